@@ -1,0 +1,88 @@
+// JavaScript values <-> the core's: arguments checked with messages that name the parameter, what was expected and
+// what came; tensors; pictures; errors.
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <napi.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace diffmine::binding {
+
+inline constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
+inline constexpr int kAnyRank = -1;
+
+// A picture's bytes as sharp decoded them: height x width x 3, in the memory of a JS Buffer that the task keeps alive.
+struct PictureView {
+  const uint8_t* pixels;
+  int64_t height, width;
+};
+
+// A value and what to call it in a message ("options.samples"). Every getter throws INVALID_ARGUMENT for the wrong kind.
+class Arg {
+ public:
+  Arg(Napi::Value value, std::string name) : value_(value), name_(std::move(name)) {}
+
+  const Napi::Value& value() const { return value_; }
+  const std::string& name() const { return name_; }
+  bool present() const { return !value_.IsUndefined() && !value_.IsNull(); }
+  [[noreturn]] void fail(const std::string& expected) const;
+
+  Arg operator[](const char* field) const;  // the value must be an object
+  std::vector<Arg> items() const;           // the elements of an array
+
+  int64_t integer(int64_t least = -kMaxSafeInteger, int64_t most = kMaxSafeInteger) const;
+  uint64_t uint64() const;  // a bigint, or a safe integer
+  double number() const;    // finite
+  bool boolean(bool absent) const;
+  std::string string() const;
+  Napi::Function function() const;
+  template <class T>
+  T choice(std::initializer_list<std::pair<const char*, T>> choices) const {
+    const std::string text = value_.IsString() ? string() : std::string();
+    std::string expected;
+    for (const auto& [word, meaning] : choices) {
+      if (text == word) return meaning;
+      expected += (expected.empty() ? "'" : " or '") + std::string(word) + "'";
+    }
+    fail(expected);
+  }
+
+  std::vector<int64_t> integers(int64_t least = -kMaxSafeInteger, int64_t most = kMaxSafeInteger) const;
+  std::vector<std::string> strings() const;
+  // A copy of the tensor's bytes: what JS does to them later cannot reach the engine's thread.
+  at::Tensor tensor() const;
+  at::Tensor tensor(at::ScalarType dtype, int rank = kAnyRank) const;
+  // At least one picture, all of one size. Not copied: `keep` gets the Buffers that must outlive the views.
+  std::vector<PictureView> pictures(std::vector<Napi::Value>& keep) const;
+
+ private:
+  Napi::Value value_;
+  std::string name_;
+};
+
+// [B, H, W, 3] uint8; one picture is a view of JS memory, several are stacked. For the engine's thread.
+at::Tensor stack_pictures(const std::vector<PictureView>& pictures);
+
+// Contiguous, on the CPU, and nobody else's memory, so that JS may own it. For the engine's thread.
+at::Tensor own(const at::Tensor& tensor);
+// {dtype, shape, data} over the tensor's own memory (see `own`), without a copy where the runtime allows.
+Napi::Object to_js(Napi::Env env, const at::Tensor& owned);
+Napi::Array to_js(Napi::Env env, const std::vector<int64_t>& numbers);
+
+const char* dtype_name(at::ScalarType dtype);
+
+// What a JS error will say.
+struct Failure {
+  std::string code, message, hint;
+};
+// The exception being handled (call it inside catch). No C++ backtrace, no stack of LibTorch's.
+Failure current_failure() noexcept;
+Napi::Error to_js_error(Napi::Env env, const Failure& failure);
+
+}  // namespace diffmine::binding

@@ -1,0 +1,17 @@
+# The target `libtorch`: an INTERFACE library over a LibTorch folder. find_package(Torch) is
+# fragile with CUDA and writes bogus RUNPATHs; these lines need nothing but the folder.
+if(NOT EXISTS "${LIBTORCH}/lib/libtorch_cpu.so" AND NOT EXISTS "${LIBTORCH}/lib/libtorch_cpu.dylib")
+  message(FATAL_ERROR "No LibTorch at '${LIBTORCH}'. Pass -DLIBTORCH=<folder with include/ and lib/>, or run `npx diffmine setup`.")
+endif()
+
+add_library(libtorch INTERFACE)
+target_include_directories(libtorch SYSTEM INTERFACE
+  "${LIBTORCH}/include" "${LIBTORCH}/include/torch/csrc/api/include")
+target_link_directories(libtorch INTERFACE "${LIBTORCH}/lib")
+target_link_libraries(libtorch INTERFACE torch_cpu c10 pthread)
+file(GLOB libtorch_gomp "${LIBTORCH}/lib/libgomp*.so*")
+if(libtorch_gomp)
+  list(GET libtorch_gomp 0 libtorch_gomp)
+  target_link_libraries(libtorch INTERFACE "${libtorch_gomp}")
+endif()
+set(CMAKE_BUILD_RPATH "${LIBTORCH}/lib")

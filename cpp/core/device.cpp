@@ -1,0 +1,165 @@
+// Devices and precisions. CUDA goes through c10 and the runtime, so that cuBLAS's headers are not needed.
+#include "core/device.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/headeronly/version.h>
+
+#include <charconv>
+#include <fstream>
+#include <optional>
+
+#include "core/error.h"
+#include "core/memory.h"
+
+#ifdef DIFFMINE_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <cuda_runtime_api.h>
+#endif
+
+#define DIFFMINE_TEXT_(x) #x
+#define DIFFMINE_TEXT(x) DIFFMINE_TEXT_(x)
+
+namespace diffmine {
+namespace {
+
+std::string processor_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    const size_t colon = line.find(": ");
+    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "CPU";
+}
+
+int cuda_devices() {
+#ifdef DIFFMINE_CUDA
+  return c10::cuda::device_count();  // 0 without a driver; never throws
+#else
+  return 0;
+#endif
+}
+
+#ifdef DIFFMINE_CUDA
+struct CudaMemory { int64_t free = 0, total = 0; };
+
+CudaMemory cuda_memory(c10::DeviceIndex index) {
+  const c10::cuda::CUDAGuard guard(index);
+  size_t free = 0, total = 0;
+  if (cudaMemGetInfo(&free, &total) != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());  // or the next kernel launch would report it
+    return {};
+  }
+  return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+}
+
+// The allocator counts nothing, and asserts, before CUDA is first used.
+std::optional<c10::CachingDeviceAllocator::DeviceStats> cuda_statistics(c10::DeviceIndex index) {
+  auto* allocator = c10::cuda::CUDACachingAllocator::get();
+  if (!allocator || !allocator->initialized()) return std::nullopt;
+  return allocator->getDeviceStats(index);
+}
+
+constexpr size_t kAggregate = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+
+DeviceInfo cuda_info(int index) {
+  DeviceInfo info;
+  info.id = "cuda:" + std::to_string(index);
+  cudaDeviceProp properties{};
+  if (cudaGetDeviceProperties(&properties, index) == cudaSuccess) {
+    info.name = properties.name;
+    info.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
+    info.compute_capability = std::to_string(properties.major) + "." + std::to_string(properties.minor);
+  }
+  info.memory_free = cuda_memory(static_cast<c10::DeviceIndex>(index)).free;
+  return info;
+}
+#endif
+
+}  // namespace
+
+std::vector<DeviceInfo> list_devices() {
+  const HostMemory memory = host_memory();
+  DeviceInfo cpu;
+  cpu.id = "cpu";
+  cpu.name = processor_name();
+  cpu.memory_total = memory.total;
+  cpu.memory_free = memory.available;
+  cpu.threads = at::get_num_threads();
+  cpu.cpu_capability = at::get_cpu_capability();
+  std::vector<DeviceInfo> out{cpu};
+#ifdef DIFFMINE_CUDA
+  for (int i = 0; i < cuda_devices(); ++i) out.push_back(cuda_info(i));
+#endif
+  return out;
+}
+
+at::Device parse_device(const std::string& text) {
+  if (text == "cpu") return at::Device(at::kCPU);
+  int index = 0;
+  bool good = text == "cuda";
+  if (text.rfind("cuda:", 0) == 0) {
+    const char *first = text.data() + 5, *last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(first, last, index);
+    good = error == std::errc() && end == last && index >= 0;
+  }
+  if (!good) throw Error(code::kInvalidArgument, "'" + text + "' is no device.", "Devices are cpu, cuda, and cuda:1 and so on.");
+  const int count = cuda_devices();
+  if (index < count) return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+#ifdef DIFFMINE_CUDA
+  throw Error(code::kDeviceUnavailable,
+              "There is no device " + text + ": " + (count == 0 ? "no CUDA device or driver was found" : std::to_string(count) + " found") + ".",
+              count == 0 ? "Use --device cpu, or check `nvidia-smi`." : "Devices are cuda:0 to cuda:" + std::to_string(count - 1) + ".");
+#else
+  throw Error(code::kDeviceUnavailable, "There is no device " + text + ": this build is for CPUs alone.",
+              "Use --device cpu, or build with CUDA: diffmine setup --cuda.");
+#endif
+}
+
+at::ScalarType parse_dtype(const std::string& text, const at::Device& device) {
+  if (text == "fp32") return at::kFloat;
+  if (text == "bf16") return at::kBFloat16;
+  if (text != "fp16") throw Error(code::kInvalidArgument, "'" + text + "' is no precision.", "Precisions are fp32, bf16 and fp16.");
+  if (device.is_cpu()) {
+    throw Error(code::kDeviceUnavailable, "fp16 is not usable on a CPU: its convolutions are hundreds of times slower than fp32.", "Use bf16, or fp32.");
+  }
+  return at::kHalf;
+}
+
+int64_t available_memory(const at::Device& device) {
+#ifdef DIFFMINE_CUDA
+  if (device.is_cuda()) {
+    const auto index = device.has_index() ? device.index() : c10::cuda::current_device();
+    const auto statistics = cuda_statistics(index);
+    const int64_t cached = statistics ? statistics->reserved_bytes[kAggregate].current - statistics->allocated_bytes[kAggregate].current : 0;
+    return cuda_memory(index).free + cached;
+  }
+#endif
+  return host_memory().available;
+}
+
+int64_t peak_memory(const at::Device& device) {
+#ifdef DIFFMINE_CUDA
+  if (device.is_cuda()) {
+    const auto statistics = cuda_statistics(device.has_index() ? device.index() : c10::cuda::current_device());
+    return statistics ? statistics->reserved_bytes[kAggregate].peak : 0;
+  }
+#endif
+  return peak_resident();
+}
+
+std::string libtorch_version() {
+  return DIFFMINE_TEXT(TORCH_VERSION_MAJOR) "." DIFFMINE_TEXT(TORCH_VERSION_MINOR) "." DIFFMINE_TEXT(TORCH_VERSION_PATCH);
+}
+
+std::string libtorch_loaded_version() {
+  static const std::string key = "TORCH_VERSION=";
+  const std::string config = at::show_config();
+  const size_t begin = config.find(key);
+  if (begin == std::string::npos) return {};
+  return config.substr(begin + key.size(), config.find_first_not_of("0123456789.", begin + key.size()) - begin - key.size());
+}
+
+}  // namespace diffmine

@@ -1,0 +1,42 @@
+// Devices and precisions: parsing, availability, memory.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace diffmine {
+
+struct DeviceInfo {
+  std::string id;                // "cpu", "cuda:0"
+  std::string name;              // the processor's or card's name
+  int64_t memory_total = 0;      // bytes
+  int64_t memory_free = 0;       // bytes free now
+  std::string compute_capability;  // "9.0", empty on a CPU
+  int threads = 0;               // OpenMP threads, CPU only
+  std::string cpu_capability;    // ATen's, e.g. "AVX512"; empty on a GPU
+};
+
+// All usable devices, the CPU first. Never throws for a missing driver.
+std::vector<DeviceInfo> list_devices();
+
+// "cpu", "cuda", "cuda:1". Throws DEVICE_UNAVAILABLE where there is none.
+at::Device parse_device(const std::string& text);
+
+// "fp32", "bf16", "fp16". fp16 on a CPU throws DEVICE_UNAVAILABLE with a hint (use bf16).
+at::ScalarType parse_dtype(const std::string& text, const at::Device& device);
+
+// Bytes a new allocation may use: MemAvailable (and the cgroup's limit) on a CPU, free + cached on a GPU.
+int64_t available_memory(const at::Device& device);
+
+// Peak bytes since start: VmHWM on a CPU, the caching allocator's peak on a GPU.
+int64_t peak_memory(const at::Device& device);
+
+// Version of the LibTorch the core was compiled against, e.g. "2.13.0".
+std::string libtorch_version();
+
+// Version of the LibTorch it runs with; empty where that does not tell.
+std::string libtorch_loaded_version();
+
+}  // namespace diffmine

@@ -1,0 +1,102 @@
+// Noise by position, on the CPU or by the kernel of kernels/philox.cu, and the timesteps of the samples.
+#include "diffusion/noise.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+#ifdef DIFFMINE_CUDA
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "kernels/noise.h"
+#endif
+
+namespace diffmine {
+namespace {
+
+constexpr double kGoldenRatio = 0.6180339887498949;  // its fractional part, (sqrt(5) - 1) / 2
+
+// out [samples, per_sample]; each sample is ceil(per_sample / 4) blocks, the last one cut.
+void normal_cpu(float* out, int64_t first_sample, int64_t samples, int64_t per_sample, uint64_t seed, Stream stream) {
+  const int64_t blocks = (per_sample + 3) / 4;
+  at::parallel_for(0, samples * blocks, 2048, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t sample = at / blocks, block = at % blocks;
+      const Float4 z = normal_block(seed, static_cast<uint32_t>(first_sample + sample), stream, static_cast<uint64_t>(block));
+      const float four[4] = {z.x, z.y, z.z, z.w};
+      std::copy_n(four, std::min<int64_t>(4, per_sample - block * 4), out + sample * per_sample + block * 4);
+    }
+  });
+}
+
+// The first number of the block, as the centre of one of 2^24 parts of (0, 1).
+double uniform(uint64_t seed, uint32_t sample) {
+  return (static_cast<double>(philox_block(seed, sample, Stream::kTimesteps, 0).x >> 8) + 0.5) * 0x1p-24;
+}
+
+int64_t timestep(double u, int64_t t0, int64_t t1) {
+  return std::min(t0 + static_cast<int64_t>(std::floor(static_cast<double>(t1 - t0) * u)), t1 - 1);
+}
+
+void check_range(int64_t samples, int64_t t0, int64_t t1) {
+  if (samples < 0 || samples > UINT32_MAX || t0 < 0 || t1 <= t0) {
+    throw Error(code::kInvalidArgument, "Cannot draw " + std::to_string(samples) + " timesteps of [" + std::to_string(t0) + ", " + std::to_string(t1) + ").",
+                "The first timestep must be at least 0 and below the last.");
+  }
+}
+
+}  // namespace
+
+at::Tensor draw_noise(uint64_t seed, int64_t first_sample, int64_t n, at::IntArrayRef chw, Stream stream, const at::Device& device) {
+  int64_t per_sample = 1, total = n;
+  bool good = n >= 0 && first_sample >= 0 && first_sample <= (int64_t{1} << 32) && n <= (int64_t{1} << 32) - first_sample;
+  for (const int64_t size : chw) {
+    good = good && size >= 0 && !__builtin_mul_overflow(per_sample, size, &per_sample) && !__builtin_mul_overflow(total, size, &total);
+  }
+  if (!good || total > INT64_MAX / 8) {
+    throw Error(code::kInvalidArgument, "Noise samples are numbered from 0 to 2^32 - 1 and their sizes are not negative.");
+  }
+  std::vector<int64_t> shape{n};
+  shape.insert(shape.end(), chw.begin(), chw.end());
+  at::Tensor out = at::empty(shape, at::TensorOptions().dtype(at::kFloat).device(device));
+  if (out.numel() == 0) return out;
+  if (device.is_cpu()) {
+    normal_cpu(out.mutable_data_ptr<float>(), first_sample, n, per_sample, seed, stream);
+    return out;
+  }
+#ifdef DIFFMINE_CUDA
+  const c10::cuda::CUDAGuard guard(out.device());
+  launch_philox_normal(out.mutable_data_ptr<float>(), first_sample, n, per_sample, seed, static_cast<uint32_t>(stream),
+                       c10::cuda::getCurrentCUDAStream().stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return out;
+#else
+  throw Error(code::kDeviceUnavailable, "This build cannot draw noise on " + device.str() + ".", "Use --device cpu, or build with CUDA: diffmine setup --cuda.");
+#endif
+}
+
+std::vector<int64_t> stratified_timesteps(double u, int64_t samples, int64_t t0, int64_t t1) {
+  check_range(samples, t0, t1);
+  std::vector<int64_t> out;
+  for (int64_t i = 0; i < samples; ++i) {
+    const double x = u + static_cast<double>(i) * kGoldenRatio;
+    out.push_back(timestep(x - std::floor(x), t0, t1));
+  }
+  return out;
+}
+
+std::vector<int64_t> draw_timesteps(Sampler sampler, uint64_t seed, int64_t samples, int64_t t0, int64_t t1) {
+  if (sampler == Sampler::kStratified) return stratified_timesteps(uniform(seed, 0), samples, t0, t1);
+  check_range(samples, t0, t1);
+  std::vector<int64_t> out;
+  for (int64_t i = 0; i < samples; ++i) out.push_back(timestep(uniform(seed, static_cast<uint32_t>(i)), t0, t1));
+  return out;
+}
+
+}  // namespace diffmine

@@ -1,0 +1,224 @@
+#include "models/layers.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/group_norm.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/sum.h>
+
+#include <cmath>
+
+namespace diffmine {
+
+// --- loading ---
+
+at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype) {
+  if (++taken_ % 16 == 0) context_.check_cancelled();
+  const at::Tensor stored = weights_.take(name, shape);
+  if (!stored.is_floating_point()) {
+    throw Error(code::kModelInvalid, "Tensor \"" + name + "\" holds " + std::string(c10::toString(stored.scalar_type())) + ", not floating-point weights.");
+  }
+  // A sum is finite only if all parts are (an overflow of the sum itself would need weights near 1e38 / n); float64 for fp64 files.
+  const auto sum = stored.sum(stored.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  if (!std::isfinite(sum.item<double>()) && !at::isfinite(stored).all().item<bool>()) {
+    throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" holds NaN or infinite weights.", "The file is damaged or the training that wrote it diverged.");
+  }
+  const at::Tensor taken = stored.to(device_, dtype.value_or(dtype_), /*non_blocking=*/false, /*copy=*/true);
+  if (dtype.value_or(dtype_) == at::kHalf && !at::isfinite(taken).all().item<bool>()) {
+    throw Error(code::kModelUnsupported, "Tensor \"" + name + "\" has weights beyond fp16's range.", "Use --dtype bf16 or fp32.");
+  }
+  bytes_ += static_cast<int64_t>(taken.nbytes());
+  return taken;
+}
+
+// --- oneDNN's prepacked operators, through the dispatcher: LibTorch ships no C++ header for them ---
+
+namespace {
+
+using OptionalScalars = torch::List<std::optional<at::Scalar>>;
+
+template <typename Signature>
+c10::TypedOperatorHandle<Signature> find_operator(const char* name, const char* overload = "") {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+}
+
+at::Tensor blocked_conv(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b, int64_t stride, int64_t padding) {
+  static const auto op = find_operator<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, at::IntArrayRef, at::IntArrayRef,
+                                                  at::IntArrayRef, int64_t, c10::string_view, torch::List<std::optional<at::Scalar>>, std::optional<c10::string_view>)>(
+      "mkldnn::_convolution_pointwise");
+  const int64_t s[] = {stride, stride}, p[] = {padding, padding}, d[] = {1, 1};
+  return op.call(x, w, b, p, s, d, 1, "none", OptionalScalars(), std::nullopt);
+}
+
+at::Tensor blocked_conv_add(const at::Tensor& x, const at::Tensor& other, const at::Tensor& w, const at::Tensor& b, int64_t stride, int64_t padding) {
+  static const auto op = find_operator<at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, at::IntArrayRef,
+                                                  at::IntArrayRef, at::IntArrayRef, int64_t, c10::string_view, std::optional<at::Scalar>, std::optional<c10::string_view>,
+                                                  torch::List<std::optional<at::Scalar>>, std::optional<c10::string_view>)>("mkldnn::_convolution_pointwise", "binary");
+  const int64_t s[] = {stride, stride}, p[] = {padding, padding}, d[] = {1, 1};
+  return op.call(x, other, w, b, p, s, d, 1, "add", at::Scalar(1), std::nullopt, OptionalScalars(), std::nullopt);
+}
+
+at::Tensor reorder_conv_weight(const at::Tensor& w, int64_t stride, int64_t padding) {
+  static const auto op = find_operator<at::Tensor(const at::Tensor&, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, int64_t, at::OptionalIntArrayRef)>(
+      "mkldnn::_reorder_convolution_weight");
+  const int64_t s[] = {stride, stride}, p[] = {padding, padding}, d[] = {1, 1};
+  return op.call(w, p, s, d, 1, std::nullopt);
+}
+
+at::Tensor blocked_linear(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b) {
+  static const auto op = find_operator<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::string_view,
+                                                  torch::List<std::optional<at::Scalar>>, std::optional<c10::string_view>)>("mkldnn::_linear_pointwise");
+  return op.call(x, w, b, "none", OptionalScalars(), std::nullopt);
+}
+
+at::Tensor reorder_linear_weight(const at::Tensor& w) {
+  static const auto op = find_operator<at::Tensor(const at::Tensor&, std::optional<int64_t>)>("mkldnn::_reorder_linear_weight");
+  return op.call(w, std::nullopt);
+}
+
+bool can_prepack(const at::Tensor& weight) {
+  return weight.is_cpu() && (weight.scalar_type() == at::kFloat || weight.scalar_type() == at::kBFloat16) && at::globalContext().userEnabledMkldnn();
+}
+
+}  // namespace
+
+// --- Linear ---
+
+Linear::Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)), out_(weight_.size(0)) { prepack(); }
+
+void Linear::prepack() {
+  if (!can_prepack(weight_)) return;
+  weight_ = reorder_linear_weight(weight_);
+  blocked_ = true;
+}
+
+Linear Linear::load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias) {
+  return {loader.take(name + ".weight", {out, in}), bias ? loader.take(name + ".bias", {out}) : at::Tensor()};
+}
+
+Linear Linear::packed(Loader& loader, const std::vector<std::string>& names, int64_t in, int64_t out_each, bool bias) {
+  std::vector<at::Tensor> weights, biases;
+  for (const auto& name : names) {
+    weights.push_back(loader.take(name + ".weight", {out_each, in}));
+    if (bias) biases.push_back(loader.take(name + ".bias", {out_each}));
+  }
+  return {at::cat(weights), bias ? at::cat(biases) : at::Tensor()};
+}
+
+Linear Linear::load_conv1x1(Loader& loader, const std::string& name, int64_t in, int64_t out) {
+  return {loader.take(name + ".weight", {out, in, 1, 1}).view({out, in}), loader.take(name + ".bias", {out})};
+}
+
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+  if (!blocked_) return at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+  return blocked_linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+}
+
+at::Tensor Linear::channels(const at::Tensor& x) const { return to_picture((*this)(to_tokens(x)), x.size(2), x.size(3)); }
+
+// --- Conv2d ---
+
+Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding,
+                    std::optional<at::ScalarType> dtype) {
+  Conv2d conv;
+  conv.stride_ = stride;
+  conv.padding_ = padding;
+  conv.weight_ = loader.take(name + ".weight", {out, in, kernel, kernel}, dtype);
+  conv.bias_ = loader.take(name + ".bias", {out}, dtype);
+  if (can_prepack(conv.weight_)) {
+    conv.weight_ = reorder_conv_weight(conv.weight_, stride, padding);
+    conv.blocked_ = true;
+  } else {
+    conv.weight_ = conv.weight_.contiguous(at::MemoryFormat::ChannelsLast);
+  }
+  return conv;
+}
+
+at::Tensor Conv2d::operator()(const at::Tensor& x) const {
+  const auto input = x.contiguous(at::MemoryFormat::ChannelsLast);
+  if (blocked_) return blocked_conv(input, weight_, bias_, stride_, padding_);
+  return at::conv2d(input, weight_, bias_, {stride_, stride_}, {padding_, padding_});
+}
+
+at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
+  if (!blocked_) return (*this)(x).add_(residual);
+  return blocked_conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+}
+
+// --- norms ---
+
+GroupNorm GroupNorm::load(Loader& loader, const std::string& name, int64_t channels, int64_t groups, double eps) {
+  if (groups <= 0 || channels % groups != 0) {
+    throw Error(code::kModelInvalid, "\"" + name + "\" has " + std::to_string(channels) + " channels, not a multiple of norm_num_groups " + std::to_string(groups) + ".");
+  }
+  GroupNorm norm;
+  norm.weight_ = loader.take(name + ".weight", {channels});
+  norm.bias_ = loader.take(name + ".bias", {channels});
+  norm.groups_ = groups;
+  norm.eps_ = eps;
+  return norm;
+}
+
+at::Tensor GroupNorm::operator()(const at::Tensor& x) const { return at::group_norm(x, groups_, weight_, bias_, eps_); }
+
+at::Tensor GroupNorm::silu(const at::Tensor& x) const {
+  auto y = (*this)(x);
+  return at::silu_(y);
+}
+
+at::Tensor GroupNorm::scaled_silu(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift) const {
+  auto y = (*this)(x).mul_(scale + 1).add_(shift);
+  return at::silu_(y);
+}
+
+LayerNorm LayerNorm::load(Loader& loader, const std::string& name, int64_t size, double eps) {
+  LayerNorm norm;
+  norm.weight_ = loader.take(name + ".weight", {size});
+  norm.bias_ = loader.take(name + ".bias", {size});
+  norm.eps_ = eps;
+  return norm;
+}
+
+at::Tensor LayerNorm::operator()(const at::Tensor& x) const { return at::layer_norm(x, weight_.sizes(), weight_, bias_, eps_); }
+
+// --- attention ---
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool causal, bool upcast) {
+  if (upcast && q.scalar_type() != at::kFloat) {
+    return at::scaled_dot_product_attention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), {}, 0.0, causal).to(q.scalar_type());
+  }
+  return at::scaled_dot_product_attention(q, k, v, {}, 0.0, causal);
+}
+
+at::Tensor split_heads(const at::Tensor& x, int64_t heads) { return x.unflatten(-1, {heads, x.size(-1) / heads}).transpose(1, 2); }
+
+at::Tensor merge_heads(const at::Tensor& x) { return x.transpose(1, 2).flatten(2); }
+
+at::Tensor to_tokens(const at::Tensor& x) { return x.permute({0, 2, 3, 1}).flatten(1, 2); }
+
+at::Tensor to_picture(const at::Tensor& tokens, int64_t height, int64_t width) { return tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2}); }
+
+SpatialAttention SpatialAttention::load(Loader& loader, const std::string& name, int64_t channels, int64_t heads, int64_t groups, double eps) {
+  SpatialAttention block;
+  block.heads_ = heads;
+  block.norm_ = GroupNorm::load(loader, name + ".group_norm", channels, groups, eps);
+  block.qkv_ = Linear::packed(loader, {name + ".to_q", name + ".to_k", name + ".to_v"}, channels, channels, true);
+  block.out_ = Linear::load(loader, name + ".to_out.0", channels, channels);
+  return block;
+}
+
+at::Tensor SpatialAttention::operator()(const at::Tensor& x) const {
+  const auto qkv = qkv_(to_tokens(norm_(x))).chunk(3, -1);
+  const auto mixed = attention(split_heads(qkv[0], heads_), split_heads(qkv[1], heads_), split_heads(qkv[2], heads_));
+  return x + to_picture(out_(merge_heads(mixed)), x.size(2), x.size(3));
+}
+
+}  // namespace diffmine

@@ -1,0 +1,128 @@
+// The layers that UNet, VAE and text encoder are made of: weights as they are best multiplied on the device, and no more.
+//
+// Activations are [B, C, H, W] in channels_last memory, so that a 1x1 convolution is a Linear over a view.
+// On a CPU the weights of convolutions and Linears are kept in oneDNN's blocked layouts only (prepacked once:
+// 1.5 to 3 times faster than reordering in every call, see docs/performance.md).
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "weights/safetensors.h"
+
+namespace diffmine {
+
+// Takes tensors out of a WeightStore, by name, in the precision and on the device of one model part.
+class Loader {
+ public:
+  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context)
+      : weights_(weights), device_(device), dtype_(dtype), context_(context) {}
+
+  // A copy in the loader's precision (or `dtype`), checked for shape and for NaN and infinity (WEIGHTS_INVALID).
+  at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
+  bool has(const std::string& name) const { return weights_.has(name); }
+  const at::Device& device() const { return device_; }
+  at::ScalarType dtype() const { return dtype_; }
+  int64_t bytes() const { return bytes_; }  // taken so far, in the loader's precision
+
+ private:
+  WeightStore& weights_;
+  at::Device device_;
+  at::ScalarType dtype_;
+  const Context& context_;
+  int64_t bytes_ = 0, taken_ = 0;
+};
+
+// y = x W^T + b over the last dimension.
+class Linear {
+ public:
+  Linear() = default;
+  Linear(at::Tensor weight, at::Tensor bias);  // [out, in], [out] or undefined
+  static Linear load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias = true);
+  // Several Linears of one input as one: outputs side by side.
+  static Linear packed(Loader& loader, const std::vector<std::string>& names, int64_t in, int64_t out_each, bool bias);
+  // The weights of a 1x1 convolution [out, in, 1, 1].
+  static Linear load_conv1x1(Loader& loader, const std::string& name, int64_t in, int64_t out);
+
+  at::Tensor operator()(const at::Tensor& x) const;
+  // Over the channels of x [B, C, H, W].
+  at::Tensor channels(const at::Tensor& x) const;
+
+ private:
+  void prepack();
+  at::Tensor weight_, bias_;
+  int64_t out_ = 0;
+  bool blocked_ = false;
+};
+
+// A convolution with a square kernel.
+class Conv2d {
+ public:
+  Conv2d() = default;
+  static Conv2d load(Loader& loader, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 1,
+                     std::optional<at::ScalarType> dtype = {});
+  at::Tensor operator()(const at::Tensor& x) const;
+  // conv(x) + residual, in one pass where the backend can.
+  at::Tensor add(const at::Tensor& x, const at::Tensor& residual) const;
+
+ private:
+  at::Tensor weight_, bias_;
+  int64_t stride_ = 1, padding_ = 1;
+  bool blocked_ = false;
+};
+
+class GroupNorm {
+ public:
+  GroupNorm() = default;
+  static GroupNorm load(Loader& loader, const std::string& name, int64_t channels, int64_t groups, double eps);
+  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor silu(const at::Tensor& x) const;  // SiLU(norm(x))
+  // Scale and shift [B, C, 1, 1]: norm(x) * (1 + scale) + shift, then SiLU ("scale_shift" time conditioning).
+  at::Tensor scaled_silu(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift) const;
+
+ private:
+  at::Tensor weight_, bias_;
+  int64_t groups_ = 1;
+  double eps_ = 1e-5;
+};
+
+class LayerNorm {
+ public:
+  LayerNorm() = default;
+  static LayerNorm load(Loader& loader, const std::string& name, int64_t size, double eps);
+  at::Tensor operator()(const at::Tensor& x) const;
+
+ private:
+  at::Tensor weight_, bias_;
+  double eps_ = 1e-5;
+};
+
+// softmax(q k^T / sqrt(d)) v; q [B, heads, N, d], k and v [B, heads, M, d]. `upcast` computes in fp32.
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool causal = false, bool upcast = false);
+
+// [B, N, C] -> [B, heads, N, C / heads], and back.
+at::Tensor split_heads(const at::Tensor& x, int64_t heads);
+at::Tensor merge_heads(const at::Tensor& x);
+
+// [B, C, H, W] (channels_last) <-> [B, H W, C], views where memory allows.
+at::Tensor to_tokens(const at::Tensor& x);
+at::Tensor to_picture(const at::Tensor& tokens, int64_t height, int64_t width);
+
+// The residual self-attention block of AttnDownBlock2D / AttnUpBlock2D and of the VAE's middle: GroupNorm, q, k, v and out with biases.
+class SpatialAttention {
+ public:
+  SpatialAttention() = default;
+  static SpatialAttention load(Loader& loader, const std::string& name, int64_t channels, int64_t heads, int64_t groups, double eps);
+  at::Tensor operator()(const at::Tensor& x) const;
+
+ private:
+  GroupNorm norm_;
+  Linear qkv_, out_;
+  int64_t heads_ = 1;
+};
+
+}  // namespace diffmine

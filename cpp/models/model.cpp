@@ -1,0 +1,56 @@
+#include "models/model.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/pixel_shuffle.h>
+#include <ATen/ops/pixel_unshuffle.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "core/error.h"
+
+namespace diffmine {
+namespace {
+
+// Pixels the VAE encodes at once: its activations (128 channels at full size) grow with them, its speed hardly does.
+constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 16 * 512 * 512;
+
+}  // namespace
+
+at::Tensor Model::encode_pictures(const at::Tensor& pictures) const {
+  if (pictures.dim() != 4 || pictures.size(3) != 3 || pictures.scalar_type() != at::kByte) {
+    throw Error(code::kInvalidArgument, "Pictures are given as bytes [B, height, width, 3].");
+  }
+  const int64_t fold = unet->config().pixel_fold, multiple = unet->size_multiple();
+  // Only what the UNet cannot take is cut: a VAE rounds odd sizes down by itself.
+  const int64_t step = vae ? (multiple > 1 ? multiple * vae->factor() : 1) : multiple * fold;
+  const int64_t height = pictures.size(1) / step * step, width = pictures.size(2) / step * step;
+  if (height == 0 || width == 0) {
+    throw Error(code::kInvalidArgument, "A picture of " + std::to_string(pictures.size(2)) + " x " + std::to_string(pictures.size(1)) +
+                                            " px is smaller than the model takes (" + std::to_string(step) + " px).");
+  }
+  const auto cut = pictures.slice(1, 0, height).slice(2, 0, width);
+  const auto to_input = [&](const at::Tensor& bytes) {  // [B, 3, H, W] in [-1, 1]
+    return bytes.to(unet->device()).permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0);
+  };
+  if (!vae) {
+    const auto x = to_input(cut).contiguous();
+    return fold > 1 ? at::pixel_unshuffle(x, fold) : x;
+  }
+  const int64_t pixels = unet->device().is_cpu() ? kVaePixelsCpu : kVaePixelsGpu;
+  const int64_t at_once = std::max<int64_t>(1, pixels / (height * width));
+  std::vector<at::Tensor> latents;
+  for (int64_t b = 0; b < cut.size(0); b += at_once) {
+    const auto posterior = vae->encode(to_input(cut.slice(0, b, std::min(b + at_once, cut.size(0)))));
+    latents.push_back(posterior.mean.to(at::kFloat) * vae->config().scaling_factor);
+  }
+  if (latents.empty()) throw Error(code::kInvalidArgument, "There is no picture to encode.");
+  return at::cat(latents).contiguous();
+}
+
+at::Tensor Model::channel_mean(const at::Tensor& loss) const {
+  const int64_t fold = unet->config().pixel_fold;
+  return (fold > 1 ? at::pixel_shuffle(loss, fold) : loss).mean(-3);
+}
+
+}  // namespace diffmine

@@ -1,0 +1,27 @@
+// A whole model on one device: UNet, schedule, and where it has them VAE and text encoder.
+#pragma once
+#include <memory>
+
+#include "diffusion/schedule.h"
+#include "models/text_encoder.h"
+#include "models/unet.h"
+#include "models/vae.h"
+
+namespace diffmine {
+
+struct Model {
+  std::shared_ptr<const UNet> unet;
+  std::shared_ptr<const Vae> vae;                   // null: pixel space
+  std::shared_ptr<const TextEncoder> text_encoder;  // null: class-conditional
+  std::shared_ptr<const Schedule> schedule;
+
+  // Interleaved RGB bytes of B pictures of one size -> what the UNet denoises, fp32 on the model's device:
+  // VAE posterior mean x scaling_factor [B, 4, h, w]; pixel models x / 127.5 - 1 (folded where the model folds).
+  // pictures [B, H, W, 3] uint8. Pictures whose sides the model cannot take are cut at right and bottom.
+  at::Tensor encode_pictures(const at::Tensor& pictures) const;
+
+  // A loss map [.., C, h, w] in the UNet's layout -> [.., h', w']: unfolded (pixel_shuffle) where folded, then averaged over channels.
+  at::Tensor channel_mean(const at::Tensor& loss) const;
+};
+
+}  // namespace diffmine

@@ -1,0 +1,399 @@
+// The forward pass follows diffusers' UNet2DConditionModel; what differs is said where it happens:
+// inputs that share a condition-free prefix stay one row until the condition first enters (Pass::expand).
+#include "models/unet.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/sin.h>
+#include <ATen/ops/upsample_nearest2d.h>
+
+#include <cmath>
+
+#include "models/resnet.h"
+
+namespace diffmine {
+
+struct Conditions {
+  const void* owner = nullptr;  // the UNet::Impl they were made for
+  int64_t rows = 0;
+  std::vector<std::pair<at::Tensor, at::Tensor>> keys_values;  // per cross-attention [M, heads, tokens, d]
+  at::Tensor class_embeddings;                                 // [M, time_channels] fp32
+};
+
+namespace {
+
+struct Stopped {};  // an observer ended the pass
+
+// What travels through one forward pass. Activations have `inputs` rows until a condition enters, then `rows`.
+struct Pass {
+  const Conditions& conditions;
+  at::Tensor index;      // [rows] rows of the conditions, on the device
+  int64_t inputs, fan_out;
+  at::Tensor time;       // SiLU(time embedding) [inputs or rows, T], every resnet starts from it
+  const Observer* observer;
+
+  // [inputs, ...] -> [inputs * fan_out, ...], each row repeated; channels_last stays.
+  at::Tensor expand(const at::Tensor& x) const {
+    if (fan_out == 1 || x.size(0) != inputs) return x;
+    if (x.dim() != 4) return x.repeat_interleave(fan_out, 0);
+    const auto nhwc = x.permute({0, 2, 3, 1}).unsqueeze(1);
+    return nhwc.expand({-1, fan_out, -1, -1, -1}).flatten(0, 1).permute({0, 3, 1, 2});
+  }
+  // Brings two tensors to the same number of rows.
+  void align(at::Tensor& a, at::Tensor& b) const {
+    if (a.size(0) == b.size(0)) return;
+    a = expand(a);
+    b = expand(b);
+  }
+  at::Tensor see(const std::string& path, at::Tensor x) const {
+    if (!observer) return x;
+    auto seen = (*observer)(path, x);
+    if (seen.stop) throw Stopped{};
+    return seen.replacement ? *std::move(seen.replacement) : x;
+  }
+};
+
+at::Tensor run(const ResnetBlock& block, at::Tensor x, const Pass& pass) {
+  auto h = block.conv1(block.norm1.silu(x));
+  auto time = block.time_proj(pass.time);
+  pass.align(h, time);
+  time = time.unsqueeze(-1).unsqueeze(-1);
+  if (block.scale_shift) {
+    const auto parts = time.chunk(2, 1);
+    h = block.norm2.scaled_silu(h, parts[0], parts[1]);
+  } else {
+    h = block.norm2.silu(h.add_(time));
+  }
+  auto residual = block.has_shortcut ? block.shortcut.channels(x) : x;
+  pass.align(h, residual);
+  if (pass.observer) return pass.see(block.path, pass.see(block.path + ".conv2", block.conv2(h)) + residual);
+  return block.conv2.add(h, residual);
+}
+
+// GroupNorm, projection in, transformer blocks (self-attention, cross-attention, GEGLU feed-forward), projection out, residual.
+struct Transformer {
+  struct Block {
+    std::string path;
+    LayerNorm norm1, norm2, norm3;
+    Linear qkv, out1;  // self-attention
+    Linear q2, k2, v2, out2;
+    Linear ff_in, ff_out;
+    size_t cross_index = 0;  // into Conditions::keys_values
+  };
+  std::string path;
+  GroupNorm norm;
+  Linear proj_in, proj_out;
+  std::vector<Block> blocks;
+  int64_t heads = 1;
+  bool upcast = false;
+
+  static Transformer load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels, int64_t heads, int64_t layers, size_t& cross_count) {
+    if (heads <= 0 || channels % heads != 0) {
+      throw Error(code::kModelUnsupported, "\"" + name + "\": " + std::to_string(channels) + " channels cannot be split into " + std::to_string(heads) + " attention heads.");
+    }
+    Transformer t;
+    t.path = name;
+    t.heads = heads;
+    t.upcast = config.upcast_attention;
+    t.norm = GroupNorm::load(loader, name + ".norm", channels, config.norm_num_groups, 1e-6);
+    const auto projection = [&](const std::string& p) {
+      return config.use_linear_projection ? Linear::load(loader, p, channels, channels) : Linear::load_conv1x1(loader, p, channels, channels);
+    };
+    t.proj_in = projection(name + ".proj_in");
+    for (int64_t i = 0; i < layers; ++i) {
+      const std::string p = name + ".transformer_blocks." + std::to_string(i);
+      Block b;
+      b.path = p;
+      b.norm1 = LayerNorm::load(loader, p + ".norm1", channels, 1e-5);
+      b.norm2 = LayerNorm::load(loader, p + ".norm2", channels, 1e-5);
+      b.norm3 = LayerNorm::load(loader, p + ".norm3", channels, 1e-5);
+      b.qkv = Linear::packed(loader, {p + ".attn1.to_q", p + ".attn1.to_k", p + ".attn1.to_v"}, channels, channels, false);
+      b.out1 = Linear::load(loader, p + ".attn1.to_out.0", channels, channels);
+      b.q2 = Linear::load(loader, p + ".attn2.to_q", channels, channels, false);
+      b.k2 = Linear::load(loader, p + ".attn2.to_k", config.cross_attention_dim, channels, false);
+      b.v2 = Linear::load(loader, p + ".attn2.to_v", config.cross_attention_dim, channels, false);
+      b.out2 = Linear::load(loader, p + ".attn2.to_out.0", channels, channels);
+      b.ff_in = Linear::load(loader, p + ".ff.net.0.proj", channels, 8 * channels);
+      b.ff_out = Linear::load(loader, p + ".ff.net.2", 4 * channels, channels);
+      b.cross_index = cross_count++;
+      t.blocks.push_back(std::move(b));
+    }
+    t.proj_out = projection(name + ".proj_out");
+    return t;
+  }
+
+  void prepare(const at::Tensor& text, std::vector<std::pair<at::Tensor, at::Tensor>>& keys_values) const {
+    for (const auto& b : blocks) {
+      keys_values[b.cross_index] = {split_heads(b.k2(text), heads).contiguous(), split_heads(b.v2(text), heads).contiguous()};
+    }
+  }
+
+  at::Tensor run(const at::Tensor& x, const Pass& pass) const {
+    auto h = proj_in(to_tokens(norm(x)));
+    for (const auto& b : blocks) {
+      auto qkv = b.qkv(b.norm1(h)).chunk(3, -1);
+      if (pass.observer) {
+        qkv[0] = pass.see(b.path + ".attn1.to_q", qkv[0]);
+        qkv[1] = pass.see(b.path + ".attn1.to_k", qkv[1]);
+      }
+      h = b.out1(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), false, upcast))).add_(h);
+
+      // Here the condition enters: queries are still one row an input, keys and values are per condition.
+      const auto& [keys, values] = pass.conditions.keys_values[b.cross_index];
+      const auto q = pass.expand(b.q2(b.norm2(h)));
+      h = pass.expand(h);
+      h = b.out2(merge_heads(attention(split_heads(q, heads), keys.index_select(0, pass.index), values.index_select(0, pass.index), false, upcast))).add_(h);
+
+      const auto gated = b.ff_in(b.norm3(h)).chunk(2, -1);
+      h = b.ff_out(gated[0] * at::gelu(gated[1])).add_(h);
+    }
+    const auto out = to_picture(proj_out(h), x.size(2), x.size(3));
+    return pass.see(path, out + pass.expand(x));
+  }
+};
+
+struct Block {
+  std::string path;
+  std::vector<ResnetBlock> resnets;
+  std::vector<Transformer> transformers;       // one a resnet, or
+  std::vector<SpatialAttention> attentions;    // one a resnet, or none
+  Conv2d resample;
+  bool has_resample = false;
+
+  at::Tensor layer(size_t i, const at::Tensor& x, const Pass& pass) const {
+    auto h = diffmine::run(resnets[i], x, pass);
+    if (i < transformers.size()) h = transformers[i].run(h, pass);
+    if (i < attentions.size()) h = pass.see(path + ".attentions." + std::to_string(i), attentions[i](h));
+    return h;
+  }
+};
+
+std::string number(int64_t n) { return std::to_string(n); }
+
+}  // namespace
+
+struct UNet::Impl {
+  UNetConfig config;
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+  Conv2d conv_in, conv_out;
+  Linear time1, time2;
+  at::Tensor class_embedding;  // [classes, T] fp32
+  std::vector<Block> down, up;
+  Block mid;
+  GroupNorm norm_out;
+  size_t cross_count = 0;
+  int64_t bytes = 0;
+
+  int64_t time_channels() const { return 4 * config.block_out_channels.front(); }
+
+  // Where the attention of one layer comes from: `kind` is a block type of the config.
+  void add_layer(Loader& loader, Block& block, const std::string& kind, int64_t in, int64_t out, size_t level) {
+    const auto n = number(static_cast<int64_t>(block.resnets.size()));
+    block.resnets.push_back(ResnetBlock::load(loader, block.path + ".resnets." + n, in, out, time_channels(), config.norm_num_groups, config.norm_eps, config.scale_shift));
+    if (kind.starts_with("CrossAttn")) {
+      block.transformers.push_back(
+          Transformer::load(loader, block.path + ".attentions." + n, config, out, config.attention_head_dim[level], config.transformer_layers[level], cross_count));
+    } else if (kind.starts_with("Attn")) {
+      const int64_t size = config.attention_head_dim[level];
+      if (size <= 0 || out % size != 0) {
+        throw Error(code::kModelUnsupported, "\"" + block.path + "\": attention_head_dim " + number(size) + " does not divide its " + number(out) + " channels.");
+      }
+      block.attentions.push_back(SpatialAttention::load(loader, block.path + ".attentions." + n, out, out / size, config.norm_num_groups, config.norm_eps));
+    }
+  }
+
+  static void check(const UNetConfig& c) {
+    const size_t n = c.block_out_channels.size();
+    if (n == 0 || c.down_block_types.size() != n || c.up_block_types.size() != n || c.attention_head_dim.size() != n || c.transformer_layers.size() != n) {
+      throw Error(code::kModelInvalid, "The UNet's config has lists of different length for its blocks.", "block_out_channels, down_block_types, up_block_types, attention_head_dim and transformer_layers_per_block must agree.");
+    }
+    const auto known = [](const std::vector<std::string>& types, const std::string& suffix) {
+      for (const auto& t : types) {
+        if (t != "CrossAttn" + suffix && t != "Attn" + suffix && t != suffix) throw Error(code::kModelUnsupported, "The UNet has a block of type \"" + t + "\", which is not supported.", "Supported: " + suffix + ", CrossAttn" + suffix + ", Attn" + suffix + ".");
+      }
+    };
+    known(c.down_block_types, "DownBlock2D");
+    known(c.up_block_types, "UpBlock2D");
+    if (c.mid_block_type != "UNetMidBlock2DCrossAttn" && c.mid_block_type != "UNetMidBlock2D") {
+      throw Error(code::kModelUnsupported, "The UNet's mid_block_type \"" + c.mid_block_type + "\" is not supported.", "Supported: UNetMidBlock2DCrossAttn, UNetMidBlock2D.");
+    }
+    if (c.pixel_fold != 1 && c.pixel_fold != 2) throw Error(code::kModelUnsupported, "pixel_fold " + number(c.pixel_fold) + " is not supported.", "Supported: 1 and 2.");
+  }
+
+  void load(WeightStore& weights, const Context& context) {
+    check(config);
+    Loader loader(weights, device, dtype, context);
+    Loader exact(weights, device, at::kFloat, context);  // the time embedding and the last convolution stay in fp32
+    const auto& channels = config.block_out_channels;
+    const size_t levels = channels.size();
+
+    conv_in = Conv2d::load(loader, "conv_in", config.in_channels, channels[0], 3);
+    time1 = Linear::load(exact, "time_embedding.linear_1", channels[0], time_channels());
+    time2 = Linear::load(exact, "time_embedding.linear_2", time_channels(), time_channels());
+    if (config.num_class_embeds) class_embedding = exact.take("class_embedding.weight", {config.num_class_embeds, time_channels()});
+
+    std::vector<int64_t> skips{channels[0]};  // channels of what the up blocks will be handed
+    int64_t in = channels[0];
+    for (size_t b = 0; b < levels; ++b) {
+      Block block;
+      block.path = "down_blocks." + number(b);
+      for (int64_t i = 0; i < config.layers_per_block; ++i) {
+        add_layer(loader, block, config.down_block_types[b], in, channels[b], b);
+        in = channels[b];
+        skips.push_back(in);
+      }
+      if (b + 1 < levels) {
+        block.resample = Conv2d::load(loader, block.path + ".downsamplers.0.conv", in, in, 3, 2, 1);
+        block.has_resample = true;
+        skips.push_back(in);
+      }
+      down.push_back(std::move(block));
+    }
+
+    mid.path = "mid_block";
+    add_layer(loader, mid, config.mid_block_type == "UNetMidBlock2DCrossAttn" ? "CrossAttn" : "", in, in, levels - 1);
+    if (config.mid_block_type == "UNetMidBlock2DCrossAttn") add_layer(loader, mid, "", in, in, levels - 1);
+
+    for (size_t b = 0; b < levels; ++b) {
+      const size_t level = levels - 1 - b;
+      Block block;
+      block.path = "up_blocks." + number(b);
+      for (int64_t i = 0; i <= config.layers_per_block; ++i) {
+        add_layer(loader, block, config.up_block_types[b], in + skips.back(), channels[level], level);
+        skips.pop_back();
+        in = channels[level];
+      }
+      if (b + 1 < levels) {
+        block.resample = Conv2d::load(loader, block.path + ".upsamplers.0.conv", in, in, 3);
+        block.has_resample = true;
+      }
+      up.push_back(std::move(block));
+    }
+    norm_out = GroupNorm::load(loader, "conv_norm_out", channels[0], config.norm_num_groups, config.norm_eps);
+    conv_out = Conv2d::load(exact, "conv_out", channels[0], config.out_channels, 3);
+    weights.expect_all_taken({});
+    bytes = loader.bytes() + exact.bytes();
+  }
+
+  // Sinusoids [inputs, channels] fp32 of the timesteps, then the two Linears.
+  at::Tensor time_embedding(const at::Tensor& t, const Pass& pass) const {
+    const int64_t half = config.block_out_channels[0] / 2;
+    const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
+    const auto frequency = at::exp(at::arange(half, options) * (-std::log(10000.0) / (static_cast<double>(half) - config.freq_shift)));
+    const auto angle = t.to(options).unsqueeze(1) * frequency.unsqueeze(0);
+    auto waves = config.flip_sin_to_cos ? at::cat(std::vector<at::Tensor>{at::cos(angle), at::sin(angle)}, 1) : at::cat(std::vector<at::Tensor>{at::sin(angle), at::cos(angle)}, 1);
+    waves = pass.see("time_proj", std::move(waves));
+    return pass.see("time_embedding", time2(at::silu(time1(waves))));
+  }
+
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, Pass& pass) const {
+    auto time = time_embedding(t, pass);
+    if (class_embedding.defined()) time = pass.expand(time) + pass.conditions.class_embeddings.index_select(0, pass.index);
+    pass.time = at::silu(time).to(dtype);
+
+    auto h = pass.see("conv_in", conv_in(x.to(dtype)));
+    std::vector<at::Tensor> skips{h};
+    for (const auto& block : down) {
+      for (size_t i = 0; i < block.resnets.size(); ++i) skips.push_back(h = block.layer(i, h, pass));
+      if (block.has_resample) skips.push_back(h = block.resample(h));
+      h = pass.see(block.path, h);
+    }
+    h = mid.layer(0, h, pass);
+    if (mid.resnets.size() > 1) h = mid.layer(1, h, pass);
+    h = pass.see(mid.path, h);
+    for (const auto& block : up) {
+      for (size_t i = 0; i < block.resnets.size(); ++i) {
+        auto skip = skips.back();
+        skips.pop_back();
+        pass.align(h, skip);
+        h = block.layer(i, at::cat(std::vector<at::Tensor>{h, skip}, 1), pass);
+      }
+      if (block.has_resample) {
+        // To the size of the next skip: twice, or one less where the way down rounded up.
+        const int64_t size[] = {skips.back().size(2), skips.back().size(3)};
+        h = block.resample(at::upsample_nearest2d(h, size));
+      }
+      h = pass.see(block.path, h);
+    }
+    return pass.expand(conv_out(norm_out.silu(h).to(at::kFloat)));
+  }
+};
+
+UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context) : impl_(std::make_unique<Impl>()) {
+  impl_->config = config;
+  impl_->device = device;
+  impl_->dtype = dtype;
+  impl_->load(weights, context);
+}
+UNet::~UNet() = default;
+UNet::UNet(UNet&&) noexcept = default;
+
+const UNetConfig& UNet::config() const { return impl_->config; }
+at::Device UNet::device() const { return impl_->device; }
+at::ScalarType UNet::dtype() const { return impl_->dtype; }
+int64_t UNet::weight_bytes() const { return impl_->bytes; }
+
+int64_t UNet::size_multiple() const {
+  for (const auto& type : impl_->config.up_block_types) {
+    if (type == "AttnUpBlock2D") return int64_t{1} << (impl_->config.block_out_channels.size() - 1);
+  }
+  return 1;
+}
+
+std::shared_ptr<const Conditions> UNet::prepare(const at::Tensor& conditions) const {
+  auto made = std::make_shared<Conditions>();
+  made->owner = impl_.get();
+  made->rows = conditions.size(0);
+  if (impl_->class_embedding.defined()) {
+    if (conditions.dim() != 1 || conditions.scalar_type() != at::kLong) throw Error(code::kInvalidArgument, "A class-conditional model takes class labels [M] int64.");
+    if (conditions.numel() && (conditions.min().item<int64_t>() < 0 || conditions.max().item<int64_t>() >= impl_->config.num_class_embeds)) {
+      throw Error(code::kInvalidArgument, "A class label is outside 0 ... " + number(impl_->config.num_class_embeds - 1) + ".");
+    }
+    made->class_embeddings = at::embedding(impl_->class_embedding, conditions.to(impl_->device));
+  }
+  if (impl_->cross_count) {
+    if (conditions.dim() != 3 || conditions.size(2) != impl_->config.cross_attention_dim) {
+      throw Error(code::kInvalidArgument, "A text-conditional model takes embeddings [M, tokens, " + number(impl_->config.cross_attention_dim) + "].", "Does the text encoder belong to this UNet?");
+    }
+    const auto text = conditions.to(impl_->device, impl_->dtype);
+    made->keys_values.resize(impl_->cross_count);
+    const auto prepare_block = [&](const Block& block) {
+      for (const auto& transformer : block.transformers) transformer.prepare(text, made->keys_values);
+    };
+    for (const auto& block : impl_->down) prepare_block(block);
+    prepare_block(impl_->mid);
+    for (const auto& block : impl_->up) prepare_block(block);
+  }
+  return made;
+}
+
+at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditions& conditions, const at::Tensor& condition_index, int64_t fan_out, const Observer* observer) const {
+  const auto& c = impl_->config;
+  if (conditions.owner != impl_.get()) throw Error(code::kInvalidArgument, "These conditions were prepared for another model.");
+  if (x.dim() != 4 || x.size(1) != c.in_channels) throw Error(code::kInvalidArgument, "The UNet takes x [P, " + number(c.in_channels) + ", H, W].");
+  if (t.dim() != 1 || t.size(0) != x.size(0)) throw Error(code::kInvalidArgument, "The UNet takes one timestep for each input.");
+  if (condition_index.numel() != x.size(0) * fan_out) throw Error(code::kInvalidArgument, "The UNet takes fan_out condition indices for each input.");
+  if (condition_index.numel() && (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= conditions.rows)) {
+    throw Error(code::kInvalidArgument, "A condition index is outside 0 ... " + number(conditions.rows - 1) + ".");
+  }
+  const int64_t multiple = size_multiple();
+  if (x.size(2) % multiple || x.size(3) % multiple) {
+    throw Error(code::kInvalidArgument, "This model takes sizes that are multiples of " + number(multiple) + ", not " + number(x.size(2)) + " x " + number(x.size(3)) + ".");
+  }
+  Pass pass{conditions, condition_index.to(impl_->device), x.size(0), fan_out, {}, observer};
+  try {
+    return impl_->forward(x.to(impl_->device), t.to(impl_->device), pass);
+  } catch (const Stopped&) {
+    return {};
+  }
+}
+
+}  // namespace diffmine

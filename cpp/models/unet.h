@@ -1,0 +1,82 @@
+// UNet2DConditionModel: diffusers' conditional UNet, named by its tensor names.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/context.h"
+#include "weights/safetensors.h"
+
+namespace diffmine {
+
+// Checked and normalised by src/model (from unet/config.json); names follow diffusers.
+struct UNetConfig {
+  int64_t in_channels = 4, out_channels = 4;
+  std::vector<int64_t> block_out_channels{320, 640, 1280, 1280};
+  std::vector<std::string> down_block_types;  // CrossAttnDownBlock2D | DownBlock2D | AttnDownBlock2D
+  std::vector<std::string> up_block_types;    // CrossAttnUpBlock2D | UpBlock2D | AttnUpBlock2D
+  std::string mid_block_type = "UNetMidBlock2DCrossAttn";  // or UNetMidBlock2D
+  int64_t layers_per_block = 2;
+  std::vector<int64_t> attention_head_dim;    // per block: the NUMBER of heads in cross-attention blocks, the head SIZE in Attn* blocks
+  std::vector<int64_t> transformer_layers;    // per block
+  int64_t cross_attention_dim = 768;
+  int64_t norm_num_groups = 32;
+  double norm_eps = 1e-5;
+  bool use_linear_projection = false;
+  bool upcast_attention = false;
+  bool scale_shift = false;                   // resnet_time_scale_shift == "scale_shift"
+  int64_t num_class_embeds = 0;               // 0: text-conditional or unconditional
+  bool flip_sin_to_cos = true;
+  double freq_shift = 0;
+  int64_t pixel_fold = 1;                     // 2: pixels folded into channels (torch.pixel_unshuffle)
+};
+
+// What a watcher of a forward pass answers.
+struct Observation {
+  std::optional<at::Tensor> replacement;  // takes the tensor's place
+  bool stop = false;                      // ends the pass: forward returns an undefined tensor
+};
+// Called with a module path ("conv_in", "time_proj", "time_embedding", "down_blocks.0.resnets.1", "down_blocks.0.attentions.0",
+// "down_blocks.0", "mid_block", "up_blocks.1", "up_blocks.1.resnets.1.conv2", "up_blocks.1.attentions.1.transformer_blocks.0.attn1.to_q", ...)
+// and its output (logical NCHW, or [B, tokens, C] inside attention).
+using Observer = std::function<Observation(std::string_view path, const at::Tensor& output)>;
+
+// Conditions made ready for one UNet: text keys and values of every cross-attention, or class labels. Immutable.
+struct Conditions;
+
+class UNet {
+ public:
+  // Takes every tensor of `weights`; the result holds copies in `dtype` on `device` (prepacked on a CPU).
+  // Throws MODEL_INVALID / MODEL_UNSUPPORTED naming the tensor or option, WEIGHTS_INVALID for NaN or infinite weights.
+  UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context = {});
+  ~UNet();
+  UNet(UNet&&) noexcept;
+
+  const UNetConfig& config() const;
+  at::Device device() const;
+  at::ScalarType dtype() const;
+
+  // text: embeddings [M, tokens, cross_attention_dim]; class models: labels [M] int64.
+  std::shared_ptr<const Conditions> prepare(const at::Tensor& conditions) const;
+
+  // x [P, C, H, W], t [P] int64; each of the P inputs is denoised under `fan_out` conditions: row p * fan_out + k uses
+  // conditions row condition_index[p * fan_out + k]. What does not see the condition is computed once per input.
+  // Returns [P * fan_out, C, H, W] fp32.
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const Conditions& conditions, const at::Tensor& condition_index,
+                     int64_t fan_out = 1, const Observer* observer = nullptr) const;
+
+  int64_t size_multiple() const;  // H and W must be multiples of it (1 unless attention up blocks need more), in x's layout
+  int64_t weight_bytes() const;   // bytes held
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace diffmine

@@ -1,0 +1,42 @@
+// AutoencoderKL: diffusers' VAE, encoder and decoder.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "weights/safetensors.h"
+
+namespace diffmine {
+
+struct VaeConfig {
+  int64_t in_channels = 3, out_channels = 3, latent_channels = 4;
+  std::vector<int64_t> block_out_channels{128, 256, 512, 512};
+  int64_t layers_per_block = 2;
+  int64_t norm_num_groups = 32;
+  double scaling_factor = 0.18215;
+  bool use_quant_conv = true, use_post_quant_conv = true, mid_block_add_attention = true;
+};
+
+class Vae {
+ public:
+  // Both attention namings (to_q / query, ...) load. Throws as UNet's constructor. fp16 runs in fp32 where force_upcast asks (it overflows).
+  Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context = {});
+  ~Vae();
+  Vae(Vae&&) noexcept;
+
+  const VaeConfig& config() const;
+  struct Posterior { at::Tensor mean, logvar; };  // [B, latent, h, w] fp32; logvar clamped to [-30, 20]
+  Posterior encode(const at::Tensor& images) const;  // [B, 3, H, W] in [-1, 1]
+  at::Tensor decode(const at::Tensor& latents) const;  // already divided by scaling_factor; [B, 3, H, W] fp32, not clamped
+  int64_t factor() const;  // pixels a latent: 2^(blocks - 1)
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace diffmine

@@ -1,0 +1,31 @@
+#include "typicality/moments.h"
+
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/sqrt.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "kernels/ops.h"
+
+namespace diffmine {
+
+void Moments::add(const at::Tensor& samples) {
+  if (count_ == 0) {
+    mean_ = at::zeros(samples.sizes().slice(1), samples.options().dtype(at::kFloat));
+    m2_ = at::zeros(samples.sizes().slice(1), samples.options().dtype(at::kFloat));
+  }
+  ops::update_moments(samples, count_, mean_, m2_);
+  count_ += samples.size(0);
+}
+
+at::Tensor Moments::standard_error() const {
+  if (count_ == 0) throw Error(code::kInternal, "Moments of no samples.");
+  if (count_ == 1) return at::full_like(mean_, std::numeric_limits<float>::quiet_NaN());
+  return at::sqrt(m2_ / (static_cast<double>(count_ - 1) * static_cast<double>(count_)));
+}
+
+}  // namespace diffmine

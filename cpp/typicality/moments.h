@@ -1,0 +1,20 @@
+// Streaming mean and variance (Welford / Chan et al.) of maps, element by element, in fp32 with a float64-checked twin.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace diffmine {
+
+class Moments {
+ public:
+  // samples [n, ...]: n more samples of the same shape.
+  void add(const at::Tensor& samples);
+  int64_t count() const { return count_; }
+  const at::Tensor& mean() const { return mean_; }
+  at::Tensor standard_error() const;  // s / sqrt(n), s with n - 1; NaN for n = 1
+
+ private:
+  int64_t count_ = 0;
+  at::Tensor mean_, m2_;
+};
+
+}  // namespace diffmine

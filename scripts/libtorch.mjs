@@ -1,0 +1,230 @@
+// Finds a LibTorch, or brings one: LIBTORCH, Python's torch, the cache, the official archive, pip's wheel, in this order.
+// A candidate is looked at (files, version, architecture, ABI) before anything is compiled against it.
+import fs from 'node:fs';
+import path from 'node:path';
+import { download, reasonOf } from './download.mjs';
+import { cacheFolder, lastLines, run, say, SetupError, which, withLock } from './steps.mjs';
+
+/** The versions whose headers and behaviour diffmine was written for: the only place that says so. */
+export const accepted = { first: '2.11', last: '2.14' };
+/** What is downloaded. */
+export const pinned = '2.13.0';
+
+const archives = {
+  'linux-x64-cpu': {
+    path: `cpu/libtorch-shared-with-deps-${pinned}%2Bcpu.zip`,
+    sha256: 'edbf4cbed78433d803e90a65f1752e57783d164bce66c95c0872b2ab8f5c159e',
+  },
+  'linux-x64-cuda': {
+    path: `cu130/libtorch-shared-with-deps-${pinned}%2Bcu130.zip`,
+    sha256: '945c5a3d946a28b387ad9dc9fddda7ba03e35fae1375b84ebff15df789436f82',
+  },
+  'darwin-arm64-cpu': {
+    path: `cpu/libtorch-macos-arm64-${pinned}.zip`,
+    sha256: '1e10c6c4dc2764150c9fb2ad28e1889191302734e7f939108e5d2f22f21a06f8',
+  },
+};
+const officialHost = 'https://download.pytorch.org';
+
+const libraryName = (name) => (process.platform === 'darwin' ? `lib${name}.dylib` : `lib${name}.so`);
+
+/** '2.13.0' of '2.13.0+cpu', or undefined; from the files that archives, wheels and builds from source have. */
+function versionOf(folder) {
+  const read = (name) => {
+    try {
+      return fs.readFileSync(path.join(folder, name), 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  const plain = /^\s*(\d+\.\d+\.\d+)/.exec(read('build-version')) ?? /__version__ = '(\d+\.\d+\.\d+)/.exec(read('version.py'));
+  if (plain) return plain[1];
+  for (const header of ['include/torch/headeronly/version.h', 'include/torch/csrc/api/include/torch/version.h', 'include/torch/version.h']) {
+    const text = read(header);
+    const numbers = ['MAJOR', 'MINOR', 'PATCH'].map((part) => new RegExp(`TORCH_VERSION_${part} (\\d+)`).exec(text)?.[1]);
+    if (numbers.every(Boolean)) return numbers.join('.');
+  }
+  return undefined;
+}
+
+const ordinal = (version) => {
+  const [major, minor] = version.split('.').map(Number);
+  return major * 1000 + minor;
+};
+
+export function isAccepted(version) {
+  return ordinal(version) >= ordinal(accepted.first) && ordinal(version) <= ordinal(accepted.last);
+}
+
+/** The processor a shared library is for, by its ELF or Mach-O header, in Node's words; undefined when it is no library. */
+function architectureOf(file) {
+  const head = Buffer.alloc(20);
+  const handle = fs.openSync(file, 'r');
+  const length = fs.readSync(handle, head, 0, 20, 0);
+  fs.closeSync(handle);
+  if (length < 20) return undefined;
+  const isElf64 = head.readUInt32BE(0) === 0x7f454c46 && head[4] === 2;
+  if (isElf64) return { 0x3e: 'linux-x64', 0xb7: 'linux-arm64' }[head.readUInt16LE(18)] ?? `linux-machine-${head.readUInt16LE(18)}`;
+  if (head.readUInt32LE(0) === 0xfeedfacf) return { 0x01000007: 'darwin-x64', 0x0100000c: 'darwin-arm64' }[head.readUInt32LE(4)];
+  return undefined;
+}
+
+/**
+ * What LibTorch lies in a folder.
+ * @returns {{ folder: string, version: string, cuda: boolean }}
+ * @throws SetupError naming what is wrong with it: not there, version, architecture, ABI, no CUDA
+ */
+export function inspectLibTorch(folder, { cuda = false } = {}) {
+  const library = path.join(folder, 'lib', libraryName('torch_cpu'));
+  if (!fs.existsSync(library)) throw new SetupError(`${folder} has no lib/${libraryName('torch_cpu')}`);
+  if (!fs.existsSync(path.join(folder, 'include/ATen/ATen.h'))) throw new SetupError(`${folder} has no C++ headers (include/ATen/ATen.h)`);
+  const version = versionOf(folder);
+  if (!version) throw new SetupError(`${folder} does not say its version (build-version, version.py, torch/version.h)`);
+  if (!isAccepted(version)) throw new SetupError(`LibTorch ${version} in ${folder} is not one of ${accepted.first} to ${accepted.last}`);
+  const architecture = architectureOf(library);
+  const wanted = `${process.platform}-${process.arch}`;
+  if (architecture !== wanted) throw new SetupError(`${library} is for ${architecture ?? 'no known system'}, this Node for ${wanted}`);
+  // std::string as libstdc++ has had it since GCC 5: a function that takes one shows it in its name.
+  const core = fs.readFileSync(path.join(folder, 'lib', libraryName('c10')));
+  if (process.platform === 'linux' && !core.includes('torchCheckFailEPKcS2_jRKNSt7__cxx11')) {
+    throw new SetupError(`LibTorch ${version} in ${folder} was built with the old C++ ABI (_GLIBCXX_USE_CXX11_ABI=0)`);
+  }
+  const hasCuda = fs.existsSync(path.join(folder, 'lib', libraryName('torch_cuda')));
+  if (cuda && !hasCuda) throw new SetupError(`LibTorch ${version} in ${folder} is built without CUDA`);
+  return { folder: fs.realpathSync(folder), version, cuda: hasCuda };
+}
+
+const python = () => which('python3', 'python');
+
+async function pythonTorch() {
+  const program = python();
+  if (!program) throw new SetupError('no python3 on the PATH');
+  // Found, not imported: importing torch takes seconds.
+  const code = 'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s and s.submodule_search_locations else "")';
+  const { code: status, stdout } = await run(program, ['-c', code], { timeout: 10_000 });
+  const folder = stdout.trim();
+  if (status !== 0 || !folder) throw new SetupError(`${program} has no torch`);
+  return folder;
+}
+
+const cachedFolder = (cuda) => path.join(cacheFolder(), `libtorch-${pinned}-${cuda ? 'cu130' : 'cpu'}`);
+
+/** Makes the cached folder from what `fill` puts into a temporary one: whole or not at all. */
+async function place(target, fill) {
+  const cache = path.dirname(target);
+  for (const name of fs.readdirSync(cache)) {
+    // Under the lock nobody else unpacks: these are left by killed processes.
+    if (name.startsWith('.unpack-')) fs.rmSync(path.join(cache, name), { recursive: true, force: true });
+  }
+  const temporary = path.join(cache, `.unpack-${process.pid}`);
+  fs.mkdirSync(temporary, { recursive: true });
+  try {
+    const made = await fill(temporary);
+    fs.rmSync(target, { recursive: true, force: true });
+    fs.renameSync(made, target);
+  } finally {
+    fs.rmSync(temporary, { recursive: true, force: true });
+  }
+  return target;
+}
+
+/** CMake is needed for the build anyway and reads zip files everywhere, as `unzip` does not. */
+async function unzip(archive, folder, names = []) {
+  if (!which('cmake')) throw new SetupError('cmake, which unpacks it, is not installed');
+  say(`  unpacking ${path.basename(archive)}`);
+  const { code, output } = await run('cmake', ['-E', 'tar', 'xf', archive, ...(names.length ? ['--', ...names] : [])], { cwd: folder });
+  if (code !== 0) throw new SetupError(`${path.basename(archive)} could not be unpacked: ${lastLines(output, 3)}`);
+}
+
+async function officialArchive(cuda) {
+  const key = `${process.platform}-${process.arch}-${cuda ? 'cuda' : 'cpu'}`;
+  const archive = archives[key];
+  if (!archive) throw new SetupError(`there is none for ${key}`);
+  const base = (process.env.DIFFMINE_LIBTORCH_MIRROR || `${officialHost}/libtorch`).replace(/\/+$/, '');
+  const url = `${base}/${archive.path}`;
+  const file = path.join(cacheFolder(), 'downloads', decodeURIComponent(path.basename(archive.path)));
+  try {
+    if (!fs.existsSync(file)) await download(url, file, archive.sha256);
+  } catch (error) {
+    throw error instanceof SetupError ? error : new SetupError(`${url}: ${reasonOf(error)}`);
+  }
+  const target = await place(cachedFolder(cuda), async (folder) => {
+    await unzip(file, folder);
+    return path.join(folder, 'libtorch');
+  });
+  fs.rmSync(file, { force: true });
+  return target;
+}
+
+async function pipWheel(cuda) {
+  if (cuda) throw new SetupError("a CUDA wheel lacks NVIDIA's libraries; `pip install torch` brings them, and is found as Python's torch");
+  const program = python();
+  if (!program) throw new SetupError('no python3 on the PATH');
+  return place(cachedFolder(cuda), async (folder) => {
+    const requirement = process.platform === 'darwin' ? `torch==${pinned}` : `torch==${pinned}+cpu`;
+    const args = ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--no-cache-dir', '--retries', '0', '--timeout', '15', '-d', folder, requirement];
+    // First what pip is set up for (a company's index, a folder of wheels), then PyTorch's own index.
+    let answer = await run(program, args);
+    if (answer.code !== 0) answer = await run(program, [...args, '--extra-index-url', `${officialHost}/whl/cpu`]);
+    if (answer.code !== 0) {
+      const errors = answer.output.split('\n').filter((line) => /error/i.test(line));
+      throw new SetupError(`pip download ${requirement}: ${(errors.at(-1) ?? lastLines(answer.output, 1)).trim()}`);
+    }
+    const wheel = fs.readdirSync(folder).find((name) => name.endsWith('.whl'));
+    // A wheel is a LibTorch with Python's parts beside it. At run time four libraries are needed; the rest is for Python.
+    const parts = path.join(folder, 'parts');
+    fs.mkdirSync(parts);
+    const { stdout } = await run('cmake', ['-E', 'tar', 'tf', path.join(folder, wheel)]);
+    const libraries = stdout.split('\n').filter((name) => /^torch\/lib\/lib(torch|torch_cpu|c10|gomp[^/]*|omp)\.(so|dylib)[.\d]*$/.test(name));
+    await unzip(path.join(folder, wheel), parts, [...libraries, 'torch/include', 'torch/share/cmake', 'torch/version.py']);
+    return path.join(parts, 'torch');
+  });
+}
+
+/**
+ * The LibTorch to build against; downloads one when there is none. Safe to run in several processes at once.
+ * @returns {Promise<{ folder: string, version: string, cuda: boolean, source: string }>} realpath and where it came from
+ * @throws SetupError listing everything that was tried
+ */
+export async function findLibTorch({ cuda = false } = {}) {
+  const settled = (found, source) => ({ ...found, source });
+  if (process.env.LIBTORCH) {
+    // Asked for by name: nothing else would be what the user means.
+    try {
+      return settled(inspectLibTorch(path.resolve(process.env.LIBTORCH), { cuda }), 'LIBTORCH');
+    } catch (error) {
+      throw new SetupError(`LIBTORCH is set, but ${error.message}.`, `Set LIBTORCH to the folder of a LibTorch ${accepted.first} to ${accepted.last}${cuda ? ' with CUDA' : ''}, or unset it.`);
+    }
+  }
+  const tried = [];
+  const attempt = async (source, get) => {
+    try {
+      return settled(inspectLibTorch(await get(), { cuda }), source);
+    } catch (error) {
+      if (!(error instanceof SetupError)) throw error;
+      tried.push(`${source}: ${error.message}`);
+      return undefined;
+    }
+  };
+  const local = async () =>
+    (await attempt("Python's torch", pythonTorch)) ?? (await attempt('cache', () => cachedFolder(cuda)));
+  const found = await local();
+  if (found) {
+    // A torch that was passed over is worth a line: its owner may expect it to be used.
+    for (const line of tried) if (line.includes('is not one of')) say(`skipped ${line}`);
+    return found;
+  }
+  return withLock(path.join(cacheFolder(), 'libtorch.lock'), 'fetching LibTorch', async () => {
+    const meanwhile = await attempt('cache', () => cachedFolder(cuda));
+    if (meanwhile) return meanwhile;
+    tried.pop();
+    for (const line of tried) if (line.includes('is not one of')) say(`skipped ${line}`);
+    say(`fetching LibTorch ${pinned} (${cuda ? 'CUDA 13' : 'CPU'}) into ${cacheFolder()}`);
+    const fetched = (await attempt('official archive', () => officialArchive(cuda))) ?? (await attempt("pip's wheel", () => pipWheel(cuda)));
+    if (fetched) return fetched;
+    throw new SetupError(
+      `No LibTorch ${accepted.first} to ${accepted.last}${cuda ? ' with CUDA' : ''} was found. Tried:\n  LIBTORCH: not set\n${tried.map((line) => `  ${line}`).join('\n')}`,
+      'Set LIBTORCH to an unpacked LibTorch, or DIFFMINE_LIBTORCH_MIRROR to a copy of https://download.pytorch.org/libtorch, or HTTPS_PROXY where a proxy leads out.',
+    );
+  });
+}

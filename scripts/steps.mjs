@@ -1,0 +1,237 @@
+// What every set-up step needs: places, child processes with a log, locks that die with their process, fingerprints.
+// Plain Node without packages: it runs in a fresh clone before anything is installed.
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The package's own folder: the clone, or node_modules/diffmine. */
+export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+
+/** A clone has the sources and the lock; an installed package has dist/ alone. */
+export const isClone = fs.existsSync(path.join(root, 'src')) && fs.existsSync(path.join(root, 'package-lock.json'));
+
+/** Set-up went wrong: a sentence and what mends it. The command line maps it by `code`, as every diffmine error. */
+export class SetupError extends Error {
+  name = 'SetupError';
+  code = 'SETUP';
+  constructor(message, hint) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/** One line for the person who waits. stdout is for results. */
+export function say(line) {
+  process.stderr.write(`${line}\n`);
+}
+
+/** Where LibTorch and, for packages in read-only folders, the addon are kept: DIFFMINE_CACHE, or the system's place for caches. */
+export function cacheFolder() {
+  if (process.env.DIFFMINE_CACHE) return path.resolve(process.env.DIFFMINE_CACHE);
+  if (process.env.XDG_CACHE_HOME) return path.join(process.env.XDG_CACHE_HOME, 'diffmine');
+  return process.platform === 'darwin' ? path.join(os.homedir(), 'Library/Caches/diffmine') : path.join(os.homedir(), '.cache/diffmine');
+}
+
+/** The first of `names` on PATH, or undefined. */
+export function which(...names) {
+  for (const name of names) {
+    for (const folder of (process.env.PATH ?? '').split(path.delimiter)) {
+      const file = path.join(folder, name);
+      try {
+        fs.accessSync(file, fs.constants.X_OK);
+        if (fs.statSync(file).isFile()) return file;
+      } catch {
+        // not in this folder
+      }
+    }
+  }
+  return undefined;
+}
+
+export function isWritable(folder) {
+  try {
+    fs.accessSync(folder, fs.constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Runs a program and waits for its end. Children end with this process: signals reach the whole foreground group.
+ * @param options.log file that receives stdout and stderr, appended
+ * @param options.onLine called with every line as it comes
+ * @param options.timeout ms after which the program is killed
+ * @returns exit code (null when killed) and the output, stdout and stderr interleaved
+ */
+export function run(program, args, { log, onLine, timeout, ...options } = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout, ...options });
+    const sink = log ? fs.openSync(log, 'a') : undefined;
+    if (sink !== undefined) fs.writeSync(sink, `\n$ ${[program, ...args].join(' ')}\n`);
+    let output = '';
+    let stdout = '';
+    let line = '';
+    const take = (stream) => (chunk) => {
+      output += chunk;
+      if (stream === child.stdout) stdout += chunk;
+      if (sink !== undefined) fs.writeSync(sink, chunk);
+      if (!onLine) return;
+      const lines = (line + chunk).split('\n');
+      line = lines.pop();
+      lines.forEach(onLine);
+    };
+    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', take(stream));
+    let failure;
+    child.on('error', (error) => (failure = error));
+    child.on('close', (code, signal) => {
+      if (sink !== undefined) fs.closeSync(sink);
+      if (failure) output += failure.message;
+      else if (signal) output += `\n(ended by ${signal})`;
+      resolve({ code: failure ? -1 : code, output, stdout });
+    });
+  });
+}
+
+export function lastLines(text, count) {
+  return text.trimEnd().split('\n').slice(-count).join('\n');
+}
+
+/** A reporter for `run`'s onLine: ninja's or make's progress, at most a line every `seconds`. */
+export function buildProgress(label, seconds = 20) {
+  let last = Date.now();
+  return (line) => {
+    const step = /^\[\s*(\d+\/\d+|\d+%)\]/.exec(line)?.[1];
+    if (!step || Date.now() - last < seconds * 1000) return;
+    last = Date.now();
+    say(`  ${label}: ${step}`);
+  };
+}
+
+/** All files below the given files and folders of `base`, sorted, as paths relative to it. */
+export function filesBelow(base, entries) {
+  const found = [];
+  const visit = (name) => {
+    const stat = fs.statSync(path.join(base, name), { throwIfNoEntry: false });
+    if (!stat) return;
+    if (!stat.isDirectory()) found.push(name);
+    else for (const child of fs.readdirSync(path.join(base, name))) visit(path.join(name, child));
+  };
+  entries.forEach(visit);
+  return found.sort();
+}
+
+/** SHA-256 over the names and contents of files, and any further facts. */
+export function fingerprint(base, entries, facts = {}) {
+  const hash = createHash('sha256').update(JSON.stringify(facts));
+  for (const name of filesBelow(base, entries)) hash.update(`\0${name}\0`).update(fs.readFileSync(path.join(base, name)));
+  return hash.digest('hex');
+}
+
+export function readJson(file) {
+  try {
+    return JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Written to a temporary name and renamed: a reader sees the old text or the new, never a part. */
+export function writeAtomically(file, text) {
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  const temporary = `${file}.${process.pid}.tmp`;
+  fs.writeFileSync(temporary, text);
+  fs.renameSync(temporary, file);
+}
+
+/** When a process began, in the kernel's ticks: tells a process from a later one with the same id. Empty where there is no /proc. */
+function startOf(pid) {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return '';
+  }
+}
+
+function isHeld(file, text) {
+  let owner;
+  try {
+    owner = JSON.parse(text);
+  } catch {
+    return false;
+  }
+  // Another machine's process (a shared home) cannot be asked: its heartbeat can.
+  if (owner.host !== os.hostname()) return Date.now() - (fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) < 60_000;
+  try {
+    process.kill(owner.pid, 0);
+  } catch (error) {
+    if (error.code === 'ESRCH') return false;
+  }
+  return startOf(owner.pid) === owner.start;
+}
+
+/**
+ * Runs `work` while this process alone holds the lock `file`. A lock whose process is gone (kill -9) counts as none.
+ * @param purpose what a waiting process is told
+ */
+export async function withLock(file, purpose, work) {
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  const mine = `${file}.${process.pid}.${Math.random().toString(36).slice(2)}`;
+  const text = JSON.stringify({ host: os.hostname(), pid: process.pid, start: startOf(process.pid) });
+  fs.writeFileSync(mine, text);
+  let told = false;
+  try {
+    for (;;) {
+      try {
+        // A link appears with its content, unlike an exclusive create that is then written.
+        fs.linkSync(mine, file);
+        break;
+      } catch (error) {
+        if (error.code !== 'EEXIST') throw error;
+      }
+      let other;
+      try {
+        other = fs.readFileSync(file, 'utf8');
+      } catch {
+        continue; // released just now
+      }
+      if (!isHeld(file, other)) {
+        // Two waiters may see the same dead lock: moved aside first, then looked at again, so that a new one is never removed.
+        const aside = `${mine}.stale`;
+        try {
+          fs.renameSync(file, aside);
+          if (fs.readFileSync(aside, 'utf8') !== other) fs.linkSync(aside, file);
+        } catch {
+          // the other waiter was quicker
+        }
+        fs.rmSync(aside, { force: true });
+        continue;
+      }
+      if (!told) say(`waiting for another process (${JSON.parse(other).pid}) to finish ${purpose}`);
+      told = true;
+      await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+  } finally {
+    fs.rmSync(mine, { force: true });
+  }
+  const heartbeat = setInterval(() => fs.utimes(file, new Date(), new Date(), () => {}), 15_000);
+  heartbeat.unref();
+  try {
+    return await work();
+  } finally {
+    clearInterval(heartbeat);
+    fs.rmSync(file, { force: true });
+  }
+}
+
+/** Prints an error the way the command line does, and ends with its exit code. */
+export function fail(error) {
+  say(`error: ${error.message}`);
+  if (error.hint) say(`hint: ${error.hint}`);
+  if (!(error instanceof SetupError)) say(error.stack);
+  process.exitCode = error instanceof SetupError ? 4 : 70;
+}

@@ -1,0 +1,33 @@
+// What a command is: a name, a table of options, and a handler that loads what it needs only when it runs.
+import type { Output } from './output';
+import type { OptionTable, Values } from './options';
+
+export interface CommandContext {
+  output: Output;
+  /** aborted by the first Ctrl-C or SIGTERM */
+  signal: AbortSignal;
+}
+
+/** What a command has to say: the same result for people and, with --json, for programs. */
+export interface Outcome {
+  text: string;
+  json: unknown;
+  /** 0 unless a check failed */
+  exitCode?: number;
+}
+
+export interface Command<Table extends OptionTable = OptionTable> {
+  name: string;
+  describe: string;
+  options: Table;
+  examples?: [command: string, what: string][];
+  /** said after Ctrl-C, where there is finished work to go on from */
+  resumeHint?: string;
+  /** undefined: the handler wrote its result itself */
+  handle(values: Values<Table>, context: CommandContext): Promise<Outcome | undefined>;
+}
+
+/** Ties a handler to the types of its own options, then forgets them, so that commands can stand in one list. */
+export function command<Table extends OptionTable>(definition: Command<Table>): Command {
+  return { ...definition, handle: (values, context) => definition.handle(values as Values<Table>, context) };
+}

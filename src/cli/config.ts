@@ -1,0 +1,43 @@
+// --config FILE.yaml: options under the names of their flags, without the dashes.
+import { readFileSync } from 'node:fs';
+
+import { DiffmineError } from '../errors';
+import { nearest } from './nearest';
+
+/** Read before the file is, so they cannot be set by it. */
+const NOT_IN_FILES = new Set(['config', 'json', 'help', 'version']);
+
+/**
+ * The options a configuration file sets. `own` are the names the command knows, `all` those of any command: a file may serve several commands,
+ * and what belongs to another one is passed over.
+ * @throws DiffmineError INVALID_ARGUMENT for a file that cannot be read, is no mapping, or has a key no command knows (naming the nearest)
+ */
+export async function readConfig(file: string, own: Set<string>, all: Set<string>): Promise<Record<string, unknown>> {
+  const { parse } = await import('yaml');
+  let source: string;
+  try {
+    source = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new DiffmineError('INVALID_ARGUMENT', `The configuration file ${file} cannot be read.`, 'Check the path after --config.', { cause: error });
+  }
+  let parsed: unknown;
+  try {
+    parsed = parse(source) as unknown;
+  } catch (error) {
+    const message = (error instanceof Error ? error.message.split('\n')[0] : String(error))?.replace(/[:.]$/, '');
+    throw new DiffmineError('INVALID_ARGUMENT', `${file} is no valid YAML: ${message}.`, 'Write one option a line, such as "samples: 50".', { cause: error });
+  }
+  if (parsed === null || parsed === undefined) return {};
+  if (typeof parsed !== 'object' || Array.isArray(parsed)) {
+    throw new DiffmineError('INVALID_ARGUMENT', `${file} is no mapping of options.`, 'Write one option a line, such as "samples: 50".');
+  }
+  const known = [...all].filter((name) => !NOT_IN_FILES.has(name));
+  const options: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(parsed)) {
+    if (!known.includes(key)) {
+      throw new DiffmineError('INVALID_ARGUMENT', `${file} has the unknown key "${key}".`, `The nearest key is "${nearest(key, known)}".`);
+    }
+    if (own.has(key)) options[key] = value;
+  }
+  return options;
+}

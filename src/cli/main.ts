@@ -1,0 +1,181 @@
+// The command line: reads flags with yargs, hands them to a command, prints its result or error, answers with an exit code.
+// Nothing heavy is loaded here: --help must answer at once.
+import type { Argv } from 'yargs';
+import yargs from 'yargs';
+
+import { DiffmineError, EXIT_CODES, asDiffmineError } from '../errors';
+import { cancelOnSignals } from './cancel';
+import type { Command, Outcome } from './command';
+import { doctorCommand } from './commands/doctor';
+import { estimateCommand } from './commands/estimate';
+import { exportCommand } from './commands/export';
+import { inspectCommand } from './commands/inspect';
+import { mineCommand } from './commands/mine';
+import { reportCommand } from './commands/report';
+import { runCommand } from './commands/run';
+import { scanCommand } from './commands/scan';
+import { setupCommand } from './commands/setup';
+import { verifyCommand } from './commands/verify';
+import { readConfig } from './config';
+import { nearest } from './nearest';
+import type { OptionTable } from './options';
+import { COMMON, resolveValues } from './options';
+import { Output } from './output';
+
+export const COMMANDS: Command[] = [
+  setupCommand, doctorCommand, inspectCommand, estimateCommand, runCommand, scanCommand, mineCommand, reportCommand, exportCommand, verifyCommand,
+];
+
+const PARSING = {
+  'boolean-negation': false,
+  'camel-case-expansion': false,
+  'dot-notation': false,
+  'duplicate-arguments-array': false,
+  'parse-numbers': false,
+  'parse-positional-numbers': false,
+};
+
+/**
+ * Runs one command line.
+ * @param argv the arguments after `node diffmine.js`
+ * @returns the exit code, which is also set as process.exitCode
+ */
+export async function main(argv: string[]): Promise<number> {
+  const end = argv.indexOf('--');
+  const flags = end < 0 ? argv : argv.slice(0, end);
+  const has = (...names: string[]): boolean => names.some((name) => flags.includes(name));
+  const output = new Output({ json: has('--json'), quiet: has('--quiet', '-q'), verbose: has('--verbose', '-v') });
+  let exitCode: number;
+  try {
+    exitCode = await parse(argv, flags, output);
+  } catch (thrown) {
+    const error = asDiffmineError(thrown);
+    if (error.code === 'INTERNAL') output.log('This is a bug of diffmine; run again with -v and report what it prints.');
+    await output.error(error);
+    exitCode = error.exitCode;
+  }
+  process.exitCode = exitCode;
+  return exitCode;
+}
+
+async function parse(argv: string[], flags: string[], output: Output): Promise<number> {
+  const first = flags.find((word) => !word.startsWith('-'));
+  if (first === undefined && flags.includes('--version')) {
+    const { version } = await import('./version.js');
+    await output.result(...(await version()));
+    return 0;
+  }
+  let exitCode = 0;
+  let chosen: Promise<void> | undefined;
+  const parser = yargs()
+    .scriptName('diffmine')
+    .usage('$0 COMMAND [options]\n\nFinds the image patches that are typical of each label, with a conditional diffusion model.')
+    .locale('en')
+    .parserConfiguration(PARSING)
+    .exitProcess(false)
+    .version(false)
+    .help('help', 'Show help', true)
+    .alias('help', 'h')
+    .showHelpOnFail(false)
+    .fail((message, error) => {
+      throw error ?? new DiffmineError('INVALID_ARGUMENT', usageSentence(message), 'See: diffmine --help');
+    })
+    .option('version', { describe: 'Show the version and the LibTorch in use', type: 'boolean', group: 'Output:' })
+    .wrap(Math.min(120, process.stdout.columns ?? 100))
+    .epilogue(`Exit codes: 0 done, ${EXIT_CODES.CHECK_FAILED} check failed, ${EXIT_CODES.INVALID_ARGUMENT} wrong option, ${EXIT_CODES.MODEL_INVALID} unusable input, ${EXIT_CODES.SETUP} set-up or device, ${EXIT_CODES.IO} reading or writing, ${EXIT_CODES.RUN_MISMATCH} another run's folder, ${EXIT_CODES.NUMERICS} results not finite, ${EXIT_CODES.INTERNAL} bug, ${EXIT_CODES.CANCELLED} interrupted.`);
+  for (const one of COMMANDS) {
+    const places = Object.entries(one.options).filter(([, option]) => option.positional);
+    parser.command(
+      [one.name, ...places.map(([name]) => `[${name}]`)].join(' '),
+      one.describe,
+      (sub: Argv) => declare(sub, one),
+      (parsed) => {
+        chosen = run(one, parsed as Record<string, unknown>, output).then((code) => void (exitCode = code));
+      },
+    );
+  }
+  if (first === undefined && !flags.some((flag) => flag === '--help' || flag === '-h')) {
+    throw new DiffmineError('INVALID_ARGUMENT', 'No command was given.', `One of: ${COMMANDS.map((one) => one.name).join(', ')}. See: diffmine --help`);
+  }
+  await parser.parseAsync(argv);
+  if (!chosen && !flags.some((flag) => flag === '--help' || flag === '-h')) {
+    const word = first ?? '';
+    const guess = nearest(word, COMMANDS.map((one) => one.name), 3);
+    throw new DiffmineError('INVALID_ARGUMENT', `There is no command "${word}".`, guess ? `Did you mean diffmine ${guess}?` : 'See: diffmine --help');
+  }
+  await chosen;
+  return exitCode;
+}
+
+/** The options of a command for yargs: names, help and groups only; values are checked by resolveValues. */
+function declare(sub: Argv, one: Command): Argv {
+  sub.usage(`diffmine ${one.name} ${Object.entries(one.options).filter(([, option]) => option.positional).map(([name]) => name.toUpperCase()).join(' ')} [options]\n\n${one.describe}`);
+  for (const [name, option] of Object.entries({ ...one.options, ...COMMON })) {
+    if (option.positional) {
+      sub.positional(name, { describe: option.describe, type: 'string' });
+      continue;
+    }
+    const shown = option.shownDefault ?? (option.flag || option.fallback === undefined ? undefined : String(option.fallback));
+    sub.option(name, {
+      describe: option.describe + (option.choices ? ` [${option.choices.join(' | ')}]` : '') + (option.required ? ' [required]' : '') + (shown === undefined ? '' : ` [default: ${shown}]`),
+      group: `${option.group}:`,
+      ...(option.alias ? { alias: option.alias } : {}),
+      ...(option.flag ? { boolean: true } : { string: true, requiresArg: true }),
+    });
+  }
+  for (const [line, what] of one.examples ?? []) sub.example(line, what);
+  return sub;
+}
+
+async function run(one: Command, parsed: Record<string, unknown>, output: Output): Promise<number> {
+  const table: OptionTable = { ...one.options, ...COMMON };
+  refuseUnknown(one, table, parsed);
+  const flags = Object.fromEntries(Object.keys(table).map((name) => [name, parsed[name]]));
+  let file: Record<string, unknown> = {};
+  if (typeof flags['config'] === 'string') {
+    const all = new Set(COMMANDS.flatMap((other) => Object.keys(other.options)).concat(Object.keys(COMMON)));
+    file = await readConfig(flags['config'], new Set(Object.keys(table)), all);
+  }
+  const common = resolveValues(COMMON, flags, file, one.name);
+  output.configure(common);
+  const values = resolveValues(one.options, flags, file, one.name);
+  await output.prepareBars();
+  const cancel = cancelOnSignals((name) => {
+    output.log(`${name === 'SIGINT' ? 'Ctrl-C' : name}: stopping after the batch at hand; once more ends at once.`);
+  });
+  let outcome: Outcome | undefined;
+  try {
+    outcome = await one.handle(values, { output, signal: cancel.signal });
+  } catch (thrown) {
+    const error = asDiffmineError(thrown);
+    if (error.code !== 'CANCELLED' && !cancel.signal.aborted) throw error;
+    throw new DiffmineError('CANCELLED', 'Interrupted.', one.resumeHint, { cause: thrown });
+  } finally {
+    output.endProgress();
+    cancel.release();
+  }
+  if (outcome) await output.result(outcome.text, outcome.json);
+  return outcome?.exitCode ?? 0;
+}
+
+/** yargs keeps what it does not know; a mistyped option must never be passed over. */
+function refuseUnknown(one: Command, table: OptionTable, parsed: Record<string, unknown>): void {
+  const known = new Set([...Object.keys(table), ...Object.values(table).flatMap((option) => option.alias ?? []), 'help', 'h', 'version', '$0', '_', '--']);
+  const unknown = Object.keys(parsed).find((name) => !known.has(name));
+  if (unknown !== undefined) {
+    const guess = nearest(unknown, Object.keys(table).filter((name) => !table[name]?.positional), 4);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT', `${one.name} has no option ${unknown.length === 1 ? '-' : '--'}${unknown}.`, `${guess ? `Did you mean --${guess}? ` : ''}See: diffmine ${one.name} --help`,
+    );
+  }
+  const surplus = (parsed['_'] as unknown[]).slice(1);
+  if (surplus.length > 0) {
+    throw new DiffmineError('INVALID_ARGUMENT', `${one.name} does not know what to do with "${String(surplus[0])}".`, `Quote values that hold spaces. See: diffmine ${one.name} --help`);
+  }
+}
+
+/** yargs' own complaints (an option without its value) as a sentence. */
+function usageSentence(message: string): string {
+  const missing = /^Not enough arguments following: (.+)$/.exec(message)?.[1];
+  return missing ? `--${missing} needs a value.` : `${message.replace(/\.$/, '')}.`;
+}

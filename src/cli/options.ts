@@ -1,0 +1,251 @@
+// Options of the command line: one table each command picks from, the parsers behind it, and the order of precedence
+// (flag, then --config file, then default). A value is parsed the same way wherever it comes from.
+import { DiffmineError } from '../errors';
+import { nearest } from './nearest';
+
+/** Turns what was typed (a string, or any YAML scalar) into a value; throws `Expected` when it cannot. */
+type Parser<T> = (raw: unknown) => T;
+
+/** Thrown by parsers: what was expected. The option's name and what came instead are added around it. */
+class Expected extends Error {}
+
+export interface Option<T> {
+  describe: string;
+  group: Group;
+  parse: Parser<NonNullable<T>>;
+  /** used when neither flag nor file names it */
+  fallback?: T;
+  /** what --help shows as the default, where the fallback does not say it */
+  shownDefault?: string;
+  alias?: string;
+  /** takes no value */
+  flag?: boolean;
+  /** given by place, not by name */
+  positional?: boolean;
+  required?: boolean;
+  choices?: readonly string[];
+}
+
+// The parameter is only ever read back through Values, so a table may mix types.
+export type OptionTable = Record<string, Option<unknown>>;
+
+/** The values of a table of options: T where there is a fallback or the option is required, else T | undefined. */
+export type Values<Table> = { [Name in keyof Table]: Table[Name] extends Option<infer T> ? T : never };
+
+export type Group = 'What' | 'Prompts' | 'Pictures' | 'Scoring' | 'Mining' | 'Device' | 'Run folder' | 'Output' | 'Set-up';
+
+interface Spec<T> extends Omit<Option<T>, 'parse' | 'fallback'> {
+  parse: Parser<T>;
+}
+function option<T>(spec: Spec<T> & { fallback: T }): Option<T>;
+function option<T>(spec: Spec<T> & { required: true }): Option<T>;
+function option<T>(spec: Spec<T>): Option<T | undefined>;
+function option<T>(spec: Spec<T> & { fallback?: T }): Option<T | undefined> {
+  return spec as Option<T | undefined>;
+}
+
+// --- parsers
+
+const text: Parser<string> = (raw) => {
+  if (typeof raw === 'string') return raw;
+  if (typeof raw === 'number') return String(raw);
+  throw new Expected('text');
+};
+
+const path: Parser<string> = (raw) => {
+  const value = text(raw);
+  if (value === '') throw new Expected('a path');
+  return value;
+};
+
+const boolean: Parser<boolean> = (raw) => {
+  if (typeof raw === 'boolean') return raw;
+  throw new Expected('true or false');
+};
+
+function integer(min: number, max = Number.MAX_SAFE_INTEGER): Parser<number> {
+  const range = max === Number.MAX_SAFE_INTEGER ? `a whole number of at least ${min}` : `a whole number from ${min} to ${max}`;
+  return (raw) => {
+    const value = typeof raw === 'number' ? raw : typeof raw === 'string' && /^[+-]?\d+$/.test(raw.trim()) ? Number(raw) : NaN;
+    if (!Number.isSafeInteger(value) || value < min || value > max) throw new Expected(range);
+    return value;
+  };
+}
+
+function choice<const T extends string>(choices: readonly T[]): Parser<T> {
+  return (raw) => {
+    const found = choices.find((one) => one === raw);
+    if (found === undefined) throw new Expected(`one of ${choices.join(', ')}`);
+    return found;
+  };
+}
+
+function wordOr<const W extends string>(word: W, number: Parser<number>): Parser<number | W> {
+  return (raw) => {
+    if (raw === word) return word;
+    try {
+      return number(raw);
+    } catch (error) {
+      throw error instanceof Expected ? new Expected(`${error.message}, or ${word}`) : error;
+    }
+  };
+}
+
+const device: Parser<string> = (raw) => {
+  if (typeof raw === 'string' && /^(auto|cpu|cuda(:\d+)?)$/.test(raw)) return raw;
+  throw new Expected('auto, cpu, cuda or cuda:N');
+};
+
+/** '0.1,0.7' (or [0.1, 0.7] in a file) -> fractions of the schedule, 0 <= begin < end <= 1. */
+const fractions: Parser<[number, number]> = (raw) => {
+  const parts = Array.isArray(raw) ? raw.map(Number) : typeof raw === 'string' ? raw.split(',').map((part) => (part.trim() ? Number(part) : NaN)) : [];
+  const [begin, end] = parts;
+  if (parts.length !== 2 || begin === undefined || end === undefined || !(begin >= 0 && begin < end && end <= 1)) {
+    throw new Expected('two fractions of the schedule such as 0.1,0.7, the first below the second');
+  }
+  return [begin, end];
+};
+
+/** '3/8' -> { index: 3, count: 8 }: part 3 of 8, counted from 0 as Slurm and Kubernetes count their tasks. */
+const part: Parser<{ index: number; count: number }> = (raw) => {
+  const found = typeof raw === 'string' ? /^(\d+)\/(\d+)$/.exec(raw) : null;
+  const index = Number(found?.[1]);
+  const count = Number(found?.[2]);
+  if (!found || count < 1 || index >= count) throw new Expected('i/n with 0 <= i < n, such as 0/8 for the first of eight');
+  return { index, count };
+};
+
+// --- the options
+
+/** Every command has these. `json`, `config`, `help` and `version` are read before anything else. */
+export const COMMON = {
+  config: option({ group: 'Output', describe: 'Take options from a YAML file; flags win', parse: path }),
+  json: option({ group: 'Output', describe: 'Put the result, or the error, alone on stdout as JSON', parse: boolean, flag: true, fallback: false }),
+  quiet: option({ group: 'Output', describe: 'No progress and no notes, errors only', parse: boolean, flag: true, alias: 'q', fallback: false }),
+  verbose: option({ group: 'Output', describe: 'More notes; errors with their cause and stack', parse: boolean, flag: true, alias: 'v', fallback: false }),
+} satisfies OptionTable;
+
+export const DATASET = {
+  dataset: option({
+    group: 'What', positional: true, required: true, parse: path,
+    describe: 'A folder with one folder of pictures a label, or a .csv / .jsonl file with the columns path (or image) and label',
+  }),
+} satisfies OptionTable;
+
+export const RUN = {
+  run: option({ group: 'What', positional: true, required: true, parse: path, describe: 'The folder a scan wrote' }),
+} satisfies OptionTable;
+
+export const DEVICE = {
+  device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N; auto says what it chose', parse: device, fallback: 'auto' }),
+  dtype: option({
+    group: 'Device', describe: 'Precision of the UNet and VAE; fp16 needs a GPU', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], fallback: 'fp32',
+  }),
+  threads: option({ group: 'Device', describe: 'CPU threads of the computation', parse: integer(1, 1024), shownDefault: 'all cores' }),
+} satisfies OptionTable;
+
+export const BATCH = {
+  batch: option({
+    group: 'Device', describe: 'UNet evaluations a forward pass; auto sizes it from memory', parse: wordOr('auto', integer(1, 65536)), fallback: 'auto',
+  }),
+} satisfies OptionTable;
+
+export const PRESET_NAMES = ['cars', 'faces', 'geo', 'places', 'xray'] as const;
+
+/** What decides the cost and the results of a scan. */
+export const SCAN = {
+  ...DATASET,
+  model: option({ group: 'What', required: true, describe: 'A diffusers model folder with safetensors weights', parse: path }),
+  preset: option({ group: 'Prompts', describe: "The paper's prompts, sizes and patches for one kind of picture", parse: choice(PRESET_NAMES), choices: PRESET_NAMES }),
+  prompt: option({ group: 'Prompts', describe: 'The prompt of a label; {label} stands for it', parse: text, shownDefault: '"{label}"' }),
+  'null-prompt': option({ group: 'Prompts', describe: 'The prompt that says nothing of the label', parse: text, shownDefault: '""' }),
+  size: option({
+    group: 'Pictures', describe: 'Short side in pixels to shrink to; source keeps the size', parse: wordOr('source', integer(8, 16384)), shownDefault: "the model's sample size",
+  }),
+  patch: option({ group: 'Pictures', describe: 'Side of a patch in pixels of the scored picture', parse: integer(1, 16384), shownDefault: 'short side / 8' }),
+  samples: option({ group: 'Scoring', describe: 'Draws of noise and timestep a picture', parse: integer(1, 1_000_000), fallback: 100 }),
+  't-range': option({ group: 'Scoring', describe: 'Part of the schedule timesteps are drawn from', parse: fractions, fallback: [0.1, 0.7] as [number, number], shownDefault: '0.1,0.7' }),
+  sampler: option({
+    group: 'Scoring', describe: "Timesteps: golden-ratio stratified, or the reference's independent draws", parse: choice(['stratified', 'reference']),
+    choices: ['stratified', 'reference'], fallback: 'stratified',
+  }),
+  seed: option({ group: 'Scoring', describe: 'Seed of noise and timesteps', parse: integer(0), fallback: 0 }),
+  'all-labels': option({ group: 'Scoring', describe: 'Score every picture under every label, not only its own', parse: boolean, flag: true, fallback: false }),
+  against: option({ group: 'Scoring', describe: 'Contrast with null, with the mean of the others, or with one LABEL', parse: text, fallback: 'null' }),
+  replay: option({ group: 'Scoring', describe: 'Take noises and timesteps from a safetensors file', parse: path }),
+  'per-image': option({ group: 'Scoring', describe: 'Non-overlapping patches kept a picture in each list', parse: integer(1, 10_000), fallback: 5 }),
+  'no-maps': option({ group: 'Run folder', describe: 'Keep no typicality maps', parse: boolean, flag: true, fallback: false }),
+  'shard-size': option({ group: 'Run folder', describe: 'Pictures a shard, the unit of saved work', parse: integer(1, 1_000_000), fallback: 64 }),
+  ...DEVICE,
+  ...BATCH,
+} satisfies OptionTable;
+
+/** Where a scan writes and which part of it this process does; they change no result. */
+export const SCAN_WORK = {
+  out: option({ group: 'Run folder', required: true, describe: 'The run folder to write, or to resume', parse: path }),
+  shard: option({ group: 'Run folder', describe: 'Do only part i of n (from 0) of the shards', parse: part }),
+  workers: option({ group: 'Device', describe: 'Threads that decode pictures', parse: integer(1, 256), shownDefault: 'one a core, at most 8' }),
+} satisfies OptionTable;
+
+export const MINE = {
+  clusters: option({ group: 'Mining', describe: 'Clusters a label', parse: integer(1, 100_000), fallback: 32 }),
+  top: option({ group: 'Mining', describe: 'Patches a label in each ranking', parse: integer(1, 10_000_000), fallback: 1000 }),
+  rank: option({
+    group: 'Mining', describe: 'The ranking that is clustered', parse: choice(['top', 'least', 'random']), choices: ['top', 'least', 'random'], fallback: 'top',
+  }),
+  'dift-t': option({ group: 'Mining', describe: 'Timestep of the DIFT features', parse: integer(0, 100_000), fallback: 161 }),
+  'up-block': option({ group: 'Mining', describe: 'UNet up block the features come from', parse: integer(0, 15), fallback: 1 }),
+  ensemble: option({ group: 'Mining', describe: 'Noises averaged for the features of a picture', parse: integer(1, 1024), fallback: 8 }),
+  restarts: option({ group: 'Mining', describe: 'Starts of k-means, of which the best is kept', parse: integer(1, 10_000), fallback: 10 }),
+} satisfies OptionTable;
+
+export const MINE_WORK = { threads: DEVICE.threads, device: DEVICE.device, batch: BATCH.batch } satisfies OptionTable;
+
+export const GOLDEN = {
+  folder: option({ group: 'What', positional: true, required: true, describe: 'A folder with diffmine-golden-1 manifests, at any depth', parse: path }),
+} satisfies OptionTable;
+
+export const INSPECTED = {
+  path: option({ group: 'What', positional: true, required: true, describe: 'A model folder, a dataset or a run folder', parse: path }),
+} satisfies OptionTable;
+
+export const EXPORT = {
+  table: option({ group: 'What', describe: 'Which table', parse: choice(['patches', 'clusters', 'images']), choices: ['patches', 'clusters', 'images'], fallback: 'patches' }),
+  format: option({ group: 'Output', describe: 'Which format', parse: choice(['json', 'csv', 'parquet']), choices: ['json', 'csv', 'parquet'], fallback: 'csv' }),
+  out: option({ group: 'Output', describe: 'The file to write', parse: path, shownDefault: 'stdout' }),
+} satisfies OptionTable;
+
+export const SETUP = {
+  cuda: option({ group: 'Set-up', describe: 'A build for NVIDIA GPUs', parse: boolean, flag: true, fallback: false }),
+  force: option({ group: 'Set-up', describe: 'Build again, even when all is in place', parse: boolean, flag: true, fallback: false }),
+} satisfies OptionTable;
+
+// --- values
+
+/** `{ flag: raw }` as typed, and the same of a configuration file -> checked values. Throws INVALID_ARGUMENT naming the option. */
+export function resolveValues<Table extends OptionTable>(table: Table, flags: Record<string, unknown>, file: Record<string, unknown>, command: string): Values<Table> {
+  const values: Record<string, unknown> = {};
+  for (const [name, one] of Object.entries(table)) {
+    const fromFlag = flags[name] !== undefined;
+    const raw = fromFlag ? flags[name] : file[name];
+    const label = one.positional ? name.toUpperCase() : `--${name}`;
+    if (raw === undefined || raw === null) {
+      if (one.required) {
+        throw new DiffmineError('INVALID_ARGUMENT', `${label} is missing.`, `${one.describe}. See: diffmine ${command} --help`);
+      }
+      values[name] = one.fallback;
+      continue;
+    }
+    try {
+      values[name] = one.parse(raw);
+    } catch (error) {
+      if (!(error instanceof Expected)) throw error;
+      const where = fromFlag ? label : `"${name}" in the configuration file`;
+      const guess = one.choices && typeof raw === 'string' ? nearest(raw, one.choices, 3) : undefined;
+      throw new DiffmineError(
+        'INVALID_ARGUMENT', `${where} is ${JSON.stringify(raw)}; expected ${error.message}.`, guess ? `Did you mean ${guess}?` : `See: diffmine ${command} --help`,
+      );
+    }
+  }
+  return values as Values<Table>;
+}

@@ -1,0 +1,188 @@
+// What the command line prints: results on stdout, everything else on stderr; bars on a terminal, lines elsewhere.
+import type { SingleBar } from 'cli-progress';
+
+import type { DiffmineError } from '../errors';
+import type { Progress } from '../native/types';
+
+export interface OutputOptions {
+  json: boolean;
+  quiet: boolean;
+  verbose: boolean;
+}
+
+/** What a stage is called while it runs, and what it counts. */
+const STAGES: Record<string, [title: string, unit: string]> = {
+  load: ['Loading', 'tensors'],
+  read: ['Reading', 'pictures'],
+  encode: ['Encoding', 'pictures'],
+  score: ['Scoring', 'evaluations'],
+  rank: ['Ranking', 'patches'],
+  features: ['Features', 'evaluations'],
+  cluster: ['Clustering', 'labels'],
+  report: ['Report', 'pictures'],
+  verify: ['Verifying', 'cases'],
+};
+
+/** Milliseconds between two plain lines of progress. */
+const PLAIN_INTERVAL = 5000;
+
+/** 75 -> '1 min 15 s'; for times left, rounded as far as one can trust them. */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '?';
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 10) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** 1234567 -> '1.2 MB' (powers of ten). */
+export function byteSize(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+  let unit = 0;
+  for (; bytes >= 1000 && unit < units.length - 1; unit++) bytes /= 1000;
+  return `${unit === 0 ? bytes : bytes.toFixed(bytes < 10 ? 1 : 0)} ${units[unit]}`;
+}
+
+/** Rows of text with aligned columns; the named columns flush right. */
+export function table(header: string[], rows: string[][], right: number[] = []): string {
+  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: string[]): string =>
+    cells.map((cell, column) => (right.includes(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0))).join('  ').trimEnd();
+  return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
+}
+
+/** Control characters of a file name or label made visible, so that no text of a data set can drive the terminal. */
+export function printable(value: string): string {
+  return Array.from(value, (char) => {
+    const code = char.codePointAt(0) ?? 0;
+    return (code < 32 && char !== '\n' && char !== '\t') || (code >= 127 && code < 160) ? `\\x${code.toString(16).padStart(2, '0')}` : char;
+  }).join('');
+}
+
+interface Running {
+  stage: string;
+  started: number;
+  first: number;
+  printed: number;
+  bar?: SingleBar;
+}
+
+export class Output {
+  private running?: Running;
+  private createBar?: (format: string) => SingleBar;
+  private readonly terminal = Boolean(process.stderr.isTTY);
+  private readonly colors = this.terminal && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
+
+  constructor(private options: OutputOptions) {
+    for (const stream of [process.stdout, process.stderr]) {
+      // The reader went away (`| head`): there is nobody to tell, and it is no failure of ours.
+      stream.on('error', (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EPIPE') throw error;
+        if (stream === process.stdout) process.exit(0);
+      });
+    }
+  }
+
+  get json(): boolean {
+    return this.options.json;
+  }
+
+  /** Options that a configuration file changed after the first reading of the flags. */
+  configure(options: OutputOptions): void {
+    this.options = options;
+  }
+
+  /** Loads what bars need; without it (or off a terminal) progress comes as lines. */
+  async prepareBars(): Promise<void> {
+    if (!this.terminal || this.options.quiet) return;
+    const { default: progress } = await import('cli-progress');
+    this.createBar = (format) =>
+      new progress.SingleBar({ format, stream: process.stderr, hideCursor: true, clearOnComplete: true, etaBuffer: 1, fps: 8, gracefulExit: false }, progress.Presets.shades_classic);
+  }
+
+  /** The one result of a command. Resolves when it has been handed on. */
+  result(text: string, value: unknown): Promise<void> {
+    this.endProgress();
+    return write(process.stdout, this.options.json ? `${JSON.stringify(value)}\n` : text === '' ? '' : `${printable(text)}\n`);
+  }
+
+  /** Bytes of a result that is neither text nor JSON of ours. */
+  raw(bytes: Uint8Array | string): Promise<void> {
+    this.endProgress();
+    return write(process.stdout, bytes);
+  }
+
+  log(message: string): void {
+    if (!this.options.quiet) this.line(printable(message));
+  }
+
+  warn(message: string): void {
+    if (!this.options.quiet) this.line(`${this.paint('33', 'warning:')} ${printable(message)}`);
+  }
+
+  debug(message: string): void {
+    if (this.options.verbose) this.line(printable(message));
+  }
+
+  /** An error as sentence and hint, or as {"error": ...} on stdout; with -v its stack and causes on stderr. */
+  async error(error: DiffmineError): Promise<void> {
+    this.endProgress();
+    if (this.options.json) {
+      await write(process.stdout, `${JSON.stringify({ error: { code: error.code, message: error.message, ...(error.hint ? { hint: error.hint } : {}) } })}\n`);
+    } else {
+      this.line(`${this.paint('31', 'error:')} ${printable(error.message)}`);
+      if (error.hint) this.line(`${this.paint('36', 'hint:')} ${printable(error.hint)}`);
+    }
+    if (!this.options.verbose) return;
+    for (let cause: unknown = error, depth = 0; cause !== undefined && depth < 5; depth++) {
+      const stack = cause instanceof Error || (typeof cause === 'object' && cause !== null && 'stack' in cause) ? String((cause as Error).stack) : String(cause);
+      this.line(printable(depth === 0 ? stack : `caused by: ${stack}`));
+      cause = (cause as { cause?: unknown }).cause;
+    }
+  }
+
+  readonly progress = (event: Progress): void => {
+    if (this.options.quiet || event.total <= 0) return;
+    const [title, unit] = STAGES[event.stage] ?? [event.stage, ''];
+    const now = performance.now();
+    if (this.running?.stage !== event.stage) {
+      this.endProgress();
+      this.running = { stage: event.stage, started: now, first: event.done, printed: now };
+      if (this.createBar) {
+        this.running.bar = this.createBar(`${title.padEnd(10)} {bar} {percentage} %  {value}/{total} ${unit}{pace}`);
+        this.running.bar.start(event.total, event.done, { pace: '' });
+      }
+    }
+    const { running } = this;
+    const rate = (event.done - running.first) / Math.max(1e-3, (now - running.started) / 1000);
+    const left = rate > 0 ? duration((event.total - event.done) / rate) : '?';
+    const perSecond = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
+    if (running.bar) {
+      running.bar.setTotal(event.total);
+      running.bar.update(event.done, { pace: rate > 0 ? `  ${perSecond}/s  ${left} left` : '' });
+    } else if (!this.terminal && now - running.printed >= PLAIN_INTERVAL) {
+      running.printed = now;
+      this.line(`${title}: ${event.done} of ${event.total} ${unit} (${Math.floor((100 * event.done) / event.total)} %), ${perSecond}/s, ${left} left`);
+    }
+  };
+
+  endProgress(): void {
+    this.running?.bar?.stop();
+    this.running = undefined;
+  }
+
+  private line(message: string): void {
+    if (this.running?.bar) process.stderr.write('\r\x1b[K');
+    process.stderr.write(`${message}\n`);
+  }
+
+  private paint(color: string, word: string): string {
+    return this.colors ? `\x1b[${color}m${word}\x1b[0m` : word;
+  }
+}
+
+function write(stream: NodeJS.WriteStream, data: Uint8Array | string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(data, (error) => (error && (error as NodeJS.ErrnoException).code !== 'EPIPE' ? reject(error) : resolve()));
+  });
+}

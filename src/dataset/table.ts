@@ -1,0 +1,138 @@
+// A data set as a table: CSV or JSONL, with a picture's path and its label in each row. Paths are relative to the table's folder and may
+// not leave it, so that a table from elsewhere cannot make a report show other files.
+import { createReadStream } from 'node:fs';
+import { realpath, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { parse } from 'csv-parse';
+import { DiffmineError } from '../errors';
+import type { DatasetImage, DatasetOptions, Found } from './dataset';
+
+/** A row as text, and the line it ends on (from 1). */
+interface Row {
+  line: number;
+  values: Map<string, string>;
+}
+
+const COLUMNS = 'A table needs the columns image (or path) and label; other columns are carried along.';
+const RELATIVE = "Paths are relative to the table's folder and stay below it: put the table beside or above the pictures.";
+
+/**
+ * A picture under a label counts once: where rows repeat the pair (boxes of one picture, say), the first is kept.
+ *
+ * @param file absolute
+ * @throws DATASET_INVALID naming file and line
+ */
+export async function readTable(file: string, options: DatasetOptions): Promise<Found> {
+  const extension = path.extname(file).toLowerCase();
+  const rows = extension === '.csv' ? csvRows(file) : extension === '.jsonl' || extension === '.ndjson' ? jsonRows(file) : undefined;
+  if (!rows) throw new DiffmineError('DATASET_INVALID', `'${file}' is neither a folder nor a .csv or .jsonl table.`, COLUMNS);
+
+  const root = path.dirname(file);
+  const images: DatasetImage[] = [];
+  const seen = new Set<string>();
+  let repeated = 0;
+  for await (const { line, values } of rows) {
+    const fail = (what: string, hint?: string): DiffmineError => new DiffmineError('DATASET_INVALID', `${path.basename(file)}, line ${line}: ${what}.`, hint);
+    const imageColumn = options.imageColumn ?? (values.has('image') ? 'image' : 'path');
+    const labelColumn = options.labelColumn ?? 'label';
+    const missing = [...(values.has(imageColumn) ? [] : [options.imageColumn ?? 'image']), ...(values.has(labelColumn) ? [] : [labelColumn])];
+    if (missing.length > 0) {
+      const present = [...values.keys()].map((name) => `'${name}'`).join(', ') || 'nothing';
+      throw fail(`no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${present}`, COLUMNS);
+    }
+    const image = values.get(imageColumn) as string;
+    const label = values.get(labelColumn) as string;
+    if (image === '') throw fail(`'${imageColumn}' is empty`);
+    if (label === '') throw fail(`'${labelColumn}' is empty`, 'Every picture needs a label; leave out rows without one.');
+
+    const picture = await locate(root, image, fail);
+    const key = JSON.stringify([picture.path, label]);
+    if (seen.has(key)) {
+      ++repeated;
+      continue;
+    }
+    seen.add(key);
+    const extra = [...values].filter(([name]) => name !== imageColumn && name !== labelColumn);
+    images.push({ ...picture, label, ...(extra.length > 0 && { extra: Object.fromEntries(extra) }) });
+  }
+  if (images.length === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
+  const warnings = repeated === 0 ? [] : [`${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} a picture and label: the first of each is kept.`];
+  return { images, ignored: 0, warnings };
+}
+
+/** The file a row names: it exists and lies below `root`, also once symbolic links are followed. */
+async function locate(root: string, name: string, fail: (what: string, hint?: string) => DiffmineError): Promise<Pick<DatasetImage, 'path' | 'file' | 'bytes'>> {
+  if (path.isAbsolute(name) || path.win32.isAbsolute(name)) throw fail(`the path '${name}' is absolute`, RELATIVE);
+  if (name.includes('\0')) throw fail('the path has a NUL character');
+  const file = path.join(root, name);
+  const climbs = (target: string): boolean => {
+    const relative = path.relative(root, target);
+    return relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative);
+  };
+  if (climbs(file)) throw fail(`the path '${name}' climbs out of the table's folder`, RELATIVE);
+  const real = await realpath(file).catch(() => undefined);
+  if (real === undefined) throw fail(`there is no file '${name}'`, RELATIVE);
+  if (climbs(real)) throw fail(`the path '${name}' climbs out of the table's folder through a link`, RELATIVE);
+  const status = await stat(real);
+  if (!status.isFile()) throw fail(`'${name}' is no file`);
+  return { path: path.relative(root, file).split(path.sep).join('/'), file, bytes: status.size };
+}
+
+async function* csvRows(file: string): AsyncGenerator<Row> {
+  const source = createReadStream(file);
+  const parser = source.pipe(parse({ bom: true, info: true, skip_empty_lines: true, relax_column_count: true }));
+  source.on('error', (error) => parser.destroy(error));
+  let header: string[] | undefined;
+  try {
+    for await (const { record, info } of parser as AsyncIterable<{ record: string[]; info: { lines: number } }>) {
+      const where = `${path.basename(file)}, line ${info.lines}`;
+      if (!header) {
+        header = record.map((name) => name.trim());
+        const twice = header.find((name, i) => header?.indexOf(name) !== i);
+        if (twice !== undefined) throw new DiffmineError('DATASET_INVALID', `${where}: the column '${twice}' comes twice.`, 'Rename one of them.');
+      } else if (record.length !== header.length) {
+        throw new DiffmineError('DATASET_INVALID', `${where}: ${record.length} fields, but the header names ${header.length}.`, 'Put fields that hold a comma in double quotes.');
+      } else {
+        yield { line: info.lines, values: new Map(header.map((name, i) => [name, record[i] as string])) };
+      }
+    }
+  } catch (error) {
+    if (error instanceof DiffmineError) throw error;
+    throw new DiffmineError('DATASET_INVALID', `The table '${file}' cannot be read: ${(error as Error).message}.`, 'Quotes inside a quoted field are doubled ("").', { cause: error });
+  } finally {
+    source.destroy();
+  }
+}
+
+async function* jsonRows(file: string): AsyncGenerator<Row> {
+  const source = createReadStream(file, 'utf8');
+  let line = 0;
+  try {
+    for await (const text of createInterface({ input: source, crlfDelay: Infinity })) {
+      ++line;
+      const trimmed = (line === 1 ? text.replace(/^\uFEFF/, '') : text).trim();
+      if (trimmed !== '') yield { line, values: jsonValues(trimmed, `${path.basename(file)}, line ${line}`) };
+    }
+  } catch (error) {
+    if (error instanceof DiffmineError) throw error;
+    throw new DiffmineError('DATASET_INVALID', `The table '${file}' cannot be read: ${(error as Error).message}.`, undefined, { cause: error });
+  } finally {
+    source.destroy();
+  }
+}
+
+/** One JSONL object as text: strings as they are, null left out, the rest as JSON writes it. */
+function jsonValues(text: string, where: string): Map<string, string> {
+  let row: unknown;
+  try {
+    row = JSON.parse(text);
+  } catch (cause) {
+    throw new DiffmineError('DATASET_INVALID', `${where}: not JSON (${(cause as Error).message}).`, 'JSONL has one object a line: {"image": "a.jpg", "label": "1920"}', { cause });
+  }
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) {
+    throw new DiffmineError('DATASET_INVALID', `${where}: not an object.`, 'JSONL has one object a line: {"image": "a.jpg", "label": "1920"}');
+  }
+  const values = Object.entries(row).filter(([, value]) => value !== null);
+  return new Map(values.map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)]));
+}

@@ -1,0 +1,76 @@
+// The one error class of the package: a code, a sentence, a hint. Exit codes follow from the code.
+
+/** Every code an error of diffmine can have, with the process's exit code. Documented in docs/errors.md. */
+export const EXIT_CODES = {
+  /** A check did not pass: `verify` found a difference, `bench --compare` a regression. */
+  CHECK_FAILED: 1,
+  /** An option or argument is wrong or missing. */
+  INVALID_ARGUMENT: 2,
+  /** The data set cannot be used: no such folder, no labels, missing columns, paths that climb out. */
+  DATASET_INVALID: 3,
+  /** A model folder lacks something, or has tensors that do not fit its config. */
+  MODEL_INVALID: 3,
+  /** A model asks for something diffmine does not do. */
+  MODEL_UNSUPPORTED: 3,
+  /** A weights file is damaged, or holds NaN. */
+  WEIGHTS_INVALID: 3,
+  /** No picture could be read, or a picture is none. Inside a scan: skipped and listed. */
+  IMAGE_UNREADABLE: 3,
+  /** A run folder is damaged or not a run. */
+  RUN_INVALID: 3,
+  /** LibTorch or the addon is absent, of a wrong version, or does not load. */
+  SETUP: 4,
+  /** The device asked for is not there, or cannot do the precision. */
+  DEVICE_UNAVAILABLE: 4,
+  OUT_OF_MEMORY: 4,
+  /** Reading or writing failed: permissions, a full disk. */
+  IO: 5,
+  /** The run folder belongs to a run with other options, model or data. */
+  RUN_MISMATCH: 6,
+  /** NaN or infinity in results. */
+  NUMERICS: 7,
+  /** A bug of diffmine. */
+  INTERNAL: 70,
+  /** Ctrl-C, SIGTERM or an AbortSignal; a run can be resumed. */
+  CANCELLED: 130,
+} as const;
+
+export type ErrorCode = keyof typeof EXIT_CODES;
+
+export class DiffmineError extends Error {
+  override readonly name = 'DiffmineError';
+  /**
+   * @param code what kind of error
+   * @param message one sentence: what was wrong, and where
+   * @param hint what to do about it
+   */
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    readonly hint?: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+  }
+
+  get exitCode(): number {
+    return EXIT_CODES[this.code];
+  }
+}
+
+/** Any thrown value as a DiffmineError: native errors keep code and hint, system errors become IO, the rest INTERNAL. */
+export function asDiffmineError(thrown: unknown): DiffmineError {
+  if (thrown instanceof DiffmineError) return thrown;
+  const error = thrown as { code?: unknown; message?: unknown; hint?: unknown; name?: unknown; syscall?: unknown };
+  const message = typeof error?.message === 'string' ? error.message : String(thrown);
+  if (typeof error?.code === 'string' && error.code in EXIT_CODES) {
+    const hint = typeof error.hint === 'string' && error.hint ? error.hint : undefined;
+    return new DiffmineError(error.code as ErrorCode, message, hint, { cause: thrown });
+  }
+  if (error?.name === 'AbortError') return new DiffmineError('CANCELLED', 'The work was cancelled.', undefined, { cause: thrown });
+  if (error?.code === 'ENOSPC') {
+    return new DiffmineError('IO', `The disk is full (${message}).`, 'Free some space and run the same command again: finished work is kept.', { cause: thrown });
+  }
+  if (typeof error?.code === 'string' && typeof error?.syscall === 'string') return new DiffmineError('IO', message, undefined, { cause: thrown });
+  return new DiffmineError('INTERNAL', message, undefined, { cause: thrown });
+}

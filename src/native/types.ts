@@ -1,0 +1,348 @@
+// The typed mirror of the addon (binding/): what crosses between JavaScript and the core, in the core's nouns.
+// Everything else in TypeScript talks to src/native/index.ts, which wraps this in classes.
+
+export type DType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U8' | 'BOOL';
+
+/** A dense row-major tensor. `data` holds the bytes, little-endian, shape-product x dtype-size of them. */
+export interface Tensor {
+  dtype: DType;
+  shape: number[];
+  data: Uint8Array;
+}
+
+export type Precision = 'fp32' | 'bf16' | 'fp16';
+
+export interface DeviceInfo {
+  /** 'cpu', 'cuda:0' */
+  id: string;
+  name: string;
+  /** bytes */
+  memoryTotal: number;
+  memoryFree: number;
+  /** '9.0'; empty on a CPU */
+  computeCapability: string;
+  /** OpenMP threads; 0 on a GPU */
+  threads: number;
+  /** ATen's, such as 'AVX512'; empty on a GPU */
+  cpuCapability: string;
+}
+
+export interface BuildInfo {
+  /** LibTorch the addon was compiled against, and the one it runs with: '2.13.0' */
+  libtorchCompiled: string;
+  libtorchLoaded: string;
+  cuda: boolean;
+}
+
+/** "load", "encode", "score", "features", "cluster"; units of `done` and `total` are the stage's (evaluations, pictures, tensors). */
+export interface Progress {
+  stage: string;
+  done: number;
+  total: number;
+}
+
+/** Accepted by every asynchronous call. */
+export interface CallOptions {
+  /** Honoured between forward passes; the promise rejects with code CANCELLED. */
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+}
+
+/** Mirrors cpp/models/unet.h UNetConfig. src/model makes it from unet/config.json. */
+export interface UNetConfig {
+  inChannels: number;
+  outChannels: number;
+  blockOutChannels: number[];
+  downBlockTypes: string[];
+  upBlockTypes: string[];
+  midBlockType: string;
+  layersPerBlock: number;
+  /** per block: the NUMBER of heads in cross-attention blocks, the head SIZE in Attn* blocks */
+  attentionHeadDim: number[];
+  transformerLayers: number[];
+  crossAttentionDim: number;
+  normNumGroups: number;
+  normEps: number;
+  useLinearProjection: boolean;
+  upcastAttention: boolean;
+  scaleShift: boolean;
+  numClassEmbeds: number;
+  flipSinToCos: boolean;
+  freqShift: number;
+  pixelFold: number;
+}
+
+export interface VaeConfig {
+  inChannels: number;
+  outChannels: number;
+  latentChannels: number;
+  blockOutChannels: number[];
+  layersPerBlock: number;
+  normNumGroups: number;
+  scalingFactor: number;
+  useQuantConv: boolean;
+  usePostQuantConv: boolean;
+  midBlockAddAttention: boolean;
+}
+
+export interface TextEncoderConfig {
+  vocabSize: number;
+  hiddenSize: number;
+  intermediateSize: number;
+  numHiddenLayers: number;
+  numAttentionHeads: number;
+  maxPositionEmbeddings: number;
+  layerNormEps: number;
+  hiddenAct: 'quick_gelu' | 'gelu';
+}
+
+export interface ScheduleConfig {
+  betaSchedule: 'scaled_linear' | 'linear' | 'squaredcos_cap_v2';
+  trainTimesteps: number;
+  betaStart: number;
+  betaEnd: number;
+  prediction: 'epsilon' | 'v_prediction';
+  setAlphaToOne: boolean;
+  stepsOffset: number;
+  clipSample: boolean;
+  clipSampleRange: number;
+}
+
+/** A part of a model: its configuration and its safetensors files (several when sharded). */
+export interface ModelPart<Config> {
+  config: Config;
+  files: string[];
+}
+
+/** Mirrors cpp/models/model.h. */
+export interface ModelSource {
+  unet: ModelPart<UNetConfig>;
+  vae?: ModelPart<VaeConfig>;
+  textEncoder?: ModelPart<TextEncoderConfig>;
+  schedule: ScheduleConfig;
+}
+
+export interface EngineOptions {
+  /** 'cpu', 'cuda', 'cuda:1' */
+  device: string;
+  precision: Precision;
+  /** OpenMP threads of the compute thread (CPU); 0: all cores */
+  threads?: number;
+}
+
+/** Interleaved RGB, 8 bit: height x width x 3 bytes, as sharp's raw output. */
+export interface Picture {
+  pixels: Uint8Array;
+  width: number;
+  height: number;
+}
+
+export type SamplerName = 'stratified' | 'reference';
+
+/** Mirrors TypicalityOptions. */
+export interface TypicalityOptions {
+  samples: number;
+  /** a safe integer or bigint below 2^64 */
+  seed: number | bigint;
+  /** timesteps [begin, end) */
+  tBegin: number;
+  tEnd: number;
+  sampler: SamplerName;
+  /** pixels */
+  patch: number;
+  /** patches of each list */
+  perImage: number;
+  /** UNet evaluations a forward pass */
+  batch: number;
+  keepMaps?: boolean;
+  keepScores?: boolean;
+  keepLosses?: boolean;
+}
+
+/** Mirrors TypicalityInput: B pictures of one size (or their latents), each under K conditions, M outputs a picture. */
+export interface TypicalityInput {
+  pictures?: Picture[];
+  /** in place of pictures: [B, C, h, w] F32, with the pixel size maps are upsampled to */
+  latents?: Tensor;
+  height?: number;
+  width?: number;
+  /** [B][K] rows of the prepared conditions */
+  conditions: number[][];
+  /** [B][M] which of the K each output scores */
+  subjects: number[][];
+  /** [B][M][K] contrast weights: 0 at the subject, summing to 1 */
+  weights: number[][][];
+  /** [B] keys of the random control patches */
+  keys: (number | bigint)[];
+  /** replay: [N,C,h,w] or [B,N,C,h,w] F32 */
+  noises?: Tensor;
+  /** replay: [N] or [B,N] I64 */
+  timesteps?: Tensor;
+}
+
+export interface ScoredPatch {
+  row: number;
+  column: number;
+  score: number;
+  /** null for one sample */
+  standardError: number | null;
+}
+
+export interface TypicalityOutput {
+  /** F32 [h', w'], when keepMaps */
+  map?: Tensor;
+  /** typicality of the whole picture */
+  mean: number;
+  top: ScoredPatch[];
+  least: ScoredPatch[];
+  random: ScoredPatch[];
+  /** F32 [H-k+1, W-k+1], when keepScores */
+  scores?: Tensor;
+  standardErrors?: Tensor;
+}
+
+export interface TypicalityResult {
+  /** [B][M] */
+  outputs: TypicalityOutput[][];
+  /** F32 [B, N, K, h', w'], when keepLosses */
+  losses?: Tensor;
+  timesteps: number[];
+}
+
+export interface DiftOptions {
+  timestep: number;
+  upBlock: number;
+  ensemble: number;
+  seed: number | bigint;
+  batch: number;
+}
+
+export interface PixelBox {
+  rowBegin: number;
+  columnBegin: number;
+  rowEnd: number;
+  columnEnd: number;
+}
+
+export interface DiftInput {
+  pictures?: Picture[];
+  latents?: Tensor;
+  height?: number;
+  width?: number;
+  /** [B] rows of the prepared conditions */
+  conditions: number[];
+  /** [B] boxes of each picture */
+  boxes: PixelBox[][];
+  noises?: Tensor;
+  keepFeatures?: boolean;
+}
+
+export interface DiftResult {
+  /** [B]: F32 [boxes, F] */
+  patches: Tensor[];
+  /** F32 [B, F, fh, fw], when keepFeatures */
+  features?: Tensor;
+}
+
+export interface KMeansOptions {
+  clusters: number;
+  restarts: number;
+  seed: number | bigint;
+  iterations?: number;
+  tolerance?: number;
+}
+
+export interface KMeansResult {
+  /** I64 [n] */
+  labels: Tensor;
+  /** F32 [k, d] */
+  centers: Tensor;
+  /** F32 [n] to the own centre */
+  distances: Tensor;
+  inertia: number;
+  iterations: number;
+}
+
+export interface UNetForwardInput {
+  /** F32 [P, C, H, W] in the UNet's layout (folded where the model folds) */
+  x: Tensor;
+  /** [P] */
+  timesteps: number[];
+  /** [P * fanOut] rows of the prepared conditions */
+  conditionIndex: number[];
+  fanOut?: number;
+  /** module paths whose outputs to return ("conv_in", "up_blocks.1", ...) */
+  observe?: string[];
+}
+
+export interface UNetForwardResult {
+  sample: Tensor;
+  observed: Record<string, Tensor>;
+}
+
+export interface SafetensorsHeader {
+  tensors: Record<string, { dtype: DType; shape: number[]; bytes: number }>;
+  metadata: Record<string, string>;
+}
+
+/** Opaque native handles. */
+export interface NativeEngine { readonly __engine: unique symbol }
+export interface NativeConditions { readonly __conditions: unique symbol }
+
+/**
+ * The addon's exports. Functions that take an engine run on its compute thread, in the order called, and return promises.
+ * Every error has `code`, `message`, `hint`.
+ */
+export interface Addon {
+  buildInfo(): BuildInfo;
+  devices(): DeviceInfo[];
+
+  // engine
+  createEngine(options: EngineOptions): NativeEngine;
+  /** Cancels what runs, rejects what waits, joins the thread, frees the model. Idempotent. */
+  disposeEngine(engine: NativeEngine): Promise<void>;
+  engineMemory(engine: NativeEngine): { weights: number; available: number; peak: number };
+  loadModel(engine: NativeEngine, source: ModelSource, call?: CallOptions): Promise<void>;
+
+  // text encoder
+  encodeText(engine: NativeEngine, ids: Tensor, call?: CallOptions): Promise<Tensor>;
+
+  // unet
+  /** F32 [M, tokens, D] embeddings, or I64 [M] class labels */
+  prepareConditions(engine: NativeEngine, conditions: Tensor, call?: CallOptions): Promise<NativeConditions>;
+  unetForward(engine: NativeEngine, conditions: NativeConditions, input: UNetForwardInput, call?: CallOptions): Promise<UNetForwardResult>;
+
+  // vae; pictures of one size
+  vaeEncode(engine: NativeEngine, pictures: Picture[], call?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }>;
+  vaeDecode(engine: NativeEngine, latents: Tensor, call?: CallOptions): Promise<Tensor>;
+  /** what the UNet denoises: latents, or pixels (folded) */
+  encodePictures(engine: NativeEngine, pictures: Picture[], call?: CallOptions): Promise<Tensor>;
+
+  // schedule (no engine: small and synchronous)
+  schedule(config: ScheduleConfig): { betas: Tensor; alphasCumprod: Tensor };
+  addNoise(config: ScheduleConfig, x0: Tensor, noise: Tensor, timesteps: number[]): { noisy: Tensor; velocity: Tensor };
+  ddimTimesteps(config: ScheduleConfig, steps: number): number[];
+  ddimStep(config: ScheduleConfig, steps: number, t: number, sample: Tensor, modelOutput: Tensor): { prevSample: Tensor; predX0: Tensor };
+  ddimInvertStep(config: ScheduleConfig, steps: number, t: number, sample: Tensor, modelOutput: Tensor): Tensor;
+
+  // noise (synchronous)
+  drawNoise(seed: number | bigint, firstSample: number, count: number, shape: number[], stream: number): Tensor;
+  drawTimesteps(sampler: SamplerName, seed: number | bigint, samples: number, tBegin: number, tEnd: number): number[];
+
+  // typicality and patches
+  scoreTypicality(engine: NativeEngine, conditions: NativeConditions, input: TypicalityInput, options: TypicalityOptions, call?: CallOptions): Promise<TypicalityResult>;
+  /** maps F32 [..., h, w] -> scores F32 [..., H-k+1, W-k+1] */
+  patchScores(engine: NativeEngine, maps: Tensor, height: number, width: number, patch: number, call?: CallOptions): Promise<Tensor>;
+  /** scores F32 [R, S] */
+  selectPatches(engine: NativeEngine, scores: Tensor, patch: number, count: number, ascending: boolean, call?: CallOptions): Promise<{ row: number; column: number; score: number }[]>;
+
+  // features and clustering
+  dift(engine: NativeEngine, conditions: NativeConditions, input: DiftInput, options: DiftOptions, call?: CallOptions): Promise<DiftResult>;
+  kmeans(engine: NativeEngine, points: Tensor, options: KMeansOptions, call?: CallOptions): Promise<KMeansResult>;
+
+  // safetensors (synchronous: headers and small files; weights go through loadModel)
+  readSafetensorsHeader(path: string): SafetensorsHeader;
+  /** the named tensors, or all */
+  readSafetensors(path: string, names?: string[]): Record<string, Tensor>;
+  writeSafetensors(path: string, tensors: Record<string, Tensor>, metadata?: Record<string, string>): void;
+}

@@ -1,0 +1,39 @@
+// The report's folder while it is written: files by kind, and what they weigh.
+import { mkdirSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Bytes by kind of file. Page and sprites are loaded on opening and browsing; pictures and maps one at a time, on click. */
+export interface ReportBytes {
+  page: number;
+  sprites: number;
+  pictures: number;
+  maps: number;
+  total: number;
+}
+
+export class ReportFolder {
+  readonly bytes: ReportBytes = { page: 0, sprites: 0, pictures: 0, maps: 0, total: 0 };
+  private readonly names = new Set<string>();
+
+  constructor(private readonly path: string) {
+    for (const name of ['data', 'sprites', 'pictures', 'maps']) mkdirSync(join(path, name));
+  }
+
+  has(name: string): boolean {
+    return this.names.has(name);
+  }
+
+  /** files in a subfolder */
+  count(folder: string): number {
+    return [...this.names].filter((name) => name.startsWith(`${folder}/`)).length;
+  }
+
+  async write(kind: keyof Omit<ReportBytes, 'total'>, name: string, data: string | Buffer): Promise<void> {
+    this.names.add(name);
+    await writeFile(join(this.path, name), data);
+    const size = typeof data === 'string' ? Buffer.byteLength(data) : data.length;
+    this.bytes[kind] += size;
+    this.bytes.total += size;
+  }
+}

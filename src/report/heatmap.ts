@@ -1,0 +1,98 @@
+// Typicality maps as pictures: a diverging colour map centred at zero, red where the label helps the model denoise, blue where it
+// hinders, transparent where it makes no difference, so that the picture below stays visible.
+
+/** A mean typicality map, row-major. */
+export interface TypicalityMap {
+  values: Float32Array;
+  width: number;
+  height: number;
+}
+
+type Rgb = readonly [number, number, number];
+const POSITIVE: readonly [Rgb, Rgb] = [[250, 176, 92], [200, 24, 32]];
+const NEGATIVE: readonly [Rgb, Rgb] = [[122, 190, 230], [24, 72, 184]];
+const STEPS = 255;
+/** opacity of the strongest values, and how fast weak ones fade */
+const OPACITY = 0.86;
+const FADE = 0.75;
+
+/** RGBA of t in -1 ... 1. */
+function colour(t: number): readonly [number, number, number, number] {
+  const [weak, strong] = t < 0 ? NEGATIVE : POSITIVE;
+  const m = Math.min(1, Math.abs(t));
+  const mix = (c: 0 | 1 | 2): number => Math.round(weak[c] + (strong[c] - weak[c]) * m);
+  return [mix(0), mix(1), mix(2), Math.round(255 * OPACITY * m ** FADE)];
+}
+
+const TABLE = Uint8Array.from({ length: 4 * (2 * STEPS + 1) }, (_, i) => colour((Math.floor(i / 4) - STEPS) / STEPS)[(i % 4) as 0 | 1 | 2 | 3]);
+
+/** CSS colours from -1 to 1 in even steps: the legend of `paint`. */
+export function legend(stops: number): string[] {
+  return Array.from({ length: stops }, (_, i) => {
+    const [r, g, b, a] = colour((2 * i) / (stops - 1) - 1);
+    return `rgb(${r} ${g} ${b} / ${(a / 255).toFixed(3)})`;
+  });
+}
+
+/** The 99th percentile of |value|; 0 for an empty map. NaN and infinities are left out. */
+export function strength(map: TypicalityMap): number {
+  return quantile(map.values.map(Math.abs).filter(Number.isFinite), 0.99);
+}
+
+/**
+ * The colour scale shared by all pictures of a label, so that the same colour means the same typicality: the 90th percentile of the
+ * maps' strengths, which one odd picture cannot wash out.
+ */
+export function commonScale(strengths: readonly number[]): number {
+  return quantile(Float32Array.from(strengths), 0.9);
+}
+
+function quantile(values: Float32Array, q: number): number {
+  if (values.length === 0) return 0;
+  values.sort();
+  return values[Math.min(values.length - 1, Math.round(q * (values.length - 1)))] ?? 0;
+}
+
+/**
+ * Colours a map at the size of the context picture: RGBA, width x height x 4.
+ * @param map the mean map
+ * @param scale |typicality| of the strongest colour
+ * @param cell how many context pixels a cell of the map covers, across and down. Resampling is bilinear with align_corners = false, as in
+ *   scoring; where the picture was cut at the right and bottom before scoring, what the map does not cover stays transparent.
+ */
+export function paint(map: TypicalityMap, scale: number, width: number, height: number, cell: { width: number; height: number }): Buffer {
+  const out = Buffer.alloc(4 * width * height);
+  if (!(scale > 0)) return out;
+  const across = taps(width, map.width, cell.width);
+  const down = taps(height, map.height, cell.height);
+  for (let y = 0; y < down.length; y++) {
+    const { low: top, high: bottom, weight: v } = down[y] as Tap;
+    for (let x = 0; x < across.length; x++) {
+      const { low: left, high: right, weight: u } = across[x] as Tap;
+      const at = (row: number, column: number): number => map.values[row * map.width + column] as number;
+      const upper = at(top, left) * (1 - u) + at(top, right) * u;
+      const lower = at(bottom, left) * (1 - u) + at(bottom, right) * u;
+      const t = (upper * (1 - v) + lower * v) / scale;
+      if (Number.isNaN(t)) continue;
+      const step = 4 * (STEPS + Math.round(STEPS * Math.max(-1, Math.min(1, t))));
+      out.set(TABLE.subarray(step, step + 4), 4 * (y * width + x));
+    }
+  }
+  return out;
+}
+
+interface Tap {
+  low: number;
+  high: number;
+  weight: number;
+}
+
+/** Where each output pixel reads the map; shorter than `pixels` where the map ends before the picture does. */
+function taps(pixels: number, cells: number, cell: number): Tap[] {
+  const covered = Math.min(pixels, Math.round(cells * cell));
+  return Array.from({ length: covered }, (_, i) => {
+    const source = Math.max(0, Math.min(cells - 1, (i + 0.5) / cell - 0.5));
+    const low = Math.floor(source);
+    return { low, high: Math.min(cells - 1, low + 1), weight: source - low };
+  });
+}

@@ -1,0 +1,100 @@
+// What the report shows of a run, and in which order: the mined tables turned into one view per label.
+// Pure: no files, no pictures.
+
+/** A row of mine/patches.parquet (docs/formats.md). */
+export interface PatchRow {
+  image: string;
+  label: string;
+  condition: string;
+  list: string;
+  rank: number;
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  row: number;
+  column: number;
+  patch: number;
+  typicality: number;
+  standard_error: number | null;
+  samples: number;
+  cluster: number | null;
+  distance: number | null;
+}
+
+/** A row of mine/clusters.parquet. */
+export interface ClusterRow {
+  condition: string;
+  cluster: number;
+  size: number;
+  median_typicality: number;
+  inertia: number;
+}
+
+export const LISTS = ['top', 'random', 'least'] as const;
+export type ListName = (typeof LISTS)[number];
+
+export interface LabelView {
+  label: string;
+  /** every patch that has a tile, in tile order: clusters first (members by distance), then the rest of the lists by rank */
+  patches: PatchRow[];
+  /** by descending median typicality; `members` index `patches` */
+  clusters: { size: number; median: number; inertia: number; members: number[] }[];
+  /** `total` mined, of which `shown` (indices of `patches`, by rank) have a tile */
+  lists: Record<ListName, { total: number; shown: number[] }>;
+}
+
+const byRank = (a: PatchRow, b: PatchRow): number => a.rank - b.rank;
+const byDistance = (a: PatchRow, b: PatchRow): number => (a.distance ?? Infinity) - (b.distance ?? Infinity) || byRank(a, b);
+
+/**
+ * One view per label, in the order of `labels`; labels without a mined patch come with empty lists.
+ * Clustered patches are shown whole; of a list that was not clustered the first `controls` by rank, to bound the report's size.
+ */
+export function layOut(labels: readonly string[], patches: readonly PatchRow[], clusters: readonly ClusterRow[], controls: number): LabelView[] {
+  const rowsOf = groupBy(patches, (row) => row.condition);
+  const clustersOf = groupBy(clusters, (row) => row.condition);
+  const known = new Set(labels);
+  const extra = [...rowsOf.keys()].filter((condition) => !known.has(condition));
+  return [...labels, ...extra].map((label) => layOutLabel(label, rowsOf.get(label) ?? [], clustersOf.get(label) ?? [], controls));
+}
+
+function layOutLabel(label: string, rows: PatchRow[], clusterRows: ClusterRow[], controls: number): LabelView {
+  const shown: PatchRow[] = [];
+  const tileOf = new Map<PatchRow, number>();
+  const place = (row: PatchRow): number => {
+    let tile = tileOf.get(row);
+    if (tile === undefined) {
+      tile = shown.push(row) - 1;
+      tileOf.set(row, tile);
+    }
+    return tile;
+  };
+
+  const members = groupBy(rows.filter((row) => row.cluster !== null), (row) => row.cluster as number);
+  const clusters = [...clusterRows]
+    .sort((a, b) => a.cluster - b.cluster)
+    .map((row) => ({
+      size: row.size,
+      median: row.median_typicality,
+      inertia: row.inertia,
+      members: (members.get(row.cluster) ?? []).sort(byDistance).map(place),
+    }));
+
+  const list = (name: ListName): { total: number; shown: number[] } => {
+    const all = rows.filter((row) => row.list === name).sort(byRank);
+    const clustered = all.some((row) => row.cluster !== null);
+    return { total: all.length, shown: (clustered ? all : all.slice(0, controls)).map(place) };
+  };
+  return { label, clusters, lists: { top: list('top'), random: list('random'), least: list('least') }, patches: shown };
+}
+
+function groupBy<Row, Key>(rows: readonly Row[], key: (row: Row) => Key): Map<Key, Row[]> {
+  const groups = new Map<Key, Row[]>();
+  for (const row of rows) {
+    const group = groups.get(key(row));
+    if (group) group.push(row);
+    else groups.set(key(row), [row]);
+  }
+  return groups;
+}

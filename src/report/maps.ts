@@ -1,0 +1,22 @@
+// The mean typicality maps of a run, read for the pictures that the report shows.
+import { existsSync } from 'node:fs';
+import { readSafetensors, readSafetensorsHeader } from '../native/index';
+import { toFloat32 } from '../native/tensor';
+import type { Run } from '../run/run';
+import type { TypicalityMap } from './heatmap';
+
+/** The maps of `images` under `condition` that shard number `shard` holds, by picture; what it does not hold is left out. */
+export function readMaps(run: Run, shard: number, condition: string, images: readonly string[]): Map<string, TypicalityMap> {
+  const file = run.shardFile(shard, 'maps.safetensors');
+  if (!existsSync(file)) return new Map();
+  const { tensors } = readSafetensorsHeader(file);
+  const kept = images.filter((image) => tensors[`${condition}/${image}`]?.shape.length === 2);
+  const read = readSafetensors(file, kept.map((image) => `${condition}/${image}`));
+  return new Map(
+    kept.flatMap((image) => {
+      const map = read[`${condition}/${image}`];
+      const [height, width] = map?.shape ?? [];
+      return map && height && width ? [[image, { values: toFloat32(map), width, height }]] : [];
+    }),
+  );
+}

@@ -1,0 +1,173 @@
+// `report`: a mined run as a page to look at, opened from disk with no server and no network.
+//
+//   report/index.html, page.css, page.js   the page (src/report/page)
+//   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
+//   report/sprites/N-S.webp                patches, up to 120 to a sheet
+//   report/pictures/I.webp                 picture number I of the manifest, for context; loaded on click
+//   report/maps/N-I.webp                   its typicality under label N, as an overlay; loaded on click
+//
+// Names are numbers only: labels and file names come from the user.
+import { existsSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { DiffmineError } from '../errors';
+import type { Progress } from '../native/types';
+import { removeLeftovers, replaceFolder } from '../run/atomic';
+import { Run, type Skipped } from '../run/run';
+import { readTable } from '../run/tables';
+import { ReportFolder, type ReportBytes } from './folder';
+import { legend } from './heatmap';
+import { drawLabel, type DrawContext } from './label';
+import { layOut, type ClusterRow, type LabelView, type PatchRow } from './layout';
+import { SHEET_COLUMNS, SHEET_ROWS, TILE } from './pictures';
+import { scriptOf } from './script';
+
+export interface ReportOptions {
+  /** the folder of the source pictures, if they moved since the scan */
+  pictures?: string;
+  /** patches shown of each list that was not clustered; default 100 */
+  controls?: number;
+}
+
+export interface ReportHooks {
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+  log?: (line: string) => void;
+}
+
+export interface ReportSummary {
+  /** of index.html */
+  path: string;
+  labels: number;
+  /** patches shown */
+  patches: number;
+  /** context pictures, and heat maps over them */
+  pictures: number;
+  maps: number;
+  /** pictures that are no longer where they were: the report has their numbers, but not their image */
+  missing: { image: string; reason: string }[];
+  bytes: ReportBytes;
+}
+
+const PAGE = join(__dirname, 'page');
+const PAGE_FILES = ['index.html', 'page.css', 'page.js'] as const;
+const SKIPPED_SHOWN = 500;
+const LEGEND_STOPS = 41;
+
+/**
+ * Writes the report of a mined run to `RUN/report`, in place of an earlier one, which stays whole until then.
+ *
+ * @param runPath a run folder that `mine` has finished
+ * @throws RUN_INVALID for a run that was not mined or is damaged; CANCELLED on abort; IO where it cannot write
+ */
+export async function writeReport(runPath: string, options: ReportOptions = {}, hooks: ReportHooks = {}): Promise<ReportSummary> {
+  const run = await Run.open(runPath);
+  if (!existsSync(run.mineFile('patches.parquet'))) {
+    throw new DiffmineError('RUN_INVALID', `${runPath} was not mined yet: it has no mine/patches.parquet.`, `Run \`diffmine mine ${runPath}\` first.`);
+  }
+  const lock = await run.locks.acquire('report');
+  if (!lock) throw new DiffmineError('IO', `Another process is writing the report of ${runPath}.`, 'Wait for it to end.');
+  try {
+    const target = join(run.path, 'report');
+    await removeLeftovers(target);
+    let summary: ReportSummary | undefined;
+    await replaceFolder(target, async (path) => {
+      summary = await fill(run, new ReportFolder(path), options, hooks);
+    });
+    const done = { ...(summary as ReportSummary), path: join(target, 'index.html') };
+    for (const line of tell(done, run.manifest.options.maps)) hooks.log?.(line);
+    return done;
+  } finally {
+    await lock.release();
+  }
+}
+
+async function fill(run: Run, folder: ReportFolder, options: ReportOptions, hooks: ReportHooks): Promise<ReportSummary> {
+  const { manifest } = run;
+  const [patches, clusters, skipped, mineJson] = await Promise.all([
+    readTable<PatchRow>(run.mineFile('patches.parquet')),
+    readTable<ClusterRow>(run.mineFile('clusters.parquet')),
+    run.skipped(),
+    readFile(run.mineFile('mine.json'), 'utf8'),
+  ]);
+  const views = layOut(manifest.conditions, patches, clusters, options.controls ?? 100);
+  const total = views.reduce((sum, view) => sum + new Set(view.patches.map((patch) => patch.image)).size, 0);
+  let done = 0;
+  const context: DrawContext = {
+    run,
+    folder,
+    root: pictureRoot(run, options.pictures),
+    numberOf: new Map(manifest.images.map((image, number) => [image.path, number])),
+    missing: new Map(),
+    signal: hooks.signal,
+    onPicture: () => hooks.onProgress?.({ stage: 'report', done: ++done, total }),
+  };
+  let maps = 0;
+  for (const [index, view] of views.entries()) maps += await drawLabel(view, index, promptOf(run, view.label), context);
+
+  const missing = [...context.missing].map(([image, reason]) => ({ image, reason })).sort((a, b) => (a.image < b.image ? -1 : 1));
+  for (const name of PAGE_FILES) await folder.write('page', name, await readFile(join(PAGE, name)));
+  await folder.write('page', 'data/run.js', scriptOf('diffmine.run', runData(run, views, skipped, missing, JSON.parse(mineJson), maps)));
+  return {
+    path: '',
+    labels: views.length,
+    patches: views.reduce((sum, view) => sum + view.patches.length, 0),
+    pictures: folder.count('pictures'),
+    maps,
+    missing,
+    bytes: folder.bytes,
+  };
+}
+
+/** Where the pictures are: the folder asked for, or the data set's (for a table of paths, the folder it lies in). */
+function pictureRoot(run: Run, asked: string | undefined): string {
+  const path = resolve(asked ?? run.manifest.dataset.path);
+  if (asked !== undefined && !existsSync(path)) throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of pictures.`);
+  return existsSync(path) && statSync(path).isFile() ? dirname(path) : path;
+}
+
+function promptOf(run: Run, label: string): string | null {
+  const { model, options } = run.manifest;
+  return model.conditioning === 'text' && options.prompt !== null ? options.prompt.replaceAll('{label}', () => label) : null;
+}
+
+/** What the page knows before a label is opened. */
+function runData(run: Run, views: LabelView[], skipped: Skipped[], missing: ReportSummary['missing'], mine: unknown, maps: number): object {
+  const { manifest } = run;
+  return {
+    version: manifest.version,
+    format: manifest.format,
+    created: manifest.created,
+    fingerprint: manifest.fingerprint,
+    model: { ...manifest.model, name: basename(manifest.model.path) },
+    dataset: { ...manifest.dataset, name: basename(manifest.dataset.path), labels: manifest.dataset.labels.length },
+    options: manifest.options,
+    preset: manifest.preset,
+    mine: (mine as { options?: unknown } | null)?.options ?? null,
+    labels: views.map((view) => ({
+      label: view.label,
+      patches: view.patches.length,
+      pictures: new Set(view.patches.map((patch) => patch.image)).size,
+      clusters: view.clusters.length,
+    })),
+    skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
+    missing: { count: missing.length, shown: missing.slice(0, SKIPPED_SHOWN) },
+    maps: { kept: manifest.options.maps, shown: maps },
+    sheet: { columns: SHEET_COLUMNS, rows: SHEET_ROWS, tile: TILE },
+    legend: legend(LEGEND_STOPS),
+  };
+}
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** What the log says of a report. */
+function tell({ labels, patches, pictures, maps, missing, bytes }: ReportSummary, mapsKept: boolean): string[] {
+  const lines = [
+    `Report: ${patches} patches of ${labels} labels in ${megabytes(bytes.page + bytes.sprites)}; ` +
+      `on click ${pictures} pictures (${megabytes(bytes.pictures)}) and ${maps} heat maps (${megabytes(bytes.maps)}); ${megabytes(bytes.total)} in all.`,
+  ];
+  if (!mapsKept) lines.push('No heat maps: the scan ran with --no-maps.');
+  for (const { image, reason } of missing.slice(0, 5)) lines.push(`No picture of ${image}: ${reason}.`);
+  if (missing.length > 5) lines.push(`… and ${missing.length - 5} more pictures missing; the report lists them.`);
+  return lines;
+}

@@ -1,0 +1,199 @@
+// Locks of a run folder: who works on a shard now. A lock dies with its process.
+//
+// A lock is a file made with O_EXCL that names its owner: host, pid, and what tells this pid from a later one (the process's start time, the boot
+// id, the pid namespace). A dead owner's lock is never deleted to make room, which two processes could do to each other; it is outbid: the first
+// lock of a name is NAME.lock, the next NAME.lock.1, and so on, and only one process can make the next one. Who made one then looks again, and steps
+// back if any other lives. As everybody makes a lock before looking, of two that believe they hold a name at least one sees the other.
+//
+// Owners on another machine (or in another container) cannot be asked whether they live: they touch their lock every HEARTBEAT ms, and count as
+// dead STALE ms after the last touch, by the clock of the file system.
+import { readFileSync, readlinkSync } from 'node:fs';
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+
+const HEARTBEAT = 10_000;
+const STALE = 90_000;
+
+export interface LockOwner {
+  host: string;
+  pid: number;
+  /** clock ticks after boot, from /proc/PID/stat; '' where there is no /proc */
+  started: string;
+  /** boot id and pid namespace; '' where there is no /proc */
+  system: string;
+}
+
+export interface Lock {
+  release(): Promise<void>;
+}
+
+function startTime(pid: number): string | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // the second field is the command in parentheses, which may hold anything; the start time is the 22nd field
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+function system(): string {
+  try {
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return '';
+  }
+}
+
+/** This process, as an owner of locks. */
+export function self(): LockOwner {
+  return { host: hostname(), pid: process.pid, started: startTime(process.pid) ?? '', system: system() };
+}
+
+function processExists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** Whether an owner on this very system lives; undefined for one that is elsewhere. */
+export function lives(owner: LockOwner, here: LockOwner = self()): boolean | undefined {
+  if (owner.system !== here.system || (here.system === '' && owner.host !== here.host)) {
+    // the same machine before its last boot: whoever it was is gone
+    const boot = (name: string): string => name.split(' ')[0] ?? '';
+    if (owner.host === here.host && owner.system !== '' && boot(owner.system) !== boot(here.system)) return false;
+    return undefined;
+  }
+  if (owner.started === '') return processExists(owner.pid);
+  return startTime(owner.pid) === owner.started;
+}
+
+function parseOwner(text: string): LockOwner | undefined {
+  try {
+    const value = JSON.parse(text) as Partial<LockOwner> | null;
+    if (typeof value?.host !== 'string' || typeof value.pid !== 'number') return undefined;
+    return { host: value.host, pid: value.pid, started: String(value.started ?? ''), system: String(value.system ?? '') };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Sets a lock's modification time to the file system's now (utimes would set it to this machine's), unless it is gone. */
+async function touch(file: string): Promise<void> {
+  const handle = await open(file, 'r+');
+  try {
+    await handle.write('{', 0);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** All locks of one run folder. */
+export class LockFolder {
+  private readonly held = new Set<string>();
+  private heartbeat: NodeJS.Timeout | undefined;
+
+  constructor(readonly folder: string) {}
+
+  /** The files of one lock, by generation. */
+  private async generations(name: string): Promise<{ file: string; generation: number }[]> {
+    const first = `${name}.lock`;
+    const found: { file: string; generation: number }[] = [];
+    for (const entry of await readdir(this.folder)) {
+      if (entry === first) found.push({ file: join(this.folder, entry), generation: 0 });
+      else if (entry.startsWith(`${first}.`) && /^\d+$/.test(entry.slice(first.length + 1))) {
+        found.push({ file: join(this.folder, entry), generation: Number(entry.slice(first.length + 1)) });
+      }
+    }
+    return found.sort((a, b) => a.generation - b.generation);
+  }
+
+  /** The owner of a lock file where it is alive, `true` where that cannot be told, false where it is dead or gone. */
+  private async aliveOwner(file: string): Promise<LockOwner | boolean> {
+    let owner: LockOwner | undefined;
+    let age: number;
+    try {
+      owner = parseOwner(await readFile(file, 'utf8'));
+      const alive = owner && lives(owner);
+      if (alive !== undefined) return alive && owner ? owner : false;
+      age = (await this.now()) - (await stat(file)).mtimeMs;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw error;
+    }
+    // a lock without a readable owner is being written this moment, or its writer died in the act
+    return age < STALE ? (owner ?? true) : false;
+  }
+
+  /** The file system's clock. */
+  private async now(): Promise<number> {
+    const file = join(this.folder, `.clock-${hostname()}-${process.pid}`);
+    const handle = await open(file, 'w');
+    try {
+      await handle.write('.');
+      return (await handle.stat()).mtimeMs;
+    } finally {
+      await handle.close();
+      await rm(file, { force: true });
+    }
+  }
+
+  /** Who holds `name`: an owner, `true` for somebody unknown, undefined for nobody alive. */
+  async holder(name: string): Promise<LockOwner | true | undefined> {
+    for (const { file } of await this.generations(name)) {
+      const owner = await this.aliveOwner(file);
+      if (owner !== false) return owner;
+    }
+    return undefined;
+  }
+
+  /** Takes lock `name`, or says undefined where a live process (this one too) holds it. Never waits. */
+  async acquire(name: string): Promise<Lock | undefined> {
+    const found = await this.generations(name);
+    for (const { file } of found) if ((await this.aliveOwner(file)) !== false) return undefined;
+    const last = found.at(-1);
+    const mine = join(this.folder, last ? `${name}.lock.${last.generation + 1}` : `${name}.lock`);
+    try {
+      const handle = await open(mine, 'wx');
+      try {
+        await handle.writeFile(`${JSON.stringify(self())}\n`);
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
+      throw error;
+    }
+    for (const { file } of await this.generations(name)) {
+      if (file === mine) continue;
+      if ((await this.aliveOwner(file)) !== false) {
+        await rm(mine, { force: true });
+        return undefined;
+      }
+    }
+    for (const { file } of found) await rm(file, { force: true });
+    this.keep(mine);
+    return {
+      release: async () => {
+        this.held.delete(mine);
+        if (this.held.size === 0) {
+          clearInterval(this.heartbeat);
+          this.heartbeat = undefined;
+        }
+        await rm(mine, { force: true });
+      },
+    };
+  }
+
+  private keep(file: string): void {
+    this.held.add(file);
+    this.heartbeat ??= setInterval(() => {
+      for (const held of this.held) touch(held).catch(() => undefined);
+    }, HEARTBEAT).unref();
+  }
+}

@@ -1,0 +1,78 @@
+// The columns of a run's tables (docs/formats.md).
+import type { Row, Schema } from './tables';
+
+export const LISTS = ['top', 'least', 'random'] as const;
+export type ListName = (typeof LISTS)[number];
+
+/** A picture under one condition. */
+export interface ImageRow extends Row {
+  image: string;
+  label: string;
+  condition: string;
+  source_width: number;
+  source_height: number;
+  width: number;
+  height: number;
+  typicality: number;
+  samples: number;
+}
+
+export const IMAGE_SCHEMA: Schema = [
+  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['source_width', 'INT32'], ['source_height', 'INT32'], ['width', 'INT32'],
+  ['height', 'INT32'], ['typicality', 'DOUBLE'], ['samples', 'INT32'],
+];
+
+/** A candidate patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored picture. */
+export interface PatchRow extends Row {
+  image: string;
+  label: string;
+  condition: string;
+  list: ListName;
+  /** from 1, in its picture and list */
+  place: number;
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  row: number;
+  column: number;
+  patch: number;
+  typicality: number;
+  standard_error: number | null;
+  samples: number;
+}
+
+export const PATCH_SCHEMA: Schema = [
+  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['place', 'INT32'], ['x', 'DOUBLE'], ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'], ['typicality', 'DOUBLE'],
+  ['standard_error', 'DOUBLE'], ['samples', 'INT32'],
+];
+
+/** A ranked patch. `cluster` and `distance` are null in lists that were not clustered. */
+export interface MinedPatchRow extends Omit<PatchRow, 'place'> {
+  /** from 1, in its condition and list */
+  rank: number;
+  cluster: number | null;
+  /** to the cluster's centre */
+  distance: number | null;
+}
+
+export const MINED_PATCH_SCHEMA: Schema = [
+  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['rank', 'INT32'], ['x', 'DOUBLE'], ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'], ['typicality', 'DOUBLE'],
+  ['standard_error', 'DOUBLE'], ['samples', 'INT32'], ['cluster', 'INT32'], ['distance', 'DOUBLE'],
+];
+
+export interface ClusterRow extends Row {
+  condition: string;
+  /** from 0, by descending median typicality */
+  cluster: number;
+  size: number;
+  median_typicality: number;
+  /** sum of its members' squared distances to the centre */
+  inertia: number;
+}
+
+export const CLUSTER_SCHEMA: Schema = [
+  ['condition', 'STRING'], ['cluster', 'INT32'], ['size', 'INT32'], ['median_typicality', 'DOUBLE'], ['inertia', 'DOUBLE'],
+];

@@ -1,0 +1,60 @@
+// What a label's loss is compared with: --against null | others | LABEL, and --all-labels, as the engine's conditions, subjects and weights.
+//
+// Typicality of output m is T_m = sum_k w_mk (L_k - L_subject(m)), the weights summing to 1: for `null` the paper's L_null - L_label, for `others` the
+// mean of the other labels' losses less the label's own (SMALL-WORLD measured it better than null at equal samples), for a label X, L_X - L_label.
+import { DiffmineError } from '../errors';
+
+/** How one picture is scored: K conditions, M outputs. */
+export interface Contrast {
+  /** [K] rows of the prepared conditions: labels in order, then the null condition */
+  conditions: number[];
+  /** [M] which of the K an output scores */
+  subjects: number[];
+  /** [M][K] */
+  weights: number[][];
+  /** [M] the labels scored */
+  names: string[];
+}
+
+export interface ContrastPlan {
+  /** labels pictures are scored under: all, less the one they are compared with */
+  scored: string[];
+  /** UNet evaluations a picture and sample */
+  fanOut: number;
+  /** How a picture of `label` is scored; undefined where its label is what the others are compared with */
+  of(label: string): Contrast | undefined;
+}
+
+/**
+ * @param labels of the data set, in order; row i of the prepared conditions is labels[i], row labels.length the null condition
+ * @throws INVALID_ARGUMENT for a label that is not there, or too few labels to compare
+ */
+export function planContrasts(labels: readonly string[], against: string, allLabels: boolean): ContrastPlan {
+  const rival = against === 'null' || against === 'others' ? -1 : labels.indexOf(against);
+  if (rival < 0 && against !== 'null' && against !== 'others') {
+    throw new DiffmineError('INVALID_ARGUMENT', `--against ${against}: the data set has no label ${JSON.stringify(against)}.`, `Give null, others, or one of: ${labels.slice(0, 20).join(', ')}.`);
+  }
+  if (against !== 'null' && labels.length < 2) {
+    throw new DiffmineError('INVALID_ARGUMENT', `--against ${against} needs at least two labels; the data set has ${labels.length}.`, 'Use --against null.');
+  }
+  const rows = labels.map((_, row) => row);
+  const scored = rows.filter((row) => row !== rival);
+  const reference = against === 'others' ? [] : [rival >= 0 ? rival : labels.length];
+
+  const make = (subjects: number[]): Contrast => {
+    const conditions = against === 'others' ? rows : [...subjects, ...reference];
+    return {
+      conditions,
+      subjects: subjects.map((row) => conditions.indexOf(row)),
+      weights: subjects.map((subject) => conditions.map((row) => (against === 'others' ? (row === subject ? 0 : 1 / (labels.length - 1)) : row === reference[0] ? 1 : 0))),
+      names: subjects.map((row) => labels[row] as string),
+    };
+  };
+  const all = allLabels ? make(scored) : undefined;
+  const own = new Map(allLabels ? [] : scored.map((row) => [labels[row] as string, make([row])]));
+  return {
+    scored: scored.map((row) => labels[row] as string),
+    fanOut: against === 'others' ? labels.length : allLabels ? scored.length + 1 : 2,
+    of: (label) => (all ? (labels.includes(label) ? all : undefined) : own.get(label)),
+  };
+}

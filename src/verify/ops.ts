@@ -1,0 +1,61 @@
+// The table of what verify can check: op -> the function that computes a case's outputs with this package.
+import type { Engine } from '../native/index';
+import type { CallOptions, Precision, ScheduleConfig, Tensor } from '../native/types';
+import type { ModelFolder } from '../model/index';
+import type { Comparison } from './compare';
+import { kmeansOp } from './ops/clustering';
+import { addNoiseOp, ddimInvertOp, ddimSampleOp, ddimStepOp, ddimTimestepsOp, scheduleOp } from './ops/diffusion';
+import { classLabelsOp, clipTextOp, clipTokenizeOp, unetOp, vaeDecodeOp, vaeEncodeOp } from './ops/models';
+import { lanczosResizeOp } from './ops/pictures';
+import { diftOp, selectOp, typicalityOp } from './ops/typicality';
+
+export interface OpContext {
+  precision: Precision;
+  call: CallOptions;
+  params: Record<string, unknown>;
+  input(name: string): Tensor;
+  /** names of the outputs the manifest has */
+  outputs: string[];
+  /** the reference of an output, where judging needs more than its numbers one by one */
+  reference(name: string): Tensor;
+  /** an engine, with the case's model loaded if it has one */
+  engine(): Promise<Engine>;
+  model(): Promise<ModelFolder>;
+  schedule(): Promise<ScheduleConfig>;
+}
+
+export interface OpResult {
+  /** computed outputs by name; each output of the manifest must be here or in `judged` */
+  outputs?: Record<string, Tensor>;
+  /** outputs judged by a rule of their own, and checks beyond the manifest's outputs */
+  judged?: Record<string, Comparison>;
+  /** why this case is not checked */
+  notChecked?: string;
+}
+
+export interface Op {
+  run(context: OpContext): Promise<OpResult>;
+  /** computed by the UNet or VAE in the precision asked for, and then judged by relative L2 error where that is not fp32 */
+  reducible?: boolean;
+}
+
+/** Everything else a manifest may hold (training, translation, metrics) is listed as not checked. */
+export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([
+  ['clip_tokenize', clipTokenizeOp],
+  ['clip_text', clipTextOp],
+  ['class_labels', classLabelsOp],
+  ['vae_encode', vaeEncodeOp],
+  ['vae_decode', vaeDecodeOp],
+  ['unet', unetOp],
+  ['schedule', scheduleOp],
+  ['add_noise', addNoiseOp],
+  ['ddim_timesteps', ddimTimestepsOp],
+  ['ddim_step', ddimStepOp],
+  ['ddim_invert', ddimInvertOp],
+  ['ddim_sample', ddimSampleOp],
+  ['typicality', typicalityOp],
+  ['select', selectOp],
+  ['dift', diftOp],
+  ['kmeans', kmeansOp],
+  ['lanczos_resize', lanczosResizeOp],
+]);

@@ -1,0 +1,227 @@
+// A run folder as `scan` and `mine` leave it, made without a model: drawn pictures with one vivid square each, a typicality map that is high
+// on the square, and the tables that follow from it. For tests of what reads runs (the report); the files are real Parquet and safetensors.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import sharp from 'sharp';
+import { makeManifest, MANIFEST } from '../../src/run/manifest';
+import { shardName } from '../../src/run/run';
+import { writeTable, type Row, type Schema } from '../../src/run/tables';
+
+export interface Box {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+export interface SyntheticPicture {
+  /** in the data set */
+  path: string;
+  label: string;
+  width: number;
+  height: number;
+  /** where it is typical: the place of its best patch */
+  hot: Box;
+}
+
+export interface SyntheticOptions {
+  labels: string[];
+  /** patches of each list a picture; default 5 */
+  perImage?: number;
+  clusters?: number;
+  /** false: as after --no-maps */
+  maps?: boolean;
+  shardSize?: number;
+  skipped?: { image: string; label: string; reason: string }[];
+  /** which cluster a patch falls in; default by turns */
+  clusterOf?: (patch: { image: string } & Box, index: number) => number;
+}
+
+const CELL = 8;
+
+/** Seeded uniform numbers in [0, 1) (mulberry32). */
+export function uniform(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** The colour of the squares of label number `index`. */
+export function vivid(index: number): [number, number, number] {
+  const colours: [number, number, number][] = [[230, 30, 40], [20, 160, 60], [30, 80, 230], [240, 180, 0], [160, 40, 200]];
+  return colours[index % colours.length] as [number, number, number];
+}
+
+/** Draws pictures of soft texture with a vivid square into `folder`; `names` gives each label's files. */
+export async function drawPictures(folder: string, labels: readonly string[], names: (label: number) => string[], size = { width: 192, height: 128 }): Promise<SyntheticPicture[]> {
+  const pictures: SyntheticPicture[] = [];
+  for (const [index, label] of labels.entries()) {
+    for (const [n, path] of names(index).entries()) {
+      const next = uniform(1000 * index + n);
+      const edge = size.height / 4;
+      const hot = { x: 8 * Math.floor((next() * (size.width - edge)) / 8), y: 8 * Math.floor((next() * (size.height - edge)) / 8), width: edge, height: edge };
+      const phase = [next() * 6, next() * 6, 0.02 + next() * 0.08, 0.02 + next() * 0.08] as const;
+      const pixels = Buffer.alloc(3 * size.width * size.height);
+      for (let y = 0; y < size.height; y++) {
+        for (let x = 0; x < size.width; x++) {
+          const inside = x >= hot.x && x < hot.x + edge && y >= hot.y && y < hot.y + edge;
+          const grain = 24 * next();
+          const soft = 110 + 40 * Math.sin(phase[0] + x * phase[2]) + 40 * Math.sin(phase[1] + y * phase[3]);
+          const colour = inside ? vivid(index) : [soft, soft * 0.95, soft * 0.85];
+          for (let c = 0; c < 3; c++) pixels[3 * (y * size.width + x) + c] = (colour[c] as number) * (inside ? 1 : 0.9) + (inside ? 0 : grain);
+        }
+      }
+      const file = join(folder, path);
+      await mkdir(dirname(file), { recursive: true });
+      const image = sharp(pixels, { raw: { ...size, channels: 3 } });
+      await (path.endsWith('.png') ? image.png() : image.jpeg({ quality: 90 })).toFile(file);
+      pictures.push({ path, label, ...size, hot });
+    }
+  }
+  return pictures;
+}
+
+/** The bytes of a safetensors file of F16 tensors. */
+export function safetensorsF16(tensors: ReadonlyMap<string, { shape: number[]; values: Float32Array }>): Buffer {
+  const header: Record<string, unknown> = {};
+  const parts: Buffer[] = [];
+  let offset = 0;
+  for (const [name, { shape, values }] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const bytes = Buffer.alloc(2 * values.length);
+    values.forEach((value, i) => bytes.writeUInt16LE(half(value), 2 * i));
+    header[name] = { dtype: 'F16', shape, data_offsets: [offset, offset + bytes.length] };
+    offset += bytes.length;
+    parts.push(bytes);
+  }
+  const text = Buffer.from(JSON.stringify(header));
+  const padded = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, 0x20)]);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  return Buffer.concat([length, padded, ...parts]);
+}
+
+/** A number's binary16 bits, truncated; what is below 2^-14 becomes 0. */
+function half(value: number): number {
+  const bits = new DataView(new ArrayBuffer(4));
+  bits.setFloat32(0, value);
+  const exponent = ((bits.getUint32(0) >>> 23) & 0xff) - 112;
+  const sign = (bits.getUint32(0) >>> 16) & 0x8000;
+  return exponent <= 0 ? sign : sign | (exponent << 10) | ((bits.getUint32(0) >>> 13) & 0x3ff);
+}
+
+const PATCH_COLUMNS = [
+  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['rank', 'INT32'],
+  ['x', 'DOUBLE'], ['y', 'DOUBLE'], ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'],
+  ['typicality', 'DOUBLE'], ['standard_error', 'DOUBLE'], ['samples', 'INT32'], ['cluster', 'INT32'], ['distance', 'DOUBLE'],
+] as const satisfies Schema;
+const CLUSTER_COLUMNS = [
+  ['condition', 'STRING'], ['cluster', 'INT32'], ['size', 'INT32'], ['median_typicality', 'DOUBLE'], ['inertia', 'DOUBLE'],
+] as const satisfies Schema;
+
+/** Writes a mined run of `pictures`, which lie below `dataset`, into `folder`. */
+export async function writeSyntheticRun(folder: string, dataset: string, pictures: readonly SyntheticPicture[], options: SyntheticOptions): Promise<void> {
+  const { labels, perImage = 5, clusters = 4, maps = true, shardSize = 4, skipped = [] } = options;
+  const patch = Math.round(pictures[0]?.hot.width ?? 32);
+  const manifest = makeManifest({
+    version: '0.1.0',
+    created: '2026-01-02T03:04:05Z',
+    model: { path: '/models/stable-diffusion-v1-5', fingerprint: 'm'.repeat(64), kind: 'latent', conditioning: 'text', vaeFactor: CELL, fold: 1 },
+    dataset: { path: dataset, fingerprint: 'd'.repeat(64), images: pictures.length, ignored: 2, labels: [...labels], columns: [] },
+    options: {
+      prompt: 'A photo of {label}.', nullPrompt: 'A photo.', size: 'source', sizeRule: 'floor', patch, samples: 100, seed: 0, tBegin: 100, tEnd: 700,
+      sampler: 'stratified', perImage, batch: 8, precision: 'fp32', device: 'cpu', allLabels: false, against: 'null', maps, shardSize, replay: null,
+    },
+    preset: null,
+    replayFile: null,
+    conditions: [...labels],
+    images: pictures.map(({ path, label }) => ({ path, label })),
+  });
+
+  const rows: Row[] = [];
+  const tensors = new Map<string, { shape: number[]; values: Float32Array }>();
+  for (const [number, picture] of pictures.entries()) {
+    const next = uniform(77 + number);
+    const shape = [Math.floor(picture.height / CELL), Math.floor(picture.width / CELL)] as [number, number];
+    const spread = Math.max(picture.hot.width, picture.hot.height) * 0.7;
+    const weak = { x: next() * picture.width, y: next() * picture.height };
+    const values = Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => {
+      const x = ((i % shape[1]) + 0.5) * CELL;
+      const y = (Math.floor(i / shape[1]) + 0.5) * CELL;
+      const distance = Math.hypot(x - picture.hot.x - picture.hot.width / 2, y - picture.hot.y - picture.hot.height / 2) / spread;
+      const below = Math.hypot(x - weak.x, y - weak.y) / spread;
+      return 0.08 * Math.exp(-distance * distance) - 0.03 * Math.exp(-below * below) + 0.008 * (next() - 0.5);
+    });
+    tensors.set(`${picture.label}/${picture.path}`, { shape, values });
+    const score = (box: Box): number => {
+      let sum = 0;
+      let cells = 0;
+      for (let r = Math.floor(box.y / CELL); r < Math.min(shape[0], Math.ceil((box.y + box.height) / CELL)); r++) {
+        for (let c = Math.floor(box.x / CELL); c < Math.min(shape[1], Math.ceil((box.x + box.width) / CELL)); c++) {
+          sum += values[r * shape[1] + c] as number;
+          cells++;
+        }
+      }
+      return sum / Math.max(1, cells);
+    };
+    const anywhere = (): Box => ({
+      x: Math.round(next() * (picture.width - patch)), y: Math.round(next() * (picture.height - patch)), width: patch, height: patch,
+    });
+    const apart = (a: Box) => (b: Box): boolean => Math.abs(a.x - b.x) >= patch || Math.abs(a.y - b.y) >= patch;
+    const pick = (candidates: Box[]): Box[] => {
+      const picked: Box[] = [];
+      for (const box of candidates) if (picked.length < perImage && picked.every(apart(box))) picked.push(box);
+      return picked;
+    };
+    const boxes = Array.from({ length: 60 }, anywhere);
+    const hot = { ...picture.hot, width: patch, height: patch };
+    const sorted = [...boxes].sort((a, b) => score(b) - score(a));
+    const lists = { top: pick([hot, ...sorted]), random: pick(boxes), least: pick(sorted.reverse()) };
+    for (const [list, chosen] of Object.entries(lists)) {
+      for (const box of chosen) {
+        rows.push({
+          image: picture.path, label: picture.label, condition: picture.label, list, ...box, row: box.y, column: box.x, patch,
+          typicality: score(box), standard_error: 0.002 + 0.001 * next(), samples: 100, cluster: null, distance: null, rank: 0,
+        });
+      }
+    }
+  }
+
+  const clusterRows: Row[] = [];
+  for (const label of labels) {
+    const own = rows.filter((row) => row.condition === label);
+    for (const [list, sign] of [['top', -1], ['least', 1], ['random', 0]] as const) {
+      const ranked = own.filter((row) => row.list === list).sort((a, b) => sign * ((a.typicality as number) - (b.typicality as number)));
+      ranked.forEach((row, i) => (row.rank = i + 1));
+      if (list !== 'top') continue;
+      const groups = Array.from({ length: clusters }, (): Row[] => []);
+      ranked.forEach((row, i) => groups[options.clusterOf?.(row as unknown as { image: string } & Box, i) ?? i % clusters]?.push(row));
+      const medianOf = (group: Row[]): number => group.map((row) => row.typicality as number).sort((a, b) => a - b)[group.length >> 1] ?? 0;
+      groups.filter((group) => group.length > 0).sort((a, b) => medianOf(b) - medianOf(a)).forEach((group, cluster) => {
+        group.forEach((row, i) => Object.assign(row, { cluster, distance: 0.1 + (0.6 * i) / group.length }));
+        clusterRows.push({ condition: label, cluster, size: group.length, median_typicality: medianOf(group), inertia: 0.2 * group.length });
+      });
+    }
+  }
+  rows.sort((a, b) => (a.rank as number) - (b.rank as number));
+
+  await mkdir(join(folder, 'mine'), { recursive: true });
+  await mkdir(join(folder, 'locks'), { recursive: true });
+  await writeFile(join(folder, MANIFEST), JSON.stringify(manifest));
+  for (let shard = 0; shard < manifest.shards; shard++) {
+    const path = join(folder, 'shards', shardName(shard));
+    await mkdir(path, { recursive: true });
+    const images = manifest.images.slice(shard * shardSize, (shard + 1) * shardSize);
+    await writeFile(join(path, 'shard.json'), JSON.stringify({ id: shard, images: images.length, skipped: 0, batch: 8, notes: [] }));
+    await writeFile(join(path, 'skipped.jsonl'), shard === 0 ? skipped.map((row) => `${JSON.stringify(row)}\n`).join('') : '');
+    if (!maps) continue;
+    const own = new Map(images.map(({ path: image, label }) => [`${label}/${image}`, tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array }]));
+    await writeFile(join(path, 'maps.safetensors'), safetensorsF16(own));
+  }
+  await writeTable(join(folder, 'mine', 'patches.parquet'), rows, PATCH_COLUMNS);
+  await writeTable(join(folder, 'mine', 'clusters.parquet'), clusterRows, CLUSTER_COLUMNS);
+  await writeFile(join(folder, 'mine', 'mine.json'), JSON.stringify({ options: { top: 1000, perImage, clusters, rank: 'top', seed: 0 }, labels: {} }));
+}
