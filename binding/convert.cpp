@@ -205,11 +205,11 @@ at::Tensor stack_pictures(const std::vector<PictureView>& pictures) {
   return views.size() == 1 ? views[0].unsqueeze(0) : at::stack(views);
 }
 
-at::Tensor own(const at::Tensor& tensor) {
-  const at::Tensor local = tensor.to(at::kCPU).contiguous();
-  const bool alone = local.use_count() == 1 || (local.is_same(tensor) && local.use_count() == 2);
-  const bool whole = local.storage_offset() == 0 && local.storage().nbytes() == local.nbytes();
-  return alone && whole && local.storage().use_count() == 1 ? local : local.clone(at::MemoryFormat::Contiguous);
+at::Tensor own(at::Tensor tensor) {
+  tensor = tensor.to(at::kCPU).contiguous();
+  const bool whole = tensor.storage_offset() == 0 && tensor.storage().nbytes() == tensor.nbytes();
+  const bool alone = tensor.use_count() == 1 && tensor.storage().use_count() == 1;
+  return whole && alone ? tensor : tensor.clone(at::MemoryFormat::Contiguous);
 }
 
 Napi::Object to_js(Napi::Env env, const at::Tensor& owned) {

@@ -69,8 +69,8 @@ class Arg {
 // [B, H, W, 3] uint8; one picture is a view of JS memory, several are stacked. For the engine's thread.
 at::Tensor stack_pictures(const std::vector<PictureView>& pictures);
 
-// Contiguous, on the CPU, and nobody else's memory, so that JS may own it. For the engine's thread.
-at::Tensor own(const at::Tensor& tensor);
+// Contiguous, on the CPU, and nobody else's memory, so that JS may own it: a copy unless the tensor is moved in and alone.
+at::Tensor own(at::Tensor tensor);
 // {dtype, shape, data} over the tensor's own memory (see `own`), without a copy where the runtime allows.
 Napi::Object to_js(Napi::Env env, const at::Tensor& owned);
 Napi::Array to_js(Napi::Env env, const std::vector<int64_t>& numbers);

@@ -6,7 +6,9 @@
 // thread before Node tears the mailbox down.
 //
 // Ends. dispose() cancels what runs, rejects what waits, and resolves when the thread has freed the model and ended; the JS
-// thread never waits for it. Only the end of the environment (hook, process.exit) joins in place, within one forward pass.
+// thread never waits for it. Only the end of the environment joins in place, within one forward pass: the clean-up hook
+// (a worker's end, an event loop that ran empty), or the process's 'exit' event, because process.exit() runs no hooks and a
+// thread that computes while LibTorch's globals are destroyed may crash.
 #pragma once
 #include <napi.h>
 
@@ -31,21 +33,19 @@ class Task;
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
   // --- JS thread ---
-  static std::shared_ptr<Engine> start(Napi::Env env, at::Device device, at::ScalarType dtype, int threads);
-  static std::shared_ptr<Engine> from(const Arg& handle);  // INVALID_ARGUMENT for anything but createEngine's result
-  ~Engine();
-
-  void submit(std::shared_ptr<Task> task);     // INVALID_ARGUMENT once disposed
-  bool withdraw(const Task& task);             // true: it was still waiting, and will not run
+  static Napi::Value create(Napi::Env env, at::Device device, at::ScalarType dtype, int threads);  // the handle
+  static std::shared_ptr<Engine> from(const Arg& handle);  // INVALID_ARGUMENT for anything but `create`'s
+  bool submit(const std::shared_ptr<Task>& task);          // false once disposed
+  bool withdraw(const Task& task);                         // true: it was still waiting, and will not run
   void settled(const std::shared_ptr<Task>& task);
-  Napi::Promise dispose(Napi::Env env);
-  void close(Napi::Env env);                   // begins to end; idempotent
-  void end_now() noexcept;                     // ends in place: cancels, joins, settles nothing
-  int64_t weight_bytes() const { return weight_bytes_; }
+  void report_memory();                                    // tells the garbage collector of new weights
+  Napi::Promise dispose();
+  void end_now() noexcept;                                 // ends in place: cancels, joins, settles nothing
 
   // --- any thread ---
   const at::Device& device() const { return device_; }
   at::ScalarType dtype() const { return dtype_; }
+  int64_t weight_bytes() const { return weight_bytes_; }
   void post(std::function<void(Napi::Env)> message);  // runs it on the JS thread
 
   // --- compute thread ---
@@ -61,11 +61,14 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static void deliver(Napi::Env env, Napi::Function, Engine*, Message* message);
   using Mailbox = Napi::TypedThreadSafeFunction<Engine, Message, deliver>;
 
-  Engine(at::Device device, at::ScalarType dtype, int threads) : device_(device), dtype_(dtype), threads_(threads) {}
+  Engine(Napi::Env env, at::Device device, at::ScalarType dtype, int threads)
+      : env_(env), device_(device), dtype_(dtype), threads_(threads) {}
   void loop() noexcept;
-  void finish(Napi::Env env);  // the thread has nothing left to do
-  void forget_environment() noexcept;
+  void close();         // begins to end; idempotent
+  void finish();        // the thread has nothing left to do
+  void keep_awake();    // the event loop, while promises are open
 
+  const Napi::Env env_;
   const at::Device device_;
   const at::ScalarType dtype_;
   const int threads_;
@@ -81,16 +84,22 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Model model_;                             // compute thread
   std::atomic<int64_t> weight_bytes_{0};
 
-  napi_env env_ = nullptr;                  // JS thread, as all below
-  std::set<std::shared_ptr<Task>> tasks_;   // not yet settled
+  std::set<std::shared_ptr<Task>> tasks_;   // JS thread, as all below: not yet settled
   std::vector<Napi::Promise::Deferred> disposals_;
+  std::shared_ptr<Engine>* hook_ = nullptr; // the environment's clean-up hook and what it holds
   int64_t reported_bytes_ = 0;              // told to the garbage collector
+  bool awake_ = false;
   bool finished_ = false;
 };
 
-// createEngine, disposeEngine, engineMemory, loadModel are in engine_calls (engine.cpp, model.cpp).
-Napi::Value create_engine(const Napi::CallbackInfo& info);
-Napi::Value dispose_engine(const Napi::CallbackInfo& info);
-Napi::Value engine_memory(const Napi::CallbackInfo& info);
+// The addon's instance data: the engines of one environment (main thread or worker).
+class Environment {
+ public:
+  void add(Napi::Env env, const std::shared_ptr<Engine>& engine);
+
+ private:
+  std::vector<std::weak_ptr<Engine>> engines_;
+  bool listening_ = false;
+};
 
 }  // namespace diffmine::binding

@@ -11,21 +11,22 @@ constexpr auto kProgressInterval = std::chrono::milliseconds(40);
 
 }  // namespace
 
-Napi::Value Task::start(Napi::Env env, std::shared_ptr<Engine> engine, const Arg& call, const std::vector<Napi::Value>& keep, Work work) {
+Napi::Value Task::start(const Napi::CallbackInfo& info, size_t call, std::vector<Napi::Value> keep, Work work) {
+  const Napi::Env env = info.Env();
+  const auto engine = Engine::from({info[0], "engine"});
   std::shared_ptr<Task> task(new Task(env, engine, std::move(work)));
-  task->listen(env, call);
+  task->listen(env, {info[call], "call"});
   const Napi::Promise promise = task->deferred_.Promise();
   if (!task->signal_.IsEmpty() && task->signal_.Get("aborted").ToBoolean()) {
-    task->reject(env, task->cancelled(env));
+    task->reject(task->cancelled(env));
     return promise;
   }
-  Napi::Array kept = Napi::Array::New(env, keep.size());
-  for (size_t i = 0; i < keep.size(); ++i) kept.Set(static_cast<uint32_t>(i), keep[i]);
+  Napi::Array kept = Napi::Array::New(env);
+  kept.Set(0u, info[0]);
+  for (size_t i = 0; i < keep.size(); ++i) kept.Set(static_cast<uint32_t>(i + 1), keep[i]);
   task->keep_ = Napi::Persistent(kept.As<Napi::Object>());
-  try {
-    engine->submit(task);
-  } catch (...) {
-    task->reject(env, to_js_error(env, current_failure()).Value());
+  if (!engine->submit(task)) {
+    task->reject(to_js_error(env, {code::kInvalidArgument, "The engine was disposed.", "Make a new Engine."}).Value());
   }
   return promise;
 }
@@ -46,7 +47,7 @@ void Task::listen(Napi::Env env, const Arg& call) {
 void Task::abort(Napi::Env env) {
   if (settled_) return;
   token_.cancel();
-  if (engine_->withdraw(*this)) reject(env, cancelled(env));
+  if (engine_->withdraw(*this)) reject(cancelled(env));
 }
 
 Napi::Value Task::cancelled(Napi::Env env) const {
@@ -104,42 +105,45 @@ void Task::tell_progress(Napi::Env env) {
 
 void Task::settle(Napi::Env env) {
   if (settled_) return;
-  Napi::Value reason;
+  Napi::Value value, why;
   try {
-    if (thrown_) reason = thrown_->Value();
-    else if (failure_ && failure_->code != code::kCancelled) reason = to_js_error(env, *failure_).Value();
-    else if (failure_ || token_.cancelled()) reason = cancelled(env);
-    else {
-      const Napi::Value value = result_(env);
-      drop();
-      deferred_.Resolve(value);
-    }
+    if (thrown_) why = thrown_->Value();
+    else if (failure_ && failure_->code != code::kCancelled) why = to_js_error(env, *failure_).Value();
+    else if (failure_ || token_.cancelled()) why = cancelled(env);
+    else value = result_(env);
   } catch (const Napi::Error& error) {
-    reason = error.Value();
+    why = error.Value();
   } catch (...) {
-    reason = to_js_error(env, current_failure()).Value();
+    why = to_js_error(env, current_failure()).Value();
   }
-  if (!reason.IsEmpty()) reject(env, reason);
+  if (!why.IsEmpty()) return reject(why);
+  stop_listening();
+  drop();
+  deferred_.Resolve(value);
   engine_->settled(shared_from_this());
 }
 
-void Task::reject(Napi::Env env, const Napi::Value& reason) {
+void Task::reject(const Napi::Value& why) {
   if (settled_) return;
+  stop_listening();
   drop();
-  deferred_.Reject(reason);
+  deferred_.Reject(why);
   engine_->settled(shared_from_this());
+}
+
+void Task::stop_listening() noexcept {
+  settled_ = true;
+  if (signal_.IsEmpty()) return;
+  try {
+    const Napi::Value remove = signal_.Get("removeEventListener");
+    if (remove.IsFunction()) remove.As<Napi::Function>().Call(signal_.Value(), {Napi::String::New(signal_.Env(), "abort"), on_abort_.Value()});
+  } catch (const Napi::Error&) {
+    // A signal of the caller's own make that throws: the listener finds the task settled.
+  }
 }
 
 void Task::drop() noexcept {
   settled_ = true;
-  try {
-    if (!signal_.IsEmpty()) {
-      const Napi::Env env = signal_.Env();
-      signal_.Get("removeEventListener").As<Napi::Function>().Call(signal_.Value(), {Napi::String::New(env, "abort"), on_abort_.Value()});
-    }
-  } catch (...) {
-    // A signal that throws, or an environment that runs no JS any more: nothing is left to tell.
-  }
   keep_.Reset();
   signal_.Reset();
   on_abort_.Reset();

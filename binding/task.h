@@ -24,11 +24,12 @@ class Task : public std::enable_shared_from_this<Task> {
   using Work = std::function<Result(Engine&, const Context&)>;
 
   // --- JS thread ---
-  // `call`: CallOptions or undefined. `keep`: JS values (pictures' Buffers, handles) that must live until the task ends.
-  static Napi::Value start(Napi::Env env, std::shared_ptr<Engine> engine, const Arg& call, const std::vector<Napi::Value>& keep, Work work);
-  void settle(Napi::Env env);                             // after execute
-  void reject(Napi::Env env, const Napi::Value& reason);  // without
-  void drop() noexcept;                                   // lets go of JS without a word: the environment ends
+  // A promise of `work`. info[0] is the engine, info[call] the CallOptions or undefined. `keep`: JS values (pictures' Buffers,
+  // handles) that must live until the task ends, besides the engine.
+  static Napi::Value start(const Napi::CallbackInfo& info, size_t call, std::vector<Napi::Value> keep, Work work);
+  void settle(Napi::Env env);           // after execute
+  void reject(const Napi::Value& why);  // without
+  void drop() noexcept;                 // lets go of JS without a word: the environment ends
 
   // --- any thread ---
   void cancel() noexcept { token_.cancel(); }
@@ -40,6 +41,7 @@ class Task : public std::enable_shared_from_this<Task> {
   Task(Napi::Env env, std::shared_ptr<Engine> engine, Work work)
       : engine_(std::move(engine)), work_(std::move(work)), deferred_(env) {}
   void listen(Napi::Env env, const Arg& call);
+  void stop_listening() noexcept;
   void abort(Napi::Env env);
   void report(const Progress& progress);  // compute thread
   void tell_progress(Napi::Env env);

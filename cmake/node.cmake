@@ -13,7 +13,7 @@ file(GLOB binding_sources CONFIGURE_DEPENDS binding/*.cpp)
 add_library(diffmine MODULE ${binding_sources})
 target_include_directories(diffmine SYSTEM PRIVATE ${node_includes})
 target_include_directories(diffmine PRIVATE binding)
-target_compile_definitions(diffmine PRIVATE NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS NODE_GYP_MODULE_NAME=diffmine)
+target_compile_definitions(diffmine PRIVATE NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS NODE_GYP_MODULE_NAME=diffmine NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)
 target_link_libraries(diffmine PRIVATE diffmine_core)
 set_target_properties(diffmine PROPERTIES PREFIX "" SUFFIX ".node")
 

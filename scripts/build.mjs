@@ -6,9 +6,9 @@ import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { findLibTorch, inspectLibTorch } from './libtorch.mjs';
-import { buildProgress, cacheFolder, fail, fingerprint, isWritable, lastLines, readJson, root, run, say, SetupError, which, withLock, writeAtomically } from './steps.mjs';
+import { installPackages } from './packages.mjs';
+import { buildProgress, cacheFolder, fail, fingerprint, isMain, isWritable, lastLines, readJson, root, run, say, SetupError, which, withLock, writeAtomically } from './steps.mjs';
 
 const require = createRequire(import.meta.url);
 const sources = ['CMakeLists.txt', 'cmake', 'binding', 'cpp'];
@@ -97,9 +97,12 @@ export async function compile(folder, target, libtorch, { cuda = false, label = 
   return log;
 }
 
-/** Loads the addon in a process of its own, so that a library that aborts is a line and not the end of this one. */
+/**
+ * Loads the addon in a process of its own, so that a library that aborts is a line and not the end of this one.
+ * @returns {Promise<{ build: object, devices: object[] }>} buildInfo() and devices() of src/native/types.ts
+ */
 export async function probe(addon) {
-  const code = `console.log(JSON.stringify(require(${JSON.stringify(addon)}).buildInfo()))`;
+  const code = `const addon = require(${JSON.stringify(addon)}); console.log(JSON.stringify({ build: addon.buildInfo(), devices: addon.devices() }))`;
   const { code: status, stdout, output } = await run(process.execPath, ['-e', code], { timeout: 60_000 });
   if (status === 0) return JSON.parse(stdout.trim().split('\n').at(-1));
   const reason = /^\s*(?:Error: )(.*)$/m.exec(output)?.[1] ?? lastLines(output, 3);
@@ -144,8 +147,7 @@ export function withBuildLock(work) {
   return withLock(path.join(buildFolder(), 'setup.lock'), 'the set-up', work);
 }
 
-if (process.argv[1] && import.meta.url === pathToFileURL(fs.realpathSync(process.argv[1])).href) {
-  const { installPackages } = await import('./packages.mjs');
+if (isMain(import.meta.url)) {
   withBuildLock(async () => {
     await installPackages();
     const { addon, built } = await buildAddon(process.argv.includes('--cuda') ? { cuda: true } : {});

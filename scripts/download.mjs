@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Readable, Transform } from 'node:stream';
-import { say, SetupError } from './steps.mjs';
+import { cancelSignal, say, SetupError } from './steps.mjs';
 
 async function sha256(file) {
   const hash = createHash('sha256');
@@ -19,6 +19,16 @@ export function reasonOf(error) {
   for (let e = error; e; e = e.cause ?? e.errors?.[0]) causes.push(e);
   const last = causes.at(-1);
   return last.code && !last.message.includes(last.code) ? `${last.code} ${last.message}`.trim() : last.message;
+}
+
+/** The proxy that the environment names for a URL, as curl reads it. */
+export function proxyFor(url, env = process.env) {
+  const read = (name) => env[name.toLowerCase()] || env[name.toUpperCase()];
+  const direct = (read('no_proxy') ?? '').split(/[\s,]+/).filter(Boolean).some((entry) => {
+    const host = entry.replace(/^\*?\./, '');
+    return entry === '*' || url.hostname === host || url.host === host || url.hostname.endsWith(`.${host}`);
+  });
+  return direct ? undefined : (read(url.protocol === 'https:' ? 'https_proxy' : 'http_proxy') ?? read('all_proxy'));
 }
 
 function meter(label, start, total) {
@@ -42,15 +52,16 @@ function meter(label, start, total) {
  * @param connectTimeout ms: a host that cannot be reached fails after this, and `.part` stays for the next time
  */
 export async function download(url, file, sha256Expected, { connectTimeout = 5000, stallTimeout = 30_000 } = {}) {
-  const { EnvHttpProxyAgent, fetch } = await import('undici');
-  const timeouts = { connectTimeout, headersTimeout: stallTimeout, bodyTimeout: stallTimeout };
-  const dispatcher = new EnvHttpProxyAgent({ ...timeouts, connect: { timeout: connectTimeout } });
+  const { Agent, ProxyAgent, fetch } = await import('undici');
+  const options = { connect: { timeout: connectTimeout }, headersTimeout: stallTimeout, bodyTimeout: stallTimeout };
+  const proxy = proxyFor(new URL(url));
+  const dispatcher = proxy ? new ProxyAgent({ ...options, uri: proxy }) : new Agent(options);
   const part = `${file}.part`;
   fs.mkdirSync(path.dirname(file), { recursive: true });
   try {
     for (;;) {
       const have = fs.statSync(part, { throwIfNoEntry: false })?.size ?? 0;
-      const response = await fetch(url, { dispatcher, headers: have ? { range: `bytes=${have}-` } : {} });
+      const response = await fetch(url, { dispatcher, signal: cancelSignal(), headers: have ? { range: `bytes=${have}-` } : {} });
       if (response.status === 416) {
         // Nothing follows what is there: it is whole, or of another file. The sum below decides.
         await response.body?.cancel();

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { download, reasonOf } from './download.mjs';
-import { cacheFolder, lastLines, run, say, SetupError, which, withLock } from './steps.mjs';
+import { cacheFolder, cancelSignal, lastLines, run, say, SetupError, which, withLock } from './steps.mjs';
 
 /** The versions whose headers and behaviour diffmine was written for: the only place that says so. */
 export const accepted = { first: '2.11', last: '2.14' };
@@ -146,7 +146,8 @@ async function officialArchive(cuda) {
   try {
     if (!fs.existsSync(file)) await download(url, file, archive.sha256);
   } catch (error) {
-    throw error instanceof SetupError ? error : new SetupError(`${url}: ${reasonOf(error)}`);
+    if (error instanceof SetupError || error === cancelSignal()?.reason) throw error;
+    throw new SetupError(`${url}: ${reasonOf(error)}`);
   }
   const target = await place(cachedFolder(cuda), async (folder) => {
     await unzip(file, folder);

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
-import { fingerprint, isClone, lastLines, root, run, say, SetupError } from './steps.mjs';
+import { fail, fingerprint, isClone, isMain, lastLines, root, run, say, SetupError } from './steps.mjs';
 
 const stamp = path.join(root, 'node_modules/.diffmine-lock-hash');
 
@@ -40,4 +40,9 @@ export async function compileTypeScript() {
   } finally {
     fs.rmSync(fresh, { recursive: true, force: true });
   }
+}
+
+// As a program (npm runs it before packing): dist/ as it must be.
+if (isMain(import.meta.url)) {
+  installPackages().then(compileTypeScript).catch(fail);
 }

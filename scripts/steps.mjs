@@ -5,10 +5,15 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /** The package's own folder: the clone, or node_modules/diffmine. */
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+
+/** Whether a module is the program that was started, not an import of it. */
+export function isMain(url) {
+  return process.argv[1] !== undefined && url === pathToFileURL(fs.realpathSync(process.argv[1])).href;
+}
 
 /** A clone has the sources and the lock; an installed package has dist/ alone. */
 export const isClone = fs.existsSync(path.join(root, 'src')) && fs.existsSync(path.join(root, 'package-lock.json'));
@@ -23,10 +28,23 @@ export class SetupError extends Error {
   }
 }
 
-/** One line for the person who waits. stdout is for results. */
-export function say(line) {
-  process.stderr.write(`${line}\n`);
+const context = { log: (line) => void process.stderr.write(`${line}\n`), signal: undefined };
+
+/**
+ * For a caller with an output and a cancel of its own: where lines go, and what ends child processes and downloads.
+ * @param {{ log?: (line: string) => void, signal?: AbortSignal }} options
+ */
+export function configure({ log, signal }) {
+  if (log) context.log = log;
+  context.signal = signal;
 }
+
+/** One line for the person who waits, on stderr: stdout is for results. */
+export function say(line) {
+  context.log(line);
+}
+
+export const cancelSignal = () => context.signal;
 
 /** Where LibTorch and, for packages in read-only folders, the addon are kept: DIFFMINE_CACHE, or the system's place for caches. */
 export function cacheFolder() {
@@ -61,15 +79,15 @@ export function isWritable(folder) {
 }
 
 /**
- * Runs a program and waits for its end. Children end with this process: signals reach the whole foreground group.
+ * Runs a program and waits for its end. It never rejects because of the program, only when the caller cancels.
  * @param options.log file that receives stdout and stderr, appended
  * @param options.onLine called with every line as it comes
  * @param options.timeout ms after which the program is killed
  * @returns exit code (null when killed) and the output, stdout and stderr interleaved
  */
 export function run(program, args, { log, onLine, timeout, ...options } = {}) {
-  return new Promise((resolve) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout, ...options });
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout, signal: context.signal, ...options });
     const sink = log ? fs.openSync(log, 'a') : undefined;
     if (sink !== undefined) fs.writeSync(sink, `\n$ ${[program, ...args].join(' ')}\n`);
     let output = '';
@@ -89,6 +107,7 @@ export function run(program, args, { log, onLine, timeout, ...options } = {}) {
     child.on('error', (error) => (failure = error));
     child.on('close', (code, signal) => {
       if (sink !== undefined) fs.closeSync(sink);
+      if (context.signal?.aborted) return reject(context.signal.reason);
       if (failure) output += failure.message;
       else if (signal) output += `\n(ended by ${signal})`;
       resolve({ code: failure ? -1 : code, output, stdout });

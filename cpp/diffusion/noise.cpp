@@ -1,39 +1,23 @@
-// Noise by position, on the CPU or by the kernel of kernels/philox.cu, and the timesteps of the samples.
+// Noise by position, drawn by kernels/noise.* on the device, and the timesteps of the samples.
 #include "diffusion/noise.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
+#include "kernels/noise.h"
 
 #ifdef DIFFMINE_CUDA
-#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
-
-#include "kernels/noise.h"
 #endif
 
 namespace diffmine {
 namespace {
 
 constexpr double kGoldenRatio = 0.6180339887498949;  // its fractional part, (sqrt(5) - 1) / 2
-
-// out [samples, per_sample]; each sample is ceil(per_sample / 4) blocks, the last one cut.
-void normal_cpu(float* out, int64_t first_sample, int64_t samples, int64_t per_sample, uint64_t seed, Stream stream) {
-  const int64_t blocks = (per_sample + 3) / 4;
-  at::parallel_for(0, samples * blocks, 2048, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) {
-      const int64_t sample = at / blocks, block = at % blocks;
-      const Float4 z = normal_block(seed, static_cast<uint32_t>(first_sample + sample), stream, static_cast<uint64_t>(block));
-      const float four[4] = {z.x, z.y, z.z, z.w};
-      std::copy_n(four, std::min<int64_t>(4, per_sample - block * 4), out + sample * per_sample + block * 4);
-    }
-  });
-}
 
 // The first number of the block, as the centre of one of 2^24 parts of (0, 1).
 double uniform(uint64_t seed, uint32_t sample) {
@@ -67,14 +51,13 @@ at::Tensor draw_noise(uint64_t seed, int64_t first_sample, int64_t n, at::IntArr
   at::Tensor out = at::empty(shape, at::TensorOptions().dtype(at::kFloat).device(device));
   if (out.numel() == 0) return out;
   if (device.is_cpu()) {
-    normal_cpu(out.mutable_data_ptr<float>(), first_sample, n, per_sample, seed, stream);
+    philox_normal_cpu(out.mutable_data_ptr<float>(), first_sample, n, per_sample, seed, static_cast<uint32_t>(stream));
     return out;
   }
 #ifdef DIFFMINE_CUDA
   const c10::cuda::CUDAGuard guard(out.device());
   launch_philox_normal(out.mutable_data_ptr<float>(), first_sample, n, per_sample, seed, static_cast<uint32_t>(stream),
                        c10::cuda::getCurrentCUDAStream().stream());
-  C10_CUDA_KERNEL_LAUNCH_CHECK();
   return out;
 #else
   throw Error(code::kDeviceUnavailable, "This build cannot draw noise on " + device.str() + ".", "Use --device cpu, or build with CUDA: diffmine setup --cuda.");

@@ -1,5 +1,6 @@
 #include "features/dift.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/empty.h>

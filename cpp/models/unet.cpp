@@ -27,6 +27,12 @@ struct Conditions {
   at::Tensor class_embeddings;                                 // [M, time_channels] fp32
 };
 
+int64_t condition_bytes(const Conditions& conditions) {
+  int64_t bytes = conditions.class_embeddings.defined() ? conditions.class_embeddings.nbytes() : 0;
+  for (const auto& [keys, values] : conditions.keys_values) bytes += keys.nbytes() + values.nbytes();
+  return bytes;
+}
+
 namespace {
 
 struct Stopped {};  // an observer ended the pass

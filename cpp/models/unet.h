@@ -49,6 +49,7 @@ using Observer = std::function<Observation(std::string_view path, const at::Tens
 
 // Conditions made ready for one UNet: text keys and values of every cross-attention, or class labels. Immutable.
 struct Conditions;
+int64_t condition_bytes(const Conditions& conditions);  // bytes held
 
 class UNet {
  public:

@@ -1,5 +1,6 @@
 #include "typicality/moments.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/sqrt.h>

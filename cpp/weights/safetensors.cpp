@@ -20,6 +20,7 @@
 
 #include "core/error.h"
 #include "weights/json.h"
+#include "weights/names.h"
 
 namespace diffmine {
 namespace {
@@ -35,25 +36,6 @@ struct DtypeName {
 };
 constexpr DtypeName kDtypes[] = {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16},
                                  {"I64", at::kLong},   {"I32", at::kInt},   {"U8", at::kByte},  {"BOOL", at::kBool}};
-
-// Names out of a file go into messages: no control characters, no endless ones.
-std::string shown(const std::string& name) {
-  std::string out;
-  for (size_t at = 0; at < name.size();) {
-    if (out.size() >= 160) return "'" + out + "...'";
-    const size_t n = std::max<size_t>(1, utf8_length(name, at));
-    const bool plain = n > 1 || (name[at] >= 0x20 && name[at] < 0x7F);
-    out += plain ? name.substr(at, n) : "?";
-    at += n;
-  }
-  return "'" + out + "'";
-}
-
-std::string text_of(at::IntArrayRef shape) {
-  std::string out = "[";
-  for (size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
-  return out + "]";
-}
 
 [[noreturn]] void damaged(const std::string& path, const std::string& what, const std::string& hint = {}) {
   throw Error(code::kWeightsInvalid, path + ": " + what + ".", hint.empty() ? "The file is damaged: copy or download it again." : hint);
@@ -86,21 +68,21 @@ TensorInfo read_info(JsonReader& json, const std::string& path, const std::strin
   TensorInfo info{at::kFloat, {}, 0, 0};
   std::set<std::string> seen;
   json.object([&](const std::string& key) {
-    if (!seen.insert(key).second) damaged(path, "tensor " + shown(name) + " has two " + shown(key));
+    if (!seen.insert(key).second) damaged(path, "tensor " + quoted_name(name) + " has two " + quoted_name(key));
     if (key == "dtype") {
       const std::string dtype = json.string();
       const auto* found = std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const DtypeName& d) { return dtype == d.name; });
       if (found == std::end(kDtypes)) {
-        damaged(path, "tensor " + shown(name) + " has the dtype " + shown(dtype),
+        damaged(path, "tensor " + quoted_name(name) + " has the dtype " + quoted_name(dtype),
                 "Read are F64, F32, F16, BF16, I64, I32, U8 and BOOL: convert the tensor to one of them.");
       }
       info.dtype = found->type;
     } else if (key == "shape") {
       json.array([&] {
         const uint64_t size = json.whole_number();
-        if (size > INT64_MAX) damaged(path, "tensor " + shown(name) + " has a dimension of " + std::to_string(size));
+        if (size > INT64_MAX) damaged(path, "tensor " + quoted_name(name) + " has a dimension of " + std::to_string(size));
         if (info.shape.size() >= kMaxDimensions) {
-          damaged(path, "tensor " + shown(name) + " has more than " + std::to_string(kMaxDimensions) + " dimensions");
+          damaged(path, "tensor " + quoted_name(name) + " has more than " + std::to_string(kMaxDimensions) + " dimensions");
         }
         info.shape.push_back(static_cast<int64_t>(size));
       });
@@ -111,13 +93,13 @@ TensorInfo read_info(JsonReader& json, const std::string& path, const std::strin
         if (count < 2) (count == 0 ? info.begin : info.end) = offset;
         ++count;
       });
-      if (count != 2) damaged(path, "tensor " + shown(name) + " has " + std::to_string(count) + " data_offsets, not 2");
+      if (count != 2) damaged(path, "tensor " + quoted_name(name) + " has " + std::to_string(count) + " data_offsets, not 2");
     } else {
-      damaged(path, "tensor " + shown(name) + " has the unknown field " + shown(key));
+      damaged(path, "tensor " + quoted_name(name) + " has the unknown field " + quoted_name(key));
     }
   });
   for (const char* key : {"dtype", "shape", "data_offsets"}) {
-    if (!seen.count(key)) damaged(path, "tensor " + shown(name) + " has no " + key);
+    if (!seen.count(key)) damaged(path, "tensor " + quoted_name(name) + " has no " + key);
   }
   return info;
 }
@@ -125,7 +107,7 @@ TensorInfo read_info(JsonReader& json, const std::string& path, const std::strin
 // Bytes the tensor must have. The product counts 0 as 1 as well, so that strides cannot overflow either.
 void check_size(const std::string& path, const std::string& name, const TensorInfo& info, uint64_t data_size) {
   if (info.begin > info.end || info.end > data_size) {
-    damaged(path, "tensor " + shown(name) + " lies at bytes " + std::to_string(info.begin) + " to " + std::to_string(info.end) + " of " +
+    damaged(path, "tensor " + quoted_name(name) + " lies at bytes " + std::to_string(info.begin) + " to " + std::to_string(info.end) + " of " +
                       std::to_string(data_size));
   }
   int64_t bytes = static_cast<int64_t>(c10::elementSize(info.dtype));
@@ -133,12 +115,12 @@ void check_size(const std::string& path, const std::string& name, const TensorIn
   for (const int64_t size : info.shape) {
     empty = empty || size == 0;
     if (__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes)) {
-      damaged(path, "tensor " + shown(name) + " has the impossible shape " + text_of(info.shape));
+      damaged(path, "tensor " + quoted_name(name) + " has the impossible shape " + shape_text(info.shape));
     }
   }
   const uint64_t wanted = empty ? 0 : static_cast<uint64_t>(bytes);
   if (wanted != info.end - info.begin) {
-    damaged(path, "tensor " + shown(name) + " of shape " + text_of(info.shape) + " needs " + std::to_string(wanted) + " bytes and has " +
+    damaged(path, "tensor " + quoted_name(name) + " of shape " + shape_text(info.shape) + " needs " + std::to_string(wanted) + " bytes and has " +
                       std::to_string(info.end - info.begin));
   }
 }
@@ -153,9 +135,9 @@ void check_coverage(const std::string& path, const std::map<std::string, TensorI
   uint64_t covered = 0;
   const std::string* before = nullptr;
   for (const auto& [name, info] : order) {
-    if (info->begin < covered) damaged(path, "tensor " + shown(*name) + " overlaps tensor " + shown(*before));
+    if (info->begin < covered) damaged(path, "tensor " + quoted_name(*name) + " overlaps tensor " + quoted_name(*before));
     if (info->begin > covered) {
-      damaged(path, std::to_string(info->begin - covered) + " bytes before tensor " + shown(*name) + " belong to no tensor");
+      damaged(path, std::to_string(info->begin - covered) + " bytes before tensor " + quoted_name(*name) + " belong to no tensor");
     }
     covered = info->end;
     before = name;
@@ -201,13 +183,13 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path) 
         if (has_metadata) json.fail("a second __metadata__");
         has_metadata = true;
         json.object([&](const std::string& key) {
-          if (!out->metadata_.emplace(key, json.string()).second) json.fail("duplicate key " + shown(key));
+          if (!out->metadata_.emplace(key, json.string()).second) json.fail("duplicate key " + quoted_name(key));
         });
         return;
       }
       TensorInfo info = read_info(json, path, name);
       check_size(path, name, info, data_size);
-      if (!out->tensors_.emplace(name, std::move(info)).second) json.fail("duplicate tensor " + shown(name));
+      if (!out->tensors_.emplace(name, std::move(info)).second) json.fail("duplicate tensor " + quoted_name(name));
     });
     json.end();
   } catch (const JsonError& error) {
@@ -221,12 +203,12 @@ SafetensorsFile::~SafetensorsFile() = default;
 
 at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   const auto found = tensors_.find(name);
-  if (found == tensors_.end()) throw Error(code::kInvalidArgument, path_ + " has no tensor " + shown(name) + ".");
+  if (found == tensors_.end()) throw Error(code::kInvalidArgument, path_ + " has no tensor " + quoted_name(name) + ".");
   const TensorInfo& info = found->second;
   const unsigned char* bytes = data_ + info.begin;
   const uint64_t size = info.end - info.begin;
   if (info.dtype == at::kBool && std::any_of(bytes, bytes + size, [](unsigned char b) { return b > 1; })) {
-    damaged(path_, "tensor " + shown(name) + " is BOOL and has bytes other than 0 and 1");
+    damaged(path_, "tensor " + quoted_name(name) + " is BOOL and has bytes other than 0 and 1");
   }
   if (size == 0 || reinterpret_cast<uintptr_t>(bytes) % c10::elementSize(info.dtype) != 0) {
     at::Tensor copy = at::empty(info.shape, at::TensorOptions().dtype(info.dtype));
@@ -236,89 +218,6 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   return at::from_blob(const_cast<unsigned char*>(bytes), info.shape, [keep = mapping_](void*) {}, at::TensorOptions().dtype(info.dtype));
 }
 
-// --- WeightStore ---
-
-WeightStore::WeightStore(const std::vector<std::string>& files) {
-  for (const std::string& path : files) {
-    const int index = static_cast<int>(files_.size());
-    files_.push_back(SafetensorsFile::open(path));
-    for (const auto& entry : files_.back()->tensors()) {
-      const auto [there, added] = where_.emplace(entry.first, std::pair(index, entry.first));
-      if (!added) damaged(path, "tensor " + shown(entry.first) + " is also in " + files_[there->second.first]->path(), "Each tensor may be in one file only.");
-    }
-  }
-}
-
-WeightStore::WeightStore(std::map<std::string, at::Tensor> tensors) : memory_(std::move(tensors)) {
-  for (const auto& entry : memory_) where_.emplace(entry.first, std::pair(-1, entry.first));
-}
-
-bool WeightStore::has(const std::string& name) const { return where_.count(name) != 0; }
-
-at::Tensor WeightStore::take(const std::string& name) {
-  const auto found = where_.find(name);
-  if (found == where_.end()) {
-    throw Error(code::kModelInvalid, "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") + "have no tensor " + shown(name) + ".",
-                "The config beside the weights asks for it: check that both belong to the same model.");
-  }
-  taken_.insert(name);
-  const auto& [file, stored] = found->second;
-  return file < 0 ? memory_.at(stored) : files_[file]->tensor(stored);
-}
-
-at::Tensor WeightStore::take(const std::string& name, at::IntArrayRef shape) {
-  at::Tensor out = take(name);
-  if (out.sizes() != shape) {
-    throw Error(code::kModelInvalid,
-                "Tensor " + shown(name) + (files_.empty() ? "" : " in " + files_[std::max(0, where_.at(name).first)]->path()) + " has the shape " +
-                    text_of(out.sizes()) + ", the config asks for " + text_of(shape) + ".",
-                "Check that config and weights belong to the same model.");
-  }
-  return out;
-}
-
-void WeightStore::rename(const std::function<std::string(const std::string&)>& f) {
-  std::map<std::string, std::pair<int, std::string>> renamed;
-  for (auto& [name, place] : where_) {
-    std::string now = f(name);
-    if (!renamed.emplace(now, std::move(place)).second) {
-      throw Error(code::kModelInvalid, "Two tensors are " + shown(now) + ", one of them under an older name.", "Remove one of the two.");
-    }
-  }
-  where_ = std::move(renamed);
-}
-
-void WeightStore::expect_all_taken(const std::vector<std::string>& ignored) const {
-  std::string left;
-  int count = 0;
-  for (const auto& entry : where_) {
-    const std::string& name = entry.first;
-    const bool overlooked = std::any_of(ignored.begin(), ignored.end(), [&](const std::string& suffix) { return name.ends_with(suffix); });
-    if (overlooked || taken_.count(name)) continue;
-    if (count++ < 5) left += (left.empty() ? "" : ", ") + shown(name);
-  }
-  if (count == 0) return;
-  if (count > 5) left += " and " + std::to_string(count - 5) + " more";
-  throw Error(code::kModelInvalid,
-              "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") + "have tensors the config does not know: " + left + ".",
-              "Check that config and weights belong to the same model.");
-}
-
-uint64_t WeightStore::bytes() const {
-  uint64_t sum = 0;
-  for (const auto& file : files_) {
-    for (const auto& entry : file->tensors()) sum += entry.second.end - entry.second.begin;
-  }
-  for (const auto& entry : memory_) sum += entry.second.nbytes();
-  return sum;
-}
-
-std::vector<std::string> WeightStore::names() const {
-  std::vector<std::string> out;
-  for (const auto& entry : where_) out.push_back(entry.first);
-  return out;
-}
-
 // --- writing ---
 
 namespace {
@@ -326,7 +225,7 @@ namespace {
 void check_utf8(const std::string& text, const char* what) {
   for (size_t at = 0, n = 0; at < text.size(); at += n) {
     n = utf8_length(text, at);
-    if (n == 0) throw Error(code::kInvalidArgument, std::string(what) + " " + shown(text) + " is not valid UTF-8.");
+    if (n == 0) throw Error(code::kInvalidArgument, std::string(what) + " " + quoted_name(text) + " is not valid UTF-8.");
   }
 }
 
@@ -348,13 +247,13 @@ std::string header_of(const std::vector<std::pair<std::string, at::Tensor>>& ten
   for (const auto& [name, tensor] : tensors) {
     check_utf8(name, "Tensor name");
     if (name == "__metadata__" || !names.insert(name).second) {
-      throw Error(code::kInvalidArgument, "The tensor name " + shown(name) + " is " + (names.count(name) ? "used twice." : "reserved."));
+      throw Error(code::kInvalidArgument, "The tensor name " + quoted_name(name) + " is " + (names.count(name) ? "used twice." : "reserved."));
     }
     const auto* dtype = tensor.defined() ? std::find_if(std::begin(kDtypes), std::end(kDtypes),
                                                         [&](const DtypeName& d) { return tensor.scalar_type() == d.type; })
                                          : std::end(kDtypes);
     if (dtype == std::end(kDtypes)) {
-      throw Error(code::kInvalidArgument, "Tensor " + shown(name) + " cannot be written: " +
+      throw Error(code::kInvalidArgument, "Tensor " + quoted_name(name) + " cannot be written: " +
                                               (tensor.defined() ? std::string("dtype ") + c10::toString(tensor.scalar_type()) : "undefined") + ".");
     }
     std::string shape;

@@ -51,6 +51,8 @@ class WeightStore {
  public:
   explicit WeightStore(const std::vector<std::string>& files);  // a name in two files: WEIGHTS_INVALID
   explicit WeightStore(std::map<std::string, at::Tensor> tensors);
+  // Random weights of whatever name and shape is asked for, scaled so that activations stay of order one: for benchmarks.
+  static WeightStore synthetic(uint64_t seed);
 
   bool has(const std::string& name) const;
   // The tensor, its shape checked. Throws MODEL_INVALID naming tensor, wanted and found shape.
@@ -65,9 +67,12 @@ class WeightStore {
   std::vector<std::string> names() const;
 
  private:
+  WeightStore() = default;
+  at::Tensor synthesize(const std::string& name, at::IntArrayRef shape) const;
   std::vector<std::shared_ptr<SafetensorsFile>> files_;
   std::map<std::string, std::pair<int, std::string>> where_;  // name -> (file, name in it); file -1: memory_
   std::map<std::string, at::Tensor> memory_;
+  at::Tensor noise_;  // synthetic weights are slices of it
   std::set<std::string> taken_;
 };
 

@@ -21,6 +21,8 @@ export interface Command<Table extends OptionTable = OptionTable> {
   describe: string;
   options: Table;
   examples?: [command: string, what: string][];
+  /** computes: the native part is set up first where it is not yet */
+  native?: boolean;
   /** said after Ctrl-C, where there is finished work to go on from */
   resumeHint?: string;
   /** undefined: the handler wrote its result itself */

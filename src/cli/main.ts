@@ -62,7 +62,7 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
   const first = flags.find((word) => !word.startsWith('-'));
   if (first === undefined && flags.includes('--version')) {
     const { version } = await import('./version.js');
-    await output.result(...(await version()));
+    await output.result(...version());
     return 0;
   }
   let exitCode = 0;
@@ -78,7 +78,7 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
     .alias('help', 'h')
     .showHelpOnFail(false)
     .fail((message, error) => {
-      throw error ?? new DiffmineError('INVALID_ARGUMENT', usageSentence(message), 'See: diffmine --help');
+      throw error instanceof DiffmineError ? error : new DiffmineError('INVALID_ARGUMENT', usageSentence(message ?? error.message), 'See: diffmine --help');
     })
     .option('version', { describe: 'Show the version and the LibTorch in use', type: 'boolean', group: 'Output:' })
     .wrap(Math.min(120, process.stdout.columns ?? 100))
@@ -120,7 +120,7 @@ function declare(sub: Argv, one: Command): Argv {
       describe: option.describe + (option.choices ? ` [${option.choices.join(' | ')}]` : '') + (option.required ? ' [required]' : '') + (shown === undefined ? '' : ` [default: ${shown}]`),
       group: `${option.group}:`,
       ...(option.alias ? { alias: option.alias } : {}),
-      ...(option.flag ? { boolean: true } : { string: true, requiresArg: true }),
+      ...(option.flag ? { boolean: true } : { nargs: 1 }),
     });
   }
   for (const [line, what] of one.examples ?? []) sub.example(line, what);
@@ -145,6 +145,10 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   });
   let outcome: Outcome | undefined;
   try {
+    if (one.native) {
+      const { ensureSetup } = await import('../setup/setup.js');
+      await ensureSetup({ log: (line) => output.log(line), signal: cancel.signal });
+    }
     outcome = await one.handle(values, { output, signal: cancel.signal });
   } catch (thrown) {
     const error = asDiffmineError(thrown);

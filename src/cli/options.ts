@@ -37,7 +37,7 @@ export type Group = 'What' | 'Prompts' | 'Pictures' | 'Scoring' | 'Mining' | 'De
 interface Spec<T> extends Omit<Option<T>, 'parse' | 'fallback'> {
   parse: Parser<T>;
 }
-function option<T>(spec: Spec<T> & { fallback: T }): Option<T>;
+function option<T>(spec: Spec<T> & { fallback: NoInfer<T> }): Option<T>;
 function option<T>(spec: Spec<T> & { required: true }): Option<T>;
 function option<T>(spec: Spec<T>): Option<T | undefined>;
 function option<T>(spec: Spec<T> & { fallback?: T }): Option<T | undefined> {
@@ -71,6 +71,12 @@ function integer(min: number, max = Number.MAX_SAFE_INTEGER): Parser<number> {
     return value;
   };
 }
+
+const positive: Parser<number> = (raw) => {
+  const value = typeof raw === 'number' || (typeof raw === 'string' && raw.trim() !== '') ? Number(raw) : NaN;
+  if (!(value > 0 && Number.isFinite(value))) throw new Expected('a number above 0');
+  return value;
+};
 
 function choice<const T extends string>(choices: readonly T[]): Parser<T> {
   return (raw) => {
@@ -138,86 +144,97 @@ export const RUN = {
 
 export const DEVICE = {
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N; auto says what it chose', parse: device, fallback: 'auto' }),
-  dtype: option({
-    group: 'Device', describe: 'Precision of the UNet and VAE; fp16 needs a GPU', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], fallback: 'fp32',
-  }),
+  dtype: option({ group: 'Device', describe: 'Precision of the UNet and VAE; fp16 needs a GPU', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], fallback: 'fp32' }),
   threads: option({ group: 'Device', describe: 'CPU threads of the computation', parse: integer(1, 1024), shownDefault: 'all cores' }),
 } satisfies OptionTable;
 
-export const BATCH = {
-  batch: option({
-    group: 'Device', describe: 'UNet evaluations a forward pass; auto sizes it from memory', parse: wordOr('auto', integer(1, 65536)), fallback: 'auto',
-  }),
-} satisfies OptionTable;
+const batch = { group: 'Device', describe: 'UNet evaluations a forward pass; auto sizes it from memory', parse: wordOr('auto', integer(1, 65536)) } as const;
 
 export const PRESET_NAMES = ['cars', 'faces', 'geo', 'places', 'xray'] as const;
 
-/** What decides the cost and the results of a scan. */
+/** What decides the cost and the results of a scan. Defaults are those of src/scan, which a preset changes: here they are only shown. */
 export const SCAN = {
   ...DATASET,
   model: option({ group: 'What', required: true, describe: 'A diffusers model folder with safetensors weights', parse: path }),
   preset: option({ group: 'Prompts', describe: "The paper's prompts, sizes and patches for one kind of picture", parse: choice(PRESET_NAMES), choices: PRESET_NAMES }),
-  prompt: option({ group: 'Prompts', describe: 'The prompt of a label; {label} stands for it', parse: text, shownDefault: '"{label}"' }),
+  prompt: option({ group: 'Prompts', describe: 'The prompt of a label; {label} stands for it, {words} for it with spaces for underscores', parse: text, shownDefault: '"{label}"' }),
   'null-prompt': option({ group: 'Prompts', describe: 'The prompt that says nothing of the label', parse: text, shownDefault: '""' }),
-  size: option({
-    group: 'Pictures', describe: 'Short side in pixels to shrink to; source keeps the size', parse: wordOr('source', integer(8, 16384)), shownDefault: "the model's sample size",
-  }),
+  size: option({ group: 'Pictures', describe: 'Short side in pixels to shrink to; source keeps the size', parse: wordOr('source', integer(8, 16384)), shownDefault: "the model's sample size" }),
   patch: option({ group: 'Pictures', describe: 'Side of a patch in pixels of the scored picture', parse: integer(1, 16384), shownDefault: 'short side / 8' }),
-  samples: option({ group: 'Scoring', describe: 'Draws of noise and timestep a picture', parse: integer(1, 1_000_000), fallback: 100 }),
-  't-range': option({ group: 'Scoring', describe: 'Part of the schedule timesteps are drawn from', parse: fractions, fallback: [0.1, 0.7] as [number, number], shownDefault: '0.1,0.7' }),
+  samples: option({ group: 'Scoring', describe: 'Draws of noise and timestep a picture', parse: integer(1, 1_000_000), shownDefault: '100' }),
+  't-range': option({ group: 'Scoring', describe: 'Part of the schedule timesteps are drawn from', parse: fractions, shownDefault: '0.1,0.7' }),
   sampler: option({
     group: 'Scoring', describe: "Timesteps: golden-ratio stratified, or the reference's independent draws", parse: choice(['stratified', 'reference']),
-    choices: ['stratified', 'reference'], fallback: 'stratified',
+    choices: ['stratified', 'reference'], shownDefault: 'stratified',
   }),
-  seed: option({ group: 'Scoring', describe: 'Seed of noise and timesteps', parse: integer(0), fallback: 0 }),
-  'all-labels': option({ group: 'Scoring', describe: 'Score every picture under every label, not only its own', parse: boolean, flag: true, fallback: false }),
-  against: option({ group: 'Scoring', describe: 'Contrast with null, with the mean of the others, or with one LABEL', parse: text, fallback: 'null' }),
+  seed: option({ group: 'Scoring', describe: 'Seed of noise and timesteps', parse: integer(0), shownDefault: '0' }),
+  'all-labels': option({ group: 'Scoring', describe: 'Score every picture under every label, not only its own', parse: boolean, flag: true }),
+  against: option({ group: 'Scoring', describe: 'Contrast with null, with the mean of the others, or with one LABEL', parse: text, shownDefault: 'null' }),
   replay: option({ group: 'Scoring', describe: 'Take noises and timesteps from a safetensors file', parse: path }),
-  'per-image': option({ group: 'Scoring', describe: 'Non-overlapping patches kept a picture in each list', parse: integer(1, 10_000), fallback: 5 }),
-  'no-maps': option({ group: 'Run folder', describe: 'Keep no typicality maps', parse: boolean, flag: true, fallback: false }),
-  'shard-size': option({ group: 'Run folder', describe: 'Pictures a shard, the unit of saved work', parse: integer(1, 1_000_000), fallback: 64 }),
+  'per-image': option({ group: 'Scoring', describe: 'Non-overlapping patches kept a picture in each list', parse: integer(1, 10_000), shownDefault: '5' }),
+  'no-maps': option({ group: 'Run folder', describe: 'Keep no typicality maps', parse: boolean, flag: true }),
+  'shard-size': option({ group: 'Run folder', describe: 'Pictures a shard, the unit of saved work', parse: integer(1, 1_000_000), shownDefault: '64' }),
   ...DEVICE,
-  ...BATCH,
+  batch: option({ ...batch, shownDefault: 'auto' }),
+  workers: option({ group: 'Device', describe: 'Processes that share the work, each with its own engine', parse: integer(1, 256), shownDefault: '1' }),
 } satisfies OptionTable;
 
-/** Where a scan writes and which part of it this process does; they change no result. */
-export const SCAN_WORK = {
+export const ESTIMATE = {
+  rate: option({ group: 'Scoring', describe: 'UNet evaluations a second, from an earlier run', parse: positive, shownDefault: 'measured' }),
+  'no-calibrate': option({ group: 'Scoring', describe: 'Do not load the model to measure the rate; hours are then left out', parse: boolean, flag: true }),
+} satisfies OptionTable;
+
+export const OUT = {
   out: option({ group: 'Run folder', required: true, describe: 'The run folder to write, or to resume', parse: path }),
+} satisfies OptionTable;
+
+export const SHARD = {
   shard: option({ group: 'Run folder', describe: 'Do only part i of n (from 0) of the shards', parse: part }),
-  workers: option({ group: 'Device', describe: 'Threads that decode pictures', parse: integer(1, 256), shownDefault: 'one a core, at most 8' }),
 } satisfies OptionTable;
 
+/** Defaults are those of src/mine: here they are only shown. */
 export const MINE = {
-  clusters: option({ group: 'Mining', describe: 'Clusters a label', parse: integer(1, 100_000), fallback: 32 }),
-  top: option({ group: 'Mining', describe: 'Patches a label in each ranking', parse: integer(1, 10_000_000), fallback: 1000 }),
-  rank: option({
-    group: 'Mining', describe: 'The ranking that is clustered', parse: choice(['top', 'least', 'random']), choices: ['top', 'least', 'random'], fallback: 'top',
-  }),
-  'dift-t': option({ group: 'Mining', describe: 'Timestep of the DIFT features', parse: integer(0, 100_000), fallback: 161 }),
-  'up-block': option({ group: 'Mining', describe: 'UNet up block the features come from', parse: integer(0, 15), fallback: 1 }),
-  ensemble: option({ group: 'Mining', describe: 'Noises averaged for the features of a picture', parse: integer(1, 1024), fallback: 8 }),
-  restarts: option({ group: 'Mining', describe: 'Starts of k-means, of which the best is kept', parse: integer(1, 10_000), fallback: 10 }),
+  clusters: option({ group: 'Mining', describe: 'Clusters a label', parse: integer(1, 100_000), shownDefault: '32' }),
+  top: option({ group: 'Mining', describe: 'Patches a label in each ranking', parse: integer(1, 10_000_000), shownDefault: '1000' }),
+  rank: option({ group: 'Mining', describe: 'The ranking that is clustered', parse: choice(['top', 'least', 'random']), choices: ['top', 'least', 'random'], shownDefault: 'top' }),
+  'dift-t': option({ group: 'Mining', describe: 'Timestep of the DIFT features', parse: integer(0, 100_000), shownDefault: '161' }),
+  'up-block': option({ group: 'Mining', describe: 'UNet up block the features come from', parse: integer(0, 15), shownDefault: '1' }),
+  ensemble: option({ group: 'Mining', describe: 'Noises averaged for the features of a picture', parse: integer(1, 1024), shownDefault: '8' }),
+  restarts: option({ group: 'Mining', describe: 'Starts of k-means, of which the best is kept', parse: integer(1, 10_000), shownDefault: '10' }),
 } satisfies OptionTable;
 
-export const MINE_WORK = { threads: DEVICE.threads, device: DEVICE.device, batch: BATCH.batch } satisfies OptionTable;
+/** Of `mine` by itself: the manifest says all this, and it may have moved. */
+export const MINE_WHERE = {
+  model: option({ group: 'What', describe: 'Where the model lies now', parse: path, shownDefault: "the run's" }),
+  dataset: option({ group: 'What', describe: 'Where the data set lies now', parse: path, shownDefault: "the run's" }),
+  device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, shownDefault: "the run's" }),
+  batch: option({ ...batch, shownDefault: "the run's" }),
+  threads: DEVICE.threads,
+} satisfies OptionTable;
+
+export const REPORT = {
+  pictures: option({ group: 'What', describe: 'Where the pictures lie now', parse: path, shownDefault: "the run's data set" }),
+  controls: option({ group: 'Output', describe: 'Patches shown of each ranking that was not clustered', parse: integer(0, 10_000), shownDefault: '100' }),
+} satisfies OptionTable;
 
 export const GOLDEN = {
   folder: option({ group: 'What', positional: true, required: true, describe: 'A folder with diffmine-golden-1 manifests, at any depth', parse: path }),
 } satisfies OptionTable;
 
 export const INSPECTED = {
-  path: option({ group: 'What', positional: true, required: true, describe: 'A model folder, a dataset or a run folder', parse: path }),
+  path: option({ group: 'What', positional: true, required: true, describe: 'A model folder, a data set or a run folder', parse: path }),
 } satisfies OptionTable;
 
 export const EXPORT = {
   table: option({ group: 'What', describe: 'Which table', parse: choice(['patches', 'clusters', 'images']), choices: ['patches', 'clusters', 'images'], fallback: 'patches' }),
-  format: option({ group: 'Output', describe: 'Which format', parse: choice(['json', 'csv', 'parquet']), choices: ['json', 'csv', 'parquet'], fallback: 'csv' }),
+  format: option({ group: 'Output', describe: 'Which format', parse: choice(['json', 'csv', 'parquet']), choices: ['json', 'csv', 'parquet'], shownDefault: 'csv; with --json, json' }),
   out: option({ group: 'Output', describe: 'The file to write', parse: path, shownDefault: 'stdout' }),
 } satisfies OptionTable;
 
 export const SETUP = {
-  cuda: option({ group: 'Set-up', describe: 'A build for NVIDIA GPUs', parse: boolean, flag: true, fallback: false }),
-  force: option({ group: 'Set-up', describe: 'Build again, even when all is in place', parse: boolean, flag: true, fallback: false }),
+  cuda: option({ group: 'Set-up', describe: 'Build for NVIDIA GPUs', parse: boolean, flag: true }),
+  'no-cuda': option({ group: 'Set-up', describe: 'Build for the CPU alone', parse: boolean, flag: true, shownDefault: 'as the last time, at first without CUDA' }),
+  libtorch: option({ group: 'Set-up', describe: 'The LibTorch to use, as the variable LIBTORCH', parse: path, shownDefault: 'found or fetched' }),
 } satisfies OptionTable;
 
 // --- values

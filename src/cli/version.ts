@@ -1,17 +1,13 @@
 // --version: the package, and the LibTorch of the addon when there is one.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-
 import { asDiffmineError } from '../errors';
-import { loadAddon } from '../native/index';
+import { buildInfo } from '../native/index';
+import { VERSION } from '../run/version';
 
-export async function version(): Promise<[text: string, json: unknown]> {
-  const root = join(__dirname, '..', '..');
-  const { version: own } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+export function version(): [text: string, json: unknown] {
   try {
-    const build = loadAddon().buildInfo();
-    return [`diffmine ${own} (LibTorch ${build.libtorchLoaded}, ${build.cuda ? 'CUDA' : 'CPU'})`, { version: own, libtorch: build.libtorchLoaded, cuda: build.cuda }];
+    const { libtorchLoaded, cuda } = buildInfo();
+    return [`diffmine ${VERSION} (LibTorch ${libtorchLoaded}, ${cuda ? 'CUDA' : 'CPU'})`, { version: VERSION, libtorch: libtorchLoaded, cuda }];
   } catch (error) {
-    return [`diffmine ${own} (native part not available: run diffmine setup)`, { version: own, libtorch: null, reason: asDiffmineError(error).message }];
+    return [`diffmine ${VERSION} (native part not available: run diffmine setup)`, { version: VERSION, libtorch: null, reason: asDiffmineError(error).message }];
   }
 }

@@ -1,7 +1,7 @@
 // A data set: pictures with labels. Where they come from (a folder of label folders, a CSV, a JSONL) is settled here;
 // everything after sees one sorted list. Labels are opaque strings.
 import { createHash } from 'node:crypto';
-import { realpath, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../errors';
 import { readFolder } from './folder';
@@ -60,12 +60,12 @@ export async function openDataset(location: string, options: DatasetOptions = {}
   if (!status) {
     throw new DiffmineError('DATASET_INVALID', `There is no data set '${location}'.`, 'Give a folder with one folder a label, or a .csv or .jsonl table with the columns image and label.');
   }
-  const absolute = await realpath(location);
+  const absolute = path.resolve(location);
   const found = status.isDirectory() ? await readFolder(absolute) : await readTable(absolute, options);
 
   const images = found.images.sort((a, b) => compareCodePoints(a.path, b.path) || compareCodePoints(a.label, b.label));
   const labels = [...new Set(images.map((image) => image.label))].sort(compareCodePoints);
-  return { path: path.resolve(location), images, labels, ignored: found.ignored, fingerprint: fingerprint(images), warnings: found.warnings };
+  return { path: absolute, images, labels, ignored: found.ignored, fingerprint: fingerprint(images), warnings: found.warnings };
 }
 
 /** @param images sorted */

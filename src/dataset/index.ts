@@ -2,5 +2,5 @@
 export { openDataset, type Dataset, type DatasetImage, type DatasetOptions } from './dataset';
 export { compareCodePoints } from './order';
 export { measurePicture, readPicture, scoredSize, type ReadPicture, type ScoredSize, type Size, type SizeOptions, type SizeRule } from './pictures';
-export { prefetch, prefetchPictures, type Fetched, type PrefetchOptions } from './prefetch';
+export { prefetch, type Fetched, type PrefetchOptions } from './prefetch';
 export { fillPrompt, PRESETS, type Preset, type PresetName } from './presets';

@@ -1,13 +1,11 @@
 // Reads ahead of the engine: pictures are decoded while the previous batch is computed, in order, with bounded memory.
 import { availableParallelism } from 'node:os';
 import { DiffmineError } from '../errors';
-import type { DatasetImage } from './dataset';
-import { readPicture, type ReadPicture, type SizeOptions } from './pictures';
 
 export interface PrefetchOptions {
   /** items under way or waiting to be taken; twice the processors */
   ahead?: number;
-  /** bytes of finished items waiting to be taken, beyond which no further one is begun; 256 MiB */
+  /** bytes of items waiting to be taken, beyond which no further one is begun; 256 MiB. One under way counts as the largest so far. */
   memory?: number;
   /** no further item is begun once it aborts, and the iteration throws CANCELLED */
   signal?: AbortSignal;
@@ -25,26 +23,32 @@ export type Fetched<Item, Value> = { item: Item; value: Value; error?: undefined
 export async function* prefetch<Item, Value>(items: Iterable<Item>, load: (item: Item) => Promise<Value>, size: (value: Value) => number, options: PrefetchOptions = {}): AsyncGenerator<Fetched<Item, Value>> {
   const { ahead = 2 * availableParallelism(), memory = 256 * 2 ** 20, signal } = options;
   const source = items[Symbol.iterator]();
-  const window: { item: Item; done: Promise<{ value: Value } | { thrown: unknown }>; bytes: number }[] = [];
-  let held = 0;
+  const window: { item: Item; done: Promise<{ value: Value } | { thrown: unknown }>; bytes: number | undefined }[] = [];
+  let largest = 0;
   let exhausted = false;
 
+  const begin = (item: Item, finished: (bytes: number) => void): Promise<{ value: Value } | { thrown: unknown }> =>
+    load(item).then(
+      (value) => {
+        const bytes = size(value);
+        largest = Math.max(largest, bytes);
+        finished(bytes);
+        return { value };
+      },
+      (thrown: unknown) => {
+        finished(0);
+        return { thrown };
+      },
+    );
+  const held = (): number => window.reduce((sum, { bytes = largest }) => sum + bytes, 0);
   const fill = (): void => {
-    while (!exhausted && !signal?.aborted && window.length < Math.max(1, ahead) && (held < memory || window.length === 0)) {
+    while (!exhausted && !signal?.aborted && (window.length === 0 || (window.length < ahead && held() + largest <= memory))) {
       const next = source.next();
       if (next.done) {
         exhausted = true;
         return;
       }
-      const entry = { item: next.value, bytes: 0, done: undefined as unknown as Promise<{ value: Value } | { thrown: unknown }> };
-      entry.done = load(next.value).then(
-        (value) => {
-          entry.bytes = size(value);
-          held += entry.bytes;
-          return { value };
-        },
-        (thrown: unknown) => ({ thrown }),
-      );
+      const entry: (typeof window)[number] = { item: next.value, bytes: undefined, done: begin(next.value, (bytes) => (entry.bytes = bytes)) };
       window.push(entry);
     }
   };
@@ -56,7 +60,6 @@ export async function* prefetch<Item, Value>(items: Iterable<Item>, load: (item:
       const first = window.shift();
       if (!first) return;
       const outcome = await first.done;
-      held -= first.bytes;
       if ('value' in outcome) yield { item: first.item, value: outcome.value };
       else if (outcome.thrown instanceof DiffmineError && outcome.thrown.code === 'IMAGE_UNREADABLE') yield { item: first.item, error: outcome.thrown };
       else throw outcome.thrown;
@@ -65,9 +68,4 @@ export async function* prefetch<Item, Value>(items: Iterable<Item>, load: (item:
     // What is still under way ends before the caller goes on: nothing reads files behind its back.
     await Promise.all(window.map((entry) => entry.done));
   }
-}
-
-/** Pictures of a data set, decoded ahead, in order. `sizes` may depend on the picture. */
-export function prefetchPictures(images: Iterable<DatasetImage>, sizes: SizeOptions, options?: PrefetchOptions): AsyncGenerator<Fetched<DatasetImage, ReadPicture>> {
-  return prefetch(images, (image) => readPicture(image.file, sizes), (picture) => picture.pixels.byteLength, options);
 }

@@ -3,7 +3,6 @@
 import { createReadStream } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
 import { parse } from 'csv-parse';
 import { DiffmineError } from '../errors';
 import type { DatasetImage, DatasetOptions, Found } from './dataset';
@@ -17,6 +16,18 @@ interface Row {
 const COLUMNS = 'A table needs the columns image (or path) and label; other columns are carried along.';
 const RELATIVE = "Paths are relative to the table's folder and stay below it: put the table beside or above the pictures.";
 
+/** The columns in use, or DATASET_INVALID naming those that are not there. */
+function pickColumns(present: ReadonlySet<string>, options: DatasetOptions, where: string): { image: string; label: string } {
+  const image = options.imageColumn ?? (present.has('image') || !present.has('path') ? 'image' : 'path');
+  const label = options.labelColumn ?? 'label';
+  const missing = [image, label].filter((name) => !present.has(name));
+  if (missing.length > 0) {
+    const listed = [...present].map((name) => `'${name}'`).join(', ') || 'nothing';
+    throw new DiffmineError('DATASET_INVALID', `${where}: no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${listed}.`, COLUMNS);
+  }
+  return { image, label };
+}
+
 /**
  * A picture under a label counts once: where rows repeat the pair (boxes of one picture, say), the first is kept.
  *
@@ -25,35 +36,31 @@ const RELATIVE = "Paths are relative to the table's folder and stay below it: pu
  */
 export async function readTable(file: string, options: DatasetOptions): Promise<Found> {
   const extension = path.extname(file).toLowerCase();
-  const rows = extension === '.csv' ? csvRows(file) : extension === '.jsonl' || extension === '.ndjson' ? jsonRows(file) : undefined;
+  const rows = extension === '.csv' ? csvRows(file, options) : extension === '.jsonl' || extension === '.ndjson' ? jsonRows(file) : undefined;
   if (!rows) throw new DiffmineError('DATASET_INVALID', `'${file}' is neither a folder nor a .csv or .jsonl table.`, COLUMNS);
 
   const root = path.dirname(file);
+  const realRoot = await realpath(root);
   const images: DatasetImage[] = [];
   const seen = new Set<string>();
   let repeated = 0;
   for await (const { line, values } of rows) {
-    const fail = (what: string, hint?: string): DiffmineError => new DiffmineError('DATASET_INVALID', `${path.basename(file)}, line ${line}: ${what}.`, hint);
-    const imageColumn = options.imageColumn ?? (values.has('image') ? 'image' : 'path');
-    const labelColumn = options.labelColumn ?? 'label';
-    const missing = [...(values.has(imageColumn) ? [] : [options.imageColumn ?? 'image']), ...(values.has(labelColumn) ? [] : [labelColumn])];
-    if (missing.length > 0) {
-      const present = [...values.keys()].map((name) => `'${name}'`).join(', ') || 'nothing';
-      throw fail(`no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${present}`, COLUMNS);
-    }
-    const image = values.get(imageColumn) as string;
-    const label = values.get(labelColumn) as string;
-    if (image === '') throw fail(`'${imageColumn}' is empty`);
-    if (label === '') throw fail(`'${labelColumn}' is empty`, 'Every picture needs a label; leave out rows without one.');
+    const where = `${path.basename(file)}, line ${line}`;
+    const fail = (what: string, hint?: string): DiffmineError => new DiffmineError('DATASET_INVALID', `${where}: ${what}.`, hint);
+    const columns = pickColumns(new Set(values.keys()), options, where);
+    const image = values.get(columns.image) as string;
+    const label = values.get(columns.label) as string;
+    if (image === '') throw fail(`'${columns.image}' is empty`);
+    if (label === '') throw fail(`'${columns.label}' is empty`, 'Every picture needs a label; leave out rows without one.');
 
-    const picture = await locate(root, image, fail);
+    const picture = await locate(root, realRoot, image, fail);
     const key = JSON.stringify([picture.path, label]);
     if (seen.has(key)) {
       ++repeated;
       continue;
     }
     seen.add(key);
-    const extra = [...values].filter(([name]) => name !== imageColumn && name !== labelColumn);
+    const extra = [...values].filter(([name]) => name !== columns.image && name !== columns.label);
     images.push({ ...picture, label, ...(extra.length > 0 && { extra: Object.fromEntries(extra) }) });
   }
   if (images.length === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
@@ -62,24 +69,24 @@ export async function readTable(file: string, options: DatasetOptions): Promise<
 }
 
 /** The file a row names: it exists and lies below `root`, also once symbolic links are followed. */
-async function locate(root: string, name: string, fail: (what: string, hint?: string) => DiffmineError): Promise<Pick<DatasetImage, 'path' | 'file' | 'bytes'>> {
+async function locate(root: string, realRoot: string, name: string, fail: (what: string, hint?: string) => DiffmineError): Promise<Pick<DatasetImage, 'path' | 'file' | 'bytes'>> {
   if (path.isAbsolute(name) || path.win32.isAbsolute(name)) throw fail(`the path '${name}' is absolute`, RELATIVE);
   if (name.includes('\0')) throw fail('the path has a NUL character');
   const file = path.join(root, name);
-  const climbs = (target: string): boolean => {
-    const relative = path.relative(root, target);
+  const climbs = (base: string, target: string): boolean => {
+    const relative = path.relative(base, target);
     return relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative);
   };
-  if (climbs(file)) throw fail(`the path '${name}' climbs out of the table's folder`, RELATIVE);
+  if (climbs(root, file)) throw fail(`the path '${name}' climbs out of the table's folder`, RELATIVE);
   const real = await realpath(file).catch(() => undefined);
   if (real === undefined) throw fail(`there is no file '${name}'`, RELATIVE);
-  if (climbs(real)) throw fail(`the path '${name}' climbs out of the table's folder through a link`, RELATIVE);
+  if (climbs(realRoot, real)) throw fail(`the path '${name}' climbs out of the table's folder through a link`, RELATIVE);
   const status = await stat(real);
   if (!status.isFile()) throw fail(`'${name}' is no file`);
   return { path: path.relative(root, file).split(path.sep).join('/'), file, bytes: status.size };
 }
 
-async function* csvRows(file: string): AsyncGenerator<Row> {
+async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<Row> {
   const source = createReadStream(file);
   const parser = source.pipe(parse({ bom: true, info: true, skip_empty_lines: true, relax_column_count: true }));
   source.on('error', (error) => parser.destroy(error));
@@ -91,6 +98,7 @@ async function* csvRows(file: string): AsyncGenerator<Row> {
         header = record.map((name) => name.trim());
         const twice = header.find((name, i) => header?.indexOf(name) !== i);
         if (twice !== undefined) throw new DiffmineError('DATASET_INVALID', `${where}: the column '${twice}' comes twice.`, 'Rename one of them.');
+        pickColumns(new Set(header), options, where);
       } else if (record.length !== header.length) {
         throw new DiffmineError('DATASET_INVALID', `${where}: ${record.length} fields, but the header names ${header.length}.`, 'Put fields that hold a comma in double quotes.');
       } else {
@@ -106,20 +114,30 @@ async function* csvRows(file: string): AsyncGenerator<Row> {
 }
 
 async function* jsonRows(file: string): AsyncGenerator<Row> {
-  const source = createReadStream(file, 'utf8');
   let line = 0;
+  for await (const text of lines(file)) {
+    ++line;
+    const trimmed = text.trim();
+    if (trimmed !== '') yield { line, values: jsonValues(trimmed, `${path.basename(file)}, line ${line}`) };
+  }
+}
+
+/** Lines of a UTF-8 file, less the byte order mark. (node:readline also splits at U+2028, which JSON strings may hold.) */
+async function* lines(file: string): AsyncGenerator<string> {
+  let rest = '';
+  let first = true;
   try {
-    for await (const text of createInterface({ input: source, crlfDelay: Infinity })) {
-      ++line;
-      const trimmed = (line === 1 ? text.replace(/^\uFEFF/, '') : text).trim();
-      if (trimmed !== '') yield { line, values: jsonValues(trimmed, `${path.basename(file)}, line ${line}`) };
+    for await (const chunk of createReadStream(file, 'utf8') as AsyncIterable<string>) {
+      rest += first ? chunk.replace(/^\uFEFF/, '') : chunk;
+      first = false;
+      const complete = rest.split('\n');
+      rest = complete.pop() as string;
+      yield* complete;
     }
   } catch (error) {
-    if (error instanceof DiffmineError) throw error;
     throw new DiffmineError('DATASET_INVALID', `The table '${file}' cannot be read: ${(error as Error).message}.`, undefined, { cause: error });
-  } finally {
-    source.destroy();
   }
+  yield rest;
 }
 
 /** One JSONL object as text: strings as they are, null left out, the rest as JSON writes it. */

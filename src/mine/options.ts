@@ -30,6 +30,7 @@ export interface MineOptions extends Partial<MineSettings> {
 }
 
 export type MineEvent =
+  | { type: 'load'; done: number; total: number }
   | { type: 'rank'; condition: string; patches: number }
   /** pictures whose patches' features were taken */
   | { type: 'features'; done: number; total: number; rate: number; secondsLeft: number }

@@ -112,6 +112,8 @@ export interface ScheduleConfig {
 export interface ModelPart<Config> {
   config: Config;
   files: string[];
+  /** in place of files: random weights of this seed, made in memory (benchmarks) */
+  synthetic?: number | bigint;
 }
 
 /** Mirrors cpp/models/model.h. */

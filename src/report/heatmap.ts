@@ -1,5 +1,6 @@
 // Typicality maps as pictures: a diverging colour map centred at zero, red where the label helps the model denoise, blue where it
-// hinders, transparent where it makes no difference, so that the picture below stays visible.
+// hinders, mid-grey where it makes no difference. The page lays them over the picture in the blend mode hard-light, under which mid-grey
+// changes nothing: what a transparent overlay would show at a fortieth of its size, as no alpha channel has to be kept without loss.
 
 /** A mean typicality map, row-major. */
 export interface TypicalityMap {
@@ -9,28 +10,27 @@ export interface TypicalityMap {
 }
 
 type Rgb = readonly [number, number, number];
-const POSITIVE: readonly [Rgb, Rgb] = [[250, 176, 92], [200, 24, 32]];
-const NEGATIVE: readonly [Rgb, Rgb] = [[122, 190, 230], [24, 72, 184]];
+const NEUTRAL: Rgb = [128, 128, 128];
+/** the colours of a half and of the whole scale, above zero and below */
+const TYPICAL: readonly [Rgb, Rgb] = [[222, 124, 64], [208, 16, 28]];
+const UNTYPICAL: readonly [Rgb, Rgb] = [[78, 138, 208], [16, 44, 196]];
 const STEPS = 255;
-/** opacity of the strongest values, and how fast weak ones fade */
-const OPACITY = 0.86;
-const FADE = 0.75;
 
-/** RGBA of t in -1 ... 1. */
-function colour(t: number): readonly [number, number, number, number] {
-  const [weak, strong] = t < 0 ? NEGATIVE : POSITIVE;
-  const m = Math.min(1, Math.abs(t));
-  const mix = (c: 0 | 1 | 2): number => Math.round(weak[c] + (strong[c] - weak[c]) * m);
-  return [mix(0), mix(1), mix(2), Math.round(255 * OPACITY * m ** FADE)];
+/** The colour of t in -1 ... 1. */
+function colour(t: number): Rgb {
+  const [half, whole] = t < 0 ? UNTYPICAL : TYPICAL;
+  const m = 2 * Math.min(1, Math.abs(t));
+  const [from, to, share] = m < 1 ? [NEUTRAL, half, m] : [half, whole, m - 1];
+  const mix = (channel: 0 | 1 | 2): number => Math.round(from[channel] + (to[channel] - from[channel]) * share);
+  return [mix(0), mix(1), mix(2)];
 }
 
-const TABLE = Uint8Array.from({ length: 4 * (2 * STEPS + 1) }, (_, i) => colour((Math.floor(i / 4) - STEPS) / STEPS)[(i % 4) as 0 | 1 | 2 | 3]);
+const TABLE = Array.from({ length: 2 * STEPS + 1 }, (_, i) => colour((i - STEPS) / STEPS));
 
 /** CSS colours from -1 to 1 in even steps: the legend of `paint`. */
 export function legend(stops: number): string[] {
   return Array.from({ length: stops }, (_, i) => {
-    const [r, g, b, a] = colour((2 * i) / (stops - 1) - 1);
-    return `rgb(${r} ${g} ${b} / ${(a / 255).toFixed(3)})`;
+    return `rgb(${colour((2 * i) / (stops - 1) - 1).join(' ')})`;
   });
 }
 
@@ -54,14 +54,14 @@ function quantile(values: Float32Array, q: number): number {
 }
 
 /**
- * Colours a map at the size of the context picture: RGBA, width x height x 4.
+ * Colours a map at the size of the context picture: RGB, width x height x 3.
  * @param map the mean map
  * @param scale |typicality| of the strongest colour
  * @param cell how many context pixels a cell of the map covers, across and down. Resampling is bilinear with align_corners = false, as in
- *   scoring; where the picture was cut at the right and bottom before scoring, what the map does not cover stays transparent.
+ *   scoring; where the picture was cut at the right and bottom before scoring, what the map does not cover stays neutral.
  */
 export function paint(map: TypicalityMap, scale: number, width: number, height: number, cell: { width: number; height: number }): Buffer {
-  const out = Buffer.alloc(4 * width * height);
+  const out = Buffer.alloc(3 * width * height, NEUTRAL[0]);
   if (!(scale > 0)) return out;
   const across = taps(width, map.width, cell.width);
   const down = taps(height, map.height, cell.height);
@@ -74,8 +74,7 @@ export function paint(map: TypicalityMap, scale: number, width: number, height: 
       const lower = at(bottom, left) * (1 - u) + at(bottom, right) * u;
       const t = (upper * (1 - v) + lower * v) / scale;
       if (Number.isNaN(t)) continue;
-      const step = 4 * (STEPS + Math.round(STEPS * Math.max(-1, Math.min(1, t))));
-      out.set(TABLE.subarray(step, step + 4), 4 * (y * width + x));
+      out.set(TABLE[STEPS + Math.round(STEPS * Math.max(-1, Math.min(1, t)))] as Rgb, 3 * (y * width + x));
     }
   }
   return out;

@@ -3,11 +3,12 @@ import { access } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { asDiffmineError, DiffmineError } from '../errors';
 import type { Run } from '../run/run';
+import type { MinedPatchRow } from '../run/schema';
 import type { ReportFolder } from './folder';
 import { commonScale, paint, strength, type TypicalityMap } from './heatmap';
-import type { LabelView, PatchRow } from './layout';
+import type { LabelView } from './layout';
 import { readMaps } from './maps';
-import { contextSize, cutTile, decode, encodeContext, encodeOverlay, SpriteSheet, TILES_A_SHEET, type Decoded } from './pictures';
+import { contextSize, cutTile, decode, encodeContext, encodeMap, SpriteSheet, TILES_A_SHEET, type Decoded } from './pictures';
 import { scriptOf } from './script';
 
 /** What drawing a label needs to know of its run. */
@@ -18,6 +19,8 @@ export interface DrawContext {
   root: string;
   /** a picture's number in the manifest */
   numberOf: ReadonlyMap<string, number>;
+  /** the quality sprite sheets have come down to, to keep within their budget */
+  quality: number;
   /** pictures that could not be read, with the reason; grows */
   missing: Map<string, string>;
   signal?: AbortSignal | undefined;
@@ -25,7 +28,7 @@ export interface DrawContext {
 }
 
 const PICTURES_AT_ONCE = 3;
-const digits = (value: number, places: number): number => Number(value.toFixed(places));
+const hundredths = (value: number): number => Math.round(value * 100) / 100;
 const precise = (value: number | null): number | null => (value === null ? null : Number(value.toPrecision(6)));
 
 /** The tiles of each picture, by the shard that scored it. */
@@ -46,18 +49,18 @@ function byShard(view: LabelView, context: DrawContext): Map<number, Map<string,
   return new Map([...shards].sort(([a], [b]) => a - b));
 }
 
+/** A picture as the page knows it: number, path, label, size (0 where unknown), and 0: no picture, 1: a picture, 2: and its heat map. */
+type PictureData = [number: number, image: string, label: string, width: number, height: number, has: 0 | 1 | 2];
+
 /**
- * Draws label number `index` and writes `data/label-NNN.js`.
+ * Draws label number `index` and writes `data/label-INDEX.js`.
  * @returns how many of its pictures have a heat map
  */
 export async function drawLabel(view: LabelView, index: number, prompt: string | null, context: DrawContext): Promise<number> {
-  const { model, options } = context.run.manifest;
-  /** scored pixels that a cell of a map covers */
-  const cell = model.kind === 'latent' ? model.vaeFactor : 1;
   const shards = byShard(view, context);
   const mapsOf = (shard: number, pictures: ReadonlyMap<string, unknown>): Map<string, TypicalityMap> =>
-    options.maps ? readMaps(context.run, shard, view.label, [...pictures.keys()]) : new Map();
-
+    context.run.manifest.options.maps ? readMaps(context.run, shard, view.label, [...pictures.keys()]) : new Map();
+  // maps are read twice, for the common scale and to be painted: those of a label may be more than memory holds
   const strengths: number[] = [];
   for (const [shard, pictures] of shards) {
     for (const map of mapsOf(shard, pictures).values()) strengths.push(strength(map));
@@ -66,62 +69,71 @@ export async function drawLabel(view: LabelView, index: number, prompt: string |
 
   const sheets = Array.from({ length: Math.ceil(view.patches.length / TILES_A_SHEET) }, (_, i) =>
     new SpriteSheet(Math.min(TILES_A_SHEET, view.patches.length - i * TILES_A_SHEET)));
-  const pictureData: unknown[] = [];
-  const pictureOf = new Map<string, number>();
+  const drawn = new Map<string, PictureData>([...shards.values()].flatMap((pictures) => [...pictures.keys()].map((image) => [image, [0, image, '', 0, 0, 0]])));
   for (const [shard, pictures] of shards) {
     const maps = mapsOf(shard, pictures);
-    for (const image of pictures.keys()) {
-      pictureOf.set(image, pictureData.length);
-      pictureData.push(null);
-    }
     await each([...pictures], PICTURES_AT_ONCE, async ([image, tiles]) => {
       if (context.signal?.aborted) throw new DiffmineError('CANCELLED', 'The report was cancelled; an earlier report is kept.');
-      const boxes = tiles.map((tile) => view.patches[tile] as PatchRow);
-      const first = boxes[0] as PatchRow;
-      const number = context.numberOf.get(image) as number;
-      const picture = await open(image, boxes, context);
-      let painted = false;
+      const patches = tiles.map((tile) => view.patches[tile] as MinedPatchRow);
+      const picture = await open(image, patches, context);
       if (picture) {
-        for (const [i, tile] of tiles.entries()) {
-          sheets[Math.floor(tile / TILES_A_SHEET)]?.put(tile % TILES_A_SHEET, await cutTile(picture, boxes[i] as PatchRow));
-        }
-        const contextName = `pictures/${number}.webp`;
-        if (!context.folder.has(contextName)) await context.folder.write('pictures', contextName, await encodeContext(picture));
-        const map = maps.get(image);
-        if (map && scale > 0) {
-          const { width, height } = contextSize(picture.sourceWidth, picture.sourceHeight);
-          // source pixels per scored pixel follow from a patch's two sizes, also where the picture was cut to a multiple
-          const across = ((cell * first.width) / first.patch) * (width / picture.sourceWidth);
-          const down = ((cell * first.height) / first.patch) * (height / picture.sourceHeight);
-          const overlay = paint(map, scale, width, height, { width: across, height: down });
-          await context.folder.write('maps', `maps/${index}-${number}.webp`, await encodeOverlay(overlay, width, height));
-          painted = true;
+        for (const tile of tiles) {
+          sheets[Math.floor(tile / TILES_A_SHEET)]?.put(tile % TILES_A_SHEET, await cutTile(picture, view.patches[tile] as MinedPatchRow));
         }
       }
-      pictureData[pictureOf.get(image) as number] = [
-        number, image, first.label, picture?.sourceWidth ?? 0, picture?.sourceHeight ?? 0, painted ? 2 : picture ? 1 : 0,
-      ];
+      drawn.set(image, await drawPicture(picture, patches[0] as MinedPatchRow, maps.get(image), scale, index, context));
       context.onPicture();
     });
   }
-  for (const [i, sheet] of sheets.entries()) await context.folder.write('sprites', `sprites/${index}-${i}.webp`, await sheet.encode());
+  for (const [i, sheet] of sheets.entries()) {
+    const { bytes, quality } = await sheet.encode(context.quality);
+    context.quality = quality;
+    await context.folder.write('sprites', `sprites/${index}-${i}.webp`, bytes);
+  }
+  await context.folder.write('page', `data/label-${index}.js`, scriptOf('diffmine.label', index, labelData(view, prompt, scale, drawn)));
+  return [...drawn.values()].filter(([, , , , , has]) => has === 2).length;
+}
 
-  const column = <Value>(of: (patch: PatchRow) => Value): Value[] => view.patches.map(of);
-  const data = {
+/** Writes a picture's context picture (once for all labels) and its heat map under this label. */
+async function drawPicture(
+  picture: Decoded | null, patch: MinedPatchRow, map: TypicalityMap | undefined, scale: number, index: number, { run, folder, numberOf }: DrawContext,
+): Promise<PictureData> {
+  const number = numberOf.get(patch.image) as number;
+  if (!picture) return [number, patch.image, patch.label, 0, 0, 0];
+  const { sourceWidth, sourceHeight } = picture;
+  const name = `pictures/${number}.webp`;
+  if (!folder.has(name)) await folder.write('pictures', name, await encodeContext(picture));
+  if (!map || !(scale > 0)) return [number, patch.image, patch.label, sourceWidth, sourceHeight, 1];
+
+  const { width, height } = contextSize(sourceWidth, sourceHeight);
+  // a map's cell covers this many scored pixels; how many of the source's one of those is follows from the patch's two sizes, also where the
+  // picture was cut to a multiple before scoring
+  const { kind, vaeFactor } = run.manifest.model;
+  const cell = (kind === 'latent' ? vaeFactor : 1) / patch.patch;
+  const painting = paint(map, scale, width, height, { width: (cell * patch.width * width) / sourceWidth, height: (cell * patch.height * height) / sourceHeight });
+  await folder.write('maps', `maps/${index}-${number}.webp`, await encodeMap(painting, width, height));
+  return [number, patch.image, patch.label, sourceWidth, sourceHeight, 2];
+}
+
+/** What the page is told of a label. Patches come as columns: a thousand rows of keys would be half of the file. */
+function labelData(view: LabelView, prompt: string | null, scale: number, drawn: ReadonlyMap<string, PictureData>): object {
+  const placeOf = new Map([...drawn.keys()].map((image, place) => [image, place]));
+  const column = <Value>(of: (patch: MinedPatchRow) => Value): Value[] => view.patches.map(of);
+  return {
     label: view.label,
     prompt,
     scale: precise(scale),
-    clusters: view.clusters.map((cluster) => ({ ...cluster, median: precise(cluster.median), inertia: precise(cluster.inertia) })),
+    clusters: view.clusters.map(({ size, median, members }) => ({ size, median: precise(median), members })),
     lists: view.lists,
-    pictures: pictureData,
+    pictures: [...drawn.values()],
     patches: {
-      picture: column((patch) => pictureOf.get(patch.image)),
+      picture: column((patch) => placeOf.get(patch.image)),
       list: column((patch) => patch.list),
       rank: column((patch) => patch.rank),
-      x: column((patch) => digits(patch.x, 2)),
-      y: column((patch) => digits(patch.y, 2)),
-      width: column((patch) => digits(patch.width, 2)),
-      height: column((patch) => digits(patch.height, 2)),
+      x: column((patch) => hundredths(patch.x)),
+      y: column((patch) => hundredths(patch.y)),
+      width: column((patch) => hundredths(patch.width)),
+      height: column((patch) => hundredths(patch.height)),
       typicality: column((patch) => precise(patch.typicality)),
       error: column((patch) => precise(patch.standard_error)),
       samples: column((patch) => patch.samples),
@@ -129,12 +141,10 @@ export async function drawLabel(view: LabelView, index: number, prompt: string |
       distance: column((patch) => precise(patch.distance)),
     },
   };
-  await context.folder.write('page', `data/label-${index}.js`, scriptOf('diffmine.label', index, data));
-  return pictureData.filter((entry) => Array.isArray(entry) && entry[5] === 2).length;
 }
 
 /** The decoded picture; null, and listed in `missing`, where it cannot be read. */
-async function open(image: string, boxes: readonly PatchRow[], context: DrawContext): Promise<Decoded | null> {
+async function open(image: string, boxes: readonly MinedPatchRow[], context: DrawContext): Promise<Decoded | null> {
   if (context.missing.has(image)) return null;
   const file = resolve(context.root, image);
   try {

@@ -1,57 +1,25 @@
 // What the report shows of a run, and in which order: the mined tables turned into one view per label.
 // Pure: no files, no pictures.
-
-/** A row of mine/patches.parquet (docs/formats.md). */
-export interface PatchRow {
-  image: string;
-  label: string;
-  condition: string;
-  list: string;
-  rank: number;
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-  row: number;
-  column: number;
-  patch: number;
-  typicality: number;
-  standard_error: number | null;
-  samples: number;
-  cluster: number | null;
-  distance: number | null;
-}
-
-/** A row of mine/clusters.parquet. */
-export interface ClusterRow {
-  condition: string;
-  cluster: number;
-  size: number;
-  median_typicality: number;
-  inertia: number;
-}
-
-export const LISTS = ['top', 'random', 'least'] as const;
-export type ListName = (typeof LISTS)[number];
+import type { ClusterRow, ListName, MinedPatchRow } from '../run/schema';
 
 export interface LabelView {
   label: string;
   /** every patch that has a tile, in tile order: clusters first (members by distance), then the rest of the lists by rank */
-  patches: PatchRow[];
+  patches: MinedPatchRow[];
   /** by descending median typicality; `members` index `patches` */
-  clusters: { size: number; median: number; inertia: number; members: number[] }[];
+  clusters: { size: number; median: number; members: number[] }[];
   /** `total` mined, of which `shown` (indices of `patches`, by rank) have a tile */
   lists: Record<ListName, { total: number; shown: number[] }>;
 }
 
-const byRank = (a: PatchRow, b: PatchRow): number => a.rank - b.rank;
-const byDistance = (a: PatchRow, b: PatchRow): number => (a.distance ?? Infinity) - (b.distance ?? Infinity) || byRank(a, b);
+const byRank = (a: MinedPatchRow, b: MinedPatchRow): number => a.rank - b.rank;
+const byDistance = (a: MinedPatchRow, b: MinedPatchRow): number => (a.distance ?? Infinity) - (b.distance ?? Infinity) || byRank(a, b);
 
 /**
  * One view per label, in the order of `labels`; labels without a mined patch come with empty lists.
  * Clustered patches are shown whole; of a list that was not clustered the first `controls` by rank, to bound the report's size.
  */
-export function layOut(labels: readonly string[], patches: readonly PatchRow[], clusters: readonly ClusterRow[], controls: number): LabelView[] {
+export function layOut(labels: readonly string[], patches: readonly MinedPatchRow[], clusters: readonly ClusterRow[], controls: number): LabelView[] {
   const rowsOf = groupBy(patches, (row) => row.condition);
   const clustersOf = groupBy(clusters, (row) => row.condition);
   const known = new Set(labels);
@@ -59,10 +27,10 @@ export function layOut(labels: readonly string[], patches: readonly PatchRow[], 
   return [...labels, ...extra].map((label) => layOutLabel(label, rowsOf.get(label) ?? [], clustersOf.get(label) ?? [], controls));
 }
 
-function layOutLabel(label: string, rows: PatchRow[], clusterRows: ClusterRow[], controls: number): LabelView {
-  const shown: PatchRow[] = [];
-  const tileOf = new Map<PatchRow, number>();
-  const place = (row: PatchRow): number => {
+function layOutLabel(label: string, rows: MinedPatchRow[], clusterRows: ClusterRow[], controls: number): LabelView {
+  const shown: MinedPatchRow[] = [];
+  const tileOf = new Map<MinedPatchRow, number>();
+  const place = (row: MinedPatchRow): number => {
     let tile = tileOf.get(row);
     if (tile === undefined) {
       tile = shown.push(row) - 1;
@@ -77,7 +45,6 @@ function layOutLabel(label: string, rows: PatchRow[], clusterRows: ClusterRow[],
     .map((row) => ({
       size: row.size,
       median: row.median_typicality,
-      inertia: row.inertia,
       members: (members.get(row.cluster) ?? []).sort(byDistance).map(place),
     }));
 

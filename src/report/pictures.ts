@@ -74,12 +74,12 @@ export function contextSize(sourceWidth: number, sourceHeight: number): { width:
 
 export async function encodeContext(picture: Decoded): Promise<Buffer> {
   const { width, height } = contextSize(picture.sourceWidth, picture.sourceHeight);
-  return raw(picture).resize(width, height, { fit: 'fill' }).webp({ quality: 78 }).toBuffer();
+  return raw(picture).resize(width, height, { fit: 'fill' }).webp({ quality: 78, effort: 2 }).toBuffer();
 }
 
-/** An RGBA overlay. */
-export async function encodeOverlay(pixels: Buffer, width: number, height: number): Promise<Buffer> {
-  return sharp(pixels, { raw: { width, height, channels: 4 } }).webp({ quality: 70, alphaQuality: 80 }).toBuffer();
+/** A painted map (RGB). */
+export async function encodeMap(pixels: Buffer, width: number, height: number): Promise<Buffer> {
+  return sharp(pixels, { raw: { width, height, channels: 3 } }).webp({ quality: 75, effort: 2 }).toBuffer();
 }
 
 /** A sheet of up to TILES_A_SHEET tiles; places without a tile stay grey. */
@@ -101,14 +101,15 @@ export class SpriteSheet {
     }
   }
 
-  /** WebP at the best quality that keeps within the budget of bytes a tile. */
-  async encode(): Promise<Buffer> {
+  /**
+   * WebP at the best quality that keeps within the budget of bytes a tile.
+   * @param from where in the list of qualities to begin: sheets of a run are much alike, so the next one begins where this one ended
+   */
+  async encode(from = 0): Promise<{ bytes: Buffer; quality: number }> {
     const picture = sharp(this.pixels, { raw: { width: TILE * SHEET_COLUMNS, height: TILE * this.rows, channels: 3 } });
-    let encoded = Buffer.alloc(0);
-    for (const quality of SHEET_QUALITIES) {
-      encoded = await picture.clone().webp({ quality }).toBuffer();
-      if (encoded.length <= TILE_BYTES * this.tiles) break;
+    for (let quality = from; ; quality++) {
+      const bytes = await picture.clone().webp({ quality: SHEET_QUALITIES[quality] as number, effort: 3 }).toBuffer();
+      if (bytes.length <= TILE_BYTES * this.tiles || quality === SHEET_QUALITIES.length - 1) return { bytes, quality };
     }
-    return encoded;
   }
 }

@@ -4,21 +4,23 @@
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
 //   report/sprites/N-S.webp                patches, up to 120 to a sheet
 //   report/pictures/I.webp                 picture number I of the manifest, for context; loaded on click
-//   report/maps/N-I.webp                   its typicality under label N, as an overlay; loaded on click
+//   report/maps/N-I.webp                   its typicality under label N, laid over it; loaded on click
 //
 // Names are numbers only: labels and file names come from the user.
 import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import type { Progress } from '../native/types';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { Run, type Skipped } from '../run/run';
+import type { ClusterRow, MinedPatchRow } from '../run/schema';
 import { readTable } from '../run/tables';
 import { ReportFolder, type ReportBytes } from './folder';
 import { legend } from './heatmap';
 import { drawLabel, type DrawContext } from './label';
-import { layOut, type ClusterRow, type LabelView, type PatchRow } from './layout';
+import { layOut, type LabelView } from './layout';
 import { SHEET_COLUMNS, SHEET_ROWS, TILE } from './pictures';
 import { scriptOf } from './script';
 
@@ -85,7 +87,7 @@ export async function writeReport(runPath: string, options: ReportOptions = {}, 
 async function fill(run: Run, folder: ReportFolder, options: ReportOptions, hooks: ReportHooks): Promise<ReportSummary> {
   const { manifest } = run;
   const [patches, clusters, skipped, mineJson] = await Promise.all([
-    readTable<PatchRow>(run.mineFile('patches.parquet')),
+    readTable<MinedPatchRow>(run.mineFile('patches.parquet')),
     readTable<ClusterRow>(run.mineFile('clusters.parquet')),
     run.skipped(),
     readFile(run.mineFile('mine.json'), 'utf8'),
@@ -98,6 +100,7 @@ async function fill(run: Run, folder: ReportFolder, options: ReportOptions, hook
     folder,
     root: pictureRoot(run, options.pictures),
     numberOf: new Map(manifest.images.map((image, number) => [image.path, number])),
+    quality: 0,
     missing: new Map(),
     signal: hooks.signal,
     onPicture: () => hooks.onProgress?.({ stage: 'report', done: ++done, total }),
@@ -128,7 +131,7 @@ function pictureRoot(run: Run, asked: string | undefined): string {
 
 function promptOf(run: Run, label: string): string | null {
   const { model, options } = run.manifest;
-  return model.conditioning === 'text' && options.prompt !== null ? options.prompt.replaceAll('{label}', () => label) : null;
+  return model.conditioning === 'text' && options.prompt !== null ? fillPrompt(options.prompt, label) : null;
 }
 
 /** What the page knows before a label is opened. */
@@ -168,6 +171,6 @@ function tell({ labels, patches, pictures, maps, missing, bytes }: ReportSummary
   ];
   if (!mapsKept) lines.push('No heat maps: the scan ran with --no-maps.');
   for (const { image, reason } of missing.slice(0, 5)) lines.push(`No picture of ${image}: ${reason}.`);
-  if (missing.length > 5) lines.push(`… and ${missing.length - 5} more pictures missing; the report lists them.`);
+  if (missing.length > 5) lines.push(`No picture of ${missing.length - 5} more; the report lists them. If the pictures have moved, say where to with --pictures.`);
   return lines;
 }

@@ -35,6 +35,19 @@ export async function writeFileAtomic(file: string, data: string | Uint8Array): 
   await sync(dirname(file));
 }
 
+/** Makes `folder`, lets `fill` put plain files into it, syncs all; removes it where that fails. */
+async function makeFolder(folder: string, fill: (folder: string) => Promise<void>): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  try {
+    await fill(folder);
+    for (const name of await readdir(folder)) await sync(join(folder, name));
+    await sync(folder);
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
 /**
  * Writes folder `target`: `fill` puts plain files into a temporary folder, which then takes its name.
  *
@@ -42,11 +55,8 @@ export async function writeFileAtomic(file: string, data: string | Uint8Array): 
  */
 export async function writeFolderAtomic(target: string, fill: (folder: string) => Promise<void>): Promise<boolean> {
   const temporary = temporaryName(target);
-  await mkdir(temporary, { recursive: true });
+  await makeFolder(temporary, fill);
   try {
-    await fill(temporary);
-    for (const name of await readdir(temporary)) await sync(join(temporary, name));
-    await sync(temporary);
     await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
@@ -63,13 +73,11 @@ export async function writeFolderAtomic(target: string, fill: (folder: string) =
  */
 export async function replaceFolder(target: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const fresh = temporaryName(target);
-  await writeFolderAtomic(fresh, fill);
+  await makeFolder(fresh, fill);
   const old = temporaryName(target);
-  try {
-    await rename(target, old);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
+  await rename(target, old).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
   await rename(fresh, target);
   await sync(dirname(target));
   await rm(old, { recursive: true, force: true });

@@ -178,6 +178,11 @@ export function shardName(shard: number): string {
   return String(shard).padStart(5, '0');
 }
 
+/** A picture among those of its run: the same file may stand under two labels. */
+export function imageKey(image: { path: string; label: string }): string {
+  return JSON.stringify([image.label, image.path]);
+}
+
 export function jsonLines(rows: readonly object[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }

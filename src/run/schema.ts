@@ -22,14 +22,22 @@ export const IMAGE_SCHEMA: Schema = [
   ['height', 'INT32'], ['typicality', 'DOUBLE'], ['samples', 'INT32'],
 ];
 
-/** A candidate patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored picture. */
-export interface PatchRow extends Row {
+/** The name a data set's further column has in the images table: its own, with a prefix where that is taken. */
+export function carriedName(column: string): string {
+  return IMAGE_SCHEMA.some(([name]) => name === column) ? `input_${column}` : column;
+}
+
+/** The images table of a data set with these further columns. */
+export function imageSchema(columns: readonly string[]): Schema {
+  return [...IMAGE_SCHEMA, ...columns.map((column) => [carriedName(column), 'STRING'] as const)];
+}
+
+/** A scored patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored picture. */
+interface ScoredPatchRow extends Row {
   image: string;
   label: string;
   condition: string;
   list: ListName;
-  /** from 1, in its picture and list */
-  place: number;
   x: number;
   y: number;
   width: number;
@@ -42,6 +50,12 @@ export interface PatchRow extends Row {
   samples: number;
 }
 
+/** A candidate patch. */
+export interface PatchRow extends ScoredPatchRow {
+  /** from 1, in its picture and list */
+  place: number;
+}
+
 export const PATCH_SCHEMA: Schema = [
   ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['place', 'INT32'], ['x', 'DOUBLE'], ['y', 'DOUBLE'],
   ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'], ['typicality', 'DOUBLE'],
@@ -49,7 +63,7 @@ export const PATCH_SCHEMA: Schema = [
 ];
 
 /** A ranked patch. `cluster` and `distance` are null in lists that were not clustered. */
-export interface MinedPatchRow extends Omit<PatchRow, 'place'> {
+export interface MinedPatchRow extends ScoredPatchRow {
   /** from 1, in its condition and list */
   rank: number;
   cluster: number | null;

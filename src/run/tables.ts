@@ -46,9 +46,9 @@ export function sqlText(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-/** A read_parquet call over the files. */
+/** A read_parquet call over the files, whose names stand for themselves: `*`, `?` and `[` are no patterns. */
 export function sqlFiles(files: readonly string[], options = ''): string {
-  return `read_parquet([${files.map(sqlText).join(', ')}]${options})`;
+  return `read_parquet([${files.map((file) => sqlText(file.replace(/[[*?]/g, '[$&]'))).join(', ')}]${options})`;
 }
 
 /** Runs `work` with a DuckDB connection (in memory). */

@@ -35,8 +35,8 @@ export class Golden {
 
   /** The tensor a case calls by a name of the file. Throws CHECK_FAILED when the file lacks it. */
   tensor(name: string): Tensor {
-    this.tensors ??= readSafetensors(join(this.folder, this.file));
-    const found = this.tensors[name];
+    const tensors = (this.tensors ??= readSafetensors(join(this.folder, this.file)));
+    const found = tensors[name];
     if (!found) throw new DiffmineError('CHECK_FAILED', `${this.file} has no tensor ${name}.`);
     return found;
   }

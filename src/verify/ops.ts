@@ -22,6 +22,8 @@ export interface OpContext {
   engine(): Promise<Engine>;
   model(): Promise<ModelFolder>;
   schedule(): Promise<ScheduleConfig>;
+  /** by the case's tolerance, or by relative L2 error in reduced precision */
+  compare(got: Tensor, reference: Tensor): Comparison;
 }
 
 export interface OpResult {

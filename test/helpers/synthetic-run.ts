@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import { makeManifest, MANIFEST } from '../../src/run/manifest';
 import { shardName } from '../../src/run/run';
-import { writeTable, type Row, type Schema } from '../../src/run/tables';
+import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA } from '../../src/run/schema';
+import { writeTable, type Row } from '../../src/run/tables';
 
 export interface Box {
   x: number;
@@ -33,6 +34,8 @@ export interface SyntheticOptions {
   maps?: boolean;
   shardSize?: number;
   skipped?: { image: string; label: string; reason: string }[];
+  /** patches of a list may overlap: many from few pictures */
+  overlap?: boolean;
   /** which cluster a patch falls in; default by turns */
   clusterOf?: (patch: { image: string } & Box, index: number) => number;
 }
@@ -56,8 +59,10 @@ export function vivid(index: number): [number, number, number] {
   return colours[index % colours.length] as [number, number, number];
 }
 
-/** Draws pictures of soft texture with a vivid square into `folder`; `names` gives each label's files. */
-export async function drawPictures(folder: string, labels: readonly string[], names: (label: number) => string[], size = { width: 192, height: 128 }): Promise<SyntheticPicture[]> {
+/** Draws pictures of soft texture and some grain, with a vivid square each, into `folder`; `names` gives each label's files. */
+export async function drawPictures(
+  folder: string, labels: readonly string[], names: (label: number) => string[], size = { width: 192, height: 128 }, grain = 24,
+): Promise<SyntheticPicture[]> {
   const pictures: SyntheticPicture[] = [];
   for (const [index, label] of labels.entries()) {
     for (const [n, path] of names(index).entries()) {
@@ -69,10 +74,10 @@ export async function drawPictures(folder: string, labels: readonly string[], na
       for (let y = 0; y < size.height; y++) {
         for (let x = 0; x < size.width; x++) {
           const inside = x >= hot.x && x < hot.x + edge && y >= hot.y && y < hot.y + edge;
-          const grain = 24 * next();
+          const noise = grain * next();
           const soft = 110 + 40 * Math.sin(phase[0] + x * phase[2]) + 40 * Math.sin(phase[1] + y * phase[3]);
           const colour = inside ? vivid(index) : [soft, soft * 0.95, soft * 0.85];
-          for (let c = 0; c < 3; c++) pixels[3 * (y * size.width + x) + c] = (colour[c] as number) * (inside ? 1 : 0.9) + (inside ? 0 : grain);
+          for (let c = 0; c < 3; c++) pixels[3 * (y * size.width + x) + c] = (colour[c] as number) * (inside ? 1 : 0.9) + (inside ? 0 : noise);
         }
       }
       const file = join(folder, path);
@@ -112,15 +117,6 @@ function half(value: number): number {
   const sign = (bits.getUint32(0) >>> 16) & 0x8000;
   return exponent <= 0 ? sign : sign | (exponent << 10) | ((bits.getUint32(0) >>> 13) & 0x3ff);
 }
-
-const PATCH_COLUMNS = [
-  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['rank', 'INT32'],
-  ['x', 'DOUBLE'], ['y', 'DOUBLE'], ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'],
-  ['typicality', 'DOUBLE'], ['standard_error', 'DOUBLE'], ['samples', 'INT32'], ['cluster', 'INT32'], ['distance', 'DOUBLE'],
-] as const satisfies Schema;
-const CLUSTER_COLUMNS = [
-  ['condition', 'STRING'], ['cluster', 'INT32'], ['size', 'INT32'], ['median_typicality', 'DOUBLE'], ['inertia', 'DOUBLE'],
-] as const satisfies Schema;
 
 /** Writes a mined run of `pictures`, which lie below `dataset`, into `folder`. */
 export async function writeSyntheticRun(folder: string, dataset: string, pictures: readonly SyntheticPicture[], options: SyntheticOptions): Promise<void> {
@@ -173,7 +169,7 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     const apart = (a: Box) => (b: Box): boolean => Math.abs(a.x - b.x) >= patch || Math.abs(a.y - b.y) >= patch;
     const pick = (candidates: Box[]): Box[] => {
       const picked: Box[] = [];
-      for (const box of candidates) if (picked.length < perImage && picked.every(apart(box))) picked.push(box);
+      for (const box of candidates) if (picked.length < perImage && (options.overlap || picked.every(apart(box)))) picked.push(box);
       return picked;
     };
     const boxes = Array.from({ length: 60 }, anywhere);
@@ -183,7 +179,7 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     for (const [list, chosen] of Object.entries(lists)) {
       for (const box of chosen) {
         rows.push({
-          image: picture.path, label: picture.label, condition: picture.label, list, ...box, row: box.y, column: box.x, patch,
+          image: picture.path, label: picture.label, condition: picture.label, list, ...box, row: Math.round(box.y), column: Math.round(box.x), patch,
           typicality: score(box), standard_error: 0.002 + 0.001 * next(), samples: 100, cluster: null, distance: null, rank: 0,
         });
       }
@@ -221,7 +217,7 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     const own = new Map(images.map(({ path: image, label }) => [`${label}/${image}`, tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array }]));
     await writeFile(join(path, 'maps.safetensors'), safetensorsF16(own));
   }
-  await writeTable(join(folder, 'mine', 'patches.parquet'), rows, PATCH_COLUMNS);
-  await writeTable(join(folder, 'mine', 'clusters.parquet'), clusterRows, CLUSTER_COLUMNS);
+  await writeTable(join(folder, 'mine', 'patches.parquet'), rows, MINED_PATCH_SCHEMA);
+  await writeTable(join(folder, 'mine', 'clusters.parquet'), clusterRows, CLUSTER_SCHEMA);
   await writeFile(join(folder, 'mine', 'mine.json'), JSON.stringify({ options: { top: 1000, perImage, clusters, rank: 'top', seed: 0 }, labels: {} }));
 }

@@ -1,0 +1,74 @@
+// DIFT features of patches.
+#include "features/dift.h"
+
+#include <ATen/ops/tensor.h>
+
+#include "calls.h"
+#include "scored.h"
+#include "task.h"
+#include "unet.h"
+
+namespace diffmine::binding {
+namespace {
+
+DiftOptions options_argument(const Arg& arg) {
+  DiftOptions o;
+  o.timestep = arg["timestep"].integer(0);
+  o.up_block = arg["upBlock"].integer(0);
+  o.ensemble = arg["ensemble"].integer(1, UINT32_MAX);
+  o.seed = arg["seed"].uint64();
+  o.batch = arg["batch"].integer(1, INT32_MAX);
+  return o;
+}
+
+std::vector<std::vector<PixelBox>> boxes_argument(const Arg& arg, int64_t pictures) {
+  std::vector<std::vector<PixelBox>> boxes;
+  for (const Arg& of_picture : arg.items()) {
+    std::vector<PixelBox>& list = boxes.emplace_back();
+    for (const Arg& box : of_picture.items()) {
+      list.push_back({box["rowBegin"].number(), box["columnBegin"].number(), box["rowEnd"].number(), box["columnEnd"].number()});
+      if (list.back().row_begin > list.back().row_end || list.back().column_begin > list.back().column_end) {
+        box.fail("a box that ends after it begins");
+      }
+    }
+  }
+  if (static_cast<int64_t>(boxes.size()) != pictures) arg.fail("one list of boxes for each of the " + std::to_string(pictures) + " pictures");
+  return boxes;
+}
+
+}  // namespace
+
+Napi::Value dift(Info info) {
+  const auto handle = ConditionsHandle::from({info[1], "conditions"}, Engine::from({info[0], "engine"}));
+  const Arg input(info[2], "input");
+  std::vector<Napi::Value> keep{info[1]};
+  const Scored scored(input, keep);
+  const auto boxes = boxes_argument(input["boxes"], scored.count);
+  const auto rows = input["conditions"].integers(0, handle.rows - 1);
+  if (static_cast<int64_t>(rows.size()) != scored.count) input["conditions"].fail("one condition row for each picture");
+  std::optional<at::Tensor> noises;
+  if (input["noises"].present()) noises = input["noises"].tensor(at::kFloat);
+  const bool keep_features = input["keepFeatures"].boolean(false);
+  const DiftOptions options = options_argument({info[3], "options"});
+
+  return Task::start(info, 4, std::move(keep), [=](Engine& engine, const Context& context) -> Task::Result {
+    Scored pictures = scored;
+    pictures.encode(engine);
+    at::Tensor features = dift_features(engine.model(), *handle.conditions, pictures.latents, at::tensor(rows, at::kLong), options, noises, context);
+    std::vector<at::Tensor> patches;
+    for (int64_t b = 0; b < pictures.count; ++b) {
+      patches.push_back(own(pool_boxes(features.select(0, b), boxes[b], pictures.height, pictures.width)));
+    }
+    features = keep_features ? own(std::move(features)) : at::Tensor();
+    return [patches, features](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env);
+      Napi::Array list = Napi::Array::New(env, patches.size());
+      for (size_t b = 0; b < patches.size(); ++b) list.Set(static_cast<uint32_t>(b), to_js(env, patches[b]));
+      result["patches"] = list;
+      if (features.defined()) result["features"] = to_js(env, features);
+      return result;
+    };
+  });
+}
+
+}  // namespace diffmine::binding

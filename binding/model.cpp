@@ -1,0 +1,153 @@
+// Engines and the model they hold.
+#include "models/model.h"
+
+#include <ATen/Parallel.h>
+
+#include <optional>
+
+#include "calls.h"
+#include "core/device.h"
+#include "engine.h"
+#include "sampling.h"
+#include "task.h"
+
+namespace diffmine::binding {
+namespace {
+
+constexpr int64_t kManyThreads = 4096;
+
+template <class Config>
+struct Part {
+  Config config;
+  std::vector<std::string> files;
+  std::optional<uint64_t> synthetic;  // random weights in place of files
+
+  WeightStore weights() const { return synthetic ? WeightStore::synthetic(*synthetic) : WeightStore(files); }
+};
+
+template <class Config>
+Part<Config> part_argument(const Arg& arg, Config (*config)(const Arg&)) {
+  Part<Config> part{config(arg["config"]), arg["files"].strings(), std::nullopt};
+  if (arg["synthetic"].present()) part.synthetic = arg["synthetic"].uint64();
+  if (part.files.empty() && !part.synthetic) arg["files"].fail("at least one safetensors file");
+  return part;
+}
+
+UNetConfig unet_config(const Arg& arg) {
+  UNetConfig c;
+  c.in_channels = arg["inChannels"].integer(1);
+  c.out_channels = arg["outChannels"].integer(1);
+  c.block_out_channels = arg["blockOutChannels"].integers(1);
+  c.down_block_types = arg["downBlockTypes"].strings();
+  c.up_block_types = arg["upBlockTypes"].strings();
+  c.mid_block_type = arg["midBlockType"].string();
+  c.layers_per_block = arg["layersPerBlock"].integer(1);
+  c.attention_head_dim = arg["attentionHeadDim"].integers(1);
+  c.transformer_layers = arg["transformerLayers"].integers(1);
+  c.cross_attention_dim = arg["crossAttentionDim"].integer(1);
+  c.norm_num_groups = arg["normNumGroups"].integer(1);
+  c.norm_eps = arg["normEps"].number();
+  c.use_linear_projection = arg["useLinearProjection"].boolean(false);
+  c.upcast_attention = arg["upcastAttention"].boolean(false);
+  c.scale_shift = arg["scaleShift"].boolean(false);
+  c.num_class_embeds = arg["numClassEmbeds"].integer(0);
+  c.flip_sin_to_cos = arg["flipSinToCos"].boolean(true);
+  c.freq_shift = arg["freqShift"].number();
+  c.pixel_fold = arg["pixelFold"].integer(1);
+  return c;
+}
+
+VaeConfig vae_config(const Arg& arg) {
+  VaeConfig c;
+  c.in_channels = arg["inChannels"].integer(1);
+  c.out_channels = arg["outChannels"].integer(1);
+  c.latent_channels = arg["latentChannels"].integer(1);
+  c.block_out_channels = arg["blockOutChannels"].integers(1);
+  c.layers_per_block = arg["layersPerBlock"].integer(1);
+  c.norm_num_groups = arg["normNumGroups"].integer(1);
+  c.scaling_factor = arg["scalingFactor"].number();
+  c.use_quant_conv = arg["useQuantConv"].boolean(true);
+  c.use_post_quant_conv = arg["usePostQuantConv"].boolean(true);
+  c.mid_block_add_attention = arg["midBlockAddAttention"].boolean(true);
+  return c;
+}
+
+TextEncoderConfig text_encoder_config(const Arg& arg) {
+  TextEncoderConfig c;
+  c.vocab_size = arg["vocabSize"].integer(1);
+  c.hidden_size = arg["hiddenSize"].integer(1);
+  c.intermediate_size = arg["intermediateSize"].integer(1);
+  c.num_hidden_layers = arg["numHiddenLayers"].integer(1);
+  c.num_attention_heads = arg["numAttentionHeads"].integer(1);
+  c.max_position_embeddings = arg["maxPositionEmbeddings"].integer(1);
+  c.layer_norm_eps = arg["layerNormEps"].number();
+  c.hidden_act = arg["hiddenAct"].string();
+  return c;
+}
+
+struct ModelSource {
+  Part<UNetConfig> unet;
+  std::optional<Part<VaeConfig>> vae;
+  std::optional<Part<TextEncoderConfig>> text_encoder;
+  ScheduleConfig schedule;
+
+  explicit ModelSource(const Arg& arg)
+      : unet(part_argument(arg["unet"], unet_config)), schedule(schedule_argument(arg["schedule"])) {
+    if (arg["vae"].present()) vae = part_argument(arg["vae"], vae_config);
+    if (arg["textEncoder"].present()) text_encoder = part_argument(arg["textEncoder"], text_encoder_config);
+  }
+};
+
+}  // namespace
+
+Napi::Value create_engine(Info info) {
+  const Arg options(info[0], "options");
+  const at::Device device = parse_device(options["device"].string());
+  const at::ScalarType dtype = parse_dtype(options["precision"].string(), device);
+  const Arg threads = options["threads"];
+  const int64_t wanted = threads.present() ? threads.integer(0, kManyThreads) : 0;
+  return Engine::create(info.Env(), device, dtype, wanted ? static_cast<int>(wanted) : at::intraop_default_num_threads());
+}
+
+Napi::Value dispose_engine(Info info) { return Engine::from({info[0], "engine"})->dispose(); }
+
+Napi::Value engine_memory(Info info) {
+  const auto engine = Engine::from({info[0], "engine"});
+  Napi::Object result = Napi::Object::New(info.Env());
+  const auto set = [&](const char* name, int64_t bytes) { result[name] = Napi::Number::New(info.Env(), static_cast<double>(bytes)); };
+  set("weights", engine->weight_bytes());
+  set("available", available_memory(engine->device()));
+  set("peak", peak_memory(engine->device()));
+  return result;
+}
+
+Napi::Value load_model(Info info) {
+  const ModelSource source(Arg(info[1], "source"));
+  return Task::start(info, 2, {}, [source](Engine& engine, const Context& context) -> Task::Result {
+    if (engine.has_model()) {
+      throw Error(code::kInvalidArgument, "The engine has a model already.", "Make another Engine for another model.");
+    }
+    Model model;
+    model.schedule = std::make_shared<Schedule>(source.schedule);
+    WeightStore unet_weights = source.unet.weights();
+    model.unet = std::make_shared<UNet>(source.unet.config, unet_weights, engine.device(), engine.dtype(), context);
+    int64_t bytes = model.unet->weight_bytes();
+    if (source.vae) {
+      WeightStore weights = source.vae->weights();
+      bytes += static_cast<int64_t>(weights.bytes());
+      model.vae = std::make_shared<Vae>(source.vae->config, weights, engine.device(), engine.dtype(), context);
+    }
+    if (source.text_encoder) {
+      WeightStore weights = source.text_encoder->weights();
+      bytes += static_cast<int64_t>(weights.bytes());
+      model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, weights, engine.device(), context);
+    }
+    engine.set_model(std::move(model), bytes);
+    return [engine = engine.shared_from_this()](Napi::Env env) {
+      engine->report_memory();
+      return env.Undefined();
+    };
+  });
+}
+
+}  // namespace diffmine::binding

@@ -1,0 +1,224 @@
+// Typicality of pictures, patch scores and their selection.
+#include "typicality/typicality.h"
+
+#include <ATen/ops/tensor.h>
+
+#include <cmath>
+
+#include "calls.h"
+#include "sampling.h"
+#include "scored.h"
+#include "task.h"
+#include "unet.h"
+
+namespace diffmine::binding {
+
+Scored::Scored(const Arg& input, std::vector<Napi::Value>& keep) {
+  const Arg views = input["pictures"], given = input["latents"];
+  if (views.present() == given.present()) {
+    throw Error(code::kInvalidArgument, "Expected either " + views.name() + " or " + given.name() + ", got " +
+                                            (views.present() ? "both." : "neither."));
+  }
+  if (views.present()) {
+    pictures = views.pictures(keep);
+    count = static_cast<int64_t>(pictures.size());
+  } else {
+    latents = given.tensor(at::kFloat, 4);
+    height = input["height"].integer(1, INT32_MAX);
+    width = input["width"].integer(1, INT32_MAX);
+    count = latents.size(0);
+  }
+}
+
+void Scored::encode(const Engine& engine) {
+  const Model& model = engine.model();
+  if (pictures.empty()) {
+    latents = latents.to(engine.device());
+    return;
+  }
+  latents = model.encode_pictures(stack_pictures(pictures));
+  // Pixel models and those that take no odd sizes see the picture cut (Model::encode_pictures); a VAE alone rounds down.
+  const bool cut = !model.vae || model.unet->size_multiple() > 1;
+  const int64_t cell = model.vae ? model.vae->factor() : model.unet->config().pixel_fold;
+  height = cut ? latents.size(2) * cell : pictures[0].height;
+  width = cut ? latents.size(3) * cell : pictures[0].width;
+}
+
+namespace {
+
+TypicalityOptions options_argument(const Arg& arg) {
+  TypicalityOptions o;
+  o.samples = arg["samples"].integer(1, UINT32_MAX);
+  o.seed = arg["seed"].uint64();
+  o.t_begin = arg["tBegin"].integer(0);
+  o.t_end = arg["tEnd"].integer(0);
+  o.sampler = sampler_argument(arg["sampler"]);
+  o.patch = arg["patch"].integer(0, INT32_MAX);
+  o.per_image = arg["perImage"].integer(0, INT32_MAX);
+  o.batch = arg["batch"].integer(1, INT32_MAX);
+  o.keep_maps = arg["keepMaps"].boolean(false);
+  o.keep_scores = arg["keepScores"].boolean(false);
+  o.keep_losses = arg["keepLosses"].boolean(false);
+  return o;
+}
+
+// [B][n] integers -> [B, n]; all rows of one length.
+at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t most) {
+  const auto items = arg.items();
+  if (static_cast<int64_t>(items.size()) != rows) arg.fail("one row for each of the " + std::to_string(rows) + " pictures");
+  std::vector<int64_t> numbers;
+  size_t length = 0;
+  for (const Arg& item : items) {
+    const auto row = item.integers(0, most);
+    if (&item == &items.front()) length = row.size();
+    if (row.empty() || row.size() != length) item.fail("a row as long as the first, not empty");
+    numbers.insert(numbers.end(), row.begin(), row.end());
+  }
+  return at::tensor(numbers, at::kLong).view({rows, static_cast<int64_t>(length)});
+}
+
+at::Tensor weights_argument(const Arg& arg, int64_t pictures, int64_t outputs, int64_t conditions) {
+  const std::string expected = "numbers [" + std::to_string(pictures) + "][" + std::to_string(outputs) + "][" + std::to_string(conditions) + "]";
+  const auto check = [&](const std::vector<Arg>& items, int64_t length) {
+    if (static_cast<int64_t>(items.size()) != length) arg.fail(expected);
+  };
+  std::vector<float> numbers;
+  const auto per_picture = arg.items();
+  check(per_picture, pictures);
+  for (const Arg& picture : per_picture) {
+    const auto per_output = picture.items();
+    check(per_output, outputs);
+    for (const Arg& output : per_output) {
+      const auto row = output.items();
+      check(row, conditions);
+      for (const Arg& weight : row) numbers.push_back(static_cast<float>(weight.number()));
+    }
+  }
+  return at::tensor(numbers, at::kFloat).view({pictures, outputs, conditions});
+}
+
+TypicalityInput input_argument(const Arg& arg, int64_t pictures, int64_t rows) {
+  TypicalityInput input;
+  input.conditions = table_argument(arg["conditions"], pictures, rows - 1);
+  input.subjects = table_argument(arg["subjects"], pictures, input.conditions.size(1) - 1);
+  input.weights = weights_argument(arg["weights"], pictures, input.subjects.size(1), input.conditions.size(1));
+  for (const Arg& key : arg["keys"].items()) input.keys.push_back(key.uint64());
+  if (static_cast<int64_t>(input.keys.size()) != pictures) arg["keys"].fail("one key for each picture");
+  if (arg["noises"].present()) input.noises = arg["noises"].tensor(at::kFloat);
+  if (arg["timesteps"].present()) input.timesteps = arg["timesteps"].tensor(at::kLong);
+  return input;
+}
+
+// A Pick or a ScoredPatch.
+template <class Patch>
+Napi::Object place_to_js(Napi::Env env, const Patch& patch) {
+  Napi::Object entry = Napi::Object::New(env);
+  entry["row"] = Napi::Number::New(env, static_cast<double>(patch.row));
+  entry["column"] = Napi::Number::New(env, static_cast<double>(patch.column));
+  entry["score"] = Napi::Number::New(env, patch.score);
+  return entry;
+}
+
+Napi::Value patches_to_js(Napi::Env env, const std::vector<ScoredPatch>& patches) {
+  Napi::Array array = Napi::Array::New(env, patches.size());
+  for (size_t i = 0; i < patches.size(); ++i) {
+    const ScoredPatch& patch = patches[i];
+    Napi::Object entry = place_to_js(env, patch);
+    if (std::isnan(patch.standard_error)) entry["standardError"] = env.Null();
+    else entry["standardError"] = Napi::Number::New(env, patch.standard_error);
+    array.Set(static_cast<uint32_t>(i), entry);
+  }
+  return array;
+}
+
+Napi::Value output_to_js(Napi::Env env, const TypicalityOutput& output) {
+  Napi::Object entry = Napi::Object::New(env);
+  entry["mean"] = Napi::Number::New(env, output.mean);
+  entry["top"] = patches_to_js(env, output.top);
+  entry["least"] = patches_to_js(env, output.least);
+  entry["random"] = patches_to_js(env, output.random);
+  if (output.map.defined()) entry["map"] = to_js(env, output.map);
+  if (output.scores.defined()) entry["scores"] = to_js(env, output.scores);
+  if (output.standard_errors.defined()) entry["standardErrors"] = to_js(env, output.standard_errors);
+  return entry;
+}
+
+Napi::Value result_to_js(Napi::Env env, const TypicalityResult& result) {
+  Napi::Object object = Napi::Object::New(env);
+  Napi::Array pictures = Napi::Array::New(env, result.outputs.size());
+  for (size_t b = 0; b < result.outputs.size(); ++b) {
+    Napi::Array outputs = Napi::Array::New(env, result.outputs[b].size());
+    for (size_t m = 0; m < result.outputs[b].size(); ++m) outputs.Set(static_cast<uint32_t>(m), output_to_js(env, result.outputs[b][m]));
+    pictures.Set(static_cast<uint32_t>(b), outputs);
+  }
+  object["outputs"] = pictures;
+  object["timesteps"] = to_js(env, result.timesteps);
+  if (result.losses.defined()) object["losses"] = to_js(env, result.losses);
+  return object;
+}
+
+void own_all(TypicalityResult& result) {
+  const auto own_one = [](at::Tensor& tensor) {
+    if (tensor.defined()) tensor = own(std::move(tensor));
+  };
+  own_one(result.losses);
+  for (auto& outputs : result.outputs) {
+    for (TypicalityOutput& output : outputs) {
+      own_one(output.map);
+      own_one(output.scores);
+      own_one(output.standard_errors);
+    }
+  }
+}
+
+}  // namespace
+
+Napi::Value score_typicality(Info info) {
+  const auto handle = ConditionsHandle::from({info[1], "conditions"}, Engine::from({info[0], "engine"}));
+  const Arg arg(info[2], "input");
+  std::vector<Napi::Value> keep{info[1]};
+  const Scored scored(arg, keep);
+  const TypicalityInput input = input_argument(arg, scored.count, handle.rows);
+  const TypicalityOptions options = options_argument({info[3], "options"});
+  return Task::start(info, 4, std::move(keep), [=](Engine& engine, const Context& context) -> Task::Result {
+    Scored pictures = scored;
+    pictures.encode(engine);
+    TypicalityInput work = input;
+    work.latents = pictures.latents;
+    work.height = pictures.height;
+    work.width = pictures.width;
+    TypicalityResult result = diffmine::score_typicality(engine.model(), *handle.conditions, work, options, context);
+    own_all(result);
+    return [result = std::move(result)](Napi::Env env) { return result_to_js(env, result); };
+  });
+}
+
+Napi::Value patch_scores(Info info) {
+  const Arg arg(info[1], "maps");
+  const at::Tensor maps = arg.tensor(at::kFloat);
+  if (maps.dim() < 2) arg.fail("maps [..., h, w]");
+  const int64_t height = Arg(info[2], "height").integer(1, INT32_MAX), width = Arg(info[3], "width").integer(1, INT32_MAX);
+  const int64_t patch = Arg(info[4], "patch").integer(1, INT32_MAX);
+  return Task::start(info, 5, {}, [=](Engine& engine, const Context&) -> Task::Result {
+    const auto a_h = patch_operator(maps.size(-2), height, patch).to(engine.device());
+    const auto a_w = patch_operator(maps.size(-1), width, patch).to(engine.device());
+    const auto scores = own(diffmine::patch_scores(maps.to(engine.device()), a_h, a_w));
+    return [scores](Napi::Env env) { return to_js(env, scores); };
+  });
+}
+
+Napi::Value select_patches(Info info) {
+  const at::Tensor scores = Arg(info[1], "scores").tensor(at::kFloat, 2);
+  const int64_t patch = Arg(info[2], "patch").integer(1, INT32_MAX), count = Arg(info[3], "count").integer(0, INT32_MAX);
+  const bool ascending = Arg(info[4], "ascending").boolean(false);
+  return Task::start(info, 5, {}, [=](Engine&, const Context&) -> Task::Result {
+    const auto picks = diffmine::select_patches(scores, patch, count, ascending);
+    return [picks](Napi::Env env) {
+      Napi::Array array = Napi::Array::New(env, picks.size());
+      for (size_t i = 0; i < picks.size(); ++i) array.Set(static_cast<uint32_t>(i), place_to_js(env, picks[i]));
+      return array;
+    };
+  });
+}
+
+}  // namespace diffmine::binding

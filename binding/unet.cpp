@@ -1,0 +1,94 @@
+#include "unet.h"
+
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <map>
+
+#include "calls.h"
+#include "task.h"
+
+namespace diffmine::binding {
+namespace {
+
+constexpr napi_type_tag kConditionsTag = {0x6469666666696e65, 0x636f6e6469740001};
+
+}  // namespace
+
+Napi::Value ConditionsHandle::create(Napi::Env env, ConditionsHandle content) {
+  Napi::MemoryManagement::AdjustExternalMemory(env, content.bytes);
+  const auto finalize = [](Napi::Env env, ConditionsHandle* content) {
+    Napi::MemoryManagement::AdjustExternalMemory(env, -content->bytes);
+    delete content;
+  };
+  auto handle = Napi::External<ConditionsHandle>::New(env, new ConditionsHandle(std::move(content)), finalize);
+  handle.TypeTag(&kConditionsTag);
+  return handle;
+}
+
+ConditionsHandle ConditionsHandle::from(const Arg& handle, const std::shared_ptr<Engine>& engine) {
+  if (handle.value().IsExternal()) {
+    const auto external = handle.value().As<Napi::External<ConditionsHandle>>();
+    if (external.CheckTypeTag(&kConditionsTag)) {
+      if (external.Data()->engine.lock() == engine) return *external.Data();
+      throw Error(code::kInvalidArgument, "The conditions were prepared by another engine.", "Prepare them with the engine that uses them.");
+    }
+  }
+  handle.fail("conditions (from prepareConditions)");
+}
+
+Napi::Value prepare_conditions(Info info) {
+  const Arg arg(info[1], "conditions");
+  const at::Tensor conditions = arg.tensor();
+  const bool text = conditions.scalar_type() == at::kFloat && conditions.dim() == 3;
+  const bool labels = conditions.scalar_type() == at::kLong && conditions.dim() == 1;
+  if (!text && !labels) arg.fail("embeddings F32 [M, tokens, D] or class labels I64 [M]");
+  return Task::start(info, 2, {}, [conditions](Engine& engine, const Context&) -> Task::Result {
+    auto prepared = engine.model().unet->prepare(conditions.to(engine.device()));
+    const int64_t bytes = condition_bytes(*prepared);
+    const ConditionsHandle content{engine.weak_from_this(), std::move(prepared), conditions.size(0), bytes};
+    return [content](Napi::Env env) { return ConditionsHandle::create(env, content); };
+  });
+}
+
+Napi::Value unet_forward(Info info) {
+  const auto handle = ConditionsHandle::from({info[1], "conditions"}, Engine::from({info[0], "engine"}));
+  const Arg input(info[2], "input");
+  const at::Tensor x = input["x"].tensor(at::kFloat, 4);
+  const std::vector<int64_t> timesteps = input["timesteps"].integers(0);
+  const std::vector<int64_t> index = input["conditionIndex"].integers(0, handle.rows - 1);
+  const int64_t fan_out = input["fanOut"].present() ? input["fanOut"].integer(1) : 1;
+  const int64_t count = x.size(0);
+  if (static_cast<int64_t>(timesteps.size()) != count) input["timesteps"].fail("one timestep for each of the " + std::to_string(count) + " inputs");
+  if (static_cast<int64_t>(index.size()) != count * fan_out) {
+    input["conditionIndex"].fail(std::to_string(count * fan_out) + " condition rows (inputs x fanOut)");
+  }
+  std::vector<std::string> paths;
+  if (input["observe"].present()) paths = input["observe"].strings();
+
+  return Task::start(info, 3, {info[1]}, [=](Engine& engine, const Context&) -> Task::Result {
+    std::map<std::string, at::Tensor> observed;
+    const Observer observer = [&](std::string_view path, const at::Tensor& output) -> Observation {
+      if (std::find(paths.begin(), paths.end(), path) != paths.end()) {
+        // A copy: the pass goes on and may write to it.
+        observed[std::string(path)] = output.to(at::kCPU, at::kFloat, false, true, at::MemoryFormat::Contiguous);
+      }
+      return {};
+    };
+    const auto options = at::TensorOptions(at::kLong).device(engine.device());
+    auto sample = own(engine.model().unet->forward(x.to(engine.device()), at::tensor(timesteps, options), *handle.conditions,
+                                                   at::tensor(index, options), fan_out, paths.empty() ? nullptr : &observer));
+    for (const std::string& path : paths) {
+      if (!observed.count(path)) throw Error(code::kInvalidArgument, "The UNet has no module '" + path + "' to observe.");
+    }
+    return [sample, observed](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env), outputs = Napi::Object::New(env);
+      for (const auto& [path, output] : observed) outputs.Set(path, to_js(env, output));
+      result["sample"] = to_js(env, sample);
+      result["observed"] = outputs;
+      return result;
+    };
+  });
+}
+
+}  // namespace diffmine::binding

@@ -1,0 +1,195 @@
+// Each kernel against float64 on fresh random input of odd sizes: the CPU twins here, and the same cases on a GPU where the build
+// and the machine have one.
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/pixel_shuffle.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#ifdef DIFFMINE_CUDA
+#include <c10/cuda/CUDAFunctions.h>
+#endif
+
+#include "diffusion/noise.h"
+#include "kernels/noise.h"
+#include "kernels/ops.h"
+#include "support.h"
+
+using namespace diffmine;
+
+namespace {
+
+std::vector<at::Device> devices() {
+  std::vector<at::Device> all{at::kCPU};
+#ifdef DIFFMINE_CUDA
+  if (c10::cuda::device_count() > 0) all.emplace_back(at::kCUDA, 0);
+#endif
+  return all;
+}
+
+// Another seed every run; a failure prints it.
+uint64_t fresh_seed() {
+  const uint64_t seed = std::random_device{}();
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  generator.set_current_seed(seed);
+  return seed;
+}
+
+}  // namespace
+
+TEST_CASE("kernel philox_normal: Box-Muller of Philox's words, by position") {
+  const uint64_t seed = fresh_seed() * 0x100000001ull;
+  CAPTURE(seed);
+  const int64_t samples = 3, per_sample = 1001;  // the last block is cut
+  auto want = at::empty({samples, per_sample}, at::kDouble);
+  for (int64_t s = 0; s < samples; ++s) {
+    for (int64_t i = 0; i < per_sample; ++i) {
+      const Uint4 r = philox_block(seed, static_cast<uint32_t>(5 + s), Stream::kDift, i / 4);
+      const double u = ((i % 4 < 2 ? r.x : r.z) >> 8) + 0.5, v = (i % 4 < 2 ? r.y : r.w) >> 8;
+      const double radius = std::sqrt(-2 * std::log(u * 0x1p-24)), angle = 2 * M_PI * v * 0x1p-24;
+      want[s][i] = radius * (i % 2 ? std::sin(angle) : std::cos(angle));
+    }
+  }
+  auto twin = at::empty({samples, per_sample});
+  philox_normal_cpu(twin.data_ptr<float>(), 5, samples, per_sample, seed, static_cast<uint32_t>(Stream::kDift));
+  CHECK(test::close(twin, want, 5e-6, 5e-6));
+  for (const auto& device : devices()) {
+    CAPTURE(device.str());
+    const auto got = draw_noise(seed, 5, samples, {7, 11, 13}, Stream::kDift, device).reshape({samples, per_sample}).cpu();
+    CHECK(test::close(got, want, 5e-6, 5e-6));
+    if (device.is_cpu()) CHECK(at::equal(got, twin));
+  }
+}
+
+TEST_CASE("kernel add_noise: a x + s eps in the UNet's layout and precision") {
+  CAPTURE(fresh_seed());
+  const auto x = at::randn({5, 3, 7, 11}), noise = at::randn({5, 3, 7, 11}), a = at::rand({5}), s = at::rand({5});
+  const auto by_row = [](const at::Tensor& v) { return v.to(at::kDouble).reshape({-1, 1, 1, 1}); };
+  const auto want = by_row(a) * x.to(at::kDouble) + by_row(s) * noise.to(at::kDouble);
+  for (const auto& device : devices()) {
+    CAPTURE(device.str());
+    const auto on = [&](const at::Tensor& t) { return t.to(device); };
+    struct Case { at::ScalarType dtype; double tolerance; };
+    for (const Case& c : {Case{at::kFloat, 2e-7}, Case{at::kHalf, 0x1p-11}, Case{at::kBFloat16, 0x1p-8}}) {
+      CAPTURE(c.tolerance);
+      const auto got = ops::add_noise(on(x), on(noise), on(a), on(s), c.dtype);
+      CHECK((got.scalar_type() == c.dtype));
+      CHECK(got.is_contiguous(at::MemoryFormat::ChannelsLast));
+      CHECK(test::close(got.cpu(), want, 5e-7, c.tolerance * 1.01));
+    }
+    // Strided views in, as slices of a batch are.
+    const auto wide = at::randn({5, 3, 7, 22});
+    const auto view = on(wide).slice(3, 0, 22, 2);
+    CHECK(at::equal(ops::add_noise(view, on(noise), on(a), on(s), at::kFloat), ops::add_noise(view.contiguous(), on(noise), on(a), on(s), at::kFloat)));
+  }
+}
+
+TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_s), unfolded") {
+  CAPTURE(fresh_seed());
+  struct Case { int64_t rows, conditions, outputs, channels, fold; };
+  for (const Case& c : {Case{3, 2, 1, 4, 1}, Case{2, 5, 4, 3, 1}, Case{3, 3, 2, 12, 2}, Case{1, 2, 2, 9, 3}}) {
+    CAPTURE(c.fold);
+    const int64_t p = c.rows, k = c.conditions, m = c.outputs;
+    const auto e = at::randn({p * k, c.channels, 5, 7}), x = at::randn({p, c.channels, 5, 7}), noise = at::randn({p, c.channels, 5, 7});
+    const auto target_x = at::randn({p}), target_noise = at::randn({p}), weight = at::randn({p, m, k});
+    weight.select(2, 0).zero_();
+    const auto subject = at::randint(k, {p, m}, at::kLong);
+    const auto d = [](const at::Tensor& t) { return t.to(at::kDouble); };
+    const auto by_row = [&](const at::Tensor& v) { return d(v).reshape({-1, 1, 1, 1}); };
+    const auto target = by_row(target_x) * d(x) + by_row(target_noise) * d(noise);
+    auto loss = (d(e).unflatten(0, {p, k}) - target.unsqueeze(1)).square();
+    if (c.fold > 1) loss = at::pixel_shuffle(loss, c.fold);
+    loss = loss.mean(2);  // [P, K, fold 5, fold 7]
+    std::vector<at::Tensor> want;
+    for (int64_t i = 0; i < p * m; ++i) {
+      const auto row = loss[i / m];
+      const auto gaps = row - row[subject.flatten()[i].item<int64_t>()];
+      want.push_back((gaps * d(weight).flatten(0, 1)[i].reshape({-1, 1, 1})).sum(0));
+    }
+    for (const auto& device : devices()) {
+      CAPTURE(device.str());
+      const auto on = [&](const at::Tensor& t) { return t.to(device); };
+      const auto got = ops::loss_difference(on(e).contiguous(at::MemoryFormat::ChannelsLast), on(x), on(noise), on(target_x), on(target_noise),
+                                            on(subject), on(weight), c.fold);
+      CHECK(test::close(got.cpu().flatten(0, 1), at::stack(want), 2e-5, 1e-5));
+    }
+  }
+}
+
+TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree") {
+  CAPTURE(fresh_seed());
+  const auto e = at::randn({1, 4, 9, 9}), noise = at::randn({1, 4, 9, 9}), zero = at::zeros({1});
+  const auto both = at::stack({e[0], e[0] + at::randn({4, 9, 9}) * 1e-5});
+  const auto d = both.to(at::kDouble), target = noise.to(at::kDouble);
+  const auto want = ((d[1] - target[0]).square() - (d[0] - target[0]).square()).mean(0);
+  for (const auto& device : devices()) {
+    const auto on = [&](const at::Tensor& t) { return t.to(device); };
+    const auto got = ops::loss_difference(on(both), on(at::zeros_like(noise)), on(noise), on(zero), on(zero + 1), on(at::zeros({1, 1}, at::kLong)),
+                                          on(at::tensor({0.0f, 1.0f}).reshape({1, 1, 2})), 1);
+    CHECK(test::close(got.cpu()[0][0], want, 1e-11, 1e-5));  // squared losses in fp32 would be wrong by 1e-7
+  }
+}
+
+TEST_CASE("kernel update_moments: Welford's mean and sum of squares") {
+  CAPTURE(fresh_seed());
+  const auto samples = at::randn({23, 9, 577}) + 3;
+  const auto exact = samples.to(at::kDouble);
+  const auto want_m2 = (exact - exact.mean(0, true)).square().sum(0);
+  for (const auto& device : devices()) {
+    CAPTURE(device.str());
+    auto mean = at::zeros({9, 577}, at::TensorOptions(device)), m2 = at::zeros_like(mean);
+    ops::update_moments(samples.slice(0, 0, 10).to(device), 0, mean, m2);
+    ops::update_moments(samples.slice(0, 10, 23).to(device), 10, mean, m2);
+    CHECK(test::close(mean.cpu(), exact.mean(0), 3e-6, 0));
+    CHECK(test::close(m2.cpu(), want_m2, 1e-5, 2e-5));
+  }
+}
+
+TEST_CASE("kernel select_patches: each map its own greedy choice, ties to the first") {
+  CAPTURE(fresh_seed());
+  const auto scores = at::stack({at::randn({61, 47}), (at::rand({61, 47}) * 3).floor(), at::zeros({61, 47})}).unsqueeze(0);
+  for (const auto& device : devices()) {
+    CAPTURE(device.str());
+    for (const bool ascending : {false, true}) {
+      const auto got = ops::select_patches(scores.to(device), 13, 30, ascending).cpu();
+      REQUIRE(got.sizes() == at::IntArrayRef({1, 3, 30}));
+      for (int64_t map = 0; map < 3; ++map) {
+        const auto value = (ascending ? -scores[0][map] : scores[0][map]).contiguous();
+        std::vector<int64_t> chosen;
+        for (int64_t pick = 0; pick < 30; ++pick) {  // the definition, place by place
+          int64_t best = -1;
+          for (int64_t i = 0; i < value.numel(); ++i) {
+            bool room = true;
+            for (const int64_t c : chosen) room = room && (std::abs(i / 47 - c / 47) > 13 || std::abs(i % 47 - c % 47) > 13);
+            if (room && (best < 0 || value.const_data_ptr<float>()[i] > value.const_data_ptr<float>()[best])) best = i;
+          }
+          CHECK(got[0][map][pick].item<int64_t>() == best);
+          if (best >= 0) chosen.push_back(best);
+        }
+        CHECK(chosen.size() < 30);
+      }
+    }
+  }
+}
+
+TEST_CASE("kernels refuse shapes that do not fit") {
+  const auto x = at::zeros({2, 3, 4, 5}), one = at::zeros({2});
+  CHECK(test::error_code([&] { ops::add_noise(x, at::zeros({2, 3, 4, 4}), one, one, at::kFloat); }) == code::kInternal);
+  CHECK(test::error_code([&] { ops::add_noise(x, x, at::zeros({3}), one, at::kFloat); }) == code::kInternal);
+  CHECK(test::error_code([&] { ops::add_noise(x, x, one, one, at::kDouble); }) == code::kInternal);
+  CHECK(test::error_code([&] {
+          ops::loss_difference(x, x, x, one, one, at::zeros({2, 1}, at::kLong), at::zeros({2, 1, 2}), 1);
+        }) == code::kInternal);
+}

@@ -1,0 +1,285 @@
+// Typicality against the reference's numbers on two tiny models, and what must not change it.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/isnan.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/pixel_unshuffle.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "support.h"
+#include "tiny_models.h"
+#include "typicality/typicality.h"
+
+using namespace diffmine;
+using namespace diffmine::testing;
+
+namespace {
+
+ScheduleConfig linear_schedule() {
+  ScheduleConfig c;
+  c.beta_schedule = "linear", c.beta_start = 0.0001, c.beta_end = 0.02;
+  return c;
+}
+
+Model tiny_fold() {
+  Model model;
+  model.unet = std::make_shared<UNet>(load_tiny_unet("tiny-fold", tiny_fold_unet()));
+  model.schedule = std::make_shared<Schedule>(linear_schedule());
+  return model;
+}
+
+Model tiny_sd15() {
+  Model model;
+  model.unet = std::make_shared<UNet>(load_tiny_unet("tiny-sd15", tiny_sd15_unet()));
+  WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
+  model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, at::kCPU, at::kFloat);
+  model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
+  return model;
+}
+
+// B pictures of tiny-fold, each under labels 0 ... 2 and the null class 3, every label scored against null.
+TypicalityInput labels_against_null(int64_t pictures, int64_t height, int64_t width) {
+  TypicalityInput in;
+  in.latents = at::randn({pictures, 12, height / 2, width / 2}) * 0.5;
+  in.height = height, in.width = width;
+  in.conditions = at::arange(4).expand({pictures, 4});
+  in.subjects = at::arange(3).expand({pictures, 3});
+  in.weights = at::zeros({pictures, 3, 4});
+  in.weights.select(2, 3).fill_(1);
+  for (int64_t b = 0; b < pictures; ++b) in.keys.push_back(100 + b);
+  return in;
+}
+
+TypicalityOptions small(int64_t samples, int64_t batch) {
+  TypicalityOptions o;
+  o.samples = samples, o.batch = batch, o.patch = 7, o.seed = 5;
+  o.keep_scores = o.keep_losses = true;
+  return o;
+}
+
+bool same_boxes(const std::vector<ScoredPatch>& a, const std::vector<ScoredPatch>& b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](auto& x, auto& y) { return x.row == y.row && x.column == y.column; });
+}
+
+struct Golden { const char* id; int64_t height, width, patch; };
+
+// One "typicality" case: latents, losses, maps, scores and boxes of three labels against null.
+void check_golden(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c) {
+  CAPTURE(c.id);
+  const auto file = SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors"));
+  const auto tensor = [&](const std::string& name) { return file->tensor(std::string(c.id) + name); };
+  const auto conditions = model.unet->prepare(file->tensor(condition_tensor));
+  auto in = labels_against_null(1, c.height, c.width);
+  in.latents = model.encode_pictures(tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
+  CHECK(excess(in.latents, tensor(".out.latent"), 1e-5, 1e-4) <= 1);
+  in.noises = tensor(".in.noises"), in.timesteps = tensor(".in.t");
+  auto options = small(8, 10);
+  options.patch = c.patch;
+  const auto got = score_typicality(model, *conditions, in, options);
+  auto losses = tensor(".out.losses");
+  if (losses.dim() == 5) losses = losses.mean(2);
+  CHECK(excess(got.losses[0], losses, 5e-5, 1e-3) <= 1);
+  for (int64_t m = 0; m < 3; ++m) {
+    CAPTURE(m);
+    const auto& out = got.outputs[0][m];
+    const auto suffix = "_" + std::to_string(m);
+    CHECK(excess(out.map, tensor(".out.T_map")[m], 1e-6, 2e-4) <= 1);
+    CHECK(excess(out.scores, tensor(".out.scores" + suffix), 1e-6, 2e-4) <= 1);
+    const auto boxes = tensor(".out.top5" + suffix), scores = tensor(".out.top5_score" + suffix);
+    REQUIRE(static_cast<int64_t>(out.top.size()) == boxes.size(0));
+    for (size_t i = 0; i < out.top.size(); ++i) {
+      CHECK(out.top[i].row == boxes[i][0].item<int64_t>());
+      CHECK(out.top[i].column == boxes[i][1].item<int64_t>());
+      const double want = scores[i].item<double>();
+      CHECK(std::abs(out.top[i].score - want) <= 1e-6 + 2e-4 * std::abs(want));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("typicality of a folded pixel model equals the reference") {
+  const auto model = tiny_fold();
+  check_golden(model, "tiny-fold", "cond.out.labels", {"typicality_0_32x32", 32, 32, 8});
+  check_golden(model, "tiny-fold", "cond.out.labels", {"typicality_1_32x48", 32, 48, 10});
+}
+
+TEST_CASE("typicality of a latent text model equals the reference") {
+  const auto model = tiny_sd15();
+  check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_0_64x64", 64, 64, 16});
+  check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_1_64x96", 64, 96, 20});
+}
+
+TEST_CASE("results do not depend on the batch") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto in = labels_against_null(3, 16, 24);
+  const auto reference = score_typicality(model, *conditions, in, small(5, 4));  // one row a pass
+  for (const int64_t batch : {1, 13, 28, 1000}) {  // 1, 3 and 7 rows a pass (across pictures), all at once
+    CAPTURE(batch);
+    const auto got = score_typicality(model, *conditions, in, small(5, batch));
+    CHECK(got.timesteps == reference.timesteps);
+    for (size_t b = 0; b < 3; ++b) {
+      for (size_t m = 0; m < 3; ++m) {
+        const auto &a = got.outputs[b][m], &r = reference.outputs[b][m];
+        CHECK(excess(a.scores, r.scores, 5e-6, 0) <= 1);
+        CHECK(excess(a.standard_errors, r.standard_errors, 5e-6, 0) <= 1);
+        CHECK(same_boxes(a.random, r.random));
+      }
+    }
+  }
+}
+
+TEST_CASE("a picture scores the same alone and among others, with its own conditions") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  auto in = labels_against_null(3, 16, 24);
+  in.conditions = at::stack({at::arange(4), (at::arange(4) + 1) % 4, (at::arange(4) + 2) % 4});
+  const auto all = score_typicality(model, *conditions, in, small(4, 24));
+  for (int64_t b = 0; b < 3; ++b) {
+    CAPTURE(b);
+    TypicalityInput one = in;
+    const auto only = [&](const at::Tensor& t) { return t.slice(0, b, b + 1); };
+    one.latents = only(in.latents), one.conditions = only(in.conditions), one.subjects = only(in.subjects), one.weights = only(in.weights);
+    one.keys = {in.keys[b]};
+    const auto alone = score_typicality(model, *conditions, one, small(4, 24));
+    for (size_t m = 0; m < 3; ++m) {
+      CHECK(excess(alone.outputs[0][m].scores, all.outputs[b][m].scores, 5e-6, 0) <= 1);
+      CHECK(same_boxes(alone.outputs[0][m].random, all.outputs[b][m].random));
+    }
+  }
+}
+
+TEST_CASE("maps, scores and standard errors follow from the losses, for any contrast") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  auto in = labels_against_null(2, 16, 24);
+  in.subjects = at::stack({at::arange(3), at::arange(3) + 1});
+  in.weights = at::full({2, 3, 4}, 1.0 / 3);  // against the mean of the other conditions
+  for (int64_t b = 0; b < 2; ++b) {
+    for (int64_t m = 0; m < 3; ++m) in.weights[b][m][in.subjects[b][m].item<int64_t>()] = 0;
+  }
+  const auto got = score_typicality(model, *conditions, in, small(6, 9));
+  const auto losses = got.losses.to(at::kDouble);  // [B, N, K, h', w']
+  for (int64_t b = 0; b < 2; ++b) {
+    for (int64_t m = 0; m < 3; ++m) {
+      const auto& out = got.outputs[b][m];
+      const auto own = losses[b].select(1, in.subjects[b][m].item<int64_t>());  // [N, h', w']
+      const auto difference = (losses[b] * in.weights[b][m].to(at::kDouble).reshape({1, 4, 1, 1})).sum(1) - own;
+      CHECK(excess(out.map, difference.mean(0), 2e-6, 1e-4) <= 1);
+      CHECK(out.mean == doctest::Approx(difference.mean().item<double>()).epsilon(1e-4));
+      const auto samples = patch_scores(difference.to(at::kFloat), patch_operator(16, 16, 7), patch_operator(24, 24, 7)).to(at::kDouble);
+      CHECK(excess(out.scores, samples.mean(0), 2e-6, 1e-4) <= 1);
+      CHECK(excess(out.standard_errors, samples.std(0, true) / std::sqrt(6.0), 2e-6, 1e-4) <= 1);
+      for (const auto* list : {&out.top, &out.least, &out.random}) {
+        for (const auto& p : *list) {
+          CHECK(p.score == out.scores[p.row][p.column].item<float>());
+          CHECK(p.standard_error == out.standard_errors[p.row][p.column].item<float>());
+        }
+      }
+      CHECK(out.top[0].score == out.scores.max().item<float>());
+      CHECK(out.least[0].score == out.scores.min().item<float>());
+    }
+  }
+}
+
+TEST_CASE("a v-prediction model is scored by its velocity") {
+  auto model = tiny_fold();
+  auto config = linear_schedule();
+  config.prediction = Prediction::kVelocity;
+  model.schedule = std::make_shared<Schedule>(config);
+  const auto conditions = model.unet->prepare(at::arange(4));
+  auto in = labels_against_null(1, 16, 16);
+  in.noises = at::randn({1, 2, 12, 8, 8}), in.timesteps = at::tensor({120, 640}, at::kLong);
+  const auto got = score_typicality(model, *conditions, in, small(2, 8));
+  const auto x0 = in.latents.expand({2, 12, 8, 8}), noise = (*in.noises)[0];
+  const auto e = model.unet->forward(model.schedule->add_noise(x0, noise, *in.timesteps), *in.timesteps, *conditions, at::arange(8) % 4, 4);
+  const auto target = model.schedule->velocity(x0, noise, *in.timesteps);
+  const auto losses = model.channel_mean((e.unflatten(0, {2, 4}) - target.unsqueeze(1)).square());
+  CHECK(excess(got.losses[0], losses, 1e-5, 1e-5) <= 1);
+  CHECK(excess(got.outputs[0][1].map, (losses.select(1, 3) - losses.select(1, 1)).mean(0), 5e-6, 1e-4) <= 1);
+}
+
+TEST_CASE("one sample has no standard error, and patch 0 makes maps alone") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto in = labels_against_null(1, 16, 16);
+  const auto one = score_typicality(model, *conditions, in, small(1, 8));
+  CHECK(std::isnan(one.outputs[0][0].top[0].standard_error));
+  auto options = small(2, 8);
+  options.patch = 0, options.keep_losses = false;
+  const auto maps = score_typicality(model, *conditions, in, options);
+  CHECK(maps.outputs[0][0].map.sizes() == at::IntArrayRef({16, 16}));
+  CHECK(maps.outputs[0][0].top.empty());
+  CHECK(!maps.outputs[0][0].scores.defined());
+  CHECK(!maps.losses.defined());
+}
+
+TEST_CASE("progress counts evaluations; cancelling stops before the next pass") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto in = labels_against_null(2, 16, 16);
+  CancelToken token;
+  std::vector<int64_t> done;
+  Context context{&token, [&](const Progress& p) {
+                    CHECK(p.stage == "score");
+                    CHECK(p.total == 2 * 3 * 4);
+                    done.push_back(p.done);
+                  }};
+  score_typicality(model, *conditions, in, small(3, 8), context);
+  CHECK(done == std::vector<int64_t>{8, 16, 24});
+  context.on_progress = [&](const Progress&) { token.cancel(); };
+  CHECK(test::error_code([&] { score_typicality(model, *conditions, in, small(3, 8), context); }) == code::kCancelled);
+}
+
+TEST_CASE("NaN names its picture, and what does not fit is refused") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto in = labels_against_null(2, 16, 16);
+  auto bad = in;
+  bad.latents = in.latents.clone();
+  bad.latents[1][0][3][3] = std::numeric_limits<float>::quiet_NaN();
+  const auto error = test::error_of([&] { score_typicality(model, *conditions, bad, small(2, 64)); });
+  CHECK(error.code() == code::kNumerics);
+  CHECK(std::string(error.what()).find("picture 1") != std::string::npos);
+
+  const auto refused = [&](auto change) {
+    TypicalityInput input = in;
+    TypicalityOptions options = small(2, 8);
+    change(input, options);
+    return test::error_code([&] { score_typicality(model, *conditions, input, options); }) == code::kInvalidArgument;
+  };
+  CHECK(refused([](auto& i, auto&) { i.latents = at::zeros({2, 4, 8, 8}); }));
+  CHECK(refused([](auto& i, auto&) { i.keys = {1}; }));
+  CHECK(refused([](auto& i, auto&) { i.subjects = at::full({2, 3}, 4, at::kLong); }));
+  CHECK(refused([](auto& i, auto&) { i.weights = at::zeros({2, 3, 5}); }));
+  CHECK(refused([](auto& i, auto&) { i.noises = at::zeros({3, 12, 8, 8}); }));
+  CHECK(refused([](auto& i, auto&) { i.timesteps = at::full({2}, 1000, at::kLong); }));
+  CHECK(refused([](auto&, auto& o) { o.patch = 17; }));
+  CHECK(refused([](auto&, auto& o) { o.samples = 0; }));
+  CHECK(refused([](auto&, auto& o) { o.t_begin = 700; }));
+}
+
+TEST_CASE("pictures become what the UNet denoises, cut where it cannot take their sides") {
+  const auto model = tiny_fold();
+  const auto pictures = at::randint(256, {2, 19, 30, 3}, at::kByte);
+  const int64_t step = 2 * model.unet->size_multiple();
+  const auto x = model.encode_pictures(pictures);
+  const int64_t height = 19 / step * step, width = 30 / step * step;
+  const auto want = at::pixel_unshuffle(pictures.slice(1, 0, height).slice(2, 0, width).permute({0, 3, 1, 2}).to(at::kFloat) / 127.5 - 1, 2);
+  CHECK(excess(x, want, 1e-6, 0) <= 1);
+  CHECK(test::error_code([&] { model.encode_pictures(at::zeros({1, 1, 30, 3}, at::kByte)); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { model.encode_pictures(at::zeros({1, 32, 32, 4}, at::kByte)); }) == code::kInvalidArgument);
+  // A latent model's odd sizes are left to its VAE: 66 x 90 px are 8 x 11 latents.
+  CHECK(tiny_sd15().encode_pictures(at::zeros({1, 66, 90, 3}, at::kByte)).sizes() == at::IntArrayRef({1, 4, 8, 11}));
+}

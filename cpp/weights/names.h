@@ -1,0 +1,16 @@
+// How names and shapes out of a file are shown in messages.
+#pragma once
+#include <c10/util/ArrayRef.h>
+
+#include <cstdint>
+#include <string>
+
+namespace diffmine {
+
+// In quotes, without control characters, cut where it is endless.
+std::string quoted_name(const std::string& name);
+
+// "[320, 4, 3, 3]"
+std::string shape_text(c10::IntArrayRef shape);
+
+}  // namespace diffmine

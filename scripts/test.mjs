@@ -1,0 +1,147 @@
+// npm test: sets everything up, then proves it, stage by stage. Everything that fails is shown; nothing stops the rest.
+//   node scripts/test.mjs [--only NAME,...] [--skip NAME,...] [-- arguments of jest]
+//   stages: cpp, sanitize, types, lint, cuda, jest
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import { buildFolder, compile, jobs, withBuildLock } from './build.mjs';
+import { setup } from './setup.mjs';
+import { buildProgress, fail, root, run, say, SetupError, which } from './steps.mjs';
+
+const require = createRequire(import.meta.url);
+const inCi = process.env.CI === 'true' || process.env.CI === '1';
+
+/** A stage's outcome; `note` is a word beside it, `output` is shown when something failed. */
+const outcome = (passed, failed, { skipped = 0, note = '', output = '' } = {}) => ({ passed, failed, skipped, note, output });
+const check = ({ code, output }, note) => outcome(code === 0 ? 1 : 0, code === 0 ? 0 : 1, { note, output });
+
+/** What a machine lacks is passed over with a word on a developer's machine, and is a failure where the tests must all run. */
+const lacking = (what) => outcome(0, inCi ? 1 : 0, { skipped: 1, note: what, output: what });
+
+const bin = (name, file) => path.join(path.dirname(require.resolve(`${name}/package.json`)), file);
+const node = (args) => run(process.execPath, args, { cwd: root });
+
+async function hasDoctest() {
+  const compiler = process.env.CXX ?? which('g++', 'clang++');
+  return (await run(compiler, ['-E', '-x', 'c++', '-include', 'doctest/doctest.h', '/dev/null'])).code === 0;
+}
+
+async function ctest(folder, env = {}) {
+  const { code, output } = await run('ctest', ['--test-dir', folder, '--verbose'], { env: { ...process.env, ...env } });
+  const counts = [...output.matchAll(/test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped/g)];
+  const sum = (column) => counts.reduce((total, match) => total + Number(match[column]), 0);
+  // A crash leaves no count: it is a failure all the same.
+  return outcome(sum(2), Math.max(sum(3), code === 0 && counts.length > 0 ? 0 : 1), { skipped: sum(4), output });
+}
+
+const stages = {
+  cpp: {
+    title: 'C++ tests',
+    async work({ libtorch, cuda }) {
+      if (!(await hasDoctest())) return lacking('doctest is not installed (Debian: apt-get install doctest-dev)');
+      await withBuildLock(() => compile(buildFolder(), 'diffmine_tests', libtorch, { cuda, label: 'C++ tests' }));
+      return ctest(buildFolder());
+    },
+  },
+  sanitize: {
+    title: 'C++ tests, ASan + UBSan',
+    async work({ libtorch }) {
+      if (!(await hasDoctest())) return lacking('doctest is not installed (Debian: apt-get install doctest-dev)');
+      const folder = path.join(root, 'build-asan');
+      fs.mkdirSync(folder, { recursive: true });
+      const log = path.join(folder, 'build.log');
+      fs.writeFileSync(log, '');
+      const generator = which('ninja') ? ['-G', 'Ninja'] : [];
+      const options = [`-DLIBTORCH=${libtorch.folder}`, '-DDIFFMINE_NODE=OFF', '-DDIFFMINE_SANITIZE=ON', '-DCMAKE_BUILD_TYPE=Release', '-DCMAKE_CXX_FLAGS_RELEASE=-O1 -gline-tables-only'];
+      const configured = await run('cmake', [...generator, '-S', root, '-B', folder, ...options], { log });
+      if (configured.code !== 0) return outcome(0, 1, { output: configured.output });
+      const built = await run('cmake', ['--build', folder, '-j', String(jobs()), '--target', 'diffmine_tests'], { log, onLine: buildProgress('sanitized C++ tests') });
+      if (built.code !== 0) return outcome(0, 1, { output: built.output });
+      return ctest(folder, { ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=0', UBSAN_OPTIONS: 'print_stacktrace=1' });
+    },
+  },
+  types: {
+    title: 'types',
+    async work() {
+      const sources = await node([bin('typescript', 'bin/tsc'), '--noEmit']);
+      if (sources.code !== 0) return check(sources);
+      return check(await node([bin('typescript', 'bin/tsc'), '-p', 'test']));
+    },
+  },
+  lint: {
+    title: 'lint',
+    work: async () => check(await node([bin('eslint', 'bin/eslint.js'), '.'])),
+  },
+  cuda: {
+    title: 'CUDA compile check',
+    async work({ libtorch }) {
+      if (!which('nvcc')) return outcome(0, 0, { skipped: 1, note: 'no nvcc on the PATH' });
+      return check(await run('bash', ['scripts/cuda-compile-check.sh'], { cwd: root, env: { ...process.env, LIBTORCH: libtorch.folder }, onLine: buildProgress('CUDA') }));
+    },
+  },
+  jest: {
+    title: 'jest',
+    async work(_, extra) {
+      const missing = which('chromium', 'chromium-browser', 'google-chrome') ? undefined : 'Chromium is not installed (Debian: apt-get install chromium): the report is not looked at';
+      const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-test-'));
+      const file = path.join(folder, 'jest.json');
+      const args = [bin('jest', 'bin/jest.js'), '--json', '--outputFile', file, ...extra];
+      const code = await new Promise((resolve) => {
+        // jest tells its progress on stderr; with --json its stdout is the same as the file.
+        spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] }).on('close', resolve);
+      });
+      const result = fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : undefined;
+      fs.rmSync(folder, { recursive: true });
+      if (!result) return outcome(0, 1, { output: `jest ended with ${code} and no result` });
+      const broken = result.testResults.filter((suite) => suite.status === 'failed' && suite.assertionResults.length === 0).length;
+      const failed = result.numFailedTests + broken + (inCi && missing ? 1 : 0);
+      return outcome(result.numPassedTests, code === 0 ? failed : Math.max(failed, 1), { skipped: result.numPendingTests, note: missing });
+    },
+  },
+};
+
+function parse(argv) {
+  const split = argv.includes('--') ? argv.indexOf('--') : argv.length;
+  const own = argv.slice(0, split);
+  const list = (flag) => {
+    const at = own.indexOf(flag);
+    return at < 0 ? undefined : (own[at + 1] ?? '').split(',');
+  };
+  const only = list('--only');
+  const skip = list('--skip') ?? [];
+  for (const name of [...(only ?? []), ...skip]) {
+    if (!(name in stages)) throw new SetupError(`There is no stage "${name}".`, `Stages: ${Object.keys(stages).join(', ')}`);
+  }
+  const chosen = Object.keys(stages).filter((name) => (only?.includes(name) ?? true) && !skip.includes(name));
+  return { chosen, extra: argv.slice(split + 1) };
+}
+
+async function test() {
+  const { chosen, extra } = parse(process.argv.slice(2));
+  const ready = await setup();
+  const summary = [];
+  for (const name of chosen) {
+    const { title, work } = stages[name];
+    const start = Date.now();
+    say(`${title} ...`);
+    let result;
+    try {
+      result = await work(ready, extra);
+    } catch (error) {
+      result = outcome(0, 1, { output: error.message });
+    }
+    const { passed, failed, skipped, note, output } = result;
+    if (failed) say(output.trimEnd().split('\n').slice(-60).join('\n'));
+    const counts = [`${passed} passed`, ...(failed ? [`${failed} FAILED`] : []), ...(skipped ? [`${skipped} skipped`] : [])];
+    const line = `${failed ? 'FAIL' : passed ? 'ok  ' : 'skip'}  ${title}: ${counts.join(', ')} (${((Date.now() - start) / 1000).toFixed(0)} s)${note ? ` - ${note}` : ''}`;
+    say(line);
+    summary.push({ line, passed, failed });
+  }
+  const sum = (key) => summary.reduce((total, stage) => total + stage[key], 0);
+  process.stdout.write(`\n${summary.map((stage) => stage.line).join('\n')}\n\n${sum('passed')} passed, ${sum('failed')} failed\n`);
+  if (sum('failed')) process.exitCode = 1;
+}
+
+test().catch(fail);

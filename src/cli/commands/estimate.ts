@@ -1,0 +1,33 @@
+// estimate: what a scan would cost, before it starts.
+import type { Estimate } from '../../estimate/estimate';
+import { command } from '../command';
+import { ESTIMATE, SCAN } from '../options';
+import { byteSize, duration } from '../output';
+import { defined, onScan, scanOptions } from '../stages';
+
+function estimateText(found: Estimate): string {
+  const { memory, disk } = found;
+  const lines = [
+    `pictures:    ${found.pictures} of ${found.labels} labels, scored at ${found.width} x ${found.height} px at most`,
+    `evaluations: ${found.evaluations} (${found.evaluationsPerPicture} a picture) in batches of ${found.batch}, ${found.precision} on ${found.device}`,
+    `memory:      ${byteSize(memory.total)} (weights ${byteSize(memory.weights)}, activations ${byteSize(memory.activations)}) of ${byteSize(memory.available)} free`,
+    `disk:        ${byteSize(disk.total)} (tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`,
+    found.hours === undefined || found.rate === undefined ? 'time:        unknown without a rate' : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} evaluations a second`,
+  ];
+  if (!memory.fits) lines.push('This does not fit into memory: give a smaller --batch or --size, or fewer --workers.');
+  return lines.join('\n');
+}
+
+export const estimateCommand = command({
+  name: 'estimate',
+  describe: 'Memory, evaluations, time and disk of a scan, before it starts',
+  native: true,
+  options: { ...SCAN, ...ESTIMATE },
+  async handle(values, { output, signal }) {
+    const { estimate } = await import('../../estimate/estimate.js');
+    const calibrate = values.rate === undefined && !values['no-calibrate'];
+    const options = { ...scanOptions(values), ...defined({ rate: values.rate, calibrate }) };
+    const found = await estimate(options, { signal, onProgress: onScan(output), log: (line) => output.log(line) });
+    return { text: estimateText(found), json: found };
+  },
+});

@@ -1,0 +1,26 @@
+// export: a table of a run for other tools.
+import { DiffmineError } from '../../errors';
+import { command } from '../command';
+import { EXPORT, RUN } from '../options';
+
+export const exportCommand = command({
+  name: 'export',
+  describe: 'Write a table of a run as JSON, CSV or Parquet',
+  options: { ...RUN, ...EXPORT },
+  examples: [
+    ['diffmine export run --out patches.csv', 'The ranked patches, boxes in source pixels'],
+    ['diffmine export run --table clusters --json', 'The clusters, on stdout'],
+  ],
+  async handle({ run, table, format: asked, out }, { output }) {
+    const format = asked ?? (output.json ? 'json' : 'csv');
+    if (out === undefined && output.json && format !== 'json') {
+      throw new DiffmineError('INVALID_ARGUMENT', `--json and --format ${format} both want stdout.`, 'Name a file with --out.');
+    }
+    if (out === undefined && format === 'parquet' && process.stdout.isTTY) {
+      throw new DiffmineError('INVALID_ARGUMENT', 'Parquet is not for a terminal.', 'Name a file with --out, or redirect stdout.');
+    }
+    const { exportTable } = await import('../../export/export.js');
+    const rows = await exportTable(run, table, format, out ?? process.stdout);
+    return out === undefined ? undefined : { text: `${rows} rows: ${out}`, json: { run, table, format, out, rows } };
+  },
+});

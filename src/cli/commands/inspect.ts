@@ -1,0 +1,63 @@
+// inspect: what a path is.
+import type { DatasetInspection, Inspection, RunInspection } from '../../inspect/inspect';
+import { command } from '../command';
+import { INSPECTED } from '../options';
+import { byteSize, table } from '../output';
+
+/** Nested values as `name.inner: value` lines. */
+function lines(value: object, prefix = ''): string[] {
+  return Object.entries(value).flatMap(([key, one]: [string, unknown]) => {
+    if (one === null || one === undefined) return [];
+    if (typeof one === 'object' && !Array.isArray(one)) return lines(one, `${prefix}${key}.`);
+    return [`${prefix}${key}: ${Array.isArray(one) ? one.map((part) => (typeof part === 'object' ? JSON.stringify(part) : String(part))).join(', ') : String(one as string | number | boolean)}`];
+  });
+}
+
+function datasetText(found: DatasetInspection): string {
+  const { measured } = found;
+  const range = (sides: [number, number] | null): string => (sides ? (sides[0] === sides[1] ? `${sides[0]}` : `${sides[0]} ... ${sides[1]}`) : '?');
+  return [
+    `Data set ${found.path}: ${found.images} pictures of ${found.labels.length} labels, ${byteSize(found.bytes)}, ${found.ignored} other files ignored.`,
+    `Of ${measured.pictures} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
+    ...measured.unreadable.map(({ image, reason }) => `  ${image}: ${reason}`),
+    ...found.warnings,
+    `fingerprint: ${found.fingerprint}`,
+    '',
+    table(['label', 'pictures'], found.labels.map(({ label, images }) => [label, String(images)]), [1]),
+  ].join('\n');
+}
+
+function runText(found: RunInspection): string {
+  const { shards, dataset, model } = found;
+  const state = shards.done < shards.total ? `${shards.done} of ${shards.total} shards are scanned` : found.mined ? (found.report ? 'scanned, mined and reported' : 'scanned and mined') : 'scanned';
+  return [
+    `Run ${found.path}: ${state}; ${found.scored} pictures scored, ${found.skipped} skipped.`,
+    `model: ${model.path} (${model.kind}, ${model.conditioning})`,
+    `data set: ${dataset.path} (${dataset.images} pictures, ${dataset.labels.length} labels)`,
+    ...lines(found.options),
+    ...(found.report ? [`report: ${found.report}`] : []),
+    `fingerprint: ${found.fingerprint}`,
+  ].join('\n');
+}
+
+function inspectionText(found: Inspection): string {
+  switch (found.kind) {
+    case 'model':
+      return [`Model ${found.path}`, ...lines(found.summary)].join('\n');
+    case 'dataset':
+      return datasetText(found);
+    case 'run':
+      return runText(found);
+  }
+}
+
+export const inspectCommand = command({
+  name: 'inspect',
+  describe: 'Tell what a model folder, a data set or a run folder is',
+  options: { ...INSPECTED },
+  async handle({ path }) {
+    const { inspect } = await import('../../inspect/inspect.js');
+    const found = await inspect(path);
+    return { text: inspectionText(found), json: found };
+  },
+});

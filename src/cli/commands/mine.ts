@@ -1,0 +1,28 @@
+// mine: ranks the patches of a scanned run and clusters the best of each label.
+import type { MineSummary } from '../../mine/options';
+import { command } from '../command';
+import { MINE, MINE_WHERE, RUN } from '../options';
+import { table } from '../output';
+import { defined, mineOptions, onMine, took } from '../stages';
+
+export function mineText(summary: MineSummary): string {
+  const rows = summary.conditions.map(({ condition, patches, clusters, inertia }) => [condition, String(patches), String(clusters), inertia.toPrecision(4)]);
+  return [table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]), `Mined ${summary.pictures} pictures ${took(summary.seconds)}: ${summary.run}`].join('\n');
+}
+
+export const mineCommand = command({
+  name: 'mine',
+  describe: 'Rank the patches of a scanned run and cluster the best of each label',
+  native: true,
+  options: { ...RUN, ...MINE, ...MINE_WHERE },
+  examples: [['diffmine mine run --rank random', 'A control: clusters of random patches']],
+  resumeHint: 'The scan is kept: the same command mines it again.',
+  async handle(values, { output, signal }) {
+    const { mine } = await import('../../mine/mine.js');
+    const { model, dataset, device, batch, threads } = values;
+    const options = { ...mineOptions(values), ...defined({ model, dataset, device, batch, threads }) };
+    const summary = await mine(values.run, options, { signal, onProgress: onMine(output), log: (line) => output.log(line) });
+    for (const note of summary.notes) output.log(note);
+    return { text: mineText(summary), json: summary };
+  },
+});

@@ -1,0 +1,16 @@
+// report: a mined run as a page to look at.
+import { command } from '../command';
+import { REPORT, RUN } from '../options';
+import { defined } from '../stages';
+
+export const reportCommand = command({
+  name: 'report',
+  describe: 'Write RUN/report/index.html, which opens from disk',
+  options: { ...RUN, ...REPORT },
+  resumeHint: 'The same command writes the report again.',
+  async handle({ run, pictures, controls }, { output, signal }) {
+    const { writeReport } = await import('../../report/report.js');
+    const summary = await writeReport(run, defined({ pictures, controls }), { signal, onProgress: output.progress, log: (line) => output.log(line) });
+    return { text: summary.path, json: summary };
+  },
+});

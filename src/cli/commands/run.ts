@@ -1,0 +1,33 @@
+// run: scan, mine and report in one.
+import { DiffmineError } from '../../errors';
+import { command } from '../command';
+import { MINE, OUT, REPORT, SCAN } from '../options';
+import { defined, mineOptions, onMine, onScan, scanOptions, scanWork } from '../stages';
+import { mineText } from './mine';
+import { RESUME_HINT, scanText } from './scan';
+
+export const runCommand = command({
+  name: 'run',
+  describe: 'Everything in one: scan, mine and report',
+  native: true,
+  options: { ...SCAN, ...OUT, ...MINE, controls: REPORT.controls },
+  examples: [['diffmine run photos --model sd15 --out run --prompt "A car from the {label}s." --null-prompt "A car."', 'One folder of photos a decade']],
+  resumeHint: RESUME_HINT,
+  async handle(values, { output, signal }) {
+    const log = (line: string): void => output.log(line);
+    const { scan } = await import('../../scan/scan.js');
+    const scanned = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log });
+    if (!scanned.complete) {
+      throw new DiffmineError('CANCELLED', `Only ${scanned.shards.done} of ${scanned.shards.total} shards of the scan are finished.`, 'Other processes work on the rest: run again when they are done.');
+    }
+    output.log(scanText(scanned));
+    const { mine } = await import('../../mine/mine.js');
+    const { device, threads } = values;
+    const mined = await mine(values.out, { ...mineOptions(values), ...defined({ model: values.model, dataset: values.dataset, device, threads }) }, { signal, onProgress: onMine(output), log });
+    for (const note of mined.notes) output.log(note);
+    output.log(mineText(mined));
+    const { writeReport } = await import('../../report/report.js');
+    const report = await writeReport(values.out, defined({ controls: values.controls }), { signal, onProgress: output.progress, log });
+    return { text: report.path, json: { scan: scanned, mine: mined, report } };
+  },
+});

@@ -1,0 +1,32 @@
+// scan: scores every picture and keeps its most and least typical patches.
+import type { ScanSummary } from '../../scan/options';
+import { command } from '../command';
+import { OUT, SCAN, SHARD } from '../options';
+import { onScan, scanOptions, scanWork, took } from '../stages';
+
+export const RESUME_HINT = 'Finished shards are kept: the same command goes on where this one stopped.';
+
+export function scanText(summary: ScanSummary): string {
+  const { shards } = summary;
+  return (
+    `Scored ${summary.scored} of ${summary.pictures} pictures of ${summary.labels.length} labels (${summary.skipped} skipped) ${took(summary.seconds)}.\n` +
+    (summary.complete ? `The scan is complete: ${summary.run}` : `${shards.done} of ${shards.total} shards are finished: ${summary.run}`)
+  );
+}
+
+export const scanCommand = command({
+  name: 'scan',
+  describe: 'Score every picture: how typical is each of its patches of its label?',
+  native: true,
+  options: { ...SCAN, ...OUT, ...SHARD },
+  examples: [
+    ['diffmine scan photos --model sd15 --out run --preset cars', "The paper's setting for cars"],
+    ['diffmine scan photos --model sd15 --out run --shard 0/8', 'The first of eight machines'],
+  ],
+  resumeHint: RESUME_HINT,
+  async handle(values, { output, signal }) {
+    const { scan } = await import('../../scan/scan.js');
+    const summary = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log: (line) => output.log(line) });
+    return { text: scanText(summary), json: summary };
+  },
+});

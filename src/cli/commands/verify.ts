@@ -1,0 +1,36 @@
+// verify: golden numbers, recomputed.
+import { EXIT_CODES } from '../../errors';
+import type { OpSummary, VerifySummary } from '../../verify/verify';
+import { command } from '../command';
+import { DEVICE, GOLDEN } from '../options';
+import { table } from '../output';
+
+export function verifyText(summary: VerifySummary): string {
+  const worst = ({ worst }: OpSummary): string[] => {
+    if (!worst) return ['', '', ''];
+    const number = (value: number | null): string => (value === null ? 'not a number' : value === 0 ? '0' : value.toExponential(1));
+    return [number(worst.error), worst.share === null ? '' : worst.share.toFixed(2), worst.output];
+  };
+  const rows = summary.ops.map((op) => [op.op, String(op.cases), String(op.cases - op.notChecked), ...worst(op), op.verdict]);
+  const failures = summary.cases.filter(({ verdict }) => verdict === 'failed').map(({ manifest, id, message }) => `failed: ${manifest} ${id}: ${message ?? ''}`);
+  const left = new Map<string, number>();
+  for (const one of summary.cases) if (one.verdict === 'not checked') left.set(`${one.op}: ${one.message ?? ''}`, (left.get(`${one.op}: ${one.message ?? ''}`) ?? 0) + 1);
+  return [
+    table(['op', 'cases', 'checked', 'worst error', 'of allowed', 'in', 'verdict'], rows, [1, 2, 3, 4]),
+    ...[...left].map(([why, count]) => `not checked: ${count} x ${why}`),
+    ...failures,
+    `${summary.passed} passed, ${summary.failed} failed, ${summary.notChecked} not checked (${summary.precision} on ${summary.device}).`,
+  ].join('\n');
+}
+
+export const verifyCommand = command({
+  name: 'verify',
+  describe: 'Recompute golden numbers and compare; exit code 1 on any difference',
+  native: true,
+  options: { ...GOLDEN, ...DEVICE },
+  async handle({ folder, device, dtype, threads }, { output, signal }) {
+    const { verify } = await import('../../verify/verify.js');
+    const summary = await verify(folder, { device, precision: dtype, threads }, { signal, onProgress: output.progress, log: (line) => output.log(line) });
+    return { text: verifyText(summary), json: summary, exitCode: summary.failed > 0 ? EXIT_CODES.CHECK_FAILED : 0 };
+  },
+});

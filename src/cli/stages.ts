@@ -1,0 +1,101 @@
+// The options of the stages from the values of the command line, and their events as progress.
+import type { MineEvent, MineOptions } from '../mine/options';
+import type { ScanEvent, ScanOptions } from '../scan/options';
+import type { MINE, OUT, SCAN, SHARD, Values } from './options';
+import { duration, type Output } from './output';
+
+/** Without what is undefined: an option that was not given must not hide a default. */
+export function defined<T extends object>(values: T): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
+}
+
+/** Everything of a scan but where it is written. */
+export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out'> {
+  return defined({
+    dataset: values.dataset,
+    model: values.model,
+    preset: values.preset,
+    prompt: values.prompt,
+    nullPrompt: values['null-prompt'],
+    size: values.size,
+    patch: values.patch,
+    samples: values.samples,
+    seed: values.seed,
+    tRange: values['t-range'],
+    sampler: values.sampler,
+    perImage: values['per-image'],
+    batch: values.batch,
+    precision: values.dtype,
+    device: values.device,
+    allLabels: values['all-labels'],
+    against: values.against,
+    maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
+    shardSize: values['shard-size'],
+    replay: values.replay,
+    workers: values.workers,
+    threads: values.threads,
+  });
+}
+
+export function scanWork(values: Values<typeof OUT> & Partial<Values<typeof SHARD>>): Pick<ScanOptions, 'out' | 'shard'> {
+  return defined({ out: values.out, shard: values.shard });
+}
+
+export function mineOptions(values: Values<typeof MINE>): MineOptions {
+  return defined({
+    top: values.top,
+    clusters: values.clusters,
+    restarts: values.restarts,
+    rank: values.rank,
+    timestep: values['dift-t'],
+    upBlock: values['up-block'],
+    ensemble: values.ensemble,
+  });
+}
+
+export function onScan(output: Output): (event: ScanEvent) => void {
+  return (event) => {
+    switch (event.type) {
+      case 'load':
+        output.progress({ stage: 'load', done: event.done, total: event.total });
+        break;
+      case 'plan':
+        output.log(
+          `${event.resumed ? 'Resuming' : 'Scanning into'} ${event.run}: ${event.pictures - event.picturesDone} of ${event.pictures} pictures to score, ` +
+            `${event.evaluations} evaluations in batches of ${event.batch} on ${event.device}.`,
+        );
+        break;
+      case 'picture':
+        if (event.reason !== undefined) output.log(`skipped ${event.image}: ${event.reason}`);
+        break;
+      case 'shard':
+        output.debug(`Shard ${event.shard} is finished (${event.done} of ${event.total}): ${event.pictures} pictures, ${event.skipped} skipped.`);
+        break;
+      case 'evaluations':
+        output.progress({ stage: 'score', done: event.done, total: event.total });
+        break;
+    }
+  };
+}
+
+export function onMine(output: Output): (event: MineEvent) => void {
+  return (event) => {
+    switch (event.type) {
+      case 'rank':
+        output.debug(`${event.condition}: ${event.patches} patches ranked.`);
+        break;
+      case 'features':
+        output.progress({ stage: 'features', done: event.done, total: event.total });
+        break;
+      case 'cluster':
+        output.progress({ stage: 'cluster', done: event.done, total: event.total });
+        output.debug(`${event.condition}: ${event.clusters} clusters, inertia ${event.inertia.toPrecision(4)}.`);
+        break;
+    }
+  };
+}
+
+/** '12 of 12 pictures' ... the tail of a stage's sentence. */
+export function took(seconds: number): string {
+  return seconds < 1 ? 'in under a second' : `in ${duration(seconds)}`;
+}

@@ -1,0 +1,34 @@
+// The programmatic API: the same nouns as the command line (docs/api.md).
+export { DiffmineError, EXIT_CODES, asDiffmineError, type ErrorCode } from './errors';
+
+// what a machine needs
+export { doctor, type DoctorReport, type DoctorRow } from './setup/doctor';
+export { setup, type SetupSummary } from './setup/setup';
+
+// what goes in
+export { PRESETS, fillPrompt, measurePicture, openDataset, readPicture } from './dataset/index';
+export type { Dataset, DatasetImage, DatasetOptions, Preset, PresetName, ReadPicture, ScoredSize, SizeOptions, SizeRule } from './dataset/index';
+export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './model/index';
+export { inspect, type Inspection, type DatasetInspection, type ModelInspection, type RunInspection } from './inspect/inspect';
+
+// the stages
+export { estimate, type Estimate, type EstimateOptions } from './estimate/estimate';
+export { scan } from './scan/scan';
+export type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './scan/options';
+export { mine } from './mine/mine';
+export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './mine/options';
+export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './report/report';
+export { EXPORT_FORMATS, EXPORT_TABLES, exportTable, type ExportFormat, type ExportTable } from './export/export';
+export { Run } from './run/run';
+export type { Manifest, RunOptions } from './run/manifest';
+export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './run/schema';
+export { query, readTable } from './run/tables';
+export { chooseDevice } from './run/device';
+export { VERSION } from './run/version';
+
+// golden numbers
+export { verify, type CaseResult, type OpSummary, type Verdict, type VerifyHooks, type VerifyOptions, type VerifySummary } from './verify/verify';
+
+// the engine: the native core, noun by noun
+export * from './native/index';
+export type * from './native/types';

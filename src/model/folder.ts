@@ -1,0 +1,262 @@
+// A model folder as diffusers writes it: which parts it has, whether they fit together, and where their weights are. Nothing is loaded.
+import { createHash } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { DiffmineError } from '../errors';
+import type { ModelPart, ModelSource, TextEncoderConfig, UNetConfig, VaeConfig } from '../native/types';
+import { hasAttentionUpBlocks, hasCrossAttention, readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from './configs';
+import { isObject, readJsonObject, type JsonObject } from './json';
+import { Tokenizer } from './tokenizer';
+import { countParameters, dtypesOf, findWeights, hashWeights, shapeOf, type Weights } from './weights';
+
+export interface ModelFolder {
+  /** absolute */
+  path: string;
+  /** latent: the UNet denoises a VAE's latents; pixel: the picture itself */
+  kind: 'latent' | 'pixel';
+  /** text: prompts; class: labels the model was trained with */
+  conditioning: 'text' | 'class';
+  /** what Engine.loadModel takes */
+  source: ModelSource;
+  /** class models: names in id order, without the null class (whose id is their number) */
+  labels?: string[];
+  /** text models */
+  tokenizer?: Tokenizer;
+  /** default short side in pixels */
+  sampleSize: number;
+  /** pixels a latent cell; 1 without a VAE */
+  vaeFactor: number;
+  /** pixels folded into channels, in each direction; 1 without */
+  fold: number;
+  /** pictures are cut to multiples of it, in pixels; 1 cuts nothing */
+  sizeMultiple: number;
+  /** how the model's own scheduler spaces sampling steps ("leading", ...) */
+  timestepSpacing: string;
+  /** sha256 over configurations, headers, sizes and sampled bytes of the weights; the folder's place does not matter */
+  fingerprint: string;
+  /** what `inspect` shows; plain JSON */
+  summary(): ModelSummary;
+}
+
+export interface ModelSummary {
+  path: string;
+  kind: 'latent' | 'pixel';
+  conditioning: 'text' | 'class';
+  prediction: string;
+  trainTimesteps: number;
+  betaSchedule: string;
+  sampleSize: number;
+  vaeFactor: number;
+  fold: number;
+  sizeMultiple: number;
+  labels?: string[];
+  parts: Record<string, { parameters: number; dtypes: string[]; bytes: number; files: string[] }>;
+  parameters: number;
+  fingerprint: string;
+}
+
+/** Parts of a pipeline that change nothing here. */
+const IGNORED = new Set(['safety_checker', 'feature_extractor', 'image_encoder']);
+const KNOWN = new Set(['unet', 'vae', 'text_encoder', 'tokenizer', 'scheduler']);
+const COMPLETE = 'Give a complete diffusers model folder.';
+
+/**
+ * Opens and checks a diffusers folder: SD 1.x and 2.x, pixel-space models with text or classes, folded pixels.
+ *
+ * @throws MODEL_INVALID when something is missing or does not fit together; MODEL_UNSUPPORTED for what diffmine does not compute;
+ *   WEIGHTS_INVALID for a damaged weights file
+ */
+export async function openModel(location: string): Promise<ModelFolder> {
+  await checkFolder(location);
+  const root = path.resolve(location);
+  const index = await readJsonObject(path.join(root, 'model_index.json'));
+  const listed = (part: string): boolean => isComponent(index[part]);
+  for (const [name, value] of Object.entries(index)) {
+    if (isComponent(value) && !KNOWN.has(name) && !IGNORED.has(name)) {
+      throw new DiffmineError('MODEL_UNSUPPORTED', `The model '${location}' has a part '${name}' (${String(value[1])}), which is not supported.`, 'Supported: models of unet, vae, text_encoder, tokenizer and scheduler, as Stable Diffusion 1.x and 2.x.');
+    }
+  }
+  const hash = createHash('sha256');
+  const config = async (...names: string[]): Promise<[string, JsonObject]> => {
+    const file = path.join(root, ...names);
+    const json = await readJsonObject(file);
+    hash.update(JSON.stringify([names.join('/'), await readFile(file, 'utf8')]));
+    return [file, json];
+  };
+  const absent = (part: string, why: string): DiffmineError => new DiffmineError('MODEL_INVALID', `The model '${location}' has no ${part}/ folder, but ${why}.`, COMPLETE);
+  await config('model_index.json');
+
+  if (!(await isFolder(path.join(root, 'unet')))) throw absent('unet', 'every model needs one');
+  const { sampleSize: cells, ...unetConfig } = readUNetConfig(...(await config('unet', 'config.json')));
+  const unet = await part(root, 'unet', unetConfig);
+  const conditioning = conditioningOf(location, unetConfig);
+
+  const hasVae = listed('vae') || (await isFolder(path.join(root, 'vae')));
+  if (!hasVae && unetConfig.inChannels !== 3 * unetConfig.pixelFold ** 2) throw absent('vae', `its UNet denoises ${unetConfig.inChannels} channels, which are no RGB pixels`);
+  let vae: LoadedPart<VaeConfig> | undefined;
+  if (hasVae) {
+    if (!(await isFolder(path.join(root, 'vae')))) throw absent('vae', 'its model_index.json lists one');
+    vae = await part(root, 'vae', readVaeConfig(...(await config('vae', 'config.json'))));
+  }
+  const kind = vae ? 'latent' : 'pixel';
+
+  let textEncoder: LoadedPart<TextEncoderConfig> | undefined;
+  let tokenizer: Tokenizer | undefined;
+  let labels: string[] | undefined;
+  if (conditioning === 'text') {
+    for (const name of ['text_encoder', 'tokenizer']) if (!(await isFolder(path.join(root, name)))) throw absent(name, 'its UNet is conditioned on text');
+    textEncoder = await part(root, 'text_encoder', readTextEncoderConfig(...(await config('text_encoder', 'config.json'))));
+    tokenizer = await Tokenizer.open(path.join(root, 'tokenizer'));
+    for (const name of ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json']) {
+      const text = await readFile(path.join(root, 'tokenizer', name), 'utf8').catch(() => undefined);
+      if (text !== undefined) hash.update(JSON.stringify([`tokenizer/${name}`, text]));
+    }
+  } else {
+    labels = readLabels(location, index, unetConfig.numClassEmbeds);
+  }
+  if (!(await isFolder(path.join(root, 'scheduler')))) throw absent('scheduler', 'every model needs its noise schedule');
+  const { timestepSpacing, ...schedule } = readScheduleConfig(...(await config('scheduler', 'scheduler_config.json')));
+
+  checkFit(unet, vae, textEncoder, tokenizer);
+  for (const [name, loaded] of Object.entries({ unet, vae, textEncoder })) if (loaded) await hashWeights(hash, name, loaded.weights);
+
+  const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
+  const fold = unetConfig.pixelFold;
+  const perCell = vaeFactor * fold;
+  const downsamplings = unetConfig.blockOutChannels.length - 1;
+  const source: ModelSource = { unet: strip(unet), ...(vae && { vae: strip(vae) }), ...(textEncoder && { textEncoder: strip(textEncoder) }), schedule };
+  const model = {
+    path: root,
+    kind,
+    conditioning,
+    source,
+    ...(labels && { labels }),
+    ...(tokenizer && { tokenizer }),
+    sampleSize: cells * perCell,
+    vaeFactor,
+    fold,
+    // The VAE takes any size (it rounds down); folding and attention up blocks do not.
+    sizeMultiple: hasAttentionUpBlocks(unetConfig) ? perCell * 2 ** downsamplings : fold,
+    timestepSpacing,
+    fingerprint: hash.digest('hex'),
+  } as const;
+  return { ...model, summary: () => summarize(model, { unet, vae, textEncoder }) };
+}
+
+interface LoadedPart<Config> extends ModelPart<Config> {
+  /** unet, vae, text_encoder */
+  name: string;
+  weights: Weights;
+}
+
+async function part<Config>(root: string, name: string, config: Config): Promise<LoadedPart<Config>> {
+  const weights = await findWeights(path.join(root, name));
+  return { name, config, weights, files: weights.files };
+}
+
+function strip<Config>({ config, files }: LoadedPart<Config>): ModelPart<Config> {
+  return { config, files };
+}
+
+async function isFolder(location: string): Promise<boolean> {
+  return (await stat(location).catch(() => undefined))?.isDirectory() ?? false;
+}
+
+/** An entry of model_index.json that names a class: ["diffusers", "AutoencoderKL"]; [null, null] is a part left out. */
+function isComponent(value: unknown): value is [string, string] {
+  return Array.isArray(value) && value.length === 2 && typeof value[1] === 'string';
+}
+
+async function checkFolder(location: string): Promise<void> {
+  const status = await stat(location).catch(() => undefined);
+  if (!status) {
+    const isId = /^[\w.-]+\/[\w.-]+$/.test(location) && !location.startsWith('.');
+    const hint = isId ? `If you mean the Hugging Face model, download it first: hf download ${location} --local-dir ${path.basename(location)}` : COMPLETE;
+    throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, hint);
+  }
+  if (!status.isDirectory()) {
+    throw new DiffmineError('MODEL_INVALID', `'${location}' is a file, not a diffusers model folder.`, 'A single checkpoint is converted with Python: StableDiffusionPipeline.from_single_file("FILE").save_pretrained("FOLDER")');
+  }
+  if (!(await stat(path.join(location, 'model_index.json')).catch(() => undefined))) {
+    throw new DiffmineError('MODEL_INVALID', `'${location}' has no model_index.json: it is no diffusers model folder.`, 'The folder holds model_index.json, unet/, scheduler/ and, depending on the model, vae/, text_encoder/, tokenizer/.');
+  }
+}
+
+function conditioningOf(location: string, config: UNetConfig): 'text' | 'class' {
+  const text = hasCrossAttention(config);
+  if (config.numClassEmbeds > 0 && text) throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet of '${location}' takes both text (cross-attention) and class labels (num_class_embeds = ${config.numClassEmbeds}).`, 'Supported: one of the two.');
+  if (config.numClassEmbeds > 0) return 'class';
+  if (!text) throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet of '${location}' is unconditional: it has neither cross-attention nor num_class_embeds.`, 'Typicality compares a model with and without its condition: it needs a conditional model.');
+  return 'text';
+}
+
+/** Class names in id order, from model_index.json's id2label. */
+function readLabels(location: string, index: JsonObject, numClassEmbeds: number): string[] {
+  const map = index.id2label;
+  if (!isObject(map)) throw new DiffmineError('MODEL_INVALID', `The model '${location}' is conditioned on classes, but its model_index.json has no id2label.`, 'Add it: "id2label": {"0": "first label", "1": "second label"}');
+  const count = Object.keys(map).length;
+  if (count + 1 !== numClassEmbeds) {
+    throw new DiffmineError('MODEL_INVALID', `The model '${location}' has ${count} labels in id2label, but num_class_embeds = ${numClassEmbeds}.`, 'num_class_embeds is the number of labels + 1: the last class is the null condition.');
+  }
+  const labels = Array.from({ length: count }, (_, id) => map[String(id)]);
+  const wrong = labels.findIndex((label) => typeof label !== 'string' || label === '');
+  if (wrong >= 0) throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' has no name for class ${wrong}.`, `Ids go from 0 to ${count - 1}, each with a name.`);
+  const twice = labels.find((label, id) => labels.indexOf(label) !== id);
+  if (twice !== undefined) throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' names '${String(twice)}' twice.`);
+  return labels as string[];
+}
+
+/** Whether the parts fit each other, and the weights their configurations, as far as headers tell. */
+function checkFit(unet: LoadedPart<UNetConfig>, vae?: LoadedPart<VaeConfig>, text?: LoadedPart<TextEncoderConfig>, tokenizer?: Tokenizer): void {
+  const { inChannels, blockOutChannels, crossAttentionDim, numClassEmbeds, pixelFold } = unet.config;
+  const width = blockOutChannels[0] as number;
+  const mismatch = (what: string): DiffmineError => new DiffmineError('MODEL_INVALID', `${what}.`, 'The parts of the folder come from different models, or a config.json was changed.');
+  const expect = (owner: LoadedPart<unknown>, shape: number[], ...names: string[]): void => {
+    const got = shapeOf(owner.weights, ...names);
+    if (!got) throw mismatch(`The weights of ${owner.name} have no tensor '${names[0]}'`);
+    if (got.join() !== shape.join()) throw mismatch(`The tensor '${names[0]}' of ${owner.name} has shape [${got.join(', ')}], but its config.json asks for [${shape.join(', ')}]`);
+  };
+  expect(unet, [width, inChannels, 3, 3], 'conv_in.weight');
+  expect(unet, [inChannels, width, 3, 3], 'conv_out.weight');
+  if (numClassEmbeds > 0) expect(unet, [numClassEmbeds, 4 * width], 'class_embedding.weight');
+  if (vae) {
+    if (pixelFold !== 1) throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet folds pixels (pixel_fold = ${pixelFold}) and has a VAE.`, 'Supported: one of the two.');
+    if (vae.config.latentChannels !== inChannels) {
+      throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet takes ${inChannels} channels (in_channels), but the VAE makes ${vae.config.latentChannels} (latent_channels).`, 'Supported: UNets of latents alone, not in-painting, depth or super-resolution models.');
+    }
+    const last = vae.config.blockOutChannels.at(-1) as number;
+    expect(vae, [vae.config.blockOutChannels[0] as number, vae.config.inChannels, 3, 3], 'encoder.conv_in.weight');
+    expect(vae, [last, vae.config.latentChannels, 3, 3], 'decoder.conv_in.weight');
+  }
+  if (text && tokenizer) {
+    const { hiddenSize, vocabSize } = text.config;
+    if (hiddenSize !== crossAttentionDim) throw mismatch(`The text encoder's hidden_size = ${hiddenSize} is not the UNet's cross_attention_dim = ${crossAttentionDim}`);
+    if (tokenizer.vocabSize > vocabSize) throw mismatch(`The tokenizer has ids up to ${tokenizer.vocabSize - 1}, but the text encoder's vocab_size is ${vocabSize}`);
+    expect(text, [vocabSize, hiddenSize], 'text_model.embeddings.token_embedding.weight', 'embeddings.token_embedding.weight');
+  }
+}
+
+function summarize(model: Omit<ModelFolder, 'summary'>, parts: Record<string, LoadedPart<unknown> | undefined>): ModelSummary {
+  const { schedule } = model.source;
+  const shown = Object.entries(parts).flatMap(([name, loaded]) => {
+    if (!loaded) return [];
+    const { weights } = loaded;
+    return [[name, { parameters: countParameters(weights), dtypes: dtypesOf(weights), bytes: weights.bytes.reduce((a, b) => a + b, 0), files: weights.files.map((file) => path.basename(file)) }] as const];
+  });
+  return {
+    path: model.path,
+    kind: model.kind,
+    conditioning: model.conditioning,
+    prediction: schedule.prediction,
+    trainTimesteps: schedule.trainTimesteps,
+    betaSchedule: schedule.betaSchedule,
+    sampleSize: model.sampleSize,
+    vaeFactor: model.vaeFactor,
+    fold: model.fold,
+    sizeMultiple: model.sizeMultiple,
+    ...(model.labels && { labels: model.labels }),
+    parts: Object.fromEntries(shown),
+    parameters: shown.reduce((sum, [, { parameters }]) => sum + parameters, 0),
+    fingerprint: model.fingerprint,
+  };
+}

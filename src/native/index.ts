@@ -1,0 +1,249 @@
+// The native core as TypeScript sees it: the lazily loaded addon, the classes Engine and Conditions, and plain functions.
+// Loading takes a quarter of a second and 150 MB, so nothing is loaded before the first call. Errors of the addon are of its
+// own realm and of no class: every call maps them to DiffmineError here, and nothing above sees another.
+import { createRequire } from 'node:module';
+
+import { asDiffmineError, DiffmineError } from '../errors';
+import { addonCandidates, addonPath } from './locate';
+import type {
+  Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, KMeansOptions, KMeansResult, ModelSource, NativeConditions,
+  NativeEngine, Picture, SafetensorsHeader, SamplerName, ScheduleConfig, Tensor, TypicalityInput, TypicalityOptions, TypicalityResult, UNetForwardInput, UNetForwardResult,
+} from './types';
+
+export * from './tensor';
+export type * from './types';
+export { addonCandidates, addonPath } from './locate';
+
+const mend = 'Run `npx diffmine setup`.';
+
+let loaded: Addon | undefined;
+
+/**
+ * The addon, loaded at the first call.
+ *
+ * @throws SETUP when it is not built, does not load, or runs with another LibTorch than it was compiled for
+ */
+export function loadAddon(): Addon {
+  return (loaded ??= load());
+}
+
+function load(): Addon {
+  const file = addonPath();
+  if (!file) {
+    throw new DiffmineError('SETUP', `The native addon is not built (looked for ${addonCandidates().join(', ')}).`, mend);
+  }
+  let addon: Addon;
+  try {
+    addon = createRequire(__filename)(file) as Addon;
+  } catch (thrown) {
+    const { message } = asDiffmineError(thrown);
+    const [first = ''] = message.split('\n');
+    throw new DiffmineError('SETUP', `The native addon ${file} does not load: ${loadFailure(first)}`, `${mend} It finds a LibTorch and builds the addon for it.`, { cause: thrown });
+  }
+  const { libtorchCompiled, libtorchLoaded } = addon.buildInfo();
+  const release = (version: string): string => version.split('.').slice(0, 2).join('.');
+  if (libtorchLoaded && release(libtorchLoaded) !== release(libtorchCompiled)) {
+    throw new DiffmineError('SETUP', `The native addon was compiled for LibTorch ${libtorchCompiled} but finds ${libtorchLoaded}.`, `${mend} It builds the addon anew.`);
+  }
+  return addon;
+}
+
+/** What a loader's message means. */
+function loadFailure(message: string): string {
+  if (/lib(torch|c10|gomp)\S*: cannot open|Library not loaded.*lib(torch|c10)/.test(message)) return `LibTorch is no longer where it was (${message}).`;
+  if (/undefined symbol|Symbol not found/.test(message)) return `it was compiled for another LibTorch (${message}).`;
+  if (/ELF header|mach-o|wrong architecture|incompatible architecture/i.test(message)) return `it was built for another system or is damaged (${message}).`;
+  return message.endsWith('.') ? message : `${message}.`;
+}
+
+/** A synchronous call of the addon with its errors mapped. */
+function call<T>(use: (addon: Addon) => T): T {
+  try {
+    return use(loadAddon());
+  } catch (thrown) {
+    throw asDiffmineError(thrown);
+  }
+}
+
+/** An asynchronous call of the addon with its errors mapped; never throws. */
+async function callAsync<T>(use: (addon: Addon) => Promise<T>): Promise<T> {
+  try {
+    return await use(loadAddon());
+  } catch (thrown) {
+    throw asDiffmineError(thrown);
+  }
+}
+
+/** Conditions made ready for one engine's UNet: text keys and values, or class labels. Freed with the last reference. */
+export class Conditions {
+  /** @internal Made by Engine.prepareConditions. */
+  constructor(
+    /** @internal */
+    readonly native: NativeConditions,
+    /** how many there are */
+    readonly count: number,
+  ) {}
+}
+
+/**
+ * One model on one device with a compute thread of its own. Calls run in the order they are made and never block the event
+ * loop; each takes an AbortSignal, honoured between forward passes, and reports progress. Every method rejects with a
+ * DiffmineError: CANCELLED when aborted or disposed meanwhile, INVALID_ARGUMENT for wrong arguments, after dispose(), or
+ * before loadModel(); OUT_OF_MEMORY and NUMERICS as docs/errors.md says.
+ *
+ * The bytes of `Picture.pixels` are read while a call runs, without a copy: do not write to or transfer them before it
+ * settles. Tensors are copied when the call is made.
+ */
+export class Engine {
+  readonly device: string;
+  readonly #native: NativeEngine;
+
+  /** @throws DEVICE_UNAVAILABLE when the device is not there or cannot do the precision */
+  constructor(options: EngineOptions) {
+    this.device = options.device;
+    this.#native = call((addon) => addon.createEngine(options));
+  }
+
+  /** Reads the weights of every part (checked against its config) into the engine; one model an engine. Stage "load". */
+  loadModel(source: ModelSource, options?: CallOptions): Promise<void> {
+    return callAsync((addon) => addon.loadModel(this.#native, source, options));
+  }
+
+  /** Token ids I64 [M, 77] -> the text encoder's last hidden state F32 [M, 77, D]. */
+  encodeText(ids: Tensor, options?: CallOptions): Promise<Tensor> {
+    return callAsync((addon) => addon.encodeText(this.#native, ids, options));
+  }
+
+  /** Embeddings F32 [M, tokens, D], or class labels I64 [M]. */
+  async prepareConditions(conditions: Tensor, options?: CallOptions): Promise<Conditions> {
+    const native = await callAsync((addon) => addon.prepareConditions(this.#native, conditions, options));
+    return new Conditions(native, conditions.shape[0] ?? 0);
+  }
+
+  /** One forward pass: F32 [inputs * fanOut, C, H, W], and the outputs of the modules observed. */
+  unetForward(conditions: Conditions, input: UNetForwardInput, options?: CallOptions): Promise<UNetForwardResult> {
+    return callAsync((addon) => addon.unetForward(this.#native, conditions.native, input, options));
+  }
+
+  /** The VAE's posterior of pictures of one size: F32 [B, latent channels, h, w] each. */
+  vaeEncode(pictures: Picture[], options?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }> {
+    return callAsync((addon) => addon.vaeEncode(this.#native, pictures, options));
+  }
+
+  /** Latents F32 [B, C, h, w], already divided by the scaling factor -> pictures F32 [B, 3, H, W] in about [-1, 1]. */
+  vaeDecode(latents: Tensor, options?: CallOptions): Promise<Tensor> {
+    return callAsync((addon) => addon.vaeDecode(this.#native, latents, options));
+  }
+
+  /** What the UNet denoises, F32 [B, C, h, w]: scaled latents, or pixels (folded where the model folds). */
+  encodePictures(pictures: Picture[], options?: CallOptions): Promise<Tensor> {
+    return callAsync((addon) => addon.encodePictures(this.#native, pictures, options));
+  }
+
+  /** Typicality of pictures of one size: maps, patches with scores and standard errors. Stage "score", in UNet evaluations. */
+  scoreTypicality(conditions: Conditions, input: TypicalityInput, settings: TypicalityOptions, options?: CallOptions): Promise<TypicalityResult> {
+    return callAsync((addon) => addon.scoreTypicality(this.#native, conditions.native, input, settings, options));
+  }
+
+  /** Scores of all patches of `patch` px: maps F32 [..., h, w] upsampled to height x width -> F32 [..., H - patch + 1, W - patch + 1]. */
+  patchScores(maps: Tensor, height: number, width: number, patch: number, options?: CallOptions): Promise<Tensor> {
+    return callAsync((addon) => addon.patchScores(this.#native, maps, height, width, patch, options));
+  }
+
+  /** Greedy choice of patches that do not touch; scores F32 [R, S]. `ascending` takes the least. */
+  selectPatches(scores: Tensor, patch: number, count: number, ascending: boolean, options?: CallOptions): Promise<{ row: number; column: number; score: number }[]> {
+    return callAsync((addon) => addon.selectPatches(this.#native, scores, patch, count, ascending, options));
+  }
+
+  /** DIFT features of boxes of pictures of one size, L2-normalised: a tensor F32 [boxes, F] each. Stage "features". */
+  dift(conditions: Conditions, input: DiftInput, settings: DiftOptions, options?: CallOptions): Promise<DiftResult> {
+    return callAsync((addon) => addon.dift(this.#native, conditions.native, input, settings, options));
+  }
+
+  /** k-means of points F32 [n, d]. Stage "cluster". Needs no model. */
+  kmeans(points: Tensor, settings: KMeansOptions, options?: CallOptions): Promise<KMeansResult> {
+    return callAsync((addon) => addon.kmeans(this.#native, points, settings, options));
+  }
+
+  /** Bytes: of the model's weights, a new allocation may use on the device, and the peak since the process began. */
+  memory(): { weights: number; available: number; peak: number } {
+    return call((addon) => addon.engineMemory(this.#native));
+  }
+
+  /** Cancels what runs, rejects what waits with CANCELLED, frees the model, and resolves when the thread has ended. Idempotent. */
+  dispose(): Promise<void> {
+    return callAsync((addon) => addon.disposeEngine(this.#native));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+/** Which LibTorch the addon was compiled for and runs with. */
+export function buildInfo(): BuildInfo {
+  return call((addon) => addon.buildInfo());
+}
+
+/** All usable devices, the CPU first. */
+export function devices(): DeviceInfo[] {
+  return call((addon) => addon.devices());
+}
+
+/** The schedule's betas and cumulated alphas, F32 [T]. */
+export function schedule(config: ScheduleConfig): { betas: Tensor; alphasCumprod: Tensor } {
+  return call((addon) => addon.schedule(config));
+}
+
+/** x0 and noise F32 [B, ...] at `timesteps` [B]: what the model sees, and the velocity it may be trained to predict. */
+export function addNoise(config: ScheduleConfig, x0: Tensor, noise: Tensor, timesteps: number[]): { noisy: Tensor; velocity: Tensor } {
+  return call((addon) => addon.addNoise(config, x0, noise, timesteps));
+}
+
+/** The timesteps of a DDIM schedule of `steps` steps, descending. */
+export function ddimTimesteps(config: ScheduleConfig, steps: number): number[] {
+  return call((addon) => addon.ddimTimesteps(config, steps));
+}
+
+/** One DDIM step (eta = 0) from `t` to the previous level. */
+export function ddimStep(config: ScheduleConfig, steps: number, t: number, sample: Tensor, modelOutput: Tensor): { prevSample: Tensor; predX0: Tensor } {
+  return call((addon) => addon.ddimStep(config, steps, t, sample, modelOutput));
+}
+
+/** One DDIM inversion step to `t`. */
+export function ddimInvertStep(config: ScheduleConfig, steps: number, t: number, sample: Tensor, modelOutput: Tensor): Tensor {
+  return call((addon) => addon.ddimInvertStep(config, steps, t, sample, modelOutput));
+}
+
+/** Standard normal noise F32 [count, ...shape] of samples firstSample, ...: a pure function of seed, sample, stream and place. */
+export function drawNoise(seed: number | bigint, firstSample: number, count: number, shape: number[], stream: number): Tensor {
+  return call((addon) => addon.drawNoise(seed, firstSample, count, shape, stream));
+}
+
+/** Timesteps of `samples` samples in [tBegin, tEnd). */
+export function drawTimesteps(sampler: SamplerName, seed: number | bigint, samples: number, tBegin: number, tEnd: number): number[] {
+  return call((addon) => addon.drawTimesteps(sampler, seed, samples, tBegin, tEnd));
+}
+
+/**
+ * What a safetensors file holds.
+ *
+ * @throws WEIGHTS_INVALID when it is malformed, IO when it cannot be read
+ */
+export function readSafetensorsHeader(path: string): SafetensorsHeader {
+  return call((addon) => addon.readSafetensorsHeader(path));
+}
+
+/** The named tensors of a safetensors file, or all; errors as readSafetensorsHeader, INVALID_ARGUMENT for a name it lacks. */
+export function readSafetensors(path: string, names?: string[]): Record<string, Tensor> {
+  return call((addon) => addon.readSafetensors(path, names));
+}
+
+/**
+ * Writes a safetensors file: to a temporary name beside it, then renamed.
+ *
+ * @throws IO when it cannot be written; nothing is left behind
+ */
+export function writeSafetensors(path: string, tensors: Record<string, Tensor>, metadata?: Record<string, string>): void {
+  call((addon) => addon.writeSafetensors(path, tensors, metadata));
+}

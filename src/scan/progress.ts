@@ -1,0 +1,78 @@
+// Counts what is done, and turns it into events with a rate and the time left.
+import type { Hooks, ScanEvent } from './options';
+
+/** Evaluation events are sent at most this often, ms. */
+const INTERVAL = 100;
+
+/** What scoring tells while it goes on. */
+export interface Counter {
+  /** more UNet evaluations were made; negative where work was lost and is repeated */
+  add(evaluations: number): void;
+  /** evaluations that will not be made after all: of a skipped picture, or of a shard that another process has finished */
+  drop(evaluations: number): void;
+  /** a picture was scored, or skipped for `reason` */
+  picture(image: string, reason?: string): void;
+  /** this many pictures less (their shard is begun anew) or, negative, more (another process has done them) */
+  uncount(pictures: number): void;
+  shard(shard: number, pictures: number, skipped: number): void;
+}
+
+export class Meter implements Counter {
+  private evaluations = 0;
+  private begun: number | undefined;
+  private sent = 0;
+
+  /**
+   * @param expected evaluations to be made
+   * @param pictures of this part of the run: all, and those done before; `shards` likewise
+   */
+  constructor(
+    private readonly hooks: Hooks<ScanEvent>,
+    private expected: number,
+    private readonly pictures: { done: number; total: number },
+    private readonly shards: { done: number; total: number },
+  ) {}
+
+  /** UNet evaluations of this call, its workers' with them. */
+  get done(): number {
+    return this.evaluations;
+  }
+
+  add(evaluations: number): void {
+    const now = performance.now();
+    this.begun ??= now;
+    this.evaluations += evaluations;
+    if (now - this.sent >= INTERVAL) this.tell(now);
+  }
+
+  /** The last event. */
+  finish(): void {
+    if (this.begun !== undefined) this.tell(performance.now());
+  }
+
+  private tell(now: number): void {
+    this.sent = now;
+    const seconds = (now - (this.begun ?? now)) / 1000;
+    const rate = seconds > 0 ? this.evaluations / seconds : 0;
+    const left = Math.max(0, this.expected - this.evaluations);
+    this.hooks.onProgress?.({ type: 'evaluations', done: this.evaluations, total: this.expected, rate, secondsLeft: rate > 0 ? left / rate : 0 });
+  }
+
+  drop(evaluations: number): void {
+    this.expected = Math.max(this.evaluations, this.expected - evaluations);
+  }
+
+  picture(image: string, reason?: string): void {
+    this.pictures.done += 1;
+    this.hooks.onProgress?.({ type: 'picture', image, ...this.pictures, ...(reason === undefined ? {} : { reason }) });
+  }
+
+  uncount(pictures: number): void {
+    this.pictures.done -= pictures;
+  }
+
+  shard(shard: number, pictures: number, skipped: number): void {
+    this.shards.done += 1;
+    this.hooks.onProgress?.({ type: 'shard', shard, ...this.shards, pictures, skipped });
+  }
+}

@@ -1,0 +1,118 @@
+// The scan: every picture's typicality under its label, shard by shard, into a run folder that can be resumed.
+import { fillPrompt } from '../dataset';
+import { DiffmineError } from '../errors';
+import { prepareConditions } from '../model';
+import { Engine } from '../native';
+import { imageKey, Run, shardName } from '../run/run';
+import { VERSION } from '../run/version';
+import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './options';
+import { shardsOf } from './plan';
+import { Meter, type Counter } from './progress';
+import { schedule, type ShardOutcome, type Slot } from './schedule';
+import { settle, type Settled } from './settle';
+import { scoreShard, type ScoringContext } from './shard';
+import { startWorkers } from './workers';
+
+/**
+ * Scores the pictures of a data set and writes a run folder; goes on where an earlier call with the same options, model and data stopped, also one
+ * that was killed. Several calls may work on one folder at once: each shard is scored by one of them, and all return when none is left.
+ *
+ * @throws RUN_MISMATCH where the folder holds another run; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
+ * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the picture
+ */
+export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): Promise<ScanSummary> {
+  const begun = performance.now();
+  const settled = await settle(options, VERSION, hooks);
+  if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled before it began.');
+  const run = await Run.begin(options.out, settled.draft);
+  const { manifest } = run;
+  const part = shardsOf(manifest, options.shard);
+  const doneBefore = new Set(await run.doneShards());
+  const todo = part.filter((shard) => !doneBefore.has(shard));
+  const pictures = (shards: number[]): number => shards.reduce((sum, shard) => sum + run.shardImages(shard).length, 0);
+  const resumed = doneBefore.size > 0;
+  const perPicture = manifest.options.samples * settled.contrasts.fanOut;
+  hooks.onProgress?.({
+    type: 'plan', run: run.path, resumed, shards: part.length, shardsDone: part.length - todo.length, pictures: pictures(part),
+    picturesDone: pictures(part) - pictures(todo), evaluations: pictures(todo) * perPicture, batch: manifest.options.batch, device: settled.device.id,
+  });
+
+  const meter = new Meter(
+    hooks, pictures(todo) * perPicture, { done: pictures(part) - pictures(todo), total: pictures(part) }, { done: part.length - todo.length, total: part.length },
+  );
+  let here = 0;
+  if (todo.length > 0) {
+    const workers = Math.min(options.workers ?? 1, todo.length);
+    const slots = workers > 1 ? await startWorkers({ ...options, workers }, meter, hooks) : await startHere(options, settled, run, meter, hooks);
+    const onWaiting = async (shards: number[]): Promise<void> => {
+      const holder = await run.locks.holder(shardName(shards[0] ?? 0));
+      const who = holder && holder !== true ? `process ${holder.pid} on ${holder.host}` : 'another process';
+      hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${who} works on.`);
+    };
+    try {
+      here = await schedule(todo, slots.slots, { ...(hooks.signal ? { signal: hooks.signal } : {}), onWaiting });
+    } finally {
+      await slots.close();
+    }
+  }
+  meter.finish();
+
+  const done = await run.doneShards();
+  const complete = done.length === manifest.shards;
+  if (complete) await run.writeSkipped();
+  const records = await Promise.all(done.map(async (shard) => run.readShard(shard)));
+  return {
+    run: run.path, complete, resumed, labels: manifest.dataset.labels, pictures: manifest.images.length,
+    scored: records.reduce((sum, { images }) => sum + images, 0),
+    skipped: records.reduce((sum, { skipped }) => sum + skipped, 0),
+    shards: { total: manifest.shards, done: done.length, here },
+    evaluations: meter.done,
+    seconds: (performance.now() - begun) / 1000,
+    device: settled.device.id, precision: manifest.options.precision, batch: manifest.options.batch, samples: manifest.options.samples, patch: manifest.options.patch,
+  };
+}
+
+/** Something that scores shards until it is closed. */
+export interface Slots {
+  slots: Slot[];
+  close(): Promise<void>;
+}
+
+/** This process's engine, as one slot. */
+export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: Settled, run: Run, meter: Counter, hooks: Hooks<ScanEvent>): Promise<Slots> {
+  const { signal, log } = hooks;
+  const { model, dataset, contrasts, sizes, replay, device, draft } = settled;
+  const engine = new Engine({ device: device.id, precision: draft.options.precision, threads: options.threads ?? 0 });
+  try {
+    const call = signal ? { signal } : {};
+    await engine.loadModel(model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
+    const { prompt, nullPrompt } = draft.options;
+    const names = prompt === null ? [...dataset.labels, ''] : [...dataset.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+    const conditions = await prepareConditions(engine, model, names, call);
+    const files = new Map(dataset.images.map((image) => [imageKey(image), image]));
+    const context: ScoringContext = { run, engine, conditions, contrasts, sizes, replay, files, meter, ...call, ...(log ? { log } : {}) };
+    return { slots: [async (shard) => tryShard(context, shard)], close: async () => engine.dispose() };
+  } catch (error) {
+    await engine.dispose();
+    throw error;
+  }
+}
+
+async function tryShard(context: ScoringContext, shard: number): Promise<ShardOutcome> {
+  const { run, meter, contrasts } = context;
+  const lock = await run.lockShard(shard);
+  if (lock) {
+    try {
+      await scoreShard(context, shard);
+    } finally {
+      await lock.release();
+    }
+    return 'scored';
+  }
+  if (!(await run.isDone(shard))) return 'busy';
+  const { images, skipped } = await run.readShard(shard);
+  meter.drop((images + skipped) * run.manifest.options.samples * contrasts.fanOut);
+  meter.uncount(-(images + skipped));
+  meter.shard(shard, images, skipped);
+  return 'elsewhere';
+}

@@ -1,0 +1,175 @@
+// From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { fillPrompt, measurePicture, openDataset, PRESETS, scoredSize, type Dataset, type Preset, type Size, type SizeOptions } from '../dataset';
+import { DiffmineError } from '../errors';
+import { openModel, type ModelFolder } from '../model';
+import type { DeviceInfo } from '../native/types';
+import { chooseDevice } from '../run/device';
+import { sha256File } from '../run/fingerprint';
+import { readManifest, type ManifestDraft, type RunOptions } from '../run/manifest';
+import { Replay } from '../run/replay';
+import { autoBatch, unetShape, type Shape } from './batch';
+import { planContrasts, type ContrastPlan } from './contrasts';
+import type { Hooks, ScanEvent, ScanOptions } from './options';
+
+/** Pictures measured to learn how large they are. */
+const MEASURED = 64;
+
+export interface Settled {
+  model: ModelFolder;
+  dataset: Dataset;
+  contrasts: ContrastPlan;
+  device: DeviceInfo;
+  sizes: SizeOptions;
+  replay: Replay | undefined;
+  draft: ManifestDraft;
+}
+
+function check(condition: boolean, message: string, hint?: string): void {
+  if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
+}
+
+function wholeNumber(value: number, least: number, name: string): number {
+  check(Number.isSafeInteger(value) && value >= least, `${name} is ${value}; expected a whole number of at least ${least}.`);
+  return value;
+}
+
+function presetOf(name: string | undefined): Preset | undefined {
+  if (name === undefined) return undefined;
+  const preset = (PRESETS as Record<string, Preset>)[name];
+  check(preset !== undefined, `There is no preset ${JSON.stringify(name)}.`, `Presets: ${Object.keys(PRESETS).join(', ')}.`);
+  return preset;
+}
+
+/** Fractions of the schedule as timesteps [tBegin, tEnd). */
+function timesteps([from, to]: readonly [number, number], trainTimesteps: number): { tBegin: number; tEnd: number } {
+  check(from >= 0 && from < to && to <= 1, `The timestep range ${from},${to} is not within 0 ... 1 and ascending.`);
+  const tBegin = Math.floor(from * trainTimesteps + 1e-6);
+  const tEnd = Math.floor(to * trainTimesteps + 1e-6);
+  check(tEnd > tBegin, `The timestep range ${from},${to} holds no timestep.`);
+  return { tBegin, tEnd };
+}
+
+/** Labels that a class model does not know stop a scan before it begins. */
+function checkLabels(model: ModelFolder, dataset: Dataset): void {
+  if (model.conditioning !== 'class') return;
+  const known = new Set(model.labels ?? []);
+  const unknown = dataset.labels.filter((label) => !known.has(label));
+  if (unknown.length === 0) return;
+  throw new DiffmineError(
+    'DATASET_INVALID',
+    `The model knows no label ${unknown.slice(0, 5).map((label) => JSON.stringify(label)).join(', ')}${unknown.length > 5 ? ` and ${unknown.length - 5} more` : ''} of the data set.`,
+    `It knows: ${[...known].slice(0, 20).join(', ')}.`,
+  );
+}
+
+/** The largest scored shape among up to 64 pictures, evenly spaced over the data set; undefined where none of them can be read. */
+export async function largestShape(dataset: Dataset, sizes: SizeOptions, model: Pick<ModelFolder, 'vaeFactor' | 'fold'>): Promise<Shape | undefined> {
+  const count = Math.min(MEASURED, dataset.images.length);
+  const picked = Array.from({ length: count }, (_, i) => dataset.images[Math.floor((i * dataset.images.length) / count)]);
+  let largest: Size | undefined;
+  for (const image of picked) {
+    if (!image) continue;
+    try {
+      const size = scoredSize(await measurePicture(image.file), sizes);
+      if (!largest || size.width * size.height > largest.width * largest.height) largest = size;
+    } catch (error) {
+      if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
+    }
+  }
+  return largest && unetShape(largest.height, largest.width, model.vaeFactor, model.fold);
+}
+
+/** Bytes of a model's weights once loaded in a precision, whatever they are stored in. */
+export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunOptions['precision']): number {
+  return model.summary().parameters * (precision === 'fp32' ? 4 : 2);
+}
+
+/**
+ * Opens model and data set, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
+ *
+ * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
+ */
+export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string }, version: string, hooks: Hooks<ScanEvent> = {}): Promise<Settled> {
+  const preset = presetOf(options.preset);
+  const workers = wholeNumber(options.workers ?? 1, 1, '--workers');
+  const model = await openModel(options.model);
+  const dataset = await openDataset(options.dataset);
+  for (const warning of dataset.warnings) hooks.log?.(warning);
+  checkLabels(model, dataset);
+
+  const size = options.size ?? preset?.size ?? model.sampleSize;
+  if (size !== 'source') wholeNumber(size, 1, '--size');
+  const patch = wholeNumber(options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)), 1, '--patch');
+  if (size !== 'source') check(patch <= size, `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`, 'Give a smaller --patch or a larger --size.');
+  const sizeRule = options.sizeRule ?? preset?.sizeRule ?? 'floor';
+  const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch };
+
+  const isText = model.conditioning === 'text';
+  const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
+  const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
+  if (prompt !== null) for (const label of dataset.labels) fillPrompt(prompt, label);
+  if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined)) hooks.log?.('This model is conditioned on classes: prompts are not used.');
+
+  const allLabels = options.allLabels ?? false;
+  const against = options.against ?? 'null';
+  const contrasts = planContrasts(dataset.labels, against, allLabels);
+  const images = dataset.images.filter((image) => contrasts.of(image.label) !== undefined);
+  if (images.length < dataset.images.length) {
+    hooks.log?.(`${dataset.images.length - images.length} pictures of ${against} are not scored: their label is what the others are compared with.`);
+  }
+
+  const samples = wholeNumber(options.samples ?? 100, 1, '--samples');
+  const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
+  if (replay) for (const image of images) replay.check(image.path, samples);
+
+  const precision = options.precision ?? 'fp32';
+  const device = chooseDevice(options.device ?? 'auto', precision);
+  const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
+  if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
+
+  let batch: number;
+  if (options.batch === undefined || options.batch === 'auto') {
+    const existing = options.out === undefined ? undefined : await readManifest(options.out);
+    const shape = (await largestShape(dataset, sizes, model)) ?? unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
+    const engines = kind === 'cuda' ? 1 : workers;
+    const available = device.memoryFree - engines * weightBytes(model, precision);
+    batch = existing?.options.batch ?? autoBatch({ source: model.source, shape, precision, device: kind, fanOut: contrasts.fanOut, available, workers: engines });
+  } else {
+    batch = wholeNumber(options.batch, 1, '--batch');
+  }
+
+  const runOptions: RunOptions = {
+    prompt, nullPrompt, size, sizeRule, patch, samples,
+    seed: wholeNumber(options.seed ?? 0, 0, '--seed'),
+    ...timesteps(options.tRange ?? preset?.timesteps ?? [0.1, 0.7], model.source.schedule.trainTimesteps),
+    sampler: options.sampler ?? 'stratified',
+    perImage: wholeNumber(options.perImage ?? 5, 1, '--per-image'),
+    batch, precision, device: kind, allLabels, against,
+    maps: options.maps ?? true,
+    shardSize: wholeNumber(options.shardSize ?? 64, 1, '--shard-size'),
+    replay: replay ? await sha256File(replay.file) : null,
+  };
+  const draft: ManifestDraft = {
+    version,
+    created: new Date().toISOString(),
+    model: { path: resolve(model.path), fingerprint: model.fingerprint, kind: model.kind, conditioning: model.conditioning, vaeFactor: model.vaeFactor, fold: model.fold },
+    dataset: {
+      path: dataset.path, fingerprint: dataset.fingerprint, images: images.length, ignored: dataset.ignored, labels: dataset.labels,
+      columns: [...new Set(images.flatMap((image) => Object.keys(image.extra ?? {})))].sort(),
+    },
+    options: runOptions,
+    preset: options.preset ?? null,
+    replayFile: replay?.file ?? null,
+    conditions: contrasts.scored,
+    images: images.map(({ path, label, extra }) => ({ path, label, ...(extra && Object.keys(extra).length > 0 ? { extra } : {}) })),
+  };
+  return { model, dataset, contrasts, device, sizes, replay, draft };
+}
+
+/** CPU threads of one engine among `workers`. */
+export function threadsOf(options: Pick<ScanOptions, 'threads' | 'workers'>): number {
+  if (options.threads !== undefined) return wholeNumber(options.threads, 1, '--threads');
+  return Math.max(1, Math.floor(availableParallelism() / (options.workers ?? 1)));
+}

@@ -1,0 +1,220 @@
+// One shard: its pictures measured, grouped by shape, decoded ahead, scored, and written as tables and maps.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { measurePicture, prefetch, readPicture, scoredSize, type DatasetImage, type Fetched, type ReadPicture, type SizeOptions } from '../dataset';
+import { DiffmineError } from '../errors';
+import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../native';
+import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../native/types';
+import { pictureKey } from '../run/fingerprint';
+import type { Replay } from '../run/replay';
+import { imageKey, jsonLines, type Run, type ShardRecord, type Skipped } from '../run/run';
+import { carriedName, imageSchema, PATCH_SCHEMA, type ImageRow, type ListName, type PatchRow } from '../run/schema';
+import { writeTable, type Row } from '../run/tables';
+import type { Contrast, ContrastPlan } from './contrasts';
+import { chunks, groupBy, picturesPerCall } from './plan';
+import type { Counter } from './progress';
+
+/** Bytes of decoded pixels that one engine call may hold. */
+const CALL_BYTES = 256 * 2 ** 20;
+/** Headers read at once. */
+const MEASURING = 8;
+
+export interface ScoringContext {
+  run: Run;
+  engine: Engine;
+  conditions: Conditions;
+  contrasts: ContrastPlan;
+  sizes: SizeOptions;
+  replay: Replay | undefined;
+  /** by label and path */
+  files: Map<string, DatasetImage>;
+  meter: Counter;
+  signal?: AbortSignal;
+  log?: (sentence: string) => void;
+}
+
+interface Item {
+  /** in the shard */
+  index: number;
+  image: DatasetImage;
+  contrast: Contrast;
+  width: number;
+  height: number;
+}
+
+/** What scoring one picture gave. */
+interface Scored {
+  index: number;
+  rows: ImageRow[];
+  patches: PatchRow[];
+  maps: [name: string, map: Tensor][];
+}
+
+/**
+ * Scores a shard and writes it; the caller holds its lock. Where memory runs out it starts the shard again with half the batch, which it notes.
+ *
+ * @throws NUMERICS naming the picture; OUT_OF_MEMORY where not even one picture's sample fits; CANCELLED
+ */
+export async function scoreShard(context: ScoringContext, shard: number): Promise<void> {
+  const { run, meter, contrasts } = context;
+  const notes: string[] = [];
+  for (let batch = run.manifest.options.batch; ; ) {
+    const counted = { pictures: 0, evaluations: 0 };
+    try {
+      const { scored, skipped } = await attempt(context, shard, batch, counted);
+      await write(context, { id: shard, images: scored.length, skipped: skipped.length, batch, notes }, scored, skipped);
+      meter.shard(shard, scored.length, skipped.length);
+      return;
+    } catch (error) {
+      if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= contrasts.fanOut) throw error;
+      const smaller = Math.max(contrasts.fanOut, Math.floor(batch / 2));
+      notes.push(`Out of memory at batch ${batch}: scored with batch ${smaller}.`);
+      context.log?.(`Shard ${shard}: out of memory at batch ${batch}, going on with ${smaller}.`);
+      batch = smaller;
+      meter.add(-counted.evaluations);
+      meter.uncount(counted.pictures);
+    }
+  }
+}
+
+async function attempt(context: ScoringContext, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<{ scored: Scored[]; skipped: Skipped[] }> {
+  const { run, meter, contrasts, replay, signal, sizes } = context;
+  const { samples } = run.manifest.options;
+  const reasons = new Map<number, string>();
+  const images = run.shardImages(shard).map((image) => {
+    const found = context.files.get(imageKey(image));
+    if (!found) throw new DiffmineError('INTERNAL', `The picture ${image.path} of the manifest is not in the data set.`);
+    return { ...found, ...(image.extra ? { extra: image.extra } : {}) };
+  });
+  const skip = (index: number, image: DatasetImage, error: DiffmineError): void => {
+    reasons.set(index, error.message);
+    meter.drop(samples * contrasts.fanOut);
+    meter.picture(image.path, error.message);
+    counted.pictures += 1;
+  };
+
+  const items: Item[] = [];
+  for (const part of chunks([...images.entries()], MEASURING)) {
+    const measured = await Promise.all(part.map(async ([index, image]) => measure(index, image, context).catch((error: unknown) => ({ index, image, error }))));
+    for (const item of measured) {
+      if (!('error' in item)) items.push(item);
+      else if (item.error instanceof DiffmineError && item.error.code === 'IMAGE_UNREADABLE') skip(item.index, item.image, item.error);
+      else throw item.error;
+    }
+  }
+  const calls = groupBy(items, ({ width, height }) => `${width}x${height}`).flatMap((group) => {
+    const { width, height } = group[0] as Item;
+    const fitting = Math.max(1, Math.floor(CALL_BYTES / (3 * width * height)));
+    const alone = replay !== undefined && group.some(({ image }) => replay.isOwn(image.path));
+    return chunks(group, alone ? 1 : Math.min(fitting, picturesPerCall(batch, samples, contrasts.fanOut)));
+  });
+
+  const scored: Scored[] = [];
+  const ahead = prefetch(calls.flat(), async ({ image }) => readPicture(image.file, sizes), ({ pixels }) => pixels.byteLength, { ...(signal ? { signal } : {}) });
+  try {
+    for (const call of calls) {
+      const ready: { item: Item; picture: ReadPicture }[] = [];
+      for (let i = 0; i < call.length; i += 1) {
+        const next = (await ahead.next()).value as Fetched<Item, ReadPicture>;
+        if (next.error) skip(next.item.index, next.item.image, next.error);
+        else ready.push({ item: next.item, picture: next.value });
+      }
+      if (ready.length === 0) continue;
+      const outputs = await score(context, ready, batch);
+      counted.evaluations += ready.length * samples * contrasts.fanOut;
+      ready.forEach(({ item, picture }, b) => {
+        scored.push(collect(context, item, picture, outputs[b] ?? []));
+        meter.picture(item.image.path);
+        counted.pictures += 1;
+      });
+    }
+  } finally {
+    await ahead.return(undefined);
+  }
+  scored.sort((a, b) => a.index - b.index);
+  const skipped = images.flatMap((image, index) => {
+    const reason = reasons.get(index);
+    return reason === undefined ? [] : [{ image: image.path, label: image.label, reason }];
+  });
+  return { scored, skipped };
+}
+
+async function measure(index: number, image: DatasetImage, { sizes, contrasts }: ScoringContext): Promise<Item> {
+  const contrast = contrasts.of(image.label);
+  if (!contrast) throw new DiffmineError('INTERNAL', `The picture ${image.path} has the label that others are compared with.`);
+  const { width, height } = scoredSize(await measurePicture(image.file), sizes);
+  return { index, image, contrast, width, height };
+}
+
+/** One engine call. [B][M] */
+async function score(context: ScoringContext, ready: { item: Item; picture: ReadPicture }[], batch: number): Promise<TypicalityOutput[][]> {
+  const { run, engine, conditions, replay, meter, signal } = context;
+  const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
+  const input: TypicalityInput = {
+    pictures: ready.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })),
+    conditions: ready.map(({ item }) => item.contrast.conditions),
+    subjects: ready.map(({ item }) => item.contrast.subjects),
+    weights: ready.map(({ item }) => item.contrast.weights),
+    keys: ready.map(({ item }) => pictureKey(item.image.path)),
+    ...(replay && ready[0] ? replay.scoring(ready[0].item.image.path) : {}),
+  };
+  let told = 0;
+  try {
+    const { outputs } = await engine.scoreTypicality(conditions, input, { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps }, {
+      ...(signal ? { signal } : {}),
+      onProgress: ({ stage, done }) => {
+        if (stage !== 'score') return;
+        meter.add(done - told);
+        told = done;
+      },
+    });
+    meter.add(ready.length * samples * context.contrasts.fanOut - told);
+    return outputs;
+  } catch (error) {
+    meter.add(-told);
+    if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
+    if (ready.length > 1) for (const one of ready) await score(context, [one], batch); // throws at the one that is to blame
+    const names = ready.map(({ item }) => item.image.path).join(', ');
+    throw new DiffmineError('NUMERICS', `Scoring ${names} gave NaN or infinity.`, error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.', { cause: error });
+  }
+}
+
+/** The rows and maps of one picture. */
+function collect({ run }: ScoringContext, { index, image, contrast }: Item, picture: ReadPicture, outputs: TypicalityOutput[]): Scored {
+  const { samples, patch, maps } = run.manifest.options;
+  const { sourceWidth, sourceHeight, width, height, resized } = picture;
+  const across = sourceWidth / resized.width;
+  const down = sourceHeight / resized.height;
+  const scored: Scored = { index, rows: [], patches: [], maps: [] };
+  outputs.forEach((output, m) => {
+    const condition = contrast.names[m] as string;
+    const names = { image: image.path, label: image.label, condition };
+    scored.rows.push({ ...names, source_width: sourceWidth, source_height: sourceHeight, width, height, typicality: output.mean, samples, ...carried(run, image) });
+    const add = (list: ListName, patches: ScoredPatch[]): void => {
+      patches.forEach(({ row, column, score: typicality, standardError }, place) => {
+        const box = { x: column * across, y: row * down, width: patch * across, height: patch * down };
+        scored.patches.push({ ...names, list, place: place + 1, ...box, row, column, patch, typicality, standard_error: standardError, samples });
+      });
+    };
+    add('top', output.top);
+    add('least', output.least);
+    add('random', output.random);
+    if (maps && output.map) scored.maps.push([`${condition}/${image.path}`, toFloat16(output.map)]);
+  });
+  return scored;
+}
+
+/** The data set's further columns. */
+function carried(run: Run, image: DatasetImage): Row {
+  return Object.fromEntries(run.manifest.dataset.columns.map((column) => [carriedName(column), image.extra?.[column] ?? null]));
+}
+
+async function write({ run }: ScoringContext, record: ShardRecord, scored: Scored[], skipped: Skipped[]): Promise<void> {
+  await run.writeShard(record.id, async (folder) => {
+    await writeTable(join(folder, 'images.parquet'), scored.flatMap(({ rows }) => rows), imageSchema(run.manifest.dataset.columns));
+    await writeTable(join(folder, 'patches.parquet'), scored.flatMap(({ patches }) => patches), PATCH_SCHEMA);
+    if (run.manifest.options.maps) writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
+    await writeFile(join(folder, 'skipped.jsonl'), jsonLines(skipped));
+    await writeFile(join(folder, 'shard.json'), `${JSON.stringify(record)}\n`);
+  });
+}

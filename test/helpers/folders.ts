@@ -1,0 +1,29 @@
+// Temporary folders and the places test data lies in.
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+/** Golden data in the repository. */
+export const GOLDEN = path.join(__dirname, '..', 'data', 'golden');
+
+/** Larger golden data beside the repository (DIFFMINE_SHARED), or undefined where it is not. */
+export function sharedGolden(): string | undefined {
+  const folder = path.join(process.env.DIFFMINE_SHARED ?? path.join(__dirname, '..', '..', '..', 'shared'), 'golden');
+  return existsSync(folder) ? folder : undefined;
+}
+
+/** A folder that the calling test file's end removes. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(path.join(tmpdir(), 'diffmine-test-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Writes files, making their folders. */
+export function writeFiles(root: string, files: Record<string, string | Uint8Array>): void {
+  for (const [name, content] of Object.entries(files)) {
+    const file = path.join(root, name);
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, content);
+  }
+}

@@ -1,0 +1,335 @@
+// The report: which patches in which order, heat maps, tiles, escaping, and the folder that is written.
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { createContext, runInContext } from 'node:vm';
+import sharp from 'sharp';
+import { commonScale, legend, paint, strength, type TypicalityMap } from '../../src/report/heatmap';
+import { layOut } from '../../src/report/layout';
+import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/report/pictures';
+import { writeReport } from '../../src/report/report';
+import { scriptOf } from '../../src/report/script';
+import type { ClusterRow, MinedPatchRow } from '../../src/run/schema';
+import { temporaryFolder } from '../helpers/folders';
+import { drawPictures, vivid, writeSyntheticRun, type SyntheticOptions, type SyntheticPicture } from '../helpers/synthetic-run';
+
+/** What data files tell the page. */
+interface Page {
+  run: { labels: { label: string; patches: number; clusters: number; pictures: number }[]; missing: { count: number }; maps: { kept: boolean; shown: number }; skipped: { count: number } };
+  labels: Record<number, {
+    label: string;
+    prompt: string | null;
+    scale: number;
+    clusters: { size: number; median: number; members: number[] }[];
+    lists: Record<string, { total: number; shown: number[] }>;
+    pictures: [number, string, string, number, number, number][];
+    patches: Record<string, number[]>;
+  }>;
+}
+
+/** Runs a report's data files as the page would. */
+function load(report: string): Page {
+  const page: Page = { run: undefined as unknown as Page['run'], labels: {} };
+  const context = createContext({
+    diffmine: {
+      run: (run: Page['run']) => (page.run = run),
+      label: (index: number, label: Page['labels'][number]) => (page.labels[index] = label),
+    },
+  });
+  for (const name of readdirSync(join(report, 'data'))) runInContext(readFileSync(join(report, 'data', name), 'utf8'), context);
+  return page;
+}
+
+/** The mean colour of a picture's region. */
+async function meanColour(file: string | Buffer, region?: { left: number; top: number; width: number; height: number }): Promise<number[]> {
+  const picture = sharp(file).removeAlpha();
+  const { channels } = await sharp(await (region ? picture.extract(region) : picture).png().toBuffer()).stats();
+  return channels.slice(0, 3).map((channel) => channel.mean);
+}
+
+function expectColour(actual: readonly number[], expected: readonly number[], within: number): void {
+  const worst = Math.max(...expected.map((value, i) => Math.abs(value - (actual[i] as number))));
+  if (worst > within) throw new Error(`the colour is ${actual.map(Math.round).join(', ')}, not ${expected.join(', ')} (within ${within})`);
+}
+
+describe('layout', () => {
+  const row = (values: Partial<MinedPatchRow>): MinedPatchRow => ({
+    image: 'i', label: 'a', condition: 'a', list: 'top', rank: 1, x: 0, y: 0, width: 8, height: 8, row: 0, column: 0, patch: 8, typicality: 0, standard_error: null,
+    samples: 1, cluster: null, distance: null, ...values,
+  });
+  const cluster = (values: Partial<ClusterRow>): ClusterRow => ({ condition: 'a', cluster: 0, size: 1, median_typicality: 0, inertia: 0, ...values });
+
+  test('clusters by number, members by distance, lists by rank, labels in the order of the run', () => {
+    const rows = [
+      row({ rank: 3, cluster: 0, distance: 0.5 }), row({ rank: 1, cluster: 1, distance: 0.2 }), row({ rank: 2, cluster: 0, distance: 0.1 }),
+      row({ rank: 2, list: 'least' }), row({ rank: 1, list: 'least' }), row({ condition: 'c', rank: 1, cluster: 0, distance: 0 }),
+    ];
+    const views = layOut(['b', 'c', 'a'], rows, [cluster({ cluster: 1, size: 1 }), cluster({ cluster: 0, size: 2, median_typicality: 0.5 }), cluster({ condition: 'c' })], 100);
+    expect(views.map((view) => view.label)).toEqual(['b', 'c', 'a']);
+    expect(views[0]).toEqual({ label: 'b', patches: [], clusters: [], lists: { top: { total: 0, shown: [] }, random: { total: 0, shown: [] }, least: { total: 0, shown: [] } } });
+    const a = views[2]!;
+    expect(a.clusters.map(({ members }) => members.map((tile) => a.patches[tile]!.rank))).toEqual([[2, 3], [1]]);
+    expect(a.clusters[0]).toMatchObject({ size: 2, median: 0.5, members: [0, 1] });
+    expect(a.lists.top.shown.map((tile) => a.patches[tile]!.rank)).toEqual([1, 2, 3]);
+    expect(a.lists.least.shown.map((tile) => a.patches[tile]!.rank)).toEqual([1, 2]);
+    expect(a.patches).toHaveLength(5);
+  });
+
+  test('lists that were not clustered are cut, the clustered one never', () => {
+    const rows = Array.from({ length: 30 }, (_, i) => [
+      row({ rank: i + 1, list: 'top' }), row({ rank: i + 1, list: 'random' }), row({ rank: i + 1, list: 'least', cluster: i % 3, distance: i }),
+    ]).flat();
+    const [view] = layOut(['a'], rows, [0, 1, 2].map((n) => cluster({ cluster: n, size: 10 })), 7);
+    expect(view!.lists.top).toEqual({ total: 30, shown: expect.any(Array) });
+    expect([view!.lists.top.shown.length, view!.lists.random.shown.length, view!.lists.least.shown.length]).toEqual([7, 7, 30]);
+    expect(view!.patches).toHaveLength(44);
+  });
+});
+
+describe('heat maps', () => {
+  const map = (width: number, height: number, of: (x: number, y: number) => number): TypicalityMap => ({
+    width, height, values: Float32Array.from({ length: width * height }, (_, i) => of(i % width, Math.floor(i / width))),
+  });
+  const pixel = (painting: Buffer, width: number, x: number, y: number): number[] => [...painting.subarray(3 * (y * width + x), 3 * (y * width + x) + 3)];
+
+  test('zero is neutral grey, above is warm, below is cold, as strong as its value', () => {
+    const painting = paint(map(5, 1, (x) => [-2, -0.5, 0, 0.5, 1][x]!), 1, 5, 1, { width: 1, height: 1 });
+    const [untypical, cool, none, warm, typical] = [0, 1, 2, 3, 4].map((x) => pixel(painting, 5, x, 0));
+    expect(none).toEqual([128, 128, 128]);
+    expect(typical![0]! - typical![2]!).toBeGreaterThan(150);
+    expect(untypical![2]! - untypical![0]!).toBeGreaterThan(150);
+    expect(warm![0]! - warm![2]!).toBeGreaterThan(60);
+    expect(warm![0]! - warm![2]!).toBeLessThan(typical![0]! - typical![2]!);
+    expect(cool![2]! - cool![0]!).toBeGreaterThan(60);
+    const stops = legend(5);
+    expect(stops).toEqual([untypical, cool, none, warm, typical].map((colour) => `rgb(${colour!.join(' ')})`));
+  });
+
+  test('resampled as the scores are: bilinear, corners not aligned', () => {
+    // a ramp stays a ramp between the outer cells' centres, and is flat beyond them
+    const painting = paint(map(4, 4, (x) => x / 3 - 0.5), 0.5, 32, 32, { width: 8, height: 8 });
+    const shade = (x: number): number => pixel(painting, 32, x, 13)[0]! - pixel(painting, 32, x, 13)[2]!;
+    expect(shade(0)).toBe(shade(3));
+    expect(shade(28)).toBe(shade(31));
+    expect(shade(15)).toBeCloseTo(-shade(16), -1);
+    for (let x = 4; x < 28; x++) expect(shade(x)).toBeGreaterThanOrEqual(shade(x - 1));
+    expect(shade(28)).toBeGreaterThan(shade(4) + 300);
+  });
+
+  test('what the map does not cover stays neutral', () => {
+    const painting = paint(map(2, 2, () => 1), 1, 20, 20, { width: 8, height: 8 });
+    expect(pixel(painting, 20, 15, 15)).not.toEqual([128, 128, 128]);
+    for (const [x, y] of [[16, 0], [0, 16], [19, 19]] as const) expect(pixel(painting, 20, x, y)).toEqual([128, 128, 128]);
+  });
+
+  test('a flat, empty or broken map paints nothing', () => {
+    const neutral = Buffer.alloc(3 * 16, 128);
+    expect(paint(map(2, 2, () => 0), 0, 4, 4, { width: 2, height: 2 })).toEqual(neutral);
+    expect(paint(map(2, 2, () => NaN), 1, 4, 4, { width: 2, height: 2 })).toEqual(neutral);
+    expect(strength(map(2, 2, () => NaN))).toBe(0);
+    expect(commonScale([])).toBe(0);
+  });
+
+  test('one odd picture does not wash out the others', () => {
+    expect(commonScale([...Array.from({ length: 19 }, (_, i) => 1 + i / 100), 1000])).toBeLessThan(2);
+    expect(strength(map(40, 40, (x, y) => (x === 3 && y === 3 ? -500 : -1)))).toBe(1);
+  });
+});
+
+test('data files cannot end a script or a line, and give back what went in', () => {
+  const value = { '</script><script>alert(1)</script>': 'a\u2028b\u2029c<!--', emoji: '🚗 "quoted" \\ \u0000', lone: 'x' };
+  const text = scriptOf('take', 3, value);
+  expect(text).not.toMatch(/[<\u2028\u2029]/);
+  let got: unknown;
+  runInContext(text, createContext({ take: (...values: unknown[]) => (got = values) }));
+  expect(JSON.stringify(got)).toBe(JSON.stringify([3, value]));
+});
+
+describe('pictures', () => {
+  const folder = temporaryFolder();
+  const RED = [220, 20, 30];
+  /** a grey picture with a red square */
+  const square = (width: number, height: number, box: { left: number; top: number; size: number }): sharp.Sharp => {
+    const pixels = Buffer.alloc(3 * width * height, 120);
+    for (let y = box.top; y < box.top + box.size; y++) for (let x = box.left; x < box.left + box.size; x++) pixels.set(RED, 3 * (y * width + x));
+    return sharp(pixels, { raw: { width, height, channels: 3 } });
+  };
+
+  test.each([
+    ['small: enlarged', 64, 48, { left: 40, top: 8, size: 16 }],
+    ['as large as its tile', 400, 300, { left: 104, top: 160, size: 96 }],
+    ['large: decoded at a fraction', 2400, 1600, { left: 1600, top: 200, size: 600 }],
+  ])('a tile is the box and nothing else (%s)', async (name, width, height, box) => {
+    const file = join(folder, `${width}.png`);
+    await square(width, height, box).png().toFile(file);
+    const picture = await decode(file, box.size);
+    expect(picture).toMatchObject({ sourceWidth: width, sourceHeight: height });
+    expect(Math.max(picture.width, picture.height)).toBeLessThanOrEqual(Math.max(500, width / 3));
+    const tile = await cutTile(picture, { x: box.left, y: box.top, width: box.size, height: box.size });
+    expect(tile).toHaveLength(3 * TILE * TILE);
+    const image = await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } }).png().toBuffer();
+    expectColour(await meanColour(image), RED, 4);
+    // beside the box there is none of it
+    const beside = await cutTile(picture, { x: box.left - box.size, y: box.top, width: box.size, height: box.size });
+    expectColour([...beside.subarray(0, 3)], [120, 120, 120], 3);
+  });
+
+  test('boxes are those of the upright picture', async () => {
+    const file = join(folder, 'rotated.jpg');
+    // orientation 6: shown after a quarter turn clockwise; stored 300 x 200, upright 200 x 300, so stored (x, y) is upright (200 - y, x)
+    await square(300, 200, { left: 200, top: 20, size: 60 }).jpeg({ quality: 95, chromaSubsampling: '4:4:4' }).withMetadata({ orientation: 6 }).toFile(file);
+    const picture = await decode(file, 60);
+    expect([picture.sourceWidth, picture.sourceHeight]).toEqual([200, 300]);
+    const tile = await cutTile(picture, { x: 200 - 20 - 60, y: 200, width: 60, height: 60 });
+    expectColour(await meanColour(await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } }).png().toBuffer()), RED, 6);
+  });
+
+  test('grey, palette and alpha pictures become RGB; alpha is dropped, not blended', async () => {
+    const grey = join(folder, 'grey.png');
+    await square(200, 200, { left: 0, top: 0, size: 20 }).greyscale().toColourspace('b-w').png().toFile(grey);
+    expect((await decode(grey, 20)).pixels).toHaveLength(3 * 200 * 200);
+    const clear = join(folder, 'clear.png');
+    await sharp({ create: { width: 900, height: 900, channels: 4, background: { r: 220, g: 20, b: 30, alpha: 0 } } }).png().toFile(clear);
+    const picture = await decode(clear, 600);
+    expectColour([...picture.pixels.subarray(0, 3)], RED, 2);
+  });
+
+  test('boxes that stick out are cut off', async () => {
+    const file = join(folder, 'edge.png');
+    await square(50, 50, { left: 30, top: 30, size: 20 }).png().toFile(file);
+    const tile = await cutTile(await decode(file, 30), { x: 30.4, y: 29.6, width: 30, height: 40 });
+    expectColour([...tile.subarray(3 * TILE * 48, 3 * TILE * 48 + 3)], RED, 4);
+  });
+
+  test('context pictures keep their shape and stay within 320 px', async () => {
+    expect(contextSize(4000, 1000)).toEqual({ width: 320, height: 80 });
+    expect(contextSize(64, 64)).toEqual({ width: 64, height: 64 });
+    expect(contextSize(100000, 1)).toEqual({ width: 320, height: 1 });
+    const info = await sharp(await encodeContext(await decode(join(folder, '2400.png'), 600))).metadata();
+    expect([info.format, info.width, info.height]).toEqual(['webp', 320, 213]);
+  });
+});
+
+describe('writeReport', () => {
+  const folder = temporaryFolder();
+  const LABELS = ['<script>alert(1)</script>', 'a/b', '🚗 cars & "quotes"', 'nothing mined'];
+  const dataset = join(folder, 'pictures');
+  let pictures: SyntheticPicture[] = [];
+  beforeAll(async () => {
+    const names = (label: number): string[] => [0, 1, 2].map((n) => `${label}/<img src=x onerror=alert(2)> ${n}.${n === 0 ? 'jpg' : 'png'}`);
+    pictures = await drawPictures(dataset, LABELS.slice(0, 3), names);
+  });
+  let runs = 0;
+  const makeRun = async (options: Partial<SyntheticOptions> = {}): Promise<string> => {
+    const run = join(folder, `run-${runs++}`);
+    await writeSyntheticRun(run, dataset, pictures, { labels: LABELS, clusters: 2, ...options });
+    return run;
+  };
+  const filesOf = (report: string): string[] =>
+    readdirSync(report, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+
+  test('every patch has its tile, its place and its numbers', async () => {
+    const run = await makeRun({ skipped: [{ image: 'x.bmp', label: 'a/b', reason: 'is not a picture' }] });
+    const events: { stage: string; done: number; total: number }[] = [];
+    const summary = await writeReport(run, {}, { onProgress: (event) => events.push(event) });
+    const report = join(run, 'report');
+    expect(summary).toMatchObject({ path: join(report, 'index.html'), labels: 4, pictures: 9, maps: 9, missing: [] });
+    expect(events.at(-1)).toEqual({ stage: 'report', done: 9, total: 9 });
+    const page = load(report);
+    expect(page.run.labels.map(({ label }) => label)).toEqual(LABELS);
+    expect(page.run).toMatchObject({ skipped: { count: 1 }, maps: { kept: true, shown: 9 }, missing: { count: 0 } });
+    expect(page.labels[1]).toMatchObject({ label: 'a/b', prompt: 'A photo of a/b.' });
+    expect(page.labels[3]).toMatchObject({ clusters: [], pictures: [] });
+    expect(summary.patches).toBe(page.run.labels.reduce((sum, label) => sum + label.patches, 0));
+    for (const index of [0, 1, 2]) {
+      const { patches, lists, clusters, pictures: shown } = page.labels[index]!;
+      expect(clusters.map(({ median }) => median)).toEqual([...clusters.map(({ median }) => median)].sort((a, b) => b - a));
+      expect(clusters.flatMap(({ members }) => members).sort((a, b) => a - b)).toEqual([...lists['top']!.shown].sort((a, b) => a - b));
+      // the most typical patch is the vivid square: its tile shows that colour
+      const tile = lists['top']!.shown[0]!;
+      const [number, path, label, width, height, has] = shown[patches['picture']![tile]!]!;
+      const source = pictures.find((picture) => picture.path === path)!;
+      expect([label, width, height, has]).toEqual([LABELS[index], source.width, source.height, 2]);
+      expect([patches['x']![tile], patches['y']![tile], patches['rank']![tile]]).toEqual([source.hot.x, source.hot.y, 1]);
+      const sheet = join(report, 'sprites', `${index}-0.webp`);
+      expectColour(await meanColour(sheet, { left: (tile % 12) * TILE + 8, top: Math.floor(tile / 12) * TILE + 8, width: 80, height: 80 }), vivid(index), 14);
+      // and the heat map is warm there and nearly neutral far from it
+      const middle = { left: Math.round(source.hot.x + 12), top: Math.round(source.hot.y + 12), width: 8, height: 8 };
+      const heat = await meanColour(join(report, 'maps', `${index}-${number}.webp`), middle);
+      expect(heat[0]! - heat[2]!).toBeGreaterThan(120);
+      expectColour(await meanColour(join(report, 'pictures', `${number}.webp`), middle), vivid(index), 14);
+    }
+  });
+
+  test('file names are numbers, and the totals are true', async () => {
+    const run = await makeRun();
+    const { bytes } = await writeReport(run);
+    const files = filesOf(join(run, 'report'));
+    const names = files.map((file) => file.slice(join(run, 'report').length + 1));
+    expect(names.filter((name) => !/^(index\.html|page\.(css|js)|data\/(run|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|pictures\/\d+\.webp)$/.test(name))).toEqual([]);
+    const sizeOf = (start: RegExp): number => files.filter((_, i) => start.test(names[i]!)).reduce((sum, file) => sum + statSync(file).size, 0);
+    expect(bytes).toEqual({ page: sizeOf(/^(index|page|data)/), sprites: sizeOf(/^sprites/), pictures: sizeOf(/^pictures/), maps: sizeOf(/^maps/), total: sizeOf(/^/) });
+    for (const file of files.filter((name) => name.endsWith('.js') && name.includes('data'))) expect(readFileSync(file, 'utf8')).not.toContain('<');
+  });
+
+  test('an earlier report is replaced whole, and kept when a new one is cancelled', async () => {
+    const run = await makeRun();
+    await writeReport(run);
+    const before = statSync(join(run, 'report/index.html')).ino;
+    mkdirSync(join(run, '.report.tmp-dead'));
+    const controller = new AbortController();
+    await expect(writeReport(run, {}, { signal: controller.signal, onProgress: ({ done }) => done === 2 && controller.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(statSync(join(run, 'report/index.html')).ino).toBe(before);
+    await writeReport(run, { controls: 1 });
+    expect(statSync(join(run, 'report/index.html')).ino).not.toBe(before);
+    expect(load(join(run, 'report')).labels[0]!.lists['least']!.shown).toHaveLength(1);
+    expect(readdirSync(run).filter((name) => name.startsWith('.'))).toEqual([]);
+    expect(readdirSync(join(run, 'locks'))).toEqual([]);
+  });
+
+  test('pictures that are gone are told, and the rest is shown', async () => {
+    const moved = join(folder, 'moved');
+    cpSync(dataset, moved, { recursive: true });
+    const run = await makeRun();
+    const gone = pictures[0]!.path;
+    unlinkSync(join(moved, gone));
+    const lines: string[] = [];
+    const summary = await writeReport(run, { pictures: moved }, { log: (line) => lines.push(line) });
+    expect(summary.missing).toEqual([{ image: gone, reason: 'not found' }]);
+    expect(summary.pictures).toBe(8);
+    expect(lines.some((line) => line.includes(gone))).toBe(true);
+    expect(load(join(run, 'report')).labels[0]!.pictures.find(([, path]) => path === gone)!.slice(3)).toEqual([0, 0, 0]);
+    rmSync(moved, { recursive: true });
+    await expect(writeReport(run, { pictures: moved })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  test('without maps it says so', async () => {
+    const run = await makeRun({ maps: false });
+    const lines: string[] = [];
+    const summary = await writeReport(run, {}, { log: (line) => lines.push(line) });
+    expect(summary).toMatchObject({ maps: 0, bytes: { maps: 0 } });
+    expect(lines.join('\n')).toContain('--no-maps');
+    expect(load(join(run, 'report')).run.maps).toEqual({ kept: false, shown: 0 });
+  });
+
+  test('a run that was not mined, and what is no run, are errors that say what to do', async () => {
+    const run = await makeRun();
+    rmSync(join(run, 'mine'), { recursive: true });
+    await expect(writeReport(run)).rejects.toMatchObject({ code: 'RUN_INVALID', hint: expect.stringContaining('diffmine mine') });
+    await expect(writeReport(dataset)).rejects.toMatchObject({ code: 'RUN_INVALID' });
+    expect(existsSync(join(run, 'report'))).toBe(false);
+  });
+});
+
+describe('size', () => {
+  const folder = temporaryFolder();
+  test('10 labels of 1000 patches: page and sprites weigh at most 30 MB', async () => {
+    const labels = Array.from({ length: 10 }, (_, i) => `label ${i}`);
+    const names = (label: number): string[] => Array.from({ length: 40 }, (_, n) => `${label}/${n}.jpg`);
+    const pictures = await drawPictures(join(folder, 'pictures'), labels, names, { width: 320, height: 128 }, 90);
+    await writeSyntheticRun(join(folder, 'run'), join(folder, 'pictures'), pictures, { labels, perImage: 25, clusters: 32, shardSize: 64, overlap: true });
+    const { bytes, patches, pictures: shown, maps } = await writeReport(join(folder, 'run'));
+    expect([patches, shown, maps]).toEqual([12_000, 400, 400]);
+    expect(bytes.page + bytes.sprites).toBeLessThanOrEqual(30e6);
+    expect(bytes.sprites).toBeGreaterThan(8e6); // the tiles were not starved
+  }, 240_000);
+});
