@@ -54,7 +54,7 @@ const stages = {
       const log = path.join(folder, 'build.log');
       fs.writeFileSync(log, '');
       const generator = which('ninja') ? ['-G', 'Ninja'] : [];
-      const options = [`-DLIBTORCH=${libtorch.folder}`, '-DDIFFMINE_NODE=OFF', '-DDIFFMINE_SANITIZE=ON', '-DCMAKE_BUILD_TYPE=Release', '-DCMAKE_CXX_FLAGS_RELEASE=-O1 -gline-tables-only'];
+      const options = [`-DLIBTORCH=${libtorch.folder}`, '-DDIFFMINE_NODE=OFF', '-DDIFFMINE_SANITIZE=ON', '-DCMAKE_BUILD_TYPE=Release', '-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1'];
       const configured = await run('cmake', [...generator, '-S', root, '-B', folder, ...options], { log });
       if (configured.code !== 0) return outcome(0, 1, { output: configured.output });
       const built = await run('cmake', ['--build', folder, '-j', String(jobs()), '--target', 'diffmine_tests'], { log, onLine: buildProgress('sanitized C++ tests') });

@@ -64,18 +64,11 @@ double squared_distance(const float* a, const float* b, int64_t d) {
   return sum;
 }
 
-std::vector<float> squared_norms(const at::Tensor& rows) {
-  std::vector<float> out(rows.size(0));
-  const float* data = rows.const_data_ptr<float>();
-  const int64_t d = rows.size(1);
-  for_chunks(rows.size(0), [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      double sum = 0;
-      for (int64_t j = 0; j < d; ++j) sum += static_cast<double>(data[i * d + j]) * data[i * d + j];
-      out[i] = static_cast<float>(std::min(sum, 2 * kLargestNorm));
-    }
-  });
-  return out;
+// Capped, so that it stays a float.
+float squared_norm(const float* a, int64_t d) {
+  double sum = 0;
+  for (int64_t j = 0; j < d; ++j) sum += static_cast<double>(a[j]) * a[j];
+  return static_cast<float>(std::min(sum, 2 * kLargestNorm));
 }
 
 Points centred(const at::Tensor& points) {
@@ -105,7 +98,10 @@ Points centred(const at::Tensor& points) {
     }
   });
   out.variance = std::accumulate(variance.begin(), variance.end(), 0.0) / static_cast<double>(n * d);
-  out.norms = squared_norms(out.x);
+  out.norms.resize(n);
+  for_chunks(n, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) out.norms[i] = squared_norm(out.row(i), d);
+  });
   if (std::any_of(out.norms.begin(), out.norms.end(), [](float norm) { return norm > kLargestNorm; })) {
     throw Error(code::kInvalidArgument, "The points to cluster are too far apart for fp32.", "Scale the features.");
   }
@@ -124,8 +120,9 @@ int64_t distinct_rows(const Points& points, int64_t enough) {
 // Calls row(i, distances[m]) with the squared distances of point i to the m centres, chunk by chunk in parallel.
 template <class F>
 void for_distances(const Points& points, const at::Tensor& centers, F&& row) {
-  const std::vector<float> norms = squared_norms(centers);
   const int64_t m = centers.size(0);
+  std::vector<float> norms(m);
+  for (int64_t c = 0; c < m; ++c) norms[c] = squared_norm(centers.const_data_ptr<float>() + c * points.d, points.d);
   const at::Tensor transposed = centers.t();
   for_chunks(points.n, [&](int64_t first, int64_t last) {
     const at::Tensor products = at::mm(points.x.slice(0, first, last), transposed);

@@ -6,6 +6,7 @@ import yargs from 'yargs';
 import { DiffmineError, EXIT_CODES, asDiffmineError } from '../errors';
 import { cancelOnSignals } from './cancel';
 import type { Command, Outcome } from './command';
+import { benchCommand } from './commands/bench';
 import { doctorCommand } from './commands/doctor';
 import { estimateCommand } from './commands/estimate';
 import { exportCommand } from './commands/export';
@@ -23,7 +24,7 @@ import { COMMON, resolveValues } from './options';
 import { Output } from './output';
 
 export const COMMANDS: Command[] = [
-  setupCommand, doctorCommand, inspectCommand, estimateCommand, runCommand, scanCommand, mineCommand, reportCommand, exportCommand, verifyCommand,
+  setupCommand, doctorCommand, inspectCommand, estimateCommand, runCommand, scanCommand, mineCommand, reportCommand, exportCommand, verifyCommand, benchCommand,
 ];
 
 const PARSING = {

@@ -221,6 +221,27 @@ export const GOLDEN = {
   folder: option({ group: 'What', positional: true, required: true, describe: 'A folder with diffmine-golden-1 manifests, at any depth', parse: path }),
 } satisfies OptionTable;
 
+function list<T>(item: Parser<T>, described: string): Parser<T[]> {
+  return (raw) => {
+    const parts: unknown[] = Array.isArray(raw) ? raw : typeof raw === 'string' ? raw.split(',') : [raw];
+    if (parts.length === 0) throw new Expected(described);
+    return parts.map((one) => item(typeof one === 'string' ? one.trim() : one));
+  };
+}
+
+export const BENCH = {
+  model: option({ group: 'What', describe: 'A text-conditional model folder, or synthetic:sd15 (random weights, no download)', parse: path, fallback: 'synthetic:sd15' }),
+  latents: option({ group: 'What', describe: 'Latent sides to time, with commas', parse: list(integer(1, 1024), 'whole numbers'), fallback: [32, 64] }),
+  precisions: option({ group: 'Device', describe: 'Precisions to time, with commas', parse: list(choice(['fp32', 'bf16', 'fp16']), 'fp32, bf16 or fp16'), fallback: ['fp32', 'bf16'] }),
+  device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, fallback: 'auto' }),
+  threads: DEVICE.threads,
+  batch: option({ group: 'Device', describe: 'UNet evaluations a forward pass', parse: integer(2, 65536), fallback: 2 }),
+  repeats: option({ group: 'What', describe: 'Timed passes of each kind', parse: integer(1, 10_000), fallback: 5 }),
+  peer: option({ group: 'What', describe: 'A Python with torch and diffusers to time in turn', parse: path }),
+  'pipeline-model': option({ group: 'What', describe: 'A model folder to time the whole pipeline with', parse: path }),
+  'pipeline-data': option({ group: 'What', describe: 'The data set for it', parse: path }),
+} satisfies OptionTable;
+
 export const INSPECTED = {
   path: option({ group: 'What', positional: true, required: true, describe: 'A model folder, a data set or a run folder', parse: path }),
 } satisfies OptionTable;

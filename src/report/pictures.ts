@@ -1,5 +1,5 @@
 // Source pictures for the report: decoded once at the size that is needed, then cut into tiles and shrunk to a context picture.
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 
 /** Edge of a patch's tile in a sprite sheet, px. */
 export const TILE = 96;
@@ -51,7 +51,7 @@ export async function decode(file: string, smallestPatch: number): Promise<Decod
   return { pixels, width, height, sourceWidth: source.width, sourceHeight: source.height };
 }
 
-const raw = (picture: Decoded): sharp.Sharp => sharp(picture.pixels, { raw: { width: picture.width, height: picture.height, channels: 3 } });
+const raw = (picture: Decoded): Sharp => sharp(picture.pixels, { raw: { width: picture.width, height: picture.height, channels: 3 } });
 
 /** A box (source pixels) as a TILE x TILE RGB tile. Boxes are clamped to the picture. */
 export async function cutTile(picture: Decoded, box: Box): Promise<Buffer> {

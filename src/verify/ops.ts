@@ -39,6 +39,8 @@ export interface Op {
   run(context: OpContext): Promise<OpResult>;
   /** computed by the UNet or VAE in the precision asked for, and then judged by relative L2 error where that is not fp32 */
   reducible?: boolean;
+  /** puts several passes together, whose errors add up: twice the bound of one */
+  compound?: boolean;
 }
 
 /** Everything else a manifest may hold (training, translation, metrics) is listed as not checked. */

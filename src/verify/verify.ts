@@ -7,7 +7,7 @@ import { openModel, type ModelFolder } from '../model/index';
 import { Engine } from '../native/index';
 import type { EngineOptions, Precision, Progress, Tensor } from '../native/types';
 import { chooseDevice } from '../run/device';
-import { compareRelativeL2, compareTensors, type Comparison, RELATIVE_L2 } from './compare';
+import { COMPOUND, compareRelativeL2, compareTensors, type Comparison, RELATIVE_L2 } from './compare';
 import { findGoldens, type Golden, type GoldenCase } from './golden';
 import { OPS, type Op, type OpContext, type OpResult } from './ops';
 
@@ -133,7 +133,7 @@ class Machine {
 async function runCase(golden: Golden, one: GoldenCase, machine: Machine, precision: Precision, hooks: VerifyHooks): Promise<CaseResult> {
   const base = { manifest: golden.name, id: one.id, op: one.op };
   const op = OPS.get(one.op);
-  if (!op) return { ...base, verdict: 'not checked', worst: null, message: 'unknown op' };
+  if (!op) return { ...base, verdict: 'not checked', worst: null, message: 'not an op that verify computes' };
   try {
     const result = await op.run(contextOf(golden, one, op, machine, precision, hooks));
     if (result.notChecked !== undefined) return { ...base, verdict: 'not checked', worst: null, message: result.notChecked };
@@ -173,7 +173,7 @@ function contextOf(golden: Golden, one: GoldenCase, op: Op, machine: Machine, pr
 /** Whole numbers and everything computed outside the model keep the case's own tolerance in any precision. */
 function compare(got: Tensor, reference: Tensor, one: GoldenCase, op: Op, precision: Precision): Comparison {
   if (precision === 'fp32' || !op.reducible || reference.dtype === 'I64' || one.tolerance.exact) return compareTensors(got, reference, one.tolerance);
-  return compareRelativeL2(got, reference, RELATIVE_L2[precision]);
+  return compareRelativeL2(got, reference, RELATIVE_L2[precision] * (op.compound ? COMPOUND : 1));
 }
 
 function judge(golden: Golden, one: GoldenCase, op: Op, result: OpResult, precision: Precision): Pick<CaseResult, 'verdict' | 'worst' | 'message'> {

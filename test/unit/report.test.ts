@@ -2,7 +2,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import { commonScale, legend, paint, strength, type TypicalityMap } from '../../src/report/heatmap';
 import { layOut } from '../../src/report/layout';
 import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/report/pictures';
@@ -148,7 +148,7 @@ describe('pictures', () => {
   const folder = temporaryFolder();
   const RED = [220, 20, 30];
   /** a grey picture with a red square */
-  const square = (width: number, height: number, box: { left: number; top: number; size: number }): sharp.Sharp => {
+  const square = (width: number, height: number, box: { left: number; top: number; size: number }): Sharp => {
     const pixels = Buffer.alloc(3 * width * height, 120);
     for (let y = box.top; y < box.top + box.size; y++) for (let x = box.left; x < box.left + box.size; x++) pixels.set(RED, 3 * (y * width + x));
     return sharp(pixels, { raw: { width, height, channels: 3 } });

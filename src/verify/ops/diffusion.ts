@@ -82,6 +82,7 @@ async function walk(
 
 export const ddimInvertOp: Op = {
   reducible: true,
+  compound: true,
   async run(context) {
     const config = await context.schedule();
     const steps = number(context.params, 'num_inference_steps');
@@ -92,6 +93,7 @@ export const ddimInvertOp: Op = {
 
 export const ddimSampleOp: Op = {
   reducible: true,
+  compound: true,
   async run(context) {
     const config = await context.schedule();
     const steps = number(context.params, 'num_inference_steps');

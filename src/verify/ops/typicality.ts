@@ -1,8 +1,8 @@
 // Typicality, patch selection and DIFT features against the reference implementation.
 import { addNoise, type Conditions, type Engine } from '../../native/index';
 import { float32, fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../native/tensor';
-import type { Tensor } from '../../native/types';
-import { compareRelativeL2, type Comparison, RELATIVE_L2 } from '../compare';
+import type { ScoredPatch, Tensor } from '../../native/types';
+import { compareTensors, type Comparison } from '../compare';
 import type { Op, OpContext } from '../ops';
 import { boxes, number, numbers, pictureOf, side } from '../params';
 
@@ -14,10 +14,17 @@ function boxTensor(picks: { row: number; column: number }[], patch: number): Ten
   return fromInt64([picks.length, 4], picks.flatMap(({ row, column }) => [row, column, row + patch, column + patch]));
 }
 
-/** What the reference's own score map says of our picks: the judgement of picks where scores are rounded. */
-function judgePicks(picks: { row: number; column: number }[], scores: Tensor, best: Tensor, bound: number): Comparison {
-  const [flat, columns] = [toFloat32(scores), side(scores, 1)];
-  return compareRelativeL2(fromFloat32([picks.length], Float32Array.from(picks, ({ row, column }) => flat[row * columns + column] ?? NaN)), best, bound);
+/**
+ * Picks in reduced precision. Near ties fall another way when scores are rounded, and then every later pick of the greedy choice differs, so the
+ * reference's places cannot be asked for: the scores are compared with the reference's, and the picks must be exactly what those scores give.
+ */
+async function judgePicks(context: OpContext, engine: Engine, picks: ScoredPatch[], scores: Tensor, patch: number): Promise<Record<'boxes' | 'scores', Comparison>> {
+  const again = await engine.selectPatches(scores, patch, picks.length, false, context.call);
+  const scoreTensor = (of: { score: number }[]): Tensor => fromFloat32([of.length], Float32Array.from(of, ({ score }) => score));
+  return {
+    boxes: compareTensors(boxTensor(picks, patch), boxTensor(again, patch), { exact: true }),
+    scores: compareTensors(scoreTensor(picks), scoreTensor(again), { atol: 1e-6, rtol: 1e-5 }),
+  };
 }
 
 /** L[n, k, c, h, w] of each channel by itself: the squared differences before any mean, from the UNet's plain forward pass. */
@@ -61,6 +68,7 @@ function pictureMean(losses: Tensor): Tensor {
 
 export const typicalityOp: Op = {
   reducible: true,
+  compound: true,
   async run(context) {
     const { params, input, call, precision } = context;
     const engine = await context.engine();
@@ -108,12 +116,18 @@ export const typicalityOp: Op = {
       maps.forEach((map, i) => stacked.set(float32(map), i * float32(map).length));
       outputs['T_map'] = fromFloat32([maps.length, ...maps[0].shape], stacked);
     }
-    results.forEach(({ scores, top }, c) => {
-      if (scores) outputs[`scores_${c}`] = scores;
-      outputs[`top5_score_${c}`] = fromFloat32([top.length], Float32Array.from(top, ({ score }) => score));
-      if (precision === 'fp32') outputs[`top5_${c}`] = boxTensor(top, patch);
-      else judged[`top5_${c}`] = judgePicks(top, context.reference(`scores_${c}`), context.reference(`top5_score_${c}`), RELATIVE_L2[precision]);
-    });
+    for (const [c, { scores, top }] of results.entries()) {
+      if (!scores) continue;
+      outputs[`scores_${c}`] = scores;
+      if (precision === 'fp32') {
+        outputs[`top5_${c}`] = boxTensor(top, patch);
+        outputs[`top5_score_${c}`] = fromFloat32([top.length], Float32Array.from(top, ({ score }) => score));
+      } else {
+        const { boxes: places, scores: values } = await judgePicks(context, engine, top, scores, patch);
+        judged[`top5_${c}`] = places;
+        judged[`top5_score_${c}`] = values;
+      }
+    }
     return { outputs, judged };
   },
 };

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Does the CUDA code compile? Needs nvcc and ninja, no GPU and no CUDA LibTorch: the CPU LibTorch ships the CUDA headers.
+# Compiles every cpp/kernels/*.cu, and with DIFFMINE_CUDA every .cpp that knows the word; links nothing. One line a file.
+#
+#   [LIBTORCH=folder] scripts/cuda-compile-check.sh [build folder]     exit code 0: all compile; 1: not all, or nothing could be tried
+set -u -o pipefail
+cd "$(dirname "$0")/.."
+build=${1:-build-cuda-check}
+
+stop() { echo "CUDA compile check: $1" >&2; exit 1; }
+command -v nvcc > /dev/null || stop 'there is no nvcc on the PATH'
+command -v ninja > /dev/null || stop 'there is no ninja on the PATH (Debian: apt-get install ninja-build)'
+cache=${DIFFMINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/diffmine}
+for folder in "$cache"/libtorch-*; do
+  [ -n "${LIBTORCH:-}" ] || { [ -d "$folder/include/c10/cuda" ] && LIBTORCH=$folder; }
+done
+[ -n "${LIBTORCH:-}" ] || stop 'no LibTorch: set LIBTORCH, or run node scripts/setup.mjs'
+
+log=$build/check.log
+mkdir -p "$build"
+cmake -G Ninja -S . -B "$build" -DLIBTORCH="$LIBTORCH" -DDIFFMINE_NODE=OFF -DDIFFMINE_TESTS=OFF -DDIFFMINE_CUDA=ON \
+  -DDIFFMINE_CUDA_COMPILE_ONLY=ON -DCMAKE_BUILD_TYPE=Debug > "$log" 2>&1 || { tail -n 20 "$log" >&2; stop 'configuring failed'; }
+cmake --build "$build" --target diffmine_kernels diffmine_cuda_check -- -k 0 > "$log" 2>&1
+status=$?
+
+# ninja names the objects that failed: CMakeFiles/TARGET.dir/SOURCE.o
+failed=$(sed -nE 's#^FAILED: (\[[^]]*\] )?CMakeFiles/[^/]*\.dir/([^ ]*)\.o.*#\2#p' "$log")
+ninja -C "$build" -t targets all | sed -nE 's#^CMakeFiles/diffmine_(kernels|cuda_check)\.dir/(.*)\.o: .*#\2#p' | sort |
+  while read -r source; do
+    if grep -qxF -- "$source" <<< "$failed"; then echo "FAILED  $source"; else [ $status -ne 0 ] && [ -z "$failed" ] && echo "?       $source" || echo "ok      $source"; fi
+  done
+[ $status -eq 0 ] || { grep -E 'error|FAILED' "$log" | head -n 40 >&2; stop "not all files compile; the whole log: $log"; }

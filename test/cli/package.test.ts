@@ -1,0 +1,71 @@
+// What a user of the package gets: packed, installed into an empty folder, set up with `npx diffmine setup`, and put to work.
+// The addon is compiled from the packed sources, which takes minutes; DIFFMINE_SKIP_PACKAGE=1 leaves this file out.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const root = resolve(__dirname, '../..');
+const suite = process.env['DIFFMINE_SKIP_PACKAGE'] === '1' ? describe.skip : describe;
+
+suite('the packed package', () => {
+  let folder: string;
+  let home: string;
+  let packed: string[];
+
+  const npx = (...args: string[]): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync('npx', ['--no-install', 'diffmine', ...args], { cwd: home, encoding: 'utf8', maxBuffer: 1e8 });
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'diffmine-package-'));
+    home = join(folder, 'home');
+    mkdirSync(home);
+    const answer = execFileSync('npm', ['pack', '--json', '--pack-destination', folder], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    const [{ filename, files }] = JSON.parse(answer) as [{ filename: string; files: { path: string }[] }];
+    packed = files.map((file) => file.path);
+    writeFileSync(join(home, 'package.json'), '{ "private": true }');
+    execFileSync('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', join(folder, filename)], { cwd: home, stdio: ['ignore', 'pipe', 'pipe'] });
+  }, 600_000);
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('holds what set-up and work need, and no more', () => {
+    for (const needed of [
+      'bin/diffmine.js', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'CMakeLists.txt', 'cmake/libtorch.cmake', 'cmake/node.cmake', 'binding/addon.cpp',
+      'cpp/models/unet.cpp', 'scripts/setup.mjs', 'LICENSE', 'THIRD-PARTY.md', 'README.md',
+    ]) expect(packed).toContain(needed);
+    expect(packed.filter((path) => /^(src|test|demo|build|node_modules|\.)|^cpp\/tests|scripts\/(test|demo)|\.tsbuildinfo|fingerprint/.test(path))).toEqual([]);
+  });
+
+  it('runs no script when it is installed, and compiles nothing', () => {
+    const { scripts } = JSON.parse(readFileSync(join(home, 'node_modules/diffmine/package.json'), 'utf8')) as { scripts: Record<string, string> };
+    expect(Object.keys(scripts).filter((name) => /install|^prepare$/.test(name))).toEqual([]);
+    expect(existsSync(join(home, 'node_modules/diffmine/build'))).toBe(false);
+  });
+
+  it('is set up by `npx diffmine setup`, and a second time at once', () => {
+    const first = npx('setup', '--json');
+    expect(first).toMatchObject({ status: 0 });
+    const summary = JSON.parse(first.stdout) as { addon: string; built: boolean; libtorch: { folder: string } };
+    expect(summary.built).toBe(true);
+    expect(summary.addon).toContain(join(home, 'node_modules/diffmine/build/Release'));
+    if (process.platform === 'linux') {
+      const dynamic = execFileSync('readelf', ['-d', summary.addon], { encoding: 'utf8' });
+      expect(/RUNPATH.*\[(.*)\]/.exec(dynamic)?.[1]).toMatch(/^\$ORIGIN\/\.\.\/[^:]*\/lib$/);
+    }
+    const second = npx('setup', '--json');
+    expect(JSON.parse(second.stdout)).toMatchObject({ built: false, libtorch: summary.libtorch });
+    expect(second.stderr).toBe('');
+  }, 900_000);
+
+  it('scans with a model', () => {
+    const out = join(folder, 'run');
+    const scan = npx(
+      'scan', join(root, 'demo/pictures'), '--model', join(root, 'test/data/golden/tiny-sd15'), '--out', out,
+      '--size', '64', '--patch', '16', '--samples', '2', '--device', 'cpu', '--json',
+    );
+    expect(scan).toMatchObject({ status: 0 });
+    expect(JSON.parse(scan.stdout)).toBeInstanceOf(Object);
+    expect(existsSync(join(out, 'manifest.json'))).toBe(true);
+    expect(readdirSync(join(out, 'shards'))).toEqual(['00000']);
+  }, 300_000);
+});

@@ -1,0 +1,15 @@
+// What a run's results are, as hashes by file: everything but the manifest (which has a date and paths) and locks.
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join, relative } from 'node:path';
+
+/** { 'shards/00000/patches.parquet': sha256, ... } */
+export function resultBytes(run: string, parts: string[] = ['shards', 'mine', 'skipped.jsonl']): Record<string, string> {
+  const found: Record<string, string> = {};
+  const walk = (path: string): void => {
+    if (statSync(path).isDirectory()) for (const name of readdirSync(path).sort()) walk(join(path, name));
+    else found[relative(run, path)] = createHash('sha256').update(readFileSync(path)).digest('hex');
+  };
+  for (const part of parts) walk(join(run, part));
+  return found;
+}
