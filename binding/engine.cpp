@@ -4,7 +4,6 @@
 #include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "task.h"
@@ -183,7 +182,7 @@ void Engine::loop() noexcept {
   // thread, from whatever another engine chose last: let it do so before.
   at::internal::lazy_init_num_threads();
   at::set_num_threads(threads_);
-  const c10::OptionalDeviceGuard guard(device_.is_cpu() ? std::nullopt : std::optional<at::Device>(device_));
+  const c10::DeviceGuard guard(device_);
 
   std::unique_lock lock(mutex_);
   for (;;) {

@@ -129,18 +129,29 @@ Napi::Value load_model(Info info) {
     }
     Model model;
     model.schedule = std::make_shared<Schedule>(source.schedule);
-    WeightStore unet_weights = source.unet.weights();
-    model.unet = std::make_shared<UNet>(source.unet.config, unet_weights, engine.device(), engine.dtype(), context);
-    int64_t bytes = model.unet->weight_bytes();
-    if (source.vae) {
-      WeightStore weights = source.vae->weights();
-      bytes += static_cast<int64_t>(weights.bytes());
-      model.vae = std::make_shared<Vae>(source.vae->config, weights, engine.device(), engine.dtype(), context);
+    // Headers first: damaged files are found before the first weights are copied.
+    WeightStore unet = source.unet.weights();
+    std::optional<WeightStore> vae, text_encoder;
+    if (source.vae) vae = source.vae->weights();
+    if (source.text_encoder) text_encoder = source.text_encoder->weights();
+    const auto count = [](const WeightStore& store) { return static_cast<int64_t>(store.names().size()); };
+    const int64_t total = count(unet) + (vae ? count(*vae) : 0) + (text_encoder ? count(*text_encoder) : 0);
+    int64_t done = 0, bytes = 0;
+    const auto loaded = [&](const WeightStore& store, int64_t held) {
+      bytes += held;
+      context.report("load", done += count(store), total);
+      context.check_cancelled();
+    };
+    context.report("load", 0, total);
+    model.unet = std::make_shared<UNet>(source.unet.config, unet, engine.device(), engine.dtype(), context);
+    loaded(unet, model.unet->weight_bytes());
+    if (vae) {
+      model.vae = std::make_shared<Vae>(source.vae->config, *vae, engine.device(), engine.dtype(), context);
+      loaded(*vae, static_cast<int64_t>(vae->bytes()));
     }
-    if (source.text_encoder) {
-      WeightStore weights = source.text_encoder->weights();
-      bytes += static_cast<int64_t>(weights.bytes());
-      model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, weights, engine.device(), context);
+    if (text_encoder) {
+      model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, engine.device(), context);
+      loaded(*text_encoder, static_cast<int64_t>(text_encoder->bytes()));
     }
     engine.set_model(std::move(model), bytes);
     return [engine = engine.shared_from_this()](Napi::Env env) {

@@ -24,15 +24,18 @@ Napi::Value read_safetensors_header(Info info) {
 }
 
 Napi::Value read_safetensors(Info info) {
-  const auto file = SafetensorsFile::open(Arg(info[0], "path").string());
+  const std::string path = Arg(info[0], "path").string();
   const Arg wanted(info[1], "names");
   std::vector<std::string> names;
   if (wanted.present()) names = wanted.strings();
-  else for (const auto& entry : file->tensors()) names.push_back(entry.first);
+  const auto file = SafetensorsFile::open(path);
+  if (!wanted.present()) {
+    for (const auto& entry : file->tensors()) names.push_back(entry.first);
+  }
 
   Napi::Object tensors = Napi::Object::New(info.Env());
   for (const std::string& name : names) {
-    if (!file->has(name)) throw Error(code::kInvalidArgument, "The file " + file->path() + " has no tensor named '" + name + "'.");
+    if (!file->has(name)) throw Error(code::kInvalidArgument, "The file " + path + " has no tensor named '" + name + "'.");
     // Always a copy: the mapped file is read-only memory, which JS must not get to write to.
     tensors.Set(name, to_js(info.Env(), file->tensor(name).clone(at::MemoryFormat::Contiguous)));
   }

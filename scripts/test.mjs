@@ -137,10 +137,11 @@ async function test() {
     const counts = [`${passed} passed`, ...(failed ? [`${failed} FAILED`] : []), ...(skipped ? [`${skipped} skipped`] : [])];
     const line = `${failed ? 'FAIL' : passed ? 'ok  ' : 'skip'}  ${title}: ${counts.join(', ')} (${((Date.now() - start) / 1000).toFixed(0)} s)${note ? ` - ${note}` : ''}`;
     say(line);
-    summary.push({ line, passed, failed });
+    summary.push({ line, passed, failed, skipped });
   }
   const sum = (key) => summary.reduce((total, stage) => total + stage[key], 0);
-  process.stdout.write(`\n${summary.map((stage) => stage.line).join('\n')}\n\n${sum('passed')} passed, ${sum('failed')} failed\n`);
+  const skipped = sum('skipped') ? `, ${sum('skipped')} skipped` : '';
+  process.stdout.write(`\n${summary.map((stage) => stage.line).join('\n')}\n\n${sum('passed')} passed, ${sum('failed')} failed${skipped}\n`);
   if (sum('failed')) process.exitCode = 1;
 }
 

@@ -24,6 +24,7 @@ namespace {
 
 constexpr int64_t kChunk = 256;        // rows
 constexpr int64_t kColumns = 64;       // of a task that sums columns
+constexpr int64_t kParts = 16;         // of the rows, summed apart
 constexpr double kLargestNorm = 1e36;  // squared; beyond it fp32 distances overflow
 
 struct Points {
@@ -154,7 +155,9 @@ at::Tensor first_centers(const Points& points, int64_t k, Random& random, const 
   const int64_t trials = 2 + static_cast<int64_t>(std::log(static_cast<double>(k)));
   const int64_t chunks = (points.n + kChunk - 1) / kChunk;
   at::Tensor centers = at::empty({k, points.d}, at::kFloat);
-  const auto place = [&](at::Tensor& to, int64_t c, int64_t point) { std::copy_n(points.row(point), points.d, to.mutable_data_ptr<float>() + c * points.d); };
+  const auto place = [&](at::Tensor& to, int64_t c, int64_t point) {
+    std::copy_n(points.row(point), points.d, to.mutable_data_ptr<float>() + c * points.d);
+  };
   place(centers, 0, std::min(points.n - 1, static_cast<int64_t>(random.next() * static_cast<double>(points.n))));
 
   std::vector<float> closest(points.n);
@@ -232,24 +235,29 @@ std::vector<int64_t> count(const std::vector<int64_t>& labels, int64_t k) {
   return counts;
 }
 
-// Means of the clusters; a cluster without members keeps its old centre.
+// Means of the clusters; a cluster without members keeps its old centre. Rows are summed in kParts parts, then these.
 at::Tensor means(const Points& points, const std::vector<int64_t>& labels, const std::vector<int64_t>& counts, const at::Tensor& old) {
-  at::Tensor out = old.clone();
-  float* centers = out.mutable_data_ptr<float>();
-  const int64_t k = old.size(0);
-  for_columns(points.d, [&](int64_t first, int64_t last) {
-    const int64_t width = last - first;
-    std::vector<double> sums(k * width, 0.0);
-    for (int64_t i = 0; i < points.n; ++i) {
-      double* sum = sums.data() + labels[i] * width;
-      const float* row = points.row(i) + first;
-      for (int64_t j = 0; j < width; ++j) sum[j] += row[j];
-    }
-    for (int64_t c = 0; c < k; ++c) {
-      if (counts[c] == 0) continue;
-      for (int64_t j = 0; j < width; ++j) centers[c * points.d + first + j] = static_cast<float>(sums[c * width + j] / static_cast<double>(counts[c]));
+  const int64_t k = old.size(0), d = points.d;
+  std::vector<std::vector<double>> sums(kParts);
+  at::parallel_for(0, kParts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      sums[part].assign(k * d, 0.0);
+      for (int64_t i = points.n * part / kParts; i < points.n * (part + 1) / kParts; ++i) {
+        double* sum = sums[part].data() + labels[i] * d;
+        const float* row = points.row(i);
+        for (int64_t j = 0; j < d; ++j) sum[j] += row[j];
+      }
     }
   });
+  at::Tensor out = old.clone();
+  float* centers = out.mutable_data_ptr<float>();
+  for (int64_t c = 0; c < k; ++c) {
+    for (int64_t at = c * d; counts[c] && at < (c + 1) * d; ++at) {
+      double sum = 0;
+      for (const auto& part : sums) sum += part[at];
+      centers[at] = static_cast<float>(sum / static_cast<double>(counts[c]));
+    }
+  }
   return out;
 }
 

@@ -123,7 +123,8 @@ at::ScalarType parse_dtype(const std::string& text, const at::Device& device) {
   if (text == "bf16") return at::kBFloat16;
   if (text != "fp16") throw Error(code::kInvalidArgument, "'" + text + "' is no precision.", "Precisions are fp32, bf16 and fp16.");
   if (device.is_cpu()) {
-    throw Error(code::kDeviceUnavailable, "fp16 is not usable on a CPU: its convolutions are hundreds of times slower than fp32.", "Use bf16, or fp32.");
+    throw Error(code::kDeviceUnavailable, "fp16 is not usable on a CPU: its convolutions are hundreds of times slower than fp32.",
+                "Use bf16, or fp32.");
   }
   return at::kHalf;
 }

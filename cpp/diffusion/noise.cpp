@@ -30,7 +30,8 @@ int64_t timestep(double u, int64_t t0, int64_t t1) {
 
 void check_range(int64_t samples, int64_t t0, int64_t t1) {
   if (samples < 0 || samples > UINT32_MAX || t0 < 0 || t1 <= t0) {
-    throw Error(code::kInvalidArgument, "Cannot draw " + std::to_string(samples) + " timesteps of [" + std::to_string(t0) + ", " + std::to_string(t1) + ").",
+    throw Error(code::kInvalidArgument,
+                "Cannot draw " + std::to_string(samples) + " timesteps of [" + std::to_string(t0) + ", " + std::to_string(t1) + ").",
                 "The first timestep must be at least 0 and below the last.");
   }
 }
@@ -60,7 +61,8 @@ at::Tensor draw_noise(uint64_t seed, int64_t first_sample, int64_t n, at::IntArr
                        c10::cuda::getCurrentCUDAStream().stream());
   return out;
 #else
-  throw Error(code::kDeviceUnavailable, "This build cannot draw noise on " + device.str() + ".", "Use --device cpu, or build with CUDA: diffmine setup --cuda.");
+  throw Error(code::kDeviceUnavailable, "This build cannot draw noise on " + device.str() + ".",
+              "Use --device cpu, or build with CUDA: diffmine setup --cuda.");
 #endif
 }
 

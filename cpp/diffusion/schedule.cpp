@@ -43,7 +43,8 @@ at::Tensor make_betas(const ScheduleConfig& config) {
 void check(const ScheduleConfig& config) {
   const auto& name = config.beta_schedule;
   if (name != "scaled_linear" && name != "linear" && name != "squaredcos_cap_v2") {
-    throw Error(code::kModelUnsupported, "The beta_schedule '" + name + "' is not supported.", "Supported are scaled_linear, linear and squaredcos_cap_v2.");
+    throw Error(code::kModelUnsupported, "The beta_schedule '" + name + "' is not supported.",
+                "Supported are scaled_linear, linear and squaredcos_cap_v2.");
   }
   const bool betas = config.beta_start > 0 && config.beta_start <= config.beta_end && config.beta_end < 1;
   if (config.train_timesteps < 1 || config.train_timesteps > 1'000'000 || (name != "squaredcos_cap_v2" && !betas)) {
@@ -66,7 +67,8 @@ Levels levels_of(const at::Tensor& alphas_cumprod, const at::Tensor& t, const at
   const int64_t* values = index.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < index.size(0); ++i) {
     if (values[i] < 0 || values[i] >= steps) {
-      throw Error(code::kInvalidArgument, "Timestep " + std::to_string(values[i]) + " lies outside the schedule's 0 to " + std::to_string(steps - 1) + ".");
+      throw Error(code::kInvalidArgument,
+                  "Timestep " + std::to_string(values[i]) + " lies outside the schedule's 0 to " + std::to_string(steps - 1) + ".");
     }
   }
   std::vector<int64_t> shape(x.dim(), 1);

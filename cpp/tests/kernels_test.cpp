@@ -18,26 +18,16 @@
 #include <random>
 #include <vector>
 
-#ifdef DIFFMINE_CUDA
-#include <c10/cuda/CUDAFunctions.h>
-#endif
-
+#include "devices.h"
 #include "diffusion/noise.h"
 #include "kernels/noise.h"
 #include "kernels/ops.h"
 #include "support.h"
 
 using namespace diffmine;
+using test::devices;
 
 namespace {
-
-std::vector<at::Device> devices() {
-  std::vector<at::Device> all{at::kCPU};
-#ifdef DIFFMINE_CUDA
-  if (c10::cuda::device_count() > 0) all.emplace_back(at::kCUDA, 0);
-#endif
-  return all;
-}
 
 // Another seed every run; a failure prints it.
 uint64_t fresh_seed() {
@@ -74,7 +64,8 @@ TEST_CASE("kernel philox_normal: Box-Muller of Philox's words, by position") {
 }
 
 TEST_CASE("kernel add_noise: a x + s eps in the UNet's layout and precision") {
-  CAPTURE(fresh_seed());
+  const uint64_t seed = fresh_seed();
+  CAPTURE(seed);
   const auto x = at::randn({5, 3, 7, 11}), noise = at::randn({5, 3, 7, 11}), a = at::rand({5}), s = at::rand({5});
   const auto by_row = [](const at::Tensor& v) { return v.to(at::kDouble).reshape({-1, 1, 1, 1}); };
   const auto want = by_row(a) * x.to(at::kDouble) + by_row(s) * noise.to(at::kDouble);
@@ -97,7 +88,8 @@ TEST_CASE("kernel add_noise: a x + s eps in the UNet's layout and precision") {
 }
 
 TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_s), unfolded") {
-  CAPTURE(fresh_seed());
+  const uint64_t seed = fresh_seed();
+  CAPTURE(seed);
   struct Case { int64_t rows, conditions, outputs, channels, fold; };
   for (const Case& c : {Case{3, 2, 1, 4, 1}, Case{2, 5, 4, 3, 1}, Case{3, 3, 2, 12, 2}, Case{1, 2, 2, 9, 3}}) {
     CAPTURE(c.fold);
@@ -129,7 +121,8 @@ TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_
 }
 
 TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree") {
-  CAPTURE(fresh_seed());
+  const uint64_t seed = fresh_seed();
+  CAPTURE(seed);
   const auto e = at::randn({1, 4, 9, 9}), noise = at::randn({1, 4, 9, 9}), zero = at::zeros({1});
   const auto both = at::stack({e[0], e[0] + at::randn({4, 9, 9}) * 1e-5});
   const auto d = both.to(at::kDouble), target = noise.to(at::kDouble);
@@ -143,7 +136,8 @@ TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree
 }
 
 TEST_CASE("kernel update_moments: Welford's mean and sum of squares") {
-  CAPTURE(fresh_seed());
+  const uint64_t seed = fresh_seed();
+  CAPTURE(seed);
   const auto samples = at::randn({23, 9, 577}) + 3;
   const auto exact = samples.to(at::kDouble);
   const auto want_m2 = (exact - exact.mean(0, true)).square().sum(0);
@@ -158,7 +152,8 @@ TEST_CASE("kernel update_moments: Welford's mean and sum of squares") {
 }
 
 TEST_CASE("kernel select_patches: each map its own greedy choice, ties to the first") {
-  CAPTURE(fresh_seed());
+  const uint64_t seed = fresh_seed();
+  CAPTURE(seed);
   const auto scores = at::stack({at::randn({61, 47}), (at::rand({61, 47}) * 3).floor(), at::zeros({61, 47})}).unsqueeze(0);
   for (const auto& device : devices()) {
     CAPTURE(device.str());

@@ -85,6 +85,23 @@ TEST_CASE("kmeans: scikit-learn's partitions, centres and inertia") {
   }
 }
 
+TEST_CASE("kmeans: as good as the inertia recorded for mined features") {
+  const auto file = SafetensorsFile::open(golden("e2e-tiny-sd15/result.safetensors"));
+  struct Case { const char* label; double inertia; };
+  for (const Case& c : {Case{"1920", 3.3033924102783203}, Case{"1950", 3.0189661979675293}, Case{"1980", 3.549915075302124}}) {
+    CAPTURE(c.label);
+    const at::Tensor x = file->tensor(std::string("features.") + c.label);
+    for (const uint64_t seed : {0, 1, 42}) {
+      KMeansOptions options;
+      options.clusters = 4;
+      options.seed = seed;
+      const KMeansResult result = kmeans(x, options);
+      CHECK(result.inertia <= c.inertia * (1 + 1e-4));
+      check_consistent(x, result);
+    }
+  }
+}
+
 TEST_CASE("kmeans: the same bits for a seed, whatever the number of threads") {
   const at::Tensor x = normal(1500, 96, 3);
   KMeansOptions options;
@@ -153,7 +170,9 @@ TEST_CASE("kmeans: as many clusters as points; no cluster is left empty") {
 
 TEST_CASE("kmeans: what cannot be clustered") {
   at::Tensor x = normal(10, 3, 1);
-  const auto refused = [&](const at::Tensor& points, KMeansOptions options = {}) { return error_code([&] { kmeans(points, options); }) == code::kInvalidArgument; };
+  const auto refused = [&](const at::Tensor& points, KMeansOptions options = {}) {
+    return error_code([&] { kmeans(points, options); }) == code::kInvalidArgument;
+  };
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     at::Tensor broken = x.clone();
     broken[9][2] = bad;

@@ -131,6 +131,8 @@ TEST_CASE("safetensors: damaged files are WEIGHTS_INVALID and name the file and 
   struct Case { const char* what; std::string bytes; const char* says; };
   const std::string good = R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   const auto one = [](const std::string& fields, size_t data) { return file_of("{\"w\":{" + fields + "}}", data); };
+  std::string ones;
+  for (int i = 0; i < 32; ++i) ones += ",1";
   const std::vector<Case> cases = {
       {"empty", "", "0 bytes"},
       {"no header", std::string(8, '\0'), "8 bytes"},
@@ -164,7 +166,7 @@ TEST_CASE("safetensors: damaged files are WEIGHTS_INVALID and name the file and 
       {"shape over 2^64", one(R"("dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8])", 8), "too large"},
       {"shape product overflows to 8", one(R"("dtype":"F32","shape":[4611686018427387905,2],"data_offsets":[0,8])", 8), "impossible shape"},
       {"shape product overflows beside a 0", one(R"("dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0])", 0), "impossible shape"},
-      {"too many dimensions", one("\"dtype\":\"U8\",\"shape\":[1" + std::string(200, ' ') + ",1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,1]", 1), "dimensions"},
+      {"too many dimensions", one("\"dtype\":\"U8\",\"shape\":[1" + ones + "],\"data_offsets\":[0,1]", 1), "dimensions"},
       {"end before begin", one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])", 8), "lies at bytes 8 to 0"},
       {"beyond the data", one(R"("dtype":"F32","shape":[2],"data_offsets":[8,16])", 8), "lies at bytes 8 to 16"},
       {"huge offsets", one(R"("dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,18446744073709551615])", 8), "'w'"},
@@ -172,7 +174,8 @@ TEST_CASE("safetensors: damaged files are WEIGHTS_INVALID and name the file and 
       {"a hole", one(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])", 8), "4 bytes before tensor 'w'"},
       {"overlap", file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12),
        "'b' overlaps tensor 'a'"},
-      {"the same bytes twice", file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4),
+      {"the same bytes twice",
+       file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4),
        "overlaps"},
       {"duplicate key", file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4),
        "duplicate tensor 'a'"},

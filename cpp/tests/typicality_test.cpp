@@ -16,6 +16,7 @@
 #include <cmath>
 #include <limits>
 
+#include "devices.h"
 #include "support.h"
 #include "tiny_models.h"
 #include "typicality/typicality.h"
@@ -31,18 +32,23 @@ ScheduleConfig linear_schedule() {
   return c;
 }
 
-Model tiny_fold() {
+UNet load_unet(const std::string& variant, const UNetConfig& config, const at::Device& device) {
+  WeightStore weights({golden_path(variant + "/unet/diffusion_pytorch_model.safetensors")});
+  return UNet(config, weights, device, at::kFloat);
+}
+
+Model tiny_fold(const at::Device& device = at::kCPU) {
   Model model;
-  model.unet = std::make_shared<UNet>(load_tiny_unet("tiny-fold", tiny_fold_unet()));
+  model.unet = std::make_shared<UNet>(load_unet("tiny-fold", tiny_fold_unet(), device));
   model.schedule = std::make_shared<Schedule>(linear_schedule());
   return model;
 }
 
-Model tiny_sd15() {
+Model tiny_sd15(const at::Device& device = at::kCPU) {
   Model model;
-  model.unet = std::make_shared<UNet>(load_tiny_unet("tiny-sd15", tiny_sd15_unet()));
+  model.unet = std::make_shared<UNet>(load_unet("tiny-sd15", tiny_sd15_unet(), device));
   WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
-  model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, at::kCPU, at::kFloat);
+  model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, device, at::kFloat);
   model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
   return model;
 }
@@ -81,7 +87,7 @@ void check_golden(const Model& model, const std::string& variant, const std::str
   const auto conditions = model.unet->prepare(file->tensor(condition_tensor));
   auto in = labels_against_null(1, c.height, c.width);
   in.latents = model.encode_pictures(tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
-  CHECK(excess(in.latents, tensor(".out.latent"), 1e-5, 1e-4) <= 1);
+  CHECK(excess(in.latents.cpu(), tensor(".out.latent"), 1e-5, 1e-4) <= 1);
   in.noises = tensor(".in.noises"), in.timesteps = tensor(".in.t");
   auto options = small(8, 10);
   options.patch = c.patch;
@@ -109,15 +115,21 @@ void check_golden(const Model& model, const std::string& variant, const std::str
 }  // namespace
 
 TEST_CASE("typicality of a folded pixel model equals the reference") {
-  const auto model = tiny_fold();
-  check_golden(model, "tiny-fold", "cond.out.labels", {"typicality_0_32x32", 32, 32, 8});
-  check_golden(model, "tiny-fold", "cond.out.labels", {"typicality_1_32x48", 32, 48, 10});
+  for (const auto& device : test::devices()) {
+    CAPTURE(device.str());
+    const auto model = tiny_fold(device);
+    check_golden(model, "tiny-fold", "cond.out.labels", {"typicality_0_32x32", 32, 32, 8});
+    check_golden(model, "tiny-fold", "cond.out.labels", {"typicality_1_32x48", 32, 48, 10});
+  }
 }
 
 TEST_CASE("typicality of a latent text model equals the reference") {
-  const auto model = tiny_sd15();
-  check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_0_64x64", 64, 64, 16});
-  check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_1_64x96", 64, 96, 20});
+  for (const auto& device : test::devices()) {
+    CAPTURE(device.str());
+    const auto model = tiny_sd15(device);
+    check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_0_64x64", 64, 64, 16});
+    check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_1_64x96", 64, 96, 20});
+  }
 }
 
 TEST_CASE("results do not depend on the batch") {

@@ -14,7 +14,8 @@ WeightStore::WeightStore(const std::vector<std::string>& files) {
     for (const auto& entry : files_.back()->tensors()) {
       const auto [there, added] = where_.emplace(entry.first, std::pair(index, entry.first));
       if (added) continue;
-      throw Error(code::kWeightsInvalid, path + ": tensor " + quoted_name(entry.first) + " is also in " + files_[there->second.first]->path() + ".",
+      throw Error(code::kWeightsInvalid,
+                  path + ": tensor " + quoted_name(entry.first) + " is also in " + files_[there->second.first]->path() + ".",
                   "Each tensor may be in one file only.");
     }
   }
@@ -29,7 +30,8 @@ bool WeightStore::has(const std::string& name) const { return noise_.defined() |
 at::Tensor WeightStore::take(const std::string& name) {
   const auto found = where_.find(name);
   if (found == where_.end()) {
-    throw Error(code::kModelInvalid, "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") + "have no tensor " + quoted_name(name) + ".",
+    throw Error(code::kModelInvalid,
+                "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") + "have no tensor " + quoted_name(name) + ".",
                 "The config beside the weights asks for it: check that both belong to the same model.");
   }
   taken_.insert(name);
@@ -42,8 +44,8 @@ at::Tensor WeightStore::take(const std::string& name, at::IntArrayRef shape) {
   at::Tensor out = take(name);
   if (out.sizes() != shape) {
     throw Error(code::kModelInvalid,
-                "Tensor " + quoted_name(name) + (files_.empty() ? "" : " in " + files_[std::max(0, where_.at(name).first)]->path()) + " has the shape " +
-                    shape_text(out.sizes()) + ", the config asks for " + shape_text(shape) + ".",
+                "Tensor " + quoted_name(name) + (files_.empty() ? "" : " in " + files_[std::max(0, where_.at(name).first)]->path()) +
+                    " has the shape " + shape_text(out.sizes()) + ", the config asks for " + shape_text(shape) + ".",
                 "Check that config and weights belong to the same model.");
   }
   return out;

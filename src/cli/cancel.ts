@@ -6,12 +6,13 @@ export interface Cancel {
   release: () => void;
 }
 
-/** Handlers of SIGINT and SIGTERM; `onFirst` is told the first one. */
-export function cancelOnSignals(onFirst: (name: NodeJS.Signals) => void): Cancel {
+/** Handlers of SIGINT and SIGTERM; `onSignal` is told of each, before the second ends the process. */
+export function cancelOnSignals(onSignal: (name: NodeJS.Signals, first: boolean) => void): Cancel {
   const controller = new AbortController();
   const handle = (name: NodeJS.Signals): void => {
-    if (!controller.signal.aborted) {
-      onFirst(name);
+    const first = !controller.signal.aborted;
+    onSignal(name, first);
+    if (first) {
       controller.abort();
       return;
     }

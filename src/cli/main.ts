@@ -141,8 +141,9 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   output.configure(common);
   const values = resolveValues(one.options, flags, file, one.name);
   await output.prepareBars();
-  const cancel = cancelOnSignals((name) => {
-    output.log(`${name === 'SIGINT' ? 'Ctrl-C' : name}: stopping after the batch at hand; once more ends at once.`);
+  const cancel = cancelOnSignals((name, first) => {
+    if (first) output.log(`${name === 'SIGINT' ? 'Ctrl-C' : name}: stopping after the batch at hand; once more ends at once.`);
+    else output.endProgress();
   });
   let outcome: Outcome | undefined;
   try {

@@ -17,14 +17,20 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   encode: ['Encoding', 'pictures'],
   score: ['Scoring', 'evaluations'],
   rank: ['Ranking', 'patches'],
-  features: ['Features', 'evaluations'],
+  features: ['Features', 'pictures'],
   cluster: ['Clustering', 'labels'],
   report: ['Report', 'pictures'],
   verify: ['Verifying', 'cases'],
 };
 
-/** Milliseconds between two plain lines of progress. */
-const PLAIN_INTERVAL = 5000;
+/** Milliseconds between two plain lines of progress: first, factor, last. A log of a day's work must stay readable. */
+const PLAIN_INTERVAL = { first: 5000, factor: 1.5, last: 60_000 };
+
+/** Progress of a stage, with rate (a second) and time left (s) where the stage knows them better than can be seen from here. */
+export interface ProgressEvent extends Progress {
+  rate?: number;
+  secondsLeft?: number;
+}
 
 /** 75 -> '1 min 15 s'; for times left, rounded as far as one can trust them. */
 export function duration(seconds: number): string {
@@ -63,12 +69,13 @@ interface Running {
   stage: string;
   started: number;
   first: number;
-  printed: number;
   bar?: SingleBar;
 }
 
 export class Output {
   private running?: Running;
+  private printed = 0;
+  private interval = PLAIN_INTERVAL.first;
   private createBar?: (format: string) => SingleBar;
   private readonly terminal = Boolean(process.stderr.isTTY);
   private readonly colors = this.terminal && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
@@ -141,27 +148,29 @@ export class Output {
     }
   }
 
-  readonly progress = (event: Progress): void => {
+  readonly progress = (event: ProgressEvent): void => {
     if (this.options.quiet || event.total <= 0) return;
     const [title, unit] = STAGES[event.stage] ?? [event.stage, ''];
     const now = performance.now();
     if (this.running?.stage !== event.stage) {
       this.endProgress();
-      this.running = { stage: event.stage, started: now, first: event.done, printed: now };
+      this.running = { stage: event.stage, started: now, first: event.done };
+      this.printed ||= now;
       if (this.createBar) {
         this.running.bar = this.createBar(`${title.padEnd(10)} {bar} {percentage} %  {value}/{total} ${unit}{pace}`);
         this.running.bar.start(event.total, event.done, { pace: '' });
       }
     }
     const { running } = this;
-    const rate = (event.done - running.first) / Math.max(1e-3, (now - running.started) / 1000);
-    const left = rate > 0 ? duration((event.total - event.done) / rate) : '?';
+    const rate = event.rate ?? (event.done - running.first) / Math.max(1e-3, (now - running.started) / 1000);
+    const left = rate > 0 ? duration(event.secondsLeft ?? (event.total - event.done) / rate) : '?';
     const perSecond = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
     if (running.bar) {
       running.bar.setTotal(event.total);
       running.bar.update(event.done, { pace: rate > 0 ? `  ${perSecond}/s  ${left} left` : '' });
-    } else if (!this.terminal && now - running.printed >= PLAIN_INTERVAL) {
-      running.printed = now;
+    } else if (!this.terminal && now - this.printed >= this.interval) {
+      this.printed = now;
+      this.interval = Math.min(PLAIN_INTERVAL.last, this.interval * PLAIN_INTERVAL.factor);
       this.line(`${title}: ${event.done} of ${event.total} ${unit} (${Math.floor((100 * event.done) / event.total)} %), ${perSecond}/s, ${left} left`);
     }
   };

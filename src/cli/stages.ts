@@ -72,7 +72,7 @@ export function onScan(output: Output): (event: ScanEvent) => void {
         output.debug(`Shard ${event.shard} is finished (${event.done} of ${event.total}): ${event.pictures} pictures, ${event.skipped} skipped.`);
         break;
       case 'evaluations':
-        output.progress({ stage: 'score', done: event.done, total: event.total });
+        output.progress({ stage: 'score', done: event.done, total: event.total, rate: event.rate, secondsLeft: event.secondsLeft });
         break;
     }
   };
@@ -85,7 +85,7 @@ export function onMine(output: Output): (event: MineEvent) => void {
         output.debug(`${event.condition}: ${event.patches} patches ranked.`);
         break;
       case 'features':
-        output.progress({ stage: 'features', done: event.done, total: event.total });
+        output.progress({ stage: 'features', done: event.done, total: event.total, rate: event.rate, secondsLeft: event.secondsLeft });
         break;
       case 'cluster':
         output.progress({ stage: 'cluster', done: event.done, total: event.total });
@@ -95,7 +95,7 @@ export function onMine(output: Output): (event: MineEvent) => void {
   };
 }
 
-/** '12 of 12 pictures' ... the tail of a stage's sentence. */
+/** The tail of a stage's sentence. */
 export function took(seconds: number): string {
   return seconds < 1 ? 'in under a second' : `in ${duration(seconds)}`;
 }

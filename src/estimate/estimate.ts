@@ -10,8 +10,8 @@ import type { Hooks, ScanEvent, ScanOptions } from '../scan/options';
 import { largestShape, settle, weightBytes, type Settled } from '../scan/settle';
 
 /** Parquet bytes of a candidate patch and of a picture under a condition, measured on real runs with paths of some 20 characters. */
-const PATCH_BYTES = 60;
-const IMAGE_BYTES = 60;
+const PATCH_BYTES = 30;
+const IMAGE_BYTES = 45;
 /** Forward passes of a calibration, after one to warm up. */
 const CALIBRATION_PASSES = 2;
 

@@ -17,7 +17,7 @@ import { writeTable } from '../run/tables';
 import type { Hooks } from '../scan/options';
 import { cluster, type Clustering } from './cluster';
 import { features } from './features';
-import type { MineEvent, MineOptions, MineSettings, MinedCondition, MineSummary } from './options';
+import type { MineEvent, MineOptions, MineSettings, MineSummary } from './options';
 import { rank, type Rankings } from './rank';
 import { MINE_FORMAT, readMine, type MineRecord } from './record';
 
@@ -176,8 +176,8 @@ async function write(folder: string, run: Run, rankings: Rankings, recorded: Min
     for (const list of LISTS) {
       const clustered = list === recorded.rank ? clustering : undefined;
       lists[list].forEach((row, index) => {
-        const { place: _, ...rest } = row;
-        patches.push({ ...rest, rank: index + 1, cluster: clustered?.assignment[index] ?? null, distance: clustered?.distances[index] ?? null } as MinedPatchRow);
+        // `place` is no column of this table
+        patches.push({ ...row, rank: index + 1, cluster: clustered?.assignment[index] ?? null, distance: clustered?.distances[index] ?? null });
       });
     }
   }

@@ -1,5 +1,5 @@
 // The best K patches of each condition and list, over all shards, found by DuckDB: min(struct, K) keeps K rows a group and never sorts the table.
-import { LISTS, type ListName, type PatchRow } from '../run/schema';
+import { LISTS, PATCH_SCHEMA, type ListName, type PatchRow } from '../run/schema';
 import type { Run } from '../run/run';
 import { query, sqlFiles, sqlText } from '../run/tables';
 
@@ -22,21 +22,17 @@ export async function rank(run: Run, top: number): Promise<Rankings> {
   const rankings: Rankings = new Map(conditions.map((condition) => [condition, { top: [], least: [], random: [] }]));
   const files = Array.from({ length: shards }, (_, shard) => run.shardFile(shard, 'patches.parquet'));
   for (const list of LISTS) {
+    const candidates = `(
+      SELECT *, file_index AS shard FROM ${sqlFiles(files, ', file_row_number = true')} WHERE list = ${sqlText(list)}
+    )`;
+    // the groups hold nothing but the key and where the row lies; the rows themselves are fetched at the end
     const rows = await query<PatchRow>(`
-      WITH candidates AS (
-        SELECT *, CAST(regexp_extract(filename, '([0-9]+)[/\\\\]patches.parquet$', 1) AS INTEGER) AS shard
-        FROM ${sqlFiles(files, ', filename = true, file_row_number = true')}
-        WHERE list = ${sqlText(list)}
-      ), best AS (
-        SELECT unnest(min({
-          k: ${key(list, options.seed)}, s: shard, n: file_row_number, image: image, label: label, condition: condition, place: place, x: x, y: y,
-          width: width, height: height, r: "row", c: "column", patch: patch, typicality: typicality, standard_error: standard_error, samples: samples
-        }, ${top})) AS b
-        FROM candidates GROUP BY condition
+      WITH best AS (
+        SELECT unnest(min({k: ${key(list, options.seed)}, s: shard, n: file_row_number}, ${top})) AS b FROM ${candidates} GROUP BY condition
       )
-      SELECT b.image AS image, b.label AS label, b.condition AS condition, ${sqlText(list)} AS list, b.place AS place, b.x AS x, b.y AS y, b.width AS width,
-        b.height AS height, b.r AS "row", b.c AS "column", b.patch AS patch, b.typicality AS typicality, b.standard_error AS standard_error, b.samples AS samples
-      FROM best ORDER BY b.condition, b.k, b.s, b.n`);
+      SELECT ${PATCH_SCHEMA.map(([name]) => `c."${name}"`).join(', ')}
+      FROM ${candidates} AS c JOIN best ON c.shard = best.b.s AND c.file_row_number = best.b.n
+      ORDER BY c.condition, best.b.k, c.shard, c.file_row_number`);
     for (const row of rows) rankings.get(row.condition)?.[list].push(row);
   }
   return rankings;

@@ -108,7 +108,7 @@ export class SpriteSheet {
   async encode(from = 0): Promise<{ bytes: Buffer; quality: number }> {
     const picture = sharp(this.pixels, { raw: { width: TILE * SHEET_COLUMNS, height: TILE * this.rows, channels: 3 } });
     for (let quality = from; ; quality++) {
-      const bytes = await picture.clone().webp({ quality: SHEET_QUALITIES[quality] as number, effort: 3 }).toBuffer();
+      const bytes = await picture.clone().webp({ quality: SHEET_QUALITIES[quality] as number, effort: 2 }).toBuffer();
       if (bytes.length <= TILE_BYTES * this.tiles || quality === SHEET_QUALITIES.length - 1) return { bytes, quality };
     }
   }

@@ -12,6 +12,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
+import { readMine, type MineRecord } from '../mine/record';
 import type { Progress } from '../native/types';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { Run, type Skipped } from '../run/run';
@@ -64,9 +65,8 @@ const LEGEND_STOPS = 41;
  */
 export async function writeReport(runPath: string, options: ReportOptions = {}, hooks: ReportHooks = {}): Promise<ReportSummary> {
   const run = await Run.open(runPath);
-  if (!existsSync(run.mineFile('patches.parquet'))) {
-    throw new DiffmineError('RUN_INVALID', `${runPath} was not mined yet: it has no mine/patches.parquet.`, `Run \`diffmine mine ${runPath}\` first.`);
-  }
+  const mined = await readMine(run);
+  if (!mined) throw new DiffmineError('RUN_INVALID', `${runPath} is not mined yet: it has no mine/mine.json.`, `Run \`diffmine mine ${runPath}\` first.`);
   const lock = await run.locks.acquire('report');
   if (!lock) throw new DiffmineError('IO', `Another process is writing the report of ${runPath}.`, 'Wait for it to end.');
   try {
@@ -74,7 +74,7 @@ export async function writeReport(runPath: string, options: ReportOptions = {}, 
     await removeLeftovers(target);
     let summary: ReportSummary | undefined;
     await replaceFolder(target, async (path) => {
-      summary = await fill(run, new ReportFolder(path), options, hooks);
+      summary = await fill(run, mined, new ReportFolder(path), options, hooks);
     });
     const done = { ...(summary as ReportSummary), path: join(target, 'index.html') };
     for (const line of tell(done, run.manifest.options.maps)) hooks.log?.(line);
@@ -84,13 +84,12 @@ export async function writeReport(runPath: string, options: ReportOptions = {}, 
   }
 }
 
-async function fill(run: Run, folder: ReportFolder, options: ReportOptions, hooks: ReportHooks): Promise<ReportSummary> {
+async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: ReportOptions, hooks: ReportHooks): Promise<ReportSummary> {
   const { manifest } = run;
-  const [patches, clusters, skipped, mineJson] = await Promise.all([
+  const [patches, clusters, skipped] = await Promise.all([
     readTable<MinedPatchRow>(run.mineFile('patches.parquet')),
     readTable<ClusterRow>(run.mineFile('clusters.parquet')),
     run.skipped(),
-    readFile(run.mineFile('mine.json'), 'utf8'),
   ]);
   const views = layOut(manifest.conditions, patches, clusters, options.controls ?? 100);
   const total = views.reduce((sum, view) => sum + new Set(view.patches.map((patch) => patch.image)).size, 0);
@@ -110,7 +109,7 @@ async function fill(run: Run, folder: ReportFolder, options: ReportOptions, hook
 
   const missing = [...context.missing].map(([image, reason]) => ({ image, reason })).sort((a, b) => (a.image < b.image ? -1 : 1));
   for (const name of PAGE_FILES) await folder.write('page', name, await readFile(join(PAGE, name)));
-  await folder.write('page', 'data/run.js', scriptOf('diffmine.run', runData(run, views, skipped, missing, JSON.parse(mineJson), maps)));
+  await folder.write('page', 'data/run.js', scriptOf('diffmine.run', runData(run, mined, views, skipped, missing, maps)));
   return {
     path: '',
     labels: views.length,
@@ -135,7 +134,7 @@ function promptOf(run: Run, label: string): string | null {
 }
 
 /** What the page knows before a label is opened. */
-function runData(run: Run, views: LabelView[], skipped: Skipped[], missing: ReportSummary['missing'], mine: unknown, maps: number): object {
+function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipped[], missing: ReportSummary['missing'], maps: number): object {
   const { manifest } = run;
   return {
     version: manifest.version,
@@ -146,12 +145,14 @@ function runData(run: Run, views: LabelView[], skipped: Skipped[], missing: Repo
     dataset: { ...manifest.dataset, name: basename(manifest.dataset.path), labels: manifest.dataset.labels.length },
     options: manifest.options,
     preset: manifest.preset,
-    mine: (mine as { options?: unknown } | null)?.options ?? null,
+    mine: mined.options,
+    notes: mined.notes,
     labels: views.map((view) => ({
       label: view.label,
       patches: view.patches.length,
       pictures: new Set(view.patches.map((patch) => patch.image)).size,
       clusters: view.clusters.length,
+      clustered: view.clusters.reduce((sum, cluster) => sum + cluster.members.length, 0),
     })),
     skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
     missing: { count: missing.length, shown: missing.slice(0, SKIPPED_SHOWN) },
@@ -161,13 +162,13 @@ function runData(run: Run, views: LabelView[], skipped: Skipped[], missing: Repo
   };
 }
 
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+const size = (bytes: number): string => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 /** What the log says of a report. */
 function tell({ labels, patches, pictures, maps, missing, bytes }: ReportSummary, mapsKept: boolean): string[] {
   const lines = [
-    `Report: ${patches} patches of ${labels} labels in ${megabytes(bytes.page + bytes.sprites)}; ` +
-      `on click ${pictures} pictures (${megabytes(bytes.pictures)}) and ${maps} heat maps (${megabytes(bytes.maps)}); ${megabytes(bytes.total)} in all.`,
+    `Report: ${patches} patches of ${labels} labels in ${size(bytes.page + bytes.sprites)}; ` +
+      `on click ${pictures} pictures (${size(bytes.pictures)}) and ${maps} heat maps (${size(bytes.maps)}); ${size(bytes.total)} in all.`,
   ];
   if (!mapsKept) lines.push('No heat maps: the scan ran with --no-maps.');
   for (const { image, reason } of missing.slice(0, 5)) lines.push(`No picture of ${image}: ${reason}.`);

@@ -1,6 +1,6 @@
 // Who does which shard: slots (this process's engine, or workers) take the shards in order; what other processes hold is looked at again later.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DiffmineError } from '../errors';
+import { asDiffmineError, DiffmineError } from '../errors';
 
 /** How long to wait before looking again at shards that other processes work on, ms. */
 const POLL = 300;
@@ -54,6 +54,6 @@ export async function schedule(shards: readonly number[], slots: readonly Slot[]
   // the cause, not the cancelling that followed from it
   const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as unknown] : []));
   const first = errors.find((error) => !(error instanceof DiffmineError && error.code === 'CANCELLED')) ?? errors[0];
-  if (first !== undefined) throw first;
+  if (first !== undefined) throw asDiffmineError(first);
   return scored;
 }

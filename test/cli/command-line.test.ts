@@ -7,6 +7,7 @@ import { EXIT_CODES } from '../../src/errors';
 import { GOLDEN, temporaryFolder } from '../helpers/folders';
 import { cli, ROOT, type Ran } from './cli';
 
+const scratch = temporaryFolder();
 const DATASET = path.join(GOLDEN, 'mini-dataset');
 
 interface JsonError {
@@ -71,7 +72,7 @@ describe('usage errors', () => {
   });
 
   test('a configuration file is obeyed, and the flag wins', async () => {
-    const file = path.join(temporaryFolder(), 'options.yaml');
+    const file = path.join(scratch, 'options.yaml');
     writeFileSync(file, 'samples: 0\n');
     const fromFile = await cli(['scan', DATASET, '--model', 'm', '--out', 'o', '--config', file, '--json']);
     expect(jsonError(fromFile).message).toContain('"samples" in the configuration file is 0');

@@ -8,6 +8,14 @@ import { join, resolve } from 'node:path';
 const root = resolve(__dirname, '../..');
 const suite = process.env['DIFFMINE_SKIP_PACKAGE'] === '1' ? describe.skip : describe;
 
+it('has a lock that names the packages of every platform, without which npm ci refuses to start', () => {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: Record<string, { optionalDependencies?: Record<string, string> }> };
+  // npm install leaves out those of other platforms where node_modules is already there.
+  const optional = Object.entries(packages).flatMap(([place, { optionalDependencies = {} }]) => Object.keys(optionalDependencies).map((name) => ({ place, name })));
+  expect(optional.length).toBeGreaterThan(20);
+  expect(optional.filter(({ place, name }) => !(`node_modules/${name}` in packages) && !(`${place}/node_modules/${name}` in packages))).toEqual([]);
+});
+
 suite('the packed package', () => {
   let folder: string;
   let home: string;

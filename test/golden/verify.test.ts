@@ -1,5 +1,5 @@
 // Every golden number, recomputed; and that verify can fail.
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { verifyText } from '../../src/cli/commands/verify';
 import { float32, readSafetensors, writeSafetensors } from '../../src/native/index';
@@ -8,6 +8,7 @@ import { compareRelativeL2, compareTensors } from '../../src/verify/compare';
 import { fromFloat32, fromInt64 } from '../../src/native/tensor';
 import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders';
 
+const scratch = temporaryFolder();
 const shared = sharedGolden();
 const withShared = shared ? describe : describe.skip;
 if (!shared) console.log('skipped: the larger golden folder is not beside the repository (DIFFMINE_SHARED)');
@@ -54,7 +55,7 @@ withShared('all golden numbers', () => {
   });
 
   test("the VAE under the key names of published SD 1.x files gives the same numbers", async () => {
-    const folder = temporaryFolder();
+    const folder = mkdtempSync(path.join(scratch, 'golden-'));
     cpSync(path.join(GOLDEN, 'tiny-sd15'), path.join(folder, 'tiny-sd15'), { recursive: true });
     const weights = path.join(folder, 'tiny-sd15', 'vae', 'diffusion_pytorch_model.safetensors');
     const legacy = path.join(shared ?? '', 'extras', 'tiny-sd15-vae-legacy-keys.safetensors');
@@ -88,7 +89,7 @@ function golden(folder: string, variant: string, keep: (one: Case) => boolean, c
 
 describe('verify fails', () => {
   test('where one number of a reference is changed by a little more than the tolerance', async () => {
-    const folder = temporaryFolder();
+    const folder = mkdtempSync(path.join(scratch, 'golden-'));
     golden(folder, 'common', ({ id }) => id === 'schedule_linear' || id === 'select_0' || id === 'ddim_timesteps_10');
     const file = path.join(folder, 'common-golden', 'golden.safetensors');
     const tensors = readSafetensors(file);
@@ -108,7 +109,7 @@ describe('verify fails', () => {
   });
 
   test('where a model, an input or an output is missing, and says so; an unknown op is not checked', async () => {
-    const folder = temporaryFolder();
+    const folder = mkdtempSync(path.join(scratch, 'golden-'));
     golden(folder, 'tiny-fold', ({ op }) => op === 'class_labels');
     golden(folder, 'common', ({ op, id }) => op === 'kmeans' || id.startsWith('schedule_'), (one) => {
       if (one.id === 'kmeans_0') one.outputs['extra'] = 'kmeans_0.out.labels';
@@ -129,7 +130,7 @@ describe('verify fails', () => {
   });
 
   test('where weights differ in one number', async () => {
-    const folder = temporaryFolder();
+    const folder = mkdtempSync(path.join(scratch, 'golden-'));
     cpSync(path.join(GOLDEN, 'tiny-fold'), path.join(folder, 'tiny-fold'), { recursive: true });
     const weights = path.join(folder, 'tiny-fold', 'unet', 'diffusion_pytorch_model.safetensors');
     const tensors = readSafetensors(weights);
@@ -145,7 +146,7 @@ describe('verify fails', () => {
   });
 
   test('with an error where there is nothing to verify', async () => {
-    const folder = temporaryFolder();
+    const folder = mkdtempSync(path.join(scratch, 'golden-'));
     await expect(verify(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(verify(path.join(folder, 'absent'))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     mkdirSync(path.join(folder, 'broken'));

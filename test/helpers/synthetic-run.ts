@@ -3,6 +3,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
+import { MINE_FORMAT, type MineRecord } from '../../src/mine/record';
 import { makeManifest, MANIFEST } from '../../src/run/manifest';
 import { shardName } from '../../src/run/run';
 import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA } from '../../src/run/schema';
@@ -217,7 +218,20 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     const own = new Map(images.map(({ path: image, label }) => [`${label}/${image}`, tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array }]));
     await writeFile(join(path, 'maps.safetensors'), safetensorsF16(own));
   }
+  const mined: MineRecord = {
+    format: MINE_FORMAT,
+    fingerprint: manifest.fingerprint,
+    options: { top: 1000, clusters, restarts: 10, rank: 'top', timestep: 161, upBlock: 1, ensemble: 8, device: 'cpu', batch: 8 },
+    conditions: labels.map((condition) => ({
+      condition,
+      patches: rows.filter((row) => row.condition === condition && row.list === 'top').length,
+      clusters: clusterRows.filter((row) => row.condition === condition).length,
+      inertia: 0.2,
+    })),
+    pictures: pictures.length,
+    notes: [],
+  };
   await writeTable(join(folder, 'mine', 'patches.parquet'), rows, MINED_PATCH_SCHEMA);
   await writeTable(join(folder, 'mine', 'clusters.parquet'), clusterRows, CLUSTER_SCHEMA);
-  await writeFile(join(folder, 'mine', 'mine.json'), JSON.stringify({ options: { top: 1000, perImage, clusters, rank: 'top', seed: 0 }, labels: {} }));
+  await writeFile(join(folder, 'mine', 'mine.json'), JSON.stringify(mined));
 }

@@ -184,7 +184,7 @@ describe('arguments', () => {
   it('are named, with what was expected and what came', () => {
     expect(message('readSafetensorsHeader')).toBe('Expected a string for path, got undefined.');
     expect(message('readSafetensorsHeader', 7)).toBe('Expected a string for path, got 7.');
-    expect(message('readSafetensors', 'x', 'y')).toMatch(/^(Expected an array for names|.*absent)/);
+    expect(message('readSafetensors', 'x', 'y')).toBe("Expected an array for names, got 'y'.");
     expect(message('drawNoise', 'seed', 0, 1, [4], 0)).toBe("Expected a safe integer or a bigint from 0 to 2^64 - 1 for seed, got 'seed'.");
     expect(message('drawNoise', 1, 0, 1, [4, -1], 0)).toBe('Expected an integer of at least 1 for shape[1], got -1.');
     expect(message('drawNoise', 1, 0, 1, { length: 1 }, 0)).toBe('Expected an array for shape, got an object.');

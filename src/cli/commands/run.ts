@@ -1,10 +1,9 @@
 // run: scan, mine and report in one.
-import { DiffmineError } from '../../errors';
 import { command } from '../command';
 import { MINE, OUT, REPORT, SCAN } from '../options';
 import { defined, mineOptions, onMine, onScan, scanOptions, scanWork } from '../stages';
 import { mineText } from './mine';
-import { RESUME_HINT, scanText } from './scan';
+import { requireScores, RESUME_HINT, scanText } from './scan';
 
 export const runCommand = command({
   name: 'run',
@@ -17,10 +16,8 @@ export const runCommand = command({
     const log = (line: string): void => output.log(line);
     const { scan } = await import('../../scan/scan.js');
     const scanned = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log });
-    if (!scanned.complete) {
-      throw new DiffmineError('CANCELLED', `Only ${scanned.shards.done} of ${scanned.shards.total} shards of the scan are finished.`, 'Other processes work on the rest: run again when they are done.');
-    }
     output.log(scanText(scanned));
+    requireScores(scanned);
     const { mine } = await import('../../mine/mine.js');
     const { device, threads } = values;
     const mined = await mine(values.out, { ...mineOptions(values), ...defined({ model: values.model, dataset: values.dataset, device, threads }) }, { signal, onProgress: onMine(output), log });

@@ -1,4 +1,7 @@
 // scan: scores every picture and keeps its most and least typical patches.
+import { join } from 'node:path';
+
+import { DiffmineError } from '../../errors';
 import type { ScanSummary } from '../../scan/options';
 import { command } from '../command';
 import { OUT, SCAN, SHARD } from '../options';
@@ -14,6 +17,13 @@ export function scanText(summary: ScanSummary): string {
   );
 }
 
+/** A scan that finds every picture unusable has succeeded at nothing. */
+export function requireScores({ complete, scored, pictures, run }: ScanSummary): void {
+  if (complete && scored === 0) {
+    throw new DiffmineError('IMAGE_UNREADABLE', `None of the ${pictures} pictures could be scored.`, `The reasons are in ${join(run, 'skipped.jsonl')}.`);
+  }
+}
+
 export const scanCommand = command({
   name: 'scan',
   describe: 'Score every picture: how typical is each of its patches of its label?',
@@ -27,6 +37,7 @@ export const scanCommand = command({
   async handle(values, { output, signal }) {
     const { scan } = await import('../../scan/scan.js');
     const summary = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log: (line) => output.log(line) });
+    requireScores(summary);
     return { text: scanText(summary), json: summary };
   },
 });

@@ -117,7 +117,9 @@
     $('facts').replaceChildren(...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
     if (run.missing.count > 0) {
       $('facts').after(h('p', { class: 'notice' },
-        `${count(run.missing.count, 'picture was', 'pictures were')} not found when this report was written; their patches are shown hatched. They are listed at the end.`));
+        run.missing.count === 1
+          ? 'One picture was not found when this report was written. Its patches are hatched; the end of the page names it.'
+          : `${run.missing.count.toLocaleString('en')} pictures were not found when this report was written. Their patches are hatched; the end of the page lists them.`));
     }
     showTabs();
     showFoot();
@@ -194,6 +196,7 @@
     const data = labels.get(next.label);
     if (!data) {
       closeDialog();
+      groups = [];
       $('panel').replaceChildren(h('p', { class: 'sub' }, 'Loading…'));
       load(next.label);
       return;
@@ -231,7 +234,9 @@
     const focused = document.activeElement?.closest('.switch') !== null && document.activeElement !== document.body;
     const made = known.patches === 0
       ? 'No patch of this label was mined.'
-      : `${count(known.patches, 'patch', 'patches')} from ${count(known.pictures, 'picture')}` + (known.clusters ? ` in ${count(known.clusters, 'cluster')}` : '');
+      : known.clusters
+        ? `${count(known.clustered, 'patch', 'patches')} from ${count(known.pictures, 'picture')} in ${count(known.clusters, 'cluster')}`
+        : `${count(known.patches, 'patch', 'patches')} from ${count(known.pictures, 'picture')}`;
     groups = state.view === 'clusters' ? clusterGroups(data) : listGroups(data);
     $('panel').replaceChildren(
       h('div', { class: 'head' },
@@ -275,7 +280,8 @@
         about: [
           h('p', { class: 'hint' }, about),
           h('p', null, shown.length < total ? `first ${shown.length.toLocaleString('en')} of ${total.toLocaleString('en')}` : count(total, 'patch', 'patches')),
-          h('p', { class: 'value' }, `${signed(Math.max(...values), like)} … ${signed(Math.min(...values), like)}`),
+          h('p', null, 'from ', h('span', { class: 'value' }, signed(Math.max(...values), like))),
+          h('p', null, 'to ', h('span', { class: 'value' }, signed(Math.min(...values), like))),
         ],
       }];
     });
@@ -558,7 +564,7 @@
     const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
     $('foot').replaceChildren(
       section('Scan', sheet([...(run.preset ? [['Preset', run.preset]] : []), ...entries(options), ['Timesteps', `${options.tBegin} to ${options.tEnd - 1}`], ['Typicality maps', maps.kept ? 'kept' : 'not kept']])),
-      mine ? section('Mining', sheet(entries(mine))) : '',
+      section('Mining', sheet(entries(mine)), ...run.notes.map((note) => h('p', null, note))),
       section('Pictures',
         sheet([['In the data set', dataset.images], ['Labels', dataset.labels], ['Skipped', skipped.count], ['Other files ignored', dataset.ignored], ['With a typicality map here', maps.shown], ['Not found for this report', missing.count]]),
         excluded(skipped, `${count(skipped.count, 'picture')} skipped by the scan`),

@@ -1,0 +1,325 @@
+// The report's page in a real browser, opened from disk: tabs, views, the dialog and its geometry, heat maps, escaping, small and dark screens.
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Browser, Page } from 'playwright-core';
+import sharp from 'sharp';
+import { writeReport } from '../../src/report/report';
+import { describeInChromium, launchChromium } from '../helpers/chromium';
+import { temporaryFolder } from '../helpers/folders';
+import { drawPictures, vivid, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run';
+
+const HOSTILE = ['<script>alert(1)</script>', 'a/b', '🚗 cars & "quotes"', 'none'];
+const nameOf = (label: number, n: number): string => `${label}/<img src=x onerror=alert(2)> ${n}.png`;
+
+describeInChromium('the report in Chromium', () => {
+  const folder = temporaryFolder();
+  let browser: Browser;
+  let pictures: SyntheticPicture[];
+  const url = (run: string): string => pathToFileURL(join(folder, run, 'report/index.html')).href;
+
+  beforeAll(async () => {
+    browser = await launchChromium();
+    const dataset = join(folder, 'pictures');
+    pictures = await drawPictures(dataset, HOSTILE.slice(0, 3), (label) => [0, 1, 2, 3, 4, 5].map((n) => nameOf(label, n)));
+    await writeSyntheticRun(join(folder, 'run'), dataset, pictures, {
+      labels: HOSTILE, clusters: 2, perImage: 6, skipped: [{ image: '<b>bad</b>.png', label: 'a/b', reason: 'is <i>no</i> picture' }],
+    });
+    await writeReport(join(folder, 'run'));
+  });
+  afterAll(async () => browser?.close());
+
+  /** A page and what went wrong on it, which each test ends by finding empty. */
+  const open = async (address: string, screen: { width?: number; height?: number; dark?: boolean } = {}): Promise<{ page: Page; wrongs: string[] }> => {
+    const context = await browser.newContext({ viewport: { width: screen.width ?? 1280, height: screen.height ?? 900 }, colorScheme: screen.dark ? 'dark' : 'light' });
+    const page = await context.newPage();
+    const wrongs: string[] = [];
+    page.on('console', (message) => wrongs.push(`console ${message.type()}: ${message.text()}`));
+    page.on('pageerror', (error) => wrongs.push(`error: ${error.message}`));
+    page.on('dialog', (dialog) => {
+      wrongs.push(`alert: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    page.on('request', (request) => request.url().startsWith('file:') || wrongs.push(`request: ${request.url()}`));
+    page.on('requestfailed', (request) => wrongs.push(`failed: ${request.url()}`));
+    await page.goto(address);
+    await page.waitForSelector('.row, .notice, .sub');
+    return { page, wrongs };
+  };
+  /** The mean colour of a part of the screen. */
+  const colourAt = async (page: Page, box: { x: number; y: number; width: number; height: number }): Promise<number[]> => {
+    const { channels } = await sharp(await page.screenshot({ clip: box })).removeAlpha().stats();
+    return channels.map((channel) => channel.mean);
+  };
+  const middleOf = (box: { x: number; y: number; width: number; height: number }) => ({
+    x: box.x + box.width * 0.35, y: box.y + box.height * 0.35, width: Math.max(2, box.width * 0.3), height: Math.max(2, box.height * 0.3),
+  });
+  const boxOf = async (page: Page, selector: string) => {
+    const box = await page.locator(selector).first().boundingBox();
+    if (!box) throw new Error(`${selector} is not on the page`);
+    return box;
+  };
+  const near = (actual: readonly number[], expected: readonly number[], within: number): void => {
+    if (expected.some((value, i) => Math.abs(value - (actual[i] as number)) > within)) throw new Error(`${actual.map((v) => v.toFixed(1)).join(', ')} is not ${expected.join(', ')} (within ${within})`);
+  };
+  const selected = (page: Page): Promise<string | null> => page.locator('[role=tab][aria-selected=true]').textContent();
+  const loaded = (page: Page, selector: string): Promise<unknown> =>
+    page.waitForFunction((s) => {
+      const image = document.querySelector(s);
+      return image instanceof HTMLImageElement && image.complete && image.naturalWidth > 0;
+    }, selector);
+
+  test('says what the run is, and shows hostile names as text', async () => {
+    const { page, wrongs } = await open(url('run'));
+    expect(await page.title()).toBe('pictures · diffmine report');
+    expect(await page.locator('[role=tab]').allTextContents()).toEqual(HOSTILE);
+    expect(await page.locator('main h2').textContent()).toBe(HOSTILE[0]);
+    expect(await page.locator('#facts').textContent()).toContain('stable-diffusion-v1-5');
+    await page.locator('.tile').first().click();
+    expect(await page.locator('.detail').textContent()).toContain('<img src=x onerror=alert(2)>');
+    await page.keyboard.press('Escape');
+    const foot = page.locator('#foot');
+    await foot.locator('summary').click();
+    expect(await foot.textContent()).toContain('<b>bad</b>.png: is <i>no</i> picture');
+    expect(await foot.textContent()).toContain('arXiv 2408.02752');
+    expect(await page.locator('main b, main script, #foot i, img[src=x]').count()).toBe(0);
+    await page.waitForTimeout(200);
+    expect(wrongs).toEqual([]);
+  });
+
+  test('tabs by click and by keyboard; one of them is a tab stop', async () => {
+    const { page, wrongs } = await open(url('run'));
+    await page.getByRole('tab', { name: 'a/b' }).click();
+    await page.waitForFunction(() => document.querySelector('main h2')?.textContent === 'a/b');
+    expect(await selected(page)).toBe('a/b');
+    expect(new URL(page.url()).hash).toBe('#a%2Fb');
+    await page.keyboard.press('ArrowRight');
+    await page.waitForFunction((name) => document.querySelector('main h2')?.textContent === name, HOSTILE[2]);
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-selected'))).toBe('true');
+    await page.keyboard.press('End');
+    await page.waitForFunction(() => document.querySelector('main h2')?.textContent === 'none');
+    expect(await page.locator('main').textContent()).toContain('No patch of this label was mined.');
+    await page.keyboard.press('ArrowRight');
+    expect(await selected(page)).toBe(HOSTILE[0]);
+    expect(await page.locator('[role=tab][tabindex="0"]').count()).toBe(1);
+    await page.goBack();
+    await page.waitForFunction(() => document.querySelector('main h2')?.textContent === 'none');
+    expect(await selected(page)).toBe('none');
+    expect(wrongs).toEqual([]);
+  });
+
+  test('clusters come by median typicality, with the first of their patches and a button for all', async () => {
+    const { page, wrongs } = await open(url('run'));
+    expect(await page.locator('main .sub').first().textContent()).toBe('36 patches from 6 pictures in 2 clusters · prompt “A photo of <script>alert(1)</script>.”');
+    const medians = await page.locator('.about .value').allTextContents();
+    expect(medians).toHaveLength(2);
+    const numbers = medians.map((text) => Number(text.replace('−', '-')));
+    expect(numbers[0]).toBeGreaterThanOrEqual(numbers[1] as number);
+    const row = page.locator('.row').first();
+    const first = await row.locator('.tile').count();
+    const more = row.locator('.more');
+    const total = Number(/\d+/.exec((await more.textContent()) ?? '')?.[0]);
+    expect(total).toBeGreaterThan(first);
+    await more.click();
+    expect(await row.locator('.tile').count()).toBe(total);
+    expect(await more.getAttribute('aria-expanded')).toBe('true');
+    await more.click();
+    expect(await row.locator('.tile').count()).toBe(first);
+    expect(wrongs).toEqual([]);
+  });
+
+  test('the ranking has its controls: most typical, random, least typical; the first tile is the vivid square', async () => {
+    const { page, wrongs } = await open(url('run'));
+    await page.getByRole('button', { name: 'Ranking' }).click();
+    expect(await page.locator('.row h3').allTextContents()).toEqual(['Most typical', 'Random', 'Least typical']);
+    await page.waitForLoadState('networkidle');
+    await page.mouse.move(0, 0);
+    near(await colourAt(page, middleOf(await boxOf(page, '.tile'))), vivid(0), 16);
+    // arrow keys go from patch to patch and from row to row
+    await page.locator('.tile').first().focus();
+    await page.keyboard.press('ArrowRight');
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(/^Patch 2 of most typical/);
+    await page.keyboard.press('End');
+    await page.keyboard.press('ArrowDown');
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(/of random/);
+    expect(wrongs).toEqual([]);
+  });
+
+  test('a patch opens with its picture and its box in the right place', async () => {
+    for (const label of [0, 1, 2]) {
+      const { page, wrongs } = await open(`${url('run')}#${encodeURIComponent(HOSTILE[label] as string)}/top/1`);
+      await page.waitForSelector('dialog[open]');
+      await loaded(page, '.source');
+      const file = await page.locator('.detail dd').first().textContent();
+      const source = pictures.find(({ path }) => path === file) as SyntheticPicture;
+      const frame = await boxOf(page, '#frame');
+      const box = await boxOf(page, '#box');
+      const scale = frame.width / source.width;
+      expect(frame.height / source.height).toBeCloseTo(scale, 1);
+      near([box.x, box.y, box.width, box.height], [frame.x + source.hot.x * scale, frame.y + source.hot.y * scale, source.hot.width * scale, source.hot.height * scale], 1);
+      near(await colourAt(page, middleOf(box)), vivid(label), 16);
+      const text = await page.locator('dialog').textContent();
+      expect(text).toMatch(/Rank1 of \d+ \(most typical\)/);
+      expect(text).toContain(`Box32 × 32 px at ${source.hot.x}, ${source.hot.y}`);
+      expect(text).toMatch(/\+0\.0\d+± 0\.00\d+/);
+      expect(wrongs).toEqual([]);
+      await page.context().close();
+    }
+  });
+
+  test('the heat map goes on and off, with its legend', async () => {
+    const { page, wrongs } = await open(`${url('run')}#a%2Fb/top/1`);
+    await page.waitForSelector('dialog[open]');
+    await loaded(page, '.source');
+    const inside = middleOf(await boxOf(page, '#box'));
+    expect(await page.locator('#legend').isVisible()).toBe(false);
+    near(await colourAt(page, inside), vivid(1), 16);
+    await page.getByRole('switch', { name: 'Typicality map' }).click();
+    await loaded(page, '.heat');
+    const warm = await colourAt(page, inside);
+    expect((warm[0] as number) - (warm[2] as number)).toBeGreaterThan(100);
+    expect(await page.locator('#legend').isVisible()).toBe(true);
+    expect(await page.locator('#legend').textContent()).toMatch(/^−0\.0\d+ untypical0typical \+0\.0\d+$/);
+    // it stays on for the next patch; the key H turns it off
+    await page.keyboard.press('ArrowRight');
+    await loaded(page, '.heat');
+    await page.keyboard.press('h');
+    expect(await page.locator('.heat').isVisible()).toBe(false);
+    expect(await page.locator('#legend').isVisible()).toBe(false);
+    expect(wrongs).toEqual([]);
+  });
+
+  test('arrow keys turn the patches, also into the next cluster; Esc closes and gives the focus back', async () => {
+    const { page, wrongs } = await open(url('run'));
+    await page.locator('.tile').first().click();
+    await page.waitForSelector('dialog[open]');
+    const title = (): Promise<string | null> => page.locator('#dialog-title').textContent();
+    expect(await title()).toMatch(/cluster 1, patch 1 of/);
+    expect(await page.locator('#previous').isDisabled()).toBe(true);
+    await page.keyboard.press('ArrowRight');
+    expect(await title()).toMatch(/cluster 1, patch 2 of/);
+    const size = Number(/of (\d+)$/.exec((await title()) ?? '')?.[1]);
+    for (let i = 2; i <= size; i++) await page.keyboard.press('ArrowRight');
+    expect(await title()).toMatch(/cluster 2, patch 1 of/);
+    expect(new URL(page.url()).hash).toMatch(/\/2\/\d+$/);
+    await page.locator('#previous').click();
+    expect(await title()).toMatch(new RegExp(`cluster 1, patch ${size} of`));
+    await page.keyboard.press('Escape');
+    expect(await page.locator('dialog').isVisible()).toBe(false);
+    expect(new URL(page.url()).hash).toBe(`#${encodeURIComponent(HOSTILE[0] as string)}`);
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(new RegExp(`^Patch ${size} of cluster 1`));
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('dialog[open]');
+    await page.mouse.click(4, 4);
+    expect(await page.locator('dialog').isVisible()).toBe(false);
+    expect(wrongs).toEqual([]);
+  });
+
+  test('addresses that name nothing show the first label', async () => {
+    const { page, wrongs } = await open(`${url('run')}#%E0%A4%A/1/1`);
+    expect(await selected(page)).toBe(HOSTILE[0]);
+    await page.goto(`${url('run')}#a%2Fb/99/99`);
+    await page.waitForFunction(() => document.querySelector('main h2')?.textContent === 'a/b');
+    expect(await page.locator('dialog').isVisible()).toBe(false);
+    expect(wrongs).toEqual([]);
+  });
+
+  test.each([['light', false], ['dark', true]])('%s: no text or control of low contrast, no sideways scrolling at 390 and 1280 px', async (name, dark) => {
+    for (const width of [390, 1280]) {
+      const { page, wrongs } = await open(url('run'), { width, height: 844, dark });
+      const paper = await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+      const [red] = (paper.match(/\d+/g) ?? []).map(Number);
+      expect((red as number) < 60).toBe(dark);
+      const check = async (): Promise<void> => {
+        expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBeLessThanOrEqual(0);
+        expect(await page.evaluate(lowContrast)).toEqual([]);
+      };
+      await check();
+      await page.getByRole('button', { name: 'Ranking' }).click();
+      await check();
+      await page.locator('.tile').first().click();
+      await page.waitForSelector('dialog[open]');
+      await page.locator('.toggle').click();
+      await check();
+      const dialog = await page.evaluate(() => document.querySelector('dialog')!.scrollWidth - document.querySelector('dialog')!.clientWidth);
+      expect(dialog).toBeLessThanOrEqual(0);
+      expect(wrongs).toEqual([]);
+      await page.context().close();
+    }
+  });
+
+  test('60 labels stay usable: a search field, and tabs that do not fill the screen', async () => {
+    const labels = Array.from({ length: 60 }, (_, i) => `${1900 + i}s, a label with a rather long name`);
+    const own = pictures.slice(0, 2).map((picture) => ({ ...picture, label: labels[0] as string }));
+    await writeSyntheticRun(join(folder, 'many'), join(folder, 'pictures'), own, { labels, clusters: 2 });
+    await writeReport(join(folder, 'many'));
+    for (const width of [390, 1280]) {
+      const { page, wrongs } = await open(url('many'), { width });
+      expect((await boxOf(page, '#bar')).height).toBeLessThan(150);
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBeLessThanOrEqual(0);
+      await page.getByRole('searchbox').fill('1942');
+      expect(await page.locator('[role=tab]:visible').allTextContents()).toEqual([labels[42]]);
+      await page.keyboard.press('Enter');
+      await page.waitForFunction(() => document.querySelector('main h2')?.textContent?.startsWith('1942'));
+      await page.getByRole('searchbox').fill('nowhere');
+      expect(await page.locator('#nomatch').isVisible()).toBe(true);
+      expect(wrongs).toEqual([]);
+      await page.context().close();
+    }
+  });
+
+  test('what there is no map or picture of is said', async () => {
+    const dataset = join(folder, 'few');
+    const few = await drawPictures(dataset, ['one'], () => ['0.png', '1.png']);
+    await writeSyntheticRun(join(folder, 'bare'), dataset, few, { labels: ['one'], maps: false, clusters: 1 });
+    rmSync(join(dataset, '1.png'));
+    await writeReport(join(folder, 'bare'));
+    const { page, wrongs } = await open(url('bare'));
+    expect(await page.locator('.top .notice').textContent()).toContain('One picture was not found');
+    expect(await page.locator('.tile.gone').count()).toBeGreaterThan(0);
+    await page.locator('.tile.gone').first().click();
+    expect(await page.locator('dialog').textContent()).toContain('1.png was not found when this report was written');
+    await page.keyboard.press('Escape');
+    await page.locator('.tile:not(.gone)').first().click();
+    expect(await page.locator('dialog').textContent()).toContain('--no-maps');
+    expect(await page.locator('#heat').count()).toBe(0);
+    expect(wrongs).toEqual([]);
+  });
+
+  test('a page without its data says so', async () => {
+    rmSync(join(folder, 'bare/report/data/label-0.js'));
+    const { page } = await open(url('bare'));
+    await page.waitForSelector('main .notice');
+    expect(await page.locator('main .notice').textContent()).toContain('data/label-0.js is missing');
+  });
+});
+
+/** In the page: texts whose contrast with what is behind them is below 4.5 (3 for large ones), by WCAG's formula. */
+function lowContrast(): string[] {
+  const parse = (colour: string): number[] => (colour.match(/[\d.]+/g) ?? []).map(Number);
+  const luminance = ([r = 0, g = 0, b = 0]: number[]): number => {
+    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4)) as [number, number, number];
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const behind = (element: Element | null): number[] => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const root = document.querySelector('dialog[open]') ?? document.body;
+  const found: string[] = [];
+  for (const element of root.querySelectorAll('*')) {
+    const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent?.trim());
+    if (!own || !element.checkVisibility() || element.closest('.unseen, .skip')) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [luminance(parse(style.color)), luminance(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
+    if (ratio < (large ? 3 : 4.5)) found.push(`${element.textContent?.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
+  }
+  return found;
+}

@@ -1,0 +1,129 @@
+// Mining a scanned run of the tiny model: what is clustered, what replaces what, and what is refused.
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { exportTable } from '../../src/export/export';
+import { mine } from '../../src/mine/mine';
+import type { MineEvent } from '../../src/mine/options';
+import { readSafetensors, toFloat32 } from '../../src/native';
+import { Run } from '../../src/run/run';
+import type { ClusterRow, MinedPatchRow } from '../../src/run/schema';
+import { readTable } from '../../src/run/tables';
+import { scan } from '../../src/scan/scan';
+import { resultBytes } from '../helpers/bytes';
+
+const GOLDEN = join(__dirname, '..', 'data', 'golden');
+let folder: string;
+let run: string;
+let data: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'diffmine-mine-'));
+  run = join(folder, 'run');
+  data = join(folder, 'data');
+  cpSync(join(GOLDEN, 'mini-dataset'), data, { recursive: true });
+  await scan({ threads: 1, dataset: data, model: join(GOLDEN, 'tiny-sd15'), out: run, size: 'source', patch: 16, samples: 2, batch: 16, device: 'cpu', maps: false, shardSize: 4 });
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const patchesOf = async (): Promise<MinedPatchRow[]> => readTable<MinedPatchRow>((await Run.open(run)).mineFile('patches.parquet'));
+const clustersOf = async (): Promise<ClusterRow[]> => readTable<ClusterRow>((await Run.open(run)).mineFile('clusters.parquet'));
+
+test('the list asked for is clustered; the folder is replaced as a whole; the same options twice do nothing', async () => {
+  const events: MineEvent[] = [];
+  expect(await mine(run, { threads: 1, clusters: 3, top: 12 }, { onProgress: (event) => void events.push(event) })).toMatchObject({
+    rank: 'top', pictures: 12, notes: [], conditions: [{ condition: '1920', patches: 12, clusters: 3 }, { condition: '1950' }, { condition: '1980' }],
+  });
+  expect(events.filter(({ type }) => type === 'features').at(-1)).toMatchObject({ done: 12, total: 12 });
+  const top = await patchesOf();
+  expect(top.filter(({ cluster }) => cluster !== null).every(({ list }) => list === 'top')).toBe(true);
+  const first = resultBytes(run, ['mine']);
+
+  const log: string[] = [];
+  await mine(run, { threads: 1, clusters: 3, top: 12 }, { log: (line) => void log.push(line) });
+  expect(log).toEqual(['Mined already with these options.']);
+
+  await mine(run, { threads: 1, clusters: 3, top: 12, rank: 'least' });
+  const least = await patchesOf();
+  expect(least.filter(({ cluster }) => cluster !== null).every(({ list }) => list === 'least')).toBe(true);
+  const bare = (rows: MinedPatchRow[]): unknown[] => rows.map((row) => ({ ...row, cluster: 0, distance: 0 }));
+  expect(bare(least)).toEqual(bare(top)); // all three lists are always there
+
+  await mine(run, { threads: 1, clusters: 3, top: 12 });
+  expect(resultBytes(run, ['mine'])).toEqual(first);
+  expect(readdirSync(run).sort()).toEqual(['locks', 'manifest.json', 'mine', 'shards', 'skipped.jsonl']);
+  expect(readdirSync(join(run, 'locks'))).toEqual([]);
+});
+
+test('fewer patches than clusters are handled with a word', async () => {
+  const { notes, conditions } = await mine(run, { threads: 1, clusters: 32, top: 5 });
+  expect(conditions.every(({ patches, clusters }) => patches === 5 && clusters <= 5)).toBe(true);
+  expect(notes).toHaveLength(3);
+  expect(notes[0]).toContain('not 32');
+  const clusters = await clustersOf();
+  expect(clusters.reduce((sum, { size }) => sum + size, 0)).toBe(15);
+});
+
+test('features are unit vectors in rank order, and do not depend on the batch', async () => {
+  await mine(run, { threads: 1, clusters: 2, top: 20, batch: 8 });
+  const file = (await Run.open(run)).mineFile('features.safetensors');
+  const one = readSafetensors(file);
+  await mine(run, { threads: 1, clusters: 2, top: 20, batch: 64 });
+  const other = readSafetensors(file);
+  for (const label of ['1920', '1950', '1980']) {
+    const [a, b] = [one[`features.${label}`], other[`features.${label}`]];
+    if (!a || !b) throw new Error(`features.${label} is missing`);
+    expect(a.shape[0]).toBe(20);
+    const [values, again] = [toFloat32(a), toFloat32(b)];
+    const width = a.shape[1] ?? 0;
+    for (let row = 0; row < 20; row += 1) expect(Math.hypot(...values.subarray(row * width, (row + 1) * width))).toBeCloseTo(1, 5);
+    values.forEach((value, i) => expect(Math.abs(value - (again[i] ?? NaN))).toBeLessThan(1e-5));
+  }
+});
+
+test('exports: columns in their order, every format the same rows', async () => {
+  await mine(run, { threads: 1, clusters: 2, top: 7 });
+  const file = (name: string): string => join(folder, name);
+  expect(await exportTable(run, 'patches', 'json', file('p.json'))).toBe(63);
+  const rows = JSON.parse(readFileSync(file('p.json'), 'utf8')) as Record<string, unknown>[];
+  expect(Object.keys(rows[0] ?? {}).slice(0, 13)).toEqual([
+    'image', 'label', 'condition', 'rank', 'x', 'y', 'width', 'height', 'typicality', 'standard_error', 'samples', 'cluster', 'list',
+  ]);
+  await exportTable(run, 'patches', 'parquet', file('p.parquet'));
+  expect(await readTable(file('p.parquet'))).toEqual(rows);
+  await exportTable(run, 'patches', 'csv', file('p.csv'));
+  const lines = readFileSync(file('p.csv'), 'utf8').trimEnd().split('\r\n');
+  expect(lines[0]).toBe(Object.keys(rows[0] ?? {}).join(','));
+  expect(lines.slice(1)).toEqual(rows.map((row) => Object.values(row).map((value) => value ?? '').join(',')));
+  expect(await exportTable(run, 'clusters', 'csv', file('c.csv'))).toBe(6);
+  expect(await exportTable(run, 'images', 'csv', file('i.csv'))).toBe(12);
+});
+
+test('a cancel leaves what was mined before', async () => {
+  await mine(run, { threads: 1, clusters: 2, top: 9 });
+  const before = resultBytes(run, ['mine']);
+  const abort = new AbortController();
+  await expect(mine(run, { threads: 1, clusters: 3, top: 9 }, { signal: abort.signal, onProgress: ({ type }) => type === 'features' && abort.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect(resultBytes(run, ['mine'])).toEqual(before);
+  expect(readdirSync(join(run, 'locks'))).toEqual([]);
+});
+
+test('what does not fit is refused', async () => {
+  await expect(mine(run, { threads: 1, clusters: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(mine(run, { threads: 1, top: 1_000_000 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(mine(join(folder, 'nowhere'))).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  await expect(mine(run, { threads: 1, clusters: 4, model: join(GOLDEN, 'tiny-fold') })).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
+  const lock = await (await Run.open(run)).locks.acquire('mine');
+  await expect(mine(run)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('in use') });
+  await lock?.release();
+
+  const unfinished = join(folder, 'unfinished');
+  cpSync(run, unfinished, { recursive: true });
+  rmSync(join(unfinished, 'shards', '00001'), { recursive: true });
+  rmSync(join(unfinished, 'mine'), { recursive: true });
+  await expect(mine(unfinished)).rejects.toMatchObject({ code: 'RUN_INVALID', message: expect.stringContaining('2 of 3') });
+  await expect(exportTable(unfinished, 'patches', 'json', join(folder, 'x'))).rejects.toMatchObject({ code: 'RUN_INVALID' });
+
+  writeFileSync(join(data, '1920', 'new.png'), 'x');
+  await expect(mine(run, { threads: 1, clusters: 5 })).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('changed') });
+  rmSync(join(data, '1920', 'new.png'));
+});
