@@ -1,5 +1,6 @@
 #include "engine.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <c10/core/DeviceGuard.h>
 
@@ -183,6 +184,7 @@ void Engine::loop() noexcept {
   at::internal::lazy_init_num_threads();
   at::set_num_threads(threads_);
   const c10::DeviceGuard guard(device_);
+  if (device_.is_cuda()) at::globalContext().setAllowTF32CuDNN(false);  // fp32 means fp32: LibTorch's default is TF32
 
   std::unique_lock lock(mutex_);
   for (;;) {

@@ -1,3 +1,4 @@
+// The UNet: conditions and forward passes.
 #include "unet.h"
 
 #include <ATen/ops/tensor.h>

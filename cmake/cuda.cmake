@@ -68,8 +68,7 @@ if(NOT EXISTS "${LIBTORCH}/lib/libtorch_cuda.so")
   message(FATAL_ERROR "The LibTorch in '${LIBTORCH}' is built without CUDA. Pass -DLIBTORCH=<a CUDA LibTorch, or a Python torch's folder>, or build with -DDIFFMINE_CUDA=OFF.")
 endif()
 target_sources(diffmine_core PRIVATE $<TARGET_OBJECTS:diffmine_kernels>)
-# One argument, so that nothing comes between: nothing refers to these two by name, and linkers drop such libraries silently.
-target_link_libraries(diffmine_core PUBLIC
-  "-Wl,--no-as-needed,${LIBTORCH}/lib/libtorch_cuda.so,${LIBTORCH}/lib/libc10_cuda.so,--as-needed")
+# One argument, so that nothing comes between: no symbol of libtorch_cuda is referred to by name, and linkers drop such a library silently.
+target_link_libraries(diffmine_core PUBLIC "-Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state")
 find_package(CUDAToolkit REQUIRED)
 target_link_libraries(diffmine_core PUBLIC CUDA::cudart)

@@ -81,6 +81,9 @@ export function onScan(output: Output): (event: ScanEvent) => void {
 export function onMine(output: Output): (event: MineEvent) => void {
   return (event) => {
     switch (event.type) {
+      case 'load':
+        output.progress({ stage: 'load', done: event.done, total: event.total });
+        break;
       case 'rank':
         output.debug(`${event.condition}: ${event.patches} patches ranked.`);
         break;

@@ -1,4 +1,4 @@
-// The best K patches of each condition and list, over all shards, found by DuckDB: min(struct, K) keeps K rows a group and never sorts the table.
+// The best K patches of each condition and list, over all shards, found by DuckDB: min_by(row, key, K) keeps K rows a group, in order, and never sorts the table.
 import { LISTS, PATCH_SCHEMA, type ListName, type PatchRow } from '../run/schema';
 import type { Run } from '../run/run';
 import { query, sqlFiles, sqlText } from '../run/tables';
@@ -16,23 +16,19 @@ function key(list: ListName, seed: number): string {
   return `md5(concat_ws('/', ${sqlText(String(seed))}, condition, label, image, place))`;
 }
 
+const COLUMNS = PATCH_SCHEMA.map(([name]) => `"${name}": "${name}"`).join(', ');
+
 /** @param top patches a condition and list */
 export async function rank(run: Run, top: number): Promise<Rankings> {
   const { conditions, options, shards } = run.manifest;
   const rankings: Rankings = new Map(conditions.map((condition) => [condition, { top: [], least: [], random: [] }]));
   const files = Array.from({ length: shards }, (_, shard) => run.shardFile(shard, 'patches.parquet'));
   for (const list of LISTS) {
-    const candidates = `(
-      SELECT *, file_index AS shard FROM ${sqlFiles(files, ', file_row_number = true')} WHERE list = ${sqlText(list)}
-    )`;
-    // the groups hold nothing but the key and where the row lies; the rows themselves are fetched at the end
     const rows = await query<PatchRow>(`
-      WITH best AS (
-        SELECT unnest(min({k: ${key(list, options.seed)}, s: shard, n: file_row_number}, ${top})) AS b FROM ${candidates} GROUP BY condition
-      )
-      SELECT ${PATCH_SCHEMA.map(([name]) => `c."${name}"`).join(', ')}
-      FROM ${candidates} AS c JOIN best ON c.shard = best.b.s AND c.file_row_number = best.b.n
-      ORDER BY c.condition, best.b.k, c.shard, c.file_row_number`);
+      SELECT b.* FROM (
+        SELECT unnest(min_by({${COLUMNS}}, {k: ${key(list, options.seed)}, s: file_index, n: file_row_number}, ${top})) AS b
+        FROM ${sqlFiles(files, ', file_row_number = true')} WHERE list = ${sqlText(list)} GROUP BY condition
+      )`);
     for (const row of rows) rankings.get(row.condition)?.[list].push(row);
   }
   return rankings;

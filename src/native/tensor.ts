@@ -91,7 +91,10 @@ export function toFloat32(t: Tensor): Float32Array {
       const bits = Uint32Array.from(new Uint16Array(buffer, byteOffset, length), (half) => half << 16);
       return new Float32Array(bits.buffer);
     }
-    default:
+    case 'I64':
+    case 'I32':
+    case 'U8':
+    case 'BOOL':
       return Float32Array.from(int64Numbers(t));
   }
 }

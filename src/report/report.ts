@@ -1,6 +1,6 @@
 // `report`: a mined run as a page to look at, opened from disk with no server and no network.
 //
-//   report/index.html, page.css, page.js   the page (src/report/page)
+//   report/index.html, page.css, *.js      the page (src/report/page)
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
 //   report/sprites/N-S.webp                patches, up to 120 to a sheet
 //   report/pictures/I.webp                 picture number I of the manifest, for context; loaded on click
@@ -53,7 +53,7 @@ export interface ReportSummary {
 }
 
 const PAGE = join(__dirname, 'page');
-const PAGE_FILES = ['index.html', 'page.css', 'page.js'] as const;
+const PAGE_FILES = ['index.html', 'page.css', 'tools.js', 'patch.js', 'foot.js', 'page.js'] as const;
 const SKIPPED_SHOWN = 500;
 const LEGEND_STOPS = 41;
 

@@ -1,5 +1,5 @@
 // A run folder: its manifest, its shards, which of them are finished, and who may work on one.
-import { access, mkdir, readdir, readFile, rm, link, writeFile } from 'node:fs/promises';
+import { access, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../errors';
 import { removeLeftovers, sync, temporaryName, writeFileAtomic, writeFolderAtomic } from './atomic';
@@ -85,7 +85,11 @@ export class Run {
     try {
       await writeFile(temporary, `${JSON.stringify(manifest, null, 1)}\n`);
       await sync(temporary);
-      await link(temporary, target); // unlike rename, link does not replace
+      // unlike rename, link does not replace; where there are no hard links, two beginners write what differs in its date at most
+      await link(temporary, target).catch(async (error: NodeJS.ErrnoException) => {
+        if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(error.code ?? '')) throw error;
+        await rename(temporary, target);
+      });
       await sync(folder);
       return manifest;
     } catch (error) {

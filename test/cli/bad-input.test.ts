@@ -67,8 +67,9 @@ describe('models', () => {
   const withoutKey = (part: string, file: string, key: string) => (): string =>
     edited((model) => {
       const config = path.join(model, part, file);
-      const { [key]: _gone, ...rest } = JSON.parse(readFileSync(config, 'utf8')) as Record<string, unknown>;
-      writeFileSync(config, JSON.stringify(rest));
+      const values = JSON.parse(readFileSync(config, 'utf8')) as Record<string, unknown>;
+      delete values[key];
+      writeFileSync(config, JSON.stringify(values));
     });
 
   const cases: [what: string, make: () => string, codes: ErrorCode[], message: RegExp][] = [

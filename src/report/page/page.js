@@ -1,61 +1,22 @@
 // The report's page. Data comes through two calls that its data files make: diffmine.run(run) and diffmine.label(index, label).
-// Whatever a user named (labels, files, prompts) enters the page as text nodes and attributes' values, never as markup.
-/* global document, window, location, history, matchMedia, getComputedStyle, ResizeObserver, Image */
+/* global document, window, location, history, matchMedia, getComputedStyle, ResizeObserver, diffmine */
 'use strict';
 
 (() => {
-  const LISTS = {
-    top: { name: 'Most typical', about: 'the label helped the model most' },
-    random: { name: 'Random', about: 'a control: places drawn at random' },
-    least: { name: 'Least typical', about: 'a control: the label misled the model' },
-  };
+  const { LISTS, $, h, count, signed } = diffmine.tools;
   const MANY = 16; // labels, from which tabs wrap and can be searched
 
-  const $ = (id) => document.getElementById(id);
   const labels = new Map(); // index -> label data
   let run;
   /** what is on show: label (index), view ('clusters' or 'ranking'), group and rank of the open patch */
   let state = {};
   let groups = []; // of the view on show: { key, title, tiles, grid, expanded, ... }
-  let warm = false; // whether the heat map is on
-
-  // ---------------------------------------------------------------------------------------------- small tools
-
-  /** An element. `on…` adds a listener; true, false and null are attributes with no value, and none. */
-  function h(tag, attributes, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes ?? {})) {
-      if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
-      else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? '' : value);
-    }
-    element.append(...children.filter((child) => child !== null && child !== undefined));
-    return element;
-  }
-
-  function icon(path) {
-    const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-    svg.setAttribute('viewBox', '0 0 24 24');
-    svg.setAttribute('aria-hidden', 'true');
-    const shape = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-    shape.setAttribute('d', path);
-    svg.append(shape);
-    return svg;
-  }
-
-  const count = (n, one, many = `${one}s`) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
-
-  /** Three significant digits of `value` (or as many places as `like` has), without an exponent where that is short. */
-  function plain(value, like = value) {
-    const size = Math.abs(value);
-    if (size === 0) return '0';
-    if (like === value && (size < 1e-5 || size >= 1e6)) {
-      const [digits, power] = size.toExponential(2).split('e');
-      return `${digits} × 10${[...String(Number(power))].map((c) => (c === '-' ? '⁻' : '⁰¹²³⁴⁵⁶⁷⁸⁹'[c])).join('')}`;
-    }
-    return size.toFixed(Math.max(0, Math.min(7, 2 - Math.floor(Math.log10(Math.abs(like))))));
-  }
-  const signed = (value, like) => (value < 0 ? '−' : '+') + plain(value, like);
-  const length = (value) => String(Math.round(value * 10) / 10);
+  const dialog = diffmine.patch({
+    get run() { return run; },
+    get state() { return state; },
+    get groups() { return groups; },
+    go, leave, paintTile,
+  });
 
   // ---------------------------------------------------------------------------------------------- addresses
   // #label, #label/ranking, #label/3 (cluster), #label/3/17 (its patch of rank 17), #label/top/17
@@ -77,9 +38,10 @@
     }
     const found = run.labels.findIndex(({ label }) => label === parts[0]);
     const label = Math.max(0, found);
-    const group = found >= 0 && (parts[1] in LISTS || /^\d+$/.test(parts[1] ?? '')) ? parts[1] : null;
+    const isList = Object.hasOwn(LISTS, parts[1] ?? '');
+    const group = found >= 0 && (isList || /^\d+$/.test(parts[1] ?? '')) ? parts[1] : null;
     const clusters = run.labels[label].clusters > 0;
-    const view = !clusters || parts[1] === 'ranking' || group in LISTS ? 'ranking' : 'clusters';
+    const view = !clusters || parts[1] === 'ranking' || isList ? 'ranking' : 'clusters';
     return { label, view, group, rank: group && /^\d+$/.test(parts[2] ?? '') ? Number(parts[2]) : null };
   }
 
@@ -122,7 +84,7 @@
           : `${run.missing.count.toLocaleString('en')} pictures were not found when this report was written. Their patches are hatched; the end of the page lists them.`));
     }
     showTabs();
-    showFoot();
+    diffmine.foot(run);
   }
 
   function showTabs() {
@@ -195,7 +157,7 @@
     }
     const data = labels.get(next.label);
     if (!data) {
-      closeDialog();
+      dialog.close();
       groups = [];
       $('panel').replaceChildren(h('p', { class: 'sub' }, 'Loading…'));
       load(next.label);
@@ -204,9 +166,9 @@
     if (entering || old.view !== next.view || groups.length === 0) showLabel(data);
     const group = next.group && groups.find(({ key }) => key === next.group);
     const at = group && next.rank ? group.tiles.findIndex((tile) => data.patches.rank[tile] === next.rank) : -1;
-    if (at >= 0) openDialog(data, group, at);
+    if (at >= 0) dialog.open(data, group, at);
     else {
-      closeDialog();
+      dialog.close();
       if (group && !next.rank) group.row.scrollIntoView({ block: 'start' });
       else if (entering && old.label !== undefined && $('panel').getBoundingClientRect().top < 0) window.scrollTo({ top: $('bar').offsetTop });
     }
@@ -389,133 +351,7 @@
     target.focus();
   }
 
-  // ---------------------------------------------------------------------------------------------- one patch
-
-  /** The patch before or after, also across the edges of its group. */
-  function neighbour(group, at, by) {
-    if (group.tiles[at + by] !== undefined) return { group, at: at + by };
-    for (let row = groups.indexOf(group) + by; groups[row]; row += by) {
-      if (groups[row].tiles.length > 0) return { group: groups[row], at: by > 0 ? 0 : groups[row].tiles.length - 1 };
-    }
-    return null;
-  }
-
-  function openDialog(data, group, at) {
-    const dialog = $('dialog');
-    const { patches } = data;
-    const tile = group.tiles[at];
-    const [number, file, label, width, height, has] = data.pictures[patches.picture[tile]];
-    const turn = (by) => {
-      const to = neighbour(group, at, by);
-      return { to, go: () => to && go({ ...state, group: to.group.key, rank: patches.rank[to.group.tiles[to.at]] }, true) };
-    };
-    const before = turn(-1);
-    const after = turn(1);
-    const focused = dialog.open ? document.activeElement?.id : '';
-    dialog.onkeydown = (event) => {
-      if (event.ctrlKey || event.altKey || event.metaKey) return;
-      if (event.key === 'ArrowLeft') before.go();
-      else if (event.key === 'ArrowRight') after.go();
-      else if (event.key === 'h' || event.key === 'H') $('heat')?.click();
-      else return;
-      event.preventDefault();
-    };
-    const button = (id, name, path, action, disabled) => h('button', { class: 'icon', type: 'button', id, 'aria-label': name, title: name, disabled, onclick: action }, icon(path));
-    dialog.replaceChildren(
-      h('div', { class: 'strip' },
-        h('h2', { id: 'dialog-title' }, `${data.label} `, h('span', null, h('span', { class: 'dot' }, '· '), `${group.place}, patch ${(at + 1).toLocaleString('en')} of ${group.tiles.length.toLocaleString('en')}`)),
-        button('previous', 'Previous patch', 'M15 5l-7 7 7 7', before.go, !before.to),
-        button('next', 'Next patch', 'M9 5l7 7-7 7', after.go, !after.to),
-        button('close', 'Close', 'M6 6l12 12M18 6L6 18', leave, false)),
-      h('div', { class: 'body' }, stage(data, tile, { number, file, label, width, height, has }), facts(data, tile, { file, label, width, height })));
-    if (!dialog.open) dialog.showModal();
-    const focus = focused && $(focused);
-    if (focus && !focus.disabled) focus.focus();
-    else $(after.to ? 'next' : 'close').focus();
-    for (const to of [before.to, after.to]) {
-      const [near, , , , , state] = to ? data.pictures[patches.picture[to.group.tiles[to.at]]] : [];
-      if (state) new Image().src = `pictures/${near}.webp`;
-    }
-  }
-
-  function stage(data, tile, { number, file, label, width, height, has }) {
-    const { patches } = data;
-    const frame = h('div', { class: 'frame', id: 'frame' });
-    const under = h('div', { class: 'under' });
-    if (has === 0) {
-      frame.classList.add('gone');
-      frame.append(h('p', { class: 'notice' }, `${file} was not found when this report was written, so its picture cannot be shown.`));
-      return h('figure', { class: 'stage' }, frame);
-    }
-    frame.style.setProperty('--shape', width / height);
-    const source = h('img', { class: 'source', src: `pictures/${number}.webp`, alt: `${file}, a picture of ${label}`, width, height });
-    source.addEventListener('error', () => frame.append(h('p', { class: 'notice' }, `pictures/${number}.webp is missing beside this page.`)));
-    const box = h('div', { class: 'box', id: 'box' });
-    box.style.left = `${(100 * patches.x[tile]) / width}%`;
-    box.style.top = `${(100 * patches.y[tile]) / height}%`;
-    box.style.width = `${(100 * patches.width[tile]) / width}%`;
-    box.style.height = `${(100 * patches.height[tile]) / height}%`;
-    frame.append(source, box);
-    if (has === 2) {
-      const legend = legendOf(data.scale);
-      const apply = () => {
-        let overlay = frame.querySelector('.heat');
-        if (warm && !overlay) {
-          overlay = h('img', { class: 'heat', src: `maps/${state.label}-${number}.webp`, alt: `Typicality of the picture under ${data.label}` });
-          overlay.addEventListener('error', () => frame.append(h('p', { class: 'notice' }, `maps/${state.label}-${number}.webp is missing beside this page.`)));
-          source.after(overlay);
-        }
-        if (overlay) overlay.hidden = !warm;
-        frame.classList.toggle('warm', warm);
-        legend.hidden = !warm;
-      };
-      const toggle = h('input', { type: 'checkbox', id: 'heat', role: 'switch', onchange: () => {
-        warm = toggle.checked;
-        apply();
-      } });
-      toggle.checked = warm;
-      under.append(h('label', { class: 'toggle' }, toggle, 'Typicality map'), legend);
-      apply();
-    } else {
-      under.append(h('p', { class: 'without' }, run.maps.kept ? 'There is no typicality map of this picture.' : 'No typicality map: the scan did not keep maps (--no-maps).'));
-    }
-    return h('figure', { class: 'stage' }, frame, under);
-  }
-
-  function legendOf(scale) {
-    const ramp = h('div', { class: 'ramp' });
-    ramp.style.backgroundImage = `linear-gradient(to right, ${run.legend.join(', ')})`;
-    return h('div', { class: 'legend', id: 'legend', role: 'img', 'aria-label': `Colours from ${signed(-scale)}, untypical, over 0 to ${signed(scale)}, typical` },
-      ramp, h('div', { class: 'ends', 'aria-hidden': 'true' }, h('span', null, `${signed(-scale)} untypical`), h('span', null, '0'), h('span', null, `typical ${signed(scale)}`)));
-  }
-
-  function facts(data, tile, { file, label, width, height }) {
-    const { patches } = data;
-    const list = patches.list[tile];
-    const error = patches.error[tile];
-    const of = data.lists[list].total.toLocaleString('en');
-    const thumb = h('div', { class: 'tile', role: 'img', 'aria-label': 'The patch' });
-    paintTile(thumb, tile, data);
-    const rows = [
-      ['File', file],
-      ['Label', label],
-      label === data.label ? null : ['Scored as', data.label],
-      ['Rank', `${patches.rank[tile].toLocaleString('en')} of ${of} (${LISTS[list].name.toLowerCase()})`],
-      patches.cluster[tile] === null ? null : ['Cluster', `${patches.cluster[tile] + 1}` + (patches.distance[tile] === null ? '' : `, ${plain(patches.distance[tile])} from its centre`)],
-      ['Samples', patches.samples[tile].toLocaleString('en')],
-      ['Box', `${length(patches.width[tile])} × ${length(patches.height[tile])} px at ${length(patches.x[tile])}, ${length(patches.y[tile])}`],
-      width ? ['Picture', `${width} × ${height} px`] : null,
-      data.prompt === null ? null : ['Prompt', data.prompt],
-    ].filter(Boolean);
-    return h('div', null,
-      h('div', { class: 'lead' }, thumb,
-        h('div', null,
-          h('p', { class: 'sub' }, 'Typicality'),
-          h('p', { class: 'score' }, signed(patches.typicality[tile])),
-          h('p', { class: 'error', title: 'One standard error of the mean over the samples' }, error === null ? 'no standard error (one sample)' : `± ${plain(error)}`))),
-      h('dl', { class: 'detail' }, ...rows.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value)))),
-      h('p', { class: 'keys' }, h('kbd', null, '←'), ' ', h('kbd', null, '→'), ' patches  ', h('kbd', null, 'H'), ' map  ', h('kbd', null, 'Esc'), ' close'));
-  }
+  // ---------------------------------------------------------------------------------------------- from the dialog back
 
   /** Closes the dialog for the user: the address goes back to the label, the focus to the patch. */
   function leave() {
@@ -532,56 +368,9 @@
     group.grid.children[at].focus();
   }
 
-  function closeDialog() {
-    if ($('dialog').open) $('dialog').close();
-  }
-
-  // ---------------------------------------------------------------------------------------------- the end
-
-  const NAMES = {
-    size: 'Short side, px', sizeRule: 'Long side rounded', patch: 'Patch, px', samples: 'Samples a picture', perImage: 'Patches a picture', batch: 'Batch',
-    allLabels: 'Under all labels', against: 'Compared with', shardSize: 'Pictures a shard', replay: 'Replayed noises', top: 'Patches a label', rank: 'Clustered list',
-    restarts: 'Starts of k-means', timestep: 'Features at timestep', upBlock: 'Features of up block', ensemble: 'Feature noises',
-  };
-  const words = (name) => NAMES[name] ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
-  const said = (value) => (value === null || value === undefined || value === '' ? 'none' : value === true ? 'yes' : value === false ? 'no' : typeof value === 'object' ? JSON.stringify(value) : String(value));
-
-  function sheet(entries) {
-    return h('dl', { class: 'sheet' }, ...entries.map(([name, value]) => h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value)))));
-  }
-
-  function excluded({ count: total, shown }, summary) {
-    if (total === 0) return null;
-    return h('details', null, h('summary', null, summary),
-      h('ul', { class: 'list', tabindex: '0', 'aria-label': summary }, ...shown.map(({ image, reason }) => h('li', null, h('b', null, image), `: ${reason}`)),
-        total > shown.length ? h('li', null, `and ${(total - shown.length).toLocaleString('en')} more; see skipped.jsonl`) : null));
-  }
-
-  function showFoot() {
-    const { dataset, model, options, mine, skipped, missing, maps } = run;
-    const apart = ['maps', 'tBegin', 'tEnd'];
-    const entries = (object) => Object.entries(object ?? {}).filter(([name]) => !apart.includes(name)).map(([name, value]) => [words(name), value]);
-    const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
-    $('foot').replaceChildren(
-      section('Scan', sheet([...(run.preset ? [['Preset', run.preset]] : []), ...entries(options), ['Timesteps', `${options.tBegin} to ${options.tEnd - 1}`], ['Typicality maps', maps.kept ? 'kept' : 'not kept']])),
-      section('Mining', sheet(entries(mine)), ...run.notes.map((note) => h('p', null, note))),
-      section('Pictures',
-        sheet([['In the data set', dataset.images], ['Labels', dataset.labels], ['Skipped', skipped.count], ['Other files ignored', dataset.ignored], ['With a typicality map here', maps.shown], ['Not found for this report', missing.count]]),
-        excluded(skipped, `${count(skipped.count, 'picture')} skipped by the scan`),
-        excluded(missing, `${count(missing.count, 'picture')} not found for this report`)),
-      section('Where this comes from',
-        sheet([['diffmine', run.version], ['Run format', run.format], ['Scan began', run.created], ['Model', model.path], ['Data set', dataset.path],
-          ['Run fingerprint', run.fingerprint], ['Model fingerprint', model.fingerprint], ['Data set fingerprint', dataset.fingerprint]])),
-      section('Method',
-        h('p', null, 'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752.'),
-        h('p', null, options.sampler === 'stratified'
-          ? 'Standard errors are over the samples of a patch. Timesteps were stratified, so they are upper bounds.'
-          : 'Standard errors are over the samples of a patch.')));
-  }
-
   // ---------------------------------------------------------------------------------------------- start
 
-  globalThis.diffmine = {
+  Object.assign(diffmine, {
     run(data) {
       run = data;
       if (run.labels.length === 0) {
@@ -594,15 +383,10 @@
     label(index, data) {
       labels.set(index, data);
     },
-  };
+  });
 
   window.addEventListener('popstate', () => run && show(parse(location.hash)));
   new ResizeObserver(() => fillRows(false)).observe($('panel'));
-  $('dialog').addEventListener('cancel', (event) => {
-    event.preventDefault();
-    leave();
-  });
-  $('dialog').addEventListener('click', (event) => event.target === $('dialog') && leave());
   $('skip').addEventListener('click', (event) => {
     event.preventDefault();
     $('panel').focus();

@@ -1,0 +1,38 @@
+#include "scored.h"
+
+#include "models/model.h"
+
+namespace diffmine::binding {
+
+Scored::Scored(const Arg& input, std::vector<Napi::Value>& keep) {
+  const Arg views = input["pictures"], given = input["latents"];
+  if (views.present() == given.present()) {
+    throw Error(code::kInvalidArgument, "Expected either " + views.name() + " or " + given.name() + ", got " +
+                                            (views.present() ? "both." : "neither."));
+  }
+  if (views.present()) {
+    pictures = views.pictures(keep);
+    count = static_cast<int64_t>(pictures.size());
+  } else {
+    latents = given.tensor(at::kFloat, 4);
+    height = input["height"].integer(1, INT32_MAX);
+    width = input["width"].integer(1, INT32_MAX);
+    count = latents.size(0);
+  }
+}
+
+void Scored::encode(const Engine& engine) {
+  const Model& model = engine.model();
+  if (pictures.empty()) {
+    latents = latents.to(engine.device());
+    return;
+  }
+  latents = model.encode_pictures(stack_pictures(pictures));
+  // Pixel models and those that take no odd sizes see the picture cut (Model::encode_pictures); a VAE alone rounds down.
+  const bool cut = !model.vae || model.unet->size_multiple() > 1;
+  const int64_t cell = model.vae ? model.vae->factor() : model.unet->config().pixel_fold;
+  height = cut ? latents.size(2) * cell : pictures[0].height;
+  width = cut ? latents.size(3) * cell : pictures[0].width;
+}
+
+}  // namespace diffmine::binding
