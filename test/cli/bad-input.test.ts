@@ -26,7 +26,7 @@ function scan(dataset: string, model: string, out: string, ...more: string[]): P
 function expectError(ran: Ran, codes: ErrorCode[], message: RegExp): void {
   expect(ran.signal).toBeNull();
   const { error } = JSON.parse(ran.stdout) as { error: { code: ErrorCode; message: string } };
-  expect(codes).toContain(error.code);
+  if (!codes.includes(error.code)) throw new Error(`${error.code}: ${error.message}\n${ran.stderr}`);
   expect(error.message).toMatch(message);
   expect(ran.code).toBe(EXIT_CODES[error.code]);
 }
