@@ -146,7 +146,7 @@ Napi::Value load_model(Info info) {
     model.unet = std::make_shared<UNet>(source.unet.config, unet, engine.device(), engine.dtype(), context);
     loaded(unet, model.unet->weight_bytes());
     if (vae) {
-      model.vae = std::make_shared<Vae>(source.vae->config, *vae, engine.device(), engine.dtype(), context);
+      model.vae = std::make_shared<Vae>(source.vae->config, *vae, engine.device(), context);
       loaded(*vae, static_cast<int64_t>(vae->bytes()));
     }
     if (text_encoder) {

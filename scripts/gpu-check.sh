@@ -34,6 +34,9 @@ record() {  # name status seconds details [json]
 skip() { record "$1" skipped 0 "$2"; }
 fail() { record "$1" failed 0 "$2"; }
 
+# What a log says went wrong, for who reads the JSON alone: the first errors and the end.
+ending() { echo "$1 says:"; grep -nE 'ERROR|[Ee]rror:|FAILED|values:' "$1" | head -n 20; echo '...'; tail -n 10 "$1"; }
+
 step() {  # name command...: its log's last lines are the details
   local name=$1 began=$SECONDS log=$logs/$1.log
   shift
@@ -41,8 +44,7 @@ step() {  # name command...: its log's last lines are the details
   "$@" > "$log" 2>&1
   local status=$?
   if [ $status -eq 0 ]; then record "$name" passed $((SECONDS - began)) "$(tail -n 3 "$log")"; return 0; fi
-  record "$name" failed $((SECONDS - began)) "exit code $status; $log ends:
-$(tail -n 25 "$log")"
+  record "$name" failed $((SECONDS - began)) "exit code $status; $(ending "$log")"
   return 1
 }
 
@@ -55,8 +57,7 @@ json_step() {  # name command...: its stdout is the result, kept whole even wher
   result=$(cat "$out")
   case $result in '{'*) ;; *) result= ;; esac
   if [ $status -eq 0 ] && [ -n "$result" ]; then record "$name" passed $((SECONDS - began)) '' "$result"; return 0; fi
-  record "$name" failed $((SECONDS - began)) "exit code $status; $log ends:
-$(tail -n 25 "$log")" "$result"
+  record "$name" failed $((SECONDS - began)) "exit code $status; $(ending "$log")" "$result"
   return 1
 }
 
@@ -96,7 +97,7 @@ if [ $built = no ]; then skip tests 'the build failed'
 elif [ ! -x "$tests" ]; then fail tests 'doctest was not found: set DOCTEST_INCLUDE'
 else
   export DIFFMINE_REQUIRE_GPU=1  # the cases that run on every device fail where they find no GPU
-  step tests "$tests" --duration=true
+  step tests "$tests"
   if ! command -v compute-sanitizer > /dev/null; then skip compute-sanitizer 'there is no compute-sanitizer on the PATH'
   else
     for tool in memcheck racecheck; do

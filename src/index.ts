@@ -18,6 +18,9 @@ export type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './scan/options'
 export { mine } from './mine/mine';
 export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './mine/options';
 export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './report/report';
+export { evaluate } from './evaluate/evaluate';
+export type { EvaluateHooks, EvaluateOptions, EvaluateSummary, Figure, KindEvaluation, LabelEvaluation, Metrics, PrecisionAt } from './evaluate/options';
+export { averagePrecision } from './evaluate/precision';
 export { EXPORT_FORMATS, EXPORT_TABLES, exportTable, type ExportFormat, type ExportTable } from './export/export';
 export { Run } from './run/run';
 export type { Manifest, RunOptions } from './run/manifest';
@@ -25,6 +28,9 @@ export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './
 export { query, readTable } from './run/tables';
 export { chooseDevice } from './run/device';
 export { VERSION } from './run/version';
+
+// a world with known truth
+export { drawPicture, writeWorld, type PlantedBox, type WorldHooks, type WorldSettings, type WorldSummary } from './world/world';
 
 // golden numbers
 export { verify, type CaseResult, type OpSummary, type Verdict, type VerifyHooks, type VerifyOptions, type VerifySummary } from './verify/verify';

@@ -57,7 +57,6 @@ std::string modern_name(const std::string& name) {
 struct Vae::Impl {
   VaeConfig config;
   at::Device device = at::kCPU;
-  at::ScalarType dtype = at::kFloat;
   Conv2d enc_in, enc_out, dec_in, dec_out;
   std::vector<Level> enc, dec;
   Middle enc_mid, dec_mid;
@@ -66,7 +65,7 @@ struct Vae::Impl {
 
   void load(WeightStore& weights, const Context& context) {
     weights.rename(modern_name);
-    Loader loader(weights, device, dtype, context);
+    Loader loader(weights, device, at::kFloat, context);
     const auto& ch = config.block_out_channels;
     if (ch.empty()) throw Error(code::kModelInvalid, "The VAE's config has no block_out_channels.");
     const size_t n = ch.size();
@@ -111,11 +110,9 @@ struct Vae::Impl {
   }
 };
 
-Vae::Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context) : impl_(std::make_unique<Impl>()) {
+Vae::Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, const Context& context) : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->device = device;
-  // SD's VAE overflows fp16 (force_upcast in its config); it is under 1 % of a scan's work.
-  impl_->dtype = dtype == at::kHalf ? at::kFloat : dtype;
   impl_->load(weights, context);
 }
 Vae::~Vae() = default;
@@ -128,14 +125,14 @@ Vae::Posterior Vae::encode(const at::Tensor& images) const {
   const auto& m = *impl_;
   if (images.dim() != 4 || images.size(1) != m.config.in_channels) throw Error(code::kInvalidArgument, "The VAE encodes images [B, " + std::to_string(m.config.in_channels) + ", H, W].");
   if (images.size(2) < factor() || images.size(3) < factor()) throw Error(code::kInvalidArgument, "A picture is smaller than one latent cell (" + std::to_string(factor()) + " px).");
-  auto h = m.enc_in(images.to(m.device, m.dtype));
+  auto h = m.enc_in(images.to(m.device, at::kFloat));
   for (const auto& level : m.enc) {
     for (const auto& resnet : level.resnets) h = run(resnet, h);
     if (level.has_resample) h = level.resample(at::constant_pad_nd(h, {0, 1, 0, 1}));  // right and bottom only
   }
   h = m.enc_out(m.enc_norm.silu(m.enc_mid(h)));
   if (m.config.use_quant_conv) h = m.quant.channels(h);
-  const auto parts = h.to(at::kFloat).chunk(2, 1);
+  const auto parts = h.chunk(2, 1);
   return {parts[0].contiguous(), parts[1].clamp(-30.0, 20.0)};
 }
 
@@ -144,7 +141,7 @@ at::Tensor Vae::decode(const at::Tensor& latents) const {
   if (latents.dim() != 4 || latents.size(1) != m.config.latent_channels) {
     throw Error(code::kInvalidArgument, "The VAE decodes latents [B, " + std::to_string(m.config.latent_channels) + ", h, w].");
   }
-  auto h = latents.to(m.device, m.dtype).contiguous(at::MemoryFormat::ChannelsLast);
+  auto h = latents.to(m.device, at::kFloat).contiguous(at::MemoryFormat::ChannelsLast);
   if (m.config.use_post_quant_conv) h = m.post_quant.channels(h);
   h = m.dec_mid(m.dec_in(h));
   for (const auto& level : m.dec) {
@@ -154,7 +151,7 @@ at::Tensor Vae::decode(const at::Tensor& latents) const {
       h = level.resample(at::upsample_nearest2d(h, size));
     }
   }
-  return m.dec_out(m.dec_norm.silu(h)).to(at::kFloat);
+  return m.dec_out(m.dec_norm.silu(h));
 }
 
 }  // namespace diffmine

@@ -23,8 +23,9 @@ struct VaeConfig {
 
 class Vae {
  public:
-  // Both attention namings (to_q / query, ...) load. Throws as UNet's constructor. fp16 runs in fp32 where force_upcast asks (it overflows).
-  Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context = {});
+  // Both attention namings (to_q / query, ...) load. Throws as UNet's constructor. Always in fp32: the encoder is under 1 % of a scan, fp16
+  // overflows in it (force_upcast), and bf16 latents would blur every score.
+  Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, const Context& context = {});
   ~Vae();
   Vae(Vae&&) noexcept;
 

@@ -150,7 +150,7 @@ TEST_CASE("wrong arguments are errors, not crashes") {
 
 TEST_CASE("the VAE equals the reference, both ways and at odd sizes") {
   WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
-  const Vae vae(tiny_sd15_vae(), weights, at::kCPU, at::kFloat);
+  const Vae vae(tiny_sd15_vae(), weights, at::kCPU);
   const auto golden = SafetensorsFile::open(golden_path("tiny-sd15-golden/golden.safetensors"));
   int cases = 0;
   for (const auto& [name, info] : golden->tensors()) {

@@ -7,8 +7,10 @@ import { DiffmineError, EXIT_CODES, asDiffmineError } from '../errors';
 import { cancelOnSignals } from './cancel';
 import type { Command, Outcome } from './command';
 import { benchCommand } from './commands/bench';
+import { demoCommand } from './commands/demo';
 import { doctorCommand } from './commands/doctor';
 import { estimateCommand } from './commands/estimate';
+import { evaluateCommand } from './commands/evaluate';
 import { exportCommand } from './commands/export';
 import { inspectCommand } from './commands/inspect';
 import { mineCommand } from './commands/mine';
@@ -24,7 +26,7 @@ import { COMMON, resolveValues } from './options';
 import { Output } from './output';
 
 export const COMMANDS: Command[] = [
-  setupCommand, doctorCommand, inspectCommand, estimateCommand, runCommand, scanCommand, mineCommand, reportCommand, exportCommand, verifyCommand, benchCommand,
+  setupCommand, doctorCommand, inspectCommand, estimateCommand, runCommand, scanCommand, mineCommand, reportCommand, evaluateCommand, exportCommand, demoCommand, verifyCommand, benchCommand,
 ];
 
 const PARSING = {

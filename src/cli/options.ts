@@ -78,6 +78,13 @@ const positive: Parser<number> = (raw) => {
   return value;
 };
 
+/** A share below one: 0 <= value < 1. */
+const share: Parser<number> = (raw) => {
+  const value = typeof raw === 'number' || (typeof raw === 'string' && raw.trim() !== '') ? Number(raw) : NaN;
+  if (!(value >= 0 && value < 1)) throw new Expected('a number from 0 to below 1');
+  return value;
+};
+
 function choice<const T extends string>(choices: readonly T[]): Parser<T> {
   return (raw) => {
     const found = choices.find((one) => one === raw);
@@ -144,7 +151,7 @@ export const RUN = {
 
 export const DEVICE = {
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N; auto says what it chose', parse: device, fallback: 'auto' }),
-  dtype: option({ group: 'Device', describe: 'Precision of the UNet and VAE; fp16 needs a GPU', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], fallback: 'fp32' }),
+  dtype: option({ group: 'Device', describe: 'Precision of the UNet; fp16 needs a GPU', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], fallback: 'fp32' }),
   threads: option({ group: 'Device', describe: 'CPU threads of the computation', parse: integer(1, 1024), shownDefault: 'all cores' }),
 } satisfies OptionTable;
 
@@ -250,6 +257,24 @@ export const EXPORT = {
   table: option({ group: 'What', describe: 'Which table', parse: choice(['patches', 'clusters', 'images']), choices: ['patches', 'clusters', 'images'], fallback: 'patches' }),
   format: option({ group: 'Output', describe: 'Which format', parse: choice(['json', 'csv', 'parquet']), choices: ['json', 'csv', 'parquet'], shownDefault: 'csv; with --json, json' }),
   out: option({ group: 'Output', describe: 'The file to write', parse: path, shownDefault: 'stdout' }),
+} satisfies OptionTable;
+
+/** Defaults are those of src/evaluate: here they are only shown. */
+export const EVALUATE = {
+  boxes: option({ group: 'What', required: true, describe: 'A CSV with the columns image, x, y and w, h in source pixels; label, kind, slot, city optional', parse: path }),
+  'typical-column': option({ group: 'What', describe: 'The column with the label that a box is typical of', parse: text, shownDefault: "city, else the picture's label" }),
+  smooth: option({ group: 'Scoring', describe: 'Side of the box mean over the pixels of a map, odd', parse: integer(1, 999), shownDefault: '5' }),
+  bootstrap: option({ group: 'Scoring', describe: 'Times the pictures are drawn anew for the intervals; 0 for none', parse: integer(0, 1_000_000), shownDefault: '1000' }),
+  seed: option({ group: 'Scoring', describe: 'Seed of the drawing anew', parse: integer(0), shownDefault: '0' }),
+} satisfies OptionTable;
+
+/** Defaults are those of src/world: here they are only shown. */
+export const DEMO = {
+  'data-only': option({ group: 'What', describe: 'Only draw the planted world into this new folder', parse: path }),
+  pictures: option({ group: 'Pictures', describe: 'Pictures a city, held-out ones included', parse: integer(2, 1_000_000), shownDefault: '250' }),
+  size: option({ group: 'Pictures', describe: 'Side of the pictures in pixels', parse: integer(32, 1024), shownDefault: '64' }),
+  heldout: option({ group: 'Pictures', describe: 'Share of the pictures kept apart from training', parse: share, shownDefault: '0.2' }),
+  seed: option({ group: 'Pictures', describe: 'Seed of the world', parse: integer(0), shownDefault: '0' }),
 } satisfies OptionTable;
 
 export const SETUP = {

@@ -21,6 +21,9 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   cluster: ['Clustering', 'labels'],
   report: ['Report', 'pictures'],
   verify: ['Verifying', 'cases'],
+  draw: ['Drawing', 'pictures'],
+  evaluate: ['Evaluating', 'labels'],
+  resample: ['Resampling', 'times'],
 };
 
 /** Milliseconds between two plain lines of progress: first, factor, last. A log of a day's work must stay readable. */

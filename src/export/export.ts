@@ -18,7 +18,7 @@ const PATCH_ORDER = ['image', 'label', 'condition', 'rank', 'x', 'y', 'width', '
 async function load(run: Run, table: ExportTable): Promise<{ rows: Row[]; schema: Schema }> {
   if (table === 'images') {
     const rows: Row[] = [];
-    for (const shard of await run.doneShards()) rows.push(...(await readTable(run.shardFile(shard, 'images.parquet'))));
+    for (const shard of await run.doneShards()) for (const row of await readTable(run.shardFile(shard, 'images.parquet'))) rows.push(row);
     return { rows, schema: imageSchema(run.manifest.dataset.columns) };
   }
   if (!(await readMine(run))) {

@@ -66,9 +66,9 @@ async function openReplay(manifest: Manifest): Promise<Replay | undefined> {
 
 /**
  * Mines a finished scan: the best patches of each condition, their features, their clusters. A run that was mined with these options already is left as
- * it is; mining with others takes the place of what was there.
+ * it is; mining with others takes the place of what was there. Where another process mines the run, this one waits for its turn.
  *
- * @throws RUN_INVALID where the folder is no finished scan; RUN_MISMATCH where model or data are not the scan's, or another process is mining;
+ * @throws RUN_INVALID where the folder is no finished scan; RUN_MISMATCH where model or data are not the scan's;
  * CANCELLED after hooks.signal (what was there before stays)
  */
 export async function mine(runPath: string, options: MineOptions = {}, hooks: Hooks<MineEvent> = {}): Promise<MineSummary> {
@@ -87,8 +87,7 @@ export async function mine(runPath: string, options: MineOptions = {}, hooks: Ho
     run: run.path, rank: wanted.rank, conditions: record.conditions, pictures: record.pictures, seconds: (performance.now() - begun) / 1000, notes: record.notes,
   });
 
-  const lock = await run.locks.acquire('mine');
-  if (!lock) throw new DiffmineError('RUN_MISMATCH', `${runPath} is in use: another process is mining it.`, 'Wait for it to end.');
+  const lock = await run.locks.wait('mine', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which mines ${runPath}.`) });
   try {
     const before = await readMine(run);
     if (before && before.fingerprint === manifest.fingerprint && canonicalJson(before.options as unknown as Json) === canonicalJson(recorded as unknown as Json)) {
@@ -160,7 +159,6 @@ async function clusterAll({ engine, model, manifest, files, replay, rankings, re
     found.clusterings.set(condition, { ...clustering, features: fromFloat32([patches.length, taken.width], taken.values) });
     hooks.onProgress?.({ type: 'cluster', condition, done: index + 1, total: chosen.length, clusters: made, inertia: clustering.inertia });
   }
-  for (const note of found.notes) hooks.log?.(note);
   return found;
 }
 

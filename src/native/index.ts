@@ -32,6 +32,9 @@ function load(): Addon {
   if (!file) {
     throw new DiffmineError('SETUP', `The native addon is not built (looked for ${addonCandidates().join(', ')}).`, mend);
   }
+  // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier, so that on a machine
+  // with other work (decoding, a second process) a scan of small pictures took ten times as long; see docs/performance.md.
+  if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= '1000';
   let addon: Addon;
   try {
     addon = createRequire(__filename)(file) as Addon;

@@ -2,7 +2,7 @@
 import { access } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { asDiffmineError, DiffmineError } from '../errors';
-import type { Run } from '../run/run';
+import { imageKey, type Run } from '../run/run';
 import type { MinedPatchRow } from '../run/schema';
 import type { ReportFolder } from './folder';
 import { commonScale, paint, strength, type TypicalityMap } from './heatmap';
@@ -19,6 +19,8 @@ export interface DrawContext {
   root: string;
   /** a picture's number in the manifest */
   numberOf: ReadonlyMap<string, number>;
+  /** the shard that scored a picture (imageKey: the same file may stand under two labels) */
+  shardOf: ReadonlyMap<string, number>;
   /** the quality sprite sheets have come down to, to keep within their budget */
   quality: number;
   /** pictures that could not be read, with the reason; grows */
@@ -35,11 +37,10 @@ const precise = (value: number | null): number | null => (value === null ? null 
 function byShard(view: LabelView, context: DrawContext): Map<number, Map<string, number[]>> {
   const shards = new Map<number, Map<string, number[]>>();
   view.patches.forEach((patch, tile) => {
-    const number = context.numberOf.get(patch.image);
-    if (number === undefined) {
+    const shard = context.shardOf.get(imageKey({ path: patch.image, label: patch.label }));
+    if (shard === undefined) {
       throw new DiffmineError('RUN_INVALID', `mine/patches.parquet names the picture "${patch.image}", which is not in manifest.json.`, 'Run `diffmine mine` again.');
     }
-    const shard = Math.floor(number / context.run.manifest.options.shardSize);
     const pictures = shards.get(shard) ?? new Map<string, number[]>();
     shards.set(shard, pictures);
     const tiles = pictures.get(patch.image);

@@ -12,6 +12,9 @@ export const CONTEXT = 320;
 const TILE_BYTES = 2300;
 const SHEET_QUALITIES = [80, 70, 58, 45, 30, 15] as const;
 
+/** As the scan reads pictures (src/dataset/pictures.ts): what it scored is shown. */
+const LENIENT = { failOn: 'error', limitInputPixels: false } as const;
+
 /** Pixels of a picture, RGB, upright; `scale` is its pixels per source pixel, across and down. */
 export interface Decoded {
   pixels: Buffer;
@@ -34,12 +37,12 @@ export interface Box {
  * @throws what sharp throws where there is no such picture
  */
 export async function decode(file: string, smallestPatch: number): Promise<Decoded> {
-  const { autoOrient: source, hasAlpha } = await sharp(file).metadata();
+  const { autoOrient: source, hasAlpha } = await sharp(file, LENIENT).metadata();
   const long = Math.max(source.width, source.height);
   const ratio = Math.min(1, Math.max(CONTEXT / long, TILE / Math.max(1, smallestPatch)));
   const width = Math.max(1, Math.round(source.width * ratio));
   const height = Math.max(1, Math.round(source.height * ratio));
-  const upright = sharp(file).autoOrient().toColourspace('srgb');
+  const upright = sharp(file, LENIENT).autoOrient().toColourspace('srgb');
   if (hasAlpha && ratio < 1) {
     // resizing would blend by alpha, but scoring saw the colours with the alpha dropped
     const { data, info } = await upright.removeAlpha().raw().toBuffer({ resolveWithObject: true });

@@ -15,7 +15,7 @@ import { DiffmineError } from '../errors';
 import { readMine, type MineRecord } from '../mine/record';
 import type { Progress } from '../native/types';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
-import { Run, type Skipped } from '../run/run';
+import { imageKey, Run, type Skipped } from '../run/run';
 import type { ClusterRow, MinedPatchRow } from '../run/schema';
 import { readTable } from '../run/tables';
 import { ReportFolder, type ReportBytes } from './folder';
@@ -58,7 +58,8 @@ const SKIPPED_SHOWN = 500;
 const LEGEND_STOPS = 41;
 
 /**
- * Writes the report of a mined run to `RUN/report`, in place of an earlier one, which stays whole until then.
+ * Writes the report of a mined run to `RUN/report`, in place of an earlier one, which stays whole until then. Where another process writes it, this one
+ * waits for its turn.
  *
  * @param runPath a run folder that `mine` has finished
  * @throws RUN_INVALID for a run that was not mined or is damaged; CANCELLED on abort; IO where it cannot write
@@ -67,8 +68,7 @@ export async function writeReport(runPath: string, options: ReportOptions = {}, 
   const run = await Run.open(runPath);
   const mined = await readMine(run);
   if (!mined) throw new DiffmineError('RUN_INVALID', `${runPath} is not mined yet: it has no mine/mine.json.`, `Run \`diffmine mine ${runPath}\` first.`);
-  const lock = await run.locks.acquire('report');
-  if (!lock) throw new DiffmineError('IO', `Another process is writing the report of ${runPath}.`, 'Wait for it to end.');
+  const lock = await run.locks.wait('report', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the report of ${runPath}.`) });
   try {
     const target = join(run.path, 'report');
     await removeLeftovers(target);
@@ -99,6 +99,7 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
     folder,
     root: pictureRoot(run, options.pictures),
     numberOf: new Map(manifest.images.map((image, number) => [image.path, number])),
+    shardOf: new Map(manifest.images.map((image, number) => [imageKey(image), Math.floor(number / manifest.options.shardSize)])),
     quality: 0,
     missing: new Map(),
     signal: hooks.signal,

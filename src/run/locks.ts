@@ -11,9 +11,13 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DiffmineError } from '../errors';
 
 const HEARTBEAT = 10_000;
 const STALE = 90_000;
+/** How long `wait` sleeps before it looks again, ms. */
+const POLL = 300;
 
 export interface LockOwner {
   host: string;
@@ -81,6 +85,11 @@ function parseOwner(text: string): LockOwner | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** A holder in words. */
+export function nameOf(holder: LockOwner | true | undefined): string {
+  return holder && holder !== true ? `process ${holder.pid} on ${holder.host}` : 'another process';
 }
 
 /** Sets a lock's modification time to the file system's now (utimes would set it to this machine's), unless it is gone. */
@@ -162,6 +171,9 @@ export class LockFolder {
       const handle = await open(mine, 'wx');
       try {
         await handle.writeFile(`${JSON.stringify(self())}\n`);
+      } catch (error) {
+        await rm(mine, { force: true }); // on a full disk: a lock of nobody would hold for STALE ms
+        throw error;
       } finally {
         await handle.close();
       }
@@ -188,6 +200,22 @@ export class LockFolder {
         await rm(mine, { force: true });
       },
     };
+  }
+
+  /**
+   * Takes lock `name`, however long a live process holds it.
+   *
+   * @param onWaiting told once who holds it
+   * @throws CANCELLED after `signal`
+   */
+  async wait(name: string, { signal, onWaiting }: { signal?: AbortSignal | undefined; onWaiting?: (holder: string) => void } = {}): Promise<Lock> {
+    for (let told = false; ; told = true) {
+      const lock = await this.acquire(name);
+      if (lock) return lock;
+      if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The wait for another process was cancelled.');
+      if (!told) onWaiting?.(nameOf(await this.holder(name)));
+      await sleep(POLL, undefined, signal ? { signal } : {}).catch(() => undefined);
+    }
   }
 
   private keep(file: string): void {

@@ -56,9 +56,10 @@ export class Run {
   /**
    * Begins a run in `path`, or goes on with the one that is there if it is the same run. Several processes may do so at once.
    *
+   * @param anyBatch the draft's batch is a proposal: several that begin at once may have seen different amounts of free memory, and the first one's stands
    * @throws RUN_MISMATCH where another run, or anything else, is in the folder
    */
-  static async begin(path: string, draft: ManifestDraft): Promise<Run> {
+  static async begin(path: string, draft: ManifestDraft, anyBatch = false): Promise<Run> {
     const folder = resolve(path);
     let manifest = await readManifest(folder);
     if (!manifest) {
@@ -71,7 +72,8 @@ export class Run {
       await mkdir(join(folder, 'locks'), { recursive: true });
       manifest = await Run.writeManifest(folder, makeManifest(draft));
     }
-    const differ = differences(manifest, draft);
+    const wanted = anyBatch ? { ...draft, options: { ...draft.options, batch: manifest.options.batch } } : draft;
+    const differ = differences(manifest, wanted);
     if (differ.length > 0) {
       throw new DiffmineError('RUN_MISMATCH', `${path} is in use by another run; what differs: ${differ.join('; ')}.`, 'Repeat that run\'s options to go on with it, or give --out another folder.');
     }

@@ -1,4 +1,5 @@
 // Which shards are whose, and which pictures go to the engine together. Follows from the manifest alone, so that every split gives the same bytes.
+import { DiffmineError } from '../errors';
 import type { Manifest } from '../run/manifest';
 
 /** Most pictures of one engine call: bounds what is decoded, and what a cancel may lose. */
@@ -6,8 +7,12 @@ const MOST_PICTURES = 16;
 
 /** The shards of part `index` of `count`: every count-th, so that parts are alike. */
 export function shardsOf(manifest: Pick<Manifest, 'shards'>, part: { index: number; count: number } = { index: 0, count: 1 }): number[] {
+  const { index, count } = part;
+  if (!(Number.isSafeInteger(count) && Number.isSafeInteger(index) && index >= 0 && index < count)) {
+    throw new DiffmineError('INVALID_ARGUMENT', `There is no part ${index} of ${count}.`, 'Parts are counted from 0: 0 of 8 is the first of eight.');
+  }
   const ids: number[] = [];
-  for (let id = part.index; id < manifest.shards; id += part.count) ids.push(id);
+  for (let id = index; id < manifest.shards; id += count) ids.push(id);
   return ids;
 }
 

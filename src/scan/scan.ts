@@ -3,13 +3,14 @@ import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import { prepareConditions } from '../model';
 import { Engine } from '../native';
+import { nameOf } from '../run/locks';
 import { imageKey, Run, shardName } from '../run/run';
 import { VERSION } from '../run/version';
 import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './options';
 import { shardsOf } from './plan';
 import { Meter, type Counter } from './progress';
 import { schedule, type ShardOutcome, type Slot } from './schedule';
-import { settle, type Settled } from './settle';
+import { isAuto, settle, type Settled } from './settle';
 import { scoreShard, type ScoringContext } from './shard';
 import { startWorkers } from './workers';
 
@@ -24,7 +25,7 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   const begun = performance.now();
   const settled = await settle(options, VERSION, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled before it began.');
-  const run = await Run.begin(options.out, settled.draft);
+  const run = await Run.begin(options.out, settled.draft, isAuto(options.batch));
   const { manifest } = run;
   const part = shardsOf(manifest, options.shard);
   const doneBefore = new Set(await run.doneShards());
@@ -45,8 +46,7 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
     const workers = Math.min(options.workers ?? 1, todo.length);
     const slots = workers > 1 ? await startWorkers({ ...options, workers }, meter, hooks) : await startHere(options, settled, run, meter, hooks);
     const onWaiting = async (shards: number[]): Promise<void> => {
-      const holder = await run.locks.holder(shardName(shards[0] ?? 0));
-      const who = holder && holder !== true ? `process ${holder.pid} on ${holder.host}` : 'another process';
+      const who = nameOf(await run.locks.holder(shardName(shards[0] ?? 0)));
       hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${who} works on.`);
     };
     try {

@@ -81,6 +81,11 @@ export async function largestShape(dataset: Dataset, sizes: SizeOptions, model: 
   return largest && unetShape(largest.height, largest.width, model.vaeFactor, model.fold);
 }
 
+/** Whether the batch is to be sized from memory; a run that is there already has settled it. */
+export function isAuto(batch: ScanOptions['batch']): batch is undefined | 'auto' {
+  return batch === undefined || batch === 'auto';
+}
+
 /** Bytes of a model's weights once loaded in a precision, whatever they are stored in. */
 export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunOptions['precision']): number {
   return model.summary().parameters * (precision === 'fp32' ? 4 : 2);
@@ -130,7 +135,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
 
   let batch: number;
-  if (options.batch === undefined || options.batch === 'auto') {
+  if (isAuto(options.batch)) {
     const existing = options.out === undefined ? undefined : await readManifest(options.out);
     const shape = (await largestShape(dataset, sizes, model)) ?? unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
     const engines = kind === 'cuda' ? 1 : workers;

@@ -6,7 +6,7 @@ import { VERSION } from '../run/version';
 import type { Hooks, ScanEvent, ScanOptions } from './options';
 import type { Counter } from './progress';
 import { startHere, type Slots } from './scan';
-import { settle } from './settle';
+import { isAuto, settle } from './settle';
 import type { Count, FromWorker, ToWorker } from './workers';
 
 const abort = new AbortController();
@@ -46,7 +46,7 @@ const counter: Counter = {
 async function begin(options: ScanOptions): Promise<void> {
   const hooks: Hooks<ScanEvent> = { signal: abort.signal, log: (sentence) => send({ type: 'log', sentence }) };
   const settled = await settle(options, VERSION); // the parent has logged what there is to say
-  const run = await Run.begin(options.out, settled.draft);
+  const run = await Run.begin(options.out, settled.draft, isAuto(options.batch));
   slots = await startHere(options, settled, run, counter, hooks);
   send({ type: 'ready' });
 }

@@ -19,7 +19,6 @@ export type FromWorker =
   | { type: 'done'; outcome: ShardOutcome }
   | { type: 'failed'; code: ErrorCode; message: string; hint?: string }
   | { type: 'count'; call: Count }
-  | { type: 'event'; event: ScanEvent }
   | { type: 'log'; sentence: string };
 
 /** A call of a Counter, as data. */
@@ -38,7 +37,6 @@ class Worker {
       else if (message.type === 'done') this.settle?.resolve(message.outcome);
       else if (message.type === 'failed') this.settle?.reject(new DiffmineError(message.code, message.message, message.hint));
       else if (message.type === 'count') replayCount(meter, message.call);
-      else if (message.type === 'event') hooks.onProgress?.(message.event);
       else hooks.log?.(message.sentence);
     });
     this.ended = new Promise((resolve) => {

@@ -37,9 +37,9 @@ export interface OpResult {
 
 export interface Op {
   run(context: OpContext): Promise<OpResult>;
-  /** computed by the UNet or VAE in the precision asked for, and then judged by relative L2 error where that is not fp32 */
+  /** computed by the UNet in the precision asked for, and then judged by relative L2 error where that is not fp32 */
   reducible?: boolean;
-  /** puts several passes together, whose errors add up: twice the bound of one */
+  /** puts several passes together, whose errors add up: COMPOUND times the bound of one */
   compound?: boolean;
 }
 

@@ -119,7 +119,7 @@ export const KINDS: readonly Kind[] = [
     draw: (a, b) => rect(5, 0, 1, 15, IRON) + rect(4.2, 13.6, 2.6, 1.4, IRON) + stroke('M1.9 2.6V1.2H9.1V2.6', IRON, 0.9) + shape('M1.9 1.8L3.8 5.2H0zM9.1 1.8L11 5.2H7.2z', a) + rect(0.6, 5.2, 2.6, 0.9, b) + rect(7.8, 5.2, 2.6, 0.9, b),
   },
   {
-    slot: 'lamp', city: 'esperil', name: 'swan neck', width: 9, height: 16, colours: [['white', 'yellow'], ['teal', 'yellow'], ['white', 'orange']],
+    slot: 'lamp', city: 'esperil', name: 'swan neck', width: 9, height: 16, colours: [['teal', 'yellow'], ['white', 'orange'], ['violet', 'yellow']],
     draw: (a, b) => stroke('M1.2 16V5Q1.2 0.7 4.6 0.7Q7 0.7 7 3.4', a, 1.3) + rect(0.2, 13.8, 2, 2.2, a) + shape('M4.8 5.2Q4.8 3 7 3Q9 3 9 5.2z', a) + rect(5.3, 5.2, 3.3, 1, b),
   },
   {

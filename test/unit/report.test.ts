@@ -1,5 +1,6 @@
 // The report: which patches in which order, heat maps, tiles, escaping, and the folder that is written.
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
 import sharp, { type Sharp } from 'sharp';
@@ -8,6 +9,7 @@ import { layOut } from '../../src/report/layout';
 import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/report/pictures';
 import { writeReport } from '../../src/report/report';
 import { scriptOf } from '../../src/report/script';
+import { Run } from '../../src/run/run';
 import type { ClusterRow, MinedPatchRow } from '../../src/run/schema';
 import { temporaryFolder } from '../helpers/folders';
 import { drawPictures, vivid, writeSyntheticRun, type SyntheticOptions, type SyntheticPicture } from '../helpers/synthetic-run';
@@ -300,6 +302,38 @@ describe('writeReport', () => {
     expect(load(join(run, 'report')).labels[0]!.pictures.find(([, path]) => path === gone)!.slice(3)).toEqual([0, 0, 0]);
     rmSync(moved, { recursive: true });
     await expect(writeReport(run, { pictures: moved })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  test('a file under two labels has its heat map under both, whichever shards they fell in', async () => {
+    const run = join(folder, `run-${runs++}`);
+    const one = { ...pictures[0]!, label: 'a' };
+    await writeSyntheticRun(run, dataset, [one, { ...one, label: 'b' }], { labels: ['a', 'b'], clusters: 1, shardSize: 1 });
+    expect(await writeReport(run)).toMatchObject({ maps: 2, missing: [] });
+    const { labels } = load(join(run, 'report'));
+    expect([labels[0]!.pictures, labels[1]!.pictures].map((shown) => shown.map(([, path, label, , , has]) => [path, label, has]))).toEqual([[[one.path, 'a', 2]], [[one.path, 'b', 2]]]);
+  });
+
+  test('a JPEG with stray bytes, which the scan reads, is shown', async () => {
+    const moved = join(folder, 'stray');
+    cpSync(dataset, moved, { recursive: true });
+    const jpeg = pictures.find(({ path }) => path.endsWith('.jpg'))!.path;
+    const bytes = readFileSync(join(moved, jpeg));
+    writeFileSync(join(moved, jpeg), Buffer.concat([bytes.subarray(0, 2), Buffer.alloc(3), bytes.subarray(2)]));
+    expect(await writeReport(await makeRun(), { pictures: moved })).toMatchObject({ pictures: 9, missing: [] });
+  });
+
+  test('where another process writes the report this one waits for it', async () => {
+    const run = await makeRun();
+    const lock = await (await Run.open(run)).locks.acquire('report');
+    const lines: string[] = [];
+    await writeReport(run, {}, {
+      log: (line) => {
+        lines.push(line);
+        void lock?.release();
+      },
+    });
+    expect(lines[0]).toBe(`Waiting for process ${process.pid} on ${hostname()}, which writes the report of ${run}.`);
+    expect(existsSync(join(run, 'report', 'index.html'))).toBe(true);
   });
 
   test('without maps it says so', async () => {

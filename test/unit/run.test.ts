@@ -70,6 +70,13 @@ describe('Run', () => {
     });
   });
 
+  test('a batch that was only sized from memory gives way to the one that stands', async () => {
+    await Run.begin(folder, draft({ batch: 8 }), true);
+    expect((await Run.begin(folder, draft({ batch: 16 }), true)).manifest.options.batch).toBe(8);
+    await expect(Run.begin(folder, draft({ batch: 16 }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('batch (8 there, 16 now)') });
+    await expect(Run.begin(folder, draft({ batch: 16, seed: 1 }), true)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringMatching(/differs: seed \(0 there, 1 now\)\.$/) });
+  });
+
   test('a folder with something else in it is left alone', async () => {
     writeFileSync(join(folder, 'thesis.doc'), 'x');
     await expect(Run.begin(folder, draft())).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('thesis.doc') });

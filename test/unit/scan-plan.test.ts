@@ -58,6 +58,7 @@ describe('plan', () => {
     expect(parts).toEqual([[0, 3, 6], [1, 4, 7], [2, 5]]);
     expect(shardsOf({ shards: 3 })).toEqual([0, 1, 2]);
     expect(shardsOf({ shards: 1 }, { index: 5, count: 8 })).toEqual([]);
+    for (const part of [{ index: 0, count: 0 }, { index: 8, count: 8 }, { index: -1, count: 8 }]) expect(() => shardsOf({ shards: 9 }, part)).toThrow('no part');
   });
   test('a call holds as few pictures as fill its forward passes', () => {
     expect(picturesPerCall(8, 100, 2)).toBe(1); // 25 full passes

@@ -28,7 +28,6 @@ export const classLabelsOp: Op = {
 };
 
 export const vaeEncodeOp: Op = {
-  reducible: true,
   async run({ engine, input, params, call }) {
     const { mean, logvar } = await (await engine()).vaeEncode([pictureOf(input('image_u8'))], call);
     const scale = number(params, 'scaling_factor');
@@ -39,7 +38,6 @@ export const vaeEncodeOp: Op = {
 };
 
 export const vaeDecodeOp: Op = {
-  reducible: true,
   async run({ engine, input, call }) {
     return { outputs: { image: await (await engine()).vaeDecode(input('latent'), call) } };
   },

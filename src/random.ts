@@ -10,7 +10,11 @@ function stateOf(name: string): [number, number, number, number] {
     c = d ^ Math.imul(c ^ code, 951274213);
     d = a ^ Math.imul(d ^ code, 2716044179);
   }
-  return [a, b, c, d];
+  a = Math.imul(c ^ (a >>> 18), 597399067);
+  b = Math.imul(d ^ (b >>> 22), 2869860233);
+  c = Math.imul(a ^ (c >>> 17), 951274213);
+  d = Math.imul(b ^ (d >>> 19), 2716044179);
+  return [a ^ b ^ c ^ d, b ^ a, c ^ a, d ^ a];
 }
 
 export class Random {
