@@ -251,8 +251,11 @@ Failure current_failure() noexcept {
     return {code::kOutOfMemory, "The device has too little free memory.", kMemoryHint};
   } catch (const c10::Error& e) {
     const std::string text = e.what_without_backtrace();
-    // The CPU's allocator throws no type of its own.
+    // Neither the CPU's allocator nor CUDA's libraries throw a type of their own.
     if (text.find("DefaultCPUAllocator") != std::string::npos) return {code::kOutOfMemory, "The machine has too little free memory.", kMemoryHint};
+    if (text.find("CUDA error: out of memory") != std::string::npos || text.find("_STATUS_ALLOC_FAILED") != std::string::npos) {
+      return {code::kOutOfMemory, "The device has too little free memory.", kMemoryHint};
+    }
     return {code::kInternal, text.substr(0, text.find('\n')), kBugHint};
   } catch (const std::bad_alloc&) {
     return {code::kOutOfMemory, "The machine has too little free memory.", kMemoryHint};

@@ -2,7 +2,6 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 #include <utility>
@@ -146,7 +145,7 @@ void Engine::end_now() noexcept {
     if (running_) running_->cancel();
   }
   wake_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();  // there is none where the system refused to start one
   finished_ = true;
   for (const auto& task : tasks_) task->drop();
   tasks_.clear();
@@ -183,7 +182,6 @@ void Engine::loop() noexcept {
   // thread, from whatever another engine chose last: let it do so before.
   at::internal::lazy_init_num_threads();
   at::set_num_threads(threads_);
-  const c10::DeviceGuard guard(device_);
   if (device_.is_cuda()) at::globalContext().setAllowTF32CuDNN(false);  // fp32 means fp32: LibTorch's default is TF32
 
   std::unique_lock lock(mutex_);

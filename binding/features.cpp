@@ -53,7 +53,7 @@ Napi::Value dift(Info info) {
 
   return Task::start(info, 4, std::move(keep), [=](Engine& engine, const Context& context) -> Task::Result {
     Scored pictures = scored;
-    pictures.encode(engine);
+    pictures.encode(engine, context);
     at::Tensor features = dift_features(engine.model(), *handle.conditions, pictures.latents, at::tensor(rows, at::kLong), options, noises, context);
     std::vector<at::Tensor> patches;
     for (int64_t b = 0; b < pictures.count; ++b) {

@@ -21,13 +21,13 @@ Scored::Scored(const Arg& input, std::vector<Napi::Value>& keep) {
   }
 }
 
-void Scored::encode(const Engine& engine) {
+void Scored::encode(const Engine& engine, const Context& context) {
   const Model& model = engine.model();
   if (pictures.empty()) {
     latents = latents.to(engine.device());
     return;
   }
-  latents = model.encode_pictures(stack_pictures(pictures));
+  latents = model.encode_pictures(stack_pictures(pictures), context);
   // Pixel models and those that take no odd sizes see the picture cut (Model::encode_pictures); a VAE alone rounds down.
   const bool cut = !model.vae || model.unet->size_multiple() > 1;
   const int64_t cell = model.vae ? model.vae->factor() : model.unet->config().pixel_fold;

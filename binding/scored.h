@@ -1,5 +1,6 @@
 // What typicality and features are computed of: pictures, or latents with the pictures' size.
 #pragma once
+#include "core/context.h"
 #include "engine.h"
 
 namespace diffmine::binding {
@@ -12,7 +13,7 @@ struct Scored {
 
   Scored(const Arg& input, std::vector<Napi::Value>& keep);
   // On the engine's thread: latents from pictures.
-  void encode(const Engine& engine);
+  void encode(const Engine& engine, const Context& context);
 };
 
 }  // namespace diffmine::binding

@@ -1,5 +1,6 @@
 #include "task.h"
 
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 
 #include "engine.h"
@@ -63,6 +64,7 @@ void Task::execute() noexcept {
     if (!on_progress_.IsEmpty()) context.on_progress = [this](const Progress& progress) { report(progress); };
     const c10::InferenceMode inference;
     context.check_cancelled();
+    const c10::DeviceGuard device(engine_->device());  // throws where the driver cannot make its context: memory, a card in use
     result_ = work_(*engine_, context);
   } catch (...) {
     failure_ = current_failure();

@@ -151,7 +151,7 @@ Napi::Value score_typicality(Info info) {
   const TypicalityOptions options = options_argument({info[3], "options"});
   return Task::start(info, 4, std::move(keep), [=](Engine& engine, const Context& context) -> Task::Result {
     Scored pictures = scored;
-    pictures.encode(engine);
+    pictures.encode(engine, context);
     TypicalityInput work = input;
     work.latents = pictures.latents;
     work.height = pictures.height;

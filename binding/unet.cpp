@@ -58,7 +58,7 @@ Napi::Value unet_forward(Info info) {
   const at::Tensor x = input["x"].tensor(at::kFloat, 4);
   const std::vector<int64_t> timesteps = input["timesteps"].integers(0);
   const std::vector<int64_t> index = input["conditionIndex"].integers(0, handle.rows - 1);
-  const int64_t fan_out = input["fanOut"].present() ? input["fanOut"].integer(1) : 1;
+  const int64_t fan_out = input["fanOut"].present() ? input["fanOut"].integer(1, INT32_MAX) : 1;
   const int64_t count = x.size(0);
   if (static_cast<int64_t>(timesteps.size()) != count) input["timesteps"].fail("one timestep for each of the " + std::to_string(count) + " inputs");
   if (static_cast<int64_t>(index.size()) != count * fan_out) {

@@ -46,8 +46,8 @@ Napi::Value vae_decode(Info info) {
 Napi::Value encode_pictures(Info info) {
   std::vector<Napi::Value> keep;
   const auto pictures = Arg(info[1], "pictures").pictures(keep);
-  return Task::start(info, 2, std::move(keep), [pictures](Engine& engine, const Context&) -> Task::Result {
-    const auto latents = own(engine.model().encode_pictures(stack_pictures(pictures)));
+  return Task::start(info, 2, std::move(keep), [pictures](Engine& engine, const Context& context) -> Task::Result {
+    const auto latents = own(engine.model().encode_pictures(stack_pictures(pictures), context));
     return [latents](Napi::Env env) { return to_js(env, latents); };
   });
 }

@@ -45,7 +45,8 @@ int cuda_devices() {
 #ifdef DIFFMINE_CUDA
 struct CudaMemory { int64_t free = 0, total = 0; };
 
-CudaMemory cuda_memory(c10::DeviceIndex index) {
+// Zeros where the driver cannot make a context on the card: a device that is full or in exclusive use is still listed.
+CudaMemory cuda_memory(c10::DeviceIndex index) try {
   const c10::cuda::CUDAGuard guard(index);
   size_t free = 0, total = 0;
   if (cudaMemGetInfo(&free, &total) != cudaSuccess) {
@@ -53,6 +54,9 @@ CudaMemory cuda_memory(c10::DeviceIndex index) {
     return {};
   }
   return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+} catch (const c10::Error&) {
+  static_cast<void>(cudaGetLastError());
+  return {};
 }
 
 // The allocator counts nothing, and asserts, before CUDA is first used.

@@ -90,15 +90,18 @@ at::Tensor reorder_linear_weight(const at::Tensor& w) {
   return op.call(w, std::nullopt);
 }
 
+// Not every LibTorch has oneDNN (macOS has none), and its bf16 wants AVX-512 or better: the operators throw elsewhere.
 bool can_prepack(const at::Tensor& weight) {
-  return weight.is_cpu() && (weight.scalar_type() == at::kFloat || weight.scalar_type() == at::kBFloat16) && at::globalContext().userEnabledMkldnn();
+  if (!weight.is_cpu() || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
+  if (weight.scalar_type() == at::kBFloat16) return find_operator<bool()>("mkldnn::_is_mkldnn_bf16_supported").call();
+  return weight.scalar_type() == at::kFloat;
 }
 
 }  // namespace
 
 // --- Linear ---
 
-Linear::Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)), out_(weight_.size(0)) { prepack(); }
+Linear::Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) { prepack(); }
 
 void Linear::prepack() {
   if (!can_prepack(weight_)) return;

@@ -55,7 +55,6 @@ class Linear {
  private:
   void prepack();
   at::Tensor weight_, bias_;
-  int64_t out_ = 0;
   bool blocked_ = false;
 };
 

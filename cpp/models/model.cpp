@@ -18,7 +18,7 @@ constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 16 * 512 * 512;
 
 }  // namespace
 
-at::Tensor Model::encode_pictures(const at::Tensor& pictures) const {
+at::Tensor Model::encode_pictures(const at::Tensor& pictures, const Context& context) const {
   if (pictures.dim() != 4 || pictures.size(3) != 3 || pictures.scalar_type() != at::kByte) {
     throw Error(code::kInvalidArgument, "Pictures are given as bytes [B, height, width, 3].");
   }
@@ -42,6 +42,7 @@ at::Tensor Model::encode_pictures(const at::Tensor& pictures) const {
   const int64_t at_once = std::max<int64_t>(1, pixels / (height * width));
   std::vector<at::Tensor> latents;
   for (int64_t b = 0; b < cut.size(0); b += at_once) {
+    context.check_cancelled();
     const auto posterior = vae->encode(to_input(cut.slice(0, b, std::min(b + at_once, cut.size(0)))));
     latents.push_back(posterior.mean.to(at::kFloat) * vae->config().scaling_factor);
   }

@@ -50,7 +50,8 @@ struct Pass {
     if (fan_out == 1 || x.size(0) != inputs) return x;
     if (x.dim() != 4) return x.repeat_interleave(fan_out, 0);
     const auto nhwc = x.permute({0, 2, 3, 1}).unsqueeze(1);
-    return nhwc.expand({-1, fan_out, -1, -1, -1}).flatten(0, 1).permute({0, 3, 1, 2});
+    // Copied before it is flattened: of one input, flatten alone makes a view whose rows share their memory, and what follows writes in place.
+    return nhwc.expand({-1, fan_out, -1, -1, -1}).contiguous().flatten(0, 1).permute({0, 3, 1, 2});
   }
   // Brings two tensors to the same number of rows.
   void align(at::Tensor& a, at::Tensor& b) const {
@@ -221,6 +222,7 @@ struct UNet::Impl {
     if (n == 0 || c.down_block_types.size() != n || c.up_block_types.size() != n || c.attention_head_dim.size() != n || c.transformer_layers.size() != n) {
       throw Error(code::kModelInvalid, "The UNet's config has lists of different length for its blocks.", "block_out_channels, down_block_types, up_block_types, attention_head_dim and transformer_layers_per_block must agree.");
     }
+    if (c.block_out_channels[0] % 2) throw Error(code::kModelUnsupported, "The UNet's first block_out_channels is odd: the time embedding has a cosine for each sine.");
     const auto known = [](const std::vector<std::string>& types, const std::string& suffix) {
       for (const auto& t : types) {
         if (t != "CrossAttn" + suffix && t != "Attn" + suffix && t != suffix) throw Error(code::kModelUnsupported, "The UNet has a block of type \"" + t + "\", which is not supported.", "Supported: " + suffix + ", CrossAttn" + suffix + ", Attn" + suffix + ".");
@@ -387,7 +389,8 @@ at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditi
   if (x.dim() != 4 || x.size(1) != c.in_channels) throw Error(code::kInvalidArgument, "The UNet takes x [P, " + number(c.in_channels) + ", H, W].");
   if (t.dim() != 1 || t.size(0) != x.size(0)) throw Error(code::kInvalidArgument, "The UNet takes one timestep for each input.");
   if (condition_index.numel() != x.size(0) * fan_out) throw Error(code::kInvalidArgument, "The UNet takes fan_out condition indices for each input.");
-  if (condition_index.numel() && (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= conditions.rows)) {
+  // On a GPU the index is trusted: looking at it would make every pass wait for the one before.
+  if (condition_index.is_cpu() && condition_index.numel() && (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= conditions.rows)) {
     throw Error(code::kInvalidArgument, "A condition index is outside 0 ... " + number(conditions.rows - 1) + ".");
   }
   const int64_t multiple = size_multiple();

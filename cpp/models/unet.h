@@ -67,7 +67,7 @@ class UNet {
   std::shared_ptr<const Conditions> prepare(const at::Tensor& conditions) const;
 
   // x [P, C, H, W], t [P] int64; each of the P inputs is denoised under `fan_out` conditions: row p * fan_out + k uses
-  // conditions row condition_index[p * fan_out + k]. What does not see the condition is computed once per input.
+  // conditions row condition_index[p * fan_out + k], checked where it lies on the CPU. What does not see the condition is computed once per input.
   // Returns [P * fan_out, C, H, W] fp32.
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const Conditions& conditions, const at::Tensor& condition_index,
                      int64_t fan_out = 1, const Observer* observer = nullptr) const;

@@ -23,7 +23,7 @@ Model tiny_sd15() {
   Model model;
   model.unet = std::make_shared<UNet>(load_tiny_unet("tiny-sd15", tiny_sd15_unet()));
   WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
-  model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, at::kCPU, at::kFloat);
+  model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, at::kCPU);
   model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
   return model;
 }

@@ -85,6 +85,21 @@ TEST_CASE("inputs fanned out over conditions equal one row a condition") {
   }
 }
 
+TEST_CASE("one input fans out as several do, with plain time shifts and with scale_shift") {
+  for (const bool scale_shift : {true, false}) {
+    CAPTURE(scale_shift);
+    auto config = tiny_fold_unet();
+    config.scale_shift = scale_shift;
+    auto weights = WeightStore::synthetic(1);
+    const UNet unet(config, weights, at::kCPU, at::kFloat);
+    const auto conditions = unet.prepare(at::arange(4));
+    const auto x = at::randn({1, 12, 8, 8}), t = at::arange(1) + 17;
+    const auto together = unet.forward(x, t, *conditions, at::arange(4), 4);
+    const auto alone = unet.forward(x.repeat_interleave(4, 0), t.repeat_interleave(4, 0), *conditions, at::arange(4), 1);
+    CHECK(excess(together, alone, 2e-5, 2e-5) <= 1);
+  }
+}
+
 TEST_CASE("bf16 stays near fp32") {
   const auto exact = load_tiny_unet("tiny-sd15", tiny_sd15_unet());
   const auto reduced = load_tiny_unet("tiny-sd15", tiny_sd15_unet(), at::kBFloat16);

@@ -48,7 +48,7 @@ Model tiny_sd15(const at::Device& device = at::kCPU) {
   Model model;
   model.unet = std::make_shared<UNet>(load_unet("tiny-sd15", tiny_sd15_unet(), device));
   WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
-  model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, device, at::kFloat);
+  model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, device);
   model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
   return model;
 }

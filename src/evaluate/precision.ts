@@ -13,14 +13,12 @@ export interface ScoredPixels {
 }
 
 /**
- * Pixels by descending score. An entry counts the positives and negatives that one picture has in a step of the curve; entries of a step are together, and
- * `last` marks where one ends. Equal scores are one step.
+ * Pixels by descending score. An entry is pixels of one picture and one truth in one step of the curve: picture << 2 | truth << 1 | last, where `last` marks
+ * the end of a step, and how many they are (absent: one each). Equal scores are one step.
  */
 interface Entries {
-  picture: Uint32Array;
-  positives: Uint32Array;
-  negatives: Uint32Array;
-  last: Uint8Array;
+  packed: Uint32Array;
+  counts?: Uint32Array;
 }
 
 export class PrecisionCurve {
@@ -33,8 +31,8 @@ export class PrecisionCurve {
   /** @throws NUMERICS for a score that is NaN */
   constructor(pictures: readonly ScoredPixels[]) {
     this.entries = sortPixels(pictures);
-    this.pixels = this.entries.picture.length;
-    this.positives = this.entries.positives.reduce((sum, count) => sum + count, 0);
+    this.pixels = this.entries.packed.length;
+    this.positives = this.entries.packed.reduce((sum, entry) => sum + ((entry >>> 1) & 1), 0);
     this.steps = this.pixels <= EXACT_PIXELS ? this.entries : merge(this.entries, pictures.length);
   }
 
@@ -54,14 +52,15 @@ export function averagePrecision(scores: Float32Array, truth: Uint8Array): numbe
   return new PrecisionCurve([{ scores, truth }]).averagePrecision();
 }
 
-function average({ picture, positives, negatives, last }: Entries, weights?: Uint32Array): number | null {
-  let [hits, misses, before, sum] = [0, 0, 0, 0];
-  for (let i = 0; i < picture.length; i++) {
-    const weight = weights ? (weights[picture[i] as number] as number) : 1;
-    hits += weight * (positives[i] as number);
-    misses += weight * (negatives[i] as number);
-    if (last[i] && hits > before) {
-      sum += ((hits - before) * hits) / (hits + misses);
+function average({ packed, counts }: Entries, weights?: Uint32Array): number | null {
+  let [hits, all, before, sum] = [0, 0, 0, 0];
+  for (let i = 0; i < packed.length; i++) {
+    const entry = packed[i] as number;
+    const pixels = (weights ? (weights[entry >>> 2] as number) : 1) * (counts ? (counts[i] as number) : 1);
+    all += pixels;
+    if (entry & 2) hits += pixels;
+    if (entry & 1 && hits > before) {
+      sum += ((hits - before) * hits) / all;
       before = hits;
     }
   }
@@ -90,40 +89,33 @@ function sortPixels(pictures: readonly ScoredPixels[]): Entries {
     }
   });
   keys.sort();
-  const entries: Entries = { picture: new Uint32Array(total), positives: new Uint32Array(total), negatives: new Uint32Array(total), last: new Uint8Array(total) };
+  const packed = new Uint32Array(total);
   for (let i = 0; i < total; i++) {
     const pixel = halves[2 * i] as number;
-    entries.picture[i] = owner[pixel] as number;
-    entries.positives[i] = truths[pixel] as number;
-    entries.negatives[i] = 1 - (truths[pixel] as number);
-    entries.last[i] = i + 1 === total || halves[2 * i + 1] !== halves[2 * i + 3] ? 1 : 0;
+    const last = i + 1 === total || halves[2 * i + 1] !== halves[2 * i + 3] ? 1 : 0;
+    packed[i] = ((owner[pixel] as number) << 2) | ((truths[pixel] as number) << 1) | last;
   }
-  return entries;
+  return { packed };
 }
 
-/** Steps of about pixels / STEPS pixels each, an entry a picture and step. */
-function merge(entries: Entries, pictures: number): Entries {
-  const total = entries.picture.length;
-  const parts: { picture: number; positives: number; negatives: number; last: number }[] = [];
-  const positives = new Uint32Array(pictures);
-  const negatives = new Uint32Array(pictures);
-  let inStep = 0;
-  for (let i = 0; i < total; i++) {
-    const picture = entries.picture[i] as number;
-    positives[picture] = (positives[picture] as number) + (entries.positives[i] as number);
-    negatives[picture] = (negatives[picture] as number) + (entries.negatives[i] as number);
-    if (++inStep * STEPS < total && i + 1 < total) continue;
-    if (!entries.last[i]) continue;
-    for (let one = 0; one < pictures; one++) {
-      if ((positives[one] as number) + (negatives[one] as number) > 0) parts.push({ picture: one, positives: positives[one] as number, negatives: negatives[one] as number, last: 0 });
-    }
-    (parts[parts.length - 1] as (typeof parts)[number]).last = 1;
-    positives.fill(0);
-    negatives.fill(0);
+/** Steps of about pixels / STEPS pixels each. */
+function merge({ packed }: Entries, pictures: number): Entries {
+  const total = packed.length;
+  const [entries, counts]: [number[], number[]] = [[], []];
+  /** of the step at hand, by picture << 1 | truth */
+  const step = new Uint32Array(2 * pictures);
+  for (let i = 0, inStep = 1; i < total; i++, inStep++) {
+    const entry = packed[i] as number;
+    step[entry >>> 1] = (step[entry >>> 1] as number) + 1;
+    if (!(entry & 1) || (inStep * STEPS < total && i + 1 < total)) continue;
+    step.forEach((count, which) => {
+      if (count === 0) return;
+      entries.push(which << 1);
+      counts.push(count);
+    });
+    entries.push((entries.pop() as number) | 1);
+    step.fill(0);
     inStep = 0;
   }
-  return {
-    picture: Uint32Array.from(parts, (part) => part.picture), positives: Uint32Array.from(parts, (part) => part.positives),
-    negatives: Uint32Array.from(parts, (part) => part.negatives), last: Uint8Array.from(parts, (part) => part.last),
-  };
+  return { packed: Uint32Array.from(entries), counts: Uint32Array.from(counts) };
 }

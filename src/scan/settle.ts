@@ -64,6 +64,14 @@ function checkLabels(model: ModelFolder, dataset: Dataset): void {
   );
 }
 
+/** Prompts that cannot be meant stop a scan before it begins; those that may not be are told. */
+function checkPrompts({ tokenizer }: ModelFolder, prompt: string, nullPrompt: string, labels: string[], log: Hooks<ScanEvent>['log']): void {
+  const prompts = labels.map((label) => fillPrompt(prompt, label));
+  check(!/\{(label|words)\}/.test(nullPrompt), `The null prompt ${JSON.stringify(nullPrompt)} has a place for the label.`, 'It is the prompt that says nothing of the label, such as "A car.".');
+  if (labels.length > 1 && new Set(prompts).size === 1) log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
+  for (const text of tokenizer?.truncated([...prompts, nullPrompt]) ?? []) log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
+}
+
 /** The largest scored shape among up to 64 pictures, evenly spaced over the data set; undefined where none of them can be read. */
 export async function largestShape(dataset: Dataset, sizes: SizeOptions, model: Pick<ModelFolder, 'vaeFactor' | 'fold'>): Promise<Shape | undefined> {
   const count = Math.min(MEASURED, dataset.images.length);
@@ -114,7 +122,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   const isText = model.conditioning === 'text';
   const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
   const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
-  if (prompt !== null) for (const label of dataset.labels) fillPrompt(prompt, label);
+  if (prompt !== null && nullPrompt !== null) checkPrompts(model, prompt, nullPrompt, dataset.labels, hooks.log);
   if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined)) hooks.log?.('This model is conditioned on classes: prompts are not used.');
 
   const allLabels = options.allLabels ?? false;

@@ -193,12 +193,19 @@ test('further columns of a table are carried into the images table', async () =>
 test('options that cannot be are refused before anything is written', async () => {
   const refused: [Partial<ScanOptions>, string][] = [
     [{ samples: 0 }, 'INVALID_ARGUMENT'], [{ seed: -1 }, 'INVALID_ARGUMENT'], [{ seed: 2 ** 53 }, 'INVALID_ARGUMENT'], [{ tRange: [0.7, 0.1] }, 'INVALID_ARGUMENT'],
-    [{ size: 32, patch: 64 }, 'INVALID_ARGUMENT'], [{ prompt: 'A {decade}' }, 'INVALID_ARGUMENT'], [{ preset: 'cats' }, 'INVALID_ARGUMENT'],
+    [{ size: 32, patch: 64 }, 'INVALID_ARGUMENT'], [{ prompt: 'A {decade}' }, 'INVALID_ARGUMENT'], [{ nullPrompt: 'A {label}.' }, 'INVALID_ARGUMENT'], [{ preset: 'cats' }, 'INVALID_ARGUMENT'],
     [{ against: '1900' }, 'INVALID_ARGUMENT'], [{ device: 'tpu' }, 'INVALID_ARGUMENT'], [{ precision: 'fp16' }, 'DEVICE_UNAVAILABLE'],
     [{ model: join(folder, 'none') }, 'MODEL_INVALID'], [{ dataset: join(folder, 'none') }, 'DATASET_INVALID'],
   ];
   for (const [option, code] of refused) await expect(scan(base('run', option))).rejects.toMatchObject({ code });
   expect(existsSync(join(folder, 'run'))).toBe(false);
+});
+
+test('prompts that may not be meant are told', async () => {
+  const log: string[] = [];
+  const long = Array(80).fill('car').join(' ');
+  await settle(base('run', { prompt: 'A car.', nullPrompt: long }), '0', { log: (line) => void log.push(line) });
+  expect(log).toEqual(['The prompt is the same for every label: "A car." has no {label}.', `The model sees only the first 75 tokens of the prompt "${long}".`]);
 });
 
 /** An engine with little memory: it cannot take more than `most` rows at once. */

@@ -1,0 +1,51 @@
+// From nothing to figures: the planted world drawn, scanned and mined with a tiny model of random weights, and evaluated against its boxes.
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { EvaluateSummary } from '../../src/evaluate/options';
+import { CITIES } from '../../src/world/kinds';
+import { cli, hasAddon, ROOT } from './cli';
+
+const MODEL = join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
+let folder: string;
+const at = (...names: string[]): string => join(folder, ...names);
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'diffmine-evaluate-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test('demo --data-only draws the world; a full folder is refused, and so is a demo without a model', async () => {
+  const drawn = await cli(['demo', '--data-only', at('world'), '--pictures', '4', '--heldout', '0.5', '--json']);
+  expect(drawn).toMatchObject({ code: 0 });
+  expect(JSON.parse(drawn.stdout)).toMatchObject({ train: { pictures: 12 }, heldout: { path: at('world', 'heldout'), pictures: 12 }, cities: [...CITIES] });
+  expect(readdirSync(at('world', 'heldout', 'oskava'))).toEqual(['00002.png', '00003.png']);
+  expect(await cli(['demo', '--data-only', at('world')])).toMatchObject({ code: 2, stderr: expect.stringContaining('not empty') as string });
+  expect(await cli(['demo'])).toMatchObject({ code: 2, stderr: expect.stringMatching(/--data-only[\s\S]*npm run demo/) as string });
+}, 300_000);
+
+(hasAddon ? test : test.skip)('evaluate: a table for people, JSON for programs', async () => {
+  const scan = ['scan', at('world', 'heldout'), '--model', MODEL, '--size', 'source', '--patch', '12', '--samples', '2', '--device', 'cpu', '--threads', '1', '--out', at('run')];
+  expect(await cli(scan)).toMatchObject({ code: 0 });
+  expect(await cli(['mine', at('run'), '--clusters', '2', '--ensemble', '1', '--threads', '1'])).toMatchObject({ code: 0 });
+  const command = ['evaluate', at('run'), '--boxes', at('world', 'boxes.csv'), '--bootstrap', '20'];
+  const { code, stdout } = await cli([...command, '--json']);
+  expect(code).toBe(0);
+  const summary = JSON.parse(stdout) as EvaluateSummary;
+  expect(summary.labels.map(({ label, pictures, patches }) => [label, pictures, patches])).toEqual(CITIES.map((city) => [city, 2, 10]));
+  expect(summary.boxes.used).toBeGreaterThan(30);
+  expect(summary.boxes.used).toBeLessThan(summary.boxes.rows);
+  const { averagePrecision, share, top } = summary.mean;
+  // weights are random: the maps know nothing of the boxes
+  expect(share).toBeGreaterThan(0.02);
+  expect(averagePrecision.value).toBeLessThan(0.4);
+  expect(averagePrecision.low).toBeLessThanOrEqual(averagePrecision.high as number);
+  expect(top.map(({ k }) => k)).toEqual([10, 50, 100]);
+  expect(summary.kinds.every(({ recall, typicality }) => recall !== null && typicality !== null)).toBe(true);
+
+  const people = await cli(command);
+  expect(people.code).toBe(0);
+  for (const word of ['vinterhal', 'mean', 'average precision', 'random P@50', 'Elements']) expect(people.stdout).toContain(word);
+  expect(await cli([...command, '--typical-column', 'town'])).toMatchObject({ code: 2 });
+  expect(await cli(['evaluate', at('run'), '--boxes', at('none.csv')])).toMatchObject({ code: 3 });
+  expect(existsSync(at('run', 'report'))).toBe(false);
+}, 300_000);

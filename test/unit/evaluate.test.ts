@@ -1,0 +1,161 @@
+// A run evaluated: pictures with a vivid square each, maps that are high on it, and rankings that begin with it.
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { evaluateText } from '../../src/cli/commands/evaluate';
+import { evaluate } from '../../src/evaluate/evaluate';
+import type { EvaluateSummary } from '../../src/evaluate/options';
+import { makeManifest, MANIFEST, type Manifest } from '../../src/run/manifest';
+import { imageSchema } from '../../src/run/schema';
+import { writeTable } from '../../src/run/tables';
+import { temporaryFolder } from '../helpers/folders';
+import { drawPictures, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run';
+
+const folder = temporaryFolder();
+const LABELS = ['one', 'two'];
+const SHARD = 4;
+const at = (name: string): string => join(folder, name);
+let pictures: SyntheticPicture[];
+
+/** A run of the pictures, with its images table. */
+async function makeRun(name: string, options: { maps?: boolean; } = {}): Promise<string> {
+  await writeSyntheticRun(at(name), at('data'), pictures, { labels: LABELS, shardSize: SHARD, maps: options.maps ?? true });
+  for (let shard = 0; shard * SHARD < pictures.length; shard++) {
+    const rows = pictures.slice(shard * SHARD, (shard + 1) * SHARD).map(({ path, label, width, height }) => ({
+      image: path, label, condition: label, source_width: width, source_height: height, width, height, typicality: 0, samples: 100,
+    }));
+    await writeTable(join(at(name), 'shards', String(shard).padStart(5, '0'), 'images.parquet'), rows, imageSchema([]));
+  }
+  return at(name);
+}
+
+function boxFile(name: string, rows: string[], header = 'image,label,x,y,w,h,slot,kind,city'): string {
+  writeFileSync(at(name), [header, ...rows, ''].join('\n'));
+  return at(name);
+}
+const hot = ({ path, label, hot: { x, y, width, height } }: SyntheticPicture, kind: string, city: string): string => [path, label, x, y, width, height, 'square', kind, city].join(',');
+
+beforeAll(async () => {
+  pictures = await drawPictures(at('data'), LABELS, (label) => [0, 1, 2, 3, 4].map((n) => `${LABELS[label]}/${n}.png`));
+  await makeRun('run');
+  boxFile('boxes.csv', [...pictures.map((picture, i) => hot(picture, i % 2 ? 'odd' : 'even', picture.label)), 'elsewhere/0.png,one,0,0,9,9,square,odd,one']);
+});
+
+let summary: EvaluateSummary;
+test('finds what is there', async () => {
+  summary = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50 });
+  expect(summary.boxes).toMatchObject({ rows: 11, used: 10 });
+  expect(summary.labels.map(({ label }) => label)).toEqual(LABELS);
+  for (const { pictures: count, boxes, share, averagePrecision, pointing, top, random, typicality, patches } of summary.labels) {
+    expect({ count, boxes, patches }).toEqual({ count: 5, boxes: 5, patches: 25 });
+    expect(share).toBeCloseTo((32 * 32) / (192 * 128), 12);
+    expect(averagePrecision.value).toBeGreaterThan(0.8);
+    expect(pointing.value).toBe(1);
+    // each picture's best patch is its square: five squares among the first ten patches, at least
+    expect(top[0]?.centre.value).toBeGreaterThanOrEqual(0.5);
+    expect(top[0]?.hit.value).toBeGreaterThanOrEqual(top[0]?.centre.value as number);
+    expect(random[0]?.hit.value).toBeLessThan(top[0]?.hit.value as number);
+    expect(typicality.own).toBeGreaterThan(0.03);
+    expect(typicality.rest).toBeLessThan(0.01);
+    expect(typicality.others).toBeNull();
+  }
+  expect(summary.notes).toEqual([expect.stringContaining('fewer patches than k')]);
+});
+
+test('intervals hold the figure, and the seed settles them', async () => {
+  for (const { value, low, high } of [...summary.labels, summary.mean].flatMap(({ averagePrecision, pointing, top }) => [averagePrecision, pointing, ...top.map(({ hit }) => hit)])) {
+    expect(low).toBeLessThanOrEqual(value as number);
+    expect(high).toBeGreaterThanOrEqual(value as number);
+  }
+  expect(summary.mean.averagePrecision.high).toBeGreaterThan(summary.mean.averagePrecision.low as number);
+  expect(await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50 })).toEqual(summary);
+  const other = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50, seed: 1 });
+  expect(other.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
+  expect(other.mean.averagePrecision).not.toEqual(summary.mean.averagePrecision);
+  const none = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 0 });
+  expect(none.mean.averagePrecision).toEqual({ value: summary.mean.averagePrecision.value, low: null, high: null });
+});
+
+test('recall by kind: every square is hit', () => {
+  expect(summary.kinds.map(({ label, kind, slot, boxes }) => [label, kind, slot, boxes])).toEqual([
+    ['one', 'even', 'square', 3], ['one', 'odd', 'square', 2], ['two', 'odd', 'square', 3], ['two', 'even', 'square', 2],
+  ]);
+  for (const { recall, recall50, patches50, boxes, typicality } of summary.kinds) {
+    expect([recall, recall50]).toEqual([1, 1]);
+    expect(patches50).toBeGreaterThanOrEqual(boxes);
+    expect(typicality).toBeGreaterThan(0.03);
+  }
+});
+
+test('what is typical of the other label is no finding', async () => {
+  const swapped = boxFile('swapped.csv', pictures.map((picture) => hot(picture, 'square', picture.label === 'one' ? 'two' : 'one')));
+  const { labels, kinds, mean } = await evaluate(at('run'), { boxes: swapped, bootstrap: 0 });
+  for (const { boxes, averagePrecision, pointing, top, typicality } of labels) {
+    expect({ boxes, averagePrecision: averagePrecision.value, pointing: pointing.value, top: top[0]?.hit.value }).toEqual({ boxes: 0, averagePrecision: null, pointing: null, top: 0 });
+    expect(typicality.own).toBeNull();
+    expect(typicality.others).toBeGreaterThan(0.03);
+  }
+  expect(kinds).toEqual([]);
+  expect(mean.averagePrecision.value).toBeNull();
+  // told to go by the picture's label, the same file is the truth
+  const again = await evaluate(at('run'), { boxes: swapped, typicalColumn: 'label', bootstrap: 0 });
+  expect(again.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
+});
+
+test('without a column for it, a box counts for its picture’s label', async () => {
+  const plain = boxFile('plain.csv', pictures.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(',')), 'image,x,y,width,height');
+  const { mean, kinds } = await evaluate(at('run'), { boxes: plain, bootstrap: 0 });
+  expect(mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
+  expect(kinds).toEqual([]);
+});
+
+test('a run without maps, one that is not mined, and one with neither', async () => {
+  await makeRun('no maps', { maps: false });
+  const mapless = await evaluate(at('no maps'), { boxes: at('boxes.csv'), bootstrap: 3 });
+  expect(mapless.mean).toMatchObject({ averagePrecision: { value: null }, pointing: { value: null }, top: summary.mean.top.map(({ k, hit }) => ({ k, hit: { value: hit.value } })) });
+  expect(mapless.notes[0]).toContain('no maps');
+  expect(evaluateText(mapless)).toContain('no maps');
+
+  cpSync(at('run'), at('not mined'), { recursive: true });
+  rmSync(join(at('not mined'), 'mine'), { recursive: true });
+  const unmined = await evaluate(at('not mined'), { boxes: at('boxes.csv'), bootstrap: 0 });
+  expect(unmined.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
+  expect(unmined.mean.top[0]?.hit.value).toBeNull();
+  expect(unmined.notes[0]).toContain('not mined');
+
+  rmSync(join(at('no maps'), 'mine'), { recursive: true });
+  await expect(evaluate(at('no maps'), { boxes: at('boxes.csv') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
+});
+
+test('what it refuses', async () => {
+  const strangers = boxFile('strangers.csv', ['other/0.png,one,1,1,2,2,s,k,one']);
+  await expect(evaluate(at('run'), { boxes: strangers })).rejects.toMatchObject({ code: 'DATASET_INVALID', hint: expect.stringContaining('one/0.png') as string });
+  await expect(evaluate(at('run'), { boxes: at('boxes.csv'), smooth: 4 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(evaluate(at('data'), { boxes: at('boxes.csv') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  await expect(evaluate(at('run'), { boxes: at('boxes.csv') }, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+  cpSync(at('run'), at('unfinished'), { recursive: true });
+  rmSync(join(at('unfinished'), 'shards', '00001'), { recursive: true });
+  await expect(evaluate(at('unfinished'), { boxes: at('boxes.csv') })).rejects.toMatchObject({ code: 'RUN_INVALID', message: expect.stringContaining('2 of 3') as string });
+});
+
+test('boxes are in source pixels, the map in those of the scored picture', async () => {
+  // the same run as if its pictures had been scored at half their size: sources are twice as large, and so are the boxes
+  await makeRun('half');
+  const manifest = JSON.parse(readFileSync(join(at('half'), MANIFEST), 'utf8')) as Manifest;
+  writeFileSync(join(at('half'), MANIFEST), JSON.stringify(makeManifest({ ...manifest, options: { ...manifest.options, size: 128 } })));
+  for (let shard = 0; shard * SHARD < pictures.length; shard++) {
+    const rows = pictures.slice(shard * SHARD, (shard + 1) * SHARD).map(({ path, label, width, height }) => ({
+      image: path, label, condition: label, source_width: 2 * width, source_height: 2 * height, width, height, typicality: 0, samples: 100,
+    }));
+    await writeTable(join(at('half'), 'shards', String(shard).padStart(5, '0'), 'images.parquet'), rows, imageSchema([]));
+  }
+  const double = boxFile('double.csv', pictures.map((picture) => hot({ ...picture, hot: { x: 2 * picture.hot.x, y: 2 * picture.hot.y, width: 2 * picture.hot.width, height: 2 * picture.hot.height } }, 'k', picture.label)));
+  const { mean } = await evaluate(at('half'), { boxes: double, bootstrap: 0 });
+  expect(mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
+  expect(mean.share).toBe(summary.mean.share);
+});
+
+test('the table has a row a label, the mean, and the elements', () => {
+  const text = evaluateText(summary);
+  for (const word of ['one', 'two', 'mean', 'P@50', 'random P@10', 'even', 'square']) expect(text).toContain(word);
+  expect(text).toMatch(/mean +0\.042 +0\.9\d\d \[0\.\d{3}, 0\.\d{3}\]/);
+});
