@@ -56,7 +56,7 @@ export function checkTools({ cuda = false } = {}) {
 
 /** ATen's headers take about 1 GB a compiler: no more of them at once than memory allows. */
 export function jobs() {
-  return Math.max(1, Math.min(os.availableParallelism(), Math.floor(os.freemem() / 1.2e9)));
+  return Math.max(1, Math.min(os.availableParallelism(), Math.floor((process.availableMemory?.() ?? os.freemem()) / 1.2e9)));
 }
 
 function buildFailed(log, output) {

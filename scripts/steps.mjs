@@ -12,7 +12,11 @@ export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 
 /** Whether a module is the program that was started, not an import of it. */
 export function isMain(url) {
-  return process.argv[1] !== undefined && url === pathToFileURL(fs.realpathSync(process.argv[1])).href;
+  try {
+    return process.argv[1] !== undefined && url === pathToFileURL(fs.realpathSync(process.argv[1])).href;
+  } catch {
+    return false; // `node app` without .js, `node -e CODE word`: the argument is no file
+  }
 }
 
 /** A clone has the sources and the lock; an installed package has dist/ alone. */

@@ -59,7 +59,7 @@ const stages = {
       if (configured.code !== 0) return outcome(0, 1, { output: configured.output });
       const built = await run('cmake', ['--build', folder, '-j', String(jobs()), '--target', 'diffmine_tests'], { log, onLine: buildProgress('sanitized C++ tests') });
       if (built.code !== 0) return outcome(0, 1, { output: built.output });
-      return ctest(folder, { ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=0', UBSAN_OPTIONS: 'print_stacktrace=1' });
+      return ctest(folder, { UBSAN_OPTIONS: 'print_stacktrace=1' });
     },
   },
   types: {

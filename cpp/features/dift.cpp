@@ -33,7 +33,9 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
                          const DiftOptions& options, const std::optional<at::Tensor>& noises, const Context& context) {
   const UNet& unet = *model.unet;
   const auto device = unet.device();
-  if (latents.dim() != 4 || latents.size(0) == 0) throw Error(code::kInvalidArgument, "Features are made of latents [B, C, h, w], at least one.");
+  if (latents.dim() != 4 || latents.size(0) == 0) {
+    throw Error(code::kInvalidArgument, "Features are made of latents [B, C, h, w], at least one.");
+  }
   const int64_t pictures = latents.size(0), steps = model.schedule->config().train_timesteps;
   const auto chw = latents.sizes().slice(1);
   if (condition_index.numel() != pictures) throw Error(code::kInvalidArgument, "Features need one condition for each picture.");
@@ -100,7 +102,9 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
 }
 
 at::Tensor pool_boxes(const at::Tensor& feature, const std::vector<PixelBox>& boxes, int64_t height, int64_t width) {
-  if (feature.dim() != 3 || height < 1 || width < 1) throw Error(code::kInvalidArgument, "Boxes are pooled from a feature [F, h, w] of a picture.");
+  if (feature.dim() != 3 || height < 1 || width < 1) {
+    throw Error(code::kInvalidArgument, "Boxes are pooled from a feature [F, h, w] of a picture.");
+  }
   if (boxes.empty()) return at::empty({0, feature.size(0)}, feature.options());
   std::vector<at::Tensor> pooled;
   for (const PixelBox& box : boxes) {

@@ -202,7 +202,7 @@ export const SHARD = {
 /** Defaults are those of src/mine: here they are only shown. */
 export const MINE = {
   clusters: option({ group: 'Mining', describe: 'Clusters a label', parse: integer(1, 100_000), shownDefault: '32' }),
-  top: option({ group: 'Mining', describe: 'Patches a label in each ranking', parse: integer(1, 10_000_000), shownDefault: '1000' }),
+  top: option({ group: 'Mining', describe: 'Patches a label in each ranking', parse: integer(1, 999_999), shownDefault: '1000' }),
   rank: option({ group: 'Mining', describe: 'The ranking that is clustered', parse: choice(['top', 'least', 'random']), choices: ['top', 'least', 'random'], shownDefault: 'top' }),
   'dift-t': option({ group: 'Mining', describe: 'Timestep of the DIFT features', parse: integer(0, 100_000), shownDefault: '161' }),
   'up-block': option({ group: 'Mining', describe: 'UNet up block the features come from', parse: integer(0, 15), shownDefault: '1' }),

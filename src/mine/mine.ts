@@ -5,7 +5,7 @@ import { fillPrompt, openDataset, type DatasetImage } from '../dataset';
 import { DiffmineError } from '../errors';
 import { openModel, prepareConditions, type ModelFolder } from '../model';
 import { Engine, fromFloat32, writeSafetensors } from '../native';
-import type { Tensor } from '../native/types';
+import type { ModelSource, Tensor } from '../native/types';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { chooseDevice } from '../run/device';
 import { canonicalJson, sha256File, type Json } from '../run/fingerprint';
@@ -41,6 +41,18 @@ function settings(options: MineOptions): MineSettings {
     upBlock: whole(options.upBlock ?? 1, 0, '--up-block'),
     ensemble: whole(options.ensemble ?? 8, 1, '--ensemble'),
   };
+}
+
+/**
+ * Checks the options of mining against a model, so that `run` refuses before the scan what would fail after it.
+ *
+ * @throws INVALID_ARGUMENT naming the option
+ */
+export function checkMining(options: MineOptions, { unet, schedule }: Pick<ModelSource, 'unet' | 'schedule'>): void {
+  const { upBlock, timestep } = settings(options);
+  const blocks = unet.config.upBlockTypes.length;
+  if (upBlock >= blocks) throw new DiffmineError('INVALID_ARGUMENT', `--up-block is ${upBlock}; this model has the up blocks 0 ... ${blocks - 1}.`);
+  if (timestep >= schedule.trainTimesteps) throw new DiffmineError('INVALID_ARGUMENT', `--dift-t is ${timestep}; this model's timesteps are 0 ... ${schedule.trainTimesteps - 1}.`);
 }
 
 async function openRunModel(manifest: Manifest, path: string | undefined): Promise<ModelFolder> {

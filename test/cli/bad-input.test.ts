@@ -242,6 +242,15 @@ describe('labels and tables', () => {
 });
 
 describe('run folders', () => {
+  test('options of mining that the model cannot take stop `run` before the scan', async () => {
+    const out = path.join(scratch, 'late');
+    for (const [option, value] of [['--up-block', '4'], ['--dift-t', '1000']] as const) {
+      const ran = await cli(['run', DATASET, '--model', MODEL, '--out', out, ...QUICK, '--json', option, value]);
+      expectError(ran, ['INVALID_ARGUMENT'], new RegExp(option));
+      expect(existsSync(out)).toBe(false);
+    }
+  });
+
   test('of another run are refused and left as they are', async () => {
     const out = path.join(fresh('run'), 'run');
     expect(await scan(DATASET, MODEL, out)).toMatchObject({ code: 0 });

@@ -14,11 +14,13 @@ export const runCommand = command({
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const log = (line: string): void => output.log(line);
+    const { checkMining, mine } = await import('../../mine/mine.js');
+    const { openModel } = await import('../../model/index.js');
+    checkMining(mineOptions(values), (await openModel(values.model)).source);
     const { scan } = await import('../../scan/scan.js');
     const scanned = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log });
     output.log(scanText(scanned));
     requireScores(scanned);
-    const { mine } = await import('../../mine/mine.js');
     const { device, threads } = values;
     const mined = await mine(values.out, { ...mineOptions(values), ...defined({ model: values.model, dataset: values.dataset, device, threads }) }, { signal, onProgress: onMine(output), log });
     for (const note of mined.notes) output.log(note);
