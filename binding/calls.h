@@ -40,6 +40,16 @@ Napi::Value select_patches(Info);
 Napi::Value dift(Info);
 // clustering.cpp
 Napi::Value kmeans(Info);
+// training.cpp
+Napi::Value create_trainer(Info);
+Napi::Value train_accumulate(Info);
+Napi::Value train_update(Info);
+Napi::Value evaluate_trainer(Info);
+Napi::Value trainer_tensors(Info);
+Napi::Value save_trainer(Info);
+Napi::Value load_trainer(Info);
+Napi::Value export_trainer(Info);
+Napi::Value dispose_trainer(Info);
 // safetensors.cpp
 Napi::Value read_safetensors_header(Info);
 Napi::Value read_safetensors(Info);

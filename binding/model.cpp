@@ -8,6 +8,7 @@
 #include "calls.h"
 #include "core/device.h"
 #include "engine.h"
+#include "model.h"
 #include "sampling.h"
 #include "task.h"
 
@@ -16,22 +17,7 @@ namespace {
 
 constexpr int64_t kManyThreads = 4096;
 
-template <class Config>
-struct Part {
-  Config config;
-  std::vector<std::string> files;
-  std::optional<uint64_t> synthetic;  // random weights in place of files
-
-  WeightStore weights() const { return synthetic ? WeightStore::synthetic(*synthetic) : WeightStore(files); }
-};
-
-template <class Config>
-Part<Config> part_argument(const Arg& arg, Config (*config)(const Arg&)) {
-  Part<Config> part{config(arg["config"]), arg["files"].strings(), std::nullopt};
-  if (arg["synthetic"].present()) part.synthetic = arg["synthetic"].uint64();
-  if (part.files.empty() && !part.synthetic) arg["files"].fail("at least one safetensors file");
-  return part;
-}
+}  // namespace
 
 UNetConfig unet_config(const Arg& arg) {
   UNetConfig c;
@@ -56,6 +42,8 @@ UNetConfig unet_config(const Arg& arg) {
   c.pixel_fold = arg["pixelFold"].integer(1);
   return c;
 }
+
+namespace {
 
 VaeConfig vae_config(const Arg& arg) {
   VaeConfig c;

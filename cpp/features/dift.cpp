@@ -20,7 +20,7 @@ namespace {
 
 // Cells [begin, end) of `cells` that pixels [first, last) of `pixels` cover, as Python's int(x * cells / pixels); never none.
 std::pair<int64_t, int64_t> cells_of(double first, double last, int64_t cells, int64_t pixels) {
-  const auto cell = [&](double pixel) { return std::clamp(static_cast<int64_t>(pixel * cells / pixels), int64_t{0}, cells); };
+  const auto cell = [&](double pixel) { return static_cast<int64_t>(std::clamp(pixel * cells / pixels, 0.0, static_cast<double>(cells))); };
   const int64_t begin = cell(first), end = cell(last);
   if (begin < end) return {begin, end};
   const int64_t nearest = std::min(cell((first + last) / 2), cells - 1);
@@ -39,6 +39,9 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   const int64_t pictures = latents.size(0), steps = model.schedule->config().train_timesteps;
   const auto chw = latents.sizes().slice(1);
   if (condition_index.numel() != pictures) throw Error(code::kInvalidArgument, "Features need one condition for each picture.");
+  if (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= condition_rows(conditions)) {
+    throw Error(code::kInvalidArgument, "A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
+  }
   if (options.timestep < 0 || options.timestep >= steps) {
     throw Error(code::kInvalidArgument, "The features' timestep must lie in 0 ... " + std::to_string(steps - 1) + ".");
   }

@@ -23,8 +23,11 @@ void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t
           if (taken[i] || !(value == value)) continue;
           if (best < 0 || value > best_value) best = i, best_value = value;
         }
+        if (best < 0) {  // no room is left, nor will there be
+          std::fill(picks + map * count + pick, picks + (map + 1) * count, int64_t{-1});
+          break;
+        }
         picks[map * count + pick] = best;
-        if (best < 0) continue;
         const int64_t row = best / columns, column = best % columns;
         const int64_t left = std::max<int64_t>(0, column - patch), right = std::min(columns, column + patch + 1);
         for (int64_t r = std::max<int64_t>(0, row - patch); r < std::min(rows, row + patch + 1); ++r) {

@@ -37,11 +37,17 @@ at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::opt
   if (!std::isfinite(sum.item<double>()) && !at::isfinite(stored).all().item<bool>()) {
     throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" holds NaN or infinite weights.", "The file is damaged or the training that wrote it diverged.");
   }
-  const at::Tensor taken = stored.to(device_, dtype.value_or(dtype_), /*non_blocking=*/false, /*copy=*/true);
+  if (parameters_) dtype = at::kFloat;
+  at::Tensor taken = stored.to(device_, dtype.value_or(dtype_), /*non_blocking=*/false, /*copy=*/true);
   if (dtype.value_or(dtype_) == at::kHalf && !at::isfinite(taken).all().item<bool>()) {
     throw Error(code::kModelUnsupported, "Tensor \"" + name + "\" has weights beyond fp16's range.", "Use --dtype bf16 or fp32.");
   }
   bytes_ += static_cast<int64_t>(taken.nbytes());
+  if (parameters_) {
+    if (taken.dim() == 4) taken = taken.contiguous(at::MemoryFormat::ChannelsLast);
+    taken.set_requires_grad(true);
+    parameters_->emplace_back(name, taken);
+  }
   return taken;
 }
 
@@ -92,7 +98,7 @@ at::Tensor reorder_linear_weight(const at::Tensor& w) {
 
 // Not every LibTorch has oneDNN (macOS has none), and its bf16 wants AVX-512 or better: the operators throw elsewhere.
 bool can_prepack(const at::Tensor& weight) {
-  if (!weight.is_cpu() || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
+  if (!weight.is_cpu() || weight.requires_grad() || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
   if (weight.scalar_type() == at::kBFloat16) return find_operator<bool()>("mkldnn::_is_mkldnn_bf16_supported").call();
   return weight.scalar_type() == at::kFloat;
 }
@@ -101,17 +107,30 @@ bool can_prepack(const at::Tensor& weight) {
 
 // --- Linear ---
 
-Linear::Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) { prepack(); }
+namespace {
 
-void Linear::prepack() {
+// Outputs side by side, [out, in] each; [out, in, 1, 1] is the same.
+at::Tensor join(const std::vector<at::Tensor>& parts) {
+  const auto joined = parts.size() == 1 ? parts.front() : at::cat(parts);
+  return joined.dim() == 4 ? joined.flatten(1) : joined;
+}
+
+}  // namespace
+
+Linear::Linear(std::vector<at::Tensor> weights, std::vector<at::Tensor> biases) {
+  if (weights.front().requires_grad()) {
+    weights_ = std::move(weights);
+    biases_ = std::move(biases);
+    return;
+  }
+  weight_ = join(weights);
+  if (!biases.empty()) bias_ = join(biases);
   if (!can_prepack(weight_)) return;
   weight_ = reorder_linear_weight(weight_);
   blocked_ = true;
 }
 
-Linear Linear::load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias) {
-  return {loader.take(name + ".weight", {out, in}), bias ? loader.take(name + ".bias", {out}) : at::Tensor()};
-}
+Linear Linear::load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias) { return packed(loader, {name}, in, out, bias); }
 
 Linear Linear::packed(Loader& loader, const std::vector<std::string>& names, int64_t in, int64_t out_each, bool bias) {
   std::vector<at::Tensor> weights, biases;
@@ -119,14 +138,19 @@ Linear Linear::packed(Loader& loader, const std::vector<std::string>& names, int
     weights.push_back(loader.take(name + ".weight", {out_each, in}));
     if (bias) biases.push_back(loader.take(name + ".bias", {out_each}));
   }
-  return {at::cat(weights), bias ? at::cat(biases) : at::Tensor()};
+  return {std::move(weights), std::move(biases)};
 }
 
 Linear Linear::load_conv1x1(Loader& loader, const std::string& name, int64_t in, int64_t out) {
-  return {loader.take(name + ".weight", {out, in, 1, 1}).view({out, in}), loader.take(name + ".bias", {out})};
+  auto weight = loader.take(name + ".weight", {out, in, 1, 1});
+  return {{std::move(weight)}, {loader.take(name + ".bias", {out})}};
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
+  if (!weights_.empty()) {
+    const auto dtype = x.scalar_type();
+    return at::linear(x, join(weights_).to(dtype), biases_.empty() ? std::nullopt : std::optional<at::Tensor>(join(biases_).to(dtype)));
+  }
   if (!blocked_) return at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
   return blocked_linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
@@ -154,7 +178,8 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   const auto input = x.contiguous(at::MemoryFormat::ChannelsLast);
   if (blocked_) return blocked_conv(input, weight_, bias_, stride_, padding_);
-  return at::conv2d(input, weight_, bias_, {stride_, stride_}, {padding_, padding_});
+  const auto dtype = x.scalar_type();  // a weight to be trained is fp32
+  return at::conv2d(input, weight_.to(dtype), bias_.to(dtype), {stride_, stride_}, {padding_, padding_});
 }
 
 at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
@@ -176,15 +201,17 @@ GroupNorm GroupNorm::load(Loader& loader, const std::string& name, int64_t chann
   return norm;
 }
 
-at::Tensor GroupNorm::operator()(const at::Tensor& x) const { return at::group_norm(x, groups_, weight_, bias_, eps_); }
+at::Tensor GroupNorm::operator()(const at::Tensor& x) const { return at::group_norm(x, groups_, weight_.to(x.scalar_type()), bias_.to(x.scalar_type()), eps_); }
 
 at::Tensor GroupNorm::silu(const at::Tensor& x) const {
   auto y = (*this)(x);
-  return at::silu_(y);
+  return y.requires_grad() ? at::silu(y) : at::silu_(y);  // its gradient needs y
 }
 
 at::Tensor GroupNorm::scaled_silu(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift) const {
-  auto y = (*this)(x).mul_(scale + 1).add_(shift);
+  auto y = (*this)(x);
+  if (y.requires_grad()) return at::silu(y * (scale + 1) + shift);
+  y.mul_(scale + 1).add_(shift);
   return at::silu_(y);
 }
 
@@ -196,7 +223,9 @@ LayerNorm LayerNorm::load(Loader& loader, const std::string& name, int64_t size,
   return norm;
 }
 
-at::Tensor LayerNorm::operator()(const at::Tensor& x) const { return at::layer_norm(x, weight_.sizes(), weight_, bias_, eps_); }
+at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
+  return at::layer_norm(x, weight_.sizes(), weight_.to(x.scalar_type()), bias_.to(x.scalar_type()), eps_);
+}
 
 // --- attention ---
 

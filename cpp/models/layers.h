@@ -2,13 +2,15 @@
 //
 // Activations are [B, C, H, W] in channels_last memory, so that a 1x1 convolution is a Linear over a view.
 // On a CPU the weights of convolutions and Linears are kept in oneDNN's blocked layouts only (prepacked once:
-// 1.5 to 3 times faster than reordering in every call, see docs/performance.md).
+// 1.5 to 3 times faster than reordering in every call, see docs/performance.md). Layers to be trained keep each stored tensor as
+// a leaf of the graph, in fp32, and make of it in every pass what is multiplied: joined, and in the precision of the input.
 #pragma once
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/context.h"
@@ -16,11 +18,15 @@
 
 namespace diffmine {
 
+// Tensors to train by the names they are stored under, in the order they were loaded.
+using Parameters = std::vector<std::pair<std::string, at::Tensor>>;
+
 // Takes tensors out of a WeightStore, by name, in the precision and on the device of one model part.
 class Loader {
  public:
-  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context)
-      : weights_(weights), device_(device), dtype_(dtype), context_(context) {}
+  // With `parameters`, what is taken is a leaf of autograd's graph, in fp32 whatever the precision, and noted there.
+  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, Parameters* parameters = nullptr)
+      : weights_(weights), device_(device), dtype_(dtype), context_(context), parameters_(parameters) {}
 
   // A copy in the loader's precision (or `dtype`), checked for shape and for NaN and infinity (WEIGHTS_INVALID).
   at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
@@ -34,6 +40,7 @@ class Loader {
   at::Device device_;
   at::ScalarType dtype_;
   const Context& context_;
+  Parameters* parameters_;
   int64_t bytes_ = 0, taken_ = 0;
 };
 
@@ -41,7 +48,6 @@ class Loader {
 class Linear {
  public:
   Linear() = default;
-  Linear(at::Tensor weight, at::Tensor bias);  // [out, in], [out] or undefined
   static Linear load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias = true);
   // Several Linears of one input as one: outputs side by side.
   static Linear packed(Loader& loader, const std::vector<std::string>& names, int64_t in, int64_t out_each, bool bias);
@@ -53,8 +59,9 @@ class Linear {
   at::Tensor channels(const at::Tensor& x) const;
 
  private:
-  void prepack();
-  at::Tensor weight_, bias_;
+  Linear(std::vector<at::Tensor> weights, std::vector<at::Tensor> biases);  // [out, in] or [out, in, 1, 1] each, [out] each or none
+  at::Tensor weight_, bias_;                  // joined, once for all
+  std::vector<at::Tensor> weights_, biases_;  // to be trained: as stored
   bool blocked_ = false;
 };
 

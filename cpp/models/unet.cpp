@@ -14,6 +14,8 @@
 #include <ATen/ops/sin.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
+#include <c10/core/InferenceMode.h>
+
 #include <cmath>
 
 #include "models/resnet.h"
@@ -26,6 +28,8 @@ struct Conditions {
   std::vector<std::pair<at::Tensor, at::Tensor>> keys_values;  // per cross-attention [M, heads, tokens, d]
   at::Tensor class_embeddings;                                 // [M, time_channels] fp32
 };
+
+int64_t condition_rows(const Conditions& conditions) { return conditions.rows; }
 
 int64_t condition_bytes(const Conditions& conditions) {
   int64_t bytes = conditions.class_embeddings.defined() ? conditions.class_embeddings.nbytes() : 0;
@@ -198,6 +202,7 @@ struct UNet::Impl {
   GroupNorm norm_out;
   size_t cross_count = 0;
   int64_t bytes = 0;
+  Parameters parameters;
 
   int64_t time_channels() const { return 4 * config.block_out_channels.front(); }
 
@@ -236,10 +241,11 @@ struct UNet::Impl {
     if (c.pixel_fold != 1 && c.pixel_fold != 2) throw Error(code::kModelUnsupported, "pixel_fold " + number(c.pixel_fold) + " is not supported.", "Supported: 1 and 2.");
   }
 
-  void load(WeightStore& weights, const Context& context) {
+  void load(WeightStore& weights, const Context& context, bool trainable) {
     check(config);
-    Loader loader(weights, device, dtype, context);
-    Loader exact(weights, device, at::kFloat, context);  // the time embedding and the last convolution stay in fp32
+    Parameters* const leaves = trainable ? &parameters : nullptr;
+    Loader loader(weights, device, dtype, context, leaves);
+    Loader exact(weights, device, at::kFloat, context, leaves);  // the time embedding and the last convolution stay in fp32
     const auto& channels = config.block_out_channels;
     const size_t levels = channels.size();
 
@@ -335,11 +341,14 @@ struct UNet::Impl {
   }
 };
 
-UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context) : impl_(std::make_unique<Impl>()) {
+UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, const UNetOptions& options)
+    : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->device = device;
   impl_->dtype = dtype;
-  impl_->load(weights, context);
+  std::optional<c10::InferenceMode> differentiable;  // tensors made in inference mode never take part in a graph
+  if (options.trainable) differentiable.emplace(false);
+  impl_->load(weights, context, options.trainable);
 }
 UNet::~UNet() = default;
 UNet::UNet(UNet&&) noexcept = default;
@@ -348,6 +357,7 @@ const UNetConfig& UNet::config() const { return impl_->config; }
 at::Device UNet::device() const { return impl_->device; }
 at::ScalarType UNet::dtype() const { return impl_->dtype; }
 int64_t UNet::weight_bytes() const { return impl_->bytes; }
+const Parameters& UNet::parameters() const { return impl_->parameters; }
 
 int64_t UNet::size_multiple() const {
   for (const auto& type : impl_->config.up_block_types) {

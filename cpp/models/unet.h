@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/context.h"
@@ -49,13 +50,19 @@ using Observer = std::function<Observation(std::string_view path, const at::Tens
 
 // Conditions made ready for one UNet: text keys and values of every cross-attention, or class labels. Immutable.
 struct Conditions;
+int64_t condition_rows(const Conditions& conditions);   // M
 int64_t condition_bytes(const Conditions& conditions);  // bytes held
+
+struct UNetOptions {
+  bool trainable = false;  // weights are fp32 leaves of autograd's graph (parameters()); `dtype` is what activations are computed in
+};
 
 class UNet {
  public:
   // Takes every tensor of `weights`; the result holds copies in `dtype` on `device` (prepacked on a CPU).
   // Throws MODEL_INVALID / MODEL_UNSUPPORTED naming the tensor or option, WEIGHTS_INVALID for NaN or infinite weights.
-  UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context = {});
+  UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context = {},
+       const UNetOptions& options = {});
   ~UNet();
   UNet(UNet&&) noexcept;
 
@@ -74,6 +81,10 @@ class UNet {
 
   int64_t size_multiple() const;  // H and W must be multiples of it (1 unless attention up blocks need more), in x's layout
   int64_t weight_bytes() const;   // bytes held
+
+  // Of a trainable UNet: every tensor by its stored name and in its stored shape, in a fixed order; else empty. Conditions hold keys and
+  // values of the weights they were prepared with: to train, prepare them in each step, inside the graph.
+  const std::vector<std::pair<std::string, at::Tensor>>& parameters() const;
 
  private:
   struct Impl;

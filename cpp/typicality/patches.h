@@ -19,6 +19,11 @@ at::Tensor patch_scores(const at::Tensor& maps, const at::Tensor& a_h, const at:
 
 struct Pick { int64_t row, column; float score; };
 
+// At most so many non-overlapping patches fit scores of rows x columns: no two lie in one square of (patch + 1)^2 places.
+inline int64_t most_patches(int64_t rows, int64_t columns, int64_t patch) {
+  return ((rows + patch) / (patch + 1)) * ((columns + patch) / (patch + 1));
+}
+
 // Greedy: the best of `scores` [R, S], then the best not overlapping it, ... at most `count`. Overlap is inclusive: boxes that touch are
 // rejected. Ties: first in row-major order. `ascending` picks the least. Fewer than `count` when no room is left.
 std::vector<Pick> select_patches(const at::Tensor& scores, int64_t patch, int64_t count, bool ascending = false);

@@ -30,7 +30,7 @@ struct Sizes {
 
 [[noreturn]] void refuse(const std::string& what, const std::string& hint = {}) { throw Error(code::kInvalidArgument, what, hint); }
 
-Sizes check(const Model& model, const TypicalityInput& input, const TypicalityOptions& options) {
+Sizes check(const Model& model, const Conditions& conditions, const TypicalityInput& input, const TypicalityOptions& options) {
   const auto& latents = input.latents;
   if (latents.dim() != 4 || latents.size(1) != model.unet->config().in_channels) {
     refuse("Typicality is computed on latents [B, " + std::to_string(model.unet->config().in_channels) + ", h, w].");
@@ -46,6 +46,10 @@ Sizes check(const Model& model, const TypicalityInput& input, const TypicalityOp
     refuse("Conditions, subjects, weights and keys do not fit " + std::to_string(s.pictures) + " pictures.");
   }
   if (s.rows() > 0 && s.conditions * s.outputs == 0) refuse("Every picture needs a condition to be scored.");
+  if (input.conditions.numel() > 0 &&
+      (input.conditions.min().item<int64_t>() < 0 || input.conditions.max().item<int64_t>() >= condition_rows(conditions))) {
+    refuse("A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
+  }
   if (s.pictures > 0 && s.outputs > 0 &&
       (input.subjects.min().item<int64_t>() < 0 || input.subjects.max().item<int64_t>() >= s.conditions)) {
     refuse("A subject must be one of its picture's " + std::to_string(s.conditions) + " conditions.");
@@ -168,8 +172,9 @@ std::vector<TypicalityOutput> finish(const Running& running, const TypicalityOpt
   std::vector<int64_t> random;
   if (scores.defined()) {
     errors = running.scores.standard_error();
-    top = ops::select_patches(scores, options.patch, options.per_image, false).cpu();
-    least = ops::select_patches(scores, options.patch, options.per_image, true).cpu();
+    const int64_t count = std::min(options.per_image, most_patches(scores.size(1), scores.size(2), options.patch));
+    top = ops::select_patches(scores, options.patch, count, false).cpu();
+    least = ops::select_patches(scores, options.patch, count, true).cpu();
     random = random_places(scores.size(1), scores.size(2), options.patch, options.per_image, options.seed, key);
   }
   std::vector<TypicalityOutput> outputs(maps.size(0));
@@ -190,7 +195,7 @@ std::vector<TypicalityOutput> finish(const Running& running, const TypicalityOpt
 
 TypicalityResult score_typicality(const Model& model, const Conditions& conditions, const TypicalityInput& input,
                                   const TypicalityOptions& options, const Context& context) {
-  const Sizes sizes = check(model, input, options);
+  const Sizes sizes = check(model, conditions, input, options);
   TypicalityResult result;
   const auto timesteps =
       input.timesteps ? input.timesteps->to(at::kCPU, at::kLong).reshape({-1}).contiguous()

@@ -7,7 +7,8 @@ import { asDiffmineError, DiffmineError } from '../errors';
 import { addonCandidates, addonPath } from './locate';
 import type {
   Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, KMeansOptions, KMeansResult, ModelSource, NativeConditions,
-  NativeEngine, Picture, SafetensorsHeader, SamplerName, ScheduleConfig, Tensor, TypicalityInput, TypicalityOptions, TypicalityResult, UNetForwardInput, UNetForwardResult,
+  NativeEngine, NativeTrainer, Picture, Precision, SafetensorsHeader, SamplerName, ScheduleConfig, Tensor, TrainerOptions, TrainerTensors, TrainingBatch, TrainingStep,
+  TypicalityInput, TypicalityOptions, TypicalityResult, UNetForwardInput, UNetForwardResult,
 } from './types';
 
 export * from './tensor';
@@ -168,6 +169,14 @@ export class Engine {
     return callAsync((addon) => addon.kmeans(this.#native, points, settings, options));
   }
 
+  /**
+   * Training of a UNet that is read for it: fp32 weights, activations in the engine's precision (not fp16). Neither loadModel nor the
+   * engine's model is needed or touched. `conditions` as prepareConditions takes them; batches name rows of it.
+   */
+  async createTrainer(source: Pick<ModelSource, 'unet' | 'schedule'>, conditions: Tensor, settings: TrainerOptions, options?: CallOptions): Promise<Trainer> {
+    return new Trainer(this.#native, await callAsync((addon) => addon.createTrainer(this.#native, source, conditions, settings, options)));
+  }
+
   /** Bytes: of the model's weights, a new allocation may use on the device, and the peak since the process began. */
   memory(): { weights: number; available: number; peak: number } {
     return call((addon) => addon.engineMemory(this.#native));
@@ -180,6 +189,68 @@ export class Engine {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+}
+
+/**
+ * Training steps of one UNet, on its engine's thread and in the order called. Noise and timesteps depend on (seed, step, place in the
+ * step's batch) alone. Rejects with NUMERICS where loss or gradients are not finite: the weights are then those of the step before.
+ */
+export class Trainer {
+  readonly #engine: NativeEngine;
+  readonly #native: NativeTrainer;
+
+  /** @internal Made by Engine.createTrainer. */
+  constructor(engine: NativeEngine, native: NativeTrainer) {
+    this.#engine = engine;
+    this.#native = native;
+  }
+
+  /** One step over the pictures of all `batches` together: a batch at a time fits into memory. */
+  async step(batches: TrainingBatch[], options?: CallOptions): Promise<TrainingStep> {
+    const total = batches.reduce((sum, { conditions }) => sum + conditions.length, 0);
+    for (const batch of batches) await this.accumulate(batch, total, options);
+    return this.update(options);
+  }
+
+  /** Adds the gradients of one part of a step's `total` pictures. */
+  accumulate(batch: TrainingBatch, total: number, options?: CallOptions): Promise<void> {
+    return callAsync((addon) => addon.trainAccumulate(this.#engine, this.#native, batch, total, options));
+  }
+
+  /** Ends a step: clips, and updates weights and moving average. */
+  update(options?: CallOptions): Promise<TrainingStep> {
+    return callAsync((addon) => addon.trainUpdate(this.#engine, this.#native, options));
+  }
+
+  /** Mean loss of a batch with the noise and timesteps of `key`; nothing is trained. */
+  evaluate(batch: TrainingBatch, key: number | bigint, options?: CallOptions): Promise<number> {
+    return callAsync((addon) => addon.evaluateTrainer(this.#engine, this.#native, batch, key, options));
+  }
+
+  /** Weights, their moving averages, or the gradients since the last update (absent where there are none), F32 by stored name. */
+  tensors(which: TrainerTensors, names: string[], options?: CallOptions): Promise<Record<string, Tensor>> {
+    return callAsync((addon) => addon.trainerTensors(this.#engine, this.#native, which, names, options));
+  }
+
+  /** Writes weights, moments, average and step, between steps; atomic. */
+  save(path: string, options?: CallOptions): Promise<void> {
+    return callAsync((addon) => addon.saveTrainer(this.#engine, this.#native, path, options));
+  }
+
+  /** Goes on from what save wrote, exactly: the number of steps done. MODEL_INVALID for another model's. */
+  load(path: string, options?: CallOptions): Promise<number> {
+    return callAsync((addon) => addon.loadTrainer(this.#engine, this.#native, path, options));
+  }
+
+  /** The weights (or their moving average) as a UNet's safetensors file, as diffusers names them. */
+  exportWeights(path: string, average: boolean, precision: Precision = 'fp32', options?: CallOptions): Promise<void> {
+    return callAsync((addon) => addon.exportTrainer(this.#engine, this.#native, path, average, precision, options));
+  }
+
+  /** Frees weights and moments; nothing can be called afterwards. Before the engine's dispose. */
+  dispose(): Promise<void> {
+    return callAsync((addon) => addon.disposeTrainer(this.#engine, this.#native));
   }
 }
 

@@ -287,9 +287,64 @@ export interface SafetensorsHeader {
   metadata: Record<string, string>;
 }
 
+export type LearningRateCourse = 'constant' | 'linear' | 'cosine';
+
+/** Mirrors cpp/training/trainer.h TrainerOptions. */
+export interface TrainerOptions {
+  /** of noise and timesteps; a safe integer or bigint below 2^64; default 0 */
+  seed?: number | bigint;
+  /** at its peak */
+  learningRate: number;
+  /** default 'constant' */
+  course?: LearningRateCourse;
+  /** steps over which the rate rises; default 0 */
+  warmup?: number;
+  /** steps after which 'linear' and 'cosine' reach zero */
+  totalSteps?: number;
+  /** AdamW: default 0.9, 0.999, 1e-8, 0.01 */
+  beta1?: number;
+  beta2?: number;
+  epsilon?: number;
+  weightDecay?: number;
+  /** gradients are scaled down to this global norm; absent: never */
+  maxGradientNorm?: number;
+  /** absent: no moving average */
+  emaDecay?: number;
+  /** gamma of the Min-SNR weights; absent: unweighted */
+  minSnr?: number;
+  /** timesteps [begin, end); default all of the schedule */
+  tBegin?: number;
+  tEnd?: number;
+}
+
+/** A part of a step's batch: B pictures as the UNet denoises them. */
+export interface TrainingBatch {
+  /** F32 [B, C, h, w]: latents, or pixels (folded where the model folds) */
+  x0: Tensor;
+  /** [B] rows of the trainer's conditions */
+  conditions: number[];
+  /** replay, in place of what the trainer draws: F32 [B, C, h, w] and [B] */
+  noise?: Tensor;
+  timesteps?: number[];
+}
+
+export interface TrainingStep {
+  /** steps done, this one included */
+  step: number;
+  /** mean over the step's batch */
+  loss: number;
+  /** of all parameters together, before clipping */
+  gradientNorm: number;
+  learningRate: number;
+}
+
+/** gradients: those accumulated since the last update */
+export type TrainerTensors = 'weights' | 'averages' | 'gradients';
+
 /** Opaque native handles. */
 export interface NativeEngine { readonly __engine: unique symbol }
 export interface NativeConditions { readonly __conditions: unique symbol }
+export interface NativeTrainer { readonly __trainer: unique symbol }
 
 /**
  * The addon's exports. Functions that take an engine run on its compute thread, in the order called, and return promises.
@@ -341,6 +396,22 @@ export interface Addon {
   // features and clustering
   dift(engine: NativeEngine, conditions: NativeConditions, input: DiftInput, options: DiftOptions, call?: CallOptions): Promise<DiftResult>;
   kmeans(engine: NativeEngine, points: Tensor, options: KMeansOptions, call?: CallOptions): Promise<KMeansResult>;
+
+  // training: a UNet of its own, beside the engine's model
+  /** conditions as prepareConditions takes them */
+  createTrainer(engine: NativeEngine, source: Pick<ModelSource, 'unet' | 'schedule'>, conditions: Tensor, options: TrainerOptions, call?: CallOptions): Promise<NativeTrainer>;
+  /** adds the gradients of a part of a step's `total` pictures */
+  trainAccumulate(engine: NativeEngine, trainer: NativeTrainer, batch: TrainingBatch, total: number, call?: CallOptions): Promise<void>;
+  trainUpdate(engine: NativeEngine, trainer: NativeTrainer, call?: CallOptions): Promise<TrainingStep>;
+  /** mean loss with the noise of `key`, without training */
+  evaluateTrainer(engine: NativeEngine, trainer: NativeTrainer, batch: TrainingBatch, key: number | bigint, call?: CallOptions): Promise<number>;
+  /** F32, by stored names; tensors without a gradient are absent */
+  trainerTensors(engine: NativeEngine, trainer: NativeTrainer, which: TrainerTensors, names: string[], call?: CallOptions): Promise<Record<string, Tensor>>;
+  saveTrainer(engine: NativeEngine, trainer: NativeTrainer, path: string, call?: CallOptions): Promise<void>;
+  /** the number of steps done */
+  loadTrainer(engine: NativeEngine, trainer: NativeTrainer, path: string, call?: CallOptions): Promise<number>;
+  exportTrainer(engine: NativeEngine, trainer: NativeTrainer, path: string, average: boolean, precision: Precision, call?: CallOptions): Promise<void>;
+  disposeTrainer(engine: NativeEngine, trainer: NativeTrainer, call?: CallOptions): Promise<void>;
 
   // safetensors (synchronous: headers and small files; weights go through loadModel)
   readSafetensorsHeader(path: string): SafetensorsHeader;

@@ -7,6 +7,7 @@ import { kmeansOp } from './ops/clustering';
 import { addNoiseOp, ddimInvertOp, ddimSampleOp, ddimStepOp, ddimTimestepsOp, scheduleOp } from './ops/diffusion';
 import { classLabelsOp, clipTextOp, clipTokenizeOp, unetOp, vaeDecodeOp, vaeEncodeOp } from './ops/models';
 import { lanczosResizeOp } from './ops/pictures';
+import { trainOp } from './ops/training';
 import { diftOp, selectOp, typicalityOp } from './ops/typicality';
 
 export interface OpContext {
@@ -43,7 +44,7 @@ export interface Op {
   compound?: boolean;
 }
 
-/** Everything else a manifest may hold (training, translation, metrics) is listed as not checked. */
+/** Everything else a manifest may hold (translation, metrics) is listed as not checked. */
 export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([
   ['clip_tokenize', clipTokenizeOp],
   ['clip_text', clipTextOp],
@@ -62,4 +63,5 @@ export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([
   ['dift', diftOp],
   ['kmeans', kmeansOp],
   ['lanczos_resize', lanczosResizeOp],
+  ['train', trainOp],
 ]);

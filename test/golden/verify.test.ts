@@ -14,10 +14,10 @@ const withShared = shared ? describe : describe.skip;
 if (!shared) console.log('skipped: the larger golden folder is not beside the repository (DIFFMINE_SHARED)');
 
 /** What this version does not compute; all else must be checked. */
-const NOT_COMPUTED = ['aucpr', 'blur', 'cotypicality', 'dift_sequence', 'pnp_timesteps', 'pnp_translate', 'train'];
+const NOT_COMPUTED = ['aucpr', 'blur', 'cotypicality', 'dift_sequence', 'pnp_timesteps', 'pnp_translate'];
 const COMPUTED = [
   'add_noise', 'class_labels', 'clip_text', 'clip_tokenize', 'ddim_invert', 'ddim_sample', 'ddim_step', 'ddim_timesteps', 'dift', 'kmeans', 'lanczos_resize', 'schedule', 'select',
-  'typicality', 'unet', 'vae_decode', 'vae_encode',
+  'train', 'typicality', 'unet', 'vae_decode', 'vae_encode',
 ];
 
 function failures({ cases }: VerifySummary): string[] {

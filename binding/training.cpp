@@ -1,0 +1,207 @@
+// Trainers: made, stepped, saved and freed on an engine's thread.
+#include "training/trainer.h"
+
+#include <ATen/ops/tensor.h>
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "calls.h"
+#include "engine.h"
+#include "model.h"
+#include "sampling.h"
+#include "task.h"
+
+namespace diffmine::binding {
+namespace {
+
+constexpr napi_type_tag kTrainerTag = {0x6469666666696e65, 0x747261696e650001};
+constexpr int64_t kMostSteps = UINT32_MAX;
+
+struct TrainerHandle {
+  std::weak_ptr<Engine> engine;      // whose thread uses the trainer
+  std::unique_ptr<Trainer> trainer;  // null once disposed
+  int64_t bytes;
+};
+using Slot = std::shared_ptr<TrainerHandle>;
+
+Napi::Value to_handle(Napi::Env env, Slot slot) {
+  Napi::MemoryManagement::AdjustExternalMemory(env, slot->bytes);
+  const auto finalize = [](Napi::Env env, Slot* held) {
+    Napi::MemoryManagement::AdjustExternalMemory(env, -(*held)->bytes);
+    delete held;
+  };
+  auto handle = Napi::External<Slot>::New(env, new Slot(std::move(slot)), finalize);
+  handle.TypeTag(&kTrainerTag);
+  return handle;
+}
+
+Slot trainer_argument(const Napi::CallbackInfo& info) {
+  const auto engine = Engine::from({info[0], "engine"});
+  const Arg arg(info[1], "trainer");
+  if (arg.value().IsExternal()) {
+    const auto external = arg.value().As<Napi::External<Slot>>();
+    if (external.CheckTypeTag(&kTrainerTag)) {
+      if ((*external.Data())->engine.lock() == engine) return *external.Data();
+      throw Error(code::kInvalidArgument, "The trainer was made by another engine.", "Use it with the engine that made it.");
+    }
+  }
+  arg.fail("a trainer (from createTrainer)");
+}
+
+// A task with the trainer of info[1].
+Napi::Value with_trainer(Info info, size_t call, std::function<Task::Result(Trainer&)> work) {
+  return Task::start(info, call, {info[1]}, [slot = trainer_argument(info), work = std::move(work)](Engine&, const Context&) -> Task::Result {
+    if (!slot->trainer) throw Error(code::kInvalidArgument, "The trainer was disposed.", "Make a new one.");
+    return work(*slot->trainer);
+  });
+}
+
+Task::Result nothing() {
+  return [](Napi::Env env) { return env.Undefined(); };
+}
+
+TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
+  TrainerOptions o;
+  const auto number = [&](const char* name, double& into) {
+    if (arg[name].present()) into = arg[name].number();
+  };
+  const auto count = [&](const char* name, int64_t& into, int64_t most) {
+    if (arg[name].present()) into = arg[name].integer(0, most);
+  };
+  if (arg["seed"].present()) o.seed = arg["seed"].uint64();
+  o.rate.peak = arg["learningRate"].number();
+  if (arg["course"].present()) {
+    o.rate.course = arg["course"].choice<LearningRateCourse>(
+        {{"constant", LearningRateCourse::kConstant}, {"linear", LearningRateCourse::kLinear}, {"cosine", LearningRateCourse::kCosine}});
+  }
+  count("warmup", o.rate.warmup, kMostSteps);
+  count("totalSteps", o.rate.total, kMostSteps);
+  number("beta1", o.adamw.beta1);
+  number("beta2", o.adamw.beta2);
+  number("epsilon", o.adamw.epsilon);
+  number("weightDecay", o.adamw.weight_decay);
+  number("maxGradientNorm", o.max_gradient_norm);
+  number("emaDecay", o.ema_decay);
+  number("minSnr", o.min_snr);
+  o.t_end = timesteps;
+  count("tBegin", o.t_begin, timesteps);
+  count("tEnd", o.t_end, timesteps);
+  return o;
+}
+
+TrainingBatch batch_argument(const Arg& arg) {
+  TrainingBatch batch;
+  batch.x0 = arg["x0"].tensor(at::kFloat, 4);
+  batch.conditions = at::tensor(arg["conditions"].integers(0), at::kLong);
+  if (arg["noise"].present()) batch.noise = arg["noise"].tensor(at::kFloat, 4);
+  if (arg["timesteps"].present()) batch.timesteps = at::tensor(arg["timesteps"].integers(0), at::kLong);
+  if (batch.timesteps.defined() && batch.timesteps.size(0) != batch.x0.size(0)) arg["timesteps"].fail("one timestep for each of x0");
+  return batch;
+}
+
+}  // namespace
+
+Napi::Value create_trainer(Info info) {
+  const Arg source(info[1], "source");
+  const auto unet = part_argument(source["unet"], unet_config);
+  const ScheduleConfig schedule = schedule_argument(source["schedule"]);
+  const at::Tensor conditions = Arg(info[2], "conditions").tensor();
+  const TrainerOptions options = trainer_options(Arg(info[3], "options"), schedule.train_timesteps);
+  return Task::start(info, 4, {}, [=](Engine& engine, const Context& context) -> Task::Result {
+    WeightStore weights = unet.weights();
+    const auto made = std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, UNetOptions{.trainable = true});
+    auto trainer = std::make_unique<Trainer>(made, std::make_shared<Schedule>(schedule), conditions, options);
+    const int64_t bytes = trainer->bytes();
+    const Slot slot(new TrainerHandle{engine.weak_from_this(), std::move(trainer), bytes});
+    return [slot](Napi::Env env) { return to_handle(env, slot); };
+  });
+}
+
+Napi::Value train_accumulate(Info info) {
+  const TrainingBatch batch = batch_argument(Arg(info[2], "batch"));
+  const int64_t total = Arg(info[3], "total").integer(1, kMostSteps);
+  return with_trainer(info, 4, [batch, total](Trainer& trainer) {
+    trainer.accumulate(batch, total);
+    return nothing();
+  });
+}
+
+Napi::Value train_update(Info info) {
+  return with_trainer(info, 2, [](Trainer& trainer) -> Task::Result {
+    const TrainingStep done = trainer.update();
+    return [done](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env);
+      result["step"] = Napi::Number::New(env, static_cast<double>(done.step));
+      result["loss"] = Napi::Number::New(env, done.loss);
+      result["gradientNorm"] = Napi::Number::New(env, done.gradient_norm);
+      result["learningRate"] = Napi::Number::New(env, done.rate);
+      return result;
+    };
+  });
+}
+
+Napi::Value evaluate_trainer(Info info) {
+  const TrainingBatch batch = batch_argument(Arg(info[2], "batch"));
+  const uint64_t key = Arg(info[3], "key").uint64();
+  return with_trainer(info, 4, [batch, key](Trainer& trainer) -> Task::Result {
+    const double loss = trainer.evaluate(batch, key);
+    return [loss](Napi::Env env) { return Napi::Number::New(env, loss); };
+  });
+}
+
+Napi::Value trainer_tensors(Info info) {
+  using Which = Trainer::Which;
+  const Which which = Arg(info[2], "which").choice<Which>({{"weights", Which::kWeights}, {"averages", Which::kAverages}, {"gradients", Which::kGradients}});
+  const auto names = Arg(info[3], "names").strings();
+  return with_trainer(info, 4, [which, names](Trainer& trainer) -> Task::Result {
+    std::vector<std::pair<std::string, at::Tensor>> tensors;
+    for (const auto& name : names) {
+      if (auto tensor = trainer.tensor(which, name); tensor.defined()) tensors.emplace_back(name, own(std::move(tensor)));
+    }
+    return [tensors](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env);
+      for (const auto& [name, tensor] : tensors) result.Set(name, to_js(env, tensor));
+      return result;
+    };
+  });
+}
+
+Napi::Value save_trainer(Info info) {
+  const std::string path = Arg(info[2], "path").string();
+  return with_trainer(info, 3, [path](Trainer& trainer) {
+    trainer.save(path);
+    return nothing();
+  });
+}
+
+Napi::Value load_trainer(Info info) {
+  const std::string path = Arg(info[2], "path").string();
+  return with_trainer(info, 3, [path](Trainer& trainer) -> Task::Result {
+    trainer.load(path);
+    return [steps = trainer.steps()](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(steps)); };
+  });
+}
+
+Napi::Value export_trainer(Info info) {
+  const std::string path = Arg(info[2], "path").string();
+  const bool average = Arg(info[3], "average").boolean(false);
+  const auto dtype = Arg(info[4], "precision").choice<at::ScalarType>({{"fp32", at::kFloat}, {"bf16", at::kBFloat16}, {"fp16", at::kHalf}});
+  return with_trainer(info, 5, [path, average, dtype](Trainer& trainer) {
+    trainer.export_weights(path, average, dtype);
+    return nothing();
+  });
+}
+
+Napi::Value dispose_trainer(Info info) {
+  return Task::start(info, 2, {info[1]}, [slot = trainer_argument(info)](Engine&, const Context&) -> Task::Result {
+    slot->trainer.reset();
+    return [slot](Napi::Env env) {
+      Napi::MemoryManagement::AdjustExternalMemory(env, -std::exchange(slot->bytes, 0));
+      return env.Undefined();
+    };
+  });
+}
+
+}  // namespace diffmine::binding

@@ -1,0 +1,239 @@
+#include "training/trainer.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_unique2.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "diffusion/noise.h"
+#include "training/loss.h"
+#include "weights/safetensors.h"
+
+namespace diffmine {
+namespace {
+
+constexpr const char* kFormat = "diffmine-training-1";
+
+// A seed of its own for each step: the block that no noise reaches.
+uint64_t step_seed(uint64_t seed, int64_t step) {
+  const Uint4 r = philox_block(seed, static_cast<uint32_t>(step), Stream::kTraining, UINT64_MAX);
+  return static_cast<uint64_t>(r.x) << 32 | r.y;
+}
+
+std::vector<at::Tensor> leaves(const UNet& unet) {
+  std::vector<at::Tensor> tensors;
+  for (const auto& [name, tensor] : unet.parameters()) tensors.push_back(tensor);
+  return tensors;
+}
+
+at::Tensor stored(const at::Tensor& tensor, at::ScalarType dtype = at::kFloat) {
+  return tensor.detach().to(at::kCPU, dtype).contiguous();
+}
+
+void check(const UNet& unet, const Schedule& schedule, const TrainerOptions& o) {
+  const auto refuse = [](const std::string& what, const std::string& hint) { throw Error(code::kInvalidArgument, what, hint); };
+  if (unet.parameters().empty()) refuse("The UNet was not loaded for training.", "Load it with UNetOptions::trainable.");
+  if (unet.dtype() == at::kHalf) refuse("Training in fp16 would lose small gradients.", "Use bf16 or fp32.");
+  const auto within = [&](bool good, const char* name, double value) {
+    if (!good) refuse(std::string("The training option ") + name + " cannot be " + std::to_string(value) + ".", "");
+  };
+  within(std::isfinite(o.rate.peak) && o.rate.peak >= 0, "learning rate", o.rate.peak);
+  within(o.rate.warmup >= 0, "warmup", static_cast<double>(o.rate.warmup));
+  within(o.rate.course == LearningRateCourse::kConstant || o.rate.total > o.rate.warmup, "total steps", static_cast<double>(o.rate.total));
+  within(o.adamw.beta1 >= 0 && o.adamw.beta1 < 1, "beta1", o.adamw.beta1);
+  within(o.adamw.beta2 >= 0 && o.adamw.beta2 < 1, "beta2", o.adamw.beta2);
+  within(o.adamw.epsilon > 0, "epsilon", o.adamw.epsilon);
+  within(o.adamw.weight_decay >= 0, "weight decay", o.adamw.weight_decay);
+  within(o.max_gradient_norm >= 0, "largest gradient norm", o.max_gradient_norm);
+  within(o.ema_decay >= 0 && o.ema_decay < 1, "EMA decay", o.ema_decay);
+  within(o.min_snr >= 0, "Min-SNR gamma", o.min_snr);
+  if (o.t_begin < 0 || o.t_end <= o.t_begin || o.t_end > schedule.config().train_timesteps) {
+    refuse("Cannot train on the timesteps [" + std::to_string(o.t_begin) + ", " + std::to_string(o.t_end) + ").",
+           "The schedule has " + std::to_string(schedule.config().train_timesteps) + ".");
+  }
+}
+
+std::string diverged(const char* what, int64_t step) {
+  return std::string("The training diverged: in step ") + std::to_string(step + 1) + " the " + what + " is not finite.";
+}
+
+constexpr const char* kDivergedHint = "Lower the learning rate, clip gradients, or go on from an earlier checkpoint.";
+
+}  // namespace
+
+Trainer::Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions, const TrainerOptions& options)
+    : unet_((check(*unet, *schedule, options), std::move(unet))),
+      schedule_(std::move(schedule)),
+      options_(options),
+      parameters_(leaves(*unet_)),
+      optimizer_([this] {
+        const c10::InferenceMode differentiable(false);  // moments made in inference mode could not be updated outside it
+        return AdamW(parameters_, options_.adamw);
+      }()) {
+  const c10::InferenceMode differentiable(false);
+  conditions_ = conditions.to(unet_->device(), conditions.scalar_type(), false, /*copy=*/true);
+  if (options_.ema_decay > 0) ema_.emplace(parameters_, options_.ema_decay);
+}
+
+at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t first) const {
+  const auto device = unet_->device();
+  const int64_t count = batch.x0.dim() == 4 ? batch.x0.size(0) : 0;
+  if (count == 0 || batch.conditions.dim() != 1 || batch.conditions.size(0) != count) {
+    throw Error(code::kInvalidArgument, "A training batch is x0 [B, C, H, W] with one condition for each of B > 0 pictures.");
+  }
+  if (batch.noise.defined() && batch.noise.sizes() != batch.x0.sizes()) throw Error(code::kInvalidArgument, "The noise of a training batch must have its pictures' shape.");
+  const at::Tensor rows = batch.conditions.to(at::kCPU);
+  if (rows.min().item<int64_t>() < 0 || rows.max().item<int64_t>() >= conditions_.size(0)) {
+    throw Error(code::kInvalidArgument, "A training batch names a condition outside 0 ... " + std::to_string(conditions_.size(0) - 1) + ".");
+  }
+  at::Tensor t = batch.timesteps;
+  if (!t.defined()) {
+    const auto drawn = draw_timesteps(Sampler::kStratified, key, first + count, options_.t_begin, options_.t_end);
+    t = at::tensor(std::vector<int64_t>(drawn.end() - count, drawn.end()), at::kLong);
+  }
+  const at::Tensor x0 = batch.x0.to(device, at::kFloat);
+  const at::Tensor noise = batch.noise.defined() ? batch.noise.to(device, at::kFloat) : draw_noise(key, first, count, x0.sizes().slice(1), Stream::kTraining, device);
+
+  // Only the conditions of this batch are prepared, inside the graph: keys and values are projections that are trained too.
+  const auto [used, index, counts] = at::_unique2(rows, /*sorted=*/true, /*return_inverse=*/true);
+  const auto prepared = unet_->prepare(conditions_.index_select(0, used.to(device)));
+  const at::Tensor prediction = unet_->forward(schedule_->add_noise(x0, noise, t), t, *prepared, index);
+  const at::Tensor loss = prediction_loss(prediction, schedule_->target(x0, noise, t));
+  return options_.min_snr > 0 ? loss * min_snr_weights(*schedule_, t, options_.min_snr).to(device) : loss;
+}
+
+void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {
+  if (total < 1 || accumulated_ + (batch.x0.dim() ? batch.x0.size(0) : 0) > total) {
+    throw Error(code::kInvalidArgument, "The parts of a step hold more pictures than the " + std::to_string(total) + " announced.");
+  }
+  const c10::InferenceMode differentiable(false);
+  const at::Tensor loss = losses(batch, step_seed(options_.seed, steps()), accumulated_).sum() / static_cast<double>(total);
+  const double value = loss.item<double>();
+  if (!std::isfinite(value)) {
+    drop_gradients();
+    throw Error(code::kNumerics, diverged("loss", steps()), kDivergedHint);
+  }
+  loss.backward();
+  loss_ += value;
+  accumulated_ += batch.x0.size(0);
+}
+
+TrainingStep Trainer::update() {
+  if (accumulated_ == 0) throw Error(code::kInvalidArgument, "There are no gradients to update the weights with.", "Call accumulate first.");
+  const c10::InferenceMode differentiable(false);
+  const at::NoGradGuard no_graph;
+  const auto gradients = this->gradients();
+  TrainingStep done{steps() + 1, loss_, global_norm(gradients), options_.rate.at(steps())};
+  if (!std::isfinite(done.gradient_norm)) {
+    drop_gradients();
+    throw Error(code::kNumerics, diverged("gradient", steps()), kDivergedHint);
+  }
+  if (options_.max_gradient_norm > 0) clip_gradients(gradients, done.gradient_norm, options_.max_gradient_norm);
+  optimizer_.step(done.rate);
+  if (ema_) ema_->update(steps());
+  drop_gradients();
+  return done;
+}
+
+TrainingStep Trainer::step(const TrainingBatch& batch) {
+  accumulate(batch, batch.x0.size(0));
+  return update();
+}
+
+double Trainer::evaluate(const TrainingBatch& batch, uint64_t key) const {
+  const c10::InferenceMode differentiable(false);
+  const at::NoGradGuard no_graph;
+  return losses(batch, key, 0).mean().item<double>();
+}
+
+void Trainer::drop_gradients() {
+  for (const auto& parameter : parameters_) parameter.mutable_grad().reset();
+  accumulated_ = 0;
+  loss_ = 0;
+}
+
+std::vector<at::Tensor> Trainer::gradients() const {
+  std::vector<at::Tensor> found;
+  for (const auto& parameter : parameters_) {
+    if (parameter.grad().defined()) found.push_back(parameter.grad());
+  }
+  return found;
+}
+
+int64_t Trainer::bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : state()) bytes += static_cast<int64_t>(tensor.nbytes());
+  return bytes;
+}
+
+// --- state ---
+
+Trainer::Named Trainer::state() const {
+  Named tensors;
+  const auto& named = unet_->parameters();
+  for (size_t i = 0; i < named.size(); ++i) {
+    const auto& name = named[i].first;
+    tensors.emplace_back("weight." + name, parameters_[i]);
+    tensors.emplace_back("first_moment." + name, optimizer_.first_moments()[i]);
+    tensors.emplace_back("second_moment." + name, optimizer_.second_moments()[i]);
+    if (ema_) tensors.emplace_back("average." + name, ema_->averages()[i]);
+  }
+  return tensors;
+}
+
+void Trainer::save(const std::string& path) const {
+  if (accumulated_) throw Error(code::kInvalidArgument, "A training can only be saved between steps.");
+  Named tensors = state();
+  for (auto& [name, tensor] : tensors) tensor = stored(tensor);
+  write_safetensors(path, tensors, {{"format", kFormat}, {"step", std::to_string(steps())}});
+}
+
+void Trainer::load(const std::string& path) {
+  const auto file = SafetensorsFile::open(path);
+  const auto refuse = [&](const std::string& what) {
+    throw Error(code::kModelInvalid, path + " " + what + ".", "A training goes on from a checkpoint of the same model and the same kind of average.");
+  };
+  const auto& metadata = file->metadata();
+  const auto format = metadata.find("format"), step = metadata.find("step");
+  if (format == metadata.end() || format->second != kFormat || step == metadata.end()) refuse("is no training state");
+  int64_t steps = -1;
+  const char* const end = step->second.data() + step->second.size();
+  if (std::from_chars(step->second.data(), end, steps).ptr != end || steps < 0 || steps > UINT32_MAX) refuse("has a damaged count of steps");
+  const Named tensors = state();
+  for (const auto& [name, tensor] : tensors) {
+    const auto found = file->tensors().find(name);
+    if (found == file->tensors().end()) refuse("lacks the tensor " + name);
+    if (tensor.sizes() != at::IntArrayRef(found->second.shape) || found->second.dtype != at::kFloat) refuse("has another shape or type of " + name);
+  }
+  if (file->tensors().size() != tensors.size()) refuse("holds tensors that this model does not have");
+  const c10::InferenceMode differentiable(false);
+  const at::NoGradGuard no_graph;
+  for (const auto& [name, tensor] : tensors) tensor.copy_(file->tensor(name));
+  drop_gradients();
+  optimizer_.set_steps(steps);
+}
+
+void Trainer::export_weights(const std::string& path, bool average, at::ScalarType dtype) const {
+  if (average && !ema_) throw Error(code::kInvalidArgument, "This training keeps no average.", "Set the EMA decay.");
+  Named tensors;
+  const auto& named = unet_->parameters();
+  for (size_t i = 0; i < named.size(); ++i) tensors.emplace_back(named[i].first, stored(average ? ema_->averages()[i] : parameters_[i], dtype));
+  write_safetensors(path, tensors, {{"format", "pt"}});
+}
+
+at::Tensor Trainer::tensor(Which which, const std::string& name) const {
+  if (which == Which::kAverages && !ema_) throw Error(code::kInvalidArgument, "This training keeps no average.", "Set the EMA decay.");
+  const auto& named = unet_->parameters();
+  const auto found = std::find_if(named.begin(), named.end(), [&](const auto& one) { return one.first == name; });
+  if (found == named.end()) throw Error(code::kInvalidArgument, "The model has no tensor \"" + name + "\".");
+  const auto i = static_cast<size_t>(found - named.begin());
+  const at::Tensor tensor = which == Which::kWeights ? parameters_[i] : which == Which::kAverages ? ema_->averages()[i] : parameters_[i].grad();
+  return tensor.defined() ? stored(tensor).clone() : at::Tensor();
+}
+
+}  // namespace diffmine

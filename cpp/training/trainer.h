@@ -1,0 +1,94 @@
+// Training steps of a UNet: loss, gradients, AdamW, moving average; and the state of all that, saved so that a training goes on exactly.
+//
+// A step is any number of accumulate() and one update(). Noise and timesteps are pure functions of (seed, step, position in the step's
+// batch), so that neither the split into parts nor an interruption changes them.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "diffusion/schedule.h"
+#include "models/unet.h"
+#include "training/ema.h"
+#include "training/optimizer.h"
+
+namespace diffmine {
+
+struct TrainerOptions {
+  uint64_t seed = 0;
+  LearningRate rate;
+  AdamWConfig adamw;
+  double max_gradient_norm = 0;          // 0: not clipped
+  double ema_decay = 0;                  // 0: no average
+  double min_snr = 0;                    // gamma of the Min-SNR weights; 0: unweighted
+  int64_t t_begin = 0, t_end = 1000;     // timesteps drawn from [begin, end)
+};
+
+// A part of a step's batch.
+struct TrainingBatch {
+  at::Tensor x0;                // [B, C, H, W] what the UNet denoises
+  at::Tensor conditions;        // [B] int64 rows of the trainer's conditions (the caller drops labels by choosing the null row)
+  at::Tensor noise, timesteps;  // replay: [B, C, H, W] and [B]; drawn where undefined
+};
+
+struct TrainingStep {
+  int64_t step = 0;          // steps done, this one included
+  double loss = 0;           // mean over the step's batch
+  double gradient_norm = 0;  // of all parameters together, before clipping
+  double rate = 0;           // learning rate of this step
+};
+
+class Trainer {
+ public:
+  // conditions: text embeddings [M, tokens, D] or class labels [M], of which batches name rows.
+  Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions, const TrainerOptions& options);
+
+  // Adds the gradients of one part of a step's batch of `total` pictures. NUMERICS for a loss that is not finite: nothing is changed then
+  // but that the step's gradients are dropped.
+  void accumulate(const TrainingBatch& batch, int64_t total);
+  // Ends the step: clips, updates weights and average. NUMERICS as above.
+  TrainingStep update();
+  // The two for a batch in one part.
+  TrainingStep step(const TrainingBatch& batch);
+
+  // Mean loss without training, with the noise and timesteps of `key` instead of a step's.
+  double evaluate(const TrainingBatch& batch, uint64_t key) const;
+
+  int64_t steps() const { return optimizer_.steps(); }
+  const UNet& unet() const { return *unet_; }
+  int64_t bytes() const;  // weights, moments and average
+
+  // Weights, moments, average and count of steps, between steps. load: MODEL_INVALID where the file is of another model.
+  void save(const std::string& path) const;
+  void load(const std::string& path);
+  // The weights as a UNet's safetensors file in `dtype`, of the average where asked for.
+  void export_weights(const std::string& path, bool average, at::ScalarType dtype) const;
+
+  enum class Which { kWeights, kAverages, kGradients };
+  // A copy on the CPU, fp32, in the stored shape; gradients are those accumulated since the last update, undefined where there are none.
+  at::Tensor tensor(Which which, const std::string& name) const;
+
+ private:
+  at::Tensor losses(const TrainingBatch& batch, uint64_t key, int64_t first) const;  // [B], weighted
+  void drop_gradients();
+  std::vector<at::Tensor> gradients() const;
+  using Named = std::vector<std::pair<std::string, at::Tensor>>;
+  Named state() const;
+
+  std::shared_ptr<UNet> unet_;
+  std::shared_ptr<const Schedule> schedule_;
+  TrainerOptions options_;
+  at::Tensor conditions_;
+  std::vector<at::Tensor> parameters_;
+  AdamW optimizer_;
+  std::optional<Ema> ema_;
+  int64_t accumulated_ = 0;  // pictures since the last update
+  double loss_ = 0;          // their share of the step's loss
+};
+
+}  // namespace diffmine

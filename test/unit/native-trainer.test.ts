@@ -1,0 +1,105 @@
+// The trainer through the addon: steps off the event loop, exact resumption, weights that load as a model, clear errors. Numbers: verify and the C++ tests.
+import path from 'node:path';
+
+import { openModel, type ModelFolder } from '../../src/model';
+import { Engine, float32, readSafetensors, readSafetensorsHeader, type Tensor, type Trainer, type TrainerOptions, type TrainingBatch } from '../../src/native';
+import { GOLDEN, temporaryFolder } from '../helpers/folders';
+
+const scratch = temporaryFolder();
+const settings: TrainerOptions = { learningRate: 1e-3, seed: 5, course: 'linear', warmup: 2, totalSteps: 10, maxGradientNorm: 1, emaDecay: 0.9, minSnr: 5 };
+const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+let model: ModelFolder;
+let reference: Record<string, Tensor>;
+let batch: TrainingBatch;
+const trainers: Trainer[] = [];
+
+const make = async (options = settings, on = engine): Promise<Trainer> => {
+  const trainer = await on.createTrainer(model.source, tensor('cond.out.labels'), options);
+  trainers.push(trainer);
+  return trainer;
+};
+const tensor = (name: string): Tensor => {
+  const found = reference[name];
+  if (!found) throw new Error(`no ${name}`);
+  return found;
+};
+const data = (found: Tensor | undefined): number[] => Array.from(float32(found ?? tensor('absent')));
+
+beforeAll(async () => {
+  reference = readSafetensors(path.join(GOLDEN, 'tiny-fold-golden/golden.safetensors'));
+  model = await openModel(path.join(GOLDEN, 'tiny-fold'));
+  batch = { x0: tensor('train.in.x0'), conditions: [0, 1, 2, 3] };
+});
+afterAll(async () => {
+  await Promise.all(trainers.map((trainer) => trainer.dispose()));
+  await engine.dispose();
+});
+
+test('a resumed training goes on exactly, and what is exported is a UNet', async () => {
+  const whole = await make();
+  const steps = [];
+  for (let i = 0; i < 4; i++) steps.push(await whole.step([batch]));
+  expect(steps.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
+  expect(steps.map(({ learningRate }) => learningRate)).toEqual([0.5e-3, 1e-3, 1e-3, expect.closeTo(7e-3 / 8, 9)]);
+
+  const state = path.join(scratch, 'state.safetensors');
+  const first = await make();
+  await first.step([batch]);
+  await first.step([batch]);
+  await first.save(state);
+  const second = await make();
+  expect(await second.load(state)).toBe(2);
+  expect([await second.step([batch]), await second.step([batch])]).toEqual(steps.slice(2));
+  const names = ['conv_in.weight', 'class_embedding.weight'];
+  expect(await second.tensors('weights', names)).toEqual(await whole.tensors('weights', names));
+  const averages = await whole.tensors('averages', names);
+  expect(averages).not.toEqual(await whole.tensors('weights', names));
+
+  const file = path.join(scratch, 'unet.safetensors');
+  await whole.exportWeights(file, true);
+  expect(readSafetensors(file, names)).toEqual(averages);
+  const stored = readSafetensorsHeader(model.source.unet.files[0] ?? '').tensors;
+  const shapes = (tensors: typeof stored): Record<string, number[]> => Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
+  expect(shapes(readSafetensorsHeader(file).tensors)).toEqual(shapes(stored));
+  await engine.loadModel({ ...model.source, unet: { ...model.source.unet, files: [file] } });
+});
+
+test('gradients are there between accumulate and update, and a validation trains nothing', async () => {
+  const trainer = await make();
+  expect(await trainer.tensors('gradients', ['conv_in.bias'])).toEqual({});
+  const before = await trainer.evaluate(batch, 1);
+  expect(await trainer.evaluate(batch, 1)).toBe(before);
+  expect(await trainer.evaluate(batch, 2n)).not.toBe(before);
+  await trainer.accumulate({ x0: tensor('train.in.x0'), conditions: [0, 1, 2, 3], noise: tensor('train.in.noise'), timesteps: [1, 20, 500, 999] }, 4);
+  const { 'conv_in.bias': gradient } = await trainer.tensors('gradients', ['conv_in.bias']);
+  expect(Math.max(...data(gradient).map(Math.abs))).toBeGreaterThan(1e-5);
+  await expect(trainer.save(path.join(scratch, 'half.safetensors'))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('between steps') });
+  await trainer.update();
+  expect(await trainer.tensors('gradients', ['conv_in.bias'])).toEqual({});
+});
+
+test('wrong arguments, a diverging batch, a disposed trainer and another engine are errors with a code', async () => {
+  const trainer = await make({ learningRate: 1e-3 });
+  const invalid = (message: RegExp): object => ({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) });
+  await expect(make({ learningRate: -1 })).rejects.toMatchObject(invalid(/learning rate/));
+  await expect(make({ learningRate: 1, course: 'cosine' })).rejects.toMatchObject(invalid(/total steps/));
+  await expect(make({ learningRate: 1, tEnd: 1001 })).rejects.toMatchObject(invalid(/options.tEnd/));
+  await expect(trainer.update()).rejects.toMatchObject(invalid(/no gradients/));
+  await expect(trainer.step([{ ...batch, conditions: [0, 1, 2, 9] }])).rejects.toMatchObject(invalid(/condition outside/));
+  await expect(trainer.step([{ ...batch, timesteps: [1] }])).rejects.toMatchObject(invalid(/batch.timesteps/));
+  await expect(trainer.tensors('weights', ['surprise'])).rejects.toMatchObject(invalid(/surprise/));
+  await expect(trainer.load(model.source.unet.files[0] ?? '')).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+  const weights = await trainer.tensors('weights', ['conv_in.bias']);
+  const broken = { ...tensor('train.in.x0'), data: tensor('train.in.x0').data.slice() };
+  new DataView(broken.data.buffer).setUint32(0, 0x7fc00000, true);
+  await expect(trainer.step([{ ...batch, x0: broken }])).rejects.toMatchObject({ code: 'NUMERICS', message: expect.stringContaining('diverged') });
+  expect(await trainer.tensors('weights', ['conv_in.bias'])).toEqual(weights);
+
+  const other = new Engine({ device: 'cpu', precision: 'bf16', threads: 1 });
+  const theirs = await make({ learningRate: 1e-3 }, other);
+  expect((await theirs.step([batch])).loss).toBeCloseTo((await trainer.step([batch])).loss, 1);
+  await theirs.dispose();
+  await expect(theirs.update()).rejects.toMatchObject(invalid(/disposed/));
+  trainers.pop();
+  await other.dispose();
+});
