@@ -4,7 +4,7 @@
 # A step that could not be tried for want of a tool is "skipped" with its reason, never "passed".
 #
 #   LIBTORCH=folder            a CUDA LibTorch; otherwise the torch of PYTHON (python3)
-#   NODE=/path/to/node         for the addon (needs node_modules), verify and bench (need dist/: npm run build)
+#   NODE=/path/to/node         for the addon (needs node_modules), verify and bench (need dist/: node scripts/packages.mjs)
 #   GOLDEN=folder              what verify checks (default test/data/golden)
 #   DOCTEST_INCLUDE=folder     that holds doctest/doctest.h, where it is not installed
 #   ARCHITECTURES=90           compute capabilities to compile for (default: the cards here)
@@ -110,7 +110,7 @@ fi
 if [ -z "$node" ]; then skip addon 'NODE is not set'
 elif [ $with_addon = OFF ]; then skip addon 'node_modules has no node-api-headers and node-addon-api'
 elif [ $built = no ] || [ ! -f "$build/diffmine.node" ]; then fail addon 'it was not built'
-elif [ ! -d dist ]; then fail addon 'there is no dist/: npm run build'
+elif [ ! -d dist ]; then fail addon 'there is no dist/: node scripts/packages.mjs'
 else
   export DIFFMINE_ADDON=$PWD/$build/diffmine.node
   record addon passed 0 "$DIFFMINE_ADDON"

@@ -16,7 +16,7 @@ const scanCommand = (out: string, more: string[] = []): string[] => [
 ];
 const mineCommand = (out: string): string[] => ['mine', out, '--clusters', '4', '--threads', '1'];
 
-/** Starts a command and kills it after `moment` ms, with all the processes it started; says whether it ended before. */
+/** Starts a command and kills it after `moment` ms; says whether it ended before. */
 async function killedAfter(args: string[], moment: number): Promise<boolean> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [BIN, ...args], { cwd: ROOT, stdio: 'ignore' });
