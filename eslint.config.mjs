@@ -6,7 +6,7 @@ import tseslint from 'typescript-eslint';
 const nodeGlobals = { console: 'readonly', process: 'readonly', URL: 'readonly', Buffer: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', AbortSignal: 'readonly', AbortController: 'readonly', performance: 'readonly' };
 
 export default defineConfig(
-  { ignores: ['dist*/', 'build*/', 'node_modules/', 'demo-run/', 'coverage/', 'src/report/assets/'] },
+  { ignores: ['dist*/', 'build*/', 'node_modules/', 'demo-run*/', 'demo-train/', 'coverage/', 'src/report/assets/'] },
   eslint.configs.recommended,
   {
     rules: {

@@ -69,6 +69,7 @@ constexpr Export kExports[] = {
     {"trainAccumulate", promised<train_accumulate>},
     {"trainUpdate", promised<train_update>},
     {"evaluateTrainer", promised<evaluate_trainer>},
+    {"trainPredict", promised<train_predict>},
     {"trainerTensors", promised<trainer_tensors>},
     {"saveTrainer", promised<save_trainer>},
     {"loadTrainer", promised<load_trainer>},

@@ -45,6 +45,7 @@ Napi::Value create_trainer(Info);
 Napi::Value train_accumulate(Info);
 Napi::Value train_update(Info);
 Napi::Value evaluate_trainer(Info);
+Napi::Value train_predict(Info);
 Napi::Value trainer_tensors(Info);
 Napi::Value save_trainer(Info);
 Napi::Value load_trainer(Info);

@@ -17,7 +17,7 @@ namespace diffmine::binding {
 namespace {
 
 constexpr napi_type_tag kTrainerTag = {0x6469666666696e65, 0x747261696e650001};
-constexpr int64_t kMostSteps = UINT32_MAX;
+constexpr int64_t kMostSteps = UINT32_MAX, kMostRank = 1 << 16;
 
 struct TrainerHandle {
   std::weak_ptr<Engine> engine;      // whose thread uses the trainer
@@ -88,6 +88,17 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
   o.t_end = timesteps;
   count("tBegin", o.t_begin, timesteps);
   count("tEnd", o.t_end, timesteps);
+  number("wideShare", o.wide_share);
+  return o;
+}
+
+UNetOptions unet_options(const Arg& arg) {
+  UNetOptions o{.trainable = true};
+  o.checkpointing = arg["checkpointing"].boolean(false);
+  if (const Arg lora = arg["lora"]; lora.present()) {
+    o.lora = LoraOptions{.rank = lora["rank"].integer(1, kMostRank), .alpha = lora["alpha"].number()};
+    if (arg["seed"].present()) o.lora->seed = arg["seed"].uint64();
+  }
   return o;
 }
 
@@ -109,10 +120,13 @@ Napi::Value create_trainer(Info info) {
   const ScheduleConfig schedule = schedule_argument(source["schedule"]);
   const at::Tensor conditions = Arg(info[2], "conditions").tensor();
   const TrainerOptions options = trainer_options(Arg(info[3], "options"), schedule.train_timesteps);
+  const UNetOptions training = unet_options(Arg(info[3], "options"));
   return Task::start(info, 4, {}, [=](Engine& engine, const Context& context) -> Task::Result {
     WeightStore weights = unet.weights();
-    const auto made = std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, UNetOptions{.trainable = true});
-    auto trainer = std::make_unique<Trainer>(made, std::make_shared<Schedule>(schedule), conditions, options);
+    const auto made = std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, training);
+    TrainerOptions scaled = options;
+    if (engine.dtype() == at::kHalf) scaled.loss_scale = LossScale::kStart;
+    auto trainer = std::make_unique<Trainer>(made, std::make_shared<Schedule>(schedule), conditions, scaled);
     const int64_t bytes = trainer->bytes();
     const Slot slot(new TrainerHandle{engine.weak_from_this(), std::move(trainer), bytes});
     return [slot](Napi::Env env) { return to_handle(env, slot); };
@@ -137,6 +151,7 @@ Napi::Value train_update(Info info) {
       result["loss"] = Napi::Number::New(env, done.loss);
       result["gradientNorm"] = Napi::Number::New(env, done.gradient_norm);
       result["learningRate"] = Napi::Number::New(env, done.rate);
+      result["skipped"] = Napi::Boolean::New(env, done.skipped);
       return result;
     };
   });
@@ -145,9 +160,23 @@ Napi::Value train_update(Info info) {
 Napi::Value evaluate_trainer(Info info) {
   const TrainingBatch batch = batch_argument(Arg(info[2], "batch"));
   const uint64_t key = Arg(info[3], "key").uint64();
-  return with_trainer(info, 4, [batch, key](Trainer& trainer) -> Task::Result {
-    const double loss = trainer.evaluate(batch, key);
+  const bool average = Arg(info[4], "average").boolean(false);
+  return with_trainer(info, 5, [batch, key, average](Trainer& trainer) -> Task::Result {
+    const double loss = trainer.evaluate(batch, key, average);
     return [loss](Napi::Env env) { return Napi::Number::New(env, loss); };
+  });
+}
+
+Napi::Value train_predict(Info info) {
+  const Arg input(info[2], "input");
+  const at::Tensor x = input["x"].tensor(at::kFloat, 4);
+  const at::Tensor t = at::tensor(input["timesteps"].integers(0), at::kLong), rows = at::tensor(input["conditions"].integers(0), at::kLong);
+  if (t.size(0) != x.size(0)) input["timesteps"].fail("one timestep for each of x");
+  if (rows.size(0) != x.size(0)) input["conditions"].fail("one condition for each of x");
+  const bool average = Arg(info[3], "average").boolean(false);
+  return with_trainer(info, 4, [x, t, rows, average](Trainer& trainer) -> Task::Result {
+    auto output = own(trainer.predict(x, t, rows, average));
+    return [output](Napi::Env env) { return to_js(env, output); };
   });
 }
 

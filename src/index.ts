@@ -19,7 +19,10 @@ export { mine } from './mine/mine';
 export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './mine/options';
 export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './report/report';
 export { evaluate } from './evaluate/evaluate';
-export type { EvaluateHooks, EvaluateOptions, EvaluateSummary, Figure, KindEvaluation, LabelEvaluation, Metrics, PrecisionAt } from './evaluate/options';
+export type {
+  Control, EvaluateHooks, EvaluateOptions, EvaluateSummary, Figure, KindEvaluation, LabelEvaluation, MapSheet, Metrics, PixelMetrics, PrecisionAt, RegionTypicality,
+} from './evaluate/options';
+export { readEvaluation, type EvaluationRecord } from './evaluate/record';
 export { averagePrecision } from './evaluate/precision';
 export { EXPORT_FORMATS, EXPORT_TABLES, exportTable, type ExportFormat, type ExportTable } from './export/export';
 export { Run } from './run/run';
@@ -29,8 +32,17 @@ export { query, readTable } from './run/tables';
 export { chooseDevice } from './run/device';
 export { VERSION } from './run/version';
 
-// a world with known truth
-export { drawPicture, writeWorld, type PlantedBox, type WorldHooks, type WorldSettings, type WorldSummary } from './world/world';
+// a world with known truth, and whether it is found
+export { demo, DEMO_MODEL } from './demo/demo';
+export type { DemoCity, DemoElement, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './demo/options';
+export { drawPicture, worldRecord, writeWorld, type PlantedBox, type WorldHooks, type WorldSettings, type WorldSummary } from './world/world';
+
+// pictures of a model
+export { sample, type SampleEvent, type SampleSummary } from './sample/sample';
+export { labelFolder, type SampleOptions, type SampleSettings, type SampledLabel, type SamplesRecord } from './sample/request';
+export { invertDdim, sampleDdim, samplingTimesteps, type DdimHooks, type DdimRequest, type Denoise } from './sample/ddim';
+export { toPictures, type PictureModel } from './sample/pictures';
+export { writeSheet, type SheetOptions } from './sample/sheet';
 
 // golden numbers
 export { verify, type CaseResult, type OpSummary, type Verdict, type VerifyHooks, type VerifyOptions, type VerifySummary } from './verify/verify';

@@ -15,7 +15,7 @@
 namespace diffmine {
 
 // What a draw is for; the fourth counter word.
-enum class Stream : uint32_t { kScan = 0, kDift = 1, kTraining = 2, kVae = 3, kSampling = 4, kTimesteps = 5, kPatches = 6, kClustering = 7 };
+enum class Stream : uint32_t { kScan = 0, kDift = 1, kTraining = 2, kVae = 3, kSampling = 4, kTimesteps = 5, kPatches = 6, kClustering = 7, kWeights = 8 };
 
 struct Uint4 { uint32_t x, y, z, w; };
 struct Float4 { float x, y, z, w; };

@@ -24,6 +24,12 @@ double uniform(uint64_t seed, uint32_t sample) {
   return (static_cast<double>(philox_block(seed, sample, Stream::kTimesteps, 0).x >> 8) + 0.5) * 0x1p-24;
 }
 
+// Number i of the additive sequence that begins at u.
+double stratified(double u, int64_t i) {
+  const double x = u + static_cast<double>(i) * kGoldenRatio;
+  return x - std::floor(x);
+}
+
 int64_t timestep(double u, int64_t t0, int64_t t1) {
   return std::min(t0 + static_cast<int64_t>(std::floor(static_cast<double>(t1 - t0) * u)), t1 - 1);
 }
@@ -70,8 +76,7 @@ std::vector<int64_t> stratified_timesteps(double u, int64_t samples, int64_t t0,
   check_range(samples, t0, t1);
   std::vector<int64_t> out;
   for (int64_t i = 0; i < samples; ++i) {
-    const double x = u + static_cast<double>(i) * kGoldenRatio;
-    out.push_back(timestep(x - std::floor(x), t0, t1));
+    out.push_back(timestep(stratified(u, i), t0, t1));
   }
   return out;
 }
@@ -81,6 +86,25 @@ std::vector<int64_t> draw_timesteps(Sampler sampler, uint64_t seed, int64_t samp
   check_range(samples, t0, t1);
   std::vector<int64_t> out;
   for (int64_t i = 0; i < samples; ++i) out.push_back(timestep(uniform(seed, static_cast<uint32_t>(i)), t0, t1));
+  return out;
+}
+
+std::vector<int64_t> mixed_timesteps(uint64_t seed, int64_t first, int64_t samples, int64_t t0, int64_t t1, double wide, int64_t all) {
+  check_range(first + samples, t0, t1);
+  const double share = wide / static_cast<double>(all);  // the wide part's density
+  const double below = share * static_cast<double>(t0), above = share * static_cast<double>(all - t1);  // probability before t0 and from t1 on
+  const double u = uniform(seed, 0);
+  std::vector<int64_t> out;
+  for (int64_t i = first; i < first + samples; ++i) {
+    const double q = stratified(u, i);
+    if (q < below) {
+      out.push_back(timestep(q / below, 0, t0));
+    } else if (q < 1 - above) {
+      out.push_back(timestep((q - below) / (1 - above - below), t0, t1));
+    } else {
+      out.push_back(timestep((q - (1 - above)) / above, t1, all));
+    }
+  }
   return out;
 }
 

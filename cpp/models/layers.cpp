@@ -22,6 +22,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "weights/lora.h"
+#include "weights/random.h"
+
 namespace diffmine {
 
 // --- loading ---
@@ -37,18 +40,39 @@ at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::opt
   if (!std::isfinite(sum.item<double>()) && !at::isfinite(stored).all().item<bool>()) {
     throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" holds NaN or infinite weights.", "The file is damaged or the training that wrote it diverged.");
   }
-  if (parameters_) dtype = at::kFloat;
+  const bool leaf = parameters_ && !lora_;
+  if (leaf) dtype = at::kFloat;
   at::Tensor taken = stored.to(device_, dtype.value_or(dtype_), /*non_blocking=*/false, /*copy=*/true);
   if (dtype.value_or(dtype_) == at::kHalf && !at::isfinite(taken).all().item<bool>()) {
     throw Error(code::kModelUnsupported, "Tensor \"" + name + "\" has weights beyond fp16's range.", "Use --dtype bf16 or fp32.");
   }
   bytes_ += static_cast<int64_t>(taken.nbytes());
-  if (parameters_) {
+  if (leaf) {
     if (taken.dim() == 4) taken = taken.contiguous(at::MemoryFormat::ChannelsLast);
     taken.set_requires_grad(true);
     parameters_->emplace_back(name, taken);
   }
   return taken;
+}
+
+std::optional<LoraUpdate> Loader::update(const std::string& name, int64_t in, int64_t out) {
+  const auto projects = [&](const char* suffix) { return name.ends_with(suffix); };
+  if (!lora_ || !(projects(".to_q") || projects(".to_k") || projects(".to_v") || projects(".to_out.0"))) return {};
+  WeightStore initial = initial_weights(lora_->seed);
+  const auto leaf = [&](const std::string& path, at::IntArrayRef shape) {
+    const auto made = initial.take(path, shape).to(device_, at::kFloat).contiguous().set_requires_grad(true);
+    parameters_->emplace_back(path, made);
+    return made;
+  };
+  LoraUpdate update;
+  update.down = leaf(lora_down_name(name), {lora_->rank, in});
+  update.up = leaf(lora_up_name(name), {out, lora_->rank});
+  update.scale = lora_->alpha / static_cast<double>(lora_->rank);
+  return update;
+}
+
+at::Tensor LoraUpdate::operator()(const at::Tensor& x) const {
+  return at::linear(at::linear(x, down.to(x.scalar_type())), (up * scale).to(x.scalar_type()));
 }
 
 // --- oneDNN's prepacked operators, through the dispatcher: LibTorch ships no C++ header for them ---
@@ -117,15 +141,15 @@ at::Tensor join(const std::vector<at::Tensor>& parts) {
 
 }  // namespace
 
-Linear::Linear(std::vector<at::Tensor> weights, std::vector<at::Tensor> biases) {
+Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases, const Loader& loader) {
   if (weights.front().requires_grad()) {
-    weights_ = std::move(weights);
-    biases_ = std::move(biases);
+    weights_ = weights;
+    biases_ = biases;
     return;
   }
   weight_ = join(weights);
   if (!biases.empty()) bias_ = join(biases);
-  if (!can_prepack(weight_)) return;
+  if (loader.differentiable() || !can_prepack(weight_)) return;
   weight_ = reorder_linear_weight(weight_);
   blocked_ = true;
 }
@@ -134,16 +158,20 @@ Linear Linear::load(Loader& loader, const std::string& name, int64_t in, int64_t
 
 Linear Linear::packed(Loader& loader, const std::vector<std::string>& names, int64_t in, int64_t out_each, bool bias) {
   std::vector<at::Tensor> weights, biases;
+  std::vector<LoraUpdate> updates;
   for (const auto& name : names) {
     weights.push_back(loader.take(name + ".weight", {out_each, in}));
     if (bias) biases.push_back(loader.take(name + ".bias", {out_each}));
+    if (auto update = loader.update(name, in, out_each)) updates.push_back(*std::move(update));
   }
-  return {std::move(weights), std::move(biases)};
+  Linear linear(weights, biases, loader);
+  linear.updates_ = std::move(updates);
+  return linear;
 }
 
 Linear Linear::load_conv1x1(Loader& loader, const std::string& name, int64_t in, int64_t out) {
   auto weight = loader.take(name + ".weight", {out, in, 1, 1});
-  return {{std::move(weight)}, {loader.take(name + ".bias", {out})}};
+  return {{std::move(weight)}, {loader.take(name + ".bias", {out})}, loader};
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
@@ -151,7 +179,13 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
     const auto dtype = x.scalar_type();
     return at::linear(x, join(weights_).to(dtype), biases_.empty() ? std::nullopt : std::optional<at::Tensor>(join(biases_).to(dtype)));
   }
-  if (!blocked_) return at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+  if (!blocked_) {
+    const auto y = at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+    if (updates_.empty()) return y;
+    std::vector<at::Tensor> changes;
+    for (const auto& update : updates_) changes.push_back(update(x));
+    return y + (changes.size() == 1 ? changes.front() : at::cat(changes, -1));
+  }
   return blocked_linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
 
@@ -166,7 +200,7 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   conv.padding_ = padding;
   conv.weight_ = loader.take(name + ".weight", {out, in, kernel, kernel}, dtype);
   conv.bias_ = loader.take(name + ".bias", {out}, dtype);
-  if (can_prepack(conv.weight_)) {
+  if (!loader.differentiable() && can_prepack(conv.weight_)) {
     conv.weight_ = reorder_conv_weight(conv.weight_, stride, padding);
     conv.blocked_ = true;
   } else {

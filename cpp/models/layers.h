@@ -21,16 +21,35 @@ namespace diffmine {
 // Tensors to train by the names they are stored under, in the order they were loaded.
 using Parameters = std::vector<std::pair<std::string, at::Tensor>>;
 
+// Low-rank updates to train in place of the weights of attention's projections.
+struct LoraOptions {
+  int64_t rank = 4;
+  double alpha = 4;   // the update is alpha / rank B A
+  uint64_t seed = 0;  // of A; B begins at 0
+};
+
+// One such update, with leaves A [rank, in] and B [out, rank].
+struct LoraUpdate {
+  at::Tensor down, up;
+  double scale = 1;
+  at::Tensor operator()(const at::Tensor& x) const;  // [.., in] -> [.., out]
+};
+
 // Takes tensors out of a WeightStore, by name, in the precision and on the device of one model part.
 class Loader {
  public:
-  // With `parameters`, what is taken is a leaf of autograd's graph, in fp32 whatever the precision, and noted there.
-  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, Parameters* parameters = nullptr)
-      : weights_(weights), device_(device), dtype_(dtype), context_(context), parameters_(parameters) {}
+  // With `parameters`, what is taken is a leaf of autograd's graph, in fp32 whatever the precision, and noted there;
+  // with `lora` besides, only the updates are.
+  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, Parameters* parameters = nullptr,
+         const LoraOptions* lora = nullptr)
+      : weights_(weights), device_(device), dtype_(dtype), context_(context), parameters_(parameters), lora_(lora) {}
 
   // A copy in the loader's precision (or `dtype`), checked for shape and for NaN and infinity (WEIGHTS_INVALID).
   at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
+  // The update to train of a Linear [out, in]; none where it is no projection of an attention, or its weights themselves are trained or fixed.
+  std::optional<LoraUpdate> update(const std::string& name, int64_t in, int64_t out);
   bool has(const std::string& name) const { return weights_.has(name); }
+  bool differentiable() const { return parameters_ != nullptr; }  // the layers will take part in a graph
   const at::Device& device() const { return device_; }
   at::ScalarType dtype() const { return dtype_; }
   int64_t bytes() const { return bytes_; }  // taken so far, in the loader's precision
@@ -41,6 +60,7 @@ class Loader {
   at::ScalarType dtype_;
   const Context& context_;
   Parameters* parameters_;
+  const LoraOptions* lora_;
   int64_t bytes_ = 0, taken_ = 0;
 };
 
@@ -59,9 +79,10 @@ class Linear {
   at::Tensor channels(const at::Tensor& x) const;
 
  private:
-  Linear(std::vector<at::Tensor> weights, std::vector<at::Tensor> biases);  // [out, in] or [out, in, 1, 1] each, [out] each or none
+  Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases, const Loader& loader);  // [out, in] or [out, in, 1, 1] each, [out] each or none
   at::Tensor weight_, bias_;                  // joined, once for all
   std::vector<at::Tensor> weights_, biases_;  // to be trained: as stored
+  std::vector<LoraUpdate> updates_;           // to be trained: one for each of the joined, or none
   bool blocked_ = false;
 };
 

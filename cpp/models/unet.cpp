@@ -3,6 +3,7 @@
 #include "models/unet.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cos.h>
@@ -18,6 +19,7 @@
 
 #include <cmath>
 
+#include "models/checkpoint.h"
 #include "models/resnet.h"
 
 namespace diffmine {
@@ -48,6 +50,7 @@ struct Pass {
   int64_t inputs, fan_out;
   at::Tensor time;       // SiLU(time embedding) [inputs or rows, T], every resnet starts from it
   const Observer* observer;
+  bool checkpointing = false;
 
   // [inputs, ...] -> [inputs * fan_out, ...], each row repeated; channels_last stays.
   at::Tensor expand(const at::Tensor& x) const {
@@ -178,11 +181,38 @@ struct Block {
   Conv2d resample;
   bool has_resample = false;
 
-  at::Tensor layer(size_t i, const at::Tensor& x, const Pass& pass) const {
-    auto h = diffmine::run(resnets[i], x, pass);
+  // A residual block with its attention; of several x, beside each other.
+  at::Tensor layer(size_t i, const std::vector<at::Tensor>& x, const Pass& pass) const {
+    if (pass.checkpointing) return checkpointed_layer(i, x, pass);
+    auto h = diffmine::run(resnets[i], x.size() == 1 ? x.front() : at::cat(x, 1), pass);
     if (i < transformers.size()) h = transformers[i].run(h, pass);
     if (i < attentions.size()) h = pass.see(path + ".attentions." + std::to_string(i), attentions[i](h));
     return h;
+  }
+
+  // All that gradients flow into is an input: x, the time embedding, keys and values. The pass is gone when its gradient is computed.
+  at::Tensor checkpointed_layer(size_t i, const std::vector<at::Tensor>& x, const Pass& pass) const {
+    auto inputs = x;
+    inputs.push_back(pass.time);
+    if (i < transformers.size()) {
+      for (const auto& b : transformers[i].blocks) {
+        const auto& [keys, values] = pass.conditions.keys_values[b.cross_index];
+        inputs.insert(inputs.end(), {keys, values});
+      }
+    }
+    return checkpoint([this, i, count = x.size(), index = pass.index, rows = pass.inputs, fan_out = pass.fan_out](const std::vector<at::Tensor>& inputs) {
+      Conditions conditions;
+      size_t next = count;
+      const at::Tensor time = inputs[next++];
+      if (i < transformers.size()) {
+        conditions.keys_values.resize(transformers[i].blocks.back().cross_index + 1);
+        for (const auto& b : transformers[i].blocks) {
+          conditions.keys_values[b.cross_index] = {inputs[next], inputs[next + 1]};
+          next += 2;
+        }
+      }
+      return layer(i, {inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(count)}, Pass{conditions, index, rows, fan_out, time, nullptr});
+    }, inputs);
   }
 };
 
@@ -194,6 +224,8 @@ struct UNet::Impl {
   UNetConfig config;
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
+  bool checkpointing = false;
+  std::optional<LoraOptions> lora;
   Conv2d conv_in, conv_out;
   Linear time1, time2;
   at::Tensor class_embedding;  // [classes, T] fp32
@@ -244,8 +276,9 @@ struct UNet::Impl {
   void load(WeightStore& weights, const Context& context, bool trainable) {
     check(config);
     Parameters* const leaves = trainable ? &parameters : nullptr;
-    Loader loader(weights, device, dtype, context, leaves);
-    Loader exact(weights, device, at::kFloat, context, leaves);  // the time embedding and the last convolution stay in fp32
+    const LoraOptions* const updates = lora ? &*lora : nullptr;
+    Loader loader(weights, device, dtype, context, leaves, updates);
+    Loader exact(weights, device, at::kFloat, context, leaves, updates);  // the time embedding and the last convolution stay in fp32
     const auto& channels = config.block_out_channels;
     const size_t levels = channels.size();
 
@@ -316,19 +349,19 @@ struct UNet::Impl {
     auto h = pass.see("conv_in", conv_in(x.to(dtype)));
     std::vector<at::Tensor> skips{h};
     for (const auto& block : down) {
-      for (size_t i = 0; i < block.resnets.size(); ++i) skips.push_back(h = block.layer(i, h, pass));
+      for (size_t i = 0; i < block.resnets.size(); ++i) skips.push_back(h = block.layer(i, {h}, pass));
       if (block.has_resample) skips.push_back(h = block.resample(h));
       h = pass.see(block.path, h);
     }
-    h = mid.layer(0, h, pass);
-    if (mid.resnets.size() > 1) h = mid.layer(1, h, pass);
+    h = mid.layer(0, {h}, pass);
+    if (mid.resnets.size() > 1) h = mid.layer(1, {h}, pass);
     h = pass.see(mid.path, h);
     for (const auto& block : up) {
       for (size_t i = 0; i < block.resnets.size(); ++i) {
         auto skip = skips.back();
         skips.pop_back();
         pass.align(h, skip);
-        h = block.layer(i, at::cat(std::vector<at::Tensor>{h, skip}, 1), pass);
+        h = block.layer(i, {h, skip}, pass);
       }
       if (block.has_resample) {
         // To the size of the next skip: twice, or one less where the way down rounded up.
@@ -346,6 +379,11 @@ UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& dev
   impl_->config = config;
   impl_->device = device;
   impl_->dtype = dtype;
+  impl_->checkpointing = options.checkpointing;
+  if (options.trainable) impl_->lora = options.lora;
+  if (impl_->lora && (impl_->lora->rank < 1 || !std::isfinite(impl_->lora->alpha) || impl_->lora->alpha <= 0)) {
+    throw Error(code::kInvalidArgument, "A low-rank update has a rank of at least 1 and an alpha above 0.");
+  }
   std::optional<c10::InferenceMode> differentiable;  // tensors made in inference mode never take part in a graph
   if (options.trainable) differentiable.emplace(false);
   impl_->load(weights, context, options.trainable);
@@ -358,6 +396,7 @@ at::Device UNet::device() const { return impl_->device; }
 at::ScalarType UNet::dtype() const { return impl_->dtype; }
 int64_t UNet::weight_bytes() const { return impl_->bytes; }
 const Parameters& UNet::parameters() const { return impl_->parameters; }
+const std::optional<LoraOptions>& UNet::lora() const { return impl_->lora; }
 
 int64_t UNet::size_multiple() const {
   for (const auto& type : impl_->config.up_block_types) {
@@ -407,7 +446,8 @@ at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditi
   if (x.size(2) % multiple || x.size(3) % multiple) {
     throw Error(code::kInvalidArgument, "This model takes sizes that are multiples of " + number(multiple) + ", not " + number(x.size(2)) + " x " + number(x.size(3)) + ".");
   }
-  Pass pass{conditions, condition_index.to(impl_->device), x.size(0), fan_out, {}, observer};
+  const bool checkpointing = impl_->checkpointing && !observer && at::GradMode::is_enabled();
+  Pass pass{conditions, condition_index.to(impl_->device), x.size(0), fan_out, {}, observer, checkpointing};
   try {
     return impl_->forward(x.to(impl_->device), t.to(impl_->device), pass);
   } catch (const Stopped&) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "models/layers.h"
 #include "weights/safetensors.h"
 
 namespace diffmine {
@@ -54,7 +55,9 @@ int64_t condition_rows(const Conditions& conditions);   // M
 int64_t condition_bytes(const Conditions& conditions);  // bytes held
 
 struct UNetOptions {
-  bool trainable = false;  // weights are fp32 leaves of autograd's graph (parameters()); `dtype` is what activations are computed in
+  bool trainable = false;      // weights are fp32 leaves of autograd's graph (parameters()); `dtype` is what activations are computed in
+  std::optional<LoraOptions> lora;  // of a trainable UNet: the leaves are low-rank updates alone, the weights stay, in `dtype`
+  bool checkpointing = false;  // the graph keeps the inputs of residual blocks with their attention, and computes those again for the gradient
 };
 
 class UNet {
@@ -82,9 +85,11 @@ class UNet {
   int64_t size_multiple() const;  // H and W must be multiples of it (1 unless attention up blocks need more), in x's layout
   int64_t weight_bytes() const;   // bytes held
 
-  // Of a trainable UNet: every tensor by its stored name and in its stored shape, in a fixed order; else empty. Conditions hold keys and
-  // values of the weights they were prepared with: to train, prepare them in each step, inside the graph.
-  const std::vector<std::pair<std::string, at::Tensor>>& parameters() const;
+  // Of a trainable UNet: every tensor by its stored name and in its stored shape, in a fixed order (of low-rank updates: lora_down_name,
+  // lora_up_name); else empty. Conditions hold keys and values of the weights they were prepared with: to train, prepare them in each step,
+  // inside the graph.
+  const Parameters& parameters() const;
+  const std::optional<LoraOptions>& lora() const;
 
  private:
   struct Impl;

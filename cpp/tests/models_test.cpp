@@ -7,6 +7,7 @@
 #include <map>
 
 #include "tiny_models.h"
+#include "weights/random.h"
 
 using namespace diffmine;
 using namespace diffmine::testing;
@@ -90,7 +91,7 @@ TEST_CASE("one input fans out as several do, with plain time shifts and with sca
     CAPTURE(scale_shift);
     auto config = tiny_fold_unet();
     config.scale_shift = scale_shift;
-    auto weights = WeightStore::synthetic(1);
+    auto weights = synthetic_weights(1);
     const UNet unet(config, weights, at::kCPU, at::kFloat);
     const auto conditions = unet.prepare(at::arange(4));
     const auto x = at::randn({1, 12, 8, 8}), t = at::arange(1) + 17;

@@ -6,6 +6,7 @@
 #include <ATen/ops/cat.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/support.h"
@@ -106,6 +107,23 @@ TEST_CASE("draw_timesteps: the reference's draws are uniform, and the test would
   std::vector<int64_t> biased = draws;  // a twentieth of the draws moved to their half
   for (size_t i = 0; i < biased.size(); i += 20) biased[i] = 100 + (biased[i] - 100) / 2;
   CHECK(chi_square(histogram(biased)) > kCritical);
+}
+
+TEST_CASE("mixed_timesteps: every prefix holds the shares of the mixture, without a wide part it is the stratified sequence") {
+  CHECK(mixed_timesteps(5, 0, 300, 50, 400, 0, 1000) == draw_timesteps(Sampler::kStratified, 5, 300, 50, 400));
+  CHECK(mixed_timesteps(5, 0, 300, 50, 400, 1, 1000) == draw_timesteps(Sampler::kStratified, 5, 300, 0, 1000));
+  const auto all = mixed_timesteps(5, 0, 2000, 50, 400, 0.2, 1000);
+  const auto part = mixed_timesteps(5, 700, 9, 50, 400, 0.2, 1000);
+  CHECK(std::equal(part.begin(), part.end(), all.begin() + 700));
+  const auto probability = [](double t) { return 0.2 * t / 1000 + 0.8 * std::clamp((t - 50) / 350, 0.0, 1.0); };
+  for (const size_t n : {16, 100, 501, 2000}) {
+    for (const int64_t edge : {20, 50, 120, 225, 399, 400, 401, 700, 999, 1000}) {
+      CAPTURE(n);
+      CAPTURE(edge);
+      const auto below = std::count_if(all.begin(), all.begin() + static_cast<int64_t>(n), [&](int64_t t) { return t >= 0 && t < edge; });
+      CHECK(std::abs(static_cast<double>(below) - static_cast<double>(n) * probability(static_cast<double>(edge))) < 2.5);
+    }
+  }
 }
 
 TEST_CASE("draw_timesteps: every prefix of the stratified sequence is stratified") {

@@ -4,12 +4,14 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -18,67 +20,12 @@
 #include "support.h"
 #include "tiny_models.h"
 #include "training/loss.h"
-#include "training/trainer.h"
+#include "training_support.h"
 
 using namespace diffmine;
 using namespace diffmine::testing;
 
 namespace {
-
-std::shared_ptr<UNet> trainable(const std::string& variant, at::ScalarType dtype = at::kFloat) {
-  WeightStore weights({golden_path(variant + "/unet/diffusion_pytorch_model.safetensors")});
-  return std::make_shared<UNet>(variant == "tiny-fold" ? tiny_fold_unet() : tiny_sd15_unet(), weights, at::kCPU, dtype, Context{}, UNetOptions{.trainable = true});
-}
-
-std::shared_ptr<const Schedule> schedule_of(const std::string& variant) {
-  ScheduleConfig config;
-  if (variant == "tiny-fold") {
-    config.beta_schedule = "linear";
-    config.beta_start = 0.0001;
-    config.beta_end = 0.02;
-  }
-  return std::make_shared<Schedule>(config);
-}
-
-std::shared_ptr<SafetensorsFile> golden_of(const std::string& variant) { return SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors")); }
-
-at::Tensor golden_conditions(const std::string& variant) {
-  return golden_of(variant)->tensor(variant == "tiny-fold" ? "cond.out.labels" : "cond.out.last_hidden_state").clone();
-}
-
-TrainingBatch golden_batch(const std::string& variant, const std::string& id) {
-  const auto golden = golden_of(variant);
-  return {golden->tensor(id + ".in.x0"), golden->tensor(id + ".in.cond_index"), golden->tensor(id + ".in.noise"), golden->tensor(id + ".in.t")};
-}
-
-TrainerOptions fast(double rate = 1e-3) {
-  TrainerOptions options;
-  options.rate.peak = rate;
-  return options;
-}
-
-Trainer trainer_of(const std::string& variant, const TrainerOptions& options, at::ScalarType dtype = at::kFloat) {
-  return {trainable(variant, dtype), schedule_of(variant), golden_conditions(variant), options};
-}
-
-// A batch whose noise and timesteps the trainer draws.
-TrainingBatch drawn_batch(const std::string& variant) {
-  auto batch = golden_batch(variant, "train");
-  batch.noise = batch.timesteps = at::Tensor();
-  return batch;
-}
-
-TrainingBatch rows(const TrainingBatch& batch, int64_t begin, int64_t end) {
-  const auto cut = [&](const at::Tensor& x) { return x.defined() ? x.slice(0, begin, end) : x; };
-  return {cut(batch.x0), cut(batch.conditions), cut(batch.noise), cut(batch.timesteps)};
-}
-
-bool same(const Trainer& a, const Trainer& b, Trainer::Which which) {
-  for (const auto& [name, tensor] : a.unet().parameters()) {
-    if (!at::equal(a.tensor(which, name), b.tensor(which, name))) return false;
-  }
-  return true;
-}
 
 const std::vector<std::string> kTextNames{
     "conv_in.weight", "conv_in.bias", "time_embedding.linear_1.weight", "time_embedding.linear_2.bias", "down_blocks.0.resnets.0.conv1.weight",
@@ -263,6 +210,121 @@ TEST_CASE("a step in parts draws the same noise and timesteps and equals a step 
   CHECK(std::abs(trainer_of("tiny-fold", frozen).step(batch).loss - first) > 1e-4);
   CHECK(still.evaluate(batch, 3) == still.evaluate(batch, 3));
   CHECK(std::abs(still.evaluate(batch, 3) - still.evaluate(batch, 4)) > 1e-4);
+}
+
+TEST_CASE("predictions and losses of the average are those of a UNet with the exported averages; the weights are as before") {
+  const test::TemporaryFolder folder;
+  for (const std::string variant : {"tiny-sd15", "tiny-fold"}) {
+    CAPTURE(variant);
+    auto options = fast(1e-2);
+    options.ema_decay = 0.5;
+    options.wide_share = 0.25;
+    options.t_begin = 100;
+    options.t_end = 300;
+    Trainer trainer = trainer_of(variant, options), undisturbed = trainer_of(variant, options);
+    const auto batch = drawn_batch(variant);
+    for (int i = 0; i < 2; ++i) trainer.step(batch);
+    const auto t = at::tensor({3, 200, 500, 999}, at::kLong);
+    const double loss = trainer.evaluate(batch, 5), averaged = trainer.evaluate(batch, 5, true);
+    CHECK(std::abs(loss - averaged) > 1e-6);
+    const auto output = trainer.predict(batch.x0, t, batch.conditions, true);
+
+    trainer.export_weights(folder.file(variant), true, at::kFloat);
+    WeightStore weights({folder.file(variant)});
+    const UNet exported(variant == "tiny-fold" ? tiny_fold_unet() : tiny_sd15_unet(), weights, at::kCPU, at::kFloat);
+    const auto prepared = exported.prepare(golden_conditions(variant));
+    CHECK(excess(output, exported.forward(batch.x0, t, *prepared, batch.conditions), 5e-5, 5e-5) <= 1);
+    CHECK(excess(output, trainer.predict(batch.x0, t, batch.conditions), 1e-4, 1e-4) > 1);
+
+    // Neither a look at the average nor one that fails half-way leaves a trace.
+    CHECK(test::error_code([&] { trainer.predict(batch.x0.slice(1, 0, 1), t, batch.conditions, true); }) == code::kInvalidArgument);
+    CHECK(trainer.evaluate(batch, 5) == loss);
+    for (int i = 0; i < 3; ++i) undisturbed.step(batch);
+    trainer.step(batch);
+    CHECK(same(trainer, undisturbed, Trainer::Which::kWeights));
+    CHECK(same(trainer, undisturbed, Trainer::Which::kAverages));
+  }
+  Trainer plain = trainer_of("tiny-fold", fast());
+  const auto batch = drawn_batch("tiny-fold");
+  CHECK(test::error_code([&] { plain.evaluate(batch, 5, true); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { plain.predict(batch.x0, at::zeros({4}, at::kLong), batch.conditions, true); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { plain.predict(batch.x0, at::zeros({4}, at::kLong), batch.conditions + 4); }) == code::kInvalidArgument);
+}
+
+TEST_CASE("with gradient checkpointing losses and gradients are the same, in fp32 and in bf16") {
+  for (const std::string variant : {"tiny-sd15", "tiny-fold"}) {
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      CAPTURE(variant);
+      CAPTURE(c10::toString(dtype));
+      Trainer plain = trainer_of(variant, fast(), dtype);
+      Trainer checkpointed(trainable(variant, dtype, {.trainable = true, .checkpointing = true}), schedule_of(variant), golden_conditions(variant), fast());
+      const auto batch = drawn_batch(variant);
+      plain.accumulate(batch, 4);
+      checkpointed.accumulate(batch, 4);
+      double worst = 0;
+      for (const auto& [name, tensor] : plain.unet().parameters()) {
+        const auto want = plain.tensor(Trainer::Which::kGradients, name), got = checkpointed.tensor(Trainer::Which::kGradients, name);
+        REQUIRE(want.defined() == got.defined());
+        if (want.defined()) worst = std::max(worst, (got - want).norm().item<double>() / (want.norm().item<double>() + 1e-3));  // a key's bias has none
+      }
+      CHECK(worst <= (dtype == at::kFloat ? 1e-5 : 0.05));  // sums of a tensor's gradients in another order: exact but for rounding
+      CHECK(plain.update().loss == checkpointed.update().loss);
+    }
+  }
+}
+
+TEST_CASE("loss scaling: exact for fp32, skips and halves where gradients overflow, grows, and is part of the state") {
+  const test::TemporaryFolder folder;
+  const auto batch = drawn_batch("tiny-fold");
+  auto options = fast();
+  options.max_gradient_norm = 1;
+  Trainer plain = trainer_of("tiny-fold", options);
+  options.loss_scale = LossScale::kStart;
+  Trainer scaled = trainer_of("tiny-fold", options);
+  for (int i = 0; i < 3; ++i) {
+    plain.accumulate(batch, 4);
+    scaled.accumulate(batch, 4);
+    CHECK(same(plain, scaled, Trainer::Which::kGradients));
+    const auto a = plain.update(), b = scaled.update();
+    CHECK(a.gradient_norm == b.gradient_norm);
+    CHECK_FALSE(b.skipped);
+  }
+  CHECK(same(plain, scaled, Trainer::Which::kWeights));
+
+  options.loss_scale = 0x1p127;  // halved until no gradient overflows
+  Trainer large = trainer_of("tiny-fold", options);
+  Trainer untouched = trainer_of("tiny-fold", fast());
+  auto steep = golden_batch("tiny-fold", "train");
+  steep.noise = steep.noise * 1000;
+  auto done = large.step(steep);
+  REQUIRE(done.skipped);
+  CHECK(done.step == 0);
+  CHECK(same(large, untouched, Trainer::Which::kWeights));
+  int skipped = 1;
+  while ((done = large.step(steep)).skipped) ++skipped;
+  CHECK(skipped < LossScale::kMostSkipped);
+  CHECK(done.step == 1);
+  large.save(folder.file("state"));
+  const auto& metadata = SafetensorsFile::open(folder.file("state"))->metadata();
+  CHECK(metadata.at("loss_scale") == std::to_string(127 - skipped));
+  CHECK(metadata.at("good_steps") == "1");
+  Trainer resumed = trainer_of("tiny-fold", options);
+  resumed.load(folder.file("state"));
+  CHECK_FALSE(resumed.step(steep).skipped);
+
+  auto broken = batch;  // what no scale helps
+  broken.x0 = at::full_like(batch.x0, std::numeric_limits<float>::infinity());
+  for (int i = 1; i < LossScale::kMostSkipped; ++i) CHECK(resumed.step(broken).skipped);
+  CHECK(test::error_code([&] { resumed.step(broken); }) == code::kNumerics);
+
+  LossScale scale{64};
+  for (int i = 0; i < LossScale::kGrowAfter; ++i) scale.stepped();
+  CHECK(scale.value == 128);
+  scale.skip();
+  CHECK(scale.value == 64);
+  options.loss_scale = 3;
+  CHECK(test::error_code([&] { trainer_of("tiny-fold", options); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { trainer_of("tiny-fold", fast(), at::kHalf); }) == code::kInvalidArgument);
 }
 
 TEST_CASE("the loss falls when four pictures are learnt by heart, in fp32 and in bf16") {

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_unique2.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
@@ -9,9 +10,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 
 #include "diffusion/noise.h"
 #include "training/loss.h"
+#include "weights/lora.h"
 #include "weights/safetensors.h"
 
 namespace diffmine {
@@ -35,10 +38,29 @@ at::Tensor stored(const at::Tensor& tensor, at::ScalarType dtype = at::kFloat) {
   return tensor.detach().to(at::kCPU, dtype).contiguous();
 }
 
+// The UNet computes with other values of its parameters while this lives: storages change hands, nothing is copied.
+class Substitute {
+ public:
+  Substitute(const std::vector<at::Tensor>& parameters, const std::vector<at::Tensor>& values) : parameters_(parameters) {
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      own_.push_back(parameters_[i].variable_data());
+      parameters_[i].set_data(values[i]);
+    }
+  }
+  Substitute(const Substitute&) = delete;
+  ~Substitute() {
+    for (size_t i = 0; i < own_.size(); ++i) parameters_[i].set_data(own_[i]);
+  }
+
+ private:
+  const std::vector<at::Tensor>& parameters_;
+  std::vector<at::Tensor> own_;
+};
+
 void check(const UNet& unet, const Schedule& schedule, const TrainerOptions& o) {
   const auto refuse = [](const std::string& what, const std::string& hint) { throw Error(code::kInvalidArgument, what, hint); };
   if (unet.parameters().empty()) refuse("The UNet was not loaded for training.", "Load it with UNetOptions::trainable.");
-  if (unet.dtype() == at::kHalf) refuse("Training in fp16 would lose small gradients.", "Use bf16 or fp32.");
+  if (unet.dtype() == at::kHalf && o.loss_scale == 0) refuse("Training in fp16 would lose small gradients.", "Scale the loss, or use bf16 or fp32.");
   const auto within = [&](bool good, const char* name, double value) {
     if (!good) refuse(std::string("The training option ") + name + " cannot be " + std::to_string(value) + ".", "");
   };
@@ -52,6 +74,9 @@ void check(const UNet& unet, const Schedule& schedule, const TrainerOptions& o) 
   within(o.max_gradient_norm >= 0, "largest gradient norm", o.max_gradient_norm);
   within(o.ema_decay >= 0 && o.ema_decay < 1, "EMA decay", o.ema_decay);
   within(o.min_snr >= 0, "Min-SNR gamma", o.min_snr);
+  int exponent = 0;
+  within(o.loss_scale == 0 || (o.loss_scale > 0 && std::isfinite(o.loss_scale) && std::frexp(o.loss_scale, &exponent) == 0.5), "loss scale", o.loss_scale);
+  within(o.wide_share >= 0 && o.wide_share <= 1, "wide share", o.wide_share);
   if (o.t_begin < 0 || o.t_end <= o.t_begin || o.t_end > schedule.config().train_timesteps) {
     refuse("Cannot train on the timesteps [" + std::to_string(o.t_begin) + ", " + std::to_string(o.t_end) + ").",
            "The schedule has " + std::to_string(schedule.config().train_timesteps) + ".");
@@ -78,6 +103,7 @@ Trainer::Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> sch
   const c10::InferenceMode differentiable(false);
   conditions_ = conditions.to(unet_->device(), conditions.scalar_type(), false, /*copy=*/true);
   if (options_.ema_decay > 0) ema_.emplace(parameters_, options_.ema_decay);
+  if (options_.loss_scale > 0) scale_ = LossScale{options_.loss_scale};
 }
 
 at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t first) const {
@@ -87,24 +113,25 @@ at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t fir
     throw Error(code::kInvalidArgument, "A training batch is x0 [B, C, H, W] with one condition for each of B > 0 pictures.");
   }
   if (batch.noise.defined() && batch.noise.sizes() != batch.x0.sizes()) throw Error(code::kInvalidArgument, "The noise of a training batch must have its pictures' shape.");
-  const at::Tensor rows = batch.conditions.to(at::kCPU);
-  if (rows.min().item<int64_t>() < 0 || rows.max().item<int64_t>() >= conditions_.size(0)) {
-    throw Error(code::kInvalidArgument, "A training batch names a condition outside 0 ... " + std::to_string(conditions_.size(0) - 1) + ".");
-  }
   at::Tensor t = batch.timesteps;
   if (!t.defined()) {
-    const auto drawn = draw_timesteps(Sampler::kStratified, key, first + count, options_.t_begin, options_.t_end);
-    t = at::tensor(std::vector<int64_t>(drawn.end() - count, drawn.end()), at::kLong);
+    t = at::tensor(mixed_timesteps(key, first, count, options_.t_begin, options_.t_end, options_.wide_share, schedule_->config().train_timesteps), at::kLong);
   }
   const at::Tensor x0 = batch.x0.to(device, at::kFloat);
   const at::Tensor noise = batch.noise.defined() ? batch.noise.to(device, at::kFloat) : draw_noise(key, first, count, x0.sizes().slice(1), Stream::kTraining, device);
-
-  // Only the conditions of this batch are prepared, inside the graph: keys and values are projections that are trained too.
-  const auto [used, index, counts] = at::_unique2(rows, /*sorted=*/true, /*return_inverse=*/true);
-  const auto prepared = unet_->prepare(conditions_.index_select(0, used.to(device)));
-  const at::Tensor prediction = unet_->forward(schedule_->add_noise(x0, noise, t), t, *prepared, index);
-  const at::Tensor loss = prediction_loss(prediction, schedule_->target(x0, noise, t));
+  const at::Tensor loss = prediction_loss(forward(schedule_->add_noise(x0, noise, t), t, batch.conditions), schedule_->target(x0, noise, t));
   return options_.min_snr > 0 ? loss * min_snr_weights(*schedule_, t, options_.min_snr).to(device) : loss;
+}
+
+at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows) const {
+  const at::Tensor named = rows.to(at::kCPU);
+  if (named.min().item<int64_t>() < 0 || named.max().item<int64_t>() >= conditions_.size(0)) {
+    throw Error(code::kInvalidArgument, "A training batch names a condition outside 0 ... " + std::to_string(conditions_.size(0) - 1) + ".");
+  }
+  // Only the conditions of this batch are prepared, inside the graph: keys and values are projections that are trained too.
+  const auto [used, index, counts] = at::_unique2(named, /*sorted=*/true, /*return_inverse=*/true);
+  const auto prepared = unet_->prepare(conditions_.index_select(0, used.to(unet_->device())));
+  return unet_->forward(x, t, *prepared, index);
 }
 
 void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {
@@ -114,11 +141,14 @@ void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {
   const c10::InferenceMode differentiable(false);
   const at::Tensor loss = losses(batch, step_seed(options_.seed, steps()), accumulated_).sum() / static_cast<double>(total);
   const double value = loss.item<double>();
-  if (!std::isfinite(value)) {
+  if (std::isfinite(value)) {
+    (scale_ ? loss * scale_->value : loss).backward();
+  } else if (scale_) {
+    overflowed_ = true;
+  } else {
     drop_gradients();
     throw Error(code::kNumerics, diverged("loss", steps()), kDivergedHint);
   }
-  loss.backward();
   loss_ += value;
   accumulated_ += batch.x0.size(0);
 }
@@ -128,14 +158,20 @@ TrainingStep Trainer::update() {
   const c10::InferenceMode differentiable(false);
   const at::NoGradGuard no_graph;
   const auto gradients = this->gradients();
+  if (scale_ && !gradients.empty()) at::_foreach_mul_(gradients, 1 / scale_->value);
   TrainingStep done{steps() + 1, loss_, global_norm(gradients), options_.rate.at(steps())};
-  if (!std::isfinite(done.gradient_norm)) {
+  if (overflowed_ || !std::isfinite(done.gradient_norm)) {
     drop_gradients();
-    throw Error(code::kNumerics, diverged("gradient", steps()), kDivergedHint);
+    if (scale_) scale_->skip();
+    if (!scale_ || scale_->skipped >= LossScale::kMostSkipped) throw Error(code::kNumerics, diverged("gradient", steps()), kDivergedHint);
+    done.step = steps();
+    done.skipped = true;
+    return done;
   }
   if (options_.max_gradient_norm > 0) clip_gradients(gradients, done.gradient_norm, options_.max_gradient_norm);
   optimizer_.step(done.rate);
   if (ema_) ema_->update(steps());
+  if (scale_) scale_->stepped();
   drop_gradients();
   return done;
 }
@@ -145,16 +181,35 @@ TrainingStep Trainer::step(const TrainingBatch& batch) {
   return update();
 }
 
-double Trainer::evaluate(const TrainingBatch& batch, uint64_t key) const {
+double Trainer::evaluate(const TrainingBatch& batch, uint64_t key, bool average) const {
   const c10::InferenceMode differentiable(false);
   const at::NoGradGuard no_graph;
+  std::optional<Substitute> averaged;
+  if (average) averaged.emplace(parameters_, averages());
   return losses(batch, key, 0).mean().item<double>();
+}
+
+at::Tensor Trainer::predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows, bool average) const {
+  if (x.dim() != 4 || x.size(0) == 0 || rows.dim() != 1 || rows.size(0) != x.size(0)) {
+    throw Error(code::kInvalidArgument, "A prediction is of x [B, C, H, W] with one condition for each of B > 0 inputs.");
+  }
+  const c10::InferenceMode differentiable(false);
+  const at::NoGradGuard no_graph;
+  std::optional<Substitute> averaged;
+  if (average) averaged.emplace(parameters_, averages());
+  return forward(x.to(unet_->device(), at::kFloat), t, rows);
+}
+
+const std::vector<at::Tensor>& Trainer::averages() const {
+  if (!ema_) throw Error(code::kInvalidArgument, "This training keeps no average.", "Set the EMA decay.");
+  return ema_->averages();
 }
 
 void Trainer::drop_gradients() {
   for (const auto& parameter : parameters_) parameter.mutable_grad().reset();
   accumulated_ = 0;
   loss_ = 0;
+  overflowed_ = false;
 }
 
 std::vector<at::Tensor> Trainer::gradients() const {
@@ -166,7 +221,7 @@ std::vector<at::Tensor> Trainer::gradients() const {
 }
 
 int64_t Trainer::bytes() const {
-  int64_t bytes = 0;
+  int64_t bytes = unet_->lora() ? unet_->weight_bytes() : 0;
   for (const auto& [name, tensor] : state()) bytes += static_cast<int64_t>(tensor.nbytes());
   return bytes;
 }
@@ -190,7 +245,13 @@ void Trainer::save(const std::string& path) const {
   if (accumulated_) throw Error(code::kInvalidArgument, "A training can only be saved between steps.");
   Named tensors = state();
   for (auto& [name, tensor] : tensors) tensor = stored(tensor);
-  write_safetensors(path, tensors, {{"format", kFormat}, {"step", std::to_string(steps())}});
+  std::map<std::string, std::string> metadata{{"format", kFormat}, {"step", std::to_string(steps())}};
+  if (unet_->lora()) metadata["alpha"] = std::to_string(unet_->lora()->alpha);
+  if (scale_) {
+    metadata["loss_scale"] = std::to_string(std::ilogb(scale_->value));  // its power of two
+    metadata["good_steps"] = std::to_string(scale_->good);
+  }
+  write_safetensors(path, tensors, metadata);
 }
 
 void Trainer::load(const std::string& path) {
@@ -199,11 +260,22 @@ void Trainer::load(const std::string& path) {
     throw Error(code::kModelInvalid, path + " " + what + ".", "A training goes on from a checkpoint of the same model and the same kind of average.");
   };
   const auto& metadata = file->metadata();
-  const auto format = metadata.find("format"), step = metadata.find("step");
-  if (format == metadata.end() || format->second != kFormat || step == metadata.end()) refuse("is no training state");
-  int64_t steps = -1;
-  const char* const end = step->second.data() + step->second.size();
-  if (std::from_chars(step->second.data(), end, steps).ptr != end || steps < 0 || steps > UINT32_MAX) refuse("has a damaged count of steps");
+  const auto format = metadata.find("format");
+  if (format == metadata.end() || format->second != kFormat || !metadata.count("step")) refuse("is no training state");
+  const auto number = [&](const char* key, int64_t least, int64_t most) {
+    int64_t value = least - 1;
+    const std::string& text = metadata.at(key);
+    const char* const end = text.data() + text.size();
+    if (std::from_chars(text.data(), end, value).ptr != end || value < least || value > most) refuse(std::string("has a damaged number: ") + key);
+    return value;
+  };
+  const int64_t steps = number("step", 0, UINT32_MAX);
+  const auto alpha = metadata.find("alpha");
+  if (unet_->lora() && (alpha == metadata.end() || alpha->second != std::to_string(unet_->lora()->alpha))) refuse("has low-rank updates of another alpha");
+  auto scale = scale_;
+  if (scale && metadata.count("loss_scale") && metadata.count("good_steps")) {
+    scale = LossScale{std::ldexp(1.0, static_cast<int>(number("loss_scale", -1000, 1000))), number("good_steps", 0, LossScale::kGrowAfter - 1)};
+  }
   const Named tensors = state();
   for (const auto& [name, tensor] : tensors) {
     const auto found = file->tensors().find(name);
@@ -216,23 +288,31 @@ void Trainer::load(const std::string& path) {
   for (const auto& [name, tensor] : tensors) tensor.copy_(file->tensor(name));
   drop_gradients();
   optimizer_.set_steps(steps);
+  scale_ = scale;
 }
 
 void Trainer::export_weights(const std::string& path, bool average, at::ScalarType dtype) const {
-  if (average && !ema_) throw Error(code::kInvalidArgument, "This training keeps no average.", "Set the EMA decay.");
   Named tensors;
   const auto& named = unet_->parameters();
-  for (size_t i = 0; i < named.size(); ++i) tensors.emplace_back(named[i].first, stored(average ? ema_->averages()[i] : parameters_[i], dtype));
+  const auto& values = average ? averages() : parameters_;
+  const auto& lora = unet_->lora();
+  for (size_t i = 0; i < named.size(); ++i) {
+    const auto& name = named[i].first;
+    // Without a word on alpha readers take alpha = rank.
+    const bool up = lora && name.ends_with(lora_up_name(""));
+    const at::Tensor value = up ? values[i].detach() * (lora->alpha / static_cast<double>(lora->rank)) : values[i];
+    tensors.emplace_back(lora ? kLoraPrefix + name : name, stored(value, dtype));
+  }
   write_safetensors(path, tensors, {{"format", "pt"}});
 }
 
 at::Tensor Trainer::tensor(Which which, const std::string& name) const {
-  if (which == Which::kAverages && !ema_) throw Error(code::kInvalidArgument, "This training keeps no average.", "Set the EMA decay.");
   const auto& named = unet_->parameters();
   const auto found = std::find_if(named.begin(), named.end(), [&](const auto& one) { return one.first == name; });
   if (found == named.end()) throw Error(code::kInvalidArgument, "The model has no tensor \"" + name + "\".");
   const auto i = static_cast<size_t>(found - named.begin());
-  const at::Tensor tensor = which == Which::kWeights ? parameters_[i] : which == Which::kAverages ? ema_->averages()[i] : parameters_[i].grad();
+  if (which == Which::kGradients && scale_ && parameters_[i].grad().defined()) return stored(parameters_[i].grad()) * (1 / scale_->value);
+  const at::Tensor tensor = which == Which::kWeights ? parameters_[i] : which == Which::kAverages ? averages()[i] : parameters_[i].grad();
   return tensor.defined() ? stored(tensor).clone() : at::Tensor();
 }
 

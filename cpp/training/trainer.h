@@ -15,6 +15,7 @@
 #include "diffusion/schedule.h"
 #include "models/unet.h"
 #include "training/ema.h"
+#include "training/loss_scale.h"
 #include "training/optimizer.h"
 
 namespace diffmine {
@@ -27,6 +28,8 @@ struct TrainerOptions {
   double ema_decay = 0;                  // 0: no average
   double min_snr = 0;                    // gamma of the Min-SNR weights; 0: unweighted
   int64_t t_begin = 0, t_end = 1000;     // timesteps drawn from [begin, end)
+  double wide_share = 0;                 // but for this share, drawn from the whole schedule
+  double loss_scale = 0;                 // a power of two that dynamic loss scaling starts with (fp16 needs it); 0: without
 };
 
 // A part of a step's batch.
@@ -41,6 +44,7 @@ struct TrainingStep {
   double loss = 0;           // mean over the step's batch
   double gradient_norm = 0;  // of all parameters together, before clipping
   double rate = 0;           // learning rate of this step
+  bool skipped = false;      // by the loss scaling, for a gradient that is not finite: nothing was changed but the scale
 };
 
 class Trainer {
@@ -51,13 +55,16 @@ class Trainer {
   // Adds the gradients of one part of a step's batch of `total` pictures. NUMERICS for a loss that is not finite: nothing is changed then
   // but that the step's gradients are dropped.
   void accumulate(const TrainingBatch& batch, int64_t total);
-  // Ends the step: clips, updates weights and average. NUMERICS as above.
+  // Ends the step: clips, updates weights and average. NUMERICS as above; with loss scaling only after many skipped steps in a row.
   TrainingStep update();
   // The two for a batch in one part.
   TrainingStep step(const TrainingBatch& batch);
 
-  // Mean loss without training, with the noise and timesteps of `key` instead of a step's.
-  double evaluate(const TrainingBatch& batch, uint64_t key) const;
+  // Without training, of the weights or of their average:
+  // mean loss with the noise and timesteps of `key` instead of a step's;
+  double evaluate(const TrainingBatch& batch, uint64_t key, bool average = false) const;
+  // the UNet's output [B, C, H, W] fp32 for x [B, C, H, W] at timesteps t [B] under the rows [B] of the conditions.
+  at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows, bool average = false) const;
 
   int64_t steps() const { return optimizer_.steps(); }
   const UNet& unet() const { return *unet_; }
@@ -66,7 +73,8 @@ class Trainer {
   // Weights, moments, average and count of steps, between steps. load: MODEL_INVALID where the file is of another model.
   void save(const std::string& path) const;
   void load(const std::string& path);
-  // The weights as a UNet's safetensors file in `dtype`, of the average where asked for.
+  // The weights as a UNet's safetensors file in `dtype`, of the average where asked for; low-rank updates as the file that diffusers calls
+  // pytorch_lora_weights.safetensors, alpha / rank multiplied into B.
   void export_weights(const std::string& path, bool average, at::ScalarType dtype) const;
 
   enum class Which { kWeights, kAverages, kGradients };
@@ -75,6 +83,8 @@ class Trainer {
 
  private:
   at::Tensor losses(const TrainingBatch& batch, uint64_t key, int64_t first) const;  // [B], weighted
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows) const;
+  const std::vector<at::Tensor>& averages() const;  // INVALID_ARGUMENT where none is kept
   void drop_gradients();
   std::vector<at::Tensor> gradients() const;
   using Named = std::vector<std::pair<std::string, at::Tensor>>;
@@ -87,6 +97,8 @@ class Trainer {
   std::vector<at::Tensor> parameters_;
   AdamW optimizer_;
   std::optional<Ema> ema_;
+  std::optional<LossScale> scale_;
+  bool overflowed_ = false;  // a loss of this step was not finite
   int64_t accumulated_ = 0;  // pictures since the last update
   double loss_ = 0;          // their share of the step's loss
 };

@@ -51,8 +51,9 @@ class WeightStore {
  public:
   explicit WeightStore(const std::vector<std::string>& files);  // a name in two files: WEIGHTS_INVALID
   explicit WeightStore(std::map<std::string, at::Tensor> tensors);
-  // Random weights of whatever name and shape is asked for, scaled so that activations stay of order one: for benchmarks.
-  static WeightStore synthetic(uint64_t seed);
+  // Tensors made as they are asked for (weights/random.h): has every name, and names() none.
+  using Maker = std::function<at::Tensor(const std::string& name, at::IntArrayRef shape)>;
+  explicit WeightStore(Maker make) : make_(std::move(make)) {}
 
   bool has(const std::string& name) const;
   // The tensor, its shape checked. Throws MODEL_INVALID naming tensor, wanted and found shape.
@@ -61,18 +62,21 @@ class WeightStore {
   at::Tensor take(const std::string& name);
   // Rename tensors before loading (older key names): f(old) -> new.
   void rename(const std::function<std::string(const std::string&)>& f);
+  // What take returns goes through f(name, tensor), of the same shape.
+  using Adapter = std::function<at::Tensor(const std::string& name, const at::Tensor& tensor)>;
+  void adapt(Adapter f) { adapt_ = std::move(f); }
   // Throws MODEL_INVALID naming up to five tensors never taken; `ignored` are suffixes to overlook (".position_ids").
   void expect_all_taken(const std::vector<std::string>& ignored) const;
   uint64_t bytes() const;  // stored size of all tensors
   std::vector<std::string> names() const;
 
  private:
-  WeightStore() = default;
-  at::Tensor synthesize(const std::string& name, at::IntArrayRef shape) const;
+  at::Tensor stored(const std::string& name);
   std::vector<std::shared_ptr<SafetensorsFile>> files_;
   std::map<std::string, std::pair<int, std::string>> where_;  // name -> (file, name in it); file -1: memory_
   std::map<std::string, at::Tensor> memory_;
-  at::Tensor noise_;  // synthetic weights are slices of it
+  Maker make_;
+  Adapter adapt_;
   std::set<std::string> taken_;
 };
 

@@ -25,9 +25,9 @@ WeightStore::WeightStore(std::map<std::string, at::Tensor> tensors) : memory_(st
   for (const auto& entry : memory_) where_.emplace(entry.first, std::pair(-1, entry.first));
 }
 
-bool WeightStore::has(const std::string& name) const { return noise_.defined() || where_.count(name) != 0; }
+bool WeightStore::has(const std::string& name) const { return make_ || where_.count(name) != 0; }
 
-at::Tensor WeightStore::take(const std::string& name) {
+at::Tensor WeightStore::stored(const std::string& name) {
   const auto found = where_.find(name);
   if (found == where_.end()) {
     throw Error(code::kModelInvalid,
@@ -39,16 +39,20 @@ at::Tensor WeightStore::take(const std::string& name) {
   return file < 0 ? memory_.at(stored) : files_[file]->tensor(stored);
 }
 
+at::Tensor WeightStore::take(const std::string& name) {
+  const at::Tensor out = stored(name);
+  return adapt_ ? adapt_(name, out) : out;
+}
+
 at::Tensor WeightStore::take(const std::string& name, at::IntArrayRef shape) {
-  if (noise_.defined()) return synthesize(name, shape);
-  at::Tensor out = take(name);
+  const at::Tensor out = make_ ? make_(name, shape) : stored(name);
   if (out.sizes() != shape) {
     throw Error(code::kModelInvalid,
                 "Tensor " + quoted_name(name) + (files_.empty() ? "" : " in " + files_[std::max(0, where_.at(name).first)]->path()) +
                     " has the shape " + shape_text(out.sizes()) + ", the config asks for " + shape_text(shape) + ".",
                 "Check that config and weights belong to the same model.");
   }
-  return out;
+  return adapt_ ? adapt_(name, out) : out;
 }
 
 void WeightStore::rename(const std::function<std::string(const std::string&)>& f) {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 
 import { DiffmineError } from '../errors';
-import { nearest } from './nearest';
+import { nearest } from '../nearest';
 
 /** Read before the file is, so they cannot be set by it. */
 const NOT_IN_FILES = new Set(['config', 'json', 'help', 'version']);

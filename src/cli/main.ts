@@ -16,24 +16,25 @@ import { inspectCommand } from './commands/inspect';
 import { mineCommand } from './commands/mine';
 import { reportCommand } from './commands/report';
 import { runCommand } from './commands/run';
+import { sampleCommand } from './commands/sample';
 import { scanCommand } from './commands/scan';
 import { setupCommand } from './commands/setup';
+import { trainCommand } from './commands/train';
 import { verifyCommand } from './commands/verify';
 import { readConfig } from './config';
-import { nearest } from './nearest';
+import { nearest } from '../nearest';
 import type { OptionTable } from './options';
 import { COMMON, resolveValues } from './options';
 import { Output } from './output';
 
 export const COMMANDS: Command[] = [
-  setupCommand, doctorCommand, inspectCommand, estimateCommand, runCommand, scanCommand, mineCommand, reportCommand, evaluateCommand, exportCommand, demoCommand, verifyCommand, benchCommand,
+  setupCommand, doctorCommand, inspectCommand, estimateCommand, trainCommand, runCommand, scanCommand, mineCommand, reportCommand, evaluateCommand, exportCommand, sampleCommand, demoCommand, verifyCommand, benchCommand,
 ];
 
 const PARSING = {
   'boolean-negation': false,
   'camel-case-expansion': false,
   'dot-notation': false,
-  'duplicate-arguments-array': false,
   'parse-numbers': false,
   'parse-positional-numbers': false,
 };
@@ -133,7 +134,7 @@ function declare(sub: Argv, one: Command): Argv {
 async function run(one: Command, parsed: Record<string, unknown>, output: Output): Promise<number> {
   const table: OptionTable = { ...one.options, ...COMMON };
   refuseUnknown(one, table, parsed);
-  const flags = Object.fromEntries(Object.keys(table).map((name) => [name, parsed[name]]));
+  const flags = Object.fromEntries(Object.entries(table).map(([name, { repeatable }]) => [name, repeatable ? parsed[name] : lastOf(parsed[name])]));
   let file: Record<string, unknown> = {};
   if (typeof flags['config'] === 'string') {
     const all = new Set(COMMANDS.flatMap((other) => Object.keys(other.options)).concat(Object.keys(COMMON)));
@@ -164,6 +165,11 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   }
   if (outcome) await output.result(outcome.text, outcome.json);
   return outcome?.exitCode ?? 0;
+}
+
+/** Of an option given several times the last one counts: a line can be recalled and amended at its end. */
+function lastOf(value: unknown): unknown {
+  return Array.isArray(value) ? value.at(-1) : value;
 }
 
 /** yargs keeps what it does not know; a mistyped option must never be passed over. */

@@ -1,7 +1,8 @@
 // Options of the command line: one table each command picks from, the parsers behind it, and the order of precedence
 // (flag, then --config file, then default). A value is parsed the same way wherever it comes from.
 import { DiffmineError } from '../errors';
-import { nearest } from './nearest';
+import { nearest } from '../nearest';
+import { SIZE_NAMES } from '../train/sizes';
 
 /** Turns what was typed (a string, or any YAML scalar) into a value; throws `Expected` when it cannot. */
 type Parser<T> = (raw: unknown) => T;
@@ -24,6 +25,8 @@ export interface Option<T> {
   positional?: boolean;
   required?: boolean;
   choices?: readonly string[];
+  /** may be given several times; a list in a file */
+  repeatable?: boolean;
 }
 
 // The parameter is only ever read back through Values, so a table may mix types.
@@ -32,7 +35,7 @@ export type OptionTable = Record<string, Option<unknown>>;
 /** The values of a table of options: T where there is a fallback or the option is required, else T | undefined. */
 export type Values<Table> = { [Name in keyof Table]: Table[Name] extends Option<infer T> ? T : never };
 
-export type Group = 'What' | 'Prompts' | 'Pictures' | 'Scoring' | 'Mining' | 'Device' | 'Run folder' | 'Output' | 'Set-up';
+export type Group = 'What' | 'Prompts' | 'Pictures' | 'Scoring' | 'Sampling' | 'Mining' | 'Training' | 'Device' | 'Run folder' | 'Output' | 'Set-up';
 
 interface Spec<T> extends Omit<Option<T>, 'parse' | 'fallback'> {
   parse: Parser<T>;
@@ -78,6 +81,19 @@ const positive: Parser<number> = (raw) => {
   return value;
 };
 
+const atLeastZero: Parser<number> = (raw) => {
+  const value = typeof raw === 'number' || (typeof raw === 'string' && raw.trim() !== '') ? Number(raw) : NaN;
+  if (!(value >= 0 && Number.isFinite(value))) throw new Expected('a number of at least 0');
+  return value;
+};
+
+/** A share: 0 <= value <= 1. */
+const upToOne: Parser<number> = (raw) => {
+  const value = atLeastZero(raw);
+  if (value > 1) throw new Expected('a number from 0 to 1');
+  return value;
+};
+
 /** A share below one: 0 <= value < 1. */
 const share: Parser<number> = (raw) => {
   const value = typeof raw === 'number' || (typeof raw === 'string' && raw.trim() !== '') ? Number(raw) : NaN;
@@ -102,6 +118,11 @@ function wordOr<const W extends string>(word: W, number: Parser<number>): Parser
       throw error instanceof Expected ? new Expected(`${error.message}, or ${word}`) : error;
     }
   };
+}
+
+/** One value, or several as an array. */
+function several<T>(item: Parser<T>): Parser<T[]> {
+  return (raw) => (Array.isArray(raw) ? raw : [raw]).map((one) => item(one));
 }
 
 const device: Parser<string> = (raw) => {
@@ -178,6 +199,7 @@ export const SCAN = {
   'all-labels': option({ group: 'Scoring', describe: 'Score every picture under every label, not only its own', parse: boolean, flag: true }),
   against: option({ group: 'Scoring', describe: 'Contrast with null, with the mean of the others, or with one LABEL', parse: text, shownDefault: 'null' }),
   replay: option({ group: 'Scoring', describe: 'Take noises and timesteps from a safetensors file', parse: path }),
+  untrained: option({ group: 'Scoring', describe: "Random weights of the seed in place of the UNet's own: a control for evaluate", parse: boolean, flag: true }),
   'per-image': option({ group: 'Scoring', describe: 'Non-overlapping patches kept a picture in each list', parse: integer(1, 10_000), shownDefault: '5' }),
   'no-maps': option({ group: 'Run folder', describe: 'Keep no typicality maps', parse: boolean, flag: true }),
   'shard-size': option({ group: 'Run folder', describe: 'Pictures a shard, the unit of saved work', parse: integer(1, 1_000_000), shownDefault: '64' }),
@@ -263,18 +285,95 @@ export const EXPORT = {
 export const EVALUATE = {
   boxes: option({ group: 'What', required: true, describe: 'A CSV with the columns image, x, y and w, h in source pixels; label, kind, slot, city optional', parse: path }),
   'typical-column': option({ group: 'What', describe: 'The column with the label that a box is typical of', parse: text, shownDefault: "city, else the picture's label" }),
+  control: option({ group: 'What', describe: 'Another run of the same pictures to show beside it, such as one scanned with --untrained', parse: path }),
+  pictures: option({ group: 'What', describe: 'Where the pictures lie now', parse: path, shownDefault: "the run's data set" }),
   smooth: option({ group: 'Scoring', describe: 'Side of the box mean over the pixels of a map, odd', parse: integer(1, 999), shownDefault: '5' }),
+  'no-colour': option({ group: 'Scoring', describe: 'Do without the baseline of colours', parse: boolean, flag: true }),
   bootstrap: option({ group: 'Scoring', describe: 'Times the pictures are drawn anew for the intervals; 0 for none', parse: integer(0, 1_000_000), shownDefault: '1000' }),
   seed: option({ group: 'Scoring', describe: 'Seed of the drawing anew', parse: integer(0), shownDefault: '0' }),
+  'per-label': option({ group: 'Output', describe: 'Pictures a label on the sheet of maps', parse: integer(0, 100), shownDefault: '4' }),
+  png: option({ group: 'Output', describe: 'Write the sheet of maps as maps.png, too', parse: boolean, flag: true }),
 } satisfies OptionTable;
 
-/** Defaults are those of src/world: here they are only shown. */
+/** Defaults are those of src/demo and src/world: here they are only shown. */
 export const DEMO = {
+  out: option({ group: 'Run folder', describe: "The demo's folder: new, or one to go on with", parse: path, shownDefault: 'demo-run' }),
   'data-only': option({ group: 'What', describe: 'Only draw the planted world into this new folder', parse: path }),
-  pictures: option({ group: 'Pictures', describe: 'Pictures a city, held-out ones included', parse: integer(2, 1_000_000), shownDefault: '250' }),
+  model: option({ group: 'What', describe: 'A model that was trained on such pictures', parse: path, shownDefault: "the package's" }),
+  pictures: option({ group: 'Pictures', describe: 'Pictures a city', parse: integer(2, 1_000_000), shownDefault: '40; with --data-only 250, held-out ones included' }),
   size: option({ group: 'Pictures', describe: 'Side of the pictures in pixels', parse: integer(32, 1024), shownDefault: '64' }),
-  heldout: option({ group: 'Pictures', describe: 'Share of the pictures kept apart from training', parse: share, shownDefault: '0.2' }),
-  seed: option({ group: 'Pictures', describe: 'Seed of the world', parse: integer(0), shownDefault: '0' }),
+  heldout: option({ group: 'Pictures', describe: 'With --data-only: share of the pictures kept apart from training', parse: share, shownDefault: '0.2' }),
+  seed: option({ group: 'Pictures', describe: 'Seed of the world, and of the noises', parse: integer(0), shownDefault: '0' }),
+  samples: option({ group: 'Scoring', describe: 'Draws of noise and timestep a picture', parse: integer(1, 1_000_000), shownDefault: '16' }),
+  clusters: option({ group: 'Mining', describe: 'Clusters a city', parse: integer(1, 100_000), shownDefault: '8' }),
+  bootstrap: option({ group: 'Scoring', describe: 'Times the pictures are drawn anew for the intervals; 0 for none', parse: integer(0, 1_000_000), shownDefault: '1000' }),
+  ...DEVICE,
+} satisfies OptionTable;
+
+/** Defaults are those of src/sample: here they are only shown. */
+export const SAMPLE = {
+  model: option({ group: 'What', positional: true, required: true, describe: 'A diffusers model folder with safetensors weights', parse: path }),
+  out: option({ group: 'Output', required: true, describe: 'The folder to write, or to go on with', parse: path }),
+  label: option({ group: 'What', describe: 'A label to make pictures of; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all labels of a class model' }),
+  count: option({ group: 'What', describe: 'Pictures a label', parse: integer(1, 1_000_000), alias: 'n', shownDefault: '8' }),
+  prompt: option({ group: 'Prompts', describe: SCAN.prompt.describe, parse: text, shownDefault: '"{label}"' }),
+  'null-prompt': option({ group: 'Prompts', describe: 'The prompt that guidance leads away from', parse: text, shownDefault: '""' }),
+  size: option({ group: 'Pictures', describe: 'Side of the square pictures in pixels', parse: integer(8, 16384), shownDefault: "the model's sample size" }),
+  steps: option({ group: 'Sampling', describe: 'DDIM steps', parse: integer(1, 100_000), shownDefault: '50' }),
+  guidance: option({ group: 'Sampling', describe: 'How far the label is followed (classifier-free guidance); 1 is as learnt', parse: atLeastZero, shownDefault: '7.5 for text, 3 for classes' }),
+  seed: option({ group: 'Sampling', describe: 'Seed of the noise: picture i of every label starts from the same', parse: integer(0), shownDefault: '0' }),
+  ...DEVICE,
+  batch: option({ ...batch, shownDefault: 'auto' }),
+} satisfies OptionTable;
+
+const precisions = ['fp32', 'bf16', 'fp16'] as const;
+
+/** Defaults are those of src/train: here they are only shown. What a training begins with, a resumed one knows. */
+export const TRAIN = {
+  dataset: option({ group: 'What', positional: true, parse: path, describe: DATASET.dataset.describe }),
+  out: option({ group: 'Run folder', describe: 'The folder of the training, which becomes the model', parse: path }),
+  from: option({ group: 'What', describe: 'Fine-tune the UNet of this model folder', parse: path }),
+  new: option({ group: 'What', describe: 'Make a model of this size from nothing', parse: choice(SIZE_NAMES), choices: SIZE_NAMES }),
+  vae: option({ group: 'What', describe: 'With --new: the model whose VAE makes the latents', parse: path }),
+  'text-encoder': option({ group: 'What', describe: 'With --new: the model whose text encoder reads prompts', parse: path, shownDefault: 'labels as classes' }),
+  list: option({ group: 'What', describe: 'List the sizes', parse: boolean, flag: true }),
+  resume: option({ group: 'Run folder', describe: 'Go on with the training in --out, exactly', parse: boolean, flag: true }),
+  prompt: SCAN.prompt,
+  'null-prompt': SCAN['null-prompt'],
+  drop: option({ group: 'Prompts', describe: 'Probability that a picture is shown under the null prompt', parse: upToOne, shownDefault: '0.05' }),
+  size: option({ group: 'Pictures', describe: 'Side of the random crops, of pictures shrunk to it', parse: integer(8, 16384), shownDefault: "the model's" }),
+  flips: option({ group: 'Pictures', describe: 'Mirror half of the pictures', parse: boolean, flag: true }),
+  validation: option({ group: 'Pictures', describe: "Share of each label's pictures kept for validation", parse: share, shownDefault: '0.05' }),
+  steps: option({ group: 'Training', describe: 'Steps', parse: integer(1), shownDefault: "the size's; 5000" }),
+  epochs: option({ group: 'Training', describe: 'Passes over the pictures, in place of steps', parse: positive }),
+  batch: option({ group: 'Training', describe: 'Pictures a step', parse: integer(1, 65536), shownDefault: "the size's; 8" }),
+  accumulate: option({ group: 'Training', describe: 'Passes that the pictures of a step are split into', parse: integer(1, 65536), shownDefault: '1' }),
+  'learning-rate': option({ group: 'Training', describe: 'Learning rate at its peak', parse: positive, shownDefault: "the size's; 1e-5" }),
+  schedule: option({
+    group: 'Training', describe: 'Course of the learning rate after warm-up', parse: choice(['constant', 'linear', 'cosine']), choices: ['constant', 'linear', 'cosine'],
+    shownDefault: 'cosine; constant with --from',
+  }),
+  warmup: option({ group: 'Training', describe: 'Steps over which the rate rises', parse: integer(0), shownDefault: '100; 0 with --from' }),
+  'weight-decay': option({ group: 'Training', describe: 'Of AdamW', parse: atLeastZero, shownDefault: '0.01' }),
+  clip: option({ group: 'Training', describe: 'Largest norm of the gradient; 0 never clips', parse: atLeastZero, shownDefault: '1' }),
+  ema: option({ group: 'Training', describe: 'Decay of the moving average of the weights; 0 for none', parse: share, shownDefault: '0.999; 0 with --from' }),
+  't-range': option({ group: 'Training', describe: 'Part of the schedule timesteps are drawn from', parse: fractions, shownDefault: '0,1' }),
+  wide: option({ group: 'Training', describe: 'Share of the timesteps drawn from the whole schedule all the same', parse: upToOne, shownDefault: '0' }),
+  'min-snr': option({ group: 'Training', describe: 'Gamma of the Min-SNR weights; 0 for none', parse: atLeastZero, shownDefault: '0' }),
+  'lora-rank': option({ group: 'Training', describe: 'Train low-rank updates of the attention projections; 0 trains the weights', parse: integer(0, 65536), shownDefault: '0' }),
+  'lora-alpha': option({ group: 'Training', describe: 'Scale of the updates, over the rank', parse: atLeastZero, shownDefault: 'the rank' }),
+  'gradient-checkpointing': option({ group: 'Device', describe: 'Less memory for a third more time', parse: boolean, flag: true }),
+  seed: option({ group: 'Training', describe: 'Seed of order, crops, noise and first weights', parse: integer(0), shownDefault: '0' }),
+  'checkpoint-every': option({ group: 'Run folder', describe: 'Steps between checkpoints', parse: integer(1), shownDefault: '500' }),
+  keep: option({ group: 'Run folder', describe: 'Checkpoints kept besides the best', parse: integer(1), shownDefault: '2' }),
+  use: option({ group: 'Run folder', describe: 'Weights that the model gets', parse: choice(['last', 'best']), choices: ['last', 'best'], shownDefault: 'last' }),
+  'save-as': option({ group: 'Run folder', describe: "Precision of the model's file", parse: choice(precisions), choices: precisions, shownDefault: 'fp32' }),
+  'sample-every': option({ group: 'Output', describe: 'Steps between sheets of sampled pictures; 0 for none', parse: integer(0), shownDefault: 'a quarter of the steps' }),
+  'sample-count': option({ group: 'Output', describe: 'Pictures a label on a sheet', parse: integer(1, 64), shownDefault: '4' }),
+  'sample-steps': option({ group: 'Output', describe: 'DDIM steps of a sheet', parse: integer(1, 1000), shownDefault: '25' }),
+  'sample-guidance': option({ group: 'Output', describe: 'Guidance of a sheet', parse: positive, shownDefault: '3' }),
+  ...DEVICE,
+  dtype: option({ group: 'Device', describe: 'Precision of the activations; weights stay fp32', parse: choice(precisions), choices: precisions, shownDefault: 'fp32' }),
 } satisfies OptionTable;
 
 export const SETUP = {

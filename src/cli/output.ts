@@ -22,7 +22,11 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   report: ['Report', 'pictures'],
   verify: ['Verifying', 'cases'],
   draw: ['Drawing', 'pictures'],
+  prepare: ['Preparing', 'pictures'],
+  train: ['Training', 'steps'],
+  sample: ['Sampling', 'steps'],
   evaluate: ['Evaluating', 'labels'],
+  colour: ['Colours', 'pictures'],
   resample: ['Resampling', 'times'],
 };
 
@@ -33,6 +37,8 @@ const PLAIN_INTERVAL = { first: 5000, factor: 1.5, last: 60_000 };
 export interface ProgressEvent extends Progress {
   rate?: number;
   secondsLeft?: number;
+  /** a word more: 'loss 0.031' */
+  note?: string;
 }
 
 /** 75 -> '1 min 15 s'; for times left, rounded as far as one can trust them. */
@@ -170,11 +176,11 @@ export class Output {
     const perSecond = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
     if (running.bar) {
       running.bar.setTotal(event.total);
-      running.bar.update(event.done, { pace: rate > 0 ? `  ${perSecond}/s  ${left} left` : '' });
+      running.bar.update(event.done, { pace: (rate > 0 ? `  ${perSecond}/s  ${left} left` : '') + (event.note === undefined ? '' : `  ${event.note}`) });
     } else if (!this.terminal && now - this.printed >= this.interval) {
       this.printed = now;
       this.interval = Math.min(PLAIN_INTERVAL.last, this.interval * PLAIN_INTERVAL.factor);
-      this.line(`${title}: ${event.done} of ${event.total} ${unit} (${Math.floor((100 * event.done) / event.total)} %), ${perSecond}/s, ${left} left`);
+      this.line(`${title}: ${event.done} of ${event.total} ${unit} (${Math.floor((100 * event.done) / event.total)} %), ${perSecond}/s, ${left} left${event.note === undefined ? '' : `, ${event.note}`}`);
     }
   };
 

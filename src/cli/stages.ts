@@ -32,6 +32,7 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
     maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
     shardSize: values['shard-size'],
     replay: values.replay,
+    untrained: values.untrained,
     workers: values.workers,
     threads: values.threads,
   });

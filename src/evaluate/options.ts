@@ -11,11 +11,23 @@ export interface EvaluateOptions {
   seed?: number;
   /** column with the label a box is typical of; default `city` where there is one, else a box counts for its picture's label */
   typicalColumn?: string;
+  /** another run of the same pictures, to show beside it: one scanned with `untrained`, say */
+  control?: string;
+  /** the baseline of colours, from the pictures alone; default true */
+  colour?: boolean;
+  /** the folder of the source pictures, if they moved since the scan */
+  pictures?: string;
+  /** pictures a label on the sheet of maps; 0 draws none; default 4 */
+  perLabel?: number;
+  /** the sheet as maps.png, too; default false */
+  png?: boolean;
 }
 
 export interface EvaluateHooks {
   signal?: AbortSignal;
-  onProgress?: (event: { stage: 'evaluate' | 'resample'; done: number; total: number }) => void;
+  onProgress?: (event: { stage: 'evaluate' | 'colour' | 'resample' | 'draw'; done: number; total: number }) => void;
+  /** a sentence worth telling */
+  log?: (sentence: string) => void;
 }
 
 /** A figure and its 95 % interval over pictures; null where it cannot be computed, or nothing was resampled. */
@@ -34,13 +46,26 @@ export interface PrecisionAt {
   centre: Figure;
 }
 
-export interface Metrics {
+/** What is asked of maps. */
+export interface PixelMetrics {
   averagePrecision: Figure;
+  /** average precision as a multiple of the share of typical pixels, which a map that knows nothing has */
+  lift: number | null;
   /** share of the pictures with a typical element whose highest pixel is on one */
   pointing: Figure;
+}
+
+export interface Metrics extends PixelMetrics {
   /** of the ranking by typicality, and of random patches as its control */
   top: PrecisionAt[];
   random: PrecisionAt[];
+}
+
+/** Mean typicality of pixels in boxes of what is typical of the label, in boxes of what is typical of others only, and elsewhere. */
+export interface RegionTypicality {
+  own: number | null;
+  others: number | null;
+  rest: number | null;
 }
 
 export interface LabelEvaluation extends Metrics {
@@ -50,8 +75,7 @@ export interface LabelEvaluation extends Metrics {
   boxes: number;
   /** share of pixels in such boxes: the average precision of a map that knows nothing */
   share: number | null;
-  /** mean typicality of pixels in such boxes, in boxes of what is typical of other labels, and elsewhere */
-  typicality: { own: number | null; others: number | null; rest: number | null };
+  typicality: RegionTypicality;
   /** patches in the ranking; P@k is over fewer than k where it is shorter */
   patches: number;
 }
@@ -71,15 +95,40 @@ export interface KindEvaluation {
   typicality: number | null;
 }
 
+/** The same figures of something that ought not to do as well. Labels in the evaluation's order. */
+export interface Control<Figures> {
+  mean: Figures;
+  labels: (Figures & { label: string })[];
+}
+
+/** The sheet of pictures beside their maps: a row a label, cells of equal size, each a picture and its map. */
+export interface MapSheet {
+  /** of a cell, px */
+  cell: { width: number; height: number };
+  columns: number;
+  /** colours of the boxes, CSS */
+  colours: { own: string; others: string };
+  /** `scale`: typicality of the map's strongest colour */
+  rows: { label: string; scale: number; pictures: { image: string; own: number; others: number }[] }[];
+}
+
 export interface EvaluateSummary {
   run: string;
   /** `used`: in pictures of the run */
   boxes: { path: string; rows: number; used: number };
   options: { smooth: number; bootstrap: number; seed: number; typicalColumn: string | null };
-  /** over the labels that have the figure; `share` of typical pixels likewise */
-  mean: Metrics & { share: number | null };
+  /** over the labels that have the figure; `share` of typical pixels and typicality likewise; lift: of the means */
+  mean: Metrics & { share: number | null; typicality: RegionTypicality };
   labels: LabelEvaluation[];
   kinds: KindEvaluation[];
+  controls: {
+    /** colours alone, without a model; null where pictures cannot be read, or it was not wanted */
+    colour: Control<PixelMetrics> | null;
+    /** another run; `untrained`: of random weights */
+    run: (Control<Metrics> & { path: string; untrained: boolean }) | null;
+  };
+  /** null without maps, or pictures to be read */
+  sheet: MapSheet | null;
   /** what could not be computed, and why */
   notes: string[];
 }

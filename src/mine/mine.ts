@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fillPrompt, openDataset, type DatasetImage } from '../dataset';
 import { DiffmineError } from '../errors';
-import { openModel, prepareConditions, type ModelFolder } from '../model';
+import { openModel, prepareConditions, untrained, type ModelFolder } from '../model';
 import { Engine, fromFloat32, writeSafetensors } from '../native';
 import type { ModelSource, Tensor } from '../native/types';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
@@ -57,7 +57,7 @@ export function checkMining(options: MineOptions, { unet, schedule }: Pick<Model
 
 async function openRunModel(manifest: Manifest, path: string | undefined): Promise<ModelFolder> {
   const model = await openModel(path ?? manifest.model.path);
-  if (model.fingerprint === manifest.model.fingerprint) return model;
+  if (model.fingerprint === manifest.model.fingerprint) return manifest.options.untrained ? untrained(model, manifest.options.seed) : model;
   throw new DiffmineError('RUN_MISMATCH', `The model in ${model.path} is not the one this run was scanned with.`, 'Give the place where that model lies now, or scan again into a new folder.');
 }
 

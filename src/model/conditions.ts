@@ -3,6 +3,7 @@ import { DiffmineError } from '../errors';
 import type { Conditions, Engine } from '../native';
 import { fromInt64 } from '../native/tensor';
 import type { CallOptions, Tensor } from '../native/types';
+import { nearest } from '../nearest';
 import type { ModelFolder } from './folder';
 
 /** Prompts a pass of the text encoder. */
@@ -43,7 +44,9 @@ export function classIds(model: Pick<ModelFolder, 'path' | 'labels'>, names: rea
     const id = name === null || name === '' ? known.length : byName.get(name);
     if (id === undefined) {
       const listed = known.slice(0, 20).map((label) => `'${label}'`).join(', ');
-      throw new DiffmineError('INVALID_ARGUMENT', `The model '${model.path}' does not know the label '${name}'.`, `It knows ${listed}${known.length > 20 ? ` and ${known.length - 20} more` : ''}.`);
+      const guess = nearest(name ?? '', known, 3);
+      const hint = `${guess === undefined ? '' : `Did you mean '${guess}'? `}It knows ${listed}${known.length > 20 ? ` and ${known.length - 20} more` : ''}.`;
+      throw new DiffmineError('INVALID_ARGUMENT', `The model '${model.path}' does not know the label '${name}'.`, hint);
     }
     return id;
   });

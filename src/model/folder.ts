@@ -154,6 +154,12 @@ async function part<Config>(root: string, name: string, config: Config): Promise
   return { name, config, weights, files: weights.files };
 }
 
+/** The same model with random weights in its UNet (of `seed`), text encoder and VAE as they are: a control that knows nothing of its labels. */
+export function untrained(model: ModelFolder, seed: number): ModelFolder {
+  const { unet, ...others } = model.source;
+  return { ...model, source: { ...others, unet: { config: unet.config, files: [], synthetic: seed } } };
+}
+
 function strip<Config>({ config, files }: LoadedPart<Config>): ModelPart<Config> {
   return { config, files };
 }

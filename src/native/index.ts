@@ -7,7 +7,7 @@ import { asDiffmineError, DiffmineError } from '../errors';
 import { addonCandidates, addonPath } from './locate';
 import type {
   Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, KMeansOptions, KMeansResult, ModelSource, NativeConditions,
-  NativeEngine, NativeTrainer, Picture, Precision, SafetensorsHeader, SamplerName, ScheduleConfig, Tensor, TrainerOptions, TrainerTensors, TrainingBatch, TrainingStep,
+  NativeEngine, NativeTrainer, Picture, Precision, PredictionInput, SafetensorsHeader, SamplerName, ScheduleConfig, Tensor, TrainerOptions, TrainerTensors, TrainingBatch, TrainingStep,
   TypicalityInput, TypicalityOptions, TypicalityResult, UNetForwardInput, UNetForwardResult,
 } from './types';
 
@@ -223,9 +223,14 @@ export class Trainer {
     return callAsync((addon) => addon.trainUpdate(this.#engine, this.#native, options));
   }
 
-  /** Mean loss of a batch with the noise and timesteps of `key`; nothing is trained. */
-  evaluate(batch: TrainingBatch, key: number | bigint, options?: CallOptions): Promise<number> {
-    return callAsync((addon) => addon.evaluateTrainer(this.#engine, this.#native, batch, key, options));
+  /** Mean loss of a batch with the noise and timesteps of `key`, of the weights or their moving average; nothing is trained. */
+  evaluate(batch: TrainingBatch, key: number | bigint, average = false, options?: CallOptions): Promise<number> {
+    return callAsync((addon) => addon.evaluateTrainer(this.#engine, this.#native, batch, key, average, options));
+  }
+
+  /** The UNet's output F32 [B, C, h, w], of the weights or their moving average. */
+  predict(input: PredictionInput, average = false, options?: CallOptions): Promise<Tensor> {
+    return callAsync((addon) => addon.trainPredict(this.#engine, this.#native, input, average, options));
   }
 
   /** Weights, their moving averages, or the gradients since the last update (absent where there are none), F32 by stored name. */
@@ -243,7 +248,7 @@ export class Trainer {
     return callAsync((addon) => addon.loadTrainer(this.#engine, this.#native, path, options));
   }
 
-  /** The weights (or their moving average) as a UNet's safetensors file, as diffusers names them. */
+  /** The weights (or their moving average) as a UNet's safetensors file, as diffusers names them; of low-rank updates pytorch_lora_weights.safetensors. */
   exportWeights(path: string, average: boolean, precision: Precision = 'fp32', options?: CallOptions): Promise<void> {
     return callAsync((addon) => addon.exportTrainer(this.#engine, this.#native, path, average, precision, options));
   }

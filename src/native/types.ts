@@ -114,6 +114,10 @@ export interface ModelPart<Config> {
   files: string[];
   /** in place of files: random weights of this seed, made in memory (benchmarks) */
   synthetic?: number | bigint;
+  /** in place of files: weights that a training from nothing starts with */
+  initial?: number | bigint;
+  /** low-rank updates added to the UNet's weights as they are loaded: a pytorch_lora_weights.safetensors of diffusers, and how much of it */
+  lora?: { file: string; scale: number };
 }
 
 /** Mirrors cpp/models/model.h. */
@@ -315,6 +319,12 @@ export interface TrainerOptions {
   /** timesteps [begin, end); default all of the schedule */
   tBegin?: number;
   tEnd?: number;
+  /** but for this share of them, drawn from the whole schedule; default 0 */
+  wideShare?: number;
+  /** gradient checkpointing: less memory, a third more time; the same gradients */
+  checkpointing?: boolean;
+  /** train low-rank updates alpha / rank B A of the attention's projections alone; weights and averages are then of A and B */
+  lora?: { rank: number; alpha: number };
 }
 
 /** A part of a step's batch: B pictures as the UNet denoises them. */
@@ -328,6 +338,16 @@ export interface TrainingBatch {
   timesteps?: number[];
 }
 
+/** What a UNet in training is asked for: B inputs. */
+export interface PredictionInput {
+  /** F32 [B, C, h, w] in the UNet's layout */
+  x: Tensor;
+  /** [B] */
+  timesteps: number[];
+  /** [B] rows of the trainer's conditions */
+  conditions: number[];
+}
+
 export interface TrainingStep {
   /** steps done, this one included */
   step: number;
@@ -336,6 +356,8 @@ export interface TrainingStep {
   /** of all parameters together, before clipping */
   gradientNorm: number;
   learningRate: number;
+  /** fp16: gradients overflowed, nothing was changed but the loss scale */
+  skipped: boolean;
 }
 
 /** gradients: those accumulated since the last update */
@@ -403,8 +425,10 @@ export interface Addon {
   /** adds the gradients of a part of a step's `total` pictures */
   trainAccumulate(engine: NativeEngine, trainer: NativeTrainer, batch: TrainingBatch, total: number, call?: CallOptions): Promise<void>;
   trainUpdate(engine: NativeEngine, trainer: NativeTrainer, call?: CallOptions): Promise<TrainingStep>;
-  /** mean loss with the noise of `key`, without training */
-  evaluateTrainer(engine: NativeEngine, trainer: NativeTrainer, batch: TrainingBatch, key: number | bigint, call?: CallOptions): Promise<number>;
+  /** mean loss with the noise of `key`, without training; of the moving average where asked for */
+  evaluateTrainer(engine: NativeEngine, trainer: NativeTrainer, batch: TrainingBatch, key: number | bigint, average: boolean, call?: CallOptions): Promise<number>;
+  /** the UNet's output F32 [B, C, h, w] */
+  trainPredict(engine: NativeEngine, trainer: NativeTrainer, input: PredictionInput, average: boolean, call?: CallOptions): Promise<Tensor>;
   /** F32, by stored names; tensors without a gradient are absent */
   trainerTensors(engine: NativeEngine, trainer: NativeTrainer, which: TrainerTensors, names: string[], call?: CallOptions): Promise<Record<string, Tensor>>;
   saveTrainer(engine: NativeEngine, trainer: NativeTrainer, path: string, call?: CallOptions): Promise<void>;

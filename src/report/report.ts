@@ -1,8 +1,9 @@
 // `report`: a mined run as a page to look at, opened from disk with no server and no network.
 //
-//   report/index.html, page.css, *.js      the page (src/report/page)
+//   report/index.html, *.css, *.js         the page (src/report/page, and the look that all pages share, src/page)
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
 //   report/sprites/N-S.webp                patches, up to 120 to a sheet
+//   report/data/evaluation.js, maps/evaluation.webp   the run's evaluation, where it has one
 //   report/pictures/I.webp                 picture number I of the manifest, for context; loaded on click
 //   report/maps/N-I.webp                   its typicality under label N, laid over it; loaded on click
 //
@@ -18,6 +19,7 @@ import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { imageKey, Run, type Skipped } from '../run/run';
 import type { ClusterRow, MinedPatchRow } from '../run/schema';
 import { readTable } from '../run/tables';
+import { evaluationFiles } from './evaluation';
 import { ReportFolder, type ReportBytes } from './folder';
 import { legend } from './heatmap';
 import { drawLabel, type DrawContext } from './label';
@@ -53,7 +55,8 @@ export interface ReportSummary {
 }
 
 const PAGE = join(__dirname, 'page');
-const PAGE_FILES = ['index.html', 'page.css', 'tools.js', 'patch.js', 'foot.js', 'page.js'] as const;
+const LOOK = join(__dirname, '..', 'page', 'look.css');
+const PAGE_FILES = ['index.html', 'page.css', 'evaluation.css', 'tools.js', 'patch.js', 'foot.js', 'evaluation.js', 'page.js'] as const;
 const SKIPPED_SHOWN = 500;
 const LEGEND_STOPS = 41;
 
@@ -109,6 +112,8 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
   for (const [index, view] of views.entries()) maps += await drawLabel(view, index, promptOf(run, view.label), context);
 
   const missing = [...context.missing].map(([image, reason]) => ({ image, reason })).sort((a, b) => (a.image < b.image ? -1 : 1));
+  await folder.write('page', 'look.css', await readFile(LOOK));
+  for (const { kind, name, data } of await evaluationFiles(run)) await folder.write(kind, name, data);
   for (const name of PAGE_FILES) await folder.write('page', name, await readFile(join(PAGE, name)));
   await folder.write('page', 'data/run.js', scriptOf('diffmine.run', runData(run, mined, views, skipped, missing, maps)));
   return {
@@ -123,7 +128,7 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
 }
 
 /** Where the pictures are: the folder asked for, or the data set's (for a table of paths, the folder it lies in). */
-function pictureRoot(run: Run, asked: string | undefined): string {
+export function pictureRoot(run: Run, asked: string | undefined): string {
   const path = resolve(asked ?? run.manifest.dataset.path);
   if (asked !== undefined && !existsSync(path)) throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of pictures.`);
   return existsSync(path) && statSync(path).isFile() ? dirname(path) : path;
@@ -142,7 +147,7 @@ function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipp
     format: manifest.format,
     created: manifest.created,
     fingerprint: manifest.fingerprint,
-    model: { ...manifest.model, name: basename(manifest.model.path) },
+    model: { ...manifest.model, name: `${basename(manifest.model.path)}${manifest.options.untrained ? ', untrained' : ''}` },
     dataset: { ...manifest.dataset, name: basename(manifest.dataset.path), labels: manifest.dataset.labels.length },
     options: manifest.options,
     preset: manifest.preset,

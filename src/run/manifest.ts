@@ -39,6 +39,8 @@ export interface RunOptions {
   shardSize: number;
   /** sha256 of the replayed noises' file */
   replay: string | null;
+  /** there where the UNet's weights were random ones of `seed` in place of the model's: a control */
+  untrained?: true;
 }
 
 export interface ManifestModel {
@@ -159,10 +161,10 @@ export function differences(existing: Manifest, wanted: Pick<Manifest, 'model' |
   if (existing.dataset.fingerprint !== wanted.dataset.fingerprint) found.push('the data set');
   const old = existing.options as unknown as Record<string, unknown>;
   const now = wanted.options as unknown as Record<string, unknown>;
-  for (const key of Object.keys(now)) {
+  for (const key of new Set([...Object.keys(old), ...Object.keys(now)])) {
     if (old[key] === now[key]) continue;
     const name = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    found.push(key === 'replay' ? 'the replayed noises' : `${name} (${JSON.stringify(old[key])} there, ${JSON.stringify(now[key])} now)`);
+    found.push(key === 'replay' ? 'the replayed noises' : key === 'untrained' ? `the weights (${old[key] ? 'random there' : 'random now'})` : `${name} (${JSON.stringify(old[key])} there, ${JSON.stringify(now[key])} now)`);
   }
   return found;
 }

@@ -47,6 +47,8 @@ export interface ScanOptions {
   shardSize?: number;
   /** safetensors with noises and timesteps */
   replay?: string;
+  /** random weights of `seed` in place of the UNet's own: a control of what an evaluation finds */
+  untrained?: boolean;
 
   // what follows changes no result
   /** processes that share the work, each with its own engine; default 1 */

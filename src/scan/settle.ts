@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fillPrompt, measurePicture, openDataset, PRESETS, scoredSize, type Dataset, type Preset, type Size, type SizeOptions } from '../dataset';
 import { DiffmineError } from '../errors';
-import { openModel, type ModelFolder } from '../model';
+import { openModel, untrained, type ModelFolder } from '../model';
 import type { DeviceInfo } from '../native/types';
 import { chooseDevice } from '../run/device';
 import { sha256File } from '../run/fingerprint';
@@ -107,7 +107,9 @@ export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunO
 export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string }, version: string, hooks: Hooks<ScanEvent> = {}): Promise<Settled> {
   const preset = presetOf(options.preset);
   const workers = wholeNumber(options.workers ?? 1, 1, '--workers');
-  const model = await openModel(options.model);
+  const seed = wholeNumber(options.seed ?? 0, 0, '--seed');
+  const opened = await openModel(options.model);
+  const model = options.untrained ? untrained(opened, seed) : opened;
   const dataset = await openDataset(options.dataset);
   for (const warning of dataset.warnings) hooks.log?.(warning);
   checkLabels(model, dataset);
@@ -155,7 +157,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
 
   const runOptions: RunOptions = {
     prompt, nullPrompt, size, sizeRule, patch, samples,
-    seed: wholeNumber(options.seed ?? 0, 0, '--seed'),
+    seed,
     ...timesteps(options.tRange ?? preset?.timesteps ?? [0.1, 0.7], model.source.schedule.trainTimesteps),
     sampler: options.sampler ?? 'stratified',
     perImage: wholeNumber(options.perImage ?? 5, 1, '--per-image'),
@@ -163,6 +165,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     maps: options.maps ?? true,
     shardSize: wholeNumber(options.shardSize ?? 64, 1, '--shard-size'),
     replay: replay ? await sha256File(replay.file) : null,
+    ...(options.untrained ? { untrained: true } : {}),
   };
   const draft: ManifestDraft = {
     version,

@@ -17,7 +17,7 @@ export interface WorldSettings {
   pictures: number;
   /** of their sides in pixels; default 64 */
   size: number;
-  /** share of the pictures that go to heldout/; default 0.2 */
+  /** share of the pictures that go to heldout/, 0 ... 1; default 0.2 */
   heldout: number;
 }
 
@@ -50,9 +50,17 @@ export interface PlantedBox {
   city: City;
 }
 
+const DEFAULTS: WorldSettings = { seed: 0, pictures: 250, size: 64, heldout: 0.2 };
 const COLUMNS = ['image', 'label', 'x', 'y', 'w', 'h', 'slot', 'kind', 'city'] as const;
 /** Pictures drawn at once. */
 const TOGETHER = 16;
+
+/** world.json: what a world is made from, and what is planted in it; written last, when all else is there. */
+export function worldRecord(settings: Partial<WorldSettings> = {}): object {
+  const { seed, pictures, size, heldout } = { ...DEFAULTS, ...settings };
+  const cities = Object.fromEntries(CITIES.map((city) => [city, Object.fromEntries(SLOTS.map((slot) => [slot, KINDS.find((kind) => kind.city === city && kind.slot === slot)?.name]))]));
+  return { format: WORLD_FORMAT, seed, pictures, size, heldout, atHome: AT_HOME, elsewhere: ELSEWHERE, slots: SLOTS, cities };
+}
 
 /** One picture of the world: interleaved RGB, size x size, and what is planted in it. */
 export async function drawPicture(city: City, number: number, { seed, size }: Pick<WorldSettings, 'seed' | 'size'>): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> {
@@ -79,17 +87,18 @@ export async function drawPicture(city: City, number: number, { seed, size }: Pi
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
  */
 export async function writeWorld(folder: string, settings: Partial<WorldSettings> = {}, hooks: WorldHooks = {}): Promise<WorldSummary> {
-  const { seed, pictures, size, heldout }: WorldSettings = { seed: 0, pictures: 250, size: 64, heldout: 0.2, ...settings };
+  const all: WorldSettings = { ...DEFAULTS, ...settings };
+  const { seed, pictures, size, heldout } = all;
   if (!Number.isInteger(pictures) || pictures < 2) throw new DiffmineError('INVALID_ARGUMENT', `A world of ${pictures} pictures a city is too small.`, 'Ask for at least 2.');
   if (!Number.isInteger(size) || size < 32 || size > 1024) throw new DiffmineError('INVALID_ARGUMENT', `The world is not drawn at ${size} px.`, 'Ask for 32 to 1024; elements are 6 to 16 px at 64.');
-  if (!(heldout >= 0 && heldout < 1)) throw new DiffmineError('INVALID_ARGUMENT', `The held-out share ${heldout} is not in [0, 1).`);
+  if (!(heldout >= 0 && heldout <= 1)) throw new DiffmineError('INVALID_ARGUMENT', `The held-out share ${heldout} is not in [0, 1].`);
   await mkdir(folder, { recursive: true });
   const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
   if (there !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `${folder} is not empty (it has ${JSON.stringify(there)}).`, 'Name a new or empty folder.');
 
   const path = resolve(folder);
   const training = pictures - Math.round(pictures * heldout);
-  const sets = training < pictures ? (['train', 'heldout'] as const) : (['train'] as const);
+  const sets = (['train', 'heldout'] as const).filter((set) => (set === 'train' ? training > 0 : training < pictures));
   const todo = CITIES.flatMap((city) => Array.from({ length: pictures }, (_, number) => ({ city, number })));
   for (const set of sets) for (const city of CITIES) await mkdir(join(path, set, city), { recursive: true });
   const rows: PlantedBox[] = [];
@@ -109,9 +118,7 @@ export async function writeWorld(folder: string, settings: Partial<WorldSettings
   }
   const boxes = join(path, 'boxes.csv');
   await writeFile(boxes, [COLUMNS.join(','), ...rows.map((row) => COLUMNS.map((name) => row[name]).join(','))].map((line) => `${line}\r\n`).join(''));
-  const cities = Object.fromEntries(CITIES.map((city) => [city, Object.fromEntries(SLOTS.map((slot) => [slot, KINDS.find((kind) => kind.city === city && kind.slot === slot)?.name]))]));
-  const world = { format: WORLD_FORMAT, seed, pictures, size, heldout, atHome: AT_HOME, elsewhere: ELSEWHERE, slots: SLOTS, cities };
-  await writeFile(join(path, 'world.json'), `${JSON.stringify(world, null, 1)}\n`);
+  await writeFile(join(path, 'world.json'), `${JSON.stringify(worldRecord(all), null, 1)}\n`);
   return {
     path,
     train: { path: join(path, 'train'), pictures: training * CITIES.length },

@@ -14,14 +14,22 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-test('demo --data-only draws the world; a full folder is refused, and so is a demo without a model', async () => {
+test('demo --data-only draws the world; a full folder is refused, and so are options that mean nothing there', async () => {
   const drawn = await cli(['demo', '--data-only', at('world'), '--pictures', '4', '--heldout', '0.5', '--json']);
   expect(drawn).toMatchObject({ code: 0 });
   expect(JSON.parse(drawn.stdout)).toMatchObject({ train: { pictures: 12 }, heldout: { path: at('world', 'heldout'), pictures: 12 }, cities: [...CITIES] });
   expect(readdirSync(at('world', 'heldout', 'oskava'))).toEqual(['00002.png', '00003.png']);
   expect(await cli(['demo', '--data-only', at('world')])).toMatchObject({ code: 2, stderr: expect.stringContaining('not empty') as string });
-  expect(await cli(['demo'])).toMatchObject({ code: 2, stderr: expect.stringMatching(/--data-only[\s\S]*npm run demo/) as string });
+  expect(await cli(['demo', '--data-only', at('other'), '--samples', '4'])).toMatchObject({ code: 2, stderr: expect.stringContaining('--samples means nothing') as string });
+  expect(await cli(['demo', '--heldout', '0.5', '--out', at('other')])).toMatchObject({ code: 2, stderr: expect.stringContaining('--heldout') as string });
+  expect(existsSync(at('other'))).toBe(false);
 }, 300_000);
+
+(hasAddon ? test : test.skip)('demo without its model: a sentence, a hint, and no folder', async () => {
+  const { code, stdout } = await cli(['demo', '--model', at('nowhere'), '--out', at('demo'), '--json']);
+  expect([code, JSON.parse(stdout)]).toMatchObject([3, { error: { code: 'MODEL_INVALID', hint: expect.stringContaining('--model') as string } }]);
+  expect(existsSync(at('demo'))).toBe(false);
+}, 60_000);
 
 (hasAddon ? test : test.skip)('evaluate: a table for people, JSON for programs', async () => {
   const scan = ['scan', at('world', 'heldout'), '--model', MODEL, '--size', 'source', '--patch', '12', '--samples', '2', '--device', 'cpu', '--threads', '1', '--out', at('run')];

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { readConfig } from '../../src/cli/config';
-import { nearest } from '../../src/cli/nearest';
+import { nearest } from '../../src/nearest';
 import { COMMON, DEVICE, MINE, OUT, resolveValues, SCAN, SHARD } from '../../src/cli/options';
 import { DiffmineError } from '../../src/errors';
 import { temporaryFolder } from '../helpers/folders';

@@ -39,9 +39,9 @@ suite('the packed package', () => {
   it('holds what set-up and work need, and no more', () => {
     for (const needed of [
       'bin/diffmine.js', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'CMakeLists.txt', 'cmake/libtorch.cmake', 'cmake/node.cmake', 'binding/addon.cpp',
-      'cpp/models/unet.cpp', 'scripts/setup.mjs', 'LICENSE', 'THIRD-PARTY.md', 'README.md',
+      'cpp/models/unet.cpp', 'scripts/setup.mjs', 'demo/model/model_index.json', 'demo/model/unet/diffusion_pytorch_model.safetensors', 'LICENSE', 'THIRD-PARTY.md', 'README.md',
     ]) expect(packed).toContain(needed);
-    expect(packed.filter((path) => /^(src|test|demo|build|node_modules|\.)|^cpp\/tests|scripts\/(test|demo)|\.tsbuildinfo|\/\.fingerprint/.test(path))).toEqual([]);
+    expect(packed.filter((path) => /^(src|test|build|node_modules|\.)|^demo\/(?!model\/)|metrics\.jsonl$|^cpp\/tests|scripts\/(test|demo|train-demo)|\.tsbuildinfo|\/\.fingerprint/.test(path))).toEqual([]);
   });
 
   it('runs no script when it is installed, and compiles nothing', () => {
@@ -68,7 +68,7 @@ suite('the packed package', () => {
   it('scans with a model', () => {
     const out = join(folder, 'run');
     const scan = npx(
-      'scan', join(root, 'demo/pictures'), '--model', join(root, 'test/data/golden/tiny-sd15'), '--out', out,
+      'scan', join(root, 'test/data/golden/mini-dataset'), '--model', join(root, 'test/data/golden/tiny-sd15'), '--out', out,
       '--size', '64', '--patch', '16', '--samples', '2', '--device', 'cpu', '--json',
     );
     expect(scan).toMatchObject({ status: 0 });

@@ -78,6 +78,56 @@ test('gradients are there between accumulate and update, and a validation trains
   expect(await trainer.tensors('gradients', ['conv_in.bias'])).toEqual({});
 });
 
+test('the average predicts as a model with its exported weights does, and leaves the weights alone', async () => {
+  const trainer = await make({ learningRate: 1e-2, emaDecay: 0.5, tBegin: 100, tEnd: 300, wideShare: 0.2 });
+  await trainer.step([batch]);
+  await trainer.step([batch]);
+  const input = { x: tensor('train.in.x0'), timesteps: [3, 200, 500, 999], conditions: [0, 1, 2, 3] };
+  const loss = await trainer.evaluate(batch, 5);
+  expect(Math.abs((await trainer.evaluate(batch, 5, true)) - loss)).toBeGreaterThan(1e-6);
+  const output = await trainer.predict(input, true);
+  expect(output.shape).toEqual(input.x.shape);
+  expect(await trainer.evaluate(batch, 5)).toBe(loss);
+  expect(await trainer.predict(input)).not.toEqual(output);
+
+  const file = path.join(scratch, 'averages.safetensors');
+  await trainer.exportWeights(file, true);
+  const other = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+  await other.loadModel({ ...model.source, unet: { ...model.source.unet, files: [file] } });
+  const prepared = await other.prepareConditions(tensor('cond.out.labels'));
+  const { sample } = await other.unetForward(prepared, { x: input.x, timesteps: input.timesteps, conditionIndex: input.conditions });
+  const want = data(sample);
+  expect(Math.max(...data(output).map((value, i) => Math.abs(value - (want[i] ?? NaN))))).toBeLessThan(5e-5);
+  await other.dispose();
+  await expect(trainer.predict({ ...input, timesteps: [1] })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('input.timesteps') });
+});
+
+test('low-rank updates, with checkpointing: the file they are exported to, merged at load, predicts as the trainer does', async () => {
+  const trainer = await make({ learningRate: 1e-2, lora: { rank: 2, alpha: 4 }, checkpointing: true });
+  const input = { x: tensor('train.in.x0'), timesteps: [3, 200, 500, 999], conditions: [0, 1, 2, 3] };
+  const base = data(await trainer.predict(input));
+  for (let i = 0; i < 3; i++) expect((await trainer.step([batch])).skipped).toBe(false);
+  const want = data(await trainer.predict(input));
+  const away = (from: number[], to: number[]): number => Math.max(...from.map((value, i) => Math.abs(value - (to[i] ?? NaN))));
+  expect(away(want, base)).toBeGreaterThan(1e-4);
+
+  const file = path.join(scratch, 'pytorch_lora_weights.safetensors');
+  await trainer.exportWeights(file, false);
+  const { tensors } = readSafetensorsHeader(file);
+  expect(Object.keys(tensors).every((name) => /^unet\..+\.to_(q|k|v|out\.0)\.lora_[AB]\.weight$/.test(name))).toBe(true);
+  const predict = async (scale: number): Promise<number[]> => {
+    const other = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+    await other.loadModel({ ...model.source, unet: { ...model.source.unet, lora: { file, scale } } });
+    const prepared = await other.prepareConditions(tensor('cond.out.labels'));
+    const { sample } = await other.unetForward(prepared, { x: input.x, timesteps: input.timesteps, conditionIndex: input.conditions });
+    await other.dispose();
+    return data(sample);
+  };
+  expect(away(await predict(1), want)).toBeLessThan(5e-5);
+  expect(away(await predict(0), base)).toBeLessThan(5e-5);
+  await expect(make({ learningRate: 1, lora: { rank: 0, alpha: 4 } })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(/rank/) });
+});
+
 test('wrong arguments, a diverging batch, a disposed trainer and another engine are errors with a code', async () => {
   const trainer = await make({ learningRate: 1e-3 });
   const invalid = (message: RegExp): object => ({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) });

@@ -34,6 +34,7 @@ function load(report: string): Page {
   const context = createContext({
     diffmine: {
       run: (run: Page['run']) => (page.run = run),
+      evaluated: () => undefined,
       label: (index: number, label: Page['labels'][number]) => (page.labels[index] = label),
     },
   });
@@ -267,9 +268,9 @@ describe('writeReport', () => {
     const { bytes } = await writeReport(run);
     const files = filesOf(join(run, 'report'));
     const names = files.map((file) => file.slice(join(run, 'report').length + 1));
-    expect(names.filter((name) => !/^(index\.html|page\.css|(tools|patch|foot|page)\.js|data\/(run|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|pictures\/\d+\.webp)$/.test(name))).toEqual([]);
+    expect(names.filter((name) => !/^(index\.html|(look|page|evaluation)\.css|(tools|patch|foot|page|evaluation)\.js|data\/(run|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|pictures\/\d+\.webp)$/.test(name))).toEqual([]);
     const sizeOf = (start: RegExp): number => files.filter((_, i) => start.test(names[i]!)).reduce((sum, file) => sum + statSync(file).size, 0);
-    expect(bytes).toEqual({ page: sizeOf(/^(index|page|tools|patch|foot|data)/), sprites: sizeOf(/^sprites/), pictures: sizeOf(/^pictures/), maps: sizeOf(/^maps/), total: sizeOf(/^/) });
+    expect(bytes).toEqual({ page: sizeOf(/^(index|look|page|evaluation|tools|patch|foot|data)/), sprites: sizeOf(/^sprites/), pictures: sizeOf(/^pictures/), maps: sizeOf(/^maps/), total: sizeOf(/^/) });
     for (const file of files.filter((name) => name.endsWith('.js') && name.includes('data'))) expect(readFileSync(file, 'utf8')).not.toContain('<');
   });
 

@@ -1,5 +1,5 @@
 // The planted world: the same bytes for a seed, boxes that hold what is planted and nothing else, and the probabilities it promises.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { openDataset } from '../../src/dataset';
@@ -59,12 +59,16 @@ describe('on disk', () => {
     expect(more.heldout.pictures).toBe(0);
     const [few, many] = [resultBytes(at('first'), ['train']), resultBytes(at('more'), ['train'])];
     expect(many).toMatchObject(few);
+    // and the other way round: pictures that are all held out
+    const none = await writeWorld(at('none'), { pictures: 2, seed: 3, heldout: 1 });
+    expect([none.train.pictures, none.heldout.pictures, existsSync(none.train.path)]).toEqual([0, 12, false]);
+    expect(readFileSync(join(none.heldout.path, 'oskava', '00000.png'))).toEqual(readFileSync(join(at('first'), 'train', 'oskava', '00000.png')));
   });
 
   test('what it refuses', async () => {
     writeFileSync(join(folder, 'file'), '');
     await expect(writeWorld(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    for (const settings of [{ pictures: 1 }, { size: 8 }, { heldout: 1 }]) await expect(writeWorld(at('bad'), settings)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    for (const settings of [{ pictures: 1 }, { size: 8 }, { heldout: 1.5 }]) await expect(writeWorld(at('bad'), settings)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(writeWorld(at('stopped'), {}, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
   });
 });

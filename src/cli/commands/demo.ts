@@ -1,25 +1,119 @@
-// demo: the planted world, whose truth is known.
+// demo: a world whose truth is known, and whether the mining finds it.
+import type { DemoCity, DemoEvent, DemoFigures, DemoStage, DemoSummary } from '../../demo/options';
 import { DiffmineError } from '../../errors';
 import { command } from '../command';
 import { DEMO } from '../options';
-import { defined } from '../stages';
+import { duration, table, type Output } from '../output';
+import { defined, onMine, onScan } from '../stages';
+
+const TITLES: Record<DemoStage, string> = {
+  world: 'Drawing streets of six imaginary cities, each with its own kinds of window, roof, lamp post and mailbox.',
+  scan: 'Scanning them: how much better does the model denoise each patch when it knows the city?',
+  mine: 'Mining: ranking and clustering the most typical patches of each city.',
+  control: 'The control: scanning them with the same network as it was before it learned anything.',
+  evaluate: 'Holding what was found against what was planted.',
+  report: 'Writing the report.',
+};
+
+const number = (value: number | null, digits = 3): string => (value === null ? '-' : value.toFixed(digits));
+const percent = (value: number | null): string => (value === null ? '-' : `${Math.round(100 * value)} %`);
+const times = (value: number | null, share: number | null): string => (value === null || !share ? '-' : `${(value / share).toFixed(1)} x`);
+
+/** What was found against the truth: a table of cities, a table of what is planted in them, and the upshot in words. */
+export function demoText({ cities, mean, world, report, sheet, evaluation, seconds }: DemoSummary): string {
+  const figures = (name: string, one: DemoFigures): string[] => [
+    name, percent(one.share), number(one.averagePrecision), times(one.averagePrecision, one.share), number(one.colour), number(one.untrained),
+    percent(one.precision50), percent(one.centre50), percent(one.random50), percent(one.pointing),
+  ];
+  const elements = cities.flatMap(({ city, elements: planted }) =>
+    planted.map(({ slot, kind, boxes, patches50, recall50, recall }, i) => [i === 0 ? city : '', slot, kind, String(boxes), patches50 > 0 ? 'found' : 'missed', String(patches50), percent(recall50), percent(recall)]),
+  );
+  return [
+    `What was found in ${world.pictures} pictures that the model never saw`,
+    table(['city', 'planted', 'AP', 'AP / planted', 'colours', 'untrained', 'P@50', 'centre', 'random', 'pointing'], [...cities.map((one) => figures(one.city, one)), figures('mean', mean)], [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    '  planted: share of pixels in boxes of what is typical of the city; AP: average precision of the typicality maps there, beside those of colours',
+    '  alone and of an untrained network; P@50: of the 50 most typical patches, those on a planted element (centre: with their centre; random: of',
+    '  random patches); pointing: pictures whose most typical pixel is on one.',
+    '',
+    'What was planted',
+    table(['city', 'slot', 'kind', 'boxes', '', 'of 50', 'recall in 50', 'recall'], elements, [3, 5, 6, 7]),
+    '  of 50: how many of the 50 most typical patches are on it; recall: share of its boxes that these 50, and that all ranked patches, are on.',
+    '',
+    upshot(cities, mean),
+    ...evaluation.notes,
+    '',
+    `Report: ${report}`,
+    ...(sheet === null ? [] : [`Pictures beside their maps, with the boxes: ${sheet}`]),
+    `Took ${duration(seconds)}.`,
+  ].join('\n');
+}
+
+function upshot(cities: DemoCity[], mean: DemoFigures): string {
+  const planted = cities.flatMap(({ city, elements }) => elements.map((one) => ({ city, ...one })));
+  const missed = planted.filter(({ patches50 }) => patches50 === 0);
+  const lacking = missed.length === 0 ? '' : ` (not: ${missed.map(({ city, kind }) => `${kind} in ${city}`).join(', ')})`;
+  return (
+    `${planted.length - missed.length} of ${planted.length} planted kinds are among the 50 most typical patches of their city${lacking}. ` +
+    `${percent(mean.precision50)} of these patches are on something planted; of random ones, ${percent(mean.random50)}.`
+  );
+}
+
+function onDemo(output: Output): (event: DemoEvent) => void {
+  const [scan, mine] = [onScan(output), onMine(output)];
+  return (event) => {
+    switch (event.type) {
+      case 'stage':
+        output.log(TITLES[event.stage]);
+        break;
+      case 'progress':
+        output.progress(event);
+        break;
+      case 'scan':
+        scan(event.event);
+        break;
+      case 'mine':
+        mine(event.event);
+        break;
+    }
+  };
+}
 
 export const demoCommand = command({
   name: 'demo',
-  describe: 'Draw a small world with known truth: streets of six imaginary cities, with a box for every planted element',
+  describe: 'Draw a small world with known truth, mine it with the model of the package, and tell what was found of what was planted',
   options: { ...DEMO },
-  examples: [['diffmine demo --data-only world', 'world/train, world/heldout and world/boxes.csv']],
-  async handle({ 'data-only': folder, pictures, size, heldout, seed }, { output, signal }) {
-    if (folder === undefined) {
-      throw new DiffmineError('INVALID_ARGUMENT', 'This command draws pictures; no model trained on them comes with it.', 'Name a folder with --data-only; npm run demo shows the whole pipeline on photographs.');
+  examples: [
+    ['diffmine demo', 'demo-run/run/report/index.html, and the figures on stdout'],
+    ['diffmine demo --data-only world', 'world/train, world/heldout and world/boxes.csv, and no more'],
+  ],
+  resumeHint: 'What is finished is kept: the same command goes on where this one stopped.',
+  async handle(values, { output, signal }) {
+    const { 'data-only': folder, pictures, size, seed } = values;
+    if (folder !== undefined) {
+      const idle = (['out', 'model', 'samples', 'clusters', 'bootstrap'] as const).find((name) => values[name] !== undefined);
+      if (idle !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `--${idle} means nothing with --data-only, which draws pictures and no more.`);
+      return drawOnly(folder, defined({ pictures, size, heldout: values.heldout, seed }), output, signal);
     }
-    const { writeWorld } = await import('../../world/world.js');
-    const world = await writeWorld(folder, defined({ pictures, size, heldout, seed }), { signal, onProgress: output.progress });
-    const text = [
-      `${world.train.pictures} pictures to train on:  ${world.train.path}`,
-      `${world.heldout.pictures} held-out pictures:    ${world.heldout.path}`,
-      `${world.boxes.rows} boxes of planted elements: ${world.boxes.path}`,
-    ].join('\n');
-    return { text, json: world };
+    if (values.heldout !== undefined) throw new DiffmineError('INVALID_ARGUMENT', '--heldout is for --data-only: all pictures of the demo are held out.');
+    const { ensureSetup } = await import('../../setup/setup.js');
+    await ensureSetup({ log: (line) => output.log(line), signal });
+    const { demo } = await import('../../demo/demo.js');
+    const { out, model, samples, clusters, bootstrap, device, threads, dtype: precision } = values;
+    const summary = await demo(
+      defined({ out, model, pictures, size, samples, seed, clusters, bootstrap, device, threads, precision }),
+      { signal, onProgress: onDemo(output), log: (line) => output.log(line) },
+    );
+    return { text: demoText(summary), json: summary };
   },
 });
+
+async function drawOnly(folder: string, settings: object, output: Output, signal: AbortSignal): Promise<{ text: string; json: object }> {
+  const { writeWorld } = await import('../../world/world.js');
+  const world = await writeWorld(folder, settings, { signal, onProgress: output.progress });
+  const text = [
+    `${world.train.pictures} pictures to train on:  ${world.train.path}`,
+    `${world.heldout.pictures} held-out pictures:    ${world.heldout.path}`,
+    `${world.boxes.rows} boxes of planted elements: ${world.boxes.path}`,
+  ].join('\n');
+  return { text, json: world };
+}

@@ -1,12 +1,13 @@
 // evaluate: a run against boxes of what is known to be in its pictures.
-import type { EvaluateSummary, Figure, KindEvaluation, Metrics, PrecisionAt } from '../../evaluate/options';
+import type { EvaluateSummary, Figure, KindEvaluation, PrecisionAt, RegionTypicality } from '../../evaluate/options';
 import { command } from '../command';
 import { EVALUATE, RUN } from '../options';
 import { table } from '../output';
 import { defined } from '../stages';
 
-const number = (value: number | null, digits = 3): string => (value === null ? '-' : value.toFixed(digits));
+const number = (value: number | null | undefined, digits = 3): string => (value === null || value === undefined ? '-' : value.toFixed(digits));
 const signed = (value: number | null): string => (value === null ? '-' : value.toPrecision(2));
+const times = (value: number | null | undefined): string => (value === null || value === undefined ? '-' : `x ${value.toFixed(1)}`);
 
 function figure({ value, low, high }: Figure, digits = 3): string {
   return low === null || high === null ? number(value, digits) : `${number(value, digits)} [${number(low, digits)}, ${number(high, digits)}]`;
@@ -16,19 +17,19 @@ function at(lists: PrecisionAt[], which: 'hit' | 'centre'): string[] {
   return lists.map((one) => figure(one[which], 2));
 }
 
-export function evaluateText({ boxes, options, labels, mean, kinds, notes }: EvaluateSummary): string {
-  const rows: [string, Metrics][] = [...labels.map((one) => [one.label, one] as [string, Metrics]), ['mean', mean]];
-  const shares = [...labels.map(({ share }) => share), mean.share];
-  const maps = rows.map(([label, { averagePrecision, pointing }], i) => {
-    const { typicality } = labels[i] ?? {};
-    return [
-      label, String(labels[i]?.pictures ?? ''), String(labels[i]?.boxes ?? ''), number(shares[i] ?? null), figure(averagePrecision), figure(pointing),
-      ...(typicality ? [signed(typicality.own), signed(typicality.others), signed(typicality.rest)] : []),
-    ];
-  });
+/** What the control run is called in a table. */
+export function controlName({ controls }: Pick<EvaluateSummary, 'controls'>): string {
+  return controls.run?.untrained ? 'untrained' : 'control';
+}
+
+export function evaluateText(summary: EvaluateSummary): string {
+  const { boxes, options, labels, mean, kinds, notes, controls } = summary;
+  const rows = [...labels.map((one) => ({ ...one, name: one.label, counts: [String(one.pictures), String(one.boxes)] })), { ...mean, name: 'mean', counts: ['', ''] }];
+  const regions = ({ own, others, rest }: RegionTypicality): string[] => [own, others, rest].map(signed);
+  const maps = rows.map((row) => [row.name, ...row.counts, number(row.share), figure(row.averagePrecision), times(row.lift), figure(row.pointing), ...regions(row.typicality)]);
   const precision = (which: 'hit' | 'centre'): string => {
     const columns = mean.top.map(({ k }) => `P@${k}`);
-    return table(['label', ...columns, ...columns.map((name) => `random ${name}`)], rows.map(([label, { top, random }]) => [label, ...at(top, which), ...at(random, which)]));
+    return table(['label', ...columns, ...columns.map((name) => `random ${name}`)], rows.map((row) => [row.name, ...at(row.top, which), ...at(row.random, which)]));
   };
   const kind = ({ label, kind: name, slot, boxes: count, recall, recall50, patches50, typicality }: KindEvaluation): string[] => [
     label, name, slot ?? '', String(count), number(recall, 2), number(recall50, 2), String(patches50 ?? '-'), signed(typicality),
@@ -36,8 +37,9 @@ export function evaluateText({ boxes, options, labels, mean, kinds, notes }: Eva
   return [
     `${boxes.used} of ${boxes.rows} boxes are in pictures of the run.${options.bootstrap > 0 ? ` In brackets: 95 % intervals over pictures, ${options.bootstrap} resamples.` : ''}`,
     '',
-    `Pixels of the maps, smoothed over ${options.smooth} x ${options.smooth} (share: of typical pixels; typicality: mean in own boxes, in those of other labels, elsewhere)`,
-    table(['label', 'pictures', 'boxes', 'share', 'average precision', 'pointing game', 'own', 'others', 'rest'], maps, [1, 2, 3]),
+    `Pixels of the maps, smoothed over ${options.smooth} x ${options.smooth} (share: of typical pixels, and average precision as its multiple; typicality: mean in own boxes, in those of other labels, elsewhere)`,
+    table(['label', 'pictures', 'boxes', 'share', 'average precision', 'of share', 'pointing game', 'own', 'others', 'rest'], maps, [1, 2, 3, 5]),
+    ...(controls.colour || controls.run ? ['', ...beside(summary)] : []),
     '',
     'Ranked patches: the centre in a box of a typical element, or IoU above 0.1',
     precision('hit'),
@@ -51,15 +53,41 @@ export function evaluateText({ boxes, options, labels, mean, kinds, notes }: Eva
   ].join('\n');
 }
 
+/** The run beside what ought not to do as well. */
+function beside(summary: EvaluateSummary): string[] {
+  const { labels, mean, controls } = summary;
+  const { colour, run } = controls;
+  const name = controlName(summary);
+  const k = mean.top.findIndex((one) => one.k === 50);
+  const names = ['label', 'AP', ...(colour ? ['colour'] : []), ...(run ? [name, 'of share'] : []), 'pointing', ...(colour ? ['colour'] : []), ...(run ? [name] : []), 'P@50', 'random', ...(run ? [name] : [])];
+  const rows = [...labels, mean].map((ours, i) => {
+    const [byColour, other] = [colour && (colour.labels[i] ?? colour.mean), run && (run.labels[i] ?? run.mean)];
+    const three = (of: Figure): string => number(of.value);
+    return [
+      labels[i]?.label ?? 'mean',
+      three(ours.averagePrecision), ...(byColour ? [three(byColour.averagePrecision)] : []), ...(other ? [three(other.averagePrecision), times(other.lift)] : []),
+      three(ours.pointing), ...(byColour ? [three(byColour.pointing)] : []), ...(other ? [three(other.pointing)] : []),
+      number(ours.top[k]?.hit.value, 2), number(ours.random[k]?.hit.value, 2), ...(other ? [number(other.top[k]?.hit.value, 2)] : []),
+    ];
+  });
+  const told = [...(colour ? ['colour: how much likelier a pixel\'s colour is under its label, without any model'] : []), ...(run ? [`${name}: ${run.untrained ? 'random weights, ' : ''}${run.path}`] : [])];
+  return [`Beside controls (${told.join('; ')})`, table(names, rows, names.map((_, i) => i).slice(1))];
+}
+
 export const evaluateCommand = command({
   name: 'evaluate',
   describe: 'Compare a run with boxes: average precision of pixels, pointing game, precision of the top patches',
   options: { ...RUN, ...EVALUATE },
-  examples: [['diffmine evaluate run --boxes world/boxes.csv', 'With 95 % intervals and random patches as the control']],
+  examples: [
+    ['diffmine evaluate run --boxes world/boxes.csv', 'With 95 % intervals; colours and random patches as controls'],
+    ['diffmine evaluate run --boxes world/boxes.csv --control untrained-run', 'Beside the same pictures scanned with --untrained'],
+  ],
   native: true,
-  async handle({ run, boxes, smooth, bootstrap, seed, 'typical-column': typicalColumn }, { output, signal }) {
+  async handle(values, { output, signal }) {
+    const { run, boxes, smooth, bootstrap, seed, control, pictures, png } = values;
     const { evaluate } = await import('../../evaluate/evaluate.js');
-    const summary = await evaluate(run, { boxes, ...defined({ smooth, bootstrap, seed, typicalColumn }) }, { signal, onProgress: output.progress });
+    const options = { smooth, bootstrap, seed, control, pictures, png, typicalColumn: values['typical-column'], colour: values['no-colour'] === undefined ? undefined : !values['no-colour'], perLabel: values['per-label'] };
+    const summary = await evaluate(run, { boxes, ...defined(options) }, { signal, onProgress: output.progress, log: (line) => output.log(line) });
     return { text: evaluateText(summary), json: summary };
   },
 });

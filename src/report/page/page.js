@@ -19,9 +19,10 @@
   });
 
   // ---------------------------------------------------------------------------------------------- addresses
-  // #label, #label/ranking, #label/3 (cluster), #label/3/17 (its patch of rank 17), #label/top/17
+  // #/evaluation, #label, #label/ranking, #label/3 (cluster), #label/3/17 (its patch of rank 17), #label/top/17
 
   function address({ label, view, group, rank }) {
+    if (label === 'evaluation') return '#/evaluation';
     const parts = [run.labels[label].label];
     if (group) parts.push(group);
     else if (view === 'ranking') parts.push('ranking');
@@ -30,6 +31,7 @@
   }
 
   function parse(hash) {
+    if (hash === '#/evaluation' && diffmine.evaluation) return { label: 'evaluation' };
     let parts;
     try {
       parts = hash.replace(/^#/, '').split('/').map(decodeURIComponent);
@@ -83,6 +85,9 @@
           ? 'One picture was not found when this report was written. Its patches are hatched; the end of the page names it.'
           : `${run.missing.count.toLocaleString('en')} pictures were not found when this report was written. Their patches are hatched; the end of the page lists them.`));
     }
+    if (diffmine.evaluation) {
+      $('facts').after(h('p', { class: 'gist' }, `${diffmine.evaluation.gist}. `, h('button', { class: 'more', type: 'button', onclick: () => go({ label: 'evaluation' }) }, 'See the evaluation')));
+    }
     showTabs();
     diffmine.foot(run);
   }
@@ -91,11 +96,9 @@
     const many = run.labels.length >= MANY;
     $('bar').classList.toggle('many', many);
     $('find').hidden = !many;
-    $('tabs').replaceChildren(...run.labels.map(({ label, patches }, index) =>
-      h('button', {
-        class: patches ? 'tab' : 'tab empty', type: 'button', role: 'tab', id: `tab-${index}`, 'aria-controls': 'panel', title: label, tabindex: '-1',
-        onclick: () => go({ label: index, view: viewFor(index) }),
-      }, label)));
+    const tab = (id, kind, name, onclick) => h('button', { class: `tab${kind}`, type: 'button', role: 'tab', id: `tab-${id}`, 'aria-controls': 'panel', title: name, tabindex: '-1', onclick }, name);
+    $('tabs').replaceChildren(...run.labels.map(({ label, patches }, index) => tab(index, patches ? '' : ' empty', label, () => go({ label: index, view: viewFor(index) }))));
+    if (diffmine.evaluation) $('tabs').append(tab('evaluation', ' apart', 'Evaluation', () => go({ label: 'evaluation' })));
     $('tabs').addEventListener('keydown', (event) => {
       const seen = [...$('tabs').children].filter((tab) => !tab.hidden);
       const at = seen.indexOf(document.activeElement);
@@ -130,11 +133,11 @@
   /** One tab can be reached with the Tab key: the selected one, or the first that the filter leaves. */
   function rove() {
     const tabs = [...$('tabs').children];
-    const selected = tabs[state.label];
+    const selected = $(`tab-${state.label}`);
     const stop = selected && !selected.hidden ? selected : tabs.find((tab) => !tab.hidden);
-    tabs.forEach((tab, index) => {
+    tabs.forEach((tab) => {
       tab.tabIndex = tab === stop ? 0 : -1;
-      tab.setAttribute('aria-selected', String(index === state.label));
+      tab.setAttribute('aria-selected', String(tab === selected));
     });
   }
 
@@ -154,6 +157,12 @@
       const { offsetLeft, offsetTop, offsetWidth, offsetHeight, offsetParent } = tab;
       const strip = $('tabs');
       if (offsetParent) strip.scrollTo({ left: offsetLeft - strip.offsetLeft - (strip.clientWidth - offsetWidth) / 2, top: offsetTop - strip.offsetTop - (strip.clientHeight - offsetHeight) / 2 });
+    }
+    if (next.label === 'evaluation') {
+      dialog.close();
+      groups = [];
+      if (entering) $('panel').replaceChildren(...diffmine.evaluation.elements());
+      return;
     }
     const data = labels.get(next.label);
     if (!data) {

@@ -1,7 +1,8 @@
-// Schedules, noising and DDIM against diffusers' schedulers; the DDIM loops put the UNet and the single steps together.
-import { addNoise, ddimInvertStep, ddimStep, ddimTimesteps, schedule } from '../../native/index';
-import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../native/tensor';
+// Schedules, noising and DDIM against diffusers' schedulers; src/sample/ddim.ts puts the UNet and the single steps together.
+import { addNoise, ddimStep, ddimTimesteps, schedule } from '../../native/index';
+import { fromInt64, int64Numbers, tensor } from '../../native/tensor';
 import type { ScheduleConfig, Tensor } from '../../native/types';
+import { invertDdim, sampleDdim, samplingTimesteps, type Denoise } from '../../sample/ddim';
 import type { Op, OpContext } from '../ops';
 import { number, text } from '../params';
 
@@ -29,9 +30,7 @@ export const scheduleOp: Op = {
 
 export const ddimTimestepsOp: Op = {
   async run({ params }) {
-    const spacing = text(params, 'timestep_spacing', 'leading');
-    if (spacing !== 'leading') return Promise.resolve({ notChecked: `timestep spacing "${spacing}"` });
-    const steps = ddimTimesteps(scheduleOfParams(params), number(params, 'num_inference_steps'));
+    const steps = samplingTimesteps(scheduleOfParams(params), number(params, 'num_inference_steps'), text(params, 'timestep_spacing', 'leading'));
     return Promise.resolve({ outputs: { timesteps: fromInt64([steps.length], steps) } });
   },
 };
@@ -53,30 +52,25 @@ export const ddimStepOp: Op = {
   },
 };
 
-/** x through `timesteps`, each step by `advance` of the UNet's output at (x, t); the states after each step, stacked. */
-async function walk(
-  context: OpContext, start: Tensor, timesteps: number[], guidance: number | null, advance: (t: number, x: Tensor, output: Tensor) => Tensor,
-): Promise<{ outputs: Record<string, Tensor> }> {
+/** An engine that denoises under the case's `cond` (row 0) and, where it has one, `uncond` (row 1). */
+async function denoiser(context: OpContext, guided: boolean): Promise<Denoise> {
   const engine = await context.engine();
-  const cond = await engine.prepareConditions(context.input('cond'), context.call);
-  const uncond = guidance === null ? undefined : await engine.prepareConditions(context.input('uncond'), context.call);
-  const forward = async (x: Tensor, t: number, conditions: typeof cond): Promise<Tensor> =>
-    (await engine.unetForward(conditions, { x, timesteps: [t], conditionIndex: [0] }, context.call)).sample;
-  let x = start;
+  const inputs = [context.input('cond'), ...(guided ? [context.input('uncond')] : [])];
+  const [, ...shape] = context.input('cond').shape;
+  const conditions = await engine.prepareConditions(tensor('F32', [inputs.length, ...shape], Buffer.concat(inputs.map(({ data }) => data))), context.call);
+  return async (x, timesteps, conditionIndex) => (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, context.call)).sample;
+}
+
+/** What a case says of its way from noise to picture or back: its end, the states after each step, the timesteps. */
+async function walked(run: (onStep: (t: number, x: Tensor) => void) => Promise<Tensor>): Promise<{ outputs: Record<string, Tensor> }> {
+  const timesteps: number[] = [];
   const states: Tensor[] = [];
-  for (const t of timesteps) {
-    let output = await forward(x, t, cond);
-    if (uncond && guidance !== null) {
-      const [c, u] = [toFloat32(output), toFloat32(await forward(x, t, uncond))];
-      output = fromFloat32(output.shape, Float32Array.from(u, (value, i) => value + guidance * ((c[i] ?? NaN) - value)));
-    }
-    x = advance(t, x, output);
+  const latent = await run((t, x) => {
+    timesteps.push(t);
     states.push(x);
-  }
-  const trajectory = new Float32Array(states.length * toFloat32(start).length);
-  states.forEach((state, i) => trajectory.set(toFloat32(state), i * (trajectory.length / states.length)));
+  });
   return {
-    outputs: { latent: x, trajectory: fromFloat32([states.length, ...start.shape], trajectory), timesteps: fromInt64([timesteps.length], timesteps) },
+    outputs: { latent, trajectory: tensor('F32', [states.length, ...latent.shape], Buffer.concat(states.map(({ data }) => data))), timesteps: fromInt64([timesteps.length], timesteps) },
   };
 }
 
@@ -85,9 +79,8 @@ export const ddimInvertOp: Op = {
   compound: true,
   async run(context) {
     const config = await context.schedule();
-    const steps = number(context.params, 'num_inference_steps');
-    const ascending = ddimTimesteps(config, steps).reverse();
-    return walk(context, context.input('x0'), ascending, null, (t, x, output) => ddimInvertStep(config, steps, t, x, output));
+    const denoise = await denoiser(context, false);
+    return walked(async (onStep) => invertDdim(config, { steps: number(context.params, 'num_inference_steps'), x0: context.input('x0'), rows: [0] }, denoise, { onStep }));
   },
 };
 
@@ -96,8 +89,10 @@ export const ddimSampleOp: Op = {
   compound: true,
   async run(context) {
     const config = await context.schedule();
-    const steps = number(context.params, 'num_inference_steps');
-    const guidance = context.params['guidance'] === null ? null : number(context.params, 'guidance');
-    return walk(context, context.input('xT'), ddimTimesteps(config, steps), guidance, (t, x, output) => ddimStep(config, steps, t, x, output).prevSample);
+    const guidance = context.params['guidance'] === null ? 1 : number(context.params, 'guidance');
+    const start = context.input('xT');
+    const denoise = await denoiser(context, guidance !== 1);
+    const request = { steps: number(context.params, 'num_inference_steps'), guidance, seed: 0, shape: start.shape.slice(1), rows: [0], nullRow: 1, start };
+    return walked(async (onStep) => sampleDdim(config, request, denoise, { onStep }));
   },
 };

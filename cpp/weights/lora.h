@@ -1,0 +1,19 @@
+// Low-rank updates of weights (LoRA, Hu et al. 2021) in files: W + scale B A, with A [rank, in] and B [out, rank].
+#pragma once
+#include <string>
+
+#include "weights/safetensors.h"
+
+namespace diffmine {
+
+// Tensors are taken with the UNet's updates of `file` added, times `scale`. Reads what diffusers writes (pytorch_lora_weights.safetensors:
+// `unet.<module>.lora_A.weight` and `lora_B.weight`; there alpha / rank is 1 or in the metadata) and older `lora.down` / `lora.up` names.
+// MODEL_INVALID where the file is of another model, MODEL_UNSUPPORTED where it changes more than weights of the UNet.
+void merge_lora(WeightStore& weights, const std::string& file, double scale);
+
+inline constexpr const char* kLoraPrefix = "unet.";  // of the tensors' names in files
+// What such a file's tensors are called for a UNet's module.
+std::string lora_down_name(const std::string& module);  // "<module>.lora_A.weight"
+std::string lora_up_name(const std::string& module);
+
+}  // namespace diffmine

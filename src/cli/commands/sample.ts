@@ -1,0 +1,29 @@
+// sample: pictures of a model under its labels.
+import type { SampleSummary } from '../../sample/sample';
+import { command } from '../command';
+import { SAMPLE } from '../options';
+import { defined, took } from '../stages';
+
+function sampleText({ made, kept, labels, seconds, sheet }: SampleSummary): string {
+  const of = labels.length === 1 ? `the label ${labels[0]?.label ?? ''}` : `${labels.length} labels`;
+  return `Made ${made} pictures of ${of}${kept > 0 ? ` (${kept} were there)` : ''} ${took(seconds)}.\n${sheet}`;
+}
+
+export const sampleCommand = command({
+  name: 'sample',
+  describe: 'Make pictures with a model under its labels: what has it learnt?',
+  native: true,
+  options: SAMPLE,
+  examples: [
+    ['diffmine sample trained --out samples', 'Eight pictures of each label of a class model, and a sheet of them'],
+    ['diffmine sample sd15 --label 1920 --label 1980 --prompt "A car from the {label}s." -n 4 --out cars', 'A text model'],
+  ],
+  resumeHint: 'Finished pictures are kept: the same command goes on where this one stopped.',
+  async handle(values, { output, signal }) {
+    const { sample } = await import('../../sample/sample.js');
+    const { model, out, label: labels, count, steps, guidance, seed, size, prompt, 'null-prompt': nullPrompt, batch, device, dtype: precision, threads } = values;
+    const options = { model, out, ...defined({ labels, count, steps, guidance, seed, size, prompt, nullPrompt, batch, device, precision, threads }) };
+    const summary = await sample(options, { signal, onProgress: output.progress, log: (line) => output.log(line) });
+    return { text: sampleText(summary), json: summary };
+  },
+});

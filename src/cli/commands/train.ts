@@ -1,0 +1,84 @@
+// train: fine-tune a model, or make a small one from nothing.
+import { command } from '../command';
+import { TRAIN } from '../options';
+import { duration, table, type Output } from '../output';
+import { defined } from '../stages';
+import type { TrainEvent, TrainOptions, TrainSummary } from '../../train/options';
+import { SIZES, type Size } from '../../train/sizes';
+
+function sizesText(): string {
+  const rows = Object.entries<Size>(SIZES).map(([name, size]) => [
+    name, size.kind, `${size.side} px`, `${size.channels.join(', ')} x ${size.layers}`, String(size.steps), String(size.batch), String(size.learningRate), size.describe,
+  ]);
+  return `${table(['size', 'denoises', 'pictures', 'channels x layers', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. Everything can be changed by options.`;
+}
+
+function onTrain(output: Output): (event: TrainEvent) => void {
+  return (event) => {
+    switch (event.type) {
+      case 'load':
+        output.progress({ stage: 'load', done: event.done, total: event.total });
+        break;
+      case 'prepare':
+        output.progress({ stage: 'prepare', done: event.done, total: event.total });
+        break;
+      case 'plan':
+        output.log(
+          `${event.resumed ? `Going on at step ${event.step}` : 'Training'} in ${event.folder}: ${event.pictures} pictures of ${event.labels} labels (${event.validation} more for validation), ` +
+            `${(event.trained / 1e6).toPrecision(3)} of ${(event.parameters / 1e6).toPrecision(3)} million parameters, ${event.steps} steps, ${event.precision} on ${event.device}.`,
+        );
+        break;
+      case 'step':
+        output.progress({ stage: 'train', done: event.step, total: event.steps, rate: event.rate, secondsLeft: event.secondsLeft, note: `loss ${event.loss.toPrecision(4)}` });
+        break;
+      case 'checkpoint':
+        output.log(`Step ${event.step}: checkpoint${event.validation === null ? '' : `, validation loss ${event.validation.toPrecision(5)}${event.best ? ' (best)' : ''}`}.`);
+        break;
+      case 'sheet':
+        output.debug(`Step ${event.step}: samples in ${event.path}`);
+        break;
+    }
+  };
+}
+
+function trainText({ path, steps, loss, best, step, pictures, skipped, seconds, report }: TrainSummary): string {
+  return [
+    `Trained ${steps} steps on ${pictures} pictures${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
+    `Model (of step ${step}): ${path}`,
+    `Report: ${report}`,
+  ].join('\n');
+}
+
+export const trainCommand = command({
+  name: 'train',
+  describe: 'Fine-tune a model on labelled pictures, or train a small one from nothing',
+  native: true,
+  options: { ...TRAIN },
+  examples: [
+    ['diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."', "Fine-tuning, the paper's recipe"],
+    ['diffmine train world/train --new small --flips --dtype bf16 --out model', 'A model of 64 x 64 pixels from nothing'],
+    ['diffmine train --resume --out cars', 'Go on where it stopped'],
+  ],
+  resumeHint: 'The same command with --resume goes on from here; with --steps N it ends there.',
+  async handle(values, { output, signal }) {
+    if (values.list) return { text: sizesText(), json: SIZES };
+    if (values.out === undefined) {
+      const { DiffmineError } = await import('../../errors.js');
+      throw new DiffmineError('INVALID_ARGUMENT', '--out is missing.', 'Name the folder for the training and its model: --out DIR.');
+    }
+    const { train } = await import('../../train/train.js');
+    const options: TrainOptions = {
+      out: values.out,
+      ...defined({
+        dataset: values.dataset, from: values.from, new: values.new, vae: values.vae, textEncoder: values['text-encoder'], prompt: values.prompt, nullPrompt: values['null-prompt'],
+        size: values.size, steps: values.steps, epochs: values.epochs, batch: values.batch, accumulate: values.accumulate, learningRate: values['learning-rate'], course: values.schedule,
+        warmup: values.warmup, weightDecay: values['weight-decay'], clip: values.clip, ema: values.ema, drop: values.drop, tRange: values['t-range'], wide: values.wide, minSnr: values['min-snr'],
+        flips: values.flips, seed: values.seed, precision: values.dtype, checkpointing: values['gradient-checkpointing'], loraRank: values['lora-rank'], loraAlpha: values['lora-alpha'],
+        validation: values.validation, checkpointEvery: values['checkpoint-every'], keep: values.keep, sampleEvery: values['sample-every'], sampleCount: values['sample-count'],
+        sampleSteps: values['sample-steps'], sampleGuidance: values['sample-guidance'], use: values.use, saveAs: values['save-as'], resume: values.resume, device: values.device, threads: values.threads,
+      }),
+    };
+    const summary = await train(options, { signal, onProgress: onTrain(output), log: (line) => output.log(line) });
+    return { text: trainText(summary), json: summary };
+  },
+});

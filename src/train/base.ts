@@ -1,0 +1,148 @@
+// What a training starts from: an existing model, or one of a named size; the conditions of its labels; and the folder that it becomes.
+import { createHash } from 'node:crypto';
+import { cp, mkdir, readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { fillPrompt } from '../dataset';
+import { DiffmineError } from '../errors';
+import { classIds, encodePrompts, openModel, type ModelFolder } from '../model';
+import { copyPart, indexJson, removeOtherWeights, scheduleJson, unetJson, UNET_WEIGHTS, writeJson } from '../model/write';
+import type { Engine } from '../native';
+import { fromInt64 } from '../native/tensor';
+import type { CallOptions, ModelSource, Tensor, UNetConfig } from '../native/types';
+import { PIXEL_SCHEDULE, SIZES, unetOfSize } from './sizes';
+import type { TrainSettings } from './options';
+
+/** The part of the settings that names models. */
+export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder'>;
+
+export interface Base {
+  kind: 'latent' | 'pixel';
+  conditioning: 'text' | 'class';
+  /** default side of the crops, and what sides must be multiples of, in pixels */
+  side: number;
+  multiple: number;
+  /** pixels a latent cell, and pixels folded, in each direction */
+  vaeFactor: number;
+  fold: number;
+  /** what is trained; its weights are those of `from`, or the first of a new model */
+  start(labels: readonly string[], seed: number): Pick<ModelSource, 'unet' | 'schedule'>;
+  /** what latents and text embeddings are made with; undefined for pixel models of classes */
+  encoder: ModelSource | undefined;
+  /** changes when what the encoder makes does */
+  encoderFingerprint: string;
+  /** rows of conditions, one a label in order, then the null condition; text needs the encoder loaded */
+  conditions(engine: Engine, labels: readonly string[], settings: Pick<TrainSettings, 'prompt' | 'nullPrompt'>, call?: CallOptions): Promise<Tensor>;
+  /** @throws INVALID_ARGUMENT for labels that a class model does not know */
+  checkLabels(labels: readonly string[]): void;
+  /** Writes the model folder for crops of `side` pixels; `weights` writes those of the UNet to the file it is given. */
+  write(folder: string, made: { labels: readonly string[]; side: number }, weights: (file: string) => Promise<void>): Promise<void>;
+}
+
+/** Opens what the settings name. Nothing is loaded. */
+export async function openBase(named: Named): Promise<Base> {
+  if ((named.from === null) === (named.new === null)) {
+    throw new DiffmineError('INVALID_ARGUMENT', named.from === null ? 'Nothing says what to train.' : 'A training either goes from a model or makes a new one.', 'Give --from MODEL to fine-tune it, or --new SIZE (diffmine train --list) to start from nothing.');
+  }
+  if (named.from !== null) {
+    if (named.vae !== null || named.textEncoder !== null) throw new DiffmineError('INVALID_ARGUMENT', 'A fine-tuned model keeps its own VAE and text encoder.', 'Leave out --vae and --text-encoder, or make a new model with --new.');
+    return fromModel(await openModel(named.from));
+  }
+  return newModel(named);
+}
+
+/** A UNet that costs nothing, in the place of the one that encoding does not need. */
+function placeholder(channels: number): ModelSource['unet'] {
+  const config: UNetConfig = {
+    inChannels: channels, outChannels: channels, blockOutChannels: [8], downBlockTypes: ['DownBlock2D'], upBlockTypes: ['UpBlock2D'], midBlockType: 'UNetMidBlock2D', layersPerBlock: 1,
+    attentionHeadDim: [8], transformerLayers: [1], crossAttentionDim: 8, normNumGroups: 8, normEps: 1e-5, useLinearProjection: false, upcastAttention: false, scaleShift: false,
+    numClassEmbeds: 1, flipSinToCos: true, freqShift: 0, pixelFold: 1,
+  };
+  return { config, files: [], initial: 0 };
+}
+
+function textConditions(model: ModelFolder): Base['conditions'] {
+  return async (engine, labels, { prompt, nullPrompt }, call) => encodePrompts(engine, model, [...labels.map((label) => fillPrompt(prompt ?? '{label}', label)), nullPrompt ?? ''], call);
+}
+
+function fromModel(model: ModelFolder): Base {
+  const { source, conditioning, kind, vaeFactor, fold, sizeMultiple } = model;
+  const { vae, textEncoder, schedule } = source;
+  return {
+    kind, conditioning, side: model.sampleSize, vaeFactor, fold,
+    // Every downsampling halves: sides that it divides lose nothing.
+    multiple: Math.max(sizeMultiple, vaeFactor * fold),
+    start: () => ({ unet: source.unet, schedule }),
+    encoder: vae || textEncoder ? { unet: placeholder(source.unet.config.inChannels), ...(vae && { vae }), ...(textEncoder && { textEncoder }), schedule } : undefined,
+    encoderFingerprint: model.fingerprint,
+    conditions: conditioning === 'text' ? textConditions(model) : async (_, labels) => classIds(model, [...labels, null]),
+    checkLabels: (labels) => {
+      if (conditioning === 'class') classIds(model, labels);
+    },
+    async write(folder, _, weights) {
+      await mkdir(folder, { recursive: true });
+      for (const name of await readdir(model.path)) {
+        const isFolder = (await stat(path.join(model.path, name))).isDirectory();
+        if (name.startsWith('.') || name === 'unet' || !isFolder) continue;
+        if (await looksLikePart(path.join(model.path, name))) await copyPart(model.path, folder, name);
+      }
+      const unet = path.join(folder, 'unet');
+      await removeOtherWeights(unet, UNET_WEIGHTS);
+      await cp(path.join(model.path, 'unet', 'config.json'), path.join(unet, 'config.json'));
+      await weights(path.join(unet, UNET_WEIGHTS));
+      await cp(path.join(model.path, 'model_index.json'), path.join(folder, 'model_index.json'));
+    },
+  };
+}
+
+/** A part of a pipeline says what it is in a file of its own. */
+async function looksLikePart(folder: string): Promise<boolean> {
+  const names = new Set(await readdir(folder));
+  return ['config.json', 'scheduler_config.json', 'tokenizer_config.json', 'preprocessor_config.json', 'vocab.json'].some((name) => names.has(name));
+}
+
+async function newModel({ new: name, vae: vaePath, textEncoder: textPath }: Named): Promise<Base> {
+  if (name === null || !(name in SIZES)) throw new DiffmineError('INVALID_ARGUMENT', `There is no size ${JSON.stringify(name)}.`, `Sizes: ${Object.keys(SIZES).join(', ')}.`);
+  const size = SIZES[name];
+  const vaeModel = vaePath === null ? undefined : await openModel(vaePath);
+  const textModel = textPath === null ? undefined : await openModel(textPath);
+  const vae = vaeModel?.source.vae;
+  const textEncoder = textModel?.source.textEncoder;
+  if (vaeModel && !vae) throw new DiffmineError('MODEL_INVALID', `The model '${vaePath}' has no VAE.`, 'Name a latent model, such as Stable Diffusion.');
+  if (textModel && !textEncoder) throw new DiffmineError('MODEL_INVALID', `The model '${textPath}' has no text encoder.`, 'Name a text-conditional model, such as Stable Diffusion.');
+  const shape = (labels: readonly string[]): UNetConfig =>
+    unetOfSize(name, { ...(textEncoder ? { textWidth: textEncoder.config.hiddenSize } : { classes: labels.length + 1 }), ...(vae && { latentChannels: vae.config.latentChannels }) });
+  shape(['']); // refuses what does not fit together before anything is done
+  const schedule = vaeModel?.source.schedule ?? PIXEL_SCHEDULE;
+  const [vaeFactor, fold] = [vaeModel?.vaeFactor ?? 1, size.fold];
+  const multiple = vaeFactor * fold * 2 ** (size.channels.length - 1);
+  return {
+    kind: size.kind, conditioning: textModel ? 'text' : 'class', side: size.side, multiple, vaeFactor, fold,
+    start: (labels, seed) => ({ unet: { config: shape(labels), files: [], initial: seed }, schedule }),
+    encoder: vae || textEncoder ? { unet: placeholder(vae?.config.latentChannels ?? 3), ...(vae && { vae }), ...(textEncoder && { textEncoder }), schedule } : undefined,
+    encoderFingerprint: createHash('sha256').update(`${vaeModel?.fingerprint ?? ''} ${textModel?.fingerprint ?? ''}`).digest('hex'),
+    conditions: textModel ? textConditions(textModel) : async (_, labels) => fromInt64([labels.length + 1], [...labels.keys(), labels.length]),
+    checkLabels: () => undefined,
+    async write(folder, { labels, side }, weights) {
+      const unet = path.join(folder, 'unet');
+      await removeOtherWeights(unet, UNET_WEIGHTS);
+      await writeJson(path.join(unet, 'config.json'), unetJson(shape(labels), side / (vaeFactor * fold)));
+      if (vaeModel) await copyPart(vaeModel.path, folder, 'vae');
+      for (const part of textModel ? ['text_encoder', 'tokenizer'] : []) await copyPart((textModel as ModelFolder).path, folder, part);
+      if (vaeModel) await copyPart(vaeModel.path, folder, 'scheduler');
+      else {
+        await mkdir(path.join(folder, 'scheduler'), { recursive: true });
+        await writeJson(path.join(folder, 'scheduler', 'scheduler_config.json'), scheduleJson(schedule));
+      }
+      await weights(path.join(unet, UNET_WEIGHTS));
+      await writeJson(path.join(folder, 'model_index.json'), indexJson({ vae: vae !== undefined, text: textModel !== undefined }, textModel ? undefined : labels));
+    },
+  };
+}
+
+export const LORA_WEIGHTS = 'pytorch_lora_weights.safetensors';
+
+/** Writes the folder of a LoRA training: the updates as diffusers loads them, and which model they belong to (model/folder.ts opens both as one). */
+export async function writeLora(folder: string, settings: Pick<TrainSettings, 'from'>, weights: (file: string) => Promise<void>): Promise<void> {
+  await weights(path.join(folder, LORA_WEIGHTS));
+  await writeJson(path.join(folder, 'lora.json'), { format: 'diffmine-lora-1', base: settings.from, scale: 1 });
+}

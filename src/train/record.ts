@@ -1,0 +1,137 @@
+// train.json: what a training is, how far it has come, and whether another command line means the same one.
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { DiffmineError } from '../errors';
+import type { Precision } from '../native/types';
+import { writeFileAtomic } from '../run/atomic';
+import { canonicalJson, type Json } from '../run/fingerprint';
+import { VERSION } from '../run/version';
+import type { Base } from './base';
+import { openBase } from './base';
+import { checkSettings, FREE, type TrainOptions, type TrainSettings } from './options';
+import { SIZES } from './sizes';
+
+export const TRAINING_FORMAT = 'diffmine-training-1';
+export const RECORD = 'train.json';
+
+export interface TrainRecord {
+  format: typeof TRAINING_FORMAT;
+  version: string;
+  created: string;
+  status: 'running' | 'stopped' | 'done' | 'diverged';
+  /** done */
+  step: number;
+  settings: TrainSettings;
+  /** free settings that were changed on the way, and from which step on */
+  changes: { step: number; settings: Partial<TrainSettings> }[];
+  dataset: { path: string; fingerprint: string; labels: { label: string; training: number; validation: number }[] };
+  model: { from: string | null; size: string | null; kind: 'latent' | 'pixel'; conditioning: 'text' | 'class'; parameters: number; trained: number };
+  best: { step: number; loss: number } | null;
+  device: string;
+  precision: Precision;
+}
+
+/** The record in a folder, if there is one. */
+export async function readRecord(folder: string): Promise<TrainRecord | undefined> {
+  const text = await readFile(join(folder, RECORD), 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    const record = JSON.parse(text) as TrainRecord;
+    if (record.format === TRAINING_FORMAT) return record;
+  } catch {
+    // said below
+  }
+  throw new DiffmineError('RUN_INVALID', `${join(folder, RECORD)} is damaged, or of another version.`, 'Give --out another folder.');
+}
+
+export const writeRecord = (folder: string, record: TrainRecord): Promise<void> => writeFileAtomic(join(folder, RECORD), `${JSON.stringify(record, null, 1)}\n`);
+
+export const newRecord = (settings: TrainSettings, facts: Pick<TrainRecord, 'dataset' | 'model' | 'device' | 'precision'>): TrainRecord => ({
+  format: TRAINING_FORMAT, version: VERSION, created: new Date().toISOString(), status: 'running', step: 0, settings, changes: [], best: null, ...facts,
+});
+
+/** A training before its data are looked at: new, or found in the folder. */
+export interface Opened {
+  folder: string;
+  base: Base;
+  /** `steps` is 0 where epochs decide */
+  settings: TrainSettings;
+  epochs: number | undefined;
+  record: TrainRecord | undefined;
+}
+
+/**
+ * Settles what is trained.
+ *
+ * @throws RUN_MISMATCH where the folder holds something else, or another training; INVALID_ARGUMENT; what openModel throws
+ */
+export async function openTraining(options: TrainOptions): Promise<Opened> {
+  const folder = resolve(options.out);
+  const record = await readRecord(folder);
+  if (record && options.resume !== true) {
+    throw new DiffmineError('RUN_MISMATCH', `${options.out} holds a training already (${record.status}, ${record.step} of ${record.settings.steps} steps).`, 'Go on with it with --resume, or give --out another folder.');
+  }
+  const { out: _out, resume: _resume, device: _device, threads: _threads, epochs, ...given } = options;
+  if (epochs !== undefined && options.steps !== undefined) throw new DiffmineError('INVALID_ARGUMENT', 'Both steps and epochs say how long to train.', 'Give one of them.');
+  const paths = Object.fromEntries(
+    (['dataset', 'from', 'vae', 'textEncoder'] as const).flatMap((name) => (given[name] === undefined ? [] : [[name, resolve(given[name])]])),
+  );
+  const asked: Partial<TrainSettings> = { ...given, ...paths } as Partial<TrainSettings>;
+  if (record) {
+    const settings = { ...record.settings, ...asked, ...(epochs === undefined ? {} : { steps: 0 }) };
+    const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter((name) => !FREE.includes(name) && !same(asked[name], record.settings[name]));
+    if (differ.length > 0) {
+      const what = differ.map((name) => `${name} is ${JSON.stringify(record.settings[name])} there, ${JSON.stringify(asked[name])} here`);
+      throw new DiffmineError('RUN_MISMATCH', `${options.out} is another training: ${what.join('; ')}.`, 'Leave these options out to go on with it, or give --out another folder.');
+    }
+    return { folder, base: await openBase(settings), settings, epochs, record };
+  }
+  if (asked.dataset === undefined) throw new DiffmineError('INVALID_ARGUMENT', 'No data set was given to train on.', 'Name a folder with one folder of pictures a label, or a table.');
+  if (existsSync(folder)) {
+    const foreign = (await readdir(folder)).find((name) => !['locks', 'cache', 'checkpoints'].includes(name) && !name.startsWith('.'));
+    if (foreign !== undefined) throw new DiffmineError('RUN_MISMATCH', `${options.out} is not empty and no training (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
+  }
+  await mkdir(folder, { recursive: true });
+  const named = { from: null, new: null, vae: null, textEncoder: null, ...asked };
+  const base = await openBase(named);
+  const settings = fillIn(asked, named, base);
+  return { folder, base, settings: epochs === undefined ? settings : { ...settings, steps: 0 }, epochs, record: undefined };
+}
+
+function fillIn(asked: Partial<TrainSettings>, named: Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder'>, base: Base): TrainSettings {
+  const size = named.new === null ? undefined : SIZES[named.new];
+  const text = base.conditioning === 'text';
+  if (!text && (asked.prompt ?? asked.nullPrompt) !== undefined) {
+    throw new DiffmineError('INVALID_ARGUMENT', 'A model of classes takes no prompts.', 'Leave out --prompt and --null-prompt, or give --text-encoder MODEL.');
+  }
+  const steps = asked.steps ?? size?.steps ?? 5000;
+  const rank = asked.loraRank ?? 0;
+  return {
+    ...named, dataset: asked.dataset as string,
+    prompt: text ? (asked.prompt ?? '{label}') : null, nullPrompt: text ? (asked.nullPrompt ?? '') : null,
+    size: asked.size ?? base.side, steps, batch: asked.batch ?? size?.batch ?? 8, accumulate: asked.accumulate ?? 1,
+    learningRate: asked.learningRate ?? size?.learningRate ?? 1e-5, course: asked.course ?? (size ? 'cosine' : 'constant'), warmup: asked.warmup ?? (size ? Math.min(100, Math.floor(steps / 10)) : 0),
+    weightDecay: asked.weightDecay ?? 0.01, clip: asked.clip ?? 1, ema: asked.ema ?? (size ? 0.999 : 0), drop: asked.drop ?? 0.05, tRange: asked.tRange ?? [0, 1], wide: asked.wide ?? 0,
+    minSnr: asked.minSnr ?? 0, flips: asked.flips ?? false, seed: asked.seed ?? 0, precision: asked.precision ?? 'fp32', checkpointing: asked.checkpointing ?? false,
+    loraRank: rank, loraAlpha: asked.loraAlpha ?? rank, validation: asked.validation ?? 0.05, checkpointEvery: asked.checkpointEvery ?? 500, keep: asked.keep ?? 2,
+    sampleEvery: asked.sampleEvery ?? Math.max(1, Math.ceil(steps / 4)), sampleCount: asked.sampleCount ?? 4, sampleSteps: asked.sampleSteps ?? 25, sampleGuidance: asked.sampleGuidance ?? 3,
+    use: asked.use ?? 'last', saveAs: asked.saveAs ?? 'fp32',
+  };
+}
+
+/** Settles how many steps `epochs` are, and checks everything. */
+export function settleSteps(settings: TrainSettings, epochs: number | undefined, pictures: number): TrainSettings {
+  if (epochs !== undefined && !(epochs > 0 && epochs < Infinity)) throw new DiffmineError('INVALID_ARGUMENT', `A training of ${epochs} epochs is none.`);
+  const settled = epochs === undefined ? settings : { ...settings, steps: Math.max(1, Math.ceil((epochs * pictures) / settings.batch)) };
+  checkSettings(settled);
+  return settled;
+}
+
+/** The settings of `now` that are others than the record's. */
+export function changed(record: TrainRecord, now: TrainSettings): Partial<TrainSettings> {
+  const names = (Object.keys(now) as (keyof TrainSettings)[]).filter((name) => !same(now[name], record.settings[name]));
+  return Object.fromEntries(names.map((name) => [name, now[name]]));
+}
+
+const same = (a: unknown, b: unknown): boolean => canonicalJson(a as Json) === canonicalJson(b as Json);

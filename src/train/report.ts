@@ -1,0 +1,228 @@
+// A training as one page to look at: train-report.html in its folder, opened from disk with no server and no network. Curves are drawn here, as SVG;
+// style and script lie in the page, allowed by their hashes; the sheets of sampled pictures stay the files they are.
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import sharp from 'sharp';
+import { DiffmineError } from '../errors';
+import { writeFileAtomic } from '../run/atomic';
+import { drawChart, type ChartData, type ChartOptions } from './page/chart';
+import { lowest } from './page/curves';
+import { address, count, duration, html, json, large, raw, short, whole, type Markup } from './page/html';
+import { readMetrics, type Metrics, type Series, type Sheet } from './page/metrics';
+import { RECORD, TRAINING_FORMAT, type TrainRecord } from './record';
+
+const REPORT = 'train-report.html';
+/** Sheets on the page: the newest, and of the others as many as fit, evenly. */
+const SHEETS = 48;
+/** Width of a sheet in px from which the newest has a row of the page to itself. */
+const BROAD = 640;
+/** Steps over which the speed is measured. */
+const SPEED_STEPS = 200;
+
+/**
+ * Writes train-report.html into a training's folder, from its train.json and metrics.jsonl, in place of an earlier one. At any time: also while the
+ * training runs, or after it was killed. At most about 2000 points of a curve are drawn, extremes among them.
+ *
+ * @returns the page's path
+ * @throws RUN_INVALID for a folder that is no training's
+ */
+export async function writeTrainReport(folder: string): Promise<string> {
+  const training = await readTraining(folder);
+  const metrics = await readMetrics(join(folder, 'metrics.jsonl'));
+  const [look, style, script] = await Promise.all([join(__dirname, '..', 'page', 'look.css'), join(__dirname, 'page', 'page.css'), join(__dirname, 'page', 'hover.js')].map((file) => readFile(file, 'utf8')));
+  const file = join(folder, REPORT);
+  await writeFileAtomic(file, page(training, metrics, await sheets(folder, metrics.sheets), `${look}${style}`, script as string).text);
+  return file;
+}
+
+async function readTraining(folder: string): Promise<TrainRecord> {
+  const file = join(folder, RECORD);
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new DiffmineError('RUN_INVALID', `${folder} is not a training's folder: it has no ${RECORD} that can be read.`, 'Give the folder that `diffmine train --out` was given.', { cause });
+  }
+  try {
+    const training = JSON.parse(text) as TrainRecord;
+    if (training.format === TRAINING_FORMAT && Array.isArray(training.dataset.labels) && typeof training.settings === 'object' && typeof training.model === 'object' && Array.isArray(training.changes)) return training;
+  } catch {
+    // named below
+  }
+  throw new DiffmineError('RUN_INVALID', `${file} is not the record of a training (${TRAINING_FORMAT}).`, 'It was damaged, or written by another version of diffmine.');
+}
+
+const sha256 = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+
+function page(training: TrainRecord, metrics: Metrics, samples: Markup, style: string, script: string): Markup {
+  const { dataset } = training;
+  const title = nameOf(dataset.path);
+  const { markup: charts, data } = curves(metrics);
+  const policy = `default-src 'none'; script-src ${sha256(script)}; style-src ${sha256(style)}; img-src 'self' file:; base-uri 'none'; form-action 'none'`;
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>${title} · diffmine training</title>
+<style>${raw(style)}</style>
+</head>
+<body>
+<a class="skip" href="#curves-title">Skip to the curves</a>
+${header(title, training, metrics)}
+<main>
+<section aria-labelledby="curves-title">
+<h2 id="curves-title" tabindex="-1">Curves</h2>
+${metrics.loss.steps.length > 0 ? charts : html`<p class="sub">No step has been logged yet.</p>`}
+</section>
+${samples}
+${labelTable(dataset.labels)}
+</main>
+${footer(training)}
+<script type="application/json" id="curves">${json(data)}</script>
+<script>${raw(script)}</script>
+</body>
+</html>
+`;
+}
+
+// ------------------------------------------------------------------------------------------------ what the training is
+
+const STATES: Record<TrainRecord['status'], string> = { running: 'Running', done: 'Done', stopped: 'Stopped', diverged: 'Diverged' };
+
+function header(title: string, training: TrainRecord, metrics: Metrics): Markup {
+  const { settings, status } = training;
+  const step = Math.max(metrics.last, status === 'running' ? 0 : training.step);
+  const total = settings.steps > 0 ? settings.steps : undefined;
+  const seconds = metrics.seconds.values.filter((value) => !Number.isNaN(value)).pop();
+  const stepsASecond = speed(metrics.seconds);
+  const best = lowest(metrics.validation.values);
+  const { batch } = settings;
+  const facts: [string, string | undefined][] = [
+    ['Step', total === undefined ? whole(step) : `${whole(step)} of ${whole(total)}`],
+    ['Time', seconds === undefined ? undefined : duration(seconds)],
+    ['Time left', status === 'running' && total !== undefined && stepsASecond ? duration(Math.max(0, total - step) / stepsASecond) : undefined],
+    ['Pictures a second', stepsASecond ? String(Number((stepsASecond * batch).toPrecision(3))) : undefined],
+    ['Best validation loss', best < 0 ? undefined : short(metrics.validation.values[best] as number)],
+    ['Device', [training.device.toUpperCase(), training.precision].filter(Boolean).join(', ') || undefined],
+  ];
+  return html`<header class="top">
+  <p class="brand">diffmine training</p>
+  <div class="heading"><h1>${title}</h1><p class="state ${status}">${STATES[status]}</p></div>
+  <p class="lede">${lede(training)}</p>
+  ${total !== undefined && html`<progress class="progress" max="${total}" value="${Math.min(step, total)}" aria-label="Steps done"></progress>`}
+  <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+  ${status === 'diverged' && html`<p class="notice wrong">The training was stopped at step ${whole(step)}, because its loss exploded or was no longer a number. The last good checkpoint is kept.</p>`}
+  ${metrics.torn > 1 && html`<p class="notice">${count(metrics.torn, 'line')} of metrics.jsonl could not be read and are left out.</p>`}
+</header>`;
+}
+
+/** A data set's name: its folder's, with the one above where that alone says little. */
+function nameOf(path: string): string {
+  const parts = path.split(/[\\/]/).filter((part) => part !== '');
+  return parts.slice(/^(train|training|images|pictures|data)$/i.test(parts[parts.length - 1] ?? '') ? -2 : -1).join('/') || 'Training';
+}
+
+function lede({ model, dataset }: TrainRecord): string {
+  const pictures = dataset.labels.reduce((sum, { training }) => sum + training, 0);
+  const space = model.kind === 'pixel' ? 'pixel-space' : 'latent';
+  const from = model.from ? `${basename(model.from)}, a ${space} diffusion model, fine-tuned` : `A ${space} diffusion model${model.size ? ` of size “${model.size}”` : ''}, trained from nothing`;
+  const by = model.conditioning === 'text' ? 'text' : 'the label';
+  const share = model.trained < model.parameters ? `, ${large(model.trained)} of them trained` : '';
+  return `${from} on ${count(pictures, 'picture')} of ${count(dataset.labels.length, 'label')}, conditioned on ${by}.${model.parameters > 0 ? ` ${large(model.parameters)} parameters${share}.` : ''}`;
+}
+
+/** Steps a second over the latest steps. A part that was resumed continues the clock. */
+function speed({ steps, values }: Series): number | undefined {
+  const last = steps.length - 1;
+  const first = Math.max(0, last - SPEED_STEPS);
+  const [from, to] = [values[first], values[last]];
+  return from !== undefined && to !== undefined && to > from ? ((steps[last] as number) - (steps[first] as number)) / (to - from) : undefined;
+}
+
+// ------------------------------------------------------------------------------------------------ its parts
+
+function curves(metrics: Metrics): { markup: Markup; data: Record<string, ChartData> } {
+  const wanted: [Series, Omit<ChartOptions, 'last'>][] = [
+    [metrics.loss, { key: 'loss', title: 'Training loss', height: 300, smoothed: true }],
+    [metrics.validation, { key: 'validation', title: 'Validation loss', height: 190, best: true }],
+    [metrics.gradientNorm, { key: 'gradient', title: 'Gradient norm', height: 190, smoothed: true }],
+    [metrics.learningRate, { key: 'rate', title: 'Learning rate', height: 190 }],
+  ];
+  const drawn = wanted.filter(([series]) => series.steps.length > 0).map(([series, options]) => ({ key: options.key, ...drawChart(series, { ...options, last: metrics.last }) }));
+  return {
+    markup: html`<div class="charts${drawn.length === 3 ? ' three' : ''}">${drawn.map(({ markup }) => markup)}</div>`,
+    data: Object.fromEntries(drawn.map(({ key, data }) => [key, data])),
+  };
+}
+
+/** Sheets that are there, the newest first. */
+async function sheets(folder: string, all: readonly Sheet[]): Promise<Markup> {
+  const newest = [...all].sort((a, b) => b.step - a.step);
+  const chosen = newest.length <= SHEETS ? newest : Array.from({ length: SHEETS }, (_, i) => newest[Math.round((i * (newest.length - 1)) / (SHEETS - 1))] as Sheet);
+  const figures = await Promise.all(
+    chosen.map(async ({ step, file, labels }, i) => {
+      const { width, height } = await sharp(join(folder, file)).metadata().catch(() => ({ width: 0, height: 0 }));
+      if (!width || !height) return undefined;
+      const rows = labels.length > 0 && html`<ul class="rows" aria-label="Rows, from above">${labels.map((label) => html`<li><span title="${label}">${label}</span></li>`)}</ul>`;
+      const picture = html`<a href="${address(file)}"><img src="${address(file)}" width="${width}" height="${height}" loading="${i === 0 ? 'eager' : 'lazy'}" alt="Pictures sampled at step ${whole(step)}${labels.length > 0 && ', one row a label'}"></a>`;
+      return html`<figure class="${i === 0 && width > BROAD && 'broad'}"><figcaption>Step ${whole(step)}${i === 0 && html` <span>· the newest</span>`}</figcaption><div class="${labels.length > 24 ? 'samples dense' : 'samples'}">${rows}${picture}</div></figure>`;
+    }),
+  );
+  const shown = figures.filter((figure) => figure !== undefined);
+  if (shown.length === 0) return raw('');
+  return html`<section aria-labelledby="samples-title">
+<h2 id="samples-title">Sampled pictures</h2>
+<div class="sheets">${shown}</div>
+${newest.length > chosen.length && html`<p class="aside">${count(newest.length, 'sheet')} were drawn; ${whole(shown.length)} of them are shown here.</p>`}
+</section>`;
+}
+
+function labelTable(labels: TrainRecord['dataset']['labels']): Markup {
+  const validated = labels.some(({ validation }) => validation > 0);
+  const sum = (of: 'training' | 'validation'): number => labels.reduce((total, label) => total + label[of], 0);
+  return html`<section aria-labelledby="data-title">
+<h2 id="data-title">Data set</h2>
+<div class="scroll" tabindex="0" role="region" aria-labelledby="data-title"><table>
+<thead><tr><th scope="col">Label</th><th scope="col">Training pictures</th>${validated && html`<th scope="col">Validation pictures</th>`}</tr></thead>
+<tbody>${labels.map(({ label, training, validation }) => html`<tr><th scope="row">${label}</th><td>${whole(training)}</td>${validated && html`<td>${whole(validation)}</td>`}</tr>`)}</tbody>
+${labels.length > 1 && html`<tfoot><tr><th scope="row">All</th><td>${whole(sum('training'))}</td>${validated && html`<td>${whole(sum('validation'))}</td>`}</tr></tfoot>`}
+</table></div>
+</section>`;
+}
+
+/** Settings whose names do not say enough. */
+const NAMES: Record<string, string> = {
+  accumulate: 'Passes a step', batch: 'Pictures a step', checkpointEvery: 'Steps between checkpoints', clip: 'Largest gradient norm', course: 'Course of the learning rate', drop: 'Label dropped',
+  ema: 'Moving average', keep: 'Checkpoints kept', loraAlpha: 'LoRA alpha', loraRank: 'LoRA rank', minSnr: 'Min-SNR gamma', new: 'New model of size', sampleCount: 'Sampled pictures a label',
+  sampleEvery: 'Steps between samples', sampleGuidance: 'Guidance of samples', sampleSteps: 'DDIM steps of samples', saveAs: 'Weights saved as', size: 'Side of crops, px', tRange: 'Timesteps, of the schedule',
+  use: 'Weights used', vae: 'VAE', validation: 'Kept for validation', warmup: 'Warm-up, steps', wide: 'Timesteps from all of it',
+};
+const words = (name: string): string => (Object.hasOwn(NAMES, name) ? NAMES[name] : undefined) ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
+
+function said(value: unknown): string {
+  if (value === null || value === undefined || value === '') return 'none';
+  if (typeof value === 'boolean') return value ? 'yes' : 'no';
+  if (typeof value === 'number') return Number.isInteger(value) && Math.abs(value) < 1e15 ? whole(value) : String(value);
+  if (Array.isArray(value)) return value.map(said).join(', ');
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+const moment = (iso: string): string => iso.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC');
+
+function footer({ settings, changes, version, format, created, dataset, model }: TrainRecord): Markup {
+  const sheet = (entries: [string, unknown][]): Markup =>
+    html`<dl class="sheet">${entries.map(([name, value]) => html`<div class="${said(value).length > 34 ? 'wide' : ''}"><dt>${name}</dt><dd>${name === 'Seed' ? String(value) : said(value)}</dd></div>`)}</dl>`;
+  return html`<footer class="foot">
+<section><h2>Settings</h2>${sheet(Object.entries(settings).filter(([name, value]) => value !== null && name !== 'dataset').map(([name, value]) => [words(name), value]))}
+${changes.map(({ step, settings: now }) => html`<p>Changed at step ${whole(step)}: ${Object.entries(now).map(([name, value]) => `${words(name)} ${said(value)}`).join('; ')}.</p>`)}</section>
+<section><h2>Where this comes from</h2>${sheet([
+    ['diffmine', version], ['Training format', format], ['Training began', moment(created)], ['Page written', moment(new Date().toISOString())], ['Data set', dataset.path],
+    ['Data set fingerprint', dataset.fingerprint], [model.from ? 'Model' : 'Model size', model.from ?? model.size], ['Smoothed curves', 'means over about a fortieth of the steps'],
+  ])}</section>
+</footer>`;
+}

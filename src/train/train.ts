@@ -1,0 +1,370 @@
+// `train`: fine-tunes the UNet of a model, or makes a small model from nothing, and writes a model folder that scans take.
+//
+//   OUT/train.json         settings, data, state          OUT/metrics.jsonl   loss of every step, validations, sheets
+//   OUT/checkpoints/       the last few, and the best      OUT/samples/        sheets of sampled pictures
+//   OUT/cache/             latents and text embeddings     OUT/train-report.html
+//   OUT/model_index.json, unet/, scheduler/, ...           the model, once the training is done
+//
+// A step is a function of the seed, its number and the weights before it: a training that was interrupted goes on as if nothing had happened.
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openDataset } from '../dataset';
+import { prefetch } from '../dataset/prefetch';
+import { asDiffmineError, DiffmineError } from '../errors';
+import { Engine, readSafetensors, writeSafetensors, type Trainer } from '../native';
+import { elements, fromFloat32 } from '../native/tensor';
+import type { Tensor, TrainingBatch } from '../native/types';
+import { chooseDevice } from '../run/device';
+import { sha256 } from '../run/fingerprint';
+import { LockFolder, nameOf } from '../run/locks';
+import type { Base } from './base';
+import { writeLora } from './base';
+import { Checkpoints } from './checkpoints';
+import { Journal, LossWatch, type Metric } from './journal';
+import type { TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './options';
+import { openCrops, type Crops } from './pictures';
+import { changed, newRecord, openTraining, settleSteps, writeRecord, type TrainRecord } from './record';
+import { writeTrainReport } from './report';
+import { drawSheet } from './sheet';
+import { Order, validationOf } from './split';
+
+/** Pictures that validation looks at, at most. */
+const MOST_VALIDATED = 512;
+/** The key of the noise that validation always sees. */
+const VALIDATION_KEY = 0x76616c69;
+
+/** Where a training's pictures come from, and what its labels are. */
+interface Data {
+  labels: string[];
+  crops: Crops;
+  /** row of conditions of each usable picture */
+  rows: number[];
+  /** indices into the usable pictures */
+  training: number[];
+  validation: number[];
+  fingerprint: string;
+}
+
+/**
+ * Trains.
+ *
+ * @throws INVALID_ARGUMENT, DATASET_INVALID, RUN_MISMATCH, and what opening and loading a model throws; NUMERICS where the training diverges: its checkpoints are kept;
+ *   CANCELLED after hooks.signal, when the step at hand is saved
+ */
+export async function train(options: TrainOptions, hooks: TrainHooks = {}): Promise<TrainSummary> {
+  const opened = await openTraining(options);
+  const { folder, base } = opened;
+  await mkdir(join(folder, 'locks'), { recursive: true });
+  const locks = new LockFolder(join(folder, 'locks'));
+  const lock = await locks.acquire('train');
+  if (!lock) throw new DiffmineError('RUN_MISMATCH', `${options.out} is being trained by ${nameOf(await locks.holder('train'))}.`, 'Wait for it, or give --out another folder.');
+  try {
+    const { precision, loraRank } = opened.settings;
+    const device = chooseDevice(options.device ?? 'auto', precision);
+    const engine = new Engine({ device: device.id, precision, ...(options.threads === undefined ? {} : { threads: options.threads }) });
+    try {
+      if (base.encoder) await engine.loadModel(base.encoder, { ...signalOf(hooks), onProgress: ({ done, total }) => hooks.onProgress?.({ type: 'load', done, total }) });
+      const data = await prepare(opened.settings, opened.record, folder, base, engine, hooks);
+      const settings = settleSteps(opened.settings, opened.epochs, data.training.length);
+      const conditions = await conditionsOf(base, engine, data.labels, settings, folder);
+      const source = base.start(data.labels, settings.seed);
+      const { trainTimesteps } = source.schedule;
+      const trainer = await engine.createTrainer(source, conditions, {
+        seed: settings.seed, learningRate: settings.learningRate, course: settings.course, warmup: settings.warmup, totalSteps: settings.steps, weightDecay: settings.weightDecay,
+        tBegin: Math.floor(settings.tRange[0] * trainTimesteps), tEnd: Math.ceil(settings.tRange[1] * trainTimesteps), wideShare: settings.wide, checkpointing: settings.checkpointing,
+        ...(settings.clip > 0 && { maxGradientNorm: settings.clip }), ...(settings.ema > 0 && { emaDecay: settings.ema }), ...(settings.minSnr > 0 && { minSnr: settings.minSnr }),
+        ...(loraRank > 0 && { lora: { rank: loraRank, alpha: settings.loraAlpha } }),
+      }, signalOf(hooks));
+      try {
+        const { all, trained } = { all: 0, trained: 0 }; // TEMP await trainer.parameters()
+        const facts = {
+          dataset: {
+            path: settings.dataset, fingerprint: data.fingerprint,
+            labels: data.labels.map((label, row) => ({ label, training: countOf(data.training, data.rows, row), validation: countOf(data.validation, data.rows, row) })),
+          },
+          model: { from: settings.from, size: settings.new, kind: base.kind, conditioning: base.conditioning, parameters: all, trained },
+          device: device.id, precision,
+        };
+        const record: TrainRecord = opened.record ? { ...opened.record, ...facts } : newRecord(settings, facts);
+        return await new Training(folder, base, engine, trainer, settings, record, data, hooks).run();
+      } finally {
+        await trainer.dispose();
+      }
+    } finally {
+      await engine.dispose();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+const signalOf = ({ signal }: TrainHooks): { signal?: AbortSignal } => (signal ? { signal } : {});
+const countOf = (indices: readonly number[], rows: readonly number[], row: number): number => indices.filter((index) => rows[index] === row).length;
+
+/** Opens the data set, and splits what can be used of it. */
+async function prepare(settings: TrainSettings, record: TrainRecord | undefined, folder: string, base: Base, engine: Engine, hooks: TrainHooks): Promise<Data> {
+  const dataset = await openDataset(settings.dataset);
+  for (const warning of dataset.warnings) hooks.log?.(warning);
+  if (record && record.dataset.fingerprint !== dataset.fingerprint) {
+    throw new DiffmineError('RUN_MISMATCH', `The data set ${settings.dataset} is no longer what this training began with.`, 'Restore it, or begin a new training in another folder.');
+  }
+  base.checkLabels(dataset.labels);
+  const crops = await openCrops(dataset.images, base, engine, {
+    side: settings.size, mirrored: settings.flips, cache: join(folder, 'cache'), signal: hooks.signal, log: hooks.log,
+    onProgress: (done, total) => hooks.onProgress?.({ type: 'prepare', done, total }),
+  });
+  const { usable, skipped } = crops;
+  for (const { image, reason } of skipped.slice(0, 5)) hooks.log?.(`skipped ${image}: ${reason}`);
+  if (skipped.length > 5) hooks.log?.(`skipped ${skipped.length - 5} more`);
+  if (usable.length === 0) {
+    throw new DiffmineError('DATASET_INVALID', `None of the ${dataset.images.length} pictures of ${settings.dataset} can be trained on: ${skipped[0]?.reason ?? ''}`, 'Crops are never larger than the pictures: a smaller --size may help.');
+  }
+  const labels = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
+  for (const label of dataset.labels) if (!labels.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its pictures can be trained on.`);
+  if (labels.length === 1) hooks.log?.(`All pictures have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`);
+  const rows = usable.map(({ image }) => labels.indexOf(image.label));
+  const share = Math.min(settings.validation, MOST_VALIDATED / usable.length);
+  const validation: number[] = [];
+  for (const row of labels.keys()) {
+    const own = [...usable.keys()].filter((index) => rows[index] === row);
+    for (const place of validationOf(own.map((index) => (usable[index] as Crops['usable'][number]).image.path), share, settings.seed)) validation.push(own[place] as number);
+  }
+  const kept = new Set(validation);
+  return { labels, crops, rows, validation: validation.sort((a, b) => a - b), training: [...usable.keys()].filter((index) => !kept.has(index)), fingerprint: dataset.fingerprint };
+}
+
+/** Conditions of the labels, then the null condition; embeddings of a text are computed once. */
+async function conditionsOf(base: Base, engine: Engine, labels: string[], settings: TrainSettings, folder: string): Promise<Tensor> {
+  if (base.conditioning === 'class') return base.conditions(engine, labels, settings);
+  const key = sha256(JSON.stringify([base.encoderFingerprint, labels, settings.prompt, settings.nullPrompt])).slice(0, 16);
+  const file = join(folder, 'cache', `text-${key}.safetensors`);
+  if (!existsSync(file)) {
+    await mkdir(join(folder, 'cache'), { recursive: true });
+    writeSafetensors(file, { conditions: await base.conditions(engine, labels, settings) });
+  }
+  return readSafetensors(file, ['conditions']).conditions as Tensor;
+}
+
+class Training {
+  private readonly watch = new LossWatch();
+  private readonly order: Order;
+  private readonly average: boolean;
+  private readonly validations: TrainSummary['validation'] = [];
+  private journal!: Journal;
+  private checkpoints!: Checkpoints;
+  private step = 0;
+  /** seconds trained before this process */
+  private before = 0;
+  private readonly began = performance.now();
+
+  constructor(
+    private readonly folder: string,
+    private readonly base: Base,
+    private readonly engine: Engine,
+    private readonly trainer: Trainer,
+    private readonly settings: TrainSettings,
+    private readonly record: TrainRecord,
+    private readonly data: Data,
+    private readonly hooks: TrainHooks,
+  ) {
+    this.order = new Order(data.training.length, settings);
+    this.average = settings.ema > 0;
+  }
+
+  async run(): Promise<TrainSummary> {
+    const { settings, data, record, hooks } = this;
+    this.checkpoints = await Checkpoints.open(join(this.folder, 'checkpoints'), settings.keep);
+    await this.goBack();
+    const change = changed(record, settings);
+    if (Object.keys(change).length > 0) record.changes.push({ step: this.step, settings: Object.fromEntries(Object.keys(change).map((name) => [name, record.settings[name as keyof TrainSettings]])) });
+    Object.assign(record, { settings, status: 'running', step: this.step });
+    await writeRecord(this.folder, record);
+    hooks.onProgress?.({
+      type: 'plan', folder: this.folder, resumed: this.step > 0, step: this.step, steps: settings.steps, pictures: data.training.length, validation: data.validation.length,
+      labels: data.labels.length, parameters: record.model.parameters, trained: record.model.trained, device: record.device, precision: record.precision,
+    });
+    try {
+      if (this.step < settings.steps) await this.loop();
+    } catch (thrown) {
+      await this.stop(asDiffmineError(thrown));
+    } finally {
+      this.journal.close();
+    }
+    return this.finish();
+  }
+
+  /** To the last checkpoint that can be read, if there is one: weights, losses and all. */
+  private async goBack(): Promise<void> {
+    for (const step of this.checkpoints.steps.reverse()) {
+      try {
+        this.step = await this.trainer.load(this.checkpoints.file(step));
+        break;
+      } catch (thrown) {
+        const error = asDiffmineError(thrown);
+        if (error.code !== 'WEIGHTS_INVALID') throw error;
+        this.hooks.log?.(`The checkpoint of step ${step} is damaged and left out: ${error.message}`);
+        await this.checkpoints.remove(step);
+      }
+    }
+    const { journal, kept } = Journal.open(join(this.folder, 'metrics.jsonl'), this.step);
+    this.journal = journal;
+    for (const metric of kept) this.remember(metric);
+    if (this.record.best && !this.checkpoints.steps.includes(this.record.best.step)) this.record.best = null;
+  }
+
+  private remember(metric: Metric): void {
+    if ('loss' in metric) {
+      this.watch.add(metric);
+      this.before = metric.seconds;
+    } else if ('validation' in metric) this.validations.push({ step: metric.step, loss: metric.validation });
+  }
+
+  private get seconds(): number {
+    return this.before + (performance.now() - this.began) / 1000;
+  }
+
+  private async loop(): Promise<void> {
+    const { settings, hooks, trainer } = this;
+    const { steps, batch, checkpointEvery, sampleEvery } = settings;
+    const first = this.step * batch;
+    const numbers = (function* () {
+      for (let k = first; k < steps * batch; k++) yield k;
+    })();
+    // The signal is looked at between steps, not here: a step that began is finished and saved.
+    const views = prefetch(numbers, (k) => this.picture(k), ({ x0 }) => x0.byteLength, { ahead: 4 * batch });
+    let rate = 0;
+    try {
+      while (this.step < steps) {
+        if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Training was cancelled.');
+        const started = performance.now();
+        const done = await trainer.step(await this.nextBatch(views));
+        this.step = done.step;
+        const { loss, gradientNorm, learningRate, skipped } = done as typeof done & { skipped?: true };
+        this.journal.write({ step: this.step, loss, gradientNorm, learningRate, seconds: Math.round(this.seconds * 1000) / 1000, ...(skipped ? { skipped } : {}) });
+        if (this.watch.add(done)) {
+          throw new DiffmineError('NUMERICS', `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times the least it was.`, 'Lower the learning rate, or clip gradients more.');
+        }
+        const now = 1000 / Math.max(1e-3, performance.now() - started);
+        rate = rate === 0 ? now : 0.95 * rate + 0.05 * now;
+        hooks.onProgress?.({ type: 'step', step: this.step, steps, loss: this.watch.smoothed as number, rate, secondsLeft: (steps - this.step) / rate });
+        if (sampleEvery > 0 && (this.step % sampleEvery === 0 || this.step === steps)) await this.sheet();
+        if (this.step % checkpointEvery === 0 || this.step === steps) await this.checkpoint();
+      }
+    } finally {
+      await views.return(undefined);
+    }
+  }
+
+  /** Picture number k of the training, with the row of its condition. Where a file has become unreadable since, another takes its place. */
+  private async picture(k: number): Promise<{ x0: Float32Array; row: number }> {
+    const { training, rows, crops, labels } = this.data;
+    const view = this.order.view(k);
+    for (let tries = 0; ; tries++) {
+      const index = training[(view.index + tries) % training.length] as number;
+      try {
+        return { x0: await crops.load(index, view), row: view.unlabelled ? labels.length : (rows[index] as number) };
+      } catch (thrown) {
+        const error = asDiffmineError(thrown);
+        if (error.code !== 'IMAGE_UNREADABLE' || tries >= Math.min(100, training.length)) throw error;
+        if (tries === 0) this.hooks.log?.(`${error.message} Another takes its place.`);
+      }
+    }
+  }
+
+  private async nextBatch(views: AsyncGenerator<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>): Promise<TrainingBatch[]> {
+    const { batch, accumulate } = this.settings;
+    const taken: { x0: Float32Array; row: number }[] = [];
+    while (taken.length < batch) {
+      const { value } = (await views.next()) as IteratorResult<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>;
+      if (value?.error) throw value.error;
+      if (!value?.value) throw new DiffmineError('INTERNAL', 'The pictures of a training came to an end.');
+      taken.push(value.value);
+    }
+    const part = batch / accumulate;
+    return Array.from({ length: accumulate }, (_, i) => this.batchOf(taken.slice(i * part, (i + 1) * part)));
+  }
+
+  private batchOf(pictures: { x0: Float32Array; row: number }[]): TrainingBatch {
+    const { shape } = this.data.crops;
+    const size = elements(shape);
+    const x0 = new Float32Array(pictures.length * size);
+    pictures.forEach((one, i) => x0.set(one.x0, i * size));
+    return { x0: fromFloat32([pictures.length, ...shape], x0), conditions: pictures.map(({ row }) => row) };
+  }
+
+  /** Mean loss of the validation pictures, always with the same noise; null without such pictures. */
+  private async validate(): Promise<number | null> {
+    const { validation, rows, crops } = this.data;
+    const size = this.settings.batch / this.settings.accumulate;
+    let sum = 0;
+    for (let begin = 0; begin < validation.length; begin += size) {
+      const own = validation.slice(begin, begin + size);
+      const pictures = await Promise.all(own.map(async (index) => ({ x0: await crops.load(index, { across: 0.5, down: 0.5, mirrored: false }), row: rows[index] as number })));
+      sum += own.length * (await this.trainer.evaluate(this.batchOf(pictures), VALIDATION_KEY + begin, this.average));
+    }
+    return validation.length > 0 ? sum / validation.length : null;
+  }
+
+  private async checkpoint(): Promise<void> {
+    const { record, step } = this;
+    const loss = await this.validate();
+    if (loss !== null) {
+      this.journal.write({ step, validation: loss });
+      this.validations.push({ step, loss });
+    }
+    const best = loss !== null && (record.best === null || loss < record.best.loss);
+    if (loss !== null && best) record.best = { step, loss };
+    await this.save();
+    this.hooks.onProgress?.({ type: 'checkpoint', step, validation: loss, best });
+  }
+
+  /** Journal, checkpoint, record: in this order, so that a checkpoint's losses are always there. */
+  private async save(): Promise<void> {
+    this.journal.sync();
+    await this.checkpoints.add(this.step, this.record.best?.step, (file) => this.trainer.save(file));
+    this.record.step = this.step;
+    await writeRecord(this.folder, this.record);
+    await writeTrainReport(this.folder);
+  }
+
+  private async sheet(): Promise<void> {
+    const { settings, base, step, data, engine, trainer } = this;
+    const path = `samples/step-${String(step).padStart(8, '0')}.webp`;
+    await mkdir(join(this.folder, 'samples'), { recursive: true });
+    const labels = await drawSheet(join(this.folder, path), { base, schedule: base.start(data.labels, settings.seed).schedule, labels: data.labels, shape: data.crops.shape, settings, engine, trainer, average: this.average });
+    this.journal.write({ step, sheet: path, labels });
+    this.hooks.onProgress?.({ type: 'sheet', step, path: join(this.folder, path) });
+  }
+
+  /** The end that was not meant: says it in the record, keeps what is worth keeping, and throws on. */
+  private async stop(error: DiffmineError): Promise<never> {
+    const { record } = this;
+    if (error.code === 'CANCELLED' && !this.checkpoints.steps.includes(this.step) && this.step > 0) await this.save();
+    record.status = error.code === 'NUMERICS' ? 'diverged' : 'stopped';
+    if (error.code === 'NUMERICS') record.step = this.step;
+    await writeRecord(this.folder, record);
+    await writeTrainReport(this.folder);
+    if (error.code !== 'NUMERICS') throw error;
+    const last = this.checkpoints.steps.at(-1);
+    const kept = last === undefined ? 'There is no checkpoint yet.' : `The checkpoint of step ${last} is kept: --resume goes on from it, best with a lower --learning-rate.`;
+    throw new DiffmineError('NUMERICS', error.message, `${error.hint === undefined ? '' : `${error.hint} `}${kept}`, { cause: error });
+  }
+
+  private async finish(): Promise<TrainSummary> {
+    const { settings, record, folder, base, trainer, data } = this;
+    let chosen = this.step;
+    if (settings.use === 'best' && record.best && record.best.step !== this.step) chosen = await trainer.load(this.checkpoints.file(record.best.step));
+    const { precision, loraRank } = { precision: settings.saveAs, loraRank: settings.loraRank };
+    if (loraRank > 0) await writeLora(folder, settings, (file) => trainer.exportWeights(file, this.average, precision));
+    else await base.write(folder, { labels: data.labels, side: settings.size }, (file) => trainer.exportWeights(file, this.average, precision));
+    Object.assign(record, { status: 'done', step: this.step });
+    await writeRecord(folder, record);
+    const report = await writeTrainReport(folder);
+    return {
+      path: folder, steps: this.step, loss: this.watch.smoothed, validation: this.validations, best: record.best, step: chosen, pictures: data.training.length,
+      skipped: data.crops.skipped.length, seconds: this.seconds, report,
+    };
+  }
+}
+

@@ -1,0 +1,138 @@
+// The demo from nothing to figures, with a tiny model of random weights that has six classes: what is read from the truth, what a repetition keeps,
+// whose folders are left alone.
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { demoText } from '../../src/cli/commands/demo';
+import { demo } from '../../src/demo/demo';
+import type { DemoEvent, DemoOptions, DemoSummary } from '../../src/demo/options';
+import { readSafetensors, tensor, writeSafetensors } from '../../src/native';
+import { CITIES, KINDS } from '../../src/world/kinds';
+import { GOLDEN, temporaryFolder } from '../helpers/folders';
+
+const folder = temporaryFolder();
+const at = (...names: string[]): string => join(folder, ...names);
+const options = (more: DemoOptions = {}): DemoOptions => ({
+  out: at('out'), model: at('model'), pictures: 3, size: 32, samples: 2, clusters: 2, bootstrap: 10, device: 'cpu', threads: 1, ...more,
+});
+
+/** tiny-fold with a class for each city and one for none, made of the rows it has. */
+function makeModel(path: string): void {
+  cpSync(join(GOLDEN, 'tiny-fold'), path, { recursive: true });
+  const edit = (name: string, change: (config: Record<string, unknown>) => object): void => {
+    const config = JSON.parse(readFileSync(join(path, name), 'utf8')) as Record<string, unknown>;
+    writeFileSync(join(path, name), JSON.stringify({ ...config, ...change(config) }));
+  };
+  edit('unet/config.json', () => ({ num_class_embeds: CITIES.length + 1 }));
+  edit('model_index.json', () => ({ id2label: Object.fromEntries(CITIES.map((city, id) => [id, city])) }));
+  const file = join(path, 'unet/diffusion_pytorch_model.safetensors');
+  const weights = readSafetensors(file);
+  const rows = weights['class_embedding.weight'];
+  if (!rows) throw new Error('tiny-fold has no class embedding');
+  const data = Buffer.concat([rows.data, rows.data]).subarray(0, (rows.data.length * (CITIES.length + 1)) / (rows.shape[0] ?? 1));
+  writeSafetensors(file, { ...weights, 'class_embedding.weight': tensor(rows.dtype, [CITIES.length + 1, rows.shape[1] ?? 0], Uint8Array.from(data)) });
+}
+
+beforeAll(() => makeModel(at('model')));
+
+/** Rows of boxes.csv. */
+function truth(summary: DemoSummary): { label: string; kind: string; city: string }[] {
+  const [, ...lines] = readFileSync(summary.world.boxes, 'utf8').trimEnd().split('\r\n');
+  return lines.map((line) => {
+    const [, label = '', , , , , , kind = '', city = ''] = line.split(',');
+    return { label, kind, city };
+  });
+}
+
+describe('a demo', () => {
+  let first: DemoSummary;
+  const events: DemoEvent[] = [];
+  beforeAll(async () => {
+    first = await demo(options(), { onProgress: (event) => events.push(event) });
+  });
+
+  test('goes through all stages and writes what there is to look at', () => {
+    expect(events.flatMap((event) => (event.type === 'stage' ? [event.stage] : []))).toEqual(['world', 'scan', 'mine', 'control', 'evaluate', 'report']);
+    for (const file of [first.report, first.sheet ?? '', first.world.boxes]) expect(existsSync(file)).toBe(true);
+    expect(first.scan).toMatchObject({ complete: true, pictures: 18, scored: 18, labels: [...CITIES], samples: 2 });
+    expect(first.control).toMatchObject({ complete: true, scored: 18 });
+    expect(first.evaluation.controls).toMatchObject({ run: { untrained: true } });
+  });
+
+  test('holds what was found against what was planted', () => {
+    const boxes = truth(first);
+    expect(first.cities.map(({ city, pictures }) => [city, pictures])).toEqual(CITIES.map((city) => [city, 3]));
+    for (const { city, elements, boxes: count, share, averagePrecision, untrained, colour } of first.cities) {
+      const own = boxes.filter((box) => box.label === city && box.city === city);
+      expect(count).toBe(own.length);
+      expect(elements.reduce((sum, one) => sum + one.boxes, 0)).toBe(own.length);
+      for (const { kind, slot, boxes: planted, recall, recall50 } of elements) {
+        expect(KINDS.find(({ name }) => name === kind)).toMatchObject({ city, slot });
+        expect(planted).toBe(own.filter((box) => box.kind === kind).length);
+        expect(recall50).toBeLessThanOrEqual(recall);
+      }
+      expect(share).toBeGreaterThan(0.01);
+      for (const figure of [averagePrecision, untrained, colour]) expect(figure).toBeGreaterThan(0);
+    }
+    expect(first.mean.averagePrecision).toBeCloseTo(first.cities.reduce((sum, one) => sum + (one.averagePrecision ?? 0), 0) / CITIES.length, 10);
+  });
+
+  test('tells it in words', () => {
+    const text = demoText(first);
+    for (const { city, elements } of first.cities) for (const name of [city, ...elements.map(({ kind }) => kind)]) expect(text).toContain(name);
+    expect(text).toContain(first.report);
+    expect(text).toMatch(/\d+ of \d+ planted kinds/);
+  });
+
+  test('repeated, elsewhere too, it computes nothing again and says the same', async () => {
+    renameSync(at('out'), at('moved'));
+    renameSync(at('model'), at('moved model'));
+    const again = await demo(options({ out: at('moved'), model: at('moved model') }));
+    expect([again.scan.evaluations, again.control.evaluations, again.scan.resumed]).toEqual([0, 0, true]);
+    expect(again.cities).toEqual(first.cities);
+    expect([again.evaluation.sheet !== null, again.out]).toEqual([true, at('moved')]);
+    renameSync(at('moved'), at('out'));
+    renameSync(at('moved model'), at('model'));
+  });
+
+  test('with other options, it replaces what they change and keeps the rest', async () => {
+    const drawn = statSync(join(first.world.path, 'world.json')).mtimeMs;
+    const log: string[] = [];
+    const other = await demo(options({ samples: 1 }), { log: (line) => log.push(line) });
+    expect(other.scan).toMatchObject({ samples: 1, resumed: false });
+    expect(log.join('\n')).toMatch(/anew.*samples/);
+    expect(statSync(join(first.world.path, 'world.json')).mtimeMs).toBe(drawn);
+    const world = await demo(options({ samples: 1, seed: 7 }));
+    expect(world.world.seed).toBe(7);
+    expect(JSON.parse(readFileSync(join(world.world.path, 'world.json'), 'utf8'))).toMatchObject({ seed: 7, heldout: 1 });
+    expect(readdirSync(at('out')).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+});
+
+test('a folder that holds something else is refused and left as it is', async () => {
+  mkdirSync(at('mine', 'world'), { recursive: true });
+  writeFileSync(at('mine', 'world', 'letter.txt'), 'dear');
+  await expect(demo(options({ out: at('mine') }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('world') as string });
+  expect(readdirSync(at('mine'))).toEqual(['world']);
+  expect(readFileSync(at('mine', 'world', 'letter.txt'), 'utf8')).toBe('dear');
+});
+
+test('the demo of the first version is set aside, whole', async () => {
+  mkdirSync(at('old', 'shards'), { recursive: true });
+  writeFileSync(at('old', 'manifest.json'), JSON.stringify({ dataset: { path: '/somewhere/demo/pictures' } }));
+  await expect(demo(options({ out: at('old') }), { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect(readdirSync(at('old-before')).sort()).toEqual(['manifest.json', 'shards']);
+  // and a run of anybody else's pictures is not
+  renameSync(at('old-before'), at('other'));
+  writeFileSync(at('other', 'manifest.json'), JSON.stringify({ dataset: { path: '/home/me/pictures' } }));
+  await expect(demo(options({ out: at('other') }))).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
+});
+
+test('models that will not do: none there, one of other labels, one that has seen the world', async () => {
+  await expect(demo(options({ out: at('a'), model: at('nowhere') }))).rejects.toMatchObject({ code: 'MODEL_INVALID', hint: expect.stringContaining('--model') as string });
+  await expect(demo(options({ out: at('a'), model: join(GOLDEN, 'tiny-fold') }))).rejects.toMatchObject({ code: 'MODEL_INVALID', message: expect.stringContaining('oskava') as string });
+  makeModel(at('seen'));
+  writeFileSync(at('seen', 'world.json'), JSON.stringify({ format: 'diffmine-world-1', seed: 5 }));
+  await expect(demo(options({ out: at('a'), model: at('seen'), seed: 5 }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('held out') as string });
+  await expect(demo(options({ out: at('a'), pictures: 1 }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  expect(existsSync(at('a', 'run'))).toBe(false);
+});

@@ -1,0 +1,196 @@
+// What an evaluation puts beside its figures, and what it leaves behind: colours, another run, the sheet of maps, the record, the report.
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { evaluateText } from '../../src/cli/commands/evaluate';
+import { binsOf, COLOURS, histogram, logRatios } from '../../src/evaluate/colour';
+import { evaluate } from '../../src/evaluate/evaluate';
+import type { EvaluateSummary } from '../../src/evaluate/options';
+import { EVALUATION_FORMAT, readEvaluation, type EvaluationRecord } from '../../src/evaluate/record';
+import { evenly } from '../../src/evaluate/sheet';
+import { writeReport } from '../../src/report/report';
+import { differences, makeManifest, MANIFEST, type Manifest } from '../../src/run/manifest';
+import { Run } from '../../src/run/run';
+import { imageSchema } from '../../src/run/schema';
+import { writeTable } from '../../src/run/tables';
+import { temporaryFolder } from '../helpers/folders';
+import { drawPictures, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run';
+
+const folder = temporaryFolder();
+const LABELS = ['one', 'two'];
+const at = (...names: string[]): string => join(folder, ...names);
+let pictures: SyntheticPicture[];
+
+/** A run of 64 x 64 px pictures with a vivid square of 16 px each: red in those of one label, green in the other's. */
+async function makeRun(name: string, some = pictures): Promise<string> {
+  await writeSyntheticRun(at(name), at('data'), some, { labels: LABELS, shardSize: 100 });
+  const rows = some.map(({ path, label, width, height }) => ({ image: path, label, condition: label, source_width: width, source_height: height, width, height, typicality: 0, samples: 100 }));
+  await writeTable(join(at(name), 'shards', '00000', 'images.parquet'), rows, imageSchema([]));
+  return at(name);
+}
+
+const boxes = at('boxes.csv');
+let summary: EvaluateSummary;
+beforeAll(async () => {
+  pictures = await drawPictures(at('data'), LABELS, (label) => [0, 1, 2, 3, 4].map((n) => `${LABELS[label]}/${n}.png`), { width: 64, height: 64 });
+  writeFileSync(boxes, ['image,x,y,w,h', ...pictures.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(','))].join('\n'));
+  await makeRun('run');
+  await makeRun('other');
+  summary = await evaluate(at('run'), { boxes, bootstrap: 20, control: at('other'), perLabel: 2, png: true });
+});
+
+describe('colours', () => {
+  test('512 bins, eight a channel', () => {
+    expect(Array.from(binsOf(Uint8Array.of(0, 0, 0, 31, 31, 31, 32, 0, 0, 0, 32, 0, 0, 0, 255, 255, 255, 255)))).toEqual([0, 0, 64, 8, 7, 511]);
+    const counts = histogram(Uint16Array.of(0, 64, 64, 511));
+    expect([counts.length, counts[0], counts[64], counts[511], counts[1]]).toEqual([COLOURS, 1, 2, 1, 0]);
+  });
+
+  test('log-ratios by hand, the picture left out of its own label', () => {
+    const of = (first: number, second: number): Float64Array => {
+      const counts = new Float64Array(COLOURS);
+      counts.set([first, second]);
+      return counts;
+    };
+    // own: 6 and 2 pixels, 4 of the first colour are the picture's: 2 and 2 of 4 are left; the other label: 0 and 8
+    const ratios = logRatios([of(6, 2), of(0, 8)], 0, of(4, 0));
+    const ratio = (own: number, other: number): number => Math.log((own + 1) / 516 / (((own + 1) / 516 + (other + 1) / 520) / 2));
+    expect(ratios[0]).toBeCloseTo(ratio(2, 0), 6);
+    expect(ratios[1]).toBeCloseTo(ratio(2, 8), 6);
+    expect(ratios[2]).toBeCloseTo(ratio(0, 0), 6);
+    expect(ratios[0]).toBeGreaterThan(0);
+    expect(ratios[1]).toBeLessThan(0);
+    // a label by itself tells nothing
+    expect(Array.from(logRatios([of(6, 2)], 0, of(4, 0))).every((value) => value === 0)).toBe(true);
+  });
+
+  test('find squares whose colour is the label’s own', () => {
+    const { colour } = summary.controls;
+    expect(colour?.labels.map(({ label }) => label)).toEqual(LABELS);
+    for (const { averagePrecision, pointing, lift } of [...(colour?.labels ?? []), ...(colour ? [colour.mean] : [])]) {
+      expect(averagePrecision.value).toBeGreaterThan(0.8); // the mean over 5 x 5 blurs edges
+      expect(averagePrecision.low).toBeLessThanOrEqual(averagePrecision.value as number);
+      expect(pointing.value).toBe(1);
+      expect(lift).toBeCloseTo((averagePrecision.value as number) / (summary.mean.share as number), 9);
+    }
+  });
+
+  test('are left out where asked, and with a note where a picture is gone; so is the sheet', async () => {
+    const without = await evaluate(at('run'), { boxes, bootstrap: 0, colour: false, perLabel: 0 });
+    expect([without.controls.colour, without.sheet, existsSync(at('run', 'evaluate', 'maps.webp'))]).toEqual([null, null, false]);
+    expect(without.notes.join()).not.toContain('colours');
+    renameSync(at('data'), at('moved'));
+    try {
+      const blind = await evaluate(at('run'), { boxes, bootstrap: 0 });
+      expect([blind.controls.colour, blind.sheet]).toEqual([null, null]);
+      expect(blind.notes.filter((note) => /^No (baseline of colours|sheet of maps): .*\.png/.test(note))).toHaveLength(2);
+      expect(blind.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
+      const found = await evaluate(at('run'), { boxes, bootstrap: 0, pictures: at('moved') });
+      expect(found.controls.colour?.mean.averagePrecision.value).toBe(summary.controls.colour?.mean.averagePrecision.value);
+    } finally {
+      renameSync(at('moved'), at('data'));
+    }
+  });
+});
+
+describe('another run', () => {
+  test('of the same maps has the same figures, intervals and all', () => {
+    const { run } = summary.controls;
+    expect(run).toMatchObject({ path: at('other'), untrained: false });
+    expect(run?.mean.averagePrecision).toEqual(summary.mean.averagePrecision);
+    expect(run?.labels[1]?.top).toEqual(summary.labels[1]?.top);
+    expect(summary.mean.lift).toBeCloseTo((summary.mean.averagePrecision.value as number) / (summary.mean.share as number), 12);
+    const text = evaluateText(summary);
+    expect(text).toContain('Beside controls (colour: ');
+    expect(text).toMatch(/label +AP +colour +control +of share +pointing +colour +control +P@50 +random +control/);
+  });
+
+  test('is called untrained where its manifest says so, and need not be mined', async () => {
+    await makeRun('untrained');
+    const manifest = JSON.parse(readFileSync(at('untrained', MANIFEST), 'utf8')) as Manifest;
+    writeFileSync(at('untrained', MANIFEST), JSON.stringify(makeManifest({ ...manifest, options: { ...manifest.options, untrained: true } })));
+    rmSync(at('untrained', 'mine'), { recursive: true });
+    const found = await evaluate(at('run'), { boxes, bootstrap: 0, control: at('untrained'), colour: false, perLabel: 0 });
+    expect(found.controls.run).toMatchObject({ untrained: true, mean: { top: [{ hit: { value: null } }, {}, {}] } });
+    expect(found.notes).toContainEqual(expect.stringMatching(/^Of the control: The run is not mined/));
+    expect(evaluateText(found)).toContain('untrained: random weights');
+  });
+
+  test('of other pictures is refused', async () => {
+    await makeRun('fewer', pictures.slice(1));
+    await expect(evaluate(at('run'), { boxes, control: at('fewer') })).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
+    await expect(evaluate(at('run'), { boxes, control: at('data') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  });
+
+  test('of random weights is another run: its fingerprint differs, and so it says', () => {
+    const manifest = JSON.parse(readFileSync(at('run', MANIFEST), 'utf8')) as Manifest;
+    const untrained = makeManifest({ ...manifest, options: { ...manifest.options, untrained: true } });
+    expect(untrained.fingerprint).not.toBe(manifest.fingerprint);
+    expect(differences(manifest, untrained)).toEqual(['the weights (random now)']);
+    expect(differences(untrained, manifest)).toEqual(['the weights (random there)']);
+    expect(differences(manifest, manifest)).toEqual([]);
+  });
+});
+
+describe('the sheet', () => {
+  test('takes items evenly spaced', () => {
+    expect(evenly([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 2)).toEqual([2, 7]);
+    expect(evenly([0, 1, 2], 3)).toEqual([0, 1, 2]);
+    expect(evenly([0, 1], 5)).toEqual([0, 1]);
+    expect(evenly([], 4)).toEqual([]);
+  });
+
+  test('has a cell a picture, its boxes around the squares, red within on the map', async () => {
+    summary = await evaluate(at('run'), { boxes, bootstrap: 20, control: at('other'), perLabel: 2, png: true });
+    const { sheet } = summary;
+    if (!sheet) throw new Error('there is no sheet');
+    expect(sheet.rows.map(({ label, pictures: shown }) => [label, ...shown.map(({ image, own, others }) => [image, own, others])])).toEqual([
+      ['one', ['one/1.png', 1, 0], ['one/3.png', 1, 0]], ['two', ['two/1.png', 1, 0], ['two/3.png', 1, 0]],
+    ]);
+    const { data, info } = await sharp(at('run', 'evaluate', 'maps.png')).raw().toBuffer({ resolveWithObject: true });
+    const { width, height } = sheet.cell;
+    expect([info.width, info.height, info.channels]).toEqual([2 * width, 2 * height, 4]);
+    expect(await sharp(at('run', 'evaluate', 'maps.webp')).metadata()).toMatchObject({ width: 2 * width, height: 2 * height });
+    // 64 px are drawn at four times their size, 6 px from the cell's edge; the map stands 260 px further right
+    const hot = (pictures.find(({ path }) => path === 'two/1.png') as SyntheticPicture).hot;
+    const pixel = (side: number, x: number, y: number): number[] => [...data.subarray(4 * ((height + 6 + y) * info.width + 6 + 260 * side + x), 4 * ((height + 6 + y) * info.width + 6 + 260 * side + x) + 3)];
+    for (const side of [0, 1]) expect(pixel(side, 4 * hot.x + 20, 4 * (hot.y + hot.height))).toEqual([255, 221, 45]);
+    const [red, , blue] = pixel(1, 4 * (hot.x + hot.width / 2), 4 * (hot.y + hot.height / 2));
+    expect(red).toBeGreaterThan((blue as number) + 60);
+    const [r, g] = pixel(0, 4 * (hot.x + hot.width / 2), 4 * (hot.y + hot.height / 2));
+    expect(g).toBeGreaterThan((r as number) + 60);
+  });
+});
+
+describe('what is kept', () => {
+  test('is the summary, whole; another evaluation takes its place', async () => {
+    const kept = JSON.parse(readFileSync(at('run', 'evaluate', 'evaluation.json'), 'utf8')) as EvaluationRecord;
+    expect(kept).toMatchObject({ format: EVALUATION_FORMAT, ...(JSON.parse(JSON.stringify(summary)) as EvaluateSummary) });
+    expect(readdirSync(at('run', 'evaluate')).sort()).toEqual(['evaluation.json', 'maps.png', 'maps.webp']);
+    expect(readdirSync(at('run')).filter((name) => name.startsWith('.'))).toEqual([]);
+    await evaluate(at('run'), { boxes, bootstrap: 0, perLabel: 1 });
+    expect(readdirSync(at('run', 'evaluate')).sort()).toEqual(['evaluation.json', 'maps.webp']);
+    const run = await Run.open(at('run'));
+    expect(await readEvaluation(run)).toMatchObject({ options: { bootstrap: 0 } });
+    expect(await readEvaluation(await Run.open(at('other')))).toBeUndefined();
+  });
+
+  test('is in a report written later, goes into one that is there, and not into one of another mining', async () => {
+    cpSync(at('run'), at('reported'), { recursive: true });
+    const data = (): string => readFileSync(at('reported', 'report', 'data', 'evaluation.js'), 'utf8');
+    await writeReport(at('reported'));
+    expect(data()).toContain('"bootstrap":0');
+    expect(existsSync(at('reported', 'report', 'maps', 'evaluation.webp'))).toBe(true);
+    expect(readFileSync(at('reported', 'report', 'index.html'), 'utf8')).toContain('data/evaluation.js');
+
+    const said: string[] = [];
+    await evaluate(at('reported'), { boxes, bootstrap: 3, perLabel: 1 }, { log: (line) => said.push(line) });
+    expect(data()).toContain('"bootstrap":3');
+    expect(said).toEqual([`The report shows it: ${at('reported', 'report', 'index.html')}`]);
+
+    const mine = at('reported', 'mine', 'mine.json');
+    writeFileSync(mine, readFileSync(mine, 'utf8').replace('"restarts":10', '"restarts":11'));
+    await writeReport(at('reported'));
+    expect(data()).toBe('diffmine.evaluated(null);\n');
+  });
+});

@@ -1,0 +1,58 @@
+// --untrained: a scan with random weights in place of the UNet's own, told apart from the trained one wherever they could be mixed.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { mine } from '../../src/mine/mine';
+import { readSafetensors } from '../../src/native';
+import { openModel, untrained } from '../../src/model';
+import { Run } from '../../src/run/run';
+import type { PatchRow } from '../../src/run/schema';
+import { readTable } from '../../src/run/tables';
+import type { ScanOptions } from '../../src/scan/options';
+import { scan } from '../../src/scan/scan';
+
+const GOLDEN = join(__dirname, '..', 'data', 'golden');
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'diffmine-untrained-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const options = (out: string, more: Partial<ScanOptions> = {}): ScanOptions => ({
+  dataset: join(GOLDEN, 'mini-dataset'), model: join(GOLDEN, 'tiny-sd15'), out: join(folder, out), size: 'source', patch: 16, samples: 2, batch: 16, device: 'cpu', threads: 1, ...more,
+});
+const scores = async (out: string): Promise<number[]> =>
+  (await readTable<PatchRow>((await Run.open(join(folder, out))).shardFile(0, 'patches.parquet'))).filter(({ list }) => list === 'top').map(({ typicality }) => typicality);
+
+test('the UNet alone is replaced; the model stays the one it is', async () => {
+  const model = await openModel(join(GOLDEN, 'tiny-sd15'));
+  const random = untrained(model, 3);
+  expect(random.source.unet).toEqual({ config: model.source.unet.config, files: [], synthetic: 3 });
+  expect(random.source.vae).toBe(model.source.vae);
+  expect(random.fingerprint).toBe(model.fingerprint);
+  expect(random.summary()).toEqual(model.summary());
+});
+
+test('scan, resume and mine keep to the weights the run began with', async () => {
+  await scan(options('trained'));
+  await scan(options('untrained', { untrained: true }));
+  const { manifest } = await Run.open(join(folder, 'untrained'));
+  expect(manifest.options.untrained).toBe(true);
+  expect((await Run.open(join(folder, 'trained'))).manifest.options).not.toHaveProperty('untrained');
+  const [with0, without] = [await scores('untrained'), await scores('trained')];
+  expect(with0.every(Number.isFinite)).toBe(true);
+  expect(with0).not.toEqual(without);
+  // the same seed gives the same weights, another seed others
+  await scan(options('again', { untrained: true }));
+  expect(await scores('again')).toEqual(with0);
+
+  await expect(scan(options('untrained'))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('the weights (random there)') as string });
+  await expect(scan(options('trained', { untrained: true }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('the weights (random now)') as string });
+  expect(await scan(options('untrained', { untrained: true }))).toMatchObject({ resumed: true, evaluations: 0 });
+
+  const mining = { clusters: 2, ensemble: 1, threads: 1, rank: 'random', top: 6 } as const;
+  for (const run of ['trained', 'untrained']) await mine(join(folder, run), mining);
+  const features = async (run: string): Promise<Uint8Array | undefined> => Object.values(readSafetensors((await Run.open(join(folder, run))).mineFile('features.safetensors'), ['features.1920']))[0]?.data;
+  // the same patches at random, but features of other weights
+  expect(await features('untrained')).not.toEqual(await features('trained'));
+}, 120_000);
