@@ -70,6 +70,7 @@ constexpr Export kExports[] = {
     {"trainUpdate", promised<train_update>},
     {"evaluateTrainer", promised<evaluate_trainer>},
     {"trainPredict", promised<train_predict>},
+    {"trainerParameters", promised<trainer_parameters>},
     {"trainerTensors", promised<trainer_tensors>},
     {"saveTrainer", promised<save_trainer>},
     {"loadTrainer", promised<load_trainer>},

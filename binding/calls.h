@@ -46,6 +46,7 @@ Napi::Value train_accumulate(Info);
 Napi::Value train_update(Info);
 Napi::Value evaluate_trainer(Info);
 Napi::Value train_predict(Info);
+Napi::Value trainer_parameters(Info);
 Napi::Value trainer_tensors(Info);
 Napi::Value save_trainer(Info);
 Napi::Value load_trainer(Info);

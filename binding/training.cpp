@@ -180,6 +180,17 @@ Napi::Value train_predict(Info info) {
   });
 }
 
+Napi::Value trainer_parameters(Info info) {
+  return with_trainer(info, 2, [](Trainer& trainer) -> Task::Result {
+    return [all = trainer.unet().weight_count(), trained = trainer.trained()](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env);
+      result["all"] = Napi::Number::New(env, static_cast<double>(all));
+      result["trained"] = Napi::Number::New(env, static_cast<double>(trained));
+      return result;
+    };
+  });
+}
+
 Napi::Value trainer_tensors(Info info) {
   using Which = Trainer::Which;
   const Which which = Arg(info[2], "which").choice<Which>({{"weights", Which::kWeights}, {"averages", Which::kAverages}, {"gradients", Which::kGradients}});

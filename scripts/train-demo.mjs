@@ -14,7 +14,7 @@ const model = path.join(root, 'demo/model');
 
 const WORLD = ['--seed', '1', '--pictures', '800', '--heldout', '0'];
 // Four fifths of the steps in the part of the schedule that the demo scores; the rest over all of it, so that the model can be sampled and inverted.
-const RECIPE = ['--new', 'small', '--steps', '4000', '--flips', '--drop', '0.1', '--t-range', '0.05,0.4', '--wide', '0.2', '--seed', '1', '--dtype', 'bf16', '--save-as', 'fp16'];
+const RECIPE = ['--new', 'small', '--steps', '6000', '--flips', '--drop', '0.1', '--t-range', '0.05,0.4', '--wide', '0.2', '--seed', '1', '--dtype', 'bf16', '--save-as', 'fp16'];
 /** Of the log's steps, which are shipped: every tenth, and whatever is no step. */
 const LOGGED = 10;
 

@@ -38,6 +38,11 @@ export type { DemoCity, DemoElement, DemoEvent, DemoFigures, DemoOptions, DemoSt
 export { drawPicture, worldRecord, writeWorld, type PlantedBox, type WorldHooks, type WorldSettings, type WorldSummary } from './world/world';
 
 // pictures of a model
+export { train } from './train/train';
+export type { TrainEvent, TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './train/options';
+export type { TrainRecord } from './train/record';
+export { SIZES, unetOfSize, type Shape, type Size, type SizeName } from './train/sizes';
+export { writeTrainReport } from './train/report';
 export { sample, type SampleEvent, type SampleSummary } from './sample/sample';
 export { labelFolder, type SampleOptions, type SampleSettings, type SampledLabel, type SamplesRecord } from './sample/request';
 export { invertDdim, sampleDdim, samplingTimesteps, type DdimHooks, type DdimRequest, type Denoise } from './sample/ddim';

@@ -47,6 +47,7 @@ at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::opt
     throw Error(code::kModelUnsupported, "Tensor \"" + name + "\" has weights beyond fp16's range.", "Use --dtype bf16 or fp32.");
   }
   bytes_ += static_cast<int64_t>(taken.nbytes());
+  count_ += taken.numel();
   if (leaf) {
     if (taken.dim() == 4) taken = taken.contiguous(at::MemoryFormat::ChannelsLast);
     taken.set_requires_grad(true);

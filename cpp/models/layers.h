@@ -53,6 +53,7 @@ class Loader {
   const at::Device& device() const { return device_; }
   at::ScalarType dtype() const { return dtype_; }
   int64_t bytes() const { return bytes_; }  // taken so far, in the loader's precision
+  int64_t count() const { return count_; }  // numbers taken so far, updates left out
 
  private:
   WeightStore& weights_;
@@ -61,7 +62,7 @@ class Loader {
   const Context& context_;
   Parameters* parameters_;
   const LoraOptions* lora_;
-  int64_t bytes_ = 0, taken_ = 0;
+  int64_t bytes_ = 0, count_ = 0, taken_ = 0;
 };
 
 // y = x W^T + b over the last dimension.

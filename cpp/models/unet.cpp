@@ -233,7 +233,7 @@ struct UNet::Impl {
   Block mid;
   GroupNorm norm_out;
   size_t cross_count = 0;
-  int64_t bytes = 0;
+  int64_t bytes = 0, count = 0;
   Parameters parameters;
 
   int64_t time_channels() const { return 4 * config.block_out_channels.front(); }
@@ -328,6 +328,7 @@ struct UNet::Impl {
     conv_out = Conv2d::load(exact, "conv_out", channels[0], config.out_channels, 3);
     weights.expect_all_taken({});
     bytes = loader.bytes() + exact.bytes();
+    count = loader.count() + exact.count();
   }
 
   // Sinusoids [inputs, channels] fp32 of the timesteps, then the two Linears.
@@ -395,6 +396,7 @@ const UNetConfig& UNet::config() const { return impl_->config; }
 at::Device UNet::device() const { return impl_->device; }
 at::ScalarType UNet::dtype() const { return impl_->dtype; }
 int64_t UNet::weight_bytes() const { return impl_->bytes; }
+int64_t UNet::weight_count() const { return impl_->count; }
 const Parameters& UNet::parameters() const { return impl_->parameters; }
 const std::optional<LoraOptions>& UNet::lora() const { return impl_->lora; }
 

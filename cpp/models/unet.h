@@ -84,6 +84,7 @@ class UNet {
 
   int64_t size_multiple() const;  // H and W must be multiples of it (1 unless attention up blocks need more), in x's layout
   int64_t weight_bytes() const;   // bytes held
+  int64_t weight_count() const;   // numbers, low-rank updates left out
 
   // Of a trainable UNet: every tensor by its stored name and in its stored shape, in a fixed order (of low-rank updates: lora_down_name,
   // lora_up_name); else empty. Conditions hold keys and values of the weights they were prepared with: to train, prepare them in each step,

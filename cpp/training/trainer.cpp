@@ -220,6 +220,12 @@ std::vector<at::Tensor> Trainer::gradients() const {
   return found;
 }
 
+int64_t Trainer::trained() const {
+  int64_t count = 0;
+  for (const auto& parameter : parameters_) count += parameter.numel();
+  return count;
+}
+
 int64_t Trainer::bytes() const {
   int64_t bytes = unet_->lora() ? unet_->weight_bytes() : 0;
   for (const auto& [name, tensor] : state()) bytes += static_cast<int64_t>(tensor.nbytes());

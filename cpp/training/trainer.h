@@ -69,6 +69,7 @@ class Trainer {
   int64_t steps() const { return optimizer_.steps(); }
   const UNet& unet() const { return *unet_; }
   int64_t bytes() const;  // weights, moments and average
+  int64_t trained() const;  // numbers that are trained: all weights, or low-rank updates
 
   // Weights, moments, average and count of steps, between steps. load: MODEL_INVALID where the file is of another model.
   void save(const std::string& path) const;

@@ -1,25 +1,27 @@
-// `diffmine bench`: how many UNet evaluations a second, and how many pictures through the whole pipeline.
+// `diffmine bench`: how many UNet evaluations a second, how many training steps, and how many pictures through the whole pipeline.
 // Ratios are what counts: where a peer is given, both are timed in turn, and medians and spread are told.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { openDataset } from '../dataset';
+import { DiffmineError } from '../errors';
 import { mine } from '../mine/mine';
 import { openModel } from '../model';
 import { Engine, loadAddon } from '../native';
-import { fromFloat32 } from '../native/tensor';
 import type { CallOptions, ModelSource, Precision } from '../native/types';
 import { scan } from '../scan/scan';
+import { noise, spread, type Spread } from './figures';
 import { Peer, type PeerInfo } from './peer';
 import { syntheticModel } from './synthetic';
+import { timeTrainingApart, type TrainingBench, type TrainingTask } from './training';
 
 export interface BenchOptions {
   /** 'synthetic:sd15' or a model folder (text-conditional) */
   model: string;
   device: string;
   precisions: Precision[];
-  /** latent sides */
+  /** latent sides to time forward passes of; none: no passes */
   latents: number[];
   /** evaluations a forward pass: label and null of batch / 2 inputs */
   batch: number;
@@ -28,14 +30,10 @@ export interface BenchOptions {
   threads?: number;
   /** a Python with torch and diffusers to compare with, in the same run */
   peer?: string;
+  /** to time the training of: sizes of src/train/sizes.ts, and 'model' for that of `model`; batch and checkpointing as in TrainingTask */
+  training?: { what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>;
   /** a model and a data set for the pipeline's speed */
   pipeline?: { model: string; dataset: string };
-}
-
-export interface Spread {
-  median: number;
-  min: number;
-  max: number;
 }
 
 export interface UNetBench {
@@ -57,31 +55,13 @@ export interface BenchReport {
   machine: { processor: string; threads: number; cpuCapability: string; libtorch: string };
   peer?: PeerInfo;
   unet: UNetBench[];
+  training?: TrainingBench[];
   pipeline?: { pictures: number; samples: number; seconds: number; picturesPerSecond: number };
 }
 
 export interface BenchHooks {
   signal?: AbortSignal;
   log?: (line: string) => void;
-}
-
-export function spread(values: number[]): Spread {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  const at = (i: number): number => sorted[i] ?? NaN;
-  return { median: Number.isInteger(middle) ? (at(middle - 1) + at(middle)) / 2 : at(Math.floor(middle)), min: at(0), max: at(sorted.length - 1) };
-}
-
-/** Standard normal numbers, reproducible: never time zeros. */
-function noise(shape: number[]): ReturnType<typeof fromFloat32> {
-  const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
-  let state = 1;
-  for (let i = 0; i < values.length; i++) {
-    let sum = -6; // the sum of twelve uniform numbers is near enough to a normal one
-    for (let k = 0; k < 12; k++) sum += (state = (state * 16807) % 2147483647) / 2147483647;
-    values[i] = sum;
-  }
-  return fromFloat32(shape, values);
 }
 
 async function benchUNet(options: BenchOptions, source: ModelSource, peer: Peer | undefined, hooks: BenchHooks): Promise<UNetBench[]> {
@@ -123,6 +103,20 @@ async function benchUNet(options: BenchOptions, source: ModelSource, peer: Peer 
   return results;
 }
 
+async function benchTraining(options: BenchOptions, { what, batch, checkpointing }: NonNullable<BenchOptions['training']>, hooks: BenchHooks): Promise<TrainingBench[]> {
+  const { device, repeats, threads } = options;
+  const results: TrainingBench[] = [];
+  for (const name of what) {
+    for (const precision of options.precisions) {
+      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, device, precision, batch, checkpointing, repeats, threads }, hooks.signal);
+      results.push(result);
+      const { measured, skipped } = result;
+      hooks.log?.(`training ${result.what}, ${precision}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`);
+    }
+  }
+  return results;
+}
+
 async function benchPipeline(options: BenchOptions, paths: { model: string; dataset: string }, hooks: BenchHooks): Promise<NonNullable<BenchReport['pipeline']>> {
   const folder = await mkdtemp(join(tmpdir(), 'diffmine-bench-'));
   try {
@@ -141,7 +135,9 @@ async function benchPipeline(options: BenchOptions, paths: { model: string; data
 
 /**
  * Times the UNet's forward pass at each precision and latent size (label and null of the same inputs together, as a scan does),
- * and scan + mine of a small data set. Throws SETUP if the peer does not start.
+ * training steps, and scan + mine of a small data set.
+ *
+ * @throws SETUP if the peer does not start; OUT_OF_MEMORY where memory suffices for nothing that was asked for; what loading a model throws; CANCELLED
  */
 export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Promise<BenchReport> {
   const info = loadAddon();
@@ -160,8 +156,15 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         libtorch: info.buildInfo().libtorchLoaded,
       },
       ...(peer ? { peer: peer.info } : {}),
-      unet: await benchUNet(options, source, peer, hooks),
+      unet: [],
     };
+    // First, while this process holds nothing of the device.
+    if (options.training) report.training = await benchTraining(options, options.training, hooks);
+    const skipped = report.training?.find((one) => one.skipped !== undefined);
+    if (skipped && report.training?.every(({ measured }) => !measured) && options.latents.length === 0 && !options.pipeline) {
+      throw new DiffmineError('OUT_OF_MEMORY', `The training of ${skipped.what} was not measured: ${skipped.skipped ?? ''}.`, 'Name a smaller one: see diffmine train --list.');
+    }
+    if (options.latents.length > 0) report.unet = await benchUNet(options, source, peer, hooks);
     if (options.pipeline) report.pipeline = await benchPipeline(options, options.pipeline, hooks);
     return report;
   } finally {

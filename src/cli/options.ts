@@ -261,12 +261,18 @@ function list<T>(item: Parser<T>, described: string): Parser<T[]> {
 export const BENCH = {
   model: option({ group: 'What', describe: 'A text-conditional model folder, or synthetic:sd15 (random weights, no download)', parse: path, fallback: 'synthetic:sd15' }),
   latents: option({ group: 'What', describe: 'Latent sides to time, with commas', parse: list(integer(1, 1024), 'whole numbers'), fallback: [32, 64] }),
+  'no-evaluations': option({ group: 'What', describe: 'Time no evaluations of the UNet', parse: boolean, flag: true }),
+  training: option({
+    group: 'What', describe: 'Trainings to time, with commas: sizes of train --list, and model for that of --model', parse: list(choice([...SIZE_NAMES, 'model']), 'sizes'),
+  }),
+  'training-batch': option({ group: 'What', describe: 'Pictures a training step', parse: integer(1, 65536), shownDefault: "the size's; of --model 1, on a GPU 8" }),
+  'gradient-checkpointing': option({ group: 'What', describe: 'Train in less memory for a third more time', parse: boolean, flag: true }),
   precisions: option({ group: 'Device', describe: 'Precisions to time, with commas', parse: list(choice(['fp32', 'bf16', 'fp16']), 'fp32, bf16 or fp16'), fallback: ['fp32', 'bf16'] }),
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, fallback: 'auto' }),
   threads: DEVICE.threads,
   batch: option({ group: 'Device', describe: 'UNet evaluations a forward pass', parse: integer(2, 65536), fallback: 2 }),
   repeats: option({ group: 'What', describe: 'Timed passes of each kind', parse: integer(1, 10_000), fallback: 5 }),
-  peer: option({ group: 'What', describe: 'A Python with torch and diffusers to time in turn', parse: path }),
+  peer: option({ group: 'What', describe: 'A Python with torch and diffusers to time evaluations in turn with', parse: path }),
   'pipeline-model': option({ group: 'What', describe: 'A model folder to time the whole pipeline with', parse: path }),
   'pipeline-data': option({ group: 'What', describe: 'The data set for it', parse: path }),
 } satisfies OptionTable;
@@ -328,6 +334,11 @@ export const SAMPLE = {
 
 const precisions = ['fp32', 'bf16', 'fp16'] as const;
 
+const fold: Parser<1 | 2> = (raw) => {
+  const value = integer(1, 2)(raw);
+  return value === 1 ? 1 : 2;
+};
+
 /** Defaults are those of src/train: here they are only shown. What a training begins with, a resumed one knows. */
 export const TRAIN = {
   dataset: option({ group: 'What', positional: true, parse: path, describe: DATASET.dataset.describe }),
@@ -336,6 +347,7 @@ export const TRAIN = {
   new: option({ group: 'What', describe: 'Make a model of this size from nothing', parse: choice(SIZE_NAMES), choices: SIZE_NAMES }),
   vae: option({ group: 'What', describe: 'With --new: the model whose VAE makes the latents', parse: path }),
   'text-encoder': option({ group: 'What', describe: 'With --new: the model whose text encoder reads prompts', parse: path, shownDefault: 'labels as classes' }),
+  fold: option({ group: 'What', describe: 'With --new: pixels folded into channels, in each direction', parse: fold, choices: ['1', '2'], shownDefault: '2 for pixels, 1 for latents' }),
   list: option({ group: 'What', describe: 'List the sizes', parse: boolean, flag: true }),
   resume: option({ group: 'Run folder', describe: 'Go on with the training in --out, exactly', parse: boolean, flag: true }),
   prompt: SCAN.prompt,

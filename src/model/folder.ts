@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../errors';
+import { readSafetensorsHeader } from '../native';
 import type { ModelPart, ModelSource, TextEncoderConfig, UNetConfig, VaeConfig } from '../native/types';
 import { hasAttentionUpBlocks, hasCrossAttention, readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from './configs';
 import { isObject, readJsonObject, type JsonObject } from './json';
@@ -52,6 +53,8 @@ export interface ModelSummary {
   labels?: string[];
   parts: Record<string, { parameters: number; dtypes: string[]; bytes: number; files: string[] }>;
   parameters: number;
+  /** of low-rank updates: the model they are added to */
+  lora?: { base: string; scale: number };
   fingerprint: string;
 }
 
@@ -67,6 +70,7 @@ const COMPLETE = 'Give a complete diffusers model folder.';
  *   WEIGHTS_INVALID for a damaged weights file
  */
 export async function openModel(location: string): Promise<ModelFolder> {
+  if ((await stat(path.join(location, LORA)).catch(() => undefined)) !== undefined) return openLora(location);
   await checkFolder(location);
   const root = path.resolve(location);
   const index = await readJsonObject(path.join(root, 'model_index.json'));
@@ -152,6 +156,30 @@ interface LoadedPart<Config> extends ModelPart<Config> {
 async function part<Config>(root: string, name: string, config: Config): Promise<LoadedPart<Config>> {
   const weights = await findWeights(path.join(root, name));
   return { name, config, weights, files: weights.files };
+}
+
+/** Low-rank updates as diffusers keeps them, and the file beside them that says which model they belong to. */
+export const LORA_WEIGHTS = 'pytorch_lora_weights.safetensors';
+export const LORA = 'lora.json';
+export const LORA_FORMAT = 'diffmine-lora-1';
+
+/** A folder that `train --lora-rank` wrote: the model it started from, with the updates added to its UNet's weights when they are loaded. */
+async function openLora(location: string): Promise<ModelFolder> {
+  const root = path.resolve(location);
+  const { format, base, scale } = await readJsonObject(path.join(root, LORA));
+  if (format !== LORA_FORMAT || typeof base !== 'string' || typeof scale !== 'number' || !Number.isFinite(scale)) {
+    throw new DiffmineError('MODEL_INVALID', `${path.join(root, LORA)} does not say which model the updates belong to.`, `It is {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`);
+  }
+  const at = path.resolve(root, base);
+  if (!(await isFolder(at))) throw new DiffmineError('MODEL_INVALID', `The model '${at}', which the updates in '${location}' belong to, is not there.`, `Say where it lies now in ${LORA}: "base".`);
+  const model = await openModel(at);
+  const file = path.join(root, LORA_WEIGHTS);
+  const hash = createHash('sha256').update(JSON.stringify([LORA_FORMAT, model.fingerprint, scale]));
+  await hashWeights(hash, 'lora', { files: [file], headers: [readSafetensorsHeader(file)], bytes: [(await stat(file)).size] });
+  const { unet, ...others } = model.source;
+  const fingerprint = hash.digest('hex');
+  const changed = { ...model, path: root, source: { ...others, unet: { ...unet, lora: { file, scale } } }, fingerprint };
+  return { ...changed, summary: () => ({ ...model.summary(), path: root, lora: { base: at, scale }, fingerprint }) };
 }
 
 /** The same model with random weights in its UNet (of `seed`), text encoder and VAE as they are: a control that knows nothing of its labels. */

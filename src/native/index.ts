@@ -238,6 +238,11 @@ export class Trainer {
     return callAsync((addon) => addon.trainerTensors(this.#engine, this.#native, which, names, options));
   }
 
+  /** How many numbers the UNet's weights are, and how many are trained: those, or low-rank updates. */
+  parameters(options?: CallOptions): Promise<{ all: number; trained: number }> {
+    return callAsync((addon) => addon.trainerParameters(this.#engine, this.#native, options));
+  }
+
   /** Writes weights, moments, average and step, between steps; atomic. */
   save(path: string, options?: CallOptions): Promise<void> {
     return callAsync((addon) => addon.saveTrainer(this.#engine, this.#native, path, options));

@@ -429,6 +429,8 @@ export interface Addon {
   evaluateTrainer(engine: NativeEngine, trainer: NativeTrainer, batch: TrainingBatch, key: number | bigint, average: boolean, call?: CallOptions): Promise<number>;
   /** the UNet's output F32 [B, C, h, w] */
   trainPredict(engine: NativeEngine, trainer: NativeTrainer, input: PredictionInput, average: boolean, call?: CallOptions): Promise<Tensor>;
+  /** numbers of the UNet's weights, and of what is trained: those, or low-rank updates */
+  trainerParameters(engine: NativeEngine, trainer: NativeTrainer, call?: CallOptions): Promise<{ all: number; trained: number }>;
   /** F32, by stored names; tensors without a gradient are absent */
   trainerTensors(engine: NativeEngine, trainer: NativeTrainer, which: TrainerTensors, names: string[], call?: CallOptions): Promise<Record<string, Tensor>>;
   saveTrainer(engine: NativeEngine, trainer: NativeTrainer, path: string, call?: CallOptions): Promise<void>;

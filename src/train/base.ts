@@ -5,6 +5,7 @@ import path from 'node:path';
 import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import { classIds, encodePrompts, openModel, type ModelFolder } from '../model';
+import { LORA, LORA_FORMAT, LORA_WEIGHTS } from '../model/folder';
 import { copyPart, indexJson, removeOtherWeights, scheduleJson, unetJson, UNET_WEIGHTS, writeJson } from '../model/write';
 import type { Engine } from '../native';
 import { fromInt64 } from '../native/tensor';
@@ -13,7 +14,7 @@ import { PIXEL_SCHEDULE, SIZES, unetOfSize } from './sizes';
 import type { TrainSettings } from './options';
 
 /** The part of the settings that names models. */
-export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder'>;
+export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder' | 'fold'>;
 
 export interface Base {
   kind: 'latent' | 'pixel';
@@ -44,8 +45,10 @@ export async function openBase(named: Named): Promise<Base> {
     throw new DiffmineError('INVALID_ARGUMENT', named.from === null ? 'Nothing says what to train.' : 'A training either goes from a model or makes a new one.', 'Give --from MODEL to fine-tune it, or --new SIZE (diffmine train --list) to start from nothing.');
   }
   if (named.from !== null) {
-    if (named.vae !== null || named.textEncoder !== null) throw new DiffmineError('INVALID_ARGUMENT', 'A fine-tuned model keeps its own VAE and text encoder.', 'Leave out --vae and --text-encoder, or make a new model with --new.');
-    return fromModel(await openModel(named.from));
+    if (named.vae !== null || named.textEncoder !== null || named.fold !== null) throw new DiffmineError('INVALID_ARGUMENT', 'A fine-tuned model keeps its own VAE, text encoder and folding.', 'Leave out --vae, --text-encoder and --fold, or make a new model with --new.');
+    const model = await openModel(named.from);
+    if (model.source.unet.lora) throw new DiffmineError('MODEL_UNSUPPORTED', `'${named.from}' holds low-rank updates of another model; training goes from whole models.`, 'Give --from the model that they belong to.');
+    return fromModel(model);
   }
   return newModel(named);
 }
@@ -100,9 +103,11 @@ async function looksLikePart(folder: string): Promise<boolean> {
   return ['config.json', 'scheduler_config.json', 'tokenizer_config.json', 'preprocessor_config.json', 'vocab.json'].some((name) => names.has(name));
 }
 
-async function newModel({ new: name, vae: vaePath, textEncoder: textPath }: Named): Promise<Base> {
+async function newModel({ new: name, vae: vaePath, textEncoder: textPath, fold: wanted }: Named): Promise<Base> {
   if (name === null || !(name in SIZES)) throw new DiffmineError('INVALID_ARGUMENT', `There is no size ${JSON.stringify(name)}.`, `Sizes: ${Object.keys(SIZES).join(', ')}.`);
   const size = SIZES[name];
+  const fold = wanted ?? size.fold;
+  if (![1, 2].includes(fold) || (fold === 2 && size.kind === 'latent')) throw new DiffmineError('INVALID_ARGUMENT', `Folds of ${fold} do not suit the size ${name}.`, 'Pixels are folded by 1 or 2, latents not at all.');
   const vaeModel = vaePath === null ? undefined : await openModel(vaePath);
   const textModel = textPath === null ? undefined : await openModel(textPath);
   const vae = vaeModel?.source.vae;
@@ -110,10 +115,10 @@ async function newModel({ new: name, vae: vaePath, textEncoder: textPath }: Name
   if (vaeModel && !vae) throw new DiffmineError('MODEL_INVALID', `The model '${vaePath}' has no VAE.`, 'Name a latent model, such as Stable Diffusion.');
   if (textModel && !textEncoder) throw new DiffmineError('MODEL_INVALID', `The model '${textPath}' has no text encoder.`, 'Name a text-conditional model, such as Stable Diffusion.');
   const shape = (labels: readonly string[]): UNetConfig =>
-    unetOfSize(name, { ...(textEncoder ? { textWidth: textEncoder.config.hiddenSize } : { classes: labels.length + 1 }), ...(vae && { latentChannels: vae.config.latentChannels }) });
+    unetOfSize(name, { ...(textEncoder ? { textWidth: textEncoder.config.hiddenSize } : { classes: labels.length + 1 }), ...(vae && { latentChannels: vae.config.latentChannels }), fold });
   shape(['']); // refuses what does not fit together before anything is done
   const schedule = vaeModel?.source.schedule ?? PIXEL_SCHEDULE;
-  const [vaeFactor, fold] = [vaeModel?.vaeFactor ?? 1, size.fold];
+  const vaeFactor = vaeModel?.vaeFactor ?? 1;
   const multiple = vaeFactor * fold * 2 ** (size.channels.length - 1);
   return {
     kind: size.kind, conditioning: textModel ? 'text' : 'class', side: size.side, multiple, vaeFactor, fold,
@@ -139,10 +144,8 @@ async function newModel({ new: name, vae: vaePath, textEncoder: textPath }: Name
   };
 }
 
-export const LORA_WEIGHTS = 'pytorch_lora_weights.safetensors';
-
 /** Writes the folder of a LoRA training: the updates as diffusers loads them, and which model they belong to (model/folder.ts opens both as one). */
 export async function writeLora(folder: string, settings: Pick<TrainSettings, 'from'>, weights: (file: string) => Promise<void>): Promise<void> {
   await weights(path.join(folder, LORA_WEIGHTS));
-  await writeJson(path.join(folder, 'lora.json'), { format: 'diffmine-lora-1', base: settings.from, scale: 1 });
+  await writeJson(path.join(folder, LORA), { format: LORA_FORMAT, base: settings.from, scale: 1 });
 }

@@ -3,7 +3,7 @@ import { closeSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync,
 import type { TrainingStep } from '../native/types';
 
 export type Metric =
-  | { step: number; loss: number; gradientNorm: number; learningRate: number; seconds: number; skipped?: true }
+  | { step: number; loss: number; gradientNorm: number; learningRate: number; seconds: number }
   | { step: number; validation: number }
   | { step: number; sheet: string; labels: string[] };
 

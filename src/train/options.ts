@@ -16,6 +16,8 @@ export interface TrainOptions {
   vae?: string;
   /** with `new`: the model folder whose text encoder reads the prompts; without it the model is conditioned on the labels as classes */
   textEncoder?: string;
+  /** with `new`: pixels folded into channels, in each direction; default 2 for pixels, 1 for latents */
+  fold?: 1 | 2;
   /** of a label, for text models; default "{label}" */
   prompt?: string;
   /** that says nothing of the label; default "" */
@@ -89,11 +91,12 @@ export interface TrainOptions {
 }
 
 /** Every setting, with defaults filled in: what train.json keeps. Paths are absolute. */
-export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'device' | 'threads' | 'epochs' | 'from' | 'new' | 'vae' | 'textEncoder' | 'prompt' | 'nullPrompt'>> & {
+export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'device' | 'threads' | 'epochs' | 'from' | 'new' | 'vae' | 'textEncoder' | 'fold' | 'prompt' | 'nullPrompt'>> & {
   from: string | null;
   new: SizeName | null;
   vae: string | null;
   textEncoder: string | null;
+  fold: 1 | 2 | null;
   prompt: string | null;
   nullPrompt: string | null;
 };

@@ -7,12 +7,11 @@ import type { Precision } from '../native/types';
 import { writeFileAtomic } from '../run/atomic';
 import { canonicalJson, type Json } from '../run/fingerprint';
 import { VERSION } from '../run/version';
-import type { Base } from './base';
-import { openBase } from './base';
+import { openBase, type Base, type Named } from './base';
 import { checkSettings, FREE, type TrainOptions, type TrainSettings } from './options';
 import { SIZES } from './sizes';
 
-export const TRAINING_FORMAT = 'diffmine-training-1';
+export const TRAINING_FORMAT = 'diffmine-train-1';
 export const RECORD = 'train.json';
 
 export interface TrainRecord {
@@ -72,12 +71,14 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
   if (record && options.resume !== true) {
     throw new DiffmineError('RUN_MISMATCH', `${options.out} holds a training already (${record.status}, ${record.step} of ${record.settings.steps} steps).`, 'Go on with it with --resume, or give --out another folder.');
   }
-  const { out: _out, resume: _resume, device: _device, threads: _threads, epochs, ...given } = options;
+  const given: TrainOptions = { ...options };
+  for (const name of ['resume', 'device', 'threads', 'epochs'] as const) delete given[name];
+  const { epochs } = options;
   if (epochs !== undefined && options.steps !== undefined) throw new DiffmineError('INVALID_ARGUMENT', 'Both steps and epochs say how long to train.', 'Give one of them.');
   const paths = Object.fromEntries(
     (['dataset', 'from', 'vae', 'textEncoder'] as const).flatMap((name) => (given[name] === undefined ? [] : [[name, resolve(given[name])]])),
   );
-  const asked: Partial<TrainSettings> = { ...given, ...paths } as Partial<TrainSettings>;
+  const asked = Object.fromEntries(Object.entries({ ...given, ...paths }).filter(([name, value]) => name !== 'out' && value !== undefined)) as Partial<TrainSettings>;
   if (record) {
     const settings = { ...record.settings, ...asked, ...(epochs === undefined ? {} : { steps: 0 }) };
     const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter((name) => !FREE.includes(name) && !same(asked[name], record.settings[name]));
@@ -93,13 +94,13 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
     if (foreign !== undefined) throw new DiffmineError('RUN_MISMATCH', `${options.out} is not empty and no training (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
   }
   await mkdir(folder, { recursive: true });
-  const named = { from: null, new: null, vae: null, textEncoder: null, ...asked };
+  const named = { from: null, new: null, vae: null, textEncoder: null, fold: null, ...asked };
   const base = await openBase(named);
   const settings = fillIn(asked, named, base);
   return { folder, base, settings: epochs === undefined ? settings : { ...settings, steps: 0 }, epochs, record: undefined };
 }
 
-function fillIn(asked: Partial<TrainSettings>, named: Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder'>, base: Base): TrainSettings {
+function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainSettings {
   const size = named.new === null ? undefined : SIZES[named.new];
   const text = base.conditioning === 'text';
   if (!text && (asked.prompt ?? asked.nullPrompt) !== undefined) {
@@ -107,6 +108,7 @@ function fillIn(asked: Partial<TrainSettings>, named: Pick<TrainSettings, 'from'
   }
   const steps = asked.steps ?? size?.steps ?? 5000;
   const rank = asked.loraRank ?? 0;
+  if (rank > 0 && named.from === null) throw new DiffmineError('INVALID_ARGUMENT', 'Low-rank updates of a model that knows nothing are of no use.', 'Give --from MODEL, or leave out --lora-rank.');
   return {
     ...named, dataset: asked.dataset as string,
     prompt: text ? (asked.prompt ?? '{label}') : null, nullPrompt: text ? (asked.nullPrompt ?? '') : null,

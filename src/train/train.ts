@@ -18,8 +18,7 @@ import type { Tensor, TrainingBatch } from '../native/types';
 import { chooseDevice } from '../run/device';
 import { sha256 } from '../run/fingerprint';
 import { LockFolder, nameOf } from '../run/locks';
-import type { Base } from './base';
-import { writeLora } from './base';
+import { writeLora, type Base } from './base';
 import { Checkpoints } from './checkpoints';
 import { Journal, LossWatch, type Metric } from './journal';
 import type { TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './options';
@@ -77,7 +76,7 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
         ...(loraRank > 0 && { lora: { rank: loraRank, alpha: settings.loraAlpha } }),
       }, signalOf(hooks));
       try {
-        const { all, trained } = { all: 0, trained: 0 }; // TEMP await trainer.parameters()
+        const { all, trained } = await trainer.parameters();
         const facts = {
           dataset: {
             path: settings.dataset, fingerprint: data.fingerprint,
@@ -238,10 +237,13 @@ class Training {
       while (this.step < steps) {
         if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Training was cancelled.');
         const started = performance.now();
-        const done = await trainer.step(await this.nextBatch(views));
+        const pictures = await this.nextBatch(views);
+        let done = await trainer.step(pictures);
+        // The loss scaling of fp16 found its scale too large, and lowered it: nothing else was done.
+        while (done.skipped) done = await trainer.step(pictures);
         this.step = done.step;
-        const { loss, gradientNorm, learningRate, skipped } = done as typeof done & { skipped?: true };
-        this.journal.write({ step: this.step, loss, gradientNorm, learningRate, seconds: Math.round(this.seconds * 1000) / 1000, ...(skipped ? { skipped } : {}) });
+        const { loss, gradientNorm, learningRate } = done;
+        this.journal.write({ step: this.step, loss, gradientNorm, learningRate, seconds: Math.round(this.seconds * 1000) / 1000 });
         if (this.watch.add(done)) {
           throw new DiffmineError('NUMERICS', `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times the least it was.`, 'Lower the learning rate, or clip gradients more.');
         }
@@ -355,9 +357,9 @@ class Training {
     const { settings, record, folder, base, trainer, data } = this;
     let chosen = this.step;
     if (settings.use === 'best' && record.best && record.best.step !== this.step) chosen = await trainer.load(this.checkpoints.file(record.best.step));
-    const { precision, loraRank } = { precision: settings.saveAs, loraRank: settings.loraRank };
-    if (loraRank > 0) await writeLora(folder, settings, (file) => trainer.exportWeights(file, this.average, precision));
-    else await base.write(folder, { labels: data.labels, side: settings.size }, (file) => trainer.exportWeights(file, this.average, precision));
+    const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveAs);
+    if (settings.loraRank > 0) await writeLora(folder, settings, weights);
+    else await base.write(folder, { labels: data.labels, side: settings.size }, weights);
     Object.assign(record, { status: 'done', step: this.step });
     await writeRecord(folder, record);
     const report = await writeTrainReport(folder);

@@ -13,6 +13,8 @@ import { drawPictures, writeSyntheticRun, type SyntheticPicture } from '../helpe
 const folder = temporaryFolder();
 const LABELS = ['one', 'two'];
 const SHARD = 4;
+/** Without what reads the pictures (evaluate-controls.test.ts). */
+const bare = { colour: false, perLabel: 0 } as const;
 const at = (name: string): string => join(folder, name);
 let pictures: SyntheticPicture[];
 
@@ -42,7 +44,7 @@ beforeAll(async () => {
 
 let summary: EvaluateSummary;
 test('finds what is there', async () => {
-  summary = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50 });
+  summary = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50, ...bare });
   expect(summary.boxes).toMatchObject({ rows: 11, used: 10 });
   expect(summary.labels.map(({ label }) => label)).toEqual(LABELS);
   for (const { pictures: count, boxes, share, averagePrecision, pointing, top, random, typicality, patches } of summary.labels) {
@@ -67,11 +69,11 @@ test('intervals hold the figure, and the seed settles them', async () => {
     expect(high).toBeGreaterThanOrEqual(value as number);
   }
   expect(summary.mean.averagePrecision.high).toBeGreaterThan(summary.mean.averagePrecision.low as number);
-  expect(await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50 })).toEqual(summary);
-  const other = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50, seed: 1 });
+  expect(await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50, ...bare })).toEqual(summary);
+  const other = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50, seed: 1, ...bare });
   expect(other.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(other.mean.averagePrecision).not.toEqual(summary.mean.averagePrecision);
-  const none = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 0 });
+  const none = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 0, ...bare });
   expect(none.mean.averagePrecision).toEqual({ value: summary.mean.averagePrecision.value, low: null, high: null });
 });
 
@@ -88,7 +90,7 @@ test('recall by kind: every square is hit', () => {
 
 test('what is typical of the other label is no finding', async () => {
   const swapped = boxFile('swapped.csv', pictures.map((picture) => hot(picture, 'square', picture.label === 'one' ? 'two' : 'one')));
-  const { labels, kinds, mean } = await evaluate(at('run'), { boxes: swapped, bootstrap: 0 });
+  const { labels, kinds, mean } = await evaluate(at('run'), { boxes: swapped, bootstrap: 0, ...bare });
   for (const { boxes, averagePrecision, pointing, top, typicality } of labels) {
     expect({ boxes, averagePrecision: averagePrecision.value, pointing: pointing.value, top: top[0]?.hit.value }).toEqual({ boxes: 0, averagePrecision: null, pointing: null, top: 0 });
     expect(typicality.own).toBeNull();
@@ -97,27 +99,27 @@ test('what is typical of the other label is no finding', async () => {
   expect(kinds).toEqual([]);
   expect(mean.averagePrecision.value).toBeNull();
   // told to go by the picture's label, the same file is the truth
-  const again = await evaluate(at('run'), { boxes: swapped, typicalColumn: 'label', bootstrap: 0 });
+  const again = await evaluate(at('run'), { boxes: swapped, typicalColumn: 'label', bootstrap: 0, ...bare });
   expect(again.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
 });
 
 test('without a column for it, a box counts for its picture’s label', async () => {
   const plain = boxFile('plain.csv', pictures.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(',')), 'image,x,y,width,height');
-  const { mean, kinds } = await evaluate(at('run'), { boxes: plain, bootstrap: 0 });
+  const { mean, kinds } = await evaluate(at('run'), { boxes: plain, bootstrap: 0, ...bare });
   expect(mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(kinds).toEqual([]);
 });
 
 test('a run without maps, one that is not mined, and one with neither', async () => {
   await makeRun('no maps', { maps: false });
-  const mapless = await evaluate(at('no maps'), { boxes: at('boxes.csv'), bootstrap: 3 });
+  const mapless = await evaluate(at('no maps'), { boxes: at('boxes.csv'), bootstrap: 3, ...bare });
   expect(mapless.mean).toMatchObject({ averagePrecision: { value: null }, pointing: { value: null }, top: summary.mean.top.map(({ k, hit }) => ({ k, hit: { value: hit.value } })) });
   expect(mapless.notes[0]).toContain('no maps');
   expect(evaluateText(mapless)).toContain('no maps');
 
   cpSync(at('run'), at('not mined'), { recursive: true });
   rmSync(join(at('not mined'), 'mine'), { recursive: true });
-  const unmined = await evaluate(at('not mined'), { boxes: at('boxes.csv'), bootstrap: 0 });
+  const unmined = await evaluate(at('not mined'), { boxes: at('boxes.csv'), bootstrap: 0, ...bare });
   expect(unmined.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(unmined.mean.top[0]?.hit.value).toBeNull();
   expect(unmined.notes[0]).toContain('not mined');
@@ -149,7 +151,7 @@ test('boxes are in source pixels, the map in those of the scored picture', async
     await writeTable(join(at('half'), 'shards', String(shard).padStart(5, '0'), 'images.parquet'), rows, imageSchema([]));
   }
   const double = boxFile('double.csv', pictures.map((picture) => hot({ ...picture, hot: { x: 2 * picture.hot.x, y: 2 * picture.hot.y, width: 2 * picture.hot.width, height: 2 * picture.hot.height } }, 'k', picture.label)));
-  const { mean } = await evaluate(at('half'), { boxes: double, bootstrap: 0 });
+  const { mean } = await evaluate(at('half'), { boxes: double, bootstrap: 0, ...bare });
   expect(mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(mean.share).toBe(summary.mean.share);
 });

@@ -27,7 +27,7 @@ function training({ status = 'running', step = 0, labels = ['a', 'b'], settings 
   const path = join(folder, String(made++));
   writeFiles(path, {
     'train.json': JSON.stringify({
-      format: 'diffmine-training-1', version: '0.1.0', created: '2026-01-02T03:04:05.678Z', status, step,
+      format: 'diffmine-train-1', version: '0.1.0', created: '2026-01-02T03:04:05.678Z', status, step,
       settings: { steps: 1000, batch: 16, learningRate: 0.0008, course: 'cosine', ...settings },
       dataset: { path: '/data/streets', fingerprint: 'f00d', labels: labels.map((label, i) => ({ label, training: 1200 + i, validation })) },
       model: { from: null, size: 'pixel-small', kind: 'pixel', conditioning: 'class', parameters: 3_412_345, trained: 3_412_345 }, device: 'cpu', precision: 'bf16',

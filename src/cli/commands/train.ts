@@ -8,9 +8,9 @@ import { SIZES, type Size } from '../../train/sizes';
 
 function sizesText(): string {
   const rows = Object.entries<Size>(SIZES).map(([name, size]) => [
-    name, size.kind, `${size.side} px`, `${size.channels.join(', ')} x ${size.layers}`, String(size.steps), String(size.batch), String(size.learningRate), size.describe,
+    name, size.kind, `${size.side} px`, `${size.channels.join(', ')} x ${size.layers}`, `${size.millions} M`, String(size.steps), String(size.batch), String(size.learningRate), size.describe,
   ]);
-  return `${table(['size', 'denoises', 'pictures', 'channels x layers', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. Everything can be changed by options.`;
+  return `${table(['size', 'denoises', 'pictures', 'channels x layers', 'weights', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6, 7])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. Everything can be changed by options.`;
 }
 
 function onTrain(output: Output): (event: TrainEvent) => void {
@@ -70,7 +70,7 @@ export const trainCommand = command({
     const options: TrainOptions = {
       out: values.out,
       ...defined({
-        dataset: values.dataset, from: values.from, new: values.new, vae: values.vae, textEncoder: values['text-encoder'], prompt: values.prompt, nullPrompt: values['null-prompt'],
+        dataset: values.dataset, from: values.from, new: values.new, vae: values.vae, textEncoder: values['text-encoder'], fold: values.fold, prompt: values.prompt, nullPrompt: values['null-prompt'],
         size: values.size, steps: values.steps, epochs: values.epochs, batch: values.batch, accumulate: values.accumulate, learningRate: values['learning-rate'], course: values.schedule,
         warmup: values.warmup, weightDecay: values['weight-decay'], clip: values.clip, ema: values.ema, drop: values.drop, tRange: values['t-range'], wide: values.wide, minSnr: values['min-snr'],
         flips: values.flips, seed: values.seed, precision: values.dtype, checkpointing: values['gradient-checkpointing'], loraRank: values['lora-rank'], loraAlpha: values['lora-alpha'],

@@ -1,0 +1,185 @@
+// `train` as a user runs it: killed and resumed to the same losses, cancelled, extended, refused; and what it leaves can be scanned and sampled.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import sharp from 'sharp';
+
+import { readMetrics } from '../../src/train/journal';
+import { writeWorld } from '../../src/world/world';
+import { temporaryFolder } from '../helpers/folders';
+import { cli, hasAddon, ROOT } from './cli';
+
+const GOLDEN = path.join(ROOT, 'test', 'data', 'golden');
+const BIN = path.join(ROOT, 'bin', 'diffmine.js');
+const scratch = temporaryFolder();
+const world = path.join(scratch, 'world');
+const at = (...names: string[]): string => path.join(scratch, ...names);
+
+const command = (out: string, ...more: string[]): string[] => [
+  'train', path.join(world, 'train'), '--new', 'tiny', '--steps', '16', '--batch', '4', '--accumulate', '2', '--checkpoint-every', '4', '--sample-every', '8', '--sample-count', '1',
+  '--sample-steps', '2', '--flips', '--validation', '0.2', '--device', 'cpu', '--threads', '1', '--out', out, ...more,
+];
+const losses = (out: string): unknown[] => readMetrics(path.join(out, 'metrics.jsonl')).flatMap((metric) => ('loss' in metric ? [[metric.step, metric.loss, metric.gradientNorm]] : 'validation' in metric ? [metric] : []));
+const weights = (out: string): Buffer => readFileSync(path.join(out, 'unet', 'diffusion_pytorch_model.safetensors'));
+const record = (out: string): Record<string, unknown> => JSON.parse(readFileSync(path.join(out, 'train.json'), 'utf8')) as Record<string, unknown>;
+
+/** Kills a command once its journal has `lines` lines. */
+function killedAt(args: string[], out: string, lines: number): Promise<void> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [BIN, ...args], { cwd: ROOT, stdio: 'ignore' });
+    const timer = setInterval(() => {
+      if (readMetrics(path.join(out, 'metrics.jsonl')).length >= lines) child.kill('SIGKILL');
+    }, 5);
+    child.once('exit', () => {
+      clearInterval(timer);
+      resolve();
+    });
+  });
+}
+
+beforeAll(async () => {
+  await writeWorld(world, { pictures: 5, size: 32, heldout: 0 });
+});
+
+(hasAddon ? describe : describe.skip)('diffmine train', () => {
+  const whole = at('whole');
+
+  test('trains, keeps the last and the best, and writes a model', async () => {
+    const ran = await cli(command(whole, '--json'));
+    expect(ran).toMatchObject({ code: 0, signal: null });
+    const summary = JSON.parse(ran.stdout) as { steps: number; step: number; best: { step: number }; pictures: number };
+    expect(summary).toMatchObject({ steps: 16, step: 16, pictures: 24 });
+    expect(losses(whole)).toHaveLength(16 + 4);
+    const kept = readdirSync(path.join(whole, 'checkpoints')).map((name) => Number(/\d+/.exec(name)?.[0])).sort((a, b) => a - b);
+    expect(kept).toEqual([...new Set([12, 16, summary.best.step])].sort((a, b) => a - b));
+    expect(readdirSync(path.join(whole, 'samples')).sort()).toEqual(['step-00000008.webp', 'step-00000016.webp']);
+    expect(existsSync(path.join(whole, 'train-report.html'))).toBe(true);
+    expect(record(whole)).toMatchObject({ status: 'done', step: 16, model: { size: 'tiny', kind: 'pixel', conditioning: 'class' } });
+  }, 300_000);
+
+  test('kill -9 at any moment, then --resume: the same losses and the same model, bit by bit', async () => {
+    const out = at('killed');
+    await killedAt(command(out), out, 6);
+    await killedAt(command(out, '--resume'), out, 13);
+    const ran = await cli(['train', '--resume', '--out', out, '--device', 'cpu', '--threads', '1']);
+    expect(ran).toMatchObject({ code: 0, signal: null });
+    expect(losses(out)).toEqual(losses(whole));
+    expect(weights(out).equals(weights(whole))).toBe(true);
+    expect(readdirSync(out, { recursive: true }).filter((name) => String(name).includes('tmp-'))).toEqual([]);
+  }, 300_000);
+
+  test('Ctrl-C saves the step at hand; the training goes on from there', async () => {
+    const out = at('cancelled');
+    let sent = false;
+    const ran = await cli(command(out), {
+      onStderr: (text, kill) => {
+        if (sent || !text.includes('checkpoint')) return;
+        sent = true;
+        kill('SIGINT');
+      },
+    });
+    expect(ran.code).toBe(130);
+    expect(ran.stderr).toContain('--resume');
+    const { step } = record(out) as { step: number };
+    expect(existsSync(path.join(out, 'checkpoints', `step-${String(step).padStart(8, '0')}.safetensors`))).toBe(true);
+    expect(await cli(command(out, '--resume'))).toMatchObject({ code: 0 });
+    expect(losses(out)).toEqual(losses(whole));
+  }, 300_000);
+
+  test('a training that is done can be made longer, and writes its best weights when asked', async () => {
+    const out = at('longer');
+    expect(await cli(command(out, '--schedule', 'constant'))).toMatchObject({ code: 0 });
+    const before = losses(out);
+    const ran = await cli(['train', '--resume', '--out', out, '--steps', '20', '--learning-rate', '1e-4', '--use', 'best', '--json', '--device', 'cpu', '--threads', '1']);
+    expect(ran).toMatchObject({ code: 0 });
+    const summary = JSON.parse(ran.stdout) as { steps: number; step: number; best: { step: number } };
+    expect(summary.steps).toBe(20);
+    expect(summary.step).toBe(summary.best.step);
+    expect(losses(out).slice(0, before.length)).toEqual(before);
+    expect(record(out)).toMatchObject({ changes: [{ step: 16, settings: { steps: 16, learningRate: 0.001 } }] });
+  }, 300_000);
+
+  test('refuses another training, a folder in use, and settings that make no sense', async () => {
+    expect(await cli(command(whole))).toMatchObject({ code: 6, stderr: expect.stringContaining('--resume') as string });
+    expect(await cli(['train', '--resume', '--out', whole, '--seed', '5'])).toMatchObject({ code: 6, stderr: expect.stringMatching(/seed is 0 there, 5 here/) as string });
+    expect(await cli(['train', '--resume', '--out', scratch])).toMatchObject({ code: 2 });
+    expect(await cli(['train', world, '--out', at('nothing')])).toMatchObject({ code: 2, stderr: expect.stringContaining('--new SIZE') as string });
+    expect(await cli(command(at('odd'), '--size', '30'))).toMatchObject({ code: 2, stderr: expect.stringContaining('multiple of 4') as string });
+    expect(await cli(command(at('uneven'), '--batch', '5'))).toMatchObject({ code: 2, stderr: expect.stringContaining('equal passes') as string });
+    expect(await cli(command(at('latent'), '--new', 'latent-small'))).toMatchObject({ code: 2, stderr: expect.stringContaining('--vae') as string });
+    expect(await cli(['train', '--list'])).toMatchObject({ code: 0, stdout: expect.stringContaining('latent-large') as string });
+  }, 300_000);
+
+  test('diverging stops with what is kept, and goes on with a lower rate', async () => {
+    const out = at('diverged');
+    const ran = await cli(command(out, '--learning-rate', '1e30', '--clip', '0', '--schedule', 'constant', '--warmup', '15'));
+    expect(ran).toMatchObject({ code: 7, signal: null });
+    expect(ran.stderr).toMatch(/diverged/);
+    expect(record(out)).toMatchObject({ status: 'diverged' });
+    expect(existsSync(path.join(out, 'train-report.html'))).toBe(true);
+  }, 300_000);
+
+  test('an empty label, small, damaged and single pictures: trained without, and said', async () => {
+    const data = at('poor');
+    for (const label of ['good', 'empty', 'small', 'one']) mkdirSync(path.join(data, label), { recursive: true });
+    const draw = (width: number, height: number): Promise<Buffer> => sharp({ create: { width, height, channels: 3, background: '#a05030' } }).png().toBuffer();
+    writeFileSync(path.join(data, 'good', 'wide.png'), await draw(90, 40));
+    writeFileSync(path.join(data, 'good', 'tall.png'), await draw(32, 70));
+    writeFileSync(path.join(data, 'good', 'broken.png'), (await draw(64, 64)).subarray(0, 60));
+    writeFileSync(path.join(data, 'small', 'tiny.png'), await draw(20, 20));
+    writeFileSync(path.join(data, 'one', 'only.png'), await draw(32, 32));
+    const args = ['train', data, '--new', 'tiny', '--steps', '2', '--batch', '4', '--sample-every', '0', '--device', 'cpu', '--threads', '1'];
+    const ran = await cli([...args, '--out', at('poor-out'), '--json']);
+    expect(ran).toMatchObject({ code: 0 });
+    expect(JSON.parse(ran.stdout)).toMatchObject({ pictures: 3, skipped: 2, validation: [] });
+    expect(ran.stderr).toMatch(/'empty' has no pictures/);
+    expect(ran.stderr).toMatch(/tiny\.png.*smaller than the crop/);
+    expect(ran.stderr).toMatch(/'small' is left out/);
+    rmSync(path.join(data, 'one'), { recursive: true });
+    rmSync(path.join(data, 'good', 'wide.png'));
+    const single = await cli([...args, '--out', at('single')]);
+    expect(single).toMatchObject({ code: 0 });
+    expect(single.stderr).toMatch(/a model of one finds nothing/);
+    rmSync(path.join(data, 'good', 'tall.png'));
+    expect(await cli([...args, '--out', at('none')])).toMatchObject({ code: 3, stderr: expect.stringContaining('None of the 2 pictures') as string });
+  }, 300_000);
+
+  test('fine-tunes a latent text model: latents are computed once, and the folder is a model', async () => {
+    const out = at('tuned');
+    const args = [
+      'train', path.join(GOLDEN, 'mini-dataset'), '--from', path.join(GOLDEN, 'tiny-sd15'), '--size', '32', '--steps', '4', '--batch', '2', '--checkpoint-every', '2', '--prompt', 'A photo of {label}.',
+      '--sample-steps', '2', '--sample-count', '1', '--learning-rate', '1e-3', '--device', 'cpu', '--threads', '1', '--out', out,
+    ];
+    const ran = await cli(args);
+    expect(ran).toMatchObject({ code: 0, signal: null });
+    expect(readdirSync(path.join(out, 'cache')).map((name) => name.replace(/[0-9a-f]{16}/, 'KEY')).sort()).toEqual(['latents-000000.json', 'latents-000000.safetensors', 'text-KEY.safetensors']);
+    const again = await cli(['train', '--resume', '--out', out, '--steps', '6', '--device', 'cpu', '--threads', '1']);
+    expect(again).toMatchObject({ code: 0 });
+    const inspected = await cli(['inspect', out, '--json']);
+    expect(inspected).toMatchObject({ code: 0 });
+    expect(record(out)).toMatchObject({ model: { parameters: (JSON.parse(inspected.stdout) as { summary: { parts: { unet: { parameters: number } } } }).summary.parts.unet.parameters } });
+    expect(await cli(['scan', path.join(GOLDEN, 'mini-dataset'), '--model', out, '--size', '32', '--samples', '2', '--patch', '8', '--device', 'cpu', '--threads', '1', '--out', at('scan')])).toMatchObject({ code: 0 });
+  }, 300_000);
+
+  test('low-rank updates: the folder opens as the model with them, scans differ from the base, and another base is refused', async () => {
+    const out = at('lora');
+    const base = path.join(GOLDEN, 'tiny-sd15');
+    const data = path.join(GOLDEN, 'mini-dataset');
+    const ran = await cli([
+      'train', data, '--from', base, '--size', '32', '--steps', '3', '--batch', '2', '--lora-rank', '2', '--learning-rate', '1e-2', '--sample-every', '0', '--device', 'cpu', '--threads', '1', '--out', out,
+    ]);
+    expect(ran).toMatchObject({ code: 0, signal: null });
+    const { parameters, trained } = (record(out) as { model: { parameters: number; trained: number } }).model;
+    expect(trained).toBeGreaterThan(0);
+    expect(trained).toBeLessThan(parameters / 4);
+    expect(readdirSync(out)).toEqual(expect.arrayContaining(['lora.json', 'pytorch_lora_weights.safetensors']));
+    const scores = async (model: string, run: string): Promise<string> => {
+      const scan = await cli(['scan', data, '--model', model, '--size', '32', '--samples', '2', '--patch', '8', '--device', 'cpu', '--threads', '1', '--out', at(run)]);
+      expect(scan).toMatchObject({ code: 0 });
+      return readFileSync(path.join(at(run), 'shards', '00000', 'patches.parquet')).toString('base64');
+    };
+    expect(await scores(out, 'lora-scan')).not.toBe(await scores(base, 'base-scan'));
+    expect(await cli(['train', data, '--from', out, '--out', at('lora-again')])).toMatchObject({ code: 3, stderr: expect.stringContaining('low-rank') as string });
+    expect(await cli(command(at('lora-new'), '--lora-rank', '2'))).toMatchObject({ code: 2 });
+  }, 300_000);
+});
