@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that only a machine with a GPU can show, in one command without network or npm: build, C++ tests on the device, memory
-# checks, verify in each precision, benchmark. One JSON object on stdout, progress on stderr; exit code 1 if any step failed.
+# checks, verify in each precision, training and sampling, benchmark. One JSON object on stdout, progress on stderr; exit code 1 if any step failed.
 # A step that could not be tried for want of a tool is "skipped" with its reason, never "passed".
 #
 #   LIBTORCH=folder            a CUDA LibTorch; otherwise the torch of PYTHON (python3)
@@ -118,11 +118,38 @@ else
   for precision in fp32 fp16 bf16; do
     json_step "verify-$precision" "$node" bin/diffmine.js verify "$golden" --device cuda --dtype "$precision" --json
   done
-  if [ -f dist/cli/commands/bench.js ]; then
-    json_step bench "$node" bin/diffmine.js bench --device cuda --precisions fp32,fp16,bf16 --batch "${BENCH_BATCH:-64}" --json
+  diffmine() { "$node" bin/diffmine.js "$@" --device cuda --json; }
+
+  # Training: twenty steps on the golden pictures; every loss must be finite for them to pass.
+  made=$build/trained
+  rm -rf "$made"
+  train() {  # name options...
+    local name=$1
+    shift
+    json_step "train-$name" diffmine train "$golden/mini-dataset" --out "$made/$name" --steps 20 --batch 8 --sample-every 20 --sample-count 1 --sample-steps 4 "$@"
+  }
+  if [ ! -d "$golden/mini-dataset" ] || [ ! -d "$golden/tiny-sd15" ]; then skip train "$golden has no mini-dataset and tiny-sd15"
   else
-    skip bench 'there is no such command'
+    for precision in fp32 bf16 fp16; do train "$precision" --new tiny --dtype "$precision"; done
+    train from --from "$golden/tiny-sd15" --dtype bf16
+    train lora --from "$golden/tiny-sd15" --dtype bf16 --lora-rank 4
+    train checkpointing --from "$golden/tiny-sd15" --dtype bf16 --gradient-checkpointing
+    json_step resume diffmine train --resume --out "$made/fp16" --steps 24
+
+    # Sampling: of classes, of text and latents, and with low-rank updates.
+    json_step sample-classes diffmine sample "$made/bf16" --out "$made/sampled-classes" -n 4 --steps 10 --dtype bf16
+    json_step sample-text diffmine sample "$golden/tiny-sd15" --label 1920 --out "$made/sampled-text" -n 4 --steps 10 --dtype fp16
+    json_step sample-lora diffmine sample "$made/lora" --label 1920 --out "$made/sampled-lora" -n 4 --steps 10
   fi
+
+  json_step bench diffmine bench --precisions fp32,fp16,bf16 --batch "${BENCH_BATCH:-64}"
+  json_step bench-training diffmine bench --no-evaluations --training tiny,small,medium,large,model --precisions fp32,fp16,bf16
+  # Twenty steps of Stable Diffusion 1.5 at the least, two of them to warm up: do they fit into 24 GB?
+  json_step bench-sd15-checkpointing diffmine bench --no-evaluations --training model --precisions bf16 --gradient-checkpointing --repeats 18 &&
+    step sd15-below-24GB "$node" -e '
+      const { training: [{ measured }] } = JSON.parse(require("node:fs").readFileSync(process.argv[1], "utf8"));
+      console.log(`peak ${(measured.peakMemory / 1e9).toFixed(2)} GB, ${measured.picturesPerSecond.toFixed(1)} pictures a second`);
+      process.exitCode = measured.peakMemory < 24e9 ? 0 : 1;' "$logs/bench-sd15-checkpointing.json"
 fi
 
 commit=$(git rev-parse HEAD 2> /dev/null || true)

@@ -250,7 +250,7 @@ Trainer::Named Trainer::state() const {
 void Trainer::save(const std::string& path) const {
   if (accumulated_) throw Error(code::kInvalidArgument, "A training can only be saved between steps.");
   Named tensors = state();
-  for (auto& [name, tensor] : tensors) tensor = stored(tensor);
+  for (auto& [name, tensor] : tensors) tensor = tensor.detach();
   std::map<std::string, std::string> metadata{{"format", kFormat}, {"step", std::to_string(steps())}};
   if (unet_->lora()) metadata["alpha"] = std::to_string(unet_->lora()->alpha);
   if (scale_) {

@@ -33,8 +33,9 @@ double number_in(const std::string& json, const std::string& key, double absent)
 bool has_pattern(const std::string& json, const std::string& key) {
   const auto at = json.find('"' + key + '"');
   if (at == std::string::npos) return false;
-  const auto brace = json.find('{', at);
-  return brace != std::string::npos && json.find_first_not_of(" \n\t\r", brace + 1) != json.find('}', brace);
+  const auto value = json.find_first_not_of(": \n\t\r", at + key.size() + 2);
+  if (value == std::string::npos || json[value] != '{') return false;
+  return json.find_first_not_of(" \n\t\r", value + 1) != json.find('}', value);
 }
 
 // alpha / rank of all modules that say nothing else.
@@ -44,6 +45,10 @@ double common_scale(const SafetensorsFile& file) {
   const std::string& json = found->second;
   if (has_pattern(json, "unet.alpha_pattern") || has_pattern(json, "unet.rank_pattern")) {
     throw Error(code::kModelUnsupported, file.path() + ": its modules have different ranks or alphas.", "Merge it into the model with the tool that made it.");
+  }
+  const auto flag = json.find("\"unet.use_rslora\"");
+  if (flag != std::string::npos && json.compare(json.find_first_not_of(": \n\t\r", flag + 17), 4, "true") == 0) {
+    throw Error(code::kModelUnsupported, file.path() + ": its scale is alpha / sqrt(rank) (use_rslora).", "Merge it into the model with the tool that made it.");
   }
   const double rank = number_in(json, "unet.r", 1), scale = number_in(json, "unet.lora_alpha", rank) / rank;
   if (!std::isfinite(scale)) throw Error(code::kWeightsInvalid, file.path() + ": its alpha or rank is no number.");

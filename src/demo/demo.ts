@@ -3,7 +3,7 @@
 //   OUT/demo.json   marks the folder as a demo's
 //   OUT/world/      the pictures, boxes.csv, world.json (src/world)
 //   OUT/run/        the run, mined, with its evaluation and its report
-//   OUT/control/    the same of the network with random weights, as it was before it learned anything; without a report
+//   OUT/control/    the same of a network of the same shape with random weights; without a report
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';

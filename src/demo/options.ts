@@ -58,7 +58,7 @@ export interface DemoFigures {
   /** share of the pixels that belong to planted elements typical of the city: the average precision of a map that knows nothing */
   share: number | null;
   averagePrecision: number | null;
-  /** average precision of the same network before it learned anything, and of colours alone */
+  /** average precision of a network of the same shape with random weights, and of colours alone */
   untrained: number | null;
   colour: number | null;
   /** share of the pictures whose highest pixel is on a planted element */

@@ -172,6 +172,7 @@ async function openLora(location: string): Promise<ModelFolder> {
   }
   const at = path.resolve(root, base);
   if (!(await isFolder(at))) throw new DiffmineError('MODEL_INVALID', `The model '${at}', which the updates in '${location}' belong to, is not there.`, `Say where it lies now in ${LORA}: "base".`);
+  if ((await stat(path.join(at, LORA)).catch(() => undefined)) !== undefined) throw new DiffmineError('MODEL_UNSUPPORTED', `'${location}' holds updates of updates: '${at}' is no whole model.`, 'The base is a model folder.');
   const model = await openModel(at);
   const file = path.join(root, LORA_WEIGHTS);
   const hash = createHash('sha256').update(JSON.stringify([LORA_FORMAT, model.fingerprint, scale]));

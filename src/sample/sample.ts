@@ -11,7 +11,7 @@ import { autoBatch, unetShape } from '../scan/batch';
 import type { Hooks } from '../scan/options';
 import { sampleDdim, type Denoise } from './ddim';
 import { toPictures } from './pictures';
-import { recordRequest, settleRequest, SHEET, type SampledLabel, type SampleOptions, type SampleRequest, type SampleSettings } from './request';
+import { labelFolder, recordRequest, settleRequest, SHEET, type SampledLabel, type SampleOptions, type SampleRequest, type SampleSettings } from './request';
 import { writeSheet } from './sheet';
 
 /** The sheet shows the first labels and the first pictures of each: it is there to be looked at. */
@@ -102,7 +102,7 @@ async function make({ model, device, record }: SampleRequest, out: string, todo:
       try {
         const x0 = await sampleDdim(model.source.schedule, { ...fixed, rows: items.map(({ label }) => label), samples: items.map(({ number }) => number), batch }, denoise, { ...call, onProgress });
         const pictures = await toPictures(engine, model, x0, call);
-        for (const [i, { label, number }] of items.entries()) await writePicture(join(out, record.labels[label]?.folder ?? '', fileName(number)), pictures[i]);
+        for (const [i, { label, number }] of items.entries()) await writePicture(join(out, labelFolder(record.labels[label]?.label ?? ''), fileName(number)), pictures[i]);
       } catch (thrown) {
         if (asDiffmineError(thrown).code !== 'OUT_OF_MEMORY' || batch === 1) throw thrown;
         batch = Math.floor(batch / 2);

@@ -6,6 +6,7 @@ import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import { classIds, encodePrompts, openModel, type ModelFolder } from '../model';
 import { LORA, LORA_FORMAT, LORA_WEIGHTS } from '../model/folder';
+import { readJsonObject } from '../model/json';
 import { copyPart, indexJson, removeOtherWeights, scheduleJson, unetJson, UNET_WEIGHTS, writeJson } from '../model/write';
 import type { Engine } from '../native';
 import { fromInt64 } from '../native/tensor';
@@ -25,6 +26,8 @@ export interface Base {
   /** pixels a latent cell, and pixels folded, in each direction */
   vaeFactor: number;
   fold: number;
+  /** of sampling steps, as the model's scheduler has them */
+  spacing: string;
   /** what is trained; its weights are those of `from`, or the first of a new model */
   start(labels: readonly string[], seed: number): Pick<ModelSource, 'unet' | 'schedule'>;
   /** what latents and text embeddings are made with; undefined for pixel models of classes */
@@ -71,7 +74,7 @@ function fromModel(model: ModelFolder): Base {
   const { source, conditioning, kind, vaeFactor, fold, sizeMultiple } = model;
   const { vae, textEncoder, schedule } = source;
   return {
-    kind, conditioning, side: model.sampleSize, vaeFactor, fold,
+    kind, conditioning, side: model.sampleSize, vaeFactor, fold, spacing: model.timestepSpacing,
     // Every downsampling halves: sides that it divides lose nothing.
     multiple: Math.max(sizeMultiple, vaeFactor * fold),
     start: () => ({ unet: source.unet, schedule }),
@@ -81,7 +84,7 @@ function fromModel(model: ModelFolder): Base {
     checkLabels: (labels) => {
       if (conditioning === 'class') classIds(model, labels);
     },
-    async write(folder, _, weights) {
+    async write(folder, { side }, weights) {
       await mkdir(folder, { recursive: true });
       for (const name of await readdir(model.path)) {
         const isFolder = (await stat(path.join(model.path, name))).isDirectory();
@@ -90,7 +93,8 @@ function fromModel(model: ModelFolder): Base {
       }
       const unet = path.join(folder, 'unet');
       await removeOtherWeights(unet, UNET_WEIGHTS);
-      await cp(path.join(model.path, 'unet', 'config.json'), path.join(unet, 'config.json'));
+      const config = await readJsonObject(path.join(model.path, 'unet', 'config.json'));
+      await writeJson(path.join(unet, 'config.json'), { ...config, sample_size: side / (vaeFactor * fold) });
       await weights(path.join(unet, UNET_WEIGHTS));
       await cp(path.join(model.path, 'model_index.json'), path.join(folder, 'model_index.json'));
     },
@@ -104,7 +108,7 @@ async function looksLikePart(folder: string): Promise<boolean> {
 }
 
 async function newModel({ new: name, vae: vaePath, textEncoder: textPath, fold: wanted }: Named): Promise<Base> {
-  if (name === null || !(name in SIZES)) throw new DiffmineError('INVALID_ARGUMENT', `There is no size ${JSON.stringify(name)}.`, `Sizes: ${Object.keys(SIZES).join(', ')}.`);
+  if (name === null || !Object.hasOwn(SIZES, name)) throw new DiffmineError('INVALID_ARGUMENT', `There is no size ${JSON.stringify(name)}.`, `Sizes: ${Object.keys(SIZES).join(', ')}.`);
   const size = SIZES[name];
   const fold = wanted ?? size.fold;
   if (![1, 2].includes(fold) || (fold === 2 && size.kind === 'latent')) throw new DiffmineError('INVALID_ARGUMENT', `Folds of ${fold} do not suit the size ${name}.`, 'Pixels are folded by 1 or 2, latents not at all.');
@@ -121,7 +125,7 @@ async function newModel({ new: name, vae: vaePath, textEncoder: textPath, fold: 
   const vaeFactor = vaeModel?.vaeFactor ?? 1;
   const multiple = vaeFactor * fold * 2 ** (size.channels.length - 1);
   return {
-    kind: size.kind, conditioning: textModel ? 'text' : 'class', side: size.side, multiple, vaeFactor, fold,
+    kind: size.kind, conditioning: textModel ? 'text' : 'class', side: size.side, multiple, vaeFactor, fold, spacing: vaeModel?.timestepSpacing ?? 'leading',
     start: (labels, seed) => ({ unet: { config: shape(labels), files: [], initial: seed }, schedule }),
     encoder: vae || textEncoder ? { unet: placeholder(vae?.config.latentChannels ?? 3), ...(vae && { vae }), ...(textEncoder && { textEncoder }), schedule } : undefined,
     encoderFingerprint: createHash('sha256').update(`${vaeModel?.fingerprint ?? ''} ${textModel?.fingerprint ?? ''}`).digest('hex'),

@@ -1,6 +1,8 @@
 // What a training leaves behind while it runs: metrics.jsonl, one JSON object a line, and the watch that tells when it diverges.
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { DiffmineError } from '../errors';
 import type { TrainingStep } from '../native/types';
+import { writeFileAtomic } from '../run/atomic';
 
 export type Metric =
   | { step: number; loss: number; gradientNorm: number; learningRate: number; seconds: number }
@@ -26,18 +28,24 @@ export class Journal {
     this.descriptor = openSync(file, 'a');
   }
 
-  /** Opens the file to go on after `step`: what was written of later steps, which will be done again, is cut off. */
-  static open(file: string, step: number): { journal: Journal; kept: Metric[] } {
+  /**
+   * Opens the file to go on after `step`: what was written of later steps, which will be done again, is cut off.
+   *
+   * @throws RUN_INVALID where the loss of an earlier step is not there
+   */
+  static async open(file: string, step: number): Promise<{ journal: Journal; kept: Metric[] }> {
     const kept = readMetrics(file).filter((metric) => metric.step <= step);
-    const text = kept.map((metric) => `${JSON.stringify(metric)}\n`).join('');
-    if (existsSync(file)) truncateSync(file, 0);
-    const journal = new Journal(file);
-    writeSync(journal.descriptor, text);
-    return { journal, kept };
+    const losses = kept.filter((metric) => 'loss' in metric);
+    if (losses.length !== step || losses.some((metric, i) => metric.step !== i + 1)) {
+      throw new DiffmineError('RUN_INVALID', `${file} does not have the losses of the ${step} steps that were done.`, 'Restore it, or begin a new training in another folder.');
+    }
+    await writeFileAtomic(file, kept.map((metric) => `${JSON.stringify(metric)}\n`).join(''));
+    return { journal: new Journal(file), kept };
   }
 
   write(metric: Metric): void {
-    writeSync(this.descriptor, `${JSON.stringify(metric)}\n`);
+    const line = Buffer.from(`${JSON.stringify(metric)}\n`);
+    for (let at = 0; at < line.length; ) at += writeSync(this.descriptor, line, at);
   }
 
   /** Forces it to the disk: before a checkpoint that counts on it. */
@@ -50,25 +58,36 @@ export class Journal {
   }
 }
 
-/** Weight of the past in the smoothed loss. */
-const KEPT = 0.98;
-/** Steps before which nothing counts as diverging, and the factor over the least smoothed loss that does. */
-const [SETTLED, EXPLODED] = [100, 4];
+/** Pictures that the smoothed loss looks back on, about; and steps, at least. */
+const [PICTURES, STEPS] = [800, 50];
+/**
+ * A training explodes where the smoothed loss is several times its least and far from what it can do, or beyond all reason: the targets have
+ * variance one, so that a model which knows nothing has a loss of one.
+ */
+const [FACTOR, POOR, ABSURD] = [4, 0.5, 10];
 
 /** The smoothed loss, and whether it explodes: a function of the losses so far alone. */
 export class LossWatch {
+  private readonly kept: number;
   private weight = 0;
   private sum = 0;
   private seen = 0;
   private least = Infinity;
 
-  /** @returns whether the smoothed loss is far above the least it has been */
+  /** @param batch pictures a step: of few, losses scatter more, and more of them are looked at */
+  constructor(batch: number) {
+    this.kept = 1 - 1 / Math.max(STEPS, PICTURES / batch);
+  }
+
+  /** @returns whether the training explodes */
   add({ loss }: Pick<TrainingStep, 'loss'>): boolean {
-    this.sum = KEPT * this.sum + (1 - KEPT) * loss;
-    this.weight = KEPT * this.weight + (1 - KEPT);
+    this.sum = this.kept * this.sum + (1 - this.kept) * loss;
+    this.weight = this.kept * this.weight + (1 - this.kept);
     this.seen++;
-    if (this.seen >= SETTLED / 2) this.least = Math.min(this.least, this.smoothed as number);
-    return this.seen >= SETTLED && (this.smoothed as number) > EXPLODED * this.least;
+    const now = this.smoothed as number;
+    const window = 1 / (1 - this.kept);
+    if (this.seen >= window) this.least = Math.min(this.least, now);
+    return this.seen >= window && (now > ABSURD || now > Math.max(POOR, FACTOR * this.least));
   }
 
   get smoothed(): number | null {

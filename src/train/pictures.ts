@@ -117,7 +117,7 @@ async function openPixels(images: readonly DatasetImage[], fold: number, { side,
       if (!picture) {
         picture = await readPicture(image.file, sizeOptions(side));
         checkSide(image.path, picture, side);
-        if (bytes + picture.pixels.byteLength <= HELD) {
+        if (!held.has(index) && bytes + picture.pixels.byteLength <= HELD) {
           held.set(index, picture);
           bytes += picture.pixels.byteLength;
         }
@@ -201,8 +201,12 @@ async function openLatents(images: readonly DatasetImage[], factor: number, engi
 async function readRecords(cache: string, number: number, key: string): Promise<LatentRecord[] | undefined> {
   const text = await readFile(cacheFile(cache, number, 'json'), 'utf8').catch(() => undefined);
   if (text === undefined || !existsSync(cacheFile(cache, number, 'safetensors'))) return undefined;
-  const { key: found, pictures } = JSON.parse(text) as { key: string; pictures: LatentRecord[] };
-  return found === key ? pictures : undefined;
+  try {
+    const { key: found, pictures } = JSON.parse(text) as { key: string; pictures: LatentRecord[] };
+    return found === key ? pictures : undefined;
+  } catch {
+    return undefined; // damaged: made again
+  }
 }
 
 /** Encodes one file's pictures: its list is written last, so that a file with a list is whole. */

@@ -57,6 +57,8 @@ export interface Opened {
   /** `steps` is 0 where epochs decide */
   settings: TrainSettings;
   epochs: number | undefined;
+  /** what was asked for by name */
+  asked: Partial<TrainSettings>;
   record: TrainRecord | undefined;
 }
 
@@ -80,24 +82,25 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
   );
   const asked = Object.fromEntries(Object.entries({ ...given, ...paths }).filter(([name, value]) => name !== 'out' && value !== undefined)) as Partial<TrainSettings>;
   if (record) {
-    const settings = { ...record.settings, ...asked, ...(epochs === undefined ? {} : { steps: 0 }) };
+    const settings = { ...record.settings, ...asked };
     const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter((name) => !FREE.includes(name) && !same(asked[name], record.settings[name]));
     if (differ.length > 0) {
       const what = differ.map((name) => `${name} is ${JSON.stringify(record.settings[name])} there, ${JSON.stringify(asked[name])} here`);
       throw new DiffmineError('RUN_MISMATCH', `${options.out} is another training: ${what.join('; ')}.`, 'Leave these options out to go on with it, or give --out another folder.');
     }
-    return { folder, base: await openBase(settings), settings, epochs, record };
+    return { folder, base: await openBase(settings), settings, epochs, asked, record };
   }
   if (asked.dataset === undefined) throw new DiffmineError('INVALID_ARGUMENT', 'No data set was given to train on.', 'Name a folder with one folder of pictures a label, or a table.');
   if (existsSync(folder)) {
-    const foreign = (await readdir(folder)).find((name) => !['locks', 'cache', 'checkpoints'].includes(name) && !name.startsWith('.'));
+    const foreign = (await readdir(folder)).find((name) => !['locks', 'cache'].includes(name) && !name.startsWith('.'));
     if (foreign !== undefined) throw new DiffmineError('RUN_MISMATCH', `${options.out} is not empty and no training (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
   }
   await mkdir(folder, { recursive: true });
   const named = { from: null, new: null, vae: null, textEncoder: null, fold: null, ...asked };
   const base = await openBase(named);
   const settings = fillIn(asked, named, base);
-  return { folder, base, settings: epochs === undefined ? settings : { ...settings, steps: 0 }, epochs, record: undefined };
+  if (epochs === undefined) checkSettings(settings); // before pictures are looked at
+  return { folder, base, settings, epochs, asked, record: undefined };
 }
 
 function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainSettings {
@@ -113,21 +116,28 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
     ...named, dataset: asked.dataset as string,
     prompt: text ? (asked.prompt ?? '{label}') : null, nullPrompt: text ? (asked.nullPrompt ?? '') : null,
     size: asked.size ?? base.side, steps, batch: asked.batch ?? size?.batch ?? 8, accumulate: asked.accumulate ?? 1,
-    learningRate: asked.learningRate ?? size?.learningRate ?? 1e-5, course: asked.course ?? (size ? 'cosine' : 'constant'), warmup: asked.warmup ?? (size ? Math.min(100, Math.floor(steps / 10)) : 0),
+    learningRate: asked.learningRate ?? size?.learningRate ?? 1e-5, course: asked.course ?? (size ? 'cosine' : 'constant'),
     weightDecay: asked.weightDecay ?? 0.01, clip: asked.clip ?? 1, ema: asked.ema ?? (size ? 0.999 : 0), drop: asked.drop ?? 0.05, tRange: asked.tRange ?? [0, 1], wide: asked.wide ?? 0,
     minSnr: asked.minSnr ?? 0, flips: asked.flips ?? false, seed: asked.seed ?? 0, precision: asked.precision ?? 'fp32', checkpointing: asked.checkpointing ?? false,
     loraRank: rank, loraAlpha: asked.loraAlpha ?? rank, validation: asked.validation ?? 0.05, checkpointEvery: asked.checkpointEvery ?? 500, keep: asked.keep ?? 2,
-    sampleEvery: asked.sampleEvery ?? Math.max(1, Math.ceil(steps / 4)), sampleCount: asked.sampleCount ?? 4, sampleSteps: asked.sampleSteps ?? 25, sampleGuidance: asked.sampleGuidance ?? 3,
+    ...dependent(asked, { steps, new: named.new }), sampleCount: asked.sampleCount ?? 4, sampleSteps: asked.sampleSteps ?? 25, sampleGuidance: asked.sampleGuidance ?? 3,
     use: asked.use ?? 'last', saveAs: asked.saveAs ?? 'fp32',
   };
 }
 
-/** Settles how many steps `epochs` are, and checks everything. */
-export function settleSteps(settings: TrainSettings, epochs: number | undefined, pictures: number): TrainSettings {
+/** Settles how many steps `epochs` are, and what depends on that, and checks everything. */
+export function settleSteps({ settings, epochs, asked, record }: Opened, pictures: number): TrainSettings {
   if (epochs !== undefined && !(epochs > 0 && epochs < Infinity)) throw new DiffmineError('INVALID_ARGUMENT', `A training of ${epochs} epochs is none.`);
-  const settled = epochs === undefined ? settings : { ...settings, steps: Math.max(1, Math.ceil((epochs * pictures) / settings.batch)) };
+  const steps = epochs === undefined ? settings.steps : Math.max(1, Math.ceil((epochs * pictures) / settings.batch));
+  const settled = { ...settings, steps };
+  if (!record) Object.assign(settled, dependent(asked, settled));
   checkSettings(settled);
   return settled;
+}
+
+/** Defaults that depend on the number of steps. */
+function dependent(asked: Partial<TrainSettings>, { steps, new: size }: Pick<TrainSettings, 'steps' | 'new'>): Pick<TrainSettings, 'warmup' | 'sampleEvery'> {
+  return { warmup: asked.warmup ?? (size === null ? 0 : Math.min(100, Math.floor(steps / 10))), sampleEvery: asked.sampleEvery ?? Math.max(1, Math.ceil(steps / 4)) };
 }
 
 /** The settings of `now` that are others than the record's. */

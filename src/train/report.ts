@@ -219,7 +219,7 @@ function footer({ settings, changes, version, format, created, dataset, model }:
     html`<dl class="sheet">${entries.map(([name, value]) => html`<div class="${said(value).length > 34 ? 'wide' : ''}"><dt>${name}</dt><dd>${name === 'Seed' ? String(value) : said(value)}</dd></div>`)}</dl>`;
   return html`<footer class="foot">
 <section><h2>Settings</h2>${sheet(Object.entries(settings).filter(([name, value]) => value !== null && name !== 'dataset').map(([name, value]) => [words(name), value]))}
-${changes.map(({ step, settings: now }) => html`<p>Changed at step ${whole(step)}: ${Object.entries(now).map(([name, value]) => `${words(name)} ${said(value)}`).join('; ')}.</p>`)}</section>
+${changes.map(({ step, settings: before }) => html`<p>Until step ${whole(step)}: ${Object.entries(before).map(([name, value]) => `${words(name)} ${said(value)}`).join('; ')}.</p>`)}</section>
 <section><h2>Where this comes from</h2>${sheet([
     ['diffmine', version], ['Training format', format], ['Training began', moment(created)], ['Page written', moment(new Date().toISOString())], ['Data set', dataset.path],
     ['Data set fingerprint', dataset.fingerprint], [model.from ? 'Model' : 'Model size', model.from ?? model.size], ['Smoothed curves', 'means over about a fortieth of the steps'],

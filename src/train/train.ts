@@ -7,7 +7,7 @@
 //
 // A step is a function of the seed, its number and the weights before it: a training that was interrupted goes on as if nothing had happened.
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openDataset } from '../dataset';
 import { prefetch } from '../dataset/prefetch';
@@ -23,7 +23,7 @@ import { Checkpoints } from './checkpoints';
 import { Journal, LossWatch, type Metric } from './journal';
 import type { TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './options';
 import { openCrops, type Crops } from './pictures';
-import { changed, newRecord, openTraining, settleSteps, writeRecord, type TrainRecord } from './record';
+import { changed, newRecord, openTraining, readRecord, RECORD, settleSteps, writeRecord, type TrainRecord } from './record';
 import { writeTrainReport } from './report';
 import { drawSheet } from './sheet';
 import { Order, validationOf } from './split';
@@ -57,21 +57,23 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
   await mkdir(join(folder, 'locks'), { recursive: true });
   const locks = new LockFolder(join(folder, 'locks'));
   const lock = await locks.acquire('train');
+  if (lock) opened.record = (await readRecord(folder)) ?? opened.record; // who held it before may have gone on
   if (!lock) throw new DiffmineError('RUN_MISMATCH', `${options.out} is being trained by ${nameOf(await locks.holder('train'))}.`, 'Wait for it, or give --out another folder.');
   try {
+    await removeTemporaries(folder);
     const { precision, loraRank } = opened.settings;
     const device = chooseDevice(options.device ?? 'auto', precision);
     const engine = new Engine({ device: device.id, precision, ...(options.threads === undefined ? {} : { threads: options.threads }) });
     try {
       if (base.encoder) await engine.loadModel(base.encoder, { ...signalOf(hooks), onProgress: ({ done, total }) => hooks.onProgress?.({ type: 'load', done, total }) });
       const data = await prepare(opened.settings, opened.record, folder, base, engine, hooks);
-      const settings = settleSteps(opened.settings, opened.epochs, data.training.length);
+      const settings = settleSteps(opened, data.training.length);
       const conditions = await conditionsOf(base, engine, data.labels, settings, folder);
       const source = base.start(data.labels, settings.seed);
       const { trainTimesteps } = source.schedule;
       const trainer = await engine.createTrainer(source, conditions, {
         seed: settings.seed, learningRate: settings.learningRate, course: settings.course, warmup: settings.warmup, totalSteps: settings.steps, weightDecay: settings.weightDecay,
-        tBegin: Math.floor(settings.tRange[0] * trainTimesteps), tEnd: Math.ceil(settings.tRange[1] * trainTimesteps), wideShare: settings.wide, checkpointing: settings.checkpointing,
+        tBegin: Math.round(settings.tRange[0] * trainTimesteps), tEnd: Math.round(settings.tRange[1] * trainTimesteps), wideShare: settings.wide, checkpointing: settings.checkpointing,
         ...(settings.clip > 0 && { maxGradientNorm: settings.clip }), ...(settings.ema > 0 && { emaDecay: settings.ema }), ...(settings.minSnr > 0 && { minSnr: settings.minSnr }),
         ...(loraRank > 0 && { lora: { rank: loraRank, alpha: settings.loraAlpha } }),
       }, signalOf(hooks));
@@ -85,6 +87,9 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
           model: { from: settings.from, size: settings.new, kind: base.kind, conditioning: base.conditioning, parameters: all, trained },
           device: device.id, precision,
         };
+        if (opened.record && JSON.stringify(opened.record.dataset.labels) !== JSON.stringify(facts.dataset.labels)) {
+          throw new DiffmineError('RUN_MISMATCH', 'Other pictures can be read than when this training began: its order cannot be kept.', 'Make them readable again, or begin a new training in another folder.');
+        }
         const record: TrainRecord = opened.record ? { ...opened.record, ...facts } : newRecord(settings, facts);
         return await new Training(folder, base, engine, trainer, settings, record, data, hooks).run();
       } finally {
@@ -100,6 +105,14 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
 
 const signalOf = ({ signal }: TrainHooks): { signal?: AbortSignal } => (signal ? { signal } : {});
 const countOf = (indices: readonly number[], rows: readonly number[], row: number): number => indices.filter((index) => rows[index] === row).length;
+
+/** What writers that were killed have left in a training's folder. Only for who holds its lock. */
+async function removeTemporaries(folder: string): Promise<void> {
+  for (const place of ['.', 'unet', 'cache', 'checkpoints', 'samples']) {
+    const names = await readdir(join(folder, place)).catch(() => [] as string[]);
+    for (const name of names) if (/\.tmp-/.test(name)) await rm(join(folder, place, name), { recursive: true, force: true });
+  }
+}
 
 /** Opens the data set, and splits what can be used of it. */
 async function prepare(settings: TrainSettings, record: TrainRecord | undefined, folder: string, base: Base, engine: Engine, hooks: TrainHooks): Promise<Data> {
@@ -124,19 +137,21 @@ async function prepare(settings: TrainSettings, record: TrainRecord | undefined,
   if (labels.length === 1) hooks.log?.(`All pictures have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`);
   const rows = usable.map(({ image }) => labels.indexOf(image.label));
   const share = Math.min(settings.validation, MOST_VALIDATED / usable.length);
-  const validation: number[] = [];
+  const pathOf = (index: number): string => (usable[index] as Crops['usable'][number]).image.path;
+  // By path: a picture with two labels is kept from training under both.
+  const kept = new Set<string>();
   for (const row of labels.keys()) {
     const own = [...usable.keys()].filter((index) => rows[index] === row);
-    for (const place of validationOf(own.map((index) => (usable[index] as Crops['usable'][number]).image.path), share, settings.seed)) validation.push(own[place] as number);
+    for (const place of validationOf(own.map(pathOf), share, settings.seed)) kept.add(pathOf(own[place] as number));
   }
-  const kept = new Set(validation);
-  return { labels, crops, rows, validation: validation.sort((a, b) => a - b), training: [...usable.keys()].filter((index) => !kept.has(index)), fingerprint: dataset.fingerprint };
+  const all = [...usable.keys()];
+  return { labels, crops, rows, validation: all.filter((index) => kept.has(pathOf(index))), training: all.filter((index) => !kept.has(pathOf(index))), fingerprint: dataset.fingerprint };
 }
 
 /** Conditions of the labels, then the null condition; embeddings of a text are computed once. */
 async function conditionsOf(base: Base, engine: Engine, labels: string[], settings: TrainSettings, folder: string): Promise<Tensor> {
   if (base.conditioning === 'class') return base.conditions(engine, labels, settings);
-  const key = sha256(JSON.stringify([base.encoderFingerprint, labels, settings.prompt, settings.nullPrompt])).slice(0, 16);
+  const key = sha256(JSON.stringify([base.encoderFingerprint, settings.precision, labels, settings.prompt, settings.nullPrompt])).slice(0, 16);
   const file = join(folder, 'cache', `text-${key}.safetensors`);
   if (!existsSync(file)) {
     await mkdir(join(folder, 'cache'), { recursive: true });
@@ -146,7 +161,9 @@ async function conditionsOf(base: Base, engine: Engine, labels: string[], settin
 }
 
 class Training {
-  private readonly watch = new LossWatch();
+  private readonly watch: LossWatch;
+  /** what was done at the steps so far: 'sheet 500', 'validation 500' */
+  private readonly seen = new Set<string>();
   private readonly order: Order;
   private readonly average: boolean;
   private readonly validations: TrainSummary['validation'] = [];
@@ -169,11 +186,13 @@ class Training {
   ) {
     this.order = new Order(data.training.length, settings);
     this.average = settings.ema > 0;
+    this.watch = new LossWatch(settings.batch);
   }
 
   async run(): Promise<TrainSummary> {
     const { settings, data, record, hooks } = this;
     this.checkpoints = await Checkpoints.open(join(this.folder, 'checkpoints'), settings.keep);
+    if (!existsSync(join(this.folder, RECORD))) await writeRecord(this.folder, record);
     await this.goBack();
     const change = changed(record, settings);
     if (Object.keys(change).length > 0) record.changes.push({ step: this.step, settings: Object.fromEntries(Object.keys(change).map((name) => [name, record.settings[name as keyof TrainSettings]])) });
@@ -195,7 +214,12 @@ class Training {
 
   /** To the last checkpoint that can be read, if there is one: weights, losses and all. */
   private async goBack(): Promise<void> {
+    const diverged = this.record.status === 'diverged' ? this.record.best?.step : undefined;
     for (const step of this.checkpoints.steps.reverse()) {
+      if (diverged !== undefined && step > diverged) {
+        await this.checkpoints.remove(step); // what came after the best led to where it diverged
+        continue;
+      }
       try {
         this.step = await this.trainer.load(this.checkpoints.file(step));
         break;
@@ -206,17 +230,25 @@ class Training {
         await this.checkpoints.remove(step);
       }
     }
-    const { journal, kept } = Journal.open(join(this.folder, 'metrics.jsonl'), this.step);
+    if (this.step === 0 && this.record.step > 0) {
+      throw new DiffmineError('RUN_INVALID', `${this.folder} has no checkpoint left that can be read, though ${this.record.step} steps were done.`, 'Begin a new training in another folder.');
+    }
+    const { journal, kept } = await Journal.open(join(this.folder, 'metrics.jsonl'), this.step);
     this.journal = journal;
     for (const metric of kept) this.remember(metric);
-    if (this.record.best && !this.checkpoints.steps.includes(this.record.best.step)) this.record.best = null;
+    // Not from the record: a crash may have come between a checkpoint and it.
+    this.record.best = null;
+    for (const one of this.validations) if (this.checkpoints.steps.includes(one.step) && one.loss < (this.record.best?.loss ?? Infinity)) this.record.best = one;
   }
 
   private remember(metric: Metric): void {
     if ('loss' in metric) {
       this.watch.add(metric);
       this.before = metric.seconds;
-    } else if ('validation' in metric) this.validations.push({ step: metric.step, loss: metric.validation });
+    } else if ('validation' in metric) {
+      this.validations.push({ step: metric.step, loss: metric.validation });
+      this.seen.add(`validation ${metric.step}`);
+    } else this.seen.add(`sheet ${metric.step}`);
   }
 
   private get seconds(): number {
@@ -225,7 +257,7 @@ class Training {
 
   private async loop(): Promise<void> {
     const { settings, hooks, trainer } = this;
-    const { steps, batch, checkpointEvery, sampleEvery } = settings;
+    const { steps, batch } = settings;
     const first = this.step * batch;
     const numbers = (function* () {
       for (let k = first; k < steps * batch; k++) yield k;
@@ -234,6 +266,7 @@ class Training {
     const views = prefetch(numbers, (k) => this.picture(k), ({ x0 }) => x0.byteLength, { ahead: 4 * batch });
     let rate = 0;
     try {
+      if (this.step > 0) await this.look();
       while (this.step < steps) {
         if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Training was cancelled.');
         const started = performance.now();
@@ -250,12 +283,19 @@ class Training {
         const now = 1000 / Math.max(1e-3, performance.now() - started);
         rate = rate === 0 ? now : 0.95 * rate + 0.05 * now;
         hooks.onProgress?.({ type: 'step', step: this.step, steps, loss: this.watch.smoothed as number, rate, secondsLeft: (steps - this.step) / rate });
-        if (sampleEvery > 0 && (this.step % sampleEvery === 0 || this.step === steps)) await this.sheet();
-        if (this.step % checkpointEvery === 0 || this.step === steps) await this.checkpoint();
+        await this.look();
       }
     } finally {
       await views.return(undefined);
     }
+  }
+
+  /** What is due after this step, unless it was done before an interruption: a sheet, a validation, a checkpoint. */
+  private async look(): Promise<void> {
+    const { step } = this;
+    const { steps, checkpointEvery, sampleEvery } = this.settings;
+    if (sampleEvery > 0 && (step % sampleEvery === 0 || step === steps) && !this.seen.has(`sheet ${step}`)) await this.sheet();
+    if ((step % checkpointEvery === 0 || step === steps) && !this.seen.has(`validation ${step}`)) await this.checkpoint();
   }
 
   /** Picture number k of the training, with the row of its condition. Where a file has become unreadable since, another takes its place. */
@@ -299,22 +339,35 @@ class Training {
   private async validate(): Promise<number | null> {
     const { validation, rows, crops } = this.data;
     const size = this.settings.batch / this.settings.accumulate;
-    let sum = 0;
+    let [sum, count] = [0, 0];
     for (let begin = 0; begin < validation.length; begin += size) {
       const own = validation.slice(begin, begin + size);
-      const pictures = await Promise.all(own.map(async (index) => ({ x0: await crops.load(index, { across: 0.5, down: 0.5, mirrored: false }), row: rows[index] as number })));
-      sum += own.length * (await this.trainer.evaluate(this.batchOf(pictures), VALIDATION_KEY + begin, this.average));
+      if (this.hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Training was cancelled.');
+      const pictures: { x0: Float32Array; row: number }[] = [];
+      for (const index of own) {
+        try {
+          pictures.push({ x0: await crops.load(index, { across: 0.5, down: 0.5, mirrored: false }), row: rows[index] as number });
+        } catch (thrown) {
+          const error = asDiffmineError(thrown);
+          if (error.code !== 'IMAGE_UNREADABLE') throw error;
+          this.hooks.log?.(`${error.message} It is left out of the validation.`);
+        }
+      }
+      if (pictures.length > 0) sum += pictures.length * (await this.trainer.evaluate(this.batchOf(pictures), VALIDATION_KEY + begin, this.average));
+      count += pictures.length;
     }
-    return validation.length > 0 ? sum / validation.length : null;
+    return count > 0 ? sum / count : null;
   }
 
   private async checkpoint(): Promise<void> {
     const { record, step } = this;
-    const loss = await this.validate();
+    const measured = await this.validate();
+    const loss = measured !== null && Number.isFinite(measured) ? measured : null;
     if (loss !== null) {
-      this.journal.write({ step, validation: loss });
-      this.validations.push({ step, loss });
-    }
+      const metric = { step, validation: loss };
+      this.journal.write(metric);
+      this.remember(metric);
+    } else if (measured !== null) this.hooks.log?.(`The validation of step ${step} is not finite.`);
     const best = loss !== null && (record.best === null || loss < record.best.loss);
     if (loss !== null && best) record.best = { step, loss };
     await this.save();
@@ -327,15 +380,36 @@ class Training {
     await this.checkpoints.add(this.step, this.record.best?.step, (file) => this.trainer.save(file));
     this.record.step = this.step;
     await writeRecord(this.folder, this.record);
-    await writeTrainReport(this.folder);
+    await this.report();
+  }
+
+  /** Brings the page up to date. A page that cannot be written ends no training. */
+  private async report(): Promise<string> {
+    try {
+      return await writeTrainReport(this.folder);
+    } catch (thrown) {
+      const { message } = asDiffmineError(thrown);
+      this.hooks.log?.(`The page of the training was not written: ${message}`);
+      return join(this.folder, 'train-report.html');
+    }
   }
 
   private async sheet(): Promise<void> {
     const { settings, base, step, data, engine, trainer } = this;
     const path = `samples/step-${String(step).padStart(8, '0')}.webp`;
     await mkdir(join(this.folder, 'samples'), { recursive: true });
-    const labels = await drawSheet(join(this.folder, path), { base, schedule: base.start(data.labels, settings.seed).schedule, labels: data.labels, shape: data.crops.shape, settings, engine, trainer, average: this.average });
-    this.journal.write({ step, sheet: path, labels });
+    const { schedule } = base.start(data.labels, settings.seed);
+    try {
+      const labels = await drawSheet(join(this.folder, path), { base, schedule, labels: data.labels, shape: data.crops.shape, settings, engine, trainer, average: this.average, ...signalOf(this.hooks) });
+      const metric = { step, sheet: path, labels };
+      this.journal.write(metric);
+      this.remember(metric);
+    } catch (thrown) {
+      const error = asDiffmineError(thrown);
+      if (error.code !== 'NUMERICS') throw error;
+      this.hooks.log?.(`No sheet of step ${step}: ${error.message}`); // sampling may overflow where training is sound
+      return;
+    }
     this.hooks.onProgress?.({ type: 'sheet', step, path: join(this.folder, path) });
   }
 
@@ -344,25 +418,26 @@ class Training {
     const { record } = this;
     if (error.code === 'CANCELLED' && !this.checkpoints.steps.includes(this.step) && this.step > 0) await this.save();
     record.status = error.code === 'NUMERICS' ? 'diverged' : 'stopped';
-    if (error.code === 'NUMERICS') record.step = this.step;
+    record.step = this.checkpoints.steps.at(-1) ?? 0;
     await writeRecord(this.folder, record);
-    await writeTrainReport(this.folder);
+    await this.report();
     if (error.code !== 'NUMERICS') throw error;
-    const last = this.checkpoints.steps.at(-1);
-    const kept = last === undefined ? 'There is no checkpoint yet.' : `The checkpoint of step ${last} is kept: --resume goes on from it, best with a lower --learning-rate.`;
+    const good = record.best?.step ?? this.checkpoints.steps.at(-1);
+    const kept = good === undefined ? 'There is no checkpoint yet.' : `The checkpoint of step ${good} is kept: --resume goes on from it, best with a lower --learning-rate.`;
     throw new DiffmineError('NUMERICS', error.message, `${error.hint === undefined ? '' : `${error.hint} `}${kept}`, { cause: error });
   }
 
   private async finish(): Promise<TrainSummary> {
     const { settings, record, folder, base, trainer, data } = this;
     let chosen = this.step;
+    if (settings.use === 'best' && !record.best) this.hooks.log?.('No validation, no best: the model gets the last weights.');
     if (settings.use === 'best' && record.best && record.best.step !== this.step) chosen = await trainer.load(this.checkpoints.file(record.best.step));
     const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveAs);
     if (settings.loraRank > 0) await writeLora(folder, settings, weights);
     else await base.write(folder, { labels: data.labels, side: settings.size }, weights);
     Object.assign(record, { status: 'done', step: this.step });
     await writeRecord(folder, record);
-    const report = await writeTrainReport(folder);
+    const report = await this.report();
     return {
       path: folder, steps: this.step, loss: this.watch.smoothed, validation: this.validations, best: record.best, step: chosen, pictures: data.training.length,
       skipped: data.crops.skipped.length, seconds: this.seconds, report,

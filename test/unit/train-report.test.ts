@@ -135,7 +135,7 @@ describe('the page', () => {
     for (const part of [
       'streets', 'Running', 'Step 500 of 1,000', 'Time 4 min 10 s', 'Time left 4 min 10 s', 'Pictures a second 32', 'Best validation loss 0.0312', 'best 0.0312 at step 400', 'CPU, bf16',
       'trained from nothing on 2,401 pictures of 2 labels, conditioned on the label. 3.4 M parameters.', 'Course of the learning rate cosine', 'Timesteps, of the schedule 0.05, 0.4', 'Flips yes',
-      'a 1,200 3', 'b 1,201 3', 'All 2,401 6', 'Changed at step 20: Steps between checkpoints 2,000.', '2026-01-02 03:04 UTC', 'Beyond the top: up to 1.03, at step 1.',
+      'a 1,200 3', 'b 1,201 3', 'All 2,401 6', 'Until step 20: Steps between checkpoints 2,000.', '2026-01-02 03:04 UTC', 'Beyond the top: up to 1.03, at step 1.',
     ]) expect(said).toContain(part);
     const curves = curvesOf(page);
     expect(Object.keys(curves)).toEqual(['loss', 'validation', 'gradient', 'rate']);

@@ -10,7 +10,7 @@ const TITLES: Record<DemoStage, string> = {
   world: 'Drawing streets of six imaginary cities, each with its own kinds of window, roof, lamp post and mailbox.',
   scan: 'Scanning them: how much better does the model denoise each patch when it knows the city?',
   mine: 'Mining: ranking and clustering the most typical patches of each city.',
-  control: 'The control: scanning them with the same network as it was before it learned anything.',
+  control: 'The control: scanning them with a network of the same shape and random weights.',
   evaluate: 'Holding what was found against what was planted.',
   report: 'Writing the report.',
 };
@@ -29,7 +29,7 @@ export function demoText({ cities, mean, world, report, sheet, evaluation, secon
     planted.map(({ slot, kind, boxes, patches50, recall50, recall }, i) => [i === 0 ? city : '', slot, kind, String(boxes), patches50 > 0 ? 'found' : 'missed', String(patches50), percent(recall50), percent(recall)]),
   );
   return [
-    `What was found in ${world.pictures} pictures that the model never saw`,
+    `What was found in the ${world.pictures} pictures of the world of seed ${world.seed}`,
     table(['city', 'planted', 'AP', 'AP / planted', 'colours', 'untrained', 'P@50', 'centre', 'random', 'pointing'], [...cities.map((one) => figures(one.city, one)), figures('mean', mean)], [1, 2, 3, 4, 5, 6, 7, 8, 9]),
     '  planted: share of pixels in boxes of what is typical of the city; AP: average precision of the typicality maps there, beside those of colours',
     '  alone and of an untrained network; P@50: of the 50 most typical patches, those on a planted element (centre: with their centre; random: of',
