@@ -1,6 +1,6 @@
 // `train` as a user runs it: killed and resumed to the same losses, cancelled, extended, refused; and what it leaves can be scanned and sampled.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 
@@ -23,16 +23,16 @@ const losses = (out: string): unknown[] => readMetrics(path.join(out, 'metrics.j
 const weights = (out: string): Buffer => readFileSync(path.join(out, 'unet', 'diffusion_pytorch_model.safetensors'));
 const record = (out: string): Record<string, unknown> => JSON.parse(readFileSync(path.join(out, 'train.json'), 'utf8')) as Record<string, unknown>;
 
-/** Kills a command once its journal has `lines` lines. */
-function killedAt(args: string[], out: string, lines: number): Promise<void> {
+/** Kills a command once its journal has `lines` lines; the signal that ended it. */
+function killedAt(args: string[], out: string, lines: number): Promise<string | null> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [BIN, ...args], { cwd: ROOT, stdio: 'ignore' });
     const timer = setInterval(() => {
       if (readMetrics(path.join(out, 'metrics.jsonl')).length >= lines) child.kill('SIGKILL');
     }, 5);
-    child.once('exit', () => {
+    child.once('exit', (_, signal) => {
       clearInterval(timer);
-      resolve();
+      resolve(signal);
     });
   });
 }
@@ -57,14 +57,17 @@ beforeAll(async () => {
     expect(record(whole)).toMatchObject({ status: 'done', step: 16, model: { size: 'tiny', kind: 'pixel', conditioning: 'class' } });
   }, 300_000);
 
-  test('kill -9 at any moment, then --resume: the same losses and the same model, bit by bit', async () => {
+  test('kill -9 in the middle, twice, then --resume: the same losses and the same model, bit by bit', async () => {
     const out = at('killed');
-    await killedAt(command(out), out, 6);
-    await killedAt(command(out, '--resume'), out, 13);
+    expect(await killedAt(command(out), out, 6)).toBe('SIGKILL');
+    expect(await killedAt(command(out, '--resume'), out, 13)).toBe('SIGKILL');
+    // As if the kill had come after a checkpoint and before the record: what is best is read from the journal.
+    writeFileSync(path.join(out, 'train.json'), JSON.stringify({ ...record(out), best: { step: 4, loss: 1e-9 } }));
     const ran = await cli(['train', '--resume', '--out', out, '--device', 'cpu', '--threads', '1']);
     expect(ran).toMatchObject({ code: 0, signal: null });
     expect(losses(out)).toEqual(losses(whole));
     expect(weights(out).equals(weights(whole))).toBe(true);
+    expect(record(out).best).toEqual(record(whole).best);
     expect(readdirSync(out, { recursive: true }).filter((name) => String(name).includes('tmp-'))).toEqual([]);
   }, 300_000);
 
@@ -112,11 +115,18 @@ beforeAll(async () => {
 
   test('diverging stops with what is kept, and goes on with a lower rate', async () => {
     const out = at('diverged');
-    const ran = await cli(command(out, '--learning-rate', '1e30', '--clip', '0', '--schedule', 'constant', '--warmup', '15'));
+    const on = (rate: string): string[] => ['train', '--resume', '--out', out, '--steps', '12', '--learning-rate', rate, '--device', 'cpu', '--threads', '1'];
+    expect(await cli(command(out, '--steps', '8', '--schedule', 'constant', '--warmup', '0', '--clip', '0'))).toMatchObject({ code: 0 });
+    const ran = await cli(on('1e30'));
     expect(ran).toMatchObject({ code: 7, signal: null });
     expect(ran.stderr).toMatch(/diverged/);
+    const { step } = (record(out) as { best: { step: number } }).best;
+    expect(ran.stderr).toContain(`checkpoint of step ${step} is kept`);
     expect(record(out)).toMatchObject({ status: 'diverged' });
     expect(existsSync(path.join(out, 'train-report.html'))).toBe(true);
+    expect(await cli(on('1e-4'))).toMatchObject({ code: 0 });
+    expect(record(out)).toMatchObject({ status: 'done', step: 12 });
+    expect(losses(out).slice(0, 4)).toHaveLength(4);
   }, 300_000);
 
   test('an empty label, small, damaged and single pictures: trained without, and said', async () => {
@@ -135,6 +145,12 @@ beforeAll(async () => {
     expect(ran.stderr).toMatch(/'empty' has no pictures/);
     expect(ran.stderr).toMatch(/tiny\.png.*smaller than the crop/);
     expect(ran.stderr).toMatch(/'small' is left out/);
+    // whole by its header, broken when it is decoded: another takes its place in training, none in validation
+    const noise = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#000', noise: { type: 'gaussian', mean: 128, sigma: 60 } } }).jpeg().toBuffer();
+    for (const name of ['x', 'y', 'z']) writeFileSync(path.join(data, 'one', `${name}.jpg`), noise.subarray(0, noise.length / 2));
+    const torn = await cli([...args, '--validation', '0.5', '--seed', '1', '--out', at('torn')]);
+    expect(torn).toMatchObject({ code: 0, signal: null });
+    expect(torn.stderr).toMatch(/It is left out of the validation/);
     rmSync(path.join(data, 'one'), { recursive: true });
     rmSync(path.join(data, 'good', 'wide.png'));
     const single = await cli([...args, '--out', at('single')]);
@@ -152,9 +168,11 @@ beforeAll(async () => {
     ];
     const ran = await cli(args);
     expect(ran).toMatchObject({ code: 0, signal: null });
+    const encoded = statSync(path.join(out, 'cache', 'latents-000000.safetensors')).mtimeMs;
     expect(readdirSync(path.join(out, 'cache')).map((name) => name.replace(/[0-9a-f]{16}/, 'KEY')).sort()).toEqual(['latents-000000.json', 'latents-000000.safetensors', 'text-KEY.safetensors']);
     const again = await cli(['train', '--resume', '--out', out, '--steps', '6', '--device', 'cpu', '--threads', '1']);
     expect(again).toMatchObject({ code: 0 });
+    expect(statSync(path.join(out, 'cache', 'latents-000000.safetensors')).mtimeMs).toBe(encoded);
     const inspected = await cli(['inspect', out, '--json']);
     expect(inspected).toMatchObject({ code: 0 });
     expect(record(out)).toMatchObject({ model: { parameters: (JSON.parse(inspected.stdout) as { summary: { parts: { unet: { parameters: number } } } }).summary.parts.unet.parameters } });
