@@ -1,5 +1,5 @@
 // Pictures beside their maps, with the boxes drawn: what a reader looks at to believe the figures, or not. No text: fonts differ.
-import sharp from 'sharp';
+import sharp, { type OverlayOptions } from 'sharp';
 import { commonScale, paint } from '../report/heatmap';
 import type { Run } from '../run/run';
 import type { Box } from './boxes';
@@ -46,7 +46,7 @@ export async function drawSheet(
   if (shown.length === 0) return undefined;
   const columns = Math.max(...shown.map(({ maps }) => maps.length));
   const [width, height] = [columns * CELL.width, shown.length * CELL.height];
-  const tiles: sharp.OverlayOptions[] = [];
+  const tiles: OverlayOptions[] = [];
   for (const [row, { label, scale, maps }] of shown.entries()) {
     hooks.onProgress?.({ stage: 'draw', done: row, total: shown.length });
     for (const [column, { picture, map }] of maps.entries()) {

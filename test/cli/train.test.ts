@@ -19,7 +19,7 @@ const command = (out: string, ...more: string[]): string[] => [
   'train', path.join(world, 'train'), '--new', 'tiny', '--steps', '16', '--batch', '4', '--accumulate', '2', '--checkpoint-every', '4', '--sample-every', '8', '--sample-count', '1',
   '--sample-steps', '2', '--flips', '--validation', '0.2', '--device', 'cpu', '--threads', '1', '--out', out, ...more,
 ];
-const losses = (out: string): unknown[] => readMetrics(path.join(out, 'metrics.jsonl')).flatMap((metric) => ('loss' in metric ? [[metric.step, metric.loss, metric.gradientNorm]] : 'validation' in metric ? [metric] : []));
+const losses = (out: string): unknown[] => readMetrics(path.join(out, 'metrics.jsonl')).filter((metric) => 'loss' in metric || 'validation' in metric).map((metric) => ({ ...metric, seconds: 0 }));
 const weights = (out: string): Buffer => readFileSync(path.join(out, 'unet', 'diffusion_pytorch_model.safetensors'));
 const record = (out: string): Record<string, unknown> => JSON.parse(readFileSync(path.join(out, 'train.json'), 'utf8')) as Record<string, unknown>;
 
