@@ -305,7 +305,8 @@ TEST_CASE("loss scaling: exact for fp32, skips and halves where gradients overfl
   CHECK(skipped < LossScale::kMostSkipped);
   CHECK(done.step == 1);
   large.save(folder.file("state"));
-  const auto& metadata = SafetensorsFile::open(folder.file("state"))->metadata();
+  const auto saved = SafetensorsFile::open(folder.file("state"));
+  const auto& metadata = saved->metadata();
   CHECK(metadata.at("loss_scale") == std::to_string(127 - skipped));
   CHECK(metadata.at("good_steps") == "1");
   Trainer resumed = trainer_of("tiny-fold", options);
