@@ -179,6 +179,15 @@ beforeAll(async () => {
     expect(await cli(['scan', path.join(GOLDEN, 'mini-dataset'), '--model', out, '--size', '32', '--samples', '2', '--patch', '8', '--device', 'cpu', '--threads', '1', '--out', at('scan')])).toMatchObject({ code: 0 });
   }, 300_000);
 
+  test.each([['classes', []], ['prompts', ['--text-encoder', path.join(GOLDEN, 'tiny-sd15')]]])('makes a latent model of %s from nothing', async (conditioning, more) => {
+    const out = at(`latent-${conditioning}`);
+    const args = ['--vae', path.join(GOLDEN, 'tiny-sd15'), ...more, '--size', '32', '--steps', '1', '--batch', '2', '--sample-every', '0', '--flips', '--device', 'cpu', '--threads', '1', '--out', out];
+    expect(await cli(['train', path.join(GOLDEN, 'mini-dataset'), '--new', 'latent-small', ...args])).toMatchObject({ code: 0, signal: null });
+    const { summary } = JSON.parse((await cli(['inspect', out, '--json'])).stdout) as { summary: { kind: string; conditioning: string } };
+    expect(summary).toMatchObject({ kind: 'latent', conditioning: conditioning === 'classes' ? 'class' : 'text' });
+    expect(existsSync(path.join(out, 'tokenizer'))).toBe(conditioning === 'prompts');
+  }, 300_000);
+
   test('low-rank updates: the folder opens as the model with them, scans differ from the base, and another base is refused', async () => {
     const out = at('lora');
     const base = path.join(GOLDEN, 'tiny-sd15');
