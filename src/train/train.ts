@@ -203,7 +203,8 @@ class Training {
       labels: data.labels.length, parameters: record.model.parameters, trained: record.model.trained, device: record.device, precision: record.precision,
     });
     try {
-      if (this.step < settings.steps) await this.loop();
+      // Of the last step too, a sheet or a validation may be due: Ctrl-C came in their midst.
+      if (this.step <= settings.steps) await this.loop();
     } catch (thrown) {
       await this.stop(asDiffmineError(thrown));
     } finally {
