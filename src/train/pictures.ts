@@ -57,9 +57,9 @@ const CACHE_FILE = 64;
 const ENCODED_TOGETHER = 8;
 const CACHE_FORMAT = 'diffmine-latents-1';
 
-/** Where a crop of `side` begins in a picture of `length`, of the places that are multiples of `step`. */
-export function cropStart(share: number, length: number, side: number, step: number): number {
-  return step * Math.min(Math.floor(share * (Math.floor((length - side) / step) + 1)), Math.floor((length - side) / step));
+/** Where a crop of `side` begins in a picture of `length`. */
+export function cropStart(share: number, length: number, side: number): number {
+  return Math.min(Math.floor(share * (length - side + 1)), length - side);
 }
 
 /** Pixels 0 ... 255 of a crop as the UNet takes them: [3 fold^2, side / fold, side / fold] in [-1, 1], channels as torch.pixel_unshuffle orders them. */
@@ -122,7 +122,7 @@ async function openPixels(images: readonly DatasetImage[], fold: number, { side,
           bytes += picture.pixels.byteLength;
         }
       }
-      return foldedCrop(picture, { x: cropStart(across, picture.width, side, 1), y: cropStart(down, picture.height, side, 1), side, mirrored }, fold);
+      return foldedCrop(picture, { x: cropStart(across, picture.width, side), y: cropStart(down, picture.height, side), side, mirrored }, fold);
     },
   };
 }
@@ -185,7 +185,7 @@ async function openLatents(images: readonly DatasetImage[], factor: number, engi
       const latents = read(places[index] as number, mirrored);
       const [, height, width] = latents.shape as [number, number, number];
       const values = toFloat32(latents);
-      const [x, y] = [cropStart(across, width, cells, 1), cropStart(down, height, cells, 1)];
+      const [x, y] = [cropStart(across, width, cells), cropStart(down, height, cells)];
       const out = new Float32Array(channels * cells * cells);
       for (let c = 0; c < channels; c++) {
         for (let row = 0; row < cells; row++) {

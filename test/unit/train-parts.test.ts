@@ -53,9 +53,8 @@ test('validation takes its share of a label, but never all, and always the same'
 });
 
 test('crops reach every place there is, and none beyond', () => {
-  expect([0, 0.2499, 0.25, 0.999999].map((share) => cropStart(share, 11, 8, 1))).toEqual([0, 0, 1, 3]);
-  expect([0, 0.999999].map((share) => cropStart(share, 8, 8, 1))).toEqual([0, 0]);
-  expect([0, 0.4, 0.999999].map((share) => cropStart(share, 20, 8, 4))).toEqual([0, 4, 12]);
+  expect([0, 0.2499, 0.25, 0.999999].map((share) => cropStart(share, 11, 8))).toEqual([0, 0, 1, 3]);
+  expect([0, 0.999999].map((share) => cropStart(share, 8, 8))).toEqual([0, 0]);
 });
 
 test('a crop is folded as torch.pixel_unshuffle does, and mirrored', () => {
