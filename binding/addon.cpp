@@ -65,6 +65,7 @@ constexpr Export kExports[] = {
     {"selectPatches", promised<select_patches>},
     {"dift", promised<dift>},
     {"kmeans", promised<kmeans>},
+    {"heatMaps", promised<heat_maps>},
     {"createTrainer", promised<create_trainer>},
     {"trainAccumulate", promised<train_accumulate>},
     {"trainUpdate", promised<train_update>},

@@ -40,6 +40,8 @@ Napi::Value select_patches(Info);
 Napi::Value dift(Info);
 // clustering.cpp
 Napi::Value kmeans(Info);
+// localization.cpp
+Napi::Value heat_maps(Info);
 // training.cpp
 Napi::Value create_trainer(Info);
 Napi::Value train_accumulate(Info);

@@ -8,6 +8,7 @@
 
 #include "calls.h"
 #include "task.h"
+#include "translation/injection.h"
 
 namespace diffmine::binding {
 namespace {
@@ -66,22 +67,33 @@ Napi::Value unet_forward(Info info) {
   }
   std::vector<std::string> paths;
   if (input["observe"].present()) paths = input["observe"].strings();
+  std::vector<std::string> injected;
+  std::vector<int64_t> source;
+  if (const Arg inject = input["inject"]; inject.present()) {
+    if (fan_out != 1) inject.fail("no fan-out beside it: every row has its own condition");
+    injected = inject["paths"].strings();
+    source = inject["source"].integers(0, count - 1);
+    if (static_cast<int64_t>(source.size()) != count) inject["source"].fail("one row for each of the " + std::to_string(count) + " inputs");
+  }
 
   return Task::start(info, 3, {info[1]}, [=](Engine& engine, const Context&) -> Task::Result {
     std::map<std::string, at::Tensor> observed;
+    Injection injection(injected, at::tensor(source, at::kLong));
     const Observer observer = [&](std::string_view path, const at::Tensor& output) -> Observation {
       if (std::find(paths.begin(), paths.end(), path) != paths.end()) {
         // A copy: the pass goes on and may write to it.
         observed[std::string(path)] = output.to(at::kCPU, at::kFloat, false, true, at::MemoryFormat::Contiguous);
       }
-      return {};
+      return injection(path, output);
     };
+    const bool watched = !paths.empty() || !injected.empty();
     const auto options = at::TensorOptions(at::kLong).device(engine.device());
     auto sample = own(engine.model().unet->forward(x.to(engine.device()), at::tensor(timesteps, options), *handle.conditions,
-                                                   at::tensor(index, options), fan_out, paths.empty() ? nullptr : &observer));
+                                                   at::tensor(index, options), fan_out, watched ? &observer : nullptr));
     for (const std::string& path : paths) {
       if (!observed.count(path)) throw Error(code::kInvalidArgument, "The UNet has no module '" + path + "' to observe.");
     }
+    if (!injection.unseen().empty()) throw Error(code::kInvalidArgument, "The UNet has no module '" + *injection.unseen().begin() + "' to inject into.");
     return [sample, observed](Napi::Env env) {
       Napi::Object result = Napi::Object::New(env), outputs = Napi::Object::New(env);
       for (const auto& [path, output] : observed) outputs.Set(path, to_js(env, output));

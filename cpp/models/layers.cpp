@@ -316,8 +316,12 @@ SpatialAttention SpatialAttention::load(Loader& loader, const std::string& name,
   return block;
 }
 
-at::Tensor SpatialAttention::operator()(const at::Tensor& x) const {
-  const auto qkv = qkv_(to_tokens(norm_(x))).chunk(3, -1);
+at::Tensor SpatialAttention::operator()(const at::Tensor& x, const Watcher& watcher) const {
+  auto qkv = qkv_(to_tokens(norm_(x))).chunk(3, -1);
+  if (watcher) {
+    qkv[0] = watcher("to_q", qkv[0]);
+    qkv[1] = watcher("to_k", qkv[1]);
+  }
   const auto mixed = attention(split_heads(qkv[0], heads_), split_heads(qkv[1], heads_), split_heads(qkv[2], heads_));
   return x + to_picture(out_(merge_heads(mixed)), x.size(2), x.size(3));
 }

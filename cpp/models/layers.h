@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -143,9 +144,12 @@ at::Tensor to_picture(const at::Tensor& tokens, int64_t height, int64_t width);
 // The residual self-attention block of AttnDownBlock2D / AttnUpBlock2D and of the VAE's middle: GroupNorm, q, k, v and out with biases.
 class SpatialAttention {
  public:
+  // Sees the queries and keys [B, H W, C] by name ("to_q", "to_k") and answers what takes their place.
+  using Watcher = std::function<at::Tensor(const char* part, at::Tensor output)>;
+
   SpatialAttention() = default;
   static SpatialAttention load(Loader& loader, const std::string& name, int64_t channels, int64_t heads, int64_t groups, double eps);
-  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor operator()(const at::Tensor& x, const Watcher& watcher = nullptr) const;
 
  private:
   GroupNorm norm_;

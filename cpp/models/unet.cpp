@@ -186,7 +186,11 @@ struct Block {
     if (pass.checkpointing) return checkpointed_layer(i, x, pass);
     auto h = diffmine::run(resnets[i], x.size() == 1 ? x.front() : at::cat(x, 1), pass);
     if (i < transformers.size()) h = transformers[i].run(h, pass);
-    if (i < attentions.size()) h = pass.see(path + ".attentions." + std::to_string(i), attentions[i](h));
+    if (i < attentions.size()) {
+      const std::string name = path + ".attentions." + std::to_string(i);
+      const auto watcher = [&](const char* part, at::Tensor output) { return pass.see(name + "." + part, std::move(output)); };
+      h = pass.see(name, attentions[i](h, pass.observer ? SpatialAttention::Watcher(watcher) : nullptr));
+    }
     return h;
   }
 

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { asDiffmineError, DiffmineError } from '../errors';
 import { addonCandidates, addonPath } from './locate';
 import type {
-  Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, KMeansOptions, KMeansResult, ModelSource, NativeConditions,
+  Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, HeatMapOptions, KMeansOptions, KMeansResult, ModelSource, NativeConditions,
   NativeEngine, NativeTrainer, Picture, Precision, PredictionInput, SafetensorsHeader, SamplerName, ScheduleConfig, Tensor, TrainerOptions, TrainerTensors, TrainingBatch, TrainingStep,
   TypicalityInput, TypicalityOptions, TypicalityResult, UNetForwardInput, UNetForwardResult,
 } from './types';
@@ -167,6 +167,11 @@ export class Engine {
   /** k-means of points F32 [n, d]. Stage "cluster". Needs no model. */
   kmeans(points: Tensor, settings: KMeansOptions, options?: CallOptions): Promise<KMeansResult> {
     return callAsync((addon) => addon.kmeans(this.#native, points, settings, options));
+  }
+
+  /** Maps F32 [n, h, w] brought to pixels and smoothed: F32 [n, height, width] (paper section 5.2). */
+  heatMaps(maps: Tensor, settings: HeatMapOptions, options?: CallOptions): Promise<Tensor> {
+    return callAsync((addon) => addon.heatMaps(this.#native, maps, settings, options));
   }
 
   /**

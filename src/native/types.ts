@@ -250,6 +250,17 @@ export interface DiftResult {
   features?: Tensor;
 }
 
+/** Mirrors cpp/localization/heat_map.h; kernel and sigma go together, without them nothing is blurred. */
+export interface HeatMapOptions {
+  /** pixels */
+  height: number;
+  width: number;
+  /** taps of the Gaussian, odd */
+  kernel?: number;
+  /** pixels */
+  sigma?: number;
+}
+
 export interface KMeansOptions {
   clusters: number;
   restarts: number;
@@ -279,6 +290,8 @@ export interface UNetForwardInput {
   fanOut?: number;
   /** module paths whose outputs to return ("conv_in", "up_blocks.1", ...) */
   observe?: string[];
+  /** without fanOut: at each module path the output of row r becomes that of row source[r] ([P]; source[r] = r leaves it) */
+  inject?: { paths: string[]; source: number[] };
 }
 
 export interface UNetForwardResult {
@@ -418,6 +431,10 @@ export interface Addon {
   // features and clustering
   dift(engine: NativeEngine, conditions: NativeConditions, input: DiftInput, options: DiftOptions, call?: CallOptions): Promise<DiftResult>;
   kmeans(engine: NativeEngine, points: Tensor, options: KMeansOptions, call?: CallOptions): Promise<KMeansResult>;
+
+  // localization
+  /** maps F32 [n, h, w] -> F32 [n, height, width]: upsampled bilinearly, then blurred with reflected borders */
+  heatMaps(engine: NativeEngine, maps: Tensor, options: HeatMapOptions, call?: CallOptions): Promise<Tensor>;
 
   // training: a UNet of its own, beside the engine's model
   /** conditions as prepareConditions takes them */

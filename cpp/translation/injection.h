@@ -1,0 +1,31 @@
+// Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023): the rows of a forward pass that redraw a picture take chosen features
+// and attention from the row that denoises the picture itself.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/unet.h"
+
+namespace diffmine {
+
+// An Observer of a forward pass with one condition an input: at each module path the output of row r becomes that of row source[r].
+class Injection {
+ public:
+  // source [rows] int64, each in 0 ... rows - 1. Throws INVALID_ARGUMENT for another.
+  Injection(const std::vector<std::string>& paths, const at::Tensor& source);
+
+  Observation operator()(std::string_view path, const at::Tensor& output);
+
+  // Those paths no module of the pass had: to be told after it.
+  const std::set<std::string, std::less<>>& unseen() const { return unseen_; }
+
+ private:
+  std::set<std::string, std::less<>> paths_, unseen_;
+  at::Tensor source_;
+};
+
+}  // namespace diffmine
