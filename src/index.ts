@@ -6,8 +6,10 @@ export { doctor, type DoctorReport, type DoctorRow } from './setup/doctor';
 export { setup, type SetupSummary } from './setup/setup';
 
 // what goes in
-export { PRESETS, fillPrompt, measurePicture, openDataset, readPicture } from './dataset/index';
+export { PRESETS, fillPrompt, measurePicture, openDataset, readPicture, splitLabels, spokenLabels } from './dataset/index';
 export type { Dataset, DatasetImage, DatasetOptions, Preset, PresetName, ReadPicture, ScoredSize, SizeOptions, SizeRule } from './dataset/index';
+export { BOX_FORMATS, maskOf, readBoxes, readMarks } from './dataset/boxes/index';
+export type { Box, BoxFile, BoxFormat, Marked, ScoredPicture, TruthBox } from './dataset/boxes/index';
 export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './model/index';
 export { inspect, type Inspection, type DatasetInspection, type ModelInspection, type RunInspection } from './inspect/inspect';
 
@@ -18,12 +20,14 @@ export type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './scan/options'
 export { mine } from './mine/mine';
 export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './mine/options';
 export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './report/report';
+export { cotypicality } from './cotypicality/cotypicality';
+export type { Agreement, CotypicalityEvent, CotypicalityOptions, CotypicalitySummary, GroupedCluster, Projection, TruthRecord } from './cotypicality/options';
 export { evaluate } from './evaluate/evaluate';
 export type {
   Control, EvaluateHooks, EvaluateOptions, EvaluateSummary, Figure, KindEvaluation, LabelEvaluation, MapSheet, Metrics, PixelMetrics, PrecisionAt, RegionTypicality,
 } from './evaluate/options';
 export { readEvaluation, type EvaluationRecord } from './evaluate/record';
-export { averagePrecision } from './evaluate/precision';
+export { averagePrecision } from './metrics/precision';
 export { EXPORT_FORMATS, EXPORT_TABLES, exportTable, type ExportFormat, type ExportTable } from './export/export';
 export { Run } from './run/run';
 export type { Manifest, RunOptions } from './run/manifest';
@@ -35,6 +39,7 @@ export { VERSION } from './run/version';
 // a world with known truth, and whether it is found
 export { demo, DEMO_MODEL } from './demo/demo';
 export type { DemoCity, DemoElement, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './demo/options';
+export { writeParallelWorld, type ParallelWorldSettings } from './world/parallel';
 export { drawPicture, worldRecord, writeWorld, type PlantedBox, type WorldHooks, type WorldSettings, type WorldSummary } from './world/world';
 
 // pictures of a model

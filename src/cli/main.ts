@@ -7,12 +7,14 @@ import { DiffmineError, EXIT_CODES, asDiffmineError } from '../errors';
 import { cancelOnSignals } from './cancel';
 import type { Command, Outcome } from './command';
 import { benchCommand } from './commands/bench';
+import { cotypicalityCommand } from './commands/cotypicality';
 import { demoCommand } from './commands/demo';
 import { doctorCommand } from './commands/doctor';
 import { estimateCommand } from './commands/estimate';
 import { evaluateCommand } from './commands/evaluate';
 import { exportCommand } from './commands/export';
 import { inspectCommand } from './commands/inspect';
+import { localizeCommand } from './commands/localize';
 import { mineCommand } from './commands/mine';
 import { reportCommand } from './commands/report';
 import { runCommand } from './commands/run';
@@ -20,6 +22,7 @@ import { sampleCommand } from './commands/sample';
 import { scanCommand } from './commands/scan';
 import { setupCommand } from './commands/setup';
 import { trainCommand } from './commands/train';
+import { translateCommand } from './commands/translate';
 import { verifyCommand } from './commands/verify';
 import { readConfig } from './config';
 import { nearest } from '../nearest';
@@ -28,7 +31,7 @@ import { COMMON, resolveValues } from './options';
 import { Output } from './output';
 
 export const COMMANDS: Command[] = [
-  setupCommand, doctorCommand, inspectCommand, estimateCommand, trainCommand, runCommand, scanCommand, mineCommand, reportCommand, evaluateCommand, exportCommand, sampleCommand, demoCommand, verifyCommand, benchCommand,
+  setupCommand, doctorCommand, inspectCommand, estimateCommand, trainCommand, runCommand, scanCommand, mineCommand, reportCommand, cotypicalityCommand, evaluateCommand, exportCommand, localizeCommand, sampleCommand, translateCommand, demoCommand, verifyCommand, benchCommand,
 ];
 
 const PARSING = {

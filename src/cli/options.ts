@@ -130,6 +130,13 @@ const device: Parser<string> = (raw) => {
   throw new Expected('auto, cpu, cuda or cuda:N');
 };
 
+/** '0,1' -> cuda:0 and cuda:1; 'cpu,cpu' (or a list in a file). */
+const devices: Parser<string[]> = (raw) => {
+  const names = (Array.isArray(raw) ? raw : String(raw).split(',')).map((one) => String(one).trim()).map((one) => (/^\d+$/.test(one) ? `cuda:${one}` : one));
+  if (names.length > 0 && names.every((one) => /^(cpu|cuda:\d+)$/.test(one))) return names;
+  throw new Expected('devices with commas such as 0,1 (for cuda:0,cuda:1) or cpu,cpu');
+};
+
 /** '0.1,0.7' (or [0.1, 0.7] in a file) -> fractions of the schedule, 0 <= begin < end <= 1. */
 const fractions: Parser<[number, number]> = (raw) => {
   const parts = Array.isArray(raw) ? raw.map(Number) : typeof raw === 'string' ? raw.split(',').map((part) => (part.trim() ? Number(part) : NaN)) : [];
@@ -147,6 +154,14 @@ const part: Parser<{ index: number; count: number }> = (raw) => {
   const count = Number(found?.[2]);
   if (!found || count < 1 || index >= count) throw new Expected('i/n with 0 <= i < n, such as 0/8 for the first of eight');
   return { index, count };
+};
+
+/** own, all, or labels with commas; a list in a file, where a label may hold a comma. */
+const labelList: Parser<'own' | 'all' | string[]> = (raw) => {
+  if (raw === 'own' || raw === 'all') return raw;
+  const labels = (Array.isArray(raw) ? raw.map((one) => text(one)) : text(raw).split(',')).map((one) => one.trim());
+  if (labels.length === 0 || labels.includes('')) throw new Expected('own, all, or labels with commas');
+  return labels;
 };
 
 // --- the options
@@ -206,6 +221,7 @@ export const SCAN = {
   ...DEVICE,
   batch: option({ ...batch, shownDefault: 'auto' }),
   workers: option({ group: 'Device', describe: 'Processes that share the work, each with its own engine', parse: integer(1, 256), shownDefault: '1' }),
+  devices: option({ group: 'Device', describe: 'A process for each of these devices, with commas: 0,1 are GPUs; in place of --device and --workers', parse: devices }),
 } satisfies OptionTable;
 
 export const ESTIMATE = {
@@ -221,6 +237,39 @@ export const SHARD = {
   shard: option({ group: 'Run folder', describe: 'Do only part i of n (from 0) of the shards', parse: part }),
 } satisfies OptionTable;
 
+const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
+
+/** Defaults are those of src/scan and src/localize: here they are only shown. */
+export const LOCALIZE = {
+  ...DATASET,
+  model: SCAN.model,
+  out: option({ group: 'Run folder', required: true, describe: 'The run folder to write, or to resume', parse: path }),
+  labels: option({ group: 'What', describe: "Labels to map pictures under, with commas; own: each picture's, all: the model's", parse: labelList, shownDefault: 'own' }),
+  baseline: option({ group: 'What', describe: 'Another model to make the same maps with, or untrained for random weights', parse: path }),
+  boxes: option({ group: 'What', describe: 'Boxes or masks to compare with: a CSV, BBox_List_2017.csv, a COCO .json, a folder of PNGs', parse: path }),
+  'box-format': option({ group: 'What', describe: 'What --boxes is', parse: choice(BOX_FORMATS), choices: BOX_FORMATS, shownDefault: 'auto' }),
+  pictures: option({ group: 'What', describe: 'Where the pictures lie now', parse: path, shownDefault: "the run's data set" }),
+  preset: SCAN.preset,
+  prompt: SCAN.prompt,
+  'null-prompt': SCAN['null-prompt'],
+  size: SCAN.size,
+  samples: SCAN.samples,
+  't-range': SCAN['t-range'],
+  sampler: SCAN.sampler,
+  seed: SCAN.seed,
+  against: SCAN.against,
+  replay: SCAN.replay,
+  blur: option({ group: 'Scoring', describe: 'Sigma of the blur: a share of the short side below 1, else pixels; 0 for none', parse: atLeastZero, shownDefault: '0.0625' }),
+  bootstrap: option({ group: 'Scoring', describe: 'Times the pictures are drawn anew for the intervals; 0 for none', parse: integer(0, 1_000_000), shownDefault: '1000' }),
+  overlays: option({ group: 'Output', describe: 'Pictures drawn a label, those with boxes first', parse: wordOr('all', integer(0)), shownDefault: '100' }),
+  'shard-size': SCAN['shard-size'],
+  ...SHARD,
+  ...DEVICE,
+  batch: SCAN.batch,
+  workers: SCAN.workers,
+  devices: SCAN.devices,
+} satisfies OptionTable;
+
 /** Defaults are those of src/mine: here they are only shown. */
 export const MINE = {
   clusters: option({ group: 'Mining', describe: 'Clusters a label', parse: integer(1, 100_000), shownDefault: '32' }),
@@ -230,6 +279,40 @@ export const MINE = {
   'up-block': option({ group: 'Mining', describe: 'UNet up block the features come from', parse: integer(0, 15), shownDefault: '1' }),
   ensemble: option({ group: 'Mining', describe: 'Noises averaged for the features of a picture', parse: integer(1, 1024), shownDefault: '8' }),
   restarts: option({ group: 'Mining', describe: 'Starts of k-means, of which the best is kept', parse: integer(1, 10_000), shownDefault: '10' }),
+} satisfies OptionTable;
+
+/** Defaults are those of src/cotypicality: here they are only shown. */
+export const COTYPICALITY = {
+  parallel: option({ group: 'What', positional: true, required: true, describe: 'What translate wrote: LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png', parse: path }),
+  model: SCAN.model,
+  out: OUT.out,
+  label: option({ group: 'What', describe: 'A label to compare; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all' }),
+  boxes: option({ group: 'What', describe: 'A file of boxes in the source pictures, to compare the clusters with', parse: path }),
+  preset: SCAN.preset,
+  prompt: SCAN.prompt,
+  'null-prompt': SCAN['null-prompt'],
+  size: SCAN.size,
+  patch: SCAN.patch,
+  samples: SCAN.samples,
+  't-range': SCAN['t-range'],
+  sampler: SCAN.sampler,
+  seed: option({ group: 'Scoring', describe: 'Seed of noise, timesteps, projection and k-means', parse: integer(0), shownDefault: '0' }),
+  places: option({ group: 'Scoring', describe: 'Non-overlapping places kept a sequence', parse: integer(1, 10_000), shownDefault: '5' }),
+  top: option({ group: 'Mining', describe: 'Places grouped in all, the most co-typical ones', parse: integer(1, 10_000_000), shownDefault: '10000' }),
+  clusters: option({ group: 'Mining', describe: 'Clusters', parse: integer(1, 100_000), shownDefault: '32' }),
+  projection: option({ group: 'Mining', describe: "How each label's features are brought down before they are clustered", parse: choice(['umap', 'pca', 'none']), choices: ['umap', 'pca', 'none'], shownDefault: 'umap' }),
+  dimensions: option({ group: 'Mining', describe: 'Dimensions left of each label', parse: integer(1, 4096), shownDefault: '32' }),
+  neighbours: option({ group: 'Mining', describe: 'Neighbours of a place that UMAP looks at', parse: integer(2, 1000), shownDefault: '15' }),
+  restarts: MINE.restarts,
+  'dift-t': MINE['dift-t'],
+  'up-block': MINE['up-block'],
+  ensemble: MINE.ensemble,
+  rows: option({ group: 'Output', describe: 'Sequences of a cluster on the page', parse: integer(1, 1000), shownDefault: '8' }),
+  'no-maps': SCAN['no-maps'],
+  'shard-size': option({ group: 'Run folder', describe: 'Sequences a shard, the unit of saved work', parse: integer(1, 1_000_000), shownDefault: '16' }),
+  ...SHARD,
+  ...DEVICE,
+  batch: SCAN.batch,
 } satisfies OptionTable;
 
 /** Of `mine` by itself: the manifest says all this, and it may have moved. */
@@ -244,6 +327,7 @@ export const MINE_WHERE = {
 export const REPORT = {
   pictures: option({ group: 'What', describe: 'Where the pictures lie now', parse: path, shownDefault: "the run's data set" }),
   controls: option({ group: 'Output', describe: 'Patches shown of each ranking that was not clustered', parse: integer(0, 10_000), shownDefault: '100' }),
+  title: option({ group: 'Output', describe: "The report's heading", parse: text, shownDefault: "the data set's name" }),
 } satisfies OptionTable;
 
 export const GOLDEN = {
@@ -289,7 +373,7 @@ export const EXPORT = {
 
 /** Defaults are those of src/evaluate: here they are only shown. */
 export const EVALUATE = {
-  boxes: option({ group: 'What', required: true, describe: 'A CSV with the columns image, x, y and w, h in source pixels; label, kind, slot, city optional', parse: path }),
+  boxes: option({ group: 'What', required: true, describe: "A CSV with the columns image, x, y and w, h in source pixels (label, kind, slot, city optional), NIH's BBox_List_2017.csv or a COCO .json", parse: path }),
   'typical-column': option({ group: 'What', describe: 'The column with the label that a box is typical of', parse: text, shownDefault: "city, else the picture's label" }),
   control: option({ group: 'What', describe: 'Another run of the same pictures to show beside it, such as one scanned with --untrained', parse: path }),
   pictures: option({ group: 'What', describe: 'Where the pictures lie now', parse: path, shownDefault: "the run's data set" }),
@@ -328,6 +412,35 @@ export const SAMPLE = {
   steps: option({ group: 'Sampling', describe: 'DDIM steps', parse: integer(1, 100_000), shownDefault: '50' }),
   guidance: option({ group: 'Sampling', describe: 'How far the label is followed (classifier-free guidance); 1 is as learnt', parse: atLeastZero, shownDefault: '7.5 for text, 3 for classes' }),
   seed: option({ group: 'Sampling', describe: 'Seed of the noise: picture i of every label starts from the same', parse: integer(0), shownDefault: '0' }),
+  ...DEVICE,
+  batch: option({ ...batch, shownDefault: 'auto' }),
+} satisfies OptionTable;
+
+/** Defaults are those of src/translate: here they are only shown. */
+export const TRANSLATE = {
+  ...DATASET,
+  model: SCAN.model,
+  out: option({ group: 'Run folder', required: true, describe: 'The folder to write, or to go on with', parse: path }),
+  to: option({ group: 'What', describe: 'A target label; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all labels of the data set' }),
+  'inversion-steps': option({ group: 'Sampling', describe: 'DDIM steps from the picture to noise', parse: integer(1, 100_000), shownDefault: '999' }),
+  steps: option({ group: 'Sampling', describe: 'DDIM steps back, at timesteps that the inversion passes', parse: integer(1, 100_000), shownDefault: '50' }),
+  guidance: option({ group: 'Sampling', describe: 'How far the target is followed (classifier-free guidance); 1 is as learnt', parse: atLeastZero, shownDefault: '7.5' }),
+  negative: option({ group: 'Sampling', describe: "What guidance leads away from: the picture's own label, or nothing said", parse: choice(['source', 'null']), choices: ['source', 'null'], shownDefault: 'source' }),
+  'feature-share': option({ group: 'Sampling', describe: 'Share of the steps that keep the features of the source', parse: upToOne, shownDefault: '0.8' }),
+  'attention-share': option({ group: 'Sampling', describe: 'Share of the steps that keep its self-attention', parse: upToOne, shownDefault: '0.5' }),
+  'feature-layers': option({ group: 'Sampling', describe: 'Second convolutions to keep, with commas; up_blocks.1 is all of it', parse: list(text, 'module paths'), shownDefault: "the paper's" }),
+  'attention-layers': option({ group: 'Sampling', describe: 'Self-attentions to keep, with commas', parse: list(text, 'module paths'), shownDefault: "the paper's" }),
+  preset: option({ group: 'Prompts', describe: "The paper's prompts and sizes for one kind of picture", parse: choice(PRESET_NAMES), choices: PRESET_NAMES }),
+  prompt: SCAN.prompt,
+  'null-prompt': option({ group: 'Prompts', describe: 'With --negative null: the prompt that guidance leads away from', parse: text, shownDefault: '""' }),
+  size: SCAN.size,
+  limit: option({ group: 'Pictures', describe: 'Translate only the first pictures of each label', parse: integer(1), shownDefault: 'all' }),
+  evaluate: option({ group: 'Scoring', describe: 'Measure the result with the model: structure kept, target recognised', parse: boolean, flag: true }),
+  boxes: option({ group: 'Scoring', describe: 'With --evaluate: what is where in the pictures, to tell what has changed', parse: path }),
+  samples: option({ group: 'Scoring', describe: 'With --evaluate: draws of noise and timestep a picture', parse: integer(1, 1_000_000), shownDefault: '16' }),
+  't-range': option({ group: 'Scoring', describe: 'With --evaluate: part of the schedule timesteps are drawn from', parse: fractions, shownDefault: '0.1,0.7' }),
+  'shard-size': option({ group: 'Run folder', describe: 'Pictures a shard, the unit of saved work', parse: integer(1, 1_000_000), shownDefault: '16' }),
+  ...SHARD,
   ...DEVICE,
   batch: option({ ...batch, shownDefault: 'auto' }),
 } satisfies OptionTable;

@@ -34,6 +34,7 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
     replay: values.replay,
     untrained: values.untrained,
     workers: values.workers,
+    devices: values.devices,
     threads: values.threads,
   });
 }

@@ -120,7 +120,7 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
   begin('evaluate');
   const evaluation = await evaluate(scanned.run, { boxes, control: control.run, pictures: heldout, seed, ...pick(asked, 'bootstrap') }, { ...pick(hooks, 'signal'), onProgress });
   begin('report');
-  const report = await writeReport(scanned.run, { pictures: heldout }, { ...told, onProgress });
+  const report = await writeReport(scanned.run, { pictures: heldout, title: `The demo's world of seed ${seed}` }, { ...told, onProgress });
   return {
     out, model: model.path, world: { path: world, boxes, pictures: scanned.pictures, seed }, ...digest(evaluation),
     report: report.path, sheet: evaluation.sheet ? join(evaluationFolder(await Run.open(scanned.run)), SHEET_FILE) : null,

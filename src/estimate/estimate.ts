@@ -1,5 +1,4 @@
 // What a scan will take, before anything starts: evaluations, memory, disk, and hours where a rate is known or may be measured.
-import { availableParallelism } from 'node:os';
 import { DiffmineError } from '../errors';
 import { prepareConditions } from '../model';
 import { Engine } from '../native';
@@ -7,6 +6,7 @@ import type { Precision } from '../native/types';
 import { VERSION } from '../run/version';
 import { encodeBytes, rowBytes, unetShape, type Shape } from '../scan/batch';
 import type { Hooks, ScanEvent, ScanOptions } from '../scan/options';
+import { enginesTogether } from '../scan/devices';
 import { largestShape, settle, weightBytes, type Settled } from '../scan/settle';
 
 /** Parquet bytes of a candidate patch and of a picture under a condition, measured on real runs with paths of some 20 characters. */
@@ -66,15 +66,17 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
   const evaluationsPerPicture = samples * contrasts.fanOut;
   const evaluations = pictures * evaluationsPerPicture;
 
-  const workers = options.workers ?? 1;
-  const engines = device.id === 'cpu' ? workers : 1;
+  const engines = enginesTogether(settled.devices, options);
+  const available = Math.min(...settled.devices.map(({ memoryFree }) => memoryFree));
   const weights = engines * weightBytes(model, precision);
   const activations = engines * (Math.max(batch, contrasts.fanOut) * rowBytes(model.source.unet.config, shape, precision) + encodeBytes(model.source, shape));
-  const memory = { weights, activations, total: weights + activations, available: device.memoryFree, fits: weights + activations <= device.memoryFree };
+  const memory = { weights, activations, total: weights + activations, available, fits: weights + activations <= available };
   const tables = outputs * (3 * perImage * PATCH_BYTES + IMAGE_BYTES);
   const mapBytes = maps ? outputs * mapCells(shape, model.fold) * 2 : 0;
 
-  const rate = options.rate ?? (options.calibrate ? await calibrate(settled, shape, options, hooks) : undefined);
+  // CPU processes share the cores that one was timed on; every further GPU adds its own
+  const gpus = device.id === 'cpu' ? 1 : new Set(settled.devices.map(({ id }) => id)).size;
+  const rate = options.rate ?? (options.calibrate ? gpus * (await calibrate(settled, shape, options, hooks)) : undefined);
   return {
     pictures, labels: dataset.labels.length, height: shape.height, width: shape.width, evaluationsPerPicture, evaluations,
     device: device.id, precision, batch, memory,
@@ -87,7 +89,7 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
 async function calibrate({ model, dataset, contrasts, device, draft }: Settled, shape: Shape, options: EstimateOptions, { signal }: Hooks<ScanEvent>): Promise<number> {
   const { batch, precision, patch, perImage, tBegin, tEnd, sampler, seed } = draft.options;
   const call = signal ? { signal } : {};
-  const engine = new Engine({ device: device.id, precision, threads: options.threads ?? availableParallelism() });
+  const engine = new Engine({ device: device.id, precision, threads: options.threads ?? 0 });
   try {
     await engine.loadModel(model.source, call);
     const label = draft.images[0]?.label ?? '';

@@ -1,13 +1,12 @@
 // A baseline without any model: how much more often a pixel's colour occurs under its label than under labels on the whole. What a map of a
 // diffusion model adds to it is more than colour.
-import { resolve } from 'node:path';
-import { prefetch, readPicture } from '../dataset';
-import { DiffmineError } from '../errors';
+import { prefetch } from '../dataset';
+import { readScored } from '../report/scored';
 import type { Run } from '../run/run';
 import { curveOf, maskIn, typical, type Evidence, type Picture } from './evidence';
 import { boxMean } from './maps';
 import type { EvaluateHooks } from './options';
-import type { ScoredPixels } from './precision';
+import type { ScoredPixels } from '../metrics/precision';
 
 /** Bins a channel, and of the histogram. */
 const SIDE = 8;
@@ -85,22 +84,4 @@ export async function colourEvidence(run: Run, root: string, labels: readonly st
 function binsIn(run: Run, root: string, pictures: readonly Picture[], { signal }: EvaluateHooks): ReturnType<typeof prefetch<Picture, Uint16Array>> {
   const load = async (picture: Picture): Promise<Uint16Array> => binsOf(await readScored(run, root, picture));
   return prefetch(pictures, load, (bins) => bins.byteLength, signal ? { signal } : {});
-}
-
-/**
- * A picture's pixels as they were scored: interleaved RGB, picture.width x picture.height.
- *
- * @throws IMAGE_UNREADABLE where it cannot be read, or is another one by now
- */
-export async function readScored(run: Run, root: string, { image, width, height }: Picture): Promise<Uint8Array> {
-  const { size, sizeRule } = run.manifest.options;
-  const read = await readPicture(resolve(root, image), { size, rule: sizeRule, multiple: 1, patch: 1 });
-  if (read.width < width || read.height < height) {
-    throw new DiffmineError('IMAGE_UNREADABLE', `The picture '${image}' has changed: it is ${read.width} x ${read.height} px, but was scored at ${width} x ${height}.`);
-  }
-  if (read.width === width) return read.pixels.subarray(0, 3 * width * height);
-  // cut at right and bottom to the multiple that the model needed
-  const pixels = new Uint8Array(3 * width * height);
-  for (let y = 0; y < height; y++) pixels.set(read.pixels.subarray(3 * y * read.width, 3 * (y * read.width + width)), 3 * y * width);
-  return pixels;
 }

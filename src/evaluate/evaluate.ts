@@ -3,6 +3,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
+import { readBoxes, type BoxFile } from '../dataset/boxes';
 import { asDiffmineError, DiffmineError } from '../errors';
 import { readMine } from '../mine/record';
 import { updateReport } from '../report/evaluation';
@@ -10,10 +11,10 @@ import { pictureRoot } from '../report/report';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { imageKey, Run } from '../run/run';
 import { VERSION } from '../run/version';
-import { readBoxes, type TruthBox } from './boxes';
 import { colourEvidence } from './colour';
 import { gather, kindsOf, typical, typicalOf, type Evidence } from './evidence';
-import { figuresOf, mean, type Shares } from './figures';
+import { mean } from '../metrics/bootstrap';
+import { figuresOf, type Shares } from './figures';
 import { AT, type EvaluateHooks, type EvaluateOptions, type EvaluateSummary, type PixelMetrics, type RegionTypicality } from './options';
 import { EVALUATION_FILE, EVALUATION_FORMAT, evaluationFolder, SHEET_FILE, type EvaluationRecord } from './record';
 import { drawSheet } from './sheet';
@@ -30,7 +31,7 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
   const run = await Run.open(runPath);
   const { conditions, images } = run.manifest;
   const other = options.control === undefined ? undefined : await openControl(options.control, run);
-  const boxes = await readBoxes(options.boxes, options.typicalColumn);
+  const boxes = await readBoxes(options.boxes, options.typicalColumn === undefined ? {} : { typicalColumn: options.typicalColumn });
   const { pictures, evidence, notes } = await gather(run, boxes, smooth, hooks);
   const used = pictures.reduce((sum, picture) => sum + picture.boxes.length, 0);
   if (used === 0) {
@@ -55,7 +56,7 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
   const region = (which: keyof RegionTypicality): number | null => mean(regions.map((one) => one[which]));
   const summary: EvaluateSummary = {
     run: run.path,
-    boxes: { path: resolve(options.boxes), rows: boxes.length, used },
+    boxes: { path: resolve(options.boxes), rows: boxes.boxes.length, used },
     options: { smooth, bootstrap, seed, typicalColumn: options.typicalColumn ?? null },
     mean: { ...ours.mean, share: shares.mean, typicality: { own: region('own'), others: region('others'), rest: region('rest') } },
     labels: evidence.map(({ label, own, typicality, top }, i) => ({
@@ -86,7 +87,7 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
     }
   }
 
-  async function controlOf(control: Run, truth: readonly TruthBox[]): Promise<EvaluateSummary['controls']['run']> {
+  async function controlOf(control: Run, truth: BoxFile): Promise<EvaluateSummary['controls']['run']> {
     const found = await gather(control, truth, smooth, hooks);
     notes.push(...found.notes.map((note) => `Of the control: ${note}`));
     const empty = { own: [], curve: undefined, pointing: [] };

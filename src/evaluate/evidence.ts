@@ -1,6 +1,7 @@
 // What the figures of a run are computed from: its pictures with what is in them, where its maps are high, and where its ranked patches lie.
 import { setImmediate } from 'node:timers/promises';
 import { scoredSize } from '../dataset';
+import { boxMask, centreIn, inSource, iou, PictureTable, type Box, type BoxFile, type TruthBox } from '../dataset/boxes';
 import { DiffmineError } from '../errors';
 import { readMine } from '../mine/record';
 import { strength } from '../report/heatmap';
@@ -8,10 +9,10 @@ import { readMaps } from '../report/maps';
 import { imageKey, type Run } from '../run/run';
 import type { ImageRow, MinedPatchRow } from '../run/schema';
 import { readTable } from '../run/tables';
-import { centreIn, iou, type Box, type TruthBox } from './boxes';
-import { boxMean, maskOf, peak, upsample, type PixelMap } from './maps';
+import { boxMean, upsample, type PixelMap } from './maps';
 import type { EvaluateHooks, KindEvaluation, RegionTypicality } from './options';
-import { PrecisionCurve, type ScoredPixels } from './precision';
+import { points } from '../metrics/pointing';
+import { PrecisionCurve, type ScoredPixels } from '../metrics/precision';
 
 const MIN_IOU = 0.1;
 
@@ -58,7 +59,7 @@ export interface MapEvidence extends Evidence {
 }
 
 /** @throws RUN_INVALID for a run that is not finished, or has neither maps nor rankings; CANCELLED */
-export async function gather(run: Run, boxes: readonly TruthBox[], smooth: number, hooks: EvaluateHooks): Promise<{ pictures: Picture[]; evidence: MapEvidence[]; notes: string[] }> {
+export async function gather(run: Run, boxes: BoxFile, smooth: number, hooks: EvaluateHooks): Promise<{ pictures: Picture[]; evidence: MapEvidence[]; notes: string[] }> {
   const { manifest } = run;
   const done = await run.doneShards();
   if (done.length < manifest.shards) {
@@ -86,10 +87,10 @@ export async function gather(run: Run, boxes: readonly TruthBox[], smooth: numbe
   return { pictures, evidence, notes };
 }
 
-async function readPictures(run: Run, boxes: readonly TruthBox[]): Promise<Picture[]> {
+async function readPictures(run: Run, { boxes, naming }: BoxFile): Promise<Picture[]> {
   const { size, sizeRule } = run.manifest.options;
-  const byImage = new Map<string, TruthBox[]>();
-  for (const box of boxes) byImage.set(box.image, [...(byImage.get(box.image) ?? []), box]);
+  const byImage = new PictureTable<TruthBox>(naming);
+  for (const box of boxes) byImage.add(box.image, box);
   const found = new Map<string, Picture>();
   for (let shard = 0; shard < run.manifest.shards; shard++) {
     const rows = await readTable<ImageRow>(run.shardFile(shard, 'images.parquet'), ['image', 'label', 'source_width', 'source_height', 'width', 'height']);
@@ -97,7 +98,7 @@ async function readPictures(run: Run, boxes: readonly TruthBox[]): Promise<Pictu
       const key = imageKey({ path: image, label });
       if (found.has(key)) continue; // scored under several labels
       const { resized } = scoredSize({ width: across, height: down }, { size, rule: sizeRule, multiple: 1, patch: 1 });
-      const inside = (byImage.get(image) ?? []).filter((box) => box.label === undefined || box.label === label);
+      const inside = (byImage.get(image) ?? []).filter((box) => box.label === undefined || box.label === label).map((box) => inSource(box, { width: across, height: down }));
       found.set(key, { index: found.size, image, label, shard, width, height, scale: [resized.width / across, resized.height / down], boxes: inside });
     }
   }
@@ -113,15 +114,12 @@ export const typicalOfOthers = (picture: Picture, label: string): TruthBox[] => 
 export const scored = ({ scale }: Picture, boxes: readonly Box[]): Box[] =>
   boxes.map((box) => ({ x: box.x * scale[0], y: box.y * scale[1], width: box.width * scale[0], height: box.height * scale[1] }));
 /** The scored pixels that lie in boxes. */
-export const maskIn = (picture: Picture, boxes: readonly Box[]): Uint8Array => maskOf(scored(picture, boxes), picture.width, picture.height);
+export const maskIn = (picture: Picture, boxes: readonly Box[]): Uint8Array => boxMask(scored(picture, boxes), picture.width, picture.height);
 
 function meet(patch: Box, picture: Picture | undefined, label: string): Ranked {
   const boxes = (picture ? typical(picture, label) : []).filter((box) => centreIn(patch, box) || iou(patch, box) > MIN_IOU);
   return { picture: picture?.index ?? -1, hit: boxes.length > 0, centre: boxes.some((box) => centreIn(patch, box)), boxes };
 }
-
-/** Whether the highest pixel is a typical one; undefined where none is. */
-export const points = ({ scores, truth }: ScoredPixels): boolean | undefined => (truth.includes(1) ? truth[peak(scores)] === 1 : undefined);
 
 /** Everything that comes from the maps of a label's own pictures. */
 function lookAtMaps(run: Run, label: string, own: readonly Picture[], smooth: number): Pick<MapEvidence, 'curve' | 'pointing' | 'typicality' | 'kinds' | 'strengths'> {

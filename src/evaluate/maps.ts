@@ -1,5 +1,4 @@
-// Maps brought to the scored picture's pixels, smoothed, and compared with boxes.
-import type { Box } from './boxes';
+// Maps brought to the scored picture's pixels, and smoothed.
 
 export interface PixelMap {
   values: Float32Array;
@@ -46,22 +45,4 @@ export function boxMean({ values, width, height }: PixelMap, side: number): Pixe
   along(values, half, width, 1, height, width);
   along(half, out, height, width, width, 1);
   return { values: out, width, height };
-}
-
-/** The boxes' union as a mask of width x height: corners truncated after adding, the far ones exclusive, cut at the picture. Boxes are in these pixels. */
-export function maskOf(boxes: readonly Box[], width: number, height: number): Uint8Array {
-  const mask = new Uint8Array(width * height);
-  for (const box of boxes) {
-    const clip = (value: number, side: number): number => Math.max(0, Math.min(side, Math.trunc(value)));
-    const [left, right] = [clip(box.x, width), clip(box.x + box.width, width)];
-    for (let y = clip(box.y, height); y < clip(box.y + box.height, height); y++) mask.fill(1, y * width + left, y * width + Math.max(left, right));
-  }
-  return mask;
-}
-
-/** The index of the first largest value. */
-export function peak(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if ((values[i] as number) > (values[best] as number)) best = i;
-  return best;
 }

@@ -1,7 +1,8 @@
 // What an evaluation is asked for, and what it says.
+import type { Figure } from '../metrics/bootstrap';
 
 export interface EvaluateOptions {
-  /** the file of boxes */
+  /** the file of boxes: a CSV, NIH's BBox_List_2017.csv or a COCO .json */
   boxes: string;
   /** side of the box mean over pixels, odd; 1 is none; default 5 */
   smooth?: number;
@@ -28,13 +29,6 @@ export interface EvaluateHooks {
   onProgress?: (event: { stage: 'evaluate' | 'colour' | 'resample' | 'draw'; done: number; total: number }) => void;
   /** a sentence worth telling */
   log?: (sentence: string) => void;
-}
-
-/** A figure and its 95 % interval over pictures; null where it cannot be computed, or nothing was resampled. */
-export interface Figure {
-  value: number | null;
-  low: number | null;
-  high: number | null;
 }
 
 /** P@k: the share of the first k patches that are on a typical element. */
@@ -135,3 +129,5 @@ export interface EvaluateSummary {
 
 /** The k of P@k. */
 export const AT = [10, 50, 100] as const;
+
+export type { Figure };

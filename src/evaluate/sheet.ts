@@ -1,9 +1,10 @@
 // Pictures beside their maps, with the boxes drawn: what a reader looks at to believe the figures, or not. No text: fonts differ.
 import sharp, { type OverlayOptions } from 'sharp';
-import { commonScale, paint } from '../report/heatmap';
+import type { Box } from '../dataset/boxes';
+import { evenly } from '../evenly';
+import { commonScale, paint, warm } from '../report/heatmap';
+import { readScored } from '../report/scored';
 import type { Run } from '../run/run';
-import type { Box } from './boxes';
-import { readScored } from './colour';
 import { mapsOf, scored, typical, typicalOfOthers, type MapEvidence, type Picture } from './evidence';
 import { boxMean, upsample, type PixelMap } from './maps';
 import type { EvaluateHooks, MapSheet } from './options';
@@ -22,12 +23,6 @@ const MOST_COLUMNS = Math.floor(16_000 / CELL.width);
 const COLOURS: { own: Rgb; others: Rgb } = { own: [255, 221, 45], others: [64, 214, 255] };
 const EDGE: Rgb = [16, 16, 16];
 const css = (colour: Rgb): string => `rgb(${colour.join(' ')})`;
-
-/** `count` of the items, evenly spaced through the list. */
-export function evenly<Item>(items: readonly Item[], count: number): Item[] {
-  const n = Math.min(count, items.length);
-  return Array.from({ length: n }, (_, i) => items[Math.floor(((i + 0.5) * items.length) / n)] as Item);
-}
 
 /**
  * The sheet: of each label `perLabel` pictures, evenly spaced through its list, whatever they show. Each with the boxes of what is typical of the label
@@ -82,7 +77,7 @@ async function pairOf(run: Run, root: string, label: string, picture: Picture, m
   const plain = await sharp(source, { raw: { width: picture.width, height: picture.height, channels: 3 } })
     .resize(width, height, { fit: 'fill', kernel: factor > 1 ? 'nearest' : 'lanczos3' }).raw().toBuffer();
   const smoothed = boxMean(upsample(map, picture.width, picture.height), smooth);
-  const heat = hardLight(grey(plain), paint(smoothed, scale, width, height, { width: width / picture.width, height: height / picture.height }));
+  const heat = warm(plain, paint(smoothed, scale, width, height, { width: width / picture.width, height: height / picture.height }));
   const [across, down] = [width / picture.width, height / picture.height];
   const tiles = [plain, heat].map((pixels): Tile => ({ pixels, width, height }));
   for (const tile of tiles) {
@@ -91,24 +86,6 @@ async function pairOf(run: Run, root: string, label: string, picture: Picture, m
     }
   }
   return tiles;
-}
-
-/** Luma with less contrast, so that the map's colours lead. */
-function grey(rgb: Buffer): Buffer {
-  const out = Buffer.alloc(rgb.length);
-  for (let i = 0; i < rgb.length; i += 3) {
-    const luma = 0.2126 * (rgb[i] as number) + 0.7152 * (rgb[i + 1] as number) + 0.0722 * (rgb[i + 2] as number);
-    out.fill(Math.round(128 + 0.55 * (luma - 128)), i, i + 3);
-  }
-  return out;
-}
-
-/** `over` on `under` in the blend mode hard-light, as the report's page lays maps over pictures: mid-grey changes nothing. */
-function hardLight(under: Buffer, over: Buffer): Buffer {
-  return under.map((below, i) => {
-    const above = over[i] as number;
-    return Math.round(above < 128 ? (2 * below * above) / 255 : 255 - (2 * (255 - below) * (255 - above)) / 255);
-  }) as Buffer;
 }
 
 /** Draws a box's edge around it, 2 px between thin dark lines that set it off from any ground. */

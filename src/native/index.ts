@@ -4,6 +4,7 @@
 import { createRequire } from 'node:module';
 
 import { asDiffmineError, DiffmineError } from '../errors';
+import { defaultThreads } from './cores';
 import { addonCandidates, addonPath } from './locate';
 import type {
   Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, HeatMapOptions, KMeansOptions, KMeansResult, ModelSource, NativeConditions,
@@ -105,7 +106,8 @@ export class Engine {
   /** @throws DEVICE_UNAVAILABLE when the device is not there or cannot do the precision */
   constructor(options: EngineOptions) {
     this.device = options.device;
-    this.#native = call((addon) => addon.createEngine(options));
+    const threads = options.threads || (options.device === 'cpu' ? defaultThreads() : 0);
+    this.#native = call((addon) => addon.createEngine({ ...options, threads }));
   }
 
   /** Reads the weights of every part (checked against its config) into the engine; one model an engine. Stage "load". */

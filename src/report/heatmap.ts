@@ -95,3 +95,26 @@ function taps(pixels: number, cells: number, cell: number): Tap[] {
     return { low, high: Math.min(cells - 1, low + 1), weight: source - low };
   });
 }
+
+/** A picture (RGB) in grey under a painted map of its size, in the blend mode hard-light, as the page lays maps over pictures. */
+export function warm(picture: Buffer, painted: Buffer): Buffer {
+  return hardLight(grey(picture), painted);
+}
+
+/** Luma with less contrast, so that the map's colours lead. */
+function grey(rgb: Buffer): Buffer {
+  const out = Buffer.alloc(rgb.length);
+  for (let i = 0; i < rgb.length; i += 3) {
+    const luma = 0.2126 * (rgb[i] as number) + 0.7152 * (rgb[i + 1] as number) + 0.0722 * (rgb[i + 2] as number);
+    out.fill(Math.round(128 + 0.55 * (luma - 128)), i, i + 3);
+  }
+  return out;
+}
+
+/** `over` on `under` in the blend mode hard-light, as the report's page lays maps over pictures: mid-grey changes nothing. */
+function hardLight(under: Buffer, over: Buffer): Buffer {
+  return under.map((below, i) => {
+    const above = over[i] as number;
+    return Math.round(above < 128 ? (2 * below * above) / 255 : 255 - (2 * (255 - below) * (255 - above)) / 255);
+  }) as Buffer;
+}

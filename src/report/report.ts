@@ -32,6 +32,8 @@ export interface ReportOptions {
   pictures?: string;
   /** patches shown of each list that was not clustered; default 100 */
   controls?: number;
+  /** the page's heading; default: the name of the data set's folder */
+  title?: string;
 }
 
 export interface ReportHooks {
@@ -115,7 +117,7 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
   await folder.write('page', 'look.css', await readFile(LOOK));
   for (const { kind, name, data } of await evaluationFiles(run)) await folder.write(kind, name, data);
   for (const name of PAGE_FILES) await folder.write('page', name, await readFile(join(PAGE, name)));
-  await folder.write('page', 'data/run.js', scriptOf('diffmine.run', runData(run, mined, views, skipped, missing, maps)));
+  await folder.write('page', 'data/run.js', scriptOf('diffmine.run', runData(run, mined, views, skipped, missing, maps, options.title)));
   return {
     path: '',
     labels: views.length,
@@ -140,7 +142,7 @@ function promptOf(run: Run, label: string): string | null {
 }
 
 /** What the page knows before a label is opened. */
-function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipped[], missing: ReportSummary['missing'], maps: number): object {
+function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipped[], missing: ReportSummary['missing'], maps: number, title: string | undefined): object {
   const { manifest } = run;
   return {
     version: manifest.version,
@@ -148,7 +150,7 @@ function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipp
     created: manifest.created,
     fingerprint: manifest.fingerprint,
     model: { ...manifest.model, name: `${basename(manifest.model.path)}${manifest.options.untrained ? ', untrained' : ''}` },
-    dataset: { ...manifest.dataset, name: basename(manifest.dataset.path), labels: manifest.dataset.labels.length },
+    dataset: { ...manifest.dataset, name: title ?? basename(manifest.dataset.path), labels: manifest.dataset.labels.length },
     options: manifest.options,
     preset: manifest.preset,
     mine: mined.options,

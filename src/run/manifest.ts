@@ -1,12 +1,9 @@
 // manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/formats.md).
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { DiffmineError } from '../errors';
 import type { Precision, SamplerName } from '../native/types';
-import { fingerprintOf, type Json } from './fingerprint';
+import { completeManifest, differencesOf, fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded';
 
 export const RUN_FORMAT = 'diffmine-run-1';
-export const MANIFEST = 'manifest.json';
+export { MANIFEST } from './sharded';
 
 /** Every option that changes results. What does not (workers, which shards, progress) is not here. */
 export interface RunOptions {
@@ -41,6 +38,8 @@ export interface RunOptions {
   replay: string | null;
   /** there where the UNet's weights were random ones of `seed` in place of the model's: a control */
   untrained?: true;
+  /** there where the run is of heat maps: labels a picture is mapped under, its own, all, or those named; `patch` and `perImage` are then 0, maps F32 */
+  localize?: 'own' | 'all' | string[];
 }
 
 export interface ManifestModel {
@@ -90,37 +89,26 @@ export interface Manifest {
   shards: number;
 }
 
-export type ManifestDraft = Omit<Manifest, 'format' | 'fingerprint' | 'shards'>;
+export type ManifestDraft = Draft<Manifest>;
+
+/** What a scan's folder is among the sharded ones. */
+export const RUN: Kind<Manifest> = {
+  format: RUN_FORMAT,
+  noun: 'run',
+  maker: '`diffmine scan --out`',
+  subjects: ({ model, dataset }) => ({ model: { words: 'the model', value: model.fingerprint }, dataset: { words: 'the data set', value: dataset.fingerprint } }),
+  items: ({ images }) => images,
+  sound: ({ model, dataset, images, conditions }) => typeof model?.fingerprint === 'string' && Array.isArray(dataset?.labels) && Array.isArray(images) && Array.isArray(conditions),
+  difference: (key, old) => (key === 'replay' ? 'the replayed noises' : key === 'untrained' ? `the weights (${old ? 'random there' : 'random now'})` : undefined),
+};
 
 /** The fingerprint of what decides results: model, data and options, wherever they lie. */
-export function runFingerprint(draft: Pick<Manifest, 'model' | 'dataset' | 'options'>): string {
-  return fingerprintOf({
-    format: RUN_FORMAT,
-    model: draft.model.fingerprint,
-    dataset: draft.dataset.fingerprint,
-    options: draft.options as unknown as Json,
-  });
+export function runFingerprint(draft: ManifestDraft): string {
+  return fingerprintOfDraft(RUN, draft);
 }
 
 export function makeManifest(draft: ManifestDraft): Manifest {
-  return {
-    format: RUN_FORMAT,
-    version: draft.version,
-    created: draft.created,
-    fingerprint: runFingerprint(draft),
-    model: draft.model,
-    dataset: draft.dataset,
-    options: draft.options,
-    preset: draft.preset,
-    replayFile: draft.replayFile,
-    conditions: draft.conditions,
-    images: draft.images,
-    shards: Math.ceil(draft.images.length / draft.options.shardSize),
-  };
-}
-
-function invalid(folder: string, why: string): DiffmineError {
-  return new DiffmineError('RUN_INVALID', `${join(folder, MANIFEST)} ${why}.`, 'Give a folder that `diffmine scan --out` made, or start anew in an empty one.');
+  return completeManifest(RUN, draft);
 }
 
 /**
@@ -130,41 +118,10 @@ function invalid(folder: string, why: string): DiffmineError {
  * @throws RUN_INVALID for one that is damaged or of another format
  */
 export async function readManifest(folder: string): Promise<Manifest | undefined> {
-  let text: string;
-  try {
-    text = await readFile(join(folder, MANIFEST), 'utf8');
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw error;
-  }
-  let manifest: Manifest;
-  try {
-    manifest = JSON.parse(text) as Manifest;
-  } catch {
-    throw invalid(folder, 'is not JSON');
-  }
-  if (manifest?.format !== RUN_FORMAT) throw invalid(folder, `is of format ${JSON.stringify(manifest?.format)}, not ${RUN_FORMAT}`);
-  const { options, images, shards, conditions } = manifest;
-  const sound =
-    typeof options?.shardSize === 'number' && Array.isArray(images) && Array.isArray(conditions) && Array.isArray(manifest.dataset?.labels) &&
-    typeof manifest.model?.fingerprint === 'string' && shards === Math.ceil(images.length / options.shardSize);
-  if (!sound) throw invalid(folder, 'lacks what a manifest must have');
-  if (runFingerprint(manifest) !== manifest.fingerprint) throw invalid(folder, 'was changed after the run began: its fingerprint does not fit');
-  return manifest;
+  return readManifestOf(RUN, folder);
 }
 
-/** What differs between two runs, in words: `samples (100, not 50)`. Empty when they are the same run. */
-export function differences(existing: Manifest, wanted: Pick<Manifest, 'model' | 'dataset' | 'options'>): string[] {
-  const found: string[] = [];
-  if (existing.model.fingerprint !== wanted.model.fingerprint) found.push('the model');
-  if (existing.dataset.fingerprint !== wanted.dataset.fingerprint) found.push('the data set');
-  const old = existing.options as unknown as Record<string, unknown>;
-  const now = wanted.options as unknown as Record<string, unknown>;
-  for (const key of new Set([...Object.keys(old), ...Object.keys(now)])) {
-    if (old[key] === now[key]) continue;
-    const name = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    found.push(key === 'replay' ? 'the replayed noises' : key === 'untrained' ? `the weights (${old[key] ? 'random there' : 'random now'})` : `${name} (${JSON.stringify(old[key])} there, ${JSON.stringify(now[key])} now)`);
-  }
-  return found;
+/** What differs between two runs, in words: `samples (100 there, 50 now)`. Empty when they are the same run. */
+export function differences(existing: ManifestDraft, wanted: ManifestDraft): string[] {
+  return differencesOf(RUN, existing, wanted);
 }

@@ -7,7 +7,8 @@ import { classIds, openModel, type ModelFolder } from '../model';
 import type { DeviceInfo, Precision } from '../native/types';
 import { writeFileAtomic } from '../run/atomic';
 import { chooseDevice } from '../run/device';
-import { fingerprintOf, sha256, type Json } from '../run/fingerprint';
+import { fingerprintOf, type Json } from '../run/fingerprint';
+import { safeName } from '../run/names';
 import { VERSION } from '../run/version';
 import { samplingTimesteps } from './ddim';
 
@@ -101,17 +102,9 @@ function whole(value: number, least: number, name: string): number {
   return value;
 }
 
-/** Names that mean a device on Windows, and our own files. */
-const RESERVED = new RegExp(`^((con|prn|aux|nul|com\\d|lpt\\d)(\\..*)?|${[SHEET, SAMPLES].map((name) => name.replaceAll('.', '\\.')).join('|')})$`, 'i');
-const LONGEST_NAME = 200;
-
 /** A label as a folder's name on any system: itself where it can be, else with %XX in place of what cannot; cut, with a hash, where too long. */
 export function labelFolder(label: string): string {
-  const escape = (char: string): string => `%${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(2, '0')}`;
-  const safe = Array.from(label, (char) => (char < ' ' || char === '\x7f' || '<>:"/\\|?*%'.includes(char) ? escape(char) : char)).join('');
-  const ends = safe.replace(/^[. ]|[. ]$/g, escape);
-  const name = RESERVED.test(ends) ? ends.replace(/^./, escape) : ends;
-  return Buffer.byteLength(name) <= LONGEST_NAME ? name : `${Array.from(name).slice(0, 40).join('')}-${sha256(label).slice(0, 16)}`;
+  return safeName(label, [SHEET, SAMPLES]);
 }
 
 function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): string[] {

@@ -49,10 +49,17 @@ export interface ScanOptions {
   replay?: string;
   /** random weights of `seed` in place of the UNet's own: a control of what an evaluation finds */
   untrained?: boolean;
+  /**
+   * for heat maps in place of patches: a map (F32) of every picture under each of its labels ('A|B' has two), of all labels, or of those named; no patches.
+   * `patch`, `perImage`, `maps` and `allLabels` then mean nothing
+   */
+  localize?: 'own' | 'all' | readonly string[];
 
   // what follows changes no result
-  /** processes that share the work, each with its own engine; default 1 */
+  /** processes that share the work, each with its own engine; default 1. One that dies is started again and its shard done anew */
   workers?: number;
+  /** a process for each of these devices ('cpu', 'cuda:1'; all of one kind), in place of `device` and `workers` */
+  devices?: string[];
   /** only shards s with s % count == index */
   shard?: { index: number; count: number };
   /** CPU threads of each engine; default: all cores, shared by the workers */

@@ -76,3 +76,58 @@ export class Meter implements Counter {
     this.hooks.onProgress?.({ type: 'shard', shard, ...this.shards, pictures, skipped });
   }
 }
+
+/** Counts on, and can take back what it counted of the shard at hand: its process may die. */
+export class Tally implements Counter {
+  private evaluations = 0;
+  private dropped = 0;
+  private pictures = 0;
+  private done = false;
+
+  constructor(private readonly meter: Counter) {}
+
+  /** The shard at hand was counted to its end. */
+  get finished(): boolean {
+    return this.done;
+  }
+
+  /** Another shard is at hand. */
+  begin(): void {
+    this.evaluations = 0;
+    this.dropped = 0;
+    this.pictures = 0;
+    this.done = false;
+  }
+
+  undo(): void {
+    if (this.evaluations !== 0) this.meter.add(-this.evaluations);
+    if (this.dropped !== 0) this.meter.drop(-this.dropped);
+    if (this.pictures !== 0) this.meter.uncount(this.pictures);
+    this.begin();
+  }
+
+  add(evaluations: number): void {
+    this.evaluations += evaluations;
+    this.meter.add(evaluations);
+  }
+
+  drop(evaluations: number): void {
+    this.dropped += evaluations;
+    this.meter.drop(evaluations);
+  }
+
+  picture(image: string, reason?: string): void {
+    this.pictures += 1;
+    this.meter.picture(image, reason);
+  }
+
+  uncount(pictures: number): void {
+    this.pictures -= pictures;
+    this.meter.uncount(pictures);
+  }
+
+  shard(shard: number, pictures: number, skipped: number): void {
+    this.done = true;
+    this.meter.shard(shard, pictures, skipped);
+  }
+}

@@ -6,6 +6,8 @@ import { Engine } from '../native';
 import { nameOf } from '../run/locks';
 import { imageKey, Run, shardName } from '../run/run';
 import { VERSION } from '../run/version';
+import { evaluationsOf } from './contrasts';
+import { processesOf } from './devices';
 import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './options';
 import { shardsOf } from './plan';
 import { Meter, type Counter } from './progress';
@@ -32,19 +34,20 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   const todo = part.filter((shard) => !doneBefore.has(shard));
   const pictures = (shards: number[]): number => shards.reduce((sum, shard) => sum + run.shardImages(shard).length, 0);
   const resumed = doneBefore.size > 0;
-  const perPicture = manifest.options.samples * settled.contrasts.fanOut;
+  const evaluations = todo.reduce((sum, shard) => sum + manifest.options.samples * evaluationsOf(settled.contrasts, run.shardImages(shard)), 0);
+  const devices = settled.devices.map(({ id }) => id).join(', ');
   hooks.onProgress?.({
     type: 'plan', run: run.path, resumed, shards: part.length, shardsDone: part.length - todo.length, pictures: pictures(part),
-    picturesDone: pictures(part) - pictures(todo), evaluations: pictures(todo) * perPicture, batch: manifest.options.batch, device: settled.device.id,
+    picturesDone: pictures(part) - pictures(todo), evaluations, batch: manifest.options.batch, device: devices,
   });
 
   const meter = new Meter(
-    hooks, pictures(todo) * perPicture, { done: pictures(part) - pictures(todo), total: pictures(part) }, { done: part.length - todo.length, total: part.length },
+    hooks, evaluations, { done: pictures(part) - pictures(todo), total: pictures(part) }, { done: part.length - todo.length, total: part.length },
   );
   let here = 0;
   if (todo.length > 0) {
-    const workers = Math.min(options.workers ?? 1, todo.length);
-    const slots = workers > 1 ? await startWorkers({ ...options, workers }, meter, hooks) : await startHere(options, settled, run, meter, hooks);
+    const processes = processesOf(options, settled.device, todo.length);
+    const slots = processes ? await startWorkers(options, processes, meter, hooks) : await startHere(options, settled, run, meter, hooks);
     const onWaiting = async (shards: number[]): Promise<void> => {
       const who = nameOf(await run.locks.holder(shardName(shards[0] ?? 0)));
       hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${who} works on.`);
@@ -68,7 +71,7 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
     shards: { total: manifest.shards, done: done.length, here },
     evaluations: meter.done,
     seconds: (performance.now() - begun) / 1000,
-    device: settled.device.id, precision: manifest.options.precision, batch: manifest.options.batch, samples: manifest.options.samples, patch: manifest.options.patch,
+    device: devices, precision: manifest.options.precision, batch: manifest.options.batch, samples: manifest.options.samples, patch: manifest.options.patch,
   };
 }
 
@@ -81,13 +84,13 @@ export interface Slots {
 /** This process's engine, as one slot. */
 export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: Settled, run: Run, meter: Counter, hooks: Hooks<ScanEvent>): Promise<Slots> {
   const { signal, log } = hooks;
-  const { model, dataset, contrasts, sizes, replay, device, draft } = settled;
+  const { model, dataset, labels, contrasts, sizes, replay, device, draft } = settled;
   const engine = new Engine({ device: device.id, precision: draft.options.precision, threads: options.threads ?? 0 });
   try {
     const call = signal ? { signal } : {};
     await engine.loadModel(model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
     const { prompt, nullPrompt } = draft.options;
-    const names = prompt === null ? [...dataset.labels, ''] : [...dataset.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+    const names = prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
     const conditions = await prepareConditions(engine, model, names, call);
     const files = new Map(dataset.images.map((image) => [imageKey(image), image]));
     const context: ScoringContext = { run, engine, conditions, contrasts, sizes, replay, files, meter, ...call, ...(log ? { log } : {}) };
@@ -111,7 +114,7 @@ async function tryShard(context: ScoringContext, shard: number): Promise<ShardOu
   }
   if (!(await run.isDone(shard))) return 'busy';
   const { images, skipped } = await run.readShard(shard);
-  meter.drop((images + skipped) * run.manifest.options.samples * contrasts.fanOut);
+  meter.drop(run.manifest.options.samples * evaluationsOf(contrasts, run.shardImages(shard)));
   meter.uncount(-(images + skipped));
   meter.shard(shard, images, skipped);
   return 'elsewhere';

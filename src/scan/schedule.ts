@@ -9,9 +9,17 @@ const POLL = 300;
 export type ShardOutcome = 'scored' | 'elsewhere' | 'busy';
 export type Slot = (shard: number) => Promise<ShardOutcome>;
 
+/** Thrown by a slot that is of no more use: the others do its shard, and all that follow. */
+export class SlotLost extends Error {
+  /** @param reason the error of the whole, should no slot be left */
+  constructor(readonly reason: DiffmineError) {
+    super(reason.message);
+  }
+}
+
 /**
  * Runs until every shard is finished, by a slot or by another process. Returns how many the slots scored. The first error ends all: no slot is given
- * a further shard, and it is thrown when none is at work any more.
+ * a further shard, and it is thrown when none is at work any more. A SlotLost is an error only where it was the last slot.
  *
  * @param onWaiting told once, when only shards of other processes are left
  */
@@ -22,18 +30,44 @@ export async function schedule(shards: readonly number[], slots: readonly Slot[]
   let scored = 0;
   let told = false;
   let failed = false;
+  let left = slots.length;
+  let working = 0;
+  let wake = (): void => undefined;
+  let settled = new Promise<void>((resolve) => (wake = resolve));
 
+  /** One shard; false where the slot is lost. */
+  const work = async (slot: Slot, shard: number): Promise<boolean> => {
+    working += 1;
+    try {
+      const outcome = await slot(shard);
+      if (outcome === 'busy') busy.push(shard);
+      if (outcome === 'scored') scored += 1;
+      return true;
+    } catch (error) {
+      if (!(error instanceof SlotLost)) throw error;
+      left -= 1;
+      if (left === 0) throw error.reason;
+      queue.unshift(shard);
+      return false;
+    } finally {
+      working -= 1;
+      wake();
+      settled = new Promise((resolve) => (wake = resolve));
+    }
+  };
   const serve = async (slot: Slot): Promise<void> => {
     while (!failed) {
       if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled.', 'Run the same command again to go on: finished shards are kept.');
       const shard = queue.shift();
       if (shard !== undefined) {
-        const outcome = await slot(shard);
-        if (outcome === 'busy') busy.push(shard);
-        if (outcome === 'scored') scored += 1;
+        if (!(await work(slot, shard))) return;
         continue;
       }
-      if (busy.length === 0) return;
+      if (busy.length === 0) {
+        if (working === 0) return;
+        await settled; // one that is at work may yet be lost, and its shard come back
+        continue;
+      }
       if (!told) {
         told = true;
         await onWaiting?.([...busy]);

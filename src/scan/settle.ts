@@ -1,16 +1,17 @@
 // From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
-import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fillPrompt, measurePicture, openDataset, PRESETS, scoredSize, type Dataset, type Preset, type Size, type SizeOptions } from '../dataset';
 import { DiffmineError } from '../errors';
 import { openModel, untrained, type ModelFolder } from '../model';
+import { usableCores } from '../native/cores';
 import type { DeviceInfo } from '../native/types';
-import { chooseDevice } from '../run/device';
 import { sha256File } from '../run/fingerprint';
 import { readManifest, type ManifestDraft, type RunOptions } from '../run/manifest';
 import { Replay } from '../run/replay';
 import { autoBatch, unetShape, type Shape } from './batch';
-import { planContrasts, type ContrastPlan } from './contrasts';
+import { planContrasts, planSingles, type ContrastPlan } from './contrasts';
+import { chooseDevices, enginesTogether } from './devices';
+import { labelsToMap } from './singles';
 import type { Hooks, ScanEvent, ScanOptions } from './options';
 
 /** Pictures measured to learn how large they are. */
@@ -19,8 +20,12 @@ const MEASURED = 64;
 export interface Settled {
   model: ModelFolder;
   dataset: Dataset;
+  /** what conditions are prepared of: the data set's labels; of a localization its single labels and those asked for */
+  labels: string[];
   contrasts: ContrastPlan;
   device: DeviceInfo;
+  /** all devices of the scan, `device` first */
+  devices: DeviceInfo[];
   sizes: SizeOptions;
   replay: Replay | undefined;
   draft: ManifestDraft;
@@ -30,12 +35,12 @@ function check(condition: boolean, message: string, hint?: string): void {
   if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
 }
 
-function wholeNumber(value: number, least: number, name: string): number {
+export function wholeNumber(value: number, least: number, name: string): number {
   check(Number.isSafeInteger(value) && value >= least, `${name} is ${value}; expected a whole number of at least ${least}.`);
   return value;
 }
 
-function presetOf(name: string | undefined): Preset | undefined {
+export function presetOf(name: string | undefined): Preset | undefined {
   if (name === undefined) return undefined;
   const preset = (PRESETS as Record<string, Preset>)[name];
   check(preset !== undefined, `There is no preset ${JSON.stringify(name)}.`, `Presets: ${Object.keys(PRESETS).join(', ')}.`);
@@ -43,7 +48,7 @@ function presetOf(name: string | undefined): Preset | undefined {
 }
 
 /** Fractions of the schedule as timesteps [tBegin, tEnd). */
-function timesteps([from, to]: readonly [number, number], trainTimesteps: number): { tBegin: number; tEnd: number } {
+export function timesteps([from, to]: readonly [number, number], trainTimesteps: number): { tBegin: number; tEnd: number } {
   check(from >= 0 && from < to && to <= 1, `The timestep range ${from},${to} is not within 0 ... 1 and ascending.`);
   const tBegin = Math.floor(from * trainTimesteps + 1e-6);
   const tEnd = Math.floor(to * trainTimesteps + 1e-6);
@@ -52,10 +57,10 @@ function timesteps([from, to]: readonly [number, number], trainTimesteps: number
 }
 
 /** Labels that a class model does not know stop a scan before it begins. */
-function checkLabels(model: ModelFolder, dataset: Dataset): void {
+function checkLabels(model: ModelFolder, labels: readonly string[]): void {
   if (model.conditioning !== 'class') return;
   const known = new Set(model.labels ?? []);
-  const unknown = dataset.labels.filter((label) => !known.has(label));
+  const unknown = labels.filter((label) => !known.has(label));
   if (unknown.length === 0) return;
   throw new DiffmineError(
     'DATASET_INVALID',
@@ -106,50 +111,55 @@ export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunO
  */
 export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string }, version: string, hooks: Hooks<ScanEvent> = {}): Promise<Settled> {
   const preset = presetOf(options.preset);
-  const workers = wholeNumber(options.workers ?? 1, 1, '--workers');
+  wholeNumber(options.workers ?? 1, 1, '--workers');
   const seed = wholeNumber(options.seed ?? 0, 0, '--seed');
   const opened = await openModel(options.model);
   const model = options.untrained ? untrained(opened, seed) : opened;
   const dataset = await openDataset(options.dataset);
   for (const warning of dataset.warnings) hooks.log?.(warning);
-  checkLabels(model, dataset);
+  const against = options.against ?? 'null';
+  const { localize } = options;
+  const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.log);
+  const labels = map ? map.labels : dataset.labels;
+  checkLabels(model, labels);
 
   const size = options.size ?? preset?.size ?? model.sampleSize;
   if (size !== 'source') wholeNumber(size, 1, '--size');
-  const patch = wholeNumber(options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)), 1, '--patch');
+  const patch = map ? 0 : wholeNumber(options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)), 1, '--patch');
   if (size !== 'source') check(patch <= size, `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`, 'Give a smaller --patch or a larger --size.');
   const sizeRule = options.sizeRule ?? preset?.sizeRule ?? 'floor';
-  const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch };
+  const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch: Math.max(1, patch) };
 
   const isText = model.conditioning === 'text';
   const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
   const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
-  if (prompt !== null && nullPrompt !== null) checkPrompts(model, prompt, nullPrompt, dataset.labels, hooks.log);
+  if (prompt !== null && nullPrompt !== null) checkPrompts(model, prompt, nullPrompt, labels, hooks.log);
   if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined)) hooks.log?.('This model is conditioned on classes: prompts are not used.');
 
-  const allLabels = options.allLabels ?? false;
-  const against = options.against ?? 'null';
-  const contrasts = planContrasts(dataset.labels, against, allLabels);
+  const allLabels = !map && (options.allLabels ?? false);
+  const contrasts = map ? planSingles(labels, against, map.wanted, dataset.labels) : planContrasts(labels, against, allLabels);
   const images = dataset.images.filter((image) => contrasts.of(image.label) !== undefined);
   if (images.length < dataset.images.length) {
     hooks.log?.(`${dataset.images.length - images.length} pictures of ${against} are not scored: their label is what the others are compared with.`);
   }
+  check(images.length > 0, `No picture has a label to be scored under but ${JSON.stringify(against)}, which it would be compared with.`, 'Give another --against.');
 
   const samples = wholeNumber(options.samples ?? 100, 1, '--samples');
   const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
   if (replay) for (const image of images) replay.check(image.path, samples);
 
   const precision = options.precision ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', precision);
+  const devices = chooseDevices(options, precision);
+  const [device] = devices;
   const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
-  if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
+  if ((options.device ?? 'auto') === 'auto' && !options.devices) hooks.log?.(`Device: ${device.id} (${device.name}).`);
 
   let batch: number;
   if (isAuto(options.batch)) {
     const existing = options.out === undefined ? undefined : await readManifest(options.out);
     const shape = (await largestShape(dataset, sizes, model)) ?? unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
-    const engines = kind === 'cuda' ? 1 : workers;
-    const available = device.memoryFree - engines * weightBytes(model, precision);
+    const engines = enginesTogether(devices, options);
+    const available = Math.min(...devices.map(({ memoryFree }) => memoryFree)) - engines * weightBytes(model, precision);
     batch = existing?.options.batch ?? autoBatch({ source: model.source, shape, precision, device: kind, fanOut: contrasts.fanOut, available, workers: engines });
   } else {
     batch = wholeNumber(options.batch, 1, '--batch');
@@ -160,12 +170,13 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     seed,
     ...timesteps(options.tRange ?? preset?.timesteps ?? [0.1, 0.7], model.source.schedule.trainTimesteps),
     sampler: options.sampler ?? 'stratified',
-    perImage: wholeNumber(options.perImage ?? 5, 1, '--per-image'),
+    perImage: map ? 0 : wholeNumber(options.perImage ?? 5, 1, '--per-image'),
     batch, precision, device: kind, allLabels, against,
-    maps: options.maps ?? true,
+    maps: map ? true : (options.maps ?? true),
     shardSize: wholeNumber(options.shardSize ?? 64, 1, '--shard-size'),
     replay: replay ? await sha256File(replay.file) : null,
     ...(options.untrained ? { untrained: true } : {}),
+    ...(localize === undefined ? {} : { localize: typeof localize === 'string' ? localize : [...localize] }),
   };
   const draft: ManifestDraft = {
     version,
@@ -181,11 +192,11 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     conditions: contrasts.scored,
     images: images.map(({ path, label, extra }) => ({ path, label, ...(extra && Object.keys(extra).length > 0 ? { extra } : {}) })),
   };
-  return { model, dataset, contrasts, device, sizes, replay, draft };
+  return { model, dataset, labels, contrasts, device, devices, sizes, replay, draft };
 }
 
 /** CPU threads of one engine among `workers`. */
 export function threadsOf(options: Pick<ScanOptions, 'threads' | 'workers'>): number {
   if (options.threads !== undefined) return wholeNumber(options.threads, 1, '--threads');
-  return Math.max(1, Math.floor(availableParallelism() / (options.workers ?? 1)));
+  return Math.max(1, Math.floor(usableCores() / (options.workers ?? 1)));
 }

@@ -10,7 +10,7 @@ import type { Replay } from '../run/replay';
 import { imageKey, jsonLines, type Run, type ShardRecord, type Skipped } from '../run/run';
 import { carriedName, imageSchema, PATCH_SCHEMA, type ImageRow, type ListName, type PatchRow } from '../run/schema';
 import { writeTable, type Row } from '../run/tables';
-import type { Contrast, ContrastPlan } from './contrasts';
+import { evaluationsOf, type Contrast, type ContrastPlan } from './contrasts';
 import { chunks, groupBy, picturesPerCall } from './plan';
 import type { Counter } from './progress';
 
@@ -88,7 +88,7 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
   });
   const skip = (index: number, image: DatasetImage, error: DiffmineError): void => {
     reasons.set(index, error.message);
-    meter.drop(samples * contrasts.fanOut);
+    meter.drop(samples * evaluationsOf(contrasts, [image]));
     meter.picture(image.path, error.message);
     counted.pictures += 1;
   };
@@ -102,11 +102,11 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
       else throw item.error;
     }
   }
-  const calls = groupBy(items, ({ width, height }) => `${width}x${height}`).flatMap((group) => {
-    const { width, height } = group[0] as Item;
+  const calls = groupBy(items, ({ width, height, contrast }) => `${width}x${height} ${contrast.conditions.length} ${contrast.subjects.length}`).flatMap((group) => {
+    const { width, height, contrast } = group[0] as Item;
     const fitting = Math.max(1, Math.floor(CALL_BYTES / (3 * width * height)));
     const alone = replay !== undefined && group.some(({ image }) => replay.isOwn(image.path));
-    return chunks(group, alone ? 1 : Math.min(fitting, picturesPerCall(batch, samples, contrasts.fanOut)));
+    return chunks(group, alone ? 1 : Math.min(fitting, picturesPerCall(batch, samples, contrast.conditions.length)));
   });
 
   const scored: Scored[] = [];
@@ -121,7 +121,7 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
       }
       if (ready.length === 0) continue;
       const outputs = await score(context, ready, batch);
-      counted.evaluations += ready.length * samples * contrasts.fanOut;
+      counted.evaluations += samples * evaluationsOf(contrasts, ready.map(({ item }) => item.image));
       ready.forEach(({ item, picture }, b) => {
         scored.push(collect(context, item, picture, outputs[b] ?? []));
         meter.picture(item.image.path);
@@ -168,7 +168,7 @@ async function score(context: ScoringContext, ready: { item: Item; picture: Read
         told = done;
       },
     });
-    meter.add(ready.length * samples * context.contrasts.fanOut - told);
+    meter.add(samples * evaluationsOf(context.contrasts, ready.map(({ item }) => item.image)) - told);
     return outputs;
   } catch (error) {
     meter.add(-told);
@@ -181,7 +181,7 @@ async function score(context: ScoringContext, ready: { item: Item; picture: Read
 
 /** The rows and maps of one picture. */
 function collect({ run }: ScoringContext, { index, image, contrast }: Item, picture: ReadPicture, outputs: TypicalityOutput[]): Scored {
-  const { samples, patch, maps } = run.manifest.options;
+  const { samples, patch, maps, localize } = run.manifest.options;
   const { sourceWidth, sourceHeight, width, height, resized } = picture;
   const across = sourceWidth / resized.width;
   const down = sourceHeight / resized.height;
@@ -199,7 +199,7 @@ function collect({ run }: ScoringContext, { index, image, contrast }: Item, pict
     add('top', output.top);
     add('least', output.least);
     add('random', output.random);
-    if (maps && output.map) scored.maps.push([`${condition}/${image.path}`, toFloat16(output.map)]);
+    if (maps && output.map) scored.maps.push([`${condition}/${image.path}`, localize ? output.map : toFloat16(output.map)]);
   });
   return scored;
 }

@@ -4,10 +4,13 @@ import type { CallOptions, Precision, ScheduleConfig, Tensor } from '../native/t
 import type { ModelFolder } from '../model/index';
 import type { Comparison } from './compare';
 import { kmeansOp } from './ops/clustering';
+import { cotypicalityOp, diftSequenceOp } from './ops/cotypicality';
 import { addNoiseOp, ddimInvertOp, ddimSampleOp, ddimStepOp, ddimTimestepsOp, scheduleOp } from './ops/diffusion';
+import { aucprOp, blurOp } from './ops/localisation';
 import { classLabelsOp, clipTextOp, clipTokenizeOp, unetOp, vaeDecodeOp, vaeEncodeOp } from './ops/models';
 import { lanczosResizeOp } from './ops/pictures';
 import { trainOp } from './ops/training';
+import { pnpTimestepsOp, pnpTranslateOp } from './ops/translation';
 import { diftOp, selectOp, typicalityOp } from './ops/typicality';
 
 export interface OpContext {
@@ -44,7 +47,7 @@ export interface Op {
   compound?: boolean;
 }
 
-/** Everything else a manifest may hold (translation, metrics) is listed as not checked. */
+/** Everything else a manifest may hold is listed as not checked. */
 export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([
   ['clip_tokenize', clipTokenizeOp],
   ['clip_text', clipTextOp],
@@ -61,7 +64,13 @@ export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([
   ['typicality', typicalityOp],
   ['select', selectOp],
   ['dift', diftOp],
+  ['dift_sequence', diftSequenceOp],
+  ['cotypicality', cotypicalityOp],
   ['kmeans', kmeansOp],
   ['lanczos_resize', lanczosResizeOp],
   ['train', trainOp],
+  ['pnp_timesteps', pnpTimestepsOp],
+  ['pnp_translate', pnpTranslateOp],
+  ['aucpr', aucprOp],
+  ['blur', blurOp],
 ]);

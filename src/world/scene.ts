@@ -92,9 +92,24 @@ function fill(slot: Slot, city: City, random: Random): Kind | undefined {
 
 /** @param street names the street (seed, number): equal in every city but for what fills the slots */
 export function drawScene(city: City, ...street: (string | number)[]): Scene {
-  const random = new Random('street', ...street);
+  return build(kindsIn(city, street), street);
+}
+
+/** The scene of `city` as `target` would have it: what is typical of `city` is `target`'s own in its place, all else stays as it is. */
+export function translateScene(city: City, target: City, ...street: (string | number)[]): Scene {
+  const kinds = kindsIn(city, street);
+  for (const slot of SLOTS) if (kinds[slot]?.city === city) kinds[slot] = kindsOf(slot).find((kind) => kind.city === target);
+  return build(kinds, street);
+}
+
+/** What fills the slots of a street in a city. */
+function kindsIn(city: City, street: (string | number)[]): Record<Slot, Kind | undefined> {
   const choice = new Random('kinds', city, ...street);
-  const kinds = Object.fromEntries(SLOTS.map((slot) => [slot, fill(slot, city, choice)])) as Record<Slot, Kind | undefined>;
+  return Object.fromEntries(SLOTS.map((slot) => [slot, fill(slot, city, choice)])) as Record<Slot, Kind | undefined>;
+}
+
+function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[]): Scene {
+  const random = new Random('street', ...street);
 
   const light = pickLight(random);
   const weather = random.pick(WEATHERS);

@@ -5,7 +5,7 @@ import sharp from 'sharp';
 import { DiffmineError } from '../errors';
 import { CITIES, KINDS, SLOTS, type City, type Slot } from './kinds';
 import { Random } from '../random';
-import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, SIDE } from './scene';
+import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, SIDE, translateScene } from './scene';
 
 export const WORLD_FORMAT = 'diffmine-world-1';
 
@@ -62,9 +62,20 @@ export function worldRecord(settings: Partial<WorldSettings> = {}): object {
   return { format: WORLD_FORMAT, seed, pictures, size, heldout, atHome: AT_HOME, elsewhere: ELSEWHERE, slots: SLOTS, cities };
 }
 
-/** One picture of the world: interleaved RGB, size x size, and what is planted in it. */
-export async function drawPicture(city: City, number: number, { seed, size }: Pick<WorldSettings, 'seed' | 'size'>): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> {
-  const { svg, planted, exposure } = drawScene(city, seed, city, number);
+/** The bytes of boxes.csv. */
+export function encodeBoxes(rows: readonly PlantedBox[]): string {
+  return [COLUMNS.join(','), ...rows.map((row) => COLUMNS.map((name) => row[name]).join(','))].map((line) => `${line}\r\n`).join('');
+}
+
+/**
+ * One picture of the world: interleaved RGB, size x size, and what is planted in it.
+ *
+ * @param target the same picture in another city: what is typical of `city` is the target's own in its place, all else stays as it is
+ */
+export async function drawPicture(
+  city: City, number: number, { seed, size }: Pick<WorldSettings, 'seed' | 'size'>, target: City = city,
+): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> {
+  const { svg, planted, exposure } = target === city ? drawScene(city, seed, city, number) : translateScene(city, target, seed, city, number);
   const document = `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 ${SIDE} ${SIDE}">${svg}</svg>`;
   const pixels = await sharp(Buffer.from(document)).flatten({ background: '#000' }).toColourspace('srgb').raw().toBuffer();
   const noise = new Random('noise', seed, city, number);
@@ -117,7 +128,7 @@ export async function writeWorld(folder: string, settings: Partial<WorldSettings
     hooks.onProgress?.({ stage: 'draw', done: Math.min(todo.length, start + TOGETHER), total: todo.length });
   }
   const boxes = join(path, 'boxes.csv');
-  await writeFile(boxes, [COLUMNS.join(','), ...rows.map((row) => COLUMNS.map((name) => row[name]).join(','))].map((line) => `${line}\r\n`).join(''));
+  await writeFile(boxes, encodeBoxes(rows));
   await writeFile(join(path, 'world.json'), `${JSON.stringify(worldRecord(all), null, 1)}\n`);
   return {
     path,

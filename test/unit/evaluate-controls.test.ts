@@ -7,7 +7,7 @@ import { binsOf, COLOURS, histogram, logRatios } from '../../src/evaluate/colour
 import { evaluate } from '../../src/evaluate/evaluate';
 import type { EvaluateSummary } from '../../src/evaluate/options';
 import { EVALUATION_FORMAT, readEvaluation, type EvaluationRecord } from '../../src/evaluate/record';
-import { evenly } from '../../src/evaluate/sheet';
+import { evenly } from '../../src/evenly';
 import { writeReport } from '../../src/report/report';
 import { differences, makeManifest, MANIFEST, type Manifest } from '../../src/run/manifest';
 import { Run } from '../../src/run/run';

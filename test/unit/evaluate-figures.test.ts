@@ -1,13 +1,14 @@
-// What an evaluation is made of: average precision (by hand, and against the golden numbers), maps brought to pixels, masks, boxes and their file.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+// What an evaluation is made of: average precision (by hand, and against the golden numbers), maps brought to pixels, masks.
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { centreIn, iou, readBoxes } from '../../src/evaluate/boxes';
-import { boxMean, maskOf, peak, upsample } from '../../src/evaluate/maps';
-import { averagePrecision, PrecisionCurve } from '../../src/evaluate/precision';
+import { boxMask } from '../../src/dataset/boxes';
+import { boxMean, upsample } from '../../src/evaluate/maps';
+import { peak } from '../../src/metrics/pointing';
+import { averagePrecision, PrecisionCurve } from '../../src/metrics/precision';
 import { readSafetensors } from '../../src/native';
 import { toFloat32 } from '../../src/native/tensor';
 import { Random } from '../../src/random';
-import { sharedGolden, temporaryFolder } from '../helpers/folders';
+import { sharedGolden } from '../helpers/folders';
 
 const ap = (scores: number[], truth: number[]): number | null => averagePrecision(Float32Array.from(scores), Uint8Array.from(truth));
 
@@ -81,7 +82,7 @@ describe('golden numbers', () => {
     if (!scores || !mask) throw new Error('the tensors are missing');
     const [height, width] = scores.shape as [number, number];
     const boxes = params.boxes_xywh.map(([x, y, w, h]) => ({ x: (x as number) / params.divide, y: (y as number) / params.divide, width: (w as number) / params.divide, height: (h as number) / params.divide }));
-    const ours = maskOf(boxes, width, height);
+    const ours = boxMask(boxes, width, height);
     expect(ours.reduce((sum, one) => sum + one, 0)).toBe(params.positives);
     expect(Array.from(ours)).toEqual(Array.from(mask.data as Uint8Array, Number));
     expect(Math.abs((averagePrecision(toFloat32(scores), ours) as number) - params.average_precision)).toBeLessThan(2e-6);
@@ -115,55 +116,12 @@ describe('maps', () => {
 
   test('a mask truncates after adding, unites and is cut at the picture', () => {
     const rows = (boxes: number[][]): string[] => {
-      const mask = maskOf(boxes.map(([x, y, width, height]) => ({ x, y, width, height }) as { x: number; y: number; width: number; height: number }), 5, 3);
+      const mask = boxMask(boxes.map(([x, y, width, height]) => ({ x, y, width, height }) as { x: number; y: number; width: number; height: number }), 5, 3);
       return [0, 1, 2].map((y) => Array.from(mask.slice(5 * y, 5 * y + 5)).join(''));
     };
     expect(rows([[0.9, 0.9, 1.2, 1.2]])).toEqual(['11000', '11000', '00000']);
     expect(rows([[3.5, 1, 9, 9], [3, 0, 1, 2]])).toEqual(['00010', '00011', '00011']);
     expect(rows([[-4, -4, 2, 2], [9, 9, 2, 2]])).toEqual(['00000', '00000', '00000']);
     expect(peak(Float32Array.of(1, 3, 3, 2))).toBe(1);
-  });
-});
-
-describe('boxes', () => {
-  const folder = temporaryFolder();
-  const file = (text: string): string => {
-    const path = join(folder, 'boxes.csv');
-    writeFileSync(path, text);
-    return path;
-  };
-
-  test('centres and overlaps', () => {
-    const box = { x: 10, y: 10, width: 4, height: 4 };
-    expect(centreIn({ x: 8, y: 8, width: 4, height: 4 }, box)).toBe(true);
-    expect(centreIn({ x: 12, y: 8, width: 4, height: 4 }, box)).toBe(false);
-    expect(iou(box, box)).toBe(1);
-    expect(iou(box, { x: 12, y: 10, width: 4, height: 4 })).toBeCloseTo(1 / 3, 12);
-    expect(iou(box, { x: 14, y: 10, width: 4, height: 4 })).toBe(0);
-  });
-
-  test('reads both ways of naming sides, and what is optional', async () => {
-    expect(await readBoxes(file('\ufeffimage,x,y,w,h\r\na/b.png,1,2.5,3,4\r\n'))).toEqual([{ image: 'a/b.png', x: 1, y: 2.5, width: 3, height: 4 }]);
-    const text = 'image,label,width,height,x,y,kind,slot,city,other\n./a.png,l,3,4,1,2,dome,roof,c,o\n';
-    expect(await readBoxes(file(text))).toEqual([{ image: 'a.png', label: 'l', x: 1, y: 2, width: 3, height: 4, kind: 'dome', slot: 'roof', typicalOf: 'c' }]);
-    expect(await readBoxes(file(text), 'other')).toMatchObject([{ typicalOf: 'o' }]);
-  });
-
-  test.each([
-    ['no such file', undefined, 'DATASET_INVALID', /cannot be read/],
-    ['nothing', '', 'DATASET_INVALID', /no header/],
-    ['a missing column', 'image,x,y,w\n', 'DATASET_INVALID', /no file of boxes/],
-    ['a word for a number', 'image,x,y,w,h\na,1,2,3,4\nb,1,2,wide,4\n', 'DATASET_INVALID', /line 3: 'w' is "wide"/],
-    ['a negative side', 'image,x,y,w,h\na,1,2,-3,4\n', 'DATASET_INVALID', /line 2/],
-    ['an empty name', 'image,x,y,w,h\n,1,2,3,4\n', 'DATASET_INVALID', /line 2: 'image' is empty/],
-    ['too few fields', 'image,x,y,w,h\na,1,2\n', 'DATASET_INVALID', /line 2: 3 fields/],
-    ['open quotes', 'image,x,y,w,h\n"a,1,2,3,4\n', 'DATASET_INVALID', /cannot be read/],
-  ])('refuses %s', async (_, text, code, message) => {
-    const path = text === undefined ? join(folder, 'none.csv') : file(text);
-    await expect(readBoxes(path)).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string });
-  });
-
-  test('refuses a typical column that is not there', async () => {
-    await expect(readBoxes(file('image,x,y,w,h\n'), 'town')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 });

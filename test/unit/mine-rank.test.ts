@@ -45,7 +45,7 @@ async function makeRun(seed: number): Promise<{ run: Run; rows: PatchRow[] }> {
         }
       }
     }
-    mkdirSync(run.shardFolder(shard));
+    mkdirSync(run.shardPath(shard));
     await writeTable(run.shardFile(shard, 'patches.parquet'), own, PATCH_SCHEMA);
     rows.push(...own);
   }

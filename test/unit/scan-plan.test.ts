@@ -3,7 +3,8 @@ import type { ModelSource, UNetConfig } from '../../src/native/types';
 import { autoBatch, rowBytes, unetShape } from '../../src/scan/batch';
 import { planContrasts } from '../../src/scan/contrasts';
 import { chunks, groupBy, picturesPerCall, shardsOf } from '../../src/scan/plan';
-import { schedule, type ShardOutcome } from '../../src/scan/schedule';
+import { Meter, Tally } from '../../src/scan/progress';
+import { schedule, SlotLost, type ShardOutcome } from '../../src/scan/schedule';
 import { DiffmineError } from '../../src/errors';
 
 describe('contrasts', () => {
@@ -126,6 +127,45 @@ describe('schedule', () => {
     expect(await schedule([1, 2], [slot], { onWaiting: async (shards) => void waited.push(shards) })).toBe(1);
     expect(asked).toEqual([1, 2, 1]);
     expect(waited).toEqual([[1]]);
+  });
+  test('a lost slot gives its shard back; another does it, also one that had nothing left to do', async () => {
+    const done: number[] = [];
+    const lost = async (): Promise<ShardOutcome> => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      throw new SlotLost(new DiffmineError('DEVICE_UNAVAILABLE', 'gone'));
+    };
+    const good = async (shard: number): Promise<ShardOutcome> => {
+      done.push(shard);
+      return 'scored';
+    };
+    expect(await schedule([0, 1, 2], [lost, good])).toBe(3);
+    expect(done).toEqual([1, 2, 0]);
+  });
+  test('the last lost slot is the error of the whole', async () => {
+    const lost = (ms: number) => async (): Promise<ShardOutcome> => {
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      throw new SlotLost(new DiffmineError('DEVICE_UNAVAILABLE', `gone after ${ms}`));
+    };
+    await expect(schedule([0, 1, 2], [lost(5), lost(15)])).rejects.toMatchObject({ code: 'DEVICE_UNAVAILABLE', message: 'gone after 15' });
+  });
+  test('what a dead process counted of its shard is taken back', () => {
+    const told: unknown[] = [];
+    const meter = new Meter({ onProgress: (event) => told.push(event) }, 100, { done: 0, total: 5 }, { done: 0, total: 2 });
+    const tally = new Tally(meter);
+    tally.begin();
+    tally.add(30);
+    tally.picture('a');
+    tally.drop(10);
+    tally.picture('b', 'bad');
+    tally.undo();
+    expect(meter.done).toBe(0);
+    tally.add(60);
+    tally.picture('a');
+    tally.shard(0, 2, 0);
+    expect(tally.finished).toBe(true);
+    expect(told.at(-2)).toMatchObject({ type: 'picture', image: 'a', done: 1 });
+    meter.finish();
+    expect(told.at(-1)).toMatchObject({ type: 'evaluations', done: 60, total: 100 });
   });
   test('an error stops the handing out and is thrown when all is quiet; the cause wins over the cancelling', async () => {
     const done: number[] = [];

@@ -8,9 +8,9 @@ export const reportCommand = command({
   describe: 'Write RUN/report/index.html, which opens from disk',
   options: { ...RUN, ...REPORT },
   resumeHint: 'The same command writes the report again.',
-  async handle({ run, pictures, controls }, { output, signal }) {
+  async handle({ run, pictures, controls, title }, { output, signal }) {
     const { writeReport } = await import('../../report/report.js');
-    const summary = await writeReport(run, defined({ pictures, controls }), { signal, onProgress: output.progress, log: (line) => output.log(line) });
+    const summary = await writeReport(run, defined({ pictures, controls, title }), { signal, onProgress: output.progress, log: (line) => output.log(line) });
     return { text: summary.path, json: summary };
   },
 });

@@ -9,7 +9,7 @@ export const runCommand = command({
   name: 'run',
   describe: 'Everything in one: scan, mine and report',
   native: true,
-  options: { ...SCAN, ...OUT, ...MINE, controls: REPORT.controls },
+  options: { ...SCAN, ...OUT, ...MINE, controls: REPORT.controls, title: REPORT.title },
   examples: [['diffmine run photos --model sd15 --out run --prompt "A car from the {label}s." --null-prompt "A car."', 'One folder of photos a decade']],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
@@ -21,12 +21,13 @@ export const runCommand = command({
     const scanned = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log });
     output.log(scanText(scanned));
     requireScores(scanned);
-    const { device, threads } = values;
+    const { threads, devices } = values;
+    const device = devices?.[0] ?? values.device;
     const mined = await mine(values.out, { ...mineOptions(values), ...defined({ model: values.model, dataset: values.dataset, device, threads }) }, { signal, onProgress: onMine(output), log });
     for (const note of mined.notes) output.log(note);
     output.log(mineText(mined));
     const { writeReport } = await import('../../report/report.js');
-    const report = await writeReport(values.out, defined({ controls: values.controls }), { signal, onProgress: output.progress, log });
+    const report = await writeReport(values.out, defined({ controls: values.controls, title: values.title }), { signal, onProgress: output.progress, log });
     return { text: report.path, json: { scan: scanned, mine: mined, report } };
   },
 });

@@ -22,26 +22,32 @@ interface Entries {
 }
 
 export class PrecisionCurve {
-  private readonly entries: Entries;
-  /** the same, coarser where there are many pixels */
+  /** of the curve; coarser where there are many pixels */
   private readonly steps: Entries;
+  private readonly exact: { average: number | null; bestIou: number | null };
   readonly pixels: number;
   readonly positives: number;
 
   /** @throws NUMERICS for a score that is NaN */
   constructor(pictures: readonly ScoredPixels[]) {
-    this.entries = sortPixels(pictures);
-    this.pixels = this.entries.packed.length;
-    this.positives = this.entries.packed.reduce((sum, entry) => sum + ((entry >>> 1) & 1), 0);
-    this.steps = this.pixels <= EXACT_PIXELS ? this.entries : merge(this.entries, pictures.length);
+    const entries = sortPixels(pictures);
+    this.pixels = entries.packed.length;
+    this.positives = entries.packed.reduce((sum, entry) => sum + ((entry >>> 1) & 1), 0);
+    this.exact = { average: average(entries), bestIou: bestIou(entries, this.positives) };
+    this.steps = this.pixels <= EXACT_PIXELS ? entries : merge(entries, pictures.length);
   }
 
   /** sum of (R_n - R_n-1) P_n over the distinct scores, descending; no end points, no interpolation. null without positives. */
   averagePrecision(): number | null {
-    return average(this.entries);
+    return this.exact.average;
   }
 
-  /** The same when picture i is there weights[i] times. Over a million pixels it is approximate: 8,192 steps. */
+  /** The largest intersection over union with the positives of {score >= threshold}, over all thresholds. null without positives. */
+  bestIou(): number | null {
+    return this.exact.bestIou;
+  }
+
+  /** The average precision when picture i is there weights[i] times. Over a million pixels it is approximate: 8,192 steps. */
   resampled(weights: Uint32Array): number | null {
     return average(this.steps, weights);
   }
@@ -65,6 +71,16 @@ function average({ packed, counts }: Entries, weights?: Uint32Array): number | n
     }
   }
   return before > 0 ? sum / before : null;
+}
+
+function bestIou({ packed }: Entries, positives: number): number | null {
+  let [hits, all, best] = [0, 0, 0];
+  for (const entry of packed) {
+    all += 1;
+    if (entry & 2) hits += 1;
+    if (entry & 1) best = Math.max(best, hits / (positives + all - hits));
+  }
+  return positives > 0 ? best : null;
 }
 
 function sortPixels(pictures: readonly ScoredPixels[]): Entries {

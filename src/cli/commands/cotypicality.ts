@@ -1,0 +1,81 @@
+// cotypicality: finds what changes consistently between the labels of a parallel data set.
+import type { CotypicalityEvent, CotypicalitySummary } from '../../cotypicality/options';
+import { command } from '../command';
+import { COTYPICALITY } from '../options';
+import { table, type Output } from '../output';
+import { defined, onScan, took } from '../stages';
+import { RESUME_HINT } from './scan';
+
+const share = (value: number): string => value.toFixed(2);
+
+export function cotypicalityText(summary: CotypicalitySummary): string {
+  const { scored, sequences, labels, skipped, shards, run } = summary;
+  const head = `Scored ${scored} of ${sequences} sequences under ${labels.length} labels (${skipped} skipped) ${took(summary.seconds)}.`;
+  if (!summary.complete) return `${head}\n${shards.done} of ${shards.total} shards are finished: ${run}`;
+  const rows = summary.clusters.map(({ size, sequences: from, medianCotypicality, mostChanged }, index) => [
+    String(index + 1), String(size), String(from), medianCotypicality.toExponential(2), mostChanged ? `${mostChanged.labels.join(' - ')} (${mostChanged.change.toFixed(2)} x random)` : '',
+  ]);
+  const parts = [table(['cluster', 'places', 'sequences', 'co-typicality', 'changes most'], rows, [0, 1, 2, 3])];
+  if (summary.truth) {
+    const { boxes, columns } = summary.truth;
+    const lines = Object.entries(columns).flatMap(([column, lists]) =>
+      (['top', 'random'] as const).map((list) => {
+        const { places, onElement, purity, chance, purityOnElements, chanceOnElements } = lists[list];
+        return [column, list === 'top' ? 'co-typical' : 'random', String(places), share(onElement), share(purity), share(chance), share(purityOnElements), share(chanceOnElements)];
+      }),
+    );
+    parts.push(`\nClusters against ${boxes}:`, table(['element', 'places', 'number', 'on an element', 'purity', 'by chance', 'of those on one', 'by chance'], lines, [2, 3, 4, 5, 6, 7]));
+  }
+  return [...parts, `\n${head}`, `Consistent changes: ${summary.report ?? run}`].join('\n');
+}
+
+function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
+  const scanned = onScan(output);
+  return (event) => {
+    switch (event.type) {
+      case 'plan':
+        output.log(
+          `${event.resumed ? 'Resuming' : 'Scoring into'} ${event.run}: ${event.pictures - event.picturesDone} of ${event.pictures} sequences to score, ` +
+            `${event.evaluations} evaluations in batches of ${event.batch} on ${event.device}.`,
+        );
+        break;
+      case 'project':
+        output.progress({ stage: 'project', done: event.done, total: event.total });
+        break;
+      case 'report':
+        output.progress({ stage: 'report', done: event.done, total: event.total });
+        break;
+      default:
+        scanned(event);
+    }
+  };
+}
+
+export const cotypicalityCommand = command({
+  name: 'cotypicality',
+  describe: 'Find what changes consistently between labels, in translated pictures',
+  native: true,
+  options: COTYPICALITY,
+  examples: [
+    ['diffmine cotypicality parallel --model sd15 --out changes --preset geo', "The paper's setting for countries"],
+    ['diffmine cotypicality parallel --model sd15 --out changes --preset geo --clusters 16', 'The same places, grouped anew'],
+  ],
+  resumeHint: RESUME_HINT,
+  async handle(values, { output, signal }) {
+    const { cotypicality } = await import('../../cotypicality/cotypicality.js');
+    const { parallel, model, out, boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch } = values;
+    const summary = await cotypicality(
+      {
+        parallel, model, out,
+        ...defined({
+          boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch,
+          labels: values.label, nullPrompt: values['null-prompt'], tRange: values['t-range'], timestep: values['dift-t'], upBlock: values['up-block'],
+          shardSize: values['shard-size'], precision: values.dtype, maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
+        }),
+      },
+      { signal, onProgress: onCotypicality(output), log: (line) => output.log(line) },
+    );
+    for (const note of summary.notes) output.log(note);
+    return { text: cotypicalityText(summary), json: summary };
+  },
+});

@@ -1,0 +1,74 @@
+// localize: heat maps of pictures under their labels, and what they are worth against boxes or masks.
+import type { Figure } from '../../metrics/bootstrap';
+import type { LabelLocalization, LocalizeEvent, LocalizeOptions, LocalizeSummary, MapFigures } from '../../localize/options';
+import type { ScanSummary } from '../../scan/options';
+import { command } from '../command';
+import { LOCALIZE, type Values } from '../options';
+import { table, type Output } from '../output';
+import { defined, onScan } from '../stages';
+import { requireScores, RESUME_HINT, scanText } from './scan';
+
+const METRICS = [['averagePrecision', 'AP', 3], ['paperAucPr', "paper's AUC-PR", 3], ['pointing', 'pointing', 2], ['bestIou', 'best IoU', 3]] as const;
+
+function figure({ value, low, high }: Figure, digits: number): string {
+  const number = (one: number | null): string => (one === null ? '-' : one.toFixed(digits));
+  return low === null || high === null ? number(value) : `${number(value)} [${number(low)}, ${number(high)}]`;
+}
+
+function figures(labels: readonly LabelLocalization[], mean: NonNullable<LocalizeSummary['result']>['mean'], part: 'model' | 'baseline' | 'difference'): string {
+  const cells = (one: MapFigures | null): string[] => METRICS.map(([name, , digits]) => (one ? figure(one[name], digits) : '-'));
+  const rows = labels.map((one) => [one.label, String(one.pictures), String(one.marked), one.share === null ? '-' : one.share.toFixed(3), ...cells(one[part])]);
+  return table(['label', 'pictures', 'marked', 'share', ...METRICS.map(([, title]) => title)], [...rows, ['mean', '', '', mean.share?.toFixed(3) ?? '-', ...cells(mean[part])]], [1, 2, 3]);
+}
+
+export function localizeText({ scan, baseline, result, page }: LocalizeSummary): string {
+  const scans = [scanText(scan), ...(baseline ? [`Baseline: ${scanText(baseline)}`] : [])];
+  if (!result) return scans.join('\n');
+  const { labels, mean, options } = result;
+  const against = result.boxes
+    ? [
+        '',
+        `Against ${result.boxes.used} of ${result.boxes.marks} boxes or masks (share: of the marked pictures' pixels that are inside, the AP of a map that knows nothing).` +
+          (options.bootstrap > 0 ? ` In brackets: 95 % intervals over pictures, ${options.bootstrap} resamples.` : ''),
+        figures(labels, mean, 'model'),
+        ...(mean.baseline ? ['', result.baseline?.untrained ? 'Before (random weights)' : `Before (${result.baseline?.path ?? ''})`, figures(labels, mean, 'baseline'), '', 'Difference', figures(labels, mean, 'difference')] : []),
+      ]
+    : [];
+  return [...scans, ...against, '', `Maps: ${page ?? ''}`].join('\n');
+}
+
+function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
+  const { dataset, model, out, labels, baseline, boxes, pictures, preset, prompt, size, samples, sampler, seed, against, replay, blur, bootstrap, overlays, shard, device, threads, batch, workers, devices } = values;
+  return defined({
+    dataset, model, out, labels, baseline, boxes, boxFormat: values['box-format'], pictures, preset, prompt, nullPrompt: values['null-prompt'], size, samples, tRange: values['t-range'],
+    sampler, seed, against, replay, blur, bootstrap, overlays, shardSize: values['shard-size'], shard, device, precision: values.dtype, threads, batch, workers, devices,
+  });
+}
+
+const STAGES = { maps: 'heat', resample: 'resample', draw: 'draw' } as const;
+
+function onLocalize(output: Output): (event: LocalizeEvent) => void {
+  const scanning = onScan(output);
+  return (event) => {
+    if ('of' in event) scanning(event);
+    else output.progress({ stage: STAGES[event.type], done: event.done, total: event.total });
+  };
+}
+
+export const localizeCommand = command({
+  name: 'localize',
+  describe: 'Map where pictures are typical of their labels, and compare with boxes or masks, before and after fine-tuning',
+  native: true,
+  options: LOCALIZE,
+  examples: [
+    ['diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --preset xray --out maps', "The paper's figure 11: AUC-PR before and after fine-tuning"],
+    ['diffmine localize photos --model M --against others --out maps', 'Heat maps alone, against the other labels'],
+  ],
+  resumeHint: RESUME_HINT,
+  async handle(values, { output, signal }) {
+    const { localize } = await import('../../localize/localize.js');
+    const summary = await localize(localizeOptions(values), { signal, onProgress: onLocalize(output), log: (line) => output.log(line) });
+    for (const one of [summary.scan, summary.baseline]) if (one) requireScores(one as ScanSummary);
+    return { text: localizeText(summary), json: summary };
+  },
+});

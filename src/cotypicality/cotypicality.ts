@@ -1,0 +1,140 @@
+// Consistent changes (section 5.1 of the paper): what is typical of each label it is shown under, in all translations of a picture at once; grouped
+// by how it looks under every label. Scored shard by shard into a run folder that can be resumed, then grouped, then shown.
+import { fillPrompt } from '../dataset';
+import { DiffmineError } from '../errors';
+import { prepareConditions } from '../model';
+import { Engine } from '../native';
+import { nameOf } from '../run/locks';
+import { shardName } from '../run/run';
+import type { Hooks } from '../scan/options';
+import { shardsOf } from '../scan/plan';
+import { Meter } from '../scan/progress';
+import { schedule, type ShardOutcome } from '../scan/schedule';
+import { isAuto } from '../scan/settle';
+import { groupPlaces, type GroupRecord } from './group';
+import type { CotypicalityEvent, CotypicalityOptions, CotypicalitySummary } from './options';
+import { writeChangesReport } from './report';
+import { CotypicalityRun } from './run';
+import { FAN_OUT, settleCotypicality, type SettledCotypicality } from './settle';
+import { evaluationsOf, scoreSequences, type SequenceContext } from './shard';
+
+/**
+ * Finds places of a parallel data set that are typical under every label, and groups them; goes on where an earlier call with the same options
+ * stopped. Several calls may work on one folder at once.
+ *
+ * @throws RUN_MISMATCH where the folder holds another run; before work begins INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
+ * DEVICE_UNAVAILABLE; IMAGE_UNREADABLE where no sequence can be scored; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the sequence
+ */
+export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<CotypicalityEvent> = {}): Promise<CotypicalitySummary> {
+  const begun = performance.now();
+  const settled = await settleCotypicality(options, hooks);
+  if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The search was cancelled before it began.');
+  const run = await CotypicalityRun.begin(options.out, settled.draft, isAuto(options.batch));
+  const { manifest } = run;
+  const lazy = new LazyEngine(options, settled);
+  try {
+    const scored = await scoreAll(run, settled, options, lazy, hooks);
+    const done = await run.doneShards();
+    const records = await Promise.all(done.map(async (shard) => run.readShard(shard)));
+    const complete = done.length === manifest.shards;
+    const sequences = records.reduce((sum, { sequences: some }) => sum + some, 0);
+    let groups: GroupRecord | undefined;
+    let report: string | null = null;
+    if (complete) {
+      await run.writeSkipped();
+      if (sequences === 0) {
+        const [first] = await run.skipped();
+        throw new DiffmineError('IMAGE_UNREADABLE', `None of the ${manifest.sequences.length} sequences could be scored${first ? `; the first: ${first.reason}` : '.'}`, 'All reasons are in skipped.jsonl of the run folder.');
+      }
+      const lock = await run.locks.wait('clusters', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which groups the places of ${options.out}.`) });
+      try {
+        groups = await groupPlaces(run, () => lazy.bare(), settled.grouping, options.boxes, hooks);
+        const page = await writeChangesReport(run, groups, settled.sequences, { rows: options.rows ?? 8 }, hooks);
+        report = page.path;
+      } finally {
+        await lock.release();
+      }
+    }
+    return {
+      run: run.path, complete, resumed: scored.resumed, labels: settled.labels, sequences: manifest.sequences.length, scored: sequences,
+      skipped: records.reduce((sum, { skipped }) => sum + skipped, 0),
+      shards: { total: manifest.shards, done: done.length, here: scored.here },
+      evaluations: scored.evaluations, seconds: (performance.now() - begun) / 1000, device: settled.device.id,
+      places: groups?.places ?? 0, clusters: groups?.clusters ?? [], projection: groups?.projection ?? { asked: settled.grouping.projection, done: settled.grouping.projection, dimensions: settled.grouping.dimensions },
+      truth: groups?.truth ?? null, notes: [...records.flatMap(({ notes }) => notes), ...(groups?.notes ?? [])], report,
+    };
+  } finally {
+    await lazy.dispose();
+  }
+}
+
+/** An engine that is made when first asked for: a run that is finished needs none, one that is only grouped none with a model. */
+class LazyEngine {
+  private engine: Engine | undefined;
+
+  constructor(
+    private readonly options: CotypicalityOptions,
+    private readonly settled: SettledCotypicality,
+  ) {}
+
+  bare(): Engine {
+    return (this.engine ??= new Engine({ device: this.settled.device.id, precision: this.settled.draft.options.precision, threads: this.options.threads ?? 0 }));
+  }
+
+  async dispose(): Promise<void> {
+    await this.engine?.dispose();
+  }
+}
+
+async function scoreAll(
+  run: CotypicalityRun, settled: SettledCotypicality, options: CotypicalityOptions, lazy: LazyEngine, hooks: Hooks<CotypicalityEvent>,
+): Promise<{ resumed: boolean; here: number; evaluations: number }> {
+  const { manifest } = run;
+  const { signal, log } = hooks;
+  const part = shardsOf(manifest, options.shard);
+  const before = new Set(await run.doneShards());
+  const todo = part.filter((shard) => !before.has(shard));
+  const count = (shards: number[]): number => shards.reduce((sum, shard) => sum + run.shardSequences(shard).length, 0);
+  const each = evaluationsOf(manifest.options.samples, settled.labels.length);
+  const resumed = before.size > 0;
+  hooks.onProgress?.({
+    type: 'plan', run: run.path, resumed, shards: part.length, shardsDone: part.length - todo.length, pictures: count(part), picturesDone: count(part) - count(todo),
+    evaluations: count(todo) * each, batch: manifest.options.batch, device: settled.device.id,
+  });
+  const meter = new Meter(hooks, count(todo) * each, { done: count(part) - count(todo), total: count(part) }, { done: part.length - todo.length, total: part.length });
+  if (todo.length === 0) return { resumed, here: 0, evaluations: 0 };
+
+  const call = signal ? { signal } : {};
+  const engine = lazy.bare();
+  await engine.loadModel(settled.model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
+  const { prompt, nullPrompt } = manifest.options;
+  const names = prompt === null ? [...settled.labels, ''] : [...settled.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+  const conditions = await prepareConditions(engine, settled.model, names, call);
+  const context: SequenceContext = { run, engine, conditions, labels: settled.labels, sizes: settled.sizes, sequences: settled.sequences, meter, ...call, ...(log ? { log } : {}) };
+  if (manifest.options.batch < FAN_OUT) throw new DiffmineError('INVALID_ARGUMENT', `A batch of ${manifest.options.batch} does not hold a picture under its ${FAN_OUT} conditions.`, 'Give --batch 2 or more.');
+  const here = await schedule(todo, [async (shard) => tryShard(context, shard, each)], {
+    ...call,
+    onWaiting: async (shards) => hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${nameOf(await run.locks.holder(shardName(shards[0] ?? 0)))} works on.`),
+  });
+  meter.finish();
+  return { resumed, here, evaluations: meter.done };
+}
+
+async function tryShard(context: SequenceContext, shard: number, each: number): Promise<ShardOutcome> {
+  const { run, meter } = context;
+  const lock = await run.lockShard(shard);
+  if (lock) {
+    try {
+      await scoreSequences(context, shard);
+    } finally {
+      await lock.release();
+    }
+    return 'scored';
+  }
+  if (!(await run.isDone(shard))) return 'busy';
+  const { sequences, skipped } = await run.readShard(shard);
+  meter.drop((sequences + skipped) * each);
+  meter.uncount(-(sequences + skipped));
+  meter.shard(shard, sequences, skipped);
+  return 'elsewhere';
+}

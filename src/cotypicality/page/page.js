@@ -1,0 +1,156 @@
+// The page of consistent changes. Its data come through the call that data/run.js makes: diffmine.run(run).
+/* global document, location, history, window, diffmine */
+'use strict';
+
+(() => {
+  const { $, h, count, signed } = diffmine.tools;
+  const FIRST = 4; // sequences of a cluster before it is opened
+  let run;
+  let dialog;
+  let pairs;
+
+  /** A place under a label, cut from the sprite sheets. */
+  function tile(place, label, onclick) {
+    const { label: source, sizes, sequence } = run.places[place];
+    const { columns, rows } = run.sheet;
+    const number = place * run.labels.length + label;
+    const within = number % (columns * rows);
+    const kind = `tile${source === label ? ' source' : ''}${sizes[label] ? '' : ' gone'}`;
+    const element = h('button', { class: kind, type: 'button', title: `${sequence} as ${run.labels[label]}${source === label ? ' (source)' : ''}`, 'aria-label': `${sequence} as ${run.labels[label]}${source === label ? ', the source' : ''}`, onclick });
+    if (sizes[label]) {
+      const total = run.places.length * run.labels.length;
+      const sheet = Math.floor(number / (columns * rows));
+      const down = Math.ceil(Math.min(columns * rows, total - sheet * columns * rows) / columns);
+      const [x, y] = [within % columns, Math.floor(within / columns)];
+      element.style.backgroundImage = `url("sprites/${sheet}.webp")`;
+      element.style.backgroundSize = `${100 * columns}% ${100 * down}%`;
+      element.style.backgroundPosition = `${(100 * x) / Math.max(1, columns - 1)}% ${(100 * y) / Math.max(1, down - 1)}%`;
+    }
+    return element;
+  }
+
+  function clusterRow(cluster, index, most) {
+    const members = run.shown[index];
+    const group = { title: `Cluster ${index + 1}`, members };
+    const bar = h('i', { class: cluster.medianCotypicality < 0 ? 'below' : null });
+    bar.style.width = `${Math.max(2, (100 * Math.abs(cluster.medianCotypicality)) / most)}%`;
+    const body = h('tbody');
+    const fill = (shown) => body.replaceChildren(...members.slice(0, shown).map((place, at) => h('tr', null, ...run.labels.map((_, label) => h('td', null, tile(place, label, () => dialog.open(group, at)))))));
+    fill(FIRST);
+    const more = members.length > FIRST
+      ? h('button', { class: 'more', type: 'button', 'aria-expanded': 'false', onclick: () => {
+        const open = more.getAttribute('aria-expanded') !== 'true';
+        more.setAttribute('aria-expanded', String(open));
+        more.textContent = open ? 'Show fewer' : `Show ${members.length} sequences`;
+        fill(open ? members.length : FIRST);
+      } }, `Show ${members.length} sequences`)
+      : null;
+    const { mostChanged } = cluster;
+    return h('section', { class: 'cluster' },
+      h('div', { class: 'about' },
+        h('h3', null, `Cluster ${index + 1}`),
+        h('p', null, `${count(cluster.size, 'place')} of ${count(cluster.sequences, 'sequence')}`),
+        h('p', null, 'median ', h('span', { class: 'value' }, signed(cluster.medianCotypicality))),
+        h('div', { class: 'meter', 'aria-hidden': 'true' }, bar),
+        mostChanged ? h('p', null, `changes most: ${mostChanged.labels.join(' – ')}, `, h('span', { class: 'value' }, `× ${mostChanged.change.toFixed(2)}`)) : null),
+      h('div', null,
+        h('div', { class: 'scroll' }, h('table', { class: 'rows' },
+          h('thead', null, h('tr', null, ...run.labels.map((label) => h('th', { scope: 'col', title: label }, label)))), body)),
+        more));
+  }
+
+  function clusters() {
+    const most = Math.max(...run.clusters.map(({ medianCotypicality }) => Math.abs(medianCotypicality)), Number.MIN_VALUE);
+    return [h('p', { class: 'key' }, h('i'), 'the picture that the sequence was made from'), ...run.clusters.map((cluster, index) => clusterRow(cluster, index, most))];
+  }
+
+  const NAMES = { slot: 'what it is (slot)', kind: 'which one (kind)', typicalOf: 'what it shows' };
+  const LISTS = { top: 'co-typical', random: 'random' };
+  function truth() {
+    const { boxes, columns } = run.truth;
+    const rows = Object.entries(columns).flatMap(([column, lists]) => Object.entries(lists).map(([list, of]) =>
+      h('tr', null, h('td', null, NAMES[column] ?? column), h('td', null, LISTS[list] ?? list), ...[of.places, ...[of.onElement, of.purity, of.chance, of.purityOnElements, of.chanceOnElements].map((value) => value.toFixed(2))].map((value) => h('td', null, String(value))))));
+    return [
+      h('h2', null, 'Against what is known'),
+      h('p', { class: 'prose' }, `Clusters compared with ${boxes}. A place is on the element whose box it hits in the source picture. Purity is the share of places whose element is the commonest of their cluster; a place on no element counts against it. `,
+        'By chance: the same when the elements are dealt out at random. Random places are clustered alike, as a control. The last two columns are of the places on elements alone.'),
+      h('div', { class: 'scroll' }, h('table', { class: 'truth' },
+        h('thead', null, h('tr', null, ...['Element', 'Places', 'Number', 'On an element', 'Purity', 'By chance', 'Of those on one', 'By chance'].map((name) => h('th', { scope: 'col' }, name)))),
+        h('tbody', null, ...rows))),
+    ];
+  }
+
+  const WORDS = {
+    tBegin: 'Timesteps from', tEnd: 'Timesteps below', sizeRule: 'Long side rounded', patch: 'Patch, px', samples: 'Samples a picture', places: 'Places a sequence', timestep: 'Features at timestep',
+    upBlock: 'Features of up block', ensemble: 'Feature noises', maps: 'Typicality maps', shardSize: 'Sequences a shard', top: 'Places grouped at most', restarts: 'Starts of k-means', size: 'Short side, px',
+  };
+  const words = (name) => WORDS[name] ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
+  const said = (value) => (value === null || value === undefined || value === '' ? 'none' : value === true ? 'yes' : value === false ? 'no' : String(value));
+
+  function foot() {
+    const sheet = (entries) => h('dl', { class: 'sheet' }, ...entries.map(([name, value]) => h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value)))));
+    const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
+    const listed = (summary, { count: total, shown }) => total === 0 ? null : h('details', null, h('summary', null, summary),
+      h('ul', { class: 'list', tabindex: '0', 'aria-label': summary }, ...shown.map(({ image, reason }) => h('li', null, h('b', null, image), `: ${reason}`))));
+    const { projection, grouping } = run;
+    $('foot').replaceChildren(
+      section('Scoring', sheet([...(run.preset ? [['Preset', run.preset]] : []), ...Object.entries(run.options).map(([name, value]) => [words(name), value])])),
+      section('Grouping', sheet([...Object.entries(grouping).filter(([name]) => name !== 'boxes').map(([name, value]) => [words(name), value]), ['Projected', `${projection.done}, ${projection.dimensions} dimensions a label`]]), ...run.notes.map((note) => h('p', null, note))),
+      section('Sequences', sheet([['In the parallel data set', run.parallel.sequences], ['Labels', run.labels.length], ['Skipped', run.skipped.count], ['Pictures not found for this page', run.missing.count]]),
+        listed(`${count(run.skipped.count, 'sequence')} skipped`, run.skipped), listed(`${count(run.missing.count, 'picture')} not found`, run.missing)),
+      section('Where this comes from', sheet([['diffmine', run.version], ['Run format', run.format], ['Begun', run.created], ['Model', run.model.path], ['Parallel data set', run.parallel.path], ['Run fingerprint', run.fingerprint]])),
+      section('Method', h('p', null, 'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752, section 5.1.'),
+        h('p', null, 'The distance of two labels at a place is that of their DIFT features there, each of length 1.')));
+  }
+
+  function show(view) {
+    const views = { clusters, pairs, truth };
+    [...$('tabs').children].forEach((tab) => {
+      const selected = tab.dataset.view === view;
+      tab.setAttribute('aria-selected', String(selected));
+      tab.tabIndex = selected ? 0 : -1;
+      if (selected) $('panel').setAttribute('aria-labelledby', tab.id);
+    });
+    $('panel').replaceChildren(...views[view]());
+  }
+
+  function go(view) {
+    try {
+      history.replaceState(null, '', `#${view}`);
+    } catch {
+      // a browser that gives pages from disk no addresses: everything else works
+    }
+    show(view);
+    if ($('panel').getBoundingClientRect().top < 0) window.scrollTo({ top: $('bar').offsetTop });
+  }
+
+  diffmine.run = (data) => {
+    run = data;
+    dialog = diffmine.sequence(run);
+    pairs = diffmine.pairs({ run, tile, dialog });
+    document.title = `${run.parallel.name} · consistent changes`;
+    $('title').textContent = `Consistent changes in ${run.parallel.name}`;
+    $('lede').textContent = `What is typical of each of ${run.labels.length} labels at the same place of one picture: places that change with the label, grouped by how they look under every one.`;
+    const day = new Date(run.created);
+    const facts = [
+      ['Sequences', (run.parallel.sequences - run.skipped.count).toLocaleString('en')], ['Labels', String(run.labels.length)], ['Places grouped', run.grouped.toLocaleString('en')], ['Clusters', String(run.clusters.length)],
+      ['Model', run.model.name], ['Samples a picture', String(run.options.samples)],
+      ['Scored', Number.isNaN(day.getTime()) ? run.created : day.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' })],
+    ];
+    $('facts').replaceChildren(...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
+    const views = [['clusters', 'Clusters'], ['pairs', 'Label by label'], ...(run.truth ? [['truth', 'Against what is known']] : [])];
+    $('tabs').replaceChildren(...views.map(([view, name]) => h('button', { class: 'tab', type: 'button', role: 'tab', id: `tab-${view}`, 'data-view': view, 'aria-controls': 'panel', onclick: () => go(view) }, name)));
+    $('tabs').addEventListener('keydown', (event) => {
+      const tabs = [...$('tabs').children];
+      const next = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!next) return;
+      const tab = tabs[(tabs.indexOf(document.activeElement) + next + tabs.length) % tabs.length];
+      tab.focus();
+      tab.click();
+    });
+    $('bar').hidden = false;
+    foot();
+    const asked = location.hash.slice(1);
+    show(views.some(([view]) => view === asked) ? asked : 'clusters');
+  };
+})();

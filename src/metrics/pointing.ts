@@ -1,0 +1,14 @@
+// The pointing game: is a map's highest pixel on what is known to be there?
+import type { ScoredPixels } from './precision';
+
+/** The index of the first largest value. */
+export function peak(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if ((values[i] as number) > (values[best] as number)) best = i;
+  return best;
+}
+
+/** Whether the highest pixel is a positive one; undefined where none is. */
+export function points({ scores, truth }: ScoredPixels): boolean | undefined {
+  return truth.includes(1) ? truth[peak(scores)] === 1 : undefined;
+}

@@ -1,0 +1,134 @@
+// The page of a translation: source, reconstruction and targets side by side. Plain HTML, opened from disk with no server and no network; its style is
+// allowed by its hash, and the pictures stay the files they are.
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { writeFileAtomic } from '../run/atomic';
+import type { Skipped } from '../run/run';
+import { address, count, html, raw, whole, type Markup } from '../train/page/html';
+import type { TranslationFolder, TranslationManifest } from './folder';
+import type { Quality } from './options';
+import { PAGE, reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel';
+
+/** Pictures shown of all, and of a label at least. */
+const SHOWN = 400;
+const SHOWN_LEAST = 8;
+/** Pictures whose pixels are shown as squares. */
+const SMALL = 132;
+
+/**
+ * Writes index.html of what has been translated so far.
+ *
+ * @returns the page's path
+ */
+export async function writeTranslationPage(folder: TranslationFolder, translated: readonly TranslatedLine[], skipped: readonly Skipped[], quality?: Quality): Promise<string> {
+  const style = (await Promise.all([join(__dirname, '..', 'page', 'look.css'), join(__dirname, 'page', 'page.css')].map((file) => readFile(file, 'utf8')))).join('');
+  const file = join(folder.path, PAGE);
+  await writeFileAtomic(file, page(folder.manifest, translated, skipped, quality, style).text);
+  return file;
+}
+
+function page(manifest: TranslationManifest, translated: readonly TranslatedLine[], skipped: readonly Skipped[], quality: Quality | undefined, style: string): Markup {
+  const title = basename(manifest.dataset.path);
+  const labels = [...new Set(manifest.images.map(({ label }) => label))].map((label) => ({ label, lines: translated.filter((line) => line.label === label) })).filter(({ lines }) => lines.length > 0);
+  const most = Math.max(SHOWN_LEAST, Math.floor(SHOWN / Math.max(1, labels.length)));
+  const hash = createHash('sha256').update(style).digest('base64');
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-${raw(hash)}'; img-src 'self' file:; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>${title} · diffmine translation</title>
+<style>${raw(style)}</style>
+</head>
+<body>
+${labels[0] && html`<a class="skip" href="#label-0">Skip to the pictures</a>`}
+${header(manifest, title, translated, quality)}
+${labels.length > 1 && html`<nav class="bar" aria-label="Labels"><ul class="jump">${labels.map(({ label }, i) => html`<li><a href="#label-${i}">${label}</a></li>`)}</ul></nav>`}
+<main>
+${labels.length > 0 ? labels.map(({ label, lines }, i) => section(manifest, label, lines, i, most)) : html`<p class="sub">No picture has been translated yet.</p>`}
+</main>
+${footer(manifest, skipped)}
+</body>
+</html>
+`;
+}
+
+function mean(values: readonly number[]): number | undefined {
+  return values.length > 0 ? values.reduce((sum, value) => sum + value, 0) / values.length : undefined;
+}
+
+function header(manifest: TranslationManifest, title: string, translated: readonly TranslatedLine[], quality: Quality | undefined): Markup {
+  const psnr = mean(translated.flatMap((line) => line.psnr ?? []));
+  const { options, images } = manifest;
+  const facts: [string, string | undefined][] = [
+    ['Pictures', translated.length < images.length ? `${whole(translated.length)} of ${whole(images.length)}` : whole(images.length)],
+    ['Targets', whole(manifest.labels.length)],
+    ['Reconstruction', psnr === undefined ? undefined : `${psnr.toFixed(1)} dB`],
+    ['Steps', `${whole(options.inversionSteps)} back, ${whole(options.steps)} forth`],
+    ['Guidance', String(options.guidance)],
+    ['Injected', `features ${percent(options.featureShare)}, attention ${percent(options.attentionLayers.length > 0 ? options.attentionShare : 0)}`],
+    ['Structure kept', quality?.structure === undefined ? undefined : `${quality.structure.mean.toFixed(2)}${quality.structure.control === null ? '' : ` (other pictures ${quality.structure.control.toFixed(2)})`}`],
+    ['Target recognised', quality?.label === undefined ? undefined : percent(quality.label.preferred)],
+  ];
+  return html`<header class="top">
+  <p class="brand">diffmine translation</p>
+  <h1>${title}</h1>
+  <p class="lede">${count(translated.length, 'picture')} under ${count(manifest.labels.length, 'label')}, made with ${basename(manifest.model.path)}: inverted under the own label, sampled under each target.</p>
+  <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+  <details class="method"><summary>How to read this page</summary>
+    <p>A row is a picture. First the <strong>source</strong> as the model saw it, then its <strong>reconstruction</strong>: the way to noise and back under its own label, with
+      the peak signal-to-noise ratio. What a reconstruction has lost, translations have lost as well. The other columns show the picture under each <strong>target</strong> label.</p>
+    <p>Select a picture to see it alone.</p>
+  </details>
+</header>`;
+}
+
+const percent = (value: number): string => `${Math.round(100 * value)} %`;
+
+function section(manifest: TranslationManifest, label: string, lines: readonly TranslatedLine[], index: number, most: number): Markup {
+  const targets = manifest.labels.filter((target) => lines.some((line) => line.targets.includes(target)));
+  const shown = lines.slice(0, most);
+  return html`<section aria-labelledby="label-${index}">
+<h2 id="label-${index}" tabindex="-1">${label}</h2>
+<div class="scroll" tabindex="0" role="region" aria-labelledby="label-${index}"><table>
+<thead><tr><th scope="col" class="given">Source</th><th scope="col" class="given">Reconstruction</th>${targets.map((target) => html`<th scope="col">${target}</th>`)}</tr></thead>
+<tbody>${shown.map((line) => row(line, targets))}</tbody>
+</table></div>
+${lines.length > shown.length && html`<p class="aside">${count(lines.length, 'picture')} of ${label} were translated; the first ${whole(shown.length)} are shown here.</p>`}
+</section>`;
+}
+
+function row(line: TranslatedLine, targets: readonly string[]): Markup {
+  const { folder, width, height, psnr } = line;
+  const picture = (file: string, alt: string, below?: string): Markup => {
+    const at = address(`${folder}/${file}`);
+    return html`<a href="${at}"><img class="${Math.max(width, height) < SMALL && 'small'}" src="${at}" width="${width}" height="${height}" loading="lazy" alt="${alt}"></a>${below !== undefined && html`<p>${below}</p>`}`;
+  };
+  return html`<tr><td>${picture(sourceFile, `${line.image}, the source`, line.image)}</td><td>${picture(reconstructionFile, `${line.image}, reconstructed`, psnr === null ? 'equal' : `${psnr.toFixed(1)} dB`)}</td>${targets.map(
+    (target) => html`<td class="made">${line.targets.includes(target) && picture(targetFile(target), `${line.image} as ${target}`)}</td>`,
+  )}</tr>`;
+}
+
+function footer(manifest: TranslationManifest, skipped: readonly Skipped[]): Markup {
+  const { options, model, dataset, version, created, fingerprint } = manifest;
+  const sheet = (entries: [string, string | undefined][]): Markup =>
+    html`<dl class="sheet">${entries.map(([name, value]) => value !== undefined && html`<div class="${value.length > 34 && 'wide'}"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<footer class="foot">
+<section><h2>Settings</h2>${sheet([
+    ['Inversion steps', whole(options.inversionSteps)], ['Sampling steps', whole(options.steps)], ['Guidance', String(options.guidance)],
+    ['Guidance leads away from', options.negative === 'source' ? 'the own label' : options.nullPrompt ? JSON.stringify(options.nullPrompt) : 'the null condition'],
+    ['Features injected', `in ${percent(options.featureShare)} of the steps: ${options.featureLayers.join(', ') || 'none'}`],
+    ['Attention injected', `in ${percent(options.attentionShare)} of the steps: ${options.attentionLayers.join(', ') || 'none'}`],
+    ['Prompt', options.prompt === null ? undefined : JSON.stringify(options.prompt)], ['Short side', options.size === 'source' ? 'as they are' : `${options.size} px`],
+    ['Precision', options.precision], ['Device', options.device.toUpperCase()],
+  ])}</section>
+<section><h2>Where this comes from</h2>${sheet([
+    ['diffmine', version], ['Begun', created.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC')], ['Data set', dataset.path], ['Model', model.path], ['Fingerprint', fingerprint],
+  ])}</section>
+${skipped.length > 0 && html`<section><h2>${count(skipped.length, 'picture')} skipped</h2><ul class="list">${skipped.map(({ image, reason }) => html`<li><b>${image}</b> ${reason}</li>`)}</ul></section>`}
+</footer>`;
+}

@@ -1,0 +1,170 @@
+// From options to a settled translation: defaults filled in, model and data opened and found to fit each other, everything checked that can be before
+// work begins.
+import { resolve } from 'node:path';
+import { compareCodePoints, fillPrompt, openDataset, PRESETS, type Dataset, type DatasetImage, type Preset, type SizeOptions } from '../dataset';
+import { spokenLabels, splitLabels } from '../dataset/labels';
+import { DiffmineError } from '../errors';
+import { classIds, openModel, type ModelFolder } from '../model';
+import type { DeviceInfo } from '../native/types';
+import { chooseDevice } from '../run/device';
+import { VERSION } from '../run/version';
+import { autoBatch, unetShape } from '../scan/batch';
+import type { Hooks } from '../scan/options';
+import { isAuto, largestShape, weightBytes } from '../scan/settle';
+import { readTranslation, type TranslationDraft } from './folder';
+import {
+  ATTENTION_SHARE, FEATURE_SHARE, GUIDANCE, INVERSION_STEPS, SHARD_SIZE, STEPS, type TranslateEvent, type TranslateOptions, type TranslateSettings,
+} from './options';
+import { translationTimesteps } from './plug-and-play';
+import { allSites, chooseSites, defaultSites } from './sites';
+
+/** Rows the smallest evaluation takes: a source, and a target under two conditions. */
+export const LEAST_BATCH = 3;
+
+export interface Settled {
+  model: ModelFolder;
+  dataset: Dataset;
+  device: DeviceInfo;
+  sizes: SizeOptions;
+  draft: TranslationDraft;
+}
+
+function check(condition: boolean, message: string, hint?: string): asserts condition {
+  if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
+}
+
+function wholeNumber(value: number, least: number, name: string): number {
+  check(Number.isSafeInteger(value) && value >= least, `${name} is ${value}; expected a whole number of at least ${least}.`);
+  return value;
+}
+
+function share(value: number, name: string): number {
+  check(value >= 0 && value <= 1, `${name} is ${value}; expected a number from 0 to 1.`);
+  return value;
+}
+
+function presetOf(name: string | undefined): Preset | undefined {
+  if (name === undefined) return undefined;
+  const preset = (PRESETS as Record<string, Preset>)[name];
+  check(preset !== undefined, `There is no preset ${JSON.stringify(name)}.`, `Presets: ${Object.keys(PRESETS).join(', ')}.`);
+  return preset;
+}
+
+/** What a model is conditioned on for a label, or the several labels of a picture. */
+export function conditionOf(prompt: string | null, label: string): string {
+  return prompt === null ? label : fillPrompt(prompt, spokenLabels(label));
+}
+
+/** The targets of a picture: all but its own labels. */
+export function targetsOf(labels: readonly string[], own: string): string[] {
+  const parts = new Set([own, ...splitLabels(own)]);
+  return labels.filter((label) => !parts.has(label));
+}
+
+/**
+ * Opens model and data set, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
+ *
+ * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
+ */
+export async function settleTranslation(options: TranslateOptions, hooks: Hooks<TranslateEvent> = {}): Promise<Settled> {
+  const preset = presetOf(options.preset);
+  const model = await openModel(options.model);
+  const { schedule, unet } = model.source;
+  const inversionSteps = wholeNumber(options.inversionSteps ?? INVERSION_STEPS, 1, '--inversion-steps');
+  const steps = wholeNumber(options.steps ?? STEPS, 1, '--steps');
+  translationTimesteps(schedule, inversionSteps, steps);
+  const guidance = options.guidance ?? GUIDANCE;
+  check(Number.isFinite(guidance) && guidance >= 0, `--guidance is ${guidance}; expected a number of at least 0.`);
+  const known = allSites(unet.config);
+  const places = defaultSites(unet.config);
+
+  const dataset = await openDataset(options.dataset);
+  for (const warning of dataset.warnings) hooks.log?.(warning);
+  const labels = targetLabels(options.to, dataset, model, hooks.log);
+  const limit = options.limit === undefined ? null : wholeNumber(options.limit, 1, '--limit');
+  const images = limited(dataset.images, limit).filter(({ label }) => targetsOf(labels, label).length > 0);
+  if (images.length === 0) throw new DiffmineError('INVALID_ARGUMENT', `No picture can be translated to ${labels.map((label) => JSON.stringify(label)).join(', ')}: all have that label.`, 'Give another label with --to.');
+
+  const isText = model.conditioning === 'text';
+  const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
+  const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
+  if (prompt !== null) {
+    const prompts = [...dataset.labels, ...labels].map((label) => conditionOf(prompt, label));
+    check(new Set(prompts).size > 1, `The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`, 'Write it with {label} or {words}.');
+    for (const cut of model.tokenizer?.truncated([...new Set([...prompts, nullPrompt ?? ''])]) ?? []) hooks.log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
+  } else if (options.prompt !== undefined || options.nullPrompt !== undefined) {
+    hooks.log?.('This model is conditioned on classes: prompts are not used.');
+  }
+
+  const size = options.size ?? preset?.size ?? model.sampleSize;
+  if (size !== 'source') wholeNumber(size, 1, '--size');
+  // source and translations are to be of one size: whole cells of the VAE
+  const multiple = Math.max(model.sizeMultiple, model.vaeFactor * model.fold);
+  const sizes: SizeOptions = { size, rule: preset?.sizeRule ?? 'floor', multiple, patch: multiple };
+
+  const precision = options.precision ?? 'fp32';
+  const device = chooseDevice(options.device ?? 'auto', precision);
+  const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
+  if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
+  let batch: number;
+  if (isAuto(options.batch)) {
+    const shape = (await largestShape({ ...dataset, images }, sizes, model)) ?? unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
+    const available = device.memoryFree - weightBytes(model, precision);
+    const existing = await readTranslation(resolve(options.out));
+    batch = existing?.options.batch ?? autoBatch({ source: model.source, shape, precision, device: kind, fanOut: LEAST_BATCH, available, workers: 1 });
+  } else {
+    batch = wholeNumber(options.batch, 1, '--batch');
+  }
+
+  const settings: TranslateSettings = {
+    inversionSteps, steps, guidance, negative: options.negative ?? 'source',
+    featureShare: share(options.featureShare ?? FEATURE_SHARE, '--feature-share'),
+    attentionShare: share(options.attentionShare ?? ATTENTION_SHARE, '--attention-share'),
+    featureLayers: options.featureLayers ? chooseSites(known.features, options.featureLayers, '--feature-layers') : places.features,
+    attentionLayers: options.attentionLayers ? chooseSites(known.attention, options.attentionLayers, '--attention-layers') : places.attention,
+    prompt, nullPrompt, size, sizeRule: sizes.rule, limit, batch, precision, device: kind,
+    shardSize: wholeNumber(options.shardSize ?? SHARD_SIZE, 1, '--shard-size'),
+  };
+  const draft: TranslationDraft = {
+    version: VERSION,
+    created: new Date().toISOString(),
+    model: { path: resolve(model.path), fingerprint: model.fingerprint, kind: model.kind, conditioning: model.conditioning, vaeFactor: model.vaeFactor, fold: model.fold },
+    dataset: { path: dataset.path, fingerprint: dataset.fingerprint, labels: dataset.labels, images: images.length, ignored: dataset.ignored },
+    labels,
+    options: settings,
+    preset: options.preset ?? null,
+    images: images.map(({ path, label }) => ({ path, label })),
+  };
+  return { model, dataset, device, sizes, draft };
+}
+
+/** The targets, sorted; they and the data set's own labels must be such as the model knows. */
+function targetLabels(asked: readonly string[] | undefined, dataset: Dataset, model: ModelFolder, log: Hooks<TranslateEvent>['log']): string[] {
+  const single = new Set(dataset.labels.flatMap(splitLabels));
+  const labels = [...new Set(asked && asked.length > 0 ? asked : single)].sort(compareCodePoints);
+  check(!labels.includes(''), '--to: a label is empty.', 'Leave --to out for all labels of the data set.');
+  if (model.conditioning === 'class') {
+    classIds(model, labels);
+    const known = new Set(model.labels ?? []);
+    const unknown = dataset.labels.filter((label) => !known.has(label));
+    if (unknown.length > 0) {
+      throw new DiffmineError(
+        'DATASET_INVALID', `The model knows no label ${unknown.slice(0, 5).map((label) => JSON.stringify(label)).join(', ')}${unknown.length > 5 ? ` and ${unknown.length - 5} more` : ''} of the data set.`,
+        `It knows: ${[...known].slice(0, 20).join(', ')}.`,
+      );
+    }
+  } else {
+    for (const label of labels) if (!single.has(label)) log?.(`No picture has the label ${JSON.stringify(label)}: the prompt names it all the same.`);
+  }
+  return labels;
+}
+
+/** The first `limit` pictures of each label, in order. */
+function limited(images: readonly DatasetImage[], limit: number | null): DatasetImage[] {
+  const seen = new Map<string, number>();
+  return images.filter(({ label }) => {
+    const before = seen.get(label) ?? 0;
+    seen.set(label, before + 1);
+    return limit === null || before < limit;
+  });
+}

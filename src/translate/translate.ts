@@ -1,0 +1,276 @@
+// translate: each picture under every other label, shard by shard, into a folder that can be resumed.
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { readPicture, type DatasetImage, type ReadPicture } from '../dataset';
+import { DiffmineError } from '../errors';
+import { prepareConditions, type ModelFolder } from '../model';
+import { Engine, type Conditions } from '../native';
+import { float32, fromFloat32 } from '../native/tensor';
+import type { Picture } from '../native/types';
+import { removeLeftovers, writeFileAtomic } from '../run/atomic';
+import { nameOf } from '../run/locks';
+import { imageKey, jsonLines, shardName, type Skipped } from '../run/run';
+import { toPictures } from '../sample/pictures';
+import type { Hooks } from '../scan/options';
+import { chunks, groupBy, shardsOf } from '../scan/plan';
+import { Meter } from '../scan/progress';
+import { schedule, type ShardOutcome } from '../scan/schedule';
+import { isAuto } from '../scan/settle';
+import { TranslationFolder } from './folder';
+import type { TranslateEvent, TranslateOptions, TranslateSummary } from './options';
+import { writeTranslationPage } from './page';
+import { reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel';
+import { invertPictures, samplePlugAndPlay, samplingEvaluations, stepsOfShare, type InjectedDenoise, type PlugAndPlay, type Source } from './plug-and-play';
+import { readQuality } from './quality';
+import { conditionOf, LEAST_BATCH, settleTranslation, targetsOf, type Settled } from './settle';
+import { queriesAndKeys } from './sites';
+
+/** Bytes of latents that the inversions of one call may keep. */
+const KEPT_BYTES = 256 * 2 ** 20;
+
+/**
+ * Translates the pictures of a data set and writes a parallel data set (parallel.ts), with a page to look at; goes on where an earlier call with the same
+ * options, model and data stopped, also one that was killed. Several calls may work on one folder at once, each on its own shards.
+ *
+ * @throws RUN_MISMATCH where the folder holds another translation; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
+ * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the picture
+ */
+export async function translate(options: TranslateOptions, hooks: Hooks<TranslateEvent> = {}): Promise<TranslateSummary> {
+  const begun = performance.now();
+  const settled = await settleTranslation(options, hooks);
+  if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled before it began.');
+  const folder = await TranslationFolder.begin(options.out, settled.draft, isAuto(options.batch));
+  const { manifest } = folder;
+  const part = shardsOf(manifest, options.shard);
+  const doneBefore = new Set(await folder.doneShards());
+  const todo = part.filter((shard) => !doneBefore.has(shard));
+  const places = (shards: number[]): number[] => shards.flatMap((shard) => folder.shardImages(shard));
+  const expected = places(todo).reduce((sum, place) => sum + expectedEvaluations(folder, place), 0);
+  const [pictures, left] = [places(part).length, places(todo).length];
+  hooks.onProgress?.({
+    type: 'plan', run: folder.path, resumed: doneBefore.size > 0, shards: part.length, shardsDone: part.length - todo.length, pictures, picturesDone: pictures - left,
+    evaluations: expected, batch: manifest.options.batch, device: settled.device.id,
+  });
+  const meter = new Meter(hooks, expected, { done: pictures - left, total: pictures }, { done: part.length - todo.length, total: part.length });
+  const here = todo.length > 0 ? await work(options, settled, folder, todo, meter, hooks) : 0;
+  meter.finish();
+
+  const done = await folder.doneShards();
+  const lines = await Promise.all(done.map(async (shard) => folder.readShard(shard)));
+  const translated = lines.flatMap((one) => one.translated);
+  const skipped = lines.flatMap((one) => one.skipped);
+  const complete = done.length === manifest.shards;
+  if (complete) await writeFileAtomic(join(folder.path, 'skipped.jsonl'), jsonLines(skipped));
+  const page = await writeTranslationPage(folder, translated, skipped, await readQuality(folder.path, translated.length));
+  const known = translated.flatMap(({ psnr }) => psnr ?? []);
+  return {
+    out: folder.path, page, complete, resumed: doneBefore.size > 0, labels: manifest.labels, pictures: manifest.images.length, translated: translated.length, skipped: skipped.length,
+    translations: translated.reduce((sum, { targets }) => sum + targets.length, 0),
+    psnr: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null,
+    shards: { total: manifest.shards, done: done.length, here },
+    evaluations: meter.done, seconds: (performance.now() - begun) / 1000, device: settled.device.id, precision: manifest.options.precision, batch: manifest.options.batch,
+  };
+}
+
+interface Context {
+  folder: TranslationFolder;
+  model: ModelFolder;
+  settled: Settled;
+  engine: Engine;
+  denoise: InjectedDenoise;
+  /** by label: the row of its condition */
+  rows: ReadonlyMap<string, number>;
+  nullRow: number;
+  settings: PlugAndPlay;
+  files: ReadonlyMap<string, DatasetImage>;
+  meter: Meter;
+  hooks: Hooks<TranslateEvent>;
+}
+
+/** @returns how many shards were finished here */
+async function work(options: TranslateOptions, settled: Settled, folder: TranslationFolder, todo: number[], meter: Meter, hooks: Hooks<TranslateEvent>): Promise<number> {
+  const { model, dataset, device } = settled;
+  const { manifest } = folder;
+  const call = hooks.signal ? { signal: hooks.signal } : {};
+  const engine = new Engine({ device: device.id, precision: manifest.options.precision, threads: options.threads ?? 0 });
+  try {
+    await engine.loadModel(model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
+    const labels = [...new Set([...manifest.images.map(({ label }) => label), ...manifest.labels])];
+    const { prompt, nullPrompt } = manifest.options;
+    const conditions: Conditions = await prepareConditions(engine, model, [...labels.map((label) => conditionOf(prompt, label)), nullPrompt ?? ''], call);
+    const denoise: InjectedDenoise = async (x, timesteps, conditionIndex, inject) =>
+      (await engine.unetForward(conditions, { x, timesteps, conditionIndex, ...(inject ? { inject } : {}) }, call)).sample;
+    const context: Context = {
+      folder, model, settled, engine, denoise, rows: new Map(labels.map((label, row) => [label, row])), nullRow: labels.length, settings: settingsOf(folder),
+      files: new Map(dataset.images.map((image) => [imageKey(image), image])), meter, hooks,
+    };
+    const onWaiting = async (shards: number[]): Promise<void> => {
+      hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${nameOf(await folder.locks.holder(shardName(shards[0] ?? 0)))} works on.`);
+    };
+    return await schedule(todo, [async (shard) => tryShard(context, shard)], { ...call, onWaiting });
+  } finally {
+    await engine.dispose();
+  }
+}
+
+function settingsOf({ manifest }: TranslationFolder): PlugAndPlay {
+  const { inversionSteps, steps, featureLayers, featureShare, attentionLayers, attentionShare } = manifest.options;
+  return {
+    inversionSteps, steps, features: featureLayers, featureSteps: stepsOfShare(steps, featureShare), attention: queriesAndKeys(attentionLayers), attentionSteps: stepsOfShare(steps, attentionShare),
+  };
+}
+
+async function tryShard(context: Context, shard: number): Promise<ShardOutcome> {
+  const { folder, meter } = context;
+  const lock = await folder.lockShard(shard);
+  if (lock) {
+    try {
+      await translateShard(context, shard);
+    } finally {
+      await lock.release();
+    }
+    return 'scored';
+  }
+  if (!(await folder.isDone(shard))) return 'busy';
+  const { translated, skipped } = await folder.readShard(shard);
+  const places = folder.shardImages(shard);
+  meter.drop(places.reduce((sum, place) => sum + expectedEvaluations(folder, place), 0));
+  meter.uncount(-places.length);
+  meter.shard(shard, translated.length, skipped.length);
+  return 'elsewhere';
+}
+
+/** A picture with its place in the manifest. */
+interface Item {
+  place: number;
+  label: string;
+  path: string;
+  picture: ReadPicture;
+}
+
+/** Where memory runs out the shard begins again with half the batch. */
+async function translateShard(context: Context, shard: number): Promise<void> {
+  const { folder, meter, hooks } = context;
+  for (let batch = folder.manifest.options.batch; ; batch = Math.max(LEAST_BATCH, Math.floor(batch / 2))) {
+    const counted = { pictures: 0, evaluations: 0 };
+    try {
+      const { translated, skipped } = await attempt(context, shard, batch, counted);
+      await folder.finishShard(shard, { translated, skipped });
+      meter.shard(shard, translated.length, skipped.length);
+      return;
+    } catch (error) {
+      if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= LEAST_BATCH) throw error;
+      hooks.log?.(`Shard ${shard}: out of memory at batch ${batch}, going on with less.`);
+      meter.add(-counted.evaluations);
+      meter.uncount(counted.pictures);
+    }
+  }
+}
+
+async function attempt(context: Context, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<{ translated: TranslatedLine[]; skipped: Skipped[] }> {
+  const { folder, settled, files, meter, hooks } = context;
+  const items: Item[] = [];
+  const skipped: Skipped[] = [];
+  for (const place of folder.shardImages(shard)) {
+    const named = folder.manifest.images[place];
+    const image = named && files.get(imageKey(named));
+    if (!image) throw new DiffmineError('INTERNAL', `The picture ${named?.path ?? place} of the manifest is not in the data set.`);
+    try {
+      items.push({ place, label: image.label, path: image.path, picture: await readPicture(image.file, settled.sizes) });
+    } catch (error) {
+      if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
+      skipped.push({ image: image.path, label: image.label, reason: error.message });
+      meter.drop(expectedEvaluations(folder, place));
+      meter.picture(image.path, error.message);
+      counted.pictures += 1;
+    }
+  }
+  const lines = new Map<number, TranslatedLine>();
+  for (const group of groupBy(items, ({ picture: { width, height } }) => `${width}x${height}`)) {
+    for (const together of chunks(group, picturesTogether(context, group[0] as Item, batch))) {
+      if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled.');
+      for (const [place, line] of await translateTogether(context, together, batch, counted)) lines.set(place, line);
+    }
+  }
+  return { translated: [...lines].sort(([a], [b]) => a - b).map(([, line]) => line), skipped };
+}
+
+/** Pictures inverted at once: a batch of them, if the latents that are kept fit into memory. */
+function picturesTogether({ model, settings }: Context, { picture }: Item, batch: number): number {
+  const cells = (picture.width * picture.height) / (model.vaeFactor * model.fold) ** 2;
+  const kept = 4 * model.source.unet.config.inChannels * cells * (settings.steps + 1);
+  return Math.max(1, Math.min(batch, Math.floor(KEPT_BYTES / kept)));
+}
+
+/** Evaluations of one picture, of targets that fit into one pass. */
+function expectedEvaluations(folder: TranslationFolder, place: number): number {
+  const settings = settingsOf(folder);
+  const { labels, options, images } = folder.manifest;
+  const targets = targetsOf(labels, images[place]?.label ?? '').map((_, i) => ({ row: i + 1, guidance: options.guidance }));
+  const source = { end: new Float32Array(), saved: new Map<number, Float32Array>(), negative: 0, targets: [...targets, { row: 0, guidance: 1 }] };
+  return settings.inversionSteps + samplingEvaluations(settings, [source], options.batch);
+}
+
+async function translateTogether(context: Context, items: Item[], batch: number, counted: { pictures: number; evaluations: number }): Promise<[place: number, line: TranslatedLine][]> {
+  const { folder, model, engine, denoise, rows, nullRow, settings, meter, hooks } = context;
+  const { labels, options } = folder.manifest;
+  const call = hooks.signal ? { signal: hooks.signal } : {};
+  const rowOf = (label: string): number => rows.get(label) as number;
+  const onEvaluations = (evaluations: number): void => {
+    counted.evaluations += evaluations;
+    meter.add(evaluations);
+  };
+  const work = async (): Promise<[number, TranslatedLine][]> => {
+    const x0 = await engine.encodePictures(items.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })), call);
+    const shape = x0.shape.slice(1);
+    const inverted = await invertPictures(model.source.schedule, settings, x0, items.map(({ label }) => rowOf(label)), denoise, { ...call, onEvaluations });
+    // the reconstruction is one more target: the own label, which no guidance leads away from
+    const targets = items.map(({ label }) => targetsOf(labels, label));
+    const sources = inverted.map((one, i): Source => {
+      const { label } = items[i] as Item;
+      const own = rowOf(label);
+      const wanted = (targets[i] as string[]).map((target) => ({ row: rowOf(target), guidance: options.guidance }));
+      return { ...one, negative: options.negative === 'source' ? own : nullRow, targets: [...wanted, { row: own, guidance: 1 }] };
+    });
+    const results = await samplePlugAndPlay(model.source.schedule, settings, shape, sources, batch, denoise, { ...call, onEvaluations });
+    const lines: [number, TranslatedLine][] = [];
+    for (const [i, item] of items.entries()) {
+      const made = results[i] as Float32Array[];
+      const pictures: Picture[] = [];
+      for (const x of made) pictures.push(...(await toPictures(engine, model, fromFloat32([1, ...shape], x), call)));
+      lines.push([item.place, await write(folder, item, targets[i] as string[], pictures)]);
+      meter.picture(item.path);
+      counted.pictures += 1;
+    }
+    return lines;
+  };
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
+    const names = items.map(({ path }) => path).join(', ');
+    throw new DiffmineError('NUMERICS', `Translating ${names} gave NaN or infinity.`, error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.', { cause: error });
+  }
+}
+
+/** @param pictures the targets', then the reconstruction */
+async function write(folder: TranslationFolder, { place, label, path, picture }: Item, targets: string[], pictures: Picture[]): Promise<TranslatedLine> {
+  const name = folder.folders[place] as string;
+  const at = join(folder.path, ...name.split('/'));
+  await mkdir(at, { recursive: true });
+  const reconstruction = pictures[targets.length] as Picture;
+  const files: [string, Picture][] = [[sourceFile, picture], [reconstructionFile, reconstruction], ...targets.map((target, i): [string, Picture] => [targetFile(target), pictures[i] as Picture])];
+  for (const [file, { pixels, width, height }] of files) {
+    await removeLeftovers(join(at, file));
+    await writeFileAtomic(join(at, file), await sharp(pixels, { raw: { width, height, channels: 3 } }).png().toBuffer());
+  }
+  const { width, height, sourceWidth, sourceHeight, resized } = picture;
+  return { image: path, label, folder: name, width, height, sourceWidth, sourceHeight, resized, psnr: psnr(picture.pixels, reconstruction.pixels), targets };
+}
+
+/** Peak signal-to-noise ratio of 8 bit pictures, dB: 10 log10(255^2 / mean squared difference); null where they are equal. */
+export function psnr(a: Uint8Array, b: Uint8Array): number | null {
+  const squares = a.reduce((sum, value, i) => sum + (value - (b[i] ?? NaN)) ** 2, 0);
+  return squares === 0 ? null : 10 * Math.log10((255 * 255 * a.length) / squares);
+}

@@ -1,0 +1,32 @@
+// Cores that may really be used: quotas of cgroups, both versions, as files.
+import { join } from 'node:path';
+import { availableParallelism } from 'node:os';
+import { cpuQuota, defaultThreads, usableCores } from '../../src/native/cores';
+import { temporaryFolder, writeFiles } from '../helpers/folders';
+
+const folder = temporaryFolder();
+let count = 0;
+function quota(files: Record<string, string>, self: string): number {
+  const root = join(folder, String((count += 1)));
+  writeFiles(root, { ...Object.fromEntries(Object.entries(files).map(([name, text]) => [`cgroup/${name}`, text])), self });
+  return cpuQuota(join(root, 'cgroup'), join(root, 'self'));
+}
+
+test.each([
+  ['no limit', { 'cpu.max': 'max 100000\n' }, '0::/\n', Infinity],
+  ['a container of one and a half CPUs', { 'cpu.max': '150000 100000\n' }, '0::/\n', 1.5],
+  ['a service, its slice stricter', { 'a.slice/cpu.max': '200000 100000', 'a.slice/b.service/cpu.max': '400000 100000' }, '0::/a.slice/b.service\n', 2],
+  ['a group that is not mounted here', { 'cpu.max': '300000 100000' }, '0::/elsewhere/in/the/host\n', 3],
+  ['version 1', { 'cpu/cpu.cfs_quota_us': '250000\n', 'cpu/cpu.cfs_period_us': '100000\n' }, '4:memory:/x\n1:cpu:/\n', 2.5],
+  ['version 1, mounted together', { 'cpu,cpuacct/g/cpu.cfs_quota_us': '100000', 'cpu,cpuacct/g/cpu.cfs_period_us': '100000' }, '3:cpu,cpuacct:/g\n', 1],
+  ['version 1 without a limit', { 'cpu/cpu.cfs_quota_us': '-1', 'cpu/cpu.cfs_period_us': '100000' }, '1:cpu:/\n', Infinity],
+  ['no cgroups at all', {}, '', Infinity],
+])('%s', (_, files, self, expected) => {
+  expect(quota(files, self)).toBe(expected);
+});
+
+test('never none, never more than there are', () => {
+  expect(usableCores()).toBeGreaterThanOrEqual(1);
+  expect(usableCores()).toBeLessThanOrEqual(availableParallelism());
+  expect(defaultThreads()).toBe(usableCores() < availableParallelism() ? usableCores() : 0);
+});
