@@ -20,7 +20,7 @@ export const EXIT_CODES = {
   RUN_INVALID: 3,
   /** LibTorch or the addon is absent, of a wrong version, or does not load. */
   SETUP: 4,
-  /** The device asked for is not there, or cannot do the precision. */
+  /** The device asked for is not there, or cannot do the precision; or its process dies again and again. */
   DEVICE_UNAVAILABLE: 4,
   OUT_OF_MEMORY: 4,
   /** Reading or writing failed: permissions, a full disk. */

@@ -7,7 +7,7 @@ export { setup, type SetupSummary } from './setup/setup';
 
 // what goes in
 export { PRESETS, fillPrompt, measurePicture, openDataset, readPicture, splitLabels, spokenLabels } from './dataset/index';
-export type { Dataset, DatasetImage, DatasetOptions, Preset, PresetName, ReadPicture, ScoredSize, SizeOptions, SizeRule } from './dataset/index';
+export type { Dataset, DatasetImage, DatasetOptions, LayoutName, Preset, PresetName, ReadPicture, ScoredSize, SizeOptions, SizeRule } from './dataset/index';
 export { BOX_FORMATS, maskOf, readBoxes, readMarks } from './dataset/boxes/index';
 export type { Box, BoxFile, BoxFormat, Marked, ScoredPicture, TruthBox } from './dataset/boxes/index';
 export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './model/index';
@@ -28,6 +28,12 @@ export type {
 } from './evaluate/options';
 export { readEvaluation, type EvaluationRecord } from './evaluate/record';
 export { averagePrecision } from './metrics/precision';
+export { PAPER_THRESHOLDS, paperAucPr, paperCurve, type PaperCurve } from './metrics/paper';
+export { localize } from './localize/localize';
+export type {
+  LabelLocalization, Localization, LocalizeEvent, LocalizeHooks, LocalizeOptions, LocalizeSummary, MapFigures, MapResult, PictureLocalization,
+} from './localize/options';
+export { readLocalization, type LocalizationRecord } from './localize/record';
 export { EXPORT_FORMATS, EXPORT_TABLES, exportTable, type ExportFormat, type ExportTable } from './export/export';
 export { Run } from './run/run';
 export type { Manifest, RunOptions } from './run/manifest';
@@ -48,6 +54,12 @@ export type { TrainEvent, TrainHooks, TrainOptions, TrainSettings, TrainSummary 
 export type { TrainRecord } from './train/record';
 export { SIZES, unetOfSize, type Shape, type Size, type SizeName } from './train/sizes';
 export { writeTrainReport } from './train/report';
+export { translate } from './translate/translate';
+export type { Negative, PlaceQuality, Quality, TranslateEvent, TranslateOptions, TranslateSettings, TranslateSummary } from './translate/options';
+export { openParallel, type Parallel, type Sequence } from './translate/parallel';
+export { invertPictures, samplePlugAndPlay, translationTimesteps, type InjectedDenoise, type Injection, type Inverted, type PlugAndPlay, type PlugAndPlayHooks, type Source, type Target } from './translate/plug-and-play';
+export { evaluateTranslation, type QualityOptions } from './translate/quality';
+export { allSites, defaultSites, type Sites } from './translate/sites';
 export { sample, type SampleEvent, type SampleSummary } from './sample/sample';
 export { labelFolder, type SampleOptions, type SampleSettings, type SampledLabel, type SamplesRecord } from './sample/request';
 export { invertDdim, sampleDdim, samplingTimesteps, type DdimHooks, type DdimRequest, type Denoise } from './sample/ddim';

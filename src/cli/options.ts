@@ -247,6 +247,7 @@ export const LOCALIZE = {
   labels: option({ group: 'What', describe: "Labels to map pictures under, with commas; own: each picture's, all: the model's", parse: labelList, shownDefault: 'own' }),
   baseline: option({ group: 'What', describe: 'Another model to make the same maps with, or untrained for random weights', parse: path }),
   boxes: option({ group: 'What', describe: 'Boxes or masks to compare with: a CSV, BBox_List_2017.csv, a COCO .json, a folder of PNGs', parse: path }),
+  'only-marked': option({ group: 'What', describe: 'Map only pictures that boxes or masks are of', parse: boolean, flag: true }),
   'box-format': option({ group: 'What', describe: 'What --boxes is', parse: choice(BOX_FORMATS), choices: BOX_FORMATS, shownDefault: 'auto' }),
   pictures: option({ group: 'What', describe: 'Where the pictures lie now', parse: path, shownDefault: "the run's data set" }),
   preset: SCAN.preset,
@@ -388,6 +389,8 @@ export const EVALUATE = {
 /** Defaults are those of src/demo and src/world: here they are only shown. */
 export const DEMO = {
   out: option({ group: 'Run folder', describe: "The demo's folder: new, or one to go on with", parse: path, shownDefault: 'demo-run' }),
+  full: option({ group: 'What', describe: 'Go on to translation, consistent changes and localization', parse: boolean, flag: true }),
+  translated: option({ group: 'What', describe: 'With --full: pictures a city that are translated to the others', parse: integer(1, 1_000_000), shownDefault: '4' }),
   'data-only': option({ group: 'What', describe: 'Only draw the planted world into this new folder', parse: path }),
   model: option({ group: 'What', describe: 'A model that was trained on such pictures', parse: path, shownDefault: "the package's" }),
   pictures: option({ group: 'Pictures', describe: 'Pictures a city', parse: integer(2, 1_000_000), shownDefault: '40; with --data-only 250, held-out ones included' }),
@@ -425,6 +428,7 @@ export const TRANSLATE = {
   'inversion-steps': option({ group: 'Sampling', describe: 'DDIM steps from the picture to noise', parse: integer(1, 100_000), shownDefault: '999' }),
   steps: option({ group: 'Sampling', describe: 'DDIM steps back, at timesteps that the inversion passes', parse: integer(1, 100_000), shownDefault: '50' }),
   guidance: option({ group: 'Sampling', describe: 'How far the target is followed (classifier-free guidance); 1 is as learnt', parse: atLeastZero, shownDefault: '7.5' }),
+  'guidance-range': option({ group: 'Sampling', describe: 'Part of the schedule in which guidance acts', parse: fractions, shownDefault: '0,1; of pixel models 0,0.4' }),
   negative: option({ group: 'Sampling', describe: "What guidance leads away from: the picture's own label, or nothing said", parse: choice(['source', 'null']), choices: ['source', 'null'], shownDefault: 'source' }),
   'feature-share': option({ group: 'Sampling', describe: 'Share of the steps that keep the features of the source', parse: upToOne, shownDefault: '0.8' }),
   'attention-share': option({ group: 'Sampling', describe: 'Share of the steps that keep its self-attention', parse: upToOne, shownDefault: '0.5' }),

@@ -48,7 +48,7 @@ export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<Co
       }
       const lock = await run.locks.wait('clusters', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which groups the places of ${options.out}.`) });
       try {
-        groups = await groupPlaces(run, () => lazy.bare(), settled.grouping, options.boxes, hooks);
+        groups = await groupPlaces(run, settled.sequences, () => lazy.bare(), settled.grouping, options.boxes, hooks);
         const page = await writeChangesReport(run, groups, settled.sequences, { rows: options.rows ?? 8 }, hooks);
         report = page.path;
       } finally {

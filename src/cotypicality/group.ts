@@ -10,6 +10,7 @@ import type { Tensor } from '../native/types';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { canonicalJson, sha256File, type Json } from '../run/fingerprint';
 import { readTable, writeTable } from '../run/tables';
+import type { Sequence } from '../translate/parallel';
 import { changesOf, type PlaceFeatures } from './changes';
 import type { CotypicalityEvent, GroupedCluster, GroupSettings, Projection, TruthRecord } from './options';
 import { planProjection, project } from './project';
@@ -57,10 +58,11 @@ export async function readGroups(run: CotypicalityRun): Promise<GroupRecord | un
 /**
  * Groups the places of a run whose shards are all finished. One that was grouped with these settings already is left as it is.
  *
+ * @param sequences by key: how large their pictures were in the data set, which boxes refer to
  * @param engine any: clustering needs no model
  * @throws RUN_INVALID for a damaged shard; DATASET_INVALID for boxes that cannot be read, or that lie in none of the sources; CANCELLED
  */
-export async function groupPlaces(run: CotypicalityRun, engine: () => Engine, settings: GroupSettings, boxesFile: string | undefined, hooks: Hooks): Promise<GroupRecord> {
+export async function groupPlaces(run: CotypicalityRun, sequences: ReadonlyMap<string, Sequence>, engine: () => Engine, settings: GroupSettings, boxesFile: string | undefined, hooks: Hooks): Promise<GroupRecord> {
   const boxes = boxesFile === undefined ? undefined : await readBoxes(boxesFile);
   const { seed } = run.manifest.options;
   const options: GroupRecord['options'] = { ...settings, seed, boxes: boxesFile === undefined ? null : await sha256File(boxesFile) };
@@ -90,7 +92,7 @@ export async function groupPlaces(run: CotypicalityRun, engine: () => Engine, se
     notes.push(`${own.clusters.length} clusters, not ${settings.clusters}: there are ${top.rows.length} places${top.rows.length > own.clusters.length ? ', some of them alike' : ''}.`);
   }
   const changes = changesOf(top.features, random.features, own.assignment, own.clusters.length, run.manifest.parallel.labels);
-  const truth = boxes && boxesFile !== undefined ? compare(basename(boxesFile), boxes, sizes, { top, random }, made, seed) : null;
+  const truth = boxes && boxesFile !== undefined ? compare(basename(boxesFile), boxes, { sizes, sequences }, { top, random }, made, seed) : null;
 
   const sequencesOf = (index: number): number => new Set(top.rows.filter((_, place) => own.assignment[place] === index).map(({ sequence }) => sequence)).size;
   const clusters = own.clusters.map(({ size, medianTypicality, inertia }, index): GroupedCluster => {
@@ -164,18 +166,19 @@ async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Lis
 }
 
 /** Clusters of both lists against boxes in the source pictures, which are named as in the data set, or as the sequence. */
-function compare(file: string, { boxes, naming }: BoxFile, sizes: ReadonlyMap<string, Size>, lists: Record<PlaceList, Listed>, made: ReadonlyMap<PlaceList, Clustering>, seed: number): TruthRecord {
+function compare(file: string, { boxes, naming }: BoxFile, { sizes, sequences }: { sizes: ReadonlyMap<string, Size>; sequences: ReadonlyMap<string, Sequence> }, lists: Record<PlaceList, Listed>, made: ReadonlyMap<PlaceList, Clustering>, seed: number): TruthRecord {
   const bare = (name: string): string => name.replace(/\.[^./]+$/, '');
   const table = new PictureTable<TruthBox>(naming);
   for (const box of boxes) table.add(bare(box.image), box);
   const boxesOf = (row: PlaceRow): TruthBox[] => {
-    const size = sizes.get(row.sequence);
     const own = (table.get(bare(row.image)) ?? table.get(row.sequence) ?? []).filter(({ label }) => label === undefined || label === row.label);
+    const [size, origin] = [sizes.get(row.sequence), sequences.get(row.sequence)?.origin];
     if (!size) return own;
-    const scaled = own.map((box) => inSource(box, size));
-    const outside = scaled.find((box) => box.x >= size.width + 1 || box.y >= size.height + 1);
-    if (!outside) return scaled;
-    throw new DiffmineError('DATASET_INVALID', `${file}: a box of ${outside.image} begins at ${outside.x}, ${outside.y}, outside its source picture of ${size.width} x ${size.height} px.`, 'Boxes are in pixels of the sequence\'s source.png.');
+    const [across, down] = origin ? [origin.resized.width / origin.width, origin.resized.height / origin.height] : [1, 1];
+    const placed = own.map((box) => inSource(box, origin ?? size)).map((box) => ({ ...box, x: box.x * across, y: box.y * down, width: box.width * across, height: box.height * down }));
+    const outside = origin ? undefined : placed.find((box) => box.x >= size.width + 1 || box.y >= size.height + 1);
+    if (!outside) return placed;
+    throw new DiffmineError('DATASET_INVALID', `${file}: a box of ${outside.image} begins at ${outside.x}, ${outside.y}, outside its source picture of ${size.width} x ${size.height} px.`, "Without a manifest of translate, boxes are in pixels of the sequence's source.png.");
   };
   if (lists.top.rows.every((row) => boxesOf(row).length === 0)) {
     throw new DiffmineError('DATASET_INVALID', `${file} has no box in a source picture of this run.`, 'It names pictures as the data set did that was translated, or by LABEL/NAME.');

@@ -5,6 +5,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../errors';
 import { readFolder } from './folder';
+import { readLayout, type LayoutName } from './layouts';
 import { compareCodePoints } from './order';
 import { readTable } from './table';
 
@@ -34,9 +35,16 @@ export interface Dataset {
   fingerprint: string;
   /** sentences worth showing: empty label folders, repeated rows */
   warnings: string[];
+  /** the known layout it was read as; undefined: label folders, or a table */
+  layout?: LayoutName;
 }
 
 export interface DatasetOptions {
+  /**
+   * the layout of one of the paper's data sets, which a location that has it is read as; label folders and tables are read all the same. 'auto' knows
+   * each by its own lists and tables; default 'auto'
+   */
+  layout?: LayoutName | 'auto';
   /** column of a table that holds the label; `label` */
   labelColumn?: string;
   /** column of a table that holds the picture's path; `image`, else `path` */
@@ -51,7 +59,8 @@ export interface Found {
 }
 
 /**
- * Opens a folder of label folders, or a .csv / .jsonl table, and lists its pictures; none is decoded.
+ * Opens a folder of label folders, a .csv / .jsonl table, or one of the paper's data sets as it is distributed (docs/datasets), and lists its pictures;
+ * none is decoded.
  *
  * @throws DATASET_INVALID when there is no such data set, it has no labelled pictures, or a table's row cannot be used (the line is named)
  */
@@ -61,12 +70,20 @@ export async function openDataset(location: string, options: DatasetOptions = {}
     throw new DiffmineError('DATASET_INVALID', `There is no data set '${location}'.`, 'Give a folder with one folder a label, or a .csv or .jsonl table with the columns image and label.');
   }
   const absolute = path.resolve(location);
-  const found = status.isDirectory() ? await readFolder(absolute) : await readTable(absolute, options);
+  const known = await readLayout(absolute, status.isDirectory(), options.layout ?? 'auto');
+  const found = known?.found ?? (status.isDirectory() ? await readFolder(absolute) : await readTable(absolute, options));
 
   const images = found.images.sort((a, b) => compareCodePoints(a.path, b.path) || compareCodePoints(a.label, b.label));
-  const labels = [...new Set(images.map((image) => image.label))].sort(compareCodePoints);
-  return { path: absolute, images, labels, ignored: found.ignored, fingerprint: fingerprint(images), warnings: found.warnings };
+  return { path: absolute, images, labels: labelsOf(images), ignored: found.ignored, fingerprint: fingerprint(images), warnings: found.warnings, ...(known ? { layout: known.layout } : {}) };
 }
+
+/** The same data set with these pictures alone. */
+export function restricted(dataset: Dataset, paths: ReadonlySet<string>): Dataset {
+  const images = dataset.images.filter((image) => paths.has(image.path));
+  return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprint(images) };
+}
+
+const labelsOf = (images: readonly DatasetImage[]): string[] => [...new Set(images.map((image) => image.label))].sort(compareCodePoints);
 
 /** @param images sorted */
 function fingerprint(images: DatasetImage[]): string {

@@ -10,6 +10,10 @@ import type { Found } from './dataset';
  */
 const PICTURE = /\.(avif|bmp|gif|heic|heif|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|png|tif|tiff|webp)$/i;
 
+export function isPicture(name: string): boolean {
+  return PICTURE.test(name);
+}
+
 const LAYOUT = 'A data set has one folder a label, with the pictures in it: data/1920/a.jpg, data/1950/b.jpg. A table (.csv, .jsonl) with the columns image and label does as well.';
 
 /**

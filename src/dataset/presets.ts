@@ -1,5 +1,6 @@
 // The settings of the paper's five data sets (Siglidis et al., ECCV 2024), and prompt templates.
 import { DiffmineError } from '../errors';
+import { spokenLabels } from './labels';
 import type { SizeRule } from './pictures';
 
 export interface Preset {
@@ -32,14 +33,15 @@ export const PRESETS = {
 export type PresetName = keyof typeof PRESETS;
 
 /**
- * A prompt for a label: `{label}` becomes the label as it is, `{words}` the label with underscores as spaces.
+ * A prompt for a label: `{label}` becomes the label as it is, `{words}` the label with underscores as spaces. Of a picture with several labels ('A|B')
+ * they become 'A, B'.
  *
  * @throws INVALID_ARGUMENT for any other {placeholder}
  */
 export function fillPrompt(template: string, label: string): string {
   return template.replace(/\{([^{}]*)\}/g, (whole, name: string) => {
-    if (name === 'label') return label;
-    if (name === 'words') return label.replaceAll('_', ' ');
+    if (name === 'label') return spokenLabels(label);
+    if (name === 'words') return spokenLabels(label).replaceAll('_', ' ');
     throw new DiffmineError('INVALID_ARGUMENT', `The prompt '${template}' has an unknown placeholder ${whole}.`, 'Prompts know {label}, and {words}: the label with underscores as spaces.');
   });
 }

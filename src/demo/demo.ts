@@ -4,6 +4,7 @@
 //   OUT/world/      the pictures, boxes.csv, world.json (src/world)
 //   OUT/run/        the run, mined, with its evaluation and its report
 //   OUT/control/    the same of a network of the same shape with random weights; without a report
+//   and with --full what full.ts and page.ts add
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -24,6 +25,9 @@ import type { Hooks, ScanOptions, ScanSummary } from '../scan/options';
 import { scan } from '../scan/scan';
 import { CITIES, SLOTS } from '../world/kinds';
 import { worldRecord, WORLD_FORMAT, writeWorld } from '../world/world';
+import { runFull } from './full';
+import { writeDemoPage } from './page';
+import { pick } from './pick';
 import type { DemoCity, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './options';
 
 export const DEMO_FORMAT = 'diffmine-demo-1';
@@ -39,7 +43,7 @@ const RANKED = 2.5;
 /** The evaluation speaks of the first 10, 50 and 100 patches; here the middle one is told. */
 const FIRST = 50;
 /** What a demo writes into its folder, besides temporary names, which begin with a dot. */
-const OURS = ['demo.json', 'world', 'run', 'control', 'locks'];
+const OURS = ['demo.json', 'world', 'run', 'control', 'translation', 'cotypicality', 'localization', 'index.html', 'locks'];
 
 type DemoHooks = Hooks<DemoEvent>;
 
@@ -93,19 +97,20 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
     dataset: heldout, model: model.path, samples, seed, tRange: T_RANGE, patch: Math.max(1, Math.round(scored * PATCH)), shardSize: 32,
     ...pick(asked, 'device', 'precision', 'threads'),
   };
-  const scanInto = async (name: string, more: Partial<ScanOptions> = {}): Promise<ScanSummary> => {
-    const run = join(out, name);
-    const work = (): Promise<ScanSummary> => scan({ ...scanning, ...more, out: run }, { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'scan', event }) });
+  const anew = async <T>(name: string, work: (folder: string) => Promise<T>): Promise<T> => {
+    const folder = join(out, name);
     try {
-      return await work();
+      return await work(folder);
     } catch (error) {
-      if (!(error instanceof DiffmineError) || !(error.code === 'RUN_MISMATCH' || error.code === 'RUN_INVALID') || !existsSync(run)) throw error;
+      if (!(error instanceof DiffmineError) || !(error.code === 'RUN_MISMATCH' || error.code === 'RUN_INVALID') || !existsSync(folder)) throw error;
       // Made by a demo with other options, model or version: ours to replace.
-      hooks.log?.(`Scanning ${run} anew: ${error.message}`);
-      await rm(run, { recursive: true, force: true });
-      return work();
+      hooks.log?.(`Making ${folder} anew: ${error.message}`);
+      await rm(folder, { recursive: true, force: true });
+      return work(folder);
     }
   };
+  const scanInto = (name: string, more: Partial<ScanOptions> = {}): Promise<ScanSummary> =>
+    anew(name, (run) => scan({ ...scanning, ...more, out: run }, { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'scan', event }) }));
   begin('scan');
   const scanned = await scanInto('run');
   begin('mine');
@@ -121,11 +126,19 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
   const evaluation = await evaluate(scanned.run, { boxes, control: control.run, pictures: heldout, seed, ...pick(asked, 'bootstrap') }, { ...pick(hooks, 'signal'), onProgress });
   begin('report');
   const report = await writeReport(scanned.run, { pictures: heldout, title: `The demo's world of seed ${seed}` }, { ...told, onProgress });
-  return {
+  const full = asked.full
+    ? await runFull({
+      out, model: model.path, pictures: heldout, boxes, seed, samples, patch: scanned.patch, tRange: T_RANGE, asked, ...told, log: hooks.log, begin, anew,
+      onProgress: (event) => hooks.onProgress?.(event),
+    })
+    : null;
+  const summary: DemoSummary = {
     out, model: model.path, world: { path: world, boxes, pictures: scanned.pictures, seed }, ...digest(evaluation),
     report: report.path, sheet: evaluation.sheet ? join(evaluationFolder(await Run.open(scanned.run)), SHEET_FILE) : null,
-    scan: scanned, mine: mined, control, evaluation, seconds: (performance.now() - begun) / 1000,
+    scan: scanned, mine: mined, control, evaluation, full, seconds: (performance.now() - begun) / 1000,
   };
+  if (full) await writeDemoPage(summary, full);
+  return summary;
 }
 
 /** The model of the demo: it must know the cities, and must not have seen this world. */
@@ -211,9 +224,4 @@ function digest({ labels, kinds, mean, controls }: EvaluateSummary): { cities: D
         .map(({ slot = '', kind, boxes, patches50, recall50, recall, typicality }) => ({ slot, kind, boxes, patches50: patches50 ?? 0, recall50: recall50 ?? 0, recall: recall ?? 0, typicality })),
     })),
   };
-}
-
-/** The named properties that are given. */
-function pick<T extends object, K extends keyof T>(from: T, ...names: K[]): Partial<Pick<T, K>> {
-  return Object.fromEntries(names.filter((name) => from[name] !== undefined).map((name) => [name, from[name]])) as Partial<Pick<T, K>>;
 }

@@ -1,8 +1,11 @@
 // What a demo is asked for, what it tells on the way, and what it says at the end.
+import type { CotypicalitySummary } from '../cotypicality/options';
 import type { EvaluateSummary } from '../evaluate/options';
 import type { MineEvent, MineSummary } from '../mine/options';
 import type { Precision } from '../native/types';
+import type { LocalizeSummary } from '../localize/options';
 import type { ScanEvent, ScanSummary } from '../scan/options';
+import type { Quality, TranslateSummary } from '../translate/options';
 
 export interface DemoOptions {
   /** the demo's folder: new, empty, or one that a demo made; default 'demo-run' */
@@ -21,6 +24,10 @@ export interface DemoOptions {
   clusters?: number;
   /** times the pictures are drawn anew for the intervals; default 1000 */
   bootstrap?: number;
+  /** go on to translation, consistent changes and localization, and a page that links them all; default false */
+  full?: boolean;
+  /** with `full`: pictures a city that are translated to the others; default 4 */
+  translated?: number;
 
   /** default 'auto' */
   device?: string;
@@ -30,7 +37,7 @@ export interface DemoOptions {
   threads?: number;
 }
 
-export const DEMO_STAGES = ['world', 'scan', 'mine', 'control', 'evaluate', 'report'] as const;
+export const DEMO_STAGES = ['world', 'scan', 'mine', 'control', 'evaluate', 'report', 'translate', 'cotypicality', 'localize'] as const;
 export type DemoStage = (typeof DEMO_STAGES)[number];
 
 export type DemoEvent =
@@ -91,5 +98,16 @@ export interface DemoSummary {
   mine: MineSummary;
   control: ScanSummary;
   evaluation: EvaluateSummary;
+  /** null unless asked for */
+  full: DemoFull | null;
   seconds: number;
+}
+
+/** What `full` adds. */
+export interface DemoFull {
+  translation: TranslateSummary & { quality: Quality };
+  cotypicality: CotypicalitySummary;
+  localization: LocalizeSummary;
+  /** the page that links all reports */
+  page: string;
 }

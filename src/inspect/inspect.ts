@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { measurePicture, openDataset } from '../dataset/index';
+import { measurePicture, openDataset, type LayoutName } from '../dataset/index';
 import { DiffmineError, asDiffmineError } from '../errors';
 import { openModel } from '../model/index';
 import { MANIFEST, type Manifest } from '../run/manifest';
@@ -23,6 +23,8 @@ export interface DatasetInspection {
   bytes: number;
   ignored: number;
   warnings: string[];
+  /** the layout it was read as, of those of the paper's data sets; absent: label folders, or a table */
+  layout?: LayoutName;
   /** of pictures spread evenly over the data set: their sizes in pixels, and those whose header cannot be read */
   measured: { pictures: number; shortSide: [least: number, most: number] | null; longSide: [least: number, most: number] | null; unreadable: { image: string; reason: string }[] };
 }
@@ -93,7 +95,7 @@ async function inspectDataset(path: string): Promise<DatasetInspection> {
   const range = (sides: number[]): [number, number] | null => (sides.length > 0 ? [Math.min(...sides), Math.max(...sides)] : null);
   return {
     kind: 'dataset', path: dataset.path, fingerprint: dataset.fingerprint, images: dataset.images.length,
-    labels: [...counts].map(([label, images]) => ({ label, images })), bytes, ignored: dataset.ignored, warnings: dataset.warnings,
+    labels: [...counts].map(([label, images]) => ({ label, images })), bytes, ignored: dataset.ignored, warnings: dataset.warnings, ...(dataset.layout ? { layout: dataset.layout } : {}),
     measured: { pictures: wanted, shortSide: range(short), longSide: range(long), unreadable },
   };
 }

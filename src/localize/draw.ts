@@ -37,5 +37,5 @@ export async function drawOverlay(picture: Scored, heat: Float32Array, scale: nu
   const { pixels, width, height } = await enlarged(picture);
   const zoom = zoomOf(picture);
   const painted = paint({ values: heat, width: picture.width, height: picture.height }, scale, width, height, { width: zoom, height: zoom });
-  return sharp(warm(pixels, painted), { raw: { width, height, channels: 3 } }).png({ compressionLevel: 9 }).toBuffer();
+  return sharp(warm(pixels, painted), { raw: { width, height, channels: 3 } }).png({ compressionLevel: 6 }).toBuffer();
 }

@@ -10,22 +10,30 @@ export class Marks {
   private constructor(
     readonly path: string,
     private readonly table: ReadonlyMap<string, Marked[]>,
-    /** entries of the file, and those of pictures of the run */
+    /** entries of the file, and those of pictures of the data set */
     readonly count: number,
     readonly used: number,
+    /** the pictures they are of */
+    readonly pictures: readonly string[],
     /** labels that entries of these pictures name */
     readonly labels: readonly string[],
   ) {}
 
   /**
-   * Reads boxes or masks and finds those of a run's pictures.
+   * Reads boxes or masks and finds those of a data set's pictures.
    *
    * @throws DATASET_INVALID where they cannot be read, or none is of such a picture
    */
   static async read(path: string, format: BoxFormat | undefined, images: readonly { path: string; label: string }[]): Promise<Marks> {
     const table = await readMarks(path, format);
     const used = new Map<unknown, Marked>();
-    for (const image of images) for (const mark of table.get(image.path) ?? []) used.set(mark.mask ?? mark, mark);
+    const pictures = new Set<string>();
+    for (const { path: name } of images) {
+      for (const mark of table.get(name) ?? []) {
+        used.set(mark.mask ?? mark, mark);
+        pictures.add(name);
+      }
+    }
     if (used.size === 0) {
       throw new DiffmineError(
         'DATASET_INVALID', `${path} marks nothing in any picture of the data set.`,
@@ -34,7 +42,7 @@ export class Marks {
     }
     const count = [...table.values()].reduce((sum, marks) => sum + marks.length, 0);
     const labels = new Set([...used.values()].flatMap(({ label }) => (label === undefined ? [] : splitLabels(label))));
-    return new Marks(path, table, count, used.size, [...labels].sort());
+    return new Marks(path, table, count, used.size, [...pictures], [...labels].sort());
   }
 
   /**

@@ -3,13 +3,15 @@ import type { BoxFormat } from '../dataset/boxes';
 import type { Figure } from '../metrics/bootstrap';
 import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from '../scan/options';
 
-export interface LocalizeOptions extends Omit<ScanOptions, 'patch' | 'perImage' | 'maps' | 'allLabels' | 'untrained' | 'localize'> {
+export interface LocalizeOptions extends Omit<ScanOptions, 'patch' | 'perImage' | 'maps' | 'allLabels' | 'untrained' | 'localize' | 'only'> {
   /** labels that pictures are mapped under: each its own ('A|B' has two), every label of the model (of a text model, of the data set), or these; default 'own' */
   labels?: 'own' | 'all' | readonly string[];
   /** another model to make the same maps with, such as the one before fine-tuning; 'untrained': the same model with random weights of `seed` */
   baseline?: string;
   /** boxes or masks of what is known to be in the pictures: a CSV, NIH's BBox_List_2017.csv, a COCO .json, a folder of PNGs */
   boxes?: string;
+  /** map only pictures that boxes or masks are of */
+  onlyMarked?: boolean;
   /** default 'auto' */
   boxFormat?: BoxFormat;
   /** standard deviation of the Gaussian over the maps: below 1 a share of the short side, else pixels of the scored picture; 0 is none; default 1/16 */

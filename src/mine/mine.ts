@@ -62,7 +62,7 @@ async function openRunModel(manifest: Manifest, path: string | undefined): Promi
 }
 
 async function openRunFiles(manifest: Manifest, path: string | undefined): Promise<Map<string, DatasetImage>> {
-  const dataset = await openDataset(path ?? manifest.dataset.path);
+  const dataset = await openDataset(path ?? manifest.dataset.path, { layout: manifest.dataset.layout ?? 'auto' });
   if (dataset.fingerprint !== manifest.dataset.fingerprint) {
     throw new DiffmineError('RUN_MISMATCH', `The data set ${dataset.path} is not the one this run was scanned from: its pictures have changed.`, 'Restore it, or scan again into a new folder.');
   }
@@ -88,6 +88,7 @@ export async function mine(runPath: string, options: MineOptions = {}, hooks: Ho
   const wanted = settings(options);
   const run = await Run.open(runPath);
   const { manifest } = run;
+  if (manifest.options.localize !== undefined) throw new DiffmineError('RUN_INVALID', `${runPath} has heat maps, but no patches to mine: localize made it.`, 'Scan the pictures: diffmine scan DATASET --model M --out RUN');
   const done = await run.doneShards();
   if (done.length < manifest.shards) {
     throw new DiffmineError('RUN_INVALID', `${runPath} is not finished: ${done.length} of ${manifest.shards} shards are done.`, 'Repeat the scan to go on with it, then mine.');

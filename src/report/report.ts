@@ -72,6 +72,9 @@ const LEGEND_STOPS = 41;
 export async function writeReport(runPath: string, options: ReportOptions = {}, hooks: ReportHooks = {}): Promise<ReportSummary> {
   const run = await Run.open(runPath);
   const mined = await readMine(run);
+  if (run.manifest.options.localize !== undefined) {
+    throw new DiffmineError('RUN_INVALID', `${runPath} has heat maps, but no patches to report: localize made it.`, `Its page is ${join(run.path, 'localize', 'index.html')}.`);
+  }
   if (!mined) throw new DiffmineError('RUN_INVALID', `${runPath} is not mined yet: it has no mine/mine.json.`, `Run \`diffmine mine ${runPath}\` first.`);
   const lock = await run.locks.wait('report', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the report of ${runPath}.`) });
   try {

@@ -1,6 +1,6 @@
 // Locks of a run folder: who works on a shard now. A lock dies with its process.
 //
-// A lock is a file made with O_EXCL that names its owner: host, pid, and what tells this pid from a later one (the process's start time, the boot
+// A lock is a file that only one can make (a hard link to its content) and that names its owner: host, pid, and what tells this pid from a later one (the process's start time, the boot
 // id, the pid namespace). A dead owner's lock is never deleted to make room, which two processes could do to each other; it is outbid: the first
 // lock of a name is NAME.lock, the next NAME.lock.1, and so on, and only one process can make the next one. Who made one then looks again, and steps
 // back if any other lives. As everybody makes a lock before looking, of two that believe they hold a name at least one sees the other.
@@ -8,11 +8,12 @@
 // Owners on another machine (or in another container) cannot be asked whether they live: they touch their lock every HEARTBEAT ms, and count as
 // dead STALE ms after the last touch, by the clock of the file system.
 import { readFileSync, readlinkSync } from 'node:fs';
-import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { link, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiffmineError } from '../errors';
+import { removeLeftovers, temporaryName } from './atomic';
 
 const HEARTBEAT = 10_000;
 const STALE = 90_000;
@@ -102,6 +103,38 @@ async function touch(file: string): Promise<void> {
   }
 }
 
+/**
+ * Makes a lock file of this process, whole at once: who dies in the act leaves no lock of nobody, which would hold for STALE ms.
+ *
+ * @param first the name of the lock's first generation, beside which the temporary file lies
+ * @returns false where the file is there already
+ */
+async function make(file: string, first: string): Promise<boolean> {
+  const temporary = temporaryName(first);
+  const content = `${JSON.stringify(self())}\n`;
+  try {
+    await writeFile(temporary, content);
+    await link(temporary, file);
+    return true;
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    // gone: somebody took the lock meanwhile and cleared away what he took for a dead one's
+    if (code === 'EEXIST' || code === 'ENOENT') return false;
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(code)) throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  // no hard links here: two steps
+  try {
+    await writeFile(file, content, { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    await rm(file, { force: true });
+    throw error;
+  }
+}
+
 /** All locks of one run folder. */
 export class LockFolder {
   private readonly held = new Set<string>();
@@ -167,20 +200,7 @@ export class LockFolder {
     for (const { file } of found) if ((await this.aliveOwner(file)) !== false) return undefined;
     const last = found.at(-1);
     const mine = join(this.folder, last ? `${name}.lock.${last.generation + 1}` : `${name}.lock`);
-    try {
-      const handle = await open(mine, 'wx');
-      try {
-        await handle.writeFile(`${JSON.stringify(self())}\n`);
-      } catch (error) {
-        await rm(mine, { force: true }); // on a full disk: a lock of nobody would hold for STALE ms
-        throw error;
-      } finally {
-        await handle.close();
-      }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
-      throw error;
-    }
+    if (!(await make(mine, join(this.folder, `${name}.lock`)))) return undefined;
     for (const { file } of await this.generations(name)) {
       if (file === mine) continue;
       if ((await this.aliveOwner(file)) !== false) {
@@ -189,6 +209,7 @@ export class LockFolder {
       }
     }
     for (const { file } of found) await rm(file, { force: true });
+    await removeLeftovers(join(this.folder, `${name}.lock`));
     this.keep(mine);
     return {
       release: async () => {

@@ -1,4 +1,5 @@
 // manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/formats.md).
+import type { LayoutName } from '../dataset';
 import type { Precision, SamplerName } from '../native/types';
 import { completeManifest, differencesOf, fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded';
 
@@ -61,6 +62,8 @@ export interface ManifestDataset {
   labels: string[];
   /** further columns of the data set's table, carried into the images table */
   columns: string[];
+  /** the known layout it was read as; absent: label folders, or a table */
+  layout?: LayoutName;
 }
 
 export interface ManifestImage {

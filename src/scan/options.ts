@@ -54,6 +54,8 @@ export interface ScanOptions {
    * `patch`, `perImage`, `maps` and `allLabels` then mean nothing
    */
   localize?: 'own' | 'all' | readonly string[];
+  /** only these pictures of the data set, by path: the run is one of a data set that has no others */
+  only?: readonly string[];
 
   // what follows changes no result
   /** processes that share the work, each with its own engine; default 1. One that dies is started again and its shard done anew */

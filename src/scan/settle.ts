@@ -1,6 +1,6 @@
 // From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
 import { resolve } from 'node:path';
-import { fillPrompt, measurePicture, openDataset, PRESETS, scoredSize, type Dataset, type Preset, type Size, type SizeOptions } from '../dataset';
+import { fillPrompt, measurePicture, openDataset, PRESETS, restricted, scoredSize, type Dataset, type Preset, type PresetName, type Size, type SizeOptions } from '../dataset';
 import { DiffmineError } from '../errors';
 import { openModel, untrained, type ModelFolder } from '../model';
 import { usableCores } from '../native/cores';
@@ -104,6 +104,12 @@ export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunO
   return model.summary().parameters * (precision === 'fp32' ? 4 : 2);
 }
 
+/** The pictures of a scan. @throws DATASET_INVALID */
+export async function picturesOf({ dataset: path, only, preset }: Pick<ScanOptions, 'dataset' | 'only' | 'preset'>): Promise<Dataset> {
+  const dataset = await openDataset(path, { layout: presetOf(preset) ? (preset as PresetName) : 'auto' });
+  return only ? restricted(dataset, new Set(only)) : dataset;
+}
+
 /**
  * Opens model and data set, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
  *
@@ -115,7 +121,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   const seed = wholeNumber(options.seed ?? 0, 0, '--seed');
   const opened = await openModel(options.model);
   const model = options.untrained ? untrained(opened, seed) : opened;
-  const dataset = await openDataset(options.dataset);
+  const dataset = await picturesOf(options);
   for (const warning of dataset.warnings) hooks.log?.(warning);
   const against = options.against ?? 'null';
   const { localize } = options;
@@ -185,6 +191,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     dataset: {
       path: dataset.path, fingerprint: dataset.fingerprint, images: images.length, ignored: dataset.ignored, labels: dataset.labels,
       columns: [...new Set(images.flatMap((image) => Object.keys(image.extra ?? {})))].sort(),
+      ...(dataset.layout ? { layout: dataset.layout } : {}),
     },
     options: runOptions,
     preset: options.preset ?? null,

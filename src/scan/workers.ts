@@ -5,7 +5,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DiffmineError, type ErrorCode } from '../errors';
+import { asDiffmineError, DiffmineError, type ErrorCode } from '../errors';
 import type { Hooks, ScanEvent, ScanOptions } from './options';
 import { Tally, type Counter } from './progress';
 import { SlotLost, type ShardOutcome, type Slot } from './schedule';
@@ -38,7 +38,8 @@ class Died extends Error {}
 class WorkerProcess {
   private readonly child: ChildProcess;
   private settle: { resolve: (outcome: ShardOutcome) => void; reject: (error: Error) => void } | undefined;
-  private readonly ended: Promise<void>;
+  /** how it ended, once it has */
+  private readonly ended: Promise<string>;
 
   /** @param crashes whether an error of the engine itself (INTERNAL) means that its device has to be set up anew: a CUDA context does not recover */
   constructor(meter: Counter, hooks: Hooks<ScanEvent>, private readonly crashes: boolean) {
@@ -53,7 +54,7 @@ class WorkerProcess {
     this.ended = new Promise((resolve) => {
       const end = (how: string): void => {
         this.settle?.reject(new Died(how));
-        resolve();
+        resolve(how);
       };
       this.child.once('exit', (code, signal) => {
         const how = signal ? `by ${signal}` : `with code ${code}`;
@@ -77,15 +78,16 @@ class WorkerProcess {
   async ask(message: ToWorker): Promise<ShardOutcome> {
     return new Promise<ShardOutcome>((resolve, reject) => {
       this.settle = { resolve, reject };
-      if (!this.child.connected) reject(new Died('unexpectedly'));
-      else this.child.send(message, (error) => error && reject(new Died(`unexpectedly (${error.message})`)));
+      // of a process that is gone, only its end says how; a message that cannot be sent is that, too
+      if (this.child.connected) this.child.send(message, () => undefined);
+      else void this.ended.then((how) => reject(new Died(how)));
     }).finally(() => {
       this.settle = undefined;
     });
   }
 
   cancel(): void {
-    if (this.child.connected) this.child.send({ type: 'cancel' } satisfies ToWorker);
+    if (this.child.connected) this.child.send({ type: 'cancel' } satisfies ToWorker, () => undefined);
   }
 
   /** A worker ends when its parent lets go of it. */
@@ -208,7 +210,7 @@ export async function startWorkers(options: ScanOptions, devices: readonly strin
   if (errors.length > lost.length || lost.length === workers.length) {
     cancel();
     await close();
-    throw errors.find((error) => !(error instanceof SlotLost)) ?? lost[0]?.reason;
+    throw asDiffmineError(errors.find((error) => !(error instanceof SlotLost)) ?? lost[0]?.reason);
   }
   for (const { reason } of lost) hooks.log?.(`${reason.message} The other processes go on without it.`);
   const slots = workers.filter((_, i) => begun[i]?.status === 'fulfilled').map(({ slot }): Slot => async (shard) =>

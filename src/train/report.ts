@@ -8,7 +8,7 @@ import { DiffmineError } from '../errors';
 import { writeFileAtomic } from '../run/atomic';
 import { drawChart, type ChartData, type ChartOptions } from './page/chart';
 import { lowest } from './page/curves';
-import { address, count, duration, html, json, large, raw, short, whole, type Markup } from './page/html';
+import { address, count, duration, html, json, large, raw, short, whole, type Markup } from '../page/html';
 import { readMetrics, type Metrics, type Series, type Sheet } from './page/metrics';
 import { RECORD, TRAINING_FORMAT, type TrainRecord } from './record';
 

@@ -8,6 +8,11 @@ export const STEPS = 50;
 export const GUIDANCE = 7.5;
 export const FEATURE_SHARE = 0.8;
 export const ATTENTION_SHARE = 0.5;
+/**
+ * The part of the schedule in which guidance acts. Of pixel models not the noisiest: there it moves the colour of the whole picture, which latents and
+ * their VAE keep apart, and on the demo's world blows it up.
+ */
+export const GUIDANCE_RANGE = { latent: [0, 1], pixel: [0, 0.4] } as const;
 /** Pictures a shard, unless asked otherwise: a picture takes some thousand evaluations. */
 export const SHARD_SIZE = 16;
 
@@ -30,6 +35,8 @@ export interface TranslateOptions {
   steps?: number;
   /** default 7.5 */
   guidance?: number;
+  /** the part of the schedule in which guidance acts, as fractions [begin, end); default [0, 1], of pixel models [0, 0.4] */
+  guidanceRange?: readonly [number, number];
   /** default 'source' */
   negative?: Negative;
   /** share of the steps in which features are injected; default 0.8 */
@@ -71,6 +78,9 @@ export interface TranslateSettings {
   inversionSteps: number;
   steps: number;
   guidance: number;
+  /** timesteps [guidanceBegin, guidanceEnd) in which it acts */
+  guidanceBegin: number;
+  guidanceEnd: number;
   negative: Negative;
   featureShare: number;
   attentionShare: number;

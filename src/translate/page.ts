@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../run/atomic';
-import type { Skipped } from '../run/run';
-import { address, count, html, raw, whole, type Markup } from '../train/page/html';
+import type { Skipped } from '../run/sharded';
+import { address, count, html, raw, whole, type Markup } from '../page/html';
 import type { TranslationFolder, TranslationManifest } from './folder';
 import type { Quality } from './options';
 import { PAGE, reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel';
@@ -119,7 +119,7 @@ function footer(manifest: TranslationManifest, skipped: readonly Skipped[]): Mar
     html`<dl class="sheet">${entries.map(([name, value]) => value !== undefined && html`<div class="${value.length > 34 && 'wide'}"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
   return html`<footer class="foot">
 <section><h2>Settings</h2>${sheet([
-    ['Inversion steps', whole(options.inversionSteps)], ['Sampling steps', whole(options.steps)], ['Guidance', String(options.guidance)],
+    ['Inversion steps', whole(options.inversionSteps)], ['Sampling steps', whole(options.steps)], ['Guidance', `${options.guidance}, at timesteps ${options.guidanceBegin} to ${options.guidanceEnd}`],
     ['Guidance leads away from', options.negative === 'source' ? 'the own label' : options.nullPrompt ? JSON.stringify(options.nullPrompt) : 'the null condition'],
     ['Features injected', `in ${percent(options.featureShare)} of the steps: ${options.featureLayers.join(', ') || 'none'}`],
     ['Attention injected', `in ${percent(options.attentionShare)} of the steps: ${options.attentionLayers.join(', ') || 'none'}`],

@@ -13,10 +13,9 @@ import { compareCodePoints } from '../dataset/order';
 import type { Size } from '../dataset/pictures';
 import { DiffmineError } from '../errors';
 import { safeName, unsafeName } from '../run/names';
-import type { Skipped } from '../run/run';
+import { MANIFEST, type Skipped } from '../run/sharded';
 
 export const TRANSLATION_FORMAT = 'diffmine-translation-1';
-export const MANIFEST = 'manifest.json';
 export const PAGE = 'index.html';
 /** What stands beside the label folders. */
 export const OWN_NAMES = [MANIFEST, PAGE, 'shards', 'locks', 'page.js', 'skipped.jsonl', 'quality.json'] as const;
@@ -36,6 +35,8 @@ export interface Sequence {
   reconstruction?: string;
   /** absolute, by target label; never the source's own */
   pictures: Record<string, string>;
+  /** the upright picture in the data set, and the size all of it was shrunk to, of which `source` is the upper left part; unknown without a manifest */
+  origin?: Size & { resized: Size };
 }
 
 export interface Parallel {
@@ -133,10 +134,10 @@ async function fromShards(path: string): Promise<Sequence[]> {
   const shards = join(path, 'shards');
   const names = (await readdir(shards).catch(() => [])).filter((name) => /^\d{5,}\.jsonl$/.test(name)).sort();
   const lines = await Promise.all(names.map(async (name) => (await readShardLines(join(shards, name))).translated));
-  return lines.flat().map(({ image, label, folder, targets }) => {
+  return lines.flat().map(({ image, label, folder, targets, sourceWidth, sourceHeight, resized }) => {
     const at = join(path, ...folder.split('/'));
     const pictures = Object.fromEntries(targets.map((target) => [target, join(at, targetFile(target))]));
-    return { key: folder, image, label, source: join(at, sourceFile), reconstruction: join(at, reconstructionFile), pictures };
+    return { key: folder, image, label, source: join(at, sourceFile), reconstruction: join(at, reconstructionFile), pictures, origin: { width: sourceWidth, height: sourceHeight, resized } };
   });
 }
 

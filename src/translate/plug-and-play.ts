@@ -30,6 +30,8 @@ export interface PlugAndPlay {
   /** module paths replaced in the first `attentionSteps` */
   attention: readonly string[];
   attentionSteps: number;
+  /** timesteps [begin, end) in which guidance acts (Kynkäänniemi et al. 2024); elsewhere the condition is evaluated alone. Default: all */
+  guided?: readonly [number, number];
 }
 
 /** A picture on its way back from noise. */
@@ -140,6 +142,10 @@ function isGuided(sources: readonly Source[], { source, target }: Item): boolean
   return guidance !== 1 && row !== negative;
 }
 
+function guides({ guided }: PlugAndPlay, t: number): boolean {
+  return !guided || (t >= guided[0] && t < guided[1]);
+}
+
 /** All targets in order, as many a pass as fit into `batch` rows (at least one target): a source's are only parted where they do not fit. */
 function passes(sources: readonly Source[], batch: number): Item[][] {
   const all: Item[][] = [];
@@ -164,11 +170,13 @@ function passes(sources: readonly Source[], batch: number): Item[][] {
 }
 
 /** Evaluations of the UNet that `samplePlugAndPlay` makes. */
-export function samplingEvaluations(settings: PlugAndPlay, sources: readonly Source[], batch: number): number {
+export function samplingEvaluations(schedule: ScheduleConfig, settings: PlugAndPlay, sources: readonly Source[], batch: number): number {
+  const { steps } = settings;
   const injected = injectedSteps(settings);
+  const guidedSteps = samplingTimesteps(schedule, steps).filter((t) => guides(settings, t)).length;
   return passes(sources, batch).reduce((sum, items) => {
     const parts = new Set(items.map(({ source }) => source)).size;
-    return sum + settings.steps * (rowsOf(sources, items) - parts) + injected * parts;
+    return sum + steps * items.length + guidedSteps * items.filter((item) => isGuided(sources, item)).length + injected * parts;
   }, 0);
 }
 
@@ -196,7 +204,8 @@ export async function samplePlugAndPlay(
     for (const [step, t] of timesteps.entries()) {
       if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled.');
       const paths = [...(step < settings.featureSteps ? settings.features : []), ...(step < settings.attentionSteps ? settings.attention : [])];
-      const outputs = await evaluate({ sources, items, parts: paths.length > 0 ? parts : [], states, t, paths, shape }, denoise, hooks);
+      const guided = guides(settings, t);
+      const outputs = await evaluate({ sources, items, parts: paths.length > 0 ? parts : [], states, t, guided, paths, shape }, denoise, hooks);
       const x = float32(ddimStep(schedule, settings.steps, t, stack(states, shape), stack(outputs, shape)).prevSample);
       const size = x.length / items.length;
       states = items.map((_, i) => x.slice(i * size, (i + 1) * size));
@@ -219,12 +228,13 @@ interface Step {
   /** x of each item */
   states: readonly Float32Array[];
   t: number;
+  guided: boolean;
   paths: string[];
   shape: readonly number[];
 }
 
 /** One evaluation, rows [sources, negative of guided items, items], and its guided output of each item. */
-async function evaluate({ sources, items, parts, states, t, paths, shape }: Step, denoise: InjectedDenoise, hooks: PlugAndPlayHooks): Promise<Float32Array[]> {
+async function evaluate({ sources, items, parts, states, t, guided, paths, shape }: Step, denoise: InjectedDenoise, hooks: PlugAndPlayHooks): Promise<Float32Array[]> {
   const rows: { x: Float32Array; condition: number; source: number }[] = parts.map((source, row) => {
     const { saved, negative } = sources[source] as Source;
     const x = saved.get(t);
@@ -235,7 +245,7 @@ async function evaluate({ sources, items, parts, states, t, paths, shape }: Step
     const place = parts.indexOf((items[i] as Item).source);
     return rows.push({ x: states[i] as Float32Array, condition, source: place }) - 1;
   };
-  const negatives = items.map((item, i) => (isGuided(sources, item) ? add(i, (sources[item.source] as Source).negative) : undefined));
+  const negatives = items.map((item, i) => (guided && isGuided(sources, item) ? add(i, (sources[item.source] as Source).negative) : undefined));
   const conditioned = items.map(({ source, target }, i) => add(i, ((sources[source] as Source).targets[target] as Target).row));
   const inject = parts.length > 0 ? { paths, source: rows.map(({ source }) => source) } : undefined;
   const output = float32(await denoise(stack(rows.map(({ x }) => x), shape), rows.map(() => t), rows.map(({ condition }) => condition), inject));

@@ -233,7 +233,7 @@ class Mean {
   }
 }
 
-const PLACES = ['own', 'others', 'rest'] as const;
+type PlaceName = 'own' | 'others' | 'rest';
 
 class Place {
   readonly source = new Mean();
@@ -272,7 +272,7 @@ class Tally {
   }
 
   /** The pixels of each place, and of own and others box by box. */
-  private async placesOf(line: TranslatedLine, marks: Marked[]): Promise<{ place: (typeof PLACES)[number]; mask: Uint8Array }[]> {
+  private async placesOf(line: TranslatedLine, marks: Marked[]): Promise<{ place: PlaceName; mask: Uint8Array }[]> {
     const { label, width, height } = line;
     const boxes = await Promise.all(
       marks.map(async (mark) => ({ place: (mark.label ?? label) === label ? ('own' as const) : ('others' as const), mask: await maskOf([mark], mark.label ?? label, line) })),
@@ -282,7 +282,7 @@ class Tally {
     return [...boxes, { place: 'rest', mask: rest }];
   }
 
-  private addPlaces(places: { place: (typeof PLACES)[number]; mask: Uint8Array }[], { picture, source, translated }: Judged['targets'][number], reconstruction: Picture): void {
+  private addPlaces(places: { place: PlaceName; mask: Uint8Array }[], { picture, source, translated }: Judged['targets'][number], reconstruction: Picture): void {
     for (const { place, mask } of places) {
       const sums = this.places[place];
       let [pixels, before, after, change] = [0, 0, 0, 0];

@@ -13,7 +13,7 @@ import type { Hooks } from '../scan/options';
 import { isAuto, largestShape, weightBytes } from '../scan/settle';
 import { readTranslation, type TranslationDraft } from './folder';
 import {
-  ATTENTION_SHARE, FEATURE_SHARE, GUIDANCE, INVERSION_STEPS, SHARD_SIZE, STEPS, type TranslateEvent, type TranslateOptions, type TranslateSettings,
+  ATTENTION_SHARE, FEATURE_SHARE, GUIDANCE, GUIDANCE_RANGE, INVERSION_STEPS, SHARD_SIZE, STEPS, type TranslateEvent, type TranslateOptions, type TranslateSettings,
 } from './options';
 import { translationTimesteps } from './plug-and-play';
 import { allSites, chooseSites, defaultSites } from './sites';
@@ -75,6 +75,8 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   translationTimesteps(schedule, inversionSteps, steps);
   const guidance = options.guidance ?? GUIDANCE;
   check(Number.isFinite(guidance) && guidance >= 0, `--guidance is ${guidance}; expected a number of at least 0.`);
+  const [from, until] = options.guidanceRange ?? GUIDANCE_RANGE[model.kind];
+  check(from >= 0 && from < until && until <= 1, `The guidance range ${from},${until} is not within 0 ... 1 and ascending.`);
   const known = allSites(unet.config);
   const places = defaultSites(unet.config);
 
@@ -117,7 +119,7 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   }
 
   const settings: TranslateSettings = {
-    inversionSteps, steps, guidance, negative: options.negative ?? 'source',
+    inversionSteps, steps, guidance, guidanceBegin: Math.floor(from * schedule.trainTimesteps + 1e-6), guidanceEnd: Math.floor(until * schedule.trainTimesteps + 1e-6), negative: options.negative ?? 'source',
     featureShare: share(options.featureShare ?? FEATURE_SHARE, '--feature-share'),
     attentionShare: share(options.attentionShare ?? ATTENTION_SHARE, '--attention-share'),
     featureLayers: options.featureLayers ? chooseSites(known.features, options.featureLayers, '--feature-layers') : places.features,

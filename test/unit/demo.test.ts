@@ -107,6 +107,42 @@ describe('a demo', () => {
   });
 });
 
+describe('a full demo', () => {
+  let first: DemoSummary;
+  const stages: string[] = [];
+  const full = (more: DemoOptions = {}): DemoOptions => options({ out: at('full'), pictures: 2, full: true, translated: 1, ...more });
+  beforeAll(async () => {
+    first = await demo(full(), { onProgress: (event) => event.type === 'stage' && stages.push(event.stage) });
+  });
+
+  test('goes on to the applications, and links them all on one page', () => {
+    expect(stages).toEqual(['world', 'scan', 'mine', 'control', 'evaluate', 'report', 'translate', 'cotypicality', 'localize']);
+    const { translation, cotypicality, localization, page } = first.full ?? {};
+    expect(translation).toMatchObject({ complete: true, translated: CITIES.length, translations: CITIES.length * (CITIES.length - 1), quality: { pictures: CITIES.length } });
+    expect(cotypicality).toMatchObject({ complete: true, scored: CITIES.length, labels: [...CITIES] });
+    expect(Object.keys(cotypicality?.truth?.columns ?? {})).toContain('slot');
+    expect(localization?.result?.labels.map(({ label }) => label)).toEqual([...CITIES]);
+    expect(localization?.result?.mean.model?.averagePrecision.value).toBeGreaterThan(0);
+
+    expect(page).toBe(at('full', 'index.html'));
+    const text = readFileSync(at('full', 'index.html'), 'utf8');
+    const links = [...text.matchAll(/(?:href|src)="([^"#]+)"/g)].map(([, link = '']) => decodeURIComponent(link));
+    expect(links).toEqual(expect.arrayContaining(['run/report/index.html', 'translation/index.html', 'cotypicality/report/index.html', 'localization/localize/index.html']));
+    for (const link of links) expect([link, existsSync(at('full', ...link.split('/')))]).toEqual([link, true]);
+    for (const name of ['Translation', 'Consistent changes', 'Localization', 'index.html']) expect(demoText(first)).toContain(name);
+  });
+
+  test('repeated, it makes no evaluation again; with other options, it replaces what they change', async () => {
+    const again = await demo(full());
+    expect([again.full?.translation.evaluations, again.full?.cotypicality.evaluations, again.full?.localization.scan.evaluations]).toEqual([0, 0, 0]);
+    expect(again.full?.translation.quality).toEqual(first.full?.translation.quality);
+    const log: string[] = [];
+    const other = await demo(full({ samples: 1 }), { log: (line) => log.push(line) });
+    expect(other.full).toMatchObject({ translation: { resumed: true, evaluations: 0 }, cotypicality: { resumed: false }, localization: { scan: { samples: 1 } } });
+    expect(log.join('\n')).toMatch(/cotypicality anew/);
+  });
+});
+
 test('a folder that holds something else is refused and left as it is', async () => {
   mkdirSync(at('mine', 'world'), { recursive: true });
   writeFileSync(at('mine', 'world', 'letter.txt'), 'dear');

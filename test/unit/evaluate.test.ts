@@ -156,6 +156,21 @@ test('boxes are in source pixels, the map in those of the scored picture', async
   expect(mean.share).toBe(summary.mean.share);
 });
 
+test('boxes of a COCO file, of copies in half the size', async () => {
+  const half = ({ hot: { x, y, width, height } }: SyntheticPicture): number[] => [x / 2, y / 2, width / 2, height / 2];
+  const root = {
+    images: pictures.map(({ path, width, height }, id) => ({ id, file_name: path, width: width / 2, height: height / 2 })),
+    categories: LABELS.map((name, id) => ({ id, name })),
+    annotations: pictures.map((picture, image_id) => ({ image_id, category_id: LABELS.indexOf(picture.label), bbox: half(picture) })),
+  };
+  writeFileSync(at('coco.json'), JSON.stringify(root));
+  const found = await evaluate(at('run'), { boxes: at('coco.json'), bootstrap: 0, ...bare });
+  expect(found.boxes).toMatchObject({ rows: 10, used: 10 });
+  expect(found.mean).toMatchObject({ share: summary.mean.share, averagePrecision: { value: summary.mean.averagePrecision.value }, pointing: { value: 1 } });
+  await expect(evaluate(at('run'), { boxes: at('coco.json'), typicalColumn: 'city', ...bare })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(evaluate(at('run'), { boxes: at('data'), ...bare })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(/holds masks/) as string });
+});
+
 test('the table has a row a label, the mean, and the elements', () => {
   const text = evaluateText(summary);
   for (const word of ['one', 'two', 'mean', 'P@50', 'random P@10', 'even', 'square']) expect(text).toContain(word);

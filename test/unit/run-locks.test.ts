@@ -46,6 +46,15 @@ test('of twenty that want a dead owner\'s lock, one gets it', async () => {
   }
 });
 
+test('who dies while making a lock leaves none: only a file that the next holder clears away', async () => {
+  const name = 'dead-in-the-act';
+  write(`.${name}.lock.tmp-host-1-abcdef`, self());
+  const lock = await new LockFolder(folder).acquire(name);
+  expect(readdirSync(folder).filter((file) => file.includes(name))).toEqual([`${name}.lock`]);
+  await lock?.release();
+  expect(readdirSync(folder).filter((file) => file.includes(name))).toEqual([]);
+});
+
 test('a pid that another process has now is not the owner', async () => {
   const child = spawn('sleep', ['30']);
   try {

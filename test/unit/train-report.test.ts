@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { lowest, rangeOf, reduce, smooth, stepTicks } from '../../src/train/page/curves';
-import { duration, html, short } from '../../src/train/page/html';
+import { duration, html, short } from '../../src/page/html';
 import { readMetrics } from '../../src/train/page/metrics';
 import { writeTrainReport } from '../../src/train/report';
 import { temporaryFolder, writeFiles } from '../helpers/folders';

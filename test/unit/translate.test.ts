@@ -13,7 +13,7 @@ import { correlation, evaluateTranslation, selfSimilarity } from '../../src/tran
 import { targetsOf } from '../../src/translate/settle';
 import { allSites, chooseSites, defaultSites, queriesAndKeys } from '../../src/translate/sites';
 import { psnr, translate } from '../../src/translate/translate';
-import type { TranslateOptions } from '../../src/translate/options';
+import type { TranslateOptions, TranslateSettings } from '../../src/translate/options';
 import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders';
 
 const scratch = temporaryFolder();
@@ -112,7 +112,7 @@ describe('the way back to noise and forth', () => {
     asked = [];
     const made = await samplePlugAndPlay(model.source.schedule, how, shape, both, 64, denoise);
     expect(asked).toEqual([8, 8, 8, 8, 8]); // no source's row
-    expect(samplingEvaluations(how, both, 64)).toBe(40);
+    expect(samplingEvaluations(model.source.schedule, how, both, 64)).toBe(40);
     for (const [i, { end }] of both.entries()) {
       const start = fromFloat32([2, ...shape], Float32Array.from([...end, ...end]));
       const plain = float32(await sampleDdim(model.source.schedule, { steps: 5, guidance: 7.5, seed: 0, shape, rows: [1, 2], nullRow: 3, start }, async (x, t, rows) => denoise(x, t, rows)));
@@ -127,22 +127,39 @@ describe('the way back to noise and forth', () => {
     const together = await samplePlugAndPlay(model.source.schedule, how, shape, two, 64, denoise);
     // two sources; of the first 1 and 2 guided, 0 alone; of the second 2 guided, its own label (1) and 0 alone
     expect(asked).toEqual([11, 11, 11, 11, 9]);
-    expect(samplingEvaluations(how, two, 64)).toBe(53);
+    expect(samplingEvaluations(model.source.schedule, how, two, 64)).toBe(53);
     asked = [];
     const apart = await samplePlugAndPlay(model.source.schedule, how, shape, two, 3, denoise);
     expect(Math.max(...asked)).toBe(3);
-    expect(asked.reduce((a, b) => a + b, 0)).toBe(samplingEvaluations(how, two, 3));
+    expect(asked.reduce((a, b) => a + b, 0)).toBe(samplingEvaluations(model.source.schedule, how, two, 3));
     together.forEach((own, i) => own.forEach((picture, j) => expect(furthest(picture, apart[i]?.[j] as Float32Array)).toBeLessThan(1e-3)));
     // and what is injected matters
     const off = await samplePlugAndPlay(model.source.schedule, settings(0, 0), shape, two, 64, denoise);
     expect(furthest(off[0]?.[0] as Float32Array, together[0]?.[0] as Float32Array)).toBeGreaterThan(0.05);
   });
 
+  test('guidance acts in its part of the schedule alone', async () => {
+    const how: PlugAndPlay = { ...settings(0, 0), guided: [1, 601] };
+    const [one] = await sources(how, [{ row: 1, guidance: 7.5 }], () => 3);
+    asked = [];
+    const states = new Map<number, Float32Array>();
+    const onStep = (_: number, __: number, t: number, x: Float32Array): void => void states.set(t, x);
+    await samplePlugAndPlay(model.source.schedule, how, shape, [one as Source], 8, denoise, { onStep });
+    expect(asked).toEqual([1, 1, 2, 2, 2]); // 801, 601; 401, 201, 1
+    expect(samplingEvaluations(model.source.schedule, how, [one as Source], 8)).toBe(8);
+    // before it, sampling without guidance
+    const plain = new Map<number, Float32Array>();
+    const unguided = { ...(one as Source), targets: [{ row: 1, guidance: 1 }] };
+    await samplePlugAndPlay(model.source.schedule, how, shape, [unguided], 8, denoise, { onStep: (_, __, t, x) => void plain.set(t, x) });
+    expect(furthest(states.get(601) as Float32Array, plain.get(601) as Float32Array)).toBeLessThan(1e-4);
+    expect(furthest(states.get(401) as Float32Array, plain.get(401) as Float32Array)).toBeGreaterThan(0.05);
+  });
+
   test('guidance away from the own label changes nothing of it', async () => {
     const how = settings(5, 5);
     const [one] = await sources(how, [{ row: 0, guidance: 1 }, { row: 0, guidance: 7.5 }], (own) => own);
     const [[plain, guided] = []] = await samplePlugAndPlay(model.source.schedule, how, shape, [one as Source], 8, denoise);
-    expect(furthest(plain as Float32Array, guided as Float32Array)).toBeLessThan(1e-6);
+    expect(furthest(plain as Float32Array, guided as Float32Array)).toBeLessThan(1e-4);
   });
 
   test('is cancelled between steps, and what is not finite is an error', async () => {
@@ -159,13 +176,13 @@ describe('the way back to noise and forth', () => {
 
 /** Bytes of every picture of a translation, by name. */
 function pictures(folder: string): Record<string, string> {
-  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.png'));
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((one) => one.isFile() && one.name.endsWith('.png')).map((one) => path.relative(folder, path.join(one.parentPath, one.name)));
   return Object.fromEntries(files.sort().map((name) => [name, createHash('sha256').update(readFileSync(path.join(folder, name))).digest('hex')]));
 }
 
 describe('a translation', () => {
   const MODEL = path.join(GOLDEN, 'tiny-fold');
-  const base: Omit<TranslateOptions, 'out'> = { dataset: at('data'), model: MODEL, inversionSteps: 10, steps: 5, guidance: 3, shardSize: 2, batch: 8, device: 'cpu', threads: 1 };
+  const base: Omit<TranslateOptions, 'out'> = { dataset: at('data'), model: MODEL, inversionSteps: 10, steps: 5, guidance: 3, guidanceRange: [0, 1], shardSize: 2, batch: 8, device: 'cpu', threads: 1 };
 
   beforeAll(async () => {
     const picture = async (seed: number, width = 36, height = 32): Promise<Buffer> => {
@@ -181,6 +198,8 @@ describe('a translation', () => {
   test('every picture under every other label, its reconstruction, a page, and what could not be read', async () => {
     const summary = await translate({ ...base, out: at('all') });
     expect(summary).toMatchObject({ complete: true, resumed: false, labels: ['class0', 'class1', 'class2'], pictures: 5, translated: 4, skipped: 1, translations: 8, shards: { total: 3, done: 3, here: 3 } });
+    const manifest = JSON.parse(readFileSync(at('all', 'manifest.json'), 'utf8')) as { options: TranslateSettings };
+    expect(manifest.options).toMatchObject({ inversionSteps: 10, steps: 5, guidance: 3, guidanceBegin: 0, guidanceEnd: 1000, negative: 'source', featureLayers: ['up_blocks.1.resnets.1.conv2'] });
     // 10 back; 4 steps with the source's row and 1 without, 2 targets guided and the reconstruction alone
     expect(summary.evaluations).toBe(4 * (10 + 4 * 6 + 5));
     expect(Object.keys(pictures(at('all')))).toEqual(
@@ -225,7 +244,8 @@ describe('a translation', () => {
       const [inverted] = await invertPictures(model.source.schedule, settings, x0, [0], denoise);
       if (!inverted) throw new Error('nothing was inverted');
       const shape = x0.shape.slice(1);
-      const [[own] = []] = await samplePlugAndPlay(model.source.schedule, settings, shape, [{ ...inverted, negative: 1, targets: [{ row: 0, guidance: 1 }] }], 8, denoise);
+      // nothing is clipped on the way back, as nothing is on the way there
+      const [[own] = []] = await samplePlugAndPlay({ ...model.source.schedule, clipSample: false }, settings, shape, [{ ...inverted, negative: 1, targets: [{ row: 0, guidance: 1 }] }], 8, denoise);
       const [picture] = await toPictures(engine, model, fromFloat32([1, ...shape], own as Float32Array));
       const written = await sharp(at('own', 'class0', 'a', 'reconstruction.png')).raw().toBuffer();
       expect(Math.max(...written.map((value, i) => Math.abs(value - (picture?.pixels[i] ?? NaN))))).toBeLessThanOrEqual(1);
@@ -246,10 +266,21 @@ describe('a translation', () => {
     const summary = await translate({ ...base, out: at('stopped'), batch: 'auto' });
     expect(summary).toMatchObject({ complete: true, resumed: true, batch: 8, translated: 4, shards: { total: 3, done: 3, here: 2 } });
     expect(existsSync(touched)).toBe(false);
-    const { ['class0/a/class1.png']: _, ...whole } = pictures(at('whole'));
+    const whole = pictures(at('whole'));
+    delete whole['class0/a/class1.png'];
     expect(pictures(at('stopped'))).toEqual(whole);
     await expect(openParallel(at('stopped'))).rejects.toMatchObject({ code: 'DATASET_INVALID' });
     expect(await translate({ ...base, out: at('whole') })).toMatchObject({ evaluations: 0, shards: { here: 0 } });
+  });
+
+  test('a model that clips when it samples is not clipped here', async () => {
+    cpSync(MODEL, at('clipping'), { recursive: true });
+    const file = at('clipping', 'scheduler', 'scheduler_config.json');
+    const config = JSON.parse(readFileSync(file, 'utf8')) as object;
+    writeFileSync(file, JSON.stringify({ ...config, clip_sample: true, clip_sample_range: 0.1 }));
+    await translate({ ...base, model: at('clipping'), limit: 1, out: at('unclipped') });
+    const whole = pictures(at('whole'));
+    for (const [name, bytes] of Object.entries(pictures(at('unclipped')))) if (name.startsWith('class0')) expect([name, bytes]).toEqual([name, whole[name]]);
   });
 
   test('parts of the shards, by several', async () => {
@@ -262,9 +293,9 @@ describe('a translation', () => {
   test('another translation is refused, as is a folder that holds something else', async () => {
     const out = at('whole');
     await expect(translate({ ...base, out, guidance: 4 })).rejects.toThrow(failure('RUN_MISMATCH', 'guidance (3 there, 4 now)'));
-    await expect(translate({ ...base, out, to: ['class1'] })).rejects.toThrow(failure('RUN_MISMATCH', 'the targets (class0, class1, class2 there, class1 now)'));
+    await expect(translate({ ...base, out, to: ['class1'] })).rejects.toThrow(failure('RUN_MISMATCH', 'the targets (["class0","class1","class2"] there, ["class1"] now)'));
     await expect(translate({ ...base, out, limit: 1 })).rejects.toThrow(failure('RUN_MISMATCH', 'limit (null there, 1 now)'));
-    await expect(translate({ ...base, out: at('data') })).rejects.toThrow(failure('RUN_MISMATCH', 'holds no translation'));
+    await expect(translate({ ...base, out: at('data') })).rejects.toThrow(failure('RUN_MISMATCH', 'not a translation folder'));
     cpSync(at('whole'), at('edited'), { recursive: true });
     const manifest = readFileSync(at('edited', 'manifest.json'), 'utf8');
     writeFileSync(at('edited', 'manifest.json'), manifest.replace('"guidance": 3', '"guidance": 2'));
@@ -279,6 +310,7 @@ describe('a translation', () => {
     ['steps that do not fit', { inversionSteps: 50, steps: 100 }, 'INVALID_ARGUMENT', 'no multiple'],
     ['no such layer', { attentionLayers: ['up_blocks.9'] }, 'INVALID_ARGUMENT', '"up_blocks.9"'],
     ['a share above one', { featureShare: 1.5 }, 'INVALID_ARGUMENT', '--feature-share is 1.5'],
+    ['an empty part of the schedule', { guidanceRange: [0.5, 0.5] }, 'INVALID_ARGUMENT', 'guidance range 0.5,0.5'],
     ['guidance below zero', { guidance: -1 }, 'INVALID_ARGUMENT', '--guidance is -1'],
     ['no batch', { batch: 0 }, 'INVALID_ARGUMENT', '--batch is 0'],
     ['no pictures', { dataset: at('nowhere') }, 'DATASET_INVALID', 'no data set'],

@@ -45,8 +45,12 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
       case 'report':
         output.progress({ stage: 'report', done: event.done, total: event.total });
         break;
-      default:
+      case 'load':
+      case 'picture':
+      case 'shard':
+      case 'evaluations':
         scanned(event);
+        break;
     }
   };
 }

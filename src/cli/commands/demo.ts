@@ -1,5 +1,5 @@
 // demo: a world whose truth is known, and whether the mining finds it.
-import type { DemoCity, DemoEvent, DemoFigures, DemoStage, DemoSummary } from '../../demo/options';
+import type { DemoCity, DemoEvent, DemoFigures, DemoFull, DemoStage, DemoSummary } from '../../demo/options';
 import { DiffmineError } from '../../errors';
 import { command } from '../command';
 import { DEMO } from '../options';
@@ -13,6 +13,9 @@ const TITLES: Record<DemoStage, string> = {
   control: 'The control: scanning them with a network of the same shape and random weights.',
   evaluate: 'Holding what was found against what was planted.',
   report: 'Writing the report.',
+  translate: 'Translating a few streets of each city to the others: the same place, another city.',
+  cotypicality: 'Looking for what changes consistently: places that are typical under every city they are translated to.',
+  localize: 'Localizing: heat maps of each picture, against the boxes of what was planted.',
 };
 
 const number = (value: number | null, digits = 3): string => (value === null ? '-' : value.toFixed(digits));
@@ -20,7 +23,7 @@ const percent = (value: number | null): string => (value === null ? '-' : `${Mat
 const times = (value: number | null, share: number | null): string => (value === null || !share ? '-' : `${(value / share).toFixed(1)} x`);
 
 /** What was found against the truth: a table of cities, a table of what is planted in them, and the upshot in words. */
-export function demoText({ cities, mean, world, report, sheet, evaluation, seconds }: DemoSummary): string {
+export function demoText({ cities, mean, world, report, sheet, evaluation, full, seconds }: DemoSummary): string {
   const figures = (name: string, one: DemoFigures): string[] => [
     name, percent(one.share), number(one.averagePrecision), times(one.averagePrecision, one.share), number(one.colour), number(one.untrained),
     percent(one.precision50), percent(one.centre50), percent(one.random50), percent(one.pointing),
@@ -42,10 +45,28 @@ export function demoText({ cities, mean, world, report, sheet, evaluation, secon
     upshot(cities, mean),
     ...evaluation.notes,
     '',
+    ...(full === null ? [] : [...fullText(full), '']),
     `Report: ${report}`,
+    ...(full === null ? [] : [`All reports, linked: ${full.page}`]),
     ...(sheet === null ? [] : [`Pictures beside their maps, with the boxes: ${sheet}`]),
     `Took ${duration(seconds)}.`,
   ].join('\n');
+}
+
+/** What the further applications found, a paragraph each. */
+function fullText({ translation, cotypicality, localization }: DemoFull): string[] {
+  const { quality } = translation;
+  const slots = cotypicality.truth?.columns['slot'];
+  const maps = localization.result?.mean;
+  return [
+    'The other applications',
+    `  Translation: ${translation.translated} pictures to ${translation.labels.length - 1} other cities each. Reconstruction ${number(translation.psnr, 1)} dB; structure kept ${number(quality.structure.mean, 2)} ` +
+      `(other pictures ${number(quality.structure.control, 2)}); ${percent(quality.label.preferred)} look more like their target than like where they come from.`,
+    `  Consistent changes: ${cotypicality.places} places in ${cotypicality.clusters.length} clusters` +
+      (slots ? `; purity by kind of place ${percent(slots.top.purity)} (dealt out at random ${percent(slots.top.chance)}, random places ${percent(slots.random.purity)}).` : '.'),
+    `  Localization: average precision ${number(maps?.model?.averagePrecision.value ?? null)} of heat maps (planted ${percent(maps?.share ?? null)}), pointing ${percent(maps?.model?.pointing.value ?? null)}, ` +
+      `best IoU ${number(maps?.model?.bestIou.value ?? null, 2)}, the paper's AUC-PR ${number(maps?.model?.paperAucPr.value ?? null)}.`,
+  ];
 }
 
 function upshot(cities: DemoCity[], mean: DemoFigures): string {
@@ -84,23 +105,25 @@ export const demoCommand = command({
   options: { ...DEMO },
   examples: [
     ['diffmine demo', 'demo-run/run/report/index.html, and the figures on stdout'],
+    ['diffmine demo --full', 'And translation, consistent changes and localization; all linked by demo-run/index.html'],
     ['diffmine demo --data-only world', 'world/train, world/heldout and world/boxes.csv, and no more'],
   ],
   resumeHint: 'What is finished is kept: the same command goes on where this one stopped.',
   async handle(values, { output, signal }) {
     const { 'data-only': folder, pictures, size, seed } = values;
     if (folder !== undefined) {
-      const idle = (['out', 'model', 'samples', 'clusters', 'bootstrap'] as const).find((name) => values[name] !== undefined);
+      const idle = (['out', 'model', 'samples', 'clusters', 'bootstrap', 'full', 'translated'] as const).find((name) => values[name] !== undefined);
       if (idle !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `--${idle} means nothing with --data-only, which draws pictures and no more.`);
       return drawOnly(folder, defined({ pictures, size, heldout: values.heldout, seed }), output, signal);
     }
+    if (values.translated !== undefined && !values.full) throw new DiffmineError('INVALID_ARGUMENT', '--translated is for --full: else nothing is translated.');
     if (values.heldout !== undefined) throw new DiffmineError('INVALID_ARGUMENT', '--heldout is for --data-only: all pictures of the demo are held out.');
     const { ensureSetup } = await import('../../setup/setup.js');
     await ensureSetup({ log: (line) => output.log(line), signal });
     const { demo } = await import('../../demo/demo.js');
-    const { out, model, samples, clusters, bootstrap, device, threads, dtype: precision } = values;
+    const { out, model, samples, clusters, bootstrap, full, translated, device, threads, dtype: precision } = values;
     const summary = await demo(
-      defined({ out, model, pictures, size, samples, seed, clusters, bootstrap, device, threads, precision }),
+      defined({ out, model, pictures, size, samples, seed, clusters, bootstrap, full, translated, device, threads, precision }),
       { signal, onProgress: onDemo(output), log: (line) => output.log(line) },
     );
     return { text: demoText(summary), json: summary };

@@ -40,7 +40,7 @@ export function localizeText({ scan, baseline, result, page }: LocalizeSummary):
 function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
   const { dataset, model, out, labels, baseline, boxes, pictures, preset, prompt, size, samples, sampler, seed, against, replay, blur, bootstrap, overlays, shard, device, threads, batch, workers, devices } = values;
   return defined({
-    dataset, model, out, labels, baseline, boxes, boxFormat: values['box-format'], pictures, preset, prompt, nullPrompt: values['null-prompt'], size, samples, tRange: values['t-range'],
+    dataset, model, out, labels, baseline, boxes, boxFormat: values['box-format'], onlyMarked: values['only-marked'], pictures, preset, prompt, nullPrompt: values['null-prompt'], size, samples, tRange: values['t-range'],
     sampler, seed, against, replay, blur, bootstrap, overlays, shardSize: values['shard-size'], shard, device, precision: values.dtype, threads, batch, workers, devices,
   });
 }
@@ -61,7 +61,7 @@ export const localizeCommand = command({
   native: true,
   options: LOCALIZE,
   examples: [
-    ['diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --preset xray --out maps', "The paper's figure 11: AUC-PR before and after fine-tuning"],
+    ['diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --only-marked --preset xray --out maps', "The paper's figure 11: AUC-PR before and after fine-tuning"],
     ['diffmine localize photos --model M --against others --out maps', 'Heat maps alone, against the other labels'],
   ],
   resumeHint: RESUME_HINT,

@@ -32,6 +32,7 @@ export const scanCommand = command({
   examples: [
     ['diffmine scan photos --model sd15 --out run --preset cars', "The paper's setting for cars"],
     ['diffmine scan photos --model sd15 --out run --shard 0/8', 'The first of eight machines'],
+    ['diffmine scan photos --model sd15 --out run --devices 0,1,2,3', 'Four GPUs'],
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {

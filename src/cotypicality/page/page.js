@@ -4,7 +4,8 @@
 
 (() => {
   const { $, h, count, signed } = diffmine.tools;
-  const FIRST = 4; // sequences of a cluster before it is opened
+  const FIRST = 4; // sequences of a cluster and block before it is opened
+  const [WIDTH, COLUMN] = [1044, 80]; // px of a row, and of a label's column (page.css)
   let run;
   let dialog;
   let pairs;
@@ -34,15 +35,24 @@
     const group = { title: `Cluster ${index + 1}`, members };
     const bar = h('i', { class: cluster.medianCotypicality < 0 ? 'below' : null });
     bar.style.width = `${Math.max(2, (100 * Math.abs(cluster.medianCotypicality)) / most)}%`;
-    const body = h('tbody');
-    const fill = (shown) => body.replaceChildren(...members.slice(0, shown).map((place, at) => h('tr', null, ...run.labels.map((_, label) => h('td', null, tile(place, label, () => dialog.open(group, at)))))));
-    fill(FIRST);
-    const more = members.length > FIRST
+    // few labels leave room for more than one sequence beside another
+    const blocks = Math.max(1, Math.min(Math.floor(WIDTH / (COLUMN * run.labels.length + 24)), Math.ceil(members.length / FIRST)));
+    const head = () => h('thead', null, h('tr', null, ...run.labels.map((label) => h('th', { scope: 'col', title: label }, label))));
+    const holder = h('div', { class: 'blocks' });
+    const fill = (shown) => {
+      const each = Math.ceil(shown / blocks);
+      const row = (place, at) => h('tr', null, ...run.labels.map((_, label) => h('td', null, tile(place, label, () => dialog.open(group, at)))));
+      holder.replaceChildren(...Array.from({ length: Math.ceil(shown / each) }, (_, block) =>
+        h('table', { class: 'rows' }, head(), h('tbody', null, ...members.slice(block * each, Math.min(shown, (block + 1) * each)).map((place, i) => row(place, block * each + i))))));
+    };
+    const first = Math.min(members.length, FIRST * blocks);
+    fill(first);
+    const more = members.length > first
       ? h('button', { class: 'more', type: 'button', 'aria-expanded': 'false', onclick: () => {
         const open = more.getAttribute('aria-expanded') !== 'true';
         more.setAttribute('aria-expanded', String(open));
         more.textContent = open ? 'Show fewer' : `Show ${members.length} sequences`;
-        fill(open ? members.length : FIRST);
+        fill(open ? members.length : first);
       } }, `Show ${members.length} sequences`)
       : null;
     const { mostChanged } = cluster;
@@ -53,10 +63,7 @@
         h('p', null, 'median ', h('span', { class: 'value' }, signed(cluster.medianCotypicality))),
         h('div', { class: 'meter', 'aria-hidden': 'true' }, bar),
         mostChanged ? h('p', null, `changes most: ${mostChanged.labels.join(' – ')}, `, h('span', { class: 'value' }, `× ${mostChanged.change.toFixed(2)}`)) : null),
-      h('div', null,
-        h('div', { class: 'scroll' }, h('table', { class: 'rows' },
-          h('thead', null, h('tr', null, ...run.labels.map((label) => h('th', { scope: 'col', title: label }, label)))), body)),
-        more));
+      h('div', null, h('div', { class: 'scroll' }, holder), more));
   }
 
   function clusters() {

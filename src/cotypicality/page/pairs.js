@@ -36,7 +36,7 @@ diffmine.pairs = (page) => {
     const most = Math.max(...order.map(({ value }) => value), Number.MIN_VALUE);
     return h('section', null,
       h('h2', null, `${run.labels[a]} and ${run.labels[b]}`),
-      h('p', { class: 'sub' }, `Co-typical places change ${times(change)} as much as random ones between these two. The clusters that change most come first.`),
+      h('p', { class: 'sub' }, `Between these two, co-typical places change ${change.toFixed(2)} times as much as random ones. The clusters that change most come first.`),
       h('div', { class: 'ranked' }, ...order.slice(0, SHOWN).map(({ value, cluster }) => {
         const bar = h('i');
         bar.style.width = `${Math.max(2, (100 * value) / most)}%`;

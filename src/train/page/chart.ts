@@ -1,6 +1,6 @@
 // A curve as SVG, drawn ahead of time. Heights are in px, widths in % of what the screen has: lines stretch, letters and points do not.
 import { lowest, rangeOf, reduce, smooth, stepTicks } from './curves';
-import { count, html, raw, short, whole, type Markup } from './html';
+import { count, html, raw, short, whole, type Markup } from '../../page/html';
 import type { Series } from './metrics';
 
 /** Points of a curve on the page. */

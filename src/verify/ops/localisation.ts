@@ -45,7 +45,7 @@ export const blurOp: Op = {
     const map = input('map');
     const [rows, columns] = [side(map, -2), side(map, -1)];
     const channels = map.shape.slice(0, -2).reduce((product, one) => product * one, 1);
-    const [height = rows, width = columns] = params['upsample_to'] == null ? [] : numbers(params, 'upsample_to');
+    const [height = rows, width = columns] = (params['upsample_to'] ?? null) === null ? [] : numbers(params, 'upsample_to');
     const heat = await (await engine()).heatMaps(
       fromFloat32([channels, rows, columns], toFloat32(map)), { height, width, kernel: number(params, 'kernel_size'), sigma: number(params, 'sigma') }, call,
     );

@@ -1,0 +1,55 @@
+// Street views with their countries, as G^3: metadata.csv (id, country, ...) and images/ID/45.jpg, 135.jpg, ... (or images/ID.jpg); exclude.json lists
+// pictures to leave out ("ID/45.jpg"). Or country folders, which are label folders, with or without train/ above them.
+import path from 'node:path';
+import { DiffmineError } from '../../errors';
+import type { Found } from '../dataset';
+import { absentWarning, headerOf, isFile, look, pictureNames, readColumns, readText, sized, type Layout, type Listed } from './files';
+import { hasSplits, readLabelFolders } from './splits';
+
+const HINT = 'G^3 has metadata.csv with the columns id and country, and images/ID/ANGLE.jpg. Folders of pictures named after countries do as well.';
+
+async function read(root: string): Promise<Found> {
+  const rows = await readColumns(path.join(root, 'metadata.csv'), ['id', 'country']);
+  const list = path.join(root, 'exclude.json');
+  let left: Set<string>;
+  try {
+    left = new Set((await isFile(list)) ? (JSON.parse(await readText(list)) as string[]) : []);
+  } catch (cause) {
+    throw new DiffmineError('DATASET_INVALID', `exclude.json is no list of pictures (${(cause as Error).message}).`, HINT, { cause });
+  }
+  const places = await look(path.join(root, 'images'));
+  const folders = new Set(places.folders);
+  const files = new Map(pictureNames(places.files).map((file) => [path.parse(file).name, file]));
+  const listed: Listed[] = [];
+  const absent: string[] = [];
+  let ignored = 0;
+  for (const { id, country, where } of rows) {
+    if (id === '' || country === '') throw new DiffmineError('DATASET_INVALID', `${where}: the id or the country is missing.`, HINT);
+    const own = folders.has(id) ? pictureNames((await look(path.join(root, 'images', id))).files).map((file) => `${id}/${file}`) : [files.get(id) ?? files.get(path.parse(id).name)].filter((one) => one !== undefined);
+    if (own.length === 0) absent.push(`images/${id}`);
+    for (const picture of own) {
+      if (left.has(picture)) ignored += 1;
+      else listed.push({ path: `images/${picture}`, label: country });
+    }
+  }
+  if (listed.length === 0) throw new DiffmineError('DATASET_INVALID', `No picture of metadata.csv is in '${path.join(root, 'images')}'.`, HINT);
+  const { images } = await sized(root, listed);
+  return { images, ignored, warnings: absentWarning(absent, rows.length, 'metadata.csv') };
+}
+
+export const geo: Layout = {
+  async recognise(location, isFolder, wanted) {
+    if (!isFolder) return undefined;
+    const { folders } = await look(location);
+    const header = await headerOf(path.join(location, 'metadata.csv'));
+    const table = header.includes('id') && header.includes('country');
+    if (table && folders.includes('images')) return { read: async () => read(location) };
+    if (!wanted) return undefined;
+    if (table) return { missing: 'images/', hint: HINT };
+    if (folders.length === 1 && folders[0] === 'images' && (await look(path.join(location, 'images'))).files.length === 0) {
+      return { missing: header.length > 0 ? "metadata.csv's columns id and country" : 'metadata.csv', hint: HINT };
+    }
+    if (await hasSplits(location)) return { read: async () => readLabelFolders(location, 'train', (country) => country) };
+    return undefined;
+  },
+};

@@ -1,0 +1,33 @@
+// The layouts in which the paper's data sets are distributed, by the name of their preset.
+import { DiffmineError } from '../../errors';
+import type { Found } from '../dataset';
+import { cars } from './cars';
+import { faces } from './faces';
+import type { Layout } from './files';
+import { geo } from './geo';
+import { places } from './places';
+import { xray } from './xray';
+
+const LAYOUTS = { cars, faces, geo, places, xray } as const satisfies Record<string, Layout>;
+
+export type LayoutName = keyof typeof LAYOUTS;
+export const LAYOUT_NAMES = Object.keys(LAYOUTS) as LayoutName[];
+
+/**
+ * Reads a location that is of a known layout.
+ *
+ * @param wanted one layout, or 'auto': any whose own marks (its lists and tables) are all there
+ * @returns undefined where it is of none of them: label folders, or a table
+ * @throws DATASET_INVALID where it is of the wanted layout but something is missing (it is named)
+ */
+export async function readLayout(location: string, isFolder: boolean, wanted: LayoutName | 'auto'): Promise<{ layout: LayoutName; found: Found } | undefined> {
+  for (const layout of wanted === 'auto' ? LAYOUT_NAMES : [wanted]) {
+    const recognised = await LAYOUTS[layout].recognise(location, isFolder, wanted !== 'auto');
+    if (recognised === undefined) continue;
+    if ('read' in recognised) return { layout, found: await recognised.read() };
+    // of a folder that nobody said is of this layout, half of its marks say little; a file is of no other use
+    if (wanted === 'auto' && isFolder) continue;
+    throw new DiffmineError('DATASET_INVALID', `'${location}' looks like the data set of --preset ${layout}, but ${recognised.missing} is not there.`, recognised.hint);
+  }
+  return undefined;
+}

@@ -1,0 +1,20 @@
+// Label folders below train/, val/ and test/: the whole folder means train/. Faces Through Time (folders a decade: train/1900/a.png, train/1900s/a.png),
+// Places in the form for training libraries (train/airfield/1.jpg), street views sorted by country (train/France/1.jpg).
+import path from 'node:path';
+import type { Found } from '../dataset';
+import { readFolder } from '../folder';
+import { look } from './files';
+
+const SPLITS = ['train', 'val', 'valid', 'validation', 'test'];
+
+/** Whether a folder holds nothing but splits, train among them, and that one holds folders. */
+export async function hasSplits(location: string): Promise<boolean> {
+  const { folders } = await look(location);
+  return folders.includes('train') && folders.every((folder) => SPLITS.includes(folder.toLowerCase())) && (await look(path.join(location, 'train'))).folders.length > 0;
+}
+
+/** train/ of a folder of splits, or the folder itself. @param relabel what a label folder's name means */
+export async function readLabelFolders(location: string, below: '' | 'train', relabel: (folder: string) => string): Promise<Found> {
+  const found = await readFolder(path.join(location, below));
+  return { ...found, images: found.images.map((image) => ({ ...image, path: path.posix.join(below, image.path), label: relabel(image.label) })) };
+}

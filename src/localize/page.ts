@@ -1,0 +1,47 @@
+// The page of a localization: localize/index.html, opened from disk with no server and no network.
+import { readFile, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { legend } from '../report/heatmap';
+import { scriptOf } from '../report/script';
+import type { Run } from '../run/run';
+import { VERSION } from '../run/version';
+import type { Localization, PictureLocalization } from './options';
+
+const PAGE = join(__dirname, 'page');
+const LOOK = join(__dirname, '..', 'page', 'look.css');
+const REPORT_PAGE = join(__dirname, '..', 'report', 'page');
+const PAGE_FILES = ['index.html', 'page.css', 'page.js'] as const;
+const LEGEND_STOPS = 41;
+
+/**
+ * Writes the page into `folder`, where pictures and overlays lie.
+ *
+ * @param pictures by key, in the order of their numbers
+ * @param edgeOf the edge around what is marked in a picture for a label, as an SVG path
+ */
+export async function writePage(
+  folder: string, run: Run, result: Localization, pictures: ReadonlyMap<string, PictureLocalization>, edgeOf: (of: { label: string; key: string }) => string | undefined,
+): Promise<void> {
+  const { manifest } = run;
+  const shown = [...pictures].flatMap(([key, picture], number) => {
+    const maps = picture.maps.filter(({ model }) => model.overlay !== null);
+    return maps.length === 0 ? [] : [{ ...picture, picture: `pictures/${number}.webp`, maps: maps.map((map) => ({ ...map, edge: edgeOf({ label: map.label, key }) ?? null })) }];
+  });
+  const data = {
+    ...result, pictures: shown, total: pictures.size, legend: legend(LEGEND_STOPS), version: VERSION, skipped: (await run.skipped()).length,
+    model: nameOf(manifest.model.path), baseline: result.baseline && (result.baseline.untrained ? 'random weights' : nameOf(result.baseline.path)),
+    boxes: result.boxes && { ...result.boxes, name: basename(result.boxes.path) },
+    run: {
+      model: manifest.model, dataset: { ...manifest.dataset, name: nameOf(manifest.dataset.path), labels: undefined }, options: manifest.options, preset: manifest.preset,
+      fingerprint: manifest.fingerprint, created: manifest.created,
+    },
+  };
+  await writeFile(join(folder, 'look.css'), await readFile(LOOK));
+  for (const name of ['tools.js', 'evaluation.css']) await writeFile(join(folder, name), await readFile(join(REPORT_PAGE, name)));
+  for (const name of PAGE_FILES) await writeFile(join(folder, name), await readFile(join(PAGE, name)));
+  await writeFile(join(folder, 'data.js'), scriptOf('diffmine.localized', data));
+}
+
+/** A folder's name, with the one above where that alone says little. */
+const nameOf = (path: string): string =>
+  path.split(/[\\/]/).filter((part) => part !== '').slice(/[\\/](model|train|training|heldout|images|pictures|data)[\\/]?$/i.test(path) ? -2 : -1).join('/');

@@ -1,0 +1,81 @@
+// docs/datasets: every command on its pages is one that diffmine takes; and a data set in one of the layouts goes from scan to mined run.
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { COMMANDS } from '../../src/cli/main';
+import { COMMON, resolveValues, type OptionTable } from '../../src/cli/options';
+import { PRESETS } from '../../src/dataset';
+import { cli, hasAddon, ROOT } from './cli';
+
+const PAGES = path.join(ROOT, 'docs', 'datasets');
+
+/** A command line as a shell splits it. */
+function words(line: string): string[] {
+  return [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
+}
+
+const commands = readdirSync(PAGES).flatMap((page) =>
+  [...readFileSync(path.join(PAGES, page), 'utf8').matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => (block ?? '').split('\n').filter((line) => line.startsWith('diffmine '))).map((line) => [page, line] as const),
+);
+
+test('every preset has a page that scans with it', () => {
+  for (const preset of Object.keys(PRESETS)) expect(commands.some(([page, line]) => page === `${preset}.md` && line.includes(`--preset ${preset}`))).toBe(true);
+});
+
+test.each(commands)('%s: %s', (_, line) => {
+  const [, name, ...rest] = words(line);
+  const command = COMMANDS.find((one) => one.name === name);
+  if (!command) throw new Error(`there is no command ${name}`);
+  const table: OptionTable = { ...COMMON, ...command.options };
+  const positional = Object.keys(command.options).filter((option) => command.options[option]?.positional);
+  const flags: Record<string, unknown> = {};
+  for (let i = 0; i < rest.length; i++) {
+    const word = rest[i] as string;
+    const option = word.startsWith('--') ? word.slice(2) : positional.shift();
+    const spec = option === undefined ? undefined : table[option];
+    if (option === undefined || !spec) throw new Error(`${name} has no ${word}`);
+    const value = !word.startsWith('--') ? word : spec.flag ? true : rest[(i += 1)];
+    flags[option] = spec.repeatable ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
+  }
+  expect(() => resolveValues(table, flags, {}, command.name)).not.toThrow();
+});
+
+test('trainings fill the prompts that the preset scans with', () => {
+  for (const [page, line] of commands.filter(([, text]) => text.startsWith('diffmine train'))) {
+    const { prompt, nullPrompt, size } = PRESETS[page.replace('.md', '') as keyof typeof PRESETS];
+    const split = words(line);
+    const after = (flag: string): string | undefined => split[split.indexOf(flag) + 1];
+    expect([page, after('--prompt'), after('--null-prompt'), after('--size')]).toEqual([page, prompt, nullPrompt, String(size)]);
+  }
+});
+
+(hasAddon ? test : test.skip)('CarDB as distributed: scanned with the preset, mined from what the manifest says', async () => {
+  const golden = path.join(ROOT, 'test', 'data', 'golden');
+  const folder = mkdtempSync(path.join(tmpdir(), 'diffmine-layout-'));
+  try {
+    const cardb = path.join(folder, 'cardb');
+    mkdirSync(path.join(cardb, 'train'), { recursive: true });
+    const years: Record<string, { year: number }> = {};
+    for (const label of ['1920', '1950']) {
+      for (const name of readdirSync(path.join(golden, 'mini-dataset', label)).slice(0, 2)) {
+        cpSync(path.join(golden, 'mini-dataset', label, name), path.join(cardb, 'train', name));
+        years[name] = { year: Number(label) + 7 };
+      }
+    }
+    writeFileSync(path.join(cardb, 'train.json'), JSON.stringify(years));
+    const run = path.join(folder, 'run');
+    const scan = ['scan', cardb, '--model', path.join(golden, 'tiny-sd15'), '--preset', 'cars', '--size', 'source', '--patch', '16', '--samples', '2', '--device', 'cpu', '--out', run, '--json'];
+    const scanned = await cli(scan);
+    expect(scanned).toMatchObject({ code: 0 });
+    expect(JSON.parse(scanned.stdout)).toMatchObject({ complete: true, scored: 4, labels: ['1920', '1950'] });
+    const manifest = JSON.parse(readFileSync(path.join(run, 'manifest.json'), 'utf8')) as { dataset: object };
+    expect(manifest.dataset).toMatchObject({ layout: 'cars', columns: ['year'] });
+    expect(await cli(['mine', run, '--clusters', '2', '--device', 'cpu'])).toMatchObject({ code: 0 });
+    rmSync(path.join(cardb, 'train.json'));
+    const without = await cli(scan);
+    expect(without.code).toBe(3);
+    expect(without.stdout).toContain('train.json is not there');
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}, 300_000);
