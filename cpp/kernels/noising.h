@@ -2,9 +2,9 @@
 #pragma once
 #include <cstdint>
 
-namespace diffmine {
+#include "kernels/element.h"
 
-enum class Element { kFloat32, kFloat16, kBFloat16 };
+namespace diffmine {
 
 // out [rows, pixels, channels] of `element` = a[row] x + s[row] noise; x, noise [rows, channels, pixels]; a, s [rows].
 void launch_add_noise(void* out, Element element, const float* x, const float* noise, const float* a, const float* s, int64_t rows,

@@ -2,12 +2,20 @@
 #include "kernels/ops.h"
 
 #include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <vector>
+
 #ifdef DIFFMINE_CUDA
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
 
 #include "core/error.h"
+#include "kernels/add.h"
+#include "kernels/geglu.h"
+#include "kernels/group_norm.h"
+#include "kernels/layer_norm.h"
 #include "kernels/loss_difference.h"
 #include "kernels/moments.h"
 #include "kernels/noising.h"
@@ -52,7 +60,96 @@ void expect(bool fits, const char* what) {
 
 at::Tensor fp32(const at::Tensor& t) { return t.to(at::kFloat).contiguous(); }
 
+const float* floats(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
+
+// So many neighbouring rows of a batch share one of `rows`.
+int64_t sharing(int64_t batch, int64_t rows, const char* what) {
+  expect(rows > 0 ? batch % rows == 0 : batch == 0, what);
+  return rows > 0 ? std::max<int64_t>(1, batch / rows) : 1;
+}
+
 }  // namespace
+
+// --- layers ---
+
+at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups, double eps, bool silu,
+                      const std::optional<at::Tensor>& scale, const std::optional<at::Tensor>& shift) {
+  expect(x.dim() == 4 && groups > 0 && x.size(1) % groups == 0 && weight.numel() == x.size(1) && bias.numel() == x.size(1) &&
+             scale.has_value() == shift.has_value() &&
+             (!scale || (scale->numel() == scale->size(0) * x.size(1) && shift->numel() == scale->numel())),
+         "group_norm");
+  const auto in = x.contiguous(at::MemoryFormat::ChannelsLast), weights = fp32(weight), biases = fp32(bias);
+  const auto scales = scale ? fp32(*scale) : at::Tensor(), shifts = shift ? fp32(*shift) : at::Tensor();
+  const GroupNormShape shape{x.size(0), x.size(2) * x.size(3), x.size(1), groups, scale ? sharing(x.size(0), scale->size(0), "group_norm") : 1,
+                             eps, silu, element_of(x.scalar_type())};
+  auto out = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
+  if (out.numel() == 0) return out;
+  at::Tensor scratch;
+  if (x.is_cuda()) scratch = at::empty({group_norm_scratch(shape)}, x.options().dtype(at::kFloat));
+  run(DIFFMINE_KERNEL(group_norm), out, out.data_ptr(), in.const_data_ptr(), floats(weights), floats(biases), floats(scales), floats(shifts),
+      scratch.defined() ? scratch.data_ptr<float>() : nullptr, shape);
+  return out;
+}
+
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  expect(x.dim() > 0 && weight.numel() == x.size(-1) && bias.numel() == x.size(-1), "layer_norm");
+  const auto in = x.contiguous(), weights = fp32(weight), biases = fp32(bias);
+  auto out = at::empty(x.sizes(), x.options());
+  if (out.numel() == 0) return out;
+  run(DIFFMINE_KERNEL(layer_norm), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), floats(weights), floats(biases),
+      x.numel() / x.size(-1), x.size(-1), eps);
+  return out;
+}
+
+at::Tensor geglu(const at::Tensor& x) {
+  expect(x.dim() > 0 && x.size(-1) % 2 == 0, "geglu");
+  const auto in = x.contiguous();
+  std::vector<int64_t> shape(x.sizes().begin(), x.sizes().end());
+  shape.back() /= 2;
+  auto out = at::empty(shape, x.options());
+  if (out.numel() == 0) return out;
+  run(DIFFMINE_KERNEL(geglu), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), x.numel() / x.size(-1), shape.back());
+  return out;
+}
+
+namespace {
+
+// As [B, P, C]: channels_last pictures, or contiguous rows of channels.
+AddShape added(const at::Tensor& x, const char* what) {
+  const bool picture = x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  expect(x.dim() > 0 && (picture || x.is_contiguous()), what);
+  const int64_t channels = x.size(picture ? 1 : -1), batch = x.dim() > 1 ? x.size(0) : 1;
+  return {batch, x.numel() == 0 ? 0 : x.numel() / (batch * channels), channels, 1, 1, element_of(x.scalar_type())};
+}
+
+}  // namespace
+
+at::Tensor add_channels_(at::Tensor x, const at::Tensor& v) {
+  expect(x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast) && v.dim() >= 2 && v.numel() == v.size(0) * x.size(1), "add_channels_");
+  AddShape shape = added(x, "add_channels_");
+  shape.vector_sharing = sharing(x.size(0), v.size(0), "add_channels_");
+  if (x.numel() == 0) return x;
+  const auto vectors = fp32(v);
+  run(DIFFMINE_KERNEL(add), x, x.data_ptr(), static_cast<const void*>(nullptr), floats(vectors), shape);
+  return x;
+}
+
+at::Tensor add_residual_(at::Tensor x, const at::Tensor& residual, const std::optional<at::Tensor>& bias) {
+  AddShape shape = added(x, "add_residual_");
+  expect(residual.dim() == x.dim() && residual.sizes().slice(1) == x.sizes().slice(1) && residual.scalar_type() == x.scalar_type() &&
+             (!bias || bias->numel() == shape.channels) && (!bias || x.dim() != 4 || x.is_contiguous(at::MemoryFormat::ChannelsLast)),
+         "add_residual_");
+  shape.residual_sharing = sharing(x.size(0), residual.size(0), "add_residual_");
+  shape.vector_sharing = std::max<int64_t>(1, shape.batch);
+  if (x.numel() == 0) return x;
+  const bool picture = x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  const auto addend = picture ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual.contiguous();
+  const auto vector = bias ? fp32(*bias) : at::Tensor();
+  run(DIFFMINE_KERNEL(add), x, x.data_ptr(), addend.const_data_ptr(), floats(vector), shape);
+  return x;
+}
+
+// --- scoring ---
 
 at::Tensor add_noise(const at::Tensor& x, const at::Tensor& noise, const at::Tensor& a, const at::Tensor& s, at::ScalarType dtype) {
   expect(x.dim() == 4 && noise.sizes() == x.sizes() && a.numel() == x.size(0) && s.numel() == x.size(0), "add_noise");

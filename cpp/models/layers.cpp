@@ -1,27 +1,22 @@
 #include "models/layers.h"
 
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/sum.h>
-
-#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "models/attention_cpu.h"
 #include "weights/lora.h"
 #include "weights/random.h"
 
@@ -266,28 +261,8 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
 
 namespace {
 
-// Keys from which attention in bf16 on a CPU pays as products of one head at a time, and queries of one product: scores of 512 x 4096
-// are 4 MB, near a core's cache. LibTorch's fused kernel multiplies the softmax in fp32, at 1.5 times the cost (docs/performance.md).
-constexpr int64_t kManyKeys = 256, kQueryBlock = 512;
-
-at::Tensor attention_by_head(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  const int64_t heads = q.size(1), queries = q.size(2), size = q.size(3);
-  const double scale = 1 / std::sqrt(static_cast<double>(size));
-  const auto out = at::empty({q.size(0), queries, heads, size}, q.options()).transpose(1, 2);
-  const bool inference = c10::InferenceMode::is_enabled();  // thread-local: the workers take it over
-  at::parallel_for(0, q.size(0) * heads, 1, [&](int64_t begin, int64_t end) {
-    const c10::InferenceMode mode(inference);
-    for (int64_t i = begin; i < end; ++i) {
-      const auto one = [&](const at::Tensor& x) { return x.select(0, i / heads).select(0, i % heads); };  // [N, d]
-      const auto scaled = one(q) * scale, keys = one(k).contiguous().t(), values = one(v).contiguous(), mixed = one(out);
-      for (int64_t n = 0; n < queries; n += kQueryBlock) {
-        const auto rows = [&](const at::Tensor& x) { return x.slice(0, n, std::min(n + kQueryBlock, queries)); };
-        rows(mixed).copy_(at::mm(at::softmax(at::mm(rows(scaled), keys), -1), values));
-      }
-    }
-  });
-  return out;
-}
+// Keys from which attention in blocks pays on a CPU; for the 77 of a prompt LibTorch's is as fast.
+constexpr int64_t kManyKeys = 256;
 
 }  // namespace
 
@@ -295,7 +270,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   if (upcast && q.scalar_type() != at::kFloat) {
     return at::scaled_dot_product_attention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), {}, 0.0, causal).to(q.scalar_type());
   }
-  if (q.is_cpu() && q.scalar_type() == at::kBFloat16 && !causal && k.size(2) >= kManyKeys && !q.requires_grad()) return attention_by_head(q, k, v);
+  if (q.is_cpu() && !causal && k.size(2) >= kManyKeys && q.size(3) % 2 == 0 && !q.requires_grad() && has_attention_cpu(q.scalar_type())) return attention_cpu(q, k, v);
   return at::scaled_dot_product_attention(q, k, v, {}, 0.0, causal);
 }
 

@@ -1,6 +1,5 @@
 // Each kernel against float64 on fresh random input of odd sizes: the CPU twins here, and the same cases on a GPU where the build
 // and the machine have one.
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
@@ -15,7 +14,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "devices.h"
@@ -26,18 +24,7 @@
 
 using namespace diffmine;
 using test::devices;
-
-namespace {
-
-// Another seed every run; a failure prints it.
-uint64_t fresh_seed() {
-  const uint64_t seed = std::random_device{}();
-  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
-  generator.set_current_seed(seed);
-  return seed;
-}
-
-}  // namespace
+using test::fresh_seed;
 
 TEST_CASE("kernel philox_normal: Box-Muller of Philox's words, by position") {
   const uint64_t seed = fresh_seed() * 0x100000001ull;
