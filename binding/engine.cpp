@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/device.h"
+#include "models/unet_graph.h"
 #include "task.h"
 
 namespace diffmine::binding {
@@ -175,6 +176,12 @@ const Model& Engine::model() const {
 void Engine::set_model(Model model, int64_t bytes) {
   model_ = std::move(model);
   weight_bytes_ = bytes;
+}
+
+void Engine::drop_graphs() noexcept try {
+  if (model_.graphs) model_.graphs->clear();
+} catch (...) {
+  // The device has failed for good, as the next call will say.
 }
 
 void Engine::loop() noexcept {

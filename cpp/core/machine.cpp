@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kSideCpu = 2048, kSideGpu = 8192, kLeastSide = 256;
 constexpr int64_t kCopyCpu = int64_t{256} << 20, kCopyGpu = int64_t{1} << 30;  // bytes: caches of either hold a tenth
 constexpr double kSpan = 0.02;                                                 // seconds between two looks at the clock: launches are lost in it
-constexpr size_t kLeastRuns = 5;
+constexpr size_t kLeastRuns = 3;
 
 // The median seconds of one `work`.
 double median_seconds(const at::Device& device, double seconds, const Context& context, const std::function<void()>& work) {
@@ -32,8 +32,10 @@ double median_seconds(const at::Device& device, double seconds, const Context& c
     return std::chrono::duration<double>(Clock::now() - begin).count() / static_cast<double>(times);
   };
   run(1);  // libraries load, caches and clocks warm up
-  const int64_t times = std::clamp<int64_t>(static_cast<int64_t>(kSpan / std::max(run(1), 1e-9)), 1, 1000);
   std::vector<double> runs;
+  const double first = run(1);
+  const int64_t times = std::clamp<int64_t>(static_cast<int64_t>(kSpan / std::max(first, 1e-9)), 1, 1000);
+  if (times == 1) runs.push_back(first);
   for (const auto end = Clock::now() + std::chrono::duration<double>(seconds); runs.size() < kLeastRuns || Clock::now() < end;) {
     runs.push_back(run(times));
   }

@@ -25,20 +25,25 @@ __device__ Block block_of(const Cut& cut) {
           static_cast<int>(threadIdx.x) % cut.columns, static_cast<int>(threadIdx.x) / cut.columns};
 }
 
+// mean = base + rest: a sum of floats and what rounding it left.
+struct Joined {
+  float base, rest, m2;
+};
+
 // Mean and sum of squared deviations of n parts of (mean, m2), with weights, summed over a warp. weight(i) and part(i) for i < n.
 template <class Weight, class Part>
-__device__ float2 join(int n, float total, Weight weight, Part part) {
+__device__ Joined join(int n, float total, Weight weight, Part part) {
   const int lane = threadIdx.x % 32;
   const float base = part(0).x;  // sums are of differences from it
-  float mean = 0, m2 = 0;
-  for (int i = lane; i < n; i += 32) mean += weight(i) * (part(i).x - base);
-  mean = base + warp_sum(mean) / total;
+  float rest = 0, m2 = 0;
+  for (int i = lane; i < n; i += 32) rest += weight(i) * (part(i).x - base);
+  rest = warp_sum(rest) / total;
   for (int i = lane; i < n; i += 32) {
     const float2 moments = part(i);
-    const float delta = moments.x - mean;
+    const float delta = moments.x - base - rest;
     m2 += moments.y + weight(i) * delta * delta;
   }
-  return {mean, warp_sum(m2)};
+  return {base, rest, warp_sum(m2)};
 }
 
 // partial [B, slabs, G] of (mean, m2).
@@ -75,15 +80,15 @@ __global__ void __launch_bounds__(kGroupNormThreads) group_norm_moments(float2* 
   __syncthreads();
   const int size = cut.channels / cut.groups;
   for (int group = threadIdx.x / 32; group < cut.groups; group += blockDim.x / 32) {
-    const float2 all = join(
+    const Joined all = join(
         cut.lanes * size, static_cast<float>(block.pixels) * static_cast<float>(size),
         [&](int i) { return static_cast<float>(pixels_of(i / size)); },
         [&](int i) { return moments[i / size * cut.channels + group * size + i % size]; });
-    if (threadIdx.x % 32 == 0) partial[blockIdx.x * static_cast<int64_t>(cut.groups) + group] = all;
+    if (threadIdx.x % 32 == 0) partial[blockIdx.x * static_cast<int64_t>(cut.groups) + group] = {all.base + all.rest, all.m2};
   }
 }
 
-// One warp a picture and group: affine [B, 2, C], so that y = x scale + shift.
+// One warp a picture and group: affine [B, 3, C] of mean, scale and shift.
 __global__ void group_norm_join(float* __restrict__ affine, const float2* __restrict__ partial, const float* __restrict__ weight,
                                 const float* __restrict__ bias, const float* __restrict__ scale, const float* __restrict__ shift, Cut cut,
                                 int64_t pairs, int64_t sharing, float eps) {
@@ -93,28 +98,28 @@ __global__ void group_norm_join(float* __restrict__ affine, const float2* __rest
   const int group = static_cast<int>(pair % cut.groups), size = cut.channels / cut.groups;
   const float2* parts = partial + picture * cut.slabs * cut.groups + group;
   const float total = static_cast<float>(cut.pixels) * static_cast<float>(size);
-  const float2 all = join(
+  const Joined all = join(
       static_cast<int>(cut.slabs), total,
       [&](int i) { return static_cast<float>(min(cut.slab, cut.pixels - i * cut.slab)) * static_cast<float>(size); },
       [&](int i) { return parts[i * static_cast<int64_t>(cut.groups)]; });
-  const float r = 1.0f / sqrtf(fmaxf(all.y / total, 0.0f) + eps);
-  float* to = affine + picture * 2 * cut.channels;
+  const float r = 1.0f / sqrtf(fmaxf(all.m2 / total, 0.0f) + eps);
+  const float mean = all.base + all.rest, left = mean - all.base - all.rest;  // rounding left it out of the mean: it goes into the shift
+  float* to = affine + picture * 3 * cut.channels;
   for (int c = group * size + static_cast<int>(threadIdx.x % 32); c < (group + 1) * size; c += 32) {
-    float a = r * weight[c], b = bias[c] - all.x * a;
+    float a = r * weight[c], b = fmaf(left, a, bias[c]);
     if (scale) {
       const int64_t from = picture / sharing * cut.channels + c;
       const float factor = 1.0f + scale[from];
       a *= factor, b = b * factor + shift[from];
     }
-    to[c] = a, to[cut.channels + c] = b;
+    to[c] = mean, to[cut.channels + c] = a, to[2 * cut.channels + c] = b;
   }
 }
 
-// In half precision the fast forms are exact enough: their error is some 1e-6.
+// The fast exponential, wrong by some 1e-6, is exact enough for halves. The fast division gives 0 where SiLU is below 1e-36.
 template <class T>
 __device__ float silu(float x) {
-  if constexpr (sizeof(T) == 4) return x / (1.0f + expf(-x));
-  return __fdividef(x, 1.0f + __expf(-x));
+  return __fdividef(x, 1.0f + (sizeof(T) == 4 ? expf(-x) : __expf(-x)));
 }
 
 template <class T, int kCount>
@@ -124,9 +129,10 @@ __global__ void __launch_bounds__(kGroupNormThreads) group_norm_apply(T* __restr
   if (block.lane >= cut.lanes) return;
   const int64_t offset = block.first * cut.channels;
   for (int c = block.column * kCount; c < cut.channels; c += cut.columns * kCount) {
-    float scale[kCount], shift[kCount];
-    load_floats(affine + block.picture * 2 * cut.channels + c, scale);
-    load_floats(affine + (block.picture * 2 + 1) * cut.channels + c, shift);
+    float mean[kCount], scale[kCount], shift[kCount];
+    load_floats(affine + block.picture * 3 * cut.channels + c, mean);
+    load_floats(affine + (block.picture * 3 + 1) * cut.channels + c, scale);
+    load_floats(affine + (block.picture * 3 + 2) * cut.channels + c, shift);
 #pragma unroll 4
     for (int pixel = block.lane; pixel < block.pixels; pixel += cut.lanes) {
       const int64_t at = offset + static_cast<int64_t>(pixel) * cut.channels + c;
@@ -134,7 +140,7 @@ __global__ void __launch_bounds__(kGroupNormThreads) group_norm_apply(T* __restr
       load(x + at, value);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        value[i] = fmaf(value[i], scale[i], shift[i]);
+        value[i] = fmaf(value[i] - mean[i], scale[i], shift[i]);
         if (with_silu) value[i] = silu<T>(value[i]);
       }
       store(out + at, value);
@@ -149,8 +155,8 @@ void launch_group_norm(void* out, const void* x, const float* weight, const floa
   if (shape.batch * shape.pixels * shape.channels == 0) return;
   const auto stream = static_cast<cudaStream_t>(cuda_stream);
   const int64_t slab = group_norm_slab(shape), slabs = (shape.pixels + slab - 1) / slab;
-  auto* partial = reinterpret_cast<float2*>(scratch);
-  float* affine = scratch + 2 * shape.batch * slabs * shape.groups;
+  float* affine = scratch;
+  auto* partial = reinterpret_cast<float2*>(scratch + group_norm_affine(shape));
   by_pack(shape.element, shape.channels, [&](auto number, auto width) {
     using T = decltype(number);
     constexpr int kCount = decltype(width)::value;

@@ -3,8 +3,8 @@
 //   y = (x - mean) / sqrt(var + eps) weight + bias;   y = y (1 + scale) + shift;   y = SiLU(y)
 //
 // In two passes over x. First each slab of pixels gives, by channel or by group, its mean and its sum of squared deviations, taken about
-// a value of the slab, so that a large mean cancels nothing; these are joined in a fixed order (Chan et al.), whatever the number of threads
-// or blocks. Then all of it is one multiplication and one addition a channel.
+// a value of the slab, so that a large mean cancels nothing; these are joined in a fixed order, whatever the number of threads
+// or blocks. Then all of it is y = (x - mean) scale + shift by channel: the difference first, for where the deviation is small beside the mean.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -31,10 +31,12 @@ inline int64_t group_norm_slab(const GroupNormShape& shape) {
   return (shape.pixels + pixels - 1) / pixels < 64 ? pixels / 2 : pixels;
 }
 
-// Floats of scratch memory that a launch needs: mean and squared deviations of each slab and group, scale and shift of each channel.
+// Floats of scratch memory that a launch needs: mean, scale and shift of each channel, to an even number; mean and squared deviations of
+// each slab and group.
+inline int64_t group_norm_affine(const GroupNormShape& shape) { return (3 * shape.batch * shape.channels + 1) / 2 * 2; }
 inline int64_t group_norm_scratch(const GroupNormShape& shape) {
   const int64_t slab = group_norm_slab(shape), slabs = (shape.pixels + slab - 1) / slab;
-  return 2 * shape.batch * (slabs * shape.groups + shape.channels);
+  return group_norm_affine(shape) + 2 * shape.batch * slabs * shape.groups;
 }
 
 // out, x [B, P, C] of the element; weight, bias [C]; scale, shift [B / sharing, C] or null both.

@@ -12,10 +12,10 @@
 namespace diffmine {
 namespace {
 
-// Numbers a slab has at most: it stays in a core's first cache, and there are enough of them for many threads.
-constexpr int64_t kSlab = 16384;
+// Numbers a slab has at most: it stays in a core's cache, joining slabs is little work, and there are enough of them for many threads.
+constexpr int64_t kSlab = 32768;
 
-// One picture: the sums of its slabs, then scale and shift by channel, then y.
+// One picture: the sums of its slabs, then mean, scale and shift by channel, then y.
 struct Picture {
   const GroupNormShape& shape;
   const RowKernels& kernels;
@@ -23,7 +23,7 @@ struct Picture {
   char* out;
   int64_t slab_rows, slabs;
   std::vector<float> sums;    // [slabs, 3, C]: pivot, sum, square
-  std::vector<float> affine;  // [2, C]
+  std::vector<float> affine;  // [3, C]: mean, scale, shift
 
   Picture(const GroupNormShape& shape_, int64_t picture, const void* x_, void* out_) : shape(shape_), kernels(row_kernels()) {
     const int64_t bytes = picture * shape.pixels * shape.channels * element_bytes(shape.element);
@@ -31,7 +31,7 @@ struct Picture {
     slab_rows = std::clamp<int64_t>(kSlab / shape.channels, 1, shape.pixels);
     slabs = (shape.pixels + slab_rows - 1) / slab_rows;
     sums.resize(slabs * 3 * shape.channels);
-    affine.resize(2 * shape.channels);
+    affine.resize(3 * shape.channels);
   }
 
   int64_t rows_of(int64_t slab) const { return std::min(slab_rows, shape.pixels - slab * slab_rows); }
@@ -45,29 +45,31 @@ struct Picture {
   void join(const float* weight, const float* bias, const float* scale, const float* shift) {
     const int64_t channels = shape.channels, size = channels / shape.groups;
     for (int64_t group = 0; group < shape.groups; ++group) {
-      double count = 0, mean = 0, m2 = 0;
-      for (int64_t slab = 0; slab < slabs; ++slab) {
-        const double n = static_cast<double>(rows_of(slab));
-        const float* from = sums.data() + slab * 3 * channels;
-        for (int64_t c = group * size; c < (group + 1) * size; ++c) {
-          const double s = from[channels + c], delta = from[c] + s / n - mean;
-          m2 += from[2 * channels + c] - s * s / n + delta * delta * (count * n / (count + n));
-          count += n;
-          mean += delta * n / count;
+      double mean = 0, m2 = 0;
+      const auto each = [&](auto f) {  // f(numbers, pivot, sum, square)
+        for (int64_t slab = 0; slab < slabs; ++slab) {
+          const double n = static_cast<double>(rows_of(slab));
+          const float* from = sums.data() + slab * 3 * channels;
+          for (int64_t c = group * size; c < (group + 1) * size; ++c) f(n, from[c], from[channels + c], from[2 * channels + c]);
         }
-      }
+      };
+      const double count = static_cast<double>(shape.pixels) * static_cast<double>(size);
+      each([&](double n, double pivot, double sum, double) { mean += n * pivot + sum; });
+      mean /= count;
+      each([&](double n, double pivot, double sum, double square) { m2 += square + (pivot - mean) * (2 * sum + n * (pivot - mean)); });
       const double r = 1 / std::sqrt(std::max(m2 / count, 0.0) + shape.eps);
       for (int64_t c = group * size; c < (group + 1) * size; ++c) {
-        double a = r * weight[c], b = bias[c] - mean * a;
+        const float near = static_cast<float>(mean);  // what it leaves of the mean is in the shift
+        double a = r * weight[c], b = bias[c] + (near - mean) * a;
         if (scale) a *= 1.0 + scale[c], b = b * (1.0 + scale[c]) + shift[c];
-        affine[c] = static_cast<float>(a), affine[channels + c] = static_cast<float>(b);
+        affine[c] = near, affine[channels + c] = static_cast<float>(a), affine[2 * channels + c] = static_cast<float>(b);
       }
     }
   }
 
   void write(int64_t slab) const {
     kernels.affine(out + offset(slab), x + offset(slab), shape.element, rows_of(slab), shape.channels, affine.data(),
-                   affine.data() + shape.channels, shape.silu);
+                   affine.data() + shape.channels, affine.data() + 2 * shape.channels, shape.silu);
   }
 };
 

@@ -2,6 +2,7 @@
 #include "kernels/ops.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 
 #include <algorithm>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "kernels/group_norm.h"
 #include "kernels/layer_norm.h"
 #include "kernels/loss_difference.h"
+#include "kernels/loss_moments.h"
 #include "kernels/moments.h"
 #include "kernels/noising.h"
 #include "kernels/select.h"
@@ -183,15 +185,83 @@ void update_moments(const at::Tensor& samples, int64_t count, at::Tensor& mean, 
       m2.data_ptr<float>());
 }
 
+std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, const at::Tensor& picture, const at::Tensor& sample,
+                                                     const at::Tensor& a, const at::Tensor& s, uint64_t seed, uint32_t stream_word,
+                                                     at::ScalarType dtype) {
+  const int64_t rows = picture.numel();
+  expect(latents.dim() == 4 && (latents.size(0) > 0 || rows == 0) && sample.numel() == rows && a.numel() == rows && s.numel() == rows &&
+             picture.scalar_type() == at::kLong && sample.scalar_type() == at::kLong,
+         "draw_and_add_noise");
+  const auto from = fp32(latents), as = fp32(a), ss = fp32(s);
+  const auto pictures = picture.contiguous(), samples = sample.contiguous();
+  const int64_t shape[] = {rows, latents.size(1), latents.size(2), latents.size(3)};
+  auto out = at::empty(shape, from.options().dtype(dtype), at::MemoryFormat::ChannelsLast), noise = at::empty(shape, from.options());
+  run(DIFFMINE_KERNEL(draw_and_add_noise), out, out.data_ptr(), element_of(dtype), noise.data_ptr<float>(), floats(from),
+      pictures.const_data_ptr<int64_t>(), samples.const_data_ptr<int64_t>(), floats(as), floats(ss), rows, shape[1], shape[2] * shape[3], seed,
+      stream_word);
+  return {std::move(out), std::move(noise)};
+}
+
+at::Tensor loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
+                        const at::Tensor& target_noise, const at::Tensor& subject, const at::Tensor& weight, int64_t fold, int64_t count,
+                        at::Tensor& mean, at::Tensor& m2, bool keep_differences) {
+  expect(e.dim() == 4 && x.dim() == 3 && noise.dim() == 4 && weight.dim() == 2 && e.sizes().slice(1) == x.sizes() && noise.sizes().slice(1) == x.sizes(),
+         "loss_moments");
+  const int64_t n = noise.size(0), outputs = weight.size(0), conditions = weight.size(1), plane = x.size(1) * x.size(2);
+  const int64_t map[] = {outputs, x.size(1) * fold, x.size(2) * fold};
+  expect(e.size(0) == n * conditions && target_x.numel() == n && target_noise.numel() == n && subject.numel() == outputs &&
+             x.size(0) % (fold * fold) == 0 && mean.sizes() == at::IntArrayRef(map) && m2.sizes() == mean.sizes() && mean.is_contiguous() &&
+             m2.is_contiguous() && mean.scalar_type() == at::kFloat && m2.scalar_type() == at::kFloat,
+         "loss_moments");
+  // The UNet's output is channels_last: read as it lies.
+  const bool last = e.scalar_type() == at::kFloat && e.is_contiguous(at::MemoryFormat::ChannelsLast);
+  const auto es = last ? e : fp32(e), xs = fp32(x), noises = fp32(noise), txs = fp32(target_x), tns = fp32(target_noise), weights = fp32(weight);
+  const auto subjects = subject.to(at::kLong).contiguous();
+  const LossMomentsShape shape{n, conditions, outputs, x.size(0), x.size(1), x.size(2), fold, count, last ? 1 : plane, last ? x.size(0) : 1};
+  at::Tensor differences;
+  if (keep_differences) differences = at::empty({n, map[0], map[1], map[2]}, xs.options());
+  run(DIFFMINE_KERNEL(loss_moments), mean, keep_differences ? differences.data_ptr<float>() : nullptr, mean.data_ptr<float>(), m2.data_ptr<float>(),
+      floats(es), floats(xs), floats(noises), floats(txs), floats(tns), subjects.const_data_ptr<int64_t>(), floats(weights), shape);
+  return differences;
+}
+
+namespace {
+
+// scores [..., R, S] in a row of maps, and what is picked of each.
+struct Maps {
+  at::Tensor scores;
+  int64_t maps, rows, columns;
+  std::vector<int64_t> picks;  // [..., count]
+
+  Maps(const at::Tensor& all, int64_t count, const char* what) {
+    expect(all.dim() >= 2, what);
+    scores = fp32(all), rows = all.size(-2), columns = all.size(-1);
+    maps = rows * columns == 0 ? 0 : all.numel() / (rows * columns);
+    picks.assign(all.sizes().begin(), all.sizes().end() - 2);
+    picks.push_back(count);
+  }
+  // For the kernel to fill; maps without a place have nothing to pick.
+  at::Tensor empty() const {
+    const auto options = scores.options().dtype(at::kLong);
+    return maps > 0 ? at::empty(picks, options) : at::full(picks, -1, options);
+  }
+};
+
+}  // namespace
+
 at::Tensor select_patches(const at::Tensor& scores, int64_t patch, int64_t count, bool ascending) {
-  expect(scores.dim() >= 2, "select_patches");
-  const auto s = fp32(scores);
-  const int64_t rows = s.size(-2), columns = s.size(-1), maps = rows * columns == 0 ? 0 : s.numel() / (rows * columns);
-  std::vector<int64_t> shape(s.sizes().begin(), s.sizes().end() - 2);
-  shape.push_back(count);
-  auto picks = at::empty(shape, s.options().dtype(at::kLong));
-  run(DIFFMINE_KERNEL(select_patches), s, s.const_data_ptr<float>(), maps, rows, columns, patch, count, ascending, picks.data_ptr<int64_t>());
+  const Maps m(scores, count, "select_patches");
+  auto picks = m.empty();
+  run(DIFFMINE_KERNEL(select_patches), m.scores, floats(m.scores), m.maps, m.rows, m.columns, patch, count, ascending, picks.data_ptr<int64_t>());
   return picks;
+}
+
+std::pair<at::Tensor, at::Tensor> select_extremes(const at::Tensor& scores, int64_t patch, int64_t count) {
+  const Maps m(scores, count, "select_extremes");
+  auto top = m.empty(), least = m.empty();
+  run(DIFFMINE_KERNEL(select_extremes), m.scores, floats(m.scores), m.maps, m.rows, m.columns, patch, count, top.data_ptr<int64_t>(),
+      least.data_ptr<int64_t>());
+  return {std::move(top), std::move(least)};
 }
 
 }  // namespace diffmine::ops

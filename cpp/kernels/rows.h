@@ -11,8 +11,9 @@ namespace diffmine {
 struct RowKernels {
   // Sums over the rows of x - pivot and of its square, by channel; the pivot is the first row, so that nothing cancels. n >= 1.
   void (*sums)(const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square);
-  // out = x scale + shift, with SiLU if asked for.
-  void (*affine)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* scale, const float* shift, bool silu);
+  // out = (x - mean) scale + shift, with SiLU if asked for.
+  void (*affine)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
+                 bool silu);
   // out = (x - mean) / sqrt(var + eps) weight + bias, the moments over each row.
   void (*layer_norm)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, float eps);
   // x [n, 2 c] = (hidden, gate) -> out [n, c] = hidden GELU(gate).

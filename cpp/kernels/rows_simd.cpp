@@ -75,9 +75,9 @@ float total(const Two& x) {
   return sum;
 }
 
-Vector silu(const Vector& x) { return x / (Vector(1.0f) + x.neg().exp()); }
+inline __attribute__((always_inline)) Vector silu(const Vector& x) { return x / (Vector(1.0f) + x.neg().exp()); }
 
-Vector gelu(const Vector& x) { return x * Vector(0.5f) * (Vector(1.0f) + (x * Vector(0.70710678118654752f)).erf()); }
+inline __attribute__((always_inline)) Vector gelu(const Vector& x) { return x * Vector(0.5f) * (Vector(1.0f) + (x * Vector(0.70710678118654752f)).erf()); }
 
 template <class T>
 void sums(const T* x, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
@@ -104,11 +104,12 @@ void sums(const T* x, int64_t n, int64_t c, float* pivot, float* sum, float* squ
 }
 
 template <class T>
-void affine(T* out, const T* x, int64_t n, int64_t c, const float* scale, const float* shift, bool with_silu) {
+void affine(T* out, const T* x, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift, bool with_silu) {
   const auto rows = [&](auto then) {
     for (int64_t row = 0; row < n; ++row, x += c, out += c) {
       by_vector(c, [&](int64_t i, int64_t count) {
-        store(out + i, each(multiply_add(load(x + i, count), load(scale + i, count), load(shift + i, count)), then), count);
+        const Two d = load(x + i, count) - load(mean + i, count);
+        store(out + i, each(multiply_add(d, load(scale + i, count), load(shift + i, count)), then), count);
       });
     }
   };
@@ -203,10 +204,10 @@ void by_element(Element element, F f) {
 extern const RowKernels DIFFMINE_ROW_KERNELS;
 const RowKernels DIFFMINE_ROW_KERNELS{
     [](const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
-      by_element(element, [&](auto* t) { sums(static_cast<const std::remove_pointer_t<decltype(t)>*>(x), n, c, pivot, sum, square); });
+      by_element(element, [&]<class T>(T*) { sums(static_cast<const T*>(x), n, c, pivot, sum, square); });
     },
-    [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* scale, const float* shift, bool silu) {
-      by_element(element, [&]<class T>(T*) { affine(static_cast<T*>(out), static_cast<const T*>(x), n, c, scale, shift, silu); });
+    [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift, bool silu) {
+      by_element(element, [&]<class T>(T*) { affine(static_cast<T*>(out), static_cast<const T*>(x), n, c, mean, scale, shift, silu); });
     },
     [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, float eps) {
       by_element(element, [&]<class T>(T*) { layer_norm(static_cast<T*>(out), static_cast<const T*>(x), n, c, weight, bias, eps); });

@@ -86,9 +86,14 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
       try {
         capture.out = again();
       } catch (...) {
+        // The stream must leave capturing, and the allocator must stop serving it, though the graph is void.
         try {
-          graph->capture_end();  // the stream leaves capturing, though its graph is void
+          graph->capture_end();
         } catch (const std::exception&) {
+          try {
+            c10::cuda::CUDACachingAllocator::endAllocateToPool(x.device().index(), state_->pool);
+          } catch (const std::exception&) {
+          }
         }
         throw;
       }

@@ -17,6 +17,7 @@
 #include <limits>
 
 #include "devices.h"
+#include "models/unet_graph.h"
 #include "support.h"
 #include "tiny_models.h"
 #include "typicality/typicality.h"
@@ -202,6 +203,31 @@ TEST_CASE("maps, scores and standard errors follow from the losses, for any cont
       CHECK(out.top[0].score == out.scores.max().item<float>());
       CHECK(out.least[0].score == out.scores.min().item<float>());
     }
+  }
+}
+
+TEST_CASE("passes launched as graphs score as those launched op by op, whatever conditions come and go") {
+  for (const auto& device : test::devices()) {
+    CAPTURE(device.str());
+    const auto plain = tiny_fold(device);
+    auto model = plain;
+    model.graphs = std::make_shared<UNetGraphs>(model.unet);
+    for (const int64_t shift : {0, 1}) {
+      CAPTURE(shift);
+      const auto conditions = model.unet->prepare((at::arange(4) + shift) % 4);  // the graphs of the first are dropped with them
+      for (const int64_t width : {24, 16}) {
+        auto in = labels_against_null(3, 16, width);
+        in.latents = in.latents.to(device);
+        auto options = small(7, 8);  // two inputs a pass: ten of one shape, and one of another
+        options.keep_losses = false;
+        const auto want = score_typicality(plain, conditions, in, options), got = score_typicality(model, conditions, in, options);
+        for (size_t b = 0; b < 3; ++b) {
+          CHECK(excess(got.outputs[b][0].scores, want.outputs[b][0].scores, 1e-6, 0) <= 1);
+          CHECK(same_boxes(got.outputs[b][0].top, want.outputs[b][0].top));
+        }
+      }
+    }
+    model.graphs->clear();
   }
 }
 

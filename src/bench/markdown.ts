@@ -10,6 +10,9 @@ export const percentRange = ({ median, min, max }: Spread): string => `${percent
 export const time = (value: number): string => (value >= 0.1 ? value.toFixed(3) : value.toPrecision(3));
 export const tera = (rate: number): string => (rate >= 1e13 ? (rate / 1e12).toFixed(0) : (rate / 1e12).toPrecision(2));
 
+/** '201,601', '0.231'. */
+export const count = (value: number): string => (value >= 100 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3));
+
 /** '29 min', '1.4 h', '60 days'. */
 export function long(seconds: number): string {
   if (seconds < 120) return `${seconds.toFixed(0)} s`;
@@ -61,7 +64,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
     parts.push('### Speed', table(
       ['cell', 'evaluations/s', 'TFLOP/s', 'matrix products, TFLOP/s', 'share (range)', 'images/s', 'patches/s', 'a billion patches', 'peak memory, GB', 'first pass, s'],
       measured.map(([cell, { evaluationsPerSecond, flops, matmul, share, scan, peakMemory, firstSeconds }]) => [
-        cellName(cell), evaluationsPerSecond.toPrecision(4), tera(flops), tera(matmul.median), percentRange(share), scan?.imagesPerSecond.toPrecision(3) ?? '', scan?.patchesPerSecond.toPrecision(3) ?? '',
+        cellName(cell), evaluationsPerSecond.toPrecision(4), tera(flops), tera(matmul.median), percentRange(share), scan ? count(scan.imagesPerSecond) : '', scan ? count(scan.patchesPerSecond) : '',
         scan ? long(scan.secondsPerBillionPatches) : '', (peakMemory / 1e9).toFixed(2), time(firstSeconds),
       ]),
     ), `Images and patches are counted at N = ${SAMPLES}.`);

@@ -1,4 +1,5 @@
 // Holding a benchmark against a baseline: verdicts cell by cell, what cannot be compared, and how it is told.
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -107,6 +108,18 @@ test('a baseline is read back whole; what is none is refused with a word', async
     await writeFile(file, text);
     await expect(readBaseline(file)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(words) as string });
   }
+});
+
+test('the example of docs/formats.md is a report', async () => {
+  const text = readFileSync(path.join(__dirname, '../../docs/formats.md'), 'utf8');
+  const example = /```json\n(\{\s*"format": "diffmine-bench-2"[^]*?)```/.exec(text)?.[1] ?? '';
+  const file = path.join(folder, 'example.json');
+  await writeFile(file, example);
+  const read = await readBaseline(file);
+  expect(compare(read, read, 0).passed).toBe(true);
+  // it names every field of a measured cell
+  expect(Object.keys(read.cells[0]?.measured ?? {}).sort()).toEqual(Object.keys(measured(0.5, { peers: [] })).sort());
+  expect(benchMarkdown(read)).toContain('NVIDIA H200');
 });
 
 test('as text and as Markdown', () => {

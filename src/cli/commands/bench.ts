@@ -2,7 +2,7 @@
 import { appendFile } from 'node:fs/promises';
 
 import type { CompareReport } from '../../bench/compare';
-import { benchMarkdown, long, ofPicture, percent, percentRange, STAGES, tera, time } from '../../bench/markdown';
+import { benchMarkdown, count, long, ofPicture, percent, percentRange, STAGES, tera, time } from '../../bench/markdown';
 import { SAMPLES, type BenchReport, type Cell } from '../../bench/report';
 import type { TrainingBench } from '../../bench/training';
 import { DiffmineError, EXIT_CODES } from '../../errors';
@@ -46,7 +46,7 @@ function cellsText(cells: Cell[]): string[] {
   }
   const peers = measured.flatMap(({ cell, peers: others }) => (others ?? []).map((other) => [cell.precision, sides(cell), String(cell.batch), other.mode, other.seconds ? time(other.seconds.median) : 'skipped', other.ratio?.toFixed(2) ?? '', other.skipped ?? '']));
   if (peers.length > 0) lines.push('', table(['precision', 'input', 'batch', 'peer', 's a pass', 'times faster', ''], peers, [2, 4, 5]));
-  const scans = measured.flatMap(({ cell, scan }) => (scan ? [[cell.precision, `${cell.pixels} px`, String(cell.batch), scan.imagesPerSecond.toPrecision(3), scan.patchesPerSecond.toPrecision(3), long(scan.secondsPerBillionPatches), percentRange(scan.share)]] : []));
+  const scans = measured.flatMap(({ cell, scan }) => (scan ? [[cell.precision, `${cell.pixels} px`, String(cell.batch), count(scan.imagesPerSecond), count(scan.patchesPerSecond), long(scan.secondsPerBillionPatches), percentRange(scan.share)]] : []));
   if (scans.length > 0) lines.push('', table([`scan at N = ${SAMPLES}`, 'pictures', 'batch', 'images/s', 'patches/s', 'a billion', 'share'], scans, [2, 3, 4, 5, 6]));
   const staged = measured.filter(({ stages }) => stages);
   if (staged.length > 0) {
