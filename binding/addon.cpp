@@ -46,6 +46,7 @@ constexpr Export kExports[] = {
     {"createEngine", checked<create_engine>},
     {"disposeEngine", promised<dispose_engine>},
     {"engineMemory", checked<engine_memory>},
+    {"machineRates", promised<machine_rates>},
     {"loadModel", promised<load_model>},
     {"encodeText", promised<encode_text>},
     {"prepareConditions", promised<prepare_conditions>},

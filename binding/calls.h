@@ -9,6 +9,7 @@ using Info = const Napi::CallbackInfo&;
 // device.cpp
 Napi::Value build_info(Info);
 Napi::Value devices(Info);
+Napi::Value machine_rates(Info);
 // model.cpp
 Napi::Value create_engine(Info);
 Napi::Value dispose_engine(Info);

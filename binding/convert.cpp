@@ -197,12 +197,16 @@ std::vector<PictureView> Arg::pictures(std::vector<Napi::Value>& keep) const {
   return views;
 }
 
-at::Tensor stack_pictures(const std::vector<PictureView>& pictures) {
+at::Tensor stack_pictures(const std::vector<PictureView>& pictures, const at::Device& device) {
   std::vector<at::Tensor> views;
   for (const PictureView& p : pictures) {
     views.push_back(at::from_blob(const_cast<uint8_t*>(p.pixels), {p.height, p.width, 3}, at::TensorOptions().dtype(at::kByte)));
   }
-  return views.size() == 1 ? views[0].unsqueeze(0) : at::stack(views);
+  if (device.is_cpu()) return views.size() == 1 ? views[0].unsqueeze(0) : at::stack(views);
+  const std::vector<int64_t> shape{static_cast<int64_t>(views.size()), pictures[0].height, pictures[0].width, 3};
+  auto pinned = at::empty(shape, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
+  at::stack_out(pinned, views);
+  return pinned.to(device, /*non_blocking=*/true);
 }
 
 at::Tensor own(at::Tensor tensor) {

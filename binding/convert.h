@@ -66,8 +66,9 @@ class Arg {
   std::string name_;
 };
 
-// [B, H, W, 3] uint8; one picture is a view of JS memory, several are stacked. For the engine's thread.
-at::Tensor stack_pictures(const std::vector<PictureView>& pictures);
+// [B, H, W, 3] uint8 on the device; on a CPU one picture is a view of JS memory, several are stacked. For the engine's thread, which does not
+// wait for the copy to a GPU.
+at::Tensor stack_pictures(const std::vector<PictureView>& pictures, const at::Device& device);
 
 // Contiguous, on the CPU, and nobody else's memory, so that JS may own it: a copy unless the tensor is moved in and alone.
 at::Tensor own(at::Tensor tensor);

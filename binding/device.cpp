@@ -1,8 +1,10 @@
-// Which LibTorch, which devices.
+// Which LibTorch, which devices, and how fast they are.
 #include "core/device.h"
 
 #include "calls.h"
-#include "convert.h"
+#include "core/machine.h"
+#include "engine.h"
+#include "task.h"
 
 namespace diffmine::binding {
 
@@ -33,6 +35,23 @@ Napi::Value devices(Info info) {
     result.Set(result.Length(), entry);
   }
   return result;
+}
+
+Napi::Value machine_rates(Info info) {
+  const auto engine = Engine::from({info[0], "engine"});
+  const Arg precision(info[1], "precision"), wanted(info[2], "seconds");
+  const at::ScalarType dtype = precision.present() ? parse_dtype(precision.string(), engine->device()) : engine->dtype();
+  const double seconds = wanted.present() ? wanted.number() : 1;
+  if (seconds < 0 || seconds > 3600) wanted.fail("seconds from 0 to 3600");
+  return Task::start(info, 3, {}, [=](Engine& engine, const Context& context) -> Task::Result {
+    const MachineRates rates = diffmine::machine_rates(engine.device(), dtype, seconds, context);
+    return [rates](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env);
+      result["matmul"] = Napi::Number::New(env, rates.matmul);
+      result["copy"] = Napi::Number::New(env, rates.copy);
+      return result;
+    };
+  });
 }
 
 }  // namespace diffmine::binding

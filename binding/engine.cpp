@@ -1,11 +1,12 @@
 #include "engine.h"
 
-#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "core/device.h"
+#include "models/unet_graph.h"
 #include "task.h"
 
 namespace diffmine::binding {
@@ -33,8 +34,8 @@ void Environment::add(Napi::Env env, const std::shared_ptr<Engine>& engine) {
   process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, at_exit)});
 }
 
-Napi::Value Engine::create(Napi::Env env, at::Device device, at::ScalarType dtype, int threads) {
-  std::shared_ptr<Engine> engine(new Engine(env, device, dtype, threads));
+Napi::Value Engine::create(Napi::Env env, const EngineOptions& options) {
+  std::shared_ptr<Engine> engine(new Engine(env, options));
   engine->mailbox_ = Mailbox::New(env, "diffmine", 0, 1, engine.get());
   engine->mailbox_.Unref(env);
   engine->hook_ = new std::shared_ptr<Engine>(engine);
@@ -177,12 +178,18 @@ void Engine::set_model(Model model, int64_t bytes) {
   weight_bytes_ = bytes;
 }
 
+void Engine::drop_graphs() noexcept try {
+  if (model_.graphs) model_.graphs->clear();
+} catch (...) {
+  // The device has failed for good, as the next call will say.
+}
+
 void Engine::loop() noexcept {
   // OpenMP's thread count belongs to the thread that opens the parallel region. ATen sets it anew at its first use on a
   // thread, from whatever another engine chose last: let it do so before.
   at::internal::lazy_init_num_threads();
-  at::set_num_threads(threads_);
-  if (device_.is_cuda()) at::globalContext().setAllowTF32CuDNN(false);  // fp32 means fp32: LibTorch's default is TF32
+  at::set_num_threads(options_.threads);
+  set_up_backends(options_.device, options_.tune);
 
   std::unique_lock lock(mutex_);
   for (;;) {

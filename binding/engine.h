@@ -30,10 +30,18 @@ namespace diffmine::binding {
 
 class Task;
 
+struct EngineOptions {
+  at::Device device;
+  at::ScalarType dtype;
+  int threads;         // OpenMP's, of the compute thread
+  bool graphs = true;  // CUDA graphs for small passes that repeat
+  bool tune = true;    // cuDNN's benchmark mode
+};
+
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
   // --- JS thread ---
-  static Napi::Value create(Napi::Env env, at::Device device, at::ScalarType dtype, int threads);  // the handle
+  static Napi::Value create(Napi::Env env, const EngineOptions& options);  // the handle
   static std::shared_ptr<Engine> from(const Arg& handle);  // INVALID_ARGUMENT for anything but `create`'s
   bool submit(const std::shared_ptr<Task>& task);          // false once disposed
   bool withdraw(const Task& task);                         // true: it was still waiting, and will not run
@@ -43,14 +51,16 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void end_now() noexcept;                                 // ends in place: cancels, joins, settles nothing
 
   // --- any thread ---
-  const at::Device& device() const { return device_; }
-  at::ScalarType dtype() const { return dtype_; }
+  const at::Device& device() const { return options_.device; }
+  at::ScalarType dtype() const { return options_.dtype; }
+  bool graphs() const { return options_.graphs; }
   int64_t weight_bytes() const { return weight_bytes_; }
   void post(std::function<void(Napi::Env)> message);  // runs it on the JS thread
 
   // --- compute thread ---
   const Model& model() const;              // INVALID_ARGUMENT before a model is loaded
   void set_model(Model model, int64_t bytes);
+  void drop_graphs() noexcept;             // memory ran out: what can be made again is given back
   bool has_model() const { return model_.unet != nullptr; }
 
  private:
@@ -61,17 +71,14 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static void deliver(Napi::Env env, Napi::Function, Engine*, Message* message);
   using Mailbox = Napi::TypedThreadSafeFunction<Engine, Message, deliver>;
 
-  Engine(Napi::Env env, at::Device device, at::ScalarType dtype, int threads)
-      : env_(env), device_(device), dtype_(dtype), threads_(threads) {}
+  Engine(Napi::Env env, const EngineOptions& options) : env_(env), options_(options) {}
   void loop() noexcept;
   void close();         // begins to end; idempotent
   void finish();        // the thread has nothing left to do
   void keep_awake();    // the event loop, while promises are open
 
   const Napi::Env env_;
-  const at::Device device_;
-  const at::ScalarType dtype_;
-  const int threads_;
+  const EngineOptions options_;
   std::thread thread_;
   Mailbox mailbox_;
 

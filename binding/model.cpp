@@ -9,6 +9,7 @@
 #include "core/device.h"
 #include "engine.h"
 #include "model.h"
+#include "models/unet_graph.h"
 #include "sampling.h"
 #include "task.h"
 
@@ -94,7 +95,10 @@ Napi::Value create_engine(Info info) {
   const at::ScalarType dtype = parse_dtype(options["precision"].string(), device);
   const Arg threads = options["threads"];
   const int64_t wanted = threads.present() ? threads.integer(0, kManyThreads) : 0;
-  return Engine::create(info.Env(), device, dtype, wanted ? static_cast<int>(wanted) : at::intraop_default_num_threads());
+  EngineOptions made{device, dtype, wanted ? static_cast<int>(wanted) : at::intraop_default_num_threads()};
+  made.graphs = options["graphs"].boolean(true);
+  made.tune = options["tune"].boolean(true);
+  return Engine::create(info.Env(), made);
 }
 
 Napi::Value dispose_engine(Info info) { return Engine::from({info[0], "engine"})->dispose(); }
@@ -141,6 +145,7 @@ Napi::Value load_model(Info info) {
       model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, engine.device(), context);
       loaded(*text_encoder, static_cast<int64_t>(text_encoder->bytes()));
     }
+    if (engine.graphs() && engine.device().is_cuda()) model.graphs = std::make_shared<UNetGraphs>(model.unet);
     engine.set_model(std::move(model), bytes);
     return [engine = engine.shared_from_this()](Napi::Env env) {
       engine->report_memory();

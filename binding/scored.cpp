@@ -1,5 +1,7 @@
 #include "scored.h"
 
+#include "core/device.h"
+#include "core/stage.h"
 #include "models/model.h"
 
 namespace diffmine::binding {
@@ -22,12 +24,14 @@ Scored::Scored(const Arg& input, std::vector<Napi::Value>& keep) {
 }
 
 void Scored::encode(const Engine& engine, const Context& context) {
+  const Stage stage("encode");
   const Model& model = engine.model();
   if (pictures.empty()) {
     latents = latents.to(engine.device());
     return;
   }
-  latents = model.encode_pictures(stack_pictures(pictures), context);
+  const AllowTf32 quick(engine.device().is_cuda() && engine.dtype() != at::kFloat);
+  latents = model.encode_pictures(stack_pictures(pictures, engine.device()), context);
   // Pixel models and those that take no odd sizes see the picture cut (Model::encode_pictures); a VAE alone rounds down.
   const bool cut = !model.vae || model.unet->size_multiple() > 1;
   const int64_t cell = model.vae ? model.vae->factor() : model.unet->config().pixel_fold;

@@ -4,8 +4,11 @@
 #include <ATen/ops/tensor.h>
 
 #include <cmath>
+#include <map>
+#include <optional>
 
 #include "calls.h"
+#include "core/stage.h"
 #include "sampling.h"
 #include "scored.h"
 #include "task.h"
@@ -112,7 +115,7 @@ Napi::Value output_to_js(Napi::Env env, const TypicalityOutput& output) {
   return entry;
 }
 
-Napi::Value result_to_js(Napi::Env env, const TypicalityResult& result) {
+Napi::Value result_to_js(Napi::Env env, const TypicalityResult& result, const std::optional<std::map<std::string, double>>& stages) {
   Napi::Object object = Napi::Object::New(env);
   Napi::Array pictures = Napi::Array::New(env, result.outputs.size());
   for (size_t b = 0; b < result.outputs.size(); ++b) {
@@ -123,6 +126,11 @@ Napi::Value result_to_js(Napi::Env env, const TypicalityResult& result) {
   object["outputs"] = pictures;
   object["timesteps"] = to_js(env, result.timesteps);
   if (result.losses.defined()) object["losses"] = to_js(env, result.losses);
+  if (stages) {
+    Napi::Object seconds = Napi::Object::New(env);
+    for (const auto& [stage, spent] : *stages) seconds[stage] = Napi::Number::New(env, spent);
+    object["stages"] = seconds;
+  }
   return object;
 }
 
@@ -149,16 +157,21 @@ Napi::Value score_typicality(Info info) {
   const Scored scored(arg, keep);
   const TypicalityInput input = input_argument(arg, scored.count, handle.rows);
   const TypicalityOptions options = options_argument({info[3], "options"});
+  const bool time_stages = Arg(info[3], "options")["timeStages"].boolean(false);
   return Task::start(info, 4, std::move(keep), [=](Engine& engine, const Context& context) -> Task::Result {
+    std::optional<StageTimes> times;
+    if (time_stages) times.emplace(engine.device());
     Scored pictures = scored;
     pictures.encode(engine, context);
     TypicalityInput work = input;
     work.latents = pictures.latents;
     work.height = pictures.height;
     work.width = pictures.width;
-    TypicalityResult result = diffmine::score_typicality(engine.model(), *handle.conditions, work, options, context);
+    TypicalityResult result = diffmine::score_typicality(engine.model(), handle.conditions, work, options, context);
     own_all(result);
-    return [result = std::move(result)](Napi::Env env) { return result_to_js(env, result); };
+    std::optional<std::map<std::string, double>> stages;
+    if (times) stages = times->seconds();
+    return [result = std::move(result), stages](Napi::Env env) { return result_to_js(env, result, stages); };
   });
 }
 

@@ -22,7 +22,7 @@ Napi::Value vae_encode(Info info) {
   std::vector<Napi::Value> keep;
   const auto pictures = Arg(info[1], "pictures").pictures(keep);
   return Task::start(info, 2, std::move(keep), [pictures](Engine& engine, const Context&) -> Task::Result {
-    const auto bytes = stack_pictures(pictures).to(engine.device());
+    const auto bytes = stack_pictures(pictures, engine.device());
     const auto images = bytes.permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0);  // [B, 3, H, W] in [-1, 1]
     auto posterior = vae_of(engine).encode(images);
     const auto mean = own(std::move(posterior.mean)), logvar = own(std::move(posterior.logvar));
@@ -47,7 +47,7 @@ Napi::Value encode_pictures(Info info) {
   std::vector<Napi::Value> keep;
   const auto pictures = Arg(info[1], "pictures").pictures(keep);
   return Task::start(info, 2, std::move(keep), [pictures](Engine& engine, const Context& context) -> Task::Result {
-    const auto latents = own(engine.model().encode_pictures(stack_pictures(pictures), context));
+    const auto latents = own(engine.model().encode_pictures(stack_pictures(pictures, engine.device()), context));
     return [latents](Napi::Env env) { return to_js(env, latents); };
   });
 }

@@ -24,6 +24,9 @@ add_library(diffmine_kernels OBJECT ${cuda_sources})
 target_include_directories(diffmine_kernels PRIVATE cpp)
 
 if(DIFFMINE_CUDA_COMPILE_ONLY)
+  # Nothing that would have to be linked.
+  set(DIFFMINE_TESTS OFF)
+  set(DIFFMINE_NODE OFF)
   # A .cpp without the word is the same file in both builds, unless a header has it.
   file(GLOB check_headers CONFIGURE_DEPENDS cpp/*/*.h binding/*.h)
   file(GLOB check_sources CONFIGURE_DEPENDS cpp/*/*.cpp binding/*.cpp)
@@ -49,7 +52,7 @@ if(DIFFMINE_CUDA_COMPILE_ONLY)
       list(APPEND checked ${source})
     endif()
   endforeach()
-  add_library(diffmine_cuda_check OBJECT EXCLUDE_FROM_ALL ${checked})
+  add_library(diffmine_cuda_check OBJECT ${checked})
   target_link_libraries(diffmine_cuda_check PRIVATE diffmine_core)
   target_compile_options(diffmine_cuda_check PRIVATE -Wall -Wextra -Wno-unused-parameter)
   target_include_directories(diffmine_cuda_check PRIVATE binding)
@@ -71,4 +74,4 @@ target_sources(diffmine_core PRIVATE $<TARGET_OBJECTS:diffmine_kernels>)
 # One argument, so that nothing comes between: no symbol of libtorch_cuda is referred to by name, and linkers drop such a library silently.
 target_link_libraries(diffmine_core PUBLIC "-Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state")
 find_package(CUDAToolkit REQUIRED)
-target_link_libraries(diffmine_core PUBLIC CUDA::cudart)
+target_link_libraries(diffmine_core PUBLIC CUDA::cudart ${CMAKE_DL_LIBS})  # NVTX, all headers, opens its library

@@ -9,6 +9,8 @@
 #   DOCTEST_INCLUDE=folder     that holds doctest/doctest.h, where it is not installed
 #   ARCHITECTURES=90           compute capabilities to compile for (default: the cards here)
 #   BUILD=folder               (default build-gpu)     LOGS=folder (default BUILD/logs)
+#   PEER_PYTHON=python         one with torch and diffusers (default PYTHON): peers and the reference's loop
+#   BENCH_MINUTES=14           all benchmarks together; what is left undone when they are over is "skipped". With the build about 25 minutes
 set -u -o pipefail
 cd "$(dirname "$0")/.."
 build=${BUILD:-build-gpu}
@@ -16,6 +18,7 @@ logs=${LOGS:-$build/logs}
 golden=${GOLDEN:-test/data/golden}
 python=${PYTHON:-python3}
 node=${NODE:-}
+peer=${PEER_PYTHON:-$python}
 mkdir -p "$logs"
 
 steps=()
@@ -58,6 +61,24 @@ json_step() {  # name command...: its stdout is the result, kept whole even wher
   case $result in '{'*) ;; *) result= ;; esac
   if [ $status -eq 0 ] && [ -n "$result" ]; then record "$name" passed $((SECONDS - began)) '' "$result"; return 0; fi
   record "$name" failed $((SECONDS - began)) "exit code $status; $(ending "$log")" "$result"
+  return 1
+}
+
+bench_ends=
+bench_step() {  # name seconds command...: as json_step, but for so many seconds at most, and none after BENCH_MINUTES
+  local name=$1 limit=$2 began=$SECONDS
+  shift 2
+  bench_ends=${bench_ends:-$((SECONDS + 60 * ${BENCH_MINUTES:-14}))}
+  [ $((bench_ends - SECONDS)) -ge "$limit" ] || limit=$((bench_ends - SECONDS))
+  if [ "$limit" -lt 10 ]; then skip "$name" 'BENCH_MINUTES are over'; return 1; fi
+  echo "...     $name (at most $limit s): $*" >&2
+  timeout -k 10 "$limit" "$@" > "$logs/$name.json" 2> "$logs/$name.log"
+  local status=$? result
+  result=$(cat "$logs/$name.json")
+  case $result in '{'*) ;; *) result= ;; esac
+  if [ $status -eq 0 ] && [ -n "$result" ]; then record "$name" passed $((SECONDS - began)) '' "$result"; return 0; fi
+  if [ $status -eq 124 ] || [ $status -eq 137 ]; then record "$name" skipped $((SECONDS - began)) "stopped after $limit s; $(tail -n 5 "$logs/$name.log")"; return 1; fi
+  record "$name" failed $((SECONDS - began)) "exit code $status; $(ending "$logs/$name.log")" "$result"
   return 1
 }
 
@@ -142,10 +163,74 @@ else
     json_step sample-lora diffmine sample "$made/lora" --label 1920 --out "$made/sampled-lora" -n 4 --steps 10
   fi
 
-  json_step bench diffmine bench --precisions fp32,fp16,bf16 --batch "${BENCH_BATCH:-64}"
-  json_step bench-training diffmine bench --no-evaluations --training tiny,small,medium,large,model --precisions fp32,fp16,bf16
+  # --- speed: the most telling first, as there is an end to the time ---
+  bench="$node bin/diffmine.js bench --device cuda --json"
+  has_peer=no
+  "$peer" -c 'import torch, diffusers; assert torch.cuda.is_available()' > "$logs/peer.log" 2>&1 && has_peer=yes
+  [ $has_peer = yes ] || skip peer "$peer has no diffusers with CUDA: $(tail -n 1 "$logs/peer.log")"
+  batch=${BENCH_BATCH:-64}
+  with_peer=()
+  [ $has_peer = no ] || with_peer=(--peer "$peer")
+
+  bench_step bench 180 $bench "$logs/baseline.json" --dtype fp16 --batch "$batch" "${with_peer[@]}" --summary "$logs/bench.md"
+  # The same once more must be no regression: what the noise of this machine is.
+  if [ -s "$logs/baseline.json" ]; then bench_step bench-compare 120 $bench --dtype fp16 --batch "$batch" --compare "$logs/baseline.json" --tolerance 10%
+  else skip bench-compare 'there is no baseline'
+  fi
+  bench_step bench-batches 120 $bench --dtype fp16 --batch 128,256,512 --no-stages --repeats 3
+
+  # A model of full size, and pictures to go with it, make whole runs.
+  whole=$build/whole
+  rm -rf "$whole"
+  like=$golden/tiny-sd15
+  [ -d "$like" ] || like=test/data/golden/tiny-sd15
+  if [ $has_peer = no ]; then skip whole 'a model of full size takes a Python with diffusers to make'
+  elif bench_step whole-model 120 bash -c "'$peer' scripts/random-model.py '$whole/model' '$like' && echo '{\"made\":\"model\"}'" &&
+    bench_step whole-pictures 60 "$node" bin/diffmine.js demo --data-only "$whole/world" --size 512 --pictures 16 --heldout 0 --json; then
+    pictures=$whole/world/train
+    # Billions of patches, by count: what ninety-six pictures take more than six.
+    mkdir -p "$whole/few"
+    for label in "$pictures"/*/; do mkdir "$whole/few/$(basename "$label")" && cp "$(find "$label" -type f | sort | head -n 1)" "$whole/few/$(basename "$label")/"; done
+    scan="$node bin/diffmine.js scan --model $whole/model --device cuda --dtype fp16 --no-maps --json"
+    bench_step scan-few 90 $scan "$whole/few" --out "$whole/run-few" &&
+      bench_step scan-all 240 $scan "$pictures" --out "$whole/run-all" &&
+      step billion-patches "$node" -e '
+        const [few, all] = process.argv.slice(1).map((file) => JSON.parse(require("node:fs").readFileSync(file, "utf8")));
+        const each = (all.seconds - few.seconds) / (all.scored - few.scored);
+        const patches = (512 - all.patch + 1) ** 2;
+        console.log(`${all.scored} pictures of 512 px in ${all.seconds.toFixed(1)} s, ${few.scored} in ${few.seconds.toFixed(1)} s: ${(1 / each).toFixed(2)} pictures/s, ${(patches / each).toExponential(3)} patches/s`);
+        console.log(`${(2 * all.samples / each).toFixed(0)} evaluations/s; a billion patches in ${((1e9 / patches) * each / 60).toFixed(1)} min, by count`);' "$logs/scan-few.json" "$logs/scan-all.json"
+    for precision in fp16 fp32; do
+      bench_step "reference-$precision" 150 $bench --no-evaluations --reference --peer "$peer" --reference-dtype "$precision" --pipeline-model "$whole/model" --pipeline-data "$pictures" \
+        --pipeline-samples 10 --dtype fp16 --repeats 1
+    done
+  fi
+  rm -rf "$whole/run-few" "$whole/run-all"
+
+  # The ranking of a trained model in reduced precision.
+  ranks=$build/ranks
+  rm -rf "$ranks"
+  if [ ! -d demo/model ]; then skip rank-study 'there is no demo/model'
+  elif bench_step rank-pictures 60 "$node" bin/diffmine.js demo --data-only "$ranks/world" --pictures 40 --heldout 0 --json; then
+    for precision in fp32 fp16 bf16; do
+      bench_step "rank-scan-$precision" 90 "$node" bin/diffmine.js scan "$ranks/world/train" --model demo/model --samples 100 --device cuda --dtype "$precision" --no-maps --out "$ranks/$precision" --json
+    done
+    for precision in fp16 bf16; do
+      [ -d "$ranks/$precision" ] && bench_step "rank-study-$precision" 60 "$node" scripts/rank-study.mjs "$ranks/fp32" "$ranks/$precision" --json
+    done
+  fi
+
+  # torch.compile searches for minutes.
+  if [ $has_peer = yes ]; then
+    for side in 64 32; do bench_step "bench-compiled-$side" 300 $bench --dtype fp16 --batch "$batch" --latents "$side" --no-stages --repeats 3 --peer "$peer" --peer-compile max-autotune; done
+  fi
+  bench_step bench-precisions 120 $bench --dtype fp32,bf16 --batch "$batch" --no-stages --repeats 3
+  bench_step bench-no-graphs 60 $bench --dtype fp16 --latents 16,32 --batch 8,64 --no-stages --no-graphs
+  bench_step bench-graphs 60 $bench --dtype fp16 --latents 16,32 --batch 8,64 --no-stages
+  bench_step bench-no-tune 60 $bench --dtype fp16 --batch "$batch" --no-stages --no-tune
+  bench_step bench-training 120 $bench --no-evaluations --training tiny,small,medium,large,model --dtype fp32,fp16,bf16
   # Twenty steps of Stable Diffusion 1.5 at the least, two of them to warm up: do they fit into 24 GB?
-  json_step bench-sd15-checkpointing diffmine bench --no-evaluations --training model --precisions bf16 --gradient-checkpointing --repeats 18 &&
+  bench_step bench-sd15-checkpointing 120 $bench --no-evaluations --training model --dtype bf16 --gradient-checkpointing --repeats 18 &&
     step sd15-below-24GB "$node" -e '
       const { training: [{ measured }] } = JSON.parse(require("node:fs").readFileSync(process.argv[1], "utf8"));
       console.log(`peak ${(measured.peakMemory / 1e9).toFixed(2)} GB, ${measured.picturesPerSecond.toFixed(1)} pictures a second`);

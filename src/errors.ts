@@ -2,7 +2,7 @@
 
 /** Every code an error of diffmine can have, with the process's exit code. Documented in docs/errors.md. */
 export const EXIT_CODES = {
-  /** A check did not pass: `verify` found a difference. */
+  /** A check did not pass: `verify` found a difference, `bench --compare` a regression. */
   CHECK_FAILED: 1,
   /** An option or argument is wrong or missing. */
   INVALID_ARGUMENT: 2,

@@ -69,6 +69,14 @@ export { writeSheet, type SheetOptions } from './sample/sheet';
 // golden numbers
 export { verify, type CaseResult, type OpSummary, type Verdict, type VerifyHooks, type VerifyOptions, type VerifySummary } from './verify/verify';
 
+// speed, and whether it holds
+export { bench, type BenchHooks, type BenchOptions } from './bench/bench';
+export { compare, type Comparison, type CompareReport, type Verdict as SpeedVerdict } from './bench/compare';
+export { benchMarkdown } from './bench/markdown';
+export { operationCounts, operations, patchCount, type OperationCounts } from './bench/operations';
+export { rankStudy, type RankFigures, type RankStudy } from './bench/ranking';
+export { readBaseline, type BenchReport, type Cell, type Measured, type ScanBench, type StageBench } from './bench/report';
+
 // the engine: the native core, noun by noun
 export * from './native/index';
 export type * from './native/types';

@@ -18,6 +18,7 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "core/stage.h"
 
 namespace diffmine {
 namespace {
@@ -345,6 +346,7 @@ void check(const at::Tensor& points, const KMeansOptions& options) {
 
 KMeansResult kmeans(const at::Tensor& table, const KMeansOptions& options, const Context& context) {
   check(table, options);
+  const Stage stage("cluster");
   const Points points = centred(table.contiguous());
   const int64_t k = distinct_rows(points, std::min(options.clusters, points.n));
   Run best;

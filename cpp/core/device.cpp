@@ -1,10 +1,12 @@
 // Devices and precisions. CUDA goes through c10 and the runtime, so that cuBLAS's headers are not needed.
 #include "core/device.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <torch/headeronly/version.h>
 
+#include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <optional>
@@ -153,6 +155,38 @@ int64_t peak_memory(const at::Device& device) {
   }
 #endif
   return peak_resident();
+}
+
+void set_up_backends(const at::Device& device, bool tune) {
+#ifdef DIFFMINE_CUDA
+  if (!device.is_cuda()) return;
+  auto& context = at::globalContext();
+  context.setAllowTF32CuDNN(false);
+  context.setAllowTF32CuBLAS(false);
+  context.setAllowFP16ReductionCuBLAS(false);
+  context.setAllowBF16ReductionCuBLAS(false);
+  context.setBenchmarkCuDNN(tune);
+  // On Hopper and later cuDNN's attention is about twice as fast as FlashAttention 2; on older cards it is not, and takes fewer head sizes.
+  // LibTorch itself asks it first only where its cuDNN is recent. The order names every backend there is, whose number differs by release.
+  int major = 0;
+  const int index = device.has_index() ? device.index() : 0;
+  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) != cudaSuccess) static_cast<void>(cudaGetLastError());
+  if (major < 9) return;
+  const auto known = context.sDPPriorityOrder();
+  std::vector<int64_t> order;
+  for (const auto backend : known) order.push_back(static_cast<int64_t>(backend));
+  std::stable_partition(order.begin(), order.end(), [](int64_t backend) { return backend == static_cast<int64_t>(at::SDPBackend::cudnn_attention); });
+  context.setSDPUseCuDNN(true);
+  context.setSDPPriorityOrder(order);
+#else
+  (void)device, (void)tune;
+#endif
+}
+
+void AllowTf32::set(bool on) const {
+  if (!allowed_) return;
+  at::globalContext().setAllowTF32CuDNN(on);
+  at::globalContext().setAllowTF32CuBLAS(on);
 }
 
 std::string libtorch_version() {

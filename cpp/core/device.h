@@ -33,6 +33,25 @@ int64_t available_memory(const at::Device& device);
 // Peak bytes since start: VmHWM on a CPU, the caching allocator's peak on a GPU.
 int64_t peak_memory(const at::Device& device);
 
+// How LibTorch's CUDA backends are to compute, for the whole process; nothing on a CPU. fp32 means fp32: no TF32 in cuDNN or cuBLAS (LibTorch's
+// default for cuDNN is TF32), and sums of fp16 and bf16 products are never rounded to their type on the way. Attention asks cuDNN first on the
+// cards where it is the fastest. `tune`: cuDNN measures its algorithms for each new shape (benchmark mode) and takes the fastest.
+void set_up_backends(const at::Device& device, bool tune);
+
+// In its scope fp32 products on CUDA round their factors to TF32's 11 bits, which are fp16's (of the whole process, as LibTorch has it): for the VAE
+// of an engine that computes in reduced precision, which must have fp32's range and would else take a tenth of the time.
+class AllowTf32 {
+ public:
+  explicit AllowTf32(bool allowed) : allowed_(allowed) { set(true); }
+  ~AllowTf32() { set(false); }
+  AllowTf32(const AllowTf32&) = delete;
+  AllowTf32& operator=(const AllowTf32&) = delete;
+
+ private:
+  void set(bool on) const;
+  const bool allowed_;
+};
+
 // Version of the LibTorch the core was compiled against, e.g. "2.13.0".
 std::string libtorch_version();
 

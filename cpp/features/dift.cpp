@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/stage.h"
 #include "diffusion/noise.h"
 #include "kernels/ops.h"
 
@@ -31,6 +32,7 @@ std::pair<int64_t, int64_t> cells_of(double first, double last, int64_t cells, i
 
 at::Tensor dift_features(const Model& model, const Conditions& conditions, const at::Tensor& latents, const at::Tensor& condition_index,
                          const DiftOptions& options, const std::optional<at::Tensor>& noises, const Context& context) {
+  const Stage stage("features");
   const UNet& unet = *model.unet;
   const auto device = unet.device();
   if (latents.dim() != 4 || latents.size(0) == 0) {

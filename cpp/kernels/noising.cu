@@ -1,16 +1,11 @@
-// Noising: one thread an output element, in the output's order, so that writes are coalesced; the few channels make the reads cheap.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+// Noising, of noise that is there: one thread an output element, in the output's order, so that writes are coalesced; the few channels make the reads cheap.
+#include "core/philox.h"
 #include "kernels/launch.cuh"
 #include "kernels/noising.h"
+#include "kernels/vector.cuh"
 
 namespace diffmine {
 namespace {
-
-__device__ void store(float* to, float value) { *to = value; }
-__device__ void store(__half* to, float value) { *to = __float2half_rn(value); }
-__device__ void store(__nv_bfloat16* to, float value) { *to = __float2bfloat16_rn(value); }
 
 template <class T>
 __global__ void add_noise(T* __restrict__ out, const float* __restrict__ x, const float* __restrict__ noise, const float* __restrict__ a,
@@ -19,29 +14,57 @@ __global__ void add_noise(T* __restrict__ out, const float* __restrict__ x, cons
   for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < rows * pixels * channels; i += stride) {
     const int64_t c = i % channels, pixel = i / channels % pixels, row = i / (channels * pixels);
     const int64_t from = (row * channels + c) * pixels + pixel;
-    store(out + i, a[row] * x[from] + s[row] * noise[from]);
+    from_float(a[row] * x[from] + s[row] * noise[from], out[i]);
   }
 }
 
+// One thread a block of four numbers, in the order of the noise.
 template <class T>
-void launch(void* out, const float* x, const float* noise, const float* a, const float* s, int64_t rows, int64_t channels, int64_t pixels,
-            void* cuda_stream) {
-  const int64_t n = rows * channels * pixels;
-  if (n == 0) return;
-  add_noise<T><<<blocks_for(n), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(static_cast<T*>(out), x, noise, a, s, rows, channels,
-                                                                                    pixels);
-  check_launch("add_noise");
+__global__ void draw_and_add_noise(T* __restrict__ out, float* __restrict__ noise, const float* __restrict__ latents,
+                                   const int64_t* __restrict__ picture, const int64_t* __restrict__ sample, const float* __restrict__ a,
+                                   const float* __restrict__ s, int64_t rows, int64_t channels, int64_t pixels, int64_t blocks, uint64_t seed,
+                                   uint32_t stream_word) {
+  const int64_t size = channels * pixels, stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < rows * blocks; i += stride) {
+    const int64_t row = i / blocks, block = i % blocks;
+    const Float4 z = normal_block(seed, static_cast<uint32_t>(sample[row]), static_cast<Stream>(stream_word), block);
+    const float four[4] = {z.x, z.y, z.z, z.w}, own = a[row], added = s[row];
+    const float* from = latents + picture[row] * size;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int64_t at = 4 * block + k;
+      if (at < size) {
+        noise[row * size + at] = four[k];
+        from_float(own * from[at] + added * four[k], out[(row * pixels + at % pixels) * channels + at / pixels]);
+      }
+    }
+  }
 }
 
 }  // namespace
 
 void launch_add_noise(void* out, Element element, const float* x, const float* noise, const float* a, const float* s, int64_t rows,
                       int64_t channels, int64_t pixels, void* cuda_stream) {
-  switch (element) {
-    case Element::kFloat32: return launch<float>(out, x, noise, a, s, rows, channels, pixels, cuda_stream);
-    case Element::kFloat16: return launch<__half>(out, x, noise, a, s, rows, channels, pixels, cuda_stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(out, x, noise, a, s, rows, channels, pixels, cuda_stream);
-  }
+  const int64_t n = rows * channels * pixels;
+  if (n == 0) return;
+  by_element(element, [&](auto number) {
+    using T = decltype(number);
+    add_noise<T><<<blocks_for(n), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(static_cast<T*>(out), x, noise, a, s, rows, channels, pixels);
+    check_launch("add_noise");
+  });
+}
+
+void launch_draw_and_add_noise(void* out, Element element, float* noise, const float* latents, const int64_t* picture, const int64_t* sample,
+                               const float* a, const float* s, int64_t rows, int64_t channels, int64_t pixels, uint64_t seed,
+                               uint32_t stream_word, void* cuda_stream) {
+  const int64_t blocks = (channels * pixels + 3) / 4;
+  if (rows * blocks == 0) return;
+  by_element(element, [&](auto number) {
+    using T = decltype(number);
+    draw_and_add_noise<T><<<blocks_for(rows * blocks), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(
+        static_cast<T*>(out), noise, latents, picture, sample, a, s, rows, channels, pixels, blocks, seed, stream_word);
+    check_launch("draw_and_add_noise");
+  });
 }
 
 }  // namespace diffmine

@@ -2,13 +2,23 @@
 #include "kernels/ops.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+
+#include <algorithm>
+#include <vector>
+
 #ifdef DIFFMINE_CUDA
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
 
 #include "core/error.h"
+#include "kernels/add.h"
+#include "kernels/geglu.h"
+#include "kernels/group_norm.h"
+#include "kernels/layer_norm.h"
 #include "kernels/loss_difference.h"
+#include "kernels/loss_moments.h"
 #include "kernels/moments.h"
 #include "kernels/noising.h"
 #include "kernels/select.h"
@@ -52,7 +62,96 @@ void expect(bool fits, const char* what) {
 
 at::Tensor fp32(const at::Tensor& t) { return t.to(at::kFloat).contiguous(); }
 
+const float* floats(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
+
+// So many neighbouring rows of a batch share one of `rows`.
+int64_t sharing(int64_t batch, int64_t rows, const char* what) {
+  expect(rows > 0 ? batch % rows == 0 : batch == 0, what);
+  return rows > 0 ? std::max<int64_t>(1, batch / rows) : 1;
+}
+
 }  // namespace
+
+// --- layers ---
+
+at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups, double eps, bool silu,
+                      const std::optional<at::Tensor>& scale, const std::optional<at::Tensor>& shift) {
+  expect(x.dim() == 4 && groups > 0 && x.size(1) % groups == 0 && weight.numel() == x.size(1) && bias.numel() == x.size(1) &&
+             scale.has_value() == shift.has_value() &&
+             (!scale || (scale->numel() == scale->size(0) * x.size(1) && shift->numel() == scale->numel())),
+         "group_norm");
+  const auto in = x.contiguous(at::MemoryFormat::ChannelsLast), weights = fp32(weight), biases = fp32(bias);
+  const auto scales = scale ? fp32(*scale) : at::Tensor(), shifts = shift ? fp32(*shift) : at::Tensor();
+  const GroupNormShape shape{x.size(0), x.size(2) * x.size(3), x.size(1), groups, scale ? sharing(x.size(0), scale->size(0), "group_norm") : 1,
+                             eps, silu, element_of(x.scalar_type())};
+  auto out = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
+  if (out.numel() == 0) return out;
+  at::Tensor scratch;
+  if (x.is_cuda()) scratch = at::empty({group_norm_scratch(shape)}, x.options().dtype(at::kFloat));
+  run(DIFFMINE_KERNEL(group_norm), out, out.data_ptr(), in.const_data_ptr(), floats(weights), floats(biases), floats(scales), floats(shifts),
+      scratch.defined() ? scratch.data_ptr<float>() : nullptr, shape);
+  return out;
+}
+
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  expect(x.dim() > 0 && weight.numel() == x.size(-1) && bias.numel() == x.size(-1), "layer_norm");
+  const auto in = x.contiguous(), weights = fp32(weight), biases = fp32(bias);
+  auto out = at::empty(x.sizes(), x.options());
+  if (out.numel() == 0) return out;
+  run(DIFFMINE_KERNEL(layer_norm), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), floats(weights), floats(biases),
+      x.numel() / x.size(-1), x.size(-1), eps);
+  return out;
+}
+
+at::Tensor geglu(const at::Tensor& x) {
+  expect(x.dim() > 0 && x.size(-1) % 2 == 0, "geglu");
+  const auto in = x.contiguous();
+  std::vector<int64_t> shape(x.sizes().begin(), x.sizes().end());
+  shape.back() /= 2;
+  auto out = at::empty(shape, x.options());
+  if (out.numel() == 0) return out;
+  run(DIFFMINE_KERNEL(geglu), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), x.numel() / x.size(-1), shape.back());
+  return out;
+}
+
+namespace {
+
+// As [B, P, C]: channels_last pictures, or contiguous rows of channels.
+AddShape added(const at::Tensor& x, const char* what) {
+  const bool picture = x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  expect(x.dim() > 0 && (picture || x.is_contiguous()), what);
+  const int64_t channels = x.size(picture ? 1 : -1), batch = x.dim() > 1 ? x.size(0) : 1;
+  return {batch, x.numel() == 0 ? 0 : x.numel() / (batch * channels), channels, 1, 1, element_of(x.scalar_type())};
+}
+
+}  // namespace
+
+at::Tensor add_channels_(at::Tensor x, const at::Tensor& v) {
+  expect(x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast) && v.dim() >= 2 && v.numel() == v.size(0) * x.size(1), "add_channels_");
+  AddShape shape = added(x, "add_channels_");
+  shape.vector_sharing = sharing(x.size(0), v.size(0), "add_channels_");
+  if (x.numel() == 0) return x;
+  const auto vectors = fp32(v);
+  run(DIFFMINE_KERNEL(add), x, x.data_ptr(), static_cast<const void*>(nullptr), floats(vectors), shape);
+  return x;
+}
+
+at::Tensor add_residual_(at::Tensor x, const at::Tensor& residual, const std::optional<at::Tensor>& bias) {
+  AddShape shape = added(x, "add_residual_");
+  expect(residual.dim() == x.dim() && residual.sizes().slice(1) == x.sizes().slice(1) && residual.scalar_type() == x.scalar_type() &&
+             (!bias || bias->numel() == shape.channels) && (!bias || x.dim() != 4 || x.is_contiguous(at::MemoryFormat::ChannelsLast)),
+         "add_residual_");
+  shape.residual_sharing = sharing(x.size(0), residual.size(0), "add_residual_");
+  shape.vector_sharing = std::max<int64_t>(1, shape.batch);
+  if (x.numel() == 0) return x;
+  const bool picture = x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  const auto addend = picture ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual.contiguous();
+  const auto vector = bias ? fp32(*bias) : at::Tensor();
+  run(DIFFMINE_KERNEL(add), x, x.data_ptr(), addend.const_data_ptr(), floats(vector), shape);
+  return x;
+}
+
+// --- scoring ---
 
 at::Tensor add_noise(const at::Tensor& x, const at::Tensor& noise, const at::Tensor& a, const at::Tensor& s, at::ScalarType dtype) {
   expect(x.dim() == 4 && noise.sizes() == x.sizes() && a.numel() == x.size(0) && s.numel() == x.size(0), "add_noise");
@@ -86,15 +185,83 @@ void update_moments(const at::Tensor& samples, int64_t count, at::Tensor& mean, 
       m2.data_ptr<float>());
 }
 
+std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, const at::Tensor& picture, const at::Tensor& sample,
+                                                     const at::Tensor& a, const at::Tensor& s, uint64_t seed, uint32_t stream_word,
+                                                     at::ScalarType dtype) {
+  const int64_t rows = picture.numel();
+  expect(latents.dim() == 4 && (latents.size(0) > 0 || rows == 0) && sample.numel() == rows && a.numel() == rows && s.numel() == rows &&
+             picture.scalar_type() == at::kLong && sample.scalar_type() == at::kLong,
+         "draw_and_add_noise");
+  const auto from = fp32(latents), as = fp32(a), ss = fp32(s);
+  const auto pictures = picture.contiguous(), samples = sample.contiguous();
+  const int64_t shape[] = {rows, latents.size(1), latents.size(2), latents.size(3)};
+  auto out = at::empty(shape, from.options().dtype(dtype), at::MemoryFormat::ChannelsLast), noise = at::empty(shape, from.options());
+  run(DIFFMINE_KERNEL(draw_and_add_noise), out, out.data_ptr(), element_of(dtype), noise.data_ptr<float>(), floats(from),
+      pictures.const_data_ptr<int64_t>(), samples.const_data_ptr<int64_t>(), floats(as), floats(ss), rows, shape[1], shape[2] * shape[3], seed,
+      stream_word);
+  return {std::move(out), std::move(noise)};
+}
+
+at::Tensor loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
+                        const at::Tensor& target_noise, const at::Tensor& subject, const at::Tensor& weight, int64_t fold, int64_t count,
+                        at::Tensor& mean, at::Tensor& m2, bool keep_differences) {
+  expect(e.dim() == 4 && x.dim() == 3 && noise.dim() == 4 && weight.dim() == 2 && e.sizes().slice(1) == x.sizes() && noise.sizes().slice(1) == x.sizes(),
+         "loss_moments");
+  const int64_t n = noise.size(0), outputs = weight.size(0), conditions = weight.size(1), plane = x.size(1) * x.size(2);
+  const int64_t map[] = {outputs, x.size(1) * fold, x.size(2) * fold};
+  expect(e.size(0) == n * conditions && target_x.numel() == n && target_noise.numel() == n && subject.numel() == outputs &&
+             x.size(0) % (fold * fold) == 0 && mean.sizes() == at::IntArrayRef(map) && m2.sizes() == mean.sizes() && mean.is_contiguous() &&
+             m2.is_contiguous() && mean.scalar_type() == at::kFloat && m2.scalar_type() == at::kFloat,
+         "loss_moments");
+  // The UNet's output is channels_last: read as it lies.
+  const bool last = e.scalar_type() == at::kFloat && e.is_contiguous(at::MemoryFormat::ChannelsLast);
+  const auto es = last ? e : fp32(e), xs = fp32(x), noises = fp32(noise), txs = fp32(target_x), tns = fp32(target_noise), weights = fp32(weight);
+  const auto subjects = subject.to(at::kLong).contiguous();
+  const LossMomentsShape shape{n, conditions, outputs, x.size(0), x.size(1), x.size(2), fold, count, last ? 1 : plane, last ? x.size(0) : 1};
+  at::Tensor differences;
+  if (keep_differences) differences = at::empty({n, map[0], map[1], map[2]}, xs.options());
+  run(DIFFMINE_KERNEL(loss_moments), mean, keep_differences ? differences.data_ptr<float>() : nullptr, mean.data_ptr<float>(), m2.data_ptr<float>(),
+      floats(es), floats(xs), floats(noises), floats(txs), floats(tns), subjects.const_data_ptr<int64_t>(), floats(weights), shape);
+  return differences;
+}
+
+namespace {
+
+// scores [..., R, S] in a row of maps, and what is picked of each.
+struct Maps {
+  at::Tensor scores;
+  int64_t maps, rows, columns;
+  std::vector<int64_t> picks;  // [..., count]
+
+  Maps(const at::Tensor& all, int64_t count, const char* what) {
+    expect(all.dim() >= 2, what);
+    scores = fp32(all), rows = all.size(-2), columns = all.size(-1);
+    maps = rows * columns == 0 ? 0 : all.numel() / (rows * columns);
+    picks.assign(all.sizes().begin(), all.sizes().end() - 2);
+    picks.push_back(count);
+  }
+  // For the kernel to fill; maps without a place have nothing to pick.
+  at::Tensor empty() const {
+    const auto options = scores.options().dtype(at::kLong);
+    return maps > 0 ? at::empty(picks, options) : at::full(picks, -1, options);
+  }
+};
+
+}  // namespace
+
 at::Tensor select_patches(const at::Tensor& scores, int64_t patch, int64_t count, bool ascending) {
-  expect(scores.dim() >= 2, "select_patches");
-  const auto s = fp32(scores);
-  const int64_t rows = s.size(-2), columns = s.size(-1), maps = rows * columns == 0 ? 0 : s.numel() / (rows * columns);
-  std::vector<int64_t> shape(s.sizes().begin(), s.sizes().end() - 2);
-  shape.push_back(count);
-  auto picks = at::empty(shape, s.options().dtype(at::kLong));
-  run(DIFFMINE_KERNEL(select_patches), s, s.const_data_ptr<float>(), maps, rows, columns, patch, count, ascending, picks.data_ptr<int64_t>());
+  const Maps m(scores, count, "select_patches");
+  auto picks = m.empty();
+  run(DIFFMINE_KERNEL(select_patches), m.scores, floats(m.scores), m.maps, m.rows, m.columns, patch, count, ascending, picks.data_ptr<int64_t>());
   return picks;
+}
+
+std::pair<at::Tensor, at::Tensor> select_extremes(const at::Tensor& scores, int64_t patch, int64_t count) {
+  const Maps m(scores, count, "select_extremes");
+  auto top = m.empty(), least = m.empty();
+  run(DIFFMINE_KERNEL(select_extremes), m.scores, floats(m.scores), m.maps, m.rows, m.columns, patch, count, top.data_ptr<int64_t>(),
+      least.data_ptr<int64_t>());
+  return {std::move(top), std::move(least)};
 }
 
 }  // namespace diffmine::ops

@@ -1,10 +1,54 @@
 // The kernels on tensors: each runs on the device its tensors are on, the .cu there or its twin here.
+//
+// Layers compute in fp32, fp16 or bf16, their sums in fp32 or better; pictures [B, C, H, W] come out channels_last. Other layouts are
+// taken in by a copy first. No kernel takes part in autograd's graph: layers to be trained keep ATen's operators.
 #pragma once
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 
 namespace diffmine::ops {
+
+// --- layers ---
+
+// GroupNorm over channels_last pictures, and what follows it, in two passes over x:
+//   y = (x - mean) / sqrt(var + eps) * weight + bias;  y = y * (1 + scale) + shift, where given;  y = SiLU(y), where asked for.
+// x [B, C, H, W]; weight, bias [C], best fp32 (else they are converted in every call); scale, shift [B', C] or [B', C, 1, 1], B' | B: B / B'
+// neighbouring rows share one.
+at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups, double eps, bool silu = false,
+                      const std::optional<at::Tensor>& scale = {}, const std::optional<at::Tensor>& shift = {});
+
+// LayerNorm over the last dimension: x [.., C]; weight, bias [C], best fp32.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
+
+// x [.., 2 C] = (hidden, gate) -> hidden GELU(gate) [.., C], the exact GELU.
+at::Tensor geglu(const at::Tensor& x);
+
+// In place: x[b] += v[b] at every place; x [B, C, H, W] (channels_last, else INTERNAL), v [B', C] or [B', C, 1, 1], B' | B as above. A
+// convolution's bias belongs in v: then the convolution needs no pass of its own for it. Gives x.
+at::Tensor add_channels_(at::Tensor x, const at::Tensor& v);
+
+// In place: x += residual + bias, with x [B, C, H, W] channels_last or contiguous [.., C], residual of the same form with B' | B rows, bias
+// [C] over channels or none. Gives x.
+at::Tensor add_residual_(at::Tensor x, const at::Tensor& residual, const std::optional<at::Tensor>& bias = {});
+
+// --- scoring ---
+
+// Draws noise and adds it, for rows r = (picture[r], sample[r]): noise[r] = the stream's sample (as draw_noise), x[r] = a[r] latents[picture[r]]
+// + s[r] noise[r]. latents [B, C, H, W] fp32; picture, sample [P] int64; a, s [P] fp32; all on one device. Gives x [P, C, H, W] of `dtype`,
+// channels_last, and noise [P, C, H, W] fp32.
+std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, const at::Tensor& picture, const at::Tensor& sample,
+                                                     const at::Tensor& a, const at::Tensor& s, uint64_t seed, uint32_t stream_word,
+                                                     at::ScalarType dtype);
+
+// loss_difference of n consecutive samples of one picture and update_moments of what it gives, in one pass: e [n K, C, H, W] fp32 (any layout),
+// x [C, H, W], noise [n, C, H, W], target_x, target_noise [n], subject [M], weight [M, K]; mean, m2 [M, f H, f W] fp32 after `count`
+// earlier samples. Gives the samples' differences [n, M, f H, f W] where asked to keep them (the patch scores' moments need them), else an undefined tensor.
+at::Tensor loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
+                        const at::Tensor& target_noise, const at::Tensor& subject, const at::Tensor& weight, int64_t fold, int64_t count,
+                        at::Tensor& mean, at::Tensor& m2, bool keep_differences);
 
 // x_t = a x + s noise: x, noise [P, C, H, W] fp32, a, s [P] fp32 -> [P, C, H, W] of `dtype`, channels_last.
 at::Tensor add_noise(const at::Tensor& x, const at::Tensor& noise, const at::Tensor& a, const at::Tensor& s, at::ScalarType dtype);
@@ -15,6 +59,9 @@ at::Tensor loss_difference(const at::Tensor& e, const at::Tensor& x, const at::T
 
 // samples [n, ...] into mean, m2 [...], after `count` earlier ones.
 void update_moments(const at::Tensor& samples, int64_t count, at::Tensor& mean, at::Tensor& m2);
+
+// The highest and the lowest places in one launch: each as select_patches gives them.
+std::pair<at::Tensor, at::Tensor> select_extremes(const at::Tensor& scores, int64_t patch, int64_t count);
 
 // scores [..., R, S] -> [..., count] int64 on the same device: row * S + column, -1 where no room was left.
 at::Tensor select_patches(const at::Tensor& scores, int64_t patch, int64_t count, bool ascending);

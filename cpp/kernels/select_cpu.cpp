@@ -38,4 +38,10 @@ void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t
   });
 }
 
+void select_extremes_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top,
+                         int64_t* least, void*) {
+  select_patches_cpu(scores, maps, rows, columns, patch, count, false, top);
+  select_patches_cpu(scores, maps, rows, columns, patch, count, true, least);
+}
+
 }  // namespace diffmine

@@ -1,27 +1,23 @@
 #include "models/layers.h"
 
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/sum.h>
-
-#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/ops.h"
+#include "models/attention_cpu.h"
 #include "weights/lora.h"
 #include "weights/random.h"
 
@@ -116,6 +112,12 @@ at::Tensor blocked_linear(const at::Tensor& x, const at::Tensor& w, const std::o
   return op.call(x, w, b, "none", OptionalScalars(), std::nullopt);
 }
 
+at::Tensor blocked_linear_add(const at::Tensor& x, const at::Tensor& other, const at::Tensor& w, const std::optional<at::Tensor>& b) {
+  static const auto op = find_operator<at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::string_view)>(
+      "mkldnn::_linear_pointwise", "binary");
+  return op.call(x, other, w, b, "add");
+}
+
 at::Tensor reorder_linear_weight(const at::Tensor& w) {
   static const auto op = find_operator<at::Tensor(const at::Tensor&, std::optional<int64_t>)>("mkldnn::_reorder_linear_weight");
   return op.call(w, std::nullopt);
@@ -190,6 +192,11 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
   return blocked_linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
 
+at::Tensor Linear::add(const at::Tensor& x, const at::Tensor& residual) const {
+  if (!blocked_) return (*this)(x).add_(residual);
+  return blocked_linear_add(x, residual, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+}
+
 at::Tensor Linear::channels(const at::Tensor& x) const { return to_picture((*this)(to_tokens(x)), x.size(2), x.size(3)); }
 
 // --- Conv2d ---
@@ -201,7 +208,8 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   conv.padding_ = padding;
   conv.weight_ = loader.take(name + ".weight", {out, in, kernel, kernel}, dtype);
   conv.bias_ = loader.take(name + ".bias", {out}, dtype);
-  if (!loader.differentiable() && can_prepack(conv.weight_)) {
+  conv.fused_ = !loader.differentiable();
+  if (conv.fused_ && can_prepack(conv.weight_)) {
     conv.weight_ = reorder_conv_weight(conv.weight_, stride, padding);
     conv.blocked_ = true;
   } else {
@@ -210,16 +218,30 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   return conv;
 }
 
-at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  const auto input = x.contiguous(at::MemoryFormat::ChannelsLast);
-  if (blocked_) return blocked_conv(input, weight_, bias_, stride_, padding_);
+at::Tensor Conv2d::product(const at::Tensor& x, bool with_bias) const {
   const auto dtype = x.scalar_type();  // a weight to be trained is fp32
-  return at::conv2d(input, weight_.to(dtype), bias_.to(dtype), {stride_, stride_}, {padding_, padding_});
+  return at::conv2d(x.contiguous(at::MemoryFormat::ChannelsLast), weight_.to(dtype), with_bias ? std::optional<at::Tensor>(bias_.to(dtype)) : std::nullopt,
+                    {stride_, stride_}, {padding_, padding_});
 }
 
+at::Tensor Conv2d::operator()(const at::Tensor& x) const {
+  if (!blocked_) return product(x, true);
+  return blocked_conv(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+}
+
+// cuDNN adds a bias in a pass of its own: there it is added with what follows.
 at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
-  if (!blocked_) return (*this)(x).add_(residual);
-  return blocked_conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+  if (blocked_) {
+    return blocked_conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+  }
+  if (!fused_) return (*this)(x).add_(residual);
+  return ops::add_residual_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), residual, bias_);
+}
+
+at::Tensor Conv2d::add_channels(const at::Tensor& x, const at::Tensor& v) const {
+  if (!fused_) return (*this)(x).add_(v.unsqueeze(-1).unsqueeze(-1));
+  if (blocked_) return ops::add_channels_((*this)(x), v);
+  return ops::add_channels_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), v + bias_);
 }
 
 // --- norms ---
@@ -229,36 +251,43 @@ GroupNorm GroupNorm::load(Loader& loader, const std::string& name, int64_t chann
     throw Error(code::kModelInvalid, "\"" + name + "\" has " + std::to_string(channels) + " channels, not a multiple of norm_num_groups " + std::to_string(groups) + ".");
   }
   GroupNorm norm;
-  norm.weight_ = loader.take(name + ".weight", {channels});
-  norm.bias_ = loader.take(name + ".bias", {channels});
+  norm.fused_ = !loader.differentiable();
+  const auto dtype = norm.fused_ ? at::kFloat : loader.dtype();
+  norm.weight_ = loader.take(name + ".weight", {channels}, dtype);
+  norm.bias_ = loader.take(name + ".bias", {channels}, dtype);
   norm.groups_ = groups;
   norm.eps_ = eps;
   return norm;
 }
 
-at::Tensor GroupNorm::operator()(const at::Tensor& x) const { return at::group_norm(x, groups_, weight_.to(x.scalar_type()), bias_.to(x.scalar_type()), eps_); }
+at::Tensor GroupNorm::operator()(const at::Tensor& x) const {
+  if (fused_) return ops::group_norm(x, weight_, bias_, groups_, eps_);
+  return at::group_norm(x, groups_, weight_.to(x.scalar_type()), bias_.to(x.scalar_type()), eps_);
+}
 
 at::Tensor GroupNorm::silu(const at::Tensor& x) const {
-  auto y = (*this)(x);
-  return y.requires_grad() ? at::silu(y) : at::silu_(y);  // its gradient needs y
+  if (fused_) return ops::group_norm(x, weight_, bias_, groups_, eps_, true);
+  return at::silu((*this)(x));
 }
 
 at::Tensor GroupNorm::scaled_silu(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift) const {
-  auto y = (*this)(x);
-  if (y.requires_grad()) return at::silu(y * (scale + 1) + shift);
-  y.mul_(scale + 1).add_(shift);
-  return at::silu_(y);
+  if (fused_) return ops::group_norm(x, weight_, bias_, groups_, eps_, true, scale, shift);
+  const auto everywhere = [](const at::Tensor& v) { return v.unsqueeze(-1).unsqueeze(-1); };
+  return at::silu((*this)(x) * (everywhere(scale) + 1) + everywhere(shift));
 }
 
 LayerNorm LayerNorm::load(Loader& loader, const std::string& name, int64_t size, double eps) {
   LayerNorm norm;
-  norm.weight_ = loader.take(name + ".weight", {size});
-  norm.bias_ = loader.take(name + ".bias", {size});
+  norm.fused_ = !loader.differentiable();
+  const auto dtype = norm.fused_ ? at::kFloat : loader.dtype();
+  norm.weight_ = loader.take(name + ".weight", {size}, dtype);
+  norm.bias_ = loader.take(name + ".bias", {size}, dtype);
   norm.eps_ = eps;
   return norm;
 }
 
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
+  if (fused_) return ops::layer_norm(x, weight_, bias_, eps_);
   return at::layer_norm(x, weight_.sizes(), weight_.to(x.scalar_type()), bias_.to(x.scalar_type()), eps_);
 }
 
@@ -266,28 +295,8 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
 
 namespace {
 
-// Keys from which attention in bf16 on a CPU pays as products of one head at a time, and queries of one product: scores of 512 x 4096
-// are 4 MB, near a core's cache. LibTorch's fused kernel multiplies the softmax in fp32, at 1.5 times the cost (docs/performance.md).
-constexpr int64_t kManyKeys = 256, kQueryBlock = 512;
-
-at::Tensor attention_by_head(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  const int64_t heads = q.size(1), queries = q.size(2), size = q.size(3);
-  const double scale = 1 / std::sqrt(static_cast<double>(size));
-  const auto out = at::empty({q.size(0), queries, heads, size}, q.options()).transpose(1, 2);
-  const bool inference = c10::InferenceMode::is_enabled();  // thread-local: the workers take it over
-  at::parallel_for(0, q.size(0) * heads, 1, [&](int64_t begin, int64_t end) {
-    const c10::InferenceMode mode(inference);
-    for (int64_t i = begin; i < end; ++i) {
-      const auto one = [&](const at::Tensor& x) { return x.select(0, i / heads).select(0, i % heads); };  // [N, d]
-      const auto scaled = one(q) * scale, keys = one(k).contiguous().t(), values = one(v).contiguous(), mixed = one(out);
-      for (int64_t n = 0; n < queries; n += kQueryBlock) {
-        const auto rows = [&](const at::Tensor& x) { return x.slice(0, n, std::min(n + kQueryBlock, queries)); };
-        rows(mixed).copy_(at::mm(at::softmax(at::mm(rows(scaled), keys), -1), values));
-      }
-    }
-  });
-  return out;
-}
+// Keys from which attention in blocks pays on a CPU: what it packs is little beside what it multiplies.
+constexpr int64_t kManyKeys = 64;
 
 }  // namespace
 
@@ -295,7 +304,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   if (upcast && q.scalar_type() != at::kFloat) {
     return at::scaled_dot_product_attention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), {}, 0.0, causal).to(q.scalar_type());
   }
-  if (q.is_cpu() && q.scalar_type() == at::kBFloat16 && !causal && k.size(2) >= kManyKeys && !q.requires_grad()) return attention_by_head(q, k, v);
+  if (q.is_cpu() && !causal && k.size(2) >= kManyKeys && q.size(3) % 2 == 0 && !q.requires_grad() && has_attention_cpu(q.scalar_type())) return attention_cpu(q, k, v);
   return at::scaled_dot_product_attention(q, k, v, {}, 0.0, causal);
 }
 
@@ -323,7 +332,7 @@ at::Tensor SpatialAttention::operator()(const at::Tensor& x, const Watcher& watc
     qkv[1] = watcher("to_k", qkv[1]);
   }
   const auto mixed = attention(split_heads(qkv[0], heads_), split_heads(qkv[1], heads_), split_heads(qkv[2], heads_));
-  return x + to_picture(out_(merge_heads(mixed)), x.size(2), x.size(3));
+  return to_picture(out_.add(merge_heads(mixed), to_tokens(x)), x.size(2), x.size(3));
 }
 
 }  // namespace diffmine

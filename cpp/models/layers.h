@@ -2,7 +2,8 @@
 //
 // Activations are [B, C, H, W] in channels_last memory, so that a 1x1 convolution is a Linear over a view.
 // On a CPU the weights of convolutions and Linears are kept in oneDNN's blocked layouts only (prepacked once:
-// 1.5 to 3 times faster than reordering in every call, see docs/performance.md). Layers to be trained keep each stored tensor as
+// 1.5 to 3 times faster than reordering in every call, see docs/performance.md); norms and what surrounds them are the project's own kernels
+// (kernels/ops.h), their weights in fp32. Layers that take part in a graph use ATen's operators. Those to be trained keep each stored tensor as
 // a leaf of the graph, in fp32, and make of it in every pass what is multiplied: joined, and in the precision of the input.
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -77,6 +78,8 @@ class Linear {
   static Linear load_conv1x1(Loader& loader, const std::string& name, int64_t in, int64_t out);
 
   at::Tensor operator()(const at::Tensor& x) const;
+  // linear(x) + residual, in one pass where the backend can.
+  at::Tensor add(const at::Tensor& x, const at::Tensor& residual) const;
   // Over the channels of x [B, C, H, W].
   at::Tensor channels(const at::Tensor& x) const;
 
@@ -97,11 +100,14 @@ class Conv2d {
   at::Tensor operator()(const at::Tensor& x) const;
   // conv(x) + residual, in one pass where the backend can.
   at::Tensor add(const at::Tensor& x, const at::Tensor& residual) const;
+  // conv(x) + v [B, C] at every place, likewise.
+  at::Tensor add_channels(const at::Tensor& x, const at::Tensor& v) const;
 
  private:
+  at::Tensor product(const at::Tensor& x, bool with_bias) const;
   at::Tensor weight_, bias_;
   int64_t stride_ = 1, padding_ = 1;
-  bool blocked_ = false;
+  bool blocked_ = false, fused_ = false;  // in oneDNN's layout; outside of any graph
 };
 
 class GroupNorm {
@@ -110,13 +116,14 @@ class GroupNorm {
   static GroupNorm load(Loader& loader, const std::string& name, int64_t channels, int64_t groups, double eps);
   at::Tensor operator()(const at::Tensor& x) const;
   at::Tensor silu(const at::Tensor& x) const;  // SiLU(norm(x))
-  // Scale and shift [B, C, 1, 1]: norm(x) * (1 + scale) + shift, then SiLU ("scale_shift" time conditioning).
+  // Scale and shift [B, C]: norm(x) * (1 + scale) + shift, then SiLU ("scale_shift" time conditioning).
   at::Tensor scaled_silu(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift) const;
 
  private:
   at::Tensor weight_, bias_;
   int64_t groups_ = 1;
   double eps_ = 1e-5;
+  bool fused_ = false;
 };
 
 class LayerNorm {
@@ -128,6 +135,7 @@ class LayerNorm {
  private:
   at::Tensor weight_, bias_;
   double eps_ = 1e-5;
+  bool fused_ = false;
 };
 
 // softmax(q k^T / sqrt(d)) v; q [B, heads, N, d], k and v [B, heads, M, d]. `upcast` computes in fp32.

@@ -9,11 +9,14 @@
 
 namespace diffmine {
 
+class UNetGraphs;
+
 struct Model {
   std::shared_ptr<const UNet> unet;
   std::shared_ptr<const Vae> vae;                   // null: pixel space
   std::shared_ptr<const TextEncoder> text_encoder;  // null: class-conditional
   std::shared_ptr<const Schedule> schedule;
+  std::shared_ptr<UNetGraphs> graphs;               // of `unet`; null: every pass is launched op by op
 
   // Interleaved RGB bytes of B pictures of one size -> what the UNet denoises, fp32 on the model's device:
   // VAE posterior mean x scaling_factor [B, 4, h, w]; pixel models x / 127.5 - 1 (folded where the model folds).

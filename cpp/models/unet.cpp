@@ -19,6 +19,7 @@
 
 #include <cmath>
 
+#include "kernels/ops.h"
 #include "models/checkpoint.h"
 #include "models/resnet.h"
 
@@ -75,15 +76,16 @@ struct Pass {
 };
 
 at::Tensor run(const ResnetBlock& block, at::Tensor x, const Pass& pass) {
-  auto h = block.conv1(block.norm1.silu(x));
+  auto h = block.norm1.silu(x);
   auto time = block.time_proj(pass.time);
-  pass.align(h, time);
-  time = time.unsqueeze(-1).unsqueeze(-1);
+  const bool enters = time.size(0) > h.size(0);  // a class, with its first time embedding
+  if (!enters && h.size(0) > time.size(0)) time = pass.expand(time);
   if (block.scale_shift) {
+    h = block.conv1(h);
     const auto parts = time.chunk(2, 1);
-    h = block.norm2.scaled_silu(h, parts[0], parts[1]);
+    h = block.norm2.scaled_silu(enters ? pass.expand(h) : h, parts[0], parts[1]);
   } else {
-    h = block.norm2.silu(h.add_(time));
+    h = block.norm2.silu(enters ? pass.expand(block.conv1(h)).add_(time.unsqueeze(-1).unsqueeze(-1)) : block.conv1.add_channels(h, time));
   }
   auto residual = block.has_shortcut ? block.shortcut.channels(x) : x;
   pass.align(h, residual);
@@ -106,7 +108,7 @@ struct Transformer {
   Linear proj_in, proj_out;
   std::vector<Block> blocks;
   int64_t heads = 1;
-  bool upcast = false;
+  bool upcast = false, differentiable = false;
 
   static Transformer load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels, int64_t heads, int64_t layers, size_t& cross_count) {
     if (heads <= 0 || channels % heads != 0) {
@@ -116,6 +118,7 @@ struct Transformer {
     t.path = name;
     t.heads = heads;
     t.upcast = config.upcast_attention;
+    t.differentiable = loader.differentiable();
     t.norm = GroupNorm::load(loader, name + ".norm", channels, config.norm_num_groups, 1e-6);
     const auto projection = [&](const std::string& p) {
       return config.use_linear_projection ? Linear::load(loader, p, channels, channels) : Linear::load_conv1x1(loader, p, channels, channels);
@@ -149,6 +152,13 @@ struct Transformer {
     }
   }
 
+  // GEGLU of (hidden, gate) beside each other.
+  at::Tensor gated(const at::Tensor& x) const {
+    if (!differentiable) return ops::geglu(x);
+    const auto parts = x.chunk(2, -1);
+    return parts[0] * at::gelu(parts[1]);
+  }
+
   at::Tensor run(const at::Tensor& x, const Pass& pass) const {
     auto h = proj_in(to_tokens(norm(x)));
     for (const auto& b : blocks) {
@@ -157,19 +167,17 @@ struct Transformer {
         qkv[0] = pass.see(b.path + ".attn1.to_q", qkv[0]);
         qkv[1] = pass.see(b.path + ".attn1.to_k", qkv[1]);
       }
-      h = b.out1(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), false, upcast))).add_(h);
+      h = b.out1.add(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), false, upcast)), h);
 
       // Here the condition enters: queries are still one row an input, keys and values are per condition.
       const auto& [keys, values] = pass.conditions.keys_values[b.cross_index];
       const auto q = pass.expand(b.q2(b.norm2(h)));
       h = pass.expand(h);
-      h = b.out2(merge_heads(attention(split_heads(q, heads), keys.index_select(0, pass.index), values.index_select(0, pass.index), false, upcast))).add_(h);
+      h = b.out2.add(merge_heads(attention(split_heads(q, heads), keys.index_select(0, pass.index), values.index_select(0, pass.index), false, upcast)), h);
 
-      const auto gated = b.ff_in(b.norm3(h)).chunk(2, -1);
-      h = b.ff_out(gated[0] * at::gelu(gated[1])).add_(h);
+      h = b.ff_out.add(gated(b.ff_in(b.norm3(h))), h);
     }
-    const auto out = to_picture(proj_out(h), x.size(2), x.size(3));
-    return pass.see(path, out + pass.expand(x));
+    return pass.see(path, to_picture(proj_out.add(h, to_tokens(pass.expand(x))), x.size(2), x.size(3)));
   }
 };
 

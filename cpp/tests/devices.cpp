@@ -4,8 +4,8 @@
 
 #include <cstdlib>
 
+#include "core/device.h"
 #ifdef DIFFMINE_CUDA
-#include <ATen/Context.h>
 #include <c10/cuda/CUDAFunctions.h>
 #endif
 
@@ -15,8 +15,8 @@ std::vector<at::Device> devices() {
   std::vector<at::Device> all{at::kCPU};
 #ifdef DIFFMINE_CUDA
   if (c10::cuda::device_count() > 0) {
-    at::globalContext().setAllowTF32CuDNN(false);  // fp32 is compared as fp32
     all.emplace_back(at::kCUDA, 0);
+    set_up_backends(all.back(), /*tune=*/false);  // fp32 is compared as fp32
   }
 #endif
   if (std::getenv("DIFFMINE_REQUIRE_GPU")) REQUIRE_MESSAGE(all.size() > 1, "no GPU was found");

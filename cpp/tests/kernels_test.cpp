@@ -1,6 +1,5 @@
 // Each kernel against float64 on fresh random input of odd sizes: the CPU twins here, and the same cases on a GPU where the build
 // and the machine have one.
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
@@ -15,7 +14,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "devices.h"
@@ -26,18 +24,7 @@
 
 using namespace diffmine;
 using test::devices;
-
-namespace {
-
-// Another seed every run; a failure prints it.
-uint64_t fresh_seed() {
-  const uint64_t seed = std::random_device{}();
-  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
-  generator.set_current_seed(seed);
-  return seed;
-}
-
-}  // namespace
+using test::fresh_seed;
 
 TEST_CASE("kernel philox_normal: Box-Muller of Philox's words, by position") {
   const uint64_t seed = fresh_seed() * 0x100000001ull;
@@ -47,7 +34,7 @@ TEST_CASE("kernel philox_normal: Box-Muller of Philox's words, by position") {
   for (int64_t s = 0; s < samples; ++s) {
     for (int64_t i = 0; i < per_sample; ++i) {
       const Uint4 r = philox_block(seed, static_cast<uint32_t>(5 + s), Stream::kDift, i / 4);
-      const double u = ((i % 4 < 2 ? r.x : r.z) >> 8) + 0.5, v = (i % 4 < 2 ? r.y : r.w) >> 8;
+      const double u = static_cast<float>(((i % 4 < 2 ? r.x : r.z) >> 8) + 0.5), v = (i % 4 < 2 ? r.y : r.w) >> 8;
       const double radius = std::sqrt(-2 * std::log(u * 0x1p-24)), angle = 2 * M_PI * v * 0x1p-24;
       want[s][i] = radius * (i % 2 ? std::sin(angle) : std::cos(angle));
     }
@@ -85,6 +72,30 @@ TEST_CASE("kernel add_noise: a x + s eps in the UNet's layout and precision") {
     const auto view = on(wide).slice(3, 0, 22, 2);
     const auto noised = [&](const at::Tensor& t) { return ops::add_noise(t, on(noise), on(a), on(s), at::kFloat); };
     CHECK(at::equal(noised(view), noised(view.contiguous())));
+  }
+}
+
+TEST_CASE("kernel draw_and_add_noise: the noise of draw_noise, added as add_noise does") {
+  const uint64_t seed = fresh_seed();
+  CAPTURE(seed);
+  for (const auto& chw : {std::vector<int64_t>{4, 9, 8}, std::vector<int64_t>{3, 7, 5}}) {  // the last block of each sample whole, and cut
+    const auto latents = at::randn({2, chw[0], chw[1], chw[2]}), a = at::rand({5}), s = at::rand({5});
+    const auto picture = at::tensor({0, 0, 1, 1, 0}, at::kLong), sample = at::tensor({8, 9, 0, 1, 9}, at::kLong);
+    const auto drawn = draw_noise(seed, 0, 10, chw, Stream::kScan, at::kCPU).index_select(0, sample);
+    for (const auto& device : devices()) {
+      CAPTURE(device.str());
+      const auto on = [&](const at::Tensor& t) { return t.to(device); };
+      for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+        const auto [x, noise] = ops::draw_and_add_noise(on(latents), on(picture), on(sample), on(a), on(s), seed, static_cast<uint32_t>(Stream::kScan), dtype);
+        CHECK(test::close(noise, drawn, 5e-6, 5e-6));
+        CHECK((x.scalar_type() == dtype));
+        CHECK(x.is_contiguous(at::MemoryFormat::ChannelsLast));
+        CHECK(test::close(x.to(at::kFloat), ops::add_noise(on(latents.index_select(0, picture)), noise, on(a), on(s), dtype).to(at::kFloat), 5e-7, dtype == at::kFloat ? 0 : 0x1p-7));
+        if (device.is_cpu()) CHECK(at::equal(noise, drawn));
+      }
+      const auto none = on(picture.slice(0, 0, 0)), no = on(a.slice(0, 0, 0));
+      CHECK(ops::draw_and_add_noise(on(latents), none, none, no, no, seed, 0, at::kHalf).first.size(0) == 0);
+    }
   }
 }
 
@@ -136,6 +147,48 @@ TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree
   }
 }
 
+TEST_CASE("kernel loss_moments: loss differences folded into their moments") {
+  const uint64_t seed = fresh_seed();
+  CAPTURE(seed);
+  struct Case { int64_t samples, conditions, outputs, channels, fold; };
+  for (const Case& c : {Case{7, 2, 1, 4, 1}, Case{5, 4, 3, 12, 2}, Case{1, 2, 2, 9, 3}}) {
+    CAPTURE(c.fold);
+    const int64_t n = c.samples, k = c.conditions, m = c.outputs;
+    const auto e = at::randn({n * k, c.channels, 5, 7}), x = at::randn({c.channels, 5, 7}), noise = at::randn({n, c.channels, 5, 7});
+    const auto target_x = at::randn({n}), target_noise = at::randn({n}), weight = at::randn({m, k});
+    const auto subject = at::randint(k, {m}, at::kLong);
+    for (const auto& device : devices()) {
+      CAPTURE(device.str());
+      const auto on = [&](const at::Tensor& t) { return t.to(device); };
+      const auto rows = [&](const at::Tensor& t) {
+        std::vector<int64_t> shape(t.sizes().begin(), t.sizes().end());
+        shape.insert(shape.begin(), n);
+        return on(t).unsqueeze(0).expand(shape);
+      };
+      const auto apart = ops::loss_difference(on(e), rows(x), on(noise), on(target_x), on(target_noise), rows(subject), rows(weight), c.fold);
+      const int64_t map[] = {m, 5 * c.fold, 7 * c.fold};
+      const auto zeros = [&] { return at::zeros(map, at::TensorOptions(device)); };
+      auto want_mean = zeros(), want_m2 = zeros();
+      ops::update_moments(apart, 0, want_mean, want_m2);
+      for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
+        auto mean = zeros(), m2 = zeros();
+        const int64_t half = n / 2;  // in two runs, the second after the first
+        const auto run = [&](int64_t begin, int64_t end, bool keep) {
+          const auto of = [&](const at::Tensor& t) { return on(t).slice(0, begin, end); };
+          return ops::loss_moments(on(e).contiguous(format).slice(0, begin * k, end * k), on(x), of(noise), of(target_x), of(target_noise), on(subject),
+                                   on(weight), c.fold, begin, mean, m2, keep);
+        };
+        CHECK_FALSE(run(0, half, false).defined());
+        const auto differences = run(half, n, true);
+        CHECK(test::close(differences, apart.slice(0, half, n), 1e-5, 1e-6));
+        CHECK(test::close(mean, want_mean, 1e-5, 1e-6));
+        CHECK(test::close(m2, want_m2, 1e-4, 1e-5));
+        if (device.is_cpu()) CHECK((at::equal(mean, want_mean) && at::equal(m2, want_m2)));
+      }
+    }
+  }
+}
+
 TEST_CASE("kernel update_moments: Welford's mean and sum of squares") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
@@ -177,6 +230,10 @@ TEST_CASE("kernel select_patches: each map its own greedy choice, ties to the fi
         CHECK(chosen.size() < 30);
       }
     }
+    const auto [top, least] = ops::select_extremes(scores.to(device), 13, 30);
+    CHECK(at::equal(top, ops::select_patches(scores.to(device), 13, 30, false)));
+    CHECK(at::equal(least, ops::select_patches(scores.to(device), 13, 30, true)));
+    CHECK(ops::select_patches(scores.slice(0, 0, 0).to(device), 13, 4, false).sizes() == at::IntArrayRef({0, 3, 4}));
   }
 }
 

@@ -101,6 +101,20 @@ TEST_CASE("one input fans out as several do, with plain time shifts and with sca
   }
 }
 
+TEST_CASE("layers outside of a graph compute what those in one do") {
+  for (const bool text : {true, false}) {
+    CAPTURE(text);
+    const auto config = text ? tiny_sd15_unet() : tiny_fold_unet();
+    auto weights = synthetic_weights(5), same_weights = synthetic_weights(5);
+    const UNet plain(config, weights, at::kCPU, at::kFloat);
+    const UNet trainable(config, same_weights, at::kCPU, at::kFloat, {}, {.trainable = true});
+    const auto conditions = text ? at::randn({2, 77, 32}) : at::arange(2);
+    const auto x = at::randn({2, config.in_channels, 16, 16}), t = at::arange(2) * 400 + 3, index = at::arange(4) % 2;
+    const auto got = plain.forward(x, t, *plain.prepare(conditions), index, 2), want = trainable.forward(x, t, *trainable.prepare(conditions), index, 2).detach();
+    CHECK(excess(got, want, 2e-5, 2e-5) <= 1);
+  }
+}
+
 TEST_CASE("bf16 stays near fp32") {
   const auto exact = load_tiny_unet("tiny-sd15", tiny_sd15_unet());
   const auto reduced = load_tiny_unet("tiny-sd15", tiny_sd15_unet(), at::kBFloat16);

@@ -1,9 +1,19 @@
-// The comparison by which golden numbers are judged.
+// Fresh seeds, and the comparison by which golden numbers are judged.
 #include "tests/support.h"
 
+#include <ATen/Context.h>
+
 #include <cmath>
+#include <random>
 
 namespace diffmine::test {
+
+uint64_t fresh_seed() {
+  const uint64_t seed = std::random_device{}();
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  generator.set_current_seed(seed);
+  return seed;
+}
 
 bool close(const at::Tensor& got, const at::Tensor& want, double atol, double rtol) {
   if (got.sizes() != want.sizes()) return false;

@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -46,6 +47,9 @@ std::string error_code(F&& f) {
 }
 
 inline std::string golden(const std::string& name) { return std::string(DIFFMINE_TEST_DATA) + "/golden/" + name; }
+
+// Seeds at::randn with another number every run; a failing test prints it.
+uint64_t fresh_seed();
 
 // max(|got - want| - (atol + rtol |want|)) <= 0; false for other shapes or NaN.
 bool close(const at::Tensor& got, const at::Tensor& want, double atol, double rtol);

@@ -17,6 +17,7 @@
 #include <limits>
 
 #include "devices.h"
+#include "models/unet_graph.h"
 #include "support.h"
 #include "tiny_models.h"
 #include "typicality/typicality.h"
@@ -91,7 +92,7 @@ void check_golden(const Model& model, const std::string& variant, const std::str
   in.noises = tensor(".in.noises"), in.timesteps = tensor(".in.t");
   auto options = small(8, 10);
   options.patch = c.patch;
-  const auto got = score_typicality(model, *conditions, in, options);
+  const auto got = score_typicality(model, conditions, in, options);
   auto losses = tensor(".out.losses");
   if (losses.dim() == 5) losses = losses.mean(2);
   CHECK(excess(got.losses[0], losses, 5e-5, 1e-3) <= 1);
@@ -136,10 +137,10 @@ TEST_CASE("results do not depend on the batch") {
   const auto model = tiny_fold();
   const auto conditions = model.unet->prepare(at::arange(4));
   const auto in = labels_against_null(3, 16, 24);
-  const auto reference = score_typicality(model, *conditions, in, small(5, 4));  // one row a pass
+  const auto reference = score_typicality(model, conditions, in, small(5, 4));  // one row a pass
   for (const int64_t batch : {1, 13, 28, 1000}) {  // 1, 3 and 7 rows a pass (across pictures), all at once
     CAPTURE(batch);
-    const auto got = score_typicality(model, *conditions, in, small(5, batch));
+    const auto got = score_typicality(model, conditions, in, small(5, batch));
     CHECK(got.timesteps == reference.timesteps);
     for (size_t b = 0; b < 3; ++b) {
       for (size_t m = 0; m < 3; ++m) {
@@ -157,14 +158,14 @@ TEST_CASE("a picture scores the same alone and among others, with its own condit
   const auto conditions = model.unet->prepare(at::arange(4));
   auto in = labels_against_null(3, 16, 24);
   in.conditions = at::stack({at::arange(4), (at::arange(4) + 1) % 4, (at::arange(4) + 2) % 4});
-  const auto all = score_typicality(model, *conditions, in, small(4, 24));
+  const auto all = score_typicality(model, conditions, in, small(4, 24));
   for (int64_t b = 0; b < 3; ++b) {
     CAPTURE(b);
     TypicalityInput one = in;
     const auto only = [&](const at::Tensor& t) { return t.slice(0, b, b + 1); };
     one.latents = only(in.latents), one.conditions = only(in.conditions), one.subjects = only(in.subjects), one.weights = only(in.weights);
     one.keys = {in.keys[b]};
-    const auto alone = score_typicality(model, *conditions, one, small(4, 24));
+    const auto alone = score_typicality(model, conditions, one, small(4, 24));
     for (size_t m = 0; m < 3; ++m) {
       CHECK(excess(alone.outputs[0][m].scores, all.outputs[b][m].scores, 5e-6, 0) <= 1);
       CHECK(same_boxes(alone.outputs[0][m].random, all.outputs[b][m].random));
@@ -181,7 +182,7 @@ TEST_CASE("maps, scores and standard errors follow from the losses, for any cont
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t m = 0; m < 3; ++m) in.weights[b][m][in.subjects[b][m].item<int64_t>()] = 0;
   }
-  const auto got = score_typicality(model, *conditions, in, small(6, 9));
+  const auto got = score_typicality(model, conditions, in, small(6, 9));
   const auto losses = got.losses.to(at::kDouble);  // [B, N, K, h', w']
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t m = 0; m < 3; ++m) {
@@ -205,6 +206,31 @@ TEST_CASE("maps, scores and standard errors follow from the losses, for any cont
   }
 }
 
+TEST_CASE("passes launched as graphs score as those launched op by op, whatever conditions come and go") {
+  for (const auto& device : test::devices()) {
+    CAPTURE(device.str());
+    const auto plain = tiny_fold(device);
+    auto model = plain;
+    model.graphs = std::make_shared<UNetGraphs>(model.unet);
+    for (const int64_t shift : {0, 1}) {
+      CAPTURE(shift);
+      const auto conditions = model.unet->prepare((at::arange(4) + shift) % 4);  // the graphs of the first are dropped with them
+      for (const int64_t width : {24, 16}) {
+        auto in = labels_against_null(3, 16, width);
+        in.latents = in.latents.to(device);
+        auto options = small(7, 8);  // two inputs a pass: ten of one shape, and one of another
+        options.keep_losses = false;
+        const auto want = score_typicality(plain, conditions, in, options), got = score_typicality(model, conditions, in, options);
+        for (size_t b = 0; b < 3; ++b) {
+          CHECK(excess(got.outputs[b][0].scores, want.outputs[b][0].scores, 1e-6, 0) <= 1);
+          CHECK(same_boxes(got.outputs[b][0].top, want.outputs[b][0].top));
+        }
+      }
+    }
+    model.graphs->clear();
+  }
+}
+
 TEST_CASE("a v-prediction model is scored by its velocity") {
   auto model = tiny_fold();
   auto config = linear_schedule();
@@ -213,7 +239,7 @@ TEST_CASE("a v-prediction model is scored by its velocity") {
   const auto conditions = model.unet->prepare(at::arange(4));
   auto in = labels_against_null(1, 16, 16);
   in.noises = at::randn({1, 2, 12, 8, 8}), in.timesteps = at::tensor({120, 640}, at::kLong);
-  const auto got = score_typicality(model, *conditions, in, small(2, 8));
+  const auto got = score_typicality(model, conditions, in, small(2, 8));
   const auto x0 = in.latents.expand({2, 12, 8, 8}), noise = (*in.noises)[0];
   const auto e = model.unet->forward(model.schedule->add_noise(x0, noise, *in.timesteps), *in.timesteps, *conditions, at::arange(8) % 4, 4);
   const auto target = model.schedule->velocity(x0, noise, *in.timesteps);
@@ -226,11 +252,11 @@ TEST_CASE("one sample has no standard error, and patch 0 makes maps alone") {
   const auto model = tiny_fold();
   const auto conditions = model.unet->prepare(at::arange(4));
   const auto in = labels_against_null(1, 16, 16);
-  const auto one = score_typicality(model, *conditions, in, small(1, 8));
+  const auto one = score_typicality(model, conditions, in, small(1, 8));
   CHECK(std::isnan(one.outputs[0][0].top[0].standard_error));
   auto options = small(2, 8);
   options.patch = 0, options.keep_losses = false;
-  const auto maps = score_typicality(model, *conditions, in, options);
+  const auto maps = score_typicality(model, conditions, in, options);
   CHECK(maps.outputs[0][0].map.sizes() == at::IntArrayRef({16, 16}));
   CHECK(maps.outputs[0][0].top.empty());
   CHECK(!maps.outputs[0][0].scores.defined());
@@ -248,10 +274,10 @@ TEST_CASE("progress counts evaluations; cancelling stops before the next pass") 
                     CHECK(p.total == 2 * 3 * 4);
                     done.push_back(p.done);
                   }};
-  score_typicality(model, *conditions, in, small(3, 8), context);
+  score_typicality(model, conditions, in, small(3, 8), context);
   CHECK(done == std::vector<int64_t>{8, 16, 24});
   context.on_progress = [&](const Progress&) { token.cancel(); };
-  CHECK(test::error_code([&] { score_typicality(model, *conditions, in, small(3, 8), context); }) == code::kCancelled);
+  CHECK(test::error_code([&] { score_typicality(model, conditions, in, small(3, 8), context); }) == code::kCancelled);
 }
 
 TEST_CASE("NaN names its picture, and what does not fit is refused") {
@@ -261,7 +287,7 @@ TEST_CASE("NaN names its picture, and what does not fit is refused") {
   auto bad = in;
   bad.latents = in.latents.clone();
   bad.latents[1][0][3][3] = std::numeric_limits<float>::quiet_NaN();
-  const auto error = test::error_of([&] { score_typicality(model, *conditions, bad, small(2, 64)); });
+  const auto error = test::error_of([&] { score_typicality(model, conditions, bad, small(2, 64)); });
   CHECK(error.code() == code::kNumerics);
   CHECK(std::string(error.what()).find("picture 1") != std::string::npos);
 
@@ -269,7 +295,7 @@ TEST_CASE("NaN names its picture, and what does not fit is refused") {
     TypicalityInput input = in;
     TypicalityOptions options = small(2, 8);
     change(input, options);
-    return test::error_code([&] { score_typicality(model, *conditions, input, options); }) == code::kInvalidArgument;
+    return test::error_code([&] { score_typicality(model, conditions, input, options); }) == code::kInvalidArgument;
   };
   CHECK(refused([](auto& i, auto&) { i.latents = at::zeros({2, 4, 8, 8}); }));
   CHECK(refused([](auto& i, auto&) { i.keys = {1}; }));

@@ -14,11 +14,14 @@
 
 namespace diffmine {
 
+void Moments::begin(at::IntArrayRef shape, const at::TensorOptions& options) {
+  if (count_ > 0) return;
+  mean_ = at::zeros(shape, options.dtype(at::kFloat));
+  m2_ = at::zeros(shape, options.dtype(at::kFloat));
+}
+
 void Moments::add(const at::Tensor& samples) {
-  if (count_ == 0) {
-    mean_ = at::zeros(samples.sizes().slice(1), samples.options().dtype(at::kFloat));
-    m2_ = at::zeros(samples.sizes().slice(1), samples.options().dtype(at::kFloat));
-  }
+  begin(samples.sizes().slice(1), samples.options());
   ops::update_moments(samples, count_, mean_, m2_);
   count_ += samples.size(0);
 }

@@ -1,8 +1,9 @@
 #include "typicality/patches.h"
 
+#include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -49,7 +50,13 @@ at::Tensor patch_scores(const at::Tensor& maps, const at::Tensor& a_h, const at:
   if (maps.dim() < 2 || maps.size(-2) != a_h.size(1) || maps.size(-1) != a_w.size(1)) {
     throw Error(code::kInvalidArgument, "The maps do not have the size the patch operators were made for.");
   }
-  return at::matmul(at::matmul(a_h, maps), a_w.t());
+  // Columns first: all rows of all maps are one matrix [maps h, w] with one product. at::matmul would fold the other order by transposing copies.
+  const int64_t h = maps.size(-2), w = maps.size(-1), count = maps.numel() / (h * w);
+  const auto across = at::mm(maps.reshape({count * h, w}), a_w.t()).view({count, h, a_w.size(0)});  // [maps, h, S]
+  const auto scores = at::bmm(a_h.unsqueeze(0).expand({count, -1, -1}), across);
+  std::vector<int64_t> shape(maps.sizes().begin(), maps.sizes().end() - 2);
+  shape.insert(shape.end(), {a_h.size(0), a_w.size(0)});
+  return scores.view(shape);
 }
 
 std::vector<Pick> select_patches(const at::Tensor& scores, int64_t patch, int64_t count, bool ascending) {

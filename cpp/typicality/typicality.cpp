@@ -7,14 +7,20 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/sqrt.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <string>
 
+#include "core/device.h"
 #include "core/error.h"
+#include "core/queue.h"
+#include "core/stage.h"
 #include "kernels/ops.h"
+#include "models/unet_graph.h"
 #include "typicality/moments.h"
 
 namespace diffmine {
@@ -22,11 +28,21 @@ namespace {
 
 // Score maps of one picture are made for this many bytes of samples at a time: enough to fill a device, little beside its activations.
 constexpr int64_t kScoreBytes = int64_t{64} << 20;
+// Passes that wait on a GPU while the next is being queued: one that runs and one behind it. More would gain nothing, make progress a
+// promise, and let a cancelled call run on.
+constexpr int64_t kPassesAhead = 2;
 
 struct Sizes {
   int64_t pictures, samples, conditions, outputs;  // B, N, K, M
   int64_t rows() const { return pictures * samples; }
 };
+
+at::Tensor predict(const Model& model, const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
+                   const at::Tensor& condition_index, int64_t fan_out) {
+  const Stage stage("unet");
+  if (model.graphs) return model.graphs->forward(x, t, conditions, condition_index, fan_out);
+  return model.unet->forward(x, t, *conditions, condition_index, fan_out);
+}
 
 [[noreturn]] void refuse(const std::string& what, const std::string& hint = {}) { throw Error(code::kInvalidArgument, what, hint); }
 
@@ -90,9 +106,13 @@ struct Plan {
   at::Tensor conditions;                          // [B N K]
   at::Tensor subjects, weights;                   // [B, M], [B, M, K]
   at::Tensor latents;                             // [B, C, h, w]
+  at::Tensor a_h, a_w;                            // patch operators; undefined for maps alone
+  int64_t count = 0;                              // patches that may be chosen of a score map
+  at::Tensor random;                              // [B, per_image] places of the control patches, 0 after the last
+  std::vector<std::vector<int64_t>> randoms;      // the same, on the host
 };
 
-Plan make_plan(const Model& model, const TypicalityInput& input, const at::Tensor& timesteps, const Sizes& sizes) {
+Plan make_plan(const Model& model, const TypicalityInput& input, const TypicalityOptions& options, const at::Tensor& timesteps, const Sizes& sizes) {
   const auto device = model.unet->device();
   const auto row = at::arange(sizes.rows(), at::TensorOptions(at::kLong));
   const auto picture = row.div(sizes.samples, "floor"), sample = row.remainder(sizes.samples);
@@ -101,150 +121,187 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const at::Tenso
   const auto a = at::sqrt(alpha_bar), s = at::sqrt(1 - alpha_bar);
   const bool velocity = model.schedule->config().prediction == Prediction::kVelocity;  // v = a eps - s x
   Plan plan;
-  plan.picture = picture.to(device);
-  plan.sample = (input.noises && input.noises->dim() == 5 ? row : sample).to(device);
-  plan.t = t.to(device), plan.a = a.to(device), plan.s = s.to(device);
-  plan.target_x = (velocity ? -s : at::zeros_like(s)).to(device);
-  plan.target_noise = (velocity ? a : at::ones_like(a)).to(device);
-  plan.conditions = input.conditions.to(at::kLong).index_select(0, picture).reshape({-1}).to(device);
-  plan.subjects = input.subjects.to(device, at::kLong);
-  plan.weights = input.weights.to(device, at::kFloat);
-  plan.latents = input.latents.to(device, at::kFloat).contiguous();
+  plan.picture = upload(picture, device);
+  plan.sample = upload(input.noises && input.noises->dim() == 5 ? row : sample, device);
+  plan.t = upload(t, device), plan.a = upload(a, device), plan.s = upload(s, device);
+  plan.target_x = upload(velocity ? -s : at::zeros_like(s), device);
+  plan.target_noise = upload(velocity ? a : at::ones_like(a), device);
+  plan.conditions = upload(input.conditions.to(at::kLong).index_select(0, picture).reshape({-1}), device);
+  plan.subjects = upload(input.subjects.to(at::kLong), device);
+  plan.weights = upload(input.weights.to(at::kFloat), device);
+  plan.latents = upload(input.latents.to(at::kFloat), device).contiguous();
+  if (options.patch == 0) return plan;
+
+  const int64_t fold = model.unet->config().pixel_fold;
+  plan.a_h = upload(patch_operator(input.latents.size(2) * fold, input.height, options.patch), device);
+  plan.a_w = upload(patch_operator(input.latents.size(3) * fold, input.width, options.patch), device);
+  const int64_t rows = plan.a_h.size(0), columns = plan.a_w.size(0);
+  plan.count = std::min(options.per_image, most_patches(rows, columns, options.patch));
+  auto random = at::zeros({sizes.pictures, options.per_image}, at::kLong);
+  for (int64_t b = 0; b < sizes.pictures; ++b) {
+    const auto& places = plan.randoms.emplace_back(random_places(rows, columns, options.patch, options.per_image, options.seed, input.keys[b]));
+    std::copy(places.begin(), places.end(), random.data_ptr<int64_t>() + b * options.per_image);
+  }
+  plan.random = upload(random, device);
   return plan;
 }
 
-// The noises of rows [begin, end): replayed ones, or those of the pass drawn by their keys.
-at::Tensor noises_of(const TypicalityInput& input, const TypicalityOptions& options, const Plan& plan, int64_t begin, int64_t end) {
-  const auto sample = plan.sample.slice(0, begin, end);
-  if (input.noises) {
-    const auto all = input.noises->reshape({-1, plan.latents.size(1), plan.latents.size(2), plan.latents.size(3)});
-    return all.index_select(0, sample.to(all.device())).to(plan.latents.device(), at::kFloat);
+struct Noised { at::Tensor x, noise; };  // [P, C, h, w]: what the UNet sees, and the noise in it (fp32)
+
+// Rows [begin, end), with replayed noises or those drawn by their keys.
+Noised noised(const Model& model, const TypicalityInput& input, const TypicalityOptions& options, const Plan& plan, int64_t begin, int64_t end) {
+  const Stage stage("noise");
+  const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
+  if (!input.noises) {
+    auto [x, noise] = ops::draw_and_add_noise(plan.latents, of(plan.picture), of(plan.sample), of(plan.a), of(plan.s), options.seed,
+                                              static_cast<uint32_t>(Stream::kScan), model.unet->dtype());
+    return {std::move(x), std::move(noise)};
   }
-  const int64_t n = options.samples, first = begin % n;
-  const auto draw = [&](int64_t from, int64_t count) {
-    return draw_noise(options.seed, from, count, plan.latents.sizes().slice(1), Stream::kScan, plan.latents.device());
-  };
-  if (end - begin >= n) return draw(0, n).index_select(0, sample);
-  if (first + end - begin <= n) return draw(first, end - begin);
-  return at::cat({draw(first, n - first), draw(0, first + end - begin - n)});  // the pass ends in the next picture
+  const auto all = input.noises->reshape({-1, plan.latents.size(1), plan.latents.size(2), plan.latents.size(3)});
+  const auto noise = all.index_select(0, of(plan.sample).to(all.device())).to(plan.latents.device(), at::kFloat);
+  return {ops::add_noise(plan.latents.index_select(0, of(plan.picture)), noise, of(plan.a), of(plan.s), model.unet->dtype()), noise};
 }
 
 // One picture's running means, from its first sample to its last.
 struct Running {
   Moments map, scores;  // [M, h', w'], [M, R, S]
 
-  // differences [n, M, h', w']
-  void add(const at::Tensor& differences, const at::Tensor& a_h, const at::Tensor& a_w) {
-    map.add(differences);
-    if (!a_h.defined()) return;
-    const int64_t bytes = differences.size(1) * a_h.size(0) * a_w.size(0) * int64_t{sizeof(float)};
+  // e [n K, C, h, w] and noise [n, C, h, w] of rows [first, last), all of picture b.
+  void add(const at::Tensor& e, const at::Tensor& noise, const Plan& plan, int64_t b, int64_t first, int64_t last, int64_t fold) {
+    const auto of = [&](const at::Tensor& all) { return all.slice(0, first, last); };
+    const auto subjects = plan.subjects.select(0, b), weights = plan.weights.select(0, b), x0 = plan.latents.select(0, b);
+    at::Tensor differences;  // [n, M, h', w']
+    map.add(last - first, {subjects.size(0), x0.size(1) * fold, x0.size(2) * fold}, x0.options(), [&](int64_t count, at::Tensor& mean, at::Tensor& m2) {
+      differences = ops::loss_moments(e, x0, noise, of(plan.target_x), of(plan.target_noise), subjects, weights, fold, count, mean, m2, plan.a_h.defined());
+    });
+    if (!plan.a_h.defined()) return;
+    const int64_t bytes = subjects.size(0) * plan.a_h.size(0) * plan.a_w.size(0) * int64_t{sizeof(float)};
     const int64_t at_once = std::max<int64_t>(1, kScoreBytes / bytes);
     for (int64_t n = 0; n < differences.size(0); n += at_once) {
-      scores.add(patch_scores(differences.slice(0, n, std::min(n + at_once, differences.size(0))), a_h, a_w));
+      scores.add(patch_scores(differences.slice(0, n, std::min(n + at_once, differences.size(0))), plan.a_h, plan.a_w));
     }
   }
 };
 
-std::vector<ScoredPatch> scored(const at::Tensor& scores, const at::Tensor& errors, const std::vector<int64_t>& places) {
-  const auto score = values_at(scores, places), error = values_at(errors, places);
-  std::vector<ScoredPatch> patches;
-  for (size_t i = 0; i < places.size(); ++i) patches.push_back({places[i] / scores.size(1), places[i] % scores.size(1), score[i], error[i]});
-  return patches;
+// One picture's results, still on the device: nothing waits for them but the end of the call.
+struct Finished {
+  at::Tensor numbers;  // [1 + M h' w' + 2 M (2 count + per_image)] fp32: 1 where all is finite, maps, scores and standard errors at the places
+  at::Tensor places;   // [M, 2 count] top, least; undefined for maps alone
+  at::Tensor scores, standard_errors;  // [M, R, S] when kept
+};
+
+Finished finish(const Running& running, const TypicalityOptions& options, const Plan& plan, int64_t b) {
+  const Stage stage("select");
+  const auto& maps = running.map.mean();
+  const auto& scores = running.scores.mean();
+  auto finite = at::isfinite(maps).all();
+  Finished done;
+  if (!scores.defined()) {
+    done.numbers = at::cat({finite.to(at::kFloat).reshape({1}), maps.reshape({-1})});
+    return done;
+  }
+  const auto errors = running.scores.standard_error();
+  finite = finite.logical_and(at::isfinite(scores).all());
+  const auto [top, least] = ops::select_extremes(scores, options.patch, plan.count);
+  done.places = at::cat({top, least}, 1);
+  const auto all = at::cat({done.places.clamp_min(0), plan.random.slice(0, b, b + 1).expand({maps.size(0), -1})}, 1);
+  const auto chosen = [&](const at::Tensor& map) { return map.flatten(1).gather(1, all).reshape({-1}); };
+  done.numbers = at::cat({finite.to(at::kFloat).reshape({1}), maps.reshape({-1}), chosen(scores), chosen(errors)});
+  if (options.keep_scores) done.scores = scores.cpu(), done.standard_errors = errors.cpu();
+  return done;
 }
 
-// picks [count] of one map, as ops::select_patches gives them.
-std::vector<int64_t> places_of(const at::Tensor& picks) {
-  std::vector<int64_t> places;
-  for (int64_t i = 0; i < picks.numel(); ++i) {
-    if (const int64_t place = picks.const_data_ptr<int64_t>()[i]; place >= 0) places.push_back(place);
+// All pictures' results, brought to the host in two copies.
+std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& finished, const TypicalityOptions& options, const Plan& plan,
+                                                   int64_t outputs, int64_t height, int64_t width) {
+  const Stage stage("select");
+  const auto together = [&](at::Tensor Finished::*part) {
+    std::vector<at::Tensor> parts;
+    for (const auto& one : finished) parts.push_back(one.*part);
+    return at::stack(parts).cpu();
+  };
+  const bool scored = plan.a_h.defined();
+  const auto numbers = together(&Finished::numbers);  // [B, ...]
+  const auto places = scored ? together(&Finished::places) : at::Tensor();
+  const int64_t columns = scored ? plan.a_w.size(0) : 0, listed = scored ? 2 * plan.count + options.per_image : 0;
+  std::vector<std::vector<TypicalityOutput>> all;
+  for (int64_t b = 0; b < numbers.size(0); ++b) {
+    if (numbers[b][0].item<float>() == 0) {
+      throw Error(code::kNumerics, "The typicality of picture " + std::to_string(b) + " of the batch is not finite (NaN or infinity).",
+                  "In fp16 the model may overflow: use bf16 or fp32. In fp32 the model's weights or the picture are at fault.");
+    }
+    const auto maps = numbers[b].slice(0, 1, 1 + outputs * height * width).view({outputs, height, width});
+    std::vector<TypicalityOutput>& of_picture = all.emplace_back(outputs);
+    for (int64_t m = 0; m < outputs; ++m) {
+      TypicalityOutput& out = of_picture[m];
+      out.mean = maps[m].to(at::kDouble).mean().item<double>();
+      if (options.keep_maps) out.map = maps[m].clone();
+      if (!scored) continue;
+      const float* score = maps.const_data_ptr<float>() + maps.numel() + m * listed;
+      const float* error = score + outputs * listed;
+      const int64_t* place = places[b][m].const_data_ptr<int64_t>();
+      const auto add = [&](std::vector<ScoredPatch>& list, int64_t at, int64_t i) {
+        if (at >= 0) list.push_back({at / columns, at % columns, score[i], error[i]});
+      };
+      for (int64_t i = 0; i < plan.count; ++i) add(out.top, place[i], i), add(out.least, place[plan.count + i], plan.count + i);
+      for (size_t i = 0; i < plan.randoms[b].size(); ++i) add(out.random, plan.randoms[b][i], 2 * plan.count + static_cast<int64_t>(i));
+      if (options.keep_scores) out.scores = finished[b].scores[m].clone(), out.standard_errors = finished[b].standard_errors[m].clone();
+    }
   }
-  return places;
-}
-
-std::vector<TypicalityOutput> finish(const Running& running, const TypicalityOptions& options, int64_t picture, uint64_t key) {
-  const auto maps = running.map.mean().cpu();
-  const auto scores = running.scores.mean();
-  if (!at::isfinite(maps).all().item<bool>() || (scores.defined() && !at::isfinite(scores).all().item<bool>())) {
-    throw Error(code::kNumerics, "The typicality of picture " + std::to_string(picture) + " of the batch is not finite (NaN or infinity).",
-                "In fp16 the model may overflow: use bf16 or fp32. In fp32 the model's weights or the picture are at fault.");
-  }
-  at::Tensor errors, top, least;
-  std::vector<int64_t> random;
-  if (scores.defined()) {
-    errors = running.scores.standard_error();
-    const int64_t count = std::min(options.per_image, most_patches(scores.size(1), scores.size(2), options.patch));
-    top = ops::select_patches(scores, options.patch, count, false).cpu();
-    least = ops::select_patches(scores, options.patch, count, true).cpu();
-    random = random_places(scores.size(1), scores.size(2), options.patch, options.per_image, options.seed, key);
-  }
-  std::vector<TypicalityOutput> outputs(maps.size(0));
-  for (int64_t m = 0; m < maps.size(0); ++m) {
-    TypicalityOutput& out = outputs[m];
-    out.mean = maps[m].to(at::kDouble).mean().item<double>();
-    if (options.keep_maps) out.map = maps[m].clone();
-    if (!scores.defined()) continue;
-    out.top = scored(scores[m], errors[m], places_of(top[m]));
-    out.least = scored(scores[m], errors[m], places_of(least[m]));
-    out.random = scored(scores[m], errors[m], random);
-    if (options.keep_scores) out.scores = scores[m].cpu().clone(), out.standard_errors = errors[m].cpu().clone();
-  }
-  return outputs;
+  return all;
 }
 
 }  // namespace
 
-TypicalityResult score_typicality(const Model& model, const Conditions& conditions, const TypicalityInput& input,
+TypicalityResult score_typicality(const Model& model, const std::shared_ptr<const Conditions>& conditions, const TypicalityInput& input,
                                   const TypicalityOptions& options, const Context& context) {
-  const Sizes sizes = check(model, conditions, input, options);
+  const Sizes sizes = check(model, *conditions, input, options);
   TypicalityResult result;
   const auto timesteps =
       input.timesteps ? input.timesteps->to(at::kCPU, at::kLong).reshape({-1}).contiguous()
                       : at::tensor(draw_timesteps(options.sampler, options.seed, options.samples, options.t_begin, options.t_end), at::kLong);
   result.timesteps.assign(timesteps.const_data_ptr<int64_t>(), timesteps.const_data_ptr<int64_t>() + timesteps.numel());
-  result.outputs.resize(sizes.pictures);
   if (sizes.pictures == 0) return result;
 
-  const auto device = model.unet->device();
   const int64_t fold = model.unet->config().pixel_fold;
   const int64_t n = sizes.samples, k = sizes.conditions;
   const int64_t map_height = input.latents.size(2) * fold, map_width = input.latents.size(3) * fold;
-  at::Tensor a_h, a_w;
-  if (options.patch > 0) {
-    a_h = patch_operator(map_height, input.height, options.patch).to(device);
-    a_w = patch_operator(map_width, input.width, options.patch).to(device);
-  }
   if (options.keep_losses) result.losses = at::empty({sizes.pictures, n, k, map_height, map_width}, at::kFloat);
 
-  const Plan plan = make_plan(model, input, timesteps, sizes);
+  const Plan plan = make_plan(model, input, options, timesteps, sizes);
   const int64_t a_pass = std::max<int64_t>(1, options.batch / k);
   Running running;
+  std::vector<Finished> finished;
+  DeviceQueue queue(model.unet->device(), kPassesAhead);
   for (int64_t begin = 0; begin < sizes.rows(); begin += a_pass) {
+    queue.wait_for_room();
     context.check_cancelled();
     const int64_t end = std::min(begin + a_pass, sizes.rows());
     const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
-    const auto picture = of(plan.picture);
-    const auto x0 = plan.latents.index_select(0, picture);
-    const auto noise = noises_of(input, options, plan, begin, end);
-    const auto x = ops::add_noise(x0, noise, of(plan.a), of(plan.s), model.unet->dtype());
-    const auto e = model.unet->forward(x, of(plan.t), conditions, plan.conditions.slice(0, begin * k, end * k), k);  // [P K, C, h, w]
-    const auto differences = ops::loss_difference(e, x0, noise, of(plan.target_x), of(plan.target_noise),
-                                                  plan.subjects.index_select(0, picture), plan.weights.index_select(0, picture), fold);
+    const auto [x, noise] = noised(model, input, options, plan, begin, end);
+    const auto e = predict(model, x, of(plan.t), conditions, plan.conditions.slice(0, begin * k, end * k), k);  // [P K, C, h, w]
     if (options.keep_losses) {
       const auto by_row = [](const at::Tensor& v) { return v.reshape({-1, 1, 1, 1}); };
+      const auto x0 = plan.latents.index_select(0, of(plan.picture));
       const auto target = by_row(of(plan.target_x)) * x0 + by_row(of(plan.target_noise)) * noise;
       const auto loss = (e.unflatten(0, {end - begin, k}) - target.unsqueeze(1)).square();  // [P, K, C, h, w]
       result.losses.flatten(0, 1).slice(0, begin, end).copy_(model.channel_mean(loss));
     }
     for (int64_t b = begin / n; b * n < end; ++b) {
       const int64_t first = std::max(b * n, begin), last = std::min((b + 1) * n, end);
-      running.add(differences.slice(0, first - begin, last - begin), a_h, a_w);
+      {
+        const Stage stage("score");
+        running.add(e.slice(0, (first - begin) * k, (last - begin) * k), noise.slice(0, first - begin, last - begin), plan, b, first, last, fold);
+      }
       if (last == (b + 1) * n) {
-        result.outputs[b] = finish(running, options, b, input.keys[b]);
+        finished.push_back(finish(running, options, plan, b));
         running = {};
       }
     }
+    queue.mark();
     context.report("score", end * k, sizes.rows() * k);
   }
+  result.outputs = collect(finished, options, plan, sizes.outputs, map_height, map_width);
   return result;
 }
 

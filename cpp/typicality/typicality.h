@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -55,7 +56,7 @@ struct TypicalityResult {
 };
 
 // Progress: stage "score", one unit = one UNet evaluation. Cancelled between forward passes. Throws NUMERICS if a result is not finite.
-TypicalityResult score_typicality(const Model& model, const Conditions& conditions, const TypicalityInput& input,
+TypicalityResult score_typicality(const Model& model, const std::shared_ptr<const Conditions>& conditions, const TypicalityInput& input,
                                   const TypicalityOptions& options, const Context& context = {});
 
 }  // namespace diffmine

@@ -26,3 +26,10 @@ export function spread(values: readonly number[]): Spread {
   const at = (i: number): number => sorted[i] ?? NaN;
   return { median: Number.isInteger(middle) ? (at(middle - 1) + at(middle)) / 2 : at(Math.floor(middle)), min: at(0), max: at(sorted.length - 1) };
 }
+
+/** Seconds that `work` takes. */
+export async function seconds(work: () => Promise<unknown>): Promise<number> {
+  const start = process.hrtime.bigint();
+  await work();
+  return Number(process.hrtime.bigint() - start) / 1e9;
+}

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 import { DiffmineError } from '../errors';
-import type { Precision } from '../native/types';
+import type { Precision, UNetConfig } from '../native/types';
 
 export interface PeerInfo {
   torch: string;
@@ -13,7 +13,32 @@ export interface PeerInfo {
   threads: number;
 }
 
-const SCRIPT = join(__dirname, '..', '..', 'scripts', 'bench-peer.py');
+/** One forward pass of the UNet of `config` with random weights, channels_last. */
+export interface PeerPass {
+  precision: Precision;
+  /** channels, height, width */
+  input: [number, number, number];
+  /** inputs, each under one condition */
+  batch: number;
+  /** 'eager', or a mode of torch.compile: 'max-autotune' */
+  mode: string;
+  /** 'cpu', 'cuda', 'cuda:1' */
+  device: string;
+  config: UNetConfig;
+}
+
+const SCRIPTS = join(__dirname, '..', '..', 'scripts');
+
+/** The arguments of diffusers' UNet2DConditionModel for our reading of its config. */
+export function diffusersConfig(config: UNetConfig): Record<string, unknown> {
+  return {
+    in_channels: config.inChannels, out_channels: config.outChannels, block_out_channels: config.blockOutChannels, down_block_types: config.downBlockTypes,
+    up_block_types: config.upBlockTypes, mid_block_type: config.midBlockType, layers_per_block: config.layersPerBlock, attention_head_dim: config.attentionHeadDim,
+    transformer_layers_per_block: config.transformerLayers, cross_attention_dim: config.crossAttentionDim, norm_num_groups: config.normNumGroups, norm_eps: config.normEps,
+    use_linear_projection: config.useLinearProjection, upcast_attention: config.upcastAttention, resnet_time_scale_shift: config.scaleShift ? 'scale_shift' : 'default',
+    ...(config.numClassEmbeds > 0 ? { num_class_embeds: config.numClassEmbeds } : {}),
+  };
+}
 
 export class Peer {
   private constructor(
@@ -24,7 +49,7 @@ export class Peer {
 
   /** Starts `python`. Throws SETUP where it lacks torch or diffusers. */
   static async start(python: string, threads: number): Promise<Peer> {
-    const child = spawn(python, [SCRIPT, String(threads)], { stdio: 'pipe' });
+    const child = spawn(python, [join(SCRIPTS, 'bench-peer.py'), String(threads)], { stdio: 'pipe' });
     child.stderr.resume(); // warnings of the libraries
     child.stdin.on('error', () => undefined); // a dead child is told by the missing answer
     const failed = new Promise<never>((_, reject) => child.once('error', reject));
@@ -41,15 +66,19 @@ export class Peer {
     }
   }
 
-  /** Seconds of one forward pass. */
-  async forward(precision: Precision, latent: number, batch: number): Promise<number> {
-    this.child.stdin.write(`${JSON.stringify({ precision, latent, batch })}\n`);
+  /** Seconds of one forward pass, the device waited for before and after; or why there is none: out of memory, no compiler. The first compiles. */
+  async forward(pass: PeerPass): Promise<number | string> {
+    this.child.stdin.write(`${JSON.stringify({ ...pass, config: diffusersConfig(pass.config) })}\n`);
     const answer = await this.lines.next();
     if (answer.done) throw new DiffmineError('SETUP', 'The peer ended in the middle of the benchmark.', 'It may have run out of memory.');
-    return (JSON.parse(answer.value) as { seconds: number }).seconds;
+    const { seconds, error } = JSON.parse(answer.value) as { seconds?: number; error?: string };
+    return seconds ?? error ?? 'it gave no time';
   }
 
   stop(): void {
     this.child.kill();
   }
 }
+
+/** The script that is the reference's whole loop. */
+export const REFERENCE_SCRIPT = join(SCRIPTS, 'reference-loop.py');

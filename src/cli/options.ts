@@ -3,6 +3,7 @@
 import { DiffmineError } from '../errors';
 import { nearest } from '../nearest';
 import { SIZE_NAMES } from '../train/sizes';
+import { COMPILE_MODES } from '../bench/modes';
 
 /** Turns what was typed (a string, or any YAML scalar) into a value; throws `Expected` when it cannot. */
 type Parser<T> = (raw: unknown) => T;
@@ -35,7 +36,7 @@ export type OptionTable = Record<string, Option<unknown>>;
 /** The values of a table of options: T where there is a fallback or the option is required, else T | undefined. */
 export type Values<Table> = { [Name in keyof Table]: Table[Name] extends Option<infer T> ? T : never };
 
-export type Group = 'What' | 'Prompts' | 'Pictures' | 'Scoring' | 'Sampling' | 'Mining' | 'Training' | 'Device' | 'Run folder' | 'Output' | 'Set-up';
+export type Group = 'What' | 'Prompts' | 'Pictures' | 'Scoring' | 'Sampling' | 'Mining' | 'Training' | 'Comparison' | 'Device' | 'Run folder' | 'Output' | 'Set-up';
 
 interface Spec<T> extends Omit<Option<T>, 'parse' | 'fallback'> {
   parse: Parser<T>;
@@ -98,6 +99,14 @@ const upToOne: Parser<number> = (raw) => {
 const share: Parser<number> = (raw) => {
   const value = typeof raw === 'number' || (typeof raw === 'string' && raw.trim() !== '') ? Number(raw) : NaN;
   if (!(value >= 0 && value < 1)) throw new Expected('a number from 0 to below 1');
+  return value;
+};
+
+/** '5%' or 0.05 -> 0.05; from 0 to below 1. */
+const portion: Parser<number> = (raw) => {
+  const percent = typeof raw === 'string' ? /^\s*([\d.]+)\s*%\s*$/.exec(raw) : null;
+  const value = percent ? Number(percent[1]) / 100 : typeof raw === 'number' || (typeof raw === 'string' && raw.trim() !== '') ? Number(raw) : NaN;
+  if (!(value >= 0 && value < 1)) throw new Expected('a share such as 5% or 0.05');
   return value;
 };
 
@@ -344,22 +353,35 @@ function list<T>(item: Parser<T>, described: string): Parser<T[]> {
 }
 
 export const BENCH = {
-  model: option({ group: 'What', describe: 'A text-conditional model folder, or synthetic:sd15 (random weights, no download)', parse: path, fallback: 'synthetic:sd15' }),
-  latents: option({ group: 'What', describe: 'Latent sides to time, with commas', parse: list(integer(1, 1024), 'whole numbers'), fallback: [32, 64] }),
+  file: option({ group: 'Output', positional: true, describe: 'A file to write the report to as JSON (docs/benchmark.md), with or without --json', parse: path }),
+  model: option({ group: 'What', describe: 'A model folder, or synthetic:sd15, synthetic:demo, synthetic:tiny (random weights, no download)', parse: path, fallback: 'synthetic:sd15' }),
+  latents: option({ group: 'What', describe: "Sides of the UNet's input to time, with commas", parse: list(integer(1, 1024), 'whole numbers'), shownDefault: '32,64' }),
+  size: option({ group: 'What', describe: 'The same by sides of pictures in pixels', parse: list(integer(8, 16384), 'whole numbers') }),
+  batch: option({ group: 'What', describe: 'UNet evaluations a forward pass, with commas', parse: list(integer(2, 65536), 'whole numbers'), shownDefault: '2; on a GPU 64' }),
+  dtype: option({ group: 'What', describe: 'Precisions to time, with commas', parse: list(choice(['fp32', 'bf16', 'fp16']), 'fp32, bf16 or fp16'), shownDefault: 'fp32,bf16; on a GPU fp16' }),
+  repeats: option({ group: 'What', describe: 'Rounds that count: each of the machine, a pass, a scoring call, the peer', parse: integer(1, 10_000), fallback: 5 }),
   'no-evaluations': option({ group: 'What', describe: 'Time no evaluations of the UNet', parse: boolean, flag: true }),
+  'no-stages': option({ group: 'What', describe: 'Time passes alone: no scoring calls, no features, no clusters', parse: boolean, flag: true }),
   training: option({
     group: 'What', describe: 'Trainings to time, with commas: sizes of train --list, and model for that of --model', parse: list(choice([...SIZE_NAMES, 'model']), 'sizes'),
   }),
   'training-batch': option({ group: 'What', describe: 'Pictures a training step', parse: integer(1, 65536), shownDefault: "the size's; of --model 1, on a GPU 8" }),
   'gradient-checkpointing': option({ group: 'What', describe: 'Train in less memory for a third more time', parse: boolean, flag: true }),
-  precisions: option({ group: 'Device', describe: 'Precisions to time, with commas', parse: list(choice(['fp32', 'bf16', 'fp16']), 'fp32, bf16 or fp16'), fallback: ['fp32', 'bf16'] }),
-  device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, fallback: 'auto' }),
-  threads: DEVICE.threads,
-  batch: option({ group: 'Device', describe: 'UNet evaluations a forward pass', parse: integer(2, 65536), fallback: 2 }),
-  repeats: option({ group: 'What', describe: 'Timed passes of each kind', parse: integer(1, 10_000), fallback: 5 }),
-  peer: option({ group: 'What', describe: 'A Python with torch and diffusers to time evaluations in turn with', parse: path }),
   'pipeline-model': option({ group: 'What', describe: 'A model folder to time the whole pipeline with', parse: path }),
   'pipeline-data': option({ group: 'What', describe: 'The data set for it', parse: path }),
+  'pipeline-samples': option({ group: 'What', describe: 'Draws of noise and timestep a picture of it', parse: integer(1, 1_000_000), fallback: 10 }),
+  peer: option({ group: 'Comparison', describe: 'A Python with torch and diffusers to time evaluations in turn with', parse: path }),
+  'peer-compile': option({ group: 'Comparison', describe: 'Time the peer compiled, too, in this mode of torch.compile', parse: choice(COMPILE_MODES), choices: COMPILE_MODES }),
+  reference: option({ group: 'Comparison', describe: "Time the reference's whole loop on --peer too, over the pictures of --pipeline-data", parse: boolean, flag: true }),
+  'reference-dtype': option({ group: 'Comparison', describe: 'Precision of the reference', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], shownDefault: 'that of --dtype' }),
+  top: option({ group: 'Comparison', describe: 'Patches a label whose features are taken in both pipelines', parse: integer(1, 999_999), fallback: 1000 }),
+  compare: option({ group: 'Comparison', describe: 'A report to compare with; exit code 1 where a share is below it by more than the tolerance', parse: path }),
+  tolerance: option({ group: 'Comparison', describe: 'How much of a share may be lost, as 5% or 0.05', parse: portion, shownDefault: '5%' }),
+  summary: option({ group: 'Output', describe: 'A file for tables in Markdown; auto appends to the page of a GitHub job (GITHUB_STEP_SUMMARY)', parse: path }),
+  device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, fallback: 'auto' }),
+  threads: DEVICE.threads,
+  'no-graphs': option({ group: 'Device', describe: 'Launch no CUDA graphs, to see what they are worth', parse: boolean, flag: true }),
+  'no-tune': option({ group: 'Device', describe: "Leave cuDNN's tuning off, to see what it is worth", parse: boolean, flag: true }),
 } satisfies OptionTable;
 
 export const INSPECTED = {

@@ -7,7 +7,7 @@ import { asDiffmineError, DiffmineError } from '../errors';
 import { defaultThreads } from './cores';
 import { addonCandidates, addonPath } from './locate';
 import type {
-  Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, HeatMapOptions, KMeansOptions, KMeansResult, ModelSource, NativeConditions,
+  Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, HeatMapOptions, KMeansOptions, KMeansResult, MachineRates, ModelSource, NativeConditions,
   NativeEngine, NativeTrainer, Picture, Precision, PredictionInput, SafetensorsHeader, SamplerName, ScheduleConfig, Tensor, TrainerOptions, TrainerTensors, TrainingBatch, TrainingStep,
   TypicalityInput, TypicalityOptions, TypicalityResult, UNetForwardInput, UNetForwardResult,
 } from './types';
@@ -182,6 +182,14 @@ export class Engine {
    */
   async createTrainer(source: Pick<ModelSource, 'unet' | 'schedule'>, conditions: Tensor, settings: TrainerOptions, options?: CallOptions): Promise<Trainer> {
     return new Trainer(this.#native, await callAsync((addon) => addon.createTrainer(this.#native, source, conditions, settings, options)));
+  }
+
+  /**
+   * What the engine's device does at best, in its precision or another: the largest sustained matrix product (8192^3 on a GPU, 2048^3 on a
+   * CPU) and device copy, each the median of runs of `seconds` together (default 1). Needs no model.
+   */
+  machineRates(settings: { precision?: Precision; seconds?: number } = {}, options?: CallOptions): Promise<MachineRates> {
+    return callAsync((addon) => addon.machineRates(this.#native, settings.precision, settings.seconds, options));
   }
 
   /** Bytes: of the model's weights, a new allocation may use on the device, and the peak since the process began. */

@@ -134,6 +134,18 @@ export interface EngineOptions {
   precision: Precision;
   /** OpenMP threads of the compute thread (CPU); 0: all cores */
   threads?: number;
+  /** CUDA: launch repeating small forward passes as one graph; default true. No meaning on a CPU */
+  graphs?: boolean;
+  /** CUDA: cuDNN measures its algorithms for each new shape and takes the fastest (of the whole process); default true. No meaning on a CPU */
+  tune?: boolean;
+}
+
+/** A device's own speed, which measured speeds are shares of. */
+export interface MachineRates {
+  /** operations (2 x multiply-adds) a second of a large matrix product */
+  matmul: number;
+  /** bytes a second, read and written, of a copy larger than any cache */
+  copy: number;
 }
 
 /** Interleaved RGB, 8 bit: height x width x 3 bytes, as sharp's raw output. */
@@ -163,6 +175,8 @@ export interface TypicalityOptions {
   keepMaps?: boolean;
   keepScores?: boolean;
   keepLosses?: boolean;
+  /** time the stages: the device is waited for after each, so the call as a whole takes longer */
+  timeStages?: boolean;
 }
 
 /** Mirrors TypicalityInput: B pictures of one size (or their latents), each under K conditions, M outputs a picture. */
@@ -213,6 +227,8 @@ export interface TypicalityResult {
   /** F32 [B, N, K, h', w'], when keepLosses */
   losses?: Tensor;
   timesteps: number[];
+  /** seconds by stage, when timeStages: encode (pictures to latents), noise, unet, score, select */
+  stages?: Record<string, number>;
 }
 
 export interface DiftOptions {
@@ -394,6 +410,8 @@ export interface Addon {
   /** Cancels what runs, rejects what waits, joins the thread, frees the model. Idempotent. */
   disposeEngine(engine: NativeEngine): Promise<void>;
   engineMemory(engine: NativeEngine): { weights: number; available: number; peak: number };
+  /** medians of runs that take `seconds` for each rate; needs no model */
+  machineRates(engine: NativeEngine, precision: Precision | undefined, seconds: number | undefined, call?: CallOptions): Promise<MachineRates>;
   loadModel(engine: NativeEngine, source: ModelSource, call?: CallOptions): Promise<void>;
 
   // text encoder

@@ -110,6 +110,17 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
   });
 
   const scored: Scored[] = [];
+  const take = async (ready: { item: Item; picture: ReadPicture }[]): Promise<void> => {
+    const outputs = await score(context, ready, batch);
+    counted.evaluations += samples * evaluationsOf(contrasts, ready.map(({ item }) => item.image));
+    ready.forEach(({ item, picture }, b) => {
+      scored.push(collect(context, item, picture, outputs[b] ?? []));
+      meter.picture(item.image.path);
+      counted.pictures += 1;
+    });
+  };
+  // While the engine scores one call the next waits in its queue: a GPU does not stand still until this thread has read results and pictures.
+  const running: Promise<void>[] = [];
   const ahead = prefetch(calls.flat(), async ({ image }) => readPicture(image.file, sizes), ({ pixels }) => pixels.byteLength, { ...(signal ? { signal } : {}) });
   try {
     for (const call of calls) {
@@ -120,15 +131,14 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
         else ready.push({ item: next.item, picture: next.value });
       }
       if (ready.length === 0) continue;
-      const outputs = await score(context, ready, batch);
-      counted.evaluations += samples * evaluationsOf(contrasts, ready.map(({ item }) => item.image));
-      ready.forEach(({ item, picture }, b) => {
-        scored.push(collect(context, item, picture, outputs[b] ?? []));
-        meter.picture(item.image.path);
-        counted.pictures += 1;
-      });
+      const next = take(ready);
+      next.catch(() => undefined); // heard below, in its turn
+      running.push(next);
+      if (running.length > 1) await running.shift();
     }
+    await Promise.all(running);
   } finally {
+    await Promise.allSettled(running);
     await ahead.return(undefined);
   }
   scored.sort((a, b) => a.index - b.index);

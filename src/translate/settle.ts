@@ -1,7 +1,7 @@
 // From options to a settled translation: defaults filled in, model and data opened and found to fit each other, everything checked that can be before
 // work begins.
 import { resolve } from 'node:path';
-import { compareCodePoints, fillPrompt, openDataset, PRESETS, type Dataset, type DatasetImage, type Preset, type SizeOptions } from '../dataset';
+import { compareCodePoints, fillPrompt, openDataset, PRESETS, type Dataset, type DatasetImage, type Preset, type PresetName, type SizeOptions } from '../dataset';
 import { spokenLabels, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { classIds, openModel, type ModelFolder } from '../model';
@@ -80,7 +80,7 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   const known = allSites(unet.config);
   const places = defaultSites(unet.config);
 
-  const dataset = await openDataset(options.dataset);
+  const dataset = await openDataset(options.dataset, { layout: preset ? (options.preset as PresetName) : 'auto' });
   for (const warning of dataset.warnings) hooks.log?.(warning);
   const labels = targetLabels(options.to, dataset, model, hooks.log);
   const limit = options.limit === undefined ? null : wholeNumber(options.limit, 1, '--limit');

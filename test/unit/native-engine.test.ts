@@ -28,7 +28,7 @@ function expectNear(got: Tensor | undefined, reference: Tensor | undefined, atol
 
 const engines: Engine[] = [];
 function newEngine(): Engine {
-  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1, graphs: true, tune: false }); // the last two mean nothing here
   engines.push(engine);
   return engine;
 }
@@ -126,6 +126,23 @@ describe('a latent model with text', () => {
     });
     expect(timesteps).toEqual(int64Numbers(input('typicality_0_64x64.in.t')));
     expect(events.at(-1)).toEqual({ stage: 'score', done: 32, total: 32 });
+  });
+
+  it('tells the seconds of its stages where they are asked for', async () => {
+    const { input: pictures, options } = work();
+    const { stages } = await engine.scoreTypicality(conditions, pictures, { ...options, timeStages: true });
+    expect(Object.keys(stages ?? {}).sort()).toEqual(['encode', 'noise', 'score', 'select', 'unet']);
+    for (const seconds of Object.values(stages ?? {})) expect(seconds).toBeGreaterThan(0);
+    expect((await engine.scoreTypicality(conditions, pictures, options)).stages).toBeUndefined();
+  });
+
+  it('measures the machine, in its precision or another', async () => {
+    const { matmul, copy } = await engine.machineRates({ seconds: 0 });
+    expect(matmul).toBeGreaterThan(1e8);
+    expect(copy).toBeGreaterThan(1e8);
+    expect(await codeOf(engine.machineRates({ precision: 'fp16' }))).toBe('DEVICE_UNAVAILABLE');
+    expect(await codeOf(engine.machineRates({ seconds: -1 }))).toBe('INVALID_ARGUMENT');
+    expect(await codeOf(engine.machineRates({}, { signal: AbortSignal.abort() }))).toBe('CANCELLED');
   });
 
   it('scores latents as the pictures they come from, and one sample without a standard error', async () => {

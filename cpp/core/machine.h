@@ -1,0 +1,18 @@
+// What a device can do at best: the yardstick that measured speeds are shares of.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "core/context.h"
+
+namespace diffmine {
+
+struct MachineRates {
+  double matmul = 0;  // operations (2 x multiply-adds) a second of a large matrix product
+  double copy = 0;    // bytes a second, read and written, of a copy larger than any cache
+};
+
+// Medians of runs that take about `seconds` each. Products of 8192^3 on a GPU and 2048^3 on a CPU (less where memory is short) of
+// random numbers in `dtype`: a card clocks higher on zeros.
+MachineRates machine_rates(const at::Device& device, at::ScalarType dtype, double seconds, const Context& context = {});
+
+}  // namespace diffmine

@@ -1,0 +1,181 @@
+// GroupNorm in three launches, without atomics: moments of slabs (a read of x), their join, y (a read and a write).
+// Threads of a block are `columns` x `lanes`: a column is a pack of channels, a lane every lanes-th pixel of the slab.
+#include "kernels/group_norm.h"
+#include "kernels/launch.cuh"
+#include "kernels/vector.cuh"
+
+namespace diffmine {
+namespace {
+
+struct Cut {
+  int64_t pixels, slab, slabs;  // of a picture
+  int channels, groups;
+  int columns, lanes;
+};
+
+struct Block {
+  int64_t picture, slab, first;  // first: the slab's first pixel, counted through the batch
+  int pixels;
+  int column, lane;
+};
+
+__device__ Block block_of(const Cut& cut) {
+  const int64_t picture = blockIdx.x / cut.slabs, slab = blockIdx.x % cut.slabs, begin = slab * cut.slab;
+  return {picture, slab, picture * cut.pixels + begin, static_cast<int>(min(cut.slab, cut.pixels - begin)),
+          static_cast<int>(threadIdx.x) % cut.columns, static_cast<int>(threadIdx.x) / cut.columns};
+}
+
+// mean = base + rest: a sum of floats and what rounding it left.
+struct Joined {
+  float base, rest, m2;
+};
+
+// Mean and sum of squared deviations of n parts of (mean, m2), with weights, summed over a warp. weight(i) and part(i) for i < n.
+template <class Weight, class Part>
+__device__ Joined join(int n, float total, Weight weight, Part part) {
+  const int lane = threadIdx.x % 32;
+  const float base = part(0).x;  // sums are of differences from it
+  float rest = 0, m2 = 0;
+  for (int i = lane; i < n; i += 32) rest += weight(i) * (part(i).x - base);
+  rest = warp_sum(rest) / total;
+  for (int i = lane; i < n; i += 32) {
+    const float2 moments = part(i);
+    const float delta = moments.x - base - rest;
+    m2 += moments.y + weight(i) * delta * delta;
+  }
+  return {base, rest, warp_sum(m2)};
+}
+
+// partial [B, slabs, G] of (mean, m2).
+template <class T, int kCount>
+__global__ void __launch_bounds__(kGroupNormThreads) group_norm_moments(float2* __restrict__ partial, const T* __restrict__ x, Cut cut) {
+  extern __shared__ float2 moments[];  // [lanes, C]
+  const Block block = block_of(cut);
+  const T* from = x + block.first * cut.channels;
+  const auto pixels_of = [&](int lane) { return (block.pixels - lane + cut.lanes - 1) / cut.lanes; };  // 0 for a lane beyond the slab
+  if (block.lane < cut.lanes) {
+    const int n = pixels_of(block.lane);
+    for (int c = block.column * kCount; c < cut.channels; c += cut.columns * kCount) {
+      float pivot[kCount] = {}, sum[kCount] = {}, square[kCount] = {};
+      if (n > 0) load(from + static_cast<int64_t>(block.lane) * cut.channels + c, pivot);
+#pragma unroll 4
+      for (int pixel = block.lane + cut.lanes; pixel < block.pixels; pixel += cut.lanes) {
+        float value[kCount];
+        load(from + static_cast<int64_t>(pixel) * cut.channels + c, value);
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+          const float delta = value[i] - pivot[i];
+          sum[i] += delta;
+          square[i] += delta * delta;
+        }
+      }
+      const float share = n > 0 ? 1.0f / static_cast<float>(n) : 0.0f;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        const float mean = sum[i] * share;
+        moments[block.lane * cut.channels + c + i] = {pivot[i] + mean, square[i] - sum[i] * mean};
+      }
+    }
+  }
+  __syncthreads();
+  const int size = cut.channels / cut.groups;
+  for (int group = threadIdx.x / 32; group < cut.groups; group += blockDim.x / 32) {
+    const Joined all = join(
+        cut.lanes * size, static_cast<float>(block.pixels) * static_cast<float>(size),
+        [&](int i) { return static_cast<float>(pixels_of(i / size)); },
+        [&](int i) { return moments[i / size * cut.channels + group * size + i % size]; });
+    if (threadIdx.x % 32 == 0) partial[blockIdx.x * static_cast<int64_t>(cut.groups) + group] = {all.base + all.rest, all.m2};
+  }
+}
+
+// One warp a picture and group: affine [B, 3, C] of mean, scale and shift.
+__global__ void group_norm_join(float* __restrict__ affine, const float2* __restrict__ partial, const float* __restrict__ weight,
+                                const float* __restrict__ bias, const float* __restrict__ scale, const float* __restrict__ shift, Cut cut,
+                                int64_t pairs, int64_t sharing, float eps) {
+  const int64_t pair = (blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x) / 32;
+  if (pair >= pairs) return;  // the whole warp
+  const int64_t picture = pair / cut.groups;
+  const int group = static_cast<int>(pair % cut.groups), size = cut.channels / cut.groups;
+  const float2* parts = partial + picture * cut.slabs * cut.groups + group;
+  const float total = static_cast<float>(cut.pixels) * static_cast<float>(size);
+  const Joined all = join(
+      static_cast<int>(cut.slabs), total,
+      [&](int i) { return static_cast<float>(min(cut.slab, cut.pixels - i * cut.slab)) * static_cast<float>(size); },
+      [&](int i) { return parts[i * static_cast<int64_t>(cut.groups)]; });
+  const float r = 1.0f / sqrtf(fmaxf(all.m2 / total, 0.0f) + eps);
+  const float mean = all.base + all.rest, left = mean - all.base - all.rest;  // rounding left it out of the mean: it goes into the shift
+  float* to = affine + picture * 3 * cut.channels;
+  for (int c = group * size + static_cast<int>(threadIdx.x % 32); c < (group + 1) * size; c += 32) {
+    float a = r * weight[c], b = fmaf(left, a, bias[c]);
+    if (scale) {
+      const int64_t from = picture / sharing * cut.channels + c;
+      const float factor = 1.0f + scale[from];
+      a *= factor, b = b * factor + shift[from];
+    }
+    to[c] = mean, to[cut.channels + c] = a, to[2 * cut.channels + c] = b;
+  }
+}
+
+// The fast exponential, wrong by some 1e-6, is exact enough for halves. The fast division gives 0 where SiLU is below 1e-36.
+template <class T>
+__device__ float silu(float x) {
+  return __fdividef(x, 1.0f + (sizeof(T) == 4 ? expf(-x) : __expf(-x)));
+}
+
+template <class T, int kCount>
+__global__ void __launch_bounds__(kGroupNormThreads) group_norm_apply(T* __restrict__ out, const T* __restrict__ x,
+                                                                      const float* __restrict__ affine, Cut cut, bool with_silu) {
+  const Block block = block_of(cut);
+  if (block.lane >= cut.lanes) return;
+  const int64_t offset = block.first * cut.channels;
+  for (int c = block.column * kCount; c < cut.channels; c += cut.columns * kCount) {
+    float mean[kCount], scale[kCount], shift[kCount];
+    load_floats(affine + block.picture * 3 * cut.channels + c, mean);
+    load_floats(affine + (block.picture * 3 + 1) * cut.channels + c, scale);
+    load_floats(affine + (block.picture * 3 + 2) * cut.channels + c, shift);
+#pragma unroll 4
+    for (int pixel = block.lane; pixel < block.pixels; pixel += cut.lanes) {
+      const int64_t at = offset + static_cast<int64_t>(pixel) * cut.channels + c;
+      float value[kCount];
+      load(x + at, value);
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        value[i] = fmaf(value[i] - mean[i], scale[i], shift[i]);
+        if (with_silu) value[i] = silu<T>(value[i]);
+      }
+      store(out + at, value);
+    }
+  }
+}
+
+}  // namespace
+
+void launch_group_norm(void* out, const void* x, const float* weight, const float* bias, const float* scale, const float* shift,
+                       float* scratch, GroupNormShape shape, void* cuda_stream) {
+  if (shape.batch * shape.pixels * shape.channels == 0) return;
+  const auto stream = static_cast<cudaStream_t>(cuda_stream);
+  const int64_t slab = group_norm_slab(shape), slabs = (shape.pixels + slab - 1) / slab;
+  float* affine = scratch;
+  auto* partial = reinterpret_cast<float2*>(scratch + group_norm_affine(shape));
+  by_pack(shape.element, shape.channels, [&](auto number, auto width) {
+    using T = decltype(number);
+    constexpr int kCount = decltype(width)::value;
+    const int channels = static_cast<int>(shape.channels), groups = static_cast<int>(shape.groups);
+    const int columns = std::min(channels / kCount, kGroupNormThreads), lanes = kGroupNormThreads / columns;
+    const Cut cut{shape.pixels, slab, slabs, channels, groups, columns, lanes};
+    const int64_t blocks = shape.batch * slabs, pairs = shape.batch * groups;
+    const size_t shared = sizeof(float2) * lanes * channels;
+    check_size(blocks <= INT32_MAX && shared <= kMostShared, "group_norm");
+    const int threads = (columns * lanes + 31) / 32 * 32;
+    group_norm_moments<T, kCount><<<static_cast<unsigned>(blocks), threads, shared, stream>>>(partial, static_cast<const T*>(x), cut);
+    check_launch("group_norm_moments");
+    group_norm_join<<<blocks_of(pairs * 32), kThreads, 0, stream>>>(affine, partial, weight, bias, scale, shift, cut, pairs, shape.sharing,
+                                                                    static_cast<float>(shape.eps));
+    check_launch("group_norm_join");
+    group_norm_apply<T, kCount><<<static_cast<unsigned>(blocks), threads, 0, stream>>>(static_cast<T*>(out), static_cast<const T*>(x), affine,
+                                                                                       cut, shape.silu);
+    check_launch("group_norm_apply");
+  }, x, out, affine);
+}
+
+}  // namespace diffmine

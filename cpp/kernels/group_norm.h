@@ -1,0 +1,48 @@
+// GroupNorm over channels_last pictures with what follows it:
+//
+//   y = (x - mean) / sqrt(var + eps) weight + bias;   y = y (1 + scale) + shift;   y = SiLU(y)
+//
+// In two passes over x. First each slab of pixels gives, by channel or by group, its mean and its sum of squared deviations, taken about
+// a value of the slab, so that a large mean cancels nothing; these are joined in a fixed order, whatever the number of threads
+// or blocks. Then all of it is y = (x - mean) scale + shift by channel: the difference first, for where the deviation is small beside the mean.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/element.h"
+
+namespace diffmine {
+
+struct GroupNormShape {
+  int64_t batch, pixels, channels, groups;
+  int64_t sharing;  // so many neighbouring pictures share a row of scale and shift
+  double eps;
+  bool silu;
+  Element element;
+};
+
+// How a launch cuts a picture: by its shape alone, so that neither card nor batch changes a result. At four to eight pixels a thread one
+// picture of 64 x 64 x 320 has 86 slabs, enough to occupy a card.
+constexpr int kGroupNormThreads = 512;
+
+inline int64_t group_norm_slab(const GroupNormShape& shape) {
+  const int64_t pack = 16 / element_bytes(shape.element), columns = (shape.channels + pack - 1) / pack;
+  const int64_t at_once = std::max<int64_t>(1, kGroupNormThreads / columns), pixels = 8 * at_once;
+  return (shape.pixels + pixels - 1) / pixels < 64 ? pixels / 2 : pixels;
+}
+
+// Floats of scratch memory that a launch needs: mean, scale and shift of each channel, to an even number; mean and squared deviations of
+// each slab and group.
+inline int64_t group_norm_affine(const GroupNormShape& shape) { return (3 * shape.batch * shape.channels + 1) / 2 * 2; }
+inline int64_t group_norm_scratch(const GroupNormShape& shape) {
+  const int64_t slab = group_norm_slab(shape), slabs = (shape.pixels + slab - 1) / slab;
+  return group_norm_affine(shape) + 2 * shape.batch * slabs * shape.groups;
+}
+
+// out, x [B, P, C] of the element; weight, bias [C]; scale, shift [B / sharing, C] or null both.
+void launch_group_norm(void* out, const void* x, const float* weight, const float* bias, const float* scale, const float* shift,
+                       float* scratch, GroupNormShape shape, void* cuda_stream);
+void group_norm_cpu(void* out, const void* x, const float* weight, const float* bias, const float* scale, const float* shift,
+                    float* scratch, GroupNormShape shape, void* cuda_stream = nullptr);
+
+}  // namespace diffmine

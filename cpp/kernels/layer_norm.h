@@ -1,0 +1,15 @@
+// LayerNorm over rows: y = (x - mean) / sqrt(var + eps) weight + bias.
+#pragma once
+#include <cstdint>
+
+#include "kernels/element.h"
+
+namespace diffmine {
+
+// out, x [rows, C] of the element; weight, bias [C].
+void launch_layer_norm(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels,
+                       double eps, void* cuda_stream);
+void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels,
+                    double eps, void* cuda_stream = nullptr);
+
+}  // namespace diffmine

@@ -1,0 +1,31 @@
+// What the layers' CPU twins do row by row, in vector instructions. rows_simd.cpp is compiled once for each instruction set and the one
+// of this machine is taken when the program runs (cmake/simd.cmake).
+#pragma once
+#include <cstdint>
+
+#include "kernels/element.h"
+
+namespace diffmine {
+
+// Rows [n, c] lie one after the other and are of one Element; what is per channel is fp32.
+struct RowKernels {
+  // Sums over the rows of x - pivot and of its square, by channel; the pivot is the first row, so that nothing cancels. n >= 1.
+  void (*sums)(const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square);
+  // out = (x - mean) scale + shift, with SiLU if asked for.
+  void (*affine)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
+                 bool silu);
+  // out = (x - mean) / sqrt(var + eps) weight + bias, the moments over each row.
+  void (*layer_norm)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, float eps);
+  // x [n, 2 c] = (hidden, gate) -> out [n, c] = hidden GELU(gate).
+  void (*geglu)(void* out, const void* x, Element element, int64_t n, int64_t c);
+  // x += residual + v [c]; either may be null.
+  void (*add)(void* x, const void* residual, const float* v, Element element, int64_t n, int64_t c);
+  // A block of a softmax along rows of which the earlier blocks were seen: weights [n, stride] = exp(scores [n, stride] * scale - most), with 0
+  // after an odd c; most [n] grows, and what was weighed by the old one, sum [n] and mixed [n, m], shrinks. May be in place for fp32.
+  void (*softmax)(void* weights, const float* scores, Element element, int64_t n, int64_t c, int64_t stride, float scale, float* most, float* sum,
+                  float* mixed, int64_t m);
+};
+
+const RowKernels& row_kernels();
+
+}  // namespace diffmine

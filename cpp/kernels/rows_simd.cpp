@@ -1,0 +1,226 @@
+// See rows.h. This file is compiled several times with different instruction sets: it takes in nothing but vector types, so that no
+// inline function of a common header is emitted with instructions that another machine does not have.
+#include <ATen/cpu/vec/vec.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/rows.h"
+
+#ifndef DIFFMINE_ROW_KERNELS
+#define DIFFMINE_ROW_KERNELS row_kernels_default
+#endif
+
+namespace diffmine {
+namespace {
+
+using Vector = at::vec::Vectorized<float>;
+constexpr int64_t kOne = Vector::size();
+constexpr int64_t kWidth = 2 * kOne;  // a vector of halves is two of floats: all loops go by two
+
+struct Two {
+  Vector low, high;
+};
+
+template <class F>
+Two each(const Two& a, F f) { return {f(a.low), f(a.high)}; }
+template <class F>
+Two each(const Two& a, const Two& b, F f) { return {f(a.low, b.low), f(a.high, b.high)}; }
+Two operator+(const Two& a, const Two& b) { return {a.low + b.low, a.high + b.high}; }
+Two operator-(const Two& a, const Two& b) { return {a.low - b.low, a.high - b.high}; }
+Two operator*(const Two& a, const Two& b) { return {a.low * b.low, a.high * b.high}; }
+Two multiply_add(const Two& a, const Two& b, const Two& c) { return {at::vec::fmadd(a.low, b.low, c.low), at::vec::fmadd(a.high, b.high, c.high)}; }
+Two all(float value) { return {Vector(value), Vector(value)}; }
+
+auto to_floats(const at::vec::Vectorized<c10::Half>& x) { return at::vec::convert_half_float(x); }
+auto to_floats(const at::vec::Vectorized<c10::BFloat16>& x) { return at::vec::convert_bfloat16_float(x); }
+
+// `count` numbers from p on, zeros after them.
+template <class T>
+Two load(const T* p, int64_t count = kWidth) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (count >= kWidth) return {Vector::loadu(p), Vector::loadu(p + kOne)};
+    if (count <= kOne) return {Vector::loadu(p, count), Vector(0.0f)};
+    return {Vector::loadu(p), Vector::loadu(p + kOne, count - kOne)};
+  } else {
+    const auto halves = count >= kWidth ? at::vec::Vectorized<T>::loadu(p) : at::vec::Vectorized<T>::loadu(p, count);
+    const auto [low, high] = to_floats(halves);
+    return {low, high};
+  }
+}
+
+template <class T>
+void store(T* p, const Two& x, int64_t count = kWidth) {
+  if constexpr (std::is_same_v<T, float>) {
+    x.low.store(p, std::min(count, kOne));
+    if (count > kOne) x.high.store(p + kOne, std::min(count - kOne, kOne));
+  } else {
+    if constexpr (std::is_same_v<T, c10::Half>) at::vec::convert_float_half(x.low, x.high).store(p, std::min(count, kWidth));
+    else at::vec::convert_float_bfloat16(x.low, x.high).store(p, std::min(count, kWidth));
+  }
+}
+
+// f(i, count) over 0 ... c - 1 in steps of a vector; the last may be cut. Both calls are inlined, the first without tests of count.
+template <class F>
+inline __attribute__((always_inline)) void by_vector(int64_t c, F f) {
+  int64_t i = 0;
+  for (; i + kWidth <= c; i += kWidth) f(i, kWidth);
+  if (i < c) f(i, c - i);
+}
+
+float total(const Two& x) {
+  float parts[kOne], sum = 0;
+  (x.low + x.high).store(parts);
+  for (const float part : parts) sum += part;
+  return sum;
+}
+
+inline __attribute__((always_inline)) Vector silu(const Vector& x) { return x / (Vector(1.0f) + x.neg().exp()); }
+
+inline __attribute__((always_inline)) Vector gelu(const Vector& x) { return x * Vector(0.5f) * (Vector(1.0f) + (x * Vector(0.70710678118654752f)).erf()); }
+
+template <class T>
+void sums(const T* x, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
+  by_vector(c, [&](int64_t i, int64_t count) {
+    store(pivot + i, load(x + i, count), count);
+    store(sum + i, all(0), count);
+    store(square + i, all(0), count);
+  });
+  // Four rows between two loads of the sums.
+  const auto add = [&](const T* rows, auto how_many) {
+    by_vector(c, [&](int64_t i, int64_t count) {
+      const Two from = load(pivot + i, count);
+      Two s = load(sum + i, count), q = load(square + i, count);
+      for (int64_t r = 0; r < decltype(how_many)::value; ++r) {
+        const Two d = load(rows + r * c + i, count) - from;
+        s = s + d, q = multiply_add(d, d, q);
+      }
+      store(sum + i, s, count), store(square + i, q, count);
+    });
+  };
+  int64_t row = 1;
+  for (; row + 4 <= n; row += 4) add(x + row * c, std::integral_constant<int64_t, 4>{});
+  for (; row < n; ++row) add(x + row * c, std::integral_constant<int64_t, 1>{});
+}
+
+template <class T>
+void affine(T* out, const T* x, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift, bool with_silu) {
+  const auto rows = [&](auto then) {
+    for (int64_t row = 0; row < n; ++row, x += c, out += c) {
+      by_vector(c, [&](int64_t i, int64_t count) {
+        const Two d = load(x + i, count) - load(mean + i, count);
+        store(out + i, each(multiply_add(d, load(scale + i, count), load(shift + i, count)), then), count);
+      });
+    }
+  };
+  if (with_silu) rows(silu); else rows([](const Vector& y) { return y; });
+}
+
+template <class T>
+void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, const float* bias, float eps) {
+  const float share = 1.0f / static_cast<float>(c);
+  for (int64_t row = 0; row < n; ++row, x += c, out += c) {
+    Two sum = all(0), square = all(0);
+    by_vector(c, [&](int64_t i, int64_t count) { sum = sum + load(x + i, count); });
+    const float mean = total(sum) * share;
+    by_vector(c, [&](int64_t i, int64_t count) {
+      Two d = load(x + i, count) - all(mean);
+      if (count < kWidth) {  // what pads the last vector counts for nothing
+        float first[kWidth];
+        store(first, d);
+        d = load(first, count);
+      }
+      square = multiply_add(d, d, square);
+    });
+    const float r = 1.0f / std::sqrt(total(square) * share + eps);
+    by_vector(c, [&](int64_t i, int64_t count) {
+      const Two y = (load(x + i, count) - all(mean)) * all(r);
+      store(out + i, multiply_add(y, load(weight + i, count), load(bias + i, count)), count);
+    });
+  }
+}
+
+template <class T>
+void geglu(T* out, const T* x, int64_t n, int64_t c) {
+  for (int64_t row = 0; row < n; ++row, x += 2 * c, out += c) {
+    by_vector(c, [&](int64_t i, int64_t count) { store(out + i, load(x + i, count) * each(load(x + c + i, count), gelu), count); });
+  }
+}
+
+template <class T>
+void add(T* x, const T* residual, const float* v, int64_t n, int64_t c) {
+  for (int64_t row = 0; row < n; ++row, x += c) {
+    by_vector(c, [&](int64_t i, int64_t count) {
+      Two y = load(x + i, count);
+      if (residual) y = y + load(residual + row * c + i, count);
+      if (v) y = y + load(v + i, count);
+      store(x + i, y, count);
+    });
+  }
+}
+
+template <class T>
+void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stride, float scale, float* most, float* sum, float* mixed, int64_t m) {
+  for (int64_t row = 0; row < n; ++row, weights += stride, scores += stride, mixed += m) {
+    Two high = all(scores[0]);
+    int64_t whole = 0;
+    for (; whole + kWidth <= c; whole += kWidth) high = each(high, load(scores + whole), [](const Vector& a, const Vector& b) { return at::vec::maximum(a, b); });
+    float parts[kWidth], largest = scores[0];
+    store(parts, high);
+    for (const float part : parts) largest = std::max(largest, part);
+    for (int64_t i = whole; i < c; ++i) largest = std::max(largest, scores[i]);
+    largest = std::max(most[row], largest * scale);
+
+    Two total_weight = all(0);
+    by_vector(c, [&](int64_t i, int64_t count) {
+      Two y = each(load(scores + i, count) * all(scale) - all(largest), [](const Vector& x) { return x.exp_u20(); });
+      store(weights + i, y, count);
+      if (count < kWidth) {
+        store(parts, y);
+        y = load(parts, count);
+      }
+      total_weight = total_weight + y;
+    });
+    if (c % 2 && c < stride) weights[c] = 0;
+    const float shrink = std::exp(most[row] - largest);
+    sum[row] = sum[row] * shrink + total(total_weight);
+    most[row] = largest;
+    if (shrink != 1) by_vector(m, [&](int64_t i, int64_t count) { store(mixed + i, load(mixed + i, count) * all(shrink), count); });
+  }
+}
+
+// f(a null pointer of the element's type)
+template <class F>
+void by_element(Element element, F f) {
+  switch (element) {
+    case Element::kFloat32: return f(static_cast<float*>(nullptr));
+    case Element::kFloat16: return f(static_cast<c10::Half*>(nullptr));
+    case Element::kBFloat16: return f(static_cast<c10::BFloat16*>(nullptr));
+  }
+}
+
+}  // namespace
+
+extern const RowKernels DIFFMINE_ROW_KERNELS;
+const RowKernels DIFFMINE_ROW_KERNELS{
+    [](const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
+      by_element(element, [&]<class T>(T*) { sums(static_cast<const T*>(x), n, c, pivot, sum, square); });
+    },
+    [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift, bool silu) {
+      by_element(element, [&]<class T>(T*) { affine(static_cast<T*>(out), static_cast<const T*>(x), n, c, mean, scale, shift, silu); });
+    },
+    [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, float eps) {
+      by_element(element, [&]<class T>(T*) { layer_norm(static_cast<T*>(out), static_cast<const T*>(x), n, c, weight, bias, eps); });
+    },
+    [](void* out, const void* x, Element element, int64_t n, int64_t c) {
+      by_element(element, [&]<class T>(T*) { geglu(static_cast<T*>(out), static_cast<const T*>(x), n, c); });
+    },
+    [](void* x, const void* residual, const float* v, Element element, int64_t n, int64_t c) {
+      by_element(element, [&]<class T>(T*) { add(static_cast<T*>(x), static_cast<const T*>(residual), v, n, c); });
+    },
+    [](void* weights, const float* scores, Element element, int64_t n, int64_t c, int64_t stride, float scale, float* most, float* sum, float* mixed, int64_t m) {
+      by_element(element, [&]<class T>(T*) { softmax(static_cast<T*>(weights), scores, n, c, stride, scale, most, sum, mixed, m); });
+    },
+};
+
+}  // namespace diffmine

@@ -1,0 +1,141 @@
+#include "models/unet_graph.h"
+
+#ifdef DIFFMINE_CUDA
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <algorithm>
+#include <exception>
+#include <iostream>
+#endif
+
+namespace diffmine {
+
+bool UNetGraphs::pays(int64_t rows, int64_t height, int64_t width, int64_t parameters) {
+  // Stable Diffusion's UNet does 0.23 operations a cell and parameter (803 G at 64 x 64), at 4e14 a second on a Hopper card; its launches take
+  // some 8 ms of the host. Up to 2^45 cells x parameters (20 ms there) a pass is launched as a graph: 10 rows of 64 x 64, 40 of 32 x 32; of a
+  // model of 20 million parameters every batch there is.
+  return static_cast<double>(rows) * static_cast<double>(height * width) * static_cast<double>(parameters) <= 0x1p45;
+}
+
+#ifdef DIFFMINE_CUDA
+
+namespace {
+
+constexpr size_t kMostCaptures = 4;  // shapes: a full pass, a call's last one, for two sizes of pictures
+constexpr int kSightsBefore = 2;     // passes of a shape before it is captured: one that comes once is not worth it, and cuDNN has chosen its algorithms
+
+}  // namespace
+
+struct UNetGraphs::Capture {
+  std::weak_ptr<const Conditions> conditions;
+  const Conditions* key;  // keys and values are captured by address: a graph belongs to its conditions
+  int64_t fan_out;
+  at::Tensor x, t, index;  // where the graph reads; as long as there is no graph, shapes alone matter
+  at::Tensor out;          // where it writes
+  int sights = 0;
+  std::unique_ptr<at::cuda::CUDAGraph> graph;
+};
+
+struct UNetGraphs::State {
+  explicit State(const at::Device& device) : side(c10::cuda::getStreamFromPool(false, device.index())), pool(at::cuda::graph_pool_handle()) {}
+  const c10::cuda::CUDAStream side;  // capturing needs a stream that is not the default one; libraries keep one workspace for it
+  const at::cuda::MempoolId_t pool;  // shared: graphs run one after the other on one stream, and only their outputs must not overlap
+  bool failed = false;
+};
+
+UNetGraphs::UNetGraphs(std::shared_ptr<const UNet> unet) : unet_(std::move(unet)) {
+  if (unet_->device().is_cuda()) state_ = std::make_unique<State>(unet_->device());
+}
+UNetGraphs::~UNetGraphs() = default;
+
+at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
+                               const at::Tensor& condition_index, int64_t fan_out) {
+  const auto launch = [&] { return unet_->forward(x, t, *conditions, condition_index, fan_out); };
+  const bool usable = state_ && !state_->failed && x.dim() == 4 && x.device() == unet_->device() && t.device() == x.device() && condition_index.device() == x.device();
+  if (!usable || !pays(x.size(0) * fan_out, x.size(2), x.size(3), unet_->weight_count())) return launch();
+
+  discard([](const Capture& c) { return c.conditions.expired(); });
+  auto found = captures_.begin();
+  for (; found != captures_.end(); ++found) {
+    if (found->key == conditions.get() && found->fan_out == fan_out && found->x.sizes() == x.sizes() && found->x.scalar_type() == x.scalar_type()) break;
+  }
+  if (found == captures_.end()) {
+    if (captures_.size() == kMostCaptures) discard([&](const Capture& c) { return &c == &captures_.back(); });
+    captures_.push_front({conditions, conditions.get(), fan_out, x, t, condition_index, {}, 0, nullptr});
+  } else {
+    captures_.splice(captures_.begin(), captures_, found);
+  }
+  Capture& capture = captures_.front();
+  if (!capture.graph) {
+    if (capture.sights++ < kSightsBefore) return launch();
+    try {
+      // Buffers of its own, in the layout the UNet is given.
+      capture.x = x.clone(), capture.t = t.clone(), capture.index = condition_index.clone();
+      const auto again = [&] { return unet_->forward(capture.x, capture.t, *conditions, capture.index, fan_out); };
+      c10::cuda::getCurrentCUDAStream(x.device().index()).synchronize();
+      const c10::cuda::CUDAStreamGuard side(state_->side);
+      again();  // what is set up at first use (workspaces, cuDNN's measurements) must not be captured
+      state_->side.synchronize();
+      // The pass above left its memory to the side stream, which no one else uses.
+      c10::cuda::CUDACachingAllocator::emptyCache();
+      auto graph = std::make_unique<at::cuda::CUDAGraph>();
+      graph->capture_begin(state_->pool, cudaStreamCaptureModeThreadLocal);  // other threads may use CUDA meanwhile
+      try {
+        capture.out = again();
+      } catch (...) {
+        // The stream must leave capturing, and the allocator must stop serving it, though the graph is void.
+        try {
+          graph->capture_end();
+        } catch (const std::exception&) {
+          try {
+            c10::cuda::CUDACachingAllocator::endAllocateToPool(x.device().index(), state_->pool);
+          } catch (const std::exception&) {
+          }
+        }
+        throw;
+      }
+      graph->capture_end();
+      capture.graph = std::move(graph);
+    } catch (const std::exception& error) {
+      static_cast<void>(cudaGetLastError());
+      state_->failed = true;
+      clear();
+      const std::string what = error.what();
+      std::cerr << "CUDA graphs are off: " << what.substr(0, what.find('\n')) << std::endl;
+      return launch();
+    }
+  }
+  capture.x.copy_(x), capture.t.copy_(t), capture.index.copy_(condition_index);
+  capture.graph->replay();
+  return capture.out;
+}
+
+void UNetGraphs::discard(const std::function<bool(const Capture&)>& which) {
+  if (std::none_of(captures_.begin(), captures_.end(), which)) return;
+  c10::cuda::device_synchronize();  // none of them runs any more
+  captures_.remove_if(which);
+}
+
+void UNetGraphs::clear() {
+  discard([](const Capture&) { return true; });
+}
+
+#else
+
+struct UNetGraphs::Capture {};
+struct UNetGraphs::State {};
+UNetGraphs::UNetGraphs(std::shared_ptr<const UNet> unet) : unet_(std::move(unet)) {}
+UNetGraphs::~UNetGraphs() = default;
+void UNetGraphs::clear() {}
+
+at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
+                               const at::Tensor& condition_index, int64_t fan_out) {
+  return unet_->forward(x, t, *conditions, condition_index, fan_out);
+}
+
+#endif
+
+}  // namespace diffmine

@@ -1,0 +1,44 @@
+// Forward passes that repeat, launched as CUDA graphs: one launch in place of a thousand.
+//
+// A pass of few rows is over sooner than its kernels are launched one by one. What is captured is the UNet's forward without an observer,
+// over buffers that keep their place: inputs are copied in, keys and values of the conditions are read where they lie. So whatever runs inside
+// UNet::forward on CUDA may neither wait for the device nor read its numbers on the host. Large passes are launched as ever: their launches are
+// hidden, and a graph keeps the memory of its activations.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+
+#include "models/unet.h"
+
+namespace diffmine {
+
+class UNetGraphs {
+ public:
+  explicit UNetGraphs(std::shared_ptr<const UNet> unet);
+  ~UNetGraphs();
+
+  // As UNet::forward. What it gives is valid until the next call: a graph writes to one place.
+  // Where capturing fails, or on a CPU, the pass is launched op by op.
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
+                     const at::Tensor& condition_index, int64_t fan_out);
+
+  // Gives the graphs' memory back; they are captured anew.
+  void clear();
+
+  // Is a pass of so many rows of h x w so short that its launches are seen? (Any device: a count.)
+  static bool pays(int64_t rows, int64_t height, int64_t width, int64_t parameters);
+
+ private:
+  struct Capture;
+  struct State;  // of the device: streams, the graphs' memory
+  void discard(const std::function<bool(const Capture&)>& which);
+  const std::shared_ptr<const UNet> unet_;
+  std::list<Capture> captures_;  // the latest first
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace diffmine

@@ -1,0 +1,36 @@
+// What is measured: a model, by name or folder, with what its UNet takes.
+import { openModel } from '../model';
+import type { ModelFolder } from '../model';
+import { fromInt64 } from '../native/tensor';
+import type { ModelSource, Tensor } from '../native/types';
+import { noise } from './figures';
+import { parameterCount } from './parameters';
+import { syntheticModel } from './synthetic';
+
+export interface Subject {
+  name: string;
+  source: ModelSource;
+  /** of the UNet */
+  parameters: number;
+  /** pixels of a picture a cell of the UNet's input */
+  pixelsPerCell: number;
+  folder?: ModelFolder;
+}
+
+/**
+ * @param name 'synthetic:NAME' or a model folder
+ * @throws INVALID_ARGUMENT for an unknown name; what opening a model throws
+ */
+export async function openSubject(name: string): Promise<Subject> {
+  const folder = name.startsWith('synthetic:') ? undefined : await openModel(name);
+  const source = folder?.source ?? syntheticModel(name);
+  const { vae, unet } = source;
+  const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
+  return { name, source, parameters: parameterCount(unet.config), pixelsPerCell: vaeFactor * unet.config.pixelFold, ...(folder && { folder }) };
+}
+
+/** Two conditions, as a scan has them: a label's and the null one. Embeddings F32 [2, 77, D], or classes I64 [2]. */
+export function twoConditions({ source }: Subject): Tensor {
+  const { numClassEmbeds, crossAttentionDim } = source.unet.config;
+  return numClassEmbeds > 0 ? fromInt64([2], [0, numClassEmbeds - 1]) : noise([2, 77, crossAttentionDim]);
+}

@@ -1,0 +1,72 @@
+// The peer's protocol, with a stand-in that speaks it, and with the real script where Python has torch and diffusers.
+import { spawnSync } from 'node:child_process';
+import { chmodSync } from 'node:fs';
+import path from 'node:path';
+
+import { diffusersConfig, Peer, type PeerPass } from '../../src/bench/peer';
+import { syntheticModel } from '../../src/bench/synthetic';
+import { openModel } from '../../src/model';
+import { readFileSync } from 'node:fs';
+import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders';
+
+const folder = temporaryFolder();
+const pass: PeerPass = { precision: 'fp32', input: [4, 8, 8], batch: 2, mode: 'eager', device: 'cpu', config: syntheticModel('synthetic:tiny').unet.config };
+
+/** An executable that is started as a Python would be, with the script and the threads as arguments. */
+function standIn(name: string, code: string): string {
+  writeFiles(folder, { [name]: `#!${process.execPath}\n${code}\n` });
+  chmodSync(path.join(folder, name), 0o755);
+  return path.join(folder, name);
+}
+
+test('a pass is a line of JSON, its answer seconds or the reason for none', async () => {
+  const python = standIn('speaks', `
+    console.log(JSON.stringify({ torch: '2', diffusers: '1', threads: Number(process.argv[3]) }));
+    require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const ask = JSON.parse(line);
+      if (ask.mode === 'end') process.exit();
+      console.log(JSON.stringify(ask.mode === 'eager' ? { seconds: ask.batch + ask.config.cross_attention_dim / 100 } : { error: 'no compiler' }));
+    });`);
+  const peer = await Peer.start(python, 3);
+  expect(peer.info).toEqual({ torch: '2', diffusers: '1', threads: 3 });
+  expect(await peer.forward(pass)).toBeCloseTo(2.32, 9);
+  expect(await peer.forward({ ...pass, mode: 'max-autotune' })).toBe('no compiler');
+  await expect(peer.forward({ ...pass, mode: 'end' })).rejects.toMatchObject({ code: 'SETUP' });
+  peer.stop();
+});
+
+test.each([
+  ['absent', undefined, 'ENOENT'],
+  ['lacking', "console.log(JSON.stringify({ error: 'no diffusers: none here' }))", 'no diffusers: none here'],
+  ['silent', 'process.exit(3)', 'it ended at once'],
+])('a Python that is %s does not start', async (name, code, words) => {
+  const python = code === undefined ? path.join(folder, name) : standIn(name, code);
+  await expect(Peer.start(python, 0)).rejects.toMatchObject({ code: 'SETUP', message: expect.stringContaining(words) as string });
+});
+
+test("the peer's config is what the model's file says", async () => {
+  for (const name of ['tiny-sd15', 'tiny-fold']) {
+    const { source } = await openModel(path.join(GOLDEN, name));
+    const file = JSON.parse(readFileSync(path.join(GOLDEN, name, 'unet', 'config.json'), 'utf8')) as Record<string, unknown>;
+    for (const [key, value] of Object.entries(diffusersConfig(source.unet.config))) {
+      // one number may stand for one a block
+      const stored = file[key];
+      expect([key, Array.isArray(value) && !Array.isArray(stored) ? value.map(() => stored) : (stored ?? value)]).toEqual([key, value]);
+    }
+  }
+});
+
+const python = process.env['PEER_PYTHON'] ?? 'python3';
+const hasDiffusers = spawnSync(python, ['-c', 'import torch, diffusers'], { stdio: 'ignore' }).status === 0;
+if (!hasDiffusers) console.warn(`${python} has no diffusers: the peer itself is not tested (PEER_PYTHON names another).`);
+
+(hasDiffusers ? test : test.skip)('diffusers makes passes of ours: text and classes, in two precisions', async () => {
+  const peer = await Peer.start(python, 1);
+  try {
+    for (const precision of ['fp32', 'bf16'] as const) expect(await peer.forward({ ...pass, precision })).toBeGreaterThan(0);
+    expect(await peer.forward({ ...pass, input: [12, 16, 16], config: syntheticModel('synthetic:demo').unet.config })).toBeGreaterThan(0);
+    expect(await peer.forward({ ...pass, mode: 'no such mode' })).toMatch(/mode/);
+  } finally {
+    peer.stop();
+  }
+});
