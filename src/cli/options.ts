@@ -412,7 +412,7 @@ export const EVALUATE = {
 export const DEMO = {
   out: option({ group: 'Run folder', describe: "The demo's folder: new, or one to go on with", parse: path, shownDefault: 'demo-run' }),
   full: option({ group: 'What', describe: 'Go on to translation, consistent changes and localization', parse: boolean, flag: true }),
-  translated: option({ group: 'What', describe: 'With --full: pictures a city that are translated to the others', parse: integer(1, 1_000_000), shownDefault: '4' }),
+  translated: option({ group: 'What', describe: 'With --full: pictures a city that are translated to the others', parse: integer(1, 1_000_000), shownDefault: '3' }),
   'data-only': option({ group: 'What', describe: 'Only draw the planted world into this new folder', parse: path }),
   model: option({ group: 'What', describe: 'A model that was trained on such pictures', parse: path, shownDefault: "the package's" }),
   pictures: option({ group: 'Pictures', describe: 'Pictures a city', parse: integer(2, 1_000_000), shownDefault: '40; with --data-only 250, held-out ones included' }),

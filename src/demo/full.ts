@@ -13,13 +13,13 @@ import { translate } from '../translate/translate';
 import { pick } from './pick';
 import type { DemoEvent, DemoFull, DemoOptions, DemoStage } from './options';
 
-/** Pictures a city that are translated: each takes some hundred evaluations. */
-const TRANSLATED = 4;
-/** Steps back and forth. */
-const STEPS = { inversionSteps: 100, steps: 20 };
+/** Pictures a city that are translated: each takes 640 evaluations of these steps. */
+const TRANSLATED = 3;
+const STEPS = { inversionSteps: 200, steps: 50 };
 /** What stays typical across cities: a window, a roof, a lamp post, a mailbox, and what the streets share. */
 const CLUSTERS = 8;
-const PLACES = 5;
+/** Places grouped in all, for each sequence: as many as it has planted elements. Asked for more, it gives what is typical of no city. */
+const GROUPED = 3;
 /** Draws a picture for its heat map, as a share of the scan's: the blur does what further draws would. */
 const LOCALIZED = 0.5;
 
@@ -61,7 +61,7 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
 
   begin('cotypicality');
   const consistent = await anew('cotypicality', (out) =>
-    cotypicality({ parallel: translation.out, model, out, seed, patch, ...scoring, places: PLACES, clusters: CLUSTERS, boxes, ...device }, onScan));
+    cotypicality({ parallel: translation.out, model, out, seed, patch, ...scoring, top: GROUPED * translation.translated, clusters: CLUSTERS, boxes, ...device }, onScan));
 
   begin('localize');
   const localization = await anew('localization', (out) =>

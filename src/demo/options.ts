@@ -26,7 +26,7 @@ export interface DemoOptions {
   bootstrap?: number;
   /** go on to translation, consistent changes and localization, and a page that links them all; default false */
   full?: boolean;
-  /** with `full`: pictures a city that are translated to the others; default 4 */
+  /** with `full`: pictures a city that are translated to the others; default 3 */
   translated?: number;
 
   /** default 'auto' */
