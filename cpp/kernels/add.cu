@@ -35,8 +35,8 @@ void launch_add(void* x, const void* residual, const float* v, AddShape shape, v
   by_pack(shape.element, shape.channels, [&](auto number, auto width) {
     using T = decltype(number);
     constexpr int kCount = decltype(width)::value;
-    add<T, kCount><<<blocks_of(n / kCount), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(static_cast<T*>(x), static_cast<const T*>(residual), v,
-                                                                                                 shape);
+    add<T, kCount><<<blocks_of(n / kCount), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(
+        static_cast<T*>(x), static_cast<const T*>(residual), v, shape);
     check_launch("add");
   }, x, residual, v);
 }

@@ -7,6 +7,8 @@
 namespace diffmine {
 namespace {
 
+constexpr int kMostLanes = 128;  // few channels' moments fit into shared memory
+
 struct Cut {
   int64_t pixels, slab, slabs;  // of a picture
   int channels, groups;
@@ -46,10 +48,19 @@ __device__ Joined join(int n, float total, Weight weight, Part part) {
   return {base, rest, warp_sum(m2)};
 }
 
+constexpr int kAtOnce = 4;  // loads of a thread that are under way together
+
+// Where a block keeps the moments of one channel and lane: in the order in which packs are taken apart, padded, so that neither the writes of
+// columns beside each other nor the reads of channels beside each other meet in a bank.
+template <int kCount>
+__device__ int place_of(const Cut& cut, int lane, int channel) {
+  return lane * (cut.channels + kCount) + channel % kCount * (cut.channels / kCount + 1) + channel / kCount;
+}
+
 // partial [B, slabs, G] of (mean, m2).
 template <class T, int kCount>
-__global__ void __launch_bounds__(kGroupNormThreads) group_norm_moments(float2* __restrict__ partial, const T* __restrict__ x, Cut cut) {
-  extern __shared__ float2 moments[];  // [lanes, C]
+__global__ void __launch_bounds__(kGroupNormThreads, 3) group_norm_moments(float2* __restrict__ partial, const T* __restrict__ x, Cut cut) {
+  extern __shared__ float2 moments[];  // [lanes, C + kCount], by place_of
   const Block block = block_of(cut);
   const T* from = x + block.first * cut.channels;
   const auto pixels_of = [&](int lane) { return (block.pixels - lane + cut.lanes - 1) / cut.lanes; };  // 0 for a lane beyond the slab
@@ -57,23 +68,33 @@ __global__ void __launch_bounds__(kGroupNormThreads) group_norm_moments(float2* 
     const int n = pixels_of(block.lane);
     for (int c = block.column * kCount; c < cut.channels; c += cut.columns * kCount) {
       float pivot[kCount] = {}, sum[kCount] = {}, square[kCount] = {};
-      if (n > 0) load(from + static_cast<int64_t>(block.lane) * cut.channels + c, pivot);
-#pragma unroll 4
-      for (int pixel = block.lane + cut.lanes; pixel < block.pixels; pixel += cut.lanes) {
-        float value[kCount];
-        load(from + static_cast<int64_t>(pixel) * cut.channels + c, value);
+      for (int pixel = block.lane; pixel < block.pixels; pixel += kAtOnce * cut.lanes) {
+        Pack<T, kCount> packs[kAtOnce];
 #pragma unroll
-        for (int i = 0; i < kCount; ++i) {
-          const float delta = value[i] - pivot[i];
-          sum[i] += delta;
-          square[i] += delta * delta;
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int one = pixel + k * cut.lanes;
+          if (one < block.pixels) packs[k] = *reinterpret_cast<const Pack<T, kCount>*>(from + static_cast<int64_t>(one) * cut.channels + c);
+        }
+        if (pixel == block.lane) {
+#pragma unroll
+          for (int i = 0; i < kCount; ++i) pivot[i] = to_float(packs[0].at[i]);
+        }
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          if (pixel + k * cut.lanes >= block.pixels) break;
+#pragma unroll
+          for (int i = 0; i < kCount; ++i) {
+            const float delta = to_float(packs[k].at[i]) - pivot[i];
+            sum[i] += delta;
+            square[i] += delta * delta;
+          }
         }
       }
       const float share = n > 0 ? 1.0f / static_cast<float>(n) : 0.0f;
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         const float mean = sum[i] * share;
-        moments[block.lane * cut.channels + c + i] = {pivot[i] + mean, square[i] - sum[i] * mean};
+        moments[place_of<kCount>(cut, block.lane, c + i)] = {pivot[i] + mean, square[i] - sum[i] * mean};
       }
     }
   }
@@ -83,7 +104,7 @@ __global__ void __launch_bounds__(kGroupNormThreads) group_norm_moments(float2* 
     const Joined all = join(
         cut.lanes * size, static_cast<float>(block.pixels) * static_cast<float>(size),
         [&](int i) { return static_cast<float>(pixels_of(i / size)); },
-        [&](int i) { return moments[i / size * cut.channels + group * size + i % size]; });
+        [&](int i) { return moments[place_of<kCount>(cut, i / size, group * size + i % size)]; });
     if (threadIdx.x % 32 == 0) partial[blockIdx.x * static_cast<int64_t>(cut.groups) + group] = {all.base + all.rest, all.m2};
   }
 }
@@ -123,7 +144,7 @@ __device__ float silu(float x) {
 }
 
 template <class T, int kCount>
-__global__ void __launch_bounds__(kGroupNormThreads) group_norm_apply(T* __restrict__ out, const T* __restrict__ x,
+__global__ void __launch_bounds__(kGroupNormThreads, 3) group_norm_apply(T* __restrict__ out, const T* __restrict__ x,
                                                                       const float* __restrict__ affine, Cut cut, bool with_silu) {
   const Block block = block_of(cut);
   if (block.lane >= cut.lanes) return;
@@ -161,10 +182,12 @@ void launch_group_norm(void* out, const void* x, const float* weight, const floa
     using T = decltype(number);
     constexpr int kCount = decltype(width)::value;
     const int channels = static_cast<int>(shape.channels), groups = static_cast<int>(shape.groups);
-    const int columns = std::min(channels / kCount, kGroupNormThreads), lanes = kGroupNormThreads / columns;
+    const int packs = channels / kCount;
+    const int turns = (packs + kGroupNormThreads - 1) / kGroupNormThreads, columns = (packs + turns - 1) / turns;
+    const int lanes = std::min(kGroupNormThreads / columns, kMostLanes);
     const Cut cut{shape.pixels, slab, slabs, channels, groups, columns, lanes};
     const int64_t blocks = shape.batch * slabs, pairs = shape.batch * groups;
-    const size_t shared = sizeof(float2) * lanes * channels;
+    const size_t shared = sizeof(float2) * lanes * (channels + kCount);
     check_size(blocks <= INT32_MAX && shared <= kMostShared, "group_norm");
     const int threads = (columns * lanes + 31) / 32 * 32;
     group_norm_moments<T, kCount><<<static_cast<unsigned>(blocks), threads, shared, stream>>>(partial, static_cast<const T*>(x), cut);

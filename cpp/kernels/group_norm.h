@@ -23,7 +23,7 @@ struct GroupNormShape {
 
 // How a launch cuts a picture: by its shape alone, so that neither card nor batch changes a result. At four to eight pixels a thread one
 // picture of 64 x 64 x 320 has 86 slabs, enough to occupy a card.
-constexpr int kGroupNormThreads = 512;
+constexpr int kGroupNormThreads = 256;
 
 inline int64_t group_norm_slab(const GroupNormShape& shape) {
   const int64_t pack = 16 / element_bytes(shape.element), columns = (shape.channels + pack - 1) / pack;

@@ -19,7 +19,8 @@ inline int blocks_for(int64_t n) { return static_cast<int>(std::min<int64_t>((n 
 constexpr size_t kMostShared = 48 << 10;
 
 inline void check_size(bool fits, const char* kernel) {
-  if (!fits) throw Error(code::kInternal, std::string("The CUDA kernel ") + kernel + " has no room for so large an input.", "Choose a smaller batch.");
+  if (fits) return;
+  throw Error(code::kInternal, std::string("The CUDA kernel ") + kernel + " has no room for so large an input.", "Choose a smaller batch.");
 }
 
 // Blocks of a grid with one thread an item, none doing two.

@@ -10,8 +10,9 @@ constexpr int kRows = kThreads / 32;  // of a block
 
 // Rows of at most 32 kPacks packs.
 template <class T, int kPacks>
-__global__ void __launch_bounds__(kThreads, kPacks <= 5 ? 3 : 2) layer_norm_warp(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ weight,
-                                                            const float* __restrict__ bias, int64_t rows, int channels, float eps) {
+__global__ void __launch_bounds__(kThreads, kPacks <= 5 ? 3 : 2)
+    layer_norm_warp(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
+                    int64_t rows, int channels, float eps) {
   constexpr int kCount = kPack<T>;
   const int64_t row = blockIdx.x * static_cast<int64_t>(kRows) + threadIdx.x / 32;
   if (row >= rows) return;  // the whole warp

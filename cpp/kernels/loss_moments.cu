@@ -12,7 +12,8 @@ __global__ void __launch_bounds__(kMapThreads) loss_moments(float* __restrict__ 
                                                             const float* __restrict__ noise, const float* __restrict__ target_x,
                                                             const float* __restrict__ target_noise, const int64_t* __restrict__ subject,
                                                             const float* __restrict__ weight, LossMomentsShape shape) {
-  const int64_t fold = shape.fold, folded = fold * fold, plane = shape.height * shape.width, map = plane * folded, row_size = shape.channels * plane;
+  const int64_t fold = shape.fold, folded = fold * fold, plane = shape.height * shape.width, map = plane * folded;
+  const int64_t row_size = shape.channels * plane;
   const int64_t i = blockIdx.x * static_cast<int64_t>(kMapThreads) + threadIdx.x;
   if (i >= shape.outputs * map) return;
   const int64_t m = i / map, row = i % map / (shape.width * fold), column = i % (shape.width * fold);

@@ -11,7 +11,8 @@ namespace diffmine {
 void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise, const float* target_x,
                       const float* target_noise, const int64_t* subject, const float* weight, LossMomentsShape shape, void*) {
   const int64_t conditions = shape.conditions, channels = shape.channels, height = shape.height, width = shape.width, fold = shape.fold;
-  const int64_t plane = height * width, folded = fold * fold, row_size = channels * plane, line = width * folded;  // `line`: fold lines of the map
+  const int64_t plane = height * width, folded = fold * fold, row_size = channels * plane;
+  const int64_t line = width * folded;  // `fold` lines of the map
   const float share = static_cast<float>(folded) / static_cast<float>(channels);
   at::parallel_for(0, shape.outputs * height, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> sums(line);

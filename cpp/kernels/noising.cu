@@ -49,7 +49,8 @@ void launch_add_noise(void* out, Element element, const float* x, const float* n
   if (n == 0) return;
   by_element(element, [&](auto number) {
     using T = decltype(number);
-    add_noise<T><<<blocks_for(n), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(static_cast<T*>(out), x, noise, a, s, rows, channels, pixels);
+    add_noise<T><<<blocks_for(n), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(static_cast<T*>(out), x, noise, a, s, rows,
+                                                                                      channels, pixels);
     check_launch("add_noise");
   });
 }

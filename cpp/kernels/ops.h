@@ -45,7 +45,8 @@ std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, 
 
 // loss_difference of n consecutive samples of one picture and update_moments of what it gives, in one pass: e [n K, C, H, W] fp32 (any layout),
 // x [C, H, W], noise [n, C, H, W], target_x, target_noise [n], subject [M], weight [M, K]; mean, m2 [M, f H, f W] fp32 after `count`
-// earlier samples. Gives the samples' differences [n, M, f H, f W] where asked to keep them (the patch scores' moments need them), else an undefined tensor.
+// earlier samples. Gives the samples' differences [n, M, f H, f W] where asked to keep them (the patch scores' moments need them), else an
+// undefined tensor.
 at::Tensor loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
                         const at::Tensor& target_noise, const at::Tensor& subject, const at::Tensor& weight, int64_t fold, int64_t count,
                         at::Tensor& mean, at::Tensor& m2, bool keep_differences);

@@ -9,7 +9,7 @@ namespace diffmine {
 
 // Rows [n, c] lie one after the other and are of one Element; what is per channel is fp32.
 struct RowKernels {
-  // Sums over the rows of x - pivot and of its square, by channel; the pivot is the first row, so that nothing cancels. n >= 1.
+  // Sums over the rows of x - pivot and of its square, by channel; the pivot is the mean of the first few rows, so that nothing cancels. n >= 1.
   void (*sums)(const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square);
   // out = (x - mean) scale + shift, with SiLU if asked for.
   void (*affine)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,

@@ -71,7 +71,8 @@ __global__ void __launch_bounds__(kSelectThreads) select_patches(const float* __
 void launch(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, float sign, int64_t* first,
             int64_t* second, void* cuda_stream) {
   if (maps * count == 0) return;
-  check_size(rows * columns <= INT32_MAX - kSelectThreads && maps <= INT32_MAX && sizeof(int2) * count <= kMostShared - (1 << 10), "select_patches");
+  check_size(rows * columns <= INT32_MAX - kSelectThreads && maps <= INT32_MAX && sizeof(int2) * count <= kMostShared - (1 << 10),
+             "select_patches");
   const dim3 grid(static_cast<unsigned>(maps), second ? 2 : 1);
   select_patches<<<grid, kSelectThreads, sizeof(int2) * count, static_cast<cudaStream_t>(cuda_stream)>>>(
       scores, static_cast<int>(rows * columns), static_cast<int>(columns), patch, count, sign, first, second);

@@ -1,6 +1,4 @@
 // Attention in blocks against float64, on fresh random input.
-#include <ATen/ops/full.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
@@ -12,6 +10,7 @@
 
 #include "devices.h"
 #include "models/attention_cpu.h"
+#include "support.h"
 
 using namespace diffmine;
 
