@@ -35,7 +35,7 @@ struct EngineOptions {
   at::ScalarType dtype;
   int threads;         // OpenMP's, of the compute thread
   bool graphs = true;  // CUDA graphs for small passes that repeat
-  bool tune = true;    // cuDNN's benchmark mode
+  bool tune = false;   // cuDNN's benchmark mode
 };
 
 class Engine : public std::enable_shared_from_this<Engine> {

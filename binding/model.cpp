@@ -97,7 +97,7 @@ Napi::Value create_engine(Info info) {
   const int64_t wanted = threads.present() ? threads.integer(0, kManyThreads) : 0;
   EngineOptions made{device, dtype, wanted ? static_cast<int>(wanted) : at::intraop_default_num_threads()};
   made.graphs = options["graphs"].boolean(true);
-  made.tune = options["tune"].boolean(true);
+  made.tune = options["tune"].boolean(false);
   return Engine::create(info.Env(), made);
 }
 

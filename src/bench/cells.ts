@@ -133,7 +133,7 @@ export async function benchCells(subject: Subject, cells: Cell[], options: CellO
     const begun = process.hrtime.bigint();
     const since = (): number => Number(process.hrtime.bigint() - begun) / 1e9;
     const engine = new Engine({
-      device: options.device, precision, threads: options.threads ?? 0, ...(options.graphs === undefined ? {} : { graphs: options.graphs }), ...(options.tune === undefined ? {} : { tune: options.tune }),
+      device: options.device, precision, threads: options.threads ?? 0, ...(options.graphs === undefined ? {} : { graphs: options.graphs }), tune: options.tune ?? true,
     });
     try {
       const loadSeconds = await seconds(() => engine.loadModel({ unet, schedule, ...(vae && options.stages !== false ? { vae } : {}) }, call));

@@ -229,6 +229,7 @@ export const SCAN = {
   'shard-size': option({ group: 'Run folder', describe: 'Pictures a shard, the unit of saved work', parse: integer(1, 1_000_000), shownDefault: '64' }),
   ...DEVICE,
   batch: option({ ...batch, shownDefault: 'auto' }),
+  tune: option({ group: 'Device', describe: 'On a GPU: find the fastest convolutions by trial; how the work is split then shows in the rounding', parse: boolean, flag: true }),
   workers: option({ group: 'Device', describe: 'Processes that share the work, each with its own engine', parse: integer(1, 256), shownDefault: '1' }),
   devices: option({ group: 'Device', describe: 'A process for each of these devices, with commas: 0,1 are GPUs; in place of --device and --workers', parse: devices }),
 } satisfies OptionTable;
@@ -276,6 +277,7 @@ export const LOCALIZE = {
   ...SHARD,
   ...DEVICE,
   batch: SCAN.batch,
+  tune: SCAN.tune,
   workers: SCAN.workers,
   devices: SCAN.devices,
 } satisfies OptionTable;

@@ -33,6 +33,7 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
     shardSize: values['shard-size'],
     replay: values.replay,
     untrained: values.untrained,
+    tune: values.tune,
     workers: values.workers,
     devices: values.devices,
     threads: values.threads,

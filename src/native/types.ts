@@ -136,7 +136,10 @@ export interface EngineOptions {
   threads?: number;
   /** CUDA: launch repeating small forward passes as one graph; default true. No meaning on a CPU */
   graphs?: boolean;
-  /** CUDA: cuDNN measures its algorithms for each new shape and takes the fastest (of the whole process); default true. No meaning on a CPU */
+  /**
+   * CUDA: cuDNN measures its algorithms for each new shape and takes the fastest (of the whole process); another process may take another, whose sums are
+   * rounded otherwise; default false. No meaning on a CPU
+   */
   tune?: boolean;
 }
 

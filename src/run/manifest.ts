@@ -39,6 +39,8 @@ export interface RunOptions {
   replay: string | null;
   /** there where the UNet's weights were random ones of `seed` in place of the model's: a control */
   untrained?: true;
+  /** there where each process found the fastest convolutions for itself: results differ between processes by rounding */
+  tune?: true;
   /** there where the run is of heat maps: labels a picture is mapped under, its own, all, or those named; `patch` and `perImage` are then 0, maps F32 */
   localize?: 'own' | 'all' | string[];
 }

@@ -49,6 +49,8 @@ export interface ScanOptions {
   replay?: string;
   /** random weights of `seed` in place of the UNet's own: a control of what an evaluation finds */
   untrained?: boolean;
+  /** on a GPU: the fastest convolutions are found by trial, in every process anew; its bytes then depend on how the work was split, by rounding */
+  tune?: boolean;
   /**
    * for heat maps in place of patches: a map (F32) of every picture under each of its labels ('A|B' has two), of all labels, or of those named; no patches.
    * `patch`, `perImage`, `maps` and `allLabels` then mean nothing

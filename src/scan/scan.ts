@@ -85,7 +85,7 @@ export interface Slots {
 export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: Settled, run: Run, meter: Counter, hooks: Hooks<ScanEvent>): Promise<Slots> {
   const { signal, log } = hooks;
   const { model, dataset, labels, contrasts, sizes, replay, device, draft } = settled;
-  const engine = new Engine({ device: device.id, precision: draft.options.precision, threads: options.threads ?? 0 });
+  const engine = new Engine({ device: device.id, precision: draft.options.precision, threads: options.threads ?? 0, tune: draft.options.tune === true });
   try {
     const call = signal ? { signal } : {};
     await engine.loadModel(model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });

@@ -182,6 +182,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     shardSize: wholeNumber(options.shardSize ?? 64, 1, '--shard-size'),
     replay: replay ? await sha256File(replay.file) : null,
     ...(options.untrained ? { untrained: true } : {}),
+    ...(options.tune && kind === 'cuda' ? { tune: true } : {}),
     ...(localize === undefined ? {} : { localize: typeof localize === 'string' ? localize : [...localize] }),
   };
   const draft: ManifestDraft = {
