@@ -39,6 +39,8 @@ def main():
         key = json.dumps([ask["precision"], ask["device"], ask["config"]], sort_keys=True)
         if held["key"] != key:  # one model in memory at a time
             held.update(key=None, model=None, compiled={})
+            if "torch._dynamo" in sys.modules:
+                torch._dynamo.reset()  # graphs of the former model
             gc.collect()
             if ask["device"].startswith("cuda"):
                 torch.cuda.empty_cache()
@@ -47,6 +49,11 @@ def main():
         if ask["mode"] == "eager":
             return held["model"]
         if ask["mode"] not in held["compiled"]:
+            from torch._dynamo import config as dynamo
+
+            for limit in ("recompile_limit", "cache_size_limit"):  # beyond 8 shapes it would silently go on uncompiled
+                if hasattr(dynamo, limit):
+                    setattr(dynamo, limit, 128)
             held["compiled"][ask["mode"]] = torch.compile(held["model"], mode=ask["mode"], dynamic=False)
         return held["compiled"][ask["mode"]]
 

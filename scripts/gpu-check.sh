@@ -10,6 +10,7 @@
 #   ARCHITECTURES=90           compute capabilities to compile for (default: the cards here)
 #   BUILD=folder               (default build-gpu)     LOGS=folder (default BUILD/logs)
 #   PEER_PYTHON=python         one with torch and diffusers (default PYTHON): peers and the reference's loop
+#   STEP_MINUTES=30            at most for any one step: what takes longer is stopped, and has failed
 #   BENCH_MINUTES=14           all benchmarks together; what is left undone when they are over is "skipped". With the build about 25 minutes
 set -u -o pipefail
 cd "$(dirname "$0")/.."
@@ -24,8 +25,11 @@ mkdir -p "$logs"
 steps=()
 failed=0
 
+# A compiler's log may hold bytes that are no UTF-8, and JSON may not.
+utf8() { if command -v iconv > /dev/null; then iconv -c -f UTF-8 -t UTF-8 2> /dev/null || true; else cat; fi; }
+
 quote() {  # any text as a JSON string: other control characters are dropped
-  printf '"%s"' "$(printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g; s/\t/\\t/g' | tr -d '\000-\010\013-\037' | awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }')"
+  printf '"%s"' "$(printf '%s' "$1" | utf8 | sed 's/\\/\\\\/g; s/"/\\"/g; s/\t/\\t/g' | tr -d '\000-\010\013-\037' | awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }')"
 }
 
 record() {  # name status seconds details [json]
@@ -40,11 +44,19 @@ fail() { record "$1" failed 0 "$2"; }
 # What a log says went wrong, for who reads the JSON alone: the first errors and the end.
 ending() { echo "$1 says:"; grep -nE 'ERROR|[Ee]rror:|FAILED|values:' "$1" | head -n 20; echo '...'; tail -n 10 "$1"; }
 
+patience=$((60 * ${STEP_MINUTES:-30}))  # --foreground: Ctrl-C reaches what runs
+
+# What a step wrote to stdout, on one line, if it is one whole JSON object; nothing otherwise.
+whole_json() {
+  "$node" -e 'const value = JSON.parse(require("node:fs").readFileSync(process.argv[1], "utf8"));
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) console.log(JSON.stringify(value));' "$1" 2> /dev/null
+}
+
 step() {  # name command...: its log's last lines are the details
   local name=$1 began=$SECONDS log=$logs/$1.log
   shift
   echo "...     $name: $*" >&2
-  "$@" > "$log" 2>&1
+  timeout --foreground -k 10 "$patience" "$@" > "$log" 2>&1
   local status=$?
   if [ $status -eq 0 ]; then record "$name" passed $((SECONDS - began)) "$(tail -n 3 "$log")"; return 0; fi
   record "$name" failed $((SECONDS - began)) "exit code $status; $(ending "$log")"
@@ -55,10 +67,9 @@ json_step() {  # name command...: its stdout is the result, kept whole even wher
   local name=$1 began=$SECONDS out=$logs/$1.json log=$logs/$1.log
   shift
   echo "...     $name: $*" >&2
-  "$@" > "$out" 2> "$log"
+  timeout --foreground -k 10 "$patience" "$@" > "$out" 2> "$log"
   local status=$? result
-  result=$(cat "$out")
-  case $result in '{'*) ;; *) result= ;; esac
+  result=$(whole_json "$out")
   if [ $status -eq 0 ] && [ -n "$result" ]; then record "$name" passed $((SECONDS - began)) '' "$result"; return 0; fi
   record "$name" failed $((SECONDS - began)) "exit code $status; $(ending "$log")" "$result"
   return 1
@@ -66,25 +77,27 @@ json_step() {  # name command...: its stdout is the result, kept whole even wher
 
 bench_ends=
 bench_step() {  # name seconds command...: as json_step, but for so many seconds at most, and none after BENCH_MINUTES
-  local name=$1 limit=$2 began=$SECONDS
+  local name=$1 limit=$2 own=$2 began=$SECONDS
   shift 2
   bench_ends=${bench_ends:-$((SECONDS + 60 * ${BENCH_MINUTES:-14}))}
   [ $((bench_ends - SECONDS)) -ge "$limit" ] || limit=$((bench_ends - SECONDS))
   if [ "$limit" -lt 10 ]; then skip "$name" 'BENCH_MINUTES are over'; return 1; fi
   echo "...     $name (at most $limit s): $*" >&2
   timeout -k 10 "$limit" "$@" > "$logs/$name.json" 2> "$logs/$name.log"
-  local status=$? result
-  result=$(cat "$logs/$name.json")
-  case $result in '{'*) ;; *) result= ;; esac
+  local status=$? took=$((SECONDS - began)) result
+  result=$(whole_json "$logs/$name.json")
   if [ $status -eq 0 ] && [ -n "$result" ]; then record "$name" passed $((SECONDS - began)) '' "$result"; return 0; fi
-  if [ $status -eq 124 ] || [ $status -eq 137 ]; then record "$name" skipped $((SECONDS - began)) "stopped after $limit s; $(tail -n 5 "$logs/$name.log")"; return 1; fi
+  # Stopped because the time of all was over, or the peer's compiler searched too long: not seen. Stopped in its own time: too slow, or it hangs.
+  if [ "$took" -ge "$limit" ] && { [ "$limit" -lt "$own" ] || [[ $name = bench-compiled-* ]]; }; then
+    record "$name" skipped "$took" "stopped after $limit s; $(tail -n 5 "$logs/$name.log")"
+    return 1
+  fi
   record "$name" failed $((SECONDS - began)) "exit code $status; $(ending "$logs/$name.log")" "$result"
   return 1
 }
 
 # --- what is here ---
-gpu() { nvidia-smi --query-gpu=name,compute_cap,memory.total,driver_version --format=csv,noheader; }
-step device gpu
+step device nvidia-smi --query-gpu=name,compute_cap,memory.total,driver_version --format=csv,noheader
 capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | tr -d . | sort -u | paste -sd';' -)
 architectures=${ARCHITECTURES:-${capabilities:-80;86;89;90}}
 
@@ -122,7 +135,8 @@ else
   if ! command -v compute-sanitizer > /dev/null; then skip compute-sanitizer 'there is no compute-sanitizer on the PATH'
   else
     for tool in memcheck racecheck; do
-      step "compute-sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" --test-case='kernel *'
+      # Without the allocator's large blocks: in them, what lies beyond a tensor is still a valid address.
+      step "compute-sanitizer-$tool" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" --test-case='kernel *'
     done
   fi
 fi
@@ -139,7 +153,11 @@ else
   for precision in fp32 fp16 bf16; do
     json_step "verify-$precision" "$node" bin/diffmine.js verify "$golden" --device cuda --dtype "$precision" --json
   done
-  diffmine() { "$node" bin/diffmine.js "$@" --device cuda --json; }
+  device_step() {  # name arguments...
+    local name=$1
+    shift
+    json_step "$name" "$node" bin/diffmine.js "$@" --device cuda --json
+  }
 
   # Training: twenty steps on the golden pictures; every loss must be finite for them to pass.
   made=$build/trained
@@ -147,7 +165,7 @@ else
   train() {  # name options...
     local name=$1
     shift
-    json_step "train-$name" diffmine train "$golden/mini-dataset" --out "$made/$name" --steps 20 --batch 8 --sample-every 20 --sample-count 1 --sample-steps 4 "$@"
+    device_step "train-$name" train "$golden/mini-dataset" --out "$made/$name" --steps 20 --batch 8 --sample-every 20 --sample-count 1 --sample-steps 4 "$@"
   }
   if [ ! -d "$golden/mini-dataset" ] || [ ! -d "$golden/tiny-sd15" ]; then skip train "$golden has no mini-dataset and tiny-sd15"
   else
@@ -155,16 +173,32 @@ else
     train from --from "$golden/tiny-sd15" --dtype bf16
     train lora --from "$golden/tiny-sd15" --dtype bf16 --lora-rank 4
     train checkpointing --from "$golden/tiny-sd15" --dtype bf16 --gradient-checkpointing
-    json_step resume diffmine train --resume --out "$made/fp16" --steps 24
+    device_step resume train --resume --out "$made/fp16" --steps 24
 
     # Sampling: of classes, of text and latents, and with low-rank updates.
-    json_step sample-classes diffmine sample "$made/bf16" --out "$made/sampled-classes" -n 4 --steps 10 --dtype bf16
-    json_step sample-text diffmine sample "$golden/tiny-sd15" --label 1920 --out "$made/sampled-text" -n 4 --steps 10 --dtype fp16
-    json_step sample-lora diffmine sample "$made/lora" --label 1920 --out "$made/sampled-lora" -n 4 --steps 10
+    device_step sample-classes sample "$made/bf16" --out "$made/sampled-classes" -n 4 --steps 10 --dtype bf16
+    device_step sample-text sample "$golden/tiny-sd15" --label 1920 --out "$made/sampled-text" -n 4 --steps 10 --dtype fp16
+    device_step sample-lora sample "$made/lora" --label 1920 --out "$made/sampled-lora" -n 4 --steps 10
+
+    # The applications: injection and guidance, features of sequences, heat maps.
+    for precision in fp32 fp16; do
+      apps=$made/applications-$precision
+      device_step "translate-$precision" translate "$golden/mini-dataset" --model "$golden/tiny-sd15" --preset cars --size 32 --inversion-steps 10 --steps 5 --dtype "$precision" --out "$apps/translated" &&
+        device_step "cotypicality-$precision" cotypicality "$apps/translated" --model "$golden/tiny-sd15" --samples 2 --ensemble 2 --patch 8 --places 3 --clusters 2 --dimensions 4 --dtype "$precision" \
+          --out "$apps/changes"
+      device_step "localize-$precision" localize "$golden/mini-dataset" --model "$golden/tiny-sd15" --size source --samples 8 --bootstrap 10 --overlays 1 --dtype "$precision" --out "$apps/maps"
+    done
+
+    # A process a card.
+    if [ "$(nvidia-smi --list-gpus | wc -l)" -lt 2 ]; then skip devices 'there is one card'
+    else
+      json_step devices "$node" bin/diffmine.js scan "$golden/mini-dataset" --model "$golden/tiny-sd15" --size source --samples 12 --patch 16 --batch 8 --shard-size 2 --devices 0,1 --dtype fp16 \
+        --out "$made/devices" --json
+    fi
   fi
 
   # --- speed: the most telling first, as there is an end to the time ---
-  bench="$node bin/diffmine.js bench --device cuda --json"
+  bench=("$node" bin/diffmine.js bench --device cuda --json)
   has_peer=no
   "$peer" -c 'import torch, diffusers; assert torch.cuda.is_available()' > "$logs/peer.log" 2>&1 && has_peer=yes
   [ $has_peer = yes ] || skip peer "$peer has no diffusers with CUDA: $(tail -n 1 "$logs/peer.log")"
@@ -172,12 +206,12 @@ else
   with_peer=()
   [ $has_peer = no ] || with_peer=(--peer "$peer")
 
-  bench_step bench 180 $bench "$logs/baseline.json" --dtype fp16 --batch "$batch" "${with_peer[@]}" --summary "$logs/bench.md"
+  bench_step bench 180 "${bench[@]}" "$logs/baseline.json" --dtype fp16 --batch "$batch" "${with_peer[@]}" --summary "$logs/bench.md"
   # The same once more must be no regression: what the noise of this machine is.
-  if [ -s "$logs/baseline.json" ]; then bench_step bench-compare 120 $bench --dtype fp16 --batch "$batch" --compare "$logs/baseline.json" --tolerance 10%
+  if [ -s "$logs/baseline.json" ]; then bench_step bench-compare 120 "${bench[@]}" --dtype fp16 --batch "$batch" --compare "$logs/baseline.json" --tolerance 10%
   else skip bench-compare 'there is no baseline'
   fi
-  bench_step bench-batches 120 $bench --dtype fp16 --batch 128,256,512 --no-stages --repeats 3
+  bench_step bench-batches 120 "${bench[@]}" --dtype fp16 --batch 128,256,512 --no-stages --repeats 3
 
   # A model of full size, and pictures to go with it, make whole runs.
   whole=$build/whole
@@ -185,15 +219,15 @@ else
   like=$golden/tiny-sd15
   [ -d "$like" ] || like=test/data/golden/tiny-sd15
   if [ $has_peer = no ]; then skip whole 'a model of full size takes a Python with diffusers to make'
-  elif bench_step whole-model 120 bash -c "'$peer' scripts/random-model.py '$whole/model' '$like' && echo '{\"made\":\"model\"}'" &&
+  elif bench_step whole-model 120 bash -c '"$1" scripts/random-model.py "$2" "$3" >&2 && echo "{\"made\":\"model\"}"' - "$peer" "$whole/model" "$like" &&
     bench_step whole-pictures 60 "$node" bin/diffmine.js demo --data-only "$whole/world" --size 512 --pictures 16 --heldout 0 --json; then
     pictures=$whole/world/train
     # Billions of patches, by count: what ninety-six pictures take more than six.
     mkdir -p "$whole/few"
     for label in "$pictures"/*/; do mkdir "$whole/few/$(basename "$label")" && cp "$(find "$label" -type f | sort | head -n 1)" "$whole/few/$(basename "$label")/"; done
-    scan="$node bin/diffmine.js scan --model $whole/model --device cuda --dtype fp16 --no-maps --json"
-    bench_step scan-few 90 $scan "$whole/few" --out "$whole/run-few" &&
-      bench_step scan-all 240 $scan "$pictures" --out "$whole/run-all" &&
+    scan=("$node" bin/diffmine.js scan --model "$whole/model" --device cuda --dtype fp16 --no-maps --json)
+    bench_step scan-few 90 "${scan[@]}" "$whole/few" --out "$whole/run-few" &&
+      bench_step scan-all 240 "${scan[@]}" "$pictures" --out "$whole/run-all" &&
       step billion-patches "$node" -e '
         const [few, all] = process.argv.slice(1).map((file) => JSON.parse(require("node:fs").readFileSync(file, "utf8")));
         const each = (all.seconds - few.seconds) / (all.scored - few.scored);
@@ -201,7 +235,7 @@ else
         console.log(`${all.scored} pictures of 512 px in ${all.seconds.toFixed(1)} s, ${few.scored} in ${few.seconds.toFixed(1)} s: ${(1 / each).toFixed(2)} pictures/s, ${(patches / each).toExponential(3)} patches/s`);
         console.log(`${(2 * all.samples / each).toFixed(0)} evaluations/s; a billion patches in ${((1e9 / patches) * each / 60).toFixed(1)} min, by count`);' "$logs/scan-few.json" "$logs/scan-all.json"
     for precision in fp16 fp32; do
-      bench_step "reference-$precision" 150 $bench --no-evaluations --reference --peer "$peer" --reference-dtype "$precision" --pipeline-model "$whole/model" --pipeline-data "$pictures" \
+      bench_step "reference-$precision" 150 "${bench[@]}" --no-evaluations --reference --peer "$peer" --reference-dtype "$precision" --pipeline-model "$whole/model" --pipeline-data "$pictures" \
         --pipeline-samples 10 --dtype fp16 --repeats 1
     done
   fi
@@ -222,15 +256,15 @@ else
 
   # torch.compile searches for minutes.
   if [ $has_peer = yes ]; then
-    for side in 64 32; do bench_step "bench-compiled-$side" 300 $bench --dtype fp16 --batch "$batch" --latents "$side" --no-stages --repeats 3 --peer "$peer" --peer-compile max-autotune; done
+    for side in 64 32; do bench_step "bench-compiled-$side" 300 "${bench[@]}" --dtype fp16 --batch "$batch" --latents "$side" --no-stages --repeats 3 --peer "$peer" --peer-compile max-autotune; done
   fi
-  bench_step bench-precisions 120 $bench --dtype fp32,bf16 --batch "$batch" --no-stages --repeats 3
-  bench_step bench-no-graphs 60 $bench --dtype fp16 --latents 16,32 --batch 8,64 --no-stages --no-graphs
-  bench_step bench-graphs 60 $bench --dtype fp16 --latents 16,32 --batch 8,64 --no-stages
-  bench_step bench-no-tune 60 $bench --dtype fp16 --batch "$batch" --no-stages --no-tune
-  bench_step bench-training 120 $bench --no-evaluations --training tiny,small,medium,large,model --dtype fp32,fp16,bf16
+  bench_step bench-precisions 120 "${bench[@]}" --dtype fp32,bf16 --batch "$batch" --no-stages --repeats 3
+  bench_step bench-no-graphs 60 "${bench[@]}" --dtype fp16 --latents 16,32 --batch 8,64 --no-stages --no-graphs
+  bench_step bench-graphs 60 "${bench[@]}" --dtype fp16 --latents 16,32 --batch 8,64 --no-stages
+  bench_step bench-no-tune 60 "${bench[@]}" --dtype fp16 --batch "$batch" --no-stages --no-tune
+  bench_step bench-training 120 "${bench[@]}" --no-evaluations --training tiny,small,medium,large,model --dtype fp32,fp16,bf16
   # Twenty steps of Stable Diffusion 1.5 at the least, two of them to warm up: do they fit into 24 GB?
-  bench_step bench-sd15-checkpointing 120 $bench --no-evaluations --training model --dtype bf16 --gradient-checkpointing --repeats 18 &&
+  bench_step bench-sd15-checkpointing 120 "${bench[@]}" --no-evaluations --training model --dtype bf16 --gradient-checkpointing --repeats 18 &&
     step sd15-below-24GB "$node" -e '
       const { training: [{ measured }] } = JSON.parse(require("node:fs").readFileSync(process.argv[1], "utf8"));
       console.log(`peak ${(measured.peakMemory / 1e9).toFixed(2)} GB, ${measured.picturesPerSecond.toFixed(1)} pictures a second`);

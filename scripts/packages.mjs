@@ -13,6 +13,14 @@ export async function installPackages() {
   if (!isClone) return;
   const wanted = fingerprint(root, ['package-lock.json']);
   if (read(stamp) === wanted) return;
+  // npm ci empties node_modules: behind a link that is another checkout's.
+  const modules = path.join(root, 'node_modules');
+  if (fs.lstatSync(modules, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    throw new SetupError(
+      `${modules} is a link to ${fs.readlinkSync(modules)}, and its packages are not those of this package-lock.json: npm ci would empty the folder it points to.`,
+      'Remove the link and run the same command again, or install the packages where it points to.',
+    );
+  }
   say('installing npm packages');
   // --include=dev: NODE_ENV=production would leave out the TypeScript compiler.
   const { code, output } = await run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], { cwd: root });

@@ -9,6 +9,9 @@
 #include <algorithm>
 #include <exception>
 #include <iostream>
+#include <mutex>
+
+#include "core/stage.h"
 #endif
 
 namespace diffmine {
@@ -27,6 +30,22 @@ namespace {
 constexpr size_t kMostCaptures = 4;  // shapes: a full pass, a call's last one, for two sizes of pictures
 constexpr int kSightsBefore = 2;     // passes of a shape before it is captured: one that comes once is not worth it, and cuDNN has chosen its algorithms
 
+std::mutex capturing;  // one engine of the process at a time: the allocators' caches are not emptied under a capture
+
+// The stream must leave capturing, and LibTorch's allocators must stop serving it, though the graph is void. Where CUDA calls the capture invalid
+// capture_end stops half way, and allocators would think for ever that one is under way: an empty capture in its place lets it come to its end.
+void abandon(at::cuda::CUDAGraph& graph, const c10::cuda::CUDAStream& stream) noexcept {
+  for (const bool again : {false, true}) {
+    try {
+      if (again && cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) return;
+      graph.capture_end();
+      return;
+    } catch (const std::exception&) {
+      static_cast<void>(cudaGetLastError());
+    }
+  }
+}
+
 }  // namespace
 
 struct UNetGraphs::Capture {
@@ -42,14 +61,20 @@ struct UNetGraphs::Capture {
 struct UNetGraphs::State {
   explicit State(const at::Device& device) : side(c10::cuda::getStreamFromPool(false, device.index())), pool(at::cuda::graph_pool_handle()) {}
   const c10::cuda::CUDAStream side;  // capturing needs a stream that is not the default one; libraries keep one workspace for it
-  const at::cuda::MempoolId_t pool;  // shared: graphs run one after the other on one stream, and only their outputs must not overlap
+  at::cuda::MempoolId_t pool;  // shared: graphs run one after the other on one stream, and only their outputs must not overlap
   bool failed = false;
 };
 
 UNetGraphs::UNetGraphs(std::shared_ptr<const UNet> unet) : unet_(std::move(unet)) {
   if (unet_->device().is_cuda()) state_ = std::make_unique<State>(unet_->device());
 }
-UNetGraphs::~UNetGraphs() = default;
+UNetGraphs::~UNetGraphs() {
+  try {
+    clear();
+  } catch (const std::exception&) {
+    // The device has failed: nothing runs on it any more.
+  }
+}
 
 at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
                                const at::Tensor& condition_index, int64_t fan_out) {
@@ -72,6 +97,7 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
   if (!capture.graph) {
     if (capture.sights++ < kSightsBefore) return launch();
     try {
+      const std::lock_guard one_at_a_time(capturing);
       // Buffers of its own, in the layout the UNet is given.
       capture.x = x.clone(), capture.t = t.clone(), capture.index = condition_index.clone();
       const auto again = [&] { return unet_->forward(capture.x, capture.t, *conditions, capture.index, fan_out); };
@@ -81,23 +107,17 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
       state_->side.synchronize();
       // The pass above left its memory to the side stream, which no one else uses.
       c10::cuda::CUDACachingAllocator::emptyCache();
+      // LibTorch takes up no pool again that its last graph has left.
+      if (std::none_of(captures_.begin(), captures_.end(), [](const Capture& c) { return c.graph != nullptr; })) state_->pool = at::cuda::graph_pool_handle();
       auto graph = std::make_unique<at::cuda::CUDAGraph>();
-      graph->capture_begin(state_->pool, cudaStreamCaptureModeThreadLocal);  // other threads may use CUDA meanwhile
       try {
+        graph->capture_begin(state_->pool, cudaStreamCaptureModeThreadLocal);  // other threads may use CUDA meanwhile
         capture.out = again();
+        graph->capture_end();
       } catch (...) {
-        // The stream must leave capturing, and the allocator must stop serving it, though the graph is void.
-        try {
-          graph->capture_end();
-        } catch (const std::exception&) {
-          try {
-            c10::cuda::CUDACachingAllocator::endAllocateToPool(x.device().index(), state_->pool);
-          } catch (const std::exception&) {
-          }
-        }
+        abandon(*graph, state_->side);
         throw;
       }
-      graph->capture_end();
       capture.graph = std::move(graph);
     } catch (const std::exception& error) {
       static_cast<void>(cudaGetLastError());
@@ -115,7 +135,7 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
 
 void UNetGraphs::discard(const std::function<bool(const Capture&)>& which) {
   if (std::none_of(captures_.begin(), captures_.end(), which)) return;
-  c10::cuda::device_synchronize();  // none of them runs any more
+  synchronize(unet_->device());  // none of them runs any more
   captures_.remove_if(which);
 }
 

@@ -56,13 +56,15 @@ async function benchPipeline(options: BenchOptions, paths: NonNullable<BenchOpti
   const folder = await mkdtemp(join(tmpdir(), 'diffmine-bench-'));
   try {
     const samples = paths.samples ?? 10;
+    const [precision = 'fp32'] = options.precisions;
     const pictures = (await openDataset(paths.dataset)).images.length;
     const run = join(folder, 'run');
     const start = process.hrtime.bigint();
-    await scan({ dataset: paths.dataset, model: paths.model, out: run, samples, device: options.device }, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
-    await mine(run, { device: options.device }, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
+    const where = { device: options.device, ...(options.threads === undefined ? {} : { threads: options.threads }) };
+    await scan({ dataset: paths.dataset, model: paths.model, out: run, samples, precision, ...where }, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
+    await mine(run, where, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
     const seconds = Number(process.hrtime.bigint() - start) / 1e9;
-    return { pictures, samples, seconds, picturesPerSecond: pictures / seconds };
+    return { precision, pictures, samples, seconds, picturesPerSecond: pictures / seconds };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -82,7 +84,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
   const plan = planCells(subject, options);
   const { model, parameters } = { model: options.model, parameters: subject.parameters };
   if (options.baseline) checkComparable(options.baseline, { model, parameters, device: options.device, cells: plan });
-  const peer = options.peer && plan.length > 0 ? await Peer.start(options.peer, options.threads ?? 0) : undefined;
+  const peer = options.peer && plan.length > 0 ? await Peer.start(options.peer, options.threads ?? 0, hooks.signal) : undefined;
   try {
     const report: BenchReport = {
       format: BENCH_FORMAT,
@@ -117,6 +119,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         throw new DiffmineError('OUT_OF_MEMORY', `Nothing was measured: ${first.skipped}.`, 'Give a smaller --batch or --latents.');
       }
     }
+    peer?.stop(); // its memory and its threads are for what follows
     if (options.pipeline && options.reference && options.peer) {
       const { model: folder, dataset, samples = 10 } = options.pipeline;
       const { device: id, precisions: [precision = 'fp32'], repeats, threads, peer: python } = options;

@@ -1,5 +1,7 @@
 // Passes of the UNet, precision by size by batch. Everything a figure is divided by is measured in the same round: the machine's own rates,
 // our pass, a scoring call, the peer's passes, then again; so a machine that slows down slows all of them.
+import { writeFileSync } from 'node:fs';
+
 import { asDiffmineError, DiffmineError } from '../errors';
 import { Engine, type Conditions } from '../native';
 import { float32 } from '../native/tensor';
@@ -49,6 +51,15 @@ export function planCells({ source, pixelsPerCell }: Subject, { precisions, late
       return { precision, input: [config.inChannels, side, side], pixels, patch: Math.max(1, Math.floor(pixels / 8)), batch, operations: operations(config, side, side) };
     }),
   );
+}
+
+/** Lets the process's peak of memory begin anew, where Linux allows it: a cell's peak is then not that of a former one. The allocator of a GPU is not asked. */
+function forgetPeak(): void {
+  try {
+    writeFileSync('/proc/self/clear_refs', '5');
+  } catch {
+    // another system, or a sandbox: the peak stays that since the start
+  }
 }
 
 /** Times of one side's passes. */
@@ -150,6 +161,7 @@ export async function benchCells(subject: Subject, cells: Cell[], options: CellO
         }
         try {
           const before = since();
+          forgetPeak();
           const measured = await measure(cell, engine, conditions, options, peers, subject, call);
           results.push({ ...cell, measured });
           if (starts.at(-1)?.precision !== precision) starts.push({ precision, loadSeconds, firstResultSeconds: before + measured.firstSeconds });

@@ -33,15 +33,19 @@ export interface CompareReport {
   passed: boolean;
 }
 
+/** The same card whose own rate moved by more than this share is told: half of every share is that rate. */
+const OTHER_RATE = 0.1;
+
 const kind = (device: string): string => device.replace(/:.*/, '');
 const sameCell = (a: Cell, b: Cell): boolean => a.precision === b.precision && a.batch === b.batch && a.input.every((size, i) => size === b.input[i]);
 const width = ({ median, min, max }: Spread): number => (max - min) / median;
 
 /** The cells that will be asked for, known before anything is measured. */
-export type Planned = Pick<BenchReport, 'model' | 'parameters' | 'device'> & { cells: Pick<Cell, 'precision' | 'input' | 'batch'>[] };
+export type Planned = Pick<BenchReport, 'model' | 'parameters' | 'device'> & { cells: Pick<Cell, 'precision' | 'input' | 'batch' | 'operations'>[] };
 
 /**
- * Refuses a baseline that says nothing about this benchmark, before time is spent on it: another model, a CPU's for a GPU, or not one cell in common.
+ * Refuses a baseline that says nothing about this benchmark, before time is spent on it: another model, a CPU's for a GPU, not one cell in common, or
+ * operations counted in another way, which would move every share.
  *
  * @throws INVALID_ARGUMENT that says what differs
  */
@@ -56,6 +60,10 @@ export function checkComparable(baseline: BenchReport, now: Planned): void {
   if (!now.cells.some((cell) => baseline.cells.some((other) => other.measured && sameCell(other, cell as Cell)))) {
     const names = (cells: Planned['cells']): string => cells.map(cellName).join('; ') || 'none';
     differs('cells', names(baseline.cells.filter(({ measured }) => measured)), names(now.cells));
+  }
+  for (const cell of now.cells) {
+    const before = baseline.cells.find((other) => sameCell(other, cell as Cell));
+    if (before && before.operations !== cell.operations) differs(`count of operations (${cellName(cell)})`, String(before.operations), String(cell.operations));
   }
 }
 
@@ -78,14 +86,18 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
     const before = baseline.cells.find((other) => sameCell(other, cell))?.measured;
     const after = cell.measured;
     if (before && after) {
+      const rate = after.matmul.median / before.matmul.median;
+      if (baseline.machine.processor === now.machine.processor && Math.abs(rate - 1) > OTHER_RATE) {
+        warnings.push(`${cellName(cell)}: the machine itself multiplies ${rate.toFixed(2)} times as fast as for the baseline (clocks, neighbours, or little memory left): its share is less sure.`);
+      }
       judge(cell, 'pass', before.share, after.share);
       if (before.scan && after.scan) judge(cell, 'scan', before.scan.share, after.scan.share);
       else if (before.scan) warnings.push(`${cellName(cell)}: the baseline has the scan's share, this run has not (--no-stages).`);
     } else if (before) {
       comparisons.push({ cell: cellName(cell), what: 'pass', before: before.share, verdict: 'lost', noisy: false });
       warnings.push(`${cellName(cell)} was measured for the baseline and not now: ${cell.skipped ?? ''}.`);
-    } else {
-      comparisons.push({ cell: cellName(cell), what: 'pass', ...(after && { now: after.share }), verdict: 'new', noisy: false });
+    } else if (after) {
+      comparisons.push({ cell: cellName(cell), what: 'pass', now: after.share, verdict: 'new', noisy: false });
     }
   }
   for (const cell of baseline.cells) {
@@ -95,6 +107,8 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
   }
   if (baseline.machine.processor !== now.machine.processor) warnings.push(`The baseline is of another machine (${baseline.machine.processor}): shares hold across cards about, not exactly; keep a baseline for each kind of card.`);
   if (baseline.machine.libtorch !== now.machine.libtorch) warnings.push(`The baseline ran with LibTorch ${baseline.machine.libtorch}, this is ${now.machine.libtorch}.`);
+  const settings = ({ machine, settings: { graphs, tune } }: BenchReport): string => [graphs ? '' : '--no-graphs', tune ? '' : '--no-tune', machine.threads > 0 ? `${machine.threads} threads` : ''].filter(Boolean).join(', ') || 'defaults';
+  if (settings(baseline) !== settings(now)) warnings.push(`The baseline was measured with ${settings(baseline)}, this with ${settings(now)}.`);
   if (comparisons.some(({ noisy }) => noisy)) warnings.push('Cells marked noisy have a range wider than the tolerance: more --repeats, locked clocks, or an idle machine.');
   return {
     baseline: { version: baseline.version, created: baseline.created, processor: baseline.machine.processor }, tolerance, comparisons, warnings,

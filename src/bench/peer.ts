@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 import { DiffmineError } from '../errors';
+import { foreignEnvironment } from '../native';
 import type { Precision, UNetConfig } from '../native/types';
 
 export interface PeerInfo {
@@ -45,23 +46,35 @@ export class Peer {
     private readonly child: ChildProcessWithoutNullStreams,
     private readonly lines: AsyncIterator<string>,
     readonly info: PeerInfo,
+    /** rejects when the caller cancels */
+    private readonly cancelled: Promise<never>,
   ) {}
 
-  /** Starts `python`. Throws SETUP where it lacks torch or diffusers. */
-  static async start(python: string, threads: number): Promise<Peer> {
-    const child = spawn(python, [join(SCRIPTS, 'bench-peer.py'), String(threads)], { stdio: 'pipe' });
+  /** Starts `python`. Throws SETUP where it lacks torch or diffusers; `signal` ends it at once, in the middle of a compilation too: then CANCELLED. */
+  static async start(python: string, threads: number, signal?: AbortSignal): Promise<Peer> {
+    const child = spawn(python, [join(SCRIPTS, 'bench-peer.py'), String(threads)], { stdio: 'pipe', env: foreignEnvironment() });
     child.stderr.resume(); // warnings of the libraries
     child.stdin.on('error', () => undefined); // a dead child is told by the missing answer
     const failed = new Promise<never>((_, reject) => child.once('error', reject));
+    const cancelled = new Promise<never>((_, reject) => {
+      const stop = (): void => {
+        child.kill('SIGKILL');
+        reject(new DiffmineError('CANCELLED', 'The benchmark was cancelled.'));
+      };
+      if (signal?.aborted) stop();
+      else signal?.addEventListener('abort', stop, { once: true });
+    });
+    cancelled.catch(() => undefined); // nobody may be waiting just then
     const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
     const hint = 'Give --peer a Python that can import torch and diffusers.';
     try {
-      const first = await Promise.race([lines.next(), failed]);
+      const first = await Promise.race([lines.next(), failed, cancelled]);
       const info = JSON.parse(String(first.value ?? '{"error":"it ended at once"}')) as PeerInfo & { error?: string };
       if (info.error) throw new Error(info.error);
-      return new Peer(child, lines, info);
+      return new Peer(child, lines, info, cancelled);
     } catch (error) {
       child.kill();
+      if (error instanceof DiffmineError) throw error;
       throw new DiffmineError('SETUP', `The peer "${python}" does not start: ${error instanceof Error ? error.message : String(error)}.`, hint, { cause: error });
     }
   }
@@ -69,7 +82,7 @@ export class Peer {
   /** Seconds of one forward pass, the device waited for before and after; or why there is none: out of memory, no compiler. The first compiles. */
   async forward(pass: PeerPass): Promise<number | string> {
     this.child.stdin.write(`${JSON.stringify({ ...pass, config: diffusersConfig(pass.config) })}\n`);
-    const answer = await this.lines.next();
+    const answer = await Promise.race([this.lines.next(), this.cancelled]);
     if (answer.done) throw new DiffmineError('SETUP', 'The peer ended in the middle of the benchmark.', 'It may have run out of memory.');
     const { seconds, error } = JSON.parse(answer.value) as { seconds?: number; error?: string };
     return seconds ?? error ?? 'it gave no time';

@@ -9,7 +9,7 @@ import { fillPrompt, openDataset } from '../dataset';
 import { DiffmineError } from '../errors';
 import { mine } from '../mine/mine';
 import { encodePrompts, openModel } from '../model';
-import { Engine, writeSafetensors } from '../native';
+import { Engine, foreignEnvironment, writeSafetensors } from '../native';
 import type { Precision } from '../native/types';
 import { scan } from '../scan/scan';
 import { seconds, spread, type Spread } from './figures';
@@ -55,10 +55,11 @@ interface FromReference {
 async function runReference(python: string, request: object, folder: string, threads: number, signal?: AbortSignal): Promise<FromReference> {
   const [input, output] = [join(folder, 'reference.json'), join(folder, 'reference-result.json')];
   await writeFile(input, JSON.stringify(request));
-  const child = spawn(python, [REFERENCE_SCRIPT, input, output, String(threads)], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(python, [REFERENCE_SCRIPT, input, output, String(threads)], { stdio: ['ignore', 'ignore', 'pipe'], env: foreignEnvironment() });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-4000)));
   const stop = (): void => void child.kill('SIGKILL');
+  if (signal?.aborted) stop();
   signal?.addEventListener('abort', stop);
   const failure = await new Promise<string | undefined>((resolve) => {
     child.once('error', ({ message }) => resolve(message));

@@ -112,7 +112,7 @@ export interface BenchReport {
   starts: Start[];
   cells: Cell[];
   training?: TrainingBench[];
-  pipeline?: { pictures: number; samples: number; seconds: number; picturesPerSecond: number };
+  pipeline?: { precision: Precision; pictures: number; samples: number; seconds: number; picturesPerSecond: number };
   reference?: ReferenceBench;
 }
 
@@ -152,8 +152,8 @@ export async function readBaseline(file: string): Promise<BenchReport> {
     const format = isObject(value) && typeof value['format'] === 'string' ? `has the format ${JSON.stringify(value['format'])}` : 'is no report of a benchmark';
     throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} ${format}; expected ${BENCH_FORMAT}.`, 'Make a new one: diffmine bench --json FILE.');
   }
-  const { cells, model, device, machine } = value;
-  if (typeof model !== 'string' || typeof device !== 'string' || !isObject(machine) || !Number.isSafeInteger(value['parameters']) || !Array.isArray(cells) || !cells.every(isCell)) {
+  const { cells, model, device, machine, settings } = value;
+  if (typeof model !== 'string' || typeof device !== 'string' || !isObject(machine) || !isObject(settings) || !Number.isSafeInteger(value['parameters']) || !Array.isArray(cells) || !cells.every(isCell)) {
     throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} is damaged: fields are missing.`, 'Make a new one: diffmine bench --json FILE.');
   }
   return value as unknown as BenchReport;

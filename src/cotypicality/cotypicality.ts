@@ -14,8 +14,8 @@ import { isAuto } from '../scan/settle';
 import { groupPlaces, type GroupRecord } from './group';
 import type { CotypicalityEvent, CotypicalityOptions, CotypicalitySummary } from './options';
 import { writeChangesReport } from './report';
-import { CotypicalityRun } from './run';
-import { FAN_OUT, settleCotypicality, type SettledCotypicality } from './settle';
+import { CotypicalityRun, type ShardRecord } from './run';
+import { settleCotypicality, type SettledCotypicality } from './settle';
 import { evaluationsOf, scoreSequences, type SequenceContext } from './shard';
 
 /**
@@ -35,7 +35,8 @@ export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<Co
   try {
     const scored = await scoreAll(run, settled, options, lazy, hooks);
     const done = await run.doneShards();
-    const records = await Promise.all(done.map(async (shard) => run.readShard(shard)));
+    const records: ShardRecord[] = [];
+    for (const shard of done) records.push(await run.readShard(shard));
     const complete = done.length === manifest.shards;
     const sequences = records.reduce((sum, { sequences: some }) => sum + some, 0);
     let groups: GroupRecord | undefined;
@@ -111,7 +112,6 @@ async function scoreAll(
   const names = prompt === null ? [...settled.labels, ''] : [...settled.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
   const conditions = await prepareConditions(engine, settled.model, names, call);
   const context: SequenceContext = { run, engine, conditions, labels: settled.labels, sizes: settled.sizes, sequences: settled.sequences, meter, ...call, ...(log ? { log } : {}) };
-  if (manifest.options.batch < FAN_OUT) throw new DiffmineError('INVALID_ARGUMENT', `A batch of ${manifest.options.batch} does not hold a picture under its ${FAN_OUT} conditions.`, 'Give --batch 2 or more.');
   const here = await schedule(todo, [async (shard) => tryShard(context, shard, each)], {
     ...call,
     onWaiting: async (shards) => hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${nameOf(await run.locks.holder(shardName(shards[0] ?? 0)))} works on.`),

@@ -4,12 +4,14 @@ import { basename, join } from 'node:path';
 import type { Size } from '../dataset';
 import { inSource, PictureTable, readBoxes, type BoxFile, type TruthBox } from '../dataset/boxes';
 import { DiffmineError } from '../errors';
+import { evenly } from '../evenly';
 import { cluster, type Clustering } from '../mine/cluster';
 import { float32, fromFloat32, readSafetensors, writeSafetensors, type Engine } from '../native';
 import type { Tensor } from '../native/types';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { canonicalJson, sha256File, type Json } from '../run/fingerprint';
 import { readTable, writeTable } from '../run/tables';
+import { groupBy } from '../scan/plan';
 import type { Sequence } from '../translate/parallel';
 import { changesOf, type PlaceFeatures } from './changes';
 import type { CotypicalityEvent, GroupedCluster, GroupSettings, Projection, TruthRecord } from './options';
@@ -91,12 +93,12 @@ export async function groupPlaces(run: CotypicalityRun, sequences: ReadonlyMap<s
   if (own.clusters.length < settings.clusters) {
     notes.push(`${own.clusters.length} clusters, not ${settings.clusters}: there are ${top.rows.length} places${top.rows.length > own.clusters.length ? ', some of them alike' : ''}.`);
   }
-  const changes = changesOf(top.features, random.features, own.assignment, own.clusters.length, run.manifest.parallel.labels);
+  const changes = await changesOf(top.features, random.features, own.assignment, own.clusters.length, run.manifest.parallel.labels, hooks.signal);
   const truth = boxes && boxesFile !== undefined ? compare(basename(boxesFile), boxes, { sizes, sequences }, { top, random }, made, seed) : null;
 
   const sequencesOf = (index: number): number => new Set(top.rows.filter((_, place) => own.assignment[place] === index).map(({ sequence }) => sequence)).size;
   const clusters = own.clusters.map(({ size, medianTypicality, inertia }, index): GroupedCluster => {
-    const most = changes.rows.filter((row) => row.cluster === index).sort((a, b) => b.change - a.change)[0];
+    const most = changes.filter((row) => row.cluster === index).sort((a, b) => b.change - a.change)[0];
     return { size, sequences: sequencesOf(index), medianCotypicality: medianTypicality, inertia, mostChanged: most ? { labels: [most.label_a, most.label_b], change: most.change } : null };
   });
   const record: GroupRecord = {
@@ -110,7 +112,7 @@ export async function groupPlaces(run: CotypicalityRun, sequences: ReadonlyMap<s
     await writeTable(join(folder, 'places.parquet'), places, GROUPED_PLACE_SCHEMA);
     await writeTable(join(folder, 'scores.parquet'), scores, SCORE_SCHEMA);
     await writeTable(join(folder, 'clusters.parquet'), clusters.map((one, index): GroupRow => ({ cluster: index, size: one.size, sequences: one.sequences, median_cotypicality: one.medianCotypicality, inertia: one.inertia })), GROUP_SCHEMA);
-    await writeTable(join(folder, 'changes.parquet'), changes.rows, CHANGE_SCHEMA);
+    await writeTable(join(folder, 'changes.parquet'), changes, CHANGE_SCHEMA);
     writeSafetensors(join(folder, 'features.safetensors'), own.clusters.length === 0 ? {} : { points: own.points, centers: fromFloat32([own.clusters.length, own.points.shape[1] ?? 0], own.centers) });
     await writeFile(join(folder, 'clusters.json'), `${JSON.stringify(record, null, 1)}\n`);
   });
@@ -123,13 +125,22 @@ const keyOf = ({ sequence, list, place }: { sequence: string; list: string; plac
 async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Listed; random: Listed; scores: ScoreRow[]; sizes: Map<string, Size> }> {
   const { labels } = run.manifest.parallel;
   const shards = await run.doneShards();
-  const found: { shard: number; at: number; row: PlaceRow }[] = [];
+  let top: { shard: number; at: number; row: PlaceRow }[] = [];
+  let drawn: { shard: number; at: number }[] = [];
   for (const shard of shards) {
-    (await readTable<PlaceRow>(run.shardFile(shard, 'places.parquet'))).forEach((row, at) => found.push({ shard, at, row }));
+    const rows = await readTable<PlaceRow>(run.shardFile(shard, 'places.parquet'));
+    const found = rows.map((row, at) => ({ shard, at, row }));
+    // no more than `most` are kept of all; the sort is stable: of equals the first sequence's
+    top = [...top, ...found.filter(({ row }) => row.list === 'top')].sort((a, b) => b.row.cotypicality - a.row.cotypicality).slice(0, most);
+    for (const { at, row } of found) if (row.list === 'random') drawn.push({ shard, at });
   }
-  // the sort is stable: of equals the first sequence's
-  const top = found.filter(({ row }) => row.list === 'top').sort((a, b) => b.row.cotypicality - a.row.cotypicality).slice(0, most);
-  const random = found.filter(({ row }) => row.list === 'random').slice(0, Math.max(top.length, 1));
+  // of all sequences, as the best ones are, not of the first label's
+  drawn = evenly(drawn, Math.max(top.length, 1));
+  const random: typeof top = [];
+  for (const of of groupBy(drawn, ({ shard }) => String(shard))) {
+    const rows = await readTable<PlaceRow>(run.shardFile(of[0]?.shard ?? 0, 'places.parquet'));
+    for (const { shard, at } of of) random.push({ shard, at, row: rows[at] as PlaceRow });
+  }
   const featuresOf = new Map<PlaceList, PlaceFeatures>();
   const chosen = { top, random };
   let width = 0;
@@ -157,7 +168,7 @@ async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Lis
     for (const row of await readTable<{ sequence: string; source_width: number; source_height: number }>(run.shardFile(shard, 'sequences.parquet'))) {
       sizes.set(row.sequence, { width: row.source_width, height: row.source_height });
     }
-    scores.push(...(await readTable<ScoreRow>(run.shardFile(shard, 'scores.parquet'))).filter((row) => kept.has(keyOf(row))));
+    for (const row of await readTable<ScoreRow>(run.shardFile(shard, 'scores.parquet'))) if (kept.has(keyOf(row))) scores.push(row);
   }
   const listed = (list: PlaceList): Listed => ({
     rows: chosen[list].map(({ row }) => row), features: featuresOf.get(list) ?? { count: 0, width: 0, labels: labels.map(() => new Float32Array(0)) },

@@ -125,7 +125,7 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
     batch = (await CotypicalityRun.batchOf(options.out)) ??
       autoBatch({ source: model.source, shape: unetShape(shape.height, shape.width, model.vaeFactor, model.fold), precision, device: kind, fanOut: FAN_OUT, available, workers: 1 });
   } else {
-    batch = wholeNumber(options.batch, 1, '--batch');
+    batch = wholeNumber(options.batch, FAN_OUT, '--batch');
   }
 
   const draft: CotypicalityDraft = {

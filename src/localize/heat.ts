@@ -5,6 +5,7 @@ import { readMaps } from '../report/maps';
 import type { Run } from '../run/run';
 import type { ImageRow } from '../run/schema';
 import { readTable } from '../run/tables';
+import { groupBy } from '../scan/plan';
 
 /** The paper's: 32 px at 512. */
 export const DEFAULT_BLUR = 1 / 16;
@@ -48,8 +49,8 @@ export interface Heat {
  */
 export async function* heatOf<Item extends { shard: number; row: ImageRow }>(engine: Engine, run: Run, rows: readonly Item[], blur: number, signal?: AbortSignal): AsyncGenerator<{ item: Item } & Heat> {
   const call = signal ? { signal } : {};
-  for (const shard of [...new Set(rows.map((one) => one.shard))].sort((a, b) => a - b)) {
-    const here = rows.filter((one) => one.shard === shard);
+  for (const here of groupBy(rows, ({ shard }) => String(shard)).sort(([a], [b]) => (a?.shard ?? 0) - (b?.shard ?? 0))) {
+    const shard = here[0]?.shard ?? 0;
     const maps = readMaps(run, shard, here[0]?.row.condition ?? '', here.map(({ row }) => row.image));
     for (const item of here) {
       if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Localizing was cancelled.');

@@ -6,6 +6,7 @@ import { Engine } from '../native';
 import { pictureRoot } from '../report/report';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { chooseDevice } from '../run/device';
+import type { Lock } from '../run/locks';
 import { Run } from '../run/run';
 import { VERSION } from '../run/version';
 import type { ScanOptions } from '../scan/options';
@@ -50,9 +51,10 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
 
   const run = await Run.open(options.out);
   const runs = theirs ? [run, await Run.open(theirs.out)] : [run];
-  const lock = await run.locks.wait('localize', { signal, onWaiting: (holder) => log?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`) });
   const engine = new Engine({ device: chooseDevice(options.device ?? 'auto', 'fp32').id, precision: 'fp32', threads: options.threads ?? 0 });
+  let lock: Lock | undefined;
   try {
+    lock = await run.locks.wait('localize', { signal, onWaiting: (holder) => log?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`) });
     const target = localizationFolder(run);
     await removeLeftovers(target);
     let result: Localization | undefined;
@@ -64,6 +66,6 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
     return { scan: scanned, baseline: other, result: { model, baseline: before, boxes: used, options: settings, labels: found, mean: means, notes }, page: join(target, 'index.html') };
   } finally {
     await engine.dispose();
-    await lock.release();
+    await lock?.release();
   }
 }

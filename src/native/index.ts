@@ -29,6 +29,15 @@ export function loadAddon(): Addon {
   return (loaded ??= load());
 }
 
+let spinCountIsOurs = false;
+
+/** The environment for programs that are compared with: without what was set here for our own threads. */
+export function foreignEnvironment(): NodeJS.ProcessEnv {
+  const copy = { ...process.env };
+  if (spinCountIsOurs) delete copy.GOMP_SPINCOUNT;
+  return copy;
+}
+
 function load(): Addon {
   const file = addonPath();
   if (!file) {
@@ -36,7 +45,10 @@ function load(): Addon {
   }
   // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier, so that on a machine
   // with other work (decoding, a second process) a scan of small pictures took ten times as long; see docs/performance.md.
-  if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= '1000';
+  if (process.env.OMP_WAIT_POLICY === undefined && process.env.GOMP_SPINCOUNT === undefined) {
+    process.env.GOMP_SPINCOUNT = '1000';
+    spinCountIsOurs = true;
+  }
   let addon: Addon;
   try {
     addon = createRequire(__filename)(file) as Addon;

@@ -69,7 +69,9 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest> {
 
   /** The places of a shard's pictures in the manifest. */
   shardImages(shard: number): number[] {
-    return this.partOf([...this.manifest.images.keys()], shard);
+    const { images, options } = this.manifest;
+    const begin = shard * options.shardSize;
+    return Array.from({ length: Math.max(0, Math.min(options.shardSize, images.length - begin)) }, (_, i) => begin + i);
   }
 
   /** Puts down that a shard is finished: its pictures are all there. */
@@ -80,6 +82,17 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest> {
   /** @throws RUN_INVALID for a damaged one */
   async readShard(shard: number): Promise<ShardLines> {
     return readShardLines(this.shardPath(shard));
+  }
+
+  /**
+   * What finished shards hold, in order; read one after the other, as there may be more of them than files can be open.
+   *
+   * @throws RUN_INVALID for a damaged one
+   */
+  async readShards(shards: readonly number[]): Promise<ShardLines> {
+    const read: ShardLines[] = [];
+    for (const shard of shards) read.push(await this.readShard(shard));
+    return { translated: read.flatMap(({ translated }) => translated), skipped: read.flatMap(({ skipped }) => skipped) };
   }
 
   protected override async skippedIn(shard: number): Promise<Skipped[]> {

@@ -5,14 +5,17 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../run/atomic';
 import type { Skipped } from '../run/sharded';
+import { groupBy } from '../scan/plan';
 import { address, count, html, raw, whole, type Markup } from '../page/html';
 import type { TranslationFolder, TranslationManifest } from './folder';
 import type { Quality } from './options';
 import { PAGE, reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel';
 
-/** Pictures shown of all, and of a label at least. */
+/** Pictures shown of all, and of a label at least; of a label no more than leave the page this many cells, each of some 300 bytes. */
 const SHOWN = 400;
 const SHOWN_LEAST = 8;
+const CELLS = 40_000;
+const SKIPPED_SHOWN = 500;
 /** Pictures whose pixels are shown as squares. */
 const SMALL = 132;
 
@@ -30,8 +33,9 @@ export async function writeTranslationPage(folder: TranslationFolder, translated
 
 function page(manifest: TranslationManifest, translated: readonly TranslatedLine[], skipped: readonly Skipped[], quality: Quality | undefined, style: string): Markup {
   const title = basename(manifest.dataset.path);
-  const labels = [...new Set(manifest.images.map(({ label }) => label))].map((label) => ({ label, lines: translated.filter((line) => line.label === label) })).filter(({ lines }) => lines.length > 0);
-  const most = Math.max(SHOWN_LEAST, Math.floor(SHOWN / Math.max(1, labels.length)));
+  const byLabel = new Map(groupBy(translated, ({ label }) => label).map((lines) => [lines[0]?.label, lines]));
+  const labels = [...new Set(manifest.images.map(({ label }) => label))].map((label) => ({ label, lines: byLabel.get(label) ?? [] })).filter(({ lines }) => lines.length > 0);
+  const most = rowsShown(labels.length, manifest.labels.length);
   const hash = createHash('sha256').update(style).digest('base64');
   return html`<!doctype html>
 <html lang="en">
@@ -55,6 +59,12 @@ ${footer(manifest, skipped)}
 </body>
 </html>
 `;
+}
+
+/** Pictures of a label that the page shows. */
+export function rowsShown(labels: number, targets: number): number {
+  const cells = Math.floor(CELLS / Math.max(1, labels * (targets + 2)));
+  return Math.max(1, Math.min(cells, Math.max(SHOWN_LEAST, Math.floor(SHOWN / Math.max(1, labels)))));
 }
 
 function mean(values: readonly number[]): number | undefined {
@@ -129,6 +139,6 @@ function footer(manifest: TranslationManifest, skipped: readonly Skipped[]): Mar
 <section><h2>Where this comes from</h2>${sheet([
     ['diffmine', version], ['Begun', created.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC')], ['Data set', dataset.path], ['Model', model.path], ['Fingerprint', fingerprint],
   ])}</section>
-${skipped.length > 0 && html`<section><h2>${count(skipped.length, 'picture')} skipped</h2><ul class="list">${skipped.map(({ image, reason }) => html`<li><b>${image}</b> ${reason}</li>`)}</ul></section>`}
+${skipped.length > 0 && html`<section><h2>${count(skipped.length, 'picture')} skipped</h2><ul class="list">${skipped.slice(0, SKIPPED_SHOWN).map(({ image, reason }) => html`<li><b>${image}</b> ${reason}</li>`)}</ul>${skipped.length > SKIPPED_SHOWN && html`<p>The others are in skipped.jsonl once all shards are finished.</p>`}</section>`}
 </footer>`;
 }

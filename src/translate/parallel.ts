@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path';
 import { compareCodePoints } from '../dataset/order';
 import type { Size } from '../dataset/pictures';
 import { DiffmineError } from '../errors';
+import { sha256 } from '../run/fingerprint';
 import { safeName, unsafeName } from '../run/names';
 import { MANIFEST, type Skipped } from '../run/sharded';
 
@@ -84,14 +85,22 @@ export const reconstructionFile = `${RECONSTRUCTION}.png`;
 
 /**
  * Folders LABEL/NAME of pictures, in their order: NAME is the path below the label's folder (or in the data set), without its ending unless two
- * pictures of a label would share it.
+ * pictures of a label would share it; where they share that as well, with a hash of both. No two pictures have one folder.
  */
 export function sequenceFolders(images: readonly { path: string; label: string }[]): string[] {
   const below = images.map(({ path, label }) => (path.startsWith(`${label}/`) ? path.slice(label.length + 1) : path));
-  const bare = below.map((path, i) => `${labelFolder(images[i]?.label ?? '')}/${safeName(path.replace(/\.[^./]+$/, ''))}`);
-  const count = new Map<string, number>();
-  for (const name of bare) count.set(name.toLowerCase(), (count.get(name.toLowerCase()) ?? 0) + 1);
-  return bare.map((name, i) => (count.get(name.toLowerCase()) === 1 ? name : `${labelFolder(images[i]?.label ?? '')}/${safeName(below[i] ?? '')}`));
+  const under = (i: number, name: string): string => `${labelFolder(images[i]?.label ?? '')}/${safeName(name)}`;
+  const bare = below.map((path, i) => under(i, path.replace(/\.[^./]+$/, '')));
+  const whole = below.map((path, i) => under(i, path));
+  const counts = (names: readonly string[]): Map<string, number> => {
+    const count = new Map<string, number>();
+    for (const name of names) count.set(name.toLowerCase(), (count.get(name.toLowerCase()) ?? 0) + 1);
+    return count;
+  };
+  const once = counts(bare);
+  const first = bare.map((name, i) => (once.get(name.toLowerCase()) === 1 ? name : (whole[i] as string)));
+  const twice = counts(first);
+  return first.map((name, i) => (twice.get(name.toLowerCase()) === 1 ? name : under(i, `${below[i] ?? ''}-${sha256(JSON.stringify([images[i]?.label, images[i]?.path])).slice(0, 16)}`)));
 }
 
 /**
@@ -133,7 +142,8 @@ async function fromShards(path: string): Promise<Sequence[]> {
   if (format !== TRANSLATION_FORMAT) throw invalid(join(path, MANIFEST), `is of format ${JSON.stringify(format)}, not ${TRANSLATION_FORMAT}`);
   const shards = join(path, 'shards');
   const names = (await readdir(shards).catch(() => [])).filter((name) => /^\d{5,}\.jsonl$/.test(name)).sort();
-  const lines = await Promise.all(names.map(async (name) => (await readShardLines(join(shards, name))).translated));
+  const lines: TranslatedLine[][] = [];
+  for (const name of names) lines.push((await readShardLines(join(shards, name))).translated);
   return lines.flat().map(({ image, label, folder, targets, sourceWidth, sourceHeight, resized }) => {
     const at = join(path, ...folder.split('/'));
     const pictures = Object.fromEntries(targets.map((target) => [target, join(at, targetFile(target))]));

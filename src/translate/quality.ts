@@ -13,6 +13,7 @@ import type { Picture, Progress, Tensor, TypicalityOptions } from '../native/typ
 import { chooseDevice } from '../run/device';
 import { writeFileAtomic } from '../run/atomic';
 import type { Hooks } from '../scan/options';
+import { timesteps, wholeNumber } from '../scan/settle';
 import { TranslationFolder } from './folder';
 import type { PlaceQuality, Quality } from './options';
 import { writeTranslationPage } from './page';
@@ -51,12 +52,16 @@ export interface QualityOptions {
 export async function evaluateTranslation(out: string, options: QualityOptions = {}, hooks: Hooks<Progress> = {}): Promise<Quality> {
   const folder = await TranslationFolder.open(out);
   const { manifest } = folder;
-  const shards = await Promise.all((await folder.doneShards()).map(async (shard) => folder.readShard(shard)));
-  const lines = shards.flatMap(({ translated }) => translated);
+  const { translated: lines, skipped } = await folder.readShards(await folder.doneShards());
   if (lines.length === 0) throw new DiffmineError('RUN_INVALID', `${out} has no translated picture yet.`, 'Repeat the translation to go on with it.');
   const model = await openModel(options.model ?? manifest.model.path);
   if (model.fingerprint !== manifest.model.fingerprint) throw new DiffmineError('RUN_MISMATCH', `${model.path} is not the model of the translation in ${out}.`, 'Name it with --model.');
+  const samples = wholeNumber(options.samples ?? 16, 1, '--samples');
+  const range = timesteps(options.tRange ?? TIMESTEPS, model.source.schedule.trainTimesteps);
   const marks = options.boxes === undefined ? undefined : await readMarks(options.boxes);
+  if (marks && lines.every(({ image }) => marks.get(image) === undefined)) {
+    throw new DiffmineError('DATASET_INVALID', `${options.boxes} marks nothing in any translated picture.`, `It names ${JSON.stringify([...marks.keys()][0] ?? '')}; they are named as ${JSON.stringify(lines[0]?.image)}.`);
+  }
 
   const device = chooseDevice(options.device ?? 'auto', manifest.options.precision);
   const engine = new Engine({ device: device.id, precision: manifest.options.precision, threads: options.threads ?? 0 });
@@ -66,7 +71,7 @@ export async function evaluateTranslation(out: string, options: QualityOptions =
     const labels = [...new Set([...lines.map(({ label }) => label), ...manifest.labels])];
     const { prompt, nullPrompt, batch } = manifest.options;
     const conditions = await prepareConditions(engine, model, [...labels.map((label) => conditionOf(prompt, label)), nullPrompt ?? ''], call);
-    const judge = new Judge(folder, model, engine, conditions, new Map(labels.map((label, row) => [label, row])), labels.length, { samples: options.samples ?? 16, batch, tRange: options.tRange ?? TIMESTEPS });
+    const judge = new Judge(folder, model, engine, conditions, new Map(labels.map((label, row) => [label, row])), labels.length, { samples, batch, ...range });
     const tally = new Tally();
     let before: Float32Array | undefined;
     for (const [i, line] of lines.entries()) {
@@ -78,7 +83,7 @@ export async function evaluateTranslation(out: string, options: QualityOptions =
     }
     const quality = tally.sum(lines, judge.options.samples, marks !== undefined);
     await writeFileAtomic(join(folder.path, QUALITY), `${JSON.stringify(quality, null, 2)}\n`);
-    await writeTranslationPage(folder, lines, shards.flatMap(({ skipped }) => skipped), quality);
+    await writeTranslationPage(folder, lines, skipped, quality);
     return quality;
   } finally {
     await engine.dispose();
@@ -117,7 +122,7 @@ class Judge {
     private readonly conditions: Conditions,
     private readonly rows: ReadonlyMap<string, number>,
     private readonly nullRow: number,
-    readonly options: { samples: number; batch: number; tRange: readonly [number, number] },
+    readonly options: { samples: number; batch: number; tBegin: number; tEnd: number },
   ) {}
 
   async judge(line: TranslatedLine, call: { signal?: AbortSignal }): Promise<Judged> {
@@ -143,10 +148,8 @@ class Judge {
   private async contrasts(pictures: Picture[], rows: number[][], call: { signal?: AbortSignal }): Promise<Contrast[][]> {
     const first = pictures[0];
     if (!first) return [];
-    const { samples, batch, tRange } = this.options;
-    const { trainTimesteps } = this.model.source.schedule;
     const settings: TypicalityOptions = {
-      samples, seed: 0, tBegin: Math.floor(tRange[0] * trainTimesteps), tEnd: Math.floor(tRange[1] * trainTimesteps), sampler: 'stratified', patch: 1, perImage: 1, batch, keepMaps: true,
+      ...this.options, seed: 0, sampler: 'stratified', patch: 1, perImage: 1, keepMaps: true,
     };
     const input = {
       pictures, conditions: rows, subjects: rows.map((own) => own.slice(1).map((_, i) => i + 1)), weights: rows.map((own) => own.slice(1).map(() => own.map((_, k) => (k === 0 ? 1 : 0)))),

@@ -1,7 +1,7 @@
 // From options to a settled translation: defaults filled in, model and data opened and found to fit each other, everything checked that can be before
 // work begins.
 import { resolve } from 'node:path';
-import { compareCodePoints, fillPrompt, openDataset, PRESETS, type Dataset, type DatasetImage, type Preset, type PresetName, type SizeOptions } from '../dataset';
+import { compareCodePoints, fillPrompt, openDataset, type Dataset, type DatasetImage, type PresetName, type SizeOptions } from '../dataset';
 import { spokenLabels, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { classIds, openModel, type ModelFolder } from '../model';
@@ -10,7 +10,7 @@ import { chooseDevice } from '../run/device';
 import { VERSION } from '../run/version';
 import { autoBatch, unetShape } from '../scan/batch';
 import type { Hooks } from '../scan/options';
-import { isAuto, largestShape, weightBytes } from '../scan/settle';
+import { isAuto, largestShape, presetOf, weightBytes, wholeNumber } from '../scan/settle';
 import { readTranslation, type TranslationDraft } from './folder';
 import {
   ATTENTION_SHARE, FEATURE_SHARE, GUIDANCE, GUIDANCE_RANGE, INVERSION_STEPS, SHARD_SIZE, STEPS, type TranslateEvent, type TranslateOptions, type TranslateSettings,
@@ -33,21 +33,9 @@ function check(condition: boolean, message: string, hint?: string): asserts cond
   if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
 }
 
-function wholeNumber(value: number, least: number, name: string): number {
-  check(Number.isSafeInteger(value) && value >= least, `${name} is ${value}; expected a whole number of at least ${least}.`);
-  return value;
-}
-
 function share(value: number, name: string): number {
   check(value >= 0 && value <= 1, `${name} is ${value}; expected a number from 0 to 1.`);
   return value;
-}
-
-function presetOf(name: string | undefined): Preset | undefined {
-  if (name === undefined) return undefined;
-  const preset = (PRESETS as Record<string, Preset>)[name];
-  check(preset !== undefined, `There is no preset ${JSON.stringify(name)}.`, `Presets: ${Object.keys(PRESETS).join(', ')}.`);
-  return preset;
 }
 
 /** What a model is conditioned on for a label, or the several labels of a picture. */

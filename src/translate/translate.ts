@@ -47,20 +47,19 @@ export async function translate(options: TranslateOptions, hooks: Hooks<Translat
   const doneBefore = new Set(await folder.doneShards());
   const todo = part.filter((shard) => !doneBefore.has(shard));
   const places = (shards: number[]): number[] => shards.flatMap((shard) => folder.shardImages(shard));
-  const expected = places(todo).reduce((sum, place) => sum + expectedEvaluations(folder, settled.model, place), 0);
+  const expectedOf = expectedEvaluations(folder, settled.model);
+  const expected = places(todo).reduce((sum, place) => sum + expectedOf(place), 0);
   const [pictures, left] = [places(part).length, places(todo).length];
   hooks.onProgress?.({
     type: 'plan', run: folder.path, resumed: doneBefore.size > 0, shards: part.length, shardsDone: part.length - todo.length, pictures, picturesDone: pictures - left,
     evaluations: expected, batch: manifest.options.batch, device: settled.device.id,
   });
   const meter = new Meter(hooks, expected, { done: pictures - left, total: pictures }, { done: part.length - todo.length, total: part.length });
-  const here = todo.length > 0 ? await work(options, settled, folder, todo, meter, hooks) : 0;
+  const here = todo.length > 0 ? await work(options, settled, folder, todo, expectedOf, meter, hooks) : 0;
   meter.finish();
 
   const done = await folder.doneShards();
-  const lines = await Promise.all(done.map(async (shard) => folder.readShard(shard)));
-  const translated = lines.flatMap((one) => one.translated);
-  const skipped = lines.flatMap((one) => one.skipped);
+  const { translated, skipped } = await folder.readShards(done);
   const complete = done.length === manifest.shards;
   if (complete) await folder.writeSkipped();
   const page = await writeTranslationPage(folder, translated, skipped, await readQuality(folder.path, translated.length));
@@ -84,13 +83,15 @@ interface Context {
   rows: ReadonlyMap<string, number>;
   nullRow: number;
   settings: PlugAndPlay;
+  /** evaluations of a picture, by its place in the manifest */
+  expectedOf: (place: number) => number;
   files: ReadonlyMap<string, DatasetImage>;
   meter: Meter;
   hooks: Hooks<TranslateEvent>;
 }
 
 /** @returns how many shards were finished here */
-async function work(options: TranslateOptions, settled: Settled, folder: TranslationFolder, todo: number[], meter: Meter, hooks: Hooks<TranslateEvent>): Promise<number> {
+async function work(options: TranslateOptions, settled: Settled, folder: TranslationFolder, todo: number[], expectedOf: Context['expectedOf'], meter: Meter, hooks: Hooks<TranslateEvent>): Promise<number> {
   const { model, dataset, device } = settled;
   const { manifest } = folder;
   const call = hooks.signal ? { signal: hooks.signal } : {};
@@ -103,7 +104,7 @@ async function work(options: TranslateOptions, settled: Settled, folder: Transla
     const denoise: InjectedDenoise = async (x, timesteps, conditionIndex, inject) =>
       (await engine.unetForward(conditions, { x, timesteps, conditionIndex, ...(inject ? { inject } : {}) }, call)).sample;
     const context: Context = {
-      folder, model, settled, engine, denoise, rows: new Map(labels.map((label, row) => [label, row])), nullRow: labels.length, settings: settingsOf(folder),
+      folder, model, settled, engine, denoise, expectedOf, rows: new Map(labels.map((label, row) => [label, row])), nullRow: labels.length, settings: settingsOf(folder),
       files: new Map(dataset.images.map((image) => [imageKey(image), image])), meter, hooks,
     };
     const onWaiting = async (shards: number[]): Promise<void> => {
@@ -136,7 +137,7 @@ async function tryShard(context: Context, shard: number): Promise<ShardOutcome> 
   if (!(await folder.isDone(shard))) return 'busy';
   const { translated, skipped } = await folder.readShard(shard);
   const places = folder.shardImages(shard);
-  meter.drop(places.reduce((sum, place) => sum + expectedEvaluations(folder, context.model, place), 0));
+  meter.drop(places.reduce((sum, place) => sum + context.expectedOf(place), 0));
   meter.uncount(-places.length);
   meter.shard(shard, translated.length, skipped.length);
   return 'elsewhere';
@@ -182,7 +183,7 @@ async function attempt(context: Context, shard: number, batch: number, counted: 
     } catch (error) {
       if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
       skipped.push({ image: image.path, label: image.label, reason: error.message });
-      meter.drop(expectedEvaluations(folder, settled.model, place));
+      meter.drop(context.expectedOf(place));
       meter.picture(image.path, error.message);
       counted.pictures += 1;
     }
@@ -204,13 +205,21 @@ function picturesTogether({ model, settings }: Context, { picture }: Item, batch
   return Math.max(1, Math.min(batch, Math.floor(KEPT_BYTES / kept)));
 }
 
-/** Evaluations of one picture, of targets that fit into one pass. */
-function expectedEvaluations(folder: TranslationFolder, { source: { schedule: noise } }: ModelFolder, place: number): number {
+/** Evaluations of one picture, of targets that fit into one pass; those of a label are counted once. */
+function expectedEvaluations(folder: TranslationFolder, { source: { schedule: noise } }: ModelFolder): (place: number) => number {
   const settings = settingsOf(folder);
   const { labels, options, images } = folder.manifest;
-  const targets = targetsOf(labels, images[place]?.label ?? '').map((_, i) => ({ row: i + 1, guidance: options.guidance }));
-  const source = { end: new Float32Array(), saved: new Map<number, Float32Array>(), negative: 0, targets: [...targets, { row: 0, guidance: 1 }] };
-  return settings.inversionSteps + samplingEvaluations(noise, settings, [source], options.batch);
+  const known = new Map<string, number>();
+  return (place) => {
+    const label = images[place]?.label ?? '';
+    const before = known.get(label);
+    if (before !== undefined) return before;
+    const targets = targetsOf(labels, label).map((_, i) => ({ row: i + 1, guidance: options.guidance }));
+    const source = { end: new Float32Array(), saved: new Map<number, Float32Array>(), negative: 0, targets: [...targets, { row: 0, guidance: 1 }] };
+    const evaluations = settings.inversionSteps + samplingEvaluations(noise, settings, [source], options.batch);
+    known.set(label, evaluations);
+    return evaluations;
+  };
 }
 
 async function translateTogether(context: Context, items: Item[], batch: number, counted: { pictures: number; evaluations: number }): Promise<[place: number, line: TranslatedLine][]> {

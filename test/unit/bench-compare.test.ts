@@ -90,6 +90,25 @@ test.each([
   expect(() => checkComparable(before, report(before.cells, over))).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error);
 });
 
+test('operations that were counted in another way are refused: every share would move', () => {
+  const before = report([cell(64, 64, measured(0.5))]);
+  const recounted = report([{ ...cell(64, 64, measured(0.5)), operations: 9e11 }]);
+  expect(() => compare(before, recounted, 0.05)).toThrow('its count of operations (fp16, 64 x 64, batch 64) is 800000000000, here it is 900000000000');
+});
+
+test('other settings are told', () => {
+  const before = report([cell(64, 64, measured(0.5))]);
+  expect(compare(before, before, 0.05).warnings).toEqual([]);
+  const now = report(before.cells, { settings: { repeats: 5, graphs: true, tune: false }, machine: { ...before.machine, threads: 2 } });
+  expect(compare(before, now, 0.05).warnings).toEqual(['The baseline was measured with defaults, this with --no-tune, 2 threads.']);
+});
+
+test('the same machine at another rate is told: half of a share is that rate', () => {
+  const before = report([cell(64, 64, measured(0.5))]);
+  const slow = measured(0.5, { matmul: spread(2e14) });
+  expect(compare(before, report([cell(64, 64, slow)]), 0.05)).toMatchObject({ passed: true, warnings: [expect.stringContaining('multiplies 0.50 times as fast')] });
+});
+
 test('a model folder may lie elsewhere', () => {
   const before = report([cell(64, 64, measured(0.5))], { model: '/a/sd15' });
   expect(compare(before, { ...before, model: '/b/sd15' }, 0.05).passed).toBe(true);

@@ -1,11 +1,12 @@
 // The peer's protocol, with a stand-in that speaks it, and with the real script where Python has torch and diffusers.
 import { spawnSync } from 'node:child_process';
-import { chmodSync } from 'node:fs';
+import { chmodSync, existsSync } from 'node:fs';
 import path from 'node:path';
 
 import { diffusersConfig, Peer, type PeerPass } from '../../src/bench/peer';
 import { syntheticModel } from '../../src/bench/synthetic';
 import { openModel } from '../../src/model';
+import { addonPath, loadAddon } from '../../src/native';
 import { readFileSync } from 'node:fs';
 import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders';
 
@@ -21,14 +22,17 @@ function standIn(name: string, code: string): string {
 
 test('a pass is a line of JSON, its answer seconds or the reason for none', async () => {
   const python = standIn('speaks', `
-    console.log(JSON.stringify({ torch: '2', diffusers: '1', threads: Number(process.argv[3]) }));
+    console.log(JSON.stringify({ torch: process.env.GOMP_SPINCOUNT ?? 'its own', diffusers: '1', threads: Number(process.argv[3]) }));
     require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
       const ask = JSON.parse(line);
       if (ask.mode === 'end') process.exit();
       console.log(JSON.stringify(ask.mode === 'eager' ? { seconds: ask.batch + ask.config.cross_attention_dim / 100 } : { error: 'no compiler' }));
     });`);
+  // What our own threads are told is not told to it.
+  const own = process.env['GOMP_SPINCOUNT'];
+  if (existsSync(addonPath() ?? '')) loadAddon();
   const peer = await Peer.start(python, 3);
-  expect(peer.info).toEqual({ torch: '2', diffusers: '1', threads: 3 });
+  expect(peer.info).toEqual({ torch: own ?? 'its own', diffusers: '1', threads: 3 });
   expect(await peer.forward(pass)).toBeCloseTo(2.32, 9);
   expect(await peer.forward({ ...pass, mode: 'max-autotune' })).toBe('no compiler');
   await expect(peer.forward({ ...pass, mode: 'end' })).rejects.toMatchObject({ code: 'SETUP' });
@@ -42,6 +46,28 @@ test.each([
 ])('a Python that is %s does not start', async (name, code, words) => {
   const python = code === undefined ? path.join(folder, name) : standIn(name, code);
   await expect(Peer.start(python, 0)).rejects.toMatchObject({ code: 'SETUP', message: expect.stringContaining(words) as string });
+});
+
+test('a caller who cancels waits for no compilation, and leaves no process', async () => {
+  const python = standIn('compiles', `
+    console.log(JSON.stringify({ torch: String(process.pid), diffusers: '1', threads: 1 }));
+    setInterval(() => undefined, 1000);`);
+  const cancel = new AbortController();
+  const peer = await Peer.start(python, 0, cancel.signal);
+  const answer = peer.forward(pass);
+  cancel.abort();
+  await expect(answer).rejects.toMatchObject({ code: 'CANCELLED' });
+  await expect(peer.forward(pass)).rejects.toMatchObject({ code: 'CANCELLED' });
+  const alive = (): boolean => {
+    try {
+      return process.kill(Number(peer.info.torch), 0);
+    } catch {
+      return false;
+    }
+  };
+  for (let i = 0; i < 100 && alive(); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(alive()).toBe(false);
+  await expect(Peer.start(python, 0, cancel.signal)).rejects.toMatchObject({ code: 'CANCELLED' });
 });
 
 test("the peer's config is what the model's file says", async () => {

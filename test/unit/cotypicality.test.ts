@@ -107,16 +107,20 @@ describe('projection', () => {
   });
 });
 
-test('what changes: distances of unit features over those of random places', () => {
+test('what changes: distances of unit features over those of random places', async () => {
   const unit = (angle: number): number[] => [Math.cos(angle), Math.sin(angle)];
   const of = (...angles: [number, number][]): PlaceFeatures => ({ count: angles.length, width: 2, labels: [0, 1].map((label) => Float32Array.from(angles.flatMap((pair) => unit(pair[label] ?? 0)))) });
   const top = of([0, Math.PI], [0, Math.PI / 3], [1, 1]);
   const random = of([0, Math.PI / 3], [2, 2 - Math.PI / 3]);
   expect([...distances(top, 0, 1)].map((value) => value.toFixed(4))).toEqual(['2.0000', '1.0000', '0.0000']);
-  const { rows, pairs } = changesOf(top, random, [0, 1, 1], 2, ['a', 'b']);
-  expect(pairs).toHaveLength(1);
+  const rows = await changesOf(top, random, [0, 1, 1], 2, ['a', 'b']);
   expect(rows.map(({ cluster, places, change }) => [cluster, places, Number(change.toFixed(4))])).toEqual([[null, 3, 1], [0, 1, 2], [1, 2, 0.5]]);
   expect(rows[0]).toMatchObject({ label_a: 'a', label_b: 'b' });
+  // between pairs, others get a turn; and it can be stopped
+  const controller = new AbortController();
+  const going = changesOf(top, random, [0, 1, 1], 2, ['a', 'b'], controller.signal);
+  controller.abort();
+  await expect(going).rejects.toMatchObject({ code: 'CANCELLED' });
 });
 
 describe('agreement with boxes', () => {
@@ -252,6 +256,10 @@ describe('runs', () => {
     expect([same.evaluations, log.filter((line) => line.startsWith('Grouped already'))]).toEqual([0, ['Grouped already with these options.']]);
     expect(await cotypicality(options({ clusters: 2, top: 8, projection: 'none' }))).toMatchObject({ evaluations: 0, places: 8, projection: { asked: 'none', done: 'none' }, clusters: [{}, {}] });
     expect((await readTable<GroupedPlaceRow>(at('run', 'clusters', 'places.parquet'))).filter(({ list }) => list === 'top').map(({ rank }) => rank)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    // the random places beside them are of all sequences, not of the first ones
+    await cotypicality(options({ clusters: 2, top: 3, projection: 'none' }));
+    const few = (await readTable<GroupedPlaceRow>(at('run', 'clusters', 'places.parquet'))).filter(({ list }) => list === 'random');
+    expect(few.map(({ label }) => label)).toEqual(LABELS);
     const fewer = await cotypicality(options({ clusters: 99, top: 6, dimensions: 9, projection: 'umap' }));
     expect(fewer.notes.join('\n')).toMatch(/99/);
     expect(fewer.notes.join('\n')).toMatch(/5 dimensions, not 9/);
@@ -317,6 +325,7 @@ describe('runs', () => {
     await sequence(at('unknown'), 'class0', 'a', 1, ['class0', 'Zebra']);
     await expect(cotypicality(options({ parallel: at('unknown'), out: at('no') }))).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringContaining('Zebra') as string });
     await expect(cotypicality(options({ upBlock: 9, out: at('no') }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(cotypicality(options({ batch: 1, out: at('no') }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('--batch') as string });
     await expect(cotypicality(options({ parallel: at('nowhere'), out: at('no') }))).rejects.toMatchObject({ code: 'DATASET_INVALID' });
     expect(readdirSync(folder)).not.toContain('no');
   });

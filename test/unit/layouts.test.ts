@@ -53,6 +53,9 @@ describe('cars', () => {
   test('label folders are read as such, with the preset too', async () => {
     const place = folder({ '1920/a.jpg': true, '1930/b.jpg': true });
     expect(await read(place, 'cars')).toEqual({ layout: undefined, pictures: [['1920/a.jpg', '1920'], ['1930/b.jpg', '1930']], ignored: 0, warnings: [] });
+    // things to ride in, and somebody's notes
+    const rides = folder({ 'bus/a.jpg': true, 'train/diesel/b.jpg': true, 'train.json': '[]' });
+    expect(await read(rides)).toMatchObject({ layout: undefined, pictures: [['bus/a.jpg', 'bus'], ['train/diesel/b.jpg', 'train']] });
   });
 
   test.each([

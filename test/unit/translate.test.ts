@@ -7,6 +7,7 @@ import { openModel, prepareConditions, type ModelFolder } from '../../src/model'
 import { ddimTimesteps, Engine, float32, fromFloat32, type Conditions, type ScheduleConfig, type Tensor, type UNetConfig } from '../../src/native';
 import { sampleDdim } from '../../src/sample/ddim';
 import { toPictures } from '../../src/sample/pictures';
+import { rowsShown } from '../../src/translate/page';
 import { openParallel, sequenceFolders, targetFile } from '../../src/translate/parallel';
 import { invertPictures, samplePlugAndPlay, samplingEvaluations, stepsOfShare, translationTimesteps, type InjectedDenoise, type PlugAndPlay, type Source } from '../../src/translate/plug-and-play';
 import { correlation, evaluateTranslation, selfSimilarity } from '../../src/translate/quality';
@@ -340,6 +341,9 @@ describe('a translation', () => {
     expect(JSON.parse(readFileSync(at('all', 'quality.json'), 'utf8'))).toEqual(quality);
     expect(readFileSync(at('all', 'index.html'), 'utf8')).toContain('Structure kept');
     await expect(evaluateTranslation(at('data'))).rejects.toMatchObject({ code: 'RUN_INVALID' });
+    writeFileSync(boxes, 'image,x,y,w,h,city\nelsewhere.png,2,2,10,10,class0\n');
+    await expect(evaluateTranslation(at('all'), { boxes, device: 'cpu' })).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringContaining('marks nothing') as string });
+    await expect(evaluateTranslation(at('all'), { samples: 0, device: 'cpu' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('--samples') as string });
   });
 });
 
@@ -381,8 +385,16 @@ describe('folders of parallel pictures', () => {
     expect(named(['A/x.png', 'A'], ['A/x.jpg', 'A'], ['A/deep/x.png', 'A'], ['pics/x.png', 'B|C'], ['q.png', 'shards'])).toEqual([
       'A/x.png', 'A/x.jpg', 'A/deep%2Fx', 'B%7CC/pics%2Fx', '%73hards/q',
     ]);
+    // however they are called, no two pictures have one folder
+    const alike = named(['A/x.png', 'A'], ['A/x.jpg', 'A'], ['A/x.jpg.png', 'A'], ['x.jpg', 'A']);
+    expect(new Set(alike).size).toBe(4);
+    expect(alike.every((name) => /^A\/x[^/]*$/.test(name))).toBe(true);
     expect([targetFile('source'), targetFile('Reconstruction'), targetFile('a:b'), targetFile('1980')]).toEqual(['%73ource.png', '%52econstruction.png', 'a%3Ab.png', '1980.png']);
   });
+});
+
+test('the page shows some pictures of each label, fewer where there are many labels', () => {
+  expect([rowsShown(1, 5), rowsShown(6, 6), rowsShown(50, 50), rowsShown(200, 200), rowsShown(365, 365), rowsShown(0, 0)]).toEqual([400, 66, 8, 1, 1, 400]);
 });
 
 describe('figures', () => {

@@ -84,7 +84,7 @@ export function benchText(report: BenchReport, comparison?: CompareReport): stri
     ...(report.training ? trainingText(report.training) : []),
     ...cellsText(report.cells),
     ...starts.map(({ precision, loadSeconds, firstResultSeconds }) => `first result in ${precision} after ${firstResultSeconds.toFixed(2)} s, ${loadSeconds.toFixed(2)} s of it loading`),
-    ...(pipeline ? [`whole pipeline: ${pipeline.pictures} pictures of ${pipeline.samples} samples in ${pipeline.seconds.toFixed(1)} s, ${pipeline.picturesPerSecond.toFixed(2)} a second`] : []),
+    ...(pipeline ? [`whole pipeline in ${pipeline.precision}: ${pipeline.pictures} pictures of ${pipeline.samples} samples in ${pipeline.seconds.toFixed(1)} s, ${pipeline.picturesPerSecond.toFixed(2)} a second`] : []),
     ...(reference
       ? [
           `whole pipeline: ${reference.pictures} pictures of ${reference.samples} samples, ${reference.precision}: ${time(reference.ours.median)} s; the reference's loop in ${reference.theirPrecision} ${time(reference.theirs.median)} s: ` +

@@ -22,7 +22,11 @@ class MaskTable extends PictureTable<Marked> {
   addMask(name: string, mask: string): void {
     this.add(name, { mask });
     const folder = path.posix.dirname(name);
-    if (folder !== '.') this.ofFolder.set(folder, [...(this.ofFolder.get(folder) ?? []), { label: path.posix.basename(name), mask }]);
+    if (folder === '.') return;
+    const named = { label: path.posix.basename(name), mask };
+    const others = this.ofFolder.get(folder);
+    if (others) others.push(named);
+    else this.ofFolder.set(folder, [named]);
   }
 
   override get(image: string): Marked[] | undefined {

@@ -55,7 +55,8 @@ export const cars: Layout = {
     if (!isFolder) return undefined;
     const { folders, files } = await look(location);
     for (const split of SPLITS) {
-      if (folders.includes(split) && files.includes(`${split}.json`)) return { read: async () => read(location, split, path.join(location, `${split}.json`)) };
+      // a label folder `train` beside some train.json is no CarDB: there its pictures lie in train/ itself
+      if (folders.includes(split) && files.includes(`${split}.json`) && (wanted || pictureNames((await look(path.join(location, split))).files).length > 0)) return { read: async () => read(location, split, path.join(location, `${split}.json`)) };
     }
     // a folder of it: pictures alone, their years in a file of its name beside it
     if (folders.length === 0 && pictureNames(files).length > 0 && (await isFile(`${location}.json`))) return { read: async () => read(location, '', `${location}.json`) };
