@@ -4,12 +4,10 @@ import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import { prepareConditions } from '../model';
 import { Engine } from '../native';
-import { nameOf } from '../run/locks';
-import { shardName } from '../run/run';
 import type { Hooks } from '../scan/options';
 import { shardsOf } from '../scan/plan';
 import { Meter } from '../scan/progress';
-import { schedule, type ShardOutcome } from '../scan/schedule';
+import { attemptShard, schedule, waitingFor, type ShardOutcome } from '../scan/schedule';
 import { isAuto } from '../scan/settle';
 import { groupPlaces, type GroupRecord } from './group';
 import type { CotypicalityEvent, CotypicalityOptions, CotypicalitySummary } from './options';
@@ -114,7 +112,7 @@ async function scoreAll(
   const context: SequenceContext = { run, engine, conditions, labels: settled.labels, sizes: settled.sizes, sequences: settled.sequences, meter, ...call, ...(log ? { log } : {}) };
   const here = await schedule(todo, [async (shard) => tryShard(context, shard, each)], {
     ...call,
-    onWaiting: async (shards) => hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${nameOf(await run.locks.holder(shardName(shards[0] ?? 0)))} works on.`),
+    onWaiting: async (shards) => hooks.log?.(await waitingFor(run, shards)),
   });
   meter.finish();
   return { resumed, here, evaluations: meter.done };
@@ -122,19 +120,8 @@ async function scoreAll(
 
 async function tryShard(context: SequenceContext, shard: number, each: number): Promise<ShardOutcome> {
   const { run, meter } = context;
-  const lock = await run.lockShard(shard);
-  if (lock) {
-    try {
-      await scoreSequences(context, shard);
-    } finally {
-      await lock.release();
-    }
-    return 'scored';
-  }
-  if (!(await run.isDone(shard))) return 'busy';
-  const { sequences, skipped } = await run.readShard(shard);
-  meter.drop((sequences + skipped) * each);
-  meter.uncount(-(sequences + skipped));
-  meter.shard(shard, sequences, skipped);
-  return 'elsewhere';
+  return attemptShard(run, shard, meter, async () => scoreSequences(context, shard), async () => {
+    const { sequences, skipped } = await run.readShard(shard);
+    return { evaluations: (sequences + skipped) * each, done: sequences, skipped };
+  });
 }

@@ -1,11 +1,11 @@
 // The page that links what a full demo made: what was found, section by section, in figures and a few pictures. Plain HTML, opened from disk; its style is
 // allowed by its hash, and the pictures stay where the stages put them.
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import type { Localization } from '../localize/options';
 import { LOCALIZATION_FILE } from '../localize/record';
-import { address, html, raw, whole, type Markup } from '../page/html';
+import { document, readStyle } from '../page/document';
+import { address, html, whole, type Markup } from '../page/html';
 import { writeFileAtomic } from '../run/atomic';
 import { openParallel } from '../translate/parallel';
 import type { DemoFull, DemoSummary } from './options';
@@ -32,7 +32,7 @@ interface Part {
 
 /** Writes OUT/index.html and returns its path. */
 export async function writeDemoPage(demo: Omit<DemoSummary, 'full'>, full: DemoFull): Promise<string> {
-  const style = (await Promise.all([join(__dirname, '..', 'page', 'look.css'), join(__dirname, 'page', 'page.css')].map((file) => readFile(file, 'utf8')))).join('');
+  const style = await readStyle(join(__dirname, 'page', 'page.css'));
   await writeFileAtomic(full.page, page(demo, await partsOf(demo, full), style).text);
   return full.page;
 }
@@ -108,21 +108,8 @@ async function heatMaps(folder: string): Promise<Shown[]> {
 }
 
 function page(demo: Omit<DemoSummary, 'full'>, parts: readonly Part[], style: string): Markup {
-  const hash = createHash('sha256').update(style).digest('base64');
   const at = (file: string): string => address(relative(demo.out, file).split(sep).join('/'));
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-${raw(hash)}'; img-src 'self' file:; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>The demo · diffmine</title>
-<style>${raw(style)}</style>
-</head>
-<body>
-<header class="top">
+  return document({ title: 'The demo · diffmine', style }, html`<header class="top">
   <p class="brand">diffmine demo</p>
   <h1>A small world with known truth</h1>
   <p class="lede">${whole(demo.world.pictures)} streets of six imaginary cities, drawn from seed ${demo.world.seed}; a model that never saw them; and what it finds of what was planted there.</p>
@@ -130,9 +117,7 @@ function page(demo: Omit<DemoSummary, 'full'>, parts: readonly Part[], style: st
 <main>
 ${parts.map((part) => section(part, at))}
 </main>
-</body>
-</html>
-`;
+`);
 }
 
 function section({ id, title, about, facts, rows, caption, report }: Part, at: (file: string) => string): Markup {

@@ -3,15 +3,14 @@ import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import { prepareConditions } from '../model';
 import { Engine } from '../native';
-import { nameOf } from '../run/locks';
-import { imageKey, Run, shardName } from '../run/run';
+import { imageKey, Run } from '../run/run';
 import { VERSION } from '../run/version';
 import { evaluationsOf } from './contrasts';
 import { processesOf } from './devices';
 import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './options';
 import { shardsOf } from './plan';
 import { Meter, type Counter } from './progress';
-import { schedule, type ShardOutcome, type Slot } from './schedule';
+import { attemptShard, schedule, waitingFor, type ShardOutcome, type Slot } from './schedule';
 import { isAuto, settle, type Settled } from './settle';
 import { scoreShard, type ScoringContext } from './shard';
 import { startWorkers } from './workers';
@@ -48,10 +47,7 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   if (todo.length > 0) {
     const processes = processesOf(options, settled.device, todo.length);
     const slots = processes ? await startWorkers(options, processes, meter, hooks) : await startHere(options, settled, run, meter, hooks);
-    const onWaiting = async (shards: number[]): Promise<void> => {
-      const who = nameOf(await run.locks.holder(shardName(shards[0] ?? 0)));
-      hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${who} works on.`);
-    };
+    const onWaiting = async (shards: number[]): Promise<void> => hooks.log?.(await waitingFor(run, shards));
     try {
       here = await schedule(todo, slots.slots, { ...(hooks.signal ? { signal: hooks.signal } : {}), onWaiting });
     } finally {
@@ -103,19 +99,8 @@ export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: 
 
 async function tryShard(context: ScoringContext, shard: number): Promise<ShardOutcome> {
   const { run, meter, contrasts } = context;
-  const lock = await run.lockShard(shard);
-  if (lock) {
-    try {
-      await scoreShard(context, shard);
-    } finally {
-      await lock.release();
-    }
-    return 'scored';
-  }
-  if (!(await run.isDone(shard))) return 'busy';
-  const { images, skipped } = await run.readShard(shard);
-  meter.drop(run.manifest.options.samples * evaluationsOf(contrasts, run.shardImages(shard)));
-  meter.uncount(-(images + skipped));
-  meter.shard(shard, images, skipped);
-  return 'elsewhere';
+  return attemptShard(run, shard, meter, async () => scoreShard(context, shard), async () => {
+    const { images, skipped } = await run.readShard(shard);
+    return { evaluations: run.manifest.options.samples * evaluationsOf(contrasts, run.shardImages(shard)), done: images, skipped };
+  });
 }

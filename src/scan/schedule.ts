@@ -1,6 +1,9 @@
 // Who does which shard: slots (this process's engine, or workers) take the shards in order; what other processes hold is looked at again later.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asDiffmineError, DiffmineError } from '../errors';
+import { nameOf } from '../run/locks';
+import { shardName, type ShardedFolder, type ShardedManifest } from '../run/sharded';
+import type { Counter } from './progress';
 
 /** How long to wait before looking again at shards that other processes work on, ms. */
 const POLL = 300;
@@ -90,4 +93,34 @@ export async function schedule(shards: readonly number[], slots: readonly Slot[]
   const first = errors.find((error) => !(error instanceof DiffmineError && error.code === 'CANCELLED')) ?? errors[0];
   if (first !== undefined) throw asDiffmineError(first);
   return scored;
+}
+
+/**
+ * One attempt at a shard of this process's engine: `work` under the shard's lock. Where another process has finished it, its evaluations, of what was
+ * done and skipped there, are taken off what there is to do.
+ */
+export async function attemptShard<M extends ShardedManifest>(
+  folder: ShardedFolder<M>, shard: number, meter: Counter, work: () => Promise<void>, elsewhere: () => Promise<{ evaluations: number; done: number; skipped: number }>,
+): Promise<ShardOutcome> {
+  const lock = await folder.lockShard(shard);
+  if (lock) {
+    try {
+      await work();
+    } finally {
+      await lock.release();
+    }
+    return 'scored';
+  }
+  if (!(await folder.isDone(shard))) return 'busy';
+  const { evaluations, done, skipped } = await elsewhere();
+  meter.drop(evaluations);
+  meter.uncount(-(done + skipped));
+  meter.shard(shard, done, skipped);
+  return 'elsewhere';
+}
+
+/** Whom a schedule waits for, told once. */
+export async function waitingFor<M extends ShardedManifest>(folder: ShardedFolder<M>, shards: readonly number[]): Promise<string> {
+  const holder = nameOf(await folder.locks.holder(shardName(shards[0] ?? 0)));
+  return `Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${holder} works on.`;
 }

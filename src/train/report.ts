@@ -1,6 +1,5 @@
 // A training as one page to look at: train-report.html in its folder, opened from disk with no server and no network. Curves are drawn here, as SVG;
 // style and script lie in the page, allowed by their hashes; the sheets of sampled pictures stay the files they are.
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import sharp from 'sharp';
@@ -8,6 +7,7 @@ import { DiffmineError } from '../errors';
 import { writeFileAtomic } from '../run/atomic';
 import { drawChart, type ChartData, type ChartOptions } from './page/chart';
 import { lowest } from './page/curves';
+import { document, readStyle } from '../page/document';
 import { address, count, duration, html, json, large, raw, short, whole, type Markup } from '../page/html';
 import { readMetrics, type Metrics, type Series, type Sheet } from './page/metrics';
 import { RECORD, TRAINING_FORMAT, type TrainRecord } from './record';
@@ -30,9 +30,10 @@ const SPEED_STEPS = 200;
 export async function writeTrainReport(folder: string): Promise<string> {
   const training = await readTraining(folder);
   const metrics = await readMetrics(join(folder, 'metrics.jsonl'));
-  const [look, style, script] = await Promise.all([join(__dirname, '..', 'page', 'look.css'), join(__dirname, 'page', 'page.css'), join(__dirname, 'page', 'hover.js')].map((file) => readFile(file, 'utf8')));
+  const style = await readStyle(join(__dirname, 'page', 'page.css'));
+  const script = await readFile(join(__dirname, 'page', 'hover.js'), 'utf8');
   const file = join(folder, REPORT);
-  await writeFileAtomic(file, page(training, metrics, await sheets(folder, metrics.sheets), `${look}${style}`, script as string).text);
+  await writeFileAtomic(file, page(training, metrics, await sheets(folder, metrics.sheets), style, script).text);
   return file;
 }
 
@@ -53,26 +54,11 @@ async function readTraining(folder: string): Promise<TrainRecord> {
   throw new DiffmineError('RUN_INVALID', `${file} is not the record of a training (${TRAINING_FORMAT}).`, 'It was damaged, or written by another version of diffmine.');
 }
 
-const sha256 = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-
 function page(training: TrainRecord, metrics: Metrics, samples: Markup, style: string, script: string): Markup {
   const { dataset } = training;
   const title = nameOf(dataset.path);
   const { markup: charts, data } = curves(metrics);
-  const policy = `default-src 'none'; script-src ${sha256(script)}; style-src ${sha256(style)}; img-src 'self' file:; base-uri 'none'; form-action 'none'`;
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>${title} · diffmine training</title>
-<style>${raw(style)}</style>
-</head>
-<body>
-<a class="skip" href="#curves-title">Skip to the curves</a>
+  return document({ title: `${title} · diffmine training`, style, script }, html`<a class="skip" href="#curves-title">Skip to the curves</a>
 ${header(title, training, metrics)}
 <main>
 <section aria-labelledby="curves-title">
@@ -85,9 +71,7 @@ ${labelTable(dataset.labels)}
 ${footer(training)}
 <script type="application/json" id="curves">${json(data)}</script>
 <script>${raw(script)}</script>
-</body>
-</html>
-`;
+`);
 }
 
 // ------------------------------------------------------------------------------------------------ what the training is

@@ -1,12 +1,11 @@
 // The page of a translation: source, reconstruction and targets side by side. Plain HTML, opened from disk with no server and no network; its style is
 // allowed by its hash, and the pictures stay the files they are.
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../run/atomic';
 import type { Skipped } from '../run/sharded';
 import { groupBy } from '../scan/plan';
-import { address, count, html, raw, whole, type Markup } from '../page/html';
+import { address, count, html, whole, type Markup } from '../page/html';
+import { document, readStyle } from '../page/document';
 import type { TranslationFolder, TranslationManifest } from './folder';
 import type { Quality } from './options';
 import { PAGE, reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel';
@@ -25,7 +24,7 @@ const SMALL = 132;
  * @returns the page's path
  */
 export async function writeTranslationPage(folder: TranslationFolder, translated: readonly TranslatedLine[], skipped: readonly Skipped[], quality?: Quality): Promise<string> {
-  const style = (await Promise.all([join(__dirname, '..', 'page', 'look.css'), join(__dirname, 'page', 'page.css')].map((file) => readFile(file, 'utf8')))).join('');
+  const style = await readStyle(join(__dirname, 'page', 'page.css'));
   const file = join(folder.path, PAGE);
   await writeFileAtomic(file, page(folder.manifest, translated, skipped, quality, style).text);
   return file;
@@ -36,29 +35,14 @@ function page(manifest: TranslationManifest, translated: readonly TranslatedLine
   const byLabel = new Map(groupBy(translated, ({ label }) => label).map((lines) => [lines[0]?.label, lines]));
   const labels = [...new Set(manifest.images.map(({ label }) => label))].map((label) => ({ label, lines: byLabel.get(label) ?? [] })).filter(({ lines }) => lines.length > 0);
   const most = rowsShown(labels.length, manifest.labels.length);
-  const hash = createHash('sha256').update(style).digest('base64');
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-${raw(hash)}'; img-src 'self' file:; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>${title} · diffmine translation</title>
-<style>${raw(style)}</style>
-</head>
-<body>
-${labels[0] && html`<a class="skip" href="#label-0">Skip to the pictures</a>`}
+  return document({ title: `${title} · diffmine translation`, style }, html`${labels[0] && html`<a class="skip" href="#label-0">Skip to the pictures</a>`}
 ${header(manifest, title, translated, quality)}
 ${labels.length > 1 && html`<nav class="bar" aria-label="Labels"><ul class="jump">${labels.map(({ label }, i) => html`<li><a href="#label-${i}">${label}</a></li>`)}</ul></nav>`}
 <main>
 ${labels.length > 0 ? labels.map(({ label, lines }, i) => section(manifest, label, lines, i, most)) : html`<p class="sub">No picture has been translated yet.</p>`}
 </main>
 ${footer(manifest, skipped)}
-</body>
-</html>
-`;
+`);
 }
 
 /** Pictures of a label that the page shows. */

@@ -9,14 +9,13 @@ import { Engine, type Conditions } from '../native';
 import { fromFloat32 } from '../native/tensor';
 import type { Picture } from '../native/types';
 import { removeLeftovers, writeFileAtomic } from '../run/atomic';
-import { nameOf } from '../run/locks';
 import { imageKey } from '../run/run';
-import { shardName, type Skipped } from '../run/sharded';
+import type { Skipped } from '../run/sharded';
 import { toPictures } from '../sample/pictures';
 import type { Hooks } from '../scan/options';
 import { chunks, groupBy, shardsOf } from '../scan/plan';
 import { Meter } from '../scan/progress';
-import { schedule, type ShardOutcome } from '../scan/schedule';
+import { attemptShard, schedule, waitingFor, type ShardOutcome } from '../scan/schedule';
 import { isAuto } from '../scan/settle';
 import { TranslationFolder } from './folder';
 import type { TranslateEvent, TranslateOptions, TranslateSummary } from './options';
@@ -107,10 +106,7 @@ async function work(options: TranslateOptions, settled: Settled, folder: Transla
       folder, model, settled, engine, denoise, expectedOf, rows: new Map(labels.map((label, row) => [label, row])), nullRow: labels.length, settings: settingsOf(folder),
       files: new Map(dataset.images.map((image) => [imageKey(image), image])), meter, hooks,
     };
-    const onWaiting = async (shards: number[]): Promise<void> => {
-      hooks.log?.(`Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${nameOf(await folder.locks.holder(shardName(shards[0] ?? 0)))} works on.`);
-    };
-    return await schedule(todo, [async (shard) => tryShard(context, shard)], { ...call, onWaiting });
+    return await schedule(todo, [async (shard) => tryShard(context, shard)], { ...call, onWaiting: async (shards) => hooks.log?.(await waitingFor(folder, shards)) });
   } finally {
     await engine.dispose();
   }
@@ -124,23 +120,11 @@ function settingsOf({ manifest }: TranslationFolder): PlugAndPlay {
 }
 
 async function tryShard(context: Context, shard: number): Promise<ShardOutcome> {
-  const { folder, meter } = context;
-  const lock = await folder.lockShard(shard);
-  if (lock) {
-    try {
-      await translateShard(context, shard);
-    } finally {
-      await lock.release();
-    }
-    return 'scored';
-  }
-  if (!(await folder.isDone(shard))) return 'busy';
-  const { translated, skipped } = await folder.readShard(shard);
-  const places = folder.shardImages(shard);
-  meter.drop(places.reduce((sum, place) => sum + context.expectedOf(place), 0));
-  meter.uncount(-places.length);
-  meter.shard(shard, translated.length, skipped.length);
-  return 'elsewhere';
+  const { folder, meter, expectedOf } = context;
+  return attemptShard(folder, shard, meter, async () => translateShard(context, shard), async () => {
+    const { translated, skipped } = await folder.readShard(shard);
+    return { evaluations: folder.shardImages(shard).reduce((sum, place) => sum + expectedOf(place), 0), done: translated.length, skipped: skipped.length };
+  });
 }
 
 /** A picture with its place in the manifest. */
