@@ -26,7 +26,8 @@ double worst(const at::Tensor& got, const at::Tensor& want) { return ((got.to(at
 }  // namespace
 
 TEST_CASE("attention in blocks: odd sizes, packed and shared keys, scores far from zero") {
-  CAPTURE(test::fresh_seed());
+  const uint64_t seed = test::fresh_seed();
+  CAPTURE(seed);
   struct Case { int64_t batch, heads, queries, keys, size; };
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     if (!has_attention_cpu(dtype)) {
