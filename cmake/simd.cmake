@@ -1,15 +1,17 @@
 # cpp/kernels/*_simd.cpp is compiled once for each instruction set that LibTorch's vector types know; which is used is found out when
-# the program runs (cpp/kernels/rows.cpp). Elsewhere than on x86-64 the baseline is all there is (NEON is part of it on ARM).
+# the program runs (cpp/kernels/simd.h). Elsewhere than on x86-64 the baseline is all there is (NEON is part of it on ARM).
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   target_compile_definitions(diffmine_core PRIVATE DIFFMINE_SIMD)
   set(simd_avx2 -mavx2 -mfma -mf16c -Wno-psabi -Wno-uninitialized -Wno-maybe-uninitialized)  # GCC 12 warns of its own intrinsics
   set(simd_avx512 ${simd_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq)
   foreach(capability AVX2 AVX512)
     string(TOLOWER ${capability} name)
-    set(source "${CMAKE_BINARY_DIR}/simd/rows_${name}.cpp")
-    file(CONFIGURE OUTPUT "${source}" CONTENT "#define DIFFMINE_ROW_KERNELS row_kernels_${name}\n#include \"kernels/rows_simd.cpp\"\n")
-    set_source_files_properties("${source}" PROPERTIES SKIP_PRECOMPILE_HEADERS ON
-      COMPILE_OPTIONS "${simd_${name}}" COMPILE_DEFINITIONS "CPU_CAPABILITY=${capability};CPU_CAPABILITY_${capability}")
-    target_sources(diffmine_core PRIVATE "${source}")
+    foreach(kernels rows winograd)
+      set(source "${CMAKE_BINARY_DIR}/simd/${kernels}_${name}.cpp")
+      file(CONFIGURE OUTPUT "${source}" CONTENT "#define DIFFMINE_KERNELS ${kernels}_kernels_${name}\n#include \"kernels/${kernels}_simd.cpp\"\n")
+      set_source_files_properties("${source}" PROPERTIES SKIP_PRECOMPILE_HEADERS ON
+        COMPILE_OPTIONS "${simd_${name}}" COMPILE_DEFINITIONS "CPU_CAPABILITY=${capability};CPU_CAPABILITY_${capability}")
+      target_sources(diffmine_core PRIVATE "${source}")
+    endforeach()
   endforeach()
 endif()

@@ -1,26 +1,21 @@
 #include "kernels/rows.h"
 
-#include <ATen/Version.h>
-
-#include <string>
+#include "kernels/simd.h"
 
 namespace diffmine {
 
-extern const RowKernels row_kernels_default;
+extern const RowKernels rows_kernels_default;
 #ifdef DIFFMINE_SIMD
-extern const RowKernels row_kernels_avx2, row_kernels_avx512;
+extern const RowKernels rows_kernels_avx2, rows_kernels_avx512;
 #endif
 
 const RowKernels& row_kernels() {
-  static const RowKernels& chosen = []() -> const RowKernels& {
 #ifdef DIFFMINE_SIMD
-    const std::string capability = at::get_cpu_capability();  // LibTorch's own choice, so that ATEN_CPU_CAPABILITY holds here too
-    if (capability.find("AVX512") != std::string::npos) return row_kernels_avx512;
-    if (capability.find("AVX2") != std::string::npos) return row_kernels_avx2;
-#endif
-    return row_kernels_default;
-  }();
+  static const RowKernels& chosen = of_this_processor(rows_kernels_default, rows_kernels_avx2, rows_kernels_avx512);
   return chosen;
+#else
+  return rows_kernels_default;
+#endif
 }
 
 }  // namespace diffmine

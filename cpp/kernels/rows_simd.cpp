@@ -7,8 +7,8 @@
 
 #include "kernels/rows.h"
 
-#ifndef DIFFMINE_ROW_KERNELS
-#define DIFFMINE_ROW_KERNELS row_kernels_default
+#ifndef DIFFMINE_KERNELS
+#define DIFFMINE_KERNELS rows_kernels_default
 #endif
 
 namespace diffmine {
@@ -221,8 +221,8 @@ void by_element(Element element, F f) {
 
 }  // namespace
 
-extern const RowKernels DIFFMINE_ROW_KERNELS;
-const RowKernels DIFFMINE_ROW_KERNELS{
+extern const RowKernels DIFFMINE_KERNELS;
+const RowKernels DIFFMINE_KERNELS{
     [](const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
       by_element(element, [&]<class T>(T*) { sums(static_cast<const T*>(x), n, c, pivot, sum, square); });
     },

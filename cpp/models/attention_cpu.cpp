@@ -2,16 +2,15 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <limits>
 #include <type_traits>
 #include <vector>
 
+#include "kernels/brgemm.h"
 #include "kernels/rows.h"
 
 namespace diffmine {
@@ -21,29 +20,6 @@ namespace {
 constexpr int64_t kQueries = 128, kKeys = 512;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-// What the kernels multiply from the right, [K, N]: bf16 takes two neighbours of K side by side, [K / 2, N, 2].
-template <class T>
-constexpr int64_t kTogether = std::is_same_v<T, float> ? 1 : 2;
-
-// c [m, n] = a [m, k] b (+ c); b packed as above with n columns.
-template <class T>
-void multiply(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, float* c, int64_t c_row, bool add) {
-  at::native::cpublas::brgemm(m, n, k, a_row, n, c_row, add, a, b, c, /*is_vnni=*/kTogether<T> == 2);
-}
-
-template <class T>
-bool multiplies() {
-  try {
-    const T a[4 * 16] = {}, b[16 * 16] = {};
-    float c[4 * 16];
-    multiply<T>(4, 16, 16, a, 16, b, c, 16, false);
-    at::native::cpublas::brgemm_release();
-    return true;
-  } catch (const std::exception&) {  // it says so only by throwing: LibTorch its error, oneDNN (bf16 on AVX-512 without bf16) another
-    return false;
-  }
-}
 
 // Keys and values of one head, packed: keys transposed in blocks [d, kKeys], values [M, d] with d rounded up, as a tail costs more than it holds.
 template <class T>
@@ -83,9 +59,9 @@ void attend(const Packing<T>& packing, const T* packed, const T* q, int64_t q_ro
   std::fill_n(sum, n, 0.0f);
   for (int64_t m = 0; m < packing.keys; m += kKeys) {
     const int64_t block = packing.block(m);
-    multiply<T>(n, block, packing.size, q, q_row, packed + m * packing.size, scores, kKeys, false);
+    brgemm<T>(n, block, packing.size, q, q_row, packed + m * packing.size, scores, kKeys, false);
     kernels.softmax(weights, scores, element, n, std::min(kKeys, packing.keys - m), kKeys, scale, most, sum, mixed, columns);
-    multiply<T>(n, columns, block, weights, kKeys, packed + packing.key_numbers() + m * columns, mixed, columns, true);
+    brgemm<T>(n, columns, block, weights, kKeys, packed + packing.key_numbers() + m * columns, mixed, columns, true);
   }
   for (int64_t row = 0; row < n; ++row) {
     const float share = 1 / sum[row];
@@ -120,8 +96,7 @@ void run(const at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const 
 }  // namespace
 
 bool has_attention_cpu(at::ScalarType dtype) {
-  static const bool single = multiplies<float>(), half = multiplies<at::BFloat16>();
-  return (dtype == at::kFloat && single) || (dtype == at::kBFloat16 && half);
+  return (dtype == at::kFloat && has_brgemm<float>()) || (dtype == at::kBFloat16 && has_brgemm<at::BFloat16>());
 }
 
 at::Tensor attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {

@@ -18,6 +18,7 @@
 
 #include "kernels/ops.h"
 #include "models/attention_cpu.h"
+#include "models/winograd_cpu.h"
 #include "weights/lora.h"
 #include "weights/random.h"
 
@@ -209,11 +210,16 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   conv.weight_ = loader.take(name + ".weight", {out, in, kernel, kernel}, dtype);
   conv.bias_ = loader.take(name + ".bias", {out}, dtype);
   conv.fused_ = !loader.differentiable();
-  if (conv.fused_ && can_prepack(conv.weight_)) {
-    conv.weight_ = reorder_conv_weight(conv.weight_, stride, padding);
-    conv.blocked_ = true;
-  } else {
+  if (!conv.fused_ || !can_prepack(conv.weight_)) {
     conv.weight_ = conv.weight_.contiguous(at::MemoryFormat::ChannelsLast);
+  } else if (kernel == 3 && stride == 1 && padding == 1 && winograd_pays(in, out, conv.weight_.scalar_type())) {
+    const auto transformed = winograd_weight(conv.weight_);
+    loader.kept(conv.weight_, transformed);
+    conv.weight_ = transformed;
+    conv.form_ = Form::kWinograd;
+  } else {
+    conv.weight_ = reorder_conv_weight(conv.weight_, stride, padding);
+    conv.form_ = Form::kBlocked;
   }
   return conv;
 }
@@ -225,23 +231,36 @@ at::Tensor Conv2d::product(const at::Tensor& x, bool with_bias) const {
 }
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  if (!blocked_) return product(x, true);
-  return blocked_conv(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+  switch (form_) {
+    case Form::kPlain: return product(x, true);
+    case Form::kBlocked: return blocked_conv(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+    case Form::kWinograd: break;
+  }
+  return winograd_conv(x, weight_, bias_);
 }
 
 // cuDNN adds a bias in a pass of its own: there it is added with what follows.
 at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
-  if (blocked_) {
-    return blocked_conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+  switch (form_) {
+    case Form::kPlain:
+      if (!fused_) return (*this)(x).add_(residual);
+      return ops::add_residual_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), residual, bias_);
+    case Form::kBlocked:
+      return blocked_conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+    case Form::kWinograd: break;
   }
-  if (!fused_) return (*this)(x).add_(residual);
-  return ops::add_residual_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), residual, bias_);
+  return winograd_conv(x, weight_, bias_, residual);
 }
 
 at::Tensor Conv2d::add_channels(const at::Tensor& x, const at::Tensor& v) const {
-  if (!fused_) return (*this)(x).add_(v.unsqueeze(-1).unsqueeze(-1));
-  if (blocked_) return ops::add_channels_((*this)(x), v);
-  return ops::add_channels_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), v + bias_);
+  switch (form_) {
+    case Form::kPlain:
+      if (!fused_) return (*this)(x).add_(v.unsqueeze(-1).unsqueeze(-1));
+      return ops::add_channels_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), v + bias_);
+    case Form::kBlocked: return ops::add_channels_((*this)(x), v);
+    case Form::kWinograd: break;
+  }
+  return winograd_conv(x, weight_, bias_, {}, v);
 }
 
 // --- norms ---

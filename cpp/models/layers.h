@@ -2,7 +2,7 @@
 //
 // Activations are [B, C, H, W] in channels_last memory, so that a 1x1 convolution is a Linear over a view.
 // On a CPU the weights of convolutions and Linears are kept in oneDNN's blocked layouts only (prepacked once:
-// 1.5 to 3 times faster than reordering in every call, see docs/performance.md); norms and what surrounds them are the project's own kernels
+// 1.5 to 3 times faster than reordering in every call, see docs/performance.md), those of 3x3 convolutions in fp32 transformed (winograd_cpu.h); norms and what surrounds them are the project's own kernels
 // (kernels/ops.h), their weights in fp32. Layers that take part in a graph use ATen's operators. Those to be trained keep each stored tensor as
 // a leaf of the graph, in fp32, and make of it in every pass what is multiplied: joined, and in the precision of the input.
 #pragma once
@@ -54,7 +54,8 @@ class Loader {
   bool differentiable() const { return parameters_ != nullptr; }  // the layers will take part in a graph
   const at::Device& device() const { return device_; }
   at::ScalarType dtype() const { return dtype_; }
-  int64_t bytes() const { return bytes_; }  // taken so far, in the loader's precision
+  int64_t bytes() const { return bytes_; }  // taken so far, in the loader's precision and as they are kept
+  void kept(const at::Tensor& taken, const at::Tensor& as) { bytes_ += static_cast<int64_t>(as.nbytes()) - static_cast<int64_t>(taken.nbytes()); }
   int64_t count() const { return count_; }  // numbers taken so far, updates left out
 
  private:
@@ -105,9 +106,11 @@ class Conv2d {
 
  private:
   at::Tensor product(const at::Tensor& x, bool with_bias) const;
+  enum class Form { kPlain, kBlocked, kWinograd };  // of the weight: as stored, in oneDNN's layout, transformed
   at::Tensor weight_, bias_;
   int64_t stride_ = 1, padding_ = 1;
-  bool blocked_ = false, fused_ = false;  // in oneDNN's layout; outside of any graph
+  Form form_ = Form::kPlain;
+  bool fused_ = false;  // outside of any graph
 };
 
 class GroupNorm {
