@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/device.h"
+#include "core/levers.h"
 #include "models/unet_graph.h"
 #include "task.h"
 
@@ -189,7 +190,7 @@ void Engine::loop() noexcept {
   // thread, from whatever another engine chose last: let it do so before.
   at::internal::lazy_init_num_threads();
   at::set_num_threads(options_.threads);
-  set_up_backends(options_.device, options_.tune);
+  leave_out(options_.without);
 
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -199,6 +200,7 @@ void Engine::loop() noexcept {
     waiting_.pop_front();
     const auto task = running_;
     lock.unlock();
+    set_up_backends(options_.device, options_.tune);  // another engine may have set them up for itself
     task->execute();
     post([task](Napi::Env env) { task->settle(env); });
     lock.lock();

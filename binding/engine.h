@@ -33,9 +33,9 @@ class Task;
 struct EngineOptions {
   at::Device device;
   at::ScalarType dtype;
-  int threads;         // OpenMP's, of the compute thread
-  bool graphs = true;  // CUDA graphs for small passes that repeat
-  bool tune = false;   // cuDNN's benchmark mode
+  int threads;                       // OpenMP's, of the compute thread
+  bool tune = false;                 // cuDNN's benchmark mode
+  std::vector<std::string> without;  // levers left out (core/levers.h)
 };
 
 class Engine : public std::enable_shared_from_this<Engine> {
@@ -53,7 +53,6 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // --- any thread ---
   const at::Device& device() const { return options_.device; }
   at::ScalarType dtype() const { return options_.dtype; }
-  bool graphs() const { return options_.graphs; }
   int64_t weight_bytes() const { return weight_bytes_; }
   void post(std::function<void(Napi::Env)> message);  // runs it on the JS thread
 

@@ -3,10 +3,12 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "calls.h"
 #include "core/device.h"
+#include "core/levers.h"
 #include "engine.h"
 #include "model.h"
 #include "models/unet_graph.h"
@@ -96,8 +98,14 @@ Napi::Value create_engine(Info info) {
   const Arg threads = options["threads"];
   const int64_t wanted = threads.present() ? threads.integer(0, kManyThreads) : 0;
   EngineOptions made{device, dtype, wanted ? static_cast<int>(wanted) : at::intraop_default_num_threads()};
-  made.graphs = options["graphs"].boolean(true);
   made.tune = options["tune"].boolean(false);
+  if (const Arg without = options["without"]; without.present()) {
+    made.without = without.strings();
+    const auto& known = lever_names();
+    for (const auto& name : made.without) {
+      if (std::find(known.begin(), known.end(), name) == known.end()) without.fail("levers (buildInfo().levers)");
+    }
+  }
   return Engine::create(info.Env(), made);
 }
 
@@ -145,7 +153,7 @@ Napi::Value load_model(Info info) {
       model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, engine.device(), context);
       loaded(*text_encoder, static_cast<int64_t>(text_encoder->bytes()));
     }
-    if (engine.graphs() && engine.device().is_cuda()) model.graphs = std::make_shared<UNetGraphs>(model.unet);
+    if (engine.device().is_cuda() && uses(Lever::kGraphs)) model.graphs = std::make_shared<UNetGraphs>(model.unet);
     engine.set_model(std::move(model), bytes);
     return [engine = engine.shared_from_this()](Napi::Env env) {
       engine->report_memory();

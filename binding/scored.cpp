@@ -1,6 +1,6 @@
 #include "scored.h"
 
-#include "core/device.h"
+#include "core/levers.h"
 #include "core/stage.h"
 #include "models/model.h"
 
@@ -30,9 +30,24 @@ void Scored::encode(const Engine& engine, const Context& context) {
     latents = latents.to(engine.device());
     return;
   }
-  const AllowTf32 quick(engine.device().is_cuda() && engine.dtype() != at::kFloat);
   latents = model.encode_pictures(stack_pictures(pictures, engine.device()), context);
-  // Pixel models and those that take no odd sizes see the picture cut (Model::encode_pictures); a VAE alone rounds down.
+  measure(model);
+}
+
+std::unique_ptr<EncodeAhead> Scored::encode_ahead(const Engine& engine, const Context& context) {
+  const Model& model = engine.model();
+  if (pictures.size() < 2 || !model.vae || !engine.device().is_cuda() || !uses(Lever::kEncodeAhead)) {
+    encode(engine, context);
+    return nullptr;
+  }
+  auto ahead = std::make_unique<EncodeAhead>(model, stack_pictures(pictures, engine.device()), context);
+  latents = ahead->latents();
+  measure(model);
+  return ahead;
+}
+
+// Pixel models and those that take no odd sizes see the picture cut (Model::encode_pictures); a VAE alone rounds down.
+void Scored::measure(const Model& model) {
   const bool cut = !model.vae || model.unet->size_multiple() > 1;
   const int64_t cell = model.vae ? model.vae->factor() : model.unet->config().pixel_fold;
   height = cut ? latents.size(2) * cell : pictures[0].height;

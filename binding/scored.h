@@ -1,7 +1,10 @@
 // What typicality and features are computed of: pictures, or latents with the pictures' size.
 #pragma once
+#include <memory>
+
 #include "core/context.h"
 #include "engine.h"
+#include "models/encode_ahead.h"
 
 namespace diffmine::binding {
 
@@ -14,6 +17,11 @@ struct Scored {
   Scored(const Arg& input, std::vector<Napi::Value>& keep);
   // On the engine's thread: latents from pictures.
   void encode(const Engine& engine, const Context& context);
+  // Likewise, but where that pays only the first's, and the others as they are needed; nothing where all are there.
+  std::unique_ptr<EncodeAhead> encode_ahead(const Engine& engine, const Context& context);
+
+ private:
+  void measure(const Model& model);
 };
 
 }  // namespace diffmine::binding

@@ -162,8 +162,9 @@ Napi::Value score_typicality(Info info) {
     std::optional<StageTimes> times;
     if (time_stages) times.emplace(engine.device());
     Scored pictures = scored;
-    pictures.encode(engine, context);
+    const auto ahead = pictures.encode_ahead(engine, context);
     TypicalityInput work = input;
+    if (ahead) work.ready = [&](int64_t picture) { ahead->need(picture, context); };
     work.latents = pictures.latents;
     work.height = pictures.height;
     work.width = pictures.width;

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/levers.h"
 #include "core/memory.h"
 
 #ifdef DIFFMINE_CUDA
@@ -168,15 +169,21 @@ void set_up_backends(const at::Device& device, bool tune) {
   context.setBenchmarkCuDNN(tune);
   // On Hopper and later cuDNN's attention is about twice as fast as FlashAttention 2; on older cards it is not, and takes fewer head sizes.
   // LibTorch itself asks it first only where its cuDNN is recent. The order names every backend there is, whose number differs by release.
+  static const auto first_order = [&context] {
+    std::vector<int64_t> order;
+    for (const auto backend : context.sDPPriorityOrder()) order.push_back(static_cast<int64_t>(backend));
+    return order;
+  }();
+  static const bool first_use = context.userEnabledCuDNNSDP();
   int major = 0;
   const int index = device.has_index() ? device.index() : 0;
   if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) != cudaSuccess) static_cast<void>(cudaGetLastError());
-  if (major < 9) return;
-  const auto known = context.sDPPriorityOrder();
-  std::vector<int64_t> order;
-  for (const auto backend : known) order.push_back(static_cast<int64_t>(backend));
-  std::stable_partition(order.begin(), order.end(), [](int64_t backend) { return backend == static_cast<int64_t>(at::SDPBackend::cudnn_attention); });
-  context.setSDPUseCuDNN(true);
+  const bool cudnn_first = major >= 9 && uses(Lever::kCudnnAttention);
+  auto order = first_order;
+  if (cudnn_first) {
+    std::stable_partition(order.begin(), order.end(), [](int64_t backend) { return backend == static_cast<int64_t>(at::SDPBackend::cudnn_attention); });
+  }
+  context.setSDPUseCuDNN(cudnn_first || first_use);
   context.setSDPPriorityOrder(order);
 #else
   (void)device, (void)tune;

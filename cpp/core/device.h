@@ -33,7 +33,7 @@ int64_t available_memory(const at::Device& device);
 // Peak bytes since start: VmHWM on a CPU, the caching allocator's peak on a GPU.
 int64_t peak_memory(const at::Device& device);
 
-// How LibTorch's CUDA backends are to compute, for the whole process; nothing on a CPU. fp32 means fp32: no TF32 in cuDNN or cuBLAS (LibTorch's
+// How LibTorch's CUDA backends are to compute, for the whole process: an engine calls it before each of its tasks. Nothing on a CPU. fp32 means fp32: no TF32 in cuDNN or cuBLAS (LibTorch's
 // default for cuDNN is TF32), and sums of fp16 and bf16 products are never rounded to their type on the way. Attention asks cuDNN first on the
 // cards where it is the fastest. `tune`: cuDNN measures its algorithms for each new shape (benchmark mode) and takes the fastest.
 void set_up_backends(const at::Device& device, bool tune);

@@ -2,6 +2,8 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include "core/levers.h"
+
 namespace diffmine {
 
 void DeviceQueue::mark() {
@@ -16,7 +18,7 @@ void DeviceQueue::wait_for_room() {
 
 at::Tensor upload(const at::Tensor& tensor, const at::Device& device) {
   if (device.is_cpu() || !tensor.is_cpu()) return tensor.to(device);
-  return tensor.pin_memory().to(device, /*non_blocking=*/true);
+  return uses(Lever::kPinnedUploads) ? tensor.pin_memory().to(device, /*non_blocking=*/true) : tensor.to(device);
 }
 
 }  // namespace diffmine

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/levers.h"
 #include "kernels/ops.h"
 #include "models/attention_cpu.h"
 #include "models/winograd_cpu.h"
@@ -126,7 +127,7 @@ at::Tensor reorder_linear_weight(const at::Tensor& w) {
 
 // Not every LibTorch has oneDNN (macOS has none), and its bf16 wants AVX-512 or better: the operators throw elsewhere.
 bool can_prepack(const at::Tensor& weight) {
-  if (!weight.is_cpu() || weight.requires_grad() || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
+  if (!weight.is_cpu() || weight.requires_grad() || !uses(Lever::kPrepackedWeights) || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
   if (weight.scalar_type() == at::kBFloat16) return find_operator<bool()>("mkldnn::_is_mkldnn_bf16_supported").call();
   return weight.scalar_type() == at::kFloat;
 }
@@ -156,6 +157,7 @@ Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Ten
   if (loader.differentiable() || !can_prepack(weight_)) return;
   weight_ = reorder_linear_weight(weight_);
   blocked_ = true;
+  fused_ = uses(Lever::kAdditions);
 }
 
 Linear Linear::load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias) { return packed(loader, {name}, in, out, bias); }
@@ -194,7 +196,7 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
 }
 
 at::Tensor Linear::add(const at::Tensor& x, const at::Tensor& residual) const {
-  if (!blocked_) return (*this)(x).add_(residual);
+  if (!blocked_ || !fused_) return (*this)(x).add_(residual);
   return blocked_linear_add(x, residual, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
 
@@ -209,10 +211,10 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   conv.padding_ = padding;
   conv.weight_ = loader.take(name + ".weight", {out, in, kernel, kernel}, dtype);
   conv.bias_ = loader.take(name + ".bias", {out}, dtype);
-  conv.fused_ = !loader.differentiable();
-  if (!conv.fused_ || !can_prepack(conv.weight_)) {
+  conv.fused_ = !loader.differentiable() && uses(Lever::kAdditions);
+  if (loader.differentiable() || !can_prepack(conv.weight_)) {
     conv.weight_ = conv.weight_.contiguous(at::MemoryFormat::ChannelsLast);
-  } else if (kernel == 3 && stride == 1 && padding == 1 && winograd_pays(in, out, conv.weight_.scalar_type())) {
+  } else if (kernel == 3 && stride == 1 && padding == 1 && uses(Lever::kWinograd) && winograd_pays(in, out, conv.weight_.scalar_type())) {
     const auto transformed = winograd_weight(conv.weight_);
     loader.kept(conv.weight_, transformed);
     conv.weight_ = transformed;
@@ -241,9 +243,9 @@ at::Tensor Conv2d::operator()(const at::Tensor& x) const {
 
 // cuDNN adds a bias in a pass of its own: there it is added with what follows.
 at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
+  if (!fused_) return (*this)(x).add_(residual);
   switch (form_) {
     case Form::kPlain:
-      if (!fused_) return (*this)(x).add_(residual);
       return ops::add_residual_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), residual, bias_);
     case Form::kBlocked:
       return blocked_conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
@@ -253,9 +255,9 @@ at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
 }
 
 at::Tensor Conv2d::add_channels(const at::Tensor& x, const at::Tensor& v) const {
+  if (!fused_) return (*this)(x).add_(v.unsqueeze(-1).unsqueeze(-1));
   switch (form_) {
     case Form::kPlain:
-      if (!fused_) return (*this)(x).add_(v.unsqueeze(-1).unsqueeze(-1));
       return ops::add_channels_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), v + bias_);
     case Form::kBlocked: return ops::add_channels_((*this)(x), v);
     case Form::kWinograd: break;
@@ -270,7 +272,7 @@ GroupNorm GroupNorm::load(Loader& loader, const std::string& name, int64_t chann
     throw Error(code::kModelInvalid, "\"" + name + "\" has " + std::to_string(channels) + " channels, not a multiple of norm_num_groups " + std::to_string(groups) + ".");
   }
   GroupNorm norm;
-  norm.fused_ = !loader.differentiable();
+  norm.fused_ = !loader.differentiable() && uses(Lever::kGroupNorm);
   const auto dtype = norm.fused_ ? at::kFloat : loader.dtype();
   norm.weight_ = loader.take(name + ".weight", {channels}, dtype);
   norm.bias_ = loader.take(name + ".bias", {channels}, dtype);
@@ -297,7 +299,7 @@ at::Tensor GroupNorm::scaled_silu(const at::Tensor& x, const at::Tensor& scale, 
 
 LayerNorm LayerNorm::load(Loader& loader, const std::string& name, int64_t size, double eps) {
   LayerNorm norm;
-  norm.fused_ = !loader.differentiable();
+  norm.fused_ = !loader.differentiable() && uses(Lever::kLayerNorm);
   const auto dtype = norm.fused_ ? at::kFloat : loader.dtype();
   norm.weight_ = loader.take(name + ".weight", {size}, dtype);
   norm.bias_ = loader.take(name + ".bias", {size}, dtype);
@@ -323,7 +325,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   if (upcast && q.scalar_type() != at::kFloat) {
     return at::scaled_dot_product_attention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), {}, 0.0, causal).to(q.scalar_type());
   }
-  if (q.is_cpu() && !causal && k.size(2) >= kManyKeys && q.size(3) % 2 == 0 && !q.requires_grad() && has_attention_cpu(q.scalar_type())) return attention_cpu(q, k, v);
+  if (q.is_cpu() && !causal && k.size(2) >= kManyKeys && q.size(3) % 2 == 0 && !q.requires_grad() && uses(Lever::kBlockAttention) && has_attention_cpu(q.scalar_type())) return attention_cpu(q, k, v);
   return at::scaled_dot_product_attention(q, k, v, {}, 0.0, causal);
 }
 

@@ -89,7 +89,7 @@ class Linear {
   at::Tensor weight_, bias_;                  // joined, once for all
   std::vector<at::Tensor> weights_, biases_;  // to be trained: as stored
   std::vector<LoraUpdate> updates_;           // to be trained: one for each of the joined, or none
-  bool blocked_ = false;
+  bool blocked_ = false, fused_ = false;      // in oneDNN's layout; with additions in the same pass
 };
 
 // A convolution with a square kernel.
@@ -110,7 +110,7 @@ class Conv2d {
   at::Tensor weight_, bias_;
   int64_t stride_ = 1, padding_ = 1;
   Form form_ = Form::kPlain;
-  bool fused_ = false;  // outside of any graph
+  bool fused_ = false;  // outside of any graph, with additions in the same pass
 };
 
 class GroupNorm {

@@ -19,6 +19,7 @@
 
 #include <cmath>
 
+#include "core/levers.h"
 #include "kernels/ops.h"
 #include "models/checkpoint.h"
 #include "models/resnet.h"
@@ -28,14 +29,16 @@ namespace diffmine {
 struct Conditions {
   const void* owner = nullptr;  // the UNet::Impl they were made for
   int64_t rows = 0;
-  std::vector<std::pair<at::Tensor, at::Tensor>> keys_values;  // per cross-attention [M, heads, tokens, d]
+  std::vector<std::pair<at::Tensor, at::Tensor>> keys_values;  // per cross-attention [M, heads, tokens, d], or
+  at::Tensor text;                                             // [M, tokens, D], of which they are made in every pass
   at::Tensor class_embeddings;                                 // [M, time_channels] fp32
 };
 
 int64_t condition_rows(const Conditions& conditions) { return conditions.rows; }
 
 int64_t condition_bytes(const Conditions& conditions) {
-  int64_t bytes = conditions.class_embeddings.defined() ? conditions.class_embeddings.nbytes() : 0;
+  int64_t bytes = 0;
+  for (const auto& held : {conditions.class_embeddings, conditions.text}) bytes += held.defined() ? static_cast<int64_t>(held.nbytes()) : 0;
   for (const auto& [keys, values] : conditions.keys_values) bytes += keys.nbytes() + values.nbytes();
   return bytes;
 }
@@ -108,7 +111,7 @@ struct Transformer {
   Linear proj_in, proj_out;
   std::vector<Block> blocks;
   int64_t heads = 1;
-  bool upcast = false, differentiable = false;
+  bool upcast = false, fused = false;
 
   static Transformer load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels, int64_t heads, int64_t layers, size_t& cross_count) {
     if (heads <= 0 || channels % heads != 0) {
@@ -118,7 +121,7 @@ struct Transformer {
     t.path = name;
     t.heads = heads;
     t.upcast = config.upcast_attention;
-    t.differentiable = loader.differentiable();
+    t.fused = !loader.differentiable() && uses(Lever::kGeglu);
     t.norm = GroupNorm::load(loader, name + ".norm", channels, config.norm_num_groups, 1e-6);
     const auto projection = [&](const std::string& p) {
       return config.use_linear_projection ? Linear::load(loader, p, channels, channels) : Linear::load_conv1x1(loader, p, channels, channels);
@@ -152,9 +155,19 @@ struct Transformer {
     }
   }
 
+  // Of each row's condition.
+  std::pair<at::Tensor, at::Tensor> keys_values(const Block& b, const Pass& pass) const {
+    if (pass.conditions.text.defined()) {
+      const auto text = pass.conditions.text.index_select(0, pass.index);
+      return {split_heads(b.k2(text), heads), split_heads(b.v2(text), heads)};
+    }
+    const auto& [keys, values] = pass.conditions.keys_values[b.cross_index];
+    return {keys.index_select(0, pass.index), values.index_select(0, pass.index)};
+  }
+
   // GEGLU of (hidden, gate) beside each other.
   at::Tensor gated(const at::Tensor& x) const {
-    if (!differentiable) return ops::geglu(x);
+    if (fused) return ops::geglu(x);
     const auto parts = x.chunk(2, -1);
     return parts[0] * at::gelu(parts[1]);
   }
@@ -170,10 +183,10 @@ struct Transformer {
       h = b.out1.add(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), false, upcast)), h);
 
       // Here the condition enters: queries are still one row an input, keys and values are per condition.
-      const auto& [keys, values] = pass.conditions.keys_values[b.cross_index];
+      const auto [keys, values] = keys_values(b, pass);
       const auto q = pass.expand(b.q2(b.norm2(h)));
       h = pass.expand(h);
-      h = b.out2.add(merge_heads(attention(split_heads(q, heads), keys.index_select(0, pass.index), values.index_select(0, pass.index), false, upcast)), h);
+      h = b.out2.add(merge_heads(attention(split_heads(q, heads), keys, values, false, upcast)), h);
 
       h = b.ff_out.add(gated(b.ff_in(b.norm3(h))), h);
     }
@@ -435,6 +448,10 @@ std::shared_ptr<const Conditions> UNet::prepare(const at::Tensor& conditions) co
       throw Error(code::kInvalidArgument, "A text-conditional model takes embeddings [M, tokens, " + number(impl_->config.cross_attention_dim) + "].", "Does the text encoder belong to this UNet?");
     }
     const auto text = conditions.to(impl_->device, impl_->dtype);
+    if (!uses(Lever::kCachedKeys)) {
+      made->text = text;
+      return made;
+    }
     made->keys_values.resize(impl_->cross_count);
     const auto prepare_block = [&](const Block& block) {
       for (const auto& transformer : block.transformers) transformer.prepare(text, made->keys_values);
@@ -461,9 +478,12 @@ at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditi
     throw Error(code::kInvalidArgument, "This model takes sizes that are multiples of " + number(multiple) + ", not " + number(x.size(2)) + " x " + number(x.size(3)) + ".");
   }
   const bool checkpointing = impl_->checkpointing && !observer && at::GradMode::is_enabled();
-  Pass pass{conditions, condition_index.to(impl_->device), x.size(0), fan_out, {}, observer, checkpointing};
+  const bool shared = fan_out == 1 || uses(Lever::kSharedPrefix);
+  const auto each = [&](const at::Tensor& one) { return shared ? one.to(impl_->device) : one.to(impl_->device).repeat_interleave(fan_out, 0); };
+  const auto inputs = each(x), times = each(t);
+  Pass pass{conditions, condition_index.to(impl_->device), inputs.size(0), shared ? fan_out : 1, {}, observer, checkpointing};
   try {
-    return impl_->forward(x.to(impl_->device), t.to(impl_->device), pass);
+    return impl_->forward(inputs, times, pass);
   } catch (const Stopped&) {
     return {};
   }

@@ -278,6 +278,9 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
     context.check_cancelled();
     const int64_t end = std::min(begin + a_pass, sizes.rows());
     const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
+    if (input.ready) {
+      for (int64_t b = begin / n; b * n < end; ++b) input.ready(b);
+    }
     const auto [x, noise] = noised(model, input, options, plan, begin, end);
     const auto e = predict(model, x, of(plan.t), conditions, plan.conditions.slice(0, begin * k, end * k), k);  // [P K, C, h, w]
     if (options.keep_losses) {

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -31,6 +32,7 @@ struct TypicalityOptions {
 // B pictures of one size.
 struct TypicalityInput {
   at::Tensor latents;          // [B, C, h, w] fp32, from Model::encode_pictures
+  std::function<void(int64_t picture)> ready;  // if given, called before the first pass that reads a picture's latents, which it may still fill
   int64_t height = 0, width = 0;  // the picture's pixels, to which maps are upsampled
   at::Tensor conditions;       // [B, K] int64, CPU: rows of `Conditions` each picture is denoised under
   at::Tensor subjects;         // [B, M] int64, CPU: which of its K conditions each output scores

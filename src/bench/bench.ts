@@ -100,7 +100,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         computeCapability: device?.computeCapability ?? '',
         libtorch: info.buildInfo().libtorchLoaded,
       },
-      settings: { repeats: options.repeats, graphs: options.graphs ?? true, tune: options.tune ?? true },
+      settings: { repeats: options.repeats, without: options.without ?? [] },
       ...(peer ? { peer: peer.info } : {}),
       starts: [],
       cells: [],

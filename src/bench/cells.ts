@@ -3,19 +3,19 @@
 import { writeFileSync } from 'node:fs';
 
 import { asDiffmineError, DiffmineError } from '../errors';
-import { Engine, type Conditions } from '../native';
+import type { Conditions, Engine } from '../native';
 import { float32 } from '../native/tensor';
 import type { CallOptions, Precision } from '../native/types';
 import { rowBytes } from '../scan/batch';
-import { noise, seconds, spread, type Spread } from './figures';
+import { engineWithout, measureLevers } from './ablation';
+import { onePass, seconds, spread, warmUpRounds, type Spread } from './figures';
 import { operations } from './operations';
+import type { BenchLever } from './levers';
 import type { Peer } from './peer';
 import { cellName, type Cell, type Measured, type PeerBench, type Start } from './report';
 import { ScanTimer, timeDecode, timeMining } from './stages';
 import { twoConditions, type Subject } from './subject';
 
-/** Rounds before the clock: a GPU's graphs are recorded and its clocks rise in the first ones. */
-const WARM_UP = { cpu: 1, cuda: 3 } as const;
 /** Seconds of each of the machine's rates, a round. */
 const RATES = { cpu: 0.25, cuda: 0.1 } as const;
 
@@ -29,9 +29,10 @@ export interface CellOptions {
   /** rounds that count */
   repeats: number;
   threads?: number;
-  /** CUDA graphs and cuDNN's own tuning; default true */
-  graphs?: boolean;
-  tune?: boolean;
+  /** levers that all is measured without */
+  without?: BenchLever[];
+  /** levers to measure one by one: those of them that mean something on the device, in the precision */
+  levers?: BenchLever[];
   /** scoring calls and the other stages too; default true */
   stages?: boolean;
 }
@@ -75,11 +76,8 @@ class Passes {
 
 async function measure(cell: Cell, engine: Engine, conditions: Conditions, options: CellOptions, peers: { peer: Peer; modes: string[] } | undefined, config: Subject, call: CallOptions): Promise<Measured> {
   const cuda = options.device.startsWith('cuda');
-  const warmUp = WARM_UP[cuda ? 'cuda' : 'cpu'];
-  const [channels, height, width] = cell.input;
-  const inputs = cell.batch / 2;
-  const x = noise([inputs, channels, height, width]);
-  const pass = { x, timesteps: Array<number>(inputs).fill(300), conditionIndex: Array.from({ length: cell.batch }, (_, i) => i % 2), fanOut: 2 };
+  const warmUp = warmUpRounds(options.device);
+  const pass = onePass(cell);
   const ours = new Passes();
   const matmul: number[] = [];
   const copy: number[] = [];
@@ -143,9 +141,7 @@ export async function benchCells(subject: Subject, cells: Cell[], options: CellO
     const here = cells.filter((cell) => cell.precision === precision);
     const begun = process.hrtime.bigint();
     const since = (): number => Number(process.hrtime.bigint() - begun) / 1e9;
-    const engine = new Engine({
-      device: options.device, precision, threads: options.threads ?? 0, ...(options.graphs === undefined ? {} : { graphs: options.graphs }), tune: options.tune ?? true,
-    });
+    const engine = engineWithout(options.without ?? [], options, precision);
     try {
       const loadSeconds = await seconds(() => engine.loadModel({ unet, schedule, ...(vae && options.stages !== false ? { vae } : {}) }, call));
       const conditions = await engine.prepareConditions(twoConditions(subject), call);
@@ -163,6 +159,7 @@ export async function benchCells(subject: Subject, cells: Cell[], options: CellO
           const before = since();
           forgetPeak();
           const measured = await measure(cell, engine, conditions, options, peers, subject, call);
+          if (options.levers) measured.levers = await measureLevers(options.levers, cell, { engine, conditions }, subject, options, call);
           results.push({ ...cell, measured });
           if (starts.at(-1)?.precision !== precision) starts.push({ precision, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
           const { seconds: time, share, evaluationsPerSecond, peers: others } = measured;

@@ -1,6 +1,7 @@
-// What benchmarks share: inputs, and medians of times.
+// What benchmarks share: inputs, rounds, and medians of times.
 import { elements, fromFloat32 } from '../native/tensor';
-import type { Tensor } from '../native/types';
+import type { Tensor, UNetForwardInput } from '../native/types';
+import type { Cell } from './report';
 
 /** About standard normal numbers, reproducible: never time zeros. */
 export function noise(shape: readonly number[]): Tensor {
@@ -14,6 +15,13 @@ export function noise(shape: readonly number[]): Tensor {
   return fromFloat32(shape, values);
 }
 
+/** A forward pass of the cell: label and null of batch / 2 inputs. */
+export function onePass({ input: [channels, height, width], batch }: Cell): UNetForwardInput {
+  return { x: noise([batch / 2, channels, height, width]), timesteps: Array<number>(batch / 2).fill(300), conditionIndex: Array.from({ length: batch }, (_, i) => i % 2), fanOut: 2 };
+}
+
+/** Rounds before the clock: a GPU's graphs are recorded and its clocks rise in the first ones. */
+export const warmUpRounds = (device: string): number => (device.startsWith('cuda') ? 3 : 1);
 export interface Spread {
   median: number;
   min: number;

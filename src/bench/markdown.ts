@@ -13,6 +13,9 @@ export const tera = (rate: number): string => (rate >= 1e13 ? (rate / 1e12).toFi
 /** '201,601', '0.231'. */
 export const count = (value: number): string => (value >= 100 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3));
 
+/** '1.234 (1.201 ... 1.250)'. */
+export const factor = ({ median, min, max }: Spread): string => `${median.toFixed(3)} (${min.toFixed(3)} ... ${max.toFixed(3)})`;
+
 /** '29 min', '1.4 h', '60 days'. */
 export function long(seconds: number): string {
   if (seconds < 120) return `${seconds.toFixed(0)} s`;
@@ -84,6 +87,13 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
     parts.push(`### Beside diffusers ${peer.diffusers}, torch ${peer.torch}`, table(
       ['cell', 'peer', 's a pass', 'peer, s a pass', 'times faster'],
       peers.map(([cell, seconds, other]) => [cellName(cell), other.mode, time(seconds.median), other.seconds ? time(other.seconds.median) : `skipped: ${other.skipped ?? ''}`, other.ratio?.toFixed(2) ?? '']),
+    ));
+  }
+  const levers = measured.flatMap(([cell, { levers: each }]) => (each ?? []).map((one) => [cell, one] as const));
+  if (levers.length > 0) {
+    parts.push('### What each lever is worth', table(
+      ['cell', 'lever', 'a pass, times faster with it (range)', 'a scoring call, likewise'],
+      levers.map(([cell, { lever, pass, scan, skipped }]) => [cellName(cell), lever, skipped === undefined ? (pass ? factor(pass) : '') : `skipped: ${skipped}`, scan ? factor(scan) : '']),
     ));
   }
   if (reference) {

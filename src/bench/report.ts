@@ -1,14 +1,15 @@
-// What a benchmark says: the file `diffmine-bench-2` (docs/formats.md), and reading one back as a baseline.
+// What a benchmark says: the file `diffmine-bench-3` (docs/formats.md), and reading one back as a baseline.
 import { readFile } from 'node:fs/promises';
 
 import { DiffmineError } from '../errors';
 import type { Precision } from '../native/types';
 import type { Spread } from './figures';
+import type { BenchLever } from './levers';
 import type { PeerInfo } from './peer';
 import type { ReferenceBench } from './reference';
 import type { TrainingBench } from './training';
 
-export const BENCH_FORMAT = 'diffmine-bench-2';
+export const BENCH_FORMAT = 'diffmine-bench-3';
 
 /** Draws of noise and timestep that rates of pictures are counted at: the paper's. */
 export const SAMPLES = 100;
@@ -29,6 +30,16 @@ export interface PeerBench {
   firstSeconds?: number;
   /** its median over ours: above 1 we are faster */
   ratio?: number;
+  /** why it was not measured */
+  skipped?: string;
+}
+
+/** What one lever is worth: passes, and scoring calls, in turn with an engine that does without it. */
+export interface LeverBench {
+  lever: BenchLever;
+  /** of a forward pass, of a scoring call: seconds without over seconds with, by round; above 1 the lever pays */
+  pass?: Spread;
+  scan?: Spread;
   /** why it was not measured */
   skipped?: string;
 }
@@ -68,6 +79,7 @@ export interface Measured {
   /** by name: decode, encode, noise, unet, score, select, features, cluster */
   stages?: Record<string, StageBench>;
   peers?: PeerBench[];
+  levers?: LeverBench[];
 }
 
 /** Precision x size x batch. */
@@ -107,7 +119,8 @@ export interface BenchReport {
   parameters: number;
   device: string;
   machine: { processor: string; threads: number; cpuCapability: string; computeCapability: string; libtorch: string };
-  settings: { repeats: number; graphs: boolean; tune: boolean };
+  /** `without`: levers left out throughout */
+  settings: { repeats: number; without: BenchLever[] };
   peer?: PeerInfo;
   starts: Start[];
   cells: Cell[];
@@ -153,7 +166,7 @@ export async function readBaseline(file: string): Promise<BenchReport> {
     throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} ${format}; expected ${BENCH_FORMAT}.`, 'Make a new one: diffmine bench --json FILE.');
   }
   const { cells, model, device, machine, settings } = value;
-  if (typeof model !== 'string' || typeof device !== 'string' || !isObject(machine) || !isObject(settings) || !Number.isSafeInteger(value['parameters']) || !Array.isArray(cells) || !cells.every(isCell)) {
+  if (typeof model !== 'string' || typeof device !== 'string' || !isObject(machine) || !isObject(settings) || !Array.isArray(settings['without']) || !Number.isSafeInteger(value['parameters']) || !Array.isArray(cells) || !cells.every(isCell)) {
     throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} is damaged: fields are missing.`, 'Make a new one: diffmine bench --json FILE.');
   }
   return value as unknown as BenchReport;

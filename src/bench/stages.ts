@@ -78,6 +78,11 @@ export class ScanTimer {
     };
   }
 
+  /** Seconds of one call, for comparisons. */
+  once(call: CallOptions): Promise<number> {
+    return seconds(() => this.engine.scoreTypicality(this.conditions, this.#input, this.#options, call));
+  }
+
   /** One call. Call it once before the clock, with counted = false. */
   async round(matmul: number, counted: boolean, call: CallOptions): Promise<void> {
     const score = (timeStages: boolean) => this.engine.scoreTypicality(this.conditions, this.#input, { ...this.#options, timeStages }, call);

@@ -3,6 +3,7 @@
 import { DiffmineError } from '../errors';
 import { nearest } from '../nearest';
 import { SIZE_NAMES } from '../train/sizes';
+import { LEVERS } from '../bench/levers';
 import { COMPILE_MODES } from '../bench/modes';
 
 /** Turns what was typed (a string, or any YAML scalar) into a value; throws `Expected` when it cannot. */
@@ -377,13 +378,13 @@ export const BENCH = {
   reference: option({ group: 'Comparison', describe: "Time the reference's whole loop on --peer too, over the pictures of --pipeline-data", parse: boolean, flag: true }),
   'reference-dtype': option({ group: 'Comparison', describe: 'Precision of the reference', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], shownDefault: 'that of --dtype' }),
   top: option({ group: 'Comparison', describe: 'Patches a label whose features are taken in both pipelines', parse: integer(1, 999_999), fallback: 1000 }),
+  levers: option({ group: 'Comparison', describe: 'Measure what these levers are worth, each beside an engine without it; all: all that mean something here', parse: list(choice(['all', ...LEVERS]), 'levers'), choices: ['all', ...LEVERS] }),
   compare: option({ group: 'Comparison', describe: 'A report to compare with; exit code 1 where a share is below it by more than the tolerance', parse: path }),
   tolerance: option({ group: 'Comparison', describe: 'How much of a share may be lost, as 5% or 0.05', parse: portion, shownDefault: '5%' }),
   summary: option({ group: 'Output', describe: 'A file for tables in Markdown; auto appends to the page of a GitHub job (GITHUB_STEP_SUMMARY)', parse: path }),
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, fallback: 'auto' }),
   threads: DEVICE.threads,
-  'no-graphs': option({ group: 'Device', describe: 'Launch no CUDA graphs, to see what they are worth', parse: boolean, flag: true }),
-  'no-tune': option({ group: 'Device', describe: "Leave cuDNN's tuning off, to see what it is worth", parse: boolean, flag: true }),
+  without: option({ group: 'Device', describe: `Measure all without these levers of the engine, with commas: ${LEVERS.join(', ')}`, parse: list(choice(LEVERS), 'levers') }),
 } satisfies OptionTable;
 
 export const INSPECTED = {

@@ -32,6 +32,8 @@ export interface BuildInfo {
   libtorchCompiled: string;
   libtorchLoaded: string;
   cuda: boolean;
+  /** what an engine can do `without` */
+  levers: Lever[];
 }
 
 /** "load", "encode", "score", "features", "cluster"; units of `done` and `total` are the stage's (evaluations, pictures, tensors). */
@@ -128,19 +130,24 @@ export interface ModelSource {
   schedule: ScheduleConfig;
 }
 
+/** What makes the engine fast, and changes its results by rounding at most: cpp/core/levers.h says what each is. */
+export type Lever =
+  | 'graphs' | 'prepacked-weights' | 'winograd' | 'group-norm' | 'layer-norm' | 'geglu' | 'additions' | 'shared-prefix' | 'cached-keys' | 'block-attention' | 'cudnn-attention' | 'pinned-uploads'
+  | 'encode-tf32' | 'encode-ahead';
+
 export interface EngineOptions {
   /** 'cpu', 'cuda', 'cuda:1' */
   device: string;
   precision: Precision;
   /** OpenMP threads of the compute thread (CPU); 0: all cores */
   threads?: number;
-  /** CUDA: launch repeating small forward passes as one graph; default true. No meaning on a CPU */
-  graphs?: boolean;
   /**
    * CUDA: cuDNN measures its algorithms for each new shape and takes the fastest (of the whole process); another process may take another, whose sums are
    * rounded otherwise; default false. No meaning on a CPU
    */
   tune?: boolean;
+  /** to see what they are worth */
+  without?: Lever[];
 }
 
 /** A device's own speed, which measured speeds are shares of. */

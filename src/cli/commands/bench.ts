@@ -2,7 +2,8 @@
 import { appendFile } from 'node:fs/promises';
 
 import type { CompareReport } from '../../bench/compare';
-import { benchMarkdown, count, long, ofPicture, percent, percentRange, STAGES, tera, time } from '../../bench/markdown';
+import { LEVERS, type BenchLever } from '../../bench/levers';
+import { benchMarkdown, count, factor, long, ofPicture, percent, percentRange, STAGES, tera, time } from '../../bench/markdown';
 import { SAMPLES, type BenchReport, type Cell } from '../../bench/report';
 import type { TrainingBench } from '../../bench/training';
 import { DiffmineError, EXIT_CODES } from '../../errors';
@@ -46,6 +47,8 @@ function cellsText(cells: Cell[]): string[] {
   }
   const peers = measured.flatMap(({ cell, peers: others }) => (others ?? []).map((other) => [cell.precision, sides(cell), String(cell.batch), other.mode, other.seconds ? time(other.seconds.median) : 'skipped', other.ratio?.toFixed(2) ?? '', other.skipped ?? '']));
   if (peers.length > 0) lines.push('', table(['precision', 'input', 'batch', 'peer', 's a pass', 'times faster', ''], peers, [2, 4, 5]));
+  const levers = measured.flatMap(({ cell, levers: each }) => (each ?? []).map(({ lever, pass, scan, skipped }) => [cell.precision, sides(cell), String(cell.batch), lever, pass ? factor(pass) : '', scan ? factor(scan) : '', skipped === undefined ? '' : `skipped: ${skipped}`]));
+  if (levers.length > 0) lines.push('', table(['precision', 'input', 'batch', 'lever', 'a pass, times faster with it', 'a scoring call', ''], levers, [2, 4, 5]));
   const scans = measured.flatMap(({ cell, scan }) => (scan ? [[cell.precision, `${cell.pixels} px`, String(cell.batch), count(scan.imagesPerSecond), count(scan.patchesPerSecond), long(scan.secondsPerBillionPatches), percentRange(scan.share)]] : []));
   if (scans.length > 0) lines.push('', table([`scan at N = ${SAMPLES}`, 'pictures', 'batch', 'images/s', 'patches/s', 'a billion', 'share'], scans, [2, 3, 4, 5, 6]));
   const staged = measured.filter(({ stages }) => stages);
@@ -151,8 +154,8 @@ export const benchCommand = command({
     const report = await bench(
       {
         model: values.model, device, precisions: [...precisions], latents: evaluations ? latents : [], batches: values.batch ?? [gpu ? 64 : 2], repeats: values.repeats,
-        graphs: !values['no-graphs'], tune: !values['no-tune'], stages: !values['no-stages'],
-        ...defined({ threads: values.threads, peer: values.peer, peerCompile: values['peer-compile'], baseline }),
+        stages: !values['no-stages'],
+        ...defined({ threads: values.threads, peer: values.peer, peerCompile: values['peer-compile'], baseline, without: values.without, levers: values.levers?.flatMap((name): readonly BenchLever[] => (name === 'all' ? LEVERS : [name])) }),
         ...(training && { training: defined({ what: training, batch: values['training-batch'], checkpointing: values['gradient-checkpointing'] }) }),
         ...(model === undefined || dataset === undefined ? {} : { pipeline: { model, dataset, samples: values['pipeline-samples'] } }),
         ...(values.reference ? { reference: defined({ top: values.top, precision: values['reference-dtype'] }) } : {}),

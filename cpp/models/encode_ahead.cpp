@@ -1,0 +1,55 @@
+#include "models/encode_ahead.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+#include <exception>
+
+#include "core/stage.h"
+
+namespace diffmine {
+
+EncodeAhead::EncodeAhead(const Model& model, const at::Tensor& pictures, const Context& context) : model_(model), pictures_(pictures) {
+  {
+    const Stage stage("encode");
+    const auto first = model_.encode_pictures(pictures_.slice(0, 0, 1), context);
+    latents_ = at::empty({pictures_.size(0), first.size(1), first.size(2), first.size(3)}, first.options());
+    latents_.slice(0, 0, 1).copy_(first);
+  }
+  encoded_ = 1;
+  const auto device = latents_.device();
+  if (device.is_cpu()) return;
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  side_ = guard.getStreamFromGlobalPool(device, /*isHighPriority=*/false);
+  // What the pictures and the latents' memory were made by comes before whatever the side stream does.
+  done_.emplace_back(device.type());
+  done_.back().record(guard.getStream(device));
+  done_.back().block(*side_);
+}
+
+EncodeAhead::~EncodeAhead() {
+  if (!side_) return;
+  try {
+    side_->synchronize();
+  } catch (const std::exception&) {
+    // The device has failed: nothing runs on it any more.
+  }
+}
+
+void EncodeAhead::encode(int64_t picture, const Context& context) {
+  const Stage stage("encode");
+  const c10::OptionalStreamGuard side(side_);
+  latents_.slice(0, picture, picture + 1).copy_(model_.encode_pictures(pictures_.slice(0, picture, picture + 1), context));
+  if (!side_) return;
+  done_.emplace_back(side_->device_type());
+  done_.back().record(*side_);
+}
+
+void EncodeAhead::need(int64_t picture, const Context& context) {
+  for (const int64_t last = std::min(picture + 1, pictures_.size(0) - 1); encoded_ <= last; ++encoded_) encode(encoded_, context);
+  if (side_) done_[static_cast<size_t>(picture)].block(c10::impl::VirtualGuardImpl(side_->device_type()).getStream(side_->device()));
+}
+
+}  // namespace diffmine

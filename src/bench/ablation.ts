@@ -1,0 +1,61 @@
+// What each lever of the engine is worth: passes and scoring calls in turn with an engine that does without it.
+import { asDiffmineError } from '../errors';
+import { Engine, type Conditions } from '../native';
+import type { CallOptions, Lever, Precision } from '../native/types';
+import type { CellOptions } from './cells';
+import { onePass, seconds, spread, warmUpRounds } from './figures';
+import { MEANINGS, type BenchLever } from './levers';
+import type { Cell, LeverBench } from './report';
+import { ScanTimer } from './stages';
+import { twoConditions, type Subject } from './subject';
+
+/** An engine as bench times it, tuned, but without these. */
+export function engineWithout(levers: readonly BenchLever[], { device, threads = 0 }: Pick<CellOptions, 'device' | 'threads'>, precision: Precision): Engine {
+  return new Engine({ device, precision, threads, tune: !levers.includes('tune'), without: levers.filter((lever): lever is Lever => lever !== 'tune') });
+}
+
+/**
+ * Measures those of `levers` that mean something here, each beside an engine of its own.
+ *
+ * @param whole the engine with all levers, loaded and warm
+ */
+export async function measureLevers(levers: readonly BenchLever[], cell: Cell, whole: { engine: Engine; conditions: Conditions }, subject: Subject, options: CellOptions, call: CallOptions): Promise<LeverBench[]> {
+  const { device, without = [], stages = true, repeats } = options;
+  const { unet, vae, schedule } = subject.source;
+  const pass = onePass(cell);
+  const results: LeverBench[] = [];
+  for (const lever of levers) {
+    const { on, precisions, scansAlone } = MEANINGS[lever];
+    if (without.includes(lever) || (on && !device.startsWith(on)) || (precisions && !precisions.includes(cell.precision))) continue;
+    if (scansAlone && !stages) {
+      results.push({ lever, skipped: 'it is seen in scoring calls alone, which --no-stages leaves out' });
+      continue;
+    }
+    const engine = engineWithout([...without, lever], options, cell.precision);
+    try {
+      await engine.loadModel({ unet, schedule, ...(vae && stages ? { vae } : {}) }, call);
+      const conditions = await engine.prepareConditions(twoConditions(subject), call);
+      const sides = [whole, { engine, conditions }].map((side) => ({ ...side, scan: stages ? new ScanTimer(side.engine, side.conditions, cell, device) : undefined, pass: NaN, call: NaN }));
+      const gains = { pass: [] as number[], scan: [] as number[] };
+      for (let round = 0; round < warmUpRounds(device) + repeats; round++) {
+        // Each side is first in every other round.
+        for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
+          if (!scansAlone) side.pass = await seconds(() => side.engine.unetForward(side.conditions, pass, call));
+          if (side.scan) side.call = await side.scan.once(call);
+        }
+        if (round < warmUpRounds(device)) continue;
+        const gain = (of: 'pass' | 'call'): number => (sides[1]?.[of] ?? NaN) / (sides[0]?.[of] ?? NaN);
+        if (!scansAlone) gains.pass.push(gain('pass'));
+        if (stages) gains.scan.push(gain('call'));
+      }
+      results.push({ lever, ...(gains.pass.length > 0 ? { pass: spread(gains.pass) } : {}), ...(gains.scan.length > 0 ? { scan: spread(gains.scan) } : {}) });
+    } catch (thrown) {
+      const error = asDiffmineError(thrown);
+      if (error.code !== 'OUT_OF_MEMORY') throw error;
+      results.push({ lever, skipped: `memory does not suffice for a second engine (${error.message})` });
+    } finally {
+      await engine.dispose();
+    }
+  }
+  return results;
+}
