@@ -1,7 +1,10 @@
 // Cells of tiny models: what does not fit is skipped and the rest measured; class models; what the figures are counted by.
 import { benchCells, planCells } from '../../src/bench/cells';
+import { LEVERS, type BenchLever } from '../../src/bench/levers';
 import { operations } from '../../src/bench/operations';
 import { openSubject } from '../../src/bench/subject';
+import { Engine, loadAddon } from '../../src/native';
+import type { Lever } from '../../src/native/types';
 
 const options = { device: 'cpu', precisions: ['fp32' as const], latents: [8], batches: [4096, 2], repeats: 1, threads: 1, stages: false };
 
@@ -36,6 +39,21 @@ test('a class model has stages too; none encodes pictures', async () => {
   const { cells: [cell] } = await benchCells(subject, planCells(subject, only), only, undefined, 8e9, {});
   expect(cell).toMatchObject({ input: [12, 8, 8], pixels: 16, patch: 2, measured: { scan: { pictures: 1, samples: 2 } } });
   expect(Object.keys(cell?.measured?.stages ?? {})).toEqual(expect.arrayContaining(['decode', 'noise', 'unet', 'score', 'select', 'features', 'cluster']));
+});
+
+test('levers are measured beside an engine without them, where they mean something', async () => {
+  const subject = await openSubject('synthetic:tiny');
+  const only = { ...options, batches: [2], repeats: 2, levers: ['winograd', 'graphs', 'geglu', 'cached-keys'] as BenchLever[], without: ['geglu'] as BenchLever[] };
+  const { cells: [cell] } = await benchCells(subject, planCells(subject, only), only, undefined, 8e9, {});
+  expect(cell?.measured?.levers).toEqual(['winograd', 'cached-keys'].map((lever) => ({ lever, pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) } as unknown })));
+  const whole = { ...only, stages: true, without: [], levers: ['shared-prefix'] as BenchLever[] };
+  const { cells: [scanned] } = await benchCells(subject, planCells(subject, whole), whole, undefined, 8e9, {});
+  expect(scanned?.measured?.levers?.[0]?.scan?.median).toBeGreaterThan(0);
+});
+
+test("the levers are the engine's, and cuDNN's tuning", () => {
+  expect([...LEVERS].sort()).toEqual([...loadAddon().buildInfo().levers, 'tune'].sort());
+  expect(() => new Engine({ device: 'cpu', precision: 'fp32', without: ['no such lever' as Lever] })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error);
 });
 
 test('a benchmark can be cancelled', async () => {

@@ -114,6 +114,7 @@ export const benchCommand = command({
   examples: [
     ['diffmine bench --device cuda --batch 64,128 --json bench.json', 'Evaluations, pictures and patches a second, and the share of the card reached'],
     ['diffmine bench --device cuda --compare baseline.json --tolerance 5% --summary auto', 'In CI: exit code 1 where it became slower'],
+    ['diffmine bench --levers all --latents 64', 'What each lever of the engine is worth here'],
     ['diffmine bench --no-evaluations --training tiny,small --dtype fp32,bf16', 'Steps a second of small models'],
     ['diffmine bench --no-evaluations --training model --dtype bf16 --gradient-checkpointing', "Of Stable Diffusion 1.5's UNet"],
   ],
