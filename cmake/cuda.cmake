@@ -18,6 +18,15 @@ if(NOT EXISTS "${LIBTORCH}/include/c10/cuda/impl/cuda_cmake_macros.h")
   target_compile_definitions(diffmine_core PUBLIC C10_CUDA_NO_CMAKE_CONFIGURE_FILE)
 endif()
 
+# NVIDIA's wheels beside a Python torch: what LibTorch needs of CUDA, and headers that a small toolkit may lack.
+file(GLOB cuda_wheel_libraries "${LIBTORCH}/../nvidia/*/lib")
+file(GLOB cuda_wheel_headers "${LIBTORCH}/../nvidia/*/include")
+find_path(DIFFMINE_NVTX nvtx3/nvToolsExt.h PATHS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} ${cuda_wheel_headers} NO_DEFAULT_PATH)
+if(NOT DIFFMINE_NVTX)
+  message(FATAL_ERROR "nvtx3/nvToolsExt.h was found neither in the CUDA toolkit nor beside LibTorch. Install NVTX (Debian and Ubuntu: cuda-nvtx-13-0; pip: nvidia-nvtx).")
+endif()
+target_include_directories(diffmine_core SYSTEM PUBLIC ${DIFFMINE_NVTX})
+
 # A library of their own: nvcc takes neither the core's warnings nor its sanitizers.
 file(GLOB cuda_sources CONFIGURE_DEPENDS cpp/kernels/*.cu)
 add_library(diffmine_kernels OBJECT ${cuda_sources})
@@ -71,7 +80,27 @@ if(NOT EXISTS "${LIBTORCH}/lib/libtorch_cuda.so")
   message(FATAL_ERROR "The LibTorch in '${LIBTORCH}' is built without CUDA. Pass -DLIBTORCH=<a CUDA LibTorch, or a Python torch's folder>, or build with -DDIFFMINE_CUDA=OFF.")
 endif()
 target_sources(diffmine_core PRIVATE $<TARGET_OBJECTS:diffmine_kernels>)
-# One argument, so that nothing comes between: no symbol of libtorch_cuda is referred to by name, and linkers drop such a library silently.
-target_link_libraries(diffmine_core PUBLIC "-Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state")
 find_package(CUDAToolkit REQUIRED)
+
+# cuDNN compiles some of its kernels, Hopper's attention among them, when they are first asked for. It opens NVRTC by name, does not look into the
+# wheels, and throws where it finds none: Python's torch loads both files before cuDNN is used, so here they are linked.
+set(nvrtc)
+foreach(folder ${cuda_wheel_libraries} "${LIBTORCH}/lib" ${CUDAToolkit_LIBRARY_DIR})
+  file(GLOB nvrtc_here "${folder}/libnvrtc.so.[0-9][0-9]" "${folder}/libnvrtc-builtins.so.[0-9][0-9].[0-9]")
+  list(LENGTH nvrtc_here found)
+  if(found EQUAL 2)
+    list(JOIN nvrtc_here "," nvrtc)
+    string(PREPEND nvrtc ",")
+    break()
+  endif()
+endforeach()
+if(NOT nvrtc)
+  message(STATUS "No NVRTC was found: where cuDNN finds none either, attention is left to LibTorch's other kernels.")
+endif()
+
+# One argument, so that nothing comes between: no symbol of these is referred to by name, and linkers drop such a library silently.
+target_link_libraries(diffmine_core PUBLIC "-Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda${nvrtc},--pop-state")
 target_link_libraries(diffmine_core PUBLIC CUDA::cudart ${CMAKE_DL_LIBS})  # NVTX, all headers, opens its library
+# LibTorch knows where its own needs lie, and linkers need not: an executable is linked though they do not find cuDNN.
+target_link_options(diffmine_core INTERFACE "-Wl,--allow-shlib-undefined")
+list(APPEND CMAKE_BUILD_RPATH ${cuda_wheel_libraries})

@@ -37,8 +37,7 @@ else()
   set(addon_rpath "$ORIGIN/${libtorch_relative}")
 endif()
 if(DIFFMINE_CUDA)
-  # libcudart is a direct need of the addon, found before LibTorch's own search path counts: in NVIDIA's wheels beside a Python torch, or in the toolkit.
-  file(GLOB nvidia_folders "${LIBTORCH}/../nvidia/*/lib")
-  list(APPEND addon_rpath ${nvidia_folders} ${CUDAToolkit_LIBRARY_DIR})
+  # libcudart and NVRTC are direct needs of the addon, found before LibTorch's own search path counts: in NVIDIA's wheels beside a Python torch, or in the toolkit.
+  list(APPEND addon_rpath ${cuda_wheel_libraries} ${CUDAToolkit_LIBRARY_DIR})
 endif()
 set_target_properties(diffmine PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "${addon_rpath}")
