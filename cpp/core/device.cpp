@@ -16,10 +16,18 @@
 #include "core/memory.h"
 
 #ifdef DIFFMINE_CUDA
+#include <ATen/ops/randn.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <iostream>
+#include <mutex>
 #endif
 
 #define DIFFMINE_TEXT_(x) #x
@@ -82,6 +90,27 @@ DeviceInfo cuda_info(int index) {
   }
   info.memory_free = cuda_memory(static_cast<c10::DeviceIndex>(index)).free;
   return info;
+}
+
+std::atomic<bool> cudnn_attends{true};
+
+// As the UNet asks for it.
+void try_cudnn_attention(const at::Device& device, at::ScalarType dtype) noexcept try {
+  const c10::InferenceMode inference;
+  const c10::cuda::OptionalCUDAGuard guard(device);
+  try {
+    const auto packed = at::randn({1, 128, 3, 8, 40}, at::TensorOptions(device).dtype(dtype));
+    const auto part = [&](int64_t which, int64_t tokens) { return packed.slice(1, 0, tokens).select(2, which).transpose(1, 2); };
+    at::scaled_dot_product_attention(part(0, 128), part(1, 77), part(2, 77));
+    c10::cuda::getCurrentCUDAStream(device.index()).synchronize();
+  } catch (const c10::Error& error) {
+    const std::string what = error.what_without_backtrace();
+    if (what.find("cuDNN") == std::string::npos) throw;
+    at::globalContext().setSDPUseCuDNN(cudnn_attends = false);
+    std::cerr << "cuDNN's attention is off: " << what.substr(0, what.find('\n')) << std::endl;
+  }
+} catch (const std::exception&) {
+  static_cast<void>(cudaGetLastError());  // no memory, no context: the first work will say so
 }
 #endif
 
@@ -167,26 +196,18 @@ void set_up_backends(const at::Device& device, bool tune) {
   context.setAllowFP16ReductionCuBLAS(false);
   context.setAllowBF16ReductionCuBLAS(false);
   context.setBenchmarkCuDNN(tune);
-  // On Hopper and later cuDNN's attention is about twice as fast as FlashAttention 2; on older cards it is not, and takes fewer head sizes.
-  // LibTorch itself asks it first only where its cuDNN is recent. The order names every backend there is, whose number differs by release.
-  static const auto first_order = [&context] {
-    std::vector<int64_t> order;
-    for (const auto backend : context.sDPPriorityOrder()) order.push_back(static_cast<int64_t>(backend));
-    return order;
-  }();
-  static const bool first_use = context.userEnabledCuDNNSDP();
-  int major = 0;
-  const int index = device.has_index() ? device.index() : 0;
-  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) != cudaSuccess) static_cast<void>(cudaGetLastError());
-  const bool cudnn_first = major >= 9 && uses(Lever::kCudnnAttention);
-  auto order = first_order;
-  if (cudnn_first) {
-    std::stable_partition(order.begin(), order.end(), [](int64_t backend) { return backend == static_cast<int64_t>(at::SDPBackend::cudnn_attention); });
-  }
-  context.setSDPUseCuDNN(cudnn_first || first_use);
-  context.setSDPPriorityOrder(order);
+  context.setSDPUseCuDNN(cudnn_attends && uses(Lever::kCudnnAttention));
 #else
   (void)device, (void)tune;
+#endif
+}
+
+void try_attention(const at::Device& device, at::ScalarType dtype) {
+#ifdef DIFFMINE_CUDA
+  static std::once_flag tried;
+  if (device.is_cuda() && dtype != at::kFloat && uses(Lever::kCudnnAttention)) std::call_once(tried, try_cudnn_attention, device, dtype);
+#else
+  (void)device, (void)dtype;
 #endif
 }
 

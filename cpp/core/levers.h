@@ -19,7 +19,7 @@ enum class Lever {
   kSharedPrefix,      // what does not see the condition once for all conditions of an input
   kCachedKeys,        // keys and values of the prompts once for all passes; asked when conditions are prepared
   kBlockAttention,    // CPU: models/attention_cpu.h, else LibTorch's
-  kCudnnAttention,    // CUDA: cuDNN's attention first, where it is the fastest, else LibTorch's own order
+  kCudnnAttention,    // CUDA: cuDNN's attention where LibTorch prefers it, else LibTorch's other kernels
   kPinnedUploads,     // CUDA: copies the host does not wait for
   kEncodeTf32,        // CUDA: the VAE of an engine in reduced precision multiplies in TF32
   kEncodeAhead,       // CUDA: a picture is encoded while the one before it is scored

@@ -19,6 +19,7 @@
 
 #include <cmath>
 
+#include "core/device.h"
 #include "core/levers.h"
 #include "kernels/ops.h"
 #include "models/checkpoint.h"
@@ -412,6 +413,7 @@ UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& dev
   }
   std::optional<c10::InferenceMode> differentiable;  // tensors made in inference mode never take part in a graph
   if (options.trainable) differentiable.emplace(false);
+  try_attention(device, dtype);
   impl_->load(weights, context, options.trainable);
 }
 UNet::~UNet() = default;

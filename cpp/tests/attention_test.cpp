@@ -1,4 +1,4 @@
-// Attention in blocks against float64, on fresh random input.
+// Attention against float64, on fresh random input: in blocks on a CPU, and as the models ask for it on every device.
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
@@ -8,8 +8,10 @@
 #include <cmath>
 #include <string>
 
+#include "core/device.h"
 #include "devices.h"
 #include "models/attention_cpu.h"
+#include "models/layers.h"
 #include "support.h"
 
 using namespace diffmine;
@@ -52,6 +54,31 @@ TEST_CASE("attention in blocks: odd sizes, packed and shared keys, scores far fr
       for (const double level : {-1e4, 1e4}) {
         const auto sharp = (q * 0 + std::sqrt(static_cast<double>(s.size))).to(dtype), far = (k * 0.01 + level / static_cast<double>(s.size)).to(dtype);
         CHECK(worst(attention_cpu(sharp, far, v), exact(sharp, far, v)) < (dtype == at::kFloat ? 2e-2 : 5e-2));  // scores of 1e4 have so few digits left
+      }
+    }
+  }
+}
+
+TEST_CASE("attention of the UNet's heads, to itself and to a text's 77 tokens") {
+  const uint64_t seed = test::fresh_seed();
+  CAPTURE(seed);
+  for (const auto& device : test::devices()) {
+    CAPTURE(device.str());
+    struct Precision { at::ScalarType dtype; double tolerance; };
+    for (const Precision& p : {Precision{at::kFloat, 2e-5}, Precision{at::kBFloat16, 2e-2}, Precision{at::kHalf, 3e-3}}) {
+      if (device.is_cpu() && p.dtype == at::kHalf) continue;
+      try_attention(device, p.dtype);
+      CAPTURE(std::string(c10::toString(p.dtype)));
+      for (const int64_t size : {40, 80, 160}) {
+        CAPTURE(size);
+        // Queries, keys and values of a picture lie beside each other, those of a text by themselves.
+        const auto packed = at::randn({2, 200, 3 * 8 * size}).to(p.dtype), text = at::randn({2, 77, 8 * size}).to(p.dtype);
+        const auto parts = packed.to(device).chunk(3, -1);
+        const auto heads = [](const at::Tensor& x) { return split_heads(x, 8); };
+        const auto q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]), words = heads(text.to(device)).contiguous();
+        CHECK(worst(attention(q, k, v).cpu(), exact(q.cpu(), k.cpu(), v.cpu())) < p.tolerance);
+        CHECK(worst(attention(q, words, words).cpu(), exact(q.cpu(), words.cpu(), words.cpu())) < p.tolerance);
+        CHECK(worst(attention(q, k, v, false, /*upcast=*/true).cpu(), exact(q.cpu(), k.cpu(), v.cpu())) < p.tolerance);
       }
     }
   }
