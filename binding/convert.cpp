@@ -257,8 +257,12 @@ Failure current_failure() noexcept {
     const std::string text = e.what_without_backtrace();
     // Neither the CPU's allocator nor CUDA's libraries throw a type of their own.
     if (text.find("DefaultCPUAllocator") != std::string::npos) return {code::kOutOfMemory, "The machine has too little free memory.", kMemoryHint};
-    if (text.find("CUDA error: out of memory") != std::string::npos || text.find("_STATUS_ALLOC_FAILED") != std::string::npos) {
+    if (text.find("CUDA error: out of memory") != std::string::npos || text.find("_STATUS_ALLOC_FAILED") != std::string::npos || text.find("_ALLOCATION_FAILED") != std::string::npos) {
       return {code::kOutOfMemory, "The device has too little free memory.", kMemoryHint};
+    }
+    // LibTorch drops each of cuDNN's algorithms that runs out of memory, and says only that it has none left.
+    if (text.find("unable to find an engine to execute this computation") != std::string::npos) {
+      return {code::kOutOfMemory, "cuDNN has no algorithm for a convolution, or none that the free memory suffices for.", kMemoryHint};
     }
     return {code::kInternal, text.substr(0, text.find('\n')), kBugHint};
   } catch (const std::bad_alloc&) {
