@@ -7,6 +7,7 @@
 #include <map>
 
 #include "calls.h"
+#include "models/unet_graph.h"
 #include "task.h"
 #include "translation/injection.h"
 
@@ -88,8 +89,10 @@ Napi::Value unet_forward(Info info) {
     };
     const bool watched = !paths.empty() || !injected.empty();
     const auto options = at::TensorOptions(at::kLong).device(engine.device());
-    auto sample = own(engine.model().unet->forward(x.to(engine.device()), at::tensor(timesteps, options), *handle.conditions,
-                                                   at::tensor(index, options), fan_out, watched ? &observer : nullptr));
+    const Model& model = engine.model();
+    const auto input = x.to(engine.device()), t = at::tensor(timesteps, options), rows = at::tensor(index, options);
+    auto sample = own(model.graphs && !watched ? model.graphs->forward(input, t, handle.conditions, rows, fan_out)
+                                               : model.unet->forward(input, t, *handle.conditions, rows, fan_out, watched ? &observer : nullptr));
     for (const std::string& path : paths) {
       if (!observed.count(path)) throw Error(code::kInvalidArgument, "The UNet has no module '" + path + "' to observe.");
     }

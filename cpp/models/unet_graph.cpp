@@ -143,6 +143,10 @@ void UNetGraphs::clear() {
   discard([](const Capture&) { return true; });
 }
 
+int64_t UNetGraphs::captured() const {
+  return std::count_if(captures_.begin(), captures_.end(), [](const Capture& c) { return c.graph != nullptr; });
+}
+
 #else
 
 struct UNetGraphs::Capture {};
@@ -150,6 +154,7 @@ struct UNetGraphs::State {};
 UNetGraphs::UNetGraphs(std::shared_ptr<const UNet> unet) : unet_(std::move(unet)) {}
 UNetGraphs::~UNetGraphs() = default;
 void UNetGraphs::clear() {}
+int64_t UNetGraphs::captured() const { return 0; }
 
 at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
                                const at::Tensor& condition_index, int64_t fan_out) {

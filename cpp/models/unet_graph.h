@@ -29,6 +29,9 @@ class UNetGraphs {
   // Gives the graphs' memory back; they are captured anew.
   void clear();
 
+  // Graphs that are held: none on a CPU, or where capturing fails.
+  int64_t captured() const;
+
   // Is a pass of so many rows of h x w so short that its launches are seen? (Any device: a count.)
   static bool pays(int64_t rows, int64_t height, int64_t width, int64_t parameters);
 
