@@ -133,7 +133,7 @@ on_device() {  # name seconds arguments...
 
 # --- what is here ---
 step device 30 nvidia-smi --query-gpu=name,compute_cap,memory.total,driver_version --format=csv,noheader
-capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | tr -d . | sort -u | paste -sd';' -)
+capabilities=$(timeout 30 nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | tr -d . | sort -u | paste -sd';' -)
 architectures=${ARCHITECTURES:-${capabilities:-80;86;89;90}}
 command -v nvcc > /dev/null || [ ! -x /usr/local/cuda/bin/nvcc ] || PATH=$PATH:/usr/local/cuda/bin
 
@@ -303,7 +303,7 @@ if [ $ours = yes ]; then
     done
 
     # --- a process a card ---
-    if [ "$(nvidia-smi --list-gpus 2> /dev/null | wc -l)" -lt 2 ]; then skip devices 'there is one card'
+    if [ "$(timeout 30 nvidia-smi --list-gpus 2> /dev/null | wc -l)" -lt 2 ]; then skip devices 'there is one card'
     else
       ! wanted devices || rm -rf "$made/devices"
       json_step devices 90 "${cli[@]}" scan "$golden/mini-dataset" --model "$golden/tiny-sd15" --size source --samples 12 --patch 16 --batch 8 --shard-size 2 --devices 0,1 --dtype fp16 \
