@@ -22,7 +22,10 @@ EncodeAhead::EncodeAhead(const Model& model, const at::Tensor& pictures, const C
   const auto device = latents_.device();
   if (device.is_cpu()) return;
   const c10::impl::VirtualGuardImpl guard(device.type());
-  side_ = guard.getStreamFromGlobalPool(device, /*isHighPriority=*/false);
+  // One of a thread for all its calls: LibTorch's allocator keeps what it frees for the stream it was taken on, and its pool has 32 of them.
+  static thread_local std::optional<c10::Stream> own;
+  if (!own || own->device() != device) own = guard.getStreamFromGlobalPool(device, /*isHighPriority=*/false);
+  side_ = own;
   // What the pictures and the latents' memory were made by comes before whatever the side stream does.
   done_.emplace_back(device.type());
   done_.back().record(guard.getStream(device));
