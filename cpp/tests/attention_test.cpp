@@ -1,4 +1,5 @@
 // Attention against float64, on fresh random input: in blocks on a CPU, and as the models ask for it on every device.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>

@@ -14,7 +14,7 @@ interface Meaning {
 }
 
 export const MEANINGS: Record<BenchLever, Meaning> = {
-  graphs: { on: 'cuda', scansAlone: true },
+  graphs: { on: 'cuda' },
   'prepacked-weights': { on: 'cpu' },
   winograd: { on: 'cpu', precisions: ['fp32'] },
   'group-norm': {},
