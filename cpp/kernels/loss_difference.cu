@@ -40,9 +40,7 @@ void launch_loss_difference(float* out, const float* e, const float* x, const fl
                             const float* target_noise, const int64_t* subject, const float* weight, LossShape shape, void* cuda_stream) {
   const int64_t n = shape.rows * shape.outputs * shape.height * shape.width * shape.fold * shape.fold;
   if (n == 0) return;
-  loss_difference<<<blocks_for(n), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(out, e, x, noise, target_x, target_noise, subject,
-                                                                                       weight, shape);
-  check_launch("loss_difference");
+  launch("loss_difference", loss_difference, {blocks_for(n)}, cuda_stream, out, e, x, noise, target_x, target_noise, subject, weight, shape);
 }
 
 }  // namespace diffmine

@@ -25,8 +25,7 @@ __global__ void update_moments(const float* __restrict__ samples, int64_t n, int
 
 void launch_update_moments(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, float* m2, void* cuda_stream) {
   if (n * elements == 0) return;
-  update_moments<<<blocks_for(elements), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(samples, n, elements, count, mean, m2);
-  check_launch("update_moments");
+  launch("update_moments", update_moments, {blocks_for(elements)}, cuda_stream, samples, n, elements, count, mean, m2);
 }
 
 }  // namespace diffmine

@@ -27,9 +27,8 @@ void launch_philox_normal(float* out, int64_t first_sample, int64_t samples, int
                           void* cuda_stream) {
   const int64_t blocks = (per_sample + 3) / 4;
   if (samples * blocks == 0) return;
-  philox_normal<<<blocks_for(samples * blocks), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(out, first_sample, samples,
-                                                                                                     per_sample, blocks, seed, stream_word);
-  check_launch("philox_normal");
+  launch("philox_normal", philox_normal, {blocks_for(samples * blocks)}, cuda_stream, out, first_sample, samples, per_sample, blocks, seed,
+         stream_word);
 }
 
 }  // namespace diffmine

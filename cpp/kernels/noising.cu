@@ -49,9 +49,7 @@ void launch_add_noise(void* out, Element element, const float* x, const float* n
   if (n == 0) return;
   by_element(element, [&](auto number) {
     using T = decltype(number);
-    add_noise<T><<<blocks_for(n), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(static_cast<T*>(out), x, noise, a, s, rows,
-                                                                                      channels, pixels);
-    check_launch("add_noise");
+    launch("add_noise", add_noise<T>, {blocks_for(n)}, cuda_stream, static_cast<T*>(out), x, noise, a, s, rows, channels, pixels);
   });
 }
 
@@ -62,9 +60,8 @@ void launch_draw_and_add_noise(void* out, Element element, float* noise, const f
   if (rows * blocks == 0) return;
   by_element(element, [&](auto number) {
     using T = decltype(number);
-    draw_and_add_noise<T><<<blocks_for(rows * blocks), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(
-        static_cast<T*>(out), noise, latents, picture, sample, a, s, rows, channels, pixels, blocks, seed, stream_word);
-    check_launch("draw_and_add_noise");
+    launch("draw_and_add_noise", draw_and_add_noise<T>, {blocks_for(rows * blocks)}, cuda_stream, static_cast<T*>(out), noise, latents, picture,
+           sample, a, s, rows, channels, pixels, blocks, seed, stream_word);
   });
 }
 
