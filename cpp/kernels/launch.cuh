@@ -2,7 +2,6 @@
 #pragma once
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -11,9 +10,6 @@
 namespace diffmine {
 
 constexpr int kThreads = 256;
-
-// Blocks of a grid-stride loop over n; enough to fill any card, never more than a grid may have.
-inline unsigned blocks_for(int64_t n) { return static_cast<unsigned>(std::min<int64_t>((n + kThreads - 1) / kThreads, 1 << 16)); }
 
 // Shared memory that a kernel may have on any card without asking for it.
 constexpr size_t kMostShared = 48 << 10;
