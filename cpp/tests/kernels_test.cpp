@@ -259,6 +259,7 @@ TEST_CASE("kernel select_patches: NaN never, the infinite in order, a zero's sig
       scores[0][side - 1][side - 1] = 1;  // the last place
       const auto got = picks(scores, side, 2, false);
       CHECK(at::equal(got, at::tensor({side * side - 1, int64_t{-1}, int64_t{0}, int64_t{-1}}, at::kLong).reshape({2, 2})));
+      CHECK(at::equal(picks(scores, side, 1, false), got.slice(1, 0, 1)));  // as many as are asked for
     }
   }
 }
