@@ -35,9 +35,7 @@ void launch_add(void* x, const void* residual, const float* v, AddShape shape, v
   by_pack(shape.element, shape.channels, [&](auto number, auto width) {
     using T = decltype(number);
     constexpr int kCount = decltype(width)::value;
-    add<T, kCount><<<blocks_of(n / kCount), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(
-        static_cast<T*>(x), static_cast<const T*>(residual), v, shape);
-    check_launch("add");
+    launch("add", add<T, kCount>, {blocks_of(n / kCount)}, cuda_stream, static_cast<T*>(x), static_cast<const T*>(residual), v, shape);
   }, x, residual, v);
 }
 

@@ -27,9 +27,7 @@ void launch_geglu(void* out, const void* x, Element element, int64_t rows, int64
     using T = decltype(number);
     constexpr int kCount = decltype(width)::value;
     const int64_t a_row = channels / kCount, packs = rows * a_row;
-    geglu<T, kCount><<<blocks_of(packs), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(
-        static_cast<T*>(out), static_cast<const T*>(x), packs, a_row);
-    check_launch("geglu");
+    launch("geglu", geglu<T, kCount>, {blocks_of(packs)}, cuda_stream, static_cast<T*>(out), static_cast<const T*>(x), packs, a_row);
   }, x, out);
 }
 

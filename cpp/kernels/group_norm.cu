@@ -60,7 +60,7 @@ __device__ int place_of(const Cut& cut, int lane, int channel) {
 // partial [B, slabs, G] of (mean, m2).
 template <class T, int kCount>
 __global__ void __launch_bounds__(kGroupNormThreads, 3) group_norm_moments(float2* __restrict__ partial, const T* __restrict__ x, Cut cut) {
-  extern __shared__ float2 moments[];  // [lanes, C + kCount], by place_of
+  auto* moments = dynamic_shared<float2>();  // [lanes, C + kCount], by place_of
   const Block block = block_of(cut);
   const T* from = x + block.first * cut.channels;
   const auto pixels_of = [&](int lane) { return (block.pixels - lane + cut.lanes - 1) / cut.lanes; };  // 0 for a lane beyond the slab
@@ -174,7 +174,6 @@ __global__ void __launch_bounds__(kGroupNormThreads, 3) group_norm_apply(T* __re
 void launch_group_norm(void* out, const void* x, const float* weight, const float* bias, const float* scale, const float* shift,
                        float* scratch, GroupNormShape shape, void* cuda_stream) {
   if (shape.batch * shape.pixels * shape.channels == 0) return;
-  const auto stream = static_cast<cudaStream_t>(cuda_stream);
   const int64_t slab = group_norm_slab(shape), slabs = (shape.pixels + slab - 1) / slab;
   float* affine = scratch;
   auto* partial = reinterpret_cast<float2*>(scratch + group_norm_affine(shape));
@@ -186,18 +185,15 @@ void launch_group_norm(void* out, const void* x, const float* weight, const floa
     const int turns = (packs + kGroupNormThreads - 1) / kGroupNormThreads, columns = (packs + turns - 1) / turns;
     const int lanes = std::min(kGroupNormThreads / columns, kMostLanes);
     const Cut cut{shape.pixels, slab, slabs, channels, groups, columns, lanes};
-    const int64_t blocks = shape.batch * slabs, pairs = shape.batch * groups;
+    const int64_t pairs = shape.batch * groups, all_slabs = shape.batch * slabs;
     const size_t shared = sizeof(float2) * lanes * (channels + kCount);
-    check_size(blocks <= INT32_MAX && shared <= kMostShared, "group_norm");
-    const int threads = (columns * lanes + 31) / 32 * 32;
-    group_norm_moments<T, kCount><<<static_cast<unsigned>(blocks), threads, shared, stream>>>(partial, static_cast<const T*>(x), cut);
-    check_launch("group_norm_moments");
-    group_norm_join<<<blocks_of(pairs * 32), kThreads, 0, stream>>>(affine, partial, weight, bias, scale, shift, cut, pairs, shape.sharing,
-                                                                    static_cast<float>(shape.eps));
-    check_launch("group_norm_join");
-    group_norm_apply<T, kCount><<<static_cast<unsigned>(blocks), threads, 0, stream>>>(static_cast<T*>(out), static_cast<const T*>(x), affine,
-                                                                                       cut, shape.silu);
-    check_launch("group_norm_apply");
+    check_size(all_slabs <= INT32_MAX && shared <= kMostShared, "group_norm");
+    const auto blocks = static_cast<unsigned>(all_slabs), threads = static_cast<unsigned>((columns * lanes + 31) / 32 * 32);
+    launch("group_norm_moments", group_norm_moments<T, kCount>, {blocks, threads, shared}, cuda_stream, partial, static_cast<const T*>(x), cut);
+    launch("group_norm_join", group_norm_join, {blocks_of(pairs * 32)}, cuda_stream, affine, partial, weight, bias, scale, shift, cut, pairs,
+           shape.sharing, static_cast<float>(shape.eps));
+    launch("group_norm_apply", group_norm_apply<T, kCount>, {blocks, threads}, cuda_stream, static_cast<T*>(out), static_cast<const T*>(x), affine,
+           cut, shape.silu);
   }, x, out, affine);
 }
 

@@ -14,6 +14,7 @@ namespace {
 
 // Numbers a slab has at most: it stays in a core's cache, joining slabs is little work, and there are enough of them for many threads.
 constexpr int64_t kSlab = 32768;
+constexpr int64_t kSlabRows = 512;  // longer sums in fp32 drift: halves, whose digits are few, round to the same side again and again
 
 // One picture: the sums of its slabs, then mean, scale and shift by channel, then y.
 struct Picture {
@@ -28,7 +29,7 @@ struct Picture {
   Picture(const GroupNormShape& shape_, int64_t picture, const void* x_, void* out_) : shape(shape_), kernels(row_kernels()) {
     const int64_t bytes = picture * shape.pixels * shape.channels * element_bytes(shape.element);
     x = static_cast<const char*>(x_) + bytes, out = static_cast<char*>(out_) + bytes;
-    slab_rows = std::clamp<int64_t>(kSlab / shape.channels, 1, shape.pixels);
+    slab_rows = std::clamp<int64_t>(kSlab / shape.channels, 1, std::min(shape.pixels, kSlabRows));
     slabs = (shape.pixels + slab_rows - 1) / slab_rows;
     sums.resize(slabs * 3 * shape.channels);
     affine.resize(3 * shape.channels);

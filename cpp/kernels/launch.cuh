@@ -1,8 +1,7 @@
-// What every kernel launcher needs: how many blocks, and an error where a launch was refused.
+// What every kernel and its launcher need: how many blocks, the launch, an error where it was refused, shared memory.
 #pragma once
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -11,9 +10,6 @@
 namespace diffmine {
 
 constexpr int kThreads = 256;
-
-// Blocks of a grid-stride loop over n; enough to fill any card, never more than a grid may have.
-inline int blocks_for(int64_t n) { return static_cast<int>(std::min<int64_t>((n + kThreads - 1) / kThreads, 1 << 16)); }
 
 // Shared memory that a kernel may have on any card without asking for it.
 constexpr size_t kMostShared = 48 << 10;
@@ -30,12 +26,38 @@ inline unsigned blocks_of(int64_t n) {
   return static_cast<unsigned>(blocks);
 }
 
-inline void check_launch(const char* kernel) {
-  const cudaError_t status = cudaGetLastError();
+// What a launch takes beside its kernel: blocks, threads of each, bytes of their dynamic shared memory.
+struct Grid {
+  dim3 blocks;
+  unsigned threads = kThreads;
+  size_t shared = 0;
+};
+
+// One launch, and an Error where it was refused.
+template <class... Parameters, class... Args>
+void launch(const char* name, void (*kernel)(Parameters...), Grid grid, void* cuda_stream, Args... args) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid.blocks;
+  config.blockDim = dim3(grid.threads);
+  config.dynamicSmemBytes = grid.shared;
+  config.stream = static_cast<cudaStream_t>(cuda_stream);
+  const cudaError_t status = cudaLaunchKernelEx(&config, kernel, args...);
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // taken back: the next one to ask shall not find it
   throw Error(status == cudaErrorMemoryAllocation ? code::kOutOfMemory : code::kInternal,
-              std::string("The CUDA kernel ") + kernel + " did not start: " + cudaGetErrorString(status) + ".",
+              std::string("The CUDA kernel ") + name + " failed: " + cudaGetErrorString(status) + ".",
               "Is the binary built for this card (diffmine doctor shows its compute capability; CMake option DIFFMINE_CUDA_ARCHITECTURES)?");
+}
+
+// The shared memory that the launch asked for, in a kernel.
+template <class T>
+__device__ inline T* dynamic_shared() {
+#ifdef __CUDACC__
+  extern __shared__ float4 shared[];  // aligned for any T
+  return reinterpret_cast<T*>(shared);
+#else
+  return static_cast<T*>(emulation::dynamic_shared());  // no array of C++ has a size that a launch decides (cpp/tests/emulation)
+#endif
 }
 
 }  // namespace diffmine

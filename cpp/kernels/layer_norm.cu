@@ -85,7 +85,6 @@ __global__ void __launch_bounds__(kThreads) layer_norm_block(T* __restrict__ out
 void launch_layer_norm(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels,
                        double eps, void* cuda_stream) {
   if (rows * channels == 0) return;
-  const auto stream = static_cast<cudaStream_t>(cuda_stream);
   by_pack(element, channels, [&](auto number, auto width) {
     using T = decltype(number);
     auto* to = static_cast<T*>(out);
@@ -93,13 +92,13 @@ void launch_layer_norm(void* out, const void* x, Element element, const float* w
     const auto by_warps = [&](auto packs) {
       const int64_t blocks = (rows + kRows - 1) / kRows;
       check_size(blocks <= INT32_MAX, "layer_norm");
-      layer_norm_warp<T, decltype(packs)::value><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
-          to, from, weight, bias, rows, static_cast<int>(channels), static_cast<float>(eps));
+      launch("layer_norm", layer_norm_warp<T, decltype(packs)::value>, {static_cast<unsigned>(blocks)}, cuda_stream, to, from, weight, bias, rows,
+             static_cast<int>(channels), static_cast<float>(eps));
     };
     const int64_t packs = (channels / kPack<T> + 31) / 32;  // of a lane
     if (decltype(width)::value == 1 || packs > 12) {
       check_size(rows <= INT32_MAX, "layer_norm");
-      layer_norm_block<T><<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(to, from, weight, bias, channels, static_cast<float>(eps));
+      launch("layer_norm", layer_norm_block<T>, {static_cast<unsigned>(rows)}, cuda_stream, to, from, weight, bias, channels, static_cast<float>(eps));
     } else if (packs <= 2) {
       by_warps(Width<2>{});
     } else if (packs <= 3) {
@@ -109,7 +108,6 @@ void launch_layer_norm(void* out, const void* x, Element element, const float* w
     } else {
       by_warps(Width<12>{});
     }
-    check_launch("layer_norm");
   }, x, out, weight, bias);
 }
 

@@ -54,9 +54,8 @@ void launch_loss_moments(float* differences, float* mean, float* m2, const float
   if (n * shape.samples == 0) return;
   const int64_t blocks = (n + kMapThreads - 1) / kMapThreads;
   check_size(blocks <= INT32_MAX, "loss_moments");
-  loss_moments<<<static_cast<unsigned>(blocks), kMapThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(
-      differences, mean, m2, e, x, noise, target_x, target_noise, subject, weight, shape);
-  check_launch("loss_moments");
+  launch("loss_moments", loss_moments, {static_cast<unsigned>(blocks), kMapThreads}, cuda_stream, differences, mean, m2, e, x, noise, target_x,
+         target_noise, subject, weight, shape);
 }
 
 }  // namespace diffmine

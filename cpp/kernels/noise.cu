@@ -8,17 +8,16 @@ namespace {
 
 __global__ void philox_normal(float* __restrict__ out, int64_t first_sample, int64_t samples, int64_t per_sample, int64_t blocks,
                               uint64_t seed, uint32_t stream_word) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < samples * blocks; i += stride) {
-    const int64_t sample = i / blocks, block = i % blocks;
-    const Float4 z = normal_block(seed, static_cast<uint32_t>(first_sample + sample), static_cast<Stream>(stream_word), block);
-    float* to = out + sample * per_sample + 4 * block;
-    const int64_t room = per_sample - 4 * block;
-    to[0] = z.x;
-    if (room > 1) to[1] = z.y;
-    if (room > 2) to[2] = z.z;
-    if (room > 3) to[3] = z.w;
-  }
+  const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (i >= samples * blocks) return;
+  const int64_t sample = i / blocks, block = i % blocks;
+  const Float4 z = normal_block(seed, static_cast<uint32_t>(first_sample + sample), static_cast<Stream>(stream_word), block);
+  float* to = out + sample * per_sample + 4 * block;
+  const int64_t room = per_sample - 4 * block;
+  to[0] = z.x;
+  if (room > 1) to[1] = z.y;
+  if (room > 2) to[2] = z.z;
+  if (room > 3) to[3] = z.w;
 }
 
 }  // namespace
@@ -27,9 +26,8 @@ void launch_philox_normal(float* out, int64_t first_sample, int64_t samples, int
                           void* cuda_stream) {
   const int64_t blocks = (per_sample + 3) / 4;
   if (samples * blocks == 0) return;
-  philox_normal<<<blocks_for(samples * blocks), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(out, first_sample, samples,
-                                                                                                     per_sample, blocks, seed, stream_word);
-  check_launch("philox_normal");
+  launch("philox_normal", philox_normal, {blocks_of(samples * blocks)}, cuda_stream, out, first_sample, samples, per_sample, blocks, seed,
+         stream_word);
 }
 
 }  // namespace diffmine

@@ -10,12 +10,11 @@ namespace {
 template <class T>
 __global__ void add_noise(T* __restrict__ out, const float* __restrict__ x, const float* __restrict__ noise, const float* __restrict__ a,
                           const float* __restrict__ s, int64_t rows, int64_t channels, int64_t pixels) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < rows * pixels * channels; i += stride) {
-    const int64_t c = i % channels, pixel = i / channels % pixels, row = i / (channels * pixels);
-    const int64_t from = (row * channels + c) * pixels + pixel;
-    from_float(a[row] * x[from] + s[row] * noise[from], out[i]);
-  }
+  const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (i >= rows * pixels * channels) return;
+  const int64_t c = i % channels, pixel = i / channels % pixels, row = i / (channels * pixels);
+  const int64_t from = (row * channels + c) * pixels + pixel;
+  from_float(a[row] * x[from] + s[row] * noise[from], out[i]);
 }
 
 // One thread a block of four numbers, in the order of the noise.
@@ -24,19 +23,19 @@ __global__ void draw_and_add_noise(T* __restrict__ out, float* __restrict__ nois
                                    const int64_t* __restrict__ picture, const int64_t* __restrict__ sample, const float* __restrict__ a,
                                    const float* __restrict__ s, int64_t rows, int64_t channels, int64_t pixels, int64_t blocks, uint64_t seed,
                                    uint32_t stream_word) {
-  const int64_t size = channels * pixels, stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < rows * blocks; i += stride) {
-    const int64_t row = i / blocks, block = i % blocks;
-    const Float4 z = normal_block(seed, static_cast<uint32_t>(sample[row]), static_cast<Stream>(stream_word), block);
-    const float four[4] = {z.x, z.y, z.z, z.w}, own = a[row], added = s[row];
-    const float* from = latents + picture[row] * size;
+  const int64_t size = channels * pixels;
+  const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (i >= rows * blocks) return;
+  const int64_t row = i / blocks, block = i % blocks;
+  const Float4 z = normal_block(seed, static_cast<uint32_t>(sample[row]), static_cast<Stream>(stream_word), block);
+  const float four[4] = {z.x, z.y, z.z, z.w}, own = a[row], added = s[row];
+  const float* from = latents + picture[row] * size;
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const int64_t at = 4 * block + k;
-      if (at < size) {
-        noise[row * size + at] = four[k];
-        from_float(own * from[at] + added * four[k], out[(row * pixels + at % pixels) * channels + at / pixels]);
-      }
+  for (int k = 0; k < 4; ++k) {
+    const int64_t at = 4 * block + k;
+    if (at < size) {
+      noise[row * size + at] = four[k];
+      from_float(own * from[at] + added * four[k], out[(row * pixels + at % pixels) * channels + at / pixels]);
     }
   }
 }
@@ -49,9 +48,7 @@ void launch_add_noise(void* out, Element element, const float* x, const float* n
   if (n == 0) return;
   by_element(element, [&](auto number) {
     using T = decltype(number);
-    add_noise<T><<<blocks_for(n), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(static_cast<T*>(out), x, noise, a, s, rows,
-                                                                                      channels, pixels);
-    check_launch("add_noise");
+    launch("add_noise", add_noise<T>, {blocks_of(n)}, cuda_stream, static_cast<T*>(out), x, noise, a, s, rows, channels, pixels);
   });
 }
 
@@ -62,9 +59,8 @@ void launch_draw_and_add_noise(void* out, Element element, float* noise, const f
   if (rows * blocks == 0) return;
   by_element(element, [&](auto number) {
     using T = decltype(number);
-    draw_and_add_noise<T><<<blocks_for(rows * blocks), kThreads, 0, static_cast<cudaStream_t>(cuda_stream)>>>(
-        static_cast<T*>(out), noise, latents, picture, sample, a, s, rows, channels, pixels, blocks, seed, stream_word);
-    check_launch("draw_and_add_noise");
+    launch("draw_and_add_noise", draw_and_add_noise<T>, {blocks_of(rows * blocks)}, cuda_stream, static_cast<T*>(out), noise, latents, picture,
+           sample, a, s, rows, channels, pixels, blocks, seed, stream_word);
   });
 }
 

@@ -40,7 +40,7 @@ __device__ bool free_of(const int2* chosen, int64_t n, int place, int columns, i
 // Blocks (map, 0) pick the highest of sign * scores into `first`, blocks (map, 1) the lowest into `second`.
 __global__ void __launch_bounds__(kSelectThreads) select_patches(const float* __restrict__ scores, int places, int columns, int64_t patch,
                                                                  int64_t count, float sign, int64_t* first, int64_t* second) {
-  extern __shared__ int2 chosen[];  // [count]
+  auto* chosen = dynamic_shared<int2>();  // [count]
   __shared__ Best bests[kSelectThreads / 32];
   const float* score = scores + blockIdx.x * static_cast<int64_t>(places);
   int64_t* picks = (blockIdx.y == 0 ? first : second) + blockIdx.x * count;
@@ -68,27 +68,26 @@ __global__ void __launch_bounds__(kSelectThreads) select_patches(const float* __
   }
 }
 
-void launch(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, float sign, int64_t* first,
+void select(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, float sign, int64_t* first,
             int64_t* second, void* cuda_stream) {
   if (maps * count == 0) return;
   check_size(rows * columns <= INT32_MAX - kSelectThreads && maps <= INT32_MAX && sizeof(int2) * count <= kMostShared - (1 << 10),
              "select_patches");
-  const dim3 grid(static_cast<unsigned>(maps), second ? 2 : 1);
-  select_patches<<<grid, kSelectThreads, sizeof(int2) * count, static_cast<cudaStream_t>(cuda_stream)>>>(
-      scores, static_cast<int>(rows * columns), static_cast<int>(columns), patch, count, sign, first, second);
-  check_launch("select_patches");
+  const dim3 blocks(static_cast<unsigned>(maps), second ? 2 : 1);
+  launch("select_patches", select_patches, {blocks, kSelectThreads, sizeof(int2) * count}, cuda_stream, scores, static_cast<int>(rows * columns),
+         static_cast<int>(columns), patch, count, sign, first, second);
 }
 
 }  // namespace
 
 void launch_select_patches(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, bool ascending,
                            int64_t* picks, void* cuda_stream) {
-  launch(scores, maps, rows, columns, patch, count, ascending ? -1.0f : 1.0f, picks, nullptr, cuda_stream);
+  select(scores, maps, rows, columns, patch, count, ascending ? -1.0f : 1.0f, picks, nullptr, cuda_stream);
 }
 
 void launch_select_extremes(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top,
                             int64_t* least, void* cuda_stream) {
-  launch(scores, maps, rows, columns, patch, count, 1.0f, top, least, cuda_stream);
+  select(scores, maps, rows, columns, patch, count, 1.0f, top, least, cuda_stream);
 }
 
 }  // namespace diffmine

@@ -57,7 +57,9 @@ TEST_CASE("kernel group_norm: normalised by group, scaled, shifted, through SiLU
   CAPTURE(seed);
   struct Case { int64_t b, c, h, w, groups, scales; };  // scales: rows of scale and shift, 0 for none
   for (const Case& s : {Case{3, 64, 9, 7, 32, 0}, Case{2, 320, 13, 11, 32, 2}, Case{4, 36, 5, 5, 6, 2}, Case{1, 15, 17, 3, 5, 1}, Case{1, 8, 1, 1, 1, 0},
-                        Case{2, 7, 3, 3, 7, 0}, Case{1, 1280, 2, 3, 32, 0}, Case{1, 96, 65, 67, 32, 1}}) {
+                        Case{2, 7, 3, 3, 7, 0}, Case{1, 1280, 2, 3, 32, 0}, Case{1, 96, 65, 67, 32, 1},
+                        Case{2, 640, 3, 1, 32, 2}, Case{1, 640, 23, 22, 32, 0}, Case{3, 1920, 1, 2, 32, 1}, Case{1, 2560, 3, 3, 32, 0},
+                        Case{1, 1031, 2, 2, 1, 1}, Case{1, 258, 3, 1, 129, 0}, Case{1, 4, 63, 65, 2, 1}}) {
     CAPTURE(s.c);
     const auto source = at::randn({s.b, s.c, s.h, s.w}) * 2 + at::randn({1, s.c, 1, 1}), weight = at::randn({s.c}), bias = at::randn({s.c});
     const auto scale = at::randn({std::max<int64_t>(s.scales, 1), s.c}), shift = at::randn({std::max<int64_t>(s.scales, 1), s.c});
@@ -84,6 +86,9 @@ TEST_CASE("kernel group_norm: normalised by group, scaled, shifted, through SiLU
         const auto wide = at::zeros({s.b, s.c, s.h, 2 * s.w}, options);
         wide.slice(3, 1, 2 * s.w, 2).copy_(x);
         CHECK(at::equal(got, apply(wide.slice(3, 1, 2 * s.w, 2))));
+        const auto shifted = at::empty({x.numel() + 1}, options).slice(0, 1).view({s.b, s.h, s.w, s.c}).permute({0, 3, 1, 2});  // no vector's alignment
+        shifted.copy_(x);
+        CHECK(test::close(d(apply(shifted)), want, 1e-5, rounding));
         // One row alone is what it is in a batch.
         if (!s.scales) CHECK(at::equal(got.slice(0, s.b - 1), apply(x.slice(0, s.b - 1))));
       }
@@ -124,7 +129,8 @@ TEST_CASE("kernel group_norm: a picture of one colour, of NaN, of nothing") {
 TEST_CASE("kernel layer_norm: each row normalised") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  for (const int64_t c : {1, 3, 40, 77, 320, 768, 1280, 2049, 5000}) {
+  // A row is as many packs to a lane of the GPU's warp as 4 or 8 x 32 channels go into it, up to 2, 3, 5 and 12; then a block's.
+  for (const int64_t c : {1, 3, 31, 40, 77, 128, 256, 264, 320, 384, 392, 512, 520, 640, 648, 768, 776, 1280, 1288, 1536, 1544, 1920, 2049, 2560, 3072, 3080, 5000}) {
     CAPTURE(c);
     const auto source = at::randn({2, 5, c}) * 3 + 1, weight = at::randn({c}), bias = at::randn({c});
     everywhere([&](const at::TensorOptions& options, double rounding) {
@@ -138,6 +144,8 @@ TEST_CASE("kernel layer_norm: each row normalised") {
       const auto shifted = at::empty({10 * c + 1}, options).slice(0, 1).reshape({2, 5, c});  // no vector's alignment
       shifted.copy_(x);
       CHECK(test::close(d(apply(shifted)), want, 4e-6, rounding));
+      const auto beside = at::zeros({c + 1}).slice(0, 1).copy_(weight).to(options.device());
+      CHECK(test::close(d(ops::layer_norm(x, beside, bias.to(options.device()), 1e-5)), want, 4e-6, rounding));
       CHECK(apply(x.slice(0, 0, 0)).numel() == 0);
     });
   }
@@ -151,7 +159,7 @@ TEST_CASE("kernel layer_norm: each row normalised") {
 TEST_CASE("kernel geglu: hidden times the exact GELU of the gate") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  for (const int64_t c : {1, 5, 64, 1280, 1283}) {
+  for (const int64_t c : {1, 5, 64, 320, 1024, 1280, 1283, 2560}) {
     CAPTURE(c);
     const auto source = at::randn({3, 7, 2 * c}) * 3;
     everywhere([&](const at::TensorOptions& options, double rounding) {
@@ -173,7 +181,7 @@ TEST_CASE("kernel add: vectors over channels and residuals, rows of the batch sh
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
   struct Case { int64_t b, c, h, w, shared; };
-  for (const Case& s : {Case{4, 64, 5, 7, 2}, Case{6, 320, 9, 8, 6}, Case{2, 7, 3, 5, 1}, Case{3, 12, 33, 31, 3}}) {
+  for (const Case& s : {Case{4, 64, 5, 7, 2}, Case{6, 320, 9, 8, 6}, Case{2, 7, 3, 5, 1}, Case{3, 12, 33, 31, 3}, Case{2, 640, 3, 3, 1}, Case{4, 2560, 1, 2, 2}, Case{1, 8, 8, 16, 1}}) {
     CAPTURE(s.c);
     const auto source = at::randn({s.b, s.c, s.h, s.w}), v = at::randn({s.shared, s.c}), rest = at::randn({s.shared, s.c, s.h, s.w}), bias = at::randn({s.c});
     everywhere([&](const at::TensorOptions& options, double rounding) {
@@ -197,6 +205,9 @@ TEST_CASE("kernel add: vectors over channels and residuals, rows of the batch sh
       auto shifted = at::empty({tokens.numel() + 1}, options).slice(0, 1).view(tokens.sizes());
       shifted.copy_(tokens);
       CHECK(test::close(d(ops::add_residual_(shifted, more, on(bias))), d(tokens) + spread(more) + d(bias), 1e-6, rounding));
+      const auto aside = [&](const at::Tensor& t) { return at::zeros({t.numel() + 1}, t.options()).slice(0, 1).view(t.sizes()).copy_(t); };
+      CHECK(test::close(d(ops::add_residual_(tokens.clone(), aside(more.contiguous()), aside(on(bias)))), d(tokens) + spread(more) + d(bias), 1e-6, rounding));
+      CHECK(test::close(d(ops::add_channels_(copy(), aside(on(v)))), d(x) + spread(by_channel(v)), 1e-6, rounding));
       CHECK(ops::add_residual_(x.slice(0, 0, 0), residual.slice(0, 0, 0)).numel() == 0);
     });
   }

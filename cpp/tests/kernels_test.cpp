@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/pixel_shuffle.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
@@ -14,6 +15,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "devices.h"
@@ -29,24 +31,27 @@ using test::fresh_seed;
 TEST_CASE("kernel philox_normal: Box-Muller of Philox's words, by position") {
   const uint64_t seed = fresh_seed() * 0x100000001ull;
   CAPTURE(seed);
-  const int64_t samples = 3, per_sample = 1001;  // the last block is cut
-  auto want = at::empty({samples, per_sample}, at::kDouble);
-  for (int64_t s = 0; s < samples; ++s) {
-    for (int64_t i = 0; i < per_sample; ++i) {
-      const Uint4 r = philox_block(seed, static_cast<uint32_t>(5 + s), Stream::kDift, i / 4);
-      const double u = static_cast<float>(((i % 4 < 2 ? r.x : r.z) >> 8) + 0.5), v = (i % 4 < 2 ? r.y : r.w) >> 8;
-      const double radius = std::sqrt(-2 * std::log(u * 0x1p-24)), angle = 2 * M_PI * v * 0x1p-24;
-      want[s][i] = radius * (i % 2 ? std::sin(angle) : std::cos(angle));
+  const int64_t samples = 3;
+  for (const int64_t per_sample : {1, 2, 3, 4, 1001, 1024}) {  // the last block of four cut, and whole
+    CAPTURE(per_sample);
+    auto want = at::empty({samples, per_sample}, at::kDouble);
+    for (int64_t s = 0; s < samples; ++s) {
+      for (int64_t i = 0; i < per_sample; ++i) {
+        const Uint4 r = philox_block(seed, static_cast<uint32_t>(5 + s), Stream::kDift, i / 4);
+        const double u = static_cast<float>(((i % 4 < 2 ? r.x : r.z) >> 8) + 0.5), v = (i % 4 < 2 ? r.y : r.w) >> 8;
+        const double radius = std::sqrt(-2 * std::log(u * 0x1p-24)), angle = 2 * M_PI * v * 0x1p-24;
+        want[s][i] = radius * (i % 2 ? std::sin(angle) : std::cos(angle));
+      }
     }
-  }
-  auto twin = at::empty({samples, per_sample});
-  philox_normal_cpu(twin.data_ptr<float>(), 5, samples, per_sample, seed, static_cast<uint32_t>(Stream::kDift));
-  CHECK(test::close(twin, want, 5e-6, 5e-6));
-  for (const auto& device : devices()) {
-    CAPTURE(device.str());
-    const auto got = draw_noise(seed, 5, samples, {7, 11, 13}, Stream::kDift, device).reshape({samples, per_sample}).cpu();
-    CHECK(test::close(got, want, 5e-6, 5e-6));
-    if (device.is_cpu()) CHECK(at::equal(got, twin));
+    auto twin = at::empty({samples, per_sample});
+    philox_normal_cpu(twin.data_ptr<float>(), 5, samples, per_sample, seed, static_cast<uint32_t>(Stream::kDift));
+    CHECK(test::close(twin, want, 5e-6, 5e-6));
+    for (const auto& device : devices()) {
+      CAPTURE(device.str());
+      const auto got = draw_noise(seed, 5, samples, {per_sample}, Stream::kDift, device).cpu();
+      CHECK(test::close(got, want, 5e-6, 5e-6));
+      if (device.is_cpu()) CHECK(at::equal(got, twin));
+    }
   }
 }
 
@@ -78,7 +83,7 @@ TEST_CASE("kernel add_noise: a x + s eps in the UNet's layout and precision") {
 TEST_CASE("kernel draw_and_add_noise: the noise of draw_noise, added as add_noise does") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  for (const auto& chw : {std::vector<int64_t>{4, 9, 8}, std::vector<int64_t>{3, 7, 5}}) {  // the last block of each sample whole, and cut
+  for (const auto& chw : {std::vector<int64_t>{4, 9, 8}, {3, 7, 5}, {3, 1, 2}, {1, 1, 3}}) {  // the last block of each sample whole, and cut
     const auto latents = at::randn({2, chw[0], chw[1], chw[2]}), a = at::rand({5}), s = at::rand({5});
     const auto picture = at::tensor({0, 0, 1, 1, 0}, at::kLong), sample = at::tensor({8, 9, 0, 1, 9}, at::kLong);
     const auto drawn = draw_noise(seed, 0, 10, chw, Stream::kScan, at::kCPU).index_select(0, sample);
@@ -103,7 +108,7 @@ TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
   struct Case { int64_t rows, conditions, outputs, channels, fold; };
-  for (const Case& c : {Case{3, 2, 1, 4, 1}, Case{2, 5, 4, 3, 1}, Case{3, 3, 2, 12, 2}, Case{1, 2, 2, 9, 3}}) {
+  for (const Case& c : {Case{3, 2, 1, 4, 1}, Case{2, 5, 4, 3, 1}, Case{3, 3, 2, 12, 2}, Case{1, 2, 2, 9, 3}, Case{5, 4, 3, 32, 4}}) {
     CAPTURE(c.fold);
     const int64_t p = c.rows, k = c.conditions, m = c.outputs;
     const auto e = at::randn({p * k, c.channels, 5, 7}), x = at::randn({p, c.channels, 5, 7}), noise = at::randn({p, c.channels, 5, 7});
@@ -150,11 +155,11 @@ TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree
 TEST_CASE("kernel loss_moments: loss differences folded into their moments") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  struct Case { int64_t samples, conditions, outputs, channels, fold; };
-  for (const Case& c : {Case{7, 2, 1, 4, 1}, Case{5, 4, 3, 12, 2}, Case{1, 2, 2, 9, 3}}) {
+  struct Case { int64_t samples, conditions, outputs, channels, fold, h, w; };
+  for (const Case& c : {Case{7, 2, 1, 4, 1, 5, 7}, Case{5, 4, 3, 12, 2, 5, 7}, Case{1, 2, 2, 9, 3, 5, 7}, Case{3, 3, 1, 3, 1, 8, 8}, Case{2, 2, 2, 4, 1, 33, 2}}) {
     CAPTURE(c.fold);
     const int64_t n = c.samples, k = c.conditions, m = c.outputs;
-    const auto e = at::randn({n * k, c.channels, 5, 7}), x = at::randn({c.channels, 5, 7}), noise = at::randn({n, c.channels, 5, 7});
+    const auto e = at::randn({n * k, c.channels, c.h, c.w}), x = at::randn({c.channels, c.h, c.w}), noise = at::randn({n, c.channels, c.h, c.w});
     const auto target_x = at::randn({n}), target_noise = at::randn({n}), weight = at::randn({m, k});
     const auto subject = at::randint(k, {m}, at::kLong);
     for (const auto& device : devices()) {
@@ -166,7 +171,7 @@ TEST_CASE("kernel loss_moments: loss differences folded into their moments") {
         return on(t).unsqueeze(0).expand(shape);
       };
       const auto apart = ops::loss_difference(on(e), rows(x), on(noise), on(target_x), on(target_noise), rows(subject), rows(weight), c.fold);
-      const int64_t map[] = {m, 5 * c.fold, 7 * c.fold};
+      const int64_t map[] = {m, c.h * c.fold, c.w * c.fold};
       const auto zeros = [&] { return at::zeros(map, at::TensorOptions(device)); };
       auto want_mean = zeros(), want_m2 = zeros();
       ops::update_moments(apart, 0, want_mean, want_m2);
@@ -234,6 +239,28 @@ TEST_CASE("kernel select_patches: each map its own greedy choice, ties to the fi
     CHECK(at::equal(top, ops::select_patches(scores.to(device), 13, 30, false)));
     CHECK(at::equal(least, ops::select_patches(scores.to(device), 13, 30, true)));
     CHECK(ops::select_patches(scores.slice(0, 0, 0).to(device), 13, 4, false).sizes() == at::IntArrayRef({0, 3, 4}));
+  }
+}
+
+TEST_CASE("kernel select_patches: NaN never, the infinite in order, a zero's sign no matter, maps smaller and as large as a block") {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  for (const auto& device : devices()) {
+    CAPTURE(device.str());
+    const auto picks = [&](const at::Tensor& scores, int64_t patch, int64_t count, bool ascending) {
+      return ops::select_patches(scores.to(device), patch, count, ascending).cpu();
+    };
+    const auto row = at::tensor({nan, -infinity, 0.0f, -0.0f, infinity, nan, 2.0f, -0.0f}).reshape({1, 8});
+    CHECK(at::equal(picks(row, 0, 8, false), at::tensor({4, 6, 2, 3, 7, 1, -1, -1}, at::kLong)));
+    CHECK(at::equal(picks(row, 0, 8, true), at::tensor({1, 2, 3, 7, 6, 4, -1, -1}, at::kLong)));
+    CHECK(at::equal(picks(at::full({3, 40}, nan), 2, 2, false), at::tensor({-1, -1}, at::kLong)));
+    for (const int64_t side : {1, 5, 31, 32, 33}) {  // of 1024 threads none, some, all but a few, all have a place, some have two
+      CAPTURE(side);
+      auto scores = at::zeros({2, side, side});
+      scores[0][side - 1][side - 1] = 1;  // the last place
+      const auto got = picks(scores, side, 2, false);
+      CHECK(at::equal(got, at::tensor({side * side - 1, int64_t{-1}, int64_t{0}, int64_t{-1}}, at::kLong).reshape({2, 2})));
+      CHECK(at::equal(picks(scores, side, 1, false), got.slice(1, 0, 1)));  // as many as are asked for
+    }
   }
 }
 

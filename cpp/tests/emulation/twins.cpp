@@ -1,0 +1,75 @@
+// The CPU twins' names, bound to the CUDA kernels: these are linked before the core's library and stand for its own, so that all of the core
+// and its tests run the kernels by emulation and know nothing of it.
+#include <ATen/ops/empty.h>
+
+#include "kernels/add.h"
+#include "kernels/geglu.h"
+#include "kernels/group_norm.h"
+#include "kernels/layer_norm.h"
+#include "kernels/loss_difference.h"
+#include "kernels/loss_moments.h"
+#include "kernels/moments.h"
+#include "kernels/noise.h"
+#include "kernels/noising.h"
+#include "kernels/select.h"
+
+namespace diffmine {
+
+void add_cpu(void* x, const void* residual, const float* v, AddShape shape, void* stream) { launch_add(x, residual, v, shape, stream); }
+
+void geglu_cpu(void* out, const void* x, Element element, int64_t rows, int64_t channels, void* stream) {
+  launch_geglu(out, x, element, rows, channels, stream);
+}
+
+// The twin needs no scratch memory and gets none.
+void group_norm_cpu(void* out, const void* x, const float* weight, const float* bias, const float* scale, const float* shift, float*,
+                    GroupNormShape shape, void* stream) {
+  const auto scratch = at::empty({group_norm_scratch(shape)}, at::kFloat);
+  launch_group_norm(out, x, weight, bias, scale, shift, scratch.data_ptr<float>(), shape, stream);
+}
+
+void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels, double eps,
+                    void* stream) {
+  launch_layer_norm(out, x, element, weight, bias, rows, channels, eps, stream);
+}
+
+void loss_difference_cpu(float* out, const float* e, const float* x, const float* noise, const float* target_x, const float* target_noise,
+                         const int64_t* subject, const float* weight, LossShape shape, void* stream) {
+  launch_loss_difference(out, e, x, noise, target_x, target_noise, subject, weight, shape, stream);
+}
+
+void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise, const float* target_x,
+                      const float* target_noise, const int64_t* subject, const float* weight, LossMomentsShape shape, void* stream) {
+  launch_loss_moments(differences, mean, m2, e, x, noise, target_x, target_noise, subject, weight, shape, stream);
+}
+
+void update_moments_cpu(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, float* m2, void* stream) {
+  launch_update_moments(samples, n, elements, count, mean, m2, stream);
+}
+
+void philox_normal_cpu(float* out, int64_t first_sample, int64_t samples, int64_t per_sample, uint64_t seed, uint32_t stream_word, void* stream) {
+  launch_philox_normal(out, first_sample, samples, per_sample, seed, stream_word, stream);
+}
+
+void add_noise_cpu(void* out, Element element, const float* x, const float* noise, const float* a, const float* s, int64_t rows, int64_t channels,
+                   int64_t pixels, void* stream) {
+  launch_add_noise(out, element, x, noise, a, s, rows, channels, pixels, stream);
+}
+
+void draw_and_add_noise_cpu(void* out, Element element, float* noise, const float* latents, const int64_t* picture, const int64_t* sample,
+                            const float* a, const float* s, int64_t rows, int64_t channels, int64_t pixels, uint64_t seed, uint32_t stream_word,
+                            void* stream) {
+  launch_draw_and_add_noise(out, element, noise, latents, picture, sample, a, s, rows, channels, pixels, seed, stream_word, stream);
+}
+
+void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, bool ascending, int64_t* picks,
+                        void* stream) {
+  launch_select_patches(scores, maps, rows, columns, patch, count, ascending, picks, stream);
+}
+
+void select_extremes_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top, int64_t* least,
+                         void* stream) {
+  launch_select_extremes(scores, maps, rows, columns, patch, count, top, least, stream);
+}
+
+}  // namespace diffmine
