@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/device.h"
+#include "core/host_cache.h"
 #include "core/levers.h"
 #include "models/unet_graph.h"
 #include "task.h"
@@ -179,7 +180,8 @@ void Engine::set_model(Model model, int64_t bytes) {
   weight_bytes_ = bytes;
 }
 
-void Engine::drop_graphs() noexcept try {
+void Engine::give_back_memory() noexcept try {
+  empty_host_cache();
   if (model_.graphs) model_.graphs->clear();
 } catch (...) {
   // The device has failed for good, as the next call will say.
@@ -208,6 +210,7 @@ void Engine::loop() noexcept {
   }
   lock.unlock();
   set_model({}, 0);
+  empty_host_cache();
   post([this](Napi::Env) { finish(); });
 }
 

@@ -59,7 +59,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // --- compute thread ---
   const Model& model() const;              // INVALID_ARGUMENT before a model is loaded
   void set_model(Model model, int64_t bytes);
-  void drop_graphs() noexcept;             // memory ran out: what can be made again is given back
+  void give_back_memory() noexcept;       // memory ran out: what can be made again is given back
   bool has_model() const { return model_.unet != nullptr; }
 
  private:

@@ -8,6 +8,7 @@
 
 #include "calls.h"
 #include "core/device.h"
+#include "core/host_cache.h"
 #include "core/levers.h"
 #include "engine.h"
 #include "model.h"
@@ -155,6 +156,7 @@ Napi::Value load_model(Info info) {
     }
     if (engine.device().is_cuda() && uses(Lever::kGraphs)) model.graphs = std::make_shared<UNetGraphs>(model.unet);
     engine.set_model(std::move(model), bytes);
+    if (engine.device().is_cpu()) use_host_cache();  // not before: what loading frees has sizes that come no more
     return [engine = engine.shared_from_this()](Napi::Env env) {
       engine->report_memory();
       return env.Undefined();

@@ -17,7 +17,7 @@ bool uses(Lever lever) { return !left_out[static_cast<size_t>(lever)]; }
 
 const std::vector<std::string>& lever_names() {
   static const std::vector<std::string> names{"graphs", "prepacked-weights", "winograd", "group-norm", "layer-norm", "geglu", "additions", "shared-prefix", "cached-keys",
-                                              "block-attention", "cudnn-attention", "pinned-uploads", "encode-tf32", "encode-ahead"};
+                                              "block-attention", "cudnn-attention", "host-cache", "pinned-uploads", "encode-tf32", "encode-ahead"};
   return names;
 }
 

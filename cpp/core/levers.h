@@ -20,6 +20,7 @@ enum class Lever {
   kCachedKeys,        // keys and values of the prompts once for all passes; asked when conditions are prepared
   kBlockAttention,    // CPU: models/attention_cpu.h, else LibTorch's
   kCudnnAttention,    // CUDA: cuDNN's attention where LibTorch prefers it, else LibTorch's other kernels
+  kHostCache,         // CPU: core/host_cache.h, else malloc
   kPinnedUploads,     // CUDA: copies the host does not wait for
   kEncodeTf32,        // CUDA: the VAE of an engine in reduced precision multiplies in TF32
   kEncodeAhead,       // CUDA: a picture is encoded while the one before it is scored

@@ -5,9 +5,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tensor.h>
+#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "kernels/brgemm.h"
@@ -70,8 +70,8 @@ at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at
 
   at::parallel_for(0, (tiles.count() + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
     const int64_t v_row = size * in + kApart, m_row = size * kColumns + kApart;
-    const auto scratch = std::make_unique_for_overwrite<float[]>(16 * (v_row + m_row));
-    float *const v = scratch.get(), *const m = v + 16 * v_row;
+    const auto scratch = c10::GetCPUAllocator()->allocate(16 * (v_row + m_row) * sizeof(float));
+    float *const v = static_cast<float*>(scratch.get()), *const m = v + 16 * v_row;
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * size, n = std::min(size, tiles.count() - first);
       for (int64_t i = 0; i < n; ++i) {

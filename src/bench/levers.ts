@@ -25,6 +25,7 @@ export const MEANINGS: Record<BenchLever, Meaning> = {
   'cached-keys': {},
   'block-attention': { on: 'cpu' },
   'cudnn-attention': { on: 'cuda', precisions: ['fp16', 'bf16'] },
+  'host-cache': { on: 'cpu' },
   'pinned-uploads': { on: 'cuda', scansAlone: true },
   'encode-tf32': { on: 'cuda', precisions: ['fp16', 'bf16'], scansAlone: true },
   'encode-ahead': { on: 'cuda', scansAlone: true },

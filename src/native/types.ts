@@ -132,7 +132,7 @@ export interface ModelSource {
 
 /** What makes the engine fast, and changes its results by rounding at most: cpp/core/levers.h says what each is. */
 export type Lever =
-  | 'graphs' | 'prepacked-weights' | 'winograd' | 'group-norm' | 'layer-norm' | 'geglu' | 'additions' | 'shared-prefix' | 'cached-keys' | 'block-attention' | 'cudnn-attention' | 'pinned-uploads'
+  | 'graphs' | 'prepacked-weights' | 'winograd' | 'group-norm' | 'layer-norm' | 'geglu' | 'additions' | 'shared-prefix' | 'cached-keys' | 'block-attention' | 'cudnn-attention' | 'host-cache' | 'pinned-uploads'
   | 'encode-tf32' | 'encode-ahead';
 
 export interface EngineOptions {
