@@ -40,7 +40,7 @@ TEST_CASE("host cache: a freed block is handed out again, to the sizes it serves
   auto first = megabytes(8);
   const void* const place = first.data_ptr();
   CHECK(host_cache_size().used == used + (8 << 20));
-  first = {};
+  first.reset();
   CHECK(host_cache_size().used == used);
   CHECK(host_cache_size().kept == 8 << 20);
   const auto again = megabytes(8);
