@@ -128,6 +128,7 @@ Napi::Value load_model(Info info) {
     if (engine.has_model()) {
       throw Error(code::kInvalidArgument, "The engine has a model already.", "Make another Engine for another model.");
     }
+    const WithoutLever no_cache(Lever::kHostCache);  // weights, and what making them frees, have sizes that come no more
     Model model;
     model.schedule = std::make_shared<Schedule>(source.schedule);
     // Headers first: damaged files are found before the first weights are copied.
@@ -156,7 +157,7 @@ Napi::Value load_model(Info info) {
     }
     if (engine.device().is_cuda() && uses(Lever::kGraphs)) model.graphs = std::make_shared<UNetGraphs>(model.unet);
     engine.set_model(std::move(model), bytes);
-    if (engine.device().is_cpu()) use_host_cache();  // not before: what loading frees has sizes that come no more
+    if (engine.device().is_cpu()) use_host_cache();
     return [engine = engine.shared_from_this()](Napi::Env env) {
       engine->report_memory();
       return env.Undefined();

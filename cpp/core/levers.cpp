@@ -15,6 +15,9 @@ thread_local std::bitset<kLevers> left_out;
 
 bool uses(Lever lever) { return !left_out[static_cast<size_t>(lever)]; }
 
+WithoutLever::WithoutLever(Lever lever) : lever_(lever), was_used_(uses(lever)) { left_out.set(static_cast<size_t>(lever_)); }
+WithoutLever::~WithoutLever() { left_out.set(static_cast<size_t>(lever_), !was_used_); }
+
 const std::vector<std::string>& lever_names() {
   static const std::vector<std::string> names{"graphs", "prepacked-weights", "winograd", "group-norm", "layer-norm", "geglu", "additions", "shared-prefix", "cached-keys",
                                               "block-attention", "cudnn-attention", "host-cache", "pinned-uploads", "encode-tf32", "encode-ahead"};

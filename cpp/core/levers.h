@@ -32,6 +32,19 @@ bool uses(Lever lever);
 // "group-norm" and so on, in the order above.
 const std::vector<std::string>& lever_names();
 
+// In its scope this thread leaves one out besides.
+class WithoutLever {
+ public:
+  explicit WithoutLever(Lever lever);
+  ~WithoutLever();
+  WithoutLever(const WithoutLever&) = delete;
+  WithoutLever& operator=(const WithoutLever&) = delete;
+
+ private:
+  const Lever lever_;
+  const bool was_used_;
+};
+
 // From now on this thread leaves these out, and uses all others. Throws INVALID_ARGUMENT for a name there is not.
 void leave_out(const std::vector<std::string>& names);
 
