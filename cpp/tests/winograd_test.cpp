@@ -49,8 +49,8 @@ TEST_CASE("winograd: odd sizes, several blocks of tiles and of channels, what is
       CHECK(relative(winograd_conv(laid(x), packed, bias, {}, channels), exact + of_channels) < bound);
       CHECK(relative(winograd_conv(laid(x), packed, bias, laid(residual), channels), exact + of_channels + residual) < bound);
     }
-    // A picture's result does not depend on those beside it.
-    for (int64_t b = 0; b < s.batch; ++b) CHECK(winograd_conv(x.slice(0, b, b + 1), packed, bias).equal(winograd_conv(x, packed, bias).slice(0, b, b + 1)));
+    // A picture alone makes other blocks: products of fewer rows, whose sums some processors take in another order.
+    for (int64_t b = 0; b < s.batch; ++b) CHECK(relative(winograd_conv(x.slice(0, b, b + 1), packed, bias), exact.slice(0, b, b + 1)) < bound);
   }
 }
 
