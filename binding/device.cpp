@@ -34,7 +34,6 @@ Napi::Value devices(Info info) {
     entry["memoryTotal"] = Napi::Number::New(env, static_cast<double>(device.memory_total));
     entry["memoryFree"] = Napi::Number::New(env, static_cast<double>(device.memory_free));
     entry["computeCapability"] = Napi::String::New(env, device.compute_capability);
-    entry["threads"] = Napi::Number::New(env, device.threads);
     entry["cpuCapability"] = Napi::String::New(env, device.cpu_capability);
     result.Set(result.Length(), entry);
   }
@@ -53,6 +52,7 @@ Napi::Value machine_rates(Info info) {
       Napi::Object result = Napi::Object::New(env);
       result["matmul"] = Napi::Number::New(env, rates.matmul);
       result["copy"] = Napi::Number::New(env, rates.copy);
+      result["threads"] = Napi::Number::New(env, rates.threads);
       return result;
     };
   });

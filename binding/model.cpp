@@ -1,7 +1,6 @@
 // Engines and the model they hold.
 #include "models/model.h"
 
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <optional>
@@ -96,9 +95,7 @@ Napi::Value create_engine(Info info) {
   const Arg options(info[0], "options");
   const at::Device device = parse_device(options["device"].string());
   const at::ScalarType dtype = parse_dtype(options["precision"].string(), device);
-  const Arg threads = options["threads"];
-  const int64_t wanted = threads.present() ? threads.integer(0, kManyThreads) : 0;
-  EngineOptions made{device, dtype, wanted ? static_cast<int>(wanted) : at::intraop_default_num_threads()};
+  EngineOptions made{device, dtype, static_cast<int>(options["threads"].integer(1, kManyThreads))};
   made.tune = options["tune"].boolean(false);
   if (const Arg without = options["without"]; without.present()) {
     made.without = without.strings();

@@ -2,7 +2,6 @@
 #include "core/device.h"
 
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <torch/headeronly/version.h>
 
@@ -123,7 +122,6 @@ std::vector<DeviceInfo> list_devices() {
   cpu.name = processor_name();
   cpu.memory_total = memory.total;
   cpu.memory_free = memory.available;
-  cpu.threads = at::get_num_threads();
   cpu.cpu_capability = at::get_cpu_capability();
   std::vector<DeviceInfo> out{cpu};
 #ifdef DIFFMINE_CUDA

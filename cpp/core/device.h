@@ -14,7 +14,6 @@ struct DeviceInfo {
   int64_t memory_total = 0;      // bytes
   int64_t memory_free = 0;       // bytes free now
   std::string compute_capability;  // "9.0", empty on a CPU
-  int threads = 0;               // OpenMP threads, CPU only
   std::string cpu_capability;    // ATen's, e.g. "AVX512"; empty on a GPU
 };
 

@@ -1,5 +1,6 @@
 #include "core/machine.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
@@ -49,6 +50,7 @@ MachineRates machine_rates(const at::Device& device, at::ScalarType dtype, doubl
   const int64_t room = available_memory(device) / 4;
   const auto options = at::TensorOptions(dtype).device(device);
   MachineRates rates;
+  rates.threads = at::get_num_threads();
   {
     int64_t side = device.is_cpu() ? kSideCpu : kSideGpu;
     while (side > kLeastSide && 3 * side * side * static_cast<int64_t>(c10::elementSize(dtype)) > room) side /= 2;

@@ -9,6 +9,7 @@ namespace diffmine {
 struct MachineRates {
   double matmul = 0;  // operations (2 x multiply-adds) a second of a large matrix product
   double copy = 0;    // bytes a second, read and written, of a copy larger than any cache
+  int threads = 0;    // OpenMP's, of the calling thread
 };
 
 // Medians of runs that take about `seconds` each. Products of 8192^3 on a GPU and 2048^3 on a CPU (less where memory is short) of

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { openDataset } from '../dataset';
 import { DiffmineError } from '../errors';
 import { mine } from '../mine/mine';
-import { loadAddon } from '../native';
+import { buildInfo, devices } from '../native';
 import type { Precision } from '../native/types';
 import { VERSION } from '../run/version';
 import { scan } from '../scan/scan';
@@ -78,8 +78,8 @@ async function benchPipeline(options: BenchOptions, paths: NonNullable<BenchOpti
  * that was asked for (a part of it is told as skipped); what loading a model throws; CANCELLED
  */
 export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Promise<BenchReport> {
-  const info = loadAddon();
-  const device = info.devices().find(({ id }) => id === (options.device === 'cuda' ? 'cuda:0' : options.device)) ?? info.devices()[0];
+  const listed = devices();
+  const device = listed.find(({ id }) => id === (options.device === 'cuda' ? 'cuda:0' : options.device)) ?? listed[0];
   const subject = await openSubject(options.model);
   const plan = planCells(subject, options);
   const { model, parameters } = { model: options.model, parameters: subject.parameters };
@@ -98,7 +98,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         threads: options.device.startsWith('cuda') ? 0 : (options.threads ?? device?.threads ?? 0),
         cpuCapability: device?.cpuCapability ?? '',
         computeCapability: device?.computeCapability ?? '',
-        libtorch: info.buildInfo().libtorchLoaded,
+        libtorch: buildInfo().libtorchLoaded,
       },
       settings: { repeats: options.repeats, without: options.without ?? [] },
       ...(peer ? { peer: peer.info } : {}),

@@ -4,7 +4,7 @@
 import { createRequire } from 'node:module';
 
 import { asDiffmineError, DiffmineError } from '../errors';
-import { defaultThreads } from './cores';
+import { defaultThreads, withThreads } from './cores';
 import { addonCandidates, addonPath } from './locate';
 import type {
   Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, HeatMapOptions, KMeansOptions, KMeansResult, MachineRates, ModelSource, NativeConditions,
@@ -118,8 +118,7 @@ export class Engine {
   /** @throws DEVICE_UNAVAILABLE when the device is not there or cannot do the precision */
   constructor(options: EngineOptions) {
     this.device = options.device;
-    const threads = options.threads || (options.device === 'cpu' ? defaultThreads() : 0);
-    this.#native = call((addon) => addon.createEngine({ ...options, threads }));
+    this.#native = call((addon) => addon.createEngine({ ...options, threads: options.threads || defaultThreads() }));
   }
 
   /** Reads the weights of every part (checked against its config) into the engine; one model an engine. Stage "load". */
@@ -298,7 +297,7 @@ export function buildInfo(): BuildInfo {
 
 /** All usable devices, the CPU first. */
 export function devices(): DeviceInfo[] {
-  return call((addon) => addon.devices());
+  return call((addon) => addon.devices().map(withThreads));
 }
 
 /** The schedule's betas and cumulated alphas, F32 [T]. */

@@ -21,7 +21,7 @@ export interface DeviceInfo {
   memoryFree: number;
   /** '9.0'; empty on a CPU */
   computeCapability: string;
-  /** OpenMP threads; 0 on a GPU */
+  /** OpenMP threads of an engine where nobody chose; 0 on a GPU */
   threads: number;
   /** ATen's, such as 'AVX512'; empty on a GPU */
   cpuCapability: string;
@@ -139,7 +139,7 @@ export interface EngineOptions {
   /** 'cpu', 'cuda', 'cuda:1' */
   device: string;
   precision: Precision;
-  /** OpenMP threads of the compute thread (CPU); 0: all cores */
+  /** OpenMP threads of the compute thread; 0: OMP_NUM_THREADS, else one for each usable core */
   threads?: number;
   /**
    * CUDA: cuDNN measures its algorithms for each new shape and takes the fastest (of the whole process); another process may take another, whose sums are
@@ -156,6 +156,8 @@ export interface MachineRates {
   matmul: number;
   /** bytes a second, read and written, of a copy larger than any cache */
   copy: number;
+  /** OpenMP threads of the engine's compute thread */
+  threads: number;
 }
 
 /** Interleaved RGB, 8 bit: height x width x 3 bytes, as sharp's raw output. */
@@ -413,10 +415,10 @@ export interface NativeTrainer { readonly __trainer: unique symbol }
  */
 export interface Addon {
   buildInfo(): BuildInfo;
-  devices(): DeviceInfo[];
+  devices(): Omit<DeviceInfo, 'threads'>[];
 
   // engine
-  createEngine(options: EngineOptions): NativeEngine;
+  createEngine(options: EngineOptions & { threads: number }): NativeEngine;
   /** Cancels what runs, rejects what waits, joins the thread, frees the model. Idempotent. */
   disposeEngine(engine: NativeEngine): Promise<void>;
   engineMemory(engine: NativeEngine): { weights: number; available: number; peak: number };

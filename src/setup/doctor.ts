@@ -5,6 +5,7 @@ import { availableParallelism, freemem, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 
 import { asDiffmineError } from '../errors';
+import { defaultThreads, withThreads } from '../native/cores';
 import { addonPath } from '../native/locate';
 import type { BuildInfo, DeviceInfo } from '../native/types';
 
@@ -102,7 +103,7 @@ export async function doctor(): Promise<DoctorReport> {
     try {
       const answer = await scripts.probe(file);
       build = answer.build as BuildInfo;
-      devices = answer.devices as DeviceInfo[];
+      devices = (answer.devices as Omit<DeviceInfo, 'threads'>[]).map(withThreads);
       const detail = `${file}, compiled for LibTorch ${build.libtorchCompiled}, loads ${build.libtorchLoaded}, ${build.cuda ? 'with' : 'without'} CUDA`;
       const same = minor(build.libtorchCompiled) === minor(build.libtorchLoaded);
       rows.push(same ? { name: 'Addon', status: 'ok', detail } : { name: 'Addon', status: 'fail', detail, hint: setupHint });
@@ -116,8 +117,8 @@ export async function doctor(): Promise<DoctorReport> {
   if (build?.cuda && !devices.some((device) => device.id.startsWith('cuda'))) {
     rows.push({ name: 'Device cuda', status: 'warn', detail: 'the addon has the CUDA backend, but no GPU answers', hint: 'See nvidia-smi; in a container, start it with --gpus all.' });
   }
-  const threads = availableParallelism();
-  rows.push({ name: 'Threads', status: 'ok', detail: `${threads}${process.env['OMP_NUM_THREADS'] ? `, OMP_NUM_THREADS=${process.env['OMP_NUM_THREADS']}` : ''}` });
+  const threads = defaultThreads();
+  rows.push({ name: 'Threads', status: 'ok', detail: `${threads} on ${availableParallelism()} processors${process.env['OMP_NUM_THREADS'] ? `, OMP_NUM_THREADS=${process.env['OMP_NUM_THREADS']}` : ''}` });
   rows.push({ name: 'Memory', status: 'ok', detail: `${gigabytes(freemem())} of ${gigabytes(totalmem())} free` });
   rows.push(cacheRow(scripts.cacheFolder()));
 

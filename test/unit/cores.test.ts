@@ -1,7 +1,7 @@
 // Cores that may really be used: quotas of cgroups, both versions, as files.
 import { join } from 'node:path';
 import { availableParallelism } from 'node:os';
-import { cpuQuota, defaultThreads, usableCores } from '../../src/native/cores';
+import { cpuQuota, defaultThreads, scheduledCores, usableCores } from '../../src/native/cores';
 import { temporaryFolder, writeFiles } from '../helpers/folders';
 
 const folder = temporaryFolder();
@@ -28,5 +28,33 @@ test.each([
 test('never none, never more than there are', () => {
   expect(usableCores()).toBeGreaterThanOrEqual(1);
   expect(usableCores()).toBeLessThanOrEqual(availableParallelism());
-  expect(defaultThreads()).toBe(usableCores() < availableParallelism() ? usableCores() : 0);
 });
+
+/** A machine of cores, each with its hardware threads, and where a process on it may run. */
+function scheduled(cores: readonly (readonly number[])[], allowed: string): number | undefined {
+  const root = join(folder, String((count += 1)));
+  const siblings = cores.flatMap((core) => core.map((cpu) => [`cpus/cpu${cpu}/topology/thread_siblings_list`, `${core.join(',')}\n`]));
+  writeFiles(root, { ...(Object.fromEntries(siblings) as Record<string, string>), status: `Name:\tnode\nCpus_allowed:\tf\nCpus_allowed_list:\t${allowed}\nMems_allowed_list:\t0\n` });
+  return scheduledCores(join(root, 'cpus'), join(root, 'status'));
+}
+
+test.each([
+  ['two cores', [[0], [1]], '0-1', 2],
+  ['two hardware threads of one core', [[0, 1]], '0-1', 1],
+  ['four cores of two, half of them allowed', [[0, 4], [1, 5], [2, 6], [3, 7]], '0-1,4-5', 2],
+  ['one thread of each', [[0, 4], [1, 5], [2, 6], [3, 7]], '4-7', 4],
+  ['a single one', [[0, 4], [1, 5]], '5', 1],
+  ['a system that tells nothing of its cores', [], '0-1', undefined],
+])('scheduled on %s', (_, cores, allowed, expected) => {
+  expect(scheduled(cores, allowed)).toBe(expected);
+});
+
+test('a system that does not tell where a process may run', () => {
+  expect(scheduledCores('/nowhere', '/nowhere')).toBeUndefined();
+});
+
+test.each([[{}, usableCores()], [{ OMP_NUM_THREADS: '3' }, 3], [{ OMP_NUM_THREADS: '5,2' }, 5], [{ OMP_NUM_THREADS: 'all' }, usableCores()], [{ OMP_NUM_THREADS: '0' }, usableCores()]])(
+  'threads where nobody chose: %p', (environment, expected) => {
+    expect(defaultThreads(environment)).toBe(expected);
+  },
+);

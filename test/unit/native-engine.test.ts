@@ -4,7 +4,7 @@ import path from 'node:path';
 import { DiffmineError } from '../../src/errors';
 import { openModel, type ModelFolder } from '../../src/model';
 import {
-  drawNoise, Engine, float32, fromFloat32, fromInt64, int64Numbers, loadAddon, readSafetensors, type CallOptions, type Conditions, type Picture, type Progress,
+  devices, drawNoise, Engine, float32, fromFloat32, fromInt64, int64Numbers, loadAddon, readSafetensors, type CallOptions, type Conditions, type Picture, type Progress,
   type Tensor, type TypicalityInput, type TypicalityOptions,
 } from '../../src/native';
 import { GOLDEN } from '../helpers/folders';
@@ -136,6 +136,12 @@ describe('a latent model with text', () => {
     expect((await engine.scoreTypicality(conditions, pictures, options)).stages).toBeUndefined();
   });
 
+  it.each([[undefined, devices()[0]?.threads], [0, devices()[0]?.threads], [1, 1], [3, 3]])('asked for %p threads it computes with %p', async (threads, expected) => {
+    const asked = new Engine({ device: 'cpu', precision: 'fp32', ...(threads === undefined ? {} : { threads }) });
+    expect((await asked.machineRates({ seconds: 0 })).threads).toBe(expected);
+    await asked.dispose();
+  });
+
   it('measures the machine, in its precision or another', async () => {
     const { matmul, copy } = await engine.machineRates({ seconds: 0 });
     expect(matmul).toBeGreaterThan(1e8);
@@ -198,7 +204,7 @@ describe('a latent model with text', () => {
       code: 'INVALID_ARGUMENT', message: 'The conditions were prepared by another engine.',
     });
     const addon = loadAddon();
-    const native = addon.createEngine({ device: 'cpu', precision: 'fp32' });
+    const native = addon.createEngine({ device: 'cpu', precision: 'fp32', threads: 1 });
     await expect(addon.unetForward(native, native as never, {} as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('got a native handle') as string });
     await expect(addon.kmeans(conditions.native as never, points, { clusters: 1, restarts: 1, seed: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await addon.disposeEngine(native);

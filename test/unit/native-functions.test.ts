@@ -191,7 +191,7 @@ describe('arguments', () => {
     expect(message('drawTimesteps', 'even', 1, 1, 0, 1)).toBe("Expected 'stratified' or 'reference' for sampler, got 'even'.");
     expect(message('drawTimesteps', 'reference', 1, 1, 5, 5)).toBe('Expected an integer of at least 6 for tEnd, got 5.');
     expect(message('createEngine', null)).toBe('Expected an object for options, got null.');
-    expect(message('createEngine', { device: 'cpu', precision: 'fp32', threads: 1.5 })).toBe('Expected an integer from 0 to 4096 for options.threads, got 1.5.');
+    expect(message('createEngine', { device: 'cpu', precision: 'fp32', threads: 1.5 })).toBe('Expected an integer from 1 to 4096 for options.threads, got 1.5.');
     expect(message('schedule', { ...stableDiffusion, betaEnd: Infinity })).toBe('Expected a finite number for config.betaEnd, got Infinity.');
     expect(message('schedule', { ...stableDiffusion, setAlphaToOne: 'no' })).toBe("Expected true or false for config.setAlphaToOne, got 'no'.");
     expect(message('writeSafetensors', '/nowhere', { a: { dtype: 'F8', shape: [], data: new Uint8Array(1) } })).toMatch(/for tensors\.a\.dtype, got 'F8'\.$/);
@@ -215,8 +215,8 @@ describe('arguments', () => {
   });
 
   it('refuse devices that are not there', () => {
-    expect(() => addon()['createEngine']?.({ device: 'tpu', precision: 'fp32' })).toThrow(/tpu/);
-    const half = (): unknown => addon()['createEngine']?.({ device: 'cpu', precision: 'fp16' });
+    expect(() => addon()['createEngine']?.({ device: 'tpu', precision: 'fp32', threads: 1 })).toThrow(/tpu/);
+    const half = (): unknown => addon()['createEngine']?.({ device: 'cpu', precision: 'fp16', threads: 1 });
     expect(half).toThrow(expect.objectContaining({ code: 'DEVICE_UNAVAILABLE', hint: expect.stringContaining('bf16') as string }) as Error);
   });
 });
