@@ -193,6 +193,7 @@ void Engine::loop() noexcept {
   at::internal::lazy_init_num_threads();
   at::set_num_threads(options_.threads);
   leave_out(options_.without);
+  if (options_.device.is_cpu()) use_host_cache();
 
   std::unique_lock lock(mutex_);
   for (;;) {

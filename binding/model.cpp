@@ -1,13 +1,11 @@
 // Engines and the model they hold.
 #include "models/model.h"
 
-
 #include <algorithm>
 #include <optional>
 
 #include "calls.h"
 #include "core/device.h"
-#include "core/host_cache.h"
 #include "core/levers.h"
 #include "engine.h"
 #include "model.h"
@@ -154,7 +152,6 @@ Napi::Value load_model(Info info) {
     }
     if (engine.device().is_cuda() && uses(Lever::kGraphs)) model.graphs = std::make_shared<UNetGraphs>(model.unet);
     engine.set_model(std::move(model), bytes);
-    if (engine.device().is_cpu()) use_host_cache();
     return [engine = engine.shared_from_this()](Napi::Env env) {
       engine->report_memory();
       return env.Undefined();

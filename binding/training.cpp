@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "calls.h"
+#include "core/levers.h"
 #include "engine.h"
 #include "model.h"
 #include "sampling.h"
@@ -122,6 +123,7 @@ Napi::Value create_trainer(Info info) {
   const TrainerOptions options = trainer_options(Arg(info[3], "options"), schedule.train_timesteps);
   const UNetOptions training = unet_options(Arg(info[3], "options"));
   return Task::start(info, 4, {}, [=](Engine& engine, const Context& context) -> Task::Result {
+    const WithoutLever no_cache(Lever::kHostCache);  // weights and moments, and what making them frees, have sizes that come no more
     WeightStore weights = unet.weights();
     const auto made = std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, training);
     TrainerOptions scaled = options;

@@ -15,7 +15,7 @@ export function engineWithout(levers: readonly BenchLever[], { device, threads =
 }
 
 /**
- * Measures those of `levers` that mean something here, each beside an engine of its own.
+ * Measures those of `levers` that mean something here, each beside an engine of its own, after a control: an engine that does without none of them.
  *
  * @param whole the engine with all levers, loaded and warm
  */
@@ -24,14 +24,18 @@ export async function measureLevers(levers: readonly BenchLever[], cell: Cell, w
   const { unet, vae, schedule } = subject.source;
   const pass = onePass(cell);
   const results: LeverBench[] = [];
-  for (const lever of levers) {
-    const { on, precisions, scansAlone } = MEANINGS[lever];
-    if (without.includes(lever) || (on && !device.startsWith(on)) || (precisions && !precisions.includes(cell.precision))) continue;
+  const meant = levers.filter((lever) => {
+    const { on, precisions } = MEANINGS[lever];
+    return !without.includes(lever) && (!on || device.startsWith(on)) && (!precisions || precisions.includes(cell.precision));
+  });
+  if (meant.length === 0) return results;
+  for (const lever of ['none', ...meant] as const) {
+    const scansAlone = lever !== 'none' && MEANINGS[lever].scansAlone;
     if (scansAlone && !stages) {
       results.push({ lever, skipped: 'it is seen in scoring calls alone, which --no-stages leaves out' });
       continue;
     }
-    const engine = engineWithout([...without, lever], options, cell.precision);
+    const engine = engineWithout(lever === 'none' ? without : [...without, lever], options, cell.precision);
     try {
       await engine.loadModel({ unet, schedule, ...(vae && stages ? { vae } : {}) }, call);
       const conditions = await engine.prepareConditions(twoConditions(subject), call);

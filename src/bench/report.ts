@@ -36,7 +36,8 @@ export interface PeerBench {
 
 /** What one lever is worth: passes, and scoring calls, in turn with an engine that does without it. */
 export interface LeverBench {
-  lever: BenchLever;
+  /** none: the control, an engine that does without nothing; how far it is from 1 is the noise of the method */
+  lever: BenchLever | 'none';
   /** of a forward pass, of a scoring call: seconds without over seconds with, by round; above 1 the lever pays */
   pass?: Spread;
   scan?: Spread;

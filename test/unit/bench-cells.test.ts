@@ -45,7 +45,7 @@ test('levers are measured beside an engine without them, where they mean somethi
   const subject = await openSubject('synthetic:tiny');
   const only = { ...options, batches: [2], repeats: 2, levers: ['winograd', 'graphs', 'geglu', 'cached-keys'] as BenchLever[], without: ['geglu'] as BenchLever[] };
   const { cells: [cell] } = await benchCells(subject, planCells(subject, only), only, undefined, 8e9, {});
-  expect(cell?.measured?.levers).toEqual(['winograd', 'cached-keys'].map((lever) => ({ lever, pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) } as unknown })));
+  expect(cell?.measured?.levers).toEqual(['none', 'winograd', 'cached-keys'].map((lever) => ({ lever, pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) } as unknown })));
   const whole = { ...only, stages: true, without: [], levers: ['shared-prefix'] as BenchLever[] };
   const { cells: [scanned] } = await benchCells(subject, planCells(subject, whole), whole, undefined, 8e9, {});
   expect(scanned?.measured?.levers?.[0]?.scan?.median).toBeGreaterThan(0);
