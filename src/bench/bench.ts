@@ -40,10 +40,11 @@ export type BenchHooks = CellHooks;
 
 async function benchTraining(options: BenchOptions, { what, batch, checkpointing }: NonNullable<BenchOptions['training']>, hooks: BenchHooks): Promise<TrainingBench[]> {
   const { device, repeats, threads } = options;
+  const without = (options.without ?? []).filter((lever) => lever !== 'tune'); // which no training uses
   const results: TrainingBench[] = [];
   for (const name of what) {
     for (const precision of options.precisions) {
-      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, device, precision, batch, checkpointing, repeats, threads }, hooks.signal);
+      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, device, precision, batch, checkpointing, repeats, threads, without }, hooks.signal);
       results.push(result);
       const { measured, skipped } = result;
       hooks.log?.(`training ${result.what}, ${precision}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`);

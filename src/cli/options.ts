@@ -384,7 +384,7 @@ export const BENCH = {
   summary: option({ group: 'Output', describe: 'A file for tables in Markdown; auto appends to the page of a GitHub job (GITHUB_STEP_SUMMARY)', parse: path }),
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, fallback: 'auto' }),
   threads: DEVICE.threads,
-  without: option({ group: 'Device', describe: 'Leave levers of the engine out of all that is measured, with commas; they are those of --levers', parse: list(choice(LEVERS), 'levers') }),
+  without: option({ group: 'Device', describe: 'Leave levers of the engine out of all that is measured but the whole pipeline, with commas; they are those of --levers', parse: list(choice(LEVERS), 'levers') }),
 } satisfies OptionTable;
 
 export const INSPECTED = {
