@@ -57,6 +57,7 @@ class HostCache final : public c10::Allocator {
       free_.erase(found);
       kept_ -= bytes;
     } else {
+      release(room(used_ + bytes));
       try {
         data = c10::alloc_cpu(bytes);
       } catch (const std::exception&) {  // no memory left, but for what is kept here
@@ -81,7 +82,13 @@ class HostCache final : public c10::Allocator {
     cache.used_ -= bytes;
     cache.kept_ += bytes;
     cache.free_.push_front({bytes, data});
-    cache.release(cache.most_ + cache.most_ / 4 - cache.used_);  // all in all a quarter more than was ever used at once
+    cache.release(cache.room(cache.used_));
+  }
+
+  // What may be kept beside `used` bytes: all in all a quarter more than was ever used at once.
+  size_t room(size_t used) const {
+    const size_t most = std::max(most_, used);
+    return most + most / 4 - used;
   }
 
   // Gives memory back to the system until no more than `most` bytes are kept, what has lain longest first: its size comes no more.

@@ -16,7 +16,7 @@ namespace diffmine {
 namespace {
 
 // Pixels the VAE encodes at once: its activations (128 channels at full size) grow with them, its speed hardly does.
-constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 16 * 512 * 512;
+constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 4 * 512 * 512;
 
 }  // namespace
 
