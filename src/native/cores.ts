@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+
 import type { DeviceInfo } from './types';
 
 function read(file: string): string | undefined {

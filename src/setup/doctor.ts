@@ -27,6 +27,7 @@ export interface DoctorReport {
   libtorch: { folder: string; version: string; source: string; cuda: boolean } | null;
   addon: { file: string; libtorchCompiled: string; libtorchLoaded: string; cuda: boolean } | null;
   devices: DeviceInfo[];
+  /** of an engine on the CPU where nobody chose */
   threads: number;
 }
 

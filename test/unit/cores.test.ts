@@ -1,4 +1,4 @@
-// Cores that may really be used: quotas of cgroups, both versions, as files.
+// Cores that may really be used, of systems made of files: quotas of cgroups, both versions, and where a process is scheduled.
 import { join } from 'node:path';
 import { availableParallelism } from 'node:os';
 import { cpuQuota, defaultThreads, scheduledCores, usableCores } from '../../src/native/cores';
