@@ -1,6 +1,6 @@
 // npm test: sets everything up, then proves it, stage by stage. Everything that fails is shown; nothing stops the rest.
 //   node scripts/test.mjs [--only NAME,...] [--skip NAME,...] [-- arguments of jest]
-//   stages: cpp, sanitize, types, lint, cuda, jest
+//   stages: cpp, sanitize, types, lint, cuda, cases, jest
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -79,6 +79,25 @@ const stages = {
     async work({ libtorch }) {
       if (!which('nvcc')) return outcome(0, 0, { skipped: 1, note: 'no nvcc on the PATH' });
       return check(await run('bash', ['scripts/cuda-compile-check.sh'], { cwd: root, env: { ...process.env, LIBTORCH: libtorch.folder }, onLine: buildProgress('CUDA') }));
+    },
+  },
+  cases: {
+    title: 'cases from the field',
+    async work() {
+      const folder = path.join(root, 'test/cases');
+      const waiting = fs.readdirSync(folder).filter((name) => /^\d+-.*\.sh$/.test(name)).sort();
+      const result = outcome(0, 0);
+      const worker = async () => {
+        for (let name = waiting.shift(); name; name = waiting.shift()) {
+          const { code, output } = await run('bash', [path.join(folder, name), root], { timeout: 300_000 });
+          if (code === 0) result.passed++;
+          else if (code === 2 && !inCi) result.skipped++;
+          else result.failed++;
+          if (code !== 0) result.output += `${name}: exit code ${code}: ${output.trimEnd().split('\n').slice(-5).join('\n')}\n`;
+        }
+      };
+      await Promise.all(Array.from({ length: os.availableParallelism() }, worker));
+      return result;
     },
   },
   jest: {

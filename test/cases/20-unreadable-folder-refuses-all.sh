@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Public report: rescuezilla/rescuezilla issue 667, navidrome/navidrome 328, ukdtom/Plex-FindUnmatched 89 (lost+found at the root of a disk)
+# Expected: A data set at the root of an ext4 disk has lost+found, which only root may read: pass over it with a warning.
+. "$(dirname "$0")/lib.sh"
+
+pic "$T/d/a/1.png" 1; pic "$T/d/b/1.png" 2; mkdir "$T/d/lost+found"; chmod 000 "$T/d/lost+found"
+run=(dm); [ "$(id -u)" = 0 ] && { command -v setpriv >/dev/null || ok "root without setpriv: cannot be tried"; run=(setpriv --inh-caps=-all --bounding-set=-all node "$P/bin/diffmine.js"); }
+"${run[@]}" inspect "$T/d" > "$T/o" 2>&1 && ok "read"
+bad "$(head -1 "$T/o")"
