@@ -32,6 +32,9 @@ export class SetupError extends Error {
   }
 }
 
+// A full disk or a closed pipe behind stderr loses lines, never the work.
+process.stderr.on('error', () => undefined);
+
 const context = { log: (line) => void process.stderr.write(`${line}\n`), signal: undefined };
 
 /**

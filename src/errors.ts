@@ -23,13 +23,13 @@ export const EXIT_CODES = {
   /** The device asked for is not there, or cannot do the precision; or its process dies again and again. */
   DEVICE_UNAVAILABLE: 4,
   OUT_OF_MEMORY: 4,
-  /** Reading or writing failed: permissions, a full disk. */
+  /** Reading or writing failed: permissions, a full disk, a stdout that cannot be written. */
   IO: 5,
   /** The run folder belongs to a run with other options, model or data. */
   RUN_MISMATCH: 6,
   /** NaN or infinity in results. */
   NUMERICS: 7,
-  /** A bug of diffmine. */
+  /** A bug in diffmine. */
   INTERNAL: 70,
   /** Ctrl-C, SIGTERM or an AbortSignal; a run can be resumed. */
   CANCELLED: 130,

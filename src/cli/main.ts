@@ -57,7 +57,7 @@ export async function main(argv: string[]): Promise<number> {
     exitCode = await parse(argv, flags, output);
   } catch (thrown) {
     const error = asDiffmineError(thrown);
-    if (error.code === 'INTERNAL') output.log('This is a bug of diffmine; run again with -v and report what it prints.');
+    if (error.code === 'INTERNAL') output.log('This is a bug in diffmine. Run again with -v and report the output.');
     await output.error(error);
     exitCode = error.exitCode;
   }
@@ -104,7 +104,11 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
   if (first === undefined && !flags.some((flag) => flag === '--help' || flag === '-h')) {
     throw new DiffmineError('INVALID_ARGUMENT', 'No command was given.', `One of: ${COMMANDS.map((one) => one.name).join(', ')}. See: diffmine --help`);
   }
-  await parser.parseAsync(argv);
+  let help = '';
+  await parser.parseAsync(argv, {}, (_error, _parsed, printed) => {
+    help = printed;
+  });
+  if (help !== '') await output.raw(`${help}\n`);
   if (!chosen && !flags.some((flag) => flag === '--help' || flag === '-h')) {
     const word = first ?? '';
     const guess = nearest(word, COMMANDS.map((one) => one.name), 3);
@@ -148,7 +152,7 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   const values = resolveValues(one.options, flags, file, one.name);
   await output.prepareBars();
   const cancel = cancelOnSignals((name, first) => {
-    if (first) output.log(`${name === 'SIGINT' ? 'Ctrl-C' : name}: stopping after the batch at hand; once more ends at once.`);
+    if (first) output.log(name === 'SIGINT' ? 'Stopping after the current batch. Press Ctrl-C again to quit now.' : `${name}: stopping after the current batch.`);
     else output.endProgress();
   });
   let outcome: Outcome | undefined;

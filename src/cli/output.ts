@@ -1,8 +1,11 @@
 // What the command line prints: results on stdout, everything else on stderr; bars on a terminal, lines elsewhere.
+import { Writable } from 'node:stream';
+
 import type { SingleBar } from 'cli-progress';
 
 import type { DiffmineError } from '../errors';
 import type { Progress } from '../native/types';
+import { guardStreams, terminalOf, writeMessage, writeResult } from './streams';
 
 export interface OutputOptions {
   json: boolean;
@@ -90,17 +93,11 @@ export class Output {
   private printed = 0;
   private interval = PLAIN_INTERVAL.first;
   private createBar?: (format: string) => SingleBar;
-  private readonly terminal = Boolean(process.stderr.isTTY);
-  private readonly colors = this.terminal && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
+  private readonly terminal: { bars: boolean; colors: boolean };
 
   constructor(private options: OutputOptions) {
-    for (const stream of [process.stdout, process.stderr]) {
-      // The reader went away (`| head`): there is nobody to tell, and it is no failure of ours.
-      stream.on('error', (error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EPIPE') throw error;
-        if (stream === process.stdout) process.exit(0);
-      });
-    }
+    guardStreams();
+    this.terminal = terminalOf(process.env, Boolean(process.stderr.isTTY));
   }
 
   get json(): boolean {
@@ -114,22 +111,27 @@ export class Output {
 
   /** Loads what bars need; without it (or off a terminal) progress comes as lines. */
   async prepareBars(): Promise<void> {
-    if (!this.terminal || this.options.quiet) return;
+    if (!this.terminal.bars || this.options.quiet) return;
     const { default: progress } = await import('cli-progress');
     this.createBar = (format) =>
       new progress.SingleBar({ format, stream: process.stderr, hideCursor: true, clearOnComplete: true, etaBuffer: 1, fps: 8, gracefulExit: false }, progress.Presets.shades_classic);
   }
 
-  /** The one result of a command. Resolves when it has been handed on. */
-  result(text: string, value: unknown): Promise<void> {
-    this.endProgress();
-    return write(process.stdout, this.options.json ? `${JSON.stringify(value)}\n` : text === '' ? '' : `${printable(text)}\n`);
+  /** The one result of a command. @throws IO where stdout cannot take it */
+  async result(text: string, value: unknown): Promise<void> {
+    await this.raw(this.options.json ? `${JSON.stringify(value)}\n` : text === '' ? '' : `${printable(text)}\n`);
   }
 
-  /** Bytes of a result that is neither text nor JSON of ours. */
-  raw(bytes: Uint8Array | string): Promise<void> {
+  /** A result that is neither text nor JSON of ours. @throws IO where stdout cannot take it */
+  async raw(data: Uint8Array | string): Promise<void> {
     this.endProgress();
-    return write(process.stdout, bytes);
+    await writeResult(data);
+  }
+
+  /** What `raw` takes, as a stream. */
+  stream(): Writable {
+    const stream = new Writable({ write: (chunk: Buffer, _encoding, done) => void this.raw(chunk).then(() => done(), done) });
+    return stream.on('error', () => undefined); // the writer learns of it through its callback
   }
 
   log(message: string): void {
@@ -144,12 +146,10 @@ export class Output {
     if (this.options.verbose) this.line(printable(message));
   }
 
-  /** An error as sentence and hint, or as {"error": ...} on stdout; with -v its stack and causes on stderr. */
+  /** An error as sentence and hint on stderr, or with --json as {"error": ...} on stdout where that can be written; with -v its stack and causes on stderr. */
   async error(error: DiffmineError): Promise<void> {
     this.endProgress();
-    if (this.options.json) {
-      await write(process.stdout, `${JSON.stringify({ error: { code: error.code, message: error.message, ...(error.hint ? { hint: error.hint } : {}) } })}\n`);
-    } else {
+    if (!(this.options.json && (await this.errorAsJson(error)))) {
       this.line(`${this.paint('31', 'error:')} ${printable(error.message)}`);
       if (error.hint) this.line(`${this.paint('36', 'hint:')} ${printable(error.hint)}`);
     }
@@ -159,6 +159,11 @@ export class Output {
       this.line(printable(depth === 0 ? stack : `caused by: ${stack}`));
       cause = (cause as { cause?: unknown }).cause;
     }
+  }
+
+  /** @returns whether stdout took it */
+  private async errorAsJson({ code, message, hint }: DiffmineError): Promise<boolean> {
+    return writeResult(`${JSON.stringify({ error: { code, message, ...(hint ? { hint } : {}) } })}\n`).then(() => true, () => false);
   }
 
   readonly progress = (event: ProgressEvent): void => {
@@ -181,7 +186,7 @@ export class Output {
     if (running.bar) {
       running.bar.setTotal(event.total);
       running.bar.update(event.done, { pace: (rate > 0 ? `  ${perSecond}/s  ${left} left` : '') + (event.note === undefined ? '' : `  ${event.note}`) });
-    } else if (!this.terminal && now - this.printed >= this.interval) {
+    } else if (!this.terminal.bars && now - this.printed >= this.interval) {
       this.printed = now;
       this.interval = Math.min(PLAIN_INTERVAL.last, this.interval * PLAIN_INTERVAL.factor);
       this.line(`${title}: ${event.done} of ${event.total} ${unit} (${Math.floor((100 * event.done) / event.total)} %), ${perSecond}/s, ${left} left${event.note === undefined ? '' : `, ${event.note}`}`);
@@ -194,17 +199,10 @@ export class Output {
   }
 
   private line(message: string): void {
-    if (this.running?.bar) process.stderr.write('\r\x1b[K');
-    process.stderr.write(`${message}\n`);
+    writeMessage(`${this.running?.bar ? '\r\x1b[K' : ''}${message}\n`);
   }
 
   private paint(color: string, word: string): string {
-    return this.colors ? `\x1b[${color}m${word}\x1b[0m` : word;
+    return this.terminal.colors ? `\x1b[${color}m${word}\x1b[0m` : word;
   }
-}
-
-function write(stream: NodeJS.WriteStream, data: Uint8Array | string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    stream.write(data, (error) => (error && (error as NodeJS.ErrnoException).code !== 'EPIPE' ? reject(error) : resolve()));
-  });
 }

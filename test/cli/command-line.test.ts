@@ -38,7 +38,7 @@ describe('help', () => {
   test('loads nothing heavy', () => {
     const script = `
       const { main } = require(${JSON.stringify(path.join(ROOT, 'dist', 'cli', 'main.js'))});
-      const write = process.stdout.write; process.stdout.write = () => true;
+      const write = process.stdout.write; process.stdout.write = (_text, done) => (done?.(), true);
       main(['--help']).then(() => { process.stdout.write = write; console.log(JSON.stringify(Object.keys(require.cache))); });`;
     const { stdout, status } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });
     expect(status).toBe(0);

@@ -20,7 +20,7 @@ export const exportCommand = command({
       throw new DiffmineError('INVALID_ARGUMENT', 'Parquet is not for a terminal.', 'Name a file with --out, or redirect stdout.');
     }
     const { exportTable } = await import('../../export/export.js');
-    const rows = await exportTable(run, table, format, out ?? process.stdout);
-    return out === undefined ? undefined : { text: `${rows} rows: ${out}`, json: { run, table, format, out, rows } };
+    const rows = await exportTable(run, table, format, out ?? output.stream());
+    return out === undefined ? undefined : { text: `${rows} ${rows === 1 ? 'row' : 'rows'}: ${out}`, json: { run, table, format, out, rows } };
   },
 });
