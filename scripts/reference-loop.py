@@ -88,6 +88,14 @@ def kmeans(points, clusters, restarts, generator):
     return best
 
 
+def load(kind, request, part, **options):
+    """A part of the model: of the variant that was asked for, where it has it."""
+    try:
+        return kind.from_pretrained(request["model"], subfolder=part, variant=request.get("variant"), **options)
+    except OSError:
+        return kind.from_pretrained(request["model"], subfolder=part, **options)
+
+
 @torch.no_grad()
 def main():
     request = json.load(open(sys.argv[1]))
@@ -97,8 +105,8 @@ def main():
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[request["precision"]]
     samples, batch, k = request["samples"], request["batch"], request["patch"]
     with Stage("load"):
-        unet = UNet2DConditionModel.from_pretrained(request["model"], subfolder="unet", torch_dtype=dtype).to(device).eval()
-        vae = AutoencoderKL.from_pretrained(request["model"], subfolder="vae").to(device).eval()
+        unet = load(UNet2DConditionModel, request, "unet", torch_dtype=dtype).to(device).eval()
+        vae = load(AutoencoderKL, request, "vae").to(device).eval()
         schedule = DDPMScheduler.from_pretrained(request["model"], subfolder="scheduler")
         embeddings = load_file(request["embeddings"])["embeddings"].to(device, dtype)
     null = embeddings[-1:]

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { openDataset } from '../dataset';
 import { DiffmineError } from '../errors';
 import { mine } from '../mine/mine';
+import { variantOf } from '../model';
 import { buildInfo, devices } from '../native';
 import type { Precision } from '../native/types';
 import { VERSION } from '../run/version';
@@ -22,6 +23,8 @@ import { timeTrainingApart, type TrainingBench, type TrainingTask } from './trai
 export interface BenchOptions extends CellOptions {
   /** 'synthetic:sd15' (or demo, tiny), or a model folder */
   model: string;
+  /** of the model folders: weights to read where a part has them, such as 'fp16' */
+  variant?: string;
   /** a Python with torch and diffusers to compare with, in the same run */
   peer?: string;
   /** time the peer compiled, too: a mode of torch.compile */
@@ -44,7 +47,7 @@ async function benchTraining(options: BenchOptions, { what, batch, checkpointing
   const results: TrainingBench[] = [];
   for (const name of what) {
     for (const precision of options.precisions) {
-      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, device, precision, batch, checkpointing, repeats, threads, without }, hooks.signal);
+      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, ...variantOf(options), device, precision, batch, checkpointing, repeats, threads, without }, hooks.signal);
       results.push(result);
       const { measured, skipped } = result;
       hooks.log?.(`training ${result.what}, ${precision}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`);
@@ -62,7 +65,7 @@ async function benchPipeline(options: BenchOptions, paths: NonNullable<BenchOpti
     const run = join(folder, 'run');
     const start = process.hrtime.bigint();
     const where = { device: options.device, ...(options.threads === undefined ? {} : { threads: options.threads }) };
-    await scan({ dataset: paths.dataset, model: paths.model, out: run, samples, precision, ...where }, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
+    await scan({ dataset: paths.dataset, model: paths.model, ...variantOf(options), out: run, samples, precision, ...where }, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
     await mine(run, where, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
     const seconds = Number(process.hrtime.bigint() - start) / 1e9;
     return { precision, pictures, samples, seconds, picturesPerSecond: pictures / seconds };
@@ -81,7 +84,7 @@ async function benchPipeline(options: BenchOptions, paths: NonNullable<BenchOpti
 export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Promise<BenchReport> {
   const listed = devices();
   const device = listed.find(({ id }) => id === (options.device === 'cuda' ? 'cuda:0' : options.device)) ?? listed[0];
-  const subject = await openSubject(options.model);
+  const subject = await openSubject(options.model, variantOf(options));
   const plan = planCells(subject, options);
   const { model, parameters } = { model: options.model, parameters: subject.parameters };
   if (options.baseline) checkComparable(options.baseline, { model, parameters, device: options.device, cells: plan });
@@ -124,7 +127,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
     if (options.pipeline && options.reference && options.peer) {
       const { model: folder, dataset, samples = 10 } = options.pipeline;
       const { device: id, precisions: [precision = 'fp32'], repeats, threads, peer: python } = options;
-      report.reference = await benchReference({ model: folder, dataset, python, device: id, precision, theirPrecision: options.reference.precision ?? precision, samples, top: options.reference.top, repeats, ...(threads === undefined ? {} : { threads }) }, hooks);
+      report.reference = await benchReference({ model: folder, ...variantOf(options), dataset, python, device: id, precision, theirPrecision: options.reference.precision ?? precision, samples, top: options.reference.top, repeats, ...(threads === undefined ? {} : { threads }) }, hooks);
     } else if (options.pipeline) {
       report.pipeline = await benchPipeline(options, options.pipeline, hooks);
     }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fillPrompt, openDataset } from '../dataset';
 import { DiffmineError } from '../errors';
 import { mine } from '../mine/mine';
-import { encodePrompts, openModel } from '../model';
+import { encodePrompts, openModel, variantOf } from '../model';
 import { Engine, foreignEnvironment, writeSafetensors } from '../native';
 import type { Precision } from '../native/types';
 import { scan } from '../scan/scan';
@@ -17,6 +17,7 @@ import { REFERENCE_SCRIPT } from './peer';
 
 export interface ReferenceOptions {
   model: string;
+  variant?: string;
   dataset: string;
   /** a Python with torch, diffusers, numpy and Pillow */
   python: string;
@@ -79,7 +80,7 @@ async function runReference(python: string, request: object, folder: string, thr
  */
 export async function benchReference(options: ReferenceOptions, hooks: { signal?: AbortSignal; log?: (line: string) => void } = {}): Promise<ReferenceBench> {
   const { precision, theirPrecision, samples, top, device, threads = 0 } = options;
-  const model = await openModel(options.model);
+  const model = await openModel(options.model, variantOf(options));
   if (model.conditioning !== 'text' || model.kind !== 'latent') throw new DiffmineError('MODEL_UNSUPPORTED', `The reference's loop takes models of text and latents; ${options.model} is none.`);
   const dataset = await openDataset(options.dataset);
   const patch = Math.max(1, Math.floor(model.sampleSize / 8));
@@ -95,7 +96,7 @@ export async function benchReference(options: ReferenceOptions, hooks: { signal?
       await engine.dispose();
     }
     const request = {
-      model: model.path, embeddings, labels: dataset.labels, device, precision: theirPrecision, samples, top, patch, size: model.sampleSize, per_image: 5, clusters: 32, batch: 20,
+      model: model.path, ...variantOf(model), embeddings, labels: dataset.labels, device, precision: theirPrecision, samples, top, patch, size: model.sampleSize, per_image: 5, clusters: 32, batch: 20,
       t_range: [100, 700], dift: { timestep: 161, up_block: 1, ensemble: 8 }, images: dataset.images.map(({ file, label }) => ({ file, label })),
     };
     const times: { ours: number; theirs: number }[] = [];
@@ -103,7 +104,7 @@ export async function benchReference(options: ReferenceOptions, hooks: { signal?
     for (let round = 0; round < options.repeats; round++) {
       const run = join(folder, `run-${round}`);
       const ours = await seconds(async () => {
-        await scan({ dataset: options.dataset, model: options.model, out: run, samples, device, precision, patch, ...(threads ? { threads } : {}) }, hooks.signal ? { signal: hooks.signal } : {});
+        await scan({ dataset: options.dataset, model: options.model, ...variantOf(options), out: run, samples, device, precision, patch, ...(threads ? { threads } : {}) }, hooks.signal ? { signal: hooks.signal } : {});
         await mine(run, { device, top, ...(threads ? { threads } : {}) }, hooks.signal ? { signal: hooks.signal } : {});
       });
       const whole = await seconds(async () => void (last = await runReference(options.python, request, folder, threads, hooks.signal)));

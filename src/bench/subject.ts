@@ -1,6 +1,6 @@
 // What is measured: a model, by name or folder, with what its UNet takes.
 import { openModel } from '../model';
-import type { ModelFolder } from '../model';
+import type { ModelFolder, OpenOptions } from '../model';
 import { fromInt64 } from '../native/tensor';
 import type { ModelSource, Tensor } from '../native/types';
 import { noise } from './figures';
@@ -19,10 +19,11 @@ export interface Subject {
 
 /**
  * @param name 'synthetic:NAME' or a model folder
+ * @param options of a model folder
  * @throws INVALID_ARGUMENT for an unknown name; what opening a model throws
  */
-export async function openSubject(name: string): Promise<Subject> {
-  const folder = name.startsWith('synthetic:') ? undefined : await openModel(name);
+export async function openSubject(name: string, options: OpenOptions = {}): Promise<Subject> {
+  const folder = name.startsWith('synthetic:') ? undefined : await openModel(name, options);
   const source = folder?.source ?? syntheticModel(name);
   const { vae, unet } = source;
   const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;

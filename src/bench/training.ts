@@ -4,7 +4,7 @@ import { fork } from 'node:child_process';
 import { join } from 'node:path';
 
 import { asDiffmineError, DiffmineError, type ErrorCode } from '../errors';
-import { openModel } from '../model';
+import { openModel, variantOf } from '../model';
 import { devices, Engine } from '../native';
 import { fromInt64 } from '../native/tensor';
 import type { Lever, ModelSource, Precision, TrainerOptions, TrainingBatch } from '../native/types';
@@ -23,6 +23,8 @@ const LATENT = { textWidth: 768, latentChannels: 4, factor: 8 } as const;
 export interface TrainingTask {
   /** a size of src/train/sizes.ts, 'synthetic:sd15', or a model folder */
   what: string;
+  /** of a model folder: weights to read where a part has them */
+  variant?: string;
   device: string;
   precision: Precision;
   /** pictures a step; default the size's; of a model 1 on a CPU, 8 on a GPU */
@@ -68,7 +70,7 @@ interface Subject {
   options: TrainerOptions;
 }
 
-async function subjectOf({ what, device }: TrainingTask): Promise<Subject> {
+async function subjectOf({ what, variant, device }: TrainingTask): Promise<Subject> {
   const gpu = device.startsWith('cuda');
   if (Object.hasOwn(SIZES, what)) {
     const size: Size = SIZES[what as SizeName];
@@ -77,7 +79,7 @@ async function subjectOf({ what, device }: TrainingTask): Promise<Subject> {
     const source = { unet: { config, files: [], initial: 1 }, schedule: latent ? syntheticModel('synthetic:sd15').schedule : PIXEL_SCHEDULE };
     return { source, batch: size.batch, side: size.side / (latent ? LATENT.factor : size.fold), options: { learningRate: size.learningRate, emaDecay: 0.999 } };
   }
-  const { unet, schedule } = what.startsWith('synthetic:') ? syntheticModel(what) : (await openModel(what)).source;
+  const { unet, schedule } = what.startsWith('synthetic:') ? syntheticModel(what) : (await openModel(what, variantOf({ variant }))).source;
   const { synthetic, ...part } = unet; // made for forward passes: a training starts with others
   return { source: { unet: synthetic === undefined ? part : { ...part, initial: synthetic }, schedule }, batch: gpu ? 8 : 1, side: gpu ? 64 : 32, options: { learningRate: 1e-5 } };
 }

@@ -140,6 +140,12 @@ const device: Parser<string> = (raw) => {
   throw new Expected('auto, cpu, cuda or cuda:N');
 };
 
+const variant: Parser<string> = (raw) => {
+  const value = text(raw);
+  if (!/^[\w-]+$/.test(value)) throw new Expected('a name such as fp16 or non_ema, the part of the file names before .safetensors');
+  return value;
+};
+
 /** '0,1' -> cuda:0 and cuda:1; 'cpu,cpu' (or a list in a file). */
 const devices: Parser<string[]> = (raw) => {
   const names = (Array.isArray(raw) ? raw : String(raw).split(',')).map((one) => String(one).trim()).map((one) => (/^\d+$/.test(one) ? `cuda:${one}` : one));
@@ -209,6 +215,7 @@ export const PRESET_NAMES = ['cars', 'faces', 'geo', 'places', 'xray'] as const;
 export const SCAN = {
   ...DATASET,
   model: option({ group: 'What', required: true, describe: 'A diffusers model folder with safetensors weights', parse: path }),
+  variant: option({ group: 'What', describe: 'Read the weights of this variant, such as fp16 or non_ema, where a part has it', parse: variant }),
   preset: option({ group: 'Prompts', describe: "The paper's prompts, sizes and patches for one kind of picture", parse: choice(PRESET_NAMES), choices: PRESET_NAMES }),
   prompt: option({ group: 'Prompts', describe: 'The prompt of a label; {label} stands for it, {words} for it with spaces for underscores', parse: text, shownDefault: '"{label}"' }),
   'null-prompt': option({ group: 'Prompts', describe: 'The prompt that says nothing of the label', parse: text, shownDefault: '""' }),
@@ -254,6 +261,7 @@ const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
 export const LOCALIZE = {
   ...DATASET,
   model: SCAN.model,
+  variant: SCAN.variant,
   out: option({ group: 'Run folder', required: true, describe: 'The run folder to write, or to resume', parse: path }),
   labels: option({ group: 'What', describe: "Labels to map pictures under, with commas; own: each picture's, all: the model's", parse: labelList, shownDefault: 'own' }),
   baseline: option({ group: 'What', describe: 'Another model to make the same maps with, or untrained for random weights', parse: path }),
@@ -298,6 +306,7 @@ export const MINE = {
 export const COTYPICALITY = {
   parallel: option({ group: 'What', positional: true, required: true, describe: 'What translate wrote: LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png', parse: path }),
   model: SCAN.model,
+  variant: SCAN.variant,
   out: OUT.out,
   label: option({ group: 'What', describe: 'A label to compare; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all' }),
   boxes: option({ group: 'What', describe: 'A file of boxes in the source pictures, to compare the clusters with', parse: path }),
@@ -331,6 +340,7 @@ export const COTYPICALITY = {
 /** Of `mine` by itself: the manifest says all this, and it may have moved. */
 export const MINE_WHERE = {
   model: option({ group: 'What', describe: 'Where the model lies now', parse: path, shownDefault: "the run's" }),
+  variant: option({ group: 'What', describe: SCAN.variant.describe, parse: variant, shownDefault: "the run's" }),
   dataset: option({ group: 'What', describe: 'Where the data set lies now', parse: path, shownDefault: "the run's" }),
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, shownDefault: "the run's" }),
   batch: option({ ...batch, shownDefault: "the run's" }),
@@ -358,6 +368,7 @@ function list<T>(item: Parser<T>, described: string): Parser<T[]> {
 export const BENCH = {
   file: option({ group: 'Output', positional: true, describe: 'A file to write the report to as JSON (docs/benchmark.md), with or without --json', parse: path }),
   model: option({ group: 'What', describe: 'A model folder, or synthetic:sd15, synthetic:demo, synthetic:tiny (random weights, no download)', parse: path, fallback: 'synthetic:sd15' }),
+  variant: SCAN.variant,
   latents: option({ group: 'What', describe: "Sides of the UNet's input to time, with commas", parse: list(integer(1, 1024), 'whole numbers'), shownDefault: '32,64' }),
   size: option({ group: 'What', describe: 'The same by sides of pictures in pixels', parse: list(integer(8, 16384), 'whole numbers') }),
   batch: option({ group: 'What', describe: 'UNet evaluations a forward pass, with commas', parse: list(integer(2, 65536), 'whole numbers'), shownDefault: '2; on a GPU 64' }),
@@ -389,6 +400,7 @@ export const BENCH = {
 
 export const INSPECTED = {
   path: option({ group: 'What', positional: true, required: true, describe: 'A model folder, a data set or a run folder', parse: path }),
+  variant: option({ group: 'What', describe: 'Of a model: read the weights of this variant, where a part has it', parse: variant }),
 } satisfies OptionTable;
 
 export const EXPORT = {
@@ -418,6 +430,7 @@ export const DEMO = {
   translated: option({ group: 'What', describe: 'With --full: pictures a city that are translated to the others', parse: integer(1, 1_000_000), shownDefault: '3' }),
   'data-only': option({ group: 'What', describe: 'Only draw the planted world into this new folder', parse: path }),
   model: option({ group: 'What', describe: 'A model that was trained on such pictures', parse: path, shownDefault: "the package's" }),
+  variant: SCAN.variant,
   pictures: option({ group: 'Pictures', describe: 'Pictures a city', parse: integer(2, 1_000_000), shownDefault: '40; with --data-only 250, held-out ones included' }),
   size: option({ group: 'Pictures', describe: 'Side of the pictures in pixels', parse: integer(32, 1024), shownDefault: '64' }),
   heldout: option({ group: 'Pictures', describe: 'With --data-only: share of the pictures kept apart from training', parse: share, shownDefault: '0.2' }),
@@ -431,6 +444,7 @@ export const DEMO = {
 /** Defaults are those of src/sample: here they are only shown. */
 export const SAMPLE = {
   model: option({ group: 'What', positional: true, required: true, describe: 'A diffusers model folder with safetensors weights', parse: path }),
+  variant: SCAN.variant,
   out: option({ group: 'Output', required: true, describe: 'The folder to write, or to go on with', parse: path }),
   label: option({ group: 'What', describe: 'A label to make pictures of; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all labels of a class model' }),
   count: option({ group: 'What', describe: 'Pictures a label', parse: integer(1, 1_000_000), alias: 'n', shownDefault: '8' }),
@@ -448,6 +462,7 @@ export const SAMPLE = {
 export const TRANSLATE = {
   ...DATASET,
   model: SCAN.model,
+  variant: SCAN.variant,
   out: option({ group: 'Run folder', required: true, describe: 'The folder to write, or to go on with', parse: path }),
   to: option({ group: 'What', describe: 'A target label; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all labels of the data set' }),
   'inversion-steps': option({ group: 'Sampling', describe: 'DDIM steps from the picture to noise', parse: integer(1, 100_000), shownDefault: '999' }),
@@ -489,6 +504,7 @@ export const TRAIN = {
   new: option({ group: 'What', describe: 'Make a model of this size from nothing', parse: choice(SIZE_NAMES), choices: SIZE_NAMES }),
   vae: option({ group: 'What', describe: 'With --new: the model whose VAE makes the latents', parse: path }),
   'text-encoder': option({ group: 'What', describe: 'With --new: the model whose text encoder reads prompts', parse: path, shownDefault: 'labels as classes' }),
+  variant: option({ group: 'What', describe: 'Of --from, --vae and --text-encoder: read the weights of this variant, where a part has it', parse: variant }),
   fold: option({ group: 'What', describe: 'With --new: pixels folded into channels, in each direction', parse: fold, choices: ['1', '2'], shownDefault: '2 for pixels, 1 for latents' }),
   list: option({ group: 'What', describe: 'List the sizes', parse: boolean, flag: true }),
   resume: option({ group: 'Run folder', describe: 'Go on with the training in --out, exactly', parse: boolean, flag: true }),

@@ -14,6 +14,7 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
   return defined({
     dataset: values.dataset,
     model: values.model,
+    variant: values.variant,
     preset: values.preset,
     prompt: values.prompt,
     nullPrompt: values['null-prompt'],

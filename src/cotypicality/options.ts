@@ -26,6 +26,8 @@ export interface CotypicalityOptions extends Partial<GroupSettings> {
   parallel: string;
   /** a diffusers folder */
   model: string;
+  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
+  variant?: string;
   /** the run folder: new, empty, or that of the same run */
   out: string;
   /** only these labels; default: all of the parallel data set */

@@ -1,16 +1,15 @@
 // From options to a settled plan: defaults filled in, model and parallel data set opened and found to fit each other, everything checked that can be before work begins.
-import { resolve } from 'node:path';
 import { fillPrompt, measurePicture, scoredSize, type SizeOptions } from '../dataset';
 import { readBoxes } from '../dataset/boxes';
 import { DiffmineError } from '../errors';
 import { checkMining } from '../mine/mine';
-import { openModel, type ModelFolder } from '../model';
+import { openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo } from '../native/types';
 import { chooseDevice } from '../run/device';
 import { VERSION } from '../run/version';
 import { autoBatch, unetShape } from '../scan/batch';
 import type { Hooks } from '../scan/options';
-import { isAuto, presetOf, timesteps, weightBytes, wholeNumber } from '../scan/settle';
+import { isAuto, manifestModel, presetOf, timesteps, weightBytes, wholeNumber } from '../scan/settle';
 import { openParallel, type Parallel, type Sequence } from '../translate/parallel';
 import { PROJECTIONS, type CotypicalityEvent, type CotypicalityOptions, type GroupSettings } from './options';
 import { CotypicalityRun, type CotypicalityDraft } from './run';
@@ -88,7 +87,7 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
   const preset = presetOf(options.preset);
   const grouping = groupSettings(options);
   if (options.boxes !== undefined) await readBoxes(options.boxes);
-  const model = await openModel(options.model);
+  const model = await openModel(options.model, variantOf(options));
   const parallel = await openParallel(options.parallel);
   const labels = labelsOf(parallel, options.labels);
   checkComplete(parallel, labels);
@@ -131,7 +130,7 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
   const draft: CotypicalityDraft = {
     version: VERSION,
     created: new Date().toISOString(),
-    model: { path: resolve(model.path), fingerprint: model.fingerprint, kind: model.kind, conditioning: model.conditioning, vaeFactor: model.vaeFactor, fold: model.fold },
+    model: manifestModel(model),
     parallel: { path: parallel.path, fingerprint: parallel.fingerprint, sequences: parallel.sequences.length, labels },
     options: {
       prompt, nullPrompt, size, sizeRule, patch,

@@ -14,7 +14,7 @@ import type { EvaluateSummary, Metrics } from '../evaluate/options';
 import { evaluationFolder, SHEET_FILE } from '../evaluate/record';
 import { checkMining, mine } from '../mine/mine';
 import type { MineOptions } from '../mine/options';
-import { openModel, type ModelFolder } from '../model';
+import { openModel, variantOf, type ModelFolder, type OpenOptions } from '../model';
 import { writeReport } from '../report/report';
 import { removeLeftovers, replaceFolder, writeFileAtomic } from '../run/atomic';
 import { canonicalJson, type Json } from '../run/fingerprint';
@@ -58,7 +58,7 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
   const begun = performance.now();
   const asked = { ...DEFAULTS, model: DEMO_MODEL, ...options };
   const out = resolve(asked.out);
-  const model = await openDemoModel(asked.model, asked.seed);
+  const model = await openDemoModel(asked.model, asked.seed, variantOf(options));
   const mining: MineOptions = { clusters: asked.clusters, top: Math.ceil(RANKED * asked.pictures), ...pick(options, 'threads') };
   checkMining(mining, model.source);
   await claim(out, asked.out, hooks);
@@ -94,7 +94,7 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
   const heldout = join(world, 'heldout');
   const scored = Math.min(size, model.sampleSize);
   const scanning: Omit<ScanOptions, 'out'> = {
-    dataset: heldout, model: model.path, samples, seed, tRange: T_RANGE, patch: Math.max(1, Math.round(scored * PATCH)), shardSize: 32,
+    dataset: heldout, model: model.path, ...variantOf(model), samples, seed, tRange: T_RANGE, patch: Math.max(1, Math.round(scored * PATCH)), shardSize: 32,
     ...pick(asked, 'device', 'precision', 'threads'),
   };
   const anew = async <T>(name: string, work: (folder: string) => Promise<T>): Promise<T> => {
@@ -115,7 +115,7 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
   const scanned = await scanInto('run');
   begin('mine');
   // Demo and model may have moved since the scan.
-  const placed: MineOptions = { ...mining, model: model.path, dataset: heldout };
+  const placed: MineOptions = { ...mining, model: model.path, ...variantOf(model), dataset: heldout };
   const mined = await mine(scanned.run, placed, { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'mine', event }) });
   begin('control');
   const control = await scanInto('control', { untrained: true });
@@ -128,7 +128,7 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
   const report = await writeReport(scanned.run, { pictures: heldout, title: `The demo's world of seed ${seed}` }, { ...told, onProgress });
   const full = asked.full
     ? await runFull({
-      out, model: model.path, pictures: heldout, boxes, seed, samples, patch: scanned.patch, tRange: T_RANGE, asked, ...told, log: hooks.log, begin, anew,
+      out, model: model.path, ...variantOf(model), pictures: heldout, boxes, seed, samples, patch: scanned.patch, tRange: T_RANGE, asked, ...told, log: hooks.log, begin, anew,
       onProgress: (event) => hooks.onProgress?.(event),
     })
     : null;
@@ -142,12 +142,12 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
 }
 
 /** The model of the demo: it must know the cities, and must not have seen this world. */
-async function openDemoModel(path: string, seed: number): Promise<ModelFolder> {
+async function openDemoModel(path: string, seed: number, options: OpenOptions): Promise<ModelFolder> {
   if (!existsSync(join(path, 'model_index.json'))) {
     const ours = path === DEMO_MODEL;
     throw new DiffmineError('MODEL_INVALID', `${ours ? "The demo's own model" : 'The model'} is not there: ${path} has no model_index.json.`, ours ? 'It belongs to the package: install or clone it again, or name another with --model.' : 'Name a model folder with --model, or leave it out.');
   }
-  const model = await openModel(path);
+  const model = await openModel(path, options);
   const unknown = model.conditioning === 'class' ? CITIES.filter((city) => !model.labels?.includes(city)) : [];
   if (unknown.length > 0) {
     throw new DiffmineError('MODEL_INVALID', `The model ${path} does not know ${unknown.join(', ')}.`, 'The demo draws these cities: name a model that was trained on pictures of `diffmine demo --data-only`.');

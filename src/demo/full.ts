@@ -28,6 +28,7 @@ export interface FullContext {
   /** the demo's folder */
   out: string;
   model: string;
+  variant?: string;
   /** the world's pictures and their truth */
   pictures: string;
   boxes: string;
@@ -48,14 +49,14 @@ export interface FullContext {
 /** Translates, groups and localizes; what is finished is kept. */
 export async function runFull(context: FullContext): Promise<DemoFull> {
   const { model, pictures, boxes, seed, samples, patch, tRange, asked, begin, anew } = context;
-  const device = pick(asked, 'device', 'precision', 'threads');
+  const device = { ...pick(context, 'variant'), ...pick(asked, 'device', 'precision', 'threads') };
   const told = { ...pick(context, 'signal', 'log') };
   const onScan = { ...told, onProgress: (event: object): void => progress(context, event) };
 
   begin('translate');
   const translation = await anew('translation', (out) => translate({ dataset: pictures, model, out, ...STEPS, limit: asked.translated ?? TRANSLATED, ...device }, onScan));
   const scoring = { samples, tRange };
-  const quality = await evaluateTranslation(translation.out, { boxes, model, ...scoring, ...pick(asked, 'device', 'threads') }, {
+  const quality = await evaluateTranslation(translation.out, { boxes, model, ...pick(context, 'variant'), ...scoring, ...pick(asked, 'device', 'threads') }, {
     ...told, onProgress: ({ stage, done, total }) => context.onProgress({ type: 'progress', stage, done, total }),
   });
 

@@ -12,6 +12,8 @@ export interface DemoOptions {
   out?: string;
   /** a model folder that knows the six cities; default: the one that comes with the package */
   model?: string;
+  /** weights to read where a part of it has them */
+  variant?: string;
   /** pictures a city; default 40 */
   pictures?: number;
   /** of their sides in pixels; default 64 */

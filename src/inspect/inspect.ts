@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { measurePicture, openDataset, type LayoutName } from '../dataset/index';
 import { DiffmineError, asDiffmineError } from '../errors';
-import { openModel } from '../model/index';
+import { openModel, type OpenOptions } from '../model/index';
 import { MANIFEST, type Manifest } from '../run/manifest';
 import { Run } from '../run/run';
 
@@ -52,15 +52,16 @@ const MEASURED = 64;
 
 /**
  * Describes a model folder, a data set (folder of label folders, CSV, JSONL) or a run folder.
+ * @param options of a model folder
  * @throws DiffmineError INVALID_ARGUMENT when nothing is there; else what opening it throws (MODEL_*, DATASET_INVALID, RUN_INVALID)
  */
-export async function inspect(path: string): Promise<Inspection> {
+export async function inspect(path: string, options: OpenOptions = {}): Promise<Inspection> {
   const status = statSync(path, { throwIfNoEntry: false });
   if (!status) throw new DiffmineError('INVALID_ARGUMENT', `There is nothing at ${path}.`, 'Give a model folder, a data set or a run folder.');
   if (status.isDirectory()) {
     if (existsSync(join(path, MANIFEST))) return inspectRun(path);
     if (existsSync(join(path, 'model_index.json')) || existsSync(join(path, 'unet', 'config.json'))) {
-      const model = await openModel(path);
+      const model = await openModel(path, options);
       return { kind: 'model', path: model.path, summary: model.summary() };
     }
   }

@@ -2,6 +2,7 @@
 // fine-tuning. Scoring is a scan without patches, resumed shard by shard as one; what follows from its maps is cheap, and made anew.
 import { join } from 'node:path';
 import { DiffmineError } from '../errors';
+import { openModel, variantOf, type OpenOptions } from '../model';
 import { Engine } from '../native';
 import { pictureRoot } from '../report/report';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
@@ -28,18 +29,20 @@ const UNTRAINED = 'untrained';
  *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the picture; IO
  */
 export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = {}): Promise<LocalizeSummary> {
-  const { labels = 'own', baseline, boxes, boxFormat, onlyMarked, blur = DEFAULT_BLUR, bootstrap = 1000, overlays = 100, pictures, ...scoring } = options;
+  const { labels = 'own', variant, baseline, boxes, boxFormat, onlyMarked, blur = DEFAULT_BLUR, bootstrap = 1000, overlays = 100, pictures, ...scoring } = options;
   checkBlur(blur);
   for (const [name, value] of [['bootstrap', bootstrap], ['overlays', overlays]] as const) {
     if (value !== 'all' && !(Number.isSafeInteger(value) && value >= 0)) throw new DiffmineError('INVALID_ARGUMENT', `--${name} is ${value}; expected a whole number of at least 0.`);
   }
   if (onlyMarked && boxes === undefined) throw new DiffmineError('INVALID_ARGUMENT', '--only-marked goes by boxes or masks, and there are none.', 'Give --boxes.');
   const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await picturesOf(options)).images);
-  const ours: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.pictures } : {}) };
+  const variants = await variantsFor(options.model, baseline, variant);
+  const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.pictures } : {}) };
+  const ours: ScanOptions = { ...both, ...variants.model };
   const { draft } = await settle(ours, VERSION);
   const theirs: ScanOptions | undefined = baseline === undefined ? undefined : {
-    ...ours, out: baselineFolder(options.out), size: draft.options.size, localize: labels === 'own' ? labels : draft.conditions,
-    ...(baseline === UNTRAINED ? { untrained: true } : { model: baseline }),
+    ...both, out: baselineFolder(options.out), size: draft.options.size, localize: labels === 'own' ? labels : draft.conditions,
+    ...(baseline === UNTRAINED ? { ...variants.model, untrained: true } : { ...variants.baseline, model: baseline }),
   };
   if (theirs) await settle(theirs, VERSION);
 
@@ -68,4 +71,17 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
     await engine.dispose();
     await lock?.release();
   }
+}
+
+/** --variant is for both models, but only one of them has to have it. */
+async function variantsFor(model: string, baseline: string | undefined, variant: string | undefined): Promise<{ model: OpenOptions; baseline: OpenOptions }> {
+  const asked = variantOf({ variant });
+  if (variant === undefined || baseline === undefined || baseline === UNTRAINED) return { model: asked, baseline: {} };
+  const has = async (location: string): Promise<boolean> =>
+    openModel(location, asked).then(
+      () => true,
+      (error: unknown) => !(error instanceof DiffmineError && error.code === 'INVALID_ARGUMENT'),
+    );
+  if (!(await has(baseline))) return { model: asked, baseline: {} };
+  return { model: (await has(model)) ? asked : {}, baseline: asked };
 }

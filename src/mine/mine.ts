@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fillPrompt, openDataset, type DatasetImage } from '../dataset';
 import { DiffmineError } from '../errors';
-import { openModel, prepareConditions, untrained, type ModelFolder } from '../model';
+import { openModel, prepareConditions, untrained, variantOf, type ModelFolder } from '../model';
 import { Engine, fromFloat32, writeSafetensors } from '../native';
 import type { ModelSource, Tensor } from '../native/types';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
@@ -55,8 +55,8 @@ export function checkMining(options: MineOptions, { unet, schedule }: Pick<Model
   if (timestep >= schedule.trainTimesteps) throw new DiffmineError('INVALID_ARGUMENT', `--dift-t is ${timestep}; this model's timesteps are 0 ... ${schedule.trainTimesteps - 1}.`);
 }
 
-async function openRunModel(manifest: Manifest, path: string | undefined): Promise<ModelFolder> {
-  const model = await openModel(path ?? manifest.model.path);
+async function openRunModel(manifest: Manifest, options: Pick<MineOptions, 'model' | 'variant'>): Promise<ModelFolder> {
+  const model = await openModel(options.model ?? manifest.model.path, variantOf({ ...manifest.model, ...options }));
   if (model.fingerprint === manifest.model.fingerprint) return manifest.options.untrained ? untrained(model, manifest.options.seed) : model;
   throw new DiffmineError('RUN_MISMATCH', `The model in ${model.path} is not the one this run was scanned with.`, 'Give the place where that model lies now, or scan again into a new folder.');
 }
@@ -108,7 +108,7 @@ export async function mine(runPath: string, options: MineOptions = {}, hooks: Ho
       return summary(before);
     }
     await removeLeftovers(join(run.path, 'mine'));
-    const model = await openRunModel(manifest, options.model);
+    const model = await openRunModel(manifest, options);
     const files = await openRunFiles(manifest, options.dataset);
     const replay = await openReplay(manifest);
     const rankings = await rank(run, wanted.top);

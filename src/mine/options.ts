@@ -20,6 +20,8 @@ export interface MineSettings {
 export interface MineOptions extends Partial<MineSettings> {
   /** where the model lies now, if not where the manifest says */
   model?: string;
+  /** its variant of weights; default: the run's */
+  variant?: string;
   /** where the data set lies now, if not where the manifest says */
   dataset?: string;
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default: the kind of device the run was scanned on */

@@ -10,9 +10,19 @@ import { isObject, readJsonObject, type JsonObject } from './json';
 import { Tokenizer } from './tokenizer';
 import { countParameters, dtypesOf, findWeights, hashWeights, shapeOf, type Weights } from './weights';
 
+export interface OpenOptions {
+  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors; parts without it are read as if none was named */
+  variant?: string;
+}
+
+/** The option alone; nothing where it was not given. */
+export const variantOf = ({ variant }: { variant?: string | null | undefined }): OpenOptions => (variant === undefined || variant === null ? {} : { variant });
+
 export interface ModelFolder {
   /** absolute */
   path: string;
+  /** the variant of weights that was asked for */
+  variant?: string;
   /** latent: the UNet denoises a VAE's latents; pixel: the picture itself */
   kind: 'latent' | 'pixel';
   /** text: prompts; class: labels the model was trained with */
@@ -41,6 +51,7 @@ export interface ModelFolder {
 
 export interface ModelSummary {
   path: string;
+  variant?: string;
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';
   prediction: string;
@@ -66,11 +77,11 @@ const COMPLETE = 'Give a complete diffusers model folder.';
 /**
  * Opens and checks a diffusers folder: SD 1.x and 2.x, pixel-space models with text or classes, folded pixels.
  *
- * @throws MODEL_INVALID when something is missing or does not fit together; MODEL_UNSUPPORTED for what diffmine does not compute;
+ * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID when something is missing or does not fit together; MODEL_UNSUPPORTED for what diffmine does not compute;
  *   WEIGHTS_INVALID for a damaged weights file
  */
-export async function openModel(location: string): Promise<ModelFolder> {
-  if ((await stat(path.join(location, LORA)).catch(() => undefined)) !== undefined) return openLora(location);
+export async function openModel(location: string, options: OpenOptions = {}): Promise<ModelFolder> {
+  if ((await stat(path.join(location, LORA)).catch(() => undefined)) !== undefined) return openLora(location, options);
   await checkFolder(location);
   const root = path.resolve(location);
   const index = await readJsonObject(path.join(root, 'model_index.json'));
@@ -92,7 +103,8 @@ export async function openModel(location: string): Promise<ModelFolder> {
 
   if (!(await isFolder(path.join(root, 'unet')))) throw absent('unet', 'every model needs one');
   const { sampleSize: cells, ...unetConfig } = readUNetConfig(...(await config('unet', 'config.json')));
-  const unet = await part(root, 'unet', unetConfig);
+  const { variant } = options;
+  const unet = await part(root, 'unet', unetConfig, variant);
   const conditioning = conditioningOf(location, unetConfig);
 
   const hasVae = listed('vae') || (await isFolder(path.join(root, 'vae')));
@@ -100,7 +112,7 @@ export async function openModel(location: string): Promise<ModelFolder> {
   let vae: LoadedPart<VaeConfig> | undefined;
   if (hasVae) {
     if (!(await isFolder(path.join(root, 'vae')))) throw absent('vae', 'its model_index.json lists one');
-    vae = await part(root, 'vae', readVaeConfig(...(await config('vae', 'config.json'))));
+    vae = await part(root, 'vae', readVaeConfig(...(await config('vae', 'config.json'))), variant);
   }
   const kind = vae ? 'latent' : 'pixel';
 
@@ -109,7 +121,7 @@ export async function openModel(location: string): Promise<ModelFolder> {
   let labels: string[] | undefined;
   if (conditioning === 'text') {
     for (const name of ['text_encoder', 'tokenizer']) if (!(await isFolder(path.join(root, name)))) throw absent(name, 'its UNet is conditioned on text');
-    textEncoder = await part(root, 'text_encoder', readTextEncoderConfig(...(await config('text_encoder', 'config.json'))));
+    textEncoder = await part(root, 'text_encoder', readTextEncoderConfig(...(await config('text_encoder', 'config.json'))), variant);
     tokenizer = await Tokenizer.open(path.join(root, 'tokenizer'));
     for (const name of ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json']) {
       const text = await readFile(path.join(root, 'tokenizer', name), 'utf8').catch(() => undefined);
@@ -121,6 +133,7 @@ export async function openModel(location: string): Promise<ModelFolder> {
   if (!(await isFolder(path.join(root, 'scheduler')))) throw absent('scheduler', 'every model needs its noise schedule');
   const { timestepSpacing, ...schedule } = readScheduleConfig(...(await config('scheduler', 'scheduler_config.json')));
 
+  if (variant !== undefined) checkVariant(location, variant, [unet, vae, textEncoder]);
   checkFit(unet, vae, textEncoder, tokenizer);
   for (const [name, loaded] of Object.entries({ unet, vae, textEncoder })) if (loaded) await hashWeights(hash, name, loaded.weights);
 
@@ -131,6 +144,7 @@ export async function openModel(location: string): Promise<ModelFolder> {
   const source: ModelSource = { unet: strip(unet), ...(vae && { vae: strip(vae) }), ...(textEncoder && { textEncoder: strip(textEncoder) }), schedule };
   const model = {
     path: root,
+    ...variantOf(options),
     kind,
     conditioning,
     source,
@@ -153,9 +167,17 @@ interface LoadedPart<Config> extends ModelPart<Config> {
   weights: Weights;
 }
 
-async function part<Config>(root: string, name: string, config: Config): Promise<LoadedPart<Config>> {
-  const weights = await findWeights(path.join(root, name));
+async function part<Config>(root: string, name: string, config: Config, variant: string | undefined): Promise<LoadedPart<Config>> {
+  const weights = await findWeights(path.join(root, name), variant);
   return { name, config, weights, files: weights.files };
+}
+
+/** A variant that no part has is a mistyped one. */
+function checkVariant(location: string, variant: string, parts: readonly (LoadedPart<unknown> | undefined)[]): void {
+  const loaded = parts.filter((one) => one !== undefined);
+  if (loaded.some(({ weights }) => weights.variant === variant)) return;
+  const listed = loaded.map(({ name, weights }) => `${name}: ${weights.variants.map((one) => one || 'none').join(', ')}`);
+  throw new DiffmineError('INVALID_ARGUMENT', `The model '${location}' has no weights of the variant '${variant}'.`, `Variants of its weights: ${listed.join('; ')}.`);
 }
 
 /** Low-rank updates as diffusers keeps them, and the file beside them that says which model they belong to. */
@@ -164,16 +186,16 @@ export const LORA = 'lora.json';
 export const LORA_FORMAT = 'diffmine-lora-1';
 
 /** A folder that `train --lora-rank` wrote: the model it started from, with the updates added to its UNet's weights when they are loaded. */
-async function openLora(location: string): Promise<ModelFolder> {
+async function openLora(location: string, options: OpenOptions): Promise<ModelFolder> {
   const root = path.resolve(location);
-  const { format, base, scale } = await readJsonObject(path.join(root, LORA));
+  const { format, base, scale, variant } = await readJsonObject(path.join(root, LORA));
   if (format !== LORA_FORMAT || typeof base !== 'string' || typeof scale !== 'number' || !Number.isFinite(scale)) {
     throw new DiffmineError('MODEL_INVALID', `${path.join(root, LORA)} does not say which model the updates belong to.`, `It is {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`);
   }
   const at = path.resolve(root, base);
   if (!(await isFolder(at))) throw new DiffmineError('MODEL_INVALID', `The model '${at}', which the updates in '${location}' belong to, is not there.`, `Say where it lies now in ${LORA}: "base".`);
   if ((await stat(path.join(at, LORA)).catch(() => undefined)) !== undefined) throw new DiffmineError('MODEL_UNSUPPORTED', `'${location}' holds updates of updates: '${at}' is no whole model.`, 'The base is a model folder.');
-  const model = await openModel(at);
+  const model = await openModel(at, { ...(typeof variant === 'string' && { variant }), ...options });
   const file = path.join(root, LORA_WEIGHTS);
   const hash = createHash('sha256').update(JSON.stringify([LORA_FORMAT, model.fingerprint, scale]));
   await hashWeights(hash, 'lora', { files: [file], headers: [readSafetensorsHeader(file)], bytes: [(await stat(file)).size] });
@@ -280,6 +302,7 @@ function summarize(model: Omit<ModelFolder, 'summary'>, parts: Record<string, Lo
   });
   return {
     path: model.path,
+    ...variantOf(model),
     kind: model.kind,
     conditioning: model.conditioning,
     prediction: schedule.prediction,

@@ -1,18 +1,19 @@
 // Reading a model's JSON files, with errors that name file and key.
 import { readFile } from 'node:fs/promises';
 import { DiffmineError } from '../errors';
+import { decodeJson, formatJson, parseJson } from '../json';
 
 export type JsonObject = Record<string, unknown>;
 
-/** @throws MODEL_INVALID when the file is absent, not JSON, or no object */
+/** @throws MODEL_INVALID when the file is absent, not JSON as Python writes it, or no object */
 export async function readJsonObject(file: string): Promise<JsonObject> {
-  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+  const bytes = await readFile(file).catch((cause: NodeJS.ErrnoException) => {
     const what = cause.code === 'ENOENT' ? 'is missing' : `cannot be read (${cause.code ?? cause.message})`;
     throw new DiffmineError('MODEL_INVALID', `'${file}' ${what}.`, 'Give a complete diffusers model folder.', { cause });
   });
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(decodeJson(bytes));
   } catch (cause) {
     throw new DiffmineError('MODEL_INVALID', `'${file}' is not JSON: ${(cause as Error).message}.`, undefined, { cause });
   }
@@ -50,7 +51,7 @@ export class ConfigReader {
   }
 
   number(key: string, fallback?: number): number {
-    return this.read(key, fallback, (value): value is number => typeof value === 'number' && Number.isFinite(value), 'a number');
+    return this.read(key, fallback, (value): value is number => typeof value === 'number' && Number.isFinite(value), 'a finite number');
   }
 
   boolean(key: string, fallback?: boolean): boolean {
@@ -98,7 +99,7 @@ export class ConfigReader {
   /** Options that change the computation and that diffmine computes in one way only: absent, null, or one of the values listed. */
   only(supported: Record<string, readonly unknown[]>): void {
     for (const [key, values] of Object.entries(supported)) {
-      if (this.has(key) && !values.includes(this.values[key])) throw this.unsupported(key, this.values[key], values.length > 0 ? values.map((value) => JSON.stringify(value)).join(', ') : 'null');
+      if (this.has(key) && !values.includes(this.values[key])) throw this.unsupported(key, this.values[key], values.length > 0 ? values.map((value) => formatJson(value)).join(', ') : 'null');
     }
   }
 
@@ -111,13 +112,13 @@ export class ConfigReader {
   }
 
   unsupported(key: string, value: unknown, supported: string): DiffmineError {
-    return new DiffmineError('MODEL_UNSUPPORTED', `'${this.file}': ${key} = ${JSON.stringify(value)} is not supported.`, `Supported: ${supported}.`);
+    return new DiffmineError('MODEL_UNSUPPORTED', `'${this.file}': ${key} = ${formatJson(value)} is not supported.`, `Supported: ${supported}.`);
   }
 
   private read<T>(key: string, fallback: T | undefined, fits: (value: unknown) => value is T, expected: string): T {
     const value = this.values[key] ?? fallback;
     if (value === undefined) throw this.missing(key);
-    if (!fits(value)) throw this.invalid(`'${key}' is ${JSON.stringify(value)} instead of ${expected}`);
+    if (!fits(value)) throw this.invalid(`'${key}' is ${formatJson(value)} instead of ${expected}`);
     return value;
   }
 }

@@ -20,6 +20,10 @@ const SAMPLE_PLACES = 16;
 export interface Weights {
   /** absolute; several when sharded */
   files: string[];
+  /** which were read: 'fp16', 'non_ema', ...; '' for those without a variant */
+  variant: string;
+  /** all that are there */
+  variants: string[];
   /** of each file */
   headers: SafetensorsHeader[];
   /** size of each file */
@@ -27,33 +31,60 @@ export interface Weights {
 }
 
 /**
- * The weights in `folder`: plain .safetensors before .fp16.safetensors, one file before shards.
+ * The weights in `folder`: of `variant` where it has them; else plain .safetensors before .fp16.safetensors, one file before shards.
  *
- * @throws MODEL_INVALID when there are none, or only .bin files; WEIGHTS_INVALID for a damaged header
+ * @throws MODEL_INVALID when there are none, only other variants, or only .bin files; WEIGHTS_INVALID for a damaged header
  */
-export async function findWeights(folder: string): Promise<Weights> {
-  const files = await weightFiles(folder);
+export async function findWeights(folder: string, variant?: string): Promise<Weights> {
+  const present = new Set(await readdir(folder).catch(() => [] as string[]));
+  const found = candidates(present);
+  const chosen = [variant, '', 'fp16'].map((wanted) => found.find((one) => one.variant === wanted)).find((one) => one !== undefined);
+  if (!chosen) throw noWeights(folder, [...present].sort(), found);
+  const files = chosen.index ? await shards(folder, chosen.file, present) : [path.join(folder, chosen.file)];
   const bytes: number[] = [];
   for (const file of files) bytes.push(await sizeOf(file));
-  return { files, bytes, headers: files.map((file) => readSafetensorsHeader(file)) };
+  return { files, variant: chosen.variant, variants: [...new Set(found.map((one) => one.variant))], bytes, headers: files.map((file) => readSafetensorsHeader(file)) };
 }
 
-async function weightFiles(folder: string): Promise<string[]> {
-  const present = new Set(await readdir(folder).catch(() => [] as string[]));
-  for (const variant of ['', '.fp16']) {
-    for (const name of NAMES) {
-      const single = `${name}${variant}.safetensors`;
-      if (present.has(single)) return [path.join(folder, single)];
-      // diffusers writes the variant last (model.safetensors.index.fp16.json), transformers first.
-      const index = [`${name}${variant}.safetensors.index.json`, `${name}.safetensors.index${variant}.json`].find((file) => present.has(file));
-      if (index !== undefined) return shards(folder, index, present);
-    }
+/** A file of weights, or the index of several. */
+interface Candidate {
+  /** '' for those without one */
+  variant: string;
+  file: string;
+  index: boolean;
+}
+
+const SHARD = /-\d{5}-of-\d{5}(\.[\w-]+)?\.safetensors$/;
+
+/** The weights among a folder's files: of each variant in the order in which they are read. */
+function candidates(present: Iterable<string>): Candidate[] {
+  const found: (Candidate & { order: number })[] = [];
+  for (const file of present) {
+    if (SHARD.test(file)) continue;
+    // diffusers and transformers write the variant last (model.safetensors.index.fp16.json), older ones first.
+    const parts = /^(\w+?)(?:\.([\w-]+))?\.safetensors(\.index(?:\.([\w-]+))?\.json)?$/.exec(file);
+    const order = NAMES.indexOf(parts?.[1] ?? '');
+    if (parts && order >= 0) found.push({ file, variant: parts[2] ?? parts[4] ?? '', index: parts[3] !== undefined, order });
   }
-  const pickle = [...present].find((name) => /\.(bin|ckpt|pt|pth)$/.test(name));
-  if (pickle !== undefined) {
-    throw new DiffmineError('MODEL_INVALID', `'${folder}' has its weights as '${pickle}' only; diffmine reads safetensors (pickle files can run code).`, CONVERT);
+  return found.sort((a, b) => a.order - b.order || Number(a.index) - Number(b.index) || (a.file < b.file ? -1 : 1));
+}
+
+/** What is there in place of weights, and what to do about it. */
+function noWeights(folder: string, present: readonly string[], found: readonly Candidate[]): DiffmineError {
+  const invalid = (what: string, hint: string): DiffmineError => new DiffmineError('MODEL_INVALID', `'${folder}' ${what}.`, hint);
+  const quoted = (names: readonly string[]): string => `${names.slice(0, 8).map((name) => `'${name}'`).join(', ')}${names.length > 8 ? ` and ${names.length - 8} more` : ''}`;
+  if (found.length > 0) {
+    const variants = [...new Set(found.map(({ variant }) => variant))];
+    const choice = variants.map((variant) => `--variant ${variant}`).join(' or ');
+    return invalid(`has its weights only as ${variants.length === 1 ? 'a variant' : 'variants'}: ${quoted(found.map(({ file }) => file))}`, `Choose with ${choice} (in the API: the option variant).`);
   }
-  throw new DiffmineError('MODEL_INVALID', `'${folder}' has no weights: neither ${NAMES.map((name) => `${name}.safetensors`).join(' nor ')}.`, 'Give a complete diffusers model folder.');
+  const sharded = present.filter((name) => SHARD.test(name));
+  if (sharded.length > 0) return invalid(`has shards of weights (${quoted(sharded)}), but not the index that lists them`, 'Download the file that ends in .safetensors.index.json.');
+  const pickle = present.filter((name) => /\.(bin|ckpt|pt|pth)$/.test(name));
+  if (pickle.length > 0) return invalid(`has its weights as ${quoted(pickle)} only; diffmine reads safetensors (pickle files can run code)`, CONVERT);
+  const others = present.filter((name) => name.endsWith('.safetensors'));
+  if (others.length > 0) return invalid(`has no weights under a name that diffusers gives them, only ${quoted(others)}`, `Rename the right one to ${NAMES.map((name) => `${name}.safetensors`).join(' or ')}.`);
+  return invalid(`has no weights: neither ${NAMES.map((name) => `${name}.safetensors`).join(' nor ')}`, 'Give a complete diffusers model folder.');
 }
 
 async function shards(folder: string, index: string, present: ReadonlySet<string>): Promise<string[]> {
@@ -77,7 +108,7 @@ async function sizeOf(file: string): Promise<number> {
 }
 
 /** Adds names, sizes, headers and sampled bytes: other weights of the same shapes differ in it, and a 3 GB file costs a megabyte of reading. */
-export async function hashWeights(hash: Hash, part: string, weights: Weights): Promise<void> {
+export async function hashWeights(hash: Hash, part: string, weights: Pick<Weights, 'files' | 'headers' | 'bytes'>): Promise<void> {
   for (const [i, file] of weights.files.entries()) {
     const size = weights.bytes[i] as number;
     const tensors = Object.entries(weights.headers[i]?.tensors ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));

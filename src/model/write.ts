@@ -2,9 +2,12 @@
 import { constants } from 'node:fs';
 import { cp, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { formatJson } from '../json';
+import { readSafetensorsHeader } from '../native';
 import type { ScheduleConfig, UNetConfig } from '../native/types';
 import { temporaryName, writeFileAtomic } from '../run/atomic';
 import type { JsonObject } from './json';
+import { findWeights } from './weights';
 
 /** Sharpness of what diffusers checks when it reads a folder; any version reads these keys. */
 const DIFFUSERS = '0.30.0';
@@ -71,21 +74,41 @@ export function indexJson(parts: { vae: boolean; text: boolean }, labels: readon
   };
 }
 
-export const writeJson = (file: string, json: JsonObject): Promise<void> => writeFileAtomic(file, `${JSON.stringify(json, null, 2)}\n`);
+export const writeJson = (file: string, json: JsonObject): Promise<void> => writeFileAtomic(file, `${formatJson(json, 2)}\n`);
 
-/** Copies folder `name` of a model into another (a reflink where the file system has them), in place of what is there. */
-export async function copyPart(from: string, to: string, name: string): Promise<void> {
-  const target = path.join(to, name);
+/**
+ * Copies folder `name` of a model into another (a reflink where the file system has them), in place of what is there.
+ *
+ * @param weights absolute paths of the files to copy as the part's weights. Where they are a variant, they get the names that are read without asking for
+ *   one, and other weights are left behind; default: all files as they are
+ */
+export async function copyPart(from: string, to: string, name: string, weights?: readonly string[]): Promise<void> {
+  const [source, target] = [path.join(from, name), path.join(to, name)];
   const temporary = temporaryName(target);
-  await cp(path.join(from, name), temporary, { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE });
+  const variant = weights === undefined || samePaths(weights, (await findWeights(source).catch(() => undefined))?.files) ? undefined : weights;
+  const kept = (file: string): boolean => variant === undefined || path.dirname(file) !== source || !isWeightFile(path.basename(file)) || variant.includes(file);
+  await cp(source, temporary, { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE, filter: kept });
+  if (variant) await nameWeights(temporary, variant.map((file) => path.basename(file)));
   await rm(target, { recursive: true, force: true });
   await rename(temporary, target);
 }
 
+/** Makes weights of a variant those that are read by default: one file by renaming it, shards by an index that names them. */
+async function nameWeights(folder: string, names: readonly string[]): Promise<void> {
+  const [first = ''] = names;
+  const [stem = ''] = first.split(/[.-]/);
+  if (names.length === 1) return rename(path.join(folder, first), path.join(folder, `${stem}.safetensors`));
+  const map = names.flatMap((name) => Object.keys(readSafetensorsHeader(path.join(folder, name)).tensors).map((tensor) => [tensor, name] as const));
+  await writeJson(path.join(folder, `${stem}.safetensors.index.json`), { metadata: {}, weight_map: Object.fromEntries(map) });
+}
+
+const samePaths = (a: readonly string[], b: readonly string[] | undefined): boolean => b !== undefined && a.length === b.length && a.every((file, i) => file === b[i]);
+
+/** Weights of any kind, and the lists of their shards. */
+const isWeightFile = (name: string): boolean => /\.(safetensors|bin|msgpack|h5)$|\.index(\.[\w-]+)?\.json$/.test(name);
+
 /** Files of a folder's weights other than `kept`: they would be read in its place. */
 export async function removeOtherWeights(folder: string, kept: string): Promise<void> {
   await mkdir(folder, { recursive: true });
-  for (const name of await readdir(folder)) {
-    if (name !== kept && /\.safetensors(\.index(\.\w+)?\.json)?$|\.index\.json$|\.bin$/.test(name)) await rm(path.join(folder, name));
-  }
+  for (const name of await readdir(folder)) if (name !== kept && isWeightFile(name)) await rm(path.join(folder, name));
 }

@@ -47,6 +47,8 @@ export interface RunOptions {
 
 export interface ManifestModel {
   path: string;
+  /** the variant of weights that was asked for */
+  variant?: string;
   fingerprint: string;
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';

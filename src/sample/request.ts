@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
-import { classIds, openModel, type ModelFolder } from '../model';
+import { classIds, openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo, Precision } from '../native/types';
 import { writeFileAtomic } from '../run/atomic';
 import { chooseDevice } from '../run/device';
@@ -24,6 +24,8 @@ export const COUNT = 8;
 export interface SampleOptions {
   /** a diffusers folder, text or class, latent or pixel */
   model: string;
+  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
+  variant?: string;
   /** the folder to write: new, empty, or that of the same request */
   out: string;
   /** default: all labels of a class model; a text model takes any, and needs at least one */
@@ -86,7 +88,7 @@ export interface SamplesRecord {
   created: string;
   /** of model and options: equal ones go on in one folder */
   fingerprint: string;
-  model: { path: string; fingerprint: string };
+  model: { path: string; variant?: string; fingerprint: string };
   options: SampleSettings;
   labels: SampledLabel[];
 }
@@ -132,7 +134,7 @@ function checkSize(model: ModelFolder, size: number): number {
  * @throws INVALID_ARGUMENT, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
 export async function settleRequest(options: SampleOptions, log?: (sentence: string) => void): Promise<SampleRequest> {
-  const model = await openModel(options.model);
+  const model = await openModel(options.model, variantOf(options));
   const text = model.conditioning === 'text';
   const labels = labelsOf(model, options.labels);
   const count = whole(options.count ?? COUNT, 1, '--count');
@@ -160,7 +162,7 @@ export async function settleRequest(options: SampleOptions, log?: (sentence: str
 
   const record = {
     format: SAMPLES_FORMAT, version: VERSION, created: new Date().toISOString(), fingerprint: fingerprintOfRecord(model.fingerprint, settings),
-    model: { path: model.path, fingerprint: model.fingerprint }, options: settings, labels: sampled,
+    model: { path: model.path, ...variantOf(model), fingerprint: model.fingerprint }, options: settings, labels: sampled,
   } as const;
   return { model, device, record };
 }

@@ -6,6 +6,8 @@ export interface ScanOptions {
   dataset: string;
   /** a diffusers folder */
   model: string;
+  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
+  variant?: string;
   /** the run folder: new, empty, or that of the same run */
   out: string;
 

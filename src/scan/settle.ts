@@ -1,12 +1,11 @@
 // From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
-import { resolve } from 'node:path';
 import { fillPrompt, measurePicture, openDataset, PRESETS, restricted, scoredSize, type Dataset, type Preset, type PresetName, type Size, type SizeOptions } from '../dataset';
 import { DiffmineError } from '../errors';
-import { openModel, untrained, type ModelFolder } from '../model';
+import { openModel, untrained, variantOf, type ModelFolder } from '../model';
 import { usableCores } from '../native/cores';
 import type { DeviceInfo } from '../native/types';
 import { sha256File } from '../run/fingerprint';
-import { readManifest, type ManifestDraft, type RunOptions } from '../run/manifest';
+import { readManifest, type ManifestDraft, type ManifestModel, type RunOptions } from '../run/manifest';
 import { Replay } from '../run/replay';
 import { autoBatch, unetShape, type Shape } from './batch';
 import { planContrasts, planSingles, type ContrastPlan } from './contrasts';
@@ -29,6 +28,11 @@ export interface Settled {
   sizes: SizeOptions;
   replay: Replay | undefined;
   draft: ManifestDraft;
+}
+
+/** A model as manifests keep it. */
+export function manifestModel({ path, variant, fingerprint, kind, conditioning, vaeFactor, fold }: ModelFolder): ManifestModel {
+  return { path, ...variantOf({ variant }), fingerprint, kind, conditioning, vaeFactor, fold };
 }
 
 function check(condition: boolean, message: string, hint?: string): void {
@@ -119,7 +123,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   const preset = presetOf(options.preset);
   wholeNumber(options.workers ?? 1, 1, '--workers');
   const seed = wholeNumber(options.seed ?? 0, 0, '--seed');
-  const opened = await openModel(options.model);
+  const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
   const dataset = await picturesOf(options);
   for (const warning of dataset.warnings) hooks.log?.(warning);
@@ -188,7 +192,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   const draft: ManifestDraft = {
     version,
     created: new Date().toISOString(),
-    model: { path: resolve(model.path), fingerprint: model.fingerprint, kind: model.kind, conditioning: model.conditioning, vaeFactor: model.vaeFactor, fold: model.fold },
+    model: manifestModel(model),
     dataset: {
       path: dataset.path, fingerprint: dataset.fingerprint, images: images.length, ignored: dataset.ignored, labels: dataset.labels,
       columns: [...new Set(images.flatMap((image) => Object.keys(image.extra ?? {})))].sort(),

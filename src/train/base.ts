@@ -4,7 +4,7 @@ import { cp, mkdir, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
-import { classIds, encodePrompts, openModel, type ModelFolder } from '../model';
+import { classIds, encodePrompts, openModel, variantOf, type ModelFolder } from '../model';
 import { LORA, LORA_FORMAT, LORA_WEIGHTS } from '../model/folder';
 import { readJsonObject } from '../model/json';
 import { copyPart, indexJson, removeOtherWeights, scheduleJson, unetJson, UNET_WEIGHTS, writeJson } from '../model/write';
@@ -15,7 +15,7 @@ import { PIXEL_SCHEDULE, SIZES, unetOfSize } from './sizes';
 import type { TrainSettings } from './options';
 
 /** The part of the settings that names models. */
-export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder' | 'fold'>;
+export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'fold'>;
 
 export interface Base {
   kind: 'latent' | 'pixel';
@@ -49,7 +49,7 @@ export async function openBase(named: Named): Promise<Base> {
   }
   if (named.from !== null) {
     if (named.vae !== null || named.textEncoder !== null || named.fold !== null) throw new DiffmineError('INVALID_ARGUMENT', 'A fine-tuned model keeps its own VAE, text encoder and folding.', 'Leave out --vae, --text-encoder and --fold, or make a new model with --new.');
-    const model = await openModel(named.from);
+    const model = await openModel(named.from, variantOf(named));
     if (model.source.unet.lora) throw new DiffmineError('MODEL_UNSUPPORTED', `'${named.from}' holds low-rank updates of another model; training goes from whole models.`, 'Give --from the model that they belong to.');
     return fromModel(model);
   }
@@ -89,7 +89,8 @@ function fromModel(model: ModelFolder): Base {
       for (const name of await readdir(model.path)) {
         const isFolder = (await stat(path.join(model.path, name))).isDirectory();
         if (name.startsWith('.') || name === 'unet' || !isFolder) continue;
-        if (await looksLikePart(path.join(model.path, name))) await copyPart(model.path, folder, name);
+        const weights = { vae, text_encoder: textEncoder }[name]?.files;
+        if (await looksLikePart(path.join(model.path, name))) await copyPart(model.path, folder, name, weights);
       }
       const unet = path.join(folder, 'unet');
       await removeOtherWeights(unet, UNET_WEIGHTS);
@@ -107,13 +108,13 @@ async function looksLikePart(folder: string): Promise<boolean> {
   return ['config.json', 'scheduler_config.json', 'tokenizer_config.json', 'preprocessor_config.json', 'vocab.json'].some((name) => names.has(name));
 }
 
-async function newModel({ new: name, vae: vaePath, textEncoder: textPath, fold: wanted }: Named): Promise<Base> {
+async function newModel({ new: name, vae: vaePath, textEncoder: textPath, variant, fold: wanted }: Named): Promise<Base> {
   if (name === null || !Object.hasOwn(SIZES, name)) throw new DiffmineError('INVALID_ARGUMENT', `There is no size ${JSON.stringify(name)}.`, `Sizes: ${Object.keys(SIZES).join(', ')}.`);
   const size = SIZES[name];
   const fold = wanted ?? size.fold;
   if (![1, 2].includes(fold) || (fold === 2 && size.kind === 'latent')) throw new DiffmineError('INVALID_ARGUMENT', `Folds of ${fold} do not suit the size ${name}.`, 'Pixels are folded by 1 or 2, latents not at all.');
-  const vaeModel = vaePath === null ? undefined : await openModel(vaePath);
-  const textModel = textPath === null ? undefined : await openModel(textPath);
+  const vaeModel = vaePath === null ? undefined : await openModel(vaePath, variantOf({ variant }));
+  const textModel = textPath === null ? undefined : await openModel(textPath, variantOf({ variant }));
   const vae = vaeModel?.source.vae;
   const textEncoder = textModel?.source.textEncoder;
   if (vaeModel && !vae) throw new DiffmineError('MODEL_INVALID', `The model '${vaePath}' has no VAE.`, 'Name a latent model, such as Stable Diffusion.');
@@ -135,8 +136,8 @@ async function newModel({ new: name, vae: vaePath, textEncoder: textPath, fold: 
       const unet = path.join(folder, 'unet');
       await removeOtherWeights(unet, UNET_WEIGHTS);
       await writeJson(path.join(unet, 'config.json'), unetJson(shape(labels), side / (vaeFactor * fold)));
-      if (vaeModel) await copyPart(vaeModel.path, folder, 'vae');
-      for (const part of textModel ? ['text_encoder', 'tokenizer'] : []) await copyPart((textModel as ModelFolder).path, folder, part);
+      if (vaeModel) await copyPart(vaeModel.path, folder, 'vae', vae?.files);
+      for (const part of textModel ? ['text_encoder', 'tokenizer'] : []) await copyPart((textModel as ModelFolder).path, folder, part, part === 'text_encoder' ? textEncoder?.files : undefined);
       if (vaeModel) await copyPart(vaeModel.path, folder, 'scheduler');
       else {
         await mkdir(path.join(folder, 'scheduler'), { recursive: true });
@@ -149,7 +150,7 @@ async function newModel({ new: name, vae: vaePath, textEncoder: textPath, fold: 
 }
 
 /** Writes the folder of a LoRA training: the updates as diffusers loads them, and which model they belong to (model/folder.ts opens both as one). */
-export async function writeLora(folder: string, settings: Pick<TrainSettings, 'from'>, weights: (file: string) => Promise<void>): Promise<void> {
+export async function writeLora(folder: string, settings: Pick<TrainSettings, 'from' | 'variant'>, weights: (file: string) => Promise<void>): Promise<void> {
   await weights(path.join(folder, LORA_WEIGHTS));
-  await writeJson(path.join(folder, LORA), { format: LORA_FORMAT, base: settings.from, scale: 1 });
+  await writeJson(path.join(folder, LORA), { format: LORA_FORMAT, base: settings.from, ...variantOf(settings), scale: 1 });
 }

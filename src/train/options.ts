@@ -16,6 +16,8 @@ export interface TrainOptions {
   vae?: string;
   /** with `new`: the model folder whose text encoder reads the prompts; without it the model is conditioned on the labels as classes */
   textEncoder?: string;
+  /** of the models named: weights to read where a part has them, such as 'fp16' */
+  variant?: string;
   /** with `new`: pixels folded into channels, in each direction; default 2 for pixels, 1 for latents */
   fold?: 1 | 2;
   /** of a label, for text models; default "{label}" */
@@ -91,11 +93,13 @@ export interface TrainOptions {
 }
 
 /** Every setting, with defaults filled in: what train.json keeps. Paths are absolute. */
-export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'device' | 'threads' | 'epochs' | 'from' | 'new' | 'vae' | 'textEncoder' | 'fold' | 'prompt' | 'nullPrompt'>> & {
+export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'device' | 'threads' | 'epochs' | 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'fold' | 'prompt' | 'nullPrompt'>> & {
   from: string | null;
   new: SizeName | null;
   vae: string | null;
   textEncoder: string | null;
+  /** absent in records of versions that knew none */
+  variant?: string | null;
   fold: 1 | 2 | null;
   prompt: string | null;
   nullPrompt: string | null;

@@ -96,7 +96,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
     if (foreign !== undefined) throw new DiffmineError('RUN_MISMATCH', `${options.out} is not empty and no training (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
   }
   await mkdir(folder, { recursive: true });
-  const named = { from: null, new: null, vae: null, textEncoder: null, fold: null, ...asked };
+  const named = { from: null, new: null, vae: null, textEncoder: null, variant: null, fold: null, ...asked };
   const base = await openBase(named);
   const settings = fillIn(asked, named, base);
   if (epochs === undefined) checkSettings(settings); // before pictures are looked at

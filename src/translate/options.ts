@@ -24,6 +24,8 @@ export interface TranslateOptions {
   dataset: string;
   /** a diffusers folder, text or class, latent or pixel */
   model: string;
+  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
+  variant?: string;
   /** the folder to write: new, empty, or that of the same translation */
   out: string;
   /** target labels; default: all of the data set. A picture is never translated to its own, but for the reconstruction. */

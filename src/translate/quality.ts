@@ -6,7 +6,7 @@ import { readPicture } from '../dataset';
 import { maskOf, readMarks, type Marked } from '../dataset/boxes';
 import { upsample } from '../evaluate/maps';
 import { DiffmineError } from '../errors';
-import { openModel, prepareConditions, type ModelFolder } from '../model';
+import { openModel, prepareConditions, variantOf, type ModelFolder } from '../model';
 import { Engine, type Conditions } from '../native';
 import { float32 } from '../native/tensor';
 import type { Picture, Progress, Tensor, TypicalityOptions } from '../native/types';
@@ -31,6 +31,8 @@ const TIMESTEPS = [0.1, 0.7] as const;
 export interface QualityOptions {
   /** where the model lies now; default: the translation's */
   model?: string;
+  /** its variant of weights; default: the translation's */
+  variant?: string;
   /** what is known to be in the pictures: any file that boxes come in (src/dataset/boxes) */
   boxes?: string;
   /** draws of noise and timestep; default 16 */
@@ -54,7 +56,7 @@ export async function evaluateTranslation(out: string, options: QualityOptions =
   const { manifest } = folder;
   const { translated: lines, skipped } = await folder.readShards(await folder.doneShards());
   if (lines.length === 0) throw new DiffmineError('RUN_INVALID', `${out} has no translated picture yet.`, 'Repeat the translation to go on with it.');
-  const model = await openModel(options.model ?? manifest.model.path);
+  const model = await openModel(options.model ?? manifest.model.path, variantOf({ ...manifest.model, ...options }));
   if (model.fingerprint !== manifest.model.fingerprint) throw new DiffmineError('RUN_MISMATCH', `${model.path} is not the model of the translation in ${out}.`, 'Name it with --model.');
   const samples = wholeNumber(options.samples ?? 16, 1, '--samples');
   const range = timesteps(options.tRange ?? TIMESTEPS, model.source.schedule.trainTimesteps);

@@ -4,13 +4,13 @@ import { resolve } from 'node:path';
 import { compareCodePoints, fillPrompt, openDataset, type Dataset, type DatasetImage, type PresetName, type SizeOptions } from '../dataset';
 import { spokenLabels, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
-import { classIds, openModel, type ModelFolder } from '../model';
+import { classIds, openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo } from '../native/types';
 import { chooseDevice } from '../run/device';
 import { VERSION } from '../run/version';
 import { autoBatch, unetShape } from '../scan/batch';
 import type { Hooks } from '../scan/options';
-import { isAuto, largestShape, presetOf, weightBytes, wholeNumber } from '../scan/settle';
+import { isAuto, largestShape, manifestModel, presetOf, weightBytes, wholeNumber } from '../scan/settle';
 import { readTranslation, type TranslationDraft } from './folder';
 import {
   ATTENTION_SHARE, FEATURE_SHARE, GUIDANCE, GUIDANCE_RANGE, INVERSION_STEPS, SHARD_SIZE, STEPS, type TranslateEvent, type TranslateOptions, type TranslateSettings,
@@ -56,7 +56,7 @@ export function targetsOf(labels: readonly string[], own: string): string[] {
  */
 export async function settleTranslation(options: TranslateOptions, hooks: Hooks<TranslateEvent> = {}): Promise<Settled> {
   const preset = presetOf(options.preset);
-  const model = await openModel(options.model);
+  const model = await openModel(options.model, variantOf(options));
   const { schedule, unet } = model.source;
   const inversionSteps = wholeNumber(options.inversionSteps ?? INVERSION_STEPS, 1, '--inversion-steps');
   const steps = wholeNumber(options.steps ?? STEPS, 1, '--steps');
@@ -118,7 +118,7 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   const draft: TranslationDraft = {
     version: VERSION,
     created: new Date().toISOString(),
-    model: { path: resolve(model.path), fingerprint: model.fingerprint, kind: model.kind, conditioning: model.conditioning, vaeFactor: model.vaeFactor, fold: model.fold },
+    model: manifestModel(model),
     dataset: { path: dataset.path, fingerprint: dataset.fingerprint, labels: dataset.labels, images: images.length, ignored: dataset.ignored },
     labels,
     options: settings,

@@ -147,7 +147,7 @@ export const benchCommand = command({
     for (const precision of precisions) chooseDevice(device, precision);
     let latents = values.latents ?? [32, 64];
     if (values.size) {
-      const { pixelsPerCell } = await openSubject(values.model);
+      const { pixelsPerCell } = await openSubject(values.model, defined({ variant: values.variant }));
       const odd = values.size.find((side) => side % pixelsPerCell !== 0);
       if (odd !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `--size ${odd} is no multiple of the ${pixelsPerCell} px of a cell of ${values.model}.`);
       latents = values.size.map((side) => side / pixelsPerCell);
@@ -156,7 +156,7 @@ export const benchCommand = command({
       {
         model: values.model, device, precisions: [...precisions], latents: evaluations ? latents : [], batches: values.batch ?? [gpu ? 64 : 2], repeats: values.repeats,
         stages: !values['no-stages'],
-        ...defined({ threads: values.threads, peer: values.peer, peerCompile: values['peer-compile'], baseline, without: values.without, levers: values.levers?.flatMap((name): readonly BenchLever[] => (name === 'all' ? LEVERS : [name])) }),
+        ...defined({ variant: values.variant, threads: values.threads, peer: values.peer, peerCompile: values['peer-compile'], baseline, without: values.without, levers: values.levers?.flatMap((name): readonly BenchLever[] => (name === 'all' ? LEVERS : [name])) }),
         ...(training && { training: defined({ what: training, batch: values['training-batch'], checkpointing: values['gradient-checkpointing'] }) }),
         ...(model === undefined || dataset === undefined ? {} : { pipeline: { model, dataset, samples: values['pipeline-samples'] } }),
         ...(values.reference ? { reference: defined({ top: values.top, precision: values['reference-dtype'] }) } : {}),

@@ -67,12 +67,12 @@ export const cotypicalityCommand = command({
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const { cotypicality } = await import('../../cotypicality/cotypicality.js');
-    const { parallel, model, out, boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch } = values;
+    const { parallel, model, variant, out, boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch } = values;
     const summary = await cotypicality(
       {
         parallel, model, out,
         ...defined({
-          boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch,
+          variant, boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch,
           labels: values.label, nullPrompt: values['null-prompt'], tRange: values['t-range'], timestep: values['dift-t'], upBlock: values['up-block'],
           shardSize: values['shard-size'], precision: values.dtype, maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
         }),

@@ -112,7 +112,7 @@ export const demoCommand = command({
   async handle(values, { output, signal }) {
     const { 'data-only': folder, pictures, size, seed } = values;
     if (folder !== undefined) {
-      const idle = (['out', 'model', 'samples', 'clusters', 'bootstrap', 'full', 'translated'] as const).find((name) => values[name] !== undefined);
+      const idle = (['out', 'model', 'variant', 'samples', 'clusters', 'bootstrap', 'full', 'translated'] as const).find((name) => values[name] !== undefined);
       if (idle !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `--${idle} means nothing with --data-only, which draws pictures and no more.`);
       return drawOnly(folder, defined({ pictures, size, heldout: values.heldout, seed }), output, signal);
     }
@@ -121,9 +121,9 @@ export const demoCommand = command({
     const { ensureSetup } = await import('../../setup/setup.js');
     await ensureSetup({ log: (line) => output.log(line), signal });
     const { demo } = await import('../../demo/demo.js');
-    const { out, model, samples, clusters, bootstrap, full, translated, device, threads, dtype: precision } = values;
+    const { out, model, variant, samples, clusters, bootstrap, full, translated, device, threads, dtype: precision } = values;
     const summary = await demo(
-      defined({ out, model, pictures, size, samples, seed, clusters, bootstrap, full, translated, device, threads, precision }),
+      defined({ out, model, variant, pictures, size, samples, seed, clusters, bootstrap, full, translated, device, threads, precision }),
       { signal, onProgress: onDemo(output), log: (line) => output.log(line) },
     );
     return { text: demoText(summary), json: summary };

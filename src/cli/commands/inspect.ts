@@ -3,6 +3,7 @@ import type { DatasetInspection, Inspection, RunInspection } from '../../inspect
 import { command } from '../command';
 import { INSPECTED } from '../options';
 import { byteSize, table } from '../output';
+import { defined } from '../stages';
 
 /** Nested values as `name.inner: value` lines. */
 function lines(value: object, prefix = ''): string[] {
@@ -55,9 +56,9 @@ export const inspectCommand = command({
   name: 'inspect',
   describe: 'Tell what a model folder, a data set or a run folder is',
   options: { ...INSPECTED },
-  async handle({ path }) {
+  async handle({ path, variant }) {
     const { inspect } = await import('../../inspect/inspect.js');
-    const found = await inspect(path);
+    const found = await inspect(path, defined({ variant }));
     return { text: inspectionText(found), json: found };
   },
 });

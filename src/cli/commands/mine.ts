@@ -19,8 +19,8 @@ export const mineCommand = command({
   resumeHint: 'The scan is kept: the same command mines it again.',
   async handle(values, { output, signal }) {
     const { mine } = await import('../../mine/mine.js');
-    const { model, dataset, device, batch, threads } = values;
-    const options = { ...mineOptions(values), ...defined({ model, dataset, device, batch, threads }) };
+    const { model, variant, dataset, device, batch, threads } = values;
+    const options = { ...mineOptions(values), ...defined({ model, variant, dataset, device, batch, threads }) };
     const summary = await mine(values.run, options, { signal, onProgress: onMine(output), log: (line) => output.log(line) });
     for (const note of summary.notes) output.log(note);
     return { text: mineText(summary), json: summary };

@@ -16,14 +16,14 @@ export const runCommand = command({
     const log = (line: string): void => output.log(line);
     const { checkMining, mine } = await import('../../mine/mine.js');
     const { openModel } = await import('../../model/index.js');
-    checkMining(mineOptions(values), (await openModel(values.model)).source);
+    checkMining(mineOptions(values), (await openModel(values.model, defined({ variant: values.variant }))).source);
     const { scan } = await import('../../scan/scan.js');
     const scanned = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log });
     output.log(scanText(scanned));
     requireScores(scanned);
     const { threads, devices } = values;
     const device = devices?.[0] ?? values.device;
-    const mined = await mine(values.out, { ...mineOptions(values), ...defined({ model: values.model, dataset: values.dataset, device, threads }) }, { signal, onProgress: onMine(output), log });
+    const mined = await mine(values.out, { ...mineOptions(values), ...defined({ model: values.model, variant: values.variant, dataset: values.dataset, device, threads }) }, { signal, onProgress: onMine(output), log });
     for (const note of mined.notes) output.log(note);
     output.log(mineText(mined));
     const { writeReport } = await import('../../report/report.js');

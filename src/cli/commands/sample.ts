@@ -21,8 +21,8 @@ export const sampleCommand = command({
   resumeHint: 'Finished pictures are kept: the same command goes on where this one stopped.',
   async handle(values, { output, signal }) {
     const { sample } = await import('../../sample/sample.js');
-    const { model, out, label: labels, count, steps, guidance, seed, size, prompt, 'null-prompt': nullPrompt, batch, device, dtype: precision, threads } = values;
-    const options = { model, out, ...defined({ labels, count, steps, guidance, seed, size, prompt, nullPrompt, batch, device, precision, threads }) };
+    const { model, variant, out, label: labels, count, steps, guidance, seed, size, prompt, 'null-prompt': nullPrompt, batch, device, dtype: precision, threads } = values;
+    const options = { model, out, ...defined({ variant, labels, count, steps, guidance, seed, size, prompt, nullPrompt, batch, device, precision, threads }) };
     const summary = await sample(options, { signal, onProgress: output.progress, log: (line) => output.log(line) });
     return { text: sampleText(summary), json: summary };
   },

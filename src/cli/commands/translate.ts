@@ -39,14 +39,14 @@ export const translateCommand = command({
   resumeHint: 'Finished shards are kept: the same command goes on where this one stopped.',
   async handle(values, { output, signal }) {
     const { translate } = await import('../../translate/translate.js');
-    const { dataset, model, out, to, guidance, negative, preset, prompt, size, limit, steps, shard, batch, device, dtype: precision, threads, boxes, samples } = values;
+    const { dataset, model, out, variant, to, guidance, negative, preset, prompt, size, limit, steps, shard, batch, device, dtype: precision, threads, boxes, samples } = values;
     if (!values.evaluate && (boxes !== undefined || samples !== undefined || values['t-range'] !== undefined)) {
       throw new DiffmineError('INVALID_ARGUMENT', '--boxes, --samples and --t-range belong to --evaluate.', 'Add --evaluate, or leave them out.');
     }
     const options = {
       dataset, model, out,
       ...defined({
-        to, guidance, negative, preset, prompt, size, limit, steps, shard, batch, device, precision, threads, inversionSteps: values['inversion-steps'], guidanceRange: values['guidance-range'], featureShare: values['feature-share'],
+        variant, to, guidance, negative, preset, prompt, size, limit, steps, shard, batch, device, precision, threads, inversionSteps: values['inversion-steps'], guidanceRange: values['guidance-range'], featureShare: values['feature-share'],
         attentionShare: values['attention-share'], featureLayers: values['feature-layers'], attentionLayers: values['attention-layers'], nullPrompt: values['null-prompt'], shardSize: values['shard-size'],
       }),
     };
@@ -57,7 +57,7 @@ export const translateCommand = command({
     }
     if (!values.evaluate) return { text: translateText(summary), json: summary };
     const { evaluateTranslation } = await import('../../translate/quality.js');
-    const quality = await evaluateTranslation(summary.out, { model, ...defined({ boxes, samples, tRange: values['t-range'], device, threads }) }, { signal, onProgress: output.progress, log });
+    const quality = await evaluateTranslation(summary.out, { model, ...defined({ variant, boxes, samples, tRange: values['t-range'], device, threads }) }, { signal, onProgress: output.progress, log });
     return { text: `${translateText(summary)}\n${qualityText(quality)}`, json: { ...summary, quality } };
   },
 });
