@@ -5,28 +5,15 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../errors';
 import { readFolder } from './folder';
+import type { ImageList, ImageListBuilder } from './images';
 import { readLayout, type LayoutName } from './layouts';
-import { compareCodePoints } from './order';
 import { readTable } from './table';
-
-/** One picture under one label. */
-export interface DatasetImage {
-  /** its name in runs: relative to the data set, forward slashes */
-  path: string;
-  /** absolute */
-  file: string;
-  label: string;
-  /** size of the file */
-  bytes: number;
-  /** a table's further columns */
-  extra?: Record<string, string>;
-}
 
 export interface Dataset {
   /** absolute */
   path: string;
   /** sorted by path, then label, both by code point */
-  images: DatasetImage[];
+  images: ImageList;
   /** those that have pictures, sorted by code point */
   labels: string[];
   /** files that are no pictures, or lie beside the label folders */
@@ -53,7 +40,7 @@ export interface DatasetOptions {
 
 /** What a reader (folder.ts, table.ts) found. */
 export interface Found {
-  images: DatasetImage[];
+  images: ImageListBuilder;
   ignored: number;
   warnings: string[];
 }
@@ -73,21 +60,21 @@ export async function openDataset(location: string, options: DatasetOptions = {}
   const known = await readLayout(absolute, status.isDirectory(), options.layout ?? 'auto');
   const found = known?.found ?? (status.isDirectory() ? await readFolder(absolute) : await readTable(absolute, options));
 
-  const images = found.images.sort((a, b) => compareCodePoints(a.path, b.path) || compareCodePoints(a.label, b.label));
-  return { path: absolute, images, labels: labelsOf(images), ignored: found.ignored, fingerprint: fingerprint(images), warnings: found.warnings, ...(known ? { layout: known.layout } : {}) };
+  const { images, repeated } = found.images.build();
+  const warnings = repeated === 0 ? found.warnings : [...found.warnings, `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label: the first of each is kept.`];
+  return { path: absolute, images, labels: labelsOf(images), ignored: found.ignored, fingerprint: fingerprint(images), warnings, ...(known ? { layout: known.layout } : {}) };
 }
 
-/** The same data set with these pictures alone. */
+/** The same dataset with these images alone. */
 export function restricted(dataset: Dataset, paths: ReadonlySet<string>): Dataset {
-  const images = dataset.images.filter((image) => paths.has(image.path));
+  const images = dataset.images.filter((index) => paths.has(dataset.images.path(index)));
   return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprint(images) };
 }
 
-const labelsOf = (images: readonly DatasetImage[]): string[] => [...new Set(images.map((image) => image.label))].sort(compareCodePoints);
+const labelsOf = (images: ImageList): string[] => [...images.countByLabel().keys()];
 
-/** @param images sorted */
-function fingerprint(images: DatasetImage[]): string {
+function fingerprint(images: ImageList): string {
   const hash = createHash('sha256');
-  for (const { path, bytes, label } of images) hash.update(`${JSON.stringify([path, bytes, label])}\n`);
+  for (let i = 0; i < images.length; i += 1) hash.update(`${JSON.stringify([images.path(i), images.bytes(i), images.label(i)])}\n`);
   return hash.digest('hex');
 }

@@ -3,6 +3,7 @@ import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../errors';
 import type { Found } from './dataset';
+import { ImageListBuilder } from './images';
 
 /**
  * File names taken for pictures. Some of them cannot be decoded here (BMP, HEIC, JPEG 2000, ...): those are tried, skipped and listed with
@@ -21,7 +22,7 @@ const LAYOUT = 'A data set has one folder a label, with the pictures in it: data
  * pictures, and files beside the label folders, are counted. Symbolic links are followed, once each.
  */
 export async function readFolder(root: string): Promise<Found> {
-  const found: Found = { images: [], ignored: 0, warnings: [] };
+  const found: Found = { images: new ImageListBuilder(), ignored: 0, warnings: [] };
   let labels = 0;
   let besides = 0;
   for (const name of await names(root)) {
@@ -54,7 +55,7 @@ async function collect(folder: string, relative: string, label: string, found: F
       const real = await realpath(file);
       if (!above.has(real)) await collect(file, id, label, found, new Set([...above, real]));
     } else if (status?.isFile() && PICTURE.test(name)) {
-      found.images.push({ path: id, file, label, bytes: status.size });
+      found.images.add({ path: id, file, label, bytes: status.size });
     } else {
       ++found.ignored;
     }

@@ -1,5 +1,6 @@
 // What goes in: data sets, their pictures, and the paper's presets.
-export { openDataset, restricted, type Dataset, type DatasetImage, type DatasetOptions } from './dataset';
+export { openDataset, restricted, type Dataset, type DatasetOptions } from './dataset';
+export { ImageList, ImageListBuilder, type DatasetImage } from './images';
 export { LAYOUT_NAMES, type LayoutName } from './layouts';
 export { splitLabels, spokenLabels } from './labels';
 export { compareCodePoints } from './order';

@@ -5,7 +5,8 @@ import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { parse } from 'csv-parse';
 import { DiffmineError } from '../errors';
-import type { DatasetImage, DatasetOptions, Found } from './dataset';
+import type { DatasetOptions, Found } from './dataset';
+import { ImageListBuilder, type DatasetImage } from './images';
 
 /** A row as text, and the line it ends on (from 1). */
 interface Row {
@@ -41,9 +42,7 @@ export async function readTable(file: string, options: DatasetOptions): Promise<
 
   const root = path.dirname(file);
   const realRoot = await realpath(root);
-  const images: DatasetImage[] = [];
-  const seen = new Set<string>();
-  let repeated = 0;
+  const images = new ImageListBuilder();
   for await (const { line, values } of rows) {
     const where = `${path.basename(file)}, line ${line}`;
     const fail = (what: string, hint?: string): DiffmineError => new DiffmineError('DATASET_INVALID', `${where}: ${what}.`, hint);
@@ -54,18 +53,11 @@ export async function readTable(file: string, options: DatasetOptions): Promise<
     if (label === '') throw fail(`'${columns.label}' is empty`, 'Every picture needs a label; leave out rows without one.');
 
     const picture = await locate(root, realRoot, image, fail);
-    const key = JSON.stringify([picture.path, label]);
-    if (seen.has(key)) {
-      ++repeated;
-      continue;
-    }
-    seen.add(key);
     const extra = [...values].filter(([name]) => name !== columns.image && name !== columns.label);
-    images.push({ ...picture, label, ...(extra.length > 0 && { extra: Object.fromEntries(extra) }) });
+    images.add({ ...picture, label, ...(extra.length > 0 && { extra: Object.fromEntries(extra) }) });
   }
   if (images.length === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
-  const warnings = repeated === 0 ? [] : [`${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} a picture and label: the first of each is kept.`];
-  return { images, ignored: 0, warnings };
+  return { images, ignored: 0, warnings: [] };
 }
 
 /** The file a row names: it exists and lies below `root`, also once symbolic links are followed. */

@@ -70,19 +70,15 @@ export async function inspect(path: string, options: OpenOptions = {}): Promise<
 
 async function inspectDataset(path: string): Promise<DatasetInspection> {
   const dataset = await openDataset(path);
-  const counts = new Map<string, number>(dataset.labels.map((label) => [label, 0]));
+  const counts = dataset.images.countByLabel();
   let bytes = 0;
-  for (const image of dataset.images) {
-    counts.set(image.label, (counts.get(image.label) ?? 0) + 1);
-    bytes += image.bytes;
-  }
+  for (let i = 0; i < dataset.images.length; i++) bytes += dataset.images.bytes(i);
   const wanted = Math.min(MEASURED, dataset.images.length);
   const short: number[] = [];
   const long: number[] = [];
   const unreadable: { image: string; reason: string }[] = [];
   for (let i = 0; i < wanted; i++) {
-    const image = dataset.images[Math.floor((i * dataset.images.length) / wanted)];
-    if (!image) continue;
+    const image = dataset.images.at(Math.floor((i * dataset.images.length) / wanted));
     try {
       const { width, height } = await measurePicture(image.file);
       short.push(Math.min(width, height));

@@ -35,7 +35,7 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
     if (value !== 'all' && !(Number.isSafeInteger(value) && value >= 0)) throw new DiffmineError('INVALID_ARGUMENT', `--${name} is ${value}; expected a whole number of at least 0.`);
   }
   if (onlyMarked && boxes === undefined) throw new DiffmineError('INVALID_ARGUMENT', '--only-marked goes by boxes or masks, and there are none.', 'Give --boxes.');
-  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await picturesOf(options)).images);
+  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, [...(await picturesOf(options)).images]);
   const variants = await variantsFor(options.model, baseline, variant);
   const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.pictures } : {}) };
   const ours: ScanOptions = { ...both, ...variants.model };

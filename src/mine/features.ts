@@ -1,5 +1,5 @@
 // DIFT features of ranked patches: one pass a picture (and condition) and noise, all its patches pooled from it.
-import { prefetch, readPicture, type DatasetImage, type SizeOptions } from '../dataset';
+import { prefetch, readPicture, type ImageList, type SizeOptions } from '../dataset';
 import { DiffmineError } from '../errors';
 import { float32, type Conditions, type Engine } from '../native';
 import type { DiftOptions, Tensor } from '../native/types';
@@ -16,7 +16,7 @@ export interface FeatureContext {
   conditions: Conditions;
   /** row of the prepared conditions */
   condition: number;
-  files: Map<string, DatasetImage>;
+  files: ImageList;
   sizes: SizeOptions;
   dift: DiftOptions;
   replay: Replay | undefined;
@@ -37,7 +37,7 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
   const byPicture = groupBy([...patches.entries()], ([, patch]) => imageKey({ path: patch.image, label: patch.label }));
   const pictures = byPicture.map((members) => {
     const { image, label } = (members[0] as [number, PatchRow])[1];
-    const file = files.get(imageKey({ path: image, label }))?.file;
+    const file = files.find(image, label)?.file;
     if (file === undefined) throw new DiffmineError('DATASET_INVALID', `The picture ${image} is no longer in the data set.`, 'Restore it, or scan again into a new folder.');
     return { image, file, members };
   });

@@ -1,7 +1,7 @@
 // Mining: rank the candidates of a scan, take the features of the best, cluster them; all of it into RUN/mine, which is replaced as a whole.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fillPrompt, openDataset, type DatasetImage } from '../dataset';
+import { fillPrompt, openDataset, type ImageList } from '../dataset';
 import { DiffmineError } from '../errors';
 import { openModel, prepareConditions, untrained, variantOf, type ModelFolder } from '../model';
 import { Engine, fromFloat32, writeSafetensors } from '../native';
@@ -61,12 +61,12 @@ async function openRunModel(manifest: Manifest, options: Pick<MineOptions, 'mode
   throw new DiffmineError('RUN_MISMATCH', `The model in ${model.path} is not the one this run was scanned with.`, 'Give the place where that model lies now, or scan again into a new folder.');
 }
 
-async function openRunFiles(manifest: Manifest, path: string | undefined): Promise<Map<string, DatasetImage>> {
+async function openRunFiles(manifest: Manifest, path: string | undefined): Promise<ImageList> {
   const dataset = await openDataset(path ?? manifest.dataset.path, { layout: manifest.dataset.layout ?? 'auto' });
   if (dataset.fingerprint !== manifest.dataset.fingerprint) {
     throw new DiffmineError('RUN_MISMATCH', `The data set ${dataset.path} is not the one this run was scanned from: its pictures have changed.`, 'Restore it, or scan again into a new folder.');
   }
-  return new Map(dataset.images.map((image) => [imageKey(image), image]));
+  return dataset.images;
 }
 
 async function openReplay(manifest: Manifest): Promise<Replay | undefined> {
@@ -137,7 +137,7 @@ interface ClusterContext {
   engine: Engine;
   model: ModelFolder;
   manifest: Manifest;
-  files: Map<string, DatasetImage>;
+  files: ImageList;
   replay: Replay | undefined;
   rankings: Rankings;
   recorded: MineRecord['options'];

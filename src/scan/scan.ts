@@ -3,7 +3,7 @@ import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import { prepareConditions } from '../model';
 import { Engine } from '../native';
-import { imageKey, Run } from '../run/run';
+import { Run } from '../run/run';
 import { VERSION } from '../run/version';
 import { evaluationsOf } from './contrasts';
 import { processesOf } from './devices';
@@ -88,8 +88,7 @@ export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: 
     const { prompt, nullPrompt } = draft.options;
     const names = prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
     const conditions = await prepareConditions(engine, model, names, call);
-    const files = new Map(dataset.images.map((image) => [imageKey(image), image]));
-    const context: ScoringContext = { run, engine, conditions, contrasts, sizes, replay, files, meter, ...call, ...(log ? { log } : {}) };
+    const context: ScoringContext = { run, engine, conditions, contrasts, sizes, replay, files: dataset.images, meter, ...call, ...(log ? { log } : {}) };
     return { slots: [async (shard) => tryShard(context, shard)], close: async () => engine.dispose() };
   } catch (error) {
     await engine.dispose();

@@ -84,10 +84,9 @@ function checkPrompts({ tokenizer }: ModelFolder, prompt: string, nullPrompt: st
 /** The largest scored shape among up to 64 pictures, evenly spaced over the data set; undefined where none of them can be read. */
 export async function largestShape(dataset: Dataset, sizes: SizeOptions, model: Pick<ModelFolder, 'vaeFactor' | 'fold'>): Promise<Shape | undefined> {
   const count = Math.min(MEASURED, dataset.images.length);
-  const picked = Array.from({ length: count }, (_, i) => dataset.images[Math.floor((i * dataset.images.length) / count)]);
+  const picked = Array.from({ length: count }, (_, i) => dataset.images.at(Math.floor((i * dataset.images.length) / count)));
   let largest: Size | undefined;
   for (const image of picked) {
-    if (!image) continue;
     try {
       const size = scoredSize(await measurePicture(image.file), sizes);
       if (!largest || size.width * size.height > largest.width * largest.height) largest = size;
@@ -148,7 +147,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
 
   const allLabels = !map && (options.allLabels ?? false);
   const contrasts = map ? planSingles(labels, against, map.wanted, dataset.labels) : planContrasts(labels, against, allLabels);
-  const images = dataset.images.filter((image) => contrasts.of(image.label) !== undefined);
+  const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
     hooks.log?.(`${dataset.images.length - images.length} pictures of ${against} are not scored: their label is what the others are compared with.`);
   }
@@ -156,7 +155,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
 
   const samples = wholeNumber(options.samples ?? 100, 1, '--samples');
   const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
-  if (replay) for (const image of images) replay.check(image.path, samples);
+  if (replay) for (const { path } of images) replay.check(path, samples);
 
   const precision = options.precision ?? 'fp32';
   const devices = chooseDevices(options, precision);
@@ -195,7 +194,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     model: manifestModel(model),
     dataset: {
       path: dataset.path, fingerprint: dataset.fingerprint, images: images.length, ignored: dataset.ignored, labels: dataset.labels,
-      columns: [...new Set(images.flatMap((image) => Object.keys(image.extra ?? {})))].sort(),
+      columns: images.columns(),
       ...(dataset.layout ? { layout: dataset.layout } : {}),
     },
     options: runOptions,

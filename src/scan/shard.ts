@@ -1,13 +1,13 @@
 // One shard: its pictures measured, grouped by shape, decoded ahead, scored, and written as tables and maps.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { measurePicture, prefetch, readPicture, scoredSize, type DatasetImage, type Fetched, type ReadPicture, type SizeOptions } from '../dataset';
+import { measurePicture, prefetch, readPicture, scoredSize, type DatasetImage, type Fetched, type ImageList, type ReadPicture, type SizeOptions } from '../dataset';
 import { DiffmineError } from '../errors';
 import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../native';
 import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../native/types';
 import { pictureKey } from '../run/fingerprint';
 import type { Replay } from '../run/replay';
-import { imageKey, jsonLines, type Run, type ShardRecord, type Skipped } from '../run/run';
+import { jsonLines, type Run, type ShardRecord, type Skipped } from '../run/run';
 import { carriedName, imageSchema, PATCH_SCHEMA, type ImageRow, type ListName, type PatchRow } from '../run/schema';
 import { writeTable, type Row } from '../run/tables';
 import { evaluationsOf, type Contrast, type ContrastPlan } from './contrasts';
@@ -26,8 +26,7 @@ export interface ScoringContext {
   contrasts: ContrastPlan;
   sizes: SizeOptions;
   replay: Replay | undefined;
-  /** by label and path */
-  files: Map<string, DatasetImage>;
+  files: ImageList;
   meter: Counter;
   signal?: AbortSignal;
   log?: (sentence: string) => void;
@@ -82,7 +81,7 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
   const { samples } = run.manifest.options;
   const reasons = new Map<number, string>();
   const images = run.shardImages(shard).map((image) => {
-    const found = context.files.get(imageKey(image));
+    const found = context.files.find(image.path, image.label);
     if (!found) throw new DiffmineError('INTERNAL', `The picture ${image.path} of the manifest is not in the data set.`);
     return { ...found, ...(image.extra ? { extra: image.extra } : {}) };
   });

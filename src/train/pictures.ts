@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { measurePicture, readPicture, scoredSize, type DatasetImage } from '../dataset';
+import { measurePicture, readPicture, scoredSize, type DatasetImage, type ImageList } from '../dataset';
 import { prefetch } from '../dataset/prefetch';
 import { DiffmineError } from '../errors';
 import { readSafetensors, writeSafetensors, type Engine } from '../native';
@@ -79,7 +79,7 @@ export function foldedCrop(picture: Picture, crop: { x: number; y: number; side:
 }
 
 /** Opens the crops of a data set for a model; pictures that cannot be used are listed. */
-export async function openCrops(images: readonly DatasetImage[], base: Base, engine: Engine, options: CropOptions): Promise<Crops> {
+export async function openCrops(images: ImageList, base: Base, engine: Engine, options: CropOptions): Promise<Crops> {
   const { side } = options;
   if (side % base.multiple !== 0) {
     const near = Math.max(base.multiple, Math.round(side / base.multiple) * base.multiple);
@@ -95,7 +95,7 @@ function checkSide(name: string, { width, height }: { width: number; height: num
   if (Math.min(width, height) < side) throw new DiffmineError('IMAGE_UNREADABLE', `The picture '${name}' is smaller than the crop of ${side} px (${width} x ${height} px).`);
 }
 
-async function openPixels(images: readonly DatasetImage[], fold: number, { side, signal, onProgress }: CropOptions): Promise<Crops> {
+async function openPixels(images: ImageList, fold: number, { side, signal, onProgress }: CropOptions): Promise<Crops> {
   const [usable, skipped]: [Usable[], Skipped[]] = [[], []];
   const measure = async (image: DatasetImage): Promise<Usable> => {
     const { resized } = scoredSize(await measurePicture(image.file), sizeOptions(side));
@@ -152,7 +152,7 @@ const cacheFile = (folder: string, number: number, extension: string): string =>
  * Whole pictures are encoded (and their mirror images), and crops are cut from the latents: the mean of the posterior, as a scan takes it.
  * A file of the cache holds the latents of 64 pictures in F16; it is used again where model, pictures and size are the same.
  */
-async function openLatents(images: readonly DatasetImage[], factor: number, engine: Engine, options: CropOptions, fingerprint: string): Promise<Crops> {
+async function openLatents(images: ImageList, factor: number, engine: Engine, options: CropOptions, fingerprint: string): Promise<Crops> {
   const { side, cache, signal } = options;
   await mkdir(cache, { recursive: true });
   const records: LatentRecord[] = [];
@@ -170,7 +170,7 @@ async function openLatents(images: readonly DatasetImage[], factor: number, engi
       skipped.push({ image: record.image, label: record.label, reason: record.skipped ?? '' });
       return;
     }
-    usable.push({ image: images[place] as DatasetImage, width: record.width, height: record.height });
+    usable.push({ image: images.at(place), width: record.width, height: record.height });
     places.push(place);
   });
   const read = (place: number, mirrored: boolean): Tensor => {
@@ -210,7 +210,7 @@ async function readRecords(cache: string, number: number, key: string): Promise<
 }
 
 /** Encodes one file's pictures: its list is written last, so that a file with a list is whole. */
-async function encode(part: readonly DatasetImage[], number: number, key: string, factor: number, engine: Engine, { side, mirrored, cache, signal }: CropOptions): Promise<LatentRecord[]> {
+async function encode(part: ImageList, number: number, key: string, factor: number, engine: Engine, { side, mirrored, cache, signal }: CropOptions): Promise<LatentRecord[]> {
   await rm(cacheFile(cache, number, 'json'), { force: true });
   const records: LatentRecord[] = [];
   const tensors: Record<string, Tensor> = {};

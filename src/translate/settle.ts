@@ -1,7 +1,7 @@
 // From options to a settled translation: defaults filled in, model and data opened and found to fit each other, everything checked that can be before
 // work begins.
 import { resolve } from 'node:path';
-import { compareCodePoints, fillPrompt, openDataset, type Dataset, type DatasetImage, type PresetName, type SizeOptions } from '../dataset';
+import { compareCodePoints, fillPrompt, openDataset, type Dataset, type ImageList, type PresetName, type SizeOptions } from '../dataset';
 import { spokenLabels, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { classIds, openModel, variantOf, type ModelFolder } from '../model';
@@ -72,7 +72,8 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   for (const warning of dataset.warnings) hooks.log?.(warning);
   const labels = targetLabels(options.to, dataset, model, hooks.log);
   const limit = options.limit === undefined ? null : wholeNumber(options.limit, 1, '--limit');
-  const images = limited(dataset.images, limit).filter(({ label }) => targetsOf(labels, label).length > 0);
+  const first = limited(dataset.images, limit);
+  const images = first.filter((index) => targetsOf(labels, first.label(index)).length > 0);
   if (images.length === 0) throw new DiffmineError('INVALID_ARGUMENT', `No picture can be translated to ${labels.map((label) => JSON.stringify(label)).join(', ')}: all have that label.`, 'Give another label with --to.');
 
   const isText = model.conditioning === 'text';
@@ -150,9 +151,10 @@ function targetLabels(asked: readonly string[] | undefined, dataset: Dataset, mo
 }
 
 /** The first `limit` pictures of each label, in order. */
-function limited(images: readonly DatasetImage[], limit: number | null): DatasetImage[] {
+function limited(images: ImageList, limit: number | null): ImageList {
   const seen = new Map<string, number>();
-  return images.filter(({ label }) => {
+  return images.filter((index) => {
+    const label = images.label(index);
     const before = seen.get(label) ?? 0;
     seen.set(label, before + 1);
     return limit === null || before < limit;

@@ -2,14 +2,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { readPicture, type DatasetImage, type ReadPicture } from '../dataset';
+import { readPicture, type ImageList, type ReadPicture } from '../dataset';
 import { DiffmineError } from '../errors';
 import { prepareConditions, type ModelFolder } from '../model';
 import { Engine, type Conditions } from '../native';
 import { fromFloat32 } from '../native/tensor';
 import type { Picture } from '../native/types';
 import { removeLeftovers, writeFileAtomic } from '../run/atomic';
-import { imageKey } from '../run/run';
 import type { Skipped } from '../run/sharded';
 import { toPictures } from '../sample/pictures';
 import type { Hooks } from '../scan/options';
@@ -84,7 +83,7 @@ interface Context {
   settings: PlugAndPlay;
   /** evaluations of a picture, by its place in the manifest */
   expectedOf: (place: number) => number;
-  files: ReadonlyMap<string, DatasetImage>;
+  files: ImageList;
   meter: Meter;
   hooks: Hooks<TranslateEvent>;
 }
@@ -104,7 +103,7 @@ async function work(options: TranslateOptions, settled: Settled, folder: Transla
       (await engine.unetForward(conditions, { x, timesteps, conditionIndex, ...(inject ? { inject } : {}) }, call)).sample;
     const context: Context = {
       folder, model, settled, engine, denoise, expectedOf, rows: new Map(labels.map((label, row) => [label, row])), nullRow: labels.length, settings: settingsOf(folder),
-      files: new Map(dataset.images.map((image) => [imageKey(image), image])), meter, hooks,
+      files: dataset.images, meter, hooks,
     };
     return await schedule(todo, [async (shard) => tryShard(context, shard)], { ...call, onWaiting: async (shards) => hooks.log?.(await waitingFor(folder, shards)) });
   } finally {
@@ -160,7 +159,7 @@ async function attempt(context: Context, shard: number, batch: number, counted: 
   const skipped: Skipped[] = [];
   for (const place of folder.shardImages(shard)) {
     const named = folder.manifest.images[place];
-    const image = named && files.get(imageKey(named));
+    const image = named && files.find(named.path, named.label);
     if (!image) throw new DiffmineError('INTERNAL', `The picture ${named?.path ?? place} of the manifest is not in the data set.`);
     try {
       items.push({ place, label: image.label, path: image.path, picture: await readPicture(image.file, settled.sizes) });

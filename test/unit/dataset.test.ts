@@ -20,7 +20,7 @@ describe('a folder of label folders', () => {
     const set = await openDataset(path.join(GOLDEN, 'mini-dataset'));
     expect(set.labels).toEqual(['1920', '1950', '1980']);
     expect(set.images.map((image) => image.path)).toEqual(['1920', '1950', '1980'].flatMap((label) => [0, 1, 2, 3].map((i) => `${label}/${label}_${i}.png`)));
-    expect(set.images.every((image) => image.label === image.path.split('/')[0] && image.bytes > 0 && path.isAbsolute(image.file))).toBe(true);
+    expect([...set.images].every((image) => image.label === image.path.split('/')[0] && image.bytes > 0 && path.isAbsolute(image.file))).toBe(true);
     expect(set.ignored).toBe(0);
   });
 
@@ -49,7 +49,7 @@ describe('a folder of label folders', () => {
     const set = await openDataset(place);
     expect(set.images.map((image) => image.path)).toContain('a/1.jpg');
     expect(set.images.length).toBeLessThan(10);
-    expect(set.images.some((image) => image.path.includes('dangling'))).toBe(false);
+    expect([...set.images].some((image) => image.path.includes('dangling'))).toBe(false);
   });
 
   test('says what is wrong where there are no labels', async () => {
@@ -94,7 +94,7 @@ describe('a CSV', () => {
   test('keeps the first of repeated pairs and says so', async () => {
     const set = await table('image,label,x\np/a.jpg,one,1\np/a.jpg,one,2\n');
     expect(set.images.map((image) => image.extra)).toEqual([{ x: '1' }]);
-    expect(set.warnings).toEqual(['1 row repeats a picture and label: the first of each is kept.']);
+    expect(set.warnings).toEqual(['1 row repeats an image and label: the first of each is kept.']);
   });
 
   test('is the same data set in any order of rows', async () => {

@@ -39,8 +39,8 @@ describe('cars', () => {
       warnings: ['1 picture is not in train.json, such as new.jpg: left out.', '1 of the 3 pictures of train.json are not there, such as gone.jpg.'],
     });
     expect(await read(place, 'cars')).toEqual(found);
-    expect((await openDataset(place)).images[0]?.extra).toEqual({ year: '1937' });
-    expect(await readPicture((await openDataset(place)).images[0]?.file ?? '', { size: 8, rule: 'floor', multiple: 1, patch: 8 })).toMatchObject({ width: 8, height: 8 });
+    expect((await openDataset(place)).images.at(0).extra).toEqual({ year: '1937' });
+    expect(await readPicture((await openDataset(place)).images.at(0).file, { size: 8, rule: 'floor', multiple: 1, patch: 8 })).toMatchObject({ width: 8, height: 8 });
     // one of its folders
     expect(await read(path.join(place, 'test'))).toMatchObject({ layout: 'cars', pictures: [['c.jpg', '1990']] });
   });

@@ -7,7 +7,7 @@ import { DiffmineError } from '../../src/errors';
 import { exportTable } from '../../src/export/export';
 import { prepareConditions } from '../../src/model';
 import { Engine, readSafetensors, toFloat32, type TypicalityInput, type TypicalityOptions, type TypicalityResult, type CallOptions, type Conditions } from '../../src/native';
-import { imageKey, Run } from '../../src/run/run';
+import { Run } from '../../src/run/run';
 import type { ImageRow, PatchRow } from '../../src/run/schema';
 import { readTable } from '../../src/run/tables';
 import { scan } from '../../src/scan/scan';
@@ -230,12 +230,11 @@ test.each([3, 1])('where memory runs out the shard is scored again with half the
   try {
     await engine.loadModel(settled.model.source);
     const conditions = await prepareConditions(engine, settled.model, ['A car from the 1920s.', 'A car from the 1950s.', 'A car from the 1980s.', 'A car.']);
-    const files = new Map(settled.dataset.images.map((image) => [imageKey(image), image]));
     const meter = {
       add: (n: number) => void (counted.evaluations += n), drop: () => undefined, picture: () => void (counted.pictures += 1),
       uncount: (n: number) => void (counted.pictures -= n), shard: () => undefined,
     };
-    const work = scoreShard({ run, engine, conditions, contrasts: settled.contrasts, sizes: settled.sizes, replay: undefined, files, meter }, 0);
+    const work = scoreShard({ run, engine, conditions, contrasts: settled.contrasts, sizes: settled.sizes, replay: undefined, files: settled.dataset.images, meter }, 0);
     if (most < 2) {
       // not even one sample under both conditions fits
       await expect(work).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });

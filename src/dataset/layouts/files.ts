@@ -3,8 +3,9 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { parse } from 'csv-parse/sync';
 import { DiffmineError } from '../../errors';
-import type { DatasetImage, Found } from '../dataset';
+import type { Found } from '../dataset';
 import { isPicture } from '../folder';
+import { ImageListBuilder } from '../images';
 
 /** Files sized at once. */
 const TOGETHER = 64;
@@ -60,15 +61,15 @@ export interface Listed {
 }
 
 /** Finds the sizes of listed pictures; those that are not there are left out and told. */
-export async function sized(root: string, listed: readonly Listed[]): Promise<{ images: DatasetImage[]; absent: string[] }> {
-  const images: DatasetImage[] = [];
+export async function sized(root: string, listed: readonly Listed[]): Promise<{ images: ImageListBuilder; absent: string[] }> {
+  const images = new ImageListBuilder();
   const absent: string[] = [];
   for (let start = 0; start < listed.length; start += TOGETHER) {
     const some = listed.slice(start, start + TOGETHER);
     const sizes = await Promise.all(some.map(async (one) => stat(path.join(root, one.path)).catch(() => undefined)));
     some.forEach((one, i) => {
       const status = sizes[i];
-      if (status?.isFile()) images.push({ ...one, file: path.join(root, one.path), bytes: status.size });
+      if (status?.isFile()) images.add({ ...one, file: path.join(root, one.path), bytes: status.size });
       else absent.push(one.path);
     });
   }

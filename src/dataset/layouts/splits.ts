@@ -3,6 +3,7 @@
 import path from 'node:path';
 import type { Found } from '../dataset';
 import { readFolder } from '../folder';
+import { ImageListBuilder } from '../images';
 import { look } from './files';
 
 const SPLITS = ['train', 'val', 'valid', 'validation', 'test'];
@@ -16,5 +17,7 @@ export async function hasSplits(location: string): Promise<boolean> {
 /** train/ of a folder of splits, or the folder itself. @param relabel what a label folder's name means */
 export async function readLabelFolders(location: string, below: '' | 'train', relabel: (folder: string) => string): Promise<Found> {
   const found = await readFolder(path.join(location, below));
-  return { ...found, images: found.images.map((image) => ({ ...image, path: path.posix.join(below, image.path), label: relabel(image.label) })) };
+  const images = new ImageListBuilder();
+  for (const image of found.images) images.add({ ...image, path: path.posix.join(below, image.path), label: relabel(image.label) });
+  return { ...found, images };
 }
