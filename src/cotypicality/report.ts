@@ -9,6 +9,8 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { asDiffmineError, DiffmineError } from '../errors';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
+import { contrastWords, definition, nullMeaning, type Contrast } from '../page/contrast';
+import { count } from '../page/html';
 import { readTable } from '../run/tables';
 import { ReportFolder, type ReportBytes } from '../report/folder';
 import { cutTile, decode, encodeContext, SHEET_COLUMNS, SHEET_ROWS, SpriteSheet, TILE, TILES_A_SHEET } from '../report/pictures';
@@ -72,8 +74,8 @@ export async function writeChangesReport(run: CotypicalityRun, groups: GroupReco
   });
   const done = { ...(made as ChangesReport), path: join(target, 'index.html') };
   const size = (bytes: number): string => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
-  hooks.log?.(`Page: ${done.places} places in ${size(done.bytes.page + done.bytes.sprites)}; on click pictures of ${size(done.bytes.pictures)}.`);
-  for (const { image, reason } of done.missing.slice(0, 5)) hooks.log?.(`No picture ${image}: ${reason}`);
+  hooks.log?.(`Page: ${count(done.places, 'place')} (${size(done.bytes.page + done.bytes.sprites)}), images (${size(done.bytes.pictures)}) loaded on click.`);
+  for (const { image, reason } of done.missing.slice(0, 5)) hooks.log?.(`Cannot show ${image}: ${reason}`);
   return done;
 }
 
@@ -125,7 +127,27 @@ function runData(run: CotypicalityRun, groups: GroupRecord): object {
     model: { ...manifest.model, name: basename(manifest.model.path) },
     parallel: { ...manifest.parallel, name: basename(manifest.parallel.path), labels: manifest.parallel.labels.length },
     labels: manifest.parallel.labels, options: manifest.options, grouping: groups.options, projection: groups.projection, grouped: groups.places,
-    clusters: groups.clusters, truth: groups.truth, notes: groups.notes,
+    clusters: groups.clusters, truth: groups.truth, notes: groups.notes, words: wordsOf(run, groups),
+  };
+}
+
+/** What the page says of the scores. */
+function wordsOf({ manifest }: CotypicalityRun, { clusters }: GroupRecord): object {
+  const contrast: Contrast = { ...manifest.options, against: 'null', conditioning: manifest.model.conditioning };
+  const { than, model, comparedWith, timesteps } = contrastWords(contrast);
+  return {
+    comparedWith, timesteps,
+    lede: `Places that are typical of most of ${manifest.parallel.labels.length} labels, in images translated to every label: ${model} denoises them better with the label than ${than}.`
+      + (clusters.length > 0 ? ' They are grouped by their appearance under all labels.' : ''),
+    method: [
+      { text: `A sequence is one image translated to every label. Each of its images is scored under the label it shows. ${definition(contrast, 'place')} ${nullMeaning(contrast) ?? ''}`.trim() },
+      { text: 'The co-typicality of a place is the median of its typicality over the labels: it is high only where the place is typical of at least half of them.' },
+      {
+        lead: 'Clusters',
+        text: 'group the places with the highest co-typicality by their appearance under each label. A row is a sequence, a column a label; the outlined tile is the image that the sequence was made from. '
+          + 'Clusters are numbered from 0 by descending median co-typicality, as in the tables; the sequences nearest to the center come first.',
+      },
+    ],
   };
 }
 
@@ -169,7 +191,7 @@ class Drawer {
     for (const label of order) {
       const file = sequence && pictureOf(sequence, this.labels[label] as string);
       try {
-        if (file === undefined) throw new DiffmineError('DATASET_INVALID', 'it is not in the parallel data set');
+        if (file === undefined) throw new DiffmineError('DATASET_INVALID', 'it is not in the parallel dataset');
         const picture = await decode(file, smallest);
         own ??= { width: picture.sourceWidth, height: picture.sourceHeight };
         const [across, down] = [picture.sourceWidth / own.width, picture.sourceHeight / own.height];

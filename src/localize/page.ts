@@ -1,6 +1,7 @@
 // The page of a localization: localize/index.html, opened from disk with no server and no network.
 import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { contrastOf, contrastWords, definition, mapEnds, mapMeaning, mappedMeaning, nullMeaning } from '../page/contrast';
 import { legend } from '../report/heatmap';
 import { scriptOf } from '../report/script';
 import type { Run } from '../run/run';
@@ -30,6 +31,7 @@ export async function writePage(
   const data = {
     ...result, pictures: shown, total: pictures.size, legend: legend(LEGEND_STOPS), version: VERSION, skipped: (await run.skipped()).length,
     model: nameOf(manifest.model.path), baseline: result.baseline && (result.baseline.untrained ? 'random weights' : nameOf(result.baseline.path)),
+    words: wordsOf(run, result),
     boxes: result.boxes && { ...result.boxes, name: basename(result.boxes.path) },
     run: {
       model: manifest.model, dataset: { ...manifest.dataset, name: nameOf(manifest.dataset.path), labels: undefined }, options: manifest.options, preset: manifest.preset,
@@ -40,6 +42,31 @@ export async function writePage(
   for (const name of ['tools.js', 'evaluation.css']) await writeFile(join(folder, name), await readFile(join(REPORT_PAGE, name)));
   for (const name of PAGE_FILES) await writeFile(join(folder, name), await readFile(join(PAGE, name)));
   await writeFile(join(folder, 'data.js'), scriptOf('diffmine.localized', data));
+}
+
+/** What the page says. */
+function wordsOf(run: Run, { baseline, boxes, options }: Localization): object {
+  const contrast = contrastOf(run);
+  const { than, rival, comparedWith, timesteps, notice } = contrastWords(contrast);
+  const model = nameOf(run.manifest.model.path);
+  const other = baseline && (baseline.untrained ? 'the same network with random weights' : nameOf(baseline.path));
+  const smoothed = options.blur > 0;
+  const sentences = (...list: (string | null)[]): string => list.filter((one) => one !== null).join(' ');
+  return {
+    notice, comparedWith, timesteps, rival,
+    lede: `Where ${model} denoises an image better with ${run.manifest.options.localize === 'own' ? 'its' : 'a'} label than ${than}${other ? `, compared with ${other}` : ''}.`,
+    ends: mapEnds(contrast),
+    map: mapMeaning(contrast),
+    method: [
+      { text: sentences(definition(contrast, 'pixel'), nullMeaning(contrast), mappedMeaning(contrast)) },
+      { lead: 'Colors:', text: sentences(mapMeaning(contrast), `Each label${baseline ? ' and model' : ''} has its own color scale.`) },
+      {
+        lead: 'Resolution:',
+        text: sentences('maps have the resolution at which the model processes the image and are upsampled to pixels.', smoothed ? 'They are then blurred with a Gaussian.' : null,
+          boxes ? `${smoothed ? 'Average precision, pointing game and IoU use the blurred maps; the' : 'The'} paper’s AUC-PR uses the maps ${smoothed ? 'before the blur' : 'as they are'}.` : null),
+      },
+    ],
+  };
 }
 
 /** A folder's name, with the one above where that alone says little. */

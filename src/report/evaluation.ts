@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { evaluationFolder, readEvaluation, SHEET_FILE } from '../evaluate/record';
+import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../page/contrast';
 import { writeFileAtomic } from '../run/atomic';
 import type { Run } from '../run/run';
 import type { ReportBytes } from './folder';
@@ -25,8 +26,22 @@ export async function evaluationFiles(run: Run): Promise<{ kind: keyof Omit<Repo
     controls: { ...controls, run: controls.run && { ...controls.run, name: basename(controls.run.path) } },
     sheet: sheet ? record.sheet : null,
     legend: legend(LEGEND_STOPS),
+    words: wordsOf(run),
   };
   return [{ kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', shown) }, ...(sheet ? [{ kind: 'maps', name: 'maps/evaluation.webp', data: sheet } as const] : [])];
+}
+
+/** What the page says of the run that was evaluated. */
+function wordsOf(run: Run): { run: string; before: string; scores: string; maps: string; ends: [string, string] } {
+  const contrast = contrastOf(run);
+  const { untrained } = contrast;
+  return {
+    run: untrained ? 'This run (random weights)' : 'This run',
+    before: untrained ? 'With random weights, ' : '',
+    scores: `Typicality is against ${contrastWords(contrast).rival}.`,
+    maps: mapMeaning(contrast),
+    ends: mapEnds(contrast),
+  };
 }
 
 /**

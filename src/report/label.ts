@@ -2,6 +2,7 @@
 import { access } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { asDiffmineError, DiffmineError } from '../errors';
+import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../page/contrast';
 import { imageKey, type Run } from '../run/run';
 import type { MinedPatchRow } from '../run/schema';
 import type { ReportFolder } from './folder';
@@ -15,6 +16,7 @@ import { scriptOf } from './script';
 export interface DrawContext {
   run: Run;
   folder: ReportFolder;
+  contrast: Contrast;
   /** the pictures' folder */
   root: string;
   /** a picture's number in the manifest */
@@ -91,7 +93,7 @@ export async function drawLabel(view: LabelView, index: number, prompt: string |
     context.quality = quality;
     await context.folder.write('sprites', `sprites/${index}-${i}.webp`, bytes);
   }
-  await context.folder.write('page', `data/label-${index}.js`, scriptOf('diffmine.label', index, labelData(view, prompt, scale, drawn)));
+  await context.folder.write('page', `data/label-${index}.js`, scriptOf('diffmine.label', index, labelData(view, prompt, scale, drawn, context)));
   return [...drawn.values()].filter(([, , , , , has]) => has === 2).length;
 }
 
@@ -116,15 +118,21 @@ async function drawPicture(
   return [number, patch.image, patch.label, sourceWidth, sourceHeight, 2];
 }
 
+/** What is said of a label's maps. */
+function labelWords(contrast: Contrast, label: string): object {
+  return { ends: mapEnds(contrast, label), map: `Typicality map of the image for ${quoted(label)} against ${contrastWords(contrast).rival}. ${mapMeaning(contrast, quoted(label))}` };
+}
+
 /** What the page is told of a label. Patches come as columns: a thousand rows of keys would be half of the file. */
-function labelData(view: LabelView, prompt: string | null, scale: number, drawn: ReadonlyMap<string, PictureData>): object {
+function labelData(view: LabelView, prompt: string | null, scale: number, drawn: ReadonlyMap<string, PictureData>, context: DrawContext): object {
   const placeOf = new Map([...drawn.keys()].map((image, place) => [image, place]));
   const column = <Value>(of: (patch: MinedPatchRow) => Value): Value[] => view.patches.map(of);
   return {
     label: view.label,
     prompt,
     scale: precise(scale),
-    clusters: view.clusters.map(({ size, median, members }) => ({ size, median: precise(median), members })),
+    clusters: view.clusters.map(({ number, size, median, members }) => ({ number, size, median: precise(median), members })),
+    words: labelWords(context.contrast, view.label),
     lists: view.lists,
     pictures: [...drawn.values()],
     patches: {

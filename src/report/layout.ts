@@ -6,8 +6,8 @@ export interface LabelView {
   label: string;
   /** every patch that has a tile, in tile order: clusters first (members by distance), then the rest of the lists by rank */
   patches: MinedPatchRow[];
-  /** by descending median typicality; `members` index `patches` */
-  clusters: { size: number; median: number; members: number[] }[];
+  /** by number, as in the tables; `members` index `patches` */
+  clusters: { number: number; size: number; median: number; members: number[] }[];
   /** `total` mined, of which `shown` (indices of `patches`, by rank) have a tile */
   lists: Record<ListName, { total: number; shown: number[] }>;
 }
@@ -43,6 +43,7 @@ function layOutLabel(label: string, rows: MinedPatchRow[], clusterRows: ClusterR
   const clusters = [...clusterRows]
     .sort((a, b) => a.cluster - b.cluster)
     .map((row) => ({
+      number: row.cluster,
       size: row.size,
       median: row.median_typicality,
       members: (members.get(row.cluster) ?? []).sort(byDistance).map(place),

@@ -15,6 +15,8 @@ import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import { readMine, type MineRecord } from '../mine/record';
 import type { Progress } from '../native/types';
+import { amountsOf, contrastOf, contrastWords, listWords, reportLede, reportMethod, titleOf } from '../page/contrast';
+import { count } from '../page/html';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { imageKey, Run, type Skipped } from '../run/run';
 import type { ClusterRow, MinedPatchRow } from '../run/schema';
@@ -105,6 +107,7 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
   const context: DrawContext = {
     run,
     folder,
+    contrast: contrastOf(run),
     root: pictureRoot(run, options.pictures),
     numberOf: new Map(manifest.images.map((image, number) => [image.path, number])),
     shardOf: new Map(manifest.images.map((image, number) => [imageKey(image), Math.floor(number / manifest.options.shardSize)])),
@@ -147,24 +150,34 @@ function promptOf(run: Run, label: string): string | null {
 /** What the page knows before a label is opened. */
 function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipped[], missing: ReportSummary['missing'], maps: number, title: string | undefined): object {
   const { manifest } = run;
+  const contrast = contrastOf(run);
+  const { rank } = mined.options;
+  const untrained = contrast.untrained === true;
   return {
     version: manifest.version,
     format: manifest.format,
     created: manifest.created,
     fingerprint: manifest.fingerprint,
-    model: { ...manifest.model, name: `${basename(manifest.model.path)}${manifest.options.untrained ? ', untrained' : ''}` },
-    dataset: { ...manifest.dataset, name: title ?? basename(manifest.dataset.path), labels: manifest.dataset.labels.length },
+    model: { ...manifest.model, name: `${basename(manifest.model.path)}${untrained ? ', random weights' : ''}` },
+    dataset: { ...manifest.dataset, labels: manifest.dataset.labels.length },
+    words: {
+      ...contrastWords(contrast),
+      title: titleOf(title ?? basename(manifest.dataset.path), contrast),
+      lede: reportLede(contrast, rank, views.length),
+      method: reportMethod(contrast, rank, manifest.options.maps),
+      lists: listWords(untrained),
+      score: contrast.against === 'null' ? 'Typicality' : `Typicality against ${contrastWords(contrast).rival}`,
+    },
     options: manifest.options,
     preset: manifest.preset,
     mine: mined.options,
     notes: mined.notes,
-    labels: views.map((view) => ({
-      label: view.label,
-      patches: view.patches.length,
-      pictures: new Set(view.patches.map((patch) => patch.image)).size,
-      clusters: view.clusters.length,
-      clustered: view.clusters.reduce((sum, cluster) => sum + cluster.members.length, 0),
-    })),
+    labels: views.map((view) => {
+      const clustered = view.clusters.flatMap(({ members }) => members.map((tile) => view.patches[tile]));
+      const images = new Set((clustered.length > 0 ? clustered : view.patches).map((patch) => patch?.image)).size;
+      const amounts = { patches: view.patches.length, clusters: view.clusters.length, clustered: clustered.length, images };
+      return { label: view.label, ...amounts, made: amountsOf(amounts, rank, untrained) };
+    }),
     skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
     missing: { count: missing.length, shown: missing.slice(0, SKIPPED_SHOWN) },
     maps: { kept: manifest.options.maps, shown: maps },
@@ -178,11 +191,12 @@ const size = (bytes: number): string => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)
 /** What the log says of a report. */
 function tell({ labels, patches, pictures, maps, missing, bytes }: ReportSummary, mapsKept: boolean): string[] {
   const lines = [
-    `Report: ${patches} patches of ${labels} labels in ${size(bytes.page + bytes.sprites)}; ` +
-      `on click ${pictures} pictures (${size(bytes.pictures)}) and ${maps} heat maps (${size(bytes.maps)}); ${size(bytes.total)} in all.`,
+    `Report: ${count(patches, 'patch', 'patches')} of ${count(labels, 'label')} (${size(bytes.page + bytes.sprites)}), ` +
+      `${count(pictures, 'image')} (${size(bytes.pictures)}) and ${count(maps, 'typicality map')} (${size(bytes.maps)}) loaded on click; ${size(bytes.total)} in all.`,
   ];
-  if (!mapsKept) lines.push('No heat maps: the scan ran with --no-maps.');
-  for (const { image, reason } of missing.slice(0, 5)) lines.push(`No picture of ${image}: ${reason}.`);
-  if (missing.length > 5) lines.push(`No picture of ${missing.length - 5} more; the report lists them. If the pictures have moved, say where to with --pictures.`);
+  if (!mapsKept) lines.push('No typicality maps: the scan ran with --no-maps.');
+  for (const { image, reason } of missing.slice(0, 5)) lines.push(`Cannot show ${image}: ${reason}.`);
+  if (missing.length > 5) lines.push(`Cannot show ${count(missing.length - 5, 'more image')}; the report lists all of them.`);
+  if (missing.length > 0) lines.push('If the images have moved, name their folder with --pictures.');
   return lines;
 }

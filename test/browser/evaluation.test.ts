@@ -55,7 +55,7 @@ describeInChromium('the evaluation in Chromium', () => {
     expect(await page.locator('[role=tab][aria-selected=true]').textContent()).toBe('Evaluation');
     expect(await page.locator('main h2').textContent()).toBe('Evaluation');
     const text = (await page.locator('main').textContent()) ?? '';
-    for (const word of ['<b>one</b>', '<i>square</i>', 'Colours alone', 'other', summary.mean.averagePrecision.value?.toFixed(3) as string]) expect(text).toContain(word);
+    for (const word of ['<b>one</b>', '<i>square</i>', 'Colors alone', 'other', summary.mean.averagePrecision.value?.toFixed(3) as string]) expect(text).toContain(word);
     expect(await page.locator('main i.ours').count()).toBe(3);
     expect(await page.locator('main table b, main table i:not([style])').count()).toBe(0);
     await page.locator('[role=tab]').first().click();

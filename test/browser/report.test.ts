@@ -100,7 +100,7 @@ describeInChromium('the report in Chromium', () => {
     expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-selected'))).toBe('true');
     await page.keyboard.press('End');
     await page.waitForFunction(() => document.querySelector('main h2')?.textContent === 'none');
-    expect(await page.locator('main').textContent()).toContain('No patch of this label was mined.');
+    expect(await page.locator('main').textContent()).toContain('No patches of this label were mined.');
     await page.keyboard.press('ArrowRight');
     expect(await selected(page)).toBe(HOSTILE[0]);
     expect(await page.locator('[role=tab][tabindex="0"]').count()).toBe(1);
@@ -112,7 +112,7 @@ describeInChromium('the report in Chromium', () => {
 
   test('clusters come by median typicality, with the first of their patches and a button for all', async () => {
     const { page, wrongs } = await open(url('run'));
-    expect(await page.locator('main .sub').first().textContent()).toBe('36 patches from 6 pictures in 2 clusters · prompt “A photo of <script>alert(1)</script>.”');
+    expect(await page.locator('main .sub').first().textContent()).toBe('36 most typical patches from 6 images in 2 clusters · prompt “A photo of <script>alert(1)</script>.”');
     const medians = await page.locator('.about .value').allTextContents();
     expect(medians).toHaveLength(2);
     const numbers = medians.map((text) => Number(text.replace('−', '-')));
@@ -181,7 +181,7 @@ describeInChromium('the report in Chromium', () => {
     const warm = await colourAt(page, inside);
     expect((warm[0] as number) - (warm[2] as number)).toBeGreaterThan(100);
     expect(await page.locator('#legend').isVisible()).toBe(true);
-    expect(await page.locator('#legend').textContent()).toMatch(/^−0\.0\d+ untypical0typical \+0\.0\d+$/);
+    expect(await page.locator('#legend').textContent()).toMatch(/^−0\.0\d+better without “a\/b”0\+0\.0\d+better with “a\/b”$/);
     // it stays on for the next patch; the key H turns it off
     await page.keyboard.press('ArrowRight');
     await loaded(page, '.heat');
@@ -196,20 +196,20 @@ describeInChromium('the report in Chromium', () => {
     await page.locator('.tile').first().click();
     await page.waitForSelector('dialog[open]');
     const title = (): Promise<string | null> => page.locator('#dialog-title').textContent();
-    expect(await title()).toMatch(/cluster 1, patch 1 of/);
+    expect(await title()).toMatch(/cluster 0, patch 1 of/);
     expect(await page.locator('#previous').isDisabled()).toBe(true);
     await page.keyboard.press('ArrowRight');
-    expect(await title()).toMatch(/cluster 1, patch 2 of/);
+    expect(await title()).toMatch(/cluster 0, patch 2 of/);
     const size = Number(/of (\d+)$/.exec((await title()) ?? '')?.[1]);
     for (let i = 2; i <= size; i++) await page.keyboard.press('ArrowRight');
-    expect(await title()).toMatch(/cluster 2, patch 1 of/);
-    expect(new URL(page.url()).hash).toMatch(/\/2\/\d+$/);
+    expect(await title()).toMatch(/cluster 1, patch 1 of/);
+    expect(new URL(page.url()).hash).toMatch(/\/1\/\d+$/);
     await page.locator('#previous').click();
-    expect(await title()).toMatch(new RegExp(`cluster 1, patch ${size} of`));
+    expect(await title()).toMatch(new RegExp(`cluster 0, patch ${size} of`));
     await page.keyboard.press('Escape');
     expect(await page.locator('dialog').isVisible()).toBe(false);
     expect(new URL(page.url()).hash).toBe(`#${encodeURIComponent(HOSTILE[0] as string)}`);
-    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(new RegExp(`^Patch ${size} of cluster 1`));
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(new RegExp(`^Patch ${size} of cluster 0`));
     await page.keyboard.press('Enter');
     await page.waitForSelector('dialog[open]');
     await page.mouse.click(4, 4);
@@ -277,7 +277,7 @@ describeInChromium('the report in Chromium', () => {
     rmSync(join(dataset, '1.png'));
     await writeReport(join(folder, 'bare'));
     const { page, wrongs } = await open(url('bare'));
-    expect(await page.locator('.top .notice').textContent()).toContain('One picture was not found');
+    expect(await page.locator('.top .notice').textContent()).toContain('One image was not found');
     expect(await page.locator('.tile.gone').count()).toBeGreaterThan(0);
     await page.locator('.tile.gone').first().click();
     expect(await page.locator('dialog').textContent()).toContain('1.png was not found when this report was written');
@@ -285,6 +285,27 @@ describeInChromium('the report in Chromium', () => {
     await page.locator('.tile:not(.gone)').first().click();
     expect(await page.locator('dialog').textContent()).toContain('--no-maps');
     expect(await page.locator('#heat').count()).toBe(0);
+    expect(wrongs).toEqual([]);
+  });
+
+  test('every sentence fits the contrast, the ranking and random weights', async () => {
+    const labels = HOSTILE.slice(0, 3);
+    await writeSyntheticRun(join(folder, 'control'), join(folder, 'pictures'), pictures, { labels, clusters: 2, rank: 'least', scan: { against: 'a/b', untrained: true, samples: 1 } });
+    await writeReport(join(folder, 'control'));
+    const { page, wrongs } = await open(url('control'));
+    expect(await page.title()).toBe('pictures (untrained control) · diffmine report');
+    expect(await page.locator('[role=tab]').allTextContents()).toEqual([labels[0], labels[2]]);
+    expect(await page.locator('#notice').textContent()).toContain('Control run: the network has random weights');
+    expect(await page.locator('#lede').textContent()).toContain('The lowest-typicality patches of each of 2 labels');
+    await page.locator('.method summary').click();
+    await page.locator('.tile').first().click();
+    await page.locator('.toggle').click();
+    await loaded(page, '.heat');
+    expect(await page.locator('#legend').textContent()).toMatch(/better with “a\/b”0.*better with “<script>/);
+    expect(await page.locator('.heat').getAttribute('alt')).toContain('against “a/b”');
+    const text = await page.evaluate(() => [document.body.innerText, ...[...document.querySelectorAll('*')].flatMap((one) => ['title', 'aria-label', 'alt'].map((name) => one.getAttribute(name) ?? ''))].join('\n'));
+    for (const said of ['Typicality against “a/b”', 'no standard error (one sample)', 'There is one noise and timestep sample per image', 'lowest typicality', 'random weights']) expect(text).toContain(said);
+    expect(text).not.toMatch(/without (it|the label)|no label|unconditional prompt “|a diffusion model|most typical|least typical|knowing/i);
     expect(wrongs).toEqual([]);
   });
 

@@ -4,9 +4,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import { MINE_FORMAT, type MineRecord } from '../../src/mine/record';
-import { makeManifest, MANIFEST } from '../../src/run/manifest';
+import { makeManifest, MANIFEST, type RunOptions } from '../../src/run/manifest';
 import { shardName } from '../../src/run/run';
-import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA } from '../../src/run/schema';
+import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/run/schema';
 import { writeTable, type Row } from '../../src/run/tables';
 
 export interface Box {
@@ -37,6 +37,11 @@ export interface SyntheticOptions {
   skipped?: { image: string; label: string; reason: string }[];
   /** patches of a list may overlap: many from few pictures */
   overlap?: boolean;
+  /** the list that is clustered; default 'top' */
+  rank?: ListName;
+  conditioning?: 'text' | 'class';
+  /** further options of the scan, such as `against`: labels other than that one are scored */
+  scan?: Partial<RunOptions>;
   /** which cluster a patch falls in; default by turns */
   clusterOf?: (patch: { image: string } & Box, index: number) => number;
 }
@@ -121,16 +126,20 @@ function half(value: number): number {
 
 /** Writes a mined run of `pictures`, which lie below `dataset`, into `folder`. */
 export async function writeSyntheticRun(folder: string, dataset: string, pictures: readonly SyntheticPicture[], options: SyntheticOptions): Promise<void> {
-  const { labels, perImage = 5, clusters = 4, maps = true, shardSize = 4, skipped = [] } = options;
+  const { perImage = 5, clusters = 4, maps = true, shardSize = 4, skipped = [], rank = 'top', conditioning = 'text', scan = {} } = options;
+  const isText = conditioning === 'text';
+  const labels = options.labels.filter((label) => label !== scan.against);
+  pictures = pictures.filter(({ label }) => label !== scan.against);
+  const samples = scan.samples ?? 100;
   const patch = Math.round(pictures[0]?.hot.width ?? 32);
   const manifest = makeManifest({
     version: '0.1.0',
     created: '2026-01-02T03:04:05Z',
-    model: { path: '/models/stable-diffusion-v1-5', fingerprint: 'm'.repeat(64), kind: 'latent', conditioning: 'text', vaeFactor: CELL, fold: 1 },
-    dataset: { path: dataset, fingerprint: 'd'.repeat(64), images: pictures.length, ignored: 2, labels: [...labels], columns: [] },
+    model: { path: '/models/stable-diffusion-v1-5', fingerprint: 'm'.repeat(64), kind: 'latent', conditioning, vaeFactor: CELL, fold: 1 },
+    dataset: { path: dataset, fingerprint: 'd'.repeat(64), images: pictures.length, ignored: 2, labels: [...options.labels], columns: [] },
     options: {
-      prompt: 'A photo of {label}.', nullPrompt: 'A photo.', size: 'source', sizeRule: 'floor', patch, samples: 100, seed: 0, tBegin: 100, tEnd: 700,
-      sampler: 'stratified', perImage, batch: 8, precision: 'fp32', device: 'cpu', allLabels: false, against: 'null', maps, shardSize, replay: null,
+      prompt: isText ? 'A photo of {label}.' : null, nullPrompt: isText ? 'A photo.' : null, size: 'source', sizeRule: 'floor', patch, samples: 100, seed: 0, tBegin: 100, tEnd: 700,
+      sampler: 'stratified', perImage, batch: 8, precision: 'fp32', device: 'cpu', allLabels: false, against: 'null', maps, shardSize, replay: null, ...scan,
     },
     preset: null,
     replayFile: null,
@@ -181,7 +190,7 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
       for (const box of chosen) {
         rows.push({
           image: picture.path, label: picture.label, condition: picture.label, list, ...box, row: Math.round(box.y), column: Math.round(box.x), patch,
-          typicality: score(box), standard_error: 0.002 + 0.001 * next(), samples: 100, cluster: null, distance: null, rank: 0,
+          typicality: score(box), standard_error: samples === 1 ? null : 0.002 + 0.001 * next(), samples, cluster: null, distance: null, rank: 0,
         });
       }
     }
@@ -193,7 +202,7 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     for (const [list, sign] of [['top', -1], ['least', 1], ['random', 0]] as const) {
       const ranked = own.filter((row) => row.list === list).sort((a, b) => sign * ((a.typicality as number) - (b.typicality as number)));
       ranked.forEach((row, i) => (row.rank = i + 1));
-      if (list !== 'top') continue;
+      if (list !== rank) continue;
       const groups = Array.from({ length: clusters }, (): Row[] => []);
       ranked.forEach((row, i) => groups[options.clusterOf?.(row as unknown as { image: string } & Box, i) ?? i % clusters]?.push(row));
       const medianOf = (group: Row[]): number => group.map((row) => row.typicality as number).sort((a, b) => a - b)[group.length >> 1] ?? 0;
@@ -221,10 +230,10 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
   const mined: MineRecord = {
     format: MINE_FORMAT,
     fingerprint: manifest.fingerprint,
-    options: { top: 1000, clusters, restarts: 10, rank: 'top', timestep: 161, upBlock: 1, ensemble: 8, device: 'cpu', batch: 8 },
+    options: { top: 1000, clusters, restarts: 10, rank, timestep: 161, upBlock: 1, ensemble: 8, device: 'cpu', batch: 8 },
     conditions: labels.map((condition) => ({
       condition,
-      patches: rows.filter((row) => row.condition === condition && row.list === 'top').length,
+      patches: rows.filter((row) => row.condition === condition && row.list === rank).length,
       clusters: clusterRows.filter((row) => row.condition === condition).length,
       inertia: 0.2,
     })),

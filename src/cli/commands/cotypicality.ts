@@ -13,7 +13,7 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
   const head = `Scored ${scored} of ${sequences} sequences under ${labels.length} labels (${skipped} skipped) ${took(summary.seconds)}.`;
   if (!summary.complete) return `${head}\n${shards.done} of ${shards.total} shards are finished: ${run}`;
   const rows = summary.clusters.map(({ size, sequences: from, medianCotypicality, mostChanged }, index) => [
-    String(index + 1), String(size), String(from), medianCotypicality.toExponential(2), mostChanged ? `${mostChanged.labels.join(' - ')} (${mostChanged.change.toFixed(2)} x random)` : '',
+    String(index), String(size), String(from), medianCotypicality.toExponential(2), mostChanged ? `${mostChanged.labels.join(' - ')} (${mostChanged.change.toFixed(2)} x random)` : '',
   ]);
   const parts = [table(['cluster', 'places', 'sequences', 'co-typicality', 'changes most'], rows, [0, 1, 2, 3])];
   if (summary.truth) {

@@ -3,7 +3,7 @@
 'use strict';
 
 (() => {
-  const { $, h, count, signed } = diffmine.tools;
+  const { $, h, count, paragraphs, signed } = diffmine.tools;
   const FIRST = 4; // sequences of a cluster and block before it is opened
   const [WIDTH, COLUMN] = [1044, 80]; // px of a row, and of a label's column (page.css)
   let run;
@@ -32,7 +32,7 @@
 
   function clusterRow(cluster, index, most) {
     const members = run.shown[index];
-    const group = { title: `Cluster ${index + 1}`, members };
+    const group = { title: `Cluster ${index}`, members };
     const bar = h('i', { class: cluster.medianCotypicality < 0 ? 'below' : null });
     bar.style.width = `${Math.max(2, (100 * Math.abs(cluster.medianCotypicality)) / most)}%`;
     // few labels leave room for more than one sequence beside another
@@ -58,9 +58,9 @@
     const { mostChanged } = cluster;
     return h('section', { class: 'cluster' },
       h('div', { class: 'about' },
-        h('h3', null, `Cluster ${index + 1}`),
+        h('h3', null, `Cluster ${index}`),
         h('p', null, `${count(cluster.size, 'place')} of ${count(cluster.sequences, 'sequence')}`),
-        h('p', null, 'median ', h('span', { class: 'value' }, signed(cluster.medianCotypicality))),
+        h('p', null, 'median co-typicality ', h('span', { class: 'value' }, signed(cluster.medianCotypicality))),
         h('div', { class: 'meter', 'aria-hidden': 'true' }, bar),
         mostChanged ? h('p', null, `changes most: ${mostChanged.labels.join(' – ')}, `, h('span', { class: 'value' }, `× ${mostChanged.change.toFixed(2)}`)) : null),
       h('div', null, h('div', { class: 'scroll' }, holder), more));
@@ -68,28 +68,28 @@
 
   function clusters() {
     const most = Math.max(...run.clusters.map(({ medianCotypicality }) => Math.abs(medianCotypicality)), Number.MIN_VALUE);
-    return [h('p', { class: 'key' }, h('i'), 'the picture that the sequence was made from'), ...run.clusters.map((cluster, index) => clusterRow(cluster, index, most))];
+    return [h('p', { class: 'key' }, h('i'), 'the image that the sequence was made from'), ...run.clusters.map((cluster, index) => clusterRow(cluster, index, most))];
   }
 
-  const NAMES = { slot: 'what it is (slot)', kind: 'which one (kind)', typicalOf: 'what it shows' };
+  const NAMES = { slot: 'slot', kind: 'kind', typicalOf: 'typical of' };
   const LISTS = { top: 'co-typical', random: 'random' };
   function truth() {
     const { boxes, columns } = run.truth;
     const rows = Object.entries(columns).flatMap(([column, lists]) => Object.entries(lists).map(([list, of]) =>
       h('tr', null, h('td', null, NAMES[column] ?? column), h('td', null, LISTS[list] ?? list), ...[of.places, ...[of.onElement, of.purity, of.chance, of.purityOnElements, of.chanceOnElements].map((value) => value.toFixed(2))].map((value) => h('td', null, String(value))))));
     return [
-      h('h2', null, 'Against what is known'),
-      h('p', { class: 'prose' }, `Clusters compared with ${boxes}. A place is on the element whose box it hits in the source picture. Purity is the share of places whose element is the commonest of their cluster; a place on no element counts against it. `,
-        'By chance: the same when the elements are dealt out at random. Random places are clustered alike, as a control. The last two columns are of the places on elements alone.'),
+      h('h2', null, 'Comparison with boxes'),
+      h('p', { class: 'prose' }, `Clusters compared with ${boxes}. A place is on the element whose box it hits in the source image. Purity is the fraction of places whose element is the most common one in their cluster; a place on no element counts as a miss. `,
+        'Chance: the purity after shuffling the elements. Random places are clustered in the same way, as a control. The last two columns are for places on elements only.'),
       h('div', { class: 'scroll' }, h('table', { class: 'truth' },
-        h('thead', null, h('tr', null, ...['Element', 'Places', 'Number', 'On an element', 'Purity', 'By chance', 'Of those on one', 'By chance'].map((name) => h('th', { scope: 'col' }, name)))),
+        h('thead', null, h('tr', null, ...['Element', 'Places', 'Number', 'On an element', 'Purity', 'Chance', 'Purity on elements', 'Chance'].map((name) => h('th', { scope: 'col' }, name)))),
         h('tbody', null, ...rows))),
     ];
   }
 
   const WORDS = {
-    tBegin: 'Timesteps from', tEnd: 'Timesteps below', sizeRule: 'Long side rounded', patch: 'Patch, px', samples: 'Samples a picture', places: 'Places a sequence', timestep: 'Features at timestep',
-    upBlock: 'Features of up block', ensemble: 'Feature noises', maps: 'Typicality maps', shardSize: 'Sequences a shard', top: 'Places grouped at most', restarts: 'Starts of k-means', size: 'Short side, px',
+    sizeRule: 'Long side rounding', patch: 'Patch, px', samples: 'Samples per image', places: 'Places per sequence and list', timestep: 'DIFT timestep', nullPrompt: 'Unconditional prompt', precision: 'Dtype',
+    upBlock: 'DIFT up block', ensemble: 'DIFT noises', maps: 'Typicality maps', shardSize: 'Sequences per shard', top: 'Max places grouped', restarts: 'k-means restarts', size: 'Short side, px',
   };
   const words = (name) => WORDS[name] ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
   const said = (value) => (value === null || value === undefined || value === '' ? 'none' : value === true ? 'yes' : value === false ? 'no' : String(value));
@@ -101,13 +101,13 @@
       h('ul', { class: 'list', tabindex: '0', 'aria-label': summary }, ...shown.map(({ image, reason }) => h('li', null, h('b', null, image), `: ${reason}`))));
     const { projection, grouping } = run;
     $('foot').replaceChildren(
-      section('Scoring', sheet([...(run.preset ? [['Preset', run.preset]] : []), ...Object.entries(run.options).map(([name, value]) => [words(name), value])])),
-      section('Grouping', sheet([...Object.entries(grouping).filter(([name]) => name !== 'boxes').map(([name, value]) => [words(name), value]), ['Projected', `${projection.done}, ${projection.dimensions} dimensions a label`]]), ...run.notes.map((note) => h('p', null, note))),
-      section('Sequences', sheet([['In the parallel data set', run.parallel.sequences], ['Labels', run.labels.length], ['Skipped', run.skipped.count], ['Pictures not found for this page', run.missing.count]]),
-        listed(`${count(run.skipped.count, 'sequence')} skipped`, run.skipped), listed(`${count(run.missing.count, 'picture')} not found`, run.missing)),
-      section('Where this comes from', sheet([['diffmine', run.version], ['Run format', run.format], ['Begun', run.created], ['Model', run.model.path], ['Parallel data set', run.parallel.path], ['Run fingerprint', run.fingerprint]])),
+      section('Scoring', sheet([...(run.preset ? [['Preset', run.preset]] : []), ...Object.entries(run.options).filter(([name]) => !['tBegin', 'tEnd'].includes(name)).map(([name, value]) => [words(name), value]), ['Compared with', run.words.comparedWith], ['Timesteps', run.words.timesteps]])),
+      section('Grouping', sheet([...Object.entries(grouping).filter(([name]) => name !== 'boxes').map(([name, value]) => [words(name), value]), ['Projected', `${projection.done}, ${projection.dimensions} dimensions per label`]]), ...run.notes.map((note) => h('p', null, note))),
+      section('Sequences', sheet([['In the parallel dataset', run.parallel.sequences], ['Labels', run.labels.length], ['Skipped', run.skipped.count], ['Images not found for this page', run.missing.count]]),
+        listed(`${count(run.skipped.count, 'sequence')} skipped`, run.skipped), listed(`${count(run.missing.count, 'image')} not found`, run.missing)),
+      section('Provenance', sheet([['diffmine', run.version], ['Run format', run.format], ['Started', run.created], ['Model', run.model.path], ['Parallel dataset', run.parallel.path], ['Run fingerprint', run.fingerprint]])),
       section('Method', h('p', null, 'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752, section 5.1.'),
-        h('p', null, 'The distance of two labels at a place is that of their DIFT features there, each of length 1.')));
+        h('p', null, 'The distance between two labels at a place is the distance between their DIFT features, each normalized to length 1.')));
   }
 
   function show(view) {
@@ -137,15 +137,16 @@
     pairs = diffmine.pairs({ run, tile, dialog });
     document.title = `${run.parallel.name} · consistent changes`;
     $('title').textContent = `Consistent changes in ${run.parallel.name}`;
-    $('lede').textContent = `What is typical of each of ${run.labels.length} labels at the same place of one picture: places that change with the label, grouped by how they look under every one.`;
+    $('lede').textContent = run.words.lede;
+    $('method').replaceChildren(...paragraphs(run.words.method));
     const day = new Date(run.created);
     const facts = [
       ['Sequences', (run.parallel.sequences - run.skipped.count).toLocaleString('en')], ['Labels', String(run.labels.length)], ['Places grouped', run.grouped.toLocaleString('en')], ['Clusters', String(run.clusters.length)],
-      ['Model', run.model.name], ['Samples a picture', String(run.options.samples)],
+      ['Model', run.model.name], ['Compared with', run.words.comparedWith], ['Samples per image', String(run.options.samples)],
       ['Scored', Number.isNaN(day.getTime()) ? run.created : day.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' })],
     ];
     $('facts').replaceChildren(...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
-    const views = [['clusters', 'Clusters'], ['pairs', 'Label by label'], ...(run.truth ? [['truth', 'Against what is known']] : [])];
+    const views = [['clusters', 'Clusters'], ['pairs', 'Label by label'], ...(run.truth ? [['truth', 'Comparison with boxes']] : [])];
     $('tabs').replaceChildren(...views.map(([view, name]) => h('button', { class: 'tab', type: 'button', role: 'tab', id: `tab-${view}`, 'data-view': view, 'aria-controls': 'panel', onclick: () => go(view) }, name)));
     $('tabs').addEventListener('keydown', (event) => {
       const tabs = [...$('tabs').children];

@@ -36,14 +36,14 @@ diffmine.pairs = (page) => {
     const most = Math.max(...order.map(({ value }) => value), Number.MIN_VALUE);
     return h('section', null,
       h('h2', null, `${run.labels[a]} and ${run.labels[b]}`),
-      h('p', { class: 'sub' }, `Between these two, co-typical places change ${change.toFixed(2)} times as much as random ones. The clusters that change most come first.`),
+      h('p', { class: 'sub' }, `Between these two labels, co-typical places change ${change.toFixed(2)} times as much as random ones. Clusters are sorted by change.`),
       h('div', { class: 'ranked' }, ...order.slice(0, SHOWN).map(({ value, cluster }) => {
         const bar = h('i');
         bar.style.width = `${Math.max(2, (100 * value) / most)}%`;
         const members = run.shown[cluster];
-        const group = { title: `Cluster ${cluster + 1}`, members };
+        const group = { title: `Cluster ${cluster}`, members };
         return h('div', { class: 'change' },
-          h('div', { class: 'about' }, h('h3', null, `Cluster ${cluster + 1}`), h('p', null, h('span', { class: 'value' }, times(value)), ' random places'), h('div', { class: 'meter', 'aria-hidden': 'true' }, bar)),
+          h('div', { class: 'about' }, h('h3', null, `Cluster ${cluster}`), h('p', null, h('span', { class: 'value' }, times(value)), ' of random places'), h('div', { class: 'meter', 'aria-hidden': 'true' }, bar)),
           h('div', { class: 'two' }, ...members.slice(0, STRIP).map((place, at) => h('div', null, ...[a, b].map((label) => page.tile(place, label, () => page.dialog.open(group, at)))))));
       })));
   }
@@ -52,7 +52,7 @@ diffmine.pairs = (page) => {
     const holder = h('div', { class: 'pairs' });
     const draw = () => {
       holder.replaceChildren(
-        h('section', null, h('h2', null, 'What changes most between two labels'), h('p', { class: 'sub' }, 'Distance of the features at co-typical places, as a multiple of that at random places. Select a pair.'), grid((index, a, b) => {
+        h('section', null, h('h2', null, 'What changes most between two labels'), h('p', { class: 'sub' }, 'Feature distance at co-typical places as a multiple of the distance at random places. Select a pair.'), grid((index, a, b) => {
           chosen = index;
           draw();
           [...holder.querySelectorAll('.grid tbody tr')][a]?.children[b + 1]?.firstElementChild?.focus();

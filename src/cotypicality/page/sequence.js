@@ -17,7 +17,7 @@ diffmine.sequence = (run) => {
       const [x, y, w, hh] = place.box;
       holder.style.setProperty('--shape', width / height);
       const picture = h('img', { src: `pictures/${place.number}-${index}.webp`, alt: `${place.sequence} as ${label}`, width, height });
-      picture.addEventListener('error', () => holder.append(h('p', { class: 'notice' }, 'This picture is missing beside the page.')));
+      picture.addEventListener('error', () => holder.append(h('p', { class: 'notice' }, 'This image is missing.')));
       const box = h('div', { class: 'box' });
       box.style.left = `${(100 * x) / width}%`;
       box.style.top = `${(100 * y) / height}%`;
@@ -46,7 +46,7 @@ diffmine.sequence = (run) => {
     const numbers = [
       ['Co-typicality', signed(place.cotypicality)],
       ['Rank', `${place.rank.toLocaleString('en')} of ${run.grouped.toLocaleString('en')}`],
-      place.distance === null ? null : ['From the centre', plain(place.distance)],
+      place.distance === null ? null : ['Distance to center', plain(place.distance)],
       ['Place', `${tenths(w)} × ${tenths(hh)} px at ${tenths(x)}, ${tenths(y)}`],
       ['Source', place.image],
     ].filter(Boolean);

@@ -1,18 +1,18 @@
-// The page of a localization: figures against boxes where there are any, then each label's pictures beside their heat maps. data.js calls
+// The page of a localization: metrics against boxes where there are any, then each label's images beside their heat maps. data.js calls
 // diffmine.localized; whatever a user named enters as text nodes and attributes' values.
 /* global diffmine, document, location */
 'use strict';
 
 (() => {
-  const { $, h, count, plain, signed } = diffmine.tools;
-  /** Pictures of a label shown at once. */
+  const { $, h, clip, count, paragraphs, plain, signed } = diffmine.tools;
+  /** Images of a label shown at once. */
   const AT_ONCE = 12;
 
   const METRICS = [
-    ['averagePrecision', 'Average precision', 'over all thresholds, of the heat maps’ pixels pooled', 3],
-    ['paperAucPr', 'AUC-PR as the paper’s', 'mean over pictures, at 1000 fixed thresholds, before the blur', 3],
-    ['pointing', 'Pointing game', 'how often a heat map’s highest pixel is inside', 2],
-    ['bestIou', 'Best IoU', 'mean over pictures, each at its best threshold', 3],
+    ['averagePrecision', 'Average precision', 'over all thresholds, heat-map pixels of all images pooled', 3],
+    ['paperAucPr', 'AUC-PR as in the paper', 'mean over images, at 1000 fixed thresholds, before the blur', 3],
+    ['pointing', 'Pointing game', 'fraction of heat maps whose highest pixel is inside', 2],
+    ['bestIou', 'Best IoU', 'mean over images, each at its best threshold', 3],
   ];
   const number = (value, digits) => (value === null || value === undefined ? '–' : value.toFixed(digits));
   const svg = (tag, attributes, ...children) => {
@@ -28,7 +28,7 @@
     const rows = (name) => [
       [model, mean.model[name], true],
       ...(mean.baseline ? [[baseline, mean.baseline[name], false]] : []),
-      ...(name === 'averagePrecision' ? [['A map that knows nothing', { value: mean.share, low: null, high: null }, false]] : []),
+      ...(name === 'averagePrecision' ? [['Chance', { value: mean.share, low: null, high: null }, false]] : []),
     ];
     return h('div', { class: 'cards' }, ...METRICS.map(([name, title, about, digits]) => {
       const most = Math.max(...rows(name).flatMap(([, { value, high }]) => [value ?? 0, high ?? 0]), 1e-9);
@@ -56,18 +56,18 @@
     return h('td', null, words(value), low === null ? null : h('small', null, `${words(low)}${sign ? ' to ' : '–'}${words(high)}`));
   }
 
-  function table({ labels, mean, baseline }) {
-    const parts = baseline ? [['model', 'Model'], ['baseline', 'Before'], ['difference', 'Difference']] : [['model', '']];
+  function table({ labels, mean, baseline, options }) {
+    const parts = baseline ? [['model', 'Model'], ['baseline', 'Baseline'], ['difference', 'Difference']] : [['model', '']];
     const head = [
       ...(baseline ? [h('tr', null, h('th', { colspan: '4', scope: 'colgroup' }), ...METRICS.map(([, title]) => h('th', { class: 'over', colspan: String(parts.length), scope: 'colgroup' }, title)))] : []),
-      h('tr', null, ...['Label', 'Pictures', 'Marked', 'Pixels inside'].map((text) => h('th', { scope: 'col' }, text)),
+      h('tr', null, ...['Label', 'Images', 'Marked', 'Pixels inside'].map((text) => h('th', { scope: 'col' }, text)),
         ...METRICS.flatMap(([, title]) => parts.map(([, name]) => h('th', { scope: 'col' }, name || title)))),
     ];
     const row = (name, one) => h('tr', { class: name === 'Mean' ? 'mean' : null }, h('th', { scope: 'row', title: name }, name),
       h('td', null, one.pictures ?? ''), h('td', null, one.marked ?? ''), h('td', null, number(one.share, 3)),
       ...METRICS.flatMap(([metric, , , digits]) => parts.map(([part]) => cell(one[part]?.[metric], digits, part === 'difference'))));
     return h('section', { class: 'part' }, h('h3', null, 'By label'),
-      h('p', { class: 'sub' }, 'Intervals of 95 % in small print. The share of pixels inside is the average precision of a map that knows nothing; half of it is the paper’s AUC-PR of one that is constant.'),
+      h('p', { class: 'sub' }, `${options.bootstrap > 0 ? 'Small print: 95 % intervals. ' : ''}Pixels inside: fraction of the marked images’ pixels inside boxes or masks, which is the average precision of a random map (chance). A constant map has half of it as the paper’s AUC-PR.`),
       h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'By label' },
         h('table', null, h('thead', null, ...head), h('tbody', null, ...labels.map((one) => row(one.label, one)), row('Mean', mean)))));
   }
@@ -90,10 +90,10 @@
 
   function one(data, picture, map) {
     const views = [
-      view(picture.picture, `${picture.image}, as it was scored`, picture, map.edge, 'Picture', map.share === null ? [] : [['inside', `${(100 * map.share).toFixed(1)} %`]]),
-      view(map.model.overlay, `${picture.image} under its heat map of ${map.label}`, picture, map.edge, data.model, numbersOf(map.model, map.model.typicality)),
+      view(picture.picture, `${picture.image}, as it was scored`, picture, map.edge, 'Image', map.share === null ? [] : [['inside', `${(100 * map.share).toFixed(1)} %`]]),
+      view(map.model.overlay, `${picture.image} with its heat map for ${map.label} against ${data.words.rival}`, picture, map.edge, data.model, numbersOf(map.model, map.model.typicality)),
     ];
-    if (map.baseline?.overlay) views.push(view(map.baseline.overlay, `${picture.image} under the baseline’s heat map of ${map.label}`, picture, map.edge, data.baseline, numbersOf(map.baseline, map.baseline.typicality)));
+    if (map.baseline?.overlay) views.push(view(map.baseline.overlay, `${picture.image} with the baseline’s heat map for ${map.label} against ${data.words.rival}`, picture, map.edge, data.baseline, numbersOf(map.baseline, map.baseline.typicality)));
     return h('article', { class: 'one' }, h('h4', null, picture.image, picture.label === map.label ? null : h('span', null, ` · ${picture.label}`)), h('div', { class: 'views' }, ...views));
   }
 
@@ -109,54 +109,55 @@
       next += part.length;
       list.append(...part.map(([picture, map]) => one(data, picture, map)));
       more.hidden = next >= shown.length;
-      more.textContent = `Show ${count(Math.min(AT_ONCE, shown.length - next), 'more picture')} of ${shown.length - next}`;
+      more.textContent = `Show ${count(Math.min(AT_ONCE, shown.length - next), 'more image')} (${shown.length - next} left)`;
     };
     add();
     return h('section', { class: 'part label', id: `label-${place}` }, h('h3', null, label.label),
-      h('p', { class: 'sub' }, `${count(pictures, 'picture')}${data.boxes ? `, ${label.marked} with boxes or masks` : ''}${shown.length < pictures ? `; ${shown.length} of them drawn` : ''}. `
-        + `Strongest colour at a typicality of ±${plain(scale)}${baselineScale === null ? '' : `, of the baseline ±${plain(baselineScale)}`}.`),
+      h('p', { class: 'sub' }, `${count(pictures, 'image')}${data.boxes ? `, ${label.marked} with boxes or masks` : ''}${shown.length < pictures ? `; ${shown.length} drawn` : ''}. `
+        + `Color scale: ±${plain(scale)}${baselineScale === null ? '' : `, of the baseline ±${plain(baselineScale)}`}.`),
       list, more);
   }
 
-  function keyline({ boxes, legend }) {
+  function keyline({ boxes, legend, words }) {
     const ramp = h('span', { class: 'ramp' });
     ramp.style.backgroundImage = `linear-gradient(to right, ${legend.join(', ')})`;
     const toggle = h('input', { type: 'checkbox', checked: true, onchange: () => $('main').classList.toggle('unmarked', !toggle.checked) });
     return h('div', { class: 'controls' },
-      h('p', { class: 'keyline' }, boxes ? h('span', null, h('i', { class: 'key', 'aria-hidden': 'true' }), 'boxes or masks') : null, h('span', { class: 'ends' }, 'misleads ', ramp, ' helps')),
+      h('p', { class: 'keyline' }, boxes ? h('span', null, h('i', { class: 'key', 'aria-hidden': 'true' }), 'boxes or masks') : null, h('span', { class: 'ends', role: 'img', 'aria-label': words.map }, `${clip(words.ends[0])} `, ramp, ` ${clip(words.ends[1])}`)),
       boxes ? h('label', null, toggle, 'Show boxes and masks') : null);
   }
 
   // ---------------------------------------------------------------------------------------------- the page
 
-  function foot({ run, options, notes, boxes, skipped, total, version }) {
+  function foot({ run, options, notes, boxes, skipped, total, version, words: texts }) {
     const said = (value) => (value === null || value === undefined || value === '' ? 'none' : value === true ? 'yes' : value === false ? 'no' : typeof value === 'object' ? JSON.stringify(value) : String(value));
     const sheet = (entries) => h('dl', { class: 'sheet' }, ...entries.map(([name, value]) => h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value)))));
     const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
     const words = (name) => name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
     $('foot').replaceChildren(
-      section('Maps', sheet([...Object.entries(run.options).filter(([name]) => !['patch', 'perImage', 'maps', 'allLabels'].includes(name)).map(([name, value]) => [words(name), value]), ['Blur', options.blur], ...(run.preset ? [['Preset', run.preset]] : [])])),
-      section('Pictures', sheet([['Mapped', total], ['Skipped', skipped], ['Boxes or masks', boxes ? `${boxes.used} used of ${boxes.marks}` : 'none']]), ...notes.map((note) => h('p', null, note))),
-      section('Where this comes from', sheet([['diffmine', version], ['Run began', run.created], ['Model', run.model.path], ['Data set', run.dataset.path], ['Run fingerprint', run.fingerprint], ['Model fingerprint', run.model.fingerprint]])),
+      section('Maps', sheet([...Object.entries(run.options).filter(([name]) => !['patch', 'perImage', 'maps', 'allLabels', 'against', 'tBegin', 'tEnd'].includes(name)).map(([name, value]) => [words(name), value]), ['Compared with', texts.comparedWith], ['Timesteps', texts.timesteps], ['Blur', options.blur], ...(run.preset ? [['Preset', run.preset]] : [])])),
+      section('Images', sheet([['Mapped', total], ['Skipped', skipped], ['Boxes or masks', boxes ? `${boxes.used} used of ${boxes.marks}` : 'none']]), ...notes.map((note) => h('p', null, note))),
+      section('Provenance', sheet([['diffmine', version], ['Run started', run.created], ['Model', run.model.path], ['Dataset', run.dataset.path], ['Run fingerprint', run.fingerprint], ['Model fingerprint', run.model.fingerprint]])),
       section('Method', h('p', null, 'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752, section 5.2.')));
   }
 
   /** Called by data.js. */
   diffmine.localized = (data) => {
-    const { run, labels, boxes, baseline, options, mean } = data;
+    const { run, labels, boxes, mean, words } = data;
     document.title = `${run.dataset.name} · diffmine localization`;
     $('title').textContent = run.dataset.name;
-    const against = options.against === 'null' ? 'not knowing it' : options.against === 'others' ? 'knowing another label' : `knowing “${options.against}”`;
-    $('lede').textContent = `Where ${data.model} denoises a picture better knowing its label than ${against}${baseline ? `, beside ${baseline}` : ''}.`;
+    $('lede').textContent = words.lede;
+    $('method').replaceChildren(...paragraphs(words.method));
+    if (words.notice) $('title').after(h('p', { class: 'notice control', id: 'notice' }, words.notice));
     $('facts').replaceChildren(...[
-      ['Pictures', data.total.toLocaleString('en')], ['Labels', String(labels.length)], ['Samples a picture', String(run.options.samples)],
-      ['Timesteps', `${run.options.tBegin} to ${run.options.tEnd - 1}`], ...(boxes ? [['Boxes or masks', `${boxes.used} of ${boxes.name}`]] : []),
-      ...(mean.model?.averagePrecision?.value === null || !mean.model ? [] : [['Average precision', `${number(mean.model.averagePrecision.value, 3)}${mean.baseline ? `, before ${number(mean.baseline.averagePrecision.value, 3)}` : ''}`]]),
+      ['Images', data.total.toLocaleString('en')], ['Labels', String(labels.length)], ['Compared with', words.comparedWith], ['Samples per image', String(run.options.samples)],
+      ['Timesteps', words.timesteps], ...(boxes ? [['Boxes or masks', `${boxes.used} of ${boxes.name}`]] : []),
+      ...(mean.model?.averagePrecision?.value === null || !mean.model ? [] : [['Average precision', `${number(mean.model.averagePrecision.value, 3)}${mean.baseline ? `; baseline ${number(mean.baseline.averagePrecision.value, 3)}` : ''}`]]),
     ].map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
     const sections = labels.map((label, place) => labelSection(data, label, place)).filter(Boolean);
     $('main').replaceChildren(...[
-      ...(mean.model ? [h('h2', null, 'Against what is marked'), cards(data), table(data)] : []),
-      h('div', { class: 'part' }, h('h2', null, 'Pictures and their maps'),
+      ...(mean.model ? [h('h2', null, 'Comparison with boxes or masks'), cards(data), table(data)] : []),
+      h('div', { class: 'part' }, h('h2', null, 'Images and their maps'),
         labels.length > 1 ? h('ul', { class: 'jump' }, ...labels.map((label, place) => h('li', null, h('a', { href: `#label-${place}` }, label.label)))) : null),
       keyline(data), ...sections,
     ]);

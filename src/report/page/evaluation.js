@@ -1,9 +1,9 @@
-// The evaluation, where the run has one: its figures beside those of the controls, pictures beside their maps, and tables by label and element.
+// The evaluation, where the run has one: its metrics beside those of the controls, images beside their maps, and tables by label and element.
 /* global diffmine */
 'use strict';
 
 (() => {
-  const { h, count, signed } = diffmine.tools;
+  const { h, count, clip, signed } = diffmine.tools;
 
   const number = (value, digits) => (value === null || value === undefined ? '–' : value.toFixed(digits));
   const times = (value) => (value === null || value === undefined ? '–' : `× ${value.toFixed(1)}`);
@@ -11,7 +11,8 @@
   /** A table's typicalities have as many places as its largest needs. */
   const largest = (values) => Math.max(...values.map((value) => Math.abs(value ?? 0))) || 1;
   const patchesAt = (figures, k, list = 'top') => figures?.[list]?.find((one) => one.k === k);
-  const nameOfRun = (run) => (run.untrained ? 'Untrained model' : run.name);
+  const nameOfRun = (run) => (run.untrained ? 'Random weights' : run.name);
+  const shortName = (run) => (run.untrained ? 'Random weights' : 'Control');
 
   /** A figure with its interval beneath it. */
   function cell(figure, digits) {
@@ -41,24 +42,25 @@
       })));
   }
 
-  function cards({ mean, controls, options }) {
+  function cards({ mean, controls, options, words }) {
     const { colour, run } = controls;
+    const ours = words.run;
     const known = (value) => ({ value, low: null, high: null });
     const beside = (of) => [
       ...(run ? [[nameOfRun(run), of(run.mean)]] : []),
-      ...(colour ? [['Colours alone', of(colour.mean)]] : []),
+      ...(colour ? [['Colors alone', of(colour.mean)]] : []),
     ];
     return h('div', { class: 'cards' },
-      card('Average precision', `of the maps’ pixels, smoothed over ${options.smooth} × ${options.smooth}`,
-        [['This run', mean.averagePrecision], ...beside((of) => of.averagePrecision), ['A map that knows nothing', known(mean.share)]], 3),
-      card('Pointing game', 'how often a map’s highest pixel is on a typical element', [['This run', mean.pointing], ...beside((of) => of.pointing)], 2),
-      card('Precision of the top 50', 'patches of a label that are on an element typical of it',
-        [['This run', patchesAt(mean, 50).hit], ...(run ? [[nameOfRun(run), patchesAt(run.mean, 50).hit]] : []), ['Random patches', patchesAt(mean, 50, 'random').hit]], 2));
+      card('Average precision', `of the maps’ pixels${options.smooth > 1 ? `, smoothed over ${options.smooth} × ${options.smooth} px` : ''}`,
+        [[ours, mean.averagePrecision], ...beside((of) => of.averagePrecision), ['Chance', known(mean.share)]], 3),
+      card('Pointing game', 'fraction of maps whose highest pixel is on an element typical of the label', [[ours, mean.pointing], ...beside((of) => of.pointing)], 2),
+      card('Precision at 50', 'fraction of a label’s 50 patches of highest typicality that are on an element typical of it',
+        [[ours, patchesAt(mean, 50).hit], ...(run ? [[nameOfRun(run), patchesAt(run.mean, 50).hit]] : []), ['Random patches', patchesAt(mean, 50, 'random').hit]], 2));
   }
 
   // ---------------------------------------------------------------------------------------------- pictures beside their maps
 
-  function maps({ sheet, legend }) {
+  function maps({ sheet, legend, words }) {
     if (!sheet) return null;
     const { rows, columns, colours } = sheet;
     const percent = (index, n) => (n > 1 ? (100 * index) / (n - 1) : 0);
@@ -69,13 +71,13 @@
       swatch.style.borderColor = colour;
       return swatch;
     };
-    return h('section', { class: 'part' }, h('h3', null, 'Pictures and their maps'),
-      h('p', { class: 'sub' }, 'Evenly spaced through each label’s list, whatever they show.'),
-      h('p', { class: 'keyline' }, h('span', null, key(colours.own), 'typical of the label'), h('span', null, key(colours.others), 'typical of another'),
-        h('span', { class: 'ends' }, 'untypical ', ramp, ' typical')),
+    return h('section', { class: 'part' }, h('h3', null, 'Images and their maps'),
+      h('p', { class: 'sub' }, `Images evenly spaced through each label’s list, not selected. ${words.maps}`),
+      h('p', { class: 'keyline' }, h('span', null, key(colours.own), 'typical of the label'), h('span', null, key(colours.others), 'typical of another label'),
+        h('span', { class: 'ends' }, `${clip(words.ends[0])} `, ramp, ` ${clip(words.ends[1])}`)),
       ...rows.map(({ label, pictures }, row) => h('div', { class: 'strip-of' }, h('h4', null, label),
         h('div', { class: 'pairs' }, ...pictures.map(({ image, own, others }, column) => {
-          const words = `${image}: the picture and its map; ${own} of the label’s elements, ${others} of others’`;
+          const words = `${image} and its typicality map; ${count(own, 'element')} typical of the label, ${others} of other labels`;
           const pair = h('div', { class: 'pair', role: 'img', title: words, 'aria-label': words });
           pair.style.aspectRatio = `${sheet.cell.width} / ${sheet.cell.height}`;
           pair.style.backgroundImage = 'url("maps/evaluation.webp")';
@@ -104,15 +106,16 @@
   const bodyRow = (name, ...cells) => h('tr', { class: name === 'Mean' ? 'mean' : null }, h('th', { scope: 'row' }, name), ...cells);
 
   function mapTable(data) {
+    const { words } = data;
     const { colour, run } = data.controls;
-    const controls = [...(run ? [run.untrained ? 'Untrained' : 'Control'] : []), ...(colour ? ['Colours'] : [])];
+    const controls = [...(run ? [shortName(run)] : []), ...(colour ? ['Colors'] : [])];
     const beside = (row, digits, of) => [...(run ? [plainCell(number(of(row.run)?.value, digits))] : []), ...(colour ? [plainCell(number(of(row.colour)?.value, digits))] : [])];
     const head = [
-      [['', 1], ['In the pictures', 3], ['Average precision', 2 + controls.length], ['Pointing game', 1 + controls.length], ['Mean typicality of pixels', 3]],
-      [...['Label', 'Pictures', 'Boxes', 'Typical pixels', 'This run', 'Times that share', ...controls, 'This run', ...controls, 'Own boxes', 'Others’', 'Elsewhere'].map((text) => [text, 1])],
+      [['', 1], ['Images', 3], ['Average precision', 2 + controls.length], ['Pointing game', 1 + controls.length], ['Mean typicality of pixels', 3]],
+      [...['Label', 'Images', 'Boxes', 'Typical pixels', words.run, 'Times chance', ...controls, words.run, ...controls, 'Own boxes', 'Others’ boxes', 'Elsewhere'].map((text) => [text, 1])],
     ];
     const like = largest(data.labels.flatMap((one) => Object.values(one.typicality)));
-    return table('Maps, by label', 'Intervals of 95 % in small print. The share of typical pixels is the average precision of a map that knows nothing.', head, rowsOf(data).map((row) => {
+    return table('Maps, by label', `${data.options.bootstrap > 0 ? 'Small print: 95 % intervals. ' : ''}Typical pixels: fraction of pixels in boxes of elements typical of the label, which is the average precision of a random map (chance).`, head, rowsOf(data).map((row) => {
       const { ours } = row;
       return bodyRow(row.name, plainCell(ours.pictures ?? ''), plainCell(ours.boxes ?? ''), plainCell(number(ours.share, 3)),
         cell(ours.averagePrecision, 3), plainCell(times(ours.lift)), ...beside(row, 3, (of) => of?.averagePrecision),
@@ -124,12 +127,12 @@
   function patchTable(data) {
     const ks = data.mean.top.map(({ k }) => k);
     const { run } = data.controls;
-    const controls = ['Random', ...(run ? [run.untrained ? 'Untrained' : 'Control'] : [])];
+    const controls = ['Random patches', ...(run ? [shortName(run)] : [])];
     const head = [
-      [['', 1], ['Centre in a box, or IoU above 0.1', ks.length], ['Centre in a box', ks.length], ['Controls, P@50', controls.length]],
+      [['', 1], ['Center in a box, or IoU above 0.1', ks.length], ['Center in a box', ks.length], ['Controls, P@50', controls.length]],
       ['Label', ...ks.map((k) => `P@${k}`), ...ks.map((k) => `P@${k}`), ...controls].map((text) => [text, 1]),
     ];
-    return table('Top patches, by label', 'The share of the first k patches that are on an element typical of the label.', head, rowsOf(data).map(({ name, ours, run: other }) =>
+    return table('Patches of highest typicality, by label', 'P@k: fraction of the first k patches that are on an element typical of the label.', head, rowsOf(data).map(({ name, ours, run: other }) =>
       bodyRow(name, ...ks.map((k) => cell(patchesAt(ours, k).hit, 2)), ...ks.map((k) => cell(patchesAt(ours, k).centre, 2)),
         plainCell(number(patchesAt(ours, 50, 'random').hit.value, 2)), ...(run ? [plainCell(number(patchesAt(other, 50)?.hit.value, 2))] : []))));
   }
@@ -142,8 +145,8 @@
       return h('td', null, number(value, 2), h('span', { class: 'track', 'aria-hidden': 'true' }, bar));
     };
     const like = largest(kinds.map((kind) => kind.typicality));
-    const head = [['Element', 'Typical of', 'Slot', 'Boxes', 'Recall', 'In the first 50', 'Patches of the first 50', 'Mean typicality'].map((text) => [text, 1, text === 'Typical of' || text === 'Slot'])];
-    return table('Elements', 'Recall: the share of an element’s boxes that some patch of the ranking hits.', head, kinds.map((kind) =>
+    const head = [['Element', 'Typical of', 'Slot', 'Boxes', 'Recall', 'Recall at 50', 'Patches among the first 50', 'Mean typicality'].map((text) => [text, 1, text === 'Typical of' || text === 'Slot'])];
+    return table('Elements', 'Recall: fraction of an element’s boxes that a patch of the ranking is on.', head, kinds.map((kind) =>
       bodyRow(kind.kind, h('td', { class: 'text' }, kind.label), h('td', { class: 'text' }, kind.slot ?? ''), plainCell(kind.boxes), share(kind.recall), share(kind.recall50), plainCell(kind.patches50 ?? '–'),
         plainCell(typicality(kind.typicality, like)))));
   }
@@ -151,17 +154,17 @@
   /** Called by data/evaluation.js: null where the run was not evaluated. Else diffmine.evaluation is what the page shows of it. */
   diffmine.evaluated = (data) => {
     if (!data) return;
-    const { boxes, options, mean, notes } = data;
+    const { boxes, options, mean, notes, words } = data;
     const [precision, found] = [mean.averagePrecision.value, patchesAt(mean, 50).hit.value];
     diffmine.evaluation = {
       gist: [
-        ...(found === null ? [] : [`On average ${Math.round(100 * found)} % of a label’s top 50 patches are on what is known to be typical of it`]),
-        ...(precision === null ? [] : [`average precision of the maps ${number(precision, 2)}`]),
+        ...(found === null ? [] : [`${words.before}${Math.round(100 * found)} % of the 50 patches of highest typicality are on elements known to be typical of their label (mean over labels)`]),
+        ...(precision === null ? [] : [`average precision of the maps: ${number(precision, 2)}`]),
       ].join('; '),
       elements: () => [
         h('div', { class: 'head' }, h('div', null, h('h2', null, 'Evaluation'),
-          h('p', { class: 'sub' }, `Against ${count(boxes.used, 'box', 'boxes')} of ${boxes.name} that are in the pictures`,
-            options.bootstrap > 0 ? `; intervals of 95 % over pictures, ${options.bootstrap.toLocaleString('en')} resamples` : ''))),
+          h('p', { class: 'sub' }, `Compared with ${count(boxes.used, 'box', 'boxes')} of ${boxes.name}. ${words.scores}`,
+            options.bootstrap > 0 ? ` 95 % intervals: ${options.bootstrap.toLocaleString('en')} bootstrap resamples over images.` : ''))),
         cards(data), maps(data), mapTable(data), patchTable(data), elementTable(data),
         notes.length > 0 ? h('section', { class: 'part' }, h('h3', null, 'Notes'), ...notes.map((note) => h('p', { class: 'sub' }, note))) : null,
       ].filter(Boolean),

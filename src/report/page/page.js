@@ -3,7 +3,7 @@
 'use strict';
 
 (() => {
-  const { LISTS, $, h, count, signed } = diffmine.tools;
+  const { LISTS, $, h, count, signed, paragraphs } = diffmine.tools;
   const MANY = 16; // labels, from which tabs wrap and can be searched
 
   const labels = new Map(); // index -> label data
@@ -40,7 +40,7 @@
     }
     const found = run.labels.findIndex(({ label }) => label === parts[0]);
     const label = Math.max(0, found);
-    const isList = Object.hasOwn(LISTS, parts[1] ?? '');
+    const isList = LISTS.includes(parts[1]);
     const group = found >= 0 && (isList || /^\d+$/.test(parts[1] ?? '')) ? parts[1] : null;
     const clusters = run.labels[label].clusters > 0;
     const view = !clusters || parts[1] === 'ranking' || isList ? 'ranking' : 'clusters';
@@ -64,29 +64,31 @@
     const { dataset, model, options } = run;
     const patches = run.labels.reduce((sum, label) => sum + label.patches, 0);
     const clusters = run.labels.reduce((sum, label) => sum + label.clusters, 0);
-    document.title = `${dataset.name} · diffmine report`;
-    $('title').textContent = dataset.name;
-    $('lede').textContent =
-      `What is typical of ${run.labels.length === 1 ? 'one label' : `each of ${run.labels.length} labels`}: the patches that a diffusion model ` +
-      `denoises better when it knows the label, grouped by what they show.`;
+    const { words } = run;
+    document.title = `${words.title} · diffmine report`;
+    $('title').textContent = words.title;
+    $('lede').textContent = words.lede;
+    $('method').replaceChildren(...paragraphs(words.method));
+    if (words.notice) $('title').after(h('p', { class: 'notice control', id: 'notice' }, words.notice));
     const day = new Date(run.created);
     const facts = [
-      ['Pictures', dataset.images.toLocaleString('en')],
+      ['Images', dataset.images.toLocaleString('en')],
       ['Patches shown', patches.toLocaleString('en')],
       ['Clusters', clusters.toLocaleString('en')],
       ['Model', model.name],
-      ['Samples a picture', String(options.samples)],
+      ['Compared with', words.comparedWith],
+      ['Samples per image', String(options.samples)],
       ['Scanned', Number.isNaN(day.getTime()) ? run.created : day.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' })],
     ];
     $('facts').replaceChildren(...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
     if (run.missing.count > 0) {
       $('facts').after(h('p', { class: 'notice' },
         run.missing.count === 1
-          ? 'One picture was not found when this report was written. Its patches are hatched; the end of the page names it.'
-          : `${run.missing.count.toLocaleString('en')} pictures were not found when this report was written. Their patches are hatched; the end of the page lists them.`));
+          ? 'One image was not found when this report was written. Its patches are hatched; the end of the page names it.'
+          : `${run.missing.count.toLocaleString('en')} images were not found when this report was written. Their patches are hatched; the end of the page lists them.`));
     }
     if (diffmine.evaluation) {
-      $('facts').after(h('p', { class: 'gist' }, `${diffmine.evaluation.gist}. `, h('button', { class: 'more', type: 'button', onclick: () => go({ label: 'evaluation' }) }, 'See the evaluation')));
+      $('facts').after(h('p', { class: 'gist' }, diffmine.evaluation.gist ? `${diffmine.evaluation.gist}. ` : null, h('button', { class: 'more', type: 'button', onclick: () => go({ label: 'evaluation' }) }, 'See the evaluation')));
     }
     showTabs();
     diffmine.foot(run);
@@ -192,7 +194,7 @@
     };
     script.onerror = () => {
       if (state.label === index) {
-        $('panel').replaceChildren(h('p', { class: 'notice' }, `data/label-${index}.js is missing beside this page. Copy the whole report folder, not only index.html.`));
+        $('panel').replaceChildren(h('p', { class: 'notice' }, `data/label-${index}.js is missing. Copy the whole report folder, not only index.html.`));
       }
     };
     document.head.append(script);
@@ -203,17 +205,12 @@
     const change = (view) => () => state.view !== view && go({ label: state.label, view });
     const button = (view, name) => h('button', { type: 'button', 'aria-pressed': String(state.view === view), onclick: change(view) }, name);
     const focused = document.activeElement?.closest('.switch') !== null && document.activeElement !== document.body;
-    const made = known.patches === 0
-      ? 'No patch of this label was mined.'
-      : known.clusters
-        ? `${count(known.clustered, 'patch', 'patches')} from ${count(known.pictures, 'picture')} in ${count(known.clusters, 'cluster')}`
-        : `${count(known.patches, 'patch', 'patches')} from ${count(known.pictures, 'picture')}`;
     groups = state.view === 'clusters' ? clusterGroups(data) : listGroups(data);
     $('panel').replaceChildren(
       h('div', { class: 'head' },
         h('div', null,
           h('h2', null, data.label),
-          h('p', { class: 'sub' }, made, data.prompt !== null && known.patches > 0 ? ` · prompt “${data.prompt}”` : '')),
+          h('p', { class: 'sub' }, known.made, data.prompt !== null && known.patches > 0 ? ` · prompt “${data.prompt}”` : '')),
         known.clusters ? h('div', { class: 'switch', role: 'group', 'aria-label': 'View' }, button('clusters', 'Clusters'), button('ranking', 'Ranking')) : null),
       ...groups.map((group) => rowOf(group, data)));
     if (focused) $('panel').querySelector('.switch [aria-pressed="true"]')?.focus();
@@ -222,22 +219,23 @@
 
   function clusterGroups(data) {
     const most = Math.max(...data.clusters.map(({ median }) => Math.abs(median)), Number.MIN_VALUE);
-    return data.clusters.map((cluster, index) => ({
-      key: String(index + 1),
-      title: `Cluster ${index + 1}`,
-      place: `cluster ${index + 1}`,
+    return data.clusters.map((cluster) => ({
+      key: String(cluster.number),
+      title: `Cluster ${cluster.number}`,
+      place: `cluster ${cluster.number}`,
       tiles: cluster.members,
       lines: { wide: 1, narrow: 2 },
       about: [
         h('p', null, count(cluster.size, 'patch', 'patches')),
-        h('p', null, 'median ', h('span', { class: 'value' }, signed(cluster.median))),
+        h('p', null, 'median typicality ', h('span', { class: 'value' }, signed(cluster.median))),
         meter(cluster.median / most),
       ],
     }));
   }
 
   function listGroups(data) {
-    return Object.entries(LISTS).flatMap(([key, { name, about }]) => {
+    return LISTS.flatMap((key) => {
+      const { name, about } = run.words.lists[key];
       const { total, shown } = data.lists[key];
       if (total === 0) return [];
       const values = shown.map((tile) => data.patches.typicality[tile]);
@@ -401,6 +399,6 @@
     $('panel').focus();
   });
   setTimeout(() => {
-    if (!run) $('panel').replaceChildren(h('p', { class: 'notice' }, 'data/run.js is missing beside this page. Copy the whole report folder, not only index.html.'));
+    if (!run) $('panel').replaceChildren(h('p', { class: 'notice' }, 'data/run.js is missing. Copy the whole report folder, not only index.html.'));
   }, 3000);
 })();

@@ -1,4 +1,4 @@
-// One patch in a dialog: the picture it comes from, its box, the typicality map, its numbers, and the way to its neighbours.
+// One patch in a dialog: the image it comes from, its box, the typicality map, its numbers, and the way to its neighbours.
 /* global document, Image, diffmine */
 'use strict';
 
@@ -7,7 +7,7 @@
  * @returns open(data, group, at): shows that group's patch number `at`; close()
  */
 diffmine.patch = (page) => {
-  const { LISTS, $, h, icon, plain, signed, tenths } = diffmine.tools;
+  const { $, h, icon, clip, plain, signed, tenths } = diffmine.tools;
   let warm = false; // whether the heat map is on
 
   /** The patch before or after, also across the edges of its group. */
@@ -64,12 +64,12 @@ diffmine.patch = (page) => {
     const under = h('div', { class: 'under' });
     if (has === 0) {
       frame.classList.add('gone');
-      frame.append(h('p', { class: 'notice' }, `${file} was not found when this report was written, so its picture cannot be shown.`));
+      frame.append(h('p', { class: 'notice' }, `${file} was not found when this report was written, so the image cannot be shown.`));
       return h('figure', { class: 'stage' }, frame);
     }
     frame.style.setProperty('--shape', width / height);
-    const source = h('img', { class: 'source', src: `pictures/${number}.webp`, alt: `${file}, a picture of ${label}`, width, height });
-    source.addEventListener('error', () => frame.append(h('p', { class: 'notice' }, `pictures/${number}.webp is missing beside this page.`)));
+    const source = h('img', { class: 'source', src: `pictures/${number}.webp`, alt: `${file}, an image labelled ${label}`, width, height });
+    source.addEventListener('error', () => frame.append(h('p', { class: 'notice' }, `pictures/${number}.webp is missing.`)));
     const box = h('div', { class: 'box', id: 'box' });
     box.style.left = `${(100 * patches.x[tile]) / width}%`;
     box.style.top = `${(100 * patches.y[tile]) / height}%`;
@@ -77,12 +77,12 @@ diffmine.patch = (page) => {
     box.style.height = `${(100 * patches.height[tile]) / height}%`;
     frame.append(source, box);
     if (has === 2) {
-      const legend = legendOf(data.scale);
+      const legend = legendOf(data);
       const apply = () => {
         let overlay = frame.querySelector('.heat');
         if (warm && !overlay) {
-          overlay = h('img', { class: 'heat', src: `maps/${page.state.label}-${number}.webp`, alt: `Typicality of the picture under ${data.label}` });
-          overlay.addEventListener('error', () => frame.append(h('p', { class: 'notice' }, `maps/${page.state.label}-${number}.webp is missing beside this page.`)));
+          overlay = h('img', { class: 'heat', src: `maps/${page.state.label}-${number}.webp`, alt: data.words.map });
+          overlay.addEventListener('error', () => frame.append(h('p', { class: 'notice' }, `maps/${page.state.label}-${number}.webp is missing.`)));
           source.after(overlay);
         }
         if (overlay) overlay.hidden = !warm;
@@ -97,16 +97,17 @@ diffmine.patch = (page) => {
       under.append(h('label', { class: 'toggle' }, toggle, 'Typicality map'), legend);
       apply();
     } else {
-      under.append(h('p', { class: 'without' }, page.run.maps.kept ? 'There is no typicality map of this picture.' : 'No typicality map: the scan did not keep maps (--no-maps).'));
+      under.append(h('p', { class: 'without' }, page.run.maps.kept ? 'There is no typicality map of this image.' : 'No typicality map: the scan ran with --no-maps.'));
     }
     return h('figure', { class: 'stage' }, frame, under);
   }
 
-  function legendOf(scale) {
+  function legendOf({ scale, words }) {
+    const [blue, red] = words.ends;
     const ramp = h('div', { class: 'ramp' });
     ramp.style.backgroundImage = `linear-gradient(to right, ${page.run.legend.join(', ')})`;
-    return h('div', { class: 'legend', id: 'legend', role: 'img', 'aria-label': `Colours from ${signed(-scale)}, untypical, over 0 to ${signed(scale)}, typical` },
-      ramp, h('div', { class: 'ends', 'aria-hidden': 'true' }, h('span', null, `${signed(-scale)} untypical`), h('span', null, '0'), h('span', null, `typical ${signed(scale)}`)));
+    return h('div', { class: 'legend', id: 'legend', role: 'img', 'aria-label': `Colours from blue, ${signed(-scale)}, ${blue}, through gray, 0, to red, ${signed(scale)}, ${red}` },
+      ramp, h('div', { class: 'ends', 'aria-hidden': 'true' }, h('span', { title: blue }, signed(-scale), h('br'), clip(blue)), h('span', null, '0'), h('span', { title: red }, signed(scale), h('br'), clip(red))));
   }
 
   function facts(data, tile, { file, label, width, height }) {
@@ -119,20 +120,21 @@ diffmine.patch = (page) => {
     const rows = [
       ['File', file],
       ['Label', label],
-      label === data.label ? null : ['Scored as', data.label],
-      ['Rank', `${patches.rank[tile].toLocaleString('en')} of ${of} (${LISTS[list].name.toLowerCase()})`],
-      patches.cluster[tile] === null ? null : ['Cluster', `${patches.cluster[tile] + 1}` + (patches.distance[tile] === null ? '' : `, ${plain(patches.distance[tile])} from its centre`)],
+      label === data.label ? null : ['Scored under', data.label],
+      ['Rank', `${patches.rank[tile].toLocaleString('en')} of ${of} (${page.run.words.lists[list].name.toLowerCase()})`],
+      patches.cluster[tile] === null ? null : ['Cluster', `${patches.cluster[tile]}` + (patches.distance[tile] === null ? '' : `, ${plain(patches.distance[tile])} from its center`)],
       ['Samples', patches.samples[tile].toLocaleString('en')],
       ['Box', `${tenths(patches.width[tile])} × ${tenths(patches.height[tile])} px at ${tenths(patches.x[tile])}, ${tenths(patches.y[tile])}`],
-      width ? ['Picture', `${width} × ${height} px`] : null,
+      width ? ['Image', `${width} × ${height} px`] : null,
       data.prompt === null ? null : ['Prompt', data.prompt],
+      ['Compared with', page.run.words.comparedWith],
     ].filter(Boolean);
     return h('div', null,
       h('div', { class: 'lead' }, thumb,
         h('div', null,
-          h('p', { class: 'sub' }, 'Typicality'),
+          h('p', { class: 'sub' }, page.run.words.score),
           h('p', { class: 'score' }, signed(patches.typicality[tile])),
-          h('p', { class: 'error', title: 'One standard error of the mean over the samples' }, error === null ? 'no standard error (one sample)' : `± ${plain(error)}`))),
+          h('p', { class: 'error', title: 'Standard error of the mean over the samples' }, error === null ? 'no standard error (one sample)' : `± ${plain(error)}`))),
       h('dl', { class: 'detail' }, ...rows.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value)))),
       h('p', { class: 'keys' }, h('kbd', null, '←'), ' ', h('kbd', null, '→'), ' patches  ', h('kbd', null, 'H'), ' map  ', h('kbd', null, 'Esc'), ' close'));
   }

@@ -1,14 +1,11 @@
-// What the page's parts share: making elements, writing numbers, and what the lists are called.
+// What the parts of pages share: making elements and writing numbers.
 // Whatever a user named (labels, files, prompts) enters the page as text nodes and attributes' values, never as markup.
 /* global document */
 'use strict';
 
 (() => {
-  const LISTS = {
-    top: { name: 'Most typical', about: 'the label helped the model most' },
-    random: { name: 'Random', about: 'a control: places drawn at random' },
-    least: { name: 'Least typical', about: 'a control: the label misled the model' },
-  };
+  /** The lists of a ranking, in the order of the page. */
+  const LISTS = ['top', 'random', 'least'];
 
   const $ = (id) => document.getElementById(id);
 
@@ -33,6 +30,12 @@
     return svg;
   }
 
+  /** [{ lead, text }]: paragraphs, some with a bold word in front. */
+  const paragraphs = (list) => list.map(({ lead, text }) => h('p', null, lead ? h('strong', null, lead) : null, lead ? ' ' : null, text));
+
+  /** Text that may hold a label's long name. */
+  const clip = (text, most = 40) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
   const count = (n, one, many = `${one}s`) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
 
   /** Three significant digits of `value` (or as many places as `like` has), without an exponent where that is short. */
@@ -48,5 +51,5 @@
   const signed = (value, like) => (value < 0 ? '−' : '+') + plain(value, like);
   const tenths = (value) => String(Math.round(value * 10) / 10);
 
-  globalThis.diffmine = { tools: { LISTS, $, h, icon, count, plain, signed, tenths } };
+  globalThis.diffmine = { tools: { LISTS, $, h, icon, paragraphs, clip, count, plain, signed, tenths } };
 })();
