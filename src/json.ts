@@ -33,6 +33,7 @@ export function parseJson(text: string): unknown {
 
 /** JSON as Python reads and writes it: numbers that are not finite stay what they are, where JSON.stringify makes null of them. */
 export function formatJson(value: unknown, indent?: number): string {
+  if (value === undefined) return 'undefined';
   const marker = unusedCharacter(JSON.stringify(value));
   const text = JSON.stringify(value, (_, one: unknown) => (typeof one === 'number' && !Number.isFinite(one) ? `${marker}${one}` : one), indent);
   return text.replace(new RegExp(`"${marker}(NaN|-?Infinity)"`, 'g'), '$1');

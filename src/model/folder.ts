@@ -123,7 +123,7 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
     for (const name of ['text_encoder', 'tokenizer']) if (!(await isFolder(path.join(root, name)))) throw absent(name, 'its UNet is conditioned on text');
     textEncoder = await part(root, 'text_encoder', readTextEncoderConfig(...(await config('text_encoder', 'config.json'))), variant);
     tokenizer = await Tokenizer.open(path.join(root, 'tokenizer'));
-    for (const name of ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json']) {
+    for (const name of ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json']) {
       const text = await readFile(path.join(root, 'tokenizer', name), 'utf8').catch(() => undefined);
       if (text !== undefined) hash.update(JSON.stringify([`tokenizer/${name}`, text]));
     }
@@ -289,6 +289,13 @@ function checkFit(unet: LoadedPart<UNetConfig>, vae?: LoadedPart<VaeConfig>, tex
     const { hiddenSize, vocabSize } = text.config;
     if (hiddenSize !== crossAttentionDim) throw mismatch(`The text encoder's hidden_size = ${hiddenSize} is not the UNet's cross_attention_dim = ${crossAttentionDim}`);
     if (tokenizer.vocabSize > vocabSize) throw mismatch(`The tokenizer has ids up to ${tokenizer.vocabSize - 1}, but the text encoder's vocab_size is ${vocabSize}`);
+    const homeless = tokenizer.added.find(({ id }) => id >= vocabSize);
+    if (homeless) {
+      throw new DiffmineError(
+        'MODEL_INVALID', `The tokenizer's added token '${homeless.content}' has the id ${homeless.id}, but the text encoder has embeddings for 0 ... ${vocabSize - 1} only.`,
+        'Save the text encoder after text_encoder.resize_token_embeddings(len(tokenizer)), or take the token out of the tokenizer.',
+      );
+    }
     expect(text, [vocabSize, hiddenSize], 'text_model.embeddings.token_embedding.weight', 'embeddings.token_embedding.weight');
   }
 }
