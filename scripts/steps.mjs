@@ -184,20 +184,40 @@ function startOf(pid) {
 }
 
 function isHeld(file, text) {
+  const age = Date.now() - (fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
   let owner;
   try {
     owner = JSON.parse(text);
   } catch {
-    return false;
+    return age < 10_000; // where there are no hard links: just being written
   }
   // Another machine's process (a shared home) cannot be asked: its heartbeat can.
-  if (owner.host !== os.hostname()) return Date.now() - (fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) < 60_000;
+  if (owner.host !== os.hostname()) return age < 60_000;
   try {
     process.kill(owner.pid, 0);
   } catch (error) {
     if (error.code === 'ESRCH') return false;
   }
   return startOf(owner.pid) === owner.start;
+}
+
+/** Makes the lock `file` of `mine`, which holds `text`; false where there is one. */
+function makeLock(mine, file, text) {
+  try {
+    // A link appears with its content, unlike an exclusive create that is then written.
+    fs.linkSync(mine, file);
+    return true;
+  } catch (error) {
+    if (error.code === 'EEXIST') return fs.statSync(mine).nlink === 2; // NFS: the answer to the first try was lost
+  }
+  // No hard links here, which each file system says with an errno of its own.
+  try {
+    fs.writeFileSync(file, text, { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if (error.code === 'EEXIST') return false;
+    throw error;
+  }
 }
 
 /**
@@ -212,13 +232,7 @@ export async function withLock(file, purpose, work) {
   let told = false;
   try {
     for (;;) {
-      try {
-        // A link appears with its content, unlike an exclusive create that is then written.
-        fs.linkSync(mine, file);
-        break;
-      } catch (error) {
-        if (error.code !== 'EEXIST') throw error;
-      }
+      if (makeLock(mine, file, text)) break;
       let other;
       try {
         other = fs.readFileSync(file, 'utf8');
@@ -230,14 +244,15 @@ export async function withLock(file, purpose, work) {
         const aside = `${mine}.stale`;
         try {
           fs.renameSync(file, aside);
-          if (fs.readFileSync(aside, 'utf8') !== other) fs.linkSync(aside, file);
+          const taken = fs.readFileSync(aside, 'utf8');
+          if (taken !== other) makeLock(aside, file, taken);
         } catch {
           // the other waiter was quicker
         }
         fs.rmSync(aside, { force: true });
         continue;
       }
-      if (!told) say(`waiting for another process (${JSON.parse(other).pid}) to finish ${purpose}`);
+      if (!told) say(`waiting for another process (${/"pid":(\d+)/.exec(other)?.[1] ?? 'unknown'}) to finish ${purpose}`);
       told = true;
       await new Promise((resolve) => setTimeout(resolve, 250));
     }

@@ -5,7 +5,7 @@
 //   OUT/run/        the run, mined, with its evaluation and its report
 //   OUT/control/    the same of a network of the same shape with random weights; without a report
 //   and with --full what full.ts and page.ts add
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DiffmineError } from '../errors';
@@ -16,7 +16,7 @@ import { checkMining, mine } from '../mine/mine';
 import type { MineOptions } from '../mine/options';
 import { openModel, variantOf, type ModelFolder, type OpenOptions } from '../model';
 import { writeReport } from '../report/report';
-import { removeLeftovers, replaceFolder, writeFileAtomic } from '../run/atomic';
+import { discard, removeLeftovers, replaceFolder, writeFileAtomic } from '../run/atomic';
 import { canonicalJson, type Json } from '../run/fingerprint';
 import { LockFolder } from '../run/locks';
 import { Run } from '../run/run';
@@ -105,7 +105,7 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
       if (!(error instanceof DiffmineError) || !(error.code === 'RUN_MISMATCH' || error.code === 'RUN_INVALID') || !existsSync(folder)) throw error;
       // Made by a demo with other options, model or version: ours to replace.
       hooks.log?.(`Making ${folder} anew: ${error.message}`);
-      await rm(folder, { recursive: true, force: true });
+      await discard(folder);
       return work(folder);
     }
   };

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { formatJson } from '../json';
 import { readSafetensorsHeader } from '../native';
 import type { ScheduleConfig, UNetConfig } from '../native/types';
-import { temporaryName, writeFileAtomic } from '../run/atomic';
+import { moveOver, temporaryName, writeFileAtomic } from '../run/atomic';
 import type { JsonObject } from './json';
 import { findWeights } from './weights';
 
@@ -89,8 +89,7 @@ export async function copyPart(from: string, to: string, name: string, weights?:
   const kept = (file: string): boolean => variant === undefined || path.dirname(file) !== source || !isWeightFile(path.basename(file)) || variant.includes(file);
   await cp(source, temporary, { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE, filter: kept });
   if (variant) await nameWeights(temporary, variant.map((file) => path.basename(file)));
-  await rm(target, { recursive: true, force: true });
-  await rename(temporary, target);
+  await moveOver(temporary, target);
 }
 
 /** Makes weights of a variant those that are read by default: one file by renaming it, shards by an index that names them. */

@@ -1,7 +1,7 @@
 // Files and folders that are either there whole or not at all: written under a temporary name, synced, renamed.
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, readdir, rename, rm, mkdir, writeFile } from 'node:fs/promises';
+import { link, open, readdir, rename, rm, mkdir, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
@@ -11,8 +11,14 @@ export function temporaryName(target: string): string {
   return join(dirname(target), `.${basename(target)}.tmp-${host}-${process.pid}-${randomBytes(3).toString('hex')}`);
 }
 
-/** Forces a file's bytes, or a folder's entries, to the disk. */
-export async function sync(path: string): Promise<void> {
+/** What a disk that fails, or is full, says; anything else says only that the file system does not do what was asked. */
+const DISK_ERRORS = ['EIO', 'ENOSPC', 'EDQUOT'];
+
+function isDiskError(error: unknown): boolean {
+  return DISK_ERRORS.includes((error as NodeJS.ErrnoException).code ?? '');
+}
+
+async function fsync(path: string): Promise<void> {
   const handle = await open(path, constants.O_RDONLY);
   try {
     await handle.sync();
@@ -21,18 +27,64 @@ export async function sync(path: string): Promise<void> {
   }
 }
 
+/** Whether a file system said that it knows no fsync, not that it failed. */
+export function hasNoSync(error: unknown): boolean {
+  return ['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'].includes((error as NodeJS.ErrnoException).code ?? '');
+}
+
+/** Forces a file's bytes to the disk. */
+export async function syncFile(path: string): Promise<void> {
+  await fsync(path).catch((error: unknown) => {
+    if (!hasNoSync(error)) throw error;
+  });
+}
+
+/** Forces a folder's entries to the disk where the file system can: CIFS, sshfs, VirtualBox and others refuse, each with an errno of its own. */
+export async function syncFolder(path: string): Promise<void> {
+  await fsync(path).catch((error: unknown) => {
+    if (isDiskError(error)) throw error;
+  });
+}
+
+/**
+ * Removes what nobody needs any more. What cannot be removed stays: on NFS a file that another process has open lives on as .nfsXXXX, and its folder
+ * cannot go before it.
+ */
+export async function discard(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch((error: unknown) => {
+    if (isDiskError(error)) throw error;
+  });
+}
+
+/**
+ * Makes `file` a hard link to `temporary`, which appears whole at once and never replaces.
+ *
+ * @returns 'exists' where `file` was there before; 'refused' where it cannot be told: there are no hard links here (each file system has an errno of its
+ *   own for that), or `temporary` is gone
+ */
+export async function linkNew(temporary: string, file: string): Promise<'made' | 'exists' | 'refused'> {
+  try {
+    await link(temporary, file);
+    return 'made';
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') return 'refused';
+    // NFS: the answer to the first try was lost, and the second one met the first one's link
+    return (await stat(temporary).catch(() => undefined))?.nlink === 2 ? 'made' : 'exists';
+  }
+}
+
 /** Writes `file` so that readers see the old content or the new one, never a part. */
 export async function writeFileAtomic(file: string, data: string | Uint8Array): Promise<void> {
   const temporary = temporaryName(file);
   try {
     await writeFile(temporary, data);
-    await sync(temporary);
+    await syncFile(temporary);
     await rename(temporary, file);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await discard(temporary);
     throw error;
   }
-  await sync(dirname(file));
+  await syncFolder(dirname(file));
 }
 
 /** Makes `folder`, lets `fill` put plain files into it, syncs all; removes it where that fails. */
@@ -40,10 +92,10 @@ async function makeFolder(folder: string, fill: (folder: string) => Promise<void
   await mkdir(folder, { recursive: true });
   try {
     await fill(folder);
-    for (const name of await readdir(folder)) await sync(join(folder, name));
-    await sync(folder);
+    for (const entry of await readdir(folder, { withFileTypes: true })) await (entry.isDirectory() ? syncFolder : syncFile)(join(folder, entry.name));
+    await syncFolder(folder);
   } catch (error) {
-    await rm(folder, { recursive: true, force: true });
+    await discard(folder).catch(() => undefined);
     throw error;
   }
 }
@@ -59,12 +111,12 @@ export async function writeFolderAtomic(target: string, fill: (folder: string) =
   try {
     await rename(temporary, target);
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    await discard(temporary);
+    // a folder that is in the way is refused with ENOTEMPTY or EEXIST, elsewhere with EPERM, EACCES or EBUSY
+    if (!isDiskError(error) && (await stat(target).catch(() => undefined))?.isDirectory()) return false;
     throw error;
   }
-  await sync(dirname(target));
+  await syncFolder(dirname(target));
   return true;
 }
 
@@ -74,19 +126,24 @@ export async function writeFolderAtomic(target: string, fill: (folder: string) =
 export async function replaceFolder(target: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const fresh = temporaryName(target);
   await makeFolder(fresh, fill);
+  await moveOver(fresh, target);
+}
+
+/** Gives folder `fresh` the place of `target`, which may be there. */
+export async function moveOver(fresh: string, target: string): Promise<void> {
   const old = temporaryName(target);
   await rename(target, old).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
   });
   await rename(fresh, target);
-  await sync(dirname(target));
-  await rm(old, { recursive: true, force: true });
+  await syncFolder(dirname(target));
+  await discard(old);
 }
 
 /** Removes what writers of `target` that died have left beside it. Only for who holds the lock on `target`. */
 export async function removeLeftovers(target: string): Promise<void> {
   const prefix = `.${basename(target)}.tmp-`;
   for (const name of await readdir(dirname(target))) {
-    if (name.startsWith(prefix)) await rm(join(dirname(target), name), { recursive: true, force: true });
+    if (name.startsWith(prefix)) await discard(join(dirname(target), name));
   }
 }

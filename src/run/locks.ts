@@ -8,12 +8,12 @@
 // Owners on another machine (or in another container) cannot be asked whether they live: they touch their lock every HEARTBEAT ms, and count as
 // dead STALE ms after the last touch, by the clock of the file system.
 import { readFileSync, readlinkSync } from 'node:fs';
-import { link, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiffmineError } from '../errors';
-import { removeLeftovers, temporaryName } from './atomic';
+import { discard, linkNew, removeLeftovers, temporaryName } from './atomic';
 
 const HEARTBEAT = 10_000;
 const STALE = 90_000;
@@ -114,23 +114,18 @@ async function make(file: string, first: string): Promise<boolean> {
   const content = `${JSON.stringify(self())}\n`;
   try {
     await writeFile(temporary, content);
-    await link(temporary, file);
-    return true;
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    // gone: somebody took the lock meanwhile and cleared away what he took for a dead one's
-    if (code === 'EEXIST' || code === 'ENOENT') return false;
-    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(code)) throw error;
+    const made = await linkNew(temporary, file);
+    if (made !== 'refused') return made === 'made';
   } finally {
-    await rm(temporary, { force: true });
+    await discard(temporary);
   }
-  // no hard links here: two steps
+  // no hard links here (or somebody took the lock and cleared away what he took for a dead one's): two steps
   try {
     await writeFile(file, content, { flag: 'wx' });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    await rm(file, { force: true });
+    await discard(file);
     throw error;
   }
 }
@@ -181,7 +176,7 @@ export class LockFolder {
       return (await handle.stat()).mtimeMs;
     } finally {
       await handle.close();
-      await rm(file, { force: true });
+      await discard(file);
     }
   }
 
@@ -204,11 +199,11 @@ export class LockFolder {
     for (const { file } of await this.generations(name)) {
       if (file === mine) continue;
       if ((await this.aliveOwner(file)) !== false) {
-        await rm(mine, { force: true });
+        await discard(mine);
         return undefined;
       }
     }
-    for (const { file } of found) await rm(file, { force: true });
+    for (const { file } of found) await discard(file);
     await removeLeftovers(join(this.folder, `${name}.lock`));
     this.keep(mine);
     return {
@@ -218,7 +213,7 @@ export class LockFolder {
           clearInterval(this.heartbeat);
           this.heartbeat = undefined;
         }
-        await rm(mine, { force: true });
+        await discard(mine);
       },
     };
   }

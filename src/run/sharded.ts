@@ -1,13 +1,16 @@
 // A folder of work that is cut into shards: a manifest, fixed at the start, that decides every result; shards, each there whole or not at all; locks, so
 // that several processes may share it. What scans, translations and co-typicality have in common; each adds what its shards hold.
-import { access, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../errors';
-import { removeLeftovers, sync, temporaryName, writeFileAtomic } from './atomic';
+import { discard, linkNew, removeLeftovers, syncFile, syncFolder, temporaryName, writeFileAtomic } from './atomic';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint';
 import { LockFolder, type Lock } from './locks';
 
 export const MANIFEST = 'manifest.json';
+
+/** What file systems and desktops leave in a folder that is as good as empty. */
+const LITTER = /^(\.nfs.*|\.fuse_hidden.*|\.snapshot|\.DS_Store|\.directory|\._.*|Thumbs\.db|desktop\.ini|@eaDir|lost\+found)$/i;
 
 /** What every such manifest has. */
 export interface ShardedManifest {
@@ -117,7 +120,7 @@ export async function beginManifestOf<M extends ShardedManifest>(kind: Kind<M>, 
   let manifest = await readManifestOf(kind, folder);
   if (!manifest) {
     await mkdir(folder, { recursive: true });
-    const foreign = (await readdir(folder)).find((name) => !['shards', 'locks', MANIFEST].includes(name) && !name.startsWith(`.${MANIFEST}.tmp-`));
+    const foreign = (await readdir(folder)).find((name) => !['shards', 'locks', MANIFEST].includes(name) && !name.startsWith(`.${MANIFEST}.tmp-`) && !LITTER.test(name));
     if (foreign !== undefined) {
       throw new DiffmineError('RUN_MISMATCH', `${path} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
     }
@@ -140,19 +143,14 @@ async function writeFirst<M extends ShardedManifest>(kind: Kind<M>, folder: stri
   const temporary = temporaryName(target);
   try {
     await writeFile(temporary, `${JSON.stringify(manifest, null, 1)}\n`);
-    await sync(temporary);
+    await syncFile(temporary);
     // unlike rename, link does not replace; where there are no hard links, two beginners write what differs in its date at most
-    await link(temporary, target).catch(async (error: NodeJS.ErrnoException) => {
-      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(error.code ?? '')) throw error;
-      await rename(temporary, target);
-    });
-    await sync(folder);
-    return manifest;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    return (await readManifestOf(kind, folder)) ?? manifest;
+    const made = await linkNew(temporary, target);
+    if (made === 'refused') await rename(temporary, target);
+    await syncFolder(folder);
+    return made === 'exists' ? ((await readManifestOf(kind, folder)) ?? manifest) : manifest;
   } finally {
-    await rm(temporary, { force: true });
+    await discard(temporary);
   }
 }
 

@@ -1,7 +1,7 @@
 // Checkpoints of a training: checkpoints/step-NNNNNNNN.safetensors, of which the last few and the best are kept.
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { removeLeftovers } from '../run/atomic';
+import { discard, removeLeftovers } from '../run/atomic';
 
 const NAME = /^step-(\d{8,})\.safetensors$/;
 
@@ -17,7 +17,7 @@ export class Checkpoints {
     const names = await readdir(folder);
     const steps = names.flatMap((name) => (NAME.exec(name)?.[1] === undefined ? [] : [Number(NAME.exec(name)?.[1])]));
     for (const step of steps) await removeLeftovers(join(folder, fileName(step)));
-    for (const name of names) if (/^\..*\.tmp-|\.tmp/.test(name)) await rm(join(folder, name), { force: true });
+    for (const name of names) if (/^\..*\.tmp-|\.tmp/.test(name)) await discard(join(folder, name));
     return new Checkpoints(folder, keep, new Set(steps));
   }
 
@@ -39,7 +39,7 @@ export class Checkpoints {
   }
 
   async remove(step: number): Promise<void> {
-    await rm(this.file(step), { force: true });
+    await discard(this.file(step));
     this.found.delete(step);
   }
 }

@@ -2,7 +2,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { DiffmineError } from '../errors';
 import type { TrainingStep } from '../native/types';
-import { writeFileAtomic } from '../run/atomic';
+import { hasNoSync, writeFileAtomic } from '../run/atomic';
 
 export type Metric =
   | { step: number; loss: number; gradientNorm: number; learningRate: number; seconds: number }
@@ -50,7 +50,11 @@ export class Journal {
 
   /** Forces it to the disk: before a checkpoint that counts on it. */
   sync(): void {
-    fsyncSync(this.descriptor);
+    try {
+      fsyncSync(this.descriptor);
+    } catch (error) {
+      if (!hasNoSync(error)) throw error;
+    }
   }
 
   close(): void {

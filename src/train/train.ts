@@ -7,7 +7,7 @@
 //
 // A step is a function of the seed, its number and the weights before it: a training that was interrupted goes on as if nothing had happened.
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openDataset } from '../dataset';
 import { prefetch } from '../dataset/prefetch';
@@ -15,6 +15,7 @@ import { asDiffmineError, DiffmineError } from '../errors';
 import { Engine, readSafetensors, writeSafetensors, type Trainer } from '../native';
 import { elements, fromFloat32 } from '../native/tensor';
 import type { Tensor, TrainingBatch } from '../native/types';
+import { discard } from '../run/atomic';
 import { chooseDevice } from '../run/device';
 import { sha256 } from '../run/fingerprint';
 import { LockFolder, nameOf } from '../run/locks';
@@ -110,7 +111,7 @@ const countOf = (indices: readonly number[], rows: readonly number[], row: numbe
 async function removeTemporaries(folder: string): Promise<void> {
   for (const place of ['.', 'unet', 'cache', 'checkpoints', 'samples']) {
     const names = await readdir(join(folder, place)).catch(() => [] as string[]);
-    for (const name of names) if (/\.tmp-/.test(name)) await rm(join(folder, place, name), { recursive: true, force: true });
+    for (const name of names) if (/\.tmp-/.test(name)) await discard(join(folder, place, name));
   }
 }
 

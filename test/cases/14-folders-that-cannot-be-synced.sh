@@ -7,10 +7,15 @@ cat > "$T/s.c" <<'E'
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/stat.h>
-int fsync(int fd) { struct stat st; if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) { errno = EINVAL; return -1; } int (*f)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync"); return f(fd); }
+int fsync(int fd) { struct stat st; if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) { errno = atoi(getenv("SYNC_ERRNO")); return -1; } int (*f)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync"); return f(fd); }
 E
 gcc -shared -fPIC -o "$T/s.so" "$T/s.c" -ldl || exit 2
 pic "$T/d/a/1.png" 1
-LD_PRELOAD="$T/s.so" dm scan "$T/d" --model "$M" --out "$T/r" $Q > "$T/o" 2>&1 && ok "scanned"
-bad "$(tail -2 "$T/o" | tr '\n' ' ')"
+# EINVAL, ENOTSUP, EPERM: no such thing here
+for e in 22 95 1; do SYNC_ERRNO=$e LD_PRELOAD="$T/s.so" dm scan "$T/d" --model "$M" --out "$T/r$e" $Q > "$T/o" 2>&1 || bad "errno $e: $(tail -2 "$T/o" | tr '\n' ' ')"; done
+# EIO: the disk fails, which is an error
+SYNC_ERRNO=5 LD_PRELOAD="$T/s.so" dm scan "$T/d" --model "$M" --out "$T/r5" $Q > "$T/o" 2>&1
+[ $? = 5 ] || bad "EIO was not an error of exit code 5: $(tail -2 "$T/o" | tr '\n' ' ')"
+ok "scanned"
