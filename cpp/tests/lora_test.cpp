@@ -114,6 +114,36 @@ TEST_CASE("a resumed training of low-rank updates equals an undisturbed one; che
   CHECK(test::error_code([&] { trainer_of("tiny-fold", fast()).load(folder.file("tiny-fold")); }) == code::kModelInvalid);
 }
 
+TEST_CASE("the scale of low-rank updates is parsed from their metadata, not searched for") {
+  CHECK(lora_scale("{}") == 1);
+  CHECK(lora_scale(R"({"unet.r": 4, "unet.lora_alpha": 8})") == 2);
+  CHECK(lora_scale(R"( {"unet.lora_alpha" :1.6e1 ,"unet.r":4.0}  )") == 4);
+  CHECK(lora_scale(R"({"unet.r": 4})") == 1);
+  CHECK(lora_scale(R"({"unet.lora_alpha": 3})") == 3);
+  CHECK(lora_scale(R"({"unet.r": 4, "unet.lora_alpha": null, "unet.use_rslora": null, "unet.rank_pattern": null})") == 1);
+  CHECK(lora_scale(R"({"unet.r": 2, "unet.lora_alpha": 4, "unet.lora_alpha": 8})") == 4);  // the last, as Python reads it
+  // What only looks like the keys: in strings, in keys with escapes, in other objects, of other models.
+  CHECK(lora_scale(R"({"note": "\"unet.r\": 100, \"unet.use_rslora\": true", "unet.r": 2, "unet.lora_alpha": 2})") == 1);
+  CHECK(lora_scale(R"({"text_encoder": {"unet.r": 100, "unet.use_rslora": true, "unet.rank_pattern": {"a": 1}}, "unet.r": 2, "unet.lora_alpha": 6})") == 3);
+  CHECK(lora_scale(R"({"text_encoder.r": 100, "text_encoder.use_rslora": true, "xunet.r": 7, "unet.rx": [1, {"a": []}, "]"], "unet.r": 2, "unet.lora_alpha": 6})") == 3);
+  CHECK(lora_scale(R"({"\u0075net.r": 5, "unet.lora_alpha": 10})") == 2);
+  CHECK(lora_scale(R"({"unet.alpha_pattern": { }, "unet.rank_pattern":{}, "unet.use_rslora":false, "x": NaN, "y": -Infinity, "unet.r": 1, "unet.lora_alpha": 1})") == 1);
+  CHECK(lora_scale("{\"a\": " + std::string(20000, '[') + std::string(20000, ']') + ", \"unet.r\": 2, \"unet.lora_alpha\": 2}") == 1);
+
+  const auto code_of = [](const std::string& text) { return test::error_code([&] { lora_scale(text); }); };
+  for (const std::string& text : std::vector<std::string>{R"({"unet.use_rslora": true})", R"({"unet.use_rslora":true})", R"({"unet.rank_pattern": {"a}": 3}})", R"({"unet.alpha_pattern":{"":{}}})"}) {
+    CAPTURE(text);
+    CHECK(code_of(text) == code::kModelUnsupported);
+  }
+  for (const std::string& text : std::vector<std::string>{"", "[]", "{", "4", R"({"unet.r": 4} x)", R"({"unet.r": "4"})", R"({"unet.r": 0})", R"({"unet.r": -4})", R"({"unet.r": NaN})", R"({"unet.r": 1e999})",
+                                 R"({"unet.lora_alpha": Infinity})", R"({"unet.r": 04})", R"({"unet.r": +4})", R"({"unet.r": 4.})", R"({"unet.r": .5})", R"({"unet.r": 4e})", R"({"unet.r": 0x10})",
+                                 R"({"unet.use_rslora": 1})", R"({"unet.use_rslora": trues})", R"({"unet.rank_pattern": []})", R"({"a": nul})", R"({"a": [1, }, "b": 2})", R"({"a": {"b" 1}})", R"({"a": [1 2]})",
+                                 R"({"a": {1: 2}})", R"({"a": [,]})", "{\"a\": " + std::string(20000, '[') + "}"}) {
+    CAPTURE(text);
+    CHECK(code_of(text) == code::kWeightsInvalid);
+  }
+}
+
 TEST_CASE("files of low-rank updates: names, alphas and scales as diffusers takes them, clear errors for others") {
   const test::TemporaryFolder folder;
   const std::string name = std::string(kProjection) + ".weight", prefix = std::string("unet.") + kProjection;

@@ -2,6 +2,9 @@
 #include "weights/json.h"
 
 #include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <vector>
 
 namespace diffmine {
 namespace {
@@ -59,7 +62,7 @@ std::string json_string(std::string_view text) {
   return out;
 }
 
-void JsonReader::fail(const std::string& what) const { throw JsonError(what + " at byte " + std::to_string(at_) + " of the header"); }
+void JsonReader::fail(const std::string& what) const { throw JsonError(what + " at byte " + std::to_string(at_) + " of " + where_); }
 
 void JsonReader::skip_space() {
   while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) ++at_;
@@ -148,6 +151,88 @@ uint64_t JsonReader::whole_number() {
   if (at_ - begin > 1 && text_[begin] == '0') fail("leading zero");
   if (at_ < text_.size() && (text_[at_] == '.' || text_[at_] == 'e' || text_[at_] == 'E')) fail("expected a whole number");
   return value;
+}
+
+bool JsonReader::accept_word(std::string_view word) {
+  skip_space();
+  if (text_.substr(at_, word.size()) != word) return false;
+  const char next = at_ + word.size() < text_.size() ? text_[at_ + word.size()] : ' ';
+  if ((next >= 'a' && next <= 'z') || (next >= 'A' && next <= 'Z') || (next >= '0' && next <= '9')) return false;
+  at_ += word.size();
+  return true;
+}
+
+bool JsonReader::null() { return accept_word("null"); }
+
+bool JsonReader::boolean() {
+  if (accept_word("true")) return true;
+  if (!accept_word("false")) fail("expected true or false");
+  return false;
+}
+
+double JsonReader::number() {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (accept_word("NaN")) return std::numeric_limits<double>::quiet_NaN();
+  if (accept_word("Infinity")) return kInfinity;
+  if (accept_word("-Infinity")) return -kInfinity;
+  // -? (0 | [1-9] digits) (. digits)? ([eE] [+-]? digits)?, which is less than strtod takes.
+  const size_t begin = at_;
+  const auto next = [&] { return at_ < text_.size() ? text_[at_] : '\0'; };
+  const auto digits = [&] {
+    if (next() < '0' || next() > '9') fail("expected a number");
+    while (next() >= '0' && next() <= '9') ++at_;
+  };
+  if (next() == '-') ++at_;
+  if (next() == '0') ++at_;
+  else digits();
+  if (next() >= '0' && next() <= '9') fail("leading zero");
+  if (next() == '.') ++at_, digits();
+  if (next() == 'e' || next() == 'E') {
+    ++at_;
+    if (next() == '+' || next() == '-') ++at_;
+    digits();
+  }
+  return std::strtod(std::string(text_.substr(begin, at_ - begin)).c_str(), nullptr);  // not every C++ library has from_chars of a double
+}
+
+char JsonReader::peek() {
+  skip_space();
+  return at_ < text_.size() ? text_[at_] : '\0';
+}
+
+// Without recursion: depth costs a byte for each level.
+void JsonReader::skip() {
+  std::vector<char> closing;
+  const auto key = [&] {
+    string();
+    expect(':');
+  };
+  do {
+    const char first = peek();
+    if (first == '{' || first == '[') {
+      ++at_;
+      closing.push_back(first == '{' ? '}' : ']');
+      if (!accept(closing.back())) {
+        if (first == '{') key();
+        continue;
+      }
+      closing.pop_back();
+    } else if (first == '"') {
+      string();
+    } else if (first == 't' || first == 'f') {
+      boolean();
+    } else if (first == 'n') {
+      if (!null()) fail("expected a value");
+    } else {
+      number();
+    }
+    // After a value: what it is in goes on, or ends.
+    while (!closing.empty() && !accept(',')) {
+      expect(closing.back());
+      closing.pop_back();
+    }
+    if (!closing.empty() && closing.back() == '}') key();
+  } while (!closing.empty());
 }
 
 void JsonReader::end() {

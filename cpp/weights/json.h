@@ -1,11 +1,11 @@
-// A strict pull reader of JSON, as much of it as safetensors headers use: objects, arrays, strings, whole numbers.
-// The caller's code is the grammar, so that nothing recurses on input; any bytes end in a value or in a JsonError.
+// A strict pull reader of JSON. The caller's code is the grammar, so that nothing recurses on input; any bytes end in a value or in a JsonError.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace diffmine {
 
@@ -16,7 +16,8 @@ struct JsonError : std::runtime_error {
 
 class JsonReader {
  public:
-  explicit JsonReader(std::string_view text) : text_(text) {}
+  // `where` is what the text is called in messages.
+  explicit JsonReader(std::string_view text, std::string where = "the header") : text_(text), where_(std::move(where)) {}
 
   // Calls member(key) for each member; it must read the value. Duplicate keys are the caller's to refuse.
   template <class F>
@@ -43,6 +44,11 @@ class JsonReader {
 
   std::string string();       // valid UTF-8, escapes resolved
   uint64_t whole_number();    // no sign, fraction, exponent or leading zero; below 2^64
+  double number();            // any, and what Python writes for others: NaN, Infinity, -Infinity
+  bool boolean();
+  bool null();                // false, and nothing read, where the value is another
+  void skip();                // one value of any kind
+  char peek();                // first character of what comes next, 0 at the end
   void end();                 // nothing but white space may follow
   [[noreturn]] void fail(const std::string& what) const;  // adds the position
 
@@ -50,9 +56,11 @@ class JsonReader {
   void skip_space();
   void expect(char wanted);
   bool accept(char wanted);
+  bool accept_word(std::string_view word);
   uint32_t hex4();
 
   std::string_view text_;
+  std::string where_;
   size_t at_ = 0;
 };
 

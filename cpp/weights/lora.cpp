@@ -4,11 +4,12 @@
 #include <ATen/ops/mm.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "core/error.h"
+#include "weights/json.h"
 #include "weights/names.h"
 
 namespace diffmine {
@@ -18,47 +19,57 @@ struct Update {
   at::Tensor down, up, alpha;
 };
 
-// The number after "key": in the metadata's JSON, which peft writes with many other keys; `absent` where there is none.
-double number_in(const std::string& json, const std::string& key, double absent) {
-  const auto at = json.find('"' + key + '"');
-  const auto colon = at == std::string::npos ? at : json.find(':', at);
-  if (colon == std::string::npos) return absent;
-  const char* const begin = json.c_str() + colon + 1;
-  char* end = nullptr;
-  const double value = std::strtod(begin, &end);
-  return end == begin ? absent : value;
-}
-
-// Modules may have scales of their own there, by patterns of their names.
-bool has_pattern(const std::string& json, const std::string& key) {
-  const auto at = json.find('"' + key + '"');
-  if (at == std::string::npos) return false;
-  const auto value = json.find_first_not_of(": \n\t\r", at + key.size() + 2);
-  if (value == std::string::npos || json[value] != '{') return false;
-  return json.find_first_not_of(" \n\t\r", value + 1) != json.find('}', value);
-}
-
 // alpha / rank of all modules that say nothing else.
 double common_scale(const SafetensorsFile& file) {
   const auto found = file.metadata().find("lora_adapter_metadata");
   if (found == file.metadata().end()) return 1;
-  const std::string& json = found->second;
-  if (has_pattern(json, "unet.alpha_pattern") || has_pattern(json, "unet.rank_pattern")) {
-    throw Error(code::kModelUnsupported, file.path() + ": its modules have different ranks or alphas.", "Merge it into the model with the tool that made it.");
+  try {
+    return lora_scale(found->second);
+  } catch (const Error& error) {
+    throw Error(error.code(), file.path() + ": " + error.what(), error.hint());
   }
-  const auto flag = json.find("\"unet.use_rslora\"");
-  if (flag != std::string::npos && json.compare(json.find_first_not_of(": \n\t\r", flag + 17), 4, "true") == 0) {
-    throw Error(code::kModelUnsupported, file.path() + ": its scale is alpha / sqrt(rank) (use_rslora).", "Merge it into the model with the tool that made it.");
-  }
-  const double rank = number_in(json, "unet.r", 1), scale = number_in(json, "unet.lora_alpha", rank) / rank;
-  if (!std::isfinite(scale)) throw Error(code::kWeightsInvalid, file.path() + ": its alpha or rank is no number.");
-  return scale;
 }
 
 }  // namespace
 
 std::string lora_down_name(const std::string& module) { return module + ".lora_A.weight"; }
 std::string lora_up_name(const std::string& module) { return module + ".lora_B.weight"; }
+
+double lora_scale(std::string_view metadata) {
+  static constexpr const char* kMerge = "Merge it into the model with the tool that made it.";
+  std::optional<double> rank, alpha;
+  bool patterns = false, root = false;  // modules with ranks or alphas of their own; alpha / sqrt(rank)
+  try {
+    JsonReader json(metadata, "lora_adapter_metadata");
+    json.object([&](const std::string& key) {
+      if (json.null()) return;
+      if (key == "unet.r") {
+        rank = json.number();
+      } else if (key == "unet.lora_alpha") {
+        alpha = json.number();
+      } else if (key == "unet.use_rslora") {
+        root = json.boolean();
+      } else if (key == "unet.alpha_pattern" || key == "unet.rank_pattern") {
+        json.object([&](const std::string&) {
+          patterns = true;
+          json.skip();
+        });
+      } else {
+        json.skip();
+      }
+    });
+    json.end();
+  } catch (const JsonError& error) {
+    throw Error(code::kWeightsInvalid, std::string("its metadata is not valid JSON (") + error.what() + ").", "The file is damaged: download or export it again.");
+  }
+  if (patterns) throw Error(code::kModelUnsupported, "its modules have different ranks or alphas.", kMerge);
+  if (root) throw Error(code::kModelUnsupported, "its scale is alpha / sqrt(rank) (use_rslora).", kMerge);
+  const double scale = rank ? alpha.value_or(*rank) / *rank : alpha.value_or(1);
+  if ((rank && !(*rank >= 1)) || !std::isfinite(scale)) {
+    throw Error(code::kWeightsInvalid, "its metadata has a rank below 1, or a rank or an alpha that is not finite.", "The file is damaged: download or export it again.");
+  }
+  return scale;
+}
 
 void merge_lora(WeightStore& weights, const std::string& path, double scale) {
   const auto file = SafetensorsFile::open(path);

@@ -1,6 +1,7 @@
 // Low-rank updates of weights (LoRA, Hu et al. 2021) in files: W + scale B A, with A [rank, in] and B [out, rank].
 #pragma once
 #include <string>
+#include <string_view>
 
 #include "weights/safetensors.h"
 
@@ -10,6 +11,10 @@ namespace diffmine {
 // `unet.<module>.lora_A.weight` and `lora_B.weight`; there alpha / rank is 1 or in the metadata) and older `lora.down` / `lora.up` names.
 // MODEL_INVALID where the file is of another model, MODEL_UNSUPPORTED where it changes more than weights of the UNet.
 void merge_lora(WeightStore& weights, const std::string& file, double scale);
+
+// alpha / rank of the UNet's modules, from such a file's metadata "lora_adapter_metadata": peft's configuration as a JSON object. 1 where it says nothing.
+// WEIGHTS_INVALID where it is not valid JSON or its numbers make no scale, MODEL_UNSUPPORTED where modules differ.
+double lora_scale(std::string_view metadata);
 
 inline constexpr const char* kLoraPrefix = "unet.";  // of the tensors' names in files
 // What such a file's tensors are called for a UNet's module.
