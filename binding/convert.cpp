@@ -1,8 +1,6 @@
 #include "convert.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/stack.h>
 #include <c10/util/Exception.h>
 
 #include <cmath>
@@ -175,38 +173,32 @@ at::Tensor Arg::tensor(at::ScalarType dtype, int rank) const {
   return result;
 }
 
-std::vector<PictureView> Arg::pictures(std::vector<Napi::Value>& keep) const {
-  std::vector<PictureView> views;
-  for (const Arg& item : items()) {
-    const Arg pixels = item["pixels"];
-    const int64_t height = item["height"].integer(1, INT32_MAX), width = item["width"].integer(1, INT32_MAX);
+at::Tensor Arg::images() const {
+  struct Image {
+    Arg item, pixels;
+    int64_t height, width;
+  };
+  std::vector<Image> images;  // all that getters may answer comes before the first byte is looked at
+  for (const Arg& item : items()) images.push_back({item, item["pixels"], item["height"].integer(1, INT32_MAX), item["width"].integer(1, INT32_MAX)});
+  if (images.empty()) fail("at least one picture");
+  const Image& first = images.front();
+  at::Tensor all;
+  for (size_t i = 0; i < images.size(); ++i) {
+    const auto& [item, pixels, height, width] = images[i];
     const Bytes bytes = bytes_of(pixels);
     if (bytes.length != static_cast<uint64_t>(height) * static_cast<uint64_t>(width) * 3) {
       throw Error(code::kInvalidArgument, "Expected height x width x 3 bytes (" + std::to_string(height) + " x " + std::to_string(width) +
                                               " x 3) for " + pixels.name() + ", got " + std::to_string(bytes.length) + ".");
     }
-    if (!views.empty() && (views[0].height != height || views[0].width != width)) {
+    if (height != first.height || width != first.width) {
       throw Error(code::kInvalidArgument, "Expected pictures of one size, but " + item.name() + " is " + std::to_string(height) + " x " +
-                                              std::to_string(width) + " and " + name_ + "[0] is " + std::to_string(views[0].height) + " x " +
-                                              std::to_string(views[0].width) + ".");
+                                              std::to_string(width) + " and " + name_ + "[0] is " + std::to_string(first.height) + " x " +
+                                              std::to_string(first.width) + ".");
     }
-    views.push_back({bytes.data, height, width});
-    keep.push_back(pixels.value());
+    if (!all.defined()) all = at::empty({static_cast<int64_t>(images.size()), height, width, 3}, at::TensorOptions().dtype(at::kByte));
+    std::memcpy(all.mutable_data_ptr<uint8_t>() + i * bytes.length, bytes.data, bytes.length);
   }
-  if (views.empty()) fail("at least one picture");
-  return views;
-}
-
-at::Tensor stack_pictures(const std::vector<PictureView>& pictures, const at::Device& device) {
-  std::vector<at::Tensor> views;
-  for (const PictureView& p : pictures) {
-    views.push_back(at::from_blob(const_cast<uint8_t*>(p.pixels), {p.height, p.width, 3}, at::TensorOptions().dtype(at::kByte)));
-  }
-  if (device.is_cpu()) return views.size() == 1 ? views[0].unsqueeze(0) : at::stack(views);
-  const std::vector<int64_t> shape{static_cast<int64_t>(views.size()), pictures[0].height, pictures[0].width, 3};
-  auto pinned = at::empty(shape, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
-  at::stack_out(pinned, views);
-  return pinned.to(device, /*non_blocking=*/true);
+  return all;
 }
 
 at::Tensor own(at::Tensor tensor) {

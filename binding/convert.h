@@ -1,5 +1,5 @@
 // JavaScript values <-> the core's: arguments checked with messages that name the parameter, what was expected and
-// what came; tensors; pictures; errors.
+// what came; tensors; images; errors.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <napi.h>
@@ -16,12 +16,6 @@ namespace diffmine::binding {
 
 inline constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
 inline constexpr int kAnyRank = -1;
-
-// A picture's bytes as sharp decoded them: height x width x 3, in the memory of a JS Buffer that the task keeps alive.
-struct PictureView {
-  const uint8_t* pixels;
-  int64_t height, width;
-};
 
 // A value and what to call it in a message ("options.samples"). Every getter throws INVALID_ARGUMENT for the wrong kind.
 class Arg {
@@ -55,20 +49,17 @@ class Arg {
 
   std::vector<int64_t> integers(int64_t least = -kMaxSafeInteger, int64_t most = kMaxSafeInteger) const;
   std::vector<std::string> strings() const;
-  // A copy of the tensor's bytes: what JS does to them later cannot reach the engine's thread.
+  // Bytes are copied when they are asked for, and nothing of JS runs between looking at them and the copy: JS may transfer, shrink or overwrite its memory
+  // at any later moment, and a reference to it would not hinder it.
   at::Tensor tensor() const;
   at::Tensor tensor(at::ScalarType dtype, int rank = kAnyRank) const;
-  // At least one picture, all of one size. Not copied: `keep` gets the Buffers that must outlive the views.
-  std::vector<PictureView> pictures(std::vector<Napi::Value>& keep) const;
+  // At least one image, all of one size, as sharp decoded them -> [B, height, width, 3] uint8.
+  at::Tensor images() const;
 
  private:
   Napi::Value value_;
   std::string name_;
 };
-
-// [B, H, W, 3] uint8 on the device; on a CPU one picture is a view of JS memory, several are stacked. For the engine's thread, which does not
-// wait for the copy to a GPU.
-at::Tensor stack_pictures(const std::vector<PictureView>& pictures, const at::Device& device);
 
 // Contiguous, on the CPU, and nobody else's memory, so that JS may own it: a copy unless the tensor is moved in and alone.
 at::Tensor own(at::Tensor tensor);

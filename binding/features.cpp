@@ -41,8 +41,7 @@ std::vector<std::vector<PixelBox>> boxes_argument(const Arg& arg, int64_t pictur
 Napi::Value dift(Info info) {
   const auto handle = ConditionsHandle::from({info[1], "conditions"}, Engine::from({info[0], "engine"}));
   const Arg input(info[2], "input");
-  std::vector<Napi::Value> keep{info[1]};
-  const Scored scored(input, keep);
+  const Scored scored(input);
   const auto boxes = boxes_argument(input["boxes"], scored.count);
   const auto rows = input["conditions"].integers(0, handle.rows - 1);
   if (static_cast<int64_t>(rows.size()) != scored.count) input["conditions"].fail("one condition row for each picture");
@@ -51,7 +50,7 @@ Napi::Value dift(Info info) {
   const bool keep_features = input["keepFeatures"].boolean(false);
   const DiftOptions options = options_argument({info[3], "options"});
 
-  return Task::start(info, 4, std::move(keep), [=](Engine& engine, const Context& context) -> Task::Result {
+  return Task::start(info, 4, {info[1]}, [=](Engine& engine, const Context& context) -> Task::Result {
     Scored pictures = scored;
     pictures.encode(engine, context);
     at::Tensor features = dift_features(engine.model(), *handle.conditions, pictures.latents, at::tensor(rows, at::kLong), options, noises, context);

@@ -1,4 +1,4 @@
-// What typicality and features are computed of: pictures, or latents with the pictures' size.
+// What typicality and features are computed of: images, or latents with the images' size.
 #pragma once
 #include <memory>
 
@@ -9,13 +9,13 @@
 namespace diffmine::binding {
 
 struct Scored {
-  std::vector<PictureView> pictures;
-  at::Tensor latents;             // [B, C, h, w] in their place
-  int64_t height = 0, width = 0;  // pixels of the pictures as the model sees them; with `pictures`, known after `encode`
+  at::Tensor images;              // [B, H, W, 3] uint8, or
+  at::Tensor latents;             // [B, C, h, w]
+  int64_t height = 0, width = 0;  // pixels of the images as the model sees them; with `images`, known after `encode`
   int64_t count = 0;              // B
 
-  Scored(const Arg& input, std::vector<Napi::Value>& keep);
-  // On the engine's thread: latents from pictures.
+  explicit Scored(const Arg& input);
+  // On the engine's thread: latents from images.
   void encode(const Engine& engine, const Context& context);
   // Likewise, but where that pays only the first's, and the others as they are needed; nothing where all are there.
   std::unique_ptr<EncodeAhead> encode_ahead(const Engine& engine, const Context& context);

@@ -24,8 +24,8 @@ class Task : public std::enable_shared_from_this<Task> {
   using Work = std::function<Result(Engine&, const Context&)>;
 
   // --- JS thread ---
-  // A promise of `work`. info[0] is the engine, info[call] the CallOptions or undefined. `keep`: JS values (pictures' Buffers,
-  // handles) that must live until the task ends, besides the engine.
+  // A promise of `work`. info[0] is the engine, info[call] the CallOptions or undefined. `keep`: handles that
+  // must live until the task ends, besides the engine.
   static Napi::Value start(const Napi::CallbackInfo& info, size_t call, std::vector<Napi::Value> keep, Work work);
   void settle(Napi::Env env);           // after execute
   void reject(const Napi::Value& why);  // without

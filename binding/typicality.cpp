@@ -153,12 +153,11 @@ void own_all(TypicalityResult& result) {
 Napi::Value score_typicality(Info info) {
   const auto handle = ConditionsHandle::from({info[1], "conditions"}, Engine::from({info[0], "engine"}));
   const Arg arg(info[2], "input");
-  std::vector<Napi::Value> keep{info[1]};
-  const Scored scored(arg, keep);
+  const Scored scored(arg);
   const TypicalityInput input = input_argument(arg, scored.count, handle.rows);
   const TypicalityOptions options = options_argument({info[3], "options"});
   const bool time_stages = Arg(info[3], "options")["timeStages"].boolean(false);
-  return Task::start(info, 4, std::move(keep), [=](Engine& engine, const Context& context) -> Task::Result {
+  return Task::start(info, 4, {info[1]}, [=](Engine& engine, const Context& context) -> Task::Result {
     std::optional<StageTimes> times;
     if (time_stages) times.emplace(engine.device());
     Scored pictures = scored;

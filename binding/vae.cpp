@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 
 #include "calls.h"
+#include "core/queue.h"
 #include "engine.h"
 #include "task.h"
 
@@ -19,12 +20,10 @@ const Vae& vae_of(const Engine& engine) {
 }  // namespace
 
 Napi::Value vae_encode(Info info) {
-  std::vector<Napi::Value> keep;
-  const auto pictures = Arg(info[1], "pictures").pictures(keep);
-  return Task::start(info, 2, std::move(keep), [pictures](Engine& engine, const Context&) -> Task::Result {
-    const auto bytes = stack_pictures(pictures, engine.device());
-    const auto images = bytes.permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0);  // [B, 3, H, W] in [-1, 1]
-    auto posterior = vae_of(engine).encode(images);
+  const at::Tensor images = Arg(info[1], "pictures").images();
+  return Task::start(info, 2, {}, [images](Engine& engine, const Context&) -> Task::Result {
+    const auto bytes = upload(images, engine.device(), engine.options().pinned_uploads);
+    auto posterior = vae_of(engine).encode(bytes.permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0));  // [B, 3, H, W] in [-1, 1]
     const auto mean = own(std::move(posterior.mean)), logvar = own(std::move(posterior.logvar));
     return [mean, logvar](Napi::Env env) {
       Napi::Object result = Napi::Object::New(env);
@@ -44,10 +43,9 @@ Napi::Value vae_decode(Info info) {
 }
 
 Napi::Value encode_pictures(Info info) {
-  std::vector<Napi::Value> keep;
-  const auto pictures = Arg(info[1], "pictures").pictures(keep);
-  return Task::start(info, 2, std::move(keep), [pictures](Engine& engine, const Context& context) -> Task::Result {
-    const auto latents = own(engine.model().encode_pictures(stack_pictures(pictures, engine.device()), context));
+  const at::Tensor images = Arg(info[1], "pictures").images();
+  return Task::start(info, 2, {}, [images](Engine& engine, const Context& context) -> Task::Result {
+    const auto latents = own(engine.model().encode_pictures(upload(images, engine.device(), engine.options().pinned_uploads), context));
     return [latents](Napi::Env env) { return to_js(env, latents); };
   });
 }

@@ -108,8 +108,7 @@ export class Conditions {
  * DiffmineError: CANCELLED when aborted or disposed meanwhile, INVALID_ARGUMENT for wrong arguments, after dispose(), or
  * before loadModel(); OUT_OF_MEMORY and NUMERICS as docs/errors.md says.
  *
- * The bytes of `Picture.pixels` are read while a call runs, without a copy: do not write to or transfer them before it
- * settles. Tensors are copied when the call is made.
+ * Images and tensors are copied when the call is made: their memory may be written to, transferred or resized as soon as it returns.
  */
 export class Engine {
   readonly device: string;
