@@ -2,7 +2,7 @@
 #include "core/device.h"
 
 #include "calls.h"
-#include "core/levers.h"
+#include "core/engine_options.h"
 #include "core/machine.h"
 #include "engine.h"
 #include "task.h"
@@ -18,9 +18,9 @@ Napi::Value build_info(Info info) {
 #else
   result["cuda"] = Napi::Boolean::New(info.Env(), false);
 #endif
-  Napi::Array levers = Napi::Array::New(info.Env());
-  for (const auto& name : lever_names()) levers.Set(levers.Length(), Napi::String::New(info.Env(), name));
-  result["levers"] = levers;
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (const auto& [name, enabled] : optimizations()) names.Set(names.Length(), Napi::String::New(info.Env(), name));
+  result["optimizations"] = names;
   return result;
 }
 

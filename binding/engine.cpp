@@ -3,11 +3,11 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "core/cpu_allocator.h"
 #include "core/device.h"
-#include "core/host_cache.h"
-#include "core/levers.h"
 #include "models/unet_graph.h"
 #include "task.h"
 
@@ -36,8 +36,9 @@ void Environment::add(Napi::Env env, const std::shared_ptr<Engine>& engine) {
   process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, at_exit)});
 }
 
-Napi::Value Engine::create(Napi::Env env, const EngineOptions& options) {
-  std::shared_ptr<Engine> engine(new Engine(env, options));
+Napi::Value Engine::create(Napi::Env env, const EngineSettings& settings) {
+  set_up_backends(settings.device);
+  std::shared_ptr<Engine> engine(new Engine(env, settings));
   engine->mailbox_ = Mailbox::New(env, "diffmine", 0, 1, engine.get());
   engine->mailbox_.Unref(env);
   engine->hook_ = new std::shared_ptr<Engine>(engine);
@@ -181,7 +182,7 @@ void Engine::set_model(Model model, int64_t bytes) {
 }
 
 void Engine::give_back_memory() noexcept try {
-  empty_host_cache();
+  CpuCachingAllocator::empty();
   if (model_.graphs) model_.graphs->clear();
 } catch (...) {
   // The device has failed for good, as the next call will say.
@@ -191,9 +192,9 @@ void Engine::loop() noexcept {
   // OpenMP's thread count belongs to the thread that opens the parallel region. ATen sets it anew at its first use on a
   // thread, from whatever another engine chose last: let it do so before.
   at::internal::lazy_init_num_threads();
-  at::set_num_threads(options_.threads);
-  leave_out(options_.without);
-  if (options_.device.is_cpu()) use_host_cache();
+  at::set_num_threads(settings_.threads);
+  std::optional<CpuCachingAllocator> allocator;
+  if (settings_.device.is_cpu()) allocator.emplace();
 
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -203,15 +204,17 @@ void Engine::loop() noexcept {
     waiting_.pop_front();
     const auto task = running_;
     lock.unlock();
-    set_up_backends(options_.device, options_.tune);  // another engine may have set them up for itself
-    task->execute();
+    {
+      const CpuCachingAllocator::Bypass bypass(!settings_.options.cpu_caching_allocator);
+      task->execute();
+    }
     post([task](Napi::Env env) { task->settle(env); });
     lock.lock();
     running_.reset();
   }
   lock.unlock();
   set_model({}, 0);
-  empty_host_cache();
+  allocator.reset();
   post([this](Napi::Env) { finish(); });
 }
 

@@ -24,24 +24,24 @@
 #include <vector>
 
 #include "convert.h"
+#include "core/engine_options.h"
 #include "models/model.h"
 
 namespace diffmine::binding {
 
 class Task;
 
-struct EngineOptions {
+struct EngineSettings {
   at::Device device;
   at::ScalarType dtype;
-  int threads;                       // OpenMP's, of the compute thread
-  bool tune = false;                 // cuDNN's benchmark mode
-  std::vector<std::string> without;  // levers left out (core/levers.h)
+  int threads;  // OpenMP's, of the compute thread
+  EngineOptions options;
 };
 
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
   // --- JS thread ---
-  static Napi::Value create(Napi::Env env, const EngineOptions& options);  // the handle
+  static Napi::Value create(Napi::Env env, const EngineSettings& settings);  // the handle
   static std::shared_ptr<Engine> from(const Arg& handle);  // INVALID_ARGUMENT for anything but `create`'s
   bool submit(const std::shared_ptr<Task>& task);          // false once disposed
   bool withdraw(const Task& task);                         // true: it was still waiting, and will not run
@@ -51,8 +51,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void end_now() noexcept;                                 // ends in place: cancels, joins, settles nothing
 
   // --- any thread ---
-  const at::Device& device() const { return options_.device; }
-  at::ScalarType dtype() const { return options_.dtype; }
+  const at::Device& device() const { return settings_.device; }
+  at::ScalarType dtype() const { return settings_.dtype; }
+  const EngineOptions& options() const { return settings_.options; }
   int64_t weight_bytes() const { return weight_bytes_; }
   void post(std::function<void(Napi::Env)> message);  // runs it on the JS thread
 
@@ -70,14 +71,14 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static void deliver(Napi::Env env, Napi::Function, Engine*, Message* message);
   using Mailbox = Napi::TypedThreadSafeFunction<Engine, Message, deliver>;
 
-  Engine(Napi::Env env, const EngineOptions& options) : env_(env), options_(options) {}
+  Engine(Napi::Env env, const EngineSettings& settings) : env_(env), settings_(settings) {}
   void loop() noexcept;
   void close();         // begins to end; idempotent
   void finish();        // the thread has nothing left to do
   void keep_awake();    // the event loop, while promises are open
 
   const Napi::Env env_;
-  const EngineOptions options_;
+  const EngineSettings settings_;
   std::thread thread_;
   Mailbox mailbox_;
 

@@ -1,12 +1,11 @@
 // Engines and the model they hold.
 #include "models/model.h"
 
-#include <algorithm>
 #include <optional>
 
 #include "calls.h"
+#include "core/cpu_allocator.h"
 #include "core/device.h"
-#include "core/levers.h"
 #include "engine.h"
 #include "model.h"
 #include "models/unet_graph.h"
@@ -93,15 +92,9 @@ Napi::Value create_engine(Info info) {
   const Arg options(info[0], "options");
   const at::Device device = parse_device(options["device"].string());
   const at::ScalarType dtype = parse_dtype(options["precision"].string(), device);
-  EngineOptions made{device, dtype, static_cast<int>(options["threads"].integer(1, kManyThreads))};
-  made.tune = options["tune"].boolean(false);
-  if (const Arg without = options["without"]; without.present()) {
-    made.without = without.strings();
-    const auto& known = lever_names();
-    for (const auto& name : made.without) {
-      if (std::find(known.begin(), known.end(), name) == known.end()) without.fail("levers (buildInfo().levers)");
-    }
-  }
+  EngineSettings made{device, dtype, static_cast<int>(options["threads"].integer(1, kManyThreads)), {}};
+  if (const Arg disable = options["disable"]; disable.present()) made.options = EngineOptions::without(disable.strings());
+  made.options.tune = options["tune"].boolean(false);
   return Engine::create(info.Env(), made);
 }
 
@@ -123,8 +116,12 @@ Napi::Value load_model(Info info) {
     if (engine.has_model()) {
       throw Error(code::kInvalidArgument, "The engine has a model already.", "Make another Engine for another model.");
     }
-    const WithoutLever no_cache(Lever::kHostCache);  // weights, and what making them frees, have sizes that come no more
+    const CpuCachingAllocator::Bypass no_cache;  // weights, and what making them frees, have sizes that come no more
+    const EngineOptions& options = engine.options();
+    UNetOptions unet_options;
+    unet_options.engine = options;
     Model model;
+    model.options = options;
     model.schedule = std::make_shared<Schedule>(source.schedule);
     // Headers first: damaged files are found before the first weights are copied.
     WeightStore unet = source.unet.weights();
@@ -140,17 +137,17 @@ Napi::Value load_model(Info info) {
       context.check_cancelled();
     };
     context.report("load", 0, total);
-    model.unet = std::make_shared<UNet>(source.unet.config, unet, engine.device(), engine.dtype(), context);
+    model.unet = std::make_shared<UNet>(source.unet.config, unet, engine.device(), engine.dtype(), context, unet_options);
     loaded(unet, model.unet->weight_bytes());
     if (vae) {
-      model.vae = std::make_shared<Vae>(source.vae->config, *vae, engine.device(), context);
+      model.vae = std::make_shared<Vae>(source.vae->config, *vae, engine.device(), context, options, engine.dtype());
       loaded(*vae, static_cast<int64_t>(vae->bytes()));
     }
     if (text_encoder) {
-      model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, engine.device(), context);
+      model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, engine.device(), context, options);
       loaded(*text_encoder, static_cast<int64_t>(text_encoder->bytes()));
     }
-    if (engine.device().is_cuda() && uses(Lever::kGraphs)) model.graphs = std::make_shared<UNetGraphs>(model.unet);
+    if (engine.device().is_cuda() && options.graphs) model.graphs = std::make_shared<UNetGraphs>(model.unet);
     engine.set_model(std::move(model), bytes);
     return [engine = engine.shared_from_this()](Napi::Env env) {
       engine->report_memory();

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "calls.h"
-#include "core/levers.h"
+#include "core/cpu_allocator.h"
 #include "engine.h"
 #include "model.h"
 #include "sampling.h"
@@ -94,7 +94,8 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
 }
 
 UNetOptions unet_options(const Arg& arg) {
-  UNetOptions o{.trainable = true};
+  UNetOptions o;
+  o.trainable = true;
   o.checkpointing = arg["checkpointing"].boolean(false);
   if (const Arg lora = arg["lora"]; lora.present()) {
     o.lora = LoraOptions{.rank = lora["rank"].integer(1, kMostRank), .alpha = lora["alpha"].number()};
@@ -123,9 +124,11 @@ Napi::Value create_trainer(Info info) {
   const TrainerOptions options = trainer_options(Arg(info[3], "options"), schedule.train_timesteps);
   const UNetOptions training = unet_options(Arg(info[3], "options"));
   return Task::start(info, 4, {}, [=](Engine& engine, const Context& context) -> Task::Result {
-    const WithoutLever no_cache(Lever::kHostCache);  // weights and moments, and what making them frees, have sizes that come no more
+    const CpuCachingAllocator::Bypass no_cache;  // weights and moments, and what making them frees, have sizes that come no more
+    UNetOptions with_engine = training;
+    with_engine.engine = engine.options();
     WeightStore weights = unet.weights();
-    const auto made = std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, training);
+    const auto made = std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, with_engine);
     TrainerOptions scaled = options;
     if (engine.dtype() == at::kHalf) scaled.loss_scale = LossScale::kStart;
     auto trainer = std::make_unique<Trainer>(made, std::make_shared<Schedule>(schedule), conditions, scaled);

@@ -168,7 +168,7 @@ tests=$build/diffmine_tests
 export DIFFMINE_REQUIRE_GPU=1  # the cases that run on every device fail where they find no GPU
 if [ $built = no ]; then skip tests 'the build failed'
 elif [ ! -x "$tests" ]; then fail tests 'doctest was not found: set DOCTEST_INCLUDE'
-else step tests 120 "$tests" --test-case='kernel *,attention *,typicality *,passes *,levers*,pictures encoded *,a queue *,stages *,the machine*'
+else step tests 120 "$tests" --test-case='kernel *,attention *,typicality *,passes *,optimizations*,pictures encoded *,a queue *,stages *,the machine*'
 fi
 
 ours=no  # the package runs
@@ -192,8 +192,8 @@ if [ $ours = yes ]; then
   [ ${#with_peer[@]} -gt 0 ] || skip peer "$peer has no diffusers"
   on_device bench 180 bench --dtype fp16 --latents 32,64 --batch "$batch" "${with_peer[@]}" --summary "$logs/bench.md"
   on_device bench-graphs 90 bench --dtype fp16 --latents 32 --batch 8,32,64 --repeats 3
-  on_device bench-no-graphs 90 bench --dtype fp16 --latents 32 --batch 8,32,64 --repeats 3 --without graphs
-  on_device bench-no-tune 60 bench --dtype fp16 --latents 32,64 --batch "$batch" --no-stages --repeats 3 --without tune
+  on_device bench-no-graphs 90 bench --dtype fp16 --latents 32 --batch 8,32,64 --repeats 3 --disable graphs
+  on_device bench-no-tune 60 bench --dtype fp16 --latents 32,64 --batch "$batch" --no-stages --repeats 3 --disable tune
   on_device verify-bf16 90 verify "$golden" --dtype bf16
 fi
 
@@ -255,7 +255,7 @@ if [ $ours = yes ]; then
   # --- the rest of the benchmark; torch.compile searches for minutes ---
   on_device bench-batches 120 bench --dtype fp16 --latents 32,64 --batch 128,256,512 --no-stages --repeats 3
   on_device bench-precisions 120 bench --dtype fp32,bf16 --latents 32,64 --batch "$batch" --no-stages --repeats 3
-  on_device bench-levers 300 bench --dtype fp16 --latents 64 --batch "$batch" --levers all --repeats 3
+  on_device bench-ablate 300 bench --dtype fp16 --latents 64 --batch "$batch" --ablate all --repeats 3
   # The first step once more must be no regression: what the noise of this machine is.
   if [ -s "$logs/bench.json" ]; then on_device bench-compare 120 bench --dtype fp16 --latents 32,64 --batch "$batch" --compare "$logs/bench.json" --tolerance 10%
   else skip bench-compare 'there is no baseline'

@@ -11,7 +11,6 @@
 #include <optional>
 
 #include "core/error.h"
-#include "core/levers.h"
 #include "core/memory.h"
 
 #ifdef DIFFMINE_CUDA
@@ -24,7 +23,6 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
-#include <atomic>
 #include <iostream>
 #include <mutex>
 #endif
@@ -91,8 +89,6 @@ DeviceInfo cuda_info(int index) {
   return info;
 }
 
-std::atomic<bool> cudnn_attends{true};
-
 // As the UNet asks for it.
 void try_cudnn_attention(const at::Device& device, at::ScalarType dtype) noexcept try {
   const c10::InferenceMode inference;
@@ -105,7 +101,7 @@ void try_cudnn_attention(const at::Device& device, at::ScalarType dtype) noexcep
   } catch (const c10::Error& error) {
     const std::string what = error.what_without_backtrace();
     if (what.find("cuDNN") == std::string::npos) throw;
-    at::globalContext().setSDPUseCuDNN(cudnn_attends = false);
+    at::globalContext().setSDPUseCuDNN(false);
     std::cerr << "cuDNN's attention is off: " << what.substr(0, what.find('\n')) << std::endl;
   }
 } catch (const std::exception&) {
@@ -185,34 +181,41 @@ int64_t peak_memory(const at::Device& device) {
   return peak_resident();
 }
 
-void set_up_backends(const at::Device& device, bool tune) {
+void set_up_backends(const at::Device& device) {
 #ifdef DIFFMINE_CUDA
+  static std::once_flag done;
   if (!device.is_cuda()) return;
-  auto& context = at::globalContext();
-  context.setAllowTF32CuDNN(false);
-  context.setAllowTF32CuBLAS(false);
-  context.setAllowFP16ReductionCuBLAS(false);
-  context.setAllowBF16ReductionCuBLAS(false);
-  context.setBenchmarkCuDNN(tune);
-  context.setSDPUseCuDNN(cudnn_attends && uses(Lever::kCudnnAttention));
+  std::call_once(done, [] {
+    auto& context = at::globalContext();
+    context.setAllowTF32CuDNN(false);
+    context.setAllowTF32CuBLAS(false);
+    context.setAllowFP16ReductionCuBLAS(false);
+    context.setAllowBF16ReductionCuBLAS(false);
+    context.setBenchmarkCuDNN(false);
+    context.setDeterministicCuDNN(true);
+  });
 #else
-  (void)device, (void)tune;
+  (void)device;
 #endif
 }
 
 void try_attention(const at::Device& device, at::ScalarType dtype) {
 #ifdef DIFFMINE_CUDA
   static std::once_flag tried;
-  if (device.is_cuda() && dtype != at::kFloat && uses(Lever::kCudnnAttention)) std::call_once(tried, try_cudnn_attention, device, dtype);
+  if (device.is_cuda() && dtype != at::kFloat) std::call_once(tried, try_cudnn_attention, device, dtype);
 #else
   (void)device, (void)dtype;
 #endif
 }
 
-void AllowTf32::set(bool on) const {
-  if (!allowed_) return;
-  at::globalContext().setAllowTF32CuDNN(on);
-  at::globalContext().setAllowTF32CuBLAS(on);
+bool has_flash_attention(const at::Device& device) {
+#ifdef DIFFMINE_CUDA
+  int major = 0;
+  return device.is_cuda() && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index()) == cudaSuccess && major >= 8;
+#else
+  (void)device;
+  return false;
+#endif
 }
 
 std::string libtorch_version() {

@@ -32,29 +32,18 @@ int64_t available_memory(const at::Device& device);
 // Peak bytes since start: VmHWM on a CPU, the caching allocator's peak on a GPU.
 int64_t peak_memory(const at::Device& device);
 
-// How LibTorch's CUDA backends are to compute, for the whole process: an engine calls it before each of its tasks. Nothing on a CPU. fp32 means fp32: no
-// TF32 in cuDNN or cuBLAS (LibTorch's default for cuDNN is TF32), and sums of fp16 and bf16 products are never rounded to their type on the way. `tune`:
-// cuDNN measures its algorithms for each new shape (benchmark mode) and takes the fastest.
-void set_up_backends(const at::Device& device, bool tune);
+// LibTorch's settings of the whole process for CUDA, made once, before the first engine works, and never changed: engines work beside each other. Nothing
+// on a CPU. fp32 means fp32 (no TF32 in cuDNN or cuBLAS; LibTorch's default for cuDNN is TF32), sums of fp16 and bf16 products are never rounded to their
+// type on the way, and cuDNN is deterministic. What an engine wants otherwise (tuning, TF32) goes with each of its calls (Conv2d in models/layers.h).
+void set_up_backends(const at::Device& device);
 
-// For who will attend in reduced precision on CUDA; once a process. There LibTorch asks cuDNN first, on the cards and with the releases where it is the
-// fastest and right, and asks no other when it throws: it does where it cannot build its kernels (no NVRTC in reach, a card it does not know). So it is
-// tried, and turned off, as a line on stderr says, where it fails.
+// Probes cuDNN attention, once per process, before the first engine that attends in reduced precision on CUDA. LibTorch asks cuDNN first, on the cards and
+// with the releases where it is the fastest and right, and asks no other when it throws: it does where it cannot build its kernels (no NVRTC in reach, a
+// card it does not know). Where it fails it is turned off, and a line on stderr says so.
 void try_attention(const at::Device& device, at::ScalarType dtype);
 
-// In its scope fp32 products on CUDA round their factors to TF32's 11 bits, which are fp16's (of the whole process, as LibTorch has it): for the VAE
-// of an engine that computes in reduced precision, which must have fp32's range and would else take a tenth of the time.
-class AllowTf32 {
- public:
-  explicit AllowTf32(bool allowed) : allowed_(allowed) { set(true); }
-  ~AllowTf32() { set(false); }
-  AllowTf32(const AllowTf32&) = delete;
-  AllowTf32& operator=(const AllowTf32&) = delete;
-
- private:
-  void set(bool on) const;
-  const bool allowed_;
-};
+// Whether LibTorch's FlashAttention runs there: on CUDA from compute capability 8.0 on.
+bool has_flash_attention(const at::Device& device);
 
 // Version of the LibTorch the core was compiled against, e.g. "2.13.0".
 std::string libtorch_version();

@@ -2,8 +2,6 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include "core/levers.h"
-
 namespace diffmine {
 
 void DeviceQueue::mark() {
@@ -16,9 +14,9 @@ void DeviceQueue::wait_for_room() {
   for (; marks_.size() >= most_; marks_.pop_front()) marks_.front().synchronize();
 }
 
-at::Tensor upload(const at::Tensor& tensor, const at::Device& device) {
+at::Tensor upload(const at::Tensor& tensor, const at::Device& device, bool pinned) {
   if (device.is_cpu() || !tensor.is_cpu()) return tensor.to(device);
-  return uses(Lever::kPinnedUploads) ? tensor.pin_memory().to(device, /*non_blocking=*/true) : tensor.to(device);
+  return pinned ? tensor.pin_memory().to(device, /*non_blocking=*/true) : tensor.to(device);
 }
 
 }  // namespace diffmine

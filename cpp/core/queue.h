@@ -21,7 +21,7 @@ class DeviceQueue {
   std::deque<c10::Event> marks_;
 };
 
-// `tensor` on the device. From the host it goes through pinned memory, so that the copy waits in the queue and the host does not.
-at::Tensor upload(const at::Tensor& tensor, const at::Device& device);
+// `tensor` on the device. From the host it goes through pinned memory where asked to, so that the copy waits in the queue and the host does not.
+at::Tensor upload(const at::Tensor& tensor, const at::Device& device, bool pinned = true);
 
 }  // namespace diffmine

@@ -2,21 +2,25 @@
 
 #include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/cudnn_convolution.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sum.h>
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
-#include "core/levers.h"
+#include "core/device.h"
 #include "kernels/ops.h"
 #include "models/attention_cpu.h"
 #include "models/winograd_cpu.h"
@@ -126,8 +130,8 @@ at::Tensor reorder_linear_weight(const at::Tensor& w) {
 }
 
 // Not every LibTorch has oneDNN (macOS has none), and its bf16 wants AVX-512 or better: the operators throw elsewhere.
-bool can_prepack(const at::Tensor& weight) {
-  if (!weight.is_cpu() || weight.requires_grad() || !uses(Lever::kPrepackedWeights) || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
+bool can_prepack(const at::Tensor& weight, const Loader& loader) {
+  if (!weight.is_cpu() || weight.requires_grad() || loader.differentiable() || !loader.options().prepacked_weights || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
   if (weight.scalar_type() == at::kBFloat16) return find_operator<bool()>("mkldnn::_is_mkldnn_bf16_supported").call();
   return weight.scalar_type() == at::kFloat;
 }
@@ -154,10 +158,9 @@ Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Ten
   }
   weight_ = join(weights);
   if (!biases.empty()) bias_ = join(biases);
-  if (loader.differentiable() || !can_prepack(weight_)) return;
+  if (!can_prepack(weight_, loader)) return;
   weight_ = reorder_linear_weight(weight_);
   blocked_ = true;
-  fused_ = uses(Lever::kAdditions);
 }
 
 Linear Linear::load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias) { return packed(loader, {name}, in, out, bias); }
@@ -196,13 +199,24 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
 }
 
 at::Tensor Linear::add(const at::Tensor& x, const at::Tensor& residual) const {
-  if (!blocked_ || !fused_) return (*this)(x).add_(residual);
+  if (!blocked_) return (*this)(x).add_(residual);
   return blocked_linear_add(x, residual, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
 
 at::Tensor Linear::channels(const at::Tensor& x) const { return to_picture((*this)(to_tokens(x)), x.size(2), x.size(3)); }
 
 // --- Conv2d ---
+
+namespace {
+
+// As at::conv2d chooses it.
+bool takes_cudnn(const at::Tensor& weight) {
+  if (!weight.is_cuda() || !at::globalContext().userEnabledCuDNN()) return false;
+  const auto& hooks = at::detail::getCUDAHooks();
+  return hooks.compiledWithCuDNN() && (weight.scalar_type() != at::kBFloat16 || hooks.supportsBFloat16ConvolutionWithCuDNNv8());
+}
+
+}  // namespace
 
 Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding,
                     std::optional<at::ScalarType> dtype) {
@@ -211,10 +225,13 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   conv.padding_ = padding;
   conv.weight_ = loader.take(name + ".weight", {out, in, kernel, kernel}, dtype);
   conv.bias_ = loader.take(name + ".bias", {out}, dtype);
-  conv.fused_ = !loader.differentiable() && uses(Lever::kAdditions);
-  if (loader.differentiable() || !can_prepack(conv.weight_)) {
+  conv.fused_ = !loader.differentiable();
+  conv.cudnn_ = conv.fused_ && takes_cudnn(conv.weight_);
+  conv.tune_ = loader.options().tune;
+  conv.tf32_ = loader.tf32();
+  if (!can_prepack(conv.weight_, loader)) {
     conv.weight_ = conv.weight_.contiguous(at::MemoryFormat::ChannelsLast);
-  } else if (kernel == 3 && stride == 1 && padding == 1 && uses(Lever::kWinograd) && winograd_pays(in, out, conv.weight_.scalar_type())) {
+  } else if (kernel == 3 && stride == 1 && padding == 1 && loader.options().winograd && winograd_pays(in, out, conv.weight_.scalar_type())) {
     const auto transformed = winograd_weight(conv.weight_);
     loader.kept(conv.weight_, transformed);
     conv.weight_ = transformed;
@@ -228,6 +245,11 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
 
 at::Tensor Conv2d::product(const at::Tensor& x, bool with_bias) const {
   const auto dtype = x.scalar_type();  // a weight to be trained is fp32
+  if (cudnn_ && x.numel() > 0) {
+    const int64_t s[] = {stride_, stride_}, p[] = {padding_, padding_}, d[] = {1, 1};
+    auto y = at::cudnn_convolution(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, p, s, d, 1, tune_, !tune_, tf32_);
+    return with_bias ? ops::add_channels_(y.contiguous(at::MemoryFormat::ChannelsLast), bias_.unsqueeze(0)) : y;
+  }
   return at::conv2d(x.contiguous(at::MemoryFormat::ChannelsLast), weight_.to(dtype), with_bias ? std::optional<at::Tensor>(bias_.to(dtype)) : std::nullopt,
                     {stride_, stride_}, {padding_, padding_});
 }
@@ -272,7 +294,7 @@ GroupNorm GroupNorm::load(Loader& loader, const std::string& name, int64_t chann
     throw Error(code::kModelInvalid, "\"" + name + "\" has " + std::to_string(channels) + " channels, not a multiple of norm_num_groups " + std::to_string(groups) + ".");
   }
   GroupNorm norm;
-  norm.fused_ = !loader.differentiable() && uses(Lever::kGroupNorm);
+  norm.fused_ = !loader.differentiable() && loader.options().group_norm;
   const auto dtype = norm.fused_ ? at::kFloat : loader.dtype();
   norm.weight_ = loader.take(name + ".weight", {channels}, dtype);
   norm.bias_ = loader.take(name + ".bias", {channels}, dtype);
@@ -299,7 +321,7 @@ at::Tensor GroupNorm::scaled_silu(const at::Tensor& x, const at::Tensor& scale, 
 
 LayerNorm LayerNorm::load(Loader& loader, const std::string& name, int64_t size, double eps) {
   LayerNorm norm;
-  norm.fused_ = !loader.differentiable() && uses(Lever::kLayerNorm);
+  norm.fused_ = !loader.differentiable();
   const auto dtype = norm.fused_ ? at::kFloat : loader.dtype();
   norm.weight_ = loader.take(name + ".weight", {size}, dtype);
   norm.bias_ = loader.take(name + ".bias", {size}, dtype);
@@ -321,11 +343,17 @@ constexpr int64_t kManyKeys = 64;
 
 }  // namespace
 
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool causal, bool upcast) {
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const EngineOptions& options, bool causal, bool upcast) {
   if (upcast && q.scalar_type() != at::kFloat) {
     return at::scaled_dot_product_attention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), {}, 0.0, causal).to(q.scalar_type());
   }
-  if (q.is_cpu() && !causal && k.size(2) >= kManyKeys && q.size(3) % 2 == 0 && !q.requires_grad() && uses(Lever::kBlockAttention) && has_attention_cpu(q.scalar_type())) return attention_cpu(q, k, v);
+  if (q.is_cpu() && !causal && k.size(2) >= kManyKeys && q.size(3) % 2 == 0 && !q.requires_grad() && options.block_attention && has_attention_cpu(q.scalar_type())) {
+    return attention_cpu(q, k, v);
+  }
+  // FlashAttention by name, in place of whatever LibTorch prefers: its preferences are the whole process's.
+  if (!options.cudnn_attention && q.scalar_type() != at::kFloat && q.size(3) % 8 == 0 && q.size(3) <= 256 && has_flash_attention(q.device())) {
+    return std::get<0>(at::_scaled_dot_product_flash_attention(q, k, v, 0.0, causal));
+  }
   return at::scaled_dot_product_attention(q, k, v, {}, 0.0, causal);
 }
 
@@ -340,6 +368,7 @@ at::Tensor to_picture(const at::Tensor& tokens, int64_t height, int64_t width) {
 SpatialAttention SpatialAttention::load(Loader& loader, const std::string& name, int64_t channels, int64_t heads, int64_t groups, double eps) {
   SpatialAttention block;
   block.heads_ = heads;
+  block.options_ = loader.options();
   block.norm_ = GroupNorm::load(loader, name + ".group_norm", channels, groups, eps);
   block.qkv_ = Linear::packed(loader, {name + ".to_q", name + ".to_k", name + ".to_v"}, channels, channels, true);
   block.out_ = Linear::load(loader, name + ".to_out.0", channels, channels);
@@ -352,7 +381,7 @@ at::Tensor SpatialAttention::operator()(const at::Tensor& x, const Watcher& watc
     qkv[0] = watcher("to_q", qkv[0]);
     qkv[1] = watcher("to_k", qkv[1]);
   }
-  const auto mixed = attention(split_heads(qkv[0], heads_), split_heads(qkv[1], heads_), split_heads(qkv[2], heads_));
+  const auto mixed = attention(split_heads(qkv[0], heads_), split_heads(qkv[1], heads_), split_heads(qkv[2], heads_), options_);
   return to_picture(out_.add(merge_heads(mixed), to_tokens(x)), x.size(2), x.size(3));
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "core/engine_options.h"
 #include "weights/safetensors.h"
 
 namespace diffmine {
@@ -42,9 +43,9 @@ class Loader {
  public:
   // With `parameters`, what is taken is a leaf of autograd's graph, in fp32 whatever the precision, and noted there;
   // with `lora` besides, only the updates are.
-  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, Parameters* parameters = nullptr,
-         const LoraOptions* lora = nullptr)
-      : weights_(weights), device_(device), dtype_(dtype), context_(context), parameters_(parameters), lora_(lora) {}
+  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, const EngineOptions& options = {},
+         Parameters* parameters = nullptr, const LoraOptions* lora = nullptr)
+      : weights_(weights), device_(device), dtype_(dtype), context_(context), options_(options), parameters_(parameters), lora_(lora) {}
 
   // A copy in the loader's precision (or `dtype`), checked for shape and for NaN and infinity (WEIGHTS_INVALID).
   at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
@@ -54,6 +55,10 @@ class Loader {
   bool differentiable() const { return parameters_ != nullptr; }  // the layers will take part in a graph
   const at::Device& device() const { return device_; }
   at::ScalarType dtype() const { return dtype_; }
+  const EngineOptions& options() const { return options_; }
+  // Of convolutions loaded from now on, on CUDA in fp32.
+  void allow_tf32(bool allowed) { tf32_ = allowed; }
+  bool tf32() const { return tf32_; }
   int64_t bytes() const { return bytes_; }  // taken so far, in the loader's precision and as they are kept
   void kept(const at::Tensor& taken, const at::Tensor& as) { bytes_ += static_cast<int64_t>(as.nbytes()) - static_cast<int64_t>(taken.nbytes()); }
   int64_t count() const { return count_; }  // numbers taken so far, updates left out
@@ -63,6 +68,8 @@ class Loader {
   at::Device device_;
   at::ScalarType dtype_;
   const Context& context_;
+  const EngineOptions options_;
+  bool tf32_ = false;
   Parameters* parameters_;
   const LoraOptions* lora_;
   int64_t bytes_ = 0, count_ = 0, taken_ = 0;
@@ -89,7 +96,7 @@ class Linear {
   at::Tensor weight_, bias_;                  // joined, once for all
   std::vector<at::Tensor> weights_, biases_;  // to be trained: as stored
   std::vector<LoraUpdate> updates_;           // to be trained: one for each of the joined, or none
-  bool blocked_ = false, fused_ = false;      // in oneDNN's layout; with additions in the same pass
+  bool blocked_ = false;                      // in oneDNN's layout
 };
 
 // A convolution with a square kernel.
@@ -110,7 +117,9 @@ class Conv2d {
   at::Tensor weight_, bias_;
   int64_t stride_ = 1, padding_ = 1;
   Form form_ = Form::kPlain;
-  bool fused_ = false;  // outside of any graph, with additions in the same pass
+  bool fused_ = false;  // outside of any graph: additions in the same pass
+  // cuDNN is called with settings of its own, outside of any graph; a graph's gradients have those of the process (core/device.h).
+  bool cudnn_ = false, tune_ = false, tf32_ = false;
 };
 
 class GroupNorm {
@@ -142,7 +151,8 @@ class LayerNorm {
 };
 
 // softmax(q k^T / sqrt(d)) v; q [B, heads, N, d], k and v [B, heads, M, d]. `upcast` computes in fp32.
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool causal = false, bool upcast = false);
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const EngineOptions& options = {}, bool causal = false,
+                     bool upcast = false);
 
 // [B, N, C] -> [B, heads, N, C / heads], and back.
 at::Tensor split_heads(const at::Tensor& x, int64_t heads);
@@ -166,6 +176,7 @@ class SpatialAttention {
   GroupNorm norm_;
   Linear qkv_, out_;
   int64_t heads_ = 1;
+  EngineOptions options_;
 };
 
 }  // namespace diffmine

@@ -8,9 +8,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/device.h"
 #include "core/error.h"
-#include "core/levers.h"
 
 namespace diffmine {
 namespace {
@@ -40,7 +38,6 @@ at::Tensor Model::encode_pictures(const at::Tensor& pictures, const Context& con
     const auto x = to_input(cut).contiguous();
     return fold > 1 ? at::pixel_unshuffle(x, fold) : x;
   }
-  const AllowTf32 quick(unet->device().is_cuda() && unet->dtype() != at::kFloat && uses(Lever::kEncodeTf32));
   const int64_t pixels = unet->device().is_cpu() ? kVaePixelsCpu : kVaePixelsGpu;
   const int64_t at_once = std::max<int64_t>(1, pixels / (height * width));
   std::vector<at::Tensor> latents;

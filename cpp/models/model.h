@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 
+#include "core/engine_options.h"
 #include "diffusion/schedule.h"
 #include "models/text_encoder.h"
 #include "models/unet.h"
@@ -17,11 +18,12 @@ struct Model {
   std::shared_ptr<const TextEncoder> text_encoder;  // null: class-conditional
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<UNetGraphs> graphs;               // of `unet`; null: every pass is launched op by op
+  EngineOptions options;                            // of the engine that holds it
 
   // Interleaved RGB bytes of B pictures of one size -> what the UNet denoises, fp32 on the model's device:
   // VAE posterior mean x scaling_factor [B, 4, h, w]; pixel models x / 127.5 - 1 (folded where the model folds).
   // pictures [B, H, W, 3] uint8. Pictures whose sides the model cannot take are cut at right and bottom.
-  // Cancelled between the VAE's passes. On CUDA, beside a UNet in reduced precision, the VAE multiplies in TF32.
+  // Cancelled between the VAE's passes.
   at::Tensor encode_pictures(const at::Tensor& pictures, const Context& context = {}) const;
 
   // A loss map [.., C, h, w] in the UNet's layout -> [.., h', w']: unfolded (pixel_shuffle) where folded, then averaged over channels.

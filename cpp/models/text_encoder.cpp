@@ -26,10 +26,10 @@ struct TextEncoder::Impl {
   std::vector<Layer> layers;
   LayerNorm final_norm;
 
-  void load(WeightStore& weights, const Context& context) {
+  void load(WeightStore& weights, const Context& context, const EngineOptions& options) {
     // transformers 5 writes without the prefix that older files have; position_ids is a constant that some files carry.
     weights.rename([](const std::string& name) { return name.starts_with("text_model.") ? name.substr(11) : name; });
-    Loader loader(weights, device, at::kFloat, context);
+    Loader loader(weights, device, at::kFloat, context, options);
     const int64_t d = config.hidden_size;
     if (config.num_attention_heads <= 0 || d % config.num_attention_heads) {
       throw Error(code::kModelInvalid, "The text encoder's hidden_size " + std::to_string(d) + " is no multiple of its num_attention_heads.");
@@ -55,10 +55,11 @@ struct TextEncoder::Impl {
   }
 };
 
-TextEncoder::TextEncoder(const TextEncoderConfig& config, WeightStore& weights, const at::Device& device, const Context& context) : impl_(std::make_unique<Impl>()) {
+TextEncoder::TextEncoder(const TextEncoderConfig& config, WeightStore& weights, const at::Device& device, const Context& context, const EngineOptions& options)
+    : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->device = device;
-  impl_->load(weights, context);
+  impl_->load(weights, context, options);
 }
 TextEncoder::~TextEncoder() = default;
 TextEncoder::TextEncoder(TextEncoder&&) noexcept = default;
@@ -76,7 +77,7 @@ at::Tensor TextEncoder::forward(const at::Tensor& ids) const {
   for (const auto& layer : m.layers) {
     const auto qkv = layer.qkv(layer.norm1(h)).chunk(3, -1);
     const int64_t heads = m.config.num_attention_heads;
-    h = layer.out(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), /*causal=*/true))).add_(h);
+    h = layer.out(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), {}, /*causal=*/true))).add_(h);
     auto inner = layer.fc1(layer.norm2(h));
     inner = m.config.hidden_act == "gelu" ? at::gelu(inner) : inner * at::sigmoid(inner * 1.702);
     h = layer.fc2(inner).add_(h);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/context.h"
+#include "core/engine_options.h"
 #include "weights/safetensors.h"
 
 namespace diffmine {
@@ -21,7 +22,7 @@ struct TextEncoderConfig {
 class TextEncoder {
  public:
   // Tensor names with and without the "text_model." prefix load.
-  TextEncoder(const TextEncoderConfig& config, WeightStore& weights, const at::Device& device, const Context& context = {});
+  TextEncoder(const TextEncoderConfig& config, WeightStore& weights, const at::Device& device, const Context& context = {}, const EngineOptions& options = {});
   ~TextEncoder();
   TextEncoder(TextEncoder&&) noexcept;
   const TextEncoderConfig& config() const;

@@ -20,7 +20,6 @@
 #include <cmath>
 
 #include "core/device.h"
-#include "core/levers.h"
 #include "kernels/ops.h"
 #include "models/checkpoint.h"
 #include "models/resnet.h"
@@ -113,6 +112,7 @@ struct Transformer {
   std::vector<Block> blocks;
   int64_t heads = 1;
   bool upcast = false, fused = false;
+  EngineOptions options;
 
   static Transformer load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels, int64_t heads, int64_t layers, size_t& cross_count) {
     if (heads <= 0 || channels % heads != 0) {
@@ -122,7 +122,8 @@ struct Transformer {
     t.path = name;
     t.heads = heads;
     t.upcast = config.upcast_attention;
-    t.fused = !loader.differentiable() && uses(Lever::kGeglu);
+    t.options = loader.options();
+    t.fused = !loader.differentiable() && t.options.geglu;
     t.norm = GroupNorm::load(loader, name + ".norm", channels, config.norm_num_groups, 1e-6);
     const auto projection = [&](const std::string& p) {
       return config.use_linear_projection ? Linear::load(loader, p, channels, channels) : Linear::load_conv1x1(loader, p, channels, channels);
@@ -181,13 +182,13 @@ struct Transformer {
         qkv[0] = pass.see(b.path + ".attn1.to_q", qkv[0]);
         qkv[1] = pass.see(b.path + ".attn1.to_k", qkv[1]);
       }
-      h = b.out1.add(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), false, upcast)), h);
+      h = b.out1.add(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options, false, upcast)), h);
 
       // Here the condition enters: queries are still one row an input, keys and values are per condition.
       const auto [keys, values] = keys_values(b, pass);
       const auto q = pass.expand(b.q2(b.norm2(h)));
       h = pass.expand(h);
-      h = b.out2.add(merge_heads(attention(split_heads(q, heads), keys, values, false, upcast)), h);
+      h = b.out2.add(merge_heads(attention(split_heads(q, heads), keys, values, options, false, upcast)), h);
 
       h = b.ff_out.add(gated(b.ff_in(b.norm3(h))), h);
     }
@@ -250,6 +251,7 @@ struct UNet::Impl {
   UNetConfig config;
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
+  EngineOptions options;
   bool checkpointing = false;
   std::optional<LoraOptions> lora;
   Conv2d conv_in, conv_out;
@@ -303,8 +305,8 @@ struct UNet::Impl {
     check(config);
     Parameters* const leaves = trainable ? &parameters : nullptr;
     const LoraOptions* const updates = lora ? &*lora : nullptr;
-    Loader loader(weights, device, dtype, context, leaves, updates);
-    Loader exact(weights, device, at::kFloat, context, leaves, updates);  // the time embedding and the last convolution stay in fp32
+    Loader loader(weights, device, dtype, context, options, leaves, updates);
+    Loader exact(weights, device, at::kFloat, context, options, leaves, updates);  // the time embedding and the last convolution stay in fp32
     const auto& channels = config.block_out_channels;
     const size_t levels = channels.size();
 
@@ -406,6 +408,8 @@ UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& dev
   impl_->config = config;
   impl_->device = device;
   impl_->dtype = dtype;
+  impl_->options = options.engine;
+  if (options.trainable) impl_->options.cached_keys = true;  // they are prepared in each step, inside the graph
   impl_->checkpointing = options.checkpointing;
   if (options.trainable) impl_->lora = options.lora;
   if (impl_->lora && (impl_->lora->rank < 1 || !std::isfinite(impl_->lora->alpha) || impl_->lora->alpha <= 0)) {
@@ -413,6 +417,7 @@ UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& dev
   }
   std::optional<c10::InferenceMode> differentiable;  // tensors made in inference mode never take part in a graph
   if (options.trainable) differentiable.emplace(false);
+  set_up_backends(device);
   try_attention(device, dtype);
   impl_->load(weights, context, options.trainable);
 }
@@ -450,7 +455,7 @@ std::shared_ptr<const Conditions> UNet::prepare(const at::Tensor& conditions) co
       throw Error(code::kInvalidArgument, "A text-conditional model takes embeddings [M, tokens, " + number(impl_->config.cross_attention_dim) + "].", "Does the text encoder belong to this UNet?");
     }
     const auto text = conditions.to(impl_->device, impl_->dtype);
-    if (!uses(Lever::kCachedKeys)) {
+    if (!impl_->options.cached_keys) {
       made->text = text;
       return made;
     }
@@ -480,7 +485,7 @@ at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditi
     throw Error(code::kInvalidArgument, "This model takes sizes that are multiples of " + number(multiple) + ", not " + number(x.size(2)) + " x " + number(x.size(3)) + ".");
   }
   const bool checkpointing = impl_->checkpointing && !observer && at::GradMode::is_enabled();
-  const bool shared = fan_out == 1 || uses(Lever::kSharedPrefix);
+  const bool shared = fan_out == 1 || impl_->options.shared_prefix;
   const auto each = [&](const at::Tensor& one) { return shared ? one.to(impl_->device) : one.to(impl_->device).repeat_interleave(fan_out, 0); };
   const auto inputs = each(x), times = each(t);
   Pass pass{conditions, condition_index.to(impl_->device), inputs.size(0), shared ? fan_out : 1, {}, observer, checkpointing};

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "core/engine_options.h"
 #include "models/layers.h"
 #include "weights/safetensors.h"
 
@@ -58,6 +59,7 @@ int64_t condition_bytes(const Conditions& conditions);  // bytes held
 struct UNetOptions {
   bool trainable = false;      // weights are fp32 leaves of autograd's graph (parameters()); `dtype` is what activations are computed in
   std::optional<LoraOptions> lora;  // of a trainable UNet: the leaves are low-rank updates alone, the weights stay, in `dtype`
+  EngineOptions engine;
   bool checkpointing = false;  // the graph keeps the inputs of residual blocks with their attention, and computes those again for the gradient
 };
 

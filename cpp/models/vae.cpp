@@ -63,9 +63,10 @@ struct Vae::Impl {
   GroupNorm enc_norm, dec_norm;
   Linear quant, post_quant;
 
-  void load(WeightStore& weights, const Context& context) {
+  void load(WeightStore& weights, const Context& context, const EngineOptions& options, bool tf32) {
     weights.rename(modern_name);
-    Loader loader(weights, device, at::kFloat, context);
+    Loader loader(weights, device, at::kFloat, context, options);
+    loader.allow_tf32(tf32);
     const auto& ch = config.block_out_channels;
     if (ch.empty()) throw Error(code::kModelInvalid, "The VAE's config has no block_out_channels.");
     const size_t n = ch.size();
@@ -89,6 +90,7 @@ struct Vae::Impl {
     enc_out = Conv2d::load(loader, "encoder.conv_out", in, 2 * config.latent_channels, 3);
     if (config.use_quant_conv) quant = Linear::load_conv1x1(loader, "quant_conv", 2 * config.latent_channels, 2 * config.latent_channels);
 
+    loader.allow_tf32(false);
     if (config.use_post_quant_conv) post_quant = Linear::load_conv1x1(loader, "post_quant_conv", config.latent_channels, config.latent_channels);
     dec_in = Conv2d::load(loader, "decoder.conv_in", config.latent_channels, in, 3);
     dec_mid = Middle::load(loader, "decoder.mid_block", in, config);
@@ -110,10 +112,11 @@ struct Vae::Impl {
   }
 };
 
-Vae::Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, const Context& context) : impl_(std::make_unique<Impl>()) {
+Vae::Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, const Context& context, const EngineOptions& options, at::ScalarType beside)
+    : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->device = device;
-  impl_->load(weights, context);
+  impl_->load(weights, context, options, beside != at::kFloat && options.encode_tf32);
 }
 Vae::~Vae() = default;
 Vae::Vae(Vae&&) noexcept = default;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "core/engine_options.h"
 #include "weights/safetensors.h"
 
 namespace diffmine {
@@ -24,8 +25,10 @@ struct VaeConfig {
 class Vae {
  public:
   // Both attention namings (to_q / query, ...) load. Throws as UNet's constructor. Always in fp32: the encoder is under 1 % of a scan, fp16
-  // overflows in it (force_upcast), and bf16 latents would blur every score.
-  Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, const Context& context = {});
+  // overflows in it (force_upcast), and bf16 latents would blur every score. `beside` is what the UNet computes in: beside fp16 and bf16 the encoder's
+  // convolutions on CUDA round their factors to TF32's 11 bits, which are fp16's (EngineOptions::encode_tf32).
+  Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, const Context& context = {}, const EngineOptions& options = {},
+      at::ScalarType beside = at::kFloat);
   ~Vae();
   Vae(Vae&&) noexcept;
 

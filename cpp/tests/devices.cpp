@@ -16,7 +16,7 @@ std::vector<at::Device> devices() {
 #ifdef DIFFMINE_CUDA
   if (c10::cuda::device_count() > 0) {
     all.emplace_back(at::kCUDA, 0);
-    set_up_backends(all.back(), /*tune=*/false);  // fp32 is compared as fp32
+    set_up_backends(all.back());  // fp32 is compared as fp32
   }
 #endif
   if (std::getenv("DIFFMINE_REQUIRE_GPU")) REQUIRE_MESSAGE(all.size() > 1, "no GPU was found");

@@ -120,21 +120,22 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
   const auto alpha_bar = model.schedule->alphas_cumprod().index_select(0, t);
   const auto a = at::sqrt(alpha_bar), s = at::sqrt(1 - alpha_bar);
   const bool velocity = model.schedule->config().prediction == Prediction::kVelocity;  // v = a eps - s x
+  const auto place = [&](const at::Tensor& tensor) { return upload(tensor, device, model.options.pinned_uploads); };
   Plan plan;
-  plan.picture = upload(picture, device);
-  plan.sample = upload(input.noises && input.noises->dim() == 5 ? row : sample, device);
-  plan.t = upload(t, device), plan.a = upload(a, device), plan.s = upload(s, device);
-  plan.target_x = upload(velocity ? -s : at::zeros_like(s), device);
-  plan.target_noise = upload(velocity ? a : at::ones_like(a), device);
-  plan.conditions = upload(input.conditions.to(at::kLong).index_select(0, picture).reshape({-1}), device);
-  plan.subjects = upload(input.subjects.to(at::kLong), device);
-  plan.weights = upload(input.weights.to(at::kFloat), device);
-  plan.latents = upload(input.latents.to(at::kFloat), device).contiguous();
+  plan.picture = place(picture);
+  plan.sample = place(input.noises && input.noises->dim() == 5 ? row : sample);
+  plan.t = place(t), plan.a = place(a), plan.s = place(s);
+  plan.target_x = place(velocity ? -s : at::zeros_like(s));
+  plan.target_noise = place(velocity ? a : at::ones_like(a));
+  plan.conditions = place(input.conditions.to(at::kLong).index_select(0, picture).reshape({-1}));
+  plan.subjects = place(input.subjects.to(at::kLong));
+  plan.weights = place(input.weights.to(at::kFloat));
+  plan.latents = place(input.latents.to(at::kFloat)).contiguous();
   if (options.patch == 0) return plan;
 
   const int64_t fold = model.unet->config().pixel_fold;
-  plan.a_h = upload(patch_operator(input.latents.size(2) * fold, input.height, options.patch), device);
-  plan.a_w = upload(patch_operator(input.latents.size(3) * fold, input.width, options.patch), device);
+  plan.a_h = place(patch_operator(input.latents.size(2) * fold, input.height, options.patch));
+  plan.a_w = place(patch_operator(input.latents.size(3) * fold, input.width, options.patch));
   const int64_t rows = plan.a_h.size(0), columns = plan.a_w.size(0);
   plan.count = std::min(options.per_image, most_patches(rows, columns, options.patch));
   auto random = at::zeros({sizes.pictures, options.per_image}, at::kLong);
@@ -142,7 +143,7 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
     const auto& places = plan.randoms.emplace_back(random_places(rows, columns, options.patch, options.per_image, options.seed, input.keys[b]));
     std::copy(places.begin(), places.end(), random.data_ptr<int64_t>() + b * options.per_image);
   }
-  plan.random = upload(random, device);
+  plan.random = place(random);
   return plan;
 }
 

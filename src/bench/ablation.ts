@@ -1,41 +1,41 @@
-// What each lever of the engine is worth: passes and scoring calls in turn with an engine that does without it.
+// What each optimization of the engine is worth: forward passes and scoring calls in turn with an engine that has it disabled.
 import { asDiffmineError } from '../errors';
 import { Engine, type Conditions } from '../native';
-import type { CallOptions, Lever, Precision } from '../native/types';
+import type { CallOptions, Optimization, Precision } from '../native/types';
 import type { CellOptions } from './cells';
 import { onePass, seconds, spread, warmUpRounds } from './figures';
-import { MEANINGS, type BenchLever } from './levers';
-import type { Cell, LeverBench } from './report';
+import { MEANINGS, type BenchOptimization } from './optimizations';
+import type { Ablation, Cell } from './report';
 import { ScanTimer } from './stages';
 import { twoConditions, type Subject } from './subject';
 
-/** An engine as bench times it, tuned, but without these. */
-export function engineWithout(levers: readonly BenchLever[], { device, threads = 0 }: Pick<CellOptions, 'device' | 'threads'>, precision: Precision): Engine {
-  return new Engine({ device, precision, threads, tune: !levers.includes('tune'), without: levers.filter((lever): lever is Lever => lever !== 'tune') });
+/** An engine as bench times it, tuned, with these optimizations disabled. */
+export function benchEngine(disable: readonly BenchOptimization[], { device, threads = 0 }: Pick<CellOptions, 'device' | 'threads'>, precision: Precision): Engine {
+  return new Engine({ device, precision, threads, tune: !disable.includes('tune'), disable: disable.filter((name): name is Optimization => name !== 'tune') });
 }
 
 /**
- * Measures those of `levers` that mean something here, each beside an engine of its own, after a control: an engine that does without none of them.
+ * Measures those of `names` that mean something here, each beside an engine of its own, after a control: a second engine with none disabled.
  *
- * @param whole the engine with all levers, loaded and warm
+ * @param whole the engine with all optimizations, loaded and warm
  */
-export async function measureLevers(levers: readonly BenchLever[], cell: Cell, whole: { engine: Engine; conditions: Conditions }, subject: Subject, options: CellOptions, call: CallOptions): Promise<LeverBench[]> {
-  const { device, without = [], stages = true, repeats } = options;
+export async function ablate(names: readonly BenchOptimization[], cell: Cell, whole: { engine: Engine; conditions: Conditions }, subject: Subject, options: CellOptions, call: CallOptions): Promise<Ablation[]> {
+  const { device, disable = [], stages = true, repeats } = options;
   const { unet, vae, schedule } = subject.source;
   const pass = onePass(cell);
-  const results: LeverBench[] = [];
-  const meant = levers.filter((lever) => {
-    const { on, precisions } = MEANINGS[lever];
-    return !without.includes(lever) && (!on || device.startsWith(on)) && (!precisions || precisions.includes(cell.precision));
+  const results: Ablation[] = [];
+  const meant = names.filter((name) => {
+    const { on, precisions } = MEANINGS[name];
+    return !disable.includes(name) && (!on || device.startsWith(on)) && (!precisions || precisions.includes(cell.precision));
   });
   if (meant.length === 0) return results;
-  for (const lever of ['none', ...meant] as const) {
-    const scansAlone = lever !== 'none' && MEANINGS[lever].scansAlone;
+  for (const optimization of ['none', ...meant] as const) {
+    const scansAlone = optimization !== 'none' && MEANINGS[optimization].scansAlone;
     if (scansAlone && !stages) {
-      results.push({ lever, skipped: 'it is seen in scoring calls alone, which --no-stages leaves out' });
+      results.push({ optimization, skipped: 'it shows in scoring calls alone, which --no-stages leaves out' });
       continue;
     }
-    const engine = engineWithout(lever === 'none' ? without : [...without, lever], options, cell.precision);
+    const engine = benchEngine(optimization === 'none' ? disable : [...disable, optimization], options, cell.precision);
     try {
       await engine.loadModel({ unet, schedule, ...(vae && stages ? { vae } : {}) }, call);
       const conditions = await engine.prepareConditions(twoConditions(subject), call);
@@ -52,11 +52,11 @@ export async function measureLevers(levers: readonly BenchLever[], cell: Cell, w
         if (!scansAlone) gains.pass.push(gain('pass'));
         if (stages) gains.scan.push(gain('call'));
       }
-      results.push({ lever, ...(gains.pass.length > 0 ? { pass: spread(gains.pass) } : {}), ...(gains.scan.length > 0 ? { scan: spread(gains.scan) } : {}) });
+      results.push({ optimization, ...(gains.pass.length > 0 ? { pass: spread(gains.pass) } : {}), ...(gains.scan.length > 0 ? { scan: spread(gains.scan) } : {}) });
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'OUT_OF_MEMORY') throw error;
-      results.push({ lever, skipped: `memory does not suffice for a second engine (${error.message})` });
+      results.push({ optimization, skipped: `memory does not suffice for a second engine (${error.message})` });
     } finally {
       await engine.dispose();
     }

@@ -43,11 +43,11 @@ export type BenchHooks = CellHooks;
 
 async function benchTraining(options: BenchOptions, { what, batch, checkpointing }: NonNullable<BenchOptions['training']>, hooks: BenchHooks): Promise<TrainingBench[]> {
   const { device, repeats, threads } = options;
-  const without = (options.without ?? []).filter((lever) => lever !== 'tune'); // which no training uses
+  const disable = (options.disable ?? []).filter((name) => name !== 'tune'); // which no training uses
   const results: TrainingBench[] = [];
   for (const name of what) {
     for (const precision of options.precisions) {
-      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, ...variantOf(options), device, precision, batch, checkpointing, repeats, threads, without }, hooks.signal);
+      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, ...variantOf(options), device, precision, batch, checkpointing, repeats, threads, disable }, hooks.signal);
       results.push(result);
       const { measured, skipped } = result;
       hooks.log?.(`training ${result.what}, ${precision}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`);
@@ -104,7 +104,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         computeCapability: device?.computeCapability ?? '',
         libtorch: buildInfo().libtorchLoaded,
       },
-      settings: { repeats: options.repeats, without: options.without ?? [] },
+      settings: { repeats: options.repeats, disabled: options.disable ?? [] },
       ...(peer ? { peer: peer.info } : {}),
       starts: [],
       cells: [],

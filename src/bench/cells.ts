@@ -7,10 +7,10 @@ import type { Conditions, Engine } from '../native';
 import { float32 } from '../native/tensor';
 import type { CallOptions, Precision } from '../native/types';
 import { rowBytes } from '../scan/batch';
-import { engineWithout, measureLevers } from './ablation';
+import { ablate, benchEngine } from './ablation';
 import { onePass, seconds, spread, warmUpRounds, type Spread } from './figures';
 import { operations } from './operations';
-import type { BenchLever } from './levers';
+import type { BenchOptimization } from './optimizations';
 import type { Peer } from './peer';
 import { cellName, type Cell, type Measured, type PeerBench, type Start } from './report';
 import { ScanTimer, timeDecode, timeMining } from './stages';
@@ -29,10 +29,10 @@ export interface CellOptions {
   /** rounds that count */
   repeats: number;
   threads?: number;
-  /** levers that all is measured without */
-  without?: BenchLever[];
-  /** levers to measure one by one: those of them that mean something on the device, in the precision */
-  levers?: BenchLever[];
+  /** optimizations that are disabled in all that is measured */
+  disable?: BenchOptimization[];
+  /** optimizations to measure one by one: those of them that mean something on the device, in the dtype */
+  ablate?: BenchOptimization[];
   /** scoring calls and the other stages too; default true */
   stages?: boolean;
 }
@@ -141,7 +141,7 @@ export async function benchCells(subject: Subject, cells: Cell[], options: CellO
     const here = cells.filter((cell) => cell.precision === precision);
     const begun = process.hrtime.bigint();
     const since = (): number => Number(process.hrtime.bigint() - begun) / 1e9;
-    const engine = engineWithout(options.without ?? [], options, precision);
+    const engine = benchEngine(options.disable ?? [], options, precision);
     try {
       const loadSeconds = await seconds(() => engine.loadModel({ unet, schedule, ...(vae && options.stages !== false ? { vae } : {}) }, call));
       const conditions = await engine.prepareConditions(twoConditions(subject), call);
@@ -159,7 +159,7 @@ export async function benchCells(subject: Subject, cells: Cell[], options: CellO
           const before = since();
           forgetPeak();
           const measured = await measure(cell, engine, conditions, options, peers, subject, call);
-          if (options.levers) measured.levers = await measureLevers(options.levers, cell, { engine, conditions }, subject, options, call);
+          if (options.ablate) measured.ablations = await ablate(options.ablate, cell, { engine, conditions }, subject, options, call);
           results.push({ ...cell, measured });
           if (starts.at(-1)?.precision !== precision) starts.push({ precision, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
           const { seconds: time, share, evaluationsPerSecond, peers: others } = measured;

@@ -107,7 +107,7 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
   }
   if (baseline.machine.processor !== now.machine.processor) warnings.push(`The baseline is of another machine (${baseline.machine.processor}): shares hold across cards about, not exactly; keep a baseline for each kind of card.`);
   if (baseline.machine.libtorch !== now.machine.libtorch) warnings.push(`The baseline ran with LibTorch ${baseline.machine.libtorch}, this is ${now.machine.libtorch}.`);
-  const settings = ({ machine, settings: { without } }: BenchReport): string => [without.length === 0 ? '' : `--without ${without.join(',')}`, machine.threads > 0 ? `${machine.threads} threads` : ''].filter(Boolean).join(', ') || 'defaults';
+  const settings = ({ machine, settings: { disabled } }: BenchReport): string => [disabled.length === 0 ? '' : `--disable ${disabled.join(',')}`, machine.threads > 0 ? `${machine.threads} threads` : ''].filter(Boolean).join(', ') || 'defaults';
   if (settings(baseline) !== settings(now)) warnings.push(`The baseline was measured with ${settings(baseline)}, this with ${settings(now)}.`);
   if (comparisons.some(({ noisy }) => noisy)) warnings.push('Cells marked noisy have a range wider than the tolerance: more --repeats, locked clocks, or an idle machine.');
   return {

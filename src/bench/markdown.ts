@@ -89,11 +89,11 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
       peers.map(([cell, seconds, other]) => [cellName(cell), other.mode, time(seconds.median), other.seconds ? time(other.seconds.median) : `skipped: ${other.skipped ?? ''}`, other.ratio?.toFixed(2) ?? '']),
     ));
   }
-  const levers = measured.flatMap(([cell, { levers: each }]) => (each ?? []).map((one) => [cell, one] as const));
-  if (levers.length > 0) {
-    parts.push('### What each lever is worth', table(
-      ['cell', 'lever', 'a pass, times faster with it (range)', 'a scoring call, likewise'],
-      levers.map(([cell, { lever, pass, scan, skipped }]) => [cellName(cell), lever, skipped === undefined ? (pass ? factor(pass) : '') : `skipped: ${skipped}`, scan ? factor(scan) : '']),
+  const ablations = measured.flatMap(([cell, { ablations: each }]) => (each ?? []).map((one) => [cell, one] as const));
+  if (ablations.length > 0) {
+    parts.push('### What each optimization is worth', table(
+      ['cell', 'optimization', 'a forward pass, times faster with it (range)', 'a scoring call, likewise'],
+      ablations.map(([cell, { optimization, pass, scan, skipped }]) => [cellName(cell), optimization, skipped === undefined ? (pass ? factor(pass) : '') : `skipped: ${skipped}`, scan ? factor(scan) : '']),
     ));
   }
   if (reference) {

@@ -1,15 +1,15 @@
-// What a benchmark says: the file `diffmine-bench-3` (docs/formats.md), and reading one back as a baseline.
+// What a benchmark says: the file `diffmine-bench-4` (docs/formats.md), and reading one back as a baseline.
 import { readFile } from 'node:fs/promises';
 
 import { DiffmineError } from '../errors';
 import type { Precision } from '../native/types';
 import type { Spread } from './figures';
-import type { BenchLever } from './levers';
+import type { BenchOptimization } from './optimizations';
 import type { PeerInfo } from './peer';
 import type { ReferenceBench } from './reference';
 import type { TrainingBench } from './training';
 
-export const BENCH_FORMAT = 'diffmine-bench-3';
+export const BENCH_FORMAT = 'diffmine-bench-4';
 
 /** Draws of noise and timestep that rates of pictures are counted at: the paper's. */
 export const SAMPLES = 100;
@@ -34,11 +34,11 @@ export interface PeerBench {
   skipped?: string;
 }
 
-/** What one lever is worth: passes, and scoring calls, in turn with an engine that does without it. */
-export interface LeverBench {
-  /** none: the control, an engine that does without nothing; how far it is from 1 is the noise of the method */
-  lever: BenchLever | 'none';
-  /** of a forward pass, of a scoring call: seconds without over seconds with, by round; above 1 the lever pays */
+/** What one optimization is worth: forward passes, and scoring calls, in turn with an engine that has it disabled. */
+export interface Ablation {
+  /** none: the control, an engine with none disabled; how far it is from 1 is the noise of the method */
+  optimization: BenchOptimization | 'none';
+  /** of a forward pass, of a scoring call: seconds without over seconds with, by round; above 1 the optimization pays */
   pass?: Spread;
   scan?: Spread;
   /** why it was not measured */
@@ -80,7 +80,7 @@ export interface Measured {
   /** by name: decode, encode, noise, unet, score, select, features, cluster */
   stages?: Record<string, StageBench>;
   peers?: PeerBench[];
-  levers?: LeverBench[];
+  ablations?: Ablation[];
 }
 
 /** Precision x size x batch. */
@@ -120,8 +120,8 @@ export interface BenchReport {
   parameters: number;
   device: string;
   machine: { processor: string; threads: number; cpuCapability: string; computeCapability: string; libtorch: string };
-  /** `without`: levers left out throughout */
-  settings: { repeats: number; without: BenchLever[] };
+  /** `disabled`: optimizations that were disabled throughout */
+  settings: { repeats: number; disabled: BenchOptimization[] };
   peer?: PeerInfo;
   starts: Start[];
   cells: Cell[];
@@ -167,7 +167,7 @@ export async function readBaseline(file: string): Promise<BenchReport> {
     throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} ${format}; expected ${BENCH_FORMAT}.`, 'Make a new one: diffmine bench --json FILE.');
   }
   const { cells, model, device, machine, settings } = value;
-  if (typeof model !== 'string' || typeof device !== 'string' || !isObject(machine) || !isObject(settings) || !Array.isArray(settings['without']) || !Number.isSafeInteger(value['parameters']) || !Array.isArray(cells) || !cells.every(isCell)) {
+  if (typeof model !== 'string' || typeof device !== 'string' || !isObject(machine) || !isObject(settings) || !Array.isArray(settings['disabled']) || !Number.isSafeInteger(value['parameters']) || !Array.isArray(cells) || !cells.every(isCell)) {
     throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} is damaged: fields are missing.`, 'Make a new one: diffmine bench --json FILE.');
   }
   return value as unknown as BenchReport;

@@ -7,7 +7,7 @@ import { asDiffmineError, DiffmineError, type ErrorCode } from '../errors';
 import { openModel, variantOf } from '../model';
 import { devices, Engine } from '../native';
 import { fromInt64 } from '../native/tensor';
-import type { Lever, ModelSource, Precision, TrainerOptions, TrainingBatch } from '../native/types';
+import type { ModelSource, Optimization, Precision, TrainerOptions, TrainingBatch } from '../native/types';
 import { PIXEL_SCHEDULE, SIZES, unetOfSize, type Size, type SizeName } from '../train/sizes';
 import { noise, spread, type Spread } from './figures';
 import { parameterCount } from './parameters';
@@ -33,8 +33,8 @@ export interface TrainingTask {
   /** times taken, of one or more steps each */
   repeats: number;
   threads?: number;
-  /** levers the engine does without */
-  without?: Lever[];
+  /** optimizations of the engine that are disabled */
+  disable?: Optimization[];
 }
 
 export interface TrainingBench {
@@ -111,7 +111,7 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
   if (stateBytes > available) {
     return { ...facts, skipped: `weights, gradients and moments take ${gigabytes(stateBytes)} in fp32, activations not counted, and ${gigabytes(available)} are free` };
   }
-  const engine = new Engine({ device: task.device, precision, threads: task.threads ?? 0, without: task.without ?? [] });
+  const engine = new Engine({ device: task.device, precision, threads: task.threads ?? 0, disable: task.disable ?? [] });
   try {
     const classes = config.numClassEmbeds;
     const conditions = classes > 0 ? fromInt64([classes], [...Array(classes).keys()]) : noise([2, 77, config.crossAttentionDim]);

@@ -3,7 +3,7 @@
 import { DiffmineError } from '../errors';
 import { nearest } from '../nearest';
 import { SIZE_NAMES } from '../train/sizes';
-import { LEVERS } from '../bench/levers';
+import { OPTIMIZATIONS } from '../bench/optimizations';
 import { COMPILE_MODES } from '../bench/modes';
 
 /** Turns what was typed (a string, or any YAML scalar) into a value; throws `Expected` when it cannot. */
@@ -389,13 +389,13 @@ export const BENCH = {
   reference: option({ group: 'Comparison', describe: "Time the reference's whole loop on --peer too, over the pictures of --pipeline-data", parse: boolean, flag: true }),
   'reference-dtype': option({ group: 'Comparison', describe: 'Precision of the reference', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], shownDefault: 'that of --dtype' }),
   top: option({ group: 'Comparison', describe: 'Patches a label whose features are taken in both pipelines', parse: integer(1, 999_999), fallback: 1000 }),
-  levers: option({ group: 'Comparison', describe: 'Levers of the engine to measure, with commas, each beside an engine without it; all: all that mean something on the device', parse: list(choice(['all', ...LEVERS]), 'levers'), choices: ['all', ...LEVERS] }),
+  ablate: option({ group: 'Comparison', describe: 'Optimizations to measure, separated by commas, each against an engine that has it disabled; all: all that apply to the device', parse: list(choice(['all', ...OPTIMIZATIONS]), 'optimizations'), choices: ['all', ...OPTIMIZATIONS] }),
   compare: option({ group: 'Comparison', describe: 'A report to compare with; exit code 1 where a share is below it by more than the tolerance', parse: path }),
   tolerance: option({ group: 'Comparison', describe: 'How much of a share may be lost, as 5% or 0.05', parse: portion, shownDefault: '5%' }),
   summary: option({ group: 'Output', describe: 'A file for tables in Markdown; auto appends to the page of a GitHub job (GITHUB_STEP_SUMMARY)', parse: path }),
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, fallback: 'auto' }),
   threads: DEVICE.threads,
-  without: option({ group: 'Device', describe: 'Leave levers of the engine out of all that is measured but the whole pipeline, with commas; they are those of --levers', parse: list(choice(LEVERS), 'levers') }),
+  disable: option({ group: 'Device', describe: 'Disable optimizations in all that is measured but the whole pipeline, separated by commas; names as in --ablate', parse: list(choice(OPTIMIZATIONS), 'optimizations') }),
 } satisfies OptionTable;
 
 export const INSPECTED = {

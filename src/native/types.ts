@@ -32,8 +32,8 @@ export interface BuildInfo {
   libtorchCompiled: string;
   libtorchLoaded: string;
   cuda: boolean;
-  /** what an engine can do `without` */
-  levers: Lever[];
+  /** what an engine can `disable` */
+  optimizations: Optimization[];
 }
 
 /** "load", "encode", "score", "features", "cluster"; units of `done` and `total` are the stage's (evaluations, pictures, tensors). */
@@ -130,10 +130,10 @@ export interface ModelSource {
   schedule: ScheduleConfig;
 }
 
-/** What makes the engine fast, and changes its results by rounding at most: cpp/core/levers.h says what each is. */
-export type Lever =
-  | 'graphs' | 'prepacked-weights' | 'winograd' | 'group-norm' | 'layer-norm' | 'geglu' | 'additions' | 'shared-prefix' | 'cached-keys' | 'block-attention' | 'cudnn-attention' | 'host-cache' | 'pinned-uploads'
-  | 'encode-tf32' | 'encode-ahead';
+/** An optimization of the engine, which changes results by rounding at most: cpp/core/engine_options.h describes each. */
+export type Optimization =
+  | 'graphs' | 'prepacked-weights' | 'winograd' | 'group-norm' | 'geglu' | 'shared-prefix' | 'cached-keys' | 'block-attention' | 'cudnn-attention' | 'cpu-caching-allocator' | 'pinned-uploads' | 'encode-tf32'
+  | 'encode-ahead';
 
 export interface EngineOptions {
   /** 'cpu', 'cuda', 'cuda:1' */
@@ -142,12 +142,12 @@ export interface EngineOptions {
   /** OpenMP threads of the compute thread; 0: OMP_NUM_THREADS, else one for each usable core */
   threads?: number;
   /**
-   * CUDA: cuDNN measures its algorithms for each new shape and takes the fastest (of the whole process); another process may take another, whose sums are
-   * rounded otherwise; default false. No meaning on a CPU
+   * CUDA: cuDNN measures its convolutions for each new shape and takes the fastest; another process may take another, whose sums are rounded otherwise;
+   * without it they are deterministic. Default false. No meaning on a CPU
    */
   tune?: boolean;
-  /** to see what they are worth */
-  without?: Lever[];
+  /** optimizations to do without, to measure what they are worth */
+  disable?: Optimization[];
 }
 
 /** A device's own speed, which measured speeds are shares of. */

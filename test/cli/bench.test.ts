@@ -14,7 +14,7 @@ const TINY = path.join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
   const ran = await cli(['bench', '--no-evaluations', '--training', 'tiny,model', '--model', TINY, '--training-batch', '2', '--dtype', 'fp32', '--repeats', '1', '--threads', '1', '--device', 'cpu', '--json']);
   expect(ran).toMatchObject({ code: 0, signal: null });
   const report = JSON.parse(ran.stdout) as BenchReport;
-  expect(report).toMatchObject({ format: 'diffmine-bench-3', device: 'cpu', cells: [] });
+  expect(report).toMatchObject({ format: 'diffmine-bench-4', device: 'cpu', cells: [] });
   expect(report.training?.map(({ what, batch, measured }) => [what, batch, (measured?.stepsPerSecond ?? 0) > 0])).toEqual([['tiny', 2, true], [TINY, 2, true]]);
   // Its own memory, not that of all before it.
   expect(report.training?.every(({ measured }) => measured && measured.peakMemory < 2e9)).toBe(true);
@@ -39,7 +39,7 @@ const TINY_BENCH = ['bench', '--model', 'synthetic:tiny', '--latents', '8', '--d
     expect(ran).toMatchObject({ code: 0, signal: null });
     const report = read();
     expect(JSON.parse(ran.stdout)).toEqual(report);
-    expect(report).toMatchObject({ format: 'diffmine-bench-3', model: 'synthetic:tiny', device: 'cpu', settings: { repeats: 1 } });
+    expect(report).toMatchObject({ format: 'diffmine-bench-4', model: 'synthetic:tiny', device: 'cpu', settings: { repeats: 1 } });
     expect(report.cells.map(({ precision, input, pixels, patch, batch }) => [precision, ...input, pixels, patch, batch])).toEqual([['fp32', 4, 8, 8, 64, 8, 2], ['fp32', 4, 8, 8, 64, 8, 4]]);
     for (const { batch, operations, pixels, patch, measured } of report.cells) {
       const { seconds, evaluationsPerSecond, flops, matmul, share, scan, stages, peakMemory } = measured ?? never();

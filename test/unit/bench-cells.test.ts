@@ -1,10 +1,10 @@
 // Cells of tiny models: what does not fit is skipped and the rest measured; class models; what the figures are counted by.
 import { benchCells, planCells } from '../../src/bench/cells';
-import { LEVERS, type BenchLever } from '../../src/bench/levers';
 import { operations } from '../../src/bench/operations';
+import { OPTIMIZATIONS, type BenchOptimization } from '../../src/bench/optimizations';
 import { openSubject } from '../../src/bench/subject';
 import { Engine, loadAddon } from '../../src/native';
-import type { Lever } from '../../src/native/types';
+import type { Optimization } from '../../src/native/types';
 
 const options = { device: 'cpu', precisions: ['fp32' as const], latents: [8], batches: [4096, 2], repeats: 1, threads: 1, stages: false };
 
@@ -41,19 +41,19 @@ test('a class model has stages too; none encodes pictures', async () => {
   expect(Object.keys(cell?.measured?.stages ?? {})).toEqual(expect.arrayContaining(['decode', 'noise', 'unet', 'score', 'select', 'features', 'cluster']));
 });
 
-test('levers are measured beside an engine without them, where they mean something', async () => {
+test('optimizations are measured against an engine that has them disabled, where they mean something', async () => {
   const subject = await openSubject('synthetic:tiny');
-  const only = { ...options, batches: [2], repeats: 2, levers: ['winograd', 'graphs', 'geglu', 'cached-keys'] as BenchLever[], without: ['geglu'] as BenchLever[] };
+  const only = { ...options, batches: [2], repeats: 2, ablate: ['winograd', 'graphs', 'geglu', 'cached-keys'] as BenchOptimization[], disable: ['geglu'] as BenchOptimization[] };
   const { cells: [cell] } = await benchCells(subject, planCells(subject, only), only, undefined, 8e9, {});
-  expect(cell?.measured?.levers).toEqual(['none', 'winograd', 'cached-keys'].map((lever) => ({ lever, pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) } as unknown })));
-  const whole = { ...only, stages: true, without: [], levers: ['shared-prefix'] as BenchLever[] };
+  expect(cell?.measured?.ablations).toEqual(['none', 'winograd', 'cached-keys'].map((optimization) => ({ optimization, pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) } as unknown })));
+  const whole = { ...only, stages: true, disable: [], ablate: ['shared-prefix'] as BenchOptimization[] };
   const { cells: [scanned] } = await benchCells(subject, planCells(subject, whole), whole, undefined, 8e9, {});
-  expect(scanned?.measured?.levers?.[0]?.scan?.median).toBeGreaterThan(0);
+  expect(scanned?.measured?.ablations?.[0]?.scan?.median).toBeGreaterThan(0);
 });
 
-test("the levers are the engine's, and cuDNN's tuning", () => {
-  expect([...LEVERS].sort()).toEqual([...loadAddon().buildInfo().levers, 'tune'].sort());
-  expect(() => new Engine({ device: 'cpu', precision: 'fp32', without: ['no such lever' as Lever] })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error);
+test("the optimizations are the engine's, and cuDNN's tuning", () => {
+  expect([...OPTIMIZATIONS].sort()).toEqual([...loadAddon().buildInfo().optimizations, 'tune'].sort());
+  expect(() => new Engine({ device: 'cpu', precision: 'fp32', disable: ['no such one' as Optimization] })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', message: 'There is no optimization "no such one".' }) as Error);
 });
 
 test('a benchmark can be cancelled', async () => {

@@ -26,8 +26,8 @@ const cell = (side: number, batch: number, result: Measured | string): Cell => (
 });
 
 const report = (cells: Cell[], over: Partial<BenchReport> = {}): BenchReport => ({
-  format: 'diffmine-bench-3', version: '0.1.0', created: '2026-01-02T03:04:05.678Z', model: 'synthetic:sd15', parameters: 859_520_964, device: 'cuda:0',
-  machine: { processor: 'Some GPU', threads: 0, cpuCapability: '', computeCapability: '9.0', libtorch: '2.13.0' }, settings: { repeats: 5, without: [] },
+  format: 'diffmine-bench-4', version: '0.1.0', created: '2026-01-02T03:04:05.678Z', model: 'synthetic:sd15', parameters: 859_520_964, device: 'cuda:0',
+  machine: { processor: 'Some GPU', threads: 0, cpuCapability: '', computeCapability: '9.0', libtorch: '2.13.0' }, settings: { repeats: 5, disabled: [] },
   starts: [{ precision: 'fp16', loadSeconds: 3, firstResultSeconds: 5 }], cells, ...over,
 });
 
@@ -99,8 +99,8 @@ test('operations that were counted in another way are refused: every share would
 test('other settings are told', () => {
   const before = report([cell(64, 64, measured(0.5))]);
   expect(compare(before, before, 0.05).warnings).toEqual([]);
-  const now = report(before.cells, { settings: { repeats: 5, without: ['tune', 'graphs'] }, machine: { ...before.machine, threads: 2 } });
-  expect(compare(before, now, 0.05).warnings).toEqual(['The baseline was measured with defaults, this with --without tune,graphs, 2 threads.']);
+  const now = report(before.cells, { settings: { repeats: 5, disabled: ['tune', 'graphs'] }, machine: { ...before.machine, threads: 2 } });
+  expect(compare(before, now, 0.05).warnings).toEqual(['The baseline was measured with defaults, this with --disable tune,graphs, 2 threads.']);
 });
 
 test('the same machine at another rate is told: half of a share is that rate', () => {
@@ -131,19 +131,19 @@ test('a baseline is read back whole; what is none is refused with a word', async
 
 test('the example of docs/formats.md is a report', async () => {
   const text = readFileSync(path.join(__dirname, '../../docs/formats.md'), 'utf8');
-  const example = /```json\n(\{\s*"format": "diffmine-bench-3"[^]*?)```/.exec(text)?.[1] ?? '';
+  const example = /```json\n(\{\s*"format": "diffmine-bench-4"[^]*?)```/.exec(text)?.[1] ?? '';
   const file = path.join(folder, 'example.json');
   await writeFile(file, example);
   const read = await readBaseline(file);
   expect(compare(read, read, 0).passed).toBe(true);
   // it names every field of a measured cell
-  expect(Object.keys(read.cells[0]?.measured ?? {}).sort()).toEqual(Object.keys(measured(0.5, { peers: [], levers: [] })).sort());
+  expect(Object.keys(read.cells[0]?.measured ?? {}).sort()).toEqual(Object.keys(measured(0.5, { peers: [], ablations: [] })).sort());
   expect(benchMarkdown(read)).toContain('NVIDIA H200');
 });
 
 test('as text and as Markdown', () => {
   const before = report([cell(64, 64, measured(0.5)), cell(64, 512, 'memory ran out')]);
-  const now = report([cell(64, 64, measured(0.4, { peers: [{ mode: 'eager', seconds: spread(1), ratio: 2 }, { mode: 'max-autotune', skipped: 'no compiler | none' }], levers: [{ lever: 'geglu', pass: spread(1.25), scan: spread(1.5) }, { lever: 'tune', skipped: 'no room' }] })), before.cells[1] as Cell], {
+  const now = report([cell(64, 64, measured(0.4, { peers: [{ mode: 'eager', seconds: spread(1), ratio: 2 }, { mode: 'max-autotune', skipped: 'no compiler | none' }], ablations: [{ optimization: 'geglu', pass: spread(1.25), scan: spread(1.5) }, { optimization: 'tune', skipped: 'no room' }] })), before.cells[1] as Cell], {
     peer: { torch: '2.13.0', diffusers: '0.40.0', threads: 8 },
     reference: { pictures: 3, samples: 10, top: 50, precision: 'fp16', theirPrecision: 'fp32', ours: spread(2), theirs: spread(20), ratio: spread(10), stages: { unet: 8 } },
   });

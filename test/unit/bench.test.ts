@@ -57,8 +57,8 @@ test('what cannot be trained is refused', async () => {
 test('the table has a line for each, and the reason where one was skipped', () => {
   const facts = { precision: 'fp32', batch: 16, input: [12, 32, 32], checkpointing: false, parameters: 1e6, stateBytes: 2e7 } as const;
   const report: BenchReport = {
-    format: 'diffmine-bench-3', version: '0.1.0', created: '2026-01-02T03:04:05.678Z', model: 'synthetic:sd15', parameters: 859_520_964, device: 'cpu',
-    machine: { processor: 'Some CPU', threads: 2, cpuCapability: 'AVX2', computeCapability: '', libtorch: '2.13.0' }, settings: { repeats: 5, without: [] }, starts: [], cells: [],
+    format: 'diffmine-bench-4', version: '0.1.0', created: '2026-01-02T03:04:05.678Z', model: 'synthetic:sd15', parameters: 859_520_964, device: 'cpu',
+    machine: { processor: 'Some CPU', threads: 2, cpuCapability: 'AVX2', computeCapability: '', libtorch: '2.13.0' }, settings: { repeats: 5, disabled: [] }, starts: [], cells: [],
     training: [
       { ...facts, input: [...facts.input], what: 'small', measured: { seconds: { median: 0.25, min: 0.2, max: 0.3 }, steps: 10, stepsPerSecond: 4, picturesPerSecond: 64, peakMemory: 3e8 } },
       { ...facts, input: [...facts.input], what: 'large', skipped: 'too large' },

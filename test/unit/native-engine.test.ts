@@ -28,7 +28,7 @@ function expectNear(got: Tensor | undefined, reference: Tensor | undefined, atol
 
 const engines: Engine[] = [];
 function newEngine(): Engine {
-  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1, tune: false, without: ['graphs'] }); // the last two mean nothing here
+  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1, tune: false, disable: ['graphs'] }); // the last two mean nothing here
   engines.push(engine);
   return engine;
 }

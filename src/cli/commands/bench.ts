@@ -2,8 +2,8 @@
 import { appendFile } from 'node:fs/promises';
 
 import type { CompareReport } from '../../bench/compare';
-import { LEVERS, type BenchLever } from '../../bench/levers';
 import { benchMarkdown, count, factor, long, ofPicture, percent, percentRange, STAGES, tera, time } from '../../bench/markdown';
+import { OPTIMIZATIONS, type BenchOptimization } from '../../bench/optimizations';
 import { SAMPLES, type BenchReport, type Cell } from '../../bench/report';
 import type { TrainingBench } from '../../bench/training';
 import { DiffmineError, EXIT_CODES } from '../../errors';
@@ -47,8 +47,8 @@ function cellsText(cells: Cell[]): string[] {
   }
   const peers = measured.flatMap(({ cell, peers: others }) => (others ?? []).map((other) => [cell.precision, sides(cell), String(cell.batch), other.mode, other.seconds ? time(other.seconds.median) : 'skipped', other.ratio?.toFixed(2) ?? '', other.skipped ?? '']));
   if (peers.length > 0) lines.push('', table(['precision', 'input', 'batch', 'peer', 's a pass', 'times faster', ''], peers, [2, 4, 5]));
-  const levers = measured.flatMap(({ cell, levers: each }) => (each ?? []).map(({ lever, pass, scan, skipped }) => [cell.precision, sides(cell), String(cell.batch), lever, pass ? factor(pass) : '', scan ? factor(scan) : '', skipped === undefined ? '' : `skipped: ${skipped}`]));
-  if (levers.length > 0) lines.push('', table(['precision', 'input', 'batch', 'lever', 'a pass, times faster with it', 'a scoring call', ''], levers, [2, 4, 5]));
+  const ablations = measured.flatMap(({ cell, ablations: each }) => (each ?? []).map(({ optimization, pass, scan, skipped }) => [cell.precision, sides(cell), String(cell.batch), optimization, pass ? factor(pass) : '', scan ? factor(scan) : '', skipped === undefined ? '' : `skipped: ${skipped}`]));
+  if (ablations.length > 0) lines.push('', table(['dtype', 'input', 'batch', 'optimization', 'a forward pass, times faster with it', 'a scoring call', ''], ablations, [2, 4, 5]));
   const scans = measured.flatMap(({ cell, scan }) => (scan ? [[cell.precision, `${cell.pixels} px`, String(cell.batch), count(scan.imagesPerSecond), count(scan.patchesPerSecond), long(scan.secondsPerBillionPatches), percentRange(scan.share)]] : []));
   if (scans.length > 0) lines.push('', table([`scan at N = ${SAMPLES}`, 'pictures', 'batch', 'images/s', 'patches/s', 'a billion', 'share'], scans, [2, 3, 4, 5, 6]));
   const staged = measured.filter(({ stages }) => stages);
@@ -114,7 +114,7 @@ export const benchCommand = command({
   examples: [
     ['diffmine bench --device cuda --batch 64,128 --json bench.json', 'Evaluations, pictures and patches a second, and the share of the card reached'],
     ['diffmine bench --device cuda --compare baseline.json --tolerance 5% --summary auto', 'In CI: exit code 1 where it became slower'],
-    ['diffmine bench --levers all --latents 64', 'What each lever of the engine is worth here'],
+    ['diffmine bench --ablate all --latents 64', 'What each optimization of the engine is worth here'],
     ['diffmine bench --no-evaluations --training tiny,small --dtype fp32,bf16', 'Steps a second of small models'],
     ['diffmine bench --no-evaluations --training model --dtype bf16 --gradient-checkpointing', "Of Stable Diffusion 1.5's UNet"],
   ],
@@ -156,7 +156,7 @@ export const benchCommand = command({
       {
         model: values.model, device, precisions: [...precisions], latents: evaluations ? latents : [], batches: values.batch ?? [gpu ? 64 : 2], repeats: values.repeats,
         stages: !values['no-stages'],
-        ...defined({ variant: values.variant, threads: values.threads, peer: values.peer, peerCompile: values['peer-compile'], baseline, without: values.without, levers: values.levers?.flatMap((name): readonly BenchLever[] => (name === 'all' ? LEVERS : [name])) }),
+        ...defined({ variant: values.variant, threads: values.threads, peer: values.peer, peerCompile: values['peer-compile'], baseline, disable: values.disable, ablate: values.ablate?.flatMap((name): readonly BenchOptimization[] => (name === 'all' ? OPTIMIZATIONS : [name])) }),
         ...(training && { training: defined({ what: training, batch: values['training-batch'], checkpointing: values['gradient-checkpointing'] }) }),
         ...(model === undefined || dataset === undefined ? {} : { pipeline: { model, dataset, samples: values['pipeline-samples'] } }),
         ...(values.reference ? { reference: defined({ top: values.top, precision: values['reference-dtype'] }) } : {}),

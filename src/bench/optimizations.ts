@@ -1,35 +1,33 @@
-// The engine's levers by name, and where each means something. Data alone: the command line's options load nothing.
-import type { Lever, Precision } from '../native/types';
+// The engine's optimizations by name, and where each means something. Data alone: the command line's options load nothing.
+import type { Optimization, Precision } from '../native/types';
 
 /** Those of the engine, and cuDNN's benchmark mode, which bench has on. */
-export type BenchLever = Lever | 'tune';
+export type BenchOptimization = Optimization | 'tune';
 
 interface Meaning {
-  /** where it is there to be left out */
+  /** where it can be disabled */
   on?: 'cpu' | 'cuda';
-  /** it does nothing in another precision */
+  /** it does nothing in another dtype */
   precisions?: readonly Precision[];
-  /** it is seen in scoring calls alone */
+  /** it shows in scoring calls alone */
   scansAlone?: true;
 }
 
-export const MEANINGS: Record<BenchLever, Meaning> = {
+export const MEANINGS: Record<BenchOptimization, Meaning> = {
   graphs: { on: 'cuda' },
   'prepacked-weights': { on: 'cpu' },
   winograd: { on: 'cpu', precisions: ['fp32'] },
   'group-norm': {},
-  'layer-norm': {},
   geglu: {},
-  additions: {},
   'shared-prefix': {},
   'cached-keys': {},
   'block-attention': { on: 'cpu' },
   'cudnn-attention': { on: 'cuda', precisions: ['fp16', 'bf16'] },
-  'host-cache': { on: 'cpu' },
+  'cpu-caching-allocator': { on: 'cpu' },
   'pinned-uploads': { on: 'cuda', scansAlone: true },
   'encode-tf32': { on: 'cuda', precisions: ['fp16', 'bf16'], scansAlone: true },
   'encode-ahead': { on: 'cuda', scansAlone: true },
   tune: { on: 'cuda' },
 };
 
-export const LEVERS = Object.keys(MEANINGS) as BenchLever[];
+export const OPTIMIZATIONS = Object.keys(MEANINGS) as BenchOptimization[];

@@ -1,5 +1,5 @@
-// What a lever leaves out is computed in another way, with the same results to rounding; and pictures encoded ahead of their scoring.
-#include "core/levers.h"
+// What an optimization is disabled for is computed in another way, with the same results to rounding; and images encoded ahead of their scoring.
+#include "core/engine_options.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -11,9 +11,12 @@
 #include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <set>
+#include <string>
+#include <thread>
+#include <vector>
 
-#include "core/device.h"
 #include "devices.h"
 #include "models/attention_cpu.h"
 #include "models/encode_ahead.h"
@@ -26,10 +29,6 @@ using namespace diffmine;
 using namespace diffmine::testing;
 
 namespace {
-
-struct AllLevers {
-  ~AllLevers() { leave_out({}); }
-};
 
 // A small UNet with text, of channels that all kernels take.
 UNetConfig small_unet() {
@@ -45,48 +44,90 @@ UNetConfig small_unet() {
 
 }  // namespace
 
-TEST_CASE("levers: each is another way to the same results") {
-  const AllLevers afterwards;
+TEST_CASE("optimizations: disabling one changes results by rounding at most") {
   const uint64_t seed = test::fresh_seed();
   CAPTURE(seed);
   const auto x = at::randn({2, 4, 16, 16}), text = at::randn({3, 77, 32});
   const auto t = at::tensor({17, 560}, at::kLong), index = at::tensor({0, 2, 1, 2}, at::kLong);
   for (const auto& device : test::devices()) {
     CAPTURE(device.str());
-    const auto forward = [&] {
-      set_up_backends(device, false);
+    const auto forward = [&](const EngineOptions& options) {
       WeightStore weights = synthetic_weights(5);
-      const UNet unet(small_unet(), weights, device, at::kFloat);
+      const UNet unet(small_unet(), weights, device, at::kFloat, {}, {.engine = options});
       return unet.forward(x.to(device), t.to(device), *unet.prepare(text), index.to(device), 2).to(at::kCPU);
     };
-    leave_out({});
-    const auto want = forward();
+    const auto want = forward({});
     REQUIRE(want.abs().max().item<double>() > 0.1);
     std::set<std::string> differing;
-    for (const auto& name : lever_names()) {
+    EngineOptions none;
+    for (const auto& [name, enabled] : optimizations()) {
       CAPTURE(name);
-      leave_out({name});
-      const auto got = forward();
+      none.*enabled = false;
+      const auto got = forward(EngineOptions::without({name}));
       CHECK(excess(got, want, 5e-5, 5e-5) <= 1);
       if (!got.equal(want)) differing.insert(name);
     }
-    leave_out(lever_names());
-    CHECK(excess(forward(), want, 5e-5, 5e-5) <= 1);
-    // That a lever was left out shows in the last digits.
-    for (const std::string name : {"group-norm", "layer-norm"}) CHECK(differing.count(name) == 1);
+    CHECK(excess(forward(none), want, 5e-5, 5e-5) <= 1);
+    // That one was disabled shows in the last digits.
+    CHECK(differing.count("group-norm") == 1);
     if (device.is_cpu() && has_attention_cpu(at::kFloat)) {
       for (const std::string name : {"winograd", "block-attention"}) CHECK(differing.count(name) == 1);
     }
   }
 }
 
-TEST_CASE("levers: an unknown one is refused, and nothing changes") {
-  const AllLevers afterwards;
-  leave_out({"geglu"});
-  CHECK(test::error_code([] { leave_out({"graphs", "no such lever"}); }) == code::kInvalidArgument);
-  CHECK(uses(Lever::kGraphs));
-  CHECK_FALSE(uses(Lever::kGeglu));
-  CHECK(lever_names().size() == static_cast<size_t>(Lever::kEncodeAhead) + 1);
+// Each engine owns its options: neither another engine nor the thread that calls it has a say.
+TEST_CASE("optimizations: engines with other options work beside each other, on any thread, and stay the same to the bit") {
+  const uint64_t seed = test::fresh_seed();
+  CAPTURE(seed);
+  const auto x = at::randn({2, 4, 16, 16}), text = at::randn({3, 77, 32});
+  const auto t = at::tensor({17, 560}, at::kLong), index = at::tensor({0, 2, 1, 2}, at::kLong);
+  EngineOptions none;
+  for (const auto& [name, enabled] : optimizations()) none.*enabled = false;
+  for (const auto& device : test::devices()) {
+    CAPTURE(device.str());
+    struct Side {
+      EngineOptions options;
+      at::ScalarType dtype;
+      std::unique_ptr<UNet> unet;
+      at::Tensor alone;
+      int differing = 0;
+    };
+    std::vector<Side> sides;
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      for (const auto& options : {EngineOptions{}, none}) sides.push_back({options, dtype, nullptr, {}});
+    }
+    const auto forward = [&](const Side& side) { return side.unet->forward(x.to(device), t.to(device), *side.unet->prepare(text), index.to(device), 2).to(at::kCPU); };
+    for (Side& side : sides) {
+      WeightStore weights = synthetic_weights(5);
+      side.unet = std::make_unique<UNet>(small_unet(), weights, device, side.dtype, Context{}, UNetOptions{.engine = side.options});
+      side.alone = forward(side);
+    }
+    CHECK_FALSE(sides[0].alone.equal(sides[1].alone));
+    std::vector<std::thread> threads;
+    for (Side& side : sides) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 10; ++i) side.differing += static_cast<int>(!forward(side).equal(side.alone));
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    for (const Side& side : sides) CHECK(side.differing == 0);
+  }
+}
+
+TEST_CASE("optimizations: each has a name of its own; an unknown one is refused with the known ones") {
+  const EngineOptions some = EngineOptions::without({"geglu", "graphs"});
+  std::set<std::string> names;
+  for (const auto& [name, enabled] : optimizations()) {
+    names.insert(name);
+    CHECK(EngineOptions{}.*enabled);
+    CHECK(some.*enabled == (name != "geglu" && name != "graphs"));
+  }
+  CHECK(names.size() == optimizations().size());
+  const Error error = test::error_of([] { EngineOptions::without({"graphs", "no such one"}); });
+  CHECK(error.code() == code::kInvalidArgument);
+  CHECK(std::string(error.what()).find("no such one") != std::string::npos);
+  CHECK(error.hint().find("shared-prefix") != std::string::npos);
 }
 
 TEST_CASE("pictures encoded ahead have the latents, and the scores, of those encoded before") {
