@@ -151,7 +151,7 @@ async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Lis
       const wanted = [...chosen[list].entries()].filter(([, { shard: from }]) => from === shard);
       if (wanted.length === 0) continue;
       labels.forEach((label, c) => {
-        const tensor = stored[label];
+        const tensor = stored[`features.${label}`];
         if (!tensor) throw new DiffmineError('RUN_INVALID', `${file} has no features under ${JSON.stringify(label)}.`, 'Remove its shard folder and run the same command again.');
         width = tensor.shape[1] ?? 0;
         const own = featuresOf.get(list) ?? { count: chosen[list].length, width, labels: labels.map(() => new Float32Array(chosen[list].length * width)) };

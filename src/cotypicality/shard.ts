@@ -6,6 +6,7 @@ import { DiffmineError } from '../errors';
 import { fromFloat32, float32, toFloat16, writeSafetensors, type Conditions, type Engine } from '../native';
 import type { Tensor, TypicalityOutput } from '../native/types';
 import { pictureKey } from '../run/fingerprint';
+import { mapName } from '../run/names';
 import { jsonLines, type Skipped } from '../run/run';
 import { writeTable, type Row, type Schema } from '../run/tables';
 import type { Counter } from '../scan/progress';
@@ -96,7 +97,7 @@ export async function scoreSequences(context: SequenceContext, shard: number): P
     await writeTable(join(folder, 'sequences.parquet'), scored.map(({ row }) => row), SEQUENCE_SCHEMA);
     await writeTable(join(folder, 'places.parquet'), scored.flatMap(({ places }) => places), PLACE_SCHEMA);
     await writeTable(join(folder, 'scores.parquet'), scored.flatMap(({ scores }) => scores), SCORE_SCHEMA);
-    writeSafetensors(join(folder, 'features.safetensors'), Object.fromEntries(labels.map((label, c) => [label, stacked(scored.map(({ features }) => features[c] as Tensor))])));
+    writeSafetensors(join(folder, 'features.safetensors'), Object.fromEntries(labels.map((label, c) => [`features.${label}`, stacked(scored.map(({ features }) => features[c] as Tensor))])));
     if (run.manifest.options.maps) writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
     await writeFile(join(folder, 'skipped.jsonl'), jsonLines(skipped));
     await writeFile(join(folder, 'shard.json'), `${JSON.stringify({ id: shard, sequences: scored.length, skipped: skipped.length, notes })}\n`);
@@ -177,7 +178,7 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, pictu
       engine, conditions, { latents, height, width, rows: labels.map((_, label) => label), boxes: [...top, ...random].map((place) => boxOf(place, patch)) },
       { timestep, upBlock, ensemble, seed, batch }, call,
     );
-    return { ...rowsOf(context, sequence, pictures, byLabel, { top, random }), features: patches, maps: maps ? byLabel.map(({ map }, c) => [`${labels[c]}/${sequence.key}`, toFloat16(map as Tensor)]) : [] };
+    return { ...rowsOf(context, sequence, pictures, byLabel, { top, random }), features: patches, maps: maps ? byLabel.map(({ map }, c) => [mapName(labels[c] ?? '', sequence.key), toFloat16(map as Tensor)]) : [] };
   } catch (error) {
     meter.add(-told);
     if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readSafetensors, readSafetensorsHeader } from '../native/index';
 import { toFloat32 } from '../native/tensor';
+import { mapName } from '../run/names';
 import type { Run } from '../run/run';
 import type { TypicalityMap } from './heatmap';
 
@@ -10,11 +11,11 @@ export function readMaps(run: Run, shard: number, condition: string, images: rea
   const file = run.shardFile(shard, 'maps.safetensors');
   if (!existsSync(file)) return new Map();
   const { tensors } = readSafetensorsHeader(file);
-  const kept = images.filter((image) => tensors[`${condition}/${image}`]?.shape.length === 2);
-  const read = readSafetensors(file, kept.map((image) => `${condition}/${image}`));
+  const kept = images.filter((image) => tensors[mapName(condition, image)]?.shape.length === 2);
+  const read = readSafetensors(file, kept.map((image) => mapName(condition, image)));
   return new Map(
     kept.flatMap((image) => {
-      const map = read[`${condition}/${image}`];
+      const map = read[mapName(condition, image)];
       const [height, width] = map?.shape ?? [];
       return map && height && width ? [[image, { values: toFloat32(map), width, height }]] : [];
     }),

@@ -1,6 +1,14 @@
 // Labels and picture names as names of files and folders, on any system.
 import { sha256 } from './fingerprint';
 
+/**
+ * The name of a map in maps.safetensors: CONDITION/PATH, the condition with %25 and %2F in place of % and /. The first / ends the condition, so that no
+ * two maps have one name.
+ */
+export function mapName(condition: string, path: string): string {
+  return `${condition.replaceAll('%', '%25').replaceAll('/', '%2F')}/${path}`;
+}
+
 /** Names that mean a device on Windows. */
 const DEVICES = /^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$/i;
 const LONGEST_NAME = 200;

@@ -22,14 +22,35 @@ export const IMAGE_SCHEMA: Schema = [
   ['height', 'INT32'], ['typicality', 'DOUBLE'], ['samples', 'INT32'],
 ];
 
-/** The name a data set's further column has in the images table: its own, with a prefix where that is taken. */
-export function carriedName(column: string): string {
-  return IMAGE_SCHEMA.some(([name]) => name === column) ? `input_${column}` : column;
+/**
+ * The names that a dataset's further columns have in a table: their own where they are free, else with `input_` before them as often as it takes. DuckDB
+ * and others do not tell `Width` from `width`: neither do these names.
+ *
+ * @param schema the table's own columns
+ * @returns by the columns' own names, in their order
+ */
+export function carriedNames(schema: Schema, columns: readonly string[]): Map<string, string> {
+  const taken = new Set(['__proto__', ...schema.map(([name]) => name.toLowerCase())]); // rows are objects
+  const names = new Map<string, string>();
+  const take = (column: string, name: string): boolean => {
+    if (name === '' || taken.has(name.toLowerCase())) return false;
+    taken.add(name.toLowerCase());
+    names.set(column, name);
+    return true;
+  };
+  const left = columns.filter((column) => !take(column, column));
+  for (const column of left) for (let name = `input_${column}`; !take(column, name); ) name = `input_${name}`;
+  return new Map(columns.map((column) => [column, names.get(column) as string]));
 }
 
-/** The images table of a data set with these further columns. */
+/** A table with the dataset's further columns. */
+export function withCarried(schema: Schema, columns: readonly string[]): Schema {
+  return [...schema, ...[...carriedNames(schema, columns).values()].map((name) => [name, 'STRING'] as const)];
+}
+
+/** The images table of a dataset with these further columns. */
 export function imageSchema(columns: readonly string[]): Schema {
-  return [...IMAGE_SCHEMA, ...columns.map((column) => [carriedName(column), 'STRING'] as const)];
+  return withCarried(IMAGE_SCHEMA, columns);
 }
 
 /** A scored patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored picture. */

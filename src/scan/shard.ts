@@ -6,9 +6,10 @@ import { DiffmineError } from '../errors';
 import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../native';
 import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../native/types';
 import { pictureKey } from '../run/fingerprint';
+import { mapName } from '../run/names';
 import type { Replay } from '../run/replay';
 import { jsonLines, type Run, type ShardRecord, type Skipped } from '../run/run';
-import { carriedName, imageSchema, PATCH_SCHEMA, type ImageRow, type ListName, type PatchRow } from '../run/schema';
+import { carriedNames, IMAGE_SCHEMA, imageSchema, PATCH_SCHEMA, type ImageRow, type ListName, type PatchRow } from '../run/schema';
 import { writeTable, type Row } from '../run/tables';
 import { evaluationsOf, type Contrast, type ContrastPlan } from './contrasts';
 import { chunks, groupBy, picturesPerCall } from './plan';
@@ -208,14 +209,14 @@ function collect({ run }: ScoringContext, { index, image, contrast }: Item, pict
     add('top', output.top);
     add('least', output.least);
     add('random', output.random);
-    if (maps && output.map) scored.maps.push([`${condition}/${image.path}`, localize ? output.map : toFloat16(output.map)]);
+    if (maps && output.map) scored.maps.push([mapName(condition, image.path), localize ? output.map : toFloat16(output.map)]);
   });
   return scored;
 }
 
 /** The data set's further columns. */
 function carried(run: Run, image: DatasetImage): Row {
-  return Object.fromEntries(run.manifest.dataset.columns.map((column) => [carriedName(column), image.extra?.[column] ?? null]));
+  return Object.fromEntries([...carriedNames(IMAGE_SCHEMA, run.manifest.dataset.columns)].map(([column, name]) => [name, (image.extra && Object.hasOwn(image.extra, column) ? image.extra[column] : null) ?? null]));
 }
 
 async function write({ run }: ScoringContext, record: ShardRecord, scored: Scored[], skipped: Skipped[]): Promise<void> {

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import { MINE_FORMAT, type MineRecord } from '../../src/mine/record';
 import { makeManifest, MANIFEST, type RunOptions } from '../../src/run/manifest';
+import { mapName } from '../../src/run/names';
 import { shardName } from '../../src/run/run';
 import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/run/schema';
 import { writeTable, type Row } from '../../src/run/tables';
@@ -224,7 +225,7 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     await writeFile(join(path, 'shard.json'), JSON.stringify({ id: shard, images: images.length, skipped: 0, batch: 8, notes: [] }));
     await writeFile(join(path, 'skipped.jsonl'), shard === 0 ? skipped.map((row) => `${JSON.stringify(row)}\n`).join('') : '');
     if (!maps) continue;
-    const own = new Map(images.map(({ path: image, label }) => [`${label}/${image}`, tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array }]));
+    const own = new Map(images.map(({ path: image, label }) => [mapName(label, image), tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array }]));
     await writeFile(join(path, 'maps.safetensors'), safetensorsF16(own));
   }
   const mined: MineRecord = {

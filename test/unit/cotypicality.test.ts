@@ -214,7 +214,7 @@ describe('runs', () => {
     // features are of length 1, a row a place
     const features = readSafetensors(at('run', 'shards', '00000', 'features.safetensors'));
     for (const label of LABELS) {
-      const tensor = features[label];
+      const tensor = features[`features.${label}`];
       if (!tensor) throw new Error('no features');
       const width = tensor.shape[1] ?? 0;
       expect(tensor.shape[0]).toBe(places.length);
