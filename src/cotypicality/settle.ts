@@ -1,9 +1,10 @@
 // From options to a settled plan: defaults filled in, model and parallel data set opened and found to fit each other, everything checked that can be before work begins.
 import { fillPrompt, measurePicture, scoredSize, type SizeOptions } from '../dataset';
 import { readBoxes } from '../dataset/boxes';
+import { findLabel, listed } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { checkMining } from '../mine/mine';
-import { openModel, variantOf, type ModelFolder } from '../model';
+import { checkLabels, clashes, conditionKeys, defaultSize, difference, openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo } from '../native/types';
 import { chooseDevice } from '../run/device';
 import { VERSION } from '../run/version';
@@ -48,11 +49,12 @@ function groupSettings(options: CotypicalityOptions): GroupSettings {
 }
 
 function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): string[] {
-  const unknown = asked?.find((label) => !parallel.labels.includes(label));
+  const named = asked?.map((label) => findLabel(parallel.labels, label) ?? label);
+  const unknown = named?.find((label) => !parallel.labels.includes(label));
   if (unknown !== undefined) {
     throw new DiffmineError('INVALID_ARGUMENT', `The parallel data set has no label ${JSON.stringify(unknown)}.`, `It has: ${parallel.labels.slice(0, 20).join(', ')}.`);
   }
-  const labels = parallel.labels.filter((label) => !asked || asked.includes(label));
+  const labels = parallel.labels.filter((label) => !named || named.includes(label));
   if (labels.length < 2) {
     throw new DiffmineError(
       'DATASET_INVALID', `Consistent changes need at least two labels; ${asked ? '--label names' : `${parallel.path} has`} ${labels.length === 1 ? `only ${JSON.stringify(labels[0])}` : 'none'}.`,
@@ -71,11 +73,19 @@ function checkComplete(parallel: Parallel, labels: readonly string[]): void {
   );
 }
 
-function checkModelLabels(model: ModelFolder, labels: readonly string[]): void {
-  if (model.conditioning !== 'class') return;
-  const unknown = labels.filter((label) => !model.labels?.includes(label));
-  if (unknown.length === 0) return;
-  throw new DiffmineError('DATASET_INVALID', `The model knows no label ${unknown.map((label) => JSON.stringify(label)).join(', ')} of the parallel data set.`, `It knows: ${(model.labels ?? []).slice(0, 20).join(', ')}.`);
+/** Labels are compared with one another, and each with the null condition: all of them must differ. */
+function checkPrompts(model: ModelFolder, labels: readonly string[], prompt: string | null, nullPrompt: string | null): void {
+  const names = labels.map((label) => (prompt === null ? label : fillPrompt(prompt, label)));
+  if (prompt !== null && new Set(names).size < labels.length) {
+    throw new DiffmineError('INVALID_ARGUMENT', `The prompt ${JSON.stringify(prompt)} is the same for different labels.`, 'It needs a place for the label: {label} or {words}.');
+  }
+  const [clash] = clashes(model, labels, names);
+  if (clash !== undefined) throw new DiffmineError('INVALID_ARGUMENT', clash, 'Leave all but one of them out with --label, or give another --prompt.');
+  const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
+  const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
+  if (same.length === 0) return;
+  const why = difference(model, [names[labels.indexOf(same[0] as string)] ?? '', nullPrompt ?? '']);
+  throw new DiffmineError('INVALID_ARGUMENT', `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model (${why}): the typicality would be 0 everywhere.`, 'Give another --null-prompt, or a --prompt that tells them apart.');
 }
 
 /**
@@ -91,11 +101,11 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
   const parallel = await openParallel(options.parallel);
   const labels = labelsOf(parallel, options.labels);
   checkComplete(parallel, labels);
-  checkModelLabels(model, labels);
+  checkLabels(model, labels, 'the parallel data set');
   const dift = { timestep: wholeNumber(options.timestep ?? 161, 0, '--dift-t'), upBlock: wholeNumber(options.upBlock ?? 1, 0, '--up-block'), ensemble: wholeNumber(options.ensemble ?? 8, 1, '--ensemble') };
   checkMining(dift, model.source);
 
-  const size = options.size ?? preset?.size ?? model.sampleSize;
+  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
   if (size !== 'source') wholeNumber(size, 1, '--size');
   const patch = wholeNumber(options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)), 1, '--patch');
   if (size !== 'source' && patch > size) throw new DiffmineError('INVALID_ARGUMENT', `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`, 'Give a smaller --patch or a larger --size.');
@@ -105,9 +115,7 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
   const isText = model.conditioning === 'text';
   const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
   const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
-  if (prompt !== null && new Set(labels.map((label) => fillPrompt(prompt, label))).size < labels.length) {
-    throw new DiffmineError('INVALID_ARGUMENT', `The prompt ${JSON.stringify(prompt)} is the same for different labels.`, 'It needs a place for the label: {label} or {words}.');
-  }
+  checkPrompts(model, labels, prompt, nullPrompt);
   if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined)) hooks.log?.('This model is conditioned on classes: prompts are not used.');
 
   const precision = options.precision ?? 'fp32';

@@ -12,3 +12,30 @@ export function splitLabels(label: string): string[] {
 export function spokenLabels(label: string): string {
   return label.includes(SEPARATOR) ? splitLabels(label).join(', ') : label;
 }
+
+/**
+ * The one of `labels` that `name` means: itself, or else one that differs from it in Unicode normalization only. File systems, keyboards and tables write
+ * "é" as one character or as two.
+ */
+export function findLabel(labels: readonly string[], name: string): string | undefined {
+  if (labels.includes(name)) return name;
+  const form = name.normalize('NFC');
+  return labels.find((label) => label.normalize('NFC') === form);
+}
+
+/** Of labels that differ in Unicode normalization only, the first. */
+export function distinctLabels(labels: readonly string[]): string[] {
+  const seen = new Set<string>();
+  return labels.filter((label) => {
+    const form = label.normalize('NFC');
+    const first = !seen.has(form);
+    seen.add(form);
+    return first;
+  });
+}
+
+/** '"a", "b" and 3 more' */
+export function listed(labels: readonly string[], most = 5): string {
+  const shown = labels.slice(0, most).map((label) => JSON.stringify(label)).join(', ');
+  return labels.length > most ? `${shown} and ${labels.length - most} more` : shown;
+}

@@ -1,4 +1,5 @@
 // From prompts or label names to conditions the UNet can take.
+import { listed } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import type { Conditions, Engine } from '../native';
 import { fromInt64 } from '../native/tensor';
@@ -33,22 +34,36 @@ export async function encodePrompts(engine: Engine, model: ModelFolder, prompts:
 }
 
 /**
- * Class ids of label names, I64 [names]; '' and null are the null class.
+ * Class ids of label names, I64 [names]; '' and null are the null class. A name that no class has is that of the class which is equal to it after NFC.
  *
  * @throws INVALID_ARGUMENT naming the labels the model knows
  */
 export function classIds(model: Pick<ModelFolder, 'path' | 'labels'>, names: readonly (string | null)[]): Tensor {
   const known = model.labels ?? [];
-  const byName = new Map(known.map((label, id) => [label, id]));
+  const idOf = classIdOf(known);
   const ids = names.map((name) => {
-    const id = name === null || name === '' ? known.length : byName.get(name);
+    const id = name === null || name === '' ? known.length : idOf(name);
     if (id === undefined) {
-      const listed = known.slice(0, 20).map((label) => `'${label}'`).join(', ');
       const guess = nearest(name ?? '', known, 3);
-      const hint = `${guess === undefined ? '' : `Did you mean '${guess}'? `}It knows ${listed}${known.length > 20 ? ` and ${known.length - 20} more` : ''}.`;
-      throw new DiffmineError('INVALID_ARGUMENT', `The model '${model.path}' does not know the label '${name}'.`, hint);
+      throw new DiffmineError('INVALID_ARGUMENT', `The model '${model.path}' does not know the label '${name}'.`, `${guess === undefined ? '' : `Did you mean '${guess}'? `}${knownLabels(known)}`);
     }
     return id;
   });
   return fromInt64([ids.length], ids);
 }
+
+/** @throws DATASET_INVALID for labels of `what` that a class model does not know */
+export function checkLabels(model: Pick<ModelFolder, 'conditioning' | 'labels'>, labels: readonly string[], what: string): void {
+  if (model.conditioning !== 'class') return;
+  const idOf = classIdOf(model.labels ?? []);
+  const unknown = labels.filter((label) => idOf(label) === undefined);
+  if (unknown.length > 0) throw new DiffmineError('DATASET_INVALID', `The model knows no label ${listed(unknown)} of ${what}.`, knownLabels(model.labels ?? []));
+}
+
+function classIdOf(known: readonly string[]): (name: string) => number | undefined {
+  const exact = new Map(known.map((label, id) => [label, id]));
+  const composed = new Map(known.map((label, id) => [label.normalize('NFC'), id]));
+  return (name) => exact.get(name) ?? composed.get(name.normalize('NFC'));
+}
+
+const knownLabels = (known: readonly string[]): string => `It knows ${known.slice(0, 20).map((label) => `'${label}'`).join(', ')}${known.length > 20 ? ` and ${known.length - 20} more` : ''}.`;

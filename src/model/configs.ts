@@ -6,8 +6,8 @@ import { ConfigReader, isObject, type JsonObject } from './json';
 const CROSS = 'CrossAttn';
 const SELF = 'Attn';
 
-/** diffusers' UNet2DConditionModel. `sampleSize` is in the UNet's own cells. */
-export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { sampleSize: number } {
+/** diffusers' UNet2DConditionModel. `sampleSize` is in the UNet's own cells; undefined where the file has none. */
+export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { sampleSize: number | undefined } {
   const reader = new ConfigReader(file, json);
   reader.only({
     _class_name: ['UNet2DConditionModel'],
@@ -72,7 +72,7 @@ export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { s
     flipSinToCos: reader.boolean('flip_sin_to_cos', true),
     freqShift: reader.number('freq_shift', 0),
     pixelFold: reader.count('pixel_fold', 1),
-    sampleSize: side(reader, 'sample_size'),
+    sampleSize: readSampleSize(file, json),
   };
   const timeWidth = 4 * (blockOutChannels[0] as number);
   if (reader.has('time_embedding_dim') && reader.get('time_embedding_dim') !== timeWidth) throw reader.unsupported('time_embedding_dim', reader.get('time_embedding_dim'), `null, or 4 x the first of block_out_channels (${timeWidth})`);
@@ -183,7 +183,9 @@ export function readScheduleConfig(file: string, json: JsonObject): ScheduleConf
   };
 }
 
-/** A side given once, or as [height, width]: the shorter. */
-function side(reader: ConfigReader, key: string): number {
-  return Array.isArray(reader.get(key)) ? Math.min(...reader.counts(key)) : reader.count(key);
+/** The side of the samples that a part was trained on, given once or as [height, width]: the shorter. diffusers also writes null. */
+export function readSampleSize(file: string, json: JsonObject): number | undefined {
+  const reader = new ConfigReader(file, json);
+  if (!reader.has('sample_size')) return undefined;
+  return Array.isArray(reader.get('sample_size')) ? Math.min(...reader.counts('sample_size')) : reader.count('sample_size');
 }

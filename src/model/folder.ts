@@ -5,7 +5,7 @@ import path from 'node:path';
 import { DiffmineError } from '../errors';
 import { readSafetensorsHeader } from '../native';
 import type { ModelPart, ModelSource, TextEncoderConfig, UNetConfig, VaeConfig } from '../native/types';
-import { hasAttentionUpBlocks, hasCrossAttention, readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from './configs';
+import { hasAttentionUpBlocks, hasCrossAttention, readSampleSize, readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from './configs';
 import { isObject, readJsonObject, type JsonObject } from './json';
 import { Tokenizer } from './tokenizer';
 import { countParameters, dtypesOf, findWeights, hashWeights, shapeOf, type Weights } from './weights';
@@ -35,6 +35,8 @@ export interface ModelFolder {
   tokenizer?: Tokenizer;
   /** default short side in pixels */
   sampleSize: number;
+  /** where that comes from: 'default' where neither the UNet nor the VAE says it */
+  sampleSizeOf: 'unet' | 'vae' | 'default';
   /** pixels a latent cell; 1 without a VAE */
   vaeFactor: number;
   /** pixels folded into channels, in each direction; 1 without */
@@ -72,6 +74,8 @@ export interface ModelSummary {
 /** Parts of a pipeline that change nothing here. */
 const IGNORED = new Set(['safety_checker', 'feature_extractor', 'image_encoder']);
 const KNOWN = new Set(['unet', 'vae', 'text_encoder', 'tokenizer', 'scheduler']);
+/** The side of the UNet's input where nothing says it. */
+const DEFAULT_CELLS = 64;
 const COMPLETE = 'Give a complete diffusers model folder.';
 
 /**
@@ -102,7 +106,7 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
   await config('model_index.json');
 
   if (!(await isFolder(path.join(root, 'unet')))) throw absent('unet', 'every model needs one');
-  const { sampleSize: cells, ...unetConfig } = readUNetConfig(...(await config('unet', 'config.json')));
+  const { sampleSize: ofUNet, ...unetConfig } = readUNetConfig(...(await config('unet', 'config.json')));
   const { variant } = options;
   const unet = await part(root, 'unet', unetConfig, variant);
   const conditioning = conditioningOf(location, unetConfig);
@@ -110,9 +114,12 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
   const hasVae = listed('vae') || (await isFolder(path.join(root, 'vae')));
   if (!hasVae && unetConfig.inChannels !== 3 * unetConfig.pixelFold ** 2) throw absent('vae', `its UNet denoises ${unetConfig.inChannels} channels, which are no RGB pixels`);
   let vae: LoadedPart<VaeConfig> | undefined;
+  let ofVae: number | undefined; // in pixels
   if (hasVae) {
     if (!(await isFolder(path.join(root, 'vae')))) throw absent('vae', 'its model_index.json lists one');
-    vae = await part(root, 'vae', readVaeConfig(...(await config('vae', 'config.json'))), variant);
+    const read = await config('vae', 'config.json');
+    vae = await part(root, 'vae', readVaeConfig(...read), variant);
+    ofVae = readSampleSize(...read);
   }
   const kind = vae ? 'latent' : 'pixel';
 
@@ -127,6 +134,10 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
       const text = await readFile(path.join(root, 'tokenizer', name), 'utf8').catch(() => undefined);
       if (text !== undefined) hash.update(JSON.stringify([`tokenizer/${name}`, text]));
     }
+    // Versions that did not know them gave other results.
+    const own = tokenizer;
+    const beyond = own.added.filter(({ id }) => id >= own.vocabSize);
+    if (beyond.length > 0) hash.update(JSON.stringify(['added tokens', beyond]));
   } else {
     labels = readLabels(location, index, unetConfig.numClassEmbeds);
   }
@@ -150,7 +161,7 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
     source,
     ...(labels && { labels }),
     ...(tokenizer && { tokenizer }),
-    sampleSize: cells * perCell,
+    ...sampleSizeOf(ofUNet, ofVae, perCell),
     vaeFactor,
     fold,
     // The VAE takes any size (it rounds down); folding and attention up blocks do not.
@@ -170,6 +181,13 @@ interface LoadedPart<Config> extends ModelPart<Config> {
 async function part<Config>(root: string, name: string, config: Config, variant: string | undefined): Promise<LoadedPart<Config>> {
   const weights = await findWeights(path.join(root, name), variant);
   return { name, config, weights, files: weights.files };
+}
+
+/** The default short side: what the UNet was trained on, or the VAE, or else 64 cells as Stable Diffusion 1.x. */
+function sampleSizeOf(ofUNet: number | undefined, ofVae: number | undefined, perCell: number): Pick<ModelFolder, 'sampleSize' | 'sampleSizeOf'> {
+  if (ofUNet !== undefined) return { sampleSize: ofUNet * perCell, sampleSizeOf: 'unet' };
+  if (ofVae !== undefined) return { sampleSize: Math.max(1, Math.floor(ofVae / perCell)) * perCell, sampleSizeOf: 'vae' };
+  return { sampleSize: DEFAULT_CELLS * perCell, sampleSizeOf: 'default' };
 }
 
 /** A variant that no part has is a mistyped one. */
@@ -324,4 +342,10 @@ function summarize(model: Omit<ModelFolder, 'summary'>, parts: Record<string, Lo
     parameters: shown.reduce((sum, [, { parameters }]) => sum + parameters, 0),
     fingerprint: model.fingerprint,
   };
+}
+
+/** The model's own size, in pixels; said where the model does not give it. */
+export function defaultSize({ path: folder, sampleSize, sampleSizeOf: of }: Pick<ModelFolder, 'path' | 'sampleSize' | 'sampleSizeOf'>, log?: (sentence: string) => void): number {
+  if (of !== 'unet') log?.(`The UNet of '${folder}' gives no sample_size: the size is ${sampleSize} px${of === 'vae' ? ", the VAE's" : ''} (--size sets another).`);
+  return sampleSize;
 }

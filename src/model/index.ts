@@ -1,4 +1,5 @@
 // What a model folder is, and how labels and prompts become its conditions.
-export { classIds, encodePrompts, prepareConditions } from './conditions';
-export { openModel, untrained, variantOf, type ModelFolder, type ModelSummary, type OpenOptions } from './folder';
+export { clashes, conditionKeys, difference } from './clashes';
+export { checkLabels, classIds, encodePrompts, prepareConditions } from './conditions';
+export { defaultSize, openModel, untrained, variantOf, type ModelFolder, type ModelSummary, type OpenOptions } from './folder';
 export { Tokenizer, TOKENS } from './tokenizer';

@@ -98,7 +98,7 @@ export class Tokenizer {
 }
 
 /** NFC, single spaces, lower case each code point by itself (a whole word's lower case turns a final sigma). */
-function normalize(text: string): string {
+export function normalize(text: string): string {
   const spaced = text.normalize('NFC').replace(/\p{White_Space}+/gu, ' ');
   return Array.from(spaced, (character) => character.toLowerCase()).join('');
 }

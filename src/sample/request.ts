@@ -2,8 +2,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fillPrompt } from '../dataset';
+import { findLabel, listed } from '../dataset/labels';
 import { DiffmineError } from '../errors';
-import { classIds, openModel, variantOf, type ModelFolder } from '../model';
+import { clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo, Precision } from '../native/types';
 import { writeFileAtomic } from '../run/atomic';
 import { chooseDevice } from '../run/device';
@@ -115,7 +116,7 @@ function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): str
     throw new DiffmineError('INVALID_ARGUMENT', 'No label was given, and a text model lists none.', 'Name at least one: --label "a red car". It fills the {label} of --prompt.');
   }
   if (asked.includes('')) throw new DiffmineError('INVALID_ARGUMENT', 'A label is empty.', 'Leave --label out for all labels of a class model.');
-  const labels = [...new Set(asked)];
+  const labels = [...new Set(asked.map((label) => findLabel(model.labels ?? [], label) ?? label))];
   if (model.labels) classIds(model, labels);
   return labels;
 }
@@ -144,7 +145,7 @@ export async function settleRequest(options: SampleOptions, log?: (sentence: str
     steps: whole(options.steps ?? STEPS, 1, '--steps'),
     guidance: options.guidance ?? GUIDANCE[model.conditioning],
     seed: whole(options.seed ?? 0, 0, '--seed'),
-    size: checkSize(model, options.size ?? model.sampleSize),
+    size: checkSize(model, options.size ?? defaultSize(model, log)),
     prompt: text ? (options.prompt ?? '{label}') : null,
     nullPrompt: text ? (options.nullPrompt ?? '') : null,
     precision,
@@ -158,6 +159,11 @@ export async function settleRequest(options: SampleOptions, log?: (sentence: str
   const sampled = labels.map((label) => ({ label, folder: labelFolder(label), prompt: prompt === null ? null : fillPrompt(prompt, label), pictures: count }));
   if (prompt !== null && labels.length > 1 && new Set(sampled.map((one) => one.prompt)).size === 1) log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
   for (const cut of model.tokenizer?.truncated([...sampled.map((one) => one.prompt ?? ''), nullPrompt ?? '']) ?? []) log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
+  const names = sampled.map((one) => one.prompt ?? one.label);
+  for (const sentence of clashes(model, labels, names)) log?.(sentence);
+  const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
+  const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
+  if (same.length > 0 && settings.guidance !== 1) log?.(`The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`);
   if (!text && (options.prompt !== undefined || options.nullPrompt !== undefined)) log?.('This model is conditioned on classes: prompts are not used.');
 
   const record = {

@@ -26,6 +26,23 @@ export interface ContrastPlan {
   of(label: string): Contrast | undefined;
 }
 
+/**
+ * Labels whose typicality is 0 whatever the model says: all that they are compared with is the same condition.
+ *
+ * @param given the pictures' labels
+ * @param keys of each row of the prepared conditions, equal where two rows are
+ */
+export function alwaysZero(plan: ContrastPlan, given: readonly string[], keys: readonly string[]): string[] {
+  const contrasts = new Set(given.flatMap((label) => plan.of(label) ?? []));
+  const zero = [...contrasts].flatMap(({ conditions, subjects, weights, names }) =>
+    names.filter((_, m) => {
+      const own = keys[conditions[subjects[m] as number] as number];
+      return conditions.every((row, k) => weights[m]?.[k] === 0 || keys[row] === own);
+    }),
+  );
+  return [...new Set(zero)];
+}
+
 /** UNet evaluations a sample of all these pictures takes. */
 export function evaluationsOf(plan: ContrastPlan, images: readonly { label: string }[]): number {
   return images.reduce((sum, { label }) => sum + (plan.of(label)?.conditions.length ?? 0), 0);

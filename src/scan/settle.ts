@@ -1,14 +1,15 @@
 // From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
 import { fillPrompt, measurePicture, openDataset, PRESETS, restricted, scoredSize, type Dataset, type Preset, type PresetName, type Size, type SizeOptions } from '../dataset';
+import { findLabel, listed, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
-import { openModel, untrained, variantOf, type ModelFolder } from '../model';
+import { checkLabels, clashes, conditionKeys, defaultSize, difference, openModel, untrained, variantOf, type ModelFolder } from '../model';
 import { usableCores } from '../native/cores';
 import type { DeviceInfo } from '../native/types';
 import { sha256File } from '../run/fingerprint';
 import { readManifest, type ManifestDraft, type ManifestModel, type RunOptions } from '../run/manifest';
 import { Replay } from '../run/replay';
 import { autoBatch, unetShape, type Shape } from './batch';
-import { planContrasts, planSingles, type ContrastPlan } from './contrasts';
+import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts';
 import { chooseDevices, enginesTogether } from './devices';
 import { labelsToMap } from './singles';
 import type { Hooks, ScanEvent, ScanOptions } from './options';
@@ -60,25 +61,35 @@ export function timesteps([from, to]: readonly [number, number], trainTimesteps:
   return { tBegin, tEnd };
 }
 
-/** Labels that a class model does not know stop a scan before it begins. */
-function checkLabels(model: ModelFolder, labels: readonly string[]): void {
-  if (model.conditioning !== 'class') return;
-  const known = new Set(model.labels ?? []);
-  const unknown = labels.filter((label) => !known.has(label));
-  if (unknown.length === 0) return;
-  throw new DiffmineError(
-    'DATASET_INVALID',
-    `The model knows no label ${unknown.slice(0, 5).map((label) => JSON.stringify(label)).join(', ')}${unknown.length > 5 ? ` and ${unknown.length - 5} more` : ''} of the data set.`,
-    `It knows: ${[...known].slice(0, 20).join(', ')}.`,
-  );
-}
-
 /** Prompts that cannot be meant stop a scan before it begins; those that may not be are told. */
 function checkPrompts({ tokenizer }: ModelFolder, prompt: string, nullPrompt: string, labels: string[], log: Hooks<ScanEvent>['log']): void {
   const prompts = labels.map((label) => fillPrompt(prompt, label));
   check(!/\{(label|words)\}/.test(nullPrompt), `The null prompt ${JSON.stringify(nullPrompt)} has a place for the label.`, 'It is the prompt that says nothing of the label, such as "A car.".');
   if (labels.length > 1 && new Set(prompts).size === 1) log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
   for (const text of tokenizer?.truncated([...prompts, nullPrompt]) ?? []) log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
+}
+
+/** What --against names, as the data set or the model writes it. */
+function rivalOf(against: string, model: ModelFolder, dataset: Dataset): string {
+  if (against === 'null' || against === 'others') return against;
+  return findLabel(dataset.labels, against) ?? findLabel(dataset.labels.flatMap(splitLabels), against) ?? findLabel(model.labels ?? [], against) ?? against;
+}
+
+/** @throws INVALID_ARGUMENT where labels are compared with nothing but the same condition: all that would be scored is 0 */
+function checkDifferences(plan: ContrastPlan, about: { model: ModelFolder; given: string[]; labels: string[]; names: string[]; nullName: string; against: string }): void {
+  const { model, given, labels, names, nullName, against } = about;
+  const zero = alwaysZero(plan, given, conditionKeys(model, [...names, nullName]));
+  if (zero.length === 0) return;
+  const nameOf = (label: string): string => names[labels.indexOf(label)] ?? '';
+  const why = (other: string): string => difference(model, [nameOf(zero[0] as string), other]);
+  const [plural, verb] = zero.length > 1 ? ['s', 'are'] : ['', 'is'];
+  const [what, hint] =
+    against === 'null'
+      ? [`The prompt${plural} of the label${plural} ${listed(zero)} ${verb} the null prompt ${JSON.stringify(nullName)} to this model (${why(nullName)})`, 'Give another --null-prompt, or a --prompt that tells them apart.']
+      : against === 'others'
+        ? [`The label${plural} ${listed(zero)} ${verb} compared with labels that are the same to this model (${difference(model, names)})`, 'Merge or rename labels, give another --prompt, or use --against null.']
+        : [`The label${plural} ${listed(zero)} ${verb} the same to this model as ${JSON.stringify(against)} of --against (${why(nameOf(against))})`, 'Merge or rename labels, give another --prompt, or another --against.'];
+  throw new DiffmineError('INVALID_ARGUMENT', `${what}: the typicality would be 0 everywhere.`, hint);
 }
 
 /** The largest scored shape among up to 64 pictures, evenly spaced over the data set; undefined where none of them can be read. */
@@ -126,13 +137,13 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   const model = options.untrained ? untrained(opened, seed) : opened;
   const dataset = await picturesOf(options);
   for (const warning of dataset.warnings) hooks.log?.(warning);
-  const against = options.against ?? 'null';
+  const against = rivalOf(options.against ?? 'null', model, dataset);
   const { localize } = options;
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.log);
   const labels = map ? map.labels : dataset.labels;
-  checkLabels(model, labels);
+  checkLabels(model, labels, 'the data set');
 
-  const size = options.size ?? preset?.size ?? model.sampleSize;
+  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
   if (size !== 'source') wholeNumber(size, 1, '--size');
   const patch = map ? 0 : wholeNumber(options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)), 1, '--patch');
   if (size !== 'source') check(patch <= size, `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`, 'Give a smaller --patch or a larger --size.');
@@ -147,6 +158,9 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
 
   const allLabels = !map && (options.allLabels ?? false);
   const contrasts = map ? planSingles(labels, against, map.wanted, dataset.labels) : planContrasts(labels, against, allLabels);
+  const names = prompt === null ? labels : labels.map((label) => fillPrompt(prompt, label));
+  for (const sentence of clashes(model, labels, names)) hooks.log?.(sentence);
+  checkDifferences(contrasts, { model, given: dataset.labels, labels, names, nullName: nullPrompt ?? '', against });
   const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
     hooks.log?.(`${dataset.images.length - images.length} pictures of ${against} are not scored: their label is what the others are compared with.`);
@@ -186,7 +200,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     replay: replay ? await sha256File(replay.file) : null,
     ...(options.untrained ? { untrained: true } : {}),
     ...(options.tune && kind === 'cuda' ? { tune: true } : {}),
-    ...(localize === undefined ? {} : { localize: typeof localize === 'string' ? localize : [...localize] }),
+    ...(localize === undefined ? {} : { localize: typeof localize === 'string' ? localize : localize.map((label) => findLabel(labels, label) ?? label) }),
   };
   const draft: ManifestDraft = {
     version,

@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fillPrompt } from '../dataset';
+import { distinctLabels, listed } from '../dataset/labels';
 import { DiffmineError } from '../errors';
-import { classIds, encodePrompts, openModel, variantOf, type ModelFolder } from '../model';
+import { clashes, classIds, conditionKeys, defaultSize, encodePrompts, openModel, variantOf, type ModelFolder } from '../model';
 import { LORA, LORA_FORMAT, LORA_WEIGHTS } from '../model/folder';
 import { readJsonObject } from '../model/json';
 import { copyPart, indexJson, removeOtherWeights, scheduleJson, unetJson, UNET_WEIGHTS, writeJson } from '../model/write';
@@ -36,8 +37,12 @@ export interface Base {
   encoderFingerprint: string;
   /** rows of conditions, one a label in order, then the null condition; text needs the encoder loaded */
   conditions(engine: Engine, labels: readonly string[], settings: Pick<TrainSettings, 'prompt' | 'nullPrompt'>, call?: CallOptions): Promise<Tensor>;
-  /** @throws INVALID_ARGUMENT for labels that a class model does not know */
-  checkLabels(labels: readonly string[]): void;
+  /**
+   * Says which labels the model cannot tell apart.
+   *
+   * @throws INVALID_ARGUMENT for labels that a class model does not know
+   */
+  checkLabels(labels: readonly string[], settings: Pick<TrainSettings, 'prompt' | 'nullPrompt' | 'size'>, log?: (sentence: string) => void): void;
   /** Writes the model folder for crops of `side` pixels; `weights` writes those of the UNet to the file it is given. */
   write(folder: string, made: { labels: readonly string[]; side: number }, weights: (file: string) => Promise<void>): Promise<void>;
 }
@@ -70,6 +75,15 @@ function textConditions(model: ModelFolder): Base['conditions'] {
   return async (engine, labels, { prompt, nullPrompt }, call) => encodePrompts(engine, model, [...labels.map((label) => fillPrompt(prompt ?? '{label}', label)), nullPrompt ?? ''], call);
 }
 
+/** Labels whose images are trained under one condition, and those that are trained as if they had no label. */
+function tellClashes(model: Pick<ModelFolder, 'path' | 'labels' | 'tokenizer'>, labels: readonly string[], { prompt, nullPrompt }: Pick<TrainSettings, 'prompt' | 'nullPrompt'>, log?: (sentence: string) => void): void {
+  const names = model.tokenizer ? labels.map((label) => fillPrompt(prompt ?? '{label}', label)) : labels;
+  for (const sentence of clashes(model, labels, names)) log?.(sentence);
+  const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
+  const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
+  if (same.length > 0) log?.(`The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: nothing is learnt of the label.`);
+}
+
 function fromModel(model: ModelFolder): Base {
   const { source, conditioning, kind, vaeFactor, fold, sizeMultiple } = model;
   const { vae, textEncoder, schedule } = source;
@@ -81,8 +95,10 @@ function fromModel(model: ModelFolder): Base {
     encoder: vae || textEncoder ? { unet: placeholder(source.unet.config.inChannels), ...(vae && { vae }), ...(textEncoder && { textEncoder }), schedule } : undefined,
     encoderFingerprint: model.fingerprint,
     conditions: conditioning === 'text' ? textConditions(model) : async (_, labels) => classIds(model, [...labels, null]),
-    checkLabels: (labels) => {
+    checkLabels: (labels, settings, log) => {
       if (conditioning === 'class') classIds(model, labels);
+      if (settings.size === model.sampleSize) defaultSize(model, log);
+      tellClashes(model, labels, settings, log);
     },
     async write(folder, { side }, weights) {
       await mkdir(folder, { recursive: true });
@@ -131,7 +147,7 @@ async function newModel({ new: name, vae: vaePath, textEncoder: textPath, varian
     encoder: vae || textEncoder ? { unet: placeholder(vae?.config.latentChannels ?? 3), ...(vae && { vae }), ...(textEncoder && { textEncoder }), schedule } : undefined,
     encoderFingerprint: createHash('sha256').update(`${vaeModel?.fingerprint ?? ''} ${textModel?.fingerprint ?? ''}`).digest('hex'),
     conditions: textModel ? textConditions(textModel) : async (_, labels) => fromInt64([labels.length + 1], [...labels.keys(), labels.length]),
-    checkLabels: () => undefined,
+    checkLabels: (labels, settings, log) => tellClashes(textModel ?? { path: '', labels: distinctLabels(labels) }, labels, settings, log),
     async write(folder, { labels, side }, weights) {
       const unet = path.join(folder, 'unet');
       await removeOtherWeights(unet, UNET_WEIGHTS);

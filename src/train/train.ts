@@ -10,6 +10,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openDataset } from '../dataset';
+import { distinctLabels } from '../dataset/labels';
 import { prefetch } from '../dataset/prefetch';
 import { asDiffmineError, DiffmineError } from '../errors';
 import { Engine, readSafetensors, writeSafetensors, type Trainer } from '../native';
@@ -122,7 +123,7 @@ async function prepare(settings: TrainSettings, record: TrainRecord | undefined,
   if (record && record.dataset.fingerprint !== dataset.fingerprint) {
     throw new DiffmineError('RUN_MISMATCH', `The data set ${settings.dataset} is no longer what this training began with.`, 'Restore it, or begin a new training in another folder.');
   }
-  base.checkLabels(dataset.labels);
+  base.checkLabels(dataset.labels, settings, hooks.log);
   const crops = await openCrops(dataset.images, base, engine, {
     side: settings.size, mirrored: settings.flips, cache: join(folder, 'cache'), signal: hooks.signal, log: hooks.log,
     onProgress: (done, total) => hooks.onProgress?.({ type: 'prepare', done, total }),
@@ -133,10 +134,12 @@ async function prepare(settings: TrainSettings, record: TrainRecord | undefined,
   if (usable.length === 0) {
     throw new DiffmineError('DATASET_INVALID', `None of the ${dataset.images.length} pictures of ${settings.dataset} can be trained on: ${skipped[0]?.reason ?? ''}`, 'Crops are never larger than the pictures: a smaller --size may help.');
   }
-  const labels = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
-  for (const label of dataset.labels) if (!labels.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its pictures can be trained on.`);
+  const used = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
+  for (const label of dataset.labels) if (!used.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its pictures can be trained on.`);
+  const labels = distinctLabels(used);
   if (labels.length === 1) hooks.log?.(`All pictures have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`);
-  const rows = usable.map(({ image }) => labels.indexOf(image.label));
+  const rowOf = new Map(labels.map((label, row) => [label.normalize('NFC'), row]));
+  const rows = usable.map(({ image }) => rowOf.get(image.label.normalize('NFC')) as number);
   const share = Math.min(settings.validation, MOST_VALIDATED / usable.length);
   const pathOf = (index: number): string => (usable[index] as Crops['usable'][number]).image.path;
   // By path: a picture with two labels is kept from training under both.

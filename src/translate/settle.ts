@@ -2,9 +2,9 @@
 // work begins.
 import { resolve } from 'node:path';
 import { compareCodePoints, fillPrompt, openDataset, type Dataset, type ImageList, type PresetName, type SizeOptions } from '../dataset';
-import { spokenLabels, splitLabels } from '../dataset/labels';
+import { findLabel, listed, spokenLabels, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
-import { classIds, openModel, variantOf, type ModelFolder } from '../model';
+import { checkLabels, clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo } from '../native/types';
 import { chooseDevice } from '../run/device';
 import { VERSION } from '../run/version';
@@ -45,8 +45,8 @@ export function conditionOf(prompt: string | null, label: string): string {
 
 /** The targets of a picture: all but its own labels. */
 export function targetsOf(labels: readonly string[], own: string): string[] {
-  const parts = new Set([own, ...splitLabels(own)]);
-  return labels.filter((label) => !parts.has(label));
+  const parts = new Set([own, ...splitLabels(own)].map((label) => label.normalize('NFC')));
+  return labels.filter((label) => !parts.has(label.normalize('NFC')));
 }
 
 /**
@@ -86,8 +86,9 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   } else if (options.prompt !== undefined || options.nullPrompt !== undefined) {
     hooks.log?.('This model is conditioned on classes: prompts are not used.');
   }
+  tellClashes(model, [...new Set([...dataset.labels, ...labels])], labels, { prompt, nullPrompt }, options.negative ?? 'source', hooks.log);
 
-  const size = options.size ?? preset?.size ?? model.sampleSize;
+  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
   if (size !== 'source') wholeNumber(size, 1, '--size');
   // source and translations are to be of one size: whole cells of the VAE
   const multiple = Math.max(model.sizeMultiple, model.vaeFactor * model.fold);
@@ -129,21 +130,28 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   return { model, dataset, device, sizes, draft };
 }
 
+/** Labels that the model cannot tell apart, and targets that guidance cannot lead to. */
+function tellClashes(
+  model: ModelFolder, all: readonly string[], targets: readonly string[], { prompt, nullPrompt }: Pick<TranslateSettings, 'prompt' | 'nullPrompt'>, negative: TranslateSettings['negative'],
+  log: Hooks<TranslateEvent>['log'],
+): void {
+  const names = all.map((label) => conditionOf(prompt, label));
+  for (const sentence of clashes(model, all, names)) log?.(`${sentence} A translation from one to another changes nothing.`);
+  if (negative !== 'null') return;
+  const keys = conditionKeys(model, [...targets.map((label) => conditionOf(prompt, label)), nullPrompt ?? '']);
+  const same = targets.filter((_, i) => keys[i] === keys[targets.length]);
+  if (same.length > 0) log?.(`The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`);
+}
+
 /** The targets, sorted; they and the data set's own labels must be such as the model knows. */
 function targetLabels(asked: readonly string[] | undefined, dataset: Dataset, model: ModelFolder, log: Hooks<TranslateEvent>['log']): string[] {
   const single = new Set(dataset.labels.flatMap(splitLabels));
-  const labels = [...new Set(asked && asked.length > 0 ? asked : single)].sort(compareCodePoints);
+  const known = [...single, ...(model.labels ?? [])];
+  const labels = [...new Set(asked && asked.length > 0 ? asked.map((label) => findLabel(known, label) ?? label) : single)].sort(compareCodePoints);
   check(!labels.includes(''), '--to: a label is empty.', 'Leave --to out for all labels of the data set.');
   if (model.conditioning === 'class') {
     classIds(model, labels);
-    const known = new Set(model.labels ?? []);
-    const unknown = dataset.labels.filter((label) => !known.has(label));
-    if (unknown.length > 0) {
-      throw new DiffmineError(
-        'DATASET_INVALID', `The model knows no label ${unknown.slice(0, 5).map((label) => JSON.stringify(label)).join(', ')}${unknown.length > 5 ? ` and ${unknown.length - 5} more` : ''} of the data set.`,
-        `It knows: ${[...known].slice(0, 20).join(', ')}.`,
-      );
-    }
+    checkLabels(model, dataset.labels, 'the data set');
   } else {
     for (const label of labels) if (!single.has(label)) log?.(`No picture has the label ${JSON.stringify(label)}: the prompt names it all the same.`);
   }

@@ -2,7 +2,7 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseJson } from '../../src/json';
-import { openModel } from '../../src/model/folder';
+import { defaultSize, openModel } from '../../src/model/folder';
 import { copyPart } from '../../src/model/write';
 import { readSafetensors, writeSafetensors } from '../../src/native';
 import { GOLDEN, temporaryFolder } from '../helpers/folders';
@@ -163,4 +163,36 @@ test('a configuration that is written again keeps numbers that are not finite', 
   await writeJson(file, { a: [NaN, -Infinity, 'NaN'], b: Infinity });
   expect(readFileSync(file, 'utf8')).toMatch(/"b": Infinity/);
   expect(parseJson(readFileSync(file, 'utf8'))).toEqual({ a: [NaN, -Infinity, 'NaN'], b: Infinity });
+});
+
+describe('sample_size', () => {
+  const sized = (unet: unknown, vae: unknown): string =>
+    changed((place) => {
+      for (const [part, value] of [['unet', unet], ['vae', vae]] as const) {
+        rewrite(path.join(place, part, 'config.json'), (text) => {
+          const config = { ...(JSON.parse(text) as Record<string, unknown>), sample_size: value };
+          return JSON.stringify(config); // undefined leaves the key out
+        });
+      }
+    });
+  test.each([
+    [8, 256, 64, 'unet'], [[12, 8], null, 64, 'unet'], [null, 256, 256, 'vae'], [undefined, 256, 256, 'vae'], [null, [512, 384], 384, 'vae'], [null, 100, 96, 'vae'], [null, null, 512, 'default'], [undefined, undefined, 512, 'default'],
+  ])('%j of the UNet, %j of the VAE: %d px', async (unet, vae, sampleSize, sampleSizeOf) => {
+    expect(await openModel(sized(unet, vae))).toMatchObject({ sampleSize, sampleSizeOf });
+  });
+  test.each([[0], [-8], ['64'], [[]], [[64, null]], [1.5]])('%j is refused', async (unet) => {
+    await expect(openModel(sized(unet, 64))).rejects.toEqual(error('MODEL_INVALID', /'sample_size' is /));
+  });
+  test('of pixel models: 64 cells', async () => {
+    const folder = path.join(root, 'pixels');
+    cpSync(path.join(GOLDEN, 'tiny-fold'), folder, { recursive: true });
+    rewrite(path.join(folder, 'unet', 'config.json'), (text) => JSON.stringify({ ...(JSON.parse(text) as object), sample_size: null }));
+    const model = await openModel(folder);
+    expect(model).toMatchObject({ sampleSize: 128, fold: 2 });
+    const told: string[] = [];
+    expect(defaultSize(model, (sentence) => told.push(sentence))).toBe(128);
+    expect(told).toEqual([expect.stringMatching(/gives no sample_size: the size is 128 px \(--size sets another\)/)]);
+    expect(defaultSize(await openModel(sd15), (sentence) => told.push(sentence))).toBe(64);
+    expect(told).toHaveLength(1);
+  });
 });

@@ -237,7 +237,7 @@ describe('unet/config.json', () => {
     expect(() => read({ [key]: value })).toThrow(error('MODEL_UNSUPPORTED', new RegExp(`'unet/config.json': ${key} = .* is not supported`), /^Supported: ./));
   });
 
-  test.each(['in_channels', 'out_channels', 'block_out_channels', 'down_block_types', 'up_block_types', 'layers_per_block', 'sample_size'])('%s is required', (key) => {
+  test.each(['in_channels', 'out_channels', 'block_out_channels', 'down_block_types', 'up_block_types', 'layers_per_block'])('%s is required', (key) => {
     expect(() => read({ [key]: undefined })).toThrow(error('MODEL_INVALID', new RegExp(`'unet/config.json': the key '${key}' is missing`)));
   });
 
