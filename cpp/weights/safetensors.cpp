@@ -155,15 +155,19 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path) 
   if (S_ISDIR(status.st_mode)) io_error("Cannot read", path, EISDIR);
   if (!S_ISREG(status.st_mode)) throw Error(code::kIo, path + " is no regular file.", "Weights are read from ordinary files only.");
   const uint64_t size = static_cast<uint64_t>(status.st_size);
-  if (size < 10) damaged(path, "the file has only " + std::to_string(size) + " bytes");
-
+  if (size == 0) damaged(path, "the file has only 0 bytes");  // mmap refuses an empty range
   void* bytes = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (bytes == MAP_FAILED) io_error("Cannot map", path, errno);
+  return parse(path, std::shared_ptr<void>(bytes, [size](void* p) { ::munmap(p, size); }), size);
+}
+
+std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(const std::string& path, std::shared_ptr<void> memory, uint64_t size) {
+  if (size < 10) damaged(path, "the file has only " + std::to_string(size) + " bytes");
   std::shared_ptr<SafetensorsFile> out(new SafetensorsFile);
   out->path_ = path;
-  out->mapping_ = std::shared_ptr<void>(bytes, [size](void* p) { ::munmap(p, size); });
+  out->memory_ = std::move(memory);
 
-  const char* text = static_cast<const char*>(bytes);
+  const char* text = static_cast<const char*>(out->memory_.get());
   const std::string_view head(text, std::min<uint64_t>(size, 16));
   uint64_t header = 0;
   std::memcpy(&header, text, 8);
@@ -215,7 +219,7 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
     if (size) std::memcpy(copy.mutable_data_ptr(), bytes, size);
     return copy;
   }
-  return at::from_blob(const_cast<unsigned char*>(bytes), info.shape, [keep = mapping_](void*) {}, at::TensorOptions().dtype(info.dtype));
+  return at::from_blob(const_cast<unsigned char*>(bytes), info.shape, [keep = memory_](void*) {}, at::TensorOptions().dtype(info.dtype));
 }
 
 // --- writing ---
@@ -244,7 +248,9 @@ std::string header_of(const std::vector<std::pair<std::string, at::Tensor>>& ten
   }
   std::set<std::string> names;
   uint64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
+  for (const auto& entry : tensors) {
+    const std::string& name = entry.first;
+    const at::Tensor& tensor = entry.second;
     check_utf8(name, "Tensor name");
     if (name == "__metadata__" || !names.insert(name).second) {
       throw Error(code::kInvalidArgument, "The tensor name " + quoted_name(name) + " is " + (names.count(name) ? "used twice." : "reserved."));

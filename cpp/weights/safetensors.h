@@ -25,6 +25,8 @@ struct TensorInfo {
 class SafetensorsFile {
  public:
   static std::shared_ptr<SafetensorsFile> open(const std::string& path);
+  // The same of a file's bytes in memory, which must not change; `path` names them in messages.
+  static std::shared_ptr<SafetensorsFile> parse(const std::string& path, std::shared_ptr<void> memory, uint64_t size);
   ~SafetensorsFile();
 
   const std::string& path() const { return path_; }
@@ -32,7 +34,7 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   bool has(const std::string& name) const { return tensors_.count(name) != 0; }
 
-  // A view of the mapped bytes (read-only by contract; keeps the mapping alive). Tensors whose offset is not
+  // A view of the file's bytes (read-only by contract; keeps them alive). Tensors whose offset is not
   // aligned to their dtype are copied.
   at::Tensor tensor(const std::string& name) const;
 
@@ -41,7 +43,7 @@ class SafetensorsFile {
   std::string path_;
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;
-  std::shared_ptr<void> mapping_;
+  std::shared_ptr<void> memory_;
   const unsigned char* data_ = nullptr;  // first byte after the header
 };
 
