@@ -1,12 +1,13 @@
 // npm test: sets everything up, then proves it, stage by stage. Everything that fails is shown; nothing stops the rest.
 //   node scripts/test.mjs [--only NAME,...] [--skip NAME,...] [-- arguments of jest]
-//   stages: cpp, sanitize, types, lint, cuda, cases, jest
+//   stages: cpp, sanitize, fuzz, types, lint, cuda, cases, jest
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { buildFolder, compile, jobs, withBuildLock } from './build.mjs';
+import { findClang, fuzz, targets } from './fuzz.mjs';
 import { setup } from './setup.mjs';
 import { buildProgress, fail, root, run, say, SetupError, which } from './steps.mjs';
 
@@ -41,7 +42,9 @@ const stages = {
     title: 'C++ tests',
     async work({ libtorch, cuda }) {
       if (!(await hasDoctest())) return lacking('doctest is not installed (Debian: apt-get install doctest-dev)');
-      await withBuildLock(() => compile(buildFolder(), 'diffmine_tests', libtorch, { cuda, label: 'C++ tests' }));
+      await withBuildLock(async () => {
+        for (const target of ['diffmine_bench', 'diffmine_tests']) await compile(buildFolder(), target, libtorch, { cuda, label: 'C++ tests' });
+      });
       return ctest(buildFolder());
     },
   },
@@ -60,6 +63,17 @@ const stages = {
       const built = await run('cmake', ['--build', folder, '-j', String(jobs()), '--target', 'diffmine_tests'], { log, onLine: buildProgress('sanitized C++ tests') });
       if (built.code !== 0) return outcome(0, 1, { output: built.output });
       return ctest(folder, { UBSAN_OPTIONS: 'print_stacktrace=1' });
+    },
+  },
+  fuzz: {
+    title: 'fuzzing',
+    async work() {
+      const clang = await findClang();
+      if (!clang) return lacking('clang with libFuzzer is not installed (Debian: apt-get install clang libclang-rt-dev)');
+      // A minute in all; scripts/fuzz.mjs runs for longer.
+      const results = await fuzz({ clang, runs: 1e9, seconds: Math.ceil(60 / targets().length) });
+      const failed = results.filter(({ passed }) => !passed);
+      return outcome(results.length - failed.length, failed.length, { note: failed.length ? '' : results.map(({ line }) => line).join('; '), output: failed.map(({ line }) => line).join('\n') });
     },
   },
   types: {

@@ -45,9 +45,9 @@ Model tiny_fold(const at::Device& device = at::kCPU, at::ScalarType dtype = at::
   return model;
 }
 
-Model tiny_sd15(const at::Device& device = at::kCPU) {
+Model tiny_sd15(const at::Device& device = at::kCPU, at::ScalarType dtype = at::kFloat) {
   Model model;
-  model.unet = std::make_shared<UNet>(load_unet("tiny-sd15", tiny_sd15_unet(), device));
+  model.unet = std::make_shared<UNet>(load_unet("tiny-sd15", tiny_sd15_unet(), device, dtype));
   WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
   model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, device);
   model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
@@ -80,25 +80,39 @@ bool same_boxes(const std::vector<ScoredPatch>& a, const std::vector<ScoredPatch
 
 struct Golden { const char* id; int64_t height, width, patch; };
 
-// One "typicality" case: latents, losses, maps, scores and boxes of three labels against null.
-void check_golden(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c) {
-  CAPTURE(c.id);
-  const auto file = SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors"));
-  const auto tensor = [&](const std::string& name) { return file->tensor(std::string(c.id) + name); };
-  const auto conditions = model.unet->prepare(file->tensor(condition_tensor));
+// One "typicality" case as the reference computed it, and what diffmine makes of it.
+struct GoldenRun {
+  std::shared_ptr<SafetensorsFile> file;
+  std::string id;
+  at::Tensor latents, losses;  // losses: the reference's, the mean over channels
+  TypicalityResult got;
+  at::Tensor tensor(const std::string& name) const { return file->tensor(id + name); }
+};
+
+GoldenRun run_golden(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c) {
+  GoldenRun run{SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors")), c.id, {}, {}, {}};
+  const auto conditions = model.unet->prepare(run.file->tensor(condition_tensor));
   auto in = labels_against_null(1, c.height, c.width);
-  in.latents = model.encode_pictures(tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
-  CHECK(excess(in.latents.cpu(), tensor(".out.latent"), 1e-5, 1e-4) <= 1);
-  in.noises = tensor(".in.noises"), in.timesteps = tensor(".in.t");
+  in.latents = run.latents = model.encode_pictures(run.tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
+  in.noises = run.tensor(".in.noises"), in.timesteps = run.tensor(".in.t");
   auto options = small(8, 10);
   options.patch = c.patch;
-  const auto got = score_typicality(model, conditions, in, options);
-  auto losses = tensor(".out.losses");
-  if (losses.dim() == 5) losses = losses.mean(2);
-  CHECK(excess(got.losses[0], losses, 5e-5, 1e-3) <= 1);
+  run.got = score_typicality(model, conditions, in, options);
+  run.losses = run.tensor(".out.losses");
+  if (run.losses.dim() == 5) run.losses = run.losses.mean(2);
+  return run;
+}
+
+// Latents, losses, maps, scores and boxes of three labels against null.
+void check_golden(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c) {
+  CAPTURE(c.id);
+  const auto run = run_golden(model, variant, condition_tensor, c);
+  const auto tensor = [&](const std::string& name) { return run.tensor(name); };
+  CHECK(excess(run.latents.cpu(), tensor(".out.latent"), 1e-5, 1e-4) <= 1);
+  CHECK(excess(run.got.losses[0], run.losses, 5e-5, 1e-3) <= 1);
   for (int64_t m = 0; m < 3; ++m) {
     CAPTURE(m);
-    const auto& out = got.outputs[0][m];
+    const auto& out = run.got.outputs[0][m];
     const auto suffix = "_" + std::to_string(m);
     CHECK(excess(out.map, tensor(".out.T_map")[m], 1e-6, 2e-4) <= 1);
     CHECK(excess(out.scores, tensor(".out.scores" + suffix), 1e-6, 2e-4) <= 1);
@@ -111,6 +125,23 @@ void check_golden(const Model& model, const std::string& variant, const std::str
       CHECK(std::abs(out.top[i].score - want) <= 1e-6 + 2e-4 * std::abs(want));
     }
   }
+}
+
+double relative_l2(const at::Tensor& got, const at::Tensor& want) {
+  const auto g = got.to(at::kDouble), w = want.to(at::kDouble);
+  return ((g - w).norm() / w.norm()).item<double>();
+}
+
+// In reduced precision losses and maps are judged by their relative L2 error, as `diffmine verify` judges them.
+void check_reduced(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c, double bound) {
+  CAPTURE(c.id);
+  const auto run = run_golden(model, variant, condition_tensor, c);
+  std::vector<at::Tensor> maps;
+  for (const auto& output : run.got.outputs[0]) maps.push_back(output.map);
+  const double losses = relative_l2(run.got.losses[0], run.losses), map = relative_l2(at::stack(maps), run.tensor(".out.T_map"));
+  MESSAGE(std::string(c10::toString(model.unet->dtype())) << " on " << model.unet->device().str() << ", " << run.id << ": relative L2 error of losses " << losses << ", of maps " << map);
+  CHECK(losses <= bound);
+  CHECK(map <= bound);
 }
 
 }  // namespace
@@ -130,6 +161,20 @@ TEST_CASE("typicality of a latent text model equals the reference") {
     const auto model = tiny_sd15(device);
     check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_0_64x64", 64, 64, 16});
     check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_1_64x96", 64, 96, 20});
+  }
+}
+
+TEST_CASE("typicality in reduced precision is near the reference") {
+  for (const auto& device : test::devices()) {
+    for (const auto dtype : {at::kHalf, at::kBFloat16}) {
+      if (device.is_cpu() && dtype == at::kHalf) continue;
+      const double bound = 2.5 * (dtype == at::kHalf ? 5e-3 : 3e-2);
+      const auto folded = tiny_fold(device, dtype), latent = tiny_sd15(device, dtype);
+      check_reduced(folded, "tiny-fold", "cond.out.labels", {"typicality_0_32x32", 32, 32, 8}, bound);
+      check_reduced(folded, "tiny-fold", "cond.out.labels", {"typicality_1_32x48", 32, 48, 10}, bound);
+      check_reduced(latent, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_0_64x64", 64, 64, 16}, bound);
+      check_reduced(latent, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_1_64x96", 64, 96, 20}, bound);
+    }
   }
 }
 
