@@ -19,22 +19,22 @@ interface Line {
 type Numbers = Record<string, number> & { seconds: { median: number }; matmul_flops: { median: number }; matmul_utilization: { median: number } };
 
 function lines(...args: string[]): Line[] {
-  const text = execFileSync(program ?? '', ['--device', 'cpu', '--model', 'tiny', '--seconds', '0.001', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  const text = execFileSync(program ?? '', ['--device', 'cpu', '--model', 'tiny', '--threads', '1', '--seconds', '0.001', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, GOMP_SPINCOUNT: '1000' } });
   return text.trim().split('\n').map((line) => JSON.parse(line) as Line);
 }
 
 run('a cell has the model, counts and units of diffmine bench, and computes the same', async () => {
-  const [cell, operators, ...others] = lines('unet', '--dtype', 'fp32', '--latents', '16', '--batch', '4', '--tune', 'off', '--repeats', '1', '--threads', '2', '--profile');
+  const [cell, operators, ...others] = lines('unet', '--dtype', 'fp32', '--latents', '16', '--batch', '4', '--tune', 'off', '--repeats', '1', '--profile');
   expect(others).toEqual([]);
   const ours = cell as unknown as Numbers;
 
   const subject = await openSubject('synthetic:tiny');
-  const options = { device: 'cpu', precisions: ['fp32' as const], latents: [16], batches: [4], repeats: 1, threads: 2, stages: false };
-  const { cells } = await benchCells(subject, planCells(subject, options), options, undefined, Infinity);
+  const options = { device: 'cpu', precisions: ['fp32' as const], latents: [16], batches: [4], repeats: 1, threads: 1, stages: false };
+  const { cells } = await benchCells(subject, planCells(subject, options), options, undefined, Infinity, {});
   const theirs = cells[0];
   if (!theirs?.measured) throw new Error('nothing was measured');
   expect(cell).toMatchObject({
-    bench: 'unet', device: 'cpu', model: 'tiny', dtype: 'fp32', tuned: false, libtorch: buildInfo().libtorchCompiled, threads: 2,
+    bench: 'unet', device: 'cpu', model: 'tiny', dtype: 'fp32', tuned: false, libtorch: buildInfo().libtorchCompiled, threads: 1,
     parameters: subject.parameters, latents: theirs.input[1], batch: theirs.batch, flops_per_call: theirs.operations,
   });
   // Rates count the same things: UNet calls of a forward pass, and their arithmetic as a fraction of the matrix products'.
@@ -45,7 +45,7 @@ run('a cell has the model, counts and units of diffmine bench, and computes the 
   expect(theirs.measured.share.median * theirs.measured.matmul.median * theirs.measured.seconds.median).toBeCloseTo(4 * theirs.operations, -4);
 
   // Its input, through the addon.
-  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 2 });
+  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
   try {
     await engine.loadModel({ unet: subject.source.unet, schedule: subject.source.schedule });
     const conditions = await engine.prepareConditions(drawNoise(0, 1000, 2, [77, 32], 0));
@@ -60,7 +60,7 @@ run('a cell has the model, counts and units of diffmine bench, and computes the 
 
   expect(operators).toMatchObject({ bench: 'operators', model: 'tiny', batch: 4 });
   const rows = operators?.['rows'] as { name: string; seconds: number; calls: number; percent: number }[];
-  // A linear layer is called once per forward pass: 16 transformers of 8, what surrounds them, and the time embedding.
+  // Per forward pass: the linear layers of 16 transformers, those into and out of them, and of the time embedding.
   expect(rows.find(({ name }) => name.includes('linear'))?.calls).toBeGreaterThan(16 * 8);
   expect(rows.map(({ seconds }) => seconds)).toEqual(rows.map(({ seconds }) => seconds).toSorted((a, b) => b - a));
   expect(rows.reduce((sum, { percent }) => sum + percent, 0)).toBeLessThanOrEqual(100.1);
