@@ -29,6 +29,7 @@
 #include "bench/kernel_times.h"
 #include "bench/models.h"
 #include "core/device.h"
+#include "core/engine_options.h"
 #include "core/machine.h"
 #include "core/stage.h"
 #include "diffusion/noise.h"
@@ -53,6 +54,15 @@ struct Options {
   int64_t repeats = 5;
   double seconds = 0.1;  // of each of the machine's rates, per round
   bool unet = false, attention = false, profile = false;
+
+  // dtype and cuDNN benchmark mode of each engine to measure
+  std::vector<std::pair<std::string, bool>> engines() const {
+    std::vector<std::pair<std::string, bool>> all;
+    for (const auto& dtype : dtypes) {
+      for (const auto& on : tune) all.emplace_back(dtype, on == "on");
+    }
+    return all;
+  }
 };
 
 std::vector<std::string> list(const std::string& text) {
@@ -285,21 +295,20 @@ bool attempt(const JsonLine& described, const std::function<void()>& work) {
 
 int run(const Options& o) {
   const c10::InferenceMode inference;
+  set_up_backends(o.device);
   bool complete = true;
   if (o.unet) {
-    for (const auto& dtype : o.dtypes) {
-      complete &= attempt(line_of(o, "unet").text("dtype", dtype), [&] {
+    for (const auto& [dtype, tuned] : o.engines()) {
+      const auto described = line_of(o, "unet").text("model", o.model).text("dtype", dtype).add("tuned", tuned);
+      complete &= attempt(described, [&, dtype = dtype, tuned = tuned] {
         WeightStore weights = synthetic_weights(1);
-        const auto config = bench::model_config(o.model);
-        const UNet unet(config, weights, o.device, parse_dtype(dtype, o.device));
-        const auto conditions = unet.prepare(draw_noise(0, 1000, 2, {1, bench::kTokens, config.cross_attention_dim}, Stream::kScan, at::kCPU).squeeze(1));
-        for (const auto& tune : o.tune) {
-          set_up_backends(o.device, tune == "on");
-          for (const int64_t side : o.latents) {
-            for (const int64_t batch : o.batches) {
-              complete &= attempt(line_of(o, "unet").text("dtype", dtype).add("latents", side).add("batch", batch).text("tune", tune),
-                                  [&] { measure(o, unet, *conditions, {dtype, side, batch, tune == "on"}); });
-            }
+        EngineOptions engine;
+        engine.tune = tuned;
+        const UNet unet(bench::model_config(o.model), weights, o.device, parse_dtype(dtype, o.device), {}, {.engine = engine});
+        const auto conditions = unet.prepare(draw_noise(0, 1000, 2, {bench::kTokens, unet.config().cross_attention_dim}, Stream::kScan, at::kCPU));
+        for (const int64_t side : o.latents) {
+          for (const int64_t batch : o.batches) {
+            complete &= attempt(JsonLine(described).add("latents", side).add("batch", batch), [&] { measure(o, unet, *conditions, {dtype, side, batch, tuned}); });
           }
         }
       });
@@ -309,7 +318,7 @@ int run(const Options& o) {
     const int64_t batch = o.batches.front();
     for (const auto& dtype : o.dtypes) {
       for (const auto& [queries, keys, size] : {std::tuple(4096, 4096, 40), std::tuple(1024, 1024, 80), std::tuple(4096, 77, 40)}) {
-        complete &= attempt(line_of(o, "attention").text("dtype", dtype), [&, queries = queries, keys = keys, size = size] { measure_attention(o, dtype, batch, queries, keys, size); });
+        complete &= attempt(line_of(o, "attention").text("dtype", dtype).add("queries", queries).add("keys", keys).add("size", size), [&, queries = queries, keys = keys, size = size] { measure_attention(o, dtype, batch, queries, keys, size); });
       }
     }
   }
