@@ -141,7 +141,7 @@ function declare(sub: Argv, one: Command): Argv {
 async function run(one: Command, parsed: Record<string, unknown>, output: Output): Promise<number> {
   const table: OptionTable = { ...one.options, ...COMMON };
   refuseUnknown(one, table, parsed);
-  const flags = Object.fromEntries(Object.entries(table).map(([name, { repeatable }]) => [name, repeatable ? parsed[name] : lastOf(parsed[name])]));
+  const flags = Object.fromEntries(Object.entries(table).map(([name, { parse: parser }]) => [name, parser.list ? parsed[name] : lastOf(parsed[name])]));
   let file: Record<string, unknown> = {};
   if (typeof flags['config'] === 'string') {
     const all = new Set(COMMANDS.flatMap((other) => Object.keys(other.options)).concat(Object.keys(COMMON)));
@@ -174,7 +174,7 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   return outcome?.exitCode ?? 0;
 }
 
-/** Of an option given several times the last one counts: a line can be recalled and amended at its end. */
+/** Of an option that takes no list the last value counts: a line can be recalled and amended at its end. */
 function lastOf(value: unknown): unknown {
   return Array.isArray(value) ? value.at(-1) : value;
 }

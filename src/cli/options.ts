@@ -7,7 +7,11 @@ import { OPTIMIZATIONS } from '../bench/optimizations';
 import { COMPILE_MODES } from '../bench/modes';
 
 /** Turns what was typed (a string, or any YAML scalar) into a value; throws `Expected` when it cannot. */
-type Parser<T> = (raw: unknown) => T;
+interface Parser<T> {
+  (raw: unknown): T;
+  /** takes an array, too: the option may be given several times, or be a list in a file */
+  list?: boolean;
+}
 
 /** Thrown by parsers: what was expected. The option's name and what came instead are added around it. */
 class Expected extends Error {}
@@ -15,6 +19,7 @@ class Expected extends Error {}
 export interface Option<T> {
   describe: string;
   group: Group;
+  /** one with `list` may be given several times */
   parse: Parser<NonNullable<T>>;
   /** used when neither flag nor file names it */
   fallback?: T;
@@ -27,8 +32,6 @@ export interface Option<T> {
   positional?: boolean;
   required?: boolean;
   choices?: readonly string[];
-  /** may be given several times; a list in a file */
-  repeatable?: boolean;
 }
 
 // The parameter is only ever read back through Values, so a table may mix types.
@@ -130,9 +133,21 @@ function wordOr<const W extends string>(word: W, number: Parser<number>): Parser
   };
 }
 
-/** One value, or several as an array. */
-function several<T>(item: Parser<T>): Parser<T[]> {
-  return (raw) => (Array.isArray(raw) ? raw : [raw]).map((one) => item(one));
+/** A parser of options that may be given several times, or are a list in a file. */
+function repeated<T>(parse: (values: unknown[]) => T): Parser<T> {
+  return Object.assign((raw: unknown): T => parse(Array.isArray(raw) ? raw : [raw]), { list: true });
+}
+
+/** Labels by name. They may hold commas: where the labels are known, a value that is none of them is split (dataset/labels.ts, namedLabels). */
+const labels = repeated((values) => values.map((one) => text(one)));
+
+/** Values that hold no commas themselves: they may be given with commas between, too. */
+function list<T>(item: Parser<T>, described: string): Parser<T[]> {
+  return repeated((values) => {
+    const parts = values.flatMap((one): unknown[] => (typeof one === 'string' ? one.split(',').map((part) => part.trim()) : [one]));
+    if (parts.length === 0) throw new Expected(described);
+    return parts.map((one) => item(one));
+  });
 }
 
 const device: Parser<string> = (raw) => {
@@ -147,11 +162,11 @@ const variant: Parser<string> = (raw) => {
 };
 
 /** '0,1' -> cuda:0 and cuda:1; 'cpu,cpu' (or a list in a file). */
-const devices: Parser<string[]> = (raw) => {
-  const names = (Array.isArray(raw) ? raw : String(raw).split(',')).map((one) => String(one).trim()).map((one) => (/^\d+$/.test(one) ? `cuda:${one}` : one));
-  if (names.length > 0 && names.every((one) => /^(cpu|cuda:\d+)$/.test(one))) return names;
+const devices: Parser<string[]> = list((raw) => {
+  const name = typeof raw === 'number' || /^\d+$/.test(String(raw)) ? `cuda:${String(raw)}` : String(raw);
+  if (/^(cpu|cuda:\d+)$/.test(name)) return name;
   throw new Expected('devices with commas such as 0,1 (for cuda:0,cuda:1) or cpu,cpu');
-};
+}, 'devices');
 
 /** '0.1,0.7' (or [0.1, 0.7] in a file) -> fractions of the schedule, 0 <= begin < end <= 1. */
 const fractions: Parser<[number, number]> = (raw) => {
@@ -172,13 +187,14 @@ const part: Parser<{ index: number; count: number }> = (raw) => {
   return { index, count };
 };
 
-/** own, all, or labels with commas; a list in a file, where a label may hold a comma. */
-const labelList: Parser<'own' | 'all' | string[]> = (raw) => {
-  if (raw === 'own' || raw === 'all') return raw;
-  const labels = (Array.isArray(raw) ? raw.map((one) => text(one)) : text(raw).split(',')).map((one) => one.trim());
-  if (labels.length === 0 || labels.includes('')) throw new Expected('own, all, or labels with commas');
-  return labels;
-};
+/** own or all alone, or labels. */
+const labelList: Parser<'own' | 'all' | string[]> = repeated((values) => {
+  const names = labels(values);
+  const [first] = names;
+  if (names.length === 1 && (first === 'own' || first === 'all')) return first;
+  if (names.length === 0 || names.some((one) => one.trim() === '')) throw new Expected('own, all, or labels');
+  return names;
+});
 
 // --- the options
 
@@ -256,6 +272,10 @@ export const SHARD = {
 } satisfies OptionTable;
 
 const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
+const BOX_FRAMES = ['auto', 'upright', 'stored'] as const;
+const boxFrame = option({
+  group: 'What', describe: 'What boxes and masks are drawn on: the upright image, or the image as stored, without its EXIF orientation', parse: choice(BOX_FRAMES), choices: BOX_FRAMES, shownDefault: 'auto',
+});
 
 /** Defaults are those of src/scan and src/localize: here they are only shown. */
 export const LOCALIZE = {
@@ -263,11 +283,12 @@ export const LOCALIZE = {
   model: SCAN.model,
   variant: SCAN.variant,
   out: option({ group: 'Run folder', required: true, describe: 'The run folder to write, or to resume', parse: path }),
-  labels: option({ group: 'What', describe: "Labels to map pictures under, with commas; own: each picture's, all: the model's", parse: labelList, shownDefault: 'own' }),
+  labels: option({ group: 'What', describe: "Labels to map images under: given several times, or with commas between; own: each image's, all: the model's", parse: labelList, shownDefault: 'own' }),
   baseline: option({ group: 'What', describe: 'Another model to make the same maps with, or untrained for random weights', parse: path }),
   boxes: option({ group: 'What', describe: 'Boxes or masks to compare with: a CSV, BBox_List_2017.csv, a COCO .json, a folder of PNGs', parse: path }),
   'only-marked': option({ group: 'What', describe: 'Map only pictures that boxes or masks are of', parse: boolean, flag: true }),
   'box-format': option({ group: 'What', describe: 'What --boxes is', parse: choice(BOX_FORMATS), choices: BOX_FORMATS, shownDefault: 'auto' }),
+  'box-frame': boxFrame,
   pictures: option({ group: 'What', describe: 'Where the pictures lie now', parse: path, shownDefault: "the run's data set" }),
   preset: SCAN.preset,
   prompt: SCAN.prompt,
@@ -308,7 +329,7 @@ export const COTYPICALITY = {
   model: SCAN.model,
   variant: SCAN.variant,
   out: OUT.out,
-  label: option({ group: 'What', describe: 'A label to compare; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all' }),
+  label: option({ group: 'What', describe: 'Labels to compare: given several times, or with commas between', parse: labels, shownDefault: 'all' }),
   boxes: option({ group: 'What', describe: 'A file of boxes in the source pictures, to compare the clusters with', parse: path }),
   preset: SCAN.preset,
   prompt: SCAN.prompt,
@@ -357,14 +378,6 @@ export const GOLDEN = {
   folder: option({ group: 'What', positional: true, required: true, describe: 'A folder with diffmine-golden-1 manifests, at any depth', parse: path }),
 } satisfies OptionTable;
 
-function list<T>(item: Parser<T>, described: string): Parser<T[]> {
-  return (raw) => {
-    const parts: unknown[] = Array.isArray(raw) ? raw : typeof raw === 'string' ? raw.split(',') : [raw];
-    if (parts.length === 0) throw new Expected(described);
-    return parts.map((one) => item(typeof one === 'string' ? one.trim() : one));
-  };
-}
-
 export const BENCH = {
   file: option({ group: 'Output', positional: true, describe: 'A file to write the report to as JSON (docs/benchmark.md), with or without --json', parse: path }),
   model: option({ group: 'What', describe: 'A model folder, or synthetic:sd15, synthetic:demo, synthetic:tiny (random weights, no download)', parse: path, fallback: 'synthetic:sd15' }),
@@ -412,7 +425,8 @@ export const EXPORT = {
 /** Defaults are those of src/evaluate: here they are only shown. */
 export const EVALUATE = {
   boxes: option({ group: 'What', required: true, describe: "A CSV with the columns image, x, y and w, h in source pixels (label, kind, slot, city optional), NIH's BBox_List_2017.csv or a COCO .json", parse: path }),
-  'typical-column': option({ group: 'What', describe: 'The column with the label that a box is typical of', parse: text, shownDefault: "city, else the picture's label" }),
+  'typical-column': option({ group: 'What', describe: 'The column with the label that a box is typical of', parse: text, shownDefault: "city, else label, else the image's label" }),
+  'box-frame': boxFrame,
   control: option({ group: 'What', describe: 'Another run of the same pictures to show beside it, such as one scanned with --untrained', parse: path }),
   pictures: option({ group: 'What', describe: 'Where the pictures lie now', parse: path, shownDefault: "the run's data set" }),
   smooth: option({ group: 'Scoring', describe: 'Side of the box mean over the pixels of a map, odd', parse: integer(1, 999), shownDefault: '5' }),
@@ -446,7 +460,7 @@ export const SAMPLE = {
   model: option({ group: 'What', positional: true, required: true, describe: 'A diffusers model folder with safetensors weights', parse: path }),
   variant: SCAN.variant,
   out: option({ group: 'Output', required: true, describe: 'The folder to write, or to go on with', parse: path }),
-  label: option({ group: 'What', describe: 'A label to make pictures of; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all labels of a class model' }),
+  label: option({ group: 'What', describe: 'Labels to make images of: given several times; of a class model also with commas between', parse: labels, shownDefault: 'all labels of a class model' }),
   count: option({ group: 'What', describe: 'Pictures a label', parse: integer(1, 1_000_000), alias: 'n', shownDefault: '8' }),
   prompt: option({ group: 'Prompts', describe: SCAN.prompt.describe, parse: text, shownDefault: '"{label}"' }),
   'null-prompt': option({ group: 'Prompts', describe: 'The prompt that guidance leads away from', parse: text, shownDefault: '""' }),
@@ -464,7 +478,7 @@ export const TRANSLATE = {
   model: SCAN.model,
   variant: SCAN.variant,
   out: option({ group: 'Run folder', required: true, describe: 'The folder to write, or to go on with', parse: path }),
-  to: option({ group: 'What', describe: 'A target label; may be given several times', parse: several(text), repeatable: true, shownDefault: 'all labels of the data set' }),
+  to: option({ group: 'What', describe: 'Target labels: given several times, or with commas between', parse: labels, shownDefault: 'all labels of the data set' }),
   'inversion-steps': option({ group: 'Sampling', describe: 'DDIM steps from the picture to noise', parse: integer(1, 100_000), shownDefault: '999' }),
   steps: option({ group: 'Sampling', describe: 'DDIM steps back, at timesteps that the inversion passes', parse: integer(1, 100_000), shownDefault: '50' }),
   guidance: option({ group: 'Sampling', describe: 'How far the target is followed (classifier-free guidance); 1 is as learnt', parse: atLeastZero, shownDefault: '7.5' }),

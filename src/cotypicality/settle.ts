@@ -1,7 +1,7 @@
 // From options to a settled plan: defaults filled in, model and parallel data set opened and found to fit each other, everything checked that can be before work begins.
 import { fillPrompt, measurePicture, scoredSize, type SizeOptions } from '../dataset';
 import { readBoxes } from '../dataset/boxes';
-import { findLabel, listed } from '../dataset/labels';
+import { listed, namedLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { checkMining } from '../mine/mine';
 import { checkLabels, clashes, conditionKeys, defaultSize, difference, openModel, variantOf, type ModelFolder } from '../model';
@@ -49,7 +49,7 @@ function groupSettings(options: CotypicalityOptions): GroupSettings {
 }
 
 function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): string[] {
-  const named = asked?.map((label) => findLabel(parallel.labels, label) ?? label);
+  const named = asked && namedLabels(asked, parallel.labels, true);
   const unknown = named?.find((label) => !parallel.labels.includes(label));
   if (unknown !== undefined) {
     throw new DiffmineError('INVALID_ARGUMENT', `The parallel data set has no label ${JSON.stringify(unknown)}.`, `It has: ${parallel.labels.slice(0, 20).join(', ')}.`);

@@ -39,3 +39,39 @@ export function listed(labels: readonly string[], most = 5): string {
   const shown = labels.slice(0, most).map((label) => JSON.stringify(label)).join(', ');
   return labels.length > most ? `${shown} and ${labels.length - most} more` : shown;
 }
+
+/** Whether two labels, each of which may be several ('A|B'), have one in common. Compared after NFC: file names may be NFD. */
+export function sharesLabel(a: string, b: string): boolean {
+  const [one, other] = [a.normalize('NFC'), b.normalize('NFC')];
+  if (one === other) return true;
+  const labels = new Set(splitLabels(other));
+  return splitLabels(one).some((label) => labels.has(label));
+}
+
+/**
+ * Labels that an option names. A value is a label as it is, commas and all; one that is no label is split at commas into labels, the longest first.
+ *
+ * @param known labels; of a model that takes any text, those of the dataset
+ * @param only other labels are not allowed: of a value that has a label among its parts, the parts are returned, so that an error can name the wrong one
+ */
+export function namedLabels(values: readonly string[], known: readonly string[], only = false): string[] {
+  const find = (text: string): string | undefined => findLabel(known, text) ?? findLabel(known, text.trim());
+  return values.flatMap((value) => {
+    const parts = value.split(',');
+    const dead = new Set<number>();
+    const from = (start: number): string[] | undefined => {
+      if (start === parts.length) return [];
+      if (dead.has(start)) return undefined;
+      for (let end = parts.length; end > start; end--) {
+        const label = find(parts.slice(start, end).join(','));
+        const rest = label === undefined ? undefined : from(end);
+        if (label !== undefined && rest) return [label, ...rest];
+      }
+      dead.add(start);
+      return undefined;
+    };
+    const labels = from(0);
+    if (labels) return labels;
+    return only && parts.some((part) => find(part) !== undefined) ? parts.map((part) => find(part) ?? part.trim()) : [value];
+  });
+}

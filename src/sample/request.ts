@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fillPrompt } from '../dataset';
-import { findLabel, listed } from '../dataset/labels';
+import { listed, namedLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo, Precision } from '../native/types';
@@ -116,7 +116,7 @@ function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): str
     throw new DiffmineError('INVALID_ARGUMENT', 'No label was given, and a text model lists none.', 'Name at least one: --label "a red car". It fills the {label} of --prompt.');
   }
   if (asked.includes('')) throw new DiffmineError('INVALID_ARGUMENT', 'A label is empty.', 'Leave --label out for all labels of a class model.');
-  const labels = [...new Set(asked.map((label) => findLabel(model.labels ?? [], label) ?? label))];
+  const labels = [...new Set(model.labels ? namedLabels(asked, model.labels, true) : asked)];
   if (model.labels) classIds(model, labels);
   return labels;
 }

@@ -1,5 +1,5 @@
 // The labels that pictures are mapped under when they are localised: single ones, where a data set may have 'A|B'.
-import { findLabel, splitLabels } from '../dataset/labels';
+import { findLabel, namedLabels, splitLabels } from '../dataset/labels';
 import { compareCodePoints } from '../dataset/order';
 import type { Dataset } from '../dataset';
 import { DiffmineError } from '../errors';
@@ -24,7 +24,7 @@ export function labelsToMap(model: ModelFolder, dataset: Dataset, wanted: 'own' 
   if (model.conditioning === 'class' && rival[0] !== undefined && !known.includes(rival[0])) throw unknown(`--against ${against}: the model knows no label ${JSON.stringify(against)}.`, known);
   if (rival[0] !== undefined && !own.includes(rival[0])) log?.(`No picture is labelled ${JSON.stringify(against)}; it is compared with all the same.`);
   if (wanted === 'own') return { labels: sorted([...own, ...rival]), wanted };
-  const named = wanted === 'all' ? known : sorted(wanted.map((label) => findLabel(known, label) ?? label));
+  const named = wanted === 'all' ? known : sorted(namedLabels(wanted, known, true));
   const lost = named.find((label) => !known.includes(label));
   if (lost !== undefined) throw unknown(`--labels: ${model.conditioning === 'class' ? 'the model' : 'the data set'} has no label ${JSON.stringify(lost)}.`, known);
   return { labels: sorted([...named, ...rival, ...(against === 'others' ? known : [])]), wanted: named };

@@ -2,7 +2,7 @@
 // work begins.
 import { resolve } from 'node:path';
 import { compareCodePoints, fillPrompt, openDataset, type Dataset, type ImageList, type PresetName, type SizeOptions } from '../dataset';
-import { findLabel, listed, spokenLabels, splitLabels } from '../dataset/labels';
+import { listed, namedLabels, spokenLabels, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { checkLabels, clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo } from '../native/types';
@@ -146,10 +146,11 @@ function tellClashes(
 /** The targets, sorted; they and the data set's own labels must be such as the model knows. */
 function targetLabels(asked: readonly string[] | undefined, dataset: Dataset, model: ModelFolder, log: Hooks<TranslateEvent>['log']): string[] {
   const single = new Set(dataset.labels.flatMap(splitLabels));
-  const known = [...single, ...(model.labels ?? [])];
-  const labels = [...new Set(asked && asked.length > 0 ? asked.map((label) => findLabel(known, label) ?? label) : single)].sort(compareCodePoints);
+  const isClass = model.conditioning === 'class';
+  const named = asked && asked.length > 0 ? namedLabels(asked, [...single, ...(model.labels ?? [])], isClass) : single;
+  const labels = [...new Set(named)].sort(compareCodePoints);
   check(!labels.includes(''), '--to: a label is empty.', 'Leave --to out for all labels of the data set.');
-  if (model.conditioning === 'class') {
+  if (isClass) {
     classIds(model, labels);
     checkLabels(model, dataset.labels, 'the data set');
   } else {

@@ -35,7 +35,7 @@ test.each(commands)('%s: %s', (_, line) => {
     const spec = option === undefined ? undefined : table[option];
     if (option === undefined || !spec) throw new Error(`${name} has no ${word}`);
     const value = !word.startsWith('--') ? word : spec.flag ? true : rest[(i += 1)];
-    flags[option] = spec.repeatable ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
+    flags[option] = spec.parse.list ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
   }
   expect(() => resolveValues(table, flags, {}, command.name)).not.toThrow();
 });

@@ -31,7 +31,7 @@ const command = (...more: string[]): string[] => [
 
 (hasAddon ? test : test.skip)('wrong options end with a sentence before any work', async () => {
   for (const [more, code, words] of [
-    [['--labels', 'a,,b'], 2, 'labels with commas'], [['--labels', 'class7'], 2, 'class7'], [['--blur', '-1'], 2, '--blur'], [['--box-format', 'yolo'], 2, '--box-format'], [['--only-marked'], 2, '--only-marked'],
+    [['--labels', 'a,,b'], 2, 'no label "a,,b"'], [['--labels', ''], 2, 'own, all, or labels'], [['--labels', 'class0,classO'], 2, 'no label "classO"'], [['--labels', 'class7'], 2, 'class7'], [['--blur', '-1'], 2, '--blur'], [['--box-format', 'yolo'], 2, '--box-format'], [['--only-marked'], 2, '--only-marked'],
     [['--boxes', at('gone.csv')], 3, 'gone.csv'], [['--baseline', at('gone')], 3, 'gone'],
   ] as const) {
     const ran = await cli([...command(...more), '--out', at('none')]);

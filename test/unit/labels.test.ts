@@ -1,0 +1,86 @@
+// Labels that options name: several values, commas between them, and labels that hold commas themselves.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { readConfig } from '../../src/cli/config';
+import { BENCH, COTYPICALITY, LOCALIZE, resolveValues, SAMPLE, SCAN, TRANSLATE } from '../../src/cli/options';
+import { namedLabels } from '../../src/dataset/labels';
+import { labelsToMap } from '../../src/scan/singles';
+import type { Dataset } from '../../src/dataset';
+import type { ModelFolder } from '../../src/model';
+import { temporaryFolder } from '../helpers/folders';
+
+const folder = temporaryFolder();
+const CITIES = ['Paris, Texas', 'Paris', 'Rome', 'a "quoted" name', "Val d'Or", 'x, y, z', ' padded ', 'Z\u00fcrich'];
+
+test.each([
+  ['a label with a comma stays whole', ['Paris, Texas'], ['Paris, Texas']],
+  ['commas between labels', ['Paris,Rome'], ['Paris', 'Rome']],
+  ['with spaces', ['Paris , Rome'], ['Paris', 'Rome']],
+  ['the longest label first', ['Paris, Texas,Rome'], ['Paris, Texas', 'Rome']],
+  ['in the middle and at the end', ['Rome,x, y, z,Paris, Texas'], ['Rome', 'x, y, z', 'Paris, Texas']],
+  ['given several times', ['Rome', 'Paris, Texas'], ['Rome', 'Paris, Texas']],
+  ['quotes are part of a label', ['a "quoted" name,Val d\'Or'], ['a "quoted" name', "Val d'Or"]],
+  ['spaces around a label, where it has them', [' padded '], [' padded ']],
+  ['spaces around a label that has none', [' Rome '], ['Rome']],
+  ['NFD for NFC: the label as it is written in the data', ['Zu\u0308rich'], ['Z\u00fcrich']],
+  ['an unknown value is left as it is', ['Oslo'], ['Oslo']],
+  ['commas, too', ['Oslo, Norway'], ['Oslo, Norway']],
+  ['also beside a label', ['Rome,Oslo'], ['Rome,Oslo']],
+])('%s', (_, values, labels) => {
+  expect(namedLabels(values, CITIES)).toEqual(labels);
+});
+
+test('where only known labels are allowed, the wrong part is told', () => {
+  expect(namedLabels(['Rome,Oslo', 'Oslo, Norway', 'Rome,'], CITIES, true)).toEqual(['Rome', 'Oslo', 'Oslo, Norway', 'Rome', '']);
+});
+
+test('any labels joined by commas are found again, or read as longer labels', () => fc.assert(fc.property(
+  fc.uniqueArray(fc.stringMatching(/^[ab,"' ]{1,6}$/), { minLength: 1, maxLength: 6 }), fc.infiniteStream(fc.nat()), (known, stream) => {
+    const asked = Array.from({ length: 3 }, () => known[(stream.next().value as number) % known.length] as string);
+    const found = namedLabels([asked.join(',')], known);
+    for (const label of found) expect(known).toContain(label);
+    expect(namedLabels(known, known)).toEqual(known);
+  },
+)));
+
+test('many commas that lead nowhere take no time', () => {
+  expect(namedLabels([`${'a,'.repeat(300)}b`], ['a', 'a,a'])).toHaveLength(1);
+});
+
+describe('options', () => {
+  const needed = { dataset: 'd', model: 'm', out: 'o', parallel: 'p' };
+  const value = (table: object, name: string, raw: unknown): unknown => (resolveValues(table as typeof LOCALIZE, { ...needed, [name]: raw }, {}, 'x') as Record<string, unknown>)[name];
+
+  test('of labels take one value, several, and lists', () => {
+    for (const [table, name] of [[LOCALIZE, 'labels'], [COTYPICALITY, 'label'], [SAMPLE, 'label'], [TRANSLATE, 'to']] as const) {
+      expect([name, value(table, name, 'Paris, Texas'), value(table, name, ['Paris, Texas', 'Rome'])]).toEqual([name, ['Paris, Texas'], ['Paris, Texas', 'Rome']]);
+    }
+    expect([value(LOCALIZE, 'labels', 'own'), value(LOCALIZE, 'labels', ['all']), value(LOCALIZE, 'labels', ['all', 'x'])]).toEqual(['own', 'all', ['all', 'x']]);
+    expect(() => value(LOCALIZE, 'labels', ' ')).toThrow('own, all, or labels');
+  });
+
+  test('of other lists, too', () => {
+    expect([value(BENCH, 'latents', '32,64'), value(BENCH, 'latents', ['32,64', '16']), value(BENCH, 'latents', [32, 64])]).toEqual([[32, 64], [32, 64, 16], [32, 64]]);
+    expect([value(SCAN, 'devices', '0, 1'), value(SCAN, 'devices', ['0', 'cuda:1']), value(SCAN, 'devices', [0, 1]), value(SCAN, 'devices', 0)]).toEqual([['cuda:0', 'cuda:1'], ['cuda:0', 'cuda:1'], ['cuda:0', 'cuda:1'], ['cuda:0']]);
+    expect(value(TRANSLATE, 'feature-layers', ['up_blocks.1', 'up_blocks.2,up_blocks.3'])).toEqual(['up_blocks.1', 'up_blocks.2', 'up_blocks.3']);
+    expect(() => value(SCAN, 'devices', '0,gpu')).toThrow('devices with commas');
+  });
+
+  test('a YAML list names labels with commas and quotes', async () => {
+    const file = join(folder, 'options.yaml');
+    writeFileSync(file, 'labels: ["Paris, Texas", \'a "quoted" name\', 1950]\nto: Paris, Texas\n');
+    const read = await readConfig(file, new Set(['labels', 'to']), new Set(['labels', 'to']));
+    expect(resolveValues(LOCALIZE, needed, read, 'localize').labels).toEqual(['Paris, Texas', 'a "quoted" name', '1950']);
+    expect(resolveValues(TRANSLATE, needed, read, 'translate').to).toEqual(['Paris, Texas']);
+  });
+});
+
+test('labels to map', () => {
+  const dataset = { labels: ['Paris, Texas', 'Rome|Oslo'] } as Dataset;
+  const model = { conditioning: 'text' } as ModelFolder;
+  expect(labelsToMap(model, dataset, ['Paris, Texas'], 'null').wanted).toEqual(['Paris, Texas']);
+  expect(labelsToMap(model, dataset, ['Oslo,Paris, Texas'], 'null').wanted).toEqual(['Oslo', 'Paris, Texas']);
+  expect(() => labelsToMap(model, dataset, ['Rome,Bergen'], 'null')).toThrow('no label "Bergen"');
+  expect(() => labelsToMap(model, dataset, ['Bergen, Norway'], 'null')).toThrow('no label "Bergen, Norway"');
+});
