@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Size } from '../dataset';
-import { inSource, PictureTable, readBoxes, type BoxFile, type TruthBox } from '../dataset/boxes';
+import { inSource, isOfImage, readBoxes, tableOf, type BoxFile, type TruthBox } from '../dataset/boxes';
 import { DiffmineError } from '../errors';
 import { evenly } from '../evenly';
 import { cluster, type Clustering } from '../mine/cluster';
@@ -177,12 +177,15 @@ async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Lis
 }
 
 /** Clusters of both lists against boxes in the source pictures, which are named as in the data set, or as the sequence. */
-function compare(file: string, { boxes, naming }: BoxFile, { sizes, sequences }: { sizes: ReadonlyMap<string, Size>; sequences: ReadonlyMap<string, Sequence> }, lists: Record<PlaceList, Listed>, made: ReadonlyMap<PlaceList, Clustering>, seed: number): TruthRecord {
+function compare(file: string, truth: BoxFile, { sizes, sequences }: { sizes: ReadonlyMap<string, Size>; sequences: ReadonlyMap<string, Sequence> }, lists: Record<PlaceList, Listed>, made: ReadonlyMap<PlaceList, Clustering>, seed: number): TruthRecord {
   const bare = (name: string): string => name.replace(/\.[^./]+$/, '');
-  const table = new PictureTable<TruthBox>(naming);
-  for (const box of boxes) table.add(bare(box.image), box);
+  const { boxes } = truth;
+  const table = tableOf({ ...truth, boxes: boxes.map((box) => ({ ...box, image: bare(box.image) })) }, (box) => box);
+  const rows = [...lists.top.rows, ...lists.random.rows];
+  const byImage = table.assign(new Set(rows.map((row) => bare(row.image))), file);
+  const bySequence = table.assign(new Set(rows.filter((row) => !byImage.has(bare(row.image))).map((row) => row.sequence)), file);
   const boxesOf = (row: PlaceRow): TruthBox[] => {
-    const own = (table.get(bare(row.image)) ?? table.get(row.sequence) ?? []).filter(({ label }) => label === undefined || label === row.label);
+    const own = (byImage.get(bare(row.image)) ?? bySequence.get(row.sequence) ?? []).filter((box) => isOfImage(box, row.label));
     const [size, origin] = [sizes.get(row.sequence), sequences.get(row.sequence)?.origin];
     if (!size) return own;
     const [across, down] = origin ? [origin.resized.width / origin.width, origin.resized.height / origin.height] : [1, 1];

@@ -3,7 +3,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
-import { readBoxes, type BoxFile } from '../dataset/boxes';
+import { readBoxes } from '../dataset/boxes';
+import { sharesLabel } from '../dataset/labels';
 import { asDiffmineError, DiffmineError } from '../errors';
 import { readMine } from '../mine/record';
 import { updateReport } from '../report/evaluation';
@@ -22,31 +23,27 @@ import { drawSheet } from './sheet';
 /**
  * Evaluates a run and keeps what it found in RUN/evaluate, in place of an earlier evaluation; a report that is there shows it from then on.
  *
- * @throws DATASET_INVALID for boxes that cannot be read or meet no picture of the run; RUN_INVALID for a run that is not finished, or has neither maps nor
+ * @throws DATASET_INVALID for boxes that cannot be read, do not fit the images of the run or meet none of them; RUN_INVALID for a run that is not finished, or has neither maps nor
  *   rankings; RUN_MISMATCH for a control of other pictures; INVALID_ARGUMENT; CANCELLED
  */
 export async function evaluate(runPath: string, options: EvaluateOptions, hooks: EvaluateHooks = {}): Promise<EvaluateSummary> {
   const { smooth = 5, bootstrap = 1000, seed = 0, perLabel = 4 } = options;
   if (!Number.isInteger(smooth) || smooth < 1 || smooth % 2 === 0) throw new DiffmineError('INVALID_ARGUMENT', `The side of the box mean is ${smooth}.`, 'It is odd: 1, 3, 5, ...');
   const run = await Run.open(runPath);
-  const { conditions, images } = run.manifest;
+  const { conditions } = run.manifest;
   const other = options.control === undefined ? undefined : await openControl(options.control, run);
-  const boxes = await readBoxes(options.boxes, options.typicalColumn === undefined ? {} : { typicalColumn: options.typicalColumn });
-  const { pictures, evidence, notes } = await gather(run, boxes, smooth, hooks);
-  const used = pictures.reduce((sum, picture) => sum + picture.boxes.length, 0);
-  if (used === 0) {
-    throw new DiffmineError(
-      'DATASET_INVALID', `No box of ${options.boxes} is in a picture of the run.`, `Its images are named as in the data set, such as ${JSON.stringify(pictures[0]?.image ?? images[0]?.path ?? '')}.`,
-    );
-  }
+  const truth = { ...(await readBoxes(options.boxes, options.typicalColumn === undefined ? {} : { typicalColumn: options.typicalColumn })), path: options.boxes, frame: options.boxFrame };
+  const root = pictureRoot(run, options.pictures);
+  const { pictures, boxes, evidence, notes } = await gather(run, truth, root, smooth, hooks);
+  notes.push(...boxes.notes);
+  const shown = [...new Set(pictures.flatMap((picture) => picture.boxes.map((box) => typicalOf(box, picture))))];
   const ranks = evidence.flatMap(({ label, top }) => (top && top.length < Math.max(...AT) ? [`${label} has ${top.length}`] : []));
   if (ranks.length > 0) notes.push(`Of a ranking with fewer patches than k, P@k is over those there are: ${ranks.join(', ')}.`);
-  const unknown = [...new Set(pictures.flatMap((picture) => picture.boxes.map((box) => typicalOf(box, picture))))].filter((label) => !conditions.includes(label));
+  const unknown = shown.filter((label) => !conditions.some((one) => sharesLabel(one, label)));
   if (unknown.length > 0) notes.push(`Boxes are typical of labels that were not scored: ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ', ...' : ''}.`);
 
   const shares = sharesOf(evidence);
   const ours = await figuresOf(evidence, pictures.length, shares, { bootstrap, seed }, hooks);
-  const root = pictureRoot(run, options.pictures);
   const colours = options.colour === false ? undefined : await colourEvidence(run, root, conditions, pictures, smooth, hooks);
   if (typeof colours === 'string') notes.push(`No baseline of colours: ${colours}`);
   const colour = Array.isArray(colours) ? await figuresOf(colours, pictures.length, sharesOf(colours), { bootstrap, seed }, hooks) : undefined;
@@ -56,7 +53,7 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
   const region = (which: keyof RegionTypicality): number | null => mean(regions.map((one) => one[which]));
   const summary: EvaluateSummary = {
     run: run.path,
-    boxes: { path: resolve(options.boxes), rows: boxes.boxes.length, used },
+    boxes: { path: resolve(options.boxes), rows: truth.boxes.length, used: boxes.used, turned: boxes.turned, clipped: boxes.clipped, outside: boxes.outside, empty: boxes.empty },
     options: { smooth, bootstrap, seed, typicalColumn: options.typicalColumn ?? null },
     mean: { ...ours.mean, share: shares.mean, typicality: { own: region('own'), others: region('others'), rest: region('rest') } },
     labels: evidence.map(({ label, own, typicality, top }, i) => ({
@@ -68,7 +65,7 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
       colour: colour
         ? { mean: ofPixels(colour.mean), labels: colour.labels.map((figures) => ({ label: figures.label, ...ofPixels(figures) })) }
         : null,
-      run: other ? await controlOf(other, boxes) : null,
+      run: other ? await controlOf(other) : null,
     },
     sheet: drawn?.sheet ?? null,
     notes,
@@ -87,8 +84,8 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
     }
   }
 
-  async function controlOf(control: Run, truth: BoxFile): Promise<EvaluateSummary['controls']['run']> {
-    const found = await gather(control, truth, smooth, hooks);
+  async function controlOf(control: Run): Promise<EvaluateSummary['controls']['run']> {
+    const found = await gather(control, truth, root, smooth, hooks);
     notes.push(...found.notes.map((note) => `Of the control: ${note}`));
     const empty = { own: [], curve: undefined, pointing: [] };
     const aligned = conditions.map((label): Evidence => found.evidence.find((one) => one.label === label) ?? { label, ...empty });

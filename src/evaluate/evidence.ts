@@ -1,7 +1,10 @@
 // What the figures of a run are computed from: its pictures with what is in them, where its maps are high, and where its ranked patches lie.
+import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { scoredSize } from '../dataset';
-import { boxMask, centreIn, inSource, iou, PictureTable, type Box, type BoxFile, type TruthBox } from '../dataset/boxes';
+import { boxMask, centreIn, iou, isOfImage, labelOf, placeMarks, tableOf, type Box, type BoxFile, type BoxFrame, type Marked, type MarkCounts, type TruthBox } from '../dataset/boxes';
+import { checkLabels } from '../dataset/boxes/labels';
+import { sharesLabel } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { readMine } from '../mine/record';
 import { strength } from '../report/heatmap';
@@ -58,8 +61,26 @@ export interface MapEvidence extends Evidence {
   strengths: number[];
 }
 
-/** @throws RUN_INVALID for a run that is not finished, or has neither maps nor rankings; CANCELLED */
-export async function gather(run: Run, boxes: BoxFile, smooth: number, hooks: EvaluateHooks): Promise<{ pictures: Picture[]; evidence: MapEvidence[]; notes: string[] }> {
+/** A file of boxes. */
+export interface Truth extends BoxFile {
+  path: string;
+  /** what they are drawn on; default 'auto' */
+  frame?: BoxFrame | undefined;
+}
+
+/** What became of a file's boxes. */
+export interface BoxesUsed extends MarkCounts {
+  /** of images of the run */
+  used: number;
+  /** sentences worth telling */
+  notes: string[];
+}
+
+/**
+ * @param root the folder of the source images
+ * @throws RUN_INVALID for a run that is not finished, or has neither maps nor rankings; DATASET_INVALID for boxes that do not fit its images, or meet none; CANCELLED
+ */
+export async function gather(run: Run, boxes: Truth, root: string, smooth: number, hooks: EvaluateHooks): Promise<{ pictures: Picture[]; boxes: BoxesUsed; evidence: MapEvidence[]; notes: string[] }> {
   const { manifest } = run;
   const done = await run.doneShards();
   if (done.length < manifest.shards) {
@@ -71,7 +92,7 @@ export async function gather(run: Run, boxes: BoxFile, smooth: number, hooks: Ev
   if (!mined) notes.push('The run is not mined: no P@k and no recall. Run: diffmine mine');
   if (!manifest.options.maps && !mined) throw new DiffmineError('RUN_INVALID', `${run.path} has neither maps nor rankings to evaluate.`, 'Mine it: diffmine mine RUN');
 
-  const pictures = await readPictures(run, boxes);
+  const { pictures, used } = await readPictures(run, boxes, root, hooks);
   const ranked = mined ? await readTable<MinedPatchRow>(run.mineFile('patches.parquet')) : undefined;
   const byKey = new Map(pictures.map((picture) => [imageKey({ path: picture.image, label: picture.label }), picture]));
   const evidence: MapEvidence[] = [];
@@ -84,32 +105,50 @@ export async function gather(run: Run, boxes: BoxFile, smooth: number, hooks: Ev
       ranked?.filter((row) => row.condition === label && row.list === list).sort((a, b) => a.rank - b.rank).map((row) => meet(row, byKey.get(imageKey({ path: row.image, label: row.label })), label));
     evidence.push({ label, own, top: ranking('top'), random: ranking('random'), ...lookAtMaps(run, label, own, smooth) });
   }
-  return { pictures, evidence, notes };
+  return { pictures, boxes: used, evidence, notes };
 }
 
-async function readPictures(run: Run, { boxes, naming }: BoxFile): Promise<Picture[]> {
+async function readPictures(run: Run, truth: Truth, root: string, { signal }: EvaluateHooks): Promise<{ pictures: Picture[]; used: BoxesUsed }> {
   const { size, sizeRule } = run.manifest.options;
-  const byImage = new PictureTable<TruthBox>(naming);
-  for (const box of boxes) byImage.add(box.image, box);
-  const found = new Map<string, Picture>();
+  const found = new Map<string, Picture & { source: { width: number; height: number }; resized: { width: number; height: number } }>();
   for (let shard = 0; shard < run.manifest.shards; shard++) {
     const rows = await readTable<ImageRow>(run.shardFile(shard, 'images.parquet'), ['image', 'label', 'source_width', 'source_height', 'width', 'height']);
     for (const { image, label, source_width: across, source_height: down, width, height } of rows) {
       const key = imageKey({ path: image, label });
       if (found.has(key)) continue; // scored under several labels
-      const { resized } = scoredSize({ width: across, height: down }, { size, rule: sizeRule, multiple: 1, patch: 1 });
-      const inside = (byImage.get(image) ?? []).filter((box) => box.label === undefined || box.label === label).map((box) => inSource(box, { width: across, height: down }));
-      found.set(key, { index: found.size, image, label, shard, width, height, scale: [resized.width / across, resized.height / down], boxes: inside });
+      const source = { width: across, height: down };
+      const { resized } = scoredSize(source, { size, rule: sizeRule, multiple: 1, patch: 1 });
+      found.set(key, { index: found.size, image, label, shard, width, height, scale: [resized.width / across, resized.height / down], boxes: [], source, resized });
     }
   }
-  return [...found.values()];
+  const byImage = new Map([...found.values()].map((picture) => [picture.image, picture]));
+  const assigned = tableOf(truth, (box): Marked & { truth: TruthBox } => ({ box, truth: box, ...(box.frame ? { frame: box.frame } : {}) })).assign(byImage.keys(), truth.path);
+  const used = [...assigned.values()].reduce((sum, marks) => sum + marks.length, 0);
+  if (used === 0) {
+    const [first] = byImage.keys();
+    throw new DiffmineError(
+      'DATASET_INVALID', `No box of ${truth.path} is in an image of the run.`, `It names ${JSON.stringify(truth.boxes[0]?.image ?? '')}; the images are named as in the dataset, such as ${JSON.stringify(first ?? '')}.`,
+    );
+  }
+  const marked = [...assigned].map(([image, marks]) => {
+    const { width, height, source, resized } = byImage.get(image) as NonNullable<ReturnType<typeof byImage.get>>;
+    return { image, file: resolve(root, image), scored: { width, height, sourceWidth: source.width, sourceHeight: source.height, resized }, marks };
+  });
+  const { images, counts, notes } = await placeMarks(truth.path, marked, { frame: truth.frame ?? 'auto', signal });
+  const pictures = [...found.values()].map(({ source: _source, resized: _resized, ...picture }) => ({
+    ...picture, boxes: (images.get(picture.image) ?? []).flatMap(({ box, truth: row }) => (isOfImage(row, picture.label) ? [{ ...row, ...box } as TruthBox] : [])),
+  }));
+  const shown = new Set(pictures.flatMap((picture) => picture.boxes.map((box) => typicalOf(box, picture))));
+  // with none left, the column `label` is that of no image
+  checkLabels(truth.path, shown.size > 0 ? [...shown] : [...new Set(truth.boxes.flatMap(({ label }) => label ?? []))], run.manifest.conditions);
+  return { pictures, used: { used, ...counts, notes } };
 }
 
-export const typicalOf = (box: TruthBox, picture: Picture): string => box.typicalOf ?? picture.label;
+export const typicalOf = (box: TruthBox, picture: Picture): string => labelOf(box, picture.label);
 /** The picture's boxes of what is typical of `label`. */
-export const typical = (picture: Picture, label: string): TruthBox[] => picture.boxes.filter((box) => typicalOf(box, picture) === label);
+export const typical = (picture: Picture, label: string): TruthBox[] => picture.boxes.filter((box) => sharesLabel(typicalOf(box, picture), label));
 /** Those of what is typical of other labels. */
-export const typicalOfOthers = (picture: Picture, label: string): TruthBox[] => picture.boxes.filter((box) => typicalOf(box, picture) !== label);
+export const typicalOfOthers = (picture: Picture, label: string): TruthBox[] => picture.boxes.filter((box) => !sharesLabel(typicalOf(box, picture), label));
 /** Boxes in the scored picture's pixels. */
 export const scored = ({ scale }: Picture, boxes: readonly Box[]): Box[] =>
   boxes.map((box) => ({ x: box.x * scale[0], y: box.y * scale[1], width: box.width * scale[0], height: box.height * scale[1] }));

@@ -1,4 +1,5 @@
 // What an evaluation is asked for, and what it says.
+import type { BoxFrame, MarkCounts } from '../dataset/boxes';
 import type { Figure } from '../metrics/bootstrap';
 
 export interface EvaluateOptions {
@@ -10,8 +11,10 @@ export interface EvaluateOptions {
   bootstrap?: number;
   /** of the resampling; default 0 */
   seed?: number;
-  /** column with the label a box is typical of; default `city` where there is one, else a box counts for its picture's label */
+  /** column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label */
   typicalColumn?: string;
+  /** what the boxes are drawn on: the upright image, or the stored one; default 'auto': as their sizes and places say */
+  boxFrame?: BoxFrame;
   /** another run of the same pictures, to show beside it: one scanned with `untrained`, say */
   control?: string;
   /** the baseline of colours, from the pictures alone; default true */
@@ -108,8 +111,8 @@ export interface MapSheet {
 
 export interface EvaluateSummary {
   run: string;
-  /** `used`: in pictures of the run */
-  boxes: { path: string; rows: number; used: number };
+  /** `used`: of images of the run; of these, how many were turned, clipped, or cover nothing */
+  boxes: { path: string; rows: number; used: number } & MarkCounts;
   options: { smooth: number; bootstrap: number; seed: number; typicalColumn: string | null };
   /** over the labels that have the figure; `share` of typical pixels and typicality likewise; lift: of the means */
   mean: Metrics & { share: number | null; typicality: RegionTypicality };

@@ -29,17 +29,18 @@ const UNTRAINED = 'untrained';
  *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the picture; IO
  */
 export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = {}): Promise<LocalizeSummary> {
-  const { labels = 'own', variant, baseline, boxes, boxFormat, onlyMarked, blur = DEFAULT_BLUR, bootstrap = 1000, overlays = 100, pictures, ...scoring } = options;
+  const { labels = 'own', variant, baseline, boxes, boxFormat, boxFrame, onlyMarked, blur = DEFAULT_BLUR, bootstrap = 1000, overlays = 100, pictures, ...scoring } = options;
   checkBlur(blur);
   for (const [name, value] of [['bootstrap', bootstrap], ['overlays', overlays]] as const) {
     if (value !== 'all' && !(Number.isSafeInteger(value) && value >= 0)) throw new DiffmineError('INVALID_ARGUMENT', `--${name} is ${value}; expected a whole number of at least 0.`);
   }
   if (onlyMarked && boxes === undefined) throw new DiffmineError('INVALID_ARGUMENT', '--only-marked goes by boxes or masks, and there are none.', 'Give --boxes.');
-  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, [...(await picturesOf(options)).images]);
+  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await picturesOf(options)).images);
   const variants = await variantsFor(options.model, baseline, variant);
   const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.pictures } : {}) };
   const ours: ScanOptions = { ...both, ...variants.model };
-  const { draft } = await settle(ours, VERSION);
+  const { draft, sizes } = await settle(ours, VERSION);
+  await marks?.place(sizes, draft.conditions, { ...(boxFrame ? { frame: boxFrame } : {}), signal: hooks.signal });
   const theirs: ScanOptions | undefined = baseline === undefined ? undefined : {
     ...both, out: baselineFolder(options.out), size: draft.options.size, localize: labels === 'own' ? labels : draft.conditions,
     ...(baseline === UNTRAINED ? { ...variants.model, untrained: true } : { ...variants.baseline, model: baseline }),

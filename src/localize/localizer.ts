@@ -72,7 +72,7 @@ export class Localizer {
     const result: Localization = {
       model: { path: manifest.model.path },
       baseline: control ? { path: control.manifest.model.path, untrained: control.manifest.options.untrained === true } : null,
-      boxes: this.marks ? { path: resolve(this.marks.path), marks: this.marks.count, used: this.marks.used } : null,
+      boxes: this.marks ? { path: resolve(this.marks.path), marks: this.marks.count, used: this.marks.used, ...this.marks.counts } : null,
       options: { against, blur, bootstrap: this.marks ? bootstrap : 0, seed },
       labels,
       mean: { share: mean(labels.map(({ share }) => share)), ...threeOf(means, this.runs.length) },
@@ -210,6 +210,7 @@ export class Localizer {
     if (unmapped.length > 0) this.notes.push(`Marked, but not mapped: ${list(unmapped)}.`);
     const { count, used } = this.marks;
     if (used < count) this.notes.push(`${count - used} of ${count} boxes or masks are of pictures that are not in the run.`);
+    this.notes.push(...this.marks.notes);
     return this.notes;
   }
 }

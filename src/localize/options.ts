@@ -1,5 +1,5 @@
 // What a localization is asked for, what it tells on the way, and what it says.
-import type { BoxFormat } from '../dataset/boxes';
+import type { BoxFormat, BoxFrame, MarkCounts } from '../dataset/boxes';
 import type { Figure } from '../metrics/bootstrap';
 import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from '../scan/options';
 
@@ -14,6 +14,8 @@ export interface LocalizeOptions extends Omit<ScanOptions, 'patch' | 'perImage' 
   onlyMarked?: boolean;
   /** default 'auto' */
   boxFormat?: BoxFormat;
+  /** what they are drawn on: the upright image, or the stored one; default 'auto': as their sizes and places say */
+  boxFrame?: BoxFrame;
   /** standard deviation of the Gaussian over the maps: below 1 a share of the short side, else pixels of the scored picture; 0 is none; default 1/16 */
   blur?: number;
   /** times the pictures are drawn anew for the intervals; 0 is none; default 1000 */
@@ -90,8 +92,8 @@ export interface PictureLocalization {
 export interface Localization {
   model: { path: string };
   baseline: { path: string; untrained: boolean } | null;
-  /** `used`: in pictures of the run */
-  boxes: { path: string; marks: number; used: number } | null;
+  /** `used`: of images of the run; of these, how many were turned, clipped, or cover nothing */
+  boxes: ({ path: string; marks: number; used: number } & MarkCounts) | null;
   options: { against: string; blur: number; bootstrap: number; seed: number };
   labels: LabelLocalization[];
   /** over the labels that have the figures */

@@ -1,9 +1,10 @@
 // How well a translation went, by the model itself: is the reconstruction near, is the structure kept, does the result look like its target; and where
 // boxes say what is typical, whether that is what has changed.
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { readPicture } from '../dataset';
-import { maskOf, readMarks, type Marked } from '../dataset/boxes';
+import { maskOf, placeMarks, readMarks, type Marked } from '../dataset/boxes';
+import { sharesLabel } from '../dataset/labels';
 import { upsample } from '../evaluate/maps';
 import { DiffmineError } from '../errors';
 import { openModel, prepareConditions, variantOf, type ModelFolder } from '../model';
@@ -60,10 +61,7 @@ export async function evaluateTranslation(out: string, options: QualityOptions =
   if (model.fingerprint !== manifest.model.fingerprint) throw new DiffmineError('RUN_MISMATCH', `${model.path} is not the model of the translation in ${out}.`, 'Name it with --model.');
   const samples = wholeNumber(options.samples ?? 16, 1, '--samples');
   const range = timesteps(options.tRange ?? TIMESTEPS, model.source.schedule.trainTimesteps);
-  const marks = options.boxes === undefined ? undefined : await readMarks(options.boxes);
-  if (marks && lines.every(({ image }) => marks.get(image) === undefined)) {
-    throw new DiffmineError('DATASET_INVALID', `${options.boxes} marks nothing in any translated picture.`, `It names ${JSON.stringify([...marks.keys()][0] ?? '')}; they are named as ${JSON.stringify(lines[0]?.image)}.`);
-  }
+  const marks = options.boxes === undefined ? undefined : await marksOf(options.boxes, lines, manifest.dataset.path, hooks);
 
   const device = chooseDevice(options.device ?? 'auto', manifest.options.precision);
   const engine = new Engine({ device: device.id, precision: manifest.options.precision, threads: options.threads ?? 0 });
@@ -90,6 +88,21 @@ export async function evaluateTranslation(out: string, options: QualityOptions =
   } finally {
     await engine.dispose();
   }
+}
+
+/** What is known to be in the translated images, by image. @param dataset the folder of the images, or the table beside them */
+async function marksOf(boxes: string, lines: readonly TranslatedLine[], dataset: string, hooks: Hooks<Progress>): Promise<Map<string, Marked[]>> {
+  const table = await readMarks(boxes);
+  const found = table.assign(new Set(lines.map(({ image }) => image)), boxes);
+  if (found.size === 0) {
+    throw new DiffmineError('DATASET_INVALID', `${boxes} marks nothing in any translated image.`, `It names ${JSON.stringify([...table.keys()][0] ?? '')}; they are named as ${JSON.stringify(lines[0]?.image)}.`);
+  }
+  const byImage = new Map(lines.map((line) => [line.image, line]));
+  const root = await stat(dataset).then((status) => (status.isFile() ? dirname(dataset) : dataset), () => dataset);
+  const marked = [...found].map(([image, marks]) => ({ image, marks, file: resolve(root, image), scored: byImage.get(image) as TranslatedLine }));
+  const { images, notes } = await placeMarks(boxes, marked, { signal: hooks.signal });
+  for (const note of [...table.notes, ...notes]) hooks.log?.(note);
+  return images;
 }
 
 /** quality.json, where it is there and of these pictures. */
@@ -280,7 +293,9 @@ class Tally {
   private async placesOf(line: TranslatedLine, marks: Marked[]): Promise<{ place: PlaceName; mask: Uint8Array }[]> {
     const { label, width, height } = line;
     const boxes = await Promise.all(
-      marks.map(async (mark) => ({ place: (mark.label ?? label) === label ? ('own' as const) : ('others' as const), mask: await maskOf([mark], mark.label ?? label, line) })),
+      marks
+        .filter(({ imageLabel }) => imageLabel === undefined || sharesLabel(imageLabel, label))
+        .map(async (mark) => ({ place: sharesLabel(mark.label ?? label, label) ? ('own' as const) : ('others' as const), mask: await maskOf([mark], mark.label ?? label, line) })),
     );
     const rest = new Uint8Array(width * height).fill(1);
     for (const { mask } of boxes) mask.forEach((inside, i) => inside && (rest[i] = 0));

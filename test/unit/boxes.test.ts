@@ -48,13 +48,13 @@ describe('CSV', () => {
   test.each([
     ['no such file', undefined, 'DATASET_INVALID', /cannot be read/],
     ['nothing', '', 'DATASET_INVALID', /no header/],
-    ['a missing column', 'image,x,y,w\n', 'DATASET_INVALID', /no file of boxes/],
+    ['a missing column', 'image,x,y,w\n', 'DATASET_INVALID', /not a file of boxes/],
     ['a word for a number', 'image,x,y,w,h\na,1,2,3,4\nb,1,2,wide,4\n', 'DATASET_INVALID', /line 3: 'w' is "wide"/],
     ['a number that is not there', 'image,x,y,w,h\na,1,,3,4\n', 'DATASET_INVALID', /line 2: 'y' is ""/],
     ['a negative side', 'image,x,y,w,h\na,1,2,-3,4\n', 'DATASET_INVALID', /line 2/],
     ['an empty name', 'image,x,y,w,h\n,1,2,3,4\n', 'DATASET_INVALID', /line 2: 'image' is empty/],
     ['too few fields', 'image,x,y,w,h\na,1,2\n', 'DATASET_INVALID', /line 2: 3 fields/],
-    ['open quotes', 'image,x,y,w,h\n"a,1,2,3,4\n', 'DATASET_INVALID', /cannot be read/],
+    ['open quotes', 'image,x,y,w,h\n"a,1,2,3,4\n', 'DATASET_INVALID', /line 2: a quote is opened/],
     ["NIH's list of findings", 'Image Index,Finding Labels,Follow-up #\na.png,Mass,0\n', 'DATASET_INVALID', /findings/],
   ])('refuses %s', async (_, text, code, message) => {
     const path = text === undefined ? join(folder, 'none.csv') : csv(text);
@@ -67,7 +67,7 @@ describe('CSV', () => {
 
   test('as marks: what a box is typical of, else the label of its row, else none; names are paths', async () => {
     const marks = await readMarks(csv('image,label,x,y,w,h,city\nking/a.png,king,1,2,3,4,\nking/a.png,king,5,6,7,8,ace\nb.png,,1,2,3,4,\n'));
-    expect(marks.get('king/a.png')).toEqual([{ label: 'king', box: { x: 1, y: 2, width: 3, height: 4 } }, { label: 'ace', box: { x: 5, y: 6, width: 7, height: 8 } }]);
+    expect(marks.get('king/a.png')).toEqual([{ label: 'king', box: { x: 1, y: 2, width: 3, height: 4 } }, { label: 'ace', imageLabel: 'king', box: { x: 5, y: 6, width: 7, height: 8 } }]);
     expect(marks.get('b.png')).toEqual([{ box: { x: 1, y: 2, width: 3, height: 4 } }]);
     expect(marks.get('ace/b.png')).toBeUndefined();
     expect([...marks.keys()]).toEqual(['king/a.png', 'b.png']);
@@ -104,8 +104,8 @@ describe('NIH', () => {
 
   test.each([
     ['a row without numbers', `${HEADER}\n1.png,Mass,,,,\n`, undefined, /line 2: 'x' is ""/],
-    ['a row without a finding', `${HEADER}\n1.png,,1,2,3,4\n`, undefined, /line 2: the picture or its finding/],
-    ['another file', 'image,x,y,w,h\na,1,2,3,4\n', 'nih' as const, /no list of boxes as NIH's/],
+    ['a row without a finding', `${HEADER}\n1.png,,1,2,3,4\n`, undefined, /line 2: the image or its finding/],
+    ['another file', 'image,x,y,w,h\na,1,2,3,4\n', 'nih' as const, /not NIH's list of boxes/],
   ])('refuses %s', async (_, text, format, message) => {
     await expect(readMarks(csv(text), format)).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(message) as string });
   });
@@ -179,7 +179,7 @@ describe('masks', () => {
     const marks = await readMarks(root);
     const picture = { width: 4, height: 4, sourceWidth: 40, sourceHeight: 40 };
     await expect(maskOf(marks.get('a.jpg') ?? [], 'x', picture)).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/a\.png' cannot be read/) as string });
-    await expect(maskOf(marks.get('b.jpg') ?? [], 'x', picture)).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/4 x 2 px, the picture has 40 x 40/) as string });
+    await expect(maskOf(marks.get('b.jpg') ?? [], 'x', picture)).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/4 x 2 px, the image has 40 x 40/) as string });
     writeFiles(folder, { 'empty/readme.txt': '' });
     await expect(readMarks(join(folder, 'empty'))).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/no masks/) as string });
     await expect(readBoxes(root)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });

@@ -110,6 +110,46 @@ test('without a column for it, a box counts for its picture’s label', async ()
   expect(kinds).toEqual([]);
 });
 
+test('the column label alone is what a box is typical of; labels that no image has are an error that names both', async () => {
+  const rows = (label: (own: string) => string): string[] => pictures.map(({ path, label: own, hot: { x, y, width, height } }) => [path, label(own), x, y, width, height].join(','));
+  const header = 'image,label,x,y,w,h';
+  const own = await evaluate(at('run'), { boxes: boxFile('own.csv', rows((label) => label), header), bootstrap: 0, ...bare });
+  expect(own.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
+  const others = await evaluate(at('run'), { boxes: boxFile('others.csv', rows((label) => (label === 'one' ? 'two' : 'one')), header), bootstrap: 0, ...bare });
+  expect(others.labels.map(({ boxes, typicality }) => [boxes, typicality.own, (typicality.others ?? 0) > 0.03])).toEqual([[0, null, true], [0, null, true]]);
+  await expect(evaluate(at('run'), { boxes: boxFile('objects.csv', rows((label) => (label === 'one' ? 'wheel' : 'door')), header), ...bare })).rejects.toMatchObject({
+    code: 'DATASET_INVALID', message: expect.stringMatching(/Labels of the boxes: door, wheel\. Labels of the run: one, two\./) as string, hint: expect.stringContaining('kind') as string,
+  });
+  // beside a column of its own, `label` is the image's: with the wrong one, nothing is left
+  await expect(evaluate(at('run'), { boxes: boxFile('wrong.csv', pictures.map((picture) => hot({ ...picture, label: 'three' }, 'k', picture.label))), ...bare })).rejects.toMatchObject({ message: expect.stringContaining('boxes: three') as string });
+});
+
+test('boxes outside, clipped and too small are counted and told; none that covers a pixel is an error', async () => {
+  const first = pictures[0]?.path;
+  const some = boxFile('some.csv', [`${first},-8,-8,16,16`, `${first},5000,0,20,20`, `${first},3.2,3.2,0.5,0.5`, `${first},0,0,32,32`], 'image,x,y,w,h');
+  const { boxes, notes } = await evaluate(at('run'), { boxes: some, bootstrap: 0, ...bare });
+  expect(boxes).toMatchObject({ rows: 4, used: 4, turned: 0, clipped: 1, outside: 1, empty: 1 });
+  expect(notes.filter((note) => note.startsWith('1 of 4 boxes'))).toHaveLength(3);
+  const none = boxFile('none.csv', [`${first},5000,0,20,20`], 'image,x,y,w,h');
+  await expect(evaluate(at('run'), { boxes: none, ...bare })).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringContaining('covers a pixel') as string });
+  const yolo = boxFile('yolo.csv', [`${first},0.5,0.5,0.2,0.2`], 'image,x,y,w,h');
+  await expect(evaluate(at('run'), { boxes: yolo, ...bare })).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringContaining('normalized') as string });
+});
+
+test('COCO: sizes of other images and names that two images have are refused', async () => {
+  const coco = (name: string, size: { width: number; height: number } | object): string => {
+    writeFileSync(at('c.json'), JSON.stringify({ images: [{ id: 1, file_name: name, ...size }], categories: [{ id: 1, name: 'one' }], annotations: [{ image_id: 1, category_id: 1, bbox: [0, 0, 64, 64] }] }));
+    return at('c.json');
+  };
+  const [{ path, width, height }] = pictures as [SyntheticPicture];
+  const half = await evaluate(at('run'), { boxes: coco(path, { width: width / 2, height: height / 2 }), bootstrap: 0, ...bare });
+  expect(half.labels[0]?.share).toBeCloseTo((128 * 128) / (5 * width * height), 12);
+  for (const size of [{ width: height, height: width }, { width: 500, height }]) {
+    await expect(evaluate(at('run'), { boxes: coco(path, size), ...bare })).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringContaining(`the image ${path} has ${width} x ${height}`) as string });
+  }
+  await expect(evaluate(at('run'), { boxes: coco('0.png', {}), ...bare })).rejects.toMatchObject({ message: expect.stringContaining('one/0.png, two/0.png') as string });
+});
+
 test('a run without maps, one that is not mined, and one with neither', async () => {
   await makeRun('no maps', { maps: false });
   const mapless = await evaluate(at('no maps'), { boxes: at('boxes.csv'), bootstrap: 3, ...bare });

@@ -232,11 +232,23 @@ test('a cancelled localization keeps its finished shards, and goes on', async ()
 });
 
 test('what cannot be meant is refused before any work', async () => {
+  const file = (name: string, text: string): string => {
+    writeFileSync(at('data', name), text);
+    return at('data', name);
+  };
+  const coco = (name: string, size: { width: number; height: number }): string => file(`coco${size.width}.json`, JSON.stringify({
+    images: [{ id: 1, file_name: name, ...size }], categories: [{ id: 1, name: 'class0' }], annotations: [{ image_id: 1, category_id: 1, bbox: [0, 0, 9, 9] }],
+  }));
   const strangers = at('data', 'strangers.csv');
   writeFileSync(strangers, 'image,x,y,w,h\nnobody.png,0,0,9,9\n');
   const wrongs: [Partial<LocalizeOptions>, string, string][] = [
     [{ boxes: strangers }, 'DATASET_INVALID', 'marks nothing'],
     [{ boxes: at('data', 'gone.csv') }, 'DATASET_INVALID', 'gone.csv'],
+    [{ boxes: file('objects.csv', `image,label,x,y,w,h\n${picture(1920, 0)},wheel,0,0,9,9\n`) }, 'DATASET_INVALID', 'Labels of the boxes: wheel. Labels of the run: class0, class1.'],
+    [{ boxes: file('outside.csv', `image,x,y,w,h\n${picture(1920, 0)},900,0,9,9\n`) }, 'DATASET_INVALID', 'covers a pixel'],
+    [{ boxes: file('yolo.csv', `image,x,y,w,h\n${picture(1920, 0)},0.1,0.2,0.3,0.3\n`) }, 'DATASET_INVALID', 'normalized'],
+    [{ boxes: coco('1920_1.png', { width: 64, height: 80 }) }, 'DATASET_INVALID', `64 x 80 px, the image ${picture(1920, 1)} has 80 x 64`],
+    [{ boxes: coco('1920_1.png', { width: 500, height: 80 }) }, 'DATASET_INVALID', '500 x 80'],
     [{ labels: ['class0', 'class9'] }, 'INVALID_ARGUMENT', 'class9'],
     [{ against: 'class9' }, 'INVALID_ARGUMENT', 'class9'],
     [{ labels: ['class1'], against: 'class1' }, 'INVALID_ARGUMENT', 'class1'],

@@ -86,7 +86,7 @@ export const evaluateCommand = command({
   async handle(values, { output, signal }) {
     const { run, boxes, smooth, bootstrap, seed, control, pictures, png } = values;
     const { evaluate } = await import('../../evaluate/evaluate.js');
-    const options = { smooth, bootstrap, seed, control, pictures, png, typicalColumn: values['typical-column'], colour: values['no-colour'] === undefined ? undefined : !values['no-colour'], perLabel: values['per-label'] };
+    const options = { smooth, bootstrap, seed, control, pictures, png, typicalColumn: values['typical-column'], boxFrame: values['box-frame'], colour: values['no-colour'] === undefined ? undefined : !values['no-colour'], perLabel: values['per-label'] };
     const summary = await evaluate(run, { boxes, ...defined(options) }, { signal, onProgress: output.progress, log: (line) => output.log(line) });
     return { text: evaluateText(summary), json: summary };
   },

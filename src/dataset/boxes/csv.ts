@@ -1,9 +1,7 @@
 // Boxes in CSV files: the project's own columns, and NIH's BBox_List_2017.csv.
-import { readFile } from 'node:fs/promises';
-import path from 'node:path';
-import { parse } from 'csv-parse/sync';
 import { DiffmineError } from '../../errors';
-import { coordinate, pictureName, type BoxFile, type TruthBox } from './rows';
+import { readCsv as readRecords } from '../text';
+import { coordinate, pictureName, utf8, type BoxFile, type TruthBox } from './rows';
 
 const COLUMNS = 'A file of boxes has the columns image, x, y and w, h (or width, height); label, kind, slot and the label a box is typical of are optional.';
 
@@ -16,26 +14,14 @@ interface CsvFile {
 
 /** A CSV file as text. @throws DATASET_INVALID where it cannot be read */
 export async function readCsv(file: string): Promise<CsvFile> {
-  const bytes = await readFile(file).catch((cause: unknown) => {
-    throw new DiffmineError('DATASET_INVALID', `The boxes '${file}' cannot be read.`, COLUMNS, { cause });
-  });
-  const name = path.basename(file);
-  try {
-    const records = parse(bytes, { bom: true, info: true, skip_empty_lines: true, relax_column_count: true }) as unknown as { record: string[]; info: { lines: number } }[];
-    return {
-      name,
-      header: (records[0]?.record ?? []).map((column) => column.trim()),
-      rows: records.slice(1).map(({ record, info }) => ({ record, where: `${name}, line ${info.lines}` })),
-    };
-  } catch (cause) {
-    throw new DiffmineError('DATASET_INVALID', `The boxes '${file}' cannot be read: ${(cause as Error).message}.`, COLUMNS, { cause });
-  }
+  const { name, header, records } = await utf8(readRecords(file), COLUMNS);
+  return { name, header, rows: records.map(({ fields, line }) => ({ record: fields, where: `${name}, line ${line}` })) };
 }
 
 /**
- * A row a box: image (or path), x, y, w, h (or width, height); label, kind, slot optional.
+ * One row per box: image (or path), x, y, w, h (or width, height); label, kind, slot optional.
  *
- * @param typicalColumn the column with the label a box is typical of; default `city` where there is one, else a box counts for its picture's label
+ * @param typicalColumn the column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label
  * @throws DATASET_INVALID where a row cannot be used (the line is named); INVALID_ARGUMENT for a typical column that is not there
  */
 export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string): BoxFile {
@@ -45,11 +31,17 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
   const width = column('w', 'width');
   const height = column('h', 'height');
   if (header.includes('Finding Labels')) {
-    throw new DiffmineError('DATASET_INVALID', `${name} lists the findings of pictures, no boxes.`, 'The boxes of ChestX-ray14 are in BBox_List_2017.csv.');
+    throw new DiffmineError('DATASET_INVALID', `${name} lists the findings of images, not boxes.`, 'The boxes of ChestX-ray14 are in BBox_List_2017.csv.');
   }
   if (image === undefined || width === undefined || height === undefined || !column('x') || !column('y')) {
-    throw new DiffmineError('DATASET_INVALID', `${name} is no file of boxes: it has ${listed || 'no header'}.`, COLUMNS);
+    const corners = ['x1', 'xmin', 'x_min', 'left'].find((one) => header.includes(one));
+    throw new DiffmineError(
+      'DATASET_INVALID', `${name} is not a file of boxes: it has ${listed || 'no header'}.`,
+      corners ? `${COLUMNS} Its boxes are corners: w = x2 - x1 and h = y2 - y1.` : COLUMNS,
+    );
   }
+  const twice = header.find((one, i) => one !== '' && header.indexOf(one) < i);
+  if (twice !== undefined) throw new DiffmineError('DATASET_INVALID', `${name} has two columns '${twice}'.`, COLUMNS);
   if (typicalColumn !== undefined && !header.includes(typicalColumn)) {
     throw new DiffmineError('INVALID_ARGUMENT', `${name} has no column '${typicalColumn}'; there is ${listed}.`, 'Name the column with the label that a box is typical of.');
   }
@@ -88,11 +80,11 @@ export function isNihHeader(header: readonly string[]): boolean {
  */
 export function nihBoxes({ name, header, rows }: CsvFile): BoxFile {
   if (!isNihHeader(header) || !/^bbox\b/i.test(header[2] ?? '')) {
-    throw new DiffmineError('DATASET_INVALID', `${name} is no list of boxes as NIH's: its header is ${JSON.stringify(header.join(','))}.`, 'BBox_List_2017.csv begins with: Image Index,Finding Label,Bbox [x,y,w,h]');
+    throw new DiffmineError('DATASET_INVALID', `${name} is not NIH's list of boxes: its header is ${JSON.stringify(header.join(','))}.`, 'BBox_List_2017.csv begins with: Image Index,Finding Label,Bbox [x,y,w,h]');
   }
   const boxes = rows.map(({ record, where }): TruthBox => {
-    const [image, finding, x, y, w, h] = record.map((cell) => cell.trim());
-    if (!image || !finding) throw new DiffmineError('DATASET_INVALID', `${where}: the picture or its finding is missing.`);
+    const [image, finding, x, y, w, h] = record;
+    if (!image || !finding) throw new DiffmineError('DATASET_INVALID', `${where}: the image or its finding is missing.`);
     return {
       image: pictureName(image), typicalOf: NIH_LABELS[finding] ?? finding,
       x: coordinate(x, -Infinity, where, 'x'), y: coordinate(y, -Infinity, where, 'y'), width: coordinate(w, 0, where, 'w'), height: coordinate(h, 0, where, 'h'),

@@ -1,37 +1,44 @@
-// What is known to be in pictures, from any of the files such data comes in, as boxes or masks, and as pixels of the scored picture.
+// What is known to be in images, from any of the files such data comes in, as boxes or masks, and as pixels of the scored image.
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../../errors';
 import type { Size } from '../pictures';
 import { cocoBoxes } from './coco';
 import { csvBoxes, isNihHeader, nihBoxes, readCsv } from './csv';
-import { fillBetween, type Box } from './geometry';
+import { otherFrame, readFrame, swapsSides, turnMask, type MaskPixels } from './frame';
+import { fillBetween, type Box, type Edges } from './geometry';
 import { readMask, readMasks } from './masks';
-import type { BoxFile } from './rows';
+import { inSource, type BoxFile, type TruthBox } from './rows';
 import { PictureTable } from './table';
 
 export const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
 /** `auto`: a folder holds masks, a .json is COCO's, a .csv is NIH's or the project's own by its header. */
 export type BoxFormat = (typeof BOX_FORMATS)[number];
 
-/** Something that is in a picture: a box or a mask. */
+/** Something that is in an image: a box or a mask. */
 export interface Marked {
-  /** what it shows; undefined: whatever the picture's label is */
+  /** what it is typical of; undefined: whatever the image's label is */
   label?: string;
-  /** pixels of the upright source picture, or of `frame` */
+  /** the label of the image, where its file says so beside `label`: the same file may stand under two labels */
+  imageLabel?: string;
+  /** pixels of the upright source image, or of `frame` */
   box?: Box;
-  /** the size of the picture that the box refers to, where the file says it: copies of a data set are often smaller */
+  /** the size of the image that the box refers to, where the file says it: copies of a dataset are often smaller */
   frame?: Size;
-  /** absolute; a PNG of the source picture's proportions, non-zero where something is */
+  /** absolute; a PNG of the source image's proportions, non-zero where something is */
   mask?: string;
+  /** the EXIF orientation by which the mask is turned; undefined: what its size and the image's orientation say */
+  turn?: number;
 }
 
-/** The scored picture (readPicture gives all of it): `resized` is the whole picture that width x height are the upper left part of. */
+/** The scored image (readPicture gives all of it): `resized` is the whole image that width x height are the upper left part of. */
 export interface ScoredPicture extends Size {
   sourceWidth: number;
   sourceHeight: number;
   /** default: width x height, nothing was cut */
   resized?: Size;
+  /** EXIF orientation of the source image; default 1 */
+  orientation?: number;
 }
 
 const FORMATS = 'Give a CSV (image, x, y, w, h), the BBox_List_2017.csv of ChestX-ray14, a COCO .json, or a folder of mask PNGs.';
@@ -53,7 +60,7 @@ async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<Bo
 /**
  * Boxes as their file lists them, in order.
  *
- * @param options.typicalColumn of a CSV: the column with the label a box is typical of; default `city` where there is one, else a box counts for its picture's label
+ * @param options.typicalColumn of a CSV: the column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label
  * @throws DATASET_INVALID where the file cannot be read or an entry cannot be used (it is named); INVALID_ARGUMENT for masks, or a typical column that is not there
  */
 export async function readBoxes(location: string, options: { format?: BoxFormat; typicalColumn?: string } = {}): Promise<BoxFile> {
@@ -74,55 +81,56 @@ export async function readBoxes(location: string, options: { format?: BoxFormat;
 }
 
 /**
- * Boxes or masks by picture. The map's `get` takes the picture's path in the data set and finds what the file says of it, also where the file names
- * pictures without their folders (NIH's, COCO's) or without their extension (masks). A box's label is what it is typical of (a CSV's `city` column,
- * a finding, a category), else the label of its row.
+ * Boxes or masks by image. The table's `get` takes the image's path in the dataset and finds what the file says of it, also where the file names
+ * images without their folders (NIH's, COCO's) or without their extension (masks); `assign` does so for a whole dataset, and refuses names that
+ * several of its images have. A box's label is what it is typical of (a CSV's `city` column, a finding, a category), else the label of its row.
  *
  * @throws as readBoxes; DATASET_INVALID for a folder without masks
  */
-export async function readMarks(location: string, format: BoxFormat = 'auto'): Promise<Map<string, Marked[]>> {
+export async function readMarks(location: string, format: BoxFormat = 'auto'): Promise<PictureTable<Marked>> {
   if ((await formatOf(location, format)) === 'masks') return readMasks(location);
-  const { boxes, naming } = await readBoxes(location, { format });
-  const table = new PictureTable<Marked>(naming);
-  for (const { image, label, typicalOf, x, y, width, height, frame } of boxes) {
-    const shown = typicalOf ?? label;
-    table.add(image, { box: { x, y, width, height }, ...(shown === undefined ? {} : { label: shown }), ...(frame ? { frame } : {}) });
-  }
+  return tableOf(await readBoxes(location, { format }), markOf);
+}
+
+/** A file's boxes by image. */
+export function tableOf<T>({ boxes, naming }: BoxFile, item: (box: TruthBox) => T): PictureTable<T> {
+  const table = new PictureTable<T>(naming);
+  for (const box of boxes) table.add(box.image, item(box));
   return table;
 }
 
-/** Of a copy in another size: its height may be off by this share (and a pixel, for rounding) from what its width asks for. */
-const TOLERANCE = 0.02;
+function markOf({ label, typicalOf, x, y, width, height, frame }: TruthBox): Marked {
+  const shown = typicalOf ?? label;
+  return {
+    ...(shown === undefined ? {} : { label: shown }), ...(typicalOf !== undefined && label !== undefined ? { imageLabel: label } : {}),
+    box: { x, y, width, height }, ...(frame ? { frame } : {}),
+  };
+}
 
-/** Refuses a frame or mask of other proportions than the source picture. */
-function checkProportions(what: string, size: Size, { sourceWidth, sourceHeight }: ScoredPicture): void {
-  if (Math.abs((size.width * sourceHeight) / sourceWidth - size.height) <= 1 + TOLERANCE * size.height) return;
-  throw new DiffmineError(
-    'DATASET_INVALID', `${what} ${size.width} x ${size.height} px, the picture has ${sourceWidth} x ${sourceHeight}.`, 'Boxes and masks refer to the whole, upright picture; a copy in another size must keep its proportions.',
-  );
+/** A box in source pixels as edges in pixels of the scored image. */
+export function scoredEdges({ x, y, width, height }: Box, picture: ScoredPicture): Edges {
+  const { sourceWidth, sourceHeight, resized = picture } = picture;
+  const [across, down] = [(value: number): number => (value * resized.width) / sourceWidth, (value: number): number => (value * resized.height) / sourceHeight];
+  return { left: across(x), top: down(y), right: across(x + width), bottom: down(y + height) };
 }
 
 /**
- * The scored pixels where `label` is marked: 1 inside, [height * width]. Boxes are scaled as the picture is, corners truncated after adding, the far ones
- * exclusive, cut at the picture; masks are read at the nearest pixel. Marks without a label count for every label.
+ * The scored pixels where `label` is marked: 1 inside, [height * width]. Boxes are scaled as the image is, corners truncated after adding, the far ones
+ * exclusive, clipped to the image; masks are read at the nearest pixel. Marks without a label count for every label.
  *
- * @throws DATASET_INVALID for a mask that cannot be decoded, or marks of a picture of other proportions
+ * @throws DATASET_INVALID for a mask that cannot be decoded, or marks of an image of other proportions
  */
 export async function maskOf(marks: readonly Marked[], label: string, picture: ScoredPicture): Promise<Uint8Array> {
-  const { width, height, sourceWidth, sourceHeight, resized = { width, height } } = picture;
+  const { width, height, sourceWidth, sourceHeight, resized = { width, height }, orientation = 1 } = picture;
   const mask = new Uint8Array(width * height);
   for (const mark of marks) {
     if (mark.label !== undefined && mark.label !== label) continue;
     if (mark.box) {
-      if (mark.frame) checkProportions('The boxes are of a picture of', mark.frame, picture);
-      const frame = mark.frame ?? { width: sourceWidth, height: sourceHeight };
-      const [across, down] = [(x: number): number => (x * resized.width) / frame.width, (y: number): number => (y * resized.height) / frame.height];
-      const { x, y, width: w, height: h } = mark.box;
-      fillBetween(mask, width, height, { left: across(x), top: down(y), right: across(x + w), bottom: down(y + h) });
+      const box = inSource({ ...mark.box, ...(mark.frame ? { frame: mark.frame } : {}) }, { width: sourceWidth, height: sourceHeight }, orientation);
+      fillBetween(mask, width, height, scoredEdges(box, picture));
     }
     if (mark.mask !== undefined) {
-      const drawn = await readMask(mark.mask);
-      checkProportions(`The mask '${mark.mask}' has`, drawn, picture);
+      const drawn = await uprightMask(mark.mask, mark.turn, picture);
       for (let y = 0; y < height; y++) {
         const row = Math.min(drawn.height - 1, Math.floor(((y + 0.5) * drawn.height) / resized.height));
         for (let x = 0; x < width; x++) {
@@ -133,4 +141,13 @@ export async function maskOf(marks: readonly Marked[], label: string, picture: S
     }
   }
   return mask;
+}
+
+async function uprightMask(file: string, turn: number | undefined, { sourceWidth, sourceHeight, orientation = 1 }: ScoredPicture): Promise<MaskPixels> {
+  const [drawn, upright] = [await readMask(file), { width: sourceWidth, height: sourceHeight }];
+  const reading = readFrame(drawn, upright, turn ?? orientation);
+  // told by which orientation to turn it: a mask that is not the stored image's is another one by now
+  const fits = turn !== undefined && swapsSides(turn) ? reading === 'stored' || reading === 'square' : reading !== undefined;
+  if (!fits) throw otherFrame(`The mask '${file}' has`, drawn, upright);
+  return turnMask(drawn, turn ?? (reading === 'stored' ? orientation : 1));
 }

@@ -1,27 +1,31 @@
-// Masks: a folder of PNGs beside the data set, non-zero where something is. Either it mirrors the pictures (MASKS/king/1.png of king/1.jpg), or each
-// picture has a folder with a mask a label (MASKS/king/1/king.png, MASKS/king/1.jpg/king.png).
-import { readdir } from 'node:fs/promises';
+// Masks: a folder of PNGs beside the dataset, non-zero where something is. Either it mirrors the images (MASKS/king/1.png of king/1.jpg, or
+// MASKS/king/1.jpg.png), or each image has a folder with one mask per label (MASKS/king/1/king.png, MASKS/king/1.jpg/king.png).
 import path from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../errors';
 import type { Size } from '../pictures';
+import type { MaskPixels } from './frame';
 import type { Marked } from './marks';
-import { PictureTable } from './table';
+import { ambiguous, few, PictureTable } from './table';
+import { walk } from './walk';
 
 const withoutExtension = (name: string): string => name.slice(0, name.length - path.posix.extname(name).length);
 
-/** Masks by the picture they may belong to: a file's place alone does not tell which of the two layouts it is of, the picture asked for does. */
+/** How surely a mask is of an image: its path may say so with the extension, mirror the image, or be in a folder of the image's name. */
+type Claim = 3 | 2 | 1;
+
+/** Masks by the image they may belong to: a file's place alone does not tell which of the two layouts it is of, the image asked for does. */
 class MaskTable extends PictureTable<Marked> {
   private readonly ofFolder = new Map<string, Marked[]>();
 
-  constructor() {
-    super('path');
+  constructor(notes: string[]) {
+    super('path', notes);
   }
 
   /** @param name of the mask's file in its folder, less its extension */
   addMask(name: string, mask: string): void {
     this.add(name, { mask });
-    const folder = path.posix.dirname(name);
+    const folder = path.posix.dirname(name).normalize('NFC');
     if (folder === '.') return;
     const named = { label: path.posix.basename(name), mask };
     const others = this.ofFolder.get(folder);
@@ -30,32 +34,74 @@ class MaskTable extends PictureTable<Marked> {
   }
 
   override get(image: string): Marked[] | undefined {
-    const bare = withoutExtension(image);
-    const found = [...(super.get(bare) ?? []), ...(this.ofFolder.get(bare) ?? []), ...(bare === image ? [] : (this.ofFolder.get(image) ?? []))];
+    const found = this.claimed(image).map(([mark]) => mark);
     return found.length > 0 ? found : undefined;
+  }
+
+  private claimed(image: string): [Marked, Claim][] {
+    const bare = withoutExtension(image);
+    const claim = (marks: readonly Marked[] | undefined, by: Claim): [Marked, Claim][] => (marks ?? []).map((mark) => [mark, by]);
+    const folder = (name: string): Marked[] | undefined => this.ofFolder.get(name.normalize('NFC'));
+    const exact = bare === image ? [] : [...claim(super.get(image), 3), ...claim(folder(image), 3)];
+    return [...claim(super.get(bare), 2), ...claim(folder(bare), 1), ...exact];
+  }
+
+  /** @throws DATASET_INVALID for a mask that may as well be of one image as of another: 1.png of 1.jpg and 1.webp */
+  override assign(images: Iterable<string>, file: string): Map<string, Marked[]> {
+    const claims = new Map<string, { by: Claim; of: [image: string, mark: Marked][] }>();
+    for (const image of images) {
+      for (const [mark, by] of this.claimed(image)) {
+        const mask = mark.mask as string;
+        const best = claims.get(mask);
+        if (!best || by > best.by) claims.set(mask, { by, of: [[image, mark]] });
+        else if (by === best.by && best.of.at(-1)?.[0] !== image) best.of.push([image, mark]);
+      }
+    }
+    const found = new Map<string, Marked[]>();
+    for (const [mask, { of }] of claims) {
+      if (of.length > 1) {
+        throw ambiguous(`${file}: the mask '${mask}' may be of several images: ${few(of.map(([image]) => image))}.`, 'Name it with the extension of its image, such as 1.jpg.png, or put it into a folder 1.jpg.');
+      }
+      const [[image, mark]] = of as [[string, Marked]];
+      found.set(image, [...(found.get(image) ?? []), mark]);
+    }
+    return found;
   }
 }
 
 /** @throws DATASET_INVALID where the folder cannot be read or has no PNG */
 export async function readMasks(folder: string): Promise<PictureTable<Marked>> {
-  const table = new MaskTable();
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
+  const { files, lost } = await walk(folder).catch((cause: unknown) => {
     throw new DiffmineError('DATASET_INVALID', `The masks '${folder}' cannot be read.`, undefined, { cause });
   });
-  const files = entries.filter((entry) => !entry.isDirectory() && /\.png$/i.test(entry.name) && !entry.name.startsWith('.')).map((entry) => path.join(entry.parentPath, entry.name));
-  for (const file of files.sort()) table.addMask(withoutExtension(path.relative(folder, file).split(path.sep).join('/')), path.resolve(file));
-  if (files.length === 0) {
-    throw new DiffmineError('DATASET_INVALID', `The folder '${folder}' has no masks.`, 'Masks are PNGs, non-zero where something is: MASKS/king/1.png of the picture king/1.jpg, or MASKS/king/1/LABEL.png.');
+  const reasons = lost.map(({ path: name, reason }) => `${name} (${reason})`);
+  const table = new MaskTable(lost.length > 0 ? [`Of the masks in ${folder}, ${lost.length} cannot be read: ${few(reasons)}.`] : []);
+  const masks = files.filter((name) => /\.png$/i.test(name) && !path.posix.basename(name).startsWith('.'));
+  for (const name of masks) table.addMask(withoutExtension(name), path.resolve(folder, name));
+  if (masks.length === 0) {
+    throw new DiffmineError(
+      'DATASET_INVALID', `The folder '${folder}' has no masks${lost.length > 0 ? ` that can be read: ${few(reasons)}` : ''}.`,
+      'Masks are PNGs, non-zero where something is: MASKS/king/1.png of the image king/1.jpg, or MASKS/king/1/LABEL.png.',
+    );
   }
   return table;
 }
 
+const unreadable = (file: string, cause: unknown): DiffmineError =>
+  new DiffmineError('DATASET_INVALID', `The mask '${file}' cannot be read: ${(cause as Error).message.split('\n')[0]}.`, undefined, { cause });
+
+/** The size of a mask, from its header. @throws DATASET_INVALID */
+export async function measureMask(file: string): Promise<Size> {
+  const { width, height } = await sharp(file).metadata().catch((cause: unknown) => Promise.reject(unreadable(file, cause)));
+  return { width, height };
+}
+
 /**
- * Pixels of a mask file: 1 where any channel but alpha is non-zero, [height * width].
+ * Pixels of a mask file: 1 where any channel but alpha is non-zero.
  *
  * @throws DATASET_INVALID where it cannot be decoded
  */
-export async function readMask(file: string): Promise<Size & { inside: Uint8Array }> {
+export async function readMask(file: string): Promise<MaskPixels> {
   try {
     // 16 bits stay 16 bits: brought to 8, a mask of zeros and ones would be all zeros
     const wide = (await sharp(file).metadata()).depth === 'ushort';
@@ -67,6 +113,6 @@ export async function readMask(file: string): Promise<Size & { inside: Uint8Arra
     for (let i = 0; i < data.length; i++) if (data[i] !== 0) inside[Math.floor(i / perPixel)] = 1;
     return { width, height, inside };
   } catch (cause) {
-    throw new DiffmineError('DATASET_INVALID', `The mask '${file}' cannot be read: ${(cause as Error).message.split('\n')[0]}.`, undefined, { cause });
+    throw unreadable(file, cause);
   }
 }
