@@ -9,27 +9,33 @@ const NOT_IN_FILES = new Set(['config', 'json', 'help', 'version']);
 
 /**
  * The options a configuration file sets. `own` are the names the command knows, `all` those of any command: a file may serve several commands,
- * and what belongs to another one is passed over.
- * @throws DiffmineError INVALID_ARGUMENT for a file that cannot be read, is no mapping, or has a key no command knows (naming the nearest)
+ * and options of other commands are ignored.
+ * @throws DiffmineError INVALID_ARGUMENT for a file that cannot be read, is not a mapping, or has a key no command knows (naming the nearest)
  */
 export async function readConfig(file: string, own: Set<string>, all: Set<string>): Promise<Record<string, unknown>> {
   const { parse } = await import('yaml');
-  let source: string;
+  let bytes: Buffer;
   try {
-    source = readFileSync(file, 'utf8');
+    bytes = readFileSync(file);
   } catch (error) {
     throw new DiffmineError('INVALID_ARGUMENT', `The configuration file ${file} cannot be read.`, 'Check the path after --config.', { cause: error });
   }
+  let source: string;
+  try {
+    source = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new DiffmineError('INVALID_ARGUMENT', `${file} is not UTF-8 text.`, 'Save it as UTF-8.', { cause: error });
+  }
   let parsed: unknown;
   try {
-    parsed = parse(source) as unknown;
+    parsed = parse(source, { logLevel: 'error' }) as unknown;
   } catch (error) {
     const message = (error instanceof Error ? error.message.split('\n')[0] : String(error))?.replace(/[:.]$/, '');
-    throw new DiffmineError('INVALID_ARGUMENT', `${file} is no valid YAML: ${message}.`, 'Write one option a line, such as "samples: 50".', { cause: error });
+    throw new DiffmineError('INVALID_ARGUMENT', `${file} is not valid YAML: ${message}.`, 'Write one option a line, such as "samples: 50".', { cause: error });
   }
   if (parsed === null || parsed === undefined) return {};
   if (typeof parsed !== 'object' || Array.isArray(parsed)) {
-    throw new DiffmineError('INVALID_ARGUMENT', `${file} is no mapping of options.`, 'Write one option a line, such as "samples: 50".');
+    throw new DiffmineError('INVALID_ARGUMENT', `${file} is not a mapping of options.`, 'Write one option a line, such as "samples: 50".');
   }
   const known = [...all].filter((name) => !NOT_IN_FILES.has(name));
   const options: Record<string, unknown> = {};

@@ -104,6 +104,9 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
   if (first === undefined && !flags.some((flag) => flag === '--help' || flag === '-h')) {
     throw new DiffmineError('INVALID_ARGUMENT', 'No command was given.', `One of: ${COMMANDS.map((one) => one.name).join(', ')}. See: diffmine --help`);
   }
+  // yargs looks names up in plain objects, where it finds these
+  const inherited = flags.find((word) => word.startsWith('--') && (word.slice(2).split('=')[0] as string) in {});
+  if (inherited !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `There is no option ${inherited.split('=')[0]}.`, 'See: diffmine --help');
   let help = '';
   await parser.parseAsync(argv, {}, (_error, _parsed, printed) => {
     help = printed;
@@ -179,7 +182,7 @@ function lastOf(value: unknown): unknown {
   return Array.isArray(value) ? value.at(-1) : value;
 }
 
-/** yargs keeps what it does not know; a mistyped option must never be passed over. */
+/** yargs keeps what it does not know; a mistyped option must never be ignored. */
 function refuseUnknown(one: Command, table: OptionTable, parsed: Record<string, unknown>): void {
   const known = new Set([...Object.keys(table), ...Object.values(table).flatMap((option) => option.alias ?? []), 'help', 'h', 'version', '$0', '_', '--']);
   const unknown = Object.keys(parsed).find((name) => !known.has(name));

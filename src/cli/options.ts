@@ -62,7 +62,7 @@ const text: Parser<string> = (raw) => {
 
 const path: Parser<string> = (raw) => {
   const value = text(raw);
-  if (value === '') throw new Expected('a path');
+  if (value === '' || value.includes('\0')) throw new Expected('a path');
   return value;
 };
 
@@ -163,14 +163,15 @@ const variant: Parser<string> = (raw) => {
 
 /** '0,1' -> cuda:0 and cuda:1; 'cpu,cpu' (or a list in a file). */
 const devices: Parser<string[]> = list((raw) => {
-  const name = typeof raw === 'number' || /^\d+$/.test(String(raw)) ? `cuda:${String(raw)}` : String(raw);
+  const name = /^\d+$/.test(text(raw)) ? `cuda:${text(raw)}` : text(raw);
   if (/^(cpu|cuda:\d+)$/.test(name)) return name;
   throw new Expected('devices with commas such as 0,1 (for cuda:0,cuda:1) or cpu,cpu');
 }, 'devices');
 
 /** '0.1,0.7' (or [0.1, 0.7] in a file) -> fractions of the schedule, 0 <= begin < end <= 1. */
 const fractions: Parser<[number, number]> = (raw) => {
-  const parts = Array.isArray(raw) ? raw.map(Number) : typeof raw === 'string' ? raw.split(',').map((part) => (part.trim() ? Number(part) : NaN)) : [];
+  const number = (one: unknown): number => (typeof one === 'number' || (typeof one === 'string' && one.trim() !== '') ? Number(one) : NaN);
+  const parts = (Array.isArray(raw) ? (raw as unknown[]) : typeof raw === 'string' ? raw.split(',') : []).map(number);
   const [begin, end] = parts;
   if (parts.length !== 2 || begin === undefined || end === undefined || !(begin >= 0 && begin < end && end <= 1)) {
     throw new Expected('two fractions of the schedule such as 0.1,0.7, the first below the second');
@@ -568,6 +569,15 @@ export const SETUP = {
 
 // --- values
 
+/** A value as it was given. YAML's aliases can make one that contains itself. */
+function shown(raw: unknown): string {
+  try {
+    return JSON.stringify(raw);
+  } catch {
+    return 'a value that contains itself';
+  }
+}
+
 /** `{ flag: raw }` as typed, and the same of a configuration file -> checked values. Throws INVALID_ARGUMENT naming the option. */
 export function resolveValues<Table extends OptionTable>(table: Table, flags: Record<string, unknown>, file: Record<string, unknown>, command: string): Values<Table> {
   const values: Record<string, unknown> = {};
@@ -589,7 +599,7 @@ export function resolveValues<Table extends OptionTable>(table: Table, flags: Re
       const where = fromFlag ? label : `"${name}" in the configuration file`;
       const guess = one.choices && typeof raw === 'string' ? nearest(raw, one.choices, 3) : undefined;
       throw new DiffmineError(
-        'INVALID_ARGUMENT', `${where} is ${JSON.stringify(raw)}; expected ${error.message}.`, guess ? `Did you mean ${guess}?` : `See: diffmine ${command} --help`,
+        'INVALID_ARGUMENT', `${where} is ${shown(raw)}; expected ${error.message}.`, guess ? `Did you mean ${guess}?` : `See: diffmine ${command} --help`,
       );
     }
   }

@@ -51,9 +51,10 @@ export interface ProgressEvent extends Progress {
 /** 75 -> '1 min 15 s'; for times left, rounded as far as one can trust them. */
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '?';
-  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
-  const minutes = Math.round(seconds / 60);
-  if (minutes < 10) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.round(whole / 60);
+  if (whole < 600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
@@ -61,8 +62,8 @@ export function duration(seconds: number): string {
 export function byteSize(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
   let unit = 0;
-  for (; bytes >= 1000 && unit < units.length - 1; unit++) bytes /= 1000;
-  return `${unit === 0 ? bytes : bytes.toFixed(bytes < 10 ? 1 : 0)} ${units[unit]}`;
+  for (; Math.round(bytes) >= 1000 && unit < units.length - 1; unit++) bytes /= 1000;
+  return `${unit === 0 ? Math.round(bytes) : bytes.toFixed(bytes < 10 ? 1 : 0)} ${units[unit]}`;
 }
 
 /** Rows of text with aligned columns; the named columns flush right. */

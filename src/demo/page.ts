@@ -10,6 +10,8 @@ import { writeFileAtomic } from '../run/atomic';
 import { openParallel } from '../translate/parallel';
 import type { DemoFull, DemoSummary } from './options';
 
+/** The demo compares every city with no label. */
+const MAPS_SAY = 'Red: the model denoises it better with the city; blue: better without it.';
 /** Rows of translations, and heat maps, that are shown here. */
 const ROWS = 3;
 const MAPS = 6;
@@ -46,47 +48,47 @@ async function partsOf(demo: Omit<DemoSummary, 'full'>, { translation, cotypical
   return [
     {
       id: 'mining', title: 'What is typical of each city',
-      about: 'Every patch is scored by how much better the model denoises it when it knows the city; the best are ranked and clustered, and held against what was planted.',
+      about: 'Every patch is scored by how much better the model denoises it with the city than without it. The patches are ranked, clustered and compared with the planted elements.',
       facts: [
-        ['Average precision', fixed(demo.mean.averagePrecision, 3)], ['Untrained', fixed(demo.mean.untrained, 3)], ['Colours alone', fixed(demo.mean.colour, 3)],
-        ['Of the 50 best patches, planted', percent(demo.mean.precision50)], ['Random patches', percent(demo.mean.random50)],
+        ['Average precision', fixed(demo.mean.averagePrecision, 3)], ['Random weights', fixed(demo.mean.untrained, 3)], ['Colors alone', fixed(demo.mean.colour, 3)],
+        ['Top 50 patches on planted elements', percent(demo.mean.precision50)], ['Random patches', percent(demo.mean.random50)],
       ],
-      rows: demo.sheet === null ? [] : [[{ file: demo.sheet, alt: 'Pictures of each city beside their typicality maps, with boxes around planted elements' }]],
-      caption: 'A row a city: pictures beside their maps, red where the label helps. Yellow boxes: typical of the city; blue ones: of another.',
+      rows: demo.sheet === null ? [] : [[{ file: demo.sheet, alt: 'Images of each city beside their typicality maps, with boxes around planted elements' }]],
+      caption: `One row per city: images beside their typicality maps. ${MAPS_SAY} Yellow boxes: typical of the city; cyan boxes: typical of another.`,
       report: { file: demo.report, words: 'Patches and clusters' },
     },
     {
       id: 'translation', title: 'The same street in another city',
-      about: 'Pictures go to noise under their own city and come back under another, while features and self-attention of the way there keep them in shape.',
+      about: 'Images are inverted to noise with their own city and sampled with another; injected features and self-attention keep their structure.',
       facts: [
-        ['Pictures', whole(translation.translated)], ['Translations', whole(translation.translations)], ['Reconstruction', fixed(translation.psnr, 1, ' dB')],
-        ['Structure kept', fixed(translation.quality.structure.mean, 2)], ['Other pictures', fixed(translation.quality.structure.control, 2)],
-        ['Look more like the target', percent(translation.quality.label.preferred)],
+        ['Images', whole(translation.translated)], ['Translations', whole(translation.translations)], ['Reconstruction PSNR', fixed(translation.psnr, 1, ' dB')],
+        ['Structure similarity', fixed(translation.quality.structure.mean, 2)], ['To other images', fixed(translation.quality.structure.control, 2)],
+        ['Better with target label', percent(translation.quality.label.preferred)],
       ],
       rows: await translated(translation.out),
-      caption: 'From the left: the source, then the same street as every other city.',
+      caption: 'Left: the source. Right of it: the same street as every other city.',
       report: { file: translation.page, words: 'All translations' },
     },
     {
       id: 'cotypicality', title: 'What changes consistently',
-      about: 'Places that are typical under every city, whichever it is translated to, are grouped by how they look in all of them: what is a window here is a window there.',
+      about: 'Places with the highest co-typicality (typical of most cities that the image is translated to) are grouped by their appearance in all cities.',
       facts: [
         ['Sequences', whole(cotypicality.scored)], ['Places', whole(cotypicality.places)], ['Clusters', whole(cotypicality.clusters.length)],
-        ['Purity by kind of place', percent(slots?.top.purity)], ['Dealt out at random', percent(slots?.top.chance)], ['Random places', percent(slots?.random.purity)],
+        ['Purity by slot', percent(slots?.top.purity)], ['Chance', percent(slots?.top.chance)], ['Random places', percent(slots?.random.purity)],
       ],
       rows: [], caption: '',
       report: { file: cotypicality.report, words: 'Clusters of sequences' },
     },
     {
       id: 'localization', title: 'Where it shows',
-      about: 'The map of each picture under its own city, brought to pixels and smoothed, held against the boxes of what was planted.',
+      about: 'The typicality map of each image for its own city, upsampled and smoothed, compared with the boxes of the planted elements.',
       facts: [
-        ['Average precision', fixed(maps?.averagePrecision.value, 3)], ['Planted share', percent(localization.result?.mean.share)], ['Pointing', percent(maps?.pointing.value)],
+        ['Average precision', fixed(maps?.averagePrecision.value, 3)], ['Chance', fixed(localization.result?.mean.share, 3)], ['Pointing game', percent(maps?.pointing.value)],
         ['Best IoU', fixed(maps?.bestIou.value, 2)], ["The paper's AUC-PR", fixed(maps?.paperAucPr.value, 3)],
       ],
       rows: localization.page === null ? [] : [await heatMaps(join(localization.page, '..'))],
-      caption: 'Pictures under their heat maps: red where knowing the city helps.',
-      report: { file: localization.page, words: 'Heat maps and figures' },
+      caption: `Images with their heat maps. ${MAPS_SAY}`,
+      report: { file: localization.page, words: 'Heat maps and metrics' },
     },
   ];
 }
@@ -103,7 +105,7 @@ async function translated(folder: string): Promise<Shown[][]> {
 /** An overlay of each label. */
 async function heatMaps(folder: string): Promise<Shown[]> {
   const { pictures } = JSON.parse(await readFile(join(folder, LOCALIZATION_FILE), 'utf8')) as Localization;
-  const drawn = pictures.flatMap(({ image, label, maps }) => maps.flatMap(({ model }) => (model.overlay === null ? [] : [{ label, file: join(folder, model.overlay), alt: `${image} under its heat map` }])));
+  const drawn = pictures.flatMap(({ image, label, maps }) => maps.flatMap(({ model }) => (model.overlay === null ? [] : [{ label, file: join(folder, model.overlay), alt: `${image} with its heat map` }])));
   return [...new Map(drawn.map((one) => [one.label, one])).values()].slice(0, MAPS);
 }
 
@@ -111,8 +113,8 @@ function page(demo: Omit<DemoSummary, 'full'>, parts: readonly Part[], style: st
   const at = (file: string): string => address(relative(demo.out, file).split(sep).join('/'));
   return document({ title: 'The demo · diffmine', style }, html`<header class="top">
   <p class="brand">diffmine demo</p>
-  <h1>A small world with known truth</h1>
-  <p class="lede">${whole(demo.world.pictures)} streets of six imaginary cities, drawn from seed ${demo.world.seed}; a model that never saw them; and what it finds of what was planted there.</p>
+  <h1>A synthetic dataset with ground truth</h1>
+  <p class="lede">${whole(demo.world.pictures)} images of streets in six imaginary cities, drawn with seed ${demo.world.seed}; a model that was not trained on them; and which of the planted elements it finds.</p>
 </header>
 <main>
 ${parts.map((part) => section(part, at))}

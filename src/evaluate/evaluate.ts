@@ -38,14 +38,14 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
   notes.push(...boxes.notes);
   const shown = [...new Set(pictures.flatMap((picture) => picture.boxes.map((box) => typicalOf(box, picture))))];
   const ranks = evidence.flatMap(({ label, top }) => (top && top.length < Math.max(...AT) ? [`${label} has ${top.length}`] : []));
-  if (ranks.length > 0) notes.push(`Of a ranking with fewer patches than k, P@k is over those there are: ${ranks.join(', ')}.`);
+  if (ranks.length > 0) notes.push(`Rankings with fewer than k patches give P@k over those patches: ${ranks.join(', ')}.`);
   const unknown = shown.filter((label) => !conditions.some((one) => sharesLabel(one, label)));
   if (unknown.length > 0) notes.push(`Boxes are typical of labels that were not scored: ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ', ...' : ''}.`);
 
   const shares = sharesOf(evidence);
   const ours = await figuresOf(evidence, pictures.length, shares, { bootstrap, seed }, hooks);
   const colours = options.colour === false ? undefined : await colourEvidence(run, root, conditions, pictures, smooth, hooks);
-  if (typeof colours === 'string') notes.push(`No baseline of colours: ${colours}`);
+  if (typeof colours === 'string') notes.push(`No color baseline: ${colours}`);
   const colour = Array.isArray(colours) ? await figuresOf(colours, pictures.length, sharesOf(colours), { bootstrap, seed }, hooks) : undefined;
   const drawn = perLabel > 0 ? await sheetOf() : undefined;
 
@@ -53,6 +53,8 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
   const region = (which: keyof RegionTypicality): number | null => mean(regions.map((one) => one[which]));
   const summary: EvaluateSummary = {
     run: run.path,
+    against: run.manifest.options.against,
+    untrained: run.manifest.options.untrained === true,
     boxes: { path: resolve(options.boxes), rows: truth.boxes.length, used: boxes.used, turned: boxes.turned, clipped: boxes.clipped, outside: boxes.outside, empty: boxes.empty },
     options: { smooth, bootstrap, seed, typicalColumn: options.typicalColumn ?? null },
     mean: { ...ours.mean, share: shares.mean, typicality: { own: region('own'), others: region('others'), rest: region('rest') } },
@@ -79,14 +81,14 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'IMAGE_UNREADABLE') throw error;
-      notes.push(`No sheet of maps: ${error.message}`);
+      notes.push(`No image grid of maps: ${error.message}`);
       return undefined;
     }
   }
 
   async function controlOf(control: Run): Promise<EvaluateSummary['controls']['run']> {
     const found = await gather(control, truth, root, smooth, hooks);
-    notes.push(...found.notes.map((note) => `Of the control: ${note}`));
+    notes.push(...found.notes.map((note) => `Control: ${note}`));
     const empty = { own: [], curve: undefined, pointing: [] };
     const aligned = conditions.map((label): Evidence => found.evidence.find((one) => one.label === label) ?? { label, ...empty });
     const figures = await figuresOf(aligned, found.pictures.length, sharesOf(aligned), { bootstrap, seed }, hooks);
@@ -100,7 +102,7 @@ async function openControl(path: string, run: Run): Promise<Run> {
   const keys = (one: Run): Set<string> => new Set(one.manifest.images.map(imageKey));
   const [theirs, ours] = [keys(control), keys(run)];
   if (theirs.size === ours.size && [...ours].every((key) => theirs.has(key))) return control;
-  throw new DiffmineError('RUN_MISMATCH', `The control ${path} is a run of other pictures.`, 'Scan the same data set, for example with --untrained, into another folder.');
+  throw new DiffmineError('RUN_MISMATCH', `The control ${path} is a run of other images.`, 'Scan the same dataset, for example with --untrained, into another folder.');
 }
 
 /** The share of typical pixels, of each label and on the mean. */
@@ -129,5 +131,5 @@ async function keep(run: Run, summary: EvaluateSummary, drawn: Awaited<ReturnTyp
     await lock.release();
   }
   const page = await updateReport(run, hooks.signal);
-  hooks.log?.(page ? `The report shows it: ${page}` : `Kept in ${target}; a report written from now on shows it.`);
+  hooks.log?.(page ? `The report shows the evaluation: ${page}` : `The evaluation is in ${target}. Reports written from now on show it.`);
 }

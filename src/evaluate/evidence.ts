@@ -84,12 +84,12 @@ export async function gather(run: Run, boxes: Truth, root: string, smooth: numbe
   const { manifest } = run;
   const done = await run.doneShards();
   if (done.length < manifest.shards) {
-    throw new DiffmineError('RUN_INVALID', `${run.path} is not finished: ${done.length} of ${manifest.shards} shards are done.`, 'Repeat the scan to go on with it, then evaluate.');
+    throw new DiffmineError('RUN_INVALID', `${run.path} is not finished: ${done.length} of ${manifest.shards} shards are done.`, 'Run the scan again to resume it, then evaluate.');
   }
   const notes: string[] = [];
   const mined = (await readMine(run)) !== undefined;
-  if (!manifest.options.maps) notes.push('The run keeps no maps (--no-maps): no average precision, no pointing game, no mean typicality.');
-  if (!mined) notes.push('The run is not mined: no P@k and no recall. Run: diffmine mine');
+  if (!manifest.options.maps) notes.push('The run has no maps (--no-maps), so there is no average precision, pointing game or mean typicality.');
+  if (!mined) notes.push('The run is not mined, so there is no P@k or recall. Run: diffmine mine');
   if (!manifest.options.maps && !mined) throw new DiffmineError('RUN_INVALID', `${run.path} has neither maps nor rankings to evaluate.`, 'Mine it: diffmine mine RUN');
 
   const { pictures, used } = await readPictures(run, boxes, root, hooks);

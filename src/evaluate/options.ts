@@ -111,6 +111,10 @@ export interface MapSheet {
 
 export interface EvaluateSummary {
   run: string;
+  /** what the run's labels were compared with: `null`, `others` or a label */
+  against: string;
+  /** whether the run had random weights */
+  untrained: boolean;
   /** `used`: of images of the run; of these, how many were turned, clipped, or cover nothing */
   boxes: { path: string; rows: number; used: number } & MarkCounts;
   options: { smooth: number; bootstrap: number; seed: number; typicalColumn: string | null };

@@ -62,7 +62,7 @@ function wordsOf(run: Run, { baseline, boxes, options }: Localization): object {
       { lead: 'Colors:', text: sentences(mapMeaning(contrast), `Each label${baseline ? ' and model' : ''} has its own color scale.`) },
       {
         lead: 'Resolution:',
-        text: sentences('maps have the resolution at which the model processes the image and are upsampled to pixels.', smoothed ? 'They are then blurred with a Gaussian.' : null,
+        text: sentences('Maps have the resolution at which the model processes the image and are upsampled to pixels.', smoothed ? 'They are then blurred with a Gaussian.' : null,
           boxes ? `${smoothed ? 'Average precision, pointing game and IoU use the blurred maps; the' : 'The'} paper’s AUC-PR uses the maps ${smoothed ? 'before the blur' : 'as they are'}.` : null),
       },
     ],

@@ -6,6 +6,7 @@ import { DiffmineError } from '../errors';
 import { openModel, prepareConditions, untrained, variantOf, type ModelFolder } from '../model';
 import { Engine, fromFloat32, writeSafetensors } from '../native';
 import type { ModelSource, Tensor } from '../native/types';
+import { count } from '../page/html';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
 import { chooseDevice } from '../run/device';
 import { canonicalJson, sha256File, type Json } from '../run/fingerprint';
@@ -96,16 +97,15 @@ export async function mine(runPath: string, options: MineOptions = {}, hooks: Ho
   const device = chooseDevice(options.device === undefined || options.device === 'auto' ? manifest.options.device : options.device, manifest.options.precision);
   const batch = options.batch === undefined || options.batch === 'auto' ? manifest.options.batch : options.batch;
   const recorded: MineRecord['options'] = { ...wanted, device: device.id.startsWith('cuda') ? 'cuda' : 'cpu', batch };
-  const summary = (record: MineRecord): MineSummary => ({
-    run: run.path, rank: wanted.rank, conditions: record.conditions, pictures: record.pictures, seconds: (performance.now() - begun) / 1000, notes: record.notes,
+  const summary = (record: MineRecord, reused: boolean): MineSummary => ({
+    run: run.path, rank: wanted.rank, conditions: record.conditions, pictures: record.pictures, seconds: (performance.now() - begun) / 1000, reused, notes: record.notes,
   });
 
   const lock = await run.locks.wait('mine', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which mines ${runPath}.`) });
   try {
     const before = await readMine(run);
     if (before && before.fingerprint === manifest.fingerprint && canonicalJson(before.options as unknown as Json) === canonicalJson(recorded as unknown as Json)) {
-      hooks.log?.('Mined already with these options.');
-      return summary(before);
+      return summary(before, true);
     }
     await removeLeftovers(join(run.path, 'mine'));
     const model = await openRunModel(manifest, options);
@@ -118,7 +118,7 @@ export async function mine(runPath: string, options: MineOptions = {}, hooks: Ho
     try {
       const found = await clusterAll({ engine, model, manifest, files, replay, rankings, recorded }, hooks);
       await replaceFolder(join(run.path, 'mine'), async (folder) => write(folder, run, rankings, recorded, found));
-      return summary(recordOf(run, recorded, found));
+      return summary(recordOf(run, recorded, found), false);
     } finally {
       await engine.dispose();
     }
@@ -168,7 +168,7 @@ async function clusterAll({ engine, model, manifest, files, replay, rankings, re
     });
     const clustering = await cluster(engine, taken, patches.map(({ typicality }) => typicality), { clusters: recorded.clusters, restarts: recorded.restarts, seed }, call);
     const made = clustering.clusters.length;
-    if (made < recorded.clusters) found.notes.push(`${condition}: ${made} clusters, not ${recorded.clusters}: there are ${patches.length} patches${patches.length > made ? ', some of them alike' : ''}.`);
+    if (made < recorded.clusters) found.notes.push(`${condition}: ${count(made, 'cluster')} instead of ${recorded.clusters}, because there ${patches.length === 1 ? 'is' : 'are'} ${count(patches.length, 'patch', 'patches')}${patches.length > made ? ', some of them identical' : ''}.`);
     found.clusterings.set(condition, { ...clustering, features: fromFloat32([patches.length, taken.width], taken.values) });
     hooks.onProgress?.({ type: 'cluster', condition, done: index + 1, total: chosen.length, clusters: made, inertia: clustering.inertia });
   }

@@ -53,6 +53,8 @@ export interface MineSummary {
   /** pictures features were taken of */
   pictures: number;
   seconds: number;
+  /** whether the run was mined with these options before, so that nothing was done */
+  reused: boolean;
   /** things worth knowing, such as fewer patches than clusters */
   notes: string[];
 }

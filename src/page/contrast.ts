@@ -49,14 +49,17 @@ export interface ContrastWords {
 
 export const quoted = (text: string): string => `“${text}”`;
 
+/** What `--against` names, as a noun. */
+export const rivalName = (against: string): string => (against === 'null' ? 'no label' : against === 'others' ? 'the other labels' : quoted(against));
+
 function rivalOf({ against, conditioning, nullPrompt }: Contrast): Pick<ContrastWords, 'than' | 'rivalLoss' | 'rival' | 'comparedWith'> {
-  if (against === 'others') return { than: 'with the other labels, on average', rivalLoss: 'with the other labels (mean of their losses)', rival: 'the other labels', comparedWith: 'the other labels (mean of their losses)' };
+  if (against === 'others') return { than: 'with the other labels, on average', rivalLoss: 'with the other labels (mean of their losses)', rival: rivalName(against), comparedWith: 'the other labels (mean of their losses)' };
   if (against !== 'null') {
     const label = quoted(against);
-    return { than: `with ${label}`, rivalLoss: `with ${label}`, rival: label, comparedWith: label };
+    return { than: `with ${label}`, rivalLoss: `with ${label}`, rival: rivalName(against), comparedWith: label };
   }
   const how = conditioning === 'class' ? 'the null class' : nullPrompt ? `prompt ${quoted(nullPrompt)}` : 'empty prompt';
-  return { than: 'without it', rivalLoss: 'without the label', rival: 'no label', comparedWith: `no label (${how})` };
+  return { than: 'without it', rivalLoss: 'without the label', rival: rivalName(against), comparedWith: `no label (${how})` };
 }
 
 function standardErrorsOf({ samples, replay, sampler }: Contrast): string {

@@ -43,7 +43,7 @@ async function readTraining(folder: string): Promise<TrainRecord> {
   try {
     text = await readFile(file, 'utf8');
   } catch (cause) {
-    throw new DiffmineError('RUN_INVALID', `${folder} is not a training's folder: it has no ${RECORD} that can be read.`, 'Give the folder that `diffmine train --out` was given.', { cause });
+    throw new DiffmineError('RUN_INVALID', `${folder} is not a training folder: it has no readable ${RECORD}.`, 'Name the folder given to `diffmine train --out`.', { cause });
   }
   try {
     const training = JSON.parse(text) as TrainRecord;
@@ -51,7 +51,7 @@ async function readTraining(folder: string): Promise<TrainRecord> {
   } catch {
     // named below
   }
-  throw new DiffmineError('RUN_INVALID', `${file} is not the record of a training (${TRAINING_FORMAT}).`, 'It was damaged, or written by another version of diffmine.');
+  throw new DiffmineError('RUN_INVALID', `${file} is not the record of a training (${TRAINING_FORMAT}).`, 'It is damaged, or from another version of diffmine.');
 }
 
 function page(training: TrainRecord, metrics: Metrics, samples: Markup, style: string, script: string): Markup {
@@ -90,7 +90,7 @@ function header(title: string, training: TrainRecord, metrics: Metrics): Markup 
     ['Step', total === undefined ? whole(step) : `${whole(step)} of ${whole(total)}`],
     ['Time', seconds === undefined ? undefined : duration(seconds)],
     ['Time left', status === 'running' && total !== undefined && stepsASecond ? duration(Math.max(0, total - step) / stepsASecond) : undefined],
-    ['Pictures a second', stepsASecond ? String(Number((stepsASecond * batch).toPrecision(3))) : undefined],
+    ['Images per second', stepsASecond ? String(Number((stepsASecond * batch).toPrecision(3))) : undefined],
     ['Best validation loss', best < 0 ? undefined : short(metrics.validation.values[best] as number)],
     ['Device', [training.device.toUpperCase(), training.precision].filter(Boolean).join(', ') || undefined],
   ];
@@ -100,8 +100,8 @@ function header(title: string, training: TrainRecord, metrics: Metrics): Markup 
   <p class="lede">${lede(training)}</p>
   ${total !== undefined && html`<progress class="progress" max="${total}" value="${Math.min(step, total)}" aria-label="Steps done"></progress>`}
   <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-  ${status === 'diverged' && html`<p class="notice wrong">The training was stopped at step ${whole(step)}, because its loss exploded or was no longer a number. The last good checkpoint is kept.</p>`}
-  ${metrics.torn > 1 && html`<p class="notice">${count(metrics.torn, 'line')} of metrics.jsonl could not be read and are left out.</p>`}
+  ${status === 'diverged' && html`<p class="notice wrong">The training was stopped at step ${whole(step)}, because the loss exploded or was not finite. The last good checkpoint is kept.</p>`}
+  ${metrics.torn > 1 && html`<p class="notice">${count(metrics.torn, 'line')} of metrics.jsonl could not be read and ${metrics.torn === 1 ? 'is' : 'are'} ignored.</p>`}
 </header>`;
 }
 
@@ -114,10 +114,10 @@ function nameOf(path: string): string {
 function lede({ model, dataset }: TrainRecord): string {
   const pictures = dataset.labels.reduce((sum, { training }) => sum + training, 0);
   const space = model.kind === 'pixel' ? 'pixel-space' : 'latent';
-  const from = model.from ? `${basename(model.from)}, a ${space} diffusion model, fine-tuned` : `A ${space} diffusion model${model.size ? ` of size “${model.size}”` : ''}, trained from nothing`;
+  const from = model.from ? `${basename(model.from)}, a ${space} diffusion model, fine-tuned` : `A ${space} diffusion model${model.size ? ` of size “${model.size}”` : ''}, trained from scratch`;
   const by = model.conditioning === 'text' ? 'text' : 'the label';
   const share = model.trained < model.parameters ? `, ${large(model.trained)} of them trained` : '';
-  return `${from} on ${count(pictures, 'picture')} of ${count(dataset.labels.length, 'label')}, conditioned on ${by}.${model.parameters > 0 ? ` ${large(model.parameters)} parameters${share}.` : ''}`;
+  return `${from} on ${count(pictures, 'image')} of ${count(dataset.labels.length, 'label')}, conditioned on ${by}.${model.parameters > 0 ? ` ${large(model.parameters)} parameters${share}.` : ''}`;
 }
 
 /** Steps a second over the latest steps. A part that was resumed continues the clock. */
@@ -153,16 +153,16 @@ async function sheets(folder: string, all: readonly Sheet[]): Promise<Markup> {
       const { width, height } = await sharp(join(folder, file)).metadata().catch(() => ({ width: 0, height: 0 }));
       if (!width || !height) return undefined;
       const rows = labels.length > 0 && html`<ul class="rows" aria-label="Rows, from above">${labels.map((label) => html`<li><span title="${label}">${label}</span></li>`)}</ul>`;
-      const picture = html`<a href="${address(file)}"><img src="${address(file)}" width="${width}" height="${height}" loading="${i === 0 ? 'eager' : 'lazy'}" alt="Pictures sampled at step ${whole(step)}${labels.length > 0 && ', one row a label'}"></a>`;
+      const picture = html`<a href="${address(file)}"><img src="${address(file)}" width="${width}" height="${height}" loading="${i === 0 ? 'eager' : 'lazy'}" alt="Images sampled at step ${whole(step)}${labels.length > 0 && ', one row per label'}"></a>`;
       return html`<figure class="${i === 0 && width > BROAD && 'broad'}"><figcaption>Step ${whole(step)}${i === 0 && html` <span>· the newest</span>`}</figcaption><div class="${labels.length > 24 ? 'samples dense' : 'samples'}">${rows}${picture}</div></figure>`;
     }),
   );
   const shown = figures.filter((figure) => figure !== undefined);
   if (shown.length === 0) return raw('');
   return html`<section aria-labelledby="samples-title">
-<h2 id="samples-title">Sampled pictures</h2>
+<h2 id="samples-title">Sampled images</h2>
 <div class="sheets">${shown}</div>
-${newest.length > chosen.length && html`<p class="aside">${count(newest.length, 'sheet')} were drawn; ${whole(shown.length)} of them are shown here.</p>`}
+${newest.length > chosen.length && html`<p class="aside">${whole(shown.length)} of ${count(newest.length, 'image grid')} are shown.</p>`}
 </section>`;
 }
 
@@ -170,9 +170,9 @@ function labelTable(labels: TrainRecord['dataset']['labels']): Markup {
   const validated = labels.some(({ validation }) => validation > 0);
   const sum = (of: 'training' | 'validation'): number => labels.reduce((total, label) => total + label[of], 0);
   return html`<section aria-labelledby="data-title">
-<h2 id="data-title">Data set</h2>
+<h2 id="data-title">Dataset</h2>
 <div class="scroll" tabindex="0" role="region" aria-labelledby="data-title"><table>
-<thead><tr><th scope="col">Label</th><th scope="col">Training pictures</th>${validated && html`<th scope="col">Validation pictures</th>`}</tr></thead>
+<thead><tr><th scope="col">Label</th><th scope="col">Training images</th>${validated && html`<th scope="col">Validation images</th>`}</tr></thead>
 <tbody>${labels.map(({ label, training, validation }) => html`<tr><th scope="row">${label}</th><td>${whole(training)}</td>${validated && html`<td>${whole(validation)}</td>`}</tr>`)}</tbody>
 ${labels.length > 1 && html`<tfoot><tr><th scope="row">All</th><td>${whole(sum('training'))}</td>${validated && html`<td>${whole(sum('validation'))}</td>`}</tr></tfoot>`}
 </table></div>
@@ -181,10 +181,11 @@ ${labels.length > 1 && html`<tfoot><tr><th scope="row">All</th><td>${whole(sum('
 
 /** Settings whose names do not say enough. */
 const NAMES: Record<string, string> = {
-  accumulate: 'Passes a step', batch: 'Pictures a step', checkpointEvery: 'Steps between checkpoints', clip: 'Largest gradient norm', course: 'Course of the learning rate', drop: 'Label dropped',
-  ema: 'Moving average', keep: 'Checkpoints kept', loraAlpha: 'LoRA alpha', loraRank: 'LoRA rank', minSnr: 'Min-SNR gamma', new: 'New model of size', sampleCount: 'Sampled pictures a label',
-  sampleEvery: 'Steps between samples', sampleGuidance: 'Guidance of samples', sampleSteps: 'DDIM steps of samples', saveAs: 'Weights saved as', size: 'Side of crops, px', tRange: 'Timesteps, of the schedule',
-  use: 'Weights used', vae: 'VAE', validation: 'Kept for validation', warmup: 'Warm-up, steps', wide: 'Timesteps from all of it',
+  accumulate: 'Gradient accumulation steps', batch: 'Batch size', checkpointEvery: 'Steps between checkpoints', checkpointing: 'Gradient checkpointing', clip: 'Max gradient norm', course: 'Learning-rate schedule',
+  drop: 'Label dropout', ema: 'EMA decay', flips: 'Horizontal flips', keep: 'Checkpoints kept', loraAlpha: 'LoRA alpha', loraRank: 'LoRA rank', minSnr: 'Min-SNR gamma', new: 'New model of size',
+  nullPrompt: 'Unconditional prompt', precision: 'Dtype', sampleCount: 'Sampled images per label', sampleEvery: 'Steps between samples', sampleGuidance: 'Guidance scale of samples',
+  sampleSteps: 'DDIM steps of samples', saveAs: 'Dtype of saved weights', size: 'Crop size, px', tRange: 'Timesteps, fractions of the schedule', use: 'Model weights', vae: 'VAE',
+  validation: 'Validation fraction', warmup: 'Warmup steps', wide: 'Fraction of timesteps from the full schedule',
 };
 const words = (name: string): string => (Object.hasOwn(NAMES, name) ? NAMES[name] : undefined) ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
 
@@ -203,10 +204,10 @@ function footer({ settings, changes, version, format, created, dataset, model }:
     html`<dl class="sheet">${entries.map(([name, value]) => html`<div class="${said(value).length > 34 ? 'wide' : ''}"><dt>${name}</dt><dd>${name === 'Seed' ? String(value) : said(value)}</dd></div>`)}</dl>`;
   return html`<footer class="foot">
 <section><h2>Settings</h2>${sheet(Object.entries(settings).filter(([name, value]) => value !== null && name !== 'dataset').map(([name, value]) => [words(name), value]))}
-${changes.map(({ step, settings: before }) => html`<p>Until step ${whole(step)}: ${Object.entries(before).map(([name, value]) => `${words(name)} ${said(value)}`).join('; ')}.</p>`)}</section>
-<section><h2>Where this comes from</h2>${sheet([
-    ['diffmine', version], ['Training format', format], ['Training began', moment(created)], ['Page written', moment(new Date().toISOString())], ['Data set', dataset.path],
-    ['Data set fingerprint', dataset.fingerprint], [model.from ? 'Model' : 'Model size', model.from ?? model.size], ['Smoothed curves', 'means over about a fortieth of the steps'],
+${changes.map(({ step, settings: before }) => html`<p>Before step ${whole(step)}: ${Object.entries(before).map(([name, value]) => `${words(name)} ${said(value)}`).join('; ')}.</p>`)}</section>
+<section><h2>Provenance</h2>${sheet([
+    ['diffmine', version], ['Training format', format], ['Training started', moment(created)], ['Page written', moment(new Date().toISOString())], ['Dataset', dataset.path],
+    ['Dataset fingerprint', dataset.fingerprint], [model.from ? 'Model' : 'Model size', model.from ?? model.size], ['Smoothed curves', 'running mean over about 1/40 of the steps'],
   ])}</section>
 </footer>`;
 }

@@ -1,5 +1,5 @@
 // The page of a translation: source, reconstruction and targets side by side. Plain HTML, opened from disk with no server and no network; its style is
-// allowed by its hash, and the pictures stay the files they are.
+// allowed by its hash, and the images stay the files they are.
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../run/atomic';
 import type { Skipped } from '../run/sharded';
@@ -15,7 +15,7 @@ const SHOWN = 400;
 const SHOWN_LEAST = 8;
 const CELLS = 40_000;
 const SKIPPED_SHOWN = 500;
-/** Pictures whose pixels are shown as squares. */
+/** Images whose pixels are shown as squares. */
 const SMALL = 132;
 
 /**
@@ -35,11 +35,11 @@ function page(manifest: TranslationManifest, translated: readonly TranslatedLine
   const byLabel = new Map(groupBy(translated, ({ label }) => label).map((lines) => [lines[0]?.label, lines]));
   const labels = [...new Set(manifest.images.map(({ label }) => label))].map((label) => ({ label, lines: byLabel.get(label) ?? [] })).filter(({ lines }) => lines.length > 0);
   const most = rowsShown(labels.length, manifest.labels.length);
-  return document({ title: `${title} · diffmine translation`, style }, html`${labels[0] && html`<a class="skip" href="#label-0">Skip to the pictures</a>`}
+  return document({ title: `${title} · diffmine translation`, style }, html`${labels[0] && html`<a class="skip" href="#label-0">Skip to the images</a>`}
 ${header(manifest, title, translated, quality)}
 ${labels.length > 1 && html`<nav class="bar" aria-label="Labels"><ul class="jump">${labels.map(({ label }, i) => html`<li><a href="#label-${i}">${label}</a></li>`)}</ul></nav>`}
 <main>
-${labels.length > 0 ? labels.map(({ label, lines }, i) => section(manifest, label, lines, i, most)) : html`<p class="sub">No picture has been translated yet.</p>`}
+${labels.length > 0 ? labels.map(({ label, lines }, i) => section(manifest, label, lines, i, most)) : html`<p class="sub">No image has been translated yet.</p>`}
 </main>
 ${footer(manifest, skipped)}
 `);
@@ -59,24 +59,25 @@ function header(manifest: TranslationManifest, title: string, translated: readon
   const psnr = mean(translated.flatMap((line) => line.psnr ?? []));
   const { options, images } = manifest;
   const facts: [string, string | undefined][] = [
-    ['Pictures', translated.length < images.length ? `${whole(translated.length)} of ${whole(images.length)}` : whole(images.length)],
-    ['Targets', whole(manifest.labels.length)],
-    ['Reconstruction', psnr === undefined ? undefined : `${psnr.toFixed(1)} dB`],
-    ['Steps', `${whole(options.inversionSteps)} back, ${whole(options.steps)} forth`],
-    ['Guidance', String(options.guidance)],
-    ['Injected', `features ${percent(options.featureShare)}, attention ${percent(options.attentionLayers.length > 0 ? options.attentionShare : 0)}`],
-    ['Structure kept', quality?.structure === undefined ? undefined : `${quality.structure.mean.toFixed(2)}${quality.structure.control === null ? '' : ` (other pictures ${quality.structure.control.toFixed(2)})`}`],
-    ['Target recognised', quality?.label === undefined ? undefined : percent(quality.label.preferred)],
+    ['Images', translated.length < images.length ? `${whole(translated.length)} of ${whole(images.length)}` : whole(images.length)],
+    ['Target labels', whole(manifest.labels.length)],
+    ['Reconstruction PSNR', psnr === undefined ? undefined : `${psnr.toFixed(1)} dB`],
+    ['Steps', `${whole(options.inversionSteps)} inversion, ${whole(options.steps)} sampling`],
+    ['Guidance scale', String(options.guidance)],
+    ['Injection steps', `features ${percent(options.featureShare)}, attention ${percent(options.attentionLayers.length > 0 ? options.attentionShare : 0)}`],
+    ['Structure similarity', quality?.structure === undefined ? undefined : `${quality.structure.mean.toFixed(2)}${quality.structure.control === null ? '' : ` (other images ${quality.structure.control.toFixed(2)})`}`],
+    ['Better with target label', quality?.label === undefined ? undefined : percent(quality.label.preferred)],
   ];
   return html`<header class="top">
   <p class="brand">diffmine translation</p>
   <h1>${title}</h1>
-  <p class="lede">${count(translated.length, 'picture')} under ${count(manifest.labels.length, 'label')}, made with ${basename(manifest.model.path)}: inverted under the own label, sampled under each target.</p>
+  <p class="lede">${count(translated.length, 'image')} translated to ${count(manifest.labels.length, 'label')} with ${basename(manifest.model.path)}: inverted with the source label, sampled with each target label.</p>
   <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
   <details class="method"><summary>How to read this page</summary>
-    <p>A row is a picture. First the <strong>source</strong> as the model saw it, then its <strong>reconstruction</strong>: the way to noise and back under its own label, with
-      the peak signal-to-noise ratio. What a reconstruction has lost, translations have lost as well. The other columns show the picture under each <strong>target</strong> label.</p>
-    <p>Select a picture to see it alone.</p>
+    <p>Each row is an image. The first column is the <strong>source</strong> at the model’s resolution, the second its <strong>reconstruction</strong>: inverted to noise and sampled back with
+      its own label, with the peak signal-to-noise ratio (PSNR). Details missing from the reconstruction are missing from the translations, too. The other columns show the image with each
+      <strong>target</strong> label.${quality && html` “Better with target label” is the fraction of translations that the model denoises better with the target label than with the source label.`}</p>
+    <p>Select an image to open it alone.</p>
   </details>
 </header>`;
 }
@@ -92,7 +93,7 @@ function section(manifest: TranslationManifest, label: string, lines: readonly T
 <thead><tr><th scope="col" class="given">Source</th><th scope="col" class="given">Reconstruction</th>${targets.map((target) => html`<th scope="col">${target}</th>`)}</tr></thead>
 <tbody>${shown.map((line) => row(line, targets))}</tbody>
 </table></div>
-${lines.length > shown.length && html`<p class="aside">${count(lines.length, 'picture')} of ${label} were translated; the first ${whole(shown.length)} are shown here.</p>`}
+${lines.length > shown.length && html`<p class="aside">${count(lines.length, 'image')} of ${label} were translated; the first ${whole(shown.length)} are shown.</p>`}
 </section>`;
 }
 
@@ -102,7 +103,7 @@ function row(line: TranslatedLine, targets: readonly string[]): Markup {
     const at = address(`${folder}/${file}`);
     return html`<a href="${at}"><img class="${Math.max(width, height) < SMALL && 'small'}" src="${at}" width="${width}" height="${height}" loading="lazy" alt="${alt}"></a>${below !== undefined && html`<p>${below}</p>`}`;
   };
-  return html`<tr><td>${picture(sourceFile, `${line.image}, the source`, line.image)}</td><td>${picture(reconstructionFile, `${line.image}, reconstructed`, psnr === null ? 'equal' : `${psnr.toFixed(1)} dB`)}</td>${targets.map(
+  return html`<tr><td>${picture(sourceFile, `${line.image}, the source`, line.image)}</td><td>${picture(reconstructionFile, `${line.image}, reconstructed`, psnr === null ? 'identical' : `${psnr.toFixed(1)} dB`)}</td>${targets.map(
     (target) => html`<td class="made">${line.targets.includes(target) && picture(targetFile(target), `${line.image} as ${target}`)}</td>`,
   )}</tr>`;
 }
@@ -113,16 +114,16 @@ function footer(manifest: TranslationManifest, skipped: readonly Skipped[]): Mar
     html`<dl class="sheet">${entries.map(([name, value]) => value !== undefined && html`<div class="${value.length > 34 && 'wide'}"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
   return html`<footer class="foot">
 <section><h2>Settings</h2>${sheet([
-    ['Inversion steps', whole(options.inversionSteps)], ['Sampling steps', whole(options.steps)], ['Guidance', `${options.guidance}, at timesteps ${options.guidanceBegin} to ${options.guidanceEnd}`],
-    ['Guidance leads away from', options.negative === 'source' ? 'the own label' : options.nullPrompt ? JSON.stringify(options.nullPrompt) : 'the null condition'],
+    ['Inversion steps', whole(options.inversionSteps)], ['Sampling steps', whole(options.steps)], ['Guidance scale', `${options.guidance}, at timesteps ${options.guidanceBegin} to ${options.guidanceEnd}`],
+    ['Negative condition', options.negative === 'source' ? 'the source label' : options.nullPrompt ? `the unconditional prompt “${options.nullPrompt}”` : options.prompt === null ? 'the null class' : 'the empty prompt'],
     ['Features injected', `in ${percent(options.featureShare)} of the steps: ${options.featureLayers.join(', ') || 'none'}`],
     ['Attention injected', `in ${percent(options.attentionShare)} of the steps: ${options.attentionLayers.join(', ') || 'none'}`],
-    ['Prompt', options.prompt === null ? undefined : JSON.stringify(options.prompt)], ['Short side', options.size === 'source' ? 'as they are' : `${options.size} px`],
-    ['Precision', options.precision], ['Device', options.device.toUpperCase()],
+    ['Prompt', options.prompt === null ? undefined : JSON.stringify(options.prompt)], ['Short side', options.size === 'source' ? 'as in the source' : `${options.size} px`],
+    ['Dtype', options.precision], ['Device', options.device.toUpperCase()],
   ])}</section>
-<section><h2>Where this comes from</h2>${sheet([
-    ['diffmine', version], ['Begun', created.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC')], ['Data set', dataset.path], ['Model', model.path], ['Fingerprint', fingerprint],
+<section><h2>Provenance</h2>${sheet([
+    ['diffmine', version], ['Started', created.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC')], ['Dataset', dataset.path], ['Model', model.path], ['Fingerprint', fingerprint],
   ])}</section>
-${skipped.length > 0 && html`<section><h2>${count(skipped.length, 'picture')} skipped</h2><ul class="list">${skipped.slice(0, SKIPPED_SHOWN).map(({ image, reason }) => html`<li><b>${image}</b> ${reason}</li>`)}</ul>${skipped.length > SKIPPED_SHOWN && html`<p>The others are in skipped.jsonl once all shards are finished.</p>`}</section>`}
+${skipped.length > 0 && html`<section><h2>${count(skipped.length, 'image')} skipped</h2><ul class="list">${skipped.slice(0, SKIPPED_SHOWN).map(({ image, reason }) => html`<li><b>${image}</b> ${reason}</li>`)}</ul>${skipped.length > SKIPPED_SHOWN && html`<p>The rest are listed in skipped.jsonl once all shards are finished.</p>`}</section>`}
 </footer>`;
 }

@@ -92,7 +92,7 @@ describe('configuration files', () => {
 
   test('that are none are errors', async () => {
     await expect(read('- a\n- b\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(read('a: [1, 2\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('no valid YAML') });
+    await expect(read('a: [1, 2\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('not valid YAML') });
     await expect(readConfig(path.join(folder, 'absent.yaml'), own, all)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('cannot be read') });
   });
 });

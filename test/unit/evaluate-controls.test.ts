@@ -83,7 +83,7 @@ describe('colours', () => {
     try {
       const blind = await evaluate(at('run'), { boxes, bootstrap: 0 });
       expect([blind.controls.colour, blind.sheet]).toEqual([null, null]);
-      expect(blind.notes.filter((note) => /^No (baseline of colours|sheet of maps): .*\.png/.test(note))).toHaveLength(2);
+      expect(blind.notes.filter((note) => /^No (color baseline|image grid of maps): .*\.png/.test(note))).toHaveLength(2);
       expect(blind.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
       const found = await evaluate(at('run'), { boxes, bootstrap: 0, pictures: at('moved') });
       expect(found.controls.colour?.mean.averagePrecision.value).toBe(summary.controls.colour?.mean.averagePrecision.value);
@@ -102,7 +102,7 @@ describe('another run', () => {
     expect(summary.mean.lift).toBeCloseTo((summary.mean.averagePrecision.value as number) / (summary.mean.share as number), 12);
     const text = evaluateText(summary);
     expect(text).toContain('Beside controls (colour: ');
-    expect(text).toMatch(/label +AP +colour +control +of share +pointing +colour +control +P@50 +random +control/);
+    expect(text).toMatch(/label +AP +colour +control +x chance +pointing +colour +control +P@50 +random +control/);
   });
 
   test('is called untrained where its manifest says so, and need not be mined', async () => {
@@ -112,7 +112,7 @@ describe('another run', () => {
     rmSync(at('untrained', 'mine'), { recursive: true });
     const found = await evaluate(at('run'), { boxes, bootstrap: 0, control: at('untrained'), colour: false, perLabel: 0 });
     expect(found.controls.run).toMatchObject({ untrained: true, mean: { top: [{ hit: { value: null } }, {}, {}] } });
-    expect(found.notes).toContainEqual(expect.stringMatching(/^Of the control: The run is not mined/));
+    expect(found.notes).toContainEqual(expect.stringMatching(/^Control: The run is not mined/));
     expect(evaluateText(found)).toContain('untrained: random weights');
   });
 
@@ -186,7 +186,7 @@ describe('what is kept', () => {
     const said: string[] = [];
     await evaluate(at('reported'), { boxes, bootstrap: 3, perLabel: 1 }, { log: (line) => said.push(line) });
     expect(data()).toContain('"bootstrap":3');
-    expect(said).toEqual([`The report shows it: ${at('reported', 'report', 'index.html')}`]);
+    expect(said).toEqual([`The report shows the evaluation: ${at('reported', 'report', 'index.html')}`]);
 
     const mine = at('reported', 'mine', 'mine.json');
     writeFileSync(mine, readFileSync(mine, 'utf8').replace('"restarts":10', '"restarts":11'));

@@ -60,7 +60,7 @@ test('finds what is there', async () => {
     expect(typicality.rest).toBeLessThan(0.01);
     expect(typicality.others).toBeNull();
   }
-  expect(summary.notes).toEqual([expect.stringContaining('fewer patches than k')]);
+  expect(summary.notes).toEqual([expect.stringContaining('fewer than k patches')]);
 });
 
 test('intervals hold the figure, and the seed settles them', async () => {

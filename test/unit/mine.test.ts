@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync }
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exportTable } from '../../src/export/export';
+import { mineText } from '../../src/cli/commands/mine';
 import { mine } from '../../src/mine/mine';
 import type { MineEvent } from '../../src/mine/options';
 import { readSafetensors, toFloat32 } from '../../src/native';
@@ -31,16 +32,16 @@ const clustersOf = async (): Promise<ClusterRow[]> => readTable<ClusterRow>((awa
 test('the list asked for is clustered; the folder is replaced as a whole; the same options twice do nothing', async () => {
   const events: MineEvent[] = [];
   expect(await mine(run, { threads: 1, clusters: 3, top: 12 }, { onProgress: (event) => void events.push(event) })).toMatchObject({
-    rank: 'top', pictures: 12, notes: [], conditions: [{ condition: '1920', patches: 12, clusters: 3 }, { condition: '1950' }, { condition: '1980' }],
+    rank: 'top', reused: false, pictures: 12, notes: [], conditions: [{ condition: '1920', patches: 12, clusters: 3 }, { condition: '1950' }, { condition: '1980' }],
   });
   expect(events.filter(({ type }) => type === 'features').at(-1)).toMatchObject({ done: 12, total: 12 });
   const top = await patchesOf();
   expect(top.filter(({ cluster }) => cluster !== null).every(({ list }) => list === 'top')).toBe(true);
   const first = resultBytes(run, ['mine']);
 
-  const log: string[] = [];
-  await mine(run, { threads: 1, clusters: 3, top: 12 }, { log: (line) => void log.push(line) });
-  expect(log).toEqual(['Mined already with these options.']);
+  const again = await mine(run, { threads: 1, clusters: 3, top: 12 });
+  expect(again).toMatchObject({ reused: true, pictures: 12 });
+  expect(mineText(again)).toContain(`Already mined with these options (36 highest-typicality patches of 3 labels): ${run}`);
 
   await mine(run, { threads: 1, clusters: 3, top: 12, rank: 'least' });
   const least = await patchesOf();
@@ -58,7 +59,7 @@ test('fewer patches than clusters are handled with a word', async () => {
   const { notes, conditions } = await mine(run, { threads: 1, clusters: 32, top: 5 });
   expect(conditions.every(({ patches, clusters }) => patches === 5 && clusters <= 5)).toBe(true);
   expect(notes).toHaveLength(3);
-  expect(notes[0]).toContain('not 32');
+  expect(notes[0]).toContain('5 clusters instead of 32, because there are 5 patches');
   const clusters = await clustersOf();
   expect(clusters.reduce((sum, { size }) => sum + size, 0)).toBe(15);
 });
@@ -119,7 +120,7 @@ test('where another process mines the run this one waits for it', async () => {
       void lock?.release();
     },
   });
-  expect(log).toEqual([`Waiting for process ${process.pid} on ${hostname()}, which mines ${run}.`, 'Mined already with these options.']);
+  expect(log).toEqual([`Waiting for process ${process.pid} on ${hostname()}, which mines ${run}.`]);
 
   const again = await locks.acquire('mine');
   const abort = new AbortController();

@@ -133,9 +133,9 @@ describe('the page', () => {
     const page = await write({ log: [...steps(500), { step: 250, validation: 0.041 }, { step: 400, validation: 0.0312 }, { step: 500, validation: 0.035 }], settings: { tRange: [0.05, 0.4], flips: true, prompt: null } });
     const said = text(page);
     for (const part of [
-      'streets', 'Running', 'Step 500 of 1,000', 'Time 4 min 10 s', 'Time left 4 min 10 s', 'Pictures a second 32', 'Best validation loss 0.0312', 'best 0.0312 at step 400', 'CPU, bf16',
-      'trained from nothing on 2,401 pictures of 2 labels, conditioned on the label. 3.4 M parameters.', 'Course of the learning rate cosine', 'Timesteps, of the schedule 0.05, 0.4', 'Flips yes',
-      'a 1,200 3', 'b 1,201 3', 'All 2,401 6', 'Until step 20: Steps between checkpoints 2,000.', '2026-01-02 03:04 UTC', 'Beyond the top: up to 1.03, at step 1.',
+      'streets', 'Running', 'Step 500 of 1,000', 'Time 4 min 10 s', 'Time left 4 min 10 s', 'Images per second 32', 'Best validation loss 0.0312', 'best 0.0312 at step 400', 'CPU, bf16',
+      'trained from scratch on 2,401 images of 2 labels, conditioned on the label. 3.4 M parameters.', 'Learning-rate schedule cosine', 'Timesteps, fractions of the schedule 0.05, 0.4', 'Horizontal flips yes',
+      'a 1,200 3', 'b 1,201 3', 'All 2,401 6', 'Before step 20: Steps between checkpoints 2,000.', '2026-01-02 03:04 UTC', 'Above the chart: up to 1.03, at step 1.',
     ]) expect(said).toContain(part);
     const curves = curvesOf(page);
     expect(Object.keys(curves)).toEqual(['loss', 'validation', 'gradient', 'rate']);
@@ -209,7 +209,7 @@ describe('the page', () => {
       expect(drawn.length).toBeLessThanOrEqual(2002);
       expect(values).toHaveLength(drawn.length);
     }
-    expect(text(page)).toContain('Beyond the top: up to 77, at step 150,000.');
+    expect(text(page)).toContain('Above the chart: up to 77, at step 150,000.');
   });
 
   test('an earlier page is replaced whole, nothing else is left behind', async () => {

@@ -225,7 +225,7 @@ describe('a translation', () => {
     expect(page).not.toContain('<script');
     expect(page).toContain("default-src 'none'");
     expect(page).toContain('src="class0/sub%252Fb/class2.png"');
-    expect(page).toContain('1 picture skipped');
+    expect(page).toContain('1 image skipped');
   });
 
   test('the reconstruction is the picture at guidance 1 under its own label, through the same loop', async () => {
@@ -339,7 +339,7 @@ describe('a translation', () => {
     expect(quality.structure.mean).toBeGreaterThan(-1);
     expect(quality.structure.mean).toBeLessThanOrEqual(1);
     expect(JSON.parse(readFileSync(at('all', 'quality.json'), 'utf8'))).toEqual(quality);
-    expect(readFileSync(at('all', 'index.html'), 'utf8')).toContain('Structure kept');
+    expect(readFileSync(at('all', 'index.html'), 'utf8')).toContain('Structure similarity');
     await expect(evaluateTranslation(at('data'))).rejects.toMatchObject({ code: 'RUN_INVALID' });
     writeFileSync(boxes, 'image,x,y,w,h,city\nelsewhere.png,2,2,10,10,class0\n');
     await expect(evaluateTranslation(at('all'), { boxes, device: 'cpu' })).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringContaining('marks nothing') as string });

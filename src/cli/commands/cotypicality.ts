@@ -1,17 +1,19 @@
 // cotypicality: finds what changes consistently between the labels of a parallel data set.
 import type { CotypicalityEvent, CotypicalitySummary } from '../../cotypicality/options';
+import { count } from '../../page/html';
+import { closing, state } from '../closing';
 import { command } from '../command';
 import { COTYPICALITY } from '../options';
 import { table, type Output } from '../output';
-import { defined, onScan, took } from '../stages';
+import { defined, onScan } from '../stages';
 import { RESUME_HINT } from './scan';
 
 const share = (value: number): string => value.toFixed(2);
 
 export function cotypicalityText(summary: CotypicalitySummary): string {
   const { scored, sequences, labels, skipped, shards, run } = summary;
-  const head = `Scored ${scored} of ${sequences} sequences under ${labels.length} labels (${skipped} skipped) ${took(summary.seconds)}.`;
-  if (!summary.complete) return `${head}\n${shards.done} of ${shards.total} shards are finished: ${run}`;
+  const head = closing({ verb: 'Scored', noun: 'sequence', done: scored, total: sequences, skipped, shards, seconds: summary.seconds });
+  if (!summary.complete) return `${head}\n${state('search', false, shards, run)}`;
   const rows = summary.clusters.map(({ size, sequences: from, medianCotypicality, mostChanged }, index) => [
     String(index), String(size), String(from), medianCotypicality.toExponential(2), mostChanged ? `${mostChanged.labels.join(' - ')} (${mostChanged.change.toFixed(2)} x random)` : '',
   ]);
@@ -24,9 +26,9 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
         return [column, list === 'top' ? 'co-typical' : 'random', String(places), share(onElement), share(purity), share(chance), share(purityOnElements), share(chanceOnElements)];
       }),
     );
-    parts.push(`\nClusters against ${boxes}:`, table(['element', 'places', 'number', 'on an element', 'purity', 'by chance', 'of those on one', 'by chance'], lines, [2, 3, 4, 5, 6, 7]));
+    parts.push(`\nClusters compared with ${boxes}:`, table(['element', 'places', 'number', 'on an element', 'purity', 'chance', 'purity on elements', 'chance'], lines, [2, 3, 4, 5, 6, 7]));
   }
-  return [...parts, `\n${head}`, `Consistent changes: ${summary.report ?? run}`].join('\n');
+  return [...parts, `\n${head}`, `${count(summary.places, 'place')} of ${count(labels.length, 'label')} in ${count(summary.clusters.length, 'cluster')}: ${summary.report ?? run}`].join('\n');
 }
 
 function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
@@ -35,8 +37,8 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
     switch (event.type) {
       case 'plan':
         output.log(
-          `${event.resumed ? 'Resuming' : 'Scoring into'} ${event.run}: ${event.pictures - event.picturesDone} of ${event.pictures} sequences to score, ` +
-            `${event.evaluations} evaluations in batches of ${event.batch} on ${event.device}.`,
+          `${event.resumed ? 'Resuming' : 'Scoring into'} ${event.run}: ${event.pictures - event.picturesDone} of ${count(event.pictures, 'sequence')} to score, ` +
+            `${event.evaluations} UNet calls in batches of ${event.batch} on ${event.device}.`,
         );
         break;
       case 'project':

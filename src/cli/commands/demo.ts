@@ -8,14 +8,14 @@ import { defined, onMine, onScan } from '../stages';
 
 const TITLES: Record<DemoStage, string> = {
   world: 'Drawing streets of six imaginary cities, each with its own kinds of window, roof, lamp post and mailbox.',
-  scan: 'Scanning them: how much better does the model denoise each patch when it knows the city?',
+  scan: 'Scanning: how much better does the model denoise each patch with the city than without it?',
   mine: 'Mining: ranking and clustering the most typical patches of each city.',
-  control: 'The control: scanning them with a network of the same shape and random weights.',
-  evaluate: 'Holding what was found against what was planted.',
+  control: 'Control: scanning the same images with random weights.',
+  evaluate: 'Evaluating: comparing patches and maps with the planted elements.',
   report: 'Writing the report.',
   translate: 'Translating a few streets of each city to the others: the same place, another city.',
-  cotypicality: 'Looking for what changes consistently: places that are typical under every city they are translated to.',
-  localize: 'Localizing: heat maps of each picture, against the boxes of what was planted.',
+  cotypicality: 'Searching for consistent changes: places typical of most cities that an image is translated to.',
+  localize: 'Localizing: heat maps of each image, compared with the boxes of the planted elements.',
 };
 
 const number = (value: number | null, digits = 3): string => (value === null ? '-' : value.toFixed(digits));
@@ -32,15 +32,15 @@ export function demoText({ cities, mean, world, report, sheet, evaluation, full,
     planted.map(({ slot, kind, boxes, patches50, recall50, recall }, i) => [i === 0 ? city : '', slot, kind, String(boxes), patches50 > 0 ? 'found' : 'missed', String(patches50), percent(recall50), percent(recall)]),
   );
   return [
-    `What was found in the ${world.pictures} pictures of the world of seed ${world.seed}`,
+    `Findings in the ${world.pictures} images of the synthetic dataset (seed ${world.seed})`,
     table(['city', 'planted', 'AP', 'AP / planted', 'colours', 'untrained', 'P@50', 'centre', 'random', 'pointing'], [...cities.map((one) => figures(one.city, one)), figures('mean', mean)], [1, 2, 3, 4, 5, 6, 7, 8, 9]),
-    '  planted: share of pixels in boxes of what is typical of the city; AP: average precision of the typicality maps there, beside those of colours',
-    '  alone and of an untrained network; P@50: of the 50 most typical patches, those on a planted element (centre: with their centre; random: of',
-    '  random patches); pointing: pictures whose most typical pixel is on one.',
+    '  planted: fraction of pixels in boxes of elements typical of the city (chance level of AP); AP: average precision of the typicality maps, and of',
+    '  colors alone and of random weights (untrained); P@50: fraction of the 50 most typical patches on a planted element (centre: with their center;',
+    '  random: of 50 random patches); pointing: fraction of images whose most typical pixel is on a planted element.',
     '',
-    'What was planted',
+    'Planted elements',
     table(['city', 'slot', 'kind', 'boxes', '', 'of 50', 'recall in 50', 'recall'], elements, [3, 5, 6, 7]),
-    '  of 50: how many of the 50 most typical patches are on it; recall: share of its boxes that these 50, and that all ranked patches, are on.',
+    '  of 50: number of the 50 most typical patches on it; recall: fraction of its boxes that those 50, or all ranked patches, are on.',
     '',
     upshot(cities, mean),
     ...evaluation.notes,

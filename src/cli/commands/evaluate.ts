@@ -1,5 +1,7 @@
 // evaluate: a run against boxes of what is known to be in its pictures.
 import type { EvaluateSummary, Figure, KindEvaluation, PrecisionAt, RegionTypicality } from '../../evaluate/options';
+import { rivalName } from '../../page/contrast';
+import { count } from '../../page/html';
 import { command } from '../command';
 import { EVALUATE, RUN } from '../options';
 import { table } from '../output';
@@ -35,19 +37,20 @@ export function evaluateText(summary: EvaluateSummary): string {
     label, name, slot ?? '', String(count), number(recall, 2), number(recall50, 2), String(patches50 ?? '-'), signed(typicality),
   ];
   return [
-    `${boxes.used} of ${boxes.rows} boxes are in pictures of the run.${options.bootstrap > 0 ? ` In brackets: 95 % intervals over pictures, ${options.bootstrap} resamples.` : ''}`,
+    `${boxes.used} of ${count(boxes.rows, 'box', 'boxes')} ${boxes.used === 1 ? 'is' : 'are'} in images of the run.${options.bootstrap > 0 ? ` In brackets: 95 % intervals, ${options.bootstrap} bootstrap resamples over images.` : ''}`,
+    `Typicality is against ${rivalName(summary.against)}${summary.untrained ? ', of a network with random weights (a control)' : ''}.`,
     '',
-    `Pixels of the maps, smoothed over ${options.smooth} x ${options.smooth} (share: of typical pixels, and average precision as its multiple; typicality: mean in own boxes, in those of other labels, elsewhere)`,
-    table(['label', 'pictures', 'boxes', 'share', 'average precision', 'of share', 'pointing game', 'own', 'others', 'rest'], maps, [1, 2, 3, 5]),
+    `Pixels of the maps${options.smooth > 1 ? `, smoothed over ${options.smooth} x ${options.smooth} px` : ''} (chance: fraction of typical pixels, which is the average precision of a random map; own, others, rest: mean typicality in boxes of the label, of other labels, elsewhere)`,
+    table(['label', 'images', 'boxes', 'chance', 'average precision', 'x chance', 'pointing game', 'own', 'others', 'rest'], maps, [1, 2, 3, 5]),
     ...(controls.colour || controls.run ? ['', ...beside(summary)] : []),
     '',
-    'Ranked patches: the centre in a box of a typical element, or IoU above 0.1',
+    'Patches of highest typicality: center in a box of a typical element, or IoU above 0.1',
     precision('hit'),
     '',
-    'Ranked patches: the centre in a box of a typical element',
+    'Patches of highest typicality: center in a box of a typical element',
     precision('centre'),
     ...(kinds.length > 0
-      ? ['', 'Elements (recall: share of boxes that a patch hits, in the whole ranking and in its first 50; patches of the first 50)', table(['label', 'kind', 'slot', 'boxes', 'recall', 'in 50', 'patches', 'typicality'], kinds.map(kind), [3, 4, 5, 6, 7])]
+      ? ['', 'Elements (recall: fraction of boxes that a patch is on, for the whole ranking and its first 50; patches: of the first 50)', table(['label', 'kind', 'slot', 'boxes', 'recall', 'in 50', 'patches', 'typicality'], kinds.map(kind), [3, 4, 5, 6, 7])]
       : []),
     ...(notes.length > 0 ? ['', ...notes] : []),
   ].join('\n');
@@ -59,7 +62,7 @@ function beside(summary: EvaluateSummary): string[] {
   const { colour, run } = controls;
   const name = controlName(summary);
   const k = mean.top.findIndex((one) => one.k === 50);
-  const names = ['label', 'AP', ...(colour ? ['colour'] : []), ...(run ? [name, 'of share'] : []), 'pointing', ...(colour ? ['colour'] : []), ...(run ? [name] : []), 'P@50', 'random', ...(run ? [name] : [])];
+  const names = ['label', 'AP', ...(colour ? ['colour'] : []), ...(run ? [name, 'x chance'] : []), 'pointing', ...(colour ? ['colour'] : []), ...(run ? [name] : []), 'P@50', 'random', ...(run ? [name] : [])];
   const rows = [...labels, mean].map((ours, i) => {
     const [byColour, other] = [colour && (colour.labels[i] ?? colour.mean), run && (run.labels[i] ?? run.mean)];
     const three = (of: Figure): string => number(of.value);
@@ -70,7 +73,7 @@ function beside(summary: EvaluateSummary): string[] {
       number(ours.top[k]?.hit.value, 2), number(ours.random[k]?.hit.value, 2), ...(other ? [number(other.top[k]?.hit.value, 2)] : []),
     ];
   });
-  const told = [...(colour ? ['colour: how much likelier a pixel\'s colour is under its label, without any model'] : []), ...(run ? [`${name}: ${run.untrained ? 'random weights, ' : ''}${run.path}`] : [])];
+  const told = [...(colour ? ['colour: likelihood ratio of a pixel\'s color under its label, without any model'] : []), ...(run ? [`${name}: ${run.untrained ? 'random weights, ' : ''}${run.path}`] : [])];
   return [`Beside controls (${told.join('; ')})`, table(names, rows, names.map((_, i) => i).slice(1))];
 }
 

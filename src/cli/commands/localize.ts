@@ -2,6 +2,8 @@
 import type { Figure } from '../../metrics/bootstrap';
 import type { LabelLocalization, LocalizeEvent, LocalizeOptions, LocalizeSummary, MapFigures } from '../../localize/options';
 import type { ScanSummary } from '../../scan/options';
+import { rivalName } from '../../page/contrast';
+import { count } from '../../page/html';
 import { command } from '../command';
 import { LOCALIZE, type Values } from '../options';
 import { table, type Output } from '../output';
@@ -18,7 +20,7 @@ function figure({ value, low, high }: Figure, digits: number): string {
 function figures(labels: readonly LabelLocalization[], mean: NonNullable<LocalizeSummary['result']>['mean'], part: 'model' | 'baseline' | 'difference'): string {
   const cells = (one: MapFigures | null): string[] => METRICS.map(([name, , digits]) => (one ? figure(one[name], digits) : '-'));
   const rows = labels.map((one) => [one.label, String(one.pictures), String(one.marked), one.share === null ? '-' : one.share.toFixed(3), ...cells(one[part])]);
-  return table(['label', 'pictures', 'marked', 'share', ...METRICS.map(([, title]) => title)], [...rows, ['mean', '', '', mean.share?.toFixed(3) ?? '-', ...cells(mean[part])]], [1, 2, 3]);
+  return table(['label', 'images', 'marked', 'inside', ...METRICS.map(([, title]) => title)], [...rows, ['mean', '', '', mean.share?.toFixed(3) ?? '-', ...cells(mean[part])]], [1, 2, 3]);
 }
 
 export function localizeText({ scan, baseline, result, page }: LocalizeSummary): string {
@@ -28,13 +30,13 @@ export function localizeText({ scan, baseline, result, page }: LocalizeSummary):
   const against = result.boxes
     ? [
         '',
-        `Against ${result.boxes.used} of ${result.boxes.marks} boxes or masks (share: of the marked pictures' pixels that are inside, the AP of a map that knows nothing).` +
-          (options.bootstrap > 0 ? ` In brackets: 95 % intervals over pictures, ${options.bootstrap} resamples.` : ''),
+        `Compared with ${result.boxes.used} of ${count(result.boxes.marks, 'box or mask', 'boxes or masks')} (inside: fraction of the marked images' pixels, which is the AP of a random map).` +
+          (options.bootstrap > 0 ? ` In brackets: 95 % intervals, ${options.bootstrap} bootstrap resamples over images.` : ''),
         figures(labels, mean, 'model'),
-        ...(mean.baseline ? ['', result.baseline?.untrained ? 'Before (random weights)' : `Before (${result.baseline?.path ?? ''})`, figures(labels, mean, 'baseline'), '', 'Difference', figures(labels, mean, 'difference')] : []),
+        ...(mean.baseline ? ['', result.baseline?.untrained ? 'Baseline (random weights)' : `Baseline (${result.baseline?.path ?? ''})`, figures(labels, mean, 'baseline'), '', 'Difference', figures(labels, mean, 'difference')] : []),
       ]
     : [];
-  return [...scans, ...against, '', `Maps: ${page ?? ''}`].join('\n');
+  return [...scans, ...against, '', `Maps of typicality against ${rivalName(options.against)}: ${page ?? ''}`].join('\n');
 }
 
 function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {

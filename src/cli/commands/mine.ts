@@ -1,5 +1,7 @@
 // mine: ranks the patches of a scanned run and clusters the best of each label.
 import type { MineSummary } from '../../mine/options';
+import { patchesOf } from '../../page/contrast';
+import { count } from '../../page/html';
 import { command } from '../command';
 import { MINE, MINE_WHERE, RUN } from '../options';
 import { table } from '../output';
@@ -7,7 +9,10 @@ import { defined, mineOptions, onMine, took } from '../stages';
 
 export function mineText(summary: MineSummary): string {
   const rows = summary.conditions.map(({ condition, patches, clusters, inertia }) => [condition, String(patches), String(clusters), inertia.toPrecision(4)]);
-  return [table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]), `Mined ${summary.pictures} pictures ${took(summary.seconds)}: ${summary.run}`].join('\n');
+  const patches = summary.conditions.reduce((sum, one) => sum + one.patches, 0);
+  const what = `${count(patches, `${patchesOf(summary.rank, true)} patch`, `${patchesOf(summary.rank, true)} patches`)} of ${count(summary.conditions.length, 'label')}`;
+  const done = summary.reused ? `Already mined with these options (${what}): ${summary.run}` : `Clustered ${what}, from ${count(summary.pictures, 'image')}, ${took(summary.seconds)}: ${summary.run}`;
+  return [table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]), done].join('\n');
 }
 
 export const mineCommand = command({

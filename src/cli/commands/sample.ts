@@ -1,12 +1,14 @@
 // sample: pictures of a model under its labels.
 import type { SampleSummary } from '../../sample/sample';
+import { count } from '../../page/html';
 import { command } from '../command';
 import { SAMPLE } from '../options';
 import { defined, took } from '../stages';
 
-function sampleText({ made, kept, labels, seconds, sheet }: SampleSummary): string {
-  const of = labels.length === 1 ? `the label ${labels[0]?.label ?? ''}` : `${labels.length} labels`;
-  return `Made ${made} pictures of ${of}${kept > 0 ? ` (${kept} were there)` : ''} ${took(seconds)}.\n${sheet}`;
+export function sampleText({ made, kept, labels, seconds, sheet }: SampleSummary): string {
+  const of = labels.length === 1 ? `the label ${labels[0]?.label ?? ''}` : count(labels.length, 'label');
+  if (made === 0) return `Nothing left to do: ${count(kept, 'image')} of ${of} ${kept === 1 ? 'was' : 'were'} there before.\n${sheet}`;
+  return `Sampled ${count(made, 'image')} of ${of}${kept > 0 ? ` (${kept} more ${kept === 1 ? 'was' : 'were'} there before)` : ''} ${took(seconds)}.\n${sheet}`;
 }
 
 export const sampleCommand = command({

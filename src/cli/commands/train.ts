@@ -1,4 +1,5 @@
 // train: fine-tune a model, or make a small one from nothing.
+import { count } from '../../page/html';
 import { command } from '../command';
 import { TRAIN } from '../options';
 import { duration, table, type Output } from '../output';
@@ -24,8 +25,8 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         break;
       case 'plan':
         output.log(
-          `${event.resumed ? `Going on at step ${event.step}` : 'Training'} in ${event.folder}: ${event.pictures} pictures of ${event.labels} labels (${event.validation} more for validation), ` +
-            `${(event.trained / 1e6).toPrecision(3)} of ${(event.parameters / 1e6).toPrecision(3)} million parameters, ${event.steps} steps, ${event.precision} on ${event.device}.`,
+          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.folder}: ${count(event.pictures, 'image')} of ${count(event.labels, 'label')} (${event.validation} more for validation), ` +
+            `${(event.trained / 1e6).toPrecision(3)} of ${(event.parameters / 1e6).toPrecision(3)} million parameters, ${count(event.steps, 'step')}, ${event.precision} on ${event.device}.`,
         );
         break;
       case 'step':
@@ -41,10 +42,10 @@ function onTrain(output: Output): (event: TrainEvent) => void {
   };
 }
 
-function trainText({ path, steps, loss, best, step, pictures, skipped, seconds, report }: TrainSummary): string {
+export function trainText({ path, steps, loss, best, step, pictures, skipped, seconds, report }: TrainSummary): string {
   return [
-    `Trained ${steps} steps on ${pictures} pictures${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
-    `Model (of step ${step}): ${path}`,
+    `Trained for ${count(steps, 'step')} on ${count(pictures, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
+    `Model (weights of step ${step}): ${path}`,
     `Report: ${report}`,
   ].join('\n');
 }

@@ -1,28 +1,30 @@
-// translate: the same picture under every label.
+// translate: the same image under every label.
 import { join } from 'node:path';
 
 import { DiffmineError } from '../../errors';
 import type { Quality, TranslateSummary } from '../../translate/options';
+import { count } from '../../page/html';
+import { closing, state } from '../closing';
 import { command } from '../command';
 import { TRANSLATE } from '../options';
-import { defined, onScan, took } from '../stages';
+import { defined, onScan } from '../stages';
 
-function translateText({ translated, translations, pictures, skipped, psnr, complete, shards, seconds, out, page }: TranslateSummary): string {
-  return (
-    `Translated ${translated} of ${pictures} pictures (${skipped} skipped) into ${translations} ${took(seconds)}.` +
-    (psnr === null ? '' : ` Reconstructions: ${psnr.toFixed(1)} dB.`) +
-    `\n${complete ? `The translation is complete: ${out}` : `${shards.done} of ${shards.total} shards are finished: ${out}`}\n${page}`
-  );
+export function translateText({ translated, translations, pictures, skipped, psnr, complete, shards, seconds, out, page }: TranslateSummary): string {
+  return [
+    closing({ verb: 'Translated', noun: 'image', done: translated, total: pictures, skipped, shards, seconds }),
+    ...(translated > 0 ? [`${count(translations, 'translation')}${psnr === null ? '' : `; mean PSNR of the reconstructions ${psnr.toFixed(1)} dB`}.`] : []),
+    state('translation', complete, shards, out), page,
+  ].join('\n');
 }
 
 function qualityText({ structure, label, places }: Quality): string {
   const percent = (value: number): string => `${Math.round(100 * value)} %`;
   const lines = [
-    `Structure kept: ${structure.mean.toFixed(3)}${structure.control === null ? '' : ` (other pictures: ${structure.control.toFixed(3)})`}.`,
-    `Looks more like the target than like its own label: ${percent(label.preferred)} of the translations.`,
+    `Structure similarity to the source: ${structure.mean.toFixed(3)}${structure.control === null ? '' : ` (to other images: ${structure.control.toFixed(3)})`}.`,
+    `Denoised better with the target label than with the source label: ${percent(label.preferred)} of the translations.`,
   ];
-  for (const [what, place] of [['typical of their own label', places?.own], ['typical of another', places?.others]] as const) {
-    if (place && place.preferred !== null && place.preferredBefore !== null) lines.push(`Of boxes ${what}: ${percent(place.preferredBefore)} before, ${percent(place.preferred)} after.`);
+  for (const [what, place] of [['typical of the source label', places?.own], ['typical of another label', places?.others]] as const) {
+    if (place && place.preferred !== null && place.preferredBefore !== null) lines.push(`Boxes ${what}: ${percent(place.preferredBefore)} before, ${percent(place.preferred)} after.`);
   }
   return lines.join('\n');
 }
@@ -53,7 +55,7 @@ export const translateCommand = command({
     const log = (line: string): void => output.log(line);
     const summary = await translate(options, { signal, onProgress: onTranslate(output), log });
     if (summary.complete && summary.translated === 0) {
-      throw new DiffmineError('IMAGE_UNREADABLE', `None of the ${summary.pictures} pictures could be translated.`, `The reasons are in ${join(summary.out, 'skipped.jsonl')}.`);
+      throw new DiffmineError('IMAGE_UNREADABLE', `None of ${count(summary.pictures, 'image')} could be translated.`, `The reasons are in ${join(summary.out, 'skipped.jsonl')}.`);
     }
     if (!values.evaluate) return { text: translateText(summary), json: summary };
     const { evaluateTranslation } = await import('../../translate/quality.js');
@@ -68,8 +70,8 @@ function onTranslate(output: Parameters<typeof onScan>[0]): ReturnType<typeof on
   return (event) => {
     if (event.type === 'plan') {
       output.log(
-        `${event.resumed ? 'Resuming' : 'Translating into'} ${event.run}: ${event.pictures - event.picturesDone} of ${event.pictures} pictures to translate, ` +
-          `${event.evaluations} evaluations in batches of ${event.batch} on ${event.device}.`,
+        `${event.resumed ? 'Resuming' : 'Translating into'} ${event.run}: ${event.pictures - event.picturesDone} of ${count(event.pictures, 'image')} to translate, ` +
+          `${event.evaluations} UNet calls in batches of ${event.batch} on ${event.device}.`,
       );
     } else if (event.type === 'evaluations') {
       output.progress({ stage: 'translate', done: event.done, total: event.total, rate: event.rate, secondsLeft: event.secondsLeft });

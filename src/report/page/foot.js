@@ -33,7 +33,7 @@ diffmine.foot = (() => {
       section('Scan', sheet([...(run.preset ? [['Preset', run.preset]] : []), ...entries(options), ['Compared with', texts.comparedWith], ['Timesteps', texts.timesteps], ['Typicality maps', maps.kept ? 'kept' : 'not kept']])),
       section('Mining', sheet(entries(mine)), ...run.notes.map((note) => h('p', null, note))),
       section('Images',
-        sheet([['Images', dataset.images], ['Labels', dataset.labels], ['Skipped', skipped.count], ['Other files ignored', dataset.ignored], ['Typicality maps in this report', maps.shown], ['Not found for this report', missing.count]]),
+        sheet([['Images', dataset.images], ['Labels in the dataset', dataset.labels], ['Skipped', skipped.count], ['Other files ignored', dataset.ignored], ['Typicality maps in this report', maps.shown], ['Not found for this report', missing.count]]),
         excluded(skipped, `${count(skipped.count, 'image')} skipped by the scan`, 'skipped.jsonl'),
         excluded(missing, `${count(missing.count, 'image')} not found for this report`)),
       section('Provenance',

@@ -240,6 +240,7 @@
       if (total === 0) return [];
       const values = shown.map((tile) => data.patches.typicality[tile]);
       const like = Math.max(...values.map(Math.abs)) || 1;
+      const [first, last] = key === 'top' ? [Math.max(...values), Math.min(...values)] : [Math.min(...values), Math.max(...values)];
       return [{
         key,
         title: name,
@@ -249,8 +250,8 @@
         about: [
           h('p', { class: 'hint' }, about),
           h('p', null, shown.length < total ? `first ${shown.length.toLocaleString('en')} of ${total.toLocaleString('en')}` : count(total, 'patch', 'patches')),
-          h('p', null, 'from ', h('span', { class: 'value' }, signed(Math.max(...values), like))),
-          h('p', null, 'to ', h('span', { class: 'value' }, signed(Math.min(...values), like))),
+          h('p', null, 'from ', h('span', { class: 'value' }, signed(first, like))),
+          h('p', null, 'to ', h('span', { class: 'value' }, signed(last, like))),
         ],
       }];
     });

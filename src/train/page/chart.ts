@@ -77,7 +77,7 @@ export function drawChart(series: Series, options: ChartOptions): { markup: Mark
       </svg>
     </div>
   </div>
-  ${outside >= 0 && html`<p class="beyond">Beyond the top: up to ${short(highest)}, at step ${whole(series.steps[outside] as number)}.</p>`}
+  ${outside >= 0 && html`<p class="beyond">Above the chart: up to ${short(highest)}, at step ${whole(series.steps[outside] as number)}.</p>`}
 </section>`;
   const stored = (numbers: readonly number[]): (number | null)[] => numbers.map((value) => (Number.isNaN(value) ? null : Number(value.toPrecision(4))));
   return { markup, data: { last, height, low: range.low, high: range.high, steps, values: stored(values), ...(softKept && { smooth: stored(softKept) }) } };
