@@ -6,7 +6,7 @@ export const EXIT_CODES = {
   CHECK_FAILED: 1,
   /** An option or argument is wrong or missing. */
   INVALID_ARGUMENT: 2,
-  /** The data set cannot be used: no such folder, no labels, missing columns, paths that climb out. */
+  /** The dataset cannot be used: no such folder, no labels, missing columns, text that is not UTF-8, rows without a file. */
   DATASET_INVALID: 3,
   /** A model folder lacks something, or has tensors that do not fit its config. */
   MODEL_INVALID: 3,

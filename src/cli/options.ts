@@ -1,5 +1,6 @@
 // Options of the command line: one table each command picks from, the parsers behind it, and the order of precedence
 // (flag, then --config file, then default). A value is parsed the same way wherever it comes from.
+import { encodingName } from '../dataset/text';
 import { DiffmineError } from '../errors';
 import { nearest } from '../nearest';
 import { SIZE_NAMES } from '../train/sizes';
@@ -150,6 +151,16 @@ function list<T>(item: Parser<T>, described: string): Parser<T[]> {
   });
 }
 
+const encoding: Parser<string> = (raw) => {
+  const name = text(raw);
+  try {
+    encodingName(name);
+    return name;
+  } catch {
+    throw new Expected('the name of an encoding such as windows-1252, shift_jis or gbk');
+  }
+};
+
 const device: Parser<string> = (raw) => {
   if (typeof raw === 'string' && /^(auto|cpu|cuda(:\d+)?)$/.test(raw)) return raw;
   throw new Expected('auto, cpu, cuda or cuda:N');
@@ -207,11 +218,18 @@ export const COMMON = {
   verbose: option({ group: 'Output', describe: 'More notes; errors with their cause and stack', parse: boolean, flag: true, alias: 'v', fallback: false }),
 } satisfies OptionTable;
 
+/** How a dataset's tables and lists are read. */
+export const TABLES = {
+  encoding: option({ group: 'What', describe: "Encoding of the dataset's tables and lists, such as windows-1252, latin1, shift_jis or gbk", parse: encoding, shownDefault: 'utf-8, strictly' }),
+  'image-root': option({ group: 'What', describe: 'Of a table: the folder that relative image paths start at', parse: path, shownDefault: "the table's folder" }),
+} satisfies OptionTable;
+
 export const DATASET = {
   dataset: option({
     group: 'What', positional: true, required: true, parse: path,
-    describe: 'A folder with one folder of pictures a label, or a .csv / .jsonl file with the columns path (or image) and label',
+    describe: 'A folder with one folder of images per label, or a .csv / .jsonl file with the columns path (or image) and label',
   }),
+  ...TABLES,
 } satisfies OptionTable;
 
 export const RUN = {
@@ -363,7 +381,8 @@ export const COTYPICALITY = {
 export const MINE_WHERE = {
   model: option({ group: 'What', describe: 'Where the model lies now', parse: path, shownDefault: "the run's" }),
   variant: option({ group: 'What', describe: SCAN.variant.describe, parse: variant, shownDefault: "the run's" }),
-  dataset: option({ group: 'What', describe: 'Where the data set lies now', parse: path, shownDefault: "the run's" }),
+  dataset: option({ group: 'What', describe: 'Where the dataset lies now', parse: path, shownDefault: "the run's" }),
+  'image-root': option({ ...TABLES['image-root'], shownDefault: "the run's" }),
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, shownDefault: "the run's" }),
   batch: option({ ...batch, shownDefault: "the run's" }),
   threads: DEVICE.threads,
@@ -413,7 +432,8 @@ export const BENCH = {
 } satisfies OptionTable;
 
 export const INSPECTED = {
-  path: option({ group: 'What', positional: true, required: true, describe: 'A model folder, a data set or a run folder', parse: path }),
+  path: option({ group: 'What', positional: true, required: true, describe: 'A model folder, a dataset or a run folder', parse: path }),
+  ...TABLES,
   variant: option({ group: 'What', describe: 'Of a model: read the weights of this variant, where a part has it', parse: variant }),
 } satisfies OptionTable;
 
@@ -514,6 +534,7 @@ const fold: Parser<1 | 2> = (raw) => {
 /** Defaults are those of src/train: here they are only shown. What a training begins with, a resumed one knows. */
 export const TRAIN = {
   dataset: option({ group: 'What', positional: true, parse: path, describe: DATASET.dataset.describe }),
+  ...TABLES,
   out: option({ group: 'Run folder', describe: 'The folder of the training, which becomes the model', parse: path }),
   from: option({ group: 'What', describe: 'Fine-tune the UNet of this model folder', parse: path }),
   new: option({ group: 'What', describe: 'Make a model of this size from nothing', parse: choice(SIZE_NAMES), choices: SIZE_NAMES }),

@@ -13,6 +13,8 @@ export function defined<T extends object>(values: T): T {
 export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out'> {
   return defined({
     dataset: values.dataset,
+    encoding: values.encoding,
+    imageRoot: values['image-root'],
     model: values.model,
     variant: values.variant,
     preset: values.preset,

@@ -1,68 +1,102 @@
-// A data set: pictures with labels. Where they come from (a folder of label folders, a CSV, a JSONL) is settled here;
-// everything after sees one sorted list. Labels are opaque strings.
+// A dataset: images with labels. Where they come from (a folder of label folders, a CSV, a JSONL) is resolved here; everything after sees one sorted
+// list. Labels are opaque strings.
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../errors';
+import { errorCode, openingError } from './files';
 import { readFolder } from './folder';
-import type { ImageList, ImageListBuilder } from './images';
+import { ignoredSentence, totalIgnored, type Ignored } from './ignored';
+import type { ImageList } from './images';
 import { readLayout, type LayoutName } from './layouts';
+import { nameOfText } from './names';
 import { readTable } from './table';
+import { encodingName } from './text';
 
 export interface Dataset {
   /** absolute */
   path: string;
+  /** what relative image paths start at: the folder, the table's folder, or imageRoot; absolute, as a name (names.ts) */
+  root: string;
   /** sorted by path, then label, both by code point */
   images: ImageList;
-  /** those that have pictures, sorted by code point */
+  /** those that have images, sorted by code point */
   labels: string[];
-  /** files that are no pictures, or lie beside the label folders */
+  /** entries that are no images of labels, by reason; a folder counts once */
+  ignoredBy: Ignored;
+  /** all of these */
   ignored: number;
-  /** sha256 over (path, bytes, label) of every picture, sorted */
+  /** sha256 over (path, bytes, label) of every image, sorted */
   fingerprint: string;
   /** sentences worth showing: empty label folders, repeated rows */
   warnings: string[];
   /** the known layout it was read as; undefined: label folders, or a table */
   layout?: LayoutName;
+  /** how it was read: what opens it again */
+  source: DatasetSource;
 }
 
-export interface DatasetOptions {
+/** What has to be known, beside the path, to open a dataset again. */
+export interface DatasetSource {
+  /** encoding of its tables and lists; default strict UTF-8 */
+  encoding?: string;
+  /** what relative paths of a table start at, absolute; default the table's folder */
+  imageRoot?: string;
+}
+
+export interface DatasetOptions extends DatasetSource {
   /**
-   * the layout of one of the paper's data sets, which a location that has it is read as; label folders and tables are read all the same. 'auto' knows
+   * the layout of one of the paper's datasets, which a location that has it is read as; label folders and tables are read all the same. 'auto' knows
    * each by its own lists and tables; default 'auto'
    */
   layout?: LayoutName | 'auto';
   /** column of a table that holds the label; `label` */
   labelColumn?: string;
-  /** column of a table that holds the picture's path; `image`, else `path` */
+  /** column of a table that holds the image's path; `image`, else `path` */
   imageColumn?: string;
-}
-
-/** What a reader (folder.ts, table.ts) found. */
-export interface Found {
-  images: ImageListBuilder;
-  ignored: number;
-  warnings: string[];
+  /** output folder of the command that reads: it is not data, wherever it lies */
+  out?: string;
 }
 
 /**
- * Opens a folder of label folders, a .csv / .jsonl table, or one of the paper's data sets as it is distributed (docs/datasets), and lists its pictures;
+ * Opens a folder of label folders, a .csv / .jsonl table, or one of the paper's datasets as it is distributed (docs/datasets), and lists its images;
  * none is decoded.
  *
- * @throws DATASET_INVALID when there is no such data set, it has no labelled pictures, or a table's row cannot be used (the line is named)
+ * @throws DATASET_INVALID when there is no such dataset, it has no labelled images, or a table's row cannot be used (the line is named);
+ * INVALID_ARGUMENT for an unknown encoding
  */
 export async function openDataset(location: string, options: DatasetOptions = {}): Promise<Dataset> {
-  const status = await stat(location).catch(() => undefined);
+  if (options.encoding !== undefined) encodingName(options.encoding);
+  const status = await stat(location).catch((error: unknown) => {
+    if (errorCode(error) !== 'ENOENT' && errorCode(error) !== 'ENOTDIR') throw new DiffmineError('DATASET_INVALID', `The dataset '${location}' cannot be read: ${openingError(error)}.`, undefined, { cause: error });
+    return undefined;
+  });
   if (!status) {
-    throw new DiffmineError('DATASET_INVALID', `There is no data set '${location}'.`, 'Give a folder with one folder a label, or a .csv or .jsonl table with the columns image and label.');
+    throw new DiffmineError('DATASET_INVALID', `There is no dataset '${location}'.`, 'Give a folder with one folder per label, or a .csv or .jsonl table with the columns image and label.');
   }
   const absolute = path.resolve(location);
-  const known = await readLayout(absolute, status.isDirectory(), options.layout ?? 'auto');
-  const found = known?.found ?? (status.isDirectory() ? await readFolder(absolute) : await readTable(absolute, options));
+  const isFolder = status.isDirectory();
+  const source: DatasetSource = { ...(options.encoding === undefined ? {} : { encoding: options.encoding }), ...(options.imageRoot === undefined ? {} : { imageRoot: path.resolve(options.imageRoot) }) };
+  if (isFolder && source.imageRoot !== undefined) {
+    throw new DiffmineError('INVALID_ARGUMENT', `--image-root is for tables; '${location}' is a folder.`, 'Leave it out, or give the table (.csv, .jsonl).');
+  }
+  const root = nameOfText(source.imageRoot ?? (isFolder ? absolute : path.dirname(absolute)));
+  const exclude = options.out === undefined ? [] : [path.resolve(options.out)];
+  const known = await readLayout(nameOfText(absolute), isFolder, options.layout ?? 'auto', { ...source, exclude });
+  const found = known?.found ?? (isFolder ? await readFolder(root, { exclude }) : await readTable(absolute, root, { ...options, ...source }));
 
   const { images, repeated } = found.images.build();
   const warnings = repeated === 0 ? found.warnings : [...found.warnings, `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label: the first of each is kept.`];
-  return { path: absolute, images, labels: labelsOf(images), ignored: found.ignored, fingerprint: fingerprint(images), warnings, ...(known ? { layout: known.layout } : {}) };
+  return {
+    path: absolute, root, images, labels: labelsOf(images), ignored: totalIgnored(found.ignored), ignoredBy: found.ignored, fingerprint: fingerprint(images), warnings, source,
+    ...(known ? { layout: known.layout } : {}),
+  };
+}
+
+/** What opening it left out or doubts: its warnings, then one line of what was ignored. */
+export function datasetNotes({ warnings, ignoredBy }: Pick<Dataset, 'warnings' | 'ignoredBy'>): string[] {
+  const ignored = ignoredSentence(ignoredBy);
+  return ignored === undefined ? warnings : [...warnings, ignored];
 }
 
 /** The same dataset with these images alone. */

@@ -1,70 +1,155 @@
-// A data set as a folder of label folders: data/1920/a.jpg, data/1920/more/b.jpg, data/1950/c.png.
-import { readdir, realpath, stat } from 'node:fs/promises';
-import path from 'node:path';
+// A dataset as a folder of label folders: data/1920/a.jpg, data/1920/more/b.jpg, data/1950/c.png.
+import { realpath } from 'node:fs/promises';
 import { DiffmineError } from '../errors';
-import type { Found } from './dataset';
-import { ImageListBuilder } from './images';
+import { entriesOf, factsOfAll, isImage, openingError, type Entry, type FileFacts } from './files';
+import { litter, outputFormat, type IgnoreReason } from './ignored';
+import { Listing } from './listing';
+import { systemPath } from './names';
+import { compareCodePoints } from './order';
+import { isSplitName, splitsAmong, splitsError, splitsWarning } from './splits';
 
-/**
- * File names taken for pictures. Some of them cannot be decoded here (BMP, HEIC, JPEG 2000, ...): those are tried, skipped and listed with
- * the reason, instead of being left out silently.
- */
-const PICTURE = /\.(avif|bmp|gif|heic|heif|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|png|tif|tiff|webp)$/i;
+const LAYOUT = 'A dataset has one folder per label, with the images in it: data/1920/a.jpg, data/1950/b.jpg. A table (.csv, .jsonl) with the columns image and label also works.';
+/** Formats of outputs that are datasets as well. */
+const READABLE_OUTPUTS = ['diffmine-translation'];
 
-export function isPicture(name: string): boolean {
-  return PICTURE.test(name);
+export interface FolderOptions {
+  /** output folders of the command that reads: they are not data, even before anything is in them */
+  exclude?: readonly string[];
 }
 
-const LAYOUT = 'A data set has one folder a label, with the pictures in it: data/1920/a.jpg, data/1950/b.jpg. A table (.csv, .jsonl) with the columns image and label does as well.';
+/** A label folder while it is read. */
+interface Label {
+  name: string;
+  images: number;
+  /** images in the folder itself */
+  direct: number;
+  /** folders in it that hold images */
+  classes: Set<string>;
+}
+
+interface Walk {
+  found: Listing;
+  /** paths as given, and real ones */
+  excluded: ReadonlySet<string>;
+  unreadable: string[];
+}
+
+/** What a folder holds: images (with what the file system says of them) and folders, sorted. The rest is counted. */
+interface Held {
+  folders: string[];
+  images: [name: string, facts: FileFacts][];
+  format: string | undefined;
+}
+
+/** Of an output of diffmine below the root only the format. */
+async function look(place: string, { found }: Walk, isRoot: boolean): Promise<Held> {
+  const rest: IgnoreReason = isRoot ? 'besideLabels' : 'notImages';
+  const entries: Entry[] = await entriesOf(place);
+  const format = await outputFormat(place, entries.map(({ name }) => name));
+  if (format !== undefined && !isRoot) return { folders: [], images: [], format };
+  const folders: string[] = [];
+  const files: string[] = [];
+  for (const { name, kind } of entries) {
+    const reason = litter(name);
+    if (reason) found.ignore(reason);
+    else if (kind === 'folder') folders.push(name);
+    else if (kind === 'link' || isImage(name)) files.push(name);
+    else found.ignore(rest);
+  }
+  const images: Held['images'] = [];
+  const facts = await factsOfAll(files.map((name) => `${place}/${name}`));
+  files.forEach((name, i) => {
+    const one = facts[i];
+    if (one === 'folder') folders.push(name);
+    else if (!isImage(name)) found.ignore(rest);
+    else if (one !== undefined && one !== 'absent') images.push([name, one]);
+  });
+  images.sort(([a], [b]) => compareCodePoints(a, b));
+  return { folders: folders.sort(compareCodePoints), images, format };
+}
 
 /**
- * Every picture below every label folder, nested folders included. Hidden names (.git, .DS_Store) are passed over; other files that are no
- * pictures, and files beside the label folders, are counted. Symbolic links are followed, once each.
+ * Every image below a folder of a label, nested folders included. Links are followed; one to a folder above it is not.
+ *
+ * @param relative to the dataset, forward slashes: begins with the label's folder
+ * @param above real paths of the folders above
  */
-export async function readFolder(root: string): Promise<Found> {
-  const found: Found = { images: new ImageListBuilder(), ignored: 0, warnings: [] };
-  let labels = 0;
-  let besides = 0;
-  for (const name of await names(root)) {
-    const file = path.join(root, name);
-    const status = await stat(file).catch(() => undefined);
-    if (!status?.isDirectory()) {
-      ++found.ignored;
-      if (PICTURE.test(name)) ++besides;
-      continue;
-    }
-    ++labels;
-    const before = found.images.length;
-    await collect(file, name, name, found, new Set([await realpath(file)]));
-    if (found.images.length === before) found.warnings.push(`The label folder '${name}' has no pictures.`);
+async function collect(root: string, relative: string, label: Label, walk: Walk, above: readonly string[]): Promise<void> {
+  const place = `${root}/${relative}`;
+  const { found, excluded, unreadable } = walk;
+  const real = await realpath(systemPath(place), { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1')).catch(() => place);
+  if (above.includes(real)) {
+    // named like an image, it is one that cannot be read
+    if (isImage(relative)) found.add({ path: relative, file: place, label: label.name, bytes: 0, mtime: 0 });
+    return;
   }
-  if (found.images.length === 0) {
-    const reason = besides > 0 ? `has ${besides} picture${besides === 1 ? '' : 's'}, but no label folders` : labels > 0 ? 'has label folders, but no pictures in them' : 'has no label folders';
+  if (excluded.has(place) || excluded.has(real)) return found.ignore('outputs');
+  let held: Held;
+  try {
+    held = await look(place, walk, false);
+  } catch (error) {
+    if (error instanceof DiffmineError) throw error;
+    unreadable.push(`'${relative}' (${openingError(error)})`);
+    return;
+  }
+  if (held.format !== undefined) return found.ignore('outputs');
+  for (const [name, facts] of held.images) found.add({ path: `${relative}/${name}`, file: `${place}/${name}`, label: label.name, ...facts });
+  const [, first] = relative.split('/', 2);
+  label.images += held.images.length;
+  if (held.images.length > 0) {
+    if (first === undefined) label.direct += held.images.length;
+    else label.classes.add(first);
+  }
+  for (const folder of held.folders) await collect(root, `${relative}/${folder}`, label, walk, [...above, real]);
+}
+
+/**
+ * Every image below every label folder. Other files, files beside the label folders, and what systems and diffmine itself leave (ignored.ts) are counted.
+ * Folders that cannot be read are told.
+ *
+ * @param root absolute, as a name (names.ts)
+ * @throws DATASET_INVALID where it has no images of labels, or splits (train/, val/) take the place of labels
+ */
+export async function readFolder(root: string, options: FolderOptions = {}): Promise<Listing> {
+  const found = new Listing();
+  const exclude = options.exclude ?? [];
+  const realOnes = await Promise.all(exclude.map(async (folder) => realpath(folder, { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1')).catch(() => folder)));
+  const walk: Walk = { found, excluded: new Set([...exclude, ...realOnes]), unreadable: [] };
+  const held = await look(root, walk, true).catch((cause: unknown) => {
+    if (cause instanceof DiffmineError) throw cause;
+    throw new DiffmineError('DATASET_INVALID', `The folder '${root}' cannot be read: ${openingError(cause)}.`, 'Check its permissions.', { cause });
+  });
+  if (held.format !== undefined && !READABLE_OUTPUTS.some((format) => held.format?.startsWith(format))) {
+    throw new DiffmineError('DATASET_INVALID', `'${root}' is an output folder of diffmine (${held.format}), not a dataset.`, LAYOUT);
+  }
+  found.ignore('besideLabels', held.images.length);
+  const above = [await realpath(systemPath(root), { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1'))];
+  const labels = new Map<string, Label>();
+  for (const name of held.folders) {
+    const label: Label = { name, images: 0, direct: 0, classes: new Set() };
+    const [outputs, unreadable] = [found.ignored.outputs ?? 0, walk.unreadable.length];
+    await collect(root, name, label, walk, above);
+    if (label.images > 0) labels.set(name, label);
+    else if ((found.ignored.outputs ?? 0) === outputs && walk.unreadable.length === unreadable) found.warnings.push(`The label folder '${name}' has no images.`);
+    if (name.includes('%x')) found.warnings.push(`The name of the label folder '${name}' is not UTF-8: %xHH stands for a byte.`);
+  }
+  const { unreadable } = walk;
+  if (unreadable.length > 0) {
+    const shown = unreadable.slice(0, 3).join(', ');
+    found.warnings.push(`${unreadable.length} ${unreadable.length === 1 ? 'folder' : 'folders'} cannot be read, so their images are missing: ${shown}${unreadable.length > 3 ? `, and ${unreadable.length - 3} more` : ''}.`);
+  }
+  if (found.count === 0) {
+    const loose = held.images.length;
+    const reason =
+      unreadable.length > 0 ? `has no images that can be found: ${unreadable[0]} cannot be read` : loose > 0 ? `has ${loose} image${loose === 1 ? '' : 's'}, but no label folders` : held.folders.length > 0 ? 'has label folders, but no images in them' : 'has no label folders';
     throw new DiffmineError('DATASET_INVALID', `The folder '${root}' ${reason}.`, LAYOUT);
   }
-  return found;
-}
-
-/** @param above real paths of the folders above, so that a link to one of them ends there */
-async function collect(folder: string, relative: string, label: string, found: Found, above: ReadonlySet<string>): Promise<void> {
-  for (const name of await names(folder)) {
-    const file = path.join(folder, name);
-    const id = `${relative}/${name}`;
-    const status = await stat(file).catch(() => undefined);
-    if (status?.isDirectory()) {
-      const real = await realpath(file);
-      if (!above.has(real)) await collect(file, id, label, found, new Set([...above, real]));
-    } else if (status?.isFile() && PICTURE.test(name)) {
-      found.images.add({ path: id, file, label, bytes: status.size });
-    } else {
-      ++found.ignored;
-    }
+  const splits = splitsAmong(labels);
+  if (splits.length > 0 && splits.length === labels.size) throw splitsError(root, splits, labels);
+  if (splits.length > 0) found.warnings.push(splitsWarning(root, splits, labels));
+  const [only] = labels.values();
+  if (labels.size === 1 && only && isSplitName(only.name) && only.direct === 0 && only.classes.size > 1) {
+    found.warnings.push(`All images have the label '${only.name}'. If its folders (${[...only.classes].slice(0, 3).join(', ')}${only.classes.size > 3 ? ', ...' : ''}) are the labels, give '${root}/${only.name}'.`);
   }
-}
-
-async function names(folder: string): Promise<string[]> {
-  const all = await readdir(folder).catch((cause: unknown) => {
-    throw new DiffmineError('DATASET_INVALID', `The folder '${folder}' cannot be read.`, 'Check its permissions.', { cause });
-  });
-  return all.filter((name) => !name.startsWith('.'));
+  return found;
 }

@@ -1,7 +1,7 @@
 // Pictures with several labels: 'Mass|Nodule', as chest X-ray lists write them. A data set keeps the string as it is; who scores or prompts splits it.
 
 /** Between the labels of a picture that has several. */
-const SEPARATOR = '|';
+export const SEPARATOR = '|';
 
 /** The labels of a picture, in order, each once: 'A|B' -> ['A', 'B']. White space around them and empty parts go; a string of separators alone has none. */
 export function splitLabels(label: string): string[] {

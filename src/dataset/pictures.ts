@@ -1,10 +1,11 @@
 // From a picture file to the pixels that are scored: upright, sRGB, 8 bit, three channels, shrunk with Lanczos3, cut where the model needs it.
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp, { type Metadata, type Sharp } from 'sharp';
 import { DiffmineError } from '../errors';
 import type { Picture } from '../native/types';
 import { Gate } from './gate';
+import { imageInput, readImageFile, undecodable } from './open';
+import { isWide, toEightBits } from './range';
 
 /** How the long side is rounded when a picture is shrunk. */
 export type SizeRule = 'floor' | 'ceil';
@@ -43,17 +44,37 @@ const MAX_ASPECT = 16;
 /** Decoded bytes under way at once in this process: four ordinary photographs, or one huge picture. */
 const decoding = new Gate(512 * 2 ** 20);
 
-/** System errors that are no fault of the picture. */
-const EXHAUSTED = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
+/** 'error', not sharp's default 'warning': damaged and truncated data fail, stray bytes between JPEG markers do not. Sizes are checked here, with figures. */
+const LENIENT = { failOn: 'error', limitInputPixels: false } as const;
 
 /**
- * The size of the upright picture in pixels, from its header: nothing is decoded.
+ * The size of the upright image in pixels, from its header: nothing is decoded.
  *
  * @throws IMAGE_UNREADABLE with the reason
  */
 export async function measurePicture(file: string): Promise<Size> {
-  const image = sharp(file, { failOn: 'error', limitInputPixels: false });
-  return upright(await image.metadata().catch((cause: unknown) => Promise.reject(unreadable(file, cause))));
+  try {
+    return upright(await sharp(await imageInput(file), LENIENT).metadata());
+  } catch (cause) {
+    throw await undecodable(file, cause);
+  }
+}
+
+/**
+ * An image as it is scored, before it is shrunk: an upright sRGB pipeline, its size, and whether it has alpha, which scoring drops.
+ *
+ * @throws IMAGE_UNREADABLE with the reason
+ */
+export async function openPicture(file: string): Promise<{ image: Sharp; size: Size; hasAlpha: boolean }> {
+  try {
+    const image = sharp(await imageInput(file), LENIENT);
+    const metadata = await image.metadata();
+    const size = upright(metadata);
+    if (isWide(metadata)) return { image: raw(await toEightBits(image, metadata), size), size, hasAlpha: false };
+    return { image: image.autoOrient().toColourspace('srgb'), size, hasAlpha: metadata.hasAlpha };
+  } catch (cause) {
+    throw await undecodable(file, cause);
+  }
 }
 
 /**
@@ -63,7 +84,7 @@ export async function measurePicture(file: string): Promise<Size> {
  * @throws IMAGE_UNREADABLE where the picture is too long, too large, or too small for a patch
  */
 export function scoredSize(source: Size, options: SizeOptions): ScoredSize {
-  return fit(source, options, 'The picture');
+  return fit(source, options, 'The image');
 }
 
 /** @param subject whom an error speaks of */
@@ -96,33 +117,35 @@ function fit(source: Size, { size, rule, multiple, patch }: SizeOptions, subject
  * @throws IMAGE_UNREADABLE with the reason, which names the file without its folder
  */
 export async function readPicture(file: string, options: SizeOptions): Promise<ReadPicture> {
-  const bytes = await readFile(file).catch((cause: unknown) => Promise.reject(unreadable(file, cause)));
-  if (bytes.length === 0) throw unreadable(file, new Error('the file is empty'));
-  // 'error', not sharp's default 'warning': damaged and truncated data fail, stray bytes between JPEG markers do not.
-  // The size is checked below, from the header, with the figures in the sentence; sharp's own limit would say less.
-  const image = sharp(bytes, { failOn: 'error', limitInputPixels: false });
+  const bytes = await readImageFile(file);
+  const image = sharp(bytes, LENIENT);
   try {
     const metadata = await image.metadata();
     const source = upright(metadata);
-    const target = fit(source, options, `The picture '${path.basename(file)}'`);
-    const decodedBytes = source.width * source.height * 4 * (metadata.depth === 'uchar' ? 1 : 2);
-    const pixels = await decoding.pass(decodedBytes, () => decode(image, source, target));
+    const target = fit(source, options, `The image '${path.basename(file)}'`);
+    // floats of one or three channels beside the RGB of 8 bits that becomes of them
+    const bytesPerPixel = metadata.depth === 'uchar' ? 4 : metadata.depth === 'ushort' ? 8 : 28;
+    const pixels = await decoding.pass(source.width * source.height * bytesPerPixel, () => decode(image, metadata, source, target));
     return { pixels, ...target, sourceWidth: source.width, sourceHeight: source.height };
   } catch (cause) {
-    throw unreadable(file, cause);
+    throw await undecodable(file, cause);
   }
 }
 
 /** Height x width x 3 bytes of the target. */
-async function decode(image: Sharp, source: Size, target: ScoredSize): Promise<Buffer> {
+async function decode(image: Sharp, metadata: Metadata, source: Size, target: ScoredSize): Promise<Buffer> {
+  const shrunk = await shrink(isWide(metadata) ? await toEightBits(image, metadata) : await decodeEightBits(image, source), source, target.resized);
+  const { width, height, resized } = target;
+  if (width === resized.width && height === resized.height) return shrunk;
+  return raw(shrunk, resized).extract({ left: 0, top: 0, width, height }).raw().toBuffer();
+}
+
+async function decodeEightBits(image: Sharp, source: Size): Promise<Buffer> {
   const { data, info } = await image.autoOrient().toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
   if (info.channels !== 3 || info.width !== source.width || info.height !== source.height) {
     throw new Error(`decoded to ${info.width} x ${info.height} x ${info.channels} instead of ${source.width} x ${source.height} x 3`);
   }
-  const shrunk = await shrink(data, source, target.resized);
-  const { width, height, resized } = target;
-  if (width === resized.width && height === resized.height) return shrunk;
-  return raw(shrunk, resized).extract({ left: 0, top: 0, width, height }).raw().toBuffer();
+  return data;
 }
 
 /**
@@ -147,15 +170,4 @@ function raw(pixels: Buffer, { width, height }: Size): Sharp {
 
 function upright({ autoOrient }: Metadata): Size {
   return { width: autoOrient.width, height: autoOrient.height };
-}
-
-/** Any failure of reading `file` as IMAGE_UNREADABLE; exhausted resources of the machine stay what they are. */
-function unreadable(file: string, cause: unknown): unknown {
-  const name = path.basename(file);
-  if (cause instanceof DiffmineError) return cause;
-  const { code, message } = cause as { code?: unknown; message?: unknown };
-  if (typeof code === 'string' && EXHAUSTED.has(code)) return new DiffmineError('IO', `The picture '${name}' could not be read: ${String(message)}.`, undefined, { cause });
-  // Of libvips' lines the first says what was wrong; folders are left out, so that a run's files do not depend on them.
-  const line = String(message ?? cause).split('\n')[0]?.trim().replaceAll(file, () => name).replace(/\.$/, '');
-  return new DiffmineError('IMAGE_UNREADABLE', `The picture '${name}' cannot be read: ${line}.`, undefined, { cause });
 }

@@ -1,148 +1,174 @@
-// A data set as a table: CSV or JSONL, with a picture's path and its label in each row. Paths are relative to the table's folder and may
-// not leave it, so that a table from elsewhere cannot make a report show other files.
-import { createReadStream } from 'node:fs';
-import { realpath, stat } from 'node:fs/promises';
+// A dataset as a table: CSV or JSONL, with an image's path and its label in each row. Paths are read as given: absolute ones, `..` and links included (hub
+// caches, git-annex and most people's tables need them). Relative ones start at the table's folder, or at `imageRoot`.
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'csv-parse';
 import { DiffmineError } from '../errors';
-import type { DatasetOptions, Found } from './dataset';
-import { ImageListBuilder, type DatasetImage } from './images';
+import type { DatasetOptions } from './dataset';
+import { factsOfAll } from './files';
+import { Listing } from './listing';
+import { imageFile, systemPath } from './names';
+import { labelProblem, listedLabel } from './table-labels';
+import { csvRecords, textLines } from './text';
 
-/** A row as text, and the line it ends on (from 1). */
+/** A row as text: `values` by column, and the line it begins on (from 1). */
 interface Row {
   line: number;
-  values: Map<string, string>;
+  values: readonly (string | undefined)[];
+}
+
+/** Rows that share their columns. */
+interface Rows {
+  columns: readonly string[];
+  rows: Row[];
 }
 
 const COLUMNS = 'A table needs the columns image (or path) and label; other columns are carried along.';
-const RELATIVE = "Paths are relative to the table's folder and stay below it: put the table beside or above the pictures.";
 
-/** The columns in use, or DATASET_INVALID naming those that are not there. */
-function pickColumns(present: ReadonlySet<string>, options: DatasetOptions, where: string): { image: string; label: string } {
-  const image = options.imageColumn ?? (present.has('image') || !present.has('path') ? 'image' : 'path');
+interface Places {
+  image: number;
+  label: number;
+  /** the other columns */
+  extra: [name: string, place: number][];
+}
+
+/** Where the columns in use stand, or DATASET_INVALID naming those that are not there. */
+function placesOf(columns: readonly string[], options: DatasetOptions, where: string): Places {
+  const image = options.imageColumn ?? (columns.includes('image') || !columns.includes('path') ? 'image' : 'path');
   const label = options.labelColumn ?? 'label';
-  const missing = [image, label].filter((name) => !present.has(name));
+  const missing = [image, label].filter((name) => !columns.includes(name));
   if (missing.length > 0) {
-    const listed = [...present].map((name) => `'${name}'`).join(', ') || 'nothing';
-    throw new DiffmineError('DATASET_INVALID', `${where}: no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${listed}.`, COLUMNS);
+    const listed = columns.map((name) => `'${name}'`).join(', ') || 'nothing';
+    const [only] = columns;
+    const separator = columns.length === 1 ? [';', '\t'].find((one) => only?.includes(one)) : undefined;
+    throw new DiffmineError(
+      'DATASET_INVALID', `${where}: no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${listed}.`,
+      separator === undefined ? COLUMNS : `Columns are separated by commas, not by ${separator === ';' ? 'semicolons' : 'tabs'}. ${COLUMNS}`,
+    );
   }
-  return { image, label };
+  return { image: columns.indexOf(image), label: columns.indexOf(label), extra: columns.flatMap((name, i): [string, number][] => (name === image || name === label ? [] : [[name, i]])) };
 }
 
 /**
- * A picture under a label counts once: where rows repeat the pair (boxes of one picture, say), the first is kept.
+ * An image under a label counts once: where rows repeat the pair (boxes of one image, say), the first is kept.
  *
  * @param file absolute
+ * @param root where relative paths start, as a name (names.ts)
  * @throws DATASET_INVALID naming file and line
  */
-export async function readTable(file: string, options: DatasetOptions): Promise<Found> {
+export async function readTable(file: string, root: string, options: DatasetOptions): Promise<Listing> {
   const extension = path.extname(file).toLowerCase();
-  const rows = extension === '.csv' ? csvRows(file, options) : extension === '.jsonl' || extension === '.ndjson' ? jsonRows(file) : undefined;
-  if (!rows) throw new DiffmineError('DATASET_INVALID', `'${file}' is neither a folder nor a .csv or .jsonl table.`, COLUMNS);
-
-  const root = path.dirname(file);
-  const realRoot = await realpath(root);
-  const images = new ImageListBuilder();
-  for await (const { line, values } of rows) {
-    const where = `${path.basename(file)}, line ${line}`;
-    const fail = (what: string, hint?: string): DiffmineError => new DiffmineError('DATASET_INVALID', `${where}: ${what}.`, hint);
-    const columns = pickColumns(new Set(values.keys()), options, where);
-    const image = values.get(columns.image) as string;
-    const label = values.get(columns.label) as string;
-    if (image === '') throw fail(`'${columns.image}' is empty`);
-    if (label === '') throw fail(`'${columns.label}' is empty`, 'Every picture needs a label; leave out rows without one.');
-
-    const picture = await locate(root, realRoot, image, fail);
-    const extra = [...values].filter(([name]) => name !== columns.image && name !== columns.label);
-    images.add({ ...picture, label, ...(extra.length > 0 && { extra: Object.fromEntries(extra) }) });
+  const tables = extension === '.csv' ? csvRows(file, options) : extension === '.jsonl' || extension === '.ndjson' ? jsonRows(file, options) : undefined;
+  if (!tables) throw new DiffmineError('DATASET_INVALID', `'${file}' is neither a folder nor a .csv or .jsonl table.`, COLUMNS);
+  const name = path.basename(file);
+  const found = new Listing();
+  for await (const { columns, rows } of tables) {
+    if (rows.length === 0) continue;
+    const places = placesOf(columns, options, `${name}, line ${rows[0]?.line}`);
+    const imageColumn = columns[places.image] as string;
+    const failure = (line: number) => (what: string, hint?: string): DiffmineError => new DiffmineError('DATASET_INVALID', `${name}, line ${line}: ${what}.`, hint);
+    const paths: string[] = [];
+    for (const { line, values } of rows) paths.push(await nameOf(root, values[places.image] ?? '', imageColumn, failure(line)));
+    const facts = await factsOfAll(paths.map((image) => imageFile(root, image)));
+    rows.forEach(({ line, values }, i) => {
+      const image = paths[i] as string;
+      const file = facts[i];
+      if (typeof file !== 'object') throw unfound(values[places.image] as string, file === 'folder', root, options, failure(line));
+      const label = (values[places.label] ?? '').trim();
+      if (label === '') throw failure(line)(`'${columns[places.label]}' is empty`, 'Every image needs a label; leave out rows without one.');
+      const problem = labelProblem(label);
+      if (problem !== undefined) throw failure(line)(`the label ${JSON.stringify(label)} has ${problem}`, 'Such a label cannot be written to files or prompts: fix the table.');
+      const extra = places.extra.flatMap(([column, place]) => (values[place] === undefined ? [] : [[column, values[place]]]));
+      found.add({ path: image, file: imageFile(root, image), label, ...file, ...(extra.length > 0 ? { extra: Object.fromEntries(extra) as Record<string, string> } : {}) });
+    });
   }
-  if (images.length === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
-  return { images, ignored: 0, warnings: [] };
+  if (found.count === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
+  return found;
 }
 
-/** The file a row names: it exists and lies below `root`, also once symbolic links are followed. */
-async function locate(root: string, realRoot: string, name: string, fail: (what: string, hint?: string) => DiffmineError): Promise<Pick<DatasetImage, 'path' | 'file' | 'bytes'>> {
-  if (path.isAbsolute(name) || path.win32.isAbsolute(name)) throw fail(`the path '${name}' is absolute`, RELATIVE);
-  if (name.includes('\0')) throw fail('the path has a NUL character');
-  const file = path.join(root, name);
-  const climbs = (base: string, target: string): boolean => {
-    const relative = path.relative(base, target);
-    return relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative);
-  };
-  if (climbs(root, file)) throw fail(`the path '${name}' climbs out of the table's folder`, RELATIVE);
-  const real = await realpath(file).catch(() => undefined);
-  if (real === undefined) throw fail(`there is no file '${name}'`, RELATIVE);
-  if (climbs(realRoot, real)) throw fail(`the path '${name}' climbs out of the table's folder through a link`, RELATIVE);
-  const status = await stat(real);
-  if (!status.isFile()) throw fail(`'${name}' is no file`);
-  return { path: path.relative(root, file).split(path.sep).join('/'), file, bytes: status.size };
+/** `a/./b//c` -> `a/b/c`; `..` stays: after a link it is not the folder before it. */
+const tidy = (name: string): string => (/\/\/|(^|\/)\.\//.test(name) ? name.replace(/\/{2,}/g, '/').replace(/(^|\/)(\.\/)+/g, '$1') : name);
+
+/** The name in runs of an image that a row names: relative to `root` where it lies below it, else as given. */
+async function nameOf(root: string, given: string, column: string, fail: (what: string) => DiffmineError): Promise<string> {
+  if (given === '') throw fail(`'${column}' is empty`);
+  if (given.includes('\0')) throw fail('the path has a NUL character');
+  const name = tidy(given);
+  const below = name.startsWith(`${root}/`) ? name.slice(root.length + 1) : name;
+  if (!/[^/]\/\.\.(\/|$)/.test(below)) return below;
+  const plain = path.posix.normalize(below);
+  return (await same(imageFile(root, below), imageFile(root, plain))) ? plain : below;
 }
 
-async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<Row> {
-  const source = createReadStream(file);
-  const parser = source.pipe(parse({ bom: true, info: true, skip_empty_lines: true, relax_column_count: true }));
-  source.on('error', (error) => parser.destroy(error));
-  let header: string[] | undefined;
-  try {
-    for await (const { record, info } of parser as AsyncIterable<{ record: string[]; info: { lines: number } }>) {
-      const where = `${path.basename(file)}, line ${info.lines}`;
-      if (!header) {
-        header = record.map((name) => name.trim());
-        const twice = header.find((name, i) => header?.indexOf(name) !== i);
-        if (twice !== undefined) throw new DiffmineError('DATASET_INVALID', `${where}: the column '${twice}' comes twice.`, 'Rename one of them.');
-        pickColumns(new Set(header), options, where);
-      } else if (record.length !== header.length) {
-        throw new DiffmineError('DATASET_INVALID', `${where}: ${record.length} fields, but the header names ${header.length}.`, 'Put fields that hold a comma in double quotes.');
+function unfound(given: string, isFolder: boolean, root: string, { imageRoot }: DatasetOptions, fail: (what: string, hint?: string) => DiffmineError): DiffmineError {
+  if (isFolder) return fail(`'${given}' is a folder, not an image`);
+  if (given.includes('\\')) return fail(`there is no file '${given}'`, 'The path is written for Windows: use forward slashes, and --image-root for the folder that relative paths start at.');
+  return fail(`there is no file '${given}'`, imageRoot === undefined ? `Relative paths start at the table's folder ('${root}'); --image-root DIR names another.` : `Relative paths start at --image-root ('${root}').`);
+}
+
+async function same(a: string, b: string): Promise<boolean> {
+  const [one, other] = await Promise.all([a, b].map(async (file) => stat(systemPath(file), { bigint: true }).catch(() => undefined)));
+  return one !== undefined && other !== undefined && one.dev === other.dev && one.ino === other.ino;
+}
+
+async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<Rows> {
+  const name = path.basename(file);
+  let columns: string[] | undefined;
+  for await (const records of csvRecords(file, options)) {
+    const rows: Row[] = [];
+    for (const { fields, line } of records) {
+      if (!columns) {
+        columns = fields.map((column) => column.trim());
+        const twice = columns.find((column, i) => columns?.indexOf(column) !== i);
+        if (twice !== undefined) throw new DiffmineError('DATASET_INVALID', `${name}, line ${line}: the column '${twice}' comes twice.`, 'Rename one of them.');
+        placesOf(columns, options, `${name}, line ${line}`);
+      } else if (fields.length !== columns.length) {
+        throw new DiffmineError('DATASET_INVALID', `${name}, line ${line}: ${fields.length} fields, but the header names ${columns.length}.`, 'Put fields that hold a comma in double quotes.');
       } else {
-        yield { line: info.lines, values: new Map(header.map((name, i) => [name, record[i] as string])) };
+        rows.push({ line, values: fields });
       }
     }
-  } catch (error) {
-    if (error instanceof DiffmineError) throw error;
-    throw new DiffmineError('DATASET_INVALID', `The table '${file}' cannot be read: ${(error as Error).message}.`, 'Quotes inside a quoted field are doubled ("").', { cause: error });
-  } finally {
-    source.destroy();
+    if (columns) yield { columns, rows };
   }
 }
 
-async function* jsonRows(file: string): AsyncGenerator<Row> {
-  let line = 0;
-  for await (const text of lines(file)) {
-    ++line;
-    const trimmed = text.trim();
-    if (trimmed !== '') yield { line, values: jsonValues(trimmed, `${path.basename(file)}, line ${line}`) };
-  }
-}
+const OBJECT = 'JSONL has one object per line: {"image": "a.jpg", "label": "1920"}';
 
-/** Lines of a UTF-8 file, less the byte order mark. (node:readline also splits at U+2028, which JSON strings may hold.) */
-async function* lines(file: string): AsyncGenerator<string> {
-  let rest = '';
-  let first = true;
-  try {
-    for await (const chunk of createReadStream(file, 'utf8') as AsyncIterable<string>) {
-      rest += first ? chunk.replace(/^\uFEFF/, '') : chunk;
-      first = false;
-      const complete = rest.split('\n');
-      rest = complete.pop() as string;
-      yield* complete;
+async function* jsonRows(file: string, options: DatasetOptions): AsyncGenerator<Rows> {
+  const name = path.basename(file);
+  for await (const lines of textLines(file, options)) {
+    // rows in a row with the same keys make one table
+    let table: Rows | undefined;
+    for (const { text, line } of lines) {
+      const entries = jsonEntries(text, `${name}, line ${line}`, options);
+      const columns = entries.map(([column]) => column);
+      if (!table || columns.length !== table.columns.length || columns.some((column, i) => column !== table?.columns[i])) {
+        if (table) yield table;
+        table = { columns, rows: [] };
+      }
+      table.rows.push({ line, values: entries.map(([, value]) => value) });
     }
-  } catch (error) {
-    throw new DiffmineError('DATASET_INVALID', `The table '${file}' cannot be read: ${(error as Error).message}.`, undefined, { cause: error });
+    if (table) yield table;
   }
-  yield rest;
 }
 
-/** One JSONL object as text: strings as they are, null left out, the rest as JSON writes it. */
-function jsonValues(text: string, where: string): Map<string, string> {
+/** One JSONL object as text: strings as they are, null left out, a list of labels as A|B, other values as JSON writes them. */
+function jsonEntries(text: string, where: string, options: DatasetOptions): [column: string, value: string][] {
   let row: unknown;
   try {
     row = JSON.parse(text);
   } catch (cause) {
-    throw new DiffmineError('DATASET_INVALID', `${where}: not JSON (${(cause as Error).message}).`, 'JSONL has one object a line: {"image": "a.jpg", "label": "1920"}', { cause });
+    throw new DiffmineError('DATASET_INVALID', `${where}: not JSON (${(cause as Error).message}).`, OBJECT, { cause });
   }
-  if (typeof row !== 'object' || row === null || Array.isArray(row)) {
-    throw new DiffmineError('DATASET_INVALID', `${where}: not an object.`, 'JSONL has one object a line: {"image": "a.jpg", "label": "1920"}');
-  }
-  const values = Object.entries(row).filter(([, value]) => value !== null);
-  return new Map(values.map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)]));
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new DiffmineError('DATASET_INVALID', `${where}: not an object.`, OBJECT);
+  const labelColumn = options.labelColumn ?? 'label';
+  const imageColumn = options.imageColumn ?? ('image' in row ? 'image' : 'path');
+  return Object.entries(row as Record<string, unknown>).filter(([, value]) => value !== null).map(([column, value]) => {
+    if (column === labelColumn) {
+      const label = listedLabel(value);
+      if ('problem' in label) throw new DiffmineError('DATASET_INVALID', `${where}: '${column}' ${label.problem}.`, label.hint);
+      return [column, label.label];
+    }
+    if (column === imageColumn && typeof value !== 'string') throw new DiffmineError('DATASET_INVALID', `${where}: '${column}' is ${JSON.stringify(value)}, not a path.`, OBJECT);
+    return [column, typeof value === 'string' ? value : JSON.stringify(value)];
+  });
 }

@@ -1,10 +1,10 @@
-// inspect: tells whether a path is a model, a data set or a run, and describes it without loading a model or decoding a picture.
+// inspect: tells whether a path is a model, a dataset or a run, and describes it without loading a model or decoding an image.
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { measurePicture, openDataset, type LayoutName } from '../dataset/index';
+import { measurePicture, openDataset, outputFormat, type DatasetSource, type Ignored, type LayoutName } from '../dataset/index';
 import { DiffmineError, asDiffmineError } from '../errors';
-import { openModel, type OpenOptions } from '../model/index';
+import { openModel, variantOf, type OpenOptions } from '../model/index';
 import { MANIFEST, type Manifest } from '../run/manifest';
 import { Run } from '../run/run';
 
@@ -22,10 +22,12 @@ export interface DatasetInspection {
   labels: { label: string; images: number }[];
   bytes: number;
   ignored: number;
+  /** the same by reason */
+  ignoredBy: Ignored;
   warnings: string[];
-  /** the layout it was read as, of those of the paper's data sets; absent: label folders, or a table */
+  /** the layout it was read as, of those of the paper's datasets; absent: label folders, or a table */
   layout?: LayoutName;
-  /** of pictures spread evenly over the data set: their sizes in pixels, and those whose header cannot be read */
+  /** of images spread evenly over the dataset: their sizes in pixels, and those whose header cannot be read */
   measured: { pictures: number; shortSide: [least: number, most: number] | null; longSide: [least: number, most: number] | null; unreadable: { image: string; reason: string }[] };
 }
 
@@ -51,25 +53,26 @@ export type Inspection = ModelInspection | DatasetInspection | RunInspection;
 const MEASURED = 64;
 
 /**
- * Describes a model folder, a data set (folder of label folders, CSV, JSONL) or a run folder.
- * @param options of a model folder
+ * Describes a model folder, a dataset (folder of label folders, CSV, JSONL) or a run folder.
+ * @param options of a model folder, or of a dataset
  * @throws DiffmineError INVALID_ARGUMENT when nothing is there; else what opening it throws (MODEL_*, DATASET_INVALID, RUN_INVALID)
  */
-export async function inspect(path: string, options: OpenOptions = {}): Promise<Inspection> {
+export async function inspect(path: string, options: OpenOptions & DatasetSource = {}): Promise<Inspection> {
   const status = statSync(path, { throwIfNoEntry: false });
-  if (!status) throw new DiffmineError('INVALID_ARGUMENT', `There is nothing at ${path}.`, 'Give a model folder, a data set or a run folder.');
+  if (!status) throw new DiffmineError('INVALID_ARGUMENT', `There is nothing at ${path}.`, 'Give a model folder, a dataset or a run folder.');
   if (status.isDirectory()) {
-    if (existsSync(join(path, MANIFEST))) return inspectRun(path);
+    // a manifest.json may be anybody's
+    if (existsSync(join(path, MANIFEST)) && (existsSync(join(path, 'shards')) || (await outputFormat(path, [MANIFEST])) !== undefined)) return inspectRun(path);
     if (existsSync(join(path, 'model_index.json')) || existsSync(join(path, 'unet', 'config.json'))) {
-      const model = await openModel(path, options);
+      const model = await openModel(path, variantOf(options));
       return { kind: 'model', path: model.path, summary: model.summary() };
     }
   }
-  return inspectDataset(path);
+  return inspectDataset(path, options);
 }
 
-async function inspectDataset(path: string): Promise<DatasetInspection> {
-  const dataset = await openDataset(path);
+async function inspectDataset(path: string, { encoding, imageRoot }: DatasetSource): Promise<DatasetInspection> {
+  const dataset = await openDataset(path, { ...(encoding === undefined ? {} : { encoding }), ...(imageRoot === undefined ? {} : { imageRoot }) });
   const counts = dataset.images.countByLabel();
   let bytes = 0;
   for (let i = 0; i < dataset.images.length; i++) bytes += dataset.images.bytes(i);
@@ -92,7 +95,7 @@ async function inspectDataset(path: string): Promise<DatasetInspection> {
   const range = (sides: number[]): [number, number] | null => (sides.length > 0 ? [Math.min(...sides), Math.max(...sides)] : null);
   return {
     kind: 'dataset', path: dataset.path, fingerprint: dataset.fingerprint, images: dataset.images.length,
-    labels: [...counts].map(([label, images]) => ({ label, images })), bytes, ignored: dataset.ignored, warnings: dataset.warnings, ...(dataset.layout ? { layout: dataset.layout } : {}),
+    labels: [...counts].map(([label, images]) => ({ label, images })), bytes, ignored: dataset.ignored, ignoredBy: dataset.ignoredBy, warnings: dataset.warnings, ...(dataset.layout ? { layout: dataset.layout } : {}),
     measured: { pictures: wanted, shortSide: range(short), longSide: range(long), unreadable },
   };
 }

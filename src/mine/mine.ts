@@ -62,8 +62,12 @@ async function openRunModel(manifest: Manifest, options: Pick<MineOptions, 'mode
   throw new DiffmineError('RUN_MISMATCH', `The model in ${model.path} is not the one this run was scanned with.`, 'Give the place where that model lies now, or scan again into a new folder.');
 }
 
-async function openRunFiles(manifest: Manifest, path: string | undefined): Promise<ImageList> {
-  const dataset = await openDataset(path ?? manifest.dataset.path, { layout: manifest.dataset.layout ?? 'auto' });
+async function openRunFiles(manifest: Manifest, { dataset: path, imageRoot }: Pick<MineOptions, 'dataset' | 'imageRoot'>): Promise<ImageList> {
+  const { encoding, imageRoot: before } = manifest.dataset;
+  const root = imageRoot ?? before;
+  const dataset = await openDataset(path ?? manifest.dataset.path, {
+    layout: manifest.dataset.layout ?? 'auto', ...(encoding === undefined ? {} : { encoding }), ...(root === undefined ? {} : { imageRoot: root }),
+  });
   if (dataset.fingerprint !== manifest.dataset.fingerprint) {
     throw new DiffmineError('RUN_MISMATCH', `The data set ${dataset.path} is not the one this run was scanned from: its pictures have changed.`, 'Restore it, or scan again into a new folder.');
   }
@@ -109,7 +113,7 @@ export async function mine(runPath: string, options: MineOptions = {}, hooks: Ho
     }
     await removeLeftovers(join(run.path, 'mine'));
     const model = await openRunModel(manifest, options);
-    const files = await openRunFiles(manifest, options.dataset);
+    const files = await openRunFiles(manifest, options);
     const replay = await openReplay(manifest);
     const rankings = await rank(run, wanted.top);
     for (const [condition, lists] of rankings) hooks.onProgress?.({ type: 'rank', condition, patches: lists[wanted.rank].length });

@@ -24,6 +24,8 @@ export interface MineOptions extends Partial<MineSettings> {
   variant?: string;
   /** where the data set lies now, if not where the manifest says */
   dataset?: string;
+  /** of a table: the folder that relative image paths start at, if it is another by now */
+  imageRoot?: string;
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default: the kind of device the run was scanned on */
   device?: string;
   threads?: number;

@@ -1,6 +1,5 @@
 // One label of the report: its sprite sheets, context pictures and heat maps drawn, and its data file written.
-import { access } from 'node:fs/promises';
-import { resolve, sep } from 'node:path';
+import { imageFile } from '../dataset';
 import { asDiffmineError, DiffmineError } from '../errors';
 import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../page/contrast';
 import { imageKey, type Run } from '../run/run';
@@ -155,13 +154,8 @@ function labelData(view: LabelView, prompt: string | null, scale: number, drawn:
 /** The decoded picture; null, and listed in `missing`, where it cannot be read. */
 async function open(image: string, boxes: readonly MinedPatchRow[], context: DrawContext): Promise<Decoded | null> {
   if (context.missing.has(image)) return null;
-  const file = resolve(context.root, image);
   try {
-    if (!file.startsWith(context.root.endsWith(sep) ? context.root : context.root + sep)) throw new Error('its path leads out of the data set');
-    await access(file).catch(() => {
-      throw new Error('not found');
-    });
-    return await decode(file, Math.min(...boxes.map((box) => Math.min(box.width, box.height))));
+    return await decode(imageFile(context.root, image), Math.min(...boxes.map((box) => Math.min(box.width, box.height))));
   } catch (error) {
     context.missing.set(image, asDiffmineError(error).message.split('\n')[0] as string);
     return null;

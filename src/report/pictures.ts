@@ -1,5 +1,6 @@
 // Source pictures for the report: decoded once at the size that is needed, then cut into tiles and shrunk to a context picture.
 import sharp, { type Sharp } from 'sharp';
+import { openPicture } from '../dataset';
 
 /** Edge of a patch's tile in a sprite sheet, px. */
 export const TILE = 96;
@@ -11,9 +12,6 @@ export const CONTEXT = 320;
 /** Bytes a tile may take: 12,000 tiles (10 labels x 1000 and their controls) and the data stay below 30 MB. */
 const TILE_BYTES = 2300;
 const SHEET_QUALITIES = [80, 70, 58, 45, 30, 15] as const;
-
-/** As the scan reads pictures (src/dataset/pictures.ts): what it scored is shown. */
-const LENIENT = { failOn: 'error', limitInputPixels: false } as const;
 
 /** Pixels of a picture, RGB, upright; `scale` is its pixels per source pixel, across and down. */
 export interface Decoded {
@@ -34,15 +32,14 @@ export interface Box {
 /**
  * Decodes a picture upright, in sRGB, no larger than its patches and its context picture need (JPEGs are then decoded at a fraction).
  * @param smallestPatch the shorter side of the smallest box to be cut, in source pixels
- * @throws what sharp throws where there is no such picture
+ * @throws IMAGE_UNREADABLE where there is no such image
  */
 export async function decode(file: string, smallestPatch: number): Promise<Decoded> {
-  const { autoOrient: source, hasAlpha } = await sharp(file, LENIENT).metadata();
+  const { image: upright, size: source, hasAlpha } = await openPicture(file);
   const long = Math.max(source.width, source.height);
   const ratio = Math.min(1, Math.max(CONTEXT / long, TILE / Math.max(1, smallestPatch)));
   const width = Math.max(1, Math.round(source.width * ratio));
   const height = Math.max(1, Math.round(source.height * ratio));
-  const upright = sharp(file, LENIENT).autoOrient().toColourspace('srgb');
   if (hasAlpha && ratio < 1) {
     // resizing would blend by alpha, but scoring saw the colours with the alpha dropped
     const { data, info } = await upright.removeAlpha().raw().toBuffer({ resolveWithObject: true });

@@ -11,7 +11,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { fillPrompt } from '../dataset';
+import { fillPrompt, nameOfText } from '../dataset';
 import { DiffmineError } from '../errors';
 import { readMine, type MineRecord } from '../mine/record';
 import type { Progress } from '../native/types';
@@ -135,11 +135,11 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
   };
 }
 
-/** Where the pictures are: the folder asked for, or the data set's (for a table of paths, the folder it lies in). */
+/** What image paths start at, as a name (dataset/names.ts): the folder asked for, or the dataset's (of a table, its image root or the folder it lies in). */
 export function pictureRoot(run: Run, asked: string | undefined): string {
-  const path = resolve(asked ?? run.manifest.dataset.path);
+  const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
   if (asked !== undefined && !existsSync(path)) throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of pictures.`);
-  return existsSync(path) && statSync(path).isFile() ? dirname(path) : path;
+  return nameOfText(existsSync(path) && statSync(path).isFile() ? dirname(path) : path);
 }
 
 function promptOf(run: Run, label: string): string | null {

@@ -1,6 +1,5 @@
 // The pictures of a run as they were scored, read again from where they lie.
-import { resolve } from 'node:path';
-import { readPicture } from '../dataset';
+import { imageFile, readPicture } from '../dataset';
 import { DiffmineError } from '../errors';
 import type { Run } from '../run/run';
 
@@ -11,7 +10,7 @@ import type { Run } from '../run/run';
  */
 export async function readScored(run: Run, root: string, { image, width, height }: { image: string; width: number; height: number }): Promise<Uint8Array> {
   const { size, sizeRule } = run.manifest.options;
-  const read = await readPicture(resolve(root, image), { size, rule: sizeRule, multiple: 1, patch: 1 });
+  const read = await readPicture(imageFile(root, image), { size, rule: sizeRule, multiple: 1, patch: 1 });
   if (read.width < width || read.height < height) {
     throw new DiffmineError('IMAGE_UNREADABLE', `The picture '${image}' has changed: it is ${read.width} x ${read.height} px, but was scored at ${width} x ${height}.`);
   }

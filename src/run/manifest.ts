@@ -1,5 +1,5 @@
 // manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/formats.md).
-import type { LayoutName } from '../dataset';
+import type { DatasetSource, Ignored, LayoutName } from '../dataset';
 import type { Precision, SamplerName } from '../native/types';
 import { completeManifest, differencesOf, fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded';
 
@@ -56,13 +56,15 @@ export interface ManifestModel {
   fold: number;
 }
 
-export interface ManifestDataset {
+export interface ManifestDataset extends DatasetSource {
   path: string;
   fingerprint: string;
   /** pictures of the run */
   images: number;
-  /** files that were no pictures of a label */
+  /** entries that were no images of a label; a folder counts once */
   ignored: number;
+  /** the same by reason; absent in runs of versions that did not know it */
+  ignoredBy?: Ignored;
   labels: string[];
   /** further columns of the data set's table, carried into the images table */
   columns: string[];
@@ -71,7 +73,7 @@ export interface ManifestDataset {
 }
 
 export interface ManifestImage {
-  /** relative to the data set, forward slashes: the picture's name in every table */
+  /** relative to the dataset where it lies below it, forward slashes: the image's name in every table */
   path: string;
   label: string;
   extra?: Record<string, string>;

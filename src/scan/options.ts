@@ -4,6 +4,10 @@ import type { Precision, SamplerName } from '../native/types';
 export interface ScanOptions {
   /** a folder of label folders, or a CSV or JSONL file */
   dataset: string;
+  /** encoding of its tables and lists; default strict UTF-8 */
+  encoding?: string;
+  /** of a table: the folder that relative image paths start at; default the table's */
+  imageRoot?: string;
   /** a diffusers folder */
   model: string;
   /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */

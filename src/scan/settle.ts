@@ -1,5 +1,5 @@
 // From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
-import { fillPrompt, measurePicture, openDataset, PRESETS, restricted, scoredSize, type Dataset, type Preset, type PresetName, type Size, type SizeOptions } from '../dataset';
+import { datasetNotes, fillPrompt, measurePicture, openDataset, PRESETS, restricted, scoredSize, type Dataset, type Preset, type PresetName, type Size, type SizeOptions } from '../dataset';
 import { findLabel, listed, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { checkLabels, clashes, conditionKeys, defaultSize, difference, openModel, untrained, variantOf, type ModelFolder } from '../model';
@@ -119,8 +119,11 @@ export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunO
 }
 
 /** The pictures of a scan. @throws DATASET_INVALID */
-export async function picturesOf({ dataset: path, only, preset }: Pick<ScanOptions, 'dataset' | 'only' | 'preset'>): Promise<Dataset> {
-  const dataset = await openDataset(path, { layout: presetOf(preset) ? (preset as PresetName) : 'auto' });
+export async function picturesOf({ dataset: path, only, preset, encoding, imageRoot, out }: Pick<ScanOptions, 'dataset' | 'only' | 'preset' | 'encoding' | 'imageRoot'> & { out?: string }): Promise<Dataset> {
+  const dataset = await openDataset(path, {
+    layout: presetOf(preset) ? (preset as PresetName) : 'auto',
+    ...(encoding === undefined ? {} : { encoding }), ...(imageRoot === undefined ? {} : { imageRoot }), ...(out === undefined ? {} : { out }),
+  });
   return only ? restricted(dataset, new Set(only)) : dataset;
 }
 
@@ -136,7 +139,7 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
   const dataset = await picturesOf(options);
-  for (const warning of dataset.warnings) hooks.log?.(warning);
+  for (const note of datasetNotes(dataset)) hooks.log?.(note);
   const against = rivalOf(options.against ?? 'null', model, dataset);
   const { localize } = options;
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.log);
@@ -207,9 +210,9 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     created: new Date().toISOString(),
     model: manifestModel(model),
     dataset: {
-      path: dataset.path, fingerprint: dataset.fingerprint, images: images.length, ignored: dataset.ignored, labels: dataset.labels,
+      path: dataset.path, fingerprint: dataset.fingerprint, images: images.length, ignored: dataset.ignored, ignoredBy: dataset.ignoredBy, labels: dataset.labels,
       columns: images.columns(),
-      ...(dataset.layout ? { layout: dataset.layout } : {}),
+      ...(dataset.layout ? { layout: dataset.layout } : {}), ...dataset.source,
     },
     options: runOptions,
     preset: options.preset ?? null,

@@ -8,6 +8,10 @@ export interface TrainOptions {
   out: string;
   /** a folder with one folder a label, or a table; a resumed training knows it */
   dataset?: string;
+  /** encoding of its tables and lists; default strict UTF-8 */
+  encoding?: string;
+  /** of a table: the folder that relative image paths start at; default the table's */
+  imageRoot?: string;
   /** fine-tune this model, or ... */
   from?: string;
   /** ... make one of this size from nothing */
@@ -93,13 +97,15 @@ export interface TrainOptions {
 }
 
 /** Every setting, with defaults filled in: what train.json keeps. Paths are absolute. */
-export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'device' | 'threads' | 'epochs' | 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'fold' | 'prompt' | 'nullPrompt'>> & {
+export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'device' | 'threads' | 'epochs' | 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'encoding' | 'imageRoot' | 'fold' | 'prompt' | 'nullPrompt'>> & {
   from: string | null;
   new: SizeName | null;
   vae: string | null;
   textEncoder: string | null;
   /** absent in records of versions that knew none */
   variant?: string | null;
+  encoding?: string | null;
+  imageRoot?: string | null;
   fold: 1 | 2 | null;
   prompt: string | null;
   nullPrompt: string | null;
@@ -107,7 +113,7 @@ export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'devi
 
 /** Settings that a resumed training may change: train.json keeps what they were before, and from which step on they are others. */
 export const FREE: readonly (keyof TrainSettings)[] = [
-  'dataset', 'steps', 'learningRate', 'course', 'warmup', 'clip', 'checkpointEvery', 'keep', 'sampleEvery', 'sampleCount', 'sampleSteps', 'sampleGuidance', 'use', 'saveAs',
+  'dataset', 'encoding', 'imageRoot', 'steps', 'learningRate', 'course', 'warmup', 'clip', 'checkpointEvery', 'keep', 'sampleEvery', 'sampleCount', 'sampleSteps', 'sampleGuidance', 'use', 'saveAs',
 ];
 
 export type TrainEvent =

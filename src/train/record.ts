@@ -78,7 +78,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
   const { epochs } = options;
   if (epochs !== undefined && options.steps !== undefined) throw new DiffmineError('INVALID_ARGUMENT', 'Both steps and epochs say how long to train.', 'Give one of them.');
   const paths = Object.fromEntries(
-    (['dataset', 'from', 'vae', 'textEncoder'] as const).flatMap((name) => (given[name] === undefined ? [] : [[name, resolve(given[name])]])),
+    (['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'] as const).flatMap((name) => (given[name] === undefined ? [] : [[name, resolve(given[name])]])),
   );
   const asked = Object.fromEntries(Object.entries({ ...given, ...paths }).filter(([name, value]) => name !== 'out' && value !== undefined)) as Partial<TrainSettings>;
   if (record) {
@@ -96,7 +96,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
     if (foreign !== undefined) throw new DiffmineError('RUN_MISMATCH', `${options.out} is not empty and no training (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
   }
   await mkdir(folder, { recursive: true });
-  const named = { from: null, new: null, vae: null, textEncoder: null, variant: null, fold: null, ...asked };
+  const named = { from: null, new: null, vae: null, textEncoder: null, variant: null, encoding: null, imageRoot: null, fold: null, ...asked };
   const base = await openBase(named);
   const settings = fillIn(asked, named, base);
   if (epochs === undefined) checkSettings(settings); // before pictures are looked at

@@ -9,7 +9,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openDataset } from '../dataset';
+import { datasetNotes, openDataset } from '../dataset';
 import { distinctLabels } from '../dataset/labels';
 import { prefetch } from '../dataset/prefetch';
 import { asDiffmineError, DiffmineError } from '../errors';
@@ -118,8 +118,10 @@ async function removeTemporaries(folder: string): Promise<void> {
 
 /** Opens the data set, and splits what can be used of it. */
 async function prepare(settings: TrainSettings, record: TrainRecord | undefined, folder: string, base: Base, engine: Engine, hooks: TrainHooks): Promise<Data> {
-  const dataset = await openDataset(settings.dataset);
-  for (const warning of dataset.warnings) hooks.log?.(warning);
+  const dataset = await openDataset(settings.dataset, {
+    out: folder, ...(typeof settings.encoding === 'string' ? { encoding: settings.encoding } : {}), ...(typeof settings.imageRoot === 'string' ? { imageRoot: settings.imageRoot } : {}),
+  });
+  for (const note of datasetNotes(dataset)) hooks.log?.(note);
   if (record && record.dataset.fingerprint !== dataset.fingerprint) {
     throw new DiffmineError('RUN_MISMATCH', `The data set ${settings.dataset} is no longer what this training began with.`, 'Restore it, or begin a new training in another folder.');
   }

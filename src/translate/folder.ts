@@ -1,5 +1,6 @@
 // The folder of a translation: its manifest, and the lines of its finished shards (shards/NNNNN.jsonl).
 import { resolve } from 'node:path';
+import type { DatasetSource, Ignored } from '../dataset';
 import { writeFileAtomic } from '../run/atomic';
 import type { Json } from '../run/fingerprint';
 import type { ManifestImage, ManifestModel } from '../run/manifest';
@@ -15,7 +16,7 @@ export interface TranslationManifest {
   /** of model, data, targets and options */
   fingerprint: string;
   model: ManifestModel;
-  dataset: { path: string; fingerprint: string; labels: string[]; images: number; ignored: number };
+  dataset: { path: string; fingerprint: string; labels: string[]; images: number; ignored: number; ignoredBy?: Ignored } & DatasetSource;
   /** target labels, sorted */
   labels: string[];
   options: TranslateSettings;

@@ -22,6 +22,10 @@ export type Negative = 'source' | 'null';
 export interface TranslateOptions {
   /** a folder of label folders, or a CSV or JSONL file */
   dataset: string;
+  /** encoding of its tables and lists; default strict UTF-8 */
+  encoding?: string;
+  /** of a table: the folder that relative image paths start at; default the table's */
+  imageRoot?: string;
   /** a diffusers folder, text or class, latent or pixel */
   model: string;
   /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */

@@ -1,7 +1,7 @@
 // From options to a settled translation: defaults filled in, model and data opened and found to fit each other, everything checked that can be before
 // work begins.
 import { resolve } from 'node:path';
-import { compareCodePoints, fillPrompt, openDataset, type Dataset, type ImageList, type PresetName, type SizeOptions } from '../dataset';
+import { compareCodePoints, datasetNotes, fillPrompt, openDataset, type Dataset, type ImageList, type PresetName, type SizeOptions } from '../dataset';
 import { listed, namedLabels, spokenLabels, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { checkLabels, clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../model';
@@ -68,8 +68,11 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   const known = allSites(unet.config);
   const places = defaultSites(unet.config);
 
-  const dataset = await openDataset(options.dataset, { layout: preset ? (options.preset as PresetName) : 'auto' });
-  for (const warning of dataset.warnings) hooks.log?.(warning);
+  const { encoding, imageRoot, out } = options;
+  const dataset = await openDataset(options.dataset, {
+    layout: preset ? (options.preset as PresetName) : 'auto', out, ...(encoding === undefined ? {} : { encoding }), ...(imageRoot === undefined ? {} : { imageRoot }),
+  });
+  for (const note of datasetNotes(dataset)) hooks.log?.(note);
   const labels = targetLabels(options.to, dataset, model, hooks.log);
   const limit = options.limit === undefined ? null : wholeNumber(options.limit, 1, '--limit');
   const first = limited(dataset.images, limit);
@@ -121,7 +124,7 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
     version: VERSION,
     created: new Date().toISOString(),
     model: manifestModel(model),
-    dataset: { path: dataset.path, fingerprint: dataset.fingerprint, labels: dataset.labels, images: images.length, ignored: dataset.ignored },
+    dataset: { path: dataset.path, fingerprint: dataset.fingerprint, labels: dataset.labels, images: images.length, ignored: dataset.ignored, ignoredBy: dataset.ignoredBy, ...dataset.source },
     labels,
     options: settings,
     preset: options.preset ?? null,

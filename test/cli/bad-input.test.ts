@@ -193,38 +193,42 @@ describe('labels and tables', () => {
     return file;
   }
 
-  test('of any text go through the whole pipeline', async () => {
-    const folder = fresh('labels');
+  test('of any text go through the whole pipeline, and images from anywhere', async () => {
+    const outer = fresh('labels');
+    const folder = path.join(outer, 'inner');
+    mkdirSync(folder);
     cpSync(path.join(DATASET, '1920'), path.join(folder, 'pictures'), { recursive: true });
-    const rows = LABELS.flatMap((label) => ['1920_0.png', '1920_1.png'].map((name) => [`pictures/${name}`, label]));
+    cpSync(path.join(DATASET, '1950', '1950_0.png'), path.join(outer, 'outside.png'));
+    const rows = [...LABELS.flatMap((label) => ['1920_0.png', '1920_1.png'].map((name) => [`pictures/${name}`, label])), ['../outside.png', '../up'], [path.join(DATASET, '1980', '1980_0.png'), 'a/b']];
     const out = path.join(folder, 'run');
     const ran = await cli(['run', csv(folder, [['path', 'label'], ...rows]), '--model', MODEL, '--out', out, ...QUICK, '--clusters', '2', '--ensemble', '1', '--json']);
     expect(ran).toMatchObject({ code: 0, signal: null });
     const summary = JSON.parse(ran.stdout) as { scan: { labels: string[]; scored: number }; report: { labels: number; path: string } };
-    expect(summary).toMatchObject({ scan: { scored: 14 }, report: { labels: LABELS.length } });
+    expect(summary).toMatchObject({ scan: { scored: 16 }, report: { labels: LABELS.length, missing: [] } });
     expect([...summary.scan.labels].sort()).toEqual([...LABELS].sort());
     expect(readFileSync(summary.report.path, 'utf8')).not.toContain('alert(1)');
     for (const name of readdirSync(path.join(out, 'report', 'data'))) expect(readFileSync(path.join(out, 'report', 'data', name), 'utf8')).not.toContain('<script>');
     // nothing was written outside the run
     expect(readdirSync(folder).sort()).toEqual(['pictures', 'pictures.csv', 'run']);
+    expect(readdirSync(outer).sort()).toEqual(['inner', 'outside.png']);
 
     const exported = await cli(['export', out, '--table', 'patches', '--format', 'csv']);
-    const patches = parse(exported.stdout, { columns: true }) as { label: string; cluster: string; list: string }[];
+    const patches = parse(exported.stdout, { columns: true }) as { image: string; label: string; cluster: string; list: string }[];
+    expect(new Set(patches.map(({ image }) => image))).toEqual(new Set(rows.map(([image]) => image)));
     expect(new Set(patches.map(({ label }) => label))).toEqual(new Set(LABELS));
     expect(patches.filter(({ list }) => list === 'top').every(({ cluster }) => /^\d+$/.test(cluster))).toBe(true);
   });
 
-  test('a table without the columns, or with paths that climb out, stops before work begins', async () => {
+  test('a table without the columns, or with rows that cannot be used, stops before work begins', async () => {
     const folder = fresh('tables');
     cpSync(path.join(DATASET, '1920'), path.join(folder, 'pictures'), { recursive: true });
-    writeFileSync(path.join(scratch, 'outside.png'), readFileSync(path.join(DATASET, '1920', '1920_0.png')));
     const out = path.join(folder, 'run');
     const good = 'pictures/1920_0.png';
     const tables: [string[][], RegExp][] = [
       [[['file', 'label'], [good, 'a']], /no 'image'/],
       [[['path', 'decade'], [good, 'a']], /no 'label'/],
-      [[['path', 'label'], ['../outside.png', 'a']], /climbs out/],
-      [[['path', 'label'], [path.join(scratch, 'outside.png'), 'a']], /absolute/],
+      [[['path', 'label'], ['../outside.png', 'a']], /there is no file '\.\.\/outside\.png'/],
+      [[['path', 'label'], [good, 'a\0b']], /NUL/],
       [[['path', 'label'], ['pictures/absent.png', 'a']], /absent\.png/],
       [[['path', 'label'], [good, '']], /'label' is empty/],
       [[['path', 'label']], /no rows/],
@@ -235,7 +239,7 @@ describe('labels and tables', () => {
 
   test('folders that are no data set stop before work begins', async () => {
     const out = path.join(fresh('run'), 'run');
-    expectError(await scan(path.join(scratch, 'absent'), MODEL, out), ['DATASET_INVALID'], /There is no data set/);
+    expectError(await scan(path.join(scratch, 'absent'), MODEL, out), ['DATASET_INVALID'], /There is no dataset/);
     expectError(await scan(fresh('empty'), MODEL, out), ['DATASET_INVALID'], /./);
     expectNoWork(out);
   });

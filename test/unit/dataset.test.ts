@@ -1,4 +1,4 @@
-// Data sets: folders, CSV, JSONL; what is counted, refused, and how it is ordered.
+// Datasets: folders, CSV, JSONL; what is counted, refused, and how it is ordered. What folders hold besides: folders.test.ts; tables: tables-read.test.ts.
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { openDataset } from '../../src/dataset/dataset';
@@ -31,8 +31,9 @@ describe('a folder of label folders', () => {
     const set = await openDataset(place);
     expect(set.images.map(({ path, label }) => [path, label])).toEqual([['a/1.jpg', 'a'], ['a/deep/er/2.PNG', 'a'], ['b/4.heic', 'b'], ['b/5.bmp', 'b']]);
     expect(set.labels).toEqual(['a', 'b']);
-    expect(set.ignored).toBe(4);
-    expect(set.warnings).toEqual(["The label folder 'empty' has no pictures."]);
+    expect(set.ignored).toBe(7);
+    expect(set.ignoredBy).toEqual({ besideLabels: 2, hidden: 1, notImages: 2, system: 2 });
+    expect(set.warnings).toEqual(["The label folder 'empty' has no images."]);
   });
 
   test('takes any label a file system can hold, ordered by code point', async () => {
@@ -45,18 +46,16 @@ describe('a folder of label folders', () => {
     const place = folder({ 'a/1.jpg': 'x', 'elsewhere.dir/2.jpg': 'x' });
     symlinkSync(place, path.join(place, 'a', 'loop'));
     symlinkSync(path.join(place, 'a'), path.join(place, 'a', 'self'));
-    symlinkSync(path.join(place, 'nowhere'), path.join(place, 'a', 'dangling.jpg'));
     const set = await openDataset(place);
     expect(set.images.map((image) => image.path)).toContain('a/1.jpg');
     expect(set.images.length).toBeLessThan(10);
-    expect([...set.images].some((image) => image.path.includes('dangling'))).toBe(false);
   });
 
   test('says what is wrong where there are no labels', async () => {
-    await expect(openDataset(folder({ 'a.jpg': 'x', 'b.png': 'x' }))).rejects.toEqual(invalid(/2 pictures, but no label folders/));
-    await expect(openDataset(folder({ 'a/readme.txt': 'x' }))).rejects.toEqual(invalid(/no pictures in them/));
+    await expect(openDataset(folder({ 'a.jpg': 'x', 'b.png': 'x' }))).rejects.toEqual(invalid(/2 images, but no label folders/));
+    await expect(openDataset(folder({ 'a/readme.txt': 'x' }))).rejects.toEqual(invalid(/no images in them/));
     await expect(openDataset(folder({}))).rejects.toEqual(invalid(/no label folders/));
-    await expect(openDataset(path.join(root, 'nowhere'))).rejects.toEqual(invalid(/There is no data set/));
+    await expect(openDataset(path.join(root, 'nowhere'))).rejects.toEqual(invalid(/There is no dataset/));
     await expect(openDataset(path.join(folder({ 'x.txt': 'x' }), 'x.txt'))).rejects.toEqual(invalid(/neither a folder nor/));
   });
 
@@ -78,7 +77,7 @@ describe('a CSV', () => {
 
   test('reads quotes, CRLF, a byte order mark, and carries columns along', async () => {
     const set = await table('\ufefflabel,image,year,note\r\n"a/b <script>",p/a.jpg,1920,"two\nlines"\r\n\u{1f697},"p/b, ""c"".jpg",,\r\n');
-    expect(set.images.map(({ file: _, ...image }) => image)).toEqual([
+    expect(set.images.map(({ file: _, mtime: __, ...image }) => image)).toEqual([
       { path: 'p/a.jpg', label: 'a/b <script>', bytes: 1, extra: { year: '1920', note: 'two\nlines' } },
       { path: 'p/b, "c".jpg', label: '\u{1f697}', bytes: 2, extra: { year: '', note: '' } },
     ]);
@@ -108,28 +107,21 @@ describe('a CSV', () => {
     ['a,b\n1,2\n', /no 'image' and no 'label'/],
     ['image,label,label\np/a.jpg,1,2\n', /'label' comes twice/],
     ['image,label\np/a.jpg,one\np/none.jpg,one\n', /line 3: there is no file 'p\/none.jpg'/],
-    ['image,label\n/etc/passwd,one\n', /line 2: the path '\/etc\/passwd' is absolute/],
-    ['image,label\nC:\\secret.jpg,one\n', /is absolute/],
-    ['image,label\n../../x.jpg,one\n', /line 2: the path '..\/..\/x.jpg' climbs out/],
-    ['image,label\np/../../x.jpg,one\n', /climbs out/],
-    ['image,label\np,one\n', /'p' is no file/],
+    ['image,label\n/nowhere/a.jpg,one\n', /line 2: there is no file '\/nowhere\/a\.jpg'/],
+    ['image,label\np\\a.jpg,one\n', /line 2: there is no file 'p\\a\.jpg'/],
+    ['image,label\n../../x.jpg,one\n', /line 2: there is no file '..\/..\/x\.jpg'/],
+    ['image,label\np,one\n', /line 2: 'p' is a folder, not an image/],
+    ['image,label\np/a.jpg,"  "\n', /line 2: 'label' is empty/],
+    ['image,label\np/a.jpg,a\0b\n', /line 2: the label "a\\u0000b" has a NUL character/],
+    ['image;label\np/a.jpg;one\n', /no 'image' and no 'label'; there is 'image;label'/],
     ['image,label\np/a.jpg,\n', /line 2: 'label' is empty/],
     ['image,label\n,one\n', /line 2: 'image' is empty/],
     ['image,label\np/a.jpg,one,two\n', /line 2: 3 fields, but the header names 2/],
-    ['image,label\np/a.jpg,"one\n', /cannot be read/],
+    ['image,label\np/a.jpg,"one\n', /line 2: a quote is opened and not closed/],
     ['image,label\n', /has no rows/],
     ['', /has no rows/],
   ])('refuses %j', async (text, message) => {
     await expect(table(text)).rejects.toEqual(invalid(message));
-  });
-
-  test('refuses links that lead out, and follows those that stay', async () => {
-    const place = folder({ 'out.csv': 'image,label\nlink.jpg,one\n', 'in.csv': 'image,label\ninside.jpg,one\n', 'p/a.jpg': 'x' });
-    writeFileSync(path.join(root, 'secret.jpg'), 'x');
-    symlinkSync(path.join(root, 'secret.jpg'), path.join(place, 'link.jpg'));
-    symlinkSync(path.join(place, 'p', 'a.jpg'), path.join(place, 'inside.jpg'));
-    await expect(openDataset(path.join(place, 'out.csv'))).rejects.toEqual(invalid(/line 2: .*through a link/));
-    expect((await openDataset(path.join(place, 'in.csv'))).images).toHaveLength(1);
   });
 });
 
@@ -146,7 +138,7 @@ describe('JSONL', () => {
     ['[1]', /line 1: not an object/],
     ['{"image":"a.jpg"}', /line 1: no 'label'; there is 'image'/],
     ['{"image":"a.jpg","label":null}', /no 'label'/],
-    ['{"image":"../a.jpg","label":"x"}', /climbs out/],
+    ['{"image":"../a.jpg","label":"x"}', /there is no file/],
     ['', /has no rows/],
   ])('refuses %j', async (text, message) => {
     await expect(table(text)).rejects.toEqual(invalid(message));

@@ -36,7 +36,7 @@ describe('cars', () => {
     const found = await read(place);
     expect(found).toEqual({
       layout: 'cars', pictures: [['train/a.jpg', '1930'], ['train/b.jpg', '1940']], ignored: 1,
-      warnings: ['1 picture is not in train.json, such as new.jpg: left out.', '1 of the 3 pictures of train.json are not there, such as gone.jpg.'],
+      warnings: ['1 image is not in train.json, such as new.jpg: left out.', '1 of the 3 images of train.json are not there, such as gone.jpg.'],
     });
     expect(await read(place, 'cars')).toEqual(found);
     expect((await openDataset(place)).images.at(0).extra).toEqual({ year: '1937' });
@@ -68,6 +68,27 @@ describe('cars', () => {
     ['other pictures', { 'train/a.jpg': true, 'train.json': '{"b.jpg": {"year": 1990}}' }, /No picture of .* is in train\.json/],
   ] as [string, Record<string, string | true>, RegExp][])('says so: %s', async (_, files, message) => {
     await expect(read(folder(files), 'cars')).rejects.toEqual(invalid(message));
+  });
+});
+
+describe('names that many datasets have', () => {
+  test.each<[string, Record<string, string | true>, string[]]>([
+    ["COCO's train.json", { 'train/cat/1.png': true, 'train/dog/1.png': true, 'train/sheet.png': true, 'train.json': '{"images":[],"annotations":[],"categories":[]}' }, ['train']],
+    ["COCO's train.json with info first", { 'train/1.png': true, 'other/1.png': true, 'train.json': '{"info": {"year": 2017}, "images": []}' }, ['other', 'train']],
+    ['a config called test.json', { 'test/1.png': true, 'other/1.png': true, 'test.json': '{"a": {"b": 1}}' }, ['other', 'test']],
+    ['val.json that is a list', { 'val/1.png': true, 'x/1.png': true, 'val.json': '[{"file": "1.png"}]' }, ['val', 'x']],
+    ['metadata.csv of something else', { 'metadata.csv': 'id,country\n7,France\n', 'images/cat.jpg': true, 'more/1.jpg': true }, ['images', 'more']],
+    ['metadata.csv of imagefolder', { 'metadata.csv': 'file_name,text\na.jpg,x\n', 'images/a.jpg': true }, ['images']],
+  ])('are no layout: %s', async (_, files, labels) => {
+    const set = await openDataset(folder(files));
+    expect([set.layout, set.labels]).toEqual([undefined, labels]);
+  });
+
+  test('a folder of images beside a JSON of its name, and a list called test_list.txt', async () => {
+    const place = folder({ 'train/a/1.png': true, 'train/b/1.png': true, 'train.json': '{"images": []}', 'test_list.txt': 'a\n' });
+    expect((await openDataset(path.join(place, 'train'))).labels).toEqual(['a', 'b']);
+    await expect(openDataset(path.join(folder({ 'flat/1.png': true, 'flat.json': '{"images": []}' }), 'flat'))).rejects.toEqual(invalid(/has 1 image, but no label folders/));
+    await expect(openDataset(path.join(place, 'test_list.txt'))).rejects.toEqual(invalid(/neither a folder nor/));
   });
 });
 

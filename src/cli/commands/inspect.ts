@@ -3,6 +3,7 @@ import type { DatasetInspection, Inspection, RunInspection } from '../../inspect
 import { command } from '../command';
 import { INSPECTED } from '../options';
 import { byteSize, table } from '../output';
+import { datasetNotes } from '../../dataset/dataset';
 import { defined } from '../stages';
 
 /** Nested values as `name.inner: value` lines. */
@@ -18,10 +19,10 @@ function datasetText(found: DatasetInspection): string {
   const { measured } = found;
   const range = (sides: [number, number] | null): string => (sides ? (sides[0] === sides[1] ? `${sides[0]}` : `${sides[0]} ... ${sides[1]}`) : '?');
   return [
-    `Data set ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${found.images} pictures of ${found.labels.length} labels, ${byteSize(found.bytes)}, ${found.ignored} other files ignored.`,
+    `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${found.images} images of ${found.labels.length} labels, ${byteSize(found.bytes)}, `,
     `Of ${measured.pictures} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
     ...measured.unreadable.map(({ image, reason }) => `  ${image}: ${reason}`),
-    ...found.warnings,
+    ...datasetNotes(found),
     `fingerprint: ${found.fingerprint}`,
     '',
     table(['label', 'pictures'], found.labels.map(({ label, images }) => [label, String(images)]), [1]),
@@ -54,11 +55,11 @@ function inspectionText(found: Inspection): string {
 
 export const inspectCommand = command({
   name: 'inspect',
-  describe: 'Tell what a model folder, a data set or a run folder is',
+  describe: 'Describe a model, dataset or run folder',
   options: { ...INSPECTED },
-  async handle({ path, variant }) {
+  async handle({ path, variant, encoding, 'image-root': imageRoot }) {
     const { inspect } = await import('../../inspect/inspect.js');
-    const found = await inspect(path, defined({ variant }));
+    const found = await inspect(path, defined({ variant, encoding, imageRoot }));
     return { text: inspectionText(found), json: found };
   },
 });

@@ -25,7 +25,7 @@ export const mineCommand = command({
   async handle(values, { output, signal }) {
     const { mine } = await import('../../mine/mine.js');
     const { model, variant, dataset, device, batch, threads } = values;
-    const options = { ...mineOptions(values), ...defined({ model, variant, dataset, device, batch, threads }) };
+    const options = { ...mineOptions(values), ...defined({ model, variant, dataset, imageRoot: values['image-root'], device, batch, threads }) };
     const summary = await mine(values.run, options, { signal, onProgress: onMine(output), log: (line) => output.log(line) });
     for (const note of summary.notes) output.log(note);
     return { text: mineText(summary), json: summary };

@@ -71,7 +71,7 @@ export const trainCommand = command({
     const options: TrainOptions = {
       out: values.out,
       ...defined({
-        dataset: values.dataset, from: values.from, new: values.new, vae: values.vae, textEncoder: values['text-encoder'], variant: values.variant, fold: values.fold, prompt: values.prompt, nullPrompt: values['null-prompt'],
+        dataset: values.dataset, encoding: values.encoding, imageRoot: values['image-root'], from: values.from, new: values.new, vae: values.vae, textEncoder: values['text-encoder'], variant: values.variant, fold: values.fold, prompt: values.prompt, nullPrompt: values['null-prompt'],
         size: values.size, steps: values.steps, epochs: values.epochs, batch: values.batch, accumulate: values.accumulate, learningRate: values['learning-rate'], course: values.schedule,
         warmup: values.warmup, weightDecay: values['weight-decay'], clip: values.clip, ema: values.ema, drop: values.drop, tRange: values['t-range'], wide: values.wide, minSnr: values['min-snr'],
         flips: values.flips, seed: values.seed, precision: values.dtype, checkpointing: values['gradient-checkpointing'], loraRank: values['lora-rank'], loraAlpha: values['lora-alpha'],

@@ -48,7 +48,7 @@ export const translateCommand = command({
     const options = {
       dataset, model, out,
       ...defined({
-        variant, to, guidance, negative, preset, prompt, size, limit, steps, shard, batch, device, precision, threads, inversionSteps: values['inversion-steps'], guidanceRange: values['guidance-range'], featureShare: values['feature-share'],
+        encoding: values.encoding, imageRoot: values['image-root'], variant, to, guidance, negative, preset, prompt, size, limit, steps, shard, batch, device, precision, threads, inversionSteps: values['inversion-steps'], guidanceRange: values['guidance-range'], featureShare: values['feature-share'],
         attentionShare: values['attention-share'], featureLayers: values['feature-layers'], attentionLayers: values['attention-layers'], nullPrompt: values['null-prompt'], shardSize: values['shard-size'],
       }),
     };

@@ -2,8 +2,11 @@
 // decades ("1930"). The whole folder means train/; one of its folders (CARDB/test) is a data set as well.
 import path from 'node:path';
 import { DiffmineError } from '../../errors';
-import type { Found } from '../dataset';
-import { isFile, look, pictureNames, readText, sized, type Layout, type Listed } from './files';
+import { Listing } from '../listing';
+import { isImage } from '../files';
+import { head } from '../ignored';
+import { addListed, isFile, look, pictureNames, readText, type Layout, type Listed } from './files';
+import type { TextOptions } from '../text';
 
 const HINT = 'CarDB has train/ with the pictures and train.json with their years: {"NAME.jpg": {"year": 1937}}.';
 const SPLITS = ['train', 'val', 'test'] as const;
@@ -15,11 +18,11 @@ export function decadeOf(year: unknown): string | undefined {
 }
 
 /** @param below the folder of the pictures, relative to the data set: '' or 'train' */
-async function read(root: string, below: string, list: string): Promise<Found> {
+async function read(root: string, below: string, list: string, options: TextOptions): Promise<Listing> {
   const name = path.basename(list);
   let years: Record<string, { year?: unknown } | undefined>;
   try {
-    years = JSON.parse(await readText(list)) as typeof years;
+    years = JSON.parse(await readText(list, options)) as typeof years;
   } catch (cause) {
     if (cause instanceof DiffmineError) throw cause;
     throw new DiffmineError('DATASET_INVALID', `${name} is not JSON (${(cause as Error).message}).`, HINT, { cause });
@@ -42,24 +45,35 @@ async function read(root: string, below: string, list: string): Promise<Found> {
   if (listed.length === 0) throw new DiffmineError('DATASET_INVALID', `No picture of '${path.join(root, below)}' is in ${name}.`, HINT);
   const there = new Set(pictures);
   const absent = Object.keys(years).filter((picture) => !there.has(picture));
-  const { images } = await sized(root, listed);
-  const warnings = [
-    ...(unlisted.length > 0 ? [`${unlisted.length} ${unlisted.length === 1 ? 'picture is' : 'pictures are'} not in ${name}, such as ${unlisted[0]}: left out.`] : []),
-    ...(absent.length > 0 ? [`${absent.length} of the ${Object.keys(years).length} pictures of ${name} are not there, such as ${absent[0]}.`] : []),
-  ];
-  return { images, ignored: files.length - listed.length, warnings };
+  const found = new Listing();
+  await addListed(found, root, listed);
+  found.ignore('unlisted', files.length - listed.length);
+  if (unlisted.length > 0) found.warnings.push(`${unlisted.length} ${unlisted.length === 1 ? 'image is' : 'images are'} not in ${name}, such as ${unlisted[0]}: left out.`);
+  if (absent.length > 0) found.warnings.push(`${absent.length} of the ${Object.keys(years).length} images of ${name} are not there, such as ${absent[0]}.`);
+  return found;
+}
+
+/** Whether a file begins as CarDB's list does: {"NAME.jpg": {. Many datasets have a train.json; COCO's begins with "images" or "info". */
+async function isYears(list: string): Promise<boolean> {
+  const first = /^\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:\s*\{/.exec(await head(list))?.[1];
+  return first !== undefined && isImage(first);
 }
 
 export const cars: Layout = {
-  async recognise(location, isFolder, wanted) {
+  async recognise(location, isFolder, options) {
     if (!isFolder) return undefined;
+    const { wanted } = options;
     const { folders, files } = await look(location);
     for (const split of SPLITS) {
-      // a label folder `train` beside some train.json is no CarDB: there its pictures lie in train/ itself
-      if (folders.includes(split) && files.includes(`${split}.json`) && (wanted || pictureNames((await look(path.join(location, split))).files).length > 0)) return { read: async () => read(location, split, path.join(location, `${split}.json`)) };
+      // a label folder `train` beside some train.json is no CarDB: there its images lie in train/ itself
+      const list = path.join(location, `${split}.json`);
+      const pictures = folders.includes(split) && files.includes(`${split}.json`) ? pictureNames((await look(path.join(location, split))).files).length : 0;
+      if (pictures > 0 && (wanted || (await isYears(list)))) return { read: async () => read(location, split, list, options) };
     }
-    // a folder of it: pictures alone, their years in a file of its name beside it
-    if (folders.length === 0 && pictureNames(files).length > 0 && (await isFile(`${location}.json`))) return { read: async () => read(location, '', `${location}.json`) };
+    // a folder of it: images alone, their years in a file of its name beside it
+    if (folders.length === 0 && pictureNames(files).length > 0 && (wanted ? await isFile(`${location}.json`) : await isYears(`${location}.json`))) {
+      return { read: async () => read(location, '', `${location}.json`, options) };
+    }
     if (!wanted) return undefined;
     const lone = SPLITS.find((split) => folders.includes(split));
     if (lone && (await look(path.join(location, lone))).folders.length === 0) return { missing: `${lone}.json`, hint: HINT };

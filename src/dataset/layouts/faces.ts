@@ -7,15 +7,15 @@ const DECADE = /^(1[0-9]|20)\d0s?$/;
 const decade = (folder: string): string => (DECADE.test(folder) ? folder.replace(/s$/, '') : folder);
 
 export const faces: Layout = {
-  async recognise(location, isFolder, wanted) {
+  async recognise(location, isFolder, { wanted, exclude }) {
     if (!isFolder) return undefined;
     const decades = async (folder: string): Promise<boolean> => {
       const { folders } = await look(folder);
       return folders.length > 0 && folders.every((name) => DECADE.test(name));
     };
-    if ((await hasSplits(location)) && (await decades(path.join(location, 'train')))) return { read: async () => readLabelFolders(location, 'train', decade) };
+    if ((await hasSplits(location)) && (await decades(path.join(location, 'train')))) return { read: async () => readLabelFolders(location, 'train', decade, exclude) };
     // by themselves such folders are label folders like any others, named as they are; only who asks for faces has them read as decades
-    if (wanted && (await decades(location))) return { read: async () => readLabelFolders(location, '', decade) };
+    if (wanted && (await decades(location))) return { read: async () => readLabelFolders(location, '', decade, exclude) };
     return undefined;
   },
 };

@@ -1,9 +1,9 @@
 // The layouts in which the paper's data sets are distributed, by the name of their preset.
 import { DiffmineError } from '../../errors';
-import type { Found } from '../dataset';
+import type { Listing } from '../listing';
 import { cars } from './cars';
 import { faces } from './faces';
-import type { Layout } from './files';
+import type { Layout, LayoutOptions } from './files';
 import { geo } from './geo';
 import { places } from './places';
 import { xray } from './xray';
@@ -20,9 +20,9 @@ export const LAYOUT_NAMES = Object.keys(LAYOUTS) as LayoutName[];
  * @returns undefined where it is of none of them: label folders, or a table
  * @throws DATASET_INVALID where it is of the wanted layout but something is missing (it is named)
  */
-export async function readLayout(location: string, isFolder: boolean, wanted: LayoutName | 'auto'): Promise<{ layout: LayoutName; found: Found } | undefined> {
+export async function readLayout(location: string, isFolder: boolean, wanted: LayoutName | 'auto', options: Omit<LayoutOptions, 'wanted'>): Promise<{ layout: LayoutName; found: Listing } | undefined> {
   for (const layout of wanted === 'auto' ? LAYOUT_NAMES : [wanted]) {
-    const recognised = await LAYOUTS[layout].recognise(location, isFolder, wanted !== 'auto');
+    const recognised = await LAYOUTS[layout].recognise(location, isFolder, { ...options, wanted: wanted !== 'auto' });
     if (recognised === undefined) continue;
     if ('read' in recognised) return { layout, found: await recognised.read() };
     // of a folder that nobody said is of this layout, half of its marks say little; a file is of no other use

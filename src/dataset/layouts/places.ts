@@ -4,8 +4,9 @@
 // being apartment_building_outdoor.
 import path from 'node:path';
 import { DiffmineError } from '../../errors';
-import type { Found } from '../dataset';
-import { absentWarning, isFile, readLines, sized, type Layout } from './files';
+import { Listing } from '../listing';
+import type { TextOptions } from '../text';
+import { absentWarning, addListed, isFile, readLines, type Layout } from './files';
 import { hasSplits, readLabelFolders } from './splits';
 
 const CATEGORIES = 'categories_places365.txt';
@@ -24,8 +25,8 @@ export function categoryName(category: string): string {
   return category.split('/').slice(2).join('_');
 }
 
-async function entries(file: string): Promise<[string, string, string][]> {
-  return (await readLines(file)).map(({ text, where }) => {
+async function entries(file: string, options: TextOptions): Promise<[string, string, string][]> {
+  return (await readLines(file, options)).map(({ text, where }) => {
     const [, name, number] = /^(\S+)\s+(\d+)$/.exec(text) ?? [];
     if (name === undefined || number === undefined) throw new DiffmineError('DATASET_INVALID', `${where}: ${JSON.stringify(text.slice(0, 80))} is no name and number.`, HINT);
     return [name, number, where];
@@ -46,22 +47,23 @@ interface Part {
   rows: [string, string, string][];
 }
 
-async function open(root: string, file: string): Promise<Part | undefined> {
+async function open(root: string, file: string, options: TextOptions): Promise<Part | undefined> {
   const list = path.basename(file);
-  const rows = await entries(file);
+  const rows = await entries(file, options);
   const folder = await folderOf(root, rows.map(([name]) => name.replace(/^\//, '')), PARTS[list] ?? ['']);
   return folder === undefined ? undefined : { list, folder, rows };
 }
 
-async function read(root: string, categories: string, { list, folder, rows }: Part): Promise<Found> {
-  const names = new Map((await entries(categories)).map(([name, number]) => [number, categoryName(name)]));
+async function read(root: string, categories: string, { list, folder, rows }: Part, options: TextOptions): Promise<Listing> {
+  const names = new Map((await entries(categories, options)).map(([name, number]) => [number, categoryName(name)]));
   const listed = rows.map(([name, number, where]) => {
     const label = names.get(number);
     if (!label) throw new DiffmineError('DATASET_INVALID', `${where}: there is no category ${number} in ${CATEGORIES}.`, HINT);
     return { path: path.posix.join(folder, name.replace(/^\//, '')), label };
   });
-  const { images, absent } = await sized(root, listed);
-  return { images, ignored: 0, warnings: absentWarning(absent, listed.length, list) };
+  const found = new Listing();
+  found.warnings.push(...absentWarning(await addListed(found, root, listed), listed.length, list));
+  return found;
 }
 
 async function find(root: string, name: string): Promise<string | undefined> {
@@ -70,19 +72,20 @@ async function find(root: string, name: string): Promise<string | undefined> {
 }
 
 export const places: Layout = {
-  async recognise(location, isFolder, wanted) {
+  async recognise(location, isFolder, options) {
+    const { wanted, exclude } = options;
     if (!isFolder && !Object.hasOwn(PARTS, path.basename(location))) return undefined;
     const root = isFolder ? location : path.dirname(location);
     const categories = await find(root, CATEGORIES);
     const lists = isFolder ? (await Promise.all(Object.keys(PARTS).map(async (name) => find(root, name)))).filter((file) => file !== undefined) : [location];
     if (categories === undefined) {
       if (lists.length > 0) return { missing: CATEGORIES, hint: HINT };
-      if (wanted && isFolder && (await hasSplits(location))) return { read: async () => readLabelFolders(location, 'train', (category) => category) };
+      if (wanted && isFolder && (await hasSplits(location))) return { read: async () => readLabelFolders(location, 'train', (category) => category, exclude) };
       return undefined;
     }
     for (const list of lists) {
-      const part = await open(root, list);
-      if (part) return { read: async () => read(root, categories, part) };
+      const part = await open(root, list, options);
+      if (part) return { read: async () => read(root, categories, part, options) };
     }
     return { missing: lists.length === 0 ? `a list (${Object.keys(PARTS).join(', ')})` : `the pictures of ${lists.map((list) => path.basename(list)).join(' or ')}`, hint: HINT };
   },

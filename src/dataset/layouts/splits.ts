@@ -1,9 +1,9 @@
 // Label folders below train/, val/ and test/: the whole folder means train/. Faces Through Time (folders a decade: train/1900/a.png, train/1900s/a.png),
 // Places in the form for training libraries (train/airfield/1.jpg), street views sorted by country (train/France/1.jpg).
 import path from 'node:path';
-import type { Found } from '../dataset';
+import { imageFile, nameOfText } from '../names';
 import { readFolder } from '../folder';
-import { ImageListBuilder } from '../images';
+import { Listing } from '../listing';
 import { look } from './files';
 
 const SPLITS = ['train', 'val', 'valid', 'validation', 'test'];
@@ -15,9 +15,12 @@ export async function hasSplits(location: string): Promise<boolean> {
 }
 
 /** train/ of a folder of splits, or the folder itself. @param relabel what a label folder's name means */
-export async function readLabelFolders(location: string, below: '' | 'train', relabel: (folder: string) => string): Promise<Found> {
-  const found = await readFolder(path.join(location, below));
-  const images = new ImageListBuilder();
-  for (const image of found.images) images.add({ ...image, path: path.posix.join(below, image.path), label: relabel(image.label) });
-  return { ...found, images };
+export async function readLabelFolders(location: string, below: '' | 'train', relabel: (folder: string) => string, exclude: readonly string[]): Promise<Listing> {
+  const folder = nameOfText(path.join(location, below));
+  const inner = await readFolder(folder, { exclude });
+  const found = new Listing();
+  found.warnings.push(...inner.warnings);
+  Object.assign(found.ignored, inner.ignored);
+  for (const image of inner.images) found.add({ ...image, path: path.posix.join(below, image.path), file: imageFile(folder, image.path), label: relabel(image.label) });
+  return found;
 }

@@ -3,8 +3,9 @@
 // (CXR8/train_val_list.txt, CXR8/test_list.txt) or the list of boxes (CXR8/BBox_List_2017.csv) means the pictures it names. Labels stay as they are, A|B.
 import path from 'node:path';
 import { DiffmineError } from '../../errors';
-import type { Found } from '../dataset';
-import { absentWarning, headerOf, look, pictureNames, readColumns, readLines, sized, type Layout } from './files';
+import { Listing } from '../listing';
+import type { TextOptions } from '../text';
+import { absentWarning, addListed, headerOf, look, pictureNames, readColumns, readLines, type Layout } from './files';
 
 /** Names of the table; the paper's code has it as metadata.csv. */
 const TABLES = ['Data_Entry_2017.csv', 'Data_Entry_2017_v2020.csv', 'metadata.csv'];
@@ -31,12 +32,12 @@ async function tableOf(root: string): Promise<string | undefined> {
   return undefined;
 }
 
-async function read(root: string, table: string, list: string | undefined): Promise<Found> {
+async function read(root: string, table: string, list: string | undefined, options: TextOptions): Promise<Listing> {
   const name = path.basename(list ?? table);
-  const rows = await readColumns(table, [IMAGE, LABELS]);
+  const rows = await readColumns(table, [IMAGE, LABELS], options);
   const labels = new Map(rows.map((row) => [row[IMAGE], row]));
   const wanted =
-    list === undefined ? [...labels.keys()] : /\.csv$/i.test(list) ? (await readColumns(list, [IMAGE])).map((row) => row[IMAGE]) : (await readLines(list)).map(({ text }) => text);
+    list === undefined ? [...labels.keys()] : /\.csv$/i.test(list) ? (await readColumns(list, [IMAGE], options)).map((row) => row[IMAGE]) : (await readLines(list, options)).map(({ text }) => text);
   const places = await locate(root);
   const absent: string[] = [];
   const listed = [...new Set(wanted)].flatMap((image) => {
@@ -50,19 +51,23 @@ async function read(root: string, table: string, list: string | undefined): Prom
   if (listed.length === 0) {
     throw new DiffmineError('DATASET_INVALID', `Of the ${absent.length} pictures of ${name} none is below '${root}', such as ${absent[0] ?? '-'}.`, HINT);
   }
-  const { images } = await sized(root, listed);
-  return { images, ignored: places.size - listed.length, warnings: absentWarning(absent, absent.length + listed.length, name) };
+  const found = new Listing();
+  await addListed(found, root, listed);
+  found.ignore('unlisted', places.size - listed.length);
+  found.warnings.push(...absentWarning(absent, absent.length + listed.length, name));
+  return found;
 }
 
 export const xray: Layout = {
-  async recognise(location, isFolder, wanted) {
+  async recognise(location, isFolder, options) {
     const name = path.basename(location);
     if (!isFolder && !LIST.test(name)) return undefined;
     const root = isFolder ? location : path.dirname(location);
     const table = await tableOf(root);
-    if (table !== undefined) return { read: async () => read(root, table, isFolder ? undefined : location) };
-    if (!isFolder) return { missing: `Data_Entry_2017.csv beside ${name}`, hint: HINT };
-    if (!wanted) return undefined;
+    if (table !== undefined) return { read: async () => read(root, table, isFolder ? undefined : location, options) };
+    // names such as test_list.txt are common: alone they say little
+    if (!isFolder) return !options.wanted && !/^BBox/i.test(name) ? undefined : { missing: `Data_Entry_2017.csv beside ${name}`, hint: HINT };
+    if (!options.wanted) return undefined;
     const { folders } = await look(root);
     return folders.some((folder) => /^images(_\d+)?$/i.test(folder)) ? { missing: 'Data_Entry_2017.csv', hint: HINT } : undefined;
   },

@@ -1,0 +1,75 @@
+// Images whose values are not unsigned 8 or 16 bits: TIFFs of floats, of signed or of 32-bit integers. A decoder clips them to 0 ... 255, which makes black
+// (or white) of most. Here a range is decided per image, and mapped linearly to 0 ... 255, or the image is refused with the reason:
+//
+//     all values in 0 ... 1      0 ... 1
+//     all values in 0 ... 255    0 ... 255
+//     otherwise                  smallest ... largest value of the image
+//
+// Refused: NaN or infinite values, one value throughout, and an extreme value that stands alone far from all others (-9999, the type's smallest: no data),
+// as stretching to it would leave nothing of the image.
+import type { Metadata, Sharp } from 'sharp';
+
+/** Whether values are other than unsigned 8 or 16 bits. */
+export function isWide({ depth }: Pick<Metadata, 'depth'>): boolean {
+  return depth !== undefined && depth !== 'uchar' && depth !== 'ushort';
+}
+
+/** Larger ones are no measurement: the smallest float stands for no data in maps. */
+const INFINITE = 1e30;
+/** Part of the range that may lie between an extreme value and all others. */
+const GAP = 0.5;
+
+/**
+ * The range that values are mapped from.
+ *
+ * @throws Error with the reason as the end of a sentence
+ */
+export function rangeOf(values: Float32Array): [low: number, high: number] {
+  let [low, high, second, penultimate] = [Infinity, -Infinity, Infinity, -Infinity];
+  let missing = 0;
+  for (let i = 0; i < values.length; ++i) {
+    const value = values[i] as number;
+    if (!(Math.abs(value) < INFINITE)) {
+      ++missing;
+      continue;
+    }
+    if (value < low) [second, low] = [low, value];
+    else if (value > low && value < second) second = value;
+    if (value > high) [penultimate, high] = [high, value];
+    else if (value < high && value > penultimate) penultimate = value;
+  }
+  if (missing > 0) throw new Error(`${missing} of its ${values.length} values are NaN or infinite`);
+  if (low >= 0 && high <= 1) return [0, 1];
+  if (low >= 0 && high <= 255) return [0, 255];
+  if (low === high) throw new Error(`all its values are ${low}`);
+  const far = (gap: number): boolean => second < penultimate && gap > GAP * (high - low);
+  const alone = far(second - low) ? low : far(high - penultimate) ? high : undefined;
+  if (alone !== undefined) throw new Error(`its value ${alone} lies far from all others, as one that means no data`);
+  return [low, high];
+}
+
+/**
+ * Upright 8-bit RGB, [height x width x 3].
+ *
+ * @throws Error with the reason as the end of a sentence
+ */
+export async function toEightBits(image: Sharp, { space, channels, hasAlpha, depth }: Metadata): Promise<Buffer> {
+  const colours = (channels ?? 0) - (hasAlpha ? 1 : 0);
+  if (colours !== 1 && colours !== 3) throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
+  // 16 bits are read as unsigned: signed ones are moved there and back
+  const moved = depth === 'short' && (space === 'grey16' || space === 'rgb16');
+  const plain = moved ? image.clone().linear(1, 32768) : image.clone();
+  const { data, info } = await plain.autoOrient().toColourspace(space ?? 'srgb').removeAlpha().raw({ depth: 'float' }).toBuffer({ resolveWithObject: true });
+  if (info.channels !== colours) throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
+  const values = data.byteOffset % 4 === 0 ? new Float32Array(data.buffer, data.byteOffset, data.length / 4) : new Float32Array(new Uint8Array(data).buffer);
+  if (moved) for (let i = 0; i < values.length; ++i) values[i] = (values[i] as number) - 32768;
+  const [low, high] = rangeOf(values);
+  const scale = 255 / (high - low);
+  const pixels = Buffer.alloc((values.length / colours) * 3);
+  for (let i = 0; i < values.length; ++i) {
+    const value = Math.round(((values[i] as number) - low) * scale);
+    if (colours === 3) pixels[i] = value;
+    else pixels.fill(value, 3 * i, 3 * i + 3);
+  }
+  return pixels;
+}
