@@ -38,7 +38,7 @@ if(DIFFMINE_CUDA_COMPILE_ONLY)
   set(DIFFMINE_NODE OFF)
   # A .cpp without the word is the same file in both builds, unless a header has it.
   file(GLOB check_headers CONFIGURE_DEPENDS cpp/*/*.h binding/*.h)
-  file(GLOB check_sources CONFIGURE_DEPENDS cpp/*/*.cpp binding/*.cpp)
+  file(GLOB check_sources CONFIGURE_DEPENDS cpp/*/*.cpp cpp/tests/bench/*.cpp binding/*.cpp)
   set(check_all FALSE)
   foreach(header ${check_headers})
     file(STRINGS ${header} uses REGEX DIFFMINE_CUDA)

@@ -1,4 +1,4 @@
-#include "kernel_times.h"
+#include "bench/kernel_times.h"
 
 #include <torch/csrc/autograd/profiler_kineto.h>
 
@@ -11,6 +11,8 @@ namespace diffmine::bench {
 namespace {
 
 using torch::autograd::profiler::KinetoEvent;
+
+uint64_t end_of(const KinetoEvent& event) { return event.startNs() + event.durationNs(); }
 
 std::vector<KernelTime> sorted(const std::map<std::string, KernelTime>& by_name) {
   std::vector<KernelTime> rows;
@@ -29,7 +31,8 @@ void add(std::map<std::string, KernelTime>& by_name, const std::string& name, do
 std::vector<KernelTime> kernels(const std::vector<KinetoEvent>& events) {
   std::map<std::string, KernelTime> by_name;
   for (const auto& event : events) {
-    if (event.deviceType() == c10::DeviceType::CUDA) add(by_name, event.name(), static_cast<double>(event.durationNs()) * 1e-9, 1);
+    if (event.deviceType() == c10::DeviceType::CUDA)
+      add(by_name, event.name(), static_cast<double>(event.durationNs()) * 1e-9, 1);
   }
   return sorted(by_name);
 }
@@ -44,11 +47,11 @@ std::vector<KernelTime> operators(const std::vector<KinetoEvent>& events) {
   for (auto& entry : by_thread) {
     auto& list = entry.second;
     std::stable_sort(list.begin(), list.end(), [](const auto* a, const auto* b) {
-      return std::pair(a->startNs(), b->endNs()) < std::pair(b->startNs(), a->endNs());  // the outer one first
+      return std::pair(a->startNs(), end_of(*b)) < std::pair(b->startNs(), end_of(*a));  // the outer one first
     });
     std::vector<const KinetoEvent*> open;
     for (const auto* event : list) {
-      while (!open.empty() && open.back()->endNs() <= event->startNs()) open.pop_back();
+      while (!open.empty() && end_of(*open.back()) <= event->startNs()) open.pop_back();
       const double seconds = static_cast<double>(event->durationNs()) * 1e-9;
       if (!open.empty()) add(by_name, open.back()->name(), -seconds, 0);
       add(by_name, event->name(), seconds, 1);

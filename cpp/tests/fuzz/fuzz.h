@@ -1,4 +1,5 @@
-// What the fuzz targets share. scripts/fuzz.mjs builds and runs them; cpp/tests/fuzz/corpus keeps one small input per path through the code.
+// What the fuzz targets share. scripts/fuzz.mjs builds and runs them; cpp/tests/fuzz/corpus keeps one small input per
+// path through the code.
 #pragma once
 #include <cstdint>
 #include <cstdio>

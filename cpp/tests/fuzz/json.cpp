@@ -1,5 +1,5 @@
-// Any text is a value of the grammar the caller asks for, or a JsonError; what is read, written again and read again is the same.
-// The first byte chooses the grammar, the rest is the text.
+// Any text is a value of the grammar the caller asks for, or a JsonError; what is read, written again and read again is
+// the same. The first byte chooses the grammar, the rest is the text.
 #include "weights/json.h"
 
 #include <cmath>
@@ -54,7 +54,9 @@ double read_double(std::string_view text) {
 std::map<std::string, std::map<std::string, std::string>> read_objects(std::string_view text) {
   JsonReader json(text);
   std::map<std::string, std::map<std::string, std::string>> values;
-  json.object([&](const std::string& name) { json.object([&](const std::string& key) { values[name][key] = json.string(); }); });
+  json.object([&](const std::string& name) {
+    json.object([&](const std::string& key) { values[name][key] = json.string(); });
+  });
   json.end();
   return values;
 }
@@ -89,7 +91,8 @@ void round_trips(int grammar, std::string_view text) {
     for (const auto& [name, members] : values) {
       written += (written.size() > 1 ? "," : "") + json_string(name) + ":{";
       bool first = true;
-      for (const auto& [key, value] : members) written += (first ? "" : ",") + json_string(key) + ":" + json_string(value), first = false;
+      for (const auto& [key, value] : members)
+        written += (first ? "" : ",") + json_string(key) + ":" + json_string(value), first = false;
       written += "}";
     }
     auto again = read_objects(written + "}");

@@ -13,7 +13,8 @@ using namespace diffmine;
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  // An allocation of exactly this size: AddressSanitizer sees the first byte beyond it. In a mapped file it would be a valid address.
+  // An allocation of exactly this size: AddressSanitizer sees the first byte beyond it. In a mapped file it would be a
+  // valid address.
   const std::shared_ptr<void> memory(std::malloc(size), std::free);
   if (size) std::memcpy(memory.get(), data, size);
   try {
