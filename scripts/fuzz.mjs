@@ -1,7 +1,7 @@
 // Fuzzes what reads other people's files in C++ (cpp/tests/fuzz), with libFuzzer, ASan and UBSan. Needs clang.
 //   node scripts/fuzz.mjs [--target safetensors,json,lora] [--runs 1000000] [--seconds N] [--minimize]
 // Each target starts from cpp/tests/fuzz/corpus/TARGET and keeps what it finds besides in build-fuzz/corpus/TARGET; --minimize then makes of both the
-// smallest corpus that covers as much, in place of the first. An input that fails is kept in build-fuzz/failures: run the target on it to see why.
+// smallest corpus that covers the same edges, in place of the first. An input that fails is kept in build-fuzz/failures: run the target on it to see why.
 import fs from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
@@ -77,7 +77,7 @@ async function minimizeCorpus(program, target, from) {
   const smallest = path.join(root, 'build-fuzz/minimized', target);
   fs.rmSync(smallest, { recursive: true, force: true });
   fs.mkdirSync(smallest, { recursive: true });
-  const { code, output } = await run(program, ['-merge=1', '-max_len=4096', smallest, ...from]);
+  const { code, output } = await run(program, ['-merge=1', '-use_counters=0', '-max_len=4096', smallest, ...from]);
   if (code !== 0) throw new SetupError(`The corpus of ${target} was not minimized:\n${lastLines(output, 10)}`);
   fs.rmSync(corpusOf(target), { recursive: true });
   fs.cpSync(smallest, corpusOf(target), { recursive: true });
