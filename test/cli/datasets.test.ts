@@ -2,17 +2,11 @@
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { COMMANDS } from '../../src/cli/main';
-import { COMMON, resolveValues, type OptionTable } from '../../src/cli/options';
 import { PRESETS } from '../../src/dataset';
+import { checkCommand, words } from '../helpers/commands';
 import { cli, hasAddon, ROOT } from './cli';
 
 const PAGES = path.join(ROOT, 'docs', 'datasets');
-
-/** A command line as a shell splits it. */
-function words(line: string): string[] {
-  return [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
-}
 
 const commands = readdirSync(PAGES).flatMap((page) =>
   [...readFileSync(path.join(PAGES, page), 'utf8').matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => (block ?? '').split('\n').filter((line) => line.startsWith('diffmine '))).map((line) => [page, line] as const),
@@ -23,21 +17,7 @@ test('every preset has a page that scans with it', () => {
 });
 
 test.each(commands)('%s: %s', (_, line) => {
-  const [, name, ...rest] = words(line);
-  const command = COMMANDS.find((one) => one.name === name);
-  if (!command) throw new Error(`there is no command ${name}`);
-  const table: OptionTable = { ...COMMON, ...command.options };
-  const positional = Object.keys(command.options).filter((option) => command.options[option]?.positional);
-  const flags: Record<string, unknown> = {};
-  for (let i = 0; i < rest.length; i++) {
-    const word = rest[i] as string;
-    const option = word.startsWith('--') ? word.slice(2) : positional.shift();
-    const spec = option === undefined ? undefined : table[option];
-    if (option === undefined || !spec) throw new Error(`${name} has no ${word}`);
-    const value = !word.startsWith('--') ? word : spec.flag ? true : rest[(i += 1)];
-    flags[option] = spec.parse.list ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
-  }
-  expect(() => resolveValues(table, flags, {}, command.name)).not.toThrow();
+  expect(() => checkCommand(words(line).slice(1))).not.toThrow();
 });
 
 test('trainings fill the prompts that the preset scans with', () => {

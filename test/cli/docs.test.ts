@@ -45,9 +45,10 @@ test('docs/cli.md has every exit code', () => {
   expect(Object.fromEntries(documented)).toEqual(EXIT_CODES);
 });
 
-test('the examples of docs/api.md compile against the sources', () => {
-  const markdown = readFileSync(path.join(ROOT, 'docs', 'api.md'), 'utf8');
-  const examples = [...markdown.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code ?? '');
+test('the examples of README and docs/api.md compile against the sources', () => {
+  const markdown = ['README.md', 'docs/api.md'].map((file) => readFileSync(path.join(ROOT, file), 'utf8')).join('\n');
+  // an example with await at the top level is a program: as a function, it compiles as CommonJS, too
+  const examples = [...markdown.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => (code ?? '').replace(/^await [\s\S]*/m, (program) => `export async function program(): Promise<void> {\n${program}}\n`));
   expect(examples.length).toBeGreaterThanOrEqual(3);
   // Each example is a module of its own, in a file that exists only here.
   const files = new Map(examples.map((code, i) => [path.join(ROOT, 'test', `api-example-${i}.ts`), code.replaceAll("'diffmine'", "'../src/index'")]));

@@ -1,0 +1,27 @@
+// Command lines as documents have them, held against the option tables.
+import { COMMANDS } from '../../src/cli/main';
+import { COMMON, resolveValues, type OptionTable } from '../../src/cli/options';
+
+/** A command line as a shell splits it; a comment at its end is left out. */
+export function words(line: string): string[] {
+  return [...line.replace(/\s#.*$/, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
+}
+
+/** Checks the words after `diffmine` as the command line would: the command, its options and their values. @throws where it would refuse them */
+export function checkCommand([name, ...rest]: readonly string[]): void {
+  const command = COMMANDS.find((one) => one.name === name);
+  if (!command) throw new Error(`There is no command ${name}.`);
+  const table: OptionTable = { ...COMMON, ...command.options };
+  const positional = Object.keys(command.options).filter((option) => command.options[option]?.positional);
+  const flags: Record<string, unknown> = {};
+  for (let i = 0; i < rest.length; i++) {
+    const word = rest[i] as string;
+    const option = word.startsWith('--') ? word.slice(2) : positional.shift();
+    const spec = option === undefined ? undefined : table[option];
+    if (option === undefined || !spec) throw new Error(`${name} has no ${word}.`);
+    const value = !word.startsWith('--') ? word : spec.flag ? true : rest[(i += 1)];
+    if (value === undefined) throw new Error(`${word} needs a value.`);
+    flags[option] = spec.parse.list ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
+  }
+  resolveValues(table, flags, {}, command.name);
+}
