@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 import { DiffmineError } from '../errors';
+import { parseJson } from '../json';
 import { foreignEnvironment } from '../native';
 import type { Precision, UNetConfig } from '../native/types';
 
@@ -69,7 +70,7 @@ export class Peer {
     const hint = 'Give --peer a Python that can import torch and diffusers.';
     try {
       const first = await Promise.race([lines.next(), failed, cancelled]);
-      const info = JSON.parse(String(first.value ?? '{"error":"it ended at once"}')) as PeerInfo & { error?: string };
+      const info = parseJson(String(first.value ?? '{"error":"it ended at once"}')) as PeerInfo & { error?: string };
       if (info.error) throw new Error(info.error);
       return new Peer(child, lines, info, cancelled);
     } catch (error) {
@@ -84,7 +85,7 @@ export class Peer {
     this.child.stdin.write(`${JSON.stringify({ ...pass, config: diffusersConfig(pass.config) })}\n`);
     const answer = await Promise.race([this.lines.next(), this.cancelled]);
     if (answer.done) throw new DiffmineError('SETUP', 'The peer ended in the middle of the benchmark.', 'It may have run out of memory.');
-    const { seconds, error } = JSON.parse(answer.value) as { seconds?: number; error?: string };
+    const { seconds, error } = parseJson(answer.value) as { seconds?: number; error?: string };
     return seconds ?? error ?? 'it gave no time';
   }
 

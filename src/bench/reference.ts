@@ -7,6 +7,7 @@ import { join } from 'node:path';
 
 import { fillPrompt, openDataset } from '../dataset';
 import { DiffmineError } from '../errors';
+import { parseJson } from '../json';
 import { mine } from '../mine/mine';
 import { encodePrompts, openModel, variantOf } from '../model';
 import { Engine, foreignEnvironment, writeSafetensors } from '../native';
@@ -69,7 +70,7 @@ async function runReference(python: string, request: object, folder: string, thr
   signal?.removeEventListener('abort', stop);
   if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The benchmark was cancelled.');
   if (failure !== undefined) throw new DiffmineError('SETUP', `The reference's loop failed: ${failure}.`, 'Give --peer a Python that can import torch, diffusers, safetensors, numpy and PIL.');
-  return JSON.parse(await readFile(output, 'utf8')) as FromReference;
+  return parseJson(await readFile(output, 'utf8')) as FromReference;
 }
 
 /**

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 
 import { DiffmineError } from '../errors';
+import { parseJson } from '../json';
 import type { Precision } from '../native/types';
 import type { Spread } from './figures';
 import type { BenchOptimization } from './optimizations';
@@ -158,7 +159,7 @@ export async function readBaseline(file: string): Promise<BenchReport> {
   });
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch {
     throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} is not JSON.`, 'Make one: diffmine bench --json FILE.');
   }

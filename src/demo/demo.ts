@@ -9,6 +9,7 @@ import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DiffmineError } from '../errors';
+import { parseJson } from '../json';
 import { evaluate } from '../evaluate/evaluate';
 import type { EvaluateSummary, Metrics } from '../evaluate/options';
 import { evaluationFolder, SHEET_FILE } from '../evaluate/record';
@@ -193,7 +194,7 @@ async function isWorld(folder: string, settings: Parameters<typeof worldRecord>[
 
 async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
   try {
-    const value: unknown = JSON.parse(await readFile(file, 'utf8'));
+    const value: unknown = parseJson(await readFile(file, 'utf8'));
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

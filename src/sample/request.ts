@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fillPrompt } from '../dataset';
 import { listed, namedLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
+import { parseJson } from '../json';
 import { clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../model';
 import type { DeviceInfo, Precision } from '../native/types';
 import { writeFileAtomic } from '../run/atomic';
@@ -187,7 +188,7 @@ async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
   const damaged = (): DiffmineError => new DiffmineError('RUN_INVALID', `${file} is damaged or of another format than ${SAMPLES_FORMAT}.`, 'Give --out a new or empty folder.');
   let record: SamplesRecord;
   try {
-    record = JSON.parse(text) as SamplesRecord;
+    record = parseJson(text) as SamplesRecord;
   } catch {
     throw damaged();
   }

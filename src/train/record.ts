@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../errors';
+import { parseJson } from '../json';
 import type { Precision } from '../native/types';
 import { writeFileAtomic } from '../run/atomic';
 import { canonicalJson, type Json } from '../run/fingerprint';
@@ -36,7 +37,7 @@ export async function readRecord(folder: string): Promise<TrainRecord | undefine
   const text = await readFile(join(folder, RECORD), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   try {
-    const record = JSON.parse(text) as TrainRecord;
+    const record = parseJson(text) as TrainRecord;
     if (record.format === TRAINING_FORMAT) return record;
   } catch {
     // said below

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../errors';
+import { parseJson } from '../json';
 import { writeFileAtomic } from '../run/atomic';
 import { drawChart, type ChartData, type ChartOptions } from './page/chart';
 import { lowest } from './page/curves';
@@ -46,7 +47,7 @@ async function readTraining(folder: string): Promise<TrainRecord> {
     throw new DiffmineError('RUN_INVALID', `${folder} is not a training folder: it has no readable ${RECORD}.`, 'Name the folder given to `diffmine train --out`.', { cause });
   }
   try {
-    const training = JSON.parse(text) as TrainRecord;
+    const training = parseJson(text) as TrainRecord;
     if (training.format === TRAINING_FORMAT && Array.isArray(training.dataset.labels) && typeof training.settings === 'object' && typeof training.model === 'object' && Array.isArray(training.changes)) return training;
   } catch {
     // named below

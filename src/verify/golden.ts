@@ -3,6 +3,7 @@ import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 
 import { DiffmineError } from '../errors';
+import { decodeJson, parseJson } from '../json';
 import { readSafetensors } from '../native/index';
 import type { Tensor } from '../native/types';
 
@@ -75,9 +76,9 @@ function readManifest(root: string, folder: string): Golden[] {
     new DiffmineError('INVALID_ARGUMENT', `${join(folder, 'manifest.json')} ${what}.`, 'Restore the golden folder.', { cause });
   let parsed: unknown;
   try {
-    parsed = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+    parsed = parseJson(decodeJson(readFileSync(join(folder, 'manifest.json'))));
   } catch (error) {
-    throw damaged('is no valid JSON', error);
+    throw damaged('is not valid JSON', error);
   }
   if (!isRecord(parsed) || parsed['format'] !== GOLDEN_FORMAT) return [];
   const { file, variant, cases } = parsed;

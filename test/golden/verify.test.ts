@@ -149,7 +149,7 @@ describe('verify fails', () => {
     await expect(verify(path.join(folder, 'absent'))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     mkdirSync(path.join(folder, 'broken'));
     writeFileSync(path.join(folder, 'broken', 'manifest.json'), '{');
-    await expect(verify(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('no valid JSON') });
+    await expect(verify(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('is not valid JSON') });
   });
 
   test('when it is cancelled', async () => {

@@ -2,6 +2,7 @@
 // decades ("1930"). The whole folder means train/; one of its folders (CARDB/test) is a data set as well.
 import path from 'node:path';
 import { DiffmineError } from '../../errors';
+import { parseJson } from '../../json';
 import { Listing } from '../listing';
 import { isImage } from '../files';
 import { head } from '../ignored';
@@ -22,7 +23,7 @@ async function read(root: string, below: string, list: string, options: TextOpti
   const name = path.basename(list);
   let years: Record<string, { year?: unknown } | undefined>;
   try {
-    years = JSON.parse(await readText(list, options)) as typeof years;
+    years = parseJson(await readText(list, options)) as typeof years;
   } catch (cause) {
     if (cause instanceof DiffmineError) throw cause;
     throw new DiffmineError('DATASET_INVALID', `${name} is not JSON (${(cause as Error).message}).`, HINT, { cause });

@@ -2,6 +2,7 @@
 // pictures to leave out ("ID/45.jpg"). Or country folders, which are label folders, with or without train/ above them.
 import path from 'node:path';
 import { DiffmineError } from '../../errors';
+import { parseJson } from '../../json';
 import { Listing } from '../listing';
 import type { TextOptions } from '../text';
 import { absentWarning, addListed, headerOf, isFile, look, pictureNames, readColumns, readText, type Layout, type Listed } from './files';
@@ -14,7 +15,7 @@ async function read(root: string, options: TextOptions): Promise<Listing> {
   const list = path.join(root, 'exclude.json');
   let left: Set<string>;
   try {
-    left = new Set((await isFile(list)) ? (JSON.parse(await readText(list, options)) as string[]) : []);
+    left = new Set((await isFile(list)) ? (parseJson(await readText(list, options)) as string[]) : []);
   } catch (cause) {
     throw new DiffmineError('DATASET_INVALID', `exclude.json is no list of pictures (${(cause as Error).message}).`, HINT, { cause });
   }
