@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { measurePicture, openDataset, outputFormat, type DatasetSource, type Ignored, type LayoutName } from '../dataset/index';
 import { DiffmineError, asDiffmineError } from '../errors';
+import { LORA } from '../model/folder';
 import { openModel, variantOf, type OpenOptions } from '../model/index';
 import { MANIFEST, type Manifest } from '../run/manifest';
 import { Run } from '../run/run';
@@ -63,7 +64,7 @@ export async function inspect(path: string, options: OpenOptions & DatasetSource
   if (status.isDirectory()) {
     // a manifest.json may be anybody's
     if (existsSync(join(path, MANIFEST)) && (existsSync(join(path, 'shards')) || (await outputFormat(path, [MANIFEST])) !== undefined)) return inspectRun(path);
-    if (existsSync(join(path, 'model_index.json')) || existsSync(join(path, 'unet', 'config.json'))) {
+    if (existsSync(join(path, 'model_index.json')) || existsSync(join(path, LORA)) || existsSync(join(path, 'unet', 'config.json'))) {
       const model = await openModel(path, variantOf(options));
       return { kind: 'model', path: model.path, summary: model.summary() };
     }

@@ -2,7 +2,7 @@
 // fine-tuning. Scoring is a scan without patches, resumed shard by shard as one; what follows from its maps is cheap, and made anew.
 import { join } from 'node:path';
 import { DiffmineError } from '../errors';
-import { openModel, variantOf, type OpenOptions } from '../model';
+import { variantForEach } from '../model';
 import { Engine } from '../native';
 import { pictureRoot } from '../report/report';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
@@ -36,14 +36,14 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
   }
   if (onlyMarked && boxes === undefined) throw new DiffmineError('INVALID_ARGUMENT', '--only-marked goes by boxes or masks, and there are none.', 'Give --boxes.');
   const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await picturesOf(options)).images);
-  const variants = await variantsFor(options.model, baseline, variant);
+  const [own = {}, before = {}] = await variantForEach([options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])], variant);
   const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.pictures } : {}) };
-  const ours: ScanOptions = { ...both, ...variants.model };
+  const ours: ScanOptions = { ...both, ...own };
   const { draft, sizes } = await settle(ours, VERSION);
   await marks?.place(sizes, draft.conditions, { ...(boxFrame ? { frame: boxFrame } : {}), signal: hooks.signal });
   const theirs: ScanOptions | undefined = baseline === undefined ? undefined : {
     ...both, out: baselineFolder(options.out), size: draft.options.size, localize: labels === 'own' ? labels : draft.conditions,
-    ...(baseline === UNTRAINED ? { ...variants.model, untrained: true } : { ...variants.baseline, model: baseline }),
+    ...(baseline === UNTRAINED ? { ...own, untrained: true } : { ...before, model: baseline }),
   };
   if (theirs) await settle(theirs, VERSION);
 
@@ -72,17 +72,4 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
     await engine.dispose();
     await lock?.release();
   }
-}
-
-/** --variant is for both models, but only one of them has to have it. */
-async function variantsFor(model: string, baseline: string | undefined, variant: string | undefined): Promise<{ model: OpenOptions; baseline: OpenOptions }> {
-  const asked = variantOf({ variant });
-  if (variant === undefined || baseline === undefined || baseline === UNTRAINED) return { model: asked, baseline: {} };
-  const has = async (location: string): Promise<boolean> =>
-    openModel(location, asked).then(
-      () => true,
-      (error: unknown) => !(error instanceof DiffmineError && error.code === 'INVALID_ARGUMENT'),
-    );
-  if (!(await has(baseline))) return { model: asked, baseline: {} };
-  return { model: (await has(model)) ? asked : {}, baseline: asked };
 }

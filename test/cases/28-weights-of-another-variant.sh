@@ -5,5 +5,7 @@
 
 pic "$T/d/a/1.png" 1
 for v in non_ema bf16; do rm -rf "$T/m"; cp -r "$M" "$T/m"; mv "$T/m/unet/diffusion_pytorch_model.safetensors" "$T/m/unet/diffusion_pytorch_model.$v.safetensors"
-dm inspect "$T/m" > "$T/o" 2>&1 && continue; grep -q "$v" "$T/o" || bad "$v: $(tr '\n' ' ' < "$T/o")"; done
+dm inspect "$T/m" > "$T/o" 2>&1 && continue; grep -q "$v" "$T/o" || bad "$v: $(tr '\n' ' ' < "$T/o")"
+dm scan "$T/d" --model "$T/m" --variant $v --out "$T/r$v" $Q > "$T/o" 2>&1 || bad "--variant $v: $(tr '\n' ' ' < "$T/o")"
+dm mine "$T/r$v" --clusters 1 --top 2 --ensemble 1 > "$T/o" 2>&1 || bad "mine forgets --variant $v: $(tr '\n' ' ' < "$T/o")"; done
 ok "read or named"

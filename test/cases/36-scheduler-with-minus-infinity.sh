@@ -22,5 +22,6 @@ cat > "$T/m/scheduler/scheduler_config.json" <<'JSON'
   "trained_betas": null
 }
 JSON
+for f in scheduler/scheduler_config.json unet/config.json model_index.json tokenizer/tokenizer_config.json; do printf '\357\273\277' | cat - "$T/m/$f" > "$T/b" && mv "$T/b" "$T/m/$f"; done
 dm inspect "$T/m" > "$T/o" 2>&1 && ok "opens"
 bad "$(grep -m1 error "$T/o" | cut -c1-250)"

@@ -1,6 +1,7 @@
 // Labels that are one condition to a model: said, or refused where all that would be scored is 0. Labels are compared after NFC.
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { settleCotypicality } from '../../src/cotypicality/settle';
 import { distinctLabels, findLabel } from '../../src/dataset/labels';
 import { clashes, classIds, conditionKeys, difference, openModel, type ModelFolder } from '../../src/model';
 import { int64Numbers } from '../../src/native/tensor';
@@ -153,6 +154,18 @@ describe('elsewhere', () => {
     const options = { dataset: dataset('Paris', 'paris', 'photo'), model: TEXT, out: path.join(root, 'out'), nullPrompt: 'Photo', negative: 'null', device: 'cpu', batch: 8 } as const;
     await settleTranslation(options, { log: (sentence) => told.push(sentence) });
     expect(told).toEqual(expect.arrayContaining([expect.stringMatching(/"Paris", "paris" are one prompt .* changes nothing/), expect.stringMatching(/prompt of "photo" is the null prompt "Photo"/)]));
+  });
+  test('cotypicality: every label has to be a condition of its own', async () => {
+    const parallel = path.join(root, 'parallel');
+    for (const [own, other] of [['car', 'photo'], ['photo', 'car']]) {
+      mkdirSync(path.join(parallel, own as string, '0'), { recursive: true });
+      for (const name of ['source', other]) cpSync(PICTURE, path.join(parallel, own as string, '0', `${name}.png`));
+    }
+    const options = { parallel, model: TEXT, out: path.join(root, 'out'), device: 'cpu', batch: 8, patch: 16 } as const;
+    await expect(settleCotypicality(options, {})).resolves.toMatchObject({ labels: ['car', 'photo'] });
+    await expect(settleCotypicality({ ...options, nullPrompt: 'Photo' }, {})).rejects.toEqual(error('INVALID_ARGUMENT', /prompt of "photo" is the null prompt "Photo" to this model \(they differ only in upper and lower case\)/));
+    const prompt = `${'a car '.repeat(50)}{label}`;
+    await expect(settleCotypicality({ ...options, prompt }, {})).rejects.toEqual(error('INVALID_ARGUMENT', /"car", "photo" are one prompt to this model: they differ only after the first 75 tokens/));
   });
   test('train', async () => {
     const named = { from: null, new: null, vae: null, textEncoder: null, fold: null };

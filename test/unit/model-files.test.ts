@@ -2,8 +2,9 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseJson } from '../../src/json';
-import { defaultSize, openModel } from '../../src/model/folder';
-import { copyPart } from '../../src/model/write';
+import { inspect } from '../../src/inspect/inspect';
+import { defaultSize, openModel, variantForEach } from '../../src/model/folder';
+import { copyPart, writeJson } from '../../src/model/write';
 import { readSafetensors, writeSafetensors } from '../../src/native';
 import { GOLDEN, temporaryFolder } from '../helpers/folders';
 
@@ -151,6 +152,26 @@ describe('variants of weights', () => {
     }
   });
 
+  test('of several models, only one has to have it', async () => {
+    const [ema, none] = [unet((place) => copy(place, `${name}.ema.safetensors`)), unet(() => undefined)];
+    expect(await variantForEach([none, ema], 'ema')).toEqual([{}, { variant: 'ema' }]);
+    expect(await variantForEach([ema, ema], 'ema')).toEqual([{ variant: 'ema' }, { variant: 'ema' }]);
+    expect(await variantForEach([none, none], 'ema')).toEqual([{ variant: 'ema' }, { variant: 'ema' }]); // refused when they are opened
+    expect(await variantForEach([none, ema], undefined)).toEqual([{}, {}]);
+  });
+
+  test('low-rank updates remember that of their base', async () => {
+    const base = unet((place) => move(place, `${name}.ema.safetensors`));
+    const lora = path.join(root, `lora${++count}`);
+    mkdirSync(lora);
+    writeSafetensors(path.join(lora, 'pytorch_lora_weights.safetensors'), {});
+    await writeJson(path.join(lora, 'lora.json'), { format: 'diffmine-lora-1', base, variant: 'ema', scale: 1 });
+    expect(await openModel(lora)).toMatchObject({ variant: 'ema', source: { unet: { files: [path.join(base, 'unet', `${name}.ema.safetensors`)] } } });
+    expect((await inspect(lora)).kind).toBe('model');
+    rewrite(path.join(lora, 'lora.json'), (text) => text.replace('"scale": 1', '"scale": NaN'));
+    await expect(openModel(lora)).rejects.toEqual(error('MODEL_INVALID', /lora.json does not say/));
+  });
+
   test('weights under names that nobody reads', async () => {
     await expect(openModel(unet((place) => move(place, 'unet.safetensors')))).rejects.toEqual(error('MODEL_INVALID', /only 'unet.safetensors'/, /Rename/));
     await expect(openModel(unet((place) => move(place, `${name}.non_ema.bin`)))).rejects.toEqual(error('MODEL_INVALID', /'diffusion_pytorch_model.non_ema.bin' only/));
@@ -158,7 +179,6 @@ describe('variants of weights', () => {
 });
 
 test('a configuration that is written again keeps numbers that are not finite', async () => {
-  const { writeJson } = await import('../../src/model/write');
   const file = path.join(root, 'config.json');
   await writeJson(file, { a: [NaN, -Infinity, 'NaN'], b: Infinity });
   expect(readFileSync(file, 'utf8')).toMatch(/"b": Infinity/);
