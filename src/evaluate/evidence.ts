@@ -1,7 +1,6 @@
 // What the figures of a run are computed from: its pictures with what is in them, where its maps are high, and where its ranked patches lie.
-import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { scoredSize } from '../dataset';
+import { imageFile, scoredSize } from '../dataset';
 import { boxMask, centreIn, iou, isOfImage, labelOf, placeMarks, tableOf, type Box, type BoxFile, type BoxFrame, type Marked, type MarkCounts, type TruthBox } from '../dataset/boxes';
 import { checkLabels } from '../dataset/boxes/labels';
 import { sharesLabel } from '../dataset/labels';
@@ -132,7 +131,7 @@ async function readPictures(run: Run, truth: Truth, root: string, { signal }: Ev
   }
   const marked = [...assigned].map(([image, marks]) => {
     const { width, height, source, resized } = byImage.get(image) as NonNullable<ReturnType<typeof byImage.get>>;
-    return { image, file: resolve(root, image), scored: { width, height, sourceWidth: source.width, sourceHeight: source.height, resized }, marks };
+    return { image, file: imageFile(root, image), scored: { width, height, sourceWidth: source.width, sourceHeight: source.height, resized }, marks };
   });
   const { images, counts, notes } = await placeMarks(truth.path, marked, { frame: truth.frame ?? 'auto', signal });
   const pictures = [...found.values()].map(({ source: _source, resized: _resized, ...picture }) => ({

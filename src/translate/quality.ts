@@ -1,8 +1,8 @@
 // How well a translation went, by the model itself: is the reconstruction near, is the structure kept, does the result look like its target; and where
 // boxes say what is typical, whether that is what has changed.
 import { readFile, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
-import { readPicture } from '../dataset';
+import { dirname, join } from 'node:path';
+import { imageFile, readPicture } from '../dataset';
 import { maskOf, placeMarks, readMarks, type Marked } from '../dataset/boxes';
 import { sharesLabel } from '../dataset/labels';
 import { upsample } from '../evaluate/maps';
@@ -99,7 +99,7 @@ async function marksOf(boxes: string, lines: readonly TranslatedLine[], dataset:
   }
   const byImage = new Map(lines.map((line) => [line.image, line]));
   const root = await stat(dataset).then((status) => (status.isFile() ? dirname(dataset) : dataset), () => dataset);
-  const marked = [...found].map(([image, marks]) => ({ image, marks, file: resolve(root, image), scored: byImage.get(image) as TranslatedLine }));
+  const marked = [...found].map(([image, marks]) => ({ image, marks, file: imageFile(root, image), scored: byImage.get(image) as TranslatedLine }));
   const { images, notes } = await placeMarks(boxes, marked, { signal: hooks.signal });
   for (const note of [...table.notes, ...notes]) hooks.log?.(note);
   return images;

@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import sharp from 'sharp';
-import { readBoxes, readMarks } from '../../src/dataset/boxes';
+import { maskOf, readBoxes, readMarks } from '../../src/dataset/boxes';
 import { checkLabels } from '../../src/dataset/boxes/labels';
 import { isOfImage, labelOf } from '../../src/dataset/boxes/rows';
 import { sharesLabel } from '../../src/dataset/labels';
@@ -95,6 +95,16 @@ describe('masks in linked folders', () => {
     expect([...masks.keys()].sort()).toEqual(['king/1', 'queen/1', 'ten']);
     expect(masks.notes).toEqual([expect.stringMatching(/3 cannot be read: ace \(the link leads nowhere\), deep\/er\/loop \(the link leads back to a folder above it\), self/)]);
     expect([...(await readMarks(join(root, 'king'))).keys()]).toEqual(['1']); // the folder itself is a link
+  });
+
+  test('with names that are not UTF-8', async () => {
+    const root = join(folder, 'bytes');
+    mkdirSync(root);
+    const png = await sharp({ create: { width: 2, height: 2, channels: 3, background: 'white' } }).png().toBuffer();
+    mkdirSync(Buffer.concat([Buffer.from(`${root}/Z`), Buffer.from([0xfc]), Buffer.from('rich')]));
+    writeFileSync(Buffer.concat([Buffer.from(`${root}/Z`), Buffer.from([0xfc]), Buffer.from('rich/1.png')]), png);
+    const [marks] = [...(await readMarks(root)).assign(['Z%xFCrich/1.jpg'], root).values()];
+    expect(Array.from(await maskOf(marks ?? [], 'x', { width: 2, height: 1, sourceWidth: 2, sourceHeight: 2, resized: { width: 2, height: 2 } }))).toEqual([1, 1]);
   });
 
   test('with nothing but dangling links: the error names them', async () => {

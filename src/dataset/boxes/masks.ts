@@ -3,6 +3,7 @@
 import path from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../errors';
+import { imageInput } from '../open';
 import type { Size } from '../pictures';
 import type { MaskPixels } from './frame';
 import type { Marked } from './marks';
@@ -92,8 +93,12 @@ const unreadable = (file: string, cause: unknown): DiffmineError =>
 
 /** The size of a mask, from its header. @throws DATASET_INVALID */
 export async function measureMask(file: string): Promise<Size> {
-  const { width, height } = await sharp(file).metadata().catch((cause: unknown) => Promise.reject(unreadable(file, cause)));
-  return { width, height };
+  try {
+    const { width, height } = await sharp(await imageInput(file)).metadata();
+    return { width, height };
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
 }
 
 /**
@@ -104,8 +109,9 @@ export async function measureMask(file: string): Promise<Size> {
 export async function readMask(file: string): Promise<MaskPixels> {
   try {
     // 16 bits stay 16 bits: brought to 8, a mask of zeros and ones would be all zeros
-    const wide = (await sharp(file).metadata()).depth === 'ushort';
-    const image = sharp(file, { failOn: 'error' }).toColourspace(wide ? 'rgb16' : 'srgb').removeAlpha();
+    const input = await imageInput(file);
+    const wide = (await sharp(input).metadata()).depth === 'ushort';
+    const image = sharp(input, { failOn: 'error' }).toColourspace(wide ? 'rgb16' : 'srgb').removeAlpha();
     const { data, info } = await image.raw({ depth: wide ? 'ushort' : 'uchar' }).toBuffer({ resolveWithObject: true });
     const { width, height } = info;
     const perPixel = data.length / (width * height);

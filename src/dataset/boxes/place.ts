@@ -2,6 +2,7 @@
 // nothing of it is counted. Every command that takes boxes goes through here.
 import sharp from 'sharp';
 import { DiffmineError } from '../../errors';
+import { imageInput } from '../open';
 import { prefetch } from '../prefetch';
 import type { Size } from '../pictures';
 import { fits, otherFrame, readFrame, swapped, swapsSides, type Reading } from './frame';
@@ -51,7 +52,12 @@ export interface PlaceOptions {
 
 /** The EXIF orientation of an image, from its header; undefined where it cannot be read. */
 async function orientationOf(file: string): Promise<number | undefined> {
-  return sharp(file, { limitInputPixels: false }).metadata().then(({ orientation = 1 }) => orientation, () => undefined);
+  try {
+    const { orientation = 1 } = await sharp(await imageInput(file), { limitInputPixels: false }).metadata();
+    return orientation;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Values of items, read several at a time. */
