@@ -20,8 +20,8 @@ struct RowKernels {
   void (*geglu)(void* out, const void* x, Element element, int64_t n, int64_t c);
   // x += residual + v [c]; either may be null.
   void (*add)(void* x, const void* residual, const float* v, Element element, int64_t n, int64_t c);
-  // A block of a softmax along rows of which the earlier blocks were seen: weights [n, stride] = exp(scores [n, stride] * scale - most), with 0
-  // after an odd c; most [n] grows, and what was weighed by the old one, sum [n] and mixed [n, m], shrinks. May be in place for fp32.
+  // One block of a softmax along rows, after earlier blocks: weights [n, stride] = exp(scores [n, stride] * scale - most), with 0 after an odd c.
+  // most [n] grows, in a unit of the kernel's own, and what was weighted by the old one shrinks: sum [n] and mixed [n, m]. May be in place for fp32.
   void (*softmax)(void* weights, const float* scores, Element element, int64_t n, int64_t c, int64_t stride, float scale, float* most, float* sum,
                   float* mixed, int64_t m);
 };

@@ -179,21 +179,63 @@ void add(T* x, const T* residual, const float* v, int64_t n, int64_t c) {
   }
 }
 
+// For the softmax, whose scores are finite: without at::vec::maximum's care for NaN, which reaches the weights anyway.
+inline Vector larger(const Vector& a, const Vector& b) {
+#if defined(CPU_CAPABILITY_AVX512)
+  return _mm512_max_ps(a, b);
+#elif defined(CPU_CAPABILITY_AVX2)
+  return _mm256_max_ps(a, b);
+#else
+  return at::vec::maximum(a, b);
+#endif
+}
+
+// The softmax's exponential of x <= 0, and its base: 2^x where instructions split x into integer and fraction, otherwise e^x. Relative errors are below 2e-7
+// for fp32; below 8e-5 for halves, 1/25 of bf16's rounding.
+#if defined(CPU_CAPABILITY_AVX512)
+constexpr float kPowersOf = 1.44269504f;  // e^x = 2^(x log2 e)
+inline float power(float x) { return std::exp2(x); }
+template <class T>
+inline __attribute__((always_inline)) Vector power(const Vector& x) {
+  const __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);  // x - floor(x)
+  const auto polynomial = [&](auto... coefficients) {
+    __m512 p = _mm512_setzero_ps();
+    ((p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(coefficients))), ...);
+    return p;
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    return _mm512_scalef_ps(polynomial(0.0018775769f, 0.0089893406f, 0.0558263175f, 0.2401536107f, 0.6931530833f, 0.9999999404f), x);
+  } else {
+    return _mm512_scalef_ps(polynomial(0.0780245364f, 0.2260672003f, 0.6958335042f, 0.9999252558f), x);
+  }
+}
+#else
+constexpr float kPowersOf = 1;
+inline float power(float x) { return std::exp(x); }
+template <class T>
+inline __attribute__((always_inline)) Vector power(const Vector& x) { return x.exp_u20(); }
+#endif
+
 template <class T>
 void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stride, float scale, float* most, float* sum, float* mixed, int64_t m) {
+  const float factor = scale * kPowersOf;
   for (int64_t row = 0; row < n; ++row, weights += stride, scores += stride, mixed += m) {
-    Two high = all(scores[0]);
+    Two high = all(scores[0]), high2 = high;
     int64_t whole = 0;
-    for (; whole + kWidth <= c; whole += kWidth) high = each(high, load(scores + whole), [](const Vector& a, const Vector& b) { return at::vec::maximum(a, b); });
+    for (; whole + 2 * kWidth <= c; whole += 2 * kWidth) {
+      high = each(high, load(scores + whole), larger);
+      high2 = each(high2, load(scores + whole + kWidth), larger);
+    }
     float parts[kWidth], largest = scores[0];
-    store(parts, high);
+    store(parts, each(high, high2, larger));
     for (const float part : parts) largest = std::max(largest, part);
     for (int64_t i = whole; i < c; ++i) largest = std::max(largest, scores[i]);
-    largest = std::max(most[row], largest * scale);
+    largest = std::max(most[row], largest * factor);
 
     Two total_weight = all(0);
     by_vector(c, [&](int64_t i, int64_t count) {
-      Two y = each(load(scores + i, count) * all(scale) - all(largest), [](const Vector& x) { return x.exp_u20(); });
+      const Two s = load(scores + i, count), f = all(factor), base = all(largest);
+      Two y{power<T>(at::vec::fmsub(s.low, f.low, base.low)), power<T>(at::vec::fmsub(s.high, f.high, base.high))};
       store(weights + i, y, count);
       if (count < kWidth) {
         store(parts, y);
@@ -202,7 +244,7 @@ void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stri
       total_weight = total_weight + y;
     });
     if (c % 2 && c < stride) weights[c] = 0;
-    const float shrink = std::exp(most[row] - largest);
+    const float shrink = power(most[row] - largest);
     sum[row] = sum[row] * shrink + total(total_weight);
     most[row] = largest;
     if (shrink != 1) by_vector(m, [&](int64_t i, int64_t count) { store(mixed + i, load(mixed + i, count) * all(shrink), count); });

@@ -1,11 +1,11 @@
-// Attention on a CPU where there are many keys: softmax(q k^T) v in blocks that stay in a core's cache (Dao et al. 2022), multiplied by
-// oneDNN's kernels for such blocks.
+// Attention on a CPU with many keys: softmax(q k^T) v in blocks that stay in a core's cache (Dao et al. 2022). The products are AMX tiles in bf16 where the
+// processor has them, otherwise oneDNN's kernels for small blocks.
 #pragma once
 #include <ATen/core/Tensor.h>
 
 namespace diffmine {
 
-// Does attention_cpu take tensors of this type here? fp32 and bf16, where LibTorch was built with those kernels and the processor has their instructions.
+// Whether attention_cpu takes tensors of this type here: fp32 and bf16, if the processor has the instructions and LibTorch the kernels.
 bool has_attention_cpu(at::ScalarType dtype);
 
 // As attention() in layers.h, without a mask: q [B, heads, N, d], k and v [B, heads, M, d], any strides, the last dimension contiguous and of even size.

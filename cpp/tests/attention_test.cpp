@@ -1,5 +1,9 @@
 // Attention against float64, on fresh random input: in blocks on a CPU, and as the models ask for it on every device.
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/isnan.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
@@ -7,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "core/device.h"
@@ -38,7 +43,7 @@ TEST_CASE("attention in blocks: odd sizes, packed and shared keys, scores far fr
       continue;
     }
     const double tolerance = dtype == at::kFloat ? 5e-6 : 1e-2;
-    for (const Case& s : {Case{2, 3, 77, 77, 40}, Case{1, 1, 1, 1, 2}, Case{1, 2, 130, 1001, 6}, Case{1, 1, 300, 513, 512}, Case{3, 2, 5, 1024, 18}, Case{2, 1, 129, 3, 80}}) {
+    for (const Case& s : {Case{2, 3, 77, 77, 40}, Case{1, 1, 1, 1, 2}, Case{1, 2, 130, 1001, 6}, Case{1, 1, 300, 513, 512}, Case{3, 2, 5, 1024, 18}, Case{2, 1, 129, 3, 80}, Case{1, 2, 33, 65, 160}, Case{2, 1, 65, 543, 30}}) {
       CAPTURE(std::string(c10::toString(dtype)));
       CAPTURE(s.queries);
       CAPTURE(s.keys);
@@ -58,6 +63,52 @@ TEST_CASE("attention in blocks: odd sizes, packed and shared keys, scores far fr
       }
     }
   }
+}
+
+TEST_CASE("attention in blocks: scores that rise or fall from block to block") {
+  const uint64_t seed = test::fresh_seed();
+  CAPTURE(seed);
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    if (!has_attention_cpu(dtype)) continue;
+    CAPTURE(std::string(c10::toString(dtype)));
+    for (const int64_t size : {20, 40, 96, 160}) {  // tiles of one, two, three and five steps
+      CAPTURE(size);
+      const auto q = at::randn({1, 2, 70, size}).abs().to(dtype), v = at::randn({1, 2, 2500, size}).to(dtype);
+      const auto rise = at::arange(2500, at::kFloat).view({1, 1, 2500, 1}) / 2500;
+      for (const double by : {-40.0, -3.0, 3.0, 40.0}) {  // the largest score of a row grows with each block, or never again
+        CAPTURE(by);
+        const auto k = ((at::randn({1, 2, 2500, size}) * 0.3 + rise * by) / std::sqrt(static_cast<double>(size))).to(dtype);
+        CHECK(worst(attention_cpu(q, k, v), exact(q, k, v)) < (dtype == at::kFloat ? 2e-5 : 1e-2));
+      }
+    }
+  }
+}
+
+TEST_CASE("attention in blocks: the same bits for any number of threads, and whatever lies beside an image") {
+  const uint64_t seed = test::fresh_seed();
+  CAPTURE(seed);
+  const int threads = at::get_num_threads();
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    if (!has_attention_cpu(dtype)) continue;
+    CAPTURE(std::string(c10::toString(dtype)));
+    const auto q = at::randn({3, 5, 1500, 40}).to(dtype), k = at::randn({3, 5, 600, 40}).to(dtype), v = at::randn({3, 5, 600, 40}).to(dtype);
+    at::set_num_threads(1);
+    const auto want = attention_cpu(q, k, v);
+    for (const int n : {2, 3, 7}) {  // heads are divided among two and seven threads, not among three
+      at::set_num_threads(n);
+      CHECK(at::equal(attention_cpu(q, k, v), want));
+    }
+    const auto one = [](const at::Tensor& x) { return x.slice(0, 1, 2); };
+    CHECK(at::equal(attention_cpu(one(q), one(k), one(v)), one(want)));
+    // A row that overflows is its own affair.
+    auto broken = q.clone();
+    broken.slice(2, 40, 41).fill_(std::numeric_limits<float>::quiet_NaN());
+    const auto got = attention_cpu(broken, k, v);
+    CHECK(at::isnan(got.slice(2, 40, 41)).all().item<bool>());
+    CHECK(at::equal(got.slice(2, 0, 40), want.slice(2, 0, 40)));
+    CHECK(at::equal(got.slice(2, 41), want.slice(2, 41)));
+  }
+  at::set_num_threads(threads);
 }
 
 TEST_CASE("attention of the UNet's heads, to itself and to a text's 77 tokens") {
