@@ -27,7 +27,7 @@ export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<Co
   const begun = performance.now();
   const settled = await settleCotypicality(options, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The search was cancelled before it began.');
-  const run = await CotypicalityRun.begin(options.out, settled.draft, isAuto(options.batch));
+  const run = await CotypicalityRun.begin(options.out, settled.draft, settled.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })), { anyBatch: isAuto(options.batch), ...hooks });
   const { manifest } = run;
   const lazy = new LazyEngine(options, settled);
   try {
@@ -43,7 +43,7 @@ export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<Co
       await run.writeSkipped();
       if (sequences === 0) {
         const [first] = await run.skipped();
-        throw new DiffmineError('IMAGE_UNREADABLE', `None of the ${manifest.sequences.length} sequences could be scored${first ? `; the first: ${first.reason}` : '.'}`, 'All reasons are in skipped.jsonl of the run folder.');
+        throw new DiffmineError('IMAGE_UNREADABLE', `None of the ${manifest.index.rows} sequences could be scored${first ? `; the first: ${first.reason}` : '.'}`, 'All reasons are in skipped.jsonl of the run folder.');
       }
       const lock = await run.locks.wait('clusters', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which groups the places of ${options.out}.`) });
       try {
@@ -55,7 +55,7 @@ export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<Co
       }
     }
     return {
-      run: run.path, complete, resumed: scored.resumed, labels: settled.labels, sequences: manifest.sequences.length, scored: sequences,
+      run: run.path, complete, resumed: scored.resumed, labels: settled.labels, sequences: manifest.index.rows, scored: sequences,
       skipped: records.reduce((sum, { skipped }) => sum + skipped, 0),
       shards: { total: manifest.shards, done: done.length, here: scored.here },
       evaluations: scored.evaluations, seconds: (performance.now() - begun) / 1000, device: settled.device.id,
@@ -93,7 +93,7 @@ async function scoreAll(
   const part = shardsOf(manifest, options.shard);
   const before = new Set(await run.doneShards());
   const todo = part.filter((shard) => !before.has(shard));
-  const count = (shards: number[]): number => shards.reduce((sum, shard) => sum + run.shardSequences(shard).length, 0);
+  const count = (shards: number[]): number => run.shardLength(...shards);
   const each = evaluationsOf(manifest.options.samples, settled.labels.length);
   const resumed = before.size > 0;
   hooks.onProgress?.({

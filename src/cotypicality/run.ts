@@ -6,15 +6,17 @@
 //     RUN/clusters/                  places grouped, replaced as a whole: clusters.json, places.parquet, scores.parquet, clusters.parquet,
 //                                    changes.parquet, features.safetensors
 //     RUN/report/index.html, RUN/skipped.jsonl, RUN/locks/
-import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Precision, SamplerName } from '../native/types';
 import { writeFolderAtomic } from '../run/atomic';
 import type { Json } from '../run/fingerprint';
-import type { ManifestModel } from '../run/manifest';
-import { beginManifestOf, readManifestOf, ShardedFolder, type Draft, type Kind } from '../run/sharded';
+import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../run/manifest';
+import type { ListRecord, Rows } from '../run/list';
+import { beginFolder, readManifestOf, ShardedFolder, type BeginOptions, type Draft, type Kind } from '../run/sharded';
+import { flag, list, members, nullable, text, whole } from '../run/shape';
+import type { Row } from '../run/tables';
 
-export const COTYPICALITY_FORMAT = 'diffmine-cotypicality-1';
+export const COTYPICALITY_FORMAT = 'diffmine-cotypicality-2';
 
 /** Every option that changes the scores, the places and their features. How they are grouped is in clusters/clusters.json. */
 export interface CotypicalityRunOptions {
@@ -46,7 +48,8 @@ export interface CotypicalityRunOptions {
   shardSize: number;
 }
 
-export interface ManifestSequence {
+/** A row of index.parquet. */
+export interface ListedSequence extends Row {
   /** LABEL/NAME in the parallel data set: the sequence's name in every table */
   key: string;
   /** the source picture's path in the data set */
@@ -64,7 +67,7 @@ export interface CotypicalityManifest {
   parallel: { path: string; fingerprint: string; sequences: number; /** in order */ labels: string[] };
   options: CotypicalityRunOptions;
   preset: string | null;
-  sequences: ManifestSequence[];
+  index: ListRecord;
   shards: number;
 }
 
@@ -84,33 +87,40 @@ const COTYPICALITY: Kind<CotypicalityManifest> = {
   noun: 'co-typicality run',
   maker: '`diffmine cotypicality --out`',
   subjects: ({ model, parallel }) => ({
-    model: { words: 'the model', value: model.fingerprint },
-    parallel: { words: 'the parallel data set', value: parallel.fingerprint },
-    labels: { words: 'the labels', value: parallel.labels as Json, shown: true },
+    model: { value: model.fingerprint, shown: model.path },
+    dataset: { value: parallel.fingerprint, shown: parallel.path },
+    label: { value: parallel.labels as Json },
   }),
-  items: ({ sequences }) => sequences,
-  sound: ({ model, parallel, sequences }) => typeof model?.fingerprint === 'string' && Array.isArray(parallel?.labels) && Array.isArray(sequences),
+  columns: () => ({ own: [['key', 'STRING'], ['label', 'STRING'], ['image', 'STRING']], deciding: ['image'] }),
+  shape: members({
+    model: MODEL_SHAPE,
+    parallel: members({ path: text, fingerprint: text, sequences: whole(0), labels: list(text) }),
+    options: members({
+      prompt: nullable(text), nullPrompt: nullable(text), ...SIZE_SHAPES, ...WHERE_SHAPES, patch: whole(1), samples: whole(1), seed: whole(0), tBegin: whole(0), tEnd: whole(0), sampler: text,
+      places: whole(1), timestep: whole(0), upBlock: whole(0), ensemble: whole(1), maps: flag,
+    }),
+    preset: nullable(text),
+  }),
+  optionName: { tBegin: 't-range, first timestep', tEnd: 't-range, end', timestep: 'dift-t', sizeRule: 'rounding of the long side' },
 };
 
 /** A run; what it skipped are sequences: `image` is the sequence's key. */
-export class CotypicalityRun extends ShardedFolder<CotypicalityManifest> {
+const SHARD_RECORD = members({ id: whole(0), sequences: whole(0), skipped: whole(0), notes: list(text) });
+
+export class CotypicalityRun extends ShardedFolder<CotypicalityManifest, ListedSequence> {
   /**
-   * Begins a run in `path`, or goes on with the one that is there if it is the same. Several processes may do so at once.
+   * Begins a run in `path`, or resumes the one that is there if it is the same. Several processes may do so at once.
    *
-   * @param anyBatch the draft's batch is a proposal: that of the run that is there stands
+   * @param sequences in order
    * @throws RUN_MISMATCH where another run, or anything else, is in the folder
    */
-  static async begin(path: string, draft: CotypicalityDraft, anyBatch: boolean): Promise<CotypicalityRun> {
-    return new CotypicalityRun(resolve(path), await beginManifestOf(COTYPICALITY, path, draft, anyBatch));
+  static async begin(path: string, draft: CotypicalityDraft, sequences: Rows, options: BeginOptions): Promise<CotypicalityRun> {
+    return new CotypicalityRun(resolve(path), await beginFolder(COTYPICALITY, path, draft, sequences, options));
   }
 
   /** The batch of the run that is in a folder, if one is. */
   static async batchOf(path: string): Promise<number | undefined> {
     return (await readManifestOf(COTYPICALITY, path))?.options.batch;
-  }
-
-  shardSequences(shard: number): ManifestSequence[] {
-    return this.partOf(this.manifest.sequences, shard);
   }
 
   shardFile(shard: number, name: 'shard.json' | 'sequences.parquet' | 'places.parquet' | 'scores.parquet' | 'features.safetensors' | 'maps.safetensors' | 'skipped.jsonl'): string {
@@ -127,6 +137,6 @@ export class CotypicalityRun extends ShardedFolder<CotypicalityManifest> {
   }
 
   async readShard(shard: number): Promise<ShardRecord> {
-    return JSON.parse(await readFile(this.shardFile(shard, 'shard.json'), 'utf8')) as ShardRecord;
+    return this.readShardJson<ShardRecord>(shard, 'shard.json', SHARD_RECORD);
   }
 }

@@ -152,7 +152,6 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
       shardSize: wholeNumber(options.shardSize ?? 16, 1, '--shard-size'),
     },
     preset: options.preset ?? null,
-    sequences: parallel.sequences.map(({ key, image, label }) => ({ key, image, label })),
   };
   return { model, parallel, sequences: new Map(parallel.sequences.map((sequence) => [sequence.key, sequence])), labels, device, sizes, draft, grouping };
 }

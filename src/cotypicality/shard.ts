@@ -58,7 +58,7 @@ export async function scoreSequences(context: SequenceContext, shard: number): P
   const scored: Scored[] = [];
   const notes: string[] = [];
   let { batch } = run.manifest.options;
-  const entries = run.shardSequences(shard).map(({ key }) => {
+  const entries = (await run.shardRows(shard)).map(({ key }) => {
     const found = context.sequences.get(key);
     if (!found) throw new DiffmineError('INTERNAL', `The sequence ${key} of the manifest is not in the parallel data set.`);
     return found;

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../errors';
+import { contentOf } from '../run/fingerprint';
 import { errorCode, openingError } from './files';
 import { readFolder } from './folder';
 import { ignoredSentence, totalIgnored, type Ignored } from './ignored';
@@ -12,6 +13,9 @@ import { readLayout, type LayoutName } from './layouts';
 import { nameOfText } from './names';
 import { readTable } from './table';
 import { encodingName } from './text';
+
+/** Files read at once for their checksums. */
+const HASHED_TOGETHER = 8;
 
 export interface Dataset {
   /** absolute */
@@ -26,7 +30,7 @@ export interface Dataset {
   ignoredBy: Ignored;
   /** all of these */
   ignored: number;
-  /** sha256 over (path, bytes, label) of every image, sorted */
+  /** sha256 over (path, bytes, label) of every image, sorted; with the sha256 of each file where checksums were asked for */
   fingerprint: string;
   /** sentences worth showing: empty label folders, repeated rows */
   warnings: string[];
@@ -50,6 +54,8 @@ export interface DatasetOptions extends DatasetSource {
    * each by its own lists and tables; default 'auto'
    */
   layout?: LayoutName | 'auto';
+  /** read every file: the fingerprint is then over its content as well */
+  checksum?: boolean;
   /** column of a table that holds the label; `label` */
   labelColumn?: string;
   /** column of a table that holds the image's path; `image`, else `path` */
@@ -86,6 +92,7 @@ export async function openDataset(location: string, options: DatasetOptions = {}
   const found = known?.found ?? (isFolder ? await readFolder(root, { exclude }) : await readTable(absolute, root, { ...options, ...source }));
 
   const { images, repeated } = found.images.build();
+  if (options.checksum) await addChecksums(images);
   const warnings = repeated === 0 ? found.warnings : [...found.warnings, `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label: the first of each is kept.`];
   return {
     path: absolute, root, images, labels: labelsOf(images), ignored: totalIgnored(found.ignored), ignoredBy: found.ignored, fingerprint: fingerprint(images), warnings, source,
@@ -105,10 +112,26 @@ export function restricted(dataset: Dataset, paths: ReadonlySet<string>): Datase
   return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprint(images) };
 }
 
+/** Reads every file. One that cannot be read has no checksum: it will be skipped, or be an error, where it is used. */
+async function addChecksums(images: ImageList): Promise<void> {
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < images.length) {
+      const index = next++;
+      const sha256 = await contentOf(images.file(index));
+      if (sha256 !== null) images.setSha256(index, sha256);
+    }
+  };
+  await Promise.all(Array.from({ length: HASHED_TOGETHER }, work));
+}
+
 const labelsOf = (images: ImageList): string[] => [...images.countByLabel().keys()];
 
 function fingerprint(images: ImageList): string {
   const hash = createHash('sha256');
-  for (let i = 0; i < images.length; i += 1) hash.update(`${JSON.stringify([images.path(i), images.bytes(i), images.label(i)])}\n`);
+  for (let i = 0; i < images.length; i += 1) {
+    const sha256 = images.sha256(i);
+    hash.update(`${JSON.stringify([images.path(i), images.bytes(i), images.label(i), ...(sha256 === undefined ? [] : [sha256])])}\n`);
+  }
   return hash.digest('hex');
 }

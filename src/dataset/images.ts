@@ -13,6 +13,8 @@ export interface DatasetImage {
   bytes: number;
   /** modification time of the file, ms; undefined where the reader did not ask */
   mtime?: number;
+  /** of the file's content, hex, where it was asked for */
+  sha256?: string;
   /** a table's further columns */
   extra?: Record<string, string>;
 }
@@ -173,6 +175,8 @@ class Store {
   /** 1 + number in `extras`; 0: none */
   extraOf = new Uint32Array(0);
   shapeOf = new Uint32Array(0);
+  /** 32 bytes each, zeros where unknown; empty until one is known */
+  sha256Of = Buffer.alloc(0);
 
   get length(): number {
     return this.paths.length;
@@ -232,8 +236,18 @@ class Store {
     const extra = this.extra(index);
     return {
       path: this.paths.get(index), file: this.file(index), label: this.labels.names[this.labelOf[index] as number] as string, bytes: this.bytesOf[index] as number,
-      ...(Number.isNaN(mtime) ? {} : { mtime }), ...(extra ? { extra } : {}),
+      ...(Number.isNaN(mtime) ? {} : { mtime }), ...this.sha256(index), ...(extra ? { extra } : {}),
     };
+  }
+
+  sha256(index: number): { sha256?: string } {
+    const sha256 = this.sha256Of.toString('hex', 32 * index, 32 * index + 32);
+    return /[1-9a-f]/.test(sha256) ? { sha256 } : {};
+  }
+
+  setSha256(index: number, sha256: string): void {
+    if (this.sha256Of.length === 0) this.sha256Of = Buffer.alloc(32 * this.length);
+    this.sha256Of.write(sha256, 32 * index, 'hex');
   }
 }
 
@@ -318,6 +332,24 @@ export class ImageList implements Iterable<DatasetImage> {
 
   bytes(index: number): number {
     return this.store.bytesOf[this.number(index)] as number;
+  }
+
+  /** NaN where the reader did not ask. */
+  mtime(index: number): number {
+    return this.store.mtimeOf[this.number(index)] as number;
+  }
+
+  file(index: number): string {
+    return this.store.file(this.number(index));
+  }
+
+  sha256(index: number): string | undefined {
+    return this.store.sha256(this.number(index)).sha256;
+  }
+
+  /** Notes the checksum of a file's content, in all lists of this dataset. */
+  setSha256(index: number, sha256: string): void {
+    this.store.setSha256(this.number(index), sha256);
   }
 
   *[Symbol.iterator](): Iterator<DatasetImage> {

@@ -61,7 +61,7 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
   const { model, dataset, contrasts, sizes, device, draft } = settled;
   const { samples, perImage, maps, batch, precision, allLabels } = draft.options;
   const shape = (await largestShape(dataset, sizes, model)) ?? unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
-  const pictures = draft.images.length;
+  const pictures = settled.images.length;
   const outputs = pictures * (allLabels ? contrasts.scored.length : 1);
   const evaluationsPerPicture = samples * contrasts.fanOut;
   const evaluations = pictures * evaluationsPerPicture;
@@ -86,13 +86,13 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
 }
 
 /** Evaluations a second of one engine, on a grey picture of the largest shape (what is in it makes no difference to the time). */
-async function calibrate({ model, dataset, contrasts, device, draft }: Settled, shape: Shape, options: EstimateOptions, { signal }: Hooks<ScanEvent>): Promise<number> {
+async function calibrate({ model, dataset, images, contrasts, device, draft }: Settled, shape: Shape, options: EstimateOptions, { signal }: Hooks<ScanEvent>): Promise<number> {
   const { batch, precision, patch, perImage, tBegin, tEnd, sampler, seed } = draft.options;
   const call = signal ? { signal } : {};
   const engine = new Engine({ device: device.id, precision, threads: options.threads ?? 0 });
   try {
     await engine.loadModel(model.source, call);
-    const label = draft.images[0]?.label ?? '';
+    const label = images.label(0);
     const conditions = await prepareConditions(engine, model, [...dataset.labels, ''], call);
     const contrast = contrasts.of(label);
     if (!contrast) throw new DiffmineError('DATASET_INVALID', 'There is no picture to calibrate with.');

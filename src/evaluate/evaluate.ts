@@ -10,7 +10,8 @@ import { readMine } from '../mine/record';
 import { updateReport } from '../report/evaluation';
 import { pictureRoot } from '../report/report';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
-import { imageKey, Run } from '../run/run';
+import { haveSameRows } from '../run/list';
+import { Run } from '../run/run';
 import { VERSION } from '../run/version';
 import { colourEvidence } from './colour';
 import { gather, kindsOf, typical, typicalOf, type Evidence } from './evidence';
@@ -99,9 +100,7 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
 /** A run of the same pictures. */
 async function openControl(path: string, run: Run): Promise<Run> {
   const control = await Run.open(path);
-  const keys = (one: Run): Set<string> => new Set(one.manifest.images.map(imageKey));
-  const [theirs, ours] = [keys(control), keys(run)];
-  if (theirs.size === ours.size && [...ours].every((key) => theirs.has(key))) return control;
+  if (await haveSameRows(control.list, run.list, ['path', 'label'])) return control;
   throw new DiffmineError('RUN_MISMATCH', `The control ${path} is a run of other images.`, 'Scan the same dataset, for example with --untrained, into another folder.');
 }
 

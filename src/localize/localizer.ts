@@ -1,6 +1,7 @@
 // What follows from finished maps: figures against what is marked, overlays, and the record of both.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { compareCodePoints } from '../dataset/order';
 import { asDiffmineError } from '../errors';
 import { evenly } from '../evenly';
 import { bootstrapped, mean, type Figure } from '../metrics/bootstrap';
@@ -128,19 +129,19 @@ export class Localizer {
 
   private pictures(works: readonly LabelWork[]): Map<string, PictureLocalization> {
     const found = new Map<string, PictureLocalization>();
-    for (const image of this.run.manifest.images) found.set(imageKey(image), { image: image.path, label: image.label, width: 0, height: 0, maps: [] });
     for (const { label, entries, measured } of works) {
       entries[0]?.forEach(({ row, index }, i) => {
-        const picture = found.get(imageKey({ path: row.image, label: row.label })) as PictureLocalization;
-        [picture.width, picture.height] = [row.width, row.height];
+        const key = imageKey({ path: row.image, label: row.label });
+        const picture = found.get(key) ?? { image: row.image, label: row.label, width: row.width, height: row.height, maps: [] };
+        found.set(key, picture);
         const [model, baseline] = measured.map((one, which) => ({
           typicality: entries[which]?.[i]?.row.typicality ?? NaN, overlay: null, figures: one.figures.get(index) ?? null,
         }));
         if (model) picture.maps.push({ label, share: measured[0]?.shares.get(index) ?? null, model, baseline: baseline ?? null });
       });
     }
-    for (const [key, { maps }] of found) if (maps.length === 0) found.delete(key); // skipped
-    return found;
+    // in the order of the dataset
+    return new Map([...found].sort(([, a], [, b]) => compareCodePoints(a.image, b.image) || compareCodePoints(a.label, b.label)));
   }
 
   /** Draws pictures and overlays, and notes their names in `pictures`. */

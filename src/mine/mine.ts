@@ -1,19 +1,20 @@
 // Mining: rank the candidates of a scan, take the features of the best, cluster them; all of it into RUN/mine, which is replaced as a whole.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fillPrompt, openDataset, type ImageList } from '../dataset';
+import { fillPrompt, ImageList, openDataset } from '../dataset';
 import { DiffmineError } from '../errors';
 import { openModel, prepareConditions, untrained, variantOf, type ModelFolder } from '../model';
 import { Engine, fromFloat32, writeSafetensors } from '../native';
 import type { ModelSource, Tensor } from '../native/types';
 import { count } from '../page/html';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
+import { checkContents } from '../run/changes';
 import { chooseDevice } from '../run/device';
 import { canonicalJson, sha256File, type Json } from '../run/fingerprint';
 import type { Manifest } from '../run/manifest';
 import { Replay } from '../run/replay';
 import { imageKey, Run } from '../run/run';
-import { CLUSTER_SCHEMA, LISTS, MINED_PATCH_SCHEMA, type ClusterRow, type MinedPatchRow } from '../run/schema';
+import { CLUSTER_SCHEMA, LISTS, MINED_PATCH_SCHEMA, type ClusterRow, type ListName, type MinedPatchRow } from '../run/schema';
 import { writeTable } from '../run/tables';
 import type { Hooks } from '../scan/options';
 import { cluster, type Clustering } from './cluster';
@@ -62,16 +63,26 @@ async function openRunModel(manifest: Manifest, options: Pick<MineOptions, 'mode
   throw new DiffmineError('RUN_MISMATCH', `The model in ${model.path} is not the one this run was scanned with.`, 'Give the place where that model lies now, or scan again into a new folder.');
 }
 
-async function openRunFiles(manifest: Manifest, { dataset: path, imageRoot }: Pick<MineOptions, 'dataset' | 'imageRoot'>): Promise<ImageList> {
-  const { encoding, imageRoot: before } = manifest.dataset;
+/** The files of the ranked images; the whole list of the dataset is not kept. */
+async function openRunFiles(run: Run, rankings: Rankings, rank: ListName, { dataset: path, imageRoot }: Pick<MineOptions, 'dataset' | 'imageRoot'>, hooks: Hooks<MineEvent>): Promise<ImageList> {
+  const { dataset: recorded, options } = run.manifest;
+  const { encoding, imageRoot: before } = recorded;
   const root = imageRoot ?? before;
-  const dataset = await openDataset(path ?? manifest.dataset.path, {
-    layout: manifest.dataset.layout ?? 'auto', ...(encoding === undefined ? {} : { encoding }), ...(root === undefined ? {} : { imageRoot: root }),
+  const dataset = await openDataset(path ?? recorded.path, {
+    layout: recorded.layout ?? 'auto', checksum: options.checksum === true, ...(encoding === undefined ? {} : { encoding }), ...(root === undefined ? {} : { imageRoot: root }),
   });
-  if (dataset.fingerprint !== manifest.dataset.fingerprint) {
-    throw new DiffmineError('RUN_MISMATCH', `The data set ${dataset.path} is not the one this run was scanned from: its pictures have changed.`, 'Restore it, or scan again into a new folder.');
+  if (dataset.fingerprint !== recorded.fingerprint) {
+    throw new DiffmineError('RUN_MISMATCH', `The dataset ${dataset.path} is not the one this run was scanned from: its images have changed.`, 'Restore it, or scan again into a new folder.');
   }
-  return dataset.images;
+  const wanted = new Map([...rankings.values()].flatMap((lists) => lists[rank]).map(({ image, label }) => [imageKey({ path: image, label }), { path: image, label }]));
+  const files = ImageList.from([...wanted.values()].flatMap(({ path: image, label }) => dataset.images.find(image, label) ?? []));
+  const places = new Map([...(await run.placesOf(wanted.values()))].map(([key, place]) => {
+    const { path: image, label } = wanted.get(key) as { path: string; label: string };
+    return [place, files.find(image, label)] as const;
+  }));
+  const shards = [...new Set([...places.keys()].map((place) => Math.floor(place / options.shardSize)))].sort((a, b) => a - b);
+  await checkContents(run, shards, (place) => places.get(place), ['mine'], hooks);
+  return files;
 }
 
 async function openReplay(manifest: Manifest): Promise<Replay | undefined> {
@@ -113,9 +124,9 @@ export async function mine(runPath: string, options: MineOptions = {}, hooks: Ho
     }
     await removeLeftovers(join(run.path, 'mine'));
     const model = await openRunModel(manifest, options);
-    const files = await openRunFiles(manifest, options);
     const replay = await openReplay(manifest);
     const rankings = await rank(run, wanted.top);
+    const files = await openRunFiles(run, rankings, wanted.rank, options, hooks);
     for (const [condition, lists] of rankings) hooks.onProgress?.({ type: 'rank', condition, patches: lists[wanted.rank].length });
 
     const engine = new Engine({ device: device.id, precision: manifest.options.precision, threads: options.threads ?? 0 });

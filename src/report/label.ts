@@ -18,7 +18,7 @@ export interface DrawContext {
   contrast: Contrast;
   /** the pictures' folder */
   root: string;
-  /** a picture's number in the manifest */
+  /** an image's number in the run's list */
   numberOf: ReadonlyMap<string, number>;
   /** the shard that scored a picture (imageKey: the same file may stand under two labels) */
   shardOf: ReadonlyMap<string, number>;
@@ -40,7 +40,7 @@ function byShard(view: LabelView, context: DrawContext): Map<number, Map<string,
   view.patches.forEach((patch, tile) => {
     const shard = context.shardOf.get(imageKey({ path: patch.image, label: patch.label }));
     if (shard === undefined) {
-      throw new DiffmineError('RUN_INVALID', `mine/patches.parquet names the picture "${patch.image}", which is not in manifest.json.`, 'Run `diffmine mine` again.');
+      throw new DiffmineError('RUN_INVALID', `mine/patches.parquet names the picture "${patch.image}", which is not in index.parquet.`, 'Run `diffmine mine` again.');
     }
     const pictures = shards.get(shard) ?? new Map<string, number[]>();
     shards.set(shard, pictures);

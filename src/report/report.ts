@@ -4,7 +4,7 @@
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
 //   report/sprites/N-S.webp                patches, up to 120 to a sheet
 //   report/data/evaluation.js, maps/evaluation.webp   the run's evaluation, where it has one
-//   report/pictures/I.webp                 picture number I of the manifest, for context; loaded on click
+//   report/pictures/I.webp                 image number I of the run's list, for context; loaded on click
 //   report/maps/N-I.webp                   its typicality under label N, laid over it; loaded on click
 //
 // Names are numbers only: labels and file names come from the user.
@@ -18,7 +18,7 @@ import type { Progress } from '../native/types';
 import { amountsOf, contrastOf, contrastWords, listWords, reportLede, reportMethod, titleOf } from '../page/contrast';
 import { count } from '../page/html';
 import { removeLeftovers, replaceFolder } from '../run/atomic';
-import { imageKey, Run, type Skipped } from '../run/run';
+import { Run, type Skipped } from '../run/run';
 import type { ClusterRow, MinedPatchRow } from '../run/schema';
 import { readTable } from '../run/tables';
 import { evaluationFiles } from './evaluation';
@@ -104,13 +104,14 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
   const views = layOut(manifest.conditions, patches, clusters, options.controls ?? 100);
   const total = views.reduce((sum, view) => sum + new Set(view.patches.map((patch) => patch.image)).size, 0);
   let done = 0;
+  const places = await run.placesOf(views.flatMap((view) => view.patches.map(({ image: path, label }) => ({ path, label }))));
   const context: DrawContext = {
     run,
     folder,
     contrast: contrastOf(run),
     root: pictureRoot(run, options.pictures),
-    numberOf: new Map(manifest.images.map((image, number) => [image.path, number])),
-    shardOf: new Map(manifest.images.map((image, number) => [imageKey(image), Math.floor(number / manifest.options.shardSize)])),
+    numberOf: new Map([...places].map(([key, place]) => [(JSON.parse(key) as [string, string])[1], place])),
+    shardOf: new Map([...places].map(([key, place]) => [key, Math.floor(place / manifest.options.shardSize)])),
     quality: 0,
     missing: new Map(),
     signal: hooks.signal,

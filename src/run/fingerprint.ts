@@ -1,6 +1,7 @@
 // Fingerprints: sha256 over canonical JSON (sorted keys), so that equal settings have equal fingerprints however they were written down.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { systemPath } from '../dataset/names';
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json | undefined };
 
@@ -29,10 +30,15 @@ export function fingerprintOf(value: Json): string {
 }
 
 /** Hex sha256 of a file's bytes. */
-export async function sha256File(file: string): Promise<string> {
+export async function sha256File(file: string | Buffer): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
   return hash.digest('hex');
+}
+
+/** Hex sha256 of an image's file, by its name (dataset/names.ts); null where it cannot be read. */
+export async function contentOf(file: string): Promise<string | null> {
+  return sha256File(systemPath(file)).catch(() => null);
 }
 
 /** The 64-bit key of a picture's random control patches: the first 8 bytes, little-endian, of sha256 of its path in the data set. */

@@ -1,9 +1,12 @@
 // manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/formats.md).
 import type { DatasetSource, Ignored, LayoutName } from '../dataset';
 import type { Precision, SamplerName } from '../native/types';
-import { completeManifest, differencesOf, fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded';
+import { imageListColumns } from './images';
+import type { ListRecord } from './list';
+import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded';
+import { either, flag, list, members, nullable, oneOf, optional, text, whole, type Shape } from './shape';
 
-export const RUN_FORMAT = 'diffmine-run-1';
+export const RUN_FORMAT = 'diffmine-run-2';
 export { MANIFEST } from './sharded';
 
 /** Every option that changes results. What does not (workers, which shards, progress) is not here. */
@@ -39,6 +42,8 @@ export interface RunOptions {
   replay: string | null;
   /** there where the UNet's weights were random ones of `seed` in place of the model's: a control */
   untrained?: true;
+  /** there where the dataset's fingerprint is also over the content of every file */
+  checksum?: true;
   /** there where each process found the fastest convolutions for itself: results differ between processes by rounding */
   tune?: true;
   /** there where the run is of heat maps: labels a picture is mapped under, its own, all, or those named; `patch` and `perImage` are then 0, maps F32 */
@@ -72,13 +77,6 @@ export interface ManifestDataset extends DatasetSource {
   layout?: LayoutName;
 }
 
-export interface ManifestImage {
-  /** relative to the dataset where it lies below it, forward slashes: the image's name in every table */
-  path: string;
-  label: string;
-  extra?: Record<string, string>;
-}
-
 export interface Manifest {
   format: typeof RUN_FORMAT;
   version: string;
@@ -94,30 +92,42 @@ export interface Manifest {
   replayFile: string | null;
   /** labels pictures are scored under, in order: all, less the one they are compared with */
   conditions: string[];
-  images: ManifestImage[];
+  index: ListRecord;
   shards: number;
 }
 
 export type ManifestDraft = Draft<Manifest>;
+
+export const MODEL_SHAPE: Shape = members({
+  path: text, variant: optional(text), fingerprint: text, kind: oneOf('latent', 'pixel'), conditioning: oneOf('text', 'class'), vaeFactor: whole(1), fold: whole(1),
+});
+/** What all options of scans have: those of a run, or of another kind of work. */
+export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: oneOf('floor', 'ceil') } as const;
+export const WHERE_SHAPES = { precision: oneOf('fp32', 'bf16', 'fp16'), device: oneOf('cpu', 'cuda') } as const;
 
 /** What a scan's folder is among the sharded ones. */
 export const RUN: Kind<Manifest> = {
   format: RUN_FORMAT,
   noun: 'run',
   maker: '`diffmine scan --out`',
-  subjects: ({ model, dataset }) => ({ model: { words: 'the model', value: model.fingerprint }, dataset: { words: 'the data set', value: dataset.fingerprint } }),
-  items: ({ images }) => images,
-  sound: ({ model, dataset, images, conditions }) => typeof model?.fingerprint === 'string' && Array.isArray(dataset?.labels) && Array.isArray(images) && Array.isArray(conditions),
-  difference: (key, old) => (key === 'replay' ? 'the replayed noises' : key === 'untrained' ? `the weights (${old ? 'random there' : 'random now'})` : undefined),
+  subjects: ({ model, dataset }) => ({ model: { value: model.fingerprint, shown: model.path }, dataset: { value: dataset.fingerprint, shown: dataset.path } }),
+  columns: ({ dataset, options }) => imageListColumns(dataset.columns, options.checksum === true),
+  shape: members({
+    model: MODEL_SHAPE,
+    dataset: members({ path: text, fingerprint: text, images: whole(0), ignored: whole(0), labels: list(text), columns: list(text), layout: optional(text), encoding: optional(text), imageRoot: optional(text) }),
+    options: members({
+      prompt: nullable(text), nullPrompt: nullable(text), ...SIZE_SHAPES, ...WHERE_SHAPES, patch: whole(0), samples: whole(1), seed: whole(0), tBegin: whole(0), tEnd: whole(0), sampler: text,
+      perImage: whole(0), allLabels: flag, against: text, maps: flag, replay: nullable(text), untrained: optional(oneOf(true)), checksum: optional(oneOf(true)), tune: optional(oneOf(true)),
+      localize: optional(either(oneOf('own', 'all'), list(text))),
+    }),
+    preset: nullable(text), replayFile: nullable(text), conditions: list(text),
+  }),
+  optionName: { tBegin: 't-range, first timestep', tEnd: 't-range, end', sizeRule: 'rounding of the long side', localize: 'labels mapped by localize', untrained: 'untrained weights' },
 };
 
 /** The fingerprint of what decides results: model, data and options, wherever they lie. */
 export function runFingerprint(draft: ManifestDraft): string {
   return fingerprintOfDraft(RUN, draft);
-}
-
-export function makeManifest(draft: ManifestDraft): Manifest {
-  return completeManifest(RUN, draft);
 }
 
 /**
@@ -128,9 +138,4 @@ export function makeManifest(draft: ManifestDraft): Manifest {
  */
 export async function readManifest(folder: string): Promise<Manifest | undefined> {
   return readManifestOf(RUN, folder);
-}
-
-/** What differs between two runs, in words: `samples (100 there, 50 now)`. Empty when they are the same run. */
-export function differences(existing: ManifestDraft, wanted: ManifestDraft): string[] {
-  return differencesOf(RUN, existing, wanted);
 }

@@ -53,6 +53,16 @@ export function imageSchema(columns: readonly string[]): Schema {
   return withCarried(IMAGE_SCHEMA, columns);
 }
 
+/** A file that a shard was scored from, or tried to; in the order of the list. */
+export interface ContentRow extends Row {
+  image: string;
+  label: string;
+  /** of its bytes; null where it could not be read */
+  sha256: string | null;
+}
+
+export const CONTENT_SCHEMA: Schema = [['image', 'STRING'], ['label', 'STRING'], ['sha256', 'STRING']];
+
 /** A scored patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored picture. */
 interface ScoredPatchRow extends Row {
   image: string;

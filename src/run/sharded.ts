@@ -1,11 +1,15 @@
-// A folder of work that is cut into shards: a manifest, fixed at the start, that decides every result; shards, each there whole or not at all; locks, so
-// that several processes may share it. What scans, translations and co-typicality have in common; each adds what its shards hold.
-import { access, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+// A folder of work that is cut into shards: a manifest, fixed at the start, that decides every result; the list of what is worked on (list.ts); shards, each
+// there whole or not at all; locks, so that several processes may share it. What scans, translations and co-typicality have in common.
+import { access, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../errors';
-import { discard, linkNew, removeLeftovers, syncFile, syncFolder, temporaryName, writeFileAtomic } from './atomic';
+import { removeLeftovers, writeFileAtomic } from './atomic';
+import { listChanges } from './changes';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint';
+import { LIST, LIST_RECORD, ListFile, writeList, type ListRecord, type Rows } from './list';
 import { LockFolder, type Lock } from './locks';
+import { list, members, text, whole, type Shape } from './shape';
+import type { Row, Schema } from './tables';
 
 export const MANIFEST = 'manifest.json';
 
@@ -22,10 +26,20 @@ export interface ShardedManifest {
   fingerprint: string;
   /** everything asked for that changes results */
   options: { shardSize: number; batch: number };
+  /** of index.parquet */
+  index: ListRecord;
   shards: number;
 }
 
-export type Draft<M extends ShardedManifest> = Omit<M, 'format' | 'fingerprint' | 'shards'>;
+export type Draft<M extends ShardedManifest> = Omit<M, 'format' | 'fingerprint' | 'index' | 'shards'>;
+
+/** Something beside the options that decides the results. */
+export interface Subject {
+  /** what the results follow from */
+  value: Json;
+  /** in sentences; default: the value */
+  shown?: string;
+}
 
 /** One kind of sharded folder. */
 export interface Kind<M extends ShardedManifest> {
@@ -34,17 +48,20 @@ export interface Kind<M extends ShardedManifest> {
   noun: string;
   /** in sentences: '`diffmine scan --out`' */
   maker: string;
-  /** fingerprints of what the work is of, and further things that decide its results beside the options: the words that name each, and a value */
-  subjects(manifest: Draft<M>): Record<string, { words: string; value: Json; shown?: boolean }>;
-  /** the things that are cut into shards */
-  items(manifest: Draft<M>): readonly unknown[];
-  /** whether all is there that its readers take for granted */
-  sound(manifest: Partial<M>): boolean;
-  /** words for an option that differs, where `name (old there, new now)` will not do */
-  difference?(key: string, old: Json, now: Json): string | undefined;
+  /** what the work is of, by name; `dataset` is what the list holds */
+  subjects(manifest: Draft<M>): Record<string, Subject>;
+  /** the columns of the list: the first two name what is worked on, by which it is sorted; what decides results follows, then what does not */
+  columns(manifest: Draft<M>): { own: Schema; deciding: readonly string[] };
+  /** what its readers take for granted, beside what all manifests have */
+  shape: Shape;
+  /** a word for an option, where its name will not do */
+  optionName?: Readonly<Record<string, string>>;
 }
 
-const kebab = (key: string): string => (key === 'precision' ? 'dtype' : key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
+const ALL_HAVE = members({ version: text, created: text, fingerprint: text, options: members({ shardSize: whole(1), batch: whole(1) }), index: LIST_RECORD, shards: whole(0) });
+
+const optionName = (kind: { optionName?: Readonly<Record<string, string>> }, key: string): string =>
+  kind.optionName?.[key] ?? (key === 'precision' ? 'dtype' : key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
 
 export function fingerprintOfDraft<M extends ShardedManifest>(kind: Kind<M>, draft: Draft<M>): string {
   const subjects = Object.entries(kind.subjects(draft)).map(([key, { value }]) => [key, value] as const);
@@ -52,25 +69,25 @@ export function fingerprintOfDraft<M extends ShardedManifest>(kind: Kind<M>, dra
 }
 
 /** The manifest that a draft becomes. */
-export function completeManifest<M extends ShardedManifest>(kind: Kind<M>, draft: Draft<M>): M {
-  const shards = Math.ceil(kind.items(draft).length / draft.options.shardSize);
-  return { format: kind.format, ...draft, fingerprint: fingerprintOfDraft(kind, draft), shards } as unknown as M;
+export function completeManifest<M extends ShardedManifest>(kind: Kind<M>, draft: Draft<M>, index: ListRecord): M {
+  return { format: kind.format, ...draft, fingerprint: fingerprintOfDraft(kind, draft), index, shards: Math.ceil(index.rows / draft.options.shardSize) } as unknown as M;
 }
 
-/** What differs between two folders' work, in words: `samples (100 there, 50 now)`. Empty where it is the same. */
-export function differencesOf<M extends ShardedManifest>(kind: Kind<M>, existing: Draft<M>, wanted: Draft<M>): string[] {
+/** What differs between two folders' work: `samples: this run has 100, you asked for 50`. Empty where it is the same. */
+export function differencesOf<M extends ShardedManifest>(kind: Kind<M>, existing: Draft<M>, wanted: Draft<M>): { name: string; sentence: string }[] {
+  const show = (value: Json | undefined): string => (value === undefined || value === null ? 'none' : value === true ? 'yes' : value === false ? 'no' : typeof value === 'string' ? JSON.stringify(value) : canonicalJson(value));
+  const compare = (name: string, before: string, after: string): { name: string; sentence: string } => ({
+    name, sentence: before === after ? `${name}: ${before} has changed since this ${kind.noun} began` : `${name}: this ${kind.noun} has ${before}, you asked for ${after}`,
+  });
   const [old, now] = [kind.subjects(existing), kind.subjects(wanted)];
-  const subjects = Object.keys(now).flatMap((key) => {
-    const [before, after] = [old[key]?.value ?? null, now[key]?.value ?? null];
-    if (canonicalJson(before) === canonicalJson(after)) return [];
-    const { words = key, shown = false } = now[key] ?? {};
-    return shown ? [`${words} (${JSON.stringify(before)} there, ${JSON.stringify(after)} now)`] : [words];
+  const subjects = Object.keys(now).flatMap((name) => {
+    const [before, after] = [old[name], now[name]] as [Subject | undefined, Subject];
+    return canonicalJson(before?.value ?? null) === canonicalJson(after.value) ? [] : [compare(name, before?.shown ?? show(before?.value), after.shown ?? show(after.value))];
   });
   const [before, after] = [existing.options, wanted.options] as unknown as [Record<string, Json>, Record<string, Json>];
   const options = [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap((key) => {
-    const [a, b] = [before[key] ?? null, after[key] ?? null];
-    if (canonicalJson(a) === canonicalJson(b)) return [];
-    return [kind.difference?.(key, a, b) ?? `${kebab(key)} (${JSON.stringify(before[key])} there, ${JSON.stringify(after[key])} now)`];
+    if (canonicalJson(before[key] ?? null) === canonicalJson(after[key] ?? null)) return [];
+    return [compare(optionName(kind, key), show(before[key]), show(after[key]))];
   });
   return [...subjects, ...options];
 }
@@ -83,74 +100,91 @@ export function differencesOf<M extends ShardedManifest>(kind: Kind<M>, existing
  */
 export async function readManifestOf<M extends ShardedManifest>(kind: Kind<M>, folder: string): Promise<M | undefined> {
   const file = join(folder, MANIFEST);
-  const invalid = (why: string): DiffmineError => new DiffmineError('RUN_INVALID', `${file} ${why}.`, `Give a folder that ${kind.maker} made, or start anew in an empty one.`);
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  const invalid = (why: string): DiffmineError => new DiffmineError('RUN_INVALID', `${file} ${why}.`, `Give a folder that ${kind.maker} made, or start again in an empty one.`);
+  const content = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
     throw error;
   });
-  if (text === undefined) return undefined;
+  if (content === undefined) return undefined;
   let manifest: M;
   try {
-    manifest = JSON.parse(text) as M;
+    manifest = JSON.parse(content) as M;
   } catch {
     throw invalid('is not JSON');
   }
   if (manifest?.format !== kind.format) throw invalid(`is of format ${JSON.stringify(manifest?.format)}, not ${kind.format}`);
-  const sound = typeof manifest.options?.shardSize === 'number' && typeof manifest.shards === 'number' && kind.sound(manifest);
-  if (!sound || manifest.shards !== Math.ceil(kind.items(manifest).length / manifest.options.shardSize)) throw invalid('lacks what a manifest must have');
+  if (!ALL_HAVE(manifest) || !kind.shape(manifest)) throw invalid('is damaged: something is missing, or not what it should be');
+  if (manifest.shards !== Math.ceil(manifest.index.rows / manifest.options.shardSize)) throw invalid('is damaged: its number of shards does not fit');
   if (fingerprintOfDraft(kind, manifest) !== manifest.fingerprint) throw invalid(`was changed after the ${kind.noun} began: its fingerprint does not fit`);
   return manifest;
 }
 
+/** A manifest and its list. */
+export interface Opened<M extends ShardedManifest, R extends Row> {
+  manifest: M;
+  list: ListFile<R>;
+}
+
 /** @throws RUN_INVALID where there is none, or a damaged one */
-export async function openManifestOf<M extends ShardedManifest>(kind: Kind<M>, path: string): Promise<M> {
+export async function openFolder<M extends ShardedManifest, R extends Row>(kind: Kind<M>, path: string): Promise<Opened<M, R>> {
   const manifest = await readManifestOf(kind, path);
-  if (!manifest) throw new DiffmineError('RUN_INVALID', `${path} is no ${kind.noun} folder: it has no ${MANIFEST}.`, `Give a folder that ${kind.maker} made.`);
-  return manifest;
+  if (!manifest) throw new DiffmineError('RUN_INVALID', `${path} is not a ${kind.noun} folder: it has no ${MANIFEST}.`, `Give a folder that ${kind.maker} made.`);
+  return { manifest, list: await ListFile.open<R>(path, manifest.index) };
+}
+
+export interface BeginOptions {
+  /** the draft's batch is a proposal: several that begin at once may have seen different amounts of free memory, and the first one's stands */
+  anyBatch?: boolean;
+  signal?: AbortSignal | undefined;
+  log?: ((sentence: string) => void) | undefined;
 }
 
 /**
- * Begins work in `path`, or goes on with what is there if it is the same. Several processes may do so at once.
+ * Begins work in `path`, or resumes what is there if it is the same. Several processes may do so at once.
  *
- * @param anyBatch the draft's batch is a proposal: several that begin at once may have seen different amounts of free memory, and the first one's stands
- * @throws RUN_MISMATCH where other work, or anything else, is in the folder
+ * @param rows what is worked on, in order
+ * @throws RUN_MISMATCH where other work, or anything else, is in the folder; CANCELLED
  */
-export async function beginManifestOf<M extends ShardedManifest>(kind: Kind<M>, path: string, draft: Draft<M>, anyBatch = false): Promise<M> {
+export async function beginFolder<M extends ShardedManifest, R extends Row>(kind: Kind<M>, path: string, draft: Draft<M>, rows: Rows, options: BeginOptions = {}): Promise<Opened<M, R>> {
   const folder = resolve(path);
-  let manifest = await readManifestOf(kind, folder);
-  if (!manifest) {
-    await mkdir(folder, { recursive: true });
-    const foreign = (await readdir(folder)).find((name) => !['shards', 'locks', MANIFEST].includes(name) && !name.startsWith(`.${MANIFEST}.tmp-`) && !LITTER.test(name));
-    if (foreign !== undefined) {
-      throw new DiffmineError('RUN_MISMATCH', `${path} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
-    }
-    for (const name of ['shards', 'locks']) await mkdir(join(folder, name), { recursive: true });
-    manifest = await writeFirst(kind, folder, completeManifest(kind, draft));
-  }
-  const wanted = anyBatch ? { ...draft, options: { ...draft.options, batch: manifest.options.batch } } : draft;
+  const manifest = (await readManifestOf(kind, folder)) ?? (await writeFirst(kind, path, draft, rows, options));
+  const opened: Opened<M, R> = { manifest, list: await ListFile.open<R>(folder, manifest.index) };
+  const wanted = options.anyBatch ? { ...draft, options: { ...draft.options, batch: manifest.options.batch } } : draft;
   const differ = differencesOf(kind, manifest as unknown as Draft<M>, wanted);
-  if (differ.length > 0) {
-    throw new DiffmineError(
-      'RUN_MISMATCH', `${path} is in use by another ${kind.noun}; what differs: ${differ.join('; ')}.`, `Repeat that ${kind.noun}'s options to go on with it, or give --out another folder.`,
-    );
+  if (differ.length === 0) return opened;
+  const { own, deciding } = kind.columns(draft);
+  const told = [];
+  for (const { name, sentence } of differ) {
+    const changes = name === 'dataset' ? await listChanges(opened.list as ListFile<Row>, rows, [own[0]?.[0] ?? '', own[1]?.[0] ?? ''], deciding) : undefined;
+    told.push(changes ? `dataset: ${changes}` : sentence);
   }
-  return manifest;
+  const input = differ.every(({ name }) => name in kind.subjects(draft));
+  throw new DiffmineError(
+    'RUN_MISMATCH', `${path} holds another ${kind.noun}. ${told.join('; ')}.`,
+    input ? `Restore what it began with to resume it, or give --out another folder.` : `Use its options to resume it, or give --out another folder.`,
+  );
 }
 
-/** Writes the manifest unless another process was first; says whose stands. */
-async function writeFirst<M extends ShardedManifest>(kind: Kind<M>, folder: string, manifest: M): Promise<M> {
-  const target = join(folder, MANIFEST);
-  const temporary = temporaryName(target);
+/** Writes list and manifest unless another process was first; returns what stands. */
+async function writeFirst<M extends ShardedManifest>(kind: Kind<M>, path: string, draft: Draft<M>, rows: Rows, { signal, log }: BeginOptions): Promise<M> {
+  const folder = resolve(path);
+  await mkdir(folder, { recursive: true });
+  const ours = (name: string): boolean => ['shards', 'locks', MANIFEST, LIST].includes(name) || [MANIFEST, LIST].some((file) => name.startsWith(`.${file}.tmp-`));
+  const foreign = (await readdir(folder)).find((name) => !ours(name) && !LITTER.test(name));
+  if (foreign !== undefined) {
+    throw new DiffmineError('RUN_MISMATCH', `${path} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
+  }
+  for (const name of ['shards', 'locks']) await mkdir(join(folder, name), { recursive: true });
+  const lock = await new LockFolder(join(folder, 'locks')).wait('begin', { signal, onWaiting: (holder) => log?.(`Waiting for ${holder}, which begins ${path}.`) });
   try {
-    await writeFile(temporary, `${JSON.stringify(manifest, null, 1)}\n`);
-    await syncFile(temporary);
-    // unlike rename, link does not replace; where there are no hard links, two beginners write what differs in its date at most
-    const made = await linkNew(temporary, target);
-    if (made === 'refused') await rename(temporary, target);
-    await syncFolder(folder);
-    return made === 'exists' ? ((await readManifestOf(kind, folder)) ?? manifest) : manifest;
+    const first = await readManifestOf(kind, folder);
+    if (first) return first;
+    for (const name of [MANIFEST, LIST]) await removeLeftovers(join(folder, name));
+    const manifest = completeManifest(kind, draft, await writeList(folder, kind.columns(draft).own, rows));
+    await writeFileAtomic(join(folder, MANIFEST), `${JSON.stringify(manifest, null, 1)}\n`);
+    return manifest;
   } finally {
-    await discard(temporary);
+    await lock.release();
   }
 }
 
@@ -162,15 +196,20 @@ export interface Skipped {
 }
 
 /** The folder of work that has begun. A finished shard is the folder shards/NNNNN, or with a suffix the file. */
-export abstract class ShardedFolder<M extends ShardedManifest> {
+export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = Row> {
   readonly locks: LockFolder;
+  readonly manifest: M;
+  /** what is cut into shards */
+  readonly list: ListFile<R>;
 
   protected constructor(
     /** absolute */
     readonly path: string,
-    readonly manifest: M,
+    { manifest, list }: Opened<M, R>,
     private readonly suffix: '' | '.jsonl' = '',
   ) {
+    this.manifest = manifest;
+    this.list = list;
     this.locks = new LockFolder(join(path, 'locks'));
   }
 
@@ -189,9 +228,9 @@ export abstract class ShardedFolder<M extends ShardedManifest> {
   /** Ids of finished shards, ascending. */
   async doneShards(): Promise<number[]> {
     return (await readdir(join(this.path, 'shards')))
-      .filter((name) => name.endsWith(this.suffix) && /^\d{5,}$/.test(name.slice(0, name.length - this.suffix.length)))
-      .map((name) => Number.parseInt(name, 10))
-      .filter((shard) => shard < this.manifest.shards)
+      .flatMap((name) => (name.endsWith(this.suffix) ? [[name, Number.parseInt(name, 10)] as const] : []))
+      .filter(([name, shard]) => name === `${shardName(shard)}${this.suffix}` && shard < this.manifest.shards)
+      .map(([, shard]) => shard)
       .sort((a, b) => a - b);
   }
 
@@ -216,16 +255,44 @@ export abstract class ShardedFolder<M extends ShardedManifest> {
     return lock;
   }
 
-  /** A shard's part of a list: of what is cut into shards, those that belong to it, in order. */
-  protected partOf<T>(all: readonly T[], shard: number): T[] {
-    const { shardSize } = this.manifest.options;
-    return all.slice(shard * shardSize, (shard + 1) * shardSize);
+  /** Places of a shard in the list, [begin, end). */
+  shardRange(shard: number): [begin: number, end: number] {
+    const { options, index } = this.manifest;
+    return [Math.min(index.rows, shard * options.shardSize), Math.min(index.rows, (shard + 1) * options.shardSize)];
+  }
+
+  /** How much is in these shards. */
+  shardLength(...shards: readonly number[]): number {
+    return shards.reduce((sum, shard) => sum + this.shardRange(shard)[1] - this.shardRange(shard)[0], 0);
+  }
+
+  /** A shard's rows of the list, in order. */
+  async shardRows(shard: number): Promise<R[]> {
+    return this.list.read(...this.shardRange(shard));
+  }
+
+  /** @throws RUN_INVALID for a file of a finished shard that is missing or damaged */
+  protected async readShardJson<T>(shard: number, name: string, shape: Shape): Promise<T> {
+    const file = join(this.shardPath(shard), name);
+    const invalid = (why: string, cause?: unknown): DiffmineError =>
+      new DiffmineError('RUN_INVALID', `${file} is ${why}.`, `Remove ${this.shardPath(shard)} and run the same command again: that shard is done again.`, { cause });
+    const content = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') throw invalid('missing', error);
+      throw error;
+    });
+    let value: unknown;
+    try {
+      value = name.endsWith('.jsonl') ? content.split('\n').flatMap((line) => (line ? [JSON.parse(line) as unknown] : [])) : JSON.parse(content);
+    } catch (error) {
+      throw invalid('damaged', error);
+    }
+    if (!shape(value)) throw invalid('damaged');
+    return value as T;
   }
 
   /** What was skipped in a finished shard, in order. */
   protected async skippedIn(shard: number): Promise<Skipped[]> {
-    const text = await readFile(join(this.shardPath(shard), 'skipped.jsonl'), 'utf8');
-    return text.split('\n').flatMap((line) => (line ? [JSON.parse(line) as Skipped] : []));
+    return this.readShardJson<Skipped[]>(shard, 'skipped.jsonl', list(members({ image: text, label: text, reason: text })));
   }
 
   /** What was skipped in the given finished shards (default: all finished ones), in order. */

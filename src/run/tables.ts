@@ -2,6 +2,7 @@
 // therefore loaded when first asked (and never in a worker thread: ending a thread that loaded it aborts the process).
 import { readFile, writeFile } from 'node:fs/promises';
 import type { DuckDBConnection } from '@duckdb/node-api';
+import type { SchemaElement } from 'hyparquet' with { 'resolution-mode': 'import' };
 import { DiffmineError } from '../errors';
 
 export type ColumnType = 'STRING' | 'INT32' | 'DOUBLE';
@@ -11,7 +12,13 @@ export type Row = Record<string, Cell>;
 /** Columns in order; every column may hold nulls. */
 export type Schema = readonly (readonly [name: string, type: ColumnType])[];
 
-const CREATED_BY = 'diffmine';
+export const CREATED_BY = 'diffmine';
+
+/** The schema as Parquet writes it. */
+export async function parquetSchema(schema: Schema): Promise<SchemaElement[]> {
+  const { schemaFromColumnData } = await import('hyparquet-writer');
+  return schemaFromColumnData({ columnData: schema.map(([name, type]) => ({ name, type, data: [], nullable: true })) });
+}
 
 /** The bytes of a Parquet file. The same rows give the same bytes: no time, no version, no random number is in it. */
 export async function encodeTable(rows: readonly Row[], schema: Schema): Promise<Uint8Array> {
@@ -28,10 +35,13 @@ export async function writeTable(file: string, rows: readonly Row[], schema: Sch
  * All rows of one Parquet file.
  *
  * @param columns only these, default all
- * @throws RUN_INVALID for a file that is not Parquet
+ * @throws RUN_INVALID for a file that is missing or is not Parquet
  */
 export async function readTable<T = Row>(file: string, columns?: string[]): Promise<T[]> {
-  const bytes = await readFile(file);
+  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') throw new DiffmineError('RUN_INVALID', `${file} is missing.`, 'Restore it, or make it again.', { cause: error });
+    throw error;
+  });
   const { parquetReadObjects } = await import('hyparquet');
   try {
     const rows = await parquetReadObjects({ file: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength), columns });

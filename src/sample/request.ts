@@ -219,9 +219,9 @@ export async function recordRequest(folder: string, name: string, { model, recor
     const keys = Object.keys(record.options) as (keyof SampleSettings)[];
     const differ = keys
       .filter((key) => existing.options[key] !== record.options[key])
-      .map((key) => `${FLAGS[key] ?? key} (${JSON.stringify(existing.options[key])} there, ${JSON.stringify(record.options[key])} now)`);
-    if (existing.model.fingerprint !== record.model.fingerprint) differ.unshift('the model');
-    throw new DiffmineError('RUN_MISMATCH', `${name} holds pictures of another request; what differs: ${differ.join('; ')}.`, 'Repeat its options to go on with it, or give --out another folder.');
+      .map((key) => `${FLAGS[key] ?? key}: these samples have ${JSON.stringify(existing.options[key])}, you asked for ${JSON.stringify(record.options[key])}`);
+    if (existing.model.fingerprint !== record.model.fingerprint) differ.unshift('model: these samples are of another one');
+    throw new DiffmineError('RUN_MISMATCH', `${name} holds samples of another request. ${differ.join('; ')}.`, 'Use its options to resume it, or give --out another folder.');
   }
   const merged = new Map(existing.labels.map((one) => [one.label, one]));
   for (const one of record.labels) merged.set(one.label, { ...one, pictures: Math.max(one.pictures, merged.get(one.label)?.pictures ?? 0) });

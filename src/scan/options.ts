@@ -49,10 +49,12 @@ export interface ScanOptions {
   against?: string;
   /** keep mean maps; default true */
   maps?: boolean;
-  /** pictures a shard; default 64 */
+  /** images per shard; default 64, doubled until there are at most 32,768 shards */
   shardSize?: number;
   /** safetensors with noises and timesteps */
   replay?: string;
+  /** the dataset's fingerprint is also over the content of every file, which is read for it */
+  checksum?: boolean;
   /** random weights of `seed` in place of the UNet's own: a control of what an evaluation finds */
   untrained?: boolean;
   /** on a GPU: the fastest convolutions are found by trial, in every process anew; its bytes then depend on how the work was split, by rounding */

@@ -5,6 +5,16 @@ import type { Manifest } from '../run/manifest';
 /** Most pictures of one engine call: bounds what is decoded, and what a cancel may lose. */
 const MOST_PICTURES = 16;
 
+/** A folder with more entries is slow to list, and to open table by table. */
+const MOST_SHARDS = 32_768;
+
+/** Images per shard where nobody said: few, as a shard is what an interruption repeats; more where there would be too many shards. */
+export function defaultShardSize(images: number): number {
+  let size = 64;
+  while (images > size * MOST_SHARDS) size *= 2;
+  return size;
+}
+
 /** The shards of part `index` of `count`: every count-th, so that parts are alike. */
 export function shardsOf(manifest: Pick<Manifest, 'shards'>, part: { index: number; count: number } = { index: 0, count: 1 }): number[] {
   const { index, count } = part;

@@ -3,9 +3,9 @@ import { fillPrompt } from '../dataset';
 import { DiffmineError } from '../errors';
 import { prepareConditions } from '../model';
 import { Engine } from '../native';
+import { checkContents } from '../run/changes';
 import { Run } from '../run/run';
 import { VERSION } from '../run/version';
-import { evaluationsOf } from './contrasts';
 import { processesOf } from './devices';
 import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './options';
 import { shardsOf } from './plan';
@@ -26,14 +26,15 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   const begun = performance.now();
   const settled = await settle(options, VERSION, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled before it began.');
-  const run = await Run.begin(options.out, settled.draft, isAuto(options.batch));
+  const run = await Run.begin(options.out, settled.draft, settled.images, { anyBatch: isAuto(options.batch), ...hooks });
   const { manifest } = run;
   const part = shardsOf(manifest, options.shard);
   const doneBefore = new Set(await run.doneShards());
   const todo = part.filter((shard) => !doneBefore.has(shard));
-  const pictures = (shards: number[]): number => shards.reduce((sum, shard) => sum + run.shardImages(shard).length, 0);
+  const pictures = (shards: number[]): number => run.shardLength(...shards);
   const resumed = doneBefore.size > 0;
-  const evaluations = todo.reduce((sum, shard) => sum + manifest.options.samples * evaluationsOf(settled.contrasts, run.shardImages(shard)), 0);
+  await checkContents(run, part.filter((shard) => doneBefore.has(shard)), (place) => settled.images.at(place), ['mine'], hooks);
+  const evaluations = todo.reduce((sum, shard) => sum + evaluationsOfShard(run, settled, shard), 0);
   const devices = settled.devices.map(({ id }) => id).join(', ');
   hooks.onProgress?.({
     type: 'plan', run: run.path, resumed, shards: part.length, shardsDone: part.length - todo.length, pictures: pictures(part),
@@ -61,7 +62,7 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   if (complete) await run.writeSkipped();
   const records = await Promise.all(done.map(async (shard) => run.readShard(shard)));
   return {
-    run: run.path, complete, resumed, labels: manifest.dataset.labels, pictures: manifest.images.length,
+    run: run.path, complete, resumed, labels: manifest.dataset.labels, pictures: manifest.index.rows,
     scored: records.reduce((sum, { images }) => sum + images, 0),
     skipped: records.reduce((sum, { skipped }) => sum + skipped, 0),
     shards: { total: manifest.shards, done: done.length, here },
@@ -80,7 +81,7 @@ export interface Slots {
 /** This process's engine, as one slot. */
 export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: Settled, run: Run, meter: Counter, hooks: Hooks<ScanEvent>): Promise<Slots> {
   const { signal, log } = hooks;
-  const { model, dataset, labels, contrasts, sizes, replay, device, draft } = settled;
+  const { model, images, labels, contrasts, sizes, replay, device, draft } = settled;
   const engine = new Engine({ device: device.id, precision: draft.options.precision, threads: options.threads ?? 0, tune: draft.options.tune === true });
   try {
     const call = signal ? { signal } : {};
@@ -88,18 +89,24 @@ export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: 
     const { prompt, nullPrompt } = draft.options;
     const names = prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
     const conditions = await prepareConditions(engine, model, names, call);
-    const context: ScoringContext = { run, engine, conditions, contrasts, sizes, replay, files: dataset.images, meter, ...call, ...(log ? { log } : {}) };
-    return { slots: [async (shard) => tryShard(context, shard)], close: async () => engine.dispose() };
+    const context: ScoringContext = { run, engine, conditions, contrasts, sizes, replay, images, meter, ...call, ...(log ? { log } : {}) };
+    return { slots: [async (shard) => tryShard(context, settled, shard)], close: async () => engine.dispose() };
   } catch (error) {
     await engine.dispose();
     throw error;
   }
 }
 
-async function tryShard(context: ScoringContext, shard: number): Promise<ShardOutcome> {
-  const { run, meter, contrasts } = context;
+/** UNet calls that the images of a shard take. */
+function evaluationsOfShard(run: Run, { images, contrasts }: Pick<Settled, 'images' | 'contrasts'>, shard: number): number {
+  const counts = [...images.slice(...run.shardRange(shard)).countByLabel()];
+  return run.manifest.options.samples * counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.conditions.length ?? 0), 0);
+}
+
+async function tryShard(context: ScoringContext, settled: Settled, shard: number): Promise<ShardOutcome> {
+  const { run, meter } = context;
   return attemptShard(run, shard, meter, async () => scoreShard(context, shard), async () => {
     const { images, skipped } = await run.readShard(shard);
-    return { evaluations: run.manifest.options.samples * evaluationsOf(contrasts, run.shardImages(shard)), done: images, skipped };
+    return { evaluations: evaluationsOfShard(run, settled, shard), done: images, skipped };
   });
 }

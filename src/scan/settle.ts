@@ -1,5 +1,5 @@
 // From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
-import { datasetNotes, fillPrompt, measurePicture, openDataset, PRESETS, restricted, scoredSize, type Dataset, type Preset, type PresetName, type Size, type SizeOptions } from '../dataset';
+import { datasetNotes, fillPrompt, measurePicture, openDataset, PRESETS, restricted, scoredSize, type Dataset, type ImageList, type Preset, type PresetName, type Size, type SizeOptions } from '../dataset';
 import { findLabel, listed, splitLabels } from '../dataset/labels';
 import { DiffmineError } from '../errors';
 import { checkLabels, clashes, conditionKeys, defaultSize, difference, openModel, untrained, variantOf, type ModelFolder } from '../model';
@@ -11,6 +11,7 @@ import { Replay } from '../run/replay';
 import { autoBatch, unetShape, type Shape } from './batch';
 import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts';
 import { chooseDevices, enginesTogether } from './devices';
+import { defaultShardSize } from './plan';
 import { labelsToMap } from './singles';
 import type { Hooks, ScanEvent, ScanOptions } from './options';
 
@@ -20,6 +21,8 @@ const MEASURED = 64;
 export interface Settled {
   model: ModelFolder;
   dataset: Dataset;
+  /** of the dataset, those that are scored */
+  images: ImageList;
   /** what conditions are prepared of: the data set's labels; of a localization its single labels and those asked for */
   labels: string[];
   contrasts: ContrastPlan;
@@ -119,9 +122,9 @@ export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunO
 }
 
 /** The pictures of a scan. @throws DATASET_INVALID */
-export async function picturesOf({ dataset: path, only, preset, encoding, imageRoot, out }: Pick<ScanOptions, 'dataset' | 'only' | 'preset' | 'encoding' | 'imageRoot'> & { out?: string }): Promise<Dataset> {
+export async function picturesOf({ dataset: path, only, preset, encoding, imageRoot, out, checksum = false }: Pick<ScanOptions, 'dataset' | 'only' | 'preset' | 'encoding' | 'imageRoot' | 'checksum'> & { out?: string }): Promise<Dataset> {
   const dataset = await openDataset(path, {
-    layout: presetOf(preset) ? (preset as PresetName) : 'auto',
+    layout: presetOf(preset) ? (preset as PresetName) : 'auto', checksum,
     ...(encoding === undefined ? {} : { encoding }), ...(imageRoot === undefined ? {} : { imageRoot }), ...(out === undefined ? {} : { out }),
   });
   return only ? restricted(dataset, new Set(only)) : dataset;
@@ -199,9 +202,10 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     perImage: map ? 0 : wholeNumber(options.perImage ?? 5, 1, '--per-image'),
     batch, precision, device: kind, allLabels, against,
     maps: map ? true : (options.maps ?? true),
-    shardSize: wholeNumber(options.shardSize ?? 64, 1, '--shard-size'),
+    shardSize: wholeNumber(options.shardSize ?? defaultShardSize(images.length), 1, '--shard-size'),
     replay: replay ? await sha256File(replay.file) : null,
     ...(options.untrained ? { untrained: true } : {}),
+    ...(options.checksum ? { checksum: true } : {}),
     ...(options.tune && kind === 'cuda' ? { tune: true } : {}),
     ...(localize === undefined ? {} : { localize: typeof localize === 'string' ? localize : localize.map((label) => findLabel(labels, label) ?? label) }),
   };
@@ -218,9 +222,8 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
     preset: options.preset ?? null,
     replayFile: replay?.file ?? null,
     conditions: contrasts.scored,
-    images: images.map(({ path, label, extra }) => ({ path, label, ...(extra && Object.keys(extra).length > 0 ? { extra } : {}) })),
   };
-  return { model, dataset, labels, contrasts, device, devices, sizes, replay, draft };
+  return { model, dataset, images, labels, contrasts, device, devices, sizes, replay, draft };
 }
 
 /** CPU threads of one engine among `workers`. */

@@ -5,11 +5,11 @@ import { measurePicture, prefetch, readPicture, scoredSize, type DatasetImage, t
 import { DiffmineError } from '../errors';
 import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../native';
 import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../native/types';
-import { pictureKey } from '../run/fingerprint';
+import { contentOf, pictureKey } from '../run/fingerprint';
 import { mapName } from '../run/names';
 import type { Replay } from '../run/replay';
 import { jsonLines, type Run, type ShardRecord, type Skipped } from '../run/run';
-import { carriedNames, IMAGE_SCHEMA, imageSchema, PATCH_SCHEMA, type ImageRow, type ListName, type PatchRow } from '../run/schema';
+import { carriedNames, CONTENT_SCHEMA, IMAGE_SCHEMA, imageSchema, PATCH_SCHEMA, type ContentRow, type ImageRow, type ListName, type PatchRow } from '../run/schema';
 import { writeTable, type Row } from '../run/tables';
 import { evaluationsOf, type Contrast, type ContrastPlan } from './contrasts';
 import { chunks, groupBy, picturesPerCall } from './plan';
@@ -27,7 +27,8 @@ export interface ScoringContext {
   contrasts: ContrastPlan;
   sizes: SizeOptions;
   replay: Replay | undefined;
-  files: ImageList;
+  /** of the run, in order */
+  images: ImageList;
   meter: Counter;
   signal?: AbortSignal;
   log?: (sentence: string) => void;
@@ -61,8 +62,8 @@ export async function scoreShard(context: ScoringContext, shard: number): Promis
   for (let batch = run.manifest.options.batch; ; ) {
     const counted = { pictures: 0, evaluations: 0 };
     try {
-      const { scored, skipped } = await attempt(context, shard, batch, counted);
-      await write(context, { id: shard, images: scored.length, skipped: skipped.length, batch, notes }, scored, skipped);
+      const { scored, skipped, files } = await attempt(context, shard, batch, counted);
+      await write(context, { id: shard, images: scored.length, skipped: skipped.length, batch, notes }, scored, skipped, files);
       meter.shard(shard, scored.length, skipped.length);
       return;
     } catch (error) {
@@ -77,15 +78,18 @@ export async function scoreShard(context: ScoringContext, shard: number): Promis
   }
 }
 
-async function attempt(context: ScoringContext, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<{ scored: Scored[]; skipped: Skipped[] }> {
+async function attempt(context: ScoringContext, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<{ scored: Scored[]; skipped: Skipped[]; files: ContentRow[] }> {
   const { run, meter, contrasts, replay, signal, sizes } = context;
   const { samples } = run.manifest.options;
   const reasons = new Map<number, string>();
-  const images = run.shardImages(shard).map((image) => {
-    const found = context.files.find(image.path, image.label);
-    if (!found) throw new DiffmineError('INTERNAL', `The picture ${image.path} of the manifest is not in the data set.`);
-    return { ...found, ...(image.extra ? { extra: image.extra } : {}) };
+  const [begin] = run.shardRange(shard);
+  const images = (await run.shardImages(shard)).map(({ path, label, extra }, index): DatasetImage => {
+    const found = context.images.at(begin + index);
+    if (found.path !== path || found.label !== label) throw new DiffmineError('INTERNAL', `The image ${path} of the run is not where it was in the dataset.`);
+    delete found.extra; // further columns are those of the run's start
+    return { ...found, ...(extra ? { extra } : {}) };
   });
+  const contents = new Map<number, string | null>();
   const skip = (index: number, image: DatasetImage, error: DiffmineError): void => {
     reasons.set(index, error.message);
     meter.drop(samples * evaluationsOf(contrasts, [image]));
@@ -121,7 +125,12 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
   };
   // While the engine scores one call the next waits in its queue: a GPU does not stand still until this thread has read results and pictures.
   const running: Promise<void>[] = [];
-  const ahead = prefetch(calls.flat(), async ({ image }) => readPicture(image.file, sizes), ({ pixels }) => pixels.byteLength, { ...(signal ? { signal } : {}) });
+  const read = async ({ index, image }: Item): Promise<ReadPicture> => {
+    const [picture, sha256] = await Promise.all([readPicture(image.file, sizes), contentOf(image.file)]);
+    contents.set(index, sha256);
+    return picture;
+  };
+  const ahead = prefetch(calls.flat(), read, ({ pixels }) => pixels.byteLength, { ...(signal ? { signal } : {}) });
   try {
     for (const call of calls) {
       const ready: { item: Item; picture: ReadPicture }[] = [];
@@ -142,11 +151,14 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
     await ahead.return(undefined);
   }
   scored.sort((a, b) => a.index - b.index);
-  const skipped = images.flatMap((image, index) => {
+  const skipped: Skipped[] = [];
+  const files: ContentRow[] = [];
+  for (const [index, { path, label, file }] of images.entries()) {
     const reason = reasons.get(index);
-    return reason === undefined ? [] : [{ image: image.path, label: image.label, reason }];
-  });
-  return { scored, skipped };
+    if (reason !== undefined) skipped.push({ image: path, label, reason });
+    files.push({ image: path, label, sha256: contents.has(index) ? (contents.get(index) ?? null) : await contentOf(file) });
+  }
+  return { scored, skipped, files };
 }
 
 async function measure(index: number, image: DatasetImage, { sizes, contrasts }: ScoringContext): Promise<Item> {
@@ -219,10 +231,11 @@ function carried(run: Run, image: DatasetImage): Row {
   return Object.fromEntries([...carriedNames(IMAGE_SCHEMA, run.manifest.dataset.columns)].map(([column, name]) => [name, (image.extra && Object.hasOwn(image.extra, column) ? image.extra[column] : null) ?? null]));
 }
 
-async function write({ run }: ScoringContext, record: ShardRecord, scored: Scored[], skipped: Skipped[]): Promise<void> {
+async function write({ run }: ScoringContext, record: ShardRecord, scored: Scored[], skipped: Skipped[], files: ContentRow[]): Promise<void> {
   await run.writeShard(record.id, async (folder) => {
     await writeTable(join(folder, 'images.parquet'), scored.flatMap(({ rows }) => rows), imageSchema(run.manifest.dataset.columns));
     await writeTable(join(folder, 'patches.parquet'), scored.flatMap(({ patches }) => patches), PATCH_SCHEMA);
+    await writeTable(join(folder, 'files.parquet'), files, CONTENT_SCHEMA);
     if (run.manifest.options.maps) writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
     await writeFile(join(folder, 'skipped.jsonl'), jsonLines(skipped));
     await writeFile(join(folder, 'shard.json'), `${JSON.stringify(record)}\n`);

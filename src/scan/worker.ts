@@ -46,7 +46,7 @@ const counter: Counter = {
 async function begin(options: ScanOptions): Promise<void> {
   const hooks: Hooks<ScanEvent> = { signal: abort.signal, log: (sentence) => send({ type: 'log', sentence }) };
   const settled = await settle(options, VERSION); // the parent has logged what there is to say
-  const run = await Run.begin(options.out, settled.draft, isAuto(options.batch));
+  const run = await Run.begin(options.out, settled.draft, settled.images, { anyBatch: isAuto(options.batch) });
   slots = await startHere(options, settled, run, counter, hooks);
   send({ type: 'ready' });
 }

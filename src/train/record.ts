@@ -86,7 +86,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
     const settings = { ...record.settings, ...asked };
     const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter((name) => !FREE.includes(name) && !same(asked[name], record.settings[name]));
     if (differ.length > 0) {
-      const what = differ.map((name) => `${name} is ${JSON.stringify(record.settings[name])} there, ${JSON.stringify(asked[name])} here`);
+      const what = differ.map((name) => `${name}: this training has ${JSON.stringify(record.settings[name])}, you asked for ${JSON.stringify(asked[name])}`);
       throw new DiffmineError('RUN_MISMATCH', `${options.out} is another training: ${what.join('; ')}.`, 'Leave these options out to go on with it, or give --out another folder.');
     }
     return { folder, base: await openBase(settings), settings, epochs, asked, record };

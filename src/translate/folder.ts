@@ -3,9 +3,14 @@ import { resolve } from 'node:path';
 import type { DatasetSource, Ignored } from '../dataset';
 import { writeFileAtomic } from '../run/atomic';
 import type { Json } from '../run/fingerprint';
-import type { ManifestImage, ManifestModel } from '../run/manifest';
-import { beginManifestOf, jsonLines, openManifestOf, readManifestOf, ShardedFolder, type Draft, type Kind, type Skipped } from '../run/sharded';
+import type { ImageList } from '../dataset';
+import { imageListColumns, imageRows, listedImage, type ListedImage, type ListedRow } from '../run/images';
+import type { ListRecord } from '../run/list';
+import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../run/manifest';
+import { beginFolder, jsonLines, openFolder, readManifestOf, ShardedFolder, type BeginOptions, type Draft, type Kind, type Opened, type Skipped } from '../run/sharded';
+import { list, members, nullable, number, oneOf, text, whole } from '../run/shape';
 import type { TranslateSettings } from './options';
+import { imageKey } from '../run/run';
 import { readShardLines, sequenceFolders, TRANSLATION_FORMAT, type ShardLines } from './parallel';
 
 export interface TranslationManifest {
@@ -21,7 +26,7 @@ export interface TranslationManifest {
   labels: string[];
   options: TranslateSettings;
   preset: string | null;
-  images: ManifestImage[];
+  index: ListRecord;
   shards: number;
 }
 
@@ -32,21 +37,42 @@ const TRANSLATION: Kind<TranslationManifest> = {
   noun: 'translation',
   maker: '`diffmine translate --out`',
   subjects: ({ model, dataset, labels }) => ({
-    model: { words: 'the model', value: model.fingerprint },
-    dataset: { words: 'the data set', value: dataset.fingerprint },
-    labels: { words: 'the targets', value: labels as Json, shown: true },
+    model: { value: model.fingerprint, shown: model.path },
+    dataset: { value: dataset.fingerprint, shown: dataset.path },
+    to: { value: labels as Json },
   }),
-  items: ({ images }) => images,
-  sound: ({ model, dataset, labels, images }) => typeof model?.fingerprint === 'string' && typeof dataset?.fingerprint === 'string' && Array.isArray(labels) && Array.isArray(images),
+  columns: () => imageListColumns([]),
+  shape: members({
+    model: MODEL_SHAPE,
+    dataset: members({ path: text, fingerprint: text, labels: list(text), images: whole(0), ignored: whole(0) }),
+    labels: list(text),
+    options: members({
+      ...SIZE_SHAPES, ...WHERE_SHAPES, inversionSteps: whole(1), steps: whole(1), guidance: number, guidanceBegin: number, guidanceEnd: number, negative: oneOf('source', 'null'), featureShare: number,
+      attentionShare: number, featureLayers: list(text), attentionLayers: list(text), prompt: nullable(text), nullPrompt: nullable(text), limit: nullable(whole(1)),
+    }),
+    preset: nullable(text),
+  }),
+  optionName: { guidanceBegin: 'guidance-range, first timestep', guidanceEnd: 'guidance-range, end', sizeRule: 'rounding of the long side' },
 };
 
-export class TranslationFolder extends ShardedFolder<TranslationManifest> {
-  /** LABEL/NAME of each picture */
+export class TranslationFolder extends ShardedFolder<TranslationManifest, ListedRow> {
+  /** LABEL/NAME of each image */
   readonly folders: readonly string[];
 
-  private constructor(path: string, manifest: TranslationManifest) {
-    super(resolve(path), manifest, '.jsonl');
-    this.folders = sequenceFolders(manifest.images);
+  private constructor(
+    path: string,
+    opened: Opened<TranslationManifest, ListedRow>,
+    /** all of the list */
+    readonly images: readonly ListedImage[],
+  ) {
+    super(resolve(path), opened, '.jsonl');
+    this.folders = sequenceFolders(images);
+  }
+
+  private static async of(path: string, opened: Opened<TranslationManifest, ListedRow>): Promise<TranslationFolder> {
+    const images: ListedImage[] = [];
+    for await (const group of opened.list.groups(['path', 'label'])) for (const row of group) images.push(listedImage(row, []));
+    return new TranslationFolder(path, opened, images);
   }
 
   /**
@@ -55,24 +81,30 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest> {
    * @throws RUN_INVALID where there is none, or a damaged one
    */
   static async open(path: string): Promise<TranslationFolder> {
-    return new TranslationFolder(path, await openManifestOf(TRANSLATION, path));
+    return TranslationFolder.of(path, await openFolder(TRANSLATION, path));
   }
 
   /**
-   * Begins a translation in `path`, or goes on with the one that is there if it is the same. Several processes may do so at once.
+   * Begins a translation in `path`, or resumes the one that is there if it is the same. Several processes may do so at once.
    *
-   * @param anyBatch the draft's batch is a proposal: the one of the folder stands
+   * @param images that are translated, in order
    * @throws RUN_MISMATCH where another translation, or anything else, is in the folder
    */
-  static async begin(path: string, draft: TranslationDraft, anyBatch = false): Promise<TranslationFolder> {
-    return new TranslationFolder(path, await beginManifestOf(TRANSLATION, path, draft, anyBatch));
+  static async begin(path: string, draft: TranslationDraft, images: ImageList, options: BeginOptions = {}): Promise<TranslationFolder> {
+    return TranslationFolder.of(path, await beginFolder(TRANSLATION, path, draft, imageRows(images, []), options));
   }
 
-  /** The places of a shard's pictures in the manifest. */
-  shardImages(shard: number): number[] {
-    const { images, options } = this.manifest;
-    const begin = shard * options.shardSize;
-    return Array.from({ length: Math.max(0, Math.min(options.shardSize, images.length - begin)) }, (_, i) => begin + i);
+  /** The places of a shard's images in the list. */
+  shardPlaces(shard: number): number[] {
+    const [begin, end] = this.shardRange(shard);
+    return Array.from({ length: end - begin }, (_, i) => begin + i);
+  }
+
+  /** sha256 of the files that a finished shard was translated from, by place in the list. */
+  async shardContents(shard: number): Promise<Map<number, string | null>> {
+    const { translated, skipped } = await this.readShard(shard);
+    const contents = new Map([...translated, ...skipped].map(({ image, label, sha256 }) => [imageKey({ path: image, label }), sha256 ?? null]));
+    return new Map(this.shardPlaces(shard).map((place) => [place, contents.get(imageKey(this.images[place] as ListedImage)) ?? null]));
   }
 
   /** Puts down that a shard is finished: its pictures are all there. */

@@ -26,14 +26,14 @@ const SMALL = 132;
 export async function writeTranslationPage(folder: TranslationFolder, translated: readonly TranslatedLine[], skipped: readonly Skipped[], quality?: Quality): Promise<string> {
   const style = await readStyle(join(__dirname, 'page', 'page.css'));
   const file = join(folder.path, PAGE);
-  await writeFileAtomic(file, page(folder.manifest, translated, skipped, quality, style).text);
+  await writeFileAtomic(file, page(folder, translated, skipped, quality, style).text);
   return file;
 }
 
-function page(manifest: TranslationManifest, translated: readonly TranslatedLine[], skipped: readonly Skipped[], quality: Quality | undefined, style: string): Markup {
+function page({ manifest, images }: TranslationFolder, translated: readonly TranslatedLine[], skipped: readonly Skipped[], quality: Quality | undefined, style: string): Markup {
   const title = basename(manifest.dataset.path);
   const byLabel = new Map(groupBy(translated, ({ label }) => label).map((lines) => [lines[0]?.label, lines]));
-  const labels = [...new Set(manifest.images.map(({ label }) => label))].map((label) => ({ label, lines: byLabel.get(label) ?? [] })).filter(({ lines }) => lines.length > 0);
+  const labels = [...new Set(images.map(({ label }) => label))].map((label) => ({ label, lines: byLabel.get(label) ?? [] })).filter(({ lines }) => lines.length > 0);
   const most = rowsShown(labels.length, manifest.labels.length);
   return document({ title: `${title} · diffmine translation`, style }, html`${labels[0] && html`<a class="skip" href="#label-0">Skip to the images</a>`}
 ${header(manifest, title, translated, quality)}
@@ -57,9 +57,9 @@ function mean(values: readonly number[]): number | undefined {
 
 function header(manifest: TranslationManifest, title: string, translated: readonly TranslatedLine[], quality: Quality | undefined): Markup {
   const psnr = mean(translated.flatMap((line) => line.psnr ?? []));
-  const { options, images } = manifest;
+  const { options, index: { rows: images } } = manifest;
   const facts: [string, string | undefined][] = [
-    ['Images', translated.length < images.length ? `${whole(translated.length)} of ${whole(images.length)}` : whole(images.length)],
+    ['Images', translated.length < images ? `${whole(translated.length)} of ${whole(images)}` : whole(images)],
     ['Target labels', whole(manifest.labels.length)],
     ['Reconstruction PSNR', psnr === undefined ? undefined : `${psnr.toFixed(1)} dB`],
     ['Steps', `${whole(options.inversionSteps)} inversion, ${whole(options.steps)} sampling`],

@@ -16,7 +16,7 @@ import { sha256 } from '../run/fingerprint';
 import { safeName, unsafeName } from '../run/names';
 import { MANIFEST, type Skipped } from '../run/sharded';
 
-export const TRANSLATION_FORMAT = 'diffmine-translation-1';
+export const TRANSLATION_FORMAT = 'diffmine-translation-2';
 export const PAGE = 'index.html';
 /** What stands beside the label folders. */
 export const OWN_NAMES = [MANIFEST, PAGE, 'shards', 'locks', 'page.js', 'skipped.jsonl', 'quality.json'] as const;
@@ -68,6 +68,8 @@ export interface TranslatedLine {
   /** of the reconstruction against the source, dB over 8 bit; null where they are equal */
   psnr: number | null;
   targets: string[];
+  /** of the source's file; null where it could not be read again */
+  sha256: string | null;
 }
 
 /** The folder of a label's pictures. */
@@ -154,7 +156,8 @@ async function fromShards(path: string): Promise<Sequence[]> {
 /** What a shard was found to hold. */
 export interface ShardLines {
   translated: TranslatedLine[];
-  skipped: Skipped[];
+  /** with the sha256 of the file, where it could be read */
+  skipped: (Skipped & { sha256?: string | null })[];
 }
 
 /**

@@ -23,7 +23,8 @@ export const LEAST_BATCH = 3;
 
 export interface Settled {
   model: ModelFolder;
-  dataset: Dataset;
+  /** of the dataset, those that are translated */
+  images: ImageList;
   device: DeviceInfo;
   sizes: SizeOptions;
   draft: TranslationDraft;
@@ -128,9 +129,8 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
     labels,
     options: settings,
     preset: options.preset ?? null,
-    images: images.map(({ path, label }) => ({ path, label })),
   };
-  return { model, dataset, device, sizes, draft };
+  return { model, images, device, sizes, draft };
 }
 
 /** Labels that the model cannot tell apart, and targets that guidance cannot lead to. */

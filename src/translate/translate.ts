@@ -9,7 +9,8 @@ import { Engine, type Conditions } from '../native';
 import { fromFloat32 } from '../native/tensor';
 import type { Picture } from '../native/types';
 import { removeLeftovers, writeFileAtomic } from '../run/atomic';
-import type { Skipped } from '../run/sharded';
+import { checkContents } from '../run/changes';
+import { contentOf } from '../run/fingerprint';
 import { toPictures } from '../sample/pictures';
 import type { Hooks } from '../scan/options';
 import { chunks, groupBy, shardsOf } from '../scan/plan';
@@ -19,7 +20,7 @@ import { isAuto } from '../scan/settle';
 import { TranslationFolder } from './folder';
 import type { TranslateEvent, TranslateOptions, TranslateSummary } from './options';
 import { writeTranslationPage } from './page';
-import { reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel';
+import { reconstructionFile, sourceFile, targetFile, type ShardLines, type TranslatedLine } from './parallel';
 import { invertPictures, samplePlugAndPlay, samplingEvaluations, stepsOfShare, type InjectedDenoise, type PlugAndPlay, type Source } from './plug-and-play';
 import { readQuality } from './quality';
 import { conditionOf, LEAST_BATCH, settleTranslation, targetsOf, type Settled } from './settle';
@@ -39,12 +40,13 @@ export async function translate(options: TranslateOptions, hooks: Hooks<Translat
   const begun = performance.now();
   const settled = await settleTranslation(options, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled before it began.');
-  const folder = await TranslationFolder.begin(options.out, settled.draft, isAuto(options.batch));
+  const folder = await TranslationFolder.begin(options.out, settled.draft, settled.images, { anyBatch: isAuto(options.batch), ...hooks });
   const { manifest } = folder;
   const part = shardsOf(manifest, options.shard);
   const doneBefore = new Set(await folder.doneShards());
   const todo = part.filter((shard) => !doneBefore.has(shard));
-  const places = (shards: number[]): number[] => shards.flatMap((shard) => folder.shardImages(shard));
+  await checkContents(folder, part.filter((shard) => doneBefore.has(shard)), (place) => settled.images.at(place), [], hooks);
+  const places = (shards: number[]): number[] => shards.flatMap((shard) => folder.shardPlaces(shard));
   const expectedOf = expectedEvaluations(folder, settled.model);
   const expected = places(todo).reduce((sum, place) => sum + expectedOf(place), 0);
   const [pictures, left] = [places(part).length, places(todo).length];
@@ -63,7 +65,7 @@ export async function translate(options: TranslateOptions, hooks: Hooks<Translat
   const page = await writeTranslationPage(folder, translated, skipped, await readQuality(folder.path, translated.length));
   const known = translated.flatMap(({ psnr }) => psnr ?? []);
   return {
-    out: folder.path, page, complete, resumed: doneBefore.size > 0, labels: manifest.labels, pictures: manifest.images.length, translated: translated.length, skipped: skipped.length,
+    out: folder.path, page, complete, resumed: doneBefore.size > 0, labels: manifest.labels, pictures: manifest.index.rows, translated: translated.length, skipped: skipped.length,
     translations: translated.reduce((sum, { targets }) => sum + targets.length, 0),
     psnr: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null,
     shards: { total: manifest.shards, done: done.length, here },
@@ -83,27 +85,28 @@ interface Context {
   settings: PlugAndPlay;
   /** evaluations of a picture, by its place in the manifest */
   expectedOf: (place: number) => number;
-  files: ImageList;
+  /** that are translated, in order */
+  images: ImageList;
   meter: Meter;
   hooks: Hooks<TranslateEvent>;
 }
 
 /** @returns how many shards were finished here */
 async function work(options: TranslateOptions, settled: Settled, folder: TranslationFolder, todo: number[], expectedOf: Context['expectedOf'], meter: Meter, hooks: Hooks<TranslateEvent>): Promise<number> {
-  const { model, dataset, device } = settled;
+  const { model, images, device } = settled;
   const { manifest } = folder;
   const call = hooks.signal ? { signal: hooks.signal } : {};
   const engine = new Engine({ device: device.id, precision: manifest.options.precision, threads: options.threads ?? 0 });
   try {
     await engine.loadModel(model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
-    const labels = [...new Set([...manifest.images.map(({ label }) => label), ...manifest.labels])];
+    const labels = [...new Set([...folder.images.map(({ label }) => label), ...manifest.labels])];
     const { prompt, nullPrompt } = manifest.options;
     const conditions: Conditions = await prepareConditions(engine, model, [...labels.map((label) => conditionOf(prompt, label)), nullPrompt ?? ''], call);
     const denoise: InjectedDenoise = async (x, timesteps, conditionIndex, inject) =>
       (await engine.unetForward(conditions, { x, timesteps, conditionIndex, ...(inject ? { inject } : {}) }, call)).sample;
     const context: Context = {
       folder, model, settled, engine, denoise, expectedOf, rows: new Map(labels.map((label, row) => [label, row])), nullRow: labels.length, settings: settingsOf(folder),
-      files: dataset.images, meter, hooks,
+      images, meter, hooks,
     };
     return await schedule(todo, [async (shard) => tryShard(context, shard)], { ...call, onWaiting: async (shards) => hooks.log?.(await waitingFor(folder, shards)) });
   } finally {
@@ -122,7 +125,7 @@ async function tryShard(context: Context, shard: number): Promise<ShardOutcome> 
   const { folder, meter, expectedOf } = context;
   return attemptShard(folder, shard, meter, async () => translateShard(context, shard), async () => {
     const { translated, skipped } = await folder.readShard(shard);
-    return { evaluations: folder.shardImages(shard).reduce((sum, place) => sum + expectedOf(place), 0), done: translated.length, skipped: skipped.length };
+    return { evaluations: folder.shardPlaces(shard).reduce((sum, place) => sum + expectedOf(place), 0), done: translated.length, skipped: skipped.length };
   });
 }
 
@@ -132,6 +135,7 @@ interface Item {
   label: string;
   path: string;
   picture: ReadPicture;
+  sha256: string | null;
 }
 
 /** Where memory runs out the shard begins again with half the batch. */
@@ -153,19 +157,19 @@ async function translateShard(context: Context, shard: number): Promise<void> {
   }
 }
 
-async function attempt(context: Context, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<{ translated: TranslatedLine[]; skipped: Skipped[] }> {
-  const { folder, settled, files, meter, hooks } = context;
+async function attempt(context: Context, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<ShardLines> {
+  const { folder, settled, images, meter, hooks } = context;
   const items: Item[] = [];
-  const skipped: Skipped[] = [];
-  for (const place of folder.shardImages(shard)) {
-    const named = folder.manifest.images[place];
-    const image = named && files.find(named.path, named.label);
-    if (!image) throw new DiffmineError('INTERNAL', `The picture ${named?.path ?? place} of the manifest is not in the data set.`);
+  const skipped: ShardLines['skipped'] = [];
+  for (const place of folder.shardPlaces(shard)) {
+    const image = images.at(place);
     try {
-      items.push({ place, label: image.label, path: image.path, picture: await readPicture(image.file, settled.sizes) });
+      const [picture, sha256] = await Promise.all([readPicture(image.file, settled.sizes), contentOf(image.file)]);
+      items.push({ place, label: image.label, path: image.path, picture, sha256 });
     } catch (error) {
       if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
-      skipped.push({ image: image.path, label: image.label, reason: error.message });
+      const sha256 = await contentOf(image.file);
+      skipped.push({ image: image.path, label: image.label, reason: error.message, sha256 });
       meter.drop(context.expectedOf(place));
       meter.picture(image.path, error.message);
       counted.pictures += 1;
@@ -191,7 +195,8 @@ function picturesTogether({ model, settings }: Context, { picture }: Item, batch
 /** Evaluations of one picture, of targets that fit into one pass; those of a label are counted once. */
 function expectedEvaluations(folder: TranslationFolder, { source: { schedule: noise } }: ModelFolder): (place: number) => number {
   const settings = settingsOf(folder);
-  const { labels, options, images } = folder.manifest;
+  const { images } = folder;
+  const { labels, options } = folder.manifest;
   const known = new Map<string, number>();
   return (place) => {
     const label = images[place]?.label ?? '';
@@ -249,7 +254,7 @@ async function translateTogether(context: Context, items: Item[], batch: number,
 }
 
 /** @param pictures the targets', then the reconstruction */
-async function write(folder: TranslationFolder, { place, label, path, picture }: Item, targets: string[], pictures: Picture[]): Promise<TranslatedLine> {
+async function write(folder: TranslationFolder, { place, label, path, picture, sha256 }: Item, targets: string[], pictures: Picture[]): Promise<TranslatedLine> {
   const name = folder.folders[place] as string;
   const at = join(folder.path, ...name.split('/'));
   await mkdir(at, { recursive: true });
@@ -260,7 +265,7 @@ async function write(folder: TranslationFolder, { place, label, path, picture }:
     await writeFileAtomic(join(at, file), await sharp(pixels, { raw: { width, height, channels: 3 } }).png().toBuffer());
   }
   const { width, height, sourceWidth, sourceHeight, resized } = picture;
-  return { image: path, label, folder: name, width, height, sourceWidth, sourceHeight, resized, psnr: psnr(picture.pixels, reconstruction.pixels), targets };
+  return { image: path, label, folder: name, width, height, sourceWidth, sourceHeight, resized, psnr: psnr(picture.pixels, reconstruction.pixels), targets, sha256 };
 }
 
 /** Peak signal-to-noise ratio of 8 bit pictures, dB: 10 log10(255^2 / mean squared difference); null where they are equal. */

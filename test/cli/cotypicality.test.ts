@@ -44,7 +44,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
   expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining('Grouped already') as string, stdout: expect.stringMatching(/co-typical .*1\.00[^]*Consistent changes: .*index\.html\n$/) as string });
   rmSync(at('run', 'shards', '00001'), { recursive: true });
   expect(JSON.parse((await cli(command('--json'))).stdout)).toMatchObject({ resumed: true, shards: { here: 1 }, evaluations: 12, truth: null });
-  expect(await cli(command('--seed', '5'))).toMatchObject({ code: 6, stderr: expect.stringContaining('seed (0 there, 5 now)') as string });
+  expect(await cli(command('--seed', '5'))).toMatchObject({ code: 6, stderr: expect.stringContaining('seed: this co-typicality run has 0, you asked for 5') as string });
 }, 300_000);
 
 (hasAddon ? test : test.skip)('mistakes are told, and leave nothing behind', async () => {

@@ -23,7 +23,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
   expect(readdirSync(at('fold')).sort()).toEqual(['class0', 'class2', 'samples.json', 'sheet.png']);
   const again = await cli(command);
   expect(again).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Nothing left to do: 4 images of 2 labels were there before\.\n.*sheet\.png\n$/) as string });
-  expect(await cli([...command, '--seed', '5'])).toMatchObject({ code: 6, stderr: expect.stringContaining('seed (0 there, 5 now)') as string });
+  expect(await cli([...command, '--seed', '5'])).toMatchObject({ code: 6, stderr: expect.stringContaining('seed: these samples have 0, you asked for 5') as string });
 }, 300_000);
 
 (hasAddon ? test : test.skip)('sample: mistakes are told', async () => {

@@ -4,9 +4,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import { MINE_FORMAT, type MineRecord } from '../../src/mine/record';
-import { makeManifest, MANIFEST, type RunOptions } from '../../src/run/manifest';
+import { imageListColumns } from '../../src/run/images';
+import { writeList } from '../../src/run/list';
+import { MANIFEST, RUN, type RunOptions } from '../../src/run/manifest';
 import { mapName } from '../../src/run/names';
-import { shardName } from '../../src/run/run';
+import { completeManifest, shardName } from '../../src/run/sharded';
 import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/run/schema';
 import { writeTable, type Row } from '../../src/run/tables';
 
@@ -133,7 +135,9 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
   pictures = pictures.filter(({ label }) => label !== scan.against);
   const samples = scan.samples ?? 100;
   const patch = Math.round(pictures[0]?.hot.width ?? 32);
-  const manifest = makeManifest({
+  await mkdir(folder, { recursive: true });
+  const index = await writeList(folder, imageListColumns([]).own, pictures.map(({ path, label }) => ({ path, label, bytes: 1, mtime: null })));
+  const manifest = completeManifest(RUN, {
     version: '0.1.0',
     created: '2026-01-02T03:04:05Z',
     model: { path: '/models/stable-diffusion-v1-5', fingerprint: 'm'.repeat(64), kind: 'latent', conditioning, vaeFactor: CELL, fold: 1 },
@@ -145,8 +149,7 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     preset: null,
     replayFile: null,
     conditions: [...labels],
-    images: pictures.map(({ path, label }) => ({ path, label })),
-  });
+  }, index);
 
   const rows: Row[] = [];
   const tensors = new Map<string, { shape: number[]; values: Float32Array }>();
@@ -221,7 +224,7 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
   for (let shard = 0; shard < manifest.shards; shard++) {
     const path = join(folder, 'shards', shardName(shard));
     await mkdir(path, { recursive: true });
-    const images = manifest.images.slice(shard * shardSize, (shard + 1) * shardSize);
+    const images = pictures.slice(shard * shardSize, (shard + 1) * shardSize);
     await writeFile(join(path, 'shard.json'), JSON.stringify({ id: shard, images: images.length, skipped: 0, batch: 8, notes: [] }));
     await writeFile(join(path, 'skipped.jsonl'), shard === 0 ? skipped.map((row) => `${JSON.stringify(row)}\n`).join('') : '');
     if (!maps) continue;

@@ -133,9 +133,9 @@ describe('labels are compared after NFC', () => {
     expect(others.settled.labels).toHaveLength(3);
   });
   test('--to of translate: no image is translated to its own label', async () => {
-    const { draft } = await settleTranslation({ dataset: dataset(NFD, 'b'), model: TEXT, out: path.join(root, 'out'), to: [NFC], device: 'cpu', batch: 8 });
+    const { draft, images } = await settleTranslation({ dataset: dataset(NFD, 'b'), model: TEXT, out: path.join(root, 'out'), to: [NFC], device: 'cpu', batch: 8 });
     expect(draft.labels).toEqual([NFD]);
-    expect(draft.images.map(({ label }) => label)).toEqual(['b']);
+    expect(images.map(({ label }) => label)).toEqual(['b']);
   });
   test('--label of sample', async () => {
     const { record } = await settleRequest({ model: classModel(NFC, 'b', 'c'), out: path.join(root, 'out'), labels: [NFD, NFC], device: 'cpu' });

@@ -200,7 +200,7 @@ describe('runs', () => {
     expect(made.clusters.reduce((sum, { size }) => sum + size, 0)).toBe(made.places);
     expect(made.clusters.map(({ medianCotypicality }) => medianCotypicality)).toEqual(made.clusters.map(({ medianCotypicality }) => medianCotypicality).sort((a, b) => b - a));
     expect(events.filter(({ type }) => type === 'project')).toHaveLength(3);
-    expect(readdirSync(at('run')).sort()).toEqual(['clusters', 'locks', 'manifest.json', 'report', 'shards', 'skipped.jsonl']);
+    expect(readdirSync(at('run')).sort()).toEqual(['clusters', 'index.parquet', 'locks', 'manifest.json', 'report', 'shards', 'skipped.jsonl']);
     expect(readdirSync(at('run', 'locks'))).toEqual([]);
 
     // the median of what the pictures score is the place's co-typicality; the random places are the same in all pictures
@@ -263,7 +263,7 @@ describe('runs', () => {
     const fewer = await cotypicality(options({ clusters: 99, top: 6, dimensions: 9, projection: 'umap' }));
     expect(fewer.notes.join('\n')).toMatch(/99/);
     expect(fewer.notes.join('\n')).toMatch(/5 dimensions, not 9/);
-    await expect(cotypicality(options({ samples: 3 }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('samples (2 there, 3 now)') as string });
+    await expect(cotypicality(options({ samples: 3 }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('samples: this co-typicality run has 2, you asked for 3') as string });
     await expect(cotypicality(options({ out: at('parallel') }))).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
   });
 
@@ -282,7 +282,7 @@ describe('runs', () => {
     })));
     for (const { folder: of } of lines) cpSync(at('parallel', of, 'source.png'), at('shrunk', of, 'reconstruction.png'));
     mkdirSync(at('shrunk', 'shards'));
-    writeFileSync(at('shrunk', 'manifest.json'), '{"format":"diffmine-translation-1"}');
+    writeFileSync(at('shrunk', 'manifest.json'), '{"format":"diffmine-translation-2"}');
     writeFileSync(at('shrunk', 'shards', '00000.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
     writeFileSync(at('large.csv'), `image,x,y,w,h,slot\n${lines.map(({ image }) => `${image},0,0,32,64,left\n${image},32,0,32,64,other`).join('\n')}\n`);
     const shrunk = await cotypicality(options({ parallel: at('shrunk'), out: at('shrunk-run'), boxes: at('large.csv') }));

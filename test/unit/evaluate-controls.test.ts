@@ -9,7 +9,8 @@ import type { EvaluateSummary } from '../../src/evaluate/options';
 import { EVALUATION_FORMAT, readEvaluation, type EvaluationRecord } from '../../src/evaluate/record';
 import { evenly } from '../../src/evenly';
 import { writeReport } from '../../src/report/report';
-import { differences, makeManifest, MANIFEST, type Manifest } from '../../src/run/manifest';
+import { MANIFEST, RUN, type Manifest } from '../../src/run/manifest';
+import { completeManifest, differencesOf } from '../../src/run/sharded';
 import { Run } from '../../src/run/run';
 import { imageSchema } from '../../src/run/schema';
 import { writeTable } from '../../src/run/tables';
@@ -108,7 +109,7 @@ describe('another run', () => {
   test('is called untrained where its manifest says so, and need not be mined', async () => {
     await makeRun('untrained');
     const manifest = JSON.parse(readFileSync(at('untrained', MANIFEST), 'utf8')) as Manifest;
-    writeFileSync(at('untrained', MANIFEST), JSON.stringify(makeManifest({ ...manifest, options: { ...manifest.options, untrained: true } })));
+    writeFileSync(at('untrained', MANIFEST), JSON.stringify(completeManifest(RUN, { ...manifest, options: { ...manifest.options, untrained: true } }, manifest.index)));
     rmSync(at('untrained', 'mine'), { recursive: true });
     const found = await evaluate(at('run'), { boxes, bootstrap: 0, control: at('untrained'), colour: false, perLabel: 0 });
     expect(found.controls.run).toMatchObject({ untrained: true, mean: { top: [{ hit: { value: null } }, {}, {}] } });
@@ -124,11 +125,11 @@ describe('another run', () => {
 
   test('of random weights is another run: its fingerprint differs, and so it says', () => {
     const manifest = JSON.parse(readFileSync(at('run', MANIFEST), 'utf8')) as Manifest;
-    const untrained = makeManifest({ ...manifest, options: { ...manifest.options, untrained: true } });
+    const untrained = completeManifest(RUN, { ...manifest, options: { ...manifest.options, untrained: true } }, manifest.index);
     expect(untrained.fingerprint).not.toBe(manifest.fingerprint);
-    expect(differences(manifest, untrained)).toEqual(['the weights (random now)']);
-    expect(differences(untrained, manifest)).toEqual(['the weights (random there)']);
-    expect(differences(manifest, manifest)).toEqual([]);
+    expect(differencesOf(RUN, manifest, untrained)).toEqual([{ name: 'untrained weights', sentence: 'untrained weights: this run has none, you asked for yes' }]);
+    expect(differencesOf(RUN, untrained, manifest)).toEqual([{ name: 'untrained weights', sentence: 'untrained weights: this run has yes, you asked for none' }]);
+    expect(differencesOf(RUN, manifest, manifest)).toEqual([]);
   });
 });
 

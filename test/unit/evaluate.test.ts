@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { evaluateText } from '../../src/cli/commands/evaluate';
 import { evaluate } from '../../src/evaluate/evaluate';
 import type { EvaluateSummary } from '../../src/evaluate/options';
-import { makeManifest, MANIFEST, type Manifest } from '../../src/run/manifest';
+import { MANIFEST, RUN, type Manifest } from '../../src/run/manifest';
 import { imageSchema } from '../../src/run/schema';
 import { writeTable } from '../../src/run/tables';
+import { completeManifest } from '../../src/run/sharded';
 import { temporaryFolder } from '../helpers/folders';
 import { drawPictures, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run';
 
@@ -183,7 +184,7 @@ test('boxes are in source pixels, the map in those of the scored picture', async
   // the same run as if its pictures had been scored at half their size: sources are twice as large, and so are the boxes
   await makeRun('half');
   const manifest = JSON.parse(readFileSync(join(at('half'), MANIFEST), 'utf8')) as Manifest;
-  writeFileSync(join(at('half'), MANIFEST), JSON.stringify(makeManifest({ ...manifest, options: { ...manifest.options, size: 128 } })));
+  writeFileSync(join(at('half'), MANIFEST), JSON.stringify(completeManifest(RUN, { ...manifest, options: { ...manifest.options, size: 128 } }, manifest.index)));
   for (let shard = 0; shard * SHARD < pictures.length; shard++) {
     const rows = pictures.slice(shard * SHARD, (shard + 1) * SHARD).map(({ path, label, width, height }) => ({
       image: path, label, condition: label, source_width: 2 * width, source_height: 2 * height, width, height, typicality: 0, samples: 100,

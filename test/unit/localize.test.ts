@@ -222,7 +222,7 @@ test('a cancelled localization keeps its finished shards, and goes on', async ()
   expect(await (await Run.open(at('cut'))).doneShards()).toEqual([0]);
   const drawing = new AbortController();
   await expect(localize(base('cut', { boxes }), { signal: drawing.signal, onProgress: (event) => event.type === 'draw' && drawing.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
-  expect(readdirSync(at('cut')).sort()).toEqual(['locks', 'manifest.json', 'shards', 'skipped.jsonl']);
+  expect(readdirSync(at('cut')).sort()).toEqual(['index.parquet', 'locks', 'manifest.json', 'shards', 'skipped.jsonl']);
   const done = await localize(base('cut', { boxes }));
   expect(done.scan).toMatchObject({ resumed: true, evaluations: 0 });
   expect(done.result?.labels.map(({ marked }) => marked)).toEqual([2, 2]);
@@ -267,7 +267,7 @@ test('only the pictures that are marked: a run of a data set that has no others'
   const { scan, result } = await localize(base('marked', { boxes, onlyMarked: true, bootstrap: 0, overlays: 0 }));
   expect(scan).toMatchObject({ pictures: 3, scored: 3 });
   expect(result?.labels.map(({ label, pictures, marked }) => [label, pictures, marked])).toEqual([['class0', 2, 2], ['class1', 2, 2]]);
-  await expect(localize(base('marked', { boxes }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('data set') as string });
+  await expect(localize(base('marked', { boxes }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('dataset: ') as string });
   await expect(localize(base('unmarked', { onlyMarked: true }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { median } from '../../src/mine/cluster';
+import { ImageList } from '../../src/dataset';
 import { rank } from '../../src/mine/rank';
 import type { ManifestDraft } from '../../src/run/manifest';
 import { Run } from '../../src/run/run';
@@ -28,15 +29,15 @@ async function makeRun(seed: number): Promise<{ run: Run; rows: PatchRow[] }> {
       prompt: '', nullPrompt: '', size: 1, sizeRule: 'floor', patch: 4, samples: 1, seed, tBegin: 0, tEnd: 1, sampler: 'stratified', perImage: 5, batch: 1, precision: 'fp32',
       device: 'cpu', allLabels: false, against: 'null', maps: false, shardSize: A_SHARD, replay: null,
     },
-    preset: null, replayFile: null, conditions: LABELS, images,
+    preset: null, replayFile: null, conditions: LABELS,
   };
-  const run = await Run.begin(join(folder, `run-${seed}`), draft);
+  const run = await Run.begin(join(folder, `run-${seed}`), draft, ImageList.from(images.map((image) => ({ ...image, file: `/${image.path}`, bytes: 1 }))));
   const rows: PatchRow[] = [];
   let state = 1;
   const random = (): number => (state = (state * 48271) % 2147483647) / 2147483647;
   for (let shard = 0; shard < SHARDS; shard += 1) {
     const own: PatchRow[] = [];
-    for (const { path: image, label } of run.shardImages(shard)) {
+    for (const { path: image, label } of await run.shardImages(shard)) {
       for (const list of LISTS) {
         for (let place = 1; place <= 5; place += 1) {
           // few distinct values, so that there are many ties

@@ -51,7 +51,7 @@ test('the list asked for is clustered; the folder is replaced as a whole; the sa
 
   await mine(run, { threads: 1, clusters: 3, top: 12 });
   expect(resultBytes(run, ['mine'])).toEqual(first);
-  expect(readdirSync(run).sort()).toEqual(['locks', 'manifest.json', 'mine', 'shards', 'skipped.jsonl']);
+  expect(readdirSync(run).sort()).toEqual(['index.parquet', 'locks', 'manifest.json', 'mine', 'shards', 'skipped.jsonl']);
   expect(readdirSync(join(run, 'locks'))).toEqual([]);
 });
 

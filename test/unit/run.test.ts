@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { removeLeftovers, replaceFolder, temporaryName, writeFileAtomic, writeFolderAtomic } from '../../src/run/atomic';
 import { canonicalJson, fingerprintOf, pictureKey, sha256 } from '../../src/run/fingerprint';
-import { makeManifest, readManifest, type ManifestDraft } from '../../src/run/manifest';
+import { ImageList } from '../../src/dataset';
+import { readManifest, runFingerprint, type ManifestDraft } from '../../src/run/manifest';
 import { Run } from '../../src/run/run';
 
 let folder: string;
@@ -26,10 +27,12 @@ function draft(options: Partial<ManifestDraft['options']> = {}, more: Partial<Ma
     preset: null,
     replayFile: null,
     conditions: ['a', 'b'],
-    images: [1, 2, 3, 4, 5].map((i) => ({ path: `a/${i}.png`, label: 'a' })),
     ...more,
   };
 }
+
+const images = ImageList.from([1, 2, 3, 4, 5].map((i) => ({ path: `a/${i}.png`, file: `/d/a/${i}.png`, label: 'a', bytes: 10 * i, mtime: 1000 + i })));
+const begin = async (path: string, wanted: ManifestDraft, anyBatch = false): Promise<Run> => Run.begin(path, wanted, images, { anyBatch });
 
 describe('fingerprints', () => {
   test('canonical JSON sorts keys at every depth and leaves undefined out', () => {
@@ -45,62 +48,62 @@ describe('fingerprints', () => {
 
 describe('Run', () => {
   test('begins in a new folder, and the same options find it again', async () => {
-    const run = await Run.begin(join(folder, 'new', 'run'), draft());
+    const run = await begin(join(folder, 'new', 'run'), draft());
     expect(run.manifest.shards).toBe(3);
-    expect(run.shardImages(2).map(({ path }) => path)).toEqual(['a/5.png']);
-    const again = await Run.begin(join(folder, 'new', 'run'), draft({}, { created: '2027-01-01T00:00:00.000Z', version: '9.9.9' }));
+    expect((await run.shardImages(2)).map(({ path }) => path)).toEqual(['a/5.png']);
+    const again = await begin(join(folder, 'new', 'run'), draft({}, { created: '2027-01-01T00:00:00.000Z', version: '9.9.9' }));
     expect(again.manifest).toEqual(run.manifest);
     expect((await Run.open(run.path)).manifest).toEqual(run.manifest);
   });
 
   test('the data may lie elsewhere, another model or data set may not', async () => {
-    await Run.begin(folder, draft());
+    await begin(folder, draft());
     const moved = draft();
     moved.model.path = '/elsewhere';
-    await expect(Run.begin(folder, moved)).resolves.toBeInstanceOf(Run);
+    await expect(begin(folder, moved)).resolves.toBeInstanceOf(Run);
     moved.model.fingerprint = 'model-2';
     moved.dataset.fingerprint = 'data-2';
-    await expect(Run.begin(folder, moved)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringMatching(/the model; the data set\.$/) });
+    await expect(begin(folder, moved)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringMatching(/model: this run has \/m, you asked for \/elsewhere; dataset: \/d has changed since this run began\.$/) });
   });
 
   test('another option is named, with both values', async () => {
-    await Run.begin(folder, draft());
-    await expect(Run.begin(folder, draft({ samples: 50, tBegin: 0 }))).rejects.toMatchObject({
-      code: 'RUN_MISMATCH', exitCode: 6, message: expect.stringContaining('samples (100 there, 50 now); t-begin (100 there, 0 now)'),
+    await begin(folder, draft());
+    await expect(begin(folder, draft({ samples: 50, tBegin: 0 }))).rejects.toMatchObject({
+      code: 'RUN_MISMATCH', exitCode: 6, message: expect.stringContaining('samples: this run has 100, you asked for 50; t-range, first timestep: this run has 100, you asked for 0'),
     });
   });
 
   test('a batch that was only sized from memory gives way to the one that stands', async () => {
-    await Run.begin(folder, draft({ batch: 8 }), true);
-    expect((await Run.begin(folder, draft({ batch: 16 }), true)).manifest.options.batch).toBe(8);
-    await expect(Run.begin(folder, draft({ batch: 16 }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('batch (8 there, 16 now)') });
-    await expect(Run.begin(folder, draft({ batch: 16, seed: 1 }), true)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringMatching(/differs: seed \(0 there, 1 now\)\.$/) });
+    await begin(folder, draft({ batch: 8 }), true);
+    expect((await begin(folder, draft({ batch: 16 }), true)).manifest.options.batch).toBe(8);
+    await expect(begin(folder, draft({ batch: 16 }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('batch: this run has 8, you asked for 16') });
+    await expect(begin(folder, draft({ batch: 16, seed: 1 }), true)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringMatching(/another run\. seed: this run has 0, you asked for 1\.$/) });
   });
 
   test('a folder with something else in it is left alone', async () => {
     writeFileSync(join(folder, 'thesis.doc'), 'x');
-    await expect(Run.begin(folder, draft())).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('thesis.doc') });
+    await expect(begin(folder, draft())).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('thesis.doc') });
     expect(readdirSync(folder)).toEqual(['thesis.doc']);
   });
 
   test('many begin at once: one manifest stands', async () => {
-    const runs = await Promise.all(Array.from({ length: 8 }, (_, i) => Run.begin(folder, draft({}, { created: `2026-01-0${i + 1}T00:00:00.000Z` }))));
+    const runs = await Promise.all(Array.from({ length: 8 }, (_, i) => begin(folder, draft({}, { created: `2026-01-0${i + 1}T00:00:00.000Z` }))));
     expect(new Set(runs.map(({ manifest }) => manifest.created)).size).toBe(1);
-    expect(readdirSync(folder).sort()).toEqual(['locks', 'manifest.json', 'shards']);
+    expect(readdirSync(folder).sort()).toEqual(['index.parquet', 'locks', 'manifest.json', 'shards']);
   });
 
   test.each([
     ['not JSON', 'x{', /is not JSON/],
     ['another format', '{"format":"other"}', /is of format "other"/],
-    ['nothing in it', '{"format":"diffmine-run-1"}', /lacks/],
+    ['nothing in it', '{"format":"diffmine-run-2"}', /is damaged/],
   ])('a damaged manifest is RUN_INVALID: %s', async (_, text, message) => {
     writeFileSync(join(folder, 'manifest.json'), text);
     await expect(Run.open(folder)).rejects.toMatchObject({ code: 'RUN_INVALID', message: expect.stringMatching(message) });
-    await expect(Run.begin(folder, draft())).rejects.toMatchObject({ code: 'RUN_INVALID' });
+    await expect(begin(folder, draft())).rejects.toMatchObject({ code: 'RUN_INVALID' });
   });
 
   test('an edited manifest is noticed', async () => {
-    await Run.begin(folder, draft());
+    await begin(folder, draft());
     const file = join(folder, 'manifest.json');
     writeFileSync(file, readFileSync(file, 'utf8').replace('"samples": 100', '"samples": 99'));
     await expect(Run.open(folder)).rejects.toMatchObject({ code: 'RUN_INVALID', message: expect.stringContaining('changed') });
@@ -113,7 +116,7 @@ describe('Run', () => {
   });
 
   test('shards are locked, written whole, and then done; leftovers of the dead go', async () => {
-    const run = await Run.begin(folder, draft());
+    const run = await begin(folder, draft());
     const leftover = join(folder, 'shards', '.00001.tmp-host-1-abc');
     mkdirSync(leftover);
     const lock = await run.lockShard(1);
@@ -136,8 +139,8 @@ describe('Run', () => {
   test('the fingerprint ignores where things lie and when', () => {
     const other = draft({}, { created: 'later', replayFile: '/x' });
     other.dataset.path = '/other';
-    expect(makeManifest(other).fingerprint).toBe(makeManifest(draft()).fingerprint);
-    expect(makeManifest(draft({ seed: 1 })).fingerprint).not.toBe(makeManifest(draft()).fingerprint);
+    expect(runFingerprint(other)).toBe(runFingerprint(draft()));
+    expect(runFingerprint(draft({ seed: 1 }))).not.toBe(runFingerprint(draft()));
   });
 });
 

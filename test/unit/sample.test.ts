@@ -77,9 +77,9 @@ describe('a class model of folded pixels', () => {
   test('another request, or a folder of something else, is refused and left alone', async () => {
     const before = readFileSync(at('all', 'samples.json'), 'utf8');
     expect(await failure({ ...fold, out: at('all'), steps: 4, guidance: 1 })).toMatchObject({
-      code: 'RUN_MISMATCH', message: expect.stringContaining('steps (3 there, 4 now); guidance (3 there, 1 now)') as string,
+      code: 'RUN_MISMATCH', message: expect.stringContaining('steps: these samples have 3, you asked for 4; guidance: these samples have 3, you asked for 1') as string,
     });
-    expect(await failure({ ...text, out: at('all') })).toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('the model') as string });
+    expect(await failure({ ...text, out: at('all') })).toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('model: ') as string });
     expect(readFileSync(at('all', 'samples.json'), 'utf8')).toBe(before);
     mkdirSync(at('other'));
     writeFileSync(at('other', 'holiday.jpg'), '');

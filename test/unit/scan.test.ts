@@ -67,7 +67,7 @@ test('tables and maps hold what docs/formats.md says', async () => {
   }
   const run = await Run.open(join(folder, 'run'));
   const maps = readSafetensors(run.shardFile(1, 'maps.safetensors'));
-  expect(Object.keys(maps).sort()).toEqual(run.shardImages(1).map(({ path, label }) => `${label}/${path}`));
+  expect(Object.keys(maps).sort()).toEqual((await run.shardImages(1)).map(({ path, label }) => `${label}/${path}`));
   for (const [name, map] of Object.entries(maps)) {
     expect(map.dtype).toBe('F16');
     const values = toFloat32(map);
@@ -224,7 +224,7 @@ class SmallEngine extends Engine {
 test.each([3, 1])('where memory runs out the shard is scored again with half the batch, which it notes (room for %i rows)', async (most) => {
   const options = base('run', { batch: 16, shardSize: 64, maps: false });
   const settled = await settle(options, '0');
-  const run = await Run.begin(options.out, settled.draft);
+  const run = await Run.begin(options.out, settled.draft, settled.images);
   const engine = new SmallEngine(most);
   const counted = { evaluations: 0, pictures: 0 };
   try {
@@ -234,7 +234,7 @@ test.each([3, 1])('where memory runs out the shard is scored again with half the
       add: (n: number) => void (counted.evaluations += n), drop: () => undefined, picture: () => void (counted.pictures += 1),
       uncount: (n: number) => void (counted.pictures -= n), shard: () => undefined,
     };
-    const work = scoreShard({ run, engine, conditions, contrasts: settled.contrasts, sizes: settled.sizes, replay: undefined, files: settled.dataset.images, meter }, 0);
+    const work = scoreShard({ run, engine, conditions, contrasts: settled.contrasts, sizes: settled.sizes, replay: undefined, images: settled.images, meter }, 0);
     if (most < 2) {
       // not even one sample under both conditions fits
       await expect(work).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });

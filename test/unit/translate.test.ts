@@ -293,9 +293,9 @@ describe('a translation', () => {
 
   test('another translation is refused, as is a folder that holds something else', async () => {
     const out = at('whole');
-    await expect(translate({ ...base, out, guidance: 4 })).rejects.toThrow(failure('RUN_MISMATCH', 'guidance (3 there, 4 now)'));
-    await expect(translate({ ...base, out, to: ['class1'] })).rejects.toThrow(failure('RUN_MISMATCH', 'the targets (["class0","class1","class2"] there, ["class1"] now)'));
-    await expect(translate({ ...base, out, limit: 1 })).rejects.toThrow(failure('RUN_MISMATCH', 'limit (null there, 1 now)'));
+    await expect(translate({ ...base, out, guidance: 4 })).rejects.toThrow(failure('RUN_MISMATCH', 'guidance: this translation has 3, you asked for 4'));
+    await expect(translate({ ...base, out, to: ['class1'] })).rejects.toThrow(failure('RUN_MISMATCH', 'to: this translation has ["class0","class1","class2"], you asked for ["class1"]'));
+    await expect(translate({ ...base, out, limit: 1 })).rejects.toThrow(failure('RUN_MISMATCH', 'limit: this translation has none, you asked for 1'));
     await expect(translate({ ...base, out: at('data') })).rejects.toThrow(failure('RUN_MISMATCH', 'not a translation folder'));
     cpSync(at('whole'), at('edited'), { recursive: true });
     const manifest = readFileSync(at('edited', 'manifest.json'), 'utf8');
@@ -314,7 +314,7 @@ describe('a translation', () => {
     ['an empty part of the schedule', { guidanceRange: [0.5, 0.5] }, 'INVALID_ARGUMENT', 'guidance range 0.5,0.5'],
     ['guidance below zero', { guidance: -1 }, 'INVALID_ARGUMENT', '--guidance is -1'],
     ['no batch', { batch: 0 }, 'INVALID_ARGUMENT', '--batch is 0'],
-    ['no pictures', { dataset: at('nowhere') }, 'DATASET_INVALID', 'no data set'],
+    ['no pictures', { dataset: at('nowhere') }, 'DATASET_INVALID', 'no dataset'],
     ['no such preset', { preset: 'dogs' }, 'INVALID_ARGUMENT', '"dogs"'],
     ['a device that is not there', { device: 'cuda:7' }, 'DEVICE_UNAVAILABLE', 'cuda:7'],
   ])('%s: refused before anything is written', async (_, wrong, code, message) => {
