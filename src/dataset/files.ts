@@ -48,8 +48,10 @@ export interface FileFacts {
   mtime: number;
 }
 
-const UNOPENED: FileFacts = { bytes: 0, mtime: 0 };
+/** Of an entry that cannot be opened. */
+export const UNOPENED: FileFacts = { bytes: 0, mtime: 0 };
 
+/** UNOPENED, by identity, of an entry that is there but cannot be opened. */
 export type Facts = FileFacts | 'folder' | 'absent';
 
 function factsFrom(status: Stats): Facts {

@@ -1,7 +1,7 @@
 // A dataset as a folder of label folders: data/1920/a.jpg, data/1920/more/b.jpg, data/1950/c.png.
 import { realpath } from 'node:fs/promises';
 import { DiffmineError } from '../errors';
-import { entriesOf, factsOfAll, isImage, openingError, type Entry, type FileFacts } from './files';
+import { entriesOf, factsOfAll, isImage, openingError, UNOPENED, type Entry, type FileFacts } from './files';
 import { litter, outputFormat, type IgnoreReason } from './ignored';
 import { Listing } from './listing';
 import { systemPath } from './names';
@@ -28,6 +28,7 @@ interface Label {
 }
 
 interface Walk {
+  root: string;
   found: Listing;
   /** paths as given, and real ones */
   excluded: ReadonlySet<string>;
@@ -42,7 +43,7 @@ interface Held {
 }
 
 /** Of an output of diffmine below the root only the format. */
-async function look(place: string, { found }: Walk, isRoot: boolean): Promise<Held> {
+async function look(place: string, { root, found, unreadable }: Walk, isRoot: boolean): Promise<Held> {
   const rest: IgnoreReason = isRoot ? 'besideLabels' : 'notImages';
   const entries: Entry[] = await entriesOf(place);
   const format = await outputFormat(place, entries.map(({ name }) => name));
@@ -61,7 +62,11 @@ async function look(place: string, { found }: Walk, isRoot: boolean): Promise<He
   files.forEach((name, i) => {
     const one = facts[i];
     if (one === 'folder') folders.push(name);
-    else if (!isImage(name)) found.ignore(rest);
+    else if (!isImage(name)) {
+      found.ignore(rest);
+      // perhaps a folder, of a disk that is not there now
+      if (one === UNOPENED) unreadable.push(`'${place.slice(root.length + 1)}${place === root ? '' : '/'}${name}' (a link that leads nowhere)`);
+    }
     else if (one !== undefined && one !== 'absent') images.push([name, one]);
   });
   images.sort(([a], [b]) => compareCodePoints(a, b));
@@ -74,9 +79,9 @@ async function look(place: string, { found }: Walk, isRoot: boolean): Promise<He
  * @param relative to the dataset, forward slashes: begins with the label's folder
  * @param above real paths of the folders above
  */
-async function collect(root: string, relative: string, label: Label, walk: Walk, above: readonly string[]): Promise<void> {
+async function collect(relative: string, label: Label, walk: Walk, above: readonly string[]): Promise<void> {
+  const { root, found, excluded, unreadable } = walk;
   const place = `${root}/${relative}`;
-  const { found, excluded, unreadable } = walk;
   const real = await realpath(systemPath(place), { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1')).catch(() => place);
   if (above.includes(real)) {
     // named like an image, it is one that cannot be read
@@ -100,7 +105,7 @@ async function collect(root: string, relative: string, label: Label, walk: Walk,
     if (first === undefined) label.direct += held.images.length;
     else label.classes.add(first);
   }
-  for (const folder of held.folders) await collect(root, `${relative}/${folder}`, label, walk, [...above, real]);
+  for (const folder of held.folders) await collect(`${relative}/${folder}`, label, walk, [...above, real]);
 }
 
 /**
@@ -114,7 +119,7 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
   const found = new Listing();
   const exclude = options.exclude ?? [];
   const realOnes = await Promise.all(exclude.map(async (folder) => realpath(folder, { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1')).catch(() => folder)));
-  const walk: Walk = { found, excluded: new Set([...exclude, ...realOnes]), unreadable: [] };
+  const walk: Walk = { root, found, excluded: new Set([...exclude, ...realOnes]), unreadable: [] };
   const held = await look(root, walk, true).catch((cause: unknown) => {
     if (cause instanceof DiffmineError) throw cause;
     throw new DiffmineError('DATASET_INVALID', `The folder '${root}' cannot be read: ${openingError(cause)}.`, 'Check its permissions.', { cause });
@@ -128,7 +133,7 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
   for (const name of held.folders) {
     const label: Label = { name, images: 0, direct: 0, classes: new Set() };
     const [outputs, unreadable] = [found.ignored.outputs ?? 0, walk.unreadable.length];
-    await collect(root, name, label, walk, above);
+    await collect(name, label, walk, above);
     if (label.images > 0) labels.set(name, label);
     else if ((found.ignored.outputs ?? 0) === outputs && walk.unreadable.length === unreadable) found.warnings.push(`The label folder '${name}' has no images.`);
     if (name.includes('%x')) found.warnings.push(`The name of the label folder '${name}' is not UTF-8: %xHH stands for a byte.`);
@@ -136,7 +141,7 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
   const { unreadable } = walk;
   if (unreadable.length > 0) {
     const shown = unreadable.slice(0, 3).join(', ');
-    found.warnings.push(`${unreadable.length} ${unreadable.length === 1 ? 'folder' : 'folders'} cannot be read, so their images are missing: ${shown}${unreadable.length > 3 ? `, and ${unreadable.length - 3} more` : ''}.`);
+    found.warnings.push(`${unreadable.length} ${unreadable.length === 1 ? 'folder or link' : 'folders or links'} cannot be read, so any images there are missing: ${shown}${unreadable.length > 3 ? `, and ${unreadable.length - 3} more` : ''}.`);
   }
   if (found.count === 0) {
     const loose = held.images.length;
@@ -147,6 +152,11 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
   const splits = splitsAmong(labels);
   if (splits.length > 0 && splits.length === labels.size) throw splitsError(root, splits, labels);
   if (splits.length > 0) found.warnings.push(splitsWarning(root, splits, labels));
+  else if (labels.size >= 2 && [...labels.keys()].every(isSplitName) && [...labels.values()].some(({ direct, classes }) => direct === 0 && classes.size >= 2)) {
+    // train/CLASS/ beside a flat test/, as competitions have them
+    const [name] = [...labels].find(([, { direct, classes }]) => direct === 0 && classes.size >= 2) as [string, Label];
+    found.warnings.push(`Warning: ${[...labels.keys()].map((one) => `${one}/`).join(', ')} look like splits of one dataset. They are read as labels; if the folders in ${name}/ are the labels, give '${root}/${name}'.`);
+  }
   const [only] = labels.values();
   if (labels.size === 1 && only && isSplitName(only.name) && only.direct === 0 && only.classes.size > 1) {
     found.warnings.push(`All images have the label '${only.name}'. If its folders (${[...only.classes].slice(0, 3).join(', ')}${only.classes.size > 3 ? ', ...' : ''}) are the labels, give '${root}/${only.name}'.`);

@@ -3,7 +3,8 @@
 # Expected: A data set at the root of an ext4 disk has lost+found, which only root may read: pass over it with a warning.
 . "$(dirname "$0")/lib.sh"
 
-pic "$T/d/a/1.png" 1; pic "$T/d/b/1.png" 2; mkdir "$T/d/lost+found"; chmod 000 "$T/d/lost+found"
+pic "$T/d/a/1.png" 1; pic "$T/d/b/1.png" 2; mkdir "$T/d/lost+found" "$T/d/b/private"; chmod 000 "$T/d/lost+found" "$T/d/b/private"
 run=(dm); [ "$(id -u)" = 0 ] && { command -v setpriv >/dev/null || ok "root without setpriv: cannot be tried"; run=(setpriv --inh-caps=-all --bounding-set=-all node "$P/bin/diffmine.js"); }
-"${run[@]}" inspect "$T/d" > "$T/o" 2>&1 && ok "read"
-bad "$(head -1 "$T/o")"
+"${run[@]}" inspect "$T/d" > "$T/o" 2>&1 || bad "$(head -1 "$T/o")"
+grep -q "b/private.*permission denied" "$T/o" || bad "nothing says that b/private could not be read"
+ok "read"

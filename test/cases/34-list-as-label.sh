@@ -7,4 +7,5 @@ pic "$T/1.png" 1
 printf '{"image":"1.png","label":["a","b"]}\n' > "$T/t.jsonl"
 dm inspect "$T/t.jsonl" --json > "$T/o" 2>/dev/null || ok "refused"
 grep -qF '[\"a\",\"b\"]' "$T/o" && bad "$(grep -o '"labels":.*"bytes"' "$T/o")"
+grep -qF '"label":"a|b"' "$T/o" || bad "not a|b: $(cat "$T/o" | head -c 300)"
 ok "split"

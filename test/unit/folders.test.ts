@@ -125,6 +125,7 @@ describe('entries that cannot be opened', () => {
       const set = await openDataset(place);
       expect(paths(set)).toEqual(['a/1.png', 'a/annexed.png', 'a/circle.png', 'a/folder.png', ...(listening ? ['a/socket.png'] : [])]);
       expect(set.ignoredBy).toEqual({ notImages: 1 });
+      expect(set.warnings).toEqual(["1 folder or link cannot be read, so any images there are missing: 'a/link-without-extension' (a link that leads nowhere)."]);
       const reasons = await reasonsOf(set);
       expect(reasons).toEqual({
         'a/annexed.png': "IMAGE_UNREADABLE: The image 'annexed.png' cannot be read: it is a link to a file that is not there.",
@@ -144,7 +145,7 @@ describe('entries that cannot be opened', () => {
     chmodSync(path.join(place, 'c'), 0);
     const set = await openDataset(place);
     expect(paths(set)).toEqual(['a/1.png', 'b/1.png']);
-    expect(set.warnings).toEqual(["2 folders cannot be read, so their images are missing: 'a/closed' (permission denied), 'c' (permission denied)."]);
+    expect(set.warnings).toEqual(["2 folders or links cannot be read, so any images there are missing: 'a/closed' (permission denied), 'c' (permission denied)."]);
     expect(await reasonsOf(set)).toEqual({ 'a/1.png': "IMAGE_UNREADABLE: The image '1.png' cannot be read: permission denied." });
     chmodSync(path.join(place, 'a', 'closed'), 0o700);
     chmodSync(path.join(place, 'c'), 0o700);
@@ -213,6 +214,7 @@ describe('splits', () => {
     ['things to ride in', { 'train/diesel/1.png': true, 'bus/1.png': true }, []],
     ['images in the folders themselves', { 'train/1.png': true, 'test/1.png': true }, []],
     ['other folders in each', { 'train/steam/1.png': true, 'test/exam/1.png': true }, []],
+    ['folders in one, images in the other', { 'train/cat/1.png': true, 'train/dog/1.png': true, 'test/1.png': true }, [/^Warning: test\/, train\/ look like splits .* give '.*\/train'/]],
     ['one folder, which may be the whole dataset', { 'train/a/1.png': true, 'train/b/1.png': true }, [/All images have the label 'train'\. If its folders \(a, b\) are the labels, give '.*\/train'/]],
     ['beside a label of another name', { ...three, 'extra/1.png': true }, [/^Warning: test\/, train\/, val\/ are splits .* give '.*\/train'/]],
   ] as [string, Record<string, string | true>, RegExp[]][])('labels of such names stay labels: %s', async (_, files, warnings) => {

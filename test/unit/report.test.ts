@@ -297,7 +297,7 @@ describe('writeReport', () => {
     unlinkSync(join(moved, gone));
     const lines: string[] = [];
     const summary = await writeReport(run, { pictures: moved }, { log: (line) => lines.push(line) });
-    expect(summary.missing).toEqual([{ image: gone, reason: 'not found' }]);
+    expect(summary.missing).toEqual([{ image: gone, reason: `The image '${gone.split('/').pop()}' cannot be read: there is no such file.` }]);
     expect(summary.pictures).toBe(8);
     expect(lines.some((line) => line.includes(gone))).toBe(true);
     expect(load(join(run, 'report')).labels[0]!.pictures.find(([, path]) => path === gone)!.slice(3)).toEqual([0, 0, 0]);

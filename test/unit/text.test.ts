@@ -137,6 +137,10 @@ describe('CSV', () => {
   });
 });
 
+test('a line without an end is refused before it fills the memory', async () => {
+  await expect(readLines(file(`a\n${'x'.repeat(17 * 2 ** 20)}`, 'list.txt'))).rejects.toEqual(invalid(/list\.txt, line 2: the line is longer than 16 million characters/));
+});
+
 test('lines are trimmed and numbered; U+2028 is no line break', async () => {
   expect(await readLines(file('a\r\n\n  b\u2028c  ', 'list.txt'))).toEqual([{ text: 'a', where: expect.stringMatching(/list\.txt, line 1$/) as unknown }, { text: 'b\u2028c', where: expect.stringMatching(/line 3$/) as unknown }]);
 });

@@ -1,5 +1,6 @@
 // Text files line by line: JSONL tables, lists of names.
 import path from 'node:path';
+import { DiffmineError } from '../../errors';
 import { decodeFile, type TextOptions } from './decode';
 
 export interface TextLine {
@@ -8,6 +9,9 @@ export interface TextLine {
   /** from 1 */
   line: number;
 }
+
+/** A line longer than this (UTF-16 units) is taken for a file that is not lines of text. */
+const LONGEST_LINE = 16 * 2 ** 20;
 
 /** Lines of a file as they are read, some at a time, less empty ones. They end with LF or CR LF: JSON strings may hold U+2028. Throws as decodeFile. */
 export async function* textLines(file: string, options: TextOptions = {}): AsyncGenerator<TextLine[]> {
@@ -18,6 +22,9 @@ export async function* textLines(file: string, options: TextOptions = {}): Async
     const complete = (rest + piece).split('\n');
     rest = complete.pop() as string;
     yield take(complete);
+    if (rest.length > LONGEST_LINE) {
+      throw new DiffmineError('DATASET_INVALID', `${path.basename(file)}, line ${line + 1}: the line is longer than 16 million characters.`, 'JSONL has one object per line.');
+    }
   }
   yield take([rest]);
 }
