@@ -9,7 +9,7 @@ export { setup, type SetupSummary } from './setup/setup';
 export { PRESETS, fillPrompt, measurePicture, openDataset, readPicture, splitLabels, spokenLabels } from './dataset/index';
 export type { Dataset, DatasetImage, DatasetOptions, LayoutName, Preset, PresetName, ReadPicture, ScoredSize, SizeOptions, SizeRule } from './dataset/index';
 export { BOX_FORMATS, maskOf, readBoxes, readMarks } from './dataset/boxes/index';
-export type { Box, BoxFile, BoxFormat, Marked, ScoredPicture, TruthBox } from './dataset/boxes/index';
+export type { Box, BoxFile, BoxFormat, BoxFrame, MarkCounts, Marked, PictureTable, ScoredPicture, TruthBox } from './dataset/boxes/index';
 export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './model/index';
 export { inspect, type Inspection, type DatasetInspection, type ModelInspection, type RunInspection } from './inspect/inspect';
 
