@@ -135,6 +135,19 @@ beforeAll(async () => {
     expect(losses(out).slice(0, 4)).toHaveLength(4);
   }, 300_000);
 
+  test('labels that differ in Unicode normalization only become one class, and are named', async () => {
+    const data = at('forms');
+    mkdirSync(data);
+    const [composed, decomposed] = ['Köln'.normalize('NFC'), 'Köln'.normalize('NFD')];
+    writeFileSync(path.join(data, 'a.png'), await sharp({ create: { width: 32, height: 32, channels: 3, background: '#a05030' } }).png().toBuffer());
+    const table = path.join(data, 'images.jsonl');
+    writeFileSync(table, [composed, decomposed, 'b'].map((label) => `${JSON.stringify({ image: 'a.png', label })}\n`).join(''));
+    const ran = await cli(['train', table, '--new', 'tiny', '--steps', '1', '--batch', '1', '--validation', '0', '--sample-every', '0', '--device', 'cpu', '--threads', '1', '--out', at('forms-out')]);
+    expect(ran).toMatchObject({ code: 0, stderr: expect.stringMatching(/are one class to this model: they differ only in Unicode normalization/) as unknown });
+    const { id2label } = JSON.parse(readFileSync(at('forms-out', 'model_index.json'), 'utf8')) as { id2label: Record<string, string> };
+    expect(Object.values(id2label).map((label) => label.normalize('NFC'))).toEqual([composed, 'b']);
+  });
+
   test('an empty label, small, damaged and single pictures: trained without, and said', async () => {
     const data = at('poor');
     for (const label of ['good', 'empty', 'small', 'one']) mkdirSync(path.join(data, label), { recursive: true });
@@ -148,7 +161,7 @@ beforeAll(async () => {
     const ran = await cli([...args, '--out', at('poor-out'), '--json']);
     expect(ran).toMatchObject({ code: 0 });
     expect(JSON.parse(ran.stdout)).toMatchObject({ pictures: 3, skipped: 2, validation: [] });
-    expect(ran.stderr).toMatch(/'empty' has no pictures/);
+    expect(ran.stderr).toMatch(/'empty' has no images/);
     expect(ran.stderr).toMatch(/tiny\.png.*smaller than the crop/);
     expect(ran.stderr).toMatch(/'small' is left out/);
     // whole by its header, broken when it is decoded: another takes its place in training, none in validation
