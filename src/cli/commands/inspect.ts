@@ -19,7 +19,7 @@ function datasetText(found: DatasetInspection): string {
   const { measured } = found;
   const range = (sides: [number, number] | null): string => (sides ? (sides[0] === sides[1] ? `${sides[0]}` : `${sides[0]} ... ${sides[1]}`) : '?');
   return [
-    `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${found.images} images of ${found.labels.length} labels, ${byteSize(found.bytes)}, `,
+    `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${found.images} images of ${found.labels.length} labels, ${byteSize(found.bytes)}.`,
     `Of ${measured.pictures} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
     ...measured.unreadable.map(({ image, reason }) => `  ${image}: ${reason}`),
     ...datasetNotes(found),
