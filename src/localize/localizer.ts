@@ -6,6 +6,7 @@ import { asDiffmineError } from '../errors';
 import { evenly } from '../evenly';
 import { bootstrapped, mean, type Figure } from '../metrics/bootstrap';
 import type { Engine } from '../native';
+import { count as counted } from '../page/html';
 import { commonScale } from '../report/heatmap';
 import { readScored } from '../report/scored';
 import { imageKey, type Run } from '../run/run';
@@ -100,7 +101,7 @@ export class Localizer {
     const byKey = rows.map((list) => new Map(list.map((one) => [key(one), one])));
     const kept = (rows[0] ?? []).filter((one) => byKey.every((map) => map.has(key(one))));
     const lost = (rows[0]?.length ?? 0) - kept.length;
-    if (lost > 0) this.notes.push(`${lost} maps have none of the baseline beside them, and are left out.`);
+    if (lost > 0) this.notes.push(`${counted(lost, 'map')} ${lost === 1 ? 'is' : 'are'} left out: the baseline has none for the same image.`);
     let [index, done] = [0, 0];
     const works: LabelWork[] = [];
     for (const label of this.run.manifest.conditions) {
@@ -179,7 +180,7 @@ export class Localizer {
     }
     const reasons = [...missing.values()];
     for (const reason of reasons.slice(0, 3)) this.notes.push(`Not drawn: ${reason}`);
-    if (reasons.length > 3) this.notes.push(`Not drawn: ${reasons.length - 3} more. If the pictures have moved, say where to with --pictures.`);
+    if (reasons.length > 3) this.notes.push(`Not drawn: ${reasons.length - 3} more. If the images have moved, name their folder with --pictures.`);
   }
 
   private async sourceOf(run: Run, { image, width, height }: Entry['row'], missing: Map<string, string>): Promise<Scored | undefined> {
@@ -206,11 +207,11 @@ export class Localizer {
     if (!this.marks) return this.notes;
     const list = (names: readonly string[]): string => `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', ...' : ''}`;
     const without = labels.filter(({ marked }) => marked === 0).map(({ label }) => label);
-    if (without.length > 0) this.notes.push(`No figures of ${list(without)}: nothing is marked in their pictures.`);
+    if (without.length > 0) this.notes.push(`No metrics for ${list(without)}: nothing is marked in their images.`);
     const unmapped = this.marks.labels.filter((label) => !this.run.manifest.conditions.includes(label));
-    if (unmapped.length > 0) this.notes.push(`Marked, but not mapped: ${list(unmapped)}.`);
+    if (unmapped.length > 0) this.notes.push(`Marked, but without maps: ${list(unmapped)}.`);
     const { count, used } = this.marks;
-    if (used < count) this.notes.push(`${count - used} of ${count} boxes or masks are of pictures that are not in the run.`);
+    if (used < count) this.notes.push(`${count - used} of ${count} boxes or masks are of images that are not in the run.`);
     this.notes.push(...this.marks.notes);
     return this.notes;
   }

@@ -5,6 +5,14 @@
 
 [ -w /dev/full ] || ok "no /dev/full here"
 pic "$T/d/a/1.png" 1
-dm inspect "$T/d" --json > /dev/full 2> "$T/e"; rc=$?
-[ $rc = 5 ] && ! grep -q "node:fs\|Node.js v" "$T/e" && ok "exit 5: $(head -1 "$T/e")"
-bad "exit $rc (1 means CHECK_FAILED): $(grep -m2 -E 'throw error|ENOSPC' "$T/e" | tr '\n' ' ')"
+for command in "inspect $T/d --json" "inspect $T/d" "--help" "scan --help" "--version"; do
+  dm $command > /dev/full 2> "$T/e"; rc=$?
+  { [ $rc = 5 ] && ! grep -q "node:fs\|Node.js v" "$T/e" && grep -q "^error: " "$T/e"; } || bad "$command: exit $rc: $(grep -m2 -E 'throw error|ENOSPC' "$T/e" | tr '\n' ' ')"
+done
+dm inspect "$T/d" 1< /dev/null 2> "$T/e"; rc=$?
+[ $rc = 5 ] || bad "a stdout opened for reading: exit $rc"
+(trap '' XFSZ; ulimit -f 1; dm --help > "$T/part" 2> "$T/e"); rc=$?
+[ $rc = 5 ] || bad "a disk that filled up midway: exit $rc, $(wc -c < "$T/part") bytes written"
+dm --help | true; rc=${PIPESTATUS[0]}
+[ $rc = 0 ] || bad "a reader that left: exit $rc"
+ok "exit 5"

@@ -31,7 +31,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 (hasAddon ? test : test.skip)('scores, groups, compares and shows; the same again does nothing', async () => {
   const made = await cli(command('--boxes', at('boxes.csv'), '--json'));
-  expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining('3 of 3 sequences to score, 36 evaluations') as string });
+  expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining('3 of 3 sequences to score, 36 UNet calls') as string });
   const summary = JSON.parse(made.stdout) as CotypicalitySummary;
   expect(summary).toMatchObject({ complete: true, labels: LABELS, scored: 3, skipped: 0, shards: { total: 2, here: 2 }, projection: { asked: 'umap', done: 'umap', dimensions: 4 } });
   expect(summary.truth?.columns['slot']?.top).toMatchObject({ onElement: 1, purity: 1, chance: 1 });

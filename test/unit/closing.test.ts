@@ -44,7 +44,7 @@ describe('sharded work', () => {
     const text = cotypicalityText(summary);
     expect(text.split('\n').slice(2, 4).map((line) => line.trim().split(/\s+/)[0])).toEqual(['0', '1']);
     expect(text).toContain('Nothing left to do here: 3 of 3 sequences were scored before.');
-    expect(text).toContain('6 places of 2 labels in 2 clusters: /run/report/index.html');
+    expect(text).toContain('6 places of 2 labels in 2 clusters.\nConsistent changes: /run/report/index.html');
   });
 });
 

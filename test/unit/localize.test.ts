@@ -91,7 +91,7 @@ test('maps, figures and files of a model and its baseline', async () => {
   expect(summary.baseline).toMatchObject({ complete: true, scored: 5 });
   const found = await record('run');
   expect(found).toMatchObject({ boxes: { marks: 5, used: 4 }, baseline: { untrained: true }, options: { against: 'null', blur: 1 / 16, bootstrap: 20, seed: 0 } });
-  expect(found.notes).toEqual(['1 of 5 boxes or masks are of pictures that are not in the run.']);
+  expect(found.notes).toEqual(['1 of 5 boxes or masks are of images that are not in the run.']);
   expect(found.labels.map(({ label, pictures, marked }) => [label, pictures, marked])).toEqual([['class0', 3, 2], ['class1', 3, 2]]);
   expect(found.pictures.map(({ label, maps: own }) => [label, own.map((map) => [map.label, map.share !== null])])).toEqual([
     ['class0', [['class0', true]]], ['class0|class1', [['class0', true], ['class1', true]]], ['class1', [['class1', true]]], ['class1', [['class1', false]]], ['class0', [['class0', false]]],
@@ -275,7 +275,7 @@ test('boxes of a label that is not mapped, and a label without boxes, are told',
   const only = at('data', 'only.csv');
   writeFileSync(only, ['image,label,x,y,w,h', `${picture(1920, 0)},class2,0,0,9,9`, `${picture(1920, 0)},class0,0,0,9,9`].join('\n'));
   const summary = await localize(base('told', { boxes: only, overlays: 0, bootstrap: 5 }));
-  expect(summary.result?.notes).toEqual(['No figures of class1: nothing is marked in their pictures.', 'Marked, but not mapped: class2.']);
+  expect(summary.result?.notes).toEqual(['No metrics for class1: nothing is marked in their images.', 'Marked, but without maps: class2.']);
   expect(summary.result?.labels.map(({ model }) => model === null)).toEqual([false, true]);
   expect(summary.result?.mean.model?.averagePrecision.value).toBe(summary.result?.labels[0]?.model?.averagePrecision.value);
 });

@@ -28,7 +28,7 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
     );
     parts.push(`\nClusters compared with ${boxes}:`, table(['element', 'places', 'number', 'on an element', 'purity', 'chance', 'purity on elements', 'chance'], lines, [2, 3, 4, 5, 6, 7]));
   }
-  return [...parts, `\n${head}`, `${count(summary.places, 'place')} of ${count(labels.length, 'label')} in ${count(summary.clusters.length, 'cluster')}: ${summary.report ?? run}`].join('\n');
+  return [...parts, `\n${head}`, `${count(summary.places, 'place')} of ${count(labels.length, 'label')} in ${count(summary.clusters.length, 'cluster')}.`, `Consistent changes: ${summary.report ?? run}`].join('\n');
 }
 
 function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
