@@ -3,9 +3,11 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <exception>
+#include <iterator>
 #include <new>
 
 namespace diffmine::binding {
@@ -236,9 +238,22 @@ Napi::Array to_js(Napi::Env env, const std::vector<int64_t>& numbers) {
   return array;
 }
 
+namespace {
+
+// cudaError_t of kernels that failed while they ran; by number, as this file is compiled without CUDA: launch timeout, ECC, illegal address, assert,
+// hardware stack, illegal instruction, misaligned address, address space, program counter, launch failure, and whatever is unknown.
+bool breaks_context(int32_t cuda_error) {
+  static constexpr int32_t kErrors[] = {214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 999};
+  return std::find(std::begin(kErrors), std::end(kErrors), cuda_error) != std::end(kErrors);
+}
+
+}  // namespace
+
 Failure current_failure() noexcept {
   static constexpr const char* kMemoryHint = "Use a smaller batch, smaller pictures, or a device with more memory.";
-  static constexpr const char* kBugHint = "This is a bug of diffmine: please report it with the command that led here.";
+  static constexpr const char* kBugHint = "This is a bug in diffmine: please report it with the command that led here.";
+  static constexpr const char* kLostDeviceHint =
+      "Start the process again: nothing succeeds on this GPU in it any more. With CUDA_LAUNCH_BLOCKING=1 the error comes where the kernel failed.";
   try {
     throw;
   } catch (const Error& e) {
@@ -256,7 +271,12 @@ Failure current_failure() noexcept {
     if (text.find("unable to find an engine to execute this computation") != std::string::npos) {
       return {code::kOutOfMemory, "cuDNN has no algorithm for a convolution, or none that the free memory suffices for.", kMemoryHint};
     }
-    return {code::kInternal, text.substr(0, text.find('\n')), kBugHint};
+    const std::string first = text.substr(0, text.find('\n'));
+    // Kernels run after the call that launched them: an error that breaks the device's context is told to whichever call comes next.
+    if (const auto* device = dynamic_cast<const c10::AcceleratorError*>(&e); device && breaks_context(device->get_error_code())) {
+      return {code::kInternal, "A CUDA kernel failed earlier: " + first + ".", kLostDeviceHint};
+    }
+    return {code::kInternal, first, kBugHint};
   } catch (const std::bad_alloc&) {
     return {code::kOutOfMemory, "The machine has too little free memory.", kMemoryHint};
   } catch (const std::exception& e) {

@@ -35,6 +35,9 @@ Napi::Value devices(Info info) {
     entry["memoryFree"] = Napi::Number::New(env, static_cast<double>(device.memory_free));
     entry["computeCapability"] = Napi::String::New(env, device.compute_capability);
     entry["cpuCapability"] = Napi::String::New(env, device.cpu_capability);
+    Napi::Array dtypes = Napi::Array::New(env);
+    for (const auto& name : device.dtypes) dtypes.Set(dtypes.Length(), Napi::String::New(env, name));
+    entry["dtypes"] = dtypes;
     result.Set(result.Length(), entry);
   }
   return result;

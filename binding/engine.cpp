@@ -8,6 +8,7 @@
 
 #include "core/cpu_allocator.h"
 #include "core/device.h"
+#include "core/graph_lock.h"
 #include "models/unet_graph.h"
 #include "task.h"
 
@@ -183,7 +184,10 @@ void Engine::set_model(Model model, int64_t bytes) {
 
 void Engine::give_back_memory() noexcept try {
   CpuCachingAllocator::empty();
+  if (!settings_.device.is_cuda()) return;
+  const CacheLock lock;  // not before a capture of another engine has ended: JS tries again after this
   if (model_.graphs) model_.graphs->clear();
+  empty_device_cache();
 } catch (...) {
   // The device has failed for good, as the next call will say.
 }
@@ -198,7 +202,13 @@ void Engine::loop() noexcept {
 
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return closing_ || !waiting_.empty(); });
+    const auto wanted = [this] { return closing_ || !waiting_.empty(); };
+    if (!allocator) wake_.wait(lock, wanted);
+    while (!wake_.wait_for(lock, settings_.idle, wanted)) {  // idle: what has not been asked for in that time goes back to the system
+      lock.unlock();
+      CpuCachingAllocator::release(std::chrono::steady_clock::now() - std::chrono::duration_cast<std::chrono::steady_clock::duration>(settings_.idle));
+      lock.lock();
+    }
     if (closing_) break;
     running_ = std::move(waiting_.front());
     waiting_.pop_front();

@@ -13,6 +13,7 @@
 #include <napi.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -36,6 +37,7 @@ struct EngineSettings {
   at::ScalarType dtype;
   int threads;  // OpenMP's, of the compute thread
   EngineOptions options;
+  std::chrono::duration<double> idle{10};  // seconds that the CPU caching allocator keeps what nobody asks for, while the engine has no work
 };
 
 class Engine : public std::enable_shared_from_this<Engine> {

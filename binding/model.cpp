@@ -16,6 +16,7 @@ namespace diffmine::binding {
 namespace {
 
 constexpr int64_t kManyThreads = 4096;
+constexpr double kLongIdle = 86400;
 
 }  // namespace
 
@@ -95,6 +96,10 @@ Napi::Value create_engine(Info info) {
   EngineSettings made{device, dtype, static_cast<int>(options["threads"].integer(1, kManyThreads)), {}};
   if (const Arg disable = options["disable"]; disable.present()) made.options = EngineOptions::without(disable.strings());
   made.options.tune = options["tune"].boolean(false);
+  if (const Arg idle = options["idleSeconds"]; idle.present()) {
+    made.idle = std::chrono::duration<double>(idle.number());
+    if (made.idle.count() <= 0 || made.idle.count() > kLongIdle) idle.fail("seconds above 0, at most a day");
+  }
   return Engine::create(info.Env(), made);
 }
 
@@ -107,6 +112,7 @@ Napi::Value engine_memory(Info info) {
   set("weights", engine->weight_bytes());
   set("available", available_memory(engine->device()));
   set("peak", peak_memory(engine->device()));
+  set("cached", cached_memory(engine->device()));
   return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <fstream>
 #include <optional>
 
+#include "core/cpu_allocator.h"
 #include "core/error.h"
 #include "core/memory.h"
 
@@ -85,6 +87,7 @@ DeviceInfo cuda_info(int index) {
     info.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
     info.compute_capability = std::to_string(properties.major) + "." + std::to_string(properties.minor);
   }
+  info.dtypes = {"fp32", "bf16", "fp16"};
   info.memory_free = cuda_memory(static_cast<c10::DeviceIndex>(index)).free;
   return info;
 }
@@ -119,6 +122,8 @@ std::vector<DeviceInfo> list_devices() {
   cpu.memory_total = memory.total;
   cpu.memory_free = memory.available;
   cpu.cpu_capability = at::get_cpu_capability();
+  cpu.dtypes = {"fp32", "bf16"};
+  if (cpu_computes_fp16()) cpu.dtypes.push_back("fp16");
   std::vector<DeviceInfo> out{cpu};
 #ifdef DIFFMINE_CUDA
   for (int i = 0; i < cuda_devices(); ++i) out.push_back(cuda_info(i));
@@ -152,23 +157,46 @@ at::ScalarType parse_dtype(const std::string& text, const at::Device& device) {
   if (text == "fp32") return at::kFloat;
   if (text == "bf16") return at::kBFloat16;
   if (text != "fp16") throw Error(code::kInvalidArgument, "'" + text + "' is no precision.", "Precisions are fp32, bf16 and fp16.");
-  if (device.is_cpu()) {
-    throw Error(code::kDeviceUnavailable, "fp16 is not usable on a CPU: its convolutions are hundreds of times slower than fp32.",
-                "Use bf16, or fp32.");
+  if (device.is_cpu() && !cpu_computes_fp16()) {
+    throw Error(code::kDeviceUnavailable, "fp16 is not supported on this CPU: oneDNN has no fp16 for it, and convolutions without oneDNN take hundreds of times as long as in fp32.",
+                "Use bf16 or fp32. fp16 needs a GPU, or a CPU with AVX512-FP16, AMX-FP16 or AVX-NE-CONVERT.");
   }
   return at::kHalf;
+}
+
+bool cpu_computes_fp16() {
+  static const bool supported = [] {
+    if (!at::hasMKLDNN()) return false;
+    const auto op = c10::Dispatcher::singleton().findSchema({"mkldnn::_is_mkldnn_fp16_supported", ""});
+    return op && op->typed<bool()>().call();
+  }();
+  return supported && at::globalContext().userEnabledMkldnn();
 }
 
 int64_t available_memory(const at::Device& device) {
 #ifdef DIFFMINE_CUDA
   if (device.is_cuda()) {
     const auto index = device.has_index() ? device.index() : c10::cuda::current_device();
-    const auto statistics = cuda_statistics(index);
-    const int64_t cached = statistics ? statistics->reserved_bytes[kAggregate].current - statistics->allocated_bytes[kAggregate].current : 0;
-    return cuda_memory(index).free + cached;
+    return cuda_memory(index).free + cached_memory(device);
   }
 #endif
   return host_memory().available;
+}
+
+int64_t cached_memory(const at::Device& device) {
+#ifdef DIFFMINE_CUDA
+  if (device.is_cuda()) {
+    const auto statistics = cuda_statistics(device.has_index() ? device.index() : c10::cuda::current_device());
+    return statistics ? statistics->reserved_bytes[kAggregate].current - statistics->allocated_bytes[kAggregate].current : 0;
+  }
+#endif
+  return CpuCachingAllocator::size().cached;
+}
+
+void empty_device_cache() {
+#ifdef DIFFMINE_CUDA
+  c10::cuda::CUDACachingAllocator::emptyCache();
+#endif
 }
 
 int64_t peak_memory(const at::Device& device) {

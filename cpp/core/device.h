@@ -15,6 +15,7 @@ struct DeviceInfo {
   int64_t memory_free = 0;       // bytes free now
   std::string compute_capability;  // "9.0", empty on a CPU
   std::string cpu_capability;    // ATen's, e.g. "AVX512"; empty on a GPU
+  std::vector<std::string> dtypes;  // that parse_dtype takes there: "fp32", "bf16", "fp16"
 };
 
 // All usable devices, the CPU first. Never throws for a missing driver.
@@ -23,8 +24,12 @@ std::vector<DeviceInfo> list_devices();
 // "cpu", "cuda", "cuda:1". Throws DEVICE_UNAVAILABLE where there is none.
 at::Device parse_device(const std::string& text);
 
-// "fp32", "bf16", "fp16". fp16 on a CPU throws DEVICE_UNAVAILABLE with a hint (use bf16).
+// "fp32", "bf16", "fp16". fp16 throws DEVICE_UNAVAILABLE, with the reason, on a CPU that has no instructions for it.
 at::ScalarType parse_dtype(const std::string& text, const at::Device& device);
+
+// Whether oneDNN multiplies in fp16 on this processor (AVX512-FP16, AMX-FP16 or AVX-NE-CONVERT). Elsewhere LibTorch's convolutions in fp16 take hundreds of
+// times as long as in fp32.
+bool cpu_computes_fp16();
 
 // Bytes a new allocation may use: MemAvailable (and the cgroup's limit) on a CPU, free + cached on a GPU.
 int64_t available_memory(const at::Device& device);
@@ -44,6 +49,12 @@ void try_attention(const at::Device& device, at::ScalarType dtype);
 
 // Whether LibTorch's FlashAttention runs there: on CUDA from compute capability 8.0 on.
 bool has_flash_attention(const at::Device& device);
+
+// Bytes that the caching allocator of the device keeps for later tensors; of all engines of the process.
+int64_t cached_memory(const at::Device& device);
+
+// LibTorch's CUDA cache goes back to the driver, on every card. With a CacheLock (core/graph_lock.h) held. Nothing without CUDA.
+void empty_device_cache();
 
 // Version of the LibTorch the core was compiled against, e.g. "2.13.0".
 std::string libtorch_version();

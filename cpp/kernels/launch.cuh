@@ -33,7 +33,12 @@ struct Grid {
   size_t shared = 0;
 };
 
-// One launch, and an Error where it was refused.
+// What every call says of a context that a kernel has broken (an address that is not there, an instruction, a time limit).
+inline constexpr const char* kLostDevice =
+    "Start the process again: nothing succeeds on this GPU in it any more. With CUDA_LAUNCH_BLOCKING=1 the error comes where the kernel failed.";
+
+// One launch, and an Error where it was refused. Kernels run later: what an earlier one broke is first told to whoever calls CUDA next, and is no fault
+// of this launch.
 template <class... Parameters, class... Args>
 void launch(const char* name, void (*kernel)(Parameters...), Grid grid, void* cuda_stream, Args... args) {
   cudaLaunchConfig_t config{};
@@ -44,8 +49,13 @@ void launch(const char* name, void (*kernel)(Parameters...), Grid grid, void* cu
   const cudaError_t status = cudaLaunchKernelEx(&config, kernel, args...);
   if (status == cudaSuccess) return;
   cudaGetLastError();  // taken back: the next one to ask shall not find it
+  // A refused launch leaves the stream as it was; a broken context answers every call with what broke it.
+  if (cudaStreamQuery(config.stream) == status) {
+    throw Error(code::kInternal, std::string("A CUDA kernel failed earlier: ") + cudaGetErrorString(status) + " (noticed when " + name + " was launched).", kLostDevice);
+  }
+  cudaGetLastError();  // of the query: the stream is busy, or is being captured
   throw Error(status == cudaErrorMemoryAllocation ? code::kOutOfMemory : code::kInternal,
-              std::string("The CUDA kernel ") + name + " failed: " + cudaGetErrorString(status) + ".",
+              std::string("The CUDA kernel ") + name + " could not be launched: " + cudaGetErrorString(status) + ".",
               "Is the binary built for this card (diffmine doctor shows its compute capability; CMake option DIFFMINE_CUDA_ARCHITECTURES)?");
 }
 

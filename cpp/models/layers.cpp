@@ -129,10 +129,11 @@ at::Tensor reorder_linear_weight(const at::Tensor& w) {
   return op.call(w, std::nullopt);
 }
 
-// Not every LibTorch has oneDNN (macOS has none), and its bf16 wants AVX-512 or better: the operators throw elsewhere.
+// Not every LibTorch has oneDNN (macOS has none), and its bf16 needs AVX-512 or better: the operators throw elsewhere.
 bool can_prepack(const at::Tensor& weight, const Loader& loader) {
   if (!weight.is_cpu() || weight.requires_grad() || loader.differentiable() || !loader.options().prepacked_weights || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
   if (weight.scalar_type() == at::kBFloat16) return find_operator<bool()>("mkldnn::_is_mkldnn_bf16_supported").call();
+  if (weight.scalar_type() == at::kHalf) return cpu_computes_fp16();
   return weight.scalar_type() == at::kFloat;
 }
 
@@ -343,10 +344,7 @@ constexpr int64_t kManyKeys = 64;
 
 }  // namespace
 
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const EngineOptions& options, bool causal, bool upcast) {
-  if (upcast && q.scalar_type() != at::kFloat) {
-    return at::scaled_dot_product_attention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), {}, 0.0, causal).to(q.scalar_type());
-  }
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const EngineOptions& options, bool causal) {
   if (q.is_cpu() && !causal && k.size(2) >= kManyKeys && q.size(3) % 2 == 0 && !q.requires_grad() && options.block_attention && has_attention_cpu(q.scalar_type())) {
     return attention_cpu(q, k, v);
   }

@@ -150,9 +150,9 @@ class LayerNorm {
   bool fused_ = false;
 };
 
-// softmax(q k^T / sqrt(d)) v; q [B, heads, N, d], k and v [B, heads, M, d]. `upcast` computes in fp32.
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const EngineOptions& options = {}, bool causal = false,
-                     bool upcast = false);
+// softmax(q k^T / sqrt(d)) v; q [B, heads, N, d], k and v [B, heads, M, d]. Scores are made, scaled and exponentiated in fp32 whatever the dtype, by each
+// of the kernels this may come to: scores beyond fp16's 65504 are no trouble, and models with `upcast_attention` need nothing else.
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const EngineOptions& options = {}, bool causal = false);
 
 // [B, N, C] -> [B, heads, N, C / heads], and back.
 at::Tensor split_heads(const at::Tensor& x, int64_t heads);

@@ -111,7 +111,7 @@ struct Transformer {
   Linear proj_in, proj_out;
   std::vector<Block> blocks;
   int64_t heads = 1;
-  bool upcast = false, fused = false;
+  bool fused = false;
   EngineOptions options;
 
   static Transformer load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels, int64_t heads, int64_t layers, size_t& cross_count) {
@@ -121,7 +121,6 @@ struct Transformer {
     Transformer t;
     t.path = name;
     t.heads = heads;
-    t.upcast = config.upcast_attention;
     t.options = loader.options();
     t.fused = !loader.differentiable() && t.options.geglu;
     t.norm = GroupNorm::load(loader, name + ".norm", channels, config.norm_num_groups, 1e-6);
@@ -182,13 +181,13 @@ struct Transformer {
         qkv[0] = pass.see(b.path + ".attn1.to_q", qkv[0]);
         qkv[1] = pass.see(b.path + ".attn1.to_k", qkv[1]);
       }
-      h = b.out1.add(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options, false, upcast)), h);
+      h = b.out1.add(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options)), h);
 
       // Here the condition enters: queries are still one row an input, keys and values are per condition.
       const auto [keys, values] = keys_values(b, pass);
       const auto q = pass.expand(b.q2(b.norm2(h)));
       h = pass.expand(h);
-      h = b.out2.add(merge_heads(attention(split_heads(q, heads), keys, values, options, false, upcast)), h);
+      h = b.out2.add(merge_heads(attention(split_heads(q, heads), keys, values, options)), h);
 
       h = b.ff_out.add(gated(b.ff_in(b.norm3(h))), h);
     }

@@ -32,7 +32,7 @@ struct UNetConfig {
   int64_t norm_num_groups = 32;
   double norm_eps = 1e-5;
   bool use_linear_projection = false;
-  bool upcast_attention = false;
+  bool upcast_attention = false;              // asks for scores in fp32, which attention() makes in any case
   bool scale_shift = false;                   // resnet_time_scale_shift == "scale_shift"
   int64_t num_class_embeds = 0;               // 0: text-conditional or unconditional
   bool flip_sin_to_cos = true;

@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <exception>
 #include <iostream>
-#include <mutex>
 
+#include "core/graph_lock.h"
 #include "core/stage.h"
 #endif
 
@@ -29,8 +29,6 @@ namespace {
 
 constexpr size_t kMostCaptures = 4;  // shapes: a full pass, a call's last one, for two sizes of pictures
 constexpr int kSightsBefore = 2;     // passes of a shape before it is captured: one that comes once is not worth it, and cuDNN has chosen its algorithms
-
-std::mutex capturing;  // one engine of the process at a time: the allocators' caches are not emptied under a capture
 
 // The stream must leave capturing, and LibTorch's allocators must stop serving it, though the graph is void. Where CUDA calls the capture invalid
 // capture_end stops half way, and allocators would think for ever that one is under way: an empty capture in its place lets it come to its end.
@@ -97,7 +95,6 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
   if (!capture.graph) {
     if (capture.sights++ < kSightsBefore) return launch();
     try {
-      const std::lock_guard one_at_a_time(capturing);
       // Buffers of its own, in the layout the UNet is given.
       capture.x = x.clone(), capture.t = t.clone(), capture.index = condition_index.clone();
       const auto again = [&] { return unet_->forward(capture.x, capture.t, *conditions, capture.index, fan_out); };
@@ -105,8 +102,12 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
       const c10::cuda::CUDAStreamGuard side(state_->side);
       again();  // what is set up at first use (workspaces, cuDNN's measurements) must not be captured
       state_->side.synchronize();
-      // The pass above left its memory to the side stream, which no one else uses.
-      c10::cuda::CUDACachingAllocator::emptyCache();
+      {
+        // The pass above left its memory to the side stream, which no one else uses.
+        const CacheLock lock;
+        c10::cuda::CUDACachingAllocator::emptyCache();
+      }
+      const CaptureLock lock(x.device());
       // LibTorch takes up no pool again that its last graph has left.
       if (std::none_of(captures_.begin(), captures_.end(), [](const Capture& c) { return c.graph != nullptr; })) state_->pool = at::cuda::graph_pool_handle();
       auto graph = std::make_unique<at::cuda::CUDAGraph>();

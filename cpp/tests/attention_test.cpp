@@ -5,6 +5,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/isnan.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
 #include <doctest/doctest.h>
@@ -28,6 +29,8 @@ at::Tensor exact(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) 
   const auto scores = at::matmul(q.to(at::kDouble), k.to(at::kDouble).transpose(-1, -2)) / std::sqrt(static_cast<double>(q.size(-1)));
   return at::matmul(at::softmax(scores, -1), v.to(at::kDouble));
 }
+
+bool computes(const at::Device& device, at::ScalarType dtype) { return dtype != at::kHalf || device.is_cuda() || cpu_computes_fp16(); }
 
 double worst(const at::Tensor& got, const at::Tensor& want) { return ((got.to(at::kDouble) - want).abs().max() / want.abs().max()).item<double>(); }
 
@@ -118,7 +121,7 @@ TEST_CASE("attention of the UNet's heads, to itself and to a text's 77 tokens") 
     CAPTURE(device.str());
     struct Precision { at::ScalarType dtype; double tolerance; };
     for (const Precision& p : {Precision{at::kFloat, 2e-5}, Precision{at::kBFloat16, 2e-2}, Precision{at::kHalf, 3e-3}}) {
-      if (device.is_cpu() && p.dtype == at::kHalf) continue;
+      if (!computes(device, p.dtype)) continue;
       try_attention(device, p.dtype);
       CAPTURE(std::string(c10::toString(p.dtype)));
       for (const int64_t size : {40, 80, 160}) {
@@ -130,7 +133,49 @@ TEST_CASE("attention of the UNet's heads, to itself and to a text's 77 tokens") 
         const auto q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]), words = heads(text.to(device)).contiguous();
         CHECK(worst(attention(q, k, v).cpu(), exact(q.cpu(), k.cpu(), v.cpu())) < p.tolerance);
         CHECK(worst(attention(q, words, words).cpu(), exact(q.cpu(), words.cpu(), words.cpu())) < p.tolerance);
-        CHECK(worst(attention(q, k, v, {}, false, /*upcast=*/true).cpu(), exact(q.cpu(), k.cpu(), v.cpu())) < p.tolerance);
+      }
+    }
+  }
+}
+
+// What models with `upcast_attention` need: scores that fp16 cannot hold (65504), before and after scaling. On every path that attention() may take: in blocks, LibTorch's, few keys, a mask, and FlashAttention by name.
+TEST_CASE("attention with scores of 3e5 is that of fp32 in every dtype") {
+  const uint64_t seed = test::fresh_seed();
+  CAPTURE(seed);
+  EngineOptions others;
+  others.block_attention = others.cudnn_attention = false;
+  for (const auto& device : test::devices()) {
+    CAPTURE(device.str());
+    struct Precision { at::ScalarType dtype; double tolerance; };
+    for (const Precision& p : {Precision{at::kFloat, 1e-4}, Precision{at::kBFloat16, 2e-2}, Precision{at::kHalf, 3e-3}}) {
+      if (!computes(device, p.dtype)) continue;
+      try_attention(device, p.dtype);
+      CAPTURE(std::string(c10::toString(p.dtype)));
+      for (const int64_t size : {40, 64, 160, 15}) {
+        for (const int64_t keys : {200, 77, 5}) {
+          CAPTURE(size);
+          CAPTURE(keys);
+          // Queries are a pattern of signs, and keys multiples of it: the largest decides, by ten thousands and more.
+          const auto signs = at::randn({2, 8, 1, size}).sign();
+          const double magnitude = std::sqrt(3e5 / std::sqrt(static_cast<double>(size)));
+          const auto q = (signs * magnitude).expand({2, 8, 150, size}).contiguous().to(p.dtype), v = at::randn({2, 8, keys, size}).to(p.dtype);
+          for (const double towards : {1.0, -1.0}) {
+            auto factors = at::rand({2, 8, keys, 1}) * 0.3 + 0.6;
+            factors.select(2, keys / 2).fill_(1.001), factors.select(2, keys / 3).fill_(0.4);  // the largest, the other way round the least
+            const auto k = (signs * towards * magnitude * factors).to(p.dtype);
+            const auto scores = at::matmul(q.to(at::kDouble), k.to(at::kDouble).transpose(-1, -2)) / std::sqrt(static_cast<double>(size));
+            REQUIRE(scores.abs().max().item<double>() > 2.9e5);
+            const auto want = exact(q, k, v);
+            for (const auto& options : {EngineOptions{}, others}) {
+              const auto got = attention(q.to(device), k.to(device), v.to(device), options).cpu();
+              CHECK(worst(got, want) < p.tolerance);
+            }
+            if (keys == 200) {  // the last query sees them all
+              const auto masked = attention(q.to(device), k.slice(2, 0, 150).to(device), v.slice(2, 0, 150).to(device), {}, /*causal=*/true).cpu();
+              CHECK(worst(masked.slice(2, 149), exact(q, k.slice(2, 0, 150), v.slice(2, 0, 150)).slice(2, 149)) < p.tolerance);
+            }
+          }
+        }
       }
     }
   }

@@ -238,7 +238,7 @@ export const RUN = {
 
 export const DEVICE = {
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N; auto says what it chose', parse: device, fallback: 'auto' }),
-  dtype: option({ group: 'Device', describe: 'Precision of the UNet; fp16 needs a GPU', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], fallback: 'fp32' }),
+  dtype: option({ group: 'Device', describe: 'dtype of the UNet; on a CPU fp16 needs one that has it (diffmine doctor)', parse: choice(['fp32', 'bf16', 'fp16']), choices: ['fp32', 'bf16', 'fp16'], fallback: 'fp32' }),
   threads: option({ group: 'Device', describe: 'CPU threads of the computation', parse: integer(1, 1024), shownDefault: 'all cores' }),
 } satisfies OptionTable;
 

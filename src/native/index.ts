@@ -202,8 +202,8 @@ export class Engine {
     return callAsync((addon) => addon.machineRates(this.#native, settings.precision, settings.seconds, options));
   }
 
-  /** Bytes: of the model's weights, a new allocation may use on the device, and the peak since the process began. */
-  memory(): { weights: number; available: number; peak: number } {
+  /** Bytes: of the model's weights, a new allocation may use on the device, the peak since the process began, and what the allocator keeps for later (of all engines). */
+  memory(): { weights: number; available: number; peak: number; cached: number } {
     return call((addon) => addon.engineMemory(this.#native));
   }
 

@@ -25,6 +25,8 @@ export interface DeviceInfo {
   threads: number;
   /** ATen's, such as 'AVX512'; empty on a GPU */
   cpuCapability: string;
+  /** what an engine can compute in there; fp16 on a CPU only where oneDNN has it */
+  dtypes: Precision[];
 }
 
 export interface BuildInfo {
@@ -146,6 +148,8 @@ export interface EngineOptions {
    * without it they are deterministic. Default false. No meaning on a CPU
    */
   tune?: boolean;
+  /** seconds that an idle engine on a CPU keeps the memory of freed activations for its next call; default 10 */
+  idleSeconds?: number;
   /** optimizations to do without, to measure what they are worth */
   disable?: Optimization[];
 }
@@ -421,7 +425,7 @@ export interface Addon {
   createEngine(options: EngineOptions & { threads: number }): NativeEngine;
   /** Cancels what runs, rejects what waits, joins the thread, frees the model. Idempotent. */
   disposeEngine(engine: NativeEngine): Promise<void>;
-  engineMemory(engine: NativeEngine): { weights: number; available: number; peak: number };
+  engineMemory(engine: NativeEngine): { weights: number; available: number; peak: number; cached: number };
   /** medians of runs that take `seconds` for each rate; needs no model */
   machineRates(engine: NativeEngine, precision: Precision | undefined, seconds: number | undefined, call?: CallOptions): Promise<MachineRates>;
   loadModel(engine: NativeEngine, source: ModelSource, call?: CallOptions): Promise<void>;

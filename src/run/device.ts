@@ -18,8 +18,11 @@ export function chooseDevice(name: string, precision: Precision): DeviceInfo {
     const hint = buildInfo().cuda ? `Devices here: ${devices.map(({ id }) => id).join(', ')}.` : 'This build is for CPUs only; `diffmine setup --cuda` makes one for NVIDIA GPUs.';
     throw new DiffmineError('DEVICE_UNAVAILABLE', `The device ${wanted} is not available.`, hint);
   }
-  if (device.id === 'cpu' && precision === 'fp16') {
-    throw new DiffmineError('DEVICE_UNAVAILABLE', 'fp16 on a CPU is some hundred times slower than bf16.', 'Use --dtype bf16 or --dtype fp32.');
+  if (!device.dtypes.includes(precision)) {
+    throw new DiffmineError(
+      'DEVICE_UNAVAILABLE', `${precision} is not supported on this CPU (${device.name}): oneDNN has no ${precision} for it, and convolutions without oneDNN take hundreds of times as long as in fp32.`,
+      `Use ${device.dtypes.map((dtype) => `--dtype ${dtype}`).join(' or ')}.`,
+    );
   }
   return device;
 }

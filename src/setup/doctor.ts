@@ -61,6 +61,7 @@ function deviceRow(device: DeviceInfo): DoctorRow {
   if (device.computeCapability) parts.push(`compute capability ${device.computeCapability}`);
   if (device.cpuCapability) parts.push(device.cpuCapability);
   parts.push(`${gigabytes(device.memoryFree)} of ${gigabytes(device.memoryTotal)} free`);
+  parts.push(device.dtypes.join(', '));
   if (device.threads) parts.push(`${device.threads} threads`);
   return { name: `Device ${device.id}`, status: 'ok', detail: parts.join(', ') };
 }

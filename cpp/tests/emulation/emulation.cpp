@@ -208,6 +208,8 @@ unsigned most_threads(const void* kernel) {
   return warps ? warps * kWarp : kMostThreads;
 }
 
+cudaError_t broken = cudaSuccess;
+
 cudaError_t fail(cudaError_t code, std::string what) {
   error = std::move(what);
   return code;
@@ -215,8 +217,14 @@ cudaError_t fail(cudaError_t code, std::string what) {
 
 }  // namespace
 
+void break_context(cudaError_t by) {
+  broken = by;
+  error = by == cudaSuccess ? "" : "an illegal memory access was encountered";
+}
+
 cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, const std::function<void()>& thread) {
   const std::lock_guard lock(one_launch);
+  if (broken != cudaSuccess) return broken;
   const dim3 grid = config.gridDim, block = config.blockDim;
   const auto refuse = [](std::string what) { return fail(cudaErrorInvalidConfiguration, std::move(what)); };
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX || grid.y > UINT16_MAX || grid.z > UINT16_MAX) return refuse("no grid may be so large, or empty");
@@ -261,6 +269,8 @@ uint64_t exchange(unsigned mask, uint64_t value, unsigned source, const Place& p
 unsigned lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % kWarp; }
 
 }  // namespace emulation
+
+cudaError_t cudaStreamQuery(cudaStream_t) { return emulation::broken; }
 
 const char* cudaGetErrorString(cudaError_t) { return emulation::error.c_str(); }
 

@@ -79,6 +79,22 @@ __global__ void overruns() { dynamic_shared<int>()[4] = 1; }
 
 }  // namespace
 
+TEST_CASE("emulation: what an earlier kernel broke is not blamed on the launch that notices it; a refused launch is") {
+  const auto tried = [](Grid grid) { return test::error_of([&] { launch("innocent", unbounded, grid, nullptr); }); };
+  emulation::break_context(cudaErrorIllegalAddress);
+  const Error noticed = tried({dim3(1), 32, 0});
+  const Error again = tried({dim3(1), 2048, 0});  // would be refused, if anything still were
+  emulation::break_context(cudaSuccess);
+  CHECK(noticed.code() == code::kInternal);
+  CHECK(says(noticed.what(), "A CUDA kernel failed earlier: an illegal memory access was encountered"));
+  CHECK(says(noticed.hint(), "Start the process again"));
+  CHECK(says(again.what(), "failed earlier"));
+  const Error refused = tried({dim3(1), 2048, 0});
+  CHECK(says(refused.what(), "The CUDA kernel innocent could not be launched: a block has 1 to 1024 threads"));
+  CHECK(says(refused.hint(), "DIFFMINE_CUDA_ARCHITECTURES"));
+  CHECK(test::error_code([] { launch("innocent", unbounded, {dim3(1), 32, 0}, nullptr); }).empty());
+}
+
 TEST_CASE("emulation: every thread of every block, once") {
   std::vector<int> out(2 * 3 * 40);
   launch("number", number, {dim3(3, 2), 40}, nullptr, out.data());

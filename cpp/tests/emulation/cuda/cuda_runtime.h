@@ -31,7 +31,7 @@ struct alignas(16) float4 { float x, y, z, w; };
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidConfiguration = 9, cudaErrorLaunchFailure = 719 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidConfiguration = 9, cudaErrorIllegalAddress = 700, cudaErrorLaunchFailure = 719 };
 using cudaStream_t = struct CUstream_st*;
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
@@ -40,12 +40,14 @@ struct cudaLaunchConfig_t {
 };
 const char* cudaGetErrorString(cudaError_t error);  // what the last failed launch did wrong
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaStreamQuery(cudaStream_t stream);  // what broke the context, if anything did
 
 namespace emulation {
 
 using Place = std::source_location;  // where a kernel waits
 
 cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, const std::function<void()>& thread);
+void break_context(cudaError_t by);  // as a kernel does that fails after its launch: from now on every call answers with it, until cudaSuccess
 void* dynamic_shared();
 void wait_for_block(const Place& place);
 // Waits until every lane of the mask is here with its value; gives the source lane's, or (kVote) a bit for each lane whose value is not 0.
