@@ -11,7 +11,7 @@ struct EngineOptions {
   // Optimizations. All are on; to measure one, disable it (`diffmine bench --ablate`, `--disable`).
   bool graphs = true;                 // CUDA: small forward passes are launched as graphs (models/unet_graph.h)
   bool prepacked_weights = true;      // CPU: weights in oneDNN's layouts; otherwise they are reordered in every call
-  bool winograd = true;               // CPU, fp32: models/winograd_cpu.h; otherwise oneDNN's direct convolution
+  bool winograd = true;               // CPU, fp32 and fp16: models/winograd_cpu.h; otherwise oneDNN's direct convolution
   bool group_norm = true;             // GroupNorm with SiLU by kernels/ops.h; otherwise ATen's operators
   bool geglu = true;                  // GEGLU, likewise
   bool shared_prefix = true;          // what does not see the condition is computed once for all conditions of an input

@@ -39,7 +39,7 @@ struct Tiles {
 }  // namespace
 
 bool winograd_pays(int64_t in, int64_t out, at::ScalarType dtype) {
-  return dtype == at::kFloat && in >= 32 && out >= 32 && in % 16 == 0 && out % 16 == 0 && in * out <= 1280 * 1024 && has_brgemm<float>();
+  return (dtype == at::kFloat || dtype == at::kHalf) && in >= 32 && out >= 32 && in % 16 == 0 && out % 16 == 0 && in * out <= 1280 * 1024 && has_brgemm<float>();
 }
 
 at::Tensor winograd_weight(const at::Tensor& weight) {
@@ -55,6 +55,10 @@ at::Tensor winograd_weight(const at::Tensor& weight) {
 }
 
 at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual, const at::Tensor& per_channel) {
+  if (x.scalar_type() != at::kFloat) {
+    const auto fp32 = [](const at::Tensor& t) { return t.defined() ? t.to(at::kFloat) : t; };
+    return winograd_conv(fp32(x), weight, fp32(bias), fp32(residual), fp32(per_channel)).to(x.scalar_type());
+  }
   const int64_t in = x.size(1), out = bias.size(0);
   const Tiles tiles(x.size(0), x.size(2), x.size(3));
   const auto y = at::empty({tiles.pictures, out, tiles.height, tiles.width}, x.options(), at::MemoryFormat::ChannelsLast);

@@ -64,6 +64,21 @@ TEST_CASE("winograd: odd sizes, several blocks of tiles and of channels, what is
   }
 }
 
+TEST_CASE("winograd: fp16 is multiplied in fp32, and rounded once") {
+  if (!winograd_pays(64, 48, at::kHalf)) return;
+  const uint64_t seed = test::fresh_seed();
+  CAPTURE(seed);
+  const auto half = [](const at::Tensor& t) { return t.to(at::kHalf); };
+  const auto x = half(at::randn({2, 64, 9, 6})), weight = half(at::randn({48, 64, 3, 3}) / 24.0), bias = half(at::randn({48}));
+  const auto residual = half(at::randn({2, 48, 9, 6})), channels = half(at::randn({2, 48}));
+  const auto exact = at::conv2d(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble), 1, 1);
+  const auto packed = winograd_weight(weight), y = winograd_conv(x, packed, bias);
+  CHECK((y.scalar_type() == at::kHalf));
+  CHECK(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+  CHECK(relative(y, exact) < 4e-4);  // half a unit of 2^-11
+  CHECK(relative(winograd_conv(x, packed, bias, residual, channels), exact + residual + channels.unsqueeze(-1).unsqueeze(-1)) < 4e-4);
+}
+
 TEST_CASE("winograd: what is not finite shows, and large means cancel no digits") {
   if (!winograd_pays(32, 32, at::kFloat)) return;
   const uint64_t seed = test::fresh_seed();

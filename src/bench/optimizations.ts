@@ -16,7 +16,7 @@ interface Meaning {
 export const MEANINGS: Record<BenchOptimization, Meaning> = {
   graphs: { on: 'cuda' },
   'prepacked-weights': { on: 'cpu' },
-  winograd: { on: 'cpu', precisions: ['fp32'] },
+  winograd: { on: 'cpu', precisions: ['fp32', 'fp16'] },
   'group-norm': {},
   geglu: {},
   'shared-prefix': {},
