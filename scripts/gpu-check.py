@@ -193,7 +193,7 @@ def first(check):
             check.skip(name, 'diffmine_bench was not built')
     if not tests.exists():
         for name in ('tests', 'golden', 'memcheck'):
-            check.skip(name, 'diffmine_tests was not built: without doctest, set DOCTEST_INCLUDE')
+            check.skip(name, 'diffmine_tests was not built; where doctest is not installed, set DOCTEST_INCLUDE')
         return
     required = {} if on_cpu else {'DIFFMINE_REQUIRE_GPU': '1'}  # cases for every device then fail where they find no GPU
     check.step('tests', 90, [tests, '--test-case=kernel *,attention *,passes *'], **required)
