@@ -3,7 +3,7 @@
     scripts/gpu-check.sh first|second|rest [STEP ...]       only steps of these names or prefixes, if any are given
 
 Every result is one line of JSON, printed at once and appended to REPORT: an interrupted call loses only what follows. A step's own results come
-first, with "step", then {"step", "status", "seconds", "details"}: passed, failed, or skipped with the reason. The last line is {"end", ...}.
+first, as {"step", "result"}, then {"step", "status", "seconds", "details"}: passed, failed, or skipped with the reason. The last line is {"end", ...}.
 Exit code 0: nothing failed. The steps are in the order of docs/gpu-ledger.md.
 
     MINUTES=8               for the whole call (second: 5, rest: 60); what does not fit is skipped
@@ -125,7 +125,7 @@ class Check:
         except ValueError:
             return False
         if isinstance(value, dict):
-            self.emit({'step': name, **value})
+            self.emit({'step': name, 'result': value})
         return isinstance(value, dict)
 
     @staticmethod
@@ -173,7 +173,11 @@ def compile_core(check, addon):
     ninja = shutil.which('ninja') is not None
     if not check.step('configure', 60, ['cmake', *(['-G', 'Ninja'] if ninja else []), '-S', root, '-B', build, *options]):
         return False
-    # After an error everything else is built all the same: the benchmark does not need a test that does not compile.
+    # After an error everything else is built all the same: the benchmark does not need a test that does not compile. Programs of an earlier build
+    # are not taken for this one's.
+    if check.wanted('build'):
+        for program in ('diffmine_bench', 'diffmine_tests', 'diffmine.node'):
+            (build / program).unlink(missing_ok=True)
     keep_going = ['-k', '0'] if ninja else ['-k']
     targets = ['--target', 'diffmine_bench', *(['diffmine'] if addon else ['diffmine_tests'])]
     return check.step('build', 240, ['cmake', '--build', build, '-j', os.cpu_count(), *targets, '--', *keep_going])

@@ -28,6 +28,8 @@ interface Tools {
   smi?: string;
   /** the build's exit code */
   build?: number;
+  /** false: it makes nothing */
+  makes?: boolean;
 }
 
 function start(name: string, args: string[], tools: Tools = {}, variables: Record<string, string> = {}): Call {
@@ -37,8 +39,8 @@ function start(name: string, args: string[], tools: Tools = {}, variables: Recor
     'bin/nvidia-smi': program(tools.smi ?? 'case "$*" in *noheader*) echo 9.0;; *) echo "name, compute_cap"; echo "Card \\"one\\", 9.0";; esac'),
     'bin/nvcc': program('exit 0'),
     'bin/compute-sanitizer': program('while [ "$1" != --error-exitcode ]; do shift; done; shift 2; exec "$@"'),
-    'bin/cmake': program(`if [ "$1" = --build ]; then cp "${here}/made/"* "$2"; exit ${tools.build ?? 0}; else echo "$*" > "${here}/configured"; fi`),
-    'made/diffmine_bench': program(tools.bench ?? `echo "{\\"bench\\":\\"$1\\"}"`),
+    'bin/cmake': program(`if [ "$1" = --build ]; then ${tools.makes === false ? ':' : `cp "${here}/made/"* "$2"`}; exit ${tools.build ?? 0}; else echo "$*" > "${here}/configured"; fi`),
+    'made/diffmine_bench': program(tools.bench ?? `echo "{\\"bench\\":\\"$1\\",\\"step\\":20}"`),
     'made/diffmine_tests': program(tools.tests ?? 'echo "$*"'),
     'libtorch/lib/libtorch_cuda.so': '',
   });
@@ -66,7 +68,7 @@ run('the first call: steps in order, results before their step, one line each, o
   expect(lines[0]).toMatchObject({ check: 'gpu', call: 'first', commit: 'abc', minutes: 8 });
   expect(lines.at(-1)).toMatchObject({ end: 'first', stopped: null, passed: 8, failed: 0, skipped: 0 });
   const at = (wanted: Line): number => lines.findIndex((line) => Object.entries(wanted).every(([key, value]) => line[key] === value));
-  expect(at({ step: 'bench', bench: 'unet' })).toBe(at({ step: 'bench', status: 'passed' }) - 1);
+  expect(lines[at({ step: 'bench', status: 'passed' }) - 1]).toEqual({ step: 'bench', result: { bench: 'unet', step: 20 } });
   expect(lines[at({ step: 'device', status: 'passed' })]?.details).toContain('Card "one", 9.0');
   expect(lines[at({ step: 'tests', status: 'passed' })]?.details).toContain('kernel *,attention *,passes *');
   expect(lines[at({ step: 'golden', status: 'passed' })]?.details).toContain('typicality *');
@@ -78,6 +80,12 @@ run('a build that fails in part: what it made is used', async () => {
   const { code, lines } = await start('part', ['first'], { build: 1 }).ended;
   expect(code).toBe(1);
   expect(statuses(lines)).toEqual(['device passed', 'configure passed', 'build failed', 'bench passed', 'attention passed', 'tests passed', 'golden passed', 'memcheck passed']);
+});
+
+run('programs of an earlier build are not taken for those of one that fails', async () => {
+  writeFiles(join(folder, 'stale/build'), { diffmine_bench: 'old', diffmine_tests: 'old' });
+  const { lines } = await start('stale', ['first'], { build: 1, makes: false }).ended;
+  expect(statuses(lines)).toEqual(['device passed', 'configure passed', 'build failed', 'bench skipped', 'attention skipped', 'tests skipped', 'golden skipped', 'memcheck skipped']);
 });
 
 run('what is missing has failed or is skipped with a reason', async () => {
@@ -101,7 +109,7 @@ run('the time runs out in a step: its results so far stay, it and all that follo
   writeFiles(build, Object.fromEntries(programs.map((name) => [name, '#!/bin/sh\necho \'{"cell":1}\'; echo \'{"cell":2}\'; exec sleep 100\n'])));
   for (const name of programs) chmodSync(join(build, name), 0o755);
   const { code, lines, report } = await start('late', ['first', 'bench', 'att', 'tests', 'golden', 'mem'], {}, { MINUTES: '0.1' }).ended;
-  expect(lines.filter(({ cell }) => cell !== undefined)).toEqual([{ step: 'bench', cell: 1 }, { step: 'bench', cell: 2 }]);
+  expect(lines.filter(({ result }) => result !== undefined)).toEqual([{ step: 'bench', result: { cell: 1 } }, { step: 'bench', result: { cell: 2 } }]);
   expect(statuses(lines).slice(-5)).toEqual(['bench skipped', 'attention skipped', 'tests skipped', 'golden skipped', 'memcheck skipped']);
   expect(lines.find(({ step, status }) => step === 'attention' && status)?.details).toBe('no time is left');
   expect(code).toBe(0);
@@ -124,7 +132,7 @@ run('killed outright, the report holds every line before', async () => {
   call.child.kill('SIGKILL');
   const { lines, report } = await call.ended;
   expect(report).toEqual(lines);
-  expect(report.at(-1)).toEqual({ step: 'bench', cell: 1 });
+  expect(report.at(-1)).toEqual({ step: 'bench', result: { cell: 1 } });
 });
 
 run('whatever a program prints, lines are JSON', async () => {
