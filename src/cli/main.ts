@@ -168,7 +168,7 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   } catch (thrown) {
     const error = asDiffmineError(thrown);
     if (error.code !== 'CANCELLED' && !cancel.signal.aborted) throw error;
-    throw new DiffmineError('CANCELLED', 'Interrupted.', one.resumeHint, { cause: thrown });
+    throw new DiffmineError('CANCELLED', 'Interrupted.', error.code === 'CANCELLED' ? (error.hint ?? one.resumeHint) : one.resumeHint, { cause: thrown });
   } finally {
     output.endProgress();
     cancel.release();

@@ -36,6 +36,7 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
     shardSize: values['shard-size'],
     replay: values.replay,
     untrained: values.untrained,
+    checksum: values.checksum,
     tune: values.tune,
     workers: values.workers,
     devices: values.devices,

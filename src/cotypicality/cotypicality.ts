@@ -103,16 +103,18 @@ async function scoreAll(
   const meter = new Meter(hooks, count(todo) * each, { done: count(part) - count(todo), total: count(part) }, { done: part.length - todo.length, total: part.length });
   if (todo.length === 0) return { resumed, here: 0, evaluations: 0 };
 
-  const call = signal ? { signal } : {};
-  const engine = lazy.bare();
-  await engine.loadModel(settled.model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
-  const { prompt, nullPrompt } = manifest.options;
-  const names = prompt === null ? [...settled.labels, ''] : [...settled.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
-  const conditions = await prepareConditions(engine, settled.model, names, call);
-  const context: SequenceContext = { run, engine, conditions, labels: settled.labels, sizes: settled.sizes, sequences: settled.sequences, meter, ...call, ...(log ? { log } : {}) };
-  const here = await schedule(todo, [async (shard) => tryShard(context, shard, each)], {
-    ...call,
-    onWaiting: async (shards) => hooks.log?.(await waitingFor(run, shards)),
+  const here = await meter.interruptible('sequence', async () => {
+    const call = signal ? { signal } : {};
+    const engine = lazy.bare();
+    await engine.loadModel(settled.model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
+    const { prompt, nullPrompt } = manifest.options;
+    const names = prompt === null ? [...settled.labels, ''] : [...settled.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+    const conditions = await prepareConditions(engine, settled.model, names, call);
+    const context: SequenceContext = { run, engine, conditions, labels: settled.labels, sizes: settled.sizes, sequences: settled.sequences, meter, ...call, ...(log ? { log } : {}) };
+    return schedule(todo, [async (shard) => tryShard(context, shard, each)], {
+      ...call,
+      onWaiting: async (shards) => hooks.log?.(await waitingFor(run, shards)),
+    });
   });
   meter.finish();
   return { resumed, here, evaluations: meter.done };

@@ -95,7 +95,7 @@ export async function openDataset(location: string, options: DatasetOptions = {}
   if (options.checksum) await addChecksums(images);
   const warnings = repeated === 0 ? found.warnings : [...found.warnings, `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label: the first of each is kept.`];
   return {
-    path: absolute, root, images, labels: labelsOf(images), ignored: totalIgnored(found.ignored), ignoredBy: found.ignored, fingerprint: fingerprint(images), warnings, source,
+    path: absolute, root, images, labels: labelsOf(images), ignored: totalIgnored(found.ignored), ignoredBy: found.ignored, fingerprint: fingerprintOf(images), warnings, source,
     ...(known ? { layout: known.layout } : {}),
   };
 }
@@ -109,7 +109,7 @@ export function datasetNotes({ warnings, ignoredBy }: Pick<Dataset, 'warnings' |
 /** The same dataset with these images alone. */
 export function restricted(dataset: Dataset, paths: ReadonlySet<string>): Dataset {
   const images = dataset.images.filter((index) => paths.has(dataset.images.path(index)));
-  return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprint(images) };
+  return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprintOf(images) };
 }
 
 /** Reads every file. One that cannot be read has no checksum: it will be skipped, or be an error, where it is used. */
@@ -127,7 +127,8 @@ async function addChecksums(images: ImageList): Promise<void> {
 
 const labelsOf = (images: ImageList): string[] => [...images.countByLabel().keys()];
 
-function fingerprint(images: ImageList): string {
+/** The dataset fingerprint of these images. */
+export function fingerprintOf(images: ImageList): string {
   const hash = createHash('sha256');
   for (let i = 0; i < images.length; i += 1) {
     const sha256 = images.sha256(i);

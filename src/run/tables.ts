@@ -64,7 +64,8 @@ export function sqlFiles(files: readonly string[], options = ''): string {
 /** Runs `work` with a DuckDB connection (in memory). */
 export async function withDuckDB<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
   const { DuckDBInstance } = await import('@duckdb/node-api');
-  const instance = await DuckDBInstance.create(':memory:');
+  // no copy of the files that are read is kept
+  const instance = await DuckDBInstance.create(':memory:', { enable_external_file_cache: 'false' });
   try {
     const connection = await instance.connect();
     try {

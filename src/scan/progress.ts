@@ -1,4 +1,6 @@
 // Counts what is done, and turns it into events with a rate and the time left.
+import { DiffmineError } from '../errors';
+import { count } from '../page/html';
 import type { Hooks, ScanEvent } from './options';
 
 /** Evaluation events are sent at most this often, ms. */
@@ -21,6 +23,8 @@ export class Meter implements Counter {
   private evaluations = 0;
   private begun: number | undefined;
   private sent = 0;
+  /** images of finished shards */
+  private finished: number;
 
   /**
    * @param expected evaluations to be made
@@ -31,7 +35,9 @@ export class Meter implements Counter {
     private expected: number,
     private readonly pictures: { done: number; total: number },
     private readonly shards: { done: number; total: number },
-  ) {}
+  ) {
+    this.finished = pictures.done;
+  }
 
   /** UNet evaluations of this call, its workers' with them. */
   get done(): number {
@@ -71,8 +77,27 @@ export class Meter implements Counter {
     this.pictures.done -= pictures;
   }
 
+  /**
+   * Runs the work that this counts. Where it is cancelled, the error says what is kept and what will be done again.
+   *
+   * @param noun of what is counted: 'image'
+   */
+  async interruptible<T>(noun: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof DiffmineError && error.code === 'CANCELLED')) throw error;
+      const begun = this.pictures.done - this.finished;
+      const again = begun > 0 ? ` ${begun} ${begun === 1 ? `${noun} of an unfinished shard will be done again` : `${noun}s of unfinished shards will be done again`}.` : '';
+      throw new DiffmineError(
+        'CANCELLED', error.message, `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')} (${this.finished} of ${count(this.pictures.total, noun)}).${again} Run the same command to resume.`, { cause: error },
+      );
+    }
+  }
+
   shard(shard: number, pictures: number, skipped: number): void {
     this.shards.done += 1;
+    this.finished += pictures + skipped;
     this.hooks.onProgress?.({ type: 'shard', shard, ...this.shards, pictures, skipped });
   }
 }

@@ -46,14 +46,16 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   );
   let here = 0;
   if (todo.length > 0) {
-    const processes = processesOf(options, settled.device, todo.length);
-    const slots = processes ? await startWorkers(options, processes, meter, hooks) : await startHere(options, settled, run, meter, hooks);
-    const onWaiting = async (shards: number[]): Promise<void> => hooks.log?.(await waitingFor(run, shards));
-    try {
-      here = await schedule(todo, slots.slots, { ...(hooks.signal ? { signal: hooks.signal } : {}), onWaiting });
-    } finally {
-      await slots.close();
-    }
+    here = await meter.interruptible('image', async () => {
+      const processes = processesOf(options, settled.device, todo.length);
+      const slots = processes ? await startWorkers(options, processes, meter, hooks) : await startHere(options, settled, run, meter, hooks);
+      const onWaiting = async (shards: number[]): Promise<void> => hooks.log?.(await waitingFor(run, shards));
+      try {
+        return await schedule(todo, slots.slots, { ...(hooks.signal ? { signal: hooks.signal } : {}), onWaiting });
+      } finally {
+        await slots.close();
+      }
+    });
   }
   meter.finish();
 

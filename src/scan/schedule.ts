@@ -60,7 +60,7 @@ export async function schedule(shards: readonly number[], slots: readonly Slot[]
   };
   const serve = async (slot: Slot): Promise<void> => {
     while (!failed) {
-      if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled.', 'Run the same command again to go on: finished shards are kept.');
+      if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The work was cancelled.', 'Finished shards are kept. Run the same command to resume.');
       const shard = queue.shift();
       if (shard !== undefined) {
         if (!(await work(slot, shard))) return;

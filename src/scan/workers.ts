@@ -149,7 +149,7 @@ class Worker {
           this.hooks.log?.(`${how}; it is started again (${this.deaths} of ${RESTARTS}).`);
           await sleep(PAUSE * this.deaths, undefined, this.hooks.signal ? { signal: this.hooks.signal } : {}).catch(() => undefined);
         }
-        if (this.cancelled || this.hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled.', 'Run the same command again to go on: finished shards are kept.');
+        if (this.cancelled || this.hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled.', 'Finished shards are kept. Run the same command to resume.');
         if (this.deaths > RESTARTS) {
           throw new SlotLost(
             new DiffmineError(

@@ -428,6 +428,12 @@ class Training {
     record.step = this.checkpoints.steps.at(-1) ?? 0;
     await writeRecord(this.folder, record);
     await this.report();
+    if (error.code === 'CANCELLED') {
+      const hint = record.step === 0
+        ? 'No step was finished. The same command with --resume starts again.'
+        : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be done again` : 'no step will be done again'}. The same command with --resume resumes here; with --steps N it ends there.`;
+      throw new DiffmineError('CANCELLED', error.message, hint, { cause: error });
+    }
     if (error.code !== 'NUMERICS') throw error;
     const good = record.best?.step ?? this.checkpoints.steps.at(-1);
     const kept = good === undefined ? 'There is no checkpoint yet.' : `The checkpoint of step ${good} is kept: --resume goes on from it, best with a lower --learning-rate.`;

@@ -55,7 +55,7 @@ export async function translate(options: TranslateOptions, hooks: Hooks<Translat
     evaluations: expected, batch: manifest.options.batch, device: settled.device.id,
   });
   const meter = new Meter(hooks, expected, { done: pictures - left, total: pictures }, { done: part.length - todo.length, total: part.length });
-  const here = todo.length > 0 ? await work(options, settled, folder, todo, expectedOf, meter, hooks) : 0;
+  const here = todo.length > 0 ? await meter.interruptible('image', async () => work(options, settled, folder, todo, expectedOf, meter, hooks)) : 0;
   meter.finish();
 
   const done = await folder.doneShards();

@@ -40,10 +40,10 @@ export function localizeText({ scan, baseline, result, page }: LocalizeSummary):
 }
 
 function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
-  const { dataset, model, variant, out, labels, baseline, boxes, pictures, preset, prompt, size, samples, sampler, seed, against, replay, blur, bootstrap, overlays, shard, device, threads, batch, workers, devices, tune } = values;
+  const { dataset, model, variant, out, labels, baseline, boxes, pictures, preset, prompt, size, samples, sampler, seed, against, replay, blur, bootstrap, overlays, shard, device, threads, batch, workers, devices, tune, checksum } = values;
   return defined({
     dataset, encoding: values.encoding, imageRoot: values['image-root'], model, variant, out, labels, baseline, boxes, boxFormat: values['box-format'], boxFrame: values['box-frame'], onlyMarked: values['only-marked'], pictures, preset, prompt, nullPrompt: values['null-prompt'], size, samples, tRange: values['t-range'],
-    sampler, seed, against, replay, blur, bootstrap, overlays, shardSize: values['shard-size'], shard, device, precision: values.dtype, threads, batch, workers, devices, tune,
+    sampler, seed, against, replay, blur, bootstrap, overlays, shardSize: values['shard-size'], shard, device, precision: values.dtype, threads, batch, workers, devices, tune, checksum,
   });
 }
 

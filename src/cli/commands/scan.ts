@@ -3,18 +3,16 @@ import { join } from 'node:path';
 
 import { DiffmineError } from '../../errors';
 import type { ScanSummary } from '../../scan/options';
+import { closing, state } from '../closing';
 import { command } from '../command';
 import { OUT, SCAN, SHARD } from '../options';
-import { onScan, scanOptions, scanWork, took } from '../stages';
+import { onScan, scanOptions, scanWork } from '../stages';
 
-export const RESUME_HINT = 'Finished shards are kept: the same command goes on where this one stopped.';
+export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
 
 export function scanText(summary: ScanSummary): string {
-  const { shards } = summary;
-  return (
-    `Scored ${summary.scored} of ${summary.pictures} pictures of ${summary.labels.length} labels (${summary.skipped} skipped) ${took(summary.seconds)}.\n` +
-    (summary.complete ? `The scan is complete: ${summary.run}` : `${shards.done} of ${shards.total} shards are finished: ${summary.run}`)
-  );
+  const { scored, pictures, skipped, shards, seconds, complete, run } = summary;
+  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: pictures, skipped, shards, seconds })}\n${state('scan', complete, shards, run)}`;
 }
 
 /** A scan that finds every picture unusable has succeeded at nothing. */
