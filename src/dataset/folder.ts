@@ -10,7 +10,7 @@ import { isSplitName, splitsAmong, splitsError, splitsWarning } from './splits';
 
 const LAYOUT = 'A dataset has one folder per label, with the images in it: data/1920/a.jpg, data/1950/b.jpg. A table (.csv, .jsonl) with the columns image and label also works.';
 /** Formats of outputs that are datasets as well. */
-const READABLE_OUTPUTS = ['diffmine-translation'];
+const READABLE_OUTPUTS = ['diffmine-translation', 'diffmine-samples-'];
 
 export interface FolderOptions {
   /** output folders of the command that reads: they are not data, even before anything is in them */

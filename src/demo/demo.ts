@@ -105,7 +105,7 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
     } catch (error) {
       if (!(error instanceof DiffmineError) || !(error.code === 'RUN_MISMATCH' || error.code === 'RUN_INVALID') || !existsSync(folder)) throw error;
       // Made by a demo with other options, model or version: ours to replace.
-      hooks.log?.(`Making ${folder} anew: ${error.message}`);
+      hooks.log?.(`Making ${folder} again: ${error.message}`);
       await discard(folder);
       return work(folder);
     }

@@ -100,7 +100,7 @@ describe('a demo', () => {
     const log: string[] = [];
     const other = await demo(options({ samples: 1, seed: 7 }), { log: (line) => log.push(line) });
     expect(other.scan).toMatchObject({ samples: 1, resumed: false });
-    expect(log.join('\n')).toMatch(/anew.*the data set.*samples/);
+    expect(log.join('\n')).toMatch(/again: .*dataset: .*samples: this run has 2, you asked for 1/);
     expect(other.world.seed).toBe(7);
     expect(JSON.parse(readFileSync(join(other.world.path, 'world.json'), 'utf8'))).toMatchObject({ seed: 7, heldout: 1 });
     expect(readdirSync(at('out')).sort()).toEqual(['control', 'demo.json', 'locks', 'run', 'world']);
