@@ -74,7 +74,7 @@ const linux = process.platform === 'linux';
     folder = mkdtempSync(join(tmpdir(), 'diffmine-devices-'));
     expect(await cli(command(at('one'), '--device', 'cpu'))).toMatchObject({ code: 0 });
     reference = resultBytes(at('one'), ['shards', 'skipped.jsonl']);
-    expect(Object.keys(reference)).toHaveLength(6 * 5 + 1);
+    expect(Object.keys(reference)).toHaveLength(6 * 6 + 1);
   }, 300_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
