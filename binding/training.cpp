@@ -117,6 +117,10 @@ TrainingBatch batch_argument(const Arg& arg) {
 }  // namespace
 
 Napi::Value create_trainer(Info info) {
+  if (const auto engine = Engine::from({info[0], "engine"}); engine->device().is_cpu() && engine->dtype() == at::kHalf) {
+    throw Error(code::kDeviceUnavailable, "fp16 cannot be trained on a CPU: LibTorch makes the gradients of convolutions there without oneDNN, hundreds of times slower than in fp32.",
+                "Use bf16 or fp32.");
+  }
   const Arg source(info[1], "source");
   const auto unet = part_argument(source["unet"], unet_config);
   const ScheduleConfig schedule = schedule_argument(source["schedule"]);

@@ -108,6 +108,7 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
   const { subject, facts } = await plan(task);
   const { precision, checkpointing, batch, input, stateBytes } = facts;
   const { config } = subject.source.unet;
+  if (precision === 'fp16' && task.device === 'cpu') return { ...facts, skipped: 'on a CPU gradients in fp16 take hundreds of times as long as in fp32' };
   if (stateBytes > available) {
     return { ...facts, skipped: `weights, gradients and moments take ${gigabytes(stateBytes)} in fp32, activations not counted, and ${gigabytes(available)} are free` };
   }

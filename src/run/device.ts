@@ -26,3 +26,16 @@ export function chooseDevice(name: string, precision: Precision): DeviceInfo {
   }
   return device;
 }
+
+/**
+ * As chooseDevice, for training.
+ *
+ * @throws DEVICE_UNAVAILABLE also for fp16 on a CPU, whose gradients of convolutions LibTorch makes without oneDNN
+ */
+export function chooseTrainingDevice(name: string, precision: Precision): DeviceInfo {
+  const device = chooseDevice(name, precision);
+  if (device.id === 'cpu' && precision === 'fp16') {
+    throw new DiffmineError('DEVICE_UNAVAILABLE', 'fp16 cannot be trained on a CPU: gradients of convolutions take hundreds of times as long as in fp32.', 'Use --dtype fp32 or --dtype bf16.');
+  }
+  return device;
+}

@@ -17,7 +17,7 @@ import { Engine, readSafetensors, writeSafetensors, type Trainer } from '../nati
 import { elements, fromFloat32 } from '../native/tensor';
 import type { Tensor, TrainingBatch } from '../native/types';
 import { discard } from '../run/atomic';
-import { chooseDevice } from '../run/device';
+import { chooseTrainingDevice } from '../run/device';
 import { sha256 } from '../run/fingerprint';
 import { LockFolder, nameOf } from '../run/locks';
 import { writeLora, type Base } from './base';
@@ -64,7 +64,7 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
   try {
     await removeTemporaries(folder);
     const { precision, loraRank } = opened.settings;
-    const device = chooseDevice(options.device ?? 'auto', precision);
+    const device = chooseTrainingDevice(options.device ?? 'auto', precision);
     const engine = new Engine({ device: device.id, precision, ...(options.threads === undefined ? {} : { threads: options.threads }) });
     try {
       if (base.encoder) await engine.loadModel(base.encoder, { ...signalOf(hooks), onProgress: ({ done, total }) => hooks.onProgress?.({ type: 'load', done, total }) });

@@ -1,7 +1,7 @@
 // Which device a name means, and which dtypes it takes: from lists of devices as the addon gives them.
 import { devices } from '../../src/native';
 import type { DeviceInfo } from '../../src/native/types';
-import { chooseDevice } from '../../src/run/device';
+import { chooseDevice, chooseTrainingDevice } from '../../src/run/device';
 
 jest.mock('../../src/native', () => ({ ...jest.requireActual<object>('../../src/native'), devices: jest.fn(), buildInfo: () => ({ cuda: false }) }));
 
@@ -22,6 +22,14 @@ test('a CPU takes fp16 where oneDNN has it, and elsewhere says why not', () => {
     }) as Error);
   }
   for (const dtype of ['fp32', 'bf16'] as const) expect(chooseDevice('cpu', dtype)).toBe(plain);
+});
+
+test('fp16 is not trained on a CPU, though it may be scored there', () => {
+  listed(withHalf);
+  expect(() => chooseTrainingDevice('auto', 'fp16')).toThrow(expect.objectContaining({ code: 'DEVICE_UNAVAILABLE', message: expect.stringContaining('gradients') as string }) as Error);
+  expect(chooseTrainingDevice('cpu', 'bf16')).toBe(withHalf);
+  listed(withHalf, card);
+  expect(chooseTrainingDevice('auto', 'fp16')).toBe(card);
 });
 
 test('auto takes the GPU, also for fp16, and a name that is not there is refused', () => {
