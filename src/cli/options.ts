@@ -1,6 +1,6 @@
 // Options of the command line: one table each command picks from, the parsers behind it, and the order of precedence
 // (flag, then --config file, then default). A value is parsed the same way wherever it comes from.
-import { encodingName } from '../dataset/text';
+import { encodingName } from '../dataset/text/decode';
 import { DiffmineError } from '../errors';
 import { nearest } from '../nearest';
 import { SIZE_NAMES } from '../train/sizes';
