@@ -87,9 +87,9 @@ class Check:
             except OSError as error:
                 return self.finish(name, 'failed', 0, str(error))
             reader = threading.Thread(target=self.read, args=(name, child.stdout, out))
-            reader.start()
             stopped = None
             try:
+                reader.start()  # from its first result on, a signal finds the step under way
                 child.wait(limit)
             except subprocess.TimeoutExpired:
                 stopped = f'stopped after {limit:.0f} s'
@@ -99,7 +99,8 @@ class Check:
             finally:
                 if child.poll() is None:
                     self.end(child)
-                reader.join(5)
+                if reader.ident:
+                    reader.join(5)
                 taken = time.monotonic() - begin
                 if stopped and stopped.startswith('stopped by'):
                     self.finish(name, 'skipped', taken, stopped)
