@@ -139,7 +139,7 @@ describe('a full demo', () => {
     const log: string[] = [];
     const other = await demo(full({ samples: 1 }), { log: (line) => log.push(line) });
     expect(other.full).toMatchObject({ translation: { resumed: true, evaluations: 0 }, cotypicality: { resumed: false }, localization: { scan: { samples: 1 } } });
-    expect(log.join('\n')).toMatch(/cotypicality anew/);
+    expect(log.join('\n')).toMatch(/cotypicality again/);
   });
 });
 

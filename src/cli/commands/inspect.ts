@@ -3,7 +3,7 @@ import type { DatasetInspection, Inspection, RunInspection } from '../../inspect
 import { command } from '../command';
 import { INSPECTED } from '../options';
 import { byteSize, table } from '../output';
-import { datasetNotes } from '../../dataset/dataset';
+import { ignoredSentence } from '../../dataset/ignored';
 import { defined } from '../stages';
 
 /** Nested values as `name.inner: value` lines. */
@@ -22,7 +22,8 @@ function datasetText(found: DatasetInspection): string {
     `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${found.images} images of ${found.labels.length} labels, ${byteSize(found.bytes)}.`,
     `Of ${measured.pictures} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
     ...measured.unreadable.map(({ image, reason }) => `  ${image}: ${reason}`),
-    ...datasetNotes(found),
+    ...found.warnings,
+    ...[ignoredSentence(found.ignoredBy)].filter((line) => line !== undefined),
     `fingerprint: ${found.fingerprint}`,
     '',
     table(['label', 'pictures'], found.labels.map(({ label, images }) => [label, String(images)]), [1]),
