@@ -21,7 +21,7 @@ const command = (out: string, ...more: string[]): string[] => [
     folder = mkdtempSync(join(tmpdir(), 'diffmine-split-'));
     expect(await cli(command(at('one')))).toMatchObject({ code: 0 });
     reference = bytes('one');
-    expect(Object.keys(reference)).toHaveLength(6 * 5 + 1);
+    expect(Object.keys(reference)).toHaveLength(6 * 6 + 1);
   }, 300_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -4,12 +4,14 @@ import { cotypicalityText } from '../../src/cli/commands/cotypicality';
 import { localizeText } from '../../src/cli/commands/localize';
 import { mineText } from '../../src/cli/commands/mine';
 import { sampleText } from '../../src/cli/commands/sample';
+import { scanText } from '../../src/cli/commands/scan';
 import { trainText } from '../../src/cli/commands/train';
 import { translateText } from '../../src/cli/commands/translate';
 import type { CotypicalitySummary } from '../../src/cotypicality/options';
 import type { LocalizeSummary } from '../../src/localize/options';
 import type { MineSummary } from '../../src/mine/options';
 import type { SampleSummary } from '../../src/sample/sample';
+import type { ScanSummary } from '../../src/scan/options';
 import type { TrainSummary } from '../../src/train/options';
 import type { TranslateSummary } from '../../src/translate/options';
 
@@ -36,6 +38,13 @@ describe('sharded work', () => {
     expect(translateText(summary)).toBe('Translated 4 of 5 images (1 skipped) in 3 s.\n8 translations; mean PSNR of the reconstructions 31.2 dB.\nThe translation is complete: /out\n/out/index.html');
     expect(translateText({ ...summary, translated: 1, translations: 1, psnr: null })).toContain('\n1 translation.\n');
     expect(translateText({ ...summary, translated: 0, translations: 0, psnr: null })).not.toContain('translations');
+  });
+
+  test('scan claims no time for a run that was complete', () => {
+    const summary = { scored: 179, pictures: 180, labels: ['a'], skipped: 1, shards: { total: 3, done: 3, here: 0 }, seconds: 0.3, complete: true, run: '/run' } as unknown as ScanSummary;
+    expect(scanText(summary)).toBe('Nothing left to do here: 179 of 180 images (1 skipped) were scored before.\nThe scan is complete: /run');
+    expect(scanText({ ...summary, shards: { total: 3, done: 3, here: 3 } })).toBe('Scored 179 of 180 images (1 skipped) in under a second.\nThe scan is complete: /run');
+    expect(scanText({ ...summary, scored: 64, skipped: 0, complete: false, shards: { total: 3, done: 1, here: 0 } })).toContain('\n1 of 3 shards is finished: /run');
   });
 
   test('cotypicality numbers clusters as its tables do', () => {

@@ -38,7 +38,7 @@ export const translateCommand = command({
     ['diffmine translate cars --model cars-model --out parallel --preset cars', "The paper's setting for cars: every picture under every decade"],
     ['diffmine translate photos --model sd15 --to 1950 --to 1980 --out parallel --limit 5', 'Five pictures of each label under two'],
   ],
-  resumeHint: 'Finished shards are kept: the same command goes on where this one stopped.',
+  resumeHint: 'Finished shards are kept. Run the same command to resume.',
   async handle(values, { output, signal }) {
     const { translate } = await import('../../translate/translate.js');
     const { dataset, model, out, variant, to, guidance, negative, preset, prompt, size, limit, steps, shard, batch, device, dtype: precision, threads, boxes, samples } = values;
