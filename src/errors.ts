@@ -1,6 +1,6 @@
 // The one error class of the package: a code, a sentence, a hint. Exit codes follow from the code.
 
-/** Every code an error of diffmine can have, with the process's exit code. Documented in docs/errors.md. */
+/** Every code an error of diffmine can have, with the process's exit code. Documented in docs/reference/errors.md. */
 export const EXIT_CODES = {
   /** A check did not pass: `verify` found a difference, `bench --compare` a regression. */
   CHECK_FAILED: 1,

@@ -1,4 +1,4 @@
-// The programmatic API: the same nouns as the command line (docs/api.md).
+// The programmatic API: the same nouns as the command line (docs/guides/typescript.md).
 export { DiffmineError, EXIT_CODES, asDiffmineError, type ErrorCode } from './errors';
 
 // what a machine needs

@@ -2,7 +2,7 @@
 //
 // Activations are [B, C, H, W] in channels_last memory, so that a 1x1 convolution is a Linear over a view.
 // On a CPU the weights of convolutions and Linears are kept in oneDNN's blocked layouts only (prepacked once:
-// 1.5 to 3 times faster than reordering in every call, see docs/performance.md), those of 3x3 convolutions in fp32 transformed (winograd_cpu.h); norms and what surrounds them are the project's own kernels
+// 1.5 to 3 times faster than reordering in every call, see docs/explanation/performance.md), those of 3x3 convolutions in fp32 transformed (winograd_cpu.h); norms and what surrounds them are the project's own kernels
 // (kernels/ops.h), their weights in fp32. Layers that take part in a graph use ATen's operators. Those to be trained keep each stored tensor as
 // a leaf of the graph, in fp32, and make of it in every pass what is multiplied: joined, and in the precision of the input.
 #pragma once

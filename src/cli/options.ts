@@ -401,7 +401,7 @@ export const GOLDEN = {
 } satisfies OptionTable;
 
 export const BENCH = {
-  file: option({ group: 'Output', positional: true, describe: 'A file to write the report to as JSON (docs/benchmark.md), with or without --json', parse: path }),
+  file: option({ group: 'Output', positional: true, describe: 'A file to write the report to as JSON (docs/guides/benchmarking.md), with or without --json', parse: path }),
   model: option({ group: 'What', describe: 'A model folder, or synthetic:sd15, synthetic:demo, synthetic:tiny (random weights, no download)', parse: path, fallback: 'synthetic:sd15' }),
   variant: SCAN.variant,
   latents: option({ group: 'What', describe: "Sides of the UNet's input to time, with commas", parse: list(integer(1, 1024), 'whole numbers'), shownDefault: '32,64' }),

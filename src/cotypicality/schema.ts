@@ -1,4 +1,4 @@
-// The columns of the tables of consistent changes (docs/formats.md).
+// The columns of the tables of consistent changes (docs/reference/formats.md).
 import type { Row, Schema } from '../run/tables';
 
 export const PLACE_LISTS = ['top', 'random'] as const;

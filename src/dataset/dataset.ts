@@ -65,7 +65,7 @@ export interface DatasetOptions extends DatasetSource {
 }
 
 /**
- * Opens a folder of label folders, a .csv / .jsonl table, or one of the paper's datasets as it is distributed (docs/datasets), and lists its images;
+ * Opens a folder of label folders, a .csv / .jsonl table, or one of the paper's datasets as it is distributed (docs/guides/datasets), and lists its images;
  * none is decoded.
  *
  * @throws DATASET_INVALID when there is no such dataset, it has no labelled images, or a table's row cannot be used (the line is named);

@@ -1,5 +1,5 @@
 // A run against boxes of what is known to be in its pictures: pixels of the maps, places of the ranked patches, and controls beside them (formulas:
-// docs/evaluate.md).
+// docs/guides/evaluation.md).
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';

@@ -33,7 +33,7 @@ export type LocalizeEvent =
 
 export type LocalizeHooks = Hooks<LocalizeEvent>;
 
-/** What a label's maps are worth against boxes or masks. Formulas: docs/localize.md. */
+/** What a label's maps are worth against boxes or masks. Formulas: docs/guides/localization.md. */
 export interface MapFigures<Value = Figure> {
   /** average precision over all thresholds of the heat maps' pixels: of a label's pictures pooled, of one picture its own */
   averagePrecision: Value;

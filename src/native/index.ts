@@ -44,7 +44,7 @@ function load(): Addon {
     throw new DiffmineError('SETUP', `The native addon is not built (looked for ${addonCandidates().join(', ')}).`, mend);
   }
   // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier, so that on a machine
-  // with other work (decoding, a second process) a scan of small pictures took ten times as long; see docs/performance.md.
+  // with other work (decoding, a second process) a scan of small pictures took ten times as long; see docs/explanation/performance.md.
   if (process.env.OMP_WAIT_POLICY === undefined && process.env.GOMP_SPINCOUNT === undefined) {
     process.env.GOMP_SPINCOUNT = '1000';
     spinCountIsOurs = true;
@@ -106,7 +106,7 @@ export class Conditions {
  * One model on one device with a compute thread of its own. Calls run in the order they are made and never block the event
  * loop; each takes an AbortSignal, honoured between forward passes, and reports progress. Every method rejects with a
  * DiffmineError: CANCELLED when aborted or disposed meanwhile, INVALID_ARGUMENT for wrong arguments, after dispose(), or
- * before loadModel(); OUT_OF_MEMORY and NUMERICS as docs/errors.md says.
+ * before loadModel(); OUT_OF_MEMORY and NUMERICS as docs/reference/errors.md says.
  *
  * Images and tensors are copied when the call is made: their memory may be written to, transferred or resized as soon as it returns.
  */

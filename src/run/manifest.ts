@@ -1,4 +1,4 @@
-// manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/formats.md).
+// manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/reference/formats.md).
 import type { DatasetSource, Ignored, LayoutName } from '../dataset';
 import type { Precision, SamplerName } from '../native/types';
 import { imageListColumns } from './images';

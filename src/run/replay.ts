@@ -1,4 +1,4 @@
-// Replay: noises and timesteps from a safetensors file in place of drawn ones, to compare with other implementations (docs/formats.md).
+// Replay: noises and timesteps from a safetensors file in place of drawn ones, to compare with other implementations (docs/reference/formats.md).
 import { resolve } from 'node:path';
 import { DiffmineError } from '../errors';
 import { readSafetensors, readSafetensorsHeader } from '../native';

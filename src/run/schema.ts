@@ -1,4 +1,4 @@
-// The columns of a run's tables (docs/formats.md).
+// The columns of a run's tables (docs/reference/formats.md).
 import type { Row, Schema } from './tables';
 
 export const LISTS = ['top', 'least', 'random'] as const;

@@ -10,7 +10,7 @@ export const FEATURE_SHARE = 0.8;
 export const ATTENTION_SHARE = 0.5;
 /**
  * The part of the schedule in which guidance acts. Of pixel models not the noisiest: there it moves the colour of the whole picture until
- * nothing else is left (docs/translate.md has figures).
+ * nothing else is left (docs/guides/translation.md has figures).
  */
 export const GUIDANCE_RANGE = { latent: [0, 1], pixel: [0, 0.4] } as const;
 /** Pictures a shard, unless asked otherwise: a picture takes some thousand evaluations. */

@@ -231,7 +231,7 @@ async function translateTogether(context: Context, items: Item[], batch: number,
       const wanted = (targets[i] as string[]).map((target) => ({ row: rowOf(target), guidance: options.guidance }));
       return { ...one, negative: options.negative === 'source' ? own : nullRow, targets: [...wanted, { row: own, guidance: 1 }] };
     });
-    // The inversion clips nothing; a way back that does (clip_sample of pixel models) would be another way (docs/translate.md has figures).
+    // The inversion clips nothing; a way back that does (clip_sample of pixel models) would be another way (docs/guides/translation.md has figures).
     const results = await samplePlugAndPlay({ ...model.source.schedule, clipSample: false }, settings, shape, sources, batch, denoise, { ...call, onEvaluations });
     const lines: [number, TranslatedLine][] = [];
     for (const [i, item] of items.entries()) {

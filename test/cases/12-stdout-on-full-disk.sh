@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: sharkdp/fd issue 737, nodejs/node 43271 (/dev/full)
-# Expected: A result that cannot be written is an IO error: one sentence, exit code 5 (docs/errors.md), no stack of Node.
+# Expected: A result that cannot be written is an IO error: one sentence, exit code 5 (docs/reference/errors.md), no stack of Node.
 . "$(dirname "$0")/lib.sh"
 
 [ -w /dev/full ] || ok "no /dev/full here"

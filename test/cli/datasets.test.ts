@@ -1,4 +1,4 @@
-// docs/datasets: every command on its pages is one that diffmine takes; and a data set in one of the layouts goes from scan to mined run.
+// docs/guides/datasets: every command on its pages is one that diffmine takes; and a data set in one of the layouts goes from scan to mined run.
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -6,7 +6,7 @@ import { PRESETS } from '../../src/dataset';
 import { checkCommand, words } from '../helpers/commands';
 import { cli, hasAddon, ROOT } from './cli';
 
-const PAGES = path.join(ROOT, 'docs', 'datasets');
+const PAGES = path.join(ROOT, 'docs', 'guides', 'datasets');
 
 const commands = readdirSync(PAGES).flatMap((page) =>
   [...readFileSync(path.join(PAGES, page), 'utf8').matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => (block ?? '').split('\n').filter((line) => line.startsWith('diffmine '))).map((line) => [page, line] as const),

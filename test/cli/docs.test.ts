@@ -1,4 +1,4 @@
-// docs/cli.md says what the command line does; docs/api.md compiles.
+// docs/reference/cli.md says what the command line does; docs/guides/typescript.md compiles.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
@@ -7,7 +7,7 @@ import { COMMON, type Option, type OptionTable } from '../../src/cli/options';
 import { EXIT_CODES } from '../../src/errors';
 import { ROOT } from './cli';
 
-const cliDoc = readFileSync(path.join(ROOT, 'docs', 'cli.md'), 'utf8');
+const cliDoc = readFileSync(path.join(ROOT, 'docs', 'reference', 'cli.md'), 'utf8');
 
 /** The row of an option as the document has it. */
 function row(name: string, option: Option<unknown>): string {
@@ -21,22 +21,22 @@ function expectRows(text: string, options: OptionTable): void {
   expect(rows).toEqual(Object.entries(options).map(([name, option]) => row(name, option)));
 }
 
-test('docs/cli.md lists the commands', () => {
+test('docs/reference/cli.md lists the commands', () => {
   for (const { name, describe: what } of COMMANDS) expect(cliDoc).toContain(`| \`diffmine ${name}\` | ${what} |`);
 });
 
-test('docs/cli.md lists what every command takes', () => {
+test('docs/reference/cli.md lists what every command takes', () => {
   expectRows(cliDoc.slice(cliDoc.indexOf('## Every command'), cliDoc.indexOf('## Exit codes')), COMMON);
 });
 
-test.each(COMMANDS.map((one) => [one.name, one] as const))('docs/cli.md lists the options of %s, no more and no less', (name, { options }) => {
+test.each(COMMANDS.map((one) => [one.name, one] as const))('docs/reference/cli.md lists the options of %s, no more and no less', (name, { options }) => {
   const start = cliDoc.indexOf(`### diffmine ${name}\n`);
   expect(start).toBeGreaterThan(0);
   const end = cliDoc.indexOf('\n### ', start + 1);
   expectRows(cliDoc.slice(start, end < 0 ? undefined : end), options);
 });
 
-test('docs/cli.md has every exit code', () => {
+test('docs/reference/cli.md has every exit code', () => {
   const exits = cliDoc.slice(cliDoc.indexOf('## Exit codes'), cliDoc.indexOf('## Commands'));
   const documented = exits.split('\n').flatMap((line) => {
     const [, code, names] = /^\| (\d+) \| ([^|]*) \|/.exec(line) ?? [];
@@ -45,8 +45,8 @@ test('docs/cli.md has every exit code', () => {
   expect(Object.fromEntries(documented)).toEqual(EXIT_CODES);
 });
 
-test('the examples of README and docs/api.md compile against the sources', () => {
-  const markdown = ['README.md', 'docs/api.md'].map((file) => readFileSync(path.join(ROOT, file), 'utf8')).join('\n');
+test('the examples of README and docs/guides/typescript.md compile against the sources', () => {
+  const markdown = ['README.md', 'docs/guides/typescript.md'].map((file) => readFileSync(path.join(ROOT, file), 'utf8')).join('\n');
   // an example with await at the top level is a program: as a function, it compiles as CommonJS, too
   const examples = [...markdown.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => (code ?? '').replace(/^await [\s\S]*/m, (program) => `export async function program(): Promise<void> {\n${program}}\n`));
   expect(examples.length).toBeGreaterThanOrEqual(3);

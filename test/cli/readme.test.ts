@@ -60,8 +60,8 @@ test('links lead to files, and the Node version is that of the package', () => {
 });
 
 test('as long as the ledger has no measurement, the first screen says that no GPU has measured the project', () => {
-  const facts = /## Facts\n([\s\S]*?)\n## /.exec(read('docs', 'gpu-ledger.md'))?.[1] ?? '';
-  const rows = facts.split('\n').filter((line) => line.startsWith('|')).slice(2).map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim()));
+  const record = /## Record\n([\s\S]*?)\n## /.exec(read('docs', 'gpu-ledger.md'))?.[1] ?? '';
+  const rows = record.split('\n').filter((line) => line.startsWith('|')).slice(2).map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim()));
   expect(rows.length).toBeGreaterThan(0);
   const measured = rows.some(([date]) => date !== '');
   const firstScreen = readme.split('\n').slice(0, 15).join('\n');

@@ -52,7 +52,7 @@ function dataset(count: number, add: (root: string) => void = () => undefined, n
   return root;
 }
 
-test('tables and maps hold what docs/formats.md says', async () => {
+test('tables and maps hold what docs/reference/formats.md says', async () => {
   const summary = await scan(base('run'));
   expect(summary).toMatchObject({ complete: true, scored: 12, skipped: 0, batch: 8, samples: 4, patch: 16, device: 'cpu', precision: 'fp32', labels: ['1920', '1950', '1980'] });
   const [pictures, candidates] = [await images('run'), await patches('run')];
