@@ -64,7 +64,7 @@ if(DIFFMINE_CUDA_COMPILE_ONLY)
   add_library(diffmine_cuda_check OBJECT ${checked})
   target_link_libraries(diffmine_cuda_check PRIVATE diffmine_core)
   target_compile_options(diffmine_cuda_check PRIVATE -Wall -Wextra -Wno-unused-parameter)
-  target_include_directories(diffmine_cuda_check PRIVATE binding)
+  target_include_directories(diffmine_cuda_check PRIVATE binding cpp/tests)
   target_include_directories(diffmine_cuda_check SYSTEM PRIVATE
     "${CMAKE_SOURCE_DIR}/node_modules/node-api-headers/include" "${CMAKE_SOURCE_DIR}/node_modules/node-addon-api")
   if(DOCTEST_INCLUDE)
