@@ -12,7 +12,7 @@ async function main() {
   const top = Number(values.top);
   if (positionals.length !== 2 || !Number.isSafeInteger(top) || top < 1) throw new Error('Usage: node scripts/rank-study.mjs RUN_A RUN_B [--top 50] [--json]');
   const load = createRequire(import.meta.url);
-  const { rankStudy } = load(path.join(root, 'dist/bench/ranking.js'));
+  const { rankStudy } = load(path.join(root, 'dist/tools/bench/ranking.js'));
   const study = await rankStudy(positionals[0], positionals[1], top);
   if (values.json) {
     process.stdout.write(`${JSON.stringify(study)}\n`);

@@ -1,82 +1,82 @@
 // The programmatic API: the same nouns as the command line (docs/guides/typescript.md).
-export { DiffmineError, EXIT_CODES, asDiffmineError, type ErrorCode } from './errors';
+export { DiffmineError, EXIT_CODES, asDiffmineError, type ErrorCode } from './util/errors.js';
 
 // what a machine needs
-export { doctor, type DoctorReport, type DoctorRow } from './setup/doctor';
-export { setup, type SetupSummary } from './setup/setup';
+export { doctor, type DoctorReport, type DoctorRow } from './tools/setup/doctor.js';
+export { setup, type SetupSummary } from './tools/setup/setup.js';
 
 // what goes in
-export { PRESETS, fillPrompt, measurePicture, openDataset, readPicture, splitLabels, spokenLabels } from './dataset/index';
-export type { Dataset, DatasetImage, DatasetOptions, LayoutName, Preset, PresetName, ReadPicture, ScoredSize, SizeOptions, SizeRule } from './dataset/index';
-export { BOX_FORMATS, maskOf, readBoxes, readMarks } from './dataset/boxes/index';
-export type { Box, BoxFile, BoxFormat, BoxFrame, MarkCounts, Marked, PictureTable, ScoredPicture, TruthBox } from './dataset/boxes/index';
-export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './model/index';
-export { inspect, type Inspection, type DatasetInspection, type ModelInspection, type RunInspection } from './inspect/inspect';
+export { PRESETS, fillPrompt, measurePicture, openDataset, readPicture, splitLabels, spokenLabels } from './data/index.js';
+export type { Dataset, DatasetImage, DatasetOptions, LayoutName, Preset, PresetName, ReadPicture, ScoredSize, SizeOptions, SizeRule } from './data/index.js';
+export { BOX_FORMATS, maskOf, readBoxes, readMarks } from './data/boxes/index.js';
+export type { Box, BoxFile, BoxFormat, BoxFrame, MarkCounts, Marked, PictureTable, ScoredPicture, TruthBox } from './data/boxes/index.js';
+export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './models/index.js';
+export { inspect, type Inspection, type DatasetInspection, type ModelInspection, type RunInspection } from './tools/inspect/inspect.js';
 
 // the stages
-export { estimate, type Estimate, type EstimateOptions } from './estimate/estimate';
-export { scan } from './scan/scan';
-export type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './scan/options';
-export { mine } from './mine/mine';
-export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './mine/options';
-export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './report/report';
-export { cotypicality } from './cotypicality/cotypicality';
-export type { Agreement, CotypicalityEvent, CotypicalityOptions, CotypicalitySummary, GroupedCluster, Projection, TruthRecord } from './cotypicality/options';
-export { evaluate } from './evaluate/evaluate';
+export { estimate, type Estimate, type EstimateOptions } from './tools/estimate/estimate.js';
+export { scan } from './stages/scan/scan.js';
+export type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './stages/scan/options.js';
+export { mine } from './stages/mine/mine.js';
+export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './stages/mine/options.js';
+export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './stages/report/report.js';
+export { cotypicality } from './stages/cotypicality/cotypicality.js';
+export type { Agreement, CotypicalityEvent, CotypicalityOptions, CotypicalitySummary, GroupedCluster, Projection, TruthRecord } from './stages/cotypicality/options.js';
+export { evaluate } from './stages/evaluate/evaluate.js';
 export type {
   Control, EvaluateHooks, EvaluateOptions, EvaluateSummary, Figure, KindEvaluation, LabelEvaluation, MapSheet, Metrics, PixelMetrics, PrecisionAt, RegionTypicality,
-} from './evaluate/options';
-export { readEvaluation, type EvaluationRecord } from './evaluate/record';
-export { averagePrecision } from './metrics/precision';
-export { PAPER_THRESHOLDS, paperAucPr, paperCurve, type PaperCurve } from './metrics/paper';
-export { localize } from './localize/localize';
+} from './stages/evaluate/options.js';
+export { readEvaluation, type EvaluationRecord } from './stages/evaluate/record.js';
+export { averagePrecision } from './metrics/precision.js';
+export { PAPER_THRESHOLDS, paperAucPr, paperCurve, type PaperCurve } from './metrics/paper.js';
+export { localize } from './stages/localize/localize.js';
 export type {
   LabelLocalization, Localization, LocalizeEvent, LocalizeHooks, LocalizeOptions, LocalizeSummary, MapFigures, MapResult, PictureLocalization,
-} from './localize/options';
-export { readLocalization, type LocalizationRecord } from './localize/record';
-export { EXPORT_FORMATS, EXPORT_TABLES, exportTable, type ExportFormat, type ExportTable } from './export/export';
-export { Run } from './run/run';
-export type { Manifest, RunOptions } from './run/manifest';
-export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './run/schema';
-export { query, readTable } from './run/tables';
-export { chooseDevice } from './run/device';
-export { VERSION } from './run/version';
+} from './stages/localize/options.js';
+export { readLocalization, type LocalizationRecord } from './stages/localize/record.js';
+export { EXPORT_FORMATS, EXPORT_TABLES, exportTable, type ExportFormat, type ExportTable } from './tools/export/export.js';
+export { Run } from './runs/run.js';
+export type { Manifest, RunOptions } from './runs/manifest.js';
+export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './runs/schema.js';
+export { query, readTable } from './runs/tables.js';
+export { chooseDevice } from './runs/device.js';
+export { VERSION } from './runs/version.js';
 
 // a world with known truth, and whether it is found
-export { demo, DEMO_MODEL } from './demo/demo';
-export type { DemoCity, DemoElement, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './demo/options';
-export { writeParallelWorld, type ParallelWorldSettings } from './world/parallel';
-export { drawPicture, worldRecord, writeWorld, type PlantedBox, type WorldHooks, type WorldSettings, type WorldSummary } from './world/world';
+export { demo, DEMO_MODEL } from './tools/demo/demo.js';
+export type { DemoCity, DemoElement, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './tools/demo/options.js';
+export { writeParallelWorld, type ParallelWorldSettings } from './tools/world/parallel.js';
+export { drawPicture, worldRecord, writeWorld, type PlantedBox, type WorldHooks, type WorldSettings, type WorldSummary } from './tools/world/world.js';
 
 // pictures of a model
-export { train } from './train/train';
-export type { TrainEvent, TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './train/options';
-export type { TrainRecord } from './train/record';
-export { SIZES, unetOfSize, type Shape, type Size, type SizeName } from './train/sizes';
-export { writeTrainReport } from './train/report';
-export { translate } from './translate/translate';
-export type { Negative, PlaceQuality, Quality, TranslateEvent, TranslateOptions, TranslateSettings, TranslateSummary } from './translate/options';
-export { openParallel, type Parallel, type Sequence } from './translate/parallel';
-export { invertPictures, samplePlugAndPlay, translationTimesteps, type InjectedDenoise, type Injection, type Inverted, type PlugAndPlay, type PlugAndPlayHooks, type Source, type Target } from './translate/plug-and-play';
-export { evaluateTranslation, type QualityOptions } from './translate/quality';
-export { allSites, defaultSites, type Sites } from './translate/sites';
-export { sample, type SampleEvent, type SampleSummary } from './sample/sample';
-export { labelFolder, type SampleOptions, type SampleSettings, type SampledLabel, type SamplesRecord } from './sample/request';
-export { invertDdim, sampleDdim, samplingTimesteps, type DdimHooks, type DdimRequest, type Denoise } from './sample/ddim';
-export { toPictures, type PictureModel } from './sample/pictures';
-export { writeSheet, type SheetOptions } from './sample/sheet';
+export { train } from './stages/train/train.js';
+export type { TrainEvent, TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './stages/train/options.js';
+export type { TrainRecord } from './stages/train/record.js';
+export { SIZES, unetOfSize, type Shape, type Size, type SizeName } from './stages/train/sizes.js';
+export { writeTrainReport } from './stages/train/report.js';
+export { translate } from './stages/translate/translate.js';
+export type { Negative, PlaceQuality, Quality, TranslateEvent, TranslateOptions, TranslateSettings, TranslateSummary } from './stages/translate/options.js';
+export { openParallel, type Parallel, type Sequence } from './stages/translate/parallel.js';
+export { invertPictures, samplePlugAndPlay, translationTimesteps, type InjectedDenoise, type Injection, type Inverted, type PlugAndPlay, type PlugAndPlayHooks, type Source, type Target } from './stages/translate/plug-and-play.js';
+export { evaluateTranslation, type QualityOptions } from './stages/translate/quality.js';
+export { allSites, defaultSites, type Sites } from './stages/translate/sites.js';
+export { sample, type SampleEvent, type SampleSummary } from './stages/sample/sample.js';
+export { labelFolder, type SampleOptions, type SampleSettings, type SampledLabel, type SamplesRecord } from './stages/sample/request.js';
+export { invertDdim, sampleDdim, samplingTimesteps, type DdimHooks, type DdimRequest, type Denoise } from './stages/sample/ddim.js';
+export { toPictures, type PictureModel } from './stages/sample/pictures.js';
+export { writeSheet, type SheetOptions } from './stages/sample/sheet.js';
 
 // golden numbers
-export { verify, type CaseResult, type OpSummary, type Verdict, type VerifyHooks, type VerifyOptions, type VerifySummary } from './verify/verify';
+export { verify, type CaseResult, type OpSummary, type Verdict, type VerifyHooks, type VerifyOptions, type VerifySummary } from './tools/verify/verify.js';
 
 // speed, and whether it holds
-export { bench, type BenchHooks, type BenchOptions } from './bench/bench';
-export { compare, type Comparison, type CompareReport, type Verdict as SpeedVerdict } from './bench/compare';
-export { benchMarkdown } from './bench/markdown';
-export { operationCounts, operations, patchCount, type OperationCounts } from './bench/operations';
-export { rankStudy, type RankFigures, type RankStudy } from './bench/ranking';
-export { readBaseline, type BenchReport, type Cell, type Measured, type ScanBench, type StageBench } from './bench/report';
+export { bench, type BenchHooks, type BenchOptions } from './tools/bench/bench.js';
+export { compare, type Comparison, type CompareReport, type Verdict as SpeedVerdict } from './tools/bench/compare.js';
+export { benchMarkdown } from './tools/bench/markdown.js';
+export { operationCounts, operations, patchCount, type OperationCounts } from './tools/bench/operations.js';
+export { rankStudy, type RankFigures, type RankStudy } from './tools/bench/ranking.js';
+export { readBaseline, type BenchReport, type Cell, type Measured, type ScanBench, type StageBench } from './tools/bench/report.js';
 
 // the engine: the native core, noun by noun
-export * from './native/index';
-export type * from './native/types';
+export * from './engine/index.js';
+export type * from './engine/types.js';

@@ -1,6 +1,6 @@
 // The closing sentence of work that is done in shards: what this call did is told apart from what was there before it.
-import { count } from '../page/html';
-import { took } from './stages';
+import { count } from '../web/html.js';
+import { took } from './stages.js';
 
 export interface Closing {
   /** the verb's past: `Translated` */

@@ -1,6 +1,6 @@
 // What a command is: a name, a table of options, and a handler that loads what it needs only when it runs.
-import type { Output } from './output';
-import type { OptionTable, Values } from './options';
+import type { Output } from './output.js';
+import type { OptionTable, Values } from './options.js';
 
 export interface CommandContext {
   output: Output;

@@ -1,8 +1,8 @@
 // --config FILE.yaml: options under the names of their flags, without the dashes.
 import { readFileSync } from 'node:fs';
 
-import { DiffmineError } from '../errors';
-import { nearest } from '../nearest';
+import { DiffmineError } from '../util/errors.js';
+import { nearest } from '../util/nearest.js';
 
 /** Read before the file is, so they cannot be set by it. */
 const NOT_IN_FILES = new Set(['config', 'json', 'help', 'version']);

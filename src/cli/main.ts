@@ -3,32 +3,32 @@
 import type { Argv } from 'yargs';
 import yargs from 'yargs';
 
-import { DiffmineError, EXIT_CODES, asDiffmineError } from '../errors';
-import { cancelOnSignals } from './cancel';
-import type { Command, Outcome } from './command';
-import { benchCommand } from './commands/bench';
-import { cotypicalityCommand } from './commands/cotypicality';
-import { demoCommand } from './commands/demo';
-import { doctorCommand } from './commands/doctor';
-import { estimateCommand } from './commands/estimate';
-import { evaluateCommand } from './commands/evaluate';
-import { exportCommand } from './commands/export';
-import { inspectCommand } from './commands/inspect';
-import { localizeCommand } from './commands/localize';
-import { mineCommand } from './commands/mine';
-import { reportCommand } from './commands/report';
-import { runCommand } from './commands/run';
-import { sampleCommand } from './commands/sample';
-import { scanCommand } from './commands/scan';
-import { setupCommand } from './commands/setup';
-import { trainCommand } from './commands/train';
-import { translateCommand } from './commands/translate';
-import { verifyCommand } from './commands/verify';
-import { readConfig } from './config';
-import { nearest } from '../nearest';
-import type { OptionTable } from './options';
-import { COMMON, resolveValues } from './options';
-import { Output } from './output';
+import { DiffmineError, EXIT_CODES, asDiffmineError } from '../util/errors.js';
+import { cancelOnSignals } from './cancel.js';
+import type { Command, Outcome } from './command.js';
+import { benchCommand } from './commands/bench.js';
+import { cotypicalityCommand } from './commands/cotypicality.js';
+import { demoCommand } from './commands/demo.js';
+import { doctorCommand } from './commands/doctor.js';
+import { estimateCommand } from './commands/estimate.js';
+import { evaluateCommand } from './commands/evaluate.js';
+import { exportCommand } from './commands/export.js';
+import { inspectCommand } from './commands/inspect.js';
+import { localizeCommand } from './commands/localize.js';
+import { mineCommand } from './commands/mine.js';
+import { reportCommand } from './commands/report.js';
+import { runCommand } from './commands/run.js';
+import { sampleCommand } from './commands/sample.js';
+import { scanCommand } from './commands/scan.js';
+import { setupCommand } from './commands/setup.js';
+import { trainCommand } from './commands/train.js';
+import { translateCommand } from './commands/translate.js';
+import { verifyCommand } from './commands/verify.js';
+import { readConfig } from './config.js';
+import { nearest } from '../util/nearest.js';
+import type { OptionTable } from './options.js';
+import { COMMON, resolveValues } from './options.js';
+import { Output } from './output.js';
 
 export const COMMANDS: Command[] = [
   setupCommand, doctorCommand, inspectCommand, estimateCommand, trainCommand, runCommand, scanCommand, mineCommand, reportCommand, cotypicalityCommand, evaluateCommand, exportCommand, localizeCommand, sampleCommand, translateCommand, demoCommand, verifyCommand, benchCommand,
@@ -161,7 +161,7 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   let outcome: Outcome | undefined;
   try {
     if (one.native) {
-      const { ensureSetup } = await import('../setup/setup.js');
+      const { ensureSetup } = await import('../tools/setup/setup.js');
       await ensureSetup({ log: (line) => output.log(line), signal: cancel.signal });
     }
     outcome = await one.handle(values, { output, signal: cancel.signal });

@@ -1,11 +1,11 @@
 // Options of the command line: one table each command picks from, the parsers behind it, and the order of precedence
 // (flag, then --config file, then default). A value is parsed the same way wherever it comes from.
-import { encodingName } from '../dataset/text/decode';
-import { DiffmineError } from '../errors';
-import { nearest } from '../nearest';
-import { SIZE_NAMES } from '../train/sizes';
-import { OPTIMIZATIONS } from '../bench/optimizations';
-import { COMPILE_MODES } from '../bench/modes';
+import { encodingName } from '../data/text/decode.js';
+import { DiffmineError } from '../util/errors.js';
+import { nearest } from '../util/nearest.js';
+import { SIZE_NAMES } from '../stages/train/sizes.js';
+import { OPTIMIZATIONS } from '../tools/bench/optimizations.js';
+import { COMPILE_MODES } from '../tools/bench/modes.js';
 
 /** Turns what was typed (a string, or any YAML scalar) into a value; throws `Expected` when it cannot. */
 interface Parser<T> {

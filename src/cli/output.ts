@@ -3,9 +3,9 @@ import { Writable } from 'node:stream';
 
 import type { SingleBar } from 'cli-progress';
 
-import type { DiffmineError } from '../errors';
-import type { Progress } from '../native/types';
-import { guardStreams, terminalOf, writeMessage, writeResult } from './streams';
+import type { DiffmineError } from '../util/errors.js';
+import type { Progress } from '../engine/types.js';
+import { guardStreams, terminalOf, writeMessage, writeResult } from './streams.js';
 
 export interface OutputOptions {
   json: boolean;

@@ -1,8 +1,8 @@
 // The options of the stages from the values of the command line, and their events as progress.
-import type { MineEvent, MineOptions } from '../mine/options';
-import type { ScanEvent, ScanOptions } from '../scan/options';
-import type { MINE, OUT, SCAN, SHARD, Values } from './options';
-import { duration, type Output } from './output';
+import type { MineEvent, MineOptions } from '../stages/mine/options.js';
+import type { ScanEvent, ScanOptions } from '../stages/scan/options.js';
+import type { MINE, OUT, SCAN, SHARD, Values } from './options.js';
+import { duration, type Output } from './output.js';
 
 /** Without what is undefined: an option that was not given must not hide a default. */
 export function defined<T extends object>(values: T): T {

@@ -4,7 +4,7 @@
 // can never take the number of a standard stream. The two cannot be told apart: Python's subprocess.DEVNULL and Node's stdio 'ignore' look the same.
 import { fstatSync, fsyncSync, writeSync } from 'node:fs';
 
-import { DiffmineError } from '../errors';
+import { DiffmineError } from '../util/errors.js';
 
 const STDOUT = 1;
 

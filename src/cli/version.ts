@@ -1,7 +1,7 @@
 // --version: the package, and the LibTorch of the addon when there is one.
-import { asDiffmineError } from '../errors';
-import { buildInfo } from '../native/index';
-import { VERSION } from '../run/version';
+import { asDiffmineError } from '../util/errors.js';
+import { buildInfo } from '../engine/index.js';
+import { VERSION } from '../runs/version.js';
 
 export function version(): [text: string, json: unknown] {
   try {

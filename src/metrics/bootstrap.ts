@@ -1,7 +1,7 @@
 // How figures vary when the pictures they are over are drawn anew: percentile intervals of groups (labels) and of their mean.
 import { setImmediate } from 'node:timers/promises';
-import { DiffmineError } from '../errors';
-import { Random } from '../random';
+import { DiffmineError } from '../util/errors.js';
+import { Random } from '../util/random.js';
 
 /** A figure and its 95 % interval over pictures; null where it cannot be computed, or nothing was resampled. */
 export interface Figure {

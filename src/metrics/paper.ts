@@ -1,6 +1,6 @@
 // The paper's own area under the curve of precision and recall (section 5.2, figure 11), to the letter of its code.
-import { DiffmineError } from '../errors';
-import type { ScoredPixels } from './precision';
+import { DiffmineError } from '../util/errors.js';
+import type { ScoredPixels } from './precision.js';
 
 /** 2 10^-x for 1000 even x from 2 to 7: descending, 2e-2 to 2e-7. */
 export const PAPER_THRESHOLDS: readonly number[] = Array.from({ length: 1000 }, (_, i) => 2 * 10 ** -(2 + (5 * i) / 999));

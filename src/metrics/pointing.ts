@@ -1,5 +1,5 @@
 // The pointing game: is a map's highest pixel on what is known to be there?
-import type { ScoredPixels } from './precision';
+import type { ScoredPixels } from './precision.js';
 
 /** The index of the first largest value. */
 export function peak(values: Float32Array): number {

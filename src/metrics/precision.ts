@@ -1,5 +1,5 @@
 // Average precision over the pooled pixels of many pictures, and how it varies when the pictures are drawn anew.
-import { DiffmineError } from '../errors';
+import { DiffmineError } from '../util/errors.js';
 
 /** Above so many pixels the resampled curve has steps of equal size in place of one a pixel. */
 const EXACT_PIXELS = 2 ** 20;

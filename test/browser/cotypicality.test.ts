@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import sharp from 'sharp';
-import { cotypicality } from '../../src/cotypicality/cotypicality';
-import { safeName } from '../../src/run/names';
-import { describeInChromium, launchChromium } from '../helpers/chromium';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
-import { uniform } from '../helpers/synthetic-run';
+import { cotypicality } from '../../src/stages/cotypicality/cotypicality.js';
+import { safeName } from '../../src/runs/names.js';
+import { describeInChromium, launchChromium } from '../helpers/chromium.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { uniform } from '../helpers/synthetic-run.js';
 
 const LABELS = ['<b>one</b>', 'three', 'two'];
 

@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
-import { evaluate } from '../../src/evaluate/evaluate';
-import type { EvaluateSummary } from '../../src/evaluate/options';
-import { writeReport } from '../../src/report/report';
-import { imageSchema } from '../../src/run/schema';
-import { writeTable } from '../../src/run/tables';
-import { describeInChromium, launchChromium } from '../helpers/chromium';
-import { temporaryFolder } from '../helpers/folders';
-import { drawPictures, writeSyntheticRun } from '../helpers/synthetic-run';
+import { evaluate } from '../../src/stages/evaluate/evaluate.js';
+import type { EvaluateSummary } from '../../src/stages/evaluate/options.js';
+import { writeReport } from '../../src/stages/report/report.js';
+import { imageSchema } from '../../src/runs/schema.js';
+import { writeTable } from '../../src/runs/tables.js';
+import { describeInChromium, launchChromium } from '../helpers/chromium.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { drawPictures, writeSyntheticRun } from '../helpers/synthetic-run.js';
 
 const LABELS = ['<b>one</b>', 'two'];
 

@@ -3,10 +3,10 @@ import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
-import { localize } from '../../src/localize/localize';
-import type { LocalizeSummary } from '../../src/localize/options';
-import { describeInChromium, launchChromium } from '../helpers/chromium';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { localize } from '../../src/stages/localize/localize.js';
+import type { LocalizeSummary } from '../../src/stages/localize/options.js';
+import { describeInChromium, launchChromium } from '../helpers/chromium.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const LABELS = ['<b>one</b>', 'two'];
 

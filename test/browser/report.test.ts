@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import sharp from 'sharp';
-import { writeReport } from '../../src/report/report';
-import { describeInChromium, launchChromium } from '../helpers/chromium';
-import { temporaryFolder } from '../helpers/folders';
-import { drawPictures, vivid, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run';
+import { writeReport } from '../../src/stages/report/report.js';
+import { describeInChromium, launchChromium } from '../helpers/chromium.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { drawPictures, vivid, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run.js';
 
 const HOSTILE = ['<script>alert(1)</script>', 'a/b', '🚗 cars & "quotes"', 'none'];
 const nameOf = (label: number, n: number): string => `${label}/<img src=x onerror=alert(2)> ${n}.png`;

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parse } from 'csv-parse/sync';
 import sharp, { type Sharp } from 'sharp';
-import type { ErrorCode } from '../../src/errors';
-import { EXIT_CODES } from '../../src/errors';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
-import { cli, type Ran } from './cli';
+import type { ErrorCode } from '../../src/util/errors.js';
+import { EXIT_CODES } from '../../src/util/errors.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { cli, type Ran } from './cli.js';
 
 const scratch = temporaryFolder();
 const MODEL = path.join(GOLDEN, 'tiny-sd15');

@@ -3,10 +3,10 @@ import { execFile, spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
-import type { RankStudy } from '../../src/bench/ranking';
-import type { BenchReport } from '../../src/bench/report';
-import { temporaryFolder } from '../helpers/folders';
-import { cli, hasAddon, ROOT } from './cli';
+import type { RankStudy } from '../../src/tools/bench/ranking.js';
+import type { BenchReport } from '../../src/tools/bench/report.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const folder = temporaryFolder();
 const golden = path.join(ROOT, 'test', 'data', 'golden');

@@ -3,10 +3,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
-import type { CompareReport } from '../../src/bench/compare';
-import type { BenchReport } from '../../src/bench/report';
-import { temporaryFolder } from '../helpers/folders';
-import { cli, hasAddon, ROOT } from './cli';
+import type { CompareReport } from '../../src/tools/bench/compare.js';
+import type { BenchReport } from '../../src/tools/bench/report.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const TINY = path.join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
 

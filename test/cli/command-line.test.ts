@@ -2,10 +2,10 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { COMMANDS } from '../../src/cli/main';
-import { EXIT_CODES } from '../../src/errors';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
-import { cli, ROOT, type Ran } from './cli';
+import { COMMANDS } from '../../src/cli/main.js';
+import { EXIT_CODES } from '../../src/util/errors.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { cli, ROOT, type Ran } from './cli.js';
 
 const scratch = temporaryFolder();
 const DATASET = path.join(GOLDEN, 'mini-dataset');

@@ -3,9 +3,9 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import type { CotypicalitySummary } from '../../src/cotypicality/options';
-import { uniform } from '../helpers/synthetic-run';
-import { cli, hasAddon, ROOT } from './cli';
+import type { CotypicalitySummary } from '../../src/stages/cotypicality/options.js';
+import { uniform } from '../helpers/synthetic-run.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 const LABELS = ['class0', 'class1', 'class2'];

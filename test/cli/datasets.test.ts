@@ -2,9 +2,9 @@
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { PRESETS } from '../../src/dataset';
-import { checkCommand, words } from '../helpers/commands';
-import { cli, hasAddon, ROOT } from './cli';
+import { PRESETS } from '../../src/data/index.js';
+import { checkCommand, words } from '../helpers/commands.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const PAGES = path.join(ROOT, 'docs', 'guides', 'datasets');
 

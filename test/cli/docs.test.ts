@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
-import { COMMANDS } from '../../src/cli/main';
-import { COMMON, type Option, type OptionTable } from '../../src/cli/options';
-import { EXIT_CODES } from '../../src/errors';
-import { ROOT } from './cli';
+import { COMMANDS } from '../../src/cli/main.js';
+import { COMMON, type Option, type OptionTable } from '../../src/cli/options.js';
+import { EXIT_CODES } from '../../src/util/errors.js';
+import { ROOT } from './cli.js';
 
 const cliDoc = readFileSync(path.join(ROOT, 'docs', 'reference', 'cli.md'), 'utf8');
 

@@ -2,9 +2,9 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { EvaluateSummary } from '../../src/evaluate/options';
-import { CITIES } from '../../src/world/kinds';
-import { cli, hasAddon, ROOT } from './cli';
+import type { EvaluateSummary } from '../../src/stages/evaluate/options.js';
+import { CITIES } from '../../src/tools/world/kinds.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const MODEL = join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
 let folder: string;

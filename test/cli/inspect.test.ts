@@ -2,8 +2,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { temporaryFolder } from '../helpers/folders';
-import { cli } from './cli';
+import { temporaryFolder } from '../helpers/folders.js';
+import { cli } from './cli.js';
 
 const root = temporaryFolder();
 

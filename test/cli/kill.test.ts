@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { resultBytes } from '../helpers/bytes';
-import { cli, hasAddon, ROOT } from './cli';
+import { resultBytes } from '../helpers/bytes.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 const BIN = join(ROOT, 'bin', 'diffmine.js');

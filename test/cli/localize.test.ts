@@ -2,8 +2,8 @@
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { LocalizeSummary } from '../../src/localize/options';
-import { cli, hasAddon, ROOT } from './cli';
+import type { LocalizeSummary } from '../../src/stages/localize/options.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 let folder: string;

@@ -1,11 +1,11 @@
 // Options as the command line resolves them: parsing, precedence, configuration files, suggestions.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { readConfig } from '../../src/cli/config';
-import { nearest } from '../../src/nearest';
-import { COMMON, DEVICE, MINE, OUT, resolveValues, SCAN, SHARD } from '../../src/cli/options';
-import { DiffmineError } from '../../src/errors';
-import { temporaryFolder } from '../helpers/folders';
+import { readConfig } from '../../src/cli/config.js';
+import { nearest } from '../../src/util/nearest.js';
+import { COMMON, DEVICE, MINE, OUT, resolveValues, SCAN, SHARD } from '../../src/cli/options.js';
+import { DiffmineError } from '../../src/util/errors.js';
+import { temporaryFolder } from '../helpers/folders.js';
 
 const needed = { dataset: 'photos', model: 'sd15' };
 

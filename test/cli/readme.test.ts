@@ -1,10 +1,10 @@
 // README: every command is one that works, and what it says of GPUs is what the ledger says.
 import { cpSync, existsSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { COMMANDS } from '../../src/cli/main';
-import { checkCommand, words } from '../helpers/commands';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
-import { cli, hasAddon, ROOT } from './cli';
+import { COMMANDS } from '../../src/cli/main.js';
+import { checkCommand, words } from '../helpers/commands.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const read = (...name: string[]): string => readFileSync(join(ROOT, ...name), 'utf8');
 const readme = read('README.md');

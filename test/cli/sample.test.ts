@@ -2,8 +2,8 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SampleSummary } from '../../src/sample/sample';
-import { cli, hasAddon, ROOT } from './cli';
+import type { SampleSummary } from '../../src/stages/sample/sample.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 let folder: string;

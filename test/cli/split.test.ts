@@ -2,8 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { resultBytes } from '../helpers/bytes';
-import { cli, hasAddon, ROOT } from './cli';
+import { resultBytes } from '../helpers/bytes.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 

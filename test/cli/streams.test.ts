@@ -3,10 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { terminalOf } from '../../src/cli/streams';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
-import { drawPictures, writeSyntheticRun } from '../helpers/synthetic-run';
-import { hasAddon, ROOT } from './cli';
+import { terminalOf } from '../../src/cli/streams.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { drawPictures, writeSyntheticRun } from '../helpers/synthetic-run.js';
+import { hasAddon, ROOT } from './cli.js';
 
 const folder = temporaryFolder();
 const dataset = join(folder, 'images');

@@ -4,10 +4,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import path from 'node:path';
 import sharp from 'sharp';
 
-import { readMetrics } from '../../src/train/journal';
-import { writeWorld } from '../../src/world/world';
-import { temporaryFolder } from '../helpers/folders';
-import { cli, hasAddon, ROOT } from './cli';
+import { readMetrics } from '../../src/stages/train/journal.js';
+import { writeWorld } from '../../src/tools/world/world.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = path.join(ROOT, 'test', 'data', 'golden');
 const BIN = path.join(ROOT, 'bin', 'diffmine.js');

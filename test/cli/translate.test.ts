@@ -2,8 +2,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Quality, TranslateSummary } from '../../src/translate/options';
-import { cli, hasAddon, ROOT } from './cli';
+import type { Quality, TranslateSummary } from '../../src/stages/translate/options.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 let folder: string;

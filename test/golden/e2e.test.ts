@@ -3,14 +3,14 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { median } from '../../src/mine/cluster';
-import { mine } from '../../src/mine/mine';
-import { float32, readSafetensors } from '../../src/native';
-import type { ClusterRow, MinedPatchRow } from '../../src/run/schema';
-import { Run } from '../../src/run/run';
-import { readTable } from '../../src/run/tables';
-import type { ScanEvent, ScanOptions } from '../../src/scan/options';
-import { scan } from '../../src/scan/scan';
+import { median } from '../../src/stages/mine/cluster.js';
+import { mine } from '../../src/stages/mine/mine.js';
+import { float32, readSafetensors } from '../../src/engine/index.js';
+import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
+import { Run } from '../../src/runs/run.js';
+import { readTable } from '../../src/runs/tables.js';
+import type { ScanEvent, ScanOptions } from '../../src/stages/scan/options.js';
+import { scan } from '../../src/stages/scan/scan.js';
 
 const GOLDEN = join(__dirname, '..', 'data', 'golden');
 const REPLAY = join(GOLDEN, 'e2e-tiny-sd15', 'result.safetensors');

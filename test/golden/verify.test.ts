@@ -1,12 +1,12 @@
 // Every golden number, recomputed; and that verify can fail.
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { verifyText } from '../../src/cli/commands/verify';
-import { float32, readSafetensors, writeSafetensors } from '../../src/native/index';
-import { verify, type VerifySummary } from '../../src/verify/verify';
-import { compareRelativeL2, compareTensors } from '../../src/verify/compare';
-import { fromFloat32, fromInt64 } from '../../src/native/tensor';
-import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders';
+import { verifyText } from '../../src/cli/commands/verify.js';
+import { float32, readSafetensors, writeSafetensors } from '../../src/engine/index.js';
+import { verify, type VerifySummary } from '../../src/tools/verify/verify.js';
+import { compareRelativeL2, compareTensors } from '../../src/tools/verify/compare.js';
+import { fromFloat32, fromInt64 } from '../../src/engine/tensor.js';
+import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
 const shared = sharedGolden();

@@ -1,6 +1,6 @@
 // Command lines as documents have them, held against the option tables.
-import { COMMANDS } from '../../src/cli/main';
-import { COMMON, resolveValues, type OptionTable } from '../../src/cli/options';
+import { COMMANDS } from '../../src/cli/main.js';
+import { COMMON, resolveValues, type OptionTable } from '../../src/cli/options.js';
 
 /** A command line as a shell splits it; a comment at its end is left out. */
 export function words(line: string): string[] {

@@ -3,14 +3,14 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
-import { MINE_FORMAT, type MineRecord } from '../../src/mine/record';
-import { imageListColumns } from '../../src/run/images';
-import { writeList } from '../../src/run/list';
-import { MANIFEST, RUN, type RunOptions } from '../../src/run/manifest';
-import { mapName } from '../../src/run/names';
-import { completeManifest, shardName } from '../../src/run/sharded';
-import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/run/schema';
-import { writeTable, type Row } from '../../src/run/tables';
+import { MINE_FORMAT, type MineRecord } from '../../src/stages/mine/record.js';
+import { imageListColumns } from '../../src/runs/images.js';
+import { writeList } from '../../src/runs/list.js';
+import { MANIFEST, RUN, type RunOptions } from '../../src/runs/manifest.js';
+import { mapName } from '../../src/runs/names.js';
+import { completeManifest, shardName } from '../../src/runs/sharded.js';
+import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/runs/schema.js';
+import { writeTable, type Row } from '../../src/runs/tables.js';
 
 export interface Box {
   x: number;

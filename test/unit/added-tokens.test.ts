@@ -2,11 +2,11 @@
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
-import { AddedTokenSplitter, type AddedToken } from '../../src/model/added-tokens';
-import { openModel } from '../../src/model/folder';
-import { Tokenizer } from '../../src/model/tokenizer';
-import { int64Numbers } from '../../src/native/tensor';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { AddedTokenSplitter, type AddedToken } from '../../src/models/added-tokens.js';
+import { openModel } from '../../src/models/folder.js';
+import { Tokenizer } from '../../src/models/tokenizer.js';
+import { int64Numbers } from '../../src/engine/tensor.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 interface Case {
   name: string;

@@ -1,10 +1,10 @@
 // Cells of tiny models: what does not fit is skipped and the rest measured; class models; what the figures are counted by.
-import { benchCells, planCells } from '../../src/bench/cells';
-import { operations } from '../../src/bench/operations';
-import { OPTIMIZATIONS, type BenchOptimization } from '../../src/bench/optimizations';
-import { openSubject } from '../../src/bench/subject';
-import { Engine, loadAddon } from '../../src/native';
-import type { Optimization } from '../../src/native/types';
+import { benchCells, planCells } from '../../src/tools/bench/cells.js';
+import { operations } from '../../src/tools/bench/operations.js';
+import { OPTIMIZATIONS, type BenchOptimization } from '../../src/tools/bench/optimizations.js';
+import { openSubject } from '../../src/tools/bench/subject.js';
+import { Engine, loadAddon } from '../../src/engine/index.js';
+import type { Optimization } from '../../src/engine/types.js';
 
 const options = { device: 'cpu', precisions: ['fp32' as const], latents: [8], batches: [4096, 2], repeats: 1, threads: 1, stages: false };
 

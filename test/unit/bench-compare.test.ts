@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
-import { checkComparable, compare } from '../../src/bench/compare';
-import { benchMarkdown } from '../../src/bench/markdown';
-import { readBaseline, type BenchReport, type Cell, type Measured } from '../../src/bench/report';
-import { benchText } from '../../src/cli/commands/bench';
-import { temporaryFolder } from '../helpers/folders';
+import { checkComparable, compare } from '../../src/tools/bench/compare.js';
+import { benchMarkdown } from '../../src/tools/bench/markdown.js';
+import { readBaseline, type BenchReport, type Cell, type Measured } from '../../src/tools/bench/report.js';
+import { benchText } from '../../src/cli/commands/bench.js';
+import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 const spread = (median: number, around = 0.01): { median: number; min: number; max: number } => ({ median, min: median * (1 - around), max: median * (1 + around) });

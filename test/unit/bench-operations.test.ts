@@ -1,7 +1,7 @@
 // What an evaluation costs in operations, against counts made by hand and against the shapes the models really have.
-import { operationCounts, operations, patchCount } from '../../src/bench/operations';
-import { syntheticModel } from '../../src/bench/synthetic';
-import { unetOfSize } from '../../src/train/sizes';
+import { operationCounts, operations, patchCount } from '../../src/tools/bench/operations.js';
+import { syntheticModel } from '../../src/tools/bench/synthetic.js';
+import { unetOfSize } from '../../src/stages/train/sizes.js';
 
 const sd15 = syntheticModel('synthetic:sd15').unet.config;
 const giga = (count: number): number => Math.round(count / 1e8) / 10;

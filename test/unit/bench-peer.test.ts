@@ -3,12 +3,12 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync } from 'node:fs';
 import path from 'node:path';
 
-import { diffusersConfig, Peer, type PeerPass } from '../../src/bench/peer';
-import { syntheticModel } from '../../src/bench/synthetic';
-import { openModel } from '../../src/model';
-import { addonPath, loadAddon } from '../../src/native';
+import { diffusersConfig, Peer, type PeerPass } from '../../src/tools/bench/peer.js';
+import { syntheticModel } from '../../src/tools/bench/synthetic.js';
+import { openModel } from '../../src/models/index.js';
+import { addonPath, loadAddon } from '../../src/engine/index.js';
 import { readFileSync } from 'node:fs';
-import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders';
+import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 const pass: PeerPass = { precision: 'fp32', input: [4, 8, 8], batch: 2, mode: 'eager', device: 'cpu', config: syntheticModel('synthetic:tiny').unet.config };

@@ -1,5 +1,5 @@
 // Whether two precisions rank alike: figures made by hand.
-import { rankFigures, spearman, type RankedPatch } from '../../src/bench/ranking';
+import { rankFigures, spearman, type RankedPatch } from '../../src/tools/bench/ranking.js';
 
 const patch = (image: string, typicality: number, row = 0, column = 0): RankedPatch => ({ image, row, column, patch: 8, typicality });
 

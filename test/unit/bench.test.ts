@@ -1,14 +1,14 @@
 // The benchmark of training: what it counts, what it says of a model that does not fit, and steps of tiny models.
 import path from 'node:path';
 
-import { benchText } from '../../src/cli/commands/bench';
-import { spread } from '../../src/bench/figures';
-import { parameterCount } from '../../src/bench/parameters';
-import type { BenchReport } from '../../src/bench/report';
-import { syntheticModel } from '../../src/bench/synthetic';
-import { timeTraining } from '../../src/bench/training';
-import { openModel } from '../../src/model';
-import { GOLDEN } from '../helpers/folders';
+import { benchText } from '../../src/cli/commands/bench.js';
+import { spread } from '../../src/tools/bench/figures.js';
+import { parameterCount } from '../../src/tools/bench/parameters.js';
+import type { BenchReport } from '../../src/tools/bench/report.js';
+import { syntheticModel } from '../../src/tools/bench/synthetic.js';
+import { timeTraining } from '../../src/tools/bench/training.js';
+import { openModel } from '../../src/models/index.js';
+import { GOLDEN } from '../helpers/folders.js';
 
 test('spread: the median of even and odd counts', () => {
   expect(spread([3, 1, 2])).toEqual({ median: 2, min: 1, max: 3 });

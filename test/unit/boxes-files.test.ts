@@ -3,12 +3,12 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import sharp from 'sharp';
-import { maskOf, readBoxes, readMarks } from '../../src/dataset/boxes';
-import { checkLabels } from '../../src/dataset/boxes/labels';
-import { isOfImage, labelOf } from '../../src/dataset/boxes/rows';
-import { sharesLabel } from '../../src/dataset/labels';
-import { DiffmineError } from '../../src/errors';
-import { temporaryFolder, writeFiles } from '../helpers/folders';
+import { maskOf, readBoxes, readMarks } from '../../src/data/boxes/index.js';
+import { checkLabels } from '../../src/data/boxes/labels.js';
+import { isOfImage, labelOf } from '../../src/data/boxes/rows.js';
+import { sharesLabel } from '../../src/data/labels.js';
+import { DiffmineError } from '../../src/util/errors.js';
+import { temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 function file(name: string, content: string | Uint8Array): string {

@@ -3,9 +3,9 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import sharp from 'sharp';
-import { inSource, maskOf, placeMarks, type Marked, type MarkedImage } from '../../src/dataset/boxes';
-import { readFrame, turnBox, turnMask } from '../../src/dataset/boxes/frame';
-import { temporaryFolder } from '../helpers/folders';
+import { inSource, maskOf, placeMarks, type Marked, type MarkedImage } from '../../src/data/boxes/index.js';
+import { readFrame, turnBox, turnMask } from '../../src/data/boxes/frame.js';
+import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 const STORED = { width: 12, height: 8 };

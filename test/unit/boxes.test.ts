@@ -2,10 +2,10 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { splitLabels, spokenLabels } from '../../src/dataset';
-import { boxMask, centreIn, inSource, iou, maskOf, readBoxes, readMarks } from '../../src/dataset/boxes';
-import { readSafetensors } from '../../src/native';
-import { sharedGolden, temporaryFolder, writeFiles } from '../helpers/folders';
+import { splitLabels, spokenLabels } from '../../src/data/index.js';
+import { boxMask, centreIn, inSource, iou, maskOf, readBoxes, readMarks } from '../../src/data/boxes/index.js';
+import { readSafetensors } from '../../src/engine/index.js';
+import { sharedGolden, temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 function file(name: string, content: string): string {

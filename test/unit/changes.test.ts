@@ -3,11 +3,11 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { mine } from '../../src/mine/mine';
-import { scan } from '../../src/scan/scan';
-import type { ScanOptions, ScanSummary } from '../../src/scan/options';
-import { translate } from '../../src/translate/translate';
-import { resultBytes } from '../helpers/bytes';
+import { mine } from '../../src/stages/mine/mine.js';
+import { scan } from '../../src/stages/scan/scan.js';
+import type { ScanOptions, ScanSummary } from '../../src/stages/scan/options.js';
+import { translate } from '../../src/stages/translate/translate.js';
+import { resultBytes } from '../helpers/bytes.js';
 
 const MODEL = join(__dirname, '..', 'data', 'golden', 'tiny-sd15');
 let folder: string;

@@ -1,16 +1,16 @@
 // Labels that are one condition to a model: said, or refused where all that would be scored is 0. Labels are compared after NFC.
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { settleCotypicality } from '../../src/cotypicality/settle';
-import { distinctLabels, findLabel } from '../../src/dataset/labels';
-import { clashes, classIds, conditionKeys, difference, openModel, type ModelFolder } from '../../src/model';
-import { int64Numbers } from '../../src/native/tensor';
-import { settleRequest } from '../../src/sample/request';
-import type { ScanOptions } from '../../src/scan/options';
-import { settle } from '../../src/scan/settle';
-import { openBase } from '../../src/train/base';
-import { settleTranslation } from '../../src/translate/settle';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { settleCotypicality } from '../../src/stages/cotypicality/settle.js';
+import { distinctLabels, findLabel } from '../../src/data/labels.js';
+import { clashes, classIds, conditionKeys, difference, openModel, type ModelFolder } from '../../src/models/index.js';
+import { int64Numbers } from '../../src/engine/tensor.js';
+import { settleRequest } from '../../src/stages/sample/request.js';
+import type { ScanOptions } from '../../src/stages/scan/options.js';
+import { settle } from '../../src/stages/scan/settle.js';
+import { openBase } from '../../src/stages/train/base.js';
+import { settleTranslation } from '../../src/stages/translate/settle.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 const TEXT = path.join(GOLDEN, 'tiny-sd15');

@@ -1,19 +1,19 @@
 // The closing sentences of commands: true for work that was done, resumed, reused, skipped, or nothing at all.
-import { closing, state } from '../../src/cli/closing';
-import { cotypicalityText } from '../../src/cli/commands/cotypicality';
-import { localizeText } from '../../src/cli/commands/localize';
-import { mineText } from '../../src/cli/commands/mine';
-import { sampleText } from '../../src/cli/commands/sample';
-import { scanText } from '../../src/cli/commands/scan';
-import { trainText } from '../../src/cli/commands/train';
-import { translateText } from '../../src/cli/commands/translate';
-import type { CotypicalitySummary } from '../../src/cotypicality/options';
-import type { LocalizeSummary } from '../../src/localize/options';
-import type { MineSummary } from '../../src/mine/options';
-import type { SampleSummary } from '../../src/sample/sample';
-import type { ScanSummary } from '../../src/scan/options';
-import type { TrainSummary } from '../../src/train/options';
-import type { TranslateSummary } from '../../src/translate/options';
+import { closing, state } from '../../src/cli/closing.js';
+import { cotypicalityText } from '../../src/cli/commands/cotypicality.js';
+import { localizeText } from '../../src/cli/commands/localize.js';
+import { mineText } from '../../src/cli/commands/mine.js';
+import { sampleText } from '../../src/cli/commands/sample.js';
+import { scanText } from '../../src/cli/commands/scan.js';
+import { trainText } from '../../src/cli/commands/train.js';
+import { translateText } from '../../src/cli/commands/translate.js';
+import type { CotypicalitySummary } from '../../src/stages/cotypicality/options.js';
+import type { LocalizeSummary } from '../../src/stages/localize/options.js';
+import type { MineSummary } from '../../src/stages/mine/options.js';
+import type { SampleSummary } from '../../src/stages/sample/sample.js';
+import type { ScanSummary } from '../../src/stages/scan/options.js';
+import type { TrainSummary } from '../../src/stages/train/options.js';
+import type { TranslateSummary } from '../../src/stages/translate/options.js';
 
 describe('sharded work', () => {
   const base = { verb: 'Translated', noun: 'image', done: 180, total: 180, skipped: 0, shards: { total: 3, done: 3, here: 3 }, seconds: 75 };

@@ -1,8 +1,8 @@
 // Prompts and labels become conditions of a loaded model.
 import path from 'node:path';
-import { encodePrompts, openModel, prepareConditions, type ModelFolder } from '../../src/model';
-import { Engine, float32 } from '../../src/native';
-import { GOLDEN } from '../helpers/folders';
+import { encodePrompts, openModel, prepareConditions, type ModelFolder } from '../../src/models/index.js';
+import { Engine, float32 } from '../../src/engine/index.js';
+import { GOLDEN } from '../helpers/folders.js';
 
 async function loaded(name: string): Promise<{ engine: Engine; model: ModelFolder }> {
   const model = await openModel(path.join(GOLDEN, name));

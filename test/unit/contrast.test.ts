@@ -2,14 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
-import { evaluate } from '../../src/evaluate/evaluate';
-import { contrastWords, definition, imagesMeaning, mapEnds, mapMeaning, nullMeaning, patchesOf, reportLede, reportMethod, type Contrast } from '../../src/page/contrast';
-import { writeReport } from '../../src/report/report';
-import { LISTS } from '../../src/run/schema';
-import { imageSchema, type ListName } from '../../src/run/schema';
-import { writeTable } from '../../src/run/tables';
-import { temporaryFolder } from '../helpers/folders';
-import { drawPictures, writeSyntheticRun, type SyntheticOptions, type SyntheticPicture } from '../helpers/synthetic-run';
+import { evaluate } from '../../src/stages/evaluate/evaluate.js';
+import { contrastWords, definition, imagesMeaning, mapEnds, mapMeaning, nullMeaning, patchesOf, reportLede, reportMethod, type Contrast } from '../../src/web/contrast.js';
+import { writeReport } from '../../src/stages/report/report.js';
+import { LISTS } from '../../src/runs/schema.js';
+import { imageSchema, type ListName } from '../../src/runs/schema.js';
+import { writeTable } from '../../src/runs/tables.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { drawPictures, writeSyntheticRun, type SyntheticOptions, type SyntheticPicture } from '../helpers/synthetic-run.js';
 
 const BASE: Contrast = { conditioning: 'text', against: 'null', nullPrompt: 'A car.', samples: 100, sampler: 'stratified', replay: null, tBegin: 100, tEnd: 700 };
 

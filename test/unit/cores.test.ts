@@ -1,8 +1,8 @@
 // Cores that may really be used, of systems made of files: quotas of cgroups, both versions, and where a process is scheduled.
 import { join } from 'node:path';
 import { availableParallelism } from 'node:os';
-import { cpuQuota, defaultThreads, scheduledCores, usableCores } from '../../src/native/cores';
-import { temporaryFolder, writeFiles } from '../helpers/folders';
+import { cpuQuota, defaultThreads, scheduledCores, usableCores } from '../../src/engine/cores.js';
+import { temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 let count = 0;

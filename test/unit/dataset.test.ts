@@ -1,9 +1,9 @@
 // Datasets: folders, CSV, JSONL; what is counted, refused, and how it is ordered. What folders hold besides: folders.test.ts; tables: tables-read.test.ts.
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { openDataset } from '../../src/dataset/dataset';
-import { compareCodePoints } from '../../src/dataset/order';
-import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders';
+import { openDataset } from '../../src/data/dataset.js';
+import { compareCodePoints } from '../../src/data/order.js';
+import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 let count = 0;

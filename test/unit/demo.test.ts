@@ -2,12 +2,12 @@
 // whose folders are left alone.
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { demoText } from '../../src/cli/commands/demo';
-import { demo } from '../../src/demo/demo';
-import type { DemoEvent, DemoOptions, DemoSummary } from '../../src/demo/options';
-import { readSafetensors, tensor, writeSafetensors } from '../../src/native';
-import { CITIES, KINDS } from '../../src/world/kinds';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { demoText } from '../../src/cli/commands/demo.js';
+import { demo } from '../../src/tools/demo/demo.js';
+import type { DemoEvent, DemoOptions, DemoSummary } from '../../src/tools/demo/options.js';
+import { readSafetensors, tensor, writeSafetensors } from '../../src/engine/index.js';
+import { CITIES, KINDS } from '../../src/tools/world/kinds.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 const at = (...names: string[]): string => join(folder, ...names);

@@ -1,9 +1,9 @@
 // Which device a name means, and which dtypes it takes: from lists of devices as the addon gives them.
-import { devices } from '../../src/native';
-import type { DeviceInfo } from '../../src/native/types';
-import { chooseDevice, chooseTrainingDevice } from '../../src/run/device';
+import { devices } from '../../src/engine/index.js';
+import type { DeviceInfo } from '../../src/engine/types.js';
+import { chooseDevice, chooseTrainingDevice } from '../../src/runs/device.js';
 
-jest.mock('../../src/native', () => ({ ...jest.requireActual<object>('../../src/native'), devices: jest.fn(), buildInfo: () => ({ cuda: false }) }));
+jest.mock('../../src/engine/index.js', () => ({ ...jest.requireActual<object>('../../src/engine/index.js'), devices: jest.fn(), buildInfo: () => ({ cuda: false }) }));
 
 const device = (id: string, dtypes: DeviceInfo['dtypes'], name = id): DeviceInfo => ({ id, name, memoryTotal: 1e10, memoryFree: 1e10, computeCapability: '', cpuCapability: '', threads: 2, dtypes });
 const listed = (...all: DeviceInfo[]): void => void jest.mocked(devices).mockReturnValue(all);

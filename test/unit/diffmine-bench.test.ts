@@ -2,10 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { benchCells, planCells } from '../../src/bench/cells';
-import { openSubject } from '../../src/bench/subject';
-import { buildInfo, drawNoise, Engine, float32 } from '../../src/native';
-import { addonPath } from '../../src/native/locate';
+import { benchCells, planCells } from '../../src/tools/bench/cells.js';
+import { openSubject } from '../../src/tools/bench/subject.js';
+import { buildInfo, drawNoise, Engine, float32 } from '../../src/engine/index.js';
+import { addonPath } from '../../src/engine/locate.js';
 
 // `npm test` builds it beside the C++ tests.
 const folder = dirname(addonPath() ?? '');

@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DoctorReport, DoctorRow } from '../../src/setup/doctor';
-import { doctor } from '../../src/setup/doctor';
+import type { DoctorReport, DoctorRow } from '../../src/tools/setup/doctor.js';
+import { doctor } from '../../src/tools/setup/doctor.js';
 
 const row = (report: DoctorReport, name: string): DoctorRow | undefined => report.rows.find((one) => one.name === name);
 

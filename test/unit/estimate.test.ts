@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { estimate } from '../../src/estimate/estimate';
-import { Run } from '../../src/run/run';
-import { scan } from '../../src/scan/scan';
+import { estimate } from '../../src/tools/estimate/estimate.js';
+import { Run } from '../../src/runs/run.js';
+import { scan } from '../../src/stages/scan/scan.js';
 
 const GOLDEN = join(__dirname, '..', 'data', 'golden');
 const options = { dataset: join(GOLDEN, 'mini-dataset'), model: join(GOLDEN, 'tiny-sd15'), size: 'source', patch: 16, samples: 3, device: 'cpu', threads: 1 } as const;

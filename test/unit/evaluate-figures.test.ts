@@ -1,14 +1,14 @@
 // What an evaluation is made of: average precision (by hand, and against the golden numbers), maps brought to pixels, masks.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { boxMask } from '../../src/dataset/boxes';
-import { boxMean, upsample } from '../../src/evaluate/maps';
-import { peak } from '../../src/metrics/pointing';
-import { averagePrecision, PrecisionCurve } from '../../src/metrics/precision';
-import { readSafetensors } from '../../src/native';
-import { toFloat32 } from '../../src/native/tensor';
-import { Random } from '../../src/random';
-import { sharedGolden } from '../helpers/folders';
+import { boxMask } from '../../src/data/boxes/index.js';
+import { boxMean, upsample } from '../../src/stages/evaluate/maps.js';
+import { peak } from '../../src/metrics/pointing.js';
+import { averagePrecision, PrecisionCurve } from '../../src/metrics/precision.js';
+import { readSafetensors } from '../../src/engine/index.js';
+import { toFloat32 } from '../../src/engine/tensor.js';
+import { Random } from '../../src/util/random.js';
+import { sharedGolden } from '../helpers/folders.js';
 
 const ap = (scores: number[], truth: number[]): number | null => averagePrecision(Float32Array.from(scores), Uint8Array.from(truth));
 

@@ -1,15 +1,15 @@
 // A run evaluated: pictures with a vivid square each, maps that are high on it, and rankings that begin with it.
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { evaluateText } from '../../src/cli/commands/evaluate';
-import { evaluate } from '../../src/evaluate/evaluate';
-import type { EvaluateSummary } from '../../src/evaluate/options';
-import { MANIFEST, RUN, type Manifest } from '../../src/run/manifest';
-import { imageSchema } from '../../src/run/schema';
-import { writeTable } from '../../src/run/tables';
-import { completeManifest } from '../../src/run/sharded';
-import { temporaryFolder } from '../helpers/folders';
-import { drawPictures, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run';
+import { evaluateText } from '../../src/cli/commands/evaluate.js';
+import { evaluate } from '../../src/stages/evaluate/evaluate.js';
+import type { EvaluateSummary } from '../../src/stages/evaluate/options.js';
+import { MANIFEST, RUN, type Manifest } from '../../src/runs/manifest.js';
+import { imageSchema } from '../../src/runs/schema.js';
+import { writeTable } from '../../src/runs/tables.js';
+import { completeManifest } from '../../src/runs/sharded.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { drawPictures, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run.js';
 
 const folder = temporaryFolder();
 const LABELS = ['one', 'two'];

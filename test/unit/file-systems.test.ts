@@ -4,8 +4,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import promises from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { discard, moveOver, replaceFolder, removeLeftovers, syncFile, temporaryName, writeFileAtomic, writeFolderAtomic } from '../../src/run/atomic';
-import { LockFolder } from '../../src/run/locks';
+import { discard, moveOver, replaceFolder, removeLeftovers, syncFile, temporaryName, writeFileAtomic, writeFolderAtomic } from '../../src/runs/atomic.js';
+import { LockFolder } from '../../src/runs/locks.js';
 
 let folder: string;
 beforeEach(() => {

@@ -4,7 +4,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { temporaryFolder, writeFiles } from '../helpers/folders';
+import { temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 // The script's language; .ci/run installs it.

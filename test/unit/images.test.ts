@@ -1,7 +1,7 @@
 // The packed image list against plain arrays of objects.
 import fc from 'fast-check';
-import { ImageList, ImageListBuilder, type DatasetImage } from '../../src/dataset';
-import { compareCodePoints } from '../../src/dataset/order';
+import { ImageList, ImageListBuilder, type DatasetImage } from '../../src/data/index.js';
+import { compareCodePoints } from '../../src/data/order.js';
 
 const name = fc.oneof(fc.string({ minLength: 1, maxLength: 12, unit: 'grapheme' }), fc.string({ minLength: 1, maxLength: 6, unit: 'binary' }), fc.constantFrom('a', 'b', 'a/b', 'ab', 'a\u{1F600}', 'a\uFF01', '\uD800', '\uDFFF'));
 const image: fc.Arbitrary<DatasetImage> = fc

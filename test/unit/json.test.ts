@@ -1,6 +1,6 @@
 // JSON as Python and Windows editors write it, read and written.
 import fc from 'fast-check';
-import { decodeJson, formatJson, parseJson } from '../../src/json';
+import { decodeJson, formatJson, parseJson } from '../../src/util/json.js';
 
 /** JSON of Python's json.dump: as JSON.stringify, but for numbers that are not finite. */
 function pythonJson(value: unknown): string {

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { mapName } from '../../src/run/names';
-import { carriedNames, IMAGE_SCHEMA, imageSchema, withCarried } from '../../src/run/schema';
-import { query, readTable, sqlFiles, writeTable } from '../../src/run/tables';
+import { mapName } from '../../src/runs/names.js';
+import { carriedNames, IMAGE_SCHEMA, imageSchema, withCarried } from '../../src/runs/schema.js';
+import { query, readTable, sqlFiles, writeTable } from '../../src/runs/tables.js';
 
 const part = fc.oneof(fc.constantFrom('a', 'a/b', 'b', '/', '%', '%2F', 'a%2Fb', '%25', '', 'a/pics', 'pics/x/1.png', 'x/1.png'), fc.string({ unit: 'grapheme', maxLength: 6 }));
 

@@ -2,13 +2,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { readConfig } from '../../src/cli/config';
-import { BENCH, COTYPICALITY, LOCALIZE, resolveValues, SAMPLE, SCAN, TRANSLATE } from '../../src/cli/options';
-import { namedLabels } from '../../src/dataset/labels';
-import { labelsToMap } from '../../src/scan/singles';
-import type { Dataset } from '../../src/dataset';
-import type { ModelFolder } from '../../src/model';
-import { temporaryFolder } from '../helpers/folders';
+import { readConfig } from '../../src/cli/config.js';
+import { BENCH, COTYPICALITY, LOCALIZE, resolveValues, SAMPLE, SCAN, TRANSLATE } from '../../src/cli/options.js';
+import { namedLabels } from '../../src/data/labels.js';
+import { labelsToMap } from '../../src/stages/scan/singles.js';
+import type { Dataset } from '../../src/data/index.js';
+import type { ModelFolder } from '../../src/models/index.js';
+import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 const CITIES = ['Paris, Texas', 'Paris', 'Rome', 'a "quoted" name', "Val d'Or", 'x, y, z', ' padded ', 'Z\u00fcrich'];

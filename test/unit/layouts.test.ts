@@ -2,11 +2,11 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { openDataset, readPicture, type LayoutName } from '../../src/dataset';
-import { decadeOf } from '../../src/dataset/layouts/cars';
-import { categoryName } from '../../src/dataset/layouts/places';
-import { fillPrompt, PRESETS } from '../../src/dataset/presets';
-import { temporaryFolder, writeFiles } from '../helpers/folders';
+import { openDataset, readPicture, type LayoutName } from '../../src/data/index.js';
+import { decadeOf } from '../../src/data/layouts/cars.js';
+import { categoryName } from '../../src/data/layouts/places.js';
+import { fillPrompt, PRESETS } from '../../src/data/presets.js';
+import { temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 let count = 0;

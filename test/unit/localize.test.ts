@@ -2,17 +2,17 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { localize } from '../../src/localize/localize';
-import { edgeOf } from '../../src/localize/marks';
-import { gaussian } from '../../src/localize/heat';
-import type { LocalizeOptions } from '../../src/localize/options';
-import { readLocalization, type LocalizationRecord } from '../../src/localize/record';
-import { paperAucPr } from '../../src/metrics/paper';
-import { mine } from '../../src/mine/mine';
-import { fromFloat32, readSafetensors, toFloat32, Engine, type Tensor } from '../../src/native';
-import { Run } from '../../src/run/run';
-import { planSingles } from '../../src/scan/contrasts';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { localize } from '../../src/stages/localize/localize.js';
+import { edgeOf } from '../../src/stages/localize/marks.js';
+import { gaussian } from '../../src/stages/localize/heat.js';
+import type { LocalizeOptions } from '../../src/stages/localize/options.js';
+import { readLocalization, type LocalizationRecord } from '../../src/stages/localize/record.js';
+import { paperAucPr } from '../../src/metrics/paper.js';
+import { mine } from '../../src/stages/mine/mine.js';
+import { fromFloat32, readSafetensors, toFloat32, Engine, type Tensor } from '../../src/engine/index.js';
+import { Run } from '../../src/runs/run.js';
+import { planSingles } from '../../src/stages/scan/contrasts.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const TEXT_MODEL = join(GOLDEN, 'tiny-sd15');
 const CLASS_MODEL = join(GOLDEN, 'tiny-fold');

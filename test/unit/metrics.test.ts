@@ -1,9 +1,9 @@
 // Metrics of maps, against naive forms in float64 on fresh random input.
-import { bootstrapped, type Group } from '../../src/metrics/bootstrap';
-import { PAPER_THRESHOLDS, paperAucPr, paperCurve } from '../../src/metrics/paper';
-import { points } from '../../src/metrics/pointing';
-import { averagePrecision, PrecisionCurve, type ScoredPixels } from '../../src/metrics/precision';
-import { Random } from '../../src/random';
+import { bootstrapped, type Group } from '../../src/metrics/bootstrap.js';
+import { PAPER_THRESHOLDS, paperAucPr, paperCurve } from '../../src/metrics/paper.js';
+import { points } from '../../src/metrics/pointing.js';
+import { averagePrecision, PrecisionCurve, type ScoredPixels } from '../../src/metrics/precision.js';
+import { Random } from '../../src/util/random.js';
 
 /** Scores of about the size that typicality has; `levels` makes ties. */
 function fresh(random: Random, pixels: number, levels?: number): ScoredPixels {

@@ -2,13 +2,13 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { median } from '../../src/mine/cluster';
-import { ImageList } from '../../src/dataset';
-import { rank } from '../../src/mine/rank';
-import type { ManifestDraft } from '../../src/run/manifest';
-import { Run } from '../../src/run/run';
-import { LISTS, PATCH_SCHEMA, type PatchRow } from '../../src/run/schema';
-import { writeTable } from '../../src/run/tables';
+import { median } from '../../src/stages/mine/cluster.js';
+import { ImageList } from '../../src/data/index.js';
+import { rank } from '../../src/stages/mine/rank.js';
+import type { ManifestDraft } from '../../src/runs/manifest.js';
+import { Run } from '../../src/runs/run.js';
+import { LISTS, PATCH_SCHEMA, type PatchRow } from '../../src/runs/schema.js';
+import { writeTable } from '../../src/runs/tables.js';
 
 let folder: string;
 beforeEach(() => {

@@ -2,16 +2,16 @@
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { exportTable } from '../../src/export/export';
-import { mineText } from '../../src/cli/commands/mine';
-import { mine } from '../../src/mine/mine';
-import type { MineEvent } from '../../src/mine/options';
-import { readSafetensors, toFloat32 } from '../../src/native';
-import { Run } from '../../src/run/run';
-import type { ClusterRow, MinedPatchRow } from '../../src/run/schema';
-import { readTable } from '../../src/run/tables';
-import { scan } from '../../src/scan/scan';
-import { resultBytes } from '../helpers/bytes';
+import { exportTable } from '../../src/tools/export/export.js';
+import { mineText } from '../../src/cli/commands/mine.js';
+import { mine } from '../../src/stages/mine/mine.js';
+import type { MineEvent } from '../../src/stages/mine/options.js';
+import { readSafetensors, toFloat32 } from '../../src/engine/index.js';
+import { Run } from '../../src/runs/run.js';
+import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
+import { readTable } from '../../src/runs/tables.js';
+import { scan } from '../../src/stages/scan/scan.js';
+import { resultBytes } from '../helpers/bytes.js';
 
 const GOLDEN = join(__dirname, '..', 'data', 'golden');
 let folder: string;

@@ -1,12 +1,12 @@
 // Model folders as Python, editors and hubs leave them: numbers that are not finite, byte-order marks, weights under other names.
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseJson } from '../../src/json';
-import { inspect } from '../../src/inspect/inspect';
-import { defaultSize, openModel, variantForEach } from '../../src/model/folder';
-import { copyPart, writeJson } from '../../src/model/write';
-import { readSafetensors, writeSafetensors } from '../../src/native';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { parseJson } from '../../src/util/json.js';
+import { inspect } from '../../src/tools/inspect/inspect.js';
+import { defaultSize, openModel, variantForEach } from '../../src/models/folder.js';
+import { copyPart, writeJson } from '../../src/models/write.js';
+import { readSafetensors, writeSafetensors } from '../../src/engine/index.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 const sd15 = path.join(GOLDEN, 'tiny-sd15');

@@ -1,12 +1,12 @@
 // Model folders: what they are recognised as, which parts and options are refused and how the error names them.
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { classIds } from '../../src/model/conditions';
-import { readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from '../../src/model/configs';
-import { openModel } from '../../src/model/folder';
-import type { JsonObject } from '../../src/model/json';
-import { int64Numbers } from '../../src/native/tensor';
-import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders';
+import { classIds } from '../../src/models/conditions.js';
+import { readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from '../../src/models/configs.js';
+import { openModel } from '../../src/models/folder.js';
+import type { JsonObject } from '../../src/models/json.js';
+import { int64Numbers } from '../../src/engine/tensor.js';
+import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 const sd15 = path.join(GOLDEN, 'tiny-sd15');

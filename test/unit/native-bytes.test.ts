@@ -2,10 +2,10 @@
 import path from 'node:path';
 import { MessageChannel } from 'node:worker_threads';
 
-import type { DiffmineError } from '../../src/errors';
-import { openModel, type ModelFolder } from '../../src/model';
-import { drawNoise, Engine, fromFloat32, fromInt64, type Conditions, type Picture, type Tensor, type Trainer } from '../../src/native';
-import { GOLDEN } from '../helpers/folders';
+import type { DiffmineError } from '../../src/util/errors.js';
+import { openModel, type ModelFolder } from '../../src/models/index.js';
+import { drawNoise, Engine, fromFloat32, fromInt64, type Conditions, type Picture, type Tensor, type Trainer } from '../../src/engine/index.js';
+import { GOLDEN } from '../helpers/folders.js';
 
 /** Memory of one kind: puts bytes into it, and does to it afterwards what a caller might. */
 interface Memory {

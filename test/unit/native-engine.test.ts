@@ -1,13 +1,13 @@
 // The engine: numbers equal the reference's, tasks run in order off the event loop, and ends of every kind are clean.
 import path from 'node:path';
 
-import { DiffmineError } from '../../src/errors';
-import { openModel, type ModelFolder } from '../../src/model';
+import { DiffmineError } from '../../src/util/errors.js';
+import { openModel, type ModelFolder } from '../../src/models/index.js';
 import {
   devices, drawNoise, Engine, float32, fromFloat32, fromInt64, int64Numbers, loadAddon, readSafetensors, type CallOptions, type Conditions, type Picture, type Progress,
   type Tensor, type TypicalityInput, type TypicalityOptions,
-} from '../../src/native';
-import { GOLDEN } from '../helpers/folders';
+} from '../../src/engine/index.js';
+import { GOLDEN } from '../helpers/folders.js';
 
 const golden = (variant: string): Record<string, Tensor> => readSafetensors(path.join(GOLDEN, `${variant}-golden/golden.safetensors`));
 

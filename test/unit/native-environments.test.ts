@@ -3,9 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
-import { openModel } from '../../src/model';
-import { addonPath } from '../../src/native';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { openModel } from '../../src/models/index.js';
+import { addonPath } from '../../src/engine/index.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 interface Outcome {
   status: number | null;
@@ -198,7 +198,7 @@ describe('an addon that does not load', () => {
     try {
       let thrown: unknown;
       jest.isolateModules(() => {
-        const native = jest.requireActual<typeof import('../../src/native')>('../../src/native');
+        const native = jest.requireActual<typeof import('../../src/native')>('../../src/engine/index.js');
         try {
           native.loadAddon();
         } catch (error) {

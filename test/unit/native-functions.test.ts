@@ -3,12 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
-import { DiffmineError } from '../../src/errors';
+import { DiffmineError } from '../../src/util/errors.js';
 import {
   addNoise, addonPath, buildInfo, ddimInvertStep, ddimStep, ddimTimesteps, devices, drawNoise, drawTimesteps, float32, fromFloat32, fromInt64, int64Numbers, loadAddon,
   readSafetensors, readSafetensorsHeader, schedule, tensor, writeSafetensors, type DType, type ScheduleConfig, type Tensor,
-} from '../../src/native';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+} from '../../src/engine/index.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const stableDiffusion: ScheduleConfig = {
   betaSchedule: 'scaled_linear', trainTimesteps: 1000, betaStart: 0.00085, betaEnd: 0.012, prediction: 'epsilon',

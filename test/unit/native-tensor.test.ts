@@ -1,6 +1,6 @@
 // Tensors in JavaScript: conversions are exact where the formats allow, and rounded as IEEE 754 says where not.
-import { DiffmineError } from '../../src/errors';
-import { float32, fromFloat32, fromInt64, int64Numbers, tensor, toFloat16, toFloat32 } from '../../src/native/tensor';
+import { DiffmineError } from '../../src/util/errors.js';
+import { float32, fromFloat32, fromInt64, int64Numbers, tensor, toFloat16, toFloat32 } from '../../src/engine/tensor.js';
 
 /** All 65536 values of a two-byte format. */
 const allHalves = (): Uint8Array => new Uint8Array(Uint16Array.from({ length: 65536 }, (_, i) => i).buffer);

@@ -1,9 +1,9 @@
 // The trainer through the addon: steps off the event loop, exact resumption, weights that load as a model, clear errors. Numbers: verify and the C++ tests.
 import path from 'node:path';
 
-import { openModel, type ModelFolder } from '../../src/model';
-import { Engine, float32, readSafetensors, readSafetensorsHeader, type Tensor, type Trainer, type TrainerOptions, type TrainingBatch } from '../../src/native';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { openModel, type ModelFolder } from '../../src/models/index.js';
+import { Engine, float32, readSafetensors, readSafetensorsHeader, type Tensor, type Trainer, type TrainerOptions, type TrainingBatch } from '../../src/engine/index.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
 const settings: TrainerOptions = { learningRate: 1e-3, seed: 5, course: 'linear', warmup: 2, totalSteps: 10, maxGradientNorm: 1, emaDecay: 0.9, minSnr: 5 };

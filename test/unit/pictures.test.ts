@@ -2,9 +2,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
-import { measurePicture, readPicture, scoredSize, type SizeOptions } from '../../src/dataset/pictures';
-import { readSafetensors } from '../../src/native';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { measurePicture, readPicture, scoredSize, type SizeOptions } from '../../src/data/pictures.js';
+import { readSafetensors } from '../../src/engine/index.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 const SOURCE: SizeOptions = { size: 'source', rule: 'floor', multiple: 1, patch: 1 };

@@ -1,12 +1,12 @@
 // Reading ahead: order, bounds, bad pictures, and an end that leaves nothing running.
 import { setTimeout as sleep } from 'node:timers/promises';
 import path from 'node:path';
-import { openDataset } from '../../src/dataset/dataset';
-import { Gate } from '../../src/dataset/gate';
-import { readPicture } from '../../src/dataset/pictures';
-import { prefetch } from '../../src/dataset/prefetch';
-import { DiffmineError } from '../../src/errors';
-import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders';
+import { openDataset } from '../../src/data/dataset.js';
+import { Gate } from '../../src/data/gate.js';
+import { readPicture } from '../../src/data/pictures.js';
+import { prefetch } from '../../src/data/prefetch.js';
+import { DiffmineError } from '../../src/util/errors.js';
+import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 

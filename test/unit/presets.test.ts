@@ -1,5 +1,5 @@
 // The paper's settings, and prompt templates.
-import { fillPrompt, PRESETS } from '../../src/dataset/presets';
+import { fillPrompt, PRESETS } from '../../src/data/presets.js';
 
 test('prompts of the presets', () => {
   expect(fillPrompt(PRESETS.cars.prompt, '1950')).toBe("A car at the 1950's.");

@@ -4,15 +4,15 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
 import sharp, { type Sharp } from 'sharp';
-import { commonScale, legend, paint, strength, type TypicalityMap } from '../../src/report/heatmap';
-import { layOut } from '../../src/report/layout';
-import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/report/pictures';
-import { writeReport } from '../../src/report/report';
-import { scriptOf } from '../../src/report/script';
-import { Run } from '../../src/run/run';
-import type { ClusterRow, MinedPatchRow } from '../../src/run/schema';
-import { temporaryFolder } from '../helpers/folders';
-import { drawPictures, vivid, writeSyntheticRun, type SyntheticOptions, type SyntheticPicture } from '../helpers/synthetic-run';
+import { commonScale, legend, paint, strength, type TypicalityMap } from '../../src/stages/report/heatmap.js';
+import { layOut } from '../../src/stages/report/layout.js';
+import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/stages/report/pictures.js';
+import { writeReport } from '../../src/stages/report/report.js';
+import { scriptOf } from '../../src/stages/report/script.js';
+import { Run } from '../../src/runs/run.js';
+import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { drawPictures, vivid, writeSyntheticRun, type SyntheticOptions, type SyntheticPicture } from '../helpers/synthetic-run.js';
 
 /** What data files tell the page. */
 interface Page {

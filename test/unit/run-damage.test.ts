@@ -3,15 +3,15 @@ import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { CotypicalityRun, type CotypicalityDraft } from '../../src/cotypicality/run';
-import { ImageList } from '../../src/dataset';
-import { DiffmineError } from '../../src/errors';
-import { rank } from '../../src/mine/rank';
-import type { ManifestDraft } from '../../src/run/manifest';
-import { Run } from '../../src/run/run';
-import { CONTENT_SCHEMA, PATCH_SCHEMA } from '../../src/run/schema';
-import { readTable, writeTable } from '../../src/run/tables';
-import { TranslationFolder, type TranslationDraft } from '../../src/translate/folder';
+import { CotypicalityRun, type CotypicalityDraft } from '../../src/stages/cotypicality/run.js';
+import { ImageList } from '../../src/data/index.js';
+import { DiffmineError } from '../../src/util/errors.js';
+import { rank } from '../../src/stages/mine/rank.js';
+import type { ManifestDraft } from '../../src/runs/manifest.js';
+import { Run } from '../../src/runs/run.js';
+import { CONTENT_SCHEMA, PATCH_SCHEMA } from '../../src/runs/schema.js';
+import { readTable, writeTable } from '../../src/runs/tables.js';
+import { TranslationFolder, type TranslationDraft } from '../../src/stages/translate/folder.js';
 
 let folder: string;
 beforeAll(async () => {

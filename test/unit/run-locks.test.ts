@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LockFolder, lives, self } from '../../src/run/locks';
+import { LockFolder, lives, self } from '../../src/runs/locks.js';
 
 let folder: string;
 beforeEach(() => {

@@ -2,11 +2,11 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync, existsSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { removeLeftovers, replaceFolder, temporaryName, writeFileAtomic, writeFolderAtomic } from '../../src/run/atomic';
-import { canonicalJson, fingerprintOf, pictureKey, sha256 } from '../../src/run/fingerprint';
-import { ImageList } from '../../src/dataset';
-import { readManifest, runFingerprint, type ManifestDraft } from '../../src/run/manifest';
-import { Run } from '../../src/run/run';
+import { removeLeftovers, replaceFolder, temporaryName, writeFileAtomic, writeFolderAtomic } from '../../src/runs/atomic.js';
+import { canonicalJson, fingerprintOf, pictureKey, sha256 } from '../../src/runs/fingerprint.js';
+import { ImageList } from '../../src/data/index.js';
+import { readManifest, runFingerprint, type ManifestDraft } from '../../src/runs/manifest.js';
+import { Run } from '../../src/runs/run.js';
 
 let folder: string;
 beforeEach(() => {

@@ -2,13 +2,13 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { openModel, prepareConditions, type ModelFolder } from '../../src/model';
-import { ddimStep, ddimTimesteps, drawNoise, Engine, float32, fromFloat32, readSafetensors, type Conditions, type Picture, type Tensor } from '../../src/native';
-import { sampleDdim, samplingTimesteps, type DdimRequest, type Denoise } from '../../src/sample/ddim';
-import { toPictures } from '../../src/sample/pictures';
-import { labelFolder } from '../../src/sample/request';
-import { writeSheet } from '../../src/sample/sheet';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { openModel, prepareConditions, type ModelFolder } from '../../src/models/index.js';
+import { ddimStep, ddimTimesteps, drawNoise, Engine, float32, fromFloat32, readSafetensors, type Conditions, type Picture, type Tensor } from '../../src/engine/index.js';
+import { sampleDdim, samplingTimesteps, type DdimRequest, type Denoise } from '../../src/stages/sample/ddim.js';
+import { toPictures } from '../../src/stages/sample/pictures.js';
+import { labelFolder } from '../../src/stages/sample/request.js';
+import { writeSheet } from '../../src/stages/sample/sheet.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
 const engines: Engine[] = [];
@@ -119,7 +119,7 @@ describe('DDIM', () => {
     const clipped = await sampleDdim({ ...model.source.schedule, clipSample: true }, base, denoise);
     expect(Math.max(...float32(clipped).map(Math.abs))).toBeLessThanOrEqual(1);
     // a model that knows the noise's velocity of a constant picture gives that picture back
-    const { schedule: beta } = await import('../../src/native');
+    const { schedule: beta } = await import('../../src/engine/index.js');
     const config = { ...SCHEDULE, prediction: 'v_prediction' } as const;
     const alphas = float32(beta(config).alphasCumprod);
     const knows: Denoise = (x, [t = 0]) => {

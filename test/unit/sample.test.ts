@@ -2,10 +2,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { sample, type SampleSummary } from '../../src/sample/sample';
-import type { SampleOptions, SamplesRecord } from '../../src/sample/request';
-import { openDataset } from '../../src/dataset';
-import { GOLDEN, temporaryFolder } from '../helpers/folders';
+import { sample, type SampleSummary } from '../../src/stages/sample/sample.js';
+import type { SampleOptions, SamplesRecord } from '../../src/stages/sample/request.js';
+import { openDataset } from '../../src/data/index.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
 const fold = { model: path.join(GOLDEN, 'tiny-fold'), count: 3, steps: 3, threads: 1, device: 'cpu' } as const;

@@ -1,11 +1,11 @@
 // What a scan decides before the engine is asked: contrasts, call sizes, batches, who does which shard.
-import type { ModelSource, UNetConfig } from '../../src/native/types';
-import { autoBatch, rowBytes, unetShape } from '../../src/scan/batch';
-import { planContrasts } from '../../src/scan/contrasts';
-import { chunks, groupBy, picturesPerCall, shardsOf } from '../../src/scan/plan';
-import { Meter, Tally } from '../../src/scan/progress';
-import { schedule, SlotLost, type ShardOutcome } from '../../src/scan/schedule';
-import { DiffmineError } from '../../src/errors';
+import type { ModelSource, UNetConfig } from '../../src/engine/types.js';
+import { autoBatch, rowBytes, unetShape } from '../../src/stages/scan/batch.js';
+import { planContrasts } from '../../src/stages/scan/contrasts.js';
+import { chunks, groupBy, picturesPerCall, shardsOf } from '../../src/stages/scan/plan.js';
+import { Meter, Tally } from '../../src/stages/scan/progress.js';
+import { schedule, SlotLost, type ShardOutcome } from '../../src/stages/scan/schedule.js';
+import { DiffmineError } from '../../src/util/errors.js';
 
 describe('contrasts', () => {
   const labels = ['a', 'b', 'c'];

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 
-import { temporaryFolder, writeFiles } from '../helpers/folders';
+import { temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 const clone = path.join(folder, 'clone');

@@ -2,9 +2,9 @@
 import { mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
-import { openDataset, type Dataset, type DatasetOptions } from '../../src/dataset';
-import { listedLabel } from '../../src/dataset/table-labels';
-import { temporaryFolder, writeFiles } from '../helpers/folders';
+import { openDataset, type Dataset, type DatasetOptions } from '../../src/data/index.js';
+import { listedLabel } from '../../src/data/table-labels.js';
+import { temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 let count = 0;

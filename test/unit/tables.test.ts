@@ -2,8 +2,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { toCsv, toJson } from '../../src/export/export';
-import { encodeTable, query, readTable, sqlFiles, sqlText, writeTable, type Schema } from '../../src/run/tables';
+import { toCsv, toJson } from '../../src/tools/export/export.js';
+import { encodeTable, query, readTable, sqlFiles, sqlText, writeTable, type Schema } from '../../src/runs/tables.js';
 
 let folder: string;
 beforeEach(() => {

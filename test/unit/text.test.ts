@@ -2,8 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
-import { CsvParser, encodingName, readCsv, readLines, readText } from '../../src/dataset/text';
-import { temporaryFolder } from '../helpers/folders';
+import { CsvParser, encodingName, readCsv, readLines, readText } from '../../src/data/text/index.js';
+import { temporaryFolder } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 let count = 0;

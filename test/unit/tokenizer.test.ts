@@ -1,10 +1,10 @@
 // Token ids equal transformers', and the pad token is found where published models hide it.
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { Tokenizer } from '../../src/model/tokenizer';
-import { readSafetensors } from '../../src/native';
-import { int64Numbers } from '../../src/native/tensor';
-import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders';
+import { Tokenizer } from '../../src/models/tokenizer.js';
+import { readSafetensors } from '../../src/engine/index.js';
+import { int64Numbers } from '../../src/engine/tensor.js';
+import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders.js';
 
 interface Manifest {
   cases: { op: string; params: { prompts: string[]; text_lengths: number[]; pad_token_id: number }; outputs: { input_ids: string } }[];

@@ -2,14 +2,14 @@
 import { appendFileSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 
-import { readUNetConfig } from '../../src/model/configs';
-import { scheduleJson, unetJson } from '../../src/model/write';
-import { readScheduleConfig } from '../../src/model/configs';
-import { Journal, LossWatch, readMetrics } from '../../src/train/journal';
-import { cropStart, foldedCrop } from '../../src/train/pictures';
-import { PIXEL_SCHEDULE, SIZE_NAMES, SIZES, unetOfSize } from '../../src/train/sizes';
-import { Order, validationOf } from '../../src/train/split';
-import { temporaryFolder } from '../helpers/folders';
+import { readUNetConfig } from '../../src/models/configs.js';
+import { scheduleJson, unetJson } from '../../src/models/write.js';
+import { readScheduleConfig } from '../../src/models/configs.js';
+import { Journal, LossWatch, readMetrics } from '../../src/stages/train/journal.js';
+import { cropStart, foldedCrop } from '../../src/stages/train/pictures.js';
+import { PIXEL_SCHEDULE, SIZE_NAMES, SIZES, unetOfSize } from '../../src/stages/train/sizes.js';
+import { Order, validationOf } from '../../src/stages/train/split.js';
+import { temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
 

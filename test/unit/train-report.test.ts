@@ -3,11 +3,11 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { lowest, rangeOf, reduce, smooth, stepTicks } from '../../src/train/page/curves';
-import { duration, html, short } from '../../src/page/html';
-import { readMetrics } from '../../src/train/page/metrics';
-import { writeTrainReport } from '../../src/train/report';
-import { temporaryFolder, writeFiles } from '../helpers/folders';
+import { lowest, rangeOf, reduce, smooth, stepTicks } from '../../src/stages/train/page/curves.js';
+import { duration, html, short } from '../../src/web/html.js';
+import { readMetrics } from '../../src/stages/train/page/metrics.js';
+import { writeTrainReport } from '../../src/stages/train/report.js';
+import { temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 let made = 0;

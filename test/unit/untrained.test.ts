@@ -2,14 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { mine } from '../../src/mine/mine';
-import { readSafetensors } from '../../src/native';
-import { openModel, untrained } from '../../src/model';
-import { Run } from '../../src/run/run';
-import type { PatchRow } from '../../src/run/schema';
-import { readTable } from '../../src/run/tables';
-import type { ScanOptions } from '../../src/scan/options';
-import { scan } from '../../src/scan/scan';
+import { mine } from '../../src/stages/mine/mine.js';
+import { readSafetensors } from '../../src/engine/index.js';
+import { openModel, untrained } from '../../src/models/index.js';
+import { Run } from '../../src/runs/run.js';
+import type { PatchRow } from '../../src/runs/schema.js';
+import { readTable } from '../../src/runs/tables.js';
+import type { ScanOptions } from '../../src/stages/scan/options.js';
+import { scan } from '../../src/stages/scan/scan.js';
 
 const GOLDEN = join(__dirname, '..', 'data', 'golden');
 let folder: string;

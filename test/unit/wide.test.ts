@@ -2,11 +2,11 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
-import { measurePicture, openPicture, readPicture } from '../../src/dataset';
-import { rangeOf } from '../../src/dataset/range';
-import { decode } from '../../src/report/pictures';
-import { temporaryFolder } from '../helpers/folders';
-import { tiff, type SampleKind } from '../helpers/tiff';
+import { measurePicture, openPicture, readPicture } from '../../src/data/index.js';
+import { rangeOf } from '../../src/data/range.js';
+import { decode } from '../../src/stages/report/pictures.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { tiff, type SampleKind } from '../helpers/tiff.js';
 
 const root = temporaryFolder();
 let count = 0;

@@ -2,13 +2,13 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { openDataset } from '../../src/dataset';
-import { Random } from '../../src/random';
-import { CITIES, KINDS, kindsOf, SLOTS, type City } from '../../src/world/kinds';
-import { drawScene, MOST_HIDDEN, SIDE, type Scene } from '../../src/world/scene';
-import { drawPicture, writeWorld } from '../../src/world/world';
-import { resultBytes } from '../helpers/bytes';
-import { temporaryFolder } from '../helpers/folders';
+import { openDataset } from '../../src/data/index.js';
+import { Random } from '../../src/util/random.js';
+import { CITIES, KINDS, kindsOf, SLOTS, type City } from '../../src/tools/world/kinds.js';
+import { drawScene, MOST_HIDDEN, SIDE, type Scene } from '../../src/tools/world/scene.js';
+import { drawPicture, writeWorld } from '../../src/tools/world/world.js';
+import { resultBytes } from '../helpers/bytes.js';
+import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
 const PARTS = ['train', 'heldout', 'boxes.csv', 'world.json'];

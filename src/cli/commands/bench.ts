@@ -1,17 +1,17 @@
 // bench: speed, in numbers that a CI job can keep, and compare with.
 import { appendFile } from 'node:fs/promises';
 
-import type { CompareReport } from '../../bench/compare';
-import { benchMarkdown, count, factor, long, ofPicture, percent, percentRange, STAGES, tera, time } from '../../bench/markdown';
-import { OPTIMIZATIONS, type BenchOptimization } from '../../bench/optimizations';
-import { SAMPLES, type BenchReport, type Cell } from '../../bench/report';
-import type { TrainingBench } from '../../bench/training';
-import { DiffmineError, EXIT_CODES } from '../../errors';
-import { writeFileAtomic } from '../../run/atomic';
-import { command } from '../command';
-import { BENCH } from '../options';
-import { byteSize, table } from '../output';
-import { defined } from '../stages';
+import type { CompareReport } from '../../tools/bench/compare.js';
+import { benchMarkdown, count, factor, long, ofPicture, percent, percentRange, STAGES, tera, time } from '../../tools/bench/markdown.js';
+import { OPTIMIZATIONS, type BenchOptimization } from '../../tools/bench/optimizations.js';
+import { SAMPLES, type BenchReport, type Cell } from '../../tools/bench/report.js';
+import type { TrainingBench } from '../../tools/bench/training.js';
+import { DiffmineError, EXIT_CODES } from '../../util/errors.js';
+import { writeFileAtomic } from '../../runs/atomic.js';
+import { command } from '../command.js';
+import { BENCH } from '../options.js';
+import { byteSize, table } from '../output.js';
+import { defined } from '../stages.js';
 
 function trainingText(results: TrainingBench[]): string[] {
   const rows = results.map(({ what, precision, batch, input, checkpointing, measured }) => [
@@ -119,11 +119,11 @@ export const benchCommand = command({
     ['diffmine bench --no-evaluations --training model --dtype bf16 --gradient-checkpointing', "Of Stable Diffusion 1.5's UNet"],
   ],
   async handle(values, { output, signal }) {
-    const { bench } = await import('../../bench/bench.js');
-    const { compare } = await import('../../bench/compare.js');
-    const { readBaseline } = await import('../../bench/report.js');
-    const { openSubject } = await import('../../bench/subject.js');
-    const { chooseDevice } = await import('../../run/device.js');
+    const { bench } = await import('../../tools/bench/bench.js');
+    const { compare } = await import('../../tools/bench/compare.js');
+    const { readBaseline } = await import('../../tools/bench/report.js');
+    const { openSubject } = await import('../../tools/bench/subject.js');
+    const { chooseDevice } = await import('../../runs/device.js');
     const model = values['pipeline-model'];
     const dataset = values['pipeline-data'];
     if ((model === undefined) !== (dataset === undefined)) throw new DiffmineError('INVALID_ARGUMENT', '--pipeline-model and --pipeline-data go together.');

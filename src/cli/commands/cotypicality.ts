@@ -1,12 +1,12 @@
 // cotypicality: finds what changes consistently between the labels of a parallel data set.
-import type { CotypicalityEvent, CotypicalitySummary } from '../../cotypicality/options';
-import { count } from '../../page/html';
-import { closing, state } from '../closing';
-import { command } from '../command';
-import { COTYPICALITY } from '../options';
-import { table, type Output } from '../output';
-import { defined, onScan } from '../stages';
-import { RESUME_HINT } from './scan';
+import type { CotypicalityEvent, CotypicalitySummary } from '../../stages/cotypicality/options.js';
+import { count } from '../../web/html.js';
+import { closing, state } from '../closing.js';
+import { command } from '../command.js';
+import { COTYPICALITY } from '../options.js';
+import { table, type Output } from '../output.js';
+import { defined, onScan } from '../stages.js';
+import { RESUME_HINT } from './scan.js';
 
 const share = (value: number): string => value.toFixed(2);
 
@@ -68,7 +68,7 @@ export const cotypicalityCommand = command({
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
-    const { cotypicality } = await import('../../cotypicality/cotypicality.js');
+    const { cotypicality } = await import('../../stages/cotypicality/cotypicality.js');
     const { parallel, model, variant, out, boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch } = values;
     const summary = await cotypicality(
       {

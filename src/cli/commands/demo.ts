@@ -1,10 +1,10 @@
 // demo: a world whose truth is known, and whether the mining finds it.
-import type { DemoCity, DemoEvent, DemoFigures, DemoFull, DemoStage, DemoSummary } from '../../demo/options';
-import { DiffmineError } from '../../errors';
-import { command } from '../command';
-import { DEMO } from '../options';
-import { duration, table, type Output } from '../output';
-import { defined, onMine, onScan } from '../stages';
+import type { DemoCity, DemoEvent, DemoFigures, DemoFull, DemoStage, DemoSummary } from '../../tools/demo/options.js';
+import { DiffmineError } from '../../util/errors.js';
+import { command } from '../command.js';
+import { DEMO } from '../options.js';
+import { duration, table, type Output } from '../output.js';
+import { defined, onMine, onScan } from '../stages.js';
 
 const TITLES: Record<DemoStage, string> = {
   world: 'Drawing streets of six imaginary cities, each with its own kinds of window, roof, lamp post and mailbox.',
@@ -118,9 +118,9 @@ export const demoCommand = command({
     }
     if (values.translated !== undefined && !values.full) throw new DiffmineError('INVALID_ARGUMENT', '--translated is for --full: else nothing is translated.');
     if (values.heldout !== undefined) throw new DiffmineError('INVALID_ARGUMENT', '--heldout is for --data-only: all pictures of the demo are held out.');
-    const { ensureSetup } = await import('../../setup/setup.js');
+    const { ensureSetup } = await import('../../tools/setup/setup.js');
     await ensureSetup({ log: (line) => output.log(line), signal });
-    const { demo } = await import('../../demo/demo.js');
+    const { demo } = await import('../../tools/demo/demo.js');
     const { out, model, variant, samples, clusters, bootstrap, full, translated, device, threads, dtype: precision } = values;
     const summary = await demo(
       defined({ out, model, variant, pictures, size, samples, seed, clusters, bootstrap, full, translated, device, threads, precision }),
@@ -131,7 +131,7 @@ export const demoCommand = command({
 });
 
 async function drawOnly(folder: string, settings: object, output: Output, signal: AbortSignal): Promise<{ text: string; json: object }> {
-  const { writeWorld } = await import('../../world/world.js');
+  const { writeWorld } = await import('../../tools/world/world.js');
   const world = await writeWorld(folder, settings, { signal, onProgress: output.progress });
   const text = [
     `${world.train.pictures} pictures to train on:  ${world.train.path}`,

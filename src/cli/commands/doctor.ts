@@ -1,14 +1,14 @@
 // doctor: whether this machine has what a run needs.
-import { EXIT_CODES } from '../../errors';
-import { command } from '../command';
-import { table } from '../output';
+import { EXIT_CODES } from '../../util/errors.js';
+import { command } from '../command.js';
+import { table } from '../output.js';
 
 export const doctorCommand = command({
   name: 'doctor',
   describe: 'Check Node, LibTorch, the native part, devices, memory and threads',
   options: {},
   async handle() {
-    const { doctor } = await import('../../setup/doctor.js');
+    const { doctor } = await import('../../tools/setup/doctor.js');
     const report = await doctor();
     const hints = report.rows.flatMap(({ name, status, hint }) => (hint && status !== 'ok' ? [`${name}: ${hint}`] : []));
     return {

@@ -1,9 +1,9 @@
 // estimate: what a scan would cost, before it starts.
-import type { Estimate } from '../../estimate/estimate';
-import { command } from '../command';
-import { ESTIMATE, SCAN } from '../options';
-import { byteSize, duration } from '../output';
-import { defined, onScan, scanOptions } from '../stages';
+import type { Estimate } from '../../tools/estimate/estimate.js';
+import { command } from '../command.js';
+import { ESTIMATE, SCAN } from '../options.js';
+import { byteSize, duration } from '../output.js';
+import { defined, onScan, scanOptions } from '../stages.js';
 
 function estimateText(found: Estimate): string {
   const { memory, disk } = found;
@@ -24,7 +24,7 @@ export const estimateCommand = command({
   native: true,
   options: { ...SCAN, ...ESTIMATE },
   async handle(values, { output, signal }) {
-    const { estimate } = await import('../../estimate/estimate.js');
+    const { estimate } = await import('../../tools/estimate/estimate.js');
     const calibrate = values.rate === undefined && !values['no-calibrate'];
     const options = { ...scanOptions(values), ...defined({ rate: values.rate, calibrate }) };
     const found = await estimate(options, { signal, onProgress: onScan(output), log: (line) => output.log(line) });

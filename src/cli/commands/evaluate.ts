@@ -1,11 +1,11 @@
 // evaluate: a run against boxes of what is known to be in its pictures.
-import type { EvaluateSummary, Figure, KindEvaluation, PrecisionAt, RegionTypicality } from '../../evaluate/options';
-import { rivalName } from '../../page/contrast';
-import { count } from '../../page/html';
-import { command } from '../command';
-import { EVALUATE, RUN } from '../options';
-import { table } from '../output';
-import { defined } from '../stages';
+import type { EvaluateSummary, Figure, KindEvaluation, PrecisionAt, RegionTypicality } from '../../stages/evaluate/options.js';
+import { rivalName } from '../../web/contrast.js';
+import { count } from '../../web/html.js';
+import { command } from '../command.js';
+import { EVALUATE, RUN } from '../options.js';
+import { table } from '../output.js';
+import { defined } from '../stages.js';
 
 const number = (value: number | null | undefined, digits = 3): string => (value === null || value === undefined ? '-' : value.toFixed(digits));
 const signed = (value: number | null): string => (value === null ? '-' : value.toPrecision(2));
@@ -88,7 +88,7 @@ export const evaluateCommand = command({
   native: true,
   async handle(values, { output, signal }) {
     const { run, boxes, smooth, bootstrap, seed, control, pictures, png } = values;
-    const { evaluate } = await import('../../evaluate/evaluate.js');
+    const { evaluate } = await import('../../stages/evaluate/evaluate.js');
     const options = { smooth, bootstrap, seed, control, pictures, png, typicalColumn: values['typical-column'], boxFrame: values['box-frame'], colour: values['no-colour'] === undefined ? undefined : !values['no-colour'], perLabel: values['per-label'] };
     const summary = await evaluate(run, { boxes, ...defined(options) }, { signal, onProgress: output.progress, log: (line) => output.log(line) });
     return { text: evaluateText(summary), json: summary };

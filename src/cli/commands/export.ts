@@ -1,7 +1,7 @@
 // export: a table of a run for other tools.
-import { DiffmineError } from '../../errors';
-import { command } from '../command';
-import { EXPORT, RUN } from '../options';
+import { DiffmineError } from '../../util/errors.js';
+import { command } from '../command.js';
+import { EXPORT, RUN } from '../options.js';
 
 export const exportCommand = command({
   name: 'export',
@@ -19,7 +19,7 @@ export const exportCommand = command({
     if (out === undefined && format === 'parquet' && process.stdout.isTTY) {
       throw new DiffmineError('INVALID_ARGUMENT', 'Parquet is not for a terminal.', 'Name a file with --out, or redirect stdout.');
     }
-    const { exportTable } = await import('../../export/export.js');
+    const { exportTable } = await import('../../tools/export/export.js');
     const rows = await exportTable(run, table, format, out ?? output.stream());
     return out === undefined ? undefined : { text: `${rows} ${rows === 1 ? 'row' : 'rows'}: ${out}`, json: { run, table, format, out, rows } };
   },

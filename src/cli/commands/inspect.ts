@@ -1,10 +1,10 @@
 // inspect: what a path is.
-import type { DatasetInspection, Inspection, RunInspection } from '../../inspect/inspect';
-import { command } from '../command';
-import { INSPECTED } from '../options';
-import { byteSize, table } from '../output';
-import { ignoredSentence } from '../../dataset/ignored';
-import { defined } from '../stages';
+import type { DatasetInspection, Inspection, RunInspection } from '../../tools/inspect/inspect.js';
+import { command } from '../command.js';
+import { INSPECTED } from '../options.js';
+import { byteSize, table } from '../output.js';
+import { ignoredSentence } from '../../data/ignored.js';
+import { defined } from '../stages.js';
 
 /** Nested values as `name.inner: value` lines. */
 function lines(value: object, prefix = ''): string[] {
@@ -59,7 +59,7 @@ export const inspectCommand = command({
   describe: 'Describe a model, dataset or run folder',
   options: { ...INSPECTED },
   async handle({ path, variant, encoding, 'image-root': imageRoot }) {
-    const { inspect } = await import('../../inspect/inspect.js');
+    const { inspect } = await import('../../tools/inspect/inspect.js');
     const found = await inspect(path, defined({ variant, encoding, imageRoot }));
     return { text: inspectionText(found), json: found };
   },

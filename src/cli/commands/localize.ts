@@ -1,14 +1,14 @@
 // localize: heat maps of pictures under their labels, and what they are worth against boxes or masks.
-import type { Figure } from '../../metrics/bootstrap';
-import type { LabelLocalization, LocalizeEvent, LocalizeOptions, LocalizeSummary, MapFigures } from '../../localize/options';
-import type { ScanSummary } from '../../scan/options';
-import { rivalName } from '../../page/contrast';
-import { count } from '../../page/html';
-import { command } from '../command';
-import { LOCALIZE, type Values } from '../options';
-import { table, type Output } from '../output';
-import { defined, onScan } from '../stages';
-import { requireScores, RESUME_HINT, scanText } from './scan';
+import type { Figure } from '../../metrics/bootstrap.js';
+import type { LabelLocalization, LocalizeEvent, LocalizeOptions, LocalizeSummary, MapFigures } from '../../stages/localize/options.js';
+import type { ScanSummary } from '../../stages/scan/options.js';
+import { rivalName } from '../../web/contrast.js';
+import { count } from '../../web/html.js';
+import { command } from '../command.js';
+import { LOCALIZE, type Values } from '../options.js';
+import { table, type Output } from '../output.js';
+import { defined, onScan } from '../stages.js';
+import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
 const METRICS = [['averagePrecision', 'AP', 3], ['paperAucPr', "paper's AUC-PR", 3], ['pointing', 'pointing', 2], ['bestIou', 'best IoU', 3]] as const;
 
@@ -68,7 +68,7 @@ export const localizeCommand = command({
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
-    const { localize } = await import('../../localize/localize.js');
+    const { localize } = await import('../../stages/localize/localize.js');
     const summary = await localize(localizeOptions(values), { signal, onProgress: onLocalize(output), log: (line) => output.log(line) });
     for (const one of [summary.scan, summary.baseline]) if (one) requireScores(one as ScanSummary);
     return { text: localizeText(summary), json: summary };

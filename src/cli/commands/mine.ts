@@ -1,11 +1,11 @@
 // mine: ranks the patches of a scanned run and clusters the best of each label.
-import type { MineSummary } from '../../mine/options';
-import { patchesOf } from '../../page/contrast';
-import { count } from '../../page/html';
-import { command } from '../command';
-import { MINE, MINE_WHERE, RUN } from '../options';
-import { table } from '../output';
-import { defined, mineOptions, onMine, took } from '../stages';
+import type { MineSummary } from '../../stages/mine/options.js';
+import { patchesOf } from '../../web/contrast.js';
+import { count } from '../../web/html.js';
+import { command } from '../command.js';
+import { MINE, MINE_WHERE, RUN } from '../options.js';
+import { table } from '../output.js';
+import { defined, mineOptions, onMine, took } from '../stages.js';
 
 export function mineText(summary: MineSummary): string {
   const rows = summary.conditions.map(({ condition, patches, clusters, inertia }) => [condition, String(patches), String(clusters), inertia.toPrecision(4)]);
@@ -23,7 +23,7 @@ export const mineCommand = command({
   examples: [['diffmine mine run --rank random', 'A control: clusters of random patches']],
   resumeHint: 'The scan is kept: the same command mines it again.',
   async handle(values, { output, signal }) {
-    const { mine } = await import('../../mine/mine.js');
+    const { mine } = await import('../../stages/mine/mine.js');
     const { model, variant, dataset, device, batch, threads } = values;
     const options = { ...mineOptions(values), ...defined({ model, variant, dataset, imageRoot: values['image-root'], device, batch, threads }) };
     const summary = await mine(values.run, options, { signal, onProgress: onMine(output), log: (line) => output.log(line) });

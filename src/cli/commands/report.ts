@@ -1,7 +1,7 @@
 // report: a mined run as a page to look at.
-import { command } from '../command';
-import { REPORT, RUN } from '../options';
-import { defined } from '../stages';
+import { command } from '../command.js';
+import { REPORT, RUN } from '../options.js';
+import { defined } from '../stages.js';
 
 export const reportCommand = command({
   name: 'report',
@@ -9,7 +9,7 @@ export const reportCommand = command({
   options: { ...RUN, ...REPORT },
   resumeHint: 'The same command writes the report again.',
   async handle({ run, pictures, controls, title }, { output, signal }) {
-    const { writeReport } = await import('../../report/report.js');
+    const { writeReport } = await import('../../stages/report/report.js');
     const summary = await writeReport(run, defined({ pictures, controls, title }), { signal, onProgress: output.progress, log: (line) => output.log(line) });
     return { text: summary.path, json: summary };
   },

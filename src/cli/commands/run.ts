@@ -1,9 +1,9 @@
 // run: scan, mine and report in one.
-import { command } from '../command';
-import { MINE, OUT, REPORT, SCAN } from '../options';
-import { defined, mineOptions, onMine, onScan, scanOptions, scanWork } from '../stages';
-import { mineText } from './mine';
-import { requireScores, RESUME_HINT, scanText } from './scan';
+import { command } from '../command.js';
+import { MINE, OUT, REPORT, SCAN } from '../options.js';
+import { defined, mineOptions, onMine, onScan, scanOptions, scanWork } from '../stages.js';
+import { mineText } from './mine.js';
+import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
 export const runCommand = command({
   name: 'run',
@@ -14,10 +14,10 @@ export const runCommand = command({
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const log = (line: string): void => output.log(line);
-    const { checkMining, mine } = await import('../../mine/mine.js');
-    const { openModel } = await import('../../model/index.js');
+    const { checkMining, mine } = await import('../../stages/mine/mine.js');
+    const { openModel } = await import('../../models/index.js');
     checkMining(mineOptions(values), (await openModel(values.model, defined({ variant: values.variant }))).source);
-    const { scan } = await import('../../scan/scan.js');
+    const { scan } = await import('../../stages/scan/scan.js');
     const scanned = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log });
     output.log(scanText(scanned));
     requireScores(scanned);
@@ -26,7 +26,7 @@ export const runCommand = command({
     const mined = await mine(values.out, { ...mineOptions(values), ...defined({ model: values.model, variant: values.variant, dataset: values.dataset, device, threads }) }, { signal, onProgress: onMine(output), log });
     for (const note of mined.notes) output.log(note);
     output.log(mineText(mined));
-    const { writeReport } = await import('../../report/report.js');
+    const { writeReport } = await import('../../stages/report/report.js');
     const report = await writeReport(values.out, defined({ controls: values.controls, title: values.title }), { signal, onProgress: output.progress, log });
     return { text: report.path, json: { scan: scanned, mine: mined, report } };
   },

@@ -1,9 +1,9 @@
 // sample: pictures of a model under its labels.
-import type { SampleSummary } from '../../sample/sample';
-import { count } from '../../page/html';
-import { command } from '../command';
-import { SAMPLE } from '../options';
-import { defined, took } from '../stages';
+import type { SampleSummary } from '../../stages/sample/sample.js';
+import { count } from '../../web/html.js';
+import { command } from '../command.js';
+import { SAMPLE } from '../options.js';
+import { defined, took } from '../stages.js';
 
 export function sampleText({ made, kept, labels, seconds, sheet }: SampleSummary): string {
   const of = labels.length === 1 ? `the label ${labels[0]?.label ?? ''}` : count(labels.length, 'label');
@@ -22,7 +22,7 @@ export const sampleCommand = command({
   ],
   resumeHint: 'Finished pictures are kept: the same command goes on where this one stopped.',
   async handle(values, { output, signal }) {
-    const { sample } = await import('../../sample/sample.js');
+    const { sample } = await import('../../stages/sample/sample.js');
     const { model, variant, out, label: labels, count, steps, guidance, seed, size, prompt, 'null-prompt': nullPrompt, batch, device, dtype: precision, threads } = values;
     const options = { model, out, ...defined({ variant, labels, count, steps, guidance, seed, size, prompt, nullPrompt, batch, device, precision, threads }) };
     const summary = await sample(options, { signal, onProgress: output.progress, log: (line) => output.log(line) });

@@ -1,12 +1,12 @@
 // scan: scores every picture and keeps its most and least typical patches.
 import { join } from 'node:path';
 
-import { DiffmineError } from '../../errors';
-import type { ScanSummary } from '../../scan/options';
-import { closing, state } from '../closing';
-import { command } from '../command';
-import { OUT, SCAN, SHARD } from '../options';
-import { onScan, scanOptions, scanWork } from '../stages';
+import { DiffmineError } from '../../util/errors.js';
+import type { ScanSummary } from '../../stages/scan/options.js';
+import { closing, state } from '../closing.js';
+import { command } from '../command.js';
+import { OUT, SCAN, SHARD } from '../options.js';
+import { onScan, scanOptions, scanWork } from '../stages.js';
 
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
 
@@ -34,7 +34,7 @@ export const scanCommand = command({
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
-    const { scan } = await import('../../scan/scan.js');
+    const { scan } = await import('../../stages/scan/scan.js');
     const summary = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log: (line) => output.log(line) });
     requireScores(summary);
     return { text: scanText(summary), json: summary };

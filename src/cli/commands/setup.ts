@@ -1,7 +1,7 @@
 // setup: LibTorch and the native part, found, fetched or built.
-import { DiffmineError } from '../../errors';
-import { command } from '../command';
-import { SETUP } from '../options';
+import { DiffmineError } from '../../util/errors.js';
+import { command } from '../command.js';
+import { SETUP } from '../options.js';
 
 export const setupCommand = command({
   name: 'setup',
@@ -10,7 +10,7 @@ export const setupCommand = command({
   resumeHint: 'The same command goes on where this one stopped.',
   async handle(values, { output, signal }) {
     if (values.cuda && values['no-cuda']) throw new DiffmineError('INVALID_ARGUMENT', '--cuda and --no-cuda exclude each other.', 'Give one of them.');
-    const { setup } = await import('../../setup/setup.js');
+    const { setup } = await import('../../tools/setup/setup.js');
     const cuda = values.cuda ? true : values['no-cuda'] ? false : undefined;
     const summary = await setup({ libtorch: values.libtorch, cuda }, { log: (line) => output.log(line), signal });
     const { version, source, folder } = summary.libtorch;

@@ -1,11 +1,11 @@
 // train: fine-tune a model, or make a small one from nothing.
-import { count } from '../../page/html';
-import { command } from '../command';
-import { TRAIN } from '../options';
-import { duration, table, type Output } from '../output';
-import { defined } from '../stages';
-import type { TrainEvent, TrainOptions, TrainSummary } from '../../train/options';
-import { SIZES, type Size } from '../../train/sizes';
+import { count } from '../../web/html.js';
+import { command } from '../command.js';
+import { TRAIN } from '../options.js';
+import { duration, table, type Output } from '../output.js';
+import { defined } from '../stages.js';
+import type { TrainEvent, TrainOptions, TrainSummary } from '../../stages/train/options.js';
+import { SIZES, type Size } from '../../stages/train/sizes.js';
 
 function sizesText(): string {
   const rows = Object.entries<Size>(SIZES).map(([name, size]) => [
@@ -64,10 +64,10 @@ export const trainCommand = command({
   async handle(values, { output, signal }) {
     if (values.list) return { text: sizesText(), json: SIZES };
     if (values.out === undefined) {
-      const { DiffmineError } = await import('../../errors.js');
+      const { DiffmineError } = await import('../../util/errors.js');
       throw new DiffmineError('INVALID_ARGUMENT', '--out is missing.', 'Name the folder for the training and its model: --out DIR.');
     }
-    const { train } = await import('../../train/train.js');
+    const { train } = await import('../../stages/train/train.js');
     const options: TrainOptions = {
       out: values.out,
       ...defined({

@@ -1,13 +1,13 @@
 // translate: the same image under every label.
 import { join } from 'node:path';
 
-import { DiffmineError } from '../../errors';
-import type { Quality, TranslateSummary } from '../../translate/options';
-import { count } from '../../page/html';
-import { closing, state } from '../closing';
-import { command } from '../command';
-import { TRANSLATE } from '../options';
-import { defined, onScan } from '../stages';
+import { DiffmineError } from '../../util/errors.js';
+import type { Quality, TranslateSummary } from '../../stages/translate/options.js';
+import { count } from '../../web/html.js';
+import { closing, state } from '../closing.js';
+import { command } from '../command.js';
+import { TRANSLATE } from '../options.js';
+import { defined, onScan } from '../stages.js';
 
 export function translateText({ translated, translations, pictures, skipped, psnr, complete, shards, seconds, out, page }: TranslateSummary): string {
   return [
@@ -40,7 +40,7 @@ export const translateCommand = command({
   ],
   resumeHint: 'Finished shards are kept. Run the same command to resume.',
   async handle(values, { output, signal }) {
-    const { translate } = await import('../../translate/translate.js');
+    const { translate } = await import('../../stages/translate/translate.js');
     const { dataset, model, out, variant, to, guidance, negative, preset, prompt, size, limit, steps, shard, batch, device, dtype: precision, threads, boxes, samples } = values;
     if (!values.evaluate && (boxes !== undefined || samples !== undefined || values['t-range'] !== undefined)) {
       throw new DiffmineError('INVALID_ARGUMENT', '--boxes, --samples and --t-range belong to --evaluate.', 'Add --evaluate, or leave them out.');
@@ -58,7 +58,7 @@ export const translateCommand = command({
       throw new DiffmineError('IMAGE_UNREADABLE', `None of ${count(summary.pictures, 'image')} could be translated.`, `The reasons are in ${join(summary.out, 'skipped.jsonl')}.`);
     }
     if (!values.evaluate) return { text: translateText(summary), json: summary };
-    const { evaluateTranslation } = await import('../../translate/quality.js');
+    const { evaluateTranslation } = await import('../../stages/translate/quality.js');
     const quality = await evaluateTranslation(summary.out, { model, ...defined({ variant, boxes, samples, tRange: values['t-range'], device, threads }) }, { signal, onProgress: output.progress, log });
     return { text: `${translateText(summary)}\n${qualityText(quality)}`, json: { ...summary, quality } };
   },

@@ -1,9 +1,9 @@
 // verify: golden numbers, recomputed.
-import { EXIT_CODES } from '../../errors';
-import type { OpSummary, VerifySummary } from '../../verify/verify';
-import { command } from '../command';
-import { DEVICE, GOLDEN } from '../options';
-import { table } from '../output';
+import { EXIT_CODES } from '../../util/errors.js';
+import type { OpSummary, VerifySummary } from '../../tools/verify/verify.js';
+import { command } from '../command.js';
+import { DEVICE, GOLDEN } from '../options.js';
+import { table } from '../output.js';
 
 export function verifyText(summary: VerifySummary): string {
   const worst = ({ worst }: OpSummary): string[] => {
@@ -29,7 +29,7 @@ export const verifyCommand = command({
   native: true,
   options: { ...GOLDEN, ...DEVICE },
   async handle({ folder, device, dtype, threads }, { output, signal }) {
-    const { verify } = await import('../../verify/verify.js');
+    const { verify } = await import('../../tools/verify/verify.js');
     const summary = await verify(folder, { device, precision: dtype, threads }, { signal, onProgress: output.progress, log: (line) => output.log(line) });
     return { text: verifyText(summary), json: summary, exitCode: summary.failed > 0 ? EXIT_CODES.CHECK_FAILED : 0 };
   },

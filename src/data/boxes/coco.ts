@@ -1,0 +1,98 @@
+// Boxes in COCO's JSON: { images: [{ id, file_name, width, height }], annotations: [{ image_id, category_id, bbox: [x, y, w, h] }], categories: [{ id, name }] }.
+import path from 'node:path';
+import { DiffmineError } from '../../util/errors.js';
+import { parseJson } from '../../util/json.js';
+import { readText } from '../text/index.js';
+import { coordinate, pictureName, utf8, type BoxFile, type TruthBox } from './rows.js';
+
+const SHAPE = 'A COCO file has images (id, file_name), annotations (image_id, category_id, bbox as [x, y, w, h]) and categories (id, name).';
+
+type Row = Record<string, unknown>;
+
+/**
+ * Boxes by `bbox`; outlines beside them are ignored. Categories are what boxes are typical of.
+ *
+ * @throws DATASET_INVALID where the file cannot be read or an entry cannot be used: an annotation that has an outline (polygons or RLE) alone, too
+ */
+export async function cocoBoxes(file: string): Promise<BoxFile> {
+  const name = path.basename(file);
+  const invalid = (what: string, hint = SHAPE, cause?: unknown): DiffmineError => new DiffmineError('DATASET_INVALID', what, hint, { cause });
+  const text = await utf8(readText(file), SHAPE);
+  let root: Row;
+  try {
+    root = parseJson(text) as Row;
+  } catch (cause) {
+    throw invalid(`${name} is not JSON (${(cause as Error).message}).`, SHAPE, cause);
+  }
+  const list = (key: string): Row[] => {
+    const found = root?.[key];
+    if (!Array.isArray(found)) throw invalid(`${name} is not a COCO file: it has no list '${key}'.`);
+    return found as Row[];
+  };
+  /** A table by id; rows without an id are only allowed where nothing refers to them. */
+  const byId = <T>(key: string, value: (row: Row, where: string) => T, idRequired = true): Map<string | number, T> => {
+    const found = new Map<string | number, T>();
+    const places = new Map<string | number, number>();
+    list(key).forEach((row, i) => {
+      const where = `${name}, ${key}[${i}]`;
+      const id = row?.['id'];
+      if ((id === undefined || id === null) && !idRequired) return void value(row, where);
+      if (typeof id !== 'string' && !(typeof id === 'number' && Number.isFinite(id))) throw invalid(`${where}: 'id' is ${id === undefined ? 'missing' : String(id)}.`);
+      const first = places.get(id);
+      if (first !== undefined) throw invalid(`${name}: ${key}[${first}] and ${key}[${i}] have the same id ${JSON.stringify(id)}${namesOf(list(key)[first], row)}.`, 'Ids are unique in each table.');
+      places.set(id, i);
+      found.set(id, value(row, where));
+    });
+    return found;
+  };
+  const word = (row: Row, key: string, where: string): string => {
+    const value = row?.[key];
+    if (typeof value !== 'string' || value === '') throw invalid(`${where}: '${key}' is missing.`);
+    return value;
+  };
+  const images = byId('images', (row, where) => {
+    const frame = frameOf(row, where);
+    return { image: pictureName(word(row, 'file_name', where)), ...(frame ? { frame } : {}) };
+  });
+  const categories = byId('categories', (row, where) => word(row, 'name', where));
+  byId('annotations', () => undefined, false);
+
+  const boxes = list('annotations').map((row, i): TruthBox => {
+    const where = `${name}, annotations[${i}]`;
+    const image = images.get(row?.['image_id'] as string | number);
+    if (!image) throw invalid(`${where}: there is no image ${JSON.stringify(row?.['image_id'])}.`);
+    const category = categories.get(row['category_id'] as string | number);
+    if (category === undefined) throw invalid(`${where}: there is no category ${JSON.stringify(row['category_id'])}.`);
+    const box = row['bbox'];
+    if (!Array.isArray(box) || box.length !== 4) {
+      const outline = row['segmentation'] !== undefined && (box === undefined || (Array.isArray(box) && box.length === 0));
+      throw invalid(
+        outline ? `${where} has an outline, but no 'bbox'.` : `${where}: 'bbox' is ${JSON.stringify(box ?? null)}.`,
+        outline ? "Polygons and RLE are not read: add each outline's bbox, or draw the outlines as mask PNGs and give their folder." : SHAPE,
+      );
+    }
+    const [x, y, w, h] = box as unknown[];
+    return {
+      ...image, typicalOf: category,
+      x: coordinate(x, -Infinity, where, 'x'), y: coordinate(y, -Infinity, where, 'y'), width: coordinate(w, 0, where, 'w'), height: coordinate(h, 0, where, 'h'),
+    };
+  });
+  return { boxes, naming: 'name' };
+}
+
+/** The size of an image; tools write 0 or null where they do not know it. */
+function frameOf(row: Row, where: string): TruthBox['frame'] {
+  const [width, height] = ['width', 'height'].map((key) => {
+    const value = row?.[key] ?? 0;
+    const side = coordinate(value, 0, where, key);
+    if (side > 0 && side < 1) throw new DiffmineError('DATASET_INVALID', `${where}: '${key}' is ${side}.`, 'Sizes are in pixels.');
+    return side;
+  }) as [number, number];
+  return width > 0 && height > 0 ? { width, height } : undefined;
+}
+
+/** What two rows of a table are about, for a reader who has thousands of them. */
+function namesOf(...rows: (Row | undefined)[]): string {
+  const names = rows.map((row) => row?.['file_name'] ?? row?.['name'] ?? (row?.['bbox'] ? `bbox ${JSON.stringify(row['bbox'])}` : undefined));
+  return names.every((one) => typeof one === 'string') ? ` (${names.join(' and ')})` : '';
+}

@@ -1,0 +1,87 @@
+// The frame that boxes and masks are drawn in: the upright image, a resized copy of it, or the image as it is stored, which an EXIF orientation turns.
+// Annotation tools that ignore EXIF draw on the stored image; sizes with swapped sides show it.
+import { DiffmineError } from '../../util/errors.js';
+import type { Size } from '../pictures.js';
+import type { Box } from './geometry.js';
+
+/** From the stored to the upright image, by EXIF orientation: sides swapped (x and y, width and height), then mirrored across and down. */
+const TURNS: Record<number, [swap: boolean, across: boolean, down: boolean]> = {
+  1: [false, false, false], 2: [false, true, false], 3: [false, true, true], 4: [false, false, true],
+  5: [true, false, false], 6: [true, true, false], 7: [true, true, true], 8: [true, false, true],
+};
+
+const turnOf = (orientation: number): [swap: boolean, across: boolean, down: boolean] => TURNS[orientation] ?? [false, false, false];
+
+/** Whether an EXIF orientation swaps width and height: 5 to 8 do. */
+export const swapsSides = (orientation: number): boolean => turnOf(orientation)[0];
+
+export const swapped = ({ width, height }: Size): Size => ({ width: height, height: width });
+
+/** A box of the stored image in the upright one. @param stored the size of the stored image */
+export function turnBox<B extends Box>(box: B, stored: Size, orientation: number): B {
+  const [swap, across, down] = turnOf(orientation);
+  const size = swap ? swapped(stored) : stored;
+  const [x, y, width, height] = swap ? [box.y, box.x, box.height, box.width] : [box.x, box.y, box.width, box.height];
+  return { ...box, x: across ? size.width - x - width : x, y: down ? size.height - y - height : y, width, height };
+}
+
+export interface MaskPixels extends Size {
+  /** 1 inside, [height * width] */
+  inside: Uint8Array;
+}
+
+/** A mask of the stored image as one of the upright image. */
+export function turnMask(mask: MaskPixels, orientation: number): MaskPixels {
+  const [swap, across, down] = turnOf(orientation);
+  if (!swap && !across && !down) return mask;
+  const { width, height } = swap ? swapped(mask) : mask;
+  const inside = new Uint8Array(width * height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const [u, v] = [across ? width - 1 - x : x, down ? height - 1 - y : y];
+      inside[y * width + x] = mask.inside[swap ? u * mask.width + v : v * mask.width + u] as number;
+    }
+  }
+  return { width, height, inside };
+}
+
+/** Of a resized copy: its height may be off by this fraction (and a pixel, for rounding) from what its width asks for. */
+const TOLERANCE = 0.02;
+
+/** Pixels by which the proportions of `frame` miss those of `size`; undefined where it is no copy of it. */
+function misses(frame: Size, size: Size): number | undefined {
+  const off = Math.abs((frame.width * size.height) / size.width - frame.height);
+  return off <= 1 + TOLERANCE * frame.height ? off : undefined;
+}
+
+/** How a frame's sides lie: as those of the upright image, or as those of the stored one. `square`: both. */
+export type Reading = 'upright' | 'stored' | 'square';
+
+/**
+ * How a frame (or mask) relates to its image: the one with nearer proportions wins, so that 101 x 100 is the stored frame of an upright 100 x 101.
+ *
+ * @param upright the size of the upright image
+ * @param orientation EXIF's
+ * @returns undefined where it is neither the upright image nor the stored one, nor a resized copy of them
+ */
+export function readFrame(frame: Size, upright: Size, orientation: number): Reading | undefined {
+  const asUpright = misses(frame, upright);
+  const asStored = swapsSides(orientation) ? misses(frame, swapped(upright)) : undefined;
+  if (asUpright !== undefined && asUpright === asStored) return 'square';
+  if (asStored !== undefined && (asUpright === undefined || asStored < asUpright)) return 'stored';
+  return asUpright === undefined ? undefined : 'upright';
+}
+
+/** Whether a box lies in an image, to a pixel. */
+export const fits = ({ x, y, width, height }: Box, size: Size): boolean => x >= -1 && y >= -1 && x + width <= size.width + 1 && y + height <= size.height + 1;
+
+/** The error for a frame that is not its image's. @param what begins the sentence, such as "The boxes are of an image of" */
+export function otherFrame(what: string, frame: Size, upright: Size, image?: string): DiffmineError {
+  const turned = misses(frame, swapped(upright)) !== undefined;
+  return new DiffmineError(
+    'DATASET_INVALID', `${what} ${frame.width} x ${frame.height} px, the image${image === undefined ? '' : ` ${image}`} has ${upright.width} x ${upright.height}.`,
+    turned
+      ? 'The sides are swapped, but the image has no EXIF orientation that explains it (or is not there to be read). Boxes and masks refer to the upright image.'
+      : 'Boxes and masks refer to the whole image; a resized copy must keep its proportions.',
+  );
+}

@@ -1,0 +1,17 @@
+// Whether boxes speak of the labels that a run has.
+import { DiffmineError } from '../../util/errors.js';
+import { sharesLabel } from '../labels.js';
+import { few } from './table.js';
+
+/**
+ * @param shown labels that the boxes are typical of
+ * @param labels those of the run, or those to be mapped
+ * @throws DATASET_INVALID where they have none in common: boxes of objects (wheel, door) in images of places
+ */
+export function checkLabels(location: string, shown: readonly string[], labels: readonly string[]): void {
+  if (shown.some((one) => labels.some((label) => sharesLabel(one, label)))) return;
+  throw new DiffmineError(
+    'DATASET_INVALID', `No box of ${location} is of a label of the run. Labels of the boxes: ${few([...shown].sort(), 8)}. Labels of the run: ${few(labels, 8)}.`,
+    'A box counts for the label in its column city, else label (evaluate: --typical-column), for its finding or its category. Put what it shows, such as wheel, into a column kind.',
+  );
+}

@@ -1,0 +1,153 @@
+// What is known to be in images, from any of the files such data comes in, as boxes or masks, and as pixels of the scored image.
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { DiffmineError } from '../../util/errors.js';
+import type { Size } from '../pictures.js';
+import { cocoBoxes } from './coco.js';
+import { csvBoxes, isNihHeader, nihBoxes, readCsv } from './csv.js';
+import { otherFrame, readFrame, swapsSides, turnMask, type MaskPixels } from './frame.js';
+import { fillBetween, type Box, type Edges } from './geometry.js';
+import { readMask, readMasks } from './masks.js';
+import { inSource, type BoxFile, type TruthBox } from './rows.js';
+import { PictureTable } from './table.js';
+
+export const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
+/** `auto`: a folder holds masks, a .json is COCO's, a .csv is NIH's or the project's own by its header. */
+export type BoxFormat = (typeof BOX_FORMATS)[number];
+
+/** Something that is in an image: a box or a mask. */
+export interface Marked {
+  /** what it is typical of; undefined: whatever the image's label is */
+  label?: string;
+  /** the label of the image, where its file says so beside `label`: the same file may stand under two labels */
+  imageLabel?: string;
+  /** pixels of the upright source image, or of `frame` */
+  box?: Box;
+  /** the size of the image that the box refers to, where the file says it: copies of a dataset are often smaller */
+  frame?: Size;
+  /** absolute; a PNG of the source image's proportions, non-zero where something is */
+  mask?: string;
+  /** the EXIF orientation by which the mask is turned; undefined: what its size and the image's orientation say */
+  turn?: number;
+}
+
+/** The scored image (readPicture gives all of it): `resized` is the whole image that width x height are the upper left part of. */
+export interface ScoredPicture extends Size {
+  sourceWidth: number;
+  sourceHeight: number;
+  /** default: width x height, nothing was cut */
+  resized?: Size;
+  /** EXIF orientation of the source image; default 1 */
+  orientation?: number;
+}
+
+const FORMATS = 'Give a CSV (image, x, y, w, h), the BBox_List_2017.csv of ChestX-ray14, a COCO .json, or a folder of mask PNGs.';
+
+async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<BoxFormat, 'auto' | 'nih'>> {
+  const status = await stat(location).catch(() => undefined);
+  if (!status) throw new DiffmineError('DATASET_INVALID', `The boxes '${location}' cannot be read: nothing is there.`, FORMATS);
+  if (status.isDirectory() !== (wanted === 'masks') && wanted !== 'auto') {
+    throw new DiffmineError('DATASET_INVALID', `'${location}' is ${status.isDirectory() ? 'a folder' : 'no folder'}; ${wanted} ${wanted === 'masks' ? 'are a folder of PNGs' : 'is a file'}.`, FORMATS);
+  }
+  if (wanted !== 'auto') return wanted === 'nih' ? 'csv' : wanted;
+  if (status.isDirectory()) return 'masks';
+  const extension = path.extname(location).toLowerCase();
+  if (extension === '.json') return 'coco';
+  if (extension === '.csv') return 'csv';
+  throw new DiffmineError('DATASET_INVALID', `What '${location}' holds cannot be told from its name.`, `${FORMATS} Or name the format.`);
+}
+
+/**
+ * Boxes as their file lists them, in order.
+ *
+ * @param options.typicalColumn of a CSV: the column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label
+ * @throws DATASET_INVALID where the file cannot be read or an entry cannot be used (it is named); INVALID_ARGUMENT for masks, or a typical column that is not there
+ */
+export async function readBoxes(location: string, options: { format?: BoxFormat; typicalColumn?: string } = {}): Promise<BoxFile> {
+  const { format: wanted = 'auto', typicalColumn } = options;
+  const format = await formatOf(location, wanted);
+  if (format === 'masks') throw new DiffmineError('INVALID_ARGUMENT', `'${location}' holds masks; boxes are wanted here.`, FORMATS);
+  const noColumns = (): void => {
+    if (typicalColumn !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `'${location}' has no columns to choose from: its boxes are typical of what they show.`);
+  };
+  if (format === 'coco') {
+    noColumns();
+    return cocoBoxes(location);
+  }
+  const file = await readCsv(location);
+  if (wanted !== 'nih' && (wanted === 'csv' || !isNihHeader(file.header))) return csvBoxes(file, typicalColumn);
+  noColumns();
+  return nihBoxes(file);
+}
+
+/**
+ * Boxes or masks by image. The table's `get` takes the image's path in the dataset and finds what the file says of it, also where the file names
+ * images without their folders (NIH's, COCO's) or without their extension (masks); `assign` does so for a whole dataset, and refuses names that
+ * several of its images have. A box's label is what it is typical of (a CSV's `city` column, a finding, a category), else the label of its row.
+ *
+ * @throws as readBoxes; DATASET_INVALID for a folder without masks
+ */
+export async function readMarks(location: string, format: BoxFormat = 'auto'): Promise<PictureTable<Marked>> {
+  if ((await formatOf(location, format)) === 'masks') return readMasks(location);
+  return tableOf(await readBoxes(location, { format }), markOf);
+}
+
+/** A file's boxes by image. */
+export function tableOf<T>({ boxes, naming }: BoxFile, item: (box: TruthBox) => T): PictureTable<T> {
+  const table = new PictureTable<T>(naming);
+  for (const box of boxes) table.add(box.image, item(box));
+  return table;
+}
+
+function markOf({ label, typicalOf, x, y, width, height, frame }: TruthBox): Marked {
+  const shown = typicalOf ?? label;
+  return {
+    ...(shown === undefined ? {} : { label: shown }), ...(typicalOf !== undefined && label !== undefined ? { imageLabel: label } : {}),
+    box: { x, y, width, height }, ...(frame ? { frame } : {}),
+  };
+}
+
+/** A box in source pixels as edges in pixels of the scored image. */
+export function scoredEdges({ x, y, width, height }: Box, picture: ScoredPicture): Edges {
+  const { sourceWidth, sourceHeight, resized = picture } = picture;
+  const [across, down] = [(value: number): number => (value * resized.width) / sourceWidth, (value: number): number => (value * resized.height) / sourceHeight];
+  return { left: across(x), top: down(y), right: across(x + width), bottom: down(y + height) };
+}
+
+/**
+ * The scored pixels where `label` is marked: 1 inside, [height * width]. Boxes are scaled as the image is, corners truncated after adding, the far ones
+ * exclusive, clipped to the image; masks are read at the nearest pixel. Marks without a label count for every label.
+ *
+ * @throws DATASET_INVALID for a mask that cannot be decoded, or marks of an image of other proportions
+ */
+export async function maskOf(marks: readonly Marked[], label: string, picture: ScoredPicture): Promise<Uint8Array> {
+  const { width, height, sourceWidth, sourceHeight, resized = { width, height }, orientation = 1 } = picture;
+  const mask = new Uint8Array(width * height);
+  for (const mark of marks) {
+    if (mark.label !== undefined && mark.label !== label) continue;
+    if (mark.box) {
+      const box = inSource({ ...mark.box, ...(mark.frame ? { frame: mark.frame } : {}) }, { width: sourceWidth, height: sourceHeight }, orientation);
+      fillBetween(mask, width, height, scoredEdges(box, picture));
+    }
+    if (mark.mask !== undefined) {
+      const drawn = await uprightMask(mark.mask, mark.turn, picture);
+      for (let y = 0; y < height; y++) {
+        const row = Math.min(drawn.height - 1, Math.floor(((y + 0.5) * drawn.height) / resized.height));
+        for (let x = 0; x < width; x++) {
+          const column = Math.min(drawn.width - 1, Math.floor(((x + 0.5) * drawn.width) / resized.width));
+          if (drawn.inside[row * drawn.width + column]) mask[y * width + x] = 1;
+        }
+      }
+    }
+  }
+  return mask;
+}
+
+async function uprightMask(file: string, turn: number | undefined, { sourceWidth, sourceHeight, orientation = 1 }: ScoredPicture): Promise<MaskPixels> {
+  const [drawn, upright] = [await readMask(file), { width: sourceWidth, height: sourceHeight }];
+  const reading = readFrame(drawn, upright, turn ?? orientation);
+  // told by which orientation to turn it: a mask that is not the stored image's is another one by now
+  const fits = turn !== undefined && swapsSides(turn) ? reading === 'stored' || reading === 'square' : reading !== undefined;
+  if (!fits) throw otherFrame(`The mask '${file}' has`, drawn, upright);
+  return turnMask(drawn, turn ?? (reading === 'stored' ? orientation : 1));
+}

@@ -1,0 +1,124 @@
+// Masks: a folder of PNGs beside the dataset, non-zero where something is. Either it mirrors the images (MASKS/king/1.png of king/1.jpg, or
+// MASKS/king/1.jpg.png), or each image has a folder with one mask per label (MASKS/king/1/king.png, MASKS/king/1.jpg/king.png).
+import path from 'node:path';
+import sharp from 'sharp';
+import { DiffmineError } from '../../util/errors.js';
+import { imageInput } from '../open.js';
+import type { Size } from '../pictures.js';
+import type { MaskPixels } from './frame.js';
+import type { Marked } from './marks.js';
+import { ambiguous, few, PictureTable } from './table.js';
+import { walk } from './walk.js';
+
+const withoutExtension = (name: string): string => name.slice(0, name.length - path.posix.extname(name).length);
+
+/** How surely a mask is of an image: its path may say so with the extension, mirror the image, or be in a folder of the image's name. */
+type Claim = 3 | 2 | 1;
+
+/** Masks by the image they may belong to: a file's place alone does not tell which of the two layouts it is of, the image asked for does. */
+class MaskTable extends PictureTable<Marked> {
+  private readonly ofFolder = new Map<string, Marked[]>();
+
+  constructor(notes: string[]) {
+    super('path', notes);
+  }
+
+  /** @param name of the mask's file in its folder, less its extension */
+  addMask(name: string, mask: string): void {
+    this.add(name, { mask });
+    const folder = path.posix.dirname(name).normalize('NFC');
+    if (folder === '.') return;
+    const named = { label: path.posix.basename(name), mask };
+    const others = this.ofFolder.get(folder);
+    if (others) others.push(named);
+    else this.ofFolder.set(folder, [named]);
+  }
+
+  override get(image: string): Marked[] | undefined {
+    const found = this.claimed(image).map(([mark]) => mark);
+    return found.length > 0 ? found : undefined;
+  }
+
+  private claimed(image: string): [Marked, Claim][] {
+    const bare = withoutExtension(image);
+    const claim = (marks: readonly Marked[] | undefined, by: Claim): [Marked, Claim][] => (marks ?? []).map((mark) => [mark, by]);
+    const folder = (name: string): Marked[] | undefined => this.ofFolder.get(name.normalize('NFC'));
+    const exact = bare === image ? [] : [...claim(super.get(image), 3), ...claim(folder(image), 3)];
+    return [...claim(super.get(bare), 2), ...claim(folder(bare), 1), ...exact];
+  }
+
+  /** @throws DATASET_INVALID for a mask that may as well be of one image as of another: 1.png of 1.jpg and 1.webp */
+  override assign(images: Iterable<string>, file: string): Map<string, Marked[]> {
+    const claims = new Map<string, { by: Claim; of: [image: string, mark: Marked][] }>();
+    for (const image of images) {
+      for (const [mark, by] of this.claimed(image)) {
+        const mask = mark.mask as string;
+        const best = claims.get(mask);
+        if (!best || by > best.by) claims.set(mask, { by, of: [[image, mark]] });
+        else if (by === best.by && best.of.at(-1)?.[0] !== image) best.of.push([image, mark]);
+      }
+    }
+    const found = new Map<string, Marked[]>();
+    for (const [mask, { of }] of claims) {
+      if (of.length > 1) {
+        throw ambiguous(`${file}: the mask '${mask}' may be of several images: ${few(of.map(([image]) => image))}.`, 'Name it with the extension of its image, such as 1.jpg.png, or put it into a folder 1.jpg.');
+      }
+      const [[image, mark]] = of as [[string, Marked]];
+      found.set(image, [...(found.get(image) ?? []), mark]);
+    }
+    return found;
+  }
+}
+
+/** @throws DATASET_INVALID where the folder cannot be read or has no PNG */
+export async function readMasks(folder: string): Promise<PictureTable<Marked>> {
+  const { files, lost } = await walk(folder).catch((cause: unknown) => {
+    throw new DiffmineError('DATASET_INVALID', `The masks '${folder}' cannot be read.`, undefined, { cause });
+  });
+  const reasons = lost.map(({ path: name, reason }) => `${name} (${reason})`);
+  const table = new MaskTable(lost.length > 0 ? [`Of the masks in ${folder}, ${lost.length} cannot be read: ${few(reasons)}.`] : []);
+  const masks = files.filter((name) => /\.png$/i.test(name) && !path.posix.basename(name).startsWith('.'));
+  for (const name of masks) table.addMask(withoutExtension(name), path.resolve(folder, name));
+  if (masks.length === 0) {
+    throw new DiffmineError(
+      'DATASET_INVALID', `The folder '${folder}' has no masks${lost.length > 0 ? ` that can be read: ${few(reasons)}` : ''}.`,
+      'Masks are PNGs, non-zero where something is: MASKS/king/1.png of the image king/1.jpg, or MASKS/king/1/LABEL.png.',
+    );
+  }
+  return table;
+}
+
+const unreadable = (file: string, cause: unknown): DiffmineError =>
+  new DiffmineError('DATASET_INVALID', `The mask '${file}' cannot be read: ${(cause as Error).message.split('\n')[0]}.`, undefined, { cause });
+
+/** The size of a mask, from its header. @throws DATASET_INVALID */
+export async function measureMask(file: string): Promise<Size> {
+  try {
+    const { width, height } = await sharp(await imageInput(file)).metadata();
+    return { width, height };
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+}
+
+/**
+ * Pixels of a mask file: 1 where any channel but alpha is non-zero.
+ *
+ * @throws DATASET_INVALID where it cannot be decoded
+ */
+export async function readMask(file: string): Promise<MaskPixels> {
+  try {
+    // 16 bits stay 16 bits: brought to 8, a mask of zeros and ones would be all zeros
+    const input = await imageInput(file);
+    const wide = (await sharp(input).metadata()).depth === 'ushort';
+    const image = sharp(input, { failOn: 'error' }).toColourspace(wide ? 'rgb16' : 'srgb').removeAlpha();
+    const { data, info } = await image.raw({ depth: wide ? 'ushort' : 'uchar' }).toBuffer({ resolveWithObject: true });
+    const { width, height } = info;
+    const perPixel = data.length / (width * height);
+    const inside = new Uint8Array(width * height);
+    for (let i = 0; i < data.length; i++) if (data[i] !== 0) inside[Math.floor(i / perPixel)] = 1;
+    return { width, height, inside };
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+}

@@ -1,0 +1,246 @@
+// Boxes and masks placed on the images they are of: in source pixels, upright, clipped to the image. What does not fit an image is refused, what covers
+// nothing of it is counted. Every command that takes boxes goes through here.
+import sharp from 'sharp';
+import { DiffmineError } from '../../util/errors.js';
+import { imageInput } from '../open.js';
+import { prefetch } from '../prefetch.js';
+import type { Size } from '../pictures.js';
+import { fits, otherFrame, readFrame, swapped, swapsSides, type Reading } from './frame.js';
+import { clipped, coversPixel, type Box } from './geometry.js';
+import { scoredEdges, type Marked, type ScoredPicture } from './marks.js';
+import { measureMask, readMask } from './masks.js';
+import { scaleInto } from './rows.js';
+
+/** An image and what its file says of it. */
+export interface MarkedImage<Mark extends Marked> {
+  /** as the dataset names it */
+  image: string;
+  /** where it is, for its EXIF orientation; it may be gone by now */
+  file: string;
+  scored: ScoredPicture;
+  marks: readonly Mark[];
+}
+
+/** Boxes (or masks) by what became of them. */
+export interface MarkCounts {
+  /** of the stored image, turned upright by its EXIF orientation */
+  turned: number;
+  /** reach beyond their image, and are clipped to it */
+  clipped: number;
+  /** cover nothing of their image, and are ignored */
+  outside: number;
+  /** smaller than a pixel of the scored image */
+  empty: number;
+}
+
+export interface Placed<Mark extends Marked> {
+  /** by image: boxes in source pixels, clipped; those outside are left out */
+  images: Map<string, Mark[]>;
+  counts: MarkCounts;
+  /** sentences worth telling */
+  notes: string[];
+}
+
+export const BOX_FRAMES = ['auto', 'upright', 'stored'] as const;
+/** The image that boxes and masks are drawn on: upright, or as stored, without its EXIF orientation. `auto`: as their sizes and places say. */
+export type BoxFrame = (typeof BOX_FRAMES)[number];
+
+export interface PlaceOptions {
+  frame?: BoxFrame;
+  signal?: AbortSignal | undefined;
+}
+
+/** The EXIF orientation of an image, from its header; undefined where it cannot be read. */
+async function orientationOf(file: string): Promise<number | undefined> {
+  try {
+    const { orientation = 1 } = await sharp(await imageInput(file), { limitInputPixels: false }).metadata();
+    return orientation;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Values of items, read several at a time. */
+async function readAll<Item, Value>(items: readonly Item[], load: (item: Item) => Promise<Value>, signal: AbortSignal | undefined): Promise<Map<Item, Value>> {
+  const found = new Map<Item, Value>();
+  for await (const { item, value, error } of prefetch(items, load, () => 0, signal ? { signal } : {})) {
+    if (error) throw error;
+    found.set(item, value);
+  }
+  return found;
+}
+
+/**
+ * @param location the file or folder they are from, for sentences
+ * @throws DATASET_INVALID for marks of an image of another size, normalized coordinates, and where nothing covers a pixel
+ */
+export async function placeMarks<Mark extends Marked>(location: string, images: readonly MarkedImage<Mark>[], options: PlaceOptions = {}): Promise<Placed<Mark>> {
+  const { frame: drawnOn = 'auto', signal } = options;
+  checkUnits(location, images);
+  const frames = await readFrames(images, drawnOn, signal);
+  if (drawnOn === 'auto') checkEvidence(location, frames);
+  const stored = drawnOn === 'auto' ? storedFile(frames) : { all: drawnOn === 'stored', none: true };
+  const counts: MarkCounts = { turned: 0, clipped: 0, outside: 0, empty: 0 };
+  const placed = new Map<string, Mark[]>();
+  const examples: Partial<Record<keyof MarkCounts, string>> = {};
+  let [total, covering, unsure] = [0, 0, 0];
+  const masks: string[] = [];
+  for (const { image, scored, marks } of images) {
+    const source = { width: scored.sourceWidth, height: scored.sourceHeight };
+    const kept: Mark[] = [];
+    for (const mark of marks) {
+      total += 1;
+      const frame = frames.get(mark);
+      const turn = frame && (frame.reading === 'stored' || (stored.all && frame.orientation > 1)) ? frame.orientation : 1;
+      if (turn > 1) counts.turned += 1;
+      else if (frame && frame.orientation > 1 && keepsSize(frame) && !stored.none) unsure += 1;
+      if (mark.mask !== undefined) {
+        masks.push(mark.mask);
+        kept.push({ ...mark, turn });
+        continue;
+      }
+      const whole = frame ? scaleInto(mark.box as Box, frame.size, source, turn) : (mark.box as Box);
+      const box = clipped(whole, source);
+      const note = (count: keyof MarkCounts): void => {
+        counts[count] += 1;
+        examples[count] ??= `${image} (${source.width} x ${source.height} px): x ${short(whole.x)}, y ${short(whole.y)}, w ${short(whole.width)}, h ${short(whole.height)}`;
+      };
+      if (!box) {
+        note('outside');
+        continue;
+      }
+      if (box !== whole) note('clipped');
+      if (coversPixel(scoredEdges(box, scored), scored)) covering += 1;
+      else note('empty');
+      const inside: Mark = { ...mark, box: { x: box.x, y: box.y, width: box.width, height: box.height } };
+      delete inside.frame;
+      kept.push(inside);
+    }
+    if (kept.length > 0) placed.set(image, kept);
+  }
+  const hint = cornersHint(images, counts) ?? 'Boxes are x, y (of the upper left corner), w and h in pixels of the upright source image.';
+  if (covering === 0 && !(await anyInside(masks))) {
+    const why = [
+      ...(counts.outside > 0 ? [`${counts.outside} lie outside their images, such as ${examples.outside}`] : []), ...(counts.empty > 0 ? [`${counts.empty} are too small, such as ${examples.empty}`] : []),
+      ...(masks.length > 0 ? [`${masks.length} masks are zero everywhere`] : []),
+    ];
+    throw new DiffmineError('DATASET_INVALID', `None of the ${total} boxes or masks of ${location} covers a pixel: ${why.join('; ')}.`, hint);
+  }
+  const notes = [
+    ...(counts.turned > 0 ? [`${counts.turned} of ${total} boxes or masks are of images as stored, and were turned upright by the EXIF orientation.`] : []),
+    ...(unsure > 0 ? [`${unsure} boxes or masks are of images whose EXIF orientation keeps their size; they are taken to be upright (--box-frame stored: they are not).`] : []),
+    ...(counts.outside > 0 ? [`${counts.outside} of ${total} boxes cover nothing of their images, and are ignored, such as ${examples.outside}. ${hint}`] : []),
+    ...(counts.empty > 0 ? [`${counts.empty} of ${total} boxes are too small to cover a pixel of the scored image, such as ${examples.empty}.`] : []),
+    ...(counts.clipped > 0 ? [`${counts.clipped} of ${total} boxes reach beyond their images, and are clipped, such as ${examples.clipped}.${counts.outside > 0 ? '' : ` ${hint}`}`] : []),
+  ];
+  return { images: placed, counts, notes };
+}
+
+const short = (value: number): string => String(Number(value.toPrecision(6)));
+
+interface Frame {
+  image: string;
+  size: Size;
+  source: Size;
+  reading: Reading;
+  orientation: number;
+}
+
+/** The frames of marks: what a file says of boxes, and the sizes of masks. @throws DATASET_INVALID for one that is not its image's */
+async function readFrames<Mark extends Marked>(images: readonly MarkedImage<Mark>[], drawnOn: BoxFrame, signal: AbortSignal | undefined): Promise<Map<Mark, Frame>> {
+  const framed = drawnOn === 'stored' ? images : images.filter(({ marks }) => marks.some(({ frame, mask }) => frame !== undefined || mask !== undefined));
+  const orientations = await readAll(framed, ({ file }) => orientationOf(file), signal);
+  const masks = await readAll([...new Set(framed.flatMap(({ marks }) => marks.flatMap(({ mask }) => mask ?? [])))], measureMask, signal);
+  const found = new Map<Mark, Frame>();
+  for (const one of framed) {
+    const { image, file, scored } = one;
+    const orientation = orientations.get(one);
+    if (orientation === undefined && drawnOn === 'stored') throw new DiffmineError('DATASET_INVALID', `The image '${file}' cannot be read: its EXIF orientation is needed for --box-frame stored.`, 'Say where the images are now: --pictures.');
+    const source = { width: scored.sourceWidth, height: scored.sourceHeight };
+    for (const mark of one.marks) {
+      const given = mark.mask === undefined ? mark.frame : masks.get(mark.mask);
+      const frame = frameOn(drawnOn, given, source, orientation ?? 1, mark.mask === undefined);
+      if (frame === null) throw otherFrame(mark.mask === undefined ? 'The boxes are of an image of' : `The mask '${mark.mask}' has`, given as Size, source, image);
+      if (frame) found.set(mark, { image, source, orientation: orientation ?? 1, ...frame });
+    }
+  }
+  return found;
+}
+
+/** @returns null for the frame of another image; undefined where there is none */
+function frameOn(drawnOn: BoxFrame, given: Size | undefined, source: Size, orientation: number, isBox: boolean): { size: Size; reading: Reading } | null | undefined {
+  const turned = swapsSides(orientation);
+  if (!given) return drawnOn === 'stored' ? { size: turned ? swapped(source) : source, reading: turned ? 'stored' : 'upright' } : undefined;
+  if (drawnOn === 'upright') {
+    if (readFrame(given, source, 1)) return { size: given, reading: 'upright' };
+    // sizes read from the file without its orientation, beside boxes drawn on the upright image
+    return isBox && turned && readFrame(swapped(given), source, 1) ? { size: swapped(given), reading: 'upright' } : null;
+  }
+  const reading = readFrame(given, source, orientation);
+  return reading === undefined || (drawnOn === 'stored' && turned && reading === 'upright') ? null : { size: given, reading };
+}
+
+/**
+ * Sizes of stored images do not say yet that the boxes beside them are: some tools read sizes without the EXIF orientation and show the image with it. A box
+ * that fits the stored image and not the upright one does.
+ *
+ * @throws DATASET_INVALID where no box does, or another says the opposite
+ */
+function checkEvidence(location: string, frames: ReadonlyMap<Marked, Frame>): void {
+  let [stored, upright] = [0, 0];
+  let example: Frame | undefined;
+  for (const [{ box }, frame] of frames) {
+    if (!box || frame.reading !== 'stored') continue;
+    example ??= frame;
+    const [asStored, asUpright] = [fits(box, frame.size), fits(box, swapped(frame.size))];
+    if (asStored && !asUpright) stored += 1;
+    if (asUpright && !asStored) upright += 1;
+  }
+  if (!example || (stored > 0 && upright === 0)) return;
+  const { image, size, source } = example;
+  throw new DiffmineError(
+    'DATASET_INVALID',
+    `${location} has the sizes of images as stored (${image}: ${size.width} x ${size.height} px, upright ${source.width} x ${source.height}), ` +
+      (stored > 0 ? 'but boxes of both the stored and the upright images.' : upright > 0 ? 'but boxes of the upright images.' : 'and its boxes fit both the stored and the upright images.'),
+    'Say what the boxes were drawn on: --box-frame stored, or --box-frame upright (of evaluate and localize).',
+  );
+}
+
+/** Whether the size of a frame cannot tell the stored image from the upright one: 2, 3 and 4 swap no sides, and a square has none to swap. */
+const keepsSize = ({ reading, orientation }: Frame): boolean => !swapsSides(orientation) || reading === 'square';
+
+/**
+ * A tool either applies EXIF orientations or it does not. Where sizes show that it did not for some image (`stored`), and for none that it did, then neither
+ * did it for images whose size cannot show it.
+ *
+ * @returns all: nothing was upright; none: sizes show that everything was
+ */
+function storedFile(frames: ReadonlyMap<unknown, Frame>): { all: boolean; none: boolean } {
+  const telling = [...frames.values()].filter((frame) => frame.orientation > 1 && !keepsSize(frame));
+  const stored = telling.filter(({ reading }) => reading === 'stored').length;
+  return { all: stored > 0 && stored === telling.length, none: telling.length > 0 && stored === 0 };
+}
+
+/** @throws DATASET_INVALID where all coordinates of a file are fractions of the image's size */
+function checkUnits<Mark extends Marked>(location: string, images: readonly MarkedImage<Mark>[]): void {
+  const values = images.flatMap(({ marks }) => marks.flatMap(({ box }) => (box ? [box.x, box.y, box.width, box.height] : [])));
+  if (values.length === 0 || values.every(Number.isInteger) || values.some((value) => value < 0 || value > 1)) return;
+  throw new DiffmineError(
+    'DATASET_INVALID', `The boxes of ${location} are normalized: all their coordinates are between 0 and 1.`,
+    "Boxes are in pixels: multiply x and w by the image's width, y and h by its height. YOLO's x and y are the centre: subtract w / 2 and h / 2.",
+  );
+}
+
+/** Where boxes reach beyond their images and all of them would fit as corners: that is what they are. */
+function cornersHint<Mark extends Marked>(images: readonly MarkedImage<Mark>[], counts: MarkCounts): string | undefined {
+  const boxes = images.flatMap(({ scored, marks }) => marks.flatMap(({ box, frame }) => (box ? [{ box, size: frame ?? { width: scored.sourceWidth, height: scored.sourceHeight } }] : [])));
+  const corners = boxes.every(({ box, size }) => box.x >= 0 && box.y >= 0 && box.width > box.x && box.height > box.y && box.width <= size.width + 1 && box.height <= size.height + 1);
+  if (!corners || 2 * (counts.clipped + counts.outside) < boxes.length) return undefined;
+  return 'They look like corners x1, y1, x2, y2: w is x2 - x1 and h is y2 - y1.';
+}
+
+/** Whether some mask is not zero everywhere. */
+async function anyInside(masks: readonly string[]): Promise<boolean> {
+  for (const mask of masks) if ((await readMask(mask)).inside.includes(1)) return true;
+  return false;
+}

@@ -1,0 +1,81 @@
+// What a row of any file of boxes becomes, and how the readers complain.
+import path from 'node:path';
+import { DiffmineError } from '../../util/errors.js';
+import { sharesLabel } from '../labels.js';
+import type { Size } from '../pictures.js';
+import { otherFrame, readFrame, turnBox } from './frame.js';
+import type { Box } from './geometry.js';
+import type { Naming } from './table.js';
+
+/** A box of a file, in pixels of the upright source image (or of its `frame`). */
+export interface TruthBox extends Box {
+  /** the image, as the file names it; forward slashes */
+  image: string;
+  /** what the box is typical of; with `typicalOf`, the label of the image instead: the same file may stand under two labels */
+  label?: string;
+  /** what it is typical of, where a column of its own says so; with neither, it is typical of its image's label */
+  typicalOf?: string;
+  kind?: string;
+  slot?: string;
+  /** the size of the image the coordinates refer to, where the file says it: copies of a dataset are often smaller */
+  frame?: Size;
+}
+
+export interface BoxFile {
+  boxes: TruthBox[];
+  naming: Naming;
+}
+
+/** The label a box is typical of in an image with this label: in every command, whatever file it is from. */
+export const labelOf = (box: Pick<TruthBox, 'label' | 'typicalOf'>, imageLabel: string): string => box.typicalOf ?? box.label ?? imageLabel;
+
+/** Whether a box is of an image that stands under this label: its file may name one of several labels that the image stands under. */
+export const isOfImage = ({ label, typicalOf }: Pick<TruthBox, 'label' | 'typicalOf'>, imageLabel: string): boolean =>
+  typicalOf === undefined || label === undefined || sharesLabel(label, imageLabel);
+
+/** A value as an error shows it: JSON has no NaN and no Infinity. */
+const shown = (value: unknown): string => (typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value)).slice(0, 80));
+
+/** A number of at least `min`; `where` begins the sentence of the error. */
+export function coordinate(value: unknown, min: number, where: string, name: string): number {
+  const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
+  if (typeof number === 'number' && Number.isFinite(number) && number >= min) return number;
+  throw new DiffmineError('DATASET_INVALID', `${where}: '${name}' is ${shown(value ?? '')}.`, 'Boxes are in pixels of the source image: finite numbers, widths and heights of at least 0.');
+}
+
+/** An image's name with forward slashes, without './'. */
+export function pictureName(name: string): string {
+  return path.posix.normalize(name.replaceAll('\\', '/'));
+}
+
+/**
+ * A box in pixels of the upright source image: one of a copy in another size is scaled, one of the stored image is turned as the EXIF orientation says.
+ *
+ * @throws DATASET_INVALID where its frame is not of this image
+ */
+export function inSource<B extends Box & { frame?: Size; image?: string }>(box: B, source: Size, orientation = 1): B {
+  const { frame } = box;
+  if (!frame) return box;
+  const reading = readFrame(frame, source, orientation);
+  if (reading === undefined) throw otherFrame('The boxes are of an image of', frame, source, box.image);
+  return scaleInto(box, frame, source, reading === 'stored' ? orientation : 1);
+}
+
+/** @param orientation by which the frame is turned; 1: it is upright */
+export function scaleInto<B extends Box & { frame?: Size }>(box: B, frame: Size, source: Size, orientation: number): B {
+  const stored = { width: frame.width, height: frame.height };
+  const upright = turnBox({ x: 0, y: 0, ...stored }, stored, orientation);
+  const [across, down] = [source.width / upright.width, source.height / upright.height];
+  const turned = turnBox(box, stored, orientation);
+  return { ...turned, x: turned.x * across, y: turned.y * down, width: turned.width * across, height: turned.height * down, frame: source };
+}
+
+/** What a reader of text throws, for files that are read as UTF-8 alone: there is no option to name their encoding. @param hint where the reader has none */
+export async function utf8<T>(reading: Promise<T>, hint: string): Promise<T> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (!(error instanceof DiffmineError)) throw error;
+    throw new DiffmineError(error.code, error.message, error.hint?.includes('--encoding') ? 'Save it as UTF-8.' : (error.hint ?? hint), { cause: error });
+  }
+}

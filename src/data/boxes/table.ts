@@ -1,0 +1,104 @@
+// What files say of images, by image. Files name images in different ways; a dataset asks with its own path of the image.
+import { DiffmineError } from '../../util/errors.js';
+
+/** `path`: as the dataset does. `name`: perhaps without the folders it is in, or with further ones, as NIH's and COCO's files do. */
+export type Naming = 'path' | 'name';
+
+/** Names are compared after NFC: macOS writes file names as NFD. */
+const normal = (name: string): string => name.normalize('NFC');
+
+/** 'a/b/1.png' -> 'a/b/1.png', 'b/1.png', '1.png'; an absolute path without its root */
+function* suffixes(name: string): Generator<string> {
+  for (let rest = name; ; ) {
+    if (rest !== '') yield rest;
+    const slash = rest.indexOf('/');
+    if (slash < 0) return;
+    rest = rest.slice(slash + 1);
+  }
+}
+
+const parts = (name: string): number => name.split('/').length;
+
+/** By image; `get` finds what a file says of an image of a dataset, the rest of the map is as the file names things. */
+export class PictureTable<T> extends Map<string, T[]> {
+  /** the file's names that end in a path, for names with more folders than the dataset has */
+  private endings: Map<string, string[]> | undefined;
+
+  /** @param notes what is to be told of the file, beside its entries */
+  constructor(private readonly naming: Naming, readonly notes: string[] = []) {
+    super();
+  }
+
+  add(image: string, item: T): void {
+    const key = normal(image);
+    const items = super.get(key);
+    if (items) items.push(item);
+    else this.set(key, [item]);
+  }
+
+  /** @param image its path in the dataset, forward slashes; where the file names images by name, the longest end of the path that it knows */
+  override get(image: string): T[] | undefined {
+    const [key, other] = this.keysOf(image);
+    return key === undefined || other !== undefined ? undefined : super.get(key);
+  }
+
+  /**
+   * What the file says of each of a dataset's images; those it says nothing of are left out. The longest common end of the two paths decides.
+   *
+   * @param images an image that stands under several labels may come several times, one after the other
+   * @param file named in errors
+   * @throws DATASET_INVALID for a name that is as well that of one image as of another, and for an image that several names are of
+   */
+  assign(images: Iterable<string>, file: string): Map<string, T[]> {
+    const claims = new Map<string, { images: string[]; common: number }>();
+    for (const image of images) {
+      const keys = this.keysOf(image);
+      const [key] = keys;
+      if (key === undefined) continue;
+      if (keys.length > 1) throw ambiguous(`${file} has several names that may be the image ${image}: ${few(keys)}.`);
+      const common = key === normal(image) ? Infinity : Math.min(parts(key), parts(image));
+      const claim = claims.get(key);
+      if (!claim || common > claim.common) claims.set(key, { images: [image], common });
+      else if (common === claim.common && claim.images.at(-1) !== image) claim.images.push(image);
+    }
+    const found = new Map<string, T[]>();
+    const shared = [...claims].filter(([, claim]) => claim.images.length > 1);
+    for (const [name, claim] of shared.slice(0, 1)) {
+      const more = shared.length > 1 ? ` So it is with ${shared.length - 1} more of its names.` : '';
+      throw ambiguous(`${file}: ${JSON.stringify(name)} is the name of several images: ${few(claim.images)}.${more}`);
+    }
+    for (const [key, claim] of claims) for (const image of claim.images) found.set(image, super.get(key) as T[]);
+    return found;
+  }
+
+  /** The file's names of an image, best first: its path, names that end in its path, the longest end of its path. */
+  private keysOf(image: string): string[] {
+    const path = normal(image);
+    if (super.has(path)) return [path];
+    if (this.naming === 'path') return [];
+    const longer = this.byEnding().get(path);
+    if (longer) return longer;
+    for (const name of suffixes(path)) if (super.has(name)) return [name];
+    return [];
+  }
+
+  private byEnding(): Map<string, string[]> {
+    if (this.endings) return this.endings;
+    this.endings = new Map();
+    for (const key of this.keys()) {
+      for (const name of suffixes(key)) {
+        if (name === key) continue;
+        const keys = this.endings.get(name);
+        if (keys) keys.push(key);
+        else this.endings.set(name, [key]);
+      }
+    }
+    return this.endings;
+  }
+}
+
+export function ambiguous(message: string, hint = 'Name images with as many of their folders as tell them apart, as the dataset does.'): DiffmineError {
+  return new DiffmineError('DATASET_INVALID', message, hint);
+}
+
+export const few = (names: readonly string[], most = 3): string => names.slice(0, most).join(', ') + (names.length > most ? ` and ${names.length - most} more` : '');

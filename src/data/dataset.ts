@@ -1,0 +1,138 @@
+// A dataset: images with labels. Where they come from (a folder of label folders, a CSV, a JSONL) is resolved here; everything after sees one sorted
+// list. Labels are opaque strings.
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { DiffmineError } from '../util/errors.js';
+import { contentOf } from '../runs/fingerprint.js';
+import { errorCode, openingError } from './files.js';
+import { readFolder } from './folder.js';
+import { ignoredSentence, totalIgnored, type Ignored } from './ignored.js';
+import type { ImageList } from './images.js';
+import { readLayout, type LayoutName } from './layouts/index.js';
+import { nameOfText } from './names.js';
+import { readTable } from './table.js';
+import { encodingName } from './text/index.js';
+
+/** Files read at once for their checksums. */
+const HASHED_TOGETHER = 8;
+
+export interface Dataset {
+  /** absolute */
+  path: string;
+  /** what relative image paths start at: the folder, the table's folder, or imageRoot; absolute, as a name (names.ts) */
+  root: string;
+  /** sorted by path, then label, both by code point */
+  images: ImageList;
+  /** those that have images, sorted by code point */
+  labels: string[];
+  /** entries that are no images of labels, by reason; a folder counts once */
+  ignoredBy: Ignored;
+  /** all of these */
+  ignored: number;
+  /** sha256 over (path, bytes, label) of every image, sorted; with the sha256 of each file where checksums were asked for */
+  fingerprint: string;
+  /** sentences worth showing: empty label folders, repeated rows */
+  warnings: string[];
+  /** the known layout it was read as; undefined: label folders, or a table */
+  layout?: LayoutName;
+  /** how it was read: what opens it again */
+  source: DatasetSource;
+}
+
+/** What has to be known, beside the path, to open a dataset again. */
+export interface DatasetSource {
+  /** encoding of its tables and lists; default strict UTF-8 */
+  encoding?: string;
+  /** what relative paths of a table start at, absolute; default the table's folder */
+  imageRoot?: string;
+}
+
+export interface DatasetOptions extends DatasetSource {
+  /**
+   * the layout of one of the paper's datasets, which a location that has it is read as; label folders and tables are read all the same. 'auto' knows
+   * each by its own lists and tables; default 'auto'
+   */
+  layout?: LayoutName | 'auto';
+  /** read every file: the fingerprint is then over its content as well */
+  checksum?: boolean;
+  /** column of a table that holds the label; `label` */
+  labelColumn?: string;
+  /** column of a table that holds the image's path; `image`, else `path` */
+  imageColumn?: string;
+  /** output folder of the command that reads: it is not data, wherever it lies */
+  out?: string;
+}
+
+/**
+ * Opens a folder of label folders, a .csv / .jsonl table, or one of the paper's datasets as it is distributed (docs/guides/datasets), and lists its images;
+ * none is decoded.
+ *
+ * @throws DATASET_INVALID when there is no such dataset, it has no labelled images, or a table's row cannot be used (the line is named);
+ * INVALID_ARGUMENT for an unknown encoding
+ */
+export async function openDataset(location: string, options: DatasetOptions = {}): Promise<Dataset> {
+  if (options.encoding !== undefined) encodingName(options.encoding);
+  const status = await stat(location).catch((error: unknown) => {
+    if (errorCode(error) !== 'ENOENT' && errorCode(error) !== 'ENOTDIR') throw new DiffmineError('DATASET_INVALID', `The dataset '${location}' cannot be read: ${openingError(error)}.`, undefined, { cause: error });
+    return undefined;
+  });
+  if (!status) {
+    throw new DiffmineError('DATASET_INVALID', `There is no dataset '${location}'.`, 'Give a folder with one folder per label, or a .csv or .jsonl table with the columns image and label.');
+  }
+  const absolute = path.resolve(location);
+  const isFolder = status.isDirectory();
+  const source: DatasetSource = { ...(options.encoding === undefined ? {} : { encoding: options.encoding }), ...(options.imageRoot === undefined ? {} : { imageRoot: path.resolve(options.imageRoot) }) };
+  if (isFolder && source.imageRoot !== undefined) {
+    throw new DiffmineError('INVALID_ARGUMENT', `--image-root is for tables; '${location}' is a folder.`, 'Leave it out, or give the table (.csv, .jsonl).');
+  }
+  const root = nameOfText(source.imageRoot ?? (isFolder ? absolute : path.dirname(absolute)));
+  const exclude = options.out === undefined ? [] : [path.resolve(options.out)];
+  const known = await readLayout(nameOfText(absolute), isFolder, options.layout ?? 'auto', { ...source, exclude });
+  const found = known?.found ?? (isFolder ? await readFolder(root, { exclude }) : await readTable(absolute, root, { ...options, ...source }));
+
+  const { images, repeated } = found.images.build();
+  if (options.checksum) await addChecksums(images);
+  const warnings = repeated === 0 ? found.warnings : [...found.warnings, `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label: the first of each is kept.`];
+  return {
+    path: absolute, root, images, labels: labelsOf(images), ignored: totalIgnored(found.ignored), ignoredBy: found.ignored, fingerprint: fingerprintOf(images), warnings, source,
+    ...(known ? { layout: known.layout } : {}),
+  };
+}
+
+/** What opening it left out or doubts: its warnings, then one line of what was ignored. */
+export function datasetNotes({ warnings, ignoredBy }: Pick<Dataset, 'warnings' | 'ignoredBy'>): string[] {
+  const ignored = ignoredSentence(ignoredBy);
+  return ignored === undefined ? warnings : [...warnings, ignored];
+}
+
+/** The same dataset with these images alone. */
+export function restricted(dataset: Dataset, paths: ReadonlySet<string>): Dataset {
+  const images = dataset.images.filter((index) => paths.has(dataset.images.path(index)));
+  return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprintOf(images) };
+}
+
+/** Reads every file. One that cannot be read has no checksum: it will be skipped, or be an error, where it is used. */
+async function addChecksums(images: ImageList): Promise<void> {
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < images.length) {
+      const index = next++;
+      const sha256 = await contentOf(images.file(index));
+      if (sha256 !== null) images.setSha256(index, sha256);
+    }
+  };
+  await Promise.all(Array.from({ length: HASHED_TOGETHER }, work));
+}
+
+const labelsOf = (images: ImageList): string[] => [...images.countByLabel().keys()];
+
+/** The dataset fingerprint of these images. */
+export function fingerprintOf(images: ImageList): string {
+  const hash = createHash('sha256');
+  for (let i = 0; i < images.length; i += 1) {
+    const sha256 = images.sha256(i);
+    hash.update(`${JSON.stringify([images.path(i), images.bytes(i), images.label(i), ...(sha256 === undefined ? [] : [sha256])])}\n`);
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,33 @@
+// The layouts in which the paper's data sets are distributed, by the name of their preset.
+import { DiffmineError } from '../../util/errors.js';
+import type { Listing } from '../listing.js';
+import { cars } from './cars.js';
+import { faces } from './faces.js';
+import type { Layout, LayoutOptions } from './files.js';
+import { geo } from './geo.js';
+import { places } from './places.js';
+import { xray } from './xray.js';
+
+const LAYOUTS = { cars, faces, geo, places, xray } as const satisfies Record<string, Layout>;
+
+export type LayoutName = keyof typeof LAYOUTS;
+export const LAYOUT_NAMES = Object.keys(LAYOUTS) as LayoutName[];
+
+/**
+ * Reads a location that is of a known layout.
+ *
+ * @param wanted one layout, or 'auto': any whose own marks (its lists and tables) are all there
+ * @returns undefined where it is of none of them: label folders, or a table
+ * @throws DATASET_INVALID where it is of the wanted layout but something is missing (it is named)
+ */
+export async function readLayout(location: string, isFolder: boolean, wanted: LayoutName | 'auto', options: Omit<LayoutOptions, 'wanted'>): Promise<{ layout: LayoutName; found: Listing } | undefined> {
+  for (const layout of wanted === 'auto' ? LAYOUT_NAMES : [wanted]) {
+    const recognised = await LAYOUTS[layout].recognise(location, isFolder, { ...options, wanted: wanted !== 'auto' });
+    if (recognised === undefined) continue;
+    if ('read' in recognised) return { layout, found: await recognised.read() };
+    // of a folder that nobody said is of this layout, half of its marks say little; a file is of no other use
+    if (wanted === 'auto' && isFolder) continue;
+    throw new DiffmineError('DATASET_INVALID', `'${location}' looks like the data set of --preset ${layout}, but ${recognised.missing} is not there.`, recognised.hint);
+  }
+  return undefined;
+}

@@ -1,0 +1,173 @@
+// From a picture file to the pixels that are scored: upright, sRGB, 8 bit, three channels, shrunk with Lanczos3, cut where the model needs it.
+import path from 'node:path';
+import sharp, { type Metadata, type Sharp } from 'sharp';
+import { DiffmineError } from '../util/errors.js';
+import type { Picture } from '../engine/types.js';
+import { Gate } from './gate.js';
+import { imageInput, readImageFile, undecodable } from './open.js';
+import { isWide, toEightBits } from './range.js';
+
+/** How the long side is rounded when a picture is shrunk. */
+export type SizeRule = 'floor' | 'ceil';
+
+export interface Size {
+  width: number;
+  height: number;
+}
+
+export interface SizeOptions {
+  /** short side in pixels, or 'source' to keep the picture's own */
+  size: number | 'source';
+  rule: SizeRule;
+  /** sides are cut at right and bottom to multiples of it (pixels); 1 cuts nothing */
+  multiple: number;
+  /** side of a patch in pixels: a picture must hold one */
+  patch: number;
+}
+
+/** What is scored: `width` x `height`, the upper left part of the picture resized to `resized`. */
+export interface ScoredSize extends Size {
+  /** a scored pixel is sourceWidth / resized.width source pixels wide */
+  resized: Size;
+}
+
+export interface ReadPicture extends Picture, ScoredSize {
+  /** of the upright source picture */
+  sourceWidth: number;
+  sourceHeight: number;
+}
+
+/** More pixels than this are not decoded. */
+const MAX_PIXELS = 268e6;
+/** A picture may be this many times as long as it is wide. */
+const MAX_ASPECT = 16;
+/** Decoded bytes under way at once in this process: four ordinary photographs, or one huge picture. */
+const decoding = new Gate(512 * 2 ** 20);
+
+/** 'error', not sharp's default 'warning': damaged and truncated data fail, stray bytes between JPEG markers do not. Sizes are checked here, with figures. */
+const LENIENT = { failOn: 'error', limitInputPixels: false } as const;
+
+/**
+ * The size of the upright image in pixels, from its header: nothing is decoded.
+ *
+ * @throws IMAGE_UNREADABLE with the reason
+ */
+export async function measurePicture(file: string): Promise<Size> {
+  try {
+    return upright(await sharp(await imageInput(file), LENIENT).metadata());
+  } catch (cause) {
+    throw await undecodable(file, cause);
+  }
+}
+
+/**
+ * An image as it is scored, before it is shrunk: an upright sRGB pipeline, its size, and whether it has alpha, which scoring drops.
+ *
+ * @throws IMAGE_UNREADABLE with the reason
+ */
+export async function openPicture(file: string): Promise<{ image: Sharp; size: Size; hasAlpha: boolean }> {
+  try {
+    const image = sharp(await imageInput(file), LENIENT);
+    const metadata = await image.metadata();
+    const size = upright(metadata);
+    if (isWide(metadata)) return { image: raw(await toEightBits(image, metadata), size), size, hasAlpha: false };
+    return { image: image.autoOrient().toColourspace('srgb'), size, hasAlpha: metadata.hasAlpha };
+  } catch (cause) {
+    throw await undecodable(file, cause);
+  }
+}
+
+/**
+ * The size a picture is scored at. Pictures are only ever shrunk: one whose short side is at most `size` stays as it is.
+ * The arithmetic is the reference implementation's, to the last rounding.
+ *
+ * @throws IMAGE_UNREADABLE where the picture is too long, too large, or too small for a patch
+ */
+export function scoredSize(source: Size, options: SizeOptions): ScoredSize {
+  return fit(source, options, 'The image');
+}
+
+/** @param subject whom an error speaks of */
+function fit(source: Size, { size, rule, multiple, patch }: SizeOptions, subject: string): ScoredSize {
+  const unfit = (reason: string): DiffmineError => new DiffmineError('IMAGE_UNREADABLE', `${subject} cannot be used: ${reason}.`);
+  const { width: w, height: h } = source;
+  const text = `${w} x ${h} px`;
+  if (w * h > MAX_PIXELS) throw unfit(`it has more than ${MAX_PIXELS / 1e6} million pixels (${text})`);
+  if (Math.max(w, h) > MAX_ASPECT * Math.min(w, h)) throw unfit(`it is more than ${MAX_ASPECT} times as long as wide (${text})`);
+
+  let resized: Size = { width: w, height: h };
+  if (size !== 'source' && Math.min(w, h) > size) {
+    const long = (a: number, b: number): number => (rule === 'ceil' ? Math.ceil(a * (size / b)) : Math.floor((a * size) / b));
+    resized = w > h ? { width: long(w, h), height: size } : { width: size, height: long(h, w) };
+  }
+  const cut = (side: number): number => side - (side % multiple);
+  const scored = { width: cut(resized.width), height: cut(resized.height) };
+  const short = Math.min(scored.width, scored.height);
+  if (short < patch || short === 0) {
+    const scoredText = scored.width === w && scored.height === h ? text : `${text}, scored at ${scored.width} x ${scored.height}`;
+    throw unfit(`a side is smaller than the patch of ${patch} px (${scoredText})`);
+  }
+  return { ...scored, resized };
+}
+
+/**
+ * Decodes a picture to what is scored: interleaved RGB, 8 bit. Decoded in full first and then resized, because shrinking while a JPEG
+ * loads is up to 1.75 levels off. Alpha is dropped, not blended. Of an animation, the first frame.
+ *
+ * @throws IMAGE_UNREADABLE with the reason, which names the file without its folder
+ */
+export async function readPicture(file: string, options: SizeOptions): Promise<ReadPicture> {
+  const bytes = await readImageFile(file);
+  const image = sharp(bytes, LENIENT);
+  try {
+    const metadata = await image.metadata();
+    const source = upright(metadata);
+    const target = fit(source, options, `The image '${path.basename(file)}'`);
+    // floats of one or three channels beside the RGB of 8 bits that becomes of them
+    const bytesPerPixel = metadata.depth === 'uchar' ? 4 : metadata.depth === 'ushort' ? 8 : 28;
+    const pixels = await decoding.pass(source.width * source.height * bytesPerPixel, () => decode(image, metadata, source, target));
+    return { pixels, ...target, sourceWidth: source.width, sourceHeight: source.height };
+  } catch (cause) {
+    throw await undecodable(file, cause);
+  }
+}
+
+/** Height x width x 3 bytes of the target. */
+async function decode(image: Sharp, metadata: Metadata, source: Size, target: ScoredSize): Promise<Buffer> {
+  const shrunk = await shrink(isWide(metadata) ? await toEightBits(image, metadata) : await decodeEightBits(image, source), source, target.resized);
+  const { width, height, resized } = target;
+  if (width === resized.width && height === resized.height) return shrunk;
+  return raw(shrunk, resized).extract({ left: 0, top: 0, width, height }).raw().toBuffer();
+}
+
+async function decodeEightBits(image: Sharp, source: Size): Promise<Buffer> {
+  const { data, info } = await image.autoOrient().toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  if (info.channels !== 3 || info.width !== source.width || info.height !== source.height) {
+    throw new Error(`decoded to ${info.width} x ${info.height} x ${info.channels} instead of ${source.width} x ${source.height} x 3`);
+  }
+  return data;
+}
+
+/**
+ * Lanczos3 to `target`. From a factor of 4 on libvips would first average blocks of pixels, which is up to 1.4 levels off the plain filter
+ * (mean over photographs); in steps below 4 it stays under 0.5.
+ */
+async function shrink(pixels: Buffer, source: Size, target: Size): Promise<Buffer> {
+  let [current, size] = [pixels, source];
+  while (size.width !== target.width || size.height !== target.height) {
+    const last = size.width < 4 * target.width && size.height < 4 * target.height;
+    const step = (from: number, to: number): number => (last ? to : Math.min(from, Math.max(2 * to, Math.ceil(from / 3.9))));
+    const next = { width: step(size.width, target.width), height: step(size.height, target.height) };
+    current = await raw(current, size).resize(next.width, next.height, { fit: 'fill', kernel: 'lanczos3' }).raw().toBuffer();
+    size = next;
+  }
+  return current;
+}
+
+function raw(pixels: Buffer, { width, height }: Size): Sharp {
+  return sharp(pixels, { raw: { width, height, channels: 3 }, limitInputPixels: false });
+}
+
+function upright({ autoOrient }: Metadata): Size {
+  return { width: autoOrient.width, height: autoOrient.height };
+}

@@ -1,0 +1,35 @@
+// Labels as tables write them.
+import { SEPARATOR } from './labels.js';
+
+const LABEL = 'A label is a string, a number, true or false, or a list of these for several labels.';
+
+/** A label as JSON has it: a list means several, 'A|B'. */
+export function listedLabel(value: unknown): { label: string } | { problem: string; hint: string } {
+  if (!Array.isArray(value)) return oneLabel(value);
+  const labels: string[] = [];
+  for (const item of value as unknown[]) {
+    const one = oneLabel(item);
+    if ('problem' in one) return { problem: `is a list of which one ${one.problem}`, hint: one.hint };
+    const label = one.label.trim();
+    if (label === '') return { problem: 'is a list with an empty label', hint: LABEL };
+    if (label.includes(SEPARATOR)) return { problem: `is a list with ${JSON.stringify(label)}: '${SEPARATOR}' separates labels`, hint: `Write each label as an item of its own, or without '${SEPARATOR}'.` };
+    if (!labels.includes(label)) labels.push(label);
+  }
+  return { label: labels.join(SEPARATOR) };
+}
+
+function oneLabel(value: unknown): { label: string } | { problem: string; hint: string } {
+  if (typeof value === 'string') return { label: value };
+  if (typeof value === 'boolean') return { label: String(value) };
+  // beyond 2^53 neighbouring numbers become one
+  if (typeof value === 'number') {
+    return Number.isInteger(value) && !Number.isSafeInteger(value) ? { problem: `is ${value}: a number that large is not exact`, hint: 'Write it as a string.' } : { label: String(value) };
+  }
+  return { problem: `is ${JSON.stringify(value) ?? 'nothing'}`, hint: LABEL };
+}
+
+/** What keeps a label from being written to files and prompts; undefined: nothing. */
+export function labelProblem(label: string): string | undefined {
+  if (label.includes('\0')) return 'a NUL character';
+  return /\p{Surrogate}/u.test(label) ? 'half of a surrogate pair' : undefined;
+}

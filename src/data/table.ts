@@ -1,0 +1,174 @@
+// A dataset as a table: CSV or JSONL, with an image's path and its label in each row. Paths are read as given: absolute ones, `..` and links included (hub
+// caches, git-annex and most people's tables need them). Relative ones start at the table's folder, or at `imageRoot`.
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { DiffmineError } from '../util/errors.js';
+import type { DatasetOptions } from './dataset.js';
+import { factsOfAll } from './files.js';
+import { Listing } from './listing.js';
+import { imageFile, systemPath } from './names.js';
+import { labelProblem, listedLabel } from './table-labels.js';
+import { csvRecords, textLines } from './text/index.js';
+
+/** A row as text: `values` by column, and the line it begins on (from 1). */
+interface Row {
+  line: number;
+  values: readonly (string | undefined)[];
+}
+
+/** Rows that share their columns. */
+interface Rows {
+  columns: readonly string[];
+  rows: Row[];
+}
+
+const COLUMNS = 'A table needs the columns image (or path) and label; other columns are carried along.';
+
+interface Places {
+  image: number;
+  label: number;
+  /** the other columns */
+  extra: [name: string, place: number][];
+}
+
+/** Where the columns in use stand, or DATASET_INVALID naming those that are not there. */
+function placesOf(columns: readonly string[], options: DatasetOptions, where: string): Places {
+  const image = options.imageColumn ?? (columns.includes('image') || !columns.includes('path') ? 'image' : 'path');
+  const label = options.labelColumn ?? 'label';
+  const missing = [image, label].filter((name) => !columns.includes(name));
+  if (missing.length > 0) {
+    const listed = columns.map((name) => `'${name}'`).join(', ') || 'nothing';
+    const [only] = columns;
+    const separator = columns.length === 1 ? [';', '\t'].find((one) => only?.includes(one)) : undefined;
+    throw new DiffmineError(
+      'DATASET_INVALID', `${where}: no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${listed}.`,
+      separator === undefined ? COLUMNS : `Columns are separated by commas, not by ${separator === ';' ? 'semicolons' : 'tabs'}. ${COLUMNS}`,
+    );
+  }
+  return { image: columns.indexOf(image), label: columns.indexOf(label), extra: columns.flatMap((name, i): [string, number][] => (name === image || name === label ? [] : [[name, i]])) };
+}
+
+/**
+ * An image under a label counts once: where rows repeat the pair (boxes of one image, say), the first is kept.
+ *
+ * @param file absolute
+ * @param root where relative paths start, as a name (names.ts)
+ * @throws DATASET_INVALID naming file and line
+ */
+export async function readTable(file: string, root: string, options: DatasetOptions): Promise<Listing> {
+  const extension = path.extname(file).toLowerCase();
+  const tables = extension === '.csv' ? csvRows(file, options) : extension === '.jsonl' || extension === '.ndjson' ? jsonRows(file, options) : undefined;
+  if (!tables) throw new DiffmineError('DATASET_INVALID', `'${file}' is neither a folder nor a .csv or .jsonl table.`, COLUMNS);
+  const name = path.basename(file);
+  const found = new Listing();
+  for await (const { columns, rows } of tables) {
+    if (rows.length === 0) continue;
+    const places = placesOf(columns, options, `${name}, line ${rows[0]?.line}`);
+    const imageColumn = columns[places.image] as string;
+    const failure = (line: number) => (what: string, hint?: string): DiffmineError => new DiffmineError('DATASET_INVALID', `${name}, line ${line}: ${what}.`, hint);
+    const paths: string[] = [];
+    for (const { line, values } of rows) paths.push(await nameOf(root, values[places.image] ?? '', imageColumn, failure(line)));
+    const facts = await factsOfAll(paths.map((image) => imageFile(root, image)));
+    rows.forEach(({ line, values }, i) => {
+      const image = paths[i] as string;
+      const file = facts[i];
+      if (typeof file !== 'object') throw unfound(values[places.image] as string, file === 'folder', root, options, failure(line));
+      const label = (values[places.label] ?? '').trim();
+      if (label === '') throw failure(line)(`'${columns[places.label]}' is empty`, 'Every image needs a label; leave out rows without one.');
+      const problem = labelProblem(label);
+      if (problem !== undefined) throw failure(line)(`the label ${JSON.stringify(label)} has ${problem}`, 'Such a label cannot be written to files or prompts: fix the table.');
+      const extra = places.extra.flatMap(([column, place]) => (values[place] === undefined ? [] : [[column, values[place]]]));
+      found.add({ path: image, file: imageFile(root, image), label, ...file, ...(extra.length > 0 ? { extra: Object.fromEntries(extra) as Record<string, string> } : {}) });
+    });
+  }
+  if (found.count === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
+  return found;
+}
+
+/** `a/./b//c` -> `a/b/c`; `..` stays: after a link it is not the folder before it. */
+const tidy = (name: string): string => (/\/\/|(^|\/)\.\//.test(name) ? name.replace(/\/{2,}/g, '/').replace(/(^|\/)(\.\/)+/g, '$1') : name);
+
+/** The name in runs of an image that a row names: relative to `root` where it lies below it, else as given. */
+async function nameOf(root: string, given: string, column: string, fail: (what: string) => DiffmineError): Promise<string> {
+  if (given === '') throw fail(`'${column}' is empty`);
+  if (given.includes('\0')) throw fail('the path has a NUL character');
+  const name = tidy(given);
+  const below = name.startsWith(`${root}/`) ? name.slice(root.length + 1) : name;
+  if (!/[^/]\/\.\.(\/|$)/.test(below)) return below;
+  const plain = path.posix.normalize(below);
+  return (await same(imageFile(root, below), imageFile(root, plain))) ? plain : below;
+}
+
+function unfound(given: string, isFolder: boolean, root: string, { imageRoot }: DatasetOptions, fail: (what: string, hint?: string) => DiffmineError): DiffmineError {
+  if (isFolder) return fail(`'${given}' is a folder, not an image`);
+  if (given.includes('\\')) return fail(`there is no file '${given}'`, 'The path is written for Windows: use forward slashes, and --image-root for the folder that relative paths start at.');
+  return fail(`there is no file '${given}'`, imageRoot === undefined ? `Relative paths start at the table's folder ('${root}'); --image-root DIR names another.` : `Relative paths start at --image-root ('${root}').`);
+}
+
+async function same(a: string, b: string): Promise<boolean> {
+  const [one, other] = await Promise.all([a, b].map(async (file) => stat(systemPath(file), { bigint: true }).catch(() => undefined)));
+  return one !== undefined && other !== undefined && one.dev === other.dev && one.ino === other.ino;
+}
+
+async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<Rows> {
+  const name = path.basename(file);
+  let columns: string[] | undefined;
+  for await (const records of csvRecords(file, options)) {
+    const rows: Row[] = [];
+    for (const { fields, line } of records) {
+      if (!columns) {
+        columns = fields.map((column) => column.trim());
+        const twice = columns.find((column, i) => columns?.indexOf(column) !== i);
+        if (twice !== undefined) throw new DiffmineError('DATASET_INVALID', `${name}, line ${line}: the column '${twice}' comes twice.`, 'Rename one of them.');
+        placesOf(columns, options, `${name}, line ${line}`);
+      } else if (fields.length !== columns.length) {
+        throw new DiffmineError('DATASET_INVALID', `${name}, line ${line}: ${fields.length} fields, but the header names ${columns.length}.`, 'Put fields that hold a comma in double quotes.');
+      } else {
+        rows.push({ line, values: fields });
+      }
+    }
+    if (columns) yield { columns, rows };
+  }
+}
+
+const OBJECT = 'JSONL has one object per line: {"image": "a.jpg", "label": "1920"}';
+
+async function* jsonRows(file: string, options: DatasetOptions): AsyncGenerator<Rows> {
+  const name = path.basename(file);
+  for await (const lines of textLines(file, options)) {
+    // rows in a row with the same keys make one table
+    let table: Rows | undefined;
+    for (const { text, line } of lines) {
+      const entries = jsonEntries(text, `${name}, line ${line}`, options);
+      const columns = entries.map(([column]) => column);
+      if (!table || columns.length !== table.columns.length || columns.some((column, i) => column !== table?.columns[i])) {
+        if (table) yield table;
+        table = { columns, rows: [] };
+      }
+      table.rows.push({ line, values: entries.map(([, value]) => value) });
+    }
+    if (table) yield table;
+  }
+}
+
+/** One JSONL object as text: strings as they are, null left out, a list of labels as A|B, other values as JSON writes them. */
+function jsonEntries(text: string, where: string, options: DatasetOptions): [column: string, value: string][] {
+  let row: unknown;
+  try {
+    row = JSON.parse(text);
+  } catch (cause) {
+    throw new DiffmineError('DATASET_INVALID', `${where}: not JSON (${(cause as Error).message}).`, OBJECT, { cause });
+  }
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new DiffmineError('DATASET_INVALID', `${where}: not an object.`, OBJECT);
+  const labelColumn = options.labelColumn ?? 'label';
+  const imageColumn = options.imageColumn ?? ('image' in row ? 'image' : 'path');
+  return Object.entries(row as Record<string, unknown>).filter(([, value]) => value !== null).map(([column, value]) => {
+    if (column === labelColumn) {
+      const label = listedLabel(value);
+      if ('problem' in label) throw new DiffmineError('DATASET_INVALID', `${where}: '${column}' ${label.problem}.`, label.hint);
+      return [column, label.label];
+    }
+    if (column === imageColumn && typeof value !== 'string') throw new DiffmineError('DATASET_INVALID', `${where}: '${column}' is ${JSON.stringify(value)}, not a path.`, OBJECT);
+    return [column, typeof value === 'string' ? value : JSON.stringify(value)];
+  });
+}

@@ -1,6 +1,0 @@
-// What is known to be in images: boxes and masks.
-export { boxMask, centreIn, iou, type Box } from './geometry';
-export { BOX_FORMATS, maskOf, readBoxes, readMarks, tableOf, type BoxFormat, type Marked, type ScoredPicture } from './marks';
-export { BOX_FRAMES, placeMarks, type BoxFrame, type MarkCounts, type MarkedImage, type Placed, type PlaceOptions } from './place';
-export { inSource, isOfImage, labelOf, type BoxFile, type TruthBox } from './rows';
-export { PictureTable } from './table';

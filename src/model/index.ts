@@ -1,5 +1,0 @@
-// What a model folder is, and how labels and prompts become its conditions.
-export { clashes, conditionKeys, difference } from './clashes';
-export { checkLabels, classIds, encodePrompts, prepareConditions } from './conditions';
-export { defaultSize, openModel, untrained, variantForEach, variantOf, type ModelFolder, type ModelSummary, type OpenOptions } from './folder';
-export { Tokenizer, TOKENS } from './tokenizer';

@@ -1,0 +1,322 @@
+// A model folder as diffusers writes it: which parts it has, whether they fit together, and where their weights are. Nothing is loaded.
+import { createHash } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { DiffmineError } from '../util/errors.js';
+import { readSafetensorsHeader } from '../engine/index.js';
+import type { ModelPart, ModelSource, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import { hasAttentionUpBlocks, hasCrossAttention, readSampleSize, readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from './configs.js';
+import { checkFit, type LoadedPart } from './fit.js';
+import { isObject, readJsonObject, type JsonObject } from './json.js';
+import { Tokenizer } from './tokenizer.js';
+import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
+
+export interface OpenOptions {
+  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors; parts without it are read as if none was named */
+  variant?: string;
+}
+
+/** The option alone; nothing where it was not given. */
+export const variantOf = ({ variant }: { variant?: string | null | undefined }): OpenOptions => (variant === undefined || variant === null ? {} : { variant });
+
+/** Options for each of several models that one variant was named for: only one of them has to have it. */
+export async function variantForEach(locations: readonly string[], variant: string | null | undefined): Promise<OpenOptions[]> {
+  const asked = variantOf({ variant });
+  if (asked.variant === undefined || locations.length < 2) return locations.map(() => asked);
+  const has = async (location: string): Promise<boolean> =>
+    openModel(location, asked).then(
+      () => true,
+      (error: unknown) => !(error instanceof DiffmineError && error.code === 'INVALID_ARGUMENT'),
+    );
+  const having = await Promise.all(locations.map(has));
+  return having.map((own) => (own || !having.includes(true) ? asked : {}));
+}
+
+export interface ModelFolder {
+  /** absolute */
+  path: string;
+  /** the variant of weights that was asked for */
+  variant?: string;
+  /** latent: the UNet denoises a VAE's latents; pixel: the picture itself */
+  kind: 'latent' | 'pixel';
+  /** text: prompts; class: labels the model was trained with */
+  conditioning: 'text' | 'class';
+  /** what Engine.loadModel takes */
+  source: ModelSource;
+  /** class models: names in id order, without the null class (whose id is their number) */
+  labels?: string[];
+  /** text models */
+  tokenizer?: Tokenizer;
+  /** default short side in pixels */
+  sampleSize: number;
+  /** where that comes from: 'default' where neither the UNet nor the VAE says it */
+  sampleSizeOf: 'unet' | 'vae' | 'default';
+  /** pixels a latent cell; 1 without a VAE */
+  vaeFactor: number;
+  /** pixels folded into channels, in each direction; 1 without */
+  fold: number;
+  /** pictures are cut to multiples of it, in pixels; 1 cuts nothing */
+  sizeMultiple: number;
+  /** how the model's own scheduler spaces sampling steps ("leading", ...) */
+  timestepSpacing: string;
+  /** sha256 over configurations, headers, sizes and sampled bytes of the weights; the folder's place does not matter */
+  fingerprint: string;
+  /** what `inspect` shows; plain JSON */
+  summary(): ModelSummary;
+}
+
+export interface ModelSummary {
+  path: string;
+  variant?: string;
+  kind: 'latent' | 'pixel';
+  conditioning: 'text' | 'class';
+  prediction: string;
+  trainTimesteps: number;
+  betaSchedule: string;
+  sampleSize: number;
+  vaeFactor: number;
+  fold: number;
+  sizeMultiple: number;
+  labels?: string[];
+  parts: Record<string, { parameters: number; dtypes: string[]; bytes: number; files: string[] }>;
+  parameters: number;
+  /** of low-rank updates: the model they are added to */
+  lora?: { base: string; scale: number };
+  fingerprint: string;
+}
+
+/** Parts of a pipeline that change nothing here. */
+const IGNORED = new Set(['safety_checker', 'feature_extractor', 'image_encoder']);
+const KNOWN = new Set(['unet', 'vae', 'text_encoder', 'tokenizer', 'scheduler']);
+/** The side of the UNet's input where nothing says it. */
+const DEFAULT_CELLS = 64;
+const COMPLETE = 'Give a complete diffusers model folder.';
+
+/**
+ * Opens and checks a diffusers folder: SD 1.x and 2.x, pixel-space models with text or classes, folded pixels.
+ *
+ * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID when something is missing or does not fit together; MODEL_UNSUPPORTED for what diffmine does not compute;
+ *   WEIGHTS_INVALID for a damaged weights file
+ */
+export async function openModel(location: string, options: OpenOptions = {}): Promise<ModelFolder> {
+  if ((await stat(path.join(location, LORA)).catch(() => undefined)) !== undefined) return openLora(location, options);
+  await checkFolder(location);
+  const root = path.resolve(location);
+  const index = await readJsonObject(path.join(root, 'model_index.json'));
+  const listed = (part: string): boolean => isComponent(index[part]);
+  for (const [name, value] of Object.entries(index)) {
+    if (isComponent(value) && !KNOWN.has(name) && !IGNORED.has(name)) {
+      throw new DiffmineError('MODEL_UNSUPPORTED', `The model '${location}' has a part '${name}' (${String(value[1])}), which is not supported.`, 'Supported: models of unet, vae, text_encoder, tokenizer and scheduler, as Stable Diffusion 1.x and 2.x.');
+    }
+  }
+  const hash = createHash('sha256');
+  const config = async (...names: string[]): Promise<[string, JsonObject]> => {
+    const file = path.join(root, ...names);
+    const json = await readJsonObject(file);
+    hash.update(JSON.stringify([names.join('/'), await readFile(file, 'utf8')]));
+    return [file, json];
+  };
+  const absent = (part: string, why: string): DiffmineError => new DiffmineError('MODEL_INVALID', `The model '${location}' has no ${part}/ folder, but ${why}.`, COMPLETE);
+  await config('model_index.json');
+
+  if (!(await isFolder(path.join(root, 'unet')))) throw absent('unet', 'every model needs one');
+  const { sampleSize: ofUNet, ...unetConfig } = readUNetConfig(...(await config('unet', 'config.json')));
+  const { variant } = options;
+  const unet = await part(root, 'unet', unetConfig, variant);
+  const conditioning = conditioningOf(location, unetConfig);
+
+  const hasVae = listed('vae') || (await isFolder(path.join(root, 'vae')));
+  if (!hasVae && unetConfig.inChannels !== 3 * unetConfig.pixelFold ** 2) throw absent('vae', `its UNet denoises ${unetConfig.inChannels} channels, which are no RGB pixels`);
+  let vae: LoadedPart<VaeConfig> | undefined;
+  let ofVae: number | undefined; // in pixels
+  if (hasVae) {
+    if (!(await isFolder(path.join(root, 'vae')))) throw absent('vae', 'its model_index.json lists one');
+    const read = await config('vae', 'config.json');
+    vae = await part(root, 'vae', readVaeConfig(...read), variant);
+    ofVae = readSampleSize(...read);
+  }
+  const kind = vae ? 'latent' : 'pixel';
+
+  let textEncoder: LoadedPart<TextEncoderConfig> | undefined;
+  let tokenizer: Tokenizer | undefined;
+  let labels: string[] | undefined;
+  if (conditioning === 'text') {
+    for (const name of ['text_encoder', 'tokenizer']) if (!(await isFolder(path.join(root, name)))) throw absent(name, 'its UNet is conditioned on text');
+    textEncoder = await part(root, 'text_encoder', readTextEncoderConfig(...(await config('text_encoder', 'config.json'))), variant);
+    tokenizer = await Tokenizer.open(path.join(root, 'tokenizer'));
+    for (const name of ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json']) {
+      const text = await readFile(path.join(root, 'tokenizer', name), 'utf8').catch(() => undefined);
+      if (text !== undefined) hash.update(JSON.stringify([`tokenizer/${name}`, text]));
+    }
+    // Versions that did not know them gave other results.
+    const own = tokenizer;
+    const beyond = own.added.filter(({ id }) => id >= own.vocabSize);
+    if (beyond.length > 0) hash.update(JSON.stringify(['added tokens', beyond]));
+  } else {
+    labels = readLabels(location, index, unetConfig.numClassEmbeds);
+  }
+  if (!(await isFolder(path.join(root, 'scheduler')))) throw absent('scheduler', 'every model needs its noise schedule');
+  const { timestepSpacing, ...schedule } = readScheduleConfig(...(await config('scheduler', 'scheduler_config.json')));
+
+  if (variant !== undefined) checkVariant(location, variant, [unet, vae, textEncoder]);
+  checkFit(unet, vae, textEncoder, tokenizer);
+  for (const [name, loaded] of Object.entries({ unet, vae, textEncoder })) if (loaded) await hashWeights(hash, name, loaded.weights);
+
+  const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
+  const fold = unetConfig.pixelFold;
+  const perCell = vaeFactor * fold;
+  const downsamplings = unetConfig.blockOutChannels.length - 1;
+  const source: ModelSource = { unet: strip(unet), ...(vae && { vae: strip(vae) }), ...(textEncoder && { textEncoder: strip(textEncoder) }), schedule };
+  const model = {
+    path: root,
+    ...variantOf(options),
+    kind,
+    conditioning,
+    source,
+    ...(labels && { labels }),
+    ...(tokenizer && { tokenizer }),
+    ...sampleSizeOf(ofUNet, ofVae, perCell),
+    vaeFactor,
+    fold,
+    // The VAE takes any size (it rounds down); folding and attention up blocks do not.
+    sizeMultiple: hasAttentionUpBlocks(unetConfig) ? perCell * 2 ** downsamplings : fold,
+    timestepSpacing,
+    fingerprint: hash.digest('hex'),
+  } as const;
+  return { ...model, summary: () => summarize(model, { unet, vae, textEncoder }) };
+}
+
+async function part<Config>(root: string, name: string, config: Config, variant: string | undefined): Promise<LoadedPart<Config>> {
+  const weights = await findWeights(path.join(root, name), variant);
+  return { name, config, weights, files: weights.files };
+}
+
+/** The default short side: what the UNet was trained on, or the VAE, or else 64 cells as Stable Diffusion 1.x. */
+function sampleSizeOf(ofUNet: number | undefined, ofVae: number | undefined, perCell: number): Pick<ModelFolder, 'sampleSize' | 'sampleSizeOf'> {
+  if (ofUNet !== undefined) return { sampleSize: ofUNet * perCell, sampleSizeOf: 'unet' };
+  if (ofVae !== undefined) return { sampleSize: Math.max(1, Math.floor(ofVae / perCell)) * perCell, sampleSizeOf: 'vae' };
+  return { sampleSize: DEFAULT_CELLS * perCell, sampleSizeOf: 'default' };
+}
+
+/** A variant that no part has is a mistyped one. */
+function checkVariant(location: string, variant: string, parts: readonly (LoadedPart<unknown> | undefined)[]): void {
+  const loaded = parts.filter((one) => one !== undefined);
+  if (loaded.some(({ weights }) => weights.variant === variant)) return;
+  const listed = loaded.map(({ name, weights }) => `${name}: ${weights.variants.map((one) => one || 'none').join(', ')}`);
+  throw new DiffmineError('INVALID_ARGUMENT', `The model '${location}' has no weights of the variant '${variant}'.`, `Variants of its weights: ${listed.join('; ')}.`);
+}
+
+/** Low-rank updates as diffusers keeps them, and the file beside them that says which model they belong to. */
+export const LORA_WEIGHTS = 'pytorch_lora_weights.safetensors';
+export const LORA = 'lora.json';
+export const LORA_FORMAT = 'diffmine-lora-1';
+
+/** A folder that `train --lora-rank` wrote: the model it started from, with the updates added to its UNet's weights when they are loaded. */
+async function openLora(location: string, options: OpenOptions): Promise<ModelFolder> {
+  const root = path.resolve(location);
+  const { format, base, scale, variant } = await readJsonObject(path.join(root, LORA));
+  if (format !== LORA_FORMAT || typeof base !== 'string' || typeof scale !== 'number' || !Number.isFinite(scale)) {
+    throw new DiffmineError('MODEL_INVALID', `${path.join(root, LORA)} does not say which model the updates belong to.`, `It is {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`);
+  }
+  const at = path.resolve(root, base);
+  if (!(await isFolder(at))) throw new DiffmineError('MODEL_INVALID', `The model '${at}', which the updates in '${location}' belong to, is not there.`, `Say where it lies now in ${LORA}: "base".`);
+  if ((await stat(path.join(at, LORA)).catch(() => undefined)) !== undefined) throw new DiffmineError('MODEL_UNSUPPORTED', `'${location}' holds updates of updates: '${at}' is no whole model.`, 'The base is a model folder.');
+  const model = await openModel(at, { ...(typeof variant === 'string' && { variant }), ...options });
+  const file = path.join(root, LORA_WEIGHTS);
+  const hash = createHash('sha256').update(JSON.stringify([LORA_FORMAT, model.fingerprint, scale]));
+  await hashWeights(hash, 'lora', { files: [file], headers: [readSafetensorsHeader(file)], bytes: [(await stat(file)).size] });
+  const { unet, ...others } = model.source;
+  const fingerprint = hash.digest('hex');
+  const changed = { ...model, path: root, source: { ...others, unet: { ...unet, lora: { file, scale } } }, fingerprint };
+  return { ...changed, summary: () => ({ ...model.summary(), path: root, lora: { base: at, scale }, fingerprint }) };
+}
+
+/** The same model with random weights in its UNet (of `seed`), text encoder and VAE as they are: a control that knows nothing of its labels. */
+export function untrained(model: ModelFolder, seed: number): ModelFolder {
+  const { unet, ...others } = model.source;
+  return { ...model, source: { ...others, unet: { config: unet.config, files: [], synthetic: seed } } };
+}
+
+function strip<Config>({ config, files }: LoadedPart<Config>): ModelPart<Config> {
+  return { config, files };
+}
+
+async function isFolder(location: string): Promise<boolean> {
+  return (await stat(location).catch(() => undefined))?.isDirectory() ?? false;
+}
+
+/** An entry of model_index.json that names a class: ["diffusers", "AutoencoderKL"]; [null, null] is a part left out. */
+function isComponent(value: unknown): value is [string, string] {
+  return Array.isArray(value) && value.length === 2 && typeof value[1] === 'string';
+}
+
+async function checkFolder(location: string): Promise<void> {
+  const status = await stat(location).catch(() => undefined);
+  if (!status) {
+    const isId = /^[\w.-]+\/[\w.-]+$/.test(location) && !location.startsWith('.');
+    const hint = isId ? `If you mean the Hugging Face model, download it first: hf download ${location} --local-dir ${path.basename(location)}` : COMPLETE;
+    throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, hint);
+  }
+  if (!status.isDirectory()) {
+    throw new DiffmineError('MODEL_INVALID', `'${location}' is a file, not a diffusers model folder.`, 'A single checkpoint is converted with Python: StableDiffusionPipeline.from_single_file("FILE").save_pretrained("FOLDER")');
+  }
+  if (!(await stat(path.join(location, 'model_index.json')).catch(() => undefined))) {
+    throw new DiffmineError('MODEL_INVALID', `'${location}' has no model_index.json: it is no diffusers model folder.`, 'The folder holds model_index.json, unet/, scheduler/ and, depending on the model, vae/, text_encoder/, tokenizer/.');
+  }
+}
+
+function conditioningOf(location: string, config: UNetConfig): 'text' | 'class' {
+  const text = hasCrossAttention(config);
+  if (config.numClassEmbeds > 0 && text) throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet of '${location}' takes both text (cross-attention) and class labels (num_class_embeds = ${config.numClassEmbeds}).`, 'Supported: one of the two.');
+  if (config.numClassEmbeds > 0) return 'class';
+  if (!text) throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet of '${location}' is unconditional: it has neither cross-attention nor num_class_embeds.`, 'Typicality compares a model with and without its condition: it needs a conditional model.');
+  return 'text';
+}
+
+/** Class names in id order, from model_index.json's id2label. */
+function readLabels(location: string, index: JsonObject, numClassEmbeds: number): string[] {
+  const map = index.id2label;
+  if (!isObject(map)) throw new DiffmineError('MODEL_INVALID', `The model '${location}' is conditioned on classes, but its model_index.json has no id2label.`, 'Add it: "id2label": {"0": "first label", "1": "second label"}');
+  const count = Object.keys(map).length;
+  if (count + 1 !== numClassEmbeds) {
+    throw new DiffmineError('MODEL_INVALID', `The model '${location}' has ${count} labels in id2label, but num_class_embeds = ${numClassEmbeds}.`, 'num_class_embeds is the number of labels + 1: the last class is the null condition.');
+  }
+  const labels = Array.from({ length: count }, (_, id) => map[String(id)]);
+  const wrong = labels.findIndex((label) => typeof label !== 'string' || label === '');
+  if (wrong >= 0) throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' has no name for class ${wrong}.`, `Ids go from 0 to ${count - 1}, each with a name.`);
+  const twice = labels.find((label, id) => labels.indexOf(label) !== id);
+  if (twice !== undefined) throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' names '${String(twice)}' twice.`);
+  return labels as string[];
+}
+
+function summarize(model: Omit<ModelFolder, 'summary'>, parts: Record<string, LoadedPart<unknown> | undefined>): ModelSummary {
+  const { schedule } = model.source;
+  const shown = Object.entries(parts).flatMap(([name, loaded]) => {
+    if (!loaded) return [];
+    const { weights } = loaded;
+    return [[name, { parameters: countParameters(weights), dtypes: dtypesOf(weights), bytes: weights.bytes.reduce((a, b) => a + b, 0), files: weights.files.map((file) => path.basename(file)) }] as const];
+  });
+  return {
+    path: model.path,
+    ...variantOf(model),
+    kind: model.kind,
+    conditioning: model.conditioning,
+    prediction: schedule.prediction,
+    trainTimesteps: schedule.trainTimesteps,
+    betaSchedule: schedule.betaSchedule,
+    sampleSize: model.sampleSize,
+    vaeFactor: model.vaeFactor,
+    fold: model.fold,
+    sizeMultiple: model.sizeMultiple,
+    ...(model.labels && { labels: model.labels }),
+    parts: Object.fromEntries(shown),
+    parameters: shown.reduce((sum, [, { parameters }]) => sum + parameters, 0),
+    fingerprint: model.fingerprint,
+  };
+}
+
+/** The model's own size, in pixels; said where the model does not give it. */
+export function defaultSize({ path: folder, sampleSize, sampleSizeOf: of }: Pick<ModelFolder, 'path' | 'sampleSize' | 'sampleSizeOf'>, log?: (sentence: string) => void): number {
+  if (of !== 'unet') log?.(`The UNet of '${folder}' gives no sample_size: the size is ${sampleSize} px${of === 'vae' ? ", the VAE's" : ''} (--size sets another).`);
+  return sampleSize;
+}

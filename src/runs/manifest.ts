@@ -1,0 +1,141 @@
+// manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/reference/formats.md).
+import type { DatasetSource, Ignored, LayoutName } from '../data/index.js';
+import type { Precision, SamplerName } from '../engine/types.js';
+import { imageListColumns } from './images.js';
+import type { ListRecord } from './list.js';
+import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded.js';
+import { either, flag, list, members, nullable, oneOf, optional, text, whole, type Shape } from './shape.js';
+
+export const RUN_FORMAT = 'diffmine-run-2';
+export { MANIFEST } from './sharded.js';
+
+/** Every option that changes results. What does not (workers, which shards, progress) is not here. */
+export interface RunOptions {
+  /** the prompt's template, with {label}; null for class models */
+  prompt: string | null;
+  nullPrompt: string | null;
+  /** the short side of the scored picture in pixels; 'source' keeps the picture's own */
+  size: number | 'source';
+  sizeRule: 'floor' | 'ceil';
+  /** pixels of the scored picture */
+  patch: number;
+  samples: number;
+  seed: number;
+  /** timesteps [tBegin, tEnd) */
+  tBegin: number;
+  tEnd: number;
+  sampler: SamplerName;
+  /** candidates of each list a picture and condition */
+  perImage: number;
+  /** UNet evaluations a forward pass */
+  batch: number;
+  precision: Precision;
+  /** the kind of device: results of two kinds differ by rounding */
+  device: 'cpu' | 'cuda';
+  allLabels: boolean;
+  /** 'null', 'others' or a label: what a label's loss is compared with */
+  against: string;
+  maps: boolean;
+  /** pictures a shard */
+  shardSize: number;
+  /** sha256 of the replayed noises' file */
+  replay: string | null;
+  /** there where the UNet's weights were random ones of `seed` in place of the model's: a control */
+  untrained?: true;
+  /** there where the dataset's fingerprint is also over the content of every file */
+  checksum?: true;
+  /** there where each process found the fastest convolutions for itself: results differ between processes by rounding */
+  tune?: true;
+  /** there where the run is of heat maps: labels a picture is mapped under, its own, all, or those named; `patch` and `perImage` are then 0, maps F32 */
+  localize?: 'own' | 'all' | string[];
+}
+
+export interface ManifestModel {
+  path: string;
+  /** the variant of weights that was asked for */
+  variant?: string;
+  fingerprint: string;
+  kind: 'latent' | 'pixel';
+  conditioning: 'text' | 'class';
+  vaeFactor: number;
+  fold: number;
+}
+
+export interface ManifestDataset extends DatasetSource {
+  path: string;
+  fingerprint: string;
+  /** pictures of the run */
+  images: number;
+  /** entries that were no images of a label; a folder counts once */
+  ignored: number;
+  /** the same by reason; absent in runs of versions that did not know it */
+  ignoredBy?: Ignored;
+  labels: string[];
+  /** further columns of the data set's table, carried into the images table */
+  columns: string[];
+  /** the known layout it was read as; absent: label folders, or a table */
+  layout?: LayoutName;
+}
+
+export interface Manifest {
+  format: typeof RUN_FORMAT;
+  version: string;
+  /** ISO 8601 */
+  created: string;
+  fingerprint: string;
+  model: ManifestModel;
+  dataset: ManifestDataset;
+  options: RunOptions;
+  /** the preset the options were taken from, if any */
+  preset: string | null;
+  /** where the replayed noises are */
+  replayFile: string | null;
+  /** labels pictures are scored under, in order: all, less the one they are compared with */
+  conditions: string[];
+  index: ListRecord;
+  shards: number;
+}
+
+export type ManifestDraft = Draft<Manifest>;
+
+export const MODEL_SHAPE: Shape = members({
+  path: text, variant: optional(text), fingerprint: text, kind: oneOf('latent', 'pixel'), conditioning: oneOf('text', 'class'), vaeFactor: whole(1), fold: whole(1),
+});
+/** What all options of scans have: those of a run, or of another kind of work. */
+export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: oneOf('floor', 'ceil') } as const;
+export const WHERE_SHAPES = { precision: oneOf('fp32', 'bf16', 'fp16'), device: oneOf('cpu', 'cuda') } as const;
+
+/** What a scan's folder is among the sharded ones. */
+export const RUN: Kind<Manifest> = {
+  format: RUN_FORMAT,
+  noun: 'run',
+  maker: '`diffmine scan --out`',
+  subjects: ({ model, dataset }) => ({ model: { value: model.fingerprint, shown: model.path }, dataset: { value: dataset.fingerprint, shown: dataset.path } }),
+  columns: ({ dataset, options }) => imageListColumns(dataset.columns, options.checksum === true),
+  shape: members({
+    model: MODEL_SHAPE,
+    dataset: members({ path: text, fingerprint: text, images: whole(0), ignored: whole(0), labels: list(text), columns: list(text), layout: optional(text), encoding: optional(text), imageRoot: optional(text) }),
+    options: members({
+      prompt: nullable(text), nullPrompt: nullable(text), ...SIZE_SHAPES, ...WHERE_SHAPES, patch: whole(0), samples: whole(1), seed: whole(0), tBegin: whole(0), tEnd: whole(0), sampler: text,
+      perImage: whole(0), allLabels: flag, against: text, maps: flag, replay: nullable(text), untrained: optional(oneOf(true)), checksum: optional(oneOf(true)), tune: optional(oneOf(true)),
+      localize: optional(either(oneOf('own', 'all'), list(text))),
+    }),
+    preset: nullable(text), replayFile: nullable(text), conditions: list(text),
+  }),
+  optionName: { tBegin: 't-range, first timestep', tEnd: 't-range, end', sizeRule: 'rounding of the long side', localize: 'labels mapped by localize', untrained: 'untrained weights' },
+};
+
+/** The fingerprint of what decides results: model, data and options, wherever they lie. */
+export function runFingerprint(draft: ManifestDraft): string {
+  return fingerprintOfDraft(RUN, draft);
+}
+
+/**
+ * Reads and checks a run's manifest.
+ *
+ * @returns undefined where the folder has none
+ * @throws RUN_INVALID for one that is damaged or of another format
+ */
+export async function readManifest(folder: string): Promise<Manifest | undefined> {
+  return readManifestOf(RUN, folder);
+}

@@ -1,0 +1,33 @@
+// Labels and picture names as names of files and folders, on any system.
+import { sha256 } from './fingerprint.js';
+
+/**
+ * The name of a map in maps.safetensors: CONDITION/PATH, the condition with %25 and %2F in place of % and /. The first / ends the condition, so that no
+ * two maps have one name.
+ */
+export function mapName(condition: string, path: string): string {
+  return `${condition.replaceAll('%', '%25').replaceAll('/', '%2F')}/${path}`;
+}
+
+/** Names that mean a device on Windows. */
+const DEVICES = /^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$/i;
+const LONGEST_NAME = 200;
+
+const escape = (char: string): string => `%${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(2, '0')}`;
+
+/**
+ * A text as the name of a file or folder: itself where it can be, else with %XX in place of what cannot; cut, with a hash, where too long.
+ *
+ * @param reserved names that mean something else where it is to stand, in lower case
+ */
+export function safeName(text: string, reserved: readonly string[] = []): string {
+  const safe = Array.from(text, (char) => (char < ' ' || char === '\x7f' || '<>:"/\\|?*%'.includes(char) ? escape(char) : char)).join('');
+  const ends = safe.replace(/^[. ]|[. ]$/g, escape);
+  const name = DEVICES.test(ends) || reserved.includes(ends.toLowerCase()) ? ends.replace(/^./, escape) : ends;
+  return Buffer.byteLength(name) <= LONGEST_NAME ? name : `${Array.from(name).slice(0, 40).join('')}-${sha256(text).slice(0, 16)}`;
+}
+
+/** The text that `safeName` made a name of; one that was cut stays as it is. */
+export function unsafeName(name: string): string {
+  return name.replace(/%([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
+}

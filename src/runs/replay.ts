@@ -1,0 +1,60 @@
+// Replay: noises and timesteps from a safetensors file in place of drawn ones, to compare with other implementations (docs/reference/formats.md).
+import { resolve } from 'node:path';
+import { DiffmineError } from '../util/errors.js';
+import { readSafetensors, readSafetensorsHeader } from '../engine/index.js';
+import type { SafetensorsHeader, Tensor } from '../engine/types.js';
+
+export class Replay {
+  private constructor(
+    readonly file: string,
+    private readonly header: SafetensorsHeader,
+  ) {}
+
+  /** @throws WEIGHTS_INVALID for a damaged file, INVALID_ARGUMENT for one without noises or timesteps */
+  static open(file: string): Replay {
+    const replay = new Replay(resolve(file), readSafetensorsHeader(resolve(file)));
+    const names = Object.keys(replay.header.tensors);
+    for (const kind of ['noises', 'timesteps']) {
+      if (!names.some((name) => name === kind || name.startsWith(`${kind}.`))) {
+        throw new DiffmineError('INVALID_ARGUMENT', `The replay file ${file} has no ${kind}.`, 'It must hold noises.PICTURE and timesteps.PICTURE for each picture, or noises and timesteps for all.');
+      }
+    }
+    return replay;
+  }
+
+  /** Whether a picture has noises of its own, so that it cannot share an engine call with others. */
+  isOwn(path: string): boolean {
+    return ['noises', 'timesteps', 'dift_noises'].some((kind) => `${kind}.${path}` in this.header.tensors);
+  }
+
+  private name(kind: string, path: string): string | undefined {
+    return [`${kind}.${path}`, kind].find((name) => name in this.header.tensors);
+  }
+
+  private read(name: string): Tensor {
+    return readSafetensors(this.file, [name])[name] as Tensor;
+  }
+
+  /** @throws INVALID_ARGUMENT where a picture's noises or timesteps are missing, or of another number of samples */
+  check(path: string, samples: number): void {
+    for (const kind of ['noises', 'timesteps']) {
+      const name = this.name(kind, path);
+      if (name === undefined) {
+        throw new DiffmineError('INVALID_ARGUMENT', `The replay file ${this.file} has no ${kind} for the picture ${path}.`, `They would be named ${kind}.${path}, or ${kind} for all pictures.`);
+      }
+      const count = this.header.tensors[name]?.shape[0];
+      if (count !== samples) throw new DiffmineError('INVALID_ARGUMENT', `The replay file's ${name} holds ${count} samples, not ${samples}.`, `Give --samples ${count}.`);
+    }
+  }
+
+  /** What scoring a picture replays: noises F32 [N, C, h, w], timesteps I64 [N]. */
+  scoring(path: string): { noises: Tensor; timesteps: Tensor } {
+    return { noises: this.read(this.name('noises', path) ?? ''), timesteps: this.read(this.name('timesteps', path) ?? '') };
+  }
+
+  /** The noises of a picture's features, F32 [E, C, h, w]; undefined where the file has none: they are then drawn. */
+  features(path: string): Tensor | undefined {
+    const name = this.name('dift_noises', path);
+    return name === undefined ? undefined : this.read(name);
+  }
+}

@@ -1,0 +1,99 @@
+// The folder of a scan: its pictures in shards, what each shard holds, and what mining adds.
+import { join, resolve } from 'node:path';
+import type { ImageList } from '../data/index.js';
+import { writeFolderAtomic } from './atomic.js';
+import { imageRows, listedImage, type ListedImage, type ListedRow } from './images.js';
+import { RUN, type Manifest, type ManifestDraft } from './manifest.js';
+import { beginFolder, openFolder, ShardedFolder, type BeginOptions } from './sharded.js';
+import type { ContentRow } from './schema.js';
+import { list, members, text, whole } from './shape.js';
+import { readTable } from './tables.js';
+
+export { jsonLines, shardName, type Skipped } from './sharded.js';
+
+/** shard.json */
+export interface ShardRecord {
+  id: number;
+  /** pictures scored */
+  images: number;
+  skipped: number;
+  /** UNet evaluations a forward pass: the manifest's, or less after an out-of-memory retry */
+  batch: number;
+  notes: string[];
+}
+
+const SHARD_RECORD = members({ id: whole(0), images: whole(0), skipped: whole(0), batch: whole(1), notes: list(text) });
+
+export class Run extends ShardedFolder<Manifest, ListedRow> {
+  /**
+   * Opens an existing run.
+   *
+   * @throws RUN_INVALID where there is none, or a damaged one
+   */
+  static async open(path: string): Promise<Run> {
+    return new Run(resolve(path), await openFolder(RUN, path));
+  }
+
+  /**
+   * Begins a run in `path`, or resumes the one that is there if it is the same run. Several processes may do so at once.
+   *
+   * @param images of the run, in order
+   * @throws RUN_MISMATCH where another run, or anything else, is in the folder
+   */
+  static async begin(path: string, draft: ManifestDraft, images: ImageList, options: BeginOptions = {}): Promise<Run> {
+    const rows = imageRows(images, draft.dataset.columns, draft.options.checksum === true);
+    return new Run(resolve(path), await beginFolder(RUN, path, draft, rows, options));
+  }
+
+  /** The images of a shard, in order. */
+  async shardImages(shard: number): Promise<ListedImage[]> {
+    const { columns } = this.manifest.dataset;
+    return (await this.shardRows(shard)).map((row) => listedImage(row, columns));
+  }
+
+  /** Places in the list of these images, by imageKey; one that is not in it is left out. */
+  async placesOf(images: Iterable<{ path: string; label: string }>): Promise<Map<string, number>> {
+    const wanted = [...images];
+    const names = new Set(wanted.map(({ path }) => path));
+    const keys = new Set(wanted.map(imageKey));
+    const places = new Map<string, number>();
+    let place = 0;
+    for await (const group of this.list.groups(['path', 'label'])) {
+      for (const row of group) {
+        if (names.has(row.path) && keys.has(imageKey(row))) places.set(imageKey(row), place);
+        place += 1;
+      }
+      if (places.size === keys.size) break;
+    }
+    return places;
+  }
+
+  /** sha256 of the files that a finished shard was scored from, by place in the list; null where one could not be read. */
+  async shardContents(shard: number): Promise<Map<number, string | null>> {
+    const [begin] = this.shardRange(shard);
+    const rows = await readTable<ContentRow>(this.shardFile(shard, 'files.parquet'), ['sha256']);
+    return new Map(rows.map(({ sha256 }, i) => [begin + i, sha256]));
+  }
+
+  shardFile(shard: number, name: 'shard.json' | 'images.parquet' | 'patches.parquet' | 'files.parquet' | 'maps.safetensors' | 'skipped.jsonl'): string {
+    return join(this.shardPath(shard), name);
+  }
+
+  mineFile(name: 'mine.json' | 'patches.parquet' | 'clusters.parquet' | 'features.safetensors'): string {
+    return join(this.path, 'mine', name);
+  }
+
+  /** Writes a finished shard, all of it at once. `fill` writes its files into the folder it is given. */
+  async writeShard(shard: number, fill: (folder: string) => Promise<void>): Promise<void> {
+    await writeFolderAtomic(this.shardPath(shard), fill);
+  }
+
+  async readShard(shard: number): Promise<ShardRecord> {
+    return this.readShardJson<ShardRecord>(shard, 'shard.json', SHARD_RECORD);
+  }
+}
+
+/** A picture among those of its run: the same file may stand under two labels. */
+export function imageKey(image: { path: string; label: string }): string {
+  return JSON.stringify([image.label, image.path]);
+}

@@ -1,0 +1,123 @@
+// The columns of a run's tables (docs/reference/formats.md).
+import type { Row, Schema } from './tables.js';
+
+export const LISTS = ['top', 'least', 'random'] as const;
+export type ListName = (typeof LISTS)[number];
+
+/** A picture under one condition. */
+export interface ImageRow extends Row {
+  image: string;
+  label: string;
+  condition: string;
+  source_width: number;
+  source_height: number;
+  width: number;
+  height: number;
+  typicality: number;
+  samples: number;
+}
+
+export const IMAGE_SCHEMA: Schema = [
+  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['source_width', 'INT32'], ['source_height', 'INT32'], ['width', 'INT32'],
+  ['height', 'INT32'], ['typicality', 'DOUBLE'], ['samples', 'INT32'],
+];
+
+/**
+ * The names that a dataset's further columns have in a table: their own where they are free, else with `input_` before them as often as it takes. DuckDB
+ * and others do not tell `Width` from `width`: neither do these names.
+ *
+ * @param schema the table's own columns
+ * @returns by the columns' own names, in their order
+ */
+export function carriedNames(schema: Schema, columns: readonly string[]): Map<string, string> {
+  const taken = new Set(['__proto__', ...schema.map(([name]) => name.toLowerCase())]); // rows are objects
+  const names = new Map<string, string>();
+  const take = (column: string, name: string): boolean => {
+    if (name === '' || taken.has(name.toLowerCase())) return false;
+    taken.add(name.toLowerCase());
+    names.set(column, name);
+    return true;
+  };
+  const left = columns.filter((column) => !take(column, column));
+  for (const column of left) for (let name = `input_${column}`; !take(column, name); ) name = `input_${name}`;
+  return new Map(columns.map((column) => [column, names.get(column) as string]));
+}
+
+/** A table with the dataset's further columns. */
+export function withCarried(schema: Schema, columns: readonly string[]): Schema {
+  return [...schema, ...[...carriedNames(schema, columns).values()].map((name) => [name, 'STRING'] as const)];
+}
+
+/** The images table of a dataset with these further columns. */
+export function imageSchema(columns: readonly string[]): Schema {
+  return withCarried(IMAGE_SCHEMA, columns);
+}
+
+/** A file that a shard was scored from, or tried to; in the order of the list. */
+export interface ContentRow extends Row {
+  image: string;
+  label: string;
+  /** of its bytes; null where it could not be read */
+  sha256: string | null;
+}
+
+export const CONTENT_SCHEMA: Schema = [['image', 'STRING'], ['label', 'STRING'], ['sha256', 'STRING']];
+
+/** A scored patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored picture. */
+interface ScoredPatchRow extends Row {
+  image: string;
+  label: string;
+  condition: string;
+  list: ListName;
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  row: number;
+  column: number;
+  patch: number;
+  typicality: number;
+  standard_error: number | null;
+  samples: number;
+}
+
+/** A candidate patch. */
+export interface PatchRow extends ScoredPatchRow {
+  /** from 1, in its picture and list */
+  place: number;
+}
+
+export const PATCH_SCHEMA: Schema = [
+  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['place', 'INT32'], ['x', 'DOUBLE'], ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'], ['typicality', 'DOUBLE'],
+  ['standard_error', 'DOUBLE'], ['samples', 'INT32'],
+];
+
+/** A ranked patch. `cluster` and `distance` are null in lists that were not clustered. */
+export interface MinedPatchRow extends ScoredPatchRow {
+  /** from 1, in its condition and list */
+  rank: number;
+  cluster: number | null;
+  /** to the cluster's centre */
+  distance: number | null;
+}
+
+export const MINED_PATCH_SCHEMA: Schema = [
+  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['rank', 'INT32'], ['x', 'DOUBLE'], ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'], ['typicality', 'DOUBLE'],
+  ['standard_error', 'DOUBLE'], ['samples', 'INT32'], ['cluster', 'INT32'], ['distance', 'DOUBLE'],
+];
+
+export interface ClusterRow extends Row {
+  condition: string;
+  /** from 0, by descending median typicality */
+  cluster: number;
+  size: number;
+  median_typicality: number;
+  /** sum of its members' squared distances to the centre */
+  inertia: number;
+}
+
+export const CLUSTER_SCHEMA: Schema = [
+  ['condition', 'STRING'], ['cluster', 'INT32'], ['size', 'INT32'], ['median_typicality', 'DOUBLE'], ['inertia', 'DOUBLE'],
+];

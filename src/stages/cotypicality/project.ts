@@ -1,0 +1,83 @@
+// Brings each label's features of all places down to a few dimensions, so that no label outweighs another when they are clustered together. UMAP by
+// umap-js (seeded), PCA by ml-pca, each label in a thread of its own.
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { DiffmineError } from '../../util/errors.js';
+import type { PlaceFeatures } from './changes.js';
+import type { GroupSettings, Projection } from './options.js';
+
+/** Fewer places than this have no neighbourhoods that UMAP could keep. */
+const FEWEST = 5;
+/** Threads at once: each holds a label's features several times over. */
+const MOST_THREADS = 4;
+
+export interface ProjectionPlan {
+  projection: Projection;
+  /** a label */
+  dimensions: number;
+  neighbours: number;
+  notes: string[];
+}
+
+/** What can be done with so many places of so many numbers a label; where it is less than was asked for, `notes` says so. */
+export function planProjection(count: number, width: number, asked: Pick<GroupSettings, 'projection' | 'dimensions' | 'neighbours'>): ProjectionPlan {
+  const whole = (note?: string): ProjectionPlan => ({ projection: 'none', dimensions: width, neighbours: asked.neighbours, notes: note === undefined ? [] : [note] });
+  if (asked.projection === 'none') return whole();
+  const name = asked.projection === 'umap' ? 'UMAP' : 'PCA';
+  if (width <= asked.dimensions) return whole(`Features of ${width} dimensions are clustered as they are: a projection to ${asked.dimensions} would not make them fewer.`);
+  if (count < FEWEST) return whole(`${count} places are too few for ${name}: their features are clustered as they are.`);
+  const notes: string[] = [];
+  // n points span n - 1 dimensions, and have n - 1 neighbours
+  const dimensions = Math.min(asked.dimensions, count - 1);
+  if (dimensions < asked.dimensions) notes.push(`${count} places: ${name} projects to ${dimensions} dimensions, not ${asked.dimensions}.`);
+  const neighbours = Math.min(asked.neighbours, count - 1);
+  if (asked.projection === 'umap' && neighbours < asked.neighbours) notes.push(`${count} places: UMAP looks at ${neighbours} neighbours, not ${asked.neighbours}.`);
+  return { projection: asked.projection, dimensions, neighbours, notes };
+}
+
+async function inThread(values: Float32Array, width: number, how: object, signal?: AbortSignal): Promise<Float32Array> {
+  const worker = new Worker(join(import.meta.dirname, 'project-worker.js'), { workerData: { values, width, how } });
+  const abort = (): void => void worker.terminate();
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    return await new Promise<Float32Array>((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', (cause) => reject(new DiffmineError('INTERNAL', `Projecting features failed: ${(cause as Error).message}.`, 'Try --projection pca or none.', { cause })));
+      worker.once('exit', () => reject(new DiffmineError('CANCELLED', 'Projecting features was cancelled.')));
+      if (signal?.aborted) abort();
+    });
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    await worker.terminate();
+  }
+}
+
+/**
+ * Projects label by label, and puts the labels' projections of a place one after the other.
+ *
+ * @returns [count, C x dimensions] rows
+ * @throws CANCELLED
+ */
+export async function project(
+  features: PlaceFeatures, plan: ProjectionPlan, seed: number, hooks: { signal?: AbortSignal; onLabel?: () => void } = {},
+): Promise<{ values: Float32Array; width: number }> {
+  const { count, width, labels } = features;
+  const parts = new Array<Float32Array>(labels.length);
+  let next = 0;
+  const serve = async (): Promise<void> => {
+    for (let label = next++; label < labels.length; label = next++) {
+      const own = labels[label] as Float32Array;
+      const how = { projection: plan.projection, dimensions: plan.dimensions, neighbours: plan.neighbours, seed: (seed + Math.imul(label, 0x9e3779b1)) >>> 0 };
+      parts[label] = plan.projection === 'none' || count === 0 ? own : await inThread(own, width, how, hooks.signal);
+      hooks.onLabel?.();
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(MOST_THREADS, availableParallelism(), labels.length) }, serve));
+  const each = count === 0 ? 0 : (parts[0] as Float32Array).length / count;
+  const values = new Float32Array(count * labels.length * each);
+  parts.forEach((part, label) => {
+    for (let place = 0; place < count; place += 1) values.set(part.subarray(place * each, (place + 1) * each), (place * labels.length + label) * each);
+  });
+  return { values, width: labels.length * each };
+}

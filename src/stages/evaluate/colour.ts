@@ -1,0 +1,87 @@
+// A baseline without any model: how much more often a pixel's colour occurs under its label than under labels on the whole. What a map of a
+// diffusion model adds to it is more than colour.
+import { prefetch } from '../../data/index.js';
+import { readScored } from '../report/scored.js';
+import type { Run } from '../../runs/run.js';
+import { curveOf, maskIn, typical, type Evidence, type Picture } from './evidence.js';
+import { boxMean } from './maps.js';
+import type { EvaluateHooks } from './options.js';
+import type { ScoredPixels } from '../../metrics/precision.js';
+
+/** Bins a channel, and of the histogram. */
+const SIDE = 8;
+export const COLOURS = SIDE ** 3;
+
+/** The bin of each pixel of interleaved 8-bit RGB. */
+export function binsOf(pixels: Uint8Array): Uint16Array {
+  const step = 256 / SIDE;
+  const bins = new Uint16Array(pixels.length / 3);
+  for (let i = 0; i < bins.length; i++) {
+    bins[i] = (Math.floor((pixels[3 * i] as number) / step) * SIDE + Math.floor((pixels[3 * i + 1] as number) / step)) * SIDE + Math.floor((pixels[3 * i + 2] as number) / step);
+  }
+  return bins;
+}
+
+/** How often each colour occurs. */
+export function histogram(bins: Uint16Array): Float64Array {
+  const counts = new Float64Array(COLOURS);
+  for (const bin of bins) counts[bin] = (counts[bin] as number) + 1;
+  return counts;
+}
+
+/**
+ * log p(c | label) - log mean over labels of p(c | .) of each colour c, with p = (n + 1) / (N + COLOURS), where the label's counts go without `left`.
+ *
+ * @param counts of each label
+ * @param own the label's place in them
+ * @param left the picture's own counts
+ */
+export function logRatios(counts: readonly Float64Array[], own: number, left: Float64Array): Float32Array {
+  const without = (counts[own] as Float64Array).map((count, colour) => count - (left[colour] as number));
+  const all = counts.map((one, label) => (label === own ? without : one));
+  const totals = all.map((one) => one.reduce((sum, count) => sum + count, COLOURS));
+  const share = (label: number, colour: number): number => ((all[label] as Float64Array)[colour] as number) + 1;
+  return Float32Array.from({ length: COLOURS }, (_, colour) => {
+    const mean = all.reduce((sum, _one, label) => sum + share(label, colour) / (totals[label] as number), 0) / all.length;
+    return Math.log(share(own, colour) / (totals[own] as number) / mean);
+  });
+}
+
+/**
+ * The baseline's evidence for each of `labels`, from the run's own pictures, each scored by histograms without it.
+ *
+ * @param root the folder of the source pictures
+ * @returns evidence, or why there is none: the first picture that cannot be read
+ */
+export async function colourEvidence(run: Run, root: string, labels: readonly string[], pictures: readonly Picture[], smooth: number, hooks: EvaluateHooks): Promise<Evidence[] | string> {
+  const all = [...new Set(pictures.map(({ label }) => label))];
+  const counts = all.map(() => new Float64Array(COLOURS));
+  let done = 0;
+  for await (const { item, value, error } of binsIn(run, root, pictures, hooks)) {
+    if (error) return error.message;
+    const sum = counts[all.indexOf(item.label)] as Float64Array;
+    for (const bin of value) sum[bin] = (sum[bin] as number) + 1;
+    hooks.onProgress?.({ stage: 'colour', done: ++done, total: 2 * pictures.length });
+  }
+  const evidence: Evidence[] = [];
+  // read again: the pixels of all labels may be more than memory holds
+  for (const label of labels) {
+    const own = pictures.filter((picture) => picture.label === label);
+    const found = new Map<Picture, ScoredPixels>();
+    for await (const { item, value, error } of binsIn(run, root, own, hooks)) {
+      if (error) return error.message;
+      const ratios = logRatios(counts, all.indexOf(label), histogram(value));
+      const values = Float32Array.from(value, (bin) => ratios[bin] as number);
+      found.set(item, { scores: boxMean({ values, width: item.width, height: item.height }, smooth).values, truth: maskIn(item, typical(item, label)) });
+      hooks.onProgress?.({ stage: 'colour', done: ++done, total: 2 * pictures.length });
+    }
+    evidence.push({ label, own, ...curveOf(own, found) });
+  }
+  return evidence;
+}
+
+/** The colours of pictures as they were scored. */
+function binsIn(run: Run, root: string, pictures: readonly Picture[], { signal }: EvaluateHooks): ReturnType<typeof prefetch<Picture, Uint16Array>> {
+  const load = async (picture: Picture): Promise<Uint16Array> => binsOf(await readScored(run, root, picture));
+  return prefetch(pictures, load, (bins) => bins.byteLength, signal ? { signal } : {});
+}

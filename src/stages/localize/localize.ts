@@ -1,0 +1,75 @@
+// Localization (paper section 5.2): heat maps of every picture under its labels, and what they are worth against boxes or masks, before and after
+// fine-tuning. Scoring is a scan without patches, resumed shard by shard as one; what follows from its maps is cheap, and made anew.
+import { join } from 'node:path';
+import { DiffmineError } from '../../util/errors.js';
+import { variantForEach } from '../../models/index.js';
+import { Engine } from '../../engine/index.js';
+import { pictureRoot } from '../report/report.js';
+import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
+import { chooseDevice } from '../../runs/device.js';
+import type { Lock } from '../../runs/locks.js';
+import { Run } from '../../runs/run.js';
+import { VERSION } from '../../runs/version.js';
+import type { ScanOptions } from '../scan/options.js';
+import { scan } from '../scan/scan.js';
+import { picturesOf, settle } from '../scan/settle.js';
+import { checkBlur, DEFAULT_BLUR } from './heat.js';
+import { Localizer } from './localizer.js';
+import { Marks } from './marks.js';
+import type { Localization, LocalizeHooks, LocalizeOptions, LocalizeSummary } from './options.js';
+import { baselineFolder, localizationFolder } from './record.js';
+
+const UNTRAINED = 'untrained';
+
+/**
+ * Maps the pictures of a data set under their labels into a run folder, and writes RUN/localize: overlays, a page, and figures where boxes are given. Goes
+ * on where an earlier call with the same options, model and data stopped; the baseline's maps are a run of their own in RUN/baseline.
+ *
+ * @throws before work begins INVALID_ARGUMENT, DATASET_INVALID (also for boxes that meet no picture), MODEL_*, DEVICE_UNAVAILABLE; RUN_MISMATCH where the
+ *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the picture; IO
+ */
+export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = {}): Promise<LocalizeSummary> {
+  const { labels = 'own', variant, baseline, boxes, boxFormat, boxFrame, onlyMarked, blur = DEFAULT_BLUR, bootstrap = 1000, overlays = 100, pictures, ...scoring } = options;
+  checkBlur(blur);
+  for (const [name, value] of [['bootstrap', bootstrap], ['overlays', overlays]] as const) {
+    if (value !== 'all' && !(Number.isSafeInteger(value) && value >= 0)) throw new DiffmineError('INVALID_ARGUMENT', `--${name} is ${value}; expected a whole number of at least 0.`);
+  }
+  if (onlyMarked && boxes === undefined) throw new DiffmineError('INVALID_ARGUMENT', '--only-marked goes by boxes or masks, and there are none.', 'Give --boxes.');
+  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await picturesOf(options)).images);
+  const [own = {}, before = {}] = await variantForEach([options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])], variant);
+  const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.pictures } : {}) };
+  const ours: ScanOptions = { ...both, ...own };
+  const { draft, sizes } = await settle(ours, VERSION);
+  await marks?.place(sizes, draft.conditions, { ...(boxFrame ? { frame: boxFrame } : {}), signal: hooks.signal });
+  const theirs: ScanOptions | undefined = baseline === undefined ? undefined : {
+    ...both, out: baselineFolder(options.out), size: draft.options.size, localize: labels === 'own' ? labels : draft.conditions,
+    ...(baseline === UNTRAINED ? { ...own, untrained: true } : { ...before, model: baseline }),
+  };
+  if (theirs) await settle(theirs, VERSION);
+
+  const { signal, log, onProgress } = hooks;
+  const scanHooks = (of: 'model' | 'baseline'): Parameters<typeof scan>[1] => ({ ...(signal ? { signal } : {}), ...(log ? { log } : {}), onProgress: (event) => onProgress?.({ of, ...event }) });
+  const scanned = await scan(ours, scanHooks('model'));
+  const other = theirs ? await scan(theirs, scanHooks('baseline')) : null;
+  if (!scanned.complete || other?.complete === false || scanned.scored === 0) return { scan: scanned, baseline: other, result: null, page: null };
+
+  const run = await Run.open(options.out);
+  const runs = theirs ? [run, await Run.open(theirs.out)] : [run];
+  const engine = new Engine({ device: chooseDevice(options.device ?? 'auto', 'fp32').id, precision: 'fp32', threads: options.threads ?? 0 });
+  let lock: Lock | undefined;
+  try {
+    lock = await run.locks.wait('localize', { signal, onWaiting: (holder) => log?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`) });
+    const target = localizationFolder(run);
+    await removeLeftovers(target);
+    let result: Localization | undefined;
+    await replaceFolder(target, async (folder) => {
+      result = await new Localizer(engine, runs, marks, { blur, bootstrap, overlays, root: pictureRoot(run, pictures) }, hooks).fill(folder);
+    });
+    const { model, baseline: before, boxes: used, options: settings, labels: found, mean: means, notes } = result as Localization;
+    for (const note of notes) log?.(note);
+    return { scan: scanned, baseline: other, result: { model, baseline: before, boxes: used, options: settings, labels: found, mean: means, notes }, page: join(target, 'index.html') };
+  } finally {
+    await engine.dispose();
+    await lock?.release();
+  }
+}

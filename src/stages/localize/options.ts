@@ -1,0 +1,113 @@
+// What a localization is asked for, what it tells on the way, and what it says.
+import type { BoxFormat, BoxFrame, MarkCounts } from '../../data/boxes/index.js';
+import type { Figure } from '../../metrics/bootstrap.js';
+import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from '../scan/options.js';
+
+export interface LocalizeOptions extends Omit<ScanOptions, 'patch' | 'perImage' | 'maps' | 'allLabels' | 'untrained' | 'localize' | 'only'> {
+  /** labels that pictures are mapped under: each its own ('A|B' has two), every label of the model (of a text model, of the data set), or these; default 'own' */
+  labels?: 'own' | 'all' | readonly string[];
+  /** another model to make the same maps with, such as the one before fine-tuning; 'untrained': the same model with random weights of `seed` */
+  baseline?: string;
+  /** boxes or masks of what is known to be in the pictures: a CSV, NIH's BBox_List_2017.csv, a COCO .json, a folder of PNGs */
+  boxes?: string;
+  /** map only pictures that boxes or masks are of */
+  onlyMarked?: boolean;
+  /** default 'auto' */
+  boxFormat?: BoxFormat;
+  /** what they are drawn on: the upright image, or the stored one; default 'auto': as their sizes and places say */
+  boxFrame?: BoxFrame;
+  /** standard deviation of the Gaussian over the maps: below 1 a share of the short side, else pixels of the scored picture; 0 is none; default 1/16 */
+  blur?: number;
+  /** times the pictures are drawn anew for the intervals; 0 is none; default 1000 */
+  bootstrap?: number;
+  /** pictures drawn a label, those with boxes first; default 100 */
+  overlays?: number | 'all';
+  /** the folder of the source pictures, if they moved since they were scored */
+  pictures?: string;
+}
+
+export type LocalizeEvent =
+  /** scoring with the model, or with the baseline */
+  | ({ of: 'model' | 'baseline' } & ScanEvent)
+  | { type: 'maps' | 'resample' | 'draw'; done: number; total: number };
+
+export type LocalizeHooks = Hooks<LocalizeEvent>;
+
+/** What a label's maps are worth against boxes or masks. Formulas: docs/guides/localization.md. */
+export interface MapFigures<Value = Figure> {
+  /** average precision over all thresholds of the heat maps' pixels: of a label's pictures pooled, of one picture its own */
+  averagePrecision: Value;
+  /** the paper's AUC-PR: of each picture's unblurred map at 1000 fixed thresholds; of a label their mean */
+  paperAucPr: Value;
+  /** share of the pictures whose heat map is highest inside; of one picture 0 or 1 */
+  pointing: Value;
+  /** largest intersection over union that a threshold gives each picture's heat map; of a label their mean */
+  bestIou: Value;
+}
+
+export interface LabelLocalization {
+  label: string;
+  /** mapped under it */
+  pictures: number;
+  /** of these, with a pixel inside a box or mask of the label: what the figures are over */
+  marked: number;
+  /** of the marked pictures' pixels, those inside: the average precision of a map that knows nothing */
+  share: number | null;
+  /** typicality of the overlays' strongest colour */
+  scale: number;
+  baselineScale: number | null;
+  /** null without boxes */
+  model: MapFigures | null;
+  baseline: MapFigures | null;
+  /** model less baseline, with intervals of its own: both are computed over the same drawn pictures */
+  difference: MapFigures | null;
+}
+
+/** One picture's map under one label, of one model. */
+export interface MapResult {
+  /** mean of the map */
+  typicality: number;
+  /** the PNG, relative to localize/; null where it was not drawn */
+  overlay: string | null;
+  /** null where the picture is not marked */
+  figures: MapFigures<number> | null;
+}
+
+export interface PictureLocalization {
+  image: string;
+  /** as the data set has it */
+  label: string;
+  /** scored */
+  width: number;
+  height: number;
+  maps: {
+    label: string;
+    /** share of the picture's pixels inside; null where none is marked */
+    share: number | null;
+    model: MapResult;
+    baseline: MapResult | null;
+  }[];
+}
+
+export interface Localization {
+  model: { path: string };
+  baseline: { path: string; untrained: boolean } | null;
+  /** `used`: of images of the run; of these, how many were turned, clipped, or cover nothing */
+  boxes: ({ path: string; marks: number; used: number } & MarkCounts) | null;
+  options: { against: string; blur: number; bootstrap: number; seed: number };
+  labels: LabelLocalization[];
+  /** over the labels that have the figures */
+  mean: Pick<LabelLocalization, 'share' | 'model' | 'baseline' | 'difference'>;
+  pictures: PictureLocalization[];
+  /** what could not be computed or drawn, and why */
+  notes: string[];
+}
+
+export interface LocalizeSummary {
+  scan: ScanSummary;
+  baseline: ScanSummary | null;
+  /** null while shards are missing, as with `shard`; the pictures are in localize.json */
+  result: Omit<Localization, 'pictures'> | null;
+  /** of the page; null as `result` */
+  page: string | null;
+}

@@ -1,0 +1,100 @@
+// DIFT features of ranked patches: one pass a picture (and condition) and noise, all its patches pooled from it.
+import { prefetch, readPicture, type ImageList, type SizeOptions } from '../../data/index.js';
+import { DiffmineError } from '../../util/errors.js';
+import { float32, type Conditions, type Engine } from '../../engine/index.js';
+import type { DiftOptions, Tensor } from '../../engine/types.js';
+import type { Replay } from '../../runs/replay.js';
+import { imageKey } from '../../runs/run.js';
+import type { PatchRow } from '../../runs/schema.js';
+import { groupBy, picturesPerCall } from '../scan/plan.js';
+
+/** Pictures that may wait for others of their shape. */
+const MOST_WAITING = 64;
+
+export interface FeatureContext {
+  engine: Engine;
+  conditions: Conditions;
+  /** row of the prepared conditions */
+  condition: number;
+  files: ImageList;
+  sizes: SizeOptions;
+  dift: DiftOptions;
+  replay: Replay | undefined;
+  signal?: AbortSignal;
+  /** a picture's patches are done */
+  onPicture?: () => void;
+}
+
+/** Features of one condition's patches, L2-normalised: rows in the patches' order, `width` numbers each. */
+export interface Features {
+  values: Float32Array;
+  width: number;
+}
+
+/** @throws IO where a picture that was scanned cannot be read any more */
+export async function features(patches: readonly PatchRow[], context: FeatureContext): Promise<Features> {
+  const { engine, conditions, condition, files, sizes, dift, replay, signal } = context;
+  const byPicture = groupBy([...patches.entries()], ([, patch]) => imageKey({ path: patch.image, label: patch.label }));
+  const pictures = byPicture.map((members) => {
+    const { image, label } = (members[0] as [number, PatchRow])[1];
+    const file = files.find(image, label)?.file;
+    if (file === undefined) throw new DiffmineError('DATASET_INVALID', `The picture ${image} is no longer in the data set.`, 'Restore it, or scan again into a new folder.');
+    return { image, file, members };
+  });
+
+  let found: Features | undefined;
+  const take = (rows: readonly [number, PatchRow][], tensor: Tensor): void => {
+    const width = tensor.shape[1] ?? 0;
+    found ??= { values: new Float32Array(patches.length * width), width };
+    const values = float32(tensor);
+    rows.forEach(([index], i) => found?.values.set(values.subarray(i * width, (i + 1) * width), index * width));
+  };
+
+  const decoded = prefetch(pictures, async ({ file }) => readPicture(file, sizes), ({ pixels }) => pixels.byteLength, signal ? { signal } : {});
+  const perCall = picturesPerCall(dift.batch, dift.ensemble, 1);
+  type Ready = { item: (typeof pictures)[number]; picture: { pixels: Uint8Array; width: number; height: number } };
+  const waiting = new Map<string, Ready[]>();
+  let held = 0;
+  const flush = async (group: Ready[]): Promise<void> => {
+    const noises = replay && group[0] ? replay.features(group[0].item.image) : undefined;
+    const result = await engine.dift(
+      conditions,
+      {
+        pictures: group.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })),
+        conditions: group.map(() => condition),
+        boxes: group.map(({ item }) =>
+          item.members.map(([, { row, column, patch }]) => ({ rowBegin: row, columnBegin: column, rowEnd: row + patch, columnEnd: column + patch })),
+        ),
+        ...(noises ? { noises } : {}),
+      },
+      dift,
+      signal ? { signal } : {},
+    );
+    group.forEach(({ item }, b) => {
+      take(item.members, result.patches[b] as Tensor);
+      context.onPicture?.();
+    });
+  };
+  try {
+    // pictures come in rank order; those of one shape are gathered until they fill a call
+    for await (const next of decoded) {
+      if (next.error) throw new DiffmineError('IO', `A picture that was scanned cannot be read any more: ${next.error.message}`, 'Restore it, or scan again into a new folder.', { cause: next.error });
+      const { width, height } = next.value;
+      const shape = `${width}x${height}`;
+      const group = [...(waiting.get(shape) ?? []), { item: next.item, picture: next.value }];
+      waiting.set(shape, group);
+      held += 1;
+      // a replayed picture has its own noises; many shapes must not pile up: the one that waits longest goes
+      const ready = replay || group.length === perCall ? shape : held > MOST_WAITING ? [...waiting.keys()][0] : undefined;
+      if (ready === undefined) continue;
+      const leaving = waiting.get(ready) ?? [];
+      waiting.delete(ready);
+      held -= leaving.length;
+      await flush(leaving);
+    }
+    for (const group of waiting.values()) await flush(group);
+  } finally {
+    await decoded.return(undefined);
+  }
+  return found ?? { values: new Float32Array(0), width: 0 };
+}

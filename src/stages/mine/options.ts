@@ -1,0 +1,62 @@
+// What mining is asked for, what it tells on the way, and what it says at the end.
+import type { ListName } from '../../runs/schema.js';
+
+/** What decides the results; recorded in mine.json. */
+export interface MineSettings {
+  /** patches a condition in each list; default 1000 */
+  top: number;
+  /** default 32 */
+  clusters: number;
+  /** starts of k-means; default 10 */
+  restarts: number;
+  /** the list that is clustered; default 'top' */
+  rank: ListName;
+  /** DIFT; defaults 161, 1 and 8 */
+  timestep: number;
+  upBlock: number;
+  ensemble: number;
+}
+
+export interface MineOptions extends Partial<MineSettings> {
+  /** where the model lies now, if not where the manifest says */
+  model?: string;
+  /** its variant of weights; default: the run's */
+  variant?: string;
+  /** where the data set lies now, if not where the manifest says */
+  dataset?: string;
+  /** of a table: the folder that relative image paths start at, if it is another by now */
+  imageRoot?: string;
+  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default: the kind of device the run was scanned on */
+  device?: string;
+  threads?: number;
+  /** UNet rows a forward pass; default: the manifest's */
+  batch?: number | 'auto';
+}
+
+export type MineEvent =
+  | { type: 'load'; done: number; total: number }
+  | { type: 'rank'; condition: string; patches: number }
+  /** pictures whose patches' features were taken */
+  | { type: 'features'; done: number; total: number; rate: number; secondsLeft: number }
+  | { type: 'cluster'; condition: string; done: number; total: number; clusters: number; inertia: number };
+
+export interface MinedCondition {
+  condition: string;
+  /** ranked patches of the clustered list */
+  patches: number;
+  clusters: number;
+  inertia: number;
+}
+
+export interface MineSummary {
+  run: string;
+  rank: ListName;
+  conditions: MinedCondition[];
+  /** pictures features were taken of */
+  pictures: number;
+  seconds: number;
+  /** whether the run was mined with these options before, so that nothing was done */
+  reused: boolean;
+  /** things worth knowing, such as fewer patches than clusters */
+  notes: string[];
+}

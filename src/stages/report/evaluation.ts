@@ -1,0 +1,64 @@
+// What the report shows of an evaluation: data/evaluation.js and maps/evaluation.webp, written with the report, or into one that is there when a run is evaluated.
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { evaluationFolder, readEvaluation, SHEET_FILE } from '../evaluate/record.js';
+import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../web/contrast.js';
+import { writeFileAtomic } from '../../runs/atomic.js';
+import type { Run } from '../../runs/run.js';
+import type { ReportBytes } from './folder.js';
+import { legend } from './heatmap.js';
+import { scriptOf } from './script.js';
+
+const LEGEND_STOPS = 41;
+/** What a report that can show an evaluation has. */
+const DATA = 'data/evaluation.js';
+
+/** The report's files of the run's evaluation: without one, data that say so. */
+export async function evaluationFiles(run: Run): Promise<{ kind: keyof Omit<ReportBytes, 'total'>; name: string; data: string | Buffer }[]> {
+  const record = await readEvaluation(run);
+  if (!record) return [{ kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', null) }];
+  const sheet = record.sheet && (await readFile(join(evaluationFolder(run), SHEET_FILE)).catch(() => undefined));
+  const { boxes, options, mean, labels, kinds, controls, notes } = record;
+  const shown = {
+    options, mean, labels, kinds, notes,
+    boxes: { ...boxes, name: basename(boxes.path) },
+    controls: { ...controls, run: controls.run && { ...controls.run, name: basename(controls.run.path) } },
+    sheet: sheet ? record.sheet : null,
+    legend: legend(LEGEND_STOPS),
+    words: wordsOf(run),
+  };
+  return [{ kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', shown) }, ...(sheet ? [{ kind: 'maps', name: 'maps/evaluation.webp', data: sheet } as const] : [])];
+}
+
+/** What the page says of the run that was evaluated. */
+function wordsOf(run: Run): { run: string; before: string; scores: string; maps: string; ends: [string, string] } {
+  const contrast = contrastOf(run);
+  const { untrained } = contrast;
+  return {
+    run: untrained ? 'This run (random weights)' : 'This run',
+    before: untrained ? 'With random weights, ' : '',
+    scores: `Typicality is against ${contrastWords(contrast).rival}.`,
+    maps: mapMeaning(contrast),
+    ends: mapEnds(contrast),
+  };
+}
+
+/**
+ * Brings the run's report up to its evaluation.
+ *
+ * @returns its page; undefined where there is no report, or one that knows of no evaluations
+ */
+export async function updateReport(run: Run, signal?: AbortSignal): Promise<string | undefined> {
+  const report = join(run.path, 'report');
+  const known = (): boolean => existsSync(join(report, DATA));
+  if (!known()) return undefined;
+  const lock = await run.locks.wait('report', { signal });
+  try {
+    if (!known()) return undefined;
+    for (const { name, data } of (await evaluationFiles(run)).reverse()) await writeFileAtomic(join(report, name), data);
+    return join(report, 'index.html');
+  } finally {
+    await lock.release();
+  }
+}

@@ -1,0 +1,182 @@
+// One label of the report: its sprite sheets, context pictures and heat maps drawn, and its data file written.
+import { imageFile } from '../../data/index.js';
+import { asDiffmineError, DiffmineError } from '../../util/errors.js';
+import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../../web/contrast.js';
+import { imageKey, type Run } from '../../runs/run.js';
+import type { MinedPatchRow } from '../../runs/schema.js';
+import type { ReportFolder } from './folder.js';
+import { commonScale, paint, strength, type TypicalityMap } from './heatmap.js';
+import type { LabelView } from './layout.js';
+import { readMaps } from './maps.js';
+import { contextSize, cutTile, decode, encodeContext, encodeMap, SpriteSheet, TILES_A_SHEET, type Decoded } from './pictures.js';
+import { scriptOf } from './script.js';
+
+/** What drawing a label needs to know of its run. */
+export interface DrawContext {
+  run: Run;
+  folder: ReportFolder;
+  contrast: Contrast;
+  /** the pictures' folder */
+  root: string;
+  /** an image's number in the run's list */
+  numberOf: ReadonlyMap<string, number>;
+  /** the shard that scored a picture (imageKey: the same file may stand under two labels) */
+  shardOf: ReadonlyMap<string, number>;
+  /** the quality sprite sheets have come down to, to keep within their budget */
+  quality: number;
+  /** pictures that could not be read, with the reason; grows */
+  missing: Map<string, string>;
+  signal?: AbortSignal | undefined;
+  onPicture: () => void;
+}
+
+const PICTURES_AT_ONCE = 3;
+const hundredths = (value: number): number => Math.round(value * 100) / 100;
+const precise = (value: number | null): number | null => (value === null ? null : Number(value.toPrecision(6)));
+
+/** The tiles of each picture, by the shard that scored it. */
+function byShard(view: LabelView, context: DrawContext): Map<number, Map<string, number[]>> {
+  const shards = new Map<number, Map<string, number[]>>();
+  view.patches.forEach((patch, tile) => {
+    const shard = context.shardOf.get(imageKey({ path: patch.image, label: patch.label }));
+    if (shard === undefined) {
+      throw new DiffmineError('RUN_INVALID', `mine/patches.parquet names the picture "${patch.image}", which is not in index.parquet.`, 'Run `diffmine mine` again.');
+    }
+    const pictures = shards.get(shard) ?? new Map<string, number[]>();
+    shards.set(shard, pictures);
+    const tiles = pictures.get(patch.image);
+    if (tiles) tiles.push(tile);
+    else pictures.set(patch.image, [tile]);
+  });
+  return new Map([...shards].sort(([a], [b]) => a - b));
+}
+
+/** A picture as the page knows it: number, path, label, size (0 where unknown), and 0: no picture, 1: a picture, 2: and its heat map. */
+type PictureData = [number: number, image: string, label: string, width: number, height: number, has: 0 | 1 | 2];
+
+/**
+ * Draws label number `index` and writes `data/label-INDEX.js`.
+ * @returns how many of its pictures have a heat map
+ */
+export async function drawLabel(view: LabelView, index: number, prompt: string | null, context: DrawContext): Promise<number> {
+  const shards = byShard(view, context);
+  const mapsOf = (shard: number, pictures: ReadonlyMap<string, unknown>): Map<string, TypicalityMap> =>
+    context.run.manifest.options.maps ? readMaps(context.run, shard, view.label, [...pictures.keys()]) : new Map();
+  // maps are read twice, for the common scale and to be painted: those of a label may be more than memory holds
+  const strengths: number[] = [];
+  for (const [shard, pictures] of shards) {
+    for (const map of mapsOf(shard, pictures).values()) strengths.push(strength(map));
+  }
+  const scale = commonScale(strengths);
+
+  const sheets = Array.from({ length: Math.ceil(view.patches.length / TILES_A_SHEET) }, (_, i) =>
+    new SpriteSheet(Math.min(TILES_A_SHEET, view.patches.length - i * TILES_A_SHEET)));
+  const drawn = new Map<string, PictureData>([...shards.values()].flatMap((pictures) => [...pictures.keys()].map((image) => [image, [0, image, '', 0, 0, 0]])));
+  for (const [shard, pictures] of shards) {
+    const maps = mapsOf(shard, pictures);
+    await each([...pictures], PICTURES_AT_ONCE, async ([image, tiles]) => {
+      if (context.signal?.aborted) throw new DiffmineError('CANCELLED', 'The report was cancelled; an earlier report is kept.');
+      const patches = tiles.map((tile) => view.patches[tile] as MinedPatchRow);
+      const picture = await open(image, patches, context);
+      if (picture) {
+        for (const tile of tiles) {
+          sheets[Math.floor(tile / TILES_A_SHEET)]?.put(tile % TILES_A_SHEET, await cutTile(picture, view.patches[tile] as MinedPatchRow));
+        }
+      }
+      drawn.set(image, await drawPicture(picture, patches[0] as MinedPatchRow, maps.get(image), scale, index, context));
+      context.onPicture();
+    });
+  }
+  for (const [i, sheet] of sheets.entries()) {
+    const { bytes, quality } = await sheet.encode(context.quality);
+    context.quality = quality;
+    await context.folder.write('sprites', `sprites/${index}-${i}.webp`, bytes);
+  }
+  await context.folder.write('page', `data/label-${index}.js`, scriptOf('diffmine.label', index, labelData(view, prompt, scale, drawn, context)));
+  return [...drawn.values()].filter(([, , , , , has]) => has === 2).length;
+}
+
+/** Writes a picture's context picture (once for all labels) and its heat map under this label. */
+async function drawPicture(
+  picture: Decoded | null, patch: MinedPatchRow, map: TypicalityMap | undefined, scale: number, index: number, { run, folder, numberOf }: DrawContext,
+): Promise<PictureData> {
+  const number = numberOf.get(patch.image) as number;
+  if (!picture) return [number, patch.image, patch.label, 0, 0, 0];
+  const { sourceWidth, sourceHeight } = picture;
+  const name = `pictures/${number}.webp`;
+  if (!folder.has(name)) await folder.write('pictures', name, await encodeContext(picture));
+  if (!map || !(scale > 0)) return [number, patch.image, patch.label, sourceWidth, sourceHeight, 1];
+
+  const { width, height } = contextSize(sourceWidth, sourceHeight);
+  // a map's cell covers this many scored pixels; how many of the source's one of those is follows from the patch's two sizes, also where the
+  // picture was cut to a multiple before scoring
+  const { kind, vaeFactor } = run.manifest.model;
+  const cell = (kind === 'latent' ? vaeFactor : 1) / patch.patch;
+  const painting = paint(map, scale, width, height, { width: (cell * patch.width * width) / sourceWidth, height: (cell * patch.height * height) / sourceHeight });
+  await folder.write('maps', `maps/${index}-${number}.webp`, await encodeMap(painting, width, height));
+  return [number, patch.image, patch.label, sourceWidth, sourceHeight, 2];
+}
+
+/** What is said of a label's maps. */
+function labelWords(contrast: Contrast, label: string): object {
+  return { ends: mapEnds(contrast, label), map: `Typicality map of the image for ${quoted(label)} against ${contrastWords(contrast).rival}. ${mapMeaning(contrast, quoted(label))}` };
+}
+
+/** What the page is told of a label. Patches come as columns: a thousand rows of keys would be half of the file. */
+function labelData(view: LabelView, prompt: string | null, scale: number, drawn: ReadonlyMap<string, PictureData>, context: DrawContext): object {
+  const placeOf = new Map([...drawn.keys()].map((image, place) => [image, place]));
+  const column = <Value>(of: (patch: MinedPatchRow) => Value): Value[] => view.patches.map(of);
+  return {
+    label: view.label,
+    prompt,
+    scale: precise(scale),
+    clusters: view.clusters.map(({ number, size, median, members }) => ({ number, size, median: precise(median), members })),
+    words: labelWords(context.contrast, view.label),
+    lists: view.lists,
+    pictures: [...drawn.values()],
+    patches: {
+      picture: column((patch) => placeOf.get(patch.image)),
+      list: column((patch) => patch.list),
+      rank: column((patch) => patch.rank),
+      x: column((patch) => hundredths(patch.x)),
+      y: column((patch) => hundredths(patch.y)),
+      width: column((patch) => hundredths(patch.width)),
+      height: column((patch) => hundredths(patch.height)),
+      typicality: column((patch) => precise(patch.typicality)),
+      error: column((patch) => precise(patch.standard_error)),
+      samples: column((patch) => patch.samples),
+      cluster: column((patch) => patch.cluster),
+      distance: column((patch) => precise(patch.distance)),
+    },
+  };
+}
+
+/** The decoded picture; null, and listed in `missing`, where it cannot be read. */
+async function open(image: string, boxes: readonly MinedPatchRow[], context: DrawContext): Promise<Decoded | null> {
+  if (context.missing.has(image)) return null;
+  try {
+    return await decode(imageFile(context.root, image), Math.min(...boxes.map((box) => Math.min(box.width, box.height))));
+  } catch (error) {
+    context.missing.set(image, asDiffmineError(error).message.split('\n')[0] as string);
+    return null;
+  }
+}
+
+/** Runs `work` on every item, `atOnce` at a time; stops at the first error, when those under way have ended. */
+async function each<Item>(items: readonly Item[], atOnce: number, work: (item: Item) => Promise<void>): Promise<void> {
+  let next = 0;
+  let failed = false;
+  const worker = async (): Promise<void> => {
+    while (next < items.length && !failed) {
+      const item = items[next++] as Item;
+      try {
+        await work(item);
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
+  };
+  const results = await Promise.allSettled(Array.from({ length: Math.min(atOnce, items.length) }, worker));
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}

@@ -1,0 +1,203 @@
+// `report`: a mined run as a page to look at, opened from disk with no server and no network.
+//
+//   report/index.html, *.css, *.js         the page (src/report/page, and the look that all pages share, src/page)
+//   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
+//   report/sprites/N-S.webp                patches, up to 120 to a sheet
+//   report/data/evaluation.js, maps/evaluation.webp   the run's evaluation, where it has one
+//   report/pictures/I.webp                 image number I of the run's list, for context; loaded on click
+//   report/maps/N-I.webp                   its typicality under label N, laid over it; loaded on click
+//
+// Names are numbers only: labels and file names come from the user.
+import { existsSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fillPrompt, nameOfText } from '../../data/index.js';
+import { DiffmineError } from '../../util/errors.js';
+import { readMine, type MineRecord } from '../mine/record.js';
+import type { Progress } from '../../engine/types.js';
+import { amountsOf, contrastOf, contrastWords, listWords, reportLede, reportMethod, titleOf } from '../../web/contrast.js';
+import { count } from '../../web/html.js';
+import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
+import { Run, type Skipped } from '../../runs/run.js';
+import type { ClusterRow, MinedPatchRow } from '../../runs/schema.js';
+import { readTable } from '../../runs/tables.js';
+import { evaluationFiles } from './evaluation.js';
+import { ReportFolder, type ReportBytes } from './folder.js';
+import { legend } from './heatmap.js';
+import { drawLabel, type DrawContext } from './label.js';
+import { layOut, type LabelView } from './layout.js';
+import { SHEET_COLUMNS, SHEET_ROWS, TILE } from './pictures.js';
+import { scriptOf } from './script.js';
+
+export interface ReportOptions {
+  /** the folder of the source pictures, if they moved since the scan */
+  pictures?: string;
+  /** patches shown of each list that was not clustered; default 100 */
+  controls?: number;
+  /** the page's heading; default: the name of the data set's folder */
+  title?: string;
+}
+
+export interface ReportHooks {
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+  log?: (line: string) => void;
+}
+
+export interface ReportSummary {
+  /** of index.html */
+  path: string;
+  labels: number;
+  /** patches shown */
+  patches: number;
+  /** context pictures, and heat maps over them */
+  pictures: number;
+  maps: number;
+  /** pictures that are no longer where they were: the report has their numbers, but not their image */
+  missing: { image: string; reason: string }[];
+  bytes: ReportBytes;
+}
+
+const PAGE = join(import.meta.dirname, 'page');
+const LOOK = join(import.meta.dirname, '..', '..', 'web', 'look.css');
+const PAGE_FILES = ['index.html', 'page.css', 'evaluation.css', 'tools.js', 'patch.js', 'foot.js', 'evaluation.js', 'page.js'] as const;
+const SKIPPED_SHOWN = 500;
+const LEGEND_STOPS = 41;
+
+/**
+ * Writes the report of a mined run to `RUN/report`, in place of an earlier one, which stays whole until then. Where another process writes it, this one
+ * waits for its turn.
+ *
+ * @param runPath a run folder that `mine` has finished
+ * @throws RUN_INVALID for a run that was not mined or is damaged; CANCELLED on abort; IO where it cannot write
+ */
+export async function writeReport(runPath: string, options: ReportOptions = {}, hooks: ReportHooks = {}): Promise<ReportSummary> {
+  const run = await Run.open(runPath);
+  const mined = await readMine(run);
+  if (run.manifest.options.localize !== undefined) {
+    throw new DiffmineError('RUN_INVALID', `${runPath} has heat maps, but no patches to report: localize made it.`, `Its page is ${join(run.path, 'localize', 'index.html')}.`);
+  }
+  if (!mined) throw new DiffmineError('RUN_INVALID', `${runPath} is not mined yet: it has no mine/mine.json.`, `Run \`diffmine mine ${runPath}\` first.`);
+  const lock = await run.locks.wait('report', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the report of ${runPath}.`) });
+  try {
+    const target = join(run.path, 'report');
+    await removeLeftovers(target);
+    let summary: ReportSummary | undefined;
+    await replaceFolder(target, async (path) => {
+      summary = await fill(run, mined, new ReportFolder(path), options, hooks);
+    });
+    const done = { ...(summary as ReportSummary), path: join(target, 'index.html') };
+    for (const line of tell(done, run.manifest.options.maps)) hooks.log?.(line);
+    return done;
+  } finally {
+    await lock.release();
+  }
+}
+
+async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: ReportOptions, hooks: ReportHooks): Promise<ReportSummary> {
+  const { manifest } = run;
+  const [patches, clusters, skipped] = await Promise.all([
+    readTable<MinedPatchRow>(run.mineFile('patches.parquet')),
+    readTable<ClusterRow>(run.mineFile('clusters.parquet')),
+    run.skipped(),
+  ]);
+  const views = layOut(manifest.conditions, patches, clusters, options.controls ?? 100);
+  const total = views.reduce((sum, view) => sum + new Set(view.patches.map((patch) => patch.image)).size, 0);
+  let done = 0;
+  const places = await run.placesOf(views.flatMap((view) => view.patches.map(({ image: path, label }) => ({ path, label }))));
+  const context: DrawContext = {
+    run,
+    folder,
+    contrast: contrastOf(run),
+    root: pictureRoot(run, options.pictures),
+    numberOf: new Map([...places].map(([key, place]) => [(JSON.parse(key) as [string, string])[1], place])),
+    shardOf: new Map([...places].map(([key, place]) => [key, Math.floor(place / manifest.options.shardSize)])),
+    quality: 0,
+    missing: new Map(),
+    signal: hooks.signal,
+    onPicture: () => hooks.onProgress?.({ stage: 'report', done: ++done, total }),
+  };
+  let maps = 0;
+  for (const [index, view] of views.entries()) maps += await drawLabel(view, index, promptOf(run, view.label), context);
+
+  const missing = [...context.missing].map(([image, reason]) => ({ image, reason })).sort((a, b) => (a.image < b.image ? -1 : 1));
+  await folder.write('page', 'look.css', await readFile(LOOK));
+  for (const { kind, name, data } of await evaluationFiles(run)) await folder.write(kind, name, data);
+  for (const name of PAGE_FILES) await folder.write('page', name, await readFile(join(PAGE, name)));
+  await folder.write('page', 'data/run.js', scriptOf('diffmine.run', runData(run, mined, views, skipped, missing, maps, options.title)));
+  return {
+    path: '',
+    labels: views.length,
+    patches: views.reduce((sum, view) => sum + view.patches.length, 0),
+    pictures: folder.count('pictures'),
+    maps,
+    missing,
+    bytes: folder.bytes,
+  };
+}
+
+/** What image paths start at, as a name (dataset/names.ts): the folder asked for, or the dataset's (of a table, its image root or the folder it lies in). */
+export function pictureRoot(run: Run, asked: string | undefined): string {
+  const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
+  if (asked !== undefined && !existsSync(path)) throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of pictures.`);
+  return nameOfText(existsSync(path) && statSync(path).isFile() ? dirname(path) : path);
+}
+
+function promptOf(run: Run, label: string): string | null {
+  const { model, options } = run.manifest;
+  return model.conditioning === 'text' && options.prompt !== null ? fillPrompt(options.prompt, label) : null;
+}
+
+/** What the page knows before a label is opened. */
+function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipped[], missing: ReportSummary['missing'], maps: number, title: string | undefined): object {
+  const { manifest } = run;
+  const contrast = contrastOf(run);
+  const { rank } = mined.options;
+  const untrained = contrast.untrained === true;
+  return {
+    version: manifest.version,
+    format: manifest.format,
+    created: manifest.created,
+    fingerprint: manifest.fingerprint,
+    model: { ...manifest.model, name: `${basename(manifest.model.path)}${untrained ? ', random weights' : ''}` },
+    dataset: { ...manifest.dataset, labels: manifest.dataset.labels.length },
+    words: {
+      ...contrastWords(contrast),
+      title: titleOf(title ?? basename(manifest.dataset.path), contrast),
+      lede: reportLede(contrast, rank, views.length),
+      method: reportMethod(contrast, rank, manifest.options.maps),
+      lists: listWords(untrained),
+      score: contrast.against === 'null' ? 'Typicality' : `Typicality against ${contrastWords(contrast).rival}`,
+    },
+    options: manifest.options,
+    preset: manifest.preset,
+    mine: mined.options,
+    notes: mined.notes,
+    labels: views.map((view) => {
+      const clustered = view.clusters.flatMap(({ members }) => members.map((tile) => view.patches[tile]));
+      const images = new Set((clustered.length > 0 ? clustered : view.patches).map((patch) => patch?.image)).size;
+      const amounts = { patches: view.patches.length, clusters: view.clusters.length, clustered: clustered.length, images };
+      return { label: view.label, ...amounts, made: amountsOf(amounts, rank, untrained) };
+    }),
+    skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
+    missing: { count: missing.length, shown: missing.slice(0, SKIPPED_SHOWN) },
+    maps: { kept: manifest.options.maps, shown: maps },
+    sheet: { columns: SHEET_COLUMNS, rows: SHEET_ROWS, tile: TILE },
+    legend: legend(LEGEND_STOPS),
+  };
+}
+
+const size = (bytes: number): string => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
+/** What the log says of a report. */
+function tell({ labels, patches, pictures, maps, missing, bytes }: ReportSummary, mapsKept: boolean): string[] {
+  const lines = [
+    `Report: ${count(patches, 'patch', 'patches')} of ${count(labels, 'label')} (${size(bytes.page + bytes.sprites)}), ` +
+      `${count(pictures, 'image')} (${size(bytes.pictures)}) and ${count(maps, 'typicality map')} (${size(bytes.maps)}) loaded on click; ${size(bytes.total)} in all.`,
+  ];
+  if (!mapsKept) lines.push('No typicality maps: the scan ran with --no-maps.');
+  for (const { image, reason } of missing.slice(0, 5)) lines.push(`Cannot show ${image}: ${reason}.`);
+  if (missing.length > 5) lines.push(`Cannot show ${count(missing.length - 5, 'more image')}; the report lists all of them.`);
+  if (missing.length > 0) lines.push('If the images have moved, name their folder with --pictures.');
+  return lines;
+}

@@ -1,0 +1,236 @@
+// What pictures are asked for: options filled in and checked against the model, and samples.json, by which the same can be made again.
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fillPrompt } from '../../data/index.js';
+import { listed, namedLabels } from '../../data/labels.js';
+import { DiffmineError } from '../../util/errors.js';
+import { parseJson } from '../../util/json.js';
+import { clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../../models/index.js';
+import type { DeviceInfo, Precision } from '../../engine/types.js';
+import { writeFileAtomic } from '../../runs/atomic.js';
+import { chooseDevice } from '../../runs/device.js';
+import { fingerprintOf, type Json } from '../../runs/fingerprint.js';
+import { safeName } from '../../runs/names.js';
+import { VERSION } from '../../runs/version.js';
+import { samplingTimesteps } from './ddim.js';
+
+export const SAMPLES_FORMAT = 'diffmine-samples-1';
+export const SAMPLES = 'samples.json';
+export const SHEET = 'sheet.png';
+
+/** Guidance by kind of condition: the field's value for prompts; labels, which say all there is to say, need less. */
+export const GUIDANCE = { text: 7.5, class: 3 } as const;
+export const STEPS = 50;
+export const COUNT = 8;
+
+export interface SampleOptions {
+  /** a diffusers folder, text or class, latent or pixel */
+  model: string;
+  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
+  variant?: string;
+  /** the folder to write: new, empty, or that of the same request */
+  out: string;
+  /** default: all labels of a class model; a text model takes any, and needs at least one */
+  labels?: readonly string[];
+  /** pictures a label; default 8 */
+  count?: number;
+  /** DDIM steps; default 50 */
+  steps?: number;
+  /** 1 is none; default 7.5 for text, 3 for classes */
+  guidance?: number;
+  /** a non-negative safe integer; default 0 */
+  seed?: number;
+  /** side of the square pictures in pixels; default: the model's */
+  size?: number;
+  /** text models: template of a label's prompt; default "{label}" */
+  prompt?: string;
+  /** text models: what guidance leads away from; default "" */
+  nullPrompt?: string;
+  /** default 'fp32' */
+  precision?: Precision;
+  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
+  device?: string;
+
+  // what follows changes no picture, but for rounding
+  /** UNet evaluations a forward pass; default 'auto' */
+  batch?: number | 'auto';
+  /** CPU threads; default: all cores */
+  threads?: number;
+}
+
+/** What decides a picture, besides model, label and number. */
+export interface SampleSettings {
+  steps: number;
+  guidance: number;
+  seed: number;
+  size: number;
+  /** null for class models */
+  prompt: string | null;
+  nullPrompt: string | null;
+  precision: Precision;
+  /** the kind of device */
+  device: 'cpu' | 'cuda';
+}
+
+export interface SampledLabel {
+  label: string;
+  /** the label as a folder's name */
+  folder: string;
+  /** the whole prompt; null for class models */
+  prompt: string | null;
+  /** pictures 0 ... pictures - 1 */
+  pictures: number;
+}
+
+/** samples.json */
+export interface SamplesRecord {
+  format: typeof SAMPLES_FORMAT;
+  version: string;
+  /** ISO 8601 */
+  created: string;
+  /** of model and options: equal ones go on in one folder */
+  fingerprint: string;
+  model: { path: string; variant?: string; fingerprint: string };
+  options: SampleSettings;
+  labels: SampledLabel[];
+}
+
+export interface SampleRequest {
+  model: ModelFolder;
+  device: DeviceInfo;
+  record: SamplesRecord;
+}
+
+function whole(value: number, least: number, name: string): number {
+  if (!Number.isSafeInteger(value) || value < least) throw new DiffmineError('INVALID_ARGUMENT', `${name} is ${value}; expected a whole number of at least ${least}.`);
+  return value;
+}
+
+/** A label as a folder's name on any system: itself where it can be, else with %XX in place of what cannot; cut, with a hash, where too long. */
+export function labelFolder(label: string): string {
+  return safeName(label, [SHEET, SAMPLES]);
+}
+
+function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): string[] {
+  if (asked === undefined || asked.length === 0) {
+    if (model.labels) return model.labels;
+    throw new DiffmineError('INVALID_ARGUMENT', 'No label was given, and a text model lists none.', 'Name at least one: --label "a red car". It fills the {label} of --prompt.');
+  }
+  if (asked.includes('')) throw new DiffmineError('INVALID_ARGUMENT', 'A label is empty.', 'Leave --label out for all labels of a class model.');
+  const labels = [...new Set(model.labels ? namedLabels(asked, model.labels, true) : asked)];
+  if (model.labels) classIds(model, labels);
+  return labels;
+}
+
+function checkSize(model: ModelFolder, size: number): number {
+  const multiple = Math.max(model.vaeFactor * model.fold, model.sizeMultiple);
+  whole(size, 1, '--size');
+  if (size % multiple === 0) return size;
+  const below = Math.floor(size / multiple) * multiple;
+  throw new DiffmineError('INVALID_ARGUMENT', `--size is ${size}; this model's pictures have sides that are multiples of ${multiple} px.`, `Give ${below > 0 ? `${below} or ` : ''}${below + multiple}.`);
+}
+
+/**
+ * Opens the model, fills in defaults, checks all of it. Nothing is loaded, nothing written.
+ *
+ * @throws INVALID_ARGUMENT, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
+ */
+export async function settleRequest(options: SampleOptions, log?: (sentence: string) => void): Promise<SampleRequest> {
+  const model = await openModel(options.model, variantOf(options));
+  const text = model.conditioning === 'text';
+  const labels = labelsOf(model, options.labels);
+  const count = whole(options.count ?? COUNT, 1, '--count');
+  const precision = options.precision ?? 'fp32';
+  const device = chooseDevice(options.device ?? 'auto', precision);
+  const settings: SampleSettings = {
+    steps: whole(options.steps ?? STEPS, 1, '--steps'),
+    guidance: options.guidance ?? GUIDANCE[model.conditioning],
+    seed: whole(options.seed ?? 0, 0, '--seed'),
+    size: checkSize(model, options.size ?? defaultSize(model, log)),
+    prompt: text ? (options.prompt ?? '{label}') : null,
+    nullPrompt: text ? (options.nullPrompt ?? '') : null,
+    precision,
+    device: device.id === 'cpu' ? 'cpu' : 'cuda',
+  };
+  if (!Number.isFinite(settings.guidance) || settings.guidance < 0) throw new DiffmineError('INVALID_ARGUMENT', `--guidance is ${settings.guidance}; expected a number of at least 0.`);
+  samplingTimesteps(model.source.schedule, settings.steps, model.timestepSpacing);
+  if (options.batch !== undefined && options.batch !== 'auto') whole(options.batch, 1, '--batch');
+
+  const { prompt, nullPrompt } = settings;
+  const sampled = labels.map((label) => ({ label, folder: labelFolder(label), prompt: prompt === null ? null : fillPrompt(prompt, label), pictures: count }));
+  if (prompt !== null && labels.length > 1 && new Set(sampled.map((one) => one.prompt)).size === 1) log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
+  for (const cut of model.tokenizer?.truncated([...sampled.map((one) => one.prompt ?? ''), nullPrompt ?? '']) ?? []) log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
+  const names = sampled.map((one) => one.prompt ?? one.label);
+  for (const sentence of clashes(model, labels, names)) log?.(sentence);
+  const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
+  const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
+  if (same.length > 0 && settings.guidance !== 1) log?.(`The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`);
+  if (!text && (options.prompt !== undefined || options.nullPrompt !== undefined)) log?.('This model is conditioned on classes: prompts are not used.');
+
+  const record = {
+    format: SAMPLES_FORMAT, version: VERSION, created: new Date().toISOString(), fingerprint: fingerprintOfRecord(model.fingerprint, settings),
+    model: { path: model.path, ...variantOf(model), fingerprint: model.fingerprint }, options: settings, labels: sampled,
+  } as const;
+  return { model, device, record };
+}
+
+function fingerprintOfRecord(model: string, options: SampleSettings): string {
+  return fingerprintOf({ format: SAMPLES_FORMAT, model, options: options as unknown as Json });
+}
+
+async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
+  const file = join(folder, SAMPLES);
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (text === undefined) return undefined;
+  const damaged = (): DiffmineError => new DiffmineError('RUN_INVALID', `${file} is damaged or of another format than ${SAMPLES_FORMAT}.`, 'Give --out a new or empty folder.');
+  let record: SamplesRecord;
+  try {
+    record = parseJson(text) as SamplesRecord;
+  } catch {
+    throw damaged();
+  }
+  const sound = record?.format === SAMPLES_FORMAT && typeof record.model?.fingerprint === 'string' && typeof record.options === 'object' && Array.isArray(record.labels);
+  if (!sound || fingerprintOfRecord(record.model.fingerprint, record.options) !== record.fingerprint) throw damaged();
+  return record;
+}
+
+/** The command line's names of settings that are called otherwise there. */
+const FLAGS: Partial<Record<keyof SampleSettings, string>> = { nullPrompt: 'null-prompt', precision: 'dtype' };
+
+/**
+ * Puts a request down in `folder`, together with what was asked there before: more pictures and more labels of the same model and options go on.
+ *
+ * @throws RUN_MISMATCH where another request's pictures, or anything else, is in the folder
+ */
+export async function recordRequest(folder: string, name: string, { model, record }: SampleRequest): Promise<void> {
+  const existing = await readRecord(folder);
+  if (!existing) {
+    const foreign = (await readdir(folder)).find((entry) => !entry.startsWith(`.${SAMPLES}.tmp-`));
+    if (foreign !== undefined) {
+      throw new DiffmineError('RUN_MISMATCH', `${name} is not empty and holds no sampled pictures (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
+    }
+    await write(folder, record);
+    return;
+  }
+  if (existing.fingerprint !== record.fingerprint) {
+    const keys = Object.keys(record.options) as (keyof SampleSettings)[];
+    const differ = keys
+      .filter((key) => existing.options[key] !== record.options[key])
+      .map((key) => `${FLAGS[key] ?? key}: these samples have ${JSON.stringify(existing.options[key])}, you asked for ${JSON.stringify(record.options[key])}`);
+    if (existing.model.fingerprint !== record.model.fingerprint) differ.unshift('model: these samples are of another one');
+    throw new DiffmineError('RUN_MISMATCH', `${name} holds samples of another request. ${differ.join('; ')}.`, 'Use its options to resume it, or give --out another folder.');
+  }
+  const merged = new Map(existing.labels.map((one) => [one.label, one]));
+  for (const one of record.labels) merged.set(one.label, { ...one, pictures: Math.max(one.pictures, merged.get(one.label)?.pictures ?? 0) });
+  const labels = [...merged.values()];
+  const order = new Map(model.labels?.map((label, id) => [label, id]));
+  if (model.labels) labels.sort((a, b) => (order.get(a.label) ?? 0) - (order.get(b.label) ?? 0));
+  await write(folder, { ...existing, labels });
+}
+
+async function write(folder: string, record: SamplesRecord): Promise<void> {
+  await writeFileAtomic(join(folder, SAMPLES), `${JSON.stringify(record, null, 2)}\n`);
+}

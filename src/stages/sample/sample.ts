@@ -1,0 +1,143 @@
+// Pictures of a model: DDIM with guidance under each label, a folder of PNGs a label, and a sheet of them.
+import { mkdir, readdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import sharp from 'sharp';
+import { asDiffmineError, DiffmineError } from '../../util/errors.js';
+import { prepareConditions } from '../../models/index.js';
+import { Engine } from '../../engine/index.js';
+import type { Picture, Progress } from '../../engine/types.js';
+import { writeFileAtomic } from '../../runs/atomic.js';
+import { autoBatch, unetShape } from '../scan/batch.js';
+import type { Hooks } from '../scan/options.js';
+import { sampleDdim, type Denoise } from './ddim.js';
+import { toPictures } from './pictures.js';
+import { labelFolder, recordRequest, settleRequest, SHEET, type SampledLabel, type SampleOptions, type SampleRequest, type SampleSettings } from './request.js';
+import { writeSheet } from './sheet.js';
+
+/** The sheet shows the first labels and the first pictures of each: it is there to be looked at. */
+const SHEET_ROWS = 40;
+const SHEET_COLUMNS = 16;
+
+/** Stages "load" (tensors) and "sample" (steps of pictures). */
+export type SampleEvent = Progress;
+
+export interface SampleSummary {
+  /** absolute */
+  out: string;
+  sheet: string;
+  options: SampleSettings;
+  /** in the sheet's order */
+  labels: { label: string; folder: string; pictures: number }[];
+  /** pictures made now, and found made before */
+  made: number;
+  kept: number;
+  batch: number | null;
+  device: string;
+  seconds: number;
+}
+
+/** Picture `number` of a label. */
+interface Item {
+  label: number;
+  number: number;
+}
+
+/**
+ * Makes pictures under each label, DIR/LABEL/00000.png and so on; pictures of the same request that are there already are kept. Picture i of a
+ * label follows from model, options and i, whatever else is made with it (batch sizes change no more than the rounding), and starts from the same
+ * noise under every label.
+ *
+ * @throws RUN_MISMATCH where the folder holds another request's pictures; before work begins, INVALID_ARGUMENT, MODEL_*, DEVICE_UNAVAILABLE;
+ * CANCELLED after hooks.signal (finished pictures are kept); NUMERICS, OUT_OF_MEMORY, IO
+ */
+export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> = {}): Promise<SampleSummary> {
+  const begun = performance.now();
+  const request = await settleRequest(options, hooks.log);
+  const { record, device } = request;
+  const { labels } = record;
+  if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Sampling was cancelled before it began.');
+  const out = resolve(options.out);
+  await mkdir(out, { recursive: true });
+  await recordRequest(out, options.out, request);
+
+  const todo: Item[] = [];
+  for (const [label, { folder, pictures }] of labels.entries()) {
+    await mkdir(join(out, folder), { recursive: true });
+    const there = new Set(await readdir(join(out, folder)));
+    for (let number = 0; number < pictures; number++) if (!there.has(fileName(number))) todo.push({ label, number });
+  }
+  const all = labels.reduce((sum, { pictures }) => sum + pictures, 0);
+  const batch = todo.length > 0 ? await make(request, out, todo, options, hooks) : null;
+
+  const sheet = join(out, SHEET);
+  await writeSheet(sheet, await Promise.all(labels.slice(0, SHEET_ROWS).map(async (label) => sheetRow(out, label))));
+  if (labels.length > SHEET_ROWS) hooks.log?.(`The sheet shows the first ${SHEET_ROWS} of ${labels.length} labels.`);
+  return {
+    out, sheet, options: record.options, labels: labels.map(({ label, folder, pictures }) => ({ label, folder: join(out, folder), pictures })),
+    made: todo.length, kept: all - todo.length, batch, device: device.id, seconds: (performance.now() - begun) / 1000,
+  };
+}
+
+/** @returns the batch: UNet evaluations a forward pass */
+async function make({ model, device, record }: SampleRequest, out: string, todo: Item[], options: SampleOptions, hooks: Hooks<SampleEvent>): Promise<number> {
+  const { size, steps, guidance, seed, precision, device: kind, nullPrompt } = record.options;
+  const engine = new Engine({ device: device.id, precision, threads: options.threads ?? 0 });
+  try {
+    const call = hooks.signal ? { signal: hooks.signal } : {};
+    await engine.loadModel(model.source, { ...call, onProgress: (event) => event.stage === 'load' && hooks.onProgress?.(event) });
+    const conditions = await prepareConditions(engine, model, [...record.labels.map(({ label, prompt }) => prompt ?? label), nullPrompt ?? ''], call);
+    const denoise: Denoise = async (x, timesteps, conditionIndex) => (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, call)).sample;
+
+    const shape = unetShape(size, size, model.vaeFactor, model.fold);
+    const perPicture = guidance === 1 || guidance === 0 ? 1 : 2;
+    const sized = { source: model.source, shape, precision, device: kind, fanOut: perPicture, available: engine.memory().available, workers: 1 };
+    let batch = options.batch === undefined || options.batch === 'auto' ? autoBatch(sized) : options.batch;
+    const fixed = {
+      steps, guidance, seed, nullRow: record.labels.length, spacing: model.timestepSpacing, shape: [model.source.unet.config.inChannels, shape.rows, shape.columns],
+    };
+    hooks.log?.(`Making ${todo.length} pictures of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`);
+    for (let begin = 0; begin < todo.length; ) {
+      const items = todo.slice(begin, begin + Math.max(1, Math.floor(batch / perPicture)));
+      const onProgress = ({ done }: Progress): void => hooks.onProgress?.({ stage: 'sample', done: begin * steps + done, total: todo.length * steps });
+      try {
+        const x0 = await sampleDdim(model.source.schedule, { ...fixed, rows: items.map(({ label }) => label), samples: items.map(({ number }) => number), batch }, denoise, { ...call, onProgress });
+        const pictures = await toPictures(engine, model, x0, call);
+        for (const [i, { label, number }] of items.entries()) await writePicture(join(out, labelFolder(record.labels[label]?.label ?? ''), fileName(number)), pictures[i]);
+      } catch (thrown) {
+        if (asDiffmineError(thrown).code !== 'OUT_OF_MEMORY' || batch === 1) throw thrown;
+        batch = Math.floor(batch / 2);
+        hooks.log?.(`Memory ran out: going on with a batch of ${batch}.`);
+        continue;
+      }
+      begin += items.length;
+    }
+    return batch;
+  } finally {
+    await engine.dispose();
+  }
+}
+
+function fileName(number: number): string {
+  return `${String(number).padStart(5, '0')}.png`;
+}
+
+async function writePicture(file: string, picture: Picture | undefined): Promise<void> {
+  if (!picture) throw new DiffmineError('INTERNAL', `There is no picture for ${file}.`);
+  const { pixels, width, height } = picture;
+  await writeFileAtomic(file, await sharp(pixels, { raw: { width, height, channels: 3 } }).png().toBuffer());
+}
+
+/** From the files: most of them may be of an earlier call. */
+async function sheetRow(out: string, { folder, pictures }: SampledLabel): Promise<Picture[]> {
+  const row: Picture[] = [];
+  for (let number = 0; number < Math.min(pictures, SHEET_COLUMNS); number++) {
+    const file = join(out, folder, fileName(number));
+    try {
+      const { data, info } = await sharp(file).toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
+      row.push({ pixels: data, width: info.width, height: info.height });
+    } catch (cause) {
+      throw new DiffmineError('IMAGE_UNREADABLE', `${file} cannot be read.`, 'Remove it: the same command makes it again.', { cause });
+    }
+  }
+  return row;
+}

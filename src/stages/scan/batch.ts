@@ -1,0 +1,78 @@
+// How large a forward pass may be: `--batch auto` from memory, model and picture size.
+import type { ModelSource, Precision, UNetConfig } from '../../engine/types.js';
+
+/** Part of the memory that is free at the start which activations may take: the rest is for pictures, other processes and fragmentation. */
+const SHARE = 0.5;
+/** More rows than this gain nothing: a CPU's matrix products are full at a few, a GPU's launches hidden at some hundred even of small latents. */
+const MOST = { cpu: 16, cuda: 512 } as const;
+/** Tensors of more numbers than a 32-bit index counts are taken by slower kernels, or in parts. */
+const MOST_NUMBERS = 2 ** 31;
+
+/** What a forward pass sees: the UNet's input and the picture's pixels. */
+export interface Shape {
+  /** of the UNet's input: latent cells, or (folded) pixels */
+  rows: number;
+  columns: number;
+  /** pixels of the scored picture */
+  height: number;
+  width: number;
+}
+
+/** The UNet's input for a picture of height x width px. */
+export function unetShape(height: number, width: number, vaeFactor: number, fold: number): Shape {
+  const cell = vaeFactor * fold;
+  return { rows: Math.max(1, Math.floor(height / cell)), columns: Math.max(1, Math.floor(width / cell)), height, width };
+}
+
+/**
+ * Bytes one row (a UNet evaluation) of a forward pass takes at its peak:
+ *
+ *     1.5 x dtype x (skips + widest) + 12 x height x width
+ *
+ * skips: what the down blocks keep for the up blocks, sum over levels of (layers + 1) C h w; widest: the largest working set of a block, 14 C h w
+ * where it has a transformer (8 C of GEGLU projection, 4 C of its product, 2 C of residuals), else 6 C h w (a ResNet over concatenated skips);
+ * 1.5: allocator and workspaces; the last term: one sample's score map with its running mean and variance in fp32.
+ */
+export function rowBytes(unet: UNetConfig, shape: Shape, precision: Precision): number {
+  let skips = (unet.blockOutChannels[0] ?? 0) * shape.rows * shape.columns;
+  let widest = 0;
+  for (const { numbers, transformer } of levels(unet, shape)) {
+    skips += (unet.layersPerBlock + 1) * numbers;
+    widest = Math.max(widest, (transformer ? 14 : 6) * numbers);
+  }
+  return 1.5 * (precision === 'fp32' ? 4 : 2) * (skips + widest) + 12 * shape.height * shape.width;
+}
+
+/** Numbers C h w of an activation of each level, and whether it has transformers. */
+function levels(unet: UNetConfig, shape: Shape): { numbers: number; transformer: boolean }[] {
+  return unet.blockOutChannels.map((channels, level) => ({
+    numbers: channels * Math.ceil(shape.rows / 2 ** level) * Math.ceil(shape.columns / 2 ** level),
+    transformer: `${unet.downBlockTypes[level]}${unet.upBlockTypes[unet.blockOutChannels.length - 1 - level]}`.includes('CrossAttn'),
+  }));
+}
+
+/** Numbers of the largest tensor one row needs: the GEGLU projection's 8 C h w of a transformer, a ResNet's concatenated skips of else 3 C h w. */
+function largestTensor(unet: UNetConfig, shape: Shape): number {
+  return Math.max(...levels(unet, shape).map(({ numbers, transformer }) => (transformer ? 8 : 3) * numbers));
+}
+
+/** Bytes of a VAE encoder at its peak, of one picture: four feature maps of the first level at full resolution, in fp32. */
+export function encodeBytes(source: ModelSource, shape: Shape): number {
+  return source.vae ? 4 * 4 * (source.vae.config.blockOutChannels[0] ?? 0) * shape.height * shape.width : 0;
+}
+
+/**
+ * The batch that fits: the largest power of two (so that a little more or less free memory makes no difference) with
+ * batch x rowBytes <= available / 2 - encodeBytes and batch x (numbers of the largest tensor) < 2^31, at least `fanOut` (one input under all its
+ * conditions), at most 16 on a CPU and 512 on a GPU: 128 for Stable Diffusion at 512 px, 512 at 256 px.
+ *
+ * @param available bytes free on the device once the weights are loaded, shared by `workers` engines
+ */
+export function autoBatch(options: { source: ModelSource; shape: Shape; precision: Precision; device: 'cpu' | 'cuda'; fanOut: number; available: number; workers: number }): number {
+  const { source, shape, precision, device, fanOut, available, workers } = options;
+  const room = (SHARE * available) / Math.max(1, workers) - encodeBytes(source, shape);
+  const fitting = Math.floor(room / rowBytes(source.unet.config, shape, precision));
+  const counted = Math.floor((MOST_NUMBERS - 1) / largestTensor(source.unet.config, shape));
+  const power = 2 ** Math.floor(Math.log2(Math.max(1, Math.min(fitting, counted, MOST[device]))));
+  return Math.max(fanOut, power);
+}

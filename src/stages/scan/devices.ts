@@ -1,0 +1,43 @@
+// Which devices a scan computes on, and as how many processes.
+import { DiffmineError } from '../../util/errors.js';
+import { devices as listDevices } from '../../engine/index.js';
+import type { DeviceInfo, Precision } from '../../engine/types.js';
+import { chooseDevice } from '../../runs/device.js';
+import type { ScanOptions } from './options.js';
+
+type Asked = Pick<ScanOptions, 'device' | 'devices' | 'workers'>;
+
+/**
+ * The devices asked for: one, or those of `devices` in order, a process each.
+ *
+ * @throws DEVICE_UNAVAILABLE where one is not there or cannot do the precision; INVALID_ARGUMENT for a mixture of kinds (their results differ by rounding), or
+ *   together with `device` or `workers`
+ */
+export function chooseDevices(options: Asked, precision: Precision): [DeviceInfo, ...DeviceInfo[]] {
+  const { device = 'auto', devices, workers } = options;
+  if (devices === undefined) return [chooseDevice(device, precision)];
+  if (device !== 'auto') throw new DiffmineError('INVALID_ARGUMENT', `--devices ${devices.join(',')} and --device ${device} say different things.`, 'Give one of them.');
+  if (workers !== undefined) throw new DiffmineError('INVALID_ARGUMENT', '--devices already says how many processes there are: one for each.', 'Leave --workers out; a device named twice gets two.');
+  const [first, ...others] = devices.map((name) => chooseDevice(name, precision));
+  if (!first) throw new DiffmineError('INVALID_ARGUMENT', '--devices names no device.', 'Give them with commas, such as 0,1 for the first two GPUs.');
+  if (others.some(({ id }) => (id === 'cpu') !== (first.id === 'cpu'))) {
+    throw new DiffmineError('INVALID_ARGUMENT', `--devices ${devices.join(',')} mixes CPU and GPUs, whose results differ by rounding.`, 'Name GPUs only, or cpu only.');
+  }
+  return [first, ...others];
+}
+
+/** Engines that share the memory of one of the devices, at most. */
+export function enginesTogether(devices: readonly DeviceInfo[], { workers = 1 }: Asked): number {
+  if (devices.length === 1) return devices[0]?.id === 'cpu' ? workers : 1;
+  return Math.max(...devices.map(({ id }) => devices.filter((other) => other.id === id).length));
+}
+
+/** The devices of a scan's child processes, at most `shards` of them; undefined where this process computes by itself. */
+export function processesOf(options: Asked, device: DeviceInfo, shards: number): string[] | undefined {
+  if (options.devices) return options.devices.slice(0, Math.max(1, shards));
+  const workers = Math.min(options.workers ?? 1, shards);
+  if (workers < 2) return undefined;
+  // on a machine with several GPUs `cuda` and `auto` give each worker the next one
+  const gpus = ['cuda', 'auto', undefined].includes(options.device) && device.id !== 'cpu' ? listDevices().filter(({ id }) => id.startsWith('cuda')) : [];
+  return Array.from({ length: workers }, (_, index) => gpus[index % gpus.length]?.id ?? device.id);
+}

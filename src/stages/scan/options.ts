@@ -1,0 +1,121 @@
+// What a scan is asked for, what it tells on the way, and what it says at the end.
+import type { Precision, SamplerName } from '../../engine/types.js';
+
+export interface ScanOptions {
+  /** a folder of label folders, or a CSV or JSONL file */
+  dataset: string;
+  /** encoding of its tables and lists; default strict UTF-8 */
+  encoding?: string;
+  /** of a table: the folder that relative image paths start at; default the table's */
+  imageRoot?: string;
+  /** a diffusers folder */
+  model: string;
+  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
+  variant?: string;
+  /** the run folder: new, empty, or that of the same run */
+  out: string;
+
+  /** one of PRESETS: prompts, size and patch, each overridden by the option of its name */
+  preset?: string;
+  /** template of a label's prompt; default "{label}" */
+  prompt?: string;
+  /** default "" */
+  nullPrompt?: string;
+  /** short side in pixels, or 'source'; default: the model's */
+  size?: number | 'source';
+  /** how the long side is rounded; default 'floor' */
+  sizeRule?: 'floor' | 'ceil';
+  /** pixels; default: an eighth of the short side */
+  patch?: number;
+  /** default 100 */
+  samples?: number;
+  /** a non-negative safe integer; default 0 */
+  seed?: number;
+  /** the part of the schedule timesteps come from, as fractions [begin, end); default [0.1, 0.7] */
+  tRange?: readonly [number, number];
+  /** default 'stratified' */
+  sampler?: SamplerName;
+  /** candidates of each list a picture and condition; default 5 */
+  perImage?: number;
+  /** UNet evaluations a forward pass; default 'auto': sized from memory, then fixed in the manifest */
+  batch?: number | 'auto';
+  /** default 'fp32' */
+  precision?: Precision;
+  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
+  device?: string;
+  /** score every picture under every label */
+  allLabels?: boolean;
+  /** 'null', 'others' or a label; default 'null' */
+  against?: string;
+  /** keep mean maps; default true */
+  maps?: boolean;
+  /** images per shard; default 64, doubled until there are at most 32,768 shards */
+  shardSize?: number;
+  /** safetensors with noises and timesteps */
+  replay?: string;
+  /** the dataset's fingerprint is also over the content of every file, which is read for it */
+  checksum?: boolean;
+  /** random weights of `seed` in place of the UNet's own: a control of what an evaluation finds */
+  untrained?: boolean;
+  /** on a GPU: the fastest convolutions are found by trial, in every process anew; its bytes then depend on how the work was split, by rounding */
+  tune?: boolean;
+  /**
+   * for heat maps in place of patches: a map (F32) of every picture under each of its labels ('A|B' has two), of all labels, or of those named; no patches.
+   * `patch`, `perImage`, `maps` and `allLabels` then mean nothing
+   */
+  localize?: 'own' | 'all' | readonly string[];
+  /** only these pictures of the data set, by path: the run is one of a data set that has no others */
+  only?: readonly string[];
+
+  // what follows changes no result
+  /** processes that share the work, each with its own engine; default 1. One that dies is started again and its shard done anew */
+  workers?: number;
+  /** a process for each of these devices ('cpu', 'cuda:1'; all of one kind), in place of `device` and `workers` */
+  devices?: string[];
+  /** only shards s with s % count == index */
+  shard?: { index: number; count: number };
+  /** CPU threads of each engine; default: all cores, shared by the workers */
+  threads?: number;
+}
+
+export type ScanEvent =
+  /** the model is being loaded: tensors */
+  | { type: 'load'; done: number; total: number }
+  /** what is to be done, before the first forward pass; of this process's part of the run */
+  | { type: 'plan'; run: string; resumed: boolean; shards: number; shardsDone: number; pictures: number; picturesDone: number; evaluations: number; batch: number; device: string }
+  /** a shard was finished, here or by another process */
+  | { type: 'shard'; shard: number; done: number; total: number; pictures: number; skipped: number }
+  /** a picture was scored, or skipped for `reason` */
+  | { type: 'picture'; image: string; done: number; total: number; reason?: string }
+  /** UNet evaluations: `rate` a second since the first one, `secondsLeft` at that rate */
+  | { type: 'evaluations'; done: number; total: number; rate: number; secondsLeft: number };
+
+/** What long work may be given. */
+export interface Hooks<Event> {
+  signal?: AbortSignal;
+  onProgress?: (event: Event) => void;
+  /** a sentence worth telling: what was chosen, what is waited for */
+  log?: (sentence: string) => void;
+}
+
+export interface ScanSummary {
+  run: string;
+  /** all shards of the run are finished, not only this part's */
+  complete: boolean;
+  resumed: boolean;
+  labels: string[];
+  pictures: number;
+  /** of finished shards */
+  scored: number;
+  skipped: number;
+  /** shards of the run, those finished, those finished by this call */
+  shards: { total: number; done: number; here: number };
+  /** UNet evaluations of this call */
+  evaluations: number;
+  seconds: number;
+  device: string;
+  precision: Precision;
+  batch: number;
+  samples: number;
+  patch: number;
+}

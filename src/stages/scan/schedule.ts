@@ -1,0 +1,126 @@
+// Who does which shard: slots (this process's engine, or workers) take the shards in order; what other processes hold is looked at again later.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { asDiffmineError, DiffmineError } from '../../util/errors.js';
+import { nameOf } from '../../runs/locks.js';
+import { shardName, type ShardedFolder, type ShardedManifest } from '../../runs/sharded.js';
+import type { Counter } from './progress.js';
+
+/** How long to wait before looking again at shards that other processes work on, ms. */
+const POLL = 300;
+
+/** What became of a shard: scored by this slot, found finished by another process, or just being worked on by one. */
+export type ShardOutcome = 'scored' | 'elsewhere' | 'busy';
+export type Slot = (shard: number) => Promise<ShardOutcome>;
+
+/** Thrown by a slot that is of no more use: the others do its shard, and all that follow. */
+export class SlotLost extends Error {
+  /** @param reason the error of the whole, should no slot be left */
+  constructor(readonly reason: DiffmineError) {
+    super(reason.message);
+  }
+}
+
+/**
+ * Runs until every shard is finished, by a slot or by another process. Returns how many the slots scored. The first error ends all: no slot is given
+ * a further shard, and it is thrown when none is at work any more. A SlotLost is an error only where it was the last slot.
+ *
+ * @param onWaiting told once, when only shards of other processes are left
+ */
+export async function schedule(shards: readonly number[], slots: readonly Slot[], options: { signal?: AbortSignal; onWaiting?: (shards: number[]) => Promise<void> } = {}): Promise<number> {
+  const { signal, onWaiting } = options;
+  let queue = [...shards];
+  let busy: number[] = [];
+  let scored = 0;
+  let told = false;
+  let failed = false;
+  let left = slots.length;
+  let working = 0;
+  let wake = (): void => undefined;
+  let settled = new Promise<void>((resolve) => (wake = resolve));
+
+  /** One shard; false where the slot is lost. */
+  const work = async (slot: Slot, shard: number): Promise<boolean> => {
+    working += 1;
+    try {
+      const outcome = await slot(shard);
+      if (outcome === 'busy') busy.push(shard);
+      if (outcome === 'scored') scored += 1;
+      return true;
+    } catch (error) {
+      if (!(error instanceof SlotLost)) throw error;
+      left -= 1;
+      if (left === 0) throw error.reason;
+      queue.unshift(shard);
+      return false;
+    } finally {
+      working -= 1;
+      wake();
+      settled = new Promise((resolve) => (wake = resolve));
+    }
+  };
+  const serve = async (slot: Slot): Promise<void> => {
+    while (!failed) {
+      if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The work was cancelled.', 'Finished shards are kept. Run the same command to resume.');
+      const shard = queue.shift();
+      if (shard !== undefined) {
+        if (!(await work(slot, shard))) return;
+        continue;
+      }
+      if (busy.length === 0) {
+        if (working === 0) return;
+        await settled; // one that is at work may yet be lost, and its shard come back
+        continue;
+      }
+      if (!told) {
+        told = true;
+        await onWaiting?.([...busy]);
+      }
+      await sleep(POLL, undefined, signal ? { signal } : {}).catch(() => undefined);
+      queue = [...queue, ...busy];
+      busy = [];
+    }
+  };
+  const ends = await Promise.allSettled(
+    slots.map(async (slot) =>
+      serve(slot).catch((error: unknown) => {
+        failed = true;
+        throw error;
+      }),
+    ),
+  );
+  // the cause, not the cancelling that followed from it
+  const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as unknown] : []));
+  const first = errors.find((error) => !(error instanceof DiffmineError && error.code === 'CANCELLED')) ?? errors[0];
+  if (first !== undefined) throw asDiffmineError(first);
+  return scored;
+}
+
+/**
+ * One attempt at a shard of this process's engine: `work` under the shard's lock. Where another process has finished it, its evaluations, of what was
+ * done and skipped there, are taken off what there is to do.
+ */
+export async function attemptShard<M extends ShardedManifest>(
+  folder: ShardedFolder<M>, shard: number, meter: Counter, work: () => Promise<void>, elsewhere: () => Promise<{ evaluations: number; done: number; skipped: number }>,
+): Promise<ShardOutcome> {
+  const lock = await folder.lockShard(shard);
+  if (lock) {
+    try {
+      await work();
+    } finally {
+      await lock.release();
+    }
+    return 'scored';
+  }
+  if (!(await folder.isDone(shard))) return 'busy';
+  const { evaluations, done, skipped } = await elsewhere();
+  meter.drop(evaluations);
+  meter.uncount(-(done + skipped));
+  meter.shard(shard, done, skipped);
+  return 'elsewhere';
+}
+
+/** Whom a schedule waits for, told once. */
+export async function waitingFor<M extends ShardedManifest>(folder: ShardedFolder<M>, shards: readonly number[]): Promise<string> {
+  const holder = nameOf(await folder.locks.holder(shardName(shards[0] ?? 0)));
+  return `Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${holder} works on.`;
+}

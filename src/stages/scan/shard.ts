@@ -1,0 +1,243 @@
+// One shard: its pictures measured, grouped by shape, decoded ahead, scored, and written as tables and maps.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { measurePicture, prefetch, readPicture, scoredSize, type DatasetImage, type Fetched, type ImageList, type ReadPicture, type SizeOptions } from '../../data/index.js';
+import { DiffmineError } from '../../util/errors.js';
+import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
+import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
+import { contentOf, pictureKey } from '../../runs/fingerprint.js';
+import { mapName } from '../../runs/names.js';
+import type { Replay } from '../../runs/replay.js';
+import { jsonLines, type Run, type ShardRecord, type Skipped } from '../../runs/run.js';
+import { carriedNames, CONTENT_SCHEMA, IMAGE_SCHEMA, imageSchema, PATCH_SCHEMA, type ContentRow, type ImageRow, type ListName, type PatchRow } from '../../runs/schema.js';
+import { writeTable, type Row } from '../../runs/tables.js';
+import { evaluationsOf, type Contrast, type ContrastPlan } from './contrasts.js';
+import { chunks, groupBy, picturesPerCall } from './plan.js';
+import type { Counter } from './progress.js';
+
+/** Bytes of decoded pixels that one engine call may hold. */
+const CALL_BYTES = 256 * 2 ** 20;
+/** Headers read at once. */
+const MEASURING = 8;
+
+export interface ScoringContext {
+  run: Run;
+  engine: Engine;
+  conditions: Conditions;
+  contrasts: ContrastPlan;
+  sizes: SizeOptions;
+  replay: Replay | undefined;
+  /** of the run, in order */
+  images: ImageList;
+  meter: Counter;
+  signal?: AbortSignal;
+  log?: (sentence: string) => void;
+}
+
+interface Item {
+  /** in the shard */
+  index: number;
+  image: DatasetImage;
+  contrast: Contrast;
+  width: number;
+  height: number;
+}
+
+/** What scoring one picture gave. */
+interface Scored {
+  index: number;
+  rows: ImageRow[];
+  patches: PatchRow[];
+  maps: [name: string, map: Tensor][];
+}
+
+/**
+ * Scores a shard and writes it; the caller holds its lock. Where memory runs out it starts the shard again with half the batch, which it notes.
+ *
+ * @throws NUMERICS naming the picture; OUT_OF_MEMORY where not even one picture's sample fits; CANCELLED
+ */
+export async function scoreShard(context: ScoringContext, shard: number): Promise<void> {
+  const { run, meter, contrasts } = context;
+  const notes: string[] = [];
+  for (let batch = run.manifest.options.batch; ; ) {
+    const counted = { pictures: 0, evaluations: 0 };
+    try {
+      const { scored, skipped, files } = await attempt(context, shard, batch, counted);
+      await write(context, { id: shard, images: scored.length, skipped: skipped.length, batch, notes }, scored, skipped, files);
+      meter.shard(shard, scored.length, skipped.length);
+      return;
+    } catch (error) {
+      if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= contrasts.fanOut) throw error;
+      const smaller = Math.max(contrasts.fanOut, Math.floor(batch / 2));
+      notes.push(`Out of memory at batch ${batch}: scored with batch ${smaller}.`);
+      context.log?.(`Shard ${shard}: out of memory at batch ${batch}, going on with ${smaller}.`);
+      batch = smaller;
+      meter.add(-counted.evaluations);
+      meter.uncount(counted.pictures);
+    }
+  }
+}
+
+async function attempt(context: ScoringContext, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<{ scored: Scored[]; skipped: Skipped[]; files: ContentRow[] }> {
+  const { run, meter, contrasts, replay, signal, sizes } = context;
+  const { samples } = run.manifest.options;
+  const reasons = new Map<number, string>();
+  const [begin] = run.shardRange(shard);
+  const images = (await run.shardImages(shard)).map(({ path, label, extra }, index): DatasetImage => {
+    const found = context.images.at(begin + index);
+    if (found.path !== path || found.label !== label) throw new DiffmineError('INTERNAL', `The image ${path} of the run is not where it was in the dataset.`);
+    delete found.extra; // further columns are those of the run's start
+    return { ...found, ...(extra ? { extra } : {}) };
+  });
+  const contents = new Map<number, string | null>();
+  const skip = (index: number, image: DatasetImage, error: DiffmineError): void => {
+    reasons.set(index, error.message);
+    meter.drop(samples * evaluationsOf(contrasts, [image]));
+    meter.picture(image.path, error.message);
+    counted.pictures += 1;
+  };
+
+  const items: Item[] = [];
+  for (const part of chunks([...images.entries()], MEASURING)) {
+    const measured = await Promise.all(part.map(async ([index, image]) => measure(index, image, context).catch((error: unknown) => ({ index, image, error }))));
+    for (const item of measured) {
+      if (!('error' in item)) items.push(item);
+      else if (item.error instanceof DiffmineError && item.error.code === 'IMAGE_UNREADABLE') skip(item.index, item.image, item.error);
+      else throw item.error;
+    }
+  }
+  const calls = groupBy(items, ({ width, height, contrast }) => `${width}x${height} ${contrast.conditions.length} ${contrast.subjects.length}`).flatMap((group) => {
+    const { width, height, contrast } = group[0] as Item;
+    const fitting = Math.max(1, Math.floor(CALL_BYTES / (3 * width * height)));
+    const alone = replay !== undefined && group.some(({ image }) => replay.isOwn(image.path));
+    return chunks(group, alone ? 1 : Math.min(fitting, picturesPerCall(batch, samples, contrast.conditions.length)));
+  });
+
+  const scored: Scored[] = [];
+  const take = async (ready: { item: Item; picture: ReadPicture }[]): Promise<void> => {
+    const outputs = await score(context, ready, batch);
+    counted.evaluations += samples * evaluationsOf(contrasts, ready.map(({ item }) => item.image));
+    ready.forEach(({ item, picture }, b) => {
+      scored.push(collect(context, item, picture, outputs[b] ?? []));
+      meter.picture(item.image.path);
+      counted.pictures += 1;
+    });
+  };
+  // While the engine scores one call the next waits in its queue: a GPU does not stand still until this thread has read results and pictures.
+  const running: Promise<void>[] = [];
+  const read = async ({ index, image }: Item): Promise<ReadPicture> => {
+    const [picture, sha256] = await Promise.all([readPicture(image.file, sizes), contentOf(image.file)]);
+    contents.set(index, sha256);
+    return picture;
+  };
+  const ahead = prefetch(calls.flat(), read, ({ pixels }) => pixels.byteLength, { ...(signal ? { signal } : {}) });
+  try {
+    for (const call of calls) {
+      const ready: { item: Item; picture: ReadPicture }[] = [];
+      for (let i = 0; i < call.length; i += 1) {
+        const next = (await ahead.next()).value as Fetched<Item, ReadPicture>;
+        if (next.error) skip(next.item.index, next.item.image, next.error);
+        else ready.push({ item: next.item, picture: next.value });
+      }
+      if (ready.length === 0) continue;
+      const next = take(ready);
+      next.catch(() => undefined); // heard below, in its turn
+      running.push(next);
+      if (running.length > 1) await running.shift();
+    }
+    await Promise.all(running);
+  } finally {
+    await Promise.allSettled(running);
+    await ahead.return(undefined);
+  }
+  scored.sort((a, b) => a.index - b.index);
+  const skipped: Skipped[] = [];
+  const files: ContentRow[] = [];
+  for (const [index, { path, label, file }] of images.entries()) {
+    const reason = reasons.get(index);
+    if (reason !== undefined) skipped.push({ image: path, label, reason });
+    files.push({ image: path, label, sha256: contents.has(index) ? (contents.get(index) ?? null) : await contentOf(file) });
+  }
+  return { scored, skipped, files };
+}
+
+async function measure(index: number, image: DatasetImage, { sizes, contrasts }: ScoringContext): Promise<Item> {
+  const contrast = contrasts.of(image.label);
+  if (!contrast) throw new DiffmineError('INTERNAL', `The picture ${image.path} has the label that others are compared with.`);
+  const { width, height } = scoredSize(await measurePicture(image.file), sizes);
+  return { index, image, contrast, width, height };
+}
+
+/** One engine call. [B][M] */
+async function score(context: ScoringContext, ready: { item: Item; picture: ReadPicture }[], batch: number): Promise<TypicalityOutput[][]> {
+  const { run, engine, conditions, replay, meter, signal } = context;
+  const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
+  const input: TypicalityInput = {
+    pictures: ready.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })),
+    conditions: ready.map(({ item }) => item.contrast.conditions),
+    subjects: ready.map(({ item }) => item.contrast.subjects),
+    weights: ready.map(({ item }) => item.contrast.weights),
+    keys: ready.map(({ item }) => pictureKey(item.image.path)),
+    ...(replay && ready[0] ? replay.scoring(ready[0].item.image.path) : {}),
+  };
+  let told = 0;
+  try {
+    const { outputs } = await engine.scoreTypicality(conditions, input, { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps }, {
+      ...(signal ? { signal } : {}),
+      onProgress: ({ stage, done }) => {
+        if (stage !== 'score') return;
+        meter.add(done - told);
+        told = done;
+      },
+    });
+    meter.add(samples * evaluationsOf(context.contrasts, ready.map(({ item }) => item.image)) - told);
+    return outputs;
+  } catch (error) {
+    meter.add(-told);
+    if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
+    if (ready.length > 1) for (const one of ready) await score(context, [one], batch); // throws at the one that is to blame
+    const names = ready.map(({ item }) => item.image.path).join(', ');
+    throw new DiffmineError('NUMERICS', `Scoring ${names} gave NaN or infinity.`, error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.', { cause: error });
+  }
+}
+
+/** The rows and maps of one picture. */
+function collect({ run }: ScoringContext, { index, image, contrast }: Item, picture: ReadPicture, outputs: TypicalityOutput[]): Scored {
+  const { samples, patch, maps, localize } = run.manifest.options;
+  const { sourceWidth, sourceHeight, width, height, resized } = picture;
+  const across = sourceWidth / resized.width;
+  const down = sourceHeight / resized.height;
+  const scored: Scored = { index, rows: [], patches: [], maps: [] };
+  outputs.forEach((output, m) => {
+    const condition = contrast.names[m] as string;
+    const names = { image: image.path, label: image.label, condition };
+    scored.rows.push({ ...names, source_width: sourceWidth, source_height: sourceHeight, width, height, typicality: output.mean, samples, ...carried(run, image) });
+    const add = (list: ListName, patches: ScoredPatch[]): void => {
+      patches.forEach(({ row, column, score: typicality, standardError }, place) => {
+        const box = { x: column * across, y: row * down, width: patch * across, height: patch * down };
+        scored.patches.push({ ...names, list, place: place + 1, ...box, row, column, patch, typicality, standard_error: standardError, samples });
+      });
+    };
+    add('top', output.top);
+    add('least', output.least);
+    add('random', output.random);
+    if (maps && output.map) scored.maps.push([mapName(condition, image.path), localize ? output.map : toFloat16(output.map)]);
+  });
+  return scored;
+}
+
+/** The data set's further columns. */
+function carried(run: Run, image: DatasetImage): Row {
+  return Object.fromEntries([...carriedNames(IMAGE_SCHEMA, run.manifest.dataset.columns)].map(([column, name]) => [name, (image.extra && Object.hasOwn(image.extra, column) ? image.extra[column] : null) ?? null]));
+}
+
+async function write({ run }: ScoringContext, record: ShardRecord, scored: Scored[], skipped: Skipped[], files: ContentRow[]): Promise<void> {
+  await run.writeShard(record.id, async (folder) => {
+    await writeTable(join(folder, 'images.parquet'), scored.flatMap(({ rows }) => rows), imageSchema(run.manifest.dataset.columns));
+    await writeTable(join(folder, 'patches.parquet'), scored.flatMap(({ patches }) => patches), PATCH_SCHEMA);
+    await writeTable(join(folder, 'files.parquet'), files, CONTENT_SCHEMA);
+    if (run.manifest.options.maps) writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
+    await writeFile(join(folder, 'skipped.jsonl'), jsonLines(skipped));
+    await writeFile(join(folder, 'shard.json'), `${JSON.stringify(record)}\n`);
+  });
+}

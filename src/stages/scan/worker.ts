@@ -1,0 +1,76 @@
+// The program of a worker process (workers.ts): settles the same options, loads its own engine, scores the shards it is given. It ends when its parent
+// lets go of it, also when the parent was killed.
+import { asDiffmineError } from '../../util/errors.js';
+import { Run } from '../../runs/run.js';
+import { VERSION } from '../../runs/version.js';
+import type { Hooks, ScanEvent, ScanOptions } from './options.js';
+import type { Counter } from './progress.js';
+import { startHere, type Slots } from './scan.js';
+import { isAuto, settle } from './settle.js';
+import type { Count, FromWorker, ToWorker } from './workers.js';
+
+const abort = new AbortController();
+let slots: Slots | undefined;
+let unsent = 0;
+let lastSent = 0;
+
+function send(message: FromWorker): void {
+  if (process.connected) process.send?.(message);
+}
+
+function count(...call: Count): void {
+  send({ type: 'count', call });
+}
+
+/** Evaluations come after every forward pass: they are sent in sums. */
+function flush(): void {
+  if (unsent !== 0) count('add', unsent);
+  unsent = 0;
+  lastSent = performance.now();
+}
+
+const counter: Counter = {
+  add: (evaluations) => {
+    unsent += evaluations;
+    if (performance.now() - lastSent > 100) flush();
+  },
+  drop: (evaluations) => count('drop', evaluations),
+  picture: (image, reason) => (reason === undefined ? count('picture', image) : count('picture', image, reason)),
+  uncount: (pictures) => count('uncount', pictures),
+  shard: (...parameters) => {
+    flush();
+    count('shard', ...parameters);
+  },
+};
+
+async function begin(options: ScanOptions): Promise<void> {
+  const hooks: Hooks<ScanEvent> = { signal: abort.signal, log: (sentence) => send({ type: 'log', sentence }) };
+  const settled = await settle(options, VERSION); // the parent has logged what there is to say
+  const run = await Run.begin(options.out, settled.draft, settled.images, { anyBatch: isAuto(options.batch) });
+  slots = await startHere(options, settled, run, counter, hooks);
+  send({ type: 'ready' });
+}
+
+async function answer(message: ToWorker): Promise<void> {
+  try {
+    if (message.type === 'cancel') abort.abort();
+    else if (message.type === 'begin') await begin(message.options);
+    else if (slots?.slots[0]) {
+      const outcome = await slots.slots[0](message.shard);
+      flush();
+      send({ type: 'done', outcome });
+    }
+  } catch (thrown) {
+    const { code, message: text, hint } = asDiffmineError(thrown);
+    flush();
+    send({ type: 'failed', code, message: text, ...(hint === undefined ? {} : { hint }) });
+  }
+}
+
+process.on('message', (message: ToWorker) => void answer(message));
+process.once('disconnect', () => {
+  abort.abort();
+  void (slots?.close() ?? Promise.resolve()).finally(() => process.exit(0));
+});
+// Ctrl-C reaches the whole group of processes: what to do about it is the parent's to say
+process.on('SIGINT', () => undefined);

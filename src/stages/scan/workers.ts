@@ -1,0 +1,224 @@
+// --workers N and --devices 0,1: child processes that each hold an engine. The parent hands out shards one at a time; what the children tell is counted
+// as if one process did it all. A process that dies (kill -9, the system's out-of-memory killer, a crash of the GPU's driver) is started again and its
+// shard done anew; one that dies again and again is given up, and the others do its part. Locks stay per shard and die with their process, so that
+// several such parents may share a run and a restarted child takes over at once.
+import { fork, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { asDiffmineError, DiffmineError, type ErrorCode } from '../../util/errors.js';
+import type { Hooks, ScanEvent, ScanOptions } from './options.js';
+import { Tally, type Counter } from './progress.js';
+import { SlotLost, type ShardOutcome, type Slot } from './schedule.js';
+import type { Slots } from './scan.js';
+import { threadsOf } from './settle.js';
+
+/** Times that a process is started again without a shard finished in between. */
+const RESTARTS = 3;
+/** Before the n-th of them, n times this many ms: what ate the memory, or upset the driver, may pass. */
+const PAUSE = 500;
+
+/** From the parent. */
+export type ToWorker = { type: 'begin'; options: ScanOptions } | { type: 'shard'; shard: number } | { type: 'cancel' };
+
+/** From a worker. `count`: one call of the parent's counter. */
+export type FromWorker =
+  | { type: 'ready' }
+  | { type: 'done'; outcome: ShardOutcome }
+  | { type: 'failed'; code: ErrorCode; message: string; hint?: string }
+  | { type: 'count'; call: Count }
+  | { type: 'log'; sentence: string };
+
+/** A call of a Counter, as data. */
+export type Count = { [Name in keyof Counter]: [name: Name, ...parameters: Parameters<Counter[Name]>] }[keyof Counter];
+
+/** The process is gone, or of no more use; `message` says how, after "ended". */
+class Died extends Error {}
+
+/** A worker's process, from the parent's side: one question at a time, one answer. */
+class WorkerProcess {
+  private readonly child: ChildProcess;
+  private settle: { resolve: (outcome: ShardOutcome) => void; reject: (error: Error) => void } | undefined;
+  /** how it ended, once it has */
+  private readonly ended: Promise<string>;
+
+  /** @param crashes whether an error of the engine itself (INTERNAL) means that its device has to be set up anew: a CUDA context does not recover */
+  constructor(meter: Counter, hooks: Hooks<ScanEvent>, private readonly crashes: boolean) {
+    this.child = fork(join(import.meta.dirname, 'worker.js'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.child.on('message', (message: FromWorker) => {
+      if (message.type === 'ready') this.settle?.resolve('elsewhere');
+      else if (message.type === 'done') this.settle?.resolve(message.outcome);
+      else if (message.type === 'failed') this.fail(message);
+      else if (message.type === 'count') replayCount(meter, message.call);
+      else hooks.log?.(message.sentence);
+    });
+    this.ended = new Promise((resolve) => {
+      const end = (how: string): void => {
+        this.settle?.reject(new Died(how));
+        resolve(how);
+      };
+      this.child.once('exit', (code, signal) => {
+        const how = signal ? `by ${signal}` : `with code ${code}`;
+        // what it said before comes first
+        if (this.child.connected) this.child.once('disconnect', () => end(how));
+        else end(how);
+      });
+      this.child.once('error', (error) => end(`(${error.message})`));
+    });
+  }
+
+  private fail({ code, message, hint }: Extract<FromWorker, { type: 'failed' }>): void {
+    if (this.crashes && code === 'INTERNAL') {
+      this.settle?.reject(new Died(`with an error of its device: ${message.split('\n')[0]}`));
+      this.child.kill('SIGKILL');
+    } else {
+      this.settle?.reject(new DiffmineError(code, message, hint));
+    }
+  }
+
+  async ask(message: ToWorker): Promise<ShardOutcome> {
+    return new Promise<ShardOutcome>((resolve, reject) => {
+      this.settle = { resolve, reject };
+      // of a process that is gone, only its end says how; a message that cannot be sent is that, too
+      if (this.child.connected) this.child.send(message, () => undefined);
+      else void this.ended.then((how) => reject(new Died(how)));
+    }).finally(() => {
+      this.settle = undefined;
+    });
+  }
+
+  cancel(): void {
+    if (this.child.connected) this.child.send({ type: 'cancel' } satisfies ToWorker, () => undefined);
+  }
+
+  /** A worker ends when its parent lets go of it. */
+  async close(): Promise<void> {
+    if (this.child.connected) this.child.disconnect();
+    await this.ended;
+  }
+}
+
+function replayCount(meter: Counter, call: Count): void {
+  const [name, ...parameters] = call;
+  (meter[name] as (...values: unknown[]) => void).apply(meter, parameters);
+}
+
+/** A worker whose process is replaced when it dies. */
+class Worker {
+  private process: WorkerProcess | undefined;
+  private readonly tally: Tally;
+  /** since a shard was last finished */
+  private deaths = 0;
+  private begun = false;
+  private cancelled = false;
+
+  constructor(private readonly options: ScanOptions, meter: Counter, private readonly hooks: Hooks<ScanEvent>) {
+    this.tally = new Tally(meter);
+  }
+
+  private get device(): string {
+    return this.options.device ?? 'auto';
+  }
+
+  /** Loads the model; a shard that is asked for does that too, after a death. */
+  async begin(): Promise<void> {
+    await this.persist(async () => 'elsewhere', 'while it loaded the model');
+  }
+
+  readonly slot: Slot = async (shard) => {
+    const outcome = await this.persist(async (process) => {
+      this.tally.begin();
+      return process.ask({ type: 'shard', shard });
+    }, `at shard ${shard}`);
+    if (outcome === 'scored') this.deaths = 0;
+    return outcome;
+  };
+
+  /** @throws SlotLost where the process dies once too often */
+  private async persist(task: (process: WorkerProcess) => Promise<ShardOutcome>, when: string): Promise<ShardOutcome> {
+    for (;;) {
+      try {
+        return await task(await this.running());
+      } catch (error) {
+        if (!(error instanceof Died)) throw this.begun && isGone(error) ? new SlotLost(error) : error;
+        if (this.tally.finished) return 'scored';
+        this.tally.undo();
+        await this.close();
+        this.deaths += 1;
+        const how = `The process of ${this.device} ended ${error.message} ${when}`;
+        if (this.deaths <= RESTARTS) {
+          this.hooks.log?.(`${how}; it is started again (${this.deaths} of ${RESTARTS}).`);
+          await sleep(PAUSE * this.deaths, undefined, this.hooks.signal ? { signal: this.hooks.signal } : {}).catch(() => undefined);
+        }
+        if (this.cancelled || this.hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled.', 'Finished shards are kept. Run the same command to resume.');
+        if (this.deaths > RESTARTS) {
+          throw new SlotLost(
+            new DiffmineError(
+              'DEVICE_UNAVAILABLE', `${how}, for the ${this.deaths}th time in a row.`,
+              'Run the same command again: finished shards are kept. If memory ran out (SIGKILL), use fewer --workers or --devices, or a smaller --batch in a new run.',
+            ),
+          );
+        }
+      }
+    }
+  }
+
+  private async running(): Promise<WorkerProcess> {
+    if (this.process) return this.process;
+    const process = new WorkerProcess(this.tally, this.hooks, this.device.startsWith('cuda'));
+    this.process = process;
+    this.tally.begin();
+    await process.ask({ type: 'begin', options: this.options });
+    this.begun = true;
+    return process;
+  }
+
+  cancel(): void {
+    this.cancelled = true;
+    this.process?.cancel();
+  }
+
+  async close(): Promise<void> {
+    const { process } = this;
+    this.process = undefined;
+    await process?.close();
+  }
+}
+
+/** Whether a device that was there is there no more, or has no room any more. */
+function isGone(error: unknown): error is DiffmineError {
+  return error instanceof DiffmineError && error.code === 'DEVICE_UNAVAILABLE';
+}
+
+/** Starts a process for each of `devices` (names as in --device). */
+export async function startWorkers(options: ScanOptions, devices: readonly string[], meter: Counter, hooks: Hooks<ScanEvent>): Promise<Slots> {
+  const threads = threadsOf({ ...options, workers: devices.length });
+  const workers = devices.map((device) => {
+    const own: ScanOptions = { ...options, device, threads };
+    delete own.devices;
+    delete own.workers;
+    return new Worker(own, meter, hooks);
+  });
+  const cancel = (): void => workers.forEach((worker) => worker.cancel());
+  hooks.signal?.addEventListener('abort', cancel, { once: true });
+  const close = async (): Promise<void> => {
+    hooks.signal?.removeEventListener('abort', cancel);
+    await Promise.all(workers.map(async (worker) => worker.close()));
+  };
+  const begun = await Promise.allSettled(workers.map(async (worker) => worker.begin()));
+  const errors = begun.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []));
+  const lost = errors.filter((error) => error instanceof SlotLost);
+  if (errors.length > lost.length || lost.length === workers.length) {
+    cancel();
+    await close();
+    throw asDiffmineError(errors.find((error) => !(error instanceof SlotLost)) ?? lost[0]?.reason);
+  }
+  for (const { reason } of lost) hooks.log?.(`${reason.message} The other processes go on without it.`);
+  const slots = workers.filter((_, i) => begun[i]?.status === 'fulfilled').map(({ slot }): Slot => async (shard) =>
+    slot(shard).catch((error: unknown) => {
+      if (error instanceof SlotLost) hooks.log?.(`${error.message} Other processes do its part, if any is left.`);
+      else cancel(); // what the others are at would be lost on a user who has to act first
+      throw error;
+    }),
+  );
+  return { slots, close };
+}

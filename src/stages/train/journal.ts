@@ -1,0 +1,100 @@
+// What a training leaves behind while it runs: metrics.jsonl, one JSON object a line, and the watch that tells when it diverges.
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { DiffmineError } from '../../util/errors.js';
+import type { TrainingStep } from '../../engine/types.js';
+import { hasNoSync, writeFileAtomic } from '../../runs/atomic.js';
+
+export type Metric =
+  | { step: number; loss: number; gradientNorm: number; learningRate: number; seconds: number }
+  | { step: number; validation: number }
+  | { step: number; sheet: string; labels: string[] };
+
+/** Lines of metrics.jsonl; a last line that was torn by a crash is left out. */
+export function readMetrics(file: string): Metric[] {
+  if (!existsSync(file)) return [];
+  return readFileSync(file, 'utf8').split('\n').flatMap((line) => {
+    try {
+      return line === '' ? [] : [JSON.parse(line) as Metric];
+    } catch {
+      return [];
+    }
+  });
+}
+
+export class Journal {
+  private readonly descriptor: number;
+
+  private constructor(file: string) {
+    this.descriptor = openSync(file, 'a');
+  }
+
+  /**
+   * Opens the file to go on after `step`: what was written of later steps, which will be done again, is cut off.
+   *
+   * @throws RUN_INVALID where the loss of an earlier step is not there
+   */
+  static async open(file: string, step: number): Promise<{ journal: Journal; kept: Metric[] }> {
+    const kept = readMetrics(file).filter((metric) => metric.step <= step);
+    const losses = kept.filter((metric) => 'loss' in metric);
+    if (losses.length !== step || losses.some((metric, i) => metric.step !== i + 1)) {
+      throw new DiffmineError('RUN_INVALID', `${file} does not have the losses of the ${step} steps that were done.`, 'Restore it, or begin a new training in another folder.');
+    }
+    await writeFileAtomic(file, kept.map((metric) => `${JSON.stringify(metric)}\n`).join(''));
+    return { journal: new Journal(file), kept };
+  }
+
+  write(metric: Metric): void {
+    const line = Buffer.from(`${JSON.stringify(metric)}\n`);
+    for (let at = 0; at < line.length; ) at += writeSync(this.descriptor, line, at);
+  }
+
+  /** Forces it to the disk: before a checkpoint that counts on it. */
+  sync(): void {
+    try {
+      fsyncSync(this.descriptor);
+    } catch (error) {
+      if (!hasNoSync(error)) throw error;
+    }
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+  }
+}
+
+/** Pictures that the smoothed loss looks back on, about; and steps, at least. */
+const [PICTURES, STEPS] = [800, 50];
+/**
+ * A training explodes where the smoothed loss is several times its least and far from what it can do, or beyond all reason: the targets have
+ * variance one, so that a model which knows nothing has a loss of one.
+ */
+const [FACTOR, POOR, ABSURD] = [4, 0.5, 10];
+
+/** The smoothed loss, and whether it explodes: a function of the losses so far alone. */
+export class LossWatch {
+  private readonly kept: number;
+  private weight = 0;
+  private sum = 0;
+  private seen = 0;
+  private least = Infinity;
+
+  /** @param batch pictures a step: of few, losses scatter more, and more of them are looked at */
+  constructor(batch: number) {
+    this.kept = 1 - 1 / Math.max(STEPS, PICTURES / batch);
+  }
+
+  /** @returns whether the training explodes */
+  add({ loss }: Pick<TrainingStep, 'loss'>): boolean {
+    this.sum = this.kept * this.sum + (1 - this.kept) * loss;
+    this.weight = this.kept * this.weight + (1 - this.kept);
+    this.seen++;
+    const now = this.smoothed as number;
+    const window = 1 / (1 - this.kept);
+    if (this.seen >= window) this.least = Math.min(this.least, now);
+    return this.seen >= window && (now > ABSURD || now > Math.max(POOR, FACTOR * this.least));
+  }
+
+  get smoothed(): number | null {
+    return this.seen > 0 ? this.sum / this.weight : null;
+  }
+}

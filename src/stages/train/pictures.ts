@@ -1,0 +1,252 @@
+// The pictures of a training as the UNet denoises them: crops of pixels, folded where the model folds, or of latents that were encoded once
+// and lie on the disk.
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { measurePicture, readPicture, scoredSize, type DatasetImage, type ImageList } from '../../data/index.js';
+import { prefetch } from '../../data/prefetch.js';
+import { DiffmineError } from '../../util/errors.js';
+import { readSafetensors, writeSafetensors, type Engine } from '../../engine/index.js';
+import { toFloat16, toFloat32 } from '../../engine/tensor.js';
+import type { Picture, Tensor } from '../../engine/types.js';
+import { writeFileAtomic } from '../../runs/atomic.js';
+import { sha256 } from '../../runs/fingerprint.js';
+import type { Base } from './base.js';
+import type { View } from './split.js';
+
+/** A picture that can be trained on. */
+export interface Usable {
+  image: DatasetImage;
+  /** size it is shrunk to, in pixels */
+  width: number;
+  height: number;
+}
+
+export interface Skipped {
+  image: string;
+  label: string;
+  reason: string;
+}
+
+/** Crops of pictures. */
+export interface Crops {
+  /** [C, h, w] of one crop */
+  shape: [number, number, number];
+  usable: Usable[];
+  skipped: Skipped[];
+  /** one crop, row-major F32; IMAGE_UNREADABLE where the picture has become so since */
+  load(index: number, view: Pick<View, 'across' | 'down' | 'mirrored'>): Promise<Float32Array>;
+}
+
+export interface CropOptions {
+  /** of the square crops, in pixels */
+  side: number;
+  mirrored: boolean;
+  /** where latents are kept */
+  cache: string;
+  signal?: AbortSignal | undefined;
+  onProgress?: (done: number, total: number) => void;
+  log?: ((line: string) => void) | undefined;
+}
+
+/** Decoded pictures held in memory, so that later passes need not decode them: bytes. */
+const HELD = 2 * 2 ** 30;
+/** Pictures a cache file. */
+const CACHE_FILE = 64;
+/** Pictures of one size encoded in one pass. */
+const ENCODED_TOGETHER = 8;
+const CACHE_FORMAT = 'diffmine-latents-1';
+
+/** Where a crop of `side` begins in a picture of `length`. */
+export function cropStart(share: number, length: number, side: number): number {
+  return Math.min(Math.floor(share * (length - side + 1)), length - side);
+}
+
+/** Pixels 0 ... 255 of a crop as the UNet takes them: [3 fold^2, side / fold, side / fold] in [-1, 1], channels as torch.pixel_unshuffle orders them. */
+export function foldedCrop(picture: Picture, crop: { x: number; y: number; side: number; mirrored: boolean }, fold: number): Float32Array {
+  const { x: left, y: top, side, mirrored } = crop;
+  const cells = side / fold;
+  const out = new Float32Array(3 * side * side);
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      const source = ((top + y) * picture.width + left + (mirrored ? side - 1 - x : x)) * 3;
+      const place = (y % fold) * fold + (x % fold);
+      const cell = Math.floor(y / fold) * cells + Math.floor(x / fold);
+      for (let c = 0; c < 3; c++) out[(c * fold * fold + place) * cells * cells + cell] = (picture.pixels[source + c] as number) / 127.5 - 1;
+    }
+  }
+  return out;
+}
+
+/** Opens the crops of a data set for a model; pictures that cannot be used are listed. */
+export async function openCrops(images: ImageList, base: Base, engine: Engine, options: CropOptions): Promise<Crops> {
+  const { side } = options;
+  if (side % base.multiple !== 0) {
+    const near = Math.max(base.multiple, Math.round(side / base.multiple) * base.multiple);
+    throw new DiffmineError('INVALID_ARGUMENT', `This model cannot be trained on crops of ${side} px.`, `It halves their sides several times: use a multiple of ${base.multiple}, such as --size ${near}.`);
+  }
+  return base.kind === 'pixel' ? openPixels(images, base.fold, options) : openLatents(images, base.vaeFactor, engine, options, base.encoderFingerprint);
+}
+
+const sizeOptions = (side: number) => ({ size: side, rule: 'floor', multiple: 1, patch: 1 }) as const;
+
+/** A crop needs both sides; pictures are never enlarged. */
+function checkSide(name: string, { width, height }: { width: number; height: number }, side: number): void {
+  if (Math.min(width, height) < side) throw new DiffmineError('IMAGE_UNREADABLE', `The picture '${name}' is smaller than the crop of ${side} px (${width} x ${height} px).`);
+}
+
+async function openPixels(images: ImageList, fold: number, { side, signal, onProgress }: CropOptions): Promise<Crops> {
+  const [usable, skipped]: [Usable[], Skipped[]] = [[], []];
+  const measure = async (image: DatasetImage): Promise<Usable> => {
+    const { resized } = scoredSize(await measurePicture(image.file), sizeOptions(side));
+    checkSide(image.path, resized, side);
+    return { image, ...resized };
+  };
+  for await (const { item, value, error } of prefetch(images, measure, () => 100, signal ? { signal } : {})) {
+    if (value) usable.push(value);
+    else skipped.push({ image: item.path, label: item.label, reason: error?.message ?? '' });
+    onProgress?.(usable.length + skipped.length, images.length);
+  }
+  const held = new Map<number, Picture>();
+  let bytes = 0;
+  return {
+    shape: [3 * fold * fold, side / fold, side / fold], usable, skipped,
+    async load(index, { across, down, mirrored }) {
+      const { image } = usable[index] as Usable;
+      let picture = held.get(index);
+      if (!picture) {
+        picture = await readPicture(image.file, sizeOptions(side));
+        checkSide(image.path, picture, side);
+        if (!held.has(index) && bytes + picture.pixels.byteLength <= HELD) {
+          held.set(index, picture);
+          bytes += picture.pixels.byteLength;
+        }
+      }
+      return foldedCrop(picture, { x: cropStart(across, picture.width, side), y: cropStart(down, picture.height, side), side, mirrored }, fold);
+    },
+  };
+}
+
+// --- latents
+
+interface LatentRecord {
+  image: string;
+  label: string;
+  /** of the picture, in pixels; or why there is none */
+  width?: number;
+  height?: number;
+  skipped?: string;
+}
+
+function mirror({ pixels, width, height }: Picture): Picture {
+  const out = new Uint8Array(pixels.length);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++) out[(y * width + x) * 3 + c] = pixels[(y * width + width - 1 - x) * 3 + c] as number;
+  }
+  return { pixels: out, width, height };
+}
+
+const cacheFile = (folder: string, number: number, extension: string): string => join(folder, `latents-${String(number).padStart(6, '0')}.${extension}`);
+
+/**
+ * Whole pictures are encoded (and their mirror images), and crops are cut from the latents: the mean of the posterior, as a scan takes it.
+ * A file of the cache holds the latents of 64 pictures in F16; it is used again where model, pictures and size are the same.
+ */
+async function openLatents(images: ImageList, factor: number, engine: Engine, options: CropOptions, fingerprint: string): Promise<Crops> {
+  const { side, cache, signal } = options;
+  await mkdir(cache, { recursive: true });
+  const records: LatentRecord[] = [];
+  const files = Math.ceil(images.length / CACHE_FILE);
+  for (let number = 0; number < files; number++) {
+    const part = images.slice(number * CACHE_FILE, (number + 1) * CACHE_FILE);
+    const key = sha256(JSON.stringify([CACHE_FORMAT, fingerprint, side, options.mirrored, part.map(({ path, label, bytes }) => [path, label, bytes])]));
+    records.push(...((await readRecords(cache, number, key)) ?? (await encode(part, number, key, factor, engine, options))));
+    options.onProgress?.(Math.min(images.length, (number + 1) * CACHE_FILE), images.length);
+    if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Encoding the pictures was cancelled.');
+  }
+  const [usable, skipped, places]: [Usable[], Skipped[], number[]] = [[], [], []];
+  records.forEach((record, place) => {
+    if (record.skipped !== undefined || record.width === undefined || record.height === undefined) {
+      skipped.push({ image: record.image, label: record.label, reason: record.skipped ?? '' });
+      return;
+    }
+    usable.push({ image: images.at(place), width: record.width, height: record.height });
+    places.push(place);
+  });
+  const read = (place: number, mirrored: boolean): Tensor => {
+    const name = `${place % CACHE_FILE}${mirrored ? '.mirrored' : ''}`;
+    return readSafetensors(cacheFile(cache, Math.floor(place / CACHE_FILE), 'safetensors'), [name])[name] as Tensor;
+  };
+  const channels = places.length > 0 ? (read(places[0] as number, false).shape[0] as number) : 4;
+  const cells = side / factor;
+  return {
+    shape: [channels, cells, cells], usable, skipped,
+    async load(index, { across, down, mirrored }) {
+      const latents = read(places[index] as number, mirrored);
+      const [, height, width] = latents.shape as [number, number, number];
+      const values = toFloat32(latents);
+      const [x, y] = [cropStart(across, width, cells), cropStart(down, height, cells)];
+      const out = new Float32Array(channels * cells * cells);
+      for (let c = 0; c < channels; c++) {
+        for (let row = 0; row < cells; row++) {
+          const from = (c * height + y + row) * width + x;
+          out.set(values.subarray(from, from + cells), (c * cells + row) * cells);
+        }
+      }
+      return out;
+    },
+  };
+}
+
+async function readRecords(cache: string, number: number, key: string): Promise<LatentRecord[] | undefined> {
+  const text = await readFile(cacheFile(cache, number, 'json'), 'utf8').catch(() => undefined);
+  if (text === undefined || !existsSync(cacheFile(cache, number, 'safetensors'))) return undefined;
+  try {
+    const { key: found, pictures } = JSON.parse(text) as { key: string; pictures: LatentRecord[] };
+    return found === key ? pictures : undefined;
+  } catch {
+    return undefined; // damaged: made again
+  }
+}
+
+/** Encodes one file's pictures: its list is written last, so that a file with a list is whole. */
+async function encode(part: ImageList, number: number, key: string, factor: number, engine: Engine, { side, mirrored, cache, signal }: CropOptions): Promise<LatentRecord[]> {
+  await rm(cacheFile(cache, number, 'json'), { force: true });
+  const records: LatentRecord[] = [];
+  const tensors: Record<string, Tensor> = {};
+  let waiting: { name: string; picture: Picture }[] = [];
+  const flush = async (): Promise<void> => {
+    const [first] = waiting;
+    if (!first) return;
+    const all = await engine.encodePictures(waiting.map(({ picture }) => picture), signal ? { signal } : {});
+    const shape = all.shape.slice(1);
+    const bytes = all.data.byteLength / waiting.length;
+    waiting.forEach(({ name }, i) => {
+      tensors[name] = toFloat16({ dtype: all.dtype, shape, data: all.data.subarray(i * bytes, (i + 1) * bytes) });
+    });
+    waiting = [];
+  };
+  const load = async (image: DatasetImage): Promise<Picture> => {
+    const picture = await readPicture(image.file, { ...sizeOptions(side), multiple: factor });
+    checkSide(image.path, picture, side);
+    return picture;
+  };
+  for await (const { item, value, error } of prefetch(part, load, ({ pixels }) => pixels.byteLength, signal ? { signal } : {})) {
+    const name = String(records.length);
+    const record = { image: item.path, label: item.label };
+    if (!value) {
+      records.push({ ...record, skipped: error?.message ?? '' });
+      continue;
+    }
+    records.push({ ...record, width: value.width, height: value.height });
+    for (const picture of mirrored ? [value, mirror(value)] : [value]) {
+      const [first] = waiting;
+      if (first && (first.picture.width !== picture.width || first.picture.height !== picture.height || waiting.length >= ENCODED_TOGETHER)) await flush();
+      waiting.push({ name: picture === value ? name : `${name}.mirrored`, picture });
+    }
+  }
+  await flush();
+  writeSafetensors(cacheFile(cache, number, 'safetensors'), tensors);
+  await writeFileAtomic(cacheFile(cache, number, 'json'), `${JSON.stringify({ key, pictures: records })}\n`);
+  return records;
+}

@@ -1,0 +1,37 @@
+// A sheet of pictures that a model samples in the middle of its training: a row a label.
+import { toPictures } from '../sample/pictures.js';
+import { sampleDdim } from '../sample/ddim.js';
+import { writeSheet } from '../sample/sheet.js';
+import type { Engine, Trainer } from '../../engine/index.js';
+import type { ScheduleConfig } from '../../engine/types.js';
+import type { Base } from './base.js';
+import type { TrainSettings } from './options.js';
+
+/** Labels of a sheet, at most. */
+const MOST_LABELS = 12;
+
+interface SheetOf {
+  base: Base;
+  schedule: ScheduleConfig;
+  labels: string[];
+  shape: readonly number[];
+  settings: Pick<TrainSettings, 'sampleCount' | 'sampleSteps' | 'sampleGuidance' | 'seed' | 'batch' | 'accumulate'>;
+  engine: Engine;
+  trainer: Trainer;
+  average: boolean;
+  signal?: AbortSignal;
+}
+
+/** Draws and writes it, always of the same noise; the labels of its rows. */
+export async function drawSheet(file: string, { base, schedule, labels, shape, settings, engine, trainer, average, signal }: SheetOf): Promise<string[]> {
+  const { sampleCount, sampleSteps, sampleGuidance, seed, batch, accumulate } = settings;
+  const shown = labels.slice(0, MOST_LABELS);
+  const rows = shown.flatMap((_, row) => Array.from({ length: sampleCount }, () => row));
+  const request = {
+    steps: sampleSteps, guidance: sampleGuidance, seed, shape, rows, nullRow: labels.length, spacing: base.spacing, samples: rows.map((_, i) => i % sampleCount), batch: Math.max(2, batch / accumulate),
+  };
+  const x0 = await sampleDdim(schedule, request, (x, timesteps, conditions) => trainer.predict({ x, timesteps, conditions }, average), signal ? { signal } : {});
+  const pictures = await toPictures(base.kind === 'latent' ? engine : undefined, { kind: base.kind, fold: base.fold, source: base.encoder ?? {} }, x0);
+  await writeSheet(file, shown.map((_, row) => pictures.slice(row * sampleCount, (row + 1) * sampleCount)));
+  return shown;
+}

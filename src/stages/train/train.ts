@@ -1,0 +1,460 @@
+// `train`: fine-tunes the UNet of a model, or makes a small model from nothing, and writes a model folder that scans take.
+//
+//   OUT/train.json         settings, data, state          OUT/metrics.jsonl   loss of every step, validations, sheets
+//   OUT/checkpoints/       the last few, and the best      OUT/samples/        sheets of sampled pictures
+//   OUT/cache/             latents and text embeddings     OUT/train-report.html
+//   OUT/model_index.json, unet/, scheduler/, ...           the model, once the training is done
+//
+// A step is a function of the seed, its number and the weights before it: a training that was interrupted goes on as if nothing had happened.
+import { existsSync } from 'node:fs';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { datasetNotes, openDataset } from '../../data/index.js';
+import { distinctLabels } from '../../data/labels.js';
+import { prefetch } from '../../data/prefetch.js';
+import { asDiffmineError, DiffmineError } from '../../util/errors.js';
+import { Engine, readSafetensors, writeSafetensors, type Trainer } from '../../engine/index.js';
+import { elements, fromFloat32 } from '../../engine/tensor.js';
+import type { Tensor, TrainingBatch } from '../../engine/types.js';
+import { discard } from '../../runs/atomic.js';
+import { chooseTrainingDevice } from '../../runs/device.js';
+import { sha256 } from '../../runs/fingerprint.js';
+import { LockFolder, nameOf } from '../../runs/locks.js';
+import { writeLora, type Base } from './base.js';
+import { Checkpoints } from './checkpoints.js';
+import { Journal, LossWatch, type Metric } from './journal.js';
+import type { TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './options.js';
+import { openCrops, type Crops } from './pictures.js';
+import { changed, newRecord, openTraining, readRecord, RECORD, settleSteps, writeRecord, type TrainRecord } from './record.js';
+import { writeTrainReport } from './report.js';
+import { drawSheet } from './sheet.js';
+import { Order, validationOf } from './split.js';
+
+/** Pictures that validation looks at, at most. */
+const MOST_VALIDATED = 512;
+/** The key of the noise that validation always sees. */
+const VALIDATION_KEY = 0x76616c69;
+
+/** Where a training's pictures come from, and what its labels are. */
+interface Data {
+  labels: string[];
+  crops: Crops;
+  /** row of conditions of each usable picture */
+  rows: number[];
+  /** indices into the usable pictures */
+  training: number[];
+  validation: number[];
+  fingerprint: string;
+}
+
+/**
+ * Trains.
+ *
+ * @throws INVALID_ARGUMENT, DATASET_INVALID, RUN_MISMATCH, and what opening and loading a model throws; NUMERICS where the training diverges: its checkpoints are kept;
+ *   CANCELLED after hooks.signal, when the step at hand is saved
+ */
+export async function train(options: TrainOptions, hooks: TrainHooks = {}): Promise<TrainSummary> {
+  const opened = await openTraining(options);
+  const { folder, base } = opened;
+  await mkdir(join(folder, 'locks'), { recursive: true });
+  const locks = new LockFolder(join(folder, 'locks'));
+  const lock = await locks.acquire('train');
+  if (lock) opened.record = (await readRecord(folder)) ?? opened.record; // who held it before may have gone on
+  if (!lock) throw new DiffmineError('RUN_MISMATCH', `${options.out} is being trained by ${nameOf(await locks.holder('train'))}.`, 'Wait for it, or give --out another folder.');
+  try {
+    await removeTemporaries(folder);
+    const { precision, loraRank } = opened.settings;
+    const device = chooseTrainingDevice(options.device ?? 'auto', precision);
+    const engine = new Engine({ device: device.id, precision, ...(options.threads === undefined ? {} : { threads: options.threads }) });
+    try {
+      if (base.encoder) await engine.loadModel(base.encoder, { ...signalOf(hooks), onProgress: ({ done, total }) => hooks.onProgress?.({ type: 'load', done, total }) });
+      const data = await prepare(opened.settings, opened.record, folder, base, engine, hooks);
+      const settings = settleSteps(opened, data.training.length);
+      const conditions = await conditionsOf(base, engine, data.labels, settings, folder);
+      const source = base.start(data.labels, settings.seed);
+      const { trainTimesteps } = source.schedule;
+      const trainer = await engine.createTrainer(source, conditions, {
+        seed: settings.seed, learningRate: settings.learningRate, course: settings.course, warmup: settings.warmup, totalSteps: settings.steps, weightDecay: settings.weightDecay,
+        tBegin: Math.round(settings.tRange[0] * trainTimesteps), tEnd: Math.round(settings.tRange[1] * trainTimesteps), wideShare: settings.wide, checkpointing: settings.checkpointing,
+        ...(settings.clip > 0 && { maxGradientNorm: settings.clip }), ...(settings.ema > 0 && { emaDecay: settings.ema }), ...(settings.minSnr > 0 && { minSnr: settings.minSnr }),
+        ...(loraRank > 0 && { lora: { rank: loraRank, alpha: settings.loraAlpha } }),
+      }, signalOf(hooks));
+      try {
+        const { all, trained } = await trainer.parameters();
+        const facts = {
+          dataset: {
+            path: settings.dataset, fingerprint: data.fingerprint,
+            labels: data.labels.map((label, row) => ({ label, training: countOf(data.training, data.rows, row), validation: countOf(data.validation, data.rows, row) })),
+          },
+          model: { from: settings.from, size: settings.new, kind: base.kind, conditioning: base.conditioning, parameters: all, trained },
+          device: device.id, precision,
+        };
+        if (opened.record && JSON.stringify(opened.record.dataset.labels) !== JSON.stringify(facts.dataset.labels)) {
+          throw new DiffmineError('RUN_MISMATCH', 'Other pictures can be read than when this training began: its order cannot be kept.', 'Make them readable again, or begin a new training in another folder.');
+        }
+        const record: TrainRecord = opened.record ? { ...opened.record, ...facts } : newRecord(settings, facts);
+        return await new Training(folder, base, engine, trainer, settings, record, data, hooks).run();
+      } finally {
+        await trainer.dispose();
+      }
+    } finally {
+      await engine.dispose();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+const signalOf = ({ signal }: TrainHooks): { signal?: AbortSignal } => (signal ? { signal } : {});
+const countOf = (indices: readonly number[], rows: readonly number[], row: number): number => indices.filter((index) => rows[index] === row).length;
+
+/** What writers that were killed have left in a training's folder. Only for who holds its lock. */
+async function removeTemporaries(folder: string): Promise<void> {
+  for (const place of ['.', 'unet', 'cache', 'checkpoints', 'samples']) {
+    const names = await readdir(join(folder, place)).catch(() => [] as string[]);
+    for (const name of names) if (/\.tmp-/.test(name)) await discard(join(folder, place, name));
+  }
+}
+
+/** Opens the data set, and splits what can be used of it. */
+async function prepare(settings: TrainSettings, record: TrainRecord | undefined, folder: string, base: Base, engine: Engine, hooks: TrainHooks): Promise<Data> {
+  const dataset = await openDataset(settings.dataset, {
+    out: folder, ...(typeof settings.encoding === 'string' ? { encoding: settings.encoding } : {}), ...(typeof settings.imageRoot === 'string' ? { imageRoot: settings.imageRoot } : {}),
+  });
+  for (const note of datasetNotes(dataset)) hooks.log?.(note);
+  if (record && record.dataset.fingerprint !== dataset.fingerprint) {
+    throw new DiffmineError('RUN_MISMATCH', `The data set ${settings.dataset} is no longer what this training began with.`, 'Restore it, or begin a new training in another folder.');
+  }
+  base.checkLabels(dataset.labels, settings, hooks.log);
+  const crops = await openCrops(dataset.images, base, engine, {
+    side: settings.size, mirrored: settings.flips, cache: join(folder, 'cache'), signal: hooks.signal, log: hooks.log,
+    onProgress: (done, total) => hooks.onProgress?.({ type: 'prepare', done, total }),
+  });
+  const { usable, skipped } = crops;
+  for (const { image, reason } of skipped.slice(0, 5)) hooks.log?.(`skipped ${image}: ${reason}`);
+  if (skipped.length > 5) hooks.log?.(`skipped ${skipped.length - 5} more`);
+  if (usable.length === 0) {
+    throw new DiffmineError('DATASET_INVALID', `None of the ${dataset.images.length} pictures of ${settings.dataset} can be trained on: ${skipped[0]?.reason ?? ''}`, 'Crops are never larger than the pictures: a smaller --size may help.');
+  }
+  const used = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
+  for (const label of dataset.labels) if (!used.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its pictures can be trained on.`);
+  const labels = distinctLabels(used);
+  if (labels.length === 1) hooks.log?.(`All pictures have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`);
+  const rowOf = new Map(labels.map((label, row) => [label.normalize('NFC'), row]));
+  const rows = usable.map(({ image }) => rowOf.get(image.label.normalize('NFC')) as number);
+  const share = Math.min(settings.validation, MOST_VALIDATED / usable.length);
+  const pathOf = (index: number): string => (usable[index] as Crops['usable'][number]).image.path;
+  // By path: a picture with two labels is kept from training under both.
+  const kept = new Set<string>();
+  for (const row of labels.keys()) {
+    const own = [...usable.keys()].filter((index) => rows[index] === row);
+    for (const place of validationOf(own.map(pathOf), share, settings.seed)) kept.add(pathOf(own[place] as number));
+  }
+  const all = [...usable.keys()];
+  return { labels, crops, rows, validation: all.filter((index) => kept.has(pathOf(index))), training: all.filter((index) => !kept.has(pathOf(index))), fingerprint: dataset.fingerprint };
+}
+
+/** Conditions of the labels, then the null condition; embeddings of a text are computed once. */
+async function conditionsOf(base: Base, engine: Engine, labels: string[], settings: TrainSettings, folder: string): Promise<Tensor> {
+  if (base.conditioning === 'class') return base.conditions(engine, labels, settings);
+  const key = sha256(JSON.stringify([base.encoderFingerprint, settings.precision, labels, settings.prompt, settings.nullPrompt])).slice(0, 16);
+  const file = join(folder, 'cache', `text-${key}.safetensors`);
+  if (!existsSync(file)) {
+    await mkdir(join(folder, 'cache'), { recursive: true });
+    writeSafetensors(file, { conditions: await base.conditions(engine, labels, settings) });
+  }
+  return readSafetensors(file, ['conditions']).conditions as Tensor;
+}
+
+class Training {
+  private readonly watch: LossWatch;
+  /** what was done at the steps so far: 'sheet 500', 'validation 500' */
+  private readonly seen = new Set<string>();
+  private readonly order: Order;
+  private readonly average: boolean;
+  private readonly validations: TrainSummary['validation'] = [];
+  private journal!: Journal;
+  private checkpoints!: Checkpoints;
+  private step = 0;
+  /** seconds trained before this process */
+  private before = 0;
+  private readonly began = performance.now();
+
+  constructor(
+    private readonly folder: string,
+    private readonly base: Base,
+    private readonly engine: Engine,
+    private readonly trainer: Trainer,
+    private readonly settings: TrainSettings,
+    private readonly record: TrainRecord,
+    private readonly data: Data,
+    private readonly hooks: TrainHooks,
+  ) {
+    this.order = new Order(data.training.length, settings);
+    this.average = settings.ema > 0;
+    this.watch = new LossWatch(settings.batch);
+  }
+
+  async run(): Promise<TrainSummary> {
+    const { settings, data, record, hooks } = this;
+    this.checkpoints = await Checkpoints.open(join(this.folder, 'checkpoints'), settings.keep);
+    if (!existsSync(join(this.folder, RECORD))) await writeRecord(this.folder, record);
+    await this.goBack();
+    const change = changed(record, settings);
+    if (Object.keys(change).length > 0) record.changes.push({ step: this.step, settings: Object.fromEntries(Object.keys(change).map((name) => [name, record.settings[name as keyof TrainSettings]])) });
+    Object.assign(record, { settings, status: 'running', step: this.step });
+    await writeRecord(this.folder, record);
+    hooks.onProgress?.({
+      type: 'plan', folder: this.folder, resumed: this.step > 0, step: this.step, steps: settings.steps, pictures: data.training.length, validation: data.validation.length,
+      labels: data.labels.length, parameters: record.model.parameters, trained: record.model.trained, device: record.device, precision: record.precision,
+    });
+    try {
+      // Of the last step too, a sheet or a validation may be due: Ctrl-C came in their midst.
+      if (this.step <= settings.steps) await this.loop();
+    } catch (thrown) {
+      await this.stop(asDiffmineError(thrown));
+    } finally {
+      this.journal.close();
+    }
+    return this.finish();
+  }
+
+  /** To the last checkpoint that can be read, if there is one: weights, losses and all. */
+  private async goBack(): Promise<void> {
+    const diverged = this.record.status === 'diverged' ? this.record.best?.step : undefined;
+    for (const step of this.checkpoints.steps.reverse()) {
+      if (diverged !== undefined && step > diverged) {
+        await this.checkpoints.remove(step); // what came after the best led to where it diverged
+        continue;
+      }
+      try {
+        this.step = await this.trainer.load(this.checkpoints.file(step));
+        break;
+      } catch (thrown) {
+        const error = asDiffmineError(thrown);
+        if (error.code !== 'WEIGHTS_INVALID') throw error;
+        this.hooks.log?.(`The checkpoint of step ${step} is damaged and left out: ${error.message}`);
+        await this.checkpoints.remove(step);
+      }
+    }
+    if (this.step === 0 && this.record.step > 0) {
+      throw new DiffmineError('RUN_INVALID', `${this.folder} has no checkpoint left that can be read, though ${this.record.step} steps were done.`, 'Begin a new training in another folder.');
+    }
+    const { journal, kept } = await Journal.open(join(this.folder, 'metrics.jsonl'), this.step);
+    this.journal = journal;
+    for (const metric of kept) this.remember(metric);
+    // Not from the record: a crash may have come between a checkpoint and it.
+    this.record.best = null;
+    for (const one of this.validations) if (this.checkpoints.steps.includes(one.step) && one.loss < (this.record.best?.loss ?? Infinity)) this.record.best = one;
+  }
+
+  private remember(metric: Metric): void {
+    if ('loss' in metric) {
+      this.watch.add(metric);
+      this.before = metric.seconds;
+    } else if ('validation' in metric) {
+      this.validations.push({ step: metric.step, loss: metric.validation });
+      this.seen.add(`validation ${metric.step}`);
+    } else this.seen.add(`sheet ${metric.step}`);
+  }
+
+  private get seconds(): number {
+    return this.before + (performance.now() - this.began) / 1000;
+  }
+
+  private async loop(): Promise<void> {
+    const { settings, hooks, trainer } = this;
+    const { steps, batch } = settings;
+    const first = this.step * batch;
+    const numbers = (function* () {
+      for (let k = first; k < steps * batch; k++) yield k;
+    })();
+    // The signal is looked at between steps, not here: a step that began is finished and saved.
+    const views = prefetch(numbers, (k) => this.picture(k), ({ x0 }) => x0.byteLength, { ahead: 4 * batch });
+    let rate = 0;
+    try {
+      if (this.step > 0) await this.look();
+      while (this.step < steps) {
+        if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Training was cancelled.');
+        const started = performance.now();
+        const pictures = await this.nextBatch(views);
+        let done = await trainer.step(pictures);
+        // The loss scaling of fp16 found its scale too large, and lowered it: nothing else was done.
+        while (done.skipped) done = await trainer.step(pictures);
+        this.step = done.step;
+        const { loss, gradientNorm, learningRate } = done;
+        this.journal.write({ step: this.step, loss, gradientNorm, learningRate, seconds: Math.round(this.seconds * 1000) / 1000 });
+        if (this.watch.add(done)) {
+          throw new DiffmineError('NUMERICS', `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times the least it was.`, 'Lower the learning rate, or clip gradients more.');
+        }
+        const now = 1000 / Math.max(1e-3, performance.now() - started);
+        rate = rate === 0 ? now : 0.95 * rate + 0.05 * now;
+        hooks.onProgress?.({ type: 'step', step: this.step, steps, loss: this.watch.smoothed as number, rate, secondsLeft: (steps - this.step) / rate });
+        await this.look();
+      }
+    } finally {
+      await views.return(undefined);
+    }
+  }
+
+  /** What is due after this step, unless it was done before an interruption: a sheet, a validation, a checkpoint. */
+  private async look(): Promise<void> {
+    const { step } = this;
+    const { steps, checkpointEvery, sampleEvery } = this.settings;
+    if (sampleEvery > 0 && (step % sampleEvery === 0 || step === steps) && !this.seen.has(`sheet ${step}`)) await this.sheet();
+    if ((step % checkpointEvery === 0 || step === steps) && !this.seen.has(`validation ${step}`)) await this.checkpoint();
+  }
+
+  /** Picture number k of the training, with the row of its condition. Where a file has become unreadable since, another takes its place. */
+  private async picture(k: number): Promise<{ x0: Float32Array; row: number }> {
+    const { training, rows, crops, labels } = this.data;
+    const view = this.order.view(k);
+    for (let tries = 0; ; tries++) {
+      const index = training[(view.index + tries) % training.length] as number;
+      try {
+        return { x0: await crops.load(index, view), row: view.unlabelled ? labels.length : (rows[index] as number) };
+      } catch (thrown) {
+        const error = asDiffmineError(thrown);
+        if (error.code !== 'IMAGE_UNREADABLE' || tries >= Math.min(100, training.length)) throw error;
+        if (tries === 0) this.hooks.log?.(`${error.message} Another takes its place.`);
+      }
+    }
+  }
+
+  private async nextBatch(views: AsyncGenerator<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>): Promise<TrainingBatch[]> {
+    const { batch, accumulate } = this.settings;
+    const taken: { x0: Float32Array; row: number }[] = [];
+    while (taken.length < batch) {
+      const { value } = (await views.next()) as IteratorResult<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>;
+      if (value?.error) throw value.error;
+      if (!value?.value) throw new DiffmineError('INTERNAL', 'The pictures of a training came to an end.');
+      taken.push(value.value);
+    }
+    const part = batch / accumulate;
+    return Array.from({ length: accumulate }, (_, i) => this.batchOf(taken.slice(i * part, (i + 1) * part)));
+  }
+
+  private batchOf(pictures: { x0: Float32Array; row: number }[]): TrainingBatch {
+    const { shape } = this.data.crops;
+    const size = elements(shape);
+    const x0 = new Float32Array(pictures.length * size);
+    pictures.forEach((one, i) => x0.set(one.x0, i * size));
+    return { x0: fromFloat32([pictures.length, ...shape], x0), conditions: pictures.map(({ row }) => row) };
+  }
+
+  /** Mean loss of the validation pictures, always with the same noise; null without such pictures. */
+  private async validate(): Promise<number | null> {
+    const { validation, rows, crops } = this.data;
+    const size = this.settings.batch / this.settings.accumulate;
+    let [sum, count] = [0, 0];
+    for (let begin = 0; begin < validation.length; begin += size) {
+      const own = validation.slice(begin, begin + size);
+      if (this.hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Training was cancelled.');
+      const pictures: { x0: Float32Array; row: number }[] = [];
+      for (const index of own) {
+        try {
+          pictures.push({ x0: await crops.load(index, { across: 0.5, down: 0.5, mirrored: false }), row: rows[index] as number });
+        } catch (thrown) {
+          const error = asDiffmineError(thrown);
+          if (error.code !== 'IMAGE_UNREADABLE') throw error;
+          this.hooks.log?.(`${error.message} It is left out of the validation.`);
+        }
+      }
+      if (pictures.length > 0) sum += pictures.length * (await this.trainer.evaluate(this.batchOf(pictures), VALIDATION_KEY + begin, this.average));
+      count += pictures.length;
+    }
+    return count > 0 ? sum / count : null;
+  }
+
+  private async checkpoint(): Promise<void> {
+    const { record, step } = this;
+    const measured = await this.validate();
+    const loss = measured !== null && Number.isFinite(measured) ? measured : null;
+    if (loss !== null) {
+      const metric = { step, validation: loss };
+      this.journal.write(metric);
+      this.remember(metric);
+    } else if (measured !== null) this.hooks.log?.(`The validation of step ${step} is not finite.`);
+    const best = loss !== null && (record.best === null || loss < record.best.loss);
+    if (loss !== null && best) record.best = { step, loss };
+    await this.save();
+    this.hooks.onProgress?.({ type: 'checkpoint', step, validation: loss, best });
+  }
+
+  /** Journal, checkpoint, record: in this order, so that a checkpoint's losses are always there. */
+  private async save(): Promise<void> {
+    this.journal.sync();
+    await this.checkpoints.add(this.step, this.record.best?.step, (file) => this.trainer.save(file));
+    this.record.step = this.step;
+    await writeRecord(this.folder, this.record);
+    await this.report();
+  }
+
+  /** Brings the page up to date. A page that cannot be written ends no training. */
+  private async report(): Promise<string> {
+    try {
+      return await writeTrainReport(this.folder);
+    } catch (thrown) {
+      const { message } = asDiffmineError(thrown);
+      this.hooks.log?.(`The page of the training was not written: ${message}`);
+      return join(this.folder, 'train-report.html');
+    }
+  }
+
+  private async sheet(): Promise<void> {
+    const { settings, base, step, data, engine, trainer } = this;
+    const path = `samples/step-${String(step).padStart(8, '0')}.webp`;
+    await mkdir(join(this.folder, 'samples'), { recursive: true });
+    const { schedule } = base.start(data.labels, settings.seed);
+    try {
+      const labels = await drawSheet(join(this.folder, path), { base, schedule, labels: data.labels, shape: data.crops.shape, settings, engine, trainer, average: this.average, ...signalOf(this.hooks) });
+      const metric = { step, sheet: path, labels };
+      this.journal.write(metric);
+      this.remember(metric);
+    } catch (thrown) {
+      const error = asDiffmineError(thrown);
+      if (error.code !== 'NUMERICS') throw error;
+      this.hooks.log?.(`No sheet of step ${step}: ${error.message}`); // sampling may overflow where training is sound
+      return;
+    }
+    this.hooks.onProgress?.({ type: 'sheet', step, path: join(this.folder, path) });
+  }
+
+  /** The end that was not meant: says it in the record, keeps what is worth keeping, and throws on. */
+  private async stop(error: DiffmineError): Promise<never> {
+    const { record } = this;
+    if (error.code === 'CANCELLED' && !this.checkpoints.steps.includes(this.step) && this.step > 0) await this.save();
+    record.status = error.code === 'NUMERICS' ? 'diverged' : 'stopped';
+    record.step = this.checkpoints.steps.at(-1) ?? 0;
+    await writeRecord(this.folder, record);
+    await this.report();
+    if (error.code === 'CANCELLED') {
+      const hint = record.step === 0
+        ? 'No step was finished. The same command with --resume starts again.'
+        : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be done again` : 'no step will be done again'}. The same command with --resume resumes here; with --steps N it ends there.`;
+      throw new DiffmineError('CANCELLED', error.message, hint, { cause: error });
+    }
+    if (error.code !== 'NUMERICS') throw error;
+    const good = record.best?.step ?? this.checkpoints.steps.at(-1);
+    const kept = good === undefined ? 'There is no checkpoint yet.' : `The checkpoint of step ${good} is kept: --resume goes on from it, best with a lower --learning-rate.`;
+    throw new DiffmineError('NUMERICS', error.message, `${error.hint === undefined ? '' : `${error.hint} `}${kept}`, { cause: error });
+  }
+
+  private async finish(): Promise<TrainSummary> {
+    const { settings, record, folder, base, trainer, data } = this;
+    let chosen = this.step;
+    if (settings.use === 'best' && !record.best) this.hooks.log?.('No validation, no best: the model gets the last weights.');
+    if (settings.use === 'best' && record.best && record.best.step !== this.step) chosen = await trainer.load(this.checkpoints.file(record.best.step));
+    const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveAs);
+    if (settings.loraRank > 0) await writeLora(folder, settings, weights);
+    else await base.write(folder, { labels: data.labels, side: settings.size }, weights);
+    Object.assign(record, { status: 'done', step: this.step });
+    await writeRecord(folder, record);
+    const report = await this.report();
+    return {
+      path: folder, steps: this.step, loss: this.watch.smoothed, validation: this.validations, best: record.best, step: chosen, pictures: data.training.length,
+      skipped: data.crops.skipped.length, seconds: this.seconds, report,
+    };
+  }
+}
+

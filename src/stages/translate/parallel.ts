@@ -1,0 +1,218 @@
+// A parallel data set: each picture under every label, as `translate` writes it and `cotypicality` reads it.
+//
+//     FOLDER/<LABEL>/<NAME>/source.png            the picture, as the model saw it
+//     FOLDER/<LABEL>/<NAME>/reconstruction.png    translated to its own label
+//     FOLDER/<LABEL>/<NAME>/<TARGET>.png          translated to TARGET
+//
+// A folder that other tools made opens as well, if it has this layout: then the folders alone say what there is. Without a source.png the picture of
+// the folder's own label is the source.
+import { createHash } from 'node:crypto';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { compareCodePoints } from '../../data/order.js';
+import type { Size } from '../../data/pictures.js';
+import { DiffmineError } from '../../util/errors.js';
+import { sha256 } from '../../runs/fingerprint.js';
+import { safeName, unsafeName } from '../../runs/names.js';
+import { MANIFEST, type Skipped } from '../../runs/sharded.js';
+
+export const TRANSLATION_FORMAT = 'diffmine-translation-2';
+export const PAGE = 'index.html';
+/** What stands beside the label folders. */
+export const OWN_NAMES = [MANIFEST, PAGE, 'shards', 'locks', 'page.js', 'skipped.jsonl', 'quality.json'] as const;
+const SOURCE = 'source';
+const RECONSTRUCTION = 'reconstruction';
+const PICTURE = /\.(png|jpe?g|webp)$/i;
+
+/** One picture and its translations. */
+export interface Sequence {
+  /** LABEL/NAME: its folder, relative, forward slashes */
+  key: string;
+  /** the picture's path in the data set it came from; of a folder without a manifest its key */
+  image: string;
+  label: string;
+  /** absolute */
+  source: string;
+  reconstruction?: string;
+  /** absolute, by target label; never the source's own */
+  pictures: Record<string, string>;
+  /** the upright picture in the data set, and the size all of it was shrunk to, of which `source` is the upper left part; unknown without a manifest */
+  origin?: Size & { resized: Size };
+}
+
+export interface Parallel {
+  /** absolute */
+  path: string;
+  /** of sources and targets, sorted by code point */
+  labels: string[];
+  /** sorted by key, by code point; of a translation that is under way the finished ones */
+  sequences: Sequence[];
+  /** sha256 over (key, file name, bytes) of every picture */
+  fingerprint: string;
+}
+
+/** One line of shards/NNNNN.jsonl. */
+export interface TranslatedLine {
+  /** path in the data set */
+  image: string;
+  label: string;
+  /** relative, forward slashes */
+  folder: string;
+  /** of all pictures of the sequence, px */
+  width: number;
+  height: number;
+  /** of the upright picture in the data set; all of it was shrunk to `resized`, of which width x height are the upper left part */
+  sourceWidth: number;
+  sourceHeight: number;
+  resized: Size;
+  /** of the reconstruction against the source, dB over 8 bit; null where they are equal */
+  psnr: number | null;
+  targets: string[];
+  /** of the source's file; null where it could not be read again */
+  sha256: string | null;
+}
+
+/** The folder of a label's pictures. */
+export function labelFolder(label: string): string {
+  return safeName(label, OWN_NAMES);
+}
+
+/** The file of a translation. */
+export function targetFile(label: string): string {
+  return `${safeName(label, [SOURCE, RECONSTRUCTION])}.png`;
+}
+
+export const sourceFile = `${SOURCE}.png`;
+export const reconstructionFile = `${RECONSTRUCTION}.png`;
+
+/**
+ * Folders LABEL/NAME of pictures, in their order: NAME is the path below the label's folder (or in the data set), without its ending unless two
+ * pictures of a label would share it; where they share that as well, with a hash of both. No two pictures have one folder.
+ */
+export function sequenceFolders(images: readonly { path: string; label: string }[]): string[] {
+  const below = images.map(({ path, label }) => (path.startsWith(`${label}/`) ? path.slice(label.length + 1) : path));
+  const under = (i: number, name: string): string => `${labelFolder(images[i]?.label ?? '')}/${safeName(name)}`;
+  const bare = below.map((path, i) => under(i, path.replace(/\.[^./]+$/, '')));
+  const whole = below.map((path, i) => under(i, path));
+  const counts = (names: readonly string[]): Map<string, number> => {
+    const count = new Map<string, number>();
+    for (const name of names) count.set(name.toLowerCase(), (count.get(name.toLowerCase()) ?? 0) + 1);
+    return count;
+  };
+  const once = counts(bare);
+  const first = bare.map((name, i) => (once.get(name.toLowerCase()) === 1 ? name : (whole[i] as string)));
+  const twice = counts(first);
+  return first.map((name, i) => (twice.get(name.toLowerCase()) === 1 ? name : under(i, `${below[i] ?? ''}-${sha256(JSON.stringify([images[i]?.label, images[i]?.path])).slice(0, 16)}`)));
+}
+
+/**
+ * Opens a parallel data set, written by `translate` or by other tools.
+ *
+ * @throws DATASET_INVALID where the folder is none, or a picture of its manifest is gone; RUN_INVALID for a damaged manifest or shard
+ */
+export async function openParallel(folder: string): Promise<Parallel> {
+  const path = resolve(folder);
+  const entries = await list(path).catch((cause: unknown) => {
+    throw new DiffmineError('DATASET_INVALID', `There is no parallel data set '${folder}'.`, 'Give a folder that `diffmine translate --out` made.', { cause });
+  });
+  const sequences = entries.files.includes(MANIFEST) ? await fromShards(path) : await fromFolders(path, entries.folders);
+  if (sequences.length === 0) {
+    throw new DiffmineError('DATASET_INVALID', `The parallel data set '${folder}' has no pictures.`, 'It holds LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png.');
+  }
+  sequences.sort((a, b) => compareCodePoints(a.key, b.key));
+  const labels = [...new Set(sequences.flatMap(({ label, pictures }) => [label, ...Object.keys(pictures)]))].sort(compareCodePoints);
+  return { path, labels, sequences, fingerprint: await fingerprint(sequences) };
+}
+
+async function list(folder: string): Promise<{ files: string[]; folders: string[] }> {
+  const entries = (await readdir(folder, { withFileTypes: true })).filter(({ name }) => !name.startsWith('.'));
+  const names = (folders: boolean): string[] => entries.filter((entry) => entry.isDirectory() === folders).map(({ name }) => name).sort(compareCodePoints);
+  return { files: names(false), folders: names(true) };
+}
+
+/** As the manifest and the finished shards say. */
+async function fromShards(path: string): Promise<Sequence[]> {
+  const invalid = (file: string, why: string, cause?: unknown): DiffmineError =>
+    new DiffmineError('RUN_INVALID', `${file} ${why}.`, 'Give a folder that `diffmine translate --out` made.', { cause });
+  const text = await readFile(join(path, MANIFEST), 'utf8');
+  let format: unknown;
+  try {
+    format = (JSON.parse(text) as { format?: unknown } | null)?.format;
+  } catch (cause) {
+    throw invalid(join(path, MANIFEST), 'is not JSON', cause);
+  }
+  if (format !== TRANSLATION_FORMAT) throw invalid(join(path, MANIFEST), `is of format ${JSON.stringify(format)}, not ${TRANSLATION_FORMAT}`);
+  const shards = join(path, 'shards');
+  const names = (await readdir(shards).catch(() => [])).filter((name) => /^\d{5,}\.jsonl$/.test(name)).sort();
+  const lines: TranslatedLine[][] = [];
+  for (const name of names) lines.push((await readShardLines(join(shards, name))).translated);
+  return lines.flat().map(({ image, label, folder, targets, sourceWidth, sourceHeight, resized }) => {
+    const at = join(path, ...folder.split('/'));
+    const pictures = Object.fromEntries(targets.map((target) => [target, join(at, targetFile(target))]));
+    return { key: folder, image, label, source: join(at, sourceFile), reconstruction: join(at, reconstructionFile), pictures, origin: { width: sourceWidth, height: sourceHeight, resized } };
+  });
+}
+
+/** What a shard was found to hold. */
+export interface ShardLines {
+  translated: TranslatedLine[];
+  /** with the sha256 of the file, where it could be read */
+  skipped: (Skipped & { sha256?: string | null })[];
+}
+
+/**
+ * One shards/NNNNN.jsonl.
+ *
+ * @throws RUN_INVALID where it is damaged
+ */
+export async function readShardLines(file: string): Promise<ShardLines> {
+  const lines: ShardLines = { translated: [], skipped: [] };
+  for (const text of (await readFile(file, 'utf8')).split('\n')) {
+    if (!text) continue;
+    try {
+      const line = JSON.parse(text) as TranslatedLine | Skipped;
+      if ('reason' in line) lines.skipped.push(line);
+      else lines.translated.push(line);
+    } catch (cause) {
+      throw new DiffmineError('RUN_INVALID', `${file} is damaged.`, 'Remove it and run the same command again.', { cause });
+    }
+  }
+  return lines;
+}
+
+/** As the folders say. */
+async function fromFolders(path: string, labels: readonly string[]): Promise<Sequence[]> {
+  const sequences: Sequence[] = [];
+  for (const labelName of labels) {
+    const label = unsafeName(labelName);
+    for (const name of (await list(join(path, labelName))).folders) {
+      const at = join(path, labelName, name);
+      const files = (await list(at)).files.filter((file) => PICTURE.test(file));
+      const named = new Map(files.map((file) => [unsafeName(file.replace(PICTURE, '')), join(at, file)]));
+      const source = named.get(SOURCE) ?? named.get(label);
+      if (source === undefined) {
+        if (named.size === 0) continue;
+        throw new DiffmineError('DATASET_INVALID', `'${at}' has no source picture.`, `It is called source.png, or ${labelName}.png after its own label.`);
+      }
+      const reconstruction = named.get(RECONSTRUCTION);
+      const pictures = Object.fromEntries([...named].filter(([target]) => ![SOURCE, RECONSTRUCTION, label].includes(target)));
+      const key = `${labelName}/${name}`;
+      sequences.push({ key, image: key, label, source, ...(reconstruction === undefined ? {} : { reconstruction }), pictures });
+    }
+  }
+  return sequences;
+}
+
+async function fingerprint(sequences: readonly Sequence[]): Promise<string> {
+  const hash = createHash('sha256');
+  for (const { key, source, pictures } of sequences) {
+    const files = [source, ...Object.entries(pictures).sort(([a], [b]) => compareCodePoints(a, b)).map(([, file]) => file)];
+    const sizes = await Promise.all(
+      files.map(async (file) =>
+        (await stat(file).catch((cause: unknown) => Promise.reject(new DiffmineError('DATASET_INVALID', `The picture ${file} is gone.`, 'Run translate again into a new folder.', { cause })))).size,
+      ),
+    );
+    hash.update(`${JSON.stringify([key, Object.keys(pictures).sort(compareCodePoints), sizes])}\n`);
+  }
+  return hash.digest('hex');
+}

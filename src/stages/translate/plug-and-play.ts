@@ -1,0 +1,272 @@
+// Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023) as section 5.1 of the paper uses them: a picture is inverted with DDIM under its own
+// label, then sampled under others, while features and self-attention of the source's way keep it in shape.
+//
+// At each sampling step the UNet sees, for every picture, one row of the source (the latent of the inversion at that timestep, under the negative
+// condition) and the rows of its targets; from the source's row the output of a second convolution replaces that of the targets' in the first steps,
+// and the queries and keys of their self-attention in the first ones of these.
+import { DiffmineError } from '../../util/errors.js';
+import { ddimStep } from '../../engine/index.js';
+import { float32, fromFloat32 } from '../../engine/tensor.js';
+import type { ScheduleConfig, Tensor } from '../../engine/types.js';
+import { invertDdim, samplingTimesteps } from '../sample/ddim.js';
+
+/** At each path the output of row r is replaced by that of row source[r]. */
+export interface Injection {
+  paths: string[];
+  source: number[];
+}
+
+/** The model's output for x F32 [n, C, h, w] at `timesteps` [n] under the conditions `rows` [n], with what is injected: F32 [n, C, h, w]. */
+export type InjectedDenoise = (x: Tensor, timesteps: number[], rows: number[], inject?: Injection) => Promise<Tensor>;
+
+/** What decides a translation, besides model, picture and labels. */
+export interface PlugAndPlay {
+  inversionSteps: number;
+  /** sampling steps; their timesteps are among the inversion's */
+  steps: number;
+  /** module paths replaced in the first `featureSteps` */
+  features: readonly string[];
+  featureSteps: number;
+  /** module paths replaced in the first `attentionSteps` */
+  attention: readonly string[];
+  attentionSteps: number;
+  /** timesteps [begin, end) in which guidance acts (Kynkäänniemi et al. 2024); elsewhere the condition is evaluated alone. Default: all */
+  guided?: readonly [number, number];
+}
+
+/** A picture on its way back from noise. */
+export interface Inverted {
+  /** x at the inversion's end, [C, h, w]: what every target starts from */
+  end: Float32Array;
+  /** x of the inversion at each sampling timestep, [C, h, w] */
+  saved: ReadonlyMap<number, Float32Array>;
+}
+
+export interface Target {
+  /** the row of its condition */
+  row: number;
+  /** negative + guidance (condition - negative); 1 evaluates the condition alone */
+  guidance: number;
+}
+
+export interface Source extends Inverted {
+  /** the row of the negative condition, which the source's own evaluations have as well */
+  negative: number;
+  targets: readonly Target[];
+}
+
+export interface PlugAndPlayHooks {
+  /** honoured between steps */
+  signal?: AbortSignal;
+  /** so many further evaluations of the UNet were made */
+  onEvaluations?: (evaluations: number) => void;
+  /** x of a source's target after the sampling step from `t` */
+  onStep?: (source: number, target: number, t: number, x: Float32Array) => void;
+}
+
+/** Steps of a share of all: int(K share), truncated as in the reference. */
+export function stepsOfShare(steps: number, share: number): number {
+  return Math.trunc(steps * share);
+}
+
+/**
+ * The sampling timesteps, descending, found to be among those of the inversion (which keeps the source's latents there).
+ *
+ * @throws INVALID_ARGUMENT for steps that do not fit the schedule, or each other
+ */
+export function translationTimesteps(schedule: ScheduleConfig, inversionSteps: number, steps: number): number[] {
+  const { trainTimesteps } = schedule;
+  const inversion = fitting(schedule, inversionSteps, 'inversion');
+  const sampling = fitting(schedule, steps, 'sampling');
+  const kept = new Set(inversion);
+  if (sampling.every((t) => kept.has(t))) return sampling;
+  const [fine, coarse] = [Math.floor(trainTimesteps / inversionSteps), Math.floor(trainTimesteps / steps)];
+  const why =
+    coarse % fine !== 0
+      ? `${steps} sampling steps are ${coarse} timesteps apart, which is no multiple of the ${fine} of ${inversionSteps} inversion steps`
+      : `the inversion ends at timestep ${inversion[0]}, the sampling begins at ${sampling[0]}`;
+  throw new DiffmineError(
+    'INVALID_ARGUMENT', `The inversion passes by timesteps that the sampling needs: ${why}.`,
+    `${trainTimesteps} // --steps must be a multiple of ${trainTimesteps} // --inversion-steps, as for 999 and 50, 200 and 50, 100 and 20.`,
+  );
+}
+
+function fitting(schedule: ScheduleConfig, steps: number, what: string): number[] {
+  const last = (Math.floor(schedule.trainTimesteps / steps) * (steps - 1)) + schedule.stepsOffset;
+  if (Number.isSafeInteger(steps) && steps >= 1 && steps <= schedule.trainTimesteps && last >= schedule.trainTimesteps) {
+    throw new DiffmineError(
+      'INVALID_ARGUMENT', `${steps} ${what} steps reach timestep ${last}, outside a schedule of ${schedule.trainTimesteps}.`, `Give ${steps - 1}: this model's timesteps begin at ${schedule.stepsOffset}.`,
+    );
+  }
+  return samplingTimesteps(schedule, steps);
+}
+
+/**
+ * Inverts pictures of one shape, x0 F32 [B, C, h, w], each under the condition `rows` [B] of its own label without guidance; clipping is no part of it.
+ *
+ * @throws INVALID_ARGUMENT for steps that do not fit; CANCELLED; NUMERICS; what `denoise` throws
+ */
+export async function invertPictures(
+  schedule: ScheduleConfig, settings: Pick<PlugAndPlay, 'inversionSteps' | 'steps'>, x0: Tensor, rows: number[], denoise: InjectedDenoise, hooks: PlugAndPlayHooks = {},
+): Promise<Inverted[]> {
+  const wanted = new Set(translationTimesteps(schedule, settings.inversionSteps, settings.steps));
+  const saved = rows.map(() => new Map<number, Float32Array>());
+  const size = float32(x0).length / Math.max(1, rows.length);
+  const part = (x: Tensor, i: number): Float32Array => float32(x).slice(i * size, (i + 1) * size);
+  const end = await invertDdim(schedule, { steps: settings.inversionSteps, x0, rows }, denoise, {
+    ...(hooks.signal ? { signal: hooks.signal } : {}),
+    onStep: (t, x) => {
+      if (wanted.has(t)) saved.forEach((kept, i) => kept.set(t, part(x, i)));
+      hooks.onEvaluations?.(rows.length);
+    },
+  });
+  if (!float32(end).every(Number.isFinite)) throw new DiffmineError('NUMERICS', 'The inversion is not finite.', 'Check the model; --dtype fp32.');
+  return saved.map((kept, i) => ({ end: part(end, i), saved: kept }));
+}
+
+/** A target of a source, in a pass with others. */
+interface Item {
+  source: number;
+  target: number;
+}
+
+/** Rows of the largest evaluation of a pass: a row a source, and one a target or, guided, two. */
+function rowsOf(sources: readonly Source[], items: readonly Item[]): number {
+  return new Set(items.map(({ source }) => source)).size + items.reduce((sum, item) => sum + (isGuided(sources, item) ? 2 : 1), 0);
+}
+
+/** Guidance leads nowhere where it is 1, and where target and negative are the same. */
+function isGuided(sources: readonly Source[], { source, target }: Item): boolean {
+  const { negative, targets } = sources[source] as Source;
+  const { row, guidance } = targets[target] as Target;
+  return guidance !== 1 && row !== negative;
+}
+
+function guides({ guided }: PlugAndPlay, t: number): boolean {
+  return !guided || (t >= guided[0] && t < guided[1]);
+}
+
+/** All targets in order, as many a pass as fit into `batch` rows (at least one target): a source's are only parted where they do not fit. */
+function passes(sources: readonly Source[], batch: number): Item[][] {
+  const all: Item[][] = [];
+  for (const [source, { targets }] of sources.entries()) {
+    const own = targets.map((_, target) => ({ source, target }));
+    const last = all.at(-1);
+    if (last && rowsOf(sources, [...last, ...own]) <= batch) {
+      last.push(...own);
+      continue;
+    }
+    let current: Item[] = [];
+    for (const item of own) {
+      if (current.length > 0 && rowsOf(sources, [...current, item]) > batch) {
+        all.push(current);
+        current = [];
+      }
+      current.push(item);
+    }
+    if (current.length > 0) all.push(current);
+  }
+  return all;
+}
+
+/** Evaluations of the UNet that `samplePlugAndPlay` makes. */
+export function samplingEvaluations(schedule: ScheduleConfig, settings: PlugAndPlay, sources: readonly Source[], batch: number): number {
+  const { steps } = settings;
+  const injected = injectedSteps(settings);
+  const guidedSteps = samplingTimesteps(schedule, steps).filter((t) => guides(settings, t)).length;
+  return passes(sources, batch).reduce((sum, items) => {
+    const parts = new Set(items.map(({ source }) => source)).size;
+    return sum + steps * items.length + guidedSteps * items.filter((item) => isGuided(sources, item)).length + injected * parts;
+  }, 0);
+}
+
+/** Steps in which anything is injected: later ones need no source. */
+function injectedSteps({ features, featureSteps, attention, attentionSteps }: PlugAndPlay): number {
+  return Math.max(features.length > 0 ? featureSteps : 0, attention.length > 0 ? attentionSteps : 0);
+}
+
+/**
+ * The translations of each source, x0 [C, h, w] a target. Targets do not interact: what shares a pass changes no more than the rounding, and a source's
+ * row serves all targets of its pass.
+ *
+ * @param shape [C, h, w] of all of them
+ * @param batch rows of an evaluation; one guided target alone takes three
+ * @throws INVALID_ARGUMENT, CANCELLED; NUMERICS for NaN or infinity; what `denoise` throws
+ */
+export async function samplePlugAndPlay(
+  schedule: ScheduleConfig, settings: PlugAndPlay, shape: readonly number[], sources: readonly Source[], batch: number, denoise: InjectedDenoise, hooks: PlugAndPlayHooks = {},
+): Promise<Float32Array[][]> {
+  const timesteps = translationTimesteps(schedule, settings.inversionSteps, settings.steps);
+  const results: Float32Array[][] = sources.map(() => []);
+  for (const items of passes(sources, batch)) {
+    const parts = [...new Set(items.map(({ source }) => source))];
+    let states = items.map(({ source }) => (sources[source] as Source).end);
+    for (const [step, t] of timesteps.entries()) {
+      if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled.');
+      const paths = [...(step < settings.featureSteps ? settings.features : []), ...(step < settings.attentionSteps ? settings.attention : [])];
+      const guided = guides(settings, t);
+      const outputs = await evaluate({ sources, items, parts: paths.length > 0 ? parts : [], states, t, guided, paths, shape }, denoise, hooks);
+      const x = float32(ddimStep(schedule, settings.steps, t, stack(states, shape), stack(outputs, shape)).prevSample);
+      const size = x.length / items.length;
+      states = items.map((_, i) => x.slice(i * size, (i + 1) * size));
+      items.forEach(({ source, target }, i) => hooks.onStep?.(source, target, t, states[i] as Float32Array));
+    }
+    items.forEach(({ source, target }, i) => {
+      const x = states[i] as Float32Array;
+      if (!x.every(Number.isFinite)) throw new DiffmineError('NUMERICS', 'Translated pictures are not finite.', 'Less --guidance; --dtype fp32; else check the model.');
+      (results[source] as Float32Array[])[target] = x;
+    });
+  }
+  return results;
+}
+
+interface Step {
+  sources: readonly Source[];
+  items: readonly Item[];
+  /** sources whose rows are evaluated; none where nothing is injected */
+  parts: readonly number[];
+  /** x of each item */
+  states: readonly Float32Array[];
+  t: number;
+  guided: boolean;
+  paths: string[];
+  shape: readonly number[];
+}
+
+/** One evaluation, rows [sources, negative of guided items, items], and its guided output of each item. */
+async function evaluate({ sources, items, parts, states, t, guided, paths, shape }: Step, denoise: InjectedDenoise, hooks: PlugAndPlayHooks): Promise<Float32Array[]> {
+  const rows: { x: Float32Array; condition: number; source: number }[] = parts.map((source, row) => {
+    const { saved, negative } = sources[source] as Source;
+    const x = saved.get(t);
+    if (!x) throw new DiffmineError('INTERNAL', `The inversion kept no latent of timestep ${t}.`);
+    return { x, condition: negative, source: row };
+  });
+  const add = (i: number, condition: number): number => {
+    const place = parts.indexOf((items[i] as Item).source);
+    return rows.push({ x: states[i] as Float32Array, condition, source: place }) - 1;
+  };
+  const negatives = items.map((item, i) => (guided && isGuided(sources, item) ? add(i, (sources[item.source] as Source).negative) : undefined));
+  const conditioned = items.map(({ source, target }, i) => add(i, ((sources[source] as Source).targets[target] as Target).row));
+  const inject = parts.length > 0 ? { paths, source: rows.map(({ source }) => source) } : undefined;
+  const output = float32(await denoise(stack(rows.map(({ x }) => x), shape), rows.map(() => t), rows.map(({ condition }) => condition), inject));
+  hooks.onEvaluations?.(rows.length);
+
+  const size = output.length / rows.length;
+  const of = (row: number): Float32Array => output.subarray(row * size, (row + 1) * size);
+  return items.map(({ source, target }, i) => {
+    const label = of(conditioned[i] as number);
+    const negative = negatives[i];
+    if (negative === undefined) return label;
+    const base = of(negative);
+    const { guidance } = (sources[source] as Source).targets[target] as Target;
+    return Float32Array.from(label, (value, k) => (base[k] ?? NaN) + guidance * (value - (base[k] ?? NaN)));
+  });
+}
+
+/** n arrays of [C, h, w] as F32 [n, C, h, w]. */
+function stack(parts: readonly Float32Array[], shape: readonly number[]): Tensor {
+  const size = shape.reduce((product, side) => product * side, 1);
+  const all = new Float32Array(parts.length * size);
+  parts.forEach((part, i) => all.set(part, i * size));
+  return fromFloat32([parts.length, ...shape], all);
+}

@@ -1,0 +1,138 @@
+// `diffmine bench`: how near a device's limit a scan runs: passes of the UNet, the stages around them, training steps, the whole pipeline, and peers.
+// Ratios are what counts: where a peer is given, both are timed in turn, and medians and spread are told.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { openDataset } from '../../data/index.js';
+import { DiffmineError } from '../../util/errors.js';
+import { mine } from '../../stages/mine/mine.js';
+import { variantOf } from '../../models/index.js';
+import { buildInfo, devices } from '../../engine/index.js';
+import type { Precision } from '../../engine/types.js';
+import { VERSION } from '../../runs/version.js';
+import { scan } from '../../stages/scan/scan.js';
+import { benchCells, planCells, type CellHooks, type CellOptions } from './cells.js';
+import { checkComparable } from './compare.js';
+import { Peer } from './peer.js';
+import { benchReference } from './reference.js';
+import { BENCH_FORMAT, type BenchReport } from './report.js';
+import { openSubject } from './subject.js';
+import { timeTrainingApart, type TrainingBench, type TrainingTask } from './training.js';
+
+export interface BenchOptions extends CellOptions {
+  /** 'synthetic:sd15' (or demo, tiny), or a model folder */
+  model: string;
+  /** of the model folders: weights to read where a part has them, such as 'fp16' */
+  variant?: string;
+  /** a Python with torch and diffusers to compare with, in the same run */
+  peer?: string;
+  /** time the peer compiled, too: a mode of torch.compile */
+  peerCompile?: string;
+  /** to time the training of: sizes of src/train/sizes.ts, and 'model' for that of `model`; batch and checkpointing as in TrainingTask */
+  training?: { what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>;
+  /** a model and a data set for the pipeline's speed; `samples` a picture, default 10 */
+  pipeline?: { model: string; dataset: string; samples?: number };
+  /** time the reference's loop over the pipeline's pictures too; needs `peer` and `pipeline`. `top`: patches a label whose features are taken; `precision`: its own, where that is not ours */
+  reference?: { top: number; precision?: Precision };
+  /** what the result will be compared with: refused at once where it cannot be */
+  baseline?: BenchReport;
+}
+
+export type BenchHooks = CellHooks;
+
+async function benchTraining(options: BenchOptions, { what, batch, checkpointing }: NonNullable<BenchOptions['training']>, hooks: BenchHooks): Promise<TrainingBench[]> {
+  const { device, repeats, threads } = options;
+  const disable = (options.disable ?? []).filter((name) => name !== 'tune'); // which no training uses
+  const results: TrainingBench[] = [];
+  for (const name of what) {
+    for (const precision of options.precisions) {
+      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, ...variantOf(options), device, precision, batch, checkpointing, repeats, threads, disable }, hooks.signal);
+      results.push(result);
+      const { measured, skipped } = result;
+      hooks.log?.(`training ${result.what}, ${precision}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`);
+    }
+  }
+  return results;
+}
+
+async function benchPipeline(options: BenchOptions, paths: NonNullable<BenchOptions['pipeline']>, hooks: BenchHooks): Promise<NonNullable<BenchReport['pipeline']>> {
+  const folder = await mkdtemp(join(tmpdir(), 'diffmine-bench-'));
+  try {
+    const samples = paths.samples ?? 10;
+    const [precision = 'fp32'] = options.precisions;
+    const pictures = (await openDataset(paths.dataset)).images.length;
+    const run = join(folder, 'run');
+    const start = process.hrtime.bigint();
+    const where = { device: options.device, ...(options.threads === undefined ? {} : { threads: options.threads }) };
+    await scan({ dataset: paths.dataset, model: paths.model, ...variantOf(options), out: run, samples, precision, ...where }, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
+    await mine(run, where, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
+    const seconds = Number(process.hrtime.bigint() - start) / 1e9;
+    return { precision, pictures, samples, seconds, picturesPerSecond: pictures / seconds };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Times what is asked for: passes of the UNet at each precision, size and batch (label and null of the same inputs together, as a scan makes them) with
+ * the machine's own rates in the same rounds, the stages around them, training steps, scan + mine of a small data set, and the reference's loop over it.
+ *
+ * @throws SETUP if the peer does not start; INVALID_ARGUMENT where the baseline cannot be compared with; OUT_OF_MEMORY where memory suffices for nothing
+ * that was asked for (a part of it is told as skipped); what loading a model throws; CANCELLED
+ */
+export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Promise<BenchReport> {
+  const listed = devices();
+  const device = listed.find(({ id }) => id === (options.device === 'cuda' ? 'cuda:0' : options.device)) ?? listed[0];
+  const subject = await openSubject(options.model, variantOf(options));
+  const plan = planCells(subject, options);
+  const { model, parameters } = { model: options.model, parameters: subject.parameters };
+  if (options.baseline) checkComparable(options.baseline, { model, parameters, device: options.device, cells: plan });
+  const peer = options.peer && plan.length > 0 ? await Peer.start(options.peer, options.threads ?? 0, hooks.signal) : undefined;
+  try {
+    const report: BenchReport = {
+      format: BENCH_FORMAT,
+      version: VERSION,
+      created: new Date().toISOString(),
+      model,
+      parameters,
+      device: options.device,
+      machine: {
+        processor: device?.name ?? cpus()[0]?.model ?? 'unknown',
+        threads: options.device.startsWith('cuda') ? 0 : (options.threads ?? device?.threads ?? 0),
+        cpuCapability: device?.cpuCapability ?? '',
+        computeCapability: device?.computeCapability ?? '',
+        libtorch: buildInfo().libtorchLoaded,
+      },
+      settings: { repeats: options.repeats, disabled: options.disable ?? [] },
+      ...(peer ? { peer: peer.info } : {}),
+      starts: [],
+      cells: [],
+    };
+    // First, while this process holds nothing of the device.
+    if (options.training) report.training = await benchTraining(options, options.training, hooks);
+    const skipped = report.training?.find((one) => one.skipped !== undefined);
+    if (skipped && report.training?.every(({ measured }) => !measured) && plan.length === 0 && !options.pipeline) {
+      throw new DiffmineError('OUT_OF_MEMORY', `The training of ${skipped.what} was not measured: ${skipped.skipped ?? ''}.`, 'Name a smaller one: see diffmine train --list.');
+    }
+    if (plan.length > 0) {
+      const peers = peer && { peer, modes: ['eager', ...(options.peerCompile === undefined ? [] : [options.peerCompile])] };
+      Object.assign(report, await benchCells(subject, plan, options, peers, device?.memoryFree ?? Infinity, hooks));
+      const [first] = report.cells;
+      if (first?.skipped !== undefined && report.cells.every(({ measured }) => !measured)) {
+        throw new DiffmineError('OUT_OF_MEMORY', `Nothing was measured: ${first.skipped}.`, 'Give a smaller --batch or --latents.');
+      }
+    }
+    peer?.stop(); // its memory and its threads are for what follows
+    if (options.pipeline && options.reference && options.peer) {
+      const { model: folder, dataset, samples = 10 } = options.pipeline;
+      const { device: id, precisions: [precision = 'fp32'], repeats, threads, peer: python } = options;
+      report.reference = await benchReference({ model: folder, ...variantOf(options), dataset, python, device: id, precision, theirPrecision: options.reference.precision ?? precision, samples, top: options.reference.top, repeats, ...(threads === undefined ? {} : { threads }) }, hooks);
+    } else if (options.pipeline) {
+      report.pipeline = await benchPipeline(options, options.pipeline, hooks);
+    }
+    return report;
+  } finally {
+    peer?.stop();
+  }
+}

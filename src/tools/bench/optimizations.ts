@@ -1,0 +1,33 @@
+// The engine's optimizations by name, and where each means something. Data alone: the command line's options load nothing.
+import type { Optimization, Precision } from '../../engine/types.js';
+
+/** Those of the engine, and cuDNN's benchmark mode, which bench has on. */
+export type BenchOptimization = Optimization | 'tune';
+
+interface Meaning {
+  /** where it can be disabled */
+  on?: 'cpu' | 'cuda';
+  /** it does nothing in another dtype */
+  precisions?: readonly Precision[];
+  /** it shows in scoring calls alone */
+  scansAlone?: true;
+}
+
+export const MEANINGS: Record<BenchOptimization, Meaning> = {
+  graphs: { on: 'cuda' },
+  'prepacked-weights': { on: 'cpu' },
+  winograd: { on: 'cpu', precisions: ['fp32', 'fp16'] },
+  'group-norm': {},
+  geglu: {},
+  'shared-prefix': {},
+  'cached-keys': {},
+  'block-attention': { on: 'cpu' },
+  'cudnn-attention': { on: 'cuda', precisions: ['fp16', 'bf16'] },
+  'cpu-caching-allocator': { on: 'cpu' },
+  'pinned-uploads': { on: 'cuda', scansAlone: true },
+  'encode-tf32': { on: 'cuda', precisions: ['fp16', 'bf16'], scansAlone: true },
+  'encode-ahead': { on: 'cuda', scansAlone: true },
+  tune: { on: 'cuda' },
+};
+
+export const OPTIMIZATIONS = Object.keys(MEANINGS) as BenchOptimization[];

@@ -1,0 +1,175 @@
+// What a benchmark says: the file `diffmine-bench-4` (docs/reference/formats.md), and reading one back as a baseline.
+import { readFile } from 'node:fs/promises';
+
+import { DiffmineError } from '../../util/errors.js';
+import { parseJson } from '../../util/json.js';
+import type { Precision } from '../../engine/types.js';
+import type { Spread } from './figures.js';
+import type { BenchOptimization } from './optimizations.js';
+import type { PeerInfo } from './peer.js';
+import type { ReferenceBench } from './reference.js';
+import type { TrainingBench } from './training.js';
+
+export const BENCH_FORMAT = 'diffmine-bench-4';
+
+/** Draws of noise and timestep that rates of pictures are counted at: the paper's. */
+export const SAMPLES = 100;
+
+/** What a stage's time is counted by. */
+export type Unit = 'picture' | 'evaluation' | 'label';
+
+export interface StageBench {
+  seconds: Spread;
+  per: Unit;
+}
+
+/** One passes' time of a peer. */
+export interface PeerBench {
+  mode: string;
+  seconds?: Spread;
+  /** of its first pass, compilation included */
+  firstSeconds?: number;
+  /** its median over ours: above 1 we are faster */
+  ratio?: number;
+  /** why it was not measured */
+  skipped?: string;
+}
+
+/** What one optimization is worth: forward passes, and scoring calls, in turn with an engine that has it disabled. */
+export interface Ablation {
+  /** none: the control, an engine with none disabled; how far it is from 1 is the noise of the method */
+  optimization: BenchOptimization | 'none';
+  /** of a forward pass, of a scoring call: seconds without over seconds with, by round; above 1 the optimization pays */
+  pass?: Spread;
+  scan?: Spread;
+  /** why it was not measured */
+  skipped?: string;
+}
+
+/** Pictures as a scan scores them: encoding, all samples, scores and selection. */
+export interface ScanBench {
+  /** of one call: `pictures` of `samples` each */
+  seconds: Spread;
+  pictures: number;
+  samples: number;
+  /** counted at N = 100 from a call's time: what a picture takes once, and N times what its evaluations take */
+  imagesPerSecond: number;
+  patchesPerSecond: number;
+  /** at N = 100 */
+  secondsPerBillionPatches: number;
+  /** of the matrix-product rate of the same round, all that is not the UNet's arithmetic counted as loss */
+  share: Spread;
+}
+
+export interface Measured {
+  /** of one forward pass of the UNet: label and null of batch / 2 inputs */
+  seconds: Spread;
+  /** of the very first one: what tuning and the building of graphs cost */
+  firstSeconds: number;
+  evaluationsPerSecond: number;
+  /** operations a second */
+  flops: number;
+  /** the machine's own, in this cell's precision, of the same rounds */
+  matmul: Spread;
+  /** bytes a second read and written by a copy */
+  copy: Spread;
+  /** of each round's matrix-product rate */
+  share: Spread;
+  /** bytes: of the process on a CPU, of the allocator on a GPU; cells are measured from the smallest */
+  peakMemory: number;
+  scan?: ScanBench;
+  /** by name: decode, encode, noise, unet, score, select, features, cluster */
+  stages?: Record<string, StageBench>;
+  peers?: PeerBench[];
+  ablations?: Ablation[];
+}
+
+/** Precision x size x batch. */
+export interface Cell {
+  precision: Precision;
+  /** of the UNet: channels, height, width */
+  input: [number, number, number];
+  /** side of the scored picture in pixels */
+  pixels: number;
+  /** side of a patch: an eighth of it */
+  patch: number;
+  /** evaluations a forward pass */
+  batch: number;
+  /** of one evaluation */
+  operations: number;
+  /** absent where it was skipped */
+  measured?: Measured;
+  skipped?: string;
+}
+
+/** How long an engine takes to its first result. */
+export interface Start {
+  precision: Precision;
+  /** weights read or made, moved, packed */
+  loadSeconds: number;
+  /** from nothing to the first pass's result, loading included */
+  firstResultSeconds: number;
+}
+
+export interface BenchReport {
+  format: typeof BENCH_FORMAT;
+  /** of diffmine */
+  version: string;
+  /** ISO 8601 */
+  created: string;
+  model: string;
+  parameters: number;
+  device: string;
+  machine: { processor: string; threads: number; cpuCapability: string; computeCapability: string; libtorch: string };
+  /** `disabled`: optimizations that were disabled throughout */
+  settings: { repeats: number; disabled: BenchOptimization[] };
+  peer?: PeerInfo;
+  starts: Start[];
+  cells: Cell[];
+  training?: TrainingBench[];
+  pipeline?: { precision: Precision; pictures: number; samples: number; seconds: number; picturesPerSecond: number };
+  reference?: ReferenceBench;
+}
+
+/** 'fp16, 64 x 64, batch 128'. */
+export function cellName({ precision, input: [, height, width], batch }: Pick<Cell, 'precision' | 'input' | 'batch'>): string {
+  return `${precision}, ${height} x ${width}, batch ${batch}`;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isSpread = (value: unknown): boolean => isObject(value) && ['median', 'min', 'max'].every((name) => Number.isFinite(value[name]) && Number(value[name]) > 0);
+
+function isCell(value: unknown): boolean {
+  if (!isObject(value) || !['fp32', 'bf16', 'fp16'].includes(String(value['precision']))) return false;
+  const { input, batch, measured } = value;
+  if (!Array.isArray(input) || input.length !== 3 || !input.every(Number.isSafeInteger) || !Number.isSafeInteger(batch)) return false;
+  if (measured === undefined) return typeof value['skipped'] === 'string';
+  if (!isObject(measured) || !isSpread(measured['share']) || !isSpread(measured['seconds']) || !isSpread(measured['matmul'])) return false;
+  return measured['scan'] === undefined || (isObject(measured['scan']) && isSpread(measured['scan']['share']));
+}
+
+/**
+ * A report of `diffmine bench`, to compare with.
+ *
+ * @throws IO where it cannot be read; INVALID_ARGUMENT where it is none, or of another version of the format
+ */
+export async function readBaseline(file: string): Promise<BenchReport> {
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw new DiffmineError('IO', `The baseline ${file} cannot be read: ${(cause as Error).message}.`, 'Make one: diffmine bench --json FILE.', { cause });
+  });
+  let value: unknown;
+  try {
+    value = parseJson(text);
+  } catch {
+    throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} is not JSON.`, 'Make one: diffmine bench --json FILE.');
+  }
+  if (!isObject(value) || value['format'] !== BENCH_FORMAT) {
+    const format = isObject(value) && typeof value['format'] === 'string' ? `has the format ${JSON.stringify(value['format'])}` : 'is no report of a benchmark';
+    throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} ${format}; expected ${BENCH_FORMAT}.`, 'Make a new one: diffmine bench --json FILE.');
+  }
+  const { cells, model, device, machine, settings } = value;
+  if (typeof model !== 'string' || typeof device !== 'string' || !isObject(machine) || !isObject(settings) || !Array.isArray(settings['disabled']) || !Number.isSafeInteger(value['parameters']) || !Array.isArray(cells) || !cells.every(isCell)) {
+    throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} is damaged: fields are missing.`, 'Make a new one: diffmine bench --json FILE.');
+  }
+  return value as unknown as BenchReport;
+}

@@ -1,0 +1,37 @@
+// What is measured: a model, by name or folder, with what its UNet takes.
+import { openModel } from '../../models/index.js';
+import type { ModelFolder, OpenOptions } from '../../models/index.js';
+import { fromInt64 } from '../../engine/tensor.js';
+import type { ModelSource, Tensor } from '../../engine/types.js';
+import { noise } from './figures.js';
+import { parameterCount } from './parameters.js';
+import { syntheticModel } from './synthetic.js';
+
+export interface Subject {
+  name: string;
+  source: ModelSource;
+  /** of the UNet */
+  parameters: number;
+  /** pixels of a picture a cell of the UNet's input */
+  pixelsPerCell: number;
+  folder?: ModelFolder;
+}
+
+/**
+ * @param name 'synthetic:NAME' or a model folder
+ * @param options of a model folder
+ * @throws INVALID_ARGUMENT for an unknown name; what opening a model throws
+ */
+export async function openSubject(name: string, options: OpenOptions = {}): Promise<Subject> {
+  const folder = name.startsWith('synthetic:') ? undefined : await openModel(name, options);
+  const source = folder?.source ?? syntheticModel(name);
+  const { vae, unet } = source;
+  const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
+  return { name, source, parameters: parameterCount(unet.config), pixelsPerCell: vaeFactor * unet.config.pixelFold, ...(folder && { folder }) };
+}
+
+/** Two conditions, as a scan has them: a label's and the null one. Embeddings F32 [2, 77, D], or classes I64 [2]. */
+export function twoConditions({ source }: Subject): Tensor {
+  const { numClassEmbeds, crossAttentionDim } = source.unet.config;
+  return numClassEmbeds > 0 ? fromInt64([2], [0, numClassEmbeds - 1]) : noise([2, 77, crossAttentionDim]);
+}

@@ -1,0 +1,119 @@
+// inspect: tells whether a path is a model, a dataset or a run, and describes it without loading a model or decoding an image.
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { measurePicture, openDataset, outputFormat, type DatasetSource, type Ignored, type LayoutName } from '../../data/index.js';
+import { DiffmineError, asDiffmineError } from '../../util/errors.js';
+import { LORA } from '../../models/folder.js';
+import { openModel, variantOf, type OpenOptions } from '../../models/index.js';
+import { MANIFEST, type Manifest } from '../../runs/manifest.js';
+import { Run } from '../../runs/run.js';
+
+export interface ModelInspection {
+  kind: 'model';
+  path: string;
+  summary: object;
+}
+
+export interface DatasetInspection {
+  kind: 'dataset';
+  path: string;
+  fingerprint: string;
+  images: number;
+  labels: { label: string; images: number }[];
+  bytes: number;
+  ignored: number;
+  /** the same by reason */
+  ignoredBy: Ignored;
+  warnings: string[];
+  /** the layout it was read as, of those of the paper's datasets; absent: label folders, or a table */
+  layout?: LayoutName;
+  /** of images spread evenly over the dataset: their sizes in pixels, and those whose header cannot be read */
+  measured: { pictures: number; shortSide: [least: number, most: number] | null; longSide: [least: number, most: number] | null; unreadable: { image: string; reason: string }[] };
+}
+
+export interface RunInspection {
+  kind: 'run';
+  path: string;
+  fingerprint: string;
+  version: string;
+  created: string;
+  model: Manifest['model'];
+  dataset: Manifest['dataset'];
+  options: Manifest['options'];
+  shards: { total: number; done: number };
+  scored: number;
+  skipped: number;
+  mined: boolean;
+  report: string | null;
+}
+
+export type Inspection = ModelInspection | DatasetInspection | RunInspection;
+
+/** Pictures whose headers are read. */
+const MEASURED = 64;
+
+/**
+ * Describes a model folder, a dataset (folder of label folders, CSV, JSONL) or a run folder.
+ * @param options of a model folder, or of a dataset
+ * @throws DiffmineError INVALID_ARGUMENT when nothing is there; else what opening it throws (MODEL_*, DATASET_INVALID, RUN_INVALID)
+ */
+export async function inspect(path: string, options: OpenOptions & DatasetSource = {}): Promise<Inspection> {
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (!status) throw new DiffmineError('INVALID_ARGUMENT', `There is nothing at ${path}.`, 'Give a model folder, a dataset or a run folder.');
+  if (status.isDirectory()) {
+    // a manifest.json may be anybody's
+    if (existsSync(join(path, MANIFEST)) && (existsSync(join(path, 'shards')) || (await outputFormat(path, [MANIFEST])) !== undefined)) return inspectRun(path);
+    if (existsSync(join(path, 'model_index.json')) || existsSync(join(path, LORA)) || existsSync(join(path, 'unet', 'config.json'))) {
+      const model = await openModel(path, variantOf(options));
+      return { kind: 'model', path: model.path, summary: model.summary() };
+    }
+  }
+  return inspectDataset(path, options);
+}
+
+async function inspectDataset(path: string, { encoding, imageRoot }: DatasetSource): Promise<DatasetInspection> {
+  const dataset = await openDataset(path, { ...(encoding === undefined ? {} : { encoding }), ...(imageRoot === undefined ? {} : { imageRoot }) });
+  const counts = dataset.images.countByLabel();
+  let bytes = 0;
+  for (let i = 0; i < dataset.images.length; i++) bytes += dataset.images.bytes(i);
+  const wanted = Math.min(MEASURED, dataset.images.length);
+  const short: number[] = [];
+  const long: number[] = [];
+  const unreadable: { image: string; reason: string }[] = [];
+  for (let i = 0; i < wanted; i++) {
+    const image = dataset.images.at(Math.floor((i * dataset.images.length) / wanted));
+    try {
+      const { width, height } = await measurePicture(image.file);
+      short.push(Math.min(width, height));
+      long.push(Math.max(width, height));
+    } catch (thrown) {
+      const error = asDiffmineError(thrown);
+      if (error.code !== 'IMAGE_UNREADABLE') throw error;
+      unreadable.push({ image: image.path, reason: error.message });
+    }
+  }
+  const range = (sides: number[]): [number, number] | null => (sides.length > 0 ? [Math.min(...sides), Math.max(...sides)] : null);
+  return {
+    kind: 'dataset', path: dataset.path, fingerprint: dataset.fingerprint, images: dataset.images.length,
+    labels: [...counts].map(([label, images]) => ({ label, images })), bytes, ignored: dataset.ignored, ignoredBy: dataset.ignoredBy, warnings: dataset.warnings, ...(dataset.layout ? { layout: dataset.layout } : {}),
+    measured: { pictures: wanted, shortSide: range(short), longSide: range(long), unreadable },
+  };
+}
+
+async function inspectRun(path: string): Promise<RunInspection> {
+  const run = await Run.open(path);
+  const { manifest } = run;
+  const done = await run.doneShards();
+  const records = await Promise.all(done.map((shard) => run.readShard(shard)));
+  const report = join(run.path, 'report', 'index.html');
+  return {
+    kind: 'run', path: run.path, fingerprint: manifest.fingerprint, version: manifest.version, created: manifest.created,
+    model: manifest.model, dataset: manifest.dataset, options: manifest.options,
+    shards: { total: manifest.shards, done: done.length },
+    scored: records.reduce((sum, record) => sum + record.images, 0),
+    skipped: records.reduce((sum, record) => sum + record.skipped, 0),
+    mined: existsSync(run.mineFile('mine.json')),
+    report: existsSync(report) ? report : null,
+  };
+}

@@ -1,0 +1,42 @@
+// Set-up from within the package: `diffmine setup`, and what a command does when it first needs the addon. The work is done
+// by scripts/*.mjs, which also run in a clone that has nothing compiled yet.
+import { DiffmineError, asDiffmineError } from '../../util/errors.js';
+import { addonPath } from '../../engine/locate.js';
+
+export interface SetupSummary {
+  /** the addon's file */
+  addon: string;
+  /** whether it had to be compiled */
+  built: boolean;
+  /** whether the addon has the CUDA backend */
+  cuda: boolean;
+  libtorch: { folder: string; version: string; source: string };
+}
+
+export interface SetupHooks {
+  log?: ((line: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Finds or fetches LibTorch and compiles the addon, each only where needed. Safe to repeat and to run twice at once.
+ * @param options.libtorch folder of a LibTorch to use, as the variable LIBTORCH
+ * @param options.cuda with the CUDA backend; undefined: as the last time, at first without
+ * @throws DiffmineError SETUP: no LibTorch, a missing compiler, a failed build, each with what mends it
+ */
+export async function setup(options: { libtorch?: string | undefined; cuda?: boolean | undefined } = {}, hooks: SetupHooks = {}): Promise<SetupSummary> {
+  if (options.libtorch !== undefined) process.env['LIBTORCH'] = options.libtorch;
+  try {
+    const scripts = await import('../../../scripts/setup.mjs');
+    const { addon, built, cuda, libtorch } = await scripts.setup({ cuda: options.cuda, log: hooks.log, signal: hooks.signal });
+    return { addon, built, cuda, libtorch: { folder: libtorch.folder, version: libtorch.version, source: libtorch.source } };
+  } catch (thrown) {
+    const error = asDiffmineError(thrown);
+    throw error.code === 'IO' ? new DiffmineError('SETUP', `Set-up could not write: ${error.message}.`, 'DIFFMINE_CACHE names another folder for what is downloaded.', { cause: thrown }) : error;
+  }
+}
+
+/** Sets up where there is no addon yet: the first command that computes need not be preceded by `diffmine setup`. */
+export async function ensureSetup(hooks: SetupHooks = {}): Promise<void> {
+  if (!addonPath()) await setup({}, hooks);
+}

@@ -1,0 +1,187 @@
+// Typicality, patch selection and DIFT features against the reference implementation.
+import { addNoise, type Conditions, type Engine } from '../../../engine/index.js';
+import { float32, fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
+import type { ScoredPatch, Tensor } from '../../../engine/types.js';
+import { compareTensors, type Comparison } from '../compare.js';
+import type { Op, OpContext } from '../ops.js';
+import { boxes, number, numbers, pictureOf, side } from '../params.js';
+
+/** UNet rows a forward pass: small enough for any machine, large enough to mix samples and conditions. */
+const BATCH = 16;
+
+/** Picks as rows (row, column, row end, column end). */
+function boxTensor(picks: { row: number; column: number }[], patch: number): Tensor {
+  return fromInt64([picks.length, 4], picks.flatMap(({ row, column }) => [row, column, row + patch, column + patch]));
+}
+
+/**
+ * Picks in reduced precision. Near ties fall another way when scores are rounded, and then every later pick of the greedy choice differs, so the
+ * reference's places cannot be asked for: the scores are compared with the reference's, and the picks must be exactly what those scores give.
+ */
+async function judgePicks(context: OpContext, engine: Engine, picks: ScoredPatch[], scores: Tensor, patch: number): Promise<Record<'boxes' | 'scores', Comparison>> {
+  const again = await engine.selectPatches(scores, patch, picks.length, false, context.call);
+  const scoreTensor = (of: { score: number }[]): Tensor => fromFloat32([of.length], Float32Array.from(of, ({ score }) => score));
+  return {
+    boxes: compareTensors(boxTensor(picks, patch), boxTensor(again, patch), { exact: true }),
+    scores: compareTensors(scoreTensor(picks), scoreTensor(again), { atol: 1e-6, rtol: 1e-5 }),
+  };
+}
+
+/** L[n, k, c, h, w] of each channel by itself: the squared differences before any mean, from the UNet's plain forward pass. */
+async function channelLosses(context: OpContext, engine: Engine, conditions: Conditions, latent: Tensor, count: number): Promise<Tensor> {
+  const [noises, timesteps] = [context.input('noises'), int64Numbers(context.input('t'))];
+  const samples = timesteps.length;
+  const one = toFloat32(latent);
+  const repeated = new Float32Array(samples * one.length);
+  for (let n = 0; n < samples; n++) repeated.set(one, n * one.length);
+  const config = await context.schedule();
+  const { noisy, velocity } = addNoise(config, fromFloat32(noises.shape, repeated), noises, timesteps);
+  const target = toFloat32(config.prediction === 'v_prediction' ? velocity : noises);
+  const { sample } = await engine.unetForward(
+    conditions,
+    { x: noisy, timesteps, conditionIndex: Array.from({ length: samples * count }, (_, row) => row % count), fanOut: count },
+    context.call,
+  );
+  const losses = toFloat32(sample).map((value, i) => (value - (target[Math.floor(i / (one.length * count)) * one.length + (i % one.length)] ?? NaN)) ** 2);
+  return fromFloat32([samples, count, ...latent.shape.slice(1)], losses);
+}
+
+/** [n, k, c, h, w] -> [n, k, h, w] */
+function channelMean(losses: Tensor): Tensor {
+  const [channels, area] = [side(losses, 2), side(losses, 3) * side(losses, 4)];
+  const flat = toFloat32(losses);
+  const mean = new Float32Array(flat.length / channels);
+  for (let i = 0; i < mean.length; i++) {
+    let sum = 0;
+    for (let c = 0; c < channels; c++) sum += flat[(Math.floor(i / area) * channels + c) * area + (i % area)] ?? NaN;
+    mean[i] = sum / channels;
+  }
+  return fromFloat32([side(losses, 0), side(losses, 1), side(losses, 3), side(losses, 4)], mean);
+}
+
+/** [n, k, ...] -> [n, k] */
+function pictureMean(losses: Tensor): Tensor {
+  const [rows, flat] = [side(losses, 0) * side(losses, 1), toFloat32(losses)];
+  const size = flat.length / rows;
+  return fromFloat32([side(losses, 0), side(losses, 1)], Float32Array.from({ length: rows }, (_, row) => flat.subarray(row * size, (row + 1) * size).reduce((a, b) => a + b, 0) / size));
+}
+
+export const typicalityOp: Op = {
+  reducible: true,
+  compound: true,
+  async run(context) {
+    const { params, input, call, precision } = context;
+    const engine = await context.engine();
+    const picture = pictureOf(input('image_u8'));
+    const conditions = await engine.prepareConditions(input('cond'), call);
+    const count = side(input('cond'), 0);
+    const nullIndex = number(params, 'null_index');
+    const labels = [...Array(count).keys()].filter((index) => index !== nullIndex);
+    const patch = number(params, 'patch');
+    const latent = await engine.encodePictures([picture], call);
+    const { outputs: scored, losses } = await engine.scoreTypicality(
+      conditions,
+      {
+        pictures: [picture],
+        conditions: [[...Array(count).keys()]],
+        subjects: [labels],
+        weights: [labels.map(() => [...Array(count).keys()].map((index) => (index === nullIndex ? 1 : 0)))],
+        keys: [0],
+        noises: input('noises'),
+        timesteps: input('t'),
+      },
+      {
+        samples: side(input('t'), 0), seed: 0, tBegin: 0, tEnd: (await context.schedule()).trainTimesteps, sampler: 'reference', patch,
+        perImage: number(params, 'top'), batch: BATCH, keepMaps: true, keepScores: true, keepLosses: true,
+      },
+      call,
+    );
+    const outputs: Record<string, Tensor> = { latent };
+    const judged: Record<string, Comparison> = {};
+    const reference = context.reference('losses');
+    if (losses) {
+      const own = { ...losses, shape: losses.shape.slice(1) };
+      outputs['loss_mean'] = pictureMean(own);
+      if (reference.shape.length === 5) {
+        outputs['losses'] = await channelLosses(context, engine, conditions, latent, count);
+        judged['losses, mean over channels'] = context.compare(own, channelMean(reference));
+      } else {
+        outputs['losses'] = own;
+      }
+    }
+    const results = scored[0] ?? [];
+    const maps = results.flatMap(({ map }) => (map ? [map] : []));
+    if (maps[0]) {
+      const stacked = new Float32Array(maps.length * float32(maps[0]).length);
+      maps.forEach((map, i) => stacked.set(float32(map), i * float32(map).length));
+      outputs['T_map'] = fromFloat32([maps.length, ...maps[0].shape], stacked);
+    }
+    for (const [c, { scores, top }] of results.entries()) {
+      if (!scores) continue;
+      outputs[`scores_${c}`] = scores;
+      if (precision === 'fp32') {
+        outputs[`top5_${c}`] = boxTensor(top, patch);
+        outputs[`top5_score_${c}`] = fromFloat32([top.length], Float32Array.from(top, ({ score }) => score));
+      } else {
+        const { boxes: places, scores: values } = await judgePicks(context, engine, top, scores, patch);
+        judged[`top5_${c}`] = places;
+        judged[`top5_score_${c}`] = values;
+      }
+    }
+    return { outputs, judged };
+  },
+};
+
+/** Losses [N, 2 (label, null), c, h, w] -> upsampled maps, their patch scores and the greedy picks of both ends. */
+export const selectOp: Op = {
+  async run(context) {
+    const { params, input, call } = context;
+    const engine = await context.engine();
+    const losses = input('losses');
+    const [height = 0, width = 0] = numbers(params, 'hw');
+    const [patch, top] = [number(params, 'patch'), number(params, 'top')];
+    const maps = channelMean(losses);
+    const up = await engine.patchScores(maps, height, width, 1, call);
+    const [samples, cells] = [side(losses, 0), side(losses, 3) * side(losses, 4)];
+    const flat = toFloat32(maps);
+    const difference = new Float32Array(cells);
+    for (let i = 0; i < cells; i++) {
+      let sum = 0;
+      for (let n = 0; n < samples; n++) sum += (flat[(2 * n + 1) * cells + i] ?? NaN) - (flat[2 * n * cells + i] ?? NaN);
+      difference[i] = sum / samples;
+    }
+    const scores = await engine.patchScores(fromFloat32(losses.shape.slice(3), difference), height, width, patch, call);
+    const best = await engine.selectPatches(scores, patch, top, false, call);
+    const least = await engine.selectPatches(scores, patch, top, true, call);
+    return {
+      outputs: {
+        up, scores,
+        top5: boxTensor(best, patch),
+        top5_score: fromFloat32([best.length], Float32Array.from(best, ({ score }) => score)),
+        bottom5: boxTensor(least, patch),
+      },
+    };
+  },
+};
+
+export const diftOp: Op = {
+  reducible: true,
+  async run(context) {
+    const { params, input, call } = context;
+    const engine = await context.engine();
+    const conditions = await engine.prepareConditions(input('cond'), call);
+    const result = await engine.dift(
+      conditions,
+      {
+        pictures: [pictureOf(input('image_u8'))],
+        conditions: [0],
+        boxes: [boxes(params, 'boxes').map(([rowBegin, columnBegin, rowEnd, columnEnd]) => ({ rowBegin, columnBegin, rowEnd, columnEnd }))],
+        noises: input('noises'),
+        keepFeatures: true,
+      },
+      { timestep: number(params, 't'), upBlock: number(params, 'up_ft_index'), ensemble: number(params, 'ensemble'), seed: 0, batch: BATCH },
+      call,
+    );
+    return { outputs: { ...(result.features ? { feature: result.features } : {}), ...(result.patches[0] ? { patch_features: result.patches[0] } : {}) } };
+  },
+};

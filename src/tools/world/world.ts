@@ -1,0 +1,140 @@
+// The planted world on disk: street scenes of six imaginary cities, as two data sets (train/, heldout/), with a box for every planted element.
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import sharp from 'sharp';
+import { DiffmineError } from '../../util/errors.js';
+import { CITIES, KINDS, SLOTS, type City, type Slot } from './kinds.js';
+import { Random } from '../../util/random.js';
+import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, SIDE, translateScene } from './scene.js';
+
+export const WORLD_FORMAT = 'diffmine-world-1';
+
+/** What decides the world's bytes. */
+export interface WorldSettings {
+  /** default 0 */
+  seed: number;
+  /** a city, both sets together; default 250 */
+  pictures: number;
+  /** of their sides in pixels; default 64 */
+  size: number;
+  /** share of the pictures that go to heldout/, 0 ... 1; default 0.2 */
+  heldout: number;
+}
+
+export interface WorldHooks {
+  signal?: AbortSignal;
+  onProgress?: (event: { stage: 'draw'; done: number; total: number }) => void;
+}
+
+export interface WorldSummary {
+  path: string;
+  /** the two data sets: folders and pictures */
+  train: { path: string; pictures: number };
+  heldout: { path: string; pictures: number };
+  boxes: { path: string; rows: number };
+  cities: string[];
+}
+
+/** A planted element, in pixels of its picture: a row of boxes.csv. */
+export interface PlantedBox {
+  /** CITY/NUMBER.png, unique over both sets */
+  image: string;
+  label: City;
+  x: number;
+  y: number;
+  w: number;
+  h: number;
+  slot: Slot;
+  kind: string;
+  /** the city it is typical of */
+  city: City;
+}
+
+const DEFAULTS: WorldSettings = { seed: 0, pictures: 250, size: 64, heldout: 0.2 };
+const COLUMNS = ['image', 'label', 'x', 'y', 'w', 'h', 'slot', 'kind', 'city'] as const;
+/** Pictures drawn at once. */
+const TOGETHER = 16;
+
+/** world.json: what a world is made from, and what is planted in it; written last, when all else is there. */
+export function worldRecord(settings: Partial<WorldSettings> = {}): object {
+  const { seed, pictures, size, heldout } = { ...DEFAULTS, ...settings };
+  const cities = Object.fromEntries(CITIES.map((city) => [city, Object.fromEntries(SLOTS.map((slot) => [slot, KINDS.find((kind) => kind.city === city && kind.slot === slot)?.name]))]));
+  return { format: WORLD_FORMAT, seed, pictures, size, heldout, atHome: AT_HOME, elsewhere: ELSEWHERE, slots: SLOTS, cities };
+}
+
+/** The bytes of boxes.csv. */
+export function encodeBoxes(rows: readonly PlantedBox[]): string {
+  return [COLUMNS.join(','), ...rows.map((row) => COLUMNS.map((name) => row[name]).join(','))].map((line) => `${line}\r\n`).join('');
+}
+
+/**
+ * One picture of the world: interleaved RGB, size x size, and what is planted in it.
+ *
+ * @param target the same picture in another city: what is typical of `city` is the target's own in its place, all else stays as it is
+ */
+export async function drawPicture(
+  city: City, number: number, { seed, size }: Pick<WorldSettings, 'seed' | 'size'>, target: City = city,
+): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> {
+  const { svg, planted, exposure } = target === city ? drawScene(city, seed, city, number) : translateScene(city, target, seed, city, number);
+  const document = `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 ${SIDE} ${SIDE}">${svg}</svg>`;
+  const pixels = await sharp(Buffer.from(document)).flatten({ background: '#000' }).toColourspace('srgb').raw().toBuffer();
+  const noise = new Random('noise', seed, city, number);
+  for (let i = 0; i < pixels.length; i++) {
+    const x = (Math.floor(i / 3) % size) / size;
+    const shade = (exposure.gain[i % 3] as number) * (1 + exposure.slope * (x - 0.5));
+    pixels[i] = Math.max(0, Math.min(255, Math.round((pixels[i] as number) * shade + exposure.lift + exposure.noise * noise.normal())));
+  }
+  const pixel = (value: number): number => Math.round((100 * value * size) / SIDE) / 100;
+  const boxes = planted
+    .filter(({ hidden }) => hidden <= MOST_HIDDEN)
+    .map(({ x, y, w, h, kind }) => ({ label: city, x: pixel(x), y: pixel(y), w: pixel(w), h: pixel(h), slot: kind.slot, kind: kind.name, city: kind.city }));
+  return { pixels, boxes };
+}
+
+/**
+ * Writes the world into a new or empty folder: train/CITY/NUMBER.png, heldout/CITY/NUMBER.png, boxes.csv, world.json (docs/reference/formats.md).
+ * The same settings give the same bytes; more pictures leave the first ones as they are.
+ *
+ * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
+ */
+export async function writeWorld(folder: string, settings: Partial<WorldSettings> = {}, hooks: WorldHooks = {}): Promise<WorldSummary> {
+  const all: WorldSettings = { ...DEFAULTS, ...settings };
+  const { seed, pictures, size, heldout } = all;
+  if (!Number.isInteger(pictures) || pictures < 2) throw new DiffmineError('INVALID_ARGUMENT', `A world of ${pictures} pictures a city is too small.`, 'Ask for at least 2.');
+  if (!Number.isInteger(size) || size < 32 || size > 1024) throw new DiffmineError('INVALID_ARGUMENT', `The world is not drawn at ${size} px.`, 'Ask for 32 to 1024; elements are 6 to 16 px at 64.');
+  if (!(heldout >= 0 && heldout <= 1)) throw new DiffmineError('INVALID_ARGUMENT', `The held-out share ${heldout} is not in [0, 1].`);
+  await mkdir(folder, { recursive: true });
+  const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
+  if (there !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `${folder} is not empty (it has ${JSON.stringify(there)}).`, 'Name a new or empty folder.');
+
+  const path = resolve(folder);
+  const training = pictures - Math.round(pictures * heldout);
+  const sets = (['train', 'heldout'] as const).filter((set) => (set === 'train' ? training > 0 : training < pictures));
+  const todo = CITIES.flatMap((city) => Array.from({ length: pictures }, (_, number) => ({ city, number })));
+  for (const set of sets) for (const city of CITIES) await mkdir(join(path, set, city), { recursive: true });
+  const rows: PlantedBox[] = [];
+  for (let start = 0; start < todo.length; start += TOGETHER) {
+    if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Drawing was cancelled.');
+    const drawn = await Promise.all(
+      todo.slice(start, start + TOGETHER).map(async ({ city, number }) => {
+        const { pixels, boxes } = await drawPicture(city, number, { seed, size });
+        const image = `${city}/${String(number).padStart(5, '0')}.png`;
+        const png = await sharp(pixels, { raw: { width: size, height: size, channels: 3 } }).png({ compressionLevel: 9 }).toBuffer();
+        await writeFile(join(path, number < training ? 'train' : 'heldout', image), png);
+        return boxes.map((box) => ({ image, ...box }));
+      }),
+    );
+    rows.push(...drawn.flat());
+    hooks.onProgress?.({ stage: 'draw', done: Math.min(todo.length, start + TOGETHER), total: todo.length });
+  }
+  const boxes = join(path, 'boxes.csv');
+  await writeFile(boxes, encodeBoxes(rows));
+  await writeFile(join(path, 'world.json'), `${JSON.stringify(worldRecord(all), null, 1)}\n`);
+  return {
+    path,
+    train: { path: join(path, 'train'), pictures: training * CITIES.length },
+    heldout: { path: join(path, 'heldout'), pictures: (pictures - training) * CITIES.length },
+    boxes: { path: boxes, rows: rows.length },
+    cities: [...CITIES],
+  };
+}
