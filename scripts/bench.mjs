@@ -9,9 +9,22 @@ import { fail, root } from './steps.mjs';
 async function bench() {
   await setup();
   const golden = path.join(root, 'test/data/golden');
-  const args = ['bench', '--repeats', '3', '--training', 'tiny,small,model', '--pipeline-model', path.join(golden, 'tiny-sd15'), '--pipeline-data', path.join(golden, 'mini-dataset')];
+  const args = [
+    'bench',
+    '--repeats',
+    '3',
+    '--training',
+    'tiny,small,model',
+    '--pipeline-model',
+    path.join(golden, 'tiny-sd15'),
+    '--pipeline-data',
+    path.join(golden, 'mini-dataset'),
+  ];
   if (process.env.PEER_PYTHON) args.push('--peer', process.env.PEER_PYTHON);
-  process.exitCode = spawnSync(process.execPath, [path.join(root, 'bin/diffmine.js'), ...args, ...process.argv.slice(2)], { stdio: 'inherit' }).status ?? 1;
+  process.exitCode =
+    spawnSync(process.execPath, [path.join(root, 'bin/diffmine.js'), ...args, ...process.argv.slice(2)], {
+      stdio: 'inherit',
+    }).status ?? 1;
 }
 
 bench().catch(fail);

@@ -8,12 +8,28 @@ import os from 'node:os';
 import path from 'node:path';
 import { findLibTorch, inspectLibTorch } from './libtorch.mjs';
 import { installPackages } from './packages.mjs';
-import { buildProgress, cacheFolder, fail, fingerprint, isMain, isWritable, lastLines, readJson, root, run, say, SetupError, which, withLock, writeAtomically } from './steps.mjs';
+import {
+  buildProgress,
+  cacheFolder,
+  fail,
+  fingerprint,
+  isMain,
+  isWritable,
+  lastLines,
+  readJson,
+  root,
+  run,
+  say,
+  SetupError,
+  which,
+  withLock,
+  writeAtomically,
+} from './steps.mjs';
 
 const require = createRequire(import.meta.url);
 const sources = ['CMakeLists.txt', 'cmake', 'binding', 'cpp'];
 
-/** In the package; of a package in a read-only place, in the cache. src/native/locate.ts looks in the same two. */
+/** In the package; of a package in a read-only place, in the cache. src/engine/locate.ts looks in the same two. */
 export function buildFolder() {
   const inPackage = path.join(root, 'build');
   if (isWritable(fs.existsSync(inPackage) ? inPackage : root)) return inPackage;
@@ -31,9 +47,22 @@ export function builtAddon(folder = buildFolder()) {
 }
 
 function sourcesFingerprint(libtorch, cuda) {
-  const library = fs.statSync(path.join(libtorch.folder, 'lib', process.platform === 'darwin' ? 'libtorch_cpu.dylib' : 'libtorch_cpu.so'));
-  const facts = { libtorch: libtorch.folder, version: libtorch.version, size: library.size, mtime: Math.round(library.mtimeMs), cuda, napi: require('node-addon-api/package.json').version };
-  return fingerprint(root, sources.filter((name) => fs.existsSync(path.join(root, name))), facts);
+  const library = fs.statSync(
+    path.join(libtorch.folder, 'lib', process.platform === 'darwin' ? 'libtorch_cpu.dylib' : 'libtorch_cpu.so'),
+  );
+  const facts = {
+    libtorch: libtorch.folder,
+    version: libtorch.version,
+    size: library.size,
+    mtime: Math.round(library.mtimeMs),
+    cuda,
+    napi: require('node-addon-api/package.json').version,
+  };
+  return fingerprint(
+    root,
+    sources.filter((name) => fs.existsSync(path.join(root, name))),
+    facts,
+  );
 }
 
 /** The compilers a build needs; an error that names the Debian packages otherwise. */
@@ -46,17 +75,25 @@ export function checkTools({ cuda = false } = {}) {
     const packages = missing.map(([, name]) => name).join(' ');
     throw new SetupError(
       `The build needs ${missing.map(([name]) => name).join(', ')}, not found on the PATH.`,
-      process.platform === 'darwin' ? `xcode-select --install; brew install ${packages.replace('ninja-build', 'ninja')}` : `Debian, Ubuntu: sudo apt-get install ${packages}`,
+      process.platform === 'darwin'
+        ? `xcode-select --install; brew install ${packages.replace('ninja-build', 'ninja')}`
+        : `Debian, Ubuntu: sudo apt-get install ${packages}`,
     );
   }
   if (cuda && !process.env.CUDACXX && !which('nvcc') && !fs.existsSync('/usr/local/cuda/bin/nvcc')) {
-    throw new SetupError('A CUDA build needs nvcc, not found on the PATH.', "Install NVIDIA's CUDA toolkit 13, or set CUDACXX to its nvcc.");
+    throw new SetupError(
+      'A CUDA build needs nvcc, not found on the PATH.',
+      "Install NVIDIA's CUDA toolkit 13, or set CUDACXX to its nvcc.",
+    );
   }
 }
 
 /** ATen's headers take about 1 GB a compiler: no more of them at once than memory allows. */
 export function jobs() {
-  return Math.max(1, Math.min(os.availableParallelism(), Math.floor((process.availableMemory?.() ?? os.freemem()) / 1.2e9)));
+  return Math.max(
+    1,
+    Math.min(os.availableParallelism(), Math.floor((process.availableMemory?.() ?? os.freemem()) / 1.2e9)),
+  );
 }
 
 function buildFailed(log, output) {
@@ -64,7 +101,9 @@ function buildFailed(log, output) {
   const errors = text.filter((line) => /error|undefined reference|FAILED/.test(line)).slice(0, 8);
   return new SetupError(
     `The native build failed:\n${errors.join('\n') || lastLines(output, 15)}\nThe whole log: ${log}`,
-    /Killed|cc1plus.*signal/.test(output) ? 'The compiler was killed, mostly for lack of memory: CMAKE_BUILD_PARALLEL_LEVEL=1 uses the least.' : 'If the sources are unchanged, remove the build folder and run the same command again.',
+    /Killed|cc1plus.*signal/.test(output)
+      ? 'The compiler was killed, mostly for lack of memory: CMAKE_BUILD_PARALLEL_LEVEL=1 uses the least.'
+      : 'If the sources are unchanged, remove the build folder and run the same command again.',
   );
 }
 
@@ -73,7 +112,9 @@ function dropMoved(folder) {
   const cache = path.join(folder, 'CMakeCache.txt');
   if (!fs.existsSync(cache)) return;
   const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(fs.readFileSync(cache, 'utf8'))?.[1];
-  if (home && path.resolve(home) !== root) for (const name of ['CMakeCache.txt', 'CMakeFiles']) fs.rmSync(path.join(folder, name), { recursive: true, force: true });
+  if (home && path.resolve(home) !== root)
+    for (const name of ['CMakeCache.txt', 'CMakeFiles'])
+      fs.rmSync(path.join(folder, name), { recursive: true, force: true });
 }
 
 /**
@@ -87,26 +128,41 @@ export async function compile(folder, target, libtorch, { cuda = false, label = 
   const log = path.join(folder, 'build.log');
   fs.writeFileSync(log, '');
   const hasTests = fs.existsSync(path.join(root, 'cpp/tests'));
-  const options = { LIBTORCH: libtorch.folder, DIFFMINE_CUDA: cuda ? 'ON' : 'OFF', DIFFMINE_TESTS: hasTests ? 'ON' : 'OFF', DIFFMINE_NODE: 'ON' };
+  const options = {
+    LIBTORCH: libtorch.folder,
+    DIFFMINE_CUDA: cuda ? 'ON' : 'OFF',
+    DIFFMINE_TESTS: hasTests ? 'ON' : 'OFF',
+    DIFFMINE_NODE: 'ON',
+  };
   const program = [require.resolve('cmake-js/bin/cmake-js'), '-d', root, '-O', folder];
-  const configured = await run(process.execPath, [...program, 'configure', ...Object.entries(options).map(([name, value]) => `--CD${name}=${value}`)], { log });
+  const configured = await run(
+    process.execPath,
+    [...program, 'configure', ...Object.entries(options).map(([name, value]) => `--CD${name}=${value}`)],
+    { log },
+  );
   if (configured.code !== 0) throw buildFailed(log, configured.output);
   const parallel = process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(jobs());
-  const built = await run(process.execPath, [...program, 'build', '-T', target, '-p', parallel], { log, onLine: buildProgress(label) });
+  const built = await run(process.execPath, [...program, 'build', '-T', target, '-p', parallel], {
+    log,
+    onLine: buildProgress(label),
+  });
   if (built.code !== 0) throw buildFailed(log, built.output);
   return log;
 }
 
 /**
  * Loads the addon in a process of its own, so that a library that aborts is a line and not the end of this one.
- * @returns {Promise<{ build: object, devices: object[] }>} buildInfo() and devices() of src/native/types.ts
+ * @returns {Promise<{ build: object, devices: object[] }>} buildInfo() and devices() of src/engine/types.ts
  */
 export async function probe(addon) {
   const code = `const addon = require(${JSON.stringify(addon)}); console.log(JSON.stringify({ build: addon.buildInfo(), devices: addon.devices() }))`;
   const { code: status, stdout, output } = await run(process.execPath, ['-e', code], { timeout: 60_000 });
   if (status === 0) return JSON.parse(stdout.trim().split('\n').at(-1));
   const reason = /^\s*(?:Error: )(.*)$/m.exec(output)?.[1] ?? lastLines(output, 3);
-  throw new SetupError(`The addon ${addon} does not load: ${reason}`, 'If a library is missing, install it or choose another LibTorch with LIBTORCH=folder; then run the same command again.');
+  throw new SetupError(
+    `The addon ${addon} does not load: ${reason}`,
+    'If a library is missing, install it or choose another LibTorch with LIBTORCH=folder; then run the same command again.',
+  );
 }
 
 /**

@@ -24,10 +24,13 @@ export function reasonOf(error) {
 /** The proxy that the environment names for a URL, as curl reads it. */
 export function proxyFor(url, env = process.env) {
   const read = (name) => env[name.toLowerCase()] || env[name.toUpperCase()];
-  const direct = (read('no_proxy') ?? '').split(/[\s,]+/).filter(Boolean).some((entry) => {
-    const host = entry.replace(/^\*?\./, '');
-    return entry === '*' || url.hostname === host || url.host === host || url.hostname.endsWith(`.${host}`);
-  });
+  const direct = (read('no_proxy') ?? '')
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .some((entry) => {
+      const host = entry.replace(/^\*?\./, '');
+      return entry === '*' || url.hostname === host || url.host === host || url.hostname.endsWith(`.${host}`);
+    });
   return direct ? undefined : (read(url.protocol === 'https:' ? 'https_proxy' : 'http_proxy') ?? read('all_proxy'));
 }
 
@@ -61,7 +64,11 @@ export async function download(url, file, sha256Expected, { connectTimeout = 500
   try {
     for (;;) {
       const have = fs.statSync(part, { throwIfNoEntry: false })?.size ?? 0;
-      const response = await fetch(url, { dispatcher, signal: cancelSignal(), headers: have ? { range: `bytes=${have}-` } : {} });
+      const response = await fetch(url, {
+        dispatcher,
+        signal: cancelSignal(),
+        headers: have ? { range: `bytes=${have}-` } : {},
+      });
       if (response.status === 416) {
         // Nothing follows what is there: it is whole, or of another file. The sum below decides.
         await response.body?.cancel();
@@ -87,7 +94,10 @@ export async function download(url, file, sha256Expected, { connectTimeout = 500
   const sum = await sha256(part);
   if (sum !== sha256Expected) {
     fs.rmSync(part);
-    throw new SetupError(`${url} has SHA-256 ${sum}, not ${sha256Expected}`, 'The file was changed on its way or on its server, and was deleted.');
+    throw new SetupError(
+      `${url} has SHA-256 ${sum}, not ${sha256Expected}`,
+      'The file was changed on its way or on its server, and was deleted.',
+    );
   }
   fs.renameSync(part, file);
 }

@@ -22,7 +22,11 @@ export async function findClang() {
   for (const name of [process.env.CXX, ...names]) {
     const program = name && (path.isAbsolute(name) ? name : which(name));
     if (!program) continue;
-    const { code } = await run('sh', ['-c', `echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' | "$0" -x c++ -fsanitize=fuzzer - -o /dev/null`, program]);
+    const { code } = await run('sh', [
+      '-c',
+      `echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' | "$0" -x c++ -fsanitize=fuzzer - -o /dev/null`,
+      program,
+    ]);
     if (code === 0) return program;
   }
   return undefined;
@@ -35,9 +39,17 @@ async function build(clang, folder) {
   fs.writeFileSync(log, '');
   const generator = which('ninja') ? ['-G', 'Ninja'] : [];
   const options = ['-DDIFFMINE_FUZZ=ON', `-DCMAKE_CXX_COMPILER=${clang}`, `-DLIBTORCH=${libtorch.folder}`];
-  for (const args of [[...generator, '-S', root, '-B', folder, ...options], ['--build', folder, '-j', String(jobs())]]) {
-    const { code, output } = await run('cmake', args, { log, env: { ...process.env, CXXFLAGS: '' }, onLine: buildProgress('fuzz targets') });
-    if (code !== 0) throw new SetupError(`The fuzz targets were not built:\n${lastLines(output, 15)}`, `The whole log: ${log}`);
+  for (const args of [
+    [...generator, '-S', root, '-B', folder, ...options],
+    ['--build', folder, '-j', String(jobs())],
+  ]) {
+    const { code, output } = await run('cmake', args, {
+      log,
+      env: { ...process.env, CXXFLAGS: '' },
+      onLine: buildProgress('fuzz targets'),
+    });
+    if (code !== 0)
+      throw new SetupError(`The fuzz targets were not built:\n${lastLines(output, 15)}`, `The whole log: ${log}`);
   }
 }
 
@@ -57,7 +69,14 @@ export async function fuzz({ clang, chosen = targets(), runs = 1_000_000, second
     const failures = path.join(folder, 'failures');
     for (const made of [found, failures]) fs.mkdirSync(made, { recursive: true });
     const dictionary = path.join(sources, `${target}.dict`);
-    const args = [`-runs=${runs}`, `-max_total_time=${seconds}`, '-max_len=4096', '-timeout=10', '-print_final_stats=1', `-artifact_prefix=${failures}/${target}-`];
+    const args = [
+      `-runs=${runs}`,
+      `-max_total_time=${seconds}`,
+      '-max_len=4096',
+      '-timeout=10',
+      '-print_final_stats=1',
+      `-artifact_prefix=${failures}/${target}-`,
+    ];
     if (fs.existsSync(dictionary)) args.push(`-dict=${dictionary}`);
     const start = Date.now();
     const { code, output } = await run(program, [...args, found, corpusOf(target)]);
@@ -65,7 +84,9 @@ export async function fuzz({ clang, chosen = targets(), runs = 1_000_000, second
     const executed = /stat::number_of_executed_units: (\d+)/.exec(output)?.[1];
     const state = /DONE\s+cov: (\d+) ft: \d+ corp: (\d+)/.exec(output);
     const passed = code === 0 && executed !== undefined && state !== null;
-    const line = passed ? `${target}: ${executed} inputs in ${took} s, ${state[1]} edges covered, ${state[2]} inputs kept` : `${target}: failed after ${took} s\n${lastLines(output, 40)}`;
+    const line = passed
+      ? `${target}: ${executed} inputs in ${took} s, ${state[1]} edges covered, ${state[2]} inputs kept`
+      : `${target}: failed after ${took} s\n${lastLines(output, 40)}`;
     say(line);
     results.push({ target, passed, line });
     if (passed && minimize) await minimizeCorpus(program, target, [found, corpusOf(target)]);
@@ -86,17 +107,29 @@ async function minimizeCorpus(program, target, from) {
 
 async function main() {
   const { values } = parseArgs({
-    options: { target: { type: 'string' }, runs: { type: 'string', default: '1000000' }, seconds: { type: 'string', default: '0' }, minimize: { type: 'boolean', default: false } },
+    options: {
+      target: { type: 'string' },
+      runs: { type: 'string', default: '1000000' },
+      seconds: { type: 'string', default: '0' },
+      minimize: { type: 'boolean', default: false },
+    },
   });
   const chosen = values.target?.split(',') ?? targets();
-  for (const target of chosen) if (!targets().includes(target)) throw new SetupError(`There is no fuzz target "${target}".`, `Targets: ${targets().join(', ')}`);
+  for (const target of chosen)
+    if (!targets().includes(target))
+      throw new SetupError(`There is no fuzz target "${target}".`, `Targets: ${targets().join(', ')}`);
   const [runs, seconds] = ['runs', 'seconds'].map((name) => {
     const value = Number(values[name]);
-    if (!Number.isSafeInteger(value) || value < 0) throw new SetupError(`--${name} is not a whole number: "${values[name]}".`);
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw new SetupError(`--${name} is not a whole number: "${values[name]}".`);
     return value;
   });
   const clang = await findClang();
-  if (!clang) throw new SetupError('Fuzzing needs clang with libFuzzer, and none was found on the PATH.', 'Debian, Ubuntu: sudo apt-get install clang libclang-rt-dev');
+  if (!clang)
+    throw new SetupError(
+      'Fuzzing needs clang with libFuzzer, and none was found on the PATH.',
+      'Debian, Ubuntu: sudo apt-get install clang libclang-rt-dev',
+    );
   const results = await fuzz({ clang, chosen, runs, seconds, minimize: values.minimize });
   if (!results.every(({ passed }) => passed)) process.exitCode = 1;
 }

@@ -37,11 +37,18 @@ function versionOf(folder) {
       return '';
     }
   };
-  const plain = /^\s*(\d+\.\d+\.\d+)/.exec(read('build-version')) ?? /__version__ = '(\d+\.\d+\.\d+)/.exec(read('version.py'));
+  const plain =
+    /^\s*(\d+\.\d+\.\d+)/.exec(read('build-version')) ?? /__version__ = '(\d+\.\d+\.\d+)/.exec(read('version.py'));
   if (plain) return plain[1];
-  for (const header of ['include/torch/headeronly/version.h', 'include/torch/csrc/api/include/torch/version.h', 'include/torch/version.h']) {
+  for (const header of [
+    'include/torch/headeronly/version.h',
+    'include/torch/csrc/api/include/torch/version.h',
+    'include/torch/version.h',
+  ]) {
     const text = read(header);
-    const numbers = ['MAJOR', 'MINOR', 'PATCH'].map((part) => new RegExp(`TORCH_VERSION_${part} (\\d+)`).exec(text)?.[1]);
+    const numbers = ['MAJOR', 'MINOR', 'PATCH'].map(
+      (part) => new RegExp(`TORCH_VERSION_${part} (\\d+)`).exec(text)?.[1],
+    );
     if (numbers.every(Boolean)) return numbers.join('.');
   }
   return undefined;
@@ -64,8 +71,12 @@ function architectureOf(file) {
   fs.closeSync(handle);
   if (length < 20) return undefined;
   const isElf64 = head.readUInt32BE(0) === 0x7f454c46 && head[4] === 2;
-  if (isElf64) return { 0x3e: 'linux-x64', 0xb7: 'linux-arm64' }[head.readUInt16LE(18)] ?? `linux-machine-${head.readUInt16LE(18)}`;
-  if (head.readUInt32LE(0) === 0xfeedfacf) return { 0x01000007: 'darwin-x64', 0x0100000c: 'darwin-arm64' }[head.readUInt32LE(4)];
+  if (isElf64)
+    return (
+      { 0x3e: 'linux-x64', 0xb7: 'linux-arm64' }[head.readUInt16LE(18)] ?? `linux-machine-${head.readUInt16LE(18)}`
+    );
+  if (head.readUInt32LE(0) === 0xfeedfacf)
+    return { 0x01000007: 'darwin-x64', 0x0100000c: 'darwin-arm64' }[head.readUInt32LE(4)];
   return undefined;
 }
 
@@ -77,13 +88,16 @@ function architectureOf(file) {
 export function inspectLibTorch(folder, { cuda = false } = {}) {
   const library = path.join(folder, 'lib', libraryName('torch_cpu'));
   if (!fs.existsSync(library)) throw new SetupError(`${folder} has no lib/${libraryName('torch_cpu')}`);
-  if (!fs.existsSync(path.join(folder, 'include/ATen/ATen.h'))) throw new SetupError(`${folder} has no C++ headers (include/ATen/ATen.h)`);
+  if (!fs.existsSync(path.join(folder, 'include/ATen/ATen.h')))
+    throw new SetupError(`${folder} has no C++ headers (include/ATen/ATen.h)`);
   const version = versionOf(folder);
   if (!version) throw new SetupError(`${folder} does not say its version (build-version, version.py, torch/version.h)`);
-  if (!isAccepted(version)) throw new SetupError(`LibTorch ${version} in ${folder} is not one of ${accepted.first} to ${accepted.last}`);
+  if (!isAccepted(version))
+    throw new SetupError(`LibTorch ${version} in ${folder} is not one of ${accepted.first} to ${accepted.last}`);
   const architecture = architectureOf(library);
   const wanted = `${process.platform}-${process.arch}`;
-  if (architecture !== wanted) throw new SetupError(`${library} is for ${architecture ?? 'no known system'}, this Node for ${wanted}`);
+  if (architecture !== wanted)
+    throw new SetupError(`${library} is for ${architecture ?? 'no known system'}, this Node for ${wanted}`);
   // std::string as libstdc++ has had it since GCC 5: a function that takes one shows it in its name.
   const core = fs.readFileSync(path.join(folder, 'lib', libraryName('c10')));
   if (process.platform === 'linux' && !core.includes('torchCheckFailEPKcS2_jRKNSt7__cxx11')) {
@@ -100,7 +114,8 @@ async function pythonTorch() {
   const program = python();
   if (!program) throw new SetupError('no python3 on the PATH');
   // Found, not imported: importing torch takes seconds.
-  const code = 'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s and s.submodule_search_locations else "")';
+  const code =
+    'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s and s.submodule_search_locations else "")';
   const { code: status, stdout } = await run(program, ['-c', code], { timeout: 10_000 });
   const folder = stdout.trim();
   if (status !== 0 || !folder) throw new SetupError(`${program} has no torch`);
@@ -132,7 +147,9 @@ async function place(target, fill) {
 async function unzip(archive, folder, names = []) {
   if (!which('cmake')) throw new SetupError('cmake, which unpacks it, is not installed');
   say(`  unpacking ${path.basename(archive)}`);
-  const { code, output } = await run('cmake', ['-E', 'tar', 'xf', archive, ...(names.length ? ['--', ...names] : [])], { cwd: folder });
+  const { code, output } = await run('cmake', ['-E', 'tar', 'xf', archive, ...(names.length ? ['--', ...names] : [])], {
+    cwd: folder,
+  });
   if (code !== 0) throw new SetupError(`${path.basename(archive)} could not be unpacked: ${lastLines(output, 3)}`);
 }
 
@@ -158,12 +175,29 @@ async function officialArchive(cuda) {
 }
 
 async function pipWheel(cuda) {
-  if (cuda) throw new SetupError("a CUDA wheel lacks NVIDIA's libraries; `pip install torch` brings them, and is found as Python's torch");
+  if (cuda)
+    throw new SetupError(
+      "a CUDA wheel lacks NVIDIA's libraries; `pip install torch` brings them, and is found as Python's torch",
+    );
   const program = python();
   if (!program) throw new SetupError('no python3 on the PATH');
   return place(cachedFolder(cuda), async (folder) => {
     const requirement = process.platform === 'darwin' ? `torch==${pinned}` : `torch==${pinned}+cpu`;
-    const args = ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--no-cache-dir', '--retries', '0', '--timeout', '15', '-d', folder, requirement];
+    const args = [
+      '-m',
+      'pip',
+      'download',
+      '--no-deps',
+      '--only-binary=:all:',
+      '--no-cache-dir',
+      '--retries',
+      '0',
+      '--timeout',
+      '15',
+      '-d',
+      folder,
+      requirement,
+    ];
     // First what pip is set up for (a company's index, a folder of wheels), then PyTorch's own index.
     let answer = await run(program, args);
     if (answer.code !== 0) answer = await run(program, [...args, '--extra-index-url', `${officialHost}/whl/cpu`]);
@@ -176,8 +210,15 @@ async function pipWheel(cuda) {
     const parts = path.join(folder, 'parts');
     fs.mkdirSync(parts);
     const { stdout } = await run('cmake', ['-E', 'tar', 'tf', path.join(folder, wheel)]);
-    const libraries = stdout.split('\n').filter((name) => /^torch\/lib\/lib(torch|torch_cpu|c10|gomp[^/]*|omp)\.(so|dylib)[.\d]*$/.test(name));
-    await unzip(path.join(folder, wheel), parts, [...libraries, 'torch/include', 'torch/share/cmake', 'torch/version.py']);
+    const libraries = stdout
+      .split('\n')
+      .filter((name) => /^torch\/lib\/lib(torch|torch_cpu|c10|gomp[^/]*|omp)\.(so|dylib)[.\d]*$/.test(name));
+    await unzip(path.join(folder, wheel), parts, [
+      ...libraries,
+      'torch/include',
+      'torch/share/cmake',
+      'torch/version.py',
+    ]);
     return path.join(parts, 'torch');
   });
 }
@@ -194,7 +235,10 @@ export async function findLibTorch({ cuda = false } = {}) {
     try {
       return settled(inspectLibTorch(path.resolve(process.env.LIBTORCH), { cuda }), 'LIBTORCH');
     } catch (error) {
-      throw new SetupError(`LIBTORCH is set, but ${error.message}.`, `Set LIBTORCH to the folder of a LibTorch ${accepted.first} to ${accepted.last}${cuda ? ' with CUDA' : ''}, or unset it.`);
+      throw new SetupError(
+        `LIBTORCH is set, but ${error.message}.`,
+        `Set LIBTORCH to the folder of a LibTorch ${accepted.first} to ${accepted.last}${cuda ? ' with CUDA' : ''}, or unset it.`,
+      );
     }
   }
   const tried = [];
@@ -221,7 +265,9 @@ export async function findLibTorch({ cuda = false } = {}) {
     tried.pop();
     for (const line of tried) if (line.includes('is not one of')) say(`skipped ${line}`);
     say(`fetching LibTorch ${pinned} (${cuda ? 'CUDA 13' : 'CPU'}) into ${cacheFolder()}`);
-    const fetched = (await attempt('official archive', () => officialArchive(cuda))) ?? (await attempt("pip's wheel", () => pipWheel(cuda)));
+    const fetched =
+      (await attempt('official archive', () => officialArchive(cuda))) ??
+      (await attempt("pip's wheel", () => pipWheel(cuda)));
     if (fetched) return fetched;
     throw new SetupError(
       `No LibTorch ${accepted.first} to ${accepted.last}${cuda ? ' with CUDA' : ''} was found. Tried:\n  LIBTORCH: not set\n${tried.map((line) => `  ${line}`).join('\n')}`,

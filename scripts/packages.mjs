@@ -24,7 +24,11 @@ export async function installPackages() {
   say('installing npm packages');
   // --include=dev: NODE_ENV=production would leave out the TypeScript compiler.
   const { code, output } = await run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], { cwd: root });
-  if (code !== 0) throw new SetupError(`npm ci failed:\n${lastLines(output, 12)}`, 'If a proxy leads out, set HTTPS_PROXY, or `npm config set proxy`; then run the same command again.');
+  if (code !== 0)
+    throw new SetupError(
+      `npm ci failed:\n${lastLines(output, 12)}`,
+      'If a proxy leads out, set HTTPS_PROXY, or `npm config set proxy`; then run the same command again.',
+    );
   fs.writeFileSync(stamp, `${wanted}\n`);
 }
 
@@ -41,7 +45,10 @@ export async function compileTypeScript() {
     const { code, output } = await run(process.execPath, [tsc, '-p', root, '--outDir', fresh], { cwd: root });
     if (code !== 0) throw new SetupError(`TypeScript does not compile:\n${output.split('\n').slice(0, 12).join('\n')}`);
     // Data that the code reads beside itself, such as the report's page.
-    fs.cpSync(path.join(root, 'src'), fresh, { recursive: true, filter: (file) => fs.statSync(file).isDirectory() || !file.endsWith('.ts') });
+    fs.cpSync(path.join(root, 'src'), fresh, {
+      recursive: true,
+      filter: (file) => fs.statSync(file).isDirectory() || !file.endsWith('.ts'),
+    });
     fs.writeFileSync(path.join(fresh, '.fingerprint'), `${wanted}\n`);
     fs.rmSync(dist, { recursive: true, force: true });
     fs.renameSync(fresh, dist);

@@ -8,9 +8,13 @@ import { parseArgs } from 'node:util';
 import { fail, root } from './steps.mjs';
 
 async function main() {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { top: { type: 'string', default: '50' }, json: { type: 'boolean', default: false } } });
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { top: { type: 'string', default: '50' }, json: { type: 'boolean', default: false } },
+  });
   const top = Number(values.top);
-  if (positionals.length !== 2 || !Number.isSafeInteger(top) || top < 1) throw new Error('Usage: node scripts/rank-study.mjs RUN_A RUN_B [--top 50] [--json]');
+  if (positionals.length !== 2 || !Number.isSafeInteger(top) || top < 1)
+    throw new Error('Usage: node scripts/rank-study.mjs RUN_A RUN_B [--top 50] [--json]');
   const load = createRequire(import.meta.url);
   const { rankStudy } = load(path.join(root, 'dist/tools/bench/ranking.js'));
   const study = await rankStudy(positionals[0], positionals[1], top);
@@ -21,12 +25,25 @@ async function main() {
   const { table } = load(path.join(root, 'dist/cli/output.js'));
   const number = (value) => value.toFixed(5);
   const rows = study.labels.map((one) => [
-    one.label, String(one.pictures), number(one.pictureCorrelation), `${one.matched} of ${one.candidates}`, String(one.same), number(one.candidateCorrelation), one.change.toFixed(4), `${one.kept} of ${one.top}`,
-    String(one.largestFall), one.firstLost === null ? '' : String(one.firstLost), String(one.unmatched),
+    one.label,
+    String(one.pictures),
+    number(one.pictureCorrelation),
+    `${one.matched} of ${one.candidates}`,
+    String(one.same),
+    number(one.candidateCorrelation),
+    one.change.toFixed(4),
+    `${one.kept} of ${one.top}`,
+    String(one.largestFall),
+    one.firstLost === null ? '' : String(one.firstLost),
+    String(one.unmatched),
   ]);
   process.stdout.write(`${study.precisions.join(' and ')}, ${study.samples} samples\n`);
-  process.stdout.write(`${table(['label', 'pictures', 'Spearman', 'patches matched', 'same box', 'Spearman', 'change', 'top kept', 'largest fall', 'first lost', 'unmatched'], rows, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])}\n`);
-  process.stdout.write(`mean: pictures ${number(study.pictureCorrelation)}, patches ${number(study.candidateCorrelation)}, ${(100 * study.overlap).toFixed(1)} % of the top kept; largest fall ${study.largestFall}\n`);
+  process.stdout.write(
+    `${table(['label', 'pictures', 'Spearman', 'patches matched', 'same box', 'Spearman', 'change', 'top kept', 'largest fall', 'first lost', 'unmatched'], rows, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])}\n`,
+  );
+  process.stdout.write(
+    `mean: pictures ${number(study.pictureCorrelation)}, patches ${number(study.candidateCorrelation)}, ${(100 * study.overlap).toFixed(1)} % of the top kept; largest fall ${study.largestFall}\n`,
+  );
 }
 
 main().catch(fail);

@@ -16,7 +16,7 @@ const count = Number(images);
 
 /** What a reader of a folder finds: not in order. */
 function list() {
-  const { ImageListBuilder } = load('dataset/images');
+  const { ImageListBuilder } = load('data/images');
   const builder = new ImageListBuilder();
   for (let i = 0; i < count; i++) {
     const id = (i * 7919) % count;
@@ -28,73 +28,124 @@ function list() {
 }
 
 function draft(listed) {
-  const { defaultShardSize } = load('scan/plan');
+  const { defaultShardSize } = load('stages/scan/plan');
   const labels = [...listed.countByLabel().keys()];
   return {
-    version: '0', created: new Date().toISOString(), model: { path: '/model', fingerprint: 'm', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 },
-    dataset: { path: '/data/places', fingerprint: load('dataset/dataset').fingerprintOf(listed), images: listed.length, ignored: 0, labels, columns: [] },
-    options: {
-      prompt: '{label}', nullPrompt: '', size: 512, sizeRule: 'floor', patch: 64, samples: 100, seed: 0, tBegin: 100, tEnd: 700, sampler: 'stratified', perImage: 5, batch: 128,
-      precision: 'fp16', device: 'cuda', allLabels: false, against: 'null', maps: true, shardSize: defaultShardSize(listed.length), replay: null,
+    version: '0',
+    created: new Date().toISOString(),
+    model: { path: '/model', fingerprint: 'm', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 },
+    dataset: {
+      path: '/data/places',
+      fingerprint: load('data/dataset').fingerprintOf(listed),
+      images: listed.length,
+      ignored: 0,
+      labels,
+      columns: [],
     },
-    preset: null, replayFile: null, conditions: labels,
+    options: {
+      prompt: '{label}',
+      nullPrompt: '',
+      size: 512,
+      sizeRule: 'floor',
+      patch: 64,
+      samples: 100,
+      seed: 0,
+      tBegin: 100,
+      tEnd: 700,
+      sampler: 'stratified',
+      perImage: 5,
+      batch: 128,
+      precision: 'fp16',
+      device: 'cuda',
+      allLabels: false,
+      against: 'null',
+      maps: true,
+      shardSize: defaultShardSize(listed.length),
+      replay: null,
+    },
+    preset: null,
+    replayFile: null,
+    conditions: labels,
   };
 }
 
 const STAGES = {
   async plan() {
     const listed = list();
-    const { manifest } = await load('run/run').Run.begin(folder, draft(listed), listed);
+    const { manifest } = await load('runs/run').Run.begin(folder, draft(listed), listed);
     return `${manifest.shards} shards of ${manifest.options.shardSize}; index.parquet ${(fs.statSync(path.join(folder, 'index.parquet')).size / 2 ** 20).toFixed(0)} MiB`;
   },
   /** Every shard finished: what a repeated command looks at. */
   async resume() {
     const listed = list();
-    const run = await load('run/run').Run.begin(folder, draft(listed), listed);
+    const run = await load('runs/run').Run.begin(folder, draft(listed), listed);
     const done = await run.doneShards();
-    await load('run/changes').checkContents(run, done, (place) => listed.at(place), []);
+    await load('runs/changes').checkContents(run, done, (place) => listed.at(place), []);
     let scored = 0;
     for (const shard of done) scored += (await run.readShard(shard)).images;
     return `${done.length} shards done, ${scored} images`;
   },
   async rank() {
-    const { Run } = load('run/run');
+    const { Run } = load('runs/run');
     const run = await Run.open(folder);
-    const rankings = await load('mine/rank').rank(run, 1000);
+    const rankings = await load('stages/mine/rank').rank(run, 1000);
     const chosen = [...rankings.values()].flatMap((lists) => lists.top);
     const listed = list();
     const wanted = new Map(chosen.map(({ image, label }) => [`${label} ${image}`, { path: image, label }]));
     const places = await run.placesOf(wanted.values());
-    for (const { path: name, label } of wanted.values()) if (!listed.find(name, label)) throw new Error(`${name} is gone`);
+    for (const { path: name, label } of wanted.values())
+      if (!listed.find(name, label)) throw new Error(`${name} is gone`);
     return `${chosen.length} patches of ${places.size} images chosen`;
   },
 };
 
 /** Stands for the scan: finished shards with tables of 15 patches per image, the same ones under many names. */
 async function finish() {
-  const { Run } = load('run/run');
-  const { writeTable } = load('run/tables');
-  const { PATCH_SCHEMA, CONTENT_SCHEMA } = load('run/schema');
+  const { Run } = load('runs/run');
+  const { writeTable } = load('runs/tables');
+  const { PATCH_SCHEMA, CONTENT_SCHEMA } = load('runs/schema');
   const run = await Run.open(folder);
   const tables = Math.min(run.manifest.shards, 64);
   for (let shard = 0; shard < run.manifest.shards; shard++) {
     const into = run.shardPath(shard);
     fs.mkdirSync(into);
-    fs.writeFileSync(path.join(into, 'shard.json'), JSON.stringify({ id: shard, images: run.shardLength(shard), skipped: 0, batch: 128, notes: [] }));
+    fs.writeFileSync(
+      path.join(into, 'shard.json'),
+      JSON.stringify({ id: shard, images: run.shardLength(shard), skipped: 0, batch: 128, notes: [] }),
+    );
     if (shard >= tables) {
-      for (const name of ['patches.parquet', 'files.parquet']) fs.linkSync(run.shardFile(shard % tables, name), run.shardFile(shard, name));
+      for (const name of ['patches.parquet', 'files.parquet'])
+        fs.linkSync(run.shardFile(shard % tables, name), run.shardFile(shard, name));
       continue;
     }
-    const rows = (await run.shardImages(Math.floor((shard * run.manifest.shards) / tables))).flatMap(({ path: image, label }, i) =>
-      ['top', 'least', 'random'].flatMap((kind) =>
-        [1, 2, 3, 4, 5].map((place) => ({
-          image, label, condition: label, list: kind, place, x: 8 * place, y: 8 * i, width: 64, height: 64, row: 8 * i, column: 8 * place, patch: 64,
-          typicality: Math.sin(shard * 7919 + i * 31 + place), standard_error: 0.001, samples: 100,
-        })),
-      ),
+    const rows = (await run.shardImages(Math.floor((shard * run.manifest.shards) / tables))).flatMap(
+      ({ path: image, label }, i) =>
+        ['top', 'least', 'random'].flatMap((kind) =>
+          [1, 2, 3, 4, 5].map((place) => ({
+            image,
+            label,
+            condition: label,
+            list: kind,
+            place,
+            x: 8 * place,
+            y: 8 * i,
+            width: 64,
+            height: 64,
+            row: 8 * i,
+            column: 8 * place,
+            patch: 64,
+            typicality: Math.sin(shard * 7919 + i * 31 + place),
+            standard_error: 0.001,
+            samples: 100,
+          })),
+        ),
     );
     await writeTable(run.shardFile(shard, 'patches.parquet'), rows, PATCH_SCHEMA);
-    await writeTable(run.shardFile(shard, 'files.parquet'), rows.filter((_, i) => i % 15 === 0).map(({ image, label }) => ({ image, label, sha256: null })), CONTENT_SCHEMA);
+    await writeTable(
+      run.shardFile(shard, 'files.parquet'),
+      rows.filter((_, i) => i % 15 === 0).map(({ image, label }) => ({ image, label, sha256: null })),
+      CONTENT_SCHEMA,
+    );
   }
   return `${run.manifest.shards} shards`;
 }
@@ -104,11 +155,22 @@ if (stage) {
   const what = await (stage === 'finish' ? finish() : STAGES[stage]());
   const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
   const cpuSeconds = Math.round((userCPUTime + systemCPUTime) / 1e5) / 10;
-  console.log(JSON.stringify({ stage, images: count, maxRssMiB: Math.round(maxRSS / 1024), seconds: Math.round((performance.now() - begun) / 100) / 10, cpuSeconds, what }));
+  console.log(
+    JSON.stringify({
+      stage,
+      images: count,
+      maxRssMiB: Math.round(maxRSS / 1024),
+      seconds: Math.round((performance.now() - begun) / 100) / 10,
+      cpuSeconds,
+      what,
+    }),
+  );
 } else {
   const place = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-scale-'));
   for (const name of ['plan', 'finish', 'resume', 'rank']) {
-    const { status } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), images, place, name], { stdio: ['ignore', 'inherit', 'inherit'] });
+    const { status } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), images, place, name], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
     if (status !== 0) process.exitCode = 1;
   }
   if (!folder) fs.rmSync(place, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-// The types of setup.mjs, for src/setup.
+// The types of setup.mjs, for src/tools/setup.
 export interface LibTorch {
   folder: string;
   version: string;

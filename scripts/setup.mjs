@@ -4,7 +4,7 @@ import { buildAddon, withBuildLock } from './build.mjs';
 import { compileTypeScript, installPackages } from './packages.mjs';
 import { configure, fail, isMain, say } from './steps.mjs';
 
-// What src/setup needs to look at a set-up.
+// What src/tools/setup needs to look at a set-up.
 export { accepted } from './libtorch.mjs';
 export { buildFolder, builtAddon, probe } from './build.mjs';
 export { cacheFolder, which } from './steps.mjs';
@@ -29,6 +29,10 @@ export function setup({ cuda, log, signal } = {}) {
 if (isMain(import.meta.url)) {
   const cuda = process.argv.includes('--cuda') ? true : process.argv.includes('--no-cuda') ? false : undefined;
   setup({ cuda })
-    .then(({ addon, libtorch, built }) => say(`${built ? 'built' : 'up to date'}: ${addon} (LibTorch ${libtorch.version} from ${libtorch.source}: ${libtorch.folder})`))
+    .then(({ addon, libtorch, built }) =>
+      say(
+        `${built ? 'built' : 'up to date'}: ${addon} (LibTorch ${libtorch.version} from ${libtorch.source}: ${libtorch.folder})`,
+      ),
+    )
     .catch(fail);
 }

@@ -57,7 +57,9 @@ export const cancelSignal = () => context.signal;
 export function cacheFolder() {
   if (process.env.DIFFMINE_CACHE) return path.resolve(process.env.DIFFMINE_CACHE);
   if (process.env.XDG_CACHE_HOME) return path.join(process.env.XDG_CACHE_HOME, 'diffmine');
-  return process.platform === 'darwin' ? path.join(os.homedir(), 'Library/Caches/diffmine') : path.join(os.homedir(), '.cache/diffmine');
+  return process.platform === 'darwin'
+    ? path.join(os.homedir(), 'Library/Caches/diffmine')
+    : path.join(os.homedir(), '.cache/diffmine');
 }
 
 /** The first of `names` on PATH, or undefined. */
@@ -94,7 +96,12 @@ export function isWritable(folder) {
  */
 export function run(program, args, { log, onLine, timeout, ...options } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout, signal: context.signal, ...options });
+    const child = spawn(program, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout,
+      signal: context.signal,
+      ...options,
+    });
     const sink = log ? fs.openSync(log, 'a') : undefined;
     if (sink !== undefined) fs.writeSync(sink, `\n$ ${[program, ...args].join(' ')}\n`);
     let output = '';
@@ -153,7 +160,8 @@ export function filesBelow(base, entries) {
 /** SHA-256 over the names and contents of files, and any further facts. */
 export function fingerprint(base, entries, facts = {}) {
   const hash = createHash('sha256').update(JSON.stringify(facts));
-  for (const name of filesBelow(base, entries)) hash.update(`\0${name}\0`).update(fs.readFileSync(path.join(base, name)));
+  for (const name of filesBelow(base, entries))
+    hash.update(`\0${name}\0`).update(fs.readFileSync(path.join(base, name)));
   return hash.digest('hex');
 }
 
@@ -252,7 +260,8 @@ export async function withLock(file, purpose, work) {
         fs.rmSync(aside, { force: true });
         continue;
       }
-      if (!told) say(`waiting for another process (${/"pid":(\d+)/.exec(other)?.[1] ?? 'unknown'}) to finish ${purpose}`);
+      if (!told)
+        say(`waiting for another process (${/"pid":(\d+)/.exec(other)?.[1] ?? 'unknown'}) to finish ${purpose}`);
       told = true;
       await new Promise((resolve) => setTimeout(resolve, 250));
     }

@@ -14,19 +14,40 @@ const model = path.join(root, 'demo/model');
 
 const WORLD = ['--seed', '1', '--pictures', '800', '--heldout', '0'];
 // Four fifths of the steps in the part of the schedule that the demo scores; the rest over all of it, so that the model can be sampled and inverted.
-const RECIPE = ['--new', 'small', '--steps', '6000', '--flips', '--drop', '0.1', '--t-range', '0.05,0.4', '--wide', '0.2', '--seed', '1', '--dtype', 'bf16', '--save-as', 'fp16'];
+const RECIPE = [
+  '--new',
+  'small',
+  '--steps',
+  '6000',
+  '--flips',
+  '--drop',
+  '0.1',
+  '--t-range',
+  '0.05,0.4',
+  '--wide',
+  '0.2',
+  '--seed',
+  '1',
+  '--dtype',
+  'bf16',
+  '--save-as',
+  'fp16',
+];
 /** Of the log's steps, which are shipped: every tenth, and whatever is no step. */
 const LOGGED = 10;
 
 function diffmine(...args) {
   say(`diffmine ${args.join(' ')}`);
-  const { status } = spawnSync(process.execPath, [path.join(root, 'bin/diffmine.js'), ...args], { stdio: ['inherit', 'ignore', 'inherit'] });
+  const { status } = spawnSync(process.execPath, [path.join(root, 'bin/diffmine.js'), ...args], {
+    stdio: ['inherit', 'ignore', 'inherit'],
+  });
   if (status !== 0) process.exit(status ?? 1);
 }
 
 function ship() {
   const text = (name) => fs.readFileSync(path.join(training, name), 'utf8');
-  for (const name of ['model_index.json', 'scheduler/scheduler_config.json', 'unet/config.json']) writeAtomically(path.join(model, name), text(name));
+  for (const name of ['model_index.json', 'scheduler/scheduler_config.json', 'unet/config.json'])
+    writeAtomically(path.join(model, name), text(name));
   // Where it was trained is nobody's business.
   writeAtomically(path.join(model, 'train.json'), text('train.json').replaceAll(`${root}${path.sep}`, ''));
   const lines = text('metrics.jsonl').trim().split('\n');
@@ -38,7 +59,9 @@ function ship() {
   fs.copyFileSync(path.join(world, 'world.json'), path.join(model, 'world.json'));
   const weights = 'unet/diffusion_pytorch_model.safetensors';
   fs.copyFileSync(path.join(training, weights), path.join(model, weights));
-  say(`${model}: ${(fs.statSync(path.join(model, weights)).size / 1e6).toFixed(1)} MB of weights. See what it finds: npm run demo`);
+  say(
+    `${model}: ${(fs.statSync(path.join(model, weights)).size / 1e6).toFixed(1)} MB of weights. See what it finds: npm run demo`,
+  );
 }
 
 async function train() {

@@ -1,4 +1,4 @@
-// The programmatic API: the same nouns as the command line (docs/guides/typescript.md).
+// The API: the same nouns as the command line (docs/guides/typescript.md). Beside it: diffmine/engine, diffmine/bench, diffmine/demo.
 export { DiffmineError, EXIT_CODES, asDiffmineError, type ErrorCode } from './util/errors.js';
 
 // what a machine needs
@@ -6,12 +6,47 @@ export { doctor, type DoctorReport, type DoctorRow } from './tools/setup/doctor.
 export { setup, type SetupSummary } from './tools/setup/setup.js';
 
 // what goes in
-export { PRESETS, fillPrompt, measurePicture, openDataset, readPicture, splitLabels, spokenLabels } from './data/index.js';
-export type { Dataset, DatasetImage, DatasetOptions, LayoutName, Preset, PresetName, ReadPicture, ScoredSize, SizeOptions, SizeRule } from './data/index.js';
+export {
+  PRESETS,
+  fillPrompt,
+  measurePicture,
+  openDataset,
+  readPicture,
+  splitLabels,
+  spokenLabels,
+} from './data/index.js';
+export type {
+  Dataset,
+  DatasetImage,
+  DatasetOptions,
+  LayoutName,
+  Preset,
+  PresetName,
+  ReadPicture,
+  ScoredSize,
+  SizeOptions,
+  SizeRule,
+} from './data/index.js';
 export { BOX_FORMATS, maskOf, readBoxes, readMarks } from './data/boxes/index.js';
-export type { Box, BoxFile, BoxFormat, BoxFrame, MarkCounts, Marked, PictureTable, ScoredPicture, TruthBox } from './data/boxes/index.js';
+export type {
+  Box,
+  BoxFile,
+  BoxFormat,
+  BoxFrame,
+  MarkCounts,
+  Marked,
+  PictureTable,
+  ScoredPicture,
+  TruthBox,
+} from './data/boxes/index.js';
 export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './models/index.js';
-export { inspect, type Inspection, type DatasetInspection, type ModelInspection, type RunInspection } from './tools/inspect/inspect.js';
+export {
+  inspect,
+  type Inspection,
+  type DatasetInspection,
+  type ModelInspection,
+  type RunInspection,
+} from './tools/inspect/inspect.js';
 
 // the stages
 export { estimate, type Estimate, type EstimateOptions } from './tools/estimate/estimate.js';
@@ -21,32 +56,59 @@ export { mine } from './stages/mine/mine.js';
 export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './stages/mine/options.js';
 export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './stages/report/report.js';
 export { cotypicality } from './stages/cotypicality/cotypicality.js';
-export type { Agreement, CotypicalityEvent, CotypicalityOptions, CotypicalitySummary, GroupedCluster, Projection, TruthRecord } from './stages/cotypicality/options.js';
+export type {
+  Agreement,
+  CotypicalityEvent,
+  CotypicalityOptions,
+  CotypicalitySummary,
+  GroupedCluster,
+  Projection,
+  TruthRecord,
+} from './stages/cotypicality/options.js';
 export { evaluate } from './stages/evaluate/evaluate.js';
 export type {
-  Control, EvaluateHooks, EvaluateOptions, EvaluateSummary, Figure, KindEvaluation, LabelEvaluation, MapSheet, Metrics, PixelMetrics, PrecisionAt, RegionTypicality,
+  Control,
+  EvaluateHooks,
+  EvaluateOptions,
+  EvaluateSummary,
+  Figure,
+  KindEvaluation,
+  LabelEvaluation,
+  MapSheet,
+  Metrics,
+  PixelMetrics,
+  PrecisionAt,
+  RegionTypicality,
 } from './stages/evaluate/options.js';
 export { readEvaluation, type EvaluationRecord } from './stages/evaluate/record.js';
 export { averagePrecision } from './metrics/precision.js';
 export { PAPER_THRESHOLDS, paperAucPr, paperCurve, type PaperCurve } from './metrics/paper.js';
 export { localize } from './stages/localize/localize.js';
 export type {
-  LabelLocalization, Localization, LocalizeEvent, LocalizeHooks, LocalizeOptions, LocalizeSummary, MapFigures, MapResult, PictureLocalization,
+  LabelLocalization,
+  Localization,
+  LocalizeEvent,
+  LocalizeHooks,
+  LocalizeOptions,
+  LocalizeSummary,
+  MapFigures,
+  MapResult,
+  PictureLocalization,
 } from './stages/localize/options.js';
 export { readLocalization, type LocalizationRecord } from './stages/localize/record.js';
-export { EXPORT_FORMATS, EXPORT_TABLES, exportTable, type ExportFormat, type ExportTable } from './tools/export/export.js';
+export {
+  EXPORT_FORMATS,
+  EXPORT_TABLES,
+  exportTable,
+  type ExportFormat,
+  type ExportTable,
+} from './tools/export/export.js';
 export { Run } from './runs/run.js';
 export type { Manifest, RunOptions } from './runs/manifest.js';
 export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './runs/schema.js';
 export { query, readTable } from './runs/tables.js';
 export { chooseDevice } from './runs/device.js';
 export { VERSION } from './runs/version.js';
-
-// a world with known truth, and whether it is found
-export { demo, DEMO_MODEL } from './tools/demo/demo.js';
-export type { DemoCity, DemoElement, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './tools/demo/options.js';
-export { writeParallelWorld, type ParallelWorldSettings } from './tools/world/parallel.js';
-export { drawPicture, worldRecord, writeWorld, type PlantedBox, type WorldHooks, type WorldSettings, type WorldSummary } from './tools/world/world.js';
 
 // pictures of a model
 export { train } from './stages/train/train.js';
@@ -55,28 +117,56 @@ export type { TrainRecord } from './stages/train/record.js';
 export { SIZES, unetOfSize, type Shape, type Size, type SizeName } from './stages/train/sizes.js';
 export { writeTrainReport } from './stages/train/report.js';
 export { translate } from './stages/translate/translate.js';
-export type { Negative, PlaceQuality, Quality, TranslateEvent, TranslateOptions, TranslateSettings, TranslateSummary } from './stages/translate/options.js';
+export type {
+  Negative,
+  PlaceQuality,
+  Quality,
+  TranslateEvent,
+  TranslateOptions,
+  TranslateSettings,
+  TranslateSummary,
+} from './stages/translate/options.js';
 export { openParallel, type Parallel, type Sequence } from './stages/translate/parallel.js';
-export { invertPictures, samplePlugAndPlay, translationTimesteps, type InjectedDenoise, type Injection, type Inverted, type PlugAndPlay, type PlugAndPlayHooks, type Source, type Target } from './stages/translate/plug-and-play.js';
+export {
+  invertPictures,
+  samplePlugAndPlay,
+  translationTimesteps,
+  type InjectedDenoise,
+  type Injection,
+  type Inverted,
+  type PlugAndPlay,
+  type PlugAndPlayHooks,
+  type Source,
+  type Target,
+} from './stages/translate/plug-and-play.js';
 export { evaluateTranslation, type QualityOptions } from './stages/translate/quality.js';
 export { allSites, defaultSites, type Sites } from './stages/translate/sites.js';
 export { sample, type SampleEvent, type SampleSummary } from './stages/sample/sample.js';
-export { labelFolder, type SampleOptions, type SampleSettings, type SampledLabel, type SamplesRecord } from './stages/sample/request.js';
-export { invertDdim, sampleDdim, samplingTimesteps, type DdimHooks, type DdimRequest, type Denoise } from './stages/sample/ddim.js';
+export {
+  labelFolder,
+  type SampleOptions,
+  type SampleSettings,
+  type SampledLabel,
+  type SamplesRecord,
+} from './stages/sample/request.js';
+export {
+  invertDdim,
+  sampleDdim,
+  samplingTimesteps,
+  type DdimHooks,
+  type DdimRequest,
+  type Denoise,
+} from './stages/sample/ddim.js';
 export { toPictures, type PictureModel } from './stages/sample/pictures.js';
 export { writeSheet, type SheetOptions } from './stages/sample/sheet.js';
 
 // golden numbers
-export { verify, type CaseResult, type OpSummary, type Verdict, type VerifyHooks, type VerifyOptions, type VerifySummary } from './tools/verify/verify.js';
-
-// speed, and whether it holds
-export { bench, type BenchHooks, type BenchOptions } from './tools/bench/bench.js';
-export { compare, type Comparison, type CompareReport, type Verdict as SpeedVerdict } from './tools/bench/compare.js';
-export { benchMarkdown } from './tools/bench/markdown.js';
-export { operationCounts, operations, patchCount, type OperationCounts } from './tools/bench/operations.js';
-export { rankStudy, type RankFigures, type RankStudy } from './tools/bench/ranking.js';
-export { readBaseline, type BenchReport, type Cell, type Measured, type ScanBench, type StageBench } from './tools/bench/report.js';
-
-// the engine: the native core, noun by noun
-export * from './engine/index.js';
-export type * from './engine/types.js';
+export {
+  verify,
+  type CaseResult,
+  type OpSummary,
+  type Verdict,
+  type VerifyHooks,
+  type VerifyOptions,
+  type VerifySummary,
+} from './tools/verify/verify.js';

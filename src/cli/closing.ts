@@ -17,12 +17,16 @@ export interface Closing {
 /** `Translated 4 of 5 images (1 skipped) in 3 s.` */
 export function closing({ verb, noun, done, total, skipped, shards, seconds }: Closing): string {
   const amount = `${done} of ${count(total, noun)}${skipped > 0 ? ` (${skipped} skipped)` : ''}`;
-  if (shards.here === 0) return `Nothing left to do here: ${amount} ${total === 1 ? 'was' : 'were'} ${verb.toLowerCase()} before.`;
-  if (shards.here < shards.done) return `${verb} ${shards.here} of ${count(shards.total, 'shard')} ${took(seconds)}. In total: ${amount}.`;
+  if (shards.here === 0)
+    return `Nothing left to do here: ${amount} ${total === 1 ? 'was' : 'were'} ${verb.toLowerCase()} before.`;
+  if (shards.here < shards.done)
+    return `${verb} ${shards.here} of ${count(shards.total, 'shard')} ${took(seconds)}. In total: ${amount}.`;
   return `${verb} ${amount} ${took(seconds)}.`;
 }
 
 /** `The scan is complete: DIR`, or how far it is. */
 export function state(what: string, complete: boolean, shards: Closing['shards'], path: string): string {
-  return complete ? `The ${what} is complete: ${path}` : `${shards.done} of ${count(shards.total, 'shard')} ${shards.done === 1 ? 'is' : 'are'} finished: ${path}`;
+  return complete
+    ? `The ${what} is complete: ${path}`
+    : `${shards.done} of ${count(shards.total, 'shard')} ${shards.done === 1 ? 'is' : 'are'} finished: ${path}`;
 }

@@ -18,7 +18,12 @@ export async function readConfig(file: string, own: Set<string>, all: Set<string
   try {
     bytes = readFileSync(file);
   } catch (error) {
-    throw new DiffmineError('INVALID_ARGUMENT', `The configuration file ${file} cannot be read.`, 'Check the path after --config.', { cause: error });
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The configuration file ${file} cannot be read.`,
+      'Check the path after --config.',
+      { cause: error },
+    );
   }
   let source: string;
   try {
@@ -31,17 +36,30 @@ export async function readConfig(file: string, own: Set<string>, all: Set<string
     parsed = parse(source, { logLevel: 'error' }) as unknown;
   } catch (error) {
     const message = (error instanceof Error ? error.message.split('\n')[0] : String(error))?.replace(/[:.]$/, '');
-    throw new DiffmineError('INVALID_ARGUMENT', `${file} is not valid YAML: ${message}.`, 'Write one option a line, such as "samples: 50".', { cause: error });
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${file} is not valid YAML: ${message}.`,
+      'Write one option a line, such as "samples: 50".',
+      { cause: error },
+    );
   }
   if (parsed === null || parsed === undefined) return {};
   if (typeof parsed !== 'object' || Array.isArray(parsed)) {
-    throw new DiffmineError('INVALID_ARGUMENT', `${file} is not a mapping of options.`, 'Write one option a line, such as "samples: 50".');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${file} is not a mapping of options.`,
+      'Write one option a line, such as "samples: 50".',
+    );
   }
   const known = [...all].filter((name) => !NOT_IN_FILES.has(name));
   const options: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(parsed)) {
     if (!known.includes(key)) {
-      throw new DiffmineError('INVALID_ARGUMENT', `${file} has the unknown key "${key}".`, `The nearest key is "${nearest(key, known)}".`);
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        `${file} has the unknown key "${key}".`,
+        `The nearest key is "${nearest(key, known)}".`,
+      );
     }
     if (own.has(key)) options[key] = value;
   }

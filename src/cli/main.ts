@@ -1,8 +1,7 @@
 // The command line: reads flags with yargs, hands them to a command, prints its result or error, answers with an exit code.
 // Nothing heavy is loaded here: --help must answer at once.
+import { createRequire } from 'node:module';
 import type { Argv } from 'yargs';
-import yargs from 'yargs';
-
 import { DiffmineError, EXIT_CODES, asDiffmineError } from '../util/errors.js';
 import { cancelOnSignals } from './cancel.js';
 import type { Command, Outcome } from './command.js';
@@ -30,8 +29,28 @@ import type { OptionTable } from './options.js';
 import { COMMON, resolveValues } from './options.js';
 import { Output } from './output.js';
 
+// Its ESM build breaks help texts in the middle of words.
+const yargs = createRequire(import.meta.url)('yargs') as typeof import('yargs').default;
+
 export const COMMANDS: Command[] = [
-  setupCommand, doctorCommand, inspectCommand, estimateCommand, trainCommand, runCommand, scanCommand, mineCommand, reportCommand, cotypicalityCommand, evaluateCommand, exportCommand, localizeCommand, sampleCommand, translateCommand, demoCommand, verifyCommand, benchCommand,
+  setupCommand,
+  doctorCommand,
+  inspectCommand,
+  estimateCommand,
+  trainCommand,
+  runCommand,
+  scanCommand,
+  mineCommand,
+  reportCommand,
+  cotypicalityCommand,
+  evaluateCommand,
+  exportCommand,
+  localizeCommand,
+  sampleCommand,
+  translateCommand,
+  demoCommand,
+  verifyCommand,
+  benchCommand,
 ];
 
 const PARSING = {
@@ -76,7 +95,9 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
   let chosen: Promise<void> | undefined;
   const parser = yargs()
     .scriptName('diffmine')
-    .usage('$0 COMMAND [options]\n\nFinds the image patches that are typical of each label, with a conditional diffusion model.')
+    .usage(
+      '$0 COMMAND [options]\n\nFinds the image patches that are typical of each label, with a conditional diffusion model.',
+    )
     .locale('en')
     .parserConfiguration(PARSING)
     .exitProcess(false)
@@ -85,11 +106,15 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
     .alias('help', 'h')
     .showHelpOnFail(false)
     .fail((message, error) => {
-      throw error instanceof DiffmineError ? error : new DiffmineError('INVALID_ARGUMENT', usageSentence(message ?? error.message), 'See: diffmine --help');
+      throw error instanceof DiffmineError
+        ? error
+        : new DiffmineError('INVALID_ARGUMENT', usageSentence(message ?? error.message), 'See: diffmine --help');
     })
     .option('version', { describe: 'Show the version and the LibTorch in use', type: 'boolean', group: 'Output:' })
     .wrap(Math.min(120, process.stdout.columns ?? 100))
-    .epilogue(`Exit codes: 0 done, ${EXIT_CODES.CHECK_FAILED} check failed, ${EXIT_CODES.INVALID_ARGUMENT} wrong option, ${EXIT_CODES.MODEL_INVALID} unusable input, ${EXIT_CODES.SETUP} set-up or device, ${EXIT_CODES.IO} reading or writing, ${EXIT_CODES.RUN_MISMATCH} another run's folder, ${EXIT_CODES.NUMERICS} results not finite, ${EXIT_CODES.INTERNAL} bug, ${EXIT_CODES.CANCELLED} interrupted.`);
+    .epilogue(
+      `Exit codes: 0 done, ${EXIT_CODES.CHECK_FAILED} check failed, ${EXIT_CODES.INVALID_ARGUMENT} wrong option, ${EXIT_CODES.MODEL_INVALID} unusable input, ${EXIT_CODES.SETUP} set-up or device, ${EXIT_CODES.IO} reading or writing, ${EXIT_CODES.RUN_MISMATCH} another run's folder, ${EXIT_CODES.NUMERICS} results not finite, ${EXIT_CODES.INTERNAL} bug, ${EXIT_CODES.CANCELLED} interrupted.`,
+    );
   for (const one of COMMANDS) {
     const places = Object.entries(one.options).filter(([, option]) => option.positional);
     parser.command(
@@ -102,11 +127,20 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
     );
   }
   if (first === undefined && !flags.some((flag) => flag === '--help' || flag === '-h')) {
-    throw new DiffmineError('INVALID_ARGUMENT', 'No command was given.', `One of: ${COMMANDS.map((one) => one.name).join(', ')}. See: diffmine --help`);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      'No command was given.',
+      `One of: ${COMMANDS.map((one) => one.name).join(', ')}. See: diffmine --help`,
+    );
   }
   // yargs looks names up in plain objects, where it finds these
   const inherited = flags.find((word) => word.startsWith('--') && (word.slice(2).split('=')[0] as string) in {});
-  if (inherited !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `There is no option ${inherited.split('=')[0]}.`, 'See: diffmine --help');
+  if (inherited !== undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `There is no option ${inherited.split('=')[0]}.`,
+      'See: diffmine --help',
+    );
   let help = '';
   await parser.parseAsync(argv, {}, (_error, _parsed, printed) => {
     help = printed;
@@ -114,8 +148,16 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
   if (help !== '') await output.raw(`${help}\n`);
   if (!chosen && !flags.some((flag) => flag === '--help' || flag === '-h')) {
     const word = first ?? '';
-    const guess = nearest(word, COMMANDS.map((one) => one.name), 3);
-    throw new DiffmineError('INVALID_ARGUMENT', `There is no command "${word}".`, guess ? `Did you mean diffmine ${guess}?` : 'See: diffmine --help');
+    const guess = nearest(
+      word,
+      COMMANDS.map((one) => one.name),
+      3,
+    );
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `There is no command "${word}".`,
+      guess ? `Did you mean diffmine ${guess}?` : 'See: diffmine --help',
+    );
   }
   await chosen;
   return exitCode;
@@ -123,15 +165,25 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
 
 /** The options of a command for yargs: names, help and groups only; values are checked by resolveValues. */
 function declare(sub: Argv, one: Command): Argv {
-  sub.usage(`diffmine ${one.name} ${Object.entries(one.options).filter(([, option]) => option.positional).map(([name]) => name.toUpperCase()).join(' ')} [options]\n\n${one.describe}`);
+  sub.usage(
+    `diffmine ${one.name} ${Object.entries(one.options)
+      .filter(([, option]) => option.positional)
+      .map(([name]) => name.toUpperCase())
+      .join(' ')} [options]\n\n${one.describe}`,
+  );
   for (const [name, option] of Object.entries({ ...one.options, ...COMMON })) {
     if (option.positional) {
       sub.positional(name, { describe: option.describe, type: 'string' });
       continue;
     }
-    const shown = option.shownDefault ?? (option.flag || option.fallback === undefined ? undefined : String(option.fallback));
+    const shown =
+      option.shownDefault ?? (option.flag || option.fallback === undefined ? undefined : String(option.fallback));
     sub.option(name, {
-      describe: option.describe + (option.choices ? ` [${option.choices.join(' | ')}]` : '') + (option.required ? ' [required]' : '') + (shown === undefined ? '' : ` [default: ${shown}]`),
+      describe:
+        option.describe +
+        (option.choices ? ` [${option.choices.join(' | ')}]` : '') +
+        (option.required ? ' [required]' : '') +
+        (shown === undefined ? '' : ` [default: ${shown}]`),
       group: `${option.group}:`,
       ...(option.alias ? { alias: option.alias } : {}),
       ...(option.flag ? { boolean: true } : { nargs: 1 }),
@@ -144,7 +196,9 @@ function declare(sub: Argv, one: Command): Argv {
 async function run(one: Command, parsed: Record<string, unknown>, output: Output): Promise<number> {
   const table: OptionTable = { ...one.options, ...COMMON };
   refuseUnknown(one, table, parsed);
-  const flags = Object.fromEntries(Object.entries(table).map(([name, { parse: parser }]) => [name, parser.list ? parsed[name] : lastOf(parsed[name])]));
+  const flags = Object.fromEntries(
+    Object.entries(table).map(([name, { parse: parser }]) => [name, parser.list ? parsed[name] : lastOf(parsed[name])]),
+  );
   let file: Record<string, unknown> = {};
   if (typeof flags['config'] === 'string') {
     const all = new Set(COMMANDS.flatMap((other) => Object.keys(other.options)).concat(Object.keys(COMMON)));
@@ -155,7 +209,12 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   const values = resolveValues(one.options, flags, file, one.name);
   await output.prepareBars();
   const cancel = cancelOnSignals((name, first) => {
-    if (first) output.log(name === 'SIGINT' ? 'Stopping after the current batch. Press Ctrl-C again to quit now.' : `${name}: stopping after the current batch.`);
+    if (first)
+      output.log(
+        name === 'SIGINT'
+          ? 'Stopping after the current batch. Press Ctrl-C again to quit now.'
+          : `${name}: stopping after the current batch.`,
+      );
     else output.endProgress();
   });
   let outcome: Outcome | undefined;
@@ -168,7 +227,12 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   } catch (thrown) {
     const error = asDiffmineError(thrown);
     if (error.code !== 'CANCELLED' && !cancel.signal.aborted) throw error;
-    throw new DiffmineError('CANCELLED', 'Interrupted.', error.code === 'CANCELLED' ? (error.hint ?? one.resumeHint) : one.resumeHint, { cause: thrown });
+    throw new DiffmineError(
+      'CANCELLED',
+      'Interrupted.',
+      error.code === 'CANCELLED' ? (error.hint ?? one.resumeHint) : one.resumeHint,
+      { cause: thrown },
+    );
   } finally {
     output.endProgress();
     cancel.release();
@@ -184,17 +248,36 @@ function lastOf(value: unknown): unknown {
 
 /** yargs keeps what it does not know; a mistyped option must never be ignored. */
 function refuseUnknown(one: Command, table: OptionTable, parsed: Record<string, unknown>): void {
-  const known = new Set([...Object.keys(table), ...Object.values(table).flatMap((option) => option.alias ?? []), 'help', 'h', 'version', '$0', '_', '--']);
+  const known = new Set([
+    ...Object.keys(table),
+    ...Object.values(table).flatMap((option) => option.alias ?? []),
+    'help',
+    'h',
+    'version',
+    '$0',
+    '_',
+    '--',
+  ]);
   const unknown = Object.keys(parsed).find((name) => !known.has(name));
   if (unknown !== undefined) {
-    const guess = nearest(unknown, Object.keys(table).filter((name) => !table[name]?.positional), 4);
+    const guess = nearest(
+      unknown,
+      Object.keys(table).filter((name) => !table[name]?.positional),
+      4,
+    );
     throw new DiffmineError(
-      'INVALID_ARGUMENT', `${one.name} has no option ${unknown.length === 1 ? '-' : '--'}${unknown}.`, `${guess ? `Did you mean --${guess}? ` : ''}See: diffmine ${one.name} --help`,
+      'INVALID_ARGUMENT',
+      `${one.name} has no option ${unknown.length === 1 ? '-' : '--'}${unknown}.`,
+      `${guess ? `Did you mean --${guess}? ` : ''}See: diffmine ${one.name} --help`,
     );
   }
   const surplus = (parsed['_'] as unknown[]).slice(1);
   if (surplus.length > 0) {
-    throw new DiffmineError('INVALID_ARGUMENT', `${one.name} does not know what to do with "${String(surplus[0])}".`, `Quote values that hold spaces. See: diffmine ${one.name} --help`);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${one.name} does not know what to do with "${String(surplus[0])}".`,
+      `Quote values that hold spaces. See: diffmine ${one.name} --help`,
+    );
   }
 }
 

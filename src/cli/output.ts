@@ -70,7 +70,12 @@ export function byteSize(bytes: number): string {
 export function table(header: string[], rows: string[][], right: number[] = []): string {
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (cells: string[]): string =>
-    cells.map((cell, column) => (right.includes(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0))).join('  ').trimEnd();
+    cells
+      .map((cell, column) =>
+        right.includes(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
+      )
+      .join('  ')
+      .trimEnd();
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
@@ -78,7 +83,9 @@ export function table(header: string[], rows: string[][], right: number[] = []):
 export function printable(value: string): string {
   return Array.from(value, (char) => {
     const code = char.codePointAt(0) ?? 0;
-    return (code < 32 && char !== '\n' && char !== '\t') || (code >= 127 && code < 160) ? `\\x${code.toString(16).padStart(2, '0')}` : char;
+    return (code < 32 && char !== '\n' && char !== '\t') || (code >= 127 && code < 160)
+      ? `\\x${code.toString(16).padStart(2, '0')}`
+      : char;
   }).join('');
 }
 
@@ -115,7 +122,18 @@ export class Output {
     if (!this.terminal.bars || this.options.quiet) return;
     const { default: progress } = await import('cli-progress');
     this.createBar = (format) =>
-      new progress.SingleBar({ format, stream: process.stderr, hideCursor: true, clearOnComplete: true, etaBuffer: 1, fps: 8, gracefulExit: false }, progress.Presets.shades_classic);
+      new progress.SingleBar(
+        {
+          format,
+          stream: process.stderr,
+          hideCursor: true,
+          clearOnComplete: true,
+          etaBuffer: 1,
+          fps: 8,
+          gracefulExit: false,
+        },
+        progress.Presets.shades_classic,
+      );
   }
 
   /** The one result of a command. @throws IO where stdout cannot take it */
@@ -131,7 +149,9 @@ export class Output {
 
   /** What `raw` takes, as a stream. */
   stream(): Writable {
-    const stream = new Writable({ write: (chunk: Buffer, _encoding, done) => void this.raw(chunk).then(() => done(), done) });
+    const stream = new Writable({
+      write: (chunk: Buffer, _encoding, done) => void this.raw(chunk).then(() => done(), done),
+    });
     return stream.on('error', () => undefined); // the writer learns of it through its callback
   }
 
@@ -156,7 +176,10 @@ export class Output {
     }
     if (!this.options.verbose) return;
     for (let cause: unknown = error, depth = 0; cause !== undefined && depth < 5; depth++) {
-      const stack = cause instanceof Error || (typeof cause === 'object' && cause !== null && 'stack' in cause) ? String((cause as Error).stack) : String(cause);
+      const stack =
+        cause instanceof Error || (typeof cause === 'object' && cause !== null && 'stack' in cause)
+          ? String((cause as Error).stack)
+          : String(cause);
       this.line(printable(depth === 0 ? stack : `caused by: ${stack}`));
       cause = (cause as { cause?: unknown }).cause;
     }
@@ -164,7 +187,10 @@ export class Output {
 
   /** @returns whether stdout took it */
   private async errorAsJson({ code, message, hint }: DiffmineError): Promise<boolean> {
-    return writeResult(`${JSON.stringify({ error: { code, message, ...(hint ? { hint } : {}) } })}\n`).then(() => true, () => false);
+    return writeResult(`${JSON.stringify({ error: { code, message, ...(hint ? { hint } : {}) } })}\n`).then(
+      () => true,
+      () => false,
+    );
   }
 
   readonly progress = (event: ProgressEvent): void => {
@@ -186,11 +212,15 @@ export class Output {
     const perSecond = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
     if (running.bar) {
       running.bar.setTotal(event.total);
-      running.bar.update(event.done, { pace: (rate > 0 ? `  ${perSecond}/s  ${left} left` : '') + (event.note === undefined ? '' : `  ${event.note}`) });
+      running.bar.update(event.done, {
+        pace: (rate > 0 ? `  ${perSecond}/s  ${left} left` : '') + (event.note === undefined ? '' : `  ${event.note}`),
+      });
     } else if (!this.terminal.bars && now - this.printed >= this.interval) {
       this.printed = now;
       this.interval = Math.min(PLAIN_INTERVAL.last, this.interval * PLAIN_INTERVAL.factor);
-      this.line(`${title}: ${event.done} of ${event.total} ${unit} (${Math.floor((100 * event.done) / event.total)} %), ${perSecond}/s, ${left} left${event.note === undefined ? '' : `, ${event.note}`}`);
+      this.line(
+        `${title}: ${event.done} of ${event.total} ${unit} (${Math.floor((100 * event.done) / event.total)} %), ${perSecond}/s, ${left} left${event.note === undefined ? '' : `, ${event.note}`}`,
+      );
     }
   };
 

@@ -44,7 +44,9 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
   });
 }
 
-export function scanWork(values: Values<typeof OUT> & Partial<Values<typeof SHARD>>): Pick<ScanOptions, 'out' | 'shard'> {
+export function scanWork(
+  values: Values<typeof OUT> & Partial<Values<typeof SHARD>>,
+): Pick<ScanOptions, 'out' | 'shard'> {
   return defined({ out: values.out, shard: values.shard });
 }
 
@@ -76,10 +78,18 @@ export function onScan(output: Output): (event: ScanEvent) => void {
         if (event.reason !== undefined) output.log(`skipped ${event.image}: ${event.reason}`);
         break;
       case 'shard':
-        output.debug(`Shard ${event.shard} is finished (${event.done} of ${event.total}): ${event.pictures} pictures, ${event.skipped} skipped.`);
+        output.debug(
+          `Shard ${event.shard} is finished (${event.done} of ${event.total}): ${event.pictures} pictures, ${event.skipped} skipped.`,
+        );
         break;
       case 'evaluations':
-        output.progress({ stage: 'score', done: event.done, total: event.total, rate: event.rate, secondsLeft: event.secondsLeft });
+        output.progress({
+          stage: 'score',
+          done: event.done,
+          total: event.total,
+          rate: event.rate,
+          secondsLeft: event.secondsLeft,
+        });
         break;
     }
   };
@@ -95,7 +105,13 @@ export function onMine(output: Output): (event: MineEvent) => void {
         output.debug(`${event.condition}: ${event.patches} patches ranked.`);
         break;
       case 'features':
-        output.progress({ stage: 'features', done: event.done, total: event.total, rate: event.rate, secondsLeft: event.secondsLeft });
+        output.progress({
+          stage: 'features',
+          done: event.done,
+          total: event.total,
+          rate: event.rate,
+          secondsLeft: event.secondsLeft,
+        });
         break;
       case 'cluster':
         output.progress({ stage: 'cluster', done: event.done, total: event.total });

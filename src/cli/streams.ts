@@ -41,17 +41,25 @@ export async function writeResult(data: string | Uint8Array): Promise<void> {
   if (data.length === 0) return;
   try {
     if (fstatSync(STDOUT).isFile()) writeFile(Buffer.from(data));
-    else await new Promise<void>((resolve, reject) => process.stdout.write(data, (error) => (error ? reject(error) : resolve())));
+    else
+      await new Promise<void>((resolve, reject) =>
+        process.stdout.write(data, (error) => (error ? reject(error) : resolve())),
+      );
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === 'EPIPE') return;
-    throw new DiffmineError('IO', `Cannot write to stdout: ${message.split(',')[0]}.`, 'Free some space or send the output elsewhere, then run the same command again. Files written so far are kept.', { cause });
+    throw new DiffmineError(
+      'IO',
+      `Cannot write to stdout: ${message.split(',')[0]}.`,
+      'Free some space or send the output elsewhere, then run the same command again. Files written so far are kept.',
+      { cause },
+    );
   }
 }
 
 /** Node's own stream ignores short writes, which a disk that is nearly full returns; network file systems report a full disk only on fsync. */
 function writeFile(bytes: Buffer): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes, at);
+  for (let at = 0; at < bytes.length;) at += writeSync(STDOUT, bytes, at);
   try {
     fsyncSync(STDOUT);
   } catch (error) {
@@ -59,12 +67,20 @@ function writeFile(bytes: Buffer): void {
   }
 }
 
-const isSet = (value: string | undefined): boolean => value !== undefined && value !== '' && value !== '0' && value !== 'false';
+const isSet = (value: string | undefined): boolean =>
+  value !== undefined && value !== '' && value !== '0' && value !== 'false';
 
 /** What stderr can show. `bars`: redrawn lines and cursor movement; otherwise progress comes as lines. */
-export function terminalOf(env: NodeJS.ProcessEnv, isTty: boolean, platform: NodeJS.Platform = process.platform): { bars: boolean; colors: boolean } {
+export function terminalOf(
+  env: NodeJS.ProcessEnv,
+  isTty: boolean,
+  platform: NodeJS.Platform = process.platform,
+): { bars: boolean; colors: boolean } {
   const term = env['TERM'] ?? (platform === 'win32' ? 'windows' : '');
   const dumb = term === '' || term === 'dumb';
   const capable = isTty && !dumb;
-  return { bars: capable && !isSet(env['CI']), colors: !env['NO_COLOR'] && (capable || (isSet(env['FORCE_COLOR']) && !dumb)) };
+  return {
+    bars: capable && !isSet(env['CI']),
+    colors: !env['NO_COLOR'] && (capable || (isSet(env['FORCE_COLOR']) && !dumb)),
+  };
 }

@@ -6,8 +6,14 @@ import { VERSION } from '../runs/version.js';
 export function version(): [text: string, json: unknown] {
   try {
     const { libtorchLoaded, cuda } = buildInfo();
-    return [`diffmine ${VERSION} (LibTorch ${libtorchLoaded}, ${cuda ? 'CUDA' : 'CPU'})`, { version: VERSION, libtorch: libtorchLoaded, cuda }];
+    return [
+      `diffmine ${VERSION} (LibTorch ${libtorchLoaded}, ${cuda ? 'CUDA' : 'CPU'})`,
+      { version: VERSION, libtorch: libtorchLoaded, cuda },
+    ];
   } catch (error) {
-    return [`diffmine ${VERSION} (native part not available: run diffmine setup)`, { version: VERSION, libtorch: null, reason: asDiffmineError(error).message }];
+    return [
+      `diffmine ${VERSION} (native part not available: run diffmine setup)`,
+      { version: VERSION, libtorch: null, reason: asDiffmineError(error).message },
+    ];
   }
 }

@@ -74,28 +74,61 @@ export interface DatasetOptions extends DatasetSource {
 export async function openDataset(location: string, options: DatasetOptions = {}): Promise<Dataset> {
   if (options.encoding !== undefined) encodingName(options.encoding);
   const status = await stat(location).catch((error: unknown) => {
-    if (errorCode(error) !== 'ENOENT' && errorCode(error) !== 'ENOTDIR') throw new DiffmineError('DATASET_INVALID', `The dataset '${location}' cannot be read: ${openingError(error)}.`, undefined, { cause: error });
+    if (errorCode(error) !== 'ENOENT' && errorCode(error) !== 'ENOTDIR')
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `The dataset '${location}' cannot be read: ${openingError(error)}.`,
+        undefined,
+        { cause: error },
+      );
     return undefined;
   });
   if (!status) {
-    throw new DiffmineError('DATASET_INVALID', `There is no dataset '${location}'.`, 'Give a folder with one folder per label, or a .csv or .jsonl table with the columns image and label.');
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `There is no dataset '${location}'.`,
+      'Give a folder with one folder per label, or a .csv or .jsonl table with the columns image and label.',
+    );
   }
   const absolute = path.resolve(location);
   const isFolder = status.isDirectory();
-  const source: DatasetSource = { ...(options.encoding === undefined ? {} : { encoding: options.encoding }), ...(options.imageRoot === undefined ? {} : { imageRoot: path.resolve(options.imageRoot) }) };
+  const source: DatasetSource = {
+    ...(options.encoding === undefined ? {} : { encoding: options.encoding }),
+    ...(options.imageRoot === undefined ? {} : { imageRoot: path.resolve(options.imageRoot) }),
+  };
   if (isFolder && source.imageRoot !== undefined) {
-    throw new DiffmineError('INVALID_ARGUMENT', `--image-root is for tables; '${location}' is a folder.`, 'Leave it out, or give the table (.csv, .jsonl).');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--image-root is for tables; '${location}' is a folder.`,
+      'Leave it out, or give the table (.csv, .jsonl).',
+    );
   }
   const root = nameOfText(source.imageRoot ?? (isFolder ? absolute : path.dirname(absolute)));
   const exclude = options.out === undefined ? [] : [path.resolve(options.out)];
   const known = await readLayout(nameOfText(absolute), isFolder, options.layout ?? 'auto', { ...source, exclude });
-  const found = known?.found ?? (isFolder ? await readFolder(root, { exclude }) : await readTable(absolute, root, { ...options, ...source }));
+  const found =
+    known?.found ??
+    (isFolder ? await readFolder(root, { exclude }) : await readTable(absolute, root, { ...options, ...source }));
 
   const { images, repeated } = found.images.build();
   if (options.checksum) await addChecksums(images);
-  const warnings = repeated === 0 ? found.warnings : [...found.warnings, `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label: the first of each is kept.`];
+  const warnings =
+    repeated === 0
+      ? found.warnings
+      : [
+          ...found.warnings,
+          `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label: the first of each is kept.`,
+        ];
   return {
-    path: absolute, root, images, labels: labelsOf(images), ignored: totalIgnored(found.ignored), ignoredBy: found.ignored, fingerprint: fingerprintOf(images), warnings, source,
+    path: absolute,
+    root,
+    images,
+    labels: labelsOf(images),
+    ignored: totalIgnored(found.ignored),
+    ignoredBy: found.ignored,
+    fingerprint: fingerprintOf(images),
+    warnings,
+    source,
     ...(known ? { layout: known.layout } : {}),
   };
 }
@@ -132,7 +165,9 @@ export function fingerprintOf(images: ImageList): string {
   const hash = createHash('sha256');
   for (let i = 0; i < images.length; i += 1) {
     const sha256 = images.sha256(i);
-    hash.update(`${JSON.stringify([images.path(i), images.bytes(i), images.label(i), ...(sha256 === undefined ? [] : [sha256])])}\n`);
+    hash.update(
+      `${JSON.stringify([images.path(i), images.bytes(i), images.label(i), ...(sha256 === undefined ? [] : [sha256])])}\n`,
+    );
   }
   return hash.digest('hex');
 }

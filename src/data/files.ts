@@ -61,7 +61,8 @@ function factsFrom(status: Stats): Facts {
 
 async function factsFromError(name: string, error: unknown): Promise<Facts> {
   const code = errorCode(error);
-  if (EXHAUSTED.has(code)) throw new DiffmineError('IO', `'${name}' could not be read: ${openingError(error)}.`, undefined, { cause: error });
+  if (EXHAUSTED.has(code))
+    throw new DiffmineError('IO', `'${name}' could not be read: ${openingError(error)}.`, undefined, { cause: error });
   if (code === 'ENAMETOOLONG' || code === 'ENOTDIR') return 'absent';
   if (code !== 'ENOENT') return UNOPENED;
   return (await lstat(systemPath(name)).catch(() => undefined)) ? UNOPENED : 'absent';
@@ -112,7 +113,8 @@ export async function entriesOf(folder: string): Promise<Entry[]> {
   const entries = await readdir(place, { withFileTypes: true });
   const kindOf = (entry: { isFile(): boolean; isDirectory(): boolean; isSymbolicLink(): boolean }): Entry['kind'] =>
     entry.isFile() ? 'file' : entry.isDirectory() ? 'folder' : entry.isSymbolicLink() ? 'link' : 'other';
-  if (!entries.some(({ name }) => name.includes('\ufffd'))) return entries.map((entry) => ({ name: nameOfText(entry.name), kind: kindOf(entry) }));
+  if (!entries.some(({ name }) => name.includes('\ufffd')))
+    return entries.map((entry) => ({ name: nameOfText(entry.name), kind: kindOf(entry) }));
   // perhaps bytes that are not UTF-8
   const raw = await readdir(place, { encoding: 'buffer', withFileTypes: true });
   return raw.map((entry) => ({ name: nameOfBytes(entry.name as unknown as Buffer), kind: kindOf(entry) }));

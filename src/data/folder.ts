@@ -8,7 +8,8 @@ import { systemPath } from './names.js';
 import { compareCodePoints } from './order.js';
 import { isSplitName, splitsAmong, splitsError, splitsWarning } from './splits.js';
 
-const LAYOUT = 'A dataset has one folder per label, with the images in it: data/1920/a.jpg, data/1950/b.jpg. A table (.csv, .jsonl) with the columns image and label also works.';
+const LAYOUT =
+  'A dataset has one folder per label, with the images in it: data/1920/a.jpg, data/1950/b.jpg. A table (.csv, .jsonl) with the columns image and label also works.';
 /** Formats of outputs that are datasets as well. */
 const READABLE_OUTPUTS = ['diffmine-translation', 'diffmine-samples-'];
 
@@ -46,7 +47,10 @@ interface Held {
 async function look(place: string, { root, found, unreadable }: Walk, isRoot: boolean): Promise<Held> {
   const rest: IgnoreReason = isRoot ? 'besideLabels' : 'notImages';
   const entries: Entry[] = await entriesOf(place);
-  const format = await outputFormat(place, entries.map(({ name }) => name));
+  const format = await outputFormat(
+    place,
+    entries.map(({ name }) => name),
+  );
   if (format !== undefined && !isRoot) return { folders: [], images: [], format };
   const folders: string[] = [];
   const files: string[] = [];
@@ -65,9 +69,11 @@ async function look(place: string, { root, found, unreadable }: Walk, isRoot: bo
     else if (!isImage(name)) {
       found.ignore(rest);
       // perhaps a folder, of a disk that is not there now
-      if (one === UNOPENED) unreadable.push(`'${place.slice(root.length + 1)}${place === root ? '' : '/'}${name}' (a link that leads nowhere)`);
-    }
-    else if (one !== undefined && one !== 'absent') images.push([name, one]);
+      if (one === UNOPENED)
+        unreadable.push(
+          `'${place.slice(root.length + 1)}${place === root ? '' : '/'}${name}' (a link that leads nowhere)`,
+        );
+    } else if (one !== undefined && one !== 'absent') images.push([name, one]);
   });
   images.sort(([a], [b]) => compareCodePoints(a, b));
   return { folders: folders.sort(compareCodePoints), images, format };
@@ -82,7 +88,9 @@ async function look(place: string, { root, found, unreadable }: Walk, isRoot: bo
 async function collect(relative: string, label: Label, walk: Walk, above: readonly string[]): Promise<void> {
   const { root, found, excluded, unreadable } = walk;
   const place = `${root}/${relative}`;
-  const real = await realpath(systemPath(place), { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1')).catch(() => place);
+  const real = await realpath(systemPath(place), { encoding: 'buffer' })
+    .then((bytes) => bytes.toString('latin1'))
+    .catch(() => place);
   if (above.includes(real)) {
     // named like an image, it is one that cannot be read
     if (isImage(relative)) found.add({ path: relative, file: place, label: label.name, bytes: 0, mtime: 0 });
@@ -98,7 +106,8 @@ async function collect(relative: string, label: Label, walk: Walk, above: readon
     return;
   }
   if (held.format !== undefined) return found.ignore('outputs');
-  for (const [name, facts] of held.images) found.add({ path: `${relative}/${name}`, file: `${place}/${name}`, label: label.name, ...facts });
+  for (const [name, facts] of held.images)
+    found.add({ path: `${relative}/${name}`, file: `${place}/${name}`, label: label.name, ...facts });
   const [, first] = relative.split('/', 2);
   label.images += held.images.length;
   if (held.images.length > 0) {
@@ -118,14 +127,29 @@ async function collect(relative: string, label: Label, walk: Walk, above: readon
 export async function readFolder(root: string, options: FolderOptions = {}): Promise<Listing> {
   const found = new Listing();
   const exclude = options.exclude ?? [];
-  const realOnes = await Promise.all(exclude.map(async (folder) => realpath(folder, { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1')).catch(() => folder)));
+  const realOnes = await Promise.all(
+    exclude.map(async (folder) =>
+      realpath(folder, { encoding: 'buffer' })
+        .then((bytes) => bytes.toString('latin1'))
+        .catch(() => folder),
+    ),
+  );
   const walk: Walk = { root, found, excluded: new Set([...exclude, ...realOnes]), unreadable: [] };
   const held = await look(root, walk, true).catch((cause: unknown) => {
     if (cause instanceof DiffmineError) throw cause;
-    throw new DiffmineError('DATASET_INVALID', `The folder '${root}' cannot be read: ${openingError(cause)}.`, 'Check its permissions.', { cause });
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `The folder '${root}' cannot be read: ${openingError(cause)}.`,
+      'Check its permissions.',
+      { cause },
+    );
   });
   if (held.format !== undefined && !READABLE_OUTPUTS.some((format) => held.format?.startsWith(format))) {
-    throw new DiffmineError('DATASET_INVALID', `'${root}' is an output folder of diffmine (${held.format}), not a dataset.`, LAYOUT);
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `'${root}' is an output folder of diffmine (${held.format}), not a dataset.`,
+      LAYOUT,
+    );
   }
   found.ignore('besideLabels', held.images.length);
   const above = [await realpath(systemPath(root), { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1'))];
@@ -135,31 +159,49 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
     const [outputs, unreadable] = [found.ignored.outputs ?? 0, walk.unreadable.length];
     await collect(name, label, walk, above);
     if (label.images > 0) labels.set(name, label);
-    else if ((found.ignored.outputs ?? 0) === outputs && walk.unreadable.length === unreadable) found.warnings.push(`The label folder '${name}' has no images.`);
-    if (name.includes('%x')) found.warnings.push(`The name of the label folder '${name}' is not UTF-8: %xHH stands for a byte.`);
+    else if ((found.ignored.outputs ?? 0) === outputs && walk.unreadable.length === unreadable)
+      found.warnings.push(`The label folder '${name}' has no images.`);
+    if (name.includes('%x'))
+      found.warnings.push(`The name of the label folder '${name}' is not UTF-8: %xHH stands for a byte.`);
   }
   const { unreadable } = walk;
   if (unreadable.length > 0) {
     const shown = unreadable.slice(0, 3).join(', ');
-    found.warnings.push(`${unreadable.length} ${unreadable.length === 1 ? 'folder or link' : 'folders or links'} cannot be read, so any images there are missing: ${shown}${unreadable.length > 3 ? `, and ${unreadable.length - 3} more` : ''}.`);
+    found.warnings.push(
+      `${unreadable.length} ${unreadable.length === 1 ? 'folder or link' : 'folders or links'} cannot be read, so any images there are missing: ${shown}${unreadable.length > 3 ? `, and ${unreadable.length - 3} more` : ''}.`,
+    );
   }
   if (found.count === 0) {
     const loose = held.images.length;
     const reason =
-      unreadable.length > 0 ? `has no images that can be found: ${unreadable[0]} cannot be read` : loose > 0 ? `has ${loose} image${loose === 1 ? '' : 's'}, but no label folders` : held.folders.length > 0 ? 'has label folders, but no images in them' : 'has no label folders';
+      unreadable.length > 0
+        ? `has no images that can be found: ${unreadable[0]} cannot be read`
+        : loose > 0
+          ? `has ${loose} image${loose === 1 ? '' : 's'}, but no label folders`
+          : held.folders.length > 0
+            ? 'has label folders, but no images in them'
+            : 'has no label folders';
     throw new DiffmineError('DATASET_INVALID', `The folder '${root}' ${reason}.`, LAYOUT);
   }
   const splits = splitsAmong(labels);
   if (splits.length > 0 && splits.length === labels.size) throw splitsError(root, splits, labels);
   if (splits.length > 0) found.warnings.push(splitsWarning(root, splits, labels));
-  else if (labels.size >= 2 && [...labels.keys()].every(isSplitName) && [...labels.values()].some(({ direct, classes }) => direct === 0 && classes.size >= 2)) {
+  else if (
+    labels.size >= 2 &&
+    [...labels.keys()].every(isSplitName) &&
+    [...labels.values()].some(({ direct, classes }) => direct === 0 && classes.size >= 2)
+  ) {
     // train/CLASS/ beside a flat test/, as competitions have them
     const [name] = [...labels].find(([, { direct, classes }]) => direct === 0 && classes.size >= 2) as [string, Label];
-    found.warnings.push(`Warning: ${[...labels.keys()].map((one) => `${one}/`).join(', ')} look like splits of one dataset. They are read as labels; if the folders in ${name}/ are the labels, give '${root}/${name}'.`);
+    found.warnings.push(
+      `Warning: ${[...labels.keys()].map((one) => `${one}/`).join(', ')} look like splits of one dataset. They are read as labels; if the folders in ${name}/ are the labels, give '${root}/${name}'.`,
+    );
   }
   const [only] = labels.values();
   if (labels.size === 1 && only && isSplitName(only.name) && only.direct === 0 && only.classes.size > 1) {
-    found.warnings.push(`All images have the label '${only.name}'. If its folders (${[...only.classes].slice(0, 3).join(', ')}${only.classes.size > 3 ? ', ...' : ''}) are the labels, give '${root}/${only.name}'.`);
+    found.warnings.push(
+      `All images have the label '${only.name}'. If its folders (${[...only.classes].slice(0, 3).join(', ')}${only.classes.size > 3 ? ', ...' : ''}) are the labels, give '${root}/${only.name}'.`,
+    );
   }
   return found;
 }

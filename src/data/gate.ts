@@ -22,7 +22,11 @@ export class Gate {
   }
 
   private admit(): void {
-    for (let next = this.waiting[0]; next && (this.inside === 0 || this.inside + next.weight <= this.capacity); next = this.waiting[0]) {
+    for (
+      let next = this.waiting[0];
+      next && (this.inside === 0 || this.inside + next.weight <= this.capacity);
+      next = this.waiting[0]
+    ) {
       this.waiting.shift();
       this.inside += next.weight;
       next.enter();

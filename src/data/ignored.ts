@@ -34,12 +34,45 @@ export function ignoredSentence(ignored: Ignored): string | undefined {
 
 /** Thumbnails and previews that NAS systems, desktops and photo programs leave beside the originals. Lower case. */
 const THUMBNAILS = new Set([
-  '@eadir', '.@__thumb', '@__thumb', '.thumbnails', '.thumbs', 'thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', '.picasaoriginals',
+  '@eadir',
+  '.@__thumb',
+  '@__thumb',
+  '.thumbnails',
+  '.thumbs',
+  'thumbs.db',
+  'ehthumbs.db',
+  'ehthumbs_vista.db',
+  '.picasaoriginals',
 ]);
 /** Trash, journals and notes of systems and tools. Lower case. */
 const SYSTEM = new Set([
-  'lost+found', '#recycle', '@recycle', '@recently-snapshot', '#snapshot', '@tmp', '$recycle.bin', 'system volume information', '__macosx', '.appledouble', '.ipynb_checkpoints', '.git', '.svn',
-  '.hg', 'node_modules', '__pycache__', 'desktop.ini', '.ds_store', '.spotlight-v100', '.fseventsd', '.temporaryitems', '.trashes', '.snapshot', '.snapshots', '.zfs', 'aquota.user', 'aquota.group',
+  'lost+found',
+  '#recycle',
+  '@recycle',
+  '@recently-snapshot',
+  '#snapshot',
+  '@tmp',
+  '$recycle.bin',
+  'system volume information',
+  '__macosx',
+  '.appledouble',
+  '.ipynb_checkpoints',
+  '.git',
+  '.svn',
+  '.hg',
+  'node_modules',
+  '__pycache__',
+  'desktop.ini',
+  '.ds_store',
+  '.spotlight-v100',
+  '.fseventsd',
+  '.temporaryitems',
+  '.trashes',
+  '.snapshot',
+  '.snapshots',
+  '.zfs',
+  'aquota.user',
+  'aquota.group',
 ]);
 
 /** Why an entry of this name is no data wherever it lies; undefined: it may be. */
@@ -51,7 +84,15 @@ export function litter(name: string): IgnoreReason | undefined {
 }
 
 /** The files by which diffmine's own output folders are known: manifests and records, whose format begins with diffmine-. */
-export const OUTPUT_MARKERS = ['manifest.json', 'train.json', 'samples.json', 'mine.json', 'evaluation.json', 'localize.json', 'demo.json'] as const;
+export const OUTPUT_MARKERS = [
+  'manifest.json',
+  'train.json',
+  'samples.json',
+  'mine.json',
+  'evaluation.json',
+  'localize.json',
+  'demo.json',
+] as const;
 /** What `diffmine demo --data-only` makes is data. */
 const DATA_FORMATS = ['diffmine-world'];
 /** A report by itself has no record; its first script is this. */
@@ -64,7 +105,12 @@ export async function outputFormat(folder: string, names: readonly string[]): Pr
     const format = /^\s*\{\s*"format"\s*:\s*"(diffmine-[a-z-]+)/.exec(await head(path.join(folder, marker)))?.[1];
     if (format !== undefined && !DATA_FORMATS.some((data) => format.startsWith(data))) return format;
   }
-  if (names.includes('index.html') && names.includes('data') && /^diffmine\.run\(/.test(await head(path.join(folder, REPORT_SCRIPT)))) return 'diffmine-report';
+  if (
+    names.includes('index.html') &&
+    names.includes('data') &&
+    /^diffmine\.run\(/.test(await head(path.join(folder, REPORT_SCRIPT)))
+  )
+    return 'diffmine-report';
   return undefined;
 }
 

@@ -68,14 +68,25 @@ class Texts {
   get(index: number): string {
     const start = this.starts[index] as number;
     const offset = start % CHUNK;
-    return this.illFormed.get(index) ?? (this.chunks[(start - offset) / CHUNK] as Buffer).toString('utf8', offset, offset + (this.lengths[index] as number));
+    return (
+      this.illFormed.get(index) ??
+      (this.chunks[(start - offset) / CHUNK] as Buffer).toString(
+        'utf8',
+        offset,
+        offset + (this.lengths[index] as number),
+      )
+    );
   }
 
   /** The texts' numbers by code point, which is the order of UTF-8's bytes; equal ones by number. */
   sorted(): Uint32Array {
     const order = Uint32Array.from({ length: this.length }, (_, i) => i);
     if (this.illFormed.size > 0) return order.sort((a, b) => this.compare(a, b) || a - b);
-    multikeyQuicksort(order, (index, depth) => this.digits(index, depth), (a, b) => this.compare(a, b) || a - b);
+    multikeyQuicksort(
+      order,
+      (index, depth) => this.digits(index, depth),
+      (a, b) => this.compare(a, b) || a - b,
+    );
     return order;
   }
 
@@ -87,16 +98,24 @@ class Texts {
     const offset = start % CHUNK;
     const chunk = this.chunks[(start - offset) / CHUNK] as Buffer;
     let value = 0;
-    for (let i = 0; i < DIGITS; i += 1) value = value * 257 + (i < left ? (chunk[offset + depth + i] as number) + 1 : 0);
+    for (let i = 0; i < DIGITS; i += 1)
+      value = value * 257 + (i < left ? (chunk[offset + depth + i] as number) + 1 : 0);
     return value;
   }
 
   /** By code point. */
   compare(a: number, b: number): number {
-    if (this.illFormed.size > 0 && (this.illFormed.has(a) || this.illFormed.has(b))) return compareCodePoints(this.get(a), this.get(b));
+    if (this.illFormed.size > 0 && (this.illFormed.has(a) || this.illFormed.has(b)))
+      return compareCodePoints(this.get(a), this.get(b));
     const [x, y] = [this.starts[a] as number, this.starts[b] as number];
     const [i, j] = [x % CHUNK, y % CHUNK];
-    return (this.chunks[(x - i) / CHUNK] as Buffer).compare(this.chunks[(y - j) / CHUNK] as Buffer, j, j + (this.lengths[b] as number), i, i + (this.lengths[a] as number));
+    return (this.chunks[(x - i) / CHUNK] as Buffer).compare(
+      this.chunks[(y - j) / CHUNK] as Buffer,
+      j,
+      j + (this.lengths[b] as number),
+      i,
+      i + (this.lengths[a] as number),
+    );
   }
 }
 
@@ -106,7 +125,11 @@ class Texts {
  * @param digits 0: the text has ended
  * @param compare of whole texts, for short stretches and equal texts
  */
-function multikeyQuicksort(order: Uint32Array, digits: (index: number, depth: number) => number, compare: (a: number, b: number) => number): void {
+function multikeyQuicksort(
+  order: Uint32Array,
+  digits: (index: number, depth: number) => number,
+  compare: (a: number, b: number) => number,
+): void {
   const keys = new Float64Array(order.length);
   const swap = (i: number, j: number): void => {
     const [index, key] = [order[i] as number, keys[i] as number];
@@ -126,7 +149,7 @@ function multikeyQuicksort(order: Uint32Array, digits: (index: number, depth: nu
     const [a, b, c] = [keys[begin] as number, keys[(begin + end) >> 1] as number, keys[end - 1] as number];
     const pivot = Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
     let [low, high] = [begin, end];
-    for (let i = begin; i < high; ) {
+    for (let i = begin; i < high;) {
       const key = keys[i] as number;
       if (key < pivot) swap(low++, i++);
       else if (key > pivot) swap(i, --high);
@@ -235,8 +258,13 @@ class Store {
     const mtime = this.mtimeOf[index] as number;
     const extra = this.extra(index);
     return {
-      path: this.paths.get(index), file: this.file(index), label: this.labels.names[this.labelOf[index] as number] as string, bytes: this.bytesOf[index] as number,
-      ...(Number.isNaN(mtime) ? {} : { mtime }), ...this.sha256(index), ...(extra ? { extra } : {}),
+      path: this.paths.get(index),
+      file: this.file(index),
+      label: this.labels.names[this.labelOf[index] as number] as string,
+      bytes: this.bytesOf[index] as number,
+      ...(Number.isNaN(mtime) ? {} : { mtime }),
+      ...this.sha256(index),
+      ...(extra ? { extra } : {}),
     };
   }
 
@@ -272,20 +300,23 @@ export class ImageListBuilder implements Iterable<DatasetImage> {
   build(): { images: ImageList; repeated: number } {
     const { store } = this;
     const ranks = ranksOf(store.labels.names);
-    const compare = (a: number, b: number): number => store.paths.compare(a, b) || (ranks[store.labelOf[a] as number] as number) - (ranks[store.labelOf[b] as number] as number);
+    const compare = (a: number, b: number): number =>
+      store.paths.compare(a, b) ||
+      (ranks[store.labelOf[a] as number] as number) - (ranks[store.labelOf[b] as number] as number);
     let ascending = true;
     for (let i = 1; i < store.length && ascending; i += 1) ascending = compare(i - 1, i) < 0;
     if (ascending) return { images: new ImageList(store), repeated: 0 };
     const order = store.paths.sorted();
     // the labels of one path
-    for (let i = 0; i < order.length; ) {
+    for (let i = 0; i < order.length;) {
       let end = i + 1;
       while (end < order.length && store.paths.compare(order[i] as number, order[end] as number) === 0) end += 1;
       if (end - i > 1) order.subarray(i, end).sort((a, b) => compare(a, b) || a - b);
       i = end;
     }
     let kept = 0;
-    for (let i = 0; i < order.length; i += 1) if (i === 0 || compare(order[kept - 1] as number, order[i] as number) !== 0) order[kept++] = order[i] as number;
+    for (let i = 0; i < order.length; i += 1)
+      if (i === 0 || compare(order[kept - 1] as number, order[i] as number) !== 0) order[kept++] = order[i] as number;
     return { images: new ImageList(store, order.subarray(0, kept)), repeated: order.length - kept };
   }
 }
@@ -293,7 +324,9 @@ export class ImageListBuilder implements Iterable<DatasetImage> {
 /** The place of each label among all, by code point. */
 function ranksOf(labels: readonly string[]): Uint32Array {
   const ranks = new Uint32Array(labels.length);
-  [...labels.keys()].sort((a, b) => compareCodePoints(labels[a] as string, labels[b] as string)).forEach((label, rank) => (ranks[label] = rank));
+  [...labels.keys()]
+    .sort((a, b) => compareCodePoints(labels[a] as string, labels[b] as string))
+    .forEach((label, rank) => (ranks[label] = rank));
   return ranks;
 }
 
@@ -302,7 +335,12 @@ export class ImageList implements Iterable<DatasetImage> {
   readonly length: number;
 
   /** @internal @param order numbers in the store; default: as they are */
-  constructor(private readonly store: Store, private readonly order?: Uint32Array, private readonly begin = 0, end = order?.length ?? store.length) {
+  constructor(
+    private readonly store: Store,
+    private readonly order?: Uint32Array,
+    private readonly begin = 0,
+    end = order?.length ?? store.length,
+  ) {
     this.length = end - begin;
   }
 
@@ -378,14 +416,21 @@ export class ImageList implements Iterable<DatasetImage> {
   countByLabel(): Map<string, number> {
     const { labels, labelOf } = this.store;
     const counts = new Float64Array(labels.names.length);
-    for (let i = 0; i < this.length; i += 1) counts[labelOf[this.number(i)] as number] = (counts[labelOf[this.number(i)] as number] as number) + 1;
-    return new Map(labels.names.map((label, i) => [label, counts[i] as number] as const).filter(([, count]) => count > 0).sort(([a], [b]) => compareCodePoints(a, b)));
+    for (let i = 0; i < this.length; i += 1)
+      counts[labelOf[this.number(i)] as number] = (counts[labelOf[this.number(i)] as number] as number) + 1;
+    return new Map(
+      labels.names
+        .map((label, i) => [label, counts[i] as number] as const)
+        .filter(([, count]) => count > 0)
+        .sort(([a], [b]) => compareCodePoints(a, b)),
+    );
   }
 
   /** Names of the further columns that any image has, by code point. */
   columns(): string[] {
     const shapes = new Set<number>();
-    if (this.store.shapes.names.length > 0) for (let i = 0; i < this.length; i += 1) shapes.add(this.store.shape(this.number(i)) ?? -1);
+    if (this.store.shapes.names.length > 0)
+      for (let i = 0; i < this.length; i += 1) shapes.add(this.store.shape(this.number(i)) ?? -1);
     shapes.delete(-1);
     return [...new Set([...shapes].flatMap((shape) => this.store.columns(shape)))].sort(compareCodePoints);
   }

@@ -1,11 +1,28 @@
 // What goes in: datasets, their images, and the paper's presets.
-export { datasetNotes, openDataset, restricted, type Dataset, type DatasetOptions, type DatasetSource } from './dataset.js';
+export {
+  datasetNotes,
+  openDataset,
+  restricted,
+  type Dataset,
+  type DatasetOptions,
+  type DatasetSource,
+} from './dataset.js';
 export { ignoredSentence, outputFormat, type Ignored, type IgnoreReason } from './ignored.js';
 export { ImageList, ImageListBuilder, type DatasetImage } from './images.js';
 export { imageFile, nameOfText } from './names.js';
 export { LAYOUT_NAMES, type LayoutName } from './layouts/index.js';
 export { splitLabels, spokenLabels } from './labels.js';
 export { compareCodePoints } from './order.js';
-export { measurePicture, openPicture, readPicture, scoredSize, type ReadPicture, type ScoredSize, type Size, type SizeOptions, type SizeRule } from './pictures.js';
+export {
+  measurePicture,
+  openPicture,
+  readPicture,
+  scoredSize,
+  type ReadPicture,
+  type ScoredSize,
+  type Size,
+  type SizeOptions,
+  type SizeRule,
+} from './pictures.js';
 export { prefetch, type Fetched, type PrefetchOptions } from './prefetch.js';
 export { fillPrompt, PRESETS, type Preset, type PresetName } from './presets.js';

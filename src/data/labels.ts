@@ -36,7 +36,10 @@ export function distinctLabels(labels: readonly string[]): string[] {
 
 /** '"a", "b" and 3 more' */
 export function listed(labels: readonly string[], most = 5): string {
-  const shown = labels.slice(0, most).map((label) => JSON.stringify(label)).join(', ');
+  const shown = labels
+    .slice(0, most)
+    .map((label) => JSON.stringify(label))
+    .join(', ');
   return labels.length > most ? `${shown} and ${labels.length - most} more` : shown;
 }
 
@@ -72,6 +75,8 @@ export function namedLabels(values: readonly string[], known: readonly string[],
     };
     const labels = from(0);
     if (labels) return labels;
-    return only && parts.some((part) => find(part) !== undefined) ? parts.map((part) => find(part) ?? part.trim()) : [value];
+    return only && parts.some((part) => find(part) !== undefined)
+      ? parts.map((part) => find(part) ?? part.trim())
+      : [value];
   });
 }

@@ -15,7 +15,7 @@ export function nameOfText(text: string): string {
 export function nameOfBytes(bytes: Buffer): string {
   if (isUtf8(bytes)) return nameOfText(bytes.toString('utf8'));
   let name = '';
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     let end = at;
     for (let length = characterAt(bytes, end); length > 0; length = characterAt(bytes, end)) end += length;
     name += nameOfText(bytes.toString('utf8', at, end));
@@ -27,7 +27,8 @@ export function nameOfBytes(bytes: Buffer): string {
 
 /** Bytes of the character at a place; 0 where there is none. */
 function characterAt(bytes: Buffer, at: number): number {
-  for (let length = 1; length <= 4 && at + length <= bytes.length; ++length) if (isUtf8(bytes.subarray(at, at + length))) return length;
+  for (let length = 1; length <= 4 && at + length <= bytes.length; ++length)
+    if (isUtf8(bytes.subarray(at, at + length))) return length;
   return 0;
 }
 

@@ -13,7 +13,14 @@ interface Kind {
   isFIFO(): boolean;
 }
 
-const kindOf = (status: Kind): string => (status.isDirectory() ? 'it is a folder' : status.isSocket() ? 'it is a socket' : status.isFIFO() ? 'it is a named pipe' : 'it is a device');
+const kindOf = (status: Kind): string =>
+  status.isDirectory()
+    ? 'it is a folder'
+    : status.isSocket()
+      ? 'it is a socket'
+      : status.isFIFO()
+        ? 'it is a named pipe'
+        : 'it is a device';
 
 /** The bytes of an image's file. @throws IMAGE_UNREADABLE with the reason; IO where the machine's resources are exhausted */
 export async function readImageFile(file: string): Promise<Buffer> {
@@ -46,7 +53,8 @@ export async function imageInput(file: string): Promise<string | Buffer> {
 async function unopened(file: string, error: unknown): Promise<DiffmineError> {
   const place = systemPath(file);
   const code = errorCode(error);
-  if (code === 'ENOENT' && (await lstat(place).catch(() => undefined))?.isSymbolicLink()) return unreadable(file, error, 'it is a link to a file that is not there');
+  if (code === 'ENOENT' && (await lstat(place).catch(() => undefined))?.isSymbolicLink())
+    return unreadable(file, error, 'it is a link to a file that is not there');
   if (code === 'ENXIO') return unreadable(file, error, await stat(place).then(kindOf, () => openingError(error)));
   return unreadable(file, error, code === undefined ? undefined : openingError(error));
 }
@@ -68,8 +76,15 @@ export async function undecodable(file: string, cause: unknown): Promise<Diffmin
 function unreadable(file: string, cause: unknown, reason?: string): DiffmineError {
   const name = path.basename(file);
   const { message } = cause as { message?: unknown };
-  if (EXHAUSTED.has(errorCode(cause))) return new DiffmineError('IO', `The image '${name}' could not be read: ${String(message)}.`, undefined, { cause });
+  if (EXHAUSTED.has(errorCode(cause)))
+    return new DiffmineError('IO', `The image '${name}' could not be read: ${String(message)}.`, undefined, { cause });
   // Of libvips' lines the first says what was wrong; folders are left out, so that a run's files do not depend on them.
-  const line = reason ?? String(message ?? cause).split('\n')[0]?.trim().replaceAll(file, () => name).replace(/\.$/, '');
+  const line =
+    reason ??
+    String(message ?? cause)
+      .split('\n')[0]
+      ?.trim()
+      .replaceAll(file, () => name)
+      .replace(/\.$/, '');
   return new DiffmineError('IMAGE_UNREADABLE', `The image '${name}' cannot be read: ${line}.`, undefined, { cause });
 }

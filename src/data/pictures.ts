@@ -89,22 +89,26 @@ export function scoredSize(source: Size, options: SizeOptions): ScoredSize {
 
 /** @param subject whom an error speaks of */
 function fit(source: Size, { size, rule, multiple, patch }: SizeOptions, subject: string): ScoredSize {
-  const unfit = (reason: string): DiffmineError => new DiffmineError('IMAGE_UNREADABLE', `${subject} cannot be used: ${reason}.`);
+  const unfit = (reason: string): DiffmineError =>
+    new DiffmineError('IMAGE_UNREADABLE', `${subject} cannot be used: ${reason}.`);
   const { width: w, height: h } = source;
   const text = `${w} x ${h} px`;
   if (w * h > MAX_PIXELS) throw unfit(`it has more than ${MAX_PIXELS / 1e6} million pixels (${text})`);
-  if (Math.max(w, h) > MAX_ASPECT * Math.min(w, h)) throw unfit(`it is more than ${MAX_ASPECT} times as long as wide (${text})`);
+  if (Math.max(w, h) > MAX_ASPECT * Math.min(w, h))
+    throw unfit(`it is more than ${MAX_ASPECT} times as long as wide (${text})`);
 
   let resized: Size = { width: w, height: h };
   if (size !== 'source' && Math.min(w, h) > size) {
-    const long = (a: number, b: number): number => (rule === 'ceil' ? Math.ceil(a * (size / b)) : Math.floor((a * size) / b));
+    const long = (a: number, b: number): number =>
+      rule === 'ceil' ? Math.ceil(a * (size / b)) : Math.floor((a * size) / b);
     resized = w > h ? { width: long(w, h), height: size } : { width: size, height: long(h, w) };
   }
   const cut = (side: number): number => side - (side % multiple);
   const scored = { width: cut(resized.width), height: cut(resized.height) };
   const short = Math.min(scored.width, scored.height);
   if (short < patch || short === 0) {
-    const scoredText = scored.width === w && scored.height === h ? text : `${text}, scored at ${scored.width} x ${scored.height}`;
+    const scoredText =
+      scored.width === w && scored.height === h ? text : `${text}, scored at ${scored.width} x ${scored.height}`;
     throw unfit(`a side is smaller than the patch of ${patch} px (${scoredText})`);
   }
   return { ...scored, resized };
@@ -125,7 +129,9 @@ export async function readPicture(file: string, options: SizeOptions): Promise<R
     const target = fit(source, options, `The image '${path.basename(file)}'`);
     // floats of one or three channels beside the RGB of 8 bits that becomes of them
     const bytesPerPixel = metadata.depth === 'uchar' ? 4 : metadata.depth === 'ushort' ? 8 : 28;
-    const pixels = await decoding.pass(source.width * source.height * bytesPerPixel, () => decode(image, metadata, source, target));
+    const pixels = await decoding.pass(source.width * source.height * bytesPerPixel, () =>
+      decode(image, metadata, source, target),
+    );
     return { pixels, ...target, sourceWidth: source.width, sourceHeight: source.height };
   } catch (cause) {
     throw await undecodable(file, cause);
@@ -134,16 +140,27 @@ export async function readPicture(file: string, options: SizeOptions): Promise<R
 
 /** Height x width x 3 bytes of the target. */
 async function decode(image: Sharp, metadata: Metadata, source: Size, target: ScoredSize): Promise<Buffer> {
-  const shrunk = await shrink(isWide(metadata) ? await toEightBits(image, metadata) : await decodeEightBits(image, source), source, target.resized);
+  const shrunk = await shrink(
+    isWide(metadata) ? await toEightBits(image, metadata) : await decodeEightBits(image, source),
+    source,
+    target.resized,
+  );
   const { width, height, resized } = target;
   if (width === resized.width && height === resized.height) return shrunk;
   return raw(shrunk, resized).extract({ left: 0, top: 0, width, height }).raw().toBuffer();
 }
 
 async function decodeEightBits(image: Sharp, source: Size): Promise<Buffer> {
-  const { data, info } = await image.autoOrient().toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  const { data, info } = await image
+    .autoOrient()
+    .toColourspace('srgb')
+    .removeAlpha()
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true });
   if (info.channels !== 3 || info.width !== source.width || info.height !== source.height) {
-    throw new Error(`decoded to ${info.width} x ${info.height} x ${info.channels} instead of ${source.width} x ${source.height} x 3`);
+    throw new Error(
+      `decoded to ${info.width} x ${info.height} x ${info.channels} instead of ${source.width} x ${source.height} x 3`,
+    );
   }
   return data;
 }
@@ -156,9 +173,13 @@ async function shrink(pixels: Buffer, source: Size, target: Size): Promise<Buffe
   let [current, size] = [pixels, source];
   while (size.width !== target.width || size.height !== target.height) {
     const last = size.width < 4 * target.width && size.height < 4 * target.height;
-    const step = (from: number, to: number): number => (last ? to : Math.min(from, Math.max(2 * to, Math.ceil(from / 3.9))));
+    const step = (from: number, to: number): number =>
+      last ? to : Math.min(from, Math.max(2 * to, Math.ceil(from / 3.9)));
     const next = { width: step(size.width, target.width), height: step(size.height, target.height) };
-    current = await raw(current, size).resize(next.width, next.height, { fit: 'fill', kernel: 'lanczos3' }).raw().toBuffer();
+    current = await raw(current, size)
+      .resize(next.width, next.height, { fit: 'fill', kernel: 'lanczos3' })
+      .raw()
+      .toBuffer();
     size = next;
   }
   return current;

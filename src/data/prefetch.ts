@@ -12,7 +12,8 @@ export interface PrefetchOptions {
 }
 
 /** An item with its value, or with the reason why it has none. */
-export type Fetched<Item, Value> = { item: Item; value: Value; error?: undefined } | { item: Item; value?: undefined; error: DiffmineError };
+export type Fetched<Item, Value> =
+  { item: Item; value: Value; error?: undefined } | { item: Item; value?: undefined; error: DiffmineError };
 
 /**
  * Loads items ahead and yields them in order. IMAGE_UNREADABLE becomes a value, so that one bad picture stops nothing; every other error
@@ -20,7 +21,12 @@ export type Fetched<Item, Value> = { item: Item; value: Value; error?: undefined
  *
  * @param size bytes that a loaded value holds
  */
-export async function* prefetch<Item, Value>(items: Iterable<Item>, load: (item: Item) => Promise<Value>, size: (value: Value) => number, options: PrefetchOptions = {}): AsyncGenerator<Fetched<Item, Value>> {
+export async function* prefetch<Item, Value>(
+  items: Iterable<Item>,
+  load: (item: Item) => Promise<Value>,
+  size: (value: Value) => number,
+  options: PrefetchOptions = {},
+): AsyncGenerator<Fetched<Item, Value>> {
   const { ahead = 2 * availableParallelism(), memory = 256 * 2 ** 20, signal } = options;
   const source = items[Symbol.iterator]();
   const window: { item: Item; done: Promise<{ value: Value } | { thrown: unknown }>; bytes: number | undefined }[] = [];
@@ -42,13 +48,21 @@ export async function* prefetch<Item, Value>(items: Iterable<Item>, load: (item:
     );
   const held = (): number => window.reduce((sum, { bytes = largest }) => sum + bytes, 0);
   const fill = (): void => {
-    while (!exhausted && !signal?.aborted && (window.length === 0 || (window.length < ahead && held() + largest <= memory))) {
+    while (
+      !exhausted &&
+      !signal?.aborted &&
+      (window.length === 0 || (window.length < ahead && held() + largest <= memory))
+    ) {
       const next = source.next();
       if (next.done) {
         exhausted = true;
         return;
       }
-      const entry: (typeof window)[number] = { item: next.value, bytes: undefined, done: begin(next.value, (bytes) => (entry.bytes = bytes)) };
+      const entry: (typeof window)[number] = {
+        item: next.value,
+        bytes: undefined,
+        done: begin(next.value, (bytes) => (entry.bytes = bytes)),
+      };
       window.push(entry);
     }
   };
@@ -61,7 +75,8 @@ export async function* prefetch<Item, Value>(items: Iterable<Item>, load: (item:
       if (!first) return;
       const outcome = await first.done;
       if ('value' in outcome) yield { item: first.item, value: outcome.value };
-      else if (outcome.thrown instanceof DiffmineError && outcome.thrown.code === 'IMAGE_UNREADABLE') yield { item: first.item, error: outcome.thrown };
+      else if (outcome.thrown instanceof DiffmineError && outcome.thrown.code === 'IMAGE_UNREADABLE')
+        yield { item: first.item, error: outcome.thrown };
       else throw outcome.thrown;
     }
   } finally {

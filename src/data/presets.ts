@@ -19,15 +19,43 @@ const MIDDLE = [0.1, 0.7] as const;
 
 export const PRESETS = {
   /** decades of cars */
-  cars: { prompt: "A car at the {label}'s.", nullPrompt: 'A car.', size: 256, sizeRule: 'floor', patch: 50, timesteps: MIDDLE },
+  cars: {
+    prompt: "A car at the {label}'s.",
+    nullPrompt: 'A car.',
+    size: 256,
+    sizeRule: 'floor',
+    patch: 50,
+    timesteps: MIDDLE,
+  },
   /** decades of portraits */
-  faces: { prompt: "Portrait at the {label}'s.", nullPrompt: 'Portrait.', size: 256, sizeRule: 'floor', patch: 50, timesteps: MIDDLE },
+  faces: {
+    prompt: "Portrait at the {label}'s.",
+    nullPrompt: 'Portrait.',
+    size: 256,
+    sizeRule: 'floor',
+    patch: 50,
+    timesteps: MIDDLE,
+  },
   /** countries seen from the street */
-  geo: { prompt: 'A Google street view image from {label}.', nullPrompt: 'A Google street view image.', size: 512, sizeRule: 'floor', patch: 64, timesteps: MIDDLE },
+  geo: {
+    prompt: 'A Google street view image from {label}.',
+    nullPrompt: 'A Google street view image.',
+    size: 512,
+    sizeRule: 'floor',
+    patch: 64,
+    timesteps: MIDDLE,
+  },
   /** scene categories (living_room, ...) */
   places: { prompt: 'Image of {words}.', nullPrompt: '', size: 512, sizeRule: 'ceil', patch: 64, timesteps: MIDDLE },
   /** findings in chest X-rays; the whole schedule is scored */
-  xray: { prompt: 'Chest X-Ray with {words}.', nullPrompt: 'Chest X-Ray', size: 512, sizeRule: 'floor', patch: 64, timesteps: [0, 1] },
+  xray: {
+    prompt: 'Chest X-Ray with {words}.',
+    nullPrompt: 'Chest X-Ray',
+    size: 512,
+    sizeRule: 'floor',
+    patch: 64,
+    timesteps: [0, 1],
+  },
 } as const satisfies Record<string, Preset>;
 
 export type PresetName = keyof typeof PRESETS;
@@ -42,6 +70,10 @@ export function fillPrompt(template: string, label: string): string {
   return template.replace(/\{([^{}]*)\}/g, (whole, name: string) => {
     if (name === 'label') return spokenLabels(label);
     if (name === 'words') return spokenLabels(label).replaceAll('_', ' ');
-    throw new DiffmineError('INVALID_ARGUMENT', `The prompt '${template}' has an unknown placeholder ${whole}.`, 'Prompts know {label}, and {words}: the label with underscores as spaces.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The prompt '${template}' has an unknown placeholder ${whole}.`,
+      'Prompts know {label}, and {words}: the label with underscores as spaces.',
+    );
   });
 }

@@ -55,13 +55,22 @@ export function rangeOf(values: Float32Array): [low: number, high: number] {
  */
 export async function toEightBits(image: Sharp, { space, channels, hasAlpha, depth }: Metadata): Promise<Buffer> {
   const colours = (channels ?? 0) - (hasAlpha ? 1 : 0);
-  if (colours !== 1 && colours !== 3) throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
+  if (colours !== 1 && colours !== 3)
+    throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
   // 16 bits are read as unsigned: signed ones are moved there and back
   const moved = depth === 'short' && (space === 'grey16' || space === 'rgb16');
   const plain = moved ? image.clone().linear(1, 32768) : image.clone();
-  const { data, info } = await plain.autoOrient().toColourspace(space ?? 'srgb').removeAlpha().raw({ depth: 'float' }).toBuffer({ resolveWithObject: true });
+  const { data, info } = await plain
+    .autoOrient()
+    .toColourspace(space ?? 'srgb')
+    .removeAlpha()
+    .raw({ depth: 'float' })
+    .toBuffer({ resolveWithObject: true });
   if (info.channels !== colours) throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
-  const values = data.byteOffset % 4 === 0 ? new Float32Array(data.buffer, data.byteOffset, data.length / 4) : new Float32Array(new Uint8Array(data).buffer);
+  const values =
+    data.byteOffset % 4 === 0
+      ? new Float32Array(data.buffer, data.byteOffset, data.length / 4)
+      : new Float32Array(new Uint8Array(data).buffer);
   if (moved) for (let i = 0; i < values.length; ++i) values[i] = (values[i] as number) - 32768;
   const [low, high] = rangeOf(values);
   const scale = 255 / (high - low);

@@ -12,7 +12,11 @@ export function listedLabel(value: unknown): { label: string } | { problem: stri
     if ('problem' in one) return { problem: `is a list of which one ${one.problem}`, hint: one.hint };
     const label = one.label.trim();
     if (label === '') return { problem: 'is a list with an empty label', hint: LABEL };
-    if (label.includes(SEPARATOR)) return { problem: `is a list with ${JSON.stringify(label)}: '${SEPARATOR}' separates labels`, hint: `Write each label as an item of its own, or without '${SEPARATOR}'.` };
+    if (label.includes(SEPARATOR))
+      return {
+        problem: `is a list with ${JSON.stringify(label)}: '${SEPARATOR}' separates labels`,
+        hint: `Write each label as an item of its own, or without '${SEPARATOR}'.`,
+      };
     if (!labels.includes(label)) labels.push(label);
   }
   return { label: labels.join(SEPARATOR) };
@@ -23,7 +27,9 @@ function oneLabel(value: unknown): { label: string } | { problem: string; hint: 
   if (typeof value === 'boolean') return { label: String(value) };
   // beyond 2^53 neighbouring numbers become one
   if (typeof value === 'number') {
-    return Number.isInteger(value) && !Number.isSafeInteger(value) ? { problem: `is ${value}: a number that large is not exact`, hint: 'Write it as a string.' } : { label: String(value) };
+    return Number.isInteger(value) && !Number.isSafeInteger(value)
+      ? { problem: `is ${value}: a number that large is not exact`, hint: 'Write it as a string.' }
+      : { label: String(value) };
   }
   return { problem: `is ${JSON.stringify(value) ?? 'nothing'}`, hint: LABEL };
 }

@@ -41,11 +41,18 @@ function placesOf(columns: readonly string[], options: DatasetOptions, where: st
     const [only] = columns;
     const separator = columns.length === 1 ? [';', '\t'].find((one) => only?.includes(one)) : undefined;
     throw new DiffmineError(
-      'DATASET_INVALID', `${where}: no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${listed}.`,
-      separator === undefined ? COLUMNS : `Columns are separated by commas, not by ${separator === ';' ? 'semicolons' : 'tabs'}. ${COLUMNS}`,
+      'DATASET_INVALID',
+      `${where}: no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${listed}.`,
+      separator === undefined
+        ? COLUMNS
+        : `Columns are separated by commas, not by ${separator === ';' ? 'semicolons' : 'tabs'}. ${COLUMNS}`,
     );
   }
-  return { image: columns.indexOf(image), label: columns.indexOf(label), extra: columns.flatMap((name, i): [string, number][] => (name === image || name === label ? [] : [[name, i]])) };
+  return {
+    image: columns.indexOf(image),
+    label: columns.indexOf(label),
+    extra: columns.flatMap((name, i): [string, number][] => (name === image || name === label ? [] : [[name, i]])),
+  };
 }
 
 /**
@@ -57,28 +64,55 @@ function placesOf(columns: readonly string[], options: DatasetOptions, where: st
  */
 export async function readTable(file: string, root: string, options: DatasetOptions): Promise<Listing> {
   const extension = path.extname(file).toLowerCase();
-  const tables = extension === '.csv' ? csvRows(file, options) : extension === '.jsonl' || extension === '.ndjson' ? jsonRows(file, options) : undefined;
-  if (!tables) throw new DiffmineError('DATASET_INVALID', `'${file}' is neither a folder nor a .csv or .jsonl table.`, COLUMNS);
+  const tables =
+    extension === '.csv'
+      ? csvRows(file, options)
+      : extension === '.jsonl' || extension === '.ndjson'
+        ? jsonRows(file, options)
+        : undefined;
+  if (!tables)
+    throw new DiffmineError('DATASET_INVALID', `'${file}' is neither a folder nor a .csv or .jsonl table.`, COLUMNS);
   const name = path.basename(file);
   const found = new Listing();
   for await (const { columns, rows } of tables) {
     if (rows.length === 0) continue;
     const places = placesOf(columns, options, `${name}, line ${rows[0]?.line}`);
     const imageColumn = columns[places.image] as string;
-    const failure = (line: number) => (what: string, hint?: string): DiffmineError => new DiffmineError('DATASET_INVALID', `${name}, line ${line}: ${what}.`, hint);
+    const failure =
+      (line: number) =>
+      (what: string, hint?: string): DiffmineError =>
+        new DiffmineError('DATASET_INVALID', `${name}, line ${line}: ${what}.`, hint);
     const paths: string[] = [];
-    for (const { line, values } of rows) paths.push(await nameOf(root, values[places.image] ?? '', imageColumn, failure(line)));
+    for (const { line, values } of rows)
+      paths.push(await nameOf(root, values[places.image] ?? '', imageColumn, failure(line)));
     const facts = await factsOfAll(paths.map((image) => imageFile(root, image)));
     rows.forEach(({ line, values }, i) => {
       const image = paths[i] as string;
       const file = facts[i];
-      if (typeof file !== 'object') throw unfound(values[places.image] as string, file === 'folder', root, options, failure(line));
+      if (typeof file !== 'object')
+        throw unfound(values[places.image] as string, file === 'folder', root, options, failure(line));
       const label = (values[places.label] ?? '').trim();
-      if (label === '') throw failure(line)(`'${columns[places.label]}' is empty`, 'Every image needs a label; leave out rows without one.');
+      if (label === '')
+        throw failure(line)(
+          `'${columns[places.label]}' is empty`,
+          'Every image needs a label; leave out rows without one.',
+        );
       const problem = labelProblem(label);
-      if (problem !== undefined) throw failure(line)(`the label ${JSON.stringify(label)} has ${problem}`, 'Such a label cannot be written to files or prompts: fix the table.');
-      const extra = places.extra.flatMap(([column, place]) => (values[place] === undefined ? [] : [[column, values[place]]]));
-      found.add({ path: image, file: imageFile(root, image), label, ...file, ...(extra.length > 0 ? { extra: Object.fromEntries(extra) as Record<string, string> } : {}) });
+      if (problem !== undefined)
+        throw failure(line)(
+          `the label ${JSON.stringify(label)} has ${problem}`,
+          'Such a label cannot be written to files or prompts: fix the table.',
+        );
+      const extra = places.extra.flatMap(([column, place]) =>
+        values[place] === undefined ? [] : [[column, values[place]]],
+      );
+      found.add({
+        path: image,
+        file: imageFile(root, image),
+        label,
+        ...file,
+        ...(extra.length > 0 ? { extra: Object.fromEntries(extra) as Record<string, string> } : {}),
+      });
     });
   }
   if (found.count === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
@@ -86,10 +120,16 @@ export async function readTable(file: string, root: string, options: DatasetOpti
 }
 
 /** `a/./b//c` -> `a/b/c`; `..` stays: after a link it is not the folder before it. */
-const tidy = (name: string): string => (/\/\/|(^|\/)\.\//.test(name) ? name.replace(/\/{2,}/g, '/').replace(/(^|\/)(\.\/)+/g, '$1') : name);
+const tidy = (name: string): string =>
+  /\/\/|(^|\/)\.\//.test(name) ? name.replace(/\/{2,}/g, '/').replace(/(^|\/)(\.\/)+/g, '$1') : name;
 
 /** The name in runs of an image that a row names: relative to `root` where it lies below it, else as given. */
-async function nameOf(root: string, given: string, column: string, fail: (what: string) => DiffmineError): Promise<string> {
+async function nameOf(
+  root: string,
+  given: string,
+  column: string,
+  fail: (what: string) => DiffmineError,
+): Promise<string> {
   if (given === '') throw fail(`'${column}' is empty`);
   if (given.includes('\0')) throw fail('the path has a NUL character');
   const name = tidy(given);
@@ -99,14 +139,31 @@ async function nameOf(root: string, given: string, column: string, fail: (what: 
   return (await same(imageFile(root, below), imageFile(root, plain))) ? plain : below;
 }
 
-function unfound(given: string, isFolder: boolean, root: string, { imageRoot }: DatasetOptions, fail: (what: string, hint?: string) => DiffmineError): DiffmineError {
+function unfound(
+  given: string,
+  isFolder: boolean,
+  root: string,
+  { imageRoot }: DatasetOptions,
+  fail: (what: string, hint?: string) => DiffmineError,
+): DiffmineError {
   if (isFolder) return fail(`'${given}' is a folder, not an image`);
-  if (given.includes('\\')) return fail(`there is no file '${given}'`, 'The path is written for Windows: use forward slashes, and --image-root for the folder that relative paths start at.');
-  return fail(`there is no file '${given}'`, imageRoot === undefined ? `Relative paths start at the table's folder ('${root}'); --image-root DIR names another.` : `Relative paths start at --image-root ('${root}').`);
+  if (given.includes('\\'))
+    return fail(
+      `there is no file '${given}'`,
+      'The path is written for Windows: use forward slashes, and --image-root for the folder that relative paths start at.',
+    );
+  return fail(
+    `there is no file '${given}'`,
+    imageRoot === undefined
+      ? `Relative paths start at the table's folder ('${root}'); --image-root DIR names another.`
+      : `Relative paths start at --image-root ('${root}').`,
+  );
 }
 
 async function same(a: string, b: string): Promise<boolean> {
-  const [one, other] = await Promise.all([a, b].map(async (file) => stat(systemPath(file), { bigint: true }).catch(() => undefined)));
+  const [one, other] = await Promise.all(
+    [a, b].map(async (file) => stat(systemPath(file), { bigint: true }).catch(() => undefined)),
+  );
   return one !== undefined && other !== undefined && one.dev === other.dev && one.ino === other.ino;
 }
 
@@ -119,10 +176,19 @@ async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<R
       if (!columns) {
         columns = fields.map((column) => column.trim());
         const twice = columns.find((column, i) => columns?.indexOf(column) !== i);
-        if (twice !== undefined) throw new DiffmineError('DATASET_INVALID', `${name}, line ${line}: the column '${twice}' comes twice.`, 'Rename one of them.');
+        if (twice !== undefined)
+          throw new DiffmineError(
+            'DATASET_INVALID',
+            `${name}, line ${line}: the column '${twice}' comes twice.`,
+            'Rename one of them.',
+          );
         placesOf(columns, options, `${name}, line ${line}`);
       } else if (fields.length !== columns.length) {
-        throw new DiffmineError('DATASET_INVALID', `${name}, line ${line}: ${fields.length} fields, but the header names ${columns.length}.`, 'Put fields that hold a comma in double quotes.');
+        throw new DiffmineError(
+          'DATASET_INVALID',
+          `${name}, line ${line}: ${fields.length} fields, but the header names ${columns.length}.`,
+          'Put fields that hold a comma in double quotes.',
+        );
       } else {
         rows.push({ line, values: fields });
       }
@@ -141,7 +207,11 @@ async function* jsonRows(file: string, options: DatasetOptions): AsyncGenerator<
     for (const { text, line } of lines) {
       const entries = jsonEntries(text, `${name}, line ${line}`, options);
       const columns = entries.map(([column]) => column);
-      if (!table || columns.length !== table.columns.length || columns.some((column, i) => column !== table?.columns[i])) {
+      if (
+        !table ||
+        columns.length !== table.columns.length ||
+        columns.some((column, i) => column !== table?.columns[i])
+      ) {
         if (table) yield table;
         table = { columns, rows: [] };
       }
@@ -159,16 +229,25 @@ function jsonEntries(text: string, where: string, options: DatasetOptions): [col
   } catch (cause) {
     throw new DiffmineError('DATASET_INVALID', `${where}: not JSON (${(cause as Error).message}).`, OBJECT, { cause });
   }
-  if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new DiffmineError('DATASET_INVALID', `${where}: not an object.`, OBJECT);
+  if (typeof row !== 'object' || row === null || Array.isArray(row))
+    throw new DiffmineError('DATASET_INVALID', `${where}: not an object.`, OBJECT);
   const labelColumn = options.labelColumn ?? 'label';
   const imageColumn = options.imageColumn ?? ('image' in row ? 'image' : 'path');
-  return Object.entries(row as Record<string, unknown>).filter(([, value]) => value !== null).map(([column, value]) => {
-    if (column === labelColumn) {
-      const label = listedLabel(value);
-      if ('problem' in label) throw new DiffmineError('DATASET_INVALID', `${where}: '${column}' ${label.problem}.`, label.hint);
-      return [column, label.label];
-    }
-    if (column === imageColumn && typeof value !== 'string') throw new DiffmineError('DATASET_INVALID', `${where}: '${column}' is ${JSON.stringify(value)}, not a path.`, OBJECT);
-    return [column, typeof value === 'string' ? value : JSON.stringify(value)];
-  });
+  return Object.entries(row as Record<string, unknown>)
+    .filter(([, value]) => value !== null)
+    .map(([column, value]) => {
+      if (column === labelColumn) {
+        const label = listedLabel(value);
+        if ('problem' in label)
+          throw new DiffmineError('DATASET_INVALID', `${where}: '${column}' ${label.problem}.`, label.hint);
+        return [column, label.label];
+      }
+      if (column === imageColumn && typeof value !== 'string')
+        throw new DiffmineError(
+          'DATASET_INVALID',
+          `${where}: '${column}' is ${JSON.stringify(value)}, not a path.`,
+          OBJECT,
+        );
+      return [column, typeof value === 'string' ? value : JSON.stringify(value)];
+    });
 }

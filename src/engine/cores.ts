@@ -18,7 +18,10 @@ function read(file: string): string | undefined {
 
 /** CPUs' worth of time that one cgroup folder grants; Infinity where it sets no limit. */
 function quotaOf(folder: string): number {
-  const [quota, period] = read(join(folder, 'cpu.max'))?.split(/\s+/) ?? [read(join(folder, 'cpu.cfs_quota_us')), read(join(folder, 'cpu.cfs_period_us'))];
+  const [quota, period] = read(join(folder, 'cpu.max'))?.split(/\s+/) ?? [
+    read(join(folder, 'cpu.cfs_quota_us')),
+    read(join(folder, 'cpu.cfs_period_us')),
+  ];
   const cores = Number(quota) / Number(period);
   return cores > 0 && Number.isFinite(cores) ? cores : Infinity;
 }
@@ -33,10 +36,16 @@ export function cpuQuota(root = '/sys/fs/cgroup', self = '/proc/self/cgroup'): n
   let least = Infinity;
   for (const line of (read(self) ?? '').split('\n')) {
     const [, controllers, group] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
-    if (group === undefined || controllers === undefined || !(controllers === '' || controllers.split(',').includes('cpu'))) continue;
+    if (
+      group === undefined ||
+      controllers === undefined ||
+      !(controllers === '' || controllers.split(',').includes('cpu'))
+    )
+      continue;
     const base = controllers === '' ? [root] : [join(root, 'cpu'), join(root, controllers)];
     const parts = group.split('/').filter((part) => part !== '' && part !== '..');
-    for (let depth = 0; depth <= parts.length; depth++) for (const mount of base) least = Math.min(least, quotaOf(join(mount, ...parts.slice(0, depth))));
+    for (let depth = 0; depth <= parts.length; depth++)
+      for (const mount of base) least = Math.min(least, quotaOf(join(mount, ...parts.slice(0, depth))));
   }
   return least;
 }
@@ -72,4 +81,7 @@ export function defaultThreads(environment: NodeJS.ProcessEnv = process.env): nu
 }
 
 /** A device as the addon lists it, with the threads an engine on it has where nobody chose. */
-export const withThreads = (device: Omit<DeviceInfo, 'threads'>): DeviceInfo => ({ ...device, threads: device.id === 'cpu' ? defaultThreads() : 0 });
+export const withThreads = (device: Omit<DeviceInfo, 'threads'>): DeviceInfo => ({
+  ...device,
+  threads: device.id === 'cpu' ? defaultThreads() : 0,
+});

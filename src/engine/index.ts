@@ -7,9 +7,38 @@ import { asDiffmineError, DiffmineError } from '../util/errors.js';
 import { defaultThreads, withThreads } from './cores.js';
 import { addonCandidates, addonPath } from './locate.js';
 import type {
-  Addon, BuildInfo, CallOptions, DeviceInfo, DiftInput, DiftOptions, DiftResult, EngineOptions, HeatMapOptions, KMeansOptions, KMeansResult, MachineRates, ModelSource, NativeConditions,
-  NativeEngine, NativeTrainer, Picture, Precision, PredictionInput, SafetensorsHeader, SamplerName, ScheduleConfig, Tensor, TrainerOptions, TrainerTensors, TrainingBatch, TrainingStep,
-  TypicalityInput, TypicalityOptions, TypicalityResult, UNetForwardInput, UNetForwardResult,
+  Addon,
+  BuildInfo,
+  CallOptions,
+  DeviceInfo,
+  DiftInput,
+  DiftOptions,
+  DiftResult,
+  EngineOptions,
+  HeatMapOptions,
+  KMeansOptions,
+  KMeansResult,
+  MachineRates,
+  ModelSource,
+  NativeConditions,
+  NativeEngine,
+  NativeTrainer,
+  Picture,
+  Precision,
+  PredictionInput,
+  SafetensorsHeader,
+  SamplerName,
+  ScheduleConfig,
+  Tensor,
+  TrainerOptions,
+  TrainerTensors,
+  TrainingBatch,
+  TrainingStep,
+  TypicalityInput,
+  TypicalityOptions,
+  TypicalityResult,
+  UNetForwardInput,
+  UNetForwardResult,
 } from './types.js';
 
 export * from './tensor.js';
@@ -41,7 +70,11 @@ export function foreignEnvironment(): NodeJS.ProcessEnv {
 function load(): Addon {
   const file = addonPath();
   if (!file) {
-    throw new DiffmineError('SETUP', `The native addon is not built (looked for ${addonCandidates().join(', ')}).`, mend);
+    throw new DiffmineError(
+      'SETUP',
+      `The native addon is not built (looked for ${addonCandidates().join(', ')}).`,
+      mend,
+    );
   }
   // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier, so that on a machine
   // with other work (decoding, a second process) a scan of small pictures took ten times as long; see docs/explanation/performance.md.
@@ -55,21 +88,32 @@ function load(): Addon {
   } catch (thrown) {
     const { message } = asDiffmineError(thrown);
     const [first = ''] = message.split('\n');
-    throw new DiffmineError('SETUP', `The native addon ${file} does not load: ${loadFailure(first)}`, `${mend} It finds a LibTorch and builds the addon for it.`, { cause: thrown });
+    throw new DiffmineError(
+      'SETUP',
+      `The native addon ${file} does not load: ${loadFailure(first)}`,
+      `${mend} It finds a LibTorch and builds the addon for it.`,
+      { cause: thrown },
+    );
   }
   const { libtorchCompiled, libtorchLoaded } = addon.buildInfo();
   const release = (version: string): string => version.split('.').slice(0, 2).join('.');
   if (libtorchLoaded && release(libtorchLoaded) !== release(libtorchCompiled)) {
-    throw new DiffmineError('SETUP', `The native addon was compiled for LibTorch ${libtorchCompiled} but finds ${libtorchLoaded}.`, `${mend} It builds the addon anew.`);
+    throw new DiffmineError(
+      'SETUP',
+      `The native addon was compiled for LibTorch ${libtorchCompiled} but finds ${libtorchLoaded}.`,
+      `${mend} It builds the addon anew.`,
+    );
   }
   return addon;
 }
 
 /** What a loader's message means. */
 function loadFailure(message: string): string {
-  if (/lib(torch|c10|gomp)\S*: cannot open|Library not loaded.*lib(torch|c10)/.test(message)) return `LibTorch is no longer where it was (${message}).`;
+  if (/lib(torch|c10|gomp)\S*: cannot open|Library not loaded.*lib(torch|c10)/.test(message))
+    return `LibTorch is no longer where it was (${message}).`;
   if (/undefined symbol|Symbol not found/.test(message)) return `it was compiled for another LibTorch (${message}).`;
-  if (/ELF header|mach-o|wrong architecture|incompatible architecture/i.test(message)) return `it was built for another system or is damaged (${message}).`;
+  if (/ELF header|mach-o|wrong architecture|incompatible architecture/i.test(message))
+    return `it was built for another system or is damaged (${message}).`;
   return message.endsWith('.') ? message : `${message}.`;
 }
 
@@ -157,7 +201,12 @@ export class Engine {
   }
 
   /** Typicality of pictures of one size: maps, patches with scores and standard errors. Stage "score", in UNet evaluations. */
-  scoreTypicality(conditions: Conditions, input: TypicalityInput, settings: TypicalityOptions, options?: CallOptions): Promise<TypicalityResult> {
+  scoreTypicality(
+    conditions: Conditions,
+    input: TypicalityInput,
+    settings: TypicalityOptions,
+    options?: CallOptions,
+  ): Promise<TypicalityResult> {
     return callAsync((addon) => addon.scoreTypicality(this.#native, conditions.native, input, settings, options));
   }
 
@@ -167,7 +216,13 @@ export class Engine {
   }
 
   /** Greedy choice of patches that do not touch; scores F32 [R, S]. `ascending` takes the least. */
-  selectPatches(scores: Tensor, patch: number, count: number, ascending: boolean, options?: CallOptions): Promise<{ row: number; column: number; score: number }[]> {
+  selectPatches(
+    scores: Tensor,
+    patch: number,
+    count: number,
+    ascending: boolean,
+    options?: CallOptions,
+  ): Promise<{ row: number; column: number; score: number }[]> {
     return callAsync((addon) => addon.selectPatches(this.#native, scores, patch, count, ascending, options));
   }
 
@@ -190,15 +245,26 @@ export class Engine {
    * Training of a UNet that is read for it: fp32 weights, activations in the engine's precision (not fp16). Neither loadModel nor the
    * engine's model is needed or touched. `conditions` as prepareConditions takes them; batches name rows of it.
    */
-  async createTrainer(source: Pick<ModelSource, 'unet' | 'schedule'>, conditions: Tensor, settings: TrainerOptions, options?: CallOptions): Promise<Trainer> {
-    return new Trainer(this.#native, await callAsync((addon) => addon.createTrainer(this.#native, source, conditions, settings, options)));
+  async createTrainer(
+    source: Pick<ModelSource, 'unet' | 'schedule'>,
+    conditions: Tensor,
+    settings: TrainerOptions,
+    options?: CallOptions,
+  ): Promise<Trainer> {
+    return new Trainer(
+      this.#native,
+      await callAsync((addon) => addon.createTrainer(this.#native, source, conditions, settings, options)),
+    );
   }
 
   /**
    * What the engine's device does at best, in its precision or another: the largest sustained matrix product (8192^3 on a GPU, 2048^3 on a
    * CPU) and device copy, each the median of runs of `seconds` together (default 1). Needs no model.
    */
-  machineRates(settings: { precision?: Precision; seconds?: number } = {}, options?: CallOptions): Promise<MachineRates> {
+  machineRates(
+    settings: { precision?: Precision; seconds?: number } = {},
+    options?: CallOptions,
+  ): Promise<MachineRates> {
     return callAsync((addon) => addon.machineRates(this.#native, settings.precision, settings.seconds, options));
   }
 
@@ -305,7 +371,12 @@ export function schedule(config: ScheduleConfig): { betas: Tensor; alphasCumprod
 }
 
 /** x0 and noise F32 [B, ...] at `timesteps` [B]: what the model sees, and the velocity it may be trained to predict. */
-export function addNoise(config: ScheduleConfig, x0: Tensor, noise: Tensor, timesteps: number[]): { noisy: Tensor; velocity: Tensor } {
+export function addNoise(
+  config: ScheduleConfig,
+  x0: Tensor,
+  noise: Tensor,
+  timesteps: number[],
+): { noisy: Tensor; velocity: Tensor } {
   return call((addon) => addon.addNoise(config, x0, noise, timesteps));
 }
 
@@ -315,22 +386,46 @@ export function ddimTimesteps(config: ScheduleConfig, steps: number): number[] {
 }
 
 /** One DDIM step (eta = 0) from `t` to the previous level. */
-export function ddimStep(config: ScheduleConfig, steps: number, t: number, sample: Tensor, modelOutput: Tensor): { prevSample: Tensor; predX0: Tensor } {
+export function ddimStep(
+  config: ScheduleConfig,
+  steps: number,
+  t: number,
+  sample: Tensor,
+  modelOutput: Tensor,
+): { prevSample: Tensor; predX0: Tensor } {
   return call((addon) => addon.ddimStep(config, steps, t, sample, modelOutput));
 }
 
 /** One DDIM inversion step to `t`. */
-export function ddimInvertStep(config: ScheduleConfig, steps: number, t: number, sample: Tensor, modelOutput: Tensor): Tensor {
+export function ddimInvertStep(
+  config: ScheduleConfig,
+  steps: number,
+  t: number,
+  sample: Tensor,
+  modelOutput: Tensor,
+): Tensor {
   return call((addon) => addon.ddimInvertStep(config, steps, t, sample, modelOutput));
 }
 
 /** Standard normal noise F32 [count, ...shape] of samples firstSample, ...: a pure function of seed, sample, stream and place. */
-export function drawNoise(seed: number | bigint, firstSample: number, count: number, shape: number[], stream: number): Tensor {
+export function drawNoise(
+  seed: number | bigint,
+  firstSample: number,
+  count: number,
+  shape: number[],
+  stream: number,
+): Tensor {
   return call((addon) => addon.drawNoise(seed, firstSample, count, shape, stream));
 }
 
 /** Timesteps of `samples` samples in [tBegin, tEnd). */
-export function drawTimesteps(sampler: SamplerName, seed: number | bigint, samples: number, tBegin: number, tEnd: number): number[] {
+export function drawTimesteps(
+  sampler: SamplerName,
+  seed: number | bigint,
+  samples: number,
+  tBegin: number,
+  tEnd: number,
+): number[] {
   return call((addon) => addon.drawTimesteps(sampler, seed, samples, tBegin, tEnd));
 }
 
@@ -353,6 +448,10 @@ export function readSafetensors(path: string, names?: string[]): Record<string, 
  *
  * @throws IO when it cannot be written; nothing is left behind
  */
-export function writeSafetensors(path: string, tensors: Record<string, Tensor>, metadata?: Record<string, string>): void {
+export function writeSafetensors(
+  path: string,
+  tensors: Record<string, Tensor>,
+  metadata?: Record<string, string>,
+): void {
   call((addon) => addon.writeSafetensors(path, tensors, metadata));
 }

@@ -4,14 +4,16 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-/** The package's folder, from dist/native as from src/native. */
+/** The package's folder, from dist/engine as from src/engine. */
 const root = resolve(import.meta.dirname, '../..');
 
 function cacheFolder(): string {
   const { DIFFMINE_CACHE: own, XDG_CACHE_HOME: shared } = process.env;
   if (own) return resolve(own);
   if (shared) return join(shared, 'diffmine');
-  return process.platform === 'darwin' ? join(homedir(), 'Library/Caches/diffmine') : join(homedir(), '.cache/diffmine');
+  return process.platform === 'darwin'
+    ? join(homedir(), 'Library/Caches/diffmine')
+    : join(homedir(), '.cache/diffmine');
 }
 
 /** Every place looked at, best first: DIFFMINE_ADDON alone where it is set, else the package, the cache (of packages in read-only folders), a plain CMake build. */

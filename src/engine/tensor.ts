@@ -19,7 +19,10 @@ export function elements(shape: readonly number[]): number {
 export function tensor(dtype: DType, shape: readonly number[], data: Uint8Array): Tensor {
   const expected = elements(shape) * DTYPE_BYTES[dtype];
   if (data.byteLength !== expected) {
-    throw new DiffmineError('INVALID_ARGUMENT', `A tensor ${dtype} [${shape.join(', ')}] takes ${expected} bytes, got ${data.byteLength}.`);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `A tensor ${dtype} [${shape.join(', ')}] takes ${expected} bytes, got ${data.byteLength}.`,
+    );
   }
   return { dtype, shape: [...shape], data };
 }
@@ -64,11 +67,13 @@ export function int64Numbers(t: Tensor): number[] {
     const { buffer, byteOffset, length } = aligned(t.data, 4);
     return [...new Int32Array(buffer, byteOffset, length)];
   }
-  if (t.dtype !== 'I64') throw new DiffmineError('INVALID_ARGUMENT', `Expected a tensor of whole numbers, got ${t.dtype}.`);
+  if (t.dtype !== 'I64')
+    throw new DiffmineError('INVALID_ARGUMENT', `Expected a tensor of whole numbers, got ${t.dtype}.`);
   const { buffer, byteOffset, length } = aligned(t.data, 8);
   return Array.from(new BigInt64Array(buffer, byteOffset, length), (value) => {
     const number = Number(value);
-    if (!Number.isSafeInteger(number)) throw new DiffmineError('INVALID_ARGUMENT', `The whole number ${value} is too large for JavaScript.`);
+    if (!Number.isSafeInteger(number))
+      throw new DiffmineError('INVALID_ARGUMENT', `The whole number ${value} is too large for JavaScript.`);
     return number;
   });
 }

@@ -1,5 +1,5 @@
 // The typed mirror of the addon (binding/): what crosses between JavaScript and the core, in the core's nouns.
-// Everything else in TypeScript talks to src/native/index.ts, which wraps this in classes.
+// Everything else in TypeScript talks to src/engine/index.ts, which wraps this in classes.
 
 export type DType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U8' | 'BOOL';
 
@@ -52,7 +52,7 @@ export interface CallOptions {
   onProgress?: (progress: Progress) => void;
 }
 
-/** Mirrors cpp/models/unet.h UNetConfig. src/model makes it from unet/config.json. */
+/** Mirrors cpp/models/unet.h UNetConfig. src/models makes it from unet/config.json. */
 export interface UNetConfig {
   inChannels: number;
   outChannels: number;
@@ -134,7 +134,18 @@ export interface ModelSource {
 
 /** An optimization of the engine, which changes results by rounding at most: cpp/core/engine_options.h describes each. */
 export type Optimization =
-  | 'graphs' | 'prepacked-weights' | 'winograd' | 'group-norm' | 'geglu' | 'shared-prefix' | 'cached-keys' | 'block-attention' | 'cudnn-attention' | 'cpu-caching-allocator' | 'pinned-uploads' | 'encode-tf32'
+  | 'graphs'
+  | 'prepacked-weights'
+  | 'winograd'
+  | 'group-norm'
+  | 'geglu'
+  | 'shared-prefix'
+  | 'cached-keys'
+  | 'block-attention'
+  | 'cudnn-attention'
+  | 'cpu-caching-allocator'
+  | 'pinned-uploads'
+  | 'encode-tf32'
   | 'encode-ahead';
 
 export interface EngineOptions {
@@ -409,9 +420,15 @@ export interface TrainingStep {
 export type TrainerTensors = 'weights' | 'averages' | 'gradients';
 
 /** Opaque native handles. */
-export interface NativeEngine { readonly __engine: unique symbol }
-export interface NativeConditions { readonly __conditions: unique symbol }
-export interface NativeTrainer { readonly __trainer: unique symbol }
+export interface NativeEngine {
+  readonly __engine: unique symbol;
+}
+export interface NativeConditions {
+  readonly __conditions: unique symbol;
+}
+export interface NativeTrainer {
+  readonly __trainer: unique symbol;
+}
 
 /**
  * The addon's exports. Functions that take an engine run on its compute thread, in the order called, and return promises.
@@ -427,7 +444,12 @@ export interface Addon {
   disposeEngine(engine: NativeEngine): Promise<void>;
   engineMemory(engine: NativeEngine): { weights: number; available: number; peak: number; cached: number };
   /** medians of runs that take `seconds` for each rate; needs no model */
-  machineRates(engine: NativeEngine, precision: Precision | undefined, seconds: number | undefined, call?: CallOptions): Promise<MachineRates>;
+  machineRates(
+    engine: NativeEngine,
+    precision: Precision | undefined,
+    seconds: number | undefined,
+    call?: CallOptions,
+  ): Promise<MachineRates>;
   loadModel(engine: NativeEngine, source: ModelSource, call?: CallOptions): Promise<void>;
 
   // text encoder
@@ -436,7 +458,12 @@ export interface Addon {
   // unet
   /** F32 [M, tokens, D] embeddings, or I64 [M] class labels */
   prepareConditions(engine: NativeEngine, conditions: Tensor, call?: CallOptions): Promise<NativeConditions>;
-  unetForward(engine: NativeEngine, conditions: NativeConditions, input: UNetForwardInput, call?: CallOptions): Promise<UNetForwardResult>;
+  unetForward(
+    engine: NativeEngine,
+    conditions: NativeConditions,
+    input: UNetForwardInput,
+    call?: CallOptions,
+  ): Promise<UNetForwardResult>;
 
   // vae; pictures of one size
   vaeEncode(engine: NativeEngine, pictures: Picture[], call?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }>;
@@ -448,7 +475,13 @@ export interface Addon {
   schedule(config: ScheduleConfig): { betas: Tensor; alphasCumprod: Tensor };
   addNoise(config: ScheduleConfig, x0: Tensor, noise: Tensor, timesteps: number[]): { noisy: Tensor; velocity: Tensor };
   ddimTimesteps(config: ScheduleConfig, steps: number): number[];
-  ddimStep(config: ScheduleConfig, steps: number, t: number, sample: Tensor, modelOutput: Tensor): { prevSample: Tensor; predX0: Tensor };
+  ddimStep(
+    config: ScheduleConfig,
+    steps: number,
+    t: number,
+    sample: Tensor,
+    modelOutput: Tensor,
+  ): { prevSample: Tensor; predX0: Tensor };
   ddimInvertStep(config: ScheduleConfig, steps: number, t: number, sample: Tensor, modelOutput: Tensor): Tensor;
 
   // noise (synchronous)
@@ -456,14 +489,40 @@ export interface Addon {
   drawTimesteps(sampler: SamplerName, seed: number | bigint, samples: number, tBegin: number, tEnd: number): number[];
 
   // typicality and patches
-  scoreTypicality(engine: NativeEngine, conditions: NativeConditions, input: TypicalityInput, options: TypicalityOptions, call?: CallOptions): Promise<TypicalityResult>;
+  scoreTypicality(
+    engine: NativeEngine,
+    conditions: NativeConditions,
+    input: TypicalityInput,
+    options: TypicalityOptions,
+    call?: CallOptions,
+  ): Promise<TypicalityResult>;
   /** maps F32 [..., h, w] -> scores F32 [..., H-k+1, W-k+1] */
-  patchScores(engine: NativeEngine, maps: Tensor, height: number, width: number, patch: number, call?: CallOptions): Promise<Tensor>;
+  patchScores(
+    engine: NativeEngine,
+    maps: Tensor,
+    height: number,
+    width: number,
+    patch: number,
+    call?: CallOptions,
+  ): Promise<Tensor>;
   /** scores F32 [R, S] */
-  selectPatches(engine: NativeEngine, scores: Tensor, patch: number, count: number, ascending: boolean, call?: CallOptions): Promise<{ row: number; column: number; score: number }[]>;
+  selectPatches(
+    engine: NativeEngine,
+    scores: Tensor,
+    patch: number,
+    count: number,
+    ascending: boolean,
+    call?: CallOptions,
+  ): Promise<{ row: number; column: number; score: number }[]>;
 
   // features and clustering
-  dift(engine: NativeEngine, conditions: NativeConditions, input: DiftInput, options: DiftOptions, call?: CallOptions): Promise<DiftResult>;
+  dift(
+    engine: NativeEngine,
+    conditions: NativeConditions,
+    input: DiftInput,
+    options: DiftOptions,
+    call?: CallOptions,
+  ): Promise<DiftResult>;
   kmeans(engine: NativeEngine, points: Tensor, options: KMeansOptions, call?: CallOptions): Promise<KMeansResult>;
 
   // localization
@@ -472,22 +531,64 @@ export interface Addon {
 
   // training: a UNet of its own, beside the engine's model
   /** conditions as prepareConditions takes them */
-  createTrainer(engine: NativeEngine, source: Pick<ModelSource, 'unet' | 'schedule'>, conditions: Tensor, options: TrainerOptions, call?: CallOptions): Promise<NativeTrainer>;
+  createTrainer(
+    engine: NativeEngine,
+    source: Pick<ModelSource, 'unet' | 'schedule'>,
+    conditions: Tensor,
+    options: TrainerOptions,
+    call?: CallOptions,
+  ): Promise<NativeTrainer>;
   /** adds the gradients of a part of a step's `total` pictures */
-  trainAccumulate(engine: NativeEngine, trainer: NativeTrainer, batch: TrainingBatch, total: number, call?: CallOptions): Promise<void>;
+  trainAccumulate(
+    engine: NativeEngine,
+    trainer: NativeTrainer,
+    batch: TrainingBatch,
+    total: number,
+    call?: CallOptions,
+  ): Promise<void>;
   trainUpdate(engine: NativeEngine, trainer: NativeTrainer, call?: CallOptions): Promise<TrainingStep>;
   /** mean loss with the noise of `key`, without training; of the moving average where asked for */
-  evaluateTrainer(engine: NativeEngine, trainer: NativeTrainer, batch: TrainingBatch, key: number | bigint, average: boolean, call?: CallOptions): Promise<number>;
+  evaluateTrainer(
+    engine: NativeEngine,
+    trainer: NativeTrainer,
+    batch: TrainingBatch,
+    key: number | bigint,
+    average: boolean,
+    call?: CallOptions,
+  ): Promise<number>;
   /** the UNet's output F32 [B, C, h, w] */
-  trainPredict(engine: NativeEngine, trainer: NativeTrainer, input: PredictionInput, average: boolean, call?: CallOptions): Promise<Tensor>;
+  trainPredict(
+    engine: NativeEngine,
+    trainer: NativeTrainer,
+    input: PredictionInput,
+    average: boolean,
+    call?: CallOptions,
+  ): Promise<Tensor>;
   /** numbers of the UNet's weights, and of what is trained: those, or low-rank updates */
-  trainerParameters(engine: NativeEngine, trainer: NativeTrainer, call?: CallOptions): Promise<{ all: number; trained: number }>;
+  trainerParameters(
+    engine: NativeEngine,
+    trainer: NativeTrainer,
+    call?: CallOptions,
+  ): Promise<{ all: number; trained: number }>;
   /** F32, by stored names; tensors without a gradient are absent */
-  trainerTensors(engine: NativeEngine, trainer: NativeTrainer, which: TrainerTensors, names: string[], call?: CallOptions): Promise<Record<string, Tensor>>;
+  trainerTensors(
+    engine: NativeEngine,
+    trainer: NativeTrainer,
+    which: TrainerTensors,
+    names: string[],
+    call?: CallOptions,
+  ): Promise<Record<string, Tensor>>;
   saveTrainer(engine: NativeEngine, trainer: NativeTrainer, path: string, call?: CallOptions): Promise<void>;
   /** the number of steps done */
   loadTrainer(engine: NativeEngine, trainer: NativeTrainer, path: string, call?: CallOptions): Promise<number>;
-  exportTrainer(engine: NativeEngine, trainer: NativeTrainer, path: string, average: boolean, precision: Precision, call?: CallOptions): Promise<void>;
+  exportTrainer(
+    engine: NativeEngine,
+    trainer: NativeTrainer,
+    path: string,
+    average: boolean,
+    precision: Precision,
+    call?: CallOptions,
+  ): Promise<void>;
   disposeTrainer(engine: NativeEngine, trainer: NativeTrainer, call?: CallOptions): Promise<void>;
 
   // safetensors (synchronous: headers and small files; weights go through loadModel)

@@ -39,7 +39,12 @@ const TAIL = 0.025;
  * @returns [groups + 1][figures]
  * @throws CANCELLED
  */
-export async function bootstrapped(groups: readonly Group[], pictures: number, { bootstrap, seed }: BootstrapOptions, hooks: BootstrapHooks): Promise<Figure[][]> {
+export async function bootstrapped(
+  groups: readonly Group[],
+  pictures: number,
+  { bootstrap, seed }: BootstrapOptions,
+  hooks: BootstrapHooks,
+): Promise<Figure[][]> {
   const rowsOf = (weights?: Uint32Array): (number | null)[][] => {
     const rows = groups.map((group) => group.measure(weights));
     return [...rows, (rows[0] ?? []).map((_, figure) => mean(rows.map((row) => row[figure] ?? null)))];
@@ -58,12 +63,15 @@ export async function bootstrapped(groups: readonly Group[], pictures: number, {
         weights[place] = (weights[place] as number) + 1;
       }
     }
-    rowsOf(weights).forEach((row, group) => row.forEach((value, figure) => value !== null && draws[group]?.[figure]?.push(value)));
+    rowsOf(weights).forEach((row, group) =>
+      row.forEach((value, figure) => value !== null && draws[group]?.[figure]?.push(value)),
+    );
   }
   return values.map((row, group) =>
     row.map((value, i): Figure => {
       const sorted = Float64Array.from(draws[group]?.[i] ?? []).sort();
-      const at = (share: number): number | null => (value === null || sorted.length === 0 ? null : (sorted[Math.round(share * (sorted.length - 1))] as number));
+      const at = (share: number): number | null =>
+        value === null || sorted.length === 0 ? null : (sorted[Math.round(share * (sorted.length - 1))] as number);
       return { value, low: at(TAIL), high: at(1 - TAIL) };
     }),
   );

@@ -3,7 +3,10 @@ import { DiffmineError } from '../util/errors.js';
 import type { ScoredPixels } from './precision.js';
 
 /** 2 10^-x for 1000 even x from 2 to 7: descending, 2e-2 to 2e-7. */
-export const PAPER_THRESHOLDS: readonly number[] = Array.from({ length: 1000 }, (_, i) => 2 * 10 ** -(2 + (5 * i) / 999));
+export const PAPER_THRESHOLDS: readonly number[] = Array.from(
+  { length: 1000 },
+  (_, i) => 2 * 10 ** -(2 + (5 * i) / 999),
+);
 
 /** By threshold, in the order of PAPER_THRESHOLDS. */
 export interface PaperCurve {
@@ -44,7 +47,11 @@ export function paperCurve({ scores, truth }: ScoredPixels): PaperCurve {
   const precision = hits.map((hit, i) => (hit + (misses[i] as number) > 0 ? hit / (hit + (misses[i] as number)) : 0));
   const recall = hits.map((hit) => (positives > 0 ? hit / positives : 0));
   let area = 0;
-  for (let i = 1; i < count; i++) area += (((recall[i] as number) - (recall[i - 1] as number)) * ((precision[i] as number) + (precision[i - 1] as number))) / 2;
+  for (let i = 1; i < count; i++)
+    area +=
+      (((recall[i] as number) - (recall[i - 1] as number)) *
+        ((precision[i] as number) + (precision[i - 1] as number))) /
+      2;
   return { hits, misses, precision, recall, positives, area: positives > 0 ? area : null };
 }
 

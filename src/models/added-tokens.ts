@@ -33,10 +33,13 @@ const FLAGS = ['single_word', 'lstrip', 'rstrip', 'normalized', 'special'] as co
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
   const optional = async (name: string): Promise<JsonObject> =>
     readJsonObject(path.join(folder, name)).catch((error: unknown): JsonObject => {
-      if (error instanceof DiffmineError && (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') return {};
+      if (error instanceof DiffmineError && (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT')
+        return {};
       throw error;
     });
-  const [config, specialTokens, addedTokens, whole] = await Promise.all(['tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'tokenizer.json'].map(optional));
+  const [config, specialTokens, addedTokens, whole] = await Promise.all(
+    ['tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'tokenizer.json'].map(optional),
+  );
   return { folder, config, specialTokens, addedTokens, whole } as TokenizerFiles;
 }
 
@@ -44,11 +47,15 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
  * The token that has a role (bos_token, pad_token, ...), and how it is written there. special_tokens_map.json overrides tokenizer_config.json, unless the
  * latter is of the newer kind that lists its added tokens. (Stable Diffusion 2.1's two files differ.)
  */
-function named({ config, specialTokens }: TokenizerFiles, role: (typeof NAMED)[number]): { content: string; normalized: boolean } | undefined {
+function named(
+  { config, specialTokens }: TokenizerFiles,
+  role: (typeof NAMED)[number],
+): { content: string; normalized: boolean } | undefined {
   for (const source of isObject(config.added_tokens_decoder) ? [config, specialTokens] : [specialTokens, config]) {
     const token = source[role];
     if (typeof token === 'string') return { content: token, normalized: false };
-    if (isObject(token) && typeof token.content === 'string') return { content: token.content, normalized: token.normalized === true };
+    if (isObject(token) && typeof token.content === 'string')
+      return { content: token.content, normalized: token.normalized === true };
   }
   return undefined;
 }
@@ -63,30 +70,61 @@ export const padTokenOf = (files: TokenizerFiles): string | undefined => named(f
  * @param always tokens of the vocabulary that are special in any case
  * @throws MODEL_INVALID naming the file whose entry is none
  */
-export function addedTokensOf(files: TokenizerFiles, vocab: ReadonlyMap<string, number>, always: readonly string[]): AddedToken[] {
+export function addedTokensOf(
+  files: TokenizerFiles,
+  vocab: ReadonlyMap<string, number>,
+  always: readonly string[],
+): AddedToken[] {
   const { folder, config, addedTokens, whole } = files;
   const found = new Map<string, AddedToken>();
   const add = (token: AddedToken): void => {
-    if (token.content !== '' && !found.has(token.content)) found.set(token.content, { ...token, id: vocab.get(token.content) ?? token.id });
+    if (token.content !== '' && !found.has(token.content))
+      found.set(token.content, { ...token, id: vocab.get(token.content) ?? token.id });
   };
   const described = (file: string, id: unknown, token: unknown): AddedToken => {
-    const sound = isObject(token) && typeof token.content === 'string' && FLAGS.every((flag) => [undefined, null, true, false].includes(token[flag] as boolean));
-    if (!sound || !isId(id)) throw new DiffmineError('MODEL_INVALID', `'${path.join(folder, file)}' has an added token that is none: ${formatJson(token)} with the id ${formatJson(id)}.`);
+    const sound =
+      isObject(token) &&
+      typeof token.content === 'string' &&
+      FLAGS.every((flag) => [undefined, null, true, false].includes(token[flag] as boolean));
+    if (!sound || !isId(id))
+      throw new DiffmineError(
+        'MODEL_INVALID',
+        `'${path.join(folder, file)}' has an added token that is none: ${formatJson(token)} with the id ${formatJson(id)}.`,
+      );
     const { content, single_word, lstrip, rstrip, normalized, special } = token;
-    return { content: content as string, id, normalized: (normalized ?? special !== true) === true, singleWord: single_word === true, lstrip: lstrip === true, rstrip: rstrip === true };
+    return {
+      content: content as string,
+      id,
+      normalized: (normalized ?? special !== true) === true,
+      singleWord: single_word === true,
+      lstrip: lstrip === true,
+      rstrip: rstrip === true,
+    };
   };
   if (isObject(config.added_tokens_decoder)) {
-    for (const [id, token] of Object.entries(config.added_tokens_decoder)) add(described('tokenizer_config.json', /^\d+$/.test(id) ? Number(id) : id, token));
+    for (const [id, token] of Object.entries(config.added_tokens_decoder))
+      add(described('tokenizer_config.json', /^\d+$/.test(id) ? Number(id) : id, token));
   }
-  if (Array.isArray(whole.added_tokens)) for (const token of whole.added_tokens as unknown[]) add(described('tokenizer.json', isObject(token) ? token.id : undefined, token));
+  if (Array.isArray(whole.added_tokens))
+    for (const token of whole.added_tokens as unknown[])
+      add(described('tokenizer.json', isObject(token) ? token.id : undefined, token));
 
   const roles = NAMED.flatMap((role) => named(files, role) ?? []);
   const special = new Set([...always, ...roles.map(({ content }) => content), ...specialContents(files)]);
-  for (const [content, id] of Object.entries(addedTokens)) add(described('added_tokens.json', id, { content, normalized: !special.has(content) }));
+  for (const [content, id] of Object.entries(addedTokens))
+    add(described('added_tokens.json', id, { content, normalized: !special.has(content) }));
   for (const content of [...always, ...special]) {
     const id = vocab.get(content);
     const written = roles.filter((token) => token.content === content);
-    if (id !== undefined) add({ content, id, normalized: written.length > 0 && written.every(({ normalized }) => normalized), singleWord: false, lstrip: false, rstrip: false });
+    if (id !== undefined)
+      add({
+        content,
+        id,
+        normalized: written.length > 0 && written.every(({ normalized }) => normalized),
+        singleWord: false,
+        lstrip: false,
+        rstrip: false,
+      });
   }
   return [...found.values()];
 }
@@ -94,10 +132,12 @@ export function addedTokensOf(files: TokenizerFiles, vocab: ReadonlyMap<string, 
 /** Further tokens that are listed as special ones. */
 function specialContents({ config, specialTokens }: TokenizerFiles): string[] {
   return [config, specialTokens].flatMap((source) =>
-    [source.additional_special_tokens, source.extra_special_tokens].flatMap((list) => (Array.isArray(list) ? list : [])).flatMap((token: unknown) => {
-      if (typeof token === 'string') return [token];
-      return isObject(token) && typeof token.content === 'string' ? [token.content] : [];
-    }),
+    [source.additional_special_tokens, source.extra_special_tokens]
+      .flatMap((list) => (Array.isArray(list) ? list : []))
+      .flatMap((token: unknown) => {
+        if (typeof token === 'string') return [token];
+        return isObject(token) && typeof token.content === 'string' ? [token.content] : [];
+      }),
   );
 }
 
@@ -115,11 +155,14 @@ export class AddedTokenSplitter {
     private readonly normalize: (text: string) => string,
   ) {
     this.raw = new Splitter(tokens.filter((token) => !token.normalized).map((token) => [token.content, token]));
-    this.normalized = new Splitter(tokens.filter((token) => token.normalized).map((token) => [normalize(token.content), token]));
+    this.normalized = new Splitter(
+      tokens.filter((token) => token.normalized).map((token) => [normalize(token.content), token]),
+    );
     const byContent = new Map(tokens.map((token) => [token.content, token]));
     for (const token of tokens) {
       const all = [token];
-      for (let next = byContent.get(`${token.content}_1`); next; next = byContent.get(`${token.content}_${all.length}`)) all.push(next);
+      for (let next = byContent.get(`${token.content}_1`); next; next = byContent.get(`${token.content}_${all.length}`))
+        all.push(next);
       if (all.length > 1) this.vectors.set(token.content, all);
     }
   }
@@ -150,7 +193,10 @@ class Splitter {
     // of equal contents the first
     this.tokens = new Map([...tokens].reverse().filter(([content]) => content !== ''));
     const contents = [...this.tokens.keys()].sort((a, b) => b.length - a.length);
-    this.pattern = contents.length === 0 ? undefined : new RegExp(contents.map((content) => content.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'), 'g');
+    this.pattern =
+      contents.length === 0
+        ? undefined
+        : new RegExp(contents.map((content) => content.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'), 'g');
   }
 
   split(text: string): (string | AddedToken)[] {
@@ -160,7 +206,12 @@ class Splitter {
     for (const { 0: content, index } of text.matchAll(this.pattern)) {
       const token = this.tokens.get(content) as AddedToken;
       let [begin, end] = [index, index + content.length];
-      if (token.singleWord && (/[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u.test(text.slice(Math.max(0, begin - 2), begin)) || /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u.test(text.slice(end, end + 2)))) continue;
+      if (
+        token.singleWord &&
+        (/[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u.test(text.slice(Math.max(0, begin - 2), begin)) ||
+          /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u.test(text.slice(end, end + 2)))
+      )
+        continue;
       if (token.lstrip) while (begin > done && isSpace(text[begin - 1])) --begin;
       if (token.rstrip) while (isSpace(text[end])) ++end;
       if (begin > done) pieces.push(text.slice(done, begin));
@@ -171,4 +222,5 @@ class Splitter {
   }
 }
 
-const isSpace = (character: string | undefined): boolean => character !== undefined && /\p{White_Space}/u.test(character);
+const isSpace = (character: string | undefined): boolean =>
+  character !== undefined && /\p{White_Space}/u.test(character);

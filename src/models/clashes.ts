@@ -32,9 +32,19 @@ export function clashes(model: Model, labels: readonly string[], names: readonly
     const own = [...new Set(group.map((i) => labels[i] as string))];
     if (own.length < 2) return [];
     const what = model.tokenizer ? 'one prompt' : 'one class';
-    return [`The labels ${listed(own)} are ${what} to this model: ${difference(model, group.map((i) => names[i] as string))}.`];
+    return [
+      `The labels ${listed(own)} are ${what} to this model: ${difference(
+        model,
+        group.map((i) => names[i] as string),
+      )}.`,
+    ];
   });
-  return sentences.length > MOST_TOLD ? [...sentences.slice(0, MOST_TOLD), `${sentences.length - MOST_TOLD} more groups of labels are one condition each.`] : sentences;
+  return sentences.length > MOST_TOLD
+    ? [
+        ...sentences.slice(0, MOST_TOLD),
+        `${sentences.length - MOST_TOLD} more groups of labels are one condition each.`,
+      ]
+    : sentences;
 }
 
 const MOST_TOLD = 5;
@@ -49,6 +59,7 @@ export function difference({ tokenizer }: Pick<Model, 'tokenizer'>, texts: reado
   if (same((text) => text.normalize('NFC').toLowerCase())) return 'they differ only in upper and lower case';
   if (same((text) => spaces(normalize(text)))) return 'they differ only in case, white space or Unicode normalization';
   const cut = new Set(tokenizer?.truncated(texts));
-  if (texts.every((text) => cut.has(text))) return `they differ only after the first ${TOKENS - 2} tokens, which are all that it reads`;
+  if (texts.every((text) => cut.has(text)))
+    return `they differ only after the first ${TOKENS - 2} tokens, which are all that it reads`;
   return 'they have the same tokens';
 }

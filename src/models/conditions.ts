@@ -16,21 +16,47 @@ const TEXT_BATCH = 32;
  * @param prompts prompts of a text model; label names of a class model, whose null class is '' or null
  * @throws INVALID_ARGUMENT for a label the class model does not know
  */
-export async function prepareConditions(engine: Engine, model: ModelFolder, prompts: readonly (string | null)[], call?: CallOptions): Promise<Conditions> {
+export async function prepareConditions(
+  engine: Engine,
+  model: ModelFolder,
+  prompts: readonly (string | null)[],
+  call?: CallOptions,
+): Promise<Conditions> {
   if (model.conditioning === 'class') return engine.prepareConditions(classIds(model, prompts), call);
-  return engine.prepareConditions(await encodePrompts(engine, model, prompts.map((prompt) => prompt ?? ''), call), call);
+  return engine.prepareConditions(
+    await encodePrompts(
+      engine,
+      model,
+      prompts.map((prompt) => prompt ?? ''),
+      call,
+    ),
+    call,
+  );
 }
 
 /** Embeddings F32 [prompts, 77, D] of a text model. */
-export async function encodePrompts(engine: Engine, model: ModelFolder, prompts: readonly string[], call?: CallOptions): Promise<Tensor> {
-  if (!model.tokenizer) throw new DiffmineError('INVALID_ARGUMENT', `The model '${model.path}' takes no prompts: it is conditioned on classes.`);
+export async function encodePrompts(
+  engine: Engine,
+  model: ModelFolder,
+  prompts: readonly string[],
+  call?: CallOptions,
+): Promise<Tensor> {
+  if (!model.tokenizer)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The model '${model.path}' takes no prompts: it is conditioned on classes.`,
+    );
   const parts: Tensor[] = [];
   for (let begin = 0; begin < prompts.length; begin += TEXT_BATCH) {
     parts.push(await engine.encodeText(model.tokenizer.encode(prompts.slice(begin, begin + TEXT_BATCH)), call));
   }
   const [first] = parts;
   if (!first) throw new DiffmineError('INVALID_ARGUMENT', 'There are no prompts to encode.');
-  return { dtype: first.dtype, shape: [prompts.length, ...first.shape.slice(1)], data: Buffer.concat(parts.map((part) => part.data)) };
+  return {
+    dtype: first.dtype,
+    shape: [prompts.length, ...first.shape.slice(1)],
+    data: Buffer.concat(parts.map((part) => part.data)),
+  };
 }
 
 /**
@@ -45,7 +71,11 @@ export function classIds(model: Pick<ModelFolder, 'path' | 'labels'>, names: rea
     const id = name === null || name === '' ? known.length : idOf(name);
     if (id === undefined) {
       const guess = nearest(name ?? '', known, 3);
-      throw new DiffmineError('INVALID_ARGUMENT', `The model '${model.path}' does not know the label '${name}'.`, `${guess === undefined ? '' : `Did you mean '${guess}'? `}${knownLabels(known)}`);
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        `The model '${model.path}' does not know the label '${name}'.`,
+        `${guess === undefined ? '' : `Did you mean '${guess}'? `}${knownLabels(known)}`,
+      );
     }
     return id;
   });
@@ -53,11 +83,20 @@ export function classIds(model: Pick<ModelFolder, 'path' | 'labels'>, names: rea
 }
 
 /** @throws DATASET_INVALID for labels of `what` that a class model does not know */
-export function checkLabels(model: Pick<ModelFolder, 'conditioning' | 'labels'>, labels: readonly string[], what: string): void {
+export function checkLabels(
+  model: Pick<ModelFolder, 'conditioning' | 'labels'>,
+  labels: readonly string[],
+  what: string,
+): void {
   if (model.conditioning !== 'class') return;
   const idOf = classIdOf(model.labels ?? []);
   const unknown = labels.filter((label) => idOf(label) === undefined);
-  if (unknown.length > 0) throw new DiffmineError('DATASET_INVALID', `The model knows no label ${listed(unknown)} of ${what}.`, knownLabels(model.labels ?? []));
+  if (unknown.length > 0)
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `The model knows no label ${listed(unknown)} of ${what}.`,
+      knownLabels(model.labels ?? []),
+    );
 }
 
 function classIdOf(known: readonly string[]): (name: string) => number | undefined {
@@ -66,4 +105,8 @@ function classIdOf(known: readonly string[]): (name: string) => number | undefin
   return (name) => exact.get(name) ?? composed.get(name.normalize('NFC'));
 }
 
-const knownLabels = (known: readonly string[]): string => `It knows ${known.slice(0, 20).map((label) => `'${label}'`).join(', ')}${known.length > 20 ? ` and ${known.length - 20} more` : ''}.`;
+const knownLabels = (known: readonly string[]): string =>
+  `It knows ${known
+    .slice(0, 20)
+    .map((label) => `'${label}'`)
+    .join(', ')}${known.length > 20 ? ` and ${known.length - 20} more` : ''}.`;

@@ -38,19 +38,30 @@ export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { s
     timestep_post_act: [],
   });
   const onlyCross = reader.get('only_cross_attention') ?? false;
-  if ([onlyCross].flat().some((value) => value !== false)) throw reader.unsupported('only_cross_attention', onlyCross, 'false');
+  if ([onlyCross].flat().some((value) => value !== false))
+    throw reader.unsupported('only_cross_attention', onlyCross, 'false');
 
   const blockOutChannels = reader.counts('block_out_channels');
   const blocks = blockOutChannels.length;
   const downBlockTypes = reader.strings('down_block_types', ['CrossAttnDownBlock2D', 'DownBlock2D', 'AttnDownBlock2D']);
   const upBlockTypes = reader.strings('up_block_types', ['CrossAttnUpBlock2D', 'UpBlock2D', 'AttnUpBlock2D']);
-  for (const [key, types] of [['down_block_types', downBlockTypes], ['up_block_types', upBlockTypes]] as const) {
-    if (types.length !== blocks) throw reader.invalid(`'${key}' names ${types.length} blocks, but 'block_out_channels' ${blocks}`);
+  for (const [key, types] of [
+    ['down_block_types', downBlockTypes],
+    ['up_block_types', upBlockTypes],
+  ] as const) {
+    if (types.length !== blocks)
+      throw reader.invalid(`'${key}' names ${types.length} blocks, but 'block_out_channels' ${blocks}`);
   }
-  const midBlockType = reader.choice('mid_block_type', ['UNetMidBlock2DCrossAttn', 'UNetMidBlock2D'], 'UNetMidBlock2DCrossAttn');
-  if (json.mid_block_type === null) throw reader.unsupported('mid_block_type', null, 'UNetMidBlock2DCrossAttn, UNetMidBlock2D');
+  const midBlockType = reader.choice(
+    'mid_block_type',
+    ['UNetMidBlock2DCrossAttn', 'UNetMidBlock2D'],
+    'UNetMidBlock2DCrossAttn',
+  );
+  if (json.mid_block_type === null)
+    throw reader.unsupported('mid_block_type', null, 'UNetMidBlock2DCrossAttn, UNetMidBlock2D');
   if (json.norm_num_groups === null) throw reader.unsupported('norm_num_groups', null, 'a whole number');
-  if (json.attention_head_dim === null) throw reader.unsupported('attention_head_dim', null, 'a whole number, or one for each block');
+  if (json.attention_head_dim === null)
+    throw reader.unsupported('attention_head_dim', null, 'a whole number, or one for each block');
 
   const config = {
     inChannels: reader.count('in_channels'),
@@ -75,8 +86,18 @@ export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { s
     sampleSize: readSampleSize(file, json),
   };
   const timeWidth = 4 * (blockOutChannels[0] as number);
-  if (reader.has('time_embedding_dim') && reader.get('time_embedding_dim') !== timeWidth) throw reader.unsupported('time_embedding_dim', reader.get('time_embedding_dim'), `null, or 4 x the first of block_out_channels (${timeWidth})`);
-  if (config.outChannels !== config.inChannels) throw reader.unsupported('out_channels', config.outChannels, `the same as in_channels (${config.inChannels}): no learned variance, no in-painting`);
+  if (reader.has('time_embedding_dim') && reader.get('time_embedding_dim') !== timeWidth)
+    throw reader.unsupported(
+      'time_embedding_dim',
+      reader.get('time_embedding_dim'),
+      `null, or 4 x the first of block_out_channels (${timeWidth})`,
+    );
+  if (config.outChannels !== config.inChannels)
+    throw reader.unsupported(
+      'out_channels',
+      config.outChannels,
+      `the same as in_channels (${config.inChannels}): no learned variance, no in-painting`,
+    );
   checkDivisions(reader, config);
   return config;
 }
@@ -86,18 +107,29 @@ function checkDivisions(reader: ConfigReader, config: UNetConfig): void {
   const { blockOutChannels, attentionHeadDim, downBlockTypes, upBlockTypes, midBlockType, normNumGroups } = config;
   const last = blockOutChannels.length - 1;
   blockOutChannels.forEach((channels, i) => {
-    if (channels % normNumGroups !== 0) throw reader.invalid(`block_out_channels[${i}] = ${channels} is no multiple of norm_num_groups = ${normNumGroups}`);
+    if (channels % normNumGroups !== 0)
+      throw reader.invalid(
+        `block_out_channels[${i}] = ${channels} is no multiple of norm_num_groups = ${normNumGroups}`,
+      );
     // Up blocks come in reverse. Head counts and head sizes both have to divide the channels.
-    const types = [downBlockTypes[i] as string, upBlockTypes[last - i] as string, ...(i === last ? [midBlockType] : [])];
+    const types = [
+      downBlockTypes[i] as string,
+      upBlockTypes[last - i] as string,
+      ...(i === last ? [midBlockType] : []),
+    ];
     const attends = types.some((type) => type.startsWith(CROSS) || type.startsWith(SELF) || type.startsWith('UNetMid'));
     const heads = attentionHeadDim[i] as number;
-    if (attends && channels % heads !== 0) throw reader.invalid(`block_out_channels[${i}] = ${channels} is no multiple of attention_head_dim = ${heads}`);
+    if (attends && channels % heads !== 0)
+      throw reader.invalid(`block_out_channels[${i}] = ${channels} is no multiple of attention_head_dim = ${heads}`);
   });
 }
 
 /** Has the UNet blocks that look at a text? */
 export function hasCrossAttention(config: UNetConfig): boolean {
-  return [...config.downBlockTypes, ...config.upBlockTypes].some((type) => type.startsWith(CROSS)) || config.midBlockType === 'UNetMidBlock2DCrossAttn';
+  return (
+    [...config.downBlockTypes, ...config.upBlockTypes].some((type) => type.startsWith(CROSS)) ||
+    config.midBlockType === 'UNetMidBlock2DCrossAttn'
+  );
 }
 
 /** Blocks whose attention comes between upsampling and the next skip: they take no odd sizes. */
@@ -108,11 +140,23 @@ export function hasAttentionUpBlocks(config: UNetConfig): boolean {
 /** diffusers' AutoencoderKL. */
 export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
   const reader = new ConfigReader(file, json);
-  reader.only({ _class_name: ['AutoencoderKL'], act_fn: ['silu', 'swish'], latents_mean: [], latents_std: [], shift_factor: [0] });
+  reader.only({
+    _class_name: ['AutoencoderKL'],
+    act_fn: ['silu', 'swish'],
+    latents_mean: [],
+    latents_std: [],
+    shift_factor: [0],
+  });
   const blockOutChannels = reader.counts('block_out_channels');
-  for (const [key, type] of [['down_block_types', 'DownEncoderBlock2D'], ['up_block_types', 'UpDecoderBlock2D']] as const) {
+  for (const [key, type] of [
+    ['down_block_types', 'DownEncoderBlock2D'],
+    ['up_block_types', 'UpDecoderBlock2D'],
+  ] as const) {
     const types = reader.strings(key, [type]);
-    if (types.length !== blockOutChannels.length) throw reader.invalid(`'${key}' names ${types.length} blocks, but 'block_out_channels' ${blockOutChannels.length}`);
+    if (types.length !== blockOutChannels.length)
+      throw reader.invalid(
+        `'${key}' names ${types.length} blocks, but 'block_out_channels' ${blockOutChannels.length}`,
+      );
   }
   const config = {
     inChannels: reader.count('in_channels'),
@@ -127,10 +171,12 @@ export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
     midBlockAddAttention: reader.boolean('mid_block_add_attention', true),
   };
   for (const key of ['inChannels', 'outChannels'] as const) {
-    if (config[key] !== 3) throw reader.unsupported(key === 'inChannels' ? 'in_channels' : 'out_channels', config[key], '3');
+    if (config[key] !== 3)
+      throw reader.unsupported(key === 'inChannels' ? 'in_channels' : 'out_channels', config[key], '3');
   }
   const uneven = blockOutChannels.find((channels) => channels % config.normNumGroups !== 0);
-  if (uneven !== undefined) throw reader.invalid(`block_out_channels has ${uneven}, no multiple of norm_num_groups = ${config.normNumGroups}`);
+  if (uneven !== undefined)
+    throw reader.invalid(`block_out_channels has ${uneven}, no multiple of norm_num_groups = ${config.normNumGroups}`);
   return config;
 }
 
@@ -151,16 +197,36 @@ export function readTextEncoderConfig(file: string, json: JsonObject): TextEncod
     layerNormEps: reader.number('layer_norm_eps', 1e-5),
     hiddenAct: reader.choice('hidden_act', ['quick_gelu', 'gelu'], 'quick_gelu'),
   };
-  if (config.maxPositionEmbeddings < 77) throw reader.unsupported('max_position_embeddings', config.maxPositionEmbeddings, '77 or more');
-  if (config.hiddenSize % config.numAttentionHeads !== 0) throw reader.invalid(`hidden_size = ${config.hiddenSize} is no multiple of num_attention_heads = ${config.numAttentionHeads}`);
+  if (config.maxPositionEmbeddings < 77)
+    throw reader.unsupported('max_position_embeddings', config.maxPositionEmbeddings, '77 or more');
+  if (config.hiddenSize % config.numAttentionHeads !== 0)
+    throw reader.invalid(
+      `hidden_size = ${config.hiddenSize} is no multiple of num_attention_heads = ${config.numAttentionHeads}`,
+    );
   return config;
 }
 
 /** Schedulers that share one noise schedule and differ only in how they sample from it. */
 const SCHEDULERS = [
-  'DDPMScheduler', 'DDIMScheduler', 'DDIMInverseScheduler', 'DDIMParallelScheduler', 'DDPMParallelScheduler', 'PNDMScheduler', 'LMSDiscreteScheduler',
-  'EulerDiscreteScheduler', 'EulerAncestralDiscreteScheduler', 'HeunDiscreteScheduler', 'DPMSolverMultistepScheduler', 'DPMSolverSinglestepScheduler',
-  'DPMSolverSDEScheduler', 'KDPM2DiscreteScheduler', 'KDPM2AncestralDiscreteScheduler', 'DEISMultistepScheduler', 'UniPCMultistepScheduler', 'LCMScheduler', 'TCDScheduler',
+  'DDPMScheduler',
+  'DDIMScheduler',
+  'DDIMInverseScheduler',
+  'DDIMParallelScheduler',
+  'DDPMParallelScheduler',
+  'PNDMScheduler',
+  'LMSDiscreteScheduler',
+  'EulerDiscreteScheduler',
+  'EulerAncestralDiscreteScheduler',
+  'HeunDiscreteScheduler',
+  'DPMSolverMultistepScheduler',
+  'DPMSolverSinglestepScheduler',
+  'DPMSolverSDEScheduler',
+  'KDPM2DiscreteScheduler',
+  'KDPM2AncestralDiscreteScheduler',
+  'DEISMultistepScheduler',
+  'UniPCMultistepScheduler',
+  'LCMScheduler',
+  'TCDScheduler',
 ];
 
 /**
@@ -168,7 +234,13 @@ const SCHEDULERS = [
  */
 export function readScheduleConfig(file: string, json: JsonObject): ScheduleConfig & { timestepSpacing: string } {
   const reader = new ConfigReader(file, json);
-  reader.only({ _class_name: SCHEDULERS, rescale_betas_zero_snr: [false], thresholding: [false], trained_betas: [], use_flow_sigmas: [false] });
+  reader.only({
+    _class_name: SCHEDULERS,
+    rescale_betas_zero_snr: [false],
+    thresholding: [false],
+    trained_betas: [],
+    use_flow_sigmas: [false],
+  });
   return {
     betaSchedule: reader.choice('beta_schedule', ['scaled_linear', 'linear', 'squaredcos_cap_v2'], 'linear'),
     trainTimesteps: reader.count('num_train_timesteps', 1000),
@@ -187,5 +259,7 @@ export function readScheduleConfig(file: string, json: JsonObject): ScheduleConf
 export function readSampleSize(file: string, json: JsonObject): number | undefined {
   const reader = new ConfigReader(file, json);
   if (!reader.has('sample_size')) return undefined;
-  return Array.isArray(reader.get('sample_size')) ? Math.min(...reader.counts('sample_size')) : reader.count('sample_size');
+  return Array.isArray(reader.get('sample_size'))
+    ? Math.min(...reader.counts('sample_size'))
+    : reader.count('sample_size');
 }

@@ -11,22 +11,44 @@ export interface LoadedPart<Config> extends ModelPart<Config> {
 }
 
 /** Whether the parts fit each other, and the weights their configurations, as far as headers tell. */
-export function checkFit(unet: LoadedPart<UNetConfig>, vae?: LoadedPart<VaeConfig>, text?: LoadedPart<TextEncoderConfig>, tokenizer?: Tokenizer): void {
+export function checkFit(
+  unet: LoadedPart<UNetConfig>,
+  vae?: LoadedPart<VaeConfig>,
+  text?: LoadedPart<TextEncoderConfig>,
+  tokenizer?: Tokenizer,
+): void {
   const { inChannels, blockOutChannels, crossAttentionDim, numClassEmbeds, pixelFold } = unet.config;
   const width = blockOutChannels[0] as number;
-  const mismatch = (what: string): DiffmineError => new DiffmineError('MODEL_INVALID', `${what}.`, 'The parts of the folder come from different models, or a config.json was changed.');
+  const mismatch = (what: string): DiffmineError =>
+    new DiffmineError(
+      'MODEL_INVALID',
+      `${what}.`,
+      'The parts of the folder come from different models, or a config.json was changed.',
+    );
   const expect = (owner: LoadedPart<unknown>, shape: number[], ...names: string[]): void => {
     const got = shapeOf(owner.weights, ...names);
     if (!got) throw mismatch(`The weights of ${owner.name} have no tensor '${names[0]}'`);
-    if (got.join() !== shape.join()) throw mismatch(`The tensor '${names[0]}' of ${owner.name} has shape [${got.join(', ')}], but its config.json asks for [${shape.join(', ')}]`);
+    if (got.join() !== shape.join())
+      throw mismatch(
+        `The tensor '${names[0]}' of ${owner.name} has shape [${got.join(', ')}], but its config.json asks for [${shape.join(', ')}]`,
+      );
   };
   expect(unet, [width, inChannels, 3, 3], 'conv_in.weight');
   expect(unet, [inChannels, width, 3, 3], 'conv_out.weight');
   if (numClassEmbeds > 0) expect(unet, [numClassEmbeds, 4 * width], 'class_embedding.weight');
   if (vae) {
-    if (pixelFold !== 1) throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet folds pixels (pixel_fold = ${pixelFold}) and has a VAE.`, 'Supported: one of the two.');
+    if (pixelFold !== 1)
+      throw new DiffmineError(
+        'MODEL_UNSUPPORTED',
+        `The UNet folds pixels (pixel_fold = ${pixelFold}) and has a VAE.`,
+        'Supported: one of the two.',
+      );
     if (vae.config.latentChannels !== inChannels) {
-      throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet takes ${inChannels} channels (in_channels), but the VAE makes ${vae.config.latentChannels} (latent_channels).`, 'Supported: UNets of latents alone, not in-painting, depth or super-resolution models.');
+      throw new DiffmineError(
+        'MODEL_UNSUPPORTED',
+        `The UNet takes ${inChannels} channels (in_channels), but the VAE makes ${vae.config.latentChannels} (latent_channels).`,
+        'Supported: UNets of latents alone, not in-painting, depth or super-resolution models.',
+      );
     }
     const last = vae.config.blockOutChannels.at(-1) as number;
     expect(vae, [vae.config.blockOutChannels[0] as number, vae.config.inChannels, 3, 3], 'encoder.conv_in.weight');
@@ -34,15 +56,27 @@ export function checkFit(unet: LoadedPart<UNetConfig>, vae?: LoadedPart<VaeConfi
   }
   if (text && tokenizer) {
     const { hiddenSize, vocabSize } = text.config;
-    if (hiddenSize !== crossAttentionDim) throw mismatch(`The text encoder's hidden_size = ${hiddenSize} is not the UNet's cross_attention_dim = ${crossAttentionDim}`);
-    if (tokenizer.vocabSize > vocabSize) throw mismatch(`The tokenizer has ids up to ${tokenizer.vocabSize - 1}, but the text encoder's vocab_size is ${vocabSize}`);
+    if (hiddenSize !== crossAttentionDim)
+      throw mismatch(
+        `The text encoder's hidden_size = ${hiddenSize} is not the UNet's cross_attention_dim = ${crossAttentionDim}`,
+      );
+    if (tokenizer.vocabSize > vocabSize)
+      throw mismatch(
+        `The tokenizer has ids up to ${tokenizer.vocabSize - 1}, but the text encoder's vocab_size is ${vocabSize}`,
+      );
     const homeless = tokenizer.added.find(({ id }) => id >= vocabSize);
     if (homeless) {
       throw new DiffmineError(
-        'MODEL_INVALID', `The tokenizer's added token '${homeless.content}' has the id ${homeless.id}, but the text encoder has embeddings for 0 ... ${vocabSize - 1} only.`,
+        'MODEL_INVALID',
+        `The tokenizer's added token '${homeless.content}' has the id ${homeless.id}, but the text encoder has embeddings for 0 ... ${vocabSize - 1} only.`,
         'Save the text encoder after text_encoder.resize_token_embeddings(len(tokenizer)), or take the token out of the tokenizer.',
       );
     }
-    expect(text, [vocabSize, hiddenSize], 'text_model.embeddings.token_embedding.weight', 'embeddings.token_embedding.weight');
+    expect(
+      text,
+      [vocabSize, hiddenSize],
+      'text_model.embeddings.token_embedding.weight',
+      'embeddings.token_embedding.weight',
+    );
   }
 }

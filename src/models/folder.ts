@@ -5,7 +5,15 @@ import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { readSafetensorsHeader } from '../engine/index.js';
 import type { ModelPart, ModelSource, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
-import { hasAttentionUpBlocks, hasCrossAttention, readSampleSize, readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from './configs.js';
+import {
+  hasAttentionUpBlocks,
+  hasCrossAttention,
+  readSampleSize,
+  readScheduleConfig,
+  readTextEncoderConfig,
+  readUNetConfig,
+  readVaeConfig,
+} from './configs.js';
 import { checkFit, type LoadedPart } from './fit.js';
 import { isObject, readJsonObject, type JsonObject } from './json.js';
 import { Tokenizer } from './tokenizer.js';
@@ -17,10 +25,14 @@ export interface OpenOptions {
 }
 
 /** The option alone; nothing where it was not given. */
-export const variantOf = ({ variant }: { variant?: string | null | undefined }): OpenOptions => (variant === undefined || variant === null ? {} : { variant });
+export const variantOf = ({ variant }: { variant?: string | null | undefined }): OpenOptions =>
+  variant === undefined || variant === null ? {} : { variant };
 
 /** Options for each of several models that one variant was named for: only one of them has to have it. */
-export async function variantForEach(locations: readonly string[], variant: string | null | undefined): Promise<OpenOptions[]> {
+export async function variantForEach(
+  locations: readonly string[],
+  variant: string | null | undefined,
+): Promise<OpenOptions[]> {
   const asked = variantOf({ variant });
   if (asked.variant === undefined || locations.length < 2) return locations.map(() => asked);
   const has = async (location: string): Promise<boolean> =>
@@ -106,7 +118,11 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
   const listed = (part: string): boolean => isComponent(index[part]);
   for (const [name, value] of Object.entries(index)) {
     if (isComponent(value) && !KNOWN.has(name) && !IGNORED.has(name)) {
-      throw new DiffmineError('MODEL_UNSUPPORTED', `The model '${location}' has a part '${name}' (${String(value[1])}), which is not supported.`, 'Supported: models of unet, vae, text_encoder, tokenizer and scheduler, as Stable Diffusion 1.x and 2.x.');
+      throw new DiffmineError(
+        'MODEL_UNSUPPORTED',
+        `The model '${location}' has a part '${name}' (${String(value[1])}), which is not supported.`,
+        'Supported: models of unet, vae, text_encoder, tokenizer and scheduler, as Stable Diffusion 1.x and 2.x.',
+      );
     }
   }
   const hash = createHash('sha256');
@@ -116,7 +132,8 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
     hash.update(JSON.stringify([names.join('/'), await readFile(file, 'utf8')]));
     return [file, json];
   };
-  const absent = (part: string, why: string): DiffmineError => new DiffmineError('MODEL_INVALID', `The model '${location}' has no ${part}/ folder, but ${why}.`, COMPLETE);
+  const absent = (part: string, why: string): DiffmineError =>
+    new DiffmineError('MODEL_INVALID', `The model '${location}' has no ${part}/ folder, but ${why}.`, COMPLETE);
   await config('model_index.json');
 
   if (!(await isFolder(path.join(root, 'unet')))) throw absent('unet', 'every model needs one');
@@ -126,7 +143,8 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
   const conditioning = conditioningOf(location, unetConfig);
 
   const hasVae = listed('vae') || (await isFolder(path.join(root, 'vae')));
-  if (!hasVae && unetConfig.inChannels !== 3 * unetConfig.pixelFold ** 2) throw absent('vae', `its UNet denoises ${unetConfig.inChannels} channels, which are no RGB pixels`);
+  if (!hasVae && unetConfig.inChannels !== 3 * unetConfig.pixelFold ** 2)
+    throw absent('vae', `its UNet denoises ${unetConfig.inChannels} channels, which are no RGB pixels`);
   let vae: LoadedPart<VaeConfig> | undefined;
   let ofVae: number | undefined; // in pixels
   if (hasVae) {
@@ -141,10 +159,23 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
   let tokenizer: Tokenizer | undefined;
   let labels: string[] | undefined;
   if (conditioning === 'text') {
-    for (const name of ['text_encoder', 'tokenizer']) if (!(await isFolder(path.join(root, name)))) throw absent(name, 'its UNet is conditioned on text');
-    textEncoder = await part(root, 'text_encoder', readTextEncoderConfig(...(await config('text_encoder', 'config.json'))), variant);
+    for (const name of ['text_encoder', 'tokenizer'])
+      if (!(await isFolder(path.join(root, name)))) throw absent(name, 'its UNet is conditioned on text');
+    textEncoder = await part(
+      root,
+      'text_encoder',
+      readTextEncoderConfig(...(await config('text_encoder', 'config.json'))),
+      variant,
+    );
     tokenizer = await Tokenizer.open(path.join(root, 'tokenizer'));
-    for (const name of ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json']) {
+    for (const name of [
+      'vocab.json',
+      'merges.txt',
+      'tokenizer.json',
+      'tokenizer_config.json',
+      'special_tokens_map.json',
+      'added_tokens.json',
+    ]) {
       const text = await readFile(path.join(root, 'tokenizer', name), 'utf8').catch(() => undefined);
       if (text !== undefined) hash.update(JSON.stringify([`tokenizer/${name}`, text]));
     }
@@ -155,18 +186,25 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
   } else {
     labels = readLabels(location, index, unetConfig.numClassEmbeds);
   }
-  if (!(await isFolder(path.join(root, 'scheduler')))) throw absent('scheduler', 'every model needs its noise schedule');
+  if (!(await isFolder(path.join(root, 'scheduler'))))
+    throw absent('scheduler', 'every model needs its noise schedule');
   const { timestepSpacing, ...schedule } = readScheduleConfig(...(await config('scheduler', 'scheduler_config.json')));
 
   if (variant !== undefined) checkVariant(location, variant, [unet, vae, textEncoder]);
   checkFit(unet, vae, textEncoder, tokenizer);
-  for (const [name, loaded] of Object.entries({ unet, vae, textEncoder })) if (loaded) await hashWeights(hash, name, loaded.weights);
+  for (const [name, loaded] of Object.entries({ unet, vae, textEncoder }))
+    if (loaded) await hashWeights(hash, name, loaded.weights);
 
   const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
   const fold = unetConfig.pixelFold;
   const perCell = vaeFactor * fold;
   const downsamplings = unetConfig.blockOutChannels.length - 1;
-  const source: ModelSource = { unet: strip(unet), ...(vae && { vae: strip(vae) }), ...(textEncoder && { textEncoder: strip(textEncoder) }), schedule };
+  const source: ModelSource = {
+    unet: strip(unet),
+    ...(vae && { vae: strip(vae) }),
+    ...(textEncoder && { textEncoder: strip(textEncoder) }),
+    schedule,
+  };
   const model = {
     path: root,
     ...variantOf(options),
@@ -186,15 +224,25 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
   return { ...model, summary: () => summarize(model, { unet, vae, textEncoder }) };
 }
 
-async function part<Config>(root: string, name: string, config: Config, variant: string | undefined): Promise<LoadedPart<Config>> {
+async function part<Config>(
+  root: string,
+  name: string,
+  config: Config,
+  variant: string | undefined,
+): Promise<LoadedPart<Config>> {
   const weights = await findWeights(path.join(root, name), variant);
   return { name, config, weights, files: weights.files };
 }
 
 /** The default short side: what the UNet was trained on, or the VAE, or else 64 cells as Stable Diffusion 1.x. */
-function sampleSizeOf(ofUNet: number | undefined, ofVae: number | undefined, perCell: number): Pick<ModelFolder, 'sampleSize' | 'sampleSizeOf'> {
+function sampleSizeOf(
+  ofUNet: number | undefined,
+  ofVae: number | undefined,
+  perCell: number,
+): Pick<ModelFolder, 'sampleSize' | 'sampleSizeOf'> {
   if (ofUNet !== undefined) return { sampleSize: ofUNet * perCell, sampleSizeOf: 'unet' };
-  if (ofVae !== undefined) return { sampleSize: Math.max(1, Math.floor(ofVae / perCell)) * perCell, sampleSizeOf: 'vae' };
+  if (ofVae !== undefined)
+    return { sampleSize: Math.max(1, Math.floor(ofVae / perCell)) * perCell, sampleSizeOf: 'vae' };
   return { sampleSize: DEFAULT_CELLS * perCell, sampleSizeOf: 'default' };
 }
 
@@ -202,8 +250,14 @@ function sampleSizeOf(ofUNet: number | undefined, ofVae: number | undefined, per
 function checkVariant(location: string, variant: string, parts: readonly (LoadedPart<unknown> | undefined)[]): void {
   const loaded = parts.filter((one) => one !== undefined);
   if (loaded.some(({ weights }) => weights.variant === variant)) return;
-  const listed = loaded.map(({ name, weights }) => `${name}: ${weights.variants.map((one) => one || 'none').join(', ')}`);
-  throw new DiffmineError('INVALID_ARGUMENT', `The model '${location}' has no weights of the variant '${variant}'.`, `Variants of its weights: ${listed.join('; ')}.`);
+  const listed = loaded.map(
+    ({ name, weights }) => `${name}: ${weights.variants.map((one) => one || 'none').join(', ')}`,
+  );
+  throw new DiffmineError(
+    'INVALID_ARGUMENT',
+    `The model '${location}' has no weights of the variant '${variant}'.`,
+    `Variants of its weights: ${listed.join('; ')}.`,
+  );
 }
 
 /** Low-rank updates as diffusers keeps them, and the file beside them that says which model they belong to. */
@@ -216,18 +270,41 @@ async function openLora(location: string, options: OpenOptions): Promise<ModelFo
   const root = path.resolve(location);
   const { format, base, scale, variant } = await readJsonObject(path.join(root, LORA));
   if (format !== LORA_FORMAT || typeof base !== 'string' || typeof scale !== 'number' || !Number.isFinite(scale)) {
-    throw new DiffmineError('MODEL_INVALID', `${path.join(root, LORA)} does not say which model the updates belong to.`, `It is {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`);
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `${path.join(root, LORA)} does not say which model the updates belong to.`,
+      `It is {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`,
+    );
   }
   const at = path.resolve(root, base);
-  if (!(await isFolder(at))) throw new DiffmineError('MODEL_INVALID', `The model '${at}', which the updates in '${location}' belong to, is not there.`, `Say where it lies now in ${LORA}: "base".`);
-  if ((await stat(path.join(at, LORA)).catch(() => undefined)) !== undefined) throw new DiffmineError('MODEL_UNSUPPORTED', `'${location}' holds updates of updates: '${at}' is no whole model.`, 'The base is a model folder.');
+  if (!(await isFolder(at)))
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model '${at}', which the updates in '${location}' belong to, is not there.`,
+      `Say where it lies now in ${LORA}: "base".`,
+    );
+  if ((await stat(path.join(at, LORA)).catch(() => undefined)) !== undefined)
+    throw new DiffmineError(
+      'MODEL_UNSUPPORTED',
+      `'${location}' holds updates of updates: '${at}' is no whole model.`,
+      'The base is a model folder.',
+    );
   const model = await openModel(at, { ...(typeof variant === 'string' && { variant }), ...options });
   const file = path.join(root, LORA_WEIGHTS);
   const hash = createHash('sha256').update(JSON.stringify([LORA_FORMAT, model.fingerprint, scale]));
-  await hashWeights(hash, 'lora', { files: [file], headers: [readSafetensorsHeader(file)], bytes: [(await stat(file)).size] });
+  await hashWeights(hash, 'lora', {
+    files: [file],
+    headers: [readSafetensorsHeader(file)],
+    bytes: [(await stat(file)).size],
+  });
   const { unet, ...others } = model.source;
   const fingerprint = hash.digest('hex');
-  const changed = { ...model, path: root, source: { ...others, unet: { ...unet, lora: { file, scale } } }, fingerprint };
+  const changed = {
+    ...model,
+    path: root,
+    source: { ...others, unet: { ...unet, lora: { file, scale } } },
+    fingerprint,
+  };
   return { ...changed, summary: () => ({ ...model.summary(), path: root, lora: { base: at, scale }, fingerprint }) };
 }
 
@@ -254,47 +331,95 @@ async function checkFolder(location: string): Promise<void> {
   const status = await stat(location).catch(() => undefined);
   if (!status) {
     const isId = /^[\w.-]+\/[\w.-]+$/.test(location) && !location.startsWith('.');
-    const hint = isId ? `If you mean the Hugging Face model, download it first: hf download ${location} --local-dir ${path.basename(location)}` : COMPLETE;
+    const hint = isId
+      ? `If you mean the Hugging Face model, download it first: hf download ${location} --local-dir ${path.basename(location)}`
+      : COMPLETE;
     throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, hint);
   }
   if (!status.isDirectory()) {
-    throw new DiffmineError('MODEL_INVALID', `'${location}' is a file, not a diffusers model folder.`, 'A single checkpoint is converted with Python: StableDiffusionPipeline.from_single_file("FILE").save_pretrained("FOLDER")');
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `'${location}' is a file, not a diffusers model folder.`,
+      'A single checkpoint is converted with Python: StableDiffusionPipeline.from_single_file("FILE").save_pretrained("FOLDER")',
+    );
   }
   if (!(await stat(path.join(location, 'model_index.json')).catch(() => undefined))) {
-    throw new DiffmineError('MODEL_INVALID', `'${location}' has no model_index.json: it is no diffusers model folder.`, 'The folder holds model_index.json, unet/, scheduler/ and, depending on the model, vae/, text_encoder/, tokenizer/.');
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `'${location}' has no model_index.json: it is no diffusers model folder.`,
+      'The folder holds model_index.json, unet/, scheduler/ and, depending on the model, vae/, text_encoder/, tokenizer/.',
+    );
   }
 }
 
 function conditioningOf(location: string, config: UNetConfig): 'text' | 'class' {
   const text = hasCrossAttention(config);
-  if (config.numClassEmbeds > 0 && text) throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet of '${location}' takes both text (cross-attention) and class labels (num_class_embeds = ${config.numClassEmbeds}).`, 'Supported: one of the two.');
+  if (config.numClassEmbeds > 0 && text)
+    throw new DiffmineError(
+      'MODEL_UNSUPPORTED',
+      `The UNet of '${location}' takes both text (cross-attention) and class labels (num_class_embeds = ${config.numClassEmbeds}).`,
+      'Supported: one of the two.',
+    );
   if (config.numClassEmbeds > 0) return 'class';
-  if (!text) throw new DiffmineError('MODEL_UNSUPPORTED', `The UNet of '${location}' is unconditional: it has neither cross-attention nor num_class_embeds.`, 'Typicality compares a model with and without its condition: it needs a conditional model.');
+  if (!text)
+    throw new DiffmineError(
+      'MODEL_UNSUPPORTED',
+      `The UNet of '${location}' is unconditional: it has neither cross-attention nor num_class_embeds.`,
+      'Typicality compares a model with and without its condition: it needs a conditional model.',
+    );
   return 'text';
 }
 
 /** Class names in id order, from model_index.json's id2label. */
 function readLabels(location: string, index: JsonObject, numClassEmbeds: number): string[] {
   const map = index.id2label;
-  if (!isObject(map)) throw new DiffmineError('MODEL_INVALID', `The model '${location}' is conditioned on classes, but its model_index.json has no id2label.`, 'Add it: "id2label": {"0": "first label", "1": "second label"}');
+  if (!isObject(map))
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model '${location}' is conditioned on classes, but its model_index.json has no id2label.`,
+      'Add it: "id2label": {"0": "first label", "1": "second label"}',
+    );
   const count = Object.keys(map).length;
   if (count + 1 !== numClassEmbeds) {
-    throw new DiffmineError('MODEL_INVALID', `The model '${location}' has ${count} labels in id2label, but num_class_embeds = ${numClassEmbeds}.`, 'num_class_embeds is the number of labels + 1: the last class is the null condition.');
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model '${location}' has ${count} labels in id2label, but num_class_embeds = ${numClassEmbeds}.`,
+      'num_class_embeds is the number of labels + 1: the last class is the null condition.',
+    );
   }
   const labels = Array.from({ length: count }, (_, id) => map[String(id)]);
   const wrong = labels.findIndex((label) => typeof label !== 'string' || label === '');
-  if (wrong >= 0) throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' has no name for class ${wrong}.`, `Ids go from 0 to ${count - 1}, each with a name.`);
+  if (wrong >= 0)
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The id2label of '${location}' has no name for class ${wrong}.`,
+      `Ids go from 0 to ${count - 1}, each with a name.`,
+    );
   const twice = labels.find((label, id) => labels.indexOf(label) !== id);
-  if (twice !== undefined) throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' names '${String(twice)}' twice.`);
+  if (twice !== undefined)
+    throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' names '${String(twice)}' twice.`);
   return labels as string[];
 }
 
-function summarize(model: Omit<ModelFolder, 'summary'>, parts: Record<string, LoadedPart<unknown> | undefined>): ModelSummary {
+function summarize(
+  model: Omit<ModelFolder, 'summary'>,
+  parts: Record<string, LoadedPart<unknown> | undefined>,
+): ModelSummary {
   const { schedule } = model.source;
   const shown = Object.entries(parts).flatMap(([name, loaded]) => {
     if (!loaded) return [];
     const { weights } = loaded;
-    return [[name, { parameters: countParameters(weights), dtypes: dtypesOf(weights), bytes: weights.bytes.reduce((a, b) => a + b, 0), files: weights.files.map((file) => path.basename(file)) }] as const];
+    return [
+      [
+        name,
+        {
+          parameters: countParameters(weights),
+          dtypes: dtypesOf(weights),
+          bytes: weights.bytes.reduce((a, b) => a + b, 0),
+          files: weights.files.map((file) => path.basename(file)),
+        },
+      ] as const,
+    ];
   });
   return {
     path: model.path,
@@ -316,7 +441,13 @@ function summarize(model: Omit<ModelFolder, 'summary'>, parts: Record<string, Lo
 }
 
 /** The model's own size, in pixels; said where the model does not give it. */
-export function defaultSize({ path: folder, sampleSize, sampleSizeOf: of }: Pick<ModelFolder, 'path' | 'sampleSize' | 'sampleSizeOf'>, log?: (sentence: string) => void): number {
-  if (of !== 'unet') log?.(`The UNet of '${folder}' gives no sample_size: the size is ${sampleSize} px${of === 'vae' ? ", the VAE's" : ''} (--size sets another).`);
+export function defaultSize(
+  { path: folder, sampleSize, sampleSizeOf: of }: Pick<ModelFolder, 'path' | 'sampleSize' | 'sampleSizeOf'>,
+  log?: (sentence: string) => void,
+): number {
+  if (of !== 'unet')
+    log?.(
+      `The UNet of '${folder}' gives no sample_size: the size is ${sampleSize} px${of === 'vae' ? ", the VAE's" : ''} (--size sets another).`,
+    );
   return sampleSize;
 }

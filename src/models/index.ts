@@ -1,5 +1,14 @@
 // What a model folder is, and how labels and prompts become its conditions.
 export { clashes, conditionKeys, difference } from './clashes.js';
 export { checkLabels, classIds, encodePrompts, prepareConditions } from './conditions.js';
-export { defaultSize, openModel, untrained, variantForEach, variantOf, type ModelFolder, type ModelSummary, type OpenOptions } from './folder.js';
+export {
+  defaultSize,
+  openModel,
+  untrained,
+  variantForEach,
+  variantOf,
+  type ModelFolder,
+  type ModelSummary,
+  type OpenOptions,
+} from './folder.js';
 export { Tokenizer, TOKENS } from './tokenizer.js';

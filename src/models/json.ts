@@ -9,13 +9,17 @@ export type JsonObject = Record<string, unknown>;
 export async function readJsonObject(file: string): Promise<JsonObject> {
   const bytes = await readFile(file).catch((cause: NodeJS.ErrnoException) => {
     const what = cause.code === 'ENOENT' ? 'is missing' : `cannot be read (${cause.code ?? cause.message})`;
-    throw new DiffmineError('MODEL_INVALID', `'${file}' ${what}.`, 'Give a complete diffusers model folder.', { cause });
+    throw new DiffmineError('MODEL_INVALID', `'${file}' ${what}.`, 'Give a complete diffusers model folder.', {
+      cause,
+    });
   });
   let value: unknown;
   try {
     value = parseJson(decodeJson(bytes));
   } catch (cause) {
-    throw new DiffmineError('MODEL_INVALID', `'${file}' is not JSON: ${(cause as Error).message}.`, undefined, { cause });
+    throw new DiffmineError('MODEL_INVALID', `'${file}' is not JSON: ${(cause as Error).message}.`, undefined, {
+      cause,
+    });
   }
   if (!isObject(value)) throw new DiffmineError('MODEL_INVALID', `'${file}' is not a JSON object.`);
   return value;
@@ -42,7 +46,12 @@ export class ConfigReader {
   }
 
   integer(key: string, fallback?: number): number {
-    return this.read(key, fallback, (value): value is number => Number.isSafeInteger(value) && (value as number) >= 0, 'a whole number');
+    return this.read(
+      key,
+      fallback,
+      (value): value is number => Number.isSafeInteger(value) && (value as number) >= 0,
+      'a whole number',
+    );
   }
 
   /** a whole number above zero */
@@ -51,7 +60,12 @@ export class ConfigReader {
   }
 
   number(key: string, fallback?: number): number {
-    return this.read(key, fallback, (value): value is number => typeof value === 'number' && Number.isFinite(value), 'a finite number');
+    return this.read(
+      key,
+      fallback,
+      (value): value is number => typeof value === 'number' && Number.isFinite(value),
+      'a finite number',
+    );
   }
 
   boolean(key: string, fallback?: boolean): boolean {
@@ -59,12 +73,23 @@ export class ConfigReader {
   }
 
   counts(key: string, fallback?: number[]): number[] {
-    return this.read(key, fallback, (value): value is number[] => Array.isArray(value) && value.length > 0 && value.every(isCount), 'a list of whole numbers above 0');
+    return this.read(
+      key,
+      fallback,
+      (value): value is number[] => Array.isArray(value) && value.length > 0 && value.every(isCount),
+      'a list of whole numbers above 0',
+    );
   }
 
   /** Strings, each of which must be among `supported`. */
   strings(key: string, supported: readonly string[]): string[] {
-    const list = this.read(key, undefined, (value): value is string[] => Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string'), 'a list of names');
+    const list = this.read(
+      key,
+      undefined,
+      (value): value is string[] =>
+        Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string'),
+      'a list of names',
+    );
     for (const item of list) if (!supported.includes(item)) throw this.unsupported(key, item, supported.join(', '));
     return list;
   }
@@ -99,7 +124,12 @@ export class ConfigReader {
   /** Options that change the computation and that diffmine computes in one way only: absent, null, or one of the values listed. */
   only(supported: Record<string, readonly unknown[]>): void {
     for (const [key, values] of Object.entries(supported)) {
-      if (this.has(key) && !values.includes(this.values[key])) throw this.unsupported(key, this.values[key], values.length > 0 ? values.map((value) => formatJson(value)).join(', ') : 'null');
+      if (this.has(key) && !values.includes(this.values[key]))
+        throw this.unsupported(
+          key,
+          this.values[key],
+          values.length > 0 ? values.map((value) => formatJson(value)).join(', ') : 'null',
+        );
     }
   }
 
@@ -112,7 +142,11 @@ export class ConfigReader {
   }
 
   unsupported(key: string, value: unknown, supported: string): DiffmineError {
-    return new DiffmineError('MODEL_UNSUPPORTED', `'${this.file}': ${key} = ${formatJson(value)} is not supported.`, `Supported: ${supported}.`);
+    return new DiffmineError(
+      'MODEL_UNSUPPORTED',
+      `'${this.file}': ${key} = ${formatJson(value)} is not supported.`,
+      `Supported: ${supported}.`,
+    );
   }
 
   private read<T>(key: string, fallback: T | undefined, fits: (value: unknown) => value is T, expected: string): T {

@@ -5,7 +5,14 @@ import type { Tokenizer as Bpe } from '@huggingface/tokenizers' with { 'resoluti
 import { DiffmineError } from '../util/errors.js';
 import { fromInt64 } from '../engine/tensor.js';
 import type { Tensor } from '../engine/types.js';
-import { AddedTokenSplitter, addedTokensOf, padTokenOf, readTokenizerFiles, type AddedToken, type TokenizerFiles } from './added-tokens.js';
+import {
+  AddedTokenSplitter,
+  addedTokensOf,
+  padTokenOf,
+  readTokenizerFiles,
+  type AddedToken,
+  type TokenizerFiles,
+} from './added-tokens.js';
 import { isObject, readJsonObject } from './json.js';
 
 /** Tokens of a prompt, start and end included: CLIP's context length. */
@@ -44,7 +51,8 @@ export class Tokenizer {
     for (const token of added) ids.set(token.content, token.id);
     const id = (token: string): number => {
       const found = ids.get(token);
-      if (found === undefined) throw new DiffmineError('MODEL_INVALID', `The tokenizer '${folder}' has no token '${token}'.`);
+      if (found === undefined)
+        throw new DiffmineError('MODEL_INVALID', `The tokenizer '${folder}' has no token '${token}'.`);
       return found;
     };
     const special = { start: id(START), end: id(END), pad: id(padTokenOf(files) ?? END) };
@@ -64,11 +72,24 @@ export class Tokenizer {
         },
         post_processor: null,
         decoder: { type: 'ByteLevel' },
-        model: { type: 'BPE', vocab, merges, unk_token: END, end_of_word_suffix: '</w>', continuing_subword_prefix: '' },
+        model: {
+          type: 'BPE',
+          vocab,
+          merges,
+          unk_token: END,
+          end_of_word_suffix: '</w>',
+          continuing_subword_prefix: '',
+        },
       },
       {},
     );
-    return new Tokenizer(bpe, new AddedTokenSplitter(added, normalize), special, 1 + Math.max(...Object.values(vocab)), added);
+    return new Tokenizer(
+      bpe,
+      new AddedTokenSplitter(added, normalize),
+      special,
+      1 + Math.max(...Object.values(vocab)),
+      added,
+    );
   }
 
   /** Token ids, I64 [texts, 77]: longer texts are cut to 76 tokens and the end token, shorter ones padded. */
@@ -89,7 +110,9 @@ export class Tokenizer {
   private ids(text: string): readonly number[] {
     const known = this.cache.get(text);
     if (known) return known;
-    const pieces = this.splitter.split(text).flatMap((piece) => (typeof piece === 'string' ? this.bpe.encode(piece).ids : [piece.id]));
+    const pieces = this.splitter
+      .split(text)
+      .flatMap((piece) => (typeof piece === 'string' ? this.bpe.encode(piece).ids : [piece.id]));
     const ids = [this.special.start, ...pieces, this.special.end];
     if (this.cache.size >= CACHED_TEXTS) this.cache.clear();
     this.cache.set(text, ids);
@@ -103,22 +126,36 @@ export function normalize(text: string): string {
   return Array.from(spaced, (character) => character.toLowerCase()).join('');
 }
 
-async function readVocabulary({ folder, whole }: TokenizerFiles): Promise<{ vocab: Record<string, number>; merges: string[] | [string, string][] }> {
+async function readVocabulary({
+  folder,
+  whole,
+}: TokenizerFiles): Promise<{ vocab: Record<string, number>; merges: string[] | [string, string][] }> {
   const vocabFile = path.join(folder, 'vocab.json');
   const mergesFile = path.join(folder, 'merges.txt');
   const text = await readFile(mergesFile, 'utf8').catch(() => undefined);
   if (text !== undefined) {
     const vocab = await readJsonObject(vocabFile);
-    if (!isVocabulary(vocab)) throw new DiffmineError('MODEL_INVALID', `'${vocabFile}' is not a vocabulary: it maps tokens to whole numbers.`);
-    const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'));
+    if (!isVocabulary(vocab))
+      throw new DiffmineError('MODEL_INVALID', `'${vocabFile}' is not a vocabulary: it maps tokens to whole numbers.`);
+    const lines = text
+      .replace(/^\uFEFF/, '')
+      .split(/\r?\n/)
+      .filter((line) => line !== '' && !line.startsWith('#version'));
     const bad = lines.find((line) => line.split(' ').length !== 2);
-    if (bad !== undefined) throw new DiffmineError('MODEL_INVALID', `'${mergesFile}' has a line that is no pair: '${bad}'.`);
+    if (bad !== undefined)
+      throw new DiffmineError('MODEL_INVALID', `'${mergesFile}' has a line that is no pair: '${bad}'.`);
     return { vocab, merges: lines };
   }
   // transformers 5 may write tokenizer.json alone.
-  if (Object.keys(whole).length === 0) throw new DiffmineError('MODEL_INVALID', `The tokenizer '${folder}' has neither vocab.json with merges.txt nor a tokenizer.json.`, 'Give a complete diffusers model folder.');
+  if (Object.keys(whole).length === 0)
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The tokenizer '${folder}' has neither vocab.json with merges.txt nor a tokenizer.json.`,
+      'Give a complete diffusers model folder.',
+    );
   const { model } = whole;
-  if (!isObject(model) || !isVocabulary(model.vocab) || !isMerges(model.merges)) throw new DiffmineError('MODEL_INVALID', `'${path.join(folder, 'tokenizer.json')}' is not a BPE tokenizer.`);
+  if (!isObject(model) || !isVocabulary(model.vocab) || !isMerges(model.merges))
+    throw new DiffmineError('MODEL_INVALID', `'${path.join(folder, 'tokenizer.json')}' is not a BPE tokenizer.`);
   return { vocab: model.vocab, merges: model.merges };
 }
 
@@ -127,5 +164,8 @@ function isVocabulary(value: unknown): value is Record<string, number> {
 }
 
 function isMerges(value: unknown): value is string[] | [string, string][] {
-  return Array.isArray(value) && (value.every((item) => typeof item === 'string') || value.every((item) => Array.isArray(item) && item.length === 2));
+  return (
+    Array.isArray(value) &&
+    (value.every((item) => typeof item === 'string') || value.every((item) => Array.isArray(item) && item.length === 2))
+  );
 }

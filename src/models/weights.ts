@@ -10,7 +10,8 @@ import { isObject, readJsonObject } from './json.js';
 /** Of diffusers' parts and of transformers'. */
 const NAMES = ['diffusion_pytorch_model', 'model'];
 
-const CONVERT = 'Convert it once, where Python with diffusers is at hand: from diffusers import DiffusionPipeline; DiffusionPipeline.from_pretrained("MODEL").save_pretrained("MODEL-safetensors", safe_serialization=True)';
+const CONVERT =
+  'Convert it once, where Python with diffusers is at hand: from diffusers import DiffusionPipeline; DiffusionPipeline.from_pretrained("MODEL").save_pretrained("MODEL-safetensors", safe_serialization=True)';
 
 /** A fingerprint reads this many bytes at this many places of each file. */
 const SAMPLE_BYTES = 64 * 1024;
@@ -38,12 +39,20 @@ export interface Weights {
 export async function findWeights(folder: string, variant?: string): Promise<Weights> {
   const present = new Set(await readdir(folder).catch(() => [] as string[]));
   const found = candidates(present);
-  const chosen = [variant, '', 'fp16'].map((wanted) => found.find((one) => one.variant === wanted)).find((one) => one !== undefined);
+  const chosen = [variant, '', 'fp16']
+    .map((wanted) => found.find((one) => one.variant === wanted))
+    .find((one) => one !== undefined);
   if (!chosen) throw noWeights(folder, [...present].sort(), found);
   const files = chosen.index ? await shards(folder, chosen.file, present) : [path.join(folder, chosen.file)];
   const bytes: number[] = [];
   for (const file of files) bytes.push(await sizeOf(file));
-  return { files, variant: chosen.variant, variants: [...new Set(found.map((one) => one.variant))], bytes, headers: files.map((file) => readSafetensorsHeader(file)) };
+  return {
+    files,
+    variant: chosen.variant,
+    variants: [...new Set(found.map((one) => one.variant))],
+    bytes,
+    headers: files.map((file) => readSafetensorsHeader(file)),
+  };
 }
 
 /** A file of weights, or the index of several. */
@@ -64,57 +73,101 @@ function candidates(present: Iterable<string>): Candidate[] {
     // diffusers and transformers write the variant last (model.safetensors.index.fp16.json), older ones first.
     const parts = /^(\w+?)(?:\.([\w-]+))?\.safetensors(\.index(?:\.([\w-]+))?\.json)?$/.exec(file);
     const order = NAMES.indexOf(parts?.[1] ?? '');
-    if (parts && order >= 0) found.push({ file, variant: parts[2] ?? parts[4] ?? '', index: parts[3] !== undefined, order });
+    if (parts && order >= 0)
+      found.push({ file, variant: parts[2] ?? parts[4] ?? '', index: parts[3] !== undefined, order });
   }
   return found.sort((a, b) => a.order - b.order || Number(a.index) - Number(b.index) || (a.file < b.file ? -1 : 1));
 }
 
 /** What is there in place of weights, and what to do about it. */
 function noWeights(folder: string, present: readonly string[], found: readonly Candidate[]): DiffmineError {
-  const invalid = (what: string, hint: string): DiffmineError => new DiffmineError('MODEL_INVALID', `'${folder}' ${what}.`, hint);
-  const quoted = (names: readonly string[]): string => `${names.slice(0, 8).map((name) => `'${name}'`).join(', ')}${names.length > 8 ? ` and ${names.length - 8} more` : ''}`;
+  const invalid = (what: string, hint: string): DiffmineError =>
+    new DiffmineError('MODEL_INVALID', `'${folder}' ${what}.`, hint);
+  const quoted = (names: readonly string[]): string =>
+    `${names
+      .slice(0, 8)
+      .map((name) => `'${name}'`)
+      .join(', ')}${names.length > 8 ? ` and ${names.length - 8} more` : ''}`;
   if (found.length > 0) {
     const variants = [...new Set(found.map(({ variant }) => variant))];
     const choice = variants.map((variant) => `--variant ${variant}`).join(' or ');
-    return invalid(`has its weights only as ${variants.length === 1 ? 'a variant' : 'variants'}: ${quoted(found.map(({ file }) => file))}`, `Choose with ${choice} (in the API: the option variant).`);
+    return invalid(
+      `has its weights only as ${variants.length === 1 ? 'a variant' : 'variants'}: ${quoted(found.map(({ file }) => file))}`,
+      `Choose with ${choice} (in the API: the option variant).`,
+    );
   }
   const sharded = present.filter((name) => SHARD.test(name));
-  if (sharded.length > 0) return invalid(`has shards of weights (${quoted(sharded)}), but not the index that lists them`, 'Download the file that ends in .safetensors.index.json.');
+  if (sharded.length > 0)
+    return invalid(
+      `has shards of weights (${quoted(sharded)}), but not the index that lists them`,
+      'Download the file that ends in .safetensors.index.json.',
+    );
   const pickle = present.filter((name) => /\.(bin|ckpt|pt|pth)$/.test(name));
-  if (pickle.length > 0) return invalid(`has its weights as ${quoted(pickle)} only; diffmine reads safetensors (pickle files can run code)`, CONVERT);
+  if (pickle.length > 0)
+    return invalid(
+      `has its weights as ${quoted(pickle)} only; diffmine reads safetensors (pickle files can run code)`,
+      CONVERT,
+    );
   const others = present.filter((name) => name.endsWith('.safetensors'));
-  if (others.length > 0) return invalid(`has no weights under a name that diffusers gives them, only ${quoted(others)}`, `Rename the right one to ${NAMES.map((name) => `${name}.safetensors`).join(' or ')}.`);
-  return invalid(`has no weights: neither ${NAMES.map((name) => `${name}.safetensors`).join(' nor ')}`, 'Give a complete diffusers model folder.');
+  if (others.length > 0)
+    return invalid(
+      `has no weights under a name that diffusers gives them, only ${quoted(others)}`,
+      `Rename the right one to ${NAMES.map((name) => `${name}.safetensors`).join(' or ')}.`,
+    );
+  return invalid(
+    `has no weights: neither ${NAMES.map((name) => `${name}.safetensors`).join(' nor ')}`,
+    'Give a complete diffusers model folder.',
+  );
 }
 
 async function shards(folder: string, index: string, present: ReadonlySet<string>): Promise<string[]> {
   const file = path.join(folder, index);
   const { weight_map: map } = await readJsonObject(file);
   const names = isObject(map) ? [...new Set(Object.values(map))].sort() : [];
-  if (names.length === 0 || !names.every((name) => typeof name === 'string')) throw new DiffmineError('MODEL_INVALID', `'${file}' has no weight_map of tensors to files.`);
+  if (names.length === 0 || !names.every((name) => typeof name === 'string'))
+    throw new DiffmineError('MODEL_INVALID', `'${file}' has no weight_map of tensors to files.`);
   const absent = (names as string[]).find((name) => name !== path.basename(name) || !present.has(name));
-  if (absent !== undefined) throw new DiffmineError('MODEL_INVALID', `'${file}' names the shard '${absent}', which is not beside it.`, 'Download the missing file.');
+  if (absent !== undefined)
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `'${file}' names the shard '${absent}', which is not beside it.`,
+      'Download the missing file.',
+    );
   return (names as string[]).map((name) => path.join(folder, name));
 }
 
 async function sizeOf(file: string): Promise<number> {
   const { size } = await stat(file).catch((cause: unknown) => {
-    throw new DiffmineError('MODEL_INVALID', `'${file}' cannot be read.`, 'It may be a link to a file that is gone: download the model again.', { cause });
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `'${file}' cannot be read.`,
+      'It may be a link to a file that is gone: download the model again.',
+      { cause },
+    );
   });
   if (size < 1024 && (await sample(file, 0, size)).toString('latin1').startsWith('version https://git-lfs')) {
-    throw new DiffmineError('MODEL_INVALID', `'${file}' is a Git LFS pointer, not the weights.`, 'Run `git lfs pull` in the model folder.');
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `'${file}' is a Git LFS pointer, not the weights.`,
+      'Run `git lfs pull` in the model folder.',
+    );
   }
   return size;
 }
 
 /** Adds names, sizes, headers and sampled bytes: other weights of the same shapes differ in it, and a 3 GB file costs a megabyte of reading. */
-export async function hashWeights(hash: Hash, part: string, weights: Pick<Weights, 'files' | 'headers' | 'bytes'>): Promise<void> {
+export async function hashWeights(
+  hash: Hash,
+  part: string,
+  weights: Pick<Weights, 'files' | 'headers' | 'bytes'>,
+): Promise<void> {
   for (const [i, file] of weights.files.entries()) {
     const size = weights.bytes[i] as number;
     const tensors = Object.entries(weights.headers[i]?.tensors ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
     hash.update(JSON.stringify([part, path.basename(file), size, tensors]));
     const step = Math.max(0, size - SAMPLE_BYTES) / (SAMPLE_PLACES - 1);
-    for (let place = 0; place < SAMPLE_PLACES; ++place) hash.update(await sample(file, Math.floor(place * step), SAMPLE_BYTES));
+    for (let place = 0; place < SAMPLE_PLACES; ++place)
+      hash.update(await sample(file, Math.floor(place * step), SAMPLE_BYTES));
   }
 }
 
@@ -136,7 +189,9 @@ export function shapeOf(weights: Weights, ...names: string[]): number[] | undefi
 
 /** The tensors that are parameters: old text encoders also carry their position ids. */
 function parameters({ headers }: Weights): { dtype: string; shape: number[] }[] {
-  return headers.flatMap(({ tensors }) => Object.entries(tensors).flatMap(([name, tensor]) => (name.endsWith('position_ids') ? [] : [tensor])));
+  return headers.flatMap(({ tensors }) =>
+    Object.entries(tensors).flatMap(([name, tensor]) => (name.endsWith('position_ids') ? [] : [tensor])),
+  );
 }
 
 export function countParameters(weights: Weights): number {

@@ -68,13 +68,23 @@ export function indexJson(parts: { vae: boolean; text: boolean }, labels: readon
     unet: ['diffusers', 'UNet2DConditionModel'],
     scheduler: ['diffusers', 'DDIMScheduler'],
     ...(parts.vae ? { vae: ['diffusers', 'AutoencoderKL'] } : {}),
-    ...(parts.text ? { text_encoder: ['transformers', 'CLIPTextModel'], tokenizer: ['transformers', 'CLIPTokenizer'] } : {}),
-    ...(parts.text && parts.vae ? { safety_checker: [null, null], feature_extractor: [null, null], image_encoder: [null, null], requires_safety_checker: false } : {}),
+    ...(parts.text
+      ? { text_encoder: ['transformers', 'CLIPTextModel'], tokenizer: ['transformers', 'CLIPTokenizer'] }
+      : {}),
+    ...(parts.text && parts.vae
+      ? {
+          safety_checker: [null, null],
+          feature_extractor: [null, null],
+          image_encoder: [null, null],
+          requires_safety_checker: false,
+        }
+      : {}),
     ...(labels ? { id2label: Object.fromEntries(labels.map((label, id) => [String(id), label])) } : {}),
   };
 }
 
-export const writeJson = (file: string, json: JsonObject): Promise<void> => writeFileAtomic(file, `${formatJson(json, 2)}\n`);
+export const writeJson = (file: string, json: JsonObject): Promise<void> =>
+  writeFileAtomic(file, `${formatJson(json, 2)}\n`);
 
 /**
  * Copies folder `name` of a model into another (a reflink where the file system has them), in place of what is there.
@@ -85,10 +95,21 @@ export const writeJson = (file: string, json: JsonObject): Promise<void> => writ
 export async function copyPart(from: string, to: string, name: string, weights?: readonly string[]): Promise<void> {
   const [source, target] = [path.join(from, name), path.join(to, name)];
   const temporary = temporaryName(target);
-  const variant = weights === undefined || samePaths(weights, (await findWeights(source).catch(() => undefined))?.files) ? undefined : weights;
-  const kept = (file: string): boolean => variant === undefined || path.dirname(file) !== source || !isWeightFile(path.basename(file)) || variant.includes(file);
+  const variant =
+    weights === undefined || samePaths(weights, (await findWeights(source).catch(() => undefined))?.files)
+      ? undefined
+      : weights;
+  const kept = (file: string): boolean =>
+    variant === undefined ||
+    path.dirname(file) !== source ||
+    !isWeightFile(path.basename(file)) ||
+    variant.includes(file);
   await cp(source, temporary, { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE, filter: kept });
-  if (variant) await nameWeights(temporary, variant.map((file) => path.basename(file)));
+  if (variant)
+    await nameWeights(
+      temporary,
+      variant.map((file) => path.basename(file)),
+    );
   await moveOver(temporary, target);
 }
 
@@ -97,11 +118,17 @@ async function nameWeights(folder: string, names: readonly string[]): Promise<vo
   const [first = ''] = names;
   const [stem = ''] = first.split(/[.-]/);
   if (names.length === 1) return rename(path.join(folder, first), path.join(folder, `${stem}.safetensors`));
-  const map = names.flatMap((name) => Object.keys(readSafetensorsHeader(path.join(folder, name)).tensors).map((tensor) => [tensor, name] as const));
-  await writeJson(path.join(folder, `${stem}.safetensors.index.json`), { metadata: {}, weight_map: Object.fromEntries(map) });
+  const map = names.flatMap((name) =>
+    Object.keys(readSafetensorsHeader(path.join(folder, name)).tensors).map((tensor) => [tensor, name] as const),
+  );
+  await writeJson(path.join(folder, `${stem}.safetensors.index.json`), {
+    metadata: {},
+    weight_map: Object.fromEntries(map),
+  });
 }
 
-const samePaths = (a: readonly string[], b: readonly string[] | undefined): boolean => b !== undefined && a.length === b.length && a.every((file, i) => file === b[i]);
+const samePaths = (a: readonly string[], b: readonly string[] | undefined): boolean =>
+  b !== undefined && a.length === b.length && a.every((file, i) => file === b[i]);
 
 /** Weights of any kind, and the lists of their shards. */
 const isWeightFile = (name: string): boolean => /\.(safetensors|bin|msgpack|h5)$|\.index(\.[\w-]+)?\.json$/.test(name);

@@ -92,7 +92,8 @@ async function makeFolder(folder: string, fill: (folder: string) => Promise<void
   await mkdir(folder, { recursive: true });
   try {
     await fill(folder);
-    for (const entry of await readdir(folder, { withFileTypes: true })) await (entry.isDirectory() ? syncFolder : syncFile)(join(folder, entry.name));
+    for (const entry of await readdir(folder, { withFileTypes: true }))
+      await (entry.isDirectory() ? syncFolder : syncFile)(join(folder, entry.name));
     await syncFolder(folder);
   } catch (error) {
     await discard(folder).catch(() => undefined);

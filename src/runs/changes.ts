@@ -20,7 +20,9 @@ class Counted {
   /** '3 images changed (the first is a/1.png)' */
   tell(what: string): string[] {
     if (this.count === 0) return [];
-    return [`${this.count} ${this.count === 1 ? 'image' : 'images'} ${what} (${this.count === 1 ? '' : 'the first is '}${this.first})`];
+    return [
+      `${this.count} ${this.count === 1 ? 'image' : 'images'} ${what} (${this.count === 1 ? '' : 'the first is '}${this.first})`,
+    ];
   }
 }
 
@@ -31,10 +33,16 @@ class Counted {
  * @param deciding further columns that are to be equal
  * @returns undefined where nothing differs
  */
-export async function listChanges(list: ListFile<Row>, rows: Rows, key: readonly [string, string], deciding: readonly string[]): Promise<string | undefined> {
+export async function listChanges(
+  list: ListFile<Row>,
+  rows: Rows,
+  key: readonly [string, string],
+  deciding: readonly string[],
+): Promise<string | undefined> {
   const [changed, gone, added] = [new Counted(), new Counted(), new Counted()];
   const name = (row: Row): string => String(row[key[0]]);
-  const compare = (a: Row, b: Row): number => compareCodePoints(name(a), name(b)) || compareCodePoints(String(a[key[1]]), String(b[key[1]]));
+  const compare = (a: Row, b: Row): number =>
+    compareCodePoints(name(a), name(b)) || compareCodePoints(String(a[key[1]]), String(b[key[1]]));
   const value = (row: Row, column: string): Cell => row[column] ?? null;
   const now = rows[Symbol.iterator]();
   let next = now.next();
@@ -54,7 +62,11 @@ export async function listChanges(list: ListFile<Row>, rows: Rows, key: readonly
     }
   }
   for (; !next.done; next = now.next()) added.add(name(next.value));
-  const told = [...changed.tell('changed'), ...gone.tell('gone or under another label'), ...added.tell('new or under another label')];
+  const told = [
+    ...changed.tell('changed'),
+    ...gone.tell('gone or under another label'),
+    ...added.tell('new or under another label'),
+  ];
   return told.length > 0 ? told.join(', ') : undefined;
 }
 
@@ -85,7 +97,13 @@ export interface CheckHooks {
  * @param imageAt the image of today at a place of the list; undefined: not asked about
  * @throws RUN_MISMATCH naming the first that changed; CANCELLED
  */
-export async function checkContents(folder: WithContents, shards: Iterable<number>, imageAt: (place: number) => Pick<DatasetImage, 'path' | 'file' | 'mtime'> | undefined, redo: readonly string[], { signal, log }: CheckHooks = {}): Promise<void> {
+export async function checkContents(
+  folder: WithContents,
+  shards: Iterable<number>,
+  imageAt: (place: number) => Pick<DatasetImage, 'path' | 'file' | 'mtime'> | undefined,
+  redo: readonly string[],
+  { signal, log }: CheckHooks = {},
+): Promise<void> {
   const changed = new Counted();
   const places: string[] = [];
   let same = 0;
@@ -97,7 +115,8 @@ export async function checkContents(folder: WithContents, shards: Iterable<numbe
       return image && (image.mtime ?? null) !== mtime ? [{ place: begin + i, image }] : [];
     });
     if (suspects.length === 0) continue;
-    if (same === 0) log?.('Some images have other modification times than when this run began: comparing their content.');
+    if (same === 0)
+      log?.('Some images have other modification times than when this run began: comparing their content.');
     const before = await folder.shardContents(shard);
     let found = false;
     for (let i = 0; i < suspects.length; i += TOGETHER) {
@@ -116,9 +135,18 @@ export async function checkContents(folder: WithContents, shards: Iterable<numbe
   }
   const [told] = changed.tell('changed since this run worked on them');
   if (told === undefined) {
-    if (same > 0) log?.(`${same} ${same === 1 ? 'image has' : 'images have'} another modification time but the same content.`);
+    if (same > 0)
+      log?.(`${same} ${same === 1 ? 'image has' : 'images have'} another modification time but the same content.`);
     return;
   }
-  const removed = [...places.slice(0, 3), ...(places.length > 3 ? [`${places.length - 3} more in shards`] : []), ...redo].join(', ');
-  throw new DiffmineError('RUN_MISMATCH', `${told}.`, `Restore what was there; or remove ${removed} from ${folder.path} and run the same command again, which does only those shards again; or give --out another folder.`);
+  const removed = [
+    ...places.slice(0, 3),
+    ...(places.length > 3 ? [`${places.length - 3} more in shards`] : []),
+    ...redo,
+  ].join(', ');
+  throw new DiffmineError(
+    'RUN_MISMATCH',
+    `${told}.`,
+    `Restore what was there; or remove ${removed} from ${folder.path} and run the same command again, which does only those shards again; or give --out another folder.`,
+  );
 }

@@ -9,18 +9,27 @@ import type { DeviceInfo, Precision } from '../engine/types.js';
  */
 export function chooseDevice(name: string, precision: Precision): DeviceInfo {
   if (!/^(auto|cpu|cuda(:\d+)?)$/.test(name)) {
-    throw new DiffmineError('INVALID_ARGUMENT', `There is no device ${JSON.stringify(name)}.`, 'Give auto, cpu, cuda or cuda:N.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `There is no device ${JSON.stringify(name)}.`,
+      'Give auto, cpu, cuda or cuda:N.',
+    );
   }
   const devices = listDevices();
   const wanted = name === 'cuda' ? 'cuda:0' : name;
-  const device = devices.find(({ id }) => (wanted === 'auto' ? id.startsWith('cuda') : id === wanted)) ?? (wanted === 'auto' ? devices.find(({ id }) => id === 'cpu') : undefined);
+  const device =
+    devices.find(({ id }) => (wanted === 'auto' ? id.startsWith('cuda') : id === wanted)) ??
+    (wanted === 'auto' ? devices.find(({ id }) => id === 'cpu') : undefined);
   if (!device) {
-    const hint = buildInfo().cuda ? `Devices here: ${devices.map(({ id }) => id).join(', ')}.` : 'This build is for CPUs only; `diffmine setup --cuda` makes one for NVIDIA GPUs.';
+    const hint = buildInfo().cuda
+      ? `Devices here: ${devices.map(({ id }) => id).join(', ')}.`
+      : 'This build is for CPUs only; `diffmine setup --cuda` makes one for NVIDIA GPUs.';
     throw new DiffmineError('DEVICE_UNAVAILABLE', `The device ${wanted} is not available.`, hint);
   }
   if (!device.dtypes.includes(precision)) {
     throw new DiffmineError(
-      'DEVICE_UNAVAILABLE', `${precision} is not supported on this CPU (${device.name}): oneDNN has no ${precision} for it, and convolutions without oneDNN take hundreds of times as long as in fp32.`,
+      'DEVICE_UNAVAILABLE',
+      `${precision} is not supported on this CPU (${device.name}): oneDNN has no ${precision} for it, and convolutions without oneDNN take hundreds of times as long as in fp32.`,
       `Use ${device.dtypes.map((dtype) => `--dtype ${dtype}`).join(' or ')}.`,
     );
   }
@@ -35,7 +44,11 @@ export function chooseDevice(name: string, precision: Precision): DeviceInfo {
 export function chooseTrainingDevice(name: string, precision: Precision): DeviceInfo {
   const device = chooseDevice(name, precision);
   if (device.id === 'cpu' && precision === 'fp16') {
-    throw new DiffmineError('DEVICE_UNAVAILABLE', 'fp16 cannot be trained on a CPU: gradients of convolutions take hundreds of times as long as in fp32.', 'Use --dtype fp32 or --dtype bf16.');
+    throw new DiffmineError(
+      'DEVICE_UNAVAILABLE',
+      'fp16 cannot be trained on a CPU: gradients of convolutions take hundreds of times as long as in fp32.',
+      'Use --dtype fp32 or --dtype bf16.',
+    );
   }
   return device;
 }

@@ -21,13 +21,24 @@ export interface ListedImage {
   extra?: Record<string, string>;
 }
 
-const OWN: Schema = [['path', 'STRING'], ['label', 'STRING'], ['bytes', 'DOUBLE'], ['mtime', 'DOUBLE']];
+const OWN: Schema = [
+  ['path', 'STRING'],
+  ['label', 'STRING'],
+  ['bytes', 'DOUBLE'],
+  ['mtime', 'DOUBLE'],
+];
 const WITH_CHECKSUM: Schema = [...OWN, ['sha256', 'STRING']];
 
 /** @param checksum the content of each file counts as well */
-export function imageListColumns(columns: readonly string[], checksum = false): { own: Schema; deciding: readonly string[] } {
+export function imageListColumns(
+  columns: readonly string[],
+  checksum = false,
+): { own: Schema; deciding: readonly string[] } {
   const further = [...namesOf(columns).values()].map((name) => [name, 'STRING'] as const);
-  return { own: [...(checksum ? WITH_CHECKSUM : OWN), ...further], deciding: checksum ? ['bytes', 'sha256'] : ['bytes'] };
+  return {
+    own: [...(checksum ? WITH_CHECKSUM : OWN), ...further],
+    deciding: checksum ? ['bytes', 'sha256'] : ['bytes'],
+  };
 }
 
 /** `sha256` counts as taken with and without it. */
@@ -42,7 +53,8 @@ export function imageRows(images: ImageList, columns: readonly string[], checksu
       for (const { path, label, bytes, mtime, extra, sha256 } of images) {
         const row: Row = { path, label, bytes, mtime: mtime ?? null };
         if (checksum) row['sha256'] = sha256 ?? null;
-        if (extra) for (const [column, name] of names) row[name] = Object.hasOwn(extra, column) ? (extra[column] ?? null) : null;
+        if (extra)
+          for (const [column, name] of names) row[name] = Object.hasOwn(extra, column) ? (extra[column] ?? null) : null;
         yield row;
       }
     },
@@ -50,6 +62,8 @@ export function imageRows(images: ImageList, columns: readonly string[], checksu
 }
 
 export function listedImage(row: ListedRow, columns: readonly string[]): ListedImage {
-  const extra = [...namesOf(columns)].flatMap(([column, name]) => (typeof row[name] === 'string' ? [[column, row[name]] as const] : []));
+  const extra = [...namesOf(columns)].flatMap(([column, name]) =>
+    typeof row[name] === 'string' ? [[column, row[name]] as const] : [],
+  );
   return { path: row.path, label: row.label, ...(extra.length > 0 ? { extra: Object.fromEntries(extra) } : {}) };
 }

@@ -33,10 +33,18 @@ export async function writeList(folder: string, schema: Schema, rows: Rows): Pro
   const target = join(folder, LIST);
   const temporary = temporaryName(target);
   try {
-    const writer = new ParquetWriter({ writer: fileWriter(temporary), schema: await parquetSchema(schema), createdBy: CREATED_BY, statistics: false });
+    const writer = new ParquetWriter({
+      writer: fileWriter(temporary),
+      schema: await parquetSchema(schema),
+      createdBy: CREATED_BY,
+      statistics: false,
+    });
     let group: Row[] = [];
     const flush = async (): Promise<void> => {
-      await writer.write({ columnData: schema.map(([name]) => ({ name, data: group.map((row) => row[name] ?? null) })), rowGroupSize: GROUP });
+      await writer.write({
+        columnData: schema.map(([name]) => ({ name, data: group.map((row) => row[name] ?? null) })),
+        rowGroupSize: GROUP,
+      });
       group = [];
       await setImmediate(); // signals are heard between groups
     };
@@ -56,7 +64,11 @@ export async function writeList(folder: string, schema: Schema, rows: Rows): Pro
 }
 
 /** Whether two lists have equal values in these columns, row by row. */
-export async function haveSameRows<R extends Row>(a: ListFile<R>, b: ListFile<R>, columns: readonly (keyof R & string)[]): Promise<boolean> {
+export async function haveSameRows<R extends Row>(
+  a: ListFile<R>,
+  b: ListFile<R>,
+  columns: readonly (keyof R & string)[],
+): Promise<boolean> {
   if (a.length !== b.length) return false;
   const others = b.groups(columns);
   for await (const group of a.groups(columns)) {
@@ -81,10 +93,16 @@ export class ListFile<R extends Row> {
   static async open<R extends Row>(folder: string, record: ListRecord): Promise<ListFile<R>> {
     const path = join(folder, LIST);
     const found = await sha256File(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') throw new DiffmineError('RUN_INVALID', `${path} is missing.`, 'Restore it, or start again in a new folder.');
+      if (error.code === 'ENOENT')
+        throw new DiffmineError('RUN_INVALID', `${path} is missing.`, 'Restore it, or start again in a new folder.');
       throw error;
     });
-    if (found !== record.sha256) throw new DiffmineError('RUN_INVALID', `${path} is damaged: its checksum is not the one in manifest.json.`, 'Restore it, or start again in a new folder.');
+    if (found !== record.sha256)
+      throw new DiffmineError(
+        'RUN_INVALID',
+        `${path} is damaged: its checksum is not the one in manifest.json.`,
+        'Restore it, or start again in a new folder.',
+      );
     return new ListFile(path, record.rows);
   }
 
@@ -113,11 +131,19 @@ export class ListFile<R extends Row> {
     const { parquetReadObjects } = await import('hyparquet');
     try {
       const { metadata, file } = await (this.opened ??= this.start());
-      const rows = (await parquetReadObjects({ file, metadata, rowStart: group * GROUP, rowEnd: Math.min(this.length, (group + 1) * GROUP), ...(columns ? { columns: [...columns] } : {}) })) as R[];
+      const rows = (await parquetReadObjects({
+        file,
+        metadata,
+        rowStart: group * GROUP,
+        rowEnd: Math.min(this.length, (group + 1) * GROUP),
+        ...(columns ? { columns: [...columns] } : {}),
+      })) as R[];
       this.last = { group, columns: wanted, rows };
       return rows;
     } catch (error) {
-      throw new DiffmineError('RUN_INVALID', `${this.path} cannot be read: ${(error as Error).message}`, undefined, { cause: error });
+      throw new DiffmineError('RUN_INVALID', `${this.path} cannot be read: ${(error as Error).message}`, undefined, {
+        cause: error,
+      });
     }
   }
 
@@ -128,7 +154,7 @@ export class ListFile<R extends Row> {
       const bytes = new Uint8Array(end - begin);
       const handle = await open(this.path, 'r');
       try {
-        for (let at = 0; at < bytes.length; ) {
+        for (let at = 0; at < bytes.length;) {
           const { bytesRead } = await handle.read(bytes, at, bytes.length - at, begin + at);
           if (bytesRead === 0) throw new Error('the file ends too early');
           at += bytesRead;

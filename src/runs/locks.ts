@@ -82,7 +82,12 @@ function parseOwner(text: string): LockOwner | undefined {
   try {
     const value = JSON.parse(text) as Partial<LockOwner> | null;
     if (typeof value?.host !== 'string' || typeof value.pid !== 'number') return undefined;
-    return { host: value.host, pid: value.pid, started: String(value.started ?? ''), system: String(value.system ?? '') };
+    return {
+      host: value.host,
+      pid: value.pid,
+      started: String(value.started ?? ''),
+      system: String(value.system ?? ''),
+    };
   } catch {
     return undefined;
   }
@@ -224,7 +229,10 @@ export class LockFolder {
    * @param onWaiting told once who holds it
    * @throws CANCELLED after `signal`
    */
-  async wait(name: string, { signal, onWaiting }: { signal?: AbortSignal | undefined; onWaiting?: (holder: string) => void } = {}): Promise<Lock> {
+  async wait(
+    name: string,
+    { signal, onWaiting }: { signal?: AbortSignal | undefined; onWaiting?: (holder: string) => void } = {},
+  ): Promise<Lock> {
     for (let told = false; ; told = true) {
       const lock = await this.acquire(name);
       if (lock) return lock;

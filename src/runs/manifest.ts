@@ -99,7 +99,13 @@ export interface Manifest {
 export type ManifestDraft = Draft<Manifest>;
 
 export const MODEL_SHAPE: Shape = members({
-  path: text, variant: optional(text), fingerprint: text, kind: oneOf('latent', 'pixel'), conditioning: oneOf('text', 'class'), vaeFactor: whole(1), fold: whole(1),
+  path: text,
+  variant: optional(text),
+  fingerprint: text,
+  kind: oneOf('latent', 'pixel'),
+  conditioning: oneOf('text', 'class'),
+  vaeFactor: whole(1),
+  fold: whole(1),
 });
 /** What all options of scans have: those of a run, or of another kind of work. */
 export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: oneOf('floor', 'ceil') } as const;
@@ -110,19 +116,56 @@ export const RUN: Kind<Manifest> = {
   format: RUN_FORMAT,
   noun: 'run',
   maker: '`diffmine scan --out`',
-  subjects: ({ model, dataset }) => ({ model: { value: model.fingerprint, shown: model.path }, dataset: { value: dataset.fingerprint, shown: dataset.path } }),
+  subjects: ({ model, dataset }) => ({
+    model: { value: model.fingerprint, shown: model.path },
+    dataset: { value: dataset.fingerprint, shown: dataset.path },
+  }),
   columns: ({ dataset, options }) => imageListColumns(dataset.columns, options.checksum === true),
   shape: members({
     model: MODEL_SHAPE,
-    dataset: members({ path: text, fingerprint: text, images: whole(0), ignored: whole(0), labels: list(text), columns: list(text), layout: optional(text), encoding: optional(text), imageRoot: optional(text) }),
+    dataset: members({
+      path: text,
+      fingerprint: text,
+      images: whole(0),
+      ignored: whole(0),
+      labels: list(text),
+      columns: list(text),
+      layout: optional(text),
+      encoding: optional(text),
+      imageRoot: optional(text),
+    }),
     options: members({
-      prompt: nullable(text), nullPrompt: nullable(text), ...SIZE_SHAPES, ...WHERE_SHAPES, patch: whole(0), samples: whole(1), seed: whole(0), tBegin: whole(0), tEnd: whole(0), sampler: text,
-      perImage: whole(0), allLabels: flag, against: text, maps: flag, replay: nullable(text), untrained: optional(oneOf(true)), checksum: optional(oneOf(true)), tune: optional(oneOf(true)),
+      prompt: nullable(text),
+      nullPrompt: nullable(text),
+      ...SIZE_SHAPES,
+      ...WHERE_SHAPES,
+      patch: whole(0),
+      samples: whole(1),
+      seed: whole(0),
+      tBegin: whole(0),
+      tEnd: whole(0),
+      sampler: text,
+      perImage: whole(0),
+      allLabels: flag,
+      against: text,
+      maps: flag,
+      replay: nullable(text),
+      untrained: optional(oneOf(true)),
+      checksum: optional(oneOf(true)),
+      tune: optional(oneOf(true)),
       localize: optional(either(oneOf('own', 'all'), list(text))),
     }),
-    preset: nullable(text), replayFile: nullable(text), conditions: list(text),
+    preset: nullable(text),
+    replayFile: nullable(text),
+    conditions: list(text),
   }),
-  optionName: { tBegin: 't-range, first timestep', tEnd: 't-range, end', sizeRule: 'rounding of the long side', localize: 'labels mapped by localize', untrained: 'untrained weights' },
+  optionName: {
+    tBegin: 't-range, first timestep',
+    tEnd: 't-range, end',
+    sizeRule: 'rounding of the long side',
+    localize: 'labels mapped by localize',
+    untrained: 'untrained weights',
+  },
 };
 
 /** The fingerprint of what decides results: model, data and options, wherever they lie. */

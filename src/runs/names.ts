@@ -21,10 +21,14 @@ const escape = (char: string): string => `%${(char.codePointAt(0) ?? 0).toString
  * @param reserved names that mean something else where it is to stand, in lower case
  */
 export function safeName(text: string, reserved: readonly string[] = []): string {
-  const safe = Array.from(text, (char) => (char < ' ' || char === '\x7f' || '<>:"/\\|?*%'.includes(char) ? escape(char) : char)).join('');
+  const safe = Array.from(text, (char) =>
+    char < ' ' || char === '\x7f' || '<>:"/\\|?*%'.includes(char) ? escape(char) : char,
+  ).join('');
   const ends = safe.replace(/^[. ]|[. ]$/g, escape);
   const name = DEVICES.test(ends) || reserved.includes(ends.toLowerCase()) ? ends.replace(/^./, escape) : ends;
-  return Buffer.byteLength(name) <= LONGEST_NAME ? name : `${Array.from(name).slice(0, 40).join('')}-${sha256(text).slice(0, 16)}`;
+  return Buffer.byteLength(name) <= LONGEST_NAME
+    ? name
+    : `${Array.from(name).slice(0, 40).join('')}-${sha256(text).slice(0, 16)}`;
 }
 
 /** The text that `safeName` made a name of; one that was cut stays as it is. */

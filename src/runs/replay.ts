@@ -16,7 +16,11 @@ export class Replay {
     const names = Object.keys(replay.header.tensors);
     for (const kind of ['noises', 'timesteps']) {
       if (!names.some((name) => name === kind || name.startsWith(`${kind}.`))) {
-        throw new DiffmineError('INVALID_ARGUMENT', `The replay file ${file} has no ${kind}.`, 'It must hold noises.PICTURE and timesteps.PICTURE for each picture, or noises and timesteps for all.');
+        throw new DiffmineError(
+          'INVALID_ARGUMENT',
+          `The replay file ${file} has no ${kind}.`,
+          'It must hold noises.PICTURE and timesteps.PICTURE for each picture, or noises and timesteps for all.',
+        );
       }
     }
     return replay;
@@ -40,16 +44,28 @@ export class Replay {
     for (const kind of ['noises', 'timesteps']) {
       const name = this.name(kind, path);
       if (name === undefined) {
-        throw new DiffmineError('INVALID_ARGUMENT', `The replay file ${this.file} has no ${kind} for the picture ${path}.`, `They would be named ${kind}.${path}, or ${kind} for all pictures.`);
+        throw new DiffmineError(
+          'INVALID_ARGUMENT',
+          `The replay file ${this.file} has no ${kind} for the picture ${path}.`,
+          `They would be named ${kind}.${path}, or ${kind} for all pictures.`,
+        );
       }
       const count = this.header.tensors[name]?.shape[0];
-      if (count !== samples) throw new DiffmineError('INVALID_ARGUMENT', `The replay file's ${name} holds ${count} samples, not ${samples}.`, `Give --samples ${count}.`);
+      if (count !== samples)
+        throw new DiffmineError(
+          'INVALID_ARGUMENT',
+          `The replay file's ${name} holds ${count} samples, not ${samples}.`,
+          `Give --samples ${count}.`,
+        );
     }
   }
 
   /** What scoring a picture replays: noises F32 [N, C, h, w], timesteps I64 [N]. */
   scoring(path: string): { noises: Tensor; timesteps: Tensor } {
-    return { noises: this.read(this.name('noises', path) ?? ''), timesteps: this.read(this.name('timesteps', path) ?? '') };
+    return {
+      noises: this.read(this.name('noises', path) ?? ''),
+      timesteps: this.read(this.name('timesteps', path) ?? ''),
+    };
   }
 
   /** The noises of a picture's features, F32 [E, C, h, w]; undefined where the file has none: they are then drawn. */

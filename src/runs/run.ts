@@ -75,7 +75,10 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return new Map(rows.map(({ sha256 }, i) => [begin + i, sha256]));
   }
 
-  shardFile(shard: number, name: 'shard.json' | 'images.parquet' | 'patches.parquet' | 'files.parquet' | 'maps.safetensors' | 'skipped.jsonl'): string {
+  shardFile(
+    shard: number,
+    name: 'shard.json' | 'images.parquet' | 'patches.parquet' | 'files.parquet' | 'maps.safetensors' | 'skipped.jsonl',
+  ): string {
     return join(this.shardPath(shard), name);
   }
 

@@ -18,8 +18,15 @@ export interface ImageRow extends Row {
 }
 
 export const IMAGE_SCHEMA: Schema = [
-  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['source_width', 'INT32'], ['source_height', 'INT32'], ['width', 'INT32'],
-  ['height', 'INT32'], ['typicality', 'DOUBLE'], ['samples', 'INT32'],
+  ['image', 'STRING'],
+  ['label', 'STRING'],
+  ['condition', 'STRING'],
+  ['source_width', 'INT32'],
+  ['source_height', 'INT32'],
+  ['width', 'INT32'],
+  ['height', 'INT32'],
+  ['typicality', 'DOUBLE'],
+  ['samples', 'INT32'],
 ];
 
 /**
@@ -39,7 +46,7 @@ export function carriedNames(schema: Schema, columns: readonly string[]): Map<st
     return true;
   };
   const left = columns.filter((column) => !take(column, column));
-  for (const column of left) for (let name = `input_${column}`; !take(column, name); ) name = `input_${name}`;
+  for (const column of left) for (let name = `input_${column}`; !take(column, name);) name = `input_${name}`;
   return new Map(columns.map((column) => [column, names.get(column) as string]));
 }
 
@@ -61,7 +68,11 @@ export interface ContentRow extends Row {
   sha256: string | null;
 }
 
-export const CONTENT_SCHEMA: Schema = [['image', 'STRING'], ['label', 'STRING'], ['sha256', 'STRING']];
+export const CONTENT_SCHEMA: Schema = [
+  ['image', 'STRING'],
+  ['label', 'STRING'],
+  ['sha256', 'STRING'],
+];
 
 /** A scored patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored picture. */
 interface ScoredPatchRow extends Row {
@@ -88,9 +99,21 @@ export interface PatchRow extends ScoredPatchRow {
 }
 
 export const PATCH_SCHEMA: Schema = [
-  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['place', 'INT32'], ['x', 'DOUBLE'], ['y', 'DOUBLE'],
-  ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'], ['typicality', 'DOUBLE'],
-  ['standard_error', 'DOUBLE'], ['samples', 'INT32'],
+  ['image', 'STRING'],
+  ['label', 'STRING'],
+  ['condition', 'STRING'],
+  ['list', 'STRING'],
+  ['place', 'INT32'],
+  ['x', 'DOUBLE'],
+  ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'],
+  ['height', 'DOUBLE'],
+  ['row', 'INT32'],
+  ['column', 'INT32'],
+  ['patch', 'INT32'],
+  ['typicality', 'DOUBLE'],
+  ['standard_error', 'DOUBLE'],
+  ['samples', 'INT32'],
 ];
 
 /** A ranked patch. `cluster` and `distance` are null in lists that were not clustered. */
@@ -103,9 +126,23 @@ export interface MinedPatchRow extends ScoredPatchRow {
 }
 
 export const MINED_PATCH_SCHEMA: Schema = [
-  ['image', 'STRING'], ['label', 'STRING'], ['condition', 'STRING'], ['list', 'STRING'], ['rank', 'INT32'], ['x', 'DOUBLE'], ['y', 'DOUBLE'],
-  ['width', 'DOUBLE'], ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'], ['typicality', 'DOUBLE'],
-  ['standard_error', 'DOUBLE'], ['samples', 'INT32'], ['cluster', 'INT32'], ['distance', 'DOUBLE'],
+  ['image', 'STRING'],
+  ['label', 'STRING'],
+  ['condition', 'STRING'],
+  ['list', 'STRING'],
+  ['rank', 'INT32'],
+  ['x', 'DOUBLE'],
+  ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'],
+  ['height', 'DOUBLE'],
+  ['row', 'INT32'],
+  ['column', 'INT32'],
+  ['patch', 'INT32'],
+  ['typicality', 'DOUBLE'],
+  ['standard_error', 'DOUBLE'],
+  ['samples', 'INT32'],
+  ['cluster', 'INT32'],
+  ['distance', 'DOUBLE'],
 ];
 
 export interface ClusterRow extends Row {
@@ -119,5 +156,9 @@ export interface ClusterRow extends Row {
 }
 
 export const CLUSTER_SCHEMA: Schema = [
-  ['condition', 'STRING'], ['cluster', 'INT32'], ['size', 'INT32'], ['median_typicality', 'DOUBLE'], ['inertia', 'DOUBLE'],
+  ['condition', 'STRING'],
+  ['cluster', 'INT32'],
+  ['size', 'INT32'],
+  ['median_typicality', 'DOUBLE'],
+  ['inertia', 'DOUBLE'],
 ];

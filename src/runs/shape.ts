@@ -6,13 +6,32 @@ export const text: Shape = (value) => typeof value === 'string';
 export const flag: Shape = (value) => typeof value === 'boolean';
 export const number: Shape = (value) => typeof value === 'number' && Number.isFinite(value);
 /** a whole number from `least` on */
-export const whole = (least: number): Shape => (value) => Number.isSafeInteger(value) && (value as number) >= least;
-export const oneOf = (...values: readonly unknown[]): Shape => (value) => values.includes(value);
-export const either = (...shapes: readonly Shape[]): Shape => (value) => shapes.some((shape) => shape(value));
+export const whole =
+  (least: number): Shape =>
+  (value) =>
+    Number.isSafeInteger(value) && (value as number) >= least;
+export const oneOf =
+  (...values: readonly unknown[]): Shape =>
+  (value) =>
+    values.includes(value);
+export const either =
+  (...shapes: readonly Shape[]): Shape =>
+  (value) =>
+    shapes.some((shape) => shape(value));
 export const nullable = (shape: Shape): Shape => either(oneOf(null), shape);
 /** may be absent */
 export const optional = (shape: Shape): Shape => either(oneOf(undefined), shape);
-export const list = (shape: Shape): Shape => (value) => Array.isArray(value) && value.every(shape);
+export const list =
+  (shape: Shape): Shape =>
+  (value) =>
+    Array.isArray(value) && value.every(shape);
 /** an object with these members, and any others */
-export const members = (shapes: Readonly<Record<string, Shape>>): Shape => (value) =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) && Object.entries(shapes).every(([name, shape]) => shape(Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined));
+export const members =
+  (shapes: Readonly<Record<string, Shape>>): Shape =>
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.entries(shapes).every(([name, shape]) =>
+      shape(Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined),
+    );

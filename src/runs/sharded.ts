@@ -14,7 +14,8 @@ import type { Row, Schema } from './tables.js';
 export const MANIFEST = 'manifest.json';
 
 /** What file systems and desktops leave in a folder that is as good as empty. */
-const LITTER = /^(\.nfs.*|\.fuse_hidden.*|\.snapshot|\.DS_Store|\.directory|\._.*|Thumbs\.db|desktop\.ini|@eaDir|lost\+found)$/i;
+const LITTER =
+  /^(\.nfs.*|\.fuse_hidden.*|\.snapshot|\.DS_Store|\.directory|\._.*|Thumbs\.db|desktop\.ini|@eaDir|lost\+found)$/i;
 
 /** What every such manifest has. */
 export interface ShardedManifest {
@@ -58,31 +59,68 @@ export interface Kind<M extends ShardedManifest> {
   optionName?: Readonly<Record<string, string>>;
 }
 
-const ALL_HAVE = members({ version: text, created: text, fingerprint: text, options: members({ shardSize: whole(1), batch: whole(1) }), index: LIST_RECORD, shards: whole(0) });
+const ALL_HAVE = members({
+  version: text,
+  created: text,
+  fingerprint: text,
+  options: members({ shardSize: whole(1), batch: whole(1) }),
+  index: LIST_RECORD,
+  shards: whole(0),
+});
 
 const optionName = (kind: { optionName?: Readonly<Record<string, string>> }, key: string): string =>
-  kind.optionName?.[key] ?? (key === 'precision' ? 'dtype' : key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
+  kind.optionName?.[key] ??
+  (key === 'precision' ? 'dtype' : key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
 
 export function fingerprintOfDraft<M extends ShardedManifest>(kind: Kind<M>, draft: Draft<M>): string {
   const subjects = Object.entries(kind.subjects(draft)).map(([key, { value }]) => [key, value] as const);
-  return fingerprintOf({ format: kind.format, ...Object.fromEntries(subjects), options: draft.options as unknown as Json });
+  return fingerprintOf({
+    format: kind.format,
+    ...Object.fromEntries(subjects),
+    options: draft.options as unknown as Json,
+  });
 }
 
 /** The manifest that a draft becomes. */
 export function completeManifest<M extends ShardedManifest>(kind: Kind<M>, draft: Draft<M>, index: ListRecord): M {
-  return { format: kind.format, ...draft, fingerprint: fingerprintOfDraft(kind, draft), index, shards: Math.ceil(index.rows / draft.options.shardSize) } as unknown as M;
+  return {
+    format: kind.format,
+    ...draft,
+    fingerprint: fingerprintOfDraft(kind, draft),
+    index,
+    shards: Math.ceil(index.rows / draft.options.shardSize),
+  } as unknown as M;
 }
 
 /** What differs between two folders' work: `samples: this run has 100, you asked for 50`. Empty where it is the same. */
-export function differencesOf<M extends ShardedManifest>(kind: Kind<M>, existing: Draft<M>, wanted: Draft<M>): { name: string; sentence: string }[] {
-  const show = (value: Json | undefined): string => (value === undefined || value === null ? 'none' : value === true ? 'yes' : value === false ? 'no' : typeof value === 'string' ? JSON.stringify(value) : canonicalJson(value));
+export function differencesOf<M extends ShardedManifest>(
+  kind: Kind<M>,
+  existing: Draft<M>,
+  wanted: Draft<M>,
+): { name: string; sentence: string }[] {
+  const show = (value: Json | undefined): string =>
+    value === undefined || value === null
+      ? 'none'
+      : value === true
+        ? 'yes'
+        : value === false
+          ? 'no'
+          : typeof value === 'string'
+            ? JSON.stringify(value)
+            : canonicalJson(value);
   const compare = (name: string, before: string, after: string): { name: string; sentence: string } => ({
-    name, sentence: before === after ? `${name}: ${before} has changed since this ${kind.noun} began` : `${name}: this ${kind.noun} has ${before}, you asked for ${after}`,
+    name,
+    sentence:
+      before === after
+        ? `${name}: ${before} has changed since this ${kind.noun} began`
+        : `${name}: this ${kind.noun} has ${before}, you asked for ${after}`,
   });
   const [old, now] = [kind.subjects(existing), kind.subjects(wanted)];
   const subjects = Object.keys(now).flatMap((name) => {
     const [before, after] = [old[name], now[name]] as [Subject | undefined, Subject];
-    return canonicalJson(before?.value ?? null) === canonicalJson(after.value) ? [] : [compare(name, before?.shown ?? show(before?.value), after.shown ?? show(after.value))];
+    return canonicalJson(before?.value ?? null) === canonicalJson(after.value)
+      ? []
+      : [compare(name, before?.shown ?? show(before?.value), after.shown ?? show(after.value))];
   });
   const [before, after] = [existing.options, wanted.options] as unknown as [Record<string, Json>, Record<string, Json>];
   const options = [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap((key) => {
@@ -100,7 +138,12 @@ export function differencesOf<M extends ShardedManifest>(kind: Kind<M>, existing
  */
 export async function readManifestOf<M extends ShardedManifest>(kind: Kind<M>, folder: string): Promise<M | undefined> {
   const file = join(folder, MANIFEST);
-  const invalid = (why: string): DiffmineError => new DiffmineError('RUN_INVALID', `${file} ${why}.`, `Give a folder that ${kind.maker} made, or start again in an empty one.`);
+  const invalid = (why: string): DiffmineError =>
+    new DiffmineError(
+      'RUN_INVALID',
+      `${file} ${why}.`,
+      `Give a folder that ${kind.maker} made, or start again in an empty one.`,
+    );
   const content = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
     throw error;
@@ -112,10 +155,14 @@ export async function readManifestOf<M extends ShardedManifest>(kind: Kind<M>, f
   } catch {
     throw invalid('is not JSON');
   }
-  if (manifest?.format !== kind.format) throw invalid(`is of format ${JSON.stringify(manifest?.format)}, not ${kind.format}`);
-  if (!ALL_HAVE(manifest) || !kind.shape(manifest)) throw invalid('is damaged: something is missing, or not what it should be');
-  if (manifest.shards !== Math.ceil(manifest.index.rows / manifest.options.shardSize)) throw invalid('is damaged: its number of shards does not fit');
-  if (fingerprintOfDraft(kind, manifest) !== manifest.fingerprint) throw invalid(`was changed after the ${kind.noun} began: its fingerprint does not fit`);
+  if (manifest?.format !== kind.format)
+    throw invalid(`is of format ${JSON.stringify(manifest?.format)}, not ${kind.format}`);
+  if (!ALL_HAVE(manifest) || !kind.shape(manifest))
+    throw invalid('is damaged: something is missing, or not what it should be');
+  if (manifest.shards !== Math.ceil(manifest.index.rows / manifest.options.shardSize))
+    throw invalid('is damaged: its number of shards does not fit');
+  if (fingerprintOfDraft(kind, manifest) !== manifest.fingerprint)
+    throw invalid(`was changed after the ${kind.noun} began: its fingerprint does not fit`);
   return manifest;
 }
 
@@ -126,9 +173,17 @@ export interface Opened<M extends ShardedManifest, R extends Row> {
 }
 
 /** @throws RUN_INVALID where there is none, or a damaged one */
-export async function openFolder<M extends ShardedManifest, R extends Row>(kind: Kind<M>, path: string): Promise<Opened<M, R>> {
+export async function openFolder<M extends ShardedManifest, R extends Row>(
+  kind: Kind<M>,
+  path: string,
+): Promise<Opened<M, R>> {
   const manifest = await readManifestOf(kind, path);
-  if (!manifest) throw new DiffmineError('RUN_INVALID', `${path} is not a ${kind.noun} folder: it has no ${MANIFEST}.`, `Give a folder that ${kind.maker} made.`);
+  if (!manifest)
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${path} is not a ${kind.noun} folder: it has no ${MANIFEST}.`,
+      `Give a folder that ${kind.maker} made.`,
+    );
   return { manifest, list: await ListFile.open<R>(path, manifest.index) };
 }
 
@@ -145,7 +200,13 @@ export interface BeginOptions {
  * @param rows what is worked on, in order
  * @throws RUN_MISMATCH where other work, or anything else, is in the folder; CANCELLED
  */
-export async function beginFolder<M extends ShardedManifest, R extends Row>(kind: Kind<M>, path: string, draft: Draft<M>, rows: Rows, options: BeginOptions = {}): Promise<Opened<M, R>> {
+export async function beginFolder<M extends ShardedManifest, R extends Row>(
+  kind: Kind<M>,
+  path: string,
+  draft: Draft<M>,
+  rows: Rows,
+  options: BeginOptions = {},
+): Promise<Opened<M, R>> {
   const folder = resolve(path);
   const manifest = (await readManifestOf(kind, folder)) ?? (await writeFirst(kind, path, draft, rows, options));
   const opened: Opened<M, R> = { manifest, list: await ListFile.open<R>(folder, manifest.index) };
@@ -155,27 +216,48 @@ export async function beginFolder<M extends ShardedManifest, R extends Row>(kind
   const { own, deciding } = kind.columns(draft);
   const told = [];
   for (const { name, sentence } of differ) {
-    const changes = name === 'dataset' ? await listChanges(opened.list as ListFile<Row>, rows, [own[0]?.[0] ?? '', own[1]?.[0] ?? ''], deciding) : undefined;
+    const changes =
+      name === 'dataset'
+        ? await listChanges(opened.list as ListFile<Row>, rows, [own[0]?.[0] ?? '', own[1]?.[0] ?? ''], deciding)
+        : undefined;
     told.push(changes ? `dataset: ${changes}` : sentence);
   }
   const input = differ.every(({ name }) => name in kind.subjects(draft));
   throw new DiffmineError(
-    'RUN_MISMATCH', `${path} holds another ${kind.noun}. ${told.join('; ')}.`,
-    input ? `Restore what it began with to resume it, or give --out another folder.` : `Use its options to resume it, or give --out another folder.`,
+    'RUN_MISMATCH',
+    `${path} holds another ${kind.noun}. ${told.join('; ')}.`,
+    input
+      ? `Restore what it began with to resume it, or give --out another folder.`
+      : `Use its options to resume it, or give --out another folder.`,
   );
 }
 
 /** Writes list and manifest unless another process was first; returns what stands. */
-async function writeFirst<M extends ShardedManifest>(kind: Kind<M>, path: string, draft: Draft<M>, rows: Rows, { signal, log }: BeginOptions): Promise<M> {
+async function writeFirst<M extends ShardedManifest>(
+  kind: Kind<M>,
+  path: string,
+  draft: Draft<M>,
+  rows: Rows,
+  { signal, log }: BeginOptions,
+): Promise<M> {
   const folder = resolve(path);
   await mkdir(folder, { recursive: true });
-  const ours = (name: string): boolean => ['shards', 'locks', MANIFEST, LIST].includes(name) || [MANIFEST, LIST].some((file) => name.startsWith(`.${file}.tmp-`));
+  const ours = (name: string): boolean =>
+    ['shards', 'locks', MANIFEST, LIST].includes(name) ||
+    [MANIFEST, LIST].some((file) => name.startsWith(`.${file}.tmp-`));
   const foreign = (await readdir(folder)).find((name) => !ours(name) && !LITTER.test(name));
   if (foreign !== undefined) {
-    throw new DiffmineError('RUN_MISMATCH', `${path} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `${path} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`,
+      'Give --out a new or empty folder.',
+    );
   }
   for (const name of ['shards', 'locks']) await mkdir(join(folder, name), { recursive: true });
-  const lock = await new LockFolder(join(folder, 'locks')).wait('begin', { signal, onWaiting: (holder) => log?.(`Waiting for ${holder}, which begins ${path}.`) });
+  const lock = await new LockFolder(join(folder, 'locks')).wait('begin', {
+    signal,
+    onWaiting: (holder) => log?.(`Waiting for ${holder}, which begins ${path}.`),
+  });
   try {
     const first = await readManifestOf(kind, folder);
     if (first) return first;
@@ -275,14 +357,21 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
   protected async readShardJson<T>(shard: number, name: string, shape: Shape): Promise<T> {
     const file = join(this.shardPath(shard), name);
     const invalid = (why: string, cause?: unknown): DiffmineError =>
-      new DiffmineError('RUN_INVALID', `${file} is ${why}.`, `Remove ${this.shardPath(shard)} and run the same command again: that shard is done again.`, { cause });
+      new DiffmineError(
+        'RUN_INVALID',
+        `${file} is ${why}.`,
+        `Remove ${this.shardPath(shard)} and run the same command again: that shard is done again.`,
+        { cause },
+      );
     const content = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ENOTDIR') throw invalid('missing', error);
       throw error;
     });
     let value: unknown;
     try {
-      value = name.endsWith('.jsonl') ? content.split('\n').flatMap((line) => (line ? [JSON.parse(line) as unknown] : [])) : JSON.parse(content);
+      value = name.endsWith('.jsonl')
+        ? content.split('\n').flatMap((line) => (line ? [JSON.parse(line) as unknown] : []))
+        : JSON.parse(content);
     } catch (error) {
       throw invalid('damaged', error);
     }
@@ -292,7 +381,11 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
 
   /** What was skipped in a finished shard, in order. */
   protected async skippedIn(shard: number): Promise<Skipped[]> {
-    return this.readShardJson<Skipped[]>(shard, 'skipped.jsonl', list(members({ image: text, label: text, reason: text })));
+    return this.readShardJson<Skipped[]>(
+      shard,
+      'skipped.jsonl',
+      list(members({ image: text, label: text, reason: text })),
+    );
   }
 
   /** What was skipped in the given finished shards (default: all finished ones), in order. */

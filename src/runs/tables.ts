@@ -23,7 +23,12 @@ export async function parquetSchema(schema: Schema): Promise<SchemaElement[]> {
 /** The bytes of a Parquet file. The same rows give the same bytes: no time, no version, no random number is in it. */
 export async function encodeTable(rows: readonly Row[], schema: Schema): Promise<Uint8Array> {
   const { parquetWriteBuffer } = await import('hyparquet-writer');
-  const columnData = schema.map(([name, type]) => ({ name, type, data: rows.map((row) => row[name] ?? null), nullable: true }));
+  const columnData = schema.map(([name, type]) => ({
+    name,
+    type,
+    data: rows.map((row) => row[name] ?? null),
+    nullable: true,
+  }));
   return new Uint8Array(parquetWriteBuffer({ columnData, rowGroupSize: 100_000, createdBy: CREATED_BY }));
 }
 
@@ -39,15 +44,21 @@ export async function writeTable(file: string, rows: readonly Row[], schema: Sch
  */
 export async function readTable<T = Row>(file: string, columns?: string[]): Promise<T[]> {
   const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') throw new DiffmineError('RUN_INVALID', `${file} is missing.`, 'Restore it, or make it again.', { cause: error });
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+      throw new DiffmineError('RUN_INVALID', `${file} is missing.`, 'Restore it, or make it again.', { cause: error });
     throw error;
   });
   const { parquetReadObjects } = await import('hyparquet');
   try {
-    const rows = await parquetReadObjects({ file: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength), columns });
+    const rows = await parquetReadObjects({
+      file: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength),
+      columns,
+    });
     return rows as T[];
   } catch (error) {
-    throw new DiffmineError('RUN_INVALID', `${file} is damaged: ${(error as Error).message}`, undefined, { cause: error });
+    throw new DiffmineError('RUN_INVALID', `${file} is damaged: ${(error as Error).message}`, undefined, {
+      cause: error,
+    });
   }
 }
 

@@ -67,10 +67,17 @@ export function asDiffmineError(thrown: unknown): DiffmineError {
     const hint = typeof error.hint === 'string' && error.hint ? error.hint : undefined;
     return new DiffmineError(error.code as ErrorCode, message, hint, { cause: thrown });
   }
-  if (error?.name === 'AbortError') return new DiffmineError('CANCELLED', 'The work was cancelled.', undefined, { cause: thrown });
+  if (error?.name === 'AbortError')
+    return new DiffmineError('CANCELLED', 'The work was cancelled.', undefined, { cause: thrown });
   if (error?.code === 'ENOSPC') {
-    return new DiffmineError('IO', `The disk is full (${message}).`, 'Free some space and run the same command again: finished work is kept.', { cause: thrown });
+    return new DiffmineError(
+      'IO',
+      `The disk is full (${message}).`,
+      'Free some space and run the same command again: finished work is kept.',
+      { cause: thrown },
+    );
   }
-  if (typeof error?.code === 'string' && typeof error?.syscall === 'string') return new DiffmineError('IO', message, undefined, { cause: thrown });
+  if (typeof error?.code === 'string' && typeof error?.syscall === 'string')
+    return new DiffmineError('IO', message, undefined, { cause: thrown });
   return new DiffmineError('INTERNAL', message, undefined, { cause: thrown });
 }

@@ -26,7 +26,9 @@ export function parseJson(text: string): unknown {
     try {
       return JSON.parse(rewritten, (_, value: unknown) => (value === marker ? NaN : value));
     } catch (real) {
-      throw new SyntaxError((real as Error).message.replaceAll(`"${marker}"`, 'NaN').replaceAll('1e999   ', 'Infinity'));
+      throw new SyntaxError(
+        (real as Error).message.replaceAll(`"${marker}"`, 'NaN').replaceAll('1e999   ', 'Infinity'),
+      );
     }
   }
 }
@@ -35,7 +37,11 @@ export function parseJson(text: string): unknown {
 export function formatJson(value: unknown, indent?: number): string {
   if (value === undefined) return 'undefined';
   const marker = unusedCharacter(JSON.stringify(value));
-  const text = JSON.stringify(value, (_, one: unknown) => (typeof one === 'number' && !Number.isFinite(one) ? `${marker}${one}` : one), indent);
+  const text = JSON.stringify(
+    value,
+    (_, one: unknown) => (typeof one === 'number' && !Number.isFinite(one) ? `${marker}${one}` : one),
+    indent,
+  );
   return text.replace(new RegExp(`"${marker}(NaN|-?Infinity)"`, 'g'), '$1');
 }
 
@@ -46,7 +52,8 @@ export function formatJson(value: unknown, indent?: number): string {
  */
 export function decodeJson(bytes: Uint8Array): string {
   const [first, second] = bytes;
-  const encoding = first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8';
+  const encoding =
+    first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8';
   return new TextDecoder(encoding, { fatal: true }).decode(bytes);
 }
 

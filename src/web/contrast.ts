@@ -50,16 +50,33 @@ export interface ContrastWords {
 export const quoted = (text: string): string => `“${text}”`;
 
 /** What `--against` names, as a noun. */
-export const rivalName = (against: string): string => (against === 'null' ? 'no label' : against === 'others' ? 'the other labels' : quoted(against));
+export const rivalName = (against: string): string =>
+  against === 'null' ? 'no label' : against === 'others' ? 'the other labels' : quoted(against);
 
-function rivalOf({ against, conditioning, nullPrompt }: Contrast): Pick<ContrastWords, 'than' | 'rivalLoss' | 'rival' | 'comparedWith'> {
-  if (against === 'others') return { than: 'with the other labels, on average', rivalLoss: 'with the other labels (mean of their losses)', rival: rivalName(against), comparedWith: 'the other labels (mean of their losses)' };
+function rivalOf({
+  against,
+  conditioning,
+  nullPrompt,
+}: Contrast): Pick<ContrastWords, 'than' | 'rivalLoss' | 'rival' | 'comparedWith'> {
+  if (against === 'others')
+    return {
+      than: 'with the other labels, on average',
+      rivalLoss: 'with the other labels (mean of their losses)',
+      rival: rivalName(against),
+      comparedWith: 'the other labels (mean of their losses)',
+    };
   if (against !== 'null') {
     const label = quoted(against);
     return { than: `with ${label}`, rivalLoss: `with ${label}`, rival: rivalName(against), comparedWith: label };
   }
-  const how = conditioning === 'class' ? 'the null class' : nullPrompt ? `prompt ${quoted(nullPrompt)}` : 'empty prompt';
-  return { than: 'without it', rivalLoss: 'without the label', rival: rivalName(against), comparedWith: `no label (${how})` };
+  const how =
+    conditioning === 'class' ? 'the null class' : nullPrompt ? `prompt ${quoted(nullPrompt)}` : 'empty prompt';
+  return {
+    than: 'without it',
+    rivalLoss: 'without the label',
+    rival: rivalName(against),
+    comparedWith: `no label (${how})`,
+  };
 }
 
 function standardErrorsOf({ samples, replay, sampler }: Contrast): string {
@@ -73,7 +90,10 @@ export function contrastWords(contrast: Contrast): ContrastWords {
   return {
     ...rivalOf(contrast),
     model: untrained ? 'a network with random weights' : 'a diffusion model',
-    averaged: samples === 1 ? 'for one noise and timestep sample' : `averaged over ${whole(samples)} noise and timestep samples`,
+    averaged:
+      samples === 1
+        ? 'for one noise and timestep sample'
+        : `averaged over ${whole(samples)} noise and timestep samples`,
     standardErrors: standardErrorsOf(contrast),
     timesteps: replay ? 'replayed from a file' : tEnd - tBegin === 1 ? String(tBegin) : `${tBegin} to ${tEnd - 1}`,
     notice: untrained
@@ -86,7 +106,12 @@ export function contrastWords(contrast: Contrast): ContrastWords {
 export function mapEnds(contrast: Contrast, label?: string): [blue: string, red: string] {
   const own = label === undefined ? 'the label' : quoted(label);
   const { against } = contrast;
-  const blue = against === 'null' ? `better without ${own}` : against === 'others' ? 'better with other labels' : `better with ${quoted(against)}`;
+  const blue =
+    against === 'null'
+      ? `better without ${own}`
+      : against === 'others'
+        ? 'better with other labels'
+        : `better with ${quoted(against)}`;
   return [blue, `better with ${own}`];
 }
 
@@ -94,8 +119,10 @@ export function mapEnds(contrast: Contrast, label?: string): [blue: string, red:
 export function definition(contrast: Contrast, what: string): string {
   const { rivalLoss, model, averaged } = contrastWords(contrast);
   const where = rivalLoss.replace(/ \(.*\)$/, '');
-  return `The typicality of a ${what} for a label is the denoising loss of ${model} ${rivalLoss} minus its loss with the label, ${averaged}. `
-    + `Above zero, the ${contrast.untrained ? 'network' : 'model'} denoises the ${what} better with the label; below zero, better ${where}.`;
+  return (
+    `The typicality of a ${what} for a label is the denoising loss of ${model} ${rivalLoss} minus its loss with the label, ${averaged}. ` +
+    `Above zero, the ${contrast.untrained ? 'network' : 'model'} denoises the ${what} better with the label; below zero, better ${where}.`
+  );
 }
 
 /** What "without the label" is, where labels are compared with that. */
@@ -107,18 +134,24 @@ export function nullMeaning({ against, conditioning, nullPrompt }: Contrast): st
 /** Which images stand under a label. */
 export function imagesMeaning({ against, allLabels }: Contrast): string | null {
   const rival = against === 'null' || against === 'others' ? null : quoted(against);
-  if (allLabels) return `Every image was scored under every label${rival ? ` but ${rival}` : ''}, so a patch of one label can come from an image of another.`;
+  if (allLabels)
+    return `Every image was scored under every label${rival ? ` but ${rival}` : ''}, so a patch of one label can come from an image of another.`;
   return rival ? `${rival} is what the other labels are compared with; its own images were not scored.` : null;
 }
 
 /** Of maps alone: what became of the label that the others are compared with. */
 export function mappedMeaning({ against }: Contrast): string | null {
-  return against === 'null' || against === 'others' ? null : `${quoted(against)} is what the labels are compared with; it has no maps of its own.`;
+  return against === 'null' || against === 'others'
+    ? null
+    : `${quoted(against)} is what the labels are compared with; it has no maps of its own.`;
 }
 
 /** How to read a map. */
 export function mapMeaning(contrast: Contrast, own = 'the label'): string {
-  const blue = contrast.against === 'null' ? `without ${own === 'the label' ? 'it' : own}` : contrastWords(contrast).rivalLoss.replace(/ \(.*\)$/, '');
+  const blue =
+    contrast.against === 'null'
+      ? `without ${own === 'the label' ? 'it' : own}`
+      : contrastWords(contrast).rivalLoss.replace(/ \(.*\)$/, '');
   return `In a typicality map, red pixels are denoised better with ${own} and blue pixels better ${blue}; gray pixels equally well.`;
 }
 
@@ -138,7 +171,11 @@ export function listWords(untrained: boolean): Record<ListName, ListWords> {
 
 /** Which patches a clustered list has, before "patches": `most typical`. */
 export const patchesOf = (list: ListName, untrained: boolean): string =>
-  list === 'random' ? 'random' : untrained ? `${list === 'top' ? 'highest' : 'lowest'}-typicality` : `${list === 'top' ? 'most' : 'least'} typical`;
+  list === 'random'
+    ? 'random'
+    : untrained
+      ? `${list === 'top' ? 'highest' : 'lowest'}-typicality`
+      : `${list === 'top' ? 'most' : 'least'} typical`;
 
 /** The first sentences of a report. */
 export function reportLede(contrast: Contrast, rank: ListName, labels: number): string {
@@ -146,7 +183,8 @@ export function reportLede(contrast: Contrast, rank: ListName, labels: number): 
   const each = labels === 1 ? 'one label' : `each of ${whole(labels)} labels`;
   const patches = `${patchesOf(rank, contrast.untrained === true)} patches`;
   const measure = `how much better ${model} denoises them with the label than ${than}`;
-  if (rank === 'random') return `Random patches of ${each}, grouped by appearance: a control for the ranking by ${measure}.`;
+  if (rank === 'random')
+    return `Random patches of ${each}, grouped by appearance: a control for the ranking by ${measure}.`;
   return `The ${patches} of ${each}, grouped by appearance. Patches are ranked by ${measure}${rank === 'least' ? ', lowest first' : ''}.`;
 }
 
@@ -158,20 +196,31 @@ export function reportMethod(contrast: Contrast, rank: ListName, maps: boolean):
     { text: about([definition(contrast, 'patch'), nullMeaning(contrast), imagesMeaning(contrast)]) },
     {
       lead: 'Clusters',
-      text: `group the ${patchesOf(rank, contrast.untrained === true)} patches of a label by appearance (k-means of diffusion features). They are numbered from 0 by descending median typicality, as in the tables; `
-        + 'within a cluster, the patches nearest to its center come first.',
+      text:
+        `group the ${patchesOf(rank, contrast.untrained === true)} patches of a label by appearance (k-means of diffusion features). They are numbered from 0 by descending median typicality, as in the tables; ` +
+        'within a cluster, the patches nearest to its center come first.',
     },
-    { lead: 'Ranking', text: `shows three lists: patches with ${lists.top.about}, ${lists.random.about}, and those with ${lists.least.about}.` },
+    {
+      lead: 'Ranking',
+      text: `shows three lists: patches with ${lists.top.about}, ${lists.random.about}, and those with ${lists.least.about}.`,
+    },
     ...(maps ? [{ lead: 'Maps:', text: mapMeaning(contrast) }] : []),
   ];
 }
 
 /** What a run is called in a title. */
-export const titleOf = (name: string, { untrained }: Pick<Contrast, 'untrained'>): string => (untrained ? `${name} (untrained control)` : name);
+export const titleOf = (name: string, { untrained }: Pick<Contrast, 'untrained'>): string =>
+  untrained ? `${name} (untrained control)` : name;
 
 /** `36 patches from 6 images in 2 clusters` */
-export function amountsOf({ clustered, patches, images, clusters }: { clustered: number; patches: number; images: number; clusters: number }, rank: ListName, untrained: boolean): string {
+export function amountsOf(
+  { clustered, patches, images, clusters }: { clustered: number; patches: number; images: number; clusters: number },
+  rank: ListName,
+  untrained: boolean,
+): string {
   if (patches === 0) return 'No patches of this label were mined.';
   const from = `from ${count(images, 'image')}`;
-  return clusters > 0 ? `${count(clustered, `${patchesOf(rank, untrained)} patch`, `${patchesOf(rank, untrained)} patches`)} ${from} in ${count(clusters, 'cluster')}` : `${count(patches, 'patch', 'patches')} ${from}`;
+  return clusters > 0
+    ? `${count(clustered, `${patchesOf(rank, untrained)} patch`, `${patchesOf(rank, untrained)} patches`)} ${from} in ${count(clusters, 'cluster')}`
+    : `${count(patches, 'patch', 'patches')} ${from}`;
 }

@@ -25,13 +25,30 @@ describeInChromium('consistent changes in Chromium', () => {
         for (const [j, target] of LABELS.entries()) {
           const next = uniform(100 * i + 10 * j + name.charCodeAt(0));
           const pixels = Buffer.from(Array.from({ length: 3 * 48 * 32 }, () => Math.floor(256 * next())));
-          await sharp(pixels, { raw: { width: 48, height: 32, channels: 3 } }).png().toFile(join(here, target === label ? 'source.png' : `${safeName(target)}.png`));
+          await sharp(pixels, { raw: { width: 48, height: 32, channels: 3 } })
+            .png()
+            .toFile(join(here, target === label ? 'source.png' : `${safeName(target)}.png`));
         }
       }
     }
-    writeFileSync(at('boxes.csv'), `image,x,y,w,h,slot\n${LABELS.map((label) => `${safeName(label)}/a,0,0,48,32,<i>window</i>`).join('\n')}\n`);
+    writeFileSync(
+      at('boxes.csv'),
+      `image,x,y,w,h,slot\n${LABELS.map((label) => `${safeName(label)}/a,0,0,48,32,<i>window</i>`).join('\n')}\n`,
+    );
     await cotypicality({
-      parallel: at('parallel'), model: join(GOLDEN, 'tiny-sd15'), out: at('run'), size: 32, patch: 8, samples: 1, ensemble: 1, batch: 6, device: 'cpu', threads: 1, clusters: 2, projection: 'none', boxes: at('boxes.csv'),
+      parallel: at('parallel'),
+      model: join(GOLDEN, 'tiny-sd15'),
+      out: at('run'),
+      size: 32,
+      patch: 8,
+      samples: 1,
+      ensemble: 1,
+      batch: 6,
+      device: 'cpu',
+      threads: 1,
+      clusters: 2,
+      projection: 'none',
+      boxes: at('boxes.csv'),
     });
     browser = await launchChromium();
   });
@@ -51,7 +68,9 @@ describeInChromium('consistent changes in Chromium', () => {
   test('clusters are rows of sequences, a column a label, the source marked', async () => {
     const { page, wrongs } = await open();
     expect(await page.locator('.cluster').count()).toBe(2);
-    expect(await page.locator('.cluster').first().locator('table').first().locator('thead th').allTextContents()).toEqual(LABELS);
+    expect(
+      await page.locator('.cluster').first().locator('table').first().locator('thead th').allTextContents(),
+    ).toEqual(LABELS);
     for (const row of await page.locator('.cluster tbody tr').all()) {
       expect(await row.locator('.tile').count()).toBe(3);
       expect(await row.locator('.tile.source').count()).toBe(1);
@@ -62,7 +81,11 @@ describeInChromium('consistent changes in Chromium', () => {
     expect(await page.locator('dialog figure').count()).toBe(3);
     expect(await page.locator('dialog .box').count()).toBe(3);
     expect(await page.locator('dialog .frame.source').count()).toBe(1);
-    await page.waitForFunction(() => [...document.querySelectorAll<HTMLImageElement>('dialog img')].every((image) => image.complete && image.naturalWidth > 0));
+    await page.waitForFunction(() =>
+      [...document.querySelectorAll<HTMLImageElement>('dialog img')].every(
+        (image) => image.complete && image.naturalWidth > 0,
+      ),
+    );
     await page.keyboard.press('Escape');
     expect(await page.locator('dialog[open]').count()).toBe(0);
     expect(wrongs).toEqual([]);
@@ -83,6 +106,8 @@ describeInChromium('consistent changes in Chromium', () => {
 
   test('a small screen scrolls rows, not the page', async () => {
     const { page } = await open(380);
-    expect(await page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth)).toBe(true);
+    expect(
+      await page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth),
+    ).toBe(true);
   });
 });

@@ -22,13 +22,34 @@ describeInChromium('the evaluation in Chromium', () => {
 
   beforeAll(async () => {
     browser = await launchChromium();
-    const pictures = await drawPictures(at('data'), LABELS, (label) => [0, 1, 2, 3].map((n) => `${label}/${n}.png`), { width: 64, height: 64 });
+    const pictures = await drawPictures(at('data'), LABELS, (label) => [0, 1, 2, 3].map((n) => `${label}/${n}.png`), {
+      width: 64,
+      height: 64,
+    });
     for (const name of ['run', 'plain', 'other']) {
       await writeSyntheticRun(at(name), at('data'), pictures, { labels: LABELS, shardSize: 100 });
-      const rows = pictures.map(({ path, label, width, height }) => ({ image: path, label, condition: label, source_width: width, source_height: height, width, height, typicality: 0, samples: 100 }));
+      const rows = pictures.map(({ path, label, width, height }) => ({
+        image: path,
+        label,
+        condition: label,
+        source_width: width,
+        source_height: height,
+        width,
+        height,
+        typicality: 0,
+        samples: 100,
+      }));
       await writeTable(at(name, 'shards', '00000', 'images.parquet'), rows, imageSchema([]));
     }
-    writeFileSync(at('boxes.csv'), ['image,x,y,w,h,kind', ...pictures.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height, '<i>square</i>'].join(','))].join('\n'));
+    writeFileSync(
+      at('boxes.csv'),
+      [
+        'image,x,y,w,h,kind',
+        ...pictures.map(({ path, hot: { x, y, width, height } }) =>
+          [path, x, y, width, height, '<i>square</i>'].join(','),
+        ),
+      ].join('\n'),
+    );
     await writeReport(at('run'));
     await writeReport(at('plain'));
     summary = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 20, control: at('other'), perLabel: 3 });
@@ -55,7 +76,14 @@ describeInChromium('the evaluation in Chromium', () => {
     expect(await page.locator('[role=tab][aria-selected=true]').textContent()).toBe('Evaluation');
     expect(await page.locator('main h2').textContent()).toBe('Evaluation');
     const text = (await page.locator('main').textContent()) ?? '';
-    for (const word of ['<b>one</b>', '<i>square</i>', 'Colors alone', 'other', summary.mean.averagePrecision.value?.toFixed(3) as string]) expect(text).toContain(word);
+    for (const word of [
+      '<b>one</b>',
+      '<i>square</i>',
+      'Colors alone',
+      'other',
+      summary.mean.averagePrecision.value?.toFixed(3) as string,
+    ])
+      expect(text).toContain(word);
     expect(await page.locator('main i.ours').count()).toBe(3);
     expect(await page.locator('main table b, main table i:not([style])').count()).toBe(0);
     await page.locator('[role=tab]').first().click();
@@ -69,11 +97,21 @@ describeInChromium('the evaluation in Chromium', () => {
     for (const width of [1280, 390]) {
       const { page, wrongs } = await open('run', '#/evaluation', width);
       expect(await page.locator('.pair').count()).toBe(6);
-      const places = await page.locator('.pair').evaluateAll((pairs) => pairs.map((pair) => (pair as unknown as { style: { backgroundPosition: string } }).style.backgroundPosition));
+      const places = await page
+        .locator('.pair')
+        .evaluateAll((pairs) =>
+          pairs.map((pair) => (pair as unknown as { style: { backgroundPosition: string } }).style.backgroundPosition),
+        );
       expect(places).toEqual(['0% 0%', '50% 0%', '100% 0%', '0% 100%', '50% 100%', '100% 100%']);
       const box = await page.locator('.pair').first().boundingBox();
-      expect((box?.width ?? 0) / (box?.height ?? 1)).toBeCloseTo((summary.sheet?.cell.width ?? 0) / (summary.sheet?.cell.height ?? 1), 1);
-      const [across, seen] = (await page.evaluate('[document.documentElement.scrollWidth, window.innerWidth]')) as [number, number];
+      expect((box?.width ?? 0) / (box?.height ?? 1)).toBeCloseTo(
+        (summary.sheet?.cell.width ?? 0) / (summary.sheet?.cell.height ?? 1),
+        1,
+      );
+      const [across, seen] = (await page.evaluate('[document.documentElement.scrollWidth, window.innerWidth]')) as [
+        number,
+        number,
+      ];
       expect(across).toBeLessThanOrEqual(seen);
       expect(wrongs).toEqual([]);
     }

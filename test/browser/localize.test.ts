@@ -23,7 +23,15 @@ describeInChromium('the localization in Chromium', () => {
     cpSync(join(GOLDEN, 'mini-dataset', '1920', '1920_1.png'), at('data', 'b #1?.png'));
     writeFileSync(at('data', 'labels.csv'), `image,label\n<i>a.png,${LABELS[0]}\nb #1?.png,${LABELS.join('|')}\n`);
     writeFileSync(at('boxes.csv'), 'image,x,y,w,h\n<i>a.png,8,8,24,24\nb #1?.png,40,0,40,30\n');
-    const base = { dataset: at('data', 'labels.csv'), model: join(GOLDEN, 'tiny-sd15'), size: 'source', samples: 2, device: 'cpu', threads: 1, bootstrap: 10 } as const;
+    const base = {
+      dataset: at('data', 'labels.csv'),
+      model: join(GOLDEN, 'tiny-sd15'),
+      size: 'source',
+      samples: 2,
+      device: 'cpu',
+      threads: 1,
+      bootstrap: 10,
+    } as const;
     summary = await localize({ ...base, out: at('both'), boxes: at('boxes.csv'), baseline: 'untrained' });
     await localize({ ...base, out: at('plain'), labels: ['two'] });
   });
@@ -42,15 +50,28 @@ describeInChromium('the localization in Chromium', () => {
     return { page, wrongs };
   };
 
-  test('shows figures, and each label\'s pictures with their maps; what users named is text', async () => {
+  test("shows figures, and each label's pictures with their maps; what users named is text", async () => {
     const { page, wrongs } = await open('both');
     expect(await page.locator('.label h3').allTextContents()).toEqual([...LABELS].sort());
     // one picture under one label, one under two: each with the picture, the model's map and the baseline's
     expect(await page.locator('.one').count()).toBe(3);
     expect(await page.locator('.one img').count()).toBe(9);
-    expect(await page.locator('.one img').evaluateAll((images) => images.every((image) => (image as unknown as { naturalWidth: number }).naturalWidth > 0))).toBe(true);
+    expect(
+      await page
+        .locator('.one img')
+        .evaluateAll((images) =>
+          images.every((image) => (image as unknown as { naturalWidth: number }).naturalWidth > 0),
+        ),
+    ).toBe(true);
     const text = (await page.locator('main').textContent()) ?? '';
-    for (const word of [...LABELS, '<i>a.png', 'b #1?.png', 'random weights', summary.result?.mean.model?.averagePrecision.value?.toFixed(3) as string]) expect(text).toContain(word);
+    for (const word of [
+      ...LABELS,
+      '<i>a.png',
+      'b #1?.png',
+      'random weights',
+      summary.result?.mean.model?.averagePrecision.value?.toFixed(3) as string,
+    ])
+      expect(text).toContain(word);
     expect(await page.locator('.label h3 b, .one h4 i, table th b').count()).toBe(0);
     expect(await page.locator('.cards .card').count()).toBe(4);
     expect(await page.locator('.frame svg').first().isVisible()).toBe(true);

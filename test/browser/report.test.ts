@@ -23,17 +23,28 @@ describeInChromium('the report in Chromium', () => {
   beforeAll(async () => {
     browser = await launchChromium();
     const dataset = join(folder, 'pictures');
-    pictures = await drawPictures(dataset, HOSTILE.slice(0, 3), (label) => [0, 1, 2, 3, 4, 5].map((n) => nameOf(label, n)));
+    pictures = await drawPictures(dataset, HOSTILE.slice(0, 3), (label) =>
+      [0, 1, 2, 3, 4, 5].map((n) => nameOf(label, n)),
+    );
     await writeSyntheticRun(join(folder, 'run'), dataset, pictures, {
-      labels: HOSTILE, clusters: 2, perImage: 6, skipped: [{ image: '<b>bad</b>.png', label: 'a/b', reason: 'is <i>no</i> picture' }],
+      labels: HOSTILE,
+      clusters: 2,
+      perImage: 6,
+      skipped: [{ image: '<b>bad</b>.png', label: 'a/b', reason: 'is <i>no</i> picture' }],
     });
     await writeReport(join(folder, 'run'));
   });
   afterAll(async () => browser?.close());
 
   /** A page and what went wrong on it, which each test ends by finding empty. */
-  const open = async (address: string, screen: { width?: number; height?: number; dark?: boolean } = {}): Promise<{ page: Page; wrongs: string[] }> => {
-    const context = await browser.newContext({ viewport: { width: screen.width ?? 1280, height: screen.height ?? 900 }, colorScheme: screen.dark ? 'dark' : 'light' });
+  const open = async (
+    address: string,
+    screen: { width?: number; height?: number; dark?: boolean } = {},
+  ): Promise<{ page: Page; wrongs: string[] }> => {
+    const context = await browser.newContext({
+      viewport: { width: screen.width ?? 1280, height: screen.height ?? 900 },
+      colorScheme: screen.dark ? 'dark' : 'light',
+    });
     const page = await context.newPage();
     const wrongs: string[] = [];
     page.on('console', (message) => wrongs.push(`console ${message.type()}: ${message.text()}`));
@@ -49,12 +60,20 @@ describeInChromium('the report in Chromium', () => {
     return { page, wrongs };
   };
   /** The mean colour of a part of the screen. */
-  const colourAt = async (page: Page, box: { x: number; y: number; width: number; height: number }): Promise<number[]> => {
-    const { channels } = await sharp(await page.screenshot({ clip: box })).removeAlpha().stats();
+  const colourAt = async (
+    page: Page,
+    box: { x: number; y: number; width: number; height: number },
+  ): Promise<number[]> => {
+    const { channels } = await sharp(await page.screenshot({ clip: box }))
+      .removeAlpha()
+      .stats();
     return channels.map((channel) => channel.mean);
   };
   const middleOf = (box: { x: number; y: number; width: number; height: number }) => ({
-    x: box.x + box.width * 0.35, y: box.y + box.height * 0.35, width: Math.max(2, box.width * 0.3), height: Math.max(2, box.height * 0.3),
+    x: box.x + box.width * 0.35,
+    y: box.y + box.height * 0.35,
+    width: Math.max(2, box.width * 0.3),
+    height: Math.max(2, box.height * 0.3),
   });
   const boxOf = async (page: Page, selector: string) => {
     const box = await page.locator(selector).first().boundingBox();
@@ -62,7 +81,8 @@ describeInChromium('the report in Chromium', () => {
     return box;
   };
   const near = (actual: readonly number[], expected: readonly number[], within: number): void => {
-    if (expected.some((value, i) => Math.abs(value - (actual[i] as number)) > within)) throw new Error(`${actual.map((v) => v.toFixed(1)).join(', ')} is not ${expected.join(', ')} (within ${within})`);
+    if (expected.some((value, i) => Math.abs(value - (actual[i] as number)) > within))
+      throw new Error(`${actual.map((v) => v.toFixed(1)).join(', ')} is not ${expected.join(', ')} (within ${within})`);
   };
   const selected = (page: Page): Promise<string | null> => page.locator('[role=tab][aria-selected=true]').textContent();
   const loaded = (page: Page, selector: string): Promise<unknown> =>
@@ -112,7 +132,9 @@ describeInChromium('the report in Chromium', () => {
 
   test('clusters come by median typicality, with the first of their patches and a button for all', async () => {
     const { page, wrongs } = await open(url('run'));
-    expect(await page.locator('main .sub').first().textContent()).toBe('36 most typical patches from 6 images in 2 clusters · prompt “A photo of <script>alert(1)</script>.”');
+    expect(await page.locator('main .sub').first().textContent()).toBe(
+      '36 most typical patches from 6 images in 2 clusters · prompt “A photo of <script>alert(1)</script>.”',
+    );
     const medians = await page.locator('.about .value').allTextContents();
     expect(medians).toHaveLength(2);
     const numbers = medians.map((text) => Number(text.replace('−', '-')));
@@ -140,7 +162,9 @@ describeInChromium('the report in Chromium', () => {
     // arrow keys go from patch to patch and from row to row
     await page.locator('.tile').first().focus();
     await page.keyboard.press('ArrowRight');
-    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(/^Patch 2 of most typical/);
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(
+      /^Patch 2 of most typical/,
+    );
     await page.keyboard.press('End');
     await page.keyboard.press('ArrowDown');
     expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(/of random/);
@@ -158,7 +182,16 @@ describeInChromium('the report in Chromium', () => {
       const box = await boxOf(page, '#box');
       const scale = frame.width / source.width;
       expect(frame.height / source.height).toBeCloseTo(scale, 1);
-      near([box.x, box.y, box.width, box.height], [frame.x + source.hot.x * scale, frame.y + source.hot.y * scale, source.hot.width * scale, source.hot.height * scale], 1);
+      near(
+        [box.x, box.y, box.width, box.height],
+        [
+          frame.x + source.hot.x * scale,
+          frame.y + source.hot.y * scale,
+          source.hot.width * scale,
+          source.hot.height * scale,
+        ],
+        1,
+      );
       near(await colourAt(page, middleOf(box)), vivid(label), 16);
       const text = await page.locator('dialog').textContent();
       expect(text).toMatch(/Rank1 of \d+ \(most typical\)/);
@@ -181,7 +214,9 @@ describeInChromium('the report in Chromium', () => {
     const warm = await colourAt(page, inside);
     expect((warm[0] as number) - (warm[2] as number)).toBeGreaterThan(100);
     expect(await page.locator('#legend').isVisible()).toBe(true);
-    expect(await page.locator('#legend').textContent()).toMatch(/^−0\.0\d+better without “a\/b”0\+0\.0\d+better with “a\/b”$/);
+    expect(await page.locator('#legend').textContent()).toMatch(
+      /^−0\.0\d+better without “a\/b”0\+0\.0\d+better with “a\/b”$/,
+    );
     // it stays on for the next patch; the key H turns it off
     await page.keyboard.press('ArrowRight');
     await loaded(page, '.heat');
@@ -209,7 +244,9 @@ describeInChromium('the report in Chromium', () => {
     await page.keyboard.press('Escape');
     expect(await page.locator('dialog').isVisible()).toBe(false);
     expect(new URL(page.url()).hash).toBe(`#${encodeURIComponent(HOSTILE[0] as string)}`);
-    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(new RegExp(`^Patch ${size} of cluster 0`));
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toMatch(
+      new RegExp(`^Patch ${size} of cluster 0`),
+    );
     await page.keyboard.press('Enter');
     await page.waitForSelector('dialog[open]');
     await page.mouse.click(4, 4);
@@ -226,14 +263,19 @@ describeInChromium('the report in Chromium', () => {
     expect(wrongs).toEqual([]);
   });
 
-  test.each([['light', false], ['dark', true]])('%s: no text or control of low contrast, no sideways scrolling at 390 and 1280 px', async (name, dark) => {
+  test.each([
+    ['light', false],
+    ['dark', true],
+  ])('%s: no text or control of low contrast, no sideways scrolling at 390 and 1280 px', async (name, dark) => {
     for (const width of [390, 1280]) {
       const { page, wrongs } = await open(url('run'), { width, height: 844, dark });
       const paper = await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
       const [red] = (paper.match(/\d+/g) ?? []).map(Number);
       expect((red as number) < 60).toBe(dark);
       const check = async (): Promise<void> => {
-        expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBeLessThanOrEqual(0);
+        expect(
+          await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+        ).toBeLessThanOrEqual(0);
         expect(await page.evaluate(lowContrast)).toEqual([]);
       };
       await check();
@@ -243,7 +285,9 @@ describeInChromium('the report in Chromium', () => {
       await page.waitForSelector('dialog[open]');
       await page.locator('.toggle').click();
       await check();
-      const dialog = await page.evaluate(() => document.querySelector('dialog')!.scrollWidth - document.querySelector('dialog')!.clientWidth);
+      const dialog = await page.evaluate(
+        () => document.querySelector('dialog')!.scrollWidth - document.querySelector('dialog')!.clientWidth,
+      );
       expect(dialog).toBeLessThanOrEqual(0);
       expect(wrongs).toEqual([]);
       await page.context().close();
@@ -258,7 +302,9 @@ describeInChromium('the report in Chromium', () => {
     for (const width of [390, 1280]) {
       const { page, wrongs } = await open(url('many'), { width });
       expect((await boxOf(page, '#bar')).height).toBeLessThan(150);
-      expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBeLessThanOrEqual(0);
+      expect(
+        await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+      ).toBeLessThanOrEqual(0);
       await page.getByRole('searchbox').fill('1942');
       expect(await page.locator('[role=tab]:visible').allTextContents()).toEqual([labels[42]]);
       await page.keyboard.press('Enter');
@@ -290,7 +336,12 @@ describeInChromium('the report in Chromium', () => {
 
   test('every sentence fits the contrast, the ranking and random weights', async () => {
     const labels = HOSTILE.slice(0, 3);
-    await writeSyntheticRun(join(folder, 'control'), join(folder, 'pictures'), pictures, { labels, clusters: 2, rank: 'least', scan: { against: 'a/b', untrained: true, samples: 1 } });
+    await writeSyntheticRun(join(folder, 'control'), join(folder, 'pictures'), pictures, {
+      labels,
+      clusters: 2,
+      rank: 'least',
+      scan: { against: 'a/b', untrained: true, samples: 1 },
+    });
     await writeReport(join(folder, 'control'));
     const { page, wrongs } = await open(url('control'));
     expect(await page.title()).toBe('pictures (untrained control) · diffmine report');
@@ -303,9 +354,25 @@ describeInChromium('the report in Chromium', () => {
     await loaded(page, '.heat');
     expect(await page.locator('#legend').textContent()).toMatch(/better with “a\/b”0.*better with “<script>/);
     expect(await page.locator('.heat').getAttribute('alt')).toContain('against “a/b”');
-    const text = await page.evaluate(() => [document.body.innerText, ...[...document.querySelectorAll('*')].flatMap((one) => ['title', 'aria-label', 'alt'].map((name) => one.getAttribute(name) ?? ''))].join('\n'));
-    for (const said of ['Typicality against “a/b”', 'no standard error (one sample)', 'There is one noise and timestep sample per image', 'lowest typicality', 'random weights']) expect(text).toContain(said);
-    expect(text).not.toMatch(/without (it|the label)|no label|unconditional prompt “|a diffusion model|most typical|least typical|knowing/i);
+    const text = await page.evaluate(() =>
+      [
+        document.body.innerText,
+        ...[...document.querySelectorAll('*')].flatMap((one) =>
+          ['title', 'aria-label', 'alt'].map((name) => one.getAttribute(name) ?? ''),
+        ),
+      ].join('\n'),
+    );
+    for (const said of [
+      'Typicality against “a/b”',
+      'no standard error (one sample)',
+      'There is one noise and timestep sample per image',
+      'lowest typicality',
+      'random weights',
+    ])
+      expect(text).toContain(said);
+    expect(text).not.toMatch(
+      /without (it|the label)|no label|unconditional prompt “|a diffusion model|most typical|least typical|knowing/i,
+    );
     expect(wrongs).toEqual([]);
   });
 
@@ -321,7 +388,9 @@ describeInChromium('the report in Chromium', () => {
 function lowContrast(): string[] {
   const parse = (colour: string): number[] => (colour.match(/[\d.]+/g) ?? []).map(Number);
   const luminance = ([r = 0, g = 0, b = 0]: number[]): number => {
-    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4)) as [number, number, number];
+    const [x, y, z] = [r, g, b].map((c) =>
+      c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4,
+    ) as [number, number, number];
     return 0.2126 * x + 0.7152 * y + 0.0722 * z;
   };
   const behind = (element: Element | null): number[] => {
@@ -339,7 +408,8 @@ function lowContrast(): string[] {
     const style = getComputedStyle(element);
     const [a, b] = [luminance(parse(style.color)), luminance(behind(element))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
+    const large =
+      parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
     if (ratio < (large ? 3 : 4.5)) found.push(`${element.textContent?.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
   }
   return found;

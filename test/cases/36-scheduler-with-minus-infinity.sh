@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: zqiu24/oft issue 26 and huggingface/diffusers 10738 (lambda_min_clipped is -inf by default); ai-dynamo/dynamo PR 3043, huggingface/transformers PR 42959, paiml/aprender issue 268 (Infinity in config.json)
-# Expected: DPMSolverMultistepScheduler and DPMSolverSinglestepScheduler are on the list of supported ones (src/model/configs.ts); diffusers writes their default lambda_min_clipped as -Infinity, which Python reads and JSON.parse does not. Such a folder must open.
+# Expected: DPMSolverMultistepScheduler and DPMSolverSinglestepScheduler are on the list of supported ones (src/models/configs.ts); diffusers writes their default lambda_min_clipped as -Infinity, which Python reads and JSON.parse does not. Such a folder must open.
 . "$(dirname "$0")/lib.sh"
 
 cp -r "$M" "$T/m"

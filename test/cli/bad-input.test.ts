@@ -1,7 +1,18 @@
 // What users hand in by mistake, end to end: a bad picture is skipped and listed, a bad model or option stops before work begins with the right exit
 // code, finished work is kept, and nothing ends in a signal.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parse } from 'csv-parse/sync';
@@ -73,55 +84,164 @@ describe('models', () => {
     });
 
   const cases: [what: string, make: () => string, codes: ErrorCode[], message: RegExp][] = [
-    ['truncated weights', () => edited((model) => truncateSync(path.join(model, WEIGHTS), 1_000_000)), ['WEIGHTS_INVALID'], /diffusion_pytorch_model\.safetensors/],
-    ['weights truncated in the header', () => edited((model) => truncateSync(path.join(model, WEIGHTS), 100)), ['WEIGHTS_INVALID'], /diffusion_pytorch_model\.safetensors/],
-    ['empty weights', () => edited((model) => truncateSync(path.join(model, WEIGHTS), 0)), ['WEIGHTS_INVALID'], /diffusion_pytorch_model\.safetensors/],
-    ['bytes after the last tensor', () => changed((_, data) => Buffer.concat([data, Buffer.alloc(4096)])), ['WEIGHTS_INVALID'], /diffusion_pytorch_model\.safetensors/],
-    ['a header that claims to be longer than the file', () => edited((model) => {
-      const bytes = readFileSync(path.join(model, WEIGHTS));
-      bytes.writeBigUInt64LE(2n ** 40n, 0);
-      writeFileSync(path.join(model, WEIGHTS), bytes);
-    }), ['WEIGHTS_INVALID'], /header/],
-    ['a tensor past the end', () => changed((header) => {
-      const one = header['conv_in.weight'];
-      if (one) one.data_offsets = [2 ** 50, 2 ** 50 + (one.data_offsets[1] - one.data_offsets[0])];
-    }), ['WEIGHTS_INVALID'], /conv_in\.weight|offset|bytes/],
-    ['overlapping tensors', () => changed((header) => {
-      const [a, b] = [header['conv_norm_out.weight'], header['conv_norm_out.bias']];
-      if (a && b) a.data_offsets = b.data_offsets;
-    }), ['WEIGHTS_INVALID'], /overlap/],
-    ['a shape that does not match its bytes', () => changed((header) => {
-      const one = header['conv_in.weight'];
-      if (one) one.shape = [16, 4, 3, 2];
-    }), ['WEIGHTS_INVALID'], /conv_in\.weight/],
-    ['an unknown dtype', () => changed((header) => {
-      const one = header['conv_in.weight'];
-      if (one) one.dtype = 'F8_E4M3';
-    }), ['WEIGHTS_INVALID'], /F8_E4M3/],
-    ['whole numbers for weights', () => changed((header) => {
-      const one = header['conv_in.weight'];
-      if (one) one.dtype = 'I32';
-    }), ['WEIGHTS_INVALID', 'MODEL_INVALID'], /conv_in\.weight/],
-    ['NaN weights', () => changed((header, data) => {
-      data.writeFloatLE(NaN, (header['mid_block.resnets.0.conv1.weight']?.data_offsets[0] ?? 0) + 40);
-    }), ['WEIGHTS_INVALID'], /mid_block\.resnets\.0\.conv1\.weight.*NaN/],
-    ['a tensor that is not there', () => changed((header) => {
-      const one = header['conv_norm_out.bias'];
-      if (one) header['conv_norm_out.bias_'] = one;
-      delete header['conv_norm_out.bias'];
-    }), ['MODEL_INVALID'], /conv_norm_out\.bias/],
-    ['a UNet config without its channels', withoutKey('unet', 'config.json', 'block_out_channels'), ['MODEL_INVALID'], /block_out_channels/],
-    ['a UNet config without its block types', withoutKey('unet', 'config.json', 'down_block_types'), ['MODEL_INVALID'], /down_block_types/],
-    ['a VAE config without its channels', withoutKey('vae', 'config.json', 'block_out_channels'), ['MODEL_INVALID'], /block_out_channels/],
-    ['a text encoder config without its size', withoutKey('text_encoder', 'config.json', 'hidden_size'), ['MODEL_INVALID'], /hidden_size/],
-    ['a config that is no JSON', () => edited((model) => writeFileSync(path.join(model, 'unet', 'config.json'), '{')), ['MODEL_INVALID'], /config\.json/],
+    [
+      'truncated weights',
+      () => edited((model) => truncateSync(path.join(model, WEIGHTS), 1_000_000)),
+      ['WEIGHTS_INVALID'],
+      /diffusion_pytorch_model\.safetensors/,
+    ],
+    [
+      'weights truncated in the header',
+      () => edited((model) => truncateSync(path.join(model, WEIGHTS), 100)),
+      ['WEIGHTS_INVALID'],
+      /diffusion_pytorch_model\.safetensors/,
+    ],
+    [
+      'empty weights',
+      () => edited((model) => truncateSync(path.join(model, WEIGHTS), 0)),
+      ['WEIGHTS_INVALID'],
+      /diffusion_pytorch_model\.safetensors/,
+    ],
+    [
+      'bytes after the last tensor',
+      () => changed((_, data) => Buffer.concat([data, Buffer.alloc(4096)])),
+      ['WEIGHTS_INVALID'],
+      /diffusion_pytorch_model\.safetensors/,
+    ],
+    [
+      'a header that claims to be longer than the file',
+      () =>
+        edited((model) => {
+          const bytes = readFileSync(path.join(model, WEIGHTS));
+          bytes.writeBigUInt64LE(2n ** 40n, 0);
+          writeFileSync(path.join(model, WEIGHTS), bytes);
+        }),
+      ['WEIGHTS_INVALID'],
+      /header/,
+    ],
+    [
+      'a tensor past the end',
+      () =>
+        changed((header) => {
+          const one = header['conv_in.weight'];
+          if (one) one.data_offsets = [2 ** 50, 2 ** 50 + (one.data_offsets[1] - one.data_offsets[0])];
+        }),
+      ['WEIGHTS_INVALID'],
+      /conv_in\.weight|offset|bytes/,
+    ],
+    [
+      'overlapping tensors',
+      () =>
+        changed((header) => {
+          const [a, b] = [header['conv_norm_out.weight'], header['conv_norm_out.bias']];
+          if (a && b) a.data_offsets = b.data_offsets;
+        }),
+      ['WEIGHTS_INVALID'],
+      /overlap/,
+    ],
+    [
+      'a shape that does not match its bytes',
+      () =>
+        changed((header) => {
+          const one = header['conv_in.weight'];
+          if (one) one.shape = [16, 4, 3, 2];
+        }),
+      ['WEIGHTS_INVALID'],
+      /conv_in\.weight/,
+    ],
+    [
+      'an unknown dtype',
+      () =>
+        changed((header) => {
+          const one = header['conv_in.weight'];
+          if (one) one.dtype = 'F8_E4M3';
+        }),
+      ['WEIGHTS_INVALID'],
+      /F8_E4M3/,
+    ],
+    [
+      'whole numbers for weights',
+      () =>
+        changed((header) => {
+          const one = header['conv_in.weight'];
+          if (one) one.dtype = 'I32';
+        }),
+      ['WEIGHTS_INVALID', 'MODEL_INVALID'],
+      /conv_in\.weight/,
+    ],
+    [
+      'NaN weights',
+      () =>
+        changed((header, data) => {
+          data.writeFloatLE(NaN, (header['mid_block.resnets.0.conv1.weight']?.data_offsets[0] ?? 0) + 40);
+        }),
+      ['WEIGHTS_INVALID'],
+      /mid_block\.resnets\.0\.conv1\.weight.*NaN/,
+    ],
+    [
+      'a tensor that is not there',
+      () =>
+        changed((header) => {
+          const one = header['conv_norm_out.bias'];
+          if (one) header['conv_norm_out.bias_'] = one;
+          delete header['conv_norm_out.bias'];
+        }),
+      ['MODEL_INVALID'],
+      /conv_norm_out\.bias/,
+    ],
+    [
+      'a UNet config without its channels',
+      withoutKey('unet', 'config.json', 'block_out_channels'),
+      ['MODEL_INVALID'],
+      /block_out_channels/,
+    ],
+    [
+      'a UNet config without its block types',
+      withoutKey('unet', 'config.json', 'down_block_types'),
+      ['MODEL_INVALID'],
+      /down_block_types/,
+    ],
+    [
+      'a VAE config without its channels',
+      withoutKey('vae', 'config.json', 'block_out_channels'),
+      ['MODEL_INVALID'],
+      /block_out_channels/,
+    ],
+    [
+      'a text encoder config without its size',
+      withoutKey('text_encoder', 'config.json', 'hidden_size'),
+      ['MODEL_INVALID'],
+      /hidden_size/,
+    ],
+    [
+      'a config that is no JSON',
+      () => edited((model) => writeFileSync(path.join(model, 'unet', 'config.json'), '{')),
+      ['MODEL_INVALID'],
+      /config\.json/,
+    ],
     ['no VAE', () => edited((model) => rmSync(path.join(model, 'vae'), { recursive: true })), ['MODEL_INVALID'], /vae/],
-    ['no tokenizer', () => edited((model) => rmSync(path.join(model, 'tokenizer'), { recursive: true })), ['MODEL_INVALID'], /tokenizer/],
-    ['no vocabulary', () => edited((model) => rmSync(path.join(model, 'tokenizer', 'vocab.json'))), ['MODEL_INVALID'], /vocab\.json/],
-    ['only pickled weights', () => edited((model) => {
-      rmSync(path.join(model, WEIGHTS));
-      writeFileSync(path.join(model, 'unet', 'diffusion_pytorch_model.bin'), 'pickle');
-    }), ['MODEL_INVALID', 'MODEL_UNSUPPORTED', 'WEIGHTS_INVALID'], /\.bin|safetensors/],
+    [
+      'no tokenizer',
+      () => edited((model) => rmSync(path.join(model, 'tokenizer'), { recursive: true })),
+      ['MODEL_INVALID'],
+      /tokenizer/,
+    ],
+    [
+      'no vocabulary',
+      () => edited((model) => rmSync(path.join(model, 'tokenizer', 'vocab.json'))),
+      ['MODEL_INVALID'],
+      /vocab\.json/,
+    ],
+    [
+      'only pickled weights',
+      () =>
+        edited((model) => {
+          rmSync(path.join(model, WEIGHTS));
+          writeFileSync(path.join(model, 'unet', 'diffusion_pytorch_model.bin'), 'pickle');
+        }),
+      ['MODEL_INVALID', 'MODEL_UNSUPPORTED', 'WEIGHTS_INVALID'],
+      /\.bin|safetensors/,
+    ],
     ['a file in place of a model', () => path.join(MODEL, 'model_index.json'), ['MODEL_INVALID'], /model_index\.json/],
     ['an empty folder', () => fresh('nothing'), ['MODEL_INVALID'], /model_index\.json/],
   ];
@@ -135,7 +255,9 @@ describe('models', () => {
 
 describe('pictures', () => {
   const noise = (width: number, height: number, channels: 1 | 3 | 4 = 3): Sharp =>
-    sharp(Buffer.from(Uint8Array.from({ length: width * height * channels }, (_, i) => (i * 2654435761) >>> 24)), { raw: { width, height, channels } });
+    sharp(Buffer.from(Uint8Array.from({ length: width * height * channels }, (_, i) => (i * 2654435761) >>> 24)), {
+      raw: { width, height, channels },
+    });
 
   test('bad ones are skipped and listed with a reason, odd ones are scored upright', async () => {
     const dataset = fresh('pictures');
@@ -158,9 +280,18 @@ describe('pictures', () => {
     const ran = await scan(dataset, MODEL, out, '--size', 'source');
     expect(ran).toMatchObject({ code: 0, signal: null });
     expect(JSON.parse(ran.stdout)).toMatchObject({ complete: true, pictures: 10, scored: 5, skipped: 5 });
-    const skipped = readFileSync(path.join(out, 'skipped.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { image: string; reason: string });
+    const skipped = readFileSync(path.join(out, 'skipped.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { image: string; reason: string });
     const reasons = Object.fromEntries(skipped.map(({ image, reason }) => [image, reason]));
-    expect(Object.keys(reasons).sort()).toEqual(['1950/dot.png', '1950/empty.jpg', '1950/text.png', '1950/truncated.jpg', '1950/wide.png']);
+    expect(Object.keys(reasons).sort()).toEqual([
+      '1950/dot.png',
+      '1950/empty.jpg',
+      '1950/text.png',
+      '1950/truncated.jpg',
+      '1950/wide.png',
+    ]);
     expect(reasons['1950/empty.jpg']).toContain('empty');
     expect(reasons['1950/dot.png']).toContain('smaller than the patch');
     expect(reasons['1950/wide.png']).toContain('16 times');
@@ -168,9 +299,15 @@ describe('pictures', () => {
 
     const exported = await cli(['export', out, '--table', 'images', '--format', 'json']);
     const images = JSON.parse(exported.stdout) as { image: string; source_width: number; source_height: number }[];
-    const sizes = Object.fromEntries(images.map(({ image, source_width, source_height }) => [image, [source_width, source_height]]));
+    const sizes = Object.fromEntries(
+      images.map(({ image, source_width, source_height }) => [image, [source_width, source_height]]),
+    );
     expect(sizes).toEqual({
-      '1950/alpha.png': [80, 64], '1950/cmyk.jpg': [80, 64], '1950/grey.png': [80, 64], '1950/sixteen.png': [80, 64], '1950/turned.jpg': [64, 80],
+      '1950/alpha.png': [80, 64],
+      '1950/cmyk.jpg': [80, 64],
+      '1950/grey.png': [80, 64],
+      '1950/sixteen.png': [80, 64],
+      '1950/turned.jpg': [64, 80],
     });
   });
 
@@ -185,7 +322,15 @@ describe('pictures', () => {
 });
 
 describe('labels and tables', () => {
-  const LABELS = ['<script>alert(1)</script>', 'a/b', '../up', '🚗 🏎️', 'say "yes", then', "=cmd|' /C calc'!A1", 'Ωmega'];
+  const LABELS = [
+    '<script>alert(1)</script>',
+    'a/b',
+    '../up',
+    '🚗 🏎️',
+    'say "yes", then',
+    "=cmd|' /C calc'!A1",
+    'Ωmega',
+  ];
 
   function csv(folder: string, rows: string[][]): string {
     const file = path.join(folder, 'pictures.csv');
@@ -199,21 +344,47 @@ describe('labels and tables', () => {
     mkdirSync(folder);
     cpSync(path.join(DATASET, '1920'), path.join(folder, 'pictures'), { recursive: true });
     cpSync(path.join(DATASET, '1950', '1950_0.png'), path.join(outer, 'outside.png'));
-    const rows = [...LABELS.flatMap((label) => ['1920_0.png', '1920_1.png'].map((name) => [`pictures/${name}`, label])), ['../outside.png', '../up'], [path.join(DATASET, '1980', '1980_0.png'), 'a/b']];
+    const rows = [
+      ...LABELS.flatMap((label) => ['1920_0.png', '1920_1.png'].map((name) => [`pictures/${name}`, label])),
+      ['../outside.png', '../up'],
+      [path.join(DATASET, '1980', '1980_0.png'), 'a/b'],
+    ];
     const out = path.join(folder, 'run');
-    const ran = await cli(['run', csv(folder, [['path', 'label'], ...rows]), '--model', MODEL, '--out', out, ...QUICK, '--clusters', '2', '--ensemble', '1', '--json']);
+    const ran = await cli([
+      'run',
+      csv(folder, [['path', 'label'], ...rows]),
+      '--model',
+      MODEL,
+      '--out',
+      out,
+      ...QUICK,
+      '--clusters',
+      '2',
+      '--ensemble',
+      '1',
+      '--json',
+    ]);
     expect(ran).toMatchObject({ code: 0, signal: null });
-    const summary = JSON.parse(ran.stdout) as { scan: { labels: string[]; scored: number }; report: { labels: number; path: string } };
+    const summary = JSON.parse(ran.stdout) as {
+      scan: { labels: string[]; scored: number };
+      report: { labels: number; path: string };
+    };
     expect(summary).toMatchObject({ scan: { scored: 16 }, report: { labels: LABELS.length, missing: [] } });
     expect([...summary.scan.labels].sort()).toEqual([...LABELS].sort());
     expect(readFileSync(summary.report.path, 'utf8')).not.toContain('alert(1)');
-    for (const name of readdirSync(path.join(out, 'report', 'data'))) expect(readFileSync(path.join(out, 'report', 'data', name), 'utf8')).not.toContain('<script>');
+    for (const name of readdirSync(path.join(out, 'report', 'data')))
+      expect(readFileSync(path.join(out, 'report', 'data', name), 'utf8')).not.toContain('<script>');
     // nothing was written outside the run
     expect(readdirSync(folder).sort()).toEqual(['pictures', 'pictures.csv', 'run']);
     expect(readdirSync(outer).sort()).toEqual(['inner', 'outside.png']);
 
     const exported = await cli(['export', out, '--table', 'patches', '--format', 'csv']);
-    const patches = parse(exported.stdout, { columns: true }) as { image: string; label: string; cluster: string; list: string }[];
+    const patches = parse(exported.stdout, { columns: true }) as {
+      image: string;
+      label: string;
+      cluster: string;
+      list: string;
+    }[];
     expect(new Set(patches.map(({ image }) => image))).toEqual(new Set(rows.map(([image]) => image)));
     expect(new Set(patches.map(({ label }) => label))).toEqual(new Set(LABELS));
     expect(patches.filter(({ list }) => list === 'top').every(({ cluster }) => /^\d+$/.test(cluster))).toBe(true);
@@ -225,15 +396,52 @@ describe('labels and tables', () => {
     const out = path.join(folder, 'run');
     const good = 'pictures/1920_0.png';
     const tables: [string[][], RegExp][] = [
-      [[['file', 'label'], [good, 'a']], /no 'image'/],
-      [[['path', 'decade'], [good, 'a']], /no 'label'/],
-      [[['path', 'label'], ['../outside.png', 'a']], /there is no file '\.\.\/outside\.png'/],
-      [[['path', 'label'], [good, 'a\0b']], /NUL/],
-      [[['path', 'label'], ['pictures/absent.png', 'a']], /absent\.png/],
-      [[['path', 'label'], [good, '']], /'label' is empty/],
+      [
+        [
+          ['file', 'label'],
+          [good, 'a'],
+        ],
+        /no 'image'/,
+      ],
+      [
+        [
+          ['path', 'decade'],
+          [good, 'a'],
+        ],
+        /no 'label'/,
+      ],
+      [
+        [
+          ['path', 'label'],
+          ['../outside.png', 'a'],
+        ],
+        /there is no file '\.\.\/outside\.png'/,
+      ],
+      [
+        [
+          ['path', 'label'],
+          [good, 'a\0b'],
+        ],
+        /NUL/,
+      ],
+      [
+        [
+          ['path', 'label'],
+          ['pictures/absent.png', 'a'],
+        ],
+        /absent\.png/,
+      ],
+      [
+        [
+          ['path', 'label'],
+          [good, ''],
+        ],
+        /'label' is empty/,
+      ],
       [[['path', 'label']], /no rows/],
     ];
-    for (const [rows, message] of tables) expectError(await scan(csv(folder, rows), MODEL, out), ['DATASET_INVALID'], message);
+    for (const [rows, message] of tables)
+      expectError(await scan(csv(folder, rows), MODEL, out), ['DATASET_INVALID'], message);
     expectNoWork(out);
   });
 
@@ -248,7 +456,10 @@ describe('labels and tables', () => {
 describe('run folders', () => {
   test('options of mining that the model cannot take stop `run` before the scan', async () => {
     const out = path.join(scratch, 'late');
-    for (const [option, value] of [['--up-block', '4'], ['--dift-t', '1000']] as const) {
+    for (const [option, value] of [
+      ['--up-block', '4'],
+      ['--dift-t', '1000'],
+    ] as const) {
       const ran = await cli(['run', DATASET, '--model', MODEL, '--out', out, ...QUICK, '--json', option, value]);
       expectError(ran, ['INVALID_ARGUMENT'], new RegExp(option));
       expect(existsSync(out)).toBe(false);
@@ -260,9 +471,17 @@ describe('run folders', () => {
     expect(await scan(DATASET, MODEL, out)).toMatchObject({ code: 0 });
     const manifest = readFileSync(path.join(out, 'manifest.json'), 'utf8');
     expectError(await scan(DATASET, MODEL, out, '--seed', '7'), ['RUN_MISMATCH'], /seed/);
-    expectError(await scan(path.join(DATASET), path.join(GOLDEN, '..', 'golden', 'tiny-sd15'), out, '--prompt', 'A {label}.'), ['RUN_MISMATCH'], /prompt/);
+    expectError(
+      await scan(path.join(DATASET), path.join(GOLDEN, '..', 'golden', 'tiny-sd15'), out, '--prompt', 'A {label}.'),
+      ['RUN_MISMATCH'],
+      /prompt/,
+    );
     expect(readFileSync(path.join(out, 'manifest.json'), 'utf8')).toBe(manifest);
-    expect(JSON.parse((await scan(DATASET, MODEL, out)).stdout)).toMatchObject({ resumed: true, evaluations: 0, complete: true });
+    expect(JSON.parse((await scan(DATASET, MODEL, out)).stdout)).toMatchObject({
+      resumed: true,
+      evaluations: 0,
+      complete: true,
+    });
   });
 
   test('that are none are refused', async () => {
@@ -270,7 +489,8 @@ describe('run folders', () => {
     writeFileSync(path.join(folder, 'thesis.txt'), 'do not touch');
     expectError(await scan(DATASET, MODEL, folder), ['RUN_MISMATCH'], /thesis\.txt/);
     expect(readdirSync(folder)).toEqual(['thesis.txt']);
-    for (const command of ['mine', 'report', 'export']) expectError(await cli([command, folder, '--json']), ['RUN_INVALID'], /is not a run folder/);
+    for (const command of ['mine', 'report', 'export'])
+      expectError(await cli([command, folder, '--json']), ['RUN_INVALID'], /is not a run folder/);
   });
 
   test('before their time are refused with what is missing', async () => {
@@ -285,7 +505,20 @@ describe('run folders', () => {
 describe('interruption', () => {
   test('leaves a run that resumes, with exit code 130', async () => {
     const out = path.join(fresh('run'), 'run');
-    const args = ['scan', DATASET, '--model', MODEL, '--out', out, ...QUICK, '--samples', '20', '--shard-size', '2', '--json'];
+    const args = [
+      'scan',
+      DATASET,
+      '--model',
+      MODEL,
+      '--out',
+      out,
+      ...QUICK,
+      '--samples',
+      '20',
+      '--shard-size',
+      '2',
+      '--json',
+    ];
     let sent = false;
     const stopped = await cli([...args, '-v'], {
       onStderr: (text, kill) => {
@@ -295,7 +528,9 @@ describe('interruption', () => {
       },
     });
     expect(stopped).toMatchObject({ code: EXIT_CODES.CANCELLED, signal: null });
-    expect(JSON.parse(stopped.stdout)).toMatchObject({ error: { code: 'CANCELLED', hint: expect.stringContaining('same command') } });
+    expect(JSON.parse(stopped.stdout)).toMatchObject({
+      error: { code: 'CANCELLED', hint: expect.stringContaining('same command') },
+    });
     const done = readdirSync(path.join(out, 'shards')).filter((name) => /^\d+$/.test(name)).length;
     expect(done).toBeGreaterThan(0);
     const resumed = await cli(args);
@@ -321,7 +556,8 @@ describe('interruption', () => {
 
 // 1 MB of tmpfs, where this process may mount one; apart from the scratch folder, which could not be removed around it.
 const disk = mkdtempSync(path.join(tmpdir(), 'diffmine-disk-'));
-const mounted = process.platform === 'linux' && spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]).status === 0;
+const mounted =
+  process.platform === 'linux' && spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]).status === 0;
 if (!mounted) console.log('skipped: the full-disk test, because no tmpfs may be mounted here');
 afterAll(() => {
   if (mounted) spawnSync('umount', [disk]);

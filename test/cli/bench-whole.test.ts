@@ -11,12 +11,33 @@ import { cli, hasAddon, ROOT } from './cli.js';
 const folder = temporaryFolder();
 const golden = path.join(ROOT, 'test', 'data', 'golden');
 const [model, pictures] = [path.join(golden, 'tiny-sd15'), path.join(golden, 'mini-dataset')];
-const study = (...args: string[]): Promise<{ stdout: string }> => promisify(execFile)(process.execPath, [path.join(ROOT, 'scripts', 'rank-study.mjs'), ...args]);
+const study = (...args: string[]): Promise<{ stdout: string }> =>
+  promisify(execFile)(process.execPath, [path.join(ROOT, 'scripts', 'rank-study.mjs'), ...args]);
 
 (hasAddon ? test : test.skip)('rank-study compares scans in two precisions, and refuses others', async () => {
   const scan = async (name: string, ...args: string[]): Promise<string> => {
     const out = path.join(folder, name);
-    expect(await cli(['scan', pictures, '--model', model, '--out', out, '--samples', '2', '--batch', '4', '--no-maps', '--threads', '1', '--device', 'cpu', '-q', ...args])).toMatchObject({ code: 0 });
+    expect(
+      await cli([
+        'scan',
+        pictures,
+        '--model',
+        model,
+        '--out',
+        out,
+        '--samples',
+        '2',
+        '--batch',
+        '4',
+        '--no-maps',
+        '--threads',
+        '1',
+        '--device',
+        'cpu',
+        '-q',
+        ...args,
+      ]),
+    ).toMatchObject({ code: 0 });
     return out;
   };
   const [fp32, bf16] = [await scan('fp32'), await scan('bf16', '--dtype', 'bf16')];
@@ -25,25 +46,68 @@ const study = (...args: string[]): Promise<{ stdout: string }> => promisify(exec
   expect([same.pictureCorrelation, same.candidateCorrelation]).toEqual([expect.closeTo(1, 12), expect.closeTo(1, 12)]);
   const reduced = JSON.parse((await study(fp32, bf16, '--top', '5', '--json')).stdout) as RankStudy;
   expect(reduced.precisions).toEqual(['fp32', 'bf16']);
-  expect(reduced.labels.map(({ label, pictures: count, top, candidates }) => [label, count, top, candidates > 4])).toEqual(['1920', '1950', '1980'].map((label) => [label, 4, 5, true]));
+  expect(
+    reduced.labels.map(({ label, pictures: count, top, candidates }) => [label, count, top, candidates > 4]),
+  ).toEqual(['1920', '1950', '1980'].map((label) => [label, 4, 5, true]));
   expect(reduced.labels.every(({ change }) => change > 0)).toBe(true);
   expect((await study(fp32, bf16)).stdout).toMatch(/^1950 +4 /m);
   const other = await scan('other', '--patch', '4');
-  await expect(study(fp32, other)).rejects.toMatchObject({ stderr: expect.stringContaining('differ in more than precision') as string });
+  await expect(study(fp32, other)).rejects.toMatchObject({
+    stderr: expect.stringContaining('differ in more than precision') as string,
+  });
 });
 
 const python = process.env['PEER_PYTHON'] ?? 'python3';
-const hasDiffusers = spawnSync(python, ['-c', 'import torch, diffusers, numpy, PIL; from safetensors.torch import load_file; assert load_file.__doc__'], { stdio: 'ignore' }).status === 0;
-if (!hasDiffusers) process.stderr.write(`${python} has no diffusers: the reference's loop is not tested (PEER_PYTHON names another).\n`);
+const hasDiffusers =
+  spawnSync(
+    python,
+    ['-c', 'import torch, diffusers, numpy, PIL; from safetensors.torch import load_file; assert load_file.__doc__'],
+    { stdio: 'ignore' },
+  ).status === 0;
+if (!hasDiffusers)
+  process.stderr.write(`${python} has no diffusers: the reference's loop is not tested (PEER_PYTHON names another).\n`);
 
-(hasAddon && hasDiffusers ? test : test.skip)("the reference's loop over the same pictures", async () => {
-  const ran = await cli([
-    'bench', '--no-evaluations', '--reference', '--peer', python, '--pipeline-model', model, '--pipeline-data', pictures, '--pipeline-samples', '2', '--top', '2', '--dtype', 'fp32', '--repeats', '1',
-    '--threads', '1', '--device', 'cpu', '--json',
-  ]);
-  expect(ran).toMatchObject({ code: 0 });
-  const { reference } = JSON.parse(ran.stdout) as BenchReport;
-  expect(reference).toMatchObject({ pictures: 12, samples: 2, top: 2, precision: 'fp32', theirPrecision: 'fp32' });
-  expect(reference?.ratio.median).toBeCloseTo((reference?.theirs.median ?? 0) / (reference?.ours.median ?? 1), 9);
-  expect(Object.keys(reference?.stages ?? {}).sort()).toEqual(['cluster', 'encode', 'features', 'imports', 'load', 'losses', 'patches', 'unet']);
-}, 600_000);
+(hasAddon && hasDiffusers ? test : test.skip)(
+  "the reference's loop over the same pictures",
+  async () => {
+    const ran = await cli([
+      'bench',
+      '--no-evaluations',
+      '--reference',
+      '--peer',
+      python,
+      '--pipeline-model',
+      model,
+      '--pipeline-data',
+      pictures,
+      '--pipeline-samples',
+      '2',
+      '--top',
+      '2',
+      '--dtype',
+      'fp32',
+      '--repeats',
+      '1',
+      '--threads',
+      '1',
+      '--device',
+      'cpu',
+      '--json',
+    ]);
+    expect(ran).toMatchObject({ code: 0 });
+    const { reference } = JSON.parse(ran.stdout) as BenchReport;
+    expect(reference).toMatchObject({ pictures: 12, samples: 2, top: 2, precision: 'fp32', theirPrecision: 'fp32' });
+    expect(reference?.ratio.median).toBeCloseTo((reference?.theirs.median ?? 0) / (reference?.ours.median ?? 1), 9);
+    expect(Object.keys(reference?.stages ?? {}).sort()).toEqual([
+      'cluster',
+      'encode',
+      'features',
+      'imports',
+      'load',
+      'losses',
+      'patches',
+      'unet',
+    ]);
+  },
+  600_000,
+);

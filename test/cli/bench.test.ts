@@ -10,19 +10,59 @@ import { cli, hasAddon, ROOT } from './cli.js';
 
 const TINY = path.join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
 
-(hasAddon ? test : test.skip)('bench --training gives steps a second of a size and of a model, and nothing else', async () => {
-  const ran = await cli(['bench', '--no-evaluations', '--training', 'tiny,model', '--model', TINY, '--training-batch', '2', '--dtype', 'fp32', '--repeats', '1', '--threads', '1', '--device', 'cpu', '--json']);
-  expect(ran).toMatchObject({ code: 0, signal: null });
-  const report = JSON.parse(ran.stdout) as BenchReport;
-  expect(report).toMatchObject({ format: 'diffmine-bench-4', device: 'cpu', cells: [] });
-  expect(report.training?.map(({ what, batch, measured }) => [what, batch, (measured?.stepsPerSecond ?? 0) > 0])).toEqual([['tiny', 2, true], [TINY, 2, true]]);
-  // Its own memory, not that of all before it.
-  expect(report.training?.every(({ measured }) => measured && measured.peakMemory < 2e9)).toBe(true);
-  expect(ran.stderr).toContain('training tiny, fp32: ');
-});
+(hasAddon ? test : test.skip)(
+  'bench --training gives steps a second of a size and of a model, and nothing else',
+  async () => {
+    const ran = await cli([
+      'bench',
+      '--no-evaluations',
+      '--training',
+      'tiny,model',
+      '--model',
+      TINY,
+      '--training-batch',
+      '2',
+      '--dtype',
+      'fp32',
+      '--repeats',
+      '1',
+      '--threads',
+      '1',
+      '--device',
+      'cpu',
+      '--json',
+    ]);
+    expect(ran).toMatchObject({ code: 0, signal: null });
+    const report = JSON.parse(ran.stdout) as BenchReport;
+    expect(report).toMatchObject({ format: 'diffmine-bench-4', device: 'cpu', cells: [] });
+    expect(
+      report.training?.map(({ what, batch, measured }) => [what, batch, (measured?.stepsPerSecond ?? 0) > 0]),
+    ).toEqual([
+      ['tiny', 2, true],
+      [TINY, 2, true],
+    ]);
+    // Its own memory, not that of all before it.
+    expect(report.training?.every(({ measured }) => measured && measured.peakMemory < 2e9)).toBe(true);
+    expect(ran.stderr).toContain('training tiny, fp32: ');
+  },
+);
 
 const folder = temporaryFolder();
-const TINY_BENCH = ['bench', '--model', 'synthetic:tiny', '--latents', '8', '--dtype', 'fp32', '--repeats', '1', '--threads', '1', '--device', 'cpu'];
+const TINY_BENCH = [
+  'bench',
+  '--model',
+  'synthetic:tiny',
+  '--latents',
+  '8',
+  '--dtype',
+  'fp32',
+  '--repeats',
+  '1',
+  '--threads',
+  '1',
+  '--device',
+  'cpu',
+];
 
 (hasAddon ? describe : describe.skip)('cells', () => {
   const baseline = path.join(folder, 'baseline.json');
@@ -30,17 +70,40 @@ const TINY_BENCH = ['bench', '--model', 'synthetic:tiny', '--latents', '8', '--d
   /** The baseline with every share multiplied. */
   const scaled = async (factor: number): Promise<string> => {
     const file = path.join(folder, `times-${factor}.json`);
-    await writeFile(file, readFileSync(baseline, 'utf8').replace(/"share":\s*\{[^}]*\}/g, (share) => share.replace(/(-?[\d.]+(?:e[+-]?\d+)?)/g, (number) => String(Number(number) * factor))));
+    await writeFile(
+      file,
+      readFileSync(baseline, 'utf8').replace(/"share":\s*\{[^}]*\}/g, (share) =>
+        share.replace(/(-?[\d.]+(?:e[+-]?\d+)?)/g, (number) => String(Number(number) * factor)),
+      ),
+    );
     return file;
   };
 
   test('a report goes to the file and to stdout, and its figures belong together', async () => {
-    const ran = await cli([...TINY_BENCH, '--batch', '2,4', '--json', baseline, '--summary', path.join(folder, 'bench.md')]);
+    const ran = await cli([
+      ...TINY_BENCH,
+      '--batch',
+      '2,4',
+      '--json',
+      baseline,
+      '--summary',
+      path.join(folder, 'bench.md'),
+    ]);
     expect(ran).toMatchObject({ code: 0, signal: null });
     const report = read();
     expect(JSON.parse(ran.stdout)).toEqual(report);
-    expect(report).toMatchObject({ format: 'diffmine-bench-4', model: 'synthetic:tiny', device: 'cpu', settings: { repeats: 1 } });
-    expect(report.cells.map(({ precision, input, pixels, patch, batch }) => [precision, ...input, pixels, patch, batch])).toEqual([['fp32', 4, 8, 8, 64, 8, 2], ['fp32', 4, 8, 8, 64, 8, 4]]);
+    expect(report).toMatchObject({
+      format: 'diffmine-bench-4',
+      model: 'synthetic:tiny',
+      device: 'cpu',
+      settings: { repeats: 1 },
+    });
+    expect(
+      report.cells.map(({ precision, input, pixels, patch, batch }) => [precision, ...input, pixels, patch, batch]),
+    ).toEqual([
+      ['fp32', 4, 8, 8, 64, 8, 2],
+      ['fp32', 4, 8, 8, 64, 8, 4],
+    ]);
     for (const { batch, operations, pixels, patch, measured } of report.cells) {
       const { seconds, evaluationsPerSecond, flops, matmul, share, scan, stages, peakMemory } = measured ?? never();
       expect(evaluationsPerSecond).toBeCloseTo(batch / seconds.median, 9);
@@ -49,7 +112,14 @@ const TINY_BENCH = ['bench', '--model', 'synthetic:tiny', '--latents', '8', '--d
       expect(scan?.patchesPerSecond).toBeCloseTo((scan?.imagesPerSecond ?? 0) * (pixels - patch + 1) ** 2, 6);
       expect((scan?.secondsPerBillionPatches ?? 0) * (scan?.patchesPerSecond ?? 0)).toBeCloseTo(1e9, -2);
       expect(Object.fromEntries(Object.entries(stages ?? {}).map(([name, { per }]) => [name, per]))).toEqual({
-        decode: 'picture', encode: 'picture', noise: 'evaluation', unet: 'evaluation', score: 'evaluation', select: 'picture', features: 'picture', cluster: 'label',
+        decode: 'picture',
+        encode: 'picture',
+        noise: 'evaluation',
+        unet: 'evaluation',
+        score: 'evaluation',
+        select: 'picture',
+        features: 'picture',
+        cluster: 'label',
       });
       expect(peakMemory).toBeGreaterThan(1e8);
     }
@@ -61,17 +131,32 @@ const TINY_BENCH = ['bench', '--model', 'synthetic:tiny', '--latents', '8', '--d
     const page = path.join(folder, 'page.md');
     await writeFile(page, '# Job\n');
     // a share of a thousand times as much can be reached by no luck
-    const ran = await cli([...TINY_BENCH, '--batch', '2', '--no-stages', '--json', '--compare', await scaled(1000), '--summary', 'auto'], { env: { GITHUB_STEP_SUMMARY: page } });
+    const ran = await cli(
+      [...TINY_BENCH, '--batch', '2', '--no-stages', '--json', '--compare', await scaled(1000), '--summary', 'auto'],
+      { env: { GITHUB_STEP_SUMMARY: page } },
+    );
     expect(ran).toMatchObject({ code: 1, signal: null });
     const { comparison, cells } = JSON.parse(ran.stdout) as BenchReport & { comparison: CompareReport };
     expect(cells).toHaveLength(1);
     expect(comparison).toMatchObject({ tolerance: 0.05, passed: false });
-    expect(comparison.comparisons.map(({ cell, what, verdict }) => [cell, what, verdict])).toEqual([['fp32, 8 x 8, batch 2', 'pass', 'regression'], ['fp32, 8 x 8, batch 4', 'pass', 'missing']]);
+    expect(comparison.comparisons.map(({ cell, what, verdict }) => [cell, what, verdict])).toEqual([
+      ['fp32, 8 x 8, batch 2', 'pass', 'regression'],
+      ['fp32, 8 x 8, batch 4', 'pass', 'missing'],
+    ]);
     expect(readFileSync(page, 'utf8')).toMatch(/^# Job\n## diffmine bench[^]*\*\*slower\*\*/);
   });
 
   test('not slower: exit code 0', async () => {
-    const ran = await cli([...TINY_BENCH, '--batch', '2', '--no-stages', '--compare', await scaled(0.001), '--tolerance', '0.5']);
+    const ran = await cli([
+      ...TINY_BENCH,
+      '--batch',
+      '2',
+      '--no-stages',
+      '--compare',
+      await scaled(0.001),
+      '--tolerance',
+      '0.5',
+    ]);
     expect(ran).toMatchObject({ code: 0, signal: null });
     expect(ran.stdout).toMatch(/faster/);
     expect(ran.stdout.trimEnd().endsWith('No regression.')).toBe(true);
@@ -80,7 +165,8 @@ const TINY_BENCH = ['bench', '--model', 'synthetic:tiny', '--latents', '8', '--d
   test('what cannot be compared is refused before anything is measured', async () => {
     const none = path.join(folder, 'none.json');
     for (const [args, words] of [
-      [['--compare', baseline, '--latents', '16'], 'its cells is'], [['--compare', baseline, '--model', 'synthetic:demo'], 'its model is synthetic:tiny'],
+      [['--compare', baseline, '--latents', '16'], 'its cells is'],
+      [['--compare', baseline, '--model', 'synthetic:demo'], 'its model is synthetic:tiny'],
       [['--compare', path.join(ROOT, 'package.json')], 'is no report of a benchmark'],
     ] as const) {
       const ran = await cli([...TINY_BENCH, '--batch', '2', ...args, none]);

@@ -23,9 +23,14 @@ export interface RunOptions {
 
 /** Runs `diffmine ...args` and waits for its end. */
 export function cli(args: string[], options: RunOptions = {}): Promise<Ran> {
-  if (!existsSync(path.join(ROOT, 'dist', 'cli', 'main.js'))) throw new Error('dist/ is missing: run node scripts/setup.mjs');
+  if (!existsSync(path.join(ROOT, 'dist', 'cli', 'main.js')))
+    throw new Error('dist/ is missing: run node scripts/setup.mjs');
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [BIN, ...args], { cwd: options.cwd ?? ROOT, env: { ...process.env, ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [BIN, ...args], {
+      cwd: options.cwd ?? ROOT,
+      env: { ...process.env, ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
@@ -39,4 +44,5 @@ export function cli(args: string[], options: RunOptions = {}): Promise<Ran> {
 }
 
 /** Whether the native part is there. Tests that need it are skipped where it is not, but not in CI: there they must run, and fail without it. */
-export const hasAddon = process.env['CI'] === 'true' || existsSync(path.join(ROOT, 'build', 'Release', 'diffmine.node'));
+export const hasAddon =
+  process.env['CI'] === 'true' || existsSync(path.join(ROOT, 'build', 'Release', 'diffmine.node'));

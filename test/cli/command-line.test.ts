@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { COMMANDS } from '../../src/cli/main.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
@@ -31,20 +32,29 @@ describe('help', () => {
   test.each(COMMANDS.map((one) => [one.name, one] as const))('of %s lists its options', async (name, { options }) => {
     const { code, stdout } = await cli([name, '--help']);
     expect(code).toBe(0);
-    for (const [option, { positional }] of Object.entries(options)) expect(stdout).toContain(positional ? option : `--${option}`);
+    for (const [option, { positional }] of Object.entries(options))
+      expect(stdout).toContain(positional ? option : `--${option}`);
     for (const common of ['--config', '--json', '--quiet', '--verbose']) expect(stdout).toContain(common);
   });
 
   test('loads nothing heavy', () => {
+    const hook = `export const load = (url, context, next) => (process.stdout.write(url + '\\n'), next(url, context));`;
     const script = `
-      const { main } = require(${JSON.stringify(path.join(ROOT, 'dist', 'cli', 'main.js'))});
-      const write = process.stdout.write; process.stdout.write = (_text, done) => (done?.(), true);
-      main(['--help']).then(() => { process.stdout.write = write; console.log(JSON.stringify(Object.keys(require.cache))); });`;
-    const { stdout, status } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });
+      import { register } from 'node:module';
+      register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hook)}`)});
+      await (await import(${JSON.stringify(pathToFileURL(path.join(ROOT, 'dist', 'cli', 'main.js')).href)})).main(['--help']);`;
+    const { stdout, status } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
     expect(status).toBe(0);
-    const loaded = JSON.parse(stdout.slice(stdout.indexOf('['))) as string[];
+    const loaded = stdout.split('\n').filter((line) => line.startsWith('file:'));
     expect(loaded.length).toBeGreaterThan(5);
-    expect(loaded.filter((file) => /sharp|duckdb|hyparquet|tokenizers|undici|cli-progress|node_modules.yaml|\.node$|dist.(native|scan|mine|report|dataset|model|verify)./.test(file) && !/dist.dataset.(text.decode|names|ignored)\.js$|options\.js$/.test(file))).toEqual([]);
+    expect(
+      loaded.filter(
+        (file) =>
+          /sharp|duckdb|hyparquet|tokenizers|undici|cli-progress|node_modules.yaml|\.node$|dist.(engine|stages|data|models|tools.verify)./.test(
+            file,
+          ) && !/dist.data.(text.decode|names|ignored)\.js$|options\.js$|train.sizes\.js$/.test(file),
+      ),
+    ).toEqual([]);
   });
 });
 
@@ -76,7 +86,19 @@ describe('usage errors', () => {
     writeFileSync(file, 'samples: 0\n');
     const fromFile = await cli(['scan', DATASET, '--model', 'm', '--out', 'o', '--config', file, '--json']);
     expect(jsonError(fromFile).message).toContain('"samples" in the configuration file is 0');
-    const flag = await cli(['scan', DATASET, '--model', 'no-such-model', '--out', 'o', '--config', file, '--samples', '2', '--json']);
+    const flag = await cli([
+      'scan',
+      DATASET,
+      '--model',
+      'no-such-model',
+      '--out',
+      'o',
+      '--config',
+      file,
+      '--samples',
+      '2',
+      '--json',
+    ]);
     expect(jsonError(flag)).toMatchObject({ code: 'MODEL_INVALID' });
     expect(flag.code).toBe(EXIT_CODES.MODEL_INVALID);
   });
@@ -89,18 +111,31 @@ describe('inspect', () => {
     expect(plain.stdout).toContain('12 images of 3 labels');
     const { stdout, stderr } = await cli(['inspect', DATASET, '--json']);
     expect(stderr).toBe('');
-    expect(JSON.parse(stdout)).toMatchObject({ kind: 'dataset', images: 12, labels: [{ label: '1920', images: 4 }, { label: '1950' }, { label: '1980' }] });
+    expect(JSON.parse(stdout)).toMatchObject({
+      kind: 'dataset',
+      images: 12,
+      labels: [{ label: '1920', images: 4 }, { label: '1950' }, { label: '1980' }],
+    });
   });
 
   test('describes a model', async () => {
     const { stdout } = await cli(['inspect', path.join(GOLDEN, 'tiny-sd15'), '--json']);
-    expect(JSON.parse(stdout)).toMatchObject({ kind: 'model', summary: { kind: 'latent', conditioning: 'text', vaeFactor: 8 } });
+    expect(JSON.parse(stdout)).toMatchObject({
+      kind: 'model',
+      summary: { kind: 'latent', conditioning: 'text', vaeFactor: 8 },
+    });
     const { stdout: folded } = await cli(['inspect', path.join(GOLDEN, 'tiny-fold'), '--json']);
-    expect(JSON.parse(folded)).toMatchObject({ kind: 'model', summary: { kind: 'pixel', conditioning: 'class', fold: 2 } });
+    expect(JSON.parse(folded)).toMatchObject({
+      kind: 'model',
+      summary: { kind: 'pixel', conditioning: 'class', fold: 2 },
+    });
   });
 
   test('of nothing is an error', async () => {
-    expect(await cli(['inspect', path.join(DATASET, 'absent')])).toMatchObject({ code: EXIT_CODES.INVALID_ARGUMENT, stdout: '' });
+    expect(await cli(['inspect', path.join(DATASET, 'absent')])).toMatchObject({
+      code: EXIT_CODES.INVALID_ARGUMENT,
+      stdout: '',
+    });
   });
 });
 
@@ -116,13 +151,19 @@ describe('streams', () => {
   });
 
   test('a reader that went away is no failure', () => {
-    const { status, stderr } = spawnSync('bash', ['-c', `set -o pipefail; "${process.execPath}" bin/diffmine.js inspect "${DATASET}" | true`], { cwd: ROOT, encoding: 'utf8' });
+    const { status, stderr } = spawnSync(
+      'bash',
+      ['-c', `set -o pipefail; "${process.execPath}" bin/diffmine.js inspect "${DATASET}" | true`],
+      { cwd: ROOT, encoding: 'utf8' },
+    );
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   });
 
   test('--version says the package and its LibTorch', async () => {
     const { version } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as { version: string };
-    expect((await cli(['--version'])).stdout).toMatch(new RegExp(`^diffmine ${version.replaceAll('.', '\\.')} \\(.+\\)\n$`));
+    expect((await cli(['--version'])).stdout).toMatch(
+      new RegExp(`^diffmine ${version.replaceAll('.', '\\.')} \\(.+\\)\n$`),
+    );
     expect(JSON.parse((await cli(['--version', '--json'])).stdout)).toMatchObject({ version });
   });
 });

@@ -12,7 +12,31 @@ const LABELS = ['class0', 'class1', 'class2'];
 let folder: string;
 const at = (...names: string[]): string => join(folder, ...names);
 const command = (...more: string[]): string[] => [
-  'cotypicality', at('parallel'), '--model', join(GOLDEN, 'tiny-fold'), '--out', at('run'), '--device', 'cpu', '--threads', '1', '--samples', '2', '--ensemble', '2', '--patch', '8', '--places', '3', '--clusters', '2', '--dimensions', '4', '--shard-size', '2', ...more,
+  'cotypicality',
+  at('parallel'),
+  '--model',
+  join(GOLDEN, 'tiny-fold'),
+  '--out',
+  at('run'),
+  '--device',
+  'cpu',
+  '--threads',
+  '1',
+  '--samples',
+  '2',
+  '--ensemble',
+  '2',
+  '--patch',
+  '8',
+  '--places',
+  '3',
+  '--clusters',
+  '2',
+  '--dimensions',
+  '4',
+  '--shard-size',
+  '2',
+  ...more,
 ];
 
 beforeAll(async () => {
@@ -22,39 +46,88 @@ beforeAll(async () => {
     for (const [j, target] of LABELS.entries()) {
       const next = uniform(10 * i + j);
       const pixels = Buffer.from(Array.from({ length: 3 * 32 * 32 }, () => Math.floor(256 * next())));
-      await sharp(pixels, { raw: { width: 32, height: 32, channels: 3 } }).png().toFile(at('parallel', label, 'a', target === label ? 'source.png' : `${target}.png`));
+      await sharp(pixels, { raw: { width: 32, height: 32, channels: 3 } })
+        .png()
+        .toFile(at('parallel', label, 'a', target === label ? 'source.png' : `${target}.png`));
     }
   }
-  writeFileSync(at('boxes.csv'), `image,x,y,w,h,slot,kind\n${LABELS.map((label) => `${label}/a.png,0,0,32,32,all,${label}`).join('\n')}\n`);
+  writeFileSync(
+    at('boxes.csv'),
+    `image,x,y,w,h,slot,kind\n${LABELS.map((label) => `${label}/a.png,0,0,32,32,all,${label}`).join('\n')}\n`,
+  );
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-(hasAddon ? test : test.skip)('scores, groups, compares and shows; the same again does nothing', async () => {
-  const made = await cli(command('--boxes', at('boxes.csv'), '--json'));
-  expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining('3 of 3 sequences to score, 36 UNet calls') as string });
-  const summary = JSON.parse(made.stdout) as CotypicalitySummary;
-  expect(summary).toMatchObject({ complete: true, labels: LABELS, scored: 3, skipped: 0, shards: { total: 2, here: 2 }, projection: { asked: 'umap', done: 'umap', dimensions: 4 } });
-  expect(summary.truth?.columns['slot']?.top).toMatchObject({ onElement: 1, purity: 1, chance: 1 });
-  expect(summary.report).toBe(at('run', 'report', 'index.html'));
-  const page = readFileSync(at('run', 'report', 'index.html'), 'utf8');
-  expect(page).toContain("default-src 'none'");
-  for (const [, name] of page.matchAll(/(?:src|href)="([^"#]+)"/g)) expect(existsSync(at('run', 'report', name as string))).toBe(true);
+(hasAddon ? test : test.skip)(
+  'scores, groups, compares and shows; the same again does nothing',
+  async () => {
+    const made = await cli(command('--boxes', at('boxes.csv'), '--json'));
+    expect(made).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('3 of 3 sequences to score, 36 UNet calls') as string,
+    });
+    const summary = JSON.parse(made.stdout) as CotypicalitySummary;
+    expect(summary).toMatchObject({
+      complete: true,
+      labels: LABELS,
+      scored: 3,
+      skipped: 0,
+      shards: { total: 2, here: 2 },
+      projection: { asked: 'umap', done: 'umap', dimensions: 4 },
+    });
+    expect(summary.truth?.columns['slot']?.top).toMatchObject({ onElement: 1, purity: 1, chance: 1 });
+    expect(summary.report).toBe(at('run', 'report', 'index.html'));
+    const page = readFileSync(at('run', 'report', 'index.html'), 'utf8');
+    expect(page).toContain("default-src 'none'");
+    for (const [, name] of page.matchAll(/(?:src|href)="([^"#]+)"/g))
+      expect(existsSync(at('run', 'report', name as string))).toBe(true);
 
-  const again = await cli(command('--boxes', at('boxes.csv')));
-  expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining('Grouped already') as string, stdout: expect.stringMatching(/co-typical .*1\.00[^]*Consistent changes: .*index\.html\n$/) as string });
-  rmSync(at('run', 'shards', '00001'), { recursive: true });
-  expect(JSON.parse((await cli(command('--json'))).stdout)).toMatchObject({ resumed: true, shards: { here: 1 }, evaluations: 12, truth: null });
-  expect(await cli(command('--seed', '5'))).toMatchObject({ code: 6, stderr: expect.stringContaining('seed: this co-typicality run has 0, you asked for 5') as string });
-}, 300_000);
+    const again = await cli(command('--boxes', at('boxes.csv')));
+    expect(again).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('Grouped already') as string,
+      stdout: expect.stringMatching(/co-typical .*1\.00[^]*Consistent changes: .*index\.html\n$/) as string,
+    });
+    rmSync(at('run', 'shards', '00001'), { recursive: true });
+    expect(JSON.parse((await cli(command('--json'))).stdout)).toMatchObject({
+      resumed: true,
+      shards: { here: 1 },
+      evaluations: 12,
+      truth: null,
+    });
+    expect(await cli(command('--seed', '5'))).toMatchObject({
+      code: 6,
+      stderr: expect.stringContaining('seed: this co-typicality run has 0, you asked for 5') as string,
+    });
+  },
+  300_000,
+);
 
-(hasAddon ? test : test.skip)('mistakes are told, and leave nothing behind', async () => {
-  const wrong = async (...more: string[]): ReturnType<typeof cli> => cli([...command(...more, '--out', at('no'))]);
-  expect(await wrong('--label', 'class1')).toMatchObject({ code: 3, stderr: expect.stringContaining('at least two labels') as string });
-  expect(await wrong('--projection', 'tsne')).toMatchObject({ code: 2, stderr: expect.stringContaining('umap, pca, none') as string });
-  expect(await wrong('--boxes', at('nowhere.csv'))).toMatchObject({ code: 3 });
-  expect(await cli(['cotypicality', at('nowhere'), '--model', join(GOLDEN, 'tiny-fold'), '--out', at('no')])).toMatchObject({ code: 3, stderr: expect.stringContaining('no parallel data set') as string });
-  cpSync(at('parallel'), at('lacking'), { recursive: true });
-  for (const label of LABELS) rmSync(at('lacking', label, 'a', label === 'class0' ? 'class1.png' : 'class0.png'));
-  expect(await cli(['cotypicality', at('lacking'), '--model', join(GOLDEN, 'tiny-fold'), '--out', at('no')])).toMatchObject({ code: 3, stderr: expect.stringContaining('under each of the labels class0, class1, class2') as string });
-  expect(readdirSync(folder).includes('no')).toBe(false);
-}, 300_000);
+(hasAddon ? test : test.skip)(
+  'mistakes are told, and leave nothing behind',
+  async () => {
+    const wrong = async (...more: string[]): ReturnType<typeof cli> => cli([...command(...more, '--out', at('no'))]);
+    expect(await wrong('--label', 'class1')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('at least two labels') as string,
+    });
+    expect(await wrong('--projection', 'tsne')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('umap, pca, none') as string,
+    });
+    expect(await wrong('--boxes', at('nowhere.csv'))).toMatchObject({ code: 3 });
+    expect(
+      await cli(['cotypicality', at('nowhere'), '--model', join(GOLDEN, 'tiny-fold'), '--out', at('no')]),
+    ).toMatchObject({ code: 3, stderr: expect.stringContaining('no parallel data set') as string });
+    cpSync(at('parallel'), at('lacking'), { recursive: true });
+    for (const label of LABELS) rmSync(at('lacking', label, 'a', label === 'class0' ? 'class1.png' : 'class0.png'));
+    expect(
+      await cli(['cotypicality', at('lacking'), '--model', join(GOLDEN, 'tiny-fold'), '--out', at('no')]),
+    ).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('under each of the labels class0, class1, class2') as string,
+    });
+    expect(readdirSync(folder).includes('no')).toBe(false);
+  },
+  300_000,
+);

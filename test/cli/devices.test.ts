@@ -11,8 +11,26 @@ import { cli, hasAddon, ROOT } from './cli.js';
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 
 const command = (out: string, ...more: string[]): string[] => [
-  'scan', join(GOLDEN, 'mini-dataset'), '--model', join(GOLDEN, 'tiny-sd15'), '--size', 'source', '--samples', '12', '--patch', '16', '--batch', '8', '--shard-size', '2',
-  '--threads', '1', '--out', out, '-v', ...more,
+  'scan',
+  join(GOLDEN, 'mini-dataset'),
+  '--model',
+  join(GOLDEN, 'tiny-sd15'),
+  '--size',
+  'source',
+  '--samples',
+  '12',
+  '--patch',
+  '16',
+  '--batch',
+  '8',
+  '--shard-size',
+  '2',
+  '--threads',
+  '1',
+  '--out',
+  out,
+  '-v',
+  ...more,
 ];
 
 /** A command under way. */
@@ -22,7 +40,10 @@ class Running {
   readonly ended: Promise<number | null>;
 
   constructor(args: string[]) {
-    this.child = spawn(process.execPath, [join(ROOT, 'bin', 'diffmine.js'), ...args], { cwd: ROOT, stdio: ['ignore', 'ignore', 'pipe'] });
+    this.child = spawn(process.execPath, [join(ROOT, 'bin', 'diffmine.js'), ...args], {
+      cwd: ROOT,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
     this.ended = new Promise((resolve) => this.child.once('close', resolve));
   }
@@ -81,7 +102,13 @@ const linux = process.platform === 'linux';
   test('two processes, one display, the same bytes', async () => {
     const { code, stdout, stderr } = await cli([...command(at('two'), '--devices', 'cpu,cpu'), '--json']);
     expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('on cpu, cpu.') as string });
-    expect(JSON.parse(stdout)).toMatchObject({ complete: true, scored: 12, evaluations: 288, shards: { total: 6, done: 6, here: 6 }, device: 'cpu, cpu' });
+    expect(JSON.parse(stdout)).toMatchObject({
+      complete: true,
+      scored: 12,
+      evaluations: 288,
+      shards: { total: 6, done: 6, here: 6 },
+      device: 'cpu, cpu',
+    });
     expectSame('two');
   }, 300_000);
 
@@ -125,7 +152,9 @@ const linux = process.platform === 'linux';
       if (death <= 3) await run.until(() => run.stderr.includes(`(${death} of 3)`));
     }
     expect(await run.ended).toBe(4);
-    expect(run.stderr).toMatch(/error: The process of cpu ended by SIGKILL while it loaded the model, for the 4th time in a row/);
+    expect(run.stderr).toMatch(
+      /error: The process of cpu ended by SIGKILL while it loaded the model, for the 4th time in a row/,
+    );
     expect(run.stderr).toContain('finished shards are kept');
     expect(await cli(command(at('none-left'), '--devices', 'cpu'))).toMatchObject({ code: 0 });
     expectSame('none-left');
@@ -148,9 +177,13 @@ const linux = process.platform === 'linux';
     [['--devices', 'cpu,cpu', '--workers', '2'], 2, /--devices already says/],
     [['--devices', 'two'], 2, /--devices is "two"; expected devices with commas/],
     [['--devices', '0,'], 2, /expected devices with commas/],
-  ])('%j is refused before anything starts', async (more, code, message) => {
-    const ran = await cli(command(at('refused'), ...more));
-    expect(ran.code).toBe(code);
-    expect(ran.stderr).toMatch(message);
-  }, 60_000);
+  ])(
+    '%j is refused before anything starts',
+    async (more, code, message) => {
+      const ran = await cli(command(at('refused'), ...more));
+      expect(ran.code).toBe(code);
+      expect(ran.stderr).toMatch(message);
+    },
+    60_000,
+  );
 });

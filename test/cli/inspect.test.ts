@@ -8,18 +8,43 @@ import { cli } from './cli.js';
 const root = temporaryFolder();
 
 test('a folder, and a table read with --encoding and --image-root', async () => {
-  const png = await sharp({ create: { width: 16, height: 8, channels: 3, background: '#888' } }).png().toBuffer();
+  const png = await sharp({ create: { width: 16, height: 8, channels: 3, background: '#888' } })
+    .png()
+    .toBuffer();
   for (const folder of ['a/@eaDir', 'b', 'out']) mkdirSync(path.join(root, 'set', folder), { recursive: true });
   mkdirSync(path.join(root, 'lists'));
   for (const file of ['a/1.png', 'a/@eaDir/1.png', 'b/1.png']) writeFileSync(path.join(root, 'set', file), png);
   writeFileSync(path.join(root, 'set', 'out', 'manifest.json'), '{"format": "diffmine-run-1"}');
-  writeFileSync(path.join(root, 'lists', 't.csv'), Buffer.from('image, label\na/1.png, Z\xfcrich\nb/1.png,Z\xf6rich\n', 'latin1'));
+  writeFileSync(
+    path.join(root, 'lists', 't.csv'),
+    Buffer.from('image, label\na/1.png, Z\xfcrich\nb/1.png,Z\xf6rich\n', 'latin1'),
+  );
 
   const folder = await cli(['inspect', path.join(root, 'set')]);
   expect(folder.code).toBe(0);
   expect(folder.stdout).toMatch(/: 2 images of 2 labels, \d+ B\.\n/);
   expect(folder.stdout).toContain('Ignored 2 entries: 1 thumbnail folder or file, 1 output folder of diffmine.\n');
-  const table = await cli(['inspect', path.join(root, 'lists', 't.csv'), '--encoding', 'windows-1252', '--image-root', path.join(root, 'set'), '--json']);
-  expect(JSON.parse(table.stdout)).toMatchObject({ images: 2, labels: [{ label: 'Zörich', images: 1 }, { label: 'Zürich', images: 1 }], ignored: 0, ignoredBy: {}, warnings: [] });
-  expect(await cli(['inspect', path.join(root, 'set'), '--encoding', 'klingon'])).toMatchObject({ code: 2, stderr: expect.stringContaining('--encoding is "klingon"; expected the name of an encoding') as unknown });
+  const table = await cli([
+    'inspect',
+    path.join(root, 'lists', 't.csv'),
+    '--encoding',
+    'windows-1252',
+    '--image-root',
+    path.join(root, 'set'),
+    '--json',
+  ]);
+  expect(JSON.parse(table.stdout)).toMatchObject({
+    images: 2,
+    labels: [
+      { label: 'Zörich', images: 1 },
+      { label: 'Zürich', images: 1 },
+    ],
+    ignored: 0,
+    ignoredBy: {},
+    warnings: [],
+  });
+  expect(await cli(['inspect', path.join(root, 'set'), '--encoding', 'klingon'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--encoding is "klingon"; expected the name of an encoding') as unknown,
+  });
 });

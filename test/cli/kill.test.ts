@@ -11,8 +11,27 @@ const BIN = join(ROOT, 'bin', 'diffmine.js');
 const KILLS = 6;
 
 const scanCommand = (out: string, more: string[] = []): string[] => [
-  'scan', join(GOLDEN, 'mini-dataset'), '--model', join(GOLDEN, 'tiny-sd15'), '--size', 'source', '--samples', '12', '--patch', '16', '--batch', '8', '--shard-size', '1',
-  '--device', 'cpu', '--threads', '1', '--out', out, ...more,
+  'scan',
+  join(GOLDEN, 'mini-dataset'),
+  '--model',
+  join(GOLDEN, 'tiny-sd15'),
+  '--size',
+  'source',
+  '--samples',
+  '12',
+  '--patch',
+  '16',
+  '--batch',
+  '8',
+  '--shard-size',
+  '1',
+  '--device',
+  'cpu',
+  '--threads',
+  '1',
+  '--out',
+  out,
+  ...more,
 ];
 const mineCommand = (out: string): string[] => ['mine', out, '--clusters', '4', '--threads', '1'];
 
@@ -50,23 +69,28 @@ async function killedAfter(args: string[], moment: number): Promise<boolean> {
     expect(readdirSync(run, { recursive: true }).filter((name) => String(name).includes('.tmp-'))).toEqual([]);
   };
 
-  test.each([[[]], [['--workers', '2']]])('scan, then mine %j', async (more: string[]) => {
-    const run = join(folder, `run-${more.length}`);
-    const moments: number[] = [];
-    for (let kill = 0; kill < KILLS; kill += 1) {
-      const moment = scanMs * (0.1 + Math.random());
-      moments.push(Math.round(moment));
-      if (await killedAfter(scanCommand(run, more), moment)) break;
-    }
-    expect(await cli(scanCommand(run, more))).toMatchObject({ code: 0, signal: null });
-    for (let kill = 0; kill < KILLS / 2; kill += 1) {
-      const moment = mineMs * (0.1 + Math.random());
-      moments.push(Math.round(moment));
-      if (await killedAfter(mineCommand(run), moment)) break;
-      // dead or not, what is in mine/ is whole
-      if (existsSync(join(run, 'mine'))) expect(resultBytes(run, ['mine'])).toEqual(resultBytes(join(folder, 'undisturbed'), ['mine']));
-    }
-    expect(await cli(mineCommand(run))).toMatchObject({ code: 0, signal: null });
-    same(run, moments);
-  }, 900_000);
+  test.each([[[]], [['--workers', '2']]])(
+    'scan, then mine %j',
+    async (more: string[]) => {
+      const run = join(folder, `run-${more.length}`);
+      const moments: number[] = [];
+      for (let kill = 0; kill < KILLS; kill += 1) {
+        const moment = scanMs * (0.1 + Math.random());
+        moments.push(Math.round(moment));
+        if (await killedAfter(scanCommand(run, more), moment)) break;
+      }
+      expect(await cli(scanCommand(run, more))).toMatchObject({ code: 0, signal: null });
+      for (let kill = 0; kill < KILLS / 2; kill += 1) {
+        const moment = mineMs * (0.1 + Math.random());
+        moments.push(Math.round(moment));
+        if (await killedAfter(mineCommand(run), moment)) break;
+        // dead or not, what is in mine/ is whole
+        if (existsSync(join(run, 'mine')))
+          expect(resultBytes(run, ['mine'])).toEqual(resultBytes(join(folder, 'undisturbed'), ['mine']));
+      }
+      expect(await cli(mineCommand(run))).toMatchObject({ code: 0, signal: null });
+      same(run, moments);
+    },
+    900_000,
+  );
 });

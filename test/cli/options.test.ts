@@ -23,26 +23,66 @@ describe('values', () => {
   test('are typed', () => {
     const values = resolveValues(
       { ...SCAN, ...SHARD },
-      { ...needed, samples: '50', 't-range': '0.05,0.4', size: 'source', batch: '16', shard: '3/8', device: 'cuda:1', 'no-maps': true, 'null-prompt': '' },
+      {
+        ...needed,
+        samples: '50',
+        't-range': '0.05,0.4',
+        size: 'source',
+        batch: '16',
+        shard: '3/8',
+        device: 'cuda:1',
+        'no-maps': true,
+        'null-prompt': '',
+      },
       {},
       'scan',
     );
     expect(values).toMatchObject({
-      samples: 50, 't-range': [0.05, 0.4], size: 'source', batch: 16, shard: { index: 3, count: 8 }, device: 'cuda:1', 'no-maps': true, 'null-prompt': '', dtype: 'fp32',
+      samples: 50,
+      't-range': [0.05, 0.4],
+      size: 'source',
+      batch: 16,
+      shard: { index: 3, count: 8 },
+      device: 'cuda:1',
+      'no-maps': true,
+      'null-prompt': '',
+      dtype: 'fp32',
     });
     expect(values.prompt).toBeUndefined();
   });
 
   test('come from the flag, then the file, then the default', () => {
     const table = { ...MINE, ...DEVICE };
-    expect(resolveValues(table, { top: '7' }, { top: 8, clusters: 9 }, 'mine')).toMatchObject({ top: 7, clusters: 9, device: 'auto' });
+    expect(resolveValues(table, { top: '7' }, { top: 8, clusters: 9 }, 'mine')).toMatchObject({
+      top: 7,
+      clusters: 9,
+      device: 'auto',
+    });
     expect(resolveValues(table, {}, { device: 'cpu' }, 'mine').device).toBe('cpu');
   });
 
   test.each([
-    ['samples', '0'], ['samples', '1.5'], ['samples', 'many'], ['samples', '1e3'], ['seed', '-1'], ['seed', '9007199254740993'], ['patch', ''],
-    ['size', 'big'], ['size', '0'], ['batch', 'some'], ['device', 'gpu'], ['device', 'cuda:'], ['dtype', 'int8'], ['t-range', '0.7,0.1'], ['t-range', '0.1'],
-    ['t-range', '0,1.1'], ['t-range', ',1'], ['t-range', 'a,b'], ['sampler', 'uniform'], ['preset', 'car'], ['replay', ''],
+    ['samples', '0'],
+    ['samples', '1.5'],
+    ['samples', 'many'],
+    ['samples', '1e3'],
+    ['seed', '-1'],
+    ['seed', '9007199254740993'],
+    ['patch', ''],
+    ['size', 'big'],
+    ['size', '0'],
+    ['batch', 'some'],
+    ['device', 'gpu'],
+    ['device', 'cuda:'],
+    ['dtype', 'int8'],
+    ['t-range', '0.7,0.1'],
+    ['t-range', '0.1'],
+    ['t-range', '0,1.1'],
+    ['t-range', ',1'],
+    ['t-range', 'a,b'],
+    ['sampler', 'uniform'],
+    ['preset', 'car'],
+    ['replay', ''],
   ])('--%s %j is refused by name', (name, value) => {
     const error = failure(() => resolveValues(SCAN, { ...needed, [name]: value }, {}, 'scan'));
     expect(error.code).toBe('INVALID_ARGUMENT');
@@ -55,7 +95,9 @@ describe('values', () => {
   });
 
   test('a mistyped choice is answered with the nearest', () => {
-    expect(failure(() => resolveValues(SCAN, { ...needed, sampler: 'stratifed' }, {}, 'scan')).hint).toBe('Did you mean stratified?');
+    expect(failure(() => resolveValues(SCAN, { ...needed, sampler: 'stratifed' }, {}, 'scan')).hint).toBe(
+      'Did you mean stratified?',
+    );
   });
 
   test('a missing one that is required is named', () => {
@@ -64,9 +106,14 @@ describe('values', () => {
   });
 
   test('the file gets the same checks', () => {
-    expect(failure(() => resolveValues(SCAN, needed, { samples: 'x' }, 'scan')).message).toContain('"samples" in the configuration file');
+    expect(failure(() => resolveValues(SCAN, needed, { samples: 'x' }, 'scan')).message).toContain(
+      '"samples" in the configuration file',
+    );
     expect(failure(() => resolveValues(SCAN, needed, { 'no-maps': 'yes' }, 'scan')).message).toContain('true or false');
-    expect(resolveValues(SCAN, needed, { 't-range': [0.05, 0.4], prompt: 1950 }, 'scan')).toMatchObject({ 't-range': [0.05, 0.4], prompt: '1950' });
+    expect(resolveValues(SCAN, needed, { 't-range': [0.05, 0.4], prompt: 1950 }, 'scan')).toMatchObject({
+      't-range': [0.05, 0.4],
+      prompt: '1950',
+    });
   });
 });
 
@@ -81,19 +128,32 @@ describe('configuration files', () => {
   };
 
   test('hold options by the names of their flags; those of other commands are passed over', async () => {
-    expect(await read('samples: 20\nprompt: "A {label}."\nclusters: 4\n')).toEqual({ samples: 20, prompt: 'A {label}.' });
+    expect(await read('samples: 20\nprompt: "A {label}."\nclusters: 4\n')).toEqual({
+      samples: 20,
+      prompt: 'A {label}.',
+    });
     expect(await read('# nothing\n')).toEqual({});
   });
 
   test('name the key nearest to an unknown one', async () => {
-    await expect(read('sampels: 20\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('"sampels"'), hint: expect.stringContaining('"samples"') });
+    await expect(read('sampels: 20\n')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('"sampels"'),
+      hint: expect.stringContaining('"samples"'),
+    });
     await expect(read('json: true\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
   test('that are none are errors', async () => {
     await expect(read('- a\n- b\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(read('a: [1, 2\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('not valid YAML') });
-    await expect(readConfig(path.join(folder, 'absent.yaml'), own, all)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('cannot be read') });
+    await expect(read('a: [1, 2\n')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('not valid YAML'),
+    });
+    await expect(readConfig(path.join(folder, 'absent.yaml'), own, all)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('cannot be read'),
+    });
   });
 });
 

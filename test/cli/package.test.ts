@@ -9,11 +9,19 @@ const root = resolve(__dirname, '../..');
 const suite = process.env['DIFFMINE_SKIP_PACKAGE'] === '1' ? describe.skip : describe;
 
 it('has a lock that names the packages of every platform, without which npm ci refuses to start', () => {
-  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: Record<string, { optionalDependencies?: Record<string, string> }> };
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+  };
   // npm install leaves out those of other platforms where node_modules is already there.
-  const optional = Object.entries(packages).flatMap(([place, { optionalDependencies = {} }]) => Object.keys(optionalDependencies).map((name) => ({ place, name })));
+  const optional = Object.entries(packages).flatMap(([place, { optionalDependencies = {} }]) =>
+    Object.keys(optionalDependencies).map((name) => ({ place, name })),
+  );
   expect(optional.length).toBeGreaterThan(20);
-  expect(optional.filter(({ place, name }) => !(`node_modules/${name}` in packages) && !(`${place}/node_modules/${name}` in packages))).toEqual([]);
+  expect(
+    optional.filter(
+      ({ place, name }) => !(`node_modules/${name}` in packages) && !(`${place}/node_modules/${name}` in packages),
+    ),
+  ).toEqual([]);
 });
 
 suite('the packed package', () => {
@@ -28,24 +36,53 @@ suite('the packed package', () => {
     folder = mkdtempSync(join(tmpdir(), 'diffmine-package-'));
     home = join(folder, 'home');
     mkdirSync(home);
-    const answer = execFileSync('npm', ['pack', '--json', '--pack-destination', folder], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    const answer = execFileSync('npm', ['pack', '--json', '--pack-destination', folder], {
+      cwd: root,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const [{ filename, files }] = JSON.parse(answer) as [{ filename: string; files: { path: string }[] }];
     packed = files.map((file) => file.path);
     writeFileSync(join(home, 'package.json'), '{ "private": true }');
-    execFileSync('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', join(folder, filename)], { cwd: home, stdio: ['ignore', 'pipe', 'pipe'] });
+    execFileSync('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', join(folder, filename)], {
+      cwd: home,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
   }, 600_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   it('holds what set-up and work need, and no more', () => {
     for (const needed of [
-      'bin/diffmine.js', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'CMakeLists.txt', 'cmake/libtorch.cmake', 'cmake/node.cmake', 'binding/addon.cpp',
-      'cpp/models/unet.cpp', 'scripts/setup.mjs', 'demo/model/model_index.json', 'demo/model/unet/diffusion_pytorch_model.safetensors', 'LICENSE', 'THIRD-PARTY.md', 'README.md',
-    ]) expect(packed).toContain(needed);
-    expect(packed.filter((path) => /^(src|test|build|node_modules|\.)|^demo\/(?!model\/)|metrics\.jsonl$|^cpp\/tests|scripts\/(test|demo|train-demo)|\.tsbuildinfo|\/\.fingerprint/.test(path))).toEqual([]);
+      'bin/diffmine.js',
+      'dist/index.js',
+      'dist/index.d.ts',
+      'dist/cli/main.js',
+      'CMakeLists.txt',
+      'cmake/libtorch.cmake',
+      'cmake/node.cmake',
+      'binding/addon.cpp',
+      'cpp/models/unet.cpp',
+      'scripts/setup.mjs',
+      'demo/model/model_index.json',
+      'demo/model/unet/diffusion_pytorch_model.safetensors',
+      'LICENSE',
+      'THIRD-PARTY.md',
+      'README.md',
+    ])
+      expect(packed).toContain(needed);
+    expect(
+      packed.filter((path) =>
+        /^(src|test|build|node_modules|\.)|^demo\/(?!model\/)|metrics\.jsonl$|^cpp\/tests|scripts\/(test|demo|train-demo)|\.tsbuildinfo|\/\.fingerprint/.test(
+          path,
+        ),
+      ),
+    ).toEqual([]);
   });
 
   it('runs no script when it is installed, and compiles nothing', () => {
-    const { scripts } = JSON.parse(readFileSync(join(home, 'node_modules/diffmine/package.json'), 'utf8')) as { scripts: Record<string, string> };
+    const { scripts } = JSON.parse(readFileSync(join(home, 'node_modules/diffmine/package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
     expect(Object.keys(scripts).filter((name) => /install|^prepare$/.test(name))).toEqual([]);
     expect(existsSync(join(home, 'node_modules/diffmine/build'))).toBe(false);
   });
@@ -68,8 +105,21 @@ suite('the packed package', () => {
   it('scans with a model', () => {
     const out = join(folder, 'run');
     const scan = npx(
-      'scan', join(root, 'test/data/golden/mini-dataset'), '--model', join(root, 'test/data/golden/tiny-sd15'), '--out', out,
-      '--size', '64', '--patch', '16', '--samples', '2', '--device', 'cpu', '--json',
+      'scan',
+      join(root, 'test/data/golden/mini-dataset'),
+      '--model',
+      join(root, 'test/data/golden/tiny-sd15'),
+      '--out',
+      out,
+      '--size',
+      '64',
+      '--patch',
+      '16',
+      '--samples',
+      '2',
+      '--device',
+      'cpu',
+      '--json',
     );
     expect(scan).toMatchObject({ status: 0 });
     expect(JSON.parse(scan.stdout)).toBeInstanceOf(Object);

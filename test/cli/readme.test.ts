@@ -8,12 +8,22 @@ import { cli, hasAddon, ROOT } from './cli.js';
 
 const read = (...name: string[]): string => readFileSync(join(ROOT, ...name), 'utf8');
 const readme = read('README.md');
-const manifest = JSON.parse(read('package.json')) as { name: string; scripts: Record<string, string>; engines: { node: string }; bin: Record<string, string> };
+const manifest = JSON.parse(read('package.json')) as {
+  name: string;
+  scripts: Record<string, string>;
+  engines: { node: string };
+  bin: Record<string, string>;
+};
 
-const blocks = [...readme.matchAll(/```(\w*)\n([\s\S]*?)```/g)].map(([, language, text]) => ({ language, lines: (text ?? '').split('\n').filter((line) => line !== '') }));
+const blocks = [...readme.matchAll(/```(\w*)\n([\s\S]*?)```/g)].map(([, language, text]) => ({
+  language,
+  lines: (text ?? '').split('\n').filter((line) => line !== ''),
+}));
 const pasted = blocks.filter(({ language }) => language === 'sh').flatMap(({ lines }) => lines);
 /** In the text, too, but for those with a placeholder. */
-const inline = [...readme.replace(/```[\s\S]*?```/g, '').matchAll(/`((?:npx diffmine|npm|node) [^`]+)`/g)].map(([, text]) => text as string).filter((text) => !/[A-Z]{4}/.test(text));
+const inline = [...readme.replace(/```[\s\S]*?```/g, '').matchAll(/`((?:npx diffmine|npm|node) [^`]+)`/g)]
+  .map(([, text]) => text as string)
+  .filter((text) => !/[A-Z]{4}/.test(text));
 
 test('it has commands, all in blocks of shell or TypeScript', () => {
   expect(pasted.length).toBeGreaterThanOrEqual(5);
@@ -41,27 +51,46 @@ test('what it asks the scripts to do, they do', () => {
 });
 
 test('the table has every command, with options that it has', () => {
-  const rows = [...readme.matchAll(/^\| `([^`]+)` \| (.*) \|$/gm)].map(([, command, what]) => ({ words: (command ?? '').split(' '), what: what ?? '' }));
+  const rows = [...readme.matchAll(/^\| `([^`]+)` \| (.*) \|$/gm)].map(([, command, what]) => ({
+    words: (command ?? '').split(' '),
+    what: what ?? '',
+  }));
   expect(rows.map((row) => row.words[0]).sort()).toEqual(COMMANDS.map(({ name }) => name).sort());
   for (const row of rows) {
     const { options } = COMMANDS.find(({ name }) => name === row.words[0]) as (typeof COMMANDS)[number];
-    const flags = [...row.words.filter((word) => word.startsWith('--')), ...[...row.what.matchAll(/`(--[\w-]+)/g)].map(([, flag]) => flag as string)];
+    const flags = [
+      ...row.words.filter((word) => word.startsWith('--')),
+      ...[...row.what.matchAll(/`(--[\w-]+)/g)].map(([, flag]) => flag as string),
+    ];
     for (const flag of flags) expect(Object.keys(options)).toContain(flag.slice(2));
-    const required = Object.entries(options).filter(([, { required: needed, positional }]) => needed && !positional).map(([name]) => `--${name}`);
+    const required = Object.entries(options)
+      .filter(([, { required: needed, positional }]) => needed && !positional)
+      .map(([name]) => `--${name}`);
     if (flags.length > 0 && row.words[0] !== 'demo') expect(flags).toEqual(expect.arrayContaining(required));
   }
 });
 
 test('links lead to files, and the Node version is that of the package', () => {
-  const links = [...readme.matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, link]) => link as string).filter((link) => !link.startsWith('http'));
+  const links = [...readme.matchAll(/\]\(([^)#]+)[^)]*\)/g)]
+    .map(([, link]) => link as string)
+    .filter((link) => !link.startsWith('http'));
   expect(links.length).toBeGreaterThan(10);
   expect(links.filter((link) => !existsSync(join(ROOT, link)))).toEqual([]);
   expect(manifest.engines.node).toContain(/Node (\d+\.\d+) or later/.exec(readme)?.[1] as string);
 });
 
 test('as long as the ledger has no measurement, the first screen says that no GPU has measured the project', () => {
-  const record = /## Record\n([\s\S]*?)\n## /.exec(read('docs', 'gpu-ledger.md'))?.[1] ?? '';
-  const rows = record.split('\n').filter((line) => line.startsWith('|')).slice(2).map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim()));
+  const facts = /## Facts\n([\s\S]*?)\n## /.exec(read('docs', 'gpu-ledger.md'))?.[1] ?? '';
+  const rows = facts
+    .split('\n')
+    .filter((line) => line.startsWith('|'))
+    .slice(2)
+    .map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
   expect(rows.length).toBeGreaterThan(0);
   const measured = rows.some(([date]) => date !== '');
   const firstScreen = readme.split('\n').slice(0, 15).join('\n');
@@ -75,15 +104,22 @@ const CHEAP: Record<string, string[]> = {
   estimate: ['--no-calibrate'],
 };
 const folder = temporaryFolder();
-(hasAddon ? test : test.skip)('its commands run in the order they stand', async () => {
-  for (const label of ['1920', '1950']) cpSync(join(GOLDEN, 'mini-dataset', label), join(folder, 'photos', label), { recursive: true });
-  symlinkSync(join(GOLDEN, 'tiny-sd15'), join(folder, 'stable-diffusion-v1-5'));
-  const lines = [...pasted, ...inline].filter((line) => /^npx diffmine (train|run|estimate) /.test(line) && !line.includes('--new'));
-  expect(lines.map((line) => words(line)[2])).toEqual(['train', 'run', 'estimate']);
-  for (const line of lines) {
-    const [, , name, ...rest] = words(line);
-    const ran = await cli([name as string, ...rest, ...(CHEAP[name as string] as string[])], { cwd: folder });
-    expect([line, ran.code, ran.code === 0 ? '' : ran.stderr]).toEqual([line, 0, '']);
-  }
-  expect(existsSync(join(folder, 'run', 'report', 'index.html'))).toBe(true);
-}, 600_000);
+(hasAddon ? test : test.skip)(
+  'its commands run in the order they stand',
+  async () => {
+    for (const label of ['1920', '1950'])
+      cpSync(join(GOLDEN, 'mini-dataset', label), join(folder, 'photos', label), { recursive: true });
+    symlinkSync(join(GOLDEN, 'tiny-sd15'), join(folder, 'stable-diffusion-v1-5'));
+    const lines = [...pasted, ...inline].filter(
+      (line) => /^npx diffmine (train|run|estimate) /.test(line) && !line.includes('--new'),
+    );
+    expect(lines.map((line) => words(line)[2])).toEqual(['train', 'run', 'estimate']);
+    for (const line of lines) {
+      const [, , name, ...rest] = words(line);
+      const ran = await cli([name as string, ...rest, ...(CHEAP[name as string] as string[])], { cwd: folder });
+      expect([line, ran.code, ran.code === 0 ? '' : ran.stderr]).toEqual([line, 0, '']);
+    }
+    expect(existsSync(join(folder, 'run', 'report', 'index.html'))).toBe(true);
+  },
+  600_000,
+);

@@ -8,8 +8,27 @@ import { cli, hasAddon, ROOT } from './cli.js';
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 
 const command = (out: string, ...more: string[]): string[] => [
-  'scan', join(GOLDEN, 'mini-dataset'), '--model', join(GOLDEN, 'tiny-sd15'), '--size', 'source', '--samples', '5', '--patch', '16', '--batch', '8', '--shard-size', '2',
-  '--device', 'cpu', '--threads', '1', '--out', out, ...more,
+  'scan',
+  join(GOLDEN, 'mini-dataset'),
+  '--model',
+  join(GOLDEN, 'tiny-sd15'),
+  '--size',
+  'source',
+  '--samples',
+  '5',
+  '--patch',
+  '16',
+  '--batch',
+  '8',
+  '--shard-size',
+  '2',
+  '--device',
+  'cpu',
+  '--threads',
+  '1',
+  '--out',
+  out,
+  ...more,
 ];
 
 (hasAddon ? describe : describe.skip)('any split', () => {
@@ -25,12 +44,21 @@ const command = (out: string, ...more: string[]): string[] => [
   }, 300_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  test.each(['2', '3', '8'])('%s workers', async (workers) => {
-    const { code, stdout } = await cli([...command(at(`workers-${workers}`), '--workers', workers), '--json']);
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ complete: true, scored: 12, evaluations: 120, shards: { total: 6, done: 6, here: 6 } });
-    expect(bytes(`workers-${workers}`)).toEqual(reference);
-  }, 300_000);
+  test.each(['2', '3', '8'])(
+    '%s workers',
+    async (workers) => {
+      const { code, stdout } = await cli([...command(at(`workers-${workers}`), '--workers', workers), '--json']);
+      expect(code).toBe(0);
+      expect(JSON.parse(stdout)).toMatchObject({
+        complete: true,
+        scored: 12,
+        evaluations: 120,
+        shards: { total: 6, done: 6, here: 6 },
+      });
+      expect(bytes(`workers-${workers}`)).toEqual(reference);
+    },
+    300_000,
+  );
 
   test('parts, one after the other and out of order', async () => {
     for (const part of ['2/4', '0/4', '3/4']) {
@@ -46,14 +74,18 @@ const command = (out: string, ...more: string[]): string[] => [
   test('three commands at once on one folder: each shard is scored once', async () => {
     const results = await Promise.all([1, 2, 3].map(async () => cli([...command(at('together')), '--json'])));
     expect(results.map(({ code }) => code)).toEqual([0, 0, 0]);
-    const summaries = results.map(({ stdout }) => JSON.parse(stdout) as { complete: boolean; shards: { here: number }; evaluations: number });
+    const summaries = results.map(
+      ({ stdout }) => JSON.parse(stdout) as { complete: boolean; shards: { here: number }; evaluations: number },
+    );
     expect(summaries.every(({ complete }) => complete)).toBe(true);
     expect(summaries.reduce((sum, { shards }) => sum + shards.here, 0)).toBe(6);
     expect(bytes('together')).toEqual(reference);
   }, 300_000);
 
   test('Ctrl-C with workers leaves a run that resumes', async () => {
-    const stopped = await cli(command(at('stopped'), '--workers', '2'), { onStderr: (text, kill) => /Scanning into/.test(text) && kill('SIGINT') });
+    const stopped = await cli(command(at('stopped'), '--workers', '2'), {
+      onStderr: (text, kill) => /Scanning into/.test(text) && kill('SIGINT'),
+    });
     expect(stopped.signal).toBeNull();
     expect(stopped.code).toBe(130);
     expect(await cli(command(at('stopped')))).toMatchObject({ code: 0 });
@@ -63,7 +95,9 @@ const command = (out: string, ...more: string[]): string[] => [
   test("an error in a worker is the command's error", async () => {
     // noises for pictures of another size: found by the worker's engine
     const replay = join(GOLDEN, 'e2e-tiny-sd15', 'result.safetensors');
-    const { code, signal, stderr } = await cli(command(at('bad'), '--workers', '2', '--replay', replay, '--samples', '10', '--size', '32'));
+    const { code, signal, stderr } = await cli(
+      command(at('bad'), '--workers', '2', '--replay', replay, '--samples', '10', '--size', '32'),
+    );
     expect({ code, signal }).toEqual({ code: 2, signal: null });
     expect(stderr).toContain('noises');
   }, 300_000);

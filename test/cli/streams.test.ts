@@ -16,9 +16,16 @@ const inLinux = FULL ? test : test.skip;
 if (!FULL) console.warn('streams: full devices are not tested, as there is no /dev/full.');
 
 /** Runs `diffmine COMMAND` in a shell that redirects its streams. */
-function shell(command: string, env: Record<string, string> = {}): { code: number | null; stdout: string; stderr: string } {
+function shell(
+  command: string,
+  env: Record<string, string> = {},
+): { code: number | null; stdout: string; stderr: string } {
   const diffmine = `'${process.execPath}' '${join(ROOT, 'bin', 'diffmine.js')}'`;
-  const { status, stdout, stderr } = spawnSync('bash', ['-c', command.replace(/\bdiffmine\b/, () => diffmine)], { cwd: folder, encoding: 'utf8', env: { ...process.env, ...env } });
+  const { status, stdout, stderr } = spawnSync('bash', ['-c', command.replace(/\bdiffmine\b/, () => diffmine)], {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
   return { code: status, stdout, stderr };
 }
 
@@ -30,13 +37,31 @@ function expectIo({ code, stderr }: ReturnType<typeof shell>, reason: string): v
 
 beforeAll(async () => {
   mkdirSync(join(dataset, 'a'), { recursive: true });
-  await sharp({ create: { width: 64, height: 64, channels: 3, background: 'red' } }).png().toFile(join(dataset, 'a', '1.png'));
-  const pictures = await drawPictures(join(folder, 'drawn'), ['a', 'b'], (label) => [0, 1].map((n) => `${label}/${n}.png`), { width: 64, height: 64 });
+  await sharp({ create: { width: 64, height: 64, channels: 3, background: 'red' } })
+    .png()
+    .toFile(join(dataset, 'a', '1.png'));
+  const pictures = await drawPictures(
+    join(folder, 'drawn'),
+    ['a', 'b'],
+    (label) => [0, 1].map((n) => `${label}/${n}.png`),
+    { width: 64, height: 64 },
+  );
   await writeSyntheticRun(run, join(folder, 'drawn'), pictures, { labels: ['a', 'b'] });
 });
 
 describe('stdout', () => {
-  const COMMANDS = ['--help', 'scan --help', '--version', '--version --json', 'inspect images', 'inspect images --json', 'export run', 'export run --json', 'export run --format parquet', 'report run --quiet'];
+  const COMMANDS = [
+    '--help',
+    'scan --help',
+    '--version',
+    '--version --json',
+    'inspect images',
+    'inspect images --json',
+    'export run',
+    'export run --json',
+    'export run --format parquet',
+    'report run --quiet',
+  ];
 
   inLinux.each(COMMANDS)('full: %s', (command) => {
     expectIo(shell(`diffmine ${command} > /dev/full`), 'ENOSPC');
@@ -83,9 +108,15 @@ describe('stderr', () => {
   const STREAMS = [...(FULL ? ['2> /dev/full'] : []), '2>&-', '2> >(true)'];
 
   test.each(STREAMS)('%s: results and exit codes stay', (redirected) => {
-    expect(shell(`diffmine inspect images --json ${redirected}`)).toMatchObject({ code: 0, stdout: expect.stringContaining('"kind":"dataset"') as string });
+    expect(shell(`diffmine inspect images --json ${redirected}`)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('"kind":"dataset"') as string,
+    });
     expect(shell(`diffmine inspect nothing ${redirected}`).code).toBe(2);
-    expect(shell(`diffmine report run -v ${redirected}`)).toMatchObject({ code: 0, stdout: `${join(run, 'report', 'index.html')}\n` });
+    expect(shell(`diffmine report run -v ${redirected}`)).toMatchObject({
+      code: 0,
+      stdout: `${join(run, 'report', 'index.html')}\n`,
+    });
   });
 
   (hasAddon && FULL ? test : test.skip)('a scan in worker processes finishes', () => {
@@ -96,7 +127,10 @@ describe('stderr', () => {
   });
 
   inLinux('set-up scripts go on', () => {
-    writeFileSync(join(folder, 'say.mjs'), `import { say } from ${JSON.stringify(join(ROOT, 'scripts', 'steps.mjs'))};\nsay('one'); say('two');\nsetTimeout(() => { say('three'); process.exitCode = 9; }, 50);\n`);
+    writeFileSync(
+      join(folder, 'say.mjs'),
+      `import { say } from ${JSON.stringify(join(ROOT, 'scripts', 'steps.mjs'))};\nsay('one'); say('two');\nsetTimeout(() => { say('three'); process.exitCode = 9; }, 50);\n`,
+    );
     expect(spawnSync('bash', ['-c', `'${process.execPath}' say.mjs 2> /dev/full`], { cwd: folder }).status).toBe(9);
   });
 });
@@ -110,7 +144,12 @@ describe('the terminal', () => {
     ['no TERM', {}, true, LINES],
     ['NO_COLOR', { TERM: 'xterm', NO_COLOR: '1' }, true, { bars: true, colors: false }],
     ['empty NO_COLOR', { TERM: 'xterm', NO_COLOR: '' }, true, { bars: true, colors: true }],
-    ['NO_COLOR and FORCE_COLOR', { TERM: 'xterm', NO_COLOR: '1', FORCE_COLOR: '1' }, true, { bars: true, colors: false }],
+    [
+      'NO_COLOR and FORCE_COLOR',
+      { TERM: 'xterm', NO_COLOR: '1', FORCE_COLOR: '1' },
+      true,
+      { bars: true, colors: false },
+    ],
     ['CI with a terminal: logs are kept', { TERM: 'xterm', CI: 'true' }, true, { bars: false, colors: true }],
     ['CI=false', { TERM: 'xterm', CI: 'false' }, true, { bars: true, colors: true }],
     ['a file', { TERM: 'xterm' }, false, LINES],

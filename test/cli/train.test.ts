@@ -16,12 +16,42 @@ const world = path.join(scratch, 'world');
 const at = (...names: string[]): string => path.join(scratch, ...names);
 
 const command = (out: string, ...more: string[]): string[] => [
-  'train', path.join(world, 'train'), '--new', 'tiny', '--steps', '16', '--batch', '4', '--accumulate', '2', '--checkpoint-every', '4', '--sample-every', '8', '--sample-count', '1',
-  '--sample-steps', '2', '--flips', '--validation', '0.2', '--device', 'cpu', '--threads', '1', '--out', out, ...more,
+  'train',
+  path.join(world, 'train'),
+  '--new',
+  'tiny',
+  '--steps',
+  '16',
+  '--batch',
+  '4',
+  '--accumulate',
+  '2',
+  '--checkpoint-every',
+  '4',
+  '--sample-every',
+  '8',
+  '--sample-count',
+  '1',
+  '--sample-steps',
+  '2',
+  '--flips',
+  '--validation',
+  '0.2',
+  '--device',
+  'cpu',
+  '--threads',
+  '1',
+  '--out',
+  out,
+  ...more,
 ];
-const losses = (out: string): unknown[] => readMetrics(path.join(out, 'metrics.jsonl')).filter((metric) => 'loss' in metric || 'validation' in metric).map((metric) => ({ ...metric, seconds: 0 }));
+const losses = (out: string): unknown[] =>
+  readMetrics(path.join(out, 'metrics.jsonl'))
+    .filter((metric) => 'loss' in metric || 'validation' in metric)
+    .map((metric) => ({ ...metric, seconds: 0 }));
 const weights = (out: string): Buffer => readFileSync(path.join(out, 'unet', 'diffusion_pytorch_model.safetensors'));
-const record = (out: string): Record<string, unknown> => JSON.parse(readFileSync(path.join(out, 'train.json'), 'utf8')) as Record<string, unknown>;
+const record = (out: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(path.join(out, 'train.json'), 'utf8')) as Record<string, unknown>;
 
 /** Kills a command once its journal has `lines` lines; the signal that ended it. */
 function killedAt(args: string[], out: string, lines: number): Promise<string | null> {
@@ -50,11 +80,17 @@ beforeAll(async () => {
     const summary = JSON.parse(ran.stdout) as { steps: number; step: number; best: { step: number }; pictures: number };
     expect(summary).toMatchObject({ steps: 16, step: 16, pictures: 24 });
     expect(losses(whole)).toHaveLength(16 + 4);
-    const kept = readdirSync(path.join(whole, 'checkpoints')).map((name) => Number(/\d+/.exec(name)?.[0])).sort((a, b) => a - b);
+    const kept = readdirSync(path.join(whole, 'checkpoints'))
+      .map((name) => Number(/\d+/.exec(name)?.[0]))
+      .sort((a, b) => a - b);
     expect(kept).toEqual([...new Set([12, 16, summary.best.step])].sort((a, b) => a - b));
     expect(readdirSync(path.join(whole, 'samples')).sort()).toEqual(['step-00000008.webp', 'step-00000016.webp']);
     expect(existsSync(path.join(whole, 'train-report.html'))).toBe(true);
-    expect(record(whole)).toMatchObject({ status: 'done', step: 16, model: { size: 'tiny', kind: 'pixel', conditioning: 'class' } });
+    expect(record(whole)).toMatchObject({
+      status: 'done',
+      step: 16,
+      model: { size: 'tiny', kind: 'pixel', conditioning: 'class' },
+    });
   }, 300_000);
 
   test('kill -9 in the middle, twice, then --resume: the same losses and the same model, bit by bit', async () => {
@@ -71,7 +107,9 @@ beforeAll(async () => {
     // As if Ctrl-C had come in the sheet of the last step: its checkpoint is there, its sheet and validation are not.
     const rows = readMetrics(path.join(out, 'metrics.jsonl')).filter((metric) => metric.step < 16 || 'loss' in metric);
     writeFileSync(path.join(out, 'metrics.jsonl'), rows.map((metric) => `${JSON.stringify(metric)}\n`).join(''));
-    expect(await cli(['train', '--resume', '--out', out, '--device', 'cpu', '--threads', '1'])).toMatchObject({ code: 0 });
+    expect(await cli(['train', '--resume', '--out', out, '--device', 'cpu', '--threads', '1'])).toMatchObject({
+      code: 0,
+    });
     expect(losses(out)).toEqual(losses(whole));
     expect(record(out).best).toEqual(record(whole).best);
     expect(readdirSync(out, { recursive: true }).filter((name) => String(name).includes('tmp-'))).toEqual([]);
@@ -100,7 +138,23 @@ beforeAll(async () => {
     const out = at('longer');
     expect(await cli(command(out, '--schedule', 'constant'))).toMatchObject({ code: 0 });
     const before = losses(out);
-    const ran = await cli(['train', '--resume', '--out', out, '--steps', '20', '--learning-rate', '1e-4', '--use', 'best', '--json', '--device', 'cpu', '--threads', '1']);
+    const ran = await cli([
+      'train',
+      '--resume',
+      '--out',
+      out,
+      '--steps',
+      '20',
+      '--learning-rate',
+      '1e-4',
+      '--use',
+      'best',
+      '--json',
+      '--device',
+      'cpu',
+      '--threads',
+      '1',
+    ]);
     expect(ran).toMatchObject({ code: 0 });
     const summary = JSON.parse(ran.stdout) as { steps: number; step: number; best: { step: number } };
     expect(summary.steps).toBe(20);
@@ -111,19 +165,52 @@ beforeAll(async () => {
 
   test('refuses another training, a folder in use, and settings that make no sense', async () => {
     expect(await cli(command(whole))).toMatchObject({ code: 6, stderr: expect.stringContaining('--resume') as string });
-    expect(await cli(['train', '--resume', '--out', whole, '--seed', '5'])).toMatchObject({ code: 6, stderr: expect.stringMatching(/seed: this training has 0, you asked for 5/) as string });
+    expect(await cli(['train', '--resume', '--out', whole, '--seed', '5'])).toMatchObject({
+      code: 6,
+      stderr: expect.stringMatching(/seed: this training has 0, you asked for 5/) as string,
+    });
     expect(await cli(['train', '--resume', '--out', scratch])).toMatchObject({ code: 2 });
-    expect(await cli(['train', world, '--out', at('nothing')])).toMatchObject({ code: 2, stderr: expect.stringContaining('--new SIZE') as string });
-    expect(await cli(command(at('odd'), '--size', '30'))).toMatchObject({ code: 2, stderr: expect.stringContaining('multiple of 4') as string });
-    expect(await cli(command(at('uneven'), '--batch', '5'))).toMatchObject({ code: 2, stderr: expect.stringContaining('equal passes') as string });
-    expect(await cli(command(at('latent'), '--new', 'latent-small'))).toMatchObject({ code: 2, stderr: expect.stringContaining('--vae') as string });
-    expect(await cli(['train', '--list'])).toMatchObject({ code: 0, stdout: expect.stringContaining('latent-large') as string });
+    expect(await cli(['train', world, '--out', at('nothing')])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--new SIZE') as string,
+    });
+    expect(await cli(command(at('odd'), '--size', '30'))).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('multiple of 4') as string,
+    });
+    expect(await cli(command(at('uneven'), '--batch', '5'))).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('equal passes') as string,
+    });
+    expect(await cli(command(at('latent'), '--new', 'latent-small'))).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--vae') as string,
+    });
+    expect(await cli(['train', '--list'])).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('latent-large') as string,
+    });
   }, 300_000);
 
   test('diverging stops with what is kept, and goes on with a lower rate', async () => {
     const out = at('diverged');
-    const on = (rate: string): string[] => ['train', '--resume', '--out', out, '--steps', '12', '--learning-rate', rate, '--device', 'cpu', '--threads', '1'];
-    expect(await cli(command(out, '--steps', '8', '--schedule', 'constant', '--warmup', '0', '--clip', '0'))).toMatchObject({ code: 0 });
+    const on = (rate: string): string[] => [
+      'train',
+      '--resume',
+      '--out',
+      out,
+      '--steps',
+      '12',
+      '--learning-rate',
+      rate,
+      '--device',
+      'cpu',
+      '--threads',
+      '1',
+    ];
+    expect(
+      await cli(command(out, '--steps', '8', '--schedule', 'constant', '--warmup', '0', '--clip', '0')),
+    ).toMatchObject({ code: 0 });
     const ran = await cli(on('1e30'));
     expect(ran).toMatchObject({ code: 7, signal: null });
     expect(ran.stderr).toMatch(/diverged/);
@@ -140,25 +227,77 @@ beforeAll(async () => {
     const data = at('forms');
     mkdirSync(data);
     const [composed, decomposed] = ['Köln'.normalize('NFC'), 'Köln'.normalize('NFD')];
-    writeFileSync(path.join(data, 'a.png'), await sharp({ create: { width: 32, height: 32, channels: 3, background: '#a05030' } }).png().toBuffer());
+    writeFileSync(
+      path.join(data, 'a.png'),
+      await sharp({ create: { width: 32, height: 32, channels: 3, background: '#a05030' } })
+        .png()
+        .toBuffer(),
+    );
     const table = path.join(data, 'images.jsonl');
-    writeFileSync(table, [composed, decomposed, 'b'].map((label) => `${JSON.stringify({ image: 'a.png', label })}\n`).join(''));
-    const ran = await cli(['train', table, '--new', 'tiny', '--steps', '1', '--batch', '1', '--validation', '0', '--sample-every', '0', '--device', 'cpu', '--threads', '1', '--out', at('forms-out')]);
-    expect(ran).toMatchObject({ code: 0, stderr: expect.stringMatching(/are one class to this model: they differ only in Unicode normalization/) as unknown });
-    const { id2label } = JSON.parse(readFileSync(at('forms-out', 'model_index.json'), 'utf8')) as { id2label: Record<string, string> };
+    writeFileSync(
+      table,
+      [composed, decomposed, 'b'].map((label) => `${JSON.stringify({ image: 'a.png', label })}\n`).join(''),
+    );
+    const ran = await cli([
+      'train',
+      table,
+      '--new',
+      'tiny',
+      '--steps',
+      '1',
+      '--batch',
+      '1',
+      '--validation',
+      '0',
+      '--sample-every',
+      '0',
+      '--device',
+      'cpu',
+      '--threads',
+      '1',
+      '--out',
+      at('forms-out'),
+    ]);
+    expect(ran).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(
+        /are one class to this model: they differ only in Unicode normalization/,
+      ) as unknown,
+    });
+    const { id2label } = JSON.parse(readFileSync(at('forms-out', 'model_index.json'), 'utf8')) as {
+      id2label: Record<string, string>;
+    };
     expect(Object.values(id2label).map((label) => label.normalize('NFC'))).toEqual([composed, 'b']);
   });
 
   test('an empty label, small, damaged and single pictures: trained without, and said', async () => {
     const data = at('poor');
     for (const label of ['good', 'empty', 'small', 'one']) mkdirSync(path.join(data, label), { recursive: true });
-    const draw = (width: number, height: number): Promise<Buffer> => sharp({ create: { width, height, channels: 3, background: '#a05030' } }).png().toBuffer();
+    const draw = (width: number, height: number): Promise<Buffer> =>
+      sharp({ create: { width, height, channels: 3, background: '#a05030' } })
+        .png()
+        .toBuffer();
     writeFileSync(path.join(data, 'good', 'wide.png'), await draw(90, 40));
     writeFileSync(path.join(data, 'good', 'tall.png'), await draw(32, 70));
     writeFileSync(path.join(data, 'good', 'broken.png'), (await draw(64, 64)).subarray(0, 60));
     writeFileSync(path.join(data, 'small', 'tiny.png'), await draw(20, 20));
     writeFileSync(path.join(data, 'one', 'only.png'), await draw(32, 32));
-    const args = ['train', data, '--new', 'tiny', '--steps', '2', '--batch', '4', '--sample-every', '0', '--device', 'cpu', '--threads', '1'];
+    const args = [
+      'train',
+      data,
+      '--new',
+      'tiny',
+      '--steps',
+      '2',
+      '--batch',
+      '4',
+      '--sample-every',
+      '0',
+      '--device',
+      'cpu',
+      '--threads',
+      '1',
+    ];
     const ran = await cli([...args, '--out', at('poor-out'), '--json']);
     expect(ran).toMatchObject({ code: 0 });
     expect(JSON.parse(ran.stdout)).toMatchObject({ pictures: 3, skipped: 2, validation: [] });
@@ -166,8 +305,19 @@ beforeAll(async () => {
     expect(ran.stderr).toMatch(/tiny\.png.*smaller than the crop/);
     expect(ran.stderr).toMatch(/'small' is left out/);
     // whole by its header, broken when it is decoded: another takes its place in training, none in validation
-    const noise = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#000', noise: { type: 'gaussian', mean: 128, sigma: 60 } } }).jpeg().toBuffer();
-    for (const name of ['x', 'y', 'z']) writeFileSync(path.join(data, 'one', `${name}.jpg`), noise.subarray(0, noise.length / 2));
+    const noise = await sharp({
+      create: {
+        width: 64,
+        height: 64,
+        channels: 3,
+        background: '#000',
+        noise: { type: 'gaussian', mean: 128, sigma: 60 },
+      },
+    })
+      .jpeg()
+      .toBuffer();
+    for (const name of ['x', 'y', 'z'])
+      writeFileSync(path.join(data, 'one', `${name}.jpg`), noise.subarray(0, noise.length / 2));
     const torn = await cli([...args, '--validation', '0.5', '--seed', '1', '--out', at('torn')]);
     expect(torn).toMatchObject({ code: 0, signal: null });
     expect(torn.stderr).toMatch(/It is left out of the validation/);
@@ -177,43 +327,150 @@ beforeAll(async () => {
     expect(single).toMatchObject({ code: 0 });
     expect(single.stderr).toMatch(/a model of one finds nothing/);
     rmSync(path.join(data, 'good', 'tall.png'));
-    expect(await cli([...args, '--out', at('none')])).toMatchObject({ code: 3, stderr: expect.stringContaining('None of the 2 pictures') as string });
+    expect(await cli([...args, '--out', at('none')])).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('None of the 2 pictures') as string,
+    });
   }, 300_000);
 
   test('fine-tunes a latent text model: latents are computed once, and the folder is a model', async () => {
     const out = at('tuned');
     const args = [
-      'train', path.join(GOLDEN, 'mini-dataset'), '--from', path.join(GOLDEN, 'tiny-sd15'), '--size', '32', '--steps', '4', '--batch', '2', '--checkpoint-every', '2', '--prompt', 'A photo of {label}.',
-      '--sample-steps', '2', '--sample-count', '1', '--learning-rate', '1e-3', '--device', 'cpu', '--threads', '1', '--out', out,
+      'train',
+      path.join(GOLDEN, 'mini-dataset'),
+      '--from',
+      path.join(GOLDEN, 'tiny-sd15'),
+      '--size',
+      '32',
+      '--steps',
+      '4',
+      '--batch',
+      '2',
+      '--checkpoint-every',
+      '2',
+      '--prompt',
+      'A photo of {label}.',
+      '--sample-steps',
+      '2',
+      '--sample-count',
+      '1',
+      '--learning-rate',
+      '1e-3',
+      '--device',
+      'cpu',
+      '--threads',
+      '1',
+      '--out',
+      out,
     ];
     const ran = await cli(args);
     expect(ran).toMatchObject({ code: 0, signal: null });
     const encoded = statSync(path.join(out, 'cache', 'latents-000000.safetensors')).mtimeMs;
-    expect(readdirSync(path.join(out, 'cache')).map((name) => name.replace(/[0-9a-f]{16}/, 'KEY')).sort()).toEqual(['latents-000000.json', 'latents-000000.safetensors', 'text-KEY.safetensors']);
+    expect(
+      readdirSync(path.join(out, 'cache'))
+        .map((name) => name.replace(/[0-9a-f]{16}/, 'KEY'))
+        .sort(),
+    ).toEqual(['latents-000000.json', 'latents-000000.safetensors', 'text-KEY.safetensors']);
     const again = await cli(['train', '--resume', '--out', out, '--steps', '6', '--device', 'cpu', '--threads', '1']);
     expect(again).toMatchObject({ code: 0 });
     expect(statSync(path.join(out, 'cache', 'latents-000000.safetensors')).mtimeMs).toBe(encoded);
     const inspected = await cli(['inspect', out, '--json']);
     expect(inspected).toMatchObject({ code: 0 });
-    expect(record(out)).toMatchObject({ model: { parameters: (JSON.parse(inspected.stdout) as { summary: { parts: { unet: { parameters: number } } } }).summary.parts.unet.parameters } });
-    expect(await cli(['scan', path.join(GOLDEN, 'mini-dataset'), '--model', out, '--size', '32', '--samples', '2', '--patch', '8', '--device', 'cpu', '--threads', '1', '--out', at('scan')])).toMatchObject({ code: 0 });
+    expect(record(out)).toMatchObject({
+      model: {
+        parameters: (JSON.parse(inspected.stdout) as { summary: { parts: { unet: { parameters: number } } } }).summary
+          .parts.unet.parameters,
+      },
+    });
+    expect(
+      await cli([
+        'scan',
+        path.join(GOLDEN, 'mini-dataset'),
+        '--model',
+        out,
+        '--size',
+        '32',
+        '--samples',
+        '2',
+        '--patch',
+        '8',
+        '--device',
+        'cpu',
+        '--threads',
+        '1',
+        '--out',
+        at('scan'),
+      ]),
+    ).toMatchObject({ code: 0 });
   }, 300_000);
 
-  test.each([['classes', []], ['prompts', ['--text-encoder', path.join(GOLDEN, 'tiny-sd15')]]])('makes a latent model of %s from nothing', async (conditioning, more) => {
-    const out = at(`latent-${conditioning}`);
-    const args = ['--vae', path.join(GOLDEN, 'tiny-sd15'), ...more, '--size', '32', '--steps', '1', '--batch', '2', '--sample-every', '0', '--flips', '--device', 'cpu', '--threads', '1', '--out', out];
-    expect(await cli(['train', path.join(GOLDEN, 'mini-dataset'), '--new', 'latent-small', ...args])).toMatchObject({ code: 0, signal: null });
-    const { summary } = JSON.parse((await cli(['inspect', out, '--json'])).stdout) as { summary: { kind: string; conditioning: string } };
-    expect(summary).toMatchObject({ kind: 'latent', conditioning: conditioning === 'classes' ? 'class' : 'text' });
-    expect(existsSync(path.join(out, 'tokenizer'))).toBe(conditioning === 'prompts');
-  }, 300_000);
+  test.each([
+    ['classes', []],
+    ['prompts', ['--text-encoder', path.join(GOLDEN, 'tiny-sd15')]],
+  ])(
+    'makes a latent model of %s from nothing',
+    async (conditioning, more) => {
+      const out = at(`latent-${conditioning}`);
+      const args = [
+        '--vae',
+        path.join(GOLDEN, 'tiny-sd15'),
+        ...more,
+        '--size',
+        '32',
+        '--steps',
+        '1',
+        '--batch',
+        '2',
+        '--sample-every',
+        '0',
+        '--flips',
+        '--device',
+        'cpu',
+        '--threads',
+        '1',
+        '--out',
+        out,
+      ];
+      expect(await cli(['train', path.join(GOLDEN, 'mini-dataset'), '--new', 'latent-small', ...args])).toMatchObject({
+        code: 0,
+        signal: null,
+      });
+      const { summary } = JSON.parse((await cli(['inspect', out, '--json'])).stdout) as {
+        summary: { kind: string; conditioning: string };
+      };
+      expect(summary).toMatchObject({ kind: 'latent', conditioning: conditioning === 'classes' ? 'class' : 'text' });
+      expect(existsSync(path.join(out, 'tokenizer'))).toBe(conditioning === 'prompts');
+    },
+    300_000,
+  );
 
   test('low-rank updates: the folder opens as the model with them, scans differ from the base, and another base is refused', async () => {
     const out = at('lora');
     const base = path.join(GOLDEN, 'tiny-sd15');
     const data = path.join(GOLDEN, 'mini-dataset');
     const ran = await cli([
-      'train', data, '--from', base, '--size', '32', '--steps', '3', '--batch', '2', '--lora-rank', '2', '--learning-rate', '1e-2', '--sample-every', '0', '--device', 'cpu', '--threads', '1', '--out', out,
+      'train',
+      data,
+      '--from',
+      base,
+      '--size',
+      '32',
+      '--steps',
+      '3',
+      '--batch',
+      '2',
+      '--lora-rank',
+      '2',
+      '--learning-rate',
+      '1e-2',
+      '--sample-every',
+      '0',
+      '--device',
+      'cpu',
+      '--threads',
+      '1',
+      '--out',
+      out,
     ]);
     expect(ran).toMatchObject({ code: 0, signal: null });
     const { parameters, trained } = (record(out) as { model: { parameters: number; trained: number } }).model;
@@ -221,12 +478,32 @@ beforeAll(async () => {
     expect(trained).toBeLessThan(parameters / 4);
     expect(readdirSync(out)).toEqual(expect.arrayContaining(['lora.json', 'pytorch_lora_weights.safetensors']));
     const scores = async (model: string, run: string): Promise<string> => {
-      const scan = await cli(['scan', data, '--model', model, '--size', '32', '--samples', '2', '--patch', '8', '--device', 'cpu', '--threads', '1', '--out', at(run)]);
+      const scan = await cli([
+        'scan',
+        data,
+        '--model',
+        model,
+        '--size',
+        '32',
+        '--samples',
+        '2',
+        '--patch',
+        '8',
+        '--device',
+        'cpu',
+        '--threads',
+        '1',
+        '--out',
+        at(run),
+      ]);
       expect(scan).toMatchObject({ code: 0 });
       return readFileSync(path.join(at(run), 'shards', '00000', 'patches.parquet')).toString('base64');
     };
     expect(await scores(out, 'lora-scan')).not.toBe(await scores(base, 'base-scan'));
-    expect(await cli(['train', data, '--from', out, '--out', at('lora-again')])).toMatchObject({ code: 3, stderr: expect.stringContaining('low-rank') as string });
+    expect(await cli(['train', data, '--from', out, '--out', at('lora-again')])).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('low-rank') as string,
+    });
     expect(await cli(command(at('lora-new'), '--lora-rank', '2'))).toMatchObject({ code: 2 });
   }, 300_000);
 });

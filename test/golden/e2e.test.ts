@@ -28,14 +28,31 @@ let patches: MinedPatchRow[];
 const events: ScanEvent[] = [];
 
 const options = (folder: string): ScanOptions => ({
-  dataset: join(GOLDEN, 'mini-dataset'), model: join(GOLDEN, 'tiny-sd15'), out: folder, prompt: "A car at the {label}'s.", nullPrompt: 'A car.',
-  size: 'source', samples: 10, patch: 16, replay: REPLAY, device: 'cpu', shardSize: 5, threads: 1,
+  dataset: join(GOLDEN, 'mini-dataset'),
+  model: join(GOLDEN, 'tiny-sd15'),
+  out: folder,
+  prompt: "A car at the {label}'s.",
+  nullPrompt: 'A car.',
+  size: 'source',
+  samples: 10,
+  patch: 16,
+  replay: REPLAY,
+  device: 'cpu',
+  shardSize: 5,
+  threads: 1,
 });
 
 beforeAll(async () => {
   out = mkdtempSync(join(tmpdir(), 'diffmine-e2e-'));
   const summary = await scan(options(out), { onProgress: (event) => void events.push(event) });
-  expect(summary).toMatchObject({ complete: true, resumed: false, scored: 12, skipped: 0, evaluations: 240, shards: { total: 3, done: 3, here: 3 } });
+  expect(summary).toMatchObject({
+    complete: true,
+    resumed: false,
+    scored: 12,
+    skipped: 0,
+    evaluations: 240,
+    shards: { total: 3, done: 3, here: 3 },
+  });
   await mine(out, { clusters: 4, threads: 1 });
   run = await Run.open(out);
   patches = await readTable<MinedPatchRow>(run.mineFile('patches.parquet'));
@@ -45,7 +62,9 @@ afterAll(() => rmSync(out, { recursive: true, force: true }));
 test.each(golden.labels)('%s: the same patches in the same order, with their scores', (label) => {
   const found = patches.filter(({ condition, list }) => condition === label && list === 'top');
   const expected = golden.patches[label] ?? [];
-  expect(found.map(({ image, row, column }) => ({ image, row, column }))).toEqual(expected.map(({ image, x_start, y_start }) => ({ image, row: x_start, column: y_start })));
+  expect(found.map(({ image, row, column }) => ({ image, row, column }))).toEqual(
+    expected.map(({ image, x_start, y_start }) => ({ image, row: x_start, column: y_start })),
+  );
   expect(found.map(({ rank }) => rank)).toEqual(expected.map((_, i) => i + 1));
   found.forEach(({ typicality, standard_error }, i) => {
     const reference = expected[i]?.D ?? NaN;
@@ -64,10 +83,14 @@ test.each(golden.labels)('%s: features and clusters', async (label) => {
   const [got, expected] = [float32(features), float32(reference)];
   expect(Math.max(...got.map((value, i) => Math.abs(value - (expected[i] ?? NaN))))).toBeLessThan(1e-4);
 
-  const clusters = (await readTable<ClusterRow>(run.mineFile('clusters.parquet'))).filter(({ condition }) => condition === label);
+  const clusters = (await readTable<ClusterRow>(run.mineFile('clusters.parquet'))).filter(
+    ({ condition }) => condition === label,
+  );
   const wanted = golden.clusters[label];
   expect(clusters).toHaveLength(wanted?.k ?? NaN);
-  expect(clusters.reduce((sum, { inertia }) => sum + inertia, 0)).toBeLessThanOrEqual((wanted?.inertia ?? NaN) * (1 + 1e-4));
+  expect(clusters.reduce((sum, { inertia }) => sum + inertia, 0)).toBeLessThanOrEqual(
+    (wanted?.inertia ?? NaN) * (1 + 1e-4),
+  );
   const medians = clusters.map(({ median_typicality }) => median_typicality);
   expect(medians).toEqual([...medians].sort((a, b) => b - a));
 
@@ -77,10 +100,13 @@ test.each(golden.labels)('%s: features and clusters', async (label) => {
   const members = patches.filter(({ condition, list }) => condition === label && list === 'top');
   members.forEach(({ cluster, distance }, row) => {
     let squared = 0;
-    for (let f = 0; f < width; f += 1) squared += ((got[row * width + f] ?? NaN) - (middle[(cluster ?? NaN) * width + f] ?? NaN)) ** 2;
+    for (let f = 0; f < width; f += 1)
+      squared += ((got[row * width + f] ?? NaN) - (middle[(cluster ?? NaN) * width + f] ?? NaN)) ** 2;
     expect(distance).toBeCloseTo(Math.sqrt(squared), 4);
   });
-  expect(clusters.map(({ size }) => size)).toEqual(clusters.map((_, index) => members.filter(({ cluster }) => cluster === index).length));
+  expect(clusters.map(({ size }) => size)).toEqual(
+    clusters.map((_, index) => members.filter(({ cluster }) => cluster === index).length),
+  );
 });
 
 test.each(golden.labels)('%s: the median as the reference takes it', (label) => {
@@ -95,25 +121,57 @@ test('lists that were not clustered have no cluster; all three are ranked', () =
     expect(rows).toHaveLength(60);
     expect(rows.every(({ cluster, distance }) => cluster === null && distance === null)).toBe(true);
   }
-  const least = patches.filter(({ list, condition }) => list === 'least' && condition === '1920').map(({ typicality }) => typicality);
+  const least = patches
+    .filter(({ list, condition }) => list === 'least' && condition === '1920')
+    .map(({ typicality }) => typicality);
   expect(least).toEqual([...least].sort((a, b) => a - b));
 });
 
 test('boxes are in source pixels, which here are the scored ones', () => {
-  for (const { x, y, width, height, row, column } of patches) expect([x, y, width, height]).toEqual([column, row, 16, 16]);
+  for (const { x, y, width, height, row, column } of patches)
+    expect([x, y, width, height]).toEqual([column, row, 16, 16]);
 });
 
 test('what was told on the way adds up', () => {
-  expect(events[0]).toMatchObject({ type: 'plan', resumed: false, shards: 3, shardsDone: 0, pictures: 12, picturesDone: 0, evaluations: 240 });
-  expect(events.filter(({ type }) => type === 'shard')).toMatchObject([{ done: 1, total: 3, pictures: 5 }, { done: 2 }, { done: 3, pictures: 2, skipped: 0 }]);
+  expect(events[0]).toMatchObject({
+    type: 'plan',
+    resumed: false,
+    shards: 3,
+    shardsDone: 0,
+    pictures: 12,
+    picturesDone: 0,
+    evaluations: 240,
+  });
+  expect(events.filter(({ type }) => type === 'shard')).toMatchObject([
+    { done: 1, total: 3, pictures: 5 },
+    { done: 2 },
+    { done: 3, pictures: 2, skipped: 0 },
+  ]);
   expect(events.filter(({ type }) => type === 'picture').at(-1)).toMatchObject({ done: 12, total: 12 });
-  expect(events.filter(({ type }) => type === 'evaluations').at(-1)).toMatchObject({ done: 240, total: 240, secondsLeft: 0 });
+  expect(events.filter(({ type }) => type === 'evaluations').at(-1)).toMatchObject({
+    done: 240,
+    total: 240,
+    secondsLeft: 0,
+  });
 });
 
 test('repeating the command does nothing; other options or noises are refused', async () => {
   const again = await scan(options(out));
-  expect(again).toMatchObject({ complete: true, resumed: true, evaluations: 0, shards: { total: 3, done: 3, here: 0 } });
-  await expect(scan({ ...options(out), prompt: '{label}' })).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('prompt') });
-  await expect(scan({ ...options(out), replay: join(GOLDEN, 'common-golden', 'golden.safetensors') })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-  await expect(scan({ ...options(out), samples: 11 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', hint: 'Give --samples 10.' });
+  expect(again).toMatchObject({
+    complete: true,
+    resumed: true,
+    evaluations: 0,
+    shards: { total: 3, done: 3, here: 0 },
+  });
+  await expect(scan({ ...options(out), prompt: '{label}' })).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('prompt'),
+  });
+  await expect(
+    scan({ ...options(out), replay: join(GOLDEN, 'common-golden', 'golden.safetensors') }),
+  ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(scan({ ...options(out), samples: 11 })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    hint: 'Give --samples 10.',
+  });
 });

@@ -14,22 +14,53 @@ const withShared = shared ? describe : describe.skip;
 if (!shared) console.log('skipped: the larger golden folder is not beside the repository (DIFFMINE_SHARED)');
 
 const COMPUTED = [
-  'add_noise', 'aucpr', 'blur', 'class_labels', 'clip_text', 'clip_tokenize', 'cotypicality', 'ddim_invert', 'ddim_sample', 'ddim_step', 'ddim_timesteps', 'dift', 'dift_sequence', 'kmeans',
-  'lanczos_resize', 'pnp_timesteps', 'pnp_translate', 'schedule', 'select', 'train', 'typicality', 'unet', 'vae_decode', 'vae_encode',
+  'add_noise',
+  'aucpr',
+  'blur',
+  'class_labels',
+  'clip_text',
+  'clip_tokenize',
+  'cotypicality',
+  'ddim_invert',
+  'ddim_sample',
+  'ddim_step',
+  'ddim_timesteps',
+  'dift',
+  'dift_sequence',
+  'kmeans',
+  'lanczos_resize',
+  'pnp_timesteps',
+  'pnp_translate',
+  'schedule',
+  'select',
+  'train',
+  'typicality',
+  'unet',
+  'vae_decode',
+  'vae_encode',
 ];
 
 function failures({ cases }: VerifySummary): string[] {
-  return cases.filter(({ verdict }) => verdict === 'failed').map(({ manifest, id, message }) => `${manifest} ${id}: ${message ?? ''}`);
+  return cases
+    .filter(({ verdict }) => verdict === 'failed')
+    .map(({ manifest, id, message }) => `${manifest} ${id}: ${message ?? ''}`);
 }
 
 describe('the golden numbers of the repository', () => {
   test('in fp32 on the CPU', async () => {
     const summary = await verify(GOLDEN, { device: 'cpu', precision: 'fp32' });
     expect(failures(summary)).toEqual([]);
-    expect(summary.ops.filter(({ passed }) => passed > 0).map(({ op }) => op).sort()).toEqual(COMPUTED);
+    expect(
+      summary.ops
+        .filter(({ passed }) => passed > 0)
+        .map(({ op }) => op)
+        .sort(),
+    ).toEqual(COMPUTED);
     // Only enlarging pictures is left out among what is computed, and it is said.
     const left = summary.cases.filter(({ op, verdict }) => COMPUTED.includes(op) && verdict === 'not checked');
-    expect(left.map(({ id }) => id)).toEqual(left.filter(({ op, message }) => op === 'lanczos_resize' && message?.startsWith('enlarging')).map(({ id }) => id));
+    expect(left.map(({ id }) => id)).toEqual(
+      left.filter(({ op, message }) => op === 'lanczos_resize' && message?.startsWith('enlarging')).map(({ id }) => id),
+    );
     expect(left).toHaveLength(6);
   });
 
@@ -52,12 +83,16 @@ withShared('all golden numbers', () => {
     expect(summary.cases).toHaveLength(summary.passed + summary.failed + summary.notChecked);
   });
 
-  test("the VAE under the key names of published SD 1.x files gives the same numbers", async () => {
+  test('the VAE under the key names of published SD 1.x files gives the same numbers', async () => {
     const folder = mkdtempSync(path.join(scratch, 'golden-'));
     cpSync(path.join(GOLDEN, 'tiny-sd15'), path.join(folder, 'tiny-sd15'), { recursive: true });
     const weights = path.join(folder, 'tiny-sd15', 'vae', 'diffusion_pytorch_model.safetensors');
     const legacy = path.join(shared ?? '', 'extras', 'tiny-sd15-vae-legacy-keys.safetensors');
-    expect(Object.keys(readSafetensors(legacy)).some((name) => name.endsWith('mid.attn_1.q.weight') || name.endsWith('.query.weight'))).toBe(true);
+    expect(
+      Object.keys(readSafetensors(legacy)).some(
+        (name) => name.endsWith('mid.attn_1.q.weight') || name.endsWith('.query.weight'),
+      ),
+    ).toBe(true);
     writeFileSync(weights, readFileSync(legacy));
     golden(folder, 'tiny-sd15', ({ op }) => op === 'vae_encode' || op === 'vae_decode');
     const summary = await verify(folder, { device: 'cpu', precision: 'fp32' });
@@ -74,7 +109,12 @@ interface Case {
 }
 
 /** Some cases of a golden folder, perhaps changed, in a folder of their own. */
-function golden(folder: string, variant: string, keep: (one: Case) => boolean, change: (one: Case) => void = () => undefined): void {
+function golden(
+  folder: string,
+  variant: string,
+  keep: (one: Case) => boolean,
+  change: (one: Case) => void = () => undefined,
+): void {
   const from = path.join(GOLDEN, `${variant}-golden`);
   const to = path.join(folder, `${variant}-golden`);
   mkdirSync(to, { recursive: true });
@@ -109,14 +149,21 @@ describe('verify fails', () => {
   test('where a model, an input or an output is missing, and says so; an unknown op is not checked', async () => {
     const folder = mkdtempSync(path.join(scratch, 'golden-'));
     golden(folder, 'tiny-fold', ({ op }) => op === 'class_labels');
-    golden(folder, 'common', ({ op, id }) => op === 'kmeans' || id.startsWith('schedule_'), (one) => {
-      if (one.id === 'kmeans_0') one.outputs['extra'] = 'kmeans_0.out.labels';
-      if (one.id === 'kmeans_1') delete one.params['k'];
-      if (one.id === 'schedule_linear') one.op = 'schedule_of_tomorrow';
-      if (one.id === 'schedule_scaled_linear') one.outputs['betas'] = 'no.such.tensor';
-    });
+    golden(
+      folder,
+      'common',
+      ({ op, id }) => op === 'kmeans' || id.startsWith('schedule_'),
+      (one) => {
+        if (one.id === 'kmeans_0') one.outputs['extra'] = 'kmeans_0.out.labels';
+        if (one.id === 'kmeans_1') delete one.params['k'];
+        if (one.id === 'schedule_linear') one.op = 'schedule_of_tomorrow';
+        if (one.id === 'schedule_scaled_linear') one.outputs['betas'] = 'no.such.tensor';
+      },
+    );
     const summary = await verify(folder, { device: 'cpu' });
-    const verdicts = Object.fromEntries(summary.cases.map(({ id, verdict, message }) => [id, `${verdict}: ${message ?? ''}`]));
+    const verdicts = Object.fromEntries(
+      summary.cases.map(({ id, verdict, message }) => [id, `${verdict}: ${message ?? ''}`]),
+    );
     expect(verdicts).toMatchObject({
       cond: expect.stringMatching(/^failed: .*tiny-fold is missing/),
       kmeans_0: expect.stringMatching(/^failed: extra: was not computed/),
@@ -149,12 +196,19 @@ describe('verify fails', () => {
     await expect(verify(path.join(folder, 'absent'))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     mkdirSync(path.join(folder, 'broken'));
     writeFileSync(path.join(folder, 'broken', 'manifest.json'), '{');
-    await expect(verify(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('is not valid JSON') });
+    await expect(verify(folder)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('is not valid JSON'),
+    });
   });
 
   test('when it is cancelled', async () => {
     const controller = new AbortController();
-    const running = verify(GOLDEN, { device: 'cpu' }, { signal: controller.signal, onProgress: () => controller.abort() });
+    const running = verify(
+      GOLDEN,
+      { device: 'cpu' },
+      { signal: controller.signal, onProgress: () => controller.abort() },
+    );
     await expect(running).rejects.toMatchObject({ code: 'CANCELLED' });
   });
 });
@@ -167,9 +221,15 @@ describe('comparison', () => {
     expect(compareTensors(tensor(1.05, 100.9), tensor(1.05, 100), { atol: 0, rtol: 0.01 }).passed).toBe(true);
     expect(compareTensors(tensor(NaN), tensor(NaN), { atol: 1, rtol: 1 }).passed).toBe(false);
     expect(compareTensors(tensor(1, NaN), tensor(1, 2), { atol: 10, rtol: 1 }).passed).toBe(false);
-    expect(compareTensors(tensor(1), tensor(1, 1), { atol: 10, rtol: 1 })).toMatchObject({ passed: false, message: 'shape [1] where [2] was expected' });
+    expect(compareTensors(tensor(1), tensor(1, 1), { atol: 10, rtol: 1 })).toMatchObject({
+      passed: false,
+      message: 'shape [1] where [2] was expected',
+    });
     expect(compareTensors(fromInt64([2], [3, 4]), fromInt64([2], [3, 5]), { exact: true }).passed).toBe(false);
-    expect(compareTensors(fromInt64([2], [3, 5]), fromInt64([2], [3, 5]), { exact: true })).toMatchObject({ passed: true, share: 0 });
+    expect(compareTensors(fromInt64([2], [3, 5]), fromInt64([2], [3, 5]), { exact: true })).toMatchObject({
+      passed: true,
+      share: 0,
+    });
   });
 
   test('in reduced precision is over the whole tensor', () => {

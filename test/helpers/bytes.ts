@@ -4,7 +4,10 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
 /** { 'shards/00000/patches.parquet': sha256, ... } */
-export function resultBytes(run: string, parts: string[] = ['shards', 'mine', 'skipped.jsonl']): Record<string, string> {
+export function resultBytes(
+  run: string,
+  parts: string[] = ['shards', 'mine', 'skipped.jsonl'],
+): Record<string, string> {
   const found: Record<string, string> = {};
   const walk = (path: string): void => {
     if (statSync(path).isDirectory()) for (const name of readdirSync(path).sort()) walk(join(path, name));

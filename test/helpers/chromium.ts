@@ -2,16 +2,34 @@
 import { existsSync } from 'node:fs';
 import { chromium, type Browser } from 'playwright-core';
 
-const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome', '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'];
-const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const PLACES = [
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+];
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
 
 const executable = process.env['CHROMIUM'] ?? PLACES.find((file) => existsSync(file));
 
 /** `describe`, or what skips it where there is no Chromium. */
 export const describeInChromium: (name: string, tests: () => void) => void = (name, tests) => {
   if (executable) return describe(name, tests);
-  if (process.env['CI'] === 'true') return test(name, () => { throw new Error('There is no Chromium: install the package chromium, or set CHROMIUM to its path.'); });
-  console.warn(`${name}: skipped, as there is no Chromium (install the package chromium, or set CHROMIUM to its path).`);
+  if (process.env['CI'] === 'true')
+    return test(name, () => {
+      throw new Error('There is no Chromium: install the package chromium, or set CHROMIUM to its path.');
+    });
+  console.warn(
+    `${name}: skipped, as there is no Chromium (install the package chromium, or set CHROMIUM to its path).`,
+  );
   return describe.skip(name, tests);
 };
 

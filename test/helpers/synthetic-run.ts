@@ -64,20 +64,35 @@ export function uniform(seed: number): () => number {
 
 /** The colour of the squares of label number `index`. */
 export function vivid(index: number): [number, number, number] {
-  const colours: [number, number, number][] = [[230, 30, 40], [20, 160, 60], [30, 80, 230], [240, 180, 0], [160, 40, 200]];
+  const colours: [number, number, number][] = [
+    [230, 30, 40],
+    [20, 160, 60],
+    [30, 80, 230],
+    [240, 180, 0],
+    [160, 40, 200],
+  ];
   return colours[index % colours.length] as [number, number, number];
 }
 
 /** Draws pictures of soft texture and some grain, with a vivid square each, into `folder`; `names` gives each label's files. */
 export async function drawPictures(
-  folder: string, labels: readonly string[], names: (label: number) => string[], size = { width: 192, height: 128 }, grain = 24,
+  folder: string,
+  labels: readonly string[],
+  names: (label: number) => string[],
+  size = { width: 192, height: 128 },
+  grain = 24,
 ): Promise<SyntheticPicture[]> {
   const pictures: SyntheticPicture[] = [];
   for (const [index, label] of labels.entries()) {
     for (const [n, path] of names(index).entries()) {
       const next = uniform(1000 * index + n);
       const edge = size.height / 4;
-      const hot = { x: 8 * Math.floor((next() * (size.width - edge)) / 8), y: 8 * Math.floor((next() * (size.height - edge)) / 8), width: edge, height: edge };
+      const hot = {
+        x: 8 * Math.floor((next() * (size.width - edge)) / 8),
+        y: 8 * Math.floor((next() * (size.height - edge)) / 8),
+        width: edge,
+        height: edge,
+      };
       const phase = [next() * 6, next() * 6, 0.02 + next() * 0.08, 0.02 + next() * 0.08] as const;
       const pixels = Buffer.alloc(3 * size.width * size.height);
       for (let y = 0; y < size.height; y++) {
@@ -86,7 +101,8 @@ export async function drawPictures(
           const noise = grain * next();
           const soft = 110 + 40 * Math.sin(phase[0] + x * phase[2]) + 40 * Math.sin(phase[1] + y * phase[3]);
           const colour = inside ? vivid(index) : [soft, soft * 0.95, soft * 0.85];
-          for (let c = 0; c < 3; c++) pixels[3 * (y * size.width + x) + c] = (colour[c] as number) * (inside ? 1 : 0.9) + (inside ? 0 : noise);
+          for (let c = 0; c < 3; c++)
+            pixels[3 * (y * size.width + x) + c] = (colour[c] as number) * (inside ? 1 : 0.9) + (inside ? 0 : noise);
         }
       }
       const file = join(folder, path);
@@ -128,28 +144,82 @@ function half(value: number): number {
 }
 
 /** Writes a mined run of `pictures`, which lie below `dataset`, into `folder`. */
-export async function writeSyntheticRun(folder: string, dataset: string, pictures: readonly SyntheticPicture[], options: SyntheticOptions): Promise<void> {
-  const { perImage = 5, clusters = 4, maps = true, shardSize = 4, skipped = [], rank = 'top', conditioning = 'text', scan = {} } = options;
+export async function writeSyntheticRun(
+  folder: string,
+  dataset: string,
+  pictures: readonly SyntheticPicture[],
+  options: SyntheticOptions,
+): Promise<void> {
+  const {
+    perImage = 5,
+    clusters = 4,
+    maps = true,
+    shardSize = 4,
+    skipped = [],
+    rank = 'top',
+    conditioning = 'text',
+    scan = {},
+  } = options;
   const isText = conditioning === 'text';
   const labels = options.labels.filter((label) => label !== scan.against);
   pictures = pictures.filter(({ label }) => label !== scan.against);
   const samples = scan.samples ?? 100;
   const patch = Math.round(pictures[0]?.hot.width ?? 32);
   await mkdir(folder, { recursive: true });
-  const index = await writeList(folder, imageListColumns([]).own, pictures.map(({ path, label }) => ({ path, label, bytes: 1, mtime: null })));
-  const manifest = completeManifest(RUN, {
-    version: '0.1.0',
-    created: '2026-01-02T03:04:05Z',
-    model: { path: '/models/stable-diffusion-v1-5', fingerprint: 'm'.repeat(64), kind: 'latent', conditioning, vaeFactor: CELL, fold: 1 },
-    dataset: { path: dataset, fingerprint: 'd'.repeat(64), images: pictures.length, ignored: 2, labels: [...options.labels], columns: [] },
-    options: {
-      prompt: isText ? 'A photo of {label}.' : null, nullPrompt: isText ? 'A photo.' : null, size: 'source', sizeRule: 'floor', patch, samples: 100, seed: 0, tBegin: 100, tEnd: 700,
-      sampler: 'stratified', perImage, batch: 8, precision: 'fp32', device: 'cpu', allLabels: false, against: 'null', maps, shardSize, replay: null, ...scan,
+  const index = await writeList(
+    folder,
+    imageListColumns([]).own,
+    pictures.map(({ path, label }) => ({ path, label, bytes: 1, mtime: null })),
+  );
+  const manifest = completeManifest(
+    RUN,
+    {
+      version: '0.1.0',
+      created: '2026-01-02T03:04:05Z',
+      model: {
+        path: '/models/stable-diffusion-v1-5',
+        fingerprint: 'm'.repeat(64),
+        kind: 'latent',
+        conditioning,
+        vaeFactor: CELL,
+        fold: 1,
+      },
+      dataset: {
+        path: dataset,
+        fingerprint: 'd'.repeat(64),
+        images: pictures.length,
+        ignored: 2,
+        labels: [...options.labels],
+        columns: [],
+      },
+      options: {
+        prompt: isText ? 'A photo of {label}.' : null,
+        nullPrompt: isText ? 'A photo.' : null,
+        size: 'source',
+        sizeRule: 'floor',
+        patch,
+        samples: 100,
+        seed: 0,
+        tBegin: 100,
+        tEnd: 700,
+        sampler: 'stratified',
+        perImage,
+        batch: 8,
+        precision: 'fp32',
+        device: 'cpu',
+        allLabels: false,
+        against: 'null',
+        maps,
+        shardSize,
+        replay: null,
+        ...scan,
+      },
+      preset: null,
+      replayFile: null,
+      conditions: [...labels],
     },
-    preset: null,
-    replayFile: null,
-    conditions: [...labels],
-  }, index);
+    index,
+  );
 
   const rows: Row[] = [];
   const tensors = new Map<string, { shape: number[]; values: Float32Array }>();
@@ -161,7 +231,8 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     const values = Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => {
       const x = ((i % shape[1]) + 0.5) * CELL;
       const y = (Math.floor(i / shape[1]) + 0.5) * CELL;
-      const distance = Math.hypot(x - picture.hot.x - picture.hot.width / 2, y - picture.hot.y - picture.hot.height / 2) / spread;
+      const distance =
+        Math.hypot(x - picture.hot.x - picture.hot.width / 2, y - picture.hot.y - picture.hot.height / 2) / spread;
       const below = Math.hypot(x - weak.x, y - weak.y) / spread;
       return 0.08 * Math.exp(-distance * distance) - 0.03 * Math.exp(-below * below) + 0.008 * (next() - 0.5);
     });
@@ -178,12 +249,19 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
       return sum / Math.max(1, cells);
     };
     const anywhere = (): Box => ({
-      x: Math.round(next() * (picture.width - patch)), y: Math.round(next() * (picture.height - patch)), width: patch, height: patch,
+      x: Math.round(next() * (picture.width - patch)),
+      y: Math.round(next() * (picture.height - patch)),
+      width: patch,
+      height: patch,
     });
-    const apart = (a: Box) => (b: Box): boolean => Math.abs(a.x - b.x) >= patch || Math.abs(a.y - b.y) >= patch;
+    const apart =
+      (a: Box) =>
+      (b: Box): boolean =>
+        Math.abs(a.x - b.x) >= patch || Math.abs(a.y - b.y) >= patch;
     const pick = (candidates: Box[]): Box[] => {
       const picked: Box[] = [];
-      for (const box of candidates) if (picked.length < perImage && (options.overlap || picked.every(apart(box)))) picked.push(box);
+      for (const box of candidates)
+        if (picked.length < perImage && (options.overlap || picked.every(apart(box)))) picked.push(box);
       return picked;
     };
     const boxes = Array.from({ length: 60 }, anywhere);
@@ -193,8 +271,20 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     for (const [list, chosen] of Object.entries(lists)) {
       for (const box of chosen) {
         rows.push({
-          image: picture.path, label: picture.label, condition: picture.label, list, ...box, row: Math.round(box.y), column: Math.round(box.x), patch,
-          typicality: score(box), standard_error: samples === 1 ? null : 0.002 + 0.001 * next(), samples, cluster: null, distance: null, rank: 0,
+          image: picture.path,
+          label: picture.label,
+          condition: picture.label,
+          list,
+          ...box,
+          row: Math.round(box.y),
+          column: Math.round(box.x),
+          patch,
+          typicality: score(box),
+          standard_error: samples === 1 ? null : 0.002 + 0.001 * next(),
+          samples,
+          cluster: null,
+          distance: null,
+          rank: 0,
         });
       }
     }
@@ -203,17 +293,35 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
   const clusterRows: Row[] = [];
   for (const label of labels) {
     const own = rows.filter((row) => row.condition === label);
-    for (const [list, sign] of [['top', -1], ['least', 1], ['random', 0]] as const) {
-      const ranked = own.filter((row) => row.list === list).sort((a, b) => sign * ((a.typicality as number) - (b.typicality as number)));
+    for (const [list, sign] of [
+      ['top', -1],
+      ['least', 1],
+      ['random', 0],
+    ] as const) {
+      const ranked = own
+        .filter((row) => row.list === list)
+        .sort((a, b) => sign * ((a.typicality as number) - (b.typicality as number)));
       ranked.forEach((row, i) => (row.rank = i + 1));
       if (list !== rank) continue;
       const groups = Array.from({ length: clusters }, (): Row[] => []);
-      ranked.forEach((row, i) => groups[options.clusterOf?.(row as unknown as { image: string } & Box, i) ?? i % clusters]?.push(row));
-      const medianOf = (group: Row[]): number => group.map((row) => row.typicality as number).sort((a, b) => a - b)[group.length >> 1] ?? 0;
-      groups.filter((group) => group.length > 0).sort((a, b) => medianOf(b) - medianOf(a)).forEach((group, cluster) => {
-        group.forEach((row, i) => Object.assign(row, { cluster, distance: 0.1 + (0.6 * i) / group.length }));
-        clusterRows.push({ condition: label, cluster, size: group.length, median_typicality: medianOf(group), inertia: 0.2 * group.length });
-      });
+      ranked.forEach((row, i) =>
+        groups[options.clusterOf?.(row as unknown as { image: string } & Box, i) ?? i % clusters]?.push(row),
+      );
+      const medianOf = (group: Row[]): number =>
+        group.map((row) => row.typicality as number).sort((a, b) => a - b)[group.length >> 1] ?? 0;
+      groups
+        .filter((group) => group.length > 0)
+        .sort((a, b) => medianOf(b) - medianOf(a))
+        .forEach((group, cluster) => {
+          group.forEach((row, i) => Object.assign(row, { cluster, distance: 0.1 + (0.6 * i) / group.length }));
+          clusterRows.push({
+            condition: label,
+            cluster,
+            size: group.length,
+            median_typicality: medianOf(group),
+            inertia: 0.2 * group.length,
+          });
+        });
     }
   }
   rows.sort((a, b) => (a.rank as number) - (b.rank as number));
@@ -225,16 +333,37 @@ export async function writeSyntheticRun(folder: string, dataset: string, picture
     const path = join(folder, 'shards', shardName(shard));
     await mkdir(path, { recursive: true });
     const images = pictures.slice(shard * shardSize, (shard + 1) * shardSize);
-    await writeFile(join(path, 'shard.json'), JSON.stringify({ id: shard, images: images.length, skipped: 0, batch: 8, notes: [] }));
-    await writeFile(join(path, 'skipped.jsonl'), shard === 0 ? skipped.map((row) => `${JSON.stringify(row)}\n`).join('') : '');
+    await writeFile(
+      join(path, 'shard.json'),
+      JSON.stringify({ id: shard, images: images.length, skipped: 0, batch: 8, notes: [] }),
+    );
+    await writeFile(
+      join(path, 'skipped.jsonl'),
+      shard === 0 ? skipped.map((row) => `${JSON.stringify(row)}\n`).join('') : '',
+    );
     if (!maps) continue;
-    const own = new Map(images.map(({ path: image, label }) => [mapName(label, image), tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array }]));
+    const own = new Map(
+      images.map(({ path: image, label }) => [
+        mapName(label, image),
+        tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array },
+      ]),
+    );
     await writeFile(join(path, 'maps.safetensors'), safetensorsF16(own));
   }
   const mined: MineRecord = {
     format: MINE_FORMAT,
     fingerprint: manifest.fingerprint,
-    options: { top: 1000, clusters, restarts: 10, rank, timestep: 161, upBlock: 1, ensemble: 8, device: 'cpu', batch: 8 },
+    options: {
+      top: 1000,
+      clusters,
+      restarts: 10,
+      rank,
+      timestep: 161,
+      upBlock: 1,
+      ensemble: 8,
+      device: 'cpu',
+      batch: 8,
+    },
     conditions: labels.map((condition) => ({
       condition,
       patches: rows.filter((row) => row.condition === condition && row.list === rank).length,

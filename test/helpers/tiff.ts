@@ -14,11 +14,18 @@ const KINDS = {
 export type SampleKind = keyof typeof KINDS;
 
 /** One strip, interleaved; three channels or four are RGB (and alpha), others grey with more. */
-export function tiff(kind: SampleKind, width: number, height: number, channels: number, valueAt: (x: number, y: number, channel: number) => number): Buffer {
+export function tiff(
+  kind: SampleKind,
+  width: number,
+  height: number,
+  channels: number,
+  valueAt: (x: number, y: number, channel: number) => number,
+): Buffer {
   const [bits, format, write] = KINDS[kind];
   const pixels = Buffer.alloc((bits / 8) * width * height * channels);
   for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) for (let c = 0; c < channels; c++) write(pixels, valueAt(x, y, c), (bits / 8) * ((y * width + x) * channels + c));
+    for (let x = 0; x < width; x++)
+      for (let c = 0; c < channels; c++) write(pixels, valueAt(x, y, c), (bits / 8) * ((y * width + x) * channels + c));
   }
   const tags = 11;
   const arrays: Buffer[] = [];
@@ -33,8 +40,17 @@ export function tiff(kind: SampleKind, width: number, height: number, channels: 
   };
   const [bitsPerSample, sampleFormat] = [perChannel(bits), perChannel(format)];
   const entries = [
-    [256, 4, 1, width], [257, 4, 1, height], [258, 3, channels, bitsPerSample], [259, 3, 1, 1], [262, 3, 1, channels === 3 || channels === 4 ? 2 : 1], [273, 4, 1, end], [277, 3, 1, channels], [278, 4, 1, height],
-    [279, 4, 1, pixels.length], [284, 3, 1, 1], [339, 3, channels, sampleFormat],
+    [256, 4, 1, width],
+    [257, 4, 1, height],
+    [258, 3, channels, bitsPerSample],
+    [259, 3, 1, 1],
+    [262, 3, 1, channels === 3 || channels === 4 ? 2 : 1],
+    [273, 4, 1, end],
+    [277, 3, 1, channels],
+    [278, 4, 1, height],
+    [279, 4, 1, pixels.length],
+    [284, 3, 1, 1],
+    [339, 3, channels, sampleFormat],
   ] as const;
   const header = Buffer.alloc(8 + 2 + 12 * tags + 4);
   header.write('II*\0', 'latin1');

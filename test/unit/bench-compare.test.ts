@@ -10,28 +10,66 @@ import { benchText } from '../../src/cli/commands/bench.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
-const spread = (median: number, around = 0.01): { median: number; min: number; max: number } => ({ median, min: median * (1 - around), max: median * (1 + around) });
+const spread = (median: number, around = 0.01): { median: number; min: number; max: number } => ({
+  median,
+  min: median * (1 - around),
+  max: median * (1 + around),
+});
 
 function measured(share: number, over: Partial<Measured> = {}): Measured {
   return {
-    seconds: spread(0.5), firstSeconds: 2, evaluationsPerSecond: 128, flops: 4e14 * share, matmul: spread(4e14), copy: spread(2e12), share: spread(share), peakMemory: 8e9,
-    scan: { seconds: spread(2), pictures: 4, samples: 32, imagesPerSecond: 0.6, patchesPerSecond: 120_960.6, secondsPerBillionPatches: 8267, share: spread(share * 0.9) },
-    stages: { decode: { seconds: spread(0.01), per: 'picture' }, unet: { seconds: spread(0.004), per: 'evaluation' }, cluster: { seconds: spread(0.2), per: 'label' } },
+    seconds: spread(0.5),
+    firstSeconds: 2,
+    evaluationsPerSecond: 128,
+    flops: 4e14 * share,
+    matmul: spread(4e14),
+    copy: spread(2e12),
+    share: spread(share),
+    peakMemory: 8e9,
+    scan: {
+      seconds: spread(2),
+      pictures: 4,
+      samples: 32,
+      imagesPerSecond: 0.6,
+      patchesPerSecond: 120_960.6,
+      secondsPerBillionPatches: 8267,
+      share: spread(share * 0.9),
+    },
+    stages: {
+      decode: { seconds: spread(0.01), per: 'picture' },
+      unet: { seconds: spread(0.004), per: 'evaluation' },
+      cluster: { seconds: spread(0.2), per: 'label' },
+    },
     ...over,
   };
 }
 
 const cell = (side: number, batch: number, result: Measured | string): Cell => ({
-  precision: 'fp16', input: [4, side, side], pixels: 8 * side, patch: side, batch, operations: 8e11, ...(typeof result === 'string' ? { skipped: result } : { measured: result }),
+  precision: 'fp16',
+  input: [4, side, side],
+  pixels: 8 * side,
+  patch: side,
+  batch,
+  operations: 8e11,
+  ...(typeof result === 'string' ? { skipped: result } : { measured: result }),
 });
 
 const report = (cells: Cell[], over: Partial<BenchReport> = {}): BenchReport => ({
-  format: 'diffmine-bench-4', version: '0.1.0', created: '2026-01-02T03:04:05.678Z', model: 'synthetic:sd15', parameters: 859_520_964, device: 'cuda:0',
-  machine: { processor: 'Some GPU', threads: 0, cpuCapability: '', computeCapability: '9.0', libtorch: '2.13.0' }, settings: { repeats: 5, disabled: [] },
-  starts: [{ precision: 'fp16', loadSeconds: 3, firstResultSeconds: 5 }], cells, ...over,
+  format: 'diffmine-bench-4',
+  version: '0.1.0',
+  created: '2026-01-02T03:04:05.678Z',
+  model: 'synthetic:sd15',
+  parameters: 859_520_964,
+  device: 'cuda:0',
+  machine: { processor: 'Some GPU', threads: 0, cpuCapability: '', computeCapability: '9.0', libtorch: '2.13.0' },
+  settings: { repeats: 5, disabled: [] },
+  starts: [{ precision: 'fp16', loadSeconds: 3, firstResultSeconds: 5 }],
+  cells,
+  ...over,
 });
 
-const verdicts = (before: BenchReport, now: BenchReport, tolerance = 0.05): string[] => compare(before, now, tolerance).comparisons.map(({ what, verdict }) => `${what} ${verdict}`);
+const verdicts = (before: BenchReport, now: BenchReport, tolerance = 0.05): string[] =>
+  compare(before, now, tolerance).comparisons.map(({ what, verdict }) => `${what} ${verdict}`);
 
 test('within the tolerance it is ok, below it a regression, above it faster', () => {
   const before = report([cell(64, 64, measured(0.5))]);
@@ -47,27 +85,50 @@ test('a slower stage beside the UNet shows in the scan alone', () => {
   const now = measured(0.5);
   const slower = { ...now, scan: now.scan && { ...now.scan, share: spread(0.3) } };
   const result = compare(report([cell(64, 64, now)]), report([cell(64, 64, slower)]), 0.05);
-  expect(result.comparisons.map(({ what, verdict }) => [what, verdict])).toEqual([['pass', 'ok'], ['scan', 'regression']]);
+  expect(result.comparisons.map(({ what, verdict }) => [what, verdict])).toEqual([
+    ['pass', 'ok'],
+    ['scan', 'regression'],
+  ]);
   expect(result.passed).toBe(false);
 });
 
 test('a share holds across cards: another machine is told, not refused', () => {
-  const other = report([cell(64, 64, measured(0.5))], { machine: { ...report([]).machine, processor: 'Another GPU', libtorch: '2.14.0' }, device: 'cuda:3' });
+  const other = report([cell(64, 64, measured(0.5))], {
+    machine: { ...report([]).machine, processor: 'Another GPU', libtorch: '2.14.0' },
+    device: 'cuda:3',
+  });
   const result = compare(other, report([cell(64, 64, measured(0.49, { seconds: spread(5) }))]), 0.05);
   expect(result).toMatchObject({ passed: true });
   expect(result.warnings.join(' ')).toMatch(/another machine \(Another GPU\).*LibTorch 2\.14\.0/);
 });
 
 test('a cell that no longer fits fails; one not asked for, or new, does not', () => {
-  const before = report([cell(32, 64, measured(0.5)), cell(64, 64, measured(0.5)), cell(64, 128, measured(0.5)), cell(64, 512, 'memory ran out')]);
-  const now = report([cell(32, 64, measured(0.5)), cell(64, 64, 'memory ran out'), cell(64, 256, measured(0.5)), cell(64, 512, measured(0.5))]);
+  const before = report([
+    cell(32, 64, measured(0.5)),
+    cell(64, 64, measured(0.5)),
+    cell(64, 128, measured(0.5)),
+    cell(64, 512, 'memory ran out'),
+  ]);
+  const now = report([
+    cell(32, 64, measured(0.5)),
+    cell(64, 64, 'memory ran out'),
+    cell(64, 256, measured(0.5)),
+    cell(64, 512, measured(0.5)),
+  ]);
   const result = compare(before, now, 0.05);
   expect(result.comparisons.map(({ cell: name, verdict }) => [name, verdict])).toEqual([
-    ['fp16, 32 x 32, batch 64', 'ok'], ['fp16, 32 x 32, batch 64', 'ok'], ['fp16, 64 x 64, batch 64', 'lost'], ['fp16, 64 x 64, batch 256', 'new'], ['fp16, 64 x 64, batch 512', 'new'],
+    ['fp16, 32 x 32, batch 64', 'ok'],
+    ['fp16, 32 x 32, batch 64', 'ok'],
+    ['fp16, 64 x 64, batch 64', 'lost'],
+    ['fp16, 64 x 64, batch 256', 'new'],
+    ['fp16, 64 x 64, batch 512', 'new'],
     ['fp16, 64 x 64, batch 128', 'missing'],
   ]);
   expect(result.passed).toBe(false);
-  expect(result.warnings).toEqual(['fp16, 64 x 64, batch 64 was measured for the baseline and not now: memory ran out.', 'fp16, 64 x 64, batch 128 is in the baseline and was not asked for now.']);
+  expect(result.warnings).toEqual([
+    'fp16, 64 x 64, batch 64 was measured for the baseline and not now: memory ran out.',
+    'fp16, 64 x 64, batch 128 is in the baseline and was not asked for now.',
+  ]);
   const { comparisons } = compare(before, report([cell(32, 64, measured(0.5, { scan: undefined }))]), 0.05);
   expect(comparisons[0]).toMatchObject({ what: 'pass', verdict: 'ok' });
 });
@@ -83,30 +144,46 @@ test('a range wider than the tolerance is told as noisy, the median decides', ()
 test.each([
   ['another model', { model: 'synthetic:tiny', parameters: 12 }, 'its model is synthetic:sd15'],
   ['another device', { device: 'cpu' }, 'its device is cuda, here it is cpu'],
-  ['no cell in common', { cells: [cell(48, 64, measured(0.5))] }, 'its cells is fp16, 64 x 64, batch 64, here it is fp16, 48 x 48, batch 64'],
+  [
+    'no cell in common',
+    { cells: [cell(48, 64, measured(0.5))] },
+    'its cells is fp16, 64 x 64, batch 64, here it is fp16, 48 x 48, batch 64',
+  ],
 ])('%s cannot be compared', (_, over, words) => {
   const before = report([cell(64, 64, measured(0.5))]);
   expect(() => compare(before, report(before.cells, over), 0.05)).toThrow(words);
-  expect(() => checkComparable(before, report(before.cells, over))).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error);
+  expect(() => checkComparable(before, report(before.cells, over))).toThrow(
+    expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error,
+  );
 });
 
 test('operations that were counted in another way are refused: every share would move', () => {
   const before = report([cell(64, 64, measured(0.5))]);
   const recounted = report([{ ...cell(64, 64, measured(0.5)), operations: 9e11 }]);
-  expect(() => compare(before, recounted, 0.05)).toThrow('its count of operations (fp16, 64 x 64, batch 64) is 800000000000, here it is 900000000000');
+  expect(() => compare(before, recounted, 0.05)).toThrow(
+    'its count of operations (fp16, 64 x 64, batch 64) is 800000000000, here it is 900000000000',
+  );
 });
 
 test('other settings are told', () => {
   const before = report([cell(64, 64, measured(0.5))]);
   expect(compare(before, before, 0.05).warnings).toEqual([]);
-  const now = report(before.cells, { settings: { repeats: 5, disabled: ['tune', 'graphs'] }, machine: { ...before.machine, threads: 2 } });
-  expect(compare(before, now, 0.05).warnings).toEqual(['The baseline was measured with defaults, this with --disable tune,graphs, 2 threads.']);
+  const now = report(before.cells, {
+    settings: { repeats: 5, disabled: ['tune', 'graphs'] },
+    machine: { ...before.machine, threads: 2 },
+  });
+  expect(compare(before, now, 0.05).warnings).toEqual([
+    'The baseline was measured with defaults, this with --disable tune,graphs, 2 threads.',
+  ]);
 });
 
 test('the same machine at another rate is told: half of a share is that rate', () => {
   const before = report([cell(64, 64, measured(0.5))]);
   const slow = measured(0.5, { matmul: spread(2e14) });
-  expect(compare(before, report([cell(64, 64, slow)]), 0.05)).toMatchObject({ passed: true, warnings: [expect.stringContaining('multiplies 0.50 times as fast')] });
+  expect(compare(before, report([cell(64, 64, slow)]), 0.05)).toMatchObject({
+    passed: true,
+    warnings: [expect.stringContaining('multiplies 0.50 times as fast')],
+  });
 });
 
 test('a model folder may lie elsewhere', () => {
@@ -121,11 +198,17 @@ test('a baseline is read back whole; what is none is refused with a word', async
   expect(await readBaseline(file)).toEqual(whole);
   await expect(readBaseline(path.join(folder, 'absent.json'))).rejects.toMatchObject({ code: 'IO' });
   for (const [text, words] of [
-    ['{', 'is not JSON'], ['[]', 'is no report'], ['{"format":"diffmine-bench-1"}', 'has the format "diffmine-bench-1"'],
-    [JSON.stringify({ ...whole, cells: [{ ...whole.cells[0], measured: { share: { median: 0.5 } } }] }), 'is damaged'], [JSON.stringify({ ...whole, machine: null }), 'is damaged'],
+    ['{', 'is not JSON'],
+    ['[]', 'is no report'],
+    ['{"format":"diffmine-bench-1"}', 'has the format "diffmine-bench-1"'],
+    [JSON.stringify({ ...whole, cells: [{ ...whole.cells[0], measured: { share: { median: 0.5 } } }] }), 'is damaged'],
+    [JSON.stringify({ ...whole, machine: null }), 'is damaged'],
   ] as const) {
     await writeFile(file, text);
-    await expect(readBaseline(file)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(words) as string });
+    await expect(readBaseline(file)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining(words) as string,
+    });
   }
 });
 
@@ -137,16 +220,47 @@ test('the example of docs/reference/formats.md is a report', async () => {
   const read = await readBaseline(file);
   expect(compare(read, read, 0).passed).toBe(true);
   // it names every field of a measured cell
-  expect(Object.keys(read.cells[0]?.measured ?? {}).sort()).toEqual(Object.keys(measured(0.5, { peers: [], ablations: [] })).sort());
+  expect(Object.keys(read.cells[0]?.measured ?? {}).sort()).toEqual(
+    Object.keys(measured(0.5, { peers: [], ablations: [] })).sort(),
+  );
   expect(benchMarkdown(read)).toContain('NVIDIA H200');
 });
 
 test('as text and as Markdown', () => {
   const before = report([cell(64, 64, measured(0.5)), cell(64, 512, 'memory ran out')]);
-  const now = report([cell(64, 64, measured(0.4, { peers: [{ mode: 'eager', seconds: spread(1), ratio: 2 }, { mode: 'max-autotune', skipped: 'no compiler | none' }], ablations: [{ optimization: 'geglu', pass: spread(1.25), scan: spread(1.5) }, { optimization: 'tune', skipped: 'no room' }] })), before.cells[1] as Cell], {
-    peer: { torch: '2.13.0', diffusers: '0.40.0', threads: 8 },
-    reference: { pictures: 3, samples: 10, top: 50, precision: 'fp16', theirPrecision: 'fp32', ours: spread(2), theirs: spread(20), ratio: spread(10), stages: { unet: 8 } },
-  });
+  const now = report(
+    [
+      cell(
+        64,
+        64,
+        measured(0.4, {
+          peers: [
+            { mode: 'eager', seconds: spread(1), ratio: 2 },
+            { mode: 'max-autotune', skipped: 'no compiler | none' },
+          ],
+          ablations: [
+            { optimization: 'geglu', pass: spread(1.25), scan: spread(1.5) },
+            { optimization: 'tune', skipped: 'no room' },
+          ],
+        }),
+      ),
+      before.cells[1] as Cell,
+    ],
+    {
+      peer: { torch: '2.13.0', diffusers: '0.40.0', threads: 8 },
+      reference: {
+        pictures: 3,
+        samples: 10,
+        top: 50,
+        precision: 'fp16',
+        theirPrecision: 'fp32',
+        ours: spread(2),
+        theirs: spread(20),
+        ratio: spread(10),
+        stages: { unet: 8 },
+      },
+    },
+  );
   const comparison = compare(before, now, 0.05);
   const text = benchText(now, comparison);
   expect(text).toMatch(/^fp16 +64 x 64 +64 +0\.500 .* 128\.0 +160 +400 +2000 +40\.0 % +39\.6 \.\.\. 40\.4 +8\.0 GB$/m);
@@ -159,14 +273,19 @@ test('as text and as Markdown', () => {
 
   const page = benchMarkdown(now, comparison);
   expect(page).toContain('### Regression against the baseline');
-  expect(page).toMatch(/^\| fp16, 64 x 64, batch 64 \| pass \| 50\.0 % \(49\.5 \.\.\. 50\.5\) \| 40\.0 % .* \| -20\.0 % \| \*\*slower\*\* \|$/m);
+  expect(page).toMatch(
+    /^\| fp16, 64 x 64, batch 64 \| pass \| 50\.0 % \(49\.5 \.\.\. 50\.5\) \| 40\.0 % .* \| -20\.0 % \| \*\*slower\*\* \|$/m,
+  );
   expect(page).toContain('no compiler \\| none');
   expect(page).toContain('| geglu | 1.250 (1.238 ... 1.262) | 1.500 (1.485 ... 1.515) |');
   expect(page).toContain('- skipped fp16, 64 x 64, batch 512: memory ran out');
   expect(page).toContain('**10.00 times** as fast');
   // every row of a table has as many cells as its head
   for (const part of page.split('\n\n').filter((one) => one.startsWith('|'))) {
-    const counts = part.trim().split('\n').map((line) => line.replaceAll('\\|', '').split('|').length);
+    const counts = part
+      .trim()
+      .split('\n')
+      .map((line) => line.replaceAll('\\|', '').split('|').length);
     expect(new Set(counts).size).toBe(1);
   }
   expect(benchMarkdown(before)).not.toContain('baseline');

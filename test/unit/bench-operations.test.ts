@@ -10,8 +10,16 @@ test("Stable Diffusion 1.5's UNet at 64 x 64", () => {
   const counts = operationCounts(sd15, 64, 64);
   expect(giga(operations(sd15, 64, 64))).toBe(803.3);
   expect(Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, giga(count)]))).toEqual({
-    convolutions: 400.3, feedForward: 153.5, selfAttention: 122.5, selfProjections: 51.2, transformerProjections: 25.6, crossProjections: 25.6, textProjections: 3,
-    crossAttention: 3.6, shortcuts: 18, embeddings: 0.1,
+    convolutions: 400.3,
+    feedForward: 153.5,
+    selfAttention: 122.5,
+    selfProjections: 51.2,
+    transformerProjections: 25.6,
+    crossProjections: 25.6,
+    textProjections: 3,
+    crossAttention: 3.6,
+    shortcuts: 18,
+    embeddings: 0.1,
   });
   expect(counts.textProjections / 1e9).toBeCloseTo(2.95, 2);
 });
@@ -19,12 +27,29 @@ test("Stable Diffusion 1.5's UNet at 64 x 64", () => {
 test('and at 32 x 32', () => {
   const counts = operationCounts(sd15, 32, 32);
   expect(giga(operations(sd15, 32, 32))).toBe(180.1);
-  expect([counts.convolutions, counts.feedForward, counts.selfAttention, counts.selfProjections, counts.transformerProjections, counts.crossProjections, counts.shortcuts].map(giga)).toEqual([100.1, 38.4, 7.7, 12.8, 6.4, 6.4, 4.5]);
+  expect(
+    [
+      counts.convolutions,
+      counts.feedForward,
+      counts.selfAttention,
+      counts.selfProjections,
+      counts.transformerProjections,
+      counts.crossProjections,
+      counts.shortcuts,
+    ].map(giga),
+  ).toEqual([100.1, 38.4, 7.7, 12.8, 6.4, 6.4, 4.5]);
 });
 
 test('a class model attends to the picture alone, by hand', () => {
   // one level of attention, 8 x 6 cells: convolution in, two ResNets down, one middle, three up, convolution out
-  const config = { ...unetOfSize('tiny', { classes: 3 }), blockOutChannels: [8], downBlockTypes: ['AttnDownBlock2D'], upBlockTypes: ['AttnUpBlock2D'], attentionHeadDim: [8], transformerLayers: [1] };
+  const config = {
+    ...unetOfSize('tiny', { classes: 3 }),
+    blockOutChannels: [8],
+    downBlockTypes: ['AttnDownBlock2D'],
+    upBlockTypes: ['AttnUpBlock2D'],
+    attentionHeadDim: [8],
+    transformerLayers: [1],
+  };
   const rows = 48;
   const c = 8;
   const counts = operationCounts(config, 8, 6);
@@ -34,7 +59,13 @@ test('a class model attends to the picture alone, by hand', () => {
   expect(counts.selfProjections).toBe(3 * 4 * 2 * rows * c * c);
   expect(counts.selfAttention).toBe(3 * 4 * rows * rows * c);
   expect(counts.embeddings).toBe(2 * (c * 32 + 32 * 32) + 4 * 2 * 32 * 2 * c);
-  expect([counts.feedForward, counts.textProjections, counts.crossAttention, counts.crossProjections, counts.transformerProjections]).toEqual([0, 0, 0, 0, 0]);
+  expect([
+    counts.feedForward,
+    counts.textProjections,
+    counts.crossAttention,
+    counts.crossProjections,
+    counts.transformerProjections,
+  ]).toEqual([0, 0, 0, 0, 0]);
 });
 
 test('odd sizes are rounded up on the way down', () => {

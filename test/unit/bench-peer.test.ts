@@ -11,7 +11,14 @@ import { readFileSync } from 'node:fs';
 import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
-const pass: PeerPass = { precision: 'fp32', input: [4, 8, 8], batch: 2, mode: 'eager', device: 'cpu', config: syntheticModel('synthetic:tiny').unet.config };
+const pass: PeerPass = {
+  precision: 'fp32',
+  input: [4, 8, 8],
+  batch: 2,
+  mode: 'eager',
+  device: 'cpu',
+  config: syntheticModel('synthetic:tiny').unet.config,
+};
 
 /** An executable that is started as a Python would be, with the script and the threads as arguments. */
 function standIn(name: string, code: string): string {
@@ -21,13 +28,16 @@ function standIn(name: string, code: string): string {
 }
 
 test('a pass is a line of JSON, its answer seconds or the reason for none', async () => {
-  const python = standIn('speaks', `
+  const python = standIn(
+    'speaks',
+    `
     console.log(JSON.stringify({ torch: process.env.GOMP_SPINCOUNT ?? 'its own', diffusers: '1', threads: Number(process.argv[3]) }));
     require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
       const ask = JSON.parse(line);
       if (ask.mode === 'end') process.exit();
       console.log(JSON.stringify(ask.mode === 'eager' ? { seconds: ask.batch + ask.config.cross_attention_dim / 100 } : { error: 'no compiler' }));
-    });`);
+    });`,
+  );
   // What our own threads are told is not told to it.
   const own = process.env['GOMP_SPINCOUNT'];
   if (existsSync(addonPath() ?? '')) loadAddon();
@@ -45,13 +55,19 @@ test.each([
   ['silent', 'process.exit(3)', 'it ended at once'],
 ])('a Python that is %s does not start', async (name, code, words) => {
   const python = code === undefined ? path.join(folder, name) : standIn(name, code);
-  await expect(Peer.start(python, 0)).rejects.toMatchObject({ code: 'SETUP', message: expect.stringContaining(words) as string });
+  await expect(Peer.start(python, 0)).rejects.toMatchObject({
+    code: 'SETUP',
+    message: expect.stringContaining(words) as string,
+  });
 });
 
 test('a caller who cancels waits for no compilation, and leaves no process', async () => {
-  const python = standIn('compiles', `
+  const python = standIn(
+    'compiles',
+    `
     console.log(JSON.stringify({ torch: String(process.pid), diffusers: '1', threads: 1 }));
-    setInterval(() => undefined, 1000);`);
+    setInterval(() => undefined, 1000);`,
+  );
   const cancel = new AbortController();
   const peer = await Peer.start(python, 0, cancel.signal);
   const answer = peer.forward(pass);
@@ -73,24 +89,34 @@ test('a caller who cancels waits for no compilation, and leaves no process', asy
 test("the peer's config is what the model's file says", async () => {
   for (const name of ['tiny-sd15', 'tiny-fold']) {
     const { source } = await openModel(path.join(GOLDEN, name));
-    const file = JSON.parse(readFileSync(path.join(GOLDEN, name, 'unet', 'config.json'), 'utf8')) as Record<string, unknown>;
+    const file = JSON.parse(readFileSync(path.join(GOLDEN, name, 'unet', 'config.json'), 'utf8')) as Record<
+      string,
+      unknown
+    >;
     for (const [key, value] of Object.entries(diffusersConfig(source.unet.config))) {
       // one number may stand for one a block
       const stored = file[key];
-      expect([key, Array.isArray(value) && !Array.isArray(stored) ? value.map(() => stored) : (stored ?? value)]).toEqual([key, value]);
+      expect([
+        key,
+        Array.isArray(value) && !Array.isArray(stored) ? value.map(() => stored) : (stored ?? value),
+      ]).toEqual([key, value]);
     }
   }
 });
 
 const python = process.env['PEER_PYTHON'] ?? 'python3';
 const hasDiffusers = spawnSync(python, ['-c', 'import torch, diffusers'], { stdio: 'ignore' }).status === 0;
-if (!hasDiffusers) console.warn(`${python} has no diffusers: the peer itself is not tested (PEER_PYTHON names another).`);
+if (!hasDiffusers)
+  console.warn(`${python} has no diffusers: the peer itself is not tested (PEER_PYTHON names another).`);
 
 (hasDiffusers ? test : test.skip)('diffusers makes passes of ours: text and classes, in two precisions', async () => {
   const peer = await Peer.start(python, 1);
   try {
-    for (const precision of ['fp32', 'bf16'] as const) expect(await peer.forward({ ...pass, precision })).toBeGreaterThan(0);
-    expect(await peer.forward({ ...pass, input: [12, 16, 16], config: syntheticModel('synthetic:demo').unet.config })).toBeGreaterThan(0);
+    for (const precision of ['fp32', 'bf16'] as const)
+      expect(await peer.forward({ ...pass, precision })).toBeGreaterThan(0);
+    expect(
+      await peer.forward({ ...pass, input: [12, 16, 16], config: syntheticModel('synthetic:demo').unet.config }),
+    ).toBeGreaterThan(0);
     expect(await peer.forward({ ...pass, mode: 'no such mode' })).toMatch(/mode/);
   } finally {
     peer.stop();

@@ -26,7 +26,13 @@ test('parameters are counted from the config as the files have them', async () =
 test('a training that does not fit is skipped with a word, before anything is allocated', async () => {
   const result = await timeTraining({ what: 'synthetic:sd15', device: 'cpu', precision: 'fp32', repeats: 1 }, 12e9);
   expect(result).toEqual({
-    what: 'synthetic:sd15', precision: 'fp32', batch: 1, input: [4, 32, 32], checkpointing: false, parameters: 859_520_964, stateBytes: 16 * 859_520_964,
+    what: 'synthetic:sd15',
+    precision: 'fp32',
+    batch: 1,
+    input: [4, 32, 32],
+    checkpointing: false,
+    parameters: 859_520_964,
+    stateBytes: 16 * 859_520_964,
     skipped: 'weights, gradients and moments take 13.8 GB in fp32, activations not counted, and 12.0 GB are free',
   });
   const gpu = await timeTraining({ what: 'synthetic:sd15', device: 'cuda', precision: 'bf16', repeats: 1 }, 12e9);
@@ -39,7 +45,15 @@ test.each([
   [path.join(GOLDEN, 'tiny-sd15'), 'fp32', undefined, true, [4, 32, 32]],
   [path.join(GOLDEN, 'tiny-fold'), 'fp32', undefined, false, [12, 32, 32]],
 ] as const)('steps of %s in %s', async (what, precision, batch, checkpointing, input) => {
-  const { measured, ...facts } = await timeTraining({ what, device: 'cpu', precision, checkpointing, repeats: 2, threads: 1, ...(batch && { batch }) });
+  const { measured, ...facts } = await timeTraining({
+    what,
+    device: 'cpu',
+    precision,
+    checkpointing,
+    repeats: 2,
+    threads: 1,
+    ...(batch && { batch }),
+  });
   expect(facts).toMatchObject({ what, precision, batch: batch ?? 1, input, checkpointing });
   const { seconds, steps, stepsPerSecond, picturesPerSecond, peakMemory } = measured ?? fail();
   expect(steps).toBeGreaterThanOrEqual(2);
@@ -51,16 +65,44 @@ test.each([
 test('what cannot be trained is refused', async () => {
   const task = { device: 'cpu', precision: 'fp32', repeats: 1 } as const;
   await expect(timeTraining({ ...task, what: 'synthetic:none' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-  await expect(timeTraining({ ...task, what: path.join(GOLDEN, 'mini-dataset') })).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+  await expect(timeTraining({ ...task, what: path.join(GOLDEN, 'mini-dataset') })).rejects.toMatchObject({
+    code: 'MODEL_INVALID',
+  });
 });
 
 test('the table has a line for each, and the reason where one was skipped', () => {
-  const facts = { precision: 'fp32', batch: 16, input: [12, 32, 32], checkpointing: false, parameters: 1e6, stateBytes: 2e7 } as const;
+  const facts = {
+    precision: 'fp32',
+    batch: 16,
+    input: [12, 32, 32],
+    checkpointing: false,
+    parameters: 1e6,
+    stateBytes: 2e7,
+  } as const;
   const report: BenchReport = {
-    format: 'diffmine-bench-4', version: '0.1.0', created: '2026-01-02T03:04:05.678Z', model: 'synthetic:sd15', parameters: 859_520_964, device: 'cpu',
-    machine: { processor: 'Some CPU', threads: 2, cpuCapability: 'AVX2', computeCapability: '', libtorch: '2.13.0' }, settings: { repeats: 5, disabled: [] }, starts: [], cells: [],
+    format: 'diffmine-bench-4',
+    version: '0.1.0',
+    created: '2026-01-02T03:04:05.678Z',
+    model: 'synthetic:sd15',
+    parameters: 859_520_964,
+    device: 'cpu',
+    machine: { processor: 'Some CPU', threads: 2, cpuCapability: 'AVX2', computeCapability: '', libtorch: '2.13.0' },
+    settings: { repeats: 5, disabled: [] },
+    starts: [],
+    cells: [],
     training: [
-      { ...facts, input: [...facts.input], what: 'small', measured: { seconds: { median: 0.25, min: 0.2, max: 0.3 }, steps: 10, stepsPerSecond: 4, picturesPerSecond: 64, peakMemory: 3e8 } },
+      {
+        ...facts,
+        input: [...facts.input],
+        what: 'small',
+        measured: {
+          seconds: { median: 0.25, min: 0.2, max: 0.3 },
+          steps: 10,
+          stepsPerSecond: 4,
+          picturesPerSecond: 64,
+          peakMemory: 3e8,
+        },
+      },
       { ...facts, input: [...facts.input], what: 'large', skipped: 'too large' },
     ],
   };

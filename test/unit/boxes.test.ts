@@ -26,7 +26,8 @@ test('labels of a picture that has several', () => {
 });
 
 describe('CSV', () => {
-  const boxes = async (text: string, typicalColumn?: string): Promise<unknown> => (await readBoxes(csv(text), typicalColumn === undefined ? {} : { typicalColumn })).boxes;
+  const boxes = async (text: string, typicalColumn?: string): Promise<unknown> =>
+    (await readBoxes(csv(text), typicalColumn === undefined ? {} : { typicalColumn })).boxes;
 
   test('centres and overlaps', () => {
     const box = { x: 10, y: 10, width: 4, height: 4 };
@@ -38,9 +39,13 @@ describe('CSV', () => {
   });
 
   test('reads both ways of naming sides, and what is optional', async () => {
-    expect(await boxes('\ufeffimage,x,y,w,h\r\na/b.png,1,2.5,3,4\r\n')).toEqual([{ image: 'a/b.png', x: 1, y: 2.5, width: 3, height: 4 }]);
+    expect(await boxes('\ufeffimage,x,y,w,h\r\na/b.png,1,2.5,3,4\r\n')).toEqual([
+      { image: 'a/b.png', x: 1, y: 2.5, width: 3, height: 4 },
+    ]);
     const text = 'image,label,width,height,x,y,kind,slot,city,other\n./a.png,l,3,4,1,2,dome,roof,c,o\n';
-    expect(await boxes(text)).toEqual([{ image: 'a.png', label: 'l', x: 1, y: 2, width: 3, height: 4, kind: 'dome', slot: 'roof', typicalOf: 'c' }]);
+    expect(await boxes(text)).toEqual([
+      { image: 'a.png', label: 'l', x: 1, y: 2, width: 3, height: 4, kind: 'dome', slot: 'roof', typicalOf: 'c' },
+    ]);
     expect(await boxes(text, 'other')).toMatchObject([{ typicalOf: 'o' }]);
     expect(await boxes('path,x,y,w,h\na\\b.png,1,2,3,4\n')).toMatchObject([{ image: 'a/b.png' }]);
   });
@@ -62,12 +67,19 @@ describe('CSV', () => {
   });
 
   test('refuses a typical column that is not there', async () => {
-    await expect(readBoxes(csv('image,x,y,w,h\n'), { typicalColumn: 'town' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(readBoxes(csv('image,x,y,w,h\n'), { typicalColumn: 'town' })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
   });
 
   test('as marks: what a box is typical of, else the label of its row, else none; names are paths', async () => {
-    const marks = await readMarks(csv('image,label,x,y,w,h,city\nking/a.png,king,1,2,3,4,\nking/a.png,king,5,6,7,8,ace\nb.png,,1,2,3,4,\n'));
-    expect(marks.get('king/a.png')).toEqual([{ label: 'king', box: { x: 1, y: 2, width: 3, height: 4 } }, { label: 'ace', imageLabel: 'king', box: { x: 5, y: 6, width: 7, height: 8 } }]);
+    const marks = await readMarks(
+      csv('image,label,x,y,w,h,city\nking/a.png,king,1,2,3,4,\nking/a.png,king,5,6,7,8,ace\nb.png,,1,2,3,4,\n'),
+    );
+    expect(marks.get('king/a.png')).toEqual([
+      { label: 'king', box: { x: 1, y: 2, width: 3, height: 4 } },
+      { label: 'ace', imageLabel: 'king', box: { x: 5, y: 6, width: 7, height: 8 } },
+    ]);
     expect(marks.get('b.png')).toEqual([{ box: { x: 1, y: 2, width: 3, height: 4 } }]);
     expect(marks.get('ace/b.png')).toBeUndefined();
     expect([...marks.keys()]).toEqual(['king/a.png', 'b.png']);
@@ -76,17 +88,32 @@ describe('CSV', () => {
 
 describe('NIH', () => {
   const HEADER = 'Image Index,Finding Label,Bbox [x,y,w,h],,,';
-  const ROWS = ['00013118_008.png,Atelectasis,225.084745762712,547.019216763771,86.7796610169491,79.1864406779661,,,', '00014716_007.png,Infiltrate,686.101694915254,131.543498927699,185.491525423729,313.491525423729,,,'];
+  const ROWS = [
+    '00013118_008.png,Atelectasis,225.084745762712,547.019216763771,86.7796610169491,79.1864406779661,,,',
+    '00014716_007.png,Infiltrate,686.101694915254,131.543498927699,185.491525423729,313.491525423729,,,',
+  ];
 
   test.each([
     ['as distributed', HEADER, ROWS],
-    ['the header cell in quotes', 'Image Index,Finding Label,"Bbox [x,y,w,h]",,,', ROWS.map((row) => row.replace(/,+$/, ''))],
+    [
+      'the header cell in quotes',
+      'Image Index,Finding Label,"Bbox [x,y,w,h]",,,',
+      ROWS.map((row) => row.replace(/,+$/, '')),
+    ],
     ['without the empty cells', 'Image Index,Finding Label,Bbox [x,y,w,h]', ROWS.map((row) => row.replace(/,+$/, ''))],
   ])('%s', async (_, header, rows) => {
     const { boxes, naming } = await readBoxes(csv([header, ...rows, ''].join('\n')));
     expect(naming).toBe('name');
     expect(boxes).toEqual([
-      { image: '00013118_008.png', typicalOf: 'Atelectasis', x: 225.084745762712, y: 547.019216763771, width: 86.7796610169491, height: 79.1864406779661, frame: { width: 1024, height: 1024 } },
+      {
+        image: '00013118_008.png',
+        typicalOf: 'Atelectasis',
+        x: 225.084745762712,
+        y: 547.019216763771,
+        width: 86.7796610169491,
+        height: 79.1864406779661,
+        frame: { width: 1024, height: 1024 },
+      },
       expect.objectContaining({ image: '00014716_007.png', typicalOf: 'Infiltration' }) as unknown,
     ]);
   });
@@ -96,7 +123,12 @@ describe('NIH', () => {
     expect(marks.get('images_001/images/00000001_000.png')).toHaveLength(1);
     expect(marks.get('00000001_000.png')).toHaveLength(1);
     expect(marks.get('images/x00000001_000.png')).toBeUndefined();
-    const small = await maskOf(marks.get('00000001_000.png') ?? [], 'Mass', { width: 64, height: 64, sourceWidth: 512, sourceHeight: 512 });
+    const small = await maskOf(marks.get('00000001_000.png') ?? [], 'Mass', {
+      width: 64,
+      height: 64,
+      sourceWidth: 512,
+      sourceHeight: 512,
+    });
     expect(Array.from(small)).toEqual(Array.from(boxMask([{ x: 6, y: 12, width: 19, height: 25 }], 64, 64))); // 6.25 ... 25, 12.5 ... 37.56
     const [box] = (await readBoxes(csv([HEADER, '1.png,Mass,100,200,300,401,,,', ''].join('\n')))).boxes;
     expect(inSource(box!, { width: 512, height: 512 })).toMatchObject({ x: 50, y: 100, width: 150, height: 200.5 });
@@ -107,17 +139,37 @@ describe('NIH', () => {
     ['a row without a finding', `${HEADER}\n1.png,,1,2,3,4\n`, undefined, /line 2: the image or its finding/],
     ['another file', 'image,x,y,w,h\na,1,2,3,4\n', 'nih' as const, /not NIH's list of boxes/],
   ])('refuses %s', async (_, text, format, message) => {
-    await expect(readMarks(csv(text), format)).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(message) as string });
+    await expect(readMarks(csv(text), format)).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringMatching(message) as string,
+    });
   });
 });
 
 describe('COCO', () => {
-  const images = [{ id: 7, file_name: 'a.jpg', width: 40, height: 20 }, { id: 'x', file_name: 'sub/b.jpg' }];
-  const categories = [{ id: 1, name: 'ace' }, { id: 2, name: 'king' }];
+  const images = [
+    { id: 7, file_name: 'a.jpg', width: 40, height: 20 },
+    { id: 'x', file_name: 'sub/b.jpg' },
+  ];
+  const categories = [
+    { id: 1, name: 'ace' },
+    { id: 2, name: 'king' },
+  ];
 
   test('boxes by category; outlines beside them are passed over', async () => {
-    const marks = await readMarks(coco({ images, categories, annotations: [{ image_id: 7, category_id: 2, bbox: [1, 2, 3, 4], segmentation: [[1, 2, 3, 4, 5, 6]] }, { image_id: 'x', category_id: 1, bbox: [0, 0, 1.5, 1] }] }));
-    expect(marks.get('val/a.jpg')).toEqual([{ label: 'king', box: { x: 1, y: 2, width: 3, height: 4 }, frame: { width: 40, height: 20 } }]);
+    const marks = await readMarks(
+      coco({
+        images,
+        categories,
+        annotations: [
+          { image_id: 7, category_id: 2, bbox: [1, 2, 3, 4], segmentation: [[1, 2, 3, 4, 5, 6]] },
+          { image_id: 'x', category_id: 1, bbox: [0, 0, 1.5, 1] },
+        ],
+      }),
+    );
+    expect(marks.get('val/a.jpg')).toEqual([
+      { label: 'king', box: { x: 1, y: 2, width: 3, height: 4 }, frame: { width: 40, height: 20 } },
+    ]);
     expect(marks.get('sub/b.jpg')).toEqual([{ label: 'ace', box: { x: 0, y: 0, width: 1.5, height: 1 } }]);
     expect(marks.get('other/b.jpg')).toBeUndefined();
   });
@@ -125,51 +177,120 @@ describe('COCO', () => {
   test.each([
     ['no JSON', undefined, /is not JSON/],
     ['another JSON', { images }, /no list 'categories'/],
-    ['an outline alone', { images, categories, annotations: [{ image_id: 7, category_id: 1, segmentation: { counts: 'x', size: [1, 1] } }] }, /annotations\[0\] has an outline, but no 'bbox'/],
-    ['a short box', { images, categories, annotations: [{ image_id: 7, category_id: 1, bbox: [1, 2, 3] }] }, /annotations\[0\]: 'bbox' is \[1,2,3\]/],
-    ['a negative side', { images, categories, annotations: [{ image_id: 7, category_id: 1, bbox: [1, 2, 3, -4] }] }, /annotations\[0\]: 'h' is -4/],
-    ['an unknown image', { images, categories, annotations: [{ image_id: 8, category_id: 1, bbox: [1, 2, 3, 4] }] }, /annotations\[0\]: there is no image 8/],
-    ['an unknown category', { images, categories, annotations: [{ image_id: 7, category_id: 3, bbox: [1, 2, 3, 4] }] }, /no category 3/],
+    [
+      'an outline alone',
+      {
+        images,
+        categories,
+        annotations: [{ image_id: 7, category_id: 1, segmentation: { counts: 'x', size: [1, 1] } }],
+      },
+      /annotations\[0\] has an outline, but no 'bbox'/,
+    ],
+    [
+      'a short box',
+      { images, categories, annotations: [{ image_id: 7, category_id: 1, bbox: [1, 2, 3] }] },
+      /annotations\[0\]: 'bbox' is \[1,2,3\]/,
+    ],
+    [
+      'a negative side',
+      { images, categories, annotations: [{ image_id: 7, category_id: 1, bbox: [1, 2, 3, -4] }] },
+      /annotations\[0\]: 'h' is -4/,
+    ],
+    [
+      'an unknown image',
+      { images, categories, annotations: [{ image_id: 8, category_id: 1, bbox: [1, 2, 3, 4] }] },
+      /annotations\[0\]: there is no image 8/,
+    ],
+    [
+      'an unknown category',
+      { images, categories, annotations: [{ image_id: 7, category_id: 3, bbox: [1, 2, 3, 4] }] },
+      /no category 3/,
+    ],
     ['an image without a name', { images: [{ id: 1 }], categories, annotations: [] }, /images\[0\]: 'file_name'/],
   ])('refuses %s', async (_, root, message) => {
     const path = root === undefined ? file('coco.json', '{') : coco(root);
-    await expect(readMarks(path)).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(message) as string });
+    await expect(readMarks(path)).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringMatching(message) as string,
+    });
   });
 });
 
 describe('masks', () => {
   const grey = async (rows: number[][]): Promise<Buffer> =>
-    sharp(Buffer.from(rows.flat()), { raw: { width: rows[0]!.length, height: rows.length, channels: 1 } }).toColourspace('b-w').png().toBuffer();
-  const half = [[0, 0, 1, 1], [0, 0, 1, 255]];
+    sharp(Buffer.from(rows.flat()), { raw: { width: rows[0]!.length, height: rows.length, channels: 1 } })
+      .toColourspace('b-w')
+      .png()
+      .toBuffer();
+  const half = [
+    [0, 0, 1, 1],
+    [0, 0, 1, 255],
+  ];
 
   test('mirrored, or a folder a picture; extensions need not be the same', async () => {
     const root = join(folder, 'masks');
     const png = await grey(half);
-    writeFiles(root, { 'king/1.png': png, 'ace/2/ace.png': png, 'ace/2/king.png': png, 'ace/3.jpg/ace.png': png, '4.png': png, 'notes.txt': 'x' });
+    writeFiles(root, {
+      'king/1.png': png,
+      'ace/2/ace.png': png,
+      'ace/2/king.png': png,
+      'ace/3.jpg/ace.png': png,
+      '4.png': png,
+      'notes.txt': 'x',
+    });
     const marks = await readMarks(root);
     expect(marks.get('king/1.jpg')).toEqual([{ mask: join(root, 'king', '1.png') }]);
-    expect(marks.get('ace/2.png')).toEqual([{ label: 'ace', mask: join(root, 'ace', '2', 'ace.png') }, { label: 'king', mask: join(root, 'ace', '2', 'king.png') }]);
+    expect(marks.get('ace/2.png')).toEqual([
+      { label: 'ace', mask: join(root, 'ace', '2', 'ace.png') },
+      { label: 'king', mask: join(root, 'ace', '2', 'king.png') },
+    ]);
     expect(marks.get('ace/3.jpg')).toEqual([{ label: 'ace', mask: join(root, 'ace', '3.jpg', 'ace.png') }]);
     expect(marks.get('4.tif')).toHaveLength(1);
     expect(marks.get('5.png')).toBeUndefined();
     const picture = { width: 2, height: 1, sourceWidth: 4, sourceHeight: 2 };
     expect(Array.from(await maskOf(marks.get('ace/2.png') ?? [], 'ace', picture))).toEqual([0, 1]);
     expect(Array.from(await maskOf(marks.get('ace/2.png') ?? [], 'queen', picture))).toEqual([0, 0]);
-    expect(Array.from(await maskOf(marks.get('king/1.jpg') ?? [], 'any', { ...picture, width: 8, height: 4 }))).toEqual([0, 1, 2, 3].flatMap(() => [0, 0, 0, 0, 1, 1, 1, 1]));
+    expect(Array.from(await maskOf(marks.get('king/1.jpg') ?? [], 'any', { ...picture, width: 8, height: 4 }))).toEqual(
+      [0, 1, 2, 3].flatMap(() => [0, 0, 0, 0, 1, 1, 1, 1]),
+    );
     // the scored picture is the upper left of the resized one
-    expect(Array.from(await maskOf(marks.get('king/1.jpg') ?? [], 'any', { ...picture, width: 3, height: 2, resized: { width: 4, height: 2 } }))).toEqual([0, 0, 1, 0, 0, 1]);
+    expect(
+      Array.from(
+        await maskOf(marks.get('king/1.jpg') ?? [], 'any', {
+          ...picture,
+          width: 3,
+          height: 2,
+          resized: { width: 4, height: 2 },
+        }),
+      ),
+    ).toEqual([0, 0, 1, 0, 0, 1]);
   });
 
   test('a one is inside whatever the depth, alpha is not looked at', async () => {
     const root = join(folder, 'deep');
-    const wide = await sharp(Uint16Array.from([0, 1]), { raw: { width: 2, height: 1, channels: 1 } }).toColourspace('grey16').png().toBuffer();
-    const alpha = await sharp(Buffer.from([0, 0, 0, 255, 1, 0, 0, 0]), { raw: { width: 2, height: 1, channels: 4 } }).png().toBuffer();
-    const bits = await sharp(Buffer.from([0, 0, 0, 9, 9, 9]), { raw: { width: 2, height: 1, channels: 3 } }).png({ palette: true }).toBuffer();
+    const wide = await sharp(Uint16Array.from([0, 1]), { raw: { width: 2, height: 1, channels: 1 } })
+      .toColourspace('grey16')
+      .png()
+      .toBuffer();
+    const alpha = await sharp(Buffer.from([0, 0, 0, 255, 1, 0, 0, 0]), { raw: { width: 2, height: 1, channels: 4 } })
+      .png()
+      .toBuffer();
+    const bits = await sharp(Buffer.from([0, 0, 0, 9, 9, 9]), { raw: { width: 2, height: 1, channels: 3 } })
+      .png({ palette: true })
+      .toBuffer();
     writeFiles(root, { 'wide.png': wide, 'alpha.png': alpha, 'bits.png': bits });
     expect((await sharp(wide).metadata()).depth).toBe('ushort');
     const marks = await readMarks(root);
     for (const name of ['wide', 'alpha', 'bits']) {
-      expect([name, ...(await maskOf(marks.get(`${name}.jpg`) ?? [], 'x', { width: 2, height: 1, sourceWidth: 2, sourceHeight: 1 }))]).toEqual([name, 0, 1]);
+      expect([
+        name,
+        ...(await maskOf(marks.get(`${name}.jpg`) ?? [], 'x', {
+          width: 2,
+          height: 1,
+          sourceWidth: 2,
+          sourceHeight: 1,
+        })),
+      ]).toEqual([name, 0, 1]);
     }
   });
 
@@ -178,14 +299,32 @@ describe('masks', () => {
     writeFiles(root, { 'a.png': 'no picture', 'b.png': await grey(half) });
     const marks = await readMarks(root);
     const picture = { width: 4, height: 4, sourceWidth: 40, sourceHeight: 40 };
-    await expect(maskOf(marks.get('a.jpg') ?? [], 'x', picture)).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/a\.png' cannot be read/) as string });
-    await expect(maskOf(marks.get('b.jpg') ?? [], 'x', picture)).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/4 x 2 px, the image has 40 x 40/) as string });
+    await expect(maskOf(marks.get('a.jpg') ?? [], 'x', picture)).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringMatching(/a\.png' cannot be read/) as string,
+    });
+    await expect(maskOf(marks.get('b.jpg') ?? [], 'x', picture)).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringMatching(/4 x 2 px, the image has 40 x 40/) as string,
+    });
     writeFiles(folder, { 'empty/readme.txt': '' });
-    await expect(readMarks(join(folder, 'empty'))).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/no masks/) as string });
+    await expect(readMarks(join(folder, 'empty'))).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringMatching(/no masks/) as string,
+    });
     await expect(readBoxes(root)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(readMarks(root, 'coco')).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/is a folder/) as string });
-    await expect(readMarks(csv(''), 'masks')).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/no folder/) as string });
-    await expect(readMarks(file('boxes.txt', ''))).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringMatching(/cannot be told/) as string });
+    await expect(readMarks(root, 'coco')).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringMatching(/is a folder/) as string,
+    });
+    await expect(readMarks(csv(''), 'masks')).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringMatching(/no folder/) as string,
+    });
+    await expect(readMarks(file('boxes.txt', ''))).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringMatching(/cannot be told/) as string,
+    });
   });
 });
 
@@ -209,12 +348,19 @@ describe('pixels', () => {
     test.skip('golden masks (DIFFMINE_SHARED)', () => undefined);
     return;
   }
-  const cases = (JSON.parse(readFileSync(join(golden, 'manifest.json'), 'utf8')) as { cases: Case[] }).cases.filter(({ op }) => op === 'aucpr');
+  const cases = (JSON.parse(readFileSync(join(golden, 'manifest.json'), 'utf8')) as { cases: Case[] }).cases.filter(
+    ({ op }) => op === 'aucpr',
+  );
   test.each(cases.map((one) => [one.id, one] as const))('%s', async (_, { params, outputs }) => {
     const { [outputs.mask]: expected } = readSafetensors(join(golden, 'golden.safetensors'), [outputs.mask]);
     const [height, width] = expected!.shape as [number, number];
     const marks = params.boxes_xywh.map(([x, y, w, h]) => ({ box: { x, y, width: w, height: h } }));
-    const ours = await maskOf(marks, 'any', { width, height, sourceWidth: width * params.divide, sourceHeight: height * params.divide });
+    const ours = await maskOf(marks, 'any', {
+      width,
+      height,
+      sourceWidth: width * params.divide,
+      sourceHeight: height * params.divide,
+    });
     expect(Array.from(ours)).toEqual(Array.from(expected!.data as Uint8Array, Number));
   });
 });

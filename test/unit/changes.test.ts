@@ -13,7 +13,10 @@ const MODEL = join(__dirname, '..', 'data', 'golden', 'tiny-sd15');
 let folder: string;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'diffmine-changes-'));
-  for (const [label, count] of [['a', 3], ['b', 2]] as const) {
+  for (const [label, count] of [
+    ['a', 3],
+    ['b', 2],
+  ] as const) {
     mkdirSync(at('data', label), { recursive: true });
     for (let i = 0; i < count; i++) await draw(`${label}/${i}.tif`, 20 * i + 10);
   }
@@ -23,7 +26,9 @@ const at = (...names: string[]): string => join(folder, ...names);
 
 /** Uncompressed: images of one size have files of one size. */
 async function draw(name: string, grey: number): Promise<void> {
-  await sharp({ create: { width: 64, height: 64, channels: 3, background: { r: grey, g: grey, b: grey } } }).tiff({ compression: 'none' }).toFile(at('data', name));
+  await sharp({ create: { width: 64, height: 64, channels: 3, background: { r: grey, g: grey, b: grey } } })
+    .tiff({ compression: 'none' })
+    .toFile(at('data', name));
 }
 
 /** Another image under the name, as if it came a minute later. */
@@ -33,9 +38,22 @@ async function replace(name: string, grey = 200): Promise<void> {
   utimesSync(at('data', name), new Date(), new Date(mtimeMs + 60_000));
 }
 
-const options = (more: Partial<ScanOptions> = {}): ScanOptions => ({ dataset: at('data'), model: MODEL, out: at('run'), patch: 16, samples: 1, batch: 4, device: 'cpu', threads: 1, shardSize: 2, ...more });
+const options = (more: Partial<ScanOptions> = {}): ScanOptions => ({
+  dataset: at('data'),
+  model: MODEL,
+  out: at('run'),
+  patch: 16,
+  samples: 1,
+  batch: 4,
+  device: 'cpu',
+  threads: 1,
+  shardSize: 2,
+  ...more,
+});
 
-async function again(more: Partial<ScanOptions> = {}): Promise<{ summary?: ScanSummary; log: string[]; error?: { code: string; message: string; hint?: string } }> {
+async function again(
+  more: Partial<ScanOptions> = {},
+): Promise<{ summary?: ScanSummary; log: string[]; error?: { code: string; message: string; hint?: string } }> {
   const log: string[] = [];
   try {
     return { summary: await scan(options(more), { log: (line) => log.push(line) }), log };
@@ -49,18 +67,28 @@ test('an image replaced by one of the same size is named; its shard can be done 
   await mine(at('run'), { threads: 1, top: 5, clusters: 2 });
   await replace('a/2.tif');
   const { error } = await again();
-  expect(error).toMatchObject({ code: 'RUN_MISMATCH', message: '1 image changed since this run worked on them (a/2.tif).' });
+  expect(error).toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: '1 image changed since this run worked on them (a/2.tif).',
+  });
   expect(error?.hint).toContain('remove shards/00001, mine');
-  await expect(mine(at('run'), { threads: 1, top: 4, clusters: 2 })).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('a/2.tif') as string });
+  await expect(mine(at('run'), { threads: 1, top: 4, clusters: 2 })).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('a/2.tif') as string,
+  });
   await replace('b/1.tif');
-  expect((await again()).error?.message).toContain('2 images changed since this run worked on them (the first is a/2.tif)');
+  expect((await again()).error?.message).toContain(
+    '2 images changed since this run worked on them (the first is a/2.tif)',
+  );
 
   // what the hint says leads to what a new run of today's images gives
   for (const name of ['shards/00001', 'shards/00002', 'mine']) rmSync(at('run', name), { recursive: true });
   expect((await again()).summary).toMatchObject({ complete: true, shards: { here: 2 } });
   await scan(options({ out: at('fresh') }));
   expect(resultBytes(at('run'), ['shards'])).toEqual(resultBytes(at('fresh'), ['shards']));
-  await expect(mine(at('run'), { threads: 1, top: 4, clusters: 2 })).resolves.toMatchObject({ conditions: expect.anything() as unknown });
+  await expect(mine(at('run'), { threads: 1, top: 4, clusters: 2 })).resolves.toMatchObject({
+    conditions: expect.anything() as unknown,
+  });
 });
 
 test('touched files and copies of a dataset go on', async () => {
@@ -70,22 +98,29 @@ test('touched files and copies of a dataset go on', async () => {
   expect(summary).toMatchObject({ complete: true, evaluations: 0 });
   expect(log).toContain('2 images have another modification time but the same content.');
   cpSync(at('data'), at('copy'), { recursive: true });
-  for (const name of ['a/0.tif', 'a/1.tif', 'a/2.tif', 'b/0.tif', 'b/1.tif']) utimesSync(at('copy', name), new Date(), new Date(1.1e12));
+  for (const name of ['a/0.tif', 'a/1.tif', 'a/2.tif', 'b/0.tif', 'b/1.tif'])
+    utimesSync(at('copy', name), new Date(), new Date(1.1e12));
   expect((await again({ dataset: at('copy') })).summary).toMatchObject({ complete: true });
   await expect(mine(at('run'), { threads: 1, top: 5, clusters: 2, dataset: at('copy') })).resolves.toBeDefined();
 });
 
 test('an image that changes before it is scored is scored as it is', async () => {
   const abort = new AbortController();
-  await expect(scan(options(), { signal: abort.signal, onProgress: (event) => event.type === 'shard' && abort.abort() })).rejects.toMatchObject({
-    code: 'CANCELLED', hint: expect.stringMatching(/^Kept: 1 of 3 shards \(2 of 5 images\)\./) as string,
+  await expect(
+    scan(options(), { signal: abort.signal, onProgress: (event) => event.type === 'shard' && abort.abort() }),
+  ).rejects.toMatchObject({
+    code: 'CANCELLED',
+    hint: expect.stringMatching(/^Kept: 1 of 3 shards \(2 of 5 images\)\./) as string,
   });
   await replace('b/1.tif');
   expect((await again()).summary).toMatchObject({ complete: true });
   // it is noticed from then on by what was scored, not by what was planned
   expect((await again()).log).toContain('1 image has another modification time but the same content.');
   await replace('b/1.tif', 130);
-  expect((await again()).error).toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('b/1.tif') as string });
+  expect((await again()).error).toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('b/1.tif') as string,
+  });
 });
 
 test('part of a run looks at its own shards', async () => {
@@ -101,7 +136,10 @@ test('a file that could not be read and now can', async () => {
   await scan(options());
   expect((await again()).summary).toMatchObject({ skipped: 1 });
   await replace('a/0.tif');
-  expect((await again()).error).toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('a/0.tif') as string });
+  expect((await again()).error).toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('a/0.tif') as string,
+  });
 });
 
 test('images that came, went, changed their size or their label are counted, and the first of each is named', async () => {
@@ -137,9 +175,23 @@ test('--checksum: content alone decides, and is part of what the run is', async 
 });
 
 test('a translation notices, too', async () => {
-  const wanted = { dataset: at('data'), model: MODEL, out: at('parallel'), inversionSteps: 2, steps: 2, device: 'cpu', threads: 1, batch: 8, limit: 1, size: 64 };
+  const wanted = {
+    dataset: at('data'),
+    model: MODEL,
+    out: at('parallel'),
+    inversionSteps: 2,
+    steps: 2,
+    device: 'cpu',
+    threads: 1,
+    batch: 8,
+    limit: 1,
+    size: 64,
+  };
   await translate(wanted);
   await expect(translate(wanted)).resolves.toMatchObject({ complete: true, shards: { here: 0 } });
   await replace('a/0.tif');
-  await expect(translate(wanted)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('a/0.tif') as string });
+  await expect(translate(wanted)).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('a/0.tif') as string,
+  });
 });

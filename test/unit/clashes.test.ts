@@ -17,7 +17,11 @@ const TEXT = path.join(GOLDEN, 'tiny-sd15');
 const PICTURE = path.join(GOLDEN, 'mini-dataset', '1920', '1920_0.png');
 const [NFC, NFD] = ['Köln'.normalize('NFC'), 'Köln'.normalize('NFD')];
 const error = (code: string, message: RegExp, hint?: RegExp) =>
-  expect.objectContaining({ code, message: expect.stringMatching(message) as unknown, ...(hint && { hint: expect.stringMatching(hint) as unknown }) });
+  expect.objectContaining({
+    code,
+    message: expect.stringMatching(message) as unknown,
+    ...(hint && { hint: expect.stringMatching(hint) as unknown }),
+  });
 
 let count = 0;
 /** A data set with one image of each label, as a table: every label is possible, on every file system. */
@@ -37,12 +41,24 @@ function classModel(...labels: string[]): string {
   const folder = path.join(root, `model${++count}`);
   cpSync(path.join(GOLDEN, 'tiny-fold'), folder, { recursive: true });
   const file = path.join(folder, 'model_index.json');
-  writeFileSync(file, JSON.stringify({ ...(JSON.parse(readFileSync(file, 'utf8')) as object), id2label: Object.fromEntries(labels.map((label, id) => [id, label])) }));
+  writeFileSync(
+    file,
+    JSON.stringify({
+      ...(JSON.parse(readFileSync(file, 'utf8')) as object),
+      id2label: Object.fromEntries(labels.map((label, id) => [id, label])),
+    }),
+  );
   return folder;
 }
-async function scanOf(options: Partial<ScanOptions> & { dataset: string }): Promise<{ told: string[]; settled: Awaited<ReturnType<typeof settle>> }> {
+async function scanOf(
+  options: Partial<ScanOptions> & { dataset: string },
+): Promise<{ told: string[]; settled: Awaited<ReturnType<typeof settle>> }> {
   const told: string[] = [];
-  const settled = await settle({ model: TEXT, size: 'source', patch: 16, batch: 8, device: 'cpu', ...options }, 'test', { log: (sentence) => told.push(sentence) });
+  const settled = await settle(
+    { model: TEXT, size: 'source', patch: 16, batch: 8, device: 'cpu', ...options },
+    'test',
+    { log: (sentence) => told.push(sentence) },
+  );
   return { told, settled };
 }
 const oneCondition = (told: string[]): string[] => told.filter((sentence) => sentence.includes('to this model'));
@@ -54,8 +70,14 @@ describe('what labels differ in', () => {
   });
   const long = 'a very long prompt about nothing at all, '.repeat(20);
   test.each([
-    [['Paris', 'paris'], /upper and lower case/], [[NFC, NFD], /only in Unicode normalization/], [['New York', 'New  York'], /white space/], [['New York', 'New\u00a0York '], /white space/],
-    [[`${NFD} A`, `${NFC}  a`], /case, white space or Unicode normalization/], [[`${long} 1920`, `${long} 1950`], /after the first 75 tokens/], [['a - b', 'a-b'], /same tokens/], [['same', 'same'], /texts are the same/],
+    [['Paris', 'paris'], /upper and lower case/],
+    [[NFC, NFD], /only in Unicode normalization/],
+    [['New York', 'New  York'], /white space/],
+    [['New York', 'New\u00a0York '], /white space/],
+    [[`${NFD} A`, `${NFC}  a`], /case, white space or Unicode normalization/],
+    [[`${long} 1920`, `${long} 1950`], /after the first 75 tokens/],
+    [['a - b', 'a-b'], /same tokens/],
+    [['same', 'same'], /texts are the same/],
   ])('%j', (names, why) => {
     expect(new Set(conditionKeys(model, names)).size).toBe(1);
     expect(difference(model, names)).toMatch(why);
@@ -63,10 +85,15 @@ describe('what labels differ in', () => {
 
   test('each group is told once, labels that differ are not', () => {
     const labels = ['Paris', 'paris', 'London', 'PARIS', 'Oslo', 'oslo', 'other'];
-    expect(clashes(model, labels, labels)).toEqual([expect.stringMatching(/"Paris", "paris", "PARIS" are one prompt/), expect.stringMatching(/"Oslo", "oslo" are one prompt/)]);
+    expect(clashes(model, labels, labels)).toEqual([
+      expect.stringMatching(/"Paris", "paris", "PARIS" are one prompt/),
+      expect.stringMatching(/"Oslo", "oslo" are one prompt/),
+    ]);
     expect(clashes(model, ['1920', '1950', '1980'], ['a', 'b', 'c'])).toEqual([]);
     expect(clashes(model, ['1920', '1950'], ['a car', 'a car'])).toEqual([]);
-    expect(clashes(model, ['living_room', 'living room', 'x'], ['living room', 'living room', 'x'])).toEqual([expect.stringMatching(/texts are the same/)]);
+    expect(clashes(model, ['living_room', 'living room', 'x'], ['living room', 'living room', 'x'])).toEqual([
+      expect.stringMatching(/texts are the same/),
+    ]);
     const many = Array.from({ length: 20 }, (_, i) => [`label${i}`, `Label${i}`]).flat();
     expect(clashes(model, many, many)).toHaveLength(6);
   });
@@ -75,31 +102,59 @@ describe('what labels differ in', () => {
 describe('scan', () => {
   test('labels that are one prompt are told, and scored against null all the same', async () => {
     const { told } = await scanOf({ dataset: dataset('Paris', 'paris', 'London') });
-    expect(oneCondition(told)).toEqual([expect.stringMatching(/"Paris", "paris" are one prompt to this model: they differ only in upper and lower case/)]);
+    expect(oneCondition(told)).toEqual([
+      expect.stringMatching(/"Paris", "paris" are one prompt to this model: they differ only in upper and lower case/),
+    ]);
   });
   test.each([
-    ['others', ['Paris', 'paris'], /"Paris", "paris" are compared with labels that are the same/], ['paris', ['Paris', 'paris', 'London'], /label "Paris" is the same to this model as "paris" of --against/],
+    ['others', ['Paris', 'paris'], /"Paris", "paris" are compared with labels that are the same/],
+    ['paris', ['Paris', 'paris', 'London'], /label "Paris" is the same to this model as "paris" of --against/],
     [NFD, [NFC, NFD], /"K.*ln" is the same .* Unicode normalization/],
   ])('--against %s of %j is refused: all would be 0', async (against, labels, message) => {
     await expect(scanOf({ dataset: dataset(...labels), against })).rejects.toEqual(error('INVALID_ARGUMENT', message));
-    await expect(scanOf({ dataset: dataset(...labels), against, allLabels: true })).rejects.toEqual(error('INVALID_ARGUMENT', message));
-    await expect(scanOf({ dataset: dataset(...labels), against, localize: 'own' })).rejects.toEqual(error('INVALID_ARGUMENT', message));
+    await expect(scanOf({ dataset: dataset(...labels), against, allLabels: true })).rejects.toEqual(
+      error('INVALID_ARGUMENT', message),
+    );
+    await expect(scanOf({ dataset: dataset(...labels), against, localize: 'own' })).rejects.toEqual(
+      error('INVALID_ARGUMENT', message),
+    );
   });
   test('--against others with a third label is told', async () => {
     const { told } = await scanOf({ dataset: dataset('Paris', 'paris', 'London'), against: 'others' });
     expect(oneCondition(told)).toHaveLength(1);
   });
   test.each([
-    ['the same text', { prompt: 'A car.', nullPrompt: 'A car.' }, ['1920', '1950'], /prompts of the labels "1920", "1950" are the null prompt "A car." .*texts are the same/],
+    [
+      'the same text',
+      { prompt: 'A car.', nullPrompt: 'A car.' },
+      ['1920', '1950'],
+      /prompts of the labels "1920", "1950" are the null prompt "A car." .*texts are the same/,
+    ],
     ['another case', { prompt: 'A CAR', nullPrompt: 'a car' }, ['1920'], /upper and lower case/],
-    ['one of the labels', { prompt: '{label}', nullPrompt: 'photo' }, ['Photo', 'car'], /prompt of the label "Photo" is the null prompt "photo"/],
-    ['cut before the label', { prompt: `${'a car '.repeat(50)}{label}`, nullPrompt: 'a car '.repeat(50) }, ['1920', '1950'], /after the first 75 tokens/],
+    [
+      'one of the labels',
+      { prompt: '{label}', nullPrompt: 'photo' },
+      ['Photo', 'car'],
+      /prompt of the label "Photo" is the null prompt "photo"/,
+    ],
+    [
+      'cut before the label',
+      { prompt: `${'a car '.repeat(50)}{label}`, nullPrompt: 'a car '.repeat(50) },
+      ['1920', '1950'],
+      /after the first 75 tokens/,
+    ],
   ])('a prompt that is the null prompt is refused: %s', async (_, prompts, labels, message) => {
-    await expect(scanOf({ dataset: dataset(...labels), ...prompts })).rejects.toEqual(error('INVALID_ARGUMENT', message, /--null-prompt/));
-    await expect(scanOf({ dataset: dataset(...labels), ...prompts, localize: 'own' })).rejects.toEqual(error('INVALID_ARGUMENT', message));
+    await expect(scanOf({ dataset: dataset(...labels), ...prompts })).rejects.toEqual(
+      error('INVALID_ARGUMENT', message, /--null-prompt/),
+    );
+    await expect(scanOf({ dataset: dataset(...labels), ...prompts, localize: 'own' })).rejects.toEqual(
+      error('INVALID_ARGUMENT', message),
+    );
   });
   test('the null prompt does not matter where labels are compared with labels', async () => {
-    await expect(scanOf({ dataset: dataset('photo', 'car'), nullPrompt: 'photo', against: 'others' })).resolves.toBeDefined();
+    await expect(
+      scanOf({ dataset: dataset('photo', 'car'), nullPrompt: 'photo', against: 'others' }),
+    ).resolves.toBeDefined();
   });
 });
 
@@ -114,8 +169,12 @@ describe('labels are compared after NFC', () => {
     const model = classModel(NFC, 'Zürich', 'c');
     expect(int64Numbers(classIds(await openModel(model), [NFD, NFC, 'Zürich'.normalize('NFD')]))).toEqual([0, 0, 1]);
     expect(oneCondition((await scanOf({ dataset: dataset(NFD, 'c'), model })).told)).toEqual([]);
-    expect(oneCondition((await scanOf({ dataset: dataset(NFD, NFC), model })).told)).toEqual([expect.stringMatching(/are one class to this model: they differ only in Unicode normalization/)]);
-    await expect(scanOf({ dataset: dataset('Koln'), model })).rejects.toEqual(error('DATASET_INVALID', /knows no label "Koln" of the data set/, /'Köln'/));
+    expect(oneCondition((await scanOf({ dataset: dataset(NFD, NFC), model })).told)).toEqual([
+      expect.stringMatching(/are one class to this model: they differ only in Unicode normalization/),
+    ]);
+    await expect(scanOf({ dataset: dataset('Koln'), model })).rejects.toEqual(
+      error('DATASET_INVALID', /knows no label "Koln" of the data set/, /'Köln'/),
+    );
     // A model may have both: then each is the one that is written.
     expect(int64Numbers(classIds(await openModel(classModel(NFC, NFD, 'c')), [NFD, NFC]))).toEqual([1, 0]);
   });
@@ -133,12 +192,24 @@ describe('labels are compared after NFC', () => {
     expect(others.settled.labels).toHaveLength(3);
   });
   test('--to of translate: no image is translated to its own label', async () => {
-    const { draft, images } = await settleTranslation({ dataset: dataset(NFD, 'b'), model: TEXT, out: path.join(root, 'out'), to: [NFC], device: 'cpu', batch: 8 });
+    const { draft, images } = await settleTranslation({
+      dataset: dataset(NFD, 'b'),
+      model: TEXT,
+      out: path.join(root, 'out'),
+      to: [NFC],
+      device: 'cpu',
+      batch: 8,
+    });
     expect(draft.labels).toEqual([NFD]);
     expect(images.map(({ label }) => label)).toEqual(['b']);
   });
   test('--label of sample', async () => {
-    const { record } = await settleRequest({ model: classModel(NFC, 'b', 'c'), out: path.join(root, 'out'), labels: [NFD, NFC], device: 'cpu' });
+    const { record } = await settleRequest({
+      model: classModel(NFC, 'b', 'c'),
+      out: path.join(root, 'out'),
+      labels: [NFD, NFC],
+      device: 'cpu',
+    });
     expect(record.labels.map(({ label }) => label)).toEqual([NFC]);
   });
 });
@@ -146,34 +217,85 @@ describe('labels are compared after NFC', () => {
 describe('elsewhere', () => {
   test('sample', async () => {
     const told: string[] = [];
-    await settleRequest({ model: TEXT, out: path.join(root, 'out'), labels: ['Paris', 'paris', 'photo'], nullPrompt: 'Photo', device: 'cpu' }, (sentence) => told.push(sentence));
-    expect(told).toEqual(expect.arrayContaining([expect.stringMatching(/"Paris", "paris" are one prompt/), expect.stringMatching(/prompt of "photo" is the null prompt "Photo".*guidance does nothing/)]));
+    await settleRequest(
+      {
+        model: TEXT,
+        out: path.join(root, 'out'),
+        labels: ['Paris', 'paris', 'photo'],
+        nullPrompt: 'Photo',
+        device: 'cpu',
+      },
+      (sentence) => told.push(sentence),
+    );
+    expect(told).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/"Paris", "paris" are one prompt/),
+        expect.stringMatching(/prompt of "photo" is the null prompt "Photo".*guidance does nothing/),
+      ]),
+    );
   });
   test('translate', async () => {
     const told: string[] = [];
-    const options = { dataset: dataset('Paris', 'paris', 'photo'), model: TEXT, out: path.join(root, 'out'), nullPrompt: 'Photo', negative: 'null', device: 'cpu', batch: 8 } as const;
+    const options = {
+      dataset: dataset('Paris', 'paris', 'photo'),
+      model: TEXT,
+      out: path.join(root, 'out'),
+      nullPrompt: 'Photo',
+      negative: 'null',
+      device: 'cpu',
+      batch: 8,
+    } as const;
     await settleTranslation(options, { log: (sentence) => told.push(sentence) });
-    expect(told).toEqual(expect.arrayContaining([expect.stringMatching(/"Paris", "paris" are one prompt .* changes nothing/), expect.stringMatching(/prompt of "photo" is the null prompt "Photo"/)]));
+    expect(told).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/"Paris", "paris" are one prompt .* changes nothing/),
+        expect.stringMatching(/prompt of "photo" is the null prompt "Photo"/),
+      ]),
+    );
   });
   test('cotypicality: every label has to be a condition of its own', async () => {
     const parallel = path.join(root, 'parallel');
-    for (const [own, other] of [['car', 'photo'], ['photo', 'car']]) {
+    for (const [own, other] of [
+      ['car', 'photo'],
+      ['photo', 'car'],
+    ]) {
       mkdirSync(path.join(parallel, own as string, '0'), { recursive: true });
       for (const name of ['source', other]) cpSync(PICTURE, path.join(parallel, own as string, '0', `${name}.png`));
     }
     const options = { parallel, model: TEXT, out: path.join(root, 'out'), device: 'cpu', batch: 8, patch: 16 } as const;
     await expect(settleCotypicality(options, {})).resolves.toMatchObject({ labels: ['car', 'photo'] });
-    await expect(settleCotypicality({ ...options, nullPrompt: 'Photo' }, {})).rejects.toEqual(error('INVALID_ARGUMENT', /prompt of "photo" is the null prompt "Photo" to this model \(they differ only in upper and lower case\)/));
+    await expect(settleCotypicality({ ...options, nullPrompt: 'Photo' }, {})).rejects.toEqual(
+      error(
+        'INVALID_ARGUMENT',
+        /prompt of "photo" is the null prompt "Photo" to this model \(they differ only in upper and lower case\)/,
+      ),
+    );
     const prompt = `${'a car '.repeat(50)}{label}`;
-    await expect(settleCotypicality({ ...options, prompt }, {})).rejects.toEqual(error('INVALID_ARGUMENT', /"car", "photo" are one prompt to this model: they differ only after the first 75 tokens/));
+    await expect(settleCotypicality({ ...options, prompt }, {})).rejects.toEqual(
+      error(
+        'INVALID_ARGUMENT',
+        /"car", "photo" are one prompt to this model: they differ only after the first 75 tokens/,
+      ),
+    );
   });
   test('train', async () => {
     const named = { from: null, new: null, vae: null, textEncoder: null, fold: null };
     const told: string[] = [];
     const log = (sentence: string): void => void told.push(sentence);
-    (await openBase({ ...named, from: TEXT })).checkLabels(['Paris', 'paris', 'photo'], { prompt: '{label}', nullPrompt: 'Photo', size: 64 }, log);
-    expect(told.splice(0)).toEqual([expect.stringMatching(/"Paris", "paris" are one prompt/), expect.stringMatching(/"photo" is the null prompt "Photo"/)]);
-    (await openBase({ ...named, new: 'tiny' })).checkLabels([NFC, NFD, 'paris', 'Paris'], { prompt: null, nullPrompt: null, size: 32 }, log);
+    (await openBase({ ...named, from: TEXT })).checkLabels(
+      ['Paris', 'paris', 'photo'],
+      { prompt: '{label}', nullPrompt: 'Photo', size: 64 },
+      log,
+    );
+    expect(told.splice(0)).toEqual([
+      expect.stringMatching(/"Paris", "paris" are one prompt/),
+      expect.stringMatching(/"photo" is the null prompt "Photo"/),
+    ]);
+    (await openBase({ ...named, new: 'tiny' })).checkLabels(
+      [NFC, NFD, 'paris', 'Paris'],
+      { prompt: null, nullPrompt: null, size: 32 },
+      log,
+    );
     expect(told).toEqual([expect.stringMatching(/are one class to this model: .* Unicode normalization/)]);
   });
 });

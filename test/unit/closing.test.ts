@@ -16,14 +16,38 @@ import type { TrainSummary } from '../../src/stages/train/options.js';
 import type { TranslateSummary } from '../../src/stages/translate/options.js';
 
 describe('sharded work', () => {
-  const base = { verb: 'Translated', noun: 'image', done: 180, total: 180, skipped: 0, shards: { total: 3, done: 3, here: 3 }, seconds: 75 };
+  const base = {
+    verb: 'Translated',
+    noun: 'image',
+    done: 180,
+    total: 180,
+    skipped: 0,
+    shards: { total: 3, done: 3, here: 3 },
+    seconds: 75,
+  };
   test.each([
     ['all of it here', {}, 'Translated 180 of 180 images in 1 min 15 s.'],
-    ['reused: no time is claimed', { shards: { total: 3, done: 3, here: 0 }, seconds: 0.2 }, 'Nothing left to do here: 180 of 180 images were translated before.'],
-    ['resumed: the time is that of the shards done here', { shards: { total: 3, done: 3, here: 1 }, seconds: 20 }, 'Translated 1 of 3 shards in 20 s. In total: 180 of 180 images.'],
-    ['one image', { done: 1, total: 1, shards: { total: 1, done: 1, here: 1 }, seconds: 0.4 }, 'Translated 1 of 1 image in under a second.'],
+    [
+      'reused: no time is claimed',
+      { shards: { total: 3, done: 3, here: 0 }, seconds: 0.2 },
+      'Nothing left to do here: 180 of 180 images were translated before.',
+    ],
+    [
+      'resumed: the time is that of the shards done here',
+      { shards: { total: 3, done: 3, here: 1 }, seconds: 20 },
+      'Translated 1 of 3 shards in 20 s. In total: 180 of 180 images.',
+    ],
+    [
+      'one image',
+      { done: 1, total: 1, shards: { total: 1, done: 1, here: 1 }, seconds: 0.4 },
+      'Translated 1 of 1 image in under a second.',
+    ],
     ['skipped', { done: 0, total: 2, skipped: 2 }, 'Translated 0 of 2 images (2 skipped) in 1 min 15 s.'],
-    ['nothing left of a part', { done: 64, shards: { total: 3, done: 1, here: 0 } }, 'Nothing left to do here: 64 of 180 images were translated before.'],
+    [
+      'nothing left of a part',
+      { done: 64, shards: { total: 3, done: 1, here: 0 } },
+      'Nothing left to do here: 64 of 180 images were translated before.',
+    ],
   ])('%s', (_name, more, expected) => {
     expect(closing({ ...base, ...more })).toBe(expected);
   });
@@ -34,49 +58,143 @@ describe('sharded work', () => {
   });
 
   test('translate counts translations, and reconstructions only where there are any', () => {
-    const summary = { translated: 4, translations: 8, pictures: 5, skipped: 1, psnr: 31.24, complete: true, shards: { total: 3, done: 3, here: 3 }, seconds: 3, out: '/out', page: '/out/index.html' } as TranslateSummary;
-    expect(translateText(summary)).toBe('Translated 4 of 5 images (1 skipped) in 3 s.\n8 translations; mean PSNR of the reconstructions 31.2 dB.\nThe translation is complete: /out\n/out/index.html');
+    const summary = {
+      translated: 4,
+      translations: 8,
+      pictures: 5,
+      skipped: 1,
+      psnr: 31.24,
+      complete: true,
+      shards: { total: 3, done: 3, here: 3 },
+      seconds: 3,
+      out: '/out',
+      page: '/out/index.html',
+    } as TranslateSummary;
+    expect(translateText(summary)).toBe(
+      'Translated 4 of 5 images (1 skipped) in 3 s.\n8 translations; mean PSNR of the reconstructions 31.2 dB.\nThe translation is complete: /out\n/out/index.html',
+    );
     expect(translateText({ ...summary, translated: 1, translations: 1, psnr: null })).toContain('\n1 translation.\n');
     expect(translateText({ ...summary, translated: 0, translations: 0, psnr: null })).not.toContain('translations');
   });
 
   test('scan claims no time for a run that was complete', () => {
-    const summary = { scored: 179, pictures: 180, labels: ['a'], skipped: 1, shards: { total: 3, done: 3, here: 0 }, seconds: 0.3, complete: true, run: '/run' } as unknown as ScanSummary;
-    expect(scanText(summary)).toBe('Nothing left to do here: 179 of 180 images (1 skipped) were scored before.\nThe scan is complete: /run');
-    expect(scanText({ ...summary, shards: { total: 3, done: 3, here: 3 } })).toBe('Scored 179 of 180 images (1 skipped) in under a second.\nThe scan is complete: /run');
-    expect(scanText({ ...summary, scored: 64, skipped: 0, complete: false, shards: { total: 3, done: 1, here: 0 } })).toContain('\n1 of 3 shards is finished: /run');
+    const summary = {
+      scored: 179,
+      pictures: 180,
+      labels: ['a'],
+      skipped: 1,
+      shards: { total: 3, done: 3, here: 0 },
+      seconds: 0.3,
+      complete: true,
+      run: '/run',
+    } as unknown as ScanSummary;
+    expect(scanText(summary)).toBe(
+      'Nothing left to do here: 179 of 180 images (1 skipped) were scored before.\nThe scan is complete: /run',
+    );
+    expect(scanText({ ...summary, shards: { total: 3, done: 3, here: 3 } })).toBe(
+      'Scored 179 of 180 images (1 skipped) in under a second.\nThe scan is complete: /run',
+    );
+    expect(
+      scanText({ ...summary, scored: 64, skipped: 0, complete: false, shards: { total: 3, done: 1, here: 0 } }),
+    ).toContain('\n1 of 3 shards is finished: /run');
   });
 
   test('cotypicality numbers clusters as its tables do', () => {
     const cluster = { size: 3, sequences: 2, medianCotypicality: 0.01, mostChanged: null };
-    const summary = { scored: 3, sequences: 3, labels: ['a', 'b'], skipped: 0, shards: { total: 1, done: 1, here: 0 }, run: '/run', seconds: 1, complete: true, clusters: [cluster, cluster], places: 6, truth: null, report: '/run/report/index.html' } as unknown as CotypicalitySummary;
+    const summary = {
+      scored: 3,
+      sequences: 3,
+      labels: ['a', 'b'],
+      skipped: 0,
+      shards: { total: 1, done: 1, here: 0 },
+      run: '/run',
+      seconds: 1,
+      complete: true,
+      clusters: [cluster, cluster],
+      places: 6,
+      truth: null,
+      report: '/run/report/index.html',
+    } as unknown as CotypicalitySummary;
     const text = cotypicalityText(summary);
-    expect(text.split('\n').slice(2, 4).map((line) => line.trim().split(/\s+/)[0])).toEqual(['0', '1']);
+    expect(
+      text
+        .split('\n')
+        .slice(2, 4)
+        .map((line) => line.trim().split(/\s+/)[0]),
+    ).toEqual(['0', '1']);
     expect(text).toContain('Nothing left to do here: 3 of 3 sequences were scored before.');
     expect(text).toContain('6 places of 2 labels in 2 clusters.\nConsistent changes: /run/report/index.html');
   });
 });
 
 test('sample tells new images from those that were there', () => {
-  const summary = { made: 4, kept: 0, labels: [{ label: 'a' }, { label: 'b' }], seconds: 2, sheet: 'sheet.png' } as unknown as SampleSummary;
+  const summary = {
+    made: 4,
+    kept: 0,
+    labels: [{ label: 'a' }, { label: 'b' }],
+    seconds: 2,
+    sheet: 'sheet.png',
+  } as unknown as SampleSummary;
   expect(sampleText(summary)).toBe('Sampled 4 images of 2 labels in 2 s.\nsheet.png');
-  expect(sampleText({ ...summary, made: 1, kept: 1, labels: summary.labels.slice(0, 1) })).toBe('Sampled 1 image of the label a (1 more was there before) in 2 s.\nsheet.png');
-  expect(sampleText({ ...summary, made: 0, kept: 4 })).toBe('Nothing left to do: 4 images of 2 labels were there before.\nsheet.png');
+  expect(sampleText({ ...summary, made: 1, kept: 1, labels: summary.labels.slice(0, 1) })).toBe(
+    'Sampled 1 image of the label a (1 more was there before) in 2 s.\nsheet.png',
+  );
+  expect(sampleText({ ...summary, made: 0, kept: 4 })).toBe(
+    'Nothing left to do: 4 images of 2 labels were there before.\nsheet.png',
+  );
 });
 
 test('mine names the list that it clustered, and claims no time for what was there', () => {
-  const summary: MineSummary = { run: '/run', rank: 'least', conditions: [{ condition: 'a', patches: 20, clusters: 3, inertia: 1 }], pictures: 4, seconds: 3, reused: false, notes: [] };
+  const summary: MineSummary = {
+    run: '/run',
+    rank: 'least',
+    conditions: [{ condition: 'a', patches: 20, clusters: 3, inertia: 1 }],
+    pictures: 4,
+    seconds: 3,
+    reused: false,
+    notes: [],
+  };
   expect(mineText(summary)).toContain('Clustered 20 lowest-typicality patches of 1 label, from 4 images, in 3 s: /run');
-  expect(mineText({ ...summary, rank: 'random', reused: true })).toContain('Already mined with these options (20 random patches of 1 label): /run');
+  expect(mineText({ ...summary, rank: 'random', reused: true })).toContain(
+    'Already mined with these options (20 random patches of 1 label): /run',
+  );
 });
 
 test('train counts in the singular, too', () => {
-  const summary: TrainSummary = { path: '/m', steps: 1, loss: null, validation: [], best: null, step: 1, pictures: 1, skipped: 0, seconds: 61, report: '/m/train-report.html' };
-  expect(trainText(summary)).toBe('Trained for 1 step on 1 image in 1 min 1 s.\nModel (weights of step 1): /m\nReport: /m/train-report.html');
+  const summary: TrainSummary = {
+    path: '/m',
+    steps: 1,
+    loss: null,
+    validation: [],
+    best: null,
+    step: 1,
+    pictures: 1,
+    skipped: 0,
+    seconds: 61,
+    report: '/m/train-report.html',
+  };
+  expect(trainText(summary)).toBe(
+    'Trained for 1 step on 1 image in 1 min 1 s.\nModel (weights of step 1): /m\nReport: /m/train-report.html',
+  );
 });
 
-test.each([['null', 'no label'], ['others', 'the other labels'], ['A', '“A”']])('localize --against %s says so', (against, words) => {
-  const scan = { scored: 1, pictures: 1, labels: ['a'], skipped: 0, seconds: 1, complete: true, run: '/run', shards: { total: 1, done: 1, here: 1 } };
+test.each([
+  ['null', 'no label'],
+  ['others', 'the other labels'],
+  ['A', '“A”'],
+])('localize --against %s says so', (against, words) => {
+  const scan = {
+    scored: 1,
+    pictures: 1,
+    labels: ['a'],
+    skipped: 0,
+    seconds: 1,
+    complete: true,
+    run: '/run',
+    shards: { total: 1, done: 1, here: 1 },
+  };
   const result = { labels: [], mean: {}, boxes: null, options: { against, blur: 0, bootstrap: 0, seed: 0 } };
-  expect(localizeText({ scan, baseline: null, result, page: '/page' } as unknown as LocalizeSummary)).toContain(`Maps of typicality against ${words}: /page`);
+  expect(localizeText({ scan, baseline: null, result, page: '/page' } as unknown as LocalizeSummary)).toContain(
+    `Maps of typicality against ${words}: /page`,
+  );
 });

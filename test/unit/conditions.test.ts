@@ -32,6 +32,9 @@ test('labels: known ones and the null class', async () => {
   const { engine, model } = await loaded('tiny-fold');
   expect((await prepareConditions(engine, model, ['class2', 'class0', '', null])).count).toBe(4);
   await expect(prepareConditions(engine, model, ['class7'])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-  await expect(encodePrompts(engine, model, ['A car.'])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('takes no prompts') as unknown });
+  await expect(encodePrompts(engine, model, ['A car.'])).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining('takes no prompts') as unknown,
+  });
   await engine.dispose();
 });

@@ -3,15 +3,40 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
 import { evaluate } from '../../src/stages/evaluate/evaluate.js';
-import { contrastWords, definition, imagesMeaning, mapEnds, mapMeaning, nullMeaning, patchesOf, reportLede, reportMethod, type Contrast } from '../../src/web/contrast.js';
+import {
+  contrastWords,
+  definition,
+  imagesMeaning,
+  mapEnds,
+  mapMeaning,
+  nullMeaning,
+  patchesOf,
+  reportLede,
+  reportMethod,
+  type Contrast,
+} from '../../src/web/contrast.js';
 import { writeReport } from '../../src/stages/report/report.js';
 import { LISTS } from '../../src/runs/schema.js';
 import { imageSchema, type ListName } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import { drawPictures, writeSyntheticRun, type SyntheticOptions, type SyntheticPicture } from '../helpers/synthetic-run.js';
+import {
+  drawPictures,
+  writeSyntheticRun,
+  type SyntheticOptions,
+  type SyntheticPicture,
+} from '../helpers/synthetic-run.js';
 
-const BASE: Contrast = { conditioning: 'text', against: 'null', nullPrompt: 'A car.', samples: 100, sampler: 'stratified', replay: null, tBegin: 100, tEnd: 700 };
+const BASE: Contrast = {
+  conditioning: 'text',
+  against: 'null',
+  nullPrompt: 'A car.',
+  samples: 100,
+  sampler: 'stratified',
+  replay: null,
+  tBegin: 100,
+  tEnd: 700,
+};
 
 /** Every way to score, with what must and must not be said of it. */
 const ALL: [name: string, contrast: Contrast][] = ['null', 'others', '1920'].flatMap((against) =>
@@ -20,15 +45,34 @@ const ALL: [name: string, contrast: Contrast][] = ['null', 'others', '1920'].fla
       [false, true].flatMap((untrained) =>
         [1, 100].map((samples): [string, Contrast] => [
           `against ${against}, ${conditioning}${allLabels ? ', all labels' : ''}${untrained ? ', untrained' : ''}, N = ${samples}`,
-          { ...BASE, against, conditioning, nullPrompt: conditioning === 'text' ? 'A car.' : null, allLabels, samples, ...(untrained ? { untrained } : {}) },
-        ]))))) ;
+          {
+            ...BASE,
+            against,
+            conditioning,
+            nullPrompt: conditioning === 'text' ? 'A car.' : null,
+            allLabels,
+            samples,
+            ...(untrained ? { untrained } : {}),
+          },
+        ]),
+      ),
+    ),
+  ),
+);
 
 /** All sentences that a report has of a contrast. */
 function sentences(contrast: Contrast, rank: ListName): string {
   const { notice, standardErrors, comparedWith } = contrastWords(contrast);
   return [
-    reportLede(contrast, rank, 3), ...reportMethod(contrast, rank, true).map(({ lead, text }) => `${lead ?? ''} ${text}`), comparedWith, notice ?? '', standardErrors,
-    ...mapEnds(contrast), ...mapEnds(contrast, '1950'), mapMeaning(contrast), mapMeaning(contrast, '“1950”'),
+    reportLede(contrast, rank, 3),
+    ...reportMethod(contrast, rank, true).map(({ lead, text }) => `${lead ?? ''} ${text}`),
+    comparedWith,
+    notice ?? '',
+    standardErrors,
+    ...mapEnds(contrast),
+    ...mapEnds(contrast, '1950'),
+    mapMeaning(contrast),
+    mapMeaning(contrast, '“1950”'),
   ].join('\n');
 }
 
@@ -61,7 +105,9 @@ describe.each(ALL)('%s', (_name, contrast) => {
   test('the clustered list is named as it is', () => {
     const untrained = contrast.untrained === true;
     const named = LISTS.map((rank) => patchesOf(rank, untrained));
-    expect(named).toEqual(untrained ? ['highest-typicality', 'lowest-typicality', 'random'] : ['most typical', 'least typical', 'random']);
+    expect(named).toEqual(
+      untrained ? ['highest-typicality', 'lowest-typicality', 'random'] : ['most typical', 'least typical', 'random'],
+    );
     for (const [i, rank] of LISTS.entries()) {
       const clusters = reportMethod(contrast, rank, true).find(({ lead }) => lead === 'Clusters')?.text ?? '';
       expect(clusters).toContain(`group the ${named[i]} patches`);
@@ -72,15 +118,21 @@ describe.each(ALL)('%s', (_name, contrast) => {
 
 describe('sentences', () => {
   test('read as they should', () => {
-    expect(reportLede(BASE, 'top', 3)).toBe('The most typical patches of each of 3 labels, grouped by appearance. Patches are ranked by how much better a diffusion model denoises them with the label than without it.');
-    expect(reportLede({ ...BASE, against: 'A' }, 'least', 1)).toBe('The least typical patches of one label, grouped by appearance. Patches are ranked by how much better a diffusion model denoises them with the label than with “A”, lowest first.');
+    expect(reportLede(BASE, 'top', 3)).toBe(
+      'The most typical patches of each of 3 labels, grouped by appearance. Patches are ranked by how much better a diffusion model denoises them with the label than without it.',
+    );
+    expect(reportLede({ ...BASE, against: 'A' }, 'least', 1)).toBe(
+      'The least typical patches of one label, grouped by appearance. Patches are ranked by how much better a diffusion model denoises them with the label than with “A”, lowest first.',
+    );
     expect(definition({ ...BASE, against: 'others', samples: 1 }, 'pixel')).toBe(
-      'The typicality of a pixel for a label is the denoising loss of a diffusion model with the other labels (mean of their losses) minus its loss with the label, for one noise and timestep sample. '
-        + 'Above zero, the model denoises the pixel better with the label; below zero, better with the other labels.',
+      'The typicality of a pixel for a label is the denoising loss of a diffusion model with the other labels (mean of their losses) minus its loss with the label, for one noise and timestep sample. ' +
+        'Above zero, the model denoises the pixel better with the label; below zero, better with the other labels.',
     );
     expect(nullMeaning(BASE)).toBe('Without the label, the model is given the unconditional prompt “A car.”.');
     expect(nullMeaning({ ...BASE, nullPrompt: '' })).toBe('Without the label, the model is given an empty prompt.');
-    expect(imagesMeaning({ ...BASE, against: 'A', allLabels: true })).toBe('Every image was scored under every label but “A”, so a patch of one label can come from an image of another.');
+    expect(imagesMeaning({ ...BASE, against: 'A', allLabels: true })).toBe(
+      'Every image was scored under every label but “A”, so a patch of one label can come from an image of another.',
+    );
     expect(mapEnds({ ...BASE, against: 'A' }, 'B')).toEqual(['better with “A”', 'better with “B”']);
     expect(reportMethod(BASE, 'top', false).map(({ lead }) => lead)).toEqual([undefined, 'Clusters', 'Ranking']);
   });
@@ -101,30 +153,75 @@ describe('the files of a report', () => {
   const LABELS = ['1920', '1950', '1980'];
   let pictures: SyntheticPicture[] = [];
   beforeAll(async () => {
-    pictures = await drawPictures(join(folder, 'cars'), LABELS, (label) => [0, 1].map((n) => `${label}/${n}.png`), { width: 64, height: 64 });
+    pictures = await drawPictures(join(folder, 'cars'), LABELS, (label) => [0, 1].map((n) => `${label}/${n}.png`), {
+      width: 64,
+      height: 64,
+    });
   });
 
   interface Data {
-    run: { words: Record<string, string> & { method: { lead?: string; text: string }[]; lists: Record<string, { name: string }>; notice: string | null }; labels: { label: string; made: string; clustered: number; images: number }[]; model: { name: string } };
-    label: { clusters: { number: number; members: number[] }[]; words: { ends: string[]; map: string }; patches: { cluster: (number | null)[] } };
+    run: {
+      words: Record<string, string> & {
+        method: { lead?: string; text: string }[];
+        lists: Record<string, { name: string }>;
+        notice: string | null;
+      };
+      labels: { label: string; made: string; clustered: number; images: number }[];
+      model: { name: string };
+    };
+    label: {
+      clusters: { number: number; members: number[] }[];
+      words: { ends: string[]; map: string };
+      patches: { cluster: (number | null)[] };
+    };
     evaluated: { words: { run: string; before: string; ends: string[]; scores: string; maps: string } } | null;
   }
   async function report(name: string, options: Partial<SyntheticOptions>, evaluated = false): Promise<Data> {
     const path = join(folder, name);
-    await writeSyntheticRun(path, join(folder, 'cars'), pictures, { labels: LABELS, clusters: 2, shardSize: 100, ...options });
+    await writeSyntheticRun(path, join(folder, 'cars'), pictures, {
+      labels: LABELS,
+      clusters: 2,
+      shardSize: 100,
+      ...options,
+    });
     if (evaluated) {
-      const rows = pictures.filter(({ label }) => label !== options.scan?.against).map(({ path: image, label, width, height }) => ({ image, label, condition: label, source_width: width, source_height: height, width, height, typicality: 0, samples: 100 }));
+      const rows = pictures
+        .filter(({ label }) => label !== options.scan?.against)
+        .map(({ path: image, label, width, height }) => ({
+          image,
+          label,
+          condition: label,
+          source_width: width,
+          source_height: height,
+          width,
+          height,
+          typicality: 0,
+          samples: 100,
+        }));
       await writeTable(join(path, 'shards', '00000', 'images.parquet'), rows, imageSchema([]));
     }
     await writeReport(path);
     if (evaluated) {
       const { writeFileSync } = await import('node:fs');
-      writeFileSync(join(folder, 'boxes.csv'), ['image,x,y,w,h', ...pictures.map(({ path: image, hot: { x, y, width, height } }) => [image, x, y, width, height].join(','))].join('\n'));
+      writeFileSync(
+        join(folder, 'boxes.csv'),
+        [
+          'image,x,y,w,h',
+          ...pictures.map(({ path: image, hot: { x, y, width, height } }) => [image, x, y, width, height].join(',')),
+        ].join('\n'),
+      );
       await evaluate(path, { boxes: join(folder, 'boxes.csv'), bootstrap: 0 });
     }
     const found: Partial<Data> = {};
-    const context = createContext({ diffmine: { run: (run: Data['run']) => (found.run = run), label: (_: number, label: Data['label']) => (found.label = label), evaluated: (data: Data['evaluated']) => (found.evaluated = data) } });
-    for (const file of ['run', 'label-0', 'evaluation']) runInContext(readFileSync(join(path, 'report', 'data', `${file}.js`), 'utf8'), context);
+    const context = createContext({
+      diffmine: {
+        run: (run: Data['run']) => (found.run = run),
+        label: (_: number, label: Data['label']) => (found.label = label),
+        evaluated: (data: Data['evaluated']) => (found.evaluated = data),
+      },
+    });
+    for (const file of ['run', 'label-0', 'evaluation'])
+      runInContext(readFileSync(join(path, 'report', 'data', `${file}.js`), 'utf8'), context);
     return found as Data;
   }
 
@@ -133,20 +230,42 @@ describe('the files of a report', () => {
     expect(run.labels.map((one) => one.label)).toEqual(['1950', '1980']);
     expect(run.words['comparedWith']).toBe('“1920”');
     expect(run.words['score']).toBe('Typicality against “1920”');
-    expect(run.words.method[0]?.text).toContain('“1920” is what the other labels are compared with; its own images were not scored.');
+    expect(run.words.method[0]?.text).toContain(
+      '“1920” is what the other labels are compared with; its own images were not scored.',
+    );
     expect(label.words).toEqual({
       ends: ['better with “1920”', 'better with “1950”'],
       map: 'Typicality map of the image for “1950” against “1920”. In a typicality map, red pixels are denoised better with “1950” and blue pixels better with “1920”; gray pixels equally well.',
     });
-    expect(evaluated?.words).toMatchObject({ run: 'This run', ends: ['better with “1920”', 'better with the label'], scores: 'Typicality is against “1920”.' });
+    expect(evaluated?.words).toMatchObject({
+      run: 'This run',
+      ends: ['better with “1920”', 'better with the label'],
+      scores: 'Typicality is against “1920”.',
+    });
     expect(JSON.stringify([run.words, label.words, evaluated?.words])).not.toMatch(/no label|without|[Uu]nconditional/);
   });
 
   test('--rank least, --untrained, one sample, a class model', async () => {
-    const { run, label, evaluated } = await report('control', { rank: 'least', conditioning: 'class', scan: { untrained: true, samples: 1, against: 'others', allLabels: true } }, true);
-    expect(run.words).toMatchObject({ title: 'cars (untrained control)', notice: expect.stringContaining('random weights') as string, score: 'Typicality against the other labels', standardErrors: expect.stringContaining('no standard errors') as string });
+    const { run, label, evaluated } = await report(
+      'control',
+      {
+        rank: 'least',
+        conditioning: 'class',
+        scan: { untrained: true, samples: 1, against: 'others', allLabels: true },
+      },
+      true,
+    );
+    expect(run.words).toMatchObject({
+      title: 'cars (untrained control)',
+      notice: expect.stringContaining('random weights') as string,
+      score: 'Typicality against the other labels',
+      standardErrors: expect.stringContaining('no standard errors') as string,
+    });
     expect(run.model.name).toBe('stable-diffusion-v1-5, random weights');
-    expect(run.words.lists).toMatchObject({ top: { name: 'Highest typicality' }, least: { name: 'Lowest typicality' } });
+    expect(run.words.lists).toMatchObject({
+      top: { name: 'Highest typicality' },
+      least: { name: 'Lowest typicality' },
+    });
     expect(run.labels[0]?.made).toMatch(/^\d+ lowest-typicality patches from 2 images in 2 clusters$/);
     expect(label.words.ends).toEqual(['better with other labels', 'better with “1920”']);
     expect(evaluated?.words).toMatchObject({ run: 'This run (random weights)', before: 'With random weights, ' });
@@ -155,16 +274,30 @@ describe('the files of a report', () => {
   test('clusters have the numbers of the tables', async () => {
     const { label } = await report('numbers', {});
     expect(label.clusters.map(({ number }) => number)).toEqual([0, 1]);
-    for (const { number, members } of label.clusters) for (const tile of members) expect(label.patches.cluster[tile]).toBe(number);
+    for (const { number, members } of label.clusters)
+      for (const tile of members) expect(label.patches.cluster[tile]).toBe(number);
   });
 
   test('the images of a label are those of its clustered patches', async () => {
     const { run } = await report('amounts', { perImage: 1, rank: 'random' });
-    expect(run.labels.map(({ made, clustered, images }) => ({ made, clustered, images }))).toEqual(LABELS.map(() => ({ made: '2 random patches from 2 images in 2 clusters', clustered: 2, images: 2 })));
+    expect(run.labels.map(({ made, clustered, images }) => ({ made, clustered, images }))).toEqual(
+      LABELS.map(() => ({ made: '2 random patches from 2 images in 2 clusters', clustered: 2, images: 2 })),
+    );
   });
 
   test('no static file of a page words a contrast by itself', () => {
-    const files = ['report/page/index.html', 'report/page/page.js', 'report/page/patch.js', 'report/page/foot.js', 'report/page/evaluation.js', 'report/page/tools.js', 'localize/page/index.html', 'localize/page/page.js', 'cotypicality/page/index.html', 'cotypicality/page/page.js'];
+    const files = [
+      'stages/report/page/index.html',
+      'stages/report/page/page.js',
+      'stages/report/page/patch.js',
+      'stages/report/page/foot.js',
+      'stages/report/page/evaluation.js',
+      'stages/report/page/tools.js',
+      'stages/localize/page/index.html',
+      'stages/localize/page/page.js',
+      'stages/cotypicality/page/index.html',
+      'stages/cotypicality/page/page.js',
+    ];
     for (const file of files) {
       const text = readFileSync(join(__dirname, '..', '..', 'src', file), 'utf8').replace(/^\s*(\/\/|\*).*$/gm, '');
       expect(text).not.toMatch(/know(ing|s)|without (it|the label)|mislead|misled|most typical|better with/i);

@@ -13,23 +13,45 @@ function folder(files: Record<string, string>): string {
   writeFiles(place, files);
   return place;
 }
-const invalid = (message: RegExp) => expect.objectContaining({ code: 'DATASET_INVALID', message: expect.stringMatching(message) as unknown });
+const invalid = (message: RegExp) =>
+  expect.objectContaining({ code: 'DATASET_INVALID', message: expect.stringMatching(message) as unknown });
 
 describe('a folder of label folders', () => {
   test('lists the golden data set in order', async () => {
     const set = await openDataset(path.join(GOLDEN, 'mini-dataset'));
     expect(set.labels).toEqual(['1920', '1950', '1980']);
-    expect(set.images.map((image) => image.path)).toEqual(['1920', '1950', '1980'].flatMap((label) => [0, 1, 2, 3].map((i) => `${label}/${label}_${i}.png`)));
-    expect([...set.images].every((image) => image.label === image.path.split('/')[0] && image.bytes > 0 && path.isAbsolute(image.file))).toBe(true);
+    expect(set.images.map((image) => image.path)).toEqual(
+      ['1920', '1950', '1980'].flatMap((label) => [0, 1, 2, 3].map((i) => `${label}/${label}_${i}.png`)),
+    );
+    expect(
+      [...set.images].every(
+        (image) => image.label === image.path.split('/')[0] && image.bytes > 0 && path.isAbsolute(image.file),
+      ),
+    ).toBe(true);
     expect(set.ignored).toBe(0);
   });
 
   test('takes nested files, ignores hidden ones, counts the rest', async () => {
     const place = folder({
-      'a/1.jpg': 'x', 'a/deep/er/2.PNG': 'x', 'a/notes.txt': 'x', 'a/.hidden.jpg': 'x', 'a/.git/3.jpg': 'x', 'b/4.heic': 'x', 'b/5.bmp': 'x', 'empty/readme.md': 'x', 'labels.csv': 'x', 'loose.png': 'x', '.DS_Store': 'x',
+      'a/1.jpg': 'x',
+      'a/deep/er/2.PNG': 'x',
+      'a/notes.txt': 'x',
+      'a/.hidden.jpg': 'x',
+      'a/.git/3.jpg': 'x',
+      'b/4.heic': 'x',
+      'b/5.bmp': 'x',
+      'empty/readme.md': 'x',
+      'labels.csv': 'x',
+      'loose.png': 'x',
+      '.DS_Store': 'x',
     });
     const set = await openDataset(place);
-    expect(set.images.map(({ path, label }) => [path, label])).toEqual([['a/1.jpg', 'a'], ['a/deep/er/2.PNG', 'a'], ['b/4.heic', 'b'], ['b/5.bmp', 'b']]);
+    expect(set.images.map(({ path, label }) => [path, label])).toEqual([
+      ['a/1.jpg', 'a'],
+      ['a/deep/er/2.PNG', 'a'],
+      ['b/4.heic', 'b'],
+      ['b/5.bmp', 'b'],
+    ]);
     expect(set.labels).toEqual(['a', 'b']);
     expect(set.ignored).toBe(7);
     expect(set.ignoredBy).toEqual({ besideLabels: 2, hidden: 1, notImages: 2, system: 2 });
@@ -52,11 +74,15 @@ describe('a folder of label folders', () => {
   });
 
   test('says what is wrong where there are no labels', async () => {
-    await expect(openDataset(folder({ 'a.jpg': 'x', 'b.png': 'x' }))).rejects.toEqual(invalid(/2 images, but no label folders/));
+    await expect(openDataset(folder({ 'a.jpg': 'x', 'b.png': 'x' }))).rejects.toEqual(
+      invalid(/2 images, but no label folders/),
+    );
     await expect(openDataset(folder({ 'a/readme.txt': 'x' }))).rejects.toEqual(invalid(/no images in them/));
     await expect(openDataset(folder({}))).rejects.toEqual(invalid(/no label folders/));
     await expect(openDataset(path.join(root, 'nowhere'))).rejects.toEqual(invalid(/There is no dataset/));
-    await expect(openDataset(path.join(folder({ 'x.txt': 'x' }), 'x.txt'))).rejects.toEqual(invalid(/neither a folder nor/));
+    await expect(openDataset(path.join(folder({ 'x.txt': 'x' }), 'x.txt'))).rejects.toEqual(
+      invalid(/neither a folder nor/),
+    );
   });
 
   test('the fingerprint follows names, sizes and labels, not the place', async () => {
@@ -73,10 +99,13 @@ describe('a folder of label folders', () => {
 });
 
 describe('a CSV', () => {
-  const table = async (text: string, options = {}) => openDataset(path.join(folder({ 'set.csv': text, 'p/a.jpg': 'x', 'p/b, "c".jpg': 'xy' }), 'set.csv'), options);
+  const table = async (text: string, options = {}) =>
+    openDataset(path.join(folder({ 'set.csv': text, 'p/a.jpg': 'x', 'p/b, "c".jpg': 'xy' }), 'set.csv'), options);
 
   test('reads quotes, CRLF, a byte order mark, and carries columns along', async () => {
-    const set = await table('\ufefflabel,image,year,note\r\n"a/b <script>",p/a.jpg,1920,"two\nlines"\r\n\u{1f697},"p/b, ""c"".jpg",,\r\n');
+    const set = await table(
+      '\ufefflabel,image,year,note\r\n"a/b <script>",p/a.jpg,1920,"two\nlines"\r\n\u{1f697},"p/b, ""c"".jpg",,\r\n',
+    );
     expect(set.images.map(({ file: _, mtime: __, ...image }) => image)).toEqual([
       { path: 'p/a.jpg', label: 'a/b <script>', bytes: 1, extra: { year: '1920', note: 'two\nlines' } },
       { path: 'p/b, "c".jpg', label: '\u{1f697}', bytes: 2, extra: { year: '', note: '' } },
@@ -86,7 +115,10 @@ describe('a CSV', () => {
 
   test('takes path for image, other names by option, and one picture under two labels', async () => {
     const set = await table('path,finding\np/./a.jpg,one\np/a.jpg,two\n', { labelColumn: 'finding' });
-    expect(set.images.map(({ path, label, extra }) => [path, label, extra])).toEqual([['p/a.jpg', 'one', undefined], ['p/a.jpg', 'two', undefined]]);
+    expect(set.images.map(({ path, label, extra }) => [path, label, extra])).toEqual([
+      ['p/a.jpg', 'one', undefined],
+      ['p/a.jpg', 'two', undefined],
+    ]);
     expect((await table('f,g\np/a.jpg,1\n', { imageColumn: 'f', labelColumn: 'g' })).labels).toEqual(['1']);
   });
 
@@ -126,11 +158,17 @@ describe('a CSV', () => {
 });
 
 describe('JSONL', () => {
-  const table = async (text: string) => openDataset(path.join(folder({ 'set.jsonl': text, 'a.jpg': 'x', 'b.jpg': 'xy' }), 'set.jsonl'));
+  const table = async (text: string) =>
+    openDataset(path.join(folder({ 'set.jsonl': text, 'a.jpg': 'x', 'b.jpg': 'xy' }), 'set.jsonl'));
 
   test('reads rows, numbers as labels, and further keys', async () => {
-    const set = await table('\ufeff{"image":"b.jpg","label":1920,"box":[1,2],"none":null}\r\n\n{"path":"a.jpg","label":"x\u2028y","who":"me"}');
-    expect(set.images.map(({ path, label, extra }) => [path, label, extra])).toEqual([['a.jpg', 'x\u2028y', { who: 'me' }], ['b.jpg', '1920', { box: '[1,2]' }]]);
+    const set = await table(
+      '\ufeff{"image":"b.jpg","label":1920,"box":[1,2],"none":null}\r\n\n{"path":"a.jpg","label":"x\u2028y","who":"me"}',
+    );
+    expect(set.images.map(({ path, label, extra }) => [path, label, extra])).toEqual([
+      ['a.jpg', 'x\u2028y', { who: 'me' }],
+      ['b.jpg', '1920', { box: '[1,2]' }],
+    ]);
   });
 
   test.each([
@@ -146,6 +184,23 @@ describe('JSONL', () => {
 });
 
 test('names are ordered as their UTF-8 bytes are', () => {
-  const names = ['', 'a', 'A', 'a/b', 'a-b', 'é', '\uff01', '\ud7ff', '\ue000', '\u{1f600}', '\u{1f600}a', '\u{10ffff}', '東', 'ab'];
-  expect([...names].sort(compareCodePoints)).toEqual([...names].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))));
+  const names = [
+    '',
+    'a',
+    'A',
+    'a/b',
+    'a-b',
+    'é',
+    '\uff01',
+    '\ud7ff',
+    '\ue000',
+    '\u{1f600}',
+    '\u{1f600}a',
+    '\u{10ffff}',
+    '東',
+    'ab',
+  ];
+  expect([...names].sort(compareCodePoints)).toEqual(
+    [...names].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))),
+  );
 });

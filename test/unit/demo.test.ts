@@ -12,7 +12,16 @@ import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 const folder = temporaryFolder();
 const at = (...names: string[]): string => join(folder, ...names);
 const options = (more: DemoOptions = {}): DemoOptions => ({
-  out: at('out'), model: at('model'), pictures: 3, size: 32, samples: 2, clusters: 2, bootstrap: 10, device: 'cpu', threads: 1, ...more,
+  out: at('out'),
+  model: at('model'),
+  pictures: 3,
+  size: 32,
+  samples: 2,
+  clusters: 2,
+  bootstrap: 10,
+  device: 'cpu',
+  threads: 1,
+  ...more,
 });
 
 /** tiny-fold with a class for each city and one for none, made of the rows it has. */
@@ -28,8 +37,14 @@ function makeModel(path: string): void {
   const weights = readSafetensors(file);
   const rows = weights['class_embedding.weight'];
   if (!rows) throw new Error('tiny-fold has no class embedding');
-  const data = Buffer.concat([rows.data, rows.data]).subarray(0, (rows.data.length * (CITIES.length + 1)) / (rows.shape[0] ?? 1));
-  writeSafetensors(file, { ...weights, 'class_embedding.weight': tensor(rows.dtype, [CITIES.length + 1, rows.shape[1] ?? 0], Uint8Array.from(data)) });
+  const data = Buffer.concat([rows.data, rows.data]).subarray(
+    0,
+    (rows.data.length * (CITIES.length + 1)) / (rows.shape[0] ?? 1),
+  );
+  writeSafetensors(file, {
+    ...weights,
+    'class_embedding.weight': tensor(rows.dtype, [CITIES.length + 1, rows.shape[1] ?? 0], Uint8Array.from(data)),
+  });
 }
 
 beforeAll(() => makeModel(at('model')));
@@ -51,7 +66,14 @@ describe('a demo', () => {
   });
 
   test('goes through all stages and writes what there is to look at', () => {
-    expect(events.flatMap((event) => (event.type === 'stage' ? [event.stage] : []))).toEqual(['world', 'scan', 'mine', 'control', 'evaluate', 'report']);
+    expect(events.flatMap((event) => (event.type === 'stage' ? [event.stage] : []))).toEqual([
+      'world',
+      'scan',
+      'mine',
+      'control',
+      'evaluate',
+      'report',
+    ]);
     for (const file of [first.report, first.sheet ?? '', first.world.boxes]) expect(existsSync(file)).toBe(true);
     expect(first.scan).toMatchObject({ complete: true, pictures: 18, scored: 18, labels: [...CITIES], samples: 2 });
     expect(first.control).toMatchObject({ complete: true, scored: 18 });
@@ -73,12 +95,16 @@ describe('a demo', () => {
       expect(share).toBeGreaterThan(0.01);
       for (const figure of [averagePrecision, untrained, colour]) expect(figure).toBeGreaterThan(0);
     }
-    expect(first.mean.averagePrecision).toBeCloseTo(first.cities.reduce((sum, one) => sum + (one.averagePrecision ?? 0), 0) / CITIES.length, 10);
+    expect(first.mean.averagePrecision).toBeCloseTo(
+      first.cities.reduce((sum, one) => sum + (one.averagePrecision ?? 0), 0) / CITIES.length,
+      10,
+    );
   });
 
   test('tells it in words', () => {
     const text = demoText(first);
-    for (const { city, elements } of first.cities) for (const name of [city, ...elements.map(({ kind }) => kind)]) expect(text).toContain(name);
+    for (const { city, elements } of first.cities)
+      for (const name of [city, ...elements.map(({ kind }) => kind)]) expect(text).toContain(name);
     expect(text).toContain(first.report);
     expect(text).toMatch(/\d+ of \d+ planted kinds/);
   });
@@ -102,7 +128,10 @@ describe('a demo', () => {
     expect(other.scan).toMatchObject({ samples: 1, resumed: false });
     expect(log.join('\n')).toMatch(/again: .*dataset: .*samples: this run has 2, you asked for 1/);
     expect(other.world.seed).toBe(7);
-    expect(JSON.parse(readFileSync(join(other.world.path, 'world.json'), 'utf8'))).toMatchObject({ seed: 7, heldout: 1 });
+    expect(JSON.parse(readFileSync(join(other.world.path, 'world.json'), 'utf8'))).toMatchObject({
+      seed: 7,
+      heldout: 1,
+    });
     expect(readdirSync(at('out')).sort()).toEqual(['control', 'demo.json', 'locks', 'run', 'world']);
   });
 });
@@ -110,15 +139,31 @@ describe('a demo', () => {
 describe('a full demo', () => {
   let first: DemoSummary;
   const stages: string[] = [];
-  const full = (more: DemoOptions = {}): DemoOptions => options({ out: at('full'), pictures: 2, full: true, translated: 1, ...more });
+  const full = (more: DemoOptions = {}): DemoOptions =>
+    options({ out: at('full'), pictures: 2, full: true, translated: 1, ...more });
   beforeAll(async () => {
     first = await demo(full(), { onProgress: (event) => event.type === 'stage' && stages.push(event.stage) });
   });
 
   test('goes on to the applications, and links them all on one page', () => {
-    expect(stages).toEqual(['world', 'scan', 'mine', 'control', 'evaluate', 'report', 'translate', 'cotypicality', 'localize']);
+    expect(stages).toEqual([
+      'world',
+      'scan',
+      'mine',
+      'control',
+      'evaluate',
+      'report',
+      'translate',
+      'cotypicality',
+      'localize',
+    ]);
     const { translation, cotypicality, localization, page } = first.full ?? {};
-    expect(translation).toMatchObject({ complete: true, translated: CITIES.length, translations: CITIES.length * (CITIES.length - 1), quality: { pictures: CITIES.length } });
+    expect(translation).toMatchObject({
+      complete: true,
+      translated: CITIES.length,
+      translations: CITIES.length * (CITIES.length - 1),
+      quality: { pictures: CITIES.length },
+    });
     expect(cotypicality).toMatchObject({ complete: true, scored: CITIES.length, labels: [...CITIES] });
     expect(Object.keys(cotypicality?.truth?.columns ?? {})).toContain('slot');
     expect(localization?.result?.labels.map(({ label }) => label)).toEqual([...CITIES]);
@@ -127,18 +172,34 @@ describe('a full demo', () => {
     expect(page).toBe(at('full', 'index.html'));
     const text = readFileSync(at('full', 'index.html'), 'utf8');
     const links = [...text.matchAll(/(?:href|src)="([^"#]+)"/g)].map(([, link = '']) => decodeURIComponent(link));
-    expect(links).toEqual(expect.arrayContaining(['run/report/index.html', 'translation/index.html', 'cotypicality/report/index.html', 'localization/localize/index.html']));
+    expect(links).toEqual(
+      expect.arrayContaining([
+        'run/report/index.html',
+        'translation/index.html',
+        'cotypicality/report/index.html',
+        'localization/localize/index.html',
+      ]),
+    );
     for (const link of links) expect([link, existsSync(at('full', ...link.split('/')))]).toEqual([link, true]);
-    for (const name of ['Translation', 'Consistent changes', 'Localization', 'index.html']) expect(demoText(first)).toContain(name);
+    for (const name of ['Translation', 'Consistent changes', 'Localization', 'index.html'])
+      expect(demoText(first)).toContain(name);
   });
 
   test('repeated, it makes no evaluation again; with other options, it replaces what they change', async () => {
     const again = await demo(full());
-    expect([again.full?.translation.evaluations, again.full?.cotypicality.evaluations, again.full?.localization.scan.evaluations]).toEqual([0, 0, 0]);
+    expect([
+      again.full?.translation.evaluations,
+      again.full?.cotypicality.evaluations,
+      again.full?.localization.scan.evaluations,
+    ]).toEqual([0, 0, 0]);
     expect(again.full?.translation.quality).toEqual(first.full?.translation.quality);
     const log: string[] = [];
     const other = await demo(full({ samples: 1 }), { log: (line) => log.push(line) });
-    expect(other.full).toMatchObject({ translation: { resumed: true, evaluations: 0 }, cotypicality: { resumed: false }, localization: { scan: { samples: 1 } } });
+    expect(other.full).toMatchObject({
+      translation: { resumed: true, evaluations: 0 },
+      cotypicality: { resumed: false },
+      localization: { scan: { samples: 1 } },
+    });
     expect(log.join('\n')).toMatch(/cotypicality again/);
   });
 });
@@ -146,7 +207,10 @@ describe('a full demo', () => {
 test('a folder that holds something else is refused and left as it is', async () => {
   mkdirSync(at('mine', 'world'), { recursive: true });
   writeFileSync(at('mine', 'world', 'letter.txt'), 'dear');
-  await expect(demo(options({ out: at('mine') }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('world') as string });
+  await expect(demo(options({ out: at('mine') }))).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('world') as string,
+  });
   expect(readdirSync(at('mine'))).toEqual(['world']);
   expect(readFileSync(at('mine', 'world', 'letter.txt'), 'utf8')).toBe('dear');
 });
@@ -154,7 +218,9 @@ test('a folder that holds something else is refused and left as it is', async ()
 test('the demo of the first version is set aside, whole', async () => {
   mkdirSync(at('old', 'shards'), { recursive: true });
   writeFileSync(at('old', 'manifest.json'), JSON.stringify({ dataset: { path: '/somewhere/demo/pictures' } }));
-  await expect(demo(options({ out: at('old') }), { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+  await expect(demo(options({ out: at('old') }), { signal: AbortSignal.abort() })).rejects.toMatchObject({
+    code: 'CANCELLED',
+  });
   expect(readdirSync(at('old-before')).sort()).toEqual(['manifest.json', 'shards']);
   // and a run of anybody else's pictures is not
   renameSync(at('old-before'), at('other'));
@@ -163,11 +229,20 @@ test('the demo of the first version is set aside, whole', async () => {
 });
 
 test('models that will not do: none there, one of other labels, one that has seen the world', async () => {
-  await expect(demo(options({ out: at('a'), model: at('nowhere') }))).rejects.toMatchObject({ code: 'MODEL_INVALID', hint: expect.stringContaining('--model') as string });
-  await expect(demo(options({ out: at('a'), model: join(GOLDEN, 'tiny-fold') }))).rejects.toMatchObject({ code: 'MODEL_INVALID', message: expect.stringContaining('oskava') as string });
+  await expect(demo(options({ out: at('a'), model: at('nowhere') }))).rejects.toMatchObject({
+    code: 'MODEL_INVALID',
+    hint: expect.stringContaining('--model') as string,
+  });
+  await expect(demo(options({ out: at('a'), model: join(GOLDEN, 'tiny-fold') }))).rejects.toMatchObject({
+    code: 'MODEL_INVALID',
+    message: expect.stringContaining('oskava') as string,
+  });
   makeModel(at('seen'));
   writeFileSync(at('seen', 'world.json'), JSON.stringify({ format: 'diffmine-world-1', seed: 5 }));
-  await expect(demo(options({ out: at('a'), model: at('seen'), seed: 5 }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('held out') as string });
+  await expect(demo(options({ out: at('a'), model: at('seen'), seed: 5 }))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining('held out') as string,
+  });
   await expect(demo(options({ out: at('a'), pictures: 1 }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   expect(existsSync(at('a', 'run'))).toBe(false);
 });

@@ -9,50 +9,111 @@ import { addonPath } from '../../src/engine/locate.js';
 
 // `npm test` builds it beside the C++ tests.
 const folder = dirname(addonPath() ?? '');
-const program = [folder, dirname(folder)].map((place) => join(place, 'diffmine_bench')).find((file) => existsSync(file));
+const program = [folder, dirname(folder)]
+  .map((place) => join(place, 'diffmine_bench'))
+  .find((file) => existsSync(file));
 const run = program !== undefined || process.env['CI'] === 'true' ? test : test.skip;
 
 interface Line {
   bench: string;
   [name: string]: unknown;
 }
-type Numbers = Record<string, number> & { seconds: { median: number }; matmul_flops: { median: number }; matmul_utilization: { median: number } };
+type Numbers = Record<string, number> & {
+  seconds: { median: number };
+  matmul_flops: { median: number };
+  matmul_utilization: { median: number };
+};
 
 function lines(...args: string[]): Line[] {
-  const text = execFileSync(program ?? '', ['--device', 'cpu', '--model', 'tiny', '--threads', '1', '--seconds', '0.001', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, GOMP_SPINCOUNT: '1000' } });
-  return text.trim().split('\n').map((line) => JSON.parse(line) as Line);
+  const text = execFileSync(
+    program ?? '',
+    ['--device', 'cpu', '--model', 'tiny', '--threads', '1', '--seconds', '0.001', ...args],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, GOMP_SPINCOUNT: '1000' } },
+  );
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line);
 }
 
 run('a cell has the model, counts and units of diffmine bench, and computes the same', async () => {
-  const [cell, operators, ...others] = lines('unet', '--dtype', 'fp32', '--latents', '16', '--batch', '4', '--tune', 'off', '--repeats', '1', '--profile');
+  const [cell, operators, ...others] = lines(
+    'unet',
+    '--dtype',
+    'fp32',
+    '--latents',
+    '16',
+    '--batch',
+    '4',
+    '--tune',
+    'off',
+    '--repeats',
+    '1',
+    '--profile',
+  );
   expect(others).toEqual([]);
   const ours = cell as unknown as Numbers;
 
   const subject = await openSubject('synthetic:tiny');
-  const options = { device: 'cpu', precisions: ['fp32' as const], latents: [16], batches: [4], repeats: 1, threads: 1, stages: false };
+  const options = {
+    device: 'cpu',
+    precisions: ['fp32' as const],
+    latents: [16],
+    batches: [4],
+    repeats: 1,
+    threads: 1,
+    stages: false,
+  };
   const { cells } = await benchCells(subject, planCells(subject, options), options, undefined, Infinity, {});
   const theirs = cells[0];
   if (!theirs?.measured) throw new Error('nothing was measured');
   expect(cell).toMatchObject({
-    bench: 'unet', device: 'cpu', model: 'tiny', dtype: 'fp32', tuned: false, libtorch: buildInfo().libtorchCompiled, threads: 1,
-    parameters: subject.parameters, latents: theirs.input[1], batch: theirs.batch, flops_per_call: theirs.operations,
+    bench: 'unet',
+    device: 'cpu',
+    model: 'tiny',
+    dtype: 'fp32',
+    tuned: false,
+    libtorch: buildInfo().libtorchCompiled,
+    threads: 1,
+    parameters: subject.parameters,
+    latents: theirs.input[1],
+    batch: theirs.batch,
+    flops_per_call: theirs.operations,
   });
   // Rates count the same things: UNet calls of a forward pass, and their arithmetic as a fraction of the matrix products'.
-  for (const [seconds, calls] of [[ours.seconds.median, ours['calls_per_second']], [theirs.measured.seconds.median, theirs.measured.evaluationsPerSecond]]) {
+  for (const [seconds, calls] of [
+    [ours.seconds.median, ours['calls_per_second']],
+    [theirs.measured.seconds.median, theirs.measured.evaluationsPerSecond],
+  ]) {
     expect((calls ?? NaN) * (seconds ?? NaN)).toBeCloseTo(4, 4);
   }
-  expect(ours.matmul_utilization.median * ours.matmul_flops.median * ours.seconds.median).toBeCloseTo(4 * theirs.operations, -4);
-  expect(theirs.measured.share.median * theirs.measured.matmul.median * theirs.measured.seconds.median).toBeCloseTo(4 * theirs.operations, -4);
+  expect(ours.matmul_utilization.median * ours.matmul_flops.median * ours.seconds.median).toBeCloseTo(
+    4 * theirs.operations,
+    -4,
+  );
+  expect(theirs.measured.share.median * theirs.measured.matmul.median * theirs.measured.seconds.median).toBeCloseTo(
+    4 * theirs.operations,
+    -4,
+  );
 
   // Its input, through the addon.
   const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
   try {
     await engine.loadModel({ unet: subject.source.unet, schedule: subject.source.schedule });
     const conditions = await engine.prepareConditions(drawNoise(0, 1000, 2, [77, 32], 0));
-    const { sample } = await engine.unetForward(conditions, { x: drawNoise(0, 0, 2, [4, 16, 16], 0), timesteps: [300, 300], conditionIndex: [0, 1, 0, 1], fanOut: 2 });
+    const { sample } = await engine.unetForward(conditions, {
+      x: drawNoise(0, 0, 2, [4, 16, 16], 0),
+      timesteps: [300, 300],
+      conditionIndex: [0, 1, 0, 1],
+      fanOut: 2,
+    });
     const values = float32(sample);
-    const mean = (of: (value: number) => number): number => values.reduce((sum, value) => sum + of(value), 0) / values.length;
-    expect(ours['output_mean']).toBeCloseTo(mean((value) => value), 6);
+    const mean = (of: (value: number) => number): number =>
+      values.reduce((sum, value) => sum + of(value), 0) / values.length;
+    expect(ours['output_mean']).toBeCloseTo(
+      mean((value) => value),
+      6,
+    );
     expect(ours['output_rms']).toBeCloseTo(Math.sqrt(mean((value) => value * value)), 6);
   } finally {
     await engine.dispose();
@@ -74,7 +135,10 @@ run('what cannot be measured is a line, and the rest is measured', () => {
     text = (error as { stdout: string }).stdout;
     expect((error as { status: number }).status).toBe(1);
   }
-  const [half, brain] = text.trim().split('\n').map((line) => JSON.parse(line) as Line);
+  const [half, brain] = text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line);
   expect(half).toMatchObject({ bench: 'unet', dtype: 'fp16', failed: expect.stringContaining('fp16') as string });
   expect(brain).toMatchObject({ bench: 'unet', dtype: 'bf16', batch: 2 });
   expect(() => lines('unet', '--batch', 'many')).toThrow(/'many' is not a whole number/);
@@ -83,7 +147,11 @@ run('what cannot be measured is a line, and the rest is measured', () => {
 run('attention is compared with float64, by every way that the device has', () => {
   const measured = lines('attention', '--dtype', 'fp32', '--batch', '1', '--repeats', '1');
   expect(measured.map(({ backend, queries, keys, size }) => [backend, queries, keys, size])).toEqual(
-    [[4096, 4096, 40], [1024, 1024, 80], [4096, 77, 40]].flatMap((shape) => ['libtorch', 'ours'].map((backend) => [backend, ...shape])),
+    [
+      [4096, 4096, 40],
+      [1024, 1024, 80],
+      [4096, 77, 40],
+    ].flatMap((shape) => ['libtorch', 'ours'].map((backend) => [backend, ...shape])),
   );
   for (const { largest_error: error } of measured) expect(error).toBeLessThan(2e-5);
 });

@@ -31,7 +31,8 @@ describe('doctor', () => {
     expect(cpu?.memoryTotal).toBeGreaterThan(1e8);
     expect(row(report, 'Device cpu')?.detail).toMatch(/GB free, \d+ threads/);
     expect(row(report, 'Node')).toEqual({ name: 'Node', status: 'ok', detail: process.version });
-    for (const name of ['Platform', 'Threads', 'Memory', 'Cache', 'cmake', 'C++ compiler', 'ninja', 'nvcc']) expect(row(report, name)).toBeDefined();
+    for (const name of ['Platform', 'Threads', 'Memory', 'Cache', 'cmake', 'C++ compiler', 'ninja', 'nvcc'])
+      expect(row(report, name)).toBeDefined();
   });
 
   it('survives an addon that aborts while it is loaded', async () => {
@@ -41,14 +42,21 @@ describe('doctor', () => {
     execFileSync(process.env['CXX'] ?? 'g++', ['-shared', '-fPIC', '-o', process.env['DIFFMINE_ADDON'], source]);
     const report = await doctor();
     expect(report.ok).toBe(false);
-    expect(row(report, 'Addon')).toMatchObject({ status: 'fail', detail: expect.stringContaining('SIGABRT') as string, hint: 'Run: npx diffmine setup' });
+    expect(row(report, 'Addon')).toMatchObject({
+      status: 'fail',
+      detail: expect.stringContaining('SIGABRT') as string,
+      hint: 'Run: npx diffmine setup',
+    });
     expect(report.devices).toEqual([]);
   });
 
   it('names a damaged addon and an absent one', async () => {
     process.env['DIFFMINE_ADDON'] = join(folder, 'damaged.node');
     writeFileSync(process.env['DIFFMINE_ADDON'], 'not a library');
-    expect(row(await doctor(), 'Addon')).toMatchObject({ status: 'fail', detail: expect.stringMatching(/damaged\.node does not load: .*(too short|invalid ELF)/) as string });
+    expect(row(await doctor(), 'Addon')).toMatchObject({
+      status: 'fail',
+      detail: expect.stringMatching(/damaged\.node does not load: .*(too short|invalid ELF)/) as string,
+    });
     process.env['DIFFMINE_ADDON'] = join(folder, 'absent.node');
     const absent = await doctor();
     expect(row(absent, 'Addon')).toMatchObject({ status: 'fail', detail: expect.stringMatching(/^not in /) as string });

@@ -7,7 +7,15 @@ import { Run } from '../../src/runs/run.js';
 import { scan } from '../../src/stages/scan/scan.js';
 
 const GOLDEN = join(__dirname, '..', 'data', 'golden');
-const options = { dataset: join(GOLDEN, 'mini-dataset'), model: join(GOLDEN, 'tiny-sd15'), size: 'source', patch: 16, samples: 3, device: 'cpu', threads: 1 } as const;
+const options = {
+  dataset: join(GOLDEN, 'mini-dataset'),
+  model: join(GOLDEN, 'tiny-sd15'),
+  size: 'source',
+  patch: 16,
+  samples: 3,
+  device: 'cpu',
+  threads: 1,
+} as const;
 
 test('evaluations are those of the scan, disk is of its order; nothing is loaded or written', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'diffmine-estimate-'));
@@ -16,10 +24,19 @@ test('evaluations are those of the scan, disk is of its order; nothing is loaded
       const out = join(folder, JSON.stringify(more).replace(/\W/g, '-'));
       const estimated = await estimate({ ...options, ...more });
       const summary = await scan({ ...options, ...more, out });
-      expect(estimated).toMatchObject({ evaluations: summary.evaluations, batch: summary.batch, device: 'cpu', precision: 'fp32', height: 64, width: 80, labels: 3 });
+      expect(estimated).toMatchObject({
+        evaluations: summary.evaluations,
+        batch: summary.batch,
+        device: 'cpu',
+        precision: 'fp32',
+        height: 64,
+        width: 80,
+        labels: 3,
+      });
       expect(estimated.rate).toBeUndefined();
       const run = await Run.open(out);
-      const size = (name: 'maps.safetensors' | 'patches.parquet' | 'images.parquet'): number => statSync(run.shardFile(0, name)).size;
+      const size = (name: 'maps.safetensors' | 'patches.parquet' | 'images.parquet'): number =>
+        statSync(run.shardFile(0, name)).size;
       // small files are mostly headers, so that only the maps can be compared closely
       expect(size('maps.safetensors')).toBeGreaterThan(estimated.disk.maps / 2);
       expect(estimated.disk.tables).toBeLessThan(size('patches.parquet') + size('images.parquet') + 5000);
@@ -39,7 +56,11 @@ test('hours follow from a rate, given or measured', async () => {
 });
 
 test('memory grows with batch and model, and says when it does not fit', async () => {
-  const [small, large, huge] = [await estimate({ ...options, batch: 2 }), await estimate({ ...options, batch: 64 }), await estimate({ ...options, batch: 10_000_000 })];
+  const [small, large, huge] = [
+    await estimate({ ...options, batch: 2 }),
+    await estimate({ ...options, batch: 64 }),
+    await estimate({ ...options, batch: 10_000_000 }),
+  ];
   expect(large.memory.weights).toBe(small.memory.weights);
   expect(large.memory.activations).toBeGreaterThan(10 * small.memory.activations);
   expect(small.memory.fits).toBe(true);

@@ -25,7 +25,17 @@ let pictures: SyntheticPicture[];
 /** A run of 64 x 64 px pictures with a vivid square of 16 px each: red in those of one label, green in the other's. */
 async function makeRun(name: string, some = pictures): Promise<string> {
   await writeSyntheticRun(at(name), at('data'), some, { labels: LABELS, shardSize: 100 });
-  const rows = some.map(({ path, label, width, height }) => ({ image: path, label, condition: label, source_width: width, source_height: height, width, height, typicality: 0, samples: 100 }));
+  const rows = some.map(({ path, label, width, height }) => ({
+    image: path,
+    label,
+    condition: label,
+    source_width: width,
+    source_height: height,
+    width,
+    height,
+    typicality: 0,
+    samples: 100,
+  }));
   await writeTable(join(at(name), 'shards', '00000', 'images.parquet'), rows, imageSchema([]));
   return at(name);
 }
@@ -33,8 +43,19 @@ async function makeRun(name: string, some = pictures): Promise<string> {
 const boxes = at('boxes.csv');
 let summary: EvaluateSummary;
 beforeAll(async () => {
-  pictures = await drawPictures(at('data'), LABELS, (label) => [0, 1, 2, 3, 4].map((n) => `${LABELS[label]}/${n}.png`), { width: 64, height: 64 });
-  writeFileSync(boxes, ['image,x,y,w,h', ...pictures.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(','))].join('\n'));
+  pictures = await drawPictures(
+    at('data'),
+    LABELS,
+    (label) => [0, 1, 2, 3, 4].map((n) => `${LABELS[label]}/${n}.png`),
+    { width: 64, height: 64 },
+  );
+  writeFileSync(
+    boxes,
+    [
+      'image,x,y,w,h',
+      ...pictures.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(',')),
+    ].join('\n'),
+  );
   await makeRun('run');
   await makeRun('other');
   summary = await evaluate(at('run'), { boxes, bootstrap: 20, control: at('other'), perLabel: 2, png: true });
@@ -42,7 +63,9 @@ beforeAll(async () => {
 
 describe('colours', () => {
   test('512 bins, eight a channel', () => {
-    expect(Array.from(binsOf(Uint8Array.of(0, 0, 0, 31, 31, 31, 32, 0, 0, 0, 32, 0, 0, 0, 255, 255, 255, 255)))).toEqual([0, 0, 64, 8, 7, 511]);
+    expect(
+      Array.from(binsOf(Uint8Array.of(0, 0, 0, 31, 31, 31, 32, 0, 0, 0, 32, 0, 0, 0, 255, 255, 255, 255))),
+    ).toEqual([0, 0, 64, 8, 7, 511]);
     const counts = histogram(Uint16Array.of(0, 64, 64, 511));
     expect([counts.length, counts[0], counts[64], counts[511], counts[1]]).toEqual([COLOURS, 1, 2, 1, 0]);
   });
@@ -55,7 +78,8 @@ describe('colours', () => {
     };
     // own: 6 and 2 pixels, 4 of the first colour are the picture's: 2 and 2 of 4 are left; the other label: 0 and 8
     const ratios = logRatios([of(6, 2), of(0, 8)], 0, of(4, 0));
-    const ratio = (own: number, other: number): number => Math.log((own + 1) / 516 / (((own + 1) / 516 + (other + 1) / 520) / 2));
+    const ratio = (own: number, other: number): number =>
+      Math.log((own + 1) / 516 / (((own + 1) / 516 + (other + 1) / 520) / 2));
     expect(ratios[0]).toBeCloseTo(ratio(2, 0), 6);
     expect(ratios[1]).toBeCloseTo(ratio(2, 8), 6);
     expect(ratios[2]).toBeCloseTo(ratio(0, 0), 6);
@@ -78,16 +102,24 @@ describe('colours', () => {
 
   test('are left out where asked, and with a note where a picture is gone; so is the sheet', async () => {
     const without = await evaluate(at('run'), { boxes, bootstrap: 0, colour: false, perLabel: 0 });
-    expect([without.controls.colour, without.sheet, existsSync(at('run', 'evaluate', 'maps.webp'))]).toEqual([null, null, false]);
+    expect([without.controls.colour, without.sheet, existsSync(at('run', 'evaluate', 'maps.webp'))]).toEqual([
+      null,
+      null,
+      false,
+    ]);
     expect(without.notes.join()).not.toContain('colours');
     renameSync(at('data'), at('moved'));
     try {
       const blind = await evaluate(at('run'), { boxes, bootstrap: 0 });
       expect([blind.controls.colour, blind.sheet]).toEqual([null, null]);
-      expect(blind.notes.filter((note) => /^No (color baseline|image grid of maps): .*\.png/.test(note))).toHaveLength(2);
+      expect(blind.notes.filter((note) => /^No (color baseline|image grid of maps): .*\.png/.test(note))).toHaveLength(
+        2,
+      );
       expect(blind.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
       const found = await evaluate(at('run'), { boxes, bootstrap: 0, pictures: at('moved') });
-      expect(found.controls.colour?.mean.averagePrecision.value).toBe(summary.controls.colour?.mean.averagePrecision.value);
+      expect(found.controls.colour?.mean.averagePrecision.value).toBe(
+        summary.controls.colour?.mean.averagePrecision.value,
+      );
     } finally {
       renameSync(at('moved'), at('data'));
     }
@@ -100,7 +132,10 @@ describe('another run', () => {
     expect(run).toMatchObject({ path: at('other'), untrained: false });
     expect(run?.mean.averagePrecision).toEqual(summary.mean.averagePrecision);
     expect(run?.labels[1]?.top).toEqual(summary.labels[1]?.top);
-    expect(summary.mean.lift).toBeCloseTo((summary.mean.averagePrecision.value as number) / (summary.mean.share as number), 12);
+    expect(summary.mean.lift).toBeCloseTo(
+      (summary.mean.averagePrecision.value as number) / (summary.mean.share as number),
+      12,
+    );
     const text = evaluateText(summary);
     expect(text).toContain('Beside controls (colour: ');
     expect(text).toMatch(/label +AP +colour +control +x chance +pointing +colour +control +P@50 +random +control/);
@@ -109,9 +144,20 @@ describe('another run', () => {
   test('is called untrained where its manifest says so, and need not be mined', async () => {
     await makeRun('untrained');
     const manifest = JSON.parse(readFileSync(at('untrained', MANIFEST), 'utf8')) as Manifest;
-    writeFileSync(at('untrained', MANIFEST), JSON.stringify(completeManifest(RUN, { ...manifest, options: { ...manifest.options, untrained: true } }, manifest.index)));
+    writeFileSync(
+      at('untrained', MANIFEST),
+      JSON.stringify(
+        completeManifest(RUN, { ...manifest, options: { ...manifest.options, untrained: true } }, manifest.index),
+      ),
+    );
     rmSync(at('untrained', 'mine'), { recursive: true });
-    const found = await evaluate(at('run'), { boxes, bootstrap: 0, control: at('untrained'), colour: false, perLabel: 0 });
+    const found = await evaluate(at('run'), {
+      boxes,
+      bootstrap: 0,
+      control: at('untrained'),
+      colour: false,
+      perLabel: 0,
+    });
     expect(found.controls.run).toMatchObject({ untrained: true, mean: { top: [{ hit: { value: null } }, {}, {}] } });
     expect(found.notes).toContainEqual(expect.stringMatching(/^Control: The run is not mined/));
     expect(evaluateText(found)).toContain('untrained: random weights');
@@ -125,10 +171,18 @@ describe('another run', () => {
 
   test('of random weights is another run: its fingerprint differs, and so it says', () => {
     const manifest = JSON.parse(readFileSync(at('run', MANIFEST), 'utf8')) as Manifest;
-    const untrained = completeManifest(RUN, { ...manifest, options: { ...manifest.options, untrained: true } }, manifest.index);
+    const untrained = completeManifest(
+      RUN,
+      { ...manifest, options: { ...manifest.options, untrained: true } },
+      manifest.index,
+    );
     expect(untrained.fingerprint).not.toBe(manifest.fingerprint);
-    expect(differencesOf(RUN, manifest, untrained)).toEqual([{ name: 'untrained weights', sentence: 'untrained weights: this run has none, you asked for yes' }]);
-    expect(differencesOf(RUN, untrained, manifest)).toEqual([{ name: 'untrained weights', sentence: 'untrained weights: this run has yes, you asked for none' }]);
+    expect(differencesOf(RUN, manifest, untrained)).toEqual([
+      { name: 'untrained weights', sentence: 'untrained weights: this run has none, you asked for yes' },
+    ]);
+    expect(differencesOf(RUN, untrained, manifest)).toEqual([
+      { name: 'untrained weights', sentence: 'untrained weights: this run has yes, you asked for none' },
+    ]);
     expect(differencesOf(RUN, manifest, manifest)).toEqual([]);
   });
 });
@@ -145,16 +199,32 @@ describe('the sheet', () => {
     summary = await evaluate(at('run'), { boxes, bootstrap: 20, control: at('other'), perLabel: 2, png: true });
     const { sheet } = summary;
     if (!sheet) throw new Error('there is no sheet');
-    expect(sheet.rows.map(({ label, pictures: shown }) => [label, ...shown.map(({ image, own, others }) => [image, own, others])])).toEqual([
-      ['one', ['one/1.png', 1, 0], ['one/3.png', 1, 0]], ['two', ['two/1.png', 1, 0], ['two/3.png', 1, 0]],
+    expect(
+      sheet.rows.map(({ label, pictures: shown }) => [
+        label,
+        ...shown.map(({ image, own, others }) => [image, own, others]),
+      ]),
+    ).toEqual([
+      ['one', ['one/1.png', 1, 0], ['one/3.png', 1, 0]],
+      ['two', ['two/1.png', 1, 0], ['two/3.png', 1, 0]],
     ]);
-    const { data, info } = await sharp(at('run', 'evaluate', 'maps.png')).raw().toBuffer({ resolveWithObject: true });
+    const { data, info } = await sharp(at('run', 'evaluate', 'maps.png'))
+      .raw()
+      .toBuffer({ resolveWithObject: true });
     const { width, height } = sheet.cell;
     expect([info.width, info.height, info.channels]).toEqual([2 * width, 2 * height, 4]);
-    expect(await sharp(at('run', 'evaluate', 'maps.webp')).metadata()).toMatchObject({ width: 2 * width, height: 2 * height });
+    expect(await sharp(at('run', 'evaluate', 'maps.webp')).metadata()).toMatchObject({
+      width: 2 * width,
+      height: 2 * height,
+    });
     // 64 px are drawn at four times their size, 6 px from the cell's edge; the map stands 260 px further right
     const hot = (pictures.find(({ path }) => path === 'two/1.png') as SyntheticPicture).hot;
-    const pixel = (side: number, x: number, y: number): number[] => [...data.subarray(4 * ((height + 6 + y) * info.width + 6 + 260 * side + x), 4 * ((height + 6 + y) * info.width + 6 + 260 * side + x) + 3)];
+    const pixel = (side: number, x: number, y: number): number[] => [
+      ...data.subarray(
+        4 * ((height + 6 + y) * info.width + 6 + 260 * side + x),
+        4 * ((height + 6 + y) * info.width + 6 + 260 * side + x) + 3,
+      ),
+    ];
     for (const side of [0, 1]) expect(pixel(side, 4 * hot.x + 20, 4 * (hot.y + hot.height))).toEqual([255, 221, 45]);
     const [red, , blue] = pixel(1, 4 * (hot.x + hot.width / 2), 4 * (hot.y + hot.height / 2));
     expect(red).toBeGreaterThan((blue as number) + 60);
@@ -166,7 +236,10 @@ describe('the sheet', () => {
 describe('what is kept', () => {
   test('is the summary, whole; another evaluation takes its place', async () => {
     const kept = JSON.parse(readFileSync(at('run', 'evaluate', 'evaluation.json'), 'utf8')) as EvaluationRecord;
-    expect(kept).toMatchObject({ format: EVALUATION_FORMAT, ...(JSON.parse(JSON.stringify(summary)) as EvaluateSummary) });
+    expect(kept).toMatchObject({
+      format: EVALUATION_FORMAT,
+      ...(JSON.parse(JSON.stringify(summary)) as EvaluateSummary),
+    });
     expect(readdirSync(at('run', 'evaluate')).sort()).toEqual(['evaluation.json', 'maps.png', 'maps.webp']);
     expect(readdirSync(at('run')).filter((name) => name.startsWith('.'))).toEqual([]);
     await evaluate(at('run'), { boxes, bootstrap: 0, perLabel: 1 });

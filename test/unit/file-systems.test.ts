@@ -4,7 +4,16 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import promises from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { discard, moveOver, replaceFolder, removeLeftovers, syncFile, temporaryName, writeFileAtomic, writeFolderAtomic } from '../../src/runs/atomic.js';
+import {
+  discard,
+  moveOver,
+  replaceFolder,
+  removeLeftovers,
+  syncFile,
+  temporaryName,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from '../../src/runs/atomic.js';
 import { LockFolder } from '../../src/runs/locks.js';
 
 let folder: string;
@@ -16,7 +25,8 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const failure = (code: string): NodeJS.ErrnoException => Object.assign(new Error(`${code}: refused`), { code, syscall: 'test' });
+const failure = (code: string): NodeJS.ErrnoException =>
+  Object.assign(new Error(`${code}: refused`), { code, syscall: 'test' });
 
 /** fsync fails for folders, or for files. */
 async function refuseSync(code: string, what: 'folders' | 'files'): Promise<void> {
@@ -34,8 +44,12 @@ async function refuseSync(code: string, what: 'folders' | 'files'): Promise<void
 async function writeAll(): Promise<void> {
   await writeFileAtomic(join(folder, 'file'), 'one');
   await writeFileAtomic(join(folder, 'file'), 'two');
-  expect(await writeFolderAtomic(join(folder, 'shard'), async (into) => writeFileSync(join(into, 'a'), '1'))).toBe(true);
-  expect(await writeFolderAtomic(join(folder, 'shard'), async (into) => writeFileSync(join(into, 'a'), '2'))).toBe(false);
+  expect(await writeFolderAtomic(join(folder, 'shard'), async (into) => writeFileSync(join(into, 'a'), '1'))).toBe(
+    true,
+  );
+  expect(await writeFolderAtomic(join(folder, 'shard'), async (into) => writeFileSync(join(into, 'a'), '2'))).toBe(
+    false,
+  );
   await replaceFolder(join(folder, 'mine'), async (into) => writeFileSync(join(into, 'a'), '1'));
   await replaceFolder(join(folder, 'mine'), async (into) => writeFileSync(join(into, 'b'), '2'));
   expect(readFileSync(join(folder, 'file'), 'utf8')).toBe('two');
@@ -44,14 +58,21 @@ async function writeAll(): Promise<void> {
 }
 
 describe('fsync', () => {
-  test.each(['EINVAL', 'ENOTSUP', 'EPERM', 'EISDIR', 'EBADF', 'EACCES', 'ENOSYS', 'EROFS'])('of a folder is refused with %s', async (code) => {
-    await refuseSync(code, 'folders');
-    await writeAll();
-  });
+  test.each(['EINVAL', 'ENOTSUP', 'EPERM', 'EISDIR', 'EBADF', 'EACCES', 'ENOSYS', 'EROFS'])(
+    'of a folder is refused with %s',
+    async (code) => {
+      await refuseSync(code, 'folders');
+      await writeAll();
+    },
+  );
 
   test('a folder that cannot even be opened', async () => {
     const { open } = promises;
-    jest.spyOn(promises, 'open').mockImplementation(async (path, ...more) => ((await promises.stat(path)).isDirectory() ? Promise.reject(failure('EISDIR')) : open(path, ...more)));
+    jest
+      .spyOn(promises, 'open')
+      .mockImplementation(async (path, ...more) =>
+        (await promises.stat(path)).isDirectory() ? Promise.reject(failure('EISDIR')) : open(path, ...more),
+      );
     await writeAll();
   });
 
@@ -59,8 +80,12 @@ describe('fsync', () => {
     writeFileSync(join(folder, 'file'), 'old');
     await refuseSync(code, 'files');
     await expect(writeFileAtomic(join(folder, 'file'), 'new')).rejects.toMatchObject({ code });
-    await expect(writeFolderAtomic(join(folder, 'shard'), async (into) => writeFileSync(join(into, 'a'), '1'))).rejects.toMatchObject({ code });
-    await expect(replaceFolder(join(folder, 'mine'), async (into) => writeFileSync(join(into, 'a'), '1'))).rejects.toMatchObject({ code });
+    await expect(
+      writeFolderAtomic(join(folder, 'shard'), async (into) => writeFileSync(join(into, 'a'), '1')),
+    ).rejects.toMatchObject({ code });
+    await expect(
+      replaceFolder(join(folder, 'mine'), async (into) => writeFileSync(join(into, 'a'), '1')),
+    ).rejects.toMatchObject({ code });
     expect(readdirSync(folder)).toEqual(['file']);
     expect(readFileSync(join(folder, 'file'), 'utf8')).toBe('old');
     jest.restoreAllMocks();
@@ -76,10 +101,27 @@ describe('fsync', () => {
 });
 
 describe('link', () => {
-  test.each(['EPERM', 'EACCES', 'EPROTO', 'EXDEV', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EIO', 'EINVAL', 'EROFS'])('is refused with %s: locks still exclude', async (code) => {
+  test.each([
+    'EPERM',
+    'EACCES',
+    'EPROTO',
+    'EXDEV',
+    'EMLINK',
+    'ENOTSUP',
+    'EOPNOTSUPP',
+    'ENOSYS',
+    'EIO',
+    'EINVAL',
+    'EROFS',
+  ])('is refused with %s: locks still exclude', async (code) => {
     jest.spyOn(promises, 'link').mockRejectedValue(failure(code));
     const [one, other] = [new LockFolder(folder), new LockFolder(folder)];
-    const held = await Promise.all([one.acquire('shard'), other.acquire('shard'), one.acquire('shard'), other.acquire('shard')]);
+    const held = await Promise.all([
+      one.acquire('shard'),
+      other.acquire('shard'),
+      one.acquire('shard'),
+      other.acquire('shard'),
+    ]);
     expect(held.filter(Boolean).length).toBeLessThanOrEqual(1);
     const lock = held.find(Boolean) ?? (await one.acquire('shard'));
     expect(lock).toBeDefined();
@@ -118,7 +160,11 @@ describe('link', () => {
         await Promise.all([1, 2, 3].map(() => withLock(${JSON.stringify(join(folder, 'lock'))}, 'testing', work)));
         if (most !== 1 || fs.readdirSync(${JSON.stringify(folder)}).length > 0) throw new Error(code + ': ' + most);
       }`;
-    execFileSync(process.execPath, ['-e', `(async () => {${script}})().catch((error) => { console.error(error); process.exit(1); })`], { stdio: ['ignore', 'pipe', 'pipe'] });
+    execFileSync(
+      process.execPath,
+      ['-e', `(async () => {${script}})().catch((error) => { console.error(error); process.exit(1); })`],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
   }, 30_000);
 });
 
@@ -132,36 +178,44 @@ describe('what cannot be removed', () => {
     });
   }
 
-  test.each(['ENOTEMPTY', 'EBUSY', 'EPERM', 'EACCES'])('%s: the new folder stands, the old one waits for its turn', async (code) => {
-    const target = join(folder, 'mine');
-    await replaceFolder(target, async (into) => writeFileSync(join(into, 'a'), '1'));
-    refuseRemoval(code);
-    await replaceFolder(target, async (into) => writeFileSync(join(into, 'b'), '2'));
-    expect(readdirSync(target)).toEqual(['b']);
-    await expect(removeLeftovers(target)).resolves.toBeUndefined();
-    expect(await writeFolderAtomic(target, async (into) => writeFileSync(join(into, 'c'), '3'))).toBe(false);
-    const fresh = temporaryName(target);
-    mkdirSync(fresh);
-    writeFileSync(join(fresh, 'd'), '4');
-    await moveOver(fresh, target);
-    expect(readdirSync(target)).toEqual(['d']);
-    jest.restoreAllMocks();
-    await removeLeftovers(target);
-    expect(readdirSync(folder)).toEqual(['mine']);
-  });
+  test.each(['ENOTEMPTY', 'EBUSY', 'EPERM', 'EACCES'])(
+    '%s: the new folder stands, the old one waits for its turn',
+    async (code) => {
+      const target = join(folder, 'mine');
+      await replaceFolder(target, async (into) => writeFileSync(join(into, 'a'), '1'));
+      refuseRemoval(code);
+      await replaceFolder(target, async (into) => writeFileSync(join(into, 'b'), '2'));
+      expect(readdirSync(target)).toEqual(['b']);
+      await expect(removeLeftovers(target)).resolves.toBeUndefined();
+      expect(await writeFolderAtomic(target, async (into) => writeFileSync(join(into, 'c'), '3'))).toBe(false);
+      const fresh = temporaryName(target);
+      mkdirSync(fresh);
+      writeFileSync(join(fresh, 'd'), '4');
+      await moveOver(fresh, target);
+      expect(readdirSync(target)).toEqual(['d']);
+      jest.restoreAllMocks();
+      await removeLeftovers(target);
+      expect(readdirSync(folder)).toEqual(['mine']);
+    },
+  );
 
   test('EIO is an error', async () => {
     refuseRemoval('EIO');
     await expect(discard(folder)).rejects.toMatchObject({ code: 'EIO' });
   });
 
-  test.each(['EPERM', 'EACCES', 'ENOTEMPTY', 'EEXIST', 'EBUSY'])('a shard that another process finished first: %s', async (code) => {
-    const target = join(folder, 'shard');
-    mkdirSync(target);
-    jest.spyOn(promises, 'rename').mockRejectedValue(failure(code));
-    expect(await writeFolderAtomic(target, async (into) => writeFileSync(join(into, 'a'), '1'))).toBe(false);
-    expect(readdirSync(folder)).toEqual(['shard']);
-    rmSync(target, { recursive: true });
-    await expect(writeFolderAtomic(target, async (into) => writeFileSync(join(into, 'a'), '1'))).rejects.toMatchObject({ code });
-  });
+  test.each(['EPERM', 'EACCES', 'ENOTEMPTY', 'EEXIST', 'EBUSY'])(
+    'a shard that another process finished first: %s',
+    async (code) => {
+      const target = join(folder, 'shard');
+      mkdirSync(target);
+      jest.spyOn(promises, 'rename').mockRejectedValue(failure(code));
+      expect(await writeFolderAtomic(target, async (into) => writeFileSync(join(into, 'a'), '1'))).toBe(false);
+      expect(readdirSync(folder)).toEqual(['shard']);
+      rmSync(target, { recursive: true });
+      await expect(
+        writeFolderAtomic(target, async (into) => writeFileSync(join(into, 'a'), '1')),
+      ).rejects.toMatchObject({ code });
+    },
+  );
 });

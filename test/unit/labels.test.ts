@@ -32,17 +32,28 @@ test.each([
 });
 
 test('where only known labels are allowed, the wrong part is told', () => {
-  expect(namedLabels(['Rome,Oslo', 'Oslo, Norway', 'Rome,'], CITIES, true)).toEqual(['Rome', 'Oslo', 'Oslo, Norway', 'Rome', '']);
+  expect(namedLabels(['Rome,Oslo', 'Oslo, Norway', 'Rome,'], CITIES, true)).toEqual([
+    'Rome',
+    'Oslo',
+    'Oslo, Norway',
+    'Rome',
+    '',
+  ]);
 });
 
-test('any labels joined by commas are found again, or read as longer labels', () => fc.assert(fc.property(
-  fc.uniqueArray(fc.stringMatching(/^[ab,"' ]{1,6}$/), { minLength: 1, maxLength: 6 }), fc.infiniteStream(fc.nat()), (known, stream) => {
-    const asked = Array.from({ length: 3 }, () => known[(stream.next().value as number) % known.length] as string);
-    const found = namedLabels([asked.join(',')], known);
-    for (const label of found) expect(known).toContain(label);
-    expect(namedLabels(known, known)).toEqual(known);
-  },
-)));
+test('any labels joined by commas are found again, or read as longer labels', () =>
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.stringMatching(/^[ab,"' ]{1,6}$/), { minLength: 1, maxLength: 6 }),
+      fc.infiniteStream(fc.nat()),
+      (known, stream) => {
+        const asked = Array.from({ length: 3 }, () => known[(stream.next().value as number) % known.length] as string);
+        const found = namedLabels([asked.join(',')], known);
+        for (const label of found) expect(known).toContain(label);
+        expect(namedLabels(known, known)).toEqual(known);
+      },
+    ),
+  ));
 
 test('many commas that lead nowhere take no time', () => {
   expect(namedLabels([`${'a,'.repeat(300)}b`], ['a', 'a,a'])).toHaveLength(1);
@@ -50,20 +61,51 @@ test('many commas that lead nowhere take no time', () => {
 
 describe('options', () => {
   const needed = { dataset: 'd', model: 'm', out: 'o', parallel: 'p' };
-  const value = (table: object, name: string, raw: unknown): unknown => (resolveValues(table as typeof LOCALIZE, { ...needed, [name]: raw }, {}, 'x') as Record<string, unknown>)[name];
+  const value = (table: object, name: string, raw: unknown): unknown =>
+    (resolveValues(table as typeof LOCALIZE, { ...needed, [name]: raw }, {}, 'x') as Record<string, unknown>)[name];
 
   test('of labels take one value, several, and lists', () => {
-    for (const [table, name] of [[LOCALIZE, 'labels'], [COTYPICALITY, 'label'], [SAMPLE, 'label'], [TRANSLATE, 'to']] as const) {
-      expect([name, value(table, name, 'Paris, Texas'), value(table, name, ['Paris, Texas', 'Rome'])]).toEqual([name, ['Paris, Texas'], ['Paris, Texas', 'Rome']]);
+    for (const [table, name] of [
+      [LOCALIZE, 'labels'],
+      [COTYPICALITY, 'label'],
+      [SAMPLE, 'label'],
+      [TRANSLATE, 'to'],
+    ] as const) {
+      expect([name, value(table, name, 'Paris, Texas'), value(table, name, ['Paris, Texas', 'Rome'])]).toEqual([
+        name,
+        ['Paris, Texas'],
+        ['Paris, Texas', 'Rome'],
+      ]);
     }
-    expect([value(LOCALIZE, 'labels', 'own'), value(LOCALIZE, 'labels', ['all']), value(LOCALIZE, 'labels', ['all', 'x'])]).toEqual(['own', 'all', ['all', 'x']]);
+    expect([
+      value(LOCALIZE, 'labels', 'own'),
+      value(LOCALIZE, 'labels', ['all']),
+      value(LOCALIZE, 'labels', ['all', 'x']),
+    ]).toEqual(['own', 'all', ['all', 'x']]);
     expect(() => value(LOCALIZE, 'labels', ' ')).toThrow('own, all, or labels');
   });
 
   test('of other lists, too', () => {
-    expect([value(BENCH, 'latents', '32,64'), value(BENCH, 'latents', ['32,64', '16']), value(BENCH, 'latents', [32, 64])]).toEqual([[32, 64], [32, 64, 16], [32, 64]]);
-    expect([value(SCAN, 'devices', '0, 1'), value(SCAN, 'devices', ['0', 'cuda:1']), value(SCAN, 'devices', [0, 1]), value(SCAN, 'devices', 0)]).toEqual([['cuda:0', 'cuda:1'], ['cuda:0', 'cuda:1'], ['cuda:0', 'cuda:1'], ['cuda:0']]);
-    expect(value(TRANSLATE, 'feature-layers', ['up_blocks.1', 'up_blocks.2,up_blocks.3'])).toEqual(['up_blocks.1', 'up_blocks.2', 'up_blocks.3']);
+    expect([
+      value(BENCH, 'latents', '32,64'),
+      value(BENCH, 'latents', ['32,64', '16']),
+      value(BENCH, 'latents', [32, 64]),
+    ]).toEqual([
+      [32, 64],
+      [32, 64, 16],
+      [32, 64],
+    ]);
+    expect([
+      value(SCAN, 'devices', '0, 1'),
+      value(SCAN, 'devices', ['0', 'cuda:1']),
+      value(SCAN, 'devices', [0, 1]),
+      value(SCAN, 'devices', 0),
+    ]).toEqual([['cuda:0', 'cuda:1'], ['cuda:0', 'cuda:1'], ['cuda:0', 'cuda:1'], ['cuda:0']]);
+    expect(value(TRANSLATE, 'feature-layers', ['up_blocks.1', 'up_blocks.2,up_blocks.3'])).toEqual([
+      'up_blocks.1',
+      'up_blocks.2',
+      'up_blocks.3',
+    ]);
     expect(() => value(SCAN, 'devices', '0,gpu')).toThrow('devices with commas');
   });
 
@@ -71,7 +113,11 @@ describe('options', () => {
     const file = join(folder, 'options.yaml');
     writeFileSync(file, 'labels: ["Paris, Texas", \'a "quoted" name\', 1950]\nto: Paris, Texas\n');
     const read = await readConfig(file, new Set(['labels', 'to']), new Set(['labels', 'to']));
-    expect(resolveValues(LOCALIZE, needed, read, 'localize').labels).toEqual(['Paris, Texas', 'a "quoted" name', '1950']);
+    expect(resolveValues(LOCALIZE, needed, read, 'localize').labels).toEqual([
+      'Paris, Texas',
+      'a "quoted" name',
+      '1950',
+    ]);
     expect(resolveValues(TRANSLATE, needed, read, 'translate').to).toEqual(['Paris, Texas']);
   });
 });

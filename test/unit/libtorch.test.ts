@@ -1,7 +1,17 @@
 // How set-up finds LibTorch: the order, what is refused and in which words, what is fetched and how. The folders looked at are
 // small stand-ins with real headers of libraries; python3 is a script, so that this machine's own torch plays no part.
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -22,7 +32,13 @@ function elf(machine: number, content = ''): Buffer {
   return Buffer.concat([head, Buffer.from(content)]);
 }
 
-interface Fake { version?: string; machine?: number; symbol?: string; cuda?: boolean; headers?: boolean }
+interface Fake {
+  version?: string;
+  machine?: number;
+  symbol?: string;
+  cuda?: boolean;
+  headers?: boolean;
+}
 
 function write(file: string, content: string | Buffer): void {
   mkdirSync(dirname(file), { recursive: true });
@@ -55,12 +71,19 @@ const onLinux = process.platform === 'linux' ? describe : describe.skip;
 
 onLinux('inspectLibTorch', () => {
   it('reads version and CUDA of an archive, a wheel, a build from source', () => {
-    expect(inspectLibTorch(libtorch(join(folder, 'a')))).toEqual({ folder: join(folder, 'a'), version: '2.13.0', cuda: false });
+    expect(inspectLibTorch(libtorch(join(folder, 'a')))).toEqual({
+      folder: join(folder, 'a'),
+      version: '2.13.0',
+      cuda: false,
+    });
     const archive = libtorch(join(folder, 'b'), { version: '', cuda: true });
     write(join(archive, 'build-version'), '2.14.1+cu130\n');
     expect(inspectLibTorch(archive, { cuda: true })).toMatchObject({ version: '2.14.1', cuda: true });
     const source = libtorch(join(folder, 'c'), { version: '' });
-    write(join(source, 'include/torch/headeronly/version.h'), '#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n#define TORCH_VERSION_PATCH 3\n');
+    write(
+      join(source, 'include/torch/headeronly/version.h'),
+      '#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n#define TORCH_VERSION_PATCH 3\n',
+    );
     expect(inspectLibTorch(source).version).toBe('2.11.3');
   });
 
@@ -69,7 +92,11 @@ onLinux('inspectLibTorch', () => {
     ['too new', { version: '2.15.0' }, /2\.15\.0 .* not one of/],
     ['another major', { version: '1.13.1' }, /1\.13\.1 .* not one of/],
     ['no version', { version: '' }, /does not say its version/],
-    ['another processor', { machine: machines[here === 'x64' ? 'arm64' : 'x64'] }, /libtorch_cpu\.so is for linux-\w+, this Node for linux-/],
+    [
+      'another processor',
+      { machine: machines[here === 'x64' ? 'arm64' : 'x64'] },
+      /libtorch_cpu\.so is for linux-\w+, this Node for linux-/,
+    ],
     ['the old C++ ABI', { symbol: oldAbi }, /old C\+\+ ABI/],
     ['no headers', { headers: false }, /no C\+\+ headers/],
   ])('refuses %s', (_, fake, message) => {
@@ -86,13 +113,22 @@ onLinux('inspectLibTorch', () => {
 });
 
 /** Runs findLibTorch in a process of its own, with this environment and a python3 that is the given shell script. */
-function find(env: Record<string, string>, python: string, option = ''): Promise<{ found: Record<string, unknown> | null; error: string; said: string }> {
+function find(
+  env: Record<string, string>,
+  python: string,
+  option = '',
+): Promise<{ found: Record<string, unknown> | null; error: string; said: string }> {
   const bin = join(folder, 'bin');
   write(join(bin, 'python3'), `#!/bin/sh\n${python}\n`);
   chmodSync(join(bin, 'python3'), 0o755);
   const code = `import(${JSON.stringify(join(scripts, 'libtorch.mjs'))}).then((m) => m.findLibTorch({${option}})).then(
     (found) => console.log(JSON.stringify({ found, error: '' })), (e) => console.log(JSON.stringify({ found: null, error: e.message + ' / ' + e.hint })))`;
-  const clean = { PATH: `${bin}:/usr/bin:/bin`, HOME: folder, DIFFMINE_CACHE: join(folder, 'cache'), DIFFMINE_LIBTORCH_MIRROR: deadMirror };
+  const clean = {
+    PATH: `${bin}:/usr/bin:/bin`,
+    HOME: folder,
+    DIFFMINE_CACHE: join(folder, 'cache'),
+    DIFFMINE_LIBTORCH_MIRROR: deadMirror,
+  };
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['-e', code], { env: { ...clean, ...env } });
     let out = '';
@@ -116,7 +152,8 @@ const torchAt = (place: string): string => `case "$1" in -c) echo ${place};; *) 
 function pipWith(fake: Fake): string {
   const tree = join(folder, 'wheel');
   libtorch(join(tree, 'torch'), fake);
-  for (const name of ['libtorch.so', 'libgomp.so.1', 'libtorch_python.so', 'libshm.so']) write(join(tree, 'torch/lib', name), elf(machines[here]));
+  for (const name of ['libtorch.so', 'libgomp.so.1', 'libtorch_python.so', 'libshm.so'])
+    write(join(tree, 'torch/lib', name), elf(machines[here]));
   write(join(tree, 'torch/share/cmake/Torch/TorchConfig.cmake'), '');
   write(join(tree, 'torch/nn/modules.py'), '');
   const wheel = join(folder, 'torch-2.13.0+cpu-cp311-cp311-linux.whl');
@@ -141,7 +178,7 @@ onLinux('findLibTorch', () => {
     expect((await find({}, torchAt(py))).found).toMatchObject({ folder: py, source: "Python's torch" });
   });
 
-  it("names a Python torch of another version, and goes on", async () => {
+  it('names a Python torch of another version, and goes on', async () => {
     const cached = libtorch(join(folder, 'cache/libtorch-2.13.0-cpu'));
     const { found, said } = await find({}, torchAt(libtorch(join(folder, 'py'), { version: '2.9.0' })));
     expect(found).toMatchObject({ folder: cached, source: 'cache' });
@@ -150,7 +187,14 @@ onLinux('findLibTorch', () => {
 
   it('lists everything it tried when there is none', async () => {
     const { error } = await find({}, 'echo "ERROR: No matching distribution found for torch" >&2; exit 1');
-    for (const source of ['LIBTORCH: not set', "Python's torch: ", 'cache: ', `official archive: ${deadMirror}/`, "pip's wheel: "]) expect(error).toContain(source);
+    for (const source of [
+      'LIBTORCH: not set',
+      "Python's torch: ",
+      'cache: ',
+      `official archive: ${deadMirror}/`,
+      "pip's wheel: ",
+    ])
+      expect(error).toContain(source);
     expect(error).toMatch(/ECONNREFUSED/);
     expect(error).toMatch(/No matching distribution found/);
     expect(readdirSync(join(folder, 'cache')).filter((name) => name !== 'downloads')).toEqual([]);
@@ -169,13 +213,20 @@ onLinux('findLibTorch', () => {
     try {
       const mirror = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
       const { error } = await find({ DIFFMINE_LIBTORCH_MIRROR: mirror }, 'exit 1');
-      expect(error).toMatch(process.arch === 'x64' ? /official archive: http.* has SHA-256 \w{64}, not edbf4cbe/ : /there is none for/);
+      expect(error).toMatch(
+        process.arch === 'x64' ? /official archive: http.* has SHA-256 \w{64}, not edbf4cbe/ : /there is none for/,
+      );
       // What a killed set-up left half unpacked must not be taken for a LibTorch, nor stay.
       write(join(folder, 'cache/.unpack-1/torch/lib/libtorch_cpu.so'), elf(machines[here]));
       const { found } = await find({ DIFFMINE_LIBTORCH_MIRROR: mirror }, pipWith({}));
       const target = join(folder, 'cache/libtorch-2.13.0-cpu');
       expect(found).toEqual({ folder: target, version: '2.13.0', cuda: false, source: "pip's wheel" });
-      expect(readdirSync(join(target, 'lib')).sort()).toEqual(['libc10.so', 'libgomp.so.1', 'libtorch.so', 'libtorch_cpu.so']);
+      expect(readdirSync(join(target, 'lib')).sort()).toEqual([
+        'libc10.so',
+        'libgomp.so.1',
+        'libtorch.so',
+        'libtorch_cpu.so',
+      ]);
       expect(existsSync(join(target, 'share/cmake/Torch/TorchConfig.cmake'))).toBe(true);
       expect(existsSync(join(target, 'nn'))).toBe(false);
       expect(readdirSync(join(folder, 'cache')).sort()).toEqual(['downloads', 'libtorch-2.13.0-cpu']);
@@ -188,7 +239,9 @@ onLinux('findLibTorch', () => {
     const log = join(folder, 'pip.log');
     const python = pipWith({}).replace('-m)', `-m) echo x >> ${log}; sleep 1;`);
     const answers = await Promise.all([find({}, python), find({}, python)]);
-    expect(answers.map(({ found }) => found?.['folder'])).toEqual(Array(2).fill(join(folder, 'cache/libtorch-2.13.0-cpu')));
+    expect(answers.map(({ found }) => found?.['folder'])).toEqual(
+      Array(2).fill(join(folder, 'cache/libtorch-2.13.0-cpu')),
+    );
     expect(answers.map(({ found }) => found?.['source']).sort()).toEqual(['cache', "pip's wheel"]);
     expect(readFileSync(log, 'utf8')).toBe('x\n');
   });

@@ -29,22 +29,48 @@ function table(name: string, rows: readonly (readonly [string, string])[]): stri
 const picture = (decade: number, n: number): string => `${decade}/${decade}_${n}.png`;
 
 /** Two labels, one of them with a second one on a picture. Pictures are 64 x 64, or 80 x 64 where n is odd. */
-const dataset = table('labels.csv', [[picture(1920, 0), 'class0'], [picture(1920, 1), 'class0|class1'], [picture(1920, 2), 'class1'], [picture(1950, 0), 'class1'], [picture(1950, 2), 'class0']]);
+const dataset = table('labels.csv', [
+  [picture(1920, 0), 'class0'],
+  [picture(1920, 1), 'class0|class1'],
+  [picture(1920, 2), 'class1'],
+  [picture(1950, 0), 'class1'],
+  [picture(1950, 2), 'class0'],
+]);
 const boxes = at('data', 'boxes.csv');
-writeFileSync(boxes, [
-  'image,label,x,y,w,h', `${picture(1920, 0)},class0,8,10,20,16`, `${picture(1920, 1)},class0,40,20,30,30`, `${picture(1920, 1)},class1,0,0,16,16`, `${picture(1920, 2)},class1,30,30,20,20`,
-  `elsewhere/1.png,class1,0,0,9,9`,
-].join('\n'));
+writeFileSync(
+  boxes,
+  [
+    'image,label,x,y,w,h',
+    `${picture(1920, 0)},class0,8,10,20,16`,
+    `${picture(1920, 1)},class0,40,20,30,30`,
+    `${picture(1920, 1)},class1,0,0,16,16`,
+    `${picture(1920, 2)},class1,30,30,20,20`,
+    `elsewhere/1.png,class1,0,0,9,9`,
+  ].join('\n'),
+);
 
 const base = (out: string, more: Partial<LocalizeOptions> = {}): LocalizeOptions => ({
-  dataset, model: CLASS_MODEL, out: at(out), size: 'source', samples: 2, batch: 8, device: 'cpu', shardSize: 2, threads: 1, bootstrap: 20, ...more,
+  dataset,
+  model: CLASS_MODEL,
+  out: at(out),
+  size: 'source',
+  samples: 2,
+  batch: 8,
+  device: 'cpu',
+  shardSize: 2,
+  threads: 1,
+  bootstrap: 20,
+  ...more,
 });
 async function record(out: string): Promise<LocalizationRecord> {
   return (await readLocalization(await Run.open(at(out)))) as LocalizationRecord;
 }
 async function maps(out: string): Promise<Record<string, Tensor>> {
   const run = await Run.open(at(out));
-  return Object.assign({}, ...(await run.doneShards()).map((shard) => readSafetensors(run.shardFile(shard, 'maps.safetensors')))) as Record<string, Tensor>;
+  return Object.assign(
+    {},
+    ...(await run.doneShards()).map((shard) => readSafetensors(run.shardFile(shard, 'maps.safetensors'))),
+  ) as Record<string, Tensor>;
 }
 
 describe('which labels', () => {
@@ -53,7 +79,15 @@ describe('which labels', () => {
   test('own: each picture under its single labels', () => {
     const plan = planSingles(labels, 'null', 'own', given);
     expect(plan).toMatchObject({ scored: labels, fanOut: 3 });
-    expect(plan.of('b|a')).toEqual({ conditions: [1, 0, 3], subjects: [0, 1], weights: [[0, 0, 1], [0, 0, 1]], names: ['b', 'a'] });
+    expect(plan.of('b|a')).toEqual({
+      conditions: [1, 0, 3],
+      subjects: [0, 1],
+      weights: [
+        [0, 0, 1],
+        [0, 0, 1],
+      ],
+      names: ['b', 'a'],
+    });
     expect(plan.of('c')).toEqual({ conditions: [2, 3], subjects: [0], weights: [[0, 1]], names: ['c'] });
   });
   test('against a label: it is not scored, and pictures with nothing else are left out', () => {
@@ -63,14 +97,22 @@ describe('which labels', () => {
     expect(plan.of('a')).toBeUndefined();
   });
   test('against the others, and named labels', () => {
-    expect(planSingles(labels, 'others', 'own', given).of('b|a')).toEqual({ conditions: [0, 1, 2], subjects: [1, 0], weights: [[0.5, 0, 0.5], [0, 0.5, 0.5]], names: ['b', 'a'] });
+    expect(planSingles(labels, 'others', 'own', given).of('b|a')).toEqual({
+      conditions: [0, 1, 2],
+      subjects: [1, 0],
+      weights: [
+        [0.5, 0, 0.5],
+        [0, 0.5, 0.5],
+      ],
+      names: ['b', 'a'],
+    });
     const plan = planSingles(labels, 'null', ['c'], given);
     expect(plan.scored).toEqual(['c']);
     for (const label of given) expect(plan.of(label)?.names).toEqual(['c']);
   });
 });
 
-test('the Gaussian is the paper\'s at 512 px, in proportion elsewhere, and reaches no farther than the picture', () => {
+test("the Gaussian is the paper's at 512 px, in proportion elsewhere, and reaches no farther than the picture", () => {
   expect(gaussian(1 / 16, 512, 640)).toEqual({ sigma: 32, kernel: 127 });
   expect(gaussian(1 / 16, 64, 64)).toEqual({ sigma: 4, kernel: 15 });
   expect(gaussian(12, 512, 512)).toEqual({ sigma: 12, kernel: 47 });
@@ -90,24 +132,54 @@ test('maps, figures and files of a model and its baseline', async () => {
   expect(summary.scan).toMatchObject({ complete: true, scored: 5, skipped: 0, evaluations: 2 * (4 * 2 + 3), patch: 0 });
   expect(summary.baseline).toMatchObject({ complete: true, scored: 5 });
   const found = await record('run');
-  expect(found).toMatchObject({ boxes: { marks: 5, used: 4 }, baseline: { untrained: true }, options: { against: 'null', blur: 1 / 16, bootstrap: 20, seed: 0 } });
+  expect(found).toMatchObject({
+    boxes: { marks: 5, used: 4 },
+    baseline: { untrained: true },
+    options: { against: 'null', blur: 1 / 16, bootstrap: 20, seed: 0 },
+  });
   expect(found.notes).toEqual(['1 of 5 boxes or masks are of images that are not in the run.']);
-  expect(found.labels.map(({ label, pictures, marked }) => [label, pictures, marked])).toEqual([['class0', 3, 2], ['class1', 3, 2]]);
-  expect(found.pictures.map(({ label, maps: own }) => [label, own.map((map) => [map.label, map.share !== null])])).toEqual([
-    ['class0', [['class0', true]]], ['class0|class1', [['class0', true], ['class1', true]]], ['class1', [['class1', true]]], ['class1', [['class1', false]]], ['class0', [['class0', false]]],
+  expect(found.labels.map(({ label, pictures, marked }) => [label, pictures, marked])).toEqual([
+    ['class0', 3, 2],
+    ['class1', 3, 2],
+  ]);
+  expect(
+    found.pictures.map(({ label, maps: own }) => [label, own.map((map) => [map.label, map.share !== null])]),
+  ).toEqual([
+    ['class0', [['class0', true]]],
+    [
+      'class0|class1',
+      [
+        ['class0', true],
+        ['class1', true],
+      ],
+    ],
+    ['class1', [['class1', true]]],
+    ['class1', [['class1', false]]],
+    ['class0', [['class0', false]]],
   ]);
 
   // raw maps: single precision, of every single label
   const raw = await maps('run');
-  expect(Object.keys(raw).sort()).toEqual(['class0/1920/1920_0.png', 'class0/1920/1920_1.png', 'class0/1950/1950_2.png', 'class1/1920/1920_1.png', 'class1/1920/1920_2.png', 'class1/1950/1950_0.png']);
-  for (const [name, map] of Object.entries(raw)) expect([map.dtype, map.shape]).toEqual(['F32', [64, name.includes('_1') ? 80 : 64]]);
+  expect(Object.keys(raw).sort()).toEqual([
+    'class0/1920/1920_0.png',
+    'class0/1920/1920_1.png',
+    'class0/1950/1950_2.png',
+    'class1/1920/1920_1.png',
+    'class1/1920/1920_2.png',
+    'class1/1950/1950_0.png',
+  ]);
+  for (const [name, map] of Object.entries(raw))
+    expect([map.dtype, map.shape]).toEqual(['F32', [64, name.includes('_1') ? 80 : 64]]);
   expect(Object.keys(await maps('run/baseline'))).toEqual(Object.keys(raw));
 
   // figures follow from the maps: of pixel models these are the unblurred ones
   const multi = found.pictures[1]?.maps[1];
   const truth = Uint8Array.from({ length: 80 * 64 }, (_, i) => (i % 80 < 16 && i < 16 * 80 ? 1 : 0));
   expect(multi?.share).toBe(256 / (80 * 64));
-  expect(multi?.model.figures?.paperAucPr).toBeCloseTo(paperAucPr({ scores: toFloat32(raw['class1/1920/1920_1.png'] as Tensor), truth }) as number, 12);
+  expect(multi?.model.figures?.paperAucPr).toBeCloseTo(
+    paperAucPr({ scores: toFloat32(raw['class1/1920/1920_1.png'] as Tensor), truth }) as number,
+    12,
+  );
   for (const label of found.labels) {
     const own = found.pictures.flatMap((one) => one.maps.filter((map) => map.label === label.label));
     for (const part of ['model', 'baseline'] as const) {
@@ -118,33 +190,66 @@ test('maps, figures and files of a model and its baseline', async () => {
       expect(label[part]?.averagePrecision.value).toBeGreaterThan(0);
       expect(label[part]?.averagePrecision.low).toBeLessThanOrEqual(label[part]?.averagePrecision.high ?? NaN);
     }
-    expect(label.difference?.bestIou.value).toBeCloseTo((label.model?.bestIou.value ?? NaN) - (label.baseline?.bestIou.value ?? NaN), 12);
+    expect(label.difference?.bestIou.value).toBeCloseTo(
+      (label.model?.bestIou.value ?? NaN) - (label.baseline?.bestIou.value ?? NaN),
+      12,
+    );
   }
-  expect(found.mean.model?.bestIou.value).toBeCloseTo(((found.labels[0]?.model?.bestIou.value ?? NaN) + (found.labels[1]?.model?.bestIou.value ?? NaN)) / 2, 12);
+  expect(found.mean.model?.bestIou.value).toBeCloseTo(
+    ((found.labels[0]?.model?.bestIou.value ?? NaN) + (found.labels[1]?.model?.bestIou.value ?? NaN)) / 2,
+    12,
+  );
 
   // overlays, which the page and localize.json name
   for (const one of found.pictures) {
     for (const map of one.maps) {
       for (const part of [map.model, map.baseline]) {
         const { width, height, format } = await sharp(at('run', 'localize', part?.overlay as string)).metadata();
-        expect([format, width, height]).toEqual(['png', one.width * (one.width === 80 ? 3 : 4), one.height * (one.width === 80 ? 3 : 4)]);
+        expect([format, width, height]).toEqual([
+          'png',
+          one.width * (one.width === 80 ? 3 : 4),
+          one.height * (one.width === 80 ? 3 : 4),
+        ]);
       }
     }
   }
   const data = readFileSync(at('run', 'localize', 'data.js'), 'utf8');
   expect(data.startsWith('diffmine.localized({')).toBe(true);
   expect(data).toContain('M8 10h20'); // the first box's edge
-  expect(readdirSync(at('run', 'localize')).sort()).toEqual(['baseline', 'data.js', 'evaluation.css', 'index.html', 'localize.json', 'look.css', 'overlays', 'page.css', 'page.js', 'pictures', 'tools.js']);
+  expect(readdirSync(at('run', 'localize')).sort()).toEqual([
+    'baseline',
+    'data.js',
+    'evaluation.css',
+    'index.html',
+    'localize.json',
+    'look.css',
+    'overlays',
+    'page.css',
+    'page.js',
+    'pictures',
+    'tools.js',
+  ]);
 
   // the same command scores nothing again, other options of the figures do not either, other options of the maps are refused
   const shards = statSync(at('run', 'shards', '00000')).mtimeMs;
   const again = await localize(base('run', { boxes, baseline: 'untrained', blur: 0, bootstrap: 0, overlays: 1 }));
-  expect([again.scan.evaluations, again.baseline?.evaluations, statSync(at('run', 'shards', '00000')).mtimeMs]).toEqual([0, 0, shards]);
-  expect(again.result?.labels[0]?.model?.paperAucPr).toEqual({ value: found.labels[0]?.model?.paperAucPr.value, low: null, high: null });
-  expect(again.result?.labels[0]?.model?.averagePrecision.value).not.toBe(found.labels[0]?.model?.averagePrecision.value);
+  expect([again.scan.evaluations, again.baseline?.evaluations, statSync(at('run', 'shards', '00000')).mtimeMs]).toEqual(
+    [0, 0, shards],
+  );
+  expect(again.result?.labels[0]?.model?.paperAucPr).toEqual({
+    value: found.labels[0]?.model?.paperAucPr.value,
+    low: null,
+    high: null,
+  });
+  expect(again.result?.labels[0]?.model?.averagePrecision.value).not.toBe(
+    found.labels[0]?.model?.averagePrecision.value,
+  );
   expect(readdirSync(at('run', 'localize', 'overlays')).sort()).toEqual(['1-0.png', '2-1.png']);
   await expect(localize(base('run', { samples: 3 }))).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
-  await expect(localize(base('run', { labels: 'all' }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('localize') as string });
+  await expect(localize(base('run', { labels: 'all' }))).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('localize') as string,
+  });
   await expect(localize(base('run', { against: 'others' }))).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
   await expect(mine(at('run'), {})).rejects.toMatchObject({ code: 'RUN_INVALID' });
 });
@@ -156,9 +261,14 @@ test('against the null condition, another label, or the others: differences of t
   const [null_, rival, others] = [await maps('null'), await maps('rival'), await maps('others')];
   expect(Object.keys(null_)).toHaveLength(15); // every picture under every label of the model
   expect((await record('null')).labels.map(({ label }) => label)).toEqual(['class0', 'class1', 'class2']);
-  expect((await record('rival')).labels.map(({ label, model }) => [label, model])).toEqual([['class0', null], ['class2', null]]);
+  expect((await record('rival')).labels.map(({ label, model }) => [label, model])).toEqual([
+    ['class0', null],
+    ['class2', null],
+  ]);
   for (const name of [picture(1920, 0), picture(1920, 1)]) {
-    const [zero, one, two] = ['class0', 'class1', 'class2'].map((label) => toFloat32(null_[`${label}/${name}`] as Tensor));
+    const [zero, one, two] = ['class0', 'class1', 'class2'].map((label) =>
+      toFloat32(null_[`${label}/${name}`] as Tensor),
+    );
     const versusOne = toFloat32(rival[`class0/${name}`] as Tensor);
     const versusAll = toFloat32(others[`class0/${name}`] as Tensor);
     let [worst, worstAll, size] = [0, 0, 0];
@@ -175,14 +285,31 @@ test('against the null condition, another label, or the others: differences of t
 });
 
 test('a text model, whose maps are latent: heat maps are upsampled and blurred by the engine', async () => {
-  const words = table('words.csv', [[picture(1920, 0), '1920'], [picture(1950, 1), '1950'], [picture(1980, 2), '1980']]);
-  const summary = await localize(base('text', { dataset: words, model: TEXT_MODEL, labels: ['1950'], against: 'no finding', prompt: 'A car from the {label}s.', nullPrompt: 'A car.' }));
-  expect(summary.result?.labels).toEqual([expect.objectContaining({ label: '1950', pictures: 3, marked: 0, model: null })]);
+  const words = table('words.csv', [
+    [picture(1920, 0), '1920'],
+    [picture(1950, 1), '1950'],
+    [picture(1980, 2), '1980'],
+  ]);
+  const summary = await localize(
+    base('text', {
+      dataset: words,
+      model: TEXT_MODEL,
+      labels: ['1950'],
+      against: 'no finding',
+      prompt: 'A car from the {label}s.',
+      nullPrompt: 'A car.',
+    }),
+  );
+  expect(summary.result?.labels).toEqual([
+    expect.objectContaining({ label: '1950', pictures: 3, marked: 0, model: null }),
+  ]);
   const raw = (await maps('text'))[`1950/${picture(1950, 1)}`] as Tensor;
   expect(raw.shape).toEqual([8, 10]);
   const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
   try {
-    const heat = toFloat32(await engine.heatMaps(fromFloat32([1, 8, 10], toFloat32(raw)), { height: 64, width: 80, kernel: 15, sigma: 4 }));
+    const heat = toFloat32(
+      await engine.heatMaps(fromFloat32([1, 8, 10], toFloat32(raw)), { height: 64, width: 80, kernel: 15, sigma: 4 }),
+    );
     expect(heat).toHaveLength(64 * 80);
     const mean = (values: Float32Array): number => values.reduce((a, b) => a + b, 0) / values.length;
     expect(Math.abs(mean(heat) - mean(toFloat32(raw)))).toBeLessThan(0.1 * Math.max(...toFloat32(raw).map(Math.abs)));
@@ -192,23 +319,40 @@ test('a text model, whose maps are latent: heat maps are upsampled and blurred b
 });
 
 test('masks in place of boxes, and pictures that cannot be read', async () => {
-  const rows = [[picture(1920, 0), 'class0'], [picture(1920, 2), 'class0'], ['broken.png', 'class0']] as const;
+  const rows = [
+    [picture(1920, 0), 'class0'],
+    [picture(1920, 2), 'class0'],
+    ['broken.png', 'class0'],
+  ] as const;
   const data = table('masked.csv', rows);
   writeFileSync(at('data', 'broken.png'), 'x');
   mkdirSync(at('masks', '1920'), { recursive: true });
   const pixels = Buffer.from({ length: 64 * 64 } as ArrayLike<number>);
   for (let i = 0; i < 64 * 64; i++) pixels[i] = i % 64 < 32 ? 255 : 0;
-  await sharp(pixels, { raw: { width: 64, height: 64, channels: 1 } }).png().toFile(at('masks', '1920', '1920_0.png'));
+  await sharp(pixels, { raw: { width: 64, height: 64, channels: 1 } })
+    .png()
+    .toFile(at('masks', '1920', '1920_0.png'));
   const summary = await localize(base('masked', { dataset: data, boxes: at('masks') }));
   expect(summary.scan).toMatchObject({ scored: 2, skipped: 1 });
   expect(readFileSync(at('masked', 'skipped.jsonl'), 'utf8')).toContain('broken.png');
-  expect(summary.result?.labels).toEqual([expect.objectContaining({ label: 'class0', pictures: 2, marked: 1, share: 0.5 })]);
-  expect((await record('masked')).pictures.map(({ image, maps: own }) => [image, own[0]?.share])).toEqual([[picture(1920, 0), 0.5], [picture(1920, 2), null]]);
+  expect(summary.result?.labels).toEqual([
+    expect.objectContaining({ label: 'class0', pictures: 2, marked: 1, share: 0.5 }),
+  ]);
+  expect((await record('masked')).pictures.map(({ image, maps: own }) => [image, own[0]?.share])).toEqual([
+    [picture(1920, 0), 0.5],
+    [picture(1920, 2), null],
+  ]);
 
   // a mask of other proportions: the maps are kept, and the mended command goes on from them
-  await sharp({ create: { width: 90, height: 64, channels: 3, background: 'white' } }).png().toFile(at('masks', '1920', '1920_2.png'));
-  await expect(localize(base('masked', { dataset: data, boxes: at('masks') }))).rejects.toMatchObject({ code: 'DATASET_INVALID' });
-  await sharp({ create: { width: 128, height: 128, channels: 3, background: 'white' } }).png().toFile(at('masks', '1920', '1920_2.png'));
+  await sharp({ create: { width: 90, height: 64, channels: 3, background: 'white' } })
+    .png()
+    .toFile(at('masks', '1920', '1920_2.png'));
+  await expect(localize(base('masked', { dataset: data, boxes: at('masks') }))).rejects.toMatchObject({
+    code: 'DATASET_INVALID',
+  });
+  await sharp({ create: { width: 128, height: 128, channels: 3, background: 'white' } })
+    .png()
+    .toFile(at('masks', '1920', '1920_2.png'));
   const mended = await localize(base('masked', { dataset: data, boxes: at('masks') }));
   expect(mended.scan.evaluations).toBe(0);
   expect(mended.result?.labels[0]).toMatchObject({ marked: 2, share: 0.75 });
@@ -217,11 +361,19 @@ test('masks in place of boxes, and pictures that cannot be read', async () => {
 test('a cancelled localization keeps its finished shards, and goes on', async () => {
   const abort = new AbortController();
   await expect(
-    localize(base('cut', { boxes }), { signal: abort.signal, onProgress: (event) => 'of' in event && event.type === 'shard' && event.done === 1 && abort.abort() }),
+    localize(base('cut', { boxes }), {
+      signal: abort.signal,
+      onProgress: (event) => 'of' in event && event.type === 'shard' && event.done === 1 && abort.abort(),
+    }),
   ).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(await (await Run.open(at('cut'))).doneShards()).toEqual([0]);
   const drawing = new AbortController();
-  await expect(localize(base('cut', { boxes }), { signal: drawing.signal, onProgress: (event) => event.type === 'draw' && drawing.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+  await expect(
+    localize(base('cut', { boxes }), {
+      signal: drawing.signal,
+      onProgress: (event) => event.type === 'draw' && drawing.abort(),
+    }),
+  ).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(readdirSync(at('cut')).sort()).toEqual(['index.parquet', 'locks', 'manifest.json', 'shards', 'skipped.jsonl']);
   const done = await localize(base('cut', { boxes }));
   expect(done.scan).toMatchObject({ resumed: true, evaluations: 0 });
@@ -236,18 +388,40 @@ test('what cannot be meant is refused before any work', async () => {
     writeFileSync(at('data', name), text);
     return at('data', name);
   };
-  const coco = (name: string, size: { width: number; height: number }): string => file(`coco${size.width}.json`, JSON.stringify({
-    images: [{ id: 1, file_name: name, ...size }], categories: [{ id: 1, name: 'class0' }], annotations: [{ image_id: 1, category_id: 1, bbox: [0, 0, 9, 9] }],
-  }));
+  const coco = (name: string, size: { width: number; height: number }): string =>
+    file(
+      `coco${size.width}.json`,
+      JSON.stringify({
+        images: [{ id: 1, file_name: name, ...size }],
+        categories: [{ id: 1, name: 'class0' }],
+        annotations: [{ image_id: 1, category_id: 1, bbox: [0, 0, 9, 9] }],
+      }),
+    );
   const strangers = at('data', 'strangers.csv');
   writeFileSync(strangers, 'image,x,y,w,h\nnobody.png,0,0,9,9\n');
   const wrongs: [Partial<LocalizeOptions>, string, string][] = [
     [{ boxes: strangers }, 'DATASET_INVALID', 'marks nothing'],
     [{ boxes: at('data', 'gone.csv') }, 'DATASET_INVALID', 'gone.csv'],
-    [{ boxes: file('objects.csv', `image,label,x,y,w,h\n${picture(1920, 0)},wheel,0,0,9,9\n`) }, 'DATASET_INVALID', 'Labels of the boxes: wheel. Labels of the run: class0, class1.'],
-    [{ boxes: file('outside.csv', `image,x,y,w,h\n${picture(1920, 0)},900,0,9,9\n`) }, 'DATASET_INVALID', 'covers a pixel'],
-    [{ boxes: file('yolo.csv', `image,x,y,w,h\n${picture(1920, 0)},0.1,0.2,0.3,0.3\n`) }, 'DATASET_INVALID', 'normalized'],
-    [{ boxes: coco('1920_1.png', { width: 64, height: 80 }) }, 'DATASET_INVALID', `64 x 80 px, the image ${picture(1920, 1)} has 80 x 64`],
+    [
+      { boxes: file('objects.csv', `image,label,x,y,w,h\n${picture(1920, 0)},wheel,0,0,9,9\n`) },
+      'DATASET_INVALID',
+      'Labels of the boxes: wheel. Labels of the run: class0, class1.',
+    ],
+    [
+      { boxes: file('outside.csv', `image,x,y,w,h\n${picture(1920, 0)},900,0,9,9\n`) },
+      'DATASET_INVALID',
+      'covers a pixel',
+    ],
+    [
+      { boxes: file('yolo.csv', `image,x,y,w,h\n${picture(1920, 0)},0.1,0.2,0.3,0.3\n`) },
+      'DATASET_INVALID',
+      'normalized',
+    ],
+    [
+      { boxes: coco('1920_1.png', { width: 64, height: 80 }) },
+      'DATASET_INVALID',
+      `64 x 80 px, the image ${picture(1920, 1)} has 80 x 64`,
+    ],
     [{ boxes: coco('1920_1.png', { width: 500, height: 80 }) }, 'DATASET_INVALID', '500 x 80'],
     [{ labels: ['class0', 'class9'] }, 'INVALID_ARGUMENT', 'class9'],
     [{ against: 'class9' }, 'INVALID_ARGUMENT', 'class9'],
@@ -258,7 +432,10 @@ test('what cannot be meant is refused before any work', async () => {
     [{ overlays: -1 }, 'INVALID_ARGUMENT', 'overlays'],
   ];
   for (const [more, code, words] of wrongs) {
-    await expect(localize(base('wrong', more))).rejects.toMatchObject({ code, message: expect.stringContaining(words) as string });
+    await expect(localize(base('wrong', more))).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(words) as string,
+    });
     expect(existsSync(at('wrong'))).toBe(false);
   }
 });
@@ -266,16 +443,30 @@ test('what cannot be meant is refused before any work', async () => {
 test('only the pictures that are marked: a run of a data set that has no others', async () => {
   const { scan, result } = await localize(base('marked', { boxes, onlyMarked: true, bootstrap: 0, overlays: 0 }));
   expect(scan).toMatchObject({ pictures: 3, scored: 3 });
-  expect(result?.labels.map(({ label, pictures, marked }) => [label, pictures, marked])).toEqual([['class0', 2, 2], ['class1', 2, 2]]);
-  await expect(localize(base('marked', { boxes }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('dataset: ') as string });
+  expect(result?.labels.map(({ label, pictures, marked }) => [label, pictures, marked])).toEqual([
+    ['class0', 2, 2],
+    ['class1', 2, 2],
+  ]);
+  await expect(localize(base('marked', { boxes }))).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('dataset: ') as string,
+  });
   await expect(localize(base('unmarked', { onlyMarked: true }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
 test('boxes of a label that is not mapped, and a label without boxes, are told', async () => {
   const only = at('data', 'only.csv');
-  writeFileSync(only, ['image,label,x,y,w,h', `${picture(1920, 0)},class2,0,0,9,9`, `${picture(1920, 0)},class0,0,0,9,9`].join('\n'));
+  writeFileSync(
+    only,
+    ['image,label,x,y,w,h', `${picture(1920, 0)},class2,0,0,9,9`, `${picture(1920, 0)},class0,0,0,9,9`].join('\n'),
+  );
   const summary = await localize(base('told', { boxes: only, overlays: 0, bootstrap: 5 }));
-  expect(summary.result?.notes).toEqual(['No metrics for class1: nothing is marked in their images.', 'Marked, but without maps: class2.']);
+  expect(summary.result?.notes).toEqual([
+    'No metrics for class1: nothing is marked in their images.',
+    'Marked, but without maps: class2.',
+  ]);
   expect(summary.result?.labels.map(({ model }) => model === null)).toEqual([false, true]);
-  expect(summary.result?.mean.model?.averagePrecision.value).toBe(summary.result?.labels[0]?.model?.averagePrecision.value);
+  expect(summary.result?.mean.model?.averagePrecision.value).toBe(
+    summary.result?.labels[0]?.model?.averagePrecision.value,
+  );
 });

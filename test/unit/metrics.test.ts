@@ -15,16 +15,27 @@ function fresh(random: Random, pixels: number, levels?: number): ScoredPixels {
 }
 
 const random = new Random('metrics', Math.random());
-const cases = [...Array.from({ length: 6 }, () => fresh(random, random.whole(20, 400))), ...Array.from({ length: 4 }, () => fresh(random, 300, 1000))];
+const cases = [
+  ...Array.from({ length: 6 }, () => fresh(random, random.whole(20, 400))),
+  ...Array.from({ length: 4 }, () => fresh(random, 300, 1000)),
+];
 
 function naivePaper({ scores, truth }: ScoredPixels): number {
   const positives = truth.reduce((sum, one) => sum + one, 0);
   const curve = Array.from({ length: 1000 }, (_, i) => {
-    const above = [...scores.keys()].filter((pixel) => (scores[pixel] as number) > 2 * Math.pow(10, -(2 + (5 * i) / 999)));
+    const above = [...scores.keys()].filter(
+      (pixel) => (scores[pixel] as number) > 2 * Math.pow(10, -(2 + (5 * i) / 999)),
+    );
     const hits = above.filter((pixel) => truth[pixel]).length;
     return { precision: above.length > 0 ? hits / above.length : 0, recall: hits / positives };
   });
-  return curve.slice(1).reduce((sum, { precision, recall }, i) => sum + ((recall - (curve[i]?.recall ?? 0)) * (precision + (curve[i]?.precision ?? 0))) / 2, 0);
+  return curve
+    .slice(1)
+    .reduce(
+      (sum, { precision, recall }, i) =>
+        sum + ((recall - (curve[i]?.recall ?? 0)) * (precision + (curve[i]?.precision ?? 0))) / 2,
+      0,
+    );
 }
 
 function naiveSweep({ scores, truth }: ScoredPixels): { average: number; iou: number } {
@@ -40,20 +51,28 @@ function naiveSweep({ scores, truth }: ScoredPixels): { average: number; iou: nu
   return { average, iou };
 }
 
-test('the paper\'s AUC-PR: 1000 fixed thresholds, strict, the trapezium rule', () => {
+test("the paper's AUC-PR: 1000 fixed thresholds, strict, the trapezium rule", () => {
   expect(PAPER_THRESHOLDS).toHaveLength(1000);
   expect([PAPER_THRESHOLDS[0], PAPER_THRESHOLDS[999]]).toEqual([0.02, expect.closeTo(2e-7, 20)]);
   for (const pixels of cases) expect(paperAucPr(pixels)).toBeCloseTo(naivePaper(pixels), 10);
 });
 
-test('the paper\'s form of odd maps: a constant one has half the positive share, one below its thresholds nothing', () => {
+test("the paper's form of odd maps: a constant one has half the positive share, one below its thresholds nothing", () => {
   const truth = Uint8Array.from({ length: 320 }, (_, i) => (i % 5 === 0 ? 1 : 0));
-  for (const level of [3e-7, 1e-4, 0.01]) expect(paperAucPr({ scores: new Float32Array(320).fill(level), truth })).toBeCloseTo(0.1, 12);
+  for (const level of [3e-7, 1e-4, 0.01])
+    expect(paperAucPr({ scores: new Float32Array(320).fill(level), truth })).toBeCloseTo(0.1, 12);
   // above all thresholds everything is positive from the first on, and no end point is added
-  for (const level of [-1, 0, 1e-7, 1]) expect(paperAucPr({ scores: new Float32Array(320).fill(level), truth })).toBe(0);
+  for (const level of [-1, 0, 1e-7, 1])
+    expect(paperAucPr({ scores: new Float32Array(320).fill(level), truth })).toBe(0);
   expect(paperAucPr({ scores: new Float32Array(320), truth: new Uint8Array(320) })).toBeNull();
-  expect(paperCurve({ scores: Float32Array.of(1, 1), truth: Uint8Array.of(1, 0) })).toMatchObject({ positives: 1, hits: expect.arrayContaining([1]) as unknown, area: 0 });
-  expect(() => paperAucPr({ scores: Float32Array.of(NaN), truth: Uint8Array.of(1) })).toThrow(expect.objectContaining({ code: 'NUMERICS' }));
+  expect(paperCurve({ scores: Float32Array.of(1, 1), truth: Uint8Array.of(1, 0) })).toMatchObject({
+    positives: 1,
+    hits: expect.arrayContaining([1]) as unknown,
+    area: 0,
+  });
+  expect(() => paperAucPr({ scores: Float32Array.of(NaN), truth: Uint8Array.of(1) })).toThrow(
+    expect.objectContaining({ code: 'NUMERICS' }),
+  );
 });
 
 test('average precision and best IoU over all thresholds', () => {
@@ -83,24 +102,45 @@ describe('resampling', () => {
     measure: (weights) => {
       const weight = (place: number): number => (weights ? (weights[place] as number) : 1);
       const total = members.reduce((sum, place) => sum + weight(place), 0);
-      return [total > 0 ? members.reduce((sum, place) => sum + weight(place) * (values[place] as number), 0) / total : null, total];
+      return [
+        total > 0 ? members.reduce((sum, place) => sum + weight(place) * (values[place] as number), 0) / total : null,
+        total,
+      ];
     },
   });
 
   test('means, groups without pictures, and intervals that hold the value', async () => {
     const rows = await bootstrapped([group([0, 1, 2]), group([3, 4]), group([])], 5, { bootstrap: 400, seed: 3 }, {});
-    expect(rows.map((row) => row[0]?.value)).toEqual([expect.closeTo(0.3, 12), expect.closeTo(0.55, 12), null, expect.closeTo(0.425, 12)]);
+    expect(rows.map((row) => row[0]?.value)).toEqual([
+      expect.closeTo(0.3, 12),
+      expect.closeTo(0.55, 12),
+      null,
+      expect.closeTo(0.425, 12),
+    ]);
     const [first, , none] = rows;
     expect(first?.[0]?.low).toBeCloseTo(0.1, 12);
     expect(first?.[0]?.high).toBeCloseTo(0.4, 12);
     expect(none?.[0]).toEqual({ value: null, low: null, high: null });
     // as many pictures are drawn as there are
     expect(first?.[1]).toEqual({ value: 3, low: 3, high: 3 });
-    expect(await bootstrapped([group([0, 1, 2]), group([3, 4]), group([])], 5, { bootstrap: 400, seed: 3 }, {})).toEqual(rows);
+    expect(
+      await bootstrapped([group([0, 1, 2]), group([3, 4]), group([])], 5, { bootstrap: 400, seed: 3 }, {}),
+    ).toEqual(rows);
   });
 
   test('none wanted, and cancelled', async () => {
-    expect(await bootstrapped([group([0, 1])], 2, { bootstrap: 0, seed: 0 }, {})).toEqual([[{ value: 0.25, low: null, high: null }, { value: 2, low: null, high: null }], [{ value: 0.25, low: null, high: null }, { value: 2, low: null, high: null }]]);
-    await expect(bootstrapped([group([0])], 1, { bootstrap: 5, seed: 0 }, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(await bootstrapped([group([0, 1])], 2, { bootstrap: 0, seed: 0 }, {})).toEqual([
+      [
+        { value: 0.25, low: null, high: null },
+        { value: 2, low: null, high: null },
+      ],
+      [
+        { value: 0.25, low: null, high: null },
+        { value: 2, low: null, high: null },
+      ],
+    ]);
+    await expect(
+      bootstrapped([group([0])], 1, { bootstrap: 5, seed: 0 }, { signal: AbortSignal.abort() }),
+    ).rejects.toMatchObject({ code: 'CANCELLED' });
   });
 });

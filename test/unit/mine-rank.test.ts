@@ -21,17 +21,45 @@ const SHARDS = 12;
 const A_SHARD = 10;
 
 async function makeRun(seed: number): Promise<{ run: Run; rows: PatchRow[] }> {
-  const images = Array.from({ length: SHARDS * A_SHARD }, (_, i) => ({ path: `pictures/${String((i * 37) % 120).padStart(3, '0')}é.png`, label: LABELS[i % 3] as string }));
+  const images = Array.from({ length: SHARDS * A_SHARD }, (_, i) => ({
+    path: `pictures/${String((i * 37) % 120).padStart(3, '0')}é.png`,
+    label: LABELS[i % 3] as string,
+  }));
   const draft: ManifestDraft = {
-    version: '0', created: '', model: { path: '', fingerprint: 'm', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 },
+    version: '0',
+    created: '',
+    model: { path: '', fingerprint: 'm', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 },
     dataset: { path: '', fingerprint: 'd', images: images.length, ignored: 0, labels: LABELS, columns: [] },
     options: {
-      prompt: '', nullPrompt: '', size: 1, sizeRule: 'floor', patch: 4, samples: 1, seed, tBegin: 0, tEnd: 1, sampler: 'stratified', perImage: 5, batch: 1, precision: 'fp32',
-      device: 'cpu', allLabels: false, against: 'null', maps: false, shardSize: A_SHARD, replay: null,
+      prompt: '',
+      nullPrompt: '',
+      size: 1,
+      sizeRule: 'floor',
+      patch: 4,
+      samples: 1,
+      seed,
+      tBegin: 0,
+      tEnd: 1,
+      sampler: 'stratified',
+      perImage: 5,
+      batch: 1,
+      precision: 'fp32',
+      device: 'cpu',
+      allLabels: false,
+      against: 'null',
+      maps: false,
+      shardSize: A_SHARD,
+      replay: null,
     },
-    preset: null, replayFile: null, conditions: LABELS,
+    preset: null,
+    replayFile: null,
+    conditions: LABELS,
   };
-  const run = await Run.begin(join(folder, `run-${seed}`), draft, ImageList.from(images.map((image) => ({ ...image, file: `/${image.path}`, bytes: 1 }))));
+  const run = await Run.begin(
+    join(folder, `run-${seed}`),
+    draft,
+    ImageList.from(images.map((image) => ({ ...image, file: `/${image.path}`, bytes: 1 }))),
+  );
   const rows: PatchRow[] = [];
   let state = 1;
   const random = (): number => (state = (state * 48271) % 2147483647) / 2147483647;
@@ -42,7 +70,23 @@ async function makeRun(seed: number): Promise<{ run: Run; rows: PatchRow[] }> {
         for (let place = 1; place <= 5; place += 1) {
           // few distinct values, so that there are many ties
           const typicality = (Math.round(random() * 20) - 10) / 100;
-          own.push({ image, label, condition: label, list, place, x: 0.5, y: 1, width: 4, height: 4, row: place, column: shard, patch: 4, typicality, standard_error: place === 1 ? null : 0.1, samples: 1 });
+          own.push({
+            image,
+            label,
+            condition: label,
+            list,
+            place,
+            x: 0.5,
+            y: 1,
+            width: 4,
+            height: 4,
+            row: place,
+            column: shard,
+            patch: 4,
+            typicality,
+            standard_error: place === 1 ? null : 0.1,
+            samples: 1,
+          });
         }
       }
     }
@@ -62,8 +106,18 @@ test('the best of each condition and list, in order', async () => {
     expect(rankings.get('empty')).toEqual({ top: [], least: [], random: [] });
     for (const condition of LABELS.slice(0, 3)) {
       const own = rows.filter((row) => row.condition === condition); // stable sorts keep the pictures' order among equals
-      expect(rankings.get(condition)?.top).toEqual(own.filter(({ list }) => list === 'top').sort((a, b) => b.typicality - a.typicality).slice(0, top));
-      expect(rankings.get(condition)?.least).toEqual(own.filter(({ list }) => list === 'least').sort((a, b) => a.typicality - b.typicality).slice(0, top));
+      expect(rankings.get(condition)?.top).toEqual(
+        own
+          .filter(({ list }) => list === 'top')
+          .sort((a, b) => b.typicality - a.typicality)
+          .slice(0, top),
+      );
+      expect(rankings.get(condition)?.least).toEqual(
+        own
+          .filter(({ list }) => list === 'least')
+          .sort((a, b) => a.typicality - b.typicality)
+          .slice(0, top),
+      );
     }
   }
 });

@@ -22,17 +22,37 @@ beforeAll(async () => {
   run = join(folder, 'run');
   data = join(folder, 'data');
   cpSync(join(GOLDEN, 'mini-dataset'), data, { recursive: true });
-  await scan({ threads: 1, dataset: data, model: join(GOLDEN, 'tiny-sd15'), out: run, size: 'source', patch: 16, samples: 2, batch: 16, device: 'cpu', maps: false, shardSize: 4 });
+  await scan({
+    threads: 1,
+    dataset: data,
+    model: join(GOLDEN, 'tiny-sd15'),
+    out: run,
+    size: 'source',
+    patch: 16,
+    samples: 2,
+    batch: 16,
+    device: 'cpu',
+    maps: false,
+    shardSize: 4,
+  });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const patchesOf = async (): Promise<MinedPatchRow[]> => readTable<MinedPatchRow>((await Run.open(run)).mineFile('patches.parquet'));
-const clustersOf = async (): Promise<ClusterRow[]> => readTable<ClusterRow>((await Run.open(run)).mineFile('clusters.parquet'));
+const patchesOf = async (): Promise<MinedPatchRow[]> =>
+  readTable<MinedPatchRow>((await Run.open(run)).mineFile('patches.parquet'));
+const clustersOf = async (): Promise<ClusterRow[]> =>
+  readTable<ClusterRow>((await Run.open(run)).mineFile('clusters.parquet'));
 
 test('the list asked for is clustered; the folder is replaced as a whole; the same options twice do nothing', async () => {
   const events: MineEvent[] = [];
-  expect(await mine(run, { threads: 1, clusters: 3, top: 12 }, { onProgress: (event) => void events.push(event) })).toMatchObject({
-    rank: 'top', reused: false, pictures: 12, notes: [], conditions: [{ condition: '1920', patches: 12, clusters: 3 }, { condition: '1950' }, { condition: '1980' }],
+  expect(
+    await mine(run, { threads: 1, clusters: 3, top: 12 }, { onProgress: (event) => void events.push(event) }),
+  ).toMatchObject({
+    rank: 'top',
+    reused: false,
+    pictures: 12,
+    notes: [],
+    conditions: [{ condition: '1920', patches: 12, clusters: 3 }, { condition: '1950' }, { condition: '1980' }],
   });
   expect(events.filter(({ type }) => type === 'features').at(-1)).toMatchObject({ done: 12, total: 12 });
   const top = await patchesOf();
@@ -41,7 +61,9 @@ test('the list asked for is clustered; the folder is replaced as a whole; the sa
 
   const again = await mine(run, { threads: 1, clusters: 3, top: 12 });
   expect(again).toMatchObject({ reused: true, pictures: 12 });
-  expect(mineText(again)).toContain(`Already mined with these options (36 highest-typicality patches of 3 labels): ${run}`);
+  expect(mineText(again)).toContain(
+    `Already mined with these options (36 highest-typicality patches of 3 labels): ${run}`,
+  );
 
   await mine(run, { threads: 1, clusters: 3, top: 12, rank: 'least' });
   const least = await patchesOf();
@@ -51,7 +73,14 @@ test('the list asked for is clustered; the folder is replaced as a whole; the sa
 
   await mine(run, { threads: 1, clusters: 3, top: 12 });
   expect(resultBytes(run, ['mine'])).toEqual(first);
-  expect(readdirSync(run).sort()).toEqual(['index.parquet', 'locks', 'manifest.json', 'mine', 'shards', 'skipped.jsonl']);
+  expect(readdirSync(run).sort()).toEqual([
+    'index.parquet',
+    'locks',
+    'manifest.json',
+    'mine',
+    'shards',
+    'skipped.jsonl',
+  ]);
   expect(readdirSync(join(run, 'locks'))).toEqual([]);
 });
 
@@ -76,7 +105,8 @@ test('features are unit vectors in rank order, and do not depend on the batch', 
     expect(a.shape[0]).toBe(20);
     const [values, again] = [toFloat32(a), toFloat32(b)];
     const width = a.shape[1] ?? 0;
-    for (let row = 0; row < 20; row += 1) expect(Math.hypot(...values.subarray(row * width, (row + 1) * width))).toBeCloseTo(1, 5);
+    for (let row = 0; row < 20; row += 1)
+      expect(Math.hypot(...values.subarray(row * width, (row + 1) * width))).toBeCloseTo(1, 5);
     values.forEach((value, i) => expect(Math.abs(value - (again[i] ?? NaN))).toBeLessThan(1e-5));
   }
 });
@@ -87,14 +117,32 @@ test('exports: columns in their order, every format the same rows', async () => 
   expect(await exportTable(run, 'patches', 'json', file('p.json'))).toBe(63);
   const rows = JSON.parse(readFileSync(file('p.json'), 'utf8')) as Record<string, unknown>[];
   expect(Object.keys(rows[0] ?? {}).slice(0, 13)).toEqual([
-    'image', 'label', 'condition', 'rank', 'x', 'y', 'width', 'height', 'typicality', 'standard_error', 'samples', 'cluster', 'list',
+    'image',
+    'label',
+    'condition',
+    'rank',
+    'x',
+    'y',
+    'width',
+    'height',
+    'typicality',
+    'standard_error',
+    'samples',
+    'cluster',
+    'list',
   ]);
   await exportTable(run, 'patches', 'parquet', file('p.parquet'));
   expect(await readTable(file('p.parquet'))).toEqual(rows);
   await exportTable(run, 'patches', 'csv', file('p.csv'));
   const lines = readFileSync(file('p.csv'), 'utf8').trimEnd().split('\r\n');
   expect(lines[0]).toBe(Object.keys(rows[0] ?? {}).join(','));
-  expect(lines.slice(1)).toEqual(rows.map((row) => Object.values(row).map((value) => value ?? '').join(',')));
+  expect(lines.slice(1)).toEqual(
+    rows.map((row) =>
+      Object.values(row)
+        .map((value) => value ?? '')
+        .join(','),
+    ),
+  );
   expect(await exportTable(run, 'clusters', 'csv', file('c.csv'))).toBe(6);
   expect(await exportTable(run, 'images', 'csv', file('i.csv'))).toBe(12);
 });
@@ -103,7 +151,13 @@ test('a cancel leaves what was mined before', async () => {
   await mine(run, { threads: 1, clusters: 2, top: 9 });
   const before = resultBytes(run, ['mine']);
   const abort = new AbortController();
-  await expect(mine(run, { threads: 1, clusters: 3, top: 9 }, { signal: abort.signal, onProgress: ({ type }) => type === 'features' && abort.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+  await expect(
+    mine(
+      run,
+      { threads: 1, clusters: 3, top: 9 },
+      { signal: abort.signal, onProgress: ({ type }) => type === 'features' && abort.abort() },
+    ),
+  ).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(resultBytes(run, ['mine'])).toEqual(before);
   expect(readdirSync(join(run, 'locks'))).toEqual([]);
 });
@@ -124,7 +178,9 @@ test('where another process mines the run this one waits for it', async () => {
 
   const again = await locks.acquire('mine');
   const abort = new AbortController();
-  await expect(mine(run, options, { signal: abort.signal, log: () => abort.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+  await expect(mine(run, options, { signal: abort.signal, log: () => abort.abort() })).rejects.toMatchObject({
+    code: 'CANCELLED',
+  });
   await again?.release();
 });
 
@@ -132,16 +188,26 @@ test('what does not fit is refused', async () => {
   await expect(mine(run, { threads: 1, clusters: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   await expect(mine(run, { threads: 1, top: 1_000_000 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   await expect(mine(join(folder, 'nowhere'))).rejects.toMatchObject({ code: 'RUN_INVALID' });
-  await expect(mine(run, { threads: 1, clusters: 4, model: join(GOLDEN, 'tiny-fold') })).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
+  await expect(mine(run, { threads: 1, clusters: 4, model: join(GOLDEN, 'tiny-fold') })).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+  });
 
   const unfinished = join(folder, 'unfinished');
   cpSync(run, unfinished, { recursive: true });
   rmSync(join(unfinished, 'shards', '00001'), { recursive: true });
   rmSync(join(unfinished, 'mine'), { recursive: true });
-  await expect(mine(unfinished)).rejects.toMatchObject({ code: 'RUN_INVALID', message: expect.stringContaining('2 of 3') });
-  await expect(exportTable(unfinished, 'patches', 'json', join(folder, 'x'))).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  await expect(mine(unfinished)).rejects.toMatchObject({
+    code: 'RUN_INVALID',
+    message: expect.stringContaining('2 of 3'),
+  });
+  await expect(exportTable(unfinished, 'patches', 'json', join(folder, 'x'))).rejects.toMatchObject({
+    code: 'RUN_INVALID',
+  });
 
   writeFileSync(join(data, '1920', 'new.png'), 'x');
-  await expect(mine(run, { threads: 1, clusters: 5 })).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('changed') });
+  await expect(mine(run, { threads: 1, clusters: 5 })).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('changed'),
+  });
   rmSync(join(data, '1920', 'new.png'));
 });

@@ -4,25 +4,47 @@ import path from 'node:path';
 import { DiffmineError } from '../../src/util/errors.js';
 import { openModel, type ModelFolder } from '../../src/models/index.js';
 import {
-  devices, drawNoise, Engine, float32, fromFloat32, fromInt64, int64Numbers, loadAddon, readSafetensors, type CallOptions, type Conditions, type Picture, type Progress,
-  type Tensor, type TypicalityInput, type TypicalityOptions,
+  devices,
+  drawNoise,
+  Engine,
+  float32,
+  fromFloat32,
+  fromInt64,
+  int64Numbers,
+  loadAddon,
+  readSafetensors,
+  type CallOptions,
+  type Conditions,
+  type Picture,
+  type Progress,
+  type Tensor,
+  type TypicalityInput,
+  type TypicalityOptions,
 } from '../../src/engine/index.js';
 import { GOLDEN } from '../helpers/folders.js';
 
-const golden = (variant: string): Record<string, Tensor> => readSafetensors(path.join(GOLDEN, `${variant}-golden/golden.safetensors`));
+const golden = (variant: string): Record<string, Tensor> =>
+  readSafetensors(path.join(GOLDEN, `${variant}-golden/golden.safetensors`));
 
 /** Planar [3, H, W] as the goldens have it -> interleaved, as sharp does. */
 function picture(planar: Tensor): Picture {
   const [, height = 0, width = 0] = planar.shape;
   const area = height * width;
-  return { width, height, pixels: Uint8Array.from({ length: 3 * area }, (_, i) => planar.data[(i % 3) * area + Math.floor(i / 3)] ?? 0) };
+  return {
+    width,
+    height,
+    pixels: Uint8Array.from({ length: 3 * area }, (_, i) => planar.data[(i % 3) * area + Math.floor(i / 3)] ?? 0),
+  };
 }
 
 function expectNear(got: Tensor | undefined, reference: Tensor | undefined, atol: number, rtol: number): void {
   if (!got || !reference) throw new Error('a tensor is missing');
   expect(got.shape).toEqual(reference.shape);
   const [a, b] = [float32(got), float32(reference)];
-  const worst = b.reduce((most, value, i) => Math.max(most, Math.abs((a[i] ?? NaN) - value) / (atol + rtol * Math.abs(value))), 0);
+  const worst = b.reduce(
+    (most, value, i) => Math.max(most, Math.abs((a[i] ?? NaN) - value) / (atol + rtol * Math.abs(value))),
+    0,
+  );
   expect(worst).toBeLessThanOrEqual(1);
 }
 
@@ -40,9 +62,19 @@ afterAll(async () => {
 function longWork(engine: Engine, options?: CallOptions): Promise<unknown> {
   return engine.kmeans(points, { clusters: 40, restarts: 100_000, seed: 1 }, options);
 }
-const points: Tensor = { ...fromFloat32([4000, 8], Float32Array.from({ length: 32_000 }, (_, i) => Math.sin(i * i))) };
-const quickWork = (engine: Engine, options?: CallOptions): Promise<unknown> => engine.selectPatches(fromFloat32([3, 3], [1, 2, 3, 4, 9, 6, 7, 8, 5]), 1, 1, false, options);
-const codeOf = (promise: Promise<unknown>): Promise<string> => promise.then(() => 'resolved', (thrown: DiffmineError) => thrown.code);
+const points: Tensor = {
+  ...fromFloat32(
+    [4000, 8],
+    Float32Array.from({ length: 32_000 }, (_, i) => Math.sin(i * i)),
+  ),
+};
+const quickWork = (engine: Engine, options?: CallOptions): Promise<unknown> =>
+  engine.selectPatches(fromFloat32([3, 3], [1, 2, 3, 4, 9, 6, 7, 8, 5]), 1, 1, false, options);
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => 'resolved',
+    (thrown: DiffmineError) => thrown.code,
+  );
 
 /** Resolves at the first progress of a call: its work runs. */
 function started(): { options: CallOptions; begun: Promise<void> } {
@@ -104,23 +136,53 @@ describe('a latent model with text', () => {
   const work = (): { input: TypicalityInput; options: TypicalityOptions } => ({
     input: {
       pictures: [picture(input('typicality_0_64x64.in.image_u8'))],
-      conditions: [[0, 1, 2, 3]], subjects: [[0, 1, 2]], weights: [[[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]]], keys: [7],
-      noises: input('typicality_0_64x64.in.noises'), timesteps: input('typicality_0_64x64.in.t'),
+      conditions: [[0, 1, 2, 3]],
+      subjects: [[0, 1, 2]],
+      weights: [
+        [
+          [0, 0, 0, 1],
+          [0, 0, 0, 1],
+          [0, 0, 0, 1],
+        ],
+      ],
+      keys: [7],
+      noises: input('typicality_0_64x64.in.noises'),
+      timesteps: input('typicality_0_64x64.in.t'),
     },
-    options: { samples: 8, seed: 0, tBegin: 0, tEnd: 1000, sampler: 'reference', patch: 16, perImage: 5, batch: 8, keepMaps: true, keepScores: true, keepLosses: true },
+    options: {
+      samples: 8,
+      seed: 0,
+      tBegin: 0,
+      tEnd: 1000,
+      sampler: 'reference',
+      patch: 16,
+      perImage: 5,
+      batch: 8,
+      keepMaps: true,
+      keepScores: true,
+      keepLosses: true,
+    },
   });
 
   it('scores typicality as the reference', async () => {
     const events: Progress[] = [];
     const { input: pictures, options } = work();
-    const { outputs, losses, timesteps } = await engine.scoreTypicality(conditions, pictures, options, { onProgress: (event) => events.push(event) });
+    const { outputs, losses, timesteps } = await engine.scoreTypicality(conditions, pictures, options, {
+      onProgress: (event) => events.push(event),
+    });
     const perChannel = float32(input('typicality_0_64x64.out.losses')); // [8, 4, 4, 8, 8]
-    const means = Float32Array.from({ length: 8 * 4 * 64 }, (_, i) => [0, 1, 2, 3].reduce((sum, c) => sum + (perChannel[Math.floor(i / 64) * 256 + c * 64 + (i % 64)] ?? NaN), 0) / 4);
+    const means = Float32Array.from(
+      { length: 8 * 4 * 64 },
+      (_, i) =>
+        [0, 1, 2, 3].reduce((sum, c) => sum + (perChannel[Math.floor(i / 64) * 256 + c * 64 + (i % 64)] ?? NaN), 0) / 4,
+    );
     expectNear(losses, fromFloat32([1, 8, 4, 8, 8], means), 5e-5, 1e-3);
     expect(outputs[0]).toHaveLength(3);
     outputs[0]?.forEach(({ scores, top, mean, map }, c) => {
       expectNear(scores, input(`typicality_0_64x64.out.scores_${c}`), 5e-5, 1e-3);
-      expect(top.map(({ row, column }) => [row, column, row + 16, column + 16]).flat()).toEqual(int64Numbers(input(`typicality_0_64x64.out.top5_${c}`)));
+      expect(top.map(({ row, column }) => [row, column, row + 16, column + 16]).flat()).toEqual(
+        int64Numbers(input(`typicality_0_64x64.out.top5_${c}`)),
+      );
       expect(mean).toBeCloseTo(float32(map as Tensor).reduce((sum, value) => sum + value, 0) / 64, 5);
       expect(top[0]?.standardError).toBeGreaterThan(0);
     });
@@ -136,7 +198,12 @@ describe('a latent model with text', () => {
     expect((await engine.scoreTypicality(conditions, pictures, options)).stages).toBeUndefined();
   });
 
-  it.each([[undefined, devices()[0]?.threads], [0, devices()[0]?.threads], [1, 1], [3, 3]])('asked for %p threads it computes with %p', async (threads, expected) => {
+  it.each([
+    [undefined, devices()[0]?.threads],
+    [0, devices()[0]?.threads],
+    [1, 1],
+    [3, 3],
+  ])('asked for %p threads it computes with %p', async (threads, expected) => {
     const asked = new Engine({ device: 'cpu', precision: 'fp32', ...(threads === undefined ? {} : { threads }) });
     expect((await asked.machineRates({ seconds: 0 })).threads).toBe(expected);
     await asked.dispose();
@@ -145,7 +212,8 @@ describe('a latent model with text', () => {
   it('gives the memory of activations back when it has been idle for a while', async () => {
     const long = new Engine({ device: 'cpu', precision: 'fp32', threads: 1, idleSeconds: 3600 });
     const maps = fromFloat32([8, 64, 64], new Float32Array(8 * 64 * 64));
-    const make = async (made: Engine): Promise<void> => void (await made.heatMaps(maps, { height: 256, width: 256, kernel: 9, sigma: 2 })); // tensors of 2 MB
+    const make = async (made: Engine): Promise<void> =>
+      void (await made.heatMaps(maps, { height: 256, width: 256, kernel: 9, sigma: 2 })); // tensors of 2 MB
     await make(long);
     expect(long.memory().cached).toBeGreaterThan(1e6);
     const short = new Engine({ device: 'cpu', precision: 'fp32', threads: 1, idleSeconds: 0.05 });
@@ -155,24 +223,35 @@ describe('a latent model with text', () => {
     expect(long.memory().cached).toBe(0);
     await make(long);
     await Promise.all([long.dispose(), short.dispose()]);
-    expect(() => new Engine({ device: 'cpu', precision: 'fp32', idleSeconds: 0 })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error);
+    expect(() => new Engine({ device: 'cpu', precision: 'fp32', idleSeconds: 0 })).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error,
+    );
   });
 
   it('measures the machine, in its precision or another', async () => {
     const { matmul, copy } = await engine.machineRates({ seconds: 0 });
     expect(matmul).toBeGreaterThan(1e8);
     expect(copy).toBeGreaterThan(1e8);
-    expect(await codeOf(engine.machineRates({ precision: 'fp16', seconds: 0 }))).toBe(devices()[0]?.dtypes.includes('fp16') ? 'resolved' : 'DEVICE_UNAVAILABLE');
+    expect(await codeOf(engine.machineRates({ precision: 'fp16', seconds: 0 }))).toBe(
+      devices()[0]?.dtypes.includes('fp16') ? 'resolved' : 'DEVICE_UNAVAILABLE',
+    );
     expect(await codeOf(engine.machineRates({ seconds: -1 }))).toBe('INVALID_ARGUMENT');
     expect(await codeOf(engine.machineRates({}, { signal: AbortSignal.abort() }))).toBe('CANCELLED');
   });
 
   it('scores latents as the pictures they come from, and one sample without a standard error', async () => {
     const { input: pictures, options } = work();
-    const [a, b] = [{ ...options, keepLosses: false, samples: 1 }, { ...pictures, noises: undefined, timesteps: undefined }];
+    const [a, b] = [
+      { ...options, keepLosses: false, samples: 1 },
+      { ...pictures, noises: undefined, timesteps: undefined },
+    ];
     const fromPictures = await engine.scoreTypicality(conditions, b as TypicalityInput, a);
     const latents = await engine.encodePictures(pictures.pictures as Picture[]);
-    const fromLatents = await engine.scoreTypicality(conditions, { ...(b as TypicalityInput), pictures: undefined, latents, height: 64, width: 64 } as unknown as TypicalityInput, a);
+    const fromLatents = await engine.scoreTypicality(
+      conditions,
+      { ...(b as TypicalityInput), pictures: undefined, latents, height: 64, width: 64 } as unknown as TypicalityInput,
+      a,
+    );
     expect(fromLatents).toEqual(fromPictures);
     expect(fromPictures.outputs[0]?.[0]?.top[0]?.standardError).toBeNull();
     expect(fromPictures.losses).toBeUndefined();
@@ -180,12 +259,27 @@ describe('a latent model with text', () => {
 
   it('makes DIFT features of boxes', async () => {
     const own = await engine.prepareConditions(input('dift.in.cond'));
-    const boxes = [[0, 0, 32, 32], [16, 16, 48, 48], [3, 5, 35, 37], [32, 17, 64, 49]];
+    const boxes = [
+      [0, 0, 32, 32],
+      [16, 16, 48, 48],
+      [3, 5, 35, 37],
+      [32, 17, 64, 49],
+    ];
     const { patches, features } = await engine.dift(
       own,
       {
-        pictures: [picture(input('dift.in.image_u8'))], conditions: [0], noises: input('dift.in.noises'), keepFeatures: true,
-        boxes: [boxes.map(([rowBegin = 0, columnBegin = 0, rowEnd = 0, columnEnd = 0]) => ({ rowBegin, columnBegin, rowEnd, columnEnd }))],
+        pictures: [picture(input('dift.in.image_u8'))],
+        conditions: [0],
+        noises: input('dift.in.noises'),
+        keepFeatures: true,
+        boxes: [
+          boxes.map(([rowBegin = 0, columnBegin = 0, rowEnd = 0, columnEnd = 0]) => ({
+            rowBegin,
+            columnBegin,
+            rowEnd,
+            columnEnd,
+          })),
+        ],
       },
       { timestep: 161, upBlock: 1, ensemble: 8, seed: 0, batch: 4 },
     );
@@ -197,32 +291,74 @@ describe('a latent model with text', () => {
   it('refuses what does not fit, and goes on', async () => {
     const forward = { x: drawNoise(0, 0, 1, [4, 8, 8], 0), timesteps: [1], conditionIndex: [0] };
     const refused: [Promise<unknown>, RegExp][] = [
-      [engine.unetForward(conditions, { ...forward, conditionIndex: [4] }), /^Expected an integer from 0 to 3 for input\.conditionIndex\[0\], got 4\.$/],
-      [engine.unetForward(conditions, { ...forward, timesteps: [1, 2] }), /one timestep for each of the 1 inputs for input\.timesteps/],
+      [
+        engine.unetForward(conditions, { ...forward, conditionIndex: [4] }),
+        /^Expected an integer from 0 to 3 for input\.conditionIndex\[0\], got 4\.$/,
+      ],
+      [
+        engine.unetForward(conditions, { ...forward, timesteps: [1, 2] }),
+        /one timestep for each of the 1 inputs for input\.timesteps/,
+      ],
       [engine.unetForward(conditions, { ...forward, observe: ['conv_in', 'up_blocks.9'] }), /no module 'up_blocks\.9'/],
-      [engine.unetForward(conditions, { ...forward, x: fromInt64([1, 4, 8, 8], Array<number>(256).fill(0)) }), /Expected a tensor of F32 with 4 dimensions for input\.x, got I64 \[1, 4, 8, 8\]\./],
+      [
+        engine.unetForward(conditions, { ...forward, x: fromInt64([1, 4, 8, 8], Array<number>(256).fill(0)) }),
+        /Expected a tensor of F32 with 4 dimensions for input\.x, got I64 \[1, 4, 8, 8\]\./,
+      ],
       [engine.vaeEncode([]), /at least one picture/],
-      [engine.vaeEncode([{ pixels: new Uint8Array(11), width: 2, height: 2 }]), /height x width x 3 bytes \(2 x 2 x 3\) for pictures\[0\]\.pixels, got 11/],
-      [engine.vaeEncode([{ pixels: new Uint8Array(12), width: 2, height: 2 }, { pixels: new Uint8Array(6), width: 2, height: 1 }]), /pictures of one size/],
-      [engine.scoreTypicality(conditions, { ...work().input, latents: forward.x }, work().options), /either input\.pictures or input\.latents, got both/],
-      [engine.scoreTypicality(conditions, { ...work().input, subjects: [[4]] }, work().options), /from 0 to 3 for input\.subjects\[0\]\[0\], got 4/],
-      [engine.scoreTypicality(conditions, { ...work().input, weights: [[[0, 0, 1]]] }, work().options), /numbers \[1\]\[3\]\[4\] for input\.weights/],
-      [engine.prepareConditions(fromFloat32([3], [1, 2, 3])), /embeddings F32 \[M, tokens, D\] or class labels I64 \[M\]/],
+      [
+        engine.vaeEncode([{ pixels: new Uint8Array(11), width: 2, height: 2 }]),
+        /height x width x 3 bytes \(2 x 2 x 3\) for pictures\[0\]\.pixels, got 11/,
+      ],
+      [
+        engine.vaeEncode([
+          { pixels: new Uint8Array(12), width: 2, height: 2 },
+          { pixels: new Uint8Array(6), width: 2, height: 1 },
+        ]),
+        /pictures of one size/,
+      ],
+      [
+        engine.scoreTypicality(conditions, { ...work().input, latents: forward.x }, work().options),
+        /either input\.pictures or input\.latents, got both/,
+      ],
+      [
+        engine.scoreTypicality(conditions, { ...work().input, subjects: [[4]] }, work().options),
+        /from 0 to 3 for input\.subjects\[0\]\[0\], got 4/,
+      ],
+      [
+        engine.scoreTypicality(conditions, { ...work().input, weights: [[[0, 0, 1]]] }, work().options),
+        /numbers \[1\]\[3\]\[4\] for input\.weights/,
+      ],
+      [
+        engine.prepareConditions(fromFloat32([3], [1, 2, 3])),
+        /embeddings F32 \[M, tokens, D\] or class labels I64 \[M\]/,
+      ],
       [engine.loadModel((await openModel(path.join(GOLDEN, 'tiny-fold'))).source), /has a model already/],
     ];
-    for (const [promise, message] of refused) await expect(promise).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) as string });
+    for (const [promise, message] of refused)
+      await expect(promise).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: expect.stringMatching(message) as string,
+      });
     await expect(engine.unetForward(conditions, forward)).resolves.toHaveProperty('sample.shape', [1, 4, 8, 8]);
   });
 
   it('refuses conditions of another engine, and wrong handles', async () => {
     const other = newEngine();
-    await expect(other.unetForward(conditions, { x: drawNoise(0, 0, 1, [4, 8, 8], 0), timesteps: [1], conditionIndex: [0] })).rejects.toMatchObject({
-      code: 'INVALID_ARGUMENT', message: 'The conditions were prepared by another engine.',
+    await expect(
+      other.unetForward(conditions, { x: drawNoise(0, 0, 1, [4, 8, 8], 0), timesteps: [1], conditionIndex: [0] }),
+    ).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: 'The conditions were prepared by another engine.',
     });
     const addon = loadAddon();
     const native = addon.createEngine({ device: 'cpu', precision: 'fp32', threads: 1 });
-    await expect(addon.unetForward(native, native as never, {} as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('got a native handle') as string });
-    await expect(addon.kmeans(conditions.native as never, points, { clusters: 1, restarts: 1, seed: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(addon.unetForward(native, native as never, {} as never)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('got a native handle') as string,
+    });
+    await expect(
+      addon.kmeans(conditions.native as never, points, { clusters: 1, restarts: 1, seed: 0 }),
+    ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await addon.disposeEngine(native);
   });
 });
@@ -242,22 +378,47 @@ describe('a folded pixel model with classes', () => {
     const pixels = Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 7919) % 251);
     const { outputs } = await engine.scoreTypicality(
       conditions,
-      { pictures: [{ pixels, width, height }], conditions: [[0, 3]], subjects: [[0]], weights: [[[0, 1]]], keys: [2n ** 63n] },
-      { samples: 3, seed: 2n ** 64n - 1n, tBegin: 100, tEnd: 700, sampler: 'stratified', patch: 8, perImage: 2, batch: 4, keepMaps: true, keepScores: true },
+      {
+        pictures: [{ pixels, width, height }],
+        conditions: [[0, 3]],
+        subjects: [[0]],
+        weights: [[[0, 1]]],
+        keys: [2n ** 63n],
+      },
+      {
+        samples: 3,
+        seed: 2n ** 64n - 1n,
+        tBegin: 100,
+        tEnd: 700,
+        sampler: 'stratified',
+        patch: 8,
+        perImage: 2,
+        batch: 4,
+        keepMaps: true,
+        keepScores: true,
+      },
     );
     expect(outputs[0]?.[0]?.map?.shape).toEqual([32, 32]);
     expect(outputs[0]?.[0]?.scores?.shape).toEqual([25, 25]);
   });
 
   it('says which parts it has not', async () => {
-    await expect(engine.encodeText(fromInt64([1, 77], Array<number>(77).fill(0)))).rejects.toThrow('has no text encoder');
+    await expect(engine.encodeText(fromInt64([1, 77], Array<number>(77).fill(0)))).rejects.toThrow(
+      'has no text encoder',
+    );
     await expect(engine.vaeDecode(drawNoise(0, 0, 1, [4, 8, 8], 0))).rejects.toThrow('has no VAE');
-    await expect(newEngine().vaeDecode(drawNoise(0, 0, 1, [4, 8, 8], 0))).rejects.toMatchObject({ message: 'The engine has no model yet.', hint: 'Call loadModel first.' });
+    await expect(newEngine().vaeDecode(drawNoise(0, 0, 1, [4, 8, 8], 0))).rejects.toMatchObject({
+      message: 'The engine has no model yet.',
+      hint: 'Call loadModel first.',
+    });
   });
 
   it('can load a model after a load that failed', async () => {
     const retry = newEngine();
-    const broken = { ...model.source, unet: { ...model.source.unet, config: { ...model.source.unet.config, numClassEmbeds: 5 } } };
+    const broken = {
+      ...model.source,
+      unet: { ...model.source.unet, config: { ...model.source.unet.config, numClassEmbeds: 5 } },
+    };
     await expect(retry.loadModel(broken)).rejects.toMatchObject({ code: 'MODEL_INVALID' });
     await retry.loadModel(model.source);
     expect(retry.memory().weights).toBeGreaterThan(0);
@@ -270,7 +431,9 @@ describe('tasks', () => {
     const order: number[] = [];
     let turns = 0;
     const turning = setInterval(() => turns++, 1);
-    const work = [0, 1, 2, 3].map((i) => engine.kmeans(points, { clusters: 40, restarts: i === 0 ? 20 : 1, seed: i }).then(() => order.push(i)));
+    const work = [0, 1, 2, 3].map((i) =>
+      engine.kmeans(points, { clusters: 40, restarts: i === 0 ? 20 : 1, seed: i }).then(() => order.push(i)),
+    );
     await Promise.all(work);
     clearInterval(turning);
     expect(order).toEqual([0, 1, 2, 3]);
@@ -279,7 +442,11 @@ describe('tasks', () => {
 
   it('report progress without flooding, the last state last', async () => {
     const events: Progress[] = [];
-    await newEngine().kmeans(points, { clusters: 2, restarts: 500, seed: 1, iterations: 1 }, { onProgress: (event) => events.push(event) });
+    await newEngine().kmeans(
+      points,
+      { clusters: 2, restarts: 500, seed: 1, iterations: 1 },
+      { onProgress: (event) => events.push(event) },
+    );
     expect(events.at(-1)).toEqual({ stage: 'cluster', done: 500, total: 500 });
     expect(events.length).toBeLessThan(500);
     const done = events.map((event) => event.done);
@@ -288,7 +455,11 @@ describe('tasks', () => {
 
   it('reject with what onProgress throws', async () => {
     const engine = newEngine();
-    const promise = longWork(engine, { onProgress: () => { throw new RangeError('enough'); } });
+    const promise = longWork(engine, {
+      onProgress: () => {
+        throw new RangeError('enough');
+      },
+    });
     await expect(promise).rejects.toMatchObject({ code: 'INTERNAL', message: 'enough' });
     await expect(quickWork(engine)).resolves.toEqual([{ row: 1, column: 1, score: 9 }]);
   });
@@ -352,19 +523,32 @@ describe('abort', () => {
     const controller = new AbortController();
     let listeners = 0;
     const signal = {
-      get aborted() { return controller.signal.aborted; },
-      addEventListener: (...args: Parameters<AbortSignal['addEventListener']>) => { listeners++; controller.signal.addEventListener(...args); },
-      removeEventListener: (...args: Parameters<AbortSignal['removeEventListener']>) => { listeners--; controller.signal.removeEventListener(...args); },
+      get aborted() {
+        return controller.signal.aborted;
+      },
+      addEventListener: (...args: Parameters<AbortSignal['addEventListener']>) => {
+        listeners++;
+        controller.signal.addEventListener(...args);
+      },
+      removeEventListener: (...args: Parameters<AbortSignal['removeEventListener']>) => {
+        listeners--;
+        controller.signal.removeEventListener(...args);
+      },
     } as AbortSignal;
     for (let i = 0; i < 20; i++) await quickWork(engine, { signal });
-    await expect(engine.kmeans(points, { clusters: 0, restarts: 1, seed: 1 }, { signal })).rejects.toThrow('options.clusters');
+    await expect(engine.kmeans(points, { clusters: 0, restarts: 1, seed: 1 }, { signal })).rejects.toThrow(
+      'options.clusters',
+    );
     expect(listeners).toBe(0);
     controller.abort();
     await expect(quickWork(engine)).resolves.toHaveLength(1);
   });
 
   it('takes nothing but an AbortSignal', async () => {
-    await expect(quickWork(newEngine(), { signal: {} as AbortSignal })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('an AbortSignal for call.signal') as string });
+    await expect(quickWork(newEngine(), { signal: {} as AbortSignal })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('an AbortSignal for call.signal') as string,
+    });
     await expect(quickWork(newEngine(), { onProgress: 1 as never })).rejects.toThrow('a function for call.onProgress');
   });
 });
@@ -381,7 +565,10 @@ describe('dispose', () => {
     await engine.dispose();
     expect(await codes).toEqual(['CANCELLED', 'CANCELLED', 'CANCELLED']);
     expect(engine.memory().weights).toBe(0);
-    await expect(quickWork(engine)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: 'The engine was disposed.' });
+    await expect(quickWork(engine)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: 'The engine was disposed.',
+    });
   });
 
   it('cannot race work: every promise settles, whenever it comes', async () => {
@@ -389,7 +576,12 @@ describe('dispose', () => {
     for (let round = 0; round < 40; round++) {
       const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
       const controller = new AbortController();
-      const promises = [engine.loadModel(source), quickWork(engine), longWork(engine, { signal: controller.signal }), quickWork(engine, { signal: controller.signal })];
+      const promises = [
+        engine.loadModel(source),
+        quickWork(engine),
+        longWork(engine, { signal: controller.signal }),
+        quickWork(engine, { signal: controller.signal }),
+      ];
       const codes = promises.map(codeOf);
       if (round % 3 === 1) await promises[1]?.catch(() => undefined);
       if (round % 3 === 2) await new Promise((resolve) => setTimeout(resolve, round));

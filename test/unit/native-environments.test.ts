@@ -27,7 +27,11 @@ async function run(script: string, ...flags: string[]): Promise<Outcome> {
     const later = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   `;
   // Workers get the prelude too.
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [...flags, '-e', `const prelude = ${JSON.stringify(prelude)};\n${prelude}\n${script}`], { encoding: 'utf8', timeout: 100_000 });
+  const { status, signal, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...flags, '-e', `const prelude = ${JSON.stringify(prelude)};\n${prelude}\n${script}`],
+    { encoding: 'utf8', timeout: 100_000 },
+  );
   return { status, signal, stdout, stderr };
 }
 
@@ -37,7 +41,9 @@ describe('the end of a process', () => {
     ['an uncaught exception', 'setTimeout(() => { throw new Error("boom") }, 20)', 1],
     ['an unhandled rejection', 'setTimeout(() => Promise.reject(new Error("boom")), 20)', 1],
   ])('by %s while engines compute ends in no signal', async (_, end, status) => {
-    const outcome = await run(`Promise.all([begun(newEngine()), begun(newEngine())]).then(() => { addon.loadModel(newEngine(), source).catch(() => {}); ${end}; })`);
+    const outcome = await run(
+      `Promise.all([begun(newEngine()), begun(newEngine())]).then(() => { addon.loadModel(newEngine(), source).catch(() => {}); ${end}; })`,
+    );
     expect(outcome).toMatchObject({ status, signal: null });
   });
 
@@ -50,7 +56,9 @@ describe('the end of a process', () => {
   });
 
   it('waits for work that was called', async () => {
-    const outcome = await run(`addon.kmeans(newEngine(), points, { clusters: 3, restarts: 5, seed: 1 }).then(({ labels }) => console.log(labels.shape[0]))`);
+    const outcome = await run(
+      `addon.kmeans(newEngine(), points, { clusters: 3, restarts: 5, seed: 1 }).then(({ labels }) => console.log(labels.shape[0]))`,
+    );
     expect(outcome).toMatchObject({ status: 0, stdout: '4000\n' });
   });
 });
@@ -160,7 +168,10 @@ describe('memory', () => {
     `,
       '--expose-gc',
     );
-    expect(outcome).toMatchObject({ status: 0, stdout: 'threads true\nthreads freed true\nresults true\nresults freed true\n' });
+    expect(outcome).toMatchObject({
+      status: 0,
+      stdout: 'threads true\nthreads freed true\nresults true\nresults freed true\n',
+    });
   });
 
   it('of pictures and engines stays while a task uses it', async () => {
@@ -198,7 +209,7 @@ describe('an addon that does not load', () => {
     try {
       let thrown: unknown;
       jest.isolateModules(() => {
-        const native = jest.requireActual<typeof import('../../src/native')>('../../src/engine/index.js');
+        const native = jest.requireActual<typeof import('../../src/engine')>('../../src/engine/index.js');
         try {
           native.loadAddon();
         } catch (error) {
@@ -214,11 +225,20 @@ describe('an addon that does not load', () => {
 
   it('is a SETUP error that says what to do', () => {
     const absent = path.join(folder, 'absent.node');
-    expect(failure(absent)).toMatchObject({ code: 'SETUP', exitCode: 4, message: `The native addon is not built (looked for ${absent}).`, hint: 'Run `npx diffmine setup`.' });
+    expect(failure(absent)).toMatchObject({
+      code: 'SETUP',
+      exitCode: 4,
+      message: `The native addon is not built (looked for ${absent}).`,
+      hint: 'Run `npx diffmine setup`.',
+    });
 
     mkdirSync(folder, { recursive: true });
     const damaged = path.join(folder, 'damaged.node');
     writeFileSync(damaged, 'not a library at all');
-    expect(failure(damaged)).toMatchObject({ code: 'SETUP', message: expect.stringContaining('does not load') as string, hint: expect.stringContaining('npx diffmine setup') as string });
+    expect(failure(damaged)).toMatchObject({
+      code: 'SETUP',
+      message: expect.stringContaining('does not load') as string,
+      hint: expect.stringContaining('npx diffmine setup') as string,
+    });
   });
 });

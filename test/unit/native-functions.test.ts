@@ -5,14 +5,41 @@ import path from 'node:path';
 
 import { DiffmineError } from '../../src/util/errors.js';
 import {
-  addNoise, addonPath, buildInfo, ddimInvertStep, ddimStep, ddimTimesteps, devices, drawNoise, drawTimesteps, float32, fromFloat32, fromInt64, int64Numbers, loadAddon,
-  readSafetensors, readSafetensorsHeader, schedule, tensor, writeSafetensors, type DType, type ScheduleConfig, type Tensor,
+  addNoise,
+  addonPath,
+  buildInfo,
+  ddimInvertStep,
+  ddimStep,
+  ddimTimesteps,
+  devices,
+  drawNoise,
+  drawTimesteps,
+  float32,
+  fromFloat32,
+  fromInt64,
+  int64Numbers,
+  loadAddon,
+  readSafetensors,
+  readSafetensorsHeader,
+  schedule,
+  tensor,
+  writeSafetensors,
+  type DType,
+  type ScheduleConfig,
+  type Tensor,
 } from '../../src/engine/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const stableDiffusion: ScheduleConfig = {
-  betaSchedule: 'scaled_linear', trainTimesteps: 1000, betaStart: 0.00085, betaEnd: 0.012, prediction: 'epsilon',
-  setAlphaToOne: false, stepsOffset: 1, clipSample: false, clipSampleRange: 1,
+  betaSchedule: 'scaled_linear',
+  trainTimesteps: 1000,
+  betaStart: 0.00085,
+  betaEnd: 0.012,
+  prediction: 'epsilon',
+  setAlphaToOne: false,
+  stepsOffset: 1,
+  clipSample: false,
+  clipSampleRange: 1,
 };
 
 function errorOf(run: () => unknown): DiffmineError {
@@ -51,12 +78,14 @@ describe('noise', () => {
   it('takes seeds of all 64 bits', () => {
     const largest = drawNoise(2n ** 64n - 1n, 0, 1, [4], 0);
     expect(largest.data).not.toEqual(drawNoise(2n ** 53n - 1n, 0, 1, [4], 0).data);
-    for (const seed of [2n ** 64n, -1n, -1, 0.5, 2 ** 53, NaN]) expect(errorOf(() => drawNoise(seed, 0, 1, [4], 0)).code).toBe('INVALID_ARGUMENT');
+    for (const seed of [2n ** 64n, -1n, -1, 0.5, 2 ** 53, NaN])
+      expect(errorOf(() => drawNoise(seed, 0, 1, [4], 0)).code).toBe('INVALID_ARGUMENT');
   });
 
   it('depends on nothing but the place: any split gives the same', () => {
     const whole = float32(drawNoise(9, 3, 4, [2, 3, 5], 1));
-    for (let n = 0; n < 4; n++) expect(float32(drawNoise(9, 3 + n, 1, [2, 3, 5], 1))).toEqual(whole.slice(30 * n, 30 * n + 30));
+    for (let n = 0; n < 4; n++)
+      expect(float32(drawNoise(9, 3 + n, 1, [2, 3, 5], 1))).toEqual(whole.slice(30 * n, 30 * n + 30));
   });
 
   it('draws stratified timesteps within their bounds', () => {
@@ -89,10 +118,12 @@ describe('schedules', () => {
     };
     near(betas, 'schedule_scaled_linear.out.betas');
     near(alphasCumprod, 'schedule_scaled_linear.out.alphas_cumprod');
-    expect(ddimTimesteps(stableDiffusion, 10)).toEqual(int64Numbers(reference['ddim_timesteps_10.out.timesteps'] as Tensor));
+    expect(ddimTimesteps(stableDiffusion, 10)).toEqual(
+      int64Numbers(reference['ddim_timesteps_10.out.timesteps'] as Tensor),
+    );
   });
 
-  it('gives memory that is the caller\'s own', () => {
+  it("gives memory that is the caller's own", () => {
     const first = schedule(stableDiffusion);
     float32(first.betas).fill(7);
     expect(float32(schedule(stableDiffusion).betas)[0]).toBeCloseTo(0.00085, 7);
@@ -102,7 +133,10 @@ describe('schedules', () => {
     const [x0, noise] = [drawNoise(1, 0, 2, [4, 3, 3], 0), drawNoise(1, 2, 2, [4, 3, 3], 0)];
     const { noisy, velocity } = addNoise(stableDiffusion, x0, noise, [0, 999]);
     const abar = float32(schedule(stableDiffusion).alphasCumprod);
-    for (const [row, t] of [[0, 0], [1, 999]] as const) {
+    for (const [row, t] of [
+      [0, 0],
+      [1, 999],
+    ] as const) {
       const [a, s] = [Math.sqrt(abar[t] as number), Math.sqrt(1 - (abar[t] as number))];
       const [x, e] = [float32(x0)[row * 36] as number, float32(noise)[row * 36] as number];
       expect(float32(noisy)[row * 36]).toBeCloseTo(a * x + s * e, 5);
@@ -117,10 +151,13 @@ describe('schedules', () => {
   });
 
   it('refuses what it does not know', () => {
-    expect(errorOf(() => schedule({ ...stableDiffusion, betaSchedule: 'cosine' as 'linear' })).code).toBe('MODEL_UNSUPPORTED');
-    expect(errorOf(() => addNoise(stableDiffusion, drawNoise(1, 0, 2, [4], 0), drawNoise(1, 0, 2, [4], 0), [1, 1000])).message).toBe(
-      'Expected an integer from 0 to 999 for timesteps[1], got 1000.',
+    expect(errorOf(() => schedule({ ...stableDiffusion, betaSchedule: 'cosine' as 'linear' })).code).toBe(
+      'MODEL_UNSUPPORTED',
     );
+    expect(
+      errorOf(() => addNoise(stableDiffusion, drawNoise(1, 0, 2, [4], 0), drawNoise(1, 0, 2, [4], 0), [1, 1000]))
+        .message,
+    ).toBe('Expected an integer from 0 to 999 for timesteps[1], got 1000.');
   });
 });
 
@@ -137,10 +174,10 @@ describe('safetensors', () => {
     }
     tensors['empty'] = fromFloat32([0, 4], []);
     tensors['scalar'] = fromInt64([], [-5]);
-    writeSafetensors(file('all.safetensors'), tensors, { format: 'pt', 'ключ': 'värde' });
+    writeSafetensors(file('all.safetensors'), tensors, { format: 'pt', ключ: 'värde' });
     expect(readSafetensors(file('all.safetensors'))).toEqual(tensors);
     const header = readSafetensorsHeader(file('all.safetensors'));
-    expect(header.metadata).toEqual({ format: 'pt', 'ключ': 'värde' });
+    expect(header.metadata).toEqual({ format: 'pt', ключ: 'värde' });
     expect(header.tensors['empty']).toEqual({ dtype: 'F32', shape: [0, 4], bytes: 0 });
     expect(header.tensors['a BF16 "ü"']).toEqual({ dtype: 'BF16', shape: [2, 3], bytes: 12 });
     expect(Object.keys(readSafetensors(file('all.safetensors'), ['scalar']))).toEqual(['scalar']);
@@ -170,7 +207,8 @@ describe('safetensors', () => {
 
 describe('arguments', () => {
   // What TypeScript would not let through, as a JavaScript caller may send it.
-  const addon = (): Record<string, (...values: unknown[]) => unknown> => loadAddon() as unknown as Record<string, (...values: unknown[]) => unknown>;
+  const addon = (): Record<string, (...values: unknown[]) => unknown> =>
+    loadAddon() as unknown as Record<string, (...values: unknown[]) => unknown>;
   const message = (name: string, ...values: unknown[]): string => {
     try {
       addon()[name]?.(...values);
@@ -186,33 +224,58 @@ describe('arguments', () => {
     expect(message('readSafetensorsHeader')).toBe('Expected a string for path, got undefined.');
     expect(message('readSafetensorsHeader', 7)).toBe('Expected a string for path, got 7.');
     expect(message('readSafetensors', 'x', 'y')).toBe("Expected an array for names, got 'y'.");
-    expect(message('drawNoise', 'seed', 0, 1, [4], 0)).toBe("Expected a safe integer or a bigint from 0 to 2^64 - 1 for seed, got 'seed'.");
+    expect(message('drawNoise', 'seed', 0, 1, [4], 0)).toBe(
+      "Expected a safe integer or a bigint from 0 to 2^64 - 1 for seed, got 'seed'.",
+    );
     expect(message('drawNoise', 1, 0, 1, [4, -1], 0)).toBe('Expected an integer of at least 1 for shape[1], got -1.');
     expect(message('drawNoise', 1, 0, 1, { length: 1 }, 0)).toBe('Expected an array for shape, got an object.');
-    expect(message('drawTimesteps', 'even', 1, 1, 0, 1)).toBe("Expected 'stratified' or 'reference' for sampler, got 'even'.");
-    expect(message('drawTimesteps', 'reference', 1, 1, 5, 5)).toBe('Expected an integer of at least 6 for tEnd, got 5.');
-    expect(message('createEngine', null)).toBe('Expected an object for options, got null.');
-    expect(message('createEngine', { device: 'cpu', precision: 'fp32', threads: 1.5 })).toBe('Expected an integer from 1 to 4096 for options.threads, got 1.5.');
-    expect(message('schedule', { ...stableDiffusion, betaEnd: Infinity })).toBe('Expected a finite number for config.betaEnd, got Infinity.');
-    expect(message('schedule', { ...stableDiffusion, setAlphaToOne: 'no' })).toBe("Expected true or false for config.setAlphaToOne, got 'no'.");
-    expect(message('writeSafetensors', '/nowhere', { a: { dtype: 'F8', shape: [], data: new Uint8Array(1) } })).toMatch(/for tensors\.a\.dtype, got 'F8'\.$/);
-    expect(message('writeSafetensors', '/nowhere', { a: { dtype: 'F32', shape: [1], data: new Float32Array(1) } })).toBe(
-      'Expected a Uint8Array for tensors.a.data, got a typed array of 4 bytes.',
+    expect(message('drawTimesteps', 'even', 1, 1, 0, 1)).toBe(
+      "Expected 'stratified' or 'reference' for sampler, got 'even'.",
     );
-    expect(message('writeSafetensors', '/nowhere', { a: { dtype: 'F32', shape: [2 ** 40, 2 ** 40], data: new Uint8Array(0) } })).toMatch(/^Expected as many bytes as F32/);
+    expect(message('drawTimesteps', 'reference', 1, 1, 5, 5)).toBe(
+      'Expected an integer of at least 6 for tEnd, got 5.',
+    );
+    expect(message('createEngine', null)).toBe('Expected an object for options, got null.');
+    expect(message('createEngine', { device: 'cpu', precision: 'fp32', threads: 1.5 })).toBe(
+      'Expected an integer from 1 to 4096 for options.threads, got 1.5.',
+    );
+    expect(message('schedule', { ...stableDiffusion, betaEnd: Infinity })).toBe(
+      'Expected a finite number for config.betaEnd, got Infinity.',
+    );
+    expect(message('schedule', { ...stableDiffusion, setAlphaToOne: 'no' })).toBe(
+      "Expected true or false for config.setAlphaToOne, got 'no'.",
+    );
+    expect(message('writeSafetensors', '/nowhere', { a: { dtype: 'F8', shape: [], data: new Uint8Array(1) } })).toMatch(
+      /for tensors\.a\.dtype, got 'F8'\.$/,
+    );
+    expect(
+      message('writeSafetensors', '/nowhere', { a: { dtype: 'F32', shape: [1], data: new Float32Array(1) } }),
+    ).toBe('Expected a Uint8Array for tensors.a.data, got a typed array of 4 bytes.');
+    expect(
+      message('writeSafetensors', '/nowhere', {
+        a: { dtype: 'F32', shape: [2 ** 40, 2 ** 40], data: new Uint8Array(0) },
+      }),
+    ).toMatch(/^Expected as many bytes as F32/);
     expect(message('writeSafetensors', '/nowhere', { a: { dtype: 'F32', shape: [3], data: new Uint8Array(11) } })).toBe(
       'Expected as many bytes as F32 [3] takes for tensors.a.data, got 11.',
     );
   });
 
   it('pass errors of getters through', () => {
-    const config = { get betaSchedule(): string { throw new RangeError('mine'); } };
+    const config = {
+      get betaSchedule(): string {
+        throw new RangeError('mine');
+      },
+    };
     expect(() => addon()['schedule']?.(config)).toThrow('mine');
   });
 
   it('reject the promises of asynchronous calls, with code and hint', async () => {
     await expect(addon()['kmeans']?.({})).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(addon()['loadModel']?.('engine')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('source') as string });
+    await expect(addon()['loadModel']?.('engine')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('source') as string,
+    });
   });
 
   it('refuse devices that are not there', () => {
@@ -225,9 +288,15 @@ describe('arguments', () => {
       const addon = require(${JSON.stringify(addonPath())});
       const [{ dtypes }] = addon.devices();
       try { addon.createEngine({ device: 'cpu', precision: 'fp16', threads: 1 }); } catch ({ code, message, hint }) { console.log(JSON.stringify({ dtypes, code, message, hint })); }`;
-    const output = execFileSync(process.execPath, ['-e', script], { env: { ...process.env, ONEDNN_MAX_CPU_ISA: 'AVX2' }, encoding: 'utf8' });
+    const output = execFileSync(process.execPath, ['-e', script], {
+      env: { ...process.env, ONEDNN_MAX_CPU_ISA: 'AVX2' },
+      encoding: 'utf8',
+    });
     expect(JSON.parse(output)).toEqual({
-      dtypes: ['fp32', 'bf16'], code: 'DEVICE_UNAVAILABLE', message: expect.stringContaining('oneDNN has no fp16 for it') as string, hint: expect.stringContaining('Use bf16 or fp32') as string,
+      dtypes: ['fp32', 'bf16'],
+      code: 'DEVICE_UNAVAILABLE',
+      message: expect.stringContaining('oneDNN has no fp16 for it') as string,
+      hint: expect.stringContaining('Use bf16 or fp32') as string,
     });
   });
 });

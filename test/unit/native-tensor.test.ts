@@ -1,6 +1,14 @@
 // Tensors in JavaScript: conversions are exact where the formats allow, and rounded as IEEE 754 says where not.
 import { DiffmineError } from '../../src/util/errors.js';
-import { float32, fromFloat32, fromInt64, int64Numbers, tensor, toFloat16, toFloat32 } from '../../src/engine/tensor.js';
+import {
+  float32,
+  fromFloat32,
+  fromInt64,
+  int64Numbers,
+  tensor,
+  toFloat16,
+  toFloat32,
+} from '../../src/engine/tensor.js';
 
 /** All 65536 values of a two-byte format. */
 const allHalves = (): Uint8Array => new Uint8Array(Uint16Array.from({ length: 65536 }, (_, i) => i).buffer);
@@ -38,7 +46,14 @@ describe('half precision', () => {
       [2 ** -14 - 2 ** -26, 2 ** -14], // the largest subnormals round into the normals
       [-0, -0],
     ];
-    const rounded = toFloat32(toFloat16(fromFloat32([cases.length], cases.map(([value]) => value))));
+    const rounded = toFloat32(
+      toFloat16(
+        fromFloat32(
+          [cases.length],
+          cases.map(([value]) => value),
+        ),
+      ),
+    );
     expect([...rounded]).toEqual(cases.map(([, expected]) => expected));
   });
 
@@ -70,6 +85,8 @@ describe('views', () => {
     expect(() => tensor('F32', [2, 3], new Uint8Array(20))).toThrow('A tensor F32 [2, 3] takes 24 bytes, got 20.');
     expect(() => float32(fromInt64([1], [1]))).toThrow(DiffmineError);
     expect(() => int64Numbers(fromFloat32([1], [1]))).toThrow('whole numbers');
-    expect(() => int64Numbers(tensor('I64', [1], new Uint8Array(BigInt64Array.of(2n ** 60n).buffer)))).toThrow('too large');
+    expect(() => int64Numbers(tensor('I64', [1], new Uint8Array(BigInt64Array.of(2n ** 60n).buffer)))).toThrow(
+      'too large',
+    );
   });
 });

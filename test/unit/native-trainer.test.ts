@@ -2,11 +2,29 @@
 import path from 'node:path';
 
 import { openModel, type ModelFolder } from '../../src/models/index.js';
-import { Engine, float32, readSafetensors, readSafetensorsHeader, type Tensor, type Trainer, type TrainerOptions, type TrainingBatch } from '../../src/engine/index.js';
+import {
+  Engine,
+  float32,
+  readSafetensors,
+  readSafetensorsHeader,
+  type Tensor,
+  type Trainer,
+  type TrainerOptions,
+  type TrainingBatch,
+} from '../../src/engine/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
-const settings: TrainerOptions = { learningRate: 1e-3, seed: 5, course: 'linear', warmup: 2, totalSteps: 10, maxGradientNorm: 1, emaDecay: 0.9, minSnr: 5 };
+const settings: TrainerOptions = {
+  learningRate: 1e-3,
+  seed: 5,
+  course: 'linear',
+  warmup: 2,
+  totalSteps: 10,
+  maxGradientNorm: 1,
+  emaDecay: 0.9,
+  minSnr: 5,
+};
 const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
 let model: ModelFolder;
 let reference: Record<string, Tensor>;
@@ -59,7 +77,8 @@ test('a resumed training goes on exactly, and what is exported is a UNet', async
   await whole.exportWeights(file, true);
   expect(readSafetensors(file, names)).toEqual(averages);
   const stored = readSafetensorsHeader(model.source.unet.files[0] ?? '').tensors;
-  const shapes = (tensors: typeof stored): Record<string, number[]> => Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
+  const shapes = (tensors: typeof stored): Record<string, number[]> =>
+    Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
   expect(shapes(readSafetensorsHeader(file).tensors)).toEqual(shapes(stored));
   await engine.loadModel({ ...model.source, unet: { ...model.source.unet, files: [file] } });
 });
@@ -70,10 +89,21 @@ test('gradients are there between accumulate and update, and a validation trains
   const before = await trainer.evaluate(batch, 1);
   expect(await trainer.evaluate(batch, 1)).toBe(before);
   expect(await trainer.evaluate(batch, 2n)).not.toBe(before);
-  await trainer.accumulate({ x0: tensor('train.in.x0'), conditions: [0, 1, 2, 3], noise: tensor('train.in.noise'), timesteps: [1, 20, 500, 999] }, 4);
+  await trainer.accumulate(
+    {
+      x0: tensor('train.in.x0'),
+      conditions: [0, 1, 2, 3],
+      noise: tensor('train.in.noise'),
+      timesteps: [1, 20, 500, 999],
+    },
+    4,
+  );
   const { 'conv_in.bias': gradient } = await trainer.tensors('gradients', ['conv_in.bias']);
   expect(Math.max(...data(gradient).map(Math.abs))).toBeGreaterThan(1e-5);
-  await expect(trainer.save(path.join(scratch, 'half.safetensors'))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('between steps') });
+  await expect(trainer.save(path.join(scratch, 'half.safetensors'))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining('between steps'),
+  });
   await trainer.update();
   expect(await trainer.tensors('gradients', ['conv_in.bias'])).toEqual({});
 });
@@ -95,11 +125,18 @@ test('the average predicts as a model with its exported weights does, and leaves
   const other = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
   await other.loadModel({ ...model.source, unet: { ...model.source.unet, files: [file] } });
   const prepared = await other.prepareConditions(tensor('cond.out.labels'));
-  const { sample } = await other.unetForward(prepared, { x: input.x, timesteps: input.timesteps, conditionIndex: input.conditions });
+  const { sample } = await other.unetForward(prepared, {
+    x: input.x,
+    timesteps: input.timesteps,
+    conditionIndex: input.conditions,
+  });
   const want = data(sample);
   expect(Math.max(...data(output).map((value, i) => Math.abs(value - (want[i] ?? NaN))))).toBeLessThan(5e-5);
   await other.dispose();
-  await expect(trainer.predict({ ...input, timesteps: [1] })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringContaining('input.timesteps') });
+  await expect(trainer.predict({ ...input, timesteps: [1] })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining('input.timesteps'),
+  });
 });
 
 test('low-rank updates, with checkpointing: the file they are exported to, merged at load, predicts as the trainer does', async () => {
@@ -108,24 +145,34 @@ test('low-rank updates, with checkpointing: the file they are exported to, merge
   const base = data(await trainer.predict(input));
   for (let i = 0; i < 3; i++) expect((await trainer.step([batch])).skipped).toBe(false);
   const want = data(await trainer.predict(input));
-  const away = (from: number[], to: number[]): number => Math.max(...from.map((value, i) => Math.abs(value - (to[i] ?? NaN))));
+  const away = (from: number[], to: number[]): number =>
+    Math.max(...from.map((value, i) => Math.abs(value - (to[i] ?? NaN))));
   expect(away(want, base)).toBeGreaterThan(1e-4);
 
   const file = path.join(scratch, 'pytorch_lora_weights.safetensors');
   await trainer.exportWeights(file, false);
   const { tensors } = readSafetensorsHeader(file);
-  expect(Object.keys(tensors).every((name) => /^unet\..+\.to_(q|k|v|out\.0)\.lora_[AB]\.weight$/.test(name))).toBe(true);
+  expect(Object.keys(tensors).every((name) => /^unet\..+\.to_(q|k|v|out\.0)\.lora_[AB]\.weight$/.test(name))).toBe(
+    true,
+  );
   const predict = async (scale: number): Promise<number[]> => {
     const other = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
     await other.loadModel({ ...model.source, unet: { ...model.source.unet, lora: { file, scale } } });
     const prepared = await other.prepareConditions(tensor('cond.out.labels'));
-    const { sample } = await other.unetForward(prepared, { x: input.x, timesteps: input.timesteps, conditionIndex: input.conditions });
+    const { sample } = await other.unetForward(prepared, {
+      x: input.x,
+      timesteps: input.timesteps,
+      conditionIndex: input.conditions,
+    });
     await other.dispose();
     return data(sample);
   };
   expect(away(await predict(1), want)).toBeLessThan(5e-5);
   expect(away(await predict(0), base)).toBeLessThan(5e-5);
-  await expect(make({ learningRate: 1, lora: { rank: 0, alpha: 4 } })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(/rank/) });
+  await expect(make({ learningRate: 1, lora: { rank: 0, alpha: 4 } })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringMatching(/rank/),
+  });
 });
 
 test('wrong arguments, a diverging batch, a disposed trainer and another engine are errors with a code', async () => {
@@ -135,14 +182,19 @@ test('wrong arguments, a diverging batch, a disposed trainer and another engine 
   await expect(make({ learningRate: 1, course: 'cosine' })).rejects.toMatchObject(invalid(/total steps/));
   await expect(make({ learningRate: 1, tEnd: 1001 })).rejects.toMatchObject(invalid(/options.tEnd/));
   await expect(trainer.update()).rejects.toMatchObject(invalid(/no gradients/));
-  await expect(trainer.step([{ ...batch, conditions: [0, 1, 2, 9] }])).rejects.toMatchObject(invalid(/condition outside/));
+  await expect(trainer.step([{ ...batch, conditions: [0, 1, 2, 9] }])).rejects.toMatchObject(
+    invalid(/condition outside/),
+  );
   await expect(trainer.step([{ ...batch, timesteps: [1] }])).rejects.toMatchObject(invalid(/batch.timesteps/));
   await expect(trainer.tensors('weights', ['surprise'])).rejects.toMatchObject(invalid(/surprise/));
   await expect(trainer.load(model.source.unet.files[0] ?? '')).rejects.toMatchObject({ code: 'MODEL_INVALID' });
   const weights = await trainer.tensors('weights', ['conv_in.bias']);
   const broken = { ...tensor('train.in.x0'), data: tensor('train.in.x0').data.slice() };
   new DataView(broken.data.buffer).setUint32(0, 0x7fc00000, true);
-  await expect(trainer.step([{ ...batch, x0: broken }])).rejects.toMatchObject({ code: 'NUMERICS', message: expect.stringContaining('diverged') });
+  await expect(trainer.step([{ ...batch, x0: broken }])).rejects.toMatchObject({
+    code: 'NUMERICS',
+    message: expect.stringContaining('diverged'),
+  });
   expect(await trainer.tensors('weights', ['conv_in.bias'])).toEqual(weights);
 
   const other = new Engine({ device: 'cpu', precision: 'bf16', threads: 1 });

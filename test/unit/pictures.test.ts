@@ -25,12 +25,20 @@ function noise(width: number, height: number): Buffer {
   }
   return pixels;
 }
-const rgb = (pixels: Buffer, width: number, height: number): Sharp => sharp(pixels, { raw: { width, height, channels: 3 } });
-const unreadable = (message: RegExp) => expect.objectContaining({ code: 'IMAGE_UNREADABLE', message: expect.stringMatching(message) as unknown });
-const meanDifference = (a: Uint8Array, b: Uint8Array): number => a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] as number)), 0) / a.length;
+const rgb = (pixels: Buffer, width: number, height: number): Sharp =>
+  sharp(pixels, { raw: { width, height, channels: 3 } });
+const unreadable = (message: RegExp) =>
+  expect.objectContaining({ code: 'IMAGE_UNREADABLE', message: expect.stringMatching(message) as unknown });
+const meanDifference = (a: Uint8Array, b: Uint8Array): number =>
+  a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] as number)), 0) / a.length;
 
 describe('scoredSize', () => {
-  const options = (size: number | 'source', rule: 'floor' | 'ceil' = 'floor', multiple = 1, patch = 8): SizeOptions => ({ size, rule, multiple, patch });
+  const options = (
+    size: number | 'source',
+    rule: 'floor' | 'ceil' = 'floor',
+    multiple = 1,
+    patch = 8,
+  ): SizeOptions => ({ size, rule, multiple, patch });
 
   test.each([
     [97, 61, options(48), 76, 48], // 76.3
@@ -47,8 +55,16 @@ describe('scoredSize', () => {
   });
 
   test('cuts at right and bottom after resizing', () => {
-    expect(scoredSize({ width: 97, height: 61 }, options(48, 'floor', 8))).toEqual({ width: 72, height: 48, resized: { width: 76, height: 48 } });
-    expect(scoredSize({ width: 97, height: 61 }, options('source', 'floor', 16))).toEqual({ width: 96, height: 48, resized: { width: 97, height: 61 } });
+    expect(scoredSize({ width: 97, height: 61 }, options(48, 'floor', 8))).toEqual({
+      width: 72,
+      height: 48,
+      resized: { width: 76, height: 48 },
+    });
+    expect(scoredSize({ width: 97, height: 61 }, options('source', 'floor', 16))).toEqual({
+      width: 96,
+      height: 48,
+      resized: { width: 97, height: 61 },
+    });
   });
 
   test('never enlarges, whatever the sizes', () => {
@@ -82,7 +98,15 @@ describe('pixels', () => {
   test.each(['png', 'webp', 'tiff', 'gif'] as const)('lossless %s comes back as it was', async (format) => {
     const flat = Buffer.from(pixels.map((value) => value & 0xc0)); // at most 64 colours
     const image = rgb(flat, width, height);
-    const bytes = await (format === 'webp' ? image.webp({ lossless: true }) : format === 'tiff' ? image.tiff({ compression: 'lzw' }) : format === 'gif' ? image.gif({ dither: 0 }) : image.png()).toBuffer();
+    const bytes = await (
+      format === 'webp'
+        ? image.webp({ lossless: true })
+        : format === 'tiff'
+          ? image.tiff({ compression: 'lzw' })
+          : format === 'gif'
+            ? image.gif({ dither: 0 })
+            : image.png()
+    ).toBuffer();
     const read = await readPicture(file(`a.${format}`, bytes), SOURCE);
     expect(Buffer.compare(read.pixels, flat)).toBe(0);
     expect(read).toMatchObject({ width, height, sourceWidth: width, sourceHeight: height });
@@ -96,15 +120,24 @@ describe('pixels', () => {
 
   test('grey becomes three equal channels', async () => {
     const grey = Buffer.from(Array.from({ length: width * height }, (_, i) => pixels[3 * i] as number));
-    const bytes = await sharp(grey, { raw: { width, height, channels: 1 } }).toColourspace('b-w').png().toBuffer();
+    const bytes = await sharp(grey, { raw: { width, height, channels: 1 } })
+      .toColourspace('b-w')
+      .png()
+      .toBuffer();
     expect((await sharp(bytes).metadata()).channels).toBe(1);
     const read = await readPicture(file('grey.png', bytes), SOURCE);
-    expect(Buffer.compare(read.pixels, Buffer.from(Array.from(grey).flatMap((value) => [value, value, value])))).toBe(0);
+    expect(Buffer.compare(read.pixels, Buffer.from(Array.from(grey).flatMap((value) => [value, value, value])))).toBe(
+      0,
+    );
   });
 
   test('alpha is dropped, not blended', async () => {
-    const rgba = Buffer.from(Array.from({ length: width * height }, (_, i) => [...pixels.subarray(3 * i, 3 * i + 3), i % 256]).flat());
-    const bytes = await sharp(rgba, { raw: { width, height, channels: 4 } }).png().toBuffer();
+    const rgba = Buffer.from(
+      Array.from({ length: width * height }, (_, i) => [...pixels.subarray(3 * i, 3 * i + 3), i % 256]).flat(),
+    );
+    const bytes = await sharp(rgba, { raw: { width, height, channels: 4 } })
+      .png()
+      .toBuffer();
     expect((await sharp(bytes).metadata()).hasAlpha).toBe(true);
     const read = await readPicture(file('alpha.png', bytes), SOURCE);
     expect(Buffer.compare(read.pixels, pixels)).toBe(0);
@@ -133,36 +166,109 @@ describe('pixels', () => {
     // Where the upper left, upper right and lower left corner of the upright picture lie in the file.
     const [w, h] = [width - 1, height - 1];
     const corners: Record<number, [number, number][]> = {
-      1: [[0, 0], [w, 0], [0, h]], 2: [[w, 0], [0, 0], [w, h]], 3: [[w, h], [0, h], [w, 0]], 4: [[0, h], [w, h], [0, 0]],
-      5: [[0, 0], [0, h], [w, 0]], 6: [[0, h], [0, 0], [w, h]], 7: [[w, h], [w, 0], [0, h]], 8: [[w, 0], [w, h], [0, 0]],
+      1: [
+        [0, 0],
+        [w, 0],
+        [0, h],
+      ],
+      2: [
+        [w, 0],
+        [0, 0],
+        [w, h],
+      ],
+      3: [
+        [w, h],
+        [0, h],
+        [w, 0],
+      ],
+      4: [
+        [0, h],
+        [w, h],
+        [0, 0],
+      ],
+      5: [
+        [0, 0],
+        [0, h],
+        [w, 0],
+      ],
+      6: [
+        [0, h],
+        [0, 0],
+        [w, h],
+      ],
+      7: [
+        [w, h],
+        [w, 0],
+        [0, h],
+      ],
+      8: [
+        [w, 0],
+        [w, h],
+        [0, 0],
+      ],
     };
     for (const [orientation, [upperLeft, upperRight, lowerLeft]] of Object.entries(corners)) {
-      const place = file('exif.png', await rgb(pixels, width, height).withMetadata({ orientation: Number(orientation) }).png().toBuffer());
+      const place = file(
+        'exif.png',
+        await rgb(pixels, width, height)
+          .withMetadata({ orientation: Number(orientation) })
+          .png()
+          .toBuffer(),
+      );
       const upright = Number(orientation) < 5 ? { width, height } : { width: height, height: width };
       expect(await measurePicture(place)).toEqual(upright);
       const read = await readPicture(place, SOURCE);
       expect(read).toMatchObject({ ...upright, sourceWidth: upright.width, sourceHeight: upright.height });
-      const at = (data: Uint8Array, x: number, y: number, stride: number): number[] => [...data.subarray(3 * (y * stride + x), 3 * (y * stride + x) + 3)];
-      const expected = [upperLeft, upperRight, lowerLeft].map((corner) => at(pixels, ...(corner as [number, number]), width));
-      expect([at(read.pixels, 0, 0, read.width), at(read.pixels, read.width - 1, 0, read.width), at(read.pixels, 0, read.height - 1, read.width)]).toEqual(expected);
+      const at = (data: Uint8Array, x: number, y: number, stride: number): number[] => [
+        ...data.subarray(3 * (y * stride + x), 3 * (y * stride + x) + 3),
+      ];
+      const expected = [upperLeft, upperRight, lowerLeft].map((corner) =>
+        at(pixels, ...(corner as [number, number]), width),
+      );
+      expect([
+        at(read.pixels, 0, 0, read.width),
+        at(read.pixels, read.width - 1, 0, read.width),
+        at(read.pixels, 0, read.height - 1, read.width),
+      ]).toEqual(expected);
     }
   });
 });
 
 describe('resizing', () => {
   const golden = readSafetensors(path.join(GOLDEN, 'common-golden', 'golden.safetensors'));
-  const manifest = JSON.parse(readFileSync(path.join(GOLDEN, 'common-golden', 'manifest.json'), 'utf8')) as { cases: { id: string; op: string; params: { rule: string; short_side: number; out_hw: number[] }; inputs: Record<string, string>; outputs: Record<string, string> }[] };
+  const manifest = JSON.parse(readFileSync(path.join(GOLDEN, 'common-golden', 'manifest.json'), 'utf8')) as {
+    cases: {
+      id: string;
+      op: string;
+      params: { rule: string; short_side: number; out_hw: number[] };
+      inputs: Record<string, string>;
+      outputs: Record<string, string>;
+    }[];
+  };
   const interleaved = (name: string): { pixels: Buffer; width: number; height: number } => {
     const { data, shape } = golden[name] as { data: Uint8Array; shape: number[] };
     const [, height, width] = shape as [number, number, number];
-    return { width, height, pixels: Buffer.from(Array.from({ length: 3 * height * width }, (_, i) => data[(i % 3) * height * width + Math.floor(i / 3)] as number)) };
+    return {
+      width,
+      height,
+      pixels: Buffer.from(
+        Array.from(
+          { length: 3 * height * width },
+          (_, i) => data[(i % 3) * height * width + Math.floor(i / 3)] as number,
+        ),
+      ),
+    };
   };
   const cases = manifest.cases.filter((item) => item.op === 'lanczos_resize').map((item) => [item.id, item] as const);
 
   test.each(cases)('%s: within a level of Pillow where it shrinks', async (_, { params, inputs, outputs }) => {
     const source = interleaved(inputs.image_u8 as string);
     const place = file('golden.png', await rgb(source.pixels, source.width, source.height).png().toBuffer());
-    const read = await readPicture(place, { ...SOURCE, size: params.short_side, rule: params.rule === 'places' ? 'ceil' : 'floor' });
+    const read = await readPicture(place, {
+      ...SOURCE,
+      size: params.short_side,
+      rule: params.rule === 'places' ? 'ceil' : 'floor',
+    });
     if (Math.min(source.width, source.height) < params.short_side) {
       expect([read.height, read.width]).toEqual([source.height, source.width]);
       return;
@@ -203,14 +309,24 @@ describe('resizing', () => {
   test.each([2, 3.3, 4, 6.5, 17])('shrinking by %d stays within a level of the filter itself', async (factor) => {
     const source = readFileSync(path.join(GOLDEN, 'mini-dataset', '1920', '1920_0.png'));
     // Detail at every scale: a real picture, enlarged without smoothing, under noise.
-    const { data, info } = await sharp(source).toColourspace('srgb').removeAlpha().resize(260, 340, { fit: 'fill', kernel: 'nearest' }).raw().toBuffer({ resolveWithObject: true });
+    const { data, info } = await sharp(source)
+      .toColourspace('srgb')
+      .removeAlpha()
+      .resize(260, 340, { fit: 'fill', kernel: 'nearest' })
+      .raw()
+      .toBuffer({ resolveWithObject: true });
     const grain = noise(info.width, info.height);
     const pixels = Buffer.from(data.map((value, i) => (3 * value + (grain[i] as number)) >> 2));
     const size = Math.round(info.width / factor);
-    const read = await readPicture(file('big.png', await rgb(pixels, info.width, info.height).png().toBuffer()), { ...SOURCE, size });
+    const read = await readPicture(file('big.png', await rgb(pixels, info.width, info.height).png().toBuffer()), {
+      ...SOURCE,
+      size,
+    });
     const expected = lanczos(pixels, info.width, info.height, read.width, read.height);
     expect(Math.min(read.width, read.height)).toBe(size);
-    expect(read.pixels.reduce((sum, value, i) => sum + Math.abs(value - (expected[i] as number)), 0) / expected.length).toBeLessThanOrEqual(1);
+    expect(
+      read.pixels.reduce((sum, value, i) => sum + Math.abs(value - (expected[i] as number)), 0) / expected.length,
+    ).toBeLessThanOrEqual(1);
   });
 
   test('a JPEG is decoded in full before it shrinks', async () => {
@@ -224,23 +340,44 @@ describe('resizing', () => {
   test('the cut takes away right and bottom only', async () => {
     const [width, height] = [45, 33];
     const pixels = noise(width, height);
-    const read = await readPicture(file('cut.png', await rgb(pixels, width, height).png().toBuffer()), { ...SOURCE, multiple: 8 });
-    expect(read).toMatchObject({ width: 40, height: 32, resized: { width, height }, sourceWidth: width, sourceHeight: height });
-    const expected = Buffer.concat(Array.from({ length: 32 }, (_, y) => pixels.subarray(3 * y * width, 3 * (y * width + 40))));
+    const read = await readPicture(file('cut.png', await rgb(pixels, width, height).png().toBuffer()), {
+      ...SOURCE,
+      multiple: 8,
+    });
+    expect(read).toMatchObject({
+      width: 40,
+      height: 32,
+      resized: { width, height },
+      sourceWidth: width,
+      sourceHeight: height,
+    });
+    const expected = Buffer.concat(
+      Array.from({ length: 32 }, (_, y) => pixels.subarray(3 * y * width, 3 * (y * width + 40))),
+    );
     expect(Buffer.compare(read.pixels, expected)).toBe(0);
   });
 });
 
 describe('what is skipped', () => {
-  const jpeg = async (width = 64, height = 64): Promise<Buffer> => rgb(noise(width, height), width, height).jpeg().toBuffer();
-  const png = async (width = 64, height = 64): Promise<Buffer> => rgb(noise(width, height), width, height).png().toBuffer();
-  const bmp = Buffer.concat([Buffer.from('BM'), Buffer.from(Uint32Array.of(58, 0, 54, 40, 1, 1).buffer), Buffer.from(Uint16Array.of(1, 24).buffer), Buffer.alloc(28)]);
+  const jpeg = async (width = 64, height = 64): Promise<Buffer> =>
+    rgb(noise(width, height), width, height).jpeg().toBuffer();
+  const png = async (width = 64, height = 64): Promise<Buffer> =>
+    rgb(noise(width, height), width, height).png().toBuffer();
+  const bmp = Buffer.concat([
+    Buffer.from('BM'),
+    Buffer.from(Uint32Array.of(58, 0, 54, 40, 1, 1).buffer),
+    Buffer.from(Uint16Array.of(1, 24).buffer),
+    Buffer.alloc(28),
+  ]);
 
   const cases: Record<string, [() => Promise<Buffer> | Buffer, RegExp]> = {
     'empty.jpg': [() => Buffer.alloc(0), /'\d+-empty.jpg' cannot be read: the file is empty/],
     'truncated.jpg': [async () => (await jpeg()).subarray(0, 1500), /'\d+-truncated.jpg' cannot be read/],
     'truncated.png': [async () => (await png()).subarray(0, 3000), /'\d+-truncated.png' cannot be read/],
-    'truncated.webp': [async () => (await rgb(noise(64, 64), 64, 64).webp().toBuffer()).subarray(0, 900), /cannot be read/],
+    'truncated.webp': [
+      async () => (await rgb(noise(64, 64), 64, 64).webp().toBuffer()).subarray(0, 900),
+      /cannot be read/,
+    ],
     'text.jpg': [() => Buffer.from('no picture at all, but long enough to look like something'), /cannot be read/],
     'html.jpg': [() => Buffer.from('<!doctype html><script>alert(1)</script>'), /cannot be read/],
     'picture.bmp': [() => bmp, /cannot be read/],
@@ -259,12 +396,16 @@ describe('what is skipped', () => {
     header.writeUInt32BE(20_000, 20);
     const crc = crc32(header.subarray(12, 29));
     header.writeUInt32BE(crc, 29);
-    await expect(readPicture(file('huge.png', header), SOURCE)).rejects.toEqual(unreadable(/'\d+-huge.png' cannot be used: it has more than 268 million pixels \(20000 x 20000 px\)/));
+    await expect(readPicture(file('huge.png', header), SOURCE)).rejects.toEqual(
+      unreadable(/'\d+-huge.png' cannot be used: it has more than 268 million pixels \(20000 x 20000 px\)/),
+    );
   });
 
   test('a folder, and a file that is gone', async () => {
     await expect(readPicture(root, SOURCE)).rejects.toEqual(unreadable(/cannot be read/));
-    await expect(readPicture(path.join(root, 'none.jpg'), SOURCE)).rejects.toEqual(unreadable(/'none.jpg' cannot be read/));
+    await expect(readPicture(path.join(root, 'none.jpg'), SOURCE)).rejects.toEqual(
+      unreadable(/'none.jpg' cannot be read/),
+    );
     await expect(measurePicture(path.join(root, 'none.jpg'))).rejects.toEqual(unreadable(/'none.jpg' cannot be read/));
     await expect(measurePicture(file('text.png', Buffer.from('text')))).rejects.toEqual(unreadable(/cannot be read/));
   });
@@ -272,7 +413,14 @@ describe('what is skipped', () => {
   test('no reason names a folder', async () => {
     for (const [name, [bytes]] of Object.entries(cases)) {
       const place = file(name, await bytes());
-      const reasons = await Promise.all([readPicture(place, SOURCE), measurePicture(place), readPicture(`${place}.gone`, SOURCE)].map((call) => call.then(() => '', (error: Error) => error.message)));
+      const reasons = await Promise.all(
+        [readPicture(place, SOURCE), measurePicture(place), readPicture(`${place}.gone`, SOURCE)].map((call) =>
+          call.then(
+            () => '',
+            (error: Error) => error.message,
+          ),
+        ),
+      );
       for (const reason of reasons) expect(reason).not.toContain(root);
     }
   });

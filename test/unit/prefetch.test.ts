@@ -28,7 +28,8 @@ const numbers = (count: number): number[] => Array.from({ length: count }, (_, i
 test('keeps the order, forwards bad pictures as values, and runs a bounded number at once', async () => {
   const { state, load } = loader(40);
   const seen: string[] = [];
-  for await (const { item, value, error } of prefetch(numbers(40), load, () => 1, { ahead: 6 })) seen.push(`${item}:${error ? error.message : value}`);
+  for await (const { item, value, error } of prefetch(numbers(40), load, () => 1, { ahead: 6 }))
+    seen.push(`${item}:${error ? error.message : value}`);
   expect(seen).toEqual(numbers(40).map((i) => (i % 5 === 3 ? `${i}:bad ${i}` : `${i}:${i * 10}`)));
   expect(state.most).toBeGreaterThan(1);
   expect(state.most).toBeLessThanOrEqual(6);
@@ -59,7 +60,8 @@ test('begins no item that memory has no room for, but always one', async () => {
 test('any other error is thrown at its place, and what runs has ended by then', async () => {
   const { state, load } = loader(20);
   const seen: number[] = [];
-  const failing = async (item: number): Promise<number> => (item === 7 ? Promise.reject(new DiffmineError('IO', 'disk')) : load(item));
+  const failing = async (item: number): Promise<number> =>
+    item === 7 ? Promise.reject(new DiffmineError('IO', 'disk')) : load(item);
   await expect(
     (async () => {
       for await (const { item } of prefetch(numbers(20), failing, () => 1, { ahead: 5 })) seen.push(item);
@@ -78,7 +80,8 @@ test('leaving early and aborting leave nothing running', async () => {
   const abort = new AbortController();
   const other = loader(30);
   const iterate = async (): Promise<void> => {
-    for await (const { item } of prefetch(numbers(30), other.load, () => 1, { ahead: 4, signal: abort.signal })) if (item === 2) abort.abort();
+    for await (const { item } of prefetch(numbers(30), other.load, () => 1, { ahead: 4, signal: abort.signal }))
+      if (item === 2) abort.abort();
   };
   await expect(iterate()).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(other.state.running).toBe(0);
@@ -90,7 +93,11 @@ test('pictures of a data set, one of them bad', async () => {
   writeFiles(place, { 'a/bad.png': 'no picture' });
   const images = [...golden.images.slice(0, 2), ...(await openDataset(place)).images, ...golden.images.slice(2)];
   const seen: string[] = [];
-  for await (const { item, value, error } of prefetch(images, ({ file }) => readPicture(file, { size: 32, rule: 'floor', multiple: 1, patch: 16 }), ({ pixels }) => pixels.byteLength)) {
+  for await (const { item, value, error } of prefetch(
+    images,
+    ({ file }) => readPicture(file, { size: 32, rule: 'floor', multiple: 1, patch: 16 }),
+    ({ pixels }) => pixels.byteLength,
+  )) {
     seen.push(item.path);
     if (item.path === 'a/bad.png') expect(error?.code).toBe('IMAGE_UNREADABLE');
     else expect(Math.min(value?.width ?? 0, value?.height ?? 0)).toBe(32);

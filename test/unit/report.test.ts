@@ -1,5 +1,15 @@
 // The report: which patches in which order, heat maps, tiles, escaping, and the folder that is written.
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
@@ -12,20 +22,34 @@ import { scriptOf } from '../../src/stages/report/script.js';
 import { Run } from '../../src/runs/run.js';
 import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import { drawPictures, vivid, writeSyntheticRun, type SyntheticOptions, type SyntheticPicture } from '../helpers/synthetic-run.js';
+import {
+  drawPictures,
+  vivid,
+  writeSyntheticRun,
+  type SyntheticOptions,
+  type SyntheticPicture,
+} from '../helpers/synthetic-run.js';
 
 /** What data files tell the page. */
 interface Page {
-  run: { labels: { label: string; patches: number; clusters: number; pictures: number }[]; missing: { count: number }; maps: { kept: boolean; shown: number }; skipped: { count: number } };
-  labels: Record<number, {
-    label: string;
-    prompt: string | null;
-    scale: number;
-    clusters: { size: number; median: number; members: number[] }[];
-    lists: Record<string, { total: number; shown: number[] }>;
-    pictures: [number, string, string, number, number, number][];
-    patches: Record<string, number[]>;
-  }>;
+  run: {
+    labels: { label: string; patches: number; clusters: number; pictures: number }[];
+    missing: { count: number };
+    maps: { kept: boolean; shown: number };
+    skipped: { count: number };
+  };
+  labels: Record<
+    number,
+    {
+      label: string;
+      prompt: string | null;
+      scale: number;
+      clusters: { size: number; median: number; members: number[] }[];
+      lists: Record<string, { total: number; shown: number[] }>;
+      pictures: [number, string, string, number, number, number][];
+      patches: Record<string, number[]>;
+    }
+  >;
 }
 
 /** Runs a report's data files as the page would. */
@@ -38,12 +62,16 @@ function load(report: string): Page {
       label: (index: number, label: Page['labels'][number]) => (page.labels[index] = label),
     },
   });
-  for (const name of readdirSync(join(report, 'data'))) runInContext(readFileSync(join(report, 'data', name), 'utf8'), context);
+  for (const name of readdirSync(join(report, 'data')))
+    runInContext(readFileSync(join(report, 'data', name), 'utf8'), context);
   return page;
 }
 
 /** The mean colour of a picture's region. */
-async function meanColour(file: string | Buffer, region?: { left: number; top: number; width: number; height: number }): Promise<number[]> {
+async function meanColour(
+  file: string | Buffer,
+  region?: { left: number; top: number; width: number; height: number },
+): Promise<number[]> {
   const picture = sharp(file).removeAlpha();
   const { channels } = await sharp(await (region ? picture.extract(region) : picture).png().toBuffer()).stats();
   return channels.slice(0, 3).map((channel) => channel.mean);
@@ -51,24 +79,68 @@ async function meanColour(file: string | Buffer, region?: { left: number; top: n
 
 function expectColour(actual: readonly number[], expected: readonly number[], within: number): void {
   const worst = Math.max(...expected.map((value, i) => Math.abs(value - (actual[i] as number))));
-  if (worst > within) throw new Error(`the colour is ${actual.map(Math.round).join(', ')}, not ${expected.join(', ')} (within ${within})`);
+  if (worst > within)
+    throw new Error(
+      `the colour is ${actual.map(Math.round).join(', ')}, not ${expected.join(', ')} (within ${within})`,
+    );
 }
 
 describe('layout', () => {
   const row = (values: Partial<MinedPatchRow>): MinedPatchRow => ({
-    image: 'i', label: 'a', condition: 'a', list: 'top', rank: 1, x: 0, y: 0, width: 8, height: 8, row: 0, column: 0, patch: 8, typicality: 0, standard_error: null,
-    samples: 1, cluster: null, distance: null, ...values,
+    image: 'i',
+    label: 'a',
+    condition: 'a',
+    list: 'top',
+    rank: 1,
+    x: 0,
+    y: 0,
+    width: 8,
+    height: 8,
+    row: 0,
+    column: 0,
+    patch: 8,
+    typicality: 0,
+    standard_error: null,
+    samples: 1,
+    cluster: null,
+    distance: null,
+    ...values,
   });
-  const cluster = (values: Partial<ClusterRow>): ClusterRow => ({ condition: 'a', cluster: 0, size: 1, median_typicality: 0, inertia: 0, ...values });
+  const cluster = (values: Partial<ClusterRow>): ClusterRow => ({
+    condition: 'a',
+    cluster: 0,
+    size: 1,
+    median_typicality: 0,
+    inertia: 0,
+    ...values,
+  });
 
   test('clusters by number, members by distance, lists by rank, labels in the order of the run', () => {
     const rows = [
-      row({ rank: 3, cluster: 0, distance: 0.5 }), row({ rank: 1, cluster: 1, distance: 0.2 }), row({ rank: 2, cluster: 0, distance: 0.1 }),
-      row({ rank: 2, list: 'least' }), row({ rank: 1, list: 'least' }), row({ condition: 'c', rank: 1, cluster: 0, distance: 0 }),
+      row({ rank: 3, cluster: 0, distance: 0.5 }),
+      row({ rank: 1, cluster: 1, distance: 0.2 }),
+      row({ rank: 2, cluster: 0, distance: 0.1 }),
+      row({ rank: 2, list: 'least' }),
+      row({ rank: 1, list: 'least' }),
+      row({ condition: 'c', rank: 1, cluster: 0, distance: 0 }),
     ];
-    const views = layOut(['b', 'c', 'a'], rows, [cluster({ cluster: 1, size: 1 }), cluster({ cluster: 0, size: 2, median_typicality: 0.5 }), cluster({ condition: 'c' })], 100);
+    const views = layOut(
+      ['b', 'c', 'a'],
+      rows,
+      [
+        cluster({ cluster: 1, size: 1 }),
+        cluster({ cluster: 0, size: 2, median_typicality: 0.5 }),
+        cluster({ condition: 'c' }),
+      ],
+      100,
+    );
     expect(views.map((view) => view.label)).toEqual(['b', 'c', 'a']);
-    expect(views[0]).toEqual({ label: 'b', patches: [], clusters: [], lists: { top: { total: 0, shown: [] }, random: { total: 0, shown: [] }, least: { total: 0, shown: [] } } });
+    expect(views[0]).toEqual({
+      label: 'b',
+      patches: [],
+      clusters: [],
+      lists: { top: { total: 0, shown: [] }, random: { total: 0, shown: [] }, least: { total: 0, shown: [] } },
+    });
     const a = views[2]!;
     expect(a.clusters.map(({ members }) => members.map((tile) => a.patches[tile]!.rank))).toEqual([[2, 3], [1]]);
     expect(a.clusters[0]).toMatchObject({ size: 2, median: 0.5, members: [0, 1] });
@@ -79,23 +151,42 @@ describe('layout', () => {
 
   test('lists that were not clustered are cut, the clustered one never', () => {
     const rows = Array.from({ length: 30 }, (_, i) => [
-      row({ rank: i + 1, list: 'top' }), row({ rank: i + 1, list: 'random' }), row({ rank: i + 1, list: 'least', cluster: i % 3, distance: i }),
+      row({ rank: i + 1, list: 'top' }),
+      row({ rank: i + 1, list: 'random' }),
+      row({ rank: i + 1, list: 'least', cluster: i % 3, distance: i }),
     ]).flat();
-    const [view] = layOut(['a'], rows, [0, 1, 2].map((n) => cluster({ cluster: n, size: 10 })), 7);
+    const [view] = layOut(
+      ['a'],
+      rows,
+      [0, 1, 2].map((n) => cluster({ cluster: n, size: 10 })),
+      7,
+    );
     expect(view!.lists.top).toEqual({ total: 30, shown: expect.any(Array) });
-    expect([view!.lists.top.shown.length, view!.lists.random.shown.length, view!.lists.least.shown.length]).toEqual([7, 7, 30]);
+    expect([view!.lists.top.shown.length, view!.lists.random.shown.length, view!.lists.least.shown.length]).toEqual([
+      7, 7, 30,
+    ]);
     expect(view!.patches).toHaveLength(44);
   });
 });
 
 describe('heat maps', () => {
   const map = (width: number, height: number, of: (x: number, y: number) => number): TypicalityMap => ({
-    width, height, values: Float32Array.from({ length: width * height }, (_, i) => of(i % width, Math.floor(i / width))),
+    width,
+    height,
+    values: Float32Array.from({ length: width * height }, (_, i) => of(i % width, Math.floor(i / width))),
   });
-  const pixel = (painting: Buffer, width: number, x: number, y: number): number[] => [...painting.subarray(3 * (y * width + x), 3 * (y * width + x) + 3)];
+  const pixel = (painting: Buffer, width: number, x: number, y: number): number[] => [
+    ...painting.subarray(3 * (y * width + x), 3 * (y * width + x) + 3),
+  ];
 
   test('zero is neutral grey, above is warm, below is cold, as strong as its value', () => {
-    const painting = paint(map(5, 1, (x) => [-2, -0.5, 0, 0.5, 1][x]!), 1, 5, 1, { width: 1, height: 1 });
+    const painting = paint(
+      map(5, 1, (x) => [-2, -0.5, 0, 0.5, 1][x]!),
+      1,
+      5,
+      1,
+      { width: 1, height: 1 },
+    );
     const [untypical, cool, none, warm, typical] = [0, 1, 2, 3, 4].map((x) => pixel(painting, 5, x, 0));
     expect(none).toEqual([128, 128, 128]);
     expect(typical![0]! - typical![2]!).toBeGreaterThan(150);
@@ -109,7 +200,13 @@ describe('heat maps', () => {
 
   test('resampled as the scores are: bilinear, corners not aligned', () => {
     // a ramp stays a ramp between the outer cells' centres, and is flat beyond them
-    const painting = paint(map(4, 4, (x) => x / 3 - 0.5), 0.5, 32, 32, { width: 8, height: 8 });
+    const painting = paint(
+      map(4, 4, (x) => x / 3 - 0.5),
+      0.5,
+      32,
+      32,
+      { width: 8, height: 8 },
+    );
     const shade = (x: number): number => pixel(painting, 32, x, 13)[0]! - pixel(painting, 32, x, 13)[2]!;
     expect(shade(0)).toBe(shade(3));
     expect(shade(28)).toBe(shade(31));
@@ -119,15 +216,42 @@ describe('heat maps', () => {
   });
 
   test('what the map does not cover stays neutral', () => {
-    const painting = paint(map(2, 2, () => 1), 1, 20, 20, { width: 8, height: 8 });
+    const painting = paint(
+      map(2, 2, () => 1),
+      1,
+      20,
+      20,
+      { width: 8, height: 8 },
+    );
     expect(pixel(painting, 20, 15, 15)).not.toEqual([128, 128, 128]);
-    for (const [x, y] of [[16, 0], [0, 16], [19, 19]] as const) expect(pixel(painting, 20, x, y)).toEqual([128, 128, 128]);
+    for (const [x, y] of [
+      [16, 0],
+      [0, 16],
+      [19, 19],
+    ] as const)
+      expect(pixel(painting, 20, x, y)).toEqual([128, 128, 128]);
   });
 
   test('a flat, empty or broken map paints nothing', () => {
     const neutral = Buffer.alloc(3 * 16, 128);
-    expect(paint(map(2, 2, () => 0), 0, 4, 4, { width: 2, height: 2 })).toEqual(neutral);
-    expect(paint(map(2, 2, () => NaN), 1, 4, 4, { width: 2, height: 2 })).toEqual(neutral);
+    expect(
+      paint(
+        map(2, 2, () => 0),
+        0,
+        4,
+        4,
+        { width: 2, height: 2 },
+      ),
+    ).toEqual(neutral);
+    expect(
+      paint(
+        map(2, 2, () => NaN),
+        1,
+        4,
+        4,
+        { width: 2, height: 2 },
+      ),
+    ).toEqual(neutral);
     expect(strength(map(2, 2, () => NaN))).toBe(0);
     expect(commonScale([])).toBe(0);
   });
@@ -139,7 +263,11 @@ describe('heat maps', () => {
 });
 
 test('data files cannot end a script or a line, and give back what went in', () => {
-  const value = { '</script><script>alert(1)</script>': 'a\u2028b\u2029c<!--', emoji: '🚗 "quoted" \\ \u0000', lone: 'x' };
+  const value = {
+    '</script><script>alert(1)</script>': 'a\u2028b\u2029c<!--',
+    emoji: '🚗 "quoted" \\ \u0000',
+    lone: 'x',
+  };
   const text = scriptOf('take', 3, value);
   expect(text).not.toMatch(/[<\u2028\u2029]/);
   let got: unknown;
@@ -153,7 +281,8 @@ describe('pictures', () => {
   /** a grey picture with a red square */
   const square = (width: number, height: number, box: { left: number; top: number; size: number }): Sharp => {
     const pixels = Buffer.alloc(3 * width * height, 120);
-    for (let y = box.top; y < box.top + box.size; y++) for (let x = box.left; x < box.left + box.size; x++) pixels.set(RED, 3 * (y * width + x));
+    for (let y = box.top; y < box.top + box.size; y++)
+      for (let x = box.left; x < box.left + box.size; x++) pixels.set(RED, 3 * (y * width + x));
     return sharp(pixels, { raw: { width, height, channels: 3 } });
   };
 
@@ -169,7 +298,9 @@ describe('pictures', () => {
     expect(Math.max(picture.width, picture.height)).toBeLessThanOrEqual(Math.max(500, width / 3));
     const tile = await cutTile(picture, { x: box.left, y: box.top, width: box.size, height: box.size });
     expect(tile).toHaveLength(3 * TILE * TILE);
-    const image = await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } }).png().toBuffer();
+    const image = await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } })
+      .png()
+      .toBuffer();
     expectColour(await meanColour(image), RED, 4);
     // beside the box there is none of it
     const beside = await cutTile(picture, { x: box.left - box.size, y: box.top, width: box.size, height: box.size });
@@ -179,11 +310,22 @@ describe('pictures', () => {
   test('boxes are those of the upright picture', async () => {
     const file = join(folder, 'rotated.jpg');
     // orientation 6: shown after a quarter turn clockwise; stored 300 x 200, upright 200 x 300, so stored (x, y) is upright (200 - y, x)
-    await square(300, 200, { left: 200, top: 20, size: 60 }).jpeg({ quality: 95, chromaSubsampling: '4:4:4' }).withMetadata({ orientation: 6 }).toFile(file);
+    await square(300, 200, { left: 200, top: 20, size: 60 })
+      .jpeg({ quality: 95, chromaSubsampling: '4:4:4' })
+      .withMetadata({ orientation: 6 })
+      .toFile(file);
     const picture = await decode(file, 60);
     expect([picture.sourceWidth, picture.sourceHeight]).toEqual([200, 300]);
     const tile = await cutTile(picture, { x: 200 - 20 - 60, y: 200, width: 60, height: 60 });
-    expectColour(await meanColour(await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } }).png().toBuffer()), RED, 6);
+    expectColour(
+      await meanColour(
+        await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } })
+          .png()
+          .toBuffer(),
+      ),
+      RED,
+      6,
+    );
   });
 
   test('grey, palette and alpha pictures become RGB; alpha is dropped, not blended', async () => {
@@ -191,7 +333,9 @@ describe('pictures', () => {
     await square(200, 200, { left: 0, top: 0, size: 20 }).greyscale().toColourspace('b-w').png().toFile(grey);
     expect((await decode(grey, 20)).pixels).toHaveLength(3 * 200 * 200);
     const clear = join(folder, 'clear.png');
-    await sharp({ create: { width: 900, height: 900, channels: 4, background: { r: 220, g: 20, b: 30, alpha: 0 } } }).png().toFile(clear);
+    await sharp({ create: { width: 900, height: 900, channels: 4, background: { r: 220, g: 20, b: 30, alpha: 0 } } })
+      .png()
+      .toFile(clear);
     const picture = await decode(clear, 600);
     expectColour([...picture.pixels.subarray(0, 3)], RED, 2);
   });
@@ -218,7 +362,8 @@ describe('writeReport', () => {
   const dataset = join(folder, 'pictures');
   let pictures: SyntheticPicture[] = [];
   beforeAll(async () => {
-    const names = (label: number): string[] => [0, 1, 2].map((n) => `${label}/<img src=x onerror=alert(2)> ${n}.${n === 0 ? 'jpg' : 'png'}`);
+    const names = (label: number): string[] =>
+      [0, 1, 2].map((n) => `${label}/<img src=x onerror=alert(2)> ${n}.${n === 0 ? 'jpg' : 'png'}`);
     pictures = await drawPictures(dataset, LABELS.slice(0, 3), names);
   });
   let runs = 0;
@@ -228,7 +373,9 @@ describe('writeReport', () => {
     return run;
   };
   const filesOf = (report: string): string[] =>
-    readdirSync(report, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    readdirSync(report, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name));
 
   test('every patch has its tile, its place and its numbers', async () => {
     const run = await makeRun({ skipped: [{ image: 'x.bmp', label: 'a/b', reason: 'is not a picture' }] });
@@ -245,16 +392,33 @@ describe('writeReport', () => {
     expect(summary.patches).toBe(page.run.labels.reduce((sum, label) => sum + label.patches, 0));
     for (const index of [0, 1, 2]) {
       const { patches, lists, clusters, pictures: shown } = page.labels[index]!;
-      expect(clusters.map(({ median }) => median)).toEqual([...clusters.map(({ median }) => median)].sort((a, b) => b - a));
-      expect(clusters.flatMap(({ members }) => members).sort((a, b) => a - b)).toEqual([...lists['top']!.shown].sort((a, b) => a - b));
+      expect(clusters.map(({ median }) => median)).toEqual(
+        [...clusters.map(({ median }) => median)].sort((a, b) => b - a),
+      );
+      expect(clusters.flatMap(({ members }) => members).sort((a, b) => a - b)).toEqual(
+        [...lists['top']!.shown].sort((a, b) => a - b),
+      );
       // the most typical patch is the vivid square: its tile shows that colour
       const tile = lists['top']!.shown[0]!;
       const [number, path, label, width, height, has] = shown[patches['picture']![tile]!]!;
       const source = pictures.find((picture) => picture.path === path)!;
       expect([label, width, height, has]).toEqual([LABELS[index], source.width, source.height, 2]);
-      expect([patches['x']![tile], patches['y']![tile], patches['rank']![tile]]).toEqual([source.hot.x, source.hot.y, 1]);
+      expect([patches['x']![tile], patches['y']![tile], patches['rank']![tile]]).toEqual([
+        source.hot.x,
+        source.hot.y,
+        1,
+      ]);
       const sheet = join(report, 'sprites', `${index}-0.webp`);
-      expectColour(await meanColour(sheet, { left: (tile % 12) * TILE + 8, top: Math.floor(tile / 12) * TILE + 8, width: 80, height: 80 }), vivid(index), 14);
+      expectColour(
+        await meanColour(sheet, {
+          left: (tile % 12) * TILE + 8,
+          top: Math.floor(tile / 12) * TILE + 8,
+          width: 80,
+          height: 80,
+        }),
+        vivid(index),
+        14,
+      );
       // and the heat map is warm there and nearly neutral far from it
       const middle = { left: Math.round(source.hot.x + 12), top: Math.round(source.hot.y + 12), width: 8, height: 8 };
       const heat = await meanColour(join(report, 'maps', `${index}-${number}.webp`), middle);
@@ -268,10 +432,25 @@ describe('writeReport', () => {
     const { bytes } = await writeReport(run);
     const files = filesOf(join(run, 'report'));
     const names = files.map((file) => file.slice(join(run, 'report').length + 1));
-    expect(names.filter((name) => !/^(index\.html|(look|page|evaluation)\.css|(tools|patch|foot|page|evaluation)\.js|data\/(run|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|pictures\/\d+\.webp)$/.test(name))).toEqual([]);
-    const sizeOf = (start: RegExp): number => files.filter((_, i) => start.test(names[i]!)).reduce((sum, file) => sum + statSync(file).size, 0);
-    expect(bytes).toEqual({ page: sizeOf(/^(index|look|page|evaluation|tools|patch|foot|data)/), sprites: sizeOf(/^sprites/), pictures: sizeOf(/^pictures/), maps: sizeOf(/^maps/), total: sizeOf(/^/) });
-    for (const file of files.filter((name) => name.endsWith('.js') && name.includes('data'))) expect(readFileSync(file, 'utf8')).not.toContain('<');
+    expect(
+      names.filter(
+        (name) =>
+          !/^(index\.html|(look|page|evaluation)\.css|(tools|patch|foot|page|evaluation)\.js|data\/(run|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|pictures\/\d+\.webp)$/.test(
+            name,
+          ),
+      ),
+    ).toEqual([]);
+    const sizeOf = (start: RegExp): number =>
+      files.filter((_, i) => start.test(names[i]!)).reduce((sum, file) => sum + statSync(file).size, 0);
+    expect(bytes).toEqual({
+      page: sizeOf(/^(index|look|page|evaluation|tools|patch|foot|data)/),
+      sprites: sizeOf(/^sprites/),
+      pictures: sizeOf(/^pictures/),
+      maps: sizeOf(/^maps/),
+      total: sizeOf(/^/),
+    });
+    for (const file of files.filter((name) => name.endsWith('.js') && name.includes('data')))
+      expect(readFileSync(file, 'utf8')).not.toContain('<');
   });
 
   test('an earlier report is replaced whole, and kept when a new one is cancelled', async () => {
@@ -280,7 +459,9 @@ describe('writeReport', () => {
     const before = statSync(join(run, 'report/index.html')).ino;
     mkdirSync(join(run, '.report.tmp-dead'));
     const controller = new AbortController();
-    await expect(writeReport(run, {}, { signal: controller.signal, onProgress: ({ done }) => done === 2 && controller.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+    await expect(
+      writeReport(run, {}, { signal: controller.signal, onProgress: ({ done }) => done === 2 && controller.abort() }),
+    ).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(statSync(join(run, 'report/index.html')).ino).toBe(before);
     await writeReport(run, { controls: 1 });
     expect(statSync(join(run, 'report/index.html')).ino).not.toBe(before);
@@ -297,10 +478,16 @@ describe('writeReport', () => {
     unlinkSync(join(moved, gone));
     const lines: string[] = [];
     const summary = await writeReport(run, { pictures: moved }, { log: (line) => lines.push(line) });
-    expect(summary.missing).toEqual([{ image: gone, reason: `The image '${gone.split('/').pop()}' cannot be read: there is no such file.` }]);
+    expect(summary.missing).toEqual([
+      { image: gone, reason: `The image '${gone.split('/').pop()}' cannot be read: there is no such file.` },
+    ]);
     expect(summary.pictures).toBe(8);
     expect(lines.some((line) => line.includes(gone))).toBe(true);
-    expect(load(join(run, 'report')).labels[0]!.pictures.find(([, path]) => path === gone)!.slice(3)).toEqual([0, 0, 0]);
+    expect(
+      load(join(run, 'report'))
+        .labels[0]!.pictures.find(([, path]) => path === gone)!
+        .slice(3),
+    ).toEqual([0, 0, 0]);
     rmSync(moved, { recursive: true });
     await expect(writeReport(run, { pictures: moved })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
@@ -308,10 +495,18 @@ describe('writeReport', () => {
   test('a file under two labels has its heat map under both, whichever shards they fell in', async () => {
     const run = join(folder, `run-${runs++}`);
     const one = { ...pictures[0]!, label: 'a' };
-    await writeSyntheticRun(run, dataset, [one, { ...one, label: 'b' }], { labels: ['a', 'b'], clusters: 1, shardSize: 1 });
+    await writeSyntheticRun(run, dataset, [one, { ...one, label: 'b' }], {
+      labels: ['a', 'b'],
+      clusters: 1,
+      shardSize: 1,
+    });
     expect(await writeReport(run)).toMatchObject({ maps: 2, missing: [] });
     const { labels } = load(join(run, 'report'));
-    expect([labels[0]!.pictures, labels[1]!.pictures].map((shown) => shown.map(([, path, label, , , has]) => [path, label, has]))).toEqual([[[one.path, 'a', 2]], [[one.path, 'b', 2]]]);
+    expect(
+      [labels[0]!.pictures, labels[1]!.pictures].map((shown) =>
+        shown.map(([, path, label, , , has]) => [path, label, has]),
+      ),
+    ).toEqual([[[one.path, 'a', 2]], [[one.path, 'b', 2]]]);
   });
 
   test('a JPEG with stray bytes, which the scan reads, is shown', async () => {
@@ -327,12 +522,16 @@ describe('writeReport', () => {
     const run = await makeRun();
     const lock = await (await Run.open(run)).locks.acquire('report');
     const lines: string[] = [];
-    await writeReport(run, {}, {
-      log: (line) => {
-        lines.push(line);
-        void lock?.release();
+    await writeReport(
+      run,
+      {},
+      {
+        log: (line) => {
+          lines.push(line);
+          void lock?.release();
+        },
       },
-    });
+    );
     expect(lines[0]).toBe(`Waiting for process ${process.pid} on ${hostname()}, which writes the report of ${run}.`);
     expect(existsSync(join(run, 'report', 'index.html'))).toBe(true);
   });
@@ -349,7 +548,10 @@ describe('writeReport', () => {
   test('a run that was not mined, and what is no run, are errors that say what to do', async () => {
     const run = await makeRun();
     rmSync(join(run, 'mine'), { recursive: true });
-    await expect(writeReport(run)).rejects.toMatchObject({ code: 'RUN_INVALID', hint: expect.stringContaining('diffmine mine') });
+    await expect(writeReport(run)).rejects.toMatchObject({
+      code: 'RUN_INVALID',
+      hint: expect.stringContaining('diffmine mine'),
+    });
     await expect(writeReport(dataset)).rejects.toMatchObject({ code: 'RUN_INVALID' });
     expect(existsSync(join(run, 'report'))).toBe(false);
   });
@@ -361,7 +563,13 @@ describe('size', () => {
     const labels = Array.from({ length: 10 }, (_, i) => `label ${i}`);
     const names = (label: number): string[] => Array.from({ length: 40 }, (_, n) => `${label}/${n}.jpg`);
     const pictures = await drawPictures(join(folder, 'pictures'), labels, names, { width: 320, height: 128 }, 90);
-    await writeSyntheticRun(join(folder, 'run'), join(folder, 'pictures'), pictures, { labels, perImage: 25, clusters: 32, shardSize: 64, overlap: true });
+    await writeSyntheticRun(join(folder, 'run'), join(folder, 'pictures'), pictures, {
+      labels,
+      perImage: 25,
+      clusters: 32,
+      shardSize: 64,
+      overlap: true,
+    });
     const { bytes, patches, pictures: shown, maps } = await writeReport(join(folder, 'run'));
     expect([patches, shown, maps]).toEqual([12_000, 400, 400]);
     expect(bytes.page + bytes.sprites).toBeLessThanOrEqual(30e6);

@@ -34,7 +34,7 @@ test('one holder at a time; released is free', async () => {
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test('of twenty that want a dead owner\'s lock, one gets it', async () => {
+test("of twenty that want a dead owner's lock, one gets it", async () => {
   for (let round = 0; round < 10; round += 1) {
     const name = String(round);
     write(`${name}.lock`, { ...self(), pid: deadPid() });

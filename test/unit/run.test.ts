@@ -2,7 +2,13 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync, existsSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { removeLeftovers, replaceFolder, temporaryName, writeFileAtomic, writeFolderAtomic } from '../../src/runs/atomic.js';
+import {
+  removeLeftovers,
+  replaceFolder,
+  temporaryName,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from '../../src/runs/atomic.js';
 import { canonicalJson, fingerprintOf, pictureKey, sha256 } from '../../src/runs/fingerprint.js';
 import { ImageList } from '../../src/data/index.js';
 import { readManifest, runFingerprint, type ManifestDraft } from '../../src/runs/manifest.js';
@@ -21,8 +27,26 @@ function draft(options: Partial<ManifestDraft['options']> = {}, more: Partial<Ma
     model: { path: '/m', fingerprint: 'model-1', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 },
     dataset: { path: '/d', fingerprint: 'data-1', images: 5, ignored: 0, labels: ['a', 'b'], columns: [] },
     options: {
-      prompt: '{label}', nullPrompt: '', size: 512, sizeRule: 'floor', patch: 64, samples: 100, seed: 0, tBegin: 100, tEnd: 700, sampler: 'stratified',
-      perImage: 5, batch: 8, precision: 'fp32', device: 'cpu', allLabels: false, against: 'null', maps: true, shardSize: 2, replay: null, ...options,
+      prompt: '{label}',
+      nullPrompt: '',
+      size: 512,
+      sizeRule: 'floor',
+      patch: 64,
+      samples: 100,
+      seed: 0,
+      tBegin: 100,
+      tEnd: 700,
+      sampler: 'stratified',
+      perImage: 5,
+      batch: 8,
+      precision: 'fp32',
+      device: 'cpu',
+      allLabels: false,
+      against: 'null',
+      maps: true,
+      shardSize: 2,
+      replay: null,
+      ...options,
     },
     preset: null,
     replayFile: null,
@@ -31,12 +55,23 @@ function draft(options: Partial<ManifestDraft['options']> = {}, more: Partial<Ma
   };
 }
 
-const images = ImageList.from([1, 2, 3, 4, 5].map((i) => ({ path: `a/${i}.png`, file: `/d/a/${i}.png`, label: 'a', bytes: 10 * i, mtime: 1000 + i })));
-const begin = async (path: string, wanted: ManifestDraft, anyBatch = false): Promise<Run> => Run.begin(path, wanted, images, { anyBatch });
+const images = ImageList.from(
+  [1, 2, 3, 4, 5].map((i) => ({
+    path: `a/${i}.png`,
+    file: `/d/a/${i}.png`,
+    label: 'a',
+    bytes: 10 * i,
+    mtime: 1000 + i,
+  })),
+);
+const begin = async (path: string, wanted: ManifestDraft, anyBatch = false): Promise<Run> =>
+  Run.begin(path, wanted, images, { anyBatch });
 
 describe('fingerprints', () => {
   test('canonical JSON sorts keys at every depth and leaves undefined out', () => {
-    expect(canonicalJson({ b: [1, { z: null, y: 'ü"' }], a: true, c: undefined })).toBe('{"a":true,"b":[1,{"y":"ü\\"","z":null}]}');
+    expect(canonicalJson({ b: [1, { z: null, y: 'ü"' }], a: true, c: undefined })).toBe(
+      '{"a":true,"b":[1,{"y":"ü\\"","z":null}]}',
+    );
     expect(fingerprintOf({ a: 1, b: 2 })).toBe(fingerprintOf({ b: 2, a: 1 }));
     expect(fingerprintOf({ a: 1 })).not.toBe(fingerprintOf({ a: '1' }));
   });
@@ -51,7 +86,10 @@ describe('Run', () => {
     const run = await begin(join(folder, 'new', 'run'), draft());
     expect(run.manifest.shards).toBe(3);
     expect((await run.shardImages(2)).map(({ path }) => path)).toEqual(['a/5.png']);
-    const again = await begin(join(folder, 'new', 'run'), draft({}, { created: '2027-01-01T00:00:00.000Z', version: '9.9.9' }));
+    const again = await begin(
+      join(folder, 'new', 'run'),
+      draft({}, { created: '2027-01-01T00:00:00.000Z', version: '9.9.9' }),
+    );
     expect(again.manifest).toEqual(run.manifest);
     expect((await Run.open(run.path)).manifest).toEqual(run.manifest);
   });
@@ -63,31 +101,51 @@ describe('Run', () => {
     await expect(begin(folder, moved)).resolves.toBeInstanceOf(Run);
     moved.model.fingerprint = 'model-2';
     moved.dataset.fingerprint = 'data-2';
-    await expect(begin(folder, moved)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringMatching(/model: this run has \/m, you asked for \/elsewhere; dataset: \/d has changed since this run began\.$/) });
+    await expect(begin(folder, moved)).rejects.toMatchObject({
+      code: 'RUN_MISMATCH',
+      message: expect.stringMatching(
+        /model: this run has \/m, you asked for \/elsewhere; dataset: \/d has changed since this run began\.$/,
+      ),
+    });
   });
 
   test('another option is named, with both values', async () => {
     await begin(folder, draft());
     await expect(begin(folder, draft({ samples: 50, tBegin: 0 }))).rejects.toMatchObject({
-      code: 'RUN_MISMATCH', exitCode: 6, message: expect.stringContaining('samples: this run has 100, you asked for 50; t-range, first timestep: this run has 100, you asked for 0'),
+      code: 'RUN_MISMATCH',
+      exitCode: 6,
+      message: expect.stringContaining(
+        'samples: this run has 100, you asked for 50; t-range, first timestep: this run has 100, you asked for 0',
+      ),
     });
   });
 
   test('a batch that was only sized from memory gives way to the one that stands', async () => {
     await begin(folder, draft({ batch: 8 }), true);
     expect((await begin(folder, draft({ batch: 16 }), true)).manifest.options.batch).toBe(8);
-    await expect(begin(folder, draft({ batch: 16 }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('batch: this run has 8, you asked for 16') });
-    await expect(begin(folder, draft({ batch: 16, seed: 1 }), true)).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringMatching(/another run\. seed: this run has 0, you asked for 1\.$/) });
+    await expect(begin(folder, draft({ batch: 16 }))).rejects.toMatchObject({
+      code: 'RUN_MISMATCH',
+      message: expect.stringContaining('batch: this run has 8, you asked for 16'),
+    });
+    await expect(begin(folder, draft({ batch: 16, seed: 1 }), true)).rejects.toMatchObject({
+      code: 'RUN_MISMATCH',
+      message: expect.stringMatching(/another run\. seed: this run has 0, you asked for 1\.$/),
+    });
   });
 
   test('a folder with something else in it is left alone', async () => {
     writeFileSync(join(folder, 'thesis.doc'), 'x');
-    await expect(begin(folder, draft())).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('thesis.doc') });
+    await expect(begin(folder, draft())).rejects.toMatchObject({
+      code: 'RUN_MISMATCH',
+      message: expect.stringContaining('thesis.doc'),
+    });
     expect(readdirSync(folder)).toEqual(['thesis.doc']);
   });
 
   test('many begin at once: one manifest stands', async () => {
-    const runs = await Promise.all(Array.from({ length: 8 }, (_, i) => begin(folder, draft({}, { created: `2026-01-0${i + 1}T00:00:00.000Z` }))));
+    const runs = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => begin(folder, draft({}, { created: `2026-01-0${i + 1}T00:00:00.000Z` }))),
+    );
     expect(new Set(runs.map(({ manifest }) => manifest.created)).size).toBe(1);
     expect(readdirSync(folder).sort()).toEqual(['index.parquet', 'locks', 'manifest.json', 'shards']);
   });
@@ -98,7 +156,10 @@ describe('Run', () => {
     ['nothing in it', '{"format":"diffmine-run-2"}', /is damaged/],
   ])('a damaged manifest is RUN_INVALID: %s', async (_, text, message) => {
     writeFileSync(join(folder, 'manifest.json'), text);
-    await expect(Run.open(folder)).rejects.toMatchObject({ code: 'RUN_INVALID', message: expect.stringMatching(message) });
+    await expect(Run.open(folder)).rejects.toMatchObject({
+      code: 'RUN_INVALID',
+      message: expect.stringMatching(message),
+    });
     await expect(begin(folder, draft())).rejects.toMatchObject({ code: 'RUN_INVALID' });
   });
 
@@ -106,7 +167,10 @@ describe('Run', () => {
     await begin(folder, draft());
     const file = join(folder, 'manifest.json');
     writeFileSync(file, readFileSync(file, 'utf8').replace('"samples": 100', '"samples": 99'));
-    await expect(Run.open(folder)).rejects.toMatchObject({ code: 'RUN_INVALID', message: expect.stringContaining('changed') });
+    await expect(Run.open(folder)).rejects.toMatchObject({
+      code: 'RUN_INVALID',
+      message: expect.stringContaining('changed'),
+    });
   });
 
   test('no run, no manifest', async () => {

@@ -3,7 +3,18 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import { openModel, prepareConditions, type ModelFolder } from '../../src/models/index.js';
-import { ddimStep, ddimTimesteps, drawNoise, Engine, float32, fromFloat32, readSafetensors, type Conditions, type Picture, type Tensor } from '../../src/engine/index.js';
+import {
+  ddimStep,
+  ddimTimesteps,
+  drawNoise,
+  Engine,
+  float32,
+  fromFloat32,
+  readSafetensors,
+  type Conditions,
+  type Picture,
+  type Tensor,
+} from '../../src/engine/index.js';
 import { sampleDdim, samplingTimesteps, type DdimRequest, type Denoise } from '../../src/stages/sample/ddim.js';
 import { toPictures } from '../../src/stages/sample/pictures.js';
 import { labelFolder } from '../../src/stages/sample/request.js';
@@ -22,11 +33,23 @@ async function loaded(name: string): Promise<{ model: ModelFolder; engine: Engin
   return { model, engine };
 }
 
-const denoiser = (engine: Engine, conditions: Conditions): Denoise => async (x, timesteps, conditionIndex) => (await engine.unetForward(conditions, { x, timesteps, conditionIndex })).sample;
-const furthest = (a: Tensor, b: Tensor): number => float32(a).reduce((most, value, i) => Math.max(most, Math.abs(value - (float32(b)[i] ?? NaN))), 0);
+const denoiser =
+  (engine: Engine, conditions: Conditions): Denoise =>
+  async (x, timesteps, conditionIndex) =>
+    (await engine.unetForward(conditions, { x, timesteps, conditionIndex })).sample;
+const furthest = (a: Tensor, b: Tensor): number =>
+  float32(a).reduce((most, value, i) => Math.max(most, Math.abs(value - (float32(b)[i] ?? NaN))), 0);
 
 const SCHEDULE = {
-  betaSchedule: 'linear', trainTimesteps: 1000, betaStart: 1e-4, betaEnd: 0.02, prediction: 'epsilon', setAlphaToOne: true, stepsOffset: 0, clipSample: false, clipSampleRange: 1,
+  betaSchedule: 'linear',
+  trainTimesteps: 1000,
+  betaStart: 1e-4,
+  betaEnd: 0.02,
+  prediction: 'epsilon',
+  setAlphaToOne: true,
+  stepsOffset: 0,
+  clipSample: false,
+  clipSampleRange: 1,
 } as const;
 
 describe('timesteps', () => {
@@ -34,13 +57,24 @@ describe('timesteps', () => {
     expect(samplingTimesteps({ ...SCHEDULE, stepsOffset: 1 }, 4)).toEqual([751, 501, 251, 1]);
     expect(samplingTimesteps(SCHEDULE, 7, 'trailing')).toEqual([999, 856, 713, 570, 428, 285, 142]);
     // 937.5, 812.5, ...: halves go to the even number
-    expect(samplingTimesteps(SCHEDULE, 16, 'trailing')).toEqual([999, 937, 874, 811, 749, 687, 624, 561, 499, 437, 374, 311, 249, 187, 124, 61]);
+    expect(samplingTimesteps(SCHEDULE, 16, 'trailing')).toEqual([
+      999, 937, 874, 811, 749, 687, 624, 561, 499, 437, 374, 311, 249, 187, 124, 61,
+    ]);
     expect(samplingTimesteps(SCHEDULE, 7, 'linspace')).toEqual([999, 832, 666, 500, 333, 166, 0]);
     expect(samplingTimesteps(SCHEDULE, 1, 'linspace')).toEqual([0]);
   });
 
-  test.each([[0, 'leading'], [1001, 'leading'], [1001, 'trailing'], [0, 'linspace'], [2.5, 'trailing'], [10, 'karras']])('%d steps, %s: refused', (steps, spacing) => {
-    expect(() => samplingTimesteps(SCHEDULE, steps, spacing)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error);
+  test.each([
+    [0, 'leading'],
+    [1001, 'leading'],
+    [1001, 'trailing'],
+    [0, 'linspace'],
+    [2.5, 'trailing'],
+    [10, 'karras'],
+  ])('%d steps, %s: refused', (steps, spacing) => {
+    expect(() => samplingTimesteps(SCHEDULE, steps, spacing)).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error,
+    );
   });
 });
 
@@ -61,11 +95,21 @@ describe('DDIM', () => {
     const golden = readSafetensors(path.join(GOLDEN, 'tiny-sd15-golden', 'golden.safetensors'));
     const of = (name: string): Tensor => golden[`ddim_sample_cfg_0.${name}`] as Tensor;
     const [cond, uncond, start] = [of('in.cond'), of('in.uncond'), of('in.xT')];
-    const conditions = await engine.prepareConditions({ ...cond, shape: [2, ...cond.shape.slice(1)], data: Buffer.concat([cond.data, uncond.data]) });
+    const conditions = await engine.prepareConditions({
+      ...cond,
+      shape: [2, ...cond.shape.slice(1)],
+      data: Buffer.concat([cond.data, uncond.data]),
+    });
     for (const batch of [1, 2]) {
-      const x0 = await sampleDdim(sd.source.schedule, { steps: 10, guidance: 7.5, seed: 0, shape: start.shape.slice(1), rows: [0], nullRow: 1, start, batch }, denoiser(engine, conditions));
+      const x0 = await sampleDdim(
+        sd.source.schedule,
+        { steps: 10, guidance: 7.5, seed: 0, shape: start.shape.slice(1), rows: [0], nullRow: 1, start, batch },
+        denoiser(engine, conditions),
+      );
       const want = float32(of('out.latent'));
-      float32(x0).forEach((value, i) => expect(Math.abs(value - (want[i] ?? NaN))).toBeLessThanOrEqual(2e-3 + 2e-3 * Math.abs(want[i] ?? NaN)));
+      float32(x0).forEach((value, i) =>
+        expect(Math.abs(value - (want[i] ?? NaN))).toBeLessThanOrEqual(2e-3 + 2e-3 * Math.abs(want[i] ?? NaN)),
+      );
     }
   });
 
@@ -85,17 +129,26 @@ describe('DDIM', () => {
     }
     const size = shape.reduce((a, b) => a * b, 1);
     const third = fromFloat32([1, ...shape], float32(whole).slice(2 * size, 3 * size));
-    expect(furthest(await sampleDdim(schedule, { ...request, rows: [2], first: 2 }, denoise), third)).toBeLessThan(1e-4);
-    expect(furthest(await sampleDdim(schedule, { ...request, rows: [2], samples: [2] }, denoise), third)).toBeLessThan(1e-4);
-    expect(furthest(await sampleDdim(schedule, { ...request, rows: [2], first: 3 }, denoise), third)).toBeGreaterThan(0.1);
-    expect(furthest(await sampleDdim(schedule, { ...request, rows: [1], first: 2 }, denoise), third)).toBeGreaterThan(1e-3);
+    expect(furthest(await sampleDdim(schedule, { ...request, rows: [2], first: 2 }, denoise), third)).toBeLessThan(
+      1e-4,
+    );
+    expect(furthest(await sampleDdim(schedule, { ...request, rows: [2], samples: [2] }, denoise), third)).toBeLessThan(
+      1e-4,
+    );
+    expect(furthest(await sampleDdim(schedule, { ...request, rows: [2], first: 3 }, denoise), third)).toBeGreaterThan(
+      0.1,
+    );
+    expect(furthest(await sampleDdim(schedule, { ...request, rows: [1], first: 2 }, denoise), third)).toBeGreaterThan(
+      1e-3,
+    );
   });
 
   test('guidance 1 is the condition alone, 0 the null condition alone; between them a mixture', async () => {
     const { schedule } = model.source;
     const alone = async (row: number): Promise<Tensor> => {
       let x = drawNoise(7, 0, 1, shape, 4);
-      for (const t of ddimTimesteps(schedule, 4)) x = ddimStep(schedule, 4, t, x, await denoise(x, [t], [row])).prevSample;
+      for (const t of ddimTimesteps(schedule, 4))
+        x = ddimStep(schedule, 4, t, x, await denoise(x, [t], [row])).prevSample;
       return x;
     };
     const seen = new Set<number>();
@@ -103,7 +156,8 @@ describe('DDIM', () => {
       rows.forEach((row) => seen.add(row));
       return denoise(x, t, rows);
     };
-    const guided = (guidance: number): Promise<Tensor> => sampleDdim(schedule, { ...request, rows: [1], guidance }, watched);
+    const guided = (guidance: number): Promise<Tensor> =>
+      sampleDdim(schedule, { ...request, rows: [1], guidance }, watched);
     expect(furthest(await guided(1), await alone(1))).toBe(0);
     expect([...seen]).toEqual([1]);
     seen.clear();
@@ -125,10 +179,19 @@ describe('DDIM', () => {
     const knows: Denoise = (x, [t = 0]) => {
       const [signal, sigma] = [Math.sqrt(alphas[t] ?? NaN), Math.sqrt(1 - (alphas[t] ?? NaN))];
       // v = signal noise - sigma x0 with noise = (x - signal x0) / sigma
-      return Promise.resolve(fromFloat32(x.shape, float32(x).map((value) => (signal * (value - signal * 0.25)) / sigma - sigma * 0.25)));
+      return Promise.resolve(
+        fromFloat32(
+          x.shape,
+          float32(x).map((value) => (signal * (value - signal * 0.25)) / sigma - sigma * 0.25),
+        ),
+      );
     };
     for (const spacing of ['leading', 'trailing']) {
-      const x0 = await sampleDdim(config, { steps: 20, guidance: 1, seed: 1, shape: [3, 4, 4], rows: [0], nullRow: 1, spacing }, knows);
+      const x0 = await sampleDdim(
+        config,
+        { steps: 20, guidance: 1, seed: 1, shape: [3, 4, 4], rows: [0], nullRow: 1, spacing },
+        knows,
+      );
       float32(x0).forEach((value) => expect(value).toBeCloseTo(0.25, 2));
     }
   });
@@ -147,7 +210,13 @@ describe('DDIM', () => {
     });
     await expect(work).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(events).toEqual([2, 4, 6, 8, 10, 12]);
-    const broken: Denoise = (x) => Promise.resolve(fromFloat32(x.shape, float32(x).map(() => NaN)));
+    const broken: Denoise = (x) =>
+      Promise.resolve(
+        fromFloat32(
+          x.shape,
+          float32(x).map(() => NaN),
+        ),
+      );
     await expect(sampleDdim(schedule, request, broken)).rejects.toMatchObject({ code: 'NUMERICS' });
   });
 });
@@ -156,15 +225,22 @@ describe('pictures', () => {
   test('folded pixels come back as they were', async () => {
     const { model, engine } = await loaded('tiny-fold');
     const pixels = Uint8Array.from({ length: 3 * 8 * 16 }, (_, i) => (i * 37) % 256);
-    const x0 = await engine.encodePictures([{ pixels, width: 16, height: 8 }, { pixels: pixels.map((value) => 255 - value), width: 16, height: 8 }]);
+    const x0 = await engine.encodePictures([
+      { pixels, width: 16, height: 8 },
+      { pixels: pixels.map((value) => 255 - value), width: 16, height: 8 },
+    ]);
     expect(x0.shape).toEqual([2, 12, 4, 8]);
     const [first, second] = await toPictures(undefined, model, x0);
     expect(first).toEqual({ pixels, width: 16, height: 8 });
     expect([...(second?.pixels ?? [])]).toEqual([...pixels.map((value) => 255 - value)]);
     const [clipped] = await toPictures(undefined, { kind: 'pixel', fold: 1 }, fromFloat32([1, 3, 1, 1], [-9, 0, 9]));
     expect([...(clipped?.pixels ?? [])]).toEqual([0, 128, 255]);
-    await expect(toPictures(undefined, { kind: 'pixel', fold: 1 }, x0)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(toPictures(undefined, { kind: 'pixel', fold: 1 }, fromFloat32([1, 3, 1, 1], [0, NaN, 0]))).rejects.toMatchObject({ code: 'NUMERICS' });
+    await expect(toPictures(undefined, { kind: 'pixel', fold: 1 }, x0)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
+    await expect(
+      toPictures(undefined, { kind: 'pixel', fold: 1 }, fromFloat32([1, 3, 1, 1], [0, NaN, 0])),
+    ).rejects.toMatchObject({ code: 'NUMERICS' });
   });
 
   test('latents go through the VAE, scaled back', async () => {
@@ -172,10 +248,15 @@ describe('pictures', () => {
     const golden = readSafetensors(path.join(GOLDEN, 'tiny-sd15-golden', 'golden.safetensors'));
     const latents = golden['vae_dec_64x96.in.latent'] as Tensor;
     const decoded = await engine.vaeDecode(latents);
-    const scaled = fromFloat32(latents.shape, float32(latents).map((value) => value * (model.source.vae?.config.scalingFactor ?? NaN)));
+    const scaled = fromFloat32(
+      latents.shape,
+      float32(latents).map((value) => value * (model.source.vae?.config.scalingFactor ?? NaN)),
+    );
     const pictures = await toPictures(engine, model, scaled);
     const [count = 0, , height = 0, width = 0] = decoded.shape;
-    expect(pictures.map((picture) => [picture.width, picture.height])).toEqual(Array.from({ length: count }, () => [width, height]));
+    expect(pictures.map((picture) => [picture.width, picture.height])).toEqual(
+      Array.from({ length: count }, () => [width, height]),
+    );
     const want = float32(decoded);
     const { pixels } = pictures[0] as Picture;
     for (let at = 0; at < height * width; at++) {
@@ -189,28 +270,56 @@ describe('pictures', () => {
 });
 
 describe('a sheet', () => {
-  const plain = (width: number, height: number, ...colour: number[]): Picture => ({ width, height, pixels: Uint8Array.from({ length: 3 * width * height }, (_, i) => colour[i % 3] ?? 0) });
-  const at = async (file: string, left: number, top: number): Promise<number[]> => [...(await sharp(file).removeAlpha().extract({ left, top, width: 1, height: 1 }).raw().toBuffer())];
+  const plain = (width: number, height: number, ...colour: number[]): Picture => ({
+    width,
+    height,
+    pixels: Uint8Array.from({ length: 3 * width * height }, (_, i) => colour[i % 3] ?? 0),
+  });
+  const at = async (file: string, left: number, top: number): Promise<number[]> => [
+    ...(await sharp(file).removeAlpha().extract({ left, top, width: 1, height: 1 }).raw().toBuffer()),
+  ];
 
   test('has a row a label, small pictures enlarged by a whole factor', async () => {
     const file = path.join(scratch, 'sheet.png');
     const rows = [[plain(50, 40, 255, 0, 0), plain(50, 40, 0, 255, 0)], [plain(50, 40, 0, 0, 255)]];
     expect(await writeSheet(file, rows)).toEqual({ width: 4 + 2 * 104, height: 4 + 2 * 84 });
     expect(await sharp(file).metadata()).toMatchObject({ format: 'png', width: 212, height: 172 });
-    expect([await at(file, 4, 4), await at(file, 103, 83), await at(file, 108, 4), await at(file, 4, 88), await at(file, 0, 0), await at(file, 108, 88)]).toEqual([
-      [255, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255], [240, 240, 240], [240, 240, 240],
+    expect([
+      await at(file, 4, 4),
+      await at(file, 103, 83),
+      await at(file, 108, 4),
+      await at(file, 4, 88),
+      await at(file, 0, 0),
+      await at(file, 108, 88),
+    ]).toEqual([
+      [255, 0, 0],
+      [255, 0, 0],
+      [0, 255, 0],
+      [0, 0, 255],
+      [240, 240, 240],
+      [240, 240, 240],
     ]);
     expect(await writeSheet(file, rows, { scale: 1, gap: 0 })).toEqual({ width: 100, height: 80 });
-    expect(await writeSheet(path.join(scratch, 'sheet.webp'), [[plain(512, 512, 9, 9, 9)]])).toEqual({ width: 264, height: 264 });
+    expect(await writeSheet(path.join(scratch, 'sheet.webp'), [[plain(512, 512, 9, 9, 9)]])).toEqual({
+      width: 264,
+      height: 264,
+    });
     expect(await sharp(path.join(scratch, 'sheet.webp')).metadata()).toMatchObject({ format: 'webp', width: 264 });
   });
 
   test('stays within what can be looked at, and says what it is not', async () => {
-    const { width, height } = await writeSheet(path.join(scratch, 'long.webp'), Array.from({ length: 500 }, () => [plain(64, 64, 1, 2, 3)]));
+    const { width, height } = await writeSheet(
+      path.join(scratch, 'long.webp'),
+      Array.from({ length: 500 }, () => [plain(64, 64, 1, 2, 3)]),
+    );
     expect(height).toBeLessThanOrEqual(16_000);
     expect(width).toBeLessThan(64);
-    await expect(writeSheet(path.join(scratch, 'sheet.jpg'), [[plain(1, 1, 0, 0, 0)]])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(writeSheet(path.join(scratch, 'none.png'), [[], []])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(writeSheet(path.join(scratch, 'sheet.jpg'), [[plain(1, 1, 0, 0, 0)]])).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
+    await expect(writeSheet(path.join(scratch, 'none.png'), [[], []])).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
     expect(existsSync(path.join(scratch, 'none.png'))).toBe(false);
   });
 });
@@ -218,7 +327,15 @@ describe('a sheet', () => {
 test('labels as names of folders: themselves where they can be, never above or beside', () => {
   for (const label of ['1920', 'New York, NY', 'čaj', '東京', 'a.b']) expect(labelFolder(label)).toBe(label);
   expect(['a/b', '..', '.hidden', 'dot.', 'CON', 'nul.txt', 'sheet.png', '100%', 'a:b\n'].map(labelFolder)).toEqual([
-    'a%2Fb', '%2E%2E', '%2Ehidden', 'dot%2E', '%43ON', '%6Eul.txt', '%73heet.png', '100%25', 'a%3Ab%0A',
+    'a%2Fb',
+    '%2E%2E',
+    '%2Ehidden',
+    'dot%2E',
+    '%43ON',
+    '%6Eul.txt',
+    '%73heet.png',
+    '100%25',
+    'a%3Ab%0A',
   ]);
   const [long, longer] = ['x'.repeat(500), 'x'.repeat(501)].map(labelFolder);
   expect(long).not.toBe(longer);

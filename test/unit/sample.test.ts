@@ -9,10 +9,21 @@ import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
 const fold = { model: path.join(GOLDEN, 'tiny-fold'), count: 3, steps: 3, threads: 1, device: 'cpu' } as const;
-const text = { model: path.join(GOLDEN, 'tiny-sd15'), labels: ['1920', '1980'], count: 2, steps: 2, threads: 1, device: 'cpu' } as const;
+const text = {
+  model: path.join(GOLDEN, 'tiny-sd15'),
+  labels: ['1920', '1980'],
+  count: 2,
+  steps: 2,
+  threads: 1,
+  device: 'cpu',
+} as const;
 const at = (...names: string[]): string => path.join(scratch, ...names);
-const pixels = async (...names: string[]): Promise<Buffer> => sharp(at(...names)).raw().toBuffer();
-const record = (folder: string): SamplesRecord => JSON.parse(readFileSync(at(folder, 'samples.json'), 'utf8')) as SamplesRecord;
+const pixels = async (...names: string[]): Promise<Buffer> =>
+  sharp(at(...names))
+    .raw()
+    .toBuffer();
+const record = (folder: string): SamplesRecord =>
+  JSON.parse(readFileSync(at(folder, 'samples.json'), 'utf8')) as SamplesRecord;
 
 async function failure(options: SampleOptions): Promise<{ code: string; message: string; hint: string }> {
   try {
@@ -37,13 +48,26 @@ describe('a class model of folded pixels', () => {
   });
 
   test('a folder a label, a sheet, and what was asked', async () => {
-    expect(summary).toMatchObject({ out: at('all'), sheet: at('all', 'sheet.png'), made: 9, kept: 0, device: 'cpu', options: { steps: 3, guidance: 3, seed: 0, size: 32, prompt: null } });
+    expect(summary).toMatchObject({
+      out: at('all'),
+      sheet: at('all', 'sheet.png'),
+      made: 9,
+      kept: 0,
+      device: 'cpu',
+      options: { steps: 3, guidance: 3, seed: 0, size: 32, prompt: null },
+    });
     expect(readdirSync(at('all')).sort()).toEqual(['class0', 'class1', 'class2', 'samples.json', 'sheet.png']);
     expect(readdirSync(at('all', 'class1'))).toEqual(['00000.png', '00001.png', '00002.png']);
-    expect(await sharp(at('all', 'class2', '00001.png')).metadata()).toMatchObject({ width: 32, height: 32, channels: 3 });
+    expect(await sharp(at('all', 'class2', '00001.png')).metadata()).toMatchObject({
+      width: 32,
+      height: 32,
+      channels: 3,
+    });
     expect(await sharp(at('all', 'sheet.png')).metadata()).toMatchObject({ width: 4 + 3 * 132, height: 4 + 3 * 132 });
     expect(record('all')).toMatchObject({
-      format: 'diffmine-samples-1', model: { path: fold.model }, options: summary.options,
+      format: 'diffmine-samples-1',
+      model: { path: fold.model },
+      options: summary.options,
       labels: ['class0', 'class1', 'class2'].map((label) => ({ label, folder: label, prompt: null, pictures: 3 })),
     });
     // the folder is a data set as it is
@@ -54,7 +78,8 @@ describe('a class model of folded pixels', () => {
 
   test('a picture is the same whatever batch, number and labels', async () => {
     await sample({ ...fold, out: at('few'), labels: ['class2'], count: 2, batch: 1 });
-    for (const name of ['00000.png', '00001.png']) expect(await furthest(['all', 'class2', name], ['few', 'class2', name])).toBeLessThanOrEqual(1);
+    for (const name of ['00000.png', '00001.png'])
+      expect(await furthest(['all', 'class2', name], ['few', 'class2', name])).toBeLessThanOrEqual(1);
     await sample({ ...fold, out: at('seed'), labels: ['class2'], count: 1, seed: 1 });
     expect(await furthest(['all', 'class2', '00000.png'], ['seed', 'class2', '00000.png'])).toBeGreaterThan(20);
   });
@@ -64,26 +89,49 @@ describe('a class model of folded pixels', () => {
     const before = statSync(at('more', 'class2', '00000.png')).mtimeMs;
     const bytes = readFileSync(at('more', 'class2', '00001.png'));
     rmSync(at('more', 'class2', '00001.png'));
-    expect(await sample({ ...fold, out: at('more'), labels: ['class2'], count: 2 })).toMatchObject({ made: 1, kept: 1 });
+    expect(await sample({ ...fold, out: at('more'), labels: ['class2'], count: 2 })).toMatchObject({
+      made: 1,
+      kept: 1,
+    });
     expect(readFileSync(at('more', 'class2', '00001.png')).equals(bytes)).toBe(true);
-    expect(await sample({ ...fold, out: at('more'), labels: ['class0', 'class2'], count: 3, batch: 2 })).toMatchObject({ made: 4, kept: 2, batch: 2 });
+    expect(await sample({ ...fold, out: at('more'), labels: ['class0', 'class2'], count: 3, batch: 2 })).toMatchObject({
+      made: 4,
+      kept: 2,
+      batch: 2,
+    });
     expect(statSync(at('more', 'class2', '00000.png')).mtimeMs).toBe(before);
-    expect(record('more').labels.map(({ label, pictures }) => [label, pictures])).toEqual([['class0', 3], ['class2', 3]]);
+    expect(record('more').labels.map(({ label, pictures }) => [label, pictures])).toEqual([
+      ['class0', 3],
+      ['class2', 3],
+    ]);
     // fewer are there already: nothing is made, nothing forgotten
-    expect(await sample({ ...fold, out: at('more'), labels: ['class2'], count: 1 })).toMatchObject({ made: 0, kept: 1, batch: null });
+    expect(await sample({ ...fold, out: at('more'), labels: ['class2'], count: 1 })).toMatchObject({
+      made: 0,
+      kept: 1,
+      batch: null,
+    });
     expect(record('more').labels.map(({ pictures }) => pictures)).toEqual([3, 3]);
   });
 
   test('another request, or a folder of something else, is refused and left alone', async () => {
     const before = readFileSync(at('all', 'samples.json'), 'utf8');
     expect(await failure({ ...fold, out: at('all'), steps: 4, guidance: 1 })).toMatchObject({
-      code: 'RUN_MISMATCH', message: expect.stringContaining('steps: these samples have 3, you asked for 4; guidance: these samples have 3, you asked for 1') as string,
+      code: 'RUN_MISMATCH',
+      message: expect.stringContaining(
+        'steps: these samples have 3, you asked for 4; guidance: these samples have 3, you asked for 1',
+      ) as string,
     });
-    expect(await failure({ ...text, out: at('all') })).toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('model: ') as string });
+    expect(await failure({ ...text, out: at('all') })).toMatchObject({
+      code: 'RUN_MISMATCH',
+      message: expect.stringContaining('model: ') as string,
+    });
     expect(readFileSync(at('all', 'samples.json'), 'utf8')).toBe(before);
     mkdirSync(at('other'));
     writeFileSync(at('other', 'holiday.jpg'), '');
-    expect(await failure({ ...fold, out: at('other') })).toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('"holiday.jpg"') as string });
+    expect(await failure({ ...fold, out: at('other') })).toMatchObject({
+      code: 'RUN_MISMATCH',
+      message: expect.stringContaining('"holiday.jpg"') as string,
+    });
     expect(readdirSync(at('other'))).toEqual(['holiday.jpg']);
     mkdirSync(at('damaged'));
     for (const content of ['{', '{}', before.replace('"steps": 3', '"steps": 5')]) {
@@ -95,21 +143,25 @@ describe('a class model of folded pixels', () => {
   test('stops between steps; what is finished stays', async () => {
     const controller = new AbortController();
     const seen: string[] = [];
-    const work = sample({ ...fold, out: at('stopped'), batch: 2 }, {
-      signal: controller.signal,
-      onProgress: ({ stage, done, total }) => {
-        seen.push(stage);
-        if (stage !== 'sample') return;
-        expect(total).toBe(27);
-        if (done === 5) controller.abort();
+    const work = sample(
+      { ...fold, out: at('stopped'), batch: 2 },
+      {
+        signal: controller.signal,
+        onProgress: ({ stage, done, total }) => {
+          seen.push(stage);
+          if (stage !== 'sample') return;
+          expect(total).toBe(27);
+          if (done === 5) controller.abort();
+        },
       },
-    });
+    );
     await expect(work).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(new Set(seen)).toEqual(new Set(['load', 'sample']));
     expect(readdirSync(at('stopped', 'class0'))).toEqual(['00000.png']);
     expect(existsSync(at('stopped', 'sheet.png'))).toBe(false);
     expect(await sample({ ...fold, out: at('stopped') })).toMatchObject({ made: 8, kept: 1 });
-    for (const name of ['00000.png', '00001.png']) expect(await furthest(['stopped', 'class0', name], ['all', 'class0', name])).toBeLessThanOrEqual(1);
+    for (const name of ['00000.png', '00001.png'])
+      expect(await furthest(['stopped', 'class0', name], ['all', 'class0', name])).toBeLessThanOrEqual(1);
   });
 
   test.each([
@@ -131,19 +183,44 @@ describe('a class model of folded pixels', () => {
 
 describe('a text model of latents', () => {
   test('fills the prompt with each label; the size is in pixels', async () => {
-    const summary = await sample({ ...text, labels: ['1920', '1980', '19/20'], count: 1, size: 72, prompt: 'A car from {words}.', out: at('cars') });
-    expect(summary).toMatchObject({ made: 3, options: { guidance: 7.5, size: 72, prompt: 'A car from {words}.', nullPrompt: '' } });
-    expect(record('cars').labels[2]).toEqual({ label: '19/20', folder: '19%2F20', prompt: 'A car from 19/20.', pictures: 1 });
+    const summary = await sample({
+      ...text,
+      labels: ['1920', '1980', '19/20'],
+      count: 1,
+      size: 72,
+      prompt: 'A car from {words}.',
+      out: at('cars'),
+    });
+    expect(summary).toMatchObject({
+      made: 3,
+      options: { guidance: 7.5, size: 72, prompt: 'A car from {words}.', nullPrompt: '' },
+    });
+    expect(record('cars').labels[2]).toEqual({
+      label: '19/20',
+      folder: '19%2F20',
+      prompt: 'A car from 19/20.',
+      pictures: 1,
+    });
     expect(await sharp(at('cars', '19%2F20', '00000.png')).metadata()).toMatchObject({ width: 72, height: 72 });
     expect(await furthest(['cars', '1920', '00000.png'], ['cars', '1980', '00000.png'])).toBeGreaterThan(0);
-    expect(await failure({ ...text, out: at('cars'), size: 72, prompt: 'A car from {words}.', nullPrompt: 'A car.' })).toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('null-prompt') as string });
+    expect(
+      await failure({ ...text, out: at('cars'), size: 72, prompt: 'A car from {words}.', nullPrompt: 'A car.' }),
+    ).toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('null-prompt') as string });
   });
 
   test('needs a label, and a prompt that can be filled', async () => {
-    expect(await failure({ model: text.model, out: at('never') })).toMatchObject({ code: 'INVALID_ARGUMENT', hint: expect.stringContaining('--label') as string });
-    expect(await failure({ ...text, prompt: 'A {thing}.', out: at('never') })).toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(await failure({ model: text.model, out: at('never') })).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      hint: expect.stringContaining('--label') as string,
+    });
+    expect(await failure({ ...text, prompt: 'A {thing}.', out: at('never') })).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
     const said: string[] = [];
-    await sample({ ...text, count: 1, guidance: 1, prompt: 'A car.', out: at('same') }, { log: (line) => said.push(line) });
+    await sample(
+      { ...text, count: 1, guidance: 1, prompt: 'A car.', out: at('same') },
+      { log: (line) => said.push(line) },
+    );
     expect(said[0]).toContain('the same for every label');
     expect(await furthest(['same', '1920', '00000.png'], ['same', '1980', '00000.png'])).toBeLessThanOrEqual(1);
   });

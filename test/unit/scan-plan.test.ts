@@ -28,13 +28,32 @@ describe('contrasts', () => {
   });
   test('all labels: as many outputs, one null', () => {
     expect(planContrasts(labels, 'null', true).of('c')).toEqual({
-      conditions: [0, 1, 2, 3], subjects: [0, 1, 2], weights: [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]], names: labels,
+      conditions: [0, 1, 2, 3],
+      subjects: [0, 1, 2],
+      weights: [
+        [0, 0, 0, 1],
+        [0, 0, 0, 1],
+        [0, 0, 0, 1],
+      ],
+      names: labels,
     });
-    expect(planContrasts(labels, 'others', true).of('a')?.weights).toEqual([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]);
+    expect(planContrasts(labels, 'others', true).of('a')?.weights).toEqual([
+      [0, 0.5, 0.5],
+      [0.5, 0, 0.5],
+      [0.5, 0.5, 0],
+    ]);
     const against = planContrasts(labels, 'b', true);
     expect(against.fanOut).toBe(3);
     // pictures of b can be scored under a and c
-    expect(against.of('b')).toEqual({ conditions: [0, 2, 1], subjects: [0, 1], weights: [[0, 0, 1], [0, 0, 1]], names: ['a', 'c'] });
+    expect(against.of('b')).toEqual({
+      conditions: [0, 2, 1],
+      subjects: [0, 1],
+      weights: [
+        [0, 0, 1],
+        [0, 0, 1],
+      ],
+      names: ['a', 'c'],
+    });
   });
   test.each(['null', 'others', 'a'])('weights sum to 1 and are 0 at the subject: %s', (against) => {
     for (const all of [false, true]) {
@@ -56,10 +75,19 @@ describe('contrasts', () => {
 describe('plan', () => {
   test('parts cover the shards once', () => {
     const parts = [0, 1, 2].map((index) => shardsOf({ shards: 8 }, { index, count: 3 }));
-    expect(parts).toEqual([[0, 3, 6], [1, 4, 7], [2, 5]]);
+    expect(parts).toEqual([
+      [0, 3, 6],
+      [1, 4, 7],
+      [2, 5],
+    ]);
     expect(shardsOf({ shards: 3 })).toEqual([0, 1, 2]);
     expect(shardsOf({ shards: 1 }, { index: 5, count: 8 })).toEqual([]);
-    for (const part of [{ index: 0, count: 0 }, { index: 8, count: 8 }, { index: -1, count: 8 }]) expect(() => shardsOf({ shards: 9 }, part)).toThrow('no part');
+    for (const part of [
+      { index: 0, count: 0 },
+      { index: 8, count: 8 },
+      { index: -1, count: 8 },
+    ])
+      expect(() => shardsOf({ shards: 9 }, part)).toThrow('no part');
   });
   test('a call holds as few pictures as fill its forward passes', () => {
     expect(picturesPerCall(8, 100, 2)).toBe(1); // 25 full passes
@@ -70,20 +98,29 @@ describe('plan', () => {
     expect(picturesPerCall(4096, 10, 2)).toBe(16); // never more, however large the batch
   });
   test('groups keep the order of their first member', () => {
-    expect(groupBy(['b1', 'a1', 'b2', 'c1', 'a2'], (item) => item[0] as string)).toEqual([['b1', 'b2'], ['a1', 'a2'], ['c1']]);
+    expect(groupBy(['b1', 'a1', 'b2', 'c1', 'a2'], (item) => item[0] as string)).toEqual([
+      ['b1', 'b2'],
+      ['a1', 'a2'],
+      ['c1'],
+    ]);
     expect(chunks([1, 2, 3, 4, 5], 2)).toEqual([[1, 2], [3, 4], [5]]);
   });
 });
 
 describe('batch auto', () => {
   const unet = {
-    blockOutChannels: [320, 640, 1280, 1280], layersPerBlock: 2,
+    blockOutChannels: [320, 640, 1280, 1280],
+    layersPerBlock: 2,
     downBlockTypes: ['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D'],
     upBlockTypes: ['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'],
   } as UNetConfig;
-  const source = { unet: { config: unet, files: [] }, vae: { config: { blockOutChannels: [128] }, files: [] } } as unknown as ModelSource;
+  const source = {
+    unet: { config: unet, files: [] },
+    vae: { config: { blockOutChannels: [128] }, files: [] },
+  } as unknown as ModelSource;
   const shape = unetShape(512, 512, 8, 1);
-  const size = (available: number, device: 'cpu' | 'cuda', fanOut = 2, workers = 1): number => autoBatch({ source, shape, precision: 'fp32', device, fanOut, available, workers });
+  const size = (available: number, device: 'cpu' | 'cuda', fanOut = 2, workers = 1): number =>
+    autoBatch({ source, shape, precision: 'fp32', device, fanOut, available, workers });
 
   test('Stable Diffusion at 512 px takes some 170 MB a row in fp32, half in bf16', () => {
     expect(shape).toEqual({ rows: 64, columns: 64, height: 512, width: 512 });
@@ -96,7 +133,17 @@ describe('batch auto', () => {
     expect(size(0, 'cpu', 7)).toBe(7);
     expect(size(1e12, 'cpu')).toBe(16);
     expect(size(1e12, 'cuda')).toBe(128); // twice that, and GEGLU's projection has more numbers than a 32-bit index counts
-    expect(autoBatch({ source, shape: unetShape(256, 256, 8, 1), precision: 'bf16', device: 'cuda', fanOut: 2, available: 1e12, workers: 1 })).toBe(512);
+    expect(
+      autoBatch({
+        source,
+        shape: unetShape(256, 256, 8, 1),
+        precision: 'bf16',
+        device: 'cuda',
+        fanOut: 2,
+        available: 1e12,
+        workers: 1,
+      }),
+    ).toBe(512);
     expect(size(70e9, 'cuda')).toBe(128);
     expect(size(70e9, 'cuda')).toBe(size(66e9, 'cuda'));
     expect(size(8e9, 'cpu', 2, 4)).toBeLessThan(size(8e9, 'cpu', 2, 1));
@@ -106,11 +153,13 @@ describe('batch auto', () => {
 describe('schedule', () => {
   test('every shard goes to one slot; the slots share them', async () => {
     const taken: number[][] = [[], []];
-    const slot = (which: number) => async (shard: number): Promise<ShardOutcome> => {
-      taken[which]?.push(shard);
-      await new Promise((resolve) => setTimeout(resolve, which === 0 ? 1 : 5));
-      return shard === 3 ? 'elsewhere' : 'scored';
-    };
+    const slot =
+      (which: number) =>
+      async (shard: number): Promise<ShardOutcome> => {
+        taken[which]?.push(shard);
+        await new Promise((resolve) => setTimeout(resolve, which === 0 ? 1 : 5));
+        return shard === 3 ? 'elsewhere' : 'scored';
+      };
     expect(await schedule([0, 1, 2, 3, 4, 5], [slot(0), slot(1)])).toBe(5);
     expect(taken.flat().sort()).toEqual([0, 1, 2, 3, 4, 5]);
     expect(Math.min(...taken.map(({ length }) => length))).toBeGreaterThan(0);
@@ -147,11 +196,19 @@ describe('schedule', () => {
       await new Promise((resolve) => setTimeout(resolve, ms));
       throw new SlotLost(new DiffmineError('DEVICE_UNAVAILABLE', `gone after ${ms}`));
     };
-    await expect(schedule([0, 1, 2], [lost(5), lost(15)])).rejects.toMatchObject({ code: 'DEVICE_UNAVAILABLE', message: 'gone after 15' });
+    await expect(schedule([0, 1, 2], [lost(5), lost(15)])).rejects.toMatchObject({
+      code: 'DEVICE_UNAVAILABLE',
+      message: 'gone after 15',
+    });
   });
   test('what a dead process counted of its shard is taken back', () => {
     const told: unknown[] = [];
-    const meter = new Meter({ onProgress: (event) => told.push(event) }, 100, { done: 0, total: 5 }, { done: 0, total: 2 });
+    const meter = new Meter(
+      { onProgress: (event) => told.push(event) },
+      100,
+      { done: 0, total: 5 },
+      { done: 0, total: 2 },
+    );
     const tally = new Tally(meter);
     tally.begin();
     tally.add(30);

@@ -6,7 +6,16 @@ import sharp from 'sharp';
 import { DiffmineError } from '../../src/util/errors.js';
 import { exportTable } from '../../src/tools/export/export.js';
 import { prepareConditions } from '../../src/models/index.js';
-import { Engine, readSafetensors, toFloat32, type TypicalityInput, type TypicalityOptions, type TypicalityResult, type CallOptions, type Conditions } from '../../src/engine/index.js';
+import {
+  Engine,
+  readSafetensors,
+  toFloat32,
+  type TypicalityInput,
+  type TypicalityOptions,
+  type TypicalityResult,
+  type CallOptions,
+  type Conditions,
+} from '../../src/engine/index.js';
 import { Run } from '../../src/runs/run.js';
 import type { ImageRow, PatchRow } from '../../src/runs/schema.js';
 import { readTable } from '../../src/runs/tables.js';
@@ -28,8 +37,19 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const base = (out: string, more: Partial<ScanOptions> = {}): ScanOptions => ({
-  dataset: PICTURES, model: TEXT_MODEL, out: join(folder, out), prompt: 'A car from the {label}s.', nullPrompt: 'A car.', size: 'source', patch: 16, samples: 4,
-  batch: 8, device: 'cpu', shardSize: 5, threads: 1, ...more,
+  dataset: PICTURES,
+  model: TEXT_MODEL,
+  out: join(folder, out),
+  prompt: 'A car from the {label}s.',
+  nullPrompt: 'A car.',
+  size: 'source',
+  patch: 16,
+  samples: 4,
+  batch: 8,
+  device: 'cpu',
+  shardSize: 5,
+  threads: 1,
+  ...more,
 });
 
 async function rows<T>(out: string, name: 'images.parquet' | 'patches.parquet'): Promise<T[]> {
@@ -46,7 +66,8 @@ function dataset(count: number, add: (root: string) => void = () => undefined, n
   const root = join(folder, name);
   for (const label of ['1920', '1950']) {
     mkdirSync(join(root, label), { recursive: true });
-    for (let i = 0; i < count; i += 1) copyFileSync(join(PICTURES, label, `${label}_${i}.png`), join(root, label, `${i}.png`));
+    for (let i = 0; i < count; i += 1)
+      copyFileSync(join(PICTURES, label, `${label}_${i}.png`), join(root, label, `${i}.png`));
   }
   add(root);
   return root;
@@ -54,7 +75,17 @@ function dataset(count: number, add: (root: string) => void = () => undefined, n
 
 test('tables and maps hold what docs/reference/formats.md says', async () => {
   const summary = await scan(base('run'));
-  expect(summary).toMatchObject({ complete: true, scored: 12, skipped: 0, batch: 8, samples: 4, patch: 16, device: 'cpu', precision: 'fp32', labels: ['1920', '1950', '1980'] });
+  expect(summary).toMatchObject({
+    complete: true,
+    scored: 12,
+    skipped: 0,
+    batch: 8,
+    samples: 4,
+    patch: 16,
+    device: 'cpu',
+    precision: 'fp32',
+    labels: ['1920', '1950', '1980'],
+  });
   const [pictures, candidates] = [await images('run'), await patches('run')];
   expect(pictures.map(({ image }) => image)).toEqual([...pictures.map(({ image }) => image)].sort());
   expect(pictures).toHaveLength(12);
@@ -63,7 +94,9 @@ test('tables and maps hold what docs/reference/formats.md says', async () => {
   for (const list of ['top', 'least', 'random']) {
     const own = candidates.filter((row) => row.list === list && row.image === '1950/1950_1.png');
     expect(own.map(({ place }) => place)).toEqual([1, 2, 3, 4, 5]);
-    for (const [i, a] of own.entries()) for (const b of own.slice(0, i)) expect(Math.abs(a.row - b.row) > 16 || Math.abs(a.column - b.column) > 16).toBe(true);
+    for (const [i, a] of own.entries())
+      for (const b of own.slice(0, i))
+        expect(Math.abs(a.row - b.row) > 16 || Math.abs(a.column - b.column) > 16).toBe(true);
   }
   const run = await Run.open(join(folder, 'run'));
   const maps = readSafetensors(run.shardFile(1, 'maps.safetensors'));
@@ -73,27 +106,55 @@ test('tables and maps hold what docs/reference/formats.md says', async () => {
     const values = toFloat32(map);
     const picture = pictures.find(({ label, image }) => `${label}/${image}` === name);
     expect(map.shape).toEqual([(picture?.height ?? 0) / 8, (picture?.width ?? 0) / 8]);
-    expect(Math.abs(values.reduce((a, b) => a + b, 0) / values.length - (picture?.typicality ?? NaN))).toBeLessThan(2e-4);
+    expect(Math.abs(values.reduce((a, b) => a + b, 0) / values.length - (picture?.typicality ?? NaN))).toBeLessThan(
+      2e-4,
+    );
   }
-  expect(JSON.parse(readFileSync(run.shardFile(2, 'shard.json'), 'utf8'))).toEqual({ id: 2, images: 2, skipped: 0, batch: 8, notes: [] });
+  expect(JSON.parse(readFileSync(run.shardFile(2, 'shard.json'), 'utf8'))).toEqual({
+    id: 2,
+    images: 2,
+    skipped: 0,
+    batch: 8,
+    notes: [],
+  });
   expect(readFileSync(join(folder, 'run', 'skipped.jsonl'), 'utf8')).toBe('');
   expect(await run.locks.holder('00000')).toBeUndefined();
 });
 
 test('bad pictures are skipped and listed in order; the others are scored as if they were alone', async () => {
-  const tiny = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } }).png().toBuffer();
+  const tiny = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
+    .png()
+    .toBuffer();
   const data = dataset(2, (root) => {
     writeFileSync(join(root, '1950', 'a-empty.png'), '');
     writeFileSync(join(root, '1920', 'no-picture.jpg'), 'hello');
     writeFileSync(join(root, '1920', 'tiny.png'), tiny);
-    writeFileSync(join(root, '1920', '0-cut.png'), readFileSync(join(PICTURES, '1920', '1920_1.png')).subarray(0, 2000));
+    writeFileSync(
+      join(root, '1920', '0-cut.png'),
+      readFileSync(join(PICTURES, '1920', '1920_1.png')).subarray(0, 2000),
+    );
   });
   const told: string[] = [];
-  const summary = await scan(base('run', { dataset: data, maps: false }), { onProgress: (event) => event.type === 'picture' && event.reason && told.push(event.image) });
+  const summary = await scan(base('run', { dataset: data, maps: false }), {
+    onProgress: (event) => event.type === 'picture' && event.reason && told.push(event.image),
+  });
   expect(summary).toMatchObject({ complete: true, scored: 4, skipped: 4, evaluations: 32 });
-  const skipped = readFileSync(join(folder, 'run', 'skipped.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { image: string; label: string; reason: string });
-  expect(skipped.map(({ image, label }) => `${label} ${image}`)).toEqual(['1920 1920/0-cut.png', '1920 1920/no-picture.jpg', '1920 1920/tiny.png', '1950 1950/a-empty.png']);
-  expect(skipped.map(({ reason }) => reason)).toEqual([expect.stringContaining('0-cut.png'), expect.stringContaining('no-picture.jpg'), expect.stringContaining('smaller than the patch'), expect.stringContaining('empty')]);
+  const skipped = readFileSync(join(folder, 'run', 'skipped.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { image: string; label: string; reason: string });
+  expect(skipped.map(({ image, label }) => `${label} ${image}`)).toEqual([
+    '1920 1920/0-cut.png',
+    '1920 1920/no-picture.jpg',
+    '1920 1920/tiny.png',
+    '1950 1950/a-empty.png',
+  ]);
+  expect(skipped.map(({ reason }) => reason)).toEqual([
+    expect.stringContaining('0-cut.png'),
+    expect.stringContaining('no-picture.jpg'),
+    expect.stringContaining('smaller than the patch'),
+    expect.stringContaining('empty'),
+  ]);
   expect(told.sort()).toEqual(skipped.map(({ image }) => image).sort());
   expect(existsSync(join(folder, 'run', 'shards', '00000', 'maps.safetensors'))).toBe(false);
   const all = await images('run');
@@ -108,7 +169,12 @@ test('only unreadable pictures: a finished run with nothing in it', async () => 
   const data = join(folder, 'data');
   mkdirSync(join(data, 'x'), { recursive: true });
   writeFileSync(join(data, 'x', 'a.png'), 'x');
-  expect(await scan(base('run', { dataset: data }))).toMatchObject({ complete: true, scored: 0, skipped: 1, evaluations: 0 });
+  expect(await scan(base('run', { dataset: data }))).toMatchObject({
+    complete: true,
+    scored: 0,
+    skipped: 1,
+    evaluations: 0,
+  });
   expect(await images('run')).toEqual([]);
 });
 
@@ -116,14 +182,27 @@ test('a cancelled scan keeps its finished shards, and goes on to the same bytes'
   await scan(base('whole'));
   const abort = new AbortController();
   await expect(
-    scan(base('run'), { signal: abort.signal, onProgress: (event) => event.type === 'shard' && event.done === 2 && abort.abort() }),
+    scan(base('run'), {
+      signal: abort.signal,
+      onProgress: (event) => event.type === 'shard' && event.done === 2 && abort.abort(),
+    }),
   ).rejects.toMatchObject({ code: 'CANCELLED', exitCode: 130 });
   expect(await (await Run.open(join(folder, 'run'))).doneShards()).toEqual([0, 1]);
-  expect(await scan(base('run'))).toMatchObject({ complete: true, resumed: true, shards: { total: 3, done: 3, here: 1 }, evaluations: 16 });
-  expect(resultBytes(join(folder, 'run'), ['shards', 'skipped.jsonl'])).toEqual(resultBytes(join(folder, 'whole'), ['shards', 'skipped.jsonl']));
+  expect(await scan(base('run'))).toMatchObject({
+    complete: true,
+    resumed: true,
+    shards: { total: 3, done: 3, here: 1 },
+    evaluations: 16,
+  });
+  expect(resultBytes(join(folder, 'run'), ['shards', 'skipped.jsonl'])).toEqual(
+    resultBytes(join(folder, 'whole'), ['shards', 'skipped.jsonl']),
+  );
 
   const inside = new AbortController();
-  const cancelled = scan(base('inside', { samples: 400 }), { signal: inside.signal, onProgress: (event) => event.type === 'evaluations' && inside.abort() });
+  const cancelled = scan(base('inside', { samples: 400 }), {
+    signal: inside.signal,
+    onProgress: (event) => event.type === 'evaluations' && inside.abort(),
+  });
   await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(await (await Run.open(join(folder, 'inside'))).doneShards()).toEqual([]);
   const before = new AbortController();
@@ -137,7 +216,9 @@ test('batch sizes and shard sizes change scores by rounding only, and no picks',
   await scan(base('c', { batch: 8, shardSize: 1 }));
   const [a, b, c] = [await patches('a'), await patches('b'), await patches('c')];
   for (const other of [b, c]) {
-    expect(other.map(({ image, list, place, row, column }) => [image, list, place, row, column])).toEqual(a.map(({ image, list, place, row, column }) => [image, list, place, row, column]));
+    expect(other.map(({ image, list, place, row, column }) => [image, list, place, row, column])).toEqual(
+      a.map(({ image, list, place, row, column }) => [image, list, place, row, column]),
+    );
     a.forEach(({ typicality }, i) => expect(Math.abs(typicality - (other[i]?.typicality ?? NaN))).toBeLessThan(5e-6));
   }
 });
@@ -149,27 +230,39 @@ test('against the others is the mean of the differences of what is against null'
   await scan(base('rival', { against: '1950' }));
   const all = await images('null');
   expect(all).toHaveLength(36);
-  const of = (list: ImageRow[], image: string, condition: string): number => list.find((row) => row.image === image && row.condition === condition)?.typicality ?? NaN;
-  for (const { image, label, typicality } of await images('own')) expect(Math.abs(typicality - of(all, image, label))).toBeLessThan(5e-6);
+  const of = (list: ImageRow[], image: string, condition: string): number =>
+    list.find((row) => row.image === image && row.condition === condition)?.typicality ?? NaN;
+  for (const { image, label, typicality } of await images('own'))
+    expect(Math.abs(typicality - of(all, image, label))).toBeLessThan(5e-6);
   for (const { image, label, typicality } of await images('others')) {
-    const others = ['1920', '1950', '1980'].filter((name) => name !== label).map((name) => of(all, image, label) - of(all, image, name));
+    const others = ['1920', '1950', '1980']
+      .filter((name) => name !== label)
+      .map((name) => of(all, image, label) - of(all, image, name));
     expect(Math.abs(typicality - (others[0]! + others[1]!) / 2)).toBeLessThan(5e-6);
   }
   const rival = await images('rival');
   expect(new Set(rival.map(({ label }) => label))).toEqual(new Set(['1920', '1980']));
-  for (const { image, label, typicality } of rival) expect(Math.abs(typicality - (of(all, image, label) - of(all, image, '1950')))).toBeLessThan(5e-6);
+  for (const { image, label, typicality } of rival)
+    expect(Math.abs(typicality - (of(all, image, label) - of(all, image, '1950')))).toBeLessThan(5e-6);
   expect((await Run.open(join(folder, 'rival'))).manifest.conditions).toEqual(['1920', '1980']);
 });
 
 test('a class model scores the labels it knows, and stops before work begins at others', async () => {
-  await expect(scan(base('run', { model: CLASS_MODEL, prompt: undefined, nullPrompt: undefined, size: 16, patch: 4 }))).rejects.toMatchObject({
-    code: 'DATASET_INVALID', message: expect.stringContaining('1920'),
+  await expect(
+    scan(base('run', { model: CLASS_MODEL, prompt: undefined, nullPrompt: undefined, size: 16, patch: 4 })),
+  ).rejects.toMatchObject({
+    code: 'DATASET_INVALID',
+    message: expect.stringContaining('1920'),
   });
   expect(existsSync(join(folder, 'run'))).toBe(false);
-  const { id2label } = JSON.parse(readFileSync(join(CLASS_MODEL, 'model_index.json'), 'utf8')) as { id2label: Record<string, string> };
+  const { id2label } = JSON.parse(readFileSync(join(CLASS_MODEL, 'model_index.json'), 'utf8')) as {
+    id2label: Record<string, string>;
+  };
   const data = join(folder, 'labels');
   const names = Object.values(id2label).slice(0, 2);
-  names.forEach((name, i) => cpSync(join(PICTURES, ['1920', '1950'][i] as string), join(data, name), { recursive: true }));
+  names.forEach((name, i) =>
+    cpSync(join(PICTURES, ['1920', '1950'][i] as string), join(data, name), { recursive: true }),
+  );
   const summary = await scan(base('classes', { model: CLASS_MODEL, dataset: data, size: 16, patch: 4 }));
   expect(summary).toMatchObject({ complete: true, scored: 8, labels: [...names].sort() });
   const manifest = (await Run.open(join(folder, 'classes'))).manifest;
@@ -181,7 +274,10 @@ test('a class model scores the labels it knows, and stops before work begins at 
 
 test('further columns of a table are carried into the images table', async () => {
   const data = dataset(1);
-  writeFileSync(join(data, 'table.csv'), 'image,label,photographer,width\n1920/0.png,1920,"O\'Neill, J.",wide\n1950/0.png,1950,,\n');
+  writeFileSync(
+    join(data, 'table.csv'),
+    'image,label,photographer,width\n1920/0.png,1920,"O\'Neill, J.",wide\n1950/0.png,1950,,\n',
+  );
   await scan(base('run', { dataset: join(data, 'table.csv') }));
   const target = join(folder, 'images.json');
   expect(await exportTable(join(folder, 'run'), 'images', 'json', target)).toBe(2);
@@ -192,10 +288,18 @@ test('further columns of a table are carried into the images table', async () =>
 
 test('options that cannot be are refused before anything is written', async () => {
   const refused: [Partial<ScanOptions>, string][] = [
-    [{ samples: 0 }, 'INVALID_ARGUMENT'], [{ seed: -1 }, 'INVALID_ARGUMENT'], [{ seed: 2 ** 53 }, 'INVALID_ARGUMENT'], [{ tRange: [0.7, 0.1] }, 'INVALID_ARGUMENT'],
-    [{ size: 32, patch: 64 }, 'INVALID_ARGUMENT'], [{ prompt: 'A {decade}' }, 'INVALID_ARGUMENT'], [{ nullPrompt: 'A {label}.' }, 'INVALID_ARGUMENT'], [{ preset: 'cats' }, 'INVALID_ARGUMENT'],
-    [{ against: '1900' }, 'INVALID_ARGUMENT'], [{ device: 'tpu' }, 'INVALID_ARGUMENT'],
-    [{ model: join(folder, 'none') }, 'MODEL_INVALID'], [{ dataset: join(folder, 'none') }, 'DATASET_INVALID'],
+    [{ samples: 0 }, 'INVALID_ARGUMENT'],
+    [{ seed: -1 }, 'INVALID_ARGUMENT'],
+    [{ seed: 2 ** 53 }, 'INVALID_ARGUMENT'],
+    [{ tRange: [0.7, 0.1] }, 'INVALID_ARGUMENT'],
+    [{ size: 32, patch: 64 }, 'INVALID_ARGUMENT'],
+    [{ prompt: 'A {decade}' }, 'INVALID_ARGUMENT'],
+    [{ nullPrompt: 'A {label}.' }, 'INVALID_ARGUMENT'],
+    [{ preset: 'cats' }, 'INVALID_ARGUMENT'],
+    [{ against: '1900' }, 'INVALID_ARGUMENT'],
+    [{ device: 'tpu' }, 'INVALID_ARGUMENT'],
+    [{ model: join(folder, 'none') }, 'MODEL_INVALID'],
+    [{ dataset: join(folder, 'none') }, 'DATASET_INVALID'],
   ];
   for (const [option, code] of refused) await expect(scan(base('run', option))).rejects.toMatchObject({ code });
   expect(existsSync(join(folder, 'run'))).toBe(false);
@@ -205,7 +309,10 @@ test('prompts that may not be meant are told', async () => {
   const log: string[] = [];
   const long = Array(80).fill('car').join(' ');
   await settle(base('run', { prompt: 'A car.', nullPrompt: long }), '0', { log: (line) => void log.push(line) });
-  expect(log).toEqual(['The prompt is the same for every label: "A car." has no {label}.', `The model sees only the first 75 tokens of the prompt "${long}".`]);
+  expect(log).toEqual([
+    'The prompt is the same for every label: "A car." has no {label}.',
+    `The model sees only the first 75 tokens of the prompt "${long}".`,
+  ]);
 });
 
 /** An engine with little memory: it cannot take more than `most` rows at once. */
@@ -214,43 +321,75 @@ class SmallEngine extends Engine {
   constructor(private readonly most: number) {
     super({ device: 'cpu', precision: 'fp32', threads: 1 });
   }
-  override async scoreTypicality(conditions: Conditions, input: TypicalityInput, settings: TypicalityOptions, options?: CallOptions): Promise<TypicalityResult> {
+  override async scoreTypicality(
+    conditions: Conditions,
+    input: TypicalityInput,
+    settings: TypicalityOptions,
+    options?: CallOptions,
+  ): Promise<TypicalityResult> {
     this.asked.push(settings.batch);
-    if (settings.batch > this.most && this.asked.length > 1) throw new DiffmineError('OUT_OF_MEMORY', 'The device has no memory left.');
+    if (settings.batch > this.most && this.asked.length > 1)
+      throw new DiffmineError('OUT_OF_MEMORY', 'The device has no memory left.');
     return super.scoreTypicality(conditions, input, settings, options);
   }
 }
 
-test.each([3, 1])('where memory runs out the shard is scored again with half the batch, which it notes (room for %i rows)', async (most) => {
-  const options = base('run', { batch: 16, shardSize: 64, maps: false });
-  const settled = await settle(options, '0');
-  const run = await Run.begin(options.out, settled.draft, settled.images);
-  const engine = new SmallEngine(most);
-  const counted = { evaluations: 0, pictures: 0 };
-  try {
-    await engine.loadModel(settled.model.source);
-    const conditions = await prepareConditions(engine, settled.model, ['A car from the 1920s.', 'A car from the 1950s.', 'A car from the 1980s.', 'A car.']);
-    const meter = {
-      add: (n: number) => void (counted.evaluations += n), drop: () => undefined, picture: () => void (counted.pictures += 1),
-      uncount: (n: number) => void (counted.pictures -= n), shard: () => undefined,
-    };
-    const work = scoreShard({ run, engine, conditions, contrasts: settled.contrasts, sizes: settled.sizes, replay: undefined, images: settled.images, meter }, 0);
-    if (most < 2) {
-      // not even one sample under both conditions fits
-      await expect(work).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });
-      expect(await run.doneShards()).toEqual([]);
-      return;
+test.each([3, 1])(
+  'where memory runs out the shard is scored again with half the batch, which it notes (room for %i rows)',
+  async (most) => {
+    const options = base('run', { batch: 16, shardSize: 64, maps: false });
+    const settled = await settle(options, '0');
+    const run = await Run.begin(options.out, settled.draft, settled.images);
+    const engine = new SmallEngine(most);
+    const counted = { evaluations: 0, pictures: 0 };
+    try {
+      await engine.loadModel(settled.model.source);
+      const conditions = await prepareConditions(engine, settled.model, [
+        'A car from the 1920s.',
+        'A car from the 1950s.',
+        'A car from the 1980s.',
+        'A car.',
+      ]);
+      const meter = {
+        add: (n: number) => void (counted.evaluations += n),
+        drop: () => undefined,
+        picture: () => void (counted.pictures += 1),
+        uncount: (n: number) => void (counted.pictures -= n),
+        shard: () => undefined,
+      };
+      const work = scoreShard(
+        {
+          run,
+          engine,
+          conditions,
+          contrasts: settled.contrasts,
+          sizes: settled.sizes,
+          replay: undefined,
+          images: settled.images,
+          meter,
+        },
+        0,
+      );
+      if (most < 2) {
+        // not even one sample under both conditions fits
+        await expect(work).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });
+        expect(await run.doneShards()).toEqual([]);
+        return;
+      }
+      await work;
+    } finally {
+      await engine.dispose();
     }
-    await work;
-  } finally {
-    await engine.dispose();
-  }
-  expect([...new Set(engine.asked)]).toEqual([16, 8, 4, 2]);
-  expect(await run.readShard(0)).toEqual({
-    id: 0, images: 12, skipped: 0, batch: 2,
-    notes: [16, 8, 4].map((batch) => `Out of memory at batch ${batch}: scored with batch ${batch / 2}.`),
-  });
-  expect(counted).toEqual({ evaluations: 12 * 4 * 2, pictures: 12 });
-  await scan(base('small', { batch: 2, shardSize: 64, maps: false }));
-  expect(await patches('run')).toEqual(await patches('small'));
-});
+    expect([...new Set(engine.asked)]).toEqual([16, 8, 4, 2]);
+    expect(await run.readShard(0)).toEqual({
+      id: 0,
+      images: 12,
+      skipped: 0,
+      batch: 2,
+      notes: [16, 8, 4].map((batch) => `Out of memory at batch ${batch}: scored with batch ${batch / 2}.`),
+    });
+    expect(counted).toEqual({ evaluations: 12 * 4 * 2, pictures: 12 });
+    await scan(base('small', { batch: 2, shardSize: 64, maps: false }));
+    expect(await patches('run')).toEqual(await patches('small'));
+  },
+);

@@ -10,16 +10,31 @@ const clone = path.join(folder, 'clone');
 const stamp = path.join(folder, 'npm-was-called');
 
 beforeAll(() => {
-  for (const name of ['packages.mjs', 'steps.mjs']) cpSync(path.join(__dirname, '../../scripts', name), path.join(clone, 'scripts', name));
-  writeFiles(folder, { 'clone/package-lock.json': '{}', 'clone/src/index.ts': '', 'other/node_modules/kept/package.json': '{}', 'bin/npm': `#!/bin/sh\necho "$@" > '${stamp}'\n` });
+  for (const name of ['packages.mjs', 'steps.mjs'])
+    cpSync(path.join(__dirname, '../../scripts', name), path.join(clone, 'scripts', name));
+  writeFiles(folder, {
+    'clone/package-lock.json': '{}',
+    'clone/src/index.ts': '',
+    'other/node_modules/kept/package.json': '{}',
+    'bin/npm': `#!/bin/sh\necho "$@" > '${stamp}'\n`,
+  });
   chmodSync(path.join(folder, 'bin/npm'), 0o755);
 });
 
 /** set-up's packages, with a stand-in for npm */
 const install = (): { status: number | null; stderr: string } =>
-  spawnSync(process.execPath, ['--input-type=module', '-e', `import { installPackages } from ${JSON.stringify(path.join(clone, 'scripts/packages.mjs'))}; import { fail } from ${JSON.stringify(path.join(clone, 'scripts/steps.mjs'))}; installPackages().catch(fail);`], {
-    encoding: 'utf8', env: { ...process.env, PATH: `${path.join(folder, 'bin')}${path.delimiter}${process.env['PATH'] ?? ''}` },
-  });
+  spawnSync(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `import { installPackages } from ${JSON.stringify(path.join(clone, 'scripts/packages.mjs'))}; import { fail } from ${JSON.stringify(path.join(clone, 'scripts/steps.mjs'))}; installPackages().catch(fail);`,
+    ],
+    {
+      encoding: 'utf8',
+      env: { ...process.env, PATH: `${path.join(folder, 'bin')}${path.delimiter}${process.env['PATH'] ?? ''}` },
+    },
+  );
 
 test('a linked node_modules is refused with what mends it, and left as it is', () => {
   symlinkSync(path.join(folder, 'other/node_modules'), path.join(clone, 'node_modules'));
@@ -27,7 +42,10 @@ test('a linked node_modules is refused with what mends it, and left as it is', (
   expect(status).toBe(4);
   expect(stderr).toContain(`node_modules is a link to ${path.join(folder, 'other/node_modules')}`);
   expect(stderr).toMatch(/^hint: Remove the link/m);
-  expect([existsSync(stamp), existsSync(path.join(folder, 'other/node_modules/kept/package.json'))]).toEqual([false, true]);
+  expect([existsSync(stamp), existsSync(path.join(folder, 'other/node_modules/kept/package.json'))]).toEqual([
+    false,
+    true,
+  ]);
 });
 
 test('a folder of its own is installed into, once', () => {
@@ -36,9 +54,17 @@ test('a folder of its own is installed into, once', () => {
   writeFiles(folder, { 'own/package-lock.json': '{}', 'own/src/index.ts': '' });
   mkdirSync(path.join(own, 'node_modules'));
   const run = (): number | null =>
-    spawnSync(process.execPath, ['--input-type=module', '-e', `import { installPackages } from ${JSON.stringify(path.join(own, 'scripts/packages.mjs'))}; await installPackages();`], {
-      env: { ...process.env, PATH: `${path.join(folder, 'bin')}${path.delimiter}${process.env['PATH'] ?? ''}` },
-    }).status;
+    spawnSync(
+      process.execPath,
+      [
+        '--input-type=module',
+        '-e',
+        `import { installPackages } from ${JSON.stringify(path.join(own, 'scripts/packages.mjs'))}; await installPackages();`,
+      ],
+      {
+        env: { ...process.env, PATH: `${path.join(folder, 'bin')}${path.delimiter}${process.env['PATH'] ?? ''}` },
+      },
+    ).status;
   expect(run()).toBe(0);
   expect(readFileSync(stamp, 'utf8')).toMatch(/^ci --include=dev/);
   expect(existsSync(path.join(own, 'node_modules/.diffmine-lock-hash'))).toBe(true);

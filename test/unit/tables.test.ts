@@ -11,7 +11,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const SCHEMA: Schema = [['name', 'STRING'], ['count', 'INT32'], ['value', 'DOUBLE']];
+const SCHEMA: Schema = [
+  ['name', 'STRING'],
+  ['count', 'INT32'],
+  ['value', 'DOUBLE'],
+];
 const ROWS = [
   { name: '<script>alert("1")</script>', count: 1, value: 0.1 },
   { name: '日本, "quoted"\nnext 🚗', count: -2147483648, value: null },
@@ -34,7 +38,9 @@ test('equal rows, equal bytes; no rows is a table too', async () => {
   expect(await query(`SELECT name, count, value FROM ${sqlFiles([file])}`)).toEqual([]);
   // a table without rows keeps its types, so that it can stand beside others
   await writeTable(join(folder, 't.parquet'), ROWS, SCHEMA);
-  expect(await query(`SELECT count(*)::INTEGER AS n FROM ${sqlFiles([file, join(folder, 't.parquet')])}`)).toEqual([{ n: 3 }]);
+  expect(await query(`SELECT count(*)::INTEGER AS n FROM ${sqlFiles([file, join(folder, 't.parquet')])}`)).toEqual([
+    { n: 3 },
+  ]);
 });
 
 test('many rows come back in order', async () => {

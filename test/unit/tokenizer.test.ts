@@ -7,35 +7,56 @@ import { int64Numbers } from '../../src/engine/tensor.js';
 import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders.js';
 
 interface Manifest {
-  cases: { op: string; params: { prompts: string[]; text_lengths: number[]; pad_token_id: number }; outputs: { input_ids: string } }[];
+  cases: {
+    op: string;
+    params: { prompts: string[]; text_lengths: number[]; pad_token_id: number };
+    outputs: { input_ids: string };
+  }[];
 }
 const root = temporaryFolder();
 const tiny = path.join(GOLDEN, 'tiny-sd15', 'tokenizer');
-const rows = (data: number[]): number[][] => Array.from({ length: data.length / 77 }, (_, i) => data.slice(77 * i, 77 * (i + 1)));
+const rows = (data: number[]): number[][] =>
+  Array.from({ length: data.length / 77 }, (_, i) => data.slice(77 * i, 77 * (i + 1)));
 
 const shared = sharedGolden();
-const goldens = [['tiny-sd15', GOLDEN], ...(shared === undefined ? [] : ['tiny-sd21', 'tiny-pixel-text'].map((name) => [name, shared]))] as [string, string][];
-if (shared === undefined) console.warn('tokenizer: the larger golden data is absent, tiny-sd21 and tiny-pixel-text are not checked');
+const goldens = [
+  ['tiny-sd15', GOLDEN],
+  ...(shared === undefined ? [] : ['tiny-sd21', 'tiny-pixel-text'].map((name) => [name, shared])),
+] as [string, string][];
+if (shared === undefined)
+  console.warn('tokenizer: the larger golden data is absent, tiny-sd21 and tiny-pixel-text are not checked');
 
 test.each(goldens)('%s: every golden prompt', async (name, folder) => {
   const manifest = JSON.parse(readFileSync(path.join(folder, `${name}-golden`, 'manifest.json'), 'utf8')) as Manifest;
   const [golden] = manifest.cases.filter((item) => item.op === 'clip_tokenize');
   if (!golden) throw new Error('no case');
-  const expected = readSafetensors(path.join(folder, `${name}-golden`, 'golden.safetensors'), [golden.outputs.input_ids])[golden.outputs.input_ids];
+  const expected = readSafetensors(path.join(folder, `${name}-golden`, 'golden.safetensors'), [
+    golden.outputs.input_ids,
+  ])[golden.outputs.input_ids];
   const tokenizer = await Tokenizer.open(path.join(folder, name, 'tokenizer'));
   const ids = tokenizer.encode(golden.params.prompts);
   expect(ids.shape).toEqual(expected?.shape);
   expect(ids.dtype).toBe('I64');
   expect(rows(int64Numbers(ids))).toEqual(rows(int64Numbers(expected as typeof ids)));
-  expect(tokenizer.truncated(golden.params.prompts)).toEqual(golden.params.prompts.filter((_, i) => (golden.params.text_lengths[i] as number) > 77));
+  expect(tokenizer.truncated(golden.params.prompts)).toEqual(
+    golden.params.prompts.filter((_, i) => (golden.params.text_lengths[i] as number) > 77),
+  );
   // The same from the cache, alone and in another order.
-  for (const [i, prompt] of [...golden.params.prompts.entries()].reverse()) expect(int64Numbers(tokenizer.encode([prompt]))).toEqual(rows(int64Numbers(ids))[i]);
+  for (const [i, prompt] of [...golden.params.prompts.entries()].reverse())
+    expect(int64Numbers(tokenizer.encode([prompt]))).toEqual(rows(int64Numbers(ids))[i]);
 });
 
 test('no texts, and texts that are hard on a tokenizer', async () => {
   const tokenizer = await Tokenizer.open(tiny);
   expect(tokenizer.encode([]).shape).toEqual([0, 77]);
-  const odd = ['\ud800 lone surrogate', '\u0000', '<|endoftext|>', '<|startoftext|>!', '__proto__ constructor', 'x'.repeat(100_000)];
+  const odd = [
+    '\ud800 lone surrogate',
+    '\u0000',
+    '<|endoftext|>',
+    '<|startoftext|>!',
+    '__proto__ constructor',
+    'x'.repeat(100_000),
+  ];
   const all = rows(int64Numbers(tokenizer.encode(odd)));
   for (const row of all) {
     expect(row[0]).toBe(692);
@@ -63,18 +84,34 @@ describe('the pad token', () => {
     ['in neither file', {}, end],
     ['a string', { 'tokenizer_config.json': { pad_token: '!' } }, vocab['!']],
     ['an object', { 'special_tokens_map.json': { pad_token: { content: '!', normalized: true } } }, vocab['!']],
-    ['as in SD 2.1, whose files differ', { 'tokenizer_config.json': { pad_token: '<|endoftext|>' }, 'special_tokens_map.json': { pad_token: '!' } }, vocab['!']],
-    ['of the newer kind of file', { 'tokenizer_config.json': { pad_token: '!', added_tokens_decoder: {} }, 'special_tokens_map.json': { pad_token: '<|endoftext|>' } }, vocab['!']],
+    [
+      'as in SD 2.1, whose files differ',
+      { 'tokenizer_config.json': { pad_token: '<|endoftext|>' }, 'special_tokens_map.json': { pad_token: '!' } },
+      vocab['!'],
+    ],
+    [
+      'of the newer kind of file',
+      {
+        'tokenizer_config.json': { pad_token: '!', added_tokens_decoder: {} },
+        'special_tokens_map.json': { pad_token: '<|endoftext|>' },
+      },
+      vocab['!'],
+    ],
   ])('%s', async (_, files, expected) => expect(await padOf(files)).toBe(expected));
 
   test('one that is not in the vocabulary is named', async () => {
-    await expect(padOf({ 'tokenizer_config.json': { pad_token: '[PAD]' } })).rejects.toMatchObject({ code: 'MODEL_INVALID', message: expect.stringContaining("'[PAD]'") as unknown });
+    await expect(padOf({ 'tokenizer_config.json': { pad_token: '[PAD]' } })).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringContaining("'[PAD]'") as unknown,
+    });
   });
 });
 
 describe('the vocabulary', () => {
   test('comes from tokenizer.json where that is all there is, in both ways of writing merges', async () => {
-    const merges = readFileSync(path.join(tiny, 'merges.txt'), 'utf8').split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    const merges = readFileSync(path.join(tiny, 'merges.txt'), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'));
     const vocab = JSON.parse(readFileSync(path.join(tiny, 'vocab.json'), 'utf8')) as Record<string, number>;
     const texts = ["A car at the 1950's.", 'Portrait', 'façade!'];
     const expected = int64Numbers((await Tokenizer.open(tiny)).encode(texts));
@@ -83,7 +120,10 @@ describe('the vocabulary', () => {
       cpSync(tiny, folder, { recursive: true });
       rmSync(path.join(folder, 'vocab.json'));
       rmSync(path.join(folder, 'merges.txt'));
-      writeFileSync(path.join(folder, 'tokenizer.json'), JSON.stringify({ model: { type: 'BPE', vocab, merges: written } }));
+      writeFileSync(
+        path.join(folder, 'tokenizer.json'),
+        JSON.stringify({ model: { type: 'BPE', vocab, merges: written } }),
+      );
       expect(int64Numbers((await Tokenizer.open(folder)).encode(texts))).toEqual(expected);
     }
   });
@@ -98,10 +138,16 @@ describe('the vocabulary', () => {
     const folder = path.join(root, `bad-${Math.random()}`);
     cpSync(tiny, folder, { recursive: true });
     writeFileSync(path.join(folder, name), text);
-    await expect(Tokenizer.open(folder)).rejects.toMatchObject({ code: 'MODEL_INVALID', message: expect.stringMatching(message) as unknown });
+    await expect(Tokenizer.open(folder)).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringMatching(message) as unknown,
+    });
   });
 
   test('a folder without one', async () => {
-    await expect(Tokenizer.open(path.join(root, 'nowhere'))).rejects.toMatchObject({ code: 'MODEL_INVALID', message: expect.stringContaining('neither vocab.json') as unknown });
+    await expect(Tokenizer.open(path.join(root, 'nowhere'))).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringContaining('neither vocab.json') as unknown,
+    });
   });
 });

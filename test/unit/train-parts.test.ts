@@ -36,7 +36,9 @@ describe('the order of pictures', () => {
     expect(share(({ unlabelled }) => unlabelled)).toBeCloseTo(0.25, 1);
     expect(share(({ mirrored }) => mirrored)).toBeCloseTo(0.5, 1);
     const plain = new Order(7, { seed: 3, drop: 0, flips: false });
-    expect(Array.from({ length: 100 }, (_, k) => plain.view(k)).some(({ unlabelled, mirrored }) => unlabelled || mirrored)).toBe(false);
+    expect(
+      Array.from({ length: 100 }, (_, k) => plain.view(k)).some(({ unlabelled, mirrored }) => unlabelled || mirrored),
+    ).toBe(false);
   });
 });
 
@@ -47,7 +49,9 @@ test('validation takes its share of a label, but never all, and always the same'
   expect(validationOf(paths, 0.1, 0)).toEqual(taken);
   expect(validationOf(paths, 0.1, 1)).not.toEqual(taken);
   // a picture more leaves the others where they were, but for the one whose place it takes
-  expect([...validationOf([...paths, 'a/40.png'], 0.1, 0)].filter((index) => taken.has(index)).length).toBeGreaterThanOrEqual(3);
+  expect(
+    [...validationOf([...paths, 'a/40.png'], 0.1, 0)].filter((index) => taken.has(index)).length,
+  ).toBeGreaterThanOrEqual(3);
   expect(validationOf(['a/1.png'], 0.9, 0).size).toBe(0);
   expect(validationOf(paths, 0.999, 0).size).toBe(39);
 });
@@ -61,7 +65,8 @@ test('a crop is folded as torch.pixel_unshuffle does, and mirrored', () => {
   // 4 x 3 picture: red counts pixels, green and blue are constant
   const pixels = Uint8Array.from({ length: 36 }, (_, i) => (i % 3 === 0 ? i / 3 : i % 3 === 1 ? 255 : 0));
   const picture = { pixels, width: 4, height: 3 };
-  const red = (values: Float32Array): number[] => Array.from(values.subarray(0, 4), (value) => Math.round((value + 1) * 127.5));
+  const red = (values: Float32Array): number[] =>
+    Array.from(values.subarray(0, 4), (value) => Math.round((value + 1) * 127.5));
   // the crop at (1, 1) holds 5 6 / 9 10; its four places are four channels of one cell
   const crop = foldedCrop(picture, { x: 1, y: 1, side: 2, mirrored: false }, 2);
   expect(red(crop)).toEqual([5, 6, 9, 10]);
@@ -75,7 +80,8 @@ describe('the watch over the loss', () => {
     const watch = new LossWatch(batch);
     let exploded = false;
     // what a fine-tuned model of single pictures looks like: most losses are small, a few near one
-    for (let step = 0; step < 5000; step++) exploded ||= watch.add({ loss: 0.02 + Math.exp(-step / 100) + (step % (batch === 1 ? 40 : 80) === 0 ? 0.9 : 0) });
+    for (let step = 0; step < 5000; step++)
+      exploded ||= watch.add({ loss: 0.02 + Math.exp(-step / 100) + (step % (batch === 1 ? 40 : 80) === 0 ? 0.9 : 0) });
     expect(exploded).toBe(false);
     expect(watch.smoothed).toBeGreaterThan(0.02);
     expect(watch.smoothed).toBeLessThan(0.1);
@@ -124,7 +130,10 @@ test('the journal cuts off what will be done again, and a torn line; it refuses 
 describe('sizes', () => {
   test.each(SIZE_NAMES)('%s is a UNet that reads back as it was written, with text and with classes', (name) => {
     const latent = SIZES[name].kind === 'latent' ? { latentChannels: 4 } : {};
-    for (const shape of [{ classes: 7, ...latent }, { textWidth: 768, ...latent }]) {
+    for (const shape of [
+      { classes: 7, ...latent },
+      { textWidth: 768, ...latent },
+    ]) {
       const config = unetOfSize(name, shape);
       expect(readUNetConfig('config.json', unetJson(config, 32))).toEqual({ ...config, sampleSize: 32 });
     }

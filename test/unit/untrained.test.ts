@@ -19,10 +19,21 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const options = (out: string, more: Partial<ScanOptions> = {}): ScanOptions => ({
-  dataset: join(GOLDEN, 'mini-dataset'), model: join(GOLDEN, 'tiny-sd15'), out: join(folder, out), size: 'source', patch: 16, samples: 2, batch: 16, device: 'cpu', threads: 1, ...more,
+  dataset: join(GOLDEN, 'mini-dataset'),
+  model: join(GOLDEN, 'tiny-sd15'),
+  out: join(folder, out),
+  size: 'source',
+  patch: 16,
+  samples: 2,
+  batch: 16,
+  device: 'cpu',
+  threads: 1,
+  ...more,
 });
 const scores = async (out: string): Promise<number[]> =>
-  (await readTable<PatchRow>((await Run.open(join(folder, out))).shardFile(0, 'patches.parquet'))).filter(({ list }) => list === 'top').map(({ typicality }) => typicality);
+  (await readTable<PatchRow>((await Run.open(join(folder, out))).shardFile(0, 'patches.parquet')))
+    .filter(({ list }) => list === 'top')
+    .map(({ typicality }) => typicality);
 
 test('the UNet alone is replaced; the model stays the one it is', async () => {
   const model = await openModel(join(GOLDEN, 'tiny-sd15'));
@@ -46,13 +57,22 @@ test('scan, resume and mine keep to the weights the run began with', async () =>
   await scan(options('again', { untrained: true }));
   expect(await scores('again')).toEqual(with0);
 
-  await expect(scan(options('untrained'))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('the weights (random there)') as string });
-  await expect(scan(options('trained', { untrained: true }))).rejects.toMatchObject({ code: 'RUN_MISMATCH', message: expect.stringContaining('the weights (random now)') as string });
+  await expect(scan(options('untrained'))).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('the weights (random there)') as string,
+  });
+  await expect(scan(options('trained', { untrained: true }))).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('the weights (random now)') as string,
+  });
   expect(await scan(options('untrained', { untrained: true }))).toMatchObject({ resumed: true, evaluations: 0 });
 
   const mining = { clusters: 2, ensemble: 1, threads: 1, rank: 'random', top: 6 } as const;
   for (const run of ['trained', 'untrained']) await mine(join(folder, run), mining);
-  const features = async (run: string): Promise<Uint8Array | undefined> => Object.values(readSafetensors((await Run.open(join(folder, run))).mineFile('features.safetensors'), ['features.1920']))[0]?.data;
+  const features = async (run: string): Promise<Uint8Array | undefined> =>
+    Object.values(
+      readSafetensors((await Run.open(join(folder, run))).mineFile('features.safetensors'), ['features.1920']),
+    )[0]?.data;
   // the same patches at random, but features of other weights
   expect(await features('untrained')).not.toEqual(await features('trained'));
 }, 120_000);

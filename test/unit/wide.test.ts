@@ -15,38 +15,78 @@ const SIZES = { size: 'source', rule: 'floor', multiple: 1, patch: 8 } as const;
 /** A TIFF whose channels rise from left to right, from `low` to `high`. */
 function ramp(kind: SampleKind, low: number, high: number, channels = 1): string {
   const whole = !kind.startsWith('f');
-  return file(tiff(kind, W, 16, channels, (x) => { const value = low + ((high - low) * x) / (W - 1); return whole ? Math.round(value) : value; }));
+  return file(
+    tiff(kind, W, 16, channels, (x) => {
+      const value = low + ((high - low) * x) / (W - 1);
+      return whole ? Math.round(value) : value;
+    }),
+  );
 }
 function file(bytes: Buffer): string {
   const place = path.join(root, `${++count}.tif`);
   writeFileSync(place, bytes);
   return place;
 }
-const unreadable = (message: RegExp): unknown => expect.objectContaining({ code: 'IMAGE_UNREADABLE', message: expect.stringMatching(message) as unknown });
-const firstRow = async (place: string): Promise<number[]> => [...(await readPicture(place, SIZES)).pixels.subarray(0, 3 * W)];
+const unreadable = (message: RegExp): unknown =>
+  expect.objectContaining({ code: 'IMAGE_UNREADABLE', message: expect.stringMatching(message) as unknown });
+const firstRow = async (place: string): Promise<number[]> => [
+  ...(await readPicture(place, SIZES)).pixels.subarray(0, 3 * W),
+];
 /** What a ramp over the whole range becomes. */
-const whole = Array.from({ length: W }, (_, x) => Math.round((255 * x) / (W - 1))).flatMap((value) => [value, value, value]);
+const whole = Array.from({ length: W }, (_, x) => Math.round((255 * x) / (W - 1))).flatMap((value) => [
+  value,
+  value,
+  value,
+]);
 const close = (got: number[], expected: number[]): void => {
   expect(got).toHaveLength(expected.length);
   got.forEach((value, i) => expect(Math.abs(value - (expected[i] as number))).toBeLessThanOrEqual(1));
 };
 
 test.each<[SampleKind, number, number, number]>([
-  ['f32', 0, 1, 1], ['f32', 0, 1, 3], ['f32', 0, 255, 1], ['f32', 0, 255, 3], ['f32', -1, 1, 1], ['f32', 0, 4000, 1], ['f32', -3.5, 12.25, 3], ['f32', 1e-6, 1e9, 1],
-  ['i16', -1000, 1000, 1], ['i16', -32768, 32767, 1], ['i16', 0, 255, 1], ['i16', -100, 3000, 3], ['u32', 0, 2 ** 32 - 1, 1], ['u32', 0, 255, 3], ['u32', 1000, 70_000, 3], ['i32', -100, 100, 1], ['i32', -(2 ** 31), 2 ** 31 - 1, 3], ['i8', -128, 127, 1],
+  ['f32', 0, 1, 1],
+  ['f32', 0, 1, 3],
+  ['f32', 0, 255, 1],
+  ['f32', 0, 255, 3],
+  ['f32', -1, 1, 1],
+  ['f32', 0, 4000, 1],
+  ['f32', -3.5, 12.25, 3],
+  ['f32', 1e-6, 1e9, 1],
+  ['i16', -1000, 1000, 1],
+  ['i16', -32768, 32767, 1],
+  ['i16', 0, 255, 1],
+  ['i16', -100, 3000, 3],
+  ['u32', 0, 2 ** 32 - 1, 1],
+  ['u32', 0, 255, 3],
+  ['u32', 1000, 70_000, 3],
+  ['i32', -100, 100, 1],
+  ['i32', -(2 ** 31), 2 ** 31 - 1, 3],
+  ['i8', -128, 127, 1],
 ])('%s of %d ... %d, %d channels: from black to white', async (kind, low, high, channels) => {
   const place = ramp(kind, low, high, channels);
   close(await firstRow(place), whole);
   expect(await measurePicture(place)).toEqual({ width: W, height: 16 });
   // the report shows what was scored
   const shown = await decode(place, W);
-  close([...shown.pixels.subarray(0, 3 * shown.width)].filter((_, i) => i < 3 * W), whole.slice(0, 3 * shown.width));
+  close(
+    [...shown.pixels.subarray(0, 3 * shown.width)].filter((_, i) => i < 3 * W),
+    whole.slice(0, 3 * shown.width),
+  );
 });
 
 test('a part of a range that is usual stays that part', async () => {
-  close(await firstRow(ramp('f32', 0, 0.5)), whole.map((value) => value / 2));
-  close(await firstRow(ramp('f32', 51, 102)), whole.map((value) => 51 + value / 5));
-  close(await firstRow(ramp('i32', 100, 200)), whole.map((value) => 100 + (100 * value) / 255));
+  close(
+    await firstRow(ramp('f32', 0, 0.5)),
+    whole.map((value) => value / 2),
+  );
+  close(
+    await firstRow(ramp('f32', 51, 102)),
+    whole.map((value) => 51 + value / 5),
+  );
+  close(
+    await firstRow(ramp('i32', 100, 200)),
+    whole.map((value) => 100 + (100 * value) / 255),
+  );
 });
 
 test('alpha is dropped; unsigned 8 and 16 bits are read as ever', async () => {
@@ -57,14 +97,42 @@ test('alpha is dropped; unsigned 8 and 16 bits are read as ever', async () => {
 });
 
 test.each<[string, () => string, RegExp]>([
-  ['NaN', () => file(tiff('f32', W, 16, 1, (x, y) => (x === 3 && y < 2 ? NaN : x / W))), /2 of its 512 values are NaN or infinite/],
-  ['infinity', () => file(tiff('f32', W, 16, 3, (x) => (x === 0 ? Infinity : x))), /48 of its 1536 values are NaN or infinite/],
-  ['the smallest float for no data', () => file(tiff('f32', W, 16, 1, (x) => (x === 0 ? -3.4028235e38 : x))), /16 of its 512 values are NaN or infinite/],
-  ['-9999 for no data', () => file(tiff('f32', W, 16, 1, (x) => (x === 0 ? -9999 : x * 20))), /its value -9999 lies far from all others/],
-  ['-32768 for no data', () => file(tiff('i16', W, 16, 1, (x) => (x === 0 ? -32_768 : x * 20))), /its value -32768 lies far from all others/],
-  ['one hot pixel', () => file(tiff('u32', W, 16, 1, (x, y) => (x + y === 0 ? 4e9 : 300 + x))), /its value 4000000000 lies far from all others/],
+  [
+    'NaN',
+    () => file(tiff('f32', W, 16, 1, (x, y) => (x === 3 && y < 2 ? NaN : x / W))),
+    /2 of its 512 values are NaN or infinite/,
+  ],
+  [
+    'infinity',
+    () => file(tiff('f32', W, 16, 3, (x) => (x === 0 ? Infinity : x))),
+    /48 of its 1536 values are NaN or infinite/,
+  ],
+  [
+    'the smallest float for no data',
+    () => file(tiff('f32', W, 16, 1, (x) => (x === 0 ? -3.4028235e38 : x))),
+    /16 of its 512 values are NaN or infinite/,
+  ],
+  [
+    '-9999 for no data',
+    () => file(tiff('f32', W, 16, 1, (x) => (x === 0 ? -9999 : x * 20))),
+    /its value -9999 lies far from all others/,
+  ],
+  [
+    '-32768 for no data',
+    () => file(tiff('i16', W, 16, 1, (x) => (x === 0 ? -32_768 : x * 20))),
+    /its value -32768 lies far from all others/,
+  ],
+  [
+    'one hot pixel',
+    () => file(tiff('u32', W, 16, 1, (x, y) => (x + y === 0 ? 4e9 : 300 + x))),
+    /its value 4000000000 lies far from all others/,
+  ],
   ['one value', () => file(tiff('f32', W, 16, 1, () => 3000)), /all its values are 3000/],
-  ['five channels', () => file(tiff('f32', W, 16, 5, (x) => x / W)), /it has 5 channels of float, which are not grey or RGB/],
+  [
+    'five channels',
+    () => file(tiff('f32', W, 16, 5, (x) => x / W)),
+    /it has 5 channels of float, which are not grey or RGB/,
+  ],
   ['doubles, which the decoder does not know', () => ramp('f64', 0, 1), /cannot be read/],
 ])('skips %s', async (_, make, reason) => {
   const place = make();
@@ -75,7 +143,9 @@ test.each<[string, () => string, RegExp]>([
 test('black and white stay what they are', async () => {
   expect(new Set(await firstRow(file(tiff('f32', W, 16, 1, () => 0))))).toEqual(new Set([0]));
   expect(new Set(await firstRow(file(tiff('f32', W, 16, 1, () => 1))))).toEqual(new Set([255]));
-  expect(new Set(await firstRow(file(tiff('i32', W, 16, 1, (x) => (x % 2 === 0 ? -5 : 9)))))).toEqual(new Set([0, 255]));
+  expect(new Set(await firstRow(file(tiff('i32', W, 16, 1, (x) => (x % 2 === 0 ? -5 : 9)))))).toEqual(
+    new Set([0, 255]),
+  );
 });
 
 test('a range holds all values, or there is a reason', () => {

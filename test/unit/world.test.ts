@@ -37,7 +37,9 @@ describe('on disk', () => {
     for (const { labels, ignored } of sets) expect({ labels, ignored }).toEqual({ labels: [...CITIES], ignored: 0 });
     const pictures = new Map(sets.flatMap(({ images }) => images.map(({ path, label }) => [path, label] as const)));
     expect(pictures.size).toBe(30);
-    const [header, ...rows] = readFileSync(join(at('first'), 'boxes.csv'), 'utf8').trimEnd().split('\r\n');
+    const [header, ...rows] = readFileSync(join(at('first'), 'boxes.csv'), 'utf8')
+      .trimEnd()
+      .split('\r\n');
     expect(header).toBe('image,label,x,y,w,h,slot,kind,city');
     expect(rows.length).toBeGreaterThan(90);
     for (const row of rows) {
@@ -46,12 +48,20 @@ describe('on disk', () => {
       expect(KINDS.find((one) => one.name === kind)).toMatchObject({ slot, city });
       for (const side of [w, h]) expect(Number(side)).toBeGreaterThanOrEqual(6);
       for (const side of [w, h]) expect(Number(side)).toBeLessThanOrEqual(16);
-      for (const [start, side] of [[x, w], [y, h]]) {
+      for (const [start, side] of [
+        [x, w],
+        [y, h],
+      ]) {
         expect(Number(start)).toBeGreaterThanOrEqual(0);
         expect(Number(start) + Number(side)).toBeLessThanOrEqual(64.01);
       }
     }
-    expect(JSON.parse(readFileSync(join(at('first'), 'world.json'), 'utf8'))).toMatchObject({ format: 'diffmine-world-1', seed: 3, pictures: 5, cities: { oskava: { roof: 'pagoda' } } });
+    expect(JSON.parse(readFileSync(join(at('first'), 'world.json'), 'utf8'))).toMatchObject({
+      format: 'diffmine-world-1',
+      seed: 3,
+      pictures: 5,
+      cities: { oskava: { roof: 'pagoda' } },
+    });
   });
 
   test('more pictures leave the first as they are; without held-out pictures there is one set', async () => {
@@ -62,14 +72,19 @@ describe('on disk', () => {
     // and the other way round: pictures that are all held out
     const none = await writeWorld(at('none'), { pictures: 2, seed: 3, heldout: 1 });
     expect([none.train.pictures, none.heldout.pictures, existsSync(none.train.path)]).toEqual([0, 12, false]);
-    expect(readFileSync(join(none.heldout.path, 'oskava', '00000.png'))).toEqual(readFileSync(join(at('first'), 'train', 'oskava', '00000.png')));
+    expect(readFileSync(join(none.heldout.path, 'oskava', '00000.png'))).toEqual(
+      readFileSync(join(at('first'), 'train', 'oskava', '00000.png')),
+    );
   });
 
   test('what it refuses', async () => {
     writeFileSync(join(folder, 'file'), '');
     await expect(writeWorld(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    for (const settings of [{ pictures: 1 }, { size: 8 }, { heldout: 1.5 }]) await expect(writeWorld(at('bad'), settings)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(writeWorld(at('stopped'), {}, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'CANCELLED' });
+    for (const settings of [{ pictures: 1 }, { size: 8 }, { heldout: 1.5 }])
+      await expect(writeWorld(at('bad'), settings)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(writeWorld(at('stopped'), {}, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'CANCELLED',
+    });
   });
 });
 
@@ -77,7 +92,8 @@ test('every city has a kind for every slot, and no accent is one city’s alone'
   expect(new Set(KINDS.map(({ name }) => name)).size).toBe(KINDS.length);
   for (const slot of SLOTS) expect(kindsOf(slot).map(({ city }) => city)).toEqual([...CITIES]);
   const cities = new Map<string, Set<City>>();
-  for (const { city, colours } of KINDS) for (const [main] of colours) cities.set(main, (cities.get(main) ?? new Set()).add(city));
+  for (const { city, colours } of KINDS)
+    for (const [main] of colours) cities.set(main, (cities.get(main) ?? new Set()).add(city));
   for (const [colour, users] of cities) expect([colour, users.size > 1]).toEqual([colour, true]);
 });
 
@@ -107,7 +123,9 @@ test('the same street in another city differs in the boxes of what is planted, a
   const strays: number[][] = [];
   for (let number = 0; compared < 12; number++) {
     const [one, other] = [drawScene('belmora', 'street', number), drawScene('vinterhal', 'street', number)];
-    const full = [one, other].every(({ planted }) => new Set(planted.map(({ kind }) => kind.slot)).size === SLOTS.length);
+    const full = [one, other].every(
+      ({ planted }) => new Set(planted.map(({ kind }) => kind.slot)).size === SLOTS.length,
+    );
     if (!full || one.planted.every(({ kind }, i) => kind === other.planted[i]?.kind)) continue;
     compared++;
     const boxes = [...one.planted, ...other.planted];
@@ -117,7 +135,8 @@ test('the same street in another city differs in the boxes of what is planted, a
       const [x, y] = [(i / 3) % SIDE, Math.floor(i / 3 / SIDE)];
       const differs = [0, 1, 2].some((c) => a[i + c] !== b[i + c]);
       // what is drawn may touch the pixel beside its box
-      const within = (box: { x: number; y: number; w: number; h: number }): boolean => x > box.x - 2 && x < box.x + box.w + 1 && y > box.y - 2 && y < box.y + box.h + 1;
+      const within = (box: { x: number; y: number; w: number; h: number }): boolean =>
+        x > box.x - 2 && x < box.x + box.w + 1 && y > box.y - 2 && y < box.y + box.h + 1;
       if (!differs) continue;
       if (!boxes.some(within)) strays.push([number, x, y]);
       for (const planted of one.planted) if (within(planted)) inside.set(planted, (inside.get(planted) ?? 0) + 1);
@@ -133,14 +152,17 @@ test('the same street in another city differs in the boxes of what is planted, a
 test('a larger picture shows the same scene, its boxes scaled', async () => {
   const [small, large] = await Promise.all([64, 128].map(async (size) => drawPicture('corvant', 5, { seed: 0, size })));
   expect(large?.pixels.length).toBe(128 * 128 * 3);
-  expect(large?.boxes.map(({ kind, x, w }) => [kind, Math.round(x / 2), Math.round(w / 2)])).toEqual(small?.boxes.map(({ kind, x, w }) => [kind, Math.round(x), Math.round(w)]));
+  expect(large?.boxes.map(({ kind, x, w }) => [kind, Math.round(x / 2), Math.round(w / 2)])).toEqual(
+    small?.boxes.map(({ kind, x, w }) => [kind, Math.round(x), Math.round(w)]),
+  );
 });
 
 test('random numbers are uniform, and streams of like names unlike', () => {
   const first = Array.from({ length: 4000 }, (_, i) => new Random('stream', i).next());
   const mean = first.reduce((sum, value) => sum + value, 0) / first.length;
   expect(Math.abs(mean - 0.5)).toBeLessThan(0.02);
-  const lagged = first.slice(1).reduce((sum, value, i) => sum + (value - mean) * ((first[i] as number) - mean), 0) / first.length;
+  const lagged =
+    first.slice(1).reduce((sum, value, i) => sum + (value - mean) * ((first[i] as number) - mean), 0) / first.length;
   expect(Math.abs(lagged * 12)).toBeLessThan(0.07);
   const random = new Random('normal');
   const normal = Array.from({ length: 4000 }, () => random.normal());

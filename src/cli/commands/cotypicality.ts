@@ -12,10 +12,22 @@ const share = (value: number): string => value.toFixed(2);
 
 export function cotypicalityText(summary: CotypicalitySummary): string {
   const { scored, sequences, labels, skipped, shards, run } = summary;
-  const head = closing({ verb: 'Scored', noun: 'sequence', done: scored, total: sequences, skipped, shards, seconds: summary.seconds });
+  const head = closing({
+    verb: 'Scored',
+    noun: 'sequence',
+    done: scored,
+    total: sequences,
+    skipped,
+    shards,
+    seconds: summary.seconds,
+  });
   if (!summary.complete) return `${head}\n${state('search', false, shards, run)}`;
   const rows = summary.clusters.map(({ size, sequences: from, medianCotypicality, mostChanged }, index) => [
-    String(index), String(size), String(from), medianCotypicality.toExponential(2), mostChanged ? `${mostChanged.labels.join(' - ')} (${mostChanged.change.toFixed(2)} x random)` : '',
+    String(index),
+    String(size),
+    String(from),
+    medianCotypicality.toExponential(2),
+    mostChanged ? `${mostChanged.labels.join(' - ')} (${mostChanged.change.toFixed(2)} x random)` : '',
   ]);
   const parts = [table(['cluster', 'places', 'sequences', 'co-typicality', 'changes most'], rows, [0, 1, 2, 3])];
   if (summary.truth) {
@@ -23,12 +35,33 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
     const lines = Object.entries(columns).flatMap(([column, lists]) =>
       (['top', 'random'] as const).map((list) => {
         const { places, onElement, purity, chance, purityOnElements, chanceOnElements } = lists[list];
-        return [column, list === 'top' ? 'co-typical' : 'random', String(places), share(onElement), share(purity), share(chance), share(purityOnElements), share(chanceOnElements)];
+        return [
+          column,
+          list === 'top' ? 'co-typical' : 'random',
+          String(places),
+          share(onElement),
+          share(purity),
+          share(chance),
+          share(purityOnElements),
+          share(chanceOnElements),
+        ];
       }),
     );
-    parts.push(`\nClusters compared with ${boxes}:`, table(['element', 'places', 'number', 'on an element', 'purity', 'chance', 'purity on elements', 'chance'], lines, [2, 3, 4, 5, 6, 7]));
+    parts.push(
+      `\nClusters compared with ${boxes}:`,
+      table(
+        ['element', 'places', 'number', 'on an element', 'purity', 'chance', 'purity on elements', 'chance'],
+        lines,
+        [2, 3, 4, 5, 6, 7],
+      ),
+    );
   }
-  return [...parts, `\n${head}`, `${count(summary.places, 'place')} of ${count(labels.length, 'label')} in ${count(summary.clusters.length, 'cluster')}.`, `Consistent changes: ${summary.report ?? run}`].join('\n');
+  return [
+    ...parts,
+    `\n${head}`,
+    `${count(summary.places, 'place')} of ${count(labels.length, 'label')} in ${count(summary.clusters.length, 'cluster')}.`,
+    `Consistent changes: ${summary.report ?? run}`,
+  ].join('\n');
 }
 
 function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
@@ -64,19 +97,77 @@ export const cotypicalityCommand = command({
   options: COTYPICALITY,
   examples: [
     ['diffmine cotypicality parallel --model sd15 --out changes --preset geo', "The paper's setting for countries"],
-    ['diffmine cotypicality parallel --model sd15 --out changes --preset geo --clusters 16', 'The same places, grouped anew'],
+    [
+      'diffmine cotypicality parallel --model sd15 --out changes --preset geo --clusters 16',
+      'The same places, grouped anew',
+    ],
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const { cotypicality } = await import('../../stages/cotypicality/cotypicality.js');
-    const { parallel, model, variant, out, boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch } = values;
+    const {
+      parallel,
+      model,
+      variant,
+      out,
+      boxes,
+      preset,
+      prompt,
+      size,
+      patch,
+      samples,
+      sampler,
+      seed,
+      places,
+      top,
+      clusters,
+      projection,
+      dimensions,
+      neighbours,
+      restarts,
+      ensemble,
+      rows,
+      shard,
+      device,
+      threads,
+      batch,
+    } = values;
     const summary = await cotypicality(
       {
-        parallel, model, out,
+        parallel,
+        model,
+        out,
         ...defined({
-          variant, boxes, preset, prompt, size, patch, samples, sampler, seed, places, top, clusters, projection, dimensions, neighbours, restarts, ensemble, rows, shard, device, threads, batch,
-          labels: values.label, nullPrompt: values['null-prompt'], tRange: values['t-range'], timestep: values['dift-t'], upBlock: values['up-block'],
-          shardSize: values['shard-size'], precision: values.dtype, maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
+          variant,
+          boxes,
+          preset,
+          prompt,
+          size,
+          patch,
+          samples,
+          sampler,
+          seed,
+          places,
+          top,
+          clusters,
+          projection,
+          dimensions,
+          neighbours,
+          restarts,
+          ensemble,
+          rows,
+          shard,
+          device,
+          threads,
+          batch,
+          labels: values.label,
+          nullPrompt: values['null-prompt'],
+          tRange: values['t-range'],
+          timestep: values['dift-t'],
+          upBlock: values['up-block'],
+          shardSize: values['shard-size'],
+          precision: values.dtype,
+          maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
         }),
       },
       { signal, onProgress: onCotypicality(output), log: (line) => output.log(line) },

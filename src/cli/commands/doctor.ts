@@ -10,9 +10,17 @@ export const doctorCommand = command({
   async handle() {
     const { doctor } = await import('../../tools/setup/doctor.js');
     const report = await doctor();
-    const hints = report.rows.flatMap(({ name, status, hint }) => (hint && status !== 'ok' ? [`${name}: ${hint}`] : []));
+    const hints = report.rows.flatMap(({ name, status, hint }) =>
+      hint && status !== 'ok' ? [`${name}: ${hint}`] : [],
+    );
     return {
-      text: [table(['what', 'state', 'detail'], report.rows.map(({ name, status, detail }) => [name, status, detail])), ...hints].join('\n'),
+      text: [
+        table(
+          ['what', 'state', 'detail'],
+          report.rows.map(({ name, status, detail }) => [name, status, detail]),
+        ),
+        ...hints,
+      ].join('\n'),
       json: report,
       exitCode: report.ok ? 0 : EXIT_CODES.SETUP,
     };

@@ -12,7 +12,9 @@ function estimateText(found: Estimate): string {
     `evaluations: ${found.evaluations} (${found.evaluationsPerPicture} a picture) in batches of ${found.batch}, ${found.precision} on ${found.device}`,
     `memory:      ${byteSize(memory.total)} (weights ${byteSize(memory.weights)}, activations ${byteSize(memory.activations)}) of ${byteSize(memory.available)} free`,
     `disk:        ${byteSize(disk.total)} (tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`,
-    found.hours === undefined || found.rate === undefined ? 'time:        unknown without a rate' : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} evaluations a second`,
+    found.hours === undefined || found.rate === undefined
+      ? 'time:        unknown without a rate'
+      : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} evaluations a second`,
   ];
   if (!memory.fits) lines.push('This does not fit into memory: give a smaller --batch or --size, or fewer --workers.');
   return lines.join('\n');

@@ -1,5 +1,11 @@
 // evaluate: a run against boxes of what is known to be in its pictures.
-import type { EvaluateSummary, Figure, KindEvaluation, PrecisionAt, RegionTypicality } from '../../stages/evaluate/options.js';
+import type {
+  EvaluateSummary,
+  Figure,
+  KindEvaluation,
+  PrecisionAt,
+  RegionTypicality,
+} from '../../stages/evaluate/options.js';
 import { rivalName } from '../../web/contrast.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
@@ -7,12 +13,16 @@ import { EVALUATE, RUN } from '../options.js';
 import { table } from '../output.js';
 import { defined } from '../stages.js';
 
-const number = (value: number | null | undefined, digits = 3): string => (value === null || value === undefined ? '-' : value.toFixed(digits));
+const number = (value: number | null | undefined, digits = 3): string =>
+  value === null || value === undefined ? '-' : value.toFixed(digits);
 const signed = (value: number | null): string => (value === null ? '-' : value.toPrecision(2));
-const times = (value: number | null | undefined): string => (value === null || value === undefined ? '-' : `x ${value.toFixed(1)}`);
+const times = (value: number | null | undefined): string =>
+  value === null || value === undefined ? '-' : `x ${value.toFixed(1)}`;
 
 function figure({ value, low, high }: Figure, digits = 3): string {
-  return low === null || high === null ? number(value, digits) : `${number(value, digits)} [${number(low, digits)}, ${number(high, digits)}]`;
+  return low === null || high === null
+    ? number(value, digits)
+    : `${number(value, digits)} [${number(low, digits)}, ${number(high, digits)}]`;
 }
 
 function at(lists: PrecisionAt[], which: 'hit' | 'centre'): string[] {
@@ -26,22 +36,56 @@ export function controlName({ controls }: Pick<EvaluateSummary, 'controls'>): st
 
 export function evaluateText(summary: EvaluateSummary): string {
   const { boxes, options, labels, mean, kinds, notes, controls } = summary;
-  const rows = [...labels.map((one) => ({ ...one, name: one.label, counts: [String(one.pictures), String(one.boxes)] })), { ...mean, name: 'mean', counts: ['', ''] }];
+  const rows = [
+    ...labels.map((one) => ({ ...one, name: one.label, counts: [String(one.pictures), String(one.boxes)] })),
+    { ...mean, name: 'mean', counts: ['', ''] },
+  ];
   const regions = ({ own, others, rest }: RegionTypicality): string[] => [own, others, rest].map(signed);
-  const maps = rows.map((row) => [row.name, ...row.counts, number(row.share), figure(row.averagePrecision), times(row.lift), figure(row.pointing), ...regions(row.typicality)]);
+  const maps = rows.map((row) => [
+    row.name,
+    ...row.counts,
+    number(row.share),
+    figure(row.averagePrecision),
+    times(row.lift),
+    figure(row.pointing),
+    ...regions(row.typicality),
+  ]);
   const precision = (which: 'hit' | 'centre'): string => {
     const columns = mean.top.map(({ k }) => `P@${k}`);
-    return table(['label', ...columns, ...columns.map((name) => `random ${name}`)], rows.map((row) => [row.name, ...at(row.top, which), ...at(row.random, which)]));
+    return table(
+      ['label', ...columns, ...columns.map((name) => `random ${name}`)],
+      rows.map((row) => [row.name, ...at(row.top, which), ...at(row.random, which)]),
+    );
   };
-  const kind = ({ label, kind: name, slot, boxes: count, recall, recall50, patches50, typicality }: KindEvaluation): string[] => [
-    label, name, slot ?? '', String(count), number(recall, 2), number(recall50, 2), String(patches50 ?? '-'), signed(typicality),
+  const kind = ({
+    label,
+    kind: name,
+    slot,
+    boxes: count,
+    recall,
+    recall50,
+    patches50,
+    typicality,
+  }: KindEvaluation): string[] => [
+    label,
+    name,
+    slot ?? '',
+    String(count),
+    number(recall, 2),
+    number(recall50, 2),
+    String(patches50 ?? '-'),
+    signed(typicality),
   ];
   return [
     `${boxes.used} of ${count(boxes.rows, 'box', 'boxes')} ${boxes.used === 1 ? 'is' : 'are'} in images of the run.${options.bootstrap > 0 ? ` In brackets: 95 % intervals, ${options.bootstrap} bootstrap resamples over images.` : ''}`,
     `Typicality is against ${rivalName(summary.against)}${summary.untrained ? ', of a network with random weights (a control)' : ''}.`,
     '',
     `Pixels of the maps${options.smooth > 1 ? `, smoothed over ${options.smooth} x ${options.smooth} px` : ''} (chance: fraction of typical pixels, which is the average precision of a random map; own, others, rest: mean typicality in boxes of the label, of other labels, elsewhere)`,
-    table(['label', 'images', 'boxes', 'chance', 'average precision', 'x chance', 'pointing game', 'own', 'others', 'rest'], maps, [1, 2, 3, 5]),
+    table(
+      ['label', 'images', 'boxes', 'chance', 'average precision', 'x chance', 'pointing game', 'own', 'others', 'rest'],
+      maps,
+      [1, 2, 3, 5],
+    ),
     ...(controls.colour || controls.run ? ['', ...beside(summary)] : []),
     '',
     'Patches of highest typicality: center in a box of a typical element, or IoU above 0.1',
@@ -50,7 +94,15 @@ export function evaluateText(summary: EvaluateSummary): string {
     'Patches of highest typicality: center in a box of a typical element',
     precision('centre'),
     ...(kinds.length > 0
-      ? ['', 'Elements (recall: fraction of boxes that a patch is on, for the whole ranking and its first 50; patches: of the first 50)', table(['label', 'kind', 'slot', 'boxes', 'recall', 'in 50', 'patches', 'typicality'], kinds.map(kind), [3, 4, 5, 6, 7])]
+      ? [
+          '',
+          'Elements (recall: fraction of boxes that a patch is on, for the whole ranking and its first 50; patches: of the first 50)',
+          table(
+            ['label', 'kind', 'slot', 'boxes', 'recall', 'in 50', 'patches', 'typicality'],
+            kinds.map(kind),
+            [3, 4, 5, 6, 7],
+          ),
+        ]
       : []),
     ...(notes.length > 0 ? ['', ...notes] : []),
   ].join('\n');
@@ -62,18 +114,38 @@ function beside(summary: EvaluateSummary): string[] {
   const { colour, run } = controls;
   const name = controlName(summary);
   const k = mean.top.findIndex((one) => one.k === 50);
-  const names = ['label', 'AP', ...(colour ? ['colour'] : []), ...(run ? [name, 'x chance'] : []), 'pointing', ...(colour ? ['colour'] : []), ...(run ? [name] : []), 'P@50', 'random', ...(run ? [name] : [])];
+  const names = [
+    'label',
+    'AP',
+    ...(colour ? ['colour'] : []),
+    ...(run ? [name, 'x chance'] : []),
+    'pointing',
+    ...(colour ? ['colour'] : []),
+    ...(run ? [name] : []),
+    'P@50',
+    'random',
+    ...(run ? [name] : []),
+  ];
   const rows = [...labels, mean].map((ours, i) => {
     const [byColour, other] = [colour && (colour.labels[i] ?? colour.mean), run && (run.labels[i] ?? run.mean)];
     const three = (of: Figure): string => number(of.value);
     return [
       labels[i]?.label ?? 'mean',
-      three(ours.averagePrecision), ...(byColour ? [three(byColour.averagePrecision)] : []), ...(other ? [three(other.averagePrecision), times(other.lift)] : []),
-      three(ours.pointing), ...(byColour ? [three(byColour.pointing)] : []), ...(other ? [three(other.pointing)] : []),
-      number(ours.top[k]?.hit.value, 2), number(ours.random[k]?.hit.value, 2), ...(other ? [number(other.top[k]?.hit.value, 2)] : []),
+      three(ours.averagePrecision),
+      ...(byColour ? [three(byColour.averagePrecision)] : []),
+      ...(other ? [three(other.averagePrecision), times(other.lift)] : []),
+      three(ours.pointing),
+      ...(byColour ? [three(byColour.pointing)] : []),
+      ...(other ? [three(other.pointing)] : []),
+      number(ours.top[k]?.hit.value, 2),
+      number(ours.random[k]?.hit.value, 2),
+      ...(other ? [number(other.top[k]?.hit.value, 2)] : []),
     ];
   });
-  const told = [...(colour ? ['colour: likelihood ratio of a pixel\'s color under its label, without any model'] : []), ...(run ? [`${name}: ${run.untrained ? 'random weights, ' : ''}${run.path}`] : [])];
+  const told = [
+    ...(colour ? ["colour: likelihood ratio of a pixel's color under its label, without any model"] : []),
+    ...(run ? [`${name}: ${run.untrained ? 'random weights, ' : ''}${run.path}`] : []),
+  ];
   return [`Beside controls (${told.join('; ')})`, table(names, rows, names.map((_, i) => i).slice(1))];
 }
 
@@ -83,14 +155,32 @@ export const evaluateCommand = command({
   options: { ...RUN, ...EVALUATE },
   examples: [
     ['diffmine evaluate run --boxes world/boxes.csv', 'With 95 % intervals; colours and random patches as controls'],
-    ['diffmine evaluate run --boxes world/boxes.csv --control untrained-run', 'Beside the same pictures scanned with --untrained'],
+    [
+      'diffmine evaluate run --boxes world/boxes.csv --control untrained-run',
+      'Beside the same pictures scanned with --untrained',
+    ],
   ],
   native: true,
   async handle(values, { output, signal }) {
     const { run, boxes, smooth, bootstrap, seed, control, pictures, png } = values;
     const { evaluate } = await import('../../stages/evaluate/evaluate.js');
-    const options = { smooth, bootstrap, seed, control, pictures, png, typicalColumn: values['typical-column'], boxFrame: values['box-frame'], colour: values['no-colour'] === undefined ? undefined : !values['no-colour'], perLabel: values['per-label'] };
-    const summary = await evaluate(run, { boxes, ...defined(options) }, { signal, onProgress: output.progress, log: (line) => output.log(line) });
+    const options = {
+      smooth,
+      bootstrap,
+      seed,
+      control,
+      pictures,
+      png,
+      typicalColumn: values['typical-column'],
+      boxFrame: values['box-frame'],
+      colour: values['no-colour'] === undefined ? undefined : !values['no-colour'],
+      perLabel: values['per-label'],
+    };
+    const summary = await evaluate(
+      run,
+      { boxes, ...defined(options) },
+      { signal, onProgress: output.progress, log: (line) => output.log(line) },
+    );
     return { text: evaluateText(summary), json: summary };
   },
 });

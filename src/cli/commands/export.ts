@@ -14,13 +14,23 @@ export const exportCommand = command({
   async handle({ run, table, format: asked, out }, { output }) {
     const format = asked ?? (output.json ? 'json' : 'csv');
     if (out === undefined && output.json && format !== 'json') {
-      throw new DiffmineError('INVALID_ARGUMENT', `--json and --format ${format} both want stdout.`, 'Name a file with --out.');
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        `--json and --format ${format} both want stdout.`,
+        'Name a file with --out.',
+      );
     }
     if (out === undefined && format === 'parquet' && process.stdout.isTTY) {
-      throw new DiffmineError('INVALID_ARGUMENT', 'Parquet is not for a terminal.', 'Name a file with --out, or redirect stdout.');
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        'Parquet is not for a terminal.',
+        'Name a file with --out, or redirect stdout.',
+      );
     }
     const { exportTable } = await import('../../tools/export/export.js');
     const rows = await exportTable(run, table, format, out ?? output.stream());
-    return out === undefined ? undefined : { text: `${rows} ${rows === 1 ? 'row' : 'rows'}: ${out}`, json: { run, table, format, out, rows } };
+    return out === undefined
+      ? undefined
+      : { text: `${rows} ${rows === 1 ? 'row' : 'rows'}: ${out}`, json: { run, table, format, out, rows } };
   },
 });

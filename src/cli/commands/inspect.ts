@@ -11,13 +11,16 @@ function lines(value: object, prefix = ''): string[] {
   return Object.entries(value).flatMap(([key, one]: [string, unknown]) => {
     if (one === null || one === undefined) return [];
     if (typeof one === 'object' && !Array.isArray(one)) return lines(one, `${prefix}${key}.`);
-    return [`${prefix}${key}: ${Array.isArray(one) ? one.map((part) => (typeof part === 'object' ? JSON.stringify(part) : String(part))).join(', ') : String(one as string | number | boolean)}`];
+    return [
+      `${prefix}${key}: ${Array.isArray(one) ? one.map((part) => (typeof part === 'object' ? JSON.stringify(part) : String(part))).join(', ') : String(one as string | number | boolean)}`,
+    ];
   });
 }
 
 function datasetText(found: DatasetInspection): string {
   const { measured } = found;
-  const range = (sides: [number, number] | null): string => (sides ? (sides[0] === sides[1] ? `${sides[0]}` : `${sides[0]} ... ${sides[1]}`) : '?');
+  const range = (sides: [number, number] | null): string =>
+    sides ? (sides[0] === sides[1] ? `${sides[0]}` : `${sides[0]} ... ${sides[1]}`) : '?';
   return [
     `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${found.images} images of ${found.labels.length} labels, ${byteSize(found.bytes)}.`,
     `Of ${measured.pictures} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
@@ -26,13 +29,24 @@ function datasetText(found: DatasetInspection): string {
     ...[ignoredSentence(found.ignoredBy)].filter((line) => line !== undefined),
     `fingerprint: ${found.fingerprint}`,
     '',
-    table(['label', 'pictures'], found.labels.map(({ label, images }) => [label, String(images)]), [1]),
+    table(
+      ['label', 'pictures'],
+      found.labels.map(({ label, images }) => [label, String(images)]),
+      [1],
+    ),
   ].join('\n');
 }
 
 function runText(found: RunInspection): string {
   const { shards, dataset, model } = found;
-  const state = shards.done < shards.total ? `${shards.done} of ${shards.total} shards are scanned` : found.mined ? (found.report ? 'scanned, mined and reported' : 'scanned and mined') : 'scanned';
+  const state =
+    shards.done < shards.total
+      ? `${shards.done} of ${shards.total} shards are scanned`
+      : found.mined
+        ? found.report
+          ? 'scanned, mined and reported'
+          : 'scanned and mined'
+        : 'scanned';
   return [
     `Run ${found.path}: ${state}; ${found.scored} pictures scored, ${found.skipped} skipped.`,
     `model: ${model.path} (${model.kind}, ${model.conditioning})`,

@@ -1,6 +1,12 @@
 // localize: heat maps of pictures under their labels, and what they are worth against boxes or masks.
 import type { Figure } from '../../metrics/bootstrap.js';
-import type { LabelLocalization, LocalizeEvent, LocalizeOptions, LocalizeSummary, MapFigures } from '../../stages/localize/options.js';
+import type {
+  LabelLocalization,
+  LocalizeEvent,
+  LocalizeOptions,
+  LocalizeSummary,
+  MapFigures,
+} from '../../stages/localize/options.js';
 import type { ScanSummary } from '../../stages/scan/options.js';
 import { rivalName } from '../../web/contrast.js';
 import { count } from '../../web/html.js';
@@ -10,17 +16,37 @@ import { table, type Output } from '../output.js';
 import { defined, onScan } from '../stages.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
-const METRICS = [['averagePrecision', 'AP', 3], ['paperAucPr', "paper's AUC-PR", 3], ['pointing', 'pointing', 2], ['bestIou', 'best IoU', 3]] as const;
+const METRICS = [
+  ['averagePrecision', 'AP', 3],
+  ['paperAucPr', "paper's AUC-PR", 3],
+  ['pointing', 'pointing', 2],
+  ['bestIou', 'best IoU', 3],
+] as const;
 
 function figure({ value, low, high }: Figure, digits: number): string {
   const number = (one: number | null): string => (one === null ? '-' : one.toFixed(digits));
   return low === null || high === null ? number(value) : `${number(value)} [${number(low)}, ${number(high)}]`;
 }
 
-function figures(labels: readonly LabelLocalization[], mean: NonNullable<LocalizeSummary['result']>['mean'], part: 'model' | 'baseline' | 'difference'): string {
-  const cells = (one: MapFigures | null): string[] => METRICS.map(([name, , digits]) => (one ? figure(one[name], digits) : '-'));
-  const rows = labels.map((one) => [one.label, String(one.pictures), String(one.marked), one.share === null ? '-' : one.share.toFixed(3), ...cells(one[part])]);
-  return table(['label', 'images', 'marked', 'inside', ...METRICS.map(([, title]) => title)], [...rows, ['mean', '', '', mean.share?.toFixed(3) ?? '-', ...cells(mean[part])]], [1, 2, 3]);
+function figures(
+  labels: readonly LabelLocalization[],
+  mean: NonNullable<LocalizeSummary['result']>['mean'],
+  part: 'model' | 'baseline' | 'difference',
+): string {
+  const cells = (one: MapFigures | null): string[] =>
+    METRICS.map(([name, , digits]) => (one ? figure(one[name], digits) : '-'));
+  const rows = labels.map((one) => [
+    one.label,
+    String(one.pictures),
+    String(one.marked),
+    one.share === null ? '-' : one.share.toFixed(3),
+    ...cells(one[part]),
+  ]);
+  return table(
+    ['label', 'images', 'marked', 'inside', ...METRICS.map(([, title]) => title)],
+    [...rows, ['mean', '', '', mean.share?.toFixed(3) ?? '-', ...cells(mean[part])]],
+    [1, 2, 3],
+  );
 }
 
 export function localizeText({ scan, baseline, result, page }: LocalizeSummary): string {
@@ -31,19 +57,94 @@ export function localizeText({ scan, baseline, result, page }: LocalizeSummary):
     ? [
         '',
         `Compared with ${result.boxes.used} of ${count(result.boxes.marks, 'box or mask', 'boxes or masks')} (inside: fraction of the marked images' pixels, which is the AP of a random map).` +
-          (options.bootstrap > 0 ? ` In brackets: 95 % intervals, ${options.bootstrap} bootstrap resamples over images.` : ''),
+          (options.bootstrap > 0
+            ? ` In brackets: 95 % intervals, ${options.bootstrap} bootstrap resamples over images.`
+            : ''),
         figures(labels, mean, 'model'),
-        ...(mean.baseline ? ['', result.baseline?.untrained ? 'Baseline (random weights)' : `Baseline (${result.baseline?.path ?? ''})`, figures(labels, mean, 'baseline'), '', 'Difference', figures(labels, mean, 'difference')] : []),
+        ...(mean.baseline
+          ? [
+              '',
+              result.baseline?.untrained ? 'Baseline (random weights)' : `Baseline (${result.baseline?.path ?? ''})`,
+              figures(labels, mean, 'baseline'),
+              '',
+              'Difference',
+              figures(labels, mean, 'difference'),
+            ]
+          : []),
       ]
     : [];
-  return [...scans, ...against, '', `Maps of typicality against ${rivalName(options.against)}: ${page ?? ''}`].join('\n');
+  return [...scans, ...against, '', `Maps of typicality against ${rivalName(options.against)}: ${page ?? ''}`].join(
+    '\n',
+  );
 }
 
 function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
-  const { dataset, model, variant, out, labels, baseline, boxes, pictures, preset, prompt, size, samples, sampler, seed, against, replay, blur, bootstrap, overlays, shard, device, threads, batch, workers, devices, tune, checksum } = values;
+  const {
+    dataset,
+    model,
+    variant,
+    out,
+    labels,
+    baseline,
+    boxes,
+    pictures,
+    preset,
+    prompt,
+    size,
+    samples,
+    sampler,
+    seed,
+    against,
+    replay,
+    blur,
+    bootstrap,
+    overlays,
+    shard,
+    device,
+    threads,
+    batch,
+    workers,
+    devices,
+    tune,
+    checksum,
+  } = values;
   return defined({
-    dataset, encoding: values.encoding, imageRoot: values['image-root'], model, variant, out, labels, baseline, boxes, boxFormat: values['box-format'], boxFrame: values['box-frame'], onlyMarked: values['only-marked'], pictures, preset, prompt, nullPrompt: values['null-prompt'], size, samples, tRange: values['t-range'],
-    sampler, seed, against, replay, blur, bootstrap, overlays, shardSize: values['shard-size'], shard, device, precision: values.dtype, threads, batch, workers, devices, tune, checksum,
+    dataset,
+    encoding: values.encoding,
+    imageRoot: values['image-root'],
+    model,
+    variant,
+    out,
+    labels,
+    baseline,
+    boxes,
+    boxFormat: values['box-format'],
+    boxFrame: values['box-frame'],
+    onlyMarked: values['only-marked'],
+    pictures,
+    preset,
+    prompt,
+    nullPrompt: values['null-prompt'],
+    size,
+    samples,
+    tRange: values['t-range'],
+    sampler,
+    seed,
+    against,
+    replay,
+    blur,
+    bootstrap,
+    overlays,
+    shardSize: values['shard-size'],
+    shard,
+    device,
+    precision: values.dtype,
+    threads,
+    batch,
+    workers,
+    devices,
+    tune,
+    checksum,
   });
 }
 
@@ -59,17 +160,25 @@ function onLocalize(output: Output): (event: LocalizeEvent) => void {
 
 export const localizeCommand = command({
   name: 'localize',
-  describe: 'Map where pictures are typical of their labels, and compare with boxes or masks, before and after fine-tuning',
+  describe:
+    'Map where pictures are typical of their labels, and compare with boxes or masks, before and after fine-tuning',
   native: true,
   options: LOCALIZE,
   examples: [
-    ['diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --only-marked --preset xray --out maps', "The paper's figure 11: AUC-PR before and after fine-tuning"],
+    [
+      'diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --only-marked --preset xray --out maps',
+      "The paper's figure 11: AUC-PR before and after fine-tuning",
+    ],
     ['diffmine localize photos --model M --against others --out maps', 'Heat maps alone, against the other labels'],
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const { localize } = await import('../../stages/localize/localize.js');
-    const summary = await localize(localizeOptions(values), { signal, onProgress: onLocalize(output), log: (line) => output.log(line) });
+    const summary = await localize(localizeOptions(values), {
+      signal,
+      onProgress: onLocalize(output),
+      log: (line) => output.log(line),
+    });
     for (const one of [summary.scan, summary.baseline]) if (one) requireScores(one as ScanSummary);
     return { text: localizeText(summary), json: summary };
   },

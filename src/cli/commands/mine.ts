@@ -8,10 +8,17 @@ import { table } from '../output.js';
 import { defined, mineOptions, onMine, took } from '../stages.js';
 
 export function mineText(summary: MineSummary): string {
-  const rows = summary.conditions.map(({ condition, patches, clusters, inertia }) => [condition, String(patches), String(clusters), inertia.toPrecision(4)]);
+  const rows = summary.conditions.map(({ condition, patches, clusters, inertia }) => [
+    condition,
+    String(patches),
+    String(clusters),
+    inertia.toPrecision(4),
+  ]);
   const patches = summary.conditions.reduce((sum, one) => sum + one.patches, 0);
   const what = `${count(patches, `${patchesOf(summary.rank, true)} patch`, `${patchesOf(summary.rank, true)} patches`)} of ${count(summary.conditions.length, 'label')}`;
-  const done = summary.reused ? `Already mined with these options (${what}): ${summary.run}` : `Clustered ${what}, from ${count(summary.pictures, 'image')}, ${took(summary.seconds)}: ${summary.run}`;
+  const done = summary.reused
+    ? `Already mined with these options (${what}): ${summary.run}`
+    : `Clustered ${what}, from ${count(summary.pictures, 'image')}, ${took(summary.seconds)}: ${summary.run}`;
   return [table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]), done].join('\n');
 }
 
@@ -25,8 +32,15 @@ export const mineCommand = command({
   async handle(values, { output, signal }) {
     const { mine } = await import('../../stages/mine/mine.js');
     const { model, variant, dataset, device, batch, threads } = values;
-    const options = { ...mineOptions(values), ...defined({ model, variant, dataset, imageRoot: values['image-root'], device, batch, threads }) };
-    const summary = await mine(values.run, options, { signal, onProgress: onMine(output), log: (line) => output.log(line) });
+    const options = {
+      ...mineOptions(values),
+      ...defined({ model, variant, dataset, imageRoot: values['image-root'], device, batch, threads }),
+    };
+    const summary = await mine(values.run, options, {
+      signal,
+      onProgress: onMine(output),
+      log: (line) => output.log(line),
+    });
     for (const note of summary.notes) output.log(note);
     return { text: mineText(summary), json: summary };
   },

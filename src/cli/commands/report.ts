@@ -10,7 +10,11 @@ export const reportCommand = command({
   resumeHint: 'The same command writes the report again.',
   async handle({ run, pictures, controls, title }, { output, signal }) {
     const { writeReport } = await import('../../stages/report/report.js');
-    const summary = await writeReport(run, defined({ pictures, controls, title }), { signal, onProgress: output.progress, log: (line) => output.log(line) });
+    const summary = await writeReport(run, defined({ pictures, controls, title }), {
+      signal,
+      onProgress: output.progress,
+      log: (line) => output.log(line),
+    });
     return { text: summary.path, json: summary };
   },
 });

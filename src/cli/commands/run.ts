@@ -10,7 +10,12 @@ export const runCommand = command({
   describe: 'Everything in one: scan, mine and report',
   native: true,
   options: { ...SCAN, ...OUT, ...MINE, controls: REPORT.controls, title: REPORT.title },
-  examples: [['diffmine run photos --model sd15 --out run --prompt "A car from the {label}s." --null-prompt "A car."', 'One folder of photos a decade']],
+  examples: [
+    [
+      'diffmine run photos --model sd15 --out run --prompt "A car from the {label}s." --null-prompt "A car."',
+      'One folder of photos a decade',
+    ],
+  ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const log = (line: string): void => output.log(line);
@@ -18,16 +23,30 @@ export const runCommand = command({
     const { openModel } = await import('../../models/index.js');
     checkMining(mineOptions(values), (await openModel(values.model, defined({ variant: values.variant }))).source);
     const { scan } = await import('../../stages/scan/scan.js');
-    const scanned = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log });
+    const scanned = await scan(
+      { ...scanOptions(values), ...scanWork(values) },
+      { signal, onProgress: onScan(output), log },
+    );
     output.log(scanText(scanned));
     requireScores(scanned);
     const { threads, devices } = values;
     const device = devices?.[0] ?? values.device;
-    const mined = await mine(values.out, { ...mineOptions(values), ...defined({ model: values.model, variant: values.variant, dataset: values.dataset, device, threads }) }, { signal, onProgress: onMine(output), log });
+    const mined = await mine(
+      values.out,
+      {
+        ...mineOptions(values),
+        ...defined({ model: values.model, variant: values.variant, dataset: values.dataset, device, threads }),
+      },
+      { signal, onProgress: onMine(output), log },
+    );
     for (const note of mined.notes) output.log(note);
     output.log(mineText(mined));
     const { writeReport } = await import('../../stages/report/report.js');
-    const report = await writeReport(values.out, defined({ controls: values.controls, title: values.title }), { signal, onProgress: output.progress, log });
+    const report = await writeReport(values.out, defined({ controls: values.controls, title: values.title }), {
+      signal,
+      onProgress: output.progress,
+      log,
+    });
     return { text: report.path, json: { scan: scanned, mine: mined, report } };
   },
 });

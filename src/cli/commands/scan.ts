@@ -18,7 +18,11 @@ export function scanText(summary: ScanSummary): string {
 /** A scan that finds every picture unusable has succeeded at nothing. */
 export function requireScores({ complete, scored, pictures, run }: ScanSummary): void {
   if (complete && scored === 0) {
-    throw new DiffmineError('IMAGE_UNREADABLE', `None of the ${pictures} pictures could be scored.`, `The reasons are in ${join(run, 'skipped.jsonl')}.`);
+    throw new DiffmineError(
+      'IMAGE_UNREADABLE',
+      `None of the ${pictures} pictures could be scored.`,
+      `The reasons are in ${join(run, 'skipped.jsonl')}.`,
+    );
   }
 }
 
@@ -35,7 +39,10 @@ export const scanCommand = command({
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const { scan } = await import('../../stages/scan/scan.js');
-    const summary = await scan({ ...scanOptions(values), ...scanWork(values) }, { signal, onProgress: onScan(output), log: (line) => output.log(line) });
+    const summary = await scan(
+      { ...scanOptions(values), ...scanWork(values) },
+      { signal, onProgress: onScan(output), log: (line) => output.log(line) },
+    );
     requireScores(summary);
     return { text: scanText(summary), json: summary };
   },

@@ -9,7 +9,15 @@ import { SIZES, type Size } from '../../stages/train/sizes.js';
 
 function sizesText(): string {
   const rows = Object.entries<Size>(SIZES).map(([name, size]) => [
-    name, size.kind, `${size.side} px`, `${size.channels.join(', ')} x ${size.layers}`, `${size.millions} M`, String(size.steps), String(size.batch), String(size.learningRate), size.describe,
+    name,
+    size.kind,
+    `${size.side} px`,
+    `${size.channels.join(', ')} x ${size.layers}`,
+    `${size.millions} M`,
+    String(size.steps),
+    String(size.batch),
+    String(size.learningRate),
+    size.describe,
   ]);
   return `${table(['size', 'denoises', 'pictures', 'channels x layers', 'weights', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6, 7])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. Everything can be changed by options.`;
 }
@@ -30,10 +38,19 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         );
         break;
       case 'step':
-        output.progress({ stage: 'train', done: event.step, total: event.steps, rate: event.rate, secondsLeft: event.secondsLeft, note: `loss ${event.loss.toPrecision(4)}` });
+        output.progress({
+          stage: 'train',
+          done: event.step,
+          total: event.steps,
+          rate: event.rate,
+          secondsLeft: event.secondsLeft,
+          note: `loss ${event.loss.toPrecision(4)}`,
+        });
         break;
       case 'checkpoint':
-        output.log(`Step ${event.step}: checkpoint${event.validation === null ? '' : `, validation loss ${event.validation.toPrecision(5)}${event.best ? ' (best)' : ''}`}.`);
+        output.log(
+          `Step ${event.step}: checkpoint${event.validation === null ? '' : `, validation loss ${event.validation.toPrecision(5)}${event.best ? ' (best)' : ''}`}.`,
+        );
         break;
       case 'sheet':
         output.debug(`Step ${event.step}: samples in ${event.path}`);
@@ -56,8 +73,14 @@ export const trainCommand = command({
   native: true,
   options: { ...TRAIN },
   examples: [
-    ['diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."', "Fine-tuning, the paper's recipe"],
-    ['diffmine train world/train --new small --flips --dtype bf16 --out model', 'A model of 64 x 64 pixels from nothing'],
+    [
+      'diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."',
+      "Fine-tuning, the paper's recipe",
+    ],
+    [
+      'diffmine train world/train --new small --flips --dtype bf16 --out model',
+      'A model of 64 x 64 pixels from nothing',
+    ],
     ['diffmine train --resume --out cars', 'Go on where it stopped'],
   ],
   resumeHint: 'The same command with --resume goes on from here; with --steps N it ends there.',
@@ -65,18 +88,60 @@ export const trainCommand = command({
     if (values.list) return { text: sizesText(), json: SIZES };
     if (values.out === undefined) {
       const { DiffmineError } = await import('../../util/errors.js');
-      throw new DiffmineError('INVALID_ARGUMENT', '--out is missing.', 'Name the folder for the training and its model: --out DIR.');
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        '--out is missing.',
+        'Name the folder for the training and its model: --out DIR.',
+      );
     }
     const { train } = await import('../../stages/train/train.js');
     const options: TrainOptions = {
       out: values.out,
       ...defined({
-        dataset: values.dataset, encoding: values.encoding, imageRoot: values['image-root'], from: values.from, new: values.new, vae: values.vae, textEncoder: values['text-encoder'], variant: values.variant, fold: values.fold, prompt: values.prompt, nullPrompt: values['null-prompt'],
-        size: values.size, steps: values.steps, epochs: values.epochs, batch: values.batch, accumulate: values.accumulate, learningRate: values['learning-rate'], course: values.schedule,
-        warmup: values.warmup, weightDecay: values['weight-decay'], clip: values.clip, ema: values.ema, drop: values.drop, tRange: values['t-range'], wide: values.wide, minSnr: values['min-snr'],
-        flips: values.flips, seed: values.seed, precision: values.dtype, checkpointing: values['gradient-checkpointing'], loraRank: values['lora-rank'], loraAlpha: values['lora-alpha'],
-        validation: values.validation, checkpointEvery: values['checkpoint-every'], keep: values.keep, sampleEvery: values['sample-every'], sampleCount: values['sample-count'],
-        sampleSteps: values['sample-steps'], sampleGuidance: values['sample-guidance'], use: values.use, saveAs: values['save-as'], resume: values.resume, device: values.device, threads: values.threads,
+        dataset: values.dataset,
+        encoding: values.encoding,
+        imageRoot: values['image-root'],
+        from: values.from,
+        new: values.new,
+        vae: values.vae,
+        textEncoder: values['text-encoder'],
+        variant: values.variant,
+        fold: values.fold,
+        prompt: values.prompt,
+        nullPrompt: values['null-prompt'],
+        size: values.size,
+        steps: values.steps,
+        epochs: values.epochs,
+        batch: values.batch,
+        accumulate: values.accumulate,
+        learningRate: values['learning-rate'],
+        course: values.schedule,
+        warmup: values.warmup,
+        weightDecay: values['weight-decay'],
+        clip: values.clip,
+        ema: values.ema,
+        drop: values.drop,
+        tRange: values['t-range'],
+        wide: values.wide,
+        minSnr: values['min-snr'],
+        flips: values.flips,
+        seed: values.seed,
+        precision: values.dtype,
+        checkpointing: values['gradient-checkpointing'],
+        loraRank: values['lora-rank'],
+        loraAlpha: values['lora-alpha'],
+        validation: values.validation,
+        checkpointEvery: values['checkpoint-every'],
+        keep: values.keep,
+        sampleEvery: values['sample-every'],
+        sampleCount: values['sample-count'],
+        sampleSteps: values['sample-steps'],
+        sampleGuidance: values['sample-guidance'],
+        use: values.use,
+        saveAs: values['save-as'],
+        resume: values.resume,
+        device: values.device,
+        threads: values.threads,
       }),
     };
     const summary = await train(options, { signal, onProgress: onTrain(output), log: (line) => output.log(line) });

@@ -8,13 +8,24 @@ import { table } from '../output.js';
 export function verifyText(summary: VerifySummary): string {
   const worst = ({ worst }: OpSummary): string[] => {
     if (!worst) return ['', '', ''];
-    const number = (value: number | null): string => (value === null ? 'not a number' : value === 0 ? '0' : value.toExponential(1));
+    const number = (value: number | null): string =>
+      value === null ? 'not a number' : value === 0 ? '0' : value.toExponential(1);
     return [number(worst.error), worst.share === null ? '' : worst.share.toFixed(2), worst.output];
   };
-  const rows = summary.ops.map((op) => [op.op, String(op.cases), String(op.cases - op.notChecked), ...worst(op), op.verdict]);
-  const failures = summary.cases.filter(({ verdict }) => verdict === 'failed').map(({ manifest, id, message }) => `failed: ${manifest} ${id}: ${message ?? ''}`);
+  const rows = summary.ops.map((op) => [
+    op.op,
+    String(op.cases),
+    String(op.cases - op.notChecked),
+    ...worst(op),
+    op.verdict,
+  ]);
+  const failures = summary.cases
+    .filter(({ verdict }) => verdict === 'failed')
+    .map(({ manifest, id, message }) => `failed: ${manifest} ${id}: ${message ?? ''}`);
   const left = new Map<string, number>();
-  for (const one of summary.cases) if (one.verdict === 'not checked') left.set(`${one.op}: ${one.message ?? ''}`, (left.get(`${one.op}: ${one.message ?? ''}`) ?? 0) + 1);
+  for (const one of summary.cases)
+    if (one.verdict === 'not checked')
+      left.set(`${one.op}: ${one.message ?? ''}`, (left.get(`${one.op}: ${one.message ?? ''}`) ?? 0) + 1);
   return [
     table(['op', 'cases', 'checked', 'worst error', 'of allowed', 'in', 'verdict'], rows, [1, 2, 3, 4]),
     ...[...left].map(([why, count]) => `not checked: ${count} x ${why}`),
@@ -30,7 +41,11 @@ export const verifyCommand = command({
   options: { ...GOLDEN, ...DEVICE },
   async handle({ folder, device, dtype, threads }, { output, signal }) {
     const { verify } = await import('../../tools/verify/verify.js');
-    const summary = await verify(folder, { device, precision: dtype, threads }, { signal, onProgress: output.progress, log: (line) => output.log(line) });
+    const summary = await verify(
+      folder,
+      { device, precision: dtype, threads },
+      { signal, onProgress: output.progress, log: (line) => output.log(line) },
+    );
     return { text: verifyText(summary), json: summary, exitCode: summary.failed > 0 ? EXIT_CODES.CHECK_FAILED : 0 };
   },
 });

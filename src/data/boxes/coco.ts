@@ -5,7 +5,8 @@ import { parseJson } from '../../util/json.js';
 import { readText } from '../text/index.js';
 import { coordinate, pictureName, utf8, type BoxFile, type TruthBox } from './rows.js';
 
-const SHAPE = 'A COCO file has images (id, file_name), annotations (image_id, category_id, bbox as [x, y, w, h]) and categories (id, name).';
+const SHAPE =
+  'A COCO file has images (id, file_name), annotations (image_id, category_id, bbox as [x, y, w, h]) and categories (id, name).';
 
 type Row = Record<string, unknown>;
 
@@ -16,7 +17,8 @@ type Row = Record<string, unknown>;
  */
 export async function cocoBoxes(file: string): Promise<BoxFile> {
   const name = path.basename(file);
-  const invalid = (what: string, hint = SHAPE, cause?: unknown): DiffmineError => new DiffmineError('DATASET_INVALID', what, hint, { cause });
+  const invalid = (what: string, hint = SHAPE, cause?: unknown): DiffmineError =>
+    new DiffmineError('DATASET_INVALID', what, hint, { cause });
   const text = await utf8(readText(file), SHAPE);
   let root: Row;
   try {
@@ -37,9 +39,14 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
       const where = `${name}, ${key}[${i}]`;
       const id = row?.['id'];
       if ((id === undefined || id === null) && !idRequired) return void value(row, where);
-      if (typeof id !== 'string' && !(typeof id === 'number' && Number.isFinite(id))) throw invalid(`${where}: 'id' is ${id === undefined ? 'missing' : String(id)}.`);
+      if (typeof id !== 'string' && !(typeof id === 'number' && Number.isFinite(id)))
+        throw invalid(`${where}: 'id' is ${id === undefined ? 'missing' : String(id)}.`);
       const first = places.get(id);
-      if (first !== undefined) throw invalid(`${name}: ${key}[${first}] and ${key}[${i}] have the same id ${JSON.stringify(id)}${namesOf(list(key)[first], row)}.`, 'Ids are unique in each table.');
+      if (first !== undefined)
+        throw invalid(
+          `${name}: ${key}[${first}] and ${key}[${i}] have the same id ${JSON.stringify(id)}${namesOf(list(key)[first], row)}.`,
+          'Ids are unique in each table.',
+        );
       places.set(id, i);
       found.set(id, value(row, where));
     });
@@ -65,16 +72,23 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
     if (category === undefined) throw invalid(`${where}: there is no category ${JSON.stringify(row['category_id'])}.`);
     const box = row['bbox'];
     if (!Array.isArray(box) || box.length !== 4) {
-      const outline = row['segmentation'] !== undefined && (box === undefined || (Array.isArray(box) && box.length === 0));
+      const outline =
+        row['segmentation'] !== undefined && (box === undefined || (Array.isArray(box) && box.length === 0));
       throw invalid(
         outline ? `${where} has an outline, but no 'bbox'.` : `${where}: 'bbox' is ${JSON.stringify(box ?? null)}.`,
-        outline ? "Polygons and RLE are not read: add each outline's bbox, or draw the outlines as mask PNGs and give their folder." : SHAPE,
+        outline
+          ? "Polygons and RLE are not read: add each outline's bbox, or draw the outlines as mask PNGs and give their folder."
+          : SHAPE,
       );
     }
     const [x, y, w, h] = box as unknown[];
     return {
-      ...image, typicalOf: category,
-      x: coordinate(x, -Infinity, where, 'x'), y: coordinate(y, -Infinity, where, 'y'), width: coordinate(w, 0, where, 'w'), height: coordinate(h, 0, where, 'h'),
+      ...image,
+      typicalOf: category,
+      x: coordinate(x, -Infinity, where, 'x'),
+      y: coordinate(y, -Infinity, where, 'y'),
+      width: coordinate(w, 0, where, 'w'),
+      height: coordinate(h, 0, where, 'h'),
     };
   });
   return { boxes, naming: 'name' };
@@ -85,7 +99,8 @@ function frameOf(row: Row, where: string): TruthBox['frame'] {
   const [width, height] = ['width', 'height'].map((key) => {
     const value = row?.[key] ?? 0;
     const side = coordinate(value, 0, where, key);
-    if (side > 0 && side < 1) throw new DiffmineError('DATASET_INVALID', `${where}: '${key}' is ${side}.`, 'Sizes are in pixels.');
+    if (side > 0 && side < 1)
+      throw new DiffmineError('DATASET_INVALID', `${where}: '${key}' is ${side}.`, 'Sizes are in pixels.');
     return side;
   }) as [number, number];
   return width > 0 && height > 0 ? { width, height } : undefined;
@@ -93,6 +108,8 @@ function frameOf(row: Row, where: string): TruthBox['frame'] {
 
 /** What two rows of a table are about, for a reader who has thousands of them. */
 function namesOf(...rows: (Row | undefined)[]): string {
-  const names = rows.map((row) => row?.['file_name'] ?? row?.['name'] ?? (row?.['bbox'] ? `bbox ${JSON.stringify(row['bbox'])}` : undefined));
+  const names = rows.map(
+    (row) => row?.['file_name'] ?? row?.['name'] ?? (row?.['bbox'] ? `bbox ${JSON.stringify(row['bbox'])}` : undefined),
+  );
   return names.every((one) => typeof one === 'string') ? ` (${names.join(' and ')})` : '';
 }

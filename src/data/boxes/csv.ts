@@ -3,7 +3,8 @@ import { DiffmineError } from '../../util/errors.js';
 import { readCsv as readRecords } from '../text/index.js';
 import { coordinate, pictureName, utf8, type BoxFile, type TruthBox } from './rows.js';
 
-const COLUMNS = 'A file of boxes has the columns image, x, y and w, h (or width, height); label, kind, slot and the label a box is typical of are optional.';
+const COLUMNS =
+  'A file of boxes has the columns image, x, y and w, h (or width, height); label, kind, slot and the label a box is typical of are optional.';
 
 interface CsvFile {
   /** without its folder */
@@ -15,7 +16,11 @@ interface CsvFile {
 /** A CSV file as text. @throws DATASET_INVALID where it cannot be read */
 export async function readCsv(file: string): Promise<CsvFile> {
   const { name, header, records } = await utf8(readRecords(file), COLUMNS);
-  return { name, header, rows: records.map(({ fields, line }) => ({ record: fields, where: `${name}, line ${line}` })) };
+  return {
+    name,
+    header,
+    rows: records.map(({ fields, line }) => ({ record: fields, where: `${name}, line ${line}` })),
+  };
 }
 
 /**
@@ -25,37 +30,63 @@ export async function readCsv(file: string): Promise<CsvFile> {
  * @throws DATASET_INVALID where a row cannot be used (the line is named); INVALID_ARGUMENT for a typical column that is not there
  */
 export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string): BoxFile {
-  const listed = header.filter((one) => one !== '').map((one) => `'${one}'`).join(', ');
+  const listed = header
+    .filter((one) => one !== '')
+    .map((one) => `'${one}'`)
+    .join(', ');
   const column = (...names: string[]): string | undefined => names.find((one) => header.includes(one));
   const image = column('image', 'path');
   const width = column('w', 'width');
   const height = column('h', 'height');
   if (header.includes('Finding Labels')) {
-    throw new DiffmineError('DATASET_INVALID', `${name} lists the findings of images, not boxes.`, 'The boxes of ChestX-ray14 are in BBox_List_2017.csv.');
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `${name} lists the findings of images, not boxes.`,
+      'The boxes of ChestX-ray14 are in BBox_List_2017.csv.',
+    );
   }
   if (image === undefined || width === undefined || height === undefined || !column('x') || !column('y')) {
     const corners = ['x1', 'xmin', 'x_min', 'left'].find((one) => header.includes(one));
     throw new DiffmineError(
-      'DATASET_INVALID', `${name} is not a file of boxes: it has ${listed || 'no header'}.`,
+      'DATASET_INVALID',
+      `${name} is not a file of boxes: it has ${listed || 'no header'}.`,
       corners ? `${COLUMNS} Its boxes are corners: w = x2 - x1 and h = y2 - y1.` : COLUMNS,
     );
   }
   const twice = header.find((one, i) => one !== '' && header.indexOf(one) < i);
   if (twice !== undefined) throw new DiffmineError('DATASET_INVALID', `${name} has two columns '${twice}'.`, COLUMNS);
   if (typicalColumn !== undefined && !header.includes(typicalColumn)) {
-    throw new DiffmineError('INVALID_ARGUMENT', `${name} has no column '${typicalColumn}'; there is ${listed}.`, 'Name the column with the label that a box is typical of.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${name} has no column '${typicalColumn}'; there is ${listed}.`,
+      'Name the column with the label that a box is typical of.',
+    );
   }
   const typical = typicalColumn ?? column('city');
 
   const boxes = rows.map(({ record, where }) => {
-    if (record.length !== header.length) throw new DiffmineError('DATASET_INVALID', `${where}: ${record.length} fields, but the header names ${header.length}.`);
-    const text = (from: string | undefined): string | undefined => (from === undefined ? undefined : record[header.indexOf(from)] || undefined);
+    if (record.length !== header.length)
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `${where}: ${record.length} fields, but the header names ${header.length}.`,
+      );
+    const text = (from: string | undefined): string | undefined =>
+      from === undefined ? undefined : record[header.indexOf(from)] || undefined;
     const number = (from: string, least: number): number => coordinate(text(from), least, where, from);
     const picture = text(image);
     if (picture === undefined) throw new DiffmineError('DATASET_INVALID', `${where}: '${image}' is empty.`, COLUMNS);
-    const more = { label: text(column('label')), typicalOf: text(typical), kind: text(column('kind')), slot: text(column('slot')) };
+    const more = {
+      label: text(column('label')),
+      typicalOf: text(typical),
+      kind: text(column('kind')),
+      slot: text(column('slot')),
+    };
     return {
-      image: pictureName(picture), x: number('x', -Infinity), y: number('y', -Infinity), width: number(width, 0), height: number(height, 0),
+      image: pictureName(picture),
+      x: number('x', -Infinity),
+      y: number('y', -Infinity),
+      width: number(width, 0),
+      height: number(height, 0),
       ...(Object.fromEntries(Object.entries(more).filter(([, value]) => value !== undefined)) as typeof more),
     } as TruthBox;
   });
@@ -80,14 +111,23 @@ export function isNihHeader(header: readonly string[]): boolean {
  */
 export function nihBoxes({ name, header, rows }: CsvFile): BoxFile {
   if (!isNihHeader(header) || !/^bbox\b/i.test(header[2] ?? '')) {
-    throw new DiffmineError('DATASET_INVALID', `${name} is not NIH's list of boxes: its header is ${JSON.stringify(header.join(','))}.`, 'BBox_List_2017.csv begins with: Image Index,Finding Label,Bbox [x,y,w,h]');
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `${name} is not NIH's list of boxes: its header is ${JSON.stringify(header.join(','))}.`,
+      'BBox_List_2017.csv begins with: Image Index,Finding Label,Bbox [x,y,w,h]',
+    );
   }
   const boxes = rows.map(({ record, where }): TruthBox => {
     const [image, finding, x, y, w, h] = record;
-    if (!image || !finding) throw new DiffmineError('DATASET_INVALID', `${where}: the image or its finding is missing.`);
+    if (!image || !finding)
+      throw new DiffmineError('DATASET_INVALID', `${where}: the image or its finding is missing.`);
     return {
-      image: pictureName(image), typicalOf: NIH_LABELS[finding] ?? finding,
-      x: coordinate(x, -Infinity, where, 'x'), y: coordinate(y, -Infinity, where, 'y'), width: coordinate(w, 0, where, 'w'), height: coordinate(h, 0, where, 'h'),
+      image: pictureName(image),
+      typicalOf: NIH_LABELS[finding] ?? finding,
+      x: coordinate(x, -Infinity, where, 'x'),
+      y: coordinate(y, -Infinity, where, 'y'),
+      width: coordinate(w, 0, where, 'w'),
+      height: coordinate(h, 0, where, 'h'),
       frame: { width: NIH_SIDE, height: NIH_SIDE },
     };
   });

@@ -6,11 +6,18 @@ import type { Box } from './geometry.js';
 
 /** From the stored to the upright image, by EXIF orientation: sides swapped (x and y, width and height), then mirrored across and down. */
 const TURNS: Record<number, [swap: boolean, across: boolean, down: boolean]> = {
-  1: [false, false, false], 2: [false, true, false], 3: [false, true, true], 4: [false, false, true],
-  5: [true, false, false], 6: [true, true, false], 7: [true, true, true], 8: [true, false, true],
+  1: [false, false, false],
+  2: [false, true, false],
+  3: [false, true, true],
+  4: [false, false, true],
+  5: [true, false, false],
+  6: [true, true, false],
+  7: [true, true, true],
+  8: [true, false, true],
 };
 
-const turnOf = (orientation: number): [swap: boolean, across: boolean, down: boolean] => TURNS[orientation] ?? [false, false, false];
+const turnOf = (orientation: number): [swap: boolean, across: boolean, down: boolean] =>
+  TURNS[orientation] ?? [false, false, false];
 
 /** Whether an EXIF orientation swaps width and height: 5 to 8 do. */
 export const swapsSides = (orientation: number): boolean => turnOf(orientation)[0];
@@ -73,13 +80,15 @@ export function readFrame(frame: Size, upright: Size, orientation: number): Read
 }
 
 /** Whether a box lies in an image, to a pixel. */
-export const fits = ({ x, y, width, height }: Box, size: Size): boolean => x >= -1 && y >= -1 && x + width <= size.width + 1 && y + height <= size.height + 1;
+export const fits = ({ x, y, width, height }: Box, size: Size): boolean =>
+  x >= -1 && y >= -1 && x + width <= size.width + 1 && y + height <= size.height + 1;
 
 /** The error for a frame that is not its image's. @param what begins the sentence, such as "The boxes are of an image of" */
 export function otherFrame(what: string, frame: Size, upright: Size, image?: string): DiffmineError {
   const turned = misses(frame, swapped(upright)) !== undefined;
   return new DiffmineError(
-    'DATASET_INVALID', `${what} ${frame.width} x ${frame.height} px, the image${image === undefined ? '' : ` ${image}`} has ${upright.width} x ${upright.height}.`,
+    'DATASET_INVALID',
+    `${what} ${frame.width} x ${frame.height} px, the image${image === undefined ? '' : ` ${image}`} has ${upright.width} x ${upright.height}.`,
     turned
       ? 'The sides are swapped, but the image has no EXIF orientation that explains it (or is not there to be read). Boxes and masks refer to the upright image.'
       : 'Boxes and masks refer to the whole image; a resized copy must keep its proportions.',

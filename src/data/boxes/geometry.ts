@@ -64,6 +64,7 @@ export function fillBetween(mask: Uint8Array, width: number, height: number, edg
 /** The boxes' union as a mask of width x height: corners truncated after adding, the far ones exclusive, clipped to the image. Boxes are in these pixels. */
 export function boxMask(boxes: readonly Box[], width: number, height: number): Uint8Array {
   const mask = new Uint8Array(width * height);
-  for (const { x, y, width: w, height: h } of boxes) fillBetween(mask, width, height, { left: x, top: y, right: x + w, bottom: y + h });
+  for (const { x, y, width: w, height: h } of boxes)
+    fillBetween(mask, width, height, { left: x, top: y, right: x + w, bottom: y + h });
   return mask;
 }

@@ -1,6 +1,23 @@
 // What is known to be in images: boxes and masks.
 export { boxMask, centreIn, iou, type Box } from './geometry.js';
-export { BOX_FORMATS, maskOf, readBoxes, readMarks, tableOf, type BoxFormat, type Marked, type ScoredPicture } from './marks.js';
-export { BOX_FRAMES, placeMarks, type BoxFrame, type MarkCounts, type MarkedImage, type Placed, type PlaceOptions } from './place.js';
+export {
+  BOX_FORMATS,
+  maskOf,
+  readBoxes,
+  readMarks,
+  tableOf,
+  type BoxFormat,
+  type Marked,
+  type ScoredPicture,
+} from './marks.js';
+export {
+  BOX_FRAMES,
+  placeMarks,
+  type BoxFrame,
+  type MarkCounts,
+  type MarkedImage,
+  type Placed,
+  type PlaceOptions,
+} from './place.js';
 export { inSource, isOfImage, labelOf, type BoxFile, type TruthBox } from './rows.js';
 export { PictureTable } from './table.js';

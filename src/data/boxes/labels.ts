@@ -11,7 +11,8 @@ import { few } from './table.js';
 export function checkLabels(location: string, shown: readonly string[], labels: readonly string[]): void {
   if (shown.some((one) => labels.some((label) => sharesLabel(one, label)))) return;
   throw new DiffmineError(
-    'DATASET_INVALID', `No box of ${location} is of a label of the run. Labels of the boxes: ${few([...shown].sort(), 8)}. Labels of the run: ${few(labels, 8)}.`,
+    'DATASET_INVALID',
+    `No box of ${location} is of a label of the run. Labels of the boxes: ${few([...shown].sort(), 8)}. Labels of the run: ${few(labels, 8)}.`,
     'A box counts for the label in its column city, else label (evaluate: --typical-column), for its finding or its category. Put what it shows, such as wheel, into a column kind.',
   );
 }

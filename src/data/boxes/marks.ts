@@ -41,20 +41,30 @@ export interface ScoredPicture extends Size {
   orientation?: number;
 }
 
-const FORMATS = 'Give a CSV (image, x, y, w, h), the BBox_List_2017.csv of ChestX-ray14, a COCO .json, or a folder of mask PNGs.';
+const FORMATS =
+  'Give a CSV (image, x, y, w, h), the BBox_List_2017.csv of ChestX-ray14, a COCO .json, or a folder of mask PNGs.';
 
 async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<BoxFormat, 'auto' | 'nih'>> {
   const status = await stat(location).catch(() => undefined);
-  if (!status) throw new DiffmineError('DATASET_INVALID', `The boxes '${location}' cannot be read: nothing is there.`, FORMATS);
+  if (!status)
+    throw new DiffmineError('DATASET_INVALID', `The boxes '${location}' cannot be read: nothing is there.`, FORMATS);
   if (status.isDirectory() !== (wanted === 'masks') && wanted !== 'auto') {
-    throw new DiffmineError('DATASET_INVALID', `'${location}' is ${status.isDirectory() ? 'a folder' : 'no folder'}; ${wanted} ${wanted === 'masks' ? 'are a folder of PNGs' : 'is a file'}.`, FORMATS);
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `'${location}' is ${status.isDirectory() ? 'a folder' : 'no folder'}; ${wanted} ${wanted === 'masks' ? 'are a folder of PNGs' : 'is a file'}.`,
+      FORMATS,
+    );
   }
   if (wanted !== 'auto') return wanted === 'nih' ? 'csv' : wanted;
   if (status.isDirectory()) return 'masks';
   const extension = path.extname(location).toLowerCase();
   if (extension === '.json') return 'coco';
   if (extension === '.csv') return 'csv';
-  throw new DiffmineError('DATASET_INVALID', `What '${location}' holds cannot be told from its name.`, `${FORMATS} Or name the format.`);
+  throw new DiffmineError(
+    'DATASET_INVALID',
+    `What '${location}' holds cannot be told from its name.`,
+    `${FORMATS} Or name the format.`,
+  );
 }
 
 /**
@@ -63,12 +73,20 @@ async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<Bo
  * @param options.typicalColumn of a CSV: the column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label
  * @throws DATASET_INVALID where the file cannot be read or an entry cannot be used (it is named); INVALID_ARGUMENT for masks, or a typical column that is not there
  */
-export async function readBoxes(location: string, options: { format?: BoxFormat; typicalColumn?: string } = {}): Promise<BoxFile> {
+export async function readBoxes(
+  location: string,
+  options: { format?: BoxFormat; typicalColumn?: string } = {},
+): Promise<BoxFile> {
   const { format: wanted = 'auto', typicalColumn } = options;
   const format = await formatOf(location, wanted);
-  if (format === 'masks') throw new DiffmineError('INVALID_ARGUMENT', `'${location}' holds masks; boxes are wanted here.`, FORMATS);
+  if (format === 'masks')
+    throw new DiffmineError('INVALID_ARGUMENT', `'${location}' holds masks; boxes are wanted here.`, FORMATS);
   const noColumns = (): void => {
-    if (typicalColumn !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `'${location}' has no columns to choose from: its boxes are typical of what they show.`);
+    if (typicalColumn !== undefined)
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        `'${location}' has no columns to choose from: its boxes are typical of what they show.`,
+      );
   };
   if (format === 'coco') {
     noColumns();
@@ -102,15 +120,20 @@ export function tableOf<T>({ boxes, naming }: BoxFile, item: (box: TruthBox) => 
 function markOf({ label, typicalOf, x, y, width, height, frame }: TruthBox): Marked {
   const shown = typicalOf ?? label;
   return {
-    ...(shown === undefined ? {} : { label: shown }), ...(typicalOf !== undefined && label !== undefined ? { imageLabel: label } : {}),
-    box: { x, y, width, height }, ...(frame ? { frame } : {}),
+    ...(shown === undefined ? {} : { label: shown }),
+    ...(typicalOf !== undefined && label !== undefined ? { imageLabel: label } : {}),
+    box: { x, y, width, height },
+    ...(frame ? { frame } : {}),
   };
 }
 
 /** A box in source pixels as edges in pixels of the scored image. */
 export function scoredEdges({ x, y, width, height }: Box, picture: ScoredPicture): Edges {
   const { sourceWidth, sourceHeight, resized = picture } = picture;
-  const [across, down] = [(value: number): number => (value * resized.width) / sourceWidth, (value: number): number => (value * resized.height) / sourceHeight];
+  const [across, down] = [
+    (value: number): number => (value * resized.width) / sourceWidth,
+    (value: number): number => (value * resized.height) / sourceHeight,
+  ];
   return { left: across(x), top: down(y), right: across(x + width), bottom: down(y + height) };
 }
 
@@ -126,7 +149,11 @@ export async function maskOf(marks: readonly Marked[], label: string, picture: S
   for (const mark of marks) {
     if (mark.label !== undefined && mark.label !== label) continue;
     if (mark.box) {
-      const box = inSource({ ...mark.box, ...(mark.frame ? { frame: mark.frame } : {}) }, { width: sourceWidth, height: sourceHeight }, orientation);
+      const box = inSource(
+        { ...mark.box, ...(mark.frame ? { frame: mark.frame } : {}) },
+        { width: sourceWidth, height: sourceHeight },
+        orientation,
+      );
       fillBetween(mask, width, height, scoredEdges(box, picture));
     }
     if (mark.mask !== undefined) {
@@ -143,11 +170,16 @@ export async function maskOf(marks: readonly Marked[], label: string, picture: S
   return mask;
 }
 
-async function uprightMask(file: string, turn: number | undefined, { sourceWidth, sourceHeight, orientation = 1 }: ScoredPicture): Promise<MaskPixels> {
+async function uprightMask(
+  file: string,
+  turn: number | undefined,
+  { sourceWidth, sourceHeight, orientation = 1 }: ScoredPicture,
+): Promise<MaskPixels> {
   const [drawn, upright] = [await readMask(file), { width: sourceWidth, height: sourceHeight }];
   const reading = readFrame(drawn, upright, turn ?? orientation);
   // told by which orientation to turn it: a mask that is not the stored image's is another one by now
-  const fits = turn !== undefined && swapsSides(turn) ? reading === 'stored' || reading === 'square' : reading !== undefined;
+  const fits =
+    turn !== undefined && swapsSides(turn) ? reading === 'stored' || reading === 'square' : reading !== undefined;
   if (!fits) throw otherFrame(`The mask '${file}' has`, drawn, upright);
   return turnMask(drawn, turn ?? (reading === 'stored' ? orientation : 1));
 }

@@ -41,7 +41,8 @@ class MaskTable extends PictureTable<Marked> {
 
   private claimed(image: string): [Marked, Claim][] {
     const bare = withoutExtension(image);
-    const claim = (marks: readonly Marked[] | undefined, by: Claim): [Marked, Claim][] => (marks ?? []).map((mark) => [mark, by]);
+    const claim = (marks: readonly Marked[] | undefined, by: Claim): [Marked, Claim][] =>
+      (marks ?? []).map((mark) => [mark, by]);
     const folder = (name: string): Marked[] | undefined => this.ofFolder.get(name.normalize('NFC'));
     const exact = bare === image ? [] : [...claim(super.get(image), 3), ...claim(folder(image), 3)];
     return [...claim(super.get(bare), 2), ...claim(folder(bare), 1), ...exact];
@@ -61,7 +62,10 @@ class MaskTable extends PictureTable<Marked> {
     const found = new Map<string, Marked[]>();
     for (const [mask, { of }] of claims) {
       if (of.length > 1) {
-        throw ambiguous(`${file}: the mask '${mask}' may be of several images: ${few(of.map(([image]) => image))}.`, 'Name it with the extension of its image, such as 1.jpg.png, or put it into a folder 1.jpg.');
+        throw ambiguous(
+          `${file}: the mask '${mask}' may be of several images: ${few(of.map(([image]) => image))}.`,
+          'Name it with the extension of its image, such as 1.jpg.png, or put it into a folder 1.jpg.',
+        );
       }
       const [[image, mark]] = of as [[string, Marked]];
       found.set(image, [...(found.get(image) ?? []), mark]);
@@ -76,12 +80,15 @@ export async function readMasks(folder: string): Promise<PictureTable<Marked>> {
     throw new DiffmineError('DATASET_INVALID', `The masks '${folder}' cannot be read.`, undefined, { cause });
   });
   const reasons = lost.map(({ path: name, reason }) => `${name} (${reason})`);
-  const table = new MaskTable(lost.length > 0 ? [`Of the masks in ${folder}, ${lost.length} cannot be read: ${few(reasons)}.`] : []);
+  const table = new MaskTable(
+    lost.length > 0 ? [`Of the masks in ${folder}, ${lost.length} cannot be read: ${few(reasons)}.`] : [],
+  );
   const masks = files.filter((name) => /\.png$/i.test(name) && !path.posix.basename(name).startsWith('.'));
   for (const name of masks) table.addMask(withoutExtension(name), path.resolve(folder, name));
   if (masks.length === 0) {
     throw new DiffmineError(
-      'DATASET_INVALID', `The folder '${folder}' has no masks${lost.length > 0 ? ` that can be read: ${few(reasons)}` : ''}.`,
+      'DATASET_INVALID',
+      `The folder '${folder}' has no masks${lost.length > 0 ? ` that can be read: ${few(reasons)}` : ''}.`,
       'Masks are PNGs, non-zero where something is: MASKS/king/1.png of the image king/1.jpg, or MASKS/king/1/LABEL.png.',
     );
   }
@@ -89,7 +96,12 @@ export async function readMasks(folder: string): Promise<PictureTable<Marked>> {
 }
 
 const unreadable = (file: string, cause: unknown): DiffmineError =>
-  new DiffmineError('DATASET_INVALID', `The mask '${file}' cannot be read: ${(cause as Error).message.split('\n')[0]}.`, undefined, { cause });
+  new DiffmineError(
+    'DATASET_INVALID',
+    `The mask '${file}' cannot be read: ${(cause as Error).message.split('\n')[0]}.`,
+    undefined,
+    { cause },
+  );
 
 /** The size of a mask, from its header. @throws DATASET_INVALID */
 export async function measureMask(file: string): Promise<Size> {
@@ -111,7 +123,9 @@ export async function readMask(file: string): Promise<MaskPixels> {
     // 16 bits stay 16 bits: brought to 8, a mask of zeros and ones would be all zeros
     const input = await imageInput(file);
     const wide = (await sharp(input).metadata()).depth === 'ushort';
-    const image = sharp(input, { failOn: 'error' }).toColourspace(wide ? 'rgb16' : 'srgb').removeAlpha();
+    const image = sharp(input, { failOn: 'error' })
+      .toColourspace(wide ? 'rgb16' : 'srgb')
+      .removeAlpha();
     const { data, info } = await image.raw({ depth: wide ? 'ushort' : 'uchar' }).toBuffer({ resolveWithObject: true });
     const { width, height } = info;
     const perPixel = data.length / (width * height);

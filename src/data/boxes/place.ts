@@ -61,7 +61,11 @@ async function orientationOf(file: string): Promise<number | undefined> {
 }
 
 /** Values of items, read several at a time. */
-async function readAll<Item, Value>(items: readonly Item[], load: (item: Item) => Promise<Value>, signal: AbortSignal | undefined): Promise<Map<Item, Value>> {
+async function readAll<Item, Value>(
+  items: readonly Item[],
+  load: (item: Item) => Promise<Value>,
+  signal: AbortSignal | undefined,
+): Promise<Map<Item, Value>> {
   const found = new Map<Item, Value>();
   for await (const { item, value, error } of prefetch(items, load, () => 0, signal ? { signal } : {})) {
     if (error) throw error;
@@ -74,7 +78,11 @@ async function readAll<Item, Value>(items: readonly Item[], load: (item: Item) =
  * @param location the file or folder they are from, for sentences
  * @throws DATASET_INVALID for marks of an image of another size, normalized coordinates, and where nothing covers a pixel
  */
-export async function placeMarks<Mark extends Marked>(location: string, images: readonly MarkedImage<Mark>[], options: PlaceOptions = {}): Promise<Placed<Mark>> {
+export async function placeMarks<Mark extends Marked>(
+  location: string,
+  images: readonly MarkedImage<Mark>[],
+  options: PlaceOptions = {},
+): Promise<Placed<Mark>> {
   const { frame: drawnOn = 'auto', signal } = options;
   checkUnits(location, images);
   const frames = await readFrames(images, drawnOn, signal);
@@ -91,7 +99,8 @@ export async function placeMarks<Mark extends Marked>(location: string, images: 
     for (const mark of marks) {
       total += 1;
       const frame = frames.get(mark);
-      const turn = frame && (frame.reading === 'stored' || (stored.all && frame.orientation > 1)) ? frame.orientation : 1;
+      const turn =
+        frame && (frame.reading === 'stored' || (stored.all && frame.orientation > 1)) ? frame.orientation : 1;
       if (turn > 1) counts.turned += 1;
       else if (frame && frame.orientation > 1 && keepsSize(frame) && !stored.none) unsure += 1;
       if (mark.mask !== undefined) {
@@ -103,7 +112,8 @@ export async function placeMarks<Mark extends Marked>(location: string, images: 
       const box = clipped(whole, source);
       const note = (count: keyof MarkCounts): void => {
         counts[count] += 1;
-        examples[count] ??= `${image} (${source.width} x ${source.height} px): x ${short(whole.x)}, y ${short(whole.y)}, w ${short(whole.width)}, h ${short(whole.height)}`;
+        examples[count] ??=
+          `${image} (${source.width} x ${source.height} px): x ${short(whole.x)}, y ${short(whole.y)}, w ${short(whole.width)}, h ${short(whole.height)}`;
       };
       if (!box) {
         note('outside');
@@ -118,20 +128,47 @@ export async function placeMarks<Mark extends Marked>(location: string, images: 
     }
     if (kept.length > 0) placed.set(image, kept);
   }
-  const hint = cornersHint(images, counts) ?? 'Boxes are x, y (of the upper left corner), w and h in pixels of the upright source image.';
+  const hint =
+    cornersHint(images, counts) ??
+    'Boxes are x, y (of the upper left corner), w and h in pixels of the upright source image.';
   if (covering === 0 && !(await anyInside(masks))) {
     const why = [
-      ...(counts.outside > 0 ? [`${counts.outside} lie outside their images, such as ${examples.outside}`] : []), ...(counts.empty > 0 ? [`${counts.empty} are too small, such as ${examples.empty}`] : []),
+      ...(counts.outside > 0 ? [`${counts.outside} lie outside their images, such as ${examples.outside}`] : []),
+      ...(counts.empty > 0 ? [`${counts.empty} are too small, such as ${examples.empty}`] : []),
       ...(masks.length > 0 ? [`${masks.length} masks are zero everywhere`] : []),
     ];
-    throw new DiffmineError('DATASET_INVALID', `None of the ${total} boxes or masks of ${location} covers a pixel: ${why.join('; ')}.`, hint);
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `None of the ${total} boxes or masks of ${location} covers a pixel: ${why.join('; ')}.`,
+      hint,
+    );
   }
   const notes = [
-    ...(counts.turned > 0 ? [`${counts.turned} of ${total} boxes or masks are of images as stored, and were turned upright by the EXIF orientation.`] : []),
-    ...(unsure > 0 ? [`${unsure} boxes or masks are of images whose EXIF orientation keeps their size; they are taken to be upright (--box-frame stored: they are not).`] : []),
-    ...(counts.outside > 0 ? [`${counts.outside} of ${total} boxes cover nothing of their images, and are ignored, such as ${examples.outside}. ${hint}`] : []),
-    ...(counts.empty > 0 ? [`${counts.empty} of ${total} boxes are too small to cover a pixel of the scored image, such as ${examples.empty}.`] : []),
-    ...(counts.clipped > 0 ? [`${counts.clipped} of ${total} boxes reach beyond their images, and are clipped, such as ${examples.clipped}.${counts.outside > 0 ? '' : ` ${hint}`}`] : []),
+    ...(counts.turned > 0
+      ? [
+          `${counts.turned} of ${total} boxes or masks are of images as stored, and were turned upright by the EXIF orientation.`,
+        ]
+      : []),
+    ...(unsure > 0
+      ? [
+          `${unsure} boxes or masks are of images whose EXIF orientation keeps their size; they are taken to be upright (--box-frame stored: they are not).`,
+        ]
+      : []),
+    ...(counts.outside > 0
+      ? [
+          `${counts.outside} of ${total} boxes cover nothing of their images, and are ignored, such as ${examples.outside}. ${hint}`,
+        ]
+      : []),
+    ...(counts.empty > 0
+      ? [
+          `${counts.empty} of ${total} boxes are too small to cover a pixel of the scored image, such as ${examples.empty}.`,
+        ]
+      : []),
+    ...(counts.clipped > 0
+      ? [
+          `${counts.clipped} of ${total} boxes reach beyond their images, and are clipped, such as ${examples.clipped}.${counts.outside > 0 ? '' : ` ${hint}`}`,
+        ]
+      : []),
   ];
   return { images: placed, counts, notes };
 }
@@ -147,20 +184,42 @@ interface Frame {
 }
 
 /** The frames of marks: what a file says of boxes, and the sizes of masks. @throws DATASET_INVALID for one that is not its image's */
-async function readFrames<Mark extends Marked>(images: readonly MarkedImage<Mark>[], drawnOn: BoxFrame, signal: AbortSignal | undefined): Promise<Map<Mark, Frame>> {
-  const framed = drawnOn === 'stored' ? images : images.filter(({ marks }) => marks.some(({ frame, mask }) => frame !== undefined || mask !== undefined));
+async function readFrames<Mark extends Marked>(
+  images: readonly MarkedImage<Mark>[],
+  drawnOn: BoxFrame,
+  signal: AbortSignal | undefined,
+): Promise<Map<Mark, Frame>> {
+  const framed =
+    drawnOn === 'stored'
+      ? images
+      : images.filter(({ marks }) => marks.some(({ frame, mask }) => frame !== undefined || mask !== undefined));
   const orientations = await readAll(framed, ({ file }) => orientationOf(file), signal);
-  const masks = await readAll([...new Set(framed.flatMap(({ marks }) => marks.flatMap(({ mask }) => mask ?? [])))], measureMask, signal);
+  const masks = await readAll(
+    [...new Set(framed.flatMap(({ marks }) => marks.flatMap(({ mask }) => mask ?? [])))],
+    measureMask,
+    signal,
+  );
   const found = new Map<Mark, Frame>();
   for (const one of framed) {
     const { image, file, scored } = one;
     const orientation = orientations.get(one);
-    if (orientation === undefined && drawnOn === 'stored') throw new DiffmineError('DATASET_INVALID', `The image '${file}' cannot be read: its EXIF orientation is needed for --box-frame stored.`, 'Say where the images are now: --pictures.');
+    if (orientation === undefined && drawnOn === 'stored')
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `The image '${file}' cannot be read: its EXIF orientation is needed for --box-frame stored.`,
+        'Say where the images are now: --pictures.',
+      );
     const source = { width: scored.sourceWidth, height: scored.sourceHeight };
     for (const mark of one.marks) {
       const given = mark.mask === undefined ? mark.frame : masks.get(mark.mask);
       const frame = frameOn(drawnOn, given, source, orientation ?? 1, mark.mask === undefined);
-      if (frame === null) throw otherFrame(mark.mask === undefined ? 'The boxes are of an image of' : `The mask '${mark.mask}' has`, given as Size, source, image);
+      if (frame === null)
+        throw otherFrame(
+          mark.mask === undefined ? 'The boxes are of an image of' : `The mask '${mark.mask}' has`,
+          given as Size,
+          source,
+          image,
+        );
       if (frame) found.set(mark, { image, source, orientation: orientation ?? 1, ...frame });
     }
   }
@@ -168,16 +227,29 @@ async function readFrames<Mark extends Marked>(images: readonly MarkedImage<Mark
 }
 
 /** @returns null for the frame of another image; undefined where there is none */
-function frameOn(drawnOn: BoxFrame, given: Size | undefined, source: Size, orientation: number, isBox: boolean): { size: Size; reading: Reading } | null | undefined {
+function frameOn(
+  drawnOn: BoxFrame,
+  given: Size | undefined,
+  source: Size,
+  orientation: number,
+  isBox: boolean,
+): { size: Size; reading: Reading } | null | undefined {
   const turned = swapsSides(orientation);
-  if (!given) return drawnOn === 'stored' ? { size: turned ? swapped(source) : source, reading: turned ? 'stored' : 'upright' } : undefined;
+  if (!given)
+    return drawnOn === 'stored'
+      ? { size: turned ? swapped(source) : source, reading: turned ? 'stored' : 'upright' }
+      : undefined;
   if (drawnOn === 'upright') {
     if (readFrame(given, source, 1)) return { size: given, reading: 'upright' };
     // sizes read from the file without its orientation, beside boxes drawn on the upright image
-    return isBox && turned && readFrame(swapped(given), source, 1) ? { size: swapped(given), reading: 'upright' } : null;
+    return isBox && turned && readFrame(swapped(given), source, 1)
+      ? { size: swapped(given), reading: 'upright' }
+      : null;
   }
   const reading = readFrame(given, source, orientation);
-  return reading === undefined || (drawnOn === 'stored' && turned && reading === 'upright') ? null : { size: given, reading };
+  return reading === undefined || (drawnOn === 'stored' && turned && reading === 'upright')
+    ? null
+    : { size: given, reading };
 }
 
 /**
@@ -201,7 +273,11 @@ function checkEvidence(location: string, frames: ReadonlyMap<Marked, Frame>): vo
   throw new DiffmineError(
     'DATASET_INVALID',
     `${location} has the sizes of images as stored (${image}: ${size.width} x ${size.height} px, upright ${source.width} x ${source.height}), ` +
-      (stored > 0 ? 'but boxes of both the stored and the upright images.' : upright > 0 ? 'but boxes of the upright images.' : 'and its boxes fit both the stored and the upright images.'),
+      (stored > 0
+        ? 'but boxes of both the stored and the upright images.'
+        : upright > 0
+          ? 'but boxes of the upright images.'
+          : 'and its boxes fit both the stored and the upright images.'),
     'Say what the boxes were drawn on: --box-frame stored, or --box-frame upright (of evaluate and localize).',
   );
 }
@@ -223,18 +299,36 @@ function storedFile(frames: ReadonlyMap<unknown, Frame>): { all: boolean; none: 
 
 /** @throws DATASET_INVALID where all coordinates of a file are fractions of the image's size */
 function checkUnits<Mark extends Marked>(location: string, images: readonly MarkedImage<Mark>[]): void {
-  const values = images.flatMap(({ marks }) => marks.flatMap(({ box }) => (box ? [box.x, box.y, box.width, box.height] : [])));
+  const values = images.flatMap(({ marks }) =>
+    marks.flatMap(({ box }) => (box ? [box.x, box.y, box.width, box.height] : [])),
+  );
   if (values.length === 0 || values.every(Number.isInteger) || values.some((value) => value < 0 || value > 1)) return;
   throw new DiffmineError(
-    'DATASET_INVALID', `The boxes of ${location} are normalized: all their coordinates are between 0 and 1.`,
+    'DATASET_INVALID',
+    `The boxes of ${location} are normalized: all their coordinates are between 0 and 1.`,
     "Boxes are in pixels: multiply x and w by the image's width, y and h by its height. YOLO's x and y are the centre: subtract w / 2 and h / 2.",
   );
 }
 
 /** Where boxes reach beyond their images and all of them would fit as corners: that is what they are. */
-function cornersHint<Mark extends Marked>(images: readonly MarkedImage<Mark>[], counts: MarkCounts): string | undefined {
-  const boxes = images.flatMap(({ scored, marks }) => marks.flatMap(({ box, frame }) => (box ? [{ box, size: frame ?? { width: scored.sourceWidth, height: scored.sourceHeight } }] : [])));
-  const corners = boxes.every(({ box, size }) => box.x >= 0 && box.y >= 0 && box.width > box.x && box.height > box.y && box.width <= size.width + 1 && box.height <= size.height + 1);
+function cornersHint<Mark extends Marked>(
+  images: readonly MarkedImage<Mark>[],
+  counts: MarkCounts,
+): string | undefined {
+  const boxes = images.flatMap(({ scored, marks }) =>
+    marks.flatMap(({ box, frame }) =>
+      box ? [{ box, size: frame ?? { width: scored.sourceWidth, height: scored.sourceHeight } }] : [],
+    ),
+  );
+  const corners = boxes.every(
+    ({ box, size }) =>
+      box.x >= 0 &&
+      box.y >= 0 &&
+      box.width > box.x &&
+      box.height > box.y &&
+      box.width <= size.width + 1 &&
+      box.height <= size.height + 1,
+  );
   if (!corners || 2 * (counts.clipped + counts.outside) < boxes.length) return undefined;
   return 'They look like corners x1, y1, x2, y2: w is x2 - x1 and h is y2 - y1.';
 }

@@ -27,20 +27,26 @@ export interface BoxFile {
 }
 
 /** The label a box is typical of in an image with this label: in every command, whatever file it is from. */
-export const labelOf = (box: Pick<TruthBox, 'label' | 'typicalOf'>, imageLabel: string): string => box.typicalOf ?? box.label ?? imageLabel;
+export const labelOf = (box: Pick<TruthBox, 'label' | 'typicalOf'>, imageLabel: string): string =>
+  box.typicalOf ?? box.label ?? imageLabel;
 
 /** Whether a box is of an image that stands under this label: its file may name one of several labels that the image stands under. */
 export const isOfImage = ({ label, typicalOf }: Pick<TruthBox, 'label' | 'typicalOf'>, imageLabel: string): boolean =>
   typicalOf === undefined || label === undefined || sharesLabel(label, imageLabel);
 
 /** A value as an error shows it: JSON has no NaN and no Infinity. */
-const shown = (value: unknown): string => (typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value)).slice(0, 80));
+const shown = (value: unknown): string =>
+  typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value)).slice(0, 80);
 
 /** A number of at least `min`; `where` begins the sentence of the error. */
 export function coordinate(value: unknown, min: number, where: string, name: string): number {
   const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
   if (typeof number === 'number' && Number.isFinite(number) && number >= min) return number;
-  throw new DiffmineError('DATASET_INVALID', `${where}: '${name}' is ${shown(value ?? '')}.`, 'Boxes are in pixels of the source image: finite numbers, widths and heights of at least 0.');
+  throw new DiffmineError(
+    'DATASET_INVALID',
+    `${where}: '${name}' is ${shown(value ?? '')}.`,
+    'Boxes are in pixels of the source image: finite numbers, widths and heights of at least 0.',
+  );
 }
 
 /** An image's name with forward slashes, without './'. */
@@ -67,7 +73,14 @@ export function scaleInto<B extends Box & { frame?: Size }>(box: B, frame: Size,
   const upright = turnBox({ x: 0, y: 0, ...stored }, stored, orientation);
   const [across, down] = [source.width / upright.width, source.height / upright.height];
   const turned = turnBox(box, stored, orientation);
-  return { ...turned, x: turned.x * across, y: turned.y * down, width: turned.width * across, height: turned.height * down, frame: source };
+  return {
+    ...turned,
+    x: turned.x * across,
+    y: turned.y * down,
+    width: turned.width * across,
+    height: turned.height * down,
+    frame: source,
+  };
 }
 
 /** What a reader of text throws, for files that are read as UTF-8 alone: there is no option to name their encoding. @param hint where the reader has none */
@@ -76,6 +89,11 @@ export async function utf8<T>(reading: Promise<T>, hint: string): Promise<T> {
     return await reading;
   } catch (error) {
     if (!(error instanceof DiffmineError)) throw error;
-    throw new DiffmineError(error.code, error.message, error.hint?.includes('--encoding') ? 'Save it as UTF-8.' : (error.hint ?? hint), { cause: error });
+    throw new DiffmineError(
+      error.code,
+      error.message,
+      error.hint?.includes('--encoding') ? 'Save it as UTF-8.' : (error.hint ?? hint),
+      { cause: error },
+    );
   }
 }

@@ -9,7 +9,7 @@ const normal = (name: string): string => name.normalize('NFC');
 
 /** 'a/b/1.png' -> 'a/b/1.png', 'b/1.png', '1.png'; an absolute path without its root */
 function* suffixes(name: string): Generator<string> {
-  for (let rest = name; ; ) {
+  for (let rest = name; ;) {
     if (rest !== '') yield rest;
     const slash = rest.indexOf('/');
     if (slash < 0) return;
@@ -25,7 +25,10 @@ export class PictureTable<T> extends Map<string, T[]> {
   private endings: Map<string, string[]> | undefined;
 
   /** @param notes what is to be told of the file, beside its entries */
-  constructor(private readonly naming: Naming, readonly notes: string[] = []) {
+  constructor(
+    private readonly naming: Naming,
+    readonly notes: string[] = [],
+  ) {
     super();
   }
 
@@ -97,8 +100,12 @@ export class PictureTable<T> extends Map<string, T[]> {
   }
 }
 
-export function ambiguous(message: string, hint = 'Name images with as many of their folders as tell them apart, as the dataset does.'): DiffmineError {
+export function ambiguous(
+  message: string,
+  hint = 'Name images with as many of their folders as tell them apart, as the dataset does.',
+): DiffmineError {
   return new DiffmineError('DATASET_INVALID', message, hint);
 }
 
-export const few = (names: readonly string[], most = 3): string => names.slice(0, most).join(', ') + (names.length > most ? ` and ${names.length - most} more` : '');
+export const few = (names: readonly string[], most = 3): string =>
+  names.slice(0, most).join(', ') + (names.length > most ? ` and ${names.length - most} more` : '');

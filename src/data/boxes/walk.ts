@@ -13,13 +13,15 @@ export interface Walked {
 /** A folder that is reached by two links is listed twice, under either name; only a link to a folder above itself is not followed. */
 export async function walk(root: string): Promise<Walked> {
   const found: Walked = { files: [], lost: [] };
-  const real = async (folder: string): Promise<string> => (await realpath(systemPath(folder), { encoding: 'buffer' })).toString('latin1');
+  const real = async (folder: string): Promise<string> =>
+    (await realpath(systemPath(folder), { encoding: 'buffer' })).toString('latin1');
   const visit = async (folder: string, above: readonly string[]): Promise<void> => {
     for (const entry of await entriesOf(imageFile(root, folder))) {
       const name = folder === '' ? entry.name : `${folder}/${entry.name}`;
       const place = imageFile(root, name);
       try {
-        const isFolder = entry.kind === 'folder' || (entry.kind === 'link' && (await stat(systemPath(place))).isDirectory());
+        const isFolder =
+          entry.kind === 'folder' || (entry.kind === 'link' && (await stat(systemPath(place))).isDirectory());
         if (!isFolder) {
           found.files.push(name);
           continue;
@@ -28,7 +30,11 @@ export async function walk(root: string): Promise<Walked> {
         if (above.includes(here)) found.lost.push({ path: name, reason: 'the link leads back to a folder above it' });
         else await visit(name, [...above, here]);
       } catch (error) {
-        found.lost.push({ path: name, reason: entry.kind === 'link' && errorCode(error) === 'ENOENT' ? 'the link leads nowhere' : openingError(error) });
+        found.lost.push({
+          path: name,
+          reason:
+            entry.kind === 'link' && errorCode(error) === 'ENOENT' ? 'the link leads nowhere' : openingError(error),
+        });
       }
     }
   };

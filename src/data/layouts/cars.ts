@@ -14,8 +14,11 @@ const SPLITS = ['train', 'val', 'test'] as const;
 
 /** @returns the decade of a year, as a label: 1937 -> "1930" */
 export function decadeOf(year: unknown): string | undefined {
-  const number = typeof year === 'number' ? year : typeof year === 'string' && /^\s*\d{4}\s*$/.test(year) ? Number(year) : NaN;
-  return Number.isInteger(number) && number >= 1000 && number <= 9999 ? String(Math.floor(number / 10) * 10) : undefined;
+  const number =
+    typeof year === 'number' ? year : typeof year === 'string' && /^\s*\d{4}\s*$/.test(year) ? Number(year) : NaN;
+  return Number.isInteger(number) && number >= 1000 && number <= 9999
+    ? String(Math.floor(number / 10) * 10)
+    : undefined;
 }
 
 /** @param below the folder of the pictures, relative to the data set: '' or 'train' */
@@ -28,7 +31,8 @@ async function read(root: string, below: string, list: string, options: TextOpti
     if (cause instanceof DiffmineError) throw cause;
     throw new DiffmineError('DATASET_INVALID', `${name} is not JSON (${(cause as Error).message}).`, HINT, { cause });
   }
-  if (typeof years !== 'object' || years === null || Array.isArray(years)) throw new DiffmineError('DATASET_INVALID', `${name} is no object of pictures.`, HINT);
+  if (typeof years !== 'object' || years === null || Array.isArray(years))
+    throw new DiffmineError('DATASET_INVALID', `${name} is no object of pictures.`, HINT);
   const { files } = await look(path.join(root, below));
   const pictures = pictureNames(files);
   const listed: Listed[] = [];
@@ -40,17 +44,29 @@ async function read(root: string, below: string, list: string, options: TextOpti
       continue;
     }
     const decade = decadeOf(entry?.year);
-    if (decade === undefined) throw new DiffmineError('DATASET_INVALID', `${name}: the year of '${picture}' is ${JSON.stringify(entry?.year ?? null)}.`, HINT);
+    if (decade === undefined)
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `${name}: the year of '${picture}' is ${JSON.stringify(entry?.year ?? null)}.`,
+        HINT,
+      );
     listed.push({ path: path.posix.join(below, picture), label: decade, extra: { year: String(entry?.year).trim() } });
   }
-  if (listed.length === 0) throw new DiffmineError('DATASET_INVALID', `No picture of '${path.join(root, below)}' is in ${name}.`, HINT);
+  if (listed.length === 0)
+    throw new DiffmineError('DATASET_INVALID', `No picture of '${path.join(root, below)}' is in ${name}.`, HINT);
   const there = new Set(pictures);
   const absent = Object.keys(years).filter((picture) => !there.has(picture));
   const found = new Listing();
   await addListed(found, root, listed);
   found.ignore('unlisted', files.length - listed.length);
-  if (unlisted.length > 0) found.warnings.push(`${unlisted.length} ${unlisted.length === 1 ? 'image is' : 'images are'} not in ${name}, such as ${unlisted[0]}: left out.`);
-  if (absent.length > 0) found.warnings.push(`${absent.length} of the ${Object.keys(years).length} images of ${name} are not there, such as ${absent[0]}.`);
+  if (unlisted.length > 0)
+    found.warnings.push(
+      `${unlisted.length} ${unlisted.length === 1 ? 'image is' : 'images are'} not in ${name}, such as ${unlisted[0]}: left out.`,
+    );
+  if (absent.length > 0)
+    found.warnings.push(
+      `${absent.length} of the ${Object.keys(years).length} images of ${name} are not there, such as ${absent[0]}.`,
+    );
   return found;
 }
 
@@ -68,19 +84,29 @@ export const cars: Layout = {
     for (const split of SPLITS) {
       // a label folder `train` beside some train.json is no CarDB: there its images lie in train/ itself
       const list = path.join(location, `${split}.json`);
-      const pictures = folders.includes(split) && files.includes(`${split}.json`) ? pictureNames((await look(path.join(location, split))).files).length : 0;
-      if (pictures > 0 && (wanted || (await isYears(list)))) return { read: async () => read(location, split, list, options) };
+      const pictures =
+        folders.includes(split) && files.includes(`${split}.json`)
+          ? pictureNames((await look(path.join(location, split))).files).length
+          : 0;
+      if (pictures > 0 && (wanted || (await isYears(list))))
+        return { read: async () => read(location, split, list, options) };
     }
     // a folder of it: images alone, their years in a file of its name beside it
-    if (folders.length === 0 && pictureNames(files).length > 0 && (wanted ? await isFile(`${location}.json`) : await isYears(`${location}.json`))) {
+    if (
+      folders.length === 0 &&
+      pictureNames(files).length > 0 &&
+      (wanted ? await isFile(`${location}.json`) : await isYears(`${location}.json`))
+    ) {
       return { read: async () => read(location, '', `${location}.json`, options) };
     }
     if (!wanted) return undefined;
     const lone = SPLITS.find((split) => folders.includes(split));
-    if (lone && (await look(path.join(location, lone))).folders.length === 0) return { missing: `${lone}.json`, hint: HINT };
+    if (lone && (await look(path.join(location, lone))).folders.length === 0)
+      return { missing: `${lone}.json`, hint: HINT };
     const list = SPLITS.find((split) => files.includes(`${split}.json`));
     if (list) return { missing: `${list}/`, hint: HINT };
-    if (folders.length === 0 && pictureNames(files).length > 0) return { missing: `${path.basename(location)}.json beside it`, hint: HINT };
+    if (folders.length === 0 && pictureNames(files).length > 0)
+      return { missing: `${path.basename(location)}.json beside it`, hint: HINT };
     return undefined;
   },
 };

@@ -13,9 +13,11 @@ export const faces: Layout = {
       const { folders } = await look(folder);
       return folders.length > 0 && folders.every((name) => DECADE.test(name));
     };
-    if ((await hasSplits(location)) && (await decades(path.join(location, 'train')))) return { read: async () => readLabelFolders(location, 'train', decade, exclude) };
+    if ((await hasSplits(location)) && (await decades(path.join(location, 'train'))))
+      return { read: async () => readLabelFolders(location, 'train', decade, exclude) };
     // by themselves such folders are label folders like any others, named as they are; only who asks for faces has them read as decades
-    if (wanted && (await decades(location))) return { read: async () => readLabelFolders(location, '', decade, exclude) };
+    if (wanted && (await decades(location)))
+      return { read: async () => readLabelFolders(location, '', decade, exclude) };
     return undefined;
   },
 };

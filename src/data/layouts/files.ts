@@ -33,10 +33,16 @@ export interface Layout {
 
 /** Names of the folders and of the files in a folder, hidden ones and litter left out; empty where there is no such folder. */
 export async function look(folder: string): Promise<{ folders: string[]; files: string[] }> {
-  const entries = (await entriesOf(folder).catch(() => [])).filter(({ name }) => litter(name) === undefined).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const entries = (await entriesOf(folder).catch(() => []))
+    .filter(({ name }) => litter(name) === undefined)
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
   const folders: string[] = [];
   const files: string[] = [];
-  for (const { name, kind } of entries) (kind === 'folder' || (kind === 'link' && (await factsOf(`${folder}/${name}`)) === 'folder') ? folders : files).push(name);
+  for (const { name, kind } of entries)
+    (kind === 'folder' || (kind === 'link' && (await factsOf(`${folder}/${name}`)) === 'folder')
+      ? folders
+      : files
+    ).push(name);
   return { folders, files };
 }
 
@@ -69,7 +75,9 @@ export async function addListed(found: Listing, root: string, listed: readonly L
 
 /** 'N of the M pictures of LIST are not there, such as X' */
 export function absentWarning(absent: readonly string[], total: number, list: string): string[] {
-  return absent.length === 0 ? [] : [`${absent.length} of the ${total} pictures of ${list} are not there, such as ${absent[0]}: they are left out.`];
+  return absent.length === 0
+    ? []
+    : [`${absent.length} of the ${total} pictures of ${list} are not there, such as ${absent[0]}: they are left out.`];
 }
 
 /** Tables and lists lie beside the location that was given, which is text: their names are no bytes. */
@@ -79,22 +87,32 @@ const literal = (name: string): string => systemPath(name).toString();
 export const readText = async (file: string, options: TextOptions): Promise<string> => textOf(literal(file), options);
 
 /** The lines of a list, with where they stand. Throws as readText. */
-export const readLines = async (file: string, options: TextOptions): Promise<{ text: string; where: string }[]> => linesOf(literal(file), options);
+export const readLines = async (file: string, options: TextOptions): Promise<{ text: string; where: string }[]> =>
+  linesOf(literal(file), options);
 
 /**
  * Columns of a CSV as text, row by row.
  *
  * @throws DATASET_INVALID where it cannot be read or lacks a column
  */
-export async function readColumns<Name extends string>(file: string, wanted: readonly Name[], options: TextOptions): Promise<(Record<Name, string> & { where: string })[]> {
+export async function readColumns<Name extends string>(
+  file: string,
+  wanted: readonly Name[],
+  options: TextOptions,
+): Promise<(Record<Name, string> & { where: string })[]> {
   const { name, header, records } = await readCsv(literal(file), options);
   const places = wanted.map((column) => header.indexOf(column));
   const lost = wanted.filter((_, i) => places[i] === -1);
   if (lost.length > 0) {
-    throw new DiffmineError('DATASET_INVALID', `${name} has no column ${lost.map((one) => `'${one}'`).join(' and none ')}; there is ${header.map((one) => `'${one}'`).join(', ') || 'nothing'}.`);
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `${name} has no column ${lost.map((one) => `'${one}'`).join(' and none ')}; there is ${header.map((one) => `'${one}'`).join(', ') || 'nothing'}.`,
+    );
   }
   return records.map(({ fields, line }) => {
-    const values = Object.fromEntries(wanted.map((column, i) => [column, (fields[places[i] as number] ?? '').trim()])) as Record<Name, string>;
+    const values = Object.fromEntries(
+      wanted.map((column, i) => [column, (fields[places[i] as number] ?? '').trim()]),
+    ) as Record<Name, string>;
     return { ...values, where: `${name}, line ${line}` };
   });
 }

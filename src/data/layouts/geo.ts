@@ -5,10 +5,22 @@ import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { Listing } from '../listing.js';
 import type { TextOptions } from '../text/index.js';
-import { absentWarning, addListed, headerOf, isFile, look, pictureNames, readColumns, readText, type Layout, type Listed } from './files.js';
+import {
+  absentWarning,
+  addListed,
+  headerOf,
+  isFile,
+  look,
+  pictureNames,
+  readColumns,
+  readText,
+  type Layout,
+  type Listed,
+} from './files.js';
 import { hasSplits, readLabelFolders } from './splits.js';
 
-const HINT = 'G^3 has metadata.csv with the columns id and country, and images/ID/ANGLE.jpg. Folders of pictures named after countries do as well.';
+const HINT =
+  'G^3 has metadata.csv with the columns id and country, and images/ID/ANGLE.jpg. Folders of pictures named after countries do as well.';
 
 async function read(root: string, options: TextOptions): Promise<Listing> {
   const rows = await readColumns(path.join(root, 'metadata.csv'), ['id', 'country'], options);
@@ -17,7 +29,12 @@ async function read(root: string, options: TextOptions): Promise<Listing> {
   try {
     left = new Set((await isFile(list)) ? (parseJson(await readText(list, options)) as string[]) : []);
   } catch (cause) {
-    throw new DiffmineError('DATASET_INVALID', `exclude.json is no list of pictures (${(cause as Error).message}).`, HINT, { cause });
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `exclude.json is no list of pictures (${(cause as Error).message}).`,
+      HINT,
+      { cause },
+    );
   }
   const places = await look(path.join(root, 'images'));
   const folders = new Set(places.folders);
@@ -26,15 +43,23 @@ async function read(root: string, options: TextOptions): Promise<Listing> {
   const absent: string[] = [];
   const found = new Listing();
   for (const { id, country, where } of rows) {
-    if (id === '' || country === '') throw new DiffmineError('DATASET_INVALID', `${where}: the id or the country is missing.`, HINT);
-    const own = folders.has(id) ? pictureNames((await look(path.join(root, 'images', id))).files).map((file) => `${id}/${file}`) : [files.get(id) ?? files.get(path.parse(id).name)].filter((one) => one !== undefined);
+    if (id === '' || country === '')
+      throw new DiffmineError('DATASET_INVALID', `${where}: the id or the country is missing.`, HINT);
+    const own = folders.has(id)
+      ? pictureNames((await look(path.join(root, 'images', id))).files).map((file) => `${id}/${file}`)
+      : [files.get(id) ?? files.get(path.parse(id).name)].filter((one) => one !== undefined);
     if (own.length === 0) absent.push(`images/${id}`);
     for (const picture of own) {
       if (left.has(picture)) found.ignore('unlisted');
       else listed.push({ path: `images/${picture}`, label: country });
     }
   }
-  if (listed.length === 0) throw new DiffmineError('DATASET_INVALID', `No picture of metadata.csv is in '${path.join(root, 'images')}'.`, HINT);
+  if (listed.length === 0)
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `No picture of metadata.csv is in '${path.join(root, 'images')}'.`,
+      HINT,
+    );
   await addListed(found, root, listed);
   found.warnings.push(...absentWarning(absent, rows.length, 'metadata.csv'));
   return found;
@@ -56,13 +81,19 @@ export const geo: Layout = {
     const header = await headerOf(path.join(location, 'metadata.csv'));
     const { wanted, exclude } = options;
     const table = header.includes('id') && header.includes('country');
-    if (table && folders.includes('images') && (wanted || (await namesImages(location, options)))) return { read: async () => read(location, options) };
+    if (table && folders.includes('images') && (wanted || (await namesImages(location, options))))
+      return { read: async () => read(location, options) };
     if (!wanted) return undefined;
     if (table) return { missing: 'images/', hint: HINT };
-    if (folders.length === 1 && folders[0] === 'images' && (await look(path.join(location, 'images'))).files.length === 0) {
+    if (
+      folders.length === 1 &&
+      folders[0] === 'images' &&
+      (await look(path.join(location, 'images'))).files.length === 0
+    ) {
       return { missing: header.length > 0 ? "metadata.csv's columns id and country" : 'metadata.csv', hint: HINT };
     }
-    if (await hasSplits(location)) return { read: async () => readLabelFolders(location, 'train', (country) => country, exclude) };
+    if (await hasSplits(location))
+      return { read: async () => readLabelFolders(location, 'train', (country) => country, exclude) };
     return undefined;
   },
 };

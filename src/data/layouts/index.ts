@@ -20,14 +20,23 @@ export const LAYOUT_NAMES = Object.keys(LAYOUTS) as LayoutName[];
  * @returns undefined where it is of none of them: label folders, or a table
  * @throws DATASET_INVALID where it is of the wanted layout but something is missing (it is named)
  */
-export async function readLayout(location: string, isFolder: boolean, wanted: LayoutName | 'auto', options: Omit<LayoutOptions, 'wanted'>): Promise<{ layout: LayoutName; found: Listing } | undefined> {
+export async function readLayout(
+  location: string,
+  isFolder: boolean,
+  wanted: LayoutName | 'auto',
+  options: Omit<LayoutOptions, 'wanted'>,
+): Promise<{ layout: LayoutName; found: Listing } | undefined> {
   for (const layout of wanted === 'auto' ? LAYOUT_NAMES : [wanted]) {
     const recognised = await LAYOUTS[layout].recognise(location, isFolder, { ...options, wanted: wanted !== 'auto' });
     if (recognised === undefined) continue;
     if ('read' in recognised) return { layout, found: await recognised.read() };
     // of a folder that nobody said is of this layout, half of its marks say little; a file is of no other use
     if (wanted === 'auto' && isFolder) continue;
-    throw new DiffmineError('DATASET_INVALID', `'${location}' looks like the data set of --preset ${layout}, but ${recognised.missing} is not there.`, recognised.hint);
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `'${location}' looks like the data set of --preset ${layout}, but ${recognised.missing} is not there.`,
+      recognised.hint,
+    );
   }
   return undefined;
 }

@@ -15,7 +15,14 @@ const LISTS = ['', 'filelist_places365-standard', 'filelist_places365-challenge'
 /** Lists in the order they are tried, and the folders their pictures may be in, larger ones first. */
 const PARTS: Record<string, readonly string[]> = {
   'places365_train_standard.txt': ['data_large_standard', 'data_large', 'data_256_standard', 'data_256', 'images', ''],
-  'places365_train_challenge.txt': ['data_large_challenge', 'data_large', 'data_256_challenge', 'data_256', 'images', ''],
+  'places365_train_challenge.txt': [
+    'data_large_challenge',
+    'data_large',
+    'data_256_challenge',
+    'data_256',
+    'images',
+    '',
+  ],
   'places365_val.txt': ['val_large', 'val_256', 'images', ''],
 };
 const HINT = `Places365 has ${CATEGORIES}, a list such as places365_val.txt, and the pictures in data_large/, data_256/, val_large/ or val_256/.`;
@@ -28,15 +35,25 @@ export function categoryName(category: string): string {
 async function entries(file: string, options: TextOptions): Promise<[string, string, string][]> {
   return (await readLines(file, options)).map(({ text, where }) => {
     const [, name, number] = /^(\S+)\s+(\d+)$/.exec(text) ?? [];
-    if (name === undefined || number === undefined) throw new DiffmineError('DATASET_INVALID', `${where}: ${JSON.stringify(text.slice(0, 80))} is no name and number.`, HINT);
+    if (name === undefined || number === undefined)
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `${where}: ${JSON.stringify(text.slice(0, 80))} is no name and number.`,
+        HINT,
+      );
     return [name, number, where];
   });
 }
 
 /** The first of `folders` that holds the first of these pictures. */
-async function folderOf(root: string, pictures: readonly string[], folders: readonly string[]): Promise<string | undefined> {
+async function folderOf(
+  root: string,
+  pictures: readonly string[],
+  folders: readonly string[],
+): Promise<string | undefined> {
   for (const picture of [pictures[0], pictures[Math.floor(pictures.length / 2)], pictures[pictures.length - 1]]) {
-    for (const folder of folders) if (picture !== undefined && (await isFile(path.join(root, folder, picture)))) return folder;
+    for (const folder of folders)
+      if (picture !== undefined && (await isFile(path.join(root, folder, picture)))) return folder;
   }
   return undefined;
 }
@@ -50,15 +67,25 @@ interface Part {
 async function open(root: string, file: string, options: TextOptions): Promise<Part | undefined> {
   const list = path.basename(file);
   const rows = await entries(file, options);
-  const folder = await folderOf(root, rows.map(([name]) => name.replace(/^\//, '')), PARTS[list] ?? ['']);
+  const folder = await folderOf(
+    root,
+    rows.map(([name]) => name.replace(/^\//, '')),
+    PARTS[list] ?? [''],
+  );
   return folder === undefined ? undefined : { list, folder, rows };
 }
 
-async function read(root: string, categories: string, { list, folder, rows }: Part, options: TextOptions): Promise<Listing> {
+async function read(
+  root: string,
+  categories: string,
+  { list, folder, rows }: Part,
+  options: TextOptions,
+): Promise<Listing> {
   const names = new Map((await entries(categories, options)).map(([name, number]) => [number, categoryName(name)]));
   const listed = rows.map(([name, number, where]) => {
     const label = names.get(number);
-    if (!label) throw new DiffmineError('DATASET_INVALID', `${where}: there is no category ${number} in ${CATEGORIES}.`, HINT);
+    if (!label)
+      throw new DiffmineError('DATASET_INVALID', `${where}: there is no category ${number} in ${CATEGORIES}.`, HINT);
     return { path: path.posix.join(folder, name.replace(/^\//, '')), label };
   });
   const found = new Listing();
@@ -77,16 +104,27 @@ export const places: Layout = {
     if (!isFolder && !Object.hasOwn(PARTS, path.basename(location))) return undefined;
     const root = isFolder ? location : path.dirname(location);
     const categories = await find(root, CATEGORIES);
-    const lists = isFolder ? (await Promise.all(Object.keys(PARTS).map(async (name) => find(root, name)))).filter((file) => file !== undefined) : [location];
+    const lists = isFolder
+      ? (await Promise.all(Object.keys(PARTS).map(async (name) => find(root, name)))).filter(
+          (file) => file !== undefined,
+        )
+      : [location];
     if (categories === undefined) {
       if (lists.length > 0) return { missing: CATEGORIES, hint: HINT };
-      if (wanted && isFolder && (await hasSplits(location))) return { read: async () => readLabelFolders(location, 'train', (category) => category, exclude) };
+      if (wanted && isFolder && (await hasSplits(location)))
+        return { read: async () => readLabelFolders(location, 'train', (category) => category, exclude) };
       return undefined;
     }
     for (const list of lists) {
       const part = await open(root, list, options);
       if (part) return { read: async () => read(root, categories, part, options) };
     }
-    return { missing: lists.length === 0 ? `a list (${Object.keys(PARTS).join(', ')})` : `the pictures of ${lists.map((list) => path.basename(list)).join(' or ')}`, hint: HINT };
+    return {
+      missing:
+        lists.length === 0
+          ? `a list (${Object.keys(PARTS).join(', ')})`
+          : `the pictures of ${lists.map((list) => path.basename(list)).join(' or ')}`,
+      hint: HINT,
+    };
   },
 };

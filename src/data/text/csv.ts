@@ -19,7 +19,8 @@ export interface CsvTable {
 
 /** A record longer than this (UTF-16 units) is taken for a quote that is not closed, or for a file that is not text. */
 const LONGEST_RECORD = 16 * 2 ** 20;
-const QUOTES = 'A field with a comma, a quote or a line break stands in double quotes; quotes inside it are doubled ("").';
+const QUOTES =
+  'A field with a comma, a quote or a line break stands in double quotes; quotes inside it are doubled ("").';
 
 const isBlank = (unit: number): boolean => unit === 32 || unit === 9;
 
@@ -59,7 +60,8 @@ export class CsvParser {
         const record = quote < end ? this.quoted(text, at, final) : undefined;
         if (!record) {
           if (final) throw this.invalid('a quote is opened and not closed');
-          if (text.length - at > LONGEST_RECORD) throw this.invalid('the record is longer than 16 million characters: is a quote not closed?');
+          if (text.length - at > LONGEST_RECORD)
+            throw this.invalid('the record is longer than 16 million characters: is a quote not closed?');
           break;
         }
         records.push({ fields: record.fields, line: this.line });
@@ -84,12 +86,12 @@ export class CsvParser {
   /** A record with quotes. Undefined where the text ends before it does. */
   private quoted(text: string, from: number, final: boolean): { fields: string[]; end: number } | undefined {
     const fields: string[] = [];
-    for (let at = from; ; ) {
+    for (let at = from; ;) {
       let i = at;
       while (isBlank(text.charCodeAt(i))) ++i;
       if (text.charCodeAt(i) === 34) {
         let value = '';
-        for (let begin = i + 1; ; ) {
+        for (let begin = i + 1; ;) {
           const close = text.indexOf('"', begin);
           if (close === -1 || (close + 1 === text.length && !final)) return undefined;
           if (text.charCodeAt(close + 1) === 34) {
@@ -104,7 +106,8 @@ export class CsvParser {
         while (isBlank(text.charCodeAt(i))) ++i;
         fields.push(value);
       } else {
-        while (i < text.length && text.charCodeAt(i) !== 44 && text.charCodeAt(i) !== 10 && text.charCodeAt(i) !== 13) ++i;
+        while (i < text.length && text.charCodeAt(i) !== 44 && text.charCodeAt(i) !== 10 && text.charCodeAt(i) !== 13)
+          ++i;
         fields.push(text.slice(at, i).trim());
       }
       const unit = text.charCodeAt(i);

@@ -25,12 +25,18 @@ export function encodingName(name: string): string {
   try {
     return new TextDecoder(name).encoding;
   } catch (cause) {
-    throw new DiffmineError('INVALID_ARGUMENT', `Unknown encoding ${JSON.stringify(name)}.`, `Encodings: utf-8, ${NAMES} and the others of the WHATWG Encoding Standard.`, { cause });
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `Unknown encoding ${JSON.stringify(name)}.`,
+      `Encodings: utf-8, ${NAMES} and the others of the WHATWG Encoding Standard.`,
+      { cause },
+    );
   }
 }
 
 /** U+0080 ... U+009F as windows-1252 has them. Some versions of Node decode these bytes as latin1 (nodejs/node#56542). */
-const C1 = '\u20ac\x81\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\x8d\u017d\x8f\x90\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\x9d\u017e\u0178';
+const C1 =
+  '\u20ac\x81\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\x8d\u017d\x8f\x90\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\x9d\u017e\u0178';
 
 /** Decodes a file chunk by chunk. */
 class Decoder {
@@ -60,24 +66,42 @@ class Decoder {
       throw this.wrongBytes(Buffer.concat([this.pending, bytes]), cause);
     }
     const newline = bytes.lastIndexOf(10);
-    if (newline === -1) this.pending = this.pending.length < CHUNK ? Buffer.concat([this.pending, bytes]) : this.pending;
+    if (newline === -1)
+      this.pending = this.pending.length < CHUNK ? Buffer.concat([this.pending, bytes]) : this.pending;
     else {
       for (let at = bytes.indexOf(10); at !== -1; at = bytes.indexOf(10, at + 1)) ++this.lines;
       this.pending = Buffer.from(bytes.subarray(newline + 1));
     }
-    return this.encoding === 'windows-1252' ? text.replace(/[\x80-\x9f]/g, (char) => C1[char.charCodeAt(0) - 0x80] as string) : text;
+    return this.encoding === 'windows-1252'
+      ? text.replace(/[\x80-\x9f]/g, (char) => C1[char.charCodeAt(0) - 0x80] as string)
+      : text;
   }
 
   /** Recognizes what is certainly another encoding than the one in use. */
   private begin(bytes: Buffer): void {
     this.first = false;
     const name = path.basename(this.file);
-    const found = bytes[0] === 0xff && bytes[1] === 0xfe ? 'utf-16le' : bytes[0] === 0xfe && bytes[1] === 0xff ? 'utf-16be' : this.options.encoding === undefined ? likelyUtf16(bytes) : undefined;
+    const found =
+      bytes[0] === 0xff && bytes[1] === 0xfe
+        ? 'utf-16le'
+        : bytes[0] === 0xfe && bytes[1] === 0xff
+          ? 'utf-16be'
+          : this.options.encoding === undefined
+            ? likelyUtf16(bytes)
+            : undefined;
     if (found !== undefined && found !== this.encoding) {
-      throw new DiffmineError('DATASET_INVALID', `${name} is UTF-16 (${found}), not ${this.encoding === 'utf-8' ? 'UTF-8' : this.encoding}.`, `Read it with --encoding ${found}, or save it as UTF-8.`);
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `${name} is UTF-16 (${found}), not ${this.encoding === 'utf-8' ? 'UTF-8' : this.encoding}.`,
+        `Read it with --encoding ${found}, or save it as UTF-8.`,
+      );
     }
     if (this.encoding !== 'utf-8' && bytes.subarray(0, 3).equals(UTF8_BOM)) {
-      throw new DiffmineError('DATASET_INVALID', `${name} begins with the byte-order mark of UTF-8; it is not ${this.encoding}.`, 'Leave out --encoding.');
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `${name} begins with the byte-order mark of UTF-8; it is not ${this.encoding}.`,
+        'Leave out --encoding.',
+      );
     }
   }
 
@@ -86,7 +110,12 @@ class Decoder {
     if (this.encoding !== 'utf-8') {
       const text = new TextDecoder(this.encoding).decode(bytes);
       const before = text.slice(0, Math.max(0, text.indexOf('\ufffd')));
-      return new DiffmineError('DATASET_INVALID', `${name}, line ${this.lines + before.split('\n').length}: not ${this.encoding}.`, `Name the encoding with --encoding, such as ${NAMES}.`, { cause });
+      return new DiffmineError(
+        'DATASET_INVALID',
+        `${name}, line ${this.lines + before.split('\n').length}: not ${this.encoding}.`,
+        `Name the encoding with --encoding, such as ${NAMES}.`,
+        { cause },
+      );
     }
     let line = this.lines + 1;
     let wrong = bytes;
@@ -97,7 +126,10 @@ class Decoder {
       at = end + 1;
     }
     return new DiffmineError(
-      'DATASET_INVALID', `${name}, line ${line}: not UTF-8 (${quoteBytes(wrong)}).`, `Save it as UTF-8, or name its encoding: --encoding windows-1252 (or ${NAMES.split(', ').slice(1).join(', ')}).`, { cause },
+      'DATASET_INVALID',
+      `${name}, line ${line}: not UTF-8 (${quoteBytes(wrong)}).`,
+      `Save it as UTF-8, or name its encoding: --encoding windows-1252 (or ${NAMES.split(', ').slice(1).join(', ')}).`,
+      { cause },
     );
   }
 }
@@ -120,15 +152,24 @@ function quoteBytes(bytes: Buffer): string {
   while (at < bytes.length && isUtf8(bytes.subarray(0, at + 1))) ++at;
   // inside a character of several bytes a prefix is not UTF-8 either: go on to the byte that no following one can complete
   for (let length = 2; length <= 4; ++length) {
-    if (at + length <= bytes.length && isUtf8(bytes.subarray(0, at + length))) return quoteBytes(bytes.subarray(at + length));
+    if (at + length <= bytes.length && isUtf8(bytes.subarray(0, at + length)))
+      return quoteBytes(bytes.subarray(at + length));
   }
   let from = Math.max(0, at - 12);
   while (from < at && ((bytes[from] ?? 0) & 0xc0) === 0x80) ++from;
-  const shown = [...bytes.subarray(from, at).toString('utf8'), ...Array.from(bytes.subarray(at, at + 12), (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${byte.toString(16).toUpperCase().padStart(2, '0')}`))];
+  const shown = [
+    ...bytes.subarray(from, at).toString('utf8'),
+    ...Array.from(bytes.subarray(at, at + 12), (byte) =>
+      byte >= 0x20 && byte < 0x7f
+        ? String.fromCharCode(byte)
+        : `\\x${byte.toString(16).toUpperCase().padStart(2, '0')}`,
+    ),
+  ];
   return `"${shown.join('')}"`;
 }
 
-const unreadable = (file: string, cause: unknown): DiffmineError => new DiffmineError('DATASET_INVALID', `'${file}' cannot be read: ${reasonOf(cause)}.`, undefined, { cause });
+const unreadable = (file: string, cause: unknown): DiffmineError =>
+  new DiffmineError('DATASET_INVALID', `'${file}' cannot be read: ${reasonOf(cause)}.`, undefined, { cause });
 
 function reasonOf(cause: unknown): string {
   const { code, message } = cause as { code?: unknown; message?: unknown };

@@ -17,13 +17,18 @@ const LONGEST_LINE = 16 * 2 ** 20;
 export async function* textLines(file: string, options: TextOptions = {}): AsyncGenerator<TextLine[]> {
   let rest = '';
   let line = 0;
-  const take = (texts: string[]): TextLine[] => texts.map((text) => ({ text: text.trim(), line: ++line })).filter(({ text }) => text !== '');
+  const take = (texts: string[]): TextLine[] =>
+    texts.map((text) => ({ text: text.trim(), line: ++line })).filter(({ text }) => text !== '');
   for await (const piece of decodeFile(file, options)) {
     const complete = (rest + piece).split('\n');
     rest = complete.pop() as string;
     yield take(complete);
     if (rest.length > LONGEST_LINE) {
-      throw new DiffmineError('DATASET_INVALID', `${path.basename(file)}, line ${line + 1}: the line is longer than 16 million characters.`, 'JSONL has one object per line.');
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `${path.basename(file)}, line ${line + 1}: the line is longer than 16 million characters.`,
+        'JSONL has one object per line.',
+      );
     }
   }
   yield take([rest]);
@@ -33,6 +38,7 @@ export async function* textLines(file: string, options: TextOptions = {}): Async
 export async function readLines(file: string, options: TextOptions = {}): Promise<{ text: string; where: string }[]> {
   const name = path.basename(file);
   const lines: { text: string; where: string }[] = [];
-  for await (const some of textLines(file, options)) for (const { text, line } of some) lines.push({ text, where: `${name}, line ${line}` });
+  for await (const some of textLines(file, options))
+    for (const { text, line } of some) lines.push({ text, where: `${name}, line ${line}` });
   return lines;
 }

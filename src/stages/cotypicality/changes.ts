@@ -24,7 +24,8 @@ export function distances({ count, width, labels }: PlaceFeatures, a: number, b:
   const found = new Float64Array(count);
   for (let place = 0; place < count; place += 1) {
     let sum = 0;
-    for (let i = place * width; i < (place + 1) * width; i += 1) sum += ((one[i] as number) - (other[i] as number)) ** 2;
+    for (let i = place * width; i < (place + 1) * width; i += 1)
+      sum += ((one[i] as number) - (other[i] as number)) ** 2;
     found[place] = Math.sqrt(sum);
   }
   return found;
@@ -42,7 +43,14 @@ const mean = (values: Iterable<number>): number => {
  *
  * @throws CANCELLED
  */
-export async function changesOf(top: PlaceFeatures, random: PlaceFeatures, assignment: readonly number[], clusters: number, names: readonly string[], signal?: AbortSignal): Promise<ChangeRow[]> {
+export async function changesOf(
+  top: PlaceFeatures,
+  random: PlaceFeatures,
+  assignment: readonly number[],
+  clusters: number,
+  names: readonly string[],
+  signal?: AbortSignal,
+): Promise<ChangeRow[]> {
   const members = Array.from({ length: clusters }, (): number[] => []);
   assignment.forEach((cluster, place) => members[cluster]?.push(place));
   const rows: ChangeRow[] = [];
@@ -56,7 +64,14 @@ export async function changesOf(top: PlaceFeatures, random: PlaceFeatures, assig
       const unit = everywhere > 0 ? everywhere : mean(found) || 1;
       const row = (cluster: number | null, of: readonly number[]): ChangeRow => {
         const distance = mean(of.map((place) => found[place] as number));
-        return { label_a: names[a] as string, label_b: names[b] as string, cluster, places: of.length, distance, change: distance / unit };
+        return {
+          label_a: names[a] as string,
+          label_b: names[b] as string,
+          cluster,
+          places: of.length,
+          distance,
+          change: distance / unit,
+        };
       };
       rows.push(row(null, [...found.keys()]), ...members.map((of, cluster) => row(cluster, of)));
     }

@@ -23,11 +23,19 @@ import { evaluationsOf, scoreSequences, type SequenceContext } from './shard.js'
  * @throws RUN_MISMATCH where the folder holds another run; before work begins INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
  * DEVICE_UNAVAILABLE; IMAGE_UNREADABLE where no sequence can be scored; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the sequence
  */
-export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<CotypicalityEvent> = {}): Promise<CotypicalitySummary> {
+export async function cotypicality(
+  options: CotypicalityOptions,
+  hooks: Hooks<CotypicalityEvent> = {},
+): Promise<CotypicalitySummary> {
   const begun = performance.now();
   const settled = await settleCotypicality(options, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The search was cancelled before it began.');
-  const run = await CotypicalityRun.begin(options.out, settled.draft, settled.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })), { anyBatch: isAuto(options.batch), ...hooks });
+  const run = await CotypicalityRun.begin(
+    options.out,
+    settled.draft,
+    settled.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })),
+    { anyBatch: isAuto(options.batch), ...hooks },
+  );
   const { manifest } = run;
   const lazy = new LazyEngine(options, settled);
   try {
@@ -43,9 +51,16 @@ export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<Co
       await run.writeSkipped();
       if (sequences === 0) {
         const [first] = await run.skipped();
-        throw new DiffmineError('IMAGE_UNREADABLE', `None of the ${manifest.index.rows} sequences could be scored${first ? `; the first: ${first.reason}` : '.'}`, 'All reasons are in skipped.jsonl of the run folder.');
+        throw new DiffmineError(
+          'IMAGE_UNREADABLE',
+          `None of the ${manifest.index.rows} sequences could be scored${first ? `; the first: ${first.reason}` : '.'}`,
+          'All reasons are in skipped.jsonl of the run folder.',
+        );
       }
-      const lock = await run.locks.wait('clusters', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which groups the places of ${options.out}.`) });
+      const lock = await run.locks.wait('clusters', {
+        signal: hooks.signal,
+        onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which groups the places of ${options.out}.`),
+      });
       try {
         groups = await groupPlaces(run, settled.sequences, () => lazy.bare(), settled.grouping, options.boxes, hooks);
         const page = await writeChangesReport(run, groups, settled.sequences, { rows: options.rows ?? 8 }, hooks);
@@ -55,12 +70,27 @@ export async function cotypicality(options: CotypicalityOptions, hooks: Hooks<Co
       }
     }
     return {
-      run: run.path, complete, resumed: scored.resumed, labels: settled.labels, sequences: manifest.index.rows, scored: sequences,
+      run: run.path,
+      complete,
+      resumed: scored.resumed,
+      labels: settled.labels,
+      sequences: manifest.index.rows,
+      scored: sequences,
       skipped: records.reduce((sum, { skipped }) => sum + skipped, 0),
       shards: { total: manifest.shards, done: done.length, here: scored.here },
-      evaluations: scored.evaluations, seconds: (performance.now() - begun) / 1000, device: settled.device.id,
-      places: groups?.places ?? 0, clusters: groups?.clusters ?? [], projection: groups?.projection ?? { asked: settled.grouping.projection, done: settled.grouping.projection, dimensions: settled.grouping.dimensions },
-      truth: groups?.truth ?? null, notes: [...records.flatMap(({ notes }) => notes), ...(groups?.notes ?? [])], report,
+      evaluations: scored.evaluations,
+      seconds: (performance.now() - begun) / 1000,
+      device: settled.device.id,
+      places: groups?.places ?? 0,
+      clusters: groups?.clusters ?? [],
+      projection: groups?.projection ?? {
+        asked: settled.grouping.projection,
+        done: settled.grouping.projection,
+        dimensions: settled.grouping.dimensions,
+      },
+      truth: groups?.truth ?? null,
+      notes: [...records.flatMap(({ notes }) => notes), ...(groups?.notes ?? [])],
+      report,
     };
   } finally {
     await lazy.dispose();
@@ -77,7 +107,11 @@ class LazyEngine {
   ) {}
 
   bare(): Engine {
-    return (this.engine ??= new Engine({ device: this.settled.device.id, precision: this.settled.draft.options.precision, threads: this.options.threads ?? 0 }));
+    return (this.engine ??= new Engine({
+      device: this.settled.device.id,
+      precision: this.settled.draft.options.precision,
+      threads: this.options.threads ?? 0,
+    }));
   }
 
   async dispose(): Promise<void> {
@@ -86,7 +120,11 @@ class LazyEngine {
 }
 
 async function scoreAll(
-  run: CotypicalityRun, settled: SettledCotypicality, options: CotypicalityOptions, lazy: LazyEngine, hooks: Hooks<CotypicalityEvent>,
+  run: CotypicalityRun,
+  settled: SettledCotypicality,
+  options: CotypicalityOptions,
+  lazy: LazyEngine,
+  hooks: Hooks<CotypicalityEvent>,
 ): Promise<{ resumed: boolean; here: number; evaluations: number }> {
   const { manifest } = run;
   const { signal, log } = hooks;
@@ -97,20 +135,49 @@ async function scoreAll(
   const each = evaluationsOf(manifest.options.samples, settled.labels.length);
   const resumed = before.size > 0;
   hooks.onProgress?.({
-    type: 'plan', run: run.path, resumed, shards: part.length, shardsDone: part.length - todo.length, pictures: count(part), picturesDone: count(part) - count(todo),
-    evaluations: count(todo) * each, batch: manifest.options.batch, device: settled.device.id,
+    type: 'plan',
+    run: run.path,
+    resumed,
+    shards: part.length,
+    shardsDone: part.length - todo.length,
+    pictures: count(part),
+    picturesDone: count(part) - count(todo),
+    evaluations: count(todo) * each,
+    batch: manifest.options.batch,
+    device: settled.device.id,
   });
-  const meter = new Meter(hooks, count(todo) * each, { done: count(part) - count(todo), total: count(part) }, { done: part.length - todo.length, total: part.length });
+  const meter = new Meter(
+    hooks,
+    count(todo) * each,
+    { done: count(part) - count(todo), total: count(part) },
+    { done: part.length - todo.length, total: part.length },
+  );
   if (todo.length === 0) return { resumed, here: 0, evaluations: 0 };
 
   const here = await meter.interruptible('sequence', async () => {
     const call = signal ? { signal } : {};
     const engine = lazy.bare();
-    await engine.loadModel(settled.model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
+    await engine.loadModel(settled.model.source, {
+      ...call,
+      onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }),
+    });
     const { prompt, nullPrompt } = manifest.options;
-    const names = prompt === null ? [...settled.labels, ''] : [...settled.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+    const names =
+      prompt === null
+        ? [...settled.labels, '']
+        : [...settled.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
     const conditions = await prepareConditions(engine, settled.model, names, call);
-    const context: SequenceContext = { run, engine, conditions, labels: settled.labels, sizes: settled.sizes, sequences: settled.sequences, meter, ...call, ...(log ? { log } : {}) };
+    const context: SequenceContext = {
+      run,
+      engine,
+      conditions,
+      labels: settled.labels,
+      sizes: settled.sizes,
+      sequences: settled.sequences,
+      meter,
+      ...call,
+      ...(log ? { log } : {}),
+    };
     return schedule(todo, [async (shard) => tryShard(context, shard, each)], {
       ...call,
       onWaiting: async (shards) => hooks.log?.(await waitingFor(run, shards)),
@@ -122,8 +189,14 @@ async function scoreAll(
 
 async function tryShard(context: SequenceContext, shard: number, each: number): Promise<ShardOutcome> {
   const { run, meter } = context;
-  return attemptShard(run, shard, meter, async () => scoreSequences(context, shard), async () => {
-    const { sequences, skipped } = await run.readShard(shard);
-    return { evaluations: (sequences + skipped) * each, done: sequences, skipped };
-  });
+  return attemptShard(
+    run,
+    shard,
+    meter,
+    async () => scoreSequences(context, shard),
+    async () => {
+      const { sequences, skipped } = await run.readShard(shard);
+      return { evaluations: (sequences + skipped) * each, done: sequences, skipped };
+    },
+  );
 }

@@ -18,7 +18,18 @@ import type { CotypicalityEvent, GroupedCluster, GroupSettings, Projection, Trut
 import { planProjection, project } from './project.js';
 import { agreement, hitBox } from './purity.js';
 import type { CotypicalityRun } from './run.js';
-import { CHANGE_SCHEMA, GROUPED_PLACE_SCHEMA, GROUP_SCHEMA, PLACE_LISTS, SCORE_SCHEMA, type GroupedPlaceRow, type GroupRow, type PlaceList, type PlaceRow, type ScoreRow } from './schema.js';
+import {
+  CHANGE_SCHEMA,
+  GROUPED_PLACE_SCHEMA,
+  GROUP_SCHEMA,
+  PLACE_LISTS,
+  SCORE_SCHEMA,
+  type GroupedPlaceRow,
+  type GroupRow,
+  type PlaceList,
+  type PlaceRow,
+  type ScoreRow,
+} from './schema.js';
 
 export const GROUP_FORMAT = 'diffmine-cotypicality-clusters-1';
 
@@ -64,10 +75,21 @@ export async function readGroups(run: CotypicalityRun): Promise<GroupRecord | un
  * @param engine any: clustering needs no model
  * @throws RUN_INVALID for a damaged shard; DATASET_INVALID for boxes that cannot be read, or that lie in none of the sources; CANCELLED
  */
-export async function groupPlaces(run: CotypicalityRun, sequences: ReadonlyMap<string, Sequence>, engine: () => Engine, settings: GroupSettings, boxesFile: string | undefined, hooks: Hooks): Promise<GroupRecord> {
+export async function groupPlaces(
+  run: CotypicalityRun,
+  sequences: ReadonlyMap<string, Sequence>,
+  engine: () => Engine,
+  settings: GroupSettings,
+  boxesFile: string | undefined,
+  hooks: Hooks,
+): Promise<GroupRecord> {
   const boxes = boxesFile === undefined ? undefined : await readBoxes(boxesFile);
   const { seed } = run.manifest.options;
-  const options: GroupRecord['options'] = { ...settings, seed, boxes: boxesFile === undefined ? null : await sha256File(boxesFile) };
+  const options: GroupRecord['options'] = {
+    ...settings,
+    seed,
+    boxes: boxesFile === undefined ? null : await sha256File(boxesFile),
+  };
   const before = await readGroups(run);
   if (before && canonicalJson(before.options as unknown as Json) === canonicalJson(options as unknown as Json)) {
     hooks.log?.('Grouped already with these options.');
@@ -84,45 +106,103 @@ export async function groupPlaces(run: CotypicalityRun, sequences: ReadonlyMap<s
     const { rows, features } = list === 'top' ? top : random;
     const plan = planProjection(features.count, features.width, settings);
     if (list === 'top') notes.push(...plan.notes);
-    const points = await project(features, plan, seed, { ...(hooks.signal ? { signal: hooks.signal } : {}), onLabel: () => hooks.onProgress?.({ type: 'project', done: ++done, total }) });
-    const clustering = await cluster(engine(), points, rows.map(({ cotypicality }) => cotypicality), { clusters: settings.clusters, restarts: settings.restarts, seed }, hooks.signal ? { signal: hooks.signal } : {});
+    const points = await project(features, plan, seed, {
+      ...(hooks.signal ? { signal: hooks.signal } : {}),
+      onLabel: () => hooks.onProgress?.({ type: 'project', done: ++done, total }),
+    });
+    const clustering = await cluster(
+      engine(),
+      points,
+      rows.map(({ cotypicality }) => cotypicality),
+      { clusters: settings.clusters, restarts: settings.restarts, seed },
+      hooks.signal ? { signal: hooks.signal } : {},
+    );
     made.set(list, { ...clustering, points: fromFloat32([rows.length, points.width], points.values), plan });
   }
   const own = made.get('top');
   if (!own) throw new DiffmineError('INTERNAL', 'No places were clustered.');
   if (own.clusters.length < settings.clusters) {
-    notes.push(`${own.clusters.length} clusters, not ${settings.clusters}: there are ${top.rows.length} places${top.rows.length > own.clusters.length ? ', some of them alike' : ''}.`);
+    notes.push(
+      `${own.clusters.length} clusters, not ${settings.clusters}: there are ${top.rows.length} places${top.rows.length > own.clusters.length ? ', some of them alike' : ''}.`,
+    );
   }
-  const changes = await changesOf(top.features, random.features, own.assignment, own.clusters.length, run.manifest.parallel.labels, hooks.signal);
-  const truth = boxes && boxesFile !== undefined ? compare(basename(boxesFile), boxes, { sizes, sequences }, { top, random }, made, seed) : null;
+  const changes = await changesOf(
+    top.features,
+    random.features,
+    own.assignment,
+    own.clusters.length,
+    run.manifest.parallel.labels,
+    hooks.signal,
+  );
+  const truth =
+    boxes && boxesFile !== undefined
+      ? compare(basename(boxesFile), boxes, { sizes, sequences }, { top, random }, made, seed)
+      : null;
 
-  const sequencesOf = (index: number): number => new Set(top.rows.filter((_, place) => own.assignment[place] === index).map(({ sequence }) => sequence)).size;
+  const sequencesOf = (index: number): number =>
+    new Set(top.rows.filter((_, place) => own.assignment[place] === index).map(({ sequence }) => sequence)).size;
   const clusters = own.clusters.map(({ size, medianTypicality, inertia }, index): GroupedCluster => {
     const most = changes.filter((row) => row.cluster === index).sort((a, b) => b.change - a.change)[0];
-    return { size, sequences: sequencesOf(index), medianCotypicality: medianTypicality, inertia, mostChanged: most ? { labels: [most.label_a, most.label_b], change: most.change } : null };
+    return {
+      size,
+      sequences: sequencesOf(index),
+      medianCotypicality: medianTypicality,
+      inertia,
+      mostChanged: most ? { labels: [most.label_a, most.label_b], change: most.change } : null,
+    };
   });
   const record: GroupRecord = {
-    format: GROUP_FORMAT, fingerprint: run.manifest.fingerprint, options, places: top.rows.length,
-    projection: { asked: settings.projection, done: own.plan.projection, dimensions: own.plan.dimensions }, clusters, truth, notes,
+    format: GROUP_FORMAT,
+    fingerprint: run.manifest.fingerprint,
+    options,
+    places: top.rows.length,
+    projection: { asked: settings.projection, done: own.plan.projection, dimensions: own.plan.dimensions },
+    clusters,
+    truth,
+    notes,
   };
   const places = PLACE_LISTS.flatMap((list) =>
-    (list === 'top' ? top : random).rows.map((row, index): GroupedPlaceRow => ({ ...row, rank: index + 1, cluster: made.get(list)?.assignment[index] ?? null, distance: made.get(list)?.distances[index] ?? null })),
+    (list === 'top' ? top : random).rows.map((row, index): GroupedPlaceRow => ({
+      ...row,
+      rank: index + 1,
+      cluster: made.get(list)?.assignment[index] ?? null,
+      distance: made.get(list)?.distances[index] ?? null,
+    })),
   );
   await replaceFolder(join(run.path, 'clusters'), async (folder) => {
     await writeTable(join(folder, 'places.parquet'), places, GROUPED_PLACE_SCHEMA);
     await writeTable(join(folder, 'scores.parquet'), scores, SCORE_SCHEMA);
-    await writeTable(join(folder, 'clusters.parquet'), clusters.map((one, index): GroupRow => ({ cluster: index, size: one.size, sequences: one.sequences, median_cotypicality: one.medianCotypicality, inertia: one.inertia })), GROUP_SCHEMA);
+    await writeTable(
+      join(folder, 'clusters.parquet'),
+      clusters.map((one, index): GroupRow => ({
+        cluster: index,
+        size: one.size,
+        sequences: one.sequences,
+        median_cotypicality: one.medianCotypicality,
+        inertia: one.inertia,
+      })),
+      GROUP_SCHEMA,
+    );
     await writeTable(join(folder, 'changes.parquet'), changes, CHANGE_SCHEMA);
-    writeSafetensors(join(folder, 'features.safetensors'), own.clusters.length === 0 ? {} : { points: own.points, centers: fromFloat32([own.clusters.length, own.points.shape[1] ?? 0], own.centers) });
+    writeSafetensors(
+      join(folder, 'features.safetensors'),
+      own.clusters.length === 0
+        ? {}
+        : { points: own.points, centers: fromFloat32([own.clusters.length, own.points.shape[1] ?? 0], own.centers) },
+    );
     await writeFile(join(folder, 'clusters.json'), `${JSON.stringify(record, null, 1)}\n`);
   });
   return record;
 }
 
-const keyOf = ({ sequence, list, place }: { sequence: string; list: string; place: number }): string => JSON.stringify([list, sequence, place]);
+const keyOf = ({ sequence, list, place }: { sequence: string; list: string; place: number }): string =>
+  JSON.stringify([list, sequence, place]);
 
 /** The best places of all shards, as many random ones, the scores of both, and the sizes of the sequences' source pictures. */
-async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Listed; random: Listed; scores: ScoreRow[]; sizes: Map<string, Size> }> {
+async function readLists(
+  run: CotypicalityRun,
+  most: number,
+): Promise<{ top: Listed; random: Listed; scores: ScoreRow[]; sizes: Map<string, Size> }> {
   const { labels } = run.manifest.parallel;
   const shards = await run.doneShards();
   let top: { shard: number; at: number; row: PlaceRow }[] = [];
@@ -131,7 +211,9 @@ async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Lis
     const rows = await readTable<PlaceRow>(run.shardFile(shard, 'places.parquet'));
     const found = rows.map((row, at) => ({ shard, at, row }));
     // no more than `most` are kept of all; the sort is stable: of equals the first sequence's
-    top = [...top, ...found.filter(({ row }) => row.list === 'top')].sort((a, b) => b.row.cotypicality - a.row.cotypicality).slice(0, most);
+    top = [...top, ...found.filter(({ row }) => row.list === 'top')]
+      .sort((a, b) => b.row.cotypicality - a.row.cotypicality)
+      .slice(0, most);
     for (const { at, row } of found) if (row.list === 'random') drawn.push({ shard, at });
   }
   // of all sequences, as the best ones are, not of the first label's
@@ -152,12 +234,22 @@ async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Lis
       if (wanted.length === 0) continue;
       labels.forEach((label, c) => {
         const tensor = stored[`features.${label}`];
-        if (!tensor) throw new DiffmineError('RUN_INVALID', `${file} has no features under ${JSON.stringify(label)}.`, 'Remove its shard folder and run the same command again.');
+        if (!tensor)
+          throw new DiffmineError(
+            'RUN_INVALID',
+            `${file} has no features under ${JSON.stringify(label)}.`,
+            'Remove its shard folder and run the same command again.',
+          );
         width = tensor.shape[1] ?? 0;
-        const own = featuresOf.get(list) ?? { count: chosen[list].length, width, labels: labels.map(() => new Float32Array(chosen[list].length * width)) };
+        const own = featuresOf.get(list) ?? {
+          count: chosen[list].length,
+          width,
+          labels: labels.map(() => new Float32Array(chosen[list].length * width)),
+        };
         featuresOf.set(list, own);
         const values = float32(tensor);
-        for (const [index, { at }] of wanted) own.labels[c]?.set(values.subarray(at * width, (at + 1) * width), index * width);
+        for (const [index, { at }] of wanted)
+          own.labels[c]?.set(values.subarray(at * width, (at + 1) * width), index * width);
       });
     }
   }
@@ -165,52 +257,94 @@ async function readLists(run: CotypicalityRun, most: number): Promise<{ top: Lis
   const scores: ScoreRow[] = [];
   const sizes = new Map<string, Size>();
   for (const shard of shards) {
-    for (const row of await readTable<{ sequence: string; source_width: number; source_height: number }>(run.shardFile(shard, 'sequences.parquet'))) {
+    for (const row of await readTable<{ sequence: string; source_width: number; source_height: number }>(
+      run.shardFile(shard, 'sequences.parquet'),
+    )) {
       sizes.set(row.sequence, { width: row.source_width, height: row.source_height });
     }
-    for (const row of await readTable<ScoreRow>(run.shardFile(shard, 'scores.parquet'))) if (kept.has(keyOf(row))) scores.push(row);
+    for (const row of await readTable<ScoreRow>(run.shardFile(shard, 'scores.parquet')))
+      if (kept.has(keyOf(row))) scores.push(row);
   }
   const listed = (list: PlaceList): Listed => ({
-    rows: chosen[list].map(({ row }) => row), features: featuresOf.get(list) ?? { count: 0, width: 0, labels: labels.map(() => new Float32Array(0)) },
+    rows: chosen[list].map(({ row }) => row),
+    features: featuresOf.get(list) ?? { count: 0, width: 0, labels: labels.map(() => new Float32Array(0)) },
   });
   return { top: listed('top'), random: listed('random'), scores, sizes };
 }
 
 /** Clusters of both lists against boxes in the source pictures, which are named as in the data set, or as the sequence. */
-function compare(file: string, truth: BoxFile, { sizes, sequences }: { sizes: ReadonlyMap<string, Size>; sequences: ReadonlyMap<string, Sequence> }, lists: Record<PlaceList, Listed>, made: ReadonlyMap<PlaceList, Clustering>, seed: number): TruthRecord {
+function compare(
+  file: string,
+  truth: BoxFile,
+  { sizes, sequences }: { sizes: ReadonlyMap<string, Size>; sequences: ReadonlyMap<string, Sequence> },
+  lists: Record<PlaceList, Listed>,
+  made: ReadonlyMap<PlaceList, Clustering>,
+  seed: number,
+): TruthRecord {
   const bare = (name: string): string => name.replace(/\.[^./]+$/, '');
   const { boxes } = truth;
   const table = tableOf({ ...truth, boxes: boxes.map((box) => ({ ...box, image: bare(box.image) })) }, (box) => box);
   const rows = [...lists.top.rows, ...lists.random.rows];
   const byImage = table.assign(new Set(rows.map((row) => bare(row.image))), file);
-  const bySequence = table.assign(new Set(rows.filter((row) => !byImage.has(bare(row.image))).map((row) => row.sequence)), file);
+  const bySequence = table.assign(
+    new Set(rows.filter((row) => !byImage.has(bare(row.image))).map((row) => row.sequence)),
+    file,
+  );
   const boxesOf = (row: PlaceRow): TruthBox[] => {
-    const own = (byImage.get(bare(row.image)) ?? bySequence.get(row.sequence) ?? []).filter((box) => isOfImage(box, row.label));
+    const own = (byImage.get(bare(row.image)) ?? bySequence.get(row.sequence) ?? []).filter((box) =>
+      isOfImage(box, row.label),
+    );
     const [size, origin] = [sizes.get(row.sequence), sequences.get(row.sequence)?.origin];
     if (!size) return own;
-    const [across, down] = origin ? [origin.resized.width / origin.width, origin.resized.height / origin.height] : [1, 1];
-    const placed = own.map((box) => inSource(box, origin ?? size)).map((box) => ({ ...box, x: box.x * across, y: box.y * down, width: box.width * across, height: box.height * down }));
+    const [across, down] = origin
+      ? [origin.resized.width / origin.width, origin.resized.height / origin.height]
+      : [1, 1];
+    const placed = own
+      .map((box) => inSource(box, origin ?? size))
+      .map((box) => ({
+        ...box,
+        x: box.x * across,
+        y: box.y * down,
+        width: box.width * across,
+        height: box.height * down,
+      }));
     const outside = origin ? undefined : placed.find((box) => box.x >= size.width + 1 || box.y >= size.height + 1);
     if (!outside) return placed;
-    throw new DiffmineError('DATASET_INVALID', `${file}: a box of ${outside.image} begins at ${outside.x}, ${outside.y}, outside its source picture of ${size.width} x ${size.height} px.`, "Without a manifest of translate, boxes are in pixels of the sequence's source.png.");
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `${file}: a box of ${outside.image} begins at ${outside.x}, ${outside.y}, outside its source picture of ${size.width} x ${size.height} px.`,
+      "Without a manifest of translate, boxes are in pixels of the sequence's source.png.",
+    );
   };
   if (lists.top.rows.every((row) => boxesOf(row).length === 0)) {
-    throw new DiffmineError('DATASET_INVALID', `${file} has no box in a source picture of this run.`, 'It names pictures as the data set did that was translated, or by LABEL/NAME.');
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `${file} has no box in a source picture of this run.`,
+      'It names pictures as the data set did that was translated, or by LABEL/NAME.',
+    );
   }
   const columns: TruthRecord['columns'] = {};
   for (const column of ['slot', 'kind', 'typicalOf'] as const) {
     if (!boxes.some((box) => box[column] !== undefined)) continue;
     if (column === 'typicalOf' && Object.keys(columns).length > 0) continue;
     const of = (list: PlaceList): TruthRecord['columns'][string]['top'] =>
-      agreement(made.get(list)?.assignment ?? [], lists[list].rows.map((row) => {
-        const near = boxesOf(row);
-        const hit = hitBox(row, near);
-        return hit === undefined ? undefined : near[hit]?.[column];
-      }), seed);
+      agreement(
+        made.get(list)?.assignment ?? [],
+        lists[list].rows.map((row) => {
+          const near = boxesOf(row);
+          const hit = hitBox(row, near);
+          return hit === undefined ? undefined : near[hit]?.[column];
+        }),
+        seed,
+      );
     columns[column] = { top: of('top'), random: of('random') };
   }
   if (Object.keys(columns).length === 0) {
-    throw new DiffmineError('DATASET_INVALID', `${file} does not say what its boxes are.`, 'It needs a column slot or kind.');
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `${file} does not say what its boxes are.`,
+      'It needs a column slot or kind.',
+    );
   }
   return { boxes: file, columns };
 }

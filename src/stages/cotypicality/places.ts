@@ -27,13 +27,20 @@ export function medianMap(maps: readonly Tensor[]): Tensor {
   for (let i = 0; i < first.length; i += 1) {
     for (let label = 0; label < count; label += 1) sorted[label] = (values[label] as Float32Array)[i] as number;
     sorted.sort();
-    median[i] = count % 2 === 1 ? (sorted[half] as number) : ((sorted[half - 1] as number) + (sorted[half] as number)) / 2;
+    median[i] =
+      count % 2 === 1 ? (sorted[half] as number) : ((sorted[half - 1] as number) + (sorted[half] as number)) / 2;
   }
   return fromFloat32(maps[0].shape, median);
 }
 
 /** The most co-typical places, greedy and without overlap (places that touch overlap, too): at most `count`, fewer where there is no room. */
-export async function bestPlaces(engine: Engine, median: Tensor, patch: number, count: number, call?: CallOptions): Promise<Place[]> {
+export async function bestPlaces(
+  engine: Engine,
+  median: Tensor,
+  patch: number,
+  count: number,
+  call?: CallOptions,
+): Promise<Place[]> {
   return engine.selectPatches(median, patch, count, false, call);
 }
 
@@ -44,7 +51,12 @@ export function valuesAt(map: Tensor, places: readonly { row: number; column: nu
   return places.map(({ row, column }) => values[row * columns + column] ?? NaN);
 }
 
-export const boxOf = ({ row, column }: { row: number; column: number }, patch: number): PixelBox => ({ rowBegin: row, columnBegin: column, rowEnd: row + patch, columnEnd: column + patch });
+export const boxOf = ({ row, column }: { row: number; column: number }, patch: number): PixelBox => ({
+  rowBegin: row,
+  columnBegin: column,
+  rowEnd: row + patch,
+  columnEnd: column + patch,
+});
 
 /**
  * DIFT features of a sequence's places: each picture under its own prompt, the same boxes in all, L2-normalised picture by picture.
@@ -53,9 +65,19 @@ export const boxOf = ({ row, column }: { row: number; column: number }, patch: n
  * @returns [C] F32 [boxes, F], and F32 [C, F, fh, fw] where it is kept
  */
 export async function sequenceFeatures(
-  engine: Engine, conditions: Conditions,
-  input: { latents: Tensor; height: number; width: number; rows: number[]; boxes: PixelBox[]; noises?: Tensor; keepFeatures?: boolean },
-  dift: DiftOptions, call?: CallOptions,
+  engine: Engine,
+  conditions: Conditions,
+  input: {
+    latents: Tensor;
+    height: number;
+    width: number;
+    rows: number[];
+    boxes: PixelBox[];
+    noises?: Tensor;
+    keepFeatures?: boolean;
+  },
+  dift: DiftOptions,
+  call?: CallOptions,
 ): Promise<{ patches: Tensor[]; features?: Tensor }> {
   const { rows, boxes, ...rest } = input;
   return engine.dift(conditions, { ...rest, conditions: rows, boxes: rows.map(() => boxes) }, dift, call);
@@ -72,7 +94,8 @@ export function concatenated(patches: readonly Tensor[]): Tensor {
   const joined = new Float32Array(boxes * patches.length * width);
   patches.forEach((patch, label) => {
     const values = float32(patch);
-    for (let box = 0; box < boxes; box += 1) joined.set(values.subarray(box * width, (box + 1) * width), (box * patches.length + label) * width);
+    for (let box = 0; box < boxes; box += 1)
+      joined.set(values.subarray(box * width, (box + 1) * width), (box * patches.length + label) * width);
   });
   return fromFloat32([boxes, patches.length * width], joined);
 }

@@ -25,6 +25,8 @@ function pca(rows, { dimensions }) {
 }
 
 const { values, width, how } = workerData;
-const rows = Array.from({ length: values.length / width }, (_, i) => Array.from(values.subarray(i * width, (i + 1) * width)));
+const rows = Array.from({ length: values.length / width }, (_, i) =>
+  Array.from(values.subarray(i * width, (i + 1) * width)),
+);
 const projected = Float32Array.from((how.projection === 'umap' ? umap : pca)(rows, how).flat());
 parentPort.postMessage(projected, [projected.buffer]);

@@ -21,18 +21,33 @@ export interface ProjectionPlan {
 }
 
 /** What can be done with so many places of so many numbers a label; where it is less than was asked for, `notes` says so. */
-export function planProjection(count: number, width: number, asked: Pick<GroupSettings, 'projection' | 'dimensions' | 'neighbours'>): ProjectionPlan {
-  const whole = (note?: string): ProjectionPlan => ({ projection: 'none', dimensions: width, neighbours: asked.neighbours, notes: note === undefined ? [] : [note] });
+export function planProjection(
+  count: number,
+  width: number,
+  asked: Pick<GroupSettings, 'projection' | 'dimensions' | 'neighbours'>,
+): ProjectionPlan {
+  const whole = (note?: string): ProjectionPlan => ({
+    projection: 'none',
+    dimensions: width,
+    neighbours: asked.neighbours,
+    notes: note === undefined ? [] : [note],
+  });
   if (asked.projection === 'none') return whole();
   const name = asked.projection === 'umap' ? 'UMAP' : 'PCA';
-  if (width <= asked.dimensions) return whole(`Features of ${width} dimensions are clustered as they are: a projection to ${asked.dimensions} would not make them fewer.`);
-  if (count < FEWEST) return whole(`${count} places are too few for ${name}: their features are clustered as they are.`);
+  if (width <= asked.dimensions)
+    return whole(
+      `Features of ${width} dimensions are clustered as they are: a projection to ${asked.dimensions} would not make them fewer.`,
+    );
+  if (count < FEWEST)
+    return whole(`${count} places are too few for ${name}: their features are clustered as they are.`);
   const notes: string[] = [];
   // n points span n - 1 dimensions, and have n - 1 neighbours
   const dimensions = Math.min(asked.dimensions, count - 1);
-  if (dimensions < asked.dimensions) notes.push(`${count} places: ${name} projects to ${dimensions} dimensions, not ${asked.dimensions}.`);
+  if (dimensions < asked.dimensions)
+    notes.push(`${count} places: ${name} projects to ${dimensions} dimensions, not ${asked.dimensions}.`);
   const neighbours = Math.min(asked.neighbours, count - 1);
-  if (asked.projection === 'umap' && neighbours < asked.neighbours) notes.push(`${count} places: UMAP looks at ${neighbours} neighbours, not ${asked.neighbours}.`);
+  if (asked.projection === 'umap' && neighbours < asked.neighbours)
+    notes.push(`${count} places: UMAP looks at ${neighbours} neighbours, not ${asked.neighbours}.`);
   return { projection: asked.projection, dimensions, neighbours, notes };
 }
 
@@ -43,7 +58,16 @@ async function inThread(values: Float32Array, width: number, how: object, signal
   try {
     return await new Promise<Float32Array>((resolve, reject) => {
       worker.once('message', resolve);
-      worker.once('error', (cause) => reject(new DiffmineError('INTERNAL', `Projecting features failed: ${(cause as Error).message}.`, 'Try --projection pca or none.', { cause })));
+      worker.once('error', (cause) =>
+        reject(
+          new DiffmineError(
+            'INTERNAL',
+            `Projecting features failed: ${(cause as Error).message}.`,
+            'Try --projection pca or none.',
+            { cause },
+          ),
+        ),
+      );
       worker.once('exit', () => reject(new DiffmineError('CANCELLED', 'Projecting features was cancelled.')));
       if (signal?.aborted) abort();
     });
@@ -60,7 +84,10 @@ async function inThread(values: Float32Array, width: number, how: object, signal
  * @throws CANCELLED
  */
 export async function project(
-  features: PlaceFeatures, plan: ProjectionPlan, seed: number, hooks: { signal?: AbortSignal; onLabel?: () => void } = {},
+  features: PlaceFeatures,
+  plan: ProjectionPlan,
+  seed: number,
+  hooks: { signal?: AbortSignal; onLabel?: () => void } = {},
 ): Promise<{ values: Float32Array; width: number }> {
   const { count, width, labels } = features;
   const parts = new Array<Float32Array>(labels.length);
@@ -68,7 +95,12 @@ export async function project(
   const serve = async (): Promise<void> => {
     for (let label = next++; label < labels.length; label = next++) {
       const own = labels[label] as Float32Array;
-      const how = { projection: plan.projection, dimensions: plan.dimensions, neighbours: plan.neighbours, seed: (seed + Math.imul(label, 0x9e3779b1)) >>> 0 };
+      const how = {
+        projection: plan.projection,
+        dimensions: plan.dimensions,
+        neighbours: plan.neighbours,
+        seed: (seed + Math.imul(label, 0x9e3779b1)) >>> 0,
+      };
       parts[label] = plan.projection === 'none' || count === 0 ? own : await inThread(own, width, how, hooks.signal);
       hooks.onLabel?.();
     }
@@ -77,7 +109,8 @@ export async function project(
   const each = count === 0 ? 0 : (parts[0] as Float32Array).length / count;
   const values = new Float32Array(count * labels.length * each);
   parts.forEach((part, label) => {
-    for (let place = 0; place < count; place += 1) values.set(part.subarray(place * each, (place + 1) * each), (place * labels.length + label) * each);
+    for (let place = 0; place < count; place += 1)
+      values.set(part.subarray(place * each, (place + 1) * each), (place * labels.length + label) * each);
   });
   return { values, width: labels.length * each };
 }

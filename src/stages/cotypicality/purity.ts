@@ -38,7 +38,11 @@ function commonest(assignment: readonly number[], elements: readonly (string | u
  * @param assignment [places] cluster
  * @param elements [places] the element there, if any
  */
-export function agreement(assignment: readonly number[], elements: readonly (string | undefined)[], seed = 0): Agreement {
+export function agreement(
+  assignment: readonly number[],
+  elements: readonly (string | undefined)[],
+  seed = 0,
+): Agreement {
   const places = assignment.length;
   const on = [...elements.keys()].filter((place) => elements[place] !== undefined);
   const found = commonest(assignment, elements);

@@ -13,7 +13,16 @@ import { contrastWords, definition, nullMeaning, type Contrast } from '../../web
 import { count } from '../../web/html.js';
 import { readTable } from '../../runs/tables.js';
 import { ReportFolder, type ReportBytes } from '../report/folder.js';
-import { cutTile, decode, encodeContext, SHEET_COLUMNS, SHEET_ROWS, SpriteSheet, TILE, TILES_A_SHEET } from '../report/pictures.js';
+import {
+  cutTile,
+  decode,
+  encodeContext,
+  SHEET_COLUMNS,
+  SHEET_ROWS,
+  SpriteSheet,
+  TILE,
+  TILES_A_SHEET,
+} from '../report/pictures.js';
 import { scriptOf } from '../report/script.js';
 import type { Sequence } from '../translate/parallel.js';
 import type { GroupRecord } from './group.js';
@@ -46,7 +55,9 @@ interface Hooks {
 
 /** A cluster's places on the page: nearest to its centre first, one of a sequence. */
 export function shownPlaces(places: readonly GroupedPlaceRow[], clusters: number, rows: number): GroupedPlaceRow[][] {
-  const nearest = places.filter(({ cluster }) => cluster !== null).sort((a, b) => (a.distance ?? 0) - (b.distance ?? 0) || a.rank - b.rank);
+  const nearest = places
+    .filter(({ cluster }) => cluster !== null)
+    .sort((a, b) => (a.distance ?? 0) - (b.distance ?? 0) || a.rank - b.rank);
   return Array.from({ length: clusters }, (_, index) => {
     const seen = new Set<string>();
     const shown: GroupedPlaceRow[] = [];
@@ -65,7 +76,13 @@ export function shownPlaces(places: readonly GroupedPlaceRow[], clusters: number
  * @param sequences by key: where their pictures lie
  * @throws RUN_INVALID where the groups are damaged; CANCELLED; IO where it cannot write
  */
-export async function writeChangesReport(run: CotypicalityRun, groups: GroupRecord, sequences: ReadonlyMap<string, Sequence>, { rows }: { rows: number }, hooks: Hooks = {}): Promise<ChangesReport> {
+export async function writeChangesReport(
+  run: CotypicalityRun,
+  groups: GroupRecord,
+  sequences: ReadonlyMap<string, Sequence>,
+  { rows }: { rows: number },
+  hooks: Hooks = {},
+): Promise<ChangesReport> {
   const target = join(run.path, 'report');
   await removeLeftovers(target);
   let made: ChangesReport | undefined;
@@ -73,16 +90,28 @@ export async function writeChangesReport(run: CotypicalityRun, groups: GroupReco
     made = await fill(run, groups, sequences, rows, new ReportFolder(path), hooks);
   });
   const done = { ...(made as ChangesReport), path: join(target, 'index.html') };
-  const size = (bytes: number): string => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
-  hooks.log?.(`Page: ${count(done.places, 'place')} (${size(done.bytes.page + done.bytes.sprites)}), images (${size(done.bytes.pictures)}) loaded on click.`);
+  const size = (bytes: number): string =>
+    bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  hooks.log?.(
+    `Page: ${count(done.places, 'place')} (${size(done.bytes.page + done.bytes.sprites)}), images (${size(done.bytes.pictures)}) loaded on click.`,
+  );
   for (const { image, reason } of done.missing.slice(0, 5)) hooks.log?.(`Cannot show ${image}: ${reason}`);
   return done;
 }
 
-async function fill(run: CotypicalityRun, groups: GroupRecord, sequences: ReadonlyMap<string, Sequence>, rows: number, folder: ReportFolder, hooks: Hooks): Promise<ChangesReport> {
+async function fill(
+  run: CotypicalityRun,
+  groups: GroupRecord,
+  sequences: ReadonlyMap<string, Sequence>,
+  rows: number,
+  folder: ReportFolder,
+  hooks: Hooks,
+): Promise<ChangesReport> {
   const { labels } = run.manifest.parallel;
   const [all, changes, scores] = await Promise.all([
-    readTable<GroupedPlaceRow>(run.groupFile('places.parquet')), readTable<ChangeRow>(run.groupFile('changes.parquet')), readTable<ScoreRow>(run.groupFile('scores.parquet')),
+    readTable<GroupedPlaceRow>(run.groupFile('places.parquet')),
+    readTable<ChangeRow>(run.groupFile('changes.parquet')),
+    readTable<ScoreRow>(run.groupFile('scores.parquet')),
   ]);
   const top = all.filter(({ list }) => list === 'top');
   const shown = shownPlaces(top, groups.clusters.length, rows);
@@ -98,13 +127,29 @@ async function fill(run: CotypicalityRun, groups: GroupRecord, sequences: Readon
   }
   await drawer.finish();
 
-  const scoreOf = new Map(scores.filter(({ list }) => list === 'top').map((row) => [JSON.stringify([row.sequence, row.place, row.condition]), row.typicality]));
+  const scoreOf = new Map(
+    scores
+      .filter(({ list }) => list === 'top')
+      .map((row) => [JSON.stringify([row.sequence, row.place, row.condition]), row.typicality]),
+  );
   const data = {
     ...runData(run, groups),
-    shown: shown.map((of, cluster) => of.map((_, i) => shown.slice(0, cluster).reduce((sum, { length }) => sum + length, 0) + i)),
+    shown: shown.map((of, cluster) =>
+      of.map((_, i) => shown.slice(0, cluster).reduce((sum, { length }) => sum + length, 0) + i),
+    ),
     places: places.map((place) => ({
-      sequence: place.sequence, image: place.image, label: labels.indexOf(place.label), source: place.label, box: [place.x, place.y, place.width, place.height], rank: place.rank, cotypicality: precise(place.cotypicality),
-      distance: precise(place.distance), typicality: labels.map((label) => precise(scoreOf.get(JSON.stringify([place.sequence, place.place, label])) ?? null)), ...drawer.pictureOf(place.sequence),
+      sequence: place.sequence,
+      image: place.image,
+      label: labels.indexOf(place.label),
+      source: place.label,
+      box: [place.x, place.y, place.width, place.height],
+      rank: place.rank,
+      cotypicality: precise(place.cotypicality),
+      distance: precise(place.distance),
+      typicality: labels.map((label) =>
+        precise(scoreOf.get(JSON.stringify([place.sequence, place.place, label])) ?? null),
+      ),
+      ...drawer.pictureOf(place.sequence),
     })),
     pairs: pairsOf(changes, labels, groups.clusters.length),
     skipped: await run.skipped().then((skipped) => ({ count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) })),
@@ -123,11 +168,22 @@ const precise = (value: number | null): number | null => (value === null ? null 
 function runData(run: CotypicalityRun, groups: GroupRecord): object {
   const { manifest } = run;
   return {
-    version: manifest.version, format: manifest.format, created: manifest.created, fingerprint: manifest.fingerprint, preset: manifest.preset,
+    version: manifest.version,
+    format: manifest.format,
+    created: manifest.created,
+    fingerprint: manifest.fingerprint,
+    preset: manifest.preset,
     model: { ...manifest.model, name: basename(manifest.model.path) },
     parallel: { ...manifest.parallel, name: basename(manifest.parallel.path), labels: manifest.parallel.labels.length },
-    labels: manifest.parallel.labels, options: manifest.options, grouping: groups.options, projection: groups.projection, grouped: groups.places,
-    clusters: groups.clusters, truth: groups.truth, notes: groups.notes, words: wordsOf(run, groups),
+    labels: manifest.parallel.labels,
+    options: manifest.options,
+    grouping: groups.options,
+    projection: groups.projection,
+    grouped: groups.places,
+    clusters: groups.clusters,
+    truth: groups.truth,
+    notes: groups.notes,
+    words: wordsOf(run, groups),
   };
 }
 
@@ -136,16 +192,23 @@ function wordsOf({ manifest }: CotypicalityRun, { clusters }: GroupRecord): obje
   const contrast: Contrast = { ...manifest.options, against: 'null', conditioning: manifest.model.conditioning };
   const { than, model, comparedWith, timesteps } = contrastWords(contrast);
   return {
-    comparedWith, timesteps,
-    lede: `Places that are typical of most of ${manifest.parallel.labels.length} labels, in images translated to every label: ${model} denoises them better with the label than ${than}.`
-      + (clusters.length > 0 ? ' They are grouped by their appearance under all labels.' : ''),
+    comparedWith,
+    timesteps,
+    lede:
+      `Places that are typical of most of ${manifest.parallel.labels.length} labels, in images translated to every label: ${model} denoises them better with the label than ${than}.` +
+      (clusters.length > 0 ? ' They are grouped by their appearance under all labels.' : ''),
     method: [
-      { text: `A sequence is one image translated to every label. Each of its images is scored under the label it shows. ${definition(contrast, 'place')} ${nullMeaning(contrast) ?? ''}`.trim() },
-      { text: 'The co-typicality of a place is the median of its typicality over the labels: it is high only where the place is typical of at least half of them.' },
+      {
+        text: `A sequence is one image translated to every label. Each of its images is scored under the label it shows. ${definition(contrast, 'place')} ${nullMeaning(contrast) ?? ''}`.trim(),
+      },
+      {
+        text: 'The co-typicality of a place is the median of its typicality over the labels: it is high only where the place is typical of at least half of them.',
+      },
       {
         lead: 'Clusters',
-        text: 'group the places with the highest co-typicality by their appearance under each label. A row is a sequence, a column a label; the outlined tile is the image that the sequence was made from. '
-          + 'Clusters are numbered from 0 by descending median co-typicality, as in the tables; the sequences nearest to the center come first.',
+        text:
+          'group the places with the highest co-typicality by their appearance under each label. A row is a sequence, a column a label; the outlined tile is the image that the sequence was made from. ' +
+          'Clusters are numbered from 0 by descending median co-typicality, as in the tables; the sequences nearest to the center come first.',
       },
     ],
   };
@@ -156,7 +219,12 @@ function pairsOf(changes: readonly ChangeRow[], labels: readonly string[], clust
   const pairs = new Map<string, { a: number; b: number; change: number; clusters: (number | null)[] }>();
   for (const { label_a, label_b, cluster, change } of changes) {
     const key = JSON.stringify([label_a, label_b]);
-    const pair = pairs.get(key) ?? { a: labels.indexOf(label_a), b: labels.indexOf(label_b), change: 0, clusters: new Array<number | null>(clusters).fill(null) };
+    const pair = pairs.get(key) ?? {
+      a: labels.indexOf(label_a),
+      b: labels.indexOf(label_b),
+      change: 0,
+      clusters: new Array<number | null>(clusters).fill(null),
+    };
     pairs.set(key, pair);
     if (cluster === null) pair.change = precise(change) ?? 0;
     else pair.clusters[cluster] = precise(change);
@@ -178,16 +246,28 @@ class Drawer {
     places: number,
   ) {
     const tiles = places * labels.length;
-    this.sheets = Array.from({ length: Math.ceil(tiles / TILES_A_SHEET) }, (_, i) => new SpriteSheet(Math.min(TILES_A_SHEET, tiles - i * TILES_A_SHEET)));
+    this.sheets = Array.from(
+      { length: Math.ceil(tiles / TILES_A_SHEET) },
+      (_, i) => new SpriteSheet(Math.min(TILES_A_SHEET, tiles - i * TILES_A_SHEET)),
+    );
   }
 
-  async draw(sequence: Sequence | undefined, key: string, indices: readonly number[], places: readonly GroupedPlaceRow[]): Promise<void> {
+  async draw(
+    sequence: Sequence | undefined,
+    key: string,
+    indices: readonly number[],
+    places: readonly GroupedPlaceRow[],
+  ): Promise<void> {
     const number = this.drawn.size;
     const sizes: ([number, number] | null)[] = [];
-    const smallest = Math.min(...indices.map((index) => Math.min(places[index]?.width ?? 1, places[index]?.height ?? 1)));
+    const smallest = Math.min(
+      ...indices.map((index) => Math.min(places[index]?.width ?? 1, places[index]?.height ?? 1)),
+    );
     /** px of the picture the boxes are in; those of other labels may be larger or smaller */
     let own: { width: number; height: number } | undefined;
-    const order = [...this.labels.keys()].sort((a, b) => Number(this.labels[b] === sequence?.label) - Number(this.labels[a] === sequence?.label));
+    const order = [...this.labels.keys()].sort(
+      (a, b) => Number(this.labels[b] === sequence?.label) - Number(this.labels[a] === sequence?.label),
+    );
     for (const label of order) {
       const file = sequence && pictureOf(sequence, this.labels[label] as string);
       try {
@@ -198,7 +278,10 @@ class Drawer {
         for (const index of indices) {
           const { x, y, width, height } = places[index] as GroupedPlaceRow;
           const tile = index * this.labels.length + label;
-          this.sheets[Math.floor(tile / TILES_A_SHEET)]?.put(tile % TILES_A_SHEET, await cutTile(picture, { x: x * across, y: y * down, width: width * across, height: height * down }));
+          this.sheets[Math.floor(tile / TILES_A_SHEET)]?.put(
+            tile % TILES_A_SHEET,
+            await cutTile(picture, { x: x * across, y: y * down, width: width * across, height: height * down }),
+          );
         }
         await this.folder.write('pictures', `pictures/${number}-${label}.webp`, await encodeContext(picture));
         sizes[label] = [own.width, own.height];

@@ -12,7 +12,14 @@ import { writeFolderAtomic } from '../../runs/atomic.js';
 import type { Json } from '../../runs/fingerprint.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
 import type { ListRecord, Rows } from '../../runs/list.js';
-import { beginFolder, readManifestOf, ShardedFolder, type BeginOptions, type Draft, type Kind } from '../../runs/sharded.js';
+import {
+  beginFolder,
+  readManifestOf,
+  ShardedFolder,
+  type BeginOptions,
+  type Draft,
+  type Kind,
+} from '../../runs/sharded.js';
 import { flag, list, members, nullable, text, whole } from '../../runs/shape.js';
 import type { Row } from '../../runs/tables.js';
 
@@ -91,17 +98,42 @@ const COTYPICALITY: Kind<CotypicalityManifest> = {
     dataset: { value: parallel.fingerprint, shown: parallel.path },
     label: { value: parallel.labels as Json },
   }),
-  columns: () => ({ own: [['key', 'STRING'], ['label', 'STRING'], ['image', 'STRING']], deciding: ['image'] }),
+  columns: () => ({
+    own: [
+      ['key', 'STRING'],
+      ['label', 'STRING'],
+      ['image', 'STRING'],
+    ],
+    deciding: ['image'],
+  }),
   shape: members({
     model: MODEL_SHAPE,
     parallel: members({ path: text, fingerprint: text, sequences: whole(0), labels: list(text) }),
     options: members({
-      prompt: nullable(text), nullPrompt: nullable(text), ...SIZE_SHAPES, ...WHERE_SHAPES, patch: whole(1), samples: whole(1), seed: whole(0), tBegin: whole(0), tEnd: whole(0), sampler: text,
-      places: whole(1), timestep: whole(0), upBlock: whole(0), ensemble: whole(1), maps: flag,
+      prompt: nullable(text),
+      nullPrompt: nullable(text),
+      ...SIZE_SHAPES,
+      ...WHERE_SHAPES,
+      patch: whole(1),
+      samples: whole(1),
+      seed: whole(0),
+      tBegin: whole(0),
+      tEnd: whole(0),
+      sampler: text,
+      places: whole(1),
+      timestep: whole(0),
+      upBlock: whole(0),
+      ensemble: whole(1),
+      maps: flag,
     }),
     preset: nullable(text),
   }),
-  optionName: { tBegin: 't-range, first timestep', tEnd: 't-range, end', timestep: 'dift-t', sizeRule: 'rounding of the long side' },
+  optionName: {
+    tBegin: 't-range, first timestep',
+    tEnd: 't-range, end',
+    timestep: 'dift-t',
+    sizeRule: 'rounding of the long side',
+  },
 };
 
 /** A run; what it skipped are sequences: `image` is the sequence's key. */
@@ -114,7 +146,12 @@ export class CotypicalityRun extends ShardedFolder<CotypicalityManifest, ListedS
    * @param sequences in order
    * @throws RUN_MISMATCH where another run, or anything else, is in the folder
    */
-  static async begin(path: string, draft: CotypicalityDraft, sequences: Rows, options: BeginOptions): Promise<CotypicalityRun> {
+  static async begin(
+    path: string,
+    draft: CotypicalityDraft,
+    sequences: Rows,
+    options: BeginOptions,
+  ): Promise<CotypicalityRun> {
     return new CotypicalityRun(resolve(path), await beginFolder(COTYPICALITY, path, draft, sequences, options));
   }
 
@@ -123,11 +160,29 @@ export class CotypicalityRun extends ShardedFolder<CotypicalityManifest, ListedS
     return (await readManifestOf(COTYPICALITY, path))?.options.batch;
   }
 
-  shardFile(shard: number, name: 'shard.json' | 'sequences.parquet' | 'places.parquet' | 'scores.parquet' | 'features.safetensors' | 'maps.safetensors' | 'skipped.jsonl'): string {
+  shardFile(
+    shard: number,
+    name:
+      | 'shard.json'
+      | 'sequences.parquet'
+      | 'places.parquet'
+      | 'scores.parquet'
+      | 'features.safetensors'
+      | 'maps.safetensors'
+      | 'skipped.jsonl',
+  ): string {
     return join(this.shardPath(shard), name);
   }
 
-  groupFile(name: 'clusters.json' | 'places.parquet' | 'scores.parquet' | 'clusters.parquet' | 'changes.parquet' | 'features.safetensors'): string {
+  groupFile(
+    name:
+      | 'clusters.json'
+      | 'places.parquet'
+      | 'scores.parquet'
+      | 'clusters.parquet'
+      | 'changes.parquet'
+      | 'features.safetensors',
+  ): string {
     return join(this.path, 'clusters', name);
   }
 

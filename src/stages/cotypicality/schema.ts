@@ -28,8 +28,20 @@ export interface PlaceRow extends Row {
 }
 
 export const PLACE_SCHEMA: Schema = [
-  ['sequence', 'STRING'], ['image', 'STRING'], ['label', 'STRING'], ['list', 'STRING'], ['place', 'INT32'], ['x', 'DOUBLE'], ['y', 'DOUBLE'], ['width', 'DOUBLE'],
-  ['height', 'DOUBLE'], ['row', 'INT32'], ['column', 'INT32'], ['patch', 'INT32'], ['cotypicality', 'DOUBLE'], ['samples', 'INT32'],
+  ['sequence', 'STRING'],
+  ['image', 'STRING'],
+  ['label', 'STRING'],
+  ['list', 'STRING'],
+  ['place', 'INT32'],
+  ['x', 'DOUBLE'],
+  ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'],
+  ['height', 'DOUBLE'],
+  ['row', 'INT32'],
+  ['column', 'INT32'],
+  ['patch', 'INT32'],
+  ['cotypicality', 'DOUBLE'],
+  ['samples', 'INT32'],
 ];
 
 /** A place in one picture of its sequence. */
@@ -44,7 +56,12 @@ export interface ScoreRow extends Row {
 }
 
 export const SCORE_SCHEMA: Schema = [
-  ['sequence', 'STRING'], ['list', 'STRING'], ['place', 'INT32'], ['condition', 'STRING'], ['typicality', 'DOUBLE'], ['standard_error', 'DOUBLE'],
+  ['sequence', 'STRING'],
+  ['list', 'STRING'],
+  ['place', 'INT32'],
+  ['condition', 'STRING'],
+  ['typicality', 'DOUBLE'],
+  ['standard_error', 'DOUBLE'],
 ];
 
 /** A ranked place. `cluster` and `distance` are null in a list that was not clustered. */
@@ -55,7 +72,12 @@ export interface GroupedPlaceRow extends PlaceRow {
   distance: number | null;
 }
 
-export const GROUPED_PLACE_SCHEMA: Schema = [...PLACE_SCHEMA, ['rank', 'INT32'], ['cluster', 'INT32'], ['distance', 'DOUBLE']];
+export const GROUPED_PLACE_SCHEMA: Schema = [
+  ...PLACE_SCHEMA,
+  ['rank', 'INT32'],
+  ['cluster', 'INT32'],
+  ['distance', 'DOUBLE'],
+];
 
 export interface GroupRow extends Row {
   /** from 0, by descending median co-typicality */
@@ -67,7 +89,13 @@ export interface GroupRow extends Row {
   inertia: number;
 }
 
-export const GROUP_SCHEMA: Schema = [['cluster', 'INT32'], ['size', 'INT32'], ['sequences', 'INT32'], ['median_cotypicality', 'DOUBLE'], ['inertia', 'DOUBLE']];
+export const GROUP_SCHEMA: Schema = [
+  ['cluster', 'INT32'],
+  ['size', 'INT32'],
+  ['sequences', 'INT32'],
+  ['median_cotypicality', 'DOUBLE'],
+  ['inertia', 'DOUBLE'],
+];
 
 /** What changes between two labels at the places of a cluster; cluster null: at all places. */
 export interface ChangeRow extends Row {
@@ -82,5 +110,10 @@ export interface ChangeRow extends Row {
 }
 
 export const CHANGE_SCHEMA: Schema = [
-  ['label_a', 'STRING'], ['label_b', 'STRING'], ['cluster', 'INT32'], ['places', 'INT32'], ['distance', 'DOUBLE'], ['change', 'DOUBLE'],
+  ['label_a', 'STRING'],
+  ['label_b', 'STRING'],
+  ['cluster', 'INT32'],
+  ['places', 'INT32'],
+  ['distance', 'DOUBLE'],
+  ['change', 'DOUBLE'],
 ];

@@ -4,7 +4,16 @@ import { readBoxes } from '../../data/boxes/index.js';
 import { listed, namedLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
 import { checkMining } from '../mine/mine.js';
-import { checkLabels, clashes, conditionKeys, defaultSize, difference, openModel, variantOf, type ModelFolder } from '../../models/index.js';
+import {
+  checkLabels,
+  clashes,
+  conditionKeys,
+  defaultSize,
+  difference,
+  openModel,
+  variantOf,
+  type ModelFolder,
+} from '../../models/index.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { VERSION } from '../../runs/version.js';
@@ -32,12 +41,20 @@ export interface SettledCotypicality {
 
 /** The picture of a sequence under a label: the source stands for its own. */
 export function pictureOf(sequence: Sequence, label: string): string | undefined {
-  return label === sequence.label ? sequence.source : Object.hasOwn(sequence.pictures, label) ? sequence.pictures[label] : undefined;
+  return label === sequence.label
+    ? sequence.source
+    : Object.hasOwn(sequence.pictures, label)
+      ? sequence.pictures[label]
+      : undefined;
 }
 
 function groupSettings(options: CotypicalityOptions): GroupSettings {
   const projection = options.projection ?? 'umap';
-  if (!PROJECTIONS.includes(projection)) throw new DiffmineError('INVALID_ARGUMENT', `--projection is ${JSON.stringify(projection)}; expected one of ${PROJECTIONS.join(', ')}.`);
+  if (!PROJECTIONS.includes(projection))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--projection is ${JSON.stringify(projection)}; expected one of ${PROJECTIONS.join(', ')}.`,
+    );
   return {
     top: wholeNumber(options.top ?? 10_000, 1, '--top'),
     clusters: wholeNumber(options.clusters ?? 32, 1, '--clusters'),
@@ -52,12 +69,17 @@ function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): str
   const named = asked && namedLabels(asked, parallel.labels, true);
   const unknown = named?.find((label) => !parallel.labels.includes(label));
   if (unknown !== undefined) {
-    throw new DiffmineError('INVALID_ARGUMENT', `The parallel data set has no label ${JSON.stringify(unknown)}.`, `It has: ${parallel.labels.slice(0, 20).join(', ')}.`);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The parallel data set has no label ${JSON.stringify(unknown)}.`,
+      `It has: ${parallel.labels.slice(0, 20).join(', ')}.`,
+    );
   }
   const labels = parallel.labels.filter((label) => !named || named.includes(label));
   if (labels.length < 2) {
     throw new DiffmineError(
-      'DATASET_INVALID', `Consistent changes need at least two labels; ${asked ? '--label names' : `${parallel.path} has`} ${labels.length === 1 ? `only ${JSON.stringify(labels[0])}` : 'none'}.`,
+      'DATASET_INVALID',
+      `Consistent changes need at least two labels; ${asked ? '--label names' : `${parallel.path} has`} ${labels.length === 1 ? `only ${JSON.stringify(labels[0])}` : 'none'}.`,
       'Translate the pictures to more labels.',
     );
   }
@@ -66,26 +88,49 @@ function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): str
 
 function checkComplete(parallel: Parallel, labels: readonly string[]): void {
   if (parallel.sequences.some((sequence) => labels.every((label) => pictureOf(sequence, label) !== undefined))) return;
-  const everywhere = labels.filter((label) => parallel.sequences.every((sequence) => pictureOf(sequence, label) !== undefined));
+  const everywhere = labels.filter((label) =>
+    parallel.sequences.every((sequence) => pictureOf(sequence, label) !== undefined),
+  );
   throw new DiffmineError(
-    'DATASET_INVALID', `No sequence of ${parallel.path} has a picture under each of the labels ${labels.slice(0, 20).join(', ')}.`,
-    everywhere.length > 1 ? `All of them have ${everywhere.join(', ')}: name these with --label.` : 'Translate every picture to every label, or name with --label the labels that sequences share.',
+    'DATASET_INVALID',
+    `No sequence of ${parallel.path} has a picture under each of the labels ${labels.slice(0, 20).join(', ')}.`,
+    everywhere.length > 1
+      ? `All of them have ${everywhere.join(', ')}: name these with --label.`
+      : 'Translate every picture to every label, or name with --label the labels that sequences share.',
   );
 }
 
 /** Labels are compared with one another, and each with the null condition: all of them must differ. */
-function checkPrompts(model: ModelFolder, labels: readonly string[], prompt: string | null, nullPrompt: string | null): void {
+function checkPrompts(
+  model: ModelFolder,
+  labels: readonly string[],
+  prompt: string | null,
+  nullPrompt: string | null,
+): void {
   const names = labels.map((label) => (prompt === null ? label : fillPrompt(prompt, label)));
   if (prompt !== null && new Set(names).size < labels.length) {
-    throw new DiffmineError('INVALID_ARGUMENT', `The prompt ${JSON.stringify(prompt)} is the same for different labels.`, 'It needs a place for the label: {label} or {words}.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The prompt ${JSON.stringify(prompt)} is the same for different labels.`,
+      'It needs a place for the label: {label} or {words}.',
+    );
   }
   const [clash] = clashes(model, labels, names);
-  if (clash !== undefined) throw new DiffmineError('INVALID_ARGUMENT', clash, 'Leave all but one of them out with --label, or give another --prompt.');
+  if (clash !== undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      clash,
+      'Leave all but one of them out with --label, or give another --prompt.',
+    );
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
   if (same.length === 0) return;
   const why = difference(model, [names[labels.indexOf(same[0] as string)] ?? '', nullPrompt ?? '']);
-  throw new DiffmineError('INVALID_ARGUMENT', `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model (${why}): the typicality would be 0 everywhere.`, 'Give another --null-prompt, or a --prompt that tells them apart.');
+  throw new DiffmineError(
+    'INVALID_ARGUMENT',
+    `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model (${why}): the typicality would be 0 everywhere.`,
+    'Give another --null-prompt, or a --prompt that tells them apart.',
+  );
 }
 
 /**
@@ -93,7 +138,10 @@ function checkPrompts(model: ModelFolder, labels: readonly string[], prompt: str
  *
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function settleCotypicality(options: CotypicalityOptions, hooks: Hooks<CotypicalityEvent>): Promise<SettledCotypicality> {
+export async function settleCotypicality(
+  options: CotypicalityOptions,
+  hooks: Hooks<CotypicalityEvent>,
+): Promise<SettledCotypicality> {
   const preset = presetOf(options.preset);
   const grouping = groupSettings(options);
   if (options.boxes !== undefined) await readBoxes(options.boxes);
@@ -102,13 +150,26 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
   const labels = labelsOf(parallel, options.labels);
   checkComplete(parallel, labels);
   checkLabels(model, labels, 'the parallel data set');
-  const dift = { timestep: wholeNumber(options.timestep ?? 161, 0, '--dift-t'), upBlock: wholeNumber(options.upBlock ?? 1, 0, '--up-block'), ensemble: wholeNumber(options.ensemble ?? 8, 1, '--ensemble') };
+  const dift = {
+    timestep: wholeNumber(options.timestep ?? 161, 0, '--dift-t'),
+    upBlock: wholeNumber(options.upBlock ?? 1, 0, '--up-block'),
+    ensemble: wholeNumber(options.ensemble ?? 8, 1, '--ensemble'),
+  };
   checkMining(dift, model.source);
 
   const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
   if (size !== 'source') wholeNumber(size, 1, '--size');
-  const patch = wholeNumber(options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)), 1, '--patch');
-  if (size !== 'source' && patch > size) throw new DiffmineError('INVALID_ARGUMENT', `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`, 'Give a smaller --patch or a larger --size.');
+  const patch = wholeNumber(
+    options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)),
+    1,
+    '--patch',
+  );
+  if (size !== 'source' && patch > size)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`,
+      'Give a smaller --patch or a larger --size.',
+    );
   const sizeRule = options.sizeRule ?? preset?.sizeRule ?? 'floor';
   const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch };
 
@@ -116,7 +177,8 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
   const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
   const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
   checkPrompts(model, labels, prompt, nullPrompt);
-  if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined)) hooks.log?.('This model is conditioned on classes: prompts are not used.');
+  if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined))
+    hooks.log?.('This model is conditioned on classes: prompts are not used.');
 
   const precision = options.precision ?? 'fp32';
   const device = chooseDevice(options.device ?? 'auto', precision);
@@ -129,8 +191,17 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
       .then((measured) => scoredSize(measured, sizes))
       .catch(() => ({ height: model.sampleSize, width: model.sampleSize }));
     const available = device.memoryFree - weightBytes(model, precision);
-    batch = (await CotypicalityRun.batchOf(options.out)) ??
-      autoBatch({ source: model.source, shape: unetShape(shape.height, shape.width, model.vaeFactor, model.fold), precision, device: kind, fanOut: FAN_OUT, available, workers: 1 });
+    batch =
+      (await CotypicalityRun.batchOf(options.out)) ??
+      autoBatch({
+        source: model.source,
+        shape: unetShape(shape.height, shape.width, model.vaeFactor, model.fold),
+        precision,
+        device: kind,
+        fanOut: FAN_OUT,
+        available,
+        workers: 1,
+      });
   } else {
     batch = wholeNumber(options.batch, FAN_OUT, '--batch');
   }
@@ -141,17 +212,33 @@ export async function settleCotypicality(options: CotypicalityOptions, hooks: Ho
     model: manifestModel(model),
     parallel: { path: parallel.path, fingerprint: parallel.fingerprint, sequences: parallel.sequences.length, labels },
     options: {
-      prompt, nullPrompt, size, sizeRule, patch,
+      prompt,
+      nullPrompt,
+      size,
+      sizeRule,
+      patch,
       samples: wholeNumber(options.samples ?? 100, 1, '--samples'),
       seed: wholeNumber(options.seed ?? 0, 0, '--seed'),
       ...timesteps(options.tRange ?? preset?.timesteps ?? [0.1, 0.7], model.source.schedule.trainTimesteps),
       sampler: options.sampler ?? 'stratified',
       places: wholeNumber(options.places ?? 5, 1, '--places'),
-      ...dift, batch, precision, device: kind,
+      ...dift,
+      batch,
+      precision,
+      device: kind,
       maps: options.maps ?? true,
       shardSize: wholeNumber(options.shardSize ?? 16, 1, '--shard-size'),
     },
     preset: options.preset ?? null,
   };
-  return { model, parallel, sequences: new Map(parallel.sequences.map((sequence) => [sequence.key, sequence])), labels, device, sizes, draft, grouping };
+  return {
+    model,
+    parallel,
+    sequences: new Map(parallel.sequences.map((sequence) => [sequence.key, sequence])),
+    labels,
+    device,
+    sizes,
+    draft,
+    grouping,
+  };
 }

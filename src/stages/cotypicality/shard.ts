@@ -1,7 +1,16 @@
 // One shard of sequences: every picture scored under the label it shows, the median over labels, the best places of it, and their features.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { measurePicture, prefetch, readPicture, scoredSize, type Fetched, type ReadPicture, type Size, type SizeOptions } from '../../data/index.js';
+import {
+  measurePicture,
+  prefetch,
+  readPicture,
+  scoredSize,
+  type Fetched,
+  type ReadPicture,
+  type Size,
+  type SizeOptions,
+} from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { fromFloat32, float32, toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
 import type { Tensor, TypicalityOutput } from '../../engine/types.js';
@@ -17,7 +26,13 @@ import { PLACE_SCHEMA, SCORE_SCHEMA, type PlaceList, type PlaceRow, type ScoreRo
 import { FAN_OUT, pictureOf } from './settle.js';
 
 const SEQUENCE_SCHEMA: Schema = [
-  ['sequence', 'STRING'], ['image', 'STRING'], ['label', 'STRING'], ['source_width', 'INT32'], ['source_height', 'INT32'], ['width', 'INT32'], ['height', 'INT32'],
+  ['sequence', 'STRING'],
+  ['image', 'STRING'],
+  ['label', 'STRING'],
+  ['source_width', 'INT32'],
+  ['source_height', 'INT32'],
+  ['width', 'INT32'],
+  ['height', 'INT32'],
 ];
 
 export interface SequenceContext {
@@ -60,11 +75,15 @@ export async function scoreSequences(context: SequenceContext, shard: number): P
   let { batch } = run.manifest.options;
   const entries = (await run.shardRows(shard)).map(({ key }) => {
     const found = context.sequences.get(key);
-    if (!found) throw new DiffmineError('INTERNAL', `The sequence ${key} of the manifest is not in the parallel data set.`);
+    if (!found)
+      throw new DiffmineError('INTERNAL', `The sequence ${key} of the manifest is not in the parallel data set.`);
     return found;
   });
   const ahead = prefetch(
-    entries, async (sequence) => readSequence(sequence, context), (pictures) => pictures.reduce((sum, { pixels }) => sum + pixels.byteLength, 0), signal ? { signal } : {},
+    entries,
+    async (sequence) => readSequence(sequence, context),
+    (pictures) => pictures.reduce((sum, { pixels }) => sum + pixels.byteLength, 0),
+    signal ? { signal } : {},
   );
   try {
     for await (const next of ahead as AsyncGenerator<Fetched<Sequence, ReadPicture[]>>) {
@@ -94,13 +113,34 @@ export async function scoreSequences(context: SequenceContext, shard: number): P
   }
   const skipped = entries.flatMap(({ key }) => reasons.get(key) ?? []);
   await run.writeShard(shard, async (folder) => {
-    await writeTable(join(folder, 'sequences.parquet'), scored.map(({ row }) => row), SEQUENCE_SCHEMA);
-    await writeTable(join(folder, 'places.parquet'), scored.flatMap(({ places }) => places), PLACE_SCHEMA);
-    await writeTable(join(folder, 'scores.parquet'), scored.flatMap(({ scores }) => scores), SCORE_SCHEMA);
-    writeSafetensors(join(folder, 'features.safetensors'), Object.fromEntries(labels.map((label, c) => [`features.${label}`, stacked(scored.map(({ features }) => features[c] as Tensor))])));
-    if (run.manifest.options.maps) writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
+    await writeTable(
+      join(folder, 'sequences.parquet'),
+      scored.map(({ row }) => row),
+      SEQUENCE_SCHEMA,
+    );
+    await writeTable(
+      join(folder, 'places.parquet'),
+      scored.flatMap(({ places }) => places),
+      PLACE_SCHEMA,
+    );
+    await writeTable(
+      join(folder, 'scores.parquet'),
+      scored.flatMap(({ scores }) => scores),
+      SCORE_SCHEMA,
+    );
+    writeSafetensors(
+      join(folder, 'features.safetensors'),
+      Object.fromEntries(
+        labels.map((label, c) => [`features.${label}`, stacked(scored.map(({ features }) => features[c] as Tensor))]),
+      ),
+    );
+    if (run.manifest.options.maps)
+      writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
     await writeFile(join(folder, 'skipped.jsonl'), jsonLines(skipped));
-    await writeFile(join(folder, 'shard.json'), `${JSON.stringify({ id: shard, sequences: scored.length, skipped: skipped.length, notes })}\n`);
+    await writeFile(
+      join(folder, 'shard.json'),
+      `${JSON.stringify({ id: shard, sequences: scored.length, skipped: skipped.length, notes })}\n`,
+    );
   });
   meter.shard(shard, scored.length, skipped.length);
 }
@@ -124,8 +164,12 @@ function stacked(parts: readonly Tensor[]): Tensor {
  *
  * @throws IMAGE_UNREADABLE with the reason, where one is missing, cannot be read, or is of another size
  */
-async function readSequence(sequence: Sequence, { labels, sizes }: Pick<SequenceContext, 'labels' | 'sizes'>): Promise<ReadPicture[]> {
-  const unfit = (reason: string): DiffmineError => new DiffmineError('IMAGE_UNREADABLE', `The sequence ${sequence.key} ${reason}.`);
+async function readSequence(
+  sequence: Sequence,
+  { labels, sizes }: Pick<SequenceContext, 'labels' | 'sizes'>,
+): Promise<ReadPicture[]> {
+  const unfit = (reason: string): DiffmineError =>
+    new DiffmineError('IMAGE_UNREADABLE', `The sequence ${sequence.key} ${reason}.`);
   const files = labels.map((label) => {
     const file = pictureOf(sequence, label);
     if (file === undefined) throw unfit(`has no picture under ${JSON.stringify(label)}`);
@@ -136,22 +180,47 @@ async function readSequence(sequence: Sequence, { labels, sizes }: Pick<Sequence
   const fitting = measured.map((size) => scoredSize(size, sizes));
   const text = ({ width, height }: Size): string => `${width} x ${height} px`;
   const odd = fitting.findIndex(({ width, height }) => width !== fitting[0]?.width || height !== fitting[0]?.height);
-  if (odd > 0) throw unfit(`has pictures of different sizes: ${text(measured[0] as Size)} under ${JSON.stringify(labels[0])}, ${text(measured[odd] as Size)} under ${JSON.stringify(labels[odd])}`);
+  if (odd > 0)
+    throw unfit(
+      `has pictures of different sizes: ${text(measured[0] as Size)} under ${JSON.stringify(labels[0])}, ${text(measured[odd] as Size)} under ${JSON.stringify(labels[odd])}`,
+    );
   return Promise.all(files.map(async (file) => readPicture(file, sizes)));
 }
 
-async function scoreSequence(context: SequenceContext, sequence: Sequence, pictures: ReadPicture[], batch: number): Promise<Scored> {
+async function scoreSequence(
+  context: SequenceContext,
+  sequence: Sequence,
+  pictures: ReadPicture[],
+  batch: number,
+): Promise<Scored> {
   const { run, engine, conditions, labels, meter, signal } = context;
-  const { samples, seed, tBegin, tEnd, sampler, patch, places: count, maps, timestep, upBlock, ensemble } = run.manifest.options;
+  const {
+    samples,
+    seed,
+    tBegin,
+    tEnd,
+    sampler,
+    patch,
+    places: count,
+    maps,
+    timestep,
+    upBlock,
+    ensemble,
+  } = run.manifest.options;
   const { width, height } = pictures[0] as ReadPicture;
   const call = signal ? { signal } : {};
   let told = 0;
   try {
-    const latents = await engine.encodePictures(pictures.map(({ pixels }) => ({ pixels, width, height })), call);
+    const latents = await engine.encodePictures(
+      pictures.map(({ pixels }) => ({ pixels, width, height })),
+      call,
+    );
     const { outputs } = await engine.scoreTypicality(
       conditions,
       {
-        latents, height, width,
+        latents,
+        height,
+        width,
         conditions: labels.map((_, label) => [label, labels.length]),
         subjects: labels.map(() => [0]),
         weights: labels.map(() => [[0, 1]]),
@@ -173,21 +242,49 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, pictu
     const median = medianMap(byLabel.map(({ scores }) => scores as Tensor));
     const top = await bestPlaces(engine, median, patch, count, call);
     const drawn = (byLabel[0] as TypicalityOutput).random;
-    const random = valuesAt(median, drawn).map((score, i): Place => ({ row: drawn[i]?.row ?? 0, column: drawn[i]?.column ?? 0, score }));
+    const random = valuesAt(median, drawn).map((score, i): Place => ({
+      row: drawn[i]?.row ?? 0,
+      column: drawn[i]?.column ?? 0,
+      score,
+    }));
     const { patches } = await sequenceFeatures(
-      engine, conditions, { latents, height, width, rows: labels.map((_, label) => label), boxes: [...top, ...random].map((place) => boxOf(place, patch)) },
-      { timestep, upBlock, ensemble, seed, batch }, call,
+      engine,
+      conditions,
+      {
+        latents,
+        height,
+        width,
+        rows: labels.map((_, label) => label),
+        boxes: [...top, ...random].map((place) => boxOf(place, patch)),
+      },
+      { timestep, upBlock, ensemble, seed, batch },
+      call,
     );
-    return { ...rowsOf(context, sequence, pictures, byLabel, { top, random }), features: patches, maps: maps ? byLabel.map(({ map }, c) => [mapName(labels[c] ?? '', sequence.key), toFloat16(map as Tensor)]) : [] };
+    return {
+      ...rowsOf(context, sequence, pictures, byLabel, { top, random }),
+      features: patches,
+      maps: maps ? byLabel.map(({ map }, c) => [mapName(labels[c] ?? '', sequence.key), toFloat16(map as Tensor)]) : [],
+    };
   } catch (error) {
     meter.add(-told);
     if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
-    throw new DiffmineError('NUMERICS', `Scoring the sequence ${sequence.key} gave NaN or infinity.`, error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.', { cause: error });
+    throw new DiffmineError(
+      'NUMERICS',
+      `Scoring the sequence ${sequence.key} gave NaN or infinity.`,
+      error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.',
+      { cause: error },
+    );
   }
 }
 
 /** The rows of one sequence. */
-function rowsOf({ run, labels }: SequenceContext, sequence: Sequence, pictures: ReadPicture[], byLabel: TypicalityOutput[], lists: Record<PlaceList, Place[]>): Pick<Scored, 'row' | 'places' | 'scores'> {
+function rowsOf(
+  { run, labels }: SequenceContext,
+  sequence: Sequence,
+  pictures: ReadPicture[],
+  byLabel: TypicalityOutput[],
+  lists: Record<PlaceList, Place[]>,
+): Pick<Scored, 'row' | 'places' | 'scores'> {
   const { samples, patch } = run.manifest.options;
   const { key, image, label } = sequence;
   // boxes are in pixels of the source picture, also where its own label is not among those compared
@@ -195,18 +292,49 @@ function rowsOf({ run, labels }: SequenceContext, sequence: Sequence, pictures: 
   const across = own.sourceWidth / own.resized.width;
   const down = own.sourceHeight / own.resized.height;
   const found: Pick<Scored, 'row' | 'places' | 'scores'> = {
-    row: { sequence: key, image, label, source_width: own.sourceWidth, source_height: own.sourceHeight, width: own.width, height: own.height }, places: [], scores: [],
+    row: {
+      sequence: key,
+      image,
+      label,
+      source_width: own.sourceWidth,
+      source_height: own.sourceHeight,
+      width: own.width,
+      height: own.height,
+    },
+    places: [],
+    scores: [],
   };
   for (const list of ['top', 'random'] as const) {
     const places = lists[list];
     places.forEach(({ row, column, score }, i) => {
       const box = { x: column * across, y: row * down, width: patch * across, height: patch * down };
-      found.places.push({ sequence: key, image, label, list, place: i + 1, ...box, row, column, patch, cotypicality: score, samples });
+      found.places.push({
+        sequence: key,
+        image,
+        label,
+        list,
+        place: i + 1,
+        ...box,
+        row,
+        column,
+        patch,
+        cotypicality: score,
+        samples,
+      });
     });
     byLabel.forEach(({ scores, standardErrors }, c) => {
       const typicality = valuesAt(scores as Tensor, places);
       const errors = standardErrors && samples > 1 ? valuesAt(standardErrors, places) : [];
-      places.forEach((_, i) => found.scores.push({ sequence: key, list, place: i + 1, condition: labels[c] as string, typicality: typicality[i] ?? NaN, standard_error: errors[i] ?? null }));
+      places.forEach((_, i) =>
+        found.scores.push({
+          sequence: key,
+          list,
+          place: i + 1,
+          condition: labels[c] as string,
+          typicality: typicality[i] ?? NaN,
+          standard_error: errors[i] ?? null,
+        }),
+      );
     });
   }
   return found;

@@ -17,7 +17,9 @@ export function binsOf(pixels: Uint8Array): Uint16Array {
   const step = 256 / SIDE;
   const bins = new Uint16Array(pixels.length / 3);
   for (let i = 0; i < bins.length; i++) {
-    bins[i] = (Math.floor((pixels[3 * i] as number) / step) * SIDE + Math.floor((pixels[3 * i + 1] as number) / step)) * SIDE + Math.floor((pixels[3 * i + 2] as number) / step);
+    bins[i] =
+      (Math.floor((pixels[3 * i] as number) / step) * SIDE + Math.floor((pixels[3 * i + 1] as number) / step)) * SIDE +
+      Math.floor((pixels[3 * i + 2] as number) / step);
   }
   return bins;
 }
@@ -42,7 +44,8 @@ export function logRatios(counts: readonly Float64Array[], own: number, left: Fl
   const totals = all.map((one) => one.reduce((sum, count) => sum + count, COLOURS));
   const share = (label: number, colour: number): number => ((all[label] as Float64Array)[colour] as number) + 1;
   return Float32Array.from({ length: COLOURS }, (_, colour) => {
-    const mean = all.reduce((sum, _one, label) => sum + share(label, colour) / (totals[label] as number), 0) / all.length;
+    const mean =
+      all.reduce((sum, _one, label) => sum + share(label, colour) / (totals[label] as number), 0) / all.length;
     return Math.log(share(own, colour) / (totals[own] as number) / mean);
   });
 }
@@ -53,7 +56,14 @@ export function logRatios(counts: readonly Float64Array[], own: number, left: Fl
  * @param root the folder of the source pictures
  * @returns evidence, or why there is none: the first picture that cannot be read
  */
-export async function colourEvidence(run: Run, root: string, labels: readonly string[], pictures: readonly Picture[], smooth: number, hooks: EvaluateHooks): Promise<Evidence[] | string> {
+export async function colourEvidence(
+  run: Run,
+  root: string,
+  labels: readonly string[],
+  pictures: readonly Picture[],
+  smooth: number,
+  hooks: EvaluateHooks,
+): Promise<Evidence[] | string> {
   const all = [...new Set(pictures.map(({ label }) => label))];
   const counts = all.map(() => new Float64Array(COLOURS));
   let done = 0;
@@ -72,7 +82,10 @@ export async function colourEvidence(run: Run, root: string, labels: readonly st
       if (error) return error.message;
       const ratios = logRatios(counts, all.indexOf(label), histogram(value));
       const values = Float32Array.from(value, (bin) => ratios[bin] as number);
-      found.set(item, { scores: boxMean({ values, width: item.width, height: item.height }, smooth).values, truth: maskIn(item, typical(item, label)) });
+      found.set(item, {
+        scores: boxMean({ values, width: item.width, height: item.height }, smooth).values,
+        truth: maskIn(item, typical(item, label)),
+      });
       hooks.onProgress?.({ stage: 'colour', done: ++done, total: 2 * pictures.length });
     }
     evidence.push({ label, own, ...curveOf(own, found) });
@@ -81,7 +94,12 @@ export async function colourEvidence(run: Run, root: string, labels: readonly st
 }
 
 /** The colours of pictures as they were scored. */
-function binsIn(run: Run, root: string, pictures: readonly Picture[], { signal }: EvaluateHooks): ReturnType<typeof prefetch<Picture, Uint16Array>> {
+function binsIn(
+  run: Run,
+  root: string,
+  pictures: readonly Picture[],
+  { signal }: EvaluateHooks,
+): ReturnType<typeof prefetch<Picture, Uint16Array>> {
   const load = async (picture: Picture): Promise<Uint16Array> => binsOf(await readScored(run, root, picture));
   return prefetch(pictures, load, (bins) => bins.byteLength, signal ? { signal } : {});
 }

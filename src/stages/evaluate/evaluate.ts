@@ -17,7 +17,14 @@ import { colourEvidence } from './colour.js';
 import { gather, kindsOf, typical, typicalOf, type Evidence } from './evidence.js';
 import { mean } from '../../metrics/bootstrap.js';
 import { figuresOf, type Shares } from './figures.js';
-import { AT, type EvaluateHooks, type EvaluateOptions, type EvaluateSummary, type PixelMetrics, type RegionTypicality } from './options.js';
+import {
+  AT,
+  type EvaluateHooks,
+  type EvaluateOptions,
+  type EvaluateSummary,
+  type PixelMetrics,
+  type RegionTypicality,
+} from './options.js';
 import { EVALUATION_FILE, EVALUATION_FORMAT, evaluationFolder, SHEET_FILE, type EvaluationRecord } from './record.js';
 import { drawSheet } from './sheet.js';
 
@@ -27,27 +34,48 @@ import { drawSheet } from './sheet.js';
  * @throws DATASET_INVALID for boxes that cannot be read, do not fit the images of the run or meet none of them; RUN_INVALID for a run that is not finished, or has neither maps nor
  *   rankings; RUN_MISMATCH for a control of other pictures; INVALID_ARGUMENT; CANCELLED
  */
-export async function evaluate(runPath: string, options: EvaluateOptions, hooks: EvaluateHooks = {}): Promise<EvaluateSummary> {
+export async function evaluate(
+  runPath: string,
+  options: EvaluateOptions,
+  hooks: EvaluateHooks = {},
+): Promise<EvaluateSummary> {
   const { smooth = 5, bootstrap = 1000, seed = 0, perLabel = 4 } = options;
-  if (!Number.isInteger(smooth) || smooth < 1 || smooth % 2 === 0) throw new DiffmineError('INVALID_ARGUMENT', `The side of the box mean is ${smooth}.`, 'It is odd: 1, 3, 5, ...');
+  if (!Number.isInteger(smooth) || smooth < 1 || smooth % 2 === 0)
+    throw new DiffmineError('INVALID_ARGUMENT', `The side of the box mean is ${smooth}.`, 'It is odd: 1, 3, 5, ...');
   const run = await Run.open(runPath);
   const { conditions } = run.manifest;
   const other = options.control === undefined ? undefined : await openControl(options.control, run);
-  const truth = { ...(await readBoxes(options.boxes, options.typicalColumn === undefined ? {} : { typicalColumn: options.typicalColumn })), path: options.boxes, frame: options.boxFrame };
+  const truth = {
+    ...(await readBoxes(
+      options.boxes,
+      options.typicalColumn === undefined ? {} : { typicalColumn: options.typicalColumn },
+    )),
+    path: options.boxes,
+    frame: options.boxFrame,
+  };
   const root = pictureRoot(run, options.pictures);
   const { pictures, boxes, evidence, notes } = await gather(run, truth, root, smooth, hooks);
   notes.push(...boxes.notes);
   const shown = [...new Set(pictures.flatMap((picture) => picture.boxes.map((box) => typicalOf(box, picture))))];
-  const ranks = evidence.flatMap(({ label, top }) => (top && top.length < Math.max(...AT) ? [`${label} has ${top.length}`] : []));
-  if (ranks.length > 0) notes.push(`Rankings with fewer than k patches give P@k over those patches: ${ranks.join(', ')}.`);
+  const ranks = evidence.flatMap(({ label, top }) =>
+    top && top.length < Math.max(...AT) ? [`${label} has ${top.length}`] : [],
+  );
+  if (ranks.length > 0)
+    notes.push(`Rankings with fewer than k patches give P@k over those patches: ${ranks.join(', ')}.`);
   const unknown = shown.filter((label) => !conditions.some((one) => sharesLabel(one, label)));
-  if (unknown.length > 0) notes.push(`Boxes are typical of labels that were not scored: ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ', ...' : ''}.`);
+  if (unknown.length > 0)
+    notes.push(
+      `Boxes are typical of labels that were not scored: ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ', ...' : ''}.`,
+    );
 
   const shares = sharesOf(evidence);
   const ours = await figuresOf(evidence, pictures.length, shares, { bootstrap, seed }, hooks);
-  const colours = options.colour === false ? undefined : await colourEvidence(run, root, conditions, pictures, smooth, hooks);
+  const colours =
+    options.colour === false ? undefined : await colourEvidence(run, root, conditions, pictures, smooth, hooks);
   if (typeof colours === 'string') notes.push(`No color baseline: ${colours}`);
-  const colour = Array.isArray(colours) ? await figuresOf(colours, pictures.length, sharesOf(colours), { bootstrap, seed }, hooks) : undefined;
+  const colour = Array.isArray(colours)
+    ? await figuresOf(colours, pictures.length, sharesOf(colours), { bootstrap, seed }, hooks)
+    : undefined;
   const drawn = perLabel > 0 ? await sheetOf() : undefined;
 
   const regions = evidence.map(({ typicality }) => typicality);
@@ -56,17 +84,36 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
     run: run.path,
     against: run.manifest.options.against,
     untrained: run.manifest.options.untrained === true,
-    boxes: { path: resolve(options.boxes), rows: truth.boxes.length, used: boxes.used, turned: boxes.turned, clipped: boxes.clipped, outside: boxes.outside, empty: boxes.empty },
+    boxes: {
+      path: resolve(options.boxes),
+      rows: truth.boxes.length,
+      used: boxes.used,
+      turned: boxes.turned,
+      clipped: boxes.clipped,
+      outside: boxes.outside,
+      empty: boxes.empty,
+    },
     options: { smooth, bootstrap, seed, typicalColumn: options.typicalColumn ?? null },
-    mean: { ...ours.mean, share: shares.mean, typicality: { own: region('own'), others: region('others'), rest: region('rest') } },
+    mean: {
+      ...ours.mean,
+      share: shares.mean,
+      typicality: { own: region('own'), others: region('others'), rest: region('rest') },
+    },
     labels: evidence.map(({ label, own, typicality, top }, i) => ({
-      pictures: own.length, boxes: own.reduce((sum, picture) => sum + typical(picture, label).length, 0), share: shares.labels[i] ?? null,
-      ...(ours.labels[i] as (typeof ours.labels)[number]), typicality, patches: top?.length ?? 0,
+      pictures: own.length,
+      boxes: own.reduce((sum, picture) => sum + typical(picture, label).length, 0),
+      share: shares.labels[i] ?? null,
+      ...(ours.labels[i] as (typeof ours.labels)[number]),
+      typicality,
+      patches: top?.length ?? 0,
     })),
     kinds: evidence.flatMap(kindsOf),
     controls: {
       colour: colour
-        ? { mean: ofPixels(colour.mean), labels: colour.labels.map((figures) => ({ label: figures.label, ...ofPixels(figures) })) }
+        ? {
+            mean: ofPixels(colour.mean),
+            labels: colour.labels.map((figures) => ({ label: figures.label, ...ofPixels(figures) })),
+          }
         : null,
       run: other ? await controlOf(other) : null,
     },
@@ -91,7 +138,9 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
     const found = await gather(control, truth, root, smooth, hooks);
     notes.push(...found.notes.map((note) => `Control: ${note}`));
     const empty = { own: [], curve: undefined, pointing: [] };
-    const aligned = conditions.map((label): Evidence => found.evidence.find((one) => one.label === label) ?? { label, ...empty });
+    const aligned = conditions.map(
+      (label): Evidence => found.evidence.find((one) => one.label === label) ?? { label, ...empty },
+    );
     const figures = await figuresOf(aligned, found.pictures.length, sharesOf(aligned), { bootstrap, seed }, hooks);
     return { path: control.path, untrained: control.manifest.options.untrained === true, ...figures };
   }
@@ -101,7 +150,11 @@ export async function evaluate(runPath: string, options: EvaluateOptions, hooks:
 async function openControl(path: string, run: Run): Promise<Run> {
   const control = await Run.open(path);
   if (await haveSameRows(control.list, run.list, ['path', 'label'])) return control;
-  throw new DiffmineError('RUN_MISMATCH', `The control ${path} is a run of other images.`, 'Scan the same dataset, for example with --untrained, into another folder.');
+  throw new DiffmineError(
+    'RUN_MISMATCH',
+    `The control ${path} is a run of other images.`,
+    'Scan the same dataset, for example with --untrained, into another folder.',
+  );
 }
 
 /** The share of typical pixels, of each label and on the mean. */
@@ -110,13 +163,32 @@ function sharesOf(evidence: readonly Evidence[]): Shares {
   return { labels, mean: mean(labels) };
 }
 
-const ofPixels = ({ averagePrecision, lift, pointing }: PixelMetrics): PixelMetrics => ({ averagePrecision, lift, pointing });
+const ofPixels = ({ averagePrecision, lift, pointing }: PixelMetrics): PixelMetrics => ({
+  averagePrecision,
+  lift,
+  pointing,
+});
 
 /** Writes RUN/evaluate as a whole, and brings the report up to it. */
-async function keep(run: Run, summary: EvaluateSummary, drawn: Awaited<ReturnType<typeof drawSheet>>, png: boolean, hooks: EvaluateHooks): Promise<void> {
-  const record: EvaluationRecord = { format: EVALUATION_FORMAT, version: VERSION, fingerprint: run.manifest.fingerprint, mine: (await readMine(run))?.options ?? null, ...summary };
+async function keep(
+  run: Run,
+  summary: EvaluateSummary,
+  drawn: Awaited<ReturnType<typeof drawSheet>>,
+  png: boolean,
+  hooks: EvaluateHooks,
+): Promise<void> {
+  const record: EvaluationRecord = {
+    format: EVALUATION_FORMAT,
+    version: VERSION,
+    fingerprint: run.manifest.fingerprint,
+    mine: (await readMine(run))?.options ?? null,
+    ...summary,
+  };
   const target = evaluationFolder(run);
-  const lock = await run.locks.wait('evaluate', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the evaluation of ${run.path}.`) });
+  const lock = await run.locks.wait('evaluate', {
+    signal: hooks.signal,
+    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the evaluation of ${run.path}.`),
+  });
   try {
     await removeLeftovers(target);
     await replaceFolder(target, async (folder) => {
@@ -130,5 +202,9 @@ async function keep(run: Run, summary: EvaluateSummary, drawn: Awaited<ReturnTyp
     await lock.release();
   }
   const page = await updateReport(run, hooks.signal);
-  hooks.log?.(page ? `The report shows the evaluation: ${page}` : `The evaluation is in ${target}. Reports written from now on show it.`);
+  hooks.log?.(
+    page
+      ? `The report shows the evaluation: ${page}`
+      : `The evaluation is in ${target}. Reports written from now on show it.`,
+  );
 }

@@ -1,7 +1,21 @@
 // What the figures of a run are computed from: its pictures with what is in them, where its maps are high, and where its ranked patches lie.
 import { setImmediate } from 'node:timers/promises';
 import { imageFile, scoredSize } from '../../data/index.js';
-import { boxMask, centreIn, iou, isOfImage, labelOf, placeMarks, tableOf, type Box, type BoxFile, type BoxFrame, type Marked, type MarkCounts, type TruthBox } from '../../data/boxes/index.js';
+import {
+  boxMask,
+  centreIn,
+  iou,
+  isOfImage,
+  labelOf,
+  placeMarks,
+  tableOf,
+  type Box,
+  type BoxFile,
+  type BoxFrame,
+  type Marked,
+  type MarkCounts,
+  type TruthBox,
+} from '../../data/boxes/index.js';
 import { checkLabels } from '../../data/boxes/labels.js';
 import { sharesLabel } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -79,17 +93,33 @@ export interface BoxesUsed extends MarkCounts {
  * @param root the folder of the source images
  * @throws RUN_INVALID for a run that is not finished, or has neither maps nor rankings; DATASET_INVALID for boxes that do not fit its images, or meet none; CANCELLED
  */
-export async function gather(run: Run, boxes: Truth, root: string, smooth: number, hooks: EvaluateHooks): Promise<{ pictures: Picture[]; boxes: BoxesUsed; evidence: MapEvidence[]; notes: string[] }> {
+export async function gather(
+  run: Run,
+  boxes: Truth,
+  root: string,
+  smooth: number,
+  hooks: EvaluateHooks,
+): Promise<{ pictures: Picture[]; boxes: BoxesUsed; evidence: MapEvidence[]; notes: string[] }> {
   const { manifest } = run;
   const done = await run.doneShards();
   if (done.length < manifest.shards) {
-    throw new DiffmineError('RUN_INVALID', `${run.path} is not finished: ${done.length} of ${manifest.shards} shards are done.`, 'Run the scan again to resume it, then evaluate.');
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${run.path} is not finished: ${done.length} of ${manifest.shards} shards are done.`,
+      'Run the scan again to resume it, then evaluate.',
+    );
   }
   const notes: string[] = [];
   const mined = (await readMine(run)) !== undefined;
-  if (!manifest.options.maps) notes.push('The run has no maps (--no-maps), so there is no average precision, pointing game or mean typicality.');
+  if (!manifest.options.maps)
+    notes.push('The run has no maps (--no-maps), so there is no average precision, pointing game or mean typicality.');
   if (!mined) notes.push('The run is not mined, so there is no P@k or recall. Run: diffmine mine');
-  if (!manifest.options.maps && !mined) throw new DiffmineError('RUN_INVALID', `${run.path} has neither maps nor rankings to evaluate.`, 'Mine it: diffmine mine RUN');
+  if (!manifest.options.maps && !mined)
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${run.path} has neither maps nor rankings to evaluate.`,
+      'Mine it: diffmine mine RUN',
+    );
 
   const { pictures, used } = await readPictures(run, boxes, root, hooks);
   const ranked = mined ? await readTable<MinedPatchRow>(run.mineFile('patches.parquet')) : undefined;
@@ -101,66 +131,139 @@ export async function gather(run: Run, boxes: Truth, root: string, smooth: numbe
     await setImmediate();
     const own = pictures.filter((picture) => picture.label === label);
     const ranking = (list: string): Ranked[] | undefined =>
-      ranked?.filter((row) => row.condition === label && row.list === list).sort((a, b) => a.rank - b.rank).map((row) => meet(row, byKey.get(imageKey({ path: row.image, label: row.label })), label));
-    evidence.push({ label, own, top: ranking('top'), random: ranking('random'), ...lookAtMaps(run, label, own, smooth) });
+      ranked
+        ?.filter((row) => row.condition === label && row.list === list)
+        .sort((a, b) => a.rank - b.rank)
+        .map((row) => meet(row, byKey.get(imageKey({ path: row.image, label: row.label })), label));
+    evidence.push({
+      label,
+      own,
+      top: ranking('top'),
+      random: ranking('random'),
+      ...lookAtMaps(run, label, own, smooth),
+    });
   }
   return { pictures, boxes: used, evidence, notes };
 }
 
-async function readPictures(run: Run, truth: Truth, root: string, { signal }: EvaluateHooks): Promise<{ pictures: Picture[]; used: BoxesUsed }> {
+async function readPictures(
+  run: Run,
+  truth: Truth,
+  root: string,
+  { signal }: EvaluateHooks,
+): Promise<{ pictures: Picture[]; used: BoxesUsed }> {
   const { size, sizeRule } = run.manifest.options;
-  const found = new Map<string, Picture & { source: { width: number; height: number }; resized: { width: number; height: number } }>();
+  const found = new Map<
+    string,
+    Picture & { source: { width: number; height: number }; resized: { width: number; height: number } }
+  >();
   for (let shard = 0; shard < run.manifest.shards; shard++) {
-    const rows = await readTable<ImageRow>(run.shardFile(shard, 'images.parquet'), ['image', 'label', 'source_width', 'source_height', 'width', 'height']);
+    const rows = await readTable<ImageRow>(run.shardFile(shard, 'images.parquet'), [
+      'image',
+      'label',
+      'source_width',
+      'source_height',
+      'width',
+      'height',
+    ]);
     for (const { image, label, source_width: across, source_height: down, width, height } of rows) {
       const key = imageKey({ path: image, label });
       if (found.has(key)) continue; // scored under several labels
       const source = { width: across, height: down };
       const { resized } = scoredSize(source, { size, rule: sizeRule, multiple: 1, patch: 1 });
-      found.set(key, { index: found.size, image, label, shard, width, height, scale: [resized.width / across, resized.height / down], boxes: [], source, resized });
+      found.set(key, {
+        index: found.size,
+        image,
+        label,
+        shard,
+        width,
+        height,
+        scale: [resized.width / across, resized.height / down],
+        boxes: [],
+        source,
+        resized,
+      });
     }
   }
   const byImage = new Map([...found.values()].map((picture) => [picture.image, picture]));
-  const assigned = tableOf(truth, (box): Marked & { truth: TruthBox } => ({ box, truth: box, ...(box.frame ? { frame: box.frame } : {}) })).assign(byImage.keys(), truth.path);
+  const assigned = tableOf(truth, (box): Marked & { truth: TruthBox } => ({
+    box,
+    truth: box,
+    ...(box.frame ? { frame: box.frame } : {}),
+  })).assign(byImage.keys(), truth.path);
   const used = [...assigned.values()].reduce((sum, marks) => sum + marks.length, 0);
   if (used === 0) {
     const [first] = byImage.keys();
     throw new DiffmineError(
-      'DATASET_INVALID', `No box of ${truth.path} is in an image of the run.`, `It names ${JSON.stringify(truth.boxes[0]?.image ?? '')}; the images are named as in the dataset, such as ${JSON.stringify(first ?? '')}.`,
+      'DATASET_INVALID',
+      `No box of ${truth.path} is in an image of the run.`,
+      `It names ${JSON.stringify(truth.boxes[0]?.image ?? '')}; the images are named as in the dataset, such as ${JSON.stringify(first ?? '')}.`,
     );
   }
   const marked = [...assigned].map(([image, marks]) => {
     const { width, height, source, resized } = byImage.get(image) as NonNullable<ReturnType<typeof byImage.get>>;
-    return { image, file: imageFile(root, image), scored: { width, height, sourceWidth: source.width, sourceHeight: source.height, resized }, marks };
+    return {
+      image,
+      file: imageFile(root, image),
+      scored: { width, height, sourceWidth: source.width, sourceHeight: source.height, resized },
+      marks,
+    };
   });
   const { images, counts, notes } = await placeMarks(truth.path, marked, { frame: truth.frame ?? 'auto', signal });
   const pictures = [...found.values()].map(({ source: _source, resized: _resized, ...picture }) => ({
-    ...picture, boxes: (images.get(picture.image) ?? []).flatMap(({ box, truth: row }) => (isOfImage(row, picture.label) ? [{ ...row, ...box } as TruthBox] : [])),
+    ...picture,
+    boxes: (images.get(picture.image) ?? []).flatMap(({ box, truth: row }) =>
+      isOfImage(row, picture.label) ? [{ ...row, ...box } as TruthBox] : [],
+    ),
   }));
   const shown = new Set(pictures.flatMap((picture) => picture.boxes.map((box) => typicalOf(box, picture))));
   // with none left, the column `label` is that of no image
-  checkLabels(truth.path, shown.size > 0 ? [...shown] : [...new Set(truth.boxes.flatMap(({ label }) => label ?? []))], run.manifest.conditions);
+  checkLabels(
+    truth.path,
+    shown.size > 0 ? [...shown] : [...new Set(truth.boxes.flatMap(({ label }) => label ?? []))],
+    run.manifest.conditions,
+  );
   return { pictures, used: { used, ...counts, notes } };
 }
 
 export const typicalOf = (box: TruthBox, picture: Picture): string => labelOf(box, picture.label);
 /** The picture's boxes of what is typical of `label`. */
-export const typical = (picture: Picture, label: string): TruthBox[] => picture.boxes.filter((box) => sharesLabel(typicalOf(box, picture), label));
+export const typical = (picture: Picture, label: string): TruthBox[] =>
+  picture.boxes.filter((box) => sharesLabel(typicalOf(box, picture), label));
 /** Those of what is typical of other labels. */
-export const typicalOfOthers = (picture: Picture, label: string): TruthBox[] => picture.boxes.filter((box) => !sharesLabel(typicalOf(box, picture), label));
+export const typicalOfOthers = (picture: Picture, label: string): TruthBox[] =>
+  picture.boxes.filter((box) => !sharesLabel(typicalOf(box, picture), label));
 /** Boxes in the scored picture's pixels. */
 export const scored = ({ scale }: Picture, boxes: readonly Box[]): Box[] =>
-  boxes.map((box) => ({ x: box.x * scale[0], y: box.y * scale[1], width: box.width * scale[0], height: box.height * scale[1] }));
+  boxes.map((box) => ({
+    x: box.x * scale[0],
+    y: box.y * scale[1],
+    width: box.width * scale[0],
+    height: box.height * scale[1],
+  }));
 /** The scored pixels that lie in boxes. */
-export const maskIn = (picture: Picture, boxes: readonly Box[]): Uint8Array => boxMask(scored(picture, boxes), picture.width, picture.height);
+export const maskIn = (picture: Picture, boxes: readonly Box[]): Uint8Array =>
+  boxMask(scored(picture, boxes), picture.width, picture.height);
 
 function meet(patch: Box, picture: Picture | undefined, label: string): Ranked {
-  const boxes = (picture ? typical(picture, label) : []).filter((box) => centreIn(patch, box) || iou(patch, box) > MIN_IOU);
-  return { picture: picture?.index ?? -1, hit: boxes.length > 0, centre: boxes.some((box) => centreIn(patch, box)), boxes };
+  const boxes = (picture ? typical(picture, label) : []).filter(
+    (box) => centreIn(patch, box) || iou(patch, box) > MIN_IOU,
+  );
+  return {
+    picture: picture?.index ?? -1,
+    hit: boxes.length > 0,
+    centre: boxes.some((box) => centreIn(patch, box)),
+    boxes,
+  };
 }
 
 /** Everything that comes from the maps of a label's own pictures. */
-function lookAtMaps(run: Run, label: string, own: readonly Picture[], smooth: number): Pick<MapEvidence, 'curve' | 'pointing' | 'typicality' | 'kinds' | 'strengths'> {
+function lookAtMaps(
+  run: Run,
+  label: string,
+  own: readonly Picture[],
+  smooth: number,
+): Pick<MapEvidence, 'curve' | 'pointing' | 'typicality' | 'kinds' | 'strengths'> {
   const found = new Map<Picture, ScoredPixels>();
   const strengths: number[] = [];
   const kinds = kindsIn(label, own);
@@ -188,7 +291,12 @@ function lookAtMaps(run: Run, label: string, own: readonly Picture[], smooth: nu
     }
   }
   const ratio = ([sum, count]: number[]): number | null => (count ? (sum as number) / count : null);
-  return { ...curveOf(own, found), kinds, strengths, typicality: { own: ratio(sums.own), others: ratio(sums.others), rest: ratio(sums.rest) } };
+  return {
+    ...curveOf(own, found),
+    kinds,
+    strengths,
+    typicality: { own: ratio(sums.own), others: ratio(sums.others), rest: ratio(sums.rest) },
+  };
 }
 
 /** The kinds of elements typical of `label` in its own pictures, in the order met. */
@@ -204,10 +312,19 @@ function kindsIn(label: string, own: readonly Picture[]): MapEvidence['kinds'] {
 }
 
 /** The maps of `pictures` under `label`, one shard in memory at a time; in the order of shards. */
-export function* mapsOf(run: Run, label: string, pictures: readonly Picture[]): Generator<{ picture: Picture; map: PixelMap }> {
+export function* mapsOf(
+  run: Run,
+  label: string,
+  pictures: readonly Picture[],
+): Generator<{ picture: Picture; map: PixelMap }> {
   for (const shard of [...new Set(pictures.map((picture) => picture.shard))].sort((a, b) => a - b)) {
     const here = pictures.filter((picture) => picture.shard === shard);
-    const maps = readMaps(run, shard, label, here.map(({ image }) => image));
+    const maps = readMaps(
+      run,
+      shard,
+      label,
+      here.map(({ image }) => image),
+    );
     for (const picture of here) {
       const map = maps.get(picture.image);
       if (map) yield { picture, map };
@@ -216,7 +333,10 @@ export function* mapsOf(run: Run, label: string, pictures: readonly Picture[]): 
 }
 
 /** The scored pixels of a label's pictures as one curve, with a place for every picture. */
-export function curveOf(own: readonly Picture[], found: ReadonlyMap<Picture, ScoredPixels>): Pick<Evidence, 'curve' | 'pointing'> {
+export function curveOf(
+  own: readonly Picture[],
+  found: ReadonlyMap<Picture, ScoredPixels>,
+): Pick<Evidence, 'curve' | 'pointing'> {
   const empty: ScoredPixels = { scores: new Float32Array(0), truth: new Uint8Array(0) };
   return {
     curve: found.size > 0 ? new PrecisionCurve(own.map((picture) => found.get(picture) ?? empty)) : undefined,
@@ -234,10 +354,17 @@ export function kindsOf({ label, kinds, top }: MapEvidence): KindEvaluation[] {
   const hit50 = new Set(first?.flatMap(({ boxes }) => boxes));
   return [...kinds].map(([kind, { boxes, sum, pixels }]) => {
     const slot = boxes[0]?.slot;
-    const share = (found: Set<TruthBox>): number | null => (top ? boxes.filter((box) => found.has(box)).length / boxes.length : null);
+    const share = (found: Set<TruthBox>): number | null =>
+      top ? boxes.filter((box) => found.has(box)).length / boxes.length : null;
     return {
-      label, kind, ...(slot === undefined ? {} : { slot }), boxes: boxes.length, recall: share(hit), recall50: share(hit50),
-      patches50: first ? first.filter((patch) => patch.boxes.some((box) => box.kind === kind)).length : null, typicality: pixels > 0 ? sum / pixels : null,
+      label,
+      kind,
+      ...(slot === undefined ? {} : { slot }),
+      boxes: boxes.length,
+      recall: share(hit),
+      recall50: share(hit50),
+      patches50: first ? first.filter((patch) => patch.boxes.some((box) => box.kind === kind)).length : null,
+      typicality: pixels > 0 ? sum / pixels : null,
     };
   });
 }

@@ -13,14 +13,21 @@ export interface Shares {
 function measure(evidence: Evidence, weights: Uint32Array | undefined): (number | null)[] {
   const weight = (picture: number): number => (weights ? (weights[picture] ?? 1) : 1);
   const { curve, own, pointing } = evidence;
-  const precision = curve && (weights ? curve.resampled(Uint32Array.from(own, ({ index }) => weight(index))) : curve.averagePrecision());
+  const precision =
+    curve &&
+    (weights ? curve.resampled(Uint32Array.from(own, ({ index }) => weight(index))) : curve.averagePrecision());
   let [pointed, asked] = [0, 0];
   pointing.forEach((on, i) => {
     if (on === undefined) return;
     asked += weight((own[i] as Picture).index);
     if (on) pointed += weight((own[i] as Picture).index);
   });
-  return [precision ?? null, asked > 0 ? pointed / asked : null, ...precisionAt(evidence.top, weight), ...precisionAt(evidence.random, weight)];
+  return [
+    precision ?? null,
+    asked > 0 ? pointed / asked : null,
+    ...precisionAt(evidence.top, weight),
+    ...precisionAt(evidence.random, weight),
+  ];
 }
 
 /** Hit and centre for each k, where a patch stands in the ranking as often as its picture was drawn. */
@@ -45,15 +52,26 @@ function precisionAt(ranking: readonly Ranked[] | undefined, weight: (picture: n
  * @param shares of typical pixels, which the lift goes by
  */
 export async function figuresOf(
-  evidence: readonly Evidence[], pictures: number, shares: Shares, options: BootstrapOptions, hooks: EvaluateHooks,
+  evidence: readonly Evidence[],
+  pictures: number,
+  shares: Shares,
+  options: BootstrapOptions,
+  hooks: EvaluateHooks,
 ): Promise<Control<Metrics>> {
-  const groups = evidence.map((one) => ({ members: one.own.map(({ index }) => index), measure: (weights: Uint32Array | undefined) => measure(one, weights) }));
+  const groups = evidence.map((one) => ({
+    members: one.own.map(({ index }) => index),
+    measure: (weights: Uint32Array | undefined) => measure(one, weights),
+  }));
   const metrics = (await bootstrapped(groups, pictures, options, hooks)).map((figures, label): Metrics => {
-    const lists = (from: number): Metrics['top'] => AT.map((k, i) => ({ k, hit: figures[from + 2 * i] as Figure, centre: figures[from + 2 * i + 1] as Figure }));
+    const lists = (from: number): Metrics['top'] =>
+      AT.map((k, i) => ({ k, hit: figures[from + 2 * i] as Figure, centre: figures[from + 2 * i + 1] as Figure }));
     const averagePrecision = figures[0] as Figure;
     const share = label < evidence.length ? shares.labels[label] : shares.mean;
     const lift = averagePrecision.value !== null && share ? averagePrecision.value / share : null;
     return { averagePrecision, lift, pointing: figures[1] as Figure, top: lists(2), random: lists(2 + 2 * AT.length) };
   });
-  return { mean: metrics.pop() as Metrics, labels: evidence.map(({ label }, i) => ({ label, ...(metrics[i] as Metrics) })) };
+  return {
+    mean: metrics.pop() as Metrics,
+    labels: evidence.map(({ label }, i) => ({ label, ...(metrics[i] as Metrics) })),
+  };
 }

@@ -19,7 +19,8 @@ export function upsample(map: PixelMap, width: number, height: number): PixelMap
   const values = new Float32Array(width * height);
   taps(height, map.height).forEach(({ low: top, high: bottom, weight: v }, y) => {
     across.forEach(({ low: left, high: right, weight: u }, x) => {
-      const row = (r: number): number => (map.values[r * map.width + left] as number) * (1 - u) + (map.values[r * map.width + right] as number) * u;
+      const row = (r: number): number =>
+        (map.values[r * map.width + left] as number) * (1 - u) + (map.values[r * map.width + right] as number) * u;
       values[y * width + x] = row(top) * (1 - v) + row(bottom) * v;
     });
   });
@@ -30,7 +31,14 @@ export function upsample(map: PixelMap, width: number, height: number): PixelMap
 export function boxMean({ values, width, height }: PixelMap, side: number): PixelMap {
   const reach = (side - 1) / 2;
   if (reach === 0) return { values, width, height };
-  const along = (from: Float32Array | Float64Array, into: Float32Array | Float64Array, length: number, step: number, lines: number, lineStep: number): void => {
+  const along = (
+    from: Float32Array | Float64Array,
+    into: Float32Array | Float64Array,
+    length: number,
+    step: number,
+    lines: number,
+    lineStep: number,
+  ): void => {
     for (let line = 0; line < lines; line++) {
       for (let i = 0; i < length; i++) {
         const [first, last] = [Math.max(0, i - reach), Math.min(length - 1, i + reach)];

@@ -33,10 +33,21 @@ const css = (colour: Rgb): string => `rgb(${colour.join(' ')})`;
  * @throws IMAGE_UNREADABLE for a picture that is not there any more
  */
 export async function drawSheet(
-  run: Run, root: string, evidence: readonly MapEvidence[], { smooth, perLabel }: { smooth: number; perLabel: number }, hooks: EvaluateHooks,
+  run: Run,
+  root: string,
+  evidence: readonly MapEvidence[],
+  { smooth, perLabel }: { smooth: number; perLabel: number },
+  hooks: EvaluateHooks,
 ): Promise<{ sheet: MapSheet; pixels: Buffer; width: number; height: number } | undefined> {
-  const shown = evenly(evidence.filter(({ strengths, own }) => strengths.length > 0 && own.length > 0), MOST_ROWS)
-    .map((one) => ({ ...one, scale: commonScale(one.strengths), maps: [...mapsOf(run, one.label, evenly(one.own, Math.min(perLabel, MOST_COLUMNS)))] }))
+  const shown = evenly(
+    evidence.filter(({ strengths, own }) => strengths.length > 0 && own.length > 0),
+    MOST_ROWS,
+  )
+    .map((one) => ({
+      ...one,
+      scale: commonScale(one.strengths),
+      maps: [...mapsOf(run, one.label, evenly(one.own, Math.min(perLabel, MOST_COLUMNS)))],
+    }))
     .filter(({ maps }) => maps.length > 0);
   if (shown.length === 0) return undefined;
   const columns = Math.max(...shown.map(({ maps }) => maps.length));
@@ -47,15 +58,33 @@ export async function drawSheet(
     for (const [column, { picture, map }] of maps.entries()) {
       const place = { left: column * CELL.width + MARGIN, top: row * CELL.height + MARGIN };
       for (const [side, input] of (await pairOf(run, root, label, picture, map, { smooth, scale })).entries()) {
-        tiles.push({ input: input.pixels, raw: { width: input.width, height: input.height, channels: 3 }, ...centred(input, place.left + side * (TILE + GAP), place.top) });
+        tiles.push({
+          input: input.pixels,
+          raw: { width: input.width, height: input.height, channels: 3 },
+          ...centred(input, place.left + side * (TILE + GAP), place.top),
+        });
       }
     }
   }
-  const pixels = await sharp({ create: { width, height, channels: 4, background: { r: 0, g: 0, b: 0, alpha: 0 } } }).composite(tiles).raw().toBuffer();
+  const pixels = await sharp({ create: { width, height, channels: 4, background: { r: 0, g: 0, b: 0, alpha: 0 } } })
+    .composite(tiles)
+    .raw()
+    .toBuffer();
   const rows = shown.map(({ label, scale, maps }) => ({
-    label, scale, pictures: maps.map(({ picture }) => ({ image: picture.image, own: typical(picture, label).length, others: typicalOfOthers(picture, label).length })),
+    label,
+    scale,
+    pictures: maps.map(({ picture }) => ({
+      image: picture.image,
+      own: typical(picture, label).length,
+      others: typicalOfOthers(picture, label).length,
+    })),
   }));
-  return { sheet: { cell: CELL, columns, colours: { own: css(COLOURS.own), others: css(COLOURS.others) }, rows }, pixels, width, height };
+  return {
+    sheet: { cell: CELL, columns, colours: { own: css(COLOURS.own), others: css(COLOURS.others) }, rows },
+    pixels,
+    width,
+    height,
+  };
 }
 
 interface Tile {
@@ -65,24 +94,48 @@ interface Tile {
 }
 
 const centred = ({ width, height }: Tile, left: number, top: number): { left: number; top: number } => ({
-  left: left + Math.floor((TILE - width) / 2), top: top + Math.floor((TILE - height) / 2),
+  left: left + Math.floor((TILE - width) / 2),
+  top: top + Math.floor((TILE - height) / 2),
 });
 
 /** The picture and its map, with boxes. */
-async function pairOf(run: Run, root: string, label: string, picture: Picture, map: PixelMap, { smooth, scale }: { smooth: number; scale: number }): Promise<Tile[]> {
+async function pairOf(
+  run: Run,
+  root: string,
+  label: string,
+  picture: Picture,
+  map: PixelMap,
+  { smooth, scale }: { smooth: number; scale: number },
+): Promise<Tile[]> {
   const source = await readScored(run, root, picture);
   const long = Math.max(picture.width, picture.height);
   const factor = long <= TILE ? Math.floor(TILE / long) : TILE / long;
-  const [width, height] = [Math.max(1, Math.round(picture.width * factor)), Math.max(1, Math.round(picture.height * factor))];
+  const [width, height] = [
+    Math.max(1, Math.round(picture.width * factor)),
+    Math.max(1, Math.round(picture.height * factor)),
+  ];
   const plain = await sharp(source, { raw: { width: picture.width, height: picture.height, channels: 3 } })
-    .resize(width, height, { fit: 'fill', kernel: factor > 1 ? 'nearest' : 'lanczos3' }).raw().toBuffer();
+    .resize(width, height, { fit: 'fill', kernel: factor > 1 ? 'nearest' : 'lanczos3' })
+    .raw()
+    .toBuffer();
   const smoothed = boxMean(upsample(map, picture.width, picture.height), smooth);
-  const heat = warm(plain, paint(smoothed, scale, width, height, { width: width / picture.width, height: height / picture.height }));
+  const heat = warm(
+    plain,
+    paint(smoothed, scale, width, height, { width: width / picture.width, height: height / picture.height }),
+  );
   const [across, down] = [width / picture.width, height / picture.height];
   const tiles = [plain, heat].map((pixels): Tile => ({ pixels, width, height }));
   for (const tile of tiles) {
-    for (const [boxes, colour] of [[typicalOfOthers(picture, label), COLOURS.others], [typical(picture, label), COLOURS.own]] as const) {
-      for (const box of scored(picture, boxes)) outline(tile, { x: box.x * across, y: box.y * down, width: box.width * across, height: box.height * down }, colour);
+    for (const [boxes, colour] of [
+      [typicalOfOthers(picture, label), COLOURS.others],
+      [typical(picture, label), COLOURS.own],
+    ] as const) {
+      for (const box of scored(picture, boxes))
+        outline(
+          tile,
+          { x: box.x * across, y: box.y * down, width: box.width * across, height: box.height * down },
+          colour,
+        );
     }
   }
   return tiles;
@@ -90,7 +143,12 @@ async function pairOf(run: Run, root: string, label: string, picture: Picture, m
 
 /** Draws a box's edge around it, 2 px between thin dark lines that set it off from any ground. */
 function outline({ pixels, width, height }: Tile, box: Box, colour: Rgb): void {
-  const [left, top, right, bottom] = [Math.trunc(box.x), Math.trunc(box.y), Math.trunc(box.x + box.width), Math.trunc(box.y + box.height)];
+  const [left, top, right, bottom] = [
+    Math.trunc(box.x),
+    Math.trunc(box.y),
+    Math.trunc(box.x + box.width),
+    Math.trunc(box.y + box.height),
+  ];
   const ring = (reach: number, paint: Rgb): void => {
     const put = (x: number, y: number): void => {
       if (x >= 0 && y >= 0 && x < width && y < height) pixels.set(paint, 3 * (y * width + x));

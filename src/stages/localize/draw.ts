@@ -18,13 +18,19 @@ async function enlarged(picture: Scored): Promise<{ pixels: Buffer; width: numbe
   const zoom = zoomOf(picture);
   const [width, height] = [picture.width * zoom, picture.height * zoom];
   const image = sharp(picture.pixels, { raw: { width: picture.width, height: picture.height, channels: 3 } });
-  return { pixels: await (zoom > 1 ? image.resize(width, height, { fit: 'fill', kernel: 'nearest' }) : image).raw().toBuffer(), width, height };
+  return {
+    pixels: await (zoom > 1 ? image.resize(width, height, { fit: 'fill', kernel: 'nearest' }) : image).raw().toBuffer(),
+    width,
+    height,
+  };
 }
 
 /** The picture, as webp. */
 export async function drawPicture(picture: Scored): Promise<Buffer> {
   const { pixels, width, height } = await enlarged(picture);
-  return sharp(pixels, { raw: { width, height, channels: 3 } }).webp({ quality: 86, effort: 3 }).toBuffer();
+  return sharp(pixels, { raw: { width, height, channels: 3 } })
+    .webp({ quality: 86, effort: 3 })
+    .toBuffer();
 }
 
 /**
@@ -36,6 +42,11 @@ export async function drawPicture(picture: Scored): Promise<Buffer> {
 export async function drawOverlay(picture: Scored, heat: Float32Array, scale: number): Promise<Buffer> {
   const { pixels, width, height } = await enlarged(picture);
   const zoom = zoomOf(picture);
-  const painted = paint({ values: heat, width: picture.width, height: picture.height }, scale, width, height, { width: zoom, height: zoom });
-  return sharp(warm(pixels, painted), { raw: { width, height, channels: 3 } }).png({ compressionLevel: 6 }).toBuffer();
+  const painted = paint({ values: heat, width: picture.width, height: picture.height }, scale, width, height, {
+    width: zoom,
+    height: zoom,
+  });
+  return sharp(warm(pixels, painted), { raw: { width, height, channels: 3 } })
+    .png({ compressionLevel: 6 })
+    .toBuffer();
 }

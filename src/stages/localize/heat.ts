@@ -12,7 +12,12 @@ export const DEFAULT_BLUR = 1 / 16;
 
 /** @throws INVALID_ARGUMENT */
 export function checkBlur(blur: number): void {
-  if (!(Number.isFinite(blur) && blur >= 0)) throw new DiffmineError('INVALID_ARGUMENT', `The blur is ${blur}.`, 'Give a share of the short side below 1, pixels from 1 on, or 0 for none.');
+  if (!(Number.isFinite(blur) && blur >= 0))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The blur is ${blur}.`,
+      'Give a share of the short side below 1, pixels from 1 on, or 0 for none.',
+    );
 }
 
 /**
@@ -31,7 +36,8 @@ export function gaussian(blur: number, width: number, height: number): { sigma: 
 /** The rows of a run's finished shards under `label`, with their shard; each has a map. */
 export async function rowsOf(run: Run): Promise<{ shard: number; row: ImageRow }[]> {
   const found: { shard: number; row: ImageRow }[] = [];
-  for (const shard of await run.doneShards()) for (const row of await readTable<ImageRow>(run.shardFile(shard, 'images.parquet'))) found.push({ shard, row });
+  for (const shard of await run.doneShards())
+    for (const row of await readTable<ImageRow>(run.shardFile(shard, 'images.parquet'))) found.push({ shard, row });
   return found;
 }
 
@@ -47,16 +53,33 @@ export interface Heat {
  * @param engine needs no model
  * @throws RUN_INVALID where a shard lacks a map
  */
-export async function* heatOf<Item extends { shard: number; row: ImageRow }>(engine: Engine, run: Run, rows: readonly Item[], blur: number, signal?: AbortSignal): AsyncGenerator<{ item: Item } & Heat> {
+export async function* heatOf<Item extends { shard: number; row: ImageRow }>(
+  engine: Engine,
+  run: Run,
+  rows: readonly Item[],
+  blur: number,
+  signal?: AbortSignal,
+): AsyncGenerator<{ item: Item } & Heat> {
   const call = signal ? { signal } : {};
-  for (const here of groupBy(rows, ({ shard }) => String(shard)).sort(([a], [b]) => (a?.shard ?? 0) - (b?.shard ?? 0))) {
+  for (const here of groupBy(rows, ({ shard }) => String(shard)).sort(
+    ([a], [b]) => (a?.shard ?? 0) - (b?.shard ?? 0),
+  )) {
     const shard = here[0]?.shard ?? 0;
-    const maps = readMaps(run, shard, here[0]?.row.condition ?? '', here.map(({ row }) => row.image));
+    const maps = readMaps(
+      run,
+      shard,
+      here[0]?.row.condition ?? '',
+      here.map(({ row }) => row.image),
+    );
     for (const item of here) {
       if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Localizing was cancelled.');
       const { image, width, height } = item.row;
       const map = maps.get(image);
-      if (!map) throw new DiffmineError('RUN_INVALID', `${run.shardFile(shard, 'maps.safetensors')} lacks the map of ${image} under ${item.row.condition}.`);
+      if (!map)
+        throw new DiffmineError(
+          'RUN_INVALID',
+          `${run.shardFile(shard, 'maps.safetensors')} lacks the map of ${image} under ${item.row.condition}.`,
+        );
       const raw = await engine.heatMaps(fromFloat32([1, map.height, map.width], map.values), { height, width }, call);
       const blurred = gaussian(blur, width, height);
       const heat = blurred ? await engine.heatMaps(raw, { height, width, ...blurred }, call) : raw;

@@ -29,45 +29,108 @@ const UNTRAINED = 'untrained';
  *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the picture; IO
  */
 export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = {}): Promise<LocalizeSummary> {
-  const { labels = 'own', variant, baseline, boxes, boxFormat, boxFrame, onlyMarked, blur = DEFAULT_BLUR, bootstrap = 1000, overlays = 100, pictures, ...scoring } = options;
+  const {
+    labels = 'own',
+    variant,
+    baseline,
+    boxes,
+    boxFormat,
+    boxFrame,
+    onlyMarked,
+    blur = DEFAULT_BLUR,
+    bootstrap = 1000,
+    overlays = 100,
+    pictures,
+    ...scoring
+  } = options;
   checkBlur(blur);
-  for (const [name, value] of [['bootstrap', bootstrap], ['overlays', overlays]] as const) {
-    if (value !== 'all' && !(Number.isSafeInteger(value) && value >= 0)) throw new DiffmineError('INVALID_ARGUMENT', `--${name} is ${value}; expected a whole number of at least 0.`);
+  for (const [name, value] of [
+    ['bootstrap', bootstrap],
+    ['overlays', overlays],
+  ] as const) {
+    if (value !== 'all' && !(Number.isSafeInteger(value) && value >= 0))
+      throw new DiffmineError('INVALID_ARGUMENT', `--${name} is ${value}; expected a whole number of at least 0.`);
   }
-  if (onlyMarked && boxes === undefined) throw new DiffmineError('INVALID_ARGUMENT', '--only-marked goes by boxes or masks, and there are none.', 'Give --boxes.');
-  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await picturesOf(options)).images);
-  const [own = {}, before = {}] = await variantForEach([options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])], variant);
+  if (onlyMarked && boxes === undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      '--only-marked goes by boxes or masks, and there are none.',
+      'Give --boxes.',
+    );
+  const marks =
+    boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await picturesOf(options)).images);
+  const [own = {}, before = {}] = await variantForEach(
+    [options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])],
+    variant,
+  );
   const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.pictures } : {}) };
   const ours: ScanOptions = { ...both, ...own };
   const { draft, sizes } = await settle(ours, VERSION);
   await marks?.place(sizes, draft.conditions, { ...(boxFrame ? { frame: boxFrame } : {}), signal: hooks.signal });
-  const theirs: ScanOptions | undefined = baseline === undefined ? undefined : {
-    ...both, out: baselineFolder(options.out), size: draft.options.size, localize: labels === 'own' ? labels : draft.conditions,
-    ...(baseline === UNTRAINED ? { ...own, untrained: true } : { ...before, model: baseline }),
-  };
+  const theirs: ScanOptions | undefined =
+    baseline === undefined
+      ? undefined
+      : {
+          ...both,
+          out: baselineFolder(options.out),
+          size: draft.options.size,
+          localize: labels === 'own' ? labels : draft.conditions,
+          ...(baseline === UNTRAINED ? { ...own, untrained: true } : { ...before, model: baseline }),
+        };
   if (theirs) await settle(theirs, VERSION);
 
   const { signal, log, onProgress } = hooks;
-  const scanHooks = (of: 'model' | 'baseline'): Parameters<typeof scan>[1] => ({ ...(signal ? { signal } : {}), ...(log ? { log } : {}), onProgress: (event) => onProgress?.({ of, ...event }) });
+  const scanHooks = (of: 'model' | 'baseline'): Parameters<typeof scan>[1] => ({
+    ...(signal ? { signal } : {}),
+    ...(log ? { log } : {}),
+    onProgress: (event) => onProgress?.({ of, ...event }),
+  });
   const scanned = await scan(ours, scanHooks('model'));
   const other = theirs ? await scan(theirs, scanHooks('baseline')) : null;
-  if (!scanned.complete || other?.complete === false || scanned.scored === 0) return { scan: scanned, baseline: other, result: null, page: null };
+  if (!scanned.complete || other?.complete === false || scanned.scored === 0)
+    return { scan: scanned, baseline: other, result: null, page: null };
 
   const run = await Run.open(options.out);
   const runs = theirs ? [run, await Run.open(theirs.out)] : [run];
-  const engine = new Engine({ device: chooseDevice(options.device ?? 'auto', 'fp32').id, precision: 'fp32', threads: options.threads ?? 0 });
+  const engine = new Engine({
+    device: chooseDevice(options.device ?? 'auto', 'fp32').id,
+    precision: 'fp32',
+    threads: options.threads ?? 0,
+  });
   let lock: Lock | undefined;
   try {
-    lock = await run.locks.wait('localize', { signal, onWaiting: (holder) => log?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`) });
+    lock = await run.locks.wait('localize', {
+      signal,
+      onWaiting: (holder) => log?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`),
+    });
     const target = localizationFolder(run);
     await removeLeftovers(target);
     let result: Localization | undefined;
     await replaceFolder(target, async (folder) => {
-      result = await new Localizer(engine, runs, marks, { blur, bootstrap, overlays, root: pictureRoot(run, pictures) }, hooks).fill(folder);
+      result = await new Localizer(
+        engine,
+        runs,
+        marks,
+        { blur, bootstrap, overlays, root: pictureRoot(run, pictures) },
+        hooks,
+      ).fill(folder);
     });
-    const { model, baseline: before, boxes: used, options: settings, labels: found, mean: means, notes } = result as Localization;
+    const {
+      model,
+      baseline: before,
+      boxes: used,
+      options: settings,
+      labels: found,
+      mean: means,
+      notes,
+    } = result as Localization;
     for (const note of notes) log?.(note);
-    return { scan: scanned, baseline: other, result: { model, baseline: before, boxes: used, options: settings, labels: found, mean: means, notes }, page: join(target, 'index.html') };
+    return {
+      scan: scanned,
+      baseline: other,
+      result: { model, baseline: before, boxes: used, options: settings, labels: found, mean: means, notes },
+      page: join(target, 'index.html'),
+    };
   } finally {
     await engine.dispose();
     await lock?.release();

@@ -64,7 +64,14 @@ export class Localizer {
     const works = await this.measured();
     const count = works.reduce((sum, { entries }) => sum + (entries[0]?.length ?? 0), 0);
     const { bootstrap, blur } = this.settings;
-    const figures = this.marks ? await bootstrapped(works.map(({ measured }) => groupOf(measured)), count, { bootstrap, seed }, this.resampling()) : undefined;
+    const figures = this.marks
+      ? await bootstrapped(
+          works.map(({ measured }) => groupOf(measured)),
+          count,
+          { bootstrap, seed },
+          this.resampling(),
+        )
+      : undefined;
     const labels = works.map((work, i) => this.labelOf(work, figures?.[i]));
     const pictures = this.pictures(works);
     await this.draw(folder, works, pictures);
@@ -73,8 +80,12 @@ export class Localizer {
     const means = figures?.at(-1);
     const result: Localization = {
       model: { path: manifest.model.path },
-      baseline: control ? { path: control.manifest.model.path, untrained: control.manifest.options.untrained === true } : null,
-      boxes: this.marks ? { path: resolve(this.marks.path), marks: this.marks.count, used: this.marks.used, ...this.marks.counts } : null,
+      baseline: control
+        ? { path: control.manifest.model.path, untrained: control.manifest.options.untrained === true }
+        : null,
+      boxes: this.marks
+        ? { path: resolve(this.marks.path), marks: this.marks.count, used: this.marks.used, ...this.marks.counts }
+        : null,
       options: { against, blur, bootstrap: this.marks ? bootstrap : 0, seed },
       labels,
       mean: { share: mean(labels.map(({ share }) => share)), ...threeOf(means, this.runs.length) },
@@ -82,16 +93,25 @@ export class Localizer {
       notes: this.notesOf(labels),
     };
     const record: LocalizationRecord = {
-      format: LOCALIZATION_FORMAT, version: VERSION, fingerprint: manifest.fingerprint, baselineFingerprint: control?.manifest.fingerprint ?? null, ...result,
+      format: LOCALIZATION_FORMAT,
+      version: VERSION,
+      fingerprint: manifest.fingerprint,
+      baselineFingerprint: control?.manifest.fingerprint ?? null,
+      ...result,
     };
     await writeFile(join(folder, LOCALIZATION_FILE), `${JSON.stringify(record, null, 1)}\n`);
-    await writePage(folder, this.run, result, pictures, ({ label, key }) => this.edges.get(JSON.stringify([label, key])));
+    await writePage(folder, this.run, result, pictures, ({ label, key }) =>
+      this.edges.get(JSON.stringify([label, key])),
+    );
     return result;
   }
 
   private resampling(): Parameters<typeof bootstrapped>[3] {
     const { signal, onProgress } = this.hooks;
-    return { ...(signal ? { signal } : {}), onProgress: ({ done, total }) => onProgress?.({ type: 'resample', done, total }) };
+    return {
+      ...(signal ? { signal } : {}),
+      onProgress: ({ done, total }) => onProgress?.({ type: 'resample', done, total }),
+    };
   }
 
   /** The label's maps of all runs, measured. Pictures that a baseline of another size multiple could not take are left out of both. */
@@ -101,18 +121,26 @@ export class Localizer {
     const byKey = rows.map((list) => new Map(list.map((one) => [key(one), one])));
     const kept = (rows[0] ?? []).filter((one) => byKey.every((map) => map.has(key(one))));
     const lost = (rows[0]?.length ?? 0) - kept.length;
-    if (lost > 0) this.notes.push(`${counted(lost, 'map')} ${lost === 1 ? 'is' : 'are'} left out: the baseline has none for the same image.`);
+    if (lost > 0)
+      this.notes.push(
+        `${counted(lost, 'map')} ${lost === 1 ? 'is' : 'are'} left out: the baseline has none for the same image.`,
+      );
     let [index, done] = [0, 0];
     const works: LabelWork[] = [];
     for (const label of this.run.manifest.conditions) {
       const own = kept.filter(({ row }) => row.condition === label);
       const first = index;
       index += own.length;
-      const entries = byKey.map((map) => own.map((one, i): Entry => ({ ...(map.get(key(one)) as (typeof kept)[number]), index: first + i })));
+      const entries = byKey.map((map) =>
+        own.map((one, i): Entry => ({ ...(map.get(key(one)) as (typeof kept)[number]), index: first + i })),
+      );
       const measured: Measured[] = [];
       for (const [which, run] of this.runs.entries()) {
-        measured.push(await measure(this.engine, run, entries[which] ?? [], this.marks, this.settings.blur, this.hooks.signal, () =>
-          this.hooks.onProgress?.({ type: 'maps', done: ++done, total: kept.length * this.runs.length })));
+        measured.push(
+          await measure(this.engine, run, entries[which] ?? [], this.marks, this.settings.blur, this.hooks.signal, () =>
+            this.hooks.onProgress?.({ type: 'maps', done: ++done, total: kept.length * this.runs.length }),
+          ),
+        );
       }
       works.push({ label, entries, measured, scales: measured.map(({ strengths }) => commonScale(strengths)) });
     }
@@ -123,8 +151,13 @@ export class Localizer {
     const curve = measured[0]?.curve;
     const three = threeOf(curve ? figures : undefined, this.runs.length);
     return {
-      label, pictures: entries[0]?.length ?? 0, marked: measured[0]?.marked.length ?? 0, share: curve ? curve.positives / curve.pixels : null,
-      scale: scales[0] ?? 0, baselineScale: scales[1] ?? null, ...three,
+      label,
+      pictures: entries[0]?.length ?? 0,
+      marked: measured[0]?.marked.length ?? 0,
+      share: curve ? curve.positives / curve.pixels : null,
+      scale: scales[0] ?? 0,
+      baselineScale: scales[1] ?? null,
+      ...three,
     };
   }
 
@@ -133,20 +166,40 @@ export class Localizer {
     for (const { label, entries, measured } of works) {
       entries[0]?.forEach(({ row, index }, i) => {
         const key = imageKey({ path: row.image, label: row.label });
-        const picture = found.get(key) ?? { image: row.image, label: row.label, width: row.width, height: row.height, maps: [] };
+        const picture = found.get(key) ?? {
+          image: row.image,
+          label: row.label,
+          width: row.width,
+          height: row.height,
+          maps: [],
+        };
         found.set(key, picture);
         const [model, baseline] = measured.map((one, which) => ({
-          typicality: entries[which]?.[i]?.row.typicality ?? NaN, overlay: null, figures: one.figures.get(index) ?? null,
+          typicality: entries[which]?.[i]?.row.typicality ?? NaN,
+          overlay: null,
+          figures: one.figures.get(index) ?? null,
         }));
-        if (model) picture.maps.push({ label, share: measured[0]?.shares.get(index) ?? null, model, baseline: baseline ?? null });
+        if (model)
+          picture.maps.push({
+            label,
+            share: measured[0]?.shares.get(index) ?? null,
+            model,
+            baseline: baseline ?? null,
+          });
       });
     }
     // in the order of the dataset
-    return new Map([...found].sort(([, a], [, b]) => compareCodePoints(a.image, b.image) || compareCodePoints(a.label, b.label)));
+    return new Map(
+      [...found].sort(([, a], [, b]) => compareCodePoints(a.image, b.image) || compareCodePoints(a.label, b.label)),
+    );
   }
 
   /** Draws pictures and overlays, and notes their names in `pictures`. */
-  private async draw(folder: string, works: readonly LabelWork[], pictures: ReadonlyMap<string, PictureLocalization>): Promise<void> {
+  private async draw(
+    folder: string,
+    works: readonly LabelWork[],
+    pictures: ReadonlyMap<string, PictureLocalization>,
+  ): Promise<void> {
     for (const name of ['pictures', ...FOLDERS.slice(0, this.runs.length)]) await mkdir(join(folder, name));
     const numbers = new Map([...pictures.keys()].map((key, number) => [key, number]));
     const missing = new Map<string, string>();
@@ -166,7 +219,8 @@ export class Localizer {
           const source = await this.sourceOf(run, row, missing);
           if (!source) continue;
           const number = numbers.get(key) as number;
-          if (!drawn.has(number)) await writeFile(join(folder, 'pictures', `${number}.webp`), await drawPicture(source));
+          if (!drawn.has(number))
+            await writeFile(join(folder, 'pictures', `${number}.webp`), await drawPicture(source));
           drawn.add(number);
           const name = `${FOLDERS[which]}/${number}-${place}.png`;
           await writeFile(join(folder, name), await drawOverlay(source, heat, work.scales[which] ?? 0));
@@ -180,10 +234,17 @@ export class Localizer {
     }
     const reasons = [...missing.values()];
     for (const reason of reasons.slice(0, 3)) this.notes.push(`Not drawn: ${reason}`);
-    if (reasons.length > 3) this.notes.push(`Not drawn: ${reasons.length - 3} more. If the images have moved, name their folder with --pictures.`);
+    if (reasons.length > 3)
+      this.notes.push(
+        `Not drawn: ${reasons.length - 3} more. If the images have moved, name their folder with --pictures.`,
+      );
   }
 
-  private async sourceOf(run: Run, { image, width, height }: Entry['row'], missing: Map<string, string>): Promise<Scored | undefined> {
+  private async sourceOf(
+    run: Run,
+    { image, width, height }: Entry['row'],
+    missing: Map<string, string>,
+  ): Promise<Scored | undefined> {
     try {
       return { pixels: await readScored(run, this.settings.root, { image, width, height }), width, height };
     } catch (thrown) {
@@ -200,26 +261,39 @@ export class Localizer {
     const most = this.settings.overlays === 'all' ? all.length : this.settings.overlays;
     const isMarked = (i: number): boolean => measured[0]?.figures.has(entries[0]?.[i]?.index ?? -1) ?? false;
     const marked = evenly(all.filter(isMarked), most);
-    return [...marked, ...evenly(all.filter((i) => !isMarked(i)), most - marked.length)];
+    return [
+      ...marked,
+      ...evenly(
+        all.filter((i) => !isMarked(i)),
+        most - marked.length,
+      ),
+    ];
   }
 
   private notesOf(labels: readonly LabelLocalization[]): string[] {
     if (!this.marks) return this.notes;
-    const list = (names: readonly string[]): string => `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', ...' : ''}`;
+    const list = (names: readonly string[]): string =>
+      `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', ...' : ''}`;
     const without = labels.filter(({ marked }) => marked === 0).map(({ label }) => label);
     if (without.length > 0) this.notes.push(`No metrics for ${list(without)}: nothing is marked in their images.`);
     const unmapped = this.marks.labels.filter((label) => !this.run.manifest.conditions.includes(label));
     if (unmapped.length > 0) this.notes.push(`Marked, but without maps: ${list(unmapped)}.`);
     const { count, used } = this.marks;
-    if (used < count) this.notes.push(`${count - used} of ${count} boxes or masks are of images that are not in the run.`);
+    if (used < count)
+      this.notes.push(`${count - used} of ${count} boxes or masks are of images that are not in the run.`);
     this.notes.push(...this.marks.notes);
     return this.notes;
   }
 }
 
 /** The figures of a row of the resampling, of the model, the baseline and their difference. */
-function threeOf(row: Figure[] | undefined, models: number): Pick<LabelLocalization, 'model' | 'baseline' | 'difference'> {
+function threeOf(
+  row: Figure[] | undefined,
+  models: number,
+): Pick<LabelLocalization, 'model' | 'baseline' | 'difference'> {
   const at = (part: number): MapFigures | null =>
-    row && row.length > 0 ? (Object.fromEntries(FIGURES.map((name, i) => [name, row[part * FIGURES.length + i]])) as unknown as MapFigures) : null;
+    row && row.length > 0
+      ? (Object.fromEntries(FIGURES.map((name, i) => [name, row[part * FIGURES.length + i]])) as unknown as MapFigures)
+      : null;
   return { model: at(0), baseline: models > 1 ? at(1) : null, difference: models > 1 ? at(2) : null };
 }

@@ -1,6 +1,15 @@
 // What is known to be in the images of a run, label by label.
 import { scoredSize, type SizeOptions } from '../../data/index.js';
-import { maskOf, placeMarks, readMarks, type BoxFormat, type MarkCounts, type Marked, type MarkedImage, type PlaceOptions } from '../../data/boxes/index.js';
+import {
+  maskOf,
+  placeMarks,
+  readMarks,
+  type BoxFormat,
+  type MarkCounts,
+  type Marked,
+  type MarkedImage,
+  type PlaceOptions,
+} from '../../data/boxes/index.js';
 import { checkLabels } from '../../data/boxes/labels.js';
 import { sharesLabel, splitLabels } from '../../data/labels.js';
 import { measurePicture } from '../../data/pictures.js';
@@ -36,13 +45,18 @@ export class Marks {
    *
    * @throws DATASET_INVALID where they cannot be read, or none is of such an image
    */
-  static async read(path: string, format: BoxFormat | undefined, images: Iterable<{ path: string; file: string; label: string }>): Promise<Marks> {
+  static async read(
+    path: string,
+    format: BoxFormat | undefined,
+    images: Iterable<{ path: string; file: string; label: string }>,
+  ): Promise<Marks> {
     const table = await readMarks(path, format);
     const found = table.assign(pathsOf(images), path);
     if (found.size === 0) {
       const [first] = images;
       throw new DiffmineError(
-        'DATASET_INVALID', `${path} marks nothing in any image of the dataset.`,
+        'DATASET_INVALID',
+        `${path} marks nothing in any image of the dataset.`,
         `It names ${JSON.stringify([...table.keys()][0] ?? '')}; the images of the dataset are named as ${JSON.stringify(first?.path ?? '')}.`,
       );
     }
@@ -52,7 +66,8 @@ export class Marks {
       if (seen) seen.labels.push(image.label);
       else if (found.has(image.path)) where.set(image.path, { file: image.file, labels: [image.label] });
     }
-    const sum = (lists: Iterable<readonly Marked[]>): number => [...lists].reduce((total, marks) => total + marks.length, 0);
+    const sum = (lists: Iterable<readonly Marked[]>): number =>
+      [...lists].reduce((total, marks) => total + marks.length, 0);
     return new Marks(path, found, where, sum(table.values()), sum(found.values()), [...table.notes]);
   }
 
@@ -63,7 +78,13 @@ export class Marks {
 
   /** Labels that they name, sorted. */
   get labels(): string[] {
-    return [...new Set([...this.found.values()].flatMap((marks) => marks.flatMap(({ label }) => (label === undefined ? [] : splitLabels(label)))))].sort();
+    return [
+      ...new Set(
+        [...this.found.values()].flatMap((marks) =>
+          marks.flatMap(({ label }) => (label === undefined ? [] : splitLabels(label))),
+        ),
+      ),
+    ].sort();
   }
 
   /**
@@ -74,17 +95,24 @@ export class Marks {
    */
   async place(sizes: SizeOptions, mapped: readonly string[], options: PlaceOptions = {}): Promise<void> {
     const { signal } = options;
-    const load = async ([path]: readonly [string, readonly Marked[]]): Promise<MarkedImage<Marked>['scored'] & { file: string }> => {
+    const load = async ([path]: readonly [string, readonly Marked[]]): Promise<
+      MarkedImage<Marked>['scored'] & { file: string }
+    > => {
       const { file } = this.where.get(path) as Where;
       const source = await measurePicture(file);
       return { ...scoredSize(source, sizes), sourceWidth: source.width, sourceHeight: source.height, file };
     };
     const marked: MarkedImage<Marked>[] = [];
-    for await (const { item: [image, marks], value } of prefetch(this.found, load, () => 0, signal ? { signal } : {})) {
+    for await (const {
+      item: [image, marks],
+      value,
+    } of prefetch(this.found, load, () => 0, signal ? { signal } : {})) {
       if (value) marked.push({ image, marks, file: value.file, scored: value });
     }
     if (marked.length === 0) return;
-    const bare = [...this.found].flatMap(([path, marks]) => (marks.some(({ label }) => label === undefined) ? (this.where.get(path)?.labels ?? []) : []));
+    const bare = [...this.found].flatMap(([path, marks]) =>
+      marks.some(({ label }) => label === undefined) ? (this.where.get(path)?.labels ?? []) : [],
+    );
     checkLabels(this.path, [...new Set([...this.labels, ...bare])], mapped);
     const { images, counts, notes } = await placeMarks(this.path, marked, options);
     this.found = images;
@@ -99,13 +127,21 @@ export class Marks {
    */
   async inside(row: ImageRow, { size, sizeRule }: RunOptions): Promise<Uint8Array | undefined> {
     const wanted = (this.found.get(row.image) ?? []).filter(
-      ({ label, imageLabel }) => sharesLabel(label ?? row.label, row.condition) && (imageLabel === undefined || sharesLabel(imageLabel, row.label)),
+      ({ label, imageLabel }) =>
+        sharesLabel(label ?? row.label, row.condition) &&
+        (imageLabel === undefined || sharesLabel(imageLabel, row.label)),
     );
     if (wanted.length === 0) return undefined;
     const source = { width: row.source_width, height: row.source_height };
     const { resized } = scoredSize(source, { size, rule: sizeRule, multiple: 1, patch: 1 });
     const plain = wanted.map(({ label: _label, ...mark }) => mark);
-    const mask = await maskOf(plain, row.condition, { width: row.width, height: row.height, sourceWidth: source.width, sourceHeight: source.height, resized });
+    const mask = await maskOf(plain, row.condition, {
+      width: row.width,
+      height: row.height,
+      sourceWidth: source.width,
+      sourceHeight: source.height,
+      resized,
+    });
     return mask.includes(1) ? mask : undefined;
   }
 }
@@ -116,7 +152,8 @@ function* pathsOf(images: Iterable<{ path: string }>): Generator<string> {
 
 /** The edge around the pixels that are inside, as an SVG path in units of pixels. */
 export function edgeOf(mask: Uint8Array, width: number, height: number): string {
-  const at = (x: number, y: number): number => (x >= 0 && y >= 0 && x < width && y < height ? (mask[y * width + x] as number) : 0);
+  const at = (x: number, y: number): number =>
+    x >= 0 && y >= 0 && x < width && y < height ? (mask[y * width + x] as number) : 0;
   const path: string[] = [];
   /** straight runs of edges along one line */
   const runs = (length: number, edge: (i: number) => boolean, draw: (from: number, count: number) => string): void => {
@@ -127,7 +164,17 @@ export function edgeOf(mask: Uint8Array, width: number, height: number): string 
       path.push(draw(from, i - from));
     }
   };
-  for (let y = 0; y <= height; y++) runs(width, (x) => at(x, y) !== at(x, y - 1), (x, n) => `M${x} ${y}h${n}`);
-  for (let x = 0; x <= width; x++) runs(height, (y) => at(x, y) !== at(x - 1, y), (y, n) => `M${x} ${y}v${n}`);
+  for (let y = 0; y <= height; y++)
+    runs(
+      width,
+      (x) => at(x, y) !== at(x, y - 1),
+      (x, n) => `M${x} ${y}h${n}`,
+    );
+  for (let x = 0; x <= width; x++)
+    runs(
+      height,
+      (y) => at(x, y) !== at(x - 1, y),
+      (y, n) => `M${x} ${y}v${n}`,
+    );
   return path.join('');
 }

@@ -33,7 +33,15 @@ export interface Measured {
 }
 
 /** @param entries of one label */
-export async function measure(engine: Engine, run: Run, entries: readonly Entry[], marks: Marks | undefined, blur: number, signal: AbortSignal | undefined, onMap: () => void): Promise<Measured> {
+export async function measure(
+  engine: Engine,
+  run: Run,
+  entries: readonly Entry[],
+  marks: Marks | undefined,
+  blur: number,
+  signal: AbortSignal | undefined,
+  onMap: () => void,
+): Promise<Measured> {
   const found: Measured = { strengths: [], figures: new Map(), shares: new Map(), marked: [], curve: undefined };
   const pooled: ScoredPixels[] = [];
   for await (const { item, raw, heat } of heatOf(engine, run, entries, blur, signal)) {
@@ -60,7 +68,12 @@ export async function measure(engine: Engine, run: Run, entries: readonly Entry[
 }
 
 /** In the order that groups give figures in. */
-export const FIGURES = ['averagePrecision', 'paperAucPr', 'pointing', 'bestIou'] as const satisfies readonly (keyof MapFigures)[];
+export const FIGURES = [
+  'averagePrecision',
+  'paperAucPr',
+  'pointing',
+  'bestIou',
+] as const satisfies readonly (keyof MapFigures)[];
 
 /** The figures of a label as what is resampled: those of the model, then of the baseline, then their differences. */
 export function groupOf(models: readonly Measured[]): Group {
@@ -82,7 +95,10 @@ function figuresOf({ curve, marked, figures }: Measured, weights: Uint32Array | 
   const total = marked.reduce((sum, index) => sum + weight(index), 0);
   return FIGURES.map((name) => {
     if (!curve || total === 0) return null;
-    if (name === 'averagePrecision') return weights ? curve.resampled(Uint32Array.from(marked, weight)) : curve.averagePrecision();
-    return marked.reduce((sum, index) => sum + weight(index) * (figures.get(index) as MapFigures<number>)[name], 0) / total;
+    if (name === 'averagePrecision')
+      return weights ? curve.resampled(Uint32Array.from(marked, weight)) : curve.averagePrecision();
+    return (
+      marked.reduce((sum, index) => sum + weight(index) * (figures.get(index) as MapFigures<number>)[name], 0) / total
+    );
   });
 }

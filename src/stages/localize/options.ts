@@ -3,7 +3,10 @@ import type { BoxFormat, BoxFrame, MarkCounts } from '../../data/boxes/index.js'
 import type { Figure } from '../../metrics/bootstrap.js';
 import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from '../scan/options.js';
 
-export interface LocalizeOptions extends Omit<ScanOptions, 'patch' | 'perImage' | 'maps' | 'allLabels' | 'untrained' | 'localize' | 'only'> {
+export interface LocalizeOptions extends Omit<
+  ScanOptions,
+  'patch' | 'perImage' | 'maps' | 'allLabels' | 'untrained' | 'localize' | 'only'
+> {
   /** labels that pictures are mapped under: each its own ('A|B' has two), every label of the model (of a text model, of the data set), or these; default 'own' */
   labels?: 'own' | 'all' | readonly string[];
   /** another model to make the same maps with, such as the one before fine-tuning; 'untrained': the same model with random weights of `seed` */
@@ -28,8 +31,7 @@ export interface LocalizeOptions extends Omit<ScanOptions, 'patch' | 'perImage' 
 
 export type LocalizeEvent =
   /** scoring with the model, or with the baseline */
-  | ({ of: 'model' | 'baseline' } & ScanEvent)
-  | { type: 'maps' | 'resample' | 'draw'; done: number; total: number };
+  ({ of: 'model' | 'baseline' } & ScanEvent) | { type: 'maps' | 'resample' | 'draw'; done: number; total: number };
 
 export type LocalizeHooks = Hooks<LocalizeEvent>;
 

@@ -1,7 +1,15 @@
 // The page of a localization: localize/index.html, opened from disk with no server and no network.
 import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { contrastOf, contrastWords, definition, mapEnds, mapMeaning, mappedMeaning, nullMeaning } from '../../web/contrast.js';
+import {
+  contrastOf,
+  contrastWords,
+  definition,
+  mapEnds,
+  mapMeaning,
+  mappedMeaning,
+  nullMeaning,
+} from '../../web/contrast.js';
 import { legend } from '../report/heatmap.js';
 import { scriptOf } from '../report/script.js';
 import type { Run } from '../../runs/run.js';
@@ -21,25 +29,48 @@ const LEGEND_STOPS = 41;
  * @param edgeOf the edge around what is marked in a picture for a label, as an SVG path
  */
 export async function writePage(
-  folder: string, run: Run, result: Localization, pictures: ReadonlyMap<string, PictureLocalization>, edgeOf: (of: { label: string; key: string }) => string | undefined,
+  folder: string,
+  run: Run,
+  result: Localization,
+  pictures: ReadonlyMap<string, PictureLocalization>,
+  edgeOf: (of: { label: string; key: string }) => string | undefined,
 ): Promise<void> {
   const { manifest } = run;
   const shown = [...pictures].flatMap(([key, picture], number) => {
     const maps = picture.maps.filter(({ model }) => model.overlay !== null);
-    return maps.length === 0 ? [] : [{ ...picture, picture: `pictures/${number}.webp`, maps: maps.map((map) => ({ ...map, edge: edgeOf({ label: map.label, key }) ?? null })) }];
+    return maps.length === 0
+      ? []
+      : [
+          {
+            ...picture,
+            picture: `pictures/${number}.webp`,
+            maps: maps.map((map) => ({ ...map, edge: edgeOf({ label: map.label, key }) ?? null })),
+          },
+        ];
   });
   const data = {
-    ...result, pictures: shown, total: pictures.size, legend: legend(LEGEND_STOPS), version: VERSION, skipped: (await run.skipped()).length,
-    model: nameOf(manifest.model.path), baseline: result.baseline && (result.baseline.untrained ? 'random weights' : nameOf(result.baseline.path)),
+    ...result,
+    pictures: shown,
+    total: pictures.size,
+    legend: legend(LEGEND_STOPS),
+    version: VERSION,
+    skipped: (await run.skipped()).length,
+    model: nameOf(manifest.model.path),
+    baseline: result.baseline && (result.baseline.untrained ? 'random weights' : nameOf(result.baseline.path)),
     words: wordsOf(run, result),
     boxes: result.boxes && { ...result.boxes, name: basename(result.boxes.path) },
     run: {
-      model: manifest.model, dataset: { ...manifest.dataset, name: nameOf(manifest.dataset.path), labels: undefined }, options: manifest.options, preset: manifest.preset,
-      fingerprint: manifest.fingerprint, created: manifest.created,
+      model: manifest.model,
+      dataset: { ...manifest.dataset, name: nameOf(manifest.dataset.path), labels: undefined },
+      options: manifest.options,
+      preset: manifest.preset,
+      fingerprint: manifest.fingerprint,
+      created: manifest.created,
     },
   };
   await writeFile(join(folder, 'look.css'), await readFile(LOOK));
-  for (const name of ['tools.js', 'evaluation.css']) await writeFile(join(folder, name), await readFile(join(REPORT_PAGE, name)));
+  for (const name of ['tools.js', 'evaluation.css'])
+    await writeFile(join(folder, name), await readFile(join(REPORT_PAGE, name)));
   for (const name of PAGE_FILES) await writeFile(join(folder, name), await readFile(join(PAGE, name)));
   await writeFile(join(folder, 'data.js'), scriptOf('diffmine.localized', data));
 }
@@ -53,17 +84,28 @@ function wordsOf(run: Run, { baseline, boxes, options }: Localization): object {
   const smoothed = options.blur > 0;
   const sentences = (...list: (string | null)[]): string => list.filter((one) => one !== null).join(' ');
   return {
-    notice, comparedWith, timesteps, rival,
+    notice,
+    comparedWith,
+    timesteps,
+    rival,
     lede: `Where ${model} denoises an image better with ${run.manifest.options.localize === 'own' ? 'its' : 'a'} label than ${than}${other ? `, compared with ${other}` : ''}.`,
     ends: mapEnds(contrast),
     map: mapMeaning(contrast),
     method: [
       { text: sentences(definition(contrast, 'pixel'), nullMeaning(contrast), mappedMeaning(contrast)) },
-      { lead: 'Colors:', text: sentences(mapMeaning(contrast), `Each label${baseline ? ' and model' : ''} has its own color scale.`) },
+      {
+        lead: 'Colors:',
+        text: sentences(mapMeaning(contrast), `Each label${baseline ? ' and model' : ''} has its own color scale.`),
+      },
       {
         lead: 'Resolution:',
-        text: sentences('Maps have the resolution at which the model processes the image and are upsampled to pixels.', smoothed ? 'They are then blurred with a Gaussian.' : null,
-          boxes ? `${smoothed ? 'Average precision, pointing game and IoU use the blurred maps; the' : 'The'} paper’s AUC-PR uses the maps ${smoothed ? 'before the blur' : 'as they are'}.` : null),
+        text: sentences(
+          'Maps have the resolution at which the model processes the image and are upsampled to pixels.',
+          smoothed ? 'They are then blurred with a Gaussian.' : null,
+          boxes
+            ? `${smoothed ? 'Average precision, pointing game and IoU use the blurred maps; the' : 'The'} paper’s AUC-PR uses the maps ${smoothed ? 'before the blur' : 'as they are'}.`
+            : null,
+        ),
       },
     ],
   };
@@ -71,4 +113,8 @@ function wordsOf(run: Run, { baseline, boxes, options }: Localization): object {
 
 /** A folder's name, with the one above where that alone says little. */
 const nameOf = (path: string): string =>
-  path.split(/[\\/]/).filter((part) => part !== '').slice(/[\\/](model|train|training|heldout|images|pictures|data)[\\/]?$/i.test(path) ? -2 : -1).join('/');
+  path
+    .split(/[\\/]/)
+    .filter((part) => part !== '')
+    .slice(/[\\/](model|train|training|heldout|images|pictures|data)[\\/]?$/i.test(path) ? -2 : -1)
+    .join('/');

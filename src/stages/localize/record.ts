@@ -27,8 +27,12 @@ export const baselineFolder = (out: string): string => join(out, 'baseline');
 /** What a run of heat maps was found to say; undefined where it is not finished, or was made by another run. */
 export async function readLocalization(run: Run): Promise<LocalizationRecord | undefined> {
   try {
-    const record = JSON.parse(await readFile(join(localizationFolder(run), LOCALIZATION_FILE), 'utf8')) as LocalizationRecord;
-    return record?.format === LOCALIZATION_FORMAT && record.fingerprint === run.manifest.fingerprint ? record : undefined;
+    const record = JSON.parse(
+      await readFile(join(localizationFolder(run), LOCALIZATION_FILE), 'utf8'),
+    ) as LocalizationRecord;
+    return record?.format === LOCALIZATION_FORMAT && record.fingerprint === run.manifest.fingerprint
+      ? record
+      : undefined;
   } catch {
     return undefined;
   }

@@ -34,25 +34,45 @@ export function median(values: readonly number[]): number {
  * @param typicalities of the patches, in the features' order
  * @param options.clusters at most as many as there are patches; the engine makes fewer where points coincide
  */
-export async function cluster(engine: Engine, features: Features, typicalities: readonly number[], options: { clusters: number; restarts: number; seed: number }, call?: CallOptions): Promise<Clustering> {
+export async function cluster(
+  engine: Engine,
+  features: Features,
+  typicalities: readonly number[],
+  options: { clusters: number; restarts: number; seed: number },
+  call?: CallOptions,
+): Promise<Clustering> {
   const count = typicalities.length;
   const { width } = features;
   if (count === 0) return { clusters: [], assignment: [], distances: [], centers: new Float32Array(0), inertia: 0 };
-  const result = await engine.kmeans(fromFloat32([count, width], features.values), { ...options, clusters: Math.min(options.clusters, count) }, call);
+  const result = await engine.kmeans(
+    fromFloat32([count, width], features.values),
+    { ...options, clusters: Math.min(options.clusters, count) },
+    call,
+  );
   const labels = int64Numbers(result.labels);
   const distances = [...float32(result.distances)];
   const raw = float32(result.centers);
   const made = result.centers.shape[0] ?? 0;
-  const members = Array.from({ length: made }, (_, label) => labels.flatMap((other, index) => (other === label ? [index] : [])));
+  const members = Array.from({ length: made }, (_, label) =>
+    labels.flatMap((other, index) => (other === label ? [index] : [])),
+  );
   const order = members
-    .map((indices, label) => ({ label, indices, medianTypicality: median(indices.map((index) => typicalities[index] ?? 0)) }))
+    .map((indices, label) => ({
+      label,
+      indices,
+      medianTypicality: median(indices.map((index) => typicalities[index] ?? 0)),
+    }))
     .filter(({ indices }) => indices.length > 0)
     .sort((a, b) => b.medianTypicality - a.medianTypicality || (a.indices[0] ?? 0) - (b.indices[0] ?? 0));
   const place = new Map(order.map(({ label }, index) => [label, index]));
   const centers = new Float32Array(order.length * width);
   order.forEach(({ label }, index) => centers.set(raw.subarray(label * width, (label + 1) * width), index * width));
   return {
-    clusters: order.map(({ indices, medianTypicality }) => ({ size: indices.length, medianTypicality, inertia: indices.reduce((sum, index) => sum + (distances[index] ?? 0) ** 2, 0) })),
+    clusters: order.map(({ indices, medianTypicality }) => ({
+      size: indices.length,
+      medianTypicality,
+      inertia: indices.reduce((sum, index) => sum + (distances[index] ?? 0) ** 2, 0),
+    })),
     assignment: labels.map((label) => place.get(label) ?? 0),
     distances,
     centers,

@@ -38,7 +38,12 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
   const pictures = byPicture.map((members) => {
     const { image, label } = (members[0] as [number, PatchRow])[1];
     const file = files.find(image, label)?.file;
-    if (file === undefined) throw new DiffmineError('DATASET_INVALID', `The picture ${image} is no longer in the data set.`, 'Restore it, or scan again into a new folder.');
+    if (file === undefined)
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `The picture ${image} is no longer in the data set.`,
+        'Restore it, or scan again into a new folder.',
+      );
     return { image, file, members };
   });
 
@@ -50,7 +55,12 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
     rows.forEach(([index], i) => found?.values.set(values.subarray(i * width, (i + 1) * width), index * width));
   };
 
-  const decoded = prefetch(pictures, async ({ file }) => readPicture(file, sizes), ({ pixels }) => pixels.byteLength, signal ? { signal } : {});
+  const decoded = prefetch(
+    pictures,
+    async ({ file }) => readPicture(file, sizes),
+    ({ pixels }) => pixels.byteLength,
+    signal ? { signal } : {},
+  );
   const perCall = picturesPerCall(dift.batch, dift.ensemble, 1);
   type Ready = { item: (typeof pictures)[number]; picture: { pixels: Uint8Array; width: number; height: number } };
   const waiting = new Map<string, Ready[]>();
@@ -63,7 +73,12 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
         pictures: group.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })),
         conditions: group.map(() => condition),
         boxes: group.map(({ item }) =>
-          item.members.map(([, { row, column, patch }]) => ({ rowBegin: row, columnBegin: column, rowEnd: row + patch, columnEnd: column + patch })),
+          item.members.map(([, { row, column, patch }]) => ({
+            rowBegin: row,
+            columnBegin: column,
+            rowEnd: row + patch,
+            columnEnd: column + patch,
+          })),
         ),
         ...(noises ? { noises } : {}),
       },
@@ -78,14 +93,21 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
   try {
     // pictures come in rank order; those of one shape are gathered until they fill a call
     for await (const next of decoded) {
-      if (next.error) throw new DiffmineError('IO', `A picture that was scanned cannot be read any more: ${next.error.message}`, 'Restore it, or scan again into a new folder.', { cause: next.error });
+      if (next.error)
+        throw new DiffmineError(
+          'IO',
+          `A picture that was scanned cannot be read any more: ${next.error.message}`,
+          'Restore it, or scan again into a new folder.',
+          { cause: next.error },
+        );
       const { width, height } = next.value;
       const shape = `${width}x${height}`;
       const group = [...(waiting.get(shape) ?? []), { item: next.item, picture: next.value }];
       waiting.set(shape, group);
       held += 1;
       // a replayed picture has its own noises; many shapes must not pile up: the one that waits longest goes
-      const ready = replay || group.length === perCall ? shape : held > MOST_WAITING ? [...waiting.keys()][0] : undefined;
+      const ready =
+        replay || group.length === perCall ? shape : held > MOST_WAITING ? [...waiting.keys()][0] : undefined;
       if (ready === undefined) continue;
       const leaving = waiting.get(ready) ?? [];
       waiting.delete(ready);

@@ -14,7 +14,14 @@ import { canonicalJson, sha256File, type Json } from '../../runs/fingerprint.js'
 import type { Manifest } from '../../runs/manifest.js';
 import { Replay } from '../../runs/replay.js';
 import { imageKey, Run } from '../../runs/run.js';
-import { CLUSTER_SCHEMA, LISTS, MINED_PATCH_SCHEMA, type ClusterRow, type ListName, type MinedPatchRow } from '../../runs/schema.js';
+import {
+  CLUSTER_SCHEMA,
+  LISTS,
+  MINED_PATCH_SCHEMA,
+  type ClusterRow,
+  type ListName,
+  type MinedPatchRow,
+} from '../../runs/schema.js';
 import { writeTable } from '../../runs/tables.js';
 import type { Hooks } from '../scan/options.js';
 import { cluster, type Clustering } from './cluster.js';
@@ -33,7 +40,11 @@ function settings(options: MineOptions): MineSettings {
     throw new DiffmineError('INVALID_ARGUMENT', `${name} is ${value}; expected a whole number ${range}.`);
   };
   const list = options.rank ?? 'top';
-  if (!LISTS.includes(list)) throw new DiffmineError('INVALID_ARGUMENT', `--rank is ${JSON.stringify(list)}; expected one of ${LISTS.join(', ')}.`);
+  if (!LISTS.includes(list))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--rank is ${JSON.stringify(list)}; expected one of ${LISTS.join(', ')}.`,
+    );
   return {
     top: whole(options.top ?? 1000, 1, '--top', MOST_RANKED),
     clusters: whole(options.clusters ?? 32, 1, '--clusters'),
@@ -53,34 +64,70 @@ function settings(options: MineOptions): MineSettings {
 export function checkMining(options: MineOptions, { unet, schedule }: Pick<ModelSource, 'unet' | 'schedule'>): void {
   const { upBlock, timestep } = settings(options);
   const blocks = unet.config.upBlockTypes.length;
-  if (upBlock >= blocks) throw new DiffmineError('INVALID_ARGUMENT', `--up-block is ${upBlock}; this model has the up blocks 0 ... ${blocks - 1}.`);
-  if (timestep >= schedule.trainTimesteps) throw new DiffmineError('INVALID_ARGUMENT', `--dift-t is ${timestep}; this model's timesteps are 0 ... ${schedule.trainTimesteps - 1}.`);
+  if (upBlock >= blocks)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--up-block is ${upBlock}; this model has the up blocks 0 ... ${blocks - 1}.`,
+    );
+  if (timestep >= schedule.trainTimesteps)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--dift-t is ${timestep}; this model's timesteps are 0 ... ${schedule.trainTimesteps - 1}.`,
+    );
 }
 
 async function openRunModel(manifest: Manifest, options: Pick<MineOptions, 'model' | 'variant'>): Promise<ModelFolder> {
   const model = await openModel(options.model ?? manifest.model.path, variantOf({ ...manifest.model, ...options }));
-  if (model.fingerprint === manifest.model.fingerprint) return manifest.options.untrained ? untrained(model, manifest.options.seed) : model;
-  throw new DiffmineError('RUN_MISMATCH', `The model in ${model.path} is not the one this run was scanned with.`, 'Give the place where that model lies now, or scan again into a new folder.');
+  if (model.fingerprint === manifest.model.fingerprint)
+    return manifest.options.untrained ? untrained(model, manifest.options.seed) : model;
+  throw new DiffmineError(
+    'RUN_MISMATCH',
+    `The model in ${model.path} is not the one this run was scanned with.`,
+    'Give the place where that model lies now, or scan again into a new folder.',
+  );
 }
 
 /** The files of the ranked images; the whole list of the dataset is not kept. */
-async function openRunFiles(run: Run, rankings: Rankings, rank: ListName, { dataset: path, imageRoot }: Pick<MineOptions, 'dataset' | 'imageRoot'>, hooks: Hooks<MineEvent>): Promise<ImageList> {
+async function openRunFiles(
+  run: Run,
+  rankings: Rankings,
+  rank: ListName,
+  { dataset: path, imageRoot }: Pick<MineOptions, 'dataset' | 'imageRoot'>,
+  hooks: Hooks<MineEvent>,
+): Promise<ImageList> {
   const { dataset: recorded, options } = run.manifest;
   const { encoding, imageRoot: before } = recorded;
   const root = imageRoot ?? before;
   const dataset = await openDataset(path ?? recorded.path, {
-    layout: recorded.layout ?? 'auto', checksum: options.checksum === true, ...(encoding === undefined ? {} : { encoding }), ...(root === undefined ? {} : { imageRoot: root }),
+    layout: recorded.layout ?? 'auto',
+    checksum: options.checksum === true,
+    ...(encoding === undefined ? {} : { encoding }),
+    ...(root === undefined ? {} : { imageRoot: root }),
   });
   if (dataset.fingerprint !== recorded.fingerprint) {
-    throw new DiffmineError('RUN_MISMATCH', `The dataset ${dataset.path} is not the one this run was scanned from: its images have changed.`, 'Restore it, or scan again into a new folder.');
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `The dataset ${dataset.path} is not the one this run was scanned from: its images have changed.`,
+      'Restore it, or scan again into a new folder.',
+    );
   }
-  const wanted = new Map([...rankings.values()].flatMap((lists) => lists[rank]).map(({ image, label }) => [imageKey({ path: image, label }), { path: image, label }]));
-  const files = ImageList.from([...wanted.values()].flatMap(({ path: image, label }) => dataset.images.find(image, label) ?? []));
-  const places = new Map([...(await run.placesOf(wanted.values()))].map(([key, place]) => {
-    const { path: image, label } = wanted.get(key) as { path: string; label: string };
-    return [place, files.find(image, label)] as const;
-  }));
-  const shards = [...new Set([...places.keys()].map((place) => Math.floor(place / options.shardSize)))].sort((a, b) => a - b);
+  const wanted = new Map(
+    [...rankings.values()]
+      .flatMap((lists) => lists[rank])
+      .map(({ image, label }) => [imageKey({ path: image, label }), { path: image, label }]),
+  );
+  const files = ImageList.from(
+    [...wanted.values()].flatMap(({ path: image, label }) => dataset.images.find(image, label) ?? []),
+  );
+  const places = new Map(
+    [...(await run.placesOf(wanted.values()))].map(([key, place]) => {
+      const { path: image, label } = wanted.get(key) as { path: string; label: string };
+      return [place, files.find(image, label)] as const;
+    }),
+  );
+  const shards = [...new Set([...places.keys()].map((place) => Math.floor(place / options.shardSize)))].sort(
+    (a, b) => a - b,
+  );
   await checkContents(run, shards, (place) => places.get(place), ['mine'], hooks);
   return files;
 }
@@ -89,7 +136,11 @@ async function openReplay(manifest: Manifest): Promise<Replay | undefined> {
   if (manifest.replayFile === null) return undefined;
   const replay = Replay.open(manifest.replayFile);
   if ((await sha256File(manifest.replayFile)) === manifest.options.replay) return replay;
-  throw new DiffmineError('RUN_MISMATCH', `The replay file ${manifest.replayFile} has changed since the scan.`, 'Restore it, or scan again into a new folder.');
+  throw new DiffmineError(
+    'RUN_MISMATCH',
+    `The replay file ${manifest.replayFile} has changed since the scan.`,
+    'Restore it, or scan again into a new folder.',
+  );
 }
 
 /**
@@ -99,27 +150,56 @@ async function openReplay(manifest: Manifest): Promise<Replay | undefined> {
  * @throws RUN_INVALID where the folder is no finished scan; RUN_MISMATCH where model or data are not the scan's;
  * CANCELLED after hooks.signal (what was there before stays)
  */
-export async function mine(runPath: string, options: MineOptions = {}, hooks: Hooks<MineEvent> = {}): Promise<MineSummary> {
+export async function mine(
+  runPath: string,
+  options: MineOptions = {},
+  hooks: Hooks<MineEvent> = {},
+): Promise<MineSummary> {
   const begun = performance.now();
   const wanted = settings(options);
   const run = await Run.open(runPath);
   const { manifest } = run;
-  if (manifest.options.localize !== undefined) throw new DiffmineError('RUN_INVALID', `${runPath} has heat maps, but no patches to mine: localize made it.`, 'Scan the pictures: diffmine scan DATASET --model M --out RUN');
+  if (manifest.options.localize !== undefined)
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${runPath} has heat maps, but no patches to mine: localize made it.`,
+      'Scan the pictures: diffmine scan DATASET --model M --out RUN',
+    );
   const done = await run.doneShards();
   if (done.length < manifest.shards) {
-    throw new DiffmineError('RUN_INVALID', `${runPath} is not finished: ${done.length} of ${manifest.shards} shards are done.`, 'Repeat the scan to go on with it, then mine.');
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${runPath} is not finished: ${done.length} of ${manifest.shards} shards are done.`,
+      'Repeat the scan to go on with it, then mine.',
+    );
   }
-  const device = chooseDevice(options.device === undefined || options.device === 'auto' ? manifest.options.device : options.device, manifest.options.precision);
+  const device = chooseDevice(
+    options.device === undefined || options.device === 'auto' ? manifest.options.device : options.device,
+    manifest.options.precision,
+  );
   const batch = options.batch === undefined || options.batch === 'auto' ? manifest.options.batch : options.batch;
   const recorded: MineRecord['options'] = { ...wanted, device: device.id.startsWith('cuda') ? 'cuda' : 'cpu', batch };
   const summary = (record: MineRecord, reused: boolean): MineSummary => ({
-    run: run.path, rank: wanted.rank, conditions: record.conditions, pictures: record.pictures, seconds: (performance.now() - begun) / 1000, reused, notes: record.notes,
+    run: run.path,
+    rank: wanted.rank,
+    conditions: record.conditions,
+    pictures: record.pictures,
+    seconds: (performance.now() - begun) / 1000,
+    reused,
+    notes: record.notes,
   });
 
-  const lock = await run.locks.wait('mine', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which mines ${runPath}.`) });
+  const lock = await run.locks.wait('mine', {
+    signal: hooks.signal,
+    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which mines ${runPath}.`),
+  });
   try {
     const before = await readMine(run);
-    if (before && before.fingerprint === manifest.fingerprint && canonicalJson(before.options as unknown as Json) === canonicalJson(recorded as unknown as Json)) {
+    if (
+      before &&
+      before.fingerprint === manifest.fingerprint &&
+      canonicalJson(before.options as unknown as Json) === canonicalJson(recorded as unknown as Json)
+    ) {
       return summary(before, true);
     }
     await removeLeftovers(join(run.path, 'mine'));
@@ -127,9 +207,14 @@ export async function mine(runPath: string, options: MineOptions = {}, hooks: Ho
     const replay = await openReplay(manifest);
     const rankings = await rank(run, wanted.top);
     const files = await openRunFiles(run, rankings, wanted.rank, options, hooks);
-    for (const [condition, lists] of rankings) hooks.onProgress?.({ type: 'rank', condition, patches: lists[wanted.rank].length });
+    for (const [condition, lists] of rankings)
+      hooks.onProgress?.({ type: 'rank', condition, patches: lists[wanted.rank].length });
 
-    const engine = new Engine({ device: device.id, precision: manifest.options.precision, threads: options.threads ?? 0 });
+    const engine = new Engine({
+      device: device.id,
+      precision: manifest.options.precision,
+      threads: options.threads ?? 0,
+    });
     try {
       const found = await clusterAll({ engine, model, manifest, files, replay, rankings, recorded }, hooks);
       await replaceFolder(join(run.path, 'mine'), async (folder) => write(folder, run, rankings, recorded, found));
@@ -158,44 +243,101 @@ interface ClusterContext {
   recorded: MineRecord['options'];
 }
 
-async function clusterAll({ engine, model, manifest, files, replay, rankings, recorded }: ClusterContext, hooks: Hooks<MineEvent>): Promise<Found> {
+async function clusterAll(
+  { engine, model, manifest, files, replay, rankings, recorded }: ClusterContext,
+  hooks: Hooks<MineEvent>,
+): Promise<Found> {
   const { signal } = hooks;
   const call = signal ? { signal } : {};
-  await engine.loadModel(model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
+  await engine.loadModel(model.source, {
+    ...call,
+    onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }),
+  });
   const { prompt, size, sizeRule, patch, seed } = manifest.options;
   const names = manifest.conditions.map((label) => (prompt === null ? label : fillPrompt(prompt, label)));
   const conditions = await prepareConditions(engine, model, names, call);
   const chosen = [...rankings].map(([condition, lists]) => ({ condition, patches: lists[recorded.rank] }));
-  const total = chosen.reduce((sum, { patches }) => sum + new Set(patches.map(({ image, label }) => imageKey({ path: image, label }))).size, 0);
+  const total = chosen.reduce(
+    (sum, { patches }) => sum + new Set(patches.map(({ image, label }) => imageKey({ path: image, label }))).size,
+    0,
+  );
   const found: Found = { clusterings: new Map(), pictures: total, notes: [] };
   const started = performance.now();
   let pictures = 0;
   for (const [index, { condition, patches }] of chosen.entries()) {
     const taken = await features(patches, {
-      engine, conditions, condition: index, files, replay, ...call,
+      engine,
+      conditions,
+      condition: index,
+      files,
+      replay,
+      ...call,
       sizes: { size, rule: sizeRule, multiple: model.sizeMultiple, patch },
-      dift: { timestep: recorded.timestep, upBlock: recorded.upBlock, ensemble: recorded.ensemble, seed, batch: recorded.batch },
+      dift: {
+        timestep: recorded.timestep,
+        upBlock: recorded.upBlock,
+        ensemble: recorded.ensemble,
+        seed,
+        batch: recorded.batch,
+      },
       onPicture: () => {
         pictures += 1;
         const rate = pictures / ((performance.now() - started) / 1000);
         hooks.onProgress?.({ type: 'features', done: pictures, total, rate, secondsLeft: (total - pictures) / rate });
       },
     });
-    const clustering = await cluster(engine, taken, patches.map(({ typicality }) => typicality), { clusters: recorded.clusters, restarts: recorded.restarts, seed }, call);
+    const clustering = await cluster(
+      engine,
+      taken,
+      patches.map(({ typicality }) => typicality),
+      { clusters: recorded.clusters, restarts: recorded.restarts, seed },
+      call,
+    );
     const made = clustering.clusters.length;
-    if (made < recorded.clusters) found.notes.push(`${condition}: ${count(made, 'cluster')} instead of ${recorded.clusters}, because there ${patches.length === 1 ? 'is' : 'are'} ${count(patches.length, 'patch', 'patches')}${patches.length > made ? ', some of them identical' : ''}.`);
-    found.clusterings.set(condition, { ...clustering, features: fromFloat32([patches.length, taken.width], taken.values) });
-    hooks.onProgress?.({ type: 'cluster', condition, done: index + 1, total: chosen.length, clusters: made, inertia: clustering.inertia });
+    if (made < recorded.clusters)
+      found.notes.push(
+        `${condition}: ${count(made, 'cluster')} instead of ${recorded.clusters}, because there ${patches.length === 1 ? 'is' : 'are'} ${count(patches.length, 'patch', 'patches')}${patches.length > made ? ', some of them identical' : ''}.`,
+      );
+    found.clusterings.set(condition, {
+      ...clustering,
+      features: fromFloat32([patches.length, taken.width], taken.values),
+    });
+    hooks.onProgress?.({
+      type: 'cluster',
+      condition,
+      done: index + 1,
+      total: chosen.length,
+      clusters: made,
+      inertia: clustering.inertia,
+    });
   }
   return found;
 }
 
 function recordOf(run: Run, recorded: MineRecord['options'], found: Found): MineRecord {
-  const conditions = [...found.clusterings].map(([condition, { assignment, clusters, inertia }]) => ({ condition, patches: assignment.length, clusters: clusters.length, inertia }));
-  return { format: MINE_FORMAT, fingerprint: run.manifest.fingerprint, options: recorded, conditions, pictures: found.pictures, notes: found.notes };
+  const conditions = [...found.clusterings].map(([condition, { assignment, clusters, inertia }]) => ({
+    condition,
+    patches: assignment.length,
+    clusters: clusters.length,
+    inertia,
+  }));
+  return {
+    format: MINE_FORMAT,
+    fingerprint: run.manifest.fingerprint,
+    options: recorded,
+    conditions,
+    pictures: found.pictures,
+    notes: found.notes,
+  };
 }
 
-async function write(folder: string, run: Run, rankings: Rankings, recorded: MineRecord['options'], found: Found): Promise<void> {
+async function write(
+  folder: string,
+  run: Run,
+  rankings: Rankings,
+  recorded: MineRecord['options'],
+  found: Found,
+): Promise<void> {
   const patches: MinedPatchRow[] = [];
   for (const [condition, lists] of rankings) {
     const clustering = found.clusterings.get(condition);
@@ -203,12 +345,23 @@ async function write(folder: string, run: Run, rankings: Rankings, recorded: Min
       const clustered = list === recorded.rank ? clustering : undefined;
       lists[list].forEach((row, index) => {
         // `place` is no column of this table
-        patches.push({ ...row, rank: index + 1, cluster: clustered?.assignment[index] ?? null, distance: clustered?.distances[index] ?? null });
+        patches.push({
+          ...row,
+          rank: index + 1,
+          cluster: clustered?.assignment[index] ?? null,
+          distance: clustered?.distances[index] ?? null,
+        });
       });
     }
   }
   const clusters = [...found.clusterings].flatMap(([condition, clustering]) =>
-    clustering.clusters.map(({ size, medianTypicality, inertia }, index): ClusterRow => ({ condition, cluster: index, size, median_typicality: medianTypicality, inertia })),
+    clustering.clusters.map(({ size, medianTypicality, inertia }, index): ClusterRow => ({
+      condition,
+      cluster: index,
+      size,
+      median_typicality: medianTypicality,
+      inertia,
+    })),
   );
   const tensors: Record<string, Tensor> = {};
   for (const [condition, { features: values, centers, clusters: made }] of found.clusterings) {

@@ -39,22 +39,34 @@ export async function rank(run: Run, top: number, together = TOGETHER): Promise<
         const rows = `SELECT condition AS c, ${key(list, options.seed)} AS k, file_index + ${first} AS s, file_row_number AS n FROM ${from(first)} WHERE list = ${sqlText(list)}`;
         // with the best of those before
         const all = first === 0 ? rows : `${rows} UNION ALL SELECT c, b.k, b.s, b.n FROM best`;
-        await connection.run(`CREATE TABLE next AS SELECT c, unnest(min_by({k: k, s: s, n: n}, {k: k, s: s, n: n}, ${top})) AS b FROM (${all}) GROUP BY c`);
+        await connection.run(
+          `CREATE TABLE next AS SELECT c, unnest(min_by({k: k, s: s, n: n}, {k: k, s: s, n: n}, ${top})) AS b FROM (${all}) GROUP BY c`,
+        );
         await connection.run('DROP TABLE IF EXISTS best');
         await connection.run('ALTER TABLE next RENAME TO best');
       }
-      await connection.run(`INSERT INTO chosen SELECT row_number() OVER (PARTITION BY c ORDER BY b.k, b.s, b.n), b.s, b.n FROM best`);
+      await connection.run(
+        `INSERT INTO chosen SELECT row_number() OVER (PARTITION BY c ORDER BY b.k, b.s, b.n), b.s, b.n FROM best`,
+      );
       await connection.run('DROP TABLE best');
     }
     await connection.run(`CREATE TABLE ranked AS SELECT NULL::BIGINT AS position, ${COLUMNS} FROM ${from(0)} LIMIT 0`);
     for (const first of parts) {
-      await connection.run(`INSERT INTO ranked SELECT position, ${COLUMNS} FROM ${from(first)} p JOIN chosen ON s = file_index + ${first} AND n = file_row_number`);
+      await connection.run(
+        `INSERT INTO ranked SELECT position, ${COLUMNS} FROM ${from(first)} p JOIN chosen ON s = file_index + ${first} AND n = file_row_number`,
+      );
     }
     const found = await connection.stream(`SELECT ${COLUMNS} FROM ranked ORDER BY position`);
-    for await (const rows of found.yieldRowObjectJs()) for (const row of rows as PatchRow[]) rankings.get(row.condition)?.[row.list].push(row);
+    for await (const rows of found.yieldRowObjectJs())
+      for (const row of rows as PatchRow[]) rankings.get(row.condition)?.[row.list].push(row);
   });
   await ranked.catch((error: unknown) => {
-    throw new DiffmineError('RUN_INVALID', `The patches of ${run.path} cannot be read: ${(error as Error).message}`, 'Remove the shard folder that is named and scan again: that shard is done again.', { cause: error });
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `The patches of ${run.path} cannot be read: ${(error as Error).message}`,
+      'Remove the shard folder that is named and scan again: that shard is done again.',
+      { cause: error },
+    );
   });
   return rankings;
 }

@@ -15,20 +15,29 @@ const LEGEND_STOPS = 41;
 const DATA = 'data/evaluation.js';
 
 /** The report's files of the run's evaluation: without one, data that say so. */
-export async function evaluationFiles(run: Run): Promise<{ kind: keyof Omit<ReportBytes, 'total'>; name: string; data: string | Buffer }[]> {
+export async function evaluationFiles(
+  run: Run,
+): Promise<{ kind: keyof Omit<ReportBytes, 'total'>; name: string; data: string | Buffer }[]> {
   const record = await readEvaluation(run);
   if (!record) return [{ kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', null) }];
   const sheet = record.sheet && (await readFile(join(evaluationFolder(run), SHEET_FILE)).catch(() => undefined));
   const { boxes, options, mean, labels, kinds, controls, notes } = record;
   const shown = {
-    options, mean, labels, kinds, notes,
+    options,
+    mean,
+    labels,
+    kinds,
+    notes,
     boxes: { ...boxes, name: basename(boxes.path) },
     controls: { ...controls, run: controls.run && { ...controls.run, name: basename(controls.run.path) } },
     sheet: sheet ? record.sheet : null,
     legend: legend(LEGEND_STOPS),
     words: wordsOf(run),
   };
-  return [{ kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', shown) }, ...(sheet ? [{ kind: 'maps', name: 'maps/evaluation.webp', data: sheet } as const] : [])];
+  return [
+    { kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', shown) },
+    ...(sheet ? [{ kind: 'maps', name: 'maps/evaluation.webp', data: sheet } as const] : []),
+  ];
 }
 
 /** What the page says of the run that was evaluated. */
@@ -56,7 +65,8 @@ export async function updateReport(run: Run, signal?: AbortSignal): Promise<stri
   const lock = await run.locks.wait('report', { signal });
   try {
     if (!known()) return undefined;
-    for (const { name, data } of (await evaluationFiles(run)).reverse()) await writeFileAtomic(join(report, name), data);
+    for (const { name, data } of (await evaluationFiles(run)).reverse())
+      await writeFileAtomic(join(report, name), data);
     return join(report, 'index.html');
   } finally {
     await lock.release();

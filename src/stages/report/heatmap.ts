@@ -12,8 +12,14 @@ export interface TypicalityMap {
 type Rgb = readonly [number, number, number];
 const NEUTRAL: Rgb = [128, 128, 128];
 /** the colours of a half and of the whole scale, above zero and below */
-const TYPICAL: readonly [Rgb, Rgb] = [[222, 124, 64], [208, 16, 28]];
-const UNTYPICAL: readonly [Rgb, Rgb] = [[78, 138, 208], [16, 44, 196]];
+const TYPICAL: readonly [Rgb, Rgb] = [
+  [222, 124, 64],
+  [208, 16, 28],
+];
+const UNTYPICAL: readonly [Rgb, Rgb] = [
+  [78, 138, 208],
+  [16, 44, 196],
+];
 const STEPS = 255;
 
 /** The colour of t in -1 ... 1. */
@@ -60,7 +66,13 @@ function quantile(values: Float32Array, q: number): number {
  * @param cell how many context pixels a cell of the map covers, across and down. Resampling is bilinear with align_corners = false, as in
  *   scoring; where the picture was cut at the right and bottom before scoring, what the map does not cover stays neutral.
  */
-export function paint(map: TypicalityMap, scale: number, width: number, height: number, cell: { width: number; height: number }): Buffer {
+export function paint(
+  map: TypicalityMap,
+  scale: number,
+  width: number,
+  height: number,
+  cell: { width: number; height: number },
+): Buffer {
   const out = Buffer.alloc(3 * width * height, NEUTRAL[0]);
   if (!(scale > 0)) return out;
   const across = taps(width, map.width, cell.width);

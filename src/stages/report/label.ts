@@ -8,7 +8,16 @@ import type { ReportFolder } from './folder.js';
 import { commonScale, paint, strength, type TypicalityMap } from './heatmap.js';
 import type { LabelView } from './layout.js';
 import { readMaps } from './maps.js';
-import { contextSize, cutTile, decode, encodeContext, encodeMap, SpriteSheet, TILES_A_SHEET, type Decoded } from './pictures.js';
+import {
+  contextSize,
+  cutTile,
+  decode,
+  encodeContext,
+  encodeMap,
+  SpriteSheet,
+  TILES_A_SHEET,
+  type Decoded,
+} from './pictures.js';
 import { scriptOf } from './script.js';
 
 /** What drawing a label needs to know of its run. */
@@ -40,7 +49,11 @@ function byShard(view: LabelView, context: DrawContext): Map<number, Map<string,
   view.patches.forEach((patch, tile) => {
     const shard = context.shardOf.get(imageKey({ path: patch.image, label: patch.label }));
     if (shard === undefined) {
-      throw new DiffmineError('RUN_INVALID', `mine/patches.parquet names the picture "${patch.image}", which is not in index.parquet.`, 'Run `diffmine mine` again.');
+      throw new DiffmineError(
+        'RUN_INVALID',
+        `mine/patches.parquet names the picture "${patch.image}", which is not in index.parquet.`,
+        'Run `diffmine mine` again.',
+      );
     }
     const pictures = shards.get(shard) ?? new Map<string, number[]>();
     shards.set(shard, pictures);
@@ -58,7 +71,12 @@ type PictureData = [number: number, image: string, label: string, width: number,
  * Draws label number `index` and writes `data/label-INDEX.js`.
  * @returns how many of its pictures have a heat map
  */
-export async function drawLabel(view: LabelView, index: number, prompt: string | null, context: DrawContext): Promise<number> {
+export async function drawLabel(
+  view: LabelView,
+  index: number,
+  prompt: string | null,
+  context: DrawContext,
+): Promise<number> {
   const shards = byShard(view, context);
   const mapsOf = (shard: number, pictures: ReadonlyMap<string, unknown>): Map<string, TypicalityMap> =>
     context.run.manifest.options.maps ? readMaps(context.run, shard, view.label, [...pictures.keys()]) : new Map();
@@ -69,18 +87,26 @@ export async function drawLabel(view: LabelView, index: number, prompt: string |
   }
   const scale = commonScale(strengths);
 
-  const sheets = Array.from({ length: Math.ceil(view.patches.length / TILES_A_SHEET) }, (_, i) =>
-    new SpriteSheet(Math.min(TILES_A_SHEET, view.patches.length - i * TILES_A_SHEET)));
-  const drawn = new Map<string, PictureData>([...shards.values()].flatMap((pictures) => [...pictures.keys()].map((image) => [image, [0, image, '', 0, 0, 0]])));
+  const sheets = Array.from(
+    { length: Math.ceil(view.patches.length / TILES_A_SHEET) },
+    (_, i) => new SpriteSheet(Math.min(TILES_A_SHEET, view.patches.length - i * TILES_A_SHEET)),
+  );
+  const drawn = new Map<string, PictureData>(
+    [...shards.values()].flatMap((pictures) => [...pictures.keys()].map((image) => [image, [0, image, '', 0, 0, 0]])),
+  );
   for (const [shard, pictures] of shards) {
     const maps = mapsOf(shard, pictures);
     await each([...pictures], PICTURES_AT_ONCE, async ([image, tiles]) => {
-      if (context.signal?.aborted) throw new DiffmineError('CANCELLED', 'The report was cancelled; an earlier report is kept.');
+      if (context.signal?.aborted)
+        throw new DiffmineError('CANCELLED', 'The report was cancelled; an earlier report is kept.');
       const patches = tiles.map((tile) => view.patches[tile] as MinedPatchRow);
       const picture = await open(image, patches, context);
       if (picture) {
         for (const tile of tiles) {
-          sheets[Math.floor(tile / TILES_A_SHEET)]?.put(tile % TILES_A_SHEET, await cutTile(picture, view.patches[tile] as MinedPatchRow));
+          sheets[Math.floor(tile / TILES_A_SHEET)]?.put(
+            tile % TILES_A_SHEET,
+            await cutTile(picture, view.patches[tile] as MinedPatchRow),
+          );
         }
       }
       drawn.set(image, await drawPicture(picture, patches[0] as MinedPatchRow, maps.get(image), scale, index, context));
@@ -92,13 +118,22 @@ export async function drawLabel(view: LabelView, index: number, prompt: string |
     context.quality = quality;
     await context.folder.write('sprites', `sprites/${index}-${i}.webp`, bytes);
   }
-  await context.folder.write('page', `data/label-${index}.js`, scriptOf('diffmine.label', index, labelData(view, prompt, scale, drawn, context)));
+  await context.folder.write(
+    'page',
+    `data/label-${index}.js`,
+    scriptOf('diffmine.label', index, labelData(view, prompt, scale, drawn, context)),
+  );
   return [...drawn.values()].filter(([, , , , , has]) => has === 2).length;
 }
 
 /** Writes a picture's context picture (once for all labels) and its heat map under this label. */
 async function drawPicture(
-  picture: Decoded | null, patch: MinedPatchRow, map: TypicalityMap | undefined, scale: number, index: number, { run, folder, numberOf }: DrawContext,
+  picture: Decoded | null,
+  patch: MinedPatchRow,
+  map: TypicalityMap | undefined,
+  scale: number,
+  index: number,
+  { run, folder, numberOf }: DrawContext,
 ): Promise<PictureData> {
   const number = numberOf.get(patch.image) as number;
   if (!picture) return [number, patch.image, patch.label, 0, 0, 0];
@@ -112,25 +147,42 @@ async function drawPicture(
   // picture was cut to a multiple before scoring
   const { kind, vaeFactor } = run.manifest.model;
   const cell = (kind === 'latent' ? vaeFactor : 1) / patch.patch;
-  const painting = paint(map, scale, width, height, { width: (cell * patch.width * width) / sourceWidth, height: (cell * patch.height * height) / sourceHeight });
+  const painting = paint(map, scale, width, height, {
+    width: (cell * patch.width * width) / sourceWidth,
+    height: (cell * patch.height * height) / sourceHeight,
+  });
   await folder.write('maps', `maps/${index}-${number}.webp`, await encodeMap(painting, width, height));
   return [number, patch.image, patch.label, sourceWidth, sourceHeight, 2];
 }
 
 /** What is said of a label's maps. */
 function labelWords(contrast: Contrast, label: string): object {
-  return { ends: mapEnds(contrast, label), map: `Typicality map of the image for ${quoted(label)} against ${contrastWords(contrast).rival}. ${mapMeaning(contrast, quoted(label))}` };
+  return {
+    ends: mapEnds(contrast, label),
+    map: `Typicality map of the image for ${quoted(label)} against ${contrastWords(contrast).rival}. ${mapMeaning(contrast, quoted(label))}`,
+  };
 }
 
 /** What the page is told of a label. Patches come as columns: a thousand rows of keys would be half of the file. */
-function labelData(view: LabelView, prompt: string | null, scale: number, drawn: ReadonlyMap<string, PictureData>, context: DrawContext): object {
+function labelData(
+  view: LabelView,
+  prompt: string | null,
+  scale: number,
+  drawn: ReadonlyMap<string, PictureData>,
+  context: DrawContext,
+): object {
   const placeOf = new Map([...drawn.keys()].map((image, place) => [image, place]));
   const column = <Value>(of: (patch: MinedPatchRow) => Value): Value[] => view.patches.map(of);
   return {
     label: view.label,
     prompt,
     scale: precise(scale),
-    clusters: view.clusters.map(({ number, size, median, members }) => ({ number, size, median: precise(median), members })),
+    clusters: view.clusters.map(({ number, size, median, members }) => ({
+      number,
+      size,
+      median: precise(median),
+      members,
+    })),
     words: labelWords(context.contrast, view.label),
     lists: view.lists,
     pictures: [...drawn.values()],
@@ -155,7 +207,10 @@ function labelData(view: LabelView, prompt: string | null, scale: number, drawn:
 async function open(image: string, boxes: readonly MinedPatchRow[], context: DrawContext): Promise<Decoded | null> {
   if (context.missing.has(image)) return null;
   try {
-    return await decode(imageFile(context.root, image), Math.min(...boxes.map((box) => Math.min(box.width, box.height))));
+    return await decode(
+      imageFile(context.root, image),
+      Math.min(...boxes.map((box) => Math.min(box.width, box.height))),
+    );
   } catch (error) {
     context.missing.set(image, asDiffmineError(error).message.split('\n')[0] as string);
     return null;

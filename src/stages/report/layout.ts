@@ -13,18 +13,26 @@ export interface LabelView {
 }
 
 const byRank = (a: MinedPatchRow, b: MinedPatchRow): number => a.rank - b.rank;
-const byDistance = (a: MinedPatchRow, b: MinedPatchRow): number => (a.distance ?? Infinity) - (b.distance ?? Infinity) || byRank(a, b);
+const byDistance = (a: MinedPatchRow, b: MinedPatchRow): number =>
+  (a.distance ?? Infinity) - (b.distance ?? Infinity) || byRank(a, b);
 
 /**
  * One view per label, in the order of `labels`; labels without a mined patch come with empty lists.
  * Clustered patches are shown whole; of a list that was not clustered the first `controls` by rank, to bound the report's size.
  */
-export function layOut(labels: readonly string[], patches: readonly MinedPatchRow[], clusters: readonly ClusterRow[], controls: number): LabelView[] {
+export function layOut(
+  labels: readonly string[],
+  patches: readonly MinedPatchRow[],
+  clusters: readonly ClusterRow[],
+  controls: number,
+): LabelView[] {
   const rowsOf = groupBy(patches, (row) => row.condition);
   const clustersOf = groupBy(clusters, (row) => row.condition);
   const known = new Set(labels);
   const extra = [...rowsOf.keys()].filter((condition) => !known.has(condition));
-  return [...labels, ...extra].map((label) => layOutLabel(label, rowsOf.get(label) ?? [], clustersOf.get(label) ?? [], controls));
+  return [...labels, ...extra].map((label) =>
+    layOutLabel(label, rowsOf.get(label) ?? [], clustersOf.get(label) ?? [], controls),
+  );
 }
 
 function layOutLabel(label: string, rows: MinedPatchRow[], clusterRows: ClusterRow[], controls: number): LabelView {
@@ -39,7 +47,10 @@ function layOutLabel(label: string, rows: MinedPatchRow[], clusterRows: ClusterR
     return tile;
   };
 
-  const members = groupBy(rows.filter((row) => row.cluster !== null), (row) => row.cluster as number);
+  const members = groupBy(
+    rows.filter((row) => row.cluster !== null),
+    (row) => row.cluster as number,
+  );
   const clusters = [...clusterRows]
     .sort((a, b) => a.cluster - b.cluster)
     .map((row) => ({

@@ -7,12 +7,20 @@ import type { Run } from '../../runs/run.js';
 import type { TypicalityMap } from './heatmap.js';
 
 /** The maps of `images` under `condition` that shard number `shard` holds, by picture; what it does not hold is left out. */
-export function readMaps(run: Run, shard: number, condition: string, images: readonly string[]): Map<string, TypicalityMap> {
+export function readMaps(
+  run: Run,
+  shard: number,
+  condition: string,
+  images: readonly string[],
+): Map<string, TypicalityMap> {
   const file = run.shardFile(shard, 'maps.safetensors');
   if (!existsSync(file)) return new Map();
   const { tensors } = readSafetensorsHeader(file);
   const kept = images.filter((image) => tensors[mapName(condition, image)]?.shape.length === 2);
-  const read = readSafetensors(file, kept.map((image) => mapName(condition, image)));
+  const read = readSafetensors(
+    file,
+    kept.map((image) => mapName(condition, image)),
+  );
   return new Map(
     kept.flatMap((image) => {
       const map = read[mapName(condition, image)];

@@ -43,7 +43,10 @@ export async function decode(file: string, smallestPatch: number): Promise<Decod
   if (hasAlpha && ratio < 1) {
     // resizing would blend by alpha, but scoring saw the colours with the alpha dropped
     const { data, info } = await upright.removeAlpha().raw().toBuffer({ resolveWithObject: true });
-    const pixels = await sharp(data, { raw: { width: info.width, height: info.height, channels: 3 } }).resize(width, height, { fit: 'fill' }).raw().toBuffer();
+    const pixels = await sharp(data, { raw: { width: info.width, height: info.height, channels: 3 } })
+      .resize(width, height, { fit: 'fill' })
+      .raw()
+      .toBuffer();
     return { pixels, width, height, sourceWidth: source.width, sourceHeight: source.height };
   }
   const sized = ratio < 1 ? upright.resize(width, height, { fit: 'fill' }) : upright;
@@ -51,7 +54,8 @@ export async function decode(file: string, smallestPatch: number): Promise<Decod
   return { pixels, width, height, sourceWidth: source.width, sourceHeight: source.height };
 }
 
-const raw = (picture: Decoded): Sharp => sharp(picture.pixels, { raw: { width: picture.width, height: picture.height, channels: 3 } });
+const raw = (picture: Decoded): Sharp =>
+  sharp(picture.pixels, { raw: { width: picture.width, height: picture.height, channels: 3 } });
 
 /** A box (source pixels) as a TILE x TILE RGB tile. Boxes are clamped to the picture. */
 export async function cutTile(picture: Decoded, box: Box): Promise<Buffer> {
@@ -79,7 +83,9 @@ export async function encodeContext(picture: Decoded): Promise<Buffer> {
 
 /** A painted map (RGB). */
 export async function encodeMap(pixels: Buffer, width: number, height: number): Promise<Buffer> {
-  return sharp(pixels, { raw: { width, height, channels: 3 } }).webp({ quality: 75, effort: 2 }).toBuffer();
+  return sharp(pixels, { raw: { width, height, channels: 3 } })
+    .webp({ quality: 75, effort: 2 })
+    .toBuffer();
 }
 
 /** A sheet of up to TILES_A_SHEET tiles; places without a tile stay grey. */
@@ -108,7 +114,10 @@ export class SpriteSheet {
   async encode(from = 0): Promise<{ bytes: Buffer; quality: number }> {
     const picture = sharp(this.pixels, { raw: { width: TILE * SHEET_COLUMNS, height: TILE * this.rows, channels: 3 } });
     for (let quality = from; ; quality++) {
-      const bytes = await picture.clone().webp({ quality: SHEET_QUALITIES[quality] as number, effort: 2 }).toBuffer();
+      const bytes = await picture
+        .clone()
+        .webp({ quality: SHEET_QUALITIES[quality] as number, effort: 2 })
+        .toBuffer();
       if (bytes.length <= TILE_BYTES * this.tiles || quality === SHEET_QUALITIES.length - 1) return { bytes, quality };
     }
   }

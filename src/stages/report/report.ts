@@ -1,6 +1,6 @@
 // `report`: a mined run as a page to look at, opened from disk with no server and no network.
 //
-//   report/index.html, *.css, *.js         the page (src/report/page, and the look that all pages share, src/page)
+//   report/index.html, *.css, *.js         the page (src/stages/report/page, and the look that all pages share, src/web)
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
 //   report/sprites/N-S.webp                patches, up to 120 to a sheet
 //   report/data/evaluation.js, maps/evaluation.webp   the run's evaluation, where it has one
@@ -15,7 +15,15 @@ import { fillPrompt, nameOfText } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { readMine, type MineRecord } from '../mine/record.js';
 import type { Progress } from '../../engine/types.js';
-import { amountsOf, contrastOf, contrastWords, listWords, reportLede, reportMethod, titleOf } from '../../web/contrast.js';
+import {
+  amountsOf,
+  contrastOf,
+  contrastWords,
+  listWords,
+  reportLede,
+  reportMethod,
+  titleOf,
+} from '../../web/contrast.js';
 import { count } from '../../web/html.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { Run, type Skipped } from '../../runs/run.js';
@@ -60,7 +68,16 @@ export interface ReportSummary {
 
 const PAGE = join(import.meta.dirname, 'page');
 const LOOK = join(import.meta.dirname, '..', '..', 'web', 'look.css');
-const PAGE_FILES = ['index.html', 'page.css', 'evaluation.css', 'tools.js', 'patch.js', 'foot.js', 'evaluation.js', 'page.js'] as const;
+const PAGE_FILES = [
+  'index.html',
+  'page.css',
+  'evaluation.css',
+  'tools.js',
+  'patch.js',
+  'foot.js',
+  'evaluation.js',
+  'page.js',
+] as const;
 const SKIPPED_SHOWN = 500;
 const LEGEND_STOPS = 41;
 
@@ -71,14 +88,30 @@ const LEGEND_STOPS = 41;
  * @param runPath a run folder that `mine` has finished
  * @throws RUN_INVALID for a run that was not mined or is damaged; CANCELLED on abort; IO where it cannot write
  */
-export async function writeReport(runPath: string, options: ReportOptions = {}, hooks: ReportHooks = {}): Promise<ReportSummary> {
+export async function writeReport(
+  runPath: string,
+  options: ReportOptions = {},
+  hooks: ReportHooks = {},
+): Promise<ReportSummary> {
   const run = await Run.open(runPath);
   const mined = await readMine(run);
   if (run.manifest.options.localize !== undefined) {
-    throw new DiffmineError('RUN_INVALID', `${runPath} has heat maps, but no patches to report: localize made it.`, `Its page is ${join(run.path, 'localize', 'index.html')}.`);
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${runPath} has heat maps, but no patches to report: localize made it.`,
+      `Its page is ${join(run.path, 'localize', 'index.html')}.`,
+    );
   }
-  if (!mined) throw new DiffmineError('RUN_INVALID', `${runPath} is not mined yet: it has no mine/mine.json.`, `Run \`diffmine mine ${runPath}\` first.`);
-  const lock = await run.locks.wait('report', { signal: hooks.signal, onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the report of ${runPath}.`) });
+  if (!mined)
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${runPath} is not mined yet: it has no mine/mine.json.`,
+      `Run \`diffmine mine ${runPath}\` first.`,
+    );
+  const lock = await run.locks.wait('report', {
+    signal: hooks.signal,
+    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the report of ${runPath}.`),
+  });
   try {
     const target = join(run.path, 'report');
     await removeLeftovers(target);
@@ -94,7 +127,13 @@ export async function writeReport(runPath: string, options: ReportOptions = {}, 
   }
 }
 
-async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: ReportOptions, hooks: ReportHooks): Promise<ReportSummary> {
+async function fill(
+  run: Run,
+  mined: MineRecord,
+  folder: ReportFolder,
+  options: ReportOptions,
+  hooks: ReportHooks,
+): Promise<ReportSummary> {
   const { manifest } = run;
   const [patches, clusters, skipped] = await Promise.all([
     readTable<MinedPatchRow>(run.mineFile('patches.parquet')),
@@ -104,7 +143,9 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
   const views = layOut(manifest.conditions, patches, clusters, options.controls ?? 100);
   const total = views.reduce((sum, view) => sum + new Set(view.patches.map((patch) => patch.image)).size, 0);
   let done = 0;
-  const places = await run.placesOf(views.flatMap((view) => view.patches.map(({ image: path, label }) => ({ path, label }))));
+  const places = await run.placesOf(
+    views.flatMap((view) => view.patches.map(({ image: path, label }) => ({ path, label }))),
+  );
   const context: DrawContext = {
     run,
     folder,
@@ -120,11 +161,17 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
   let maps = 0;
   for (const [index, view] of views.entries()) maps += await drawLabel(view, index, promptOf(run, view.label), context);
 
-  const missing = [...context.missing].map(([image, reason]) => ({ image, reason })).sort((a, b) => (a.image < b.image ? -1 : 1));
+  const missing = [...context.missing]
+    .map(([image, reason]) => ({ image, reason }))
+    .sort((a, b) => (a.image < b.image ? -1 : 1));
   await folder.write('page', 'look.css', await readFile(LOOK));
   for (const { kind, name, data } of await evaluationFiles(run)) await folder.write(kind, name, data);
   for (const name of PAGE_FILES) await folder.write('page', name, await readFile(join(PAGE, name)));
-  await folder.write('page', 'data/run.js', scriptOf('diffmine.run', runData(run, mined, views, skipped, missing, maps, options.title)));
+  await folder.write(
+    'page',
+    'data/run.js',
+    scriptOf('diffmine.run', runData(run, mined, views, skipped, missing, maps, options.title)),
+  );
   return {
     path: '',
     labels: views.length,
@@ -139,7 +186,8 @@ async function fill(run: Run, mined: MineRecord, folder: ReportFolder, options: 
 /** What image paths start at, as a name (dataset/names.ts): the folder asked for, or the dataset's (of a table, its image root or the folder it lies in). */
 export function pictureRoot(run: Run, asked: string | undefined): string {
   const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
-  if (asked !== undefined && !existsSync(path)) throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of pictures.`);
+  if (asked !== undefined && !existsSync(path))
+    throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of pictures.`);
   return nameOfText(existsSync(path) && statSync(path).isFile() ? dirname(path) : path);
 }
 
@@ -149,7 +197,15 @@ function promptOf(run: Run, label: string): string | null {
 }
 
 /** What the page knows before a label is opened. */
-function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipped[], missing: ReportSummary['missing'], maps: number, title: string | undefined): object {
+function runData(
+  run: Run,
+  mined: MineRecord,
+  views: LabelView[],
+  skipped: Skipped[],
+  missing: ReportSummary['missing'],
+  maps: number,
+  title: string | undefined,
+): object {
   const { manifest } = run;
   const contrast = contrastOf(run);
   const { rank } = mined.options;
@@ -176,7 +232,12 @@ function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipp
     labels: views.map((view) => {
       const clustered = view.clusters.flatMap(({ members }) => members.map((tile) => view.patches[tile]));
       const images = new Set((clustered.length > 0 ? clustered : view.patches).map((patch) => patch?.image)).size;
-      const amounts = { patches: view.patches.length, clusters: view.clusters.length, clustered: clustered.length, images };
+      const amounts = {
+        patches: view.patches.length,
+        clusters: view.clusters.length,
+        clustered: clustered.length,
+        images,
+      };
       return { label: view.label, ...amounts, made: amountsOf(amounts, rank, untrained) };
     }),
     skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
@@ -187,7 +248,8 @@ function runData(run: Run, mined: MineRecord, views: LabelView[], skipped: Skipp
   };
 }
 
-const size = (bytes: number): string => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const size = (bytes: number): string =>
+  bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 /** What the log says of a report. */
 function tell({ labels, patches, pictures, maps, missing, bytes }: ReportSummary, mapsKept: boolean): string[] {
@@ -197,7 +259,8 @@ function tell({ labels, patches, pictures, maps, missing, bytes }: ReportSummary
   ];
   if (!mapsKept) lines.push('No typicality maps: the scan ran with --no-maps.');
   for (const { image, reason } of missing.slice(0, 5)) lines.push(`Cannot show ${image}: ${reason}.`);
-  if (missing.length > 5) lines.push(`Cannot show ${count(missing.length - 5, 'more image')}; the report lists all of them.`);
+  if (missing.length > 5)
+    lines.push(`Cannot show ${count(missing.length - 5, 'more image')}; the report lists all of them.`);
   if (missing.length > 0) lines.push('If the images have moved, name their folder with --pictures.');
   return lines;
 }

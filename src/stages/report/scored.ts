@@ -8,15 +8,23 @@ import type { Run } from '../../runs/run.js';
  *
  * @throws IMAGE_UNREADABLE where it cannot be read, or is another one by now
  */
-export async function readScored(run: Run, root: string, { image, width, height }: { image: string; width: number; height: number }): Promise<Uint8Array> {
+export async function readScored(
+  run: Run,
+  root: string,
+  { image, width, height }: { image: string; width: number; height: number },
+): Promise<Uint8Array> {
   const { size, sizeRule } = run.manifest.options;
   const read = await readPicture(imageFile(root, image), { size, rule: sizeRule, multiple: 1, patch: 1 });
   if (read.width < width || read.height < height) {
-    throw new DiffmineError('IMAGE_UNREADABLE', `The picture '${image}' has changed: it is ${read.width} x ${read.height} px, but was scored at ${width} x ${height}.`);
+    throw new DiffmineError(
+      'IMAGE_UNREADABLE',
+      `The picture '${image}' has changed: it is ${read.width} x ${read.height} px, but was scored at ${width} x ${height}.`,
+    );
   }
   if (read.width === width) return read.pixels.subarray(0, 3 * width * height);
   // cut at right and bottom to the multiple that the model needed
   const pixels = new Uint8Array(3 * width * height);
-  for (let y = 0; y < height; y++) pixels.set(read.pixels.subarray(3 * y * read.width, 3 * (y * read.width + width)), 3 * y * width);
+  for (let y = 0; y < height; y++)
+    pixels.set(read.pixels.subarray(3 * y * read.width, 3 * (y * read.width + width)), 3 * y * width);
   return pixels;
 }

@@ -55,11 +55,23 @@ export function samplingTimesteps(schedule: ScheduleConfig, steps: number, spaci
   if (spacing === 'leading') return ddimTimesteps(schedule, steps);
   const { trainTimesteps } = schedule;
   if (!Number.isSafeInteger(steps) || steps < 1 || steps > trainTimesteps) {
-    throw new DiffmineError('INVALID_ARGUMENT', `${steps} sampling steps do not fit a schedule of ${trainTimesteps} timesteps.`, `Ask for 1 to ${trainTimesteps} steps.`);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${steps} sampling steps do not fit a schedule of ${trainTimesteps} timesteps.`,
+      `Ask for 1 to ${trainTimesteps} steps.`,
+    );
   }
-  if (spacing === 'trailing') return Array.from({ length: steps }, (_, i) => roundEven(trainTimesteps - (i * trainTimesteps) / steps) - 1);
-  if (spacing === 'linspace') return Array.from({ length: steps }, (_, i) => (steps === 1 ? 0 : roundEven(((steps - 1 - i) * (trainTimesteps - 1)) / (steps - 1))));
-  throw new DiffmineError('INVALID_ARGUMENT', `Sampling knows no timestep spacing ${JSON.stringify(spacing)}.`, 'Known: leading, trailing, linspace.');
+  if (spacing === 'trailing')
+    return Array.from({ length: steps }, (_, i) => roundEven(trainTimesteps - (i * trainTimesteps) / steps) - 1);
+  if (spacing === 'linspace')
+    return Array.from({ length: steps }, (_, i) =>
+      steps === 1 ? 0 : roundEven(((steps - 1 - i) * (trainTimesteps - 1)) / (steps - 1)),
+    );
+  throw new DiffmineError(
+    'INVALID_ARGUMENT',
+    `Sampling knows no timestep spacing ${JSON.stringify(spacing)}.`,
+    'Known: leading, trailing, linspace.',
+  );
 }
 
 /** To the nearest whole number, halves to the even one: NumPy's rounding. */
@@ -75,7 +87,12 @@ function roundEven(value: number): number {
  *
  * @throws INVALID_ARGUMENT for a request that does not fit the schedule; CANCELLED after hooks.signal; NUMERICS for NaN or infinity; what `denoise` throws
  */
-export async function sampleDdim(schedule: ScheduleConfig, request: DdimRequest, denoise: Denoise, hooks: DdimHooks = {}): Promise<Tensor> {
+export async function sampleDdim(
+  schedule: ScheduleConfig,
+  request: DdimRequest,
+  denoise: Denoise,
+  hooks: DdimHooks = {},
+): Promise<Tensor> {
   const { steps, guidance, seed, rows, nullRow, first = 0, samples, start, batch = BATCH } = request;
   const shape = [...request.shape];
   const size = shape.reduce((product, side) => product * side, 1);
@@ -88,21 +105,44 @@ export async function sampleDdim(schedule: ScheduleConfig, request: DdimRequest,
     const own = rows.slice(begin, begin + together);
     const nulls = own.map(() => nullRow);
     const noise = (i: number): Float32Array =>
-      given ? given.subarray((begin + i) * size, (begin + i + 1) * size) : float32(drawNoise(seed, samples?.[begin + i] ?? first + begin + i, 1, shape, SAMPLING));
-    let x = concatenate(own.map((_, i) => noise(i)), [own.length, ...shape]);
+      given
+        ? given.subarray((begin + i) * size, (begin + i + 1) * size)
+        : float32(drawNoise(seed, samples?.[begin + i] ?? first + begin + i, 1, shape, SAMPLING));
+    let x = concatenate(
+      own.map((_, i) => noise(i)),
+      [own.length, ...shape],
+    );
     for (const [step, t] of timesteps.entries()) {
       if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Sampling was cancelled.');
-      const evaluate = async (input: Tensor, conditions: number[]): Promise<Tensor> => denoise(input, conditions.map(() => t), conditions);
+      const evaluate = async (input: Tensor, conditions: number[]): Promise<Tensor> =>
+        denoise(
+          input,
+          conditions.map(() => t),
+          conditions,
+        );
       let output: Tensor;
       if (one) output = await evaluate(x, guidance === 1 ? own : nulls);
-      else if (2 * own.length <= batch) output = guided(await evaluate(concatenate([float32(x), float32(x)], [2 * own.length, ...shape]), [...own, ...nulls]), guidance);
-      else output = guided(concatenate([float32(await evaluate(x, own)), float32(await evaluate(x, nulls))], [2 * own.length, ...shape]), guidance);
+      else if (2 * own.length <= batch)
+        output = guided(
+          await evaluate(concatenate([float32(x), float32(x)], [2 * own.length, ...shape]), [...own, ...nulls]),
+          guidance,
+        );
+      else
+        output = guided(
+          concatenate([float32(await evaluate(x, own)), float32(await evaluate(x, nulls))], [2 * own.length, ...shape]),
+          guidance,
+        );
       x = ddimStep(schedule, steps, t, x, output).prevSample;
       hooks.onStep?.(t, x, begin);
-      hooks.onProgress?.({ stage: 'sample', done: begin * steps + own.length * (step + 1), total: rows.length * steps });
+      hooks.onProgress?.({
+        stage: 'sample',
+        done: begin * steps + own.length * (step + 1),
+        total: rows.length * steps,
+      });
     }
     const values = float32(x);
-    if (!values.every(Number.isFinite)) throw new DiffmineError('NUMERICS', 'Sampled pictures are not finite.', 'Check the model; --dtype fp32.');
+    if (!values.every(Number.isFinite))
+      throw new DiffmineError('NUMERICS', 'Sampled pictures are not finite.', 'Check the model; --dtype fp32.');
     result.set(values, begin * size);
   }
   return fromFloat32([rows.length, ...shape], result);
@@ -112,13 +152,28 @@ export async function sampleDdim(schedule: ScheduleConfig, request: DdimRequest,
  * The noise that DDIM sampling would make x0 of: F32 [B, C, h, w], ascending through the timesteps of `steps` sampling steps under `rows` [B].
  * Each step asks the model at the timestep it goes to, as the reference does.
  */
-export async function invertDdim(schedule: ScheduleConfig, request: { steps: number; x0: Tensor; rows: number[] }, denoise: Denoise, hooks: DdimHooks = {}): Promise<Tensor> {
+export async function invertDdim(
+  schedule: ScheduleConfig,
+  request: { steps: number; x0: Tensor; rows: number[] },
+  denoise: Denoise,
+  hooks: DdimHooks = {},
+): Promise<Tensor> {
   const { steps, rows } = request;
   const ascending = samplingTimesteps(schedule, steps).reverse();
   let x = request.x0;
   for (const [step, t] of ascending.entries()) {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The inversion was cancelled.');
-    x = ddimInvertStep(schedule, steps, t, x, await denoise(x, rows.map(() => t), rows));
+    x = ddimInvertStep(
+      schedule,
+      steps,
+      t,
+      x,
+      await denoise(
+        x,
+        rows.map(() => t),
+        rows,
+      ),
+    );
     hooks.onStep?.(t, x, 0);
     hooks.onProgress?.({ stage: 'sample', done: rows.length * (step + 1), total: rows.length * steps });
   }

@@ -19,7 +19,12 @@ export interface PictureModel {
  * @param engine of a latent model, with the model loaded; pixels need none
  * @throws INVALID_ARGUMENT where the channels are no picture's; NUMERICS for NaN; what the engine throws
  */
-export async function toPictures(engine: Engine | undefined, model: PictureModel, x0: Tensor, call?: CallOptions): Promise<Picture[]> {
+export async function toPictures(
+  engine: Engine | undefined,
+  model: PictureModel,
+  x0: Tensor,
+  call?: CallOptions,
+): Promise<Picture[]> {
   const [count = 0, ...shape] = x0.shape;
   const values = float32(x0);
   const size = values.length / Math.max(1, count);
@@ -27,15 +32,31 @@ export async function toPictures(engine: Engine | undefined, model: PictureModel
   for (let i = 0; i < count; i++) {
     const own = values.subarray(i * size, (i + 1) * size);
     // one at a time: a VAE's decoder takes far more memory than the UNet does
-    pictures.push(model.kind === 'latent' ? await decode(engine, model, fromFloat32([1, ...shape], own), call) : toPicture(own, shape, model.fold));
+    pictures.push(
+      model.kind === 'latent'
+        ? await decode(engine, model, fromFloat32([1, ...shape], own), call)
+        : toPicture(own, shape, model.fold),
+    );
   }
   return pictures;
 }
 
-async function decode(engine: Engine | undefined, { source }: PictureModel, latents: Tensor, call?: CallOptions): Promise<Picture> {
+async function decode(
+  engine: Engine | undefined,
+  { source }: PictureModel,
+  latents: Tensor,
+  call?: CallOptions,
+): Promise<Picture> {
   const vae = source?.vae;
-  if (!engine || !vae) throw new DiffmineError('INVALID_ARGUMENT', 'Latents become pictures only with the engine and the VAE of their model.');
-  const scaled = fromFloat32(latents.shape, float32(latents).map((value) => value / vae.config.scalingFactor));
+  if (!engine || !vae)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      'Latents become pictures only with the engine and the VAE of their model.',
+    );
+  const scaled = fromFloat32(
+    latents.shape,
+    float32(latents).map((value) => value / vae.config.scalingFactor),
+  );
   const decoded = await engine.vaeDecode(scaled, call);
   return toPicture(float32(decoded), decoded.shape.slice(1), 1);
 }
@@ -46,7 +67,11 @@ async function decode(engine: Engine | undefined, { source }: PictureModel, late
  */
 function toPicture(planes: Float32Array, shape: number[], fold: number): Picture {
   const [channels = 0, h = 0, w = 0] = shape;
-  if (channels !== 3 * fold * fold) throw new DiffmineError('INVALID_ARGUMENT', `${channels} channels are no RGB picture with ${fold} x ${fold} pixels folded.`);
+  if (channels !== 3 * fold * fold)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${channels} channels are no RGB picture with ${fold} x ${fold} pixels folded.`,
+    );
   const [width, height] = [fold * w, fold * h];
   const pixels = new Uint8ClampedArray(3 * width * height); // clips to 0 ... 255 and rounds to the nearest
   for (let channel = 0; channel < channels; channel++) {
@@ -56,7 +81,8 @@ function toPicture(planes: Float32Array, shape: number[], fold: number): Picture
     for (let y = 0; y < h; y++) {
       for (let x = 0; x < w; x++) {
         const value = planes[(channel * h + y) * w + x] ?? NaN;
-        if (Number.isNaN(value)) throw new DiffmineError('NUMERICS', 'A picture holds NaN.', 'Check the model; --dtype fp32.');
+        if (Number.isNaN(value))
+          throw new DiffmineError('NUMERICS', 'A picture holds NaN.', 'Check the model; --dtype fp32.');
         pixels[3 * ((fold * y + dy) * width + fold * x + dx) + colour] = 127.5 * (value + 1);
       }
     }

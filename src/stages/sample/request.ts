@@ -5,7 +5,15 @@ import { fillPrompt } from '../../data/index.js';
 import { listed, namedLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
-import { clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../../models/index.js';
+import {
+  clashes,
+  classIds,
+  conditionKeys,
+  defaultSize,
+  openModel,
+  variantOf,
+  type ModelFolder,
+} from '../../models/index.js';
 import type { DeviceInfo, Precision } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { chooseDevice } from '../../runs/device.js';
@@ -102,7 +110,8 @@ export interface SampleRequest {
 }
 
 function whole(value: number, least: number, name: string): number {
-  if (!Number.isSafeInteger(value) || value < least) throw new DiffmineError('INVALID_ARGUMENT', `${name} is ${value}; expected a whole number of at least ${least}.`);
+  if (!Number.isSafeInteger(value) || value < least)
+    throw new DiffmineError('INVALID_ARGUMENT', `${name} is ${value}; expected a whole number of at least ${least}.`);
   return value;
 }
 
@@ -114,9 +123,18 @@ export function labelFolder(label: string): string {
 function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): string[] {
   if (asked === undefined || asked.length === 0) {
     if (model.labels) return model.labels;
-    throw new DiffmineError('INVALID_ARGUMENT', 'No label was given, and a text model lists none.', 'Name at least one: --label "a red car". It fills the {label} of --prompt.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      'No label was given, and a text model lists none.',
+      'Name at least one: --label "a red car". It fills the {label} of --prompt.',
+    );
   }
-  if (asked.includes('')) throw new DiffmineError('INVALID_ARGUMENT', 'A label is empty.', 'Leave --label out for all labels of a class model.');
+  if (asked.includes(''))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      'A label is empty.',
+      'Leave --label out for all labels of a class model.',
+    );
   const labels = [...new Set(model.labels ? namedLabels(asked, model.labels, true) : asked)];
   if (model.labels) classIds(model, labels);
   return labels;
@@ -127,7 +145,11 @@ function checkSize(model: ModelFolder, size: number): number {
   whole(size, 1, '--size');
   if (size % multiple === 0) return size;
   const below = Math.floor(size / multiple) * multiple;
-  throw new DiffmineError('INVALID_ARGUMENT', `--size is ${size}; this model's pictures have sides that are multiples of ${multiple} px.`, `Give ${below > 0 ? `${below} or ` : ''}${below + multiple}.`);
+  throw new DiffmineError(
+    'INVALID_ARGUMENT',
+    `--size is ${size}; this model's pictures have sides that are multiples of ${multiple} px.`,
+    `Give ${below > 0 ? `${below} or ` : ''}${below + multiple}.`,
+  );
 }
 
 /**
@@ -152,24 +174,41 @@ export async function settleRequest(options: SampleOptions, log?: (sentence: str
     precision,
     device: device.id === 'cpu' ? 'cpu' : 'cuda',
   };
-  if (!Number.isFinite(settings.guidance) || settings.guidance < 0) throw new DiffmineError('INVALID_ARGUMENT', `--guidance is ${settings.guidance}; expected a number of at least 0.`);
+  if (!Number.isFinite(settings.guidance) || settings.guidance < 0)
+    throw new DiffmineError('INVALID_ARGUMENT', `--guidance is ${settings.guidance}; expected a number of at least 0.`);
   samplingTimesteps(model.source.schedule, settings.steps, model.timestepSpacing);
   if (options.batch !== undefined && options.batch !== 'auto') whole(options.batch, 1, '--batch');
 
   const { prompt, nullPrompt } = settings;
-  const sampled = labels.map((label) => ({ label, folder: labelFolder(label), prompt: prompt === null ? null : fillPrompt(prompt, label), pictures: count }));
-  if (prompt !== null && labels.length > 1 && new Set(sampled.map((one) => one.prompt)).size === 1) log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
-  for (const cut of model.tokenizer?.truncated([...sampled.map((one) => one.prompt ?? ''), nullPrompt ?? '']) ?? []) log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
+  const sampled = labels.map((label) => ({
+    label,
+    folder: labelFolder(label),
+    prompt: prompt === null ? null : fillPrompt(prompt, label),
+    pictures: count,
+  }));
+  if (prompt !== null && labels.length > 1 && new Set(sampled.map((one) => one.prompt)).size === 1)
+    log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
+  for (const cut of model.tokenizer?.truncated([...sampled.map((one) => one.prompt ?? ''), nullPrompt ?? '']) ?? [])
+    log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
   const names = sampled.map((one) => one.prompt ?? one.label);
   for (const sentence of clashes(model, labels, names)) log?.(sentence);
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
-  if (same.length > 0 && settings.guidance !== 1) log?.(`The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`);
-  if (!text && (options.prompt !== undefined || options.nullPrompt !== undefined)) log?.('This model is conditioned on classes: prompts are not used.');
+  if (same.length > 0 && settings.guidance !== 1)
+    log?.(
+      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`,
+    );
+  if (!text && (options.prompt !== undefined || options.nullPrompt !== undefined))
+    log?.('This model is conditioned on classes: prompts are not used.');
 
   const record = {
-    format: SAMPLES_FORMAT, version: VERSION, created: new Date().toISOString(), fingerprint: fingerprintOfRecord(model.fingerprint, settings),
-    model: { path: model.path, ...variantOf(model), fingerprint: model.fingerprint }, options: settings, labels: sampled,
+    format: SAMPLES_FORMAT,
+    version: VERSION,
+    created: new Date().toISOString(),
+    fingerprint: fingerprintOfRecord(model.fingerprint, settings),
+    model: { path: model.path, ...variantOf(model), fingerprint: model.fingerprint },
+    options: settings,
+    labels: sampled,
   } as const;
   return { model, device, record };
 }
@@ -185,14 +224,23 @@ async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
     throw error;
   });
   if (text === undefined) return undefined;
-  const damaged = (): DiffmineError => new DiffmineError('RUN_INVALID', `${file} is damaged or of another format than ${SAMPLES_FORMAT}.`, 'Give --out a new or empty folder.');
+  const damaged = (): DiffmineError =>
+    new DiffmineError(
+      'RUN_INVALID',
+      `${file} is damaged or of another format than ${SAMPLES_FORMAT}.`,
+      'Give --out a new or empty folder.',
+    );
   let record: SamplesRecord;
   try {
     record = parseJson(text) as SamplesRecord;
   } catch {
     throw damaged();
   }
-  const sound = record?.format === SAMPLES_FORMAT && typeof record.model?.fingerprint === 'string' && typeof record.options === 'object' && Array.isArray(record.labels);
+  const sound =
+    record?.format === SAMPLES_FORMAT &&
+    typeof record.model?.fingerprint === 'string' &&
+    typeof record.options === 'object' &&
+    Array.isArray(record.labels);
   if (!sound || fingerprintOfRecord(record.model.fingerprint, record.options) !== record.fingerprint) throw damaged();
   return record;
 }
@@ -210,7 +258,11 @@ export async function recordRequest(folder: string, name: string, { model, recor
   if (!existing) {
     const foreign = (await readdir(folder)).find((entry) => !entry.startsWith(`.${SAMPLES}.tmp-`));
     if (foreign !== undefined) {
-      throw new DiffmineError('RUN_MISMATCH', `${name} is not empty and holds no sampled pictures (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
+      throw new DiffmineError(
+        'RUN_MISMATCH',
+        `${name} is not empty and holds no sampled pictures (it has ${JSON.stringify(foreign)}).`,
+        'Give --out a new or empty folder.',
+      );
     }
     await write(folder, record);
     return;
@@ -219,12 +271,21 @@ export async function recordRequest(folder: string, name: string, { model, recor
     const keys = Object.keys(record.options) as (keyof SampleSettings)[];
     const differ = keys
       .filter((key) => existing.options[key] !== record.options[key])
-      .map((key) => `${FLAGS[key] ?? key}: these samples have ${JSON.stringify(existing.options[key])}, you asked for ${JSON.stringify(record.options[key])}`);
-    if (existing.model.fingerprint !== record.model.fingerprint) differ.unshift('model: these samples are of another one');
-    throw new DiffmineError('RUN_MISMATCH', `${name} holds samples of another request. ${differ.join('; ')}.`, 'Use its options to resume it, or give --out another folder.');
+      .map(
+        (key) =>
+          `${FLAGS[key] ?? key}: these samples have ${JSON.stringify(existing.options[key])}, you asked for ${JSON.stringify(record.options[key])}`,
+      );
+    if (existing.model.fingerprint !== record.model.fingerprint)
+      differ.unshift('model: these samples are of another one');
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `${name} holds samples of another request. ${differ.join('; ')}.`,
+      'Use its options to resume it, or give --out another folder.',
+    );
   }
   const merged = new Map(existing.labels.map((one) => [one.label, one]));
-  for (const one of record.labels) merged.set(one.label, { ...one, pictures: Math.max(one.pictures, merged.get(one.label)?.pictures ?? 0) });
+  for (const one of record.labels)
+    merged.set(one.label, { ...one, pictures: Math.max(one.pictures, merged.get(one.label)?.pictures ?? 0) });
   const labels = [...merged.values()];
   const order = new Map(model.labels?.map((label, id) => [label, id]));
   if (model.labels) labels.sort((a, b) => (order.get(a.label) ?? 0) - (order.get(b.label) ?? 0));

@@ -11,7 +11,16 @@ import { autoBatch, unetShape } from '../scan/batch.js';
 import type { Hooks } from '../scan/options.js';
 import { sampleDdim, type Denoise } from './ddim.js';
 import { toPictures } from './pictures.js';
-import { labelFolder, recordRequest, settleRequest, SHEET, type SampledLabel, type SampleOptions, type SampleRequest, type SampleSettings } from './request.js';
+import {
+  labelFolder,
+  recordRequest,
+  settleRequest,
+  SHEET,
+  type SampledLabel,
+  type SampleOptions,
+  type SampleRequest,
+  type SampleSettings,
+} from './request.js';
 import { writeSheet } from './sheet.js';
 
 /** The sheet shows the first labels and the first pictures of each: it is there to be looked at. */
@@ -73,36 +82,80 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
   await writeSheet(sheet, await Promise.all(labels.slice(0, SHEET_ROWS).map(async (label) => sheetRow(out, label))));
   if (labels.length > SHEET_ROWS) hooks.log?.(`The sheet shows the first ${SHEET_ROWS} of ${labels.length} labels.`);
   return {
-    out, sheet, options: record.options, labels: labels.map(({ label, folder, pictures }) => ({ label, folder: join(out, folder), pictures })),
-    made: todo.length, kept: all - todo.length, batch, device: device.id, seconds: (performance.now() - begun) / 1000,
+    out,
+    sheet,
+    options: record.options,
+    labels: labels.map(({ label, folder, pictures }) => ({ label, folder: join(out, folder), pictures })),
+    made: todo.length,
+    kept: all - todo.length,
+    batch,
+    device: device.id,
+    seconds: (performance.now() - begun) / 1000,
   };
 }
 
 /** @returns the batch: UNet evaluations a forward pass */
-async function make({ model, device, record }: SampleRequest, out: string, todo: Item[], options: SampleOptions, hooks: Hooks<SampleEvent>): Promise<number> {
+async function make(
+  { model, device, record }: SampleRequest,
+  out: string,
+  todo: Item[],
+  options: SampleOptions,
+  hooks: Hooks<SampleEvent>,
+): Promise<number> {
   const { size, steps, guidance, seed, precision, device: kind, nullPrompt } = record.options;
   const engine = new Engine({ device: device.id, precision, threads: options.threads ?? 0 });
   try {
     const call = hooks.signal ? { signal: hooks.signal } : {};
-    await engine.loadModel(model.source, { ...call, onProgress: (event) => event.stage === 'load' && hooks.onProgress?.(event) });
-    const conditions = await prepareConditions(engine, model, [...record.labels.map(({ label, prompt }) => prompt ?? label), nullPrompt ?? ''], call);
-    const denoise: Denoise = async (x, timesteps, conditionIndex) => (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, call)).sample;
+    await engine.loadModel(model.source, {
+      ...call,
+      onProgress: (event) => event.stage === 'load' && hooks.onProgress?.(event),
+    });
+    const conditions = await prepareConditions(
+      engine,
+      model,
+      [...record.labels.map(({ label, prompt }) => prompt ?? label), nullPrompt ?? ''],
+      call,
+    );
+    const denoise: Denoise = async (x, timesteps, conditionIndex) =>
+      (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, call)).sample;
 
     const shape = unetShape(size, size, model.vaeFactor, model.fold);
     const perPicture = guidance === 1 || guidance === 0 ? 1 : 2;
-    const sized = { source: model.source, shape, precision, device: kind, fanOut: perPicture, available: engine.memory().available, workers: 1 };
+    const sized = {
+      source: model.source,
+      shape,
+      precision,
+      device: kind,
+      fanOut: perPicture,
+      available: engine.memory().available,
+      workers: 1,
+    };
     let batch = options.batch === undefined || options.batch === 'auto' ? autoBatch(sized) : options.batch;
     const fixed = {
-      steps, guidance, seed, nullRow: record.labels.length, spacing: model.timestepSpacing, shape: [model.source.unet.config.inChannels, shape.rows, shape.columns],
+      steps,
+      guidance,
+      seed,
+      nullRow: record.labels.length,
+      spacing: model.timestepSpacing,
+      shape: [model.source.unet.config.inChannels, shape.rows, shape.columns],
     };
-    hooks.log?.(`Making ${todo.length} pictures of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`);
-    for (let begin = 0; begin < todo.length; ) {
+    hooks.log?.(
+      `Making ${todo.length} pictures of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`,
+    );
+    for (let begin = 0; begin < todo.length;) {
       const items = todo.slice(begin, begin + Math.max(1, Math.floor(batch / perPicture)));
-      const onProgress = ({ done }: Progress): void => hooks.onProgress?.({ stage: 'sample', done: begin * steps + done, total: todo.length * steps });
+      const onProgress = ({ done }: Progress): void =>
+        hooks.onProgress?.({ stage: 'sample', done: begin * steps + done, total: todo.length * steps });
       try {
-        const x0 = await sampleDdim(model.source.schedule, { ...fixed, rows: items.map(({ label }) => label), samples: items.map(({ number }) => number), batch }, denoise, { ...call, onProgress });
+        const x0 = await sampleDdim(
+          model.source.schedule,
+          { ...fixed, rows: items.map(({ label }) => label), samples: items.map(({ number }) => number), batch },
+          denoise,
+          { ...call, onProgress },
+        );
         const pictures = await toPictures(engine, model, x0, call);
-        for (const [i, { label, number }] of items.entries()) await writePicture(join(out, labelFolder(record.labels[label]?.label ?? ''), fileName(number)), pictures[i]);
+        for (const [i, { label, number }] of items.entries())
+          await writePicture(join(out, labelFolder(record.labels[label]?.label ?? ''), fileName(number)), pictures[i]);
       } catch (thrown) {
         if (asDiffmineError(thrown).code !== 'OUT_OF_MEMORY' || batch === 1) throw thrown;
         batch = Math.floor(batch / 2);
@@ -124,7 +177,12 @@ function fileName(number: number): string {
 async function writePicture(file: string, picture: Picture | undefined): Promise<void> {
   if (!picture) throw new DiffmineError('INTERNAL', `There is no picture for ${file}.`);
   const { pixels, width, height } = picture;
-  await writeFileAtomic(file, await sharp(pixels, { raw: { width, height, channels: 3 } }).png().toBuffer());
+  await writeFileAtomic(
+    file,
+    await sharp(pixels, { raw: { width, height, channels: 3 } })
+      .png()
+      .toBuffer(),
+  );
 }
 
 /** From the files: most of them may be of an earlier call. */
@@ -133,10 +191,19 @@ async function sheetRow(out: string, { folder, pictures }: SampledLabel): Promis
   for (let number = 0; number < Math.min(pictures, SHEET_COLUMNS); number++) {
     const file = join(out, folder, fileName(number));
     try {
-      const { data, info } = await sharp(file).toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
+      const { data, info } = await sharp(file)
+        .toColourspace('srgb')
+        .removeAlpha()
+        .raw()
+        .toBuffer({ resolveWithObject: true });
       row.push({ pixels: data, width: info.width, height: info.height });
     } catch (cause) {
-      throw new DiffmineError('IMAGE_UNREADABLE', `${file} cannot be read.`, 'Remove it: the same command makes it again.', { cause });
+      throw new DiffmineError(
+        'IMAGE_UNREADABLE',
+        `${file} cannot be read.`,
+        'Remove it: the same command makes it again.',
+        { cause },
+      );
     }
   }
   return row;

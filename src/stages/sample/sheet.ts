@@ -24,17 +24,26 @@ const BACKGROUND = 0xf0;
  * @returns the sheet's size in px
  * @throws INVALID_ARGUMENT without pictures, or for another ending; IO
  */
-export async function writeSheet(file: string, rows: readonly (readonly Picture[])[], options: SheetOptions = {}): Promise<{ width: number; height: number }> {
+export async function writeSheet(
+  file: string,
+  rows: readonly (readonly Picture[])[],
+  options: SheetOptions = {},
+): Promise<{ width: number; height: number }> {
   const format = /\.(png|webp)$/i.exec(file)?.[1]?.toLowerCase();
-  if (format === undefined) throw new DiffmineError('INVALID_ARGUMENT', `A sheet is a .png or a .webp file, not ${JSON.stringify(file)}.`);
+  if (format === undefined)
+    throw new DiffmineError('INVALID_ARGUMENT', `A sheet is a .png or a .webp file, not ${JSON.stringify(file)}.`);
   const all = rows.flat();
   if (all.length === 0) throw new DiffmineError('INVALID_ARGUMENT', 'There are no pictures for a sheet.');
   const { gap = 4 } = options;
   const columns = Math.max(...rows.map(({ length }) => length));
   const widest = Math.max(...all.map(({ width }) => width));
   const highest = Math.max(...all.map(({ height }) => height));
-  const room = Math.min((LONGEST - gap) / columns - gap, ((LONGEST - gap) / rows.length - gap) * (widest / highest)) / widest;
-  const scale = Math.max(1 / Math.min(widest, highest), Math.min(options.scale ?? defaultScale(Math.max(widest, highest)), room >= 1 ? Math.floor(room) : room));
+  const room =
+    Math.min((LONGEST - gap) / columns - gap, ((LONGEST - gap) / rows.length - gap) * (widest / highest)) / widest;
+  const scale = Math.max(
+    1 / Math.min(widest, highest),
+    Math.min(options.scale ?? defaultScale(Math.max(widest, highest)), room >= 1 ? Math.floor(room) : room),
+  );
   const scaled = (side: number): number => Math.max(1, Math.floor(side * scale + 1e-6));
   const cell = { width: scaled(widest) + gap, height: scaled(highest) + gap };
   const width = columns * cell.width + gap;
@@ -44,9 +53,17 @@ export async function writeSheet(file: string, rows: readonly (readonly Picture[
   for (const [i, row] of rows.entries()) {
     for (const [j, picture] of row.entries()) {
       const size = { width: scaled(picture.width), height: scaled(picture.height) };
-      const pixels = await raw(picture.pixels, picture).resize(size.width, size.height, { fit: 'fill', kernel: scale >= 1 ? 'nearest' : 'lanczos3' }).raw().toBuffer();
+      const pixels = await raw(picture.pixels, picture)
+        .resize(size.width, size.height, { fit: 'fill', kernel: scale >= 1 ? 'nearest' : 'lanczos3' })
+        .raw()
+        .toBuffer();
       for (let y = 0; y < size.height; y++) {
-        pixels.copy(sheet, 3 * ((gap + i * cell.height + y) * width + gap + j * cell.width), 3 * y * size.width, 3 * (y + 1) * size.width);
+        pixels.copy(
+          sheet,
+          3 * ((gap + i * cell.height + y) * width + gap + j * cell.width),
+          3 * y * size.width,
+          3 * (y + 1) * size.width,
+        );
       }
     }
   }

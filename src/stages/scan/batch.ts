@@ -21,7 +21,12 @@ export interface Shape {
 /** The UNet's input for a picture of height x width px. */
 export function unetShape(height: number, width: number, vaeFactor: number, fold: number): Shape {
   const cell = vaeFactor * fold;
-  return { rows: Math.max(1, Math.floor(height / cell)), columns: Math.max(1, Math.floor(width / cell)), height, width };
+  return {
+    rows: Math.max(1, Math.floor(height / cell)),
+    columns: Math.max(1, Math.floor(width / cell)),
+    height,
+    width,
+  };
 }
 
 /**
@@ -47,7 +52,9 @@ export function rowBytes(unet: UNetConfig, shape: Shape, precision: Precision): 
 function levels(unet: UNetConfig, shape: Shape): { numbers: number; transformer: boolean }[] {
   return unet.blockOutChannels.map((channels, level) => ({
     numbers: channels * Math.ceil(shape.rows / 2 ** level) * Math.ceil(shape.columns / 2 ** level),
-    transformer: `${unet.downBlockTypes[level]}${unet.upBlockTypes[unet.blockOutChannels.length - 1 - level]}`.includes('CrossAttn'),
+    transformer: `${unet.downBlockTypes[level]}${unet.upBlockTypes[unet.blockOutChannels.length - 1 - level]}`.includes(
+      'CrossAttn',
+    ),
   }));
 }
 
@@ -68,7 +75,15 @@ export function encodeBytes(source: ModelSource, shape: Shape): number {
  *
  * @param available bytes free on the device once the weights are loaded, shared by `workers` engines
  */
-export function autoBatch(options: { source: ModelSource; shape: Shape; precision: Precision; device: 'cpu' | 'cuda'; fanOut: number; available: number; workers: number }): number {
+export function autoBatch(options: {
+  source: ModelSource;
+  shape: Shape;
+  precision: Precision;
+  device: 'cpu' | 'cuda';
+  fanOut: number;
+  available: number;
+  workers: number;
+}): number {
   const { source, shape, precision, device, fanOut, available, workers } = options;
   const room = (SHARE * available) / Math.max(1, workers) - encodeBytes(source, shape);
   const fitting = Math.floor(room / rowBytes(source.unet.config, shape, precision));

@@ -55,10 +55,18 @@ export function evaluationsOf(plan: ContrastPlan, images: readonly { label: stri
 export function planContrasts(labels: readonly string[], against: string, allLabels: boolean): ContrastPlan {
   const rival = against === 'null' || against === 'others' ? -1 : labels.indexOf(against);
   if (rival < 0 && against !== 'null' && against !== 'others') {
-    throw new DiffmineError('INVALID_ARGUMENT', `--against ${against}: the data set has no label ${JSON.stringify(against)}.`, `Give null, others, or one of: ${labels.slice(0, 20).join(', ')}.`);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--against ${against}: the data set has no label ${JSON.stringify(against)}.`,
+      `Give null, others, or one of: ${labels.slice(0, 20).join(', ')}.`,
+    );
   }
   if (against !== 'null' && labels.length < 2) {
-    throw new DiffmineError('INVALID_ARGUMENT', `--against ${against} needs at least two labels; the data set has ${labels.length}.`, 'Use --against null.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--against ${against} needs at least two labels; the data set has ${labels.length}.`,
+      'Use --against null.',
+    );
   }
   const rows = labels.map((_, row) => row);
   const scored = rows.filter((row) => row !== rival);
@@ -79,13 +87,24 @@ export function planContrasts(labels: readonly string[], against: string, allLab
  * @param wanted 'own': each picture's single labels ('A|B' has two); else the labels that every picture is scored under. The one compared with is left out
  * @param given the pictures' labels as the data set has them
  */
-export function planSingles(labels: readonly string[], against: string, wanted: 'own' | readonly string[], given: readonly string[]): ContrastPlan {
+export function planSingles(
+  labels: readonly string[],
+  against: string,
+  wanted: 'own' | readonly string[],
+  given: readonly string[],
+): ContrastPlan {
   if (against === 'others' && labels.length < 2) {
-    throw new DiffmineError('INVALID_ARGUMENT', `--against others needs at least two labels; there is ${labels.length}.`, 'Use --against null.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--against others needs at least two labels; there is ${labels.length}.`,
+      'Use --against null.',
+    );
   }
   const plans = new Map(
     given.flatMap((label) => {
-      const subjects = (wanted === 'own' ? splitLabels(label) : wanted).filter((one) => one !== against).map((one) => labels.indexOf(one));
+      const subjects = (wanted === 'own' ? splitLabels(label) : wanted)
+        .filter((one) => one !== against)
+        .map((one) => labels.indexOf(one));
       return subjects.length === 0 ? [] : [[label, contrast(labels, against, subjects)] as const];
     }),
   );
@@ -105,7 +124,9 @@ function contrast(labels: readonly string[], against: string, subjects: number[]
   return {
     conditions,
     subjects: subjects.map((row) => conditions.indexOf(row)),
-    weights: subjects.map((subject) => conditions.map((row) => (others ? (row === subject ? 0 : 1 / (labels.length - 1)) : row === rival ? 1 : 0))),
+    weights: subjects.map((subject) =>
+      conditions.map((row) => (others ? (row === subject ? 0 : 1 / (labels.length - 1)) : row === rival ? 1 : 0)),
+    ),
     names: subjects.map((row) => labels[row] as string),
   };
 }

@@ -16,12 +16,31 @@ type Asked = Pick<ScanOptions, 'device' | 'devices' | 'workers'>;
 export function chooseDevices(options: Asked, precision: Precision): [DeviceInfo, ...DeviceInfo[]] {
   const { device = 'auto', devices, workers } = options;
   if (devices === undefined) return [chooseDevice(device, precision)];
-  if (device !== 'auto') throw new DiffmineError('INVALID_ARGUMENT', `--devices ${devices.join(',')} and --device ${device} say different things.`, 'Give one of them.');
-  if (workers !== undefined) throw new DiffmineError('INVALID_ARGUMENT', '--devices already says how many processes there are: one for each.', 'Leave --workers out; a device named twice gets two.');
+  if (device !== 'auto')
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--devices ${devices.join(',')} and --device ${device} say different things.`,
+      'Give one of them.',
+    );
+  if (workers !== undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      '--devices already says how many processes there are: one for each.',
+      'Leave --workers out; a device named twice gets two.',
+    );
   const [first, ...others] = devices.map((name) => chooseDevice(name, precision));
-  if (!first) throw new DiffmineError('INVALID_ARGUMENT', '--devices names no device.', 'Give them with commas, such as 0,1 for the first two GPUs.');
+  if (!first)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      '--devices names no device.',
+      'Give them with commas, such as 0,1 for the first two GPUs.',
+    );
   if (others.some(({ id }) => (id === 'cpu') !== (first.id === 'cpu'))) {
-    throw new DiffmineError('INVALID_ARGUMENT', `--devices ${devices.join(',')} mixes CPU and GPUs, whose results differ by rounding.`, 'Name GPUs only, or cpu only.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--devices ${devices.join(',')} mixes CPU and GPUs, whose results differ by rounding.`,
+      'Name GPUs only, or cpu only.',
+    );
   }
   return [first, ...others];
 }
@@ -38,6 +57,9 @@ export function processesOf(options: Asked, device: DeviceInfo, shards: number):
   const workers = Math.min(options.workers ?? 1, shards);
   if (workers < 2) return undefined;
   // on a machine with several GPUs `cuda` and `auto` give each worker the next one
-  const gpus = ['cuda', 'auto', undefined].includes(options.device) && device.id !== 'cpu' ? listDevices().filter(({ id }) => id.startsWith('cuda')) : [];
+  const gpus =
+    ['cuda', 'auto', undefined].includes(options.device) && device.id !== 'cpu'
+      ? listDevices().filter(({ id }) => id.startsWith('cuda'))
+      : [];
   return Array.from({ length: workers }, (_, index) => gpus[index % gpus.length]?.id ?? device.id);
 }

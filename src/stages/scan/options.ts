@@ -82,7 +82,18 @@ export type ScanEvent =
   /** the model is being loaded: tensors */
   | { type: 'load'; done: number; total: number }
   /** what is to be done, before the first forward pass; of this process's part of the run */
-  | { type: 'plan'; run: string; resumed: boolean; shards: number; shardsDone: number; pictures: number; picturesDone: number; evaluations: number; batch: number; device: string }
+  | {
+      type: 'plan';
+      run: string;
+      resumed: boolean;
+      shards: number;
+      shardsDone: number;
+      pictures: number;
+      picturesDone: number;
+      evaluations: number;
+      batch: number;
+      device: string;
+    }
   /** a shard was finished, here or by another process */
   | { type: 'shard'; shard: number; done: number; total: number; pictures: number; skipped: number }
   /** a picture was scored, or skipped for `reason` */

@@ -16,10 +16,17 @@ export function defaultShardSize(images: number): number {
 }
 
 /** The shards of part `index` of `count`: every count-th, so that parts are alike. */
-export function shardsOf(manifest: Pick<Manifest, 'shards'>, part: { index: number; count: number } = { index: 0, count: 1 }): number[] {
+export function shardsOf(
+  manifest: Pick<Manifest, 'shards'>,
+  part: { index: number; count: number } = { index: 0, count: 1 },
+): number[] {
   const { index, count } = part;
   if (!(Number.isSafeInteger(count) && Number.isSafeInteger(index) && index >= 0 && index < count)) {
-    throw new DiffmineError('INVALID_ARGUMENT', `There is no part ${index} of ${count}.`, 'Parts are counted from 0: 0 of 8 is the first of eight.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `There is no part ${index} of ${count}.`,
+      'Parts are counted from 0: 0 of 8 is the first of eight.',
+    );
   }
   const ids: number[] = [];
   for (let id = index; id < manifest.shards; id += count) ids.push(id);
@@ -37,7 +44,8 @@ export function picturesPerCall(batch: number, samples: number, fanOut: number):
     return (places - pictures * samples) / places;
   };
   let best = 1;
-  for (let pictures = 1; pictures <= MOST_PICTURES && empty(best) > 0.02; pictures += 1) if (empty(pictures) < empty(best)) best = pictures;
+  for (let pictures = 1; pictures <= MOST_PICTURES && empty(best) > 0.02; pictures += 1)
+    if (empty(pictures) < empty(best)) best = pictures;
   return best;
 }
 

@@ -61,7 +61,13 @@ export class Meter implements Counter {
     const seconds = (now - (this.begun ?? now)) / 1000;
     const rate = seconds > 0 ? this.evaluations / seconds : 0;
     const left = Math.max(0, this.expected - this.evaluations);
-    this.hooks.onProgress?.({ type: 'evaluations', done: this.evaluations, total: this.expected, rate, secondsLeft: rate > 0 ? left / rate : 0 });
+    this.hooks.onProgress?.({
+      type: 'evaluations',
+      done: this.evaluations,
+      total: this.expected,
+      rate,
+      secondsLeft: rate > 0 ? left / rate : 0,
+    });
   }
 
   drop(evaluations: number): void {
@@ -88,9 +94,15 @@ export class Meter implements Counter {
     } catch (error) {
       if (!(error instanceof DiffmineError && error.code === 'CANCELLED')) throw error;
       const begun = this.pictures.done - this.finished;
-      const again = begun > 0 ? ` ${begun} ${begun === 1 ? `${noun} of an unfinished shard will be done again` : `${noun}s of unfinished shards will be done again`}.` : '';
+      const again =
+        begun > 0
+          ? ` ${begun} ${begun === 1 ? `${noun} of an unfinished shard will be done again` : `${noun}s of unfinished shards will be done again`}.`
+          : '';
       throw new DiffmineError(
-        'CANCELLED', error.message, `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')} (${this.finished} of ${count(this.pictures.total, noun)}).${again} Run the same command to resume.`, { cause: error },
+        'CANCELLED',
+        error.message,
+        `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')} (${this.finished} of ${count(this.pictures.total, noun)}).${again} Run the same command to resume.`,
+        { cause: error },
       );
     }
   }

@@ -26,29 +26,51 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   const begun = performance.now();
   const settled = await settle(options, VERSION, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled before it began.');
-  const run = await Run.begin(options.out, settled.draft, settled.images, { anyBatch: isAuto(options.batch), ...hooks });
+  const run = await Run.begin(options.out, settled.draft, settled.images, {
+    anyBatch: isAuto(options.batch),
+    ...hooks,
+  });
   const { manifest } = run;
   const part = shardsOf(manifest, options.shard);
   const doneBefore = new Set(await run.doneShards());
   const todo = part.filter((shard) => !doneBefore.has(shard));
   const pictures = (shards: number[]): number => run.shardLength(...shards);
   const resumed = doneBefore.size > 0;
-  await checkContents(run, part.filter((shard) => doneBefore.has(shard)), (place) => settled.images.at(place), ['mine'], hooks);
+  await checkContents(
+    run,
+    part.filter((shard) => doneBefore.has(shard)),
+    (place) => settled.images.at(place),
+    ['mine'],
+    hooks,
+  );
   const evaluations = todo.reduce((sum, shard) => sum + evaluationsOfShard(run, settled, shard), 0);
   const devices = settled.devices.map(({ id }) => id).join(', ');
   hooks.onProgress?.({
-    type: 'plan', run: run.path, resumed, shards: part.length, shardsDone: part.length - todo.length, pictures: pictures(part),
-    picturesDone: pictures(part) - pictures(todo), evaluations, batch: manifest.options.batch, device: devices,
+    type: 'plan',
+    run: run.path,
+    resumed,
+    shards: part.length,
+    shardsDone: part.length - todo.length,
+    pictures: pictures(part),
+    picturesDone: pictures(part) - pictures(todo),
+    evaluations,
+    batch: manifest.options.batch,
+    device: devices,
   });
 
   const meter = new Meter(
-    hooks, evaluations, { done: pictures(part) - pictures(todo), total: pictures(part) }, { done: part.length - todo.length, total: part.length },
+    hooks,
+    evaluations,
+    { done: pictures(part) - pictures(todo), total: pictures(part) },
+    { done: part.length - todo.length, total: part.length },
   );
   let here = 0;
   if (todo.length > 0) {
     here = await meter.interruptible('image', async () => {
       const processes = processesOf(options, settled.device, todo.length);
-      const slots = processes ? await startWorkers(options, processes, meter, hooks) : await startHere(options, settled, run, meter, hooks);
+      const slots = processes
+        ? await startWorkers(options, processes, meter, hooks)
+        : await startHere(options, settled, run, meter, hooks);
       const onWaiting = async (shards: number[]): Promise<void> => hooks.log?.(await waitingFor(run, shards));
       try {
         return await schedule(todo, slots.slots, { ...(hooks.signal ? { signal: hooks.signal } : {}), onWaiting });
@@ -64,13 +86,21 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   if (complete) await run.writeSkipped();
   const records = await Promise.all(done.map(async (shard) => run.readShard(shard)));
   return {
-    run: run.path, complete, resumed, labels: manifest.dataset.labels, pictures: manifest.index.rows,
+    run: run.path,
+    complete,
+    resumed,
+    labels: manifest.dataset.labels,
+    pictures: manifest.index.rows,
     scored: records.reduce((sum, { images }) => sum + images, 0),
     skipped: records.reduce((sum, { skipped }) => sum + skipped, 0),
     shards: { total: manifest.shards, done: done.length, here },
     evaluations: meter.done,
     seconds: (performance.now() - begun) / 1000,
-    device: devices, precision: manifest.options.precision, batch: manifest.options.batch, samples: manifest.options.samples, patch: manifest.options.patch,
+    device: devices,
+    precision: manifest.options.precision,
+    batch: manifest.options.batch,
+    samples: manifest.options.samples,
+    patch: manifest.options.patch,
   };
 }
 
@@ -81,17 +111,43 @@ export interface Slots {
 }
 
 /** This process's engine, as one slot. */
-export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: Settled, run: Run, meter: Counter, hooks: Hooks<ScanEvent>): Promise<Slots> {
+export async function startHere(
+  options: Pick<ScanOptions, 'threads'>,
+  settled: Settled,
+  run: Run,
+  meter: Counter,
+  hooks: Hooks<ScanEvent>,
+): Promise<Slots> {
   const { signal, log } = hooks;
   const { model, images, labels, contrasts, sizes, replay, device, draft } = settled;
-  const engine = new Engine({ device: device.id, precision: draft.options.precision, threads: options.threads ?? 0, tune: draft.options.tune === true });
+  const engine = new Engine({
+    device: device.id,
+    precision: draft.options.precision,
+    threads: options.threads ?? 0,
+    tune: draft.options.tune === true,
+  });
   try {
     const call = signal ? { signal } : {};
-    await engine.loadModel(model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
+    await engine.loadModel(model.source, {
+      ...call,
+      onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }),
+    });
     const { prompt, nullPrompt } = draft.options;
-    const names = prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+    const names =
+      prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
     const conditions = await prepareConditions(engine, model, names, call);
-    const context: ScoringContext = { run, engine, conditions, contrasts, sizes, replay, images, meter, ...call, ...(log ? { log } : {}) };
+    const context: ScoringContext = {
+      run,
+      engine,
+      conditions,
+      contrasts,
+      sizes,
+      replay,
+      images,
+      meter,
+      ...call,
+      ...(log ? { log } : {}),
+    };
     return { slots: [async (shard) => tryShard(context, settled, shard)], close: async () => engine.dispose() };
   } catch (error) {
     await engine.dispose();
@@ -100,15 +156,28 @@ export async function startHere(options: Pick<ScanOptions, 'threads'>, settled: 
 }
 
 /** UNet calls that the images of a shard take. */
-function evaluationsOfShard(run: Run, { images, contrasts }: Pick<Settled, 'images' | 'contrasts'>, shard: number): number {
+function evaluationsOfShard(
+  run: Run,
+  { images, contrasts }: Pick<Settled, 'images' | 'contrasts'>,
+  shard: number,
+): number {
   const counts = [...images.slice(...run.shardRange(shard)).countByLabel()];
-  return run.manifest.options.samples * counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.conditions.length ?? 0), 0);
+  return (
+    run.manifest.options.samples *
+    counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.conditions.length ?? 0), 0)
+  );
 }
 
 async function tryShard(context: ScoringContext, settled: Settled, shard: number): Promise<ShardOutcome> {
   const { run, meter } = context;
-  return attemptShard(run, shard, meter, async () => scoreShard(context, shard), async () => {
-    const { images, skipped } = await run.readShard(shard);
-    return { evaluations: evaluationsOfShard(run, settled, shard), done: images, skipped };
-  });
+  return attemptShard(
+    run,
+    shard,
+    meter,
+    async () => scoreShard(context, shard),
+    async () => {
+      const { images, skipped } = await run.readShard(shard);
+      return { evaluations: evaluationsOfShard(run, settled, shard), done: images, skipped };
+    },
+  );
 }

@@ -26,7 +26,11 @@ export class SlotLost extends Error {
  *
  * @param onWaiting told once, when only shards of other processes are left
  */
-export async function schedule(shards: readonly number[], slots: readonly Slot[], options: { signal?: AbortSignal; onWaiting?: (shards: number[]) => Promise<void> } = {}): Promise<number> {
+export async function schedule(
+  shards: readonly number[],
+  slots: readonly Slot[],
+  options: { signal?: AbortSignal; onWaiting?: (shards: number[]) => Promise<void> } = {},
+): Promise<number> {
   const { signal, onWaiting } = options;
   let queue = [...shards];
   let busy: number[] = [];
@@ -60,7 +64,12 @@ export async function schedule(shards: readonly number[], slots: readonly Slot[]
   };
   const serve = async (slot: Slot): Promise<void> => {
     while (!failed) {
-      if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The work was cancelled.', 'Finished shards are kept. Run the same command to resume.');
+      if (signal?.aborted)
+        throw new DiffmineError(
+          'CANCELLED',
+          'The work was cancelled.',
+          'Finished shards are kept. Run the same command to resume.',
+        );
       const shard = queue.shift();
       if (shard !== undefined) {
         if (!(await work(slot, shard))) return;
@@ -100,7 +109,11 @@ export async function schedule(shards: readonly number[], slots: readonly Slot[]
  * done and skipped there, are taken off what there is to do.
  */
 export async function attemptShard<M extends ShardedManifest>(
-  folder: ShardedFolder<M>, shard: number, meter: Counter, work: () => Promise<void>, elsewhere: () => Promise<{ evaluations: number; done: number; skipped: number }>,
+  folder: ShardedFolder<M>,
+  shard: number,
+  meter: Counter,
+  work: () => Promise<void>,
+  elsewhere: () => Promise<{ evaluations: number; done: number; skipped: number }>,
 ): Promise<ShardOutcome> {
   const lock = await folder.lockShard(shard);
   if (lock) {
@@ -120,7 +133,10 @@ export async function attemptShard<M extends ShardedManifest>(
 }
 
 /** Whom a schedule waits for, told once. */
-export async function waitingFor<M extends ShardedManifest>(folder: ShardedFolder<M>, shards: readonly number[]): Promise<string> {
+export async function waitingFor<M extends ShardedManifest>(
+  folder: ShardedFolder<M>,
+  shards: readonly number[],
+): Promise<string> {
   const holder = nameOf(await folder.locks.holder(shardName(shards[0] ?? 0)));
   return `Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${holder} works on.`;
 }

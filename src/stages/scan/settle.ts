@@ -1,8 +1,32 @@
 // From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
-import { datasetNotes, fillPrompt, measurePicture, openDataset, PRESETS, restricted, scoredSize, type Dataset, type ImageList, type Preset, type PresetName, type Size, type SizeOptions } from '../../data/index.js';
+import {
+  datasetNotes,
+  fillPrompt,
+  measurePicture,
+  openDataset,
+  PRESETS,
+  restricted,
+  scoredSize,
+  type Dataset,
+  type ImageList,
+  type Preset,
+  type PresetName,
+  type Size,
+  type SizeOptions,
+} from '../../data/index.js';
 import { findLabel, listed, splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
-import { checkLabels, clashes, conditionKeys, defaultSize, difference, openModel, untrained, variantOf, type ModelFolder } from '../../models/index.js';
+import {
+  checkLabels,
+  clashes,
+  conditionKeys,
+  defaultSize,
+  difference,
+  openModel,
+  untrained,
+  variantOf,
+  type ModelFolder,
+} from '../../models/index.js';
 import { usableCores } from '../../engine/cores.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { sha256File } from '../../runs/fingerprint.js';
@@ -35,7 +59,15 @@ export interface Settled {
 }
 
 /** A model as manifests keep it. */
-export function manifestModel({ path, variant, fingerprint, kind, conditioning, vaeFactor, fold }: ModelFolder): ManifestModel {
+export function manifestModel({
+  path,
+  variant,
+  fingerprint,
+  kind,
+  conditioning,
+  vaeFactor,
+  fold,
+}: ModelFolder): ManifestModel {
   return { path, ...variantOf({ variant }), fingerprint, kind, conditioning, vaeFactor, fold };
 }
 
@@ -44,19 +76,29 @@ function check(condition: boolean, message: string, hint?: string): void {
 }
 
 export function wholeNumber(value: number, least: number, name: string): number {
-  check(Number.isSafeInteger(value) && value >= least, `${name} is ${value}; expected a whole number of at least ${least}.`);
+  check(
+    Number.isSafeInteger(value) && value >= least,
+    `${name} is ${value}; expected a whole number of at least ${least}.`,
+  );
   return value;
 }
 
 export function presetOf(name: string | undefined): Preset | undefined {
   if (name === undefined) return undefined;
   const preset = (PRESETS as Record<string, Preset>)[name];
-  check(preset !== undefined, `There is no preset ${JSON.stringify(name)}.`, `Presets: ${Object.keys(PRESETS).join(', ')}.`);
+  check(
+    preset !== undefined,
+    `There is no preset ${JSON.stringify(name)}.`,
+    `Presets: ${Object.keys(PRESETS).join(', ')}.`,
+  );
   return preset;
 }
 
 /** Fractions of the schedule as timesteps [tBegin, tEnd). */
-export function timesteps([from, to]: readonly [number, number], trainTimesteps: number): { tBegin: number; tEnd: number } {
+export function timesteps(
+  [from, to]: readonly [number, number],
+  trainTimesteps: number,
+): { tBegin: number; tEnd: number } {
   check(from >= 0 && from < to && to <= 1, `The timestep range ${from},${to} is not within 0 ... 1 and ascending.`);
   const tBegin = Math.floor(from * trainTimesteps + 1e-6);
   const tEnd = Math.floor(to * trainTimesteps + 1e-6);
@@ -65,21 +107,41 @@ export function timesteps([from, to]: readonly [number, number], trainTimesteps:
 }
 
 /** Prompts that cannot be meant stop a scan before it begins; those that may not be are told. */
-function checkPrompts({ tokenizer }: ModelFolder, prompt: string, nullPrompt: string, labels: string[], log: Hooks<ScanEvent>['log']): void {
+function checkPrompts(
+  { tokenizer }: ModelFolder,
+  prompt: string,
+  nullPrompt: string,
+  labels: string[],
+  log: Hooks<ScanEvent>['log'],
+): void {
   const prompts = labels.map((label) => fillPrompt(prompt, label));
-  check(!/\{(label|words)\}/.test(nullPrompt), `The null prompt ${JSON.stringify(nullPrompt)} has a place for the label.`, 'It is the prompt that says nothing of the label, such as "A car.".');
-  if (labels.length > 1 && new Set(prompts).size === 1) log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
-  for (const text of tokenizer?.truncated([...prompts, nullPrompt]) ?? []) log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
+  check(
+    !/\{(label|words)\}/.test(nullPrompt),
+    `The null prompt ${JSON.stringify(nullPrompt)} has a place for the label.`,
+    'It is the prompt that says nothing of the label, such as "A car.".',
+  );
+  if (labels.length > 1 && new Set(prompts).size === 1)
+    log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
+  for (const text of tokenizer?.truncated([...prompts, nullPrompt]) ?? [])
+    log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
 }
 
 /** What --against names, as the data set or the model writes it. */
 function rivalOf(against: string, model: ModelFolder, dataset: Dataset): string {
   if (against === 'null' || against === 'others') return against;
-  return findLabel(dataset.labels, against) ?? findLabel(dataset.labels.flatMap(splitLabels), against) ?? findLabel(model.labels ?? [], against) ?? against;
+  return (
+    findLabel(dataset.labels, against) ??
+    findLabel(dataset.labels.flatMap(splitLabels), against) ??
+    findLabel(model.labels ?? [], against) ??
+    against
+  );
 }
 
 /** @throws INVALID_ARGUMENT where labels are compared with nothing but the same condition: all that would be scored is 0 */
-function checkDifferences(plan: ContrastPlan, about: { model: ModelFolder; given: string[]; labels: string[]; names: string[]; nullName: string; against: string }): void {
+function checkDifferences(
+  plan: ContrastPlan,
+  about: { model: ModelFolder; given: string[]; labels: string[]; names: string[]; nullName: string; against: string },
+): void {
   const { model, given, labels, names, nullName, against } = about;
   const zero = alwaysZero(plan, given, conditionKeys(model, [...names, nullName]));
   if (zero.length === 0) return;
@@ -88,17 +150,32 @@ function checkDifferences(plan: ContrastPlan, about: { model: ModelFolder; given
   const [plural, verb] = zero.length > 1 ? ['s', 'are'] : ['', 'is'];
   const [what, hint] =
     against === 'null'
-      ? [`The prompt${plural} of the label${plural} ${listed(zero)} ${verb} the null prompt ${JSON.stringify(nullName)} to this model (${why(nullName)})`, 'Give another --null-prompt, or a --prompt that tells them apart.']
+      ? [
+          `The prompt${plural} of the label${plural} ${listed(zero)} ${verb} the null prompt ${JSON.stringify(nullName)} to this model (${why(nullName)})`,
+          'Give another --null-prompt, or a --prompt that tells them apart.',
+        ]
       : against === 'others'
-        ? [`The label${plural} ${listed(zero)} ${verb} compared with labels that are the same to this model (${difference(model, names)})`, 'Merge or rename labels, give another --prompt, or use --against null.']
-        : [`The label${plural} ${listed(zero)} ${verb} the same to this model as ${JSON.stringify(against)} of --against (${why(nameOf(against))})`, 'Merge or rename labels, give another --prompt, or another --against.'];
+        ? [
+            `The label${plural} ${listed(zero)} ${verb} compared with labels that are the same to this model (${difference(model, names)})`,
+            'Merge or rename labels, give another --prompt, or use --against null.',
+          ]
+        : [
+            `The label${plural} ${listed(zero)} ${verb} the same to this model as ${JSON.stringify(against)} of --against (${why(nameOf(against))})`,
+            'Merge or rename labels, give another --prompt, or another --against.',
+          ];
   throw new DiffmineError('INVALID_ARGUMENT', `${what}: the typicality would be 0 everywhere.`, hint);
 }
 
 /** The largest scored shape among up to 64 pictures, evenly spaced over the data set; undefined where none of them can be read. */
-export async function largestShape(dataset: Dataset, sizes: SizeOptions, model: Pick<ModelFolder, 'vaeFactor' | 'fold'>): Promise<Shape | undefined> {
+export async function largestShape(
+  dataset: Dataset,
+  sizes: SizeOptions,
+  model: Pick<ModelFolder, 'vaeFactor' | 'fold'>,
+): Promise<Shape | undefined> {
   const count = Math.min(MEASURED, dataset.images.length);
-  const picked = Array.from({ length: count }, (_, i) => dataset.images.at(Math.floor((i * dataset.images.length) / count)));
+  const picked = Array.from({ length: count }, (_, i) =>
+    dataset.images.at(Math.floor((i * dataset.images.length) / count)),
+  );
   let largest: Size | undefined;
   for (const image of picked) {
     try {
@@ -122,10 +199,23 @@ export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunO
 }
 
 /** The pictures of a scan. @throws DATASET_INVALID */
-export async function picturesOf({ dataset: path, only, preset, encoding, imageRoot, out, checksum = false }: Pick<ScanOptions, 'dataset' | 'only' | 'preset' | 'encoding' | 'imageRoot' | 'checksum'> & { out?: string }): Promise<Dataset> {
+export async function picturesOf({
+  dataset: path,
+  only,
+  preset,
+  encoding,
+  imageRoot,
+  out,
+  checksum = false,
+}: Pick<ScanOptions, 'dataset' | 'only' | 'preset' | 'encoding' | 'imageRoot' | 'checksum'> & {
+  out?: string;
+}): Promise<Dataset> {
   const dataset = await openDataset(path, {
-    layout: presetOf(preset) ? (preset as PresetName) : 'auto', checksum,
-    ...(encoding === undefined ? {} : { encoding }), ...(imageRoot === undefined ? {} : { imageRoot }), ...(out === undefined ? {} : { out }),
+    layout: presetOf(preset) ? (preset as PresetName) : 'auto',
+    checksum,
+    ...(encoding === undefined ? {} : { encoding }),
+    ...(imageRoot === undefined ? {} : { imageRoot }),
+    ...(out === undefined ? {} : { out }),
   });
   return only ? restricted(dataset, new Set(only)) : dataset;
 }
@@ -135,7 +225,11 @@ export async function picturesOf({ dataset: path, only, preset, encoding, imageR
  *
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string }, version: string, hooks: Hooks<ScanEvent> = {}): Promise<Settled> {
+export async function settle(
+  options: Omit<ScanOptions, 'out'> & { out?: string },
+  version: string,
+  hooks: Hooks<ScanEvent> = {},
+): Promise<Settled> {
   const preset = presetOf(options.preset);
   wholeNumber(options.workers ?? 1, 1, '--workers');
   const seed = wholeNumber(options.seed ?? 0, 0, '--seed');
@@ -151,8 +245,19 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
 
   const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
   if (size !== 'source') wholeNumber(size, 1, '--size');
-  const patch = map ? 0 : wholeNumber(options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)), 1, '--patch');
-  if (size !== 'source') check(patch <= size, `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`, 'Give a smaller --patch or a larger --size.');
+  const patch = map
+    ? 0
+    : wholeNumber(
+        options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)),
+        1,
+        '--patch',
+      );
+  if (size !== 'source')
+    check(
+      patch <= size,
+      `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`,
+      'Give a smaller --patch or a larger --size.',
+    );
   const sizeRule = options.sizeRule ?? preset?.sizeRule ?? 'floor';
   const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch: Math.max(1, patch) };
 
@@ -160,18 +265,27 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
   const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
   if (prompt !== null && nullPrompt !== null) checkPrompts(model, prompt, nullPrompt, labels, hooks.log);
-  if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined)) hooks.log?.('This model is conditioned on classes: prompts are not used.');
+  if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined))
+    hooks.log?.('This model is conditioned on classes: prompts are not used.');
 
   const allLabels = !map && (options.allLabels ?? false);
-  const contrasts = map ? planSingles(labels, against, map.wanted, dataset.labels) : planContrasts(labels, against, allLabels);
+  const contrasts = map
+    ? planSingles(labels, against, map.wanted, dataset.labels)
+    : planContrasts(labels, against, allLabels);
   const names = prompt === null ? labels : labels.map((label) => fillPrompt(prompt, label));
   for (const sentence of clashes(model, labels, names)) hooks.log?.(sentence);
   checkDifferences(contrasts, { model, given: dataset.labels, labels, names, nullName: nullPrompt ?? '', against });
   const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
-    hooks.log?.(`${dataset.images.length - images.length} pictures of ${against} are not scored: their label is what the others are compared with.`);
+    hooks.log?.(
+      `${dataset.images.length - images.length} pictures of ${against} are not scored: their label is what the others are compared with.`,
+    );
   }
-  check(images.length > 0, `No picture has a label to be scored under but ${JSON.stringify(against)}, which it would be compared with.`, 'Give another --against.');
+  check(
+    images.length > 0,
+    `No picture has a label to be scored under but ${JSON.stringify(against)}, which it would be compared with.`,
+    'Give another --against.',
+  );
 
   const samples = wholeNumber(options.samples ?? 100, 1, '--samples');
   const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
@@ -186,37 +300,70 @@ export async function settle(options: Omit<ScanOptions, 'out'> & { out?: string 
   let batch: number;
   if (isAuto(options.batch)) {
     const existing = options.out === undefined ? undefined : await readManifest(options.out);
-    const shape = (await largestShape(dataset, sizes, model)) ?? unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
+    const shape =
+      (await largestShape(dataset, sizes, model)) ??
+      unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
     const engines = enginesTogether(devices, options);
-    const available = Math.min(...devices.map(({ memoryFree }) => memoryFree)) - engines * weightBytes(model, precision);
-    batch = existing?.options.batch ?? autoBatch({ source: model.source, shape, precision, device: kind, fanOut: contrasts.fanOut, available, workers: engines });
+    const available =
+      Math.min(...devices.map(({ memoryFree }) => memoryFree)) - engines * weightBytes(model, precision);
+    batch =
+      existing?.options.batch ??
+      autoBatch({
+        source: model.source,
+        shape,
+        precision,
+        device: kind,
+        fanOut: contrasts.fanOut,
+        available,
+        workers: engines,
+      });
   } else {
     batch = wholeNumber(options.batch, 1, '--batch');
   }
 
   const runOptions: RunOptions = {
-    prompt, nullPrompt, size, sizeRule, patch, samples,
+    prompt,
+    nullPrompt,
+    size,
+    sizeRule,
+    patch,
+    samples,
     seed,
     ...timesteps(options.tRange ?? preset?.timesteps ?? [0.1, 0.7], model.source.schedule.trainTimesteps),
     sampler: options.sampler ?? 'stratified',
     perImage: map ? 0 : wholeNumber(options.perImage ?? 5, 1, '--per-image'),
-    batch, precision, device: kind, allLabels, against,
+    batch,
+    precision,
+    device: kind,
+    allLabels,
+    against,
     maps: map ? true : (options.maps ?? true),
     shardSize: wholeNumber(options.shardSize ?? defaultShardSize(images.length), 1, '--shard-size'),
     replay: replay ? await sha256File(replay.file) : null,
     ...(options.untrained ? { untrained: true } : {}),
     ...(options.checksum ? { checksum: true } : {}),
     ...(options.tune && kind === 'cuda' ? { tune: true } : {}),
-    ...(localize === undefined ? {} : { localize: typeof localize === 'string' ? localize : localize.map((label) => findLabel(labels, label) ?? label) }),
+    ...(localize === undefined
+      ? {}
+      : {
+          localize:
+            typeof localize === 'string' ? localize : localize.map((label) => findLabel(labels, label) ?? label),
+        }),
   };
   const draft: ManifestDraft = {
     version,
     created: new Date().toISOString(),
     model: manifestModel(model),
     dataset: {
-      path: dataset.path, fingerprint: dataset.fingerprint, images: images.length, ignored: dataset.ignored, ignoredBy: dataset.ignoredBy, labels: dataset.labels,
+      path: dataset.path,
+      fingerprint: dataset.fingerprint,
+      images: images.length,
+      ignored: dataset.ignored,
+      ignoredBy: dataset.ignoredBy,
+      labels: dataset.labels,
       columns: images.columns(),
-      ...(dataset.layout ? { layout: dataset.layout } : {}), ...dataset.source,
+      ...(dataset.layout ? { layout: dataset.layout } : {}),
+      ...dataset.source,
     },
     options: runOptions,
     preset: options.preset ?? null,

@@ -1,7 +1,17 @@
 // One shard: its pictures measured, grouped by shape, decoded ahead, scored, and written as tables and maps.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { measurePicture, prefetch, readPicture, scoredSize, type DatasetImage, type Fetched, type ImageList, type ReadPicture, type SizeOptions } from '../../data/index.js';
+import {
+  measurePicture,
+  prefetch,
+  readPicture,
+  scoredSize,
+  type DatasetImage,
+  type Fetched,
+  type ImageList,
+  type ReadPicture,
+  type SizeOptions,
+} from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
 import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
@@ -9,7 +19,17 @@ import { contentOf, pictureKey } from '../../runs/fingerprint.js';
 import { mapName } from '../../runs/names.js';
 import type { Replay } from '../../runs/replay.js';
 import { jsonLines, type Run, type ShardRecord, type Skipped } from '../../runs/run.js';
-import { carriedNames, CONTENT_SCHEMA, IMAGE_SCHEMA, imageSchema, PATCH_SCHEMA, type ContentRow, type ImageRow, type ListName, type PatchRow } from '../../runs/schema.js';
+import {
+  carriedNames,
+  CONTENT_SCHEMA,
+  IMAGE_SCHEMA,
+  imageSchema,
+  PATCH_SCHEMA,
+  type ContentRow,
+  type ImageRow,
+  type ListName,
+  type PatchRow,
+} from '../../runs/schema.js';
 import { writeTable, type Row } from '../../runs/tables.js';
 import { evaluationsOf, type Contrast, type ContrastPlan } from './contrasts.js';
 import { chunks, groupBy, picturesPerCall } from './plan.js';
@@ -59,11 +79,17 @@ interface Scored {
 export async function scoreShard(context: ScoringContext, shard: number): Promise<void> {
   const { run, meter, contrasts } = context;
   const notes: string[] = [];
-  for (let batch = run.manifest.options.batch; ; ) {
+  for (let batch = run.manifest.options.batch; ;) {
     const counted = { pictures: 0, evaluations: 0 };
     try {
       const { scored, skipped, files } = await attempt(context, shard, batch, counted);
-      await write(context, { id: shard, images: scored.length, skipped: skipped.length, batch, notes }, scored, skipped, files);
+      await write(
+        context,
+        { id: shard, images: scored.length, skipped: skipped.length, batch, notes },
+        scored,
+        skipped,
+        files,
+      );
       meter.shard(shard, scored.length, skipped.length);
       return;
     } catch (error) {
@@ -78,14 +104,20 @@ export async function scoreShard(context: ScoringContext, shard: number): Promis
   }
 }
 
-async function attempt(context: ScoringContext, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<{ scored: Scored[]; skipped: Skipped[]; files: ContentRow[] }> {
+async function attempt(
+  context: ScoringContext,
+  shard: number,
+  batch: number,
+  counted: { pictures: number; evaluations: number },
+): Promise<{ scored: Scored[]; skipped: Skipped[]; files: ContentRow[] }> {
   const { run, meter, contrasts, replay, signal, sizes } = context;
   const { samples } = run.manifest.options;
   const reasons = new Map<number, string>();
   const [begin] = run.shardRange(shard);
   const images = (await run.shardImages(shard)).map(({ path, label, extra }, index): DatasetImage => {
     const found = context.images.at(begin + index);
-    if (found.path !== path || found.label !== label) throw new DiffmineError('INTERNAL', `The image ${path} of the run is not where it was in the dataset.`);
+    if (found.path !== path || found.label !== label)
+      throw new DiffmineError('INTERNAL', `The image ${path} of the run is not where it was in the dataset.`);
     delete found.extra; // further columns are those of the run's start
     return { ...found, ...(extra ? { extra } : {}) };
   });
@@ -99,14 +131,22 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
 
   const items: Item[] = [];
   for (const part of chunks([...images.entries()], MEASURING)) {
-    const measured = await Promise.all(part.map(async ([index, image]) => measure(index, image, context).catch((error: unknown) => ({ index, image, error }))));
+    const measured = await Promise.all(
+      part.map(async ([index, image]) =>
+        measure(index, image, context).catch((error: unknown) => ({ index, image, error })),
+      ),
+    );
     for (const item of measured) {
       if (!('error' in item)) items.push(item);
-      else if (item.error instanceof DiffmineError && item.error.code === 'IMAGE_UNREADABLE') skip(item.index, item.image, item.error);
+      else if (item.error instanceof DiffmineError && item.error.code === 'IMAGE_UNREADABLE')
+        skip(item.index, item.image, item.error);
       else throw item.error;
     }
   }
-  const calls = groupBy(items, ({ width, height, contrast }) => `${width}x${height} ${contrast.conditions.length} ${contrast.subjects.length}`).flatMap((group) => {
+  const calls = groupBy(
+    items,
+    ({ width, height, contrast }) => `${width}x${height} ${contrast.conditions.length} ${contrast.subjects.length}`,
+  ).flatMap((group) => {
     const { width, height, contrast } = group[0] as Item;
     const fitting = Math.max(1, Math.floor(CALL_BYTES / (3 * width * height)));
     const alone = replay !== undefined && group.some(({ image }) => replay.isOwn(image.path));
@@ -116,7 +156,12 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
   const scored: Scored[] = [];
   const take = async (ready: { item: Item; picture: ReadPicture }[]): Promise<void> => {
     const outputs = await score(context, ready, batch);
-    counted.evaluations += samples * evaluationsOf(contrasts, ready.map(({ item }) => item.image));
+    counted.evaluations +=
+      samples *
+      evaluationsOf(
+        contrasts,
+        ready.map(({ item }) => item.image),
+      );
     ready.forEach(({ item, picture }, b) => {
       scored.push(collect(context, item, picture, outputs[b] ?? []));
       meter.picture(item.image.path);
@@ -156,20 +201,29 @@ async function attempt(context: ScoringContext, shard: number, batch: number, co
   for (const [index, { path, label, file }] of images.entries()) {
     const reason = reasons.get(index);
     if (reason !== undefined) skipped.push({ image: path, label, reason });
-    files.push({ image: path, label, sha256: contents.has(index) ? (contents.get(index) ?? null) : await contentOf(file) });
+    files.push({
+      image: path,
+      label,
+      sha256: contents.has(index) ? (contents.get(index) ?? null) : await contentOf(file),
+    });
   }
   return { scored, skipped, files };
 }
 
 async function measure(index: number, image: DatasetImage, { sizes, contrasts }: ScoringContext): Promise<Item> {
   const contrast = contrasts.of(image.label);
-  if (!contrast) throw new DiffmineError('INTERNAL', `The picture ${image.path} has the label that others are compared with.`);
+  if (!contrast)
+    throw new DiffmineError('INTERNAL', `The picture ${image.path} has the label that others are compared with.`);
   const { width, height } = scoredSize(await measurePicture(image.file), sizes);
   return { index, image, contrast, width, height };
 }
 
 /** One engine call. [B][M] */
-async function score(context: ScoringContext, ready: { item: Item; picture: ReadPicture }[], batch: number): Promise<TypicalityOutput[][]> {
+async function score(
+  context: ScoringContext,
+  ready: { item: Item; picture: ReadPicture }[],
+  batch: number,
+): Promise<TypicalityOutput[][]> {
   const { run, engine, conditions, replay, meter, signal } = context;
   const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
   const input: TypicalityInput = {
@@ -182,27 +236,49 @@ async function score(context: ScoringContext, ready: { item: Item; picture: Read
   };
   let told = 0;
   try {
-    const { outputs } = await engine.scoreTypicality(conditions, input, { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps }, {
-      ...(signal ? { signal } : {}),
-      onProgress: ({ stage, done }) => {
-        if (stage !== 'score') return;
-        meter.add(done - told);
-        told = done;
+    const { outputs } = await engine.scoreTypicality(
+      conditions,
+      input,
+      { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps },
+      {
+        ...(signal ? { signal } : {}),
+        onProgress: ({ stage, done }) => {
+          if (stage !== 'score') return;
+          meter.add(done - told);
+          told = done;
+        },
       },
-    });
-    meter.add(samples * evaluationsOf(context.contrasts, ready.map(({ item }) => item.image)) - told);
+    );
+    meter.add(
+      samples *
+        evaluationsOf(
+          context.contrasts,
+          ready.map(({ item }) => item.image),
+        ) -
+        told,
+    );
     return outputs;
   } catch (error) {
     meter.add(-told);
     if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
     if (ready.length > 1) for (const one of ready) await score(context, [one], batch); // throws at the one that is to blame
     const names = ready.map(({ item }) => item.image.path).join(', ');
-    throw new DiffmineError('NUMERICS', `Scoring ${names} gave NaN or infinity.`, error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.', { cause: error });
+    throw new DiffmineError(
+      'NUMERICS',
+      `Scoring ${names} gave NaN or infinity.`,
+      error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.',
+      { cause: error },
+    );
   }
 }
 
 /** The rows and maps of one picture. */
-function collect({ run }: ScoringContext, { index, image, contrast }: Item, picture: ReadPicture, outputs: TypicalityOutput[]): Scored {
+function collect(
+  { run }: ScoringContext,
+  { index, image, contrast }: Item,
+  picture: ReadPicture,
+  outputs: TypicalityOutput[],
+): Scored {
   const { samples, patch, maps, localize } = run.manifest.options;
   const { sourceWidth, sourceHeight, width, height, resized } = picture;
   const across = sourceWidth / resized.width;
@@ -211,32 +287,73 @@ function collect({ run }: ScoringContext, { index, image, contrast }: Item, pict
   outputs.forEach((output, m) => {
     const condition = contrast.names[m] as string;
     const names = { image: image.path, label: image.label, condition };
-    scored.rows.push({ ...names, source_width: sourceWidth, source_height: sourceHeight, width, height, typicality: output.mean, samples, ...carried(run, image) });
+    scored.rows.push({
+      ...names,
+      source_width: sourceWidth,
+      source_height: sourceHeight,
+      width,
+      height,
+      typicality: output.mean,
+      samples,
+      ...carried(run, image),
+    });
     const add = (list: ListName, patches: ScoredPatch[]): void => {
       patches.forEach(({ row, column, score: typicality, standardError }, place) => {
         const box = { x: column * across, y: row * down, width: patch * across, height: patch * down };
-        scored.patches.push({ ...names, list, place: place + 1, ...box, row, column, patch, typicality, standard_error: standardError, samples });
+        scored.patches.push({
+          ...names,
+          list,
+          place: place + 1,
+          ...box,
+          row,
+          column,
+          patch,
+          typicality,
+          standard_error: standardError,
+          samples,
+        });
       });
     };
     add('top', output.top);
     add('least', output.least);
     add('random', output.random);
-    if (maps && output.map) scored.maps.push([mapName(condition, image.path), localize ? output.map : toFloat16(output.map)]);
+    if (maps && output.map)
+      scored.maps.push([mapName(condition, image.path), localize ? output.map : toFloat16(output.map)]);
   });
   return scored;
 }
 
 /** The data set's further columns. */
 function carried(run: Run, image: DatasetImage): Row {
-  return Object.fromEntries([...carriedNames(IMAGE_SCHEMA, run.manifest.dataset.columns)].map(([column, name]) => [name, (image.extra && Object.hasOwn(image.extra, column) ? image.extra[column] : null) ?? null]));
+  return Object.fromEntries(
+    [...carriedNames(IMAGE_SCHEMA, run.manifest.dataset.columns)].map(([column, name]) => [
+      name,
+      (image.extra && Object.hasOwn(image.extra, column) ? image.extra[column] : null) ?? null,
+    ]),
+  );
 }
 
-async function write({ run }: ScoringContext, record: ShardRecord, scored: Scored[], skipped: Skipped[], files: ContentRow[]): Promise<void> {
+async function write(
+  { run }: ScoringContext,
+  record: ShardRecord,
+  scored: Scored[],
+  skipped: Skipped[],
+  files: ContentRow[],
+): Promise<void> {
   await run.writeShard(record.id, async (folder) => {
-    await writeTable(join(folder, 'images.parquet'), scored.flatMap(({ rows }) => rows), imageSchema(run.manifest.dataset.columns));
-    await writeTable(join(folder, 'patches.parquet'), scored.flatMap(({ patches }) => patches), PATCH_SCHEMA);
+    await writeTable(
+      join(folder, 'images.parquet'),
+      scored.flatMap(({ rows }) => rows),
+      imageSchema(run.manifest.dataset.columns),
+    );
+    await writeTable(
+      join(folder, 'patches.parquet'),
+      scored.flatMap(({ patches }) => patches),
+      PATCH_SCHEMA,
+    );
     await writeTable(join(folder, 'files.parquet'), files, CONTENT_SCHEMA);
-    if (run.manifest.options.maps) writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
+    if (run.manifest.options.maps)
+      writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
     await writeFile(join(folder, 'skipped.jsonl'), jsonLines(skipped));
     await writeFile(join(folder, 'shard.json'), `${JSON.stringify(record)}\n`);
   });

@@ -15,21 +15,38 @@ export interface LabelsToMap {
  * @param wanted 'own': each picture's single labels; 'all': every label of a class model, of a text model every single label of the data set; or labels by name
  * @throws INVALID_ARGUMENT for labels asked for that nobody knows
  */
-export function labelsToMap(model: ModelFolder, dataset: Dataset, wanted: 'own' | 'all' | readonly string[], against: string, log?: (sentence: string) => void): LabelsToMap {
+export function labelsToMap(
+  model: ModelFolder,
+  dataset: Dataset,
+  wanted: 'own' | 'all' | readonly string[],
+  against: string,
+  log?: (sentence: string) => void,
+): LabelsToMap {
   const sorted = (labels: Iterable<string>): string[] => [...new Set(labels)].sort(compareCodePoints);
   const own = sorted(dataset.labels.flatMap(splitLabels));
   // A class that pictures are labelled with keeps the name it has there.
-  const known = model.conditioning === 'class' ? sorted((model.labels ?? []).map((label) => findLabel(own, label) ?? label)) : own;
+  const known =
+    model.conditioning === 'class' ? sorted((model.labels ?? []).map((label) => findLabel(own, label) ?? label)) : own;
   const rival = against === 'null' || against === 'others' ? [] : [against];
-  if (model.conditioning === 'class' && rival[0] !== undefined && !known.includes(rival[0])) throw unknown(`--against ${against}: the model knows no label ${JSON.stringify(against)}.`, known);
-  if (rival[0] !== undefined && !own.includes(rival[0])) log?.(`No picture is labelled ${JSON.stringify(against)}; it is compared with all the same.`);
+  if (model.conditioning === 'class' && rival[0] !== undefined && !known.includes(rival[0]))
+    throw unknown(`--against ${against}: the model knows no label ${JSON.stringify(against)}.`, known);
+  if (rival[0] !== undefined && !own.includes(rival[0]))
+    log?.(`No picture is labelled ${JSON.stringify(against)}; it is compared with all the same.`);
   if (wanted === 'own') return { labels: sorted([...own, ...rival]), wanted };
   const named = wanted === 'all' ? known : sorted(namedLabels(wanted, known, true));
   const lost = named.find((label) => !known.includes(label));
-  if (lost !== undefined) throw unknown(`--labels: ${model.conditioning === 'class' ? 'the model' : 'the data set'} has no label ${JSON.stringify(lost)}.`, known);
+  if (lost !== undefined)
+    throw unknown(
+      `--labels: ${model.conditioning === 'class' ? 'the model' : 'the data set'} has no label ${JSON.stringify(lost)}.`,
+      known,
+    );
   return { labels: sorted([...named, ...rival, ...(against === 'others' ? known : [])]), wanted: named };
 }
 
 function unknown(message: string, known: readonly string[]): DiffmineError {
-  return new DiffmineError('INVALID_ARGUMENT', message, `It knows: ${known.slice(0, 20).join(', ')}${known.length > 20 ? ', ...' : ''}.`);
+  return new DiffmineError(
+    'INVALID_ARGUMENT',
+    message,
+    `It knows: ${known.slice(0, 20).join(', ')}${known.length > 20 ? ', ...' : ''}.`,
+  );
 }

@@ -42,7 +42,11 @@ class WorkerProcess {
   private readonly ended: Promise<string>;
 
   /** @param crashes whether an error of the engine itself (INTERNAL) means that its device has to be set up anew: a CUDA context does not recover */
-  constructor(meter: Counter, hooks: Hooks<ScanEvent>, private readonly crashes: boolean) {
+  constructor(
+    meter: Counter,
+    hooks: Hooks<ScanEvent>,
+    private readonly crashes: boolean,
+  ) {
     this.child = fork(join(import.meta.dirname, 'worker.js'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child.on('message', (message: FromWorker) => {
       if (message.type === 'ready') this.settle?.resolve('elsewhere');
@@ -111,7 +115,11 @@ class Worker {
   private begun = false;
   private cancelled = false;
 
-  constructor(private readonly options: ScanOptions, meter: Counter, private readonly hooks: Hooks<ScanEvent>) {
+  constructor(
+    private readonly options: ScanOptions,
+    meter: Counter,
+    private readonly hooks: Hooks<ScanEvent>,
+  ) {
     this.tally = new Tally(meter);
   }
 
@@ -147,13 +155,21 @@ class Worker {
         const how = `The process of ${this.device} ended ${error.message} ${when}`;
         if (this.deaths <= RESTARTS) {
           this.hooks.log?.(`${how}; it is started again (${this.deaths} of ${RESTARTS}).`);
-          await sleep(PAUSE * this.deaths, undefined, this.hooks.signal ? { signal: this.hooks.signal } : {}).catch(() => undefined);
+          await sleep(PAUSE * this.deaths, undefined, this.hooks.signal ? { signal: this.hooks.signal } : {}).catch(
+            () => undefined,
+          );
         }
-        if (this.cancelled || this.hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled.', 'Finished shards are kept. Run the same command to resume.');
+        if (this.cancelled || this.hooks.signal?.aborted)
+          throw new DiffmineError(
+            'CANCELLED',
+            'The scan was cancelled.',
+            'Finished shards are kept. Run the same command to resume.',
+          );
         if (this.deaths > RESTARTS) {
           throw new SlotLost(
             new DiffmineError(
-              'DEVICE_UNAVAILABLE', `${how}, for the ${this.deaths}th time in a row.`,
+              'DEVICE_UNAVAILABLE',
+              `${how}, for the ${this.deaths}th time in a row.`,
               'Run the same command again: finished shards are kept. If memory ran out (SIGKILL), use fewer --workers or --devices, or a smaller --batch in a new run.',
             ),
           );
@@ -190,7 +206,12 @@ function isGone(error: unknown): error is DiffmineError {
 }
 
 /** Starts a process for each of `devices` (names as in --device). */
-export async function startWorkers(options: ScanOptions, devices: readonly string[], meter: Counter, hooks: Hooks<ScanEvent>): Promise<Slots> {
+export async function startWorkers(
+  options: ScanOptions,
+  devices: readonly string[],
+  meter: Counter,
+  hooks: Hooks<ScanEvent>,
+): Promise<Slots> {
   const threads = threadsOf({ ...options, workers: devices.length });
   const workers = devices.map((device) => {
     const own: ScanOptions = { ...options, device, threads };
@@ -213,12 +234,16 @@ export async function startWorkers(options: ScanOptions, devices: readonly strin
     throw asDiffmineError(errors.find((error) => !(error instanceof SlotLost)) ?? lost[0]?.reason);
   }
   for (const { reason } of lost) hooks.log?.(`${reason.message} The other processes go on without it.`);
-  const slots = workers.filter((_, i) => begun[i]?.status === 'fulfilled').map(({ slot }): Slot => async (shard) =>
-    slot(shard).catch((error: unknown) => {
-      if (error instanceof SlotLost) hooks.log?.(`${error.message} Other processes do its part, if any is left.`);
-      else cancel(); // what the others are at would be lost on a user who has to act first
-      throw error;
-    }),
-  );
+  const slots = workers
+    .filter((_, i) => begun[i]?.status === 'fulfilled')
+    .map(
+      ({ slot }): Slot =>
+        async (shard) =>
+          slot(shard).catch((error: unknown) => {
+            if (error instanceof SlotLost) hooks.log?.(`${error.message} Other processes do its part, if any is left.`);
+            else cancel(); // what the others are at would be lost on a user who has to act first
+            throw error;
+          }),
+    );
   return { slots, close };
 }

@@ -5,10 +5,29 @@ import path from 'node:path';
 import { fillPrompt } from '../../data/index.js';
 import { distinctLabels, listed } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
-import { clashes, classIds, conditionKeys, defaultSize, encodePrompts, openModel, variantForEach, variantOf, type ModelFolder, type OpenOptions } from '../../models/index.js';
+import {
+  clashes,
+  classIds,
+  conditionKeys,
+  defaultSize,
+  encodePrompts,
+  openModel,
+  variantForEach,
+  variantOf,
+  type ModelFolder,
+  type OpenOptions,
+} from '../../models/index.js';
 import { LORA, LORA_FORMAT, LORA_WEIGHTS } from '../../models/folder.js';
 import { readJsonObject } from '../../models/json.js';
-import { copyPart, indexJson, removeOtherWeights, scheduleJson, unetJson, UNET_WEIGHTS, writeJson } from '../../models/write.js';
+import {
+  copyPart,
+  indexJson,
+  removeOtherWeights,
+  scheduleJson,
+  unetJson,
+  UNET_WEIGHTS,
+  writeJson,
+} from '../../models/write.js';
 import type { Engine } from '../../engine/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
 import type { CallOptions, ModelSource, Tensor, UNetConfig } from '../../engine/types.js';
@@ -36,26 +55,53 @@ export interface Base {
   /** changes when what the encoder makes does */
   encoderFingerprint: string;
   /** rows of conditions, one a label in order, then the null condition; text needs the encoder loaded */
-  conditions(engine: Engine, labels: readonly string[], settings: Pick<TrainSettings, 'prompt' | 'nullPrompt'>, call?: CallOptions): Promise<Tensor>;
+  conditions(
+    engine: Engine,
+    labels: readonly string[],
+    settings: Pick<TrainSettings, 'prompt' | 'nullPrompt'>,
+    call?: CallOptions,
+  ): Promise<Tensor>;
   /**
    * Says which labels the model cannot tell apart.
    *
    * @throws INVALID_ARGUMENT for labels that a class model does not know
    */
-  checkLabels(labels: readonly string[], settings: Pick<TrainSettings, 'prompt' | 'nullPrompt' | 'size'>, log?: (sentence: string) => void): void;
+  checkLabels(
+    labels: readonly string[],
+    settings: Pick<TrainSettings, 'prompt' | 'nullPrompt' | 'size'>,
+    log?: (sentence: string) => void,
+  ): void;
   /** Writes the model folder for crops of `side` pixels; `weights` writes those of the UNet to the file it is given. */
-  write(folder: string, made: { labels: readonly string[]; side: number }, weights: (file: string) => Promise<void>): Promise<void>;
+  write(
+    folder: string,
+    made: { labels: readonly string[]; side: number },
+    weights: (file: string) => Promise<void>,
+  ): Promise<void>;
 }
 
 /** Opens what the settings name. Nothing is loaded. */
 export async function openBase(named: Named): Promise<Base> {
   if ((named.from === null) === (named.new === null)) {
-    throw new DiffmineError('INVALID_ARGUMENT', named.from === null ? 'Nothing says what to train.' : 'A training either goes from a model or makes a new one.', 'Give --from MODEL to fine-tune it, or --new SIZE (diffmine train --list) to start from nothing.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      named.from === null ? 'Nothing says what to train.' : 'A training either goes from a model or makes a new one.',
+      'Give --from MODEL to fine-tune it, or --new SIZE (diffmine train --list) to start from nothing.',
+    );
   }
   if (named.from !== null) {
-    if (named.vae !== null || named.textEncoder !== null || named.fold !== null) throw new DiffmineError('INVALID_ARGUMENT', 'A fine-tuned model keeps its own VAE, text encoder and folding.', 'Leave out --vae, --text-encoder and --fold, or make a new model with --new.');
+    if (named.vae !== null || named.textEncoder !== null || named.fold !== null)
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        'A fine-tuned model keeps its own VAE, text encoder and folding.',
+        'Leave out --vae, --text-encoder and --fold, or make a new model with --new.',
+      );
     const model = await openModel(named.from, variantOf(named));
-    if (model.source.unet.lora) throw new DiffmineError('MODEL_UNSUPPORTED', `'${named.from}' holds low-rank updates of another model; training goes from whole models.`, 'Give --from the model that they belong to.');
+    if (model.source.unet.lora)
+      throw new DiffmineError(
+        'MODEL_UNSUPPORTED',
+        `'${named.from}' holds low-rank updates of another model; training goes from whole models.`,
+        'Give --from the model that they belong to.',
+      );
     return fromModel(model);
   }
   return newModel(named);
@@ -64,37 +110,81 @@ export async function openBase(named: Named): Promise<Base> {
 /** A UNet that costs nothing, in the place of the one that encoding does not need. */
 function placeholder(channels: number): ModelSource['unet'] {
   const config: UNetConfig = {
-    inChannels: channels, outChannels: channels, blockOutChannels: [8], downBlockTypes: ['DownBlock2D'], upBlockTypes: ['UpBlock2D'], midBlockType: 'UNetMidBlock2D', layersPerBlock: 1,
-    attentionHeadDim: [8], transformerLayers: [1], crossAttentionDim: 8, normNumGroups: 8, normEps: 1e-5, useLinearProjection: false, upcastAttention: false, scaleShift: false,
-    numClassEmbeds: 1, flipSinToCos: true, freqShift: 0, pixelFold: 1,
+    inChannels: channels,
+    outChannels: channels,
+    blockOutChannels: [8],
+    downBlockTypes: ['DownBlock2D'],
+    upBlockTypes: ['UpBlock2D'],
+    midBlockType: 'UNetMidBlock2D',
+    layersPerBlock: 1,
+    attentionHeadDim: [8],
+    transformerLayers: [1],
+    crossAttentionDim: 8,
+    normNumGroups: 8,
+    normEps: 1e-5,
+    useLinearProjection: false,
+    upcastAttention: false,
+    scaleShift: false,
+    numClassEmbeds: 1,
+    flipSinToCos: true,
+    freqShift: 0,
+    pixelFold: 1,
   };
   return { config, files: [], initial: 0 };
 }
 
 function textConditions(model: ModelFolder): Base['conditions'] {
-  return async (engine, labels, { prompt, nullPrompt }, call) => encodePrompts(engine, model, [...labels.map((label) => fillPrompt(prompt ?? '{label}', label)), nullPrompt ?? ''], call);
+  return async (engine, labels, { prompt, nullPrompt }, call) =>
+    encodePrompts(
+      engine,
+      model,
+      [...labels.map((label) => fillPrompt(prompt ?? '{label}', label)), nullPrompt ?? ''],
+      call,
+    );
 }
 
 /** Labels whose images are trained under one condition, and those that are trained as if they had no label. */
-function tellClashes(model: Pick<ModelFolder, 'path' | 'labels' | 'tokenizer'>, labels: readonly string[], { prompt, nullPrompt }: Pick<TrainSettings, 'prompt' | 'nullPrompt'>, log?: (sentence: string) => void): void {
+function tellClashes(
+  model: Pick<ModelFolder, 'path' | 'labels' | 'tokenizer'>,
+  labels: readonly string[],
+  { prompt, nullPrompt }: Pick<TrainSettings, 'prompt' | 'nullPrompt'>,
+  log?: (sentence: string) => void,
+): void {
   const names = model.tokenizer ? labels.map((label) => fillPrompt(prompt ?? '{label}', label)) : labels;
   for (const sentence of clashes(model, labels, names)) log?.(sentence);
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
-  if (same.length > 0) log?.(`The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: nothing is learnt of the label.`);
+  if (same.length > 0)
+    log?.(
+      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: nothing is learnt of the label.`,
+    );
 }
 
 function fromModel(model: ModelFolder): Base {
   const { source, conditioning, kind, vaeFactor, fold, sizeMultiple } = model;
   const { vae, textEncoder, schedule } = source;
   return {
-    kind, conditioning, side: model.sampleSize, vaeFactor, fold, spacing: model.timestepSpacing,
+    kind,
+    conditioning,
+    side: model.sampleSize,
+    vaeFactor,
+    fold,
+    spacing: model.timestepSpacing,
     // Every downsampling halves: sides that it divides lose nothing.
     multiple: Math.max(sizeMultiple, vaeFactor * fold),
     start: () => ({ unet: source.unet, schedule }),
-    encoder: vae || textEncoder ? { unet: placeholder(source.unet.config.inChannels), ...(vae && { vae }), ...(textEncoder && { textEncoder }), schedule } : undefined,
+    encoder:
+      vae || textEncoder
+        ? {
+            unet: placeholder(source.unet.config.inChannels),
+            ...(vae && { vae }),
+            ...(textEncoder && { textEncoder }),
+            schedule,
+          }
+        : undefined,
     encoderFingerprint: model.fingerprint,
-    conditions: conditioning === 'text' ? textConditions(model) : async (_, labels) => classIds(model, [...labels, null]),
+    conditions:
+      conditioning === 'text' ? textConditions(model) : async (_, labels) => classIds(model, [...labels, null]),
     checkLabels: (labels, settings, log) => {
       if (conditioning === 'class') classIds(model, labels);
       if (settings.size === model.sampleSize) defaultSize(model, log);
@@ -121,14 +211,36 @@ function fromModel(model: ModelFolder): Base {
 /** A part of a pipeline says what it is in a file of its own. */
 async function looksLikePart(folder: string): Promise<boolean> {
   const names = new Set(await readdir(folder));
-  return ['config.json', 'scheduler_config.json', 'tokenizer_config.json', 'preprocessor_config.json', 'vocab.json'].some((name) => names.has(name));
+  return [
+    'config.json',
+    'scheduler_config.json',
+    'tokenizer_config.json',
+    'preprocessor_config.json',
+    'vocab.json',
+  ].some((name) => names.has(name));
 }
 
-async function newModel({ new: name, vae: vaePath, textEncoder: textPath, variant, fold: wanted }: Named): Promise<Base> {
-  if (name === null || !Object.hasOwn(SIZES, name)) throw new DiffmineError('INVALID_ARGUMENT', `There is no size ${JSON.stringify(name)}.`, `Sizes: ${Object.keys(SIZES).join(', ')}.`);
+async function newModel({
+  new: name,
+  vae: vaePath,
+  textEncoder: textPath,
+  variant,
+  fold: wanted,
+}: Named): Promise<Base> {
+  if (name === null || !Object.hasOwn(SIZES, name))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `There is no size ${JSON.stringify(name)}.`,
+      `Sizes: ${Object.keys(SIZES).join(', ')}.`,
+    );
   const size = SIZES[name];
   const fold = wanted ?? size.fold;
-  if (![1, 2].includes(fold) || (fold === 2 && size.kind === 'latent')) throw new DiffmineError('INVALID_ARGUMENT', `Folds of ${fold} do not suit the size ${name}.`, 'Pixels are folded by 1 or 2, latents not at all.');
+  if (![1, 2].includes(fold) || (fold === 2 && size.kind === 'latent'))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `Folds of ${fold} do not suit the size ${name}.`,
+      'Pixels are folded by 1 or 2, latents not at all.',
+    );
   const variants = new Map<string | null, OpenOptions>();
   const models = [vaePath, textPath].filter((location) => location !== null);
   (await variantForEach(models, variant)).forEach((options, i) => variants.set(models[i] as string, options));
@@ -136,40 +248,91 @@ async function newModel({ new: name, vae: vaePath, textEncoder: textPath, varian
   const textModel = textPath === null ? undefined : await openModel(textPath, variants.get(textPath));
   const vae = vaeModel?.source.vae;
   const textEncoder = textModel?.source.textEncoder;
-  if (vaeModel && !vae) throw new DiffmineError('MODEL_INVALID', `The model '${vaePath}' has no VAE.`, 'Name a latent model, such as Stable Diffusion.');
-  if (textModel && !textEncoder) throw new DiffmineError('MODEL_INVALID', `The model '${textPath}' has no text encoder.`, 'Name a text-conditional model, such as Stable Diffusion.');
+  if (vaeModel && !vae)
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model '${vaePath}' has no VAE.`,
+      'Name a latent model, such as Stable Diffusion.',
+    );
+  if (textModel && !textEncoder)
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model '${textPath}' has no text encoder.`,
+      'Name a text-conditional model, such as Stable Diffusion.',
+    );
   const shape = (labels: readonly string[]): UNetConfig =>
-    unetOfSize(name, { ...(textEncoder ? { textWidth: textEncoder.config.hiddenSize } : { classes: labels.length + 1 }), ...(vae && { latentChannels: vae.config.latentChannels }), fold });
+    unetOfSize(name, {
+      ...(textEncoder ? { textWidth: textEncoder.config.hiddenSize } : { classes: labels.length + 1 }),
+      ...(vae && { latentChannels: vae.config.latentChannels }),
+      fold,
+    });
   shape(['']); // refuses what does not fit together before anything is done
   const schedule = vaeModel?.source.schedule ?? PIXEL_SCHEDULE;
   const vaeFactor = vaeModel?.vaeFactor ?? 1;
   const multiple = vaeFactor * fold * 2 ** (size.channels.length - 1);
   return {
-    kind: size.kind, conditioning: textModel ? 'text' : 'class', side: size.side, multiple, vaeFactor, fold, spacing: vaeModel?.timestepSpacing ?? 'leading',
+    kind: size.kind,
+    conditioning: textModel ? 'text' : 'class',
+    side: size.side,
+    multiple,
+    vaeFactor,
+    fold,
+    spacing: vaeModel?.timestepSpacing ?? 'leading',
     start: (labels, seed) => ({ unet: { config: shape(labels), files: [], initial: seed }, schedule }),
-    encoder: vae || textEncoder ? { unet: placeholder(vae?.config.latentChannels ?? 3), ...(vae && { vae }), ...(textEncoder && { textEncoder }), schedule } : undefined,
-    encoderFingerprint: createHash('sha256').update(`${vaeModel?.fingerprint ?? ''} ${textModel?.fingerprint ?? ''}`).digest('hex'),
-    conditions: textModel ? textConditions(textModel) : async (_, labels) => fromInt64([labels.length + 1], [...labels.keys(), labels.length]),
-    checkLabels: (labels, settings, log) => tellClashes(textModel ?? { path: '', labels: distinctLabels(labels) }, labels, settings, log),
+    encoder:
+      vae || textEncoder
+        ? {
+            unet: placeholder(vae?.config.latentChannels ?? 3),
+            ...(vae && { vae }),
+            ...(textEncoder && { textEncoder }),
+            schedule,
+          }
+        : undefined,
+    encoderFingerprint: createHash('sha256')
+      .update(`${vaeModel?.fingerprint ?? ''} ${textModel?.fingerprint ?? ''}`)
+      .digest('hex'),
+    conditions: textModel
+      ? textConditions(textModel)
+      : async (_, labels) => fromInt64([labels.length + 1], [...labels.keys(), labels.length]),
+    checkLabels: (labels, settings, log) =>
+      tellClashes(textModel ?? { path: '', labels: distinctLabels(labels) }, labels, settings, log),
     async write(folder, { labels, side }, weights) {
       const unet = path.join(folder, 'unet');
       await removeOtherWeights(unet, UNET_WEIGHTS);
       await writeJson(path.join(unet, 'config.json'), unetJson(shape(labels), side / (vaeFactor * fold)));
       if (vaeModel) await copyPart(vaeModel.path, folder, 'vae', vae?.files);
-      for (const part of textModel ? ['text_encoder', 'tokenizer'] : []) await copyPart((textModel as ModelFolder).path, folder, part, part === 'text_encoder' ? textEncoder?.files : undefined);
+      for (const part of textModel ? ['text_encoder', 'tokenizer'] : [])
+        await copyPart(
+          (textModel as ModelFolder).path,
+          folder,
+          part,
+          part === 'text_encoder' ? textEncoder?.files : undefined,
+        );
       if (vaeModel) await copyPart(vaeModel.path, folder, 'scheduler');
       else {
         await mkdir(path.join(folder, 'scheduler'), { recursive: true });
         await writeJson(path.join(folder, 'scheduler', 'scheduler_config.json'), scheduleJson(schedule));
       }
       await weights(path.join(unet, UNET_WEIGHTS));
-      await writeJson(path.join(folder, 'model_index.json'), indexJson({ vae: vae !== undefined, text: textModel !== undefined }, textModel ? undefined : labels));
+      await writeJson(
+        path.join(folder, 'model_index.json'),
+        indexJson({ vae: vae !== undefined, text: textModel !== undefined }, textModel ? undefined : labels),
+      );
     },
   };
 }
 
 /** Writes the folder of a LoRA training: the updates as diffusers loads them, and which model they belong to (model/folder.ts opens both as one). */
-export async function writeLora(folder: string, settings: Pick<TrainSettings, 'from' | 'variant'>, weights: (file: string) => Promise<void>): Promise<void> {
+export async function writeLora(
+  folder: string,
+  settings: Pick<TrainSettings, 'from' | 'variant'>,
+  weights: (file: string) => Promise<void>,
+): Promise<void> {
   await weights(path.join(folder, LORA_WEIGHTS));
-  await writeJson(path.join(folder, LORA), { format: LORA_FORMAT, base: settings.from, ...variantOf(settings), scale: 1 });
+  await writeJson(path.join(folder, LORA), {
+    format: LORA_FORMAT,
+    base: settings.from,
+    ...variantOf(settings),
+    scale: 1,
+  });
 }

@@ -12,13 +12,15 @@ export type Metric =
 /** Lines of metrics.jsonl; a last line that was torn by a crash is left out. */
 export function readMetrics(file: string): Metric[] {
   if (!existsSync(file)) return [];
-  return readFileSync(file, 'utf8').split('\n').flatMap((line) => {
-    try {
-      return line === '' ? [] : [JSON.parse(line) as Metric];
-    } catch {
-      return [];
-    }
-  });
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      try {
+        return line === '' ? [] : [JSON.parse(line) as Metric];
+      } catch {
+        return [];
+      }
+    });
 }
 
 export class Journal {
@@ -37,7 +39,11 @@ export class Journal {
     const kept = readMetrics(file).filter((metric) => metric.step <= step);
     const losses = kept.filter((metric) => 'loss' in metric);
     if (losses.length !== step || losses.some((metric, i) => metric.step !== i + 1)) {
-      throw new DiffmineError('RUN_INVALID', `${file} does not have the losses of the ${step} steps that were done.`, 'Restore it, or begin a new training in another folder.');
+      throw new DiffmineError(
+        'RUN_INVALID',
+        `${file} does not have the losses of the ${step} steps that were done.`,
+        'Restore it, or begin a new training in another folder.',
+      );
     }
     await writeFileAtomic(file, kept.map((metric) => `${JSON.stringify(metric)}\n`).join(''));
     return { journal: new Journal(file), kept };
@@ -45,7 +51,7 @@ export class Journal {
 
   write(metric: Metric): void {
     const line = Buffer.from(`${JSON.stringify(metric)}\n`);
-    for (let at = 0; at < line.length; ) at += writeSync(this.descriptor, line, at);
+    for (let at = 0; at < line.length;) at += writeSync(this.descriptor, line, at);
   }
 
   /** Forces it to the disk: before a checkpoint that counts on it. */

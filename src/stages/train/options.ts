@@ -97,7 +97,26 @@ export interface TrainOptions {
 }
 
 /** Every setting, with defaults filled in: what train.json keeps. Paths are absolute. */
-export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'device' | 'threads' | 'epochs' | 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'encoding' | 'imageRoot' | 'fold' | 'prompt' | 'nullPrompt'>> & {
+export type TrainSettings = Required<
+  Omit<
+    TrainOptions,
+    | 'out'
+    | 'resume'
+    | 'device'
+    | 'threads'
+    | 'epochs'
+    | 'from'
+    | 'new'
+    | 'vae'
+    | 'textEncoder'
+    | 'variant'
+    | 'encoding'
+    | 'imageRoot'
+    | 'fold'
+    | 'prompt'
+    | 'nullPrompt'
+  >
+> & {
   from: string | null;
   new: SizeName | null;
   vae: string | null;
@@ -113,13 +132,41 @@ export type TrainSettings = Required<Omit<TrainOptions, 'out' | 'resume' | 'devi
 
 /** Settings that a resumed training may change: train.json keeps what they were before, and from which step on they are others. */
 export const FREE: readonly (keyof TrainSettings)[] = [
-  'dataset', 'encoding', 'imageRoot', 'steps', 'learningRate', 'course', 'warmup', 'clip', 'checkpointEvery', 'keep', 'sampleEvery', 'sampleCount', 'sampleSteps', 'sampleGuidance', 'use', 'saveAs',
+  'dataset',
+  'encoding',
+  'imageRoot',
+  'steps',
+  'learningRate',
+  'course',
+  'warmup',
+  'clip',
+  'checkpointEvery',
+  'keep',
+  'sampleEvery',
+  'sampleCount',
+  'sampleSteps',
+  'sampleGuidance',
+  'use',
+  'saveAs',
 ];
 
 export type TrainEvent =
   | { type: 'load'; done: number; total: number }
   | { type: 'prepare'; done: number; total: number }
-  | { type: 'plan'; folder: string; resumed: boolean; step: number; steps: number; pictures: number; validation: number; labels: number; parameters: number; trained: number; device: string; precision: Precision }
+  | {
+      type: 'plan';
+      folder: string;
+      resumed: boolean;
+      step: number;
+      steps: number;
+      pictures: number;
+      validation: number;
+      labels: number;
+      parameters: number;
+      trained: number;
+      device: string;
+      precision: Precision;
+    }
   /** `loss`: smoothed; `rate`: steps a second */
   | { type: 'step'; step: number; steps: number; loss: number; rate: number; secondsLeft: number }
   | { type: 'checkpoint'; step: number; validation: number | null; best: boolean }
@@ -150,23 +197,52 @@ export interface TrainSummary {
 /** Refuses settings that make no sense, by name. */
 export function checkSettings(s: TrainSettings): void {
   const whole = (name: keyof TrainSettings, least: number): void => {
-    if (!Number.isSafeInteger(s[name]) || (s[name] as number) < least) throw wrong(name, s[name], `a whole number of at least ${least}`);
+    if (!Number.isSafeInteger(s[name]) || (s[name] as number) < least)
+      throw wrong(name, s[name], `a whole number of at least ${least}`);
   };
   const number = (name: keyof TrainSettings, good: (value: number) => boolean, expected: string): void => {
     if (typeof s[name] !== 'number' || !good(s[name])) throw wrong(name, s[name], expected);
   };
-  for (const name of ['steps', 'batch', 'accumulate', 'size', 'checkpointEvery', 'keep', 'sampleCount', 'sampleSteps'] as const) whole(name, 1);
+  for (const name of [
+    'steps',
+    'batch',
+    'accumulate',
+    'size',
+    'checkpointEvery',
+    'keep',
+    'sampleCount',
+    'sampleSteps',
+  ] as const)
+    whole(name, 1);
   for (const name of ['warmup', 'seed', 'loraRank', 'sampleEvery'] as const) whole(name, 0);
-  for (const name of ['learningRate', 'sampleGuidance'] as const) number(name, (value) => value > 0 && value < Infinity, 'a number above 0');
-  for (const name of ['weightDecay', 'clip', 'minSnr', 'loraAlpha'] as const) number(name, (value) => value >= 0 && value < Infinity, 'a number of at least 0');
-  for (const name of ['ema', 'validation'] as const) number(name, (value) => value >= 0 && value < 1, 'a number from 0 to below 1');
-  for (const name of ['drop', 'wide'] as const) number(name, (value) => value >= 0 && value <= 1, 'a number from 0 to 1');
+  for (const name of ['learningRate', 'sampleGuidance'] as const)
+    number(name, (value) => value > 0 && value < Infinity, 'a number above 0');
+  for (const name of ['weightDecay', 'clip', 'minSnr', 'loraAlpha'] as const)
+    number(name, (value) => value >= 0 && value < Infinity, 'a number of at least 0');
+  for (const name of ['ema', 'validation'] as const)
+    number(name, (value) => value >= 0 && value < 1, 'a number from 0 to below 1');
+  for (const name of ['drop', 'wide'] as const)
+    number(name, (value) => value >= 0 && value <= 1, 'a number from 0 to 1');
   const [begin, end] = s.tRange;
-  if (!(begin >= 0 && begin < end && end <= 1)) throw wrong('tRange', s.tRange, 'two fractions of the schedule, the first below the second');
-  if (s.batch % s.accumulate !== 0) throw new DiffmineError('INVALID_ARGUMENT', `A batch of ${s.batch} pictures cannot be split into ${s.accumulate} equal passes.`, 'Let accumulate divide batch.');
-  if (s.course !== 'constant' && s.warmup >= s.steps) throw new DiffmineError('INVALID_ARGUMENT', `The warm-up of ${s.warmup} steps is as long as the training of ${s.steps}.`, 'Shorten it, or train longer.');
+  if (!(begin >= 0 && begin < end && end <= 1))
+    throw wrong('tRange', s.tRange, 'two fractions of the schedule, the first below the second');
+  if (s.batch % s.accumulate !== 0)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `A batch of ${s.batch} pictures cannot be split into ${s.accumulate} equal passes.`,
+      'Let accumulate divide batch.',
+    );
+  if (s.course !== 'constant' && s.warmup >= s.steps)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The warm-up of ${s.warmup} steps is as long as the training of ${s.steps}.`,
+      'Shorten it, or train longer.',
+    );
 }
 
 function wrong(name: string, value: unknown, expected: string): DiffmineError {
-  return new DiffmineError('INVALID_ARGUMENT', `The setting ${name} is ${JSON.stringify(value)}; expected ${expected}.`);
+  return new DiffmineError(
+    'INVALID_ARGUMENT',
+    `The setting ${name} is ${JSON.stringify(value)}; expected ${expected}.`,
+  );
 }

@@ -63,7 +63,11 @@ export function cropStart(share: number, length: number, side: number): number {
 }
 
 /** Pixels 0 ... 255 of a crop as the UNet takes them: [3 fold^2, side / fold, side / fold] in [-1, 1], channels as torch.pixel_unshuffle orders them. */
-export function foldedCrop(picture: Picture, crop: { x: number; y: number; side: number; mirrored: boolean }, fold: number): Float32Array {
+export function foldedCrop(
+  picture: Picture,
+  crop: { x: number; y: number; side: number; mirrored: boolean },
+  fold: number,
+): Float32Array {
   const { x: left, y: top, side, mirrored } = crop;
   const cells = side / fold;
   const out = new Float32Array(3 * side * side);
@@ -72,7 +76,8 @@ export function foldedCrop(picture: Picture, crop: { x: number; y: number; side:
       const source = ((top + y) * picture.width + left + (mirrored ? side - 1 - x : x)) * 3;
       const place = (y % fold) * fold + (x % fold);
       const cell = Math.floor(y / fold) * cells + Math.floor(x / fold);
-      for (let c = 0; c < 3; c++) out[(c * fold * fold + place) * cells * cells + cell] = (picture.pixels[source + c] as number) / 127.5 - 1;
+      for (let c = 0; c < 3; c++)
+        out[(c * fold * fold + place) * cells * cells + cell] = (picture.pixels[source + c] as number) / 127.5 - 1;
     }
   }
   return out;
@@ -83,16 +88,26 @@ export async function openCrops(images: ImageList, base: Base, engine: Engine, o
   const { side } = options;
   if (side % base.multiple !== 0) {
     const near = Math.max(base.multiple, Math.round(side / base.multiple) * base.multiple);
-    throw new DiffmineError('INVALID_ARGUMENT', `This model cannot be trained on crops of ${side} px.`, `It halves their sides several times: use a multiple of ${base.multiple}, such as --size ${near}.`);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `This model cannot be trained on crops of ${side} px.`,
+      `It halves their sides several times: use a multiple of ${base.multiple}, such as --size ${near}.`,
+    );
   }
-  return base.kind === 'pixel' ? openPixels(images, base.fold, options) : openLatents(images, base.vaeFactor, engine, options, base.encoderFingerprint);
+  return base.kind === 'pixel'
+    ? openPixels(images, base.fold, options)
+    : openLatents(images, base.vaeFactor, engine, options, base.encoderFingerprint);
 }
 
 const sizeOptions = (side: number) => ({ size: side, rule: 'floor', multiple: 1, patch: 1 }) as const;
 
 /** A crop needs both sides; pictures are never enlarged. */
 function checkSide(name: string, { width, height }: { width: number; height: number }, side: number): void {
-  if (Math.min(width, height) < side) throw new DiffmineError('IMAGE_UNREADABLE', `The picture '${name}' is smaller than the crop of ${side} px (${width} x ${height} px).`);
+  if (Math.min(width, height) < side)
+    throw new DiffmineError(
+      'IMAGE_UNREADABLE',
+      `The picture '${name}' is smaller than the crop of ${side} px (${width} x ${height} px).`,
+    );
 }
 
 async function openPixels(images: ImageList, fold: number, { side, signal, onProgress }: CropOptions): Promise<Crops> {
@@ -110,7 +125,9 @@ async function openPixels(images: ImageList, fold: number, { side, signal, onPro
   const held = new Map<number, Picture>();
   let bytes = 0;
   return {
-    shape: [3 * fold * fold, side / fold, side / fold], usable, skipped,
+    shape: [3 * fold * fold, side / fold, side / fold],
+    usable,
+    skipped,
     async load(index, { across, down, mirrored }) {
       const { image } = usable[index] as Usable;
       let picture = held.get(index);
@@ -122,7 +139,11 @@ async function openPixels(images: ImageList, fold: number, { side, signal, onPro
           bytes += picture.pixels.byteLength;
         }
       }
-      return foldedCrop(picture, { x: cropStart(across, picture.width, side), y: cropStart(down, picture.height, side), side, mirrored }, fold);
+      return foldedCrop(
+        picture,
+        { x: cropStart(across, picture.width, side), y: cropStart(down, picture.height, side), side, mirrored },
+        fold,
+      );
     },
   };
 }
@@ -141,26 +162,44 @@ interface LatentRecord {
 function mirror({ pixels, width, height }: Picture): Picture {
   const out = new Uint8Array(pixels.length);
   for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++) out[(y * width + x) * 3 + c] = pixels[(y * width + width - 1 - x) * 3 + c] as number;
+    for (let x = 0; x < width; x++)
+      for (let c = 0; c < 3; c++) out[(y * width + x) * 3 + c] = pixels[(y * width + width - 1 - x) * 3 + c] as number;
   }
   return { pixels: out, width, height };
 }
 
-const cacheFile = (folder: string, number: number, extension: string): string => join(folder, `latents-${String(number).padStart(6, '0')}.${extension}`);
+const cacheFile = (folder: string, number: number, extension: string): string =>
+  join(folder, `latents-${String(number).padStart(6, '0')}.${extension}`);
 
 /**
  * Whole pictures are encoded (and their mirror images), and crops are cut from the latents: the mean of the posterior, as a scan takes it.
  * A file of the cache holds the latents of 64 pictures in F16; it is used again where model, pictures and size are the same.
  */
-async function openLatents(images: ImageList, factor: number, engine: Engine, options: CropOptions, fingerprint: string): Promise<Crops> {
+async function openLatents(
+  images: ImageList,
+  factor: number,
+  engine: Engine,
+  options: CropOptions,
+  fingerprint: string,
+): Promise<Crops> {
   const { side, cache, signal } = options;
   await mkdir(cache, { recursive: true });
   const records: LatentRecord[] = [];
   const files = Math.ceil(images.length / CACHE_FILE);
   for (let number = 0; number < files; number++) {
     const part = images.slice(number * CACHE_FILE, (number + 1) * CACHE_FILE);
-    const key = sha256(JSON.stringify([CACHE_FORMAT, fingerprint, side, options.mirrored, part.map(({ path, label, bytes }) => [path, label, bytes])]));
-    records.push(...((await readRecords(cache, number, key)) ?? (await encode(part, number, key, factor, engine, options))));
+    const key = sha256(
+      JSON.stringify([
+        CACHE_FORMAT,
+        fingerprint,
+        side,
+        options.mirrored,
+        part.map(({ path, label, bytes }) => [path, label, bytes]),
+      ]),
+    );
+    records.push(
+      ...((await readRecords(cache, number, key)) ?? (await encode(part, number, key, factor, engine, options))),
+    );
     options.onProgress?.(Math.min(images.length, (number + 1) * CACHE_FILE), images.length);
     if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Encoding the pictures was cancelled.');
   }
@@ -180,7 +219,9 @@ async function openLatents(images: ImageList, factor: number, engine: Engine, op
   const channels = places.length > 0 ? (read(places[0] as number, false).shape[0] as number) : 4;
   const cells = side / factor;
   return {
-    shape: [channels, cells, cells], usable, skipped,
+    shape: [channels, cells, cells],
+    usable,
+    skipped,
     async load(index, { across, down, mirrored }) {
       const latents = read(places[index] as number, mirrored);
       const [, height, width] = latents.shape as [number, number, number];
@@ -210,7 +251,14 @@ async function readRecords(cache: string, number: number, key: string): Promise<
 }
 
 /** Encodes one file's pictures: its list is written last, so that a file with a list is whole. */
-async function encode(part: ImageList, number: number, key: string, factor: number, engine: Engine, { side, mirrored, cache, signal }: CropOptions): Promise<LatentRecord[]> {
+async function encode(
+  part: ImageList,
+  number: number,
+  key: string,
+  factor: number,
+  engine: Engine,
+  { side, mirrored, cache, signal }: CropOptions,
+): Promise<LatentRecord[]> {
   await rm(cacheFile(cache, number, 'json'), { force: true });
   const records: LatentRecord[] = [];
   const tensors: Record<string, Tensor> = {};
@@ -218,7 +266,10 @@ async function encode(part: ImageList, number: number, key: string, factor: numb
   const flush = async (): Promise<void> => {
     const [first] = waiting;
     if (!first) return;
-    const all = await engine.encodePictures(waiting.map(({ picture }) => picture), signal ? { signal } : {});
+    const all = await engine.encodePictures(
+      waiting.map(({ picture }) => picture),
+      signal ? { signal } : {},
+    );
     const shape = all.shape.slice(1);
     const bytes = all.data.byteLength / waiting.length;
     waiting.forEach(({ name }, i) => {
@@ -231,7 +282,12 @@ async function encode(part: ImageList, number: number, key: string, factor: numb
     checkSide(image.path, picture, side);
     return picture;
   };
-  for await (const { item, value, error } of prefetch(part, load, ({ pixels }) => pixels.byteLength, signal ? { signal } : {})) {
+  for await (const { item, value, error } of prefetch(
+    part,
+    load,
+    ({ pixels }) => pixels.byteLength,
+    signal ? { signal } : {},
+  )) {
     const name = String(records.length);
     const record = { image: item.path, label: item.label };
     if (!value) {
@@ -241,7 +297,13 @@ async function encode(part: ImageList, number: number, key: string, factor: numb
     records.push({ ...record, width: value.width, height: value.height });
     for (const picture of mirrored ? [value, mirror(value)] : [value]) {
       const [first] = waiting;
-      if (first && (first.picture.width !== picture.width || first.picture.height !== picture.height || waiting.length >= ENCODED_TOGETHER)) await flush();
+      if (
+        first &&
+        (first.picture.width !== picture.width ||
+          first.picture.height !== picture.height ||
+          waiting.length >= ENCODED_TOGETHER)
+      )
+        await flush();
       waiting.push({ name: picture === value ? name : `${name}.mirrored`, picture });
     }
   }

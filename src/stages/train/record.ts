@@ -26,7 +26,14 @@ export interface TrainRecord {
   /** free settings that were changed on the way, and from which step on */
   changes: { step: number; settings: Partial<TrainSettings> }[];
   dataset: { path: string; fingerprint: string; labels: { label: string; training: number; validation: number }[] };
-  model: { from: string | null; size: string | null; kind: 'latent' | 'pixel'; conditioning: 'text' | 'class'; parameters: number; trained: number };
+  model: {
+    from: string | null;
+    size: string | null;
+    kind: 'latent' | 'pixel';
+    conditioning: 'text' | 'class';
+    parameters: number;
+    trained: number;
+  };
   best: { step: number; loss: number } | null;
   device: string;
   precision: Precision;
@@ -42,13 +49,29 @@ export async function readRecord(folder: string): Promise<TrainRecord | undefine
   } catch {
     // said below
   }
-  throw new DiffmineError('RUN_INVALID', `${join(folder, RECORD)} is damaged, or of another version.`, 'Give --out another folder.');
+  throw new DiffmineError(
+    'RUN_INVALID',
+    `${join(folder, RECORD)} is damaged, or of another version.`,
+    'Give --out another folder.',
+  );
 }
 
-export const writeRecord = (folder: string, record: TrainRecord): Promise<void> => writeFileAtomic(join(folder, RECORD), `${JSON.stringify(record, null, 1)}\n`);
+export const writeRecord = (folder: string, record: TrainRecord): Promise<void> =>
+  writeFileAtomic(join(folder, RECORD), `${JSON.stringify(record, null, 1)}\n`);
 
-export const newRecord = (settings: TrainSettings, facts: Pick<TrainRecord, 'dataset' | 'model' | 'device' | 'precision'>): TrainRecord => ({
-  format: TRAINING_FORMAT, version: VERSION, created: new Date().toISOString(), status: 'running', step: 0, settings, changes: [], best: null, ...facts,
+export const newRecord = (
+  settings: TrainSettings,
+  facts: Pick<TrainRecord, 'dataset' | 'model' | 'device' | 'precision'>,
+): TrainRecord => ({
+  format: TRAINING_FORMAT,
+  version: VERSION,
+  created: new Date().toISOString(),
+  status: 'running',
+  step: 0,
+  settings,
+  changes: [],
+  best: null,
+  ...facts,
 });
 
 /** A training before its data are looked at: new, or found in the folder. */
@@ -72,32 +95,70 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
   const folder = resolve(options.out);
   const record = await readRecord(folder);
   if (record && options.resume !== true) {
-    throw new DiffmineError('RUN_MISMATCH', `${options.out} holds a training already (${record.status}, ${record.step} of ${record.settings.steps} steps).`, 'Go on with it with --resume, or give --out another folder.');
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `${options.out} holds a training already (${record.status}, ${record.step} of ${record.settings.steps} steps).`,
+      'Go on with it with --resume, or give --out another folder.',
+    );
   }
   const given: TrainOptions = { ...options };
   for (const name of ['resume', 'device', 'threads', 'epochs'] as const) delete given[name];
   const { epochs } = options;
-  if (epochs !== undefined && options.steps !== undefined) throw new DiffmineError('INVALID_ARGUMENT', 'Both steps and epochs say how long to train.', 'Give one of them.');
+  if (epochs !== undefined && options.steps !== undefined)
+    throw new DiffmineError('INVALID_ARGUMENT', 'Both steps and epochs say how long to train.', 'Give one of them.');
   const paths = Object.fromEntries(
-    (['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'] as const).flatMap((name) => (given[name] === undefined ? [] : [[name, resolve(given[name])]])),
+    (['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'] as const).flatMap((name) =>
+      given[name] === undefined ? [] : [[name, resolve(given[name])]],
+    ),
   );
-  const asked = Object.fromEntries(Object.entries({ ...given, ...paths }).filter(([name, value]) => name !== 'out' && value !== undefined)) as Partial<TrainSettings>;
+  const asked = Object.fromEntries(
+    Object.entries({ ...given, ...paths }).filter(([name, value]) => name !== 'out' && value !== undefined),
+  ) as Partial<TrainSettings>;
   if (record) {
     const settings = { ...record.settings, ...asked };
-    const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter((name) => !FREE.includes(name) && !same(asked[name], record.settings[name]));
+    const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter(
+      (name) => !FREE.includes(name) && !same(asked[name], record.settings[name]),
+    );
     if (differ.length > 0) {
-      const what = differ.map((name) => `${name}: this training has ${JSON.stringify(record.settings[name])}, you asked for ${JSON.stringify(asked[name])}`);
-      throw new DiffmineError('RUN_MISMATCH', `${options.out} is another training: ${what.join('; ')}.`, 'Leave these options out to go on with it, or give --out another folder.');
+      const what = differ.map(
+        (name) =>
+          `${name}: this training has ${JSON.stringify(record.settings[name])}, you asked for ${JSON.stringify(asked[name])}`,
+      );
+      throw new DiffmineError(
+        'RUN_MISMATCH',
+        `${options.out} is another training: ${what.join('; ')}.`,
+        'Leave these options out to go on with it, or give --out another folder.',
+      );
     }
     return { folder, base: await openBase(settings), settings, epochs, asked, record };
   }
-  if (asked.dataset === undefined) throw new DiffmineError('INVALID_ARGUMENT', 'No data set was given to train on.', 'Name a folder with one folder of pictures a label, or a table.');
+  if (asked.dataset === undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      'No data set was given to train on.',
+      'Name a folder with one folder of pictures a label, or a table.',
+    );
   if (existsSync(folder)) {
     const foreign = (await readdir(folder)).find((name) => !['locks', 'cache'].includes(name) && !name.startsWith('.'));
-    if (foreign !== undefined) throw new DiffmineError('RUN_MISMATCH', `${options.out} is not empty and no training (it has ${JSON.stringify(foreign)}).`, 'Give --out a new or empty folder.');
+    if (foreign !== undefined)
+      throw new DiffmineError(
+        'RUN_MISMATCH',
+        `${options.out} is not empty and no training (it has ${JSON.stringify(foreign)}).`,
+        'Give --out a new or empty folder.',
+      );
   }
   await mkdir(folder, { recursive: true });
-  const named = { from: null, new: null, vae: null, textEncoder: null, variant: null, encoding: null, imageRoot: null, fold: null, ...asked };
+  const named = {
+    from: null,
+    new: null,
+    vae: null,
+    textEncoder: null,
+    variant: null,
+    encoding: null,
+    imageRoot: null,
+    fold: null,
+    ...asked,
+  };
   const base = await openBase(named);
   const settings = fillIn(asked, named, base);
   if (epochs === undefined) checkSettings(settings); // before pictures are looked at
@@ -108,27 +169,60 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
   const size = named.new === null ? undefined : SIZES[named.new];
   const text = base.conditioning === 'text';
   if (!text && (asked.prompt ?? asked.nullPrompt) !== undefined) {
-    throw new DiffmineError('INVALID_ARGUMENT', 'A model of classes takes no prompts.', 'Leave out --prompt and --null-prompt, or give --text-encoder MODEL.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      'A model of classes takes no prompts.',
+      'Leave out --prompt and --null-prompt, or give --text-encoder MODEL.',
+    );
   }
   const steps = asked.steps ?? size?.steps ?? 5000;
   const rank = asked.loraRank ?? 0;
-  if (rank > 0 && named.from === null) throw new DiffmineError('INVALID_ARGUMENT', 'Low-rank updates of a model that knows nothing are of no use.', 'Give --from MODEL, or leave out --lora-rank.');
+  if (rank > 0 && named.from === null)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      'Low-rank updates of a model that knows nothing are of no use.',
+      'Give --from MODEL, or leave out --lora-rank.',
+    );
   return {
-    ...named, dataset: asked.dataset as string,
-    prompt: text ? (asked.prompt ?? '{label}') : null, nullPrompt: text ? (asked.nullPrompt ?? '') : null,
-    size: asked.size ?? base.side, steps, batch: asked.batch ?? size?.batch ?? 8, accumulate: asked.accumulate ?? 1,
-    learningRate: asked.learningRate ?? size?.learningRate ?? 1e-5, course: asked.course ?? (size ? 'cosine' : 'constant'),
-    weightDecay: asked.weightDecay ?? 0.01, clip: asked.clip ?? 1, ema: asked.ema ?? (size ? 0.999 : 0), drop: asked.drop ?? 0.05, tRange: asked.tRange ?? [0, 1], wide: asked.wide ?? 0,
-    minSnr: asked.minSnr ?? 0, flips: asked.flips ?? false, seed: asked.seed ?? 0, precision: asked.precision ?? 'fp32', checkpointing: asked.checkpointing ?? false,
-    loraRank: rank, loraAlpha: asked.loraAlpha ?? rank, validation: asked.validation ?? 0.05, checkpointEvery: asked.checkpointEvery ?? 500, keep: asked.keep ?? 2,
-    ...dependent(asked, { steps, new: named.new }), sampleCount: asked.sampleCount ?? 4, sampleSteps: asked.sampleSteps ?? 25, sampleGuidance: asked.sampleGuidance ?? 3,
-    use: asked.use ?? 'last', saveAs: asked.saveAs ?? 'fp32',
+    ...named,
+    dataset: asked.dataset as string,
+    prompt: text ? (asked.prompt ?? '{label}') : null,
+    nullPrompt: text ? (asked.nullPrompt ?? '') : null,
+    size: asked.size ?? base.side,
+    steps,
+    batch: asked.batch ?? size?.batch ?? 8,
+    accumulate: asked.accumulate ?? 1,
+    learningRate: asked.learningRate ?? size?.learningRate ?? 1e-5,
+    course: asked.course ?? (size ? 'cosine' : 'constant'),
+    weightDecay: asked.weightDecay ?? 0.01,
+    clip: asked.clip ?? 1,
+    ema: asked.ema ?? (size ? 0.999 : 0),
+    drop: asked.drop ?? 0.05,
+    tRange: asked.tRange ?? [0, 1],
+    wide: asked.wide ?? 0,
+    minSnr: asked.minSnr ?? 0,
+    flips: asked.flips ?? false,
+    seed: asked.seed ?? 0,
+    precision: asked.precision ?? 'fp32',
+    checkpointing: asked.checkpointing ?? false,
+    loraRank: rank,
+    loraAlpha: asked.loraAlpha ?? rank,
+    validation: asked.validation ?? 0.05,
+    checkpointEvery: asked.checkpointEvery ?? 500,
+    keep: asked.keep ?? 2,
+    ...dependent(asked, { steps, new: named.new }),
+    sampleCount: asked.sampleCount ?? 4,
+    sampleSteps: asked.sampleSteps ?? 25,
+    sampleGuidance: asked.sampleGuidance ?? 3,
+    use: asked.use ?? 'last',
+    saveAs: asked.saveAs ?? 'fp32',
   };
 }
 
 /** Settles how many steps `epochs` are, and what depends on that, and checks everything. */
 export function settleSteps({ settings, epochs, asked, record }: Opened, pictures: number): TrainSettings {
-  if (epochs !== undefined && !(epochs > 0 && epochs < Infinity)) throw new DiffmineError('INVALID_ARGUMENT', `A training of ${epochs} epochs is none.`);
+  if (epochs !== undefined && !(epochs > 0 && epochs < Infinity))
+    throw new DiffmineError('INVALID_ARGUMENT', `A training of ${epochs} epochs is none.`);
   const steps = epochs === undefined ? settings.steps : Math.max(1, Math.ceil((epochs * pictures) / settings.batch));
   const settled = { ...settings, steps };
   if (!record) Object.assign(settled, dependent(asked, settled));
@@ -137,8 +231,14 @@ export function settleSteps({ settings, epochs, asked, record }: Opened, picture
 }
 
 /** Defaults that depend on the number of steps. */
-function dependent(asked: Partial<TrainSettings>, { steps, new: size }: Pick<TrainSettings, 'steps' | 'new'>): Pick<TrainSettings, 'warmup' | 'sampleEvery'> {
-  return { warmup: asked.warmup ?? (size === null ? 0 : Math.min(100, Math.floor(steps / 10))), sampleEvery: asked.sampleEvery ?? Math.max(1, Math.ceil(steps / 4)) };
+function dependent(
+  asked: Partial<TrainSettings>,
+  { steps, new: size }: Pick<TrainSettings, 'steps' | 'new'>,
+): Pick<TrainSettings, 'warmup' | 'sampleEvery'> {
+  return {
+    warmup: asked.warmup ?? (size === null ? 0 : Math.min(100, Math.floor(steps / 10))),
+    sampleEvery: asked.sampleEvery ?? Math.max(1, Math.ceil(steps / 4)),
+  };
 }
 
 /** The settings of `now` that are others than the record's. */

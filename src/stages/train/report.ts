@@ -44,40 +44,66 @@ async function readTraining(folder: string): Promise<TrainRecord> {
   try {
     text = await readFile(file, 'utf8');
   } catch (cause) {
-    throw new DiffmineError('RUN_INVALID', `${folder} is not a training folder: it has no readable ${RECORD}.`, 'Name the folder given to `diffmine train --out`.', { cause });
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${folder} is not a training folder: it has no readable ${RECORD}.`,
+      'Name the folder given to `diffmine train --out`.',
+      { cause },
+    );
   }
   try {
     const training = parseJson(text) as TrainRecord;
-    if (training.format === TRAINING_FORMAT && Array.isArray(training.dataset.labels) && typeof training.settings === 'object' && typeof training.model === 'object' && Array.isArray(training.changes)) return training;
+    if (
+      training.format === TRAINING_FORMAT &&
+      Array.isArray(training.dataset.labels) &&
+      typeof training.settings === 'object' &&
+      typeof training.model === 'object' &&
+      Array.isArray(training.changes)
+    )
+      return training;
   } catch {
     // named below
   }
-  throw new DiffmineError('RUN_INVALID', `${file} is not the record of a training (${TRAINING_FORMAT}).`, 'It is damaged, or from another version of diffmine.');
+  throw new DiffmineError(
+    'RUN_INVALID',
+    `${file} is not the record of a training (${TRAINING_FORMAT}).`,
+    'It is damaged, or from another version of diffmine.',
+  );
 }
 
 function page(training: TrainRecord, metrics: Metrics, samples: Markup, style: string, script: string): Markup {
   const { dataset } = training;
   const title = nameOf(dataset.path);
   const { markup: charts, data } = curves(metrics);
-  return document({ title: `${title} · diffmine training`, style, script }, html`<a class="skip" href="#curves-title">Skip to the curves</a>
-${header(title, training, metrics)}
-<main>
-<section aria-labelledby="curves-title">
-<h2 id="curves-title" tabindex="-1">Curves</h2>
-${metrics.loss.steps.length > 0 ? charts : html`<p class="sub">No step has been logged yet.</p>`}
-</section>
-${samples}
-${labelTable(dataset.labels)}
-</main>
-${footer(training)}
-<script type="application/json" id="curves">${json(data)}</script>
-<script>${raw(script)}</script>
-`);
+  return document(
+    { title: `${title} · diffmine training`, style, script },
+    html`<a class="skip" href="#curves-title">Skip to the curves</a>
+      ${header(title, training, metrics)}
+      <main>
+        <section aria-labelledby="curves-title">
+          <h2 id="curves-title" tabindex="-1">Curves</h2>
+          ${metrics.loss.steps.length > 0 ? charts : html`<p class="sub">No step has been logged yet.</p>`}
+        </section>
+        ${samples} ${labelTable(dataset.labels)}
+      </main>
+      ${footer(training)}
+      <script type="application/json" id="curves">
+        ${json(data)}
+      </script>
+      <script>
+        ${raw(script)};
+      </script> `,
+  );
 }
 
 // ------------------------------------------------------------------------------------------------ what the training is
 
-const STATES: Record<TrainRecord['status'], string> = { running: 'Running', done: 'Done', stopped: 'Stopped', diverged: 'Diverged' };
+const STATES: Record<TrainRecord['status'], string> = {
+  running: 'Running',
+  done: 'Done',
+  stopped: 'Stopped',
+  diverged: 'Diverged',
+};
 
 function header(title: string, training: TrainRecord, metrics: Metrics): Markup {
   const { settings, status } = training;
@@ -90,32 +116,54 @@ function header(title: string, training: TrainRecord, metrics: Metrics): Markup 
   const facts: [string, string | undefined][] = [
     ['Step', total === undefined ? whole(step) : `${whole(step)} of ${whole(total)}`],
     ['Time', seconds === undefined ? undefined : duration(seconds)],
-    ['Time left', status === 'running' && total !== undefined && stepsASecond ? duration(Math.max(0, total - step) / stepsASecond) : undefined],
+    [
+      'Time left',
+      status === 'running' && total !== undefined && stepsASecond
+        ? duration(Math.max(0, total - step) / stepsASecond)
+        : undefined,
+    ],
     ['Images per second', stepsASecond ? String(Number((stepsASecond * batch).toPrecision(3))) : undefined],
     ['Best validation loss', best < 0 ? undefined : short(metrics.validation.values[best] as number)],
     ['Device', [training.device.toUpperCase(), training.precision].filter(Boolean).join(', ') || undefined],
   ];
   return html`<header class="top">
-  <p class="brand">diffmine training</p>
-  <div class="heading"><h1>${title}</h1><p class="state ${status}">${STATES[status]}</p></div>
-  <p class="lede">${lede(training)}</p>
-  ${total !== undefined && html`<progress class="progress" max="${total}" value="${Math.min(step, total)}" aria-label="Steps done"></progress>`}
-  <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-  ${status === 'diverged' && html`<p class="notice wrong">The training was stopped at step ${whole(step)}, because the loss exploded or was not finite. The last good checkpoint is kept.</p>`}
-  ${metrics.torn > 1 && html`<p class="notice">${count(metrics.torn, 'line')} of metrics.jsonl could not be read and ${metrics.torn === 1 ? 'is' : 'are'} ignored.</p>`}
-</header>`;
+    <p class="brand">diffmine training</p>
+    <div class="heading">
+      <h1>${title}</h1>
+      <p class="state ${status}">${STATES[status]}</p>
+    </div>
+    <p class="lede">${lede(training)}</p>
+    ${total !== undefined && html`<progress class="progress" max="${total}" value="${Math.min(step, total)}" aria-label="Steps done"></progress>`}
+    <dl class="facts">
+      ${facts.map(
+        ([name, value]) =>
+          value !== undefined &&
+          html`<div>
+            <dt>${name}</dt>
+            <dd>${value}</dd>
+          </div>`,
+      )}
+    </dl>
+    ${status === 'diverged' && html`<p class="notice wrong">The training was stopped at step ${whole(step)}, because the loss exploded or was not finite. The last good checkpoint is kept.</p>`}
+    ${metrics.torn > 1 && html`<p class="notice">${count(metrics.torn, 'line')} of metrics.jsonl could not be read and ${metrics.torn === 1 ? 'is' : 'are'} ignored.</p>`}
+  </header>`;
 }
 
 /** A data set's name: its folder's, with the one above where that alone says little. */
 function nameOf(path: string): string {
   const parts = path.split(/[\\/]/).filter((part) => part !== '');
-  return parts.slice(/^(train|training|images|pictures|data)$/i.test(parts[parts.length - 1] ?? '') ? -2 : -1).join('/') || 'Training';
+  return (
+    parts.slice(/^(train|training|images|pictures|data)$/i.test(parts[parts.length - 1] ?? '') ? -2 : -1).join('/') ||
+    'Training'
+  );
 }
 
 function lede({ model, dataset }: TrainRecord): string {
   const pictures = dataset.labels.reduce((sum, { training }) => sum + training, 0);
   const space = model.kind === 'pixel' ? 'pixel-space' : 'latent';
-  const from = model.from ? `${basename(model.from)}, a ${space} diffusion model, fine-tuned` : `A ${space} diffusion model${model.size ? ` of size “${model.size}”` : ''}, trained from scratch`;
+  const from = model.from
+    ? `${basename(model.from)}, a ${space} diffusion model, fine-tuned`
+    : `A ${space} diffusion model${model.size ? ` of size “${model.size}”` : ''}, trained from scratch`;
   const by = model.conditioning === 'text' ? 'text' : 'the label';
   const share = model.trained < model.parameters ? `, ${large(model.trained)} of them trained` : '';
   return `${from} on ${count(pictures, 'image')} of ${count(dataset.labels.length, 'label')}, conditioned on ${by}.${model.parameters > 0 ? ` ${large(model.parameters)} parameters${share}.` : ''}`;
@@ -126,7 +174,9 @@ function speed({ steps, values }: Series): number | undefined {
   const last = steps.length - 1;
   const first = Math.max(0, last - SPEED_STEPS);
   const [from, to] = [values[first], values[last]];
-  return from !== undefined && to !== undefined && to > from ? ((steps[last] as number) - (steps[first] as number)) / (to - from) : undefined;
+  return from !== undefined && to !== undefined && to > from
+    ? ((steps[last] as number) - (steps[first] as number)) / (to - from)
+    : undefined;
 }
 
 // ------------------------------------------------------------------------------------------------ its parts
@@ -138,7 +188,9 @@ function curves(metrics: Metrics): { markup: Markup; data: Record<string, ChartD
     [metrics.gradientNorm, { key: 'gradient', title: 'Gradient norm', height: 190, smoothed: true }],
     [metrics.learningRate, { key: 'rate', title: 'Learning rate', height: 190 }],
   ];
-  const drawn = wanted.filter(([series]) => series.steps.length > 0).map(([series, options]) => ({ key: options.key, ...drawChart(series, { ...options, last: metrics.last }) }));
+  const drawn = wanted
+    .filter(([series]) => series.steps.length > 0)
+    .map(([series, options]) => ({ key: options.key, ...drawChart(series, { ...options, last: metrics.last }) }));
   return {
     markup: html`<div class="charts${drawn.length === 3 ? ' three' : ''}">${drawn.map(({ markup }) => markup)}</div>`,
     data: Object.fromEntries(drawn.map(({ key, data }) => [key, data])),
@@ -148,52 +200,123 @@ function curves(metrics: Metrics): { markup: Markup; data: Record<string, ChartD
 /** Sheets that are there, the newest first. */
 async function sheets(folder: string, all: readonly Sheet[]): Promise<Markup> {
   const newest = [...all].sort((a, b) => b.step - a.step);
-  const chosen = newest.length <= SHEETS ? newest : Array.from({ length: SHEETS }, (_, i) => newest[Math.round((i * (newest.length - 1)) / (SHEETS - 1))] as Sheet);
+  const chosen =
+    newest.length <= SHEETS
+      ? newest
+      : Array.from({ length: SHEETS }, (_, i) => newest[Math.round((i * (newest.length - 1)) / (SHEETS - 1))] as Sheet);
   const figures = await Promise.all(
     chosen.map(async ({ step, file, labels }, i) => {
-      const { width, height } = await sharp(join(folder, file)).metadata().catch(() => ({ width: 0, height: 0 }));
+      const { width, height } = await sharp(join(folder, file))
+        .metadata()
+        .catch(() => ({ width: 0, height: 0 }));
       if (!width || !height) return undefined;
-      const rows = labels.length > 0 && html`<ul class="rows" aria-label="Rows, from above">${labels.map((label) => html`<li><span title="${label}">${label}</span></li>`)}</ul>`;
-      const picture = html`<a href="${address(file)}"><img src="${address(file)}" width="${width}" height="${height}" loading="${i === 0 ? 'eager' : 'lazy'}" alt="Images sampled at step ${whole(step)}${labels.length > 0 && ', one row per label'}"></a>`;
-      return html`<figure class="${i === 0 && width > BROAD && 'broad'}"><figcaption>Step ${whole(step)}${i === 0 && html` <span>· the newest</span>`}</figcaption><div class="${labels.length > 24 ? 'samples dense' : 'samples'}">${rows}${picture}</div></figure>`;
+      const rows =
+        labels.length > 0 &&
+        html`<ul class="rows" aria-label="Rows, from above">
+          ${labels.map((label) => html`<li><span title="${label}">${label}</span></li>`)}
+        </ul>`;
+      const picture = html`<a href="${address(file)}"
+        ><img
+          src="${address(file)}"
+          width="${width}"
+          height="${height}"
+          loading="${i === 0 ? 'eager' : 'lazy'}"
+          alt="Images sampled at step ${whole(step)}${labels.length > 0 && ', one row per label'}"
+      /></a>`;
+      return html`<figure class="${i === 0 && width > BROAD && 'broad'}">
+        <figcaption>Step ${whole(step)}${i === 0 && html` <span>· the newest</span>`}</figcaption>
+        <div class="${labels.length > 24 ? 'samples dense' : 'samples'}">${rows}${picture}</div>
+      </figure>`;
     }),
   );
   const shown = figures.filter((figure) => figure !== undefined);
   if (shown.length === 0) return raw('');
   return html`<section aria-labelledby="samples-title">
-<h2 id="samples-title">Sampled images</h2>
-<div class="sheets">${shown}</div>
-${newest.length > chosen.length && html`<p class="aside">${whole(shown.length)} of ${count(newest.length, 'image grid')} are shown.</p>`}
-</section>`;
+    <h2 id="samples-title">Sampled images</h2>
+    <div class="sheets">${shown}</div>
+    ${newest.length > chosen.length && html`<p class="aside">${whole(shown.length)} of ${count(newest.length, 'image grid')} are shown.</p>`}
+  </section>`;
 }
 
 function labelTable(labels: TrainRecord['dataset']['labels']): Markup {
   const validated = labels.some(({ validation }) => validation > 0);
   const sum = (of: 'training' | 'validation'): number => labels.reduce((total, label) => total + label[of], 0);
   return html`<section aria-labelledby="data-title">
-<h2 id="data-title">Dataset</h2>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="data-title"><table>
-<thead><tr><th scope="col">Label</th><th scope="col">Training images</th>${validated && html`<th scope="col">Validation images</th>`}</tr></thead>
-<tbody>${labels.map(({ label, training, validation }) => html`<tr><th scope="row">${label}</th><td>${whole(training)}</td>${validated && html`<td>${whole(validation)}</td>`}</tr>`)}</tbody>
-${labels.length > 1 && html`<tfoot><tr><th scope="row">All</th><td>${whole(sum('training'))}</td>${validated && html`<td>${whole(sum('validation'))}</td>`}</tr></tfoot>`}
-</table></div>
-</section>`;
+    <h2 id="data-title">Dataset</h2>
+    <div class="scroll" tabindex="0" role="region" aria-labelledby="data-title">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Label</th>
+            <th scope="col">Training images</th>
+            ${validated && html`<th scope="col">Validation images</th>`}
+          </tr>
+        </thead>
+        <tbody>
+          ${labels.map(
+            ({ label, training, validation }) =>
+              html`<tr>
+                <th scope="row">${label}</th>
+                <td>${whole(training)}</td>
+                ${validated && html`<td>${whole(validation)}</td>`}
+              </tr>`,
+          )}
+        </tbody>
+        ${
+          labels.length > 1 &&
+          html`<tfoot>
+            <tr>
+              <th scope="row">All</th>
+              <td>${whole(sum('training'))}</td>
+              ${validated && html`<td>${whole(sum('validation'))}</td>`}
+            </tr>
+          </tfoot>`
+        }
+      </table>
+    </div>
+  </section>`;
 }
 
 /** Settings whose names do not say enough. */
 const NAMES: Record<string, string> = {
-  accumulate: 'Gradient accumulation steps', batch: 'Batch size', checkpointEvery: 'Steps between checkpoints', checkpointing: 'Gradient checkpointing', clip: 'Max gradient norm', course: 'Learning-rate schedule',
-  drop: 'Label dropout', ema: 'EMA decay', flips: 'Horizontal flips', keep: 'Checkpoints kept', loraAlpha: 'LoRA alpha', loraRank: 'LoRA rank', minSnr: 'Min-SNR gamma', new: 'New model of size',
-  nullPrompt: 'Unconditional prompt', precision: 'Dtype', sampleCount: 'Sampled images per label', sampleEvery: 'Steps between samples', sampleGuidance: 'Guidance scale of samples',
-  sampleSteps: 'DDIM steps of samples', saveAs: 'Dtype of saved weights', size: 'Crop size, px', tRange: 'Timesteps, fractions of the schedule', use: 'Model weights', vae: 'VAE',
-  validation: 'Validation fraction', warmup: 'Warmup steps', wide: 'Fraction of timesteps from the full schedule',
+  accumulate: 'Gradient accumulation steps',
+  batch: 'Batch size',
+  checkpointEvery: 'Steps between checkpoints',
+  checkpointing: 'Gradient checkpointing',
+  clip: 'Max gradient norm',
+  course: 'Learning-rate schedule',
+  drop: 'Label dropout',
+  ema: 'EMA decay',
+  flips: 'Horizontal flips',
+  keep: 'Checkpoints kept',
+  loraAlpha: 'LoRA alpha',
+  loraRank: 'LoRA rank',
+  minSnr: 'Min-SNR gamma',
+  new: 'New model of size',
+  nullPrompt: 'Unconditional prompt',
+  precision: 'Dtype',
+  sampleCount: 'Sampled images per label',
+  sampleEvery: 'Steps between samples',
+  sampleGuidance: 'Guidance scale of samples',
+  sampleSteps: 'DDIM steps of samples',
+  saveAs: 'Dtype of saved weights',
+  size: 'Crop size, px',
+  tRange: 'Timesteps, fractions of the schedule',
+  use: 'Model weights',
+  vae: 'VAE',
+  validation: 'Validation fraction',
+  warmup: 'Warmup steps',
+  wide: 'Fraction of timesteps from the full schedule',
 };
-const words = (name: string): string => (Object.hasOwn(NAMES, name) ? NAMES[name] : undefined) ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
+const words = (name: string): string =>
+  (Object.hasOwn(NAMES, name) ? NAMES[name] : undefined) ??
+  name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
 
 function said(value: unknown): string {
   if (value === null || value === undefined || value === '') return 'none';
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
-  if (typeof value === 'number') return Number.isInteger(value) && Math.abs(value) < 1e15 ? whole(value) : String(value);
+  if (typeof value === 'number')
+    return Number.isInteger(value) && Math.abs(value) < 1e15 ? whole(value) : String(value);
   if (Array.isArray(value)) return value.map(said).join(', ');
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
@@ -202,13 +325,45 @@ const moment = (iso: string): string => iso.replace(/^(.{10})T(.{5}).*Z$/, '$1 $
 
 function footer({ settings, changes, version, format, created, dataset, model }: TrainRecord): Markup {
   const sheet = (entries: [string, unknown][]): Markup =>
-    html`<dl class="sheet">${entries.map(([name, value]) => html`<div class="${said(value).length > 34 ? 'wide' : ''}"><dt>${name}</dt><dd>${name === 'Seed' ? String(value) : said(value)}</dd></div>`)}</dl>`;
+    html`<dl class="sheet">
+      ${entries.map(
+        ([name, value]) =>
+          html`<div class="${said(value).length > 34 ? 'wide' : ''}">
+            <dt>${name}</dt>
+            <dd>${name === 'Seed' ? String(value) : said(value)}</dd>
+          </div>`,
+      )}
+    </dl>`;
   return html`<footer class="foot">
-<section><h2>Settings</h2>${sheet(Object.entries(settings).filter(([name, value]) => value !== null && name !== 'dataset').map(([name, value]) => [words(name), value]))}
-${changes.map(({ step, settings: before }) => html`<p>Before step ${whole(step)}: ${Object.entries(before).map(([name, value]) => `${words(name)} ${said(value)}`).join('; ')}.</p>`)}</section>
-<section><h2>Provenance</h2>${sheet([
-    ['diffmine', version], ['Training format', format], ['Training started', moment(created)], ['Page written', moment(new Date().toISOString())], ['Dataset', dataset.path],
-    ['Dataset fingerprint', dataset.fingerprint], [model.from ? 'Model' : 'Model size', model.from ?? model.size], ['Smoothed curves', 'running mean over about 1/40 of the steps'],
-  ])}</section>
-</footer>`;
+    <section>
+      <h2>Settings</h2>
+      ${sheet(
+        Object.entries(settings)
+          .filter(([name, value]) => value !== null && name !== 'dataset')
+          .map(([name, value]) => [words(name), value]),
+      )}
+      ${changes.map(
+        ({ step, settings: before }) =>
+          html`<p>
+            Before step ${whole(step)}:
+            ${Object.entries(before)
+              .map(([name, value]) => `${words(name)} ${said(value)}`)
+              .join('; ')}.
+          </p>`,
+      )}
+    </section>
+    <section>
+      <h2>Provenance</h2>
+      ${sheet([
+        ['diffmine', version],
+        ['Training format', format],
+        ['Training started', moment(created)],
+        ['Page written', moment(new Date().toISOString())],
+        ['Dataset', dataset.path],
+        ['Dataset fingerprint', dataset.fingerprint],
+        [model.from ? 'Model' : 'Model size', model.from ?? model.size],
+        ['Smoothed curves', 'running mean over about 1/40 of the steps'],
+      ])}
+    </section>
+  </footer>`;
 }

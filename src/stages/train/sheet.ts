@@ -23,15 +23,38 @@ interface SheetOf {
 }
 
 /** Draws and writes it, always of the same noise; the labels of its rows. */
-export async function drawSheet(file: string, { base, schedule, labels, shape, settings, engine, trainer, average, signal }: SheetOf): Promise<string[]> {
+export async function drawSheet(
+  file: string,
+  { base, schedule, labels, shape, settings, engine, trainer, average, signal }: SheetOf,
+): Promise<string[]> {
   const { sampleCount, sampleSteps, sampleGuidance, seed, batch, accumulate } = settings;
   const shown = labels.slice(0, MOST_LABELS);
   const rows = shown.flatMap((_, row) => Array.from({ length: sampleCount }, () => row));
   const request = {
-    steps: sampleSteps, guidance: sampleGuidance, seed, shape, rows, nullRow: labels.length, spacing: base.spacing, samples: rows.map((_, i) => i % sampleCount), batch: Math.max(2, batch / accumulate),
+    steps: sampleSteps,
+    guidance: sampleGuidance,
+    seed,
+    shape,
+    rows,
+    nullRow: labels.length,
+    spacing: base.spacing,
+    samples: rows.map((_, i) => i % sampleCount),
+    batch: Math.max(2, batch / accumulate),
   };
-  const x0 = await sampleDdim(schedule, request, (x, timesteps, conditions) => trainer.predict({ x, timesteps, conditions }, average), signal ? { signal } : {});
-  const pictures = await toPictures(base.kind === 'latent' ? engine : undefined, { kind: base.kind, fold: base.fold, source: base.encoder ?? {} }, x0);
-  await writeSheet(file, shown.map((_, row) => pictures.slice(row * sampleCount, (row + 1) * sampleCount)));
+  const x0 = await sampleDdim(
+    schedule,
+    request,
+    (x, timesteps, conditions) => trainer.predict({ x, timesteps, conditions }, average),
+    signal ? { signal } : {},
+  );
+  const pictures = await toPictures(
+    base.kind === 'latent' ? engine : undefined,
+    { kind: base.kind, fold: base.fold, source: base.encoder ?? {} },
+    x0,
+  );
+  await writeSheet(
+    file,
+    shown.map((_, row) => pictures.slice(row * sampleCount, (row + 1) * sampleCount)),
+  );
   return shown;
 }

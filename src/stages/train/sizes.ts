@@ -28,22 +28,94 @@ export interface Size {
 
 export const SIZES = {
   tiny: {
-    describe: 'to try things out: a minute or two on 2 CPU cores', kind: 'pixel', side: 32, fold: 2, channels: [32, 64], layers: 1, attention: 1, headSize: 32, groups: 8, millions: 0.66, batch: 16, steps: 1000, learningRate: 1e-3,
+    describe: 'to try things out: a minute or two on 2 CPU cores',
+    kind: 'pixel',
+    side: 32,
+    fold: 2,
+    channels: [32, 64],
+    layers: 1,
+    attention: 1,
+    headSize: 32,
+    groups: 8,
+    millions: 0.66,
+    batch: 16,
+    steps: 1000,
+    learningRate: 1e-3,
   },
   small: {
-    describe: 'a small world in minutes on 2 CPU cores (the demo)', kind: 'pixel', side: 64, fold: 2, channels: [64, 96, 128], layers: 1, attention: 1, headSize: 32, groups: 16, millions: 3.65, batch: 16, steps: 4000, learningRate: 8e-4,
+    describe: 'a small world in minutes on 2 CPU cores (the demo)',
+    kind: 'pixel',
+    side: 64,
+    fold: 2,
+    channels: [64, 96, 128],
+    layers: 1,
+    attention: 1,
+    headSize: 32,
+    groups: 16,
+    millions: 3.65,
+    batch: 16,
+    steps: 4000,
+    learningRate: 8e-4,
   },
   medium: {
-    describe: 'hours on CPU cores, minutes on a GPU', kind: 'pixel', side: 128, fold: 2, channels: [96, 192, 288, 384], layers: 2, attention: 2, headSize: 32, groups: 32, millions: 48, batch: 32, steps: 30_000, learningRate: 3e-4,
+    describe: 'hours on CPU cores, minutes on a GPU',
+    kind: 'pixel',
+    side: 128,
+    fold: 2,
+    channels: [96, 192, 288, 384],
+    layers: 2,
+    attention: 2,
+    headSize: 32,
+    groups: 32,
+    millions: 48,
+    batch: 32,
+    steps: 30_000,
+    learningRate: 3e-4,
   },
   large: {
-    describe: 'fills a GPU', kind: 'pixel', side: 256, fold: 2, channels: [128, 256, 384, 512, 512], layers: 2, attention: 2, headSize: 64, groups: 32, millions: 128, batch: 64, steps: 100_000, learningRate: 1e-4,
+    describe: 'fills a GPU',
+    kind: 'pixel',
+    side: 256,
+    fold: 2,
+    channels: [128, 256, 384, 512, 512],
+    layers: 2,
+    attention: 2,
+    headSize: 64,
+    groups: 32,
+    millions: 128,
+    batch: 64,
+    steps: 100_000,
+    learningRate: 1e-4,
   },
   'latent-small': {
-    describe: 'latents of a VAE; an hour or so on a GPU', kind: 'latent', side: 256, fold: 1, channels: [128, 256, 384], layers: 2, attention: 2, headSize: 32, groups: 32, millions: 42, batch: 64, steps: 50_000, learningRate: 2e-4,
+    describe: 'latents of a VAE; an hour or so on a GPU',
+    kind: 'latent',
+    side: 256,
+    fold: 1,
+    channels: [128, 256, 384],
+    layers: 2,
+    attention: 2,
+    headSize: 32,
+    groups: 32,
+    millions: 42,
+    batch: 64,
+    steps: 50_000,
+    learningRate: 2e-4,
   },
   'latent-large': {
-    describe: 'latents of a VAE, the width of Stable Diffusion 1.x; fills a GPU', kind: 'latent', side: 512, fold: 1, channels: [320, 640, 1280, 1280], layers: 2, attention: 3, headSize: 40, groups: 32, millions: 720, batch: 64, steps: 200_000, learningRate: 1e-4,
+    describe: 'latents of a VAE, the width of Stable Diffusion 1.x; fills a GPU',
+    kind: 'latent',
+    side: 512,
+    fold: 1,
+    channels: [320, 640, 1280, 1280],
+    layers: 2,
+    attention: 3,
+    headSize: 40,
+    groups: 32,
+    millions: 720,
+    batch: 64,
+    steps: 200_000,
+    learningRate: 1e-4,
   },
 } as const satisfies Record<string, Size>;
 
@@ -63,12 +135,20 @@ export interface Shape {
 }
 
 /** The UNet of a size. Its finest blocks are plain; the coarsest have attention: to the text, or over the picture alone. */
-export function unetOfSize(name: SizeName, { textWidth, classes = 0, latentChannels, fold = SIZES[name].fold }: Shape): UNetConfig {
+export function unetOfSize(
+  name: SizeName,
+  { textWidth, classes = 0, latentChannels, fold = SIZES[name].fold }: Shape,
+): UNetConfig {
   const size: Size = SIZES[name];
   if ((size.kind === 'latent') !== (latentChannels !== undefined)) {
     throw new DiffmineError(
-      'INVALID_ARGUMENT', size.kind === 'latent' ? `The size ${name} denoises latents.` : `The size ${name} denoises pixels: it takes no VAE.`,
-      size.kind === 'latent' ? 'Give the model whose VAE makes them: --vae MODEL.' : 'Leave out --vae, or choose a latent size (diffmine train --list).',
+      'INVALID_ARGUMENT',
+      size.kind === 'latent'
+        ? `The size ${name} denoises latents.`
+        : `The size ${name} denoises pixels: it takes no VAE.`,
+      size.kind === 'latent'
+        ? 'Give the model whose VAE makes them: --vae MODEL.'
+        : 'Leave out --vae, or choose a latent size (diffmine train --list).',
     );
   }
   const attends = textWidth === undefined ? 'Attn' : 'CrossAttn';
@@ -78,16 +158,38 @@ export function unetOfSize(name: SizeName, { textWidth, classes = 0, latentChann
   const up = size.channels.map((_, i) => `${kind(blocks - 1 - i)}UpBlock2D`);
   const channels = latentChannels ?? 3 * fold ** 2;
   return {
-    inChannels: channels, outChannels: channels, blockOutChannels: [...size.channels], downBlockTypes: down, upBlockTypes: up,
-    midBlockType: textWidth === undefined ? 'UNetMidBlock2D' : 'UNetMidBlock2DCrossAttn', layersPerBlock: size.layers,
+    inChannels: channels,
+    outChannels: channels,
+    blockOutChannels: [...size.channels],
+    downBlockTypes: down,
+    upBlockTypes: up,
+    midBlockType: textWidth === undefined ? 'UNetMidBlock2D' : 'UNetMidBlock2DCrossAttn',
+    layersPerBlock: size.layers,
     // diffusers' attention_head_dim is the number of heads where a block attends to text, and their size elsewhere.
     attentionHeadDim: size.channels.map((width) => (textWidth === undefined ? size.headSize : width / size.headSize)),
-    transformerLayers: size.channels.map(() => 1), crossAttentionDim: textWidth ?? 1280, normNumGroups: size.groups, normEps: 1e-5, useLinearProjection: false, upcastAttention: false,
-    scaleShift: true, numClassEmbeds: classes, flipSinToCos: true, freqShift: 0, pixelFold: fold,
+    transformerLayers: size.channels.map(() => 1),
+    crossAttentionDim: textWidth ?? 1280,
+    normNumGroups: size.groups,
+    normEps: 1e-5,
+    useLinearProjection: false,
+    upcastAttention: false,
+    scaleShift: true,
+    numClassEmbeds: classes,
+    flipSinToCos: true,
+    freqShift: 0,
+    pixelFold: fold,
   };
 }
 
 /** The schedule of pixel models (Ho et al. 2020); latent models take their VAE's model's. */
 export const PIXEL_SCHEDULE: ScheduleConfig = {
-  betaSchedule: 'linear', trainTimesteps: 1000, betaStart: 1e-4, betaEnd: 0.02, prediction: 'epsilon', setAlphaToOne: true, stepsOffset: 0, clipSample: true, clipSampleRange: 1,
+  betaSchedule: 'linear',
+  trainTimesteps: 1000,
+  betaStart: 1e-4,
+  betaEnd: 0.02,
+  prediction: 'epsilon',
+  setAlphaToOne: true,
+  stepsOffset: 0,
+  clipSample: true,
+  clipSampleRange: 1,
 };

@@ -6,7 +6,12 @@ import { Random } from '../../util/random.js';
 export function validationOf(paths: readonly string[], share: number, seed: number): Set<number> {
   const count = Math.min(paths.length - 1, Math.round(paths.length * share));
   const drawn = paths.map((path, index) => ({ index, key: new Random('validation', seed, path).next() }));
-  return new Set(drawn.sort((a, b) => a.key - b.key || a.index - b.index).slice(0, count).map(({ index }) => index));
+  return new Set(
+    drawn
+      .sort((a, b) => a.key - b.key || a.index - b.index)
+      .slice(0, count)
+      .map(({ index }) => index),
+  );
 }
 
 /** How picture number k of a training is shown. */
@@ -46,6 +51,12 @@ export class Order {
     }
     const random = new Random('view', seed, k);
     const [across, down, mirror, label] = [random.next(), random.next(), random.next(), random.next()];
-    return { index: this.shuffled[k % this.pictures] as number, across, down, mirrored: flips && mirror < 0.5, unlabelled: label < drop };
+    return {
+      index: this.shuffled[k % this.pictures] as number,
+      across,
+      down,
+      mirrored: flips && mirror < 0.5,
+      unlabelled: label < drop,
+    };
   }
 }

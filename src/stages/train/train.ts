@@ -25,7 +25,16 @@ import { Checkpoints } from './checkpoints.js';
 import { Journal, LossWatch, type Metric } from './journal.js';
 import type { TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './options.js';
 import { openCrops, type Crops } from './pictures.js';
-import { changed, newRecord, openTraining, readRecord, RECORD, settleSteps, writeRecord, type TrainRecord } from './record.js';
+import {
+  changed,
+  newRecord,
+  openTraining,
+  readRecord,
+  RECORD,
+  settleSteps,
+  writeRecord,
+  type TrainRecord,
+} from './record.js';
 import { writeTrainReport } from './report.js';
 import { drawSheet } from './sheet.js';
 import { Order, validationOf } from './split.js';
@@ -60,37 +69,82 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
   const locks = new LockFolder(join(folder, 'locks'));
   const lock = await locks.acquire('train');
   if (lock) opened.record = (await readRecord(folder)) ?? opened.record; // who held it before may have gone on
-  if (!lock) throw new DiffmineError('RUN_MISMATCH', `${options.out} is being trained by ${nameOf(await locks.holder('train'))}.`, 'Wait for it, or give --out another folder.');
+  if (!lock)
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `${options.out} is being trained by ${nameOf(await locks.holder('train'))}.`,
+      'Wait for it, or give --out another folder.',
+    );
   try {
     await removeTemporaries(folder);
     const { precision, loraRank } = opened.settings;
     const device = chooseTrainingDevice(options.device ?? 'auto', precision);
-    const engine = new Engine({ device: device.id, precision, ...(options.threads === undefined ? {} : { threads: options.threads }) });
+    const engine = new Engine({
+      device: device.id,
+      precision,
+      ...(options.threads === undefined ? {} : { threads: options.threads }),
+    });
     try {
-      if (base.encoder) await engine.loadModel(base.encoder, { ...signalOf(hooks), onProgress: ({ done, total }) => hooks.onProgress?.({ type: 'load', done, total }) });
+      if (base.encoder)
+        await engine.loadModel(base.encoder, {
+          ...signalOf(hooks),
+          onProgress: ({ done, total }) => hooks.onProgress?.({ type: 'load', done, total }),
+        });
       const data = await prepare(opened.settings, opened.record, folder, base, engine, hooks);
       const settings = settleSteps(opened, data.training.length);
       const conditions = await conditionsOf(base, engine, data.labels, settings, folder);
       const source = base.start(data.labels, settings.seed);
       const { trainTimesteps } = source.schedule;
-      const trainer = await engine.createTrainer(source, conditions, {
-        seed: settings.seed, learningRate: settings.learningRate, course: settings.course, warmup: settings.warmup, totalSteps: settings.steps, weightDecay: settings.weightDecay,
-        tBegin: Math.round(settings.tRange[0] * trainTimesteps), tEnd: Math.round(settings.tRange[1] * trainTimesteps), wideShare: settings.wide, checkpointing: settings.checkpointing,
-        ...(settings.clip > 0 && { maxGradientNorm: settings.clip }), ...(settings.ema > 0 && { emaDecay: settings.ema }), ...(settings.minSnr > 0 && { minSnr: settings.minSnr }),
-        ...(loraRank > 0 && { lora: { rank: loraRank, alpha: settings.loraAlpha } }),
-      }, signalOf(hooks));
+      const trainer = await engine.createTrainer(
+        source,
+        conditions,
+        {
+          seed: settings.seed,
+          learningRate: settings.learningRate,
+          course: settings.course,
+          warmup: settings.warmup,
+          totalSteps: settings.steps,
+          weightDecay: settings.weightDecay,
+          tBegin: Math.round(settings.tRange[0] * trainTimesteps),
+          tEnd: Math.round(settings.tRange[1] * trainTimesteps),
+          wideShare: settings.wide,
+          checkpointing: settings.checkpointing,
+          ...(settings.clip > 0 && { maxGradientNorm: settings.clip }),
+          ...(settings.ema > 0 && { emaDecay: settings.ema }),
+          ...(settings.minSnr > 0 && { minSnr: settings.minSnr }),
+          ...(loraRank > 0 && { lora: { rank: loraRank, alpha: settings.loraAlpha } }),
+        },
+        signalOf(hooks),
+      );
       try {
         const { all, trained } = await trainer.parameters();
         const facts = {
           dataset: {
-            path: settings.dataset, fingerprint: data.fingerprint,
-            labels: data.labels.map((label, row) => ({ label, training: countOf(data.training, data.rows, row), validation: countOf(data.validation, data.rows, row) })),
+            path: settings.dataset,
+            fingerprint: data.fingerprint,
+            labels: data.labels.map((label, row) => ({
+              label,
+              training: countOf(data.training, data.rows, row),
+              validation: countOf(data.validation, data.rows, row),
+            })),
           },
-          model: { from: settings.from, size: settings.new, kind: base.kind, conditioning: base.conditioning, parameters: all, trained },
-          device: device.id, precision,
+          model: {
+            from: settings.from,
+            size: settings.new,
+            kind: base.kind,
+            conditioning: base.conditioning,
+            parameters: all,
+            trained,
+          },
+          device: device.id,
+          precision,
         };
         if (opened.record && JSON.stringify(opened.record.dataset.labels) !== JSON.stringify(facts.dataset.labels)) {
-          throw new DiffmineError('RUN_MISMATCH', 'Other pictures can be read than when this training began: its order cannot be kept.', 'Make them readable again, or begin a new training in another folder.');
+          throw new DiffmineError(
+            'RUN_MISMATCH',
+            'Other pictures can be read than when this training began: its order cannot be kept.',
+            'Make them readable again, or begin a new training in another folder.',
+          );
         }
         const record: TrainRecord = opened.record ? { ...opened.record, ...facts } : newRecord(settings, facts);
         return await new Training(folder, base, engine, trainer, settings, record, data, hooks).run();
@@ -106,7 +160,8 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
 }
 
 const signalOf = ({ signal }: TrainHooks): { signal?: AbortSignal } => (signal ? { signal } : {});
-const countOf = (indices: readonly number[], rows: readonly number[], row: number): number => indices.filter((index) => rows[index] === row).length;
+const countOf = (indices: readonly number[], rows: readonly number[], row: number): number =>
+  indices.filter((index) => rows[index] === row).length;
 
 /** What writers that were killed have left in a training's folder. Only for who holds its lock. */
 async function removeTemporaries(folder: string): Promise<void> {
@@ -117,29 +172,54 @@ async function removeTemporaries(folder: string): Promise<void> {
 }
 
 /** Opens the data set, and splits what can be used of it. */
-async function prepare(settings: TrainSettings, record: TrainRecord | undefined, folder: string, base: Base, engine: Engine, hooks: TrainHooks): Promise<Data> {
+async function prepare(
+  settings: TrainSettings,
+  record: TrainRecord | undefined,
+  folder: string,
+  base: Base,
+  engine: Engine,
+  hooks: TrainHooks,
+): Promise<Data> {
   const dataset = await openDataset(settings.dataset, {
-    out: folder, ...(typeof settings.encoding === 'string' ? { encoding: settings.encoding } : {}), ...(typeof settings.imageRoot === 'string' ? { imageRoot: settings.imageRoot } : {}),
+    out: folder,
+    ...(typeof settings.encoding === 'string' ? { encoding: settings.encoding } : {}),
+    ...(typeof settings.imageRoot === 'string' ? { imageRoot: settings.imageRoot } : {}),
   });
   for (const note of datasetNotes(dataset)) hooks.log?.(note);
   if (record && record.dataset.fingerprint !== dataset.fingerprint) {
-    throw new DiffmineError('RUN_MISMATCH', `The data set ${settings.dataset} is no longer what this training began with.`, 'Restore it, or begin a new training in another folder.');
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `The data set ${settings.dataset} is no longer what this training began with.`,
+      'Restore it, or begin a new training in another folder.',
+    );
   }
   base.checkLabels(dataset.labels, settings, hooks.log);
   const crops = await openCrops(dataset.images, base, engine, {
-    side: settings.size, mirrored: settings.flips, cache: join(folder, 'cache'), signal: hooks.signal, log: hooks.log,
+    side: settings.size,
+    mirrored: settings.flips,
+    cache: join(folder, 'cache'),
+    signal: hooks.signal,
+    log: hooks.log,
     onProgress: (done, total) => hooks.onProgress?.({ type: 'prepare', done, total }),
   });
   const { usable, skipped } = crops;
   for (const { image, reason } of skipped.slice(0, 5)) hooks.log?.(`skipped ${image}: ${reason}`);
   if (skipped.length > 5) hooks.log?.(`skipped ${skipped.length - 5} more`);
   if (usable.length === 0) {
-    throw new DiffmineError('DATASET_INVALID', `None of the ${dataset.images.length} pictures of ${settings.dataset} can be trained on: ${skipped[0]?.reason ?? ''}`, 'Crops are never larger than the pictures: a smaller --size may help.');
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `None of the ${dataset.images.length} pictures of ${settings.dataset} can be trained on: ${skipped[0]?.reason ?? ''}`,
+      'Crops are never larger than the pictures: a smaller --size may help.',
+    );
   }
   const used = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
-  for (const label of dataset.labels) if (!used.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its pictures can be trained on.`);
+  for (const label of dataset.labels)
+    if (!used.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its pictures can be trained on.`);
   const labels = distinctLabels(used);
-  if (labels.length === 1) hooks.log?.(`All pictures have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`);
+  if (labels.length === 1)
+    hooks.log?.(
+      `All pictures have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`,
+    );
   const rowOf = new Map(labels.map((label, row) => [label.normalize('NFC'), row]));
   const rows = usable.map(({ image }) => rowOf.get(image.label.normalize('NFC')) as number);
   const share = Math.min(settings.validation, MOST_VALIDATED / usable.length);
@@ -151,13 +231,28 @@ async function prepare(settings: TrainSettings, record: TrainRecord | undefined,
     for (const place of validationOf(own.map(pathOf), share, settings.seed)) kept.add(pathOf(own[place] as number));
   }
   const all = [...usable.keys()];
-  return { labels, crops, rows, validation: all.filter((index) => kept.has(pathOf(index))), training: all.filter((index) => !kept.has(pathOf(index))), fingerprint: dataset.fingerprint };
+  return {
+    labels,
+    crops,
+    rows,
+    validation: all.filter((index) => kept.has(pathOf(index))),
+    training: all.filter((index) => !kept.has(pathOf(index))),
+    fingerprint: dataset.fingerprint,
+  };
 }
 
 /** Conditions of the labels, then the null condition; embeddings of a text are computed once. */
-async function conditionsOf(base: Base, engine: Engine, labels: string[], settings: TrainSettings, folder: string): Promise<Tensor> {
+async function conditionsOf(
+  base: Base,
+  engine: Engine,
+  labels: string[],
+  settings: TrainSettings,
+  folder: string,
+): Promise<Tensor> {
   if (base.conditioning === 'class') return base.conditions(engine, labels, settings);
-  const key = sha256(JSON.stringify([base.encoderFingerprint, settings.precision, labels, settings.prompt, settings.nullPrompt])).slice(0, 16);
+  const key = sha256(
+    JSON.stringify([base.encoderFingerprint, settings.precision, labels, settings.prompt, settings.nullPrompt]),
+  ).slice(0, 16);
   const file = join(folder, 'cache', `text-${key}.safetensors`);
   if (!existsSync(file)) {
     await mkdir(join(folder, 'cache'), { recursive: true });
@@ -201,12 +296,28 @@ class Training {
     if (!existsSync(join(this.folder, RECORD))) await writeRecord(this.folder, record);
     await this.goBack();
     const change = changed(record, settings);
-    if (Object.keys(change).length > 0) record.changes.push({ step: this.step, settings: Object.fromEntries(Object.keys(change).map((name) => [name, record.settings[name as keyof TrainSettings]])) });
+    if (Object.keys(change).length > 0)
+      record.changes.push({
+        step: this.step,
+        settings: Object.fromEntries(
+          Object.keys(change).map((name) => [name, record.settings[name as keyof TrainSettings]]),
+        ),
+      });
     Object.assign(record, { settings, status: 'running', step: this.step });
     await writeRecord(this.folder, record);
     hooks.onProgress?.({
-      type: 'plan', folder: this.folder, resumed: this.step > 0, step: this.step, steps: settings.steps, pictures: data.training.length, validation: data.validation.length,
-      labels: data.labels.length, parameters: record.model.parameters, trained: record.model.trained, device: record.device, precision: record.precision,
+      type: 'plan',
+      folder: this.folder,
+      resumed: this.step > 0,
+      step: this.step,
+      steps: settings.steps,
+      pictures: data.training.length,
+      validation: data.validation.length,
+      labels: data.labels.length,
+      parameters: record.model.parameters,
+      trained: record.model.trained,
+      device: record.device,
+      precision: record.precision,
     });
     try {
       // Of the last step too, a sheet or a validation may be due: Ctrl-C came in their midst.
@@ -238,14 +349,20 @@ class Training {
       }
     }
     if (this.step === 0 && this.record.step > 0) {
-      throw new DiffmineError('RUN_INVALID', `${this.folder} has no checkpoint left that can be read, though ${this.record.step} steps were done.`, 'Begin a new training in another folder.');
+      throw new DiffmineError(
+        'RUN_INVALID',
+        `${this.folder} has no checkpoint left that can be read, though ${this.record.step} steps were done.`,
+        'Begin a new training in another folder.',
+      );
     }
     const { journal, kept } = await Journal.open(join(this.folder, 'metrics.jsonl'), this.step);
     this.journal = journal;
     for (const metric of kept) this.remember(metric);
     // Not from the record: a crash may have come between a checkpoint and it.
     this.record.best = null;
-    for (const one of this.validations) if (this.checkpoints.steps.includes(one.step) && one.loss < (this.record.best?.loss ?? Infinity)) this.record.best = one;
+    for (const one of this.validations)
+      if (this.checkpoints.steps.includes(one.step) && one.loss < (this.record.best?.loss ?? Infinity))
+        this.record.best = one;
   }
 
   private remember(metric: Metric): void {
@@ -270,7 +387,12 @@ class Training {
       for (let k = first; k < steps * batch; k++) yield k;
     })();
     // The signal is looked at between steps, not here: a step that began is finished and saved.
-    const views = prefetch(numbers, (k) => this.picture(k), ({ x0 }) => x0.byteLength, { ahead: 4 * batch });
+    const views = prefetch(
+      numbers,
+      (k) => this.picture(k),
+      ({ x0 }) => x0.byteLength,
+      { ahead: 4 * batch },
+    );
     let rate = 0;
     try {
       if (this.step > 0) await this.look();
@@ -283,13 +405,30 @@ class Training {
         while (done.skipped) done = await trainer.step(pictures);
         this.step = done.step;
         const { loss, gradientNorm, learningRate } = done;
-        this.journal.write({ step: this.step, loss, gradientNorm, learningRate, seconds: Math.round(this.seconds * 1000) / 1000 });
+        this.journal.write({
+          step: this.step,
+          loss,
+          gradientNorm,
+          learningRate,
+          seconds: Math.round(this.seconds * 1000) / 1000,
+        });
         if (this.watch.add(done)) {
-          throw new DiffmineError('NUMERICS', `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times the least it was.`, 'Lower the learning rate, or clip gradients more.');
+          throw new DiffmineError(
+            'NUMERICS',
+            `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times the least it was.`,
+            'Lower the learning rate, or clip gradients more.',
+          );
         }
         const now = 1000 / Math.max(1e-3, performance.now() - started);
         rate = rate === 0 ? now : 0.95 * rate + 0.05 * now;
-        hooks.onProgress?.({ type: 'step', step: this.step, steps, loss: this.watch.smoothed as number, rate, secondsLeft: (steps - this.step) / rate });
+        hooks.onProgress?.({
+          type: 'step',
+          step: this.step,
+          steps,
+          loss: this.watch.smoothed as number,
+          rate,
+          secondsLeft: (steps - this.step) / rate,
+        });
         await this.look();
       }
     } finally {
@@ -301,8 +440,10 @@ class Training {
   private async look(): Promise<void> {
     const { step } = this;
     const { steps, checkpointEvery, sampleEvery } = this.settings;
-    if (sampleEvery > 0 && (step % sampleEvery === 0 || step === steps) && !this.seen.has(`sheet ${step}`)) await this.sheet();
-    if ((step % checkpointEvery === 0 || step === steps) && !this.seen.has(`validation ${step}`)) await this.checkpoint();
+    if (sampleEvery > 0 && (step % sampleEvery === 0 || step === steps) && !this.seen.has(`sheet ${step}`))
+      await this.sheet();
+    if ((step % checkpointEvery === 0 || step === steps) && !this.seen.has(`validation ${step}`))
+      await this.checkpoint();
   }
 
   /** Picture number k of the training, with the row of its condition. Where a file has become unreadable since, another takes its place. */
@@ -321,11 +462,16 @@ class Training {
     }
   }
 
-  private async nextBatch(views: AsyncGenerator<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>): Promise<TrainingBatch[]> {
+  private async nextBatch(
+    views: AsyncGenerator<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>,
+  ): Promise<TrainingBatch[]> {
     const { batch, accumulate } = this.settings;
     const taken: { x0: Float32Array; row: number }[] = [];
     while (taken.length < batch) {
-      const { value } = (await views.next()) as IteratorResult<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>;
+      const { value } = (await views.next()) as IteratorResult<{
+        value?: { x0: Float32Array; row: number };
+        error?: DiffmineError;
+      }>;
       if (value?.error) throw value.error;
       if (!value?.value) throw new DiffmineError('INTERNAL', 'The pictures of a training came to an end.');
       taken.push(value.value);
@@ -353,14 +499,19 @@ class Training {
       const pictures: { x0: Float32Array; row: number }[] = [];
       for (const index of own) {
         try {
-          pictures.push({ x0: await crops.load(index, { across: 0.5, down: 0.5, mirrored: false }), row: rows[index] as number });
+          pictures.push({
+            x0: await crops.load(index, { across: 0.5, down: 0.5, mirrored: false }),
+            row: rows[index] as number,
+          });
         } catch (thrown) {
           const error = asDiffmineError(thrown);
           if (error.code !== 'IMAGE_UNREADABLE') throw error;
           this.hooks.log?.(`${error.message} It is left out of the validation.`);
         }
       }
-      if (pictures.length > 0) sum += pictures.length * (await this.trainer.evaluate(this.batchOf(pictures), VALIDATION_KEY + begin, this.average));
+      if (pictures.length > 0)
+        sum +=
+          pictures.length * (await this.trainer.evaluate(this.batchOf(pictures), VALIDATION_KEY + begin, this.average));
       count += pictures.length;
     }
     return count > 0 ? sum / count : null;
@@ -407,7 +558,17 @@ class Training {
     await mkdir(join(this.folder, 'samples'), { recursive: true });
     const { schedule } = base.start(data.labels, settings.seed);
     try {
-      const labels = await drawSheet(join(this.folder, path), { base, schedule, labels: data.labels, shape: data.crops.shape, settings, engine, trainer, average: this.average, ...signalOf(this.hooks) });
+      const labels = await drawSheet(join(this.folder, path), {
+        base,
+        schedule,
+        labels: data.labels,
+        shape: data.crops.shape,
+        settings,
+        engine,
+        trainer,
+        average: this.average,
+        ...signalOf(this.hooks),
+      });
       const metric = { step, sheet: path, labels };
       this.journal.write(metric);
       this.remember(metric);
@@ -429,22 +590,30 @@ class Training {
     await writeRecord(this.folder, record);
     await this.report();
     if (error.code === 'CANCELLED') {
-      const hint = record.step === 0
-        ? 'No step was finished. The same command with --resume starts again.'
-        : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be done again` : 'no step will be done again'}. The same command with --resume resumes here; with --steps N it ends there.`;
+      const hint =
+        record.step === 0
+          ? 'No step was finished. The same command with --resume starts again.'
+          : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be done again` : 'no step will be done again'}. The same command with --resume resumes here; with --steps N it ends there.`;
       throw new DiffmineError('CANCELLED', error.message, hint, { cause: error });
     }
     if (error.code !== 'NUMERICS') throw error;
     const good = record.best?.step ?? this.checkpoints.steps.at(-1);
-    const kept = good === undefined ? 'There is no checkpoint yet.' : `The checkpoint of step ${good} is kept: --resume goes on from it, best with a lower --learning-rate.`;
-    throw new DiffmineError('NUMERICS', error.message, `${error.hint === undefined ? '' : `${error.hint} `}${kept}`, { cause: error });
+    const kept =
+      good === undefined
+        ? 'There is no checkpoint yet.'
+        : `The checkpoint of step ${good} is kept: --resume goes on from it, best with a lower --learning-rate.`;
+    throw new DiffmineError('NUMERICS', error.message, `${error.hint === undefined ? '' : `${error.hint} `}${kept}`, {
+      cause: error,
+    });
   }
 
   private async finish(): Promise<TrainSummary> {
     const { settings, record, folder, base, trainer, data } = this;
     let chosen = this.step;
-    if (settings.use === 'best' && !record.best) this.hooks.log?.('No validation, no best: the model gets the last weights.');
-    if (settings.use === 'best' && record.best && record.best.step !== this.step) chosen = await trainer.load(this.checkpoints.file(record.best.step));
+    if (settings.use === 'best' && !record.best)
+      this.hooks.log?.('No validation, no best: the model gets the last weights.');
+    if (settings.use === 'best' && record.best && record.best.step !== this.step)
+      chosen = await trainer.load(this.checkpoints.file(record.best.step));
     const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveAs);
     if (settings.loraRank > 0) await writeLora(folder, settings, weights);
     else await base.write(folder, { labels: data.labels, side: settings.size }, weights);
@@ -452,9 +621,16 @@ class Training {
     await writeRecord(folder, record);
     const report = await this.report();
     return {
-      path: folder, steps: this.step, loss: this.watch.smoothed, validation: this.validations, best: record.best, step: chosen, pictures: data.training.length,
-      skipped: data.crops.skipped.length, seconds: this.seconds, report,
+      path: folder,
+      steps: this.step,
+      loss: this.watch.smoothed,
+      validation: this.validations,
+      best: record.best,
+      step: chosen,
+      pictures: data.training.length,
+      skipped: data.crops.skipped.length,
+      seconds: this.seconds,
+      report,
     };
   }
 }
-

@@ -7,7 +7,18 @@ import type { ImageList } from '../../data/index.js';
 import { imageListColumns, imageRows, listedImage, type ListedImage, type ListedRow } from '../../runs/images.js';
 import type { ListRecord } from '../../runs/list.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
-import { beginFolder, jsonLines, openFolder, readManifestOf, ShardedFolder, type BeginOptions, type Draft, type Kind, type Opened, type Skipped } from '../../runs/sharded.js';
+import {
+  beginFolder,
+  jsonLines,
+  openFolder,
+  readManifestOf,
+  ShardedFolder,
+  type BeginOptions,
+  type Draft,
+  type Kind,
+  type Opened,
+  type Skipped,
+} from '../../runs/sharded.js';
 import { list, members, nullable, number, oneOf, text, whole } from '../../runs/shape.js';
 import type { TranslateSettings } from './options.js';
 import { imageKey } from '../../runs/run.js';
@@ -21,7 +32,14 @@ export interface TranslationManifest {
   /** of model, data, targets and options */
   fingerprint: string;
   model: ManifestModel;
-  dataset: { path: string; fingerprint: string; labels: string[]; images: number; ignored: number; ignoredBy?: Ignored } & DatasetSource;
+  dataset: {
+    path: string;
+    fingerprint: string;
+    labels: string[];
+    images: number;
+    ignored: number;
+    ignoredBy?: Ignored;
+  } & DatasetSource;
   /** target labels, sorted */
   labels: string[];
   options: TranslateSettings;
@@ -47,12 +65,29 @@ const TRANSLATION: Kind<TranslationManifest> = {
     dataset: members({ path: text, fingerprint: text, labels: list(text), images: whole(0), ignored: whole(0) }),
     labels: list(text),
     options: members({
-      ...SIZE_SHAPES, ...WHERE_SHAPES, inversionSteps: whole(1), steps: whole(1), guidance: number, guidanceBegin: number, guidanceEnd: number, negative: oneOf('source', 'null'), featureShare: number,
-      attentionShare: number, featureLayers: list(text), attentionLayers: list(text), prompt: nullable(text), nullPrompt: nullable(text), limit: nullable(whole(1)),
+      ...SIZE_SHAPES,
+      ...WHERE_SHAPES,
+      inversionSteps: whole(1),
+      steps: whole(1),
+      guidance: number,
+      guidanceBegin: number,
+      guidanceEnd: number,
+      negative: oneOf('source', 'null'),
+      featureShare: number,
+      attentionShare: number,
+      featureLayers: list(text),
+      attentionLayers: list(text),
+      prompt: nullable(text),
+      nullPrompt: nullable(text),
+      limit: nullable(whole(1)),
     }),
     preset: nullable(text),
   }),
-  optionName: { guidanceBegin: 'guidance-range, first timestep', guidanceEnd: 'guidance-range, end', sizeRule: 'rounding of the long side' },
+  optionName: {
+    guidanceBegin: 'guidance-range, first timestep',
+    guidanceEnd: 'guidance-range, end',
+    sizeRule: 'rounding of the long side',
+  },
 };
 
 export class TranslationFolder extends ShardedFolder<TranslationManifest, ListedRow> {
@@ -71,7 +106,8 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
 
   private static async of(path: string, opened: Opened<TranslationManifest, ListedRow>): Promise<TranslationFolder> {
     const images: ListedImage[] = [];
-    for await (const group of opened.list.groups(['path', 'label'])) for (const row of group) images.push(listedImage(row, []));
+    for await (const group of opened.list.groups(['path', 'label']))
+      for (const row of group) images.push(listedImage(row, []));
     return new TranslationFolder(path, opened, images);
   }
 
@@ -90,7 +126,12 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
    * @param images that are translated, in order
    * @throws RUN_MISMATCH where another translation, or anything else, is in the folder
    */
-  static async begin(path: string, draft: TranslationDraft, images: ImageList, options: BeginOptions = {}): Promise<TranslationFolder> {
+  static async begin(
+    path: string,
+    draft: TranslationDraft,
+    images: ImageList,
+    options: BeginOptions = {},
+  ): Promise<TranslationFolder> {
     return TranslationFolder.of(path, await beginFolder(TRANSLATION, path, draft, imageRows(images, []), options));
   }
 
@@ -103,8 +144,15 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
   /** sha256 of the files that a finished shard was translated from, by place in the list. */
   async shardContents(shard: number): Promise<Map<number, string | null>> {
     const { translated, skipped } = await this.readShard(shard);
-    const contents = new Map([...translated, ...skipped].map(({ image, label, sha256 }) => [imageKey({ path: image, label }), sha256 ?? null]));
-    return new Map(this.shardPlaces(shard).map((place) => [place, contents.get(imageKey(this.images[place] as ListedImage)) ?? null]));
+    const contents = new Map(
+      [...translated, ...skipped].map(({ image, label, sha256 }) => [imageKey({ path: image, label }), sha256 ?? null]),
+    );
+    return new Map(
+      this.shardPlaces(shard).map((place) => [
+        place,
+        contents.get(imageKey(this.images[place] as ListedImage)) ?? null,
+      ]),
+    );
   }
 
   /** Puts down that a shard is finished: its pictures are all there. */
@@ -125,7 +173,10 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
   async readShards(shards: readonly number[]): Promise<ShardLines> {
     const read: ShardLines[] = [];
     for (const shard of shards) read.push(await this.readShard(shard));
-    return { translated: read.flatMap(({ translated }) => translated), skipped: read.flatMap(({ skipped }) => skipped) };
+    return {
+      translated: read.flatMap(({ translated }) => translated),
+      skipped: read.flatMap(({ skipped }) => skipped),
+    };
   }
 
   protected override async skippedIn(shard: number): Promise<Skipped[]> {

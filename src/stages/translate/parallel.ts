@@ -102,7 +102,11 @@ export function sequenceFolders(images: readonly { path: string; label: string }
   const once = counts(bare);
   const first = bare.map((name, i) => (once.get(name.toLowerCase()) === 1 ? name : (whole[i] as string)));
   const twice = counts(first);
-  return first.map((name, i) => (twice.get(name.toLowerCase()) === 1 ? name : under(i, `${below[i] ?? ''}-${sha256(JSON.stringify([images[i]?.label, images[i]?.path])).slice(0, 16)}`)));
+  return first.map((name, i) =>
+    twice.get(name.toLowerCase()) === 1
+      ? name
+      : under(i, `${below[i] ?? ''}-${sha256(JSON.stringify([images[i]?.label, images[i]?.path])).slice(0, 16)}`),
+  );
 }
 
 /**
@@ -113,27 +117,46 @@ export function sequenceFolders(images: readonly { path: string; label: string }
 export async function openParallel(folder: string): Promise<Parallel> {
   const path = resolve(folder);
   const entries = await list(path).catch((cause: unknown) => {
-    throw new DiffmineError('DATASET_INVALID', `There is no parallel data set '${folder}'.`, 'Give a folder that `diffmine translate --out` made.', { cause });
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `There is no parallel data set '${folder}'.`,
+      'Give a folder that `diffmine translate --out` made.',
+      { cause },
+    );
   });
-  const sequences = entries.files.includes(MANIFEST) ? await fromShards(path) : await fromFolders(path, entries.folders);
+  const sequences = entries.files.includes(MANIFEST)
+    ? await fromShards(path)
+    : await fromFolders(path, entries.folders);
   if (sequences.length === 0) {
-    throw new DiffmineError('DATASET_INVALID', `The parallel data set '${folder}' has no pictures.`, 'It holds LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png.');
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `The parallel data set '${folder}' has no pictures.`,
+      'It holds LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png.',
+    );
   }
   sequences.sort((a, b) => compareCodePoints(a.key, b.key));
-  const labels = [...new Set(sequences.flatMap(({ label, pictures }) => [label, ...Object.keys(pictures)]))].sort(compareCodePoints);
+  const labels = [...new Set(sequences.flatMap(({ label, pictures }) => [label, ...Object.keys(pictures)]))].sort(
+    compareCodePoints,
+  );
   return { path, labels, sequences, fingerprint: await fingerprint(sequences) };
 }
 
 async function list(folder: string): Promise<{ files: string[]; folders: string[] }> {
   const entries = (await readdir(folder, { withFileTypes: true })).filter(({ name }) => !name.startsWith('.'));
-  const names = (folders: boolean): string[] => entries.filter((entry) => entry.isDirectory() === folders).map(({ name }) => name).sort(compareCodePoints);
+  const names = (folders: boolean): string[] =>
+    entries
+      .filter((entry) => entry.isDirectory() === folders)
+      .map(({ name }) => name)
+      .sort(compareCodePoints);
   return { files: names(false), folders: names(true) };
 }
 
 /** As the manifest and the finished shards say. */
 async function fromShards(path: string): Promise<Sequence[]> {
   const invalid = (file: string, why: string, cause?: unknown): DiffmineError =>
-    new DiffmineError('RUN_INVALID', `${file} ${why}.`, 'Give a folder that `diffmine translate --out` made.', { cause });
+    new DiffmineError('RUN_INVALID', `${file} ${why}.`, 'Give a folder that `diffmine translate --out` made.', {
+      cause,
+    });
   const text = await readFile(join(path, MANIFEST), 'utf8');
   let format: unknown;
   try {
@@ -141,7 +164,8 @@ async function fromShards(path: string): Promise<Sequence[]> {
   } catch (cause) {
     throw invalid(join(path, MANIFEST), 'is not JSON', cause);
   }
-  if (format !== TRANSLATION_FORMAT) throw invalid(join(path, MANIFEST), `is of format ${JSON.stringify(format)}, not ${TRANSLATION_FORMAT}`);
+  if (format !== TRANSLATION_FORMAT)
+    throw invalid(join(path, MANIFEST), `is of format ${JSON.stringify(format)}, not ${TRANSLATION_FORMAT}`);
   const shards = join(path, 'shards');
   const names = (await readdir(shards).catch(() => [])).filter((name) => /^\d{5,}\.jsonl$/.test(name)).sort();
   const lines: TranslatedLine[][] = [];
@@ -149,7 +173,15 @@ async function fromShards(path: string): Promise<Sequence[]> {
   return lines.flat().map(({ image, label, folder, targets, sourceWidth, sourceHeight, resized }) => {
     const at = join(path, ...folder.split('/'));
     const pictures = Object.fromEntries(targets.map((target) => [target, join(at, targetFile(target))]));
-    return { key: folder, image, label, source: join(at, sourceFile), reconstruction: join(at, reconstructionFile), pictures, origin: { width: sourceWidth, height: sourceHeight, resized } };
+    return {
+      key: folder,
+      image,
+      label,
+      source: join(at, sourceFile),
+      reconstruction: join(at, reconstructionFile),
+      pictures,
+      origin: { width: sourceWidth, height: sourceHeight, resized },
+    };
   });
 }
 
@@ -174,7 +206,9 @@ export async function readShardLines(file: string): Promise<ShardLines> {
       if ('reason' in line) lines.skipped.push(line);
       else lines.translated.push(line);
     } catch (cause) {
-      throw new DiffmineError('RUN_INVALID', `${file} is damaged.`, 'Remove it and run the same command again.', { cause });
+      throw new DiffmineError('RUN_INVALID', `${file} is damaged.`, 'Remove it and run the same command again.', {
+        cause,
+      });
     }
   }
   return lines;
@@ -192,12 +226,25 @@ async function fromFolders(path: string, labels: readonly string[]): Promise<Seq
       const source = named.get(SOURCE) ?? named.get(label);
       if (source === undefined) {
         if (named.size === 0) continue;
-        throw new DiffmineError('DATASET_INVALID', `'${at}' has no source picture.`, `It is called source.png, or ${labelName}.png after its own label.`);
+        throw new DiffmineError(
+          'DATASET_INVALID',
+          `'${at}' has no source picture.`,
+          `It is called source.png, or ${labelName}.png after its own label.`,
+        );
       }
       const reconstruction = named.get(RECONSTRUCTION);
-      const pictures = Object.fromEntries([...named].filter(([target]) => ![SOURCE, RECONSTRUCTION, label].includes(target)));
+      const pictures = Object.fromEntries(
+        [...named].filter(([target]) => ![SOURCE, RECONSTRUCTION, label].includes(target)),
+      );
       const key = `${labelName}/${name}`;
-      sequences.push({ key, image: key, label, source, ...(reconstruction === undefined ? {} : { reconstruction }), pictures });
+      sequences.push({
+        key,
+        image: key,
+        label,
+        source,
+        ...(reconstruction === undefined ? {} : { reconstruction }),
+        pictures,
+      });
     }
   }
   return sequences;
@@ -206,10 +253,27 @@ async function fromFolders(path: string, labels: readonly string[]): Promise<Seq
 async function fingerprint(sequences: readonly Sequence[]): Promise<string> {
   const hash = createHash('sha256');
   for (const { key, source, pictures } of sequences) {
-    const files = [source, ...Object.entries(pictures).sort(([a], [b]) => compareCodePoints(a, b)).map(([, file]) => file)];
+    const files = [
+      source,
+      ...Object.entries(pictures)
+        .sort(([a], [b]) => compareCodePoints(a, b))
+        .map(([, file]) => file),
+    ];
     const sizes = await Promise.all(
-      files.map(async (file) =>
-        (await stat(file).catch((cause: unknown) => Promise.reject(new DiffmineError('DATASET_INVALID', `The picture ${file} is gone.`, 'Run translate again into a new folder.', { cause })))).size,
+      files.map(
+        async (file) =>
+          (
+            await stat(file).catch((cause: unknown) =>
+              Promise.reject(
+                new DiffmineError(
+                  'DATASET_INVALID',
+                  `The picture ${file} is gone.`,
+                  'Run translate again into a new folder.',
+                  { cause },
+                ),
+              ),
+            )
+          ).size,
       ),
     );
     hash.update(`${JSON.stringify([key, Object.keys(pictures).sort(compareCodePoints), sizes])}\n`);

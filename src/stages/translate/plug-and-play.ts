@@ -86,16 +86,24 @@ export function translationTimesteps(schedule: ScheduleConfig, inversionSteps: n
       ? `${steps} sampling steps are ${coarse} timesteps apart, which is no multiple of the ${fine} of ${inversionSteps} inversion steps`
       : `the inversion ends at timestep ${inversion[0]}, the sampling begins at ${sampling[0]}`;
   throw new DiffmineError(
-    'INVALID_ARGUMENT', `The inversion passes by timesteps that the sampling needs: ${why}.`,
+    'INVALID_ARGUMENT',
+    `The inversion passes by timesteps that the sampling needs: ${why}.`,
     `${trainTimesteps} // --steps must be a multiple of ${trainTimesteps} // --inversion-steps, as for 999 and 50, 200 and 50, 100 and 20.`,
   );
 }
 
 function fitting(schedule: ScheduleConfig, steps: number, what: string): number[] {
-  const last = (Math.floor(schedule.trainTimesteps / steps) * (steps - 1)) + schedule.stepsOffset;
-  if (Number.isSafeInteger(steps) && steps >= 1 && steps <= schedule.trainTimesteps && last >= schedule.trainTimesteps) {
+  const last = Math.floor(schedule.trainTimesteps / steps) * (steps - 1) + schedule.stepsOffset;
+  if (
+    Number.isSafeInteger(steps) &&
+    steps >= 1 &&
+    steps <= schedule.trainTimesteps &&
+    last >= schedule.trainTimesteps
+  ) {
     throw new DiffmineError(
-      'INVALID_ARGUMENT', `${steps} ${what} steps reach timestep ${last}, outside a schedule of ${schedule.trainTimesteps}.`, `Give ${steps - 1}: this model's timesteps begin at ${schedule.stepsOffset}.`,
+      'INVALID_ARGUMENT',
+      `${steps} ${what} steps reach timestep ${last}, outside a schedule of ${schedule.trainTimesteps}.`,
+      `Give ${steps - 1}: this model's timesteps begin at ${schedule.stepsOffset}.`,
     );
   }
   return samplingTimesteps(schedule, steps);
@@ -107,7 +115,12 @@ function fitting(schedule: ScheduleConfig, steps: number, what: string): number[
  * @throws INVALID_ARGUMENT for steps that do not fit; CANCELLED; NUMERICS; what `denoise` throws
  */
 export async function invertPictures(
-  schedule: ScheduleConfig, settings: Pick<PlugAndPlay, 'inversionSteps' | 'steps'>, x0: Tensor, rows: number[], denoise: InjectedDenoise, hooks: PlugAndPlayHooks = {},
+  schedule: ScheduleConfig,
+  settings: Pick<PlugAndPlay, 'inversionSteps' | 'steps'>,
+  x0: Tensor,
+  rows: number[],
+  denoise: InjectedDenoise,
+  hooks: PlugAndPlayHooks = {},
 ): Promise<Inverted[]> {
   const wanted = new Set(translationTimesteps(schedule, settings.inversionSteps, settings.steps));
   const saved = rows.map(() => new Map<number, Float32Array>());
@@ -120,7 +133,8 @@ export async function invertPictures(
       hooks.onEvaluations?.(rows.length);
     },
   });
-  if (!float32(end).every(Number.isFinite)) throw new DiffmineError('NUMERICS', 'The inversion is not finite.', 'Check the model; --dtype fp32.');
+  if (!float32(end).every(Number.isFinite))
+    throw new DiffmineError('NUMERICS', 'The inversion is not finite.', 'Check the model; --dtype fp32.');
   return saved.map((kept, i) => ({ end: part(end, i), saved: kept }));
 }
 
@@ -132,7 +146,10 @@ interface Item {
 
 /** Rows of the largest evaluation of a pass: a row a source, and one a target or, guided, two. */
 function rowsOf(sources: readonly Source[], items: readonly Item[]): number {
-  return new Set(items.map(({ source }) => source)).size + items.reduce((sum, item) => sum + (isGuided(sources, item) ? 2 : 1), 0);
+  return (
+    new Set(items.map(({ source }) => source)).size +
+    items.reduce((sum, item) => sum + (isGuided(sources, item) ? 2 : 1), 0)
+  );
 }
 
 /** Guidance leads nowhere where it is 1, and where target and negative are the same. */
@@ -170,13 +187,23 @@ function passes(sources: readonly Source[], batch: number): Item[][] {
 }
 
 /** Evaluations of the UNet that `samplePlugAndPlay` makes. */
-export function samplingEvaluations(schedule: ScheduleConfig, settings: PlugAndPlay, sources: readonly Source[], batch: number): number {
+export function samplingEvaluations(
+  schedule: ScheduleConfig,
+  settings: PlugAndPlay,
+  sources: readonly Source[],
+  batch: number,
+): number {
   const { steps } = settings;
   const injected = injectedSteps(settings);
   const guidedSteps = samplingTimesteps(schedule, steps).filter((t) => guides(settings, t)).length;
   return passes(sources, batch).reduce((sum, items) => {
     const parts = new Set(items.map(({ source }) => source)).size;
-    return sum + steps * items.length + guidedSteps * items.filter((item) => isGuided(sources, item)).length + injected * parts;
+    return (
+      sum +
+      steps * items.length +
+      guidedSteps * items.filter((item) => isGuided(sources, item)).length +
+      injected * parts
+    );
   }, 0);
 }
 
@@ -194,7 +221,13 @@ function injectedSteps({ features, featureSteps, attention, attentionSteps }: Pl
  * @throws INVALID_ARGUMENT, CANCELLED; NUMERICS for NaN or infinity; what `denoise` throws
  */
 export async function samplePlugAndPlay(
-  schedule: ScheduleConfig, settings: PlugAndPlay, shape: readonly number[], sources: readonly Source[], batch: number, denoise: InjectedDenoise, hooks: PlugAndPlayHooks = {},
+  schedule: ScheduleConfig,
+  settings: PlugAndPlay,
+  shape: readonly number[],
+  sources: readonly Source[],
+  batch: number,
+  denoise: InjectedDenoise,
+  hooks: PlugAndPlayHooks = {},
 ): Promise<Float32Array[][]> {
   const timesteps = translationTimesteps(schedule, settings.inversionSteps, settings.steps);
   const results: Float32Array[][] = sources.map(() => []);
@@ -203,9 +236,16 @@ export async function samplePlugAndPlay(
     let states = items.map(({ source }) => (sources[source] as Source).end);
     for (const [step, t] of timesteps.entries()) {
       if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled.');
-      const paths = [...(step < settings.featureSteps ? settings.features : []), ...(step < settings.attentionSteps ? settings.attention : [])];
+      const paths = [
+        ...(step < settings.featureSteps ? settings.features : []),
+        ...(step < settings.attentionSteps ? settings.attention : []),
+      ];
       const guided = guides(settings, t);
-      const outputs = await evaluate({ sources, items, parts: paths.length > 0 ? parts : [], states, t, guided, paths, shape }, denoise, hooks);
+      const outputs = await evaluate(
+        { sources, items, parts: paths.length > 0 ? parts : [], states, t, guided, paths, shape },
+        denoise,
+        hooks,
+      );
       const x = float32(ddimStep(schedule, settings.steps, t, stack(states, shape), stack(outputs, shape)).prevSample);
       const size = x.length / items.length;
       states = items.map((_, i) => x.slice(i * size, (i + 1) * size));
@@ -213,7 +253,12 @@ export async function samplePlugAndPlay(
     }
     items.forEach(({ source, target }, i) => {
       const x = states[i] as Float32Array;
-      if (!x.every(Number.isFinite)) throw new DiffmineError('NUMERICS', 'Translated pictures are not finite.', 'Less --guidance; --dtype fp32; else check the model.');
+      if (!x.every(Number.isFinite))
+        throw new DiffmineError(
+          'NUMERICS',
+          'Translated pictures are not finite.',
+          'Less --guidance; --dtype fp32; else check the model.',
+        );
       (results[source] as Float32Array[])[target] = x;
     });
   }
@@ -234,7 +279,11 @@ interface Step {
 }
 
 /** One evaluation, rows [sources, negative of guided items, items], and its guided output of each item. */
-async function evaluate({ sources, items, parts, states, t, guided, paths, shape }: Step, denoise: InjectedDenoise, hooks: PlugAndPlayHooks): Promise<Float32Array[]> {
+async function evaluate(
+  { sources, items, parts, states, t, guided, paths, shape }: Step,
+  denoise: InjectedDenoise,
+  hooks: PlugAndPlayHooks,
+): Promise<Float32Array[]> {
   const rows: { x: Float32Array; condition: number; source: number }[] = parts.map((source, row) => {
     const { saved, negative } = sources[source] as Source;
     const x = saved.get(t);
@@ -245,10 +294,24 @@ async function evaluate({ sources, items, parts, states, t, guided, paths, shape
     const place = parts.indexOf((items[i] as Item).source);
     return rows.push({ x: states[i] as Float32Array, condition, source: place }) - 1;
   };
-  const negatives = items.map((item, i) => (guided && isGuided(sources, item) ? add(i, (sources[item.source] as Source).negative) : undefined));
-  const conditioned = items.map(({ source, target }, i) => add(i, ((sources[source] as Source).targets[target] as Target).row));
+  const negatives = items.map((item, i) =>
+    guided && isGuided(sources, item) ? add(i, (sources[item.source] as Source).negative) : undefined,
+  );
+  const conditioned = items.map(({ source, target }, i) =>
+    add(i, ((sources[source] as Source).targets[target] as Target).row),
+  );
   const inject = parts.length > 0 ? { paths, source: rows.map(({ source }) => source) } : undefined;
-  const output = float32(await denoise(stack(rows.map(({ x }) => x), shape), rows.map(() => t), rows.map(({ condition }) => condition), inject));
+  const output = float32(
+    await denoise(
+      stack(
+        rows.map(({ x }) => x),
+        shape,
+      ),
+      rows.map(() => t),
+      rows.map(({ condition }) => condition),
+      inject,
+    ),
+  );
   hooks.onEvaluations?.(rows.length);
 
   const size = output.length / rows.length;

@@ -34,7 +34,7 @@ export interface QualityOptions {
   model?: string;
   /** its variant of weights; default: the translation's */
   variant?: string;
-  /** what is known to be in the pictures: any file that boxes come in (src/dataset/boxes) */
+  /** what is known to be in the pictures: any file that boxes come in (src/data/boxes) */
   boxes?: string;
   /** draws of noise and timestep; default 16 */
   samples?: number;
@@ -52,26 +52,58 @@ export interface QualityOptions {
  *
  * @throws RUN_INVALID for a folder without a translation or a finished shard; MODEL_*; RUN_MISMATCH for another model; DATASET_INVALID; CANCELLED
  */
-export async function evaluateTranslation(out: string, options: QualityOptions = {}, hooks: Hooks<Progress> = {}): Promise<Quality> {
+export async function evaluateTranslation(
+  out: string,
+  options: QualityOptions = {},
+  hooks: Hooks<Progress> = {},
+): Promise<Quality> {
   const folder = await TranslationFolder.open(out);
   const { manifest } = folder;
   const { translated: lines, skipped } = await folder.readShards(await folder.doneShards());
-  if (lines.length === 0) throw new DiffmineError('RUN_INVALID', `${out} has no translated picture yet.`, 'Repeat the translation to go on with it.');
+  if (lines.length === 0)
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${out} has no translated picture yet.`,
+      'Repeat the translation to go on with it.',
+    );
   const model = await openModel(options.model ?? manifest.model.path, variantOf({ ...manifest.model, ...options }));
-  if (model.fingerprint !== manifest.model.fingerprint) throw new DiffmineError('RUN_MISMATCH', `${model.path} is not the model of the translation in ${out}.`, 'Name it with --model.');
+  if (model.fingerprint !== manifest.model.fingerprint)
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `${model.path} is not the model of the translation in ${out}.`,
+      'Name it with --model.',
+    );
   const samples = wholeNumber(options.samples ?? 16, 1, '--samples');
   const range = timesteps(options.tRange ?? TIMESTEPS, model.source.schedule.trainTimesteps);
-  const marks = options.boxes === undefined ? undefined : await marksOf(options.boxes, lines, manifest.dataset.path, hooks);
+  const marks =
+    options.boxes === undefined ? undefined : await marksOf(options.boxes, lines, manifest.dataset.path, hooks);
 
   const device = chooseDevice(options.device ?? 'auto', manifest.options.precision);
-  const engine = new Engine({ device: device.id, precision: manifest.options.precision, threads: options.threads ?? 0 });
+  const engine = new Engine({
+    device: device.id,
+    precision: manifest.options.precision,
+    threads: options.threads ?? 0,
+  });
   const call = hooks.signal ? { signal: hooks.signal } : {};
   try {
     await engine.loadModel(model.source, call);
     const labels = [...new Set([...lines.map(({ label }) => label), ...manifest.labels])];
     const { prompt, nullPrompt, batch } = manifest.options;
-    const conditions = await prepareConditions(engine, model, [...labels.map((label) => conditionOf(prompt, label)), nullPrompt ?? ''], call);
-    const judge = new Judge(folder, model, engine, conditions, new Map(labels.map((label, row) => [label, row])), labels.length, { samples, batch, ...range });
+    const conditions = await prepareConditions(
+      engine,
+      model,
+      [...labels.map((label) => conditionOf(prompt, label)), nullPrompt ?? ''],
+      call,
+    );
+    const judge = new Judge(
+      folder,
+      model,
+      engine,
+      conditions,
+      new Map(labels.map((label, row) => [label, row])),
+      labels.length,
+      { samples, batch, ...range },
+    );
     const tally = new Tally();
     let before: Float32Array | undefined;
     for (const [i, line] of lines.entries()) {
@@ -91,15 +123,32 @@ export async function evaluateTranslation(out: string, options: QualityOptions =
 }
 
 /** What is known to be in the translated images, by image. @param dataset the folder of the images, or the table beside them */
-async function marksOf(boxes: string, lines: readonly TranslatedLine[], dataset: string, hooks: Hooks<Progress>): Promise<Map<string, Marked[]>> {
+async function marksOf(
+  boxes: string,
+  lines: readonly TranslatedLine[],
+  dataset: string,
+  hooks: Hooks<Progress>,
+): Promise<Map<string, Marked[]>> {
   const table = await readMarks(boxes);
   const found = table.assign(new Set(lines.map(({ image }) => image)), boxes);
   if (found.size === 0) {
-    throw new DiffmineError('DATASET_INVALID', `${boxes} marks nothing in any translated image.`, `It names ${JSON.stringify([...table.keys()][0] ?? '')}; they are named as ${JSON.stringify(lines[0]?.image)}.`);
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `${boxes} marks nothing in any translated image.`,
+      `It names ${JSON.stringify([...table.keys()][0] ?? '')}; they are named as ${JSON.stringify(lines[0]?.image)}.`,
+    );
   }
   const byImage = new Map(lines.map((line) => [line.image, line]));
-  const root = await stat(dataset).then((status) => (status.isFile() ? dirname(dataset) : dataset), () => dataset);
-  const marked = [...found].map(([image, marks]) => ({ image, marks, file: imageFile(root, image), scored: byImage.get(image) as TranslatedLine }));
+  const root = await stat(dataset).then(
+    (status) => (status.isFile() ? dirname(dataset) : dataset),
+    () => dataset,
+  );
+  const marked = [...found].map(([image, marks]) => ({
+    image,
+    marks,
+    file: imageFile(root, image),
+    scored: byImage.get(image) as TranslatedLine,
+  }));
   const { images, notes } = await placeMarks(boxes, marked, { signal: hooks.signal });
   for (const note of [...table.notes, ...notes]) hooks.log?.(note);
   return images;
@@ -142,32 +191,59 @@ class Judge {
 
   async judge(line: TranslatedLine, call: { signal?: AbortSignal }): Promise<Judged> {
     const read = async (file: string): Promise<Picture> => {
-      const { pixels, width, height } = await readPicture(join(this.folder.path, ...line.folder.split('/'), file), { size: 'source', rule: 'floor', multiple: 1, patch: 1 });
+      const { pixels, width, height } = await readPicture(join(this.folder.path, ...line.folder.split('/'), file), {
+        size: 'source',
+        rule: 'floor',
+        multiple: 1,
+        patch: 1,
+      });
       return { pixels, width, height };
     };
     const [picture, reconstruction] = [await read(sourceFile), await read(reconstructionFile)];
     const made = await Promise.all(line.targets.map(async (target) => read(targetFile(target))));
     const [own, ...targets] = [line.label, ...line.targets].map((label) => this.rows.get(label) as number);
     const source = await this.contrasts([picture], [[own as number, ...targets]], call);
-    const translated = await this.contrasts(made, targets.map((target) => [own as number, target]), call);
+    const translated = await this.contrasts(
+      made,
+      targets.map((target) => [own as number, target]),
+      call,
+    );
     const structures = await this.structures([picture, ...made], call);
     return {
-      picture, reconstruction, structure: structures[0] as Float32Array,
+      picture,
+      reconstruction,
+      structure: structures[0] as Float32Array,
       targets: line.targets.map((target, i) => ({
-        target, picture: made[i] as Picture, source: source[0]?.[i] as Contrast, translated: translated[i]?.[0] as Contrast, structure: structures[i + 1] as Float32Array,
+        target,
+        picture: made[i] as Picture,
+        source: source[0]?.[i] as Contrast,
+        translated: translated[i]?.[0] as Contrast,
+        structure: structures[i + 1] as Float32Array,
       })),
     };
   }
 
   /** Of each picture, every condition but its first against the first: [picture][condition - 1]. */
-  private async contrasts(pictures: Picture[], rows: number[][], call: { signal?: AbortSignal }): Promise<Contrast[][]> {
+  private async contrasts(
+    pictures: Picture[],
+    rows: number[][],
+    call: { signal?: AbortSignal },
+  ): Promise<Contrast[][]> {
     const first = pictures[0];
     if (!first) return [];
     const settings: TypicalityOptions = {
-      ...this.options, seed: 0, sampler: 'stratified', patch: 1, perImage: 1, keepMaps: true,
+      ...this.options,
+      seed: 0,
+      sampler: 'stratified',
+      patch: 1,
+      perImage: 1,
+      keepMaps: true,
     };
     const input = {
-      pictures, conditions: rows, subjects: rows.map((own) => own.slice(1).map((_, i) => i + 1)), weights: rows.map((own) => own.slice(1).map(() => own.map((_, k) => (k === 0 ? 1 : 0)))),
+      pictures,
+      conditions: rows,
+      subjects: rows.map((own) => own.slice(1).map((_, i) => i + 1)),
+      weights: rows.map((own) => own.slice(1).map(() => own.map((_, k) => (k === 0 ? 1 : 0)))),
       keys: pictures.map((_, i) => i),
     };
     const { outputs } = await this.engine.scoreTypicality(this.conditions, input, settings, call);
@@ -179,8 +255,16 @@ class Judge {
     const found: Float32Array[] = [];
     for (const picture of pictures) {
       const { features } = await this.engine.dift(
-        this.conditions, { pictures: [picture], conditions: [this.nullRow], boxes: [[]], keepFeatures: true },
-        { timestep: Math.min(TIMESTEP, this.model.source.schedule.trainTimesteps - 1), upBlock, ensemble: ENSEMBLE, seed: 0, batch: Math.min(this.options.batch, ENSEMBLE) }, call,
+        this.conditions,
+        { pictures: [picture], conditions: [this.nullRow], boxes: [[]], keepFeatures: true },
+        {
+          timestep: Math.min(TIMESTEP, this.model.source.schedule.trainTimesteps - 1),
+          upBlock,
+          ensemble: ENSEMBLE,
+          seed: 0,
+          batch: Math.min(this.options.batch, ENSEMBLE),
+        },
+        call,
       );
       found.push(selfSimilarity(features as Tensor));
     }
@@ -204,7 +288,8 @@ export function selfSimilarity(features: Tensor): Float32Array {
       const cell = new Float32Array(channels);
       for (let f = 0; f < channels; f++) {
         for (let y = Math.floor((r * h) / rows); y < Math.floor(((r + 1) * h) / rows); y++) {
-          for (let x = Math.floor((c * w) / columns); x < Math.floor(((c + 1) * w) / columns); x++) cell[f] = (cell[f] as number) + (values[(f * h + y) * w + x] as number);
+          for (let x = Math.floor((c * w) / columns); x < Math.floor(((c + 1) * w) / columns); x++)
+            cell[f] = (cell[f] as number) + (values[(f * h + y) * w + x] as number);
         }
       }
       const norm = Math.sqrt(cell.reduce((sum, value) => sum + value * value, 0)) || 1;
@@ -262,8 +347,13 @@ class Place {
 
   quality(): PlaceQuality {
     return {
-      pixels: this.source.count, source: this.source.value, translated: this.translated.value, change: this.change.value,
-      preferred: this.preferred.value, preferredBefore: this.preferredBefore.value, boxes: this.preferred.count,
+      pixels: this.source.count,
+      source: this.source.value,
+      translated: this.translated.value,
+      change: this.change.value,
+      preferred: this.preferred.value,
+      preferredBefore: this.preferredBefore.value,
+      boxes: this.preferred.count,
     };
   }
 }
@@ -277,7 +367,12 @@ class Tally {
   private readonly source = new Mean();
   private readonly places = { own: new Place(), others: new Place(), rest: new Place() };
 
-  async add(line: TranslatedLine, judged: Judged, known: Marked[] | undefined, before: Float32Array | undefined): Promise<void> {
+  async add(
+    line: TranslatedLine,
+    judged: Judged,
+    known: Marked[] | undefined,
+    before: Float32Array | undefined,
+  ): Promise<void> {
     if (before?.length === judged.structure.length) this.control.add(correlation(before, judged.structure));
     const places = known && (await this.placesOf(line, known));
     for (const one of judged.targets) {
@@ -295,14 +390,21 @@ class Tally {
     const boxes = await Promise.all(
       marks
         .filter(({ imageLabel }) => imageLabel === undefined || sharesLabel(imageLabel, label))
-        .map(async (mark) => ({ place: sharesLabel(mark.label ?? label, label) ? ('own' as const) : ('others' as const), mask: await maskOf([mark], mark.label ?? label, line) })),
+        .map(async (mark) => ({
+          place: sharesLabel(mark.label ?? label, label) ? ('own' as const) : ('others' as const),
+          mask: await maskOf([mark], mark.label ?? label, line),
+        })),
     );
     const rest = new Uint8Array(width * height).fill(1);
     for (const { mask } of boxes) mask.forEach((inside, i) => inside && (rest[i] = 0));
     return [...boxes, { place: 'rest', mask: rest }];
   }
 
-  private addPlaces(places: { place: PlaceName; mask: Uint8Array }[], { picture, source, translated }: Judged['targets'][number], reconstruction: Picture): void {
+  private addPlaces(
+    places: { place: PlaceName; mask: Uint8Array }[],
+    { picture, source, translated }: Judged['targets'][number],
+    reconstruction: Picture,
+  ): void {
     for (const { place, mask } of places) {
       const sums = this.places[place];
       let [pixels, before, after, change] = [0, 0, 0, 0];
@@ -311,7 +413,8 @@ class Tally {
         pixels += 1;
         before += source.pixels[i] as number;
         after += translated.pixels[i] as number;
-        for (let c = 0; c < 3; c++) change += Math.abs((picture.pixels[3 * i + c] as number) - (reconstruction.pixels[3 * i + c] as number)) / 3;
+        for (let c = 0; c < 3; c++)
+          change += Math.abs((picture.pixels[3 * i + c] as number) - (reconstruction.pixels[3 * i + c] as number)) / 3;
       });
       if (pixels === 0) continue;
       sums.source.add(before, pixels);
@@ -327,10 +430,24 @@ class Tally {
     const psnr = new Mean();
     for (const line of lines) if (line.psnr !== null) psnr.add(line.psnr);
     return {
-      pictures: lines.length, translations: this.preferred.count, psnr: psnr.value,
+      pictures: lines.length,
+      translations: this.preferred.count,
+      psnr: psnr.value,
       structure: { mean: this.structure.value ?? 0, control: this.control.value },
-      label: { preferred: this.preferred.value ?? 0, translated: this.translated.value ?? 0, source: this.source.value ?? 0 },
-      ...(boxes ? { places: { own: this.places.own.quality(), others: this.places.others.quality(), rest: this.places.rest.quality() } } : {}),
+      label: {
+        preferred: this.preferred.value ?? 0,
+        translated: this.translated.value ?? 0,
+        source: this.source.value ?? 0,
+      },
+      ...(boxes
+        ? {
+            places: {
+              own: this.places.own.quality(),
+              others: this.places.others.quality(),
+              rest: this.places.rest.quality(),
+            },
+          }
+        : {}),
       samples,
     };
   }

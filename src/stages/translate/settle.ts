@@ -1,10 +1,28 @@
 // From options to a settled translation: defaults filled in, model and data opened and found to fit each other, everything checked that can be before
 // work begins.
 import { resolve } from 'node:path';
-import { compareCodePoints, datasetNotes, fillPrompt, openDataset, type Dataset, type ImageList, type PresetName, type SizeOptions } from '../../data/index.js';
+import {
+  compareCodePoints,
+  datasetNotes,
+  fillPrompt,
+  openDataset,
+  type Dataset,
+  type ImageList,
+  type PresetName,
+  type SizeOptions,
+} from '../../data/index.js';
 import { listed, namedLabels, spokenLabels, splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
-import { checkLabels, clashes, classIds, conditionKeys, defaultSize, openModel, variantOf, type ModelFolder } from '../../models/index.js';
+import {
+  checkLabels,
+  clashes,
+  classIds,
+  conditionKeys,
+  defaultSize,
+  openModel,
+  variantOf,
+  type ModelFolder,
+} from '../../models/index.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { VERSION } from '../../runs/version.js';
@@ -13,7 +31,16 @@ import type { Hooks } from '../scan/options.js';
 import { isAuto, largestShape, manifestModel, presetOf, weightBytes, wholeNumber } from '../scan/settle.js';
 import { readTranslation, type TranslationDraft } from './folder.js';
 import {
-  ATTENTION_SHARE, FEATURE_SHARE, GUIDANCE, GUIDANCE_RANGE, INVERSION_STEPS, SHARD_SIZE, STEPS, type TranslateEvent, type TranslateOptions, type TranslateSettings,
+  ATTENTION_SHARE,
+  FEATURE_SHARE,
+  GUIDANCE,
+  GUIDANCE_RANGE,
+  INVERSION_STEPS,
+  SHARD_SIZE,
+  STEPS,
+  type TranslateEvent,
+  type TranslateOptions,
+  type TranslateSettings,
 } from './options.js';
 import { translationTimesteps } from './plug-and-play.js';
 import { allSites, chooseSites, defaultSites } from './sites.js';
@@ -55,7 +82,10 @@ export function targetsOf(labels: readonly string[], own: string): string[] {
  *
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function settleTranslation(options: TranslateOptions, hooks: Hooks<TranslateEvent> = {}): Promise<Settled> {
+export async function settleTranslation(
+  options: TranslateOptions,
+  hooks: Hooks<TranslateEvent> = {},
+): Promise<Settled> {
   const preset = presetOf(options.preset);
   const model = await openModel(options.model, variantOf(options));
   const { schedule, unet } = model.source;
@@ -65,32 +95,55 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   const guidance = options.guidance ?? GUIDANCE;
   check(Number.isFinite(guidance) && guidance >= 0, `--guidance is ${guidance}; expected a number of at least 0.`);
   const [from, until] = options.guidanceRange ?? GUIDANCE_RANGE[model.kind];
-  check(from >= 0 && from < until && until <= 1, `The guidance range ${from},${until} is not within 0 ... 1 and ascending.`);
+  check(
+    from >= 0 && from < until && until <= 1,
+    `The guidance range ${from},${until} is not within 0 ... 1 and ascending.`,
+  );
   const known = allSites(unet.config);
   const places = defaultSites(unet.config);
 
   const { encoding, imageRoot, out } = options;
   const dataset = await openDataset(options.dataset, {
-    layout: preset ? (options.preset as PresetName) : 'auto', out, ...(encoding === undefined ? {} : { encoding }), ...(imageRoot === undefined ? {} : { imageRoot }),
+    layout: preset ? (options.preset as PresetName) : 'auto',
+    out,
+    ...(encoding === undefined ? {} : { encoding }),
+    ...(imageRoot === undefined ? {} : { imageRoot }),
   });
   for (const note of datasetNotes(dataset)) hooks.log?.(note);
   const labels = targetLabels(options.to, dataset, model, hooks.log);
   const limit = options.limit === undefined ? null : wholeNumber(options.limit, 1, '--limit');
   const first = limited(dataset.images, limit);
   const images = first.filter((index) => targetsOf(labels, first.label(index)).length > 0);
-  if (images.length === 0) throw new DiffmineError('INVALID_ARGUMENT', `No picture can be translated to ${labels.map((label) => JSON.stringify(label)).join(', ')}: all have that label.`, 'Give another label with --to.');
+  if (images.length === 0)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `No picture can be translated to ${labels.map((label) => JSON.stringify(label)).join(', ')}: all have that label.`,
+      'Give another label with --to.',
+    );
 
   const isText = model.conditioning === 'text';
   const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
   const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
   if (prompt !== null) {
     const prompts = [...dataset.labels, ...labels].map((label) => conditionOf(prompt, label));
-    check(new Set(prompts).size > 1, `The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`, 'Write it with {label} or {words}.');
-    for (const cut of model.tokenizer?.truncated([...new Set([...prompts, nullPrompt ?? ''])]) ?? []) hooks.log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
+    check(
+      new Set(prompts).size > 1,
+      `The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`,
+      'Write it with {label} or {words}.',
+    );
+    for (const cut of model.tokenizer?.truncated([...new Set([...prompts, nullPrompt ?? ''])]) ?? [])
+      hooks.log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
   } else if (options.prompt !== undefined || options.nullPrompt !== undefined) {
     hooks.log?.('This model is conditioned on classes: prompts are not used.');
   }
-  tellClashes(model, [...new Set([...dataset.labels, ...labels])], labels, { prompt, nullPrompt }, options.negative ?? 'source', hooks.log);
+  tellClashes(
+    model,
+    [...new Set([...dataset.labels, ...labels])],
+    labels,
+    { prompt, nullPrompt },
+    options.negative ?? 'source',
+    hooks.log,
+  );
 
   const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
   if (size !== 'source') wholeNumber(size, 1, '--size');
@@ -104,28 +157,56 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
   if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
   let batch: number;
   if (isAuto(options.batch)) {
-    const shape = (await largestShape({ ...dataset, images }, sizes, model)) ?? unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
+    const shape =
+      (await largestShape({ ...dataset, images }, sizes, model)) ??
+      unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
     const available = device.memoryFree - weightBytes(model, precision);
     const existing = await readTranslation(resolve(options.out));
-    batch = existing?.options.batch ?? autoBatch({ source: model.source, shape, precision, device: kind, fanOut: LEAST_BATCH, available, workers: 1 });
+    batch =
+      existing?.options.batch ??
+      autoBatch({ source: model.source, shape, precision, device: kind, fanOut: LEAST_BATCH, available, workers: 1 });
   } else {
     batch = wholeNumber(options.batch, 1, '--batch');
   }
 
   const settings: TranslateSettings = {
-    inversionSteps, steps, guidance, guidanceBegin: Math.floor(from * schedule.trainTimesteps + 1e-6), guidanceEnd: Math.floor(until * schedule.trainTimesteps + 1e-6), negative: options.negative ?? 'source',
+    inversionSteps,
+    steps,
+    guidance,
+    guidanceBegin: Math.floor(from * schedule.trainTimesteps + 1e-6),
+    guidanceEnd: Math.floor(until * schedule.trainTimesteps + 1e-6),
+    negative: options.negative ?? 'source',
     featureShare: share(options.featureShare ?? FEATURE_SHARE, '--feature-share'),
     attentionShare: share(options.attentionShare ?? ATTENTION_SHARE, '--attention-share'),
-    featureLayers: options.featureLayers ? chooseSites(known.features, options.featureLayers, '--feature-layers') : places.features,
-    attentionLayers: options.attentionLayers ? chooseSites(known.attention, options.attentionLayers, '--attention-layers') : places.attention,
-    prompt, nullPrompt, size, sizeRule: sizes.rule, limit, batch, precision, device: kind,
+    featureLayers: options.featureLayers
+      ? chooseSites(known.features, options.featureLayers, '--feature-layers')
+      : places.features,
+    attentionLayers: options.attentionLayers
+      ? chooseSites(known.attention, options.attentionLayers, '--attention-layers')
+      : places.attention,
+    prompt,
+    nullPrompt,
+    size,
+    sizeRule: sizes.rule,
+    limit,
+    batch,
+    precision,
+    device: kind,
     shardSize: wholeNumber(options.shardSize ?? SHARD_SIZE, 1, '--shard-size'),
   };
   const draft: TranslationDraft = {
     version: VERSION,
     created: new Date().toISOString(),
     model: manifestModel(model),
-    dataset: { path: dataset.path, fingerprint: dataset.fingerprint, labels: dataset.labels, images: images.length, ignored: dataset.ignored, ignoredBy: dataset.ignoredBy, ...dataset.source },
+    dataset: {
+      path: dataset.path,
+      fingerprint: dataset.fingerprint,
+      labels: dataset.labels,
+      images: images.length,
+      ignored: dataset.ignored,
+      ignoredBy: dataset.ignoredBy,
+      ...dataset.source,
+    },
     labels,
     options: settings,
     preset: options.preset ?? null,
@@ -135,19 +216,32 @@ export async function settleTranslation(options: TranslateOptions, hooks: Hooks<
 
 /** Labels that the model cannot tell apart, and targets that guidance cannot lead to. */
 function tellClashes(
-  model: ModelFolder, all: readonly string[], targets: readonly string[], { prompt, nullPrompt }: Pick<TranslateSettings, 'prompt' | 'nullPrompt'>, negative: TranslateSettings['negative'],
+  model: ModelFolder,
+  all: readonly string[],
+  targets: readonly string[],
+  { prompt, nullPrompt }: Pick<TranslateSettings, 'prompt' | 'nullPrompt'>,
+  negative: TranslateSettings['negative'],
   log: Hooks<TranslateEvent>['log'],
 ): void {
   const names = all.map((label) => conditionOf(prompt, label));
-  for (const sentence of clashes(model, all, names)) log?.(`${sentence} A translation from one to another changes nothing.`);
+  for (const sentence of clashes(model, all, names))
+    log?.(`${sentence} A translation from one to another changes nothing.`);
   if (negative !== 'null') return;
   const keys = conditionKeys(model, [...targets.map((label) => conditionOf(prompt, label)), nullPrompt ?? '']);
   const same = targets.filter((_, i) => keys[i] === keys[targets.length]);
-  if (same.length > 0) log?.(`The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`);
+  if (same.length > 0)
+    log?.(
+      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`,
+    );
 }
 
 /** The targets, sorted; they and the data set's own labels must be such as the model knows. */
-function targetLabels(asked: readonly string[] | undefined, dataset: Dataset, model: ModelFolder, log: Hooks<TranslateEvent>['log']): string[] {
+function targetLabels(
+  asked: readonly string[] | undefined,
+  dataset: Dataset,
+  model: ModelFolder,
+  log: Hooks<TranslateEvent>['log'],
+): string[] {
   const single = new Set(dataset.labels.flatMap(splitLabels));
   const isClass = model.conditioning === 'class';
   const named = asked && asked.length > 0 ? namedLabels(asked, [...single, ...(model.labels ?? [])], isClass) : single;
@@ -157,7 +251,9 @@ function targetLabels(asked: readonly string[] | undefined, dataset: Dataset, mo
     classIds(model, labels);
     checkLabels(model, dataset.labels, 'the data set');
   } else {
-    for (const label of labels) if (!single.has(label)) log?.(`No picture has the label ${JSON.stringify(label)}: the prompt names it all the same.`);
+    for (const label of labels)
+      if (!single.has(label))
+        log?.(`No picture has the label ${JSON.stringify(label)}: the prompt names it all the same.`);
   }
   return labels;
 }

@@ -15,7 +15,9 @@ export function allSites(unet: UNetConfig): Sites {
   const features: string[] = [];
   const attention: string[] = [];
   unet.upBlockTypes.forEach((type, block) => {
-    const transformers = type.includes('CrossAttn') ? (unet.transformerLayers[unet.upBlockTypes.length - 1 - block] ?? 1) : 0;
+    const transformers = type.includes('CrossAttn')
+      ? (unet.transformerLayers[unet.upBlockTypes.length - 1 - block] ?? 1)
+      : 0;
     for (let layer = 0; layer <= unet.layersPerBlock; layer++) {
       features.push(`up_blocks.${block}.resnets.${layer}.conv2`);
       const at = `up_blocks.${block}.attentions.${layer}`;
@@ -52,7 +54,11 @@ export function chooseSites(known: readonly string[], asked: readonly string[], 
     const found = known.filter((path) => within(path, place));
     if (found.length === 0) {
       throw new DiffmineError(
-        'INVALID_ARGUMENT', `${option}: the model has no such layer ${JSON.stringify(place)}.`, known.length > 0 ? `It has: ${known.join(', ')}; a beginning such as up_blocks.1 names all that begin so.` : 'Its up blocks have none.',
+        'INVALID_ARGUMENT',
+        `${option}: the model has no such layer ${JSON.stringify(place)}.`,
+        known.length > 0
+          ? `It has: ${known.join(', ')}; a beginning such as up_blocks.1 names all that begin so.`
+          : 'Its up blocks have none.',
       );
     }
     return found;

@@ -21,7 +21,15 @@ import { TranslationFolder } from './folder.js';
 import type { TranslateEvent, TranslateOptions, TranslateSummary } from './options.js';
 import { writeTranslationPage } from './page.js';
 import { reconstructionFile, sourceFile, targetFile, type ShardLines, type TranslatedLine } from './parallel.js';
-import { invertPictures, samplePlugAndPlay, samplingEvaluations, stepsOfShare, type InjectedDenoise, type PlugAndPlay, type Source } from './plug-and-play.js';
+import {
+  invertPictures,
+  samplePlugAndPlay,
+  samplingEvaluations,
+  stepsOfShare,
+  type InjectedDenoise,
+  type PlugAndPlay,
+  type Source,
+} from './plug-and-play.js';
 import { readQuality } from './quality.js';
 import { conditionOf, LEAST_BATCH, settleTranslation, targetsOf, type Settled } from './settle.js';
 import { queriesAndKeys } from './sites.js';
@@ -36,40 +44,84 @@ const KEPT_BYTES = 256 * 2 ** 20;
  * @throws RUN_MISMATCH where the folder holds another translation; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
  * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the picture
  */
-export async function translate(options: TranslateOptions, hooks: Hooks<TranslateEvent> = {}): Promise<TranslateSummary> {
+export async function translate(
+  options: TranslateOptions,
+  hooks: Hooks<TranslateEvent> = {},
+): Promise<TranslateSummary> {
   const begun = performance.now();
   const settled = await settleTranslation(options, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled before it began.');
-  const folder = await TranslationFolder.begin(options.out, settled.draft, settled.images, { anyBatch: isAuto(options.batch), ...hooks });
+  const folder = await TranslationFolder.begin(options.out, settled.draft, settled.images, {
+    anyBatch: isAuto(options.batch),
+    ...hooks,
+  });
   const { manifest } = folder;
   const part = shardsOf(manifest, options.shard);
   const doneBefore = new Set(await folder.doneShards());
   const todo = part.filter((shard) => !doneBefore.has(shard));
-  await checkContents(folder, part.filter((shard) => doneBefore.has(shard)), (place) => settled.images.at(place), [], hooks);
+  await checkContents(
+    folder,
+    part.filter((shard) => doneBefore.has(shard)),
+    (place) => settled.images.at(place),
+    [],
+    hooks,
+  );
   const places = (shards: number[]): number[] => shards.flatMap((shard) => folder.shardPlaces(shard));
   const expectedOf = expectedEvaluations(folder, settled.model);
   const expected = places(todo).reduce((sum, place) => sum + expectedOf(place), 0);
   const [pictures, left] = [places(part).length, places(todo).length];
   hooks.onProgress?.({
-    type: 'plan', run: folder.path, resumed: doneBefore.size > 0, shards: part.length, shardsDone: part.length - todo.length, pictures, picturesDone: pictures - left,
-    evaluations: expected, batch: manifest.options.batch, device: settled.device.id,
+    type: 'plan',
+    run: folder.path,
+    resumed: doneBefore.size > 0,
+    shards: part.length,
+    shardsDone: part.length - todo.length,
+    pictures,
+    picturesDone: pictures - left,
+    evaluations: expected,
+    batch: manifest.options.batch,
+    device: settled.device.id,
   });
-  const meter = new Meter(hooks, expected, { done: pictures - left, total: pictures }, { done: part.length - todo.length, total: part.length });
-  const here = todo.length > 0 ? await meter.interruptible('image', async () => work(options, settled, folder, todo, expectedOf, meter, hooks)) : 0;
+  const meter = new Meter(
+    hooks,
+    expected,
+    { done: pictures - left, total: pictures },
+    { done: part.length - todo.length, total: part.length },
+  );
+  const here =
+    todo.length > 0
+      ? await meter.interruptible('image', async () => work(options, settled, folder, todo, expectedOf, meter, hooks))
+      : 0;
   meter.finish();
 
   const done = await folder.doneShards();
   const { translated, skipped } = await folder.readShards(done);
   const complete = done.length === manifest.shards;
   if (complete) await folder.writeSkipped();
-  const page = await writeTranslationPage(folder, translated, skipped, await readQuality(folder.path, translated.length));
+  const page = await writeTranslationPage(
+    folder,
+    translated,
+    skipped,
+    await readQuality(folder.path, translated.length),
+  );
   const known = translated.flatMap(({ psnr }) => psnr ?? []);
   return {
-    out: folder.path, page, complete, resumed: doneBefore.size > 0, labels: manifest.labels, pictures: manifest.index.rows, translated: translated.length, skipped: skipped.length,
+    out: folder.path,
+    page,
+    complete,
+    resumed: doneBefore.size > 0,
+    labels: manifest.labels,
+    pictures: manifest.index.rows,
+    translated: translated.length,
+    skipped: skipped.length,
     translations: translated.reduce((sum, { targets }) => sum + targets.length, 0),
     psnr: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null,
     shards: { total: manifest.shards, done: done.length, here },
-    evaluations: meter.done, seconds: (performance.now() - begun) / 1000, device: settled.device.id, precision: manifest.options.precision, batch: manifest.options.batch,
+    evaluations: meter.done,
+    seconds: (performance.now() - begun) / 1000,
+    device: settled.device.id,
+    precision: manifest.options.precision,
+    batch: manifest.options.batch,
   };
 }
 
@@ -92,41 +144,100 @@ interface Context {
 }
 
 /** @returns how many shards were finished here */
-async function work(options: TranslateOptions, settled: Settled, folder: TranslationFolder, todo: number[], expectedOf: Context['expectedOf'], meter: Meter, hooks: Hooks<TranslateEvent>): Promise<number> {
+async function work(
+  options: TranslateOptions,
+  settled: Settled,
+  folder: TranslationFolder,
+  todo: number[],
+  expectedOf: Context['expectedOf'],
+  meter: Meter,
+  hooks: Hooks<TranslateEvent>,
+): Promise<number> {
   const { model, images, device } = settled;
   const { manifest } = folder;
   const call = hooks.signal ? { signal: hooks.signal } : {};
-  const engine = new Engine({ device: device.id, precision: manifest.options.precision, threads: options.threads ?? 0 });
+  const engine = new Engine({
+    device: device.id,
+    precision: manifest.options.precision,
+    threads: options.threads ?? 0,
+  });
   try {
-    await engine.loadModel(model.source, { ...call, onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }) });
+    await engine.loadModel(model.source, {
+      ...call,
+      onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }),
+    });
     const labels = [...new Set([...folder.images.map(({ label }) => label), ...manifest.labels])];
     const { prompt, nullPrompt } = manifest.options;
-    const conditions: Conditions = await prepareConditions(engine, model, [...labels.map((label) => conditionOf(prompt, label)), nullPrompt ?? ''], call);
+    const conditions: Conditions = await prepareConditions(
+      engine,
+      model,
+      [...labels.map((label) => conditionOf(prompt, label)), nullPrompt ?? ''],
+      call,
+    );
     const denoise: InjectedDenoise = async (x, timesteps, conditionIndex, inject) =>
-      (await engine.unetForward(conditions, { x, timesteps, conditionIndex, ...(inject ? { inject } : {}) }, call)).sample;
+      (await engine.unetForward(conditions, { x, timesteps, conditionIndex, ...(inject ? { inject } : {}) }, call))
+        .sample;
     const context: Context = {
-      folder, model, settled, engine, denoise, expectedOf, rows: new Map(labels.map((label, row) => [label, row])), nullRow: labels.length, settings: settingsOf(folder),
-      images, meter, hooks,
+      folder,
+      model,
+      settled,
+      engine,
+      denoise,
+      expectedOf,
+      rows: new Map(labels.map((label, row) => [label, row])),
+      nullRow: labels.length,
+      settings: settingsOf(folder),
+      images,
+      meter,
+      hooks,
     };
-    return await schedule(todo, [async (shard) => tryShard(context, shard)], { ...call, onWaiting: async (shards) => hooks.log?.(await waitingFor(folder, shards)) });
+    return await schedule(todo, [async (shard) => tryShard(context, shard)], {
+      ...call,
+      onWaiting: async (shards) => hooks.log?.(await waitingFor(folder, shards)),
+    });
   } finally {
     await engine.dispose();
   }
 }
 
 function settingsOf({ manifest }: TranslationFolder): PlugAndPlay {
-  const { inversionSteps, steps, guidanceBegin, guidanceEnd, featureLayers, featureShare, attentionLayers, attentionShare } = manifest.options;
+  const {
+    inversionSteps,
+    steps,
+    guidanceBegin,
+    guidanceEnd,
+    featureLayers,
+    featureShare,
+    attentionLayers,
+    attentionShare,
+  } = manifest.options;
   return {
-    inversionSteps, steps, guided: [guidanceBegin, guidanceEnd], features: featureLayers, featureSteps: stepsOfShare(steps, featureShare), attention: queriesAndKeys(attentionLayers), attentionSteps: stepsOfShare(steps, attentionShare),
+    inversionSteps,
+    steps,
+    guided: [guidanceBegin, guidanceEnd],
+    features: featureLayers,
+    featureSteps: stepsOfShare(steps, featureShare),
+    attention: queriesAndKeys(attentionLayers),
+    attentionSteps: stepsOfShare(steps, attentionShare),
   };
 }
 
 async function tryShard(context: Context, shard: number): Promise<ShardOutcome> {
   const { folder, meter, expectedOf } = context;
-  return attemptShard(folder, shard, meter, async () => translateShard(context, shard), async () => {
-    const { translated, skipped } = await folder.readShard(shard);
-    return { evaluations: folder.shardPlaces(shard).reduce((sum, place) => sum + expectedOf(place), 0), done: translated.length, skipped: skipped.length };
-  });
+  return attemptShard(
+    folder,
+    shard,
+    meter,
+    async () => translateShard(context, shard),
+    async () => {
+      const { translated, skipped } = await folder.readShard(shard);
+      return {
+        evaluations: folder.shardPlaces(shard).reduce((sum, place) => sum + expectedOf(place), 0),
+        done: translated.length,
+        skipped: skipped.length,
+      };
+    },
+  );
 }
 
 /** A picture with its place in the manifest. */
@@ -157,7 +268,12 @@ async function translateShard(context: Context, shard: number): Promise<void> {
   }
 }
 
-async function attempt(context: Context, shard: number, batch: number, counted: { pictures: number; evaluations: number }): Promise<ShardLines> {
+async function attempt(
+  context: Context,
+  shard: number,
+  batch: number,
+  counted: { pictures: number; evaluations: number },
+): Promise<ShardLines> {
   const { folder, settled, images, meter, hooks } = context;
   const items: Item[] = [];
   const skipped: ShardLines['skipped'] = [];
@@ -193,7 +309,10 @@ function picturesTogether({ model, settings }: Context, { picture }: Item, batch
 }
 
 /** Evaluations of one picture, of targets that fit into one pass; those of a label are counted once. */
-function expectedEvaluations(folder: TranslationFolder, { source: { schedule: noise } }: ModelFolder): (place: number) => number {
+function expectedEvaluations(
+  folder: TranslationFolder,
+  { source: { schedule: noise } }: ModelFolder,
+): (place: number) => number {
   const settings = settingsOf(folder);
   const { images } = folder;
   const { labels, options } = folder.manifest;
@@ -203,14 +322,24 @@ function expectedEvaluations(folder: TranslationFolder, { source: { schedule: no
     const before = known.get(label);
     if (before !== undefined) return before;
     const targets = targetsOf(labels, label).map((_, i) => ({ row: i + 1, guidance: options.guidance }));
-    const source = { end: new Float32Array(), saved: new Map<number, Float32Array>(), negative: 0, targets: [...targets, { row: 0, guidance: 1 }] };
+    const source = {
+      end: new Float32Array(),
+      saved: new Map<number, Float32Array>(),
+      negative: 0,
+      targets: [...targets, { row: 0, guidance: 1 }],
+    };
     const evaluations = settings.inversionSteps + samplingEvaluations(noise, settings, [source], options.batch);
     known.set(label, evaluations);
     return evaluations;
   };
 }
 
-async function translateTogether(context: Context, items: Item[], batch: number, counted: { pictures: number; evaluations: number }): Promise<[place: number, line: TranslatedLine][]> {
+async function translateTogether(
+  context: Context,
+  items: Item[],
+  batch: number,
+  counted: { pictures: number; evaluations: number },
+): Promise<[place: number, line: TranslatedLine][]> {
   const { folder, model, engine, denoise, rows, nullRow, settings, meter, hooks } = context;
   const { labels, options } = folder.manifest;
   const call = hooks.signal ? { signal: hooks.signal } : {};
@@ -220,19 +349,41 @@ async function translateTogether(context: Context, items: Item[], batch: number,
     meter.add(evaluations);
   };
   const work = async (): Promise<[number, TranslatedLine][]> => {
-    const x0 = await engine.encodePictures(items.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })), call);
+    const x0 = await engine.encodePictures(
+      items.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })),
+      call,
+    );
     const shape = x0.shape.slice(1);
-    const inverted = await invertPictures(model.source.schedule, settings, x0, items.map(({ label }) => rowOf(label)), denoise, { ...call, onEvaluations });
+    const inverted = await invertPictures(
+      model.source.schedule,
+      settings,
+      x0,
+      items.map(({ label }) => rowOf(label)),
+      denoise,
+      { ...call, onEvaluations },
+    );
     // the reconstruction is one more target: the own label, which no guidance leads away from
     const targets = items.map(({ label }) => targetsOf(labels, label));
     const sources = inverted.map((one, i): Source => {
       const { label } = items[i] as Item;
       const own = rowOf(label);
       const wanted = (targets[i] as string[]).map((target) => ({ row: rowOf(target), guidance: options.guidance }));
-      return { ...one, negative: options.negative === 'source' ? own : nullRow, targets: [...wanted, { row: own, guidance: 1 }] };
+      return {
+        ...one,
+        negative: options.negative === 'source' ? own : nullRow,
+        targets: [...wanted, { row: own, guidance: 1 }],
+      };
     });
     // The inversion clips nothing; a way back that does (clip_sample of pixel models) would be another way (docs/guides/translation.md has figures).
-    const results = await samplePlugAndPlay({ ...model.source.schedule, clipSample: false }, settings, shape, sources, batch, denoise, { ...call, onEvaluations });
+    const results = await samplePlugAndPlay(
+      { ...model.source.schedule, clipSample: false },
+      settings,
+      shape,
+      sources,
+      batch,
+      denoise,
+      { ...call, onEvaluations },
+    );
     const lines: [number, TranslatedLine][] = [];
     for (const [i, item] of items.entries()) {
       const made = results[i] as Float32Array[];
@@ -249,23 +400,54 @@ async function translateTogether(context: Context, items: Item[], batch: number,
   } catch (error) {
     if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
     const names = items.map(({ path }) => path).join(', ');
-    throw new DiffmineError('NUMERICS', `Translating ${names} gave NaN or infinity.`, error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.', { cause: error });
+    throw new DiffmineError(
+      'NUMERICS',
+      `Translating ${names} gave NaN or infinity.`,
+      error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.',
+      { cause: error },
+    );
   }
 }
 
 /** @param pictures the targets', then the reconstruction */
-async function write(folder: TranslationFolder, { place, label, path, picture, sha256 }: Item, targets: string[], pictures: Picture[]): Promise<TranslatedLine> {
+async function write(
+  folder: TranslationFolder,
+  { place, label, path, picture, sha256 }: Item,
+  targets: string[],
+  pictures: Picture[],
+): Promise<TranslatedLine> {
   const name = folder.folders[place] as string;
   const at = join(folder.path, ...name.split('/'));
   await mkdir(at, { recursive: true });
   const reconstruction = pictures[targets.length] as Picture;
-  const files: [string, Picture][] = [[sourceFile, picture], [reconstructionFile, reconstruction], ...targets.map((target, i): [string, Picture] => [targetFile(target), pictures[i] as Picture])];
+  const files: [string, Picture][] = [
+    [sourceFile, picture],
+    [reconstructionFile, reconstruction],
+    ...targets.map((target, i): [string, Picture] => [targetFile(target), pictures[i] as Picture]),
+  ];
   for (const [file, { pixels, width, height }] of files) {
     await removeLeftovers(join(at, file));
-    await writeFileAtomic(join(at, file), await sharp(pixels, { raw: { width, height, channels: 3 } }).png().toBuffer());
+    await writeFileAtomic(
+      join(at, file),
+      await sharp(pixels, { raw: { width, height, channels: 3 } })
+        .png()
+        .toBuffer(),
+    );
   }
   const { width, height, sourceWidth, sourceHeight, resized } = picture;
-  return { image: path, label, folder: name, width, height, sourceWidth, sourceHeight, resized, psnr: psnr(picture.pixels, reconstruction.pixels), targets, sha256 };
+  return {
+    image: path,
+    label,
+    folder: name,
+    width,
+    height,
+    sourceWidth,
+    sourceHeight,
+    resized,
+    psnr: psnr(picture.pixels, reconstruction.pixels),
+    targets,
+    sha256,
+  };
 }
 
 /** Peak signal-to-noise ratio of 8 bit pictures, dB: 10 log10(255^2 / mean squared difference); null where they are equal. */

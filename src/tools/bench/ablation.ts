@@ -10,8 +10,18 @@ import { ScanTimer } from './stages.js';
 import { twoConditions, type Subject } from './subject.js';
 
 /** An engine as bench times it, tuned, with these optimizations disabled. */
-export function benchEngine(disable: readonly BenchOptimization[], { device, threads = 0 }: Pick<CellOptions, 'device' | 'threads'>, precision: Precision): Engine {
-  return new Engine({ device, precision, threads, tune: !disable.includes('tune'), disable: disable.filter((name): name is Optimization => name !== 'tune') });
+export function benchEngine(
+  disable: readonly BenchOptimization[],
+  { device, threads = 0 }: Pick<CellOptions, 'device' | 'threads'>,
+  precision: Precision,
+): Engine {
+  return new Engine({
+    device,
+    precision,
+    threads,
+    tune: !disable.includes('tune'),
+    disable: disable.filter((name): name is Optimization => name !== 'tune'),
+  });
 }
 
 /**
@@ -19,14 +29,23 @@ export function benchEngine(disable: readonly BenchOptimization[], { device, thr
  *
  * @param whole the engine with all optimizations, loaded and warm
  */
-export async function ablate(names: readonly BenchOptimization[], cell: Cell, whole: { engine: Engine; conditions: Conditions }, subject: Subject, options: CellOptions, call: CallOptions): Promise<Ablation[]> {
+export async function ablate(
+  names: readonly BenchOptimization[],
+  cell: Cell,
+  whole: { engine: Engine; conditions: Conditions },
+  subject: Subject,
+  options: CellOptions,
+  call: CallOptions,
+): Promise<Ablation[]> {
   const { device, disable = [], stages = true, repeats } = options;
   const { unet, vae, schedule } = subject.source;
   const pass = onePass(cell);
   const results: Ablation[] = [];
   const meant = names.filter((name) => {
     const { on, precisions } = MEANINGS[name];
-    return !disable.includes(name) && (!on || device.startsWith(on)) && (!precisions || precisions.includes(cell.precision));
+    return (
+      !disable.includes(name) && (!on || device.startsWith(on)) && (!precisions || precisions.includes(cell.precision))
+    );
   });
   if (meant.length === 0) return results;
   for (const optimization of ['none', ...meant] as const) {
@@ -39,7 +58,12 @@ export async function ablate(names: readonly BenchOptimization[], cell: Cell, wh
     try {
       await engine.loadModel({ unet, schedule, ...(vae && stages ? { vae } : {}) }, call);
       const conditions = await engine.prepareConditions(twoConditions(subject), call);
-      const sides = [whole, { engine, conditions }].map((side) => ({ ...side, scan: stages ? new ScanTimer(side.engine, side.conditions, cell, device) : undefined, pass: NaN, call: NaN }));
+      const sides = [whole, { engine, conditions }].map((side) => ({
+        ...side,
+        scan: stages ? new ScanTimer(side.engine, side.conditions, cell, device) : undefined,
+        pass: NaN,
+        call: NaN,
+      }));
       const gains = { pass: [] as number[], scan: [] as number[] };
       for (let round = 0; round < warmUpRounds(device) + repeats; round++) {
         // Each side is first in every other round.
@@ -52,7 +76,11 @@ export async function ablate(names: readonly BenchOptimization[], cell: Cell, wh
         if (!scansAlone) gains.pass.push(gain('pass'));
         if (stages) gains.scan.push(gain('call'));
       }
-      results.push({ optimization, ...(gains.pass.length > 0 ? { pass: spread(gains.pass) } : {}), ...(gains.scan.length > 0 ? { scan: spread(gains.scan) } : {}) });
+      results.push({
+        optimization,
+        ...(gains.pass.length > 0 ? { pass: spread(gains.pass) } : {}),
+        ...(gains.scan.length > 0 ? { scan: spread(gains.scan) } : {}),
+      });
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'OUT_OF_MEMORY') throw error;

@@ -29,7 +29,7 @@ export interface BenchOptions extends CellOptions {
   peer?: string;
   /** time the peer compiled, too: a mode of torch.compile */
   peerCompile?: string;
-  /** to time the training of: sizes of src/train/sizes.ts, and 'model' for that of `model`; batch and checkpointing as in TrainingTask */
+  /** to time the training of: sizes of src/stages/train/sizes.ts, and 'model' for that of `model`; batch and checkpointing as in TrainingTask */
   training?: { what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>;
   /** a model and a data set for the pipeline's speed; `samples` a picture, default 10 */
   pipeline?: { model: string; dataset: string; samples?: number };
@@ -41,22 +41,45 @@ export interface BenchOptions extends CellOptions {
 
 export type BenchHooks = CellHooks;
 
-async function benchTraining(options: BenchOptions, { what, batch, checkpointing }: NonNullable<BenchOptions['training']>, hooks: BenchHooks): Promise<TrainingBench[]> {
+async function benchTraining(
+  options: BenchOptions,
+  { what, batch, checkpointing }: NonNullable<BenchOptions['training']>,
+  hooks: BenchHooks,
+): Promise<TrainingBench[]> {
   const { device, repeats, threads } = options;
   const disable = (options.disable ?? []).filter((name) => name !== 'tune'); // which no training uses
   const results: TrainingBench[] = [];
   for (const name of what) {
     for (const precision of options.precisions) {
-      const result = await timeTrainingApart({ what: name === 'model' ? options.model : name, ...variantOf(options), device, precision, batch, checkpointing, repeats, threads, disable }, hooks.signal);
+      const result = await timeTrainingApart(
+        {
+          what: name === 'model' ? options.model : name,
+          ...variantOf(options),
+          device,
+          precision,
+          batch,
+          checkpointing,
+          repeats,
+          threads,
+          disable,
+        },
+        hooks.signal,
+      );
       results.push(result);
       const { measured, skipped } = result;
-      hooks.log?.(`training ${result.what}, ${precision}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`);
+      hooks.log?.(
+        `training ${result.what}, ${precision}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`,
+      );
     }
   }
   return results;
 }
 
-async function benchPipeline(options: BenchOptions, paths: NonNullable<BenchOptions['pipeline']>, hooks: BenchHooks): Promise<NonNullable<BenchReport['pipeline']>> {
+async function benchPipeline(
+  options: BenchOptions,
+  paths: NonNullable<BenchOptions['pipeline']>,
+  hooks: BenchHooks,
+): Promise<NonNullable<BenchReport['pipeline']>> {
   const folder = await mkdtemp(join(tmpdir(), 'diffmine-bench-'));
   try {
     const samples = paths.samples ?? 10;
@@ -65,7 +88,10 @@ async function benchPipeline(options: BenchOptions, paths: NonNullable<BenchOpti
     const run = join(folder, 'run');
     const start = process.hrtime.bigint();
     const where = { device: options.device, ...(options.threads === undefined ? {} : { threads: options.threads }) };
-    await scan({ dataset: paths.dataset, model: paths.model, ...variantOf(options), out: run, samples, precision, ...where }, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
+    await scan(
+      { dataset: paths.dataset, model: paths.model, ...variantOf(options), out: run, samples, precision, ...where },
+      { ...(hooks.signal ? { signal: hooks.signal } : {}) },
+    );
     await mine(run, where, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
     const seconds = Number(process.hrtime.bigint() - start) / 1e9;
     return { precision, pictures, samples, seconds, picturesPerSecond: pictures / seconds };
@@ -88,7 +114,8 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
   const plan = planCells(subject, options);
   const { model, parameters } = { model: options.model, parameters: subject.parameters };
   if (options.baseline) checkComparable(options.baseline, { model, parameters, device: options.device, cells: plan });
-  const peer = options.peer && plan.length > 0 ? await Peer.start(options.peer, options.threads ?? 0, hooks.signal) : undefined;
+  const peer =
+    options.peer && plan.length > 0 ? await Peer.start(options.peer, options.threads ?? 0, hooks.signal) : undefined;
   try {
     const report: BenchReport = {
       format: BENCH_FORMAT,
@@ -113,21 +140,53 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
     if (options.training) report.training = await benchTraining(options, options.training, hooks);
     const skipped = report.training?.find((one) => one.skipped !== undefined);
     if (skipped && report.training?.every(({ measured }) => !measured) && plan.length === 0 && !options.pipeline) {
-      throw new DiffmineError('OUT_OF_MEMORY', `The training of ${skipped.what} was not measured: ${skipped.skipped ?? ''}.`, 'Name a smaller one: see diffmine train --list.');
+      throw new DiffmineError(
+        'OUT_OF_MEMORY',
+        `The training of ${skipped.what} was not measured: ${skipped.skipped ?? ''}.`,
+        'Name a smaller one: see diffmine train --list.',
+      );
     }
     if (plan.length > 0) {
-      const peers = peer && { peer, modes: ['eager', ...(options.peerCompile === undefined ? [] : [options.peerCompile])] };
+      const peers = peer && {
+        peer,
+        modes: ['eager', ...(options.peerCompile === undefined ? [] : [options.peerCompile])],
+      };
       Object.assign(report, await benchCells(subject, plan, options, peers, device?.memoryFree ?? Infinity, hooks));
       const [first] = report.cells;
       if (first?.skipped !== undefined && report.cells.every(({ measured }) => !measured)) {
-        throw new DiffmineError('OUT_OF_MEMORY', `Nothing was measured: ${first.skipped}.`, 'Give a smaller --batch or --latents.');
+        throw new DiffmineError(
+          'OUT_OF_MEMORY',
+          `Nothing was measured: ${first.skipped}.`,
+          'Give a smaller --batch or --latents.',
+        );
       }
     }
     peer?.stop(); // its memory and its threads are for what follows
     if (options.pipeline && options.reference && options.peer) {
       const { model: folder, dataset, samples = 10 } = options.pipeline;
-      const { device: id, precisions: [precision = 'fp32'], repeats, threads, peer: python } = options;
-      report.reference = await benchReference({ model: folder, ...variantOf(options), dataset, python, device: id, precision, theirPrecision: options.reference.precision ?? precision, samples, top: options.reference.top, repeats, ...(threads === undefined ? {} : { threads }) }, hooks);
+      const {
+        device: id,
+        precisions: [precision = 'fp32'],
+        repeats,
+        threads,
+        peer: python,
+      } = options;
+      report.reference = await benchReference(
+        {
+          model: folder,
+          ...variantOf(options),
+          dataset,
+          python,
+          device: id,
+          precision,
+          theirPrecision: options.reference.precision ?? precision,
+          samples,
+          top: options.reference.top,
+          repeats,
+          ...(threads === undefined ? {} : { threads }),
+        },
+        hooks,
+      );
     } else if (options.pipeline) {
       report.pipeline = await benchPipeline(options, options.pipeline, hooks);
     }

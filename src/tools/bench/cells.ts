@@ -43,13 +43,25 @@ export interface CellHooks {
 }
 
 /** The cells asked for, from the smallest within a precision, so that peaks of memory are each cell's own. */
-export function planCells({ source, pixelsPerCell }: Subject, { precisions, latents, batches }: Pick<CellOptions, 'precisions' | 'latents' | 'batches'>): Cell[] {
+export function planCells(
+  { source, pixelsPerCell }: Subject,
+  { precisions, latents, batches }: Pick<CellOptions, 'precisions' | 'latents' | 'batches'>,
+): Cell[] {
   const { config } = source.unet;
-  const sizes = latents.flatMap((side) => batches.map((batch) => ({ side, batch: 2 * Math.max(1, batch >> 1) }))).sort((a, b) => a.side ** 2 * a.batch - b.side ** 2 * b.batch);
+  const sizes = latents
+    .flatMap((side) => batches.map((batch) => ({ side, batch: 2 * Math.max(1, batch >> 1) })))
+    .sort((a, b) => a.side ** 2 * a.batch - b.side ** 2 * b.batch);
   return precisions.flatMap((precision) =>
     sizes.map(({ side, batch }): Cell => {
       const pixels = side * pixelsPerCell;
-      return { precision, input: [config.inChannels, side, side], pixels, patch: Math.max(1, Math.floor(pixels / 8)), batch, operations: operations(config, side, side) };
+      return {
+        precision,
+        input: [config.inChannels, side, side],
+        pixels,
+        patch: Math.max(1, Math.floor(pixels / 8)),
+        batch,
+        operations: operations(config, side, side),
+      };
     }),
   );
 }
@@ -74,7 +86,15 @@ class Passes {
   }
 }
 
-async function measure(cell: Cell, engine: Engine, conditions: Conditions, options: CellOptions, peers: { peer: Peer; modes: string[] } | undefined, config: Subject, call: CallOptions): Promise<Measured> {
+async function measure(
+  cell: Cell,
+  engine: Engine,
+  conditions: Conditions,
+  options: CellOptions,
+  peers: { peer: Peer; modes: string[] } | undefined,
+  config: Subject,
+  call: CallOptions,
+): Promise<Measured> {
   const cuda = options.device.startsWith('cuda');
   const warmUp = warmUpRounds(options.device);
   const pass = onePass(cell);
@@ -82,12 +102,15 @@ async function measure(cell: Cell, engine: Engine, conditions: Conditions, optio
   const matmul: number[] = [];
   const copy: number[] = [];
   const scanTimer = options.stages === false ? undefined : new ScanTimer(engine, conditions, cell, options.device);
-  const others = new Map((peers?.modes ?? []).map((mode) => [mode, { passes: new Passes(), skipped: undefined as string | undefined }]));
+  const others = new Map(
+    (peers?.modes ?? []).map((mode) => [mode, { passes: new Passes(), skipped: undefined as string | undefined }]),
+  );
 
   // The first pass of all: nothing of this shape has run before.
   const first = await seconds(async () => {
     const { sample } = await engine.unetForward(conditions, pass, call);
-    if (!Number.isFinite(float32(sample)[0])) throw new DiffmineError('NUMERICS', `${cellName(cell)}: a pass gave NaN.`, 'Try --dtype fp32.');
+    if (!Number.isFinite(float32(sample)[0]))
+      throw new DiffmineError('NUMERICS', `${cellName(cell)}: a pass gave NaN.`, 'Try --dtype fp32.');
   });
   for (let round = 0; round < warmUp + options.repeats; round++) {
     const counts = round >= warmUp;
@@ -96,7 +119,14 @@ async function measure(cell: Cell, engine: Engine, conditions: Conditions, optio
     await scanTimer?.round(rates.matmul, counts, call);
     for (const [mode, other] of others) {
       if (other.skipped !== undefined) continue;
-      const answer = await peers?.peer.forward({ precision: cell.precision, input: cell.input, batch: cell.batch, mode, device: options.device, config: config.source.unet.config });
+      const answer = await peers?.peer.forward({
+        precision: cell.precision,
+        input: cell.input,
+        batch: cell.batch,
+        mode,
+        device: options.device,
+        config: config.source.unet.config,
+      });
       if (typeof answer === 'string') other.skipped = answer;
       else if (answer !== undefined) other.passes.add(answer, counts);
     }
@@ -108,20 +138,33 @@ async function measure(cell: Cell, engine: Engine, conditions: Conditions, optio
   const time = spread(ours.counted);
   const flops = (cell.batch * cell.operations) / time.median;
   const measured: Measured = {
-    seconds: time, firstSeconds: first, evaluationsPerSecond: cell.batch / time.median, flops, matmul: spread(matmul), copy: spread(copy),
+    seconds: time,
+    firstSeconds: first,
+    evaluationsPerSecond: cell.batch / time.median,
+    flops,
+    matmul: spread(matmul),
+    copy: spread(copy),
     share: spread(ours.counted.map((taken, i) => (cell.batch * cell.operations) / taken / (matmul[i] ?? NaN))),
     peakMemory: engine.memory().peak,
   };
   if (scanTimer) {
     const { scan, stages } = scanTimer.result(await timeDecode(cell.pixels, options.repeats));
     measured.scan = scan;
-    measured.stages = { ...stages, ...(await timeMining(engine, conditions, cell, options.device, Math.min(3, options.repeats), call)) };
+    measured.stages = {
+      ...stages,
+      ...(await timeMining(engine, conditions, cell, options.device, Math.min(3, options.repeats), call)),
+    };
   }
   if (others.size > 0) {
     measured.peers = [...others].map(([mode, { passes, skipped }]): PeerBench => {
       if (skipped !== undefined || passes.counted.length === 0) return { mode, skipped: skipped ?? 'it gave no times' };
       const theirs: Spread = spread(passes.counted);
-      return { mode, seconds: theirs, ...(passes.first === undefined ? {} : { firstSeconds: passes.first }), ratio: theirs.median / time.median };
+      return {
+        mode,
+        seconds: theirs,
+        ...(passes.first === undefined ? {} : { firstSeconds: passes.first }),
+        ratio: theirs.median / time.median,
+      };
     });
   }
   return measured;
@@ -132,7 +175,14 @@ async function measure(cell: Cell, engine: Engine, conditions: Conditions, optio
  *
  * @param memoryFree bytes free on a CPU before anything is loaded: more than that is not even tried, as the system would kill the process
  */
-export async function benchCells(subject: Subject, cells: Cell[], options: CellOptions, peers: { peer: Peer; modes: string[] } | undefined, memoryFree: number, hooks: CellHooks): Promise<{ starts: Start[]; cells: Cell[] }> {
+export async function benchCells(
+  subject: Subject,
+  cells: Cell[],
+  options: CellOptions,
+  peers: { peer: Peer; modes: string[] } | undefined,
+  memoryFree: number,
+  hooks: CellHooks,
+): Promise<{ starts: Start[]; cells: Cell[] }> {
   const call: CallOptions = hooks.signal ? { signal: hooks.signal } : {};
   const starts: Start[] = [];
   const results: Cell[] = [];
@@ -143,14 +193,22 @@ export async function benchCells(subject: Subject, cells: Cell[], options: CellO
     const since = (): number => Number(process.hrtime.bigint() - begun) / 1e9;
     const engine = benchEngine(options.disable ?? [], options, precision);
     try {
-      const loadSeconds = await seconds(() => engine.loadModel({ unet, schedule, ...(vae && options.stages !== false ? { vae } : {}) }, call));
+      const loadSeconds = await seconds(() =>
+        engine.loadModel({ unet, schedule, ...(vae && options.stages !== false ? { vae } : {}) }, call),
+      );
       const conditions = await engine.prepareConditions(twoConditions(subject), call);
       for (const cell of here) {
         const skip = (reason: string): void => {
           results.push({ ...cell, skipped: reason });
           hooks.log?.(`${cellName(cell)}: skipped, ${reason}`);
         };
-        const needs = cell.batch * rowBytes(unet.config, { rows: cell.input[1], columns: cell.input[2], height: cell.pixels, width: cell.pixels }, precision);
+        const needs =
+          cell.batch *
+          rowBytes(
+            unet.config,
+            { rows: cell.input[1], columns: cell.input[2], height: cell.pixels, width: cell.pixels },
+            precision,
+          );
         if (!options.device.startsWith('cuda') && needs > memoryFree) {
           skip(`a pass takes about ${(needs / 1e9).toFixed(1)} GB and ${(memoryFree / 1e9).toFixed(1)} GB are free`);
           continue;
@@ -159,13 +217,20 @@ export async function benchCells(subject: Subject, cells: Cell[], options: CellO
           const before = since();
           forgetPeak();
           const measured = await measure(cell, engine, conditions, options, peers, subject, call);
-          if (options.ablate) measured.ablations = await ablate(options.ablate, cell, { engine, conditions }, subject, options, call);
+          if (options.ablate)
+            measured.ablations = await ablate(options.ablate, cell, { engine, conditions }, subject, options, call);
           results.push({ ...cell, measured });
-          if (starts.at(-1)?.precision !== precision) starts.push({ precision, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
+          if (starts.at(-1)?.precision !== precision)
+            starts.push({ precision, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
           const { seconds: time, share, evaluationsPerSecond, peers: others } = measured;
           hooks.log?.(
             `${cellName(cell)}: ${time.median.toFixed(3)} s a pass, ${evaluationsPerSecond.toPrecision(3)} evaluations/s, ${(100 * share.median).toFixed(0)} % of the machine's matrix products` +
-              (others ?? []).map(({ mode, ratio, skipped }) => `; ${mode}: ${ratio === undefined ? (skipped ?? '') : `${ratio.toFixed(2)} x`}`).join(''),
+              (others ?? [])
+                .map(
+                  ({ mode, ratio, skipped }) =>
+                    `; ${mode}: ${ratio === undefined ? (skipped ?? '') : `${ratio.toFixed(2)} x`}`,
+                )
+                .join(''),
           );
         } catch (thrown) {
           const error = asDiffmineError(thrown);

@@ -37,11 +37,14 @@ export interface CompareReport {
 const OTHER_RATE = 0.1;
 
 const kind = (device: string): string => device.replace(/:.*/, '');
-const sameCell = (a: Cell, b: Cell): boolean => a.precision === b.precision && a.batch === b.batch && a.input.every((size, i) => size === b.input[i]);
+const sameCell = (a: Cell, b: Cell): boolean =>
+  a.precision === b.precision && a.batch === b.batch && a.input.every((size, i) => size === b.input[i]);
 const width = ({ median, min, max }: Spread): number => (max - min) / median;
 
 /** The cells that will be asked for, known before anything is measured. */
-export type Planned = Pick<BenchReport, 'model' | 'parameters' | 'device'> & { cells: Pick<Cell, 'precision' | 'input' | 'batch' | 'operations'>[] };
+export type Planned = Pick<BenchReport, 'model' | 'parameters' | 'device'> & {
+  cells: Pick<Cell, 'precision' | 'input' | 'batch' | 'operations'>[];
+};
 
 /**
  * Refuses a baseline that says nothing about this benchmark, before time is spent on it: another model, a CPU's for a GPU, not one cell in common, or
@@ -51,9 +54,16 @@ export type Planned = Pick<BenchReport, 'model' | 'parameters' | 'device'> & { c
  */
 export function checkComparable(baseline: BenchReport, now: Planned): void {
   const differs = (what: string, before: string, here: string): never => {
-    throw new DiffmineError('INVALID_ARGUMENT', `The baseline cannot be compared with: its ${what} is ${before}, here it is ${here}.`, 'Run the benchmark as the baseline was, or make a new baseline: diffmine bench --json FILE.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The baseline cannot be compared with: its ${what} is ${before}, here it is ${here}.`,
+      'Run the benchmark as the baseline was, or make a new baseline: diffmine bench --json FILE.',
+    );
   };
-  if (baseline.parameters !== now.parameters || (baseline.model !== now.model && [baseline.model, now.model].some((model) => model.startsWith('synthetic:')))) {
+  if (
+    baseline.parameters !== now.parameters ||
+    (baseline.model !== now.model && [baseline.model, now.model].some((model) => model.startsWith('synthetic:')))
+  ) {
     differs('model', `${baseline.model} (${baseline.parameters} weights)`, `${now.model} (${now.parameters} weights)`);
   }
   if (kind(baseline.device) !== kind(now.device)) differs('device', kind(baseline.device), kind(now.device));
@@ -63,7 +73,8 @@ export function checkComparable(baseline: BenchReport, now: Planned): void {
   }
   for (const cell of now.cells) {
     const before = baseline.cells.find((other) => sameCell(other, cell as Cell));
-    if (before && before.operations !== cell.operations) differs(`count of operations (${cellName(cell)})`, String(before.operations), String(cell.operations));
+    if (before && before.operations !== cell.operations)
+      differs(`count of operations (${cellName(cell)})`, String(before.operations), String(cell.operations));
   }
 }
 
@@ -80,7 +91,15 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
   const judge = (cell: Cell, what: Comparison['what'], before: Spread, after: Spread): void => {
     const ratio = after.median / before.median;
     const verdict = ratio < 1 - tolerance ? 'regression' : ratio > 1 + tolerance ? 'faster' : 'ok';
-    comparisons.push({ cell: cellName(cell), what, before, now: after, ratio, verdict, noisy: Math.max(width(before), width(after)) > 2 * tolerance });
+    comparisons.push({
+      cell: cellName(cell),
+      what,
+      before,
+      now: after,
+      ratio,
+      verdict,
+      noisy: Math.max(width(before), width(after)) > 2 * tolerance,
+    });
   };
   for (const cell of now.cells) {
     const before = baseline.cells.find((other) => sameCell(other, cell))?.measured;
@@ -88,11 +107,14 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
     if (before && after) {
       const rate = after.matmul.median / before.matmul.median;
       if (baseline.machine.processor === now.machine.processor && Math.abs(rate - 1) > OTHER_RATE) {
-        warnings.push(`${cellName(cell)}: the machine itself multiplies ${rate.toFixed(2)} times as fast as for the baseline (clocks, neighbours, or little memory left): its share is less sure.`);
+        warnings.push(
+          `${cellName(cell)}: the machine itself multiplies ${rate.toFixed(2)} times as fast as for the baseline (clocks, neighbours, or little memory left): its share is less sure.`,
+        );
       }
       judge(cell, 'pass', before.share, after.share);
       if (before.scan && after.scan) judge(cell, 'scan', before.scan.share, after.scan.share);
-      else if (before.scan) warnings.push(`${cellName(cell)}: the baseline has the scan's share, this run has not (--no-stages).`);
+      else if (before.scan)
+        warnings.push(`${cellName(cell)}: the baseline has the scan's share, this run has not (--no-stages).`);
     } else if (before) {
       comparisons.push({ cell: cellName(cell), what: 'pass', before: before.share, verdict: 'lost', noisy: false });
       warnings.push(`${cellName(cell)} was measured for the baseline and not now: ${cell.skipped ?? ''}.`);
@@ -102,16 +124,39 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
   }
   for (const cell of baseline.cells) {
     if (!cell.measured || now.cells.some((other) => sameCell(other, cell))) continue;
-    comparisons.push({ cell: cellName(cell), what: 'pass', before: cell.measured.share, verdict: 'missing', noisy: false });
+    comparisons.push({
+      cell: cellName(cell),
+      what: 'pass',
+      before: cell.measured.share,
+      verdict: 'missing',
+      noisy: false,
+    });
     warnings.push(`${cellName(cell)} is in the baseline and was not asked for now.`);
   }
-  if (baseline.machine.processor !== now.machine.processor) warnings.push(`The baseline is of another machine (${baseline.machine.processor}): shares hold across cards about, not exactly; keep a baseline for each kind of card.`);
-  if (baseline.machine.libtorch !== now.machine.libtorch) warnings.push(`The baseline ran with LibTorch ${baseline.machine.libtorch}, this is ${now.machine.libtorch}.`);
-  const settings = ({ machine, settings: { disabled } }: BenchReport): string => [disabled.length === 0 ? '' : `--disable ${disabled.join(',')}`, machine.threads > 0 ? `${machine.threads} threads` : ''].filter(Boolean).join(', ') || 'defaults';
-  if (settings(baseline) !== settings(now)) warnings.push(`The baseline was measured with ${settings(baseline)}, this with ${settings(now)}.`);
-  if (comparisons.some(({ noisy }) => noisy)) warnings.push('Cells marked noisy have a range wider than the tolerance: more --repeats, locked clocks, or an idle machine.');
+  if (baseline.machine.processor !== now.machine.processor)
+    warnings.push(
+      `The baseline is of another machine (${baseline.machine.processor}): shares hold across cards about, not exactly; keep a baseline for each kind of card.`,
+    );
+  if (baseline.machine.libtorch !== now.machine.libtorch)
+    warnings.push(`The baseline ran with LibTorch ${baseline.machine.libtorch}, this is ${now.machine.libtorch}.`);
+  const settings = ({ machine, settings: { disabled } }: BenchReport): string =>
+    [
+      disabled.length === 0 ? '' : `--disable ${disabled.join(',')}`,
+      machine.threads > 0 ? `${machine.threads} threads` : '',
+    ]
+      .filter(Boolean)
+      .join(', ') || 'defaults';
+  if (settings(baseline) !== settings(now))
+    warnings.push(`The baseline was measured with ${settings(baseline)}, this with ${settings(now)}.`);
+  if (comparisons.some(({ noisy }) => noisy))
+    warnings.push(
+      'Cells marked noisy have a range wider than the tolerance: more --repeats, locked clocks, or an idle machine.',
+    );
   return {
-    baseline: { version: baseline.version, created: baseline.created, processor: baseline.machine.processor }, tolerance, comparisons, warnings,
+    baseline: { version: baseline.version, created: baseline.created, processor: baseline.machine.processor },
+    tolerance,
+    comparisons,
+    warnings,
     passed: comparisons.every(({ verdict }) => verdict !== 'regression' && verdict !== 'lost'),
   };
 }

@@ -17,7 +17,12 @@ export function noise(shape: readonly number[]): Tensor {
 
 /** A forward pass of the cell: label and null of batch / 2 inputs. */
 export function onePass({ input: [channels, height, width], batch }: Cell): UNetForwardInput {
-  return { x: noise([batch / 2, channels, height, width]), timesteps: Array<number>(batch / 2).fill(300), conditionIndex: Array.from({ length: batch }, (_, i) => i % 2), fanOut: 2 };
+  return {
+    x: noise([batch / 2, channels, height, width]),
+    timesteps: Array<number>(batch / 2).fill(300),
+    conditionIndex: Array.from({ length: batch }, (_, i) => i % 2),
+    fanOut: 2,
+  };
 }
 
 /** Rounds before the clock: a GPU's graphs are recorded and its clocks rise in the first ones. */
@@ -32,7 +37,11 @@ export function spread(values: readonly number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length / 2;
   const at = (i: number): number => sorted[i] ?? NaN;
-  return { median: Number.isInteger(middle) ? (at(middle - 1) + at(middle)) / 2 : at(Math.floor(middle)), min: at(0), max: at(sorted.length - 1) };
+  return {
+    median: Number.isInteger(middle) ? (at(middle - 1) + at(middle)) / 2 : at(Math.floor(middle)),
+    min: at(0),
+    max: at(sorted.length - 1),
+  };
 }
 
 /** Seconds that `work` takes. */

@@ -5,16 +5,19 @@ import { cellName, SAMPLES, type BenchReport, type Cell, type Measured } from '.
 
 export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 /** '42.0 % (40.1 ... 43.2)'. */
-export const percentRange = ({ median, min, max }: Spread): string => `${percent(median)} (${(100 * min).toFixed(1)} ... ${(100 * max).toFixed(1)})`;
+export const percentRange = ({ median, min, max }: Spread): string =>
+  `${percent(median)} (${(100 * min).toFixed(1)} ... ${(100 * max).toFixed(1)})`;
 /** '0.123' for seconds, '0.000123' where that says nothing. */
 export const time = (value: number): string => (value >= 0.1 ? value.toFixed(3) : value.toPrecision(3));
 export const tera = (rate: number): string => (rate >= 1e13 ? (rate / 1e12).toFixed(0) : (rate / 1e12).toPrecision(2));
 
 /** '201,601', '0.231'. */
-export const count = (value: number): string => (value >= 100 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3));
+export const count = (value: number): string =>
+  value >= 100 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3);
 
 /** '1.234 (1.201 ... 1.250)'. */
-export const factor = ({ median, min, max }: Spread): string => `${median.toFixed(3)} (${min.toFixed(3)} ... ${max.toFixed(3)})`;
+export const factor = ({ median, min, max }: Spread): string =>
+  `${median.toFixed(3)} (${min.toFixed(3)} ... ${max.toFixed(3)})`;
 
 /** '29 min', '1.4 h', '60 days'. */
 export function long(seconds: number): string {
@@ -40,11 +43,23 @@ function table(header: string[], rows: string[][]): string {
   return [line(header), line(header.map((_, i) => (i === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
 }
 
-const MARKS: Record<Comparison['verdict'], string> = { ok: 'ok', faster: 'faster', regression: '**slower**', lost: '**lost**', missing: 'missing', new: 'new' };
+const MARKS: Record<Comparison['verdict'], string> = {
+  ok: 'ok',
+  faster: 'faster',
+  regression: '**slower**',
+  lost: '**lost**',
+  missing: 'missing',
+  new: 'new',
+};
 
 function comparisonTable({ tolerance, comparisons, warnings, baseline, passed }: CompareReport): string {
   const rows = comparisons.map(({ cell, what, before, now, ratio, verdict, noisy }) => [
-    cell, what, before ? percentRange(before) : '', now ? percentRange(now) : '', ratio === undefined ? '' : `${ratio >= 1 ? '+' : ''}${(100 * (ratio - 1)).toFixed(1)} %`, MARKS[verdict] + (noisy ? ' (noisy)' : ''),
+    cell,
+    what,
+    before ? percentRange(before) : '',
+    now ? percentRange(now) : '',
+    ratio === undefined ? '' : `${ratio >= 1 ? '+' : ''}${(100 * (ratio - 1)).toFixed(1)} %`,
+    MARKS[verdict] + (noisy ? ' (noisy)' : ''),
   ]);
   return [
     `### ${passed ? 'No regression' : 'Regression'} against the baseline`,
@@ -64,13 +79,36 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
     ...(comparison ? [comparisonTable(comparison)] : []),
   ];
   if (measured.length > 0) {
-    parts.push('### Speed', table(
-      ['cell', 'evaluations/s', 'TFLOP/s', 'matrix products, TFLOP/s', 'share (range)', 'images/s', 'patches/s', 'a billion patches', 'peak memory, GB', 'first pass, s'],
-      measured.map(([cell, { evaluationsPerSecond, flops, matmul, share, scan, peakMemory, firstSeconds }]) => [
-        cellName(cell), evaluationsPerSecond.toPrecision(4), tera(flops), tera(matmul.median), percentRange(share), scan ? count(scan.imagesPerSecond) : '', scan ? count(scan.patchesPerSecond) : '',
-        scan ? long(scan.secondsPerBillionPatches) : '', (peakMemory / 1e9).toFixed(2), time(firstSeconds),
-      ]),
-    ), `Images and patches are counted at N = ${SAMPLES}.`);
+    parts.push(
+      '### Speed',
+      table(
+        [
+          'cell',
+          'evaluations/s',
+          'TFLOP/s',
+          'matrix products, TFLOP/s',
+          'share (range)',
+          'images/s',
+          'patches/s',
+          'a billion patches',
+          'peak memory, GB',
+          'first pass, s',
+        ],
+        measured.map(([cell, { evaluationsPerSecond, flops, matmul, share, scan, peakMemory, firstSeconds }]) => [
+          cellName(cell),
+          evaluationsPerSecond.toPrecision(4),
+          tera(flops),
+          tera(matmul.median),
+          percentRange(share),
+          scan ? count(scan.imagesPerSecond) : '',
+          scan ? count(scan.patchesPerSecond) : '',
+          scan ? long(scan.secondsPerBillionPatches) : '',
+          (peakMemory / 1e9).toFixed(2),
+          time(firstSeconds),
+        ]),
+      ),
+      `Images and patches are counted at N = ${SAMPLES}.`,
+    );
   }
   const staged = measured.filter(([, { stages }]) => stages);
   if (staged.length > 0) {
@@ -78,28 +116,58 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
       const one = result.stages?.[name];
       return one ? time(ofPicture(result, name) ?? one.seconds.median) : '';
     };
-    parts.push(`### Seconds a picture, by stage`, table(
-      ['cell', ...STAGES], staged.map(([cell, result]) => [cellName(cell), ...STAGES.map((name) => stage(result, name))]),
-    ), `At N = ${SAMPLES}; decode runs beside the device's work, features are of each chosen picture, cluster of a label of 1000 patches.`);
+    parts.push(
+      `### Seconds a picture, by stage`,
+      table(
+        ['cell', ...STAGES],
+        staged.map(([cell, result]) => [cellName(cell), ...STAGES.map((name) => stage(result, name))]),
+      ),
+      `At N = ${SAMPLES}; decode runs beside the device's work, features are of each chosen picture, cluster of a label of 1000 patches.`,
+    );
   }
-  const peers = measured.flatMap(([cell, { seconds, peers: others }]) => (others ?? []).map((other) => [cell, seconds, other] as const));
+  const peers = measured.flatMap(([cell, { seconds, peers: others }]) =>
+    (others ?? []).map((other) => [cell, seconds, other] as const),
+  );
   if (peer && peers.length > 0) {
-    parts.push(`### Beside diffusers ${peer.diffusers}, torch ${peer.torch}`, table(
-      ['cell', 'peer', 's a pass', 'peer, s a pass', 'times faster'],
-      peers.map(([cell, seconds, other]) => [cellName(cell), other.mode, time(seconds.median), other.seconds ? time(other.seconds.median) : `skipped: ${other.skipped ?? ''}`, other.ratio?.toFixed(2) ?? '']),
-    ));
+    parts.push(
+      `### Beside diffusers ${peer.diffusers}, torch ${peer.torch}`,
+      table(
+        ['cell', 'peer', 's a pass', 'peer, s a pass', 'times faster'],
+        peers.map(([cell, seconds, other]) => [
+          cellName(cell),
+          other.mode,
+          time(seconds.median),
+          other.seconds ? time(other.seconds.median) : `skipped: ${other.skipped ?? ''}`,
+          other.ratio?.toFixed(2) ?? '',
+        ]),
+      ),
+    );
   }
   const ablations = measured.flatMap(([cell, { ablations: each }]) => (each ?? []).map((one) => [cell, one] as const));
   if (ablations.length > 0) {
-    parts.push('### What each optimization is worth', table(
-      ['cell', 'optimization', 'a forward pass, times faster with it (range)', 'a scoring call, likewise'],
-      ablations.map(([cell, { optimization, pass, scan, skipped }]) => [cellName(cell), optimization, skipped === undefined ? (pass ? factor(pass) : '') : `skipped: ${skipped}`, scan ? factor(scan) : '']),
-    ));
+    parts.push(
+      '### What each optimization is worth',
+      table(
+        ['cell', 'optimization', 'a forward pass, times faster with it (range)', 'a scoring call, likewise'],
+        ablations.map(([cell, { optimization, pass, scan, skipped }]) => [
+          cellName(cell),
+          optimization,
+          skipped === undefined ? (pass ? factor(pass) : '') : `skipped: ${skipped}`,
+          scan ? factor(scan) : '',
+        ]),
+      ),
+    );
   }
   if (reference) {
-    parts.push('### The whole pipeline beside the reference\'s loop', `${reference.pictures} pictures of ${reference.samples} samples, ${reference.precision} ${time(reference.ours.median)} s against ${reference.theirPrecision} ${time(reference.theirs.median)} s, **${reference.ratio.median.toFixed(2)} times** as fast.`);
+    parts.push(
+      "### The whole pipeline beside the reference's loop",
+      `${reference.pictures} pictures of ${reference.samples} samples, ${reference.precision} ${time(reference.ours.median)} s against ${reference.theirPrecision} ${time(reference.theirs.median)} s, **${reference.ratio.median.toFixed(2)} times** as fast.`,
+    );
   }
-  if (starts.length > 0) parts.push(`Time to the first result: ${starts.map(({ precision, firstResultSeconds, loadSeconds }) => `${precision} ${firstResultSeconds.toFixed(1)} s (loading ${loadSeconds.toFixed(1)} s)`).join(', ')}.`);
+  if (starts.length > 0)
+    parts.push(
+      `Time to the first result: ${starts.map(({ precision, firstResultSeconds, loadSeconds }) => `${precision} ${firstResultSeconds.toFixed(1)} s (loading ${loadSeconds.toFixed(1)} s)`).join(', ')}.`,
+    );
   const skipped = cells.filter((cell): cell is Cell & { skipped: string } => cell.skipped !== undefined);
   if (skipped.length > 0) parts.push(skipped.map((cell) => `- skipped ${cellName(cell)}: ${cell.skipped}`).join('\n'));
   return `${parts.join('\n\n')}\n`;

@@ -34,11 +34,20 @@ export interface OperationCounts {
 /**
  * Operations of one evaluation by kind, for an input of height x width cells.
  *
- * @param config as src/model reads it
+ * @param config as src/models reads it
  */
 export function operationCounts(config: UNetConfig, height: number, width: number): OperationCounts {
   const counts: OperationCounts = {
-    convolutions: 0, feedForward: 0, selfAttention: 0, selfProjections: 0, transformerProjections: 0, crossProjections: 0, textProjections: 0, crossAttention: 0, shortcuts: 0, embeddings: 0,
+    convolutions: 0,
+    feedForward: 0,
+    selfAttention: 0,
+    selfProjections: 0,
+    transformerProjections: 0,
+    crossProjections: 0,
+    textProjections: 0,
+    crossAttention: 0,
+    shortcuts: 0,
+    embeddings: 0,
   };
   const channels = config.blockOutChannels;
   const first = channels[0] ?? 0;
@@ -47,7 +56,8 @@ export function operationCounts(config: UNetConfig, height: number, width: numbe
   // A convolution that halves pads 1 on all sides: odd sizes are rounded up.
   const cells = (level: number): number => Math.ceil(height / 2 ** level) * Math.ceil(width / 2 ** level);
   const linear = (from: number, to: number, rows: number): number => 2 * from * to * rows;
-  const convolution = (from: number, to: number, rows: number): void => void (counts.convolutions += linear(9 * from, to, rows));
+  const convolution = (from: number, to: number, rows: number): void =>
+    void (counts.convolutions += linear(9 * from, to, rows));
 
   const attention = (width: number, rows: number): void => {
     counts.selfProjections += 4 * linear(width, width, rows);
@@ -92,7 +102,8 @@ export function operationCounts(config: UNetConfig, height: number, width: numbe
   if (crosses) layer('', now, now, levels - 1);
   channels.toReversed().forEach((to, block) => {
     const level = levels - 1 - block;
-    for (let i = 0; i <= config.layersPerBlock; i++, now = to) layer(config.upBlockTypes[block] ?? '', now + (skips.pop() ?? 0), to, level);
+    for (let i = 0; i <= config.layersPerBlock; i++, now = to)
+      layer(config.upBlockTypes[block] ?? '', now + (skips.pop() ?? 0), to, level);
     if (level > 0) convolution(to, to, cells(level - 1));
   });
   convolution(first, config.outChannels, cells(0));
@@ -101,7 +112,10 @@ export function operationCounts(config: UNetConfig, height: number, width: numbe
 
 /** Operations of one evaluation. */
 export function operations(config: UNetConfig, height: number, width: number): number {
-  return Object.values(operationCounts(config, height, width) as unknown as Record<string, number>).reduce((sum, count) => sum + count, 0);
+  return Object.values(operationCounts(config, height, width) as unknown as Record<string, number>).reduce(
+    (sum, count) => sum + count,
+    0,
+  );
 }
 
 /** Patches of a picture: the places of a k x k window in height x width pixels, stride 1. 201,601 for 64 in 512 x 512. */

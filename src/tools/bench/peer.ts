@@ -34,10 +34,21 @@ const SCRIPTS = join(import.meta.dirname, '..', '..', '..', 'scripts');
 /** The arguments of diffusers' UNet2DConditionModel for our reading of its config. */
 export function diffusersConfig(config: UNetConfig): Record<string, unknown> {
   return {
-    in_channels: config.inChannels, out_channels: config.outChannels, block_out_channels: config.blockOutChannels, down_block_types: config.downBlockTypes,
-    up_block_types: config.upBlockTypes, mid_block_type: config.midBlockType, layers_per_block: config.layersPerBlock, attention_head_dim: config.attentionHeadDim,
-    transformer_layers_per_block: config.transformerLayers, cross_attention_dim: config.crossAttentionDim, norm_num_groups: config.normNumGroups, norm_eps: config.normEps,
-    use_linear_projection: config.useLinearProjection, upcast_attention: config.upcastAttention, resnet_time_scale_shift: config.scaleShift ? 'scale_shift' : 'default',
+    in_channels: config.inChannels,
+    out_channels: config.outChannels,
+    block_out_channels: config.blockOutChannels,
+    down_block_types: config.downBlockTypes,
+    up_block_types: config.upBlockTypes,
+    mid_block_type: config.midBlockType,
+    layers_per_block: config.layersPerBlock,
+    attention_head_dim: config.attentionHeadDim,
+    transformer_layers_per_block: config.transformerLayers,
+    cross_attention_dim: config.crossAttentionDim,
+    norm_num_groups: config.normNumGroups,
+    norm_eps: config.normEps,
+    use_linear_projection: config.useLinearProjection,
+    upcast_attention: config.upcastAttention,
+    resnet_time_scale_shift: config.scaleShift ? 'scale_shift' : 'default',
     ...(config.numClassEmbeds > 0 ? { num_class_embeds: config.numClassEmbeds } : {}),
   };
 }
@@ -53,7 +64,10 @@ export class Peer {
 
   /** Starts `python`. Throws SETUP where it lacks torch or diffusers; `signal` ends it at once, in the middle of a compilation too: then CANCELLED. */
   static async start(python: string, threads: number, signal?: AbortSignal): Promise<Peer> {
-    const child = spawn(python, [join(SCRIPTS, 'bench-peer.py'), String(threads)], { stdio: 'pipe', env: foreignEnvironment() });
+    const child = spawn(python, [join(SCRIPTS, 'bench-peer.py'), String(threads)], {
+      stdio: 'pipe',
+      env: foreignEnvironment(),
+    });
     child.stderr.resume(); // warnings of the libraries
     child.stdin.on('error', () => undefined); // a dead child is told by the missing answer
     const failed = new Promise<never>((_, reject) => child.once('error', reject));
@@ -76,7 +90,12 @@ export class Peer {
     } catch (error) {
       child.kill();
       if (error instanceof DiffmineError) throw error;
-      throw new DiffmineError('SETUP', `The peer "${python}" does not start: ${error instanceof Error ? error.message : String(error)}.`, hint, { cause: error });
+      throw new DiffmineError(
+        'SETUP',
+        `The peer "${python}" does not start: ${error instanceof Error ? error.message : String(error)}.`,
+        hint,
+        { cause: error },
+      );
     }
   }
 
@@ -84,7 +103,12 @@ export class Peer {
   async forward(pass: PeerPass): Promise<number | string> {
     this.child.stdin.write(`${JSON.stringify({ ...pass, config: diffusersConfig(pass.config) })}\n`);
     const answer = await Promise.race([this.lines.next(), this.cancelled]);
-    if (answer.done) throw new DiffmineError('SETUP', 'The peer ended in the middle of the benchmark.', 'It may have run out of memory.');
+    if (answer.done)
+      throw new DiffmineError(
+        'SETUP',
+        'The peer ended in the middle of the benchmark.',
+        'It may have run out of memory.',
+      );
     const { seconds, error } = parseJson(answer.value) as { seconds?: number; error?: string };
     return seconds ?? error ?? 'it gave no time';
   }

@@ -48,7 +48,7 @@ export interface RankStudy {
 function ranks(values: readonly number[]): number[] {
   const order = values.map((value, index) => ({ value, index })).sort((a, b) => a.value - b.value);
   const result = Array<number>(values.length).fill(0);
-  for (let begin = 0; begin < order.length; ) {
+  for (let begin = 0; begin < order.length;) {
     let end = begin;
     while (end < order.length && order[end]?.value === order[begin]?.value) end += 1;
     for (let i = begin; i < end; i++) result[order[i]?.index ?? 0] = (begin + end + 1) / 2;
@@ -87,7 +87,8 @@ function match(first: readonly RankedPatch[], second: readonly RankedPatch[]): (
   return first.map((patch) => {
     const others = byImage.get(patch.image);
     let best: RankedPatch | undefined;
-    for (const other of others ?? []) if (overlap(patch, other) >= Math.max(0.5, best ? overlap(patch, best) + 1e-12 : 0)) best = other;
+    for (const other of others ?? [])
+      if (overlap(patch, other) >= Math.max(0.5, best ? overlap(patch, best) + 1e-12 : 0)) best = other;
     if (best) others?.delete(best);
     return best;
   });
@@ -99,12 +100,21 @@ function match(first: readonly RankedPatch[], second: readonly RankedPatch[]): (
  * @param pictures typicality of each picture in both runs
  * @param first the first run's candidates, of all pictures; `second` likewise
  */
-export function rankFigures(label: string, pictures: readonly (readonly [number, number])[], first: readonly RankedPatch[], second: readonly RankedPatch[], top: number): RankFigures {
-  const descending = (patches: readonly RankedPatch[]): RankedPatch[] => [...patches].sort((a, b) => b.typicality - a.typicality);
+export function rankFigures(
+  label: string,
+  pictures: readonly (readonly [number, number])[],
+  first: readonly RankedPatch[],
+  second: readonly RankedPatch[],
+  top: number,
+): RankFigures {
+  const descending = (patches: readonly RankedPatch[]): RankedPatch[] =>
+    [...patches].sort((a, b) => b.typicality - a.typicality);
   const [a, b] = [descending(first), descending(second)];
   const places = new Map(b.map((patch, place) => [patch, place]));
   const matches = match(a, b);
-  const pairs = matches.flatMap((other, place) => (other ? [{ place, patch: a[place] as RankedPatch, other, otherPlace: places.get(other) ?? 0 }] : []));
+  const pairs = matches.flatMap((other, place) =>
+    other ? [{ place, patch: a[place] as RankedPatch, other, otherPlace: places.get(other) ?? 0 }] : [],
+  );
   const count = Math.min(top, a.length);
   const best = pairs.filter(({ place }) => place < count);
   const kept = best.filter(({ otherPlace }) => otherPlace < count);
@@ -113,12 +123,28 @@ export function rankFigures(label: string, pictures: readonly (readonly [number,
   const mean = a.reduce((sum, { typicality }) => sum + typicality, 0) / a.length;
   const deviation = Math.sqrt(a.reduce((sum, { typicality }) => sum + (typicality - mean) ** 2, 0) / a.length);
   return {
-    label, pictures: pictures.length, pictureCorrelation: spearman(pictures.map(([x]) => x), pictures.map(([, y]) => y)),
-    candidates: a.length, matched: pairs.length, same: pairs.filter(({ patch, other }) => patch.row === other.row && patch.column === other.column).length,
-    candidateCorrelation: spearman(pairs.map(({ patch }) => patch.typicality), pairs.map(({ other }) => other.typicality)),
-    change: Math.sqrt(pairs.reduce((sum, { patch, other }) => sum + (patch.typicality - other.typicality) ** 2, 0) / pairs.length) / deviation,
-    top: count, kept: kept.length, largestFall: Math.max(0, ...best.map(({ place, otherPlace }) => otherPlace - place)),
-    firstLost: firstLost === undefined ? null : firstLost + 1, unmatched: count - best.length,
+    label,
+    pictures: pictures.length,
+    pictureCorrelation: spearman(
+      pictures.map(([x]) => x),
+      pictures.map(([, y]) => y),
+    ),
+    candidates: a.length,
+    matched: pairs.length,
+    same: pairs.filter(({ patch, other }) => patch.row === other.row && patch.column === other.column).length,
+    candidateCorrelation: spearman(
+      pairs.map(({ patch }) => patch.typicality),
+      pairs.map(({ other }) => other.typicality),
+    ),
+    change:
+      Math.sqrt(
+        pairs.reduce((sum, { patch, other }) => sum + (patch.typicality - other.typicality) ** 2, 0) / pairs.length,
+      ) / deviation,
+    top: count,
+    kept: kept.length,
+    largestFall: Math.max(0, ...best.map(({ place, otherPlace }) => otherPlace - place)),
+    firstLost: firstLost === undefined ? null : firstLost + 1,
+    unmatched: count - best.length,
   };
 }
 
@@ -129,7 +155,8 @@ interface PictureRow extends Record<string, unknown> {
 }
 
 async function rowsOf(run: Run): Promise<{ pictures: PictureRow[]; patches: PatchRow[] }> {
-  const files = (name: 'images.parquet' | 'patches.parquet'): string[] => Array.from({ length: run.manifest.shards }, (_, shard) => run.shardFile(shard, name));
+  const files = (name: 'images.parquet' | 'patches.parquet'): string[] =>
+    Array.from({ length: run.manifest.shards }, (_, shard) => run.shardFile(shard, name));
   return {
     pictures: await query<PictureRow>(`SELECT image, condition, typicality FROM ${sqlFiles(files('images.parquet'))}`),
     patches: await query<PatchRow>(`SELECT * FROM ${sqlFiles(files('patches.parquet'))} WHERE list = '${LISTS[0]}'`),
@@ -145,16 +172,34 @@ async function rowsOf(run: Run): Promise<{ pictures: PictureRow[]; patches: Patc
 export async function rankStudy(firstPath: string, secondPath: string, top = 50): Promise<RankStudy> {
   const runs = [await Run.open(firstPath), await Run.open(secondPath)] as const;
   for (const run of runs) {
-    if ((await run.doneShards()).length < run.manifest.shards) throw new DiffmineError('RUN_INVALID', `${run.path} is not finished.`, 'Repeat the scan to go on with it.');
+    if ((await run.doneShards()).length < run.manifest.shards)
+      throw new DiffmineError('RUN_INVALID', `${run.path} is not finished.`, 'Repeat the scan to go on with it.');
   }
   const [a, b] = [runs[0].manifest, runs[1].manifest];
-  const facts = ({ dataset, model, options }: typeof a): unknown[] => [dataset.fingerprint, model.fingerprint, options.samples, options.patch, options.size, options.sampler, options.against, options.tBegin, options.tEnd, options.perImage];
+  const facts = ({ dataset, model, options }: typeof a): unknown[] => [
+    dataset.fingerprint,
+    model.fingerprint,
+    options.samples,
+    options.patch,
+    options.size,
+    options.sampler,
+    options.against,
+    options.tBegin,
+    options.tEnd,
+    options.perImage,
+  ];
   if (JSON.stringify(facts(a)) !== JSON.stringify(facts(b))) {
-    throw new DiffmineError('RUN_MISMATCH', `${firstPath} and ${secondPath} differ in more than precision.`, 'Scan the same pictures with the same model, samples and sizes.');
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `${firstPath} and ${secondPath} differ in more than precision.`,
+      'Scan the same pictures with the same model, samples and sizes.',
+    );
   }
   const [first, second] = [await rowsOf(runs[0]), await rowsOf(runs[1])];
   const labels = a.conditions.map((condition) => {
-    const others = new Map(second.pictures.filter((row) => row.condition === condition).map((row) => [row.image, row.typicality]));
+    const others = new Map(
+      second.pictures.filter((row) => row.condition === condition).map((row) => [row.image, row.typicality]),
+    );
     const pictures = first.pictures.flatMap((row) => {
       const other = row.condition === condition ? others.get(row.image) : undefined;
       return other === undefined ? [] : [[row.typicality, other] as const];
@@ -162,10 +207,17 @@ export async function rankStudy(firstPath: string, secondPath: string, top = 50)
     const of = (patches: PatchRow[]): PatchRow[] => patches.filter((patch) => patch.condition === condition);
     return rankFigures(condition, pictures, of(first.patches), of(second.patches), top);
   });
-  const mean = (of: (one: RankFigures) => number): number => labels.reduce((sum, one) => sum + of(one), 0) / labels.length;
+  const mean = (of: (one: RankFigures) => number): number =>
+    labels.reduce((sum, one) => sum + of(one), 0) / labels.length;
   return {
-    runs: [runs[0].path, runs[1].path], precisions: [a.options.precision, b.options.precision], samples: a.options.samples, labels,
-    pictureCorrelation: mean((one) => one.pictureCorrelation), candidateCorrelation: mean((one) => one.candidateCorrelation), overlap: mean(({ kept, top: count }) => kept / count),
-    largestFall: Math.max(...labels.map(({ largestFall }) => largestFall)), unmatched: labels.reduce((sum, one) => sum + one.unmatched, 0),
+    runs: [runs[0].path, runs[1].path],
+    precisions: [a.options.precision, b.options.precision],
+    samples: a.options.samples,
+    labels,
+    pictureCorrelation: mean((one) => one.pictureCorrelation),
+    candidateCorrelation: mean((one) => one.candidateCorrelation),
+    overlap: mean(({ kept, top: count }) => kept / count),
+    largestFall: Math.max(...labels.map(({ largestFall }) => largestFall)),
+    unmatched: labels.reduce((sum, one) => sum + one.unmatched, 0),
   };
 }

@@ -54,10 +54,19 @@ interface FromReference {
   stages: Record<string, number>;
 }
 
-async function runReference(python: string, request: object, folder: string, threads: number, signal?: AbortSignal): Promise<FromReference> {
+async function runReference(
+  python: string,
+  request: object,
+  folder: string,
+  threads: number,
+  signal?: AbortSignal,
+): Promise<FromReference> {
   const [input, output] = [join(folder, 'reference.json'), join(folder, 'reference-result.json')];
   await writeFile(input, JSON.stringify(request));
-  const child = spawn(python, [REFERENCE_SCRIPT, input, output, String(threads)], { stdio: ['ignore', 'ignore', 'pipe'], env: foreignEnvironment() });
+  const child = spawn(python, [REFERENCE_SCRIPT, input, output, String(threads)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: foreignEnvironment(),
+  });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-4000)));
   const stop = (): void => void child.kill('SIGKILL');
@@ -65,11 +74,18 @@ async function runReference(python: string, request: object, folder: string, thr
   signal?.addEventListener('abort', stop);
   const failure = await new Promise<string | undefined>((resolve) => {
     child.once('error', ({ message }) => resolve(message));
-    child.once('close', (code, by) => resolve(code === 0 ? undefined : (said.trim().split('\n').at(-1) ?? `it ended with ${String(by ?? code)}`)));
+    child.once('close', (code, by) =>
+      resolve(code === 0 ? undefined : (said.trim().split('\n').at(-1) ?? `it ended with ${String(by ?? code)}`)),
+    );
   });
   signal?.removeEventListener('abort', stop);
   if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The benchmark was cancelled.');
-  if (failure !== undefined) throw new DiffmineError('SETUP', `The reference's loop failed: ${failure}.`, 'Give --peer a Python that can import torch, diffusers, safetensors, numpy and PIL.');
+  if (failure !== undefined)
+    throw new DiffmineError(
+      'SETUP',
+      `The reference's loop failed: ${failure}.`,
+      'Give --peer a Python that can import torch, diffusers, safetensors, numpy and PIL.',
+    );
   return parseJson(await readFile(output, 'utf8')) as FromReference;
 }
 
@@ -79,10 +95,17 @@ async function runReference(python: string, request: object, folder: string, thr
  * The prompts' embeddings are handed to the reference in a file: encoding them takes no time worth measuring, and so it needs no
  * tokenizer. @throws MODEL_UNSUPPORTED for models that take no text or have no VAE; SETUP where the Python lacks something
  */
-export async function benchReference(options: ReferenceOptions, hooks: { signal?: AbortSignal; log?: (line: string) => void } = {}): Promise<ReferenceBench> {
+export async function benchReference(
+  options: ReferenceOptions,
+  hooks: { signal?: AbortSignal; log?: (line: string) => void } = {},
+): Promise<ReferenceBench> {
   const { precision, theirPrecision, samples, top, device, threads = 0 } = options;
   const model = await openModel(options.model, variantOf(options));
-  if (model.conditioning !== 'text' || model.kind !== 'latent') throw new DiffmineError('MODEL_UNSUPPORTED', `The reference's loop takes models of text and latents; ${options.model} is none.`);
+  if (model.conditioning !== 'text' || model.kind !== 'latent')
+    throw new DiffmineError(
+      'MODEL_UNSUPPORTED',
+      `The reference's loop takes models of text and latents; ${options.model} is none.`,
+    );
   const dataset = await openDataset(options.dataset);
   const patch = Math.max(1, Math.floor(model.sampleSize / 8));
   const folder = await mkdtemp(join(tmpdir(), 'diffmine-bench-'));
@@ -97,25 +120,63 @@ export async function benchReference(options: ReferenceOptions, hooks: { signal?
       await engine.dispose();
     }
     const request = {
-      model: model.path, ...variantOf(model), embeddings, labels: dataset.labels, device, precision: theirPrecision, samples, top, patch, size: model.sampleSize, per_image: 5, clusters: 32, batch: 20,
-      t_range: [100, 700], dift: { timestep: 161, up_block: 1, ensemble: 8 }, images: dataset.images.map(({ file, label }) => ({ file, label })),
+      model: model.path,
+      ...variantOf(model),
+      embeddings,
+      labels: dataset.labels,
+      device,
+      precision: theirPrecision,
+      samples,
+      top,
+      patch,
+      size: model.sampleSize,
+      per_image: 5,
+      clusters: 32,
+      batch: 20,
+      t_range: [100, 700],
+      dift: { timestep: 161, up_block: 1, ensemble: 8 },
+      images: dataset.images.map(({ file, label }) => ({ file, label })),
     };
     const times: { ours: number; theirs: number }[] = [];
     let last: FromReference = { pictures: 0, stages: {} };
     for (let round = 0; round < options.repeats; round++) {
       const run = join(folder, `run-${round}`);
       const ours = await seconds(async () => {
-        await scan({ dataset: options.dataset, model: options.model, ...variantOf(options), out: run, samples, device, precision, patch, ...(threads ? { threads } : {}) }, hooks.signal ? { signal: hooks.signal } : {});
+        await scan(
+          {
+            dataset: options.dataset,
+            model: options.model,
+            ...variantOf(options),
+            out: run,
+            samples,
+            device,
+            precision,
+            patch,
+            ...(threads ? { threads } : {}),
+          },
+          hooks.signal ? { signal: hooks.signal } : {},
+        );
         await mine(run, { device, top, ...(threads ? { threads } : {}) }, hooks.signal ? { signal: hooks.signal } : {});
       });
-      const whole = await seconds(async () => void (last = await runReference(options.python, request, folder, threads, hooks.signal)));
+      const whole = await seconds(
+        async () => void (last = await runReference(options.python, request, folder, threads, hooks.signal)),
+      );
       const theirs = whole - (last.stages['imports'] ?? 0);
       times.push({ ours, theirs });
-      hooks.log?.(`whole pipeline, round ${round + 1}: ${ours.toFixed(1)} s; the reference's loop ${theirs.toFixed(1)} s`);
+      hooks.log?.(
+        `whole pipeline, round ${round + 1}: ${ours.toFixed(1)} s; the reference's loop ${theirs.toFixed(1)} s`,
+      );
     }
     return {
-      pictures: last.pictures, samples, top, precision, theirPrecision, ours: spread(times.map((one) => one.ours)), theirs: spread(times.map((one) => one.theirs)),
-      ratio: spread(times.map(({ ours, theirs }) => theirs / ours)), stages: last.stages,
+      pictures: last.pictures,
+      samples,
+      top,
+      precision,
+      theirPrecision,
+      ours: spread(times.map((one) => one.ours)),
+      theirs: spread(times.map((one) => one.theirs)),
+      ratio: spread(times.map(({ ours, theirs }) => theirs / ours)),
+      stages: last.stages,
     };
   } finally {
     await rm(folder, { recursive: true, force: true });

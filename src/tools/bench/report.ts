@@ -132,19 +132,32 @@ export interface BenchReport {
 }
 
 /** 'fp16, 64 x 64, batch 128'. */
-export function cellName({ precision, input: [, height, width], batch }: Pick<Cell, 'precision' | 'input' | 'batch'>): string {
+export function cellName({
+  precision,
+  input: [, height, width],
+  batch,
+}: Pick<Cell, 'precision' | 'input' | 'batch'>): string {
   return `${precision}, ${height} x ${width}, batch ${batch}`;
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-const isSpread = (value: unknown): boolean => isObject(value) && ['median', 'min', 'max'].every((name) => Number.isFinite(value[name]) && Number(value[name]) > 0);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isSpread = (value: unknown): boolean =>
+  isObject(value) && ['median', 'min', 'max'].every((name) => Number.isFinite(value[name]) && Number(value[name]) > 0);
 
 function isCell(value: unknown): boolean {
   if (!isObject(value) || !['fp32', 'bf16', 'fp16'].includes(String(value['precision']))) return false;
   const { input, batch, measured } = value;
-  if (!Array.isArray(input) || input.length !== 3 || !input.every(Number.isSafeInteger) || !Number.isSafeInteger(batch)) return false;
+  if (!Array.isArray(input) || input.length !== 3 || !input.every(Number.isSafeInteger) || !Number.isSafeInteger(batch))
+    return false;
   if (measured === undefined) return typeof value['skipped'] === 'string';
-  if (!isObject(measured) || !isSpread(measured['share']) || !isSpread(measured['seconds']) || !isSpread(measured['matmul'])) return false;
+  if (
+    !isObject(measured) ||
+    !isSpread(measured['share']) ||
+    !isSpread(measured['seconds']) ||
+    !isSpread(measured['matmul'])
+  )
+    return false;
   return measured['scan'] === undefined || (isObject(measured['scan']) && isSpread(measured['scan']['share']));
 }
 
@@ -155,21 +168,50 @@ function isCell(value: unknown): boolean {
  */
 export async function readBaseline(file: string): Promise<BenchReport> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new DiffmineError('IO', `The baseline ${file} cannot be read: ${(cause as Error).message}.`, 'Make one: diffmine bench --json FILE.', { cause });
+    throw new DiffmineError(
+      'IO',
+      `The baseline ${file} cannot be read: ${(cause as Error).message}.`,
+      'Make one: diffmine bench --json FILE.',
+      { cause },
+    );
   });
   let value: unknown;
   try {
     value = parseJson(text);
   } catch {
-    throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} is not JSON.`, 'Make one: diffmine bench --json FILE.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The baseline ${file} is not JSON.`,
+      'Make one: diffmine bench --json FILE.',
+    );
   }
   if (!isObject(value) || value['format'] !== BENCH_FORMAT) {
-    const format = isObject(value) && typeof value['format'] === 'string' ? `has the format ${JSON.stringify(value['format'])}` : 'is no report of a benchmark';
-    throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} ${format}; expected ${BENCH_FORMAT}.`, 'Make a new one: diffmine bench --json FILE.');
+    const format =
+      isObject(value) && typeof value['format'] === 'string'
+        ? `has the format ${JSON.stringify(value['format'])}`
+        : 'is no report of a benchmark';
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The baseline ${file} ${format}; expected ${BENCH_FORMAT}.`,
+      'Make a new one: diffmine bench --json FILE.',
+    );
   }
   const { cells, model, device, machine, settings } = value;
-  if (typeof model !== 'string' || typeof device !== 'string' || !isObject(machine) || !isObject(settings) || !Array.isArray(settings['disabled']) || !Number.isSafeInteger(value['parameters']) || !Array.isArray(cells) || !cells.every(isCell)) {
-    throw new DiffmineError('INVALID_ARGUMENT', `The baseline ${file} is damaged: fields are missing.`, 'Make a new one: diffmine bench --json FILE.');
+  if (
+    typeof model !== 'string' ||
+    typeof device !== 'string' ||
+    !isObject(machine) ||
+    !isObject(settings) ||
+    !Array.isArray(settings['disabled']) ||
+    !Number.isSafeInteger(value['parameters']) ||
+    !Array.isArray(cells) ||
+    !cells.every(isCell)
+  ) {
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The baseline ${file} is damaged: fields are missing.`,
+      'Make a new one: diffmine bench --json FILE.',
+    );
   }
   return value as unknown as BenchReport;
 }

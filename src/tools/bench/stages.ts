@@ -36,7 +36,9 @@ export async function timeDecode(side: number, repeats: number): Promise<Spread>
     const source = Math.ceil(side * 1.5);
     const { pixels } = picture(source);
     const file = join(folder, 'picture.jpg');
-    await sharp(pixels, { raw: { width: source, height: source, channels: 3 } }).jpeg({ quality: 90 }).toFile(file);
+    await sharp(pixels, { raw: { width: source, height: source, channels: 3 } })
+      .jpeg({ quality: 90 })
+      .toFile(file);
     const times: number[] = [];
     for (let i = 0; i <= repeats; i++) {
       const taken = await seconds(() => readPicture(file, { size: side, rule: 'floor', multiple: 1, patch: 1 }));
@@ -60,7 +62,12 @@ export class ScanTimer {
   /** [operations a second at N = 100, of each call] over the round's matrix-product rate */
   readonly #matmul: number[] = [];
 
-  constructor(private readonly engine: Engine, private readonly conditions: Conditions, private readonly cell: Cell, device: string) {
+  constructor(
+    private readonly engine: Engine,
+    private readonly conditions: Conditions,
+    private readonly cell: Cell,
+    device: string,
+  ) {
     this.#cuda = device.startsWith('cuda');
     const { pictures, passes } = CALLS[this.#cuda ? 'cuda' : 'cpu'];
     const inputs = Math.max(1, cell.batch >> 1);
@@ -74,7 +81,15 @@ export class ScanTimer {
       keys: Array.from({ length: this.#pictures }, (_, i) => i),
     };
     this.#options = {
-      samples: Math.max(1, Math.floor((inputs * passes) / this.#pictures)), seed: 0, tBegin: 100, tEnd: 700, sampler: 'stratified', patch: cell.patch, perImage: 5, batch: cell.batch, keepMaps: true,
+      samples: Math.max(1, Math.floor((inputs * passes) / this.#pictures)),
+      seed: 0,
+      tBegin: 100,
+      tEnd: 700,
+      sampler: 'stratified',
+      patch: cell.patch,
+      perImage: 5,
+      batch: cell.batch,
+      keepMaps: true,
     };
   }
 
@@ -85,7 +100,8 @@ export class ScanTimer {
 
   /** One call. Call it once before the clock, with counted = false. */
   async round(matmul: number, counted: boolean, call: CallOptions): Promise<void> {
-    const score = (timeStages: boolean) => this.engine.scoreTypicality(this.conditions, this.#input, { ...this.#options, timeStages }, call);
+    const score = (timeStages: boolean) =>
+      this.engine.scoreTypicality(this.conditions, this.#input, { ...this.#options, timeStages }, call);
     let stages: Record<string, number> | undefined;
     const taken = await seconds(async () => void (stages = (await score(!this.#cuda)).stages));
     if (this.#cuda) ({ stages } = await score(true));
@@ -113,7 +129,12 @@ export class ScanTimer {
     const { median } = spread(times);
     const patches = patchCount(this.cell.pixels, this.cell.pixels, this.cell.patch);
     const scan = {
-      seconds: spread(this.#seconds), pictures: this.#pictures, samples, imagesPerSecond: 1 / median, patchesPerSecond: patches / median, secondsPerBillionPatches: (1e9 / patches) * median,
+      seconds: spread(this.#seconds),
+      pictures: this.#pictures,
+      samples,
+      imagesPerSecond: 1 / median,
+      patchesPerSecond: patches / median,
+      secondsPerBillionPatches: (1e9 / patches) * median,
       share: spread(times.map((time, i) => (2 * SAMPLES * this.cell.operations) / time / (this.#matmul[i] ?? NaN))),
     };
     return { scan, stages };
@@ -121,19 +142,40 @@ export class ScanTimer {
 }
 
 /** Seconds for the features of a picture's patches, and for the clusters of a label's: as `mine` makes them. */
-export async function timeMining(engine: Engine, conditions: Conditions, cell: Cell, device: string, repeats: number, call: CallOptions): Promise<Record<string, StageBench>> {
+export async function timeMining(
+  engine: Engine,
+  conditions: Conditions,
+  cell: Cell,
+  device: string,
+  repeats: number,
+  call: CallOptions,
+): Promise<Record<string, StageBench>> {
   const cuda = device.startsWith('cuda');
   const [channels, height, width] = cell.input;
   const ensemble = cuda ? MINING.ensemble : CPU_ENSEMBLE;
   const boxes: PixelBox[] = Array.from({ length: MINING.boxes }, (_, i) => {
-    const [row, column] = [Math.floor(((cell.pixels - cell.patch) * i) / MINING.boxes), Math.floor(((cell.pixels - cell.patch) * (MINING.boxes - i)) / MINING.boxes)];
+    const [row, column] = [
+      Math.floor(((cell.pixels - cell.patch) * i) / MINING.boxes),
+      Math.floor(((cell.pixels - cell.patch) * (MINING.boxes - i)) / MINING.boxes),
+    ];
     return { rowBegin: row, columnBegin: column, rowEnd: row + cell.patch, columnEnd: column + cell.patch };
   });
-  const input = { latents: noise([1, channels, height, width]), height: cell.pixels, width: cell.pixels, conditions: [0], boxes: [boxes] };
+  const input = {
+    latents: noise([1, channels, height, width]),
+    height: cell.pixels,
+    width: cell.pixels,
+    conditions: [0],
+    boxes: [boxes],
+  };
   let features = 0;
   const one = (): Promise<number> =>
     seconds(async () => {
-      const { patches } = await engine.dift(conditions, input, { timestep: MINING.timestep, upBlock: 1, ensemble, seed: 0, batch: cell.batch }, call);
+      const { patches } = await engine.dift(
+        conditions,
+        input,
+        { timestep: MINING.timestep, upBlock: 1, ensemble, seed: 0, batch: cell.batch },
+        call,
+      );
       features = patches[0]?.shape[1] ?? 1;
     });
   if (cuda) await one();
@@ -142,7 +184,14 @@ export async function timeMining(engine: Engine, conditions: Conditions, cell: C
   const points = noise([MINING.patches, features]);
   const clustering: number[] = [];
   for (let i = 0; i < (cuda ? repeats : 1); i++) {
-    clustering.push(await seconds(() => engine.kmeans(points, { clusters: MINING.clusters, restarts: MINING.restarts, seed: i }, call)));
+    clustering.push(
+      await seconds(() =>
+        engine.kmeans(points, { clusters: MINING.clusters, restarts: MINING.restarts, seed: i }, call),
+      ),
+    );
   }
-  return { features: { seconds: spread(times), per: 'picture' }, cluster: { seconds: spread(clustering), per: 'label' } };
+  return {
+    features: { seconds: spread(times), per: 'picture' },
+    cluster: { seconds: spread(clustering), per: 'label' },
+  };
 }

@@ -27,7 +27,13 @@ export async function openSubject(name: string, options: OpenOptions = {}): Prom
   const source = folder?.source ?? syntheticModel(name);
   const { vae, unet } = source;
   const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
-  return { name, source, parameters: parameterCount(unet.config), pixelsPerCell: vaeFactor * unet.config.pixelFold, ...(folder && { folder }) };
+  return {
+    name,
+    source,
+    parameters: parameterCount(unet.config),
+    pixelsPerCell: vaeFactor * unet.config.pixelFold,
+    ...(folder && { folder }),
+  };
 }
 
 /** Two conditions, as a scan has them: a label's and the null one. Embeddings F32 [2, 77, D], or classes I64 [2]. */

@@ -5,38 +5,79 @@ import { PIXEL_SCHEDULE, unetOfSize } from '../../stages/train/sizes.js';
 
 /** Of Stable Diffusion 1.x. */
 const SCHEDULE: ScheduleConfig = {
-  betaSchedule: 'scaled_linear', trainTimesteps: 1000, betaStart: 0.00085, betaEnd: 0.012, prediction: 'epsilon', setAlphaToOne: false, stepsOffset: 1, clipSample: false, clipSampleRange: 1,
+  betaSchedule: 'scaled_linear',
+  trainTimesteps: 1000,
+  betaStart: 0.00085,
+  betaEnd: 0.012,
+  prediction: 'epsilon',
+  setAlphaToOne: false,
+  stepsOffset: 1,
+  clipSample: false,
+  clipSampleRange: 1,
 };
 
 function textUNet(channels: number[], groups: number, textWidth: number): UNetConfig {
   const down = 'CrossAttnDownBlock2D';
   const up = 'CrossAttnUpBlock2D';
   return {
-    inChannels: 4, outChannels: 4, blockOutChannels: channels,
+    inChannels: 4,
+    outChannels: 4,
+    blockOutChannels: channels,
     downBlockTypes: channels.map((_, i) => (i + 1 < channels.length ? down : 'DownBlock2D')),
     upBlockTypes: channels.map((_, i) => (i === 0 ? 'UpBlock2D' : up)),
-    midBlockType: 'UNetMidBlock2DCrossAttn', layersPerBlock: 2, attentionHeadDim: channels.map(() => 8), transformerLayers: channels.map(() => 1),
-    crossAttentionDim: textWidth, normNumGroups: groups, normEps: 1e-5, useLinearProjection: false, upcastAttention: false, scaleShift: false, numClassEmbeds: 0,
-    flipSinToCos: true, freqShift: 0, pixelFold: 1,
+    midBlockType: 'UNetMidBlock2DCrossAttn',
+    layersPerBlock: 2,
+    attentionHeadDim: channels.map(() => 8),
+    transformerLayers: channels.map(() => 1),
+    crossAttentionDim: textWidth,
+    normNumGroups: groups,
+    normEps: 1e-5,
+    useLinearProjection: false,
+    upcastAttention: false,
+    scaleShift: false,
+    numClassEmbeds: 0,
+    flipSinToCos: true,
+    freqShift: 0,
+    pixelFold: 1,
   };
 }
 
 function vae(channels: number[], groups: number): VaeConfig {
   return {
-    inChannels: 3, outChannels: 3, latentChannels: 4, blockOutChannels: channels, layersPerBlock: 2, normNumGroups: groups, scalingFactor: 0.18215,
-    useQuantConv: true, usePostQuantConv: true, midBlockAddAttention: true,
+    inChannels: 3,
+    outChannels: 3,
+    latentChannels: 4,
+    blockOutChannels: channels,
+    layersPerBlock: 2,
+    normNumGroups: groups,
+    scalingFactor: 0.18215,
+    useQuantConv: true,
+    usePostQuantConv: true,
+    midBlockAddAttention: true,
   };
 }
 
-const part = <Config>(config: Config): { config: Config; files: string[]; synthetic: number } => ({ config, files: [], synthetic: 1 });
+const part = <Config>(config: Config): { config: Config; files: string[]; synthetic: number } => ({
+  config,
+  files: [],
+  synthetic: 1,
+});
 
 const SYNTHETIC: Record<string, () => ModelSource> = {
   /** Stable Diffusion 1.5's UNet (860 M parameters), VAE and schedule */
-  sd15: () => ({ unet: part(textUNet([320, 640, 1280, 1280], 32, 768)), vae: part(vae([128, 256, 512, 512], 32)), schedule: SCHEDULE }),
+  sd15: () => ({
+    unet: part(textUNet([320, 640, 1280, 1280], 32, 768)),
+    vae: part(vae([128, 256, 512, 512], 32)),
+    schedule: SCHEDULE,
+  }),
   /** of the demo's shape: classes, folded pixels, no VAE */
   demo: () => ({ unet: part(unetOfSize('small', { classes: 7 })), schedule: PIXEL_SCHEDULE }),
   /** Stable Diffusion 1.5 in small, for tests of benchmarks: a pass takes milliseconds */
-  tiny: () => ({ unet: part(textUNet([16, 24, 24, 32], 8, 32)), vae: part(vae([8, 8, 16, 16], 8)), schedule: SCHEDULE }),
+  tiny: () => ({
+    unet: part(textUNet([16, 24, 24, 32], 8, 32)),
+    vae: part(vae([8, 8, 16, 16], 8)),
+    schedule: SCHEDULE,
+  }),
 };
 
 export const SYNTHETIC_NAMES: readonly string[] = Object.keys(SYNTHETIC).map((name) => `synthetic:${name}`);
@@ -45,6 +86,11 @@ export const SYNTHETIC_NAMES: readonly string[] = Object.keys(SYNTHETIC).map((na
 export function syntheticModel(name: string): ModelSource {
   const key = name.replace(/^synthetic:/, '');
   const make = Object.hasOwn(SYNTHETIC, key) ? SYNTHETIC[key] : undefined;
-  if (!make) throw new DiffmineError('INVALID_ARGUMENT', `There is no model "${name}".`, `Known: ${SYNTHETIC_NAMES.join(', ')}.`);
+  if (!make)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `There is no model "${name}".`,
+      `Known: ${SYNTHETIC_NAMES.join(', ')}.`,
+    );
   return make();
 }

@@ -21,7 +21,7 @@ const TIMED = { seconds: 0.5, steps: 50 } as const;
 const LATENT = { textWidth: 768, latentChannels: 4, factor: 8 } as const;
 
 export interface TrainingTask {
-  /** a size of src/train/sizes.ts, 'synthetic:sd15', or a model folder */
+  /** a size of src/stages/train/sizes.ts, 'synthetic:sd15', or a model folder */
   what: string;
   /** of a model folder: weights to read where a part has them */
   variant?: string;
@@ -76,24 +76,46 @@ async function subjectOf({ what, variant, device }: TrainingTask): Promise<Subje
     const size: Size = SIZES[what as SizeName];
     const latent = size.kind === 'latent';
     const config = unetOfSize(what as SizeName, latent ? LATENT : { classes: 3 });
-    const source = { unet: { config, files: [], initial: 1 }, schedule: latent ? syntheticModel('synthetic:sd15').schedule : PIXEL_SCHEDULE };
-    return { source, batch: size.batch, side: size.side / (latent ? LATENT.factor : size.fold), options: { learningRate: size.learningRate, emaDecay: 0.999 } };
+    const source = {
+      unet: { config, files: [], initial: 1 },
+      schedule: latent ? syntheticModel('synthetic:sd15').schedule : PIXEL_SCHEDULE,
+    };
+    return {
+      source,
+      batch: size.batch,
+      side: size.side / (latent ? LATENT.factor : size.fold),
+      options: { learningRate: size.learningRate, emaDecay: 0.999 },
+    };
   }
-  const { unet, schedule } = what.startsWith('synthetic:') ? syntheticModel(what) : (await openModel(what, variantOf({ variant }))).source;
+  const { unet, schedule } = what.startsWith('synthetic:')
+    ? syntheticModel(what)
+    : (await openModel(what, variantOf({ variant }))).source;
   const { synthetic, ...part } = unet; // made for forward passes: a training starts with others
-  return { source: { unet: synthetic === undefined ? part : { ...part, initial: synthetic }, schedule }, batch: gpu ? 8 : 1, side: gpu ? 64 : 32, options: { learningRate: 1e-5 } };
+  return {
+    source: { unet: synthetic === undefined ? part : { ...part, initial: synthetic }, schedule },
+    batch: gpu ? 8 : 1,
+    side: gpu ? 64 : 32,
+    options: { learningRate: 1e-5 },
+  };
 }
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
 
 /** What a task comes to, before anything is allocated. */
-async function plan(task: TrainingTask): Promise<{ subject: Subject; facts: Omit<TrainingBench, 'measured' | 'skipped'> }> {
+async function plan(
+  task: TrainingTask,
+): Promise<{ subject: Subject; facts: Omit<TrainingBench, 'measured' | 'skipped'> }> {
   const subject = await subjectOf(task);
   const { config } = subject.source.unet;
   const parameters = parameterCount(config);
   const facts = {
-    what: task.what, precision: task.precision, batch: task.batch ?? subject.batch, input: [config.inChannels, subject.side, subject.side] as TrainingBench['input'],
-    checkpointing: task.checkpointing ?? false, parameters, stateBytes: 4 * parameters * (subject.options.emaDecay === undefined ? 4 : 5),
+    what: task.what,
+    precision: task.precision,
+    batch: task.batch ?? subject.batch,
+    input: [config.inChannels, subject.side, subject.side] as TrainingBench['input'],
+    checkpointing: task.checkpointing ?? false,
+    parameters,
+    stateBytes: 4 * parameters * (subject.options.emaDecay === undefined ? 4 : 5),
   };
   return { subject, facts };
 }
@@ -108,21 +130,38 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
   const { subject, facts } = await plan(task);
   const { precision, checkpointing, batch, input, stateBytes } = facts;
   const { config } = subject.source.unet;
-  if (precision === 'fp16' && task.device === 'cpu') return { ...facts, skipped: 'on a CPU gradients in fp16 take hundreds of times as long as in fp32' };
+  if (precision === 'fp16' && task.device === 'cpu')
+    return { ...facts, skipped: 'on a CPU gradients in fp16 take hundreds of times as long as in fp32' };
   if (stateBytes > available) {
-    return { ...facts, skipped: `weights, gradients and moments take ${gigabytes(stateBytes)} in fp32, activations not counted, and ${gigabytes(available)} are free` };
+    return {
+      ...facts,
+      skipped: `weights, gradients and moments take ${gigabytes(stateBytes)} in fp32, activations not counted, and ${gigabytes(available)} are free`,
+    };
   }
-  const engine = new Engine({ device: task.device, precision, threads: task.threads ?? 0, disable: task.disable ?? [] });
+  const engine = new Engine({
+    device: task.device,
+    precision,
+    threads: task.threads ?? 0,
+    disable: task.disable ?? [],
+  });
   try {
     const classes = config.numClassEmbeds;
-    const conditions = classes > 0 ? fromInt64([classes], [...Array(classes).keys()]) : noise([2, 77, config.crossAttentionDim]);
-    const trainer = await engine.createTrainer(subject.source, conditions, { ...subject.options, maxGradientNorm: 1, checkpointing });
+    const conditions =
+      classes > 0 ? fromInt64([classes], [...Array(classes).keys()]) : noise([2, 77, config.crossAttentionDim]);
+    const trainer = await engine.createTrainer(subject.source, conditions, {
+      ...subject.options,
+      maxGradientNorm: 1,
+      checkpointing,
+    });
     try {
       const rows = conditions.shape[0] ?? 1;
-      const pictures: TrainingBatch = { x0: noise([batch, ...input]), conditions: Array.from({ length: batch }, (_, i) => i % rows) };
+      const pictures: TrainingBatch = {
+        x0: noise([batch, ...input]),
+        conditions: Array.from({ length: batch }, (_, i) => i % rows),
+      };
       const run = async (steps: number): Promise<number> => {
         const start = process.hrtime.bigint();
-        for (let done = 0; done < steps; ) if (!(await trainer.step([pictures])).skipped) done++;
+        for (let done = 0; done < steps;) if (!(await trainer.step([pictures])).skipped) done++;
         return Number(process.hrtime.bigint() - start) / 1e9 / steps;
       };
       let warm = 0;
@@ -131,7 +170,16 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
       const times: number[] = [];
       while (times.length < task.repeats) times.push(await run(each));
       const seconds = spread(times);
-      return { ...facts, measured: { seconds, steps: each * times.length, stepsPerSecond: 1 / seconds.median, picturesPerSecond: batch / seconds.median, peakMemory: engine.memory().peak } };
+      return {
+        ...facts,
+        measured: {
+          seconds,
+          steps: each * times.length,
+          stepsPerSecond: 1 / seconds.median,
+          picturesPerSecond: batch / seconds.median,
+          peakMemory: engine.memory().peak,
+        },
+      };
     } finally {
       await trainer.dispose();
     }
@@ -148,12 +196,15 @@ function memoryFree(device: string): number {
   return devices().find(({ id }) => id === (device === 'cuda' ? 'cuda:0' : device))?.memoryFree ?? Infinity;
 }
 
-export type FromTraining = { type: 'done'; bench: TrainingBench } | { type: 'failed'; code: ErrorCode; message: string; hint?: string };
+export type FromTraining =
+  { type: 'done'; bench: TrainingBench } | { type: 'failed'; code: ErrorCode; message: string; hint?: string };
 
 /** timeTraining in a process of its own. Rejects with what it throws there, and with CANCELLED; skipped, too, where the system killed the process. */
 export async function timeTrainingApart(task: TrainingTask, signal?: AbortSignal): Promise<TrainingBench> {
   const { facts } = await plan(task);
-  const child = fork(join(import.meta.dirname, 'training-process.js'), { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  const child = fork(join(import.meta.dirname, 'training-process.js'), {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
   const stop = (): void => void child.kill('SIGKILL'); // it has nothing to leave behind
   const ended = new Promise<string>((resolve) => {
     child.once('exit', (code, by) => resolve(by ?? `code ${String(code)}`));
@@ -165,8 +216,10 @@ export async function timeTrainingApart(task: TrainingTask, signal?: AbortSignal
     else child.send(task);
     const answer = await Promise.race([new Promise<FromTraining>((resolve) => child.once('message', resolve)), ended]);
     if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The benchmark was cancelled.');
-    if (answer === 'SIGKILL') return { ...facts, skipped: 'the system killed its process, most likely for want of memory' };
-    if (typeof answer === 'string') throw new DiffmineError('INTERNAL', `The process that trains ${task.what} ended (${answer}).`);
+    if (answer === 'SIGKILL')
+      return { ...facts, skipped: 'the system killed its process, most likely for want of memory' };
+    if (typeof answer === 'string')
+      throw new DiffmineError('INTERNAL', `The process that trains ${task.what} ended (${answer}).`);
     if (answer.type === 'failed') throw new DiffmineError(answer.code, answer.message, answer.hint);
     return answer.bench;
   } finally {

@@ -1,7 +1,7 @@
 // The demo: a world with known truth is drawn, mined with a model that never saw it, and what was found is held against what was planted.
 //
 //   OUT/demo.json   marks the folder as a demo's
-//   OUT/world/      the pictures, boxes.csv, world.json (src/world)
+//   OUT/world/      the pictures, boxes.csv, world.json (src/tools/world)
 //   OUT/run/        the run, mined, with its evaluation and its report
 //   OUT/control/    the same of a network of the same shape with random weights; without a report
 //   and with --full what full.ts and page.ts add

@@ -56,11 +56,14 @@ function mapCells(shape: Shape, fold: number): number {
  * @throws as `scan` before its work begins
  */
 export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent> = {}): Promise<Estimate> {
-  if (options.rate !== undefined && !(options.rate > 0)) throw new DiffmineError('INVALID_ARGUMENT', `The rate is ${options.rate}; expected evaluations a second.`);
+  if (options.rate !== undefined && !(options.rate > 0))
+    throw new DiffmineError('INVALID_ARGUMENT', `The rate is ${options.rate}; expected evaluations a second.`);
   const settled = await settle(options, VERSION, hooks);
   const { model, dataset, contrasts, sizes, device, draft } = settled;
   const { samples, perImage, maps, batch, precision, allLabels } = draft.options;
-  const shape = (await largestShape(dataset, sizes, model)) ?? unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
+  const shape =
+    (await largestShape(dataset, sizes, model)) ??
+    unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
   const pictures = settled.images.length;
   const outputs = pictures * (allLabels ? contrasts.scored.length : 1);
   const evaluationsPerPicture = samples * contrasts.fanOut;
@@ -69,24 +72,47 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
   const engines = enginesTogether(settled.devices, options);
   const available = Math.min(...settled.devices.map(({ memoryFree }) => memoryFree));
   const weights = engines * weightBytes(model, precision);
-  const activations = engines * (Math.max(batch, contrasts.fanOut) * rowBytes(model.source.unet.config, shape, precision) + encodeBytes(model.source, shape));
-  const memory = { weights, activations, total: weights + activations, available, fits: weights + activations <= available };
+  const activations =
+    engines *
+    (Math.max(batch, contrasts.fanOut) * rowBytes(model.source.unet.config, shape, precision) +
+      encodeBytes(model.source, shape));
+  const memory = {
+    weights,
+    activations,
+    total: weights + activations,
+    available,
+    fits: weights + activations <= available,
+  };
   const tables = outputs * (3 * perImage * PATCH_BYTES + IMAGE_BYTES);
   const mapBytes = maps ? outputs * mapCells(shape, model.fold) * 2 : 0;
 
   // CPU processes share the cores that one was timed on; every further GPU adds its own
   const gpus = device.id === 'cpu' ? 1 : new Set(settled.devices.map(({ id }) => id)).size;
-  const rate = options.rate ?? (options.calibrate ? gpus * (await calibrate(settled, shape, options, hooks)) : undefined);
+  const rate =
+    options.rate ?? (options.calibrate ? gpus * (await calibrate(settled, shape, options, hooks)) : undefined);
   return {
-    pictures, labels: dataset.labels.length, height: shape.height, width: shape.width, evaluationsPerPicture, evaluations,
-    device: device.id, precision, batch, memory,
+    pictures,
+    labels: dataset.labels.length,
+    height: shape.height,
+    width: shape.width,
+    evaluationsPerPicture,
+    evaluations,
+    device: device.id,
+    precision,
+    batch,
+    memory,
     disk: { tables, maps: mapBytes, total: tables + mapBytes },
     ...(rate === undefined ? {} : { rate, hours: evaluations / rate / 3600 }),
   };
 }
 
 /** Evaluations a second of one engine, on a grey picture of the largest shape (what is in it makes no difference to the time). */
-async function calibrate({ model, dataset, images, contrasts, device, draft }: Settled, shape: Shape, options: EstimateOptions, { signal }: Hooks<ScanEvent>): Promise<number> {
+async function calibrate(
+  { model, dataset, images, contrasts, device, draft }: Settled,
+  shape: Shape,
+  options: EstimateOptions,
+  { signal }: Hooks<ScanEvent>,
+): Promise<number> {
   const { batch, precision, patch, perImage, tBegin, tEnd, sampler, seed } = draft.options;
   const call = signal ? { signal } : {};
   const engine = new Engine({ device: device.id, precision, threads: options.threads ?? 0 });
@@ -101,8 +127,19 @@ async function calibrate({ model, dataset, images, contrasts, device, draft }: S
     const perPass = Math.max(1, Math.floor(batch / contrasts.fanOut));
     const time = async (samples: number): Promise<number> => {
       const begun = performance.now();
-      const input = { pictures: [{ pixels, height, width }], conditions: [contrast.conditions], subjects: [contrast.subjects], weights: [contrast.weights], keys: [0] };
-      await engine.scoreTypicality(conditions, input, { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: false }, call);
+      const input = {
+        pictures: [{ pixels, height, width }],
+        conditions: [contrast.conditions],
+        subjects: [contrast.subjects],
+        weights: [contrast.weights],
+        keys: [0],
+      };
+      await engine.scoreTypicality(
+        conditions,
+        input,
+        { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: false },
+        call,
+      );
       return (performance.now() - begun) / 1000;
     };
     await time(perPass);

@@ -13,16 +13,39 @@ export type ExportTable = (typeof EXPORT_TABLES)[number];
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 
 /** Columns of the exported patches, in their documented order; `list` and what places a patch in the scored picture come last. */
-const PATCH_ORDER = ['image', 'label', 'condition', 'rank', 'x', 'y', 'width', 'height', 'typicality', 'standard_error', 'samples', 'cluster', 'list', 'distance', 'row', 'column', 'patch'];
+const PATCH_ORDER = [
+  'image',
+  'label',
+  'condition',
+  'rank',
+  'x',
+  'y',
+  'width',
+  'height',
+  'typicality',
+  'standard_error',
+  'samples',
+  'cluster',
+  'list',
+  'distance',
+  'row',
+  'column',
+  'patch',
+];
 
 async function load(run: Run, table: ExportTable): Promise<{ rows: Row[]; schema: Schema }> {
   if (table === 'images') {
     const rows: Row[] = [];
-    for (const shard of await run.doneShards()) for (const row of await readTable(run.shardFile(shard, 'images.parquet'))) rows.push(row);
+    for (const shard of await run.doneShards())
+      for (const row of await readTable(run.shardFile(shard, 'images.parquet'))) rows.push(row);
     return { rows, schema: imageSchema(run.manifest.dataset.columns) };
   }
   if (!(await readMine(run))) {
-    throw new DiffmineError('RUN_INVALID', `${run.path} is not mined: it has no ${table}.`, 'Mine it first: diffmine mine RUN. The images table needs no mining.');
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${run.path} is not mined: it has no ${table}.`,
+      'Mine it first: diffmine mine RUN. The images table needs no mining.',
+    );
   }
   if (table === 'clusters') return { rows: await readTable(run.mineFile('clusters.parquet')), schema: CLUSTER_SCHEMA };
   const schema = PATCH_ORDER.flatMap((name) => MINED_PATCH_SCHEMA.filter(([column]) => column === name));
@@ -44,7 +67,9 @@ export function toCsv(rows: readonly Row[], schema: Schema): string {
 
 /** Rows as a JSON array, a row a line. */
 export function toJson(rows: readonly Row[], schema: Schema): string {
-  const lines = rows.map((row) => JSON.stringify(Object.fromEntries(schema.map(([name]) => [name, row[name] ?? null]))));
+  const lines = rows.map((row) =>
+    JSON.stringify(Object.fromEntries(schema.map(([name]) => [name, row[name] ?? null]))),
+  );
   return lines.length === 0 ? '[]\n' : `[\n${lines.join(',\n')}\n]\n`;
 }
 
@@ -53,9 +78,19 @@ export function toJson(rows: readonly Row[], schema: Schema): string {
  *
  * @throws RUN_INVALID where the run has no such table yet
  */
-export async function exportTable(runPath: string, table: ExportTable, format: ExportFormat, target: string | Writable): Promise<number> {
+export async function exportTable(
+  runPath: string,
+  table: ExportTable,
+  format: ExportFormat,
+  target: string | Writable,
+): Promise<number> {
   const { rows, schema } = await load(await Run.open(runPath), table);
-  const data = format === 'parquet' ? await encodeTable(rows, schema) : format === 'csv' ? toCsv(rows, schema) : toJson(rows, schema);
+  const data =
+    format === 'parquet'
+      ? await encodeTable(rows, schema)
+      : format === 'csv'
+        ? toCsv(rows, schema)
+        : toJson(rows, schema);
   if (typeof target === 'string') await writeFileAtomic(target, data);
   else await new Promise<void>((resolve, reject) => target.write(data, (error) => (error ? reject(error) : resolve())));
   return rows.length;

@@ -2,7 +2,14 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { measurePicture, openDataset, outputFormat, type DatasetSource, type Ignored, type LayoutName } from '../../data/index.js';
+import {
+  measurePicture,
+  openDataset,
+  outputFormat,
+  type DatasetSource,
+  type Ignored,
+  type LayoutName,
+} from '../../data/index.js';
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { LORA } from '../../models/folder.js';
 import { openModel, variantOf, type OpenOptions } from '../../models/index.js';
@@ -29,7 +36,12 @@ export interface DatasetInspection {
   /** the layout it was read as, of those of the paper's datasets; absent: label folders, or a table */
   layout?: LayoutName;
   /** of images spread evenly over the dataset: their sizes in pixels, and those whose header cannot be read */
-  measured: { pictures: number; shortSide: [least: number, most: number] | null; longSide: [least: number, most: number] | null; unreadable: { image: string; reason: string }[] };
+  measured: {
+    pictures: number;
+    shortSide: [least: number, most: number] | null;
+    longSide: [least: number, most: number] | null;
+    unreadable: { image: string; reason: string }[];
+  };
 }
 
 export interface RunInspection {
@@ -60,11 +72,24 @@ const MEASURED = 64;
  */
 export async function inspect(path: string, options: OpenOptions & DatasetSource = {}): Promise<Inspection> {
   const status = statSync(path, { throwIfNoEntry: false });
-  if (!status) throw new DiffmineError('INVALID_ARGUMENT', `There is nothing at ${path}.`, 'Give a model folder, a dataset or a run folder.');
+  if (!status)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `There is nothing at ${path}.`,
+      'Give a model folder, a dataset or a run folder.',
+    );
   if (status.isDirectory()) {
     // a manifest.json may be anybody's
-    if (existsSync(join(path, MANIFEST)) && (existsSync(join(path, 'shards')) || (await outputFormat(path, [MANIFEST])) !== undefined)) return inspectRun(path);
-    if (existsSync(join(path, 'model_index.json')) || existsSync(join(path, LORA)) || existsSync(join(path, 'unet', 'config.json'))) {
+    if (
+      existsSync(join(path, MANIFEST)) &&
+      (existsSync(join(path, 'shards')) || (await outputFormat(path, [MANIFEST])) !== undefined)
+    )
+      return inspectRun(path);
+    if (
+      existsSync(join(path, 'model_index.json')) ||
+      existsSync(join(path, LORA)) ||
+      existsSync(join(path, 'unet', 'config.json'))
+    ) {
       const model = await openModel(path, variantOf(options));
       return { kind: 'model', path: model.path, summary: model.summary() };
     }
@@ -73,7 +98,10 @@ export async function inspect(path: string, options: OpenOptions & DatasetSource
 }
 
 async function inspectDataset(path: string, { encoding, imageRoot }: DatasetSource): Promise<DatasetInspection> {
-  const dataset = await openDataset(path, { ...(encoding === undefined ? {} : { encoding }), ...(imageRoot === undefined ? {} : { imageRoot }) });
+  const dataset = await openDataset(path, {
+    ...(encoding === undefined ? {} : { encoding }),
+    ...(imageRoot === undefined ? {} : { imageRoot }),
+  });
   const counts = dataset.images.countByLabel();
   let bytes = 0;
   for (let i = 0; i < dataset.images.length; i++) bytes += dataset.images.bytes(i);
@@ -93,10 +121,19 @@ async function inspectDataset(path: string, { encoding, imageRoot }: DatasetSour
       unreadable.push({ image: image.path, reason: error.message });
     }
   }
-  const range = (sides: number[]): [number, number] | null => (sides.length > 0 ? [Math.min(...sides), Math.max(...sides)] : null);
+  const range = (sides: number[]): [number, number] | null =>
+    sides.length > 0 ? [Math.min(...sides), Math.max(...sides)] : null;
   return {
-    kind: 'dataset', path: dataset.path, fingerprint: dataset.fingerprint, images: dataset.images.length,
-    labels: [...counts].map(([label, images]) => ({ label, images })), bytes, ignored: dataset.ignored, ignoredBy: dataset.ignoredBy, warnings: dataset.warnings, ...(dataset.layout ? { layout: dataset.layout } : {}),
+    kind: 'dataset',
+    path: dataset.path,
+    fingerprint: dataset.fingerprint,
+    images: dataset.images.length,
+    labels: [...counts].map(([label, images]) => ({ label, images })),
+    bytes,
+    ignored: dataset.ignored,
+    ignoredBy: dataset.ignoredBy,
+    warnings: dataset.warnings,
+    ...(dataset.layout ? { layout: dataset.layout } : {}),
     measured: { pictures: wanted, shortSide: range(short), longSide: range(long), unreadable },
   };
 }
@@ -108,8 +145,14 @@ async function inspectRun(path: string): Promise<RunInspection> {
   const records = await Promise.all(done.map((shard) => run.readShard(shard)));
   const report = join(run.path, 'report', 'index.html');
   return {
-    kind: 'run', path: run.path, fingerprint: manifest.fingerprint, version: manifest.version, created: manifest.created,
-    model: manifest.model, dataset: manifest.dataset, options: manifest.options,
+    kind: 'run',
+    path: run.path,
+    fingerprint: manifest.fingerprint,
+    version: manifest.version,
+    created: manifest.created,
+    model: manifest.model,
+    dataset: manifest.dataset,
+    options: manifest.options,
     shards: { total: manifest.shards, done: done.length },
     scored: records.reduce((sum, record) => sum + record.images, 0),
     skipped: records.reduce((sum, record) => sum + record.skipped, 0),

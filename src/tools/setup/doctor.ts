@@ -49,9 +49,20 @@ function platformRow(): DoctorRow {
   const { glibcVersionRuntime } = (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header;
   const name = `${process.platform} ${process.arch}${glibcVersionRuntime ? `, glibc ${glibcVersionRuntime}` : ''}`;
   const known = ['linux x64', 'linux arm64', 'darwin arm64'].includes(`${process.platform} ${process.arch}`);
-  if (!known) return { name: 'Platform', status: 'fail', detail: name, hint: 'diffmine runs on Linux (x64, arm64) and on macOS (arm64).' };
+  if (!known)
+    return {
+      name: 'Platform',
+      status: 'fail',
+      detail: name,
+      hint: 'diffmine runs on Linux (x64, arm64) and on macOS (arm64).',
+    };
   if (process.platform === 'linux' && !glibcVersionRuntime) {
-    return { name: 'Platform', status: 'fail', detail: `${name}, not glibc`, hint: 'LibTorch needs glibc: Alpine and other musl systems do not run it.' };
+    return {
+      name: 'Platform',
+      status: 'fail',
+      detail: `${name}, not glibc`,
+      hint: 'LibTorch needs glibc: Alpine and other musl systems do not run it.',
+    };
   }
   return { name: 'Platform', status: 'ok', detail: name };
 }
@@ -73,14 +84,21 @@ function cacheRow(folder: string): DoctorRow {
   try {
     accessSync(existing, constants.W_OK);
   } catch {
-    return { name: 'Cache', status: 'warn', detail: `${folder} cannot be written`, hint: 'DIFFMINE_CACHE names another folder.' };
+    return {
+      name: 'Cache',
+      status: 'warn',
+      detail: `${folder} cannot be written`,
+      hint: 'DIFFMINE_CACHE names another folder.',
+    };
   }
   const { bavail, bsize } = statfsSync(existing);
   return { name: 'Cache', status: 'ok', detail: `${folder}, ${gigabytes(bavail * bsize)} free` };
 }
 
 function toolRow(name: string, found: string | undefined, purpose: string, hint: string): DoctorRow {
-  return found ? { name, status: 'ok', detail: found } : { name, status: 'warn', detail: `not found; ${purpose}`, hint };
+  return found
+    ? { name, status: 'ok', detail: found }
+    : { name, status: 'warn', detail: `not found; ${purpose}`, hint };
 }
 
 /** Looks at everything; never throws for what it finds. */
@@ -91,11 +109,20 @@ export async function doctor(): Promise<DoctorReport> {
   const rows = [nodeRow(), platformRow()];
 
   const libtorchThere = built !== undefined && existsSync(built.libtorch.folder);
-  if (!built) rows.push(file ? { name: 'LibTorch', status: 'warn', detail: 'the addon was not built by set-up, which knows no LibTorch yet' } : { name: 'LibTorch', status: 'fail', detail: 'none was chosen yet', hint: setupHint });
+  if (!built)
+    rows.push(
+      file
+        ? { name: 'LibTorch', status: 'warn', detail: 'the addon was not built by set-up, which knows no LibTorch yet' }
+        : { name: 'LibTorch', status: 'fail', detail: 'none was chosen yet', hint: setupHint },
+    );
   else {
     const { version, cuda, source, folder } = built.libtorch;
     const detail = `${version} ${cuda ? 'CUDA' : 'CPU'} from ${source}: ${folder}`;
-    rows.push(libtorchThere ? { name: 'LibTorch', status: 'ok', detail } : { name: 'LibTorch', status: 'fail', detail: `${detail} (gone)`, hint: setupHint });
+    rows.push(
+      libtorchThere
+        ? { name: 'LibTorch', status: 'ok', detail }
+        : { name: 'LibTorch', status: 'fail', detail: `${detail} (gone)`, hint: setupHint },
+    );
   }
 
   let build: BuildInfo | undefined;
@@ -108,7 +135,9 @@ export async function doctor(): Promise<DoctorReport> {
       devices = (answer.devices as Omit<DeviceInfo, 'threads'>[]).map(withThreads);
       const detail = `${file}, compiled for LibTorch ${build.libtorchCompiled}, loads ${build.libtorchLoaded}, ${build.cuda ? 'with' : 'without'} CUDA`;
       const same = minor(build.libtorchCompiled) === minor(build.libtorchLoaded);
-      rows.push(same ? { name: 'Addon', status: 'ok', detail } : { name: 'Addon', status: 'fail', detail, hint: setupHint });
+      rows.push(
+        same ? { name: 'Addon', status: 'ok', detail } : { name: 'Addon', status: 'fail', detail, hint: setupHint },
+      );
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       rows.push({ name: 'Addon', status: 'fail', detail: error.message, hint: setupHint });
@@ -117,16 +146,41 @@ export async function doctor(): Promise<DoctorReport> {
 
   rows.push(...devices.map(deviceRow));
   if (build?.cuda && !devices.some((device) => device.id.startsWith('cuda'))) {
-    rows.push({ name: 'Device cuda', status: 'warn', detail: 'the addon has the CUDA backend, but no GPU answers', hint: 'See nvidia-smi; in a container, start it with --gpus all.' });
+    rows.push({
+      name: 'Device cuda',
+      status: 'warn',
+      detail: 'the addon has the CUDA backend, but no GPU answers',
+      hint: 'See nvidia-smi; in a container, start it with --gpus all.',
+    });
   }
   const threads = defaultThreads();
-  rows.push({ name: 'Threads', status: 'ok', detail: `${threads} on ${availableParallelism()} processors${process.env['OMP_NUM_THREADS'] ? `, OMP_NUM_THREADS=${process.env['OMP_NUM_THREADS']}` : ''}` });
+  rows.push({
+    name: 'Threads',
+    status: 'ok',
+    detail: `${threads} on ${availableParallelism()} processors${process.env['OMP_NUM_THREADS'] ? `, OMP_NUM_THREADS=${process.env['OMP_NUM_THREADS']}` : ''}`,
+  });
   rows.push({ name: 'Memory', status: 'ok', detail: `${gigabytes(freemem())} of ${gigabytes(totalmem())} free` });
   rows.push(cacheRow(scripts.cacheFolder()));
 
-  rows.push(toolRow('cmake', scripts.which('cmake'), 'set-up compiles with it', 'Debian, Ubuntu: sudo apt-get install cmake'));
-  rows.push(toolRow('C++ compiler', process.env['CXX'] ?? scripts.which('g++', 'clang++'), 'set-up compiles with it', 'Debian, Ubuntu: sudo apt-get install g++'));
-  rows.push(toolRow('ninja', scripts.which('ninja'), 'make is used instead, more slowly', 'Debian, Ubuntu: sudo apt-get install ninja-build'));
+  rows.push(
+    toolRow('cmake', scripts.which('cmake'), 'set-up compiles with it', 'Debian, Ubuntu: sudo apt-get install cmake'),
+  );
+  rows.push(
+    toolRow(
+      'C++ compiler',
+      process.env['CXX'] ?? scripts.which('g++', 'clang++'),
+      'set-up compiles with it',
+      'Debian, Ubuntu: sudo apt-get install g++',
+    ),
+  );
+  rows.push(
+    toolRow(
+      'ninja',
+      scripts.which('ninja'),
+      'make is used instead, more slowly',
+      'Debian, Ubuntu: sudo apt-get install ninja-build',
+    ),
+  );
   rows.push({ name: 'nvcc', status: 'ok', detail: scripts.which('nvcc') ?? 'not found; only a CUDA build needs it' });
 
   return {

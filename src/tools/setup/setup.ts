@@ -24,15 +24,34 @@ export interface SetupHooks {
  * @param options.cuda with the CUDA backend; undefined: as the last time, at first without
  * @throws DiffmineError SETUP: no LibTorch, a missing compiler, a failed build, each with what mends it
  */
-export async function setup(options: { libtorch?: string | undefined; cuda?: boolean | undefined } = {}, hooks: SetupHooks = {}): Promise<SetupSummary> {
+export async function setup(
+  options: { libtorch?: string | undefined; cuda?: boolean | undefined } = {},
+  hooks: SetupHooks = {},
+): Promise<SetupSummary> {
   if (options.libtorch !== undefined) process.env['LIBTORCH'] = options.libtorch;
   try {
     const scripts = await import('../../../scripts/setup.mjs');
-    const { addon, built, cuda, libtorch } = await scripts.setup({ cuda: options.cuda, log: hooks.log, signal: hooks.signal });
-    return { addon, built, cuda, libtorch: { folder: libtorch.folder, version: libtorch.version, source: libtorch.source } };
+    const { addon, built, cuda, libtorch } = await scripts.setup({
+      cuda: options.cuda,
+      log: hooks.log,
+      signal: hooks.signal,
+    });
+    return {
+      addon,
+      built,
+      cuda,
+      libtorch: { folder: libtorch.folder, version: libtorch.version, source: libtorch.source },
+    };
   } catch (thrown) {
     const error = asDiffmineError(thrown);
-    throw error.code === 'IO' ? new DiffmineError('SETUP', `Set-up could not write: ${error.message}.`, 'DIFFMINE_CACHE names another folder for what is downloaded.', { cause: thrown }) : error;
+    throw error.code === 'IO'
+      ? new DiffmineError(
+          'SETUP',
+          `Set-up could not write: ${error.message}.`,
+          'DIFFMINE_CACHE names another folder for what is downloaded.',
+          { cause: thrown },
+        )
+      : error;
   }
 }
 

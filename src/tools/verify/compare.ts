@@ -33,7 +33,8 @@ export function compareTensors(got: Tensor, reference: Tensor, tolerance: Tolera
     const ref = b[i] ?? NaN;
     const difference = Math.abs((a[i] ?? NaN) - ref);
     const allowed = tolerance.exact ? 0 : tolerance.atol + tolerance.rtol * Math.abs(ref);
-    if (Number.isNaN(difference)) return { passed: false, error: Infinity, share: Infinity, message: `element ${i} is not a number` };
+    if (Number.isNaN(difference))
+      return { passed: false, error: Infinity, share: Infinity, message: `element ${i} is not a number` };
     error = Math.max(error, difference);
     share = Math.max(share, difference === 0 ? 0 : difference / allowed);
   }
@@ -53,7 +54,8 @@ export function compareRelativeL2(got: Tensor, reference: Tensor, bound: number)
     norm += ref ** 2;
   }
   const error = Math.sqrt(difference / Math.max(norm, Number.MIN_VALUE));
-  if (!Number.isFinite(error)) return { passed: false, error: Infinity, share: Infinity, message: 'the result is not finite' };
+  if (!Number.isFinite(error))
+    return { passed: false, error: Infinity, share: Infinity, message: 'the result is not finite' };
   return { passed: error <= bound, error, share: error / bound };
 }
 
@@ -65,12 +67,20 @@ export function compareMeanAbsolute(got: Tensor, reference: Tensor, bound: numbe
   let sum = 0;
   for (let i = 0; i < b.length; i++) sum += Math.abs((a[i] ?? NaN) - (b[i] ?? NaN));
   const error = sum / Math.max(1, b.length);
-  return Number.isNaN(error) ? { passed: false, error: Infinity, share: Infinity } : { passed: error <= bound, error, share: error / bound };
+  return Number.isNaN(error)
+    ? { passed: false, error: Infinity, share: Infinity }
+    : { passed: error <= bound, error, share: error / bound };
 }
 
 function shapeMismatch(got: Tensor, reference: Tensor): Comparison | undefined {
-  if (got.shape.length === reference.shape.length && got.shape.every((side, axis) => side === reference.shape[axis])) return undefined;
-  return { passed: false, error: Infinity, share: Infinity, message: `shape [${got.shape.join(', ')}] where [${reference.shape.join(', ')}] was expected` };
+  if (got.shape.length === reference.shape.length && got.shape.every((side, axis) => side === reference.shape[axis]))
+    return undefined;
+  return {
+    passed: false,
+    error: Infinity,
+    share: Infinity,
+    message: `shape [${got.shape.join(', ')}] where [${reference.shape.join(', ')}] was expected`,
+  };
 }
 
 function numbers(tensor: Tensor): ArrayLike<number> {

@@ -53,7 +53,11 @@ export class Golden {
 export function findGoldens(folder: string): Golden[] {
   const root = resolve(folder);
   if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new DiffmineError('INVALID_ARGUMENT', `${folder} is no folder.`, 'Give the folder that holds the golden manifests.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${folder} is no folder.`,
+      'Give the folder that holds the golden manifests.',
+    );
   }
   const goldens: Golden[] = [];
   const visit = (at: string): void => {
@@ -64,7 +68,11 @@ export function findGoldens(folder: string): Golden[] {
   };
   visit(root);
   if (goldens.length === 0) {
-    throw new DiffmineError('INVALID_ARGUMENT', `No ${GOLDEN_FORMAT} manifest lies below ${folder}.`, 'Give the folder that holds the golden manifests.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `No ${GOLDEN_FORMAT} manifest lies below ${folder}.`,
+      'Give the folder that holds the golden manifests.',
+    );
   }
   return goldens;
 }
@@ -73,7 +81,9 @@ export function findGoldens(folder: string): Golden[] {
 function readManifest(root: string, folder: string): Golden[] {
   const name = relative(root, folder).split(sep).join('/') || '.';
   const damaged = (what: string, cause?: unknown): DiffmineError =>
-    new DiffmineError('INVALID_ARGUMENT', `${join(folder, 'manifest.json')} ${what}.`, 'Restore the golden folder.', { cause });
+    new DiffmineError('INVALID_ARGUMENT', `${join(folder, 'manifest.json')} ${what}.`, 'Restore the golden folder.', {
+      cause,
+    });
   let parsed: unknown;
   try {
     parsed = parseJson(decodeJson(readFileSync(join(folder, 'manifest.json'))));
@@ -82,14 +92,31 @@ function readManifest(root: string, folder: string): Golden[] {
   }
   if (!isRecord(parsed) || parsed['format'] !== GOLDEN_FORMAT) return [];
   const { file, variant, cases } = parsed;
-  if (typeof file !== 'string' || file !== file.replace(/[/\\]/g, '') || !Array.isArray(cases)) throw damaged('has no "file" or no "cases"');
-  return [new Golden(name, folder, file, typeof variant === 'string' ? variant : undefined, cases.map((one: unknown, index) => readCase(one, () => damaged(`has a case ${index} that is incomplete`))))];
+  if (typeof file !== 'string' || file !== file.replace(/[/\\]/g, '') || !Array.isArray(cases))
+    throw damaged('has no "file" or no "cases"');
+  return [
+    new Golden(
+      name,
+      folder,
+      file,
+      typeof variant === 'string' ? variant : undefined,
+      cases.map((one: unknown, index) => readCase(one, () => damaged(`has a case ${index} that is incomplete`))),
+    ),
+  ];
 }
 
 function readCase(one: unknown, damaged: () => DiffmineError): GoldenCase {
   if (!isRecord(one)) throw damaged();
   const { id, op, params, inputs, outputs, tolerance } = one;
-  if (typeof id !== 'string' || typeof op !== 'string' || !isRecord(params) || !isNames(inputs) || !isNames(outputs) || !isRecord(tolerance)) throw damaged();
+  if (
+    typeof id !== 'string' ||
+    typeof op !== 'string' ||
+    !isRecord(params) ||
+    !isNames(inputs) ||
+    !isNames(outputs) ||
+    !isRecord(tolerance)
+  )
+    throw damaged();
   if (tolerance['exact'] === true) return { id, op, params, inputs, outputs, tolerance: { exact: true } };
   const { atol, rtol } = tolerance;
   if (typeof atol !== 'number' || typeof rtol !== 'number') throw damaged();

@@ -38,7 +38,8 @@ export function boxes(params: Params, name: string): [number, number, number, nu
   if (!Array.isArray(value)) throw wrong(name, 'a list of boxes');
   return value.map((_, index) => {
     const [r0, c0, r1, c1] = numbers(value as unknown as Params, String(index));
-    if (r0 === undefined || c0 === undefined || r1 === undefined || c1 === undefined) throw wrong(name, 'a list of boxes');
+    if (r0 === undefined || c0 === undefined || r1 === undefined || c1 === undefined)
+      throw wrong(name, 'a list of boxes');
     return [r0, c0, r1, c1];
   });
 }
@@ -46,7 +47,8 @@ export function boxes(params: Params, name: string): [number, number, number, nu
 /** The side `axis` of a tensor; a manifest may have the wrong number of axes. */
 export function side(tensor: Tensor, axis: number): number {
   const found = tensor.shape.at(axis);
-  if (found === undefined) throw new DiffmineError('CHECK_FAILED', `A tensor of shape [${tensor.shape.join(', ')}] has no axis ${axis}.`);
+  if (found === undefined)
+    throw new DiffmineError('CHECK_FAILED', `A tensor of shape [${tensor.shape.join(', ')}] has no axis ${axis}.`);
   return found;
 }
 

@@ -66,7 +66,11 @@ export interface VerifySummary {
  * A case that throws is a failed case with its message; an op nobody knows is not checked.
  * @throws DiffmineError INVALID_ARGUMENT (no manifest there), SETUP or DEVICE_UNAVAILABLE (no engine), CANCELLED
  */
-export async function verify(folder: string, options: VerifyOptions = {}, hooks: VerifyHooks = {}): Promise<VerifySummary> {
+export async function verify(
+  folder: string,
+  options: VerifyOptions = {},
+  hooks: VerifyHooks = {},
+): Promise<VerifySummary> {
   const goldens = findGoldens(folder);
   const precision = options.precision ?? 'fp32';
   const device = chooseDevice(options.device ?? 'auto', precision);
@@ -88,8 +92,15 @@ export async function verify(folder: string, options: VerifyOptions = {}, hooks:
   }
   const count = (verdict: Verdict): number => cases.filter((one) => one.verdict === verdict).length;
   return {
-    folder, device: device.id, precision, manifests: goldens.length,
-    passed: count('passed'), failed: count('failed'), notChecked: count('not checked'), ops: summarise(cases), cases,
+    folder,
+    device: device.id,
+    precision,
+    manifests: goldens.length,
+    passed: count('passed'),
+    failed: count('failed'),
+    notChecked: count('not checked'),
+    ops: summarise(cases),
+    cases,
   };
 }
 
@@ -129,13 +140,20 @@ class Machine {
   }
 }
 
-async function runCase(golden: Golden, one: GoldenCase, machine: Machine, precision: Precision, hooks: VerifyHooks): Promise<CaseResult> {
+async function runCase(
+  golden: Golden,
+  one: GoldenCase,
+  machine: Machine,
+  precision: Precision,
+  hooks: VerifyHooks,
+): Promise<CaseResult> {
   const base = { manifest: golden.name, id: one.id, op: one.op };
   const op = OPS.get(one.op);
   if (!op) return { ...base, verdict: 'not checked', worst: null, message: 'not an op that verify computes' };
   try {
     const result = await op.run(contextOf(golden, one, op, machine, precision, hooks));
-    if (result.notChecked !== undefined) return { ...base, verdict: 'not checked', worst: null, message: result.notChecked };
+    if (result.notChecked !== undefined)
+      return { ...base, verdict: 'not checked', worst: null, message: result.notChecked };
     return { ...base, ...judge(golden, one, op, result, precision) };
   } catch (thrown) {
     const error = asDiffmineError(thrown);
@@ -144,7 +162,14 @@ async function runCase(golden: Golden, one: GoldenCase, machine: Machine, precis
   }
 }
 
-function contextOf(golden: Golden, one: GoldenCase, op: Op, machine: Machine, precision: Precision, hooks: VerifyHooks): OpContext {
+function contextOf(
+  golden: Golden,
+  one: GoldenCase,
+  op: Op,
+  machine: Machine,
+  precision: Precision,
+  hooks: VerifyHooks,
+): OpContext {
   const path = golden.modelPath(one);
   const named = (names: Record<string, string>, name: string): Tensor => {
     const tensor = names[name];
@@ -152,7 +177,8 @@ function contextOf(golden: Golden, one: GoldenCase, op: Op, machine: Machine, pr
     return golden.tensor(tensor);
   };
   const present = (): string | undefined => {
-    if (path !== undefined && !existsSync(path)) throw new DiffmineError('CHECK_FAILED', `The model ${path} is missing.`);
+    if (path !== undefined && !existsSync(path))
+      throw new DiffmineError('CHECK_FAILED', `The model ${path} is missing.`);
     return path;
   };
   return {
@@ -171,16 +197,28 @@ function contextOf(golden: Golden, one: GoldenCase, op: Op, machine: Machine, pr
 
 /** Whole numbers and everything computed outside the model keep the case's own tolerance in any precision. */
 function compare(got: Tensor, reference: Tensor, one: GoldenCase, op: Op, precision: Precision): Comparison {
-  if (precision === 'fp32' || !op.reducible || reference.dtype === 'I64' || one.tolerance.exact) return compareTensors(got, reference, one.tolerance);
+  if (precision === 'fp32' || !op.reducible || reference.dtype === 'I64' || one.tolerance.exact)
+    return compareTensors(got, reference, one.tolerance);
   return compareRelativeL2(got, reference, RELATIVE_L2[precision] * (op.compound ? COMPOUND : 1));
 }
 
-function judge(golden: Golden, one: GoldenCase, op: Op, result: OpResult, precision: Precision): Pick<CaseResult, 'verdict' | 'worst' | 'message'> {
+function judge(
+  golden: Golden,
+  one: GoldenCase,
+  op: Op,
+  result: OpResult,
+  precision: Precision,
+): Pick<CaseResult, 'verdict' | 'worst' | 'message'> {
   const judged = Object.entries(result.judged ?? {});
   for (const [name, tensor] of Object.entries(one.outputs)) {
     if (result.judged?.[name]) continue;
     const got = result.outputs?.[name];
-    judged.push([name, got ? compare(got, golden.tensor(tensor), one, op, precision) : { passed: false, error: Infinity, share: Infinity, message: 'was not computed' }]);
+    judged.push([
+      name,
+      got
+        ? compare(got, golden.tensor(tensor), one, op, precision)
+        : { passed: false, error: Infinity, share: Infinity, message: 'was not computed' },
+    ]);
   }
   let worst: [string, Comparison] | undefined;
   for (const one of judged) if (!worst || one[1].share > worst[1].share) worst = one;
@@ -189,7 +227,13 @@ function judge(golden: Golden, one: GoldenCase, op: Op, result: OpResult, precis
   return {
     verdict: failures.length > 0 ? 'failed' : 'passed',
     worst: { output: worst[0], error: finite(worst[1].error), share: finite(worst[1].share) },
-    ...(failures.length > 0 ? { message: failures.map(([name, { message, share }]) => `${name}: ${message ?? `${share.toPrecision(3)} x what is allowed`}`).join('; ') } : {}),
+    ...(failures.length > 0
+      ? {
+          message: failures
+            .map(([name, { message, share }]) => `${name}: ${message ?? `${share.toPrecision(3)} x what is allowed`}`)
+            .join('; '),
+        }
+      : {}),
   };
 }
 
@@ -203,7 +247,17 @@ function summarise(cases: CaseResult[]): OpSummary[] {
   return [...ops].map(([op, own]) => {
     const count = (verdict: Verdict): number => own.filter((one) => one.verdict === verdict).length;
     const [passed, failed, notChecked] = [count('passed'), count('failed'), count('not checked')];
-    const compared = own.flatMap(({ worst }) => (worst ? [worst] : [])).sort((a, b) => (b.share ?? Infinity) - (a.share ?? Infinity));
-    return { op, cases: own.length, passed, failed, notChecked, worst: compared[0] ?? null, verdict: failed > 0 ? 'failed' : passed > 0 ? 'passed' : 'not checked' };
+    const compared = own
+      .flatMap(({ worst }) => (worst ? [worst] : []))
+      .sort((a, b) => (b.share ?? Infinity) - (a.share ?? Infinity));
+    return {
+      op,
+      cases: own.length,
+      passed,
+      failed,
+      notChecked,
+      worst: compared[0] ?? null,
+      verdict: failed > 0 ? 'failed' : passed > 0 ? 'passed' : 'not checked',
+    };
   });
 }

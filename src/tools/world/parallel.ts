@@ -1,4 +1,4 @@
-// The planted world translated without fault: pictures as every city would have them, in the layout that `translate` writes (src/translate/parallel.ts),
+// The planted world translated without fault: pictures as every city would have them, in the layout that `translate` writes (src/stages/translate/parallel.ts),
 // so that what is done with translations can be tried where they are known to be right.
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -24,14 +24,30 @@ export interface ParallelWorldSettings {
  *
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
  */
-export async function writeParallelWorld(folder: string, settings: Partial<ParallelWorldSettings> = {}, hooks: WorldHooks = {}): Promise<{ path: string; boxes: string; sequences: number; cities: string[] }> {
+export async function writeParallelWorld(
+  folder: string,
+  settings: Partial<ParallelWorldSettings> = {},
+  hooks: WorldHooks = {},
+): Promise<{ path: string; boxes: string; sequences: number; cities: string[] }> {
   const { seed, pictures, first, size } = { seed: 0, pictures: 4, first: 0, size: 64, ...settings };
-  if (!Number.isInteger(pictures) || pictures < 1) throw new DiffmineError('INVALID_ARGUMENT', `A parallel world of ${pictures} pictures a city is too small.`, 'Ask for at least 1.');
-  if (!Number.isInteger(first) || first < 0) throw new DiffmineError('INVALID_ARGUMENT', `There is no picture number ${first}.`, 'Pictures are counted from 0.');
-  if (!Number.isInteger(size) || size < 32 || size > 1024) throw new DiffmineError('INVALID_ARGUMENT', `The world is not drawn at ${size} px.`, 'Ask for 32 to 1024.');
+  if (!Number.isInteger(pictures) || pictures < 1)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `A parallel world of ${pictures} pictures a city is too small.`,
+      'Ask for at least 1.',
+    );
+  if (!Number.isInteger(first) || first < 0)
+    throw new DiffmineError('INVALID_ARGUMENT', `There is no picture number ${first}.`, 'Pictures are counted from 0.');
+  if (!Number.isInteger(size) || size < 32 || size > 1024)
+    throw new DiffmineError('INVALID_ARGUMENT', `The world is not drawn at ${size} px.`, 'Ask for 32 to 1024.');
   await mkdir(folder, { recursive: true });
   const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
-  if (there !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `${folder} is not empty (it has ${JSON.stringify(there)}).`, 'Name a new or empty folder.');
+  if (there !== undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${folder} is not empty (it has ${JSON.stringify(there)}).`,
+      'Name a new or empty folder.',
+    );
 
   const path = resolve(folder);
   const todo = CITIES.flatMap((city) => Array.from({ length: pictures }, (_, i) => ({ city, number: first + i })));
@@ -40,9 +56,13 @@ export async function writeParallelWorld(folder: string, settings: Partial<Paral
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Drawing was cancelled.');
     const image = `${city}/${String(number).padStart(5, '0')}`;
     await mkdir(join(path, image), { recursive: true });
-    const drawn = await Promise.all(CITIES.map(async (target) => ({ target, ...(await drawPicture(city, number, { seed, size }, target)) })));
+    const drawn = await Promise.all(
+      CITIES.map(async (target) => ({ target, ...(await drawPicture(city, number, { seed, size }, target)) })),
+    );
     for (const { target, pixels, boxes } of drawn) {
-      await sharp(pixels, { raw: { width: size, height: size, channels: 3 } }).png({ compressionLevel: 9 }).toFile(join(path, image, target === city ? 'source.png' : `${target}.png`));
+      await sharp(pixels, { raw: { width: size, height: size, channels: 3 } })
+        .png({ compressionLevel: 9 })
+        .toFile(join(path, image, target === city ? 'source.png' : `${target}.png`));
       if (target === city) rows.push(...boxes.map((box) => ({ image, ...box })));
     }
     hooks.onProgress?.({ stage: 'draw', done: index + 1, total: todo.length });

@@ -1,6 +1,21 @@
 // One street scene as SVG. Everything but the planted kinds is drawn from a stream that knows no city: light, weather, houses, clutter and where the
 // slots are. What fills a slot is drawn from a stream of its own, so that the same street can be built in any city.
-import { GLASS, GLOW, IRON, kindsOf, PALETTE, SLOTS, circle, rect, shape, stroke, type City, type Colour, type Kind, type Slot } from './kinds.js';
+import {
+  GLASS,
+  GLOW,
+  IRON,
+  kindsOf,
+  PALETTE,
+  SLOTS,
+  circle,
+  rect,
+  shape,
+  stroke,
+  type City,
+  type Colour,
+  type Kind,
+  type Slot,
+} from './kinds.js';
 import { Random } from '../../util/random.js';
 
 /** The SVG's own unit: a picture is SIDE units wide and high, whatever its size in pixels. */
@@ -48,7 +63,18 @@ interface Cover extends Box {
   round: boolean;
 }
 
-const WALLS = ['#b4654a', '#d9c8a0', '#a9a7a0', '#c99c5a', '#cfa49a', '#a8b59a', '#93a3b5', '#e2dccd', '#8d6f5a', '#bdb2c4'];
+const WALLS = [
+  '#b4654a',
+  '#d9c8a0',
+  '#a9a7a0',
+  '#c99c5a',
+  '#cfa49a',
+  '#a8b59a',
+  '#93a3b5',
+  '#e2dccd',
+  '#8d6f5a',
+  '#bdb2c4',
+];
 const ROOFING = ['#6d4036', '#4f5560', '#7a5237', '#5c6660', '#8a4a3a', '#3f4650'];
 const ACCENTS = Object.keys(PALETTE) as Colour[];
 const LIGHTS: { gain: [number, number, number]; lift: number; sky: [string, string]; share: number; lit: number }[] = [
@@ -62,7 +88,8 @@ type Weather = 'clear' | 'clouds' | 'rain' | 'snow' | 'fog';
 const WEATHERS: readonly Weather[] = ['clear', 'clear', 'clear', 'clouds', 'clouds', 'rain', 'snow', 'fog'];
 
 const n = (value: number): string => value.toFixed(2);
-const overlap = (a: Box, b: Box, margin = 0): boolean => a.x < b.x + b.w + margin && b.x < a.x + a.w + margin && a.y < b.y + b.h + margin && b.y < a.y + a.h + margin;
+const overlap = (a: Box, b: Box, margin = 0): boolean =>
+  a.x < b.x + b.w + margin && b.x < a.x + a.w + margin && a.y < b.y + b.h + margin && b.y < a.y + a.h + margin;
 
 /** The share of `box` that `covers` hide, on a grid of 12 x 12 points. */
 function hiddenShare(box: Box, covers: readonly Cover[]): number {
@@ -98,7 +125,8 @@ export function drawScene(city: City, ...street: (string | number)[]): Scene {
 /** The scene of `city` as `target` would have it: what is typical of `city` is `target`'s own in its place, all else stays as it is. */
 export function translateScene(city: City, target: City, ...street: (string | number)[]): Scene {
   const kinds = kindsIn(city, street);
-  for (const slot of SLOTS) if (kinds[slot]?.city === city) kinds[slot] = kindsOf(slot).find((kind) => kind.city === target);
+  for (const slot of SLOTS)
+    if (kinds[slot]?.city === city) kinds[slot] = kindsOf(slot).find((kind) => kind.city === target);
   return build(kinds, street);
 }
 
@@ -117,13 +145,15 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
   const kerb = ground + random.between(5, 7);
   const facades = layHouses(random, ground);
   const parts: string[] = [drawSky(random, light.sky, weather), drawFar(random, ground)];
-  for (const facade of facades) parts.push(rect(facade.x, facade.y, facade.w, facade.h, facade.wall), drawWallTexture(random, facade));
+  for (const facade of facades)
+    parts.push(rect(facade.x, facade.y, facade.w, facade.h, facade.wall), drawWallTexture(random, facade));
 
   // where the slots are: one scale a picture, so that an element's size does not tell its kind
   const scale = random.between(0.88, 1);
   const boxes: { slot: Slot; x: number; bottom: number }[] = [];
   const wide = facades.filter((facade) => Math.min(SIDE, facade.x + facade.w) - Math.max(0, facade.x) > 16);
-  const within = (facade: Box, width: number): number => random.between(Math.max(1, facade.x + 1), Math.min(SIDE - 1, facade.x + facade.w - 1) - width) + width / 2;
+  const within = (facade: Box, width: number): number =>
+    random.between(Math.max(1, facade.x + 1), Math.min(SIDE - 1, facade.x + facade.w - 1) - width) + width / 2;
   const roofHouse = random.pick(wide);
   boxes.push({ slot: 'roof', x: within(roofHouse, 15), bottom: roofHouse.y + 0.6 });
   const spots: Box[] = [];
@@ -135,7 +165,10 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
   }
   boxes.push(...spots.map((spot) => ({ slot: 'window' as const, x: spot.x + 5.5, bottom: spot.y + 13 })));
   const standing: Box[] = [];
-  for (const [slot, w, h] of [['lamp', 11, 16], ['mailbox', 13, 11]] as const) {
+  for (const [slot, w, h] of [
+    ['lamp', 11, 16],
+    ['mailbox', 13, 11],
+  ] as const) {
     for (let tries = 0; tries < 60; tries++) {
       const bottom = ground + random.between(1.5, kerb - ground);
       const place = { x: random.between(1, SIDE - 1 - w), y: bottom - h, w, h };
@@ -162,12 +195,20 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
     for (const { x, bottom } of boxes.filter((box) => box.slot === slot)) {
       const kind = kinds[slot];
       if (!kind) {
-        if (slot === 'window') parts.push(rect(x - 3.5, bottom - 11, 7, 9, '#ddd6c6'), rect(x - 2.7, bottom - 10.2, 5.4, 7.4, GLASS));
+        if (slot === 'window')
+          parts.push(rect(x - 3.5, bottom - 11, 7, 9, '#ddd6c6'), rect(x - 2.7, bottom - 10.2, 5.4, 7.4, GLASS));
         continue;
       }
       const [a, b] = kind.colours[Math.floor(colour * kind.colours.length)] as readonly [Colour, Colour];
-      const box = { x: x - (kind.width * scale) / 2, y: bottom - kind.height * scale, w: kind.width * scale, h: kind.height * scale };
-      parts.push(`<g transform="translate(${n(box.x)} ${n(box.y)}) scale(${n(scale)})">${kind.draw(PALETTE[a], PALETTE[b])}</g>`);
+      const box = {
+        x: x - (kind.width * scale) / 2,
+        y: bottom - kind.height * scale,
+        w: kind.width * scale,
+        h: kind.height * scale,
+      };
+      parts.push(
+        `<g transform="translate(${n(box.x)} ${n(box.y)}) scale(${n(scale)})">${kind.draw(PALETTE[a], PALETTE[b])}</g>`,
+      );
       planted.push({ ...box, kind, hidden: 0 });
     }
   };
@@ -178,7 +219,12 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
   put('mailbox');
 
   const covers: Cover[] = [];
-  const slots = boxes.map(({ x, bottom, slot }) => ({ x: x - 5.5, y: bottom - 13, w: 11, h: slot === 'lamp' ? 16 : 13 }));
+  const slots = boxes.map(({ x, bottom, slot }) => ({
+    x: x - 5.5,
+    y: bottom - 13,
+    w: 11,
+    h: slot === 'lamp' ? 16 : 13,
+  }));
   parts.push(...drawClutter(random, ground, kerb, slots, covers));
   for (const one of planted) one.hidden = hiddenShare(one, covers);
   parts.push(drawWeather(random, weather));
@@ -188,7 +234,9 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
   const body = parts.join('');
   const exposure: Exposure = {
     gain: light.gain.map((gain) => gain * random.between(0.94, 1.05)) as [number, number, number],
-    slope: random.between(-0.3, 0.3), lift: light.lift, noise: random.between(1.5, 6),
+    slope: random.between(-0.3, 0.3),
+    lift: light.lift,
+    noise: random.between(1.5, 6),
   };
   return { svg: mirrored ? `<g transform="translate(${SIDE} 0) scale(-1 1)">${body}</g>` : body, planted, exposure };
 }
@@ -201,7 +249,7 @@ function pickLight(random: Random): (typeof LIGHTS)[number] {
 /** Houses side by side, a gap here and there; at least one is wide and leaves room for a roof's slot. */
 function layHouses(random: Random, ground: number): Facade[] {
   const facades: Facade[] = [];
-  for (let x = -random.between(0, 12); x < SIDE; ) {
+  for (let x = -random.between(0, 12); x < SIDE;) {
     const w = random.between(19, 31);
     const y = random.between(15.5, 21.5);
     facades.push({ x, y, w, h: ground - y + 1, wall: random.pick(WALLS) });
@@ -227,7 +275,8 @@ function drawSky(random: Random, [top, bottom]: [string, string], weather: Weath
 /** A far ridge and towers of no city's kind, seen between the houses. */
 function drawFar(random: Random, ground: number): string {
   let far = '';
-  for (let x = -4; x < SIDE; x += random.between(6, 12)) far += rect(Number(n(x)), Number(n(random.between(20, 28))), 7, ground, '#7f8a96', 'fill-opacity="0.6"');
+  for (let x = -4; x < SIDE; x += random.between(6, 12))
+    far += rect(Number(n(x)), Number(n(random.between(20, 28))), 7, ground, '#7f8a96', 'fill-opacity="0.6"');
   return far;
 }
 
@@ -245,10 +294,18 @@ function drawRoof(random: Random, { x, y, w }: Facade, flat: boolean): string {
   const colour = random.pick(ROOFING);
   const form = random.whole(0, 2);
   const height = random.between(3, 8);
-  const chimney = random.chance(0.3) ? rect(Number(n(x + w * random.between(0.2, 0.7))), Number(n(y - height - 1)), 2.2, Number(n(height + 1)), colour) : '';
+  const chimney = random.chance(0.3)
+    ? rect(Number(n(x + w * random.between(0.2, 0.7))), Number(n(y - height - 1)), 2.2, Number(n(height + 1)), colour)
+    : '';
   if (flat || form === 0) return rect(Number(n(x - 0.5)), Number(n(y - 0.6)), Number(n(w + 1)), 1.6, colour);
   const inset = form === 1 ? w / 2 : random.between(2, 5);
-  return chimney + shape(`M${n(x - 0.8)} ${n(y + 0.6)}L${n(x + inset)} ${n(y - height)}H${n(x + w - inset)}L${n(x + w + 0.8)} ${n(y + 0.6)}z`, colour);
+  return (
+    chimney +
+    shape(
+      `M${n(x - 0.8)} ${n(y + 0.6)}L${n(x + inset)} ${n(y - height)}H${n(x + w - inset)}L${n(x + w + 0.8)} ${n(y + 0.6)}z`,
+      colour,
+    )
+  );
 }
 
 function drawDoor(random: Random, { x, w }: Facade, ground: number, taken: Box[]): string {
@@ -258,8 +315,18 @@ function drawDoor(random: Random, { x, w }: Facade, ground: number, taken: Box[]
   const style = random.whole(0, 2);
   if (taken.some((box) => overlap(box, door, 0.5))) return '';
   taken.push(door);
-  const top = style === 0 ? '' : style === 1 ? rect(Number(n(door.x - 0.8)), Number(n(door.y - 1)), Number(n(width + 1.6)), 1.1, '#d8cfbd') : `<ellipse cx="${n(door.x + width / 2)}" cy="${n(door.y)}" rx="${n(width / 2)}" ry="1.8" fill="${colour}"/>`;
-  return top + rect(Number(n(door.x)), Number(n(door.y)), Number(n(width)), Number(n(ground - door.y + 1)), colour) + rect(Number(n(door.x + 0.9)), Number(n(door.y + 1.2)), Number(n(width - 1.8)), 2, '#00000050') + circle(Number(n(door.x + width - 0.9)), Number(n(ground - 3.4)), 0.4, GLOW);
+  const top =
+    style === 0
+      ? ''
+      : style === 1
+        ? rect(Number(n(door.x - 0.8)), Number(n(door.y - 1)), Number(n(width + 1.6)), 1.1, '#d8cfbd')
+        : `<ellipse cx="${n(door.x + width / 2)}" cy="${n(door.y)}" rx="${n(width / 2)}" ry="1.8" fill="${colour}"/>`;
+  return (
+    top +
+    rect(Number(n(door.x)), Number(n(door.y)), Number(n(width)), Number(n(ground - door.y + 1)), colour) +
+    rect(Number(n(door.x + 0.9)), Number(n(door.y + 1.2)), Number(n(width - 1.8)), 2, '#00000050') +
+    circle(Number(n(door.x + width - 0.9)), Number(n(ground - 3.4)), 0.4, GLOW)
+  );
 }
 
 function drawPlainWindows(random: Random, facade: Facade, ground: number, taken: readonly Box[], lit: number): string {
@@ -274,7 +341,9 @@ function drawPlainWindows(random: Random, facade: Facade, ground: number, taken:
       const glass = random.chance(lit) ? GLOW : random.pick([GLASS, GLASS, '#4a6078', '#6d8aa5']);
       const awning = random.chance(0.08) ? PALETTE[random.pick(ACCENTS)] : undefined;
       if (taken.some((box) => overlap(box, { x, y, w, h }, 0.4))) continue;
-      drawn += rect(Number(n(x)), Number(n(y)), Number(n(w)), Number(n(h)), frame) + rect(Number(n(x + 0.6)), Number(n(y + 0.6)), Number(n(w - 1.2)), Number(n(h - 1.2)), glass);
+      drawn +=
+        rect(Number(n(x)), Number(n(y)), Number(n(w)), Number(n(h)), frame) +
+        rect(Number(n(x + 0.6)), Number(n(y + 0.6)), Number(n(w - 1.2)), Number(n(h - 1.2)), glass);
       if (bars) drawn += stroke(`M${n(x + w / 2)} ${n(y)}v${n(h)}`, frame, 0.5);
       if (awning) drawn += rect(Number(n(x - 0.6)), Number(n(y - 0.6)), Number(n(w + 1.2)), 1.7, awning);
     }
@@ -283,10 +352,20 @@ function drawPlainWindows(random: Random, facade: Facade, ground: number, taken:
 }
 
 function drawStreet(random: Random, ground: number, kerb: number, weather: Weather): string {
-  const [paving, road] = weather === 'snow' ? ['#dfe3e6', '#9aa0a6'] : weather === 'rain' ? ['#8d8f93', '#45494f'] : [random.pick(['#b3aca0', '#a5a5a5', '#bfae94']), random.pick(['#55585c', '#63605c', '#4c4f55'])];
-  let street = rect(-1, Number(n(ground)), SIDE + 2, SIDE, paving) + rect(-1, Number(n(kerb)), SIDE + 2, SIDE, road) + stroke(`M-1 ${n(kerb)}H${SIDE + 1}`, '#00000044', 0.7);
+  const [paving, road] =
+    weather === 'snow'
+      ? ['#dfe3e6', '#9aa0a6']
+      : weather === 'rain'
+        ? ['#8d8f93', '#45494f']
+        : [random.pick(['#b3aca0', '#a5a5a5', '#bfae94']), random.pick(['#55585c', '#63605c', '#4c4f55'])];
+  let street =
+    rect(-1, Number(n(ground)), SIDE + 2, SIDE, paving) +
+    rect(-1, Number(n(kerb)), SIDE + 2, SIDE, road) +
+    stroke(`M-1 ${n(kerb)}H${SIDE + 1}`, '#00000044', 0.7);
   const phase = random.between(0, 10);
-  if (random.chance(0.6)) for (let x = -phase; x < SIDE; x += 10) street += rect(Number(n(x)), Number(n(kerb + 5)), 5, 0.8, '#e9e6da', 'fill-opacity="0.8"');
+  if (random.chance(0.6))
+    for (let x = -phase; x < SIDE; x += 10)
+      street += rect(Number(n(x)), Number(n(kerb + 5)), 5, 0.8, '#e9e6da', 'fill-opacity="0.8"');
   return street;
 }
 
@@ -308,43 +387,98 @@ function drawClutter(random: Random, ground: number, kerb: number, slots: readon
     const found = place(() => {
       const x = random.between(0, SIDE);
       const bottom = ground + random.between(1, 4);
-      return [{ x: x - radius, y: bottom - height - radius, w: 2 * radius, h: 2 * radius, round: true }, { x: x - 0.6, y: bottom - height, w: 1.2, h: height, round: false }];
+      return [
+        { x: x - radius, y: bottom - height - radius, w: 2 * radius, h: 2 * radius, round: true },
+        { x: x - 0.6, y: bottom - height, w: 1.2, h: height, round: false },
+      ];
     });
     const [crown, trunk] = found ?? [];
     if (!crown || !trunk) continue;
     covers.push(crown, trunk);
     const [x, y] = [crown.x + radius, crown.y + radius];
-    parts.push(rect(Number(n(trunk.x)), Number(n(trunk.y)), 1.2, Number(n(trunk.h)), '#5a4030'), circle(Number(n(x)), Number(n(y)), Number(n(radius)), green));
-    for (let leaf = 0; leaf < 6; leaf++) parts.push(circle(Number(n(x + random.between(-0.6, 0.6) * radius)), Number(n(y + random.between(-0.6, 0.6) * radius)), Number(n(radius * 0.35)), random.chance(0.5) ? '#ffffff22' : '#00000022'));
+    parts.push(
+      rect(Number(n(trunk.x)), Number(n(trunk.y)), 1.2, Number(n(trunk.h)), '#5a4030'),
+      circle(Number(n(x)), Number(n(y)), Number(n(radius)), green),
+    );
+    for (let leaf = 0; leaf < 6; leaf++)
+      parts.push(
+        circle(
+          Number(n(x + random.between(-0.6, 0.6) * radius)),
+          Number(n(y + random.between(-0.6, 0.6) * radius)),
+          Number(n(radius * 0.35)),
+          random.chance(0.5) ? '#ffffff22' : '#00000022',
+        ),
+      );
   }
   for (let i = random.whole(0, 3); i > 0; i--) {
     const [coat, height] = [PALETTE[random.pick(ACCENTS)], random.between(5, 7)];
-    const [body] = place(() => [{ x: random.between(0, SIDE - 2), y: ground + random.between(2, kerb - ground) - height, w: 1.8, h: height, round: false }]) ?? [];
+    const [body] =
+      place(() => [
+        {
+          x: random.between(0, SIDE - 2),
+          y: ground + random.between(2, kerb - ground) - height,
+          w: 1.8,
+          h: height,
+          round: false,
+        },
+      ]) ?? [];
     if (!body) continue;
     covers.push(body);
-    parts.push(rect(Number(n(body.x)), Number(n(body.y + 1.6)), 1.8, Number(n(height * 0.45)), coat), rect(Number(n(body.x + 0.3)), Number(n(body.y + height * 0.6)), 1.2, Number(n(height * 0.4)), IRON), circle(Number(n(body.x + 0.9)), Number(n(body.y + 0.9)), 0.9, random.pick(['#e0b496', '#a87450', '#6e4a34'])));
+    parts.push(
+      rect(Number(n(body.x)), Number(n(body.y + 1.6)), 1.8, Number(n(height * 0.45)), coat),
+      rect(Number(n(body.x + 0.3)), Number(n(body.y + height * 0.6)), 1.2, Number(n(height * 0.4)), IRON),
+      circle(Number(n(body.x + 0.9)), Number(n(body.y + 0.9)), 0.9, random.pick(['#e0b496', '#a87450', '#6e4a34'])),
+    );
   }
   for (let i = random.whole(0, 2); i > 0; i--) {
     const [colour, w, h] = [PALETTE[random.pick(ACCENTS)], random.between(13, 18), random.between(5.5, 7)];
-    const [car] = place(() => [{ x: random.between(-6, SIDE - 8), y: kerb + random.between(3, 9) - h, w, h, round: false }]) ?? [];
+    const [car] =
+      place(() => [{ x: random.between(-6, SIDE - 8), y: kerb + random.between(3, 9) - h, w, h, round: false }]) ?? [];
     if (!car) continue;
     covers.push(car);
     const at = (u: number, v: number): string => `${n(car.x + u * w)} ${n(car.y + v * h)}`;
     parts.push(
-      shape(`M${at(0.02, 0.9)}L${at(0, 0.5)}L${at(0.2, 0.42)}L${at(0.32, 0)}L${at(0.72, 0)}L${at(0.85, 0.42)}L${at(1, 0.55)}L${at(1, 0.9)}z`, colour),
-      shape(`M${at(0.26, 0.42)}L${at(0.35, 0.1)}L${at(0.5, 0.1)}L${at(0.5, 0.42)}zM${at(0.55, 0.42)}L${at(0.55, 0.1)}L${at(0.69, 0.1)}L${at(0.79, 0.42)}z`, '#bfd3e0'),
-      ...[0.22, 0.78].map((u) => circle(Number(n(car.x + u * w)), Number(n(car.y + 0.9 * h)), Number(n(h * 0.2)), '#17171b')),
+      shape(
+        `M${at(0.02, 0.9)}L${at(0, 0.5)}L${at(0.2, 0.42)}L${at(0.32, 0)}L${at(0.72, 0)}L${at(0.85, 0.42)}L${at(1, 0.55)}L${at(1, 0.9)}z`,
+        colour,
+      ),
+      shape(
+        `M${at(0.26, 0.42)}L${at(0.35, 0.1)}L${at(0.5, 0.1)}L${at(0.5, 0.42)}zM${at(0.55, 0.42)}L${at(0.55, 0.1)}L${at(0.69, 0.1)}L${at(0.79, 0.42)}z`,
+        '#bfd3e0',
+      ),
+      ...[0.22, 0.78].map((u) =>
+        circle(Number(n(car.x + u * w)), Number(n(car.y + 0.9 * h)), Number(n(h * 0.2)), '#17171b'),
+      ),
     );
   }
   if (random.chance(0.3)) {
     const bag = random.pick(ACCENTS);
-    const [bin] = place(() => [{ x: random.between(0, SIDE - 4), y: ground + random.between(2, kerb - ground) - 4.4, w: 3.4, h: 4.4, round: false }]) ?? [];
+    const [bin] =
+      place(() => [
+        {
+          x: random.between(0, SIDE - 4),
+          y: ground + random.between(2, kerb - ground) - 4.4,
+          w: 3.4,
+          h: 4.4,
+          round: false,
+        },
+      ]) ?? [];
     if (bin) {
       covers.push(bin);
-      parts.push(rect(Number(n(bin.x)), Number(n(bin.y + 0.8)), 3.4, 3.6, PALETTE[bag]), rect(Number(n(bin.x - 0.3)), Number(n(bin.y)), 4, 1, IRON));
+      parts.push(
+        rect(Number(n(bin.x)), Number(n(bin.y + 0.8)), 3.4, 3.6, PALETTE[bag]),
+        rect(Number(n(bin.x - 0.3)), Number(n(bin.y)), 4, 1, IRON),
+      );
     }
   }
-  if (random.chance(0.3)) parts.push(stroke(`M-1 ${n(random.between(4, 14))}Q${SIDE / 2} ${n(random.between(10, 18))} ${SIDE + 1} ${n(random.between(4, 14))}`, '#22222a', 0.4));
+  if (random.chance(0.3))
+    parts.push(
+      stroke(
+        `M-1 ${n(random.between(4, 14))}Q${SIDE / 2} ${n(random.between(10, 18))} ${SIDE + 1} ${n(random.between(4, 14))}`,
+        '#22222a',
+        0.4,
+      ),
+    );
   return parts;
 }
 
@@ -352,10 +486,19 @@ function drawWeather(random: Random, weather: Weather): string {
   const lines: string[] = [];
   switch (weather) {
     case 'rain':
-      for (let i = 0; i < 45; i++) lines.push(`M${n(random.between(-2, SIDE))} ${n(random.between(-2, SIDE))}l-0.8 3.2`);
+      for (let i = 0; i < 45; i++)
+        lines.push(`M${n(random.between(-2, SIDE))} ${n(random.between(-2, SIDE))}l-0.8 3.2`);
       return stroke(lines.join(''), '#dfe8f066', 0.5);
     case 'snow':
-      for (let i = 0; i < 60; i++) lines.push(circle(Number(n(random.between(0, SIDE))), Number(n(random.between(0, SIDE))), Number(n(random.between(0.25, 0.55))), '#ffffffcc'));
+      for (let i = 0; i < 60; i++)
+        lines.push(
+          circle(
+            Number(n(random.between(0, SIDE))),
+            Number(n(random.between(0, SIDE))),
+            Number(n(random.between(0.25, 0.55))),
+            '#ffffffcc',
+          ),
+        );
       return lines.join('');
     case 'fog':
       return rect(-1, -1, SIDE + 2, SIDE + 2, '#d5d9dc', `fill-opacity="${n(random.between(0.15, 0.38))}"`);

@@ -58,13 +58,32 @@ const TOGETHER = 16;
 /** world.json: what a world is made from, and what is planted in it; written last, when all else is there. */
 export function worldRecord(settings: Partial<WorldSettings> = {}): object {
   const { seed, pictures, size, heldout } = { ...DEFAULTS, ...settings };
-  const cities = Object.fromEntries(CITIES.map((city) => [city, Object.fromEntries(SLOTS.map((slot) => [slot, KINDS.find((kind) => kind.city === city && kind.slot === slot)?.name]))]));
-  return { format: WORLD_FORMAT, seed, pictures, size, heldout, atHome: AT_HOME, elsewhere: ELSEWHERE, slots: SLOTS, cities };
+  const cities = Object.fromEntries(
+    CITIES.map((city) => [
+      city,
+      Object.fromEntries(
+        SLOTS.map((slot) => [slot, KINDS.find((kind) => kind.city === city && kind.slot === slot)?.name]),
+      ),
+    ]),
+  );
+  return {
+    format: WORLD_FORMAT,
+    seed,
+    pictures,
+    size,
+    heldout,
+    atHome: AT_HOME,
+    elsewhere: ELSEWHERE,
+    slots: SLOTS,
+    cities,
+  };
 }
 
 /** The bytes of boxes.csv. */
 export function encodeBoxes(rows: readonly PlantedBox[]): string {
-  return [COLUMNS.join(','), ...rows.map((row) => COLUMNS.map((name) => row[name]).join(','))].map((line) => `${line}\r\n`).join('');
+  return [COLUMNS.join(','), ...rows.map((row) => COLUMNS.map((name) => row[name]).join(','))]
+    .map((line) => `${line}\r\n`)
+    .join('');
 }
 
 /**
@@ -73,21 +92,41 @@ export function encodeBoxes(rows: readonly PlantedBox[]): string {
  * @param target the same picture in another city: what is typical of `city` is the target's own in its place, all else stays as it is
  */
 export async function drawPicture(
-  city: City, number: number, { seed, size }: Pick<WorldSettings, 'seed' | 'size'>, target: City = city,
+  city: City,
+  number: number,
+  { seed, size }: Pick<WorldSettings, 'seed' | 'size'>,
+  target: City = city,
 ): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> {
-  const { svg, planted, exposure } = target === city ? drawScene(city, seed, city, number) : translateScene(city, target, seed, city, number);
+  const { svg, planted, exposure } =
+    target === city ? drawScene(city, seed, city, number) : translateScene(city, target, seed, city, number);
   const document = `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 ${SIDE} ${SIDE}">${svg}</svg>`;
-  const pixels = await sharp(Buffer.from(document)).flatten({ background: '#000' }).toColourspace('srgb').raw().toBuffer();
+  const pixels = await sharp(Buffer.from(document))
+    .flatten({ background: '#000' })
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer();
   const noise = new Random('noise', seed, city, number);
   for (let i = 0; i < pixels.length; i++) {
     const x = (Math.floor(i / 3) % size) / size;
     const shade = (exposure.gain[i % 3] as number) * (1 + exposure.slope * (x - 0.5));
-    pixels[i] = Math.max(0, Math.min(255, Math.round((pixels[i] as number) * shade + exposure.lift + exposure.noise * noise.normal())));
+    pixels[i] = Math.max(
+      0,
+      Math.min(255, Math.round((pixels[i] as number) * shade + exposure.lift + exposure.noise * noise.normal())),
+    );
   }
   const pixel = (value: number): number => Math.round((100 * value * size) / SIDE) / 100;
   const boxes = planted
     .filter(({ hidden }) => hidden <= MOST_HIDDEN)
-    .map(({ x, y, w, h, kind }) => ({ label: city, x: pixel(x), y: pixel(y), w: pixel(w), h: pixel(h), slot: kind.slot, kind: kind.name, city: kind.city }));
+    .map(({ x, y, w, h, kind }) => ({
+      label: city,
+      x: pixel(x),
+      y: pixel(y),
+      w: pixel(w),
+      h: pixel(h),
+      slot: kind.slot,
+      kind: kind.name,
+      city: kind.city,
+    }));
   return { pixels, boxes };
 }
 
@@ -97,15 +136,35 @@ export async function drawPicture(
  *
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
  */
-export async function writeWorld(folder: string, settings: Partial<WorldSettings> = {}, hooks: WorldHooks = {}): Promise<WorldSummary> {
+export async function writeWorld(
+  folder: string,
+  settings: Partial<WorldSettings> = {},
+  hooks: WorldHooks = {},
+): Promise<WorldSummary> {
   const all: WorldSettings = { ...DEFAULTS, ...settings };
   const { seed, pictures, size, heldout } = all;
-  if (!Number.isInteger(pictures) || pictures < 2) throw new DiffmineError('INVALID_ARGUMENT', `A world of ${pictures} pictures a city is too small.`, 'Ask for at least 2.');
-  if (!Number.isInteger(size) || size < 32 || size > 1024) throw new DiffmineError('INVALID_ARGUMENT', `The world is not drawn at ${size} px.`, 'Ask for 32 to 1024; elements are 6 to 16 px at 64.');
-  if (!(heldout >= 0 && heldout <= 1)) throw new DiffmineError('INVALID_ARGUMENT', `The held-out share ${heldout} is not in [0, 1].`);
+  if (!Number.isInteger(pictures) || pictures < 2)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `A world of ${pictures} pictures a city is too small.`,
+      'Ask for at least 2.',
+    );
+  if (!Number.isInteger(size) || size < 32 || size > 1024)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The world is not drawn at ${size} px.`,
+      'Ask for 32 to 1024; elements are 6 to 16 px at 64.',
+    );
+  if (!(heldout >= 0 && heldout <= 1))
+    throw new DiffmineError('INVALID_ARGUMENT', `The held-out share ${heldout} is not in [0, 1].`);
   await mkdir(folder, { recursive: true });
   const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
-  if (there !== undefined) throw new DiffmineError('INVALID_ARGUMENT', `${folder} is not empty (it has ${JSON.stringify(there)}).`, 'Name a new or empty folder.');
+  if (there !== undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${folder} is not empty (it has ${JSON.stringify(there)}).`,
+      'Name a new or empty folder.',
+    );
 
   const path = resolve(folder);
   const training = pictures - Math.round(pictures * heldout);
@@ -119,7 +178,9 @@ export async function writeWorld(folder: string, settings: Partial<WorldSettings
       todo.slice(start, start + TOGETHER).map(async ({ city, number }) => {
         const { pixels, boxes } = await drawPicture(city, number, { seed, size });
         const image = `${city}/${String(number).padStart(5, '0')}.png`;
-        const png = await sharp(pixels, { raw: { width: size, height: size, channels: 3 } }).png({ compressionLevel: 9 }).toBuffer();
+        const png = await sharp(pixels, { raw: { width: size, height: size, channels: 3 } })
+          .png({ compressionLevel: 9 })
+          .toBuffer();
         await writeFile(join(path, number < training ? 'train' : 'heldout', image), png);
         return boxes.map((box) => ({ image, ...box }));
       }),

@@ -17,7 +17,13 @@
     const number = place * run.labels.length + label;
     const within = number % (columns * rows);
     const kind = `tile${source === label ? ' source' : ''}${sizes[label] ? '' : ' gone'}`;
-    const element = h('button', { class: kind, type: 'button', title: `${sequence} as ${run.labels[label]}${source === label ? ' (source)' : ''}`, 'aria-label': `${sequence} as ${run.labels[label]}${source === label ? ', the source' : ''}`, onclick });
+    const element = h('button', {
+      class: kind,
+      type: 'button',
+      title: `${sequence} as ${run.labels[label]}${source === label ? ' (source)' : ''}`,
+      'aria-label': `${sequence} as ${run.labels[label]}${source === label ? ', the source' : ''}`,
+      onclick,
+    });
     if (sizes[label]) {
       const total = run.places.length * run.labels.length;
       const sheet = Math.floor(number / (columns * rows));
@@ -36,78 +42,266 @@
     const bar = h('i', { class: cluster.medianCotypicality < 0 ? 'below' : null });
     bar.style.width = `${Math.max(2, (100 * Math.abs(cluster.medianCotypicality)) / most)}%`;
     // few labels leave room for more than one sequence beside another
-    const blocks = Math.max(1, Math.min(Math.floor(WIDTH / (COLUMN * run.labels.length + 24)), Math.ceil(members.length / FIRST)));
-    const head = () => h('thead', null, h('tr', null, ...run.labels.map((label) => h('th', { scope: 'col', title: label }, label))));
+    const blocks = Math.max(
+      1,
+      Math.min(Math.floor(WIDTH / (COLUMN * run.labels.length + 24)), Math.ceil(members.length / FIRST)),
+    );
+    const head = () =>
+      h('thead', null, h('tr', null, ...run.labels.map((label) => h('th', { scope: 'col', title: label }, label))));
     const holder = h('div', { class: 'blocks' });
     const fill = (shown) => {
       const each = Math.ceil(shown / blocks);
-      const row = (place, at) => h('tr', null, ...run.labels.map((_, label) => h('td', null, tile(place, label, () => dialog.open(group, at)))));
-      holder.replaceChildren(...Array.from({ length: Math.ceil(shown / each) }, (_, block) =>
-        h('table', { class: 'rows' }, head(), h('tbody', null, ...members.slice(block * each, Math.min(shown, (block + 1) * each)).map((place, i) => row(place, block * each + i))))));
+      const row = (place, at) =>
+        h(
+          'tr',
+          null,
+          ...run.labels.map((_, label) =>
+            h(
+              'td',
+              null,
+              tile(place, label, () => dialog.open(group, at)),
+            ),
+          ),
+        );
+      holder.replaceChildren(
+        ...Array.from({ length: Math.ceil(shown / each) }, (_, block) =>
+          h(
+            'table',
+            { class: 'rows' },
+            head(),
+            h(
+              'tbody',
+              null,
+              ...members
+                .slice(block * each, Math.min(shown, (block + 1) * each))
+                .map((place, i) => row(place, block * each + i)),
+            ),
+          ),
+        ),
+      );
     };
     const first = Math.min(members.length, FIRST * blocks);
     fill(first);
-    const more = members.length > first
-      ? h('button', { class: 'more', type: 'button', 'aria-expanded': 'false', onclick: () => {
-        const open = more.getAttribute('aria-expanded') !== 'true';
-        more.setAttribute('aria-expanded', String(open));
-        more.textContent = open ? 'Show fewer' : `Show ${members.length} sequences`;
-        fill(open ? members.length : first);
-      } }, `Show ${members.length} sequences`)
-      : null;
+    const more =
+      members.length > first
+        ? h(
+            'button',
+            {
+              class: 'more',
+              type: 'button',
+              'aria-expanded': 'false',
+              onclick: () => {
+                const open = more.getAttribute('aria-expanded') !== 'true';
+                more.setAttribute('aria-expanded', String(open));
+                more.textContent = open ? 'Show fewer' : `Show ${members.length} sequences`;
+                fill(open ? members.length : first);
+              },
+            },
+            `Show ${members.length} sequences`,
+          )
+        : null;
     const { mostChanged } = cluster;
-    return h('section', { class: 'cluster' },
-      h('div', { class: 'about' },
+    return h(
+      'section',
+      { class: 'cluster' },
+      h(
+        'div',
+        { class: 'about' },
         h('h3', null, `Cluster ${index}`),
         h('p', null, `${count(cluster.size, 'place')} of ${count(cluster.sequences, 'sequence')}`),
         h('p', null, 'median co-typicality ', h('span', { class: 'value' }, signed(cluster.medianCotypicality))),
         h('div', { class: 'meter', 'aria-hidden': 'true' }, bar),
-        mostChanged ? h('p', null, `changes most: ${mostChanged.labels.join(' – ')}, `, h('span', { class: 'value' }, `× ${mostChanged.change.toFixed(2)}`)) : null),
-      h('div', null, h('div', { class: 'scroll' }, holder), more));
+        mostChanged
+          ? h(
+              'p',
+              null,
+              `changes most: ${mostChanged.labels.join(' – ')}, `,
+              h('span', { class: 'value' }, `× ${mostChanged.change.toFixed(2)}`),
+            )
+          : null,
+      ),
+      h('div', null, h('div', { class: 'scroll' }, holder), more),
+    );
   }
 
   function clusters() {
-    const most = Math.max(...run.clusters.map(({ medianCotypicality }) => Math.abs(medianCotypicality)), Number.MIN_VALUE);
-    return [h('p', { class: 'key' }, h('i'), 'the image that the sequence was made from'), ...run.clusters.map((cluster, index) => clusterRow(cluster, index, most))];
+    const most = Math.max(
+      ...run.clusters.map(({ medianCotypicality }) => Math.abs(medianCotypicality)),
+      Number.MIN_VALUE,
+    );
+    return [
+      h('p', { class: 'key' }, h('i'), 'the image that the sequence was made from'),
+      ...run.clusters.map((cluster, index) => clusterRow(cluster, index, most)),
+    ];
   }
 
   const NAMES = { slot: 'slot', kind: 'kind', typicalOf: 'typical of' };
   const LISTS = { top: 'co-typical', random: 'random' };
   function truth() {
     const { boxes, columns } = run.truth;
-    const rows = Object.entries(columns).flatMap(([column, lists]) => Object.entries(lists).map(([list, of]) =>
-      h('tr', null, h('td', null, NAMES[column] ?? column), h('td', null, LISTS[list] ?? list), ...[of.places, ...[of.onElement, of.purity, of.chance, of.purityOnElements, of.chanceOnElements].map((value) => value.toFixed(2))].map((value) => h('td', null, String(value))))));
+    const rows = Object.entries(columns).flatMap(([column, lists]) =>
+      Object.entries(lists).map(([list, of]) =>
+        h(
+          'tr',
+          null,
+          h('td', null, NAMES[column] ?? column),
+          h('td', null, LISTS[list] ?? list),
+          ...[
+            of.places,
+            ...[of.onElement, of.purity, of.chance, of.purityOnElements, of.chanceOnElements].map((value) =>
+              value.toFixed(2),
+            ),
+          ].map((value) => h('td', null, String(value))),
+        ),
+      ),
+    );
     return [
       h('h2', null, 'Comparison with boxes'),
-      h('p', { class: 'prose' }, `Clusters compared with ${boxes}. A place is on the element whose box it hits in the source image. Purity is the fraction of places whose element is the most common one in their cluster; a place on no element counts as a miss. `,
-        'Chance: the purity after shuffling the elements. Random places are clustered in the same way, as a control. The last two columns are for places on elements only.'),
-      h('div', { class: 'scroll' }, h('table', { class: 'truth' },
-        h('thead', null, h('tr', null, ...['Element', 'Places', 'Number', 'On an element', 'Purity', 'Chance', 'Purity on elements', 'Chance'].map((name) => h('th', { scope: 'col' }, name)))),
-        h('tbody', null, ...rows))),
+      h(
+        'p',
+        { class: 'prose' },
+        `Clusters compared with ${boxes}. A place is on the element whose box it hits in the source image. Purity is the fraction of places whose element is the most common one in their cluster; a place on no element counts as a miss. `,
+        'Chance: the purity after shuffling the elements. Random places are clustered in the same way, as a control. The last two columns are for places on elements only.',
+      ),
+      h(
+        'div',
+        { class: 'scroll' },
+        h(
+          'table',
+          { class: 'truth' },
+          h(
+            'thead',
+            null,
+            h(
+              'tr',
+              null,
+              ...[
+                'Element',
+                'Places',
+                'Number',
+                'On an element',
+                'Purity',
+                'Chance',
+                'Purity on elements',
+                'Chance',
+              ].map((name) => h('th', { scope: 'col' }, name)),
+            ),
+          ),
+          h('tbody', null, ...rows),
+        ),
+      ),
     ];
   }
 
   const WORDS = {
-    sizeRule: 'Long side rounding', patch: 'Patch, px', samples: 'Samples per image', places: 'Places per sequence and list', timestep: 'DIFT timestep', nullPrompt: 'Unconditional prompt', precision: 'Dtype',
-    upBlock: 'DIFT up block', ensemble: 'DIFT noises', maps: 'Typicality maps', shardSize: 'Sequences per shard', top: 'Max places grouped', restarts: 'k-means restarts', size: 'Short side, px',
+    sizeRule: 'Long side rounding',
+    patch: 'Patch, px',
+    samples: 'Samples per image',
+    places: 'Places per sequence and list',
+    timestep: 'DIFT timestep',
+    nullPrompt: 'Unconditional prompt',
+    precision: 'Dtype',
+    upBlock: 'DIFT up block',
+    ensemble: 'DIFT noises',
+    maps: 'Typicality maps',
+    shardSize: 'Sequences per shard',
+    top: 'Max places grouped',
+    restarts: 'k-means restarts',
+    size: 'Short side, px',
   };
-  const words = (name) => WORDS[name] ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
-  const said = (value) => (value === null || value === undefined || value === '' ? 'none' : value === true ? 'yes' : value === false ? 'no' : String(value));
+  const words = (name) =>
+    WORDS[name] ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
+  const said = (value) =>
+    value === null || value === undefined || value === ''
+      ? 'none'
+      : value === true
+        ? 'yes'
+        : value === false
+          ? 'no'
+          : String(value);
 
   function foot() {
-    const sheet = (entries) => h('dl', { class: 'sheet' }, ...entries.map(([name, value]) => h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value)))));
+    const sheet = (entries) =>
+      h(
+        'dl',
+        { class: 'sheet' },
+        ...entries.map(([name, value]) =>
+          h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value))),
+        ),
+      );
     const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
-    const listed = (summary, { count: total, shown }) => total === 0 ? null : h('details', null, h('summary', null, summary),
-      h('ul', { class: 'list', tabindex: '0', 'aria-label': summary }, ...shown.map(({ image, reason }) => h('li', null, h('b', null, image), `: ${reason}`))));
+    const listed = (summary, { count: total, shown }) =>
+      total === 0
+        ? null
+        : h(
+            'details',
+            null,
+            h('summary', null, summary),
+            h(
+              'ul',
+              { class: 'list', tabindex: '0', 'aria-label': summary },
+              ...shown.map(({ image, reason }) => h('li', null, h('b', null, image), `: ${reason}`)),
+            ),
+          );
     const { projection, grouping } = run;
     $('foot').replaceChildren(
-      section('Scoring', sheet([...(run.preset ? [['Preset', run.preset]] : []), ...Object.entries(run.options).filter(([name]) => !['tBegin', 'tEnd'].includes(name)).map(([name, value]) => [words(name), value]), ['Compared with', run.words.comparedWith], ['Timesteps', run.words.timesteps]])),
-      section('Grouping', sheet([...Object.entries(grouping).filter(([name]) => name !== 'boxes').map(([name, value]) => [words(name), value]), ['Projected', `${projection.done}, ${projection.dimensions} dimensions per label`]]), ...run.notes.map((note) => h('p', null, note))),
-      section('Sequences', sheet([['In the parallel dataset', run.parallel.sequences], ['Labels', run.labels.length], ['Skipped', run.skipped.count], ['Images not found for this page', run.missing.count]]),
-        listed(`${count(run.skipped.count, 'sequence')} skipped`, run.skipped), listed(`${count(run.missing.count, 'image')} not found`, run.missing)),
-      section('Provenance', sheet([['diffmine', run.version], ['Run format', run.format], ['Started', run.created], ['Model', run.model.path], ['Parallel dataset', run.parallel.path], ['Run fingerprint', run.fingerprint]])),
-      section('Method', h('p', null, 'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752, section 5.1.'),
-        h('p', null, 'The distance between two labels at a place is the distance between their DIFT features, each normalized to length 1.')));
+      section(
+        'Scoring',
+        sheet([
+          ...(run.preset ? [['Preset', run.preset]] : []),
+          ...Object.entries(run.options)
+            .filter(([name]) => !['tBegin', 'tEnd'].includes(name))
+            .map(([name, value]) => [words(name), value]),
+          ['Compared with', run.words.comparedWith],
+          ['Timesteps', run.words.timesteps],
+        ]),
+      ),
+      section(
+        'Grouping',
+        sheet([
+          ...Object.entries(grouping)
+            .filter(([name]) => name !== 'boxes')
+            .map(([name, value]) => [words(name), value]),
+          ['Projected', `${projection.done}, ${projection.dimensions} dimensions per label`],
+        ]),
+        ...run.notes.map((note) => h('p', null, note)),
+      ),
+      section(
+        'Sequences',
+        sheet([
+          ['In the parallel dataset', run.parallel.sequences],
+          ['Labels', run.labels.length],
+          ['Skipped', run.skipped.count],
+          ['Images not found for this page', run.missing.count],
+        ]),
+        listed(`${count(run.skipped.count, 'sequence')} skipped`, run.skipped),
+        listed(`${count(run.missing.count, 'image')} not found`, run.missing),
+      ),
+      section(
+        'Provenance',
+        sheet([
+          ['diffmine', run.version],
+          ['Run format', run.format],
+          ['Started', run.created],
+          ['Model', run.model.path],
+          ['Parallel dataset', run.parallel.path],
+          ['Run fingerprint', run.fingerprint],
+        ]),
+      ),
+      section(
+        'Method',
+        h(
+          'p',
+          null,
+          'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752, section 5.1.',
+        ),
+        h(
+          'p',
+          null,
+          'The distance between two labels at a place is the distance between their DIFT features, each normalized to length 1.',
+        ),
+      ),
+    );
   }
 
   function show(view) {
@@ -141,13 +335,45 @@
     $('method').replaceChildren(...paragraphs(run.words.method));
     const day = new Date(run.created);
     const facts = [
-      ['Sequences', (run.parallel.sequences - run.skipped.count).toLocaleString('en')], ['Labels', String(run.labels.length)], ['Places grouped', run.grouped.toLocaleString('en')], ['Clusters', String(run.clusters.length)],
-      ['Model', run.model.name], ['Compared with', run.words.comparedWith], ['Samples per image', String(run.options.samples)],
-      ['Scored', Number.isNaN(day.getTime()) ? run.created : day.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' })],
+      ['Sequences', (run.parallel.sequences - run.skipped.count).toLocaleString('en')],
+      ['Labels', String(run.labels.length)],
+      ['Places grouped', run.grouped.toLocaleString('en')],
+      ['Clusters', String(run.clusters.length)],
+      ['Model', run.model.name],
+      ['Compared with', run.words.comparedWith],
+      ['Samples per image', String(run.options.samples)],
+      [
+        'Scored',
+        Number.isNaN(day.getTime())
+          ? run.created
+          : day.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' }),
+      ],
     ];
-    $('facts').replaceChildren(...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
-    const views = [['clusters', 'Clusters'], ['pairs', 'Label by label'], ...(run.truth ? [['truth', 'Comparison with boxes']] : [])];
-    $('tabs').replaceChildren(...views.map(([view, name]) => h('button', { class: 'tab', type: 'button', role: 'tab', id: `tab-${view}`, 'data-view': view, 'aria-controls': 'panel', onclick: () => go(view) }, name)));
+    $('facts').replaceChildren(
+      ...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
+    );
+    const views = [
+      ['clusters', 'Clusters'],
+      ['pairs', 'Label by label'],
+      ...(run.truth ? [['truth', 'Comparison with boxes']] : []),
+    ];
+    $('tabs').replaceChildren(
+      ...views.map(([view, name]) =>
+        h(
+          'button',
+          {
+            class: 'tab',
+            type: 'button',
+            role: 'tab',
+            id: `tab-${view}`,
+            'data-view': view,
+            'aria-controls': 'panel',
+            onclick: () => go(view),
+          },
+          name,
+        ),
+      ),
+    );
     $('tabs').addEventListener('keydown', (event) => {
       const tabs = [...$('tabs').children];
       const next = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

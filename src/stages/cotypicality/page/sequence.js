@@ -16,7 +16,12 @@ diffmine.sequence = (run) => {
       const [width, height] = size;
       const [x, y, w, hh] = place.box;
       holder.style.setProperty('--shape', width / height);
-      const picture = h('img', { src: `pictures/${place.number}-${index}.webp`, alt: `${place.sequence} as ${label}`, width, height });
+      const picture = h('img', {
+        src: `pictures/${place.number}-${index}.webp`,
+        alt: `${place.sequence} as ${label}`,
+        width,
+        height,
+      });
       picture.addEventListener('error', () => holder.append(h('p', { class: 'notice' }, 'This image is missing.')));
       const box = h('div', { class: 'box' });
       box.style.left = `${(100 * x) / width}%`;
@@ -26,13 +31,28 @@ diffmine.sequence = (run) => {
       holder.append(picture, box);
     }
     const value = place.typicality[index];
-    return h('figure', null, holder, h('figcaption', null, h('b', null, isSource ? `${label}, source` : label), h('span', null, value === null ? '' : signed(value))));
+    return h(
+      'figure',
+      null,
+      holder,
+      h(
+        'figcaption',
+        null,
+        h('b', null, isSource ? `${label}, source` : label),
+        h('span', null, value === null ? '' : signed(value)),
+      ),
+    );
   }
 
   function open(group, at) {
     const place = run.places[group.members[at]];
     const go = (by) => () => open(group, at + by);
-    const button = (id, name, path, action, disabled) => h('button', { class: 'icon', type: 'button', id, 'aria-label': name, title: name, disabled, onclick: action }, icon(path));
+    const button = (id, name, path, action, disabled) =>
+      h(
+        'button',
+        { class: 'icon', type: 'button', id, 'aria-label': name, title: name, disabled, onclick: action },
+        icon(path),
+      );
     const [last] = [group.members.length - 1];
     dialog.onkeydown = (event) => {
       if (event.ctrlKey || event.altKey || event.metaKey) return;
@@ -51,13 +71,30 @@ diffmine.sequence = (run) => {
       ['Source', place.image],
     ].filter(Boolean);
     dialog.replaceChildren(
-      h('div', { class: 'strip' },
-        h('h2', { id: 'dialog-title' }, `${group.title} `, h('span', null, `· sequence ${at + 1} of ${group.members.length}`)),
-        button('previous', 'Previous sequence', 'M15 5l-7 7 7 7', go(-1), at === 0), button('next', 'Next sequence', 'M9 5l7 7-7 7', go(1), at === last),
-        button('close', 'Close', 'M6 6l12 12M18 6L6 18', () => dialog.close(), false)),
-      h('div', { class: 'body' },
-        h('dl', { class: 'numbers' }, ...numbers.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value)))),
-        h('div', { class: 'frames' }, ...run.labels.map((_, index) => frame(place, index)))));
+      h(
+        'div',
+        { class: 'strip' },
+        h(
+          'h2',
+          { id: 'dialog-title' },
+          `${group.title} `,
+          h('span', null, `· sequence ${at + 1} of ${group.members.length}`),
+        ),
+        button('previous', 'Previous sequence', 'M15 5l-7 7 7 7', go(-1), at === 0),
+        button('next', 'Next sequence', 'M9 5l7 7-7 7', go(1), at === last),
+        button('close', 'Close', 'M6 6l12 12M18 6L6 18', () => dialog.close(), false),
+      ),
+      h(
+        'div',
+        { class: 'body' },
+        h(
+          'dl',
+          { class: 'numbers' },
+          ...numbers.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
+        ),
+        h('div', { class: 'frames' }, ...run.labels.map((_, index) => frame(place, index))),
+      ),
+    );
     if (!dialog.open) dialog.showModal();
     const focus = focused && $(focused);
     if (focus && !focus.disabled) focus.focus();

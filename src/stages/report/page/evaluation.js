@@ -17,7 +17,12 @@
   /** A figure with its interval beneath it. */
   function cell(figure, digits) {
     const { value, low, high } = figure ?? { value: null, low: null, high: null };
-    return h('td', null, number(value, digits), low === null ? null : h('small', null, `${number(low, digits)}–${number(high, digits)}`));
+    return h(
+      'td',
+      null,
+      number(value, digits),
+      low === null ? null : h('small', null, `${number(low, digits)}–${number(high, digits)}`),
+    );
   }
   const plainCell = (text) => h('td', null, text);
 
@@ -26,20 +31,39 @@
   function card(title, about, rows, digits) {
     const most = Math.max(...rows.flatMap(([, { value, high }]) => [value ?? 0, high ?? 0]), 1e-9);
     const percent = (value) => `${(100 * Math.max(0, value)) / most}%`;
-    return h('section', { class: 'card' }, h('h3', null, title), h('p', { class: 'hint' }, about),
-      h('dl', { class: 'bars' }, ...rows.map(([name, { value, low, high }], index) => {
-        const bar = h('i', { class: index === 0 ? 'ours' : null });
-        bar.style.width = percent(value ?? 0);
-        const track = h('span', { class: 'track', 'aria-hidden': 'true' }, bar);
-        if (low !== null) {
-          const whisker = h('b');
-          whisker.style.left = percent(low);
-          whisker.style.width = percent(high - low);
-          track.append(whisker);
-        }
-        return h('div', null, h('dt', null, name), h('dd', null, track, h('span', { class: 'value' }, number(value, digits)),
-          h('small', null, low === null ? '' : `${number(low, digits)}–${number(high, digits)}`)));
-      })));
+    return h(
+      'section',
+      { class: 'card' },
+      h('h3', null, title),
+      h('p', { class: 'hint' }, about),
+      h(
+        'dl',
+        { class: 'bars' },
+        ...rows.map(([name, { value, low, high }], index) => {
+          const bar = h('i', { class: index === 0 ? 'ours' : null });
+          bar.style.width = percent(value ?? 0);
+          const track = h('span', { class: 'track', 'aria-hidden': 'true' }, bar);
+          if (low !== null) {
+            const whisker = h('b');
+            whisker.style.left = percent(low);
+            whisker.style.width = percent(high - low);
+            track.append(whisker);
+          }
+          return h(
+            'div',
+            null,
+            h('dt', null, name),
+            h(
+              'dd',
+              null,
+              track,
+              h('span', { class: 'value' }, number(value, digits)),
+              h('small', null, low === null ? '' : `${number(low, digits)}–${number(high, digits)}`),
+            ),
+          );
+        }),
+      ),
+    );
   }
 
   function cards({ mean, controls, options, words }) {
@@ -50,12 +74,32 @@
       ...(run ? [[nameOfRun(run), of(run.mean)]] : []),
       ...(colour ? [['Colors alone', of(colour.mean)]] : []),
     ];
-    return h('div', { class: 'cards' },
-      card('Average precision', `of the maps’ pixels${options.smooth > 1 ? `, smoothed over ${options.smooth} × ${options.smooth} px` : ''}`,
-        [[ours, mean.averagePrecision], ...beside((of) => of.averagePrecision), ['Chance', known(mean.share)]], 3),
-      card('Pointing game', 'fraction of maps whose highest pixel is on an element typical of the label', [[ours, mean.pointing], ...beside((of) => of.pointing)], 2),
-      card('Precision at 50', 'fraction of a label’s 50 patches of highest typicality that are on an element typical of it',
-        [[ours, patchesAt(mean, 50).hit], ...(run ? [[nameOfRun(run), patchesAt(run.mean, 50).hit]] : []), ['Random patches', patchesAt(mean, 50, 'random').hit]], 2));
+    return h(
+      'div',
+      { class: 'cards' },
+      card(
+        'Average precision',
+        `of the maps’ pixels${options.smooth > 1 ? `, smoothed over ${options.smooth} × ${options.smooth} px` : ''}`,
+        [[ours, mean.averagePrecision], ...beside((of) => of.averagePrecision), ['Chance', known(mean.share)]],
+        3,
+      ),
+      card(
+        'Pointing game',
+        'fraction of maps whose highest pixel is on an element typical of the label',
+        [[ours, mean.pointing], ...beside((of) => of.pointing)],
+        2,
+      ),
+      card(
+        'Precision at 50',
+        'fraction of a label’s 50 patches of highest typicality that are on an element typical of it',
+        [
+          [ours, patchesAt(mean, 50).hit],
+          ...(run ? [[nameOfRun(run), patchesAt(run.mean, 50).hit]] : []),
+          ['Random patches', patchesAt(mean, 50, 'random').hit],
+        ],
+        2,
+      ),
+    );
   }
 
   // ---------------------------------------------------------------------------------------------- pictures beside their maps
@@ -71,57 +115,149 @@
       swatch.style.borderColor = colour;
       return swatch;
     };
-    return h('section', { class: 'part' }, h('h3', null, 'Images and their maps'),
+    return h(
+      'section',
+      { class: 'part' },
+      h('h3', null, 'Images and their maps'),
       h('p', { class: 'sub' }, `Images evenly spaced through each label’s list, not selected. ${words.maps}`),
-      h('p', { class: 'keyline' }, h('span', null, key(colours.own), 'typical of the label'), h('span', null, key(colours.others), 'typical of another label'),
-        h('span', { class: 'ends' }, `${clip(words.ends[0])} `, ramp, ` ${clip(words.ends[1])}`)),
-      ...rows.map(({ label, pictures }, row) => h('div', { class: 'strip-of' }, h('h4', null, label),
-        h('div', { class: 'pairs' }, ...pictures.map(({ image, own, others }, column) => {
-          const words = `${image} and its typicality map; ${count(own, 'element')} typical of the label, ${others} of other labels`;
-          const pair = h('div', { class: 'pair', role: 'img', title: words, 'aria-label': words });
-          pair.style.aspectRatio = `${sheet.cell.width} / ${sheet.cell.height}`;
-          pair.style.backgroundImage = 'url("maps/evaluation.webp")';
-          pair.style.backgroundSize = `${columns * 100}% ${rows.length * 100}%`;
-          pair.style.backgroundPosition = `${percent(column, columns)}% ${percent(row, rows.length)}%`;
-          return pair;
-        })))));
+      h(
+        'p',
+        { class: 'keyline' },
+        h('span', null, key(colours.own), 'typical of the label'),
+        h('span', null, key(colours.others), 'typical of another label'),
+        h('span', { class: 'ends' }, `${clip(words.ends[0])} `, ramp, ` ${clip(words.ends[1])}`),
+      ),
+      ...rows.map(({ label, pictures }, row) =>
+        h(
+          'div',
+          { class: 'strip-of' },
+          h('h4', null, label),
+          h(
+            'div',
+            { class: 'pairs' },
+            ...pictures.map(({ image, own, others }, column) => {
+              const words = `${image} and its typicality map; ${count(own, 'element')} typical of the label, ${others} of other labels`;
+              const pair = h('div', { class: 'pair', role: 'img', title: words, 'aria-label': words });
+              pair.style.aspectRatio = `${sheet.cell.width} / ${sheet.cell.height}`;
+              pair.style.backgroundImage = 'url("maps/evaluation.webp")';
+              pair.style.backgroundSize = `${columns * 100}% ${rows.length * 100}%`;
+              pair.style.backgroundPosition = `${percent(column, columns)}% ${percent(row, rows.length)}%`;
+              return pair;
+            }),
+          ),
+        ),
+      ),
+    );
   }
 
   // ---------------------------------------------------------------------------------------------- tables
 
   /** @param head rows of [text, columns it spans, whether words stand below it] */
   function table(title, about, head, body) {
-    return h('section', { class: 'part' }, h('h3', null, title), h('p', { class: 'sub' }, about),
-      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': title },
-        h('table', null,
-          h('thead', null, ...head.map((cells) => h('tr', null, ...cells.map(([text, span, words]) =>
-            h('th', { scope: span > 1 ? 'colgroup' : 'col', colspan: span > 1 ? String(span) : null, class: span > 1 ? 'over' : words ? 'text' : null }, text))))),
-          h('tbody', null, ...body))));
+    return h(
+      'section',
+      { class: 'part' },
+      h('h3', null, title),
+      h('p', { class: 'sub' }, about),
+      h(
+        'div',
+        { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': title },
+        h(
+          'table',
+          null,
+          h(
+            'thead',
+            null,
+            ...head.map((cells) =>
+              h(
+                'tr',
+                null,
+                ...cells.map(([text, span, words]) =>
+                  h(
+                    'th',
+                    {
+                      scope: span > 1 ? 'colgroup' : 'col',
+                      colspan: span > 1 ? String(span) : null,
+                      class: span > 1 ? 'over' : words ? 'text' : null,
+                    },
+                    text,
+                  ),
+                ),
+              ),
+            ),
+          ),
+          h('tbody', null, ...body),
+        ),
+      ),
+    );
   }
 
   const rowsOf = ({ labels, mean, controls }) => [
-    ...labels.map((one, i) => ({ name: one.label, ours: one, colour: controls.colour?.labels[i], run: controls.run?.labels[i] })),
+    ...labels.map((one, i) => ({
+      name: one.label,
+      ours: one,
+      colour: controls.colour?.labels[i],
+      run: controls.run?.labels[i],
+    })),
     { name: 'Mean', ours: mean, colour: controls.colour?.mean, run: controls.run?.mean },
   ];
-  const bodyRow = (name, ...cells) => h('tr', { class: name === 'Mean' ? 'mean' : null }, h('th', { scope: 'row' }, name), ...cells);
+  const bodyRow = (name, ...cells) =>
+    h('tr', { class: name === 'Mean' ? 'mean' : null }, h('th', { scope: 'row' }, name), ...cells);
 
   function mapTable(data) {
     const { words } = data;
     const { colour, run } = data.controls;
     const controls = [...(run ? [shortName(run)] : []), ...(colour ? ['Colors'] : [])];
-    const beside = (row, digits, of) => [...(run ? [plainCell(number(of(row.run)?.value, digits))] : []), ...(colour ? [plainCell(number(of(row.colour)?.value, digits))] : [])];
+    const beside = (row, digits, of) => [
+      ...(run ? [plainCell(number(of(row.run)?.value, digits))] : []),
+      ...(colour ? [plainCell(number(of(row.colour)?.value, digits))] : []),
+    ];
     const head = [
-      [['', 1], ['Images', 3], ['Average precision', 2 + controls.length], ['Pointing game', 1 + controls.length], ['Mean typicality of pixels', 3]],
-      [...['Label', 'Images', 'Boxes', 'Typical pixels', words.run, 'Times chance', ...controls, words.run, ...controls, 'Own boxes', 'Others’ boxes', 'Elsewhere'].map((text) => [text, 1])],
+      [
+        ['', 1],
+        ['Images', 3],
+        ['Average precision', 2 + controls.length],
+        ['Pointing game', 1 + controls.length],
+        ['Mean typicality of pixels', 3],
+      ],
+      [
+        ...[
+          'Label',
+          'Images',
+          'Boxes',
+          'Typical pixels',
+          words.run,
+          'Times chance',
+          ...controls,
+          words.run,
+          ...controls,
+          'Own boxes',
+          'Others’ boxes',
+          'Elsewhere',
+        ].map((text) => [text, 1]),
+      ],
     ];
     const like = largest(data.labels.flatMap((one) => Object.values(one.typicality)));
-    return table('Maps, by label', `${data.options.bootstrap > 0 ? 'Small print: 95 % intervals. ' : ''}Typical pixels: fraction of pixels in boxes of elements typical of the label, which is the average precision of a random map (chance).`, head, rowsOf(data).map((row) => {
-      const { ours } = row;
-      return bodyRow(row.name, plainCell(ours.pictures ?? ''), plainCell(ours.boxes ?? ''), plainCell(number(ours.share, 3)),
-        cell(ours.averagePrecision, 3), plainCell(times(ours.lift)), ...beside(row, 3, (of) => of?.averagePrecision),
-        cell(ours.pointing, 2), ...beside(row, 2, (of) => of?.pointing),
-        ...['own', 'others', 'rest'].map((region) => plainCell(typicality(ours.typicality[region], like))));
-    }));
+    return table(
+      'Maps, by label',
+      `${data.options.bootstrap > 0 ? 'Small print: 95 % intervals. ' : ''}Typical pixels: fraction of pixels in boxes of elements typical of the label, which is the average precision of a random map (chance).`,
+      head,
+      rowsOf(data).map((row) => {
+        const { ours } = row;
+        return bodyRow(
+          row.name,
+          plainCell(ours.pictures ?? ''),
+          plainCell(ours.boxes ?? ''),
+          plainCell(number(ours.share, 3)),
+          cell(ours.averagePrecision, 3),
+          plainCell(times(ours.lift)),
+          ...beside(row, 3, (of) => of?.averagePrecision),
+          cell(ours.pointing, 2),
+          ...beside(row, 2, (of) => of?.pointing),
+          ...['own', 'others', 'rest'].map((region) => plainCell(typicality(ours.typicality[region], like))),
+        );
+      }),
+    );
   }
 
   function patchTable(data) {
@@ -129,12 +265,28 @@
     const { run } = data.controls;
     const controls = ['Random patches', ...(run ? [shortName(run)] : [])];
     const head = [
-      [['', 1], ['Center in a box, or IoU above 0.1', ks.length], ['Center in a box', ks.length], ['Controls, P@50', controls.length]],
+      [
+        ['', 1],
+        ['Center in a box, or IoU above 0.1', ks.length],
+        ['Center in a box', ks.length],
+        ['Controls, P@50', controls.length],
+      ],
       ['Label', ...ks.map((k) => `P@${k}`), ...ks.map((k) => `P@${k}`), ...controls].map((text) => [text, 1]),
     ];
-    return table('Patches of highest typicality, by label', 'P@k: fraction of the first k patches that are on an element typical of the label.', head, rowsOf(data).map(({ name, ours, run: other }) =>
-      bodyRow(name, ...ks.map((k) => cell(patchesAt(ours, k).hit, 2)), ...ks.map((k) => cell(patchesAt(ours, k).centre, 2)),
-        plainCell(number(patchesAt(ours, 50, 'random').hit.value, 2)), ...(run ? [plainCell(number(patchesAt(other, 50)?.hit.value, 2))] : []))));
+    return table(
+      'Patches of highest typicality, by label',
+      'P@k: fraction of the first k patches that are on an element typical of the label.',
+      head,
+      rowsOf(data).map(({ name, ours, run: other }) =>
+        bodyRow(
+          name,
+          ...ks.map((k) => cell(patchesAt(ours, k).hit, 2)),
+          ...ks.map((k) => cell(patchesAt(ours, k).centre, 2)),
+          plainCell(number(patchesAt(ours, 50, 'random').hit.value, 2)),
+          ...(run ? [plainCell(number(patchesAt(other, 50)?.hit.value, 2))] : []),
+        ),
+      ),
+    );
   }
 
   function elementTable({ kinds }) {
@@ -145,10 +297,35 @@
       return h('td', null, number(value, 2), h('span', { class: 'track', 'aria-hidden': 'true' }, bar));
     };
     const like = largest(kinds.map((kind) => kind.typicality));
-    const head = [['Element', 'Typical of', 'Slot', 'Boxes', 'Recall', 'Recall at 50', 'Patches among the first 50', 'Mean typicality'].map((text) => [text, 1, text === 'Typical of' || text === 'Slot'])];
-    return table('Elements', 'Recall: fraction of an element’s boxes that a patch of the ranking is on.', head, kinds.map((kind) =>
-      bodyRow(kind.kind, h('td', { class: 'text' }, kind.label), h('td', { class: 'text' }, kind.slot ?? ''), plainCell(kind.boxes), share(kind.recall), share(kind.recall50), plainCell(kind.patches50 ?? '–'),
-        plainCell(typicality(kind.typicality, like)))));
+    const head = [
+      [
+        'Element',
+        'Typical of',
+        'Slot',
+        'Boxes',
+        'Recall',
+        'Recall at 50',
+        'Patches among the first 50',
+        'Mean typicality',
+      ].map((text) => [text, 1, text === 'Typical of' || text === 'Slot']),
+    ];
+    return table(
+      'Elements',
+      'Recall: fraction of an element’s boxes that a patch of the ranking is on.',
+      head,
+      kinds.map((kind) =>
+        bodyRow(
+          kind.kind,
+          h('td', { class: 'text' }, kind.label),
+          h('td', { class: 'text' }, kind.slot ?? ''),
+          plainCell(kind.boxes),
+          share(kind.recall),
+          share(kind.recall50),
+          plainCell(kind.patches50 ?? '–'),
+          plainCell(typicality(kind.typicality, like)),
+        ),
+      ),
+    );
   }
 
   /** Called by data/evaluation.js: null where the run was not evaluated. Else diffmine.evaluation is what the page shows of it. */
@@ -158,16 +335,46 @@
     const [precision, found] = [mean.averagePrecision.value, patchesAt(mean, 50).hit.value];
     diffmine.evaluation = {
       gist: [
-        ...(found === null ? [] : [`${words.before}${Math.round(100 * found)} % of the 50 patches of highest typicality are on elements known to be typical of their label (mean over labels)`]),
+        ...(found === null
+          ? []
+          : [
+              `${words.before}${Math.round(100 * found)} % of the 50 patches of highest typicality are on elements known to be typical of their label (mean over labels)`,
+            ]),
         ...(precision === null ? [] : [`average precision of the maps: ${number(precision, 2)}`]),
       ].join('; '),
-      elements: () => [
-        h('div', { class: 'head' }, h('div', null, h('h2', null, 'Evaluation'),
-          h('p', { class: 'sub' }, `Compared with ${count(boxes.used, 'box', 'boxes')} of ${boxes.name}. ${words.scores}`,
-            options.bootstrap > 0 ? ` 95 % intervals: ${options.bootstrap.toLocaleString('en')} bootstrap resamples over images.` : ''))),
-        cards(data), maps(data), mapTable(data), patchTable(data), elementTable(data),
-        notes.length > 0 ? h('section', { class: 'part' }, h('h3', null, 'Notes'), ...notes.map((note) => h('p', { class: 'sub' }, note))) : null,
-      ].filter(Boolean),
+      elements: () =>
+        [
+          h(
+            'div',
+            { class: 'head' },
+            h(
+              'div',
+              null,
+              h('h2', null, 'Evaluation'),
+              h(
+                'p',
+                { class: 'sub' },
+                `Compared with ${count(boxes.used, 'box', 'boxes')} of ${boxes.name}. ${words.scores}`,
+                options.bootstrap > 0
+                  ? ` 95 % intervals: ${options.bootstrap.toLocaleString('en')} bootstrap resamples over images.`
+                  : '',
+              ),
+            ),
+          ),
+          cards(data),
+          maps(data),
+          mapTable(data),
+          patchTable(data),
+          elementTable(data),
+          notes.length > 0
+            ? h(
+                'section',
+                { class: 'part' },
+                h('h3', null, 'Notes'),
+                ...notes.map((note) => h('p', { class: 'sub' }, note)),
+              )
+            : null,
+        ].filter(Boolean),
     };
   };
 })();

@@ -12,10 +12,18 @@
   let state = {};
   let groups = []; // of the view on show: { key, title, tiles, grid, expanded, ... }
   const dialog = diffmine.patch({
-    get run() { return run; },
-    get state() { return state; },
-    get groups() { return groups; },
-    go, leave, paintTile,
+    get run() {
+      return run;
+    },
+    get state() {
+      return state;
+    },
+    get groups() {
+      return groups;
+    },
+    go,
+    leave,
+    paintTile,
   });
 
   // ---------------------------------------------------------------------------------------------- addresses
@@ -78,17 +86,40 @@
       ['Model', model.name],
       ['Compared with', words.comparedWith],
       ['Samples per image', String(options.samples)],
-      ['Scanned', Number.isNaN(day.getTime()) ? run.created : day.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' })],
+      [
+        'Scanned',
+        Number.isNaN(day.getTime())
+          ? run.created
+          : day.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' }),
+      ],
     ];
-    $('facts').replaceChildren(...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
+    $('facts').replaceChildren(
+      ...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
+    );
     if (run.missing.count > 0) {
-      $('facts').after(h('p', { class: 'notice' },
-        run.missing.count === 1
-          ? 'One image was not found when this report was written. Its patches are hatched; the end of the page names it.'
-          : `${run.missing.count.toLocaleString('en')} images were not found when this report was written. Their patches are hatched; the end of the page lists them.`));
+      $('facts').after(
+        h(
+          'p',
+          { class: 'notice' },
+          run.missing.count === 1
+            ? 'One image was not found when this report was written. Its patches are hatched; the end of the page names it.'
+            : `${run.missing.count.toLocaleString('en')} images were not found when this report was written. Their patches are hatched; the end of the page lists them.`,
+        ),
+      );
     }
     if (diffmine.evaluation) {
-      $('facts').after(h('p', { class: 'gist' }, diffmine.evaluation.gist ? `${diffmine.evaluation.gist}. ` : null, h('button', { class: 'more', type: 'button', onclick: () => go({ label: 'evaluation' }) }, 'See the evaluation')));
+      $('facts').after(
+        h(
+          'p',
+          { class: 'gist' },
+          diffmine.evaluation.gist ? `${diffmine.evaluation.gist}. ` : null,
+          h(
+            'button',
+            { class: 'more', type: 'button', onclick: () => go({ label: 'evaluation' }) },
+            'See the evaluation',
+          ),
+        ),
+      );
     }
     showTabs();
     diffmine.foot(run);
@@ -98,9 +129,28 @@
     const many = run.labels.length >= MANY;
     $('bar').classList.toggle('many', many);
     $('find').hidden = !many;
-    const tab = (id, kind, name, onclick) => h('button', { class: `tab${kind}`, type: 'button', role: 'tab', id: `tab-${id}`, 'aria-controls': 'panel', title: name, tabindex: '-1', onclick }, name);
-    $('tabs').replaceChildren(...run.labels.map(({ label, patches }, index) => tab(index, patches ? '' : ' empty', label, () => go({ label: index, view: viewFor(index) }))));
-    if (diffmine.evaluation) $('tabs').append(tab('evaluation', ' apart', 'Evaluation', () => go({ label: 'evaluation' })));
+    const tab = (id, kind, name, onclick) =>
+      h(
+        'button',
+        {
+          class: `tab${kind}`,
+          type: 'button',
+          role: 'tab',
+          id: `tab-${id}`,
+          'aria-controls': 'panel',
+          title: name,
+          tabindex: '-1',
+          onclick,
+        },
+        name,
+      );
+    $('tabs').replaceChildren(
+      ...run.labels.map(({ label, patches }, index) =>
+        tab(index, patches ? '' : ' empty', label, () => go({ label: index, view: viewFor(index) })),
+      ),
+    );
+    if (diffmine.evaluation)
+      $('tabs').append(tab('evaluation', ' apart', 'Evaluation', () => go({ label: 'evaluation' })));
     $('tabs').addEventListener('keydown', (event) => {
       const seen = [...$('tabs').children].filter((tab) => !tab.hidden);
       const at = seen.indexOf(document.activeElement);
@@ -158,7 +208,11 @@
       $('panel').setAttribute('aria-labelledby', tab.id);
       const { offsetLeft, offsetTop, offsetWidth, offsetHeight, offsetParent } = tab;
       const strip = $('tabs');
-      if (offsetParent) strip.scrollTo({ left: offsetLeft - strip.offsetLeft - (strip.clientWidth - offsetWidth) / 2, top: offsetTop - strip.offsetTop - (strip.clientHeight - offsetHeight) / 2 });
+      if (offsetParent)
+        strip.scrollTo({
+          left: offsetLeft - strip.offsetLeft - (strip.clientWidth - offsetWidth) / 2,
+          top: offsetTop - strip.offsetTop - (strip.clientHeight - offsetHeight) / 2,
+        });
     }
     if (next.label === 'evaluation') {
       dialog.close();
@@ -181,7 +235,8 @@
     else {
       dialog.close();
       if (group && !next.rank) group.row.scrollIntoView({ block: 'start' });
-      else if (entering && old.label !== undefined && $('panel').getBoundingClientRect().top < 0) window.scrollTo({ top: $('bar').offsetTop });
+      else if (entering && old.label !== undefined && $('panel').getBoundingClientRect().top < 0)
+        window.scrollTo({ top: $('bar').offsetTop });
     }
   }
 
@@ -194,7 +249,13 @@
     };
     script.onerror = () => {
       if (state.label === index) {
-        $('panel').replaceChildren(h('p', { class: 'notice' }, `data/label-${index}.js is missing. Copy the whole report folder, not only index.html.`));
+        $('panel').replaceChildren(
+          h(
+            'p',
+            { class: 'notice' },
+            `data/label-${index}.js is missing. Copy the whole report folder, not only index.html.`,
+          ),
+        );
       }
     };
     document.head.append(script);
@@ -203,16 +264,36 @@
   function showLabel(data) {
     const known = run.labels[state.label];
     const change = (view) => () => state.view !== view && go({ label: state.label, view });
-    const button = (view, name) => h('button', { type: 'button', 'aria-pressed': String(state.view === view), onclick: change(view) }, name);
+    const button = (view, name) =>
+      h('button', { type: 'button', 'aria-pressed': String(state.view === view), onclick: change(view) }, name);
     const focused = document.activeElement?.closest('.switch') !== null && document.activeElement !== document.body;
     groups = state.view === 'clusters' ? clusterGroups(data) : listGroups(data);
     $('panel').replaceChildren(
-      h('div', { class: 'head' },
-        h('div', null,
+      h(
+        'div',
+        { class: 'head' },
+        h(
+          'div',
+          null,
           h('h2', null, data.label),
-          h('p', { class: 'sub' }, known.made, data.prompt !== null && known.patches > 0 ? ` · prompt “${data.prompt}”` : '')),
-        known.clusters ? h('div', { class: 'switch', role: 'group', 'aria-label': 'View' }, button('clusters', 'Clusters'), button('ranking', 'Ranking')) : null),
-      ...groups.map((group) => rowOf(group, data)));
+          h(
+            'p',
+            { class: 'sub' },
+            known.made,
+            data.prompt !== null && known.patches > 0 ? ` · prompt “${data.prompt}”` : '',
+          ),
+        ),
+        known.clusters
+          ? h(
+              'div',
+              { class: 'switch', role: 'group', 'aria-label': 'View' },
+              button('clusters', 'Clusters'),
+              button('ranking', 'Ranking'),
+            )
+          : null,
+      ),
+      ...groups.map((group) => rowOf(group, data)),
+    );
     if (focused) $('panel').querySelector('.switch [aria-pressed="true"]')?.focus();
     fillRows(true);
   }
@@ -240,20 +321,29 @@
       if (total === 0) return [];
       const values = shown.map((tile) => data.patches.typicality[tile]);
       const like = Math.max(...values.map(Math.abs)) || 1;
-      const [first, last] = key === 'top' ? [Math.max(...values), Math.min(...values)] : [Math.min(...values), Math.max(...values)];
-      return [{
-        key,
-        title: name,
-        place: name.toLowerCase(),
-        tiles: shown,
-        lines: { wide: 4, narrow: 5 },
-        about: [
-          h('p', { class: 'hint' }, about),
-          h('p', null, shown.length < total ? `first ${shown.length.toLocaleString('en')} of ${total.toLocaleString('en')}` : count(total, 'patch', 'patches')),
-          h('p', null, 'from ', h('span', { class: 'value' }, signed(first, like))),
-          h('p', null, 'to ', h('span', { class: 'value' }, signed(last, like))),
-        ],
-      }];
+      const [first, last] =
+        key === 'top' ? [Math.max(...values), Math.min(...values)] : [Math.min(...values), Math.max(...values)];
+      return [
+        {
+          key,
+          title: name,
+          place: name.toLowerCase(),
+          tiles: shown,
+          lines: { wide: 4, narrow: 5 },
+          about: [
+            h('p', { class: 'hint' }, about),
+            h(
+              'p',
+              null,
+              shown.length < total
+                ? `first ${shown.length.toLocaleString('en')} of ${total.toLocaleString('en')}`
+                : count(total, 'patch', 'patches'),
+            ),
+            h('p', null, 'from ', h('span', { class: 'value' }, signed(first, like))),
+            h('p', null, 'to ', h('span', { class: 'value' }, signed(last, like))),
+          ],
+        },
+      ];
     });
   }
 
@@ -265,13 +355,22 @@
 
   function rowOf(group, data) {
     group.expanded = false;
-    group.more = h('button', { class: 'more', type: 'button', onclick: () => {
-      group.expanded = !group.expanded;
-      fillRow(group, data);
-      if (!group.expanded) group.row.scrollIntoView({ block: 'nearest' });
-    } });
+    group.more = h('button', {
+      class: 'more',
+      type: 'button',
+      onclick: () => {
+        group.expanded = !group.expanded;
+        fillRow(group, data);
+        if (!group.expanded) group.row.scrollIntoView({ block: 'nearest' });
+      },
+    });
     group.grid = h('div', { class: 'tiles', role: 'group', 'aria-label': `${group.title}, patches` });
-    group.row = h('section', { class: 'row', 'aria-label': group.title }, h('div', { class: 'about' }, h('h3', null, group.title), ...group.about, group.more), group.grid);
+    group.row = h(
+      'section',
+      { class: 'row', 'aria-label': group.title },
+      h('div', { class: 'about' }, h('h3', null, group.title), ...group.about, group.more),
+      group.grid,
+    );
     return group.row;
   }
 
@@ -294,7 +393,8 @@
     const n = group.expanded ? group.tiles.length : Math.min(fit, group.tiles.length);
     while (group.grid.children.length > n) group.grid.lastChild.remove();
     for (let at = group.grid.children.length; at < n; at++) group.grid.append(tileOf(group, at, data));
-    if (![...group.grid.children].some((tile) => tile.tabIndex === 0) && group.grid.firstChild) group.grid.firstChild.tabIndex = 0;
+    if (![...group.grid.children].some((tile) => tile.tabIndex === 0) && group.grid.firstChild)
+      group.grid.firstChild.tabIndex = 0;
     group.more.hidden = group.tiles.length <= fit;
     group.more.textContent = group.expanded ? 'Show fewer' : `Show all ${group.tiles.length.toLocaleString('en')}`;
     group.more.setAttribute('aria-expanded', String(group.expanded));
@@ -307,7 +407,11 @@
     const file = data.pictures[patches.picture[tile]][1];
     const words = `${file}, typicality ${signed(patches.typicality[tile])}`;
     const element = h('button', {
-      class: 'tile', type: 'button', tabindex: '-1', title: words, 'aria-label': `Patch ${at + 1} of ${group.place}: ${words}`,
+      class: 'tile',
+      type: 'button',
+      tabindex: '-1',
+      title: words,
+      'aria-label': `Patch ${at + 1} of ${group.place}: ${words}`,
       onclick: () => go({ ...state, group: group.key, rank: patches.rank[tile] }),
       onfocus: () => {
         for (const other of group.grid.children) other.tabIndex = other === element ? 0 : -1;
@@ -400,6 +504,9 @@
     $('panel').focus();
   });
   setTimeout(() => {
-    if (!run) $('panel').replaceChildren(h('p', { class: 'notice' }, 'data/run.js is missing. Copy the whole report folder, not only index.html.'));
+    if (!run)
+      $('panel').replaceChildren(
+        h('p', { class: 'notice' }, 'data/run.js is missing. Copy the whole report folder, not only index.html.'),
+      );
   }, 3000);
 })();

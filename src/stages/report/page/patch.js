@@ -27,7 +27,11 @@ diffmine.patch = (page) => {
     const [number, file, label, width, height, has] = data.pictures[patches.picture[tile]];
     const turn = (by) => {
       const to = neighbour(group, at, by);
-      return { to, go: () => to && page.go({ ...page.state, group: to.group.key, rank: patches.rank[to.group.tiles[to.at]] }, true) };
+      return {
+        to,
+        go: () =>
+          to && page.go({ ...page.state, group: to.group.key, rank: patches.rank[to.group.tiles[to.at]] }, true),
+      };
     };
     const before = turn(-1);
     const after = turn(1);
@@ -40,14 +44,38 @@ diffmine.patch = (page) => {
       else return;
       event.preventDefault();
     };
-    const button = (id, name, path, action, disabled) => h('button', { class: 'icon', type: 'button', id, 'aria-label': name, title: name, disabled, onclick: action }, icon(path));
+    const button = (id, name, path, action, disabled) =>
+      h(
+        'button',
+        { class: 'icon', type: 'button', id, 'aria-label': name, title: name, disabled, onclick: action },
+        icon(path),
+      );
     dialog.replaceChildren(
-      h('div', { class: 'strip' },
-        h('h2', { id: 'dialog-title' }, `${data.label} `, h('span', null, h('span', { class: 'dot' }, '· '), `${group.place}, patch ${(at + 1).toLocaleString('en')} of ${group.tiles.length.toLocaleString('en')}`)),
+      h(
+        'div',
+        { class: 'strip' },
+        h(
+          'h2',
+          { id: 'dialog-title' },
+          `${data.label} `,
+          h(
+            'span',
+            null,
+            h('span', { class: 'dot' }, '· '),
+            `${group.place}, patch ${(at + 1).toLocaleString('en')} of ${group.tiles.length.toLocaleString('en')}`,
+          ),
+        ),
         button('previous', 'Previous patch', 'M15 5l-7 7 7 7', before.go, !before.to),
         button('next', 'Next patch', 'M9 5l7 7-7 7', after.go, !after.to),
-        button('close', 'Close', 'M6 6l12 12M18 6L6 18', page.leave, false)),
-      h('div', { class: 'body' }, stage(data, tile, { number, file, label, width, height, has }), facts(data, tile, { file, label, width, height })));
+        button('close', 'Close', 'M6 6l12 12M18 6L6 18', page.leave, false),
+      ),
+      h(
+        'div',
+        { class: 'body' },
+        stage(data, tile, { number, file, label, width, height, has }),
+        facts(data, tile, { file, label, width, height }),
+      ),
+    );
     if (!dialog.open) dialog.showModal();
     const focus = focused && $(focused);
     if (focus && !focus.disabled) focus.focus();
@@ -64,12 +92,26 @@ diffmine.patch = (page) => {
     const under = h('div', { class: 'under' });
     if (has === 0) {
       frame.classList.add('gone');
-      frame.append(h('p', { class: 'notice' }, `${file} was not found when this report was written, so the image cannot be shown.`));
+      frame.append(
+        h(
+          'p',
+          { class: 'notice' },
+          `${file} was not found when this report was written, so the image cannot be shown.`,
+        ),
+      );
       return h('figure', { class: 'stage' }, frame);
     }
     frame.style.setProperty('--shape', width / height);
-    const source = h('img', { class: 'source', src: `pictures/${number}.webp`, alt: `${file}, an image labelled ${label}`, width, height });
-    source.addEventListener('error', () => frame.append(h('p', { class: 'notice' }, `pictures/${number}.webp is missing.`)));
+    const source = h('img', {
+      class: 'source',
+      src: `pictures/${number}.webp`,
+      alt: `${file}, an image labelled ${label}`,
+      width,
+      height,
+    });
+    source.addEventListener('error', () =>
+      frame.append(h('p', { class: 'notice' }, `pictures/${number}.webp is missing.`)),
+    );
     const box = h('div', { class: 'box', id: 'box' });
     box.style.left = `${(100 * patches.x[tile]) / width}%`;
     box.style.top = `${(100 * patches.y[tile]) / height}%`;
@@ -82,22 +124,37 @@ diffmine.patch = (page) => {
         let overlay = frame.querySelector('.heat');
         if (warm && !overlay) {
           overlay = h('img', { class: 'heat', src: `maps/${page.state.label}-${number}.webp`, alt: data.words.map });
-          overlay.addEventListener('error', () => frame.append(h('p', { class: 'notice' }, `maps/${page.state.label}-${number}.webp is missing.`)));
+          overlay.addEventListener('error', () =>
+            frame.append(h('p', { class: 'notice' }, `maps/${page.state.label}-${number}.webp is missing.`)),
+          );
           source.after(overlay);
         }
         if (overlay) overlay.hidden = !warm;
         frame.classList.toggle('warm', warm);
         legend.hidden = !warm;
       };
-      const toggle = h('input', { type: 'checkbox', id: 'heat', role: 'switch', onchange: () => {
-        warm = toggle.checked;
-        apply();
-      } });
+      const toggle = h('input', {
+        type: 'checkbox',
+        id: 'heat',
+        role: 'switch',
+        onchange: () => {
+          warm = toggle.checked;
+          apply();
+        },
+      });
       toggle.checked = warm;
       under.append(h('label', { class: 'toggle' }, toggle, 'Typicality map'), legend);
       apply();
     } else {
-      under.append(h('p', { class: 'without' }, page.run.maps.kept ? 'There is no typicality map of this image.' : 'No typicality map: the scan ran with --no-maps.'));
+      under.append(
+        h(
+          'p',
+          { class: 'without' },
+          page.run.maps.kept
+            ? 'There is no typicality map of this image.'
+            : 'No typicality map: the scan ran with --no-maps.',
+        ),
+      );
     }
     return h('figure', { class: 'stage' }, frame, under);
   }
@@ -106,8 +163,23 @@ diffmine.patch = (page) => {
     const [blue, red] = words.ends;
     const ramp = h('div', { class: 'ramp' });
     ramp.style.backgroundImage = `linear-gradient(to right, ${page.run.legend.join(', ')})`;
-    return h('div', { class: 'legend', id: 'legend', role: 'img', 'aria-label': `Colours from blue, ${signed(-scale)}, ${blue}, through gray, 0, to red, ${signed(scale)}, ${red}` },
-      ramp, h('div', { class: 'ends', 'aria-hidden': 'true' }, h('span', { title: blue }, signed(-scale), h('br'), clip(blue)), h('span', null, '0'), h('span', { title: red }, signed(scale), h('br'), clip(red))));
+    return h(
+      'div',
+      {
+        class: 'legend',
+        id: 'legend',
+        role: 'img',
+        'aria-label': `Colours from blue, ${signed(-scale)}, ${blue}, through gray, 0, to red, ${signed(scale)}, ${red}`,
+      },
+      ramp,
+      h(
+        'div',
+        { class: 'ends', 'aria-hidden': 'true' },
+        h('span', { title: blue }, signed(-scale), h('br'), clip(blue)),
+        h('span', null, '0'),
+        h('span', { title: red }, signed(scale), h('br'), clip(red)),
+      ),
+    );
   }
 
   function facts(data, tile, { file, label, width, height }) {
@@ -121,22 +193,63 @@ diffmine.patch = (page) => {
       ['File', file],
       ['Label', label],
       label === data.label ? null : ['Scored under', data.label],
-      ['Rank', `${patches.rank[tile].toLocaleString('en')} of ${of} (${page.run.words.lists[list].name.toLowerCase()})`],
-      patches.cluster[tile] === null ? null : ['Cluster', `${patches.cluster[tile]}` + (patches.distance[tile] === null ? '' : `, ${plain(patches.distance[tile])} from its center`)],
+      [
+        'Rank',
+        `${patches.rank[tile].toLocaleString('en')} of ${of} (${page.run.words.lists[list].name.toLowerCase()})`,
+      ],
+      patches.cluster[tile] === null
+        ? null
+        : [
+            'Cluster',
+            `${patches.cluster[tile]}` +
+              (patches.distance[tile] === null ? '' : `, ${plain(patches.distance[tile])} from its center`),
+          ],
       ['Samples', patches.samples[tile].toLocaleString('en')],
-      ['Box', `${tenths(patches.width[tile])} × ${tenths(patches.height[tile])} px at ${tenths(patches.x[tile])}, ${tenths(patches.y[tile])}`],
+      [
+        'Box',
+        `${tenths(patches.width[tile])} × ${tenths(patches.height[tile])} px at ${tenths(patches.x[tile])}, ${tenths(patches.y[tile])}`,
+      ],
       width ? ['Image', `${width} × ${height} px`] : null,
       data.prompt === null ? null : ['Prompt', data.prompt],
       ['Compared with', page.run.words.comparedWith],
     ].filter(Boolean);
-    return h('div', null,
-      h('div', { class: 'lead' }, thumb,
-        h('div', null,
+    return h(
+      'div',
+      null,
+      h(
+        'div',
+        { class: 'lead' },
+        thumb,
+        h(
+          'div',
+          null,
           h('p', { class: 'sub' }, page.run.words.score),
           h('p', { class: 'score' }, signed(patches.typicality[tile])),
-          h('p', { class: 'error', title: 'Standard error of the mean over the samples' }, error === null ? 'no standard error (one sample)' : `± ${plain(error)}`))),
-      h('dl', { class: 'detail' }, ...rows.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value)))),
-      h('p', { class: 'keys' }, h('kbd', null, '←'), ' ', h('kbd', null, '→'), ' patches  ', h('kbd', null, 'H'), ' map  ', h('kbd', null, 'Esc'), ' close'));
+          h(
+            'p',
+            { class: 'error', title: 'Standard error of the mean over the samples' },
+            error === null ? 'no standard error (one sample)' : `± ${plain(error)}`,
+          ),
+        ),
+      ),
+      h(
+        'dl',
+        { class: 'detail' },
+        ...rows.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
+      ),
+      h(
+        'p',
+        { class: 'keys' },
+        h('kbd', null, '←'),
+        ' ',
+        h('kbd', null, '→'),
+        ' patches  ',
+        h('kbd', null, 'H'),
+        ' map  ',
+        h('kbd', null, 'Esc'),
+        ' close',
+      ),
+    );
   }
 
   function close() {

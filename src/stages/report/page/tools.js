@@ -14,7 +14,8 @@
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes ?? {})) {
       if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
-      else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? '' : value);
+      else if (value !== false && value !== null && value !== undefined)
+        element.setAttribute(name, value === true ? '' : value);
     }
     element.append(...children.filter((child) => child !== null && child !== undefined));
     return element;
@@ -31,7 +32,8 @@
   }
 
   /** [{ lead, text }]: paragraphs, some with a bold word in front. */
-  const paragraphs = (list) => list.map(({ lead, text }) => h('p', null, lead ? h('strong', null, lead) : null, lead ? ' ' : null, text));
+  const paragraphs = (list) =>
+    list.map(({ lead, text }) => h('p', null, lead ? h('strong', null, lead) : null, lead ? ' ' : null, text));
 
   /** Text that may hold a label's long name. */
   const clip = (text, most = 40) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);

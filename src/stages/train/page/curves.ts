@@ -44,7 +44,8 @@ export function reduce(values: readonly number[], limit: number): number[] {
 /** The index of the smallest value, or −1. */
 export function lowest(values: readonly number[]): number {
   let best = -1;
-  for (let i = 0; i < values.length; i++) if (!Number.isNaN(values[i]) && (best < 0 || (values[i] as number) < (values[best] as number))) best = i;
+  for (let i = 0; i < values.length; i++)
+    if (!Number.isNaN(values[i]) && (best < 0 || (values[i] as number) < (values[best] as number))) best = i;
   return best;
 }
 

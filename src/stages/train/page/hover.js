@@ -4,7 +4,10 @@
 
 (() => {
   const charts = [];
-  const short = (value) => (value === null ? 'not finite' : (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential() : String(value)).replaceAll('-', '−'));
+  const short = (value) =>
+    value === null
+      ? 'not finite'
+      : (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential() : String(value)).replaceAll('-', '−');
   const whole = (value) => value.toLocaleString('en');
 
   function svg(name, attributes, parent) {
@@ -63,9 +66,16 @@
     const probe = document.createElement('div');
     const last = data.steps.length - 1;
     for (const [name, value] of Object.entries({
-      class: 'probe', role: 'slider', tabindex: '0', 'aria-label': `${section.querySelector('h3').textContent}: step to read`,
-      'aria-valuemin': data.steps[0], 'aria-valuemax': data.steps[last], 'aria-valuenow': data.steps[last], 'aria-valuetext': section.querySelector('.read').dataset.rest,
-    })) probe.setAttribute(name, value);
+      class: 'probe',
+      role: 'slider',
+      tabindex: '0',
+      'aria-label': `${section.querySelector('h3').textContent}: step to read`,
+      'aria-valuemin': data.steps[0],
+      'aria-valuemax': data.steps[last],
+      'aria-valuenow': data.steps[last],
+      'aria-valuetext': section.querySelector('.read').dataset.rest,
+    }))
+      probe.setAttribute(name, value);
     section.querySelector('.field').append(probe);
     charts.push({ data, read: section.querySelector('.read'), cursor, dot, probe });
 
@@ -84,7 +94,14 @@
     probe.addEventListener('keydown', (event) => {
       const far = Math.max(1, Math.round(last / 20));
       const next = {
-        ArrowRight: at + 1, ArrowUp: at + 1, ArrowLeft: at - 1, ArrowDown: at - 1, PageUp: at + far, PageDown: at - far, Home: 0, End: last,
+        ArrowRight: at + 1,
+        ArrowUp: at + 1,
+        ArrowLeft: at - 1,
+        ArrowDown: at - 1,
+        PageUp: at + far,
+        PageDown: at - far,
+        Home: 0,
+        End: last,
       }[event.key];
       if (event.key === 'Escape') rest();
       if (next === undefined || event.ctrlKey || event.altKey || event.metaKey) return;

@@ -38,7 +38,16 @@ const number = (value: unknown): number => (typeof value === 'number' && Number.
  */
 export async function readMetrics(file: string): Promise<Metrics> {
   const series = (): Series => ({ steps: [], values: [] });
-  const metrics: Metrics = { loss: series(), gradientNorm: series(), learningRate: series(), seconds: series(), validation: series(), sheets: [], last: 0, torn: 0 };
+  const metrics: Metrics = {
+    loss: series(),
+    gradientNorm: series(),
+    learningRate: series(),
+    seconds: series(),
+    validation: series(),
+    sheets: [],
+    last: 0,
+    torn: 0,
+  };
   const { loss, gradientNorm, learningRate, seconds, validation } = metrics;
 
   const forgetFrom = (step: number): void => {
@@ -48,7 +57,8 @@ export async function readMetrics(file: string): Promise<Metrics> {
         values.pop();
       }
     }
-    while (metrics.sheets.length > 0 && (metrics.sheets[metrics.sheets.length - 1] as Sheet).step >= step) metrics.sheets.pop();
+    while (metrics.sheets.length > 0 && (metrics.sheets[metrics.sheets.length - 1] as Sheet).step >= step)
+      metrics.sheets.pop();
   };
   const add = (to: Series, step: number, value: unknown): void => {
     if (to.steps.length > 0 && (to.steps[to.steps.length - 1] as number) >= step) return;
@@ -97,7 +107,9 @@ function parse(line: string): Record<string, unknown> | undefined {
     const entry: unknown = JSON.parse(line);
     if (typeof entry !== 'object' || entry === null) return undefined;
     const { step } = entry as { step?: unknown };
-    return typeof step === 'number' && Number.isFinite(step) && step >= 0 ? (entry as Record<string, unknown>) : undefined;
+    return typeof step === 'number' && Number.isFinite(step) && step >= 0
+      ? (entry as Record<string, unknown>)
+      : undefined;
   } catch {
     return undefined;
   }

@@ -39,7 +39,11 @@ export const kmeansOp: Op = {
     });
     const inertia = number(params, 'inertia');
     const judged: Record<string, Comparison> = {
-      inertia: inertiaCheck(Math.abs(result.inertia - inertia), INERTIA_RELATIVE * inertia, Math.abs(result.inertia - inertia)),
+      inertia: inertiaCheck(
+        Math.abs(result.inertia - inertia),
+        INERTIA_RELATIVE * inertia,
+        Math.abs(result.inertia - inertia),
+      ),
     };
     if (params['overk'] !== undefined) {
       const more = await running.kmeans(points, { clusters: number(params, 'overk'), restarts: 10, seed: 0 }, call);
@@ -48,7 +52,10 @@ export const kmeansOp: Op = {
     }
     return {
       outputs: {
-        labels: fromInt64([ours.length], ours.map((cluster) => names[cluster] ?? -1)),
+        labels: fromInt64(
+          [ours.length],
+          ours.map((cluster) => names[cluster] ?? -1),
+        ),
         centers: fromFloat32([k, dimensions], centers),
       },
       judged,

@@ -1,5 +1,11 @@
 // Co-typicality and the features of translated sequences, through the functions that `cotypicality` itself uses.
-import { bestPlaces, concatenated, medianMap, sequenceFeatures, valuesAt } from '../../../stages/cotypicality/places.js';
+import {
+  bestPlaces,
+  concatenated,
+  medianMap,
+  sequenceFeatures,
+  valuesAt,
+} from '../../../stages/cotypicality/places.js';
 import { fromFloat32, fromInt64 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';
 import type { Op } from '../ops.js';
@@ -12,7 +18,11 @@ const BATCH = 16;
 function slices(tensor: Tensor): Tensor[] {
   const shape = tensor.shape.slice(1);
   const bytes = tensor.data.length / Math.max(1, side(tensor, 0));
-  return Array.from({ length: side(tensor, 0) }, (_, i) => ({ dtype: tensor.dtype, shape, data: tensor.data.subarray(i * bytes, (i + 1) * bytes) }));
+  return Array.from({ length: side(tensor, 0) }, (_, i) => ({
+    dtype: tensor.dtype,
+    shape,
+    data: tensor.data.subarray(i * bytes, (i + 1) * bytes),
+  }));
 }
 
 /** Score maps of a sequence's pictures, F32 [C, R, S] -> their median, the places of it, and each map there. */
@@ -26,9 +36,18 @@ export const cotypicalityOp: Op = {
     return {
       outputs: {
         median,
-        boxes: fromInt64([places.length, 4], places.flatMap(({ row, column }) => [row, column, row + patch, column + patch])),
-        box_score: fromFloat32([places.length], Float32Array.from(places, ({ score }) => score)),
-        box_per_map: fromFloat32([places.length, maps.length], Float32Array.from(places.flatMap((_, place) => scores.map((of) => of[place] ?? NaN)))),
+        boxes: fromInt64(
+          [places.length, 4],
+          places.flatMap(({ row, column }) => [row, column, row + patch, column + patch]),
+        ),
+        box_score: fromFloat32(
+          [places.length],
+          Float32Array.from(places, ({ score }) => score),
+        ),
+        box_per_map: fromFloat32(
+          [places.length, maps.length],
+          Float32Array.from(places.flatMap((_, place) => scores.map((of) => of[place] ?? NaN))),
+        ),
       },
     };
   },
@@ -43,13 +62,30 @@ export const diftSequenceOp: Op = {
     const conditions = await running.prepareConditions(input('conds'), call);
     const latents = await running.encodePictures(pictures, call);
     const { patches, features } = await sequenceFeatures(
-      running, conditions,
+      running,
+      conditions,
       {
-        latents, height: pictures[0]?.height ?? 0, width: pictures[0]?.width ?? 0, rows: pictures.map((_, c) => c),
-        boxes: boxes(params, 'boxes').map(([rowBegin, columnBegin, rowEnd, columnEnd]) => ({ rowBegin, columnBegin, rowEnd, columnEnd })),
-        noises: input('noises'), keepFeatures: true,
+        latents,
+        height: pictures[0]?.height ?? 0,
+        width: pictures[0]?.width ?? 0,
+        rows: pictures.map((_, c) => c),
+        boxes: boxes(params, 'boxes').map(([rowBegin, columnBegin, rowEnd, columnEnd]) => ({
+          rowBegin,
+          columnBegin,
+          rowEnd,
+          columnEnd,
+        })),
+        noises: input('noises'),
+        keepFeatures: true,
       },
-      { timestep: number(params, 't'), upBlock: number(params, 'up_ft_index'), ensemble: number(params, 'ensemble'), seed: 0, batch: BATCH }, call,
+      {
+        timestep: number(params, 't'),
+        upBlock: number(params, 'up_ft_index'),
+        ensemble: number(params, 'ensemble'),
+        seed: 0,
+        batch: BATCH,
+      },
+      call,
     );
     return { outputs: { sequences: concatenated(patches), ...(features ? { features } : {}) } };
   },

@@ -1,4 +1,4 @@
-// Schedules, noising and DDIM against diffusers' schedulers; src/sample/ddim.ts puts the UNet and the single steps together.
+// Schedules, noising and DDIM against diffusers' schedulers; src/stages/sample/ddim.ts puts the UNet and the single steps together.
 import { addNoise, ddimStep, ddimTimesteps, schedule } from '../../../engine/index.js';
 import { fromInt64, int64Numbers, tensor } from '../../../engine/tensor.js';
 import type { ScheduleConfig, Tensor } from '../../../engine/types.js';
@@ -30,14 +30,23 @@ export const scheduleOp: Op = {
 
 export const ddimTimestepsOp: Op = {
   async run({ params }) {
-    const steps = samplingTimesteps(scheduleOfParams(params), number(params, 'num_inference_steps'), text(params, 'timestep_spacing', 'leading'));
+    const steps = samplingTimesteps(
+      scheduleOfParams(params),
+      number(params, 'num_inference_steps'),
+      text(params, 'timestep_spacing', 'leading'),
+    );
     return Promise.resolve({ outputs: { timesteps: fromInt64([steps.length], steps) } });
   },
 };
 
 export const addNoiseOp: Op = {
   async run(context) {
-    const { noisy, velocity } = addNoise(await context.schedule(), context.input('x0'), context.input('noise'), int64Numbers(context.input('t')));
+    const { noisy, velocity } = addNoise(
+      await context.schedule(),
+      context.input('x0'),
+      context.input('noise'),
+      int64Numbers(context.input('t')),
+    );
     return { outputs: { noisy, velocity } };
   },
 };
@@ -47,7 +56,13 @@ export const ddimStepOp: Op = {
     const config = await context.schedule();
     const steps = number(context.params, 'num_inference_steps');
     const all = ddimTimesteps(config, steps);
-    const { prevSample, predX0 } = ddimStep(config, steps, number(context.params, 't'), context.input('sample'), context.input('model_output'));
+    const { prevSample, predX0 } = ddimStep(
+      config,
+      steps,
+      number(context.params, 't'),
+      context.input('sample'),
+      context.input('model_output'),
+    );
     return { outputs: { prev_sample: prevSample, pred_x0: predX0, timesteps: fromInt64([all.length], all) } };
   },
 };
@@ -57,12 +72,18 @@ async function denoiser(context: OpContext, guided: boolean): Promise<Denoise> {
   const engine = await context.engine();
   const inputs = [context.input('cond'), ...(guided ? [context.input('uncond')] : [])];
   const [, ...shape] = context.input('cond').shape;
-  const conditions = await engine.prepareConditions(tensor('F32', [inputs.length, ...shape], Buffer.concat(inputs.map(({ data }) => data))), context.call);
-  return async (x, timesteps, conditionIndex) => (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, context.call)).sample;
+  const conditions = await engine.prepareConditions(
+    tensor('F32', [inputs.length, ...shape], Buffer.concat(inputs.map(({ data }) => data))),
+    context.call,
+  );
+  return async (x, timesteps, conditionIndex) =>
+    (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, context.call)).sample;
 }
 
 /** What a case says of its way from noise to picture or back: its end, the states after each step, the timesteps. */
-async function walked(run: (onStep: (t: number, x: Tensor) => void) => Promise<Tensor>): Promise<{ outputs: Record<string, Tensor> }> {
+async function walked(
+  run: (onStep: (t: number, x: Tensor) => void) => Promise<Tensor>,
+): Promise<{ outputs: Record<string, Tensor> }> {
   const timesteps: number[] = [];
   const states: Tensor[] = [];
   const latent = await run((t, x) => {
@@ -70,7 +91,11 @@ async function walked(run: (onStep: (t: number, x: Tensor) => void) => Promise<T
     states.push(x);
   });
   return {
-    outputs: { latent, trajectory: tensor('F32', [states.length, ...latent.shape], Buffer.concat(states.map(({ data }) => data))), timesteps: fromInt64([timesteps.length], timesteps) },
+    outputs: {
+      latent,
+      trajectory: tensor('F32', [states.length, ...latent.shape], Buffer.concat(states.map(({ data }) => data))),
+      timesteps: fromInt64([timesteps.length], timesteps),
+    },
   };
 }
 
@@ -80,7 +105,14 @@ export const ddimInvertOp: Op = {
   async run(context) {
     const config = await context.schedule();
     const denoise = await denoiser(context, false);
-    return walked(async (onStep) => invertDdim(config, { steps: number(context.params, 'num_inference_steps'), x0: context.input('x0'), rows: [0] }, denoise, { onStep }));
+    return walked(async (onStep) =>
+      invertDdim(
+        config,
+        { steps: number(context.params, 'num_inference_steps'), x0: context.input('x0'), rows: [0] },
+        denoise,
+        { onStep },
+      ),
+    );
   },
 };
 
@@ -92,7 +124,15 @@ export const ddimSampleOp: Op = {
     const guidance = context.params['guidance'] === null ? 1 : number(context.params, 'guidance');
     const start = context.input('xT');
     const denoise = await denoiser(context, guidance !== 1);
-    const request = { steps: number(context.params, 'num_inference_steps'), guidance, seed: 0, shape: start.shape.slice(1), rows: [0], nullRow: 1, start };
+    const request = {
+      steps: number(context.params, 'num_inference_steps'),
+      guidance,
+      seed: 0,
+      shape: start.shape.slice(1),
+      rows: [0],
+      nullRow: 1,
+      start,
+    };
     return walked(async (onStep) => sampleDdim(config, request, denoise, { onStep }));
   },
 };

@@ -32,7 +32,10 @@ export const vaeEncodeOp: Op = {
     const { mean, logvar } = await (await engine()).vaeEncode([pictureOf(input('image_u8'))], call);
     const scale = number(params, 'scaling_factor');
     const [m, v, eps] = [toFloat32(mean), toFloat32(logvar), toFloat32(input('eps'))];
-    const sample = Float32Array.from(m, (value, i) => (value + Math.exp(0.5 * (v[i] ?? NaN)) * (eps[i] ?? NaN)) * scale);
+    const sample = Float32Array.from(
+      m,
+      (value, i) => (value + Math.exp(0.5 * (v[i] ?? NaN)) * (eps[i] ?? NaN)) * scale,
+    );
     return { outputs: { mean, logvar, sample_scaled: fromFloat32(mean.shape, sample) } };
   },
 };
@@ -62,7 +65,12 @@ export const unetOp: Op = {
     const watched = outputs.filter((name) => name !== 'sample');
     const { sample, observed } = await running.unetForward(
       conditions,
-      { x: input('x'), timesteps: int64Numbers(input('t')), conditionIndex: int64Numbers(input('cond_index')), observe: watched.map(modulePath) },
+      {
+        x: input('x'),
+        timesteps: int64Numbers(input('t')),
+        conditionIndex: int64Numbers(input('cond_index')),
+        observe: watched.map(modulePath),
+      },
       call,
     );
     const seen = watched.flatMap((name) => {

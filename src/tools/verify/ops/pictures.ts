@@ -16,13 +16,21 @@ export const lanczosResizeOp: Op = {
   async run({ input, params, reference }) {
     const { pixels, width, height } = pictureOf(input('image_u8'));
     const size = number(params, 'short_side');
-    if (Math.min(width, height) < size) return { notChecked: 'enlarging: libvips and Pillow differ, and pictures are only ever shrunk' };
+    if (Math.min(width, height) < size)
+      return { notChecked: 'enlarging: libvips and Pillow differ, and pictures are only ever shrunk' };
     const folder = await mkdtemp(join(tmpdir(), 'diffmine-verify-'));
     try {
       const { default: sharp } = await import('sharp');
       const file = join(folder, 'picture.png');
-      await sharp(pixels, { raw: { width, height, channels: 3 } }).png().toFile(file);
-      const read = await readPicture(file, { size, rule: text(params, 'rule') === 'places' ? 'ceil' : 'floor', multiple: 1, patch: 1 });
+      await sharp(pixels, { raw: { width, height, channels: 3 } })
+        .png()
+        .toFile(file);
+      const read = await readPicture(file, {
+        size,
+        rule: text(params, 'rule') === 'places' ? 'ceil' : 'floor',
+        multiple: 1,
+        patch: 1,
+      });
       return { judged: { image_u8: compareMeanAbsolute(planar(read), reference('image_u8'), MEAN_LEVELS) } };
     } finally {
       await rm(folder, { recursive: true, force: true });
@@ -33,5 +41,9 @@ export const lanczosResizeOp: Op = {
 /** Interleaved RGB -> U8 [3, H, W]. */
 function planar({ pixels, width, height }: { pixels: Uint8Array; width: number; height: number }): Tensor {
   const area = width * height;
-  return { dtype: 'U8', shape: [3, height, width], data: Uint8Array.from({ length: 3 * area }, (_, i) => pixels[3 * (i % area) + Math.floor(i / area)] ?? 0) };
+  return {
+    dtype: 'U8',
+    shape: [3, height, width],
+    data: Uint8Array.from({ length: 3 * area }, (_, i) => pixels[3 * (i % area) + Math.floor(i / area)] ?? 0),
+  };
 }

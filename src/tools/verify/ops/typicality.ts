@@ -11,16 +11,29 @@ const BATCH = 16;
 
 /** Picks as rows (row, column, row end, column end). */
 function boxTensor(picks: { row: number; column: number }[], patch: number): Tensor {
-  return fromInt64([picks.length, 4], picks.flatMap(({ row, column }) => [row, column, row + patch, column + patch]));
+  return fromInt64(
+    [picks.length, 4],
+    picks.flatMap(({ row, column }) => [row, column, row + patch, column + patch]),
+  );
 }
 
 /**
  * Picks in reduced precision. Near ties fall another way when scores are rounded, and then every later pick of the greedy choice differs, so the
  * reference's places cannot be asked for: the scores are compared with the reference's, and the picks must be exactly what those scores give.
  */
-async function judgePicks(context: OpContext, engine: Engine, picks: ScoredPatch[], scores: Tensor, patch: number): Promise<Record<'boxes' | 'scores', Comparison>> {
+async function judgePicks(
+  context: OpContext,
+  engine: Engine,
+  picks: ScoredPatch[],
+  scores: Tensor,
+  patch: number,
+): Promise<Record<'boxes' | 'scores', Comparison>> {
   const again = await engine.selectPatches(scores, patch, picks.length, false, context.call);
-  const scoreTensor = (of: { score: number }[]): Tensor => fromFloat32([of.length], Float32Array.from(of, ({ score }) => score));
+  const scoreTensor = (of: { score: number }[]): Tensor =>
+    fromFloat32(
+      [of.length],
+      Float32Array.from(of, ({ score }) => score),
+    );
   return {
     boxes: compareTensors(boxTensor(picks, patch), boxTensor(again, patch), { exact: true }),
     scores: compareTensors(scoreTensor(picks), scoreTensor(again), { atol: 1e-6, rtol: 1e-5 }),
@@ -28,7 +41,13 @@ async function judgePicks(context: OpContext, engine: Engine, picks: ScoredPatch
 }
 
 /** L[n, k, c, h, w] of each channel by itself: the squared differences before any mean, from the UNet's plain forward pass. */
-async function channelLosses(context: OpContext, engine: Engine, conditions: Conditions, latent: Tensor, count: number): Promise<Tensor> {
+async function channelLosses(
+  context: OpContext,
+  engine: Engine,
+  conditions: Conditions,
+  latent: Tensor,
+  count: number,
+): Promise<Tensor> {
   const [noises, timesteps] = [context.input('noises'), int64Numbers(context.input('t'))];
   const samples = timesteps.length;
   const one = toFloat32(latent);
@@ -39,10 +58,17 @@ async function channelLosses(context: OpContext, engine: Engine, conditions: Con
   const target = toFloat32(config.prediction === 'v_prediction' ? velocity : noises);
   const { sample } = await engine.unetForward(
     conditions,
-    { x: noisy, timesteps, conditionIndex: Array.from({ length: samples * count }, (_, row) => row % count), fanOut: count },
+    {
+      x: noisy,
+      timesteps,
+      conditionIndex: Array.from({ length: samples * count }, (_, row) => row % count),
+      fanOut: count,
+    },
     context.call,
   );
-  const losses = toFloat32(sample).map((value, i) => (value - (target[Math.floor(i / (one.length * count)) * one.length + (i % one.length)] ?? NaN)) ** 2);
+  const losses = toFloat32(sample).map(
+    (value, i) => (value - (target[Math.floor(i / (one.length * count)) * one.length + (i % one.length)] ?? NaN)) ** 2,
+  );
   return fromFloat32([samples, count, ...latent.shape.slice(1)], losses);
 }
 
@@ -63,7 +89,13 @@ function channelMean(losses: Tensor): Tensor {
 function pictureMean(losses: Tensor): Tensor {
   const [rows, flat] = [side(losses, 0) * side(losses, 1), toFloat32(losses)];
   const size = flat.length / rows;
-  return fromFloat32([side(losses, 0), side(losses, 1)], Float32Array.from({ length: rows }, (_, row) => flat.subarray(row * size, (row + 1) * size).reduce((a, b) => a + b, 0) / size));
+  return fromFloat32(
+    [side(losses, 0), side(losses, 1)],
+    Float32Array.from(
+      { length: rows },
+      (_, row) => flat.subarray(row * size, (row + 1) * size).reduce((a, b) => a + b, 0) / size,
+    ),
+  );
 }
 
 export const typicalityOp: Op = {
@@ -91,8 +123,17 @@ export const typicalityOp: Op = {
         timesteps: input('t'),
       },
       {
-        samples: side(input('t'), 0), seed: 0, tBegin: 0, tEnd: (await context.schedule()).trainTimesteps, sampler: 'reference', patch,
-        perImage: number(params, 'top'), batch: BATCH, keepMaps: true, keepScores: true, keepLosses: true,
+        samples: side(input('t'), 0),
+        seed: 0,
+        tBegin: 0,
+        tEnd: (await context.schedule()).trainTimesteps,
+        sampler: 'reference',
+        patch,
+        perImage: number(params, 'top'),
+        batch: BATCH,
+        keepMaps: true,
+        keepScores: true,
+        keepLosses: true,
       },
       call,
     );
@@ -121,7 +162,10 @@ export const typicalityOp: Op = {
       outputs[`scores_${c}`] = scores;
       if (precision === 'fp32') {
         outputs[`top5_${c}`] = boxTensor(top, patch);
-        outputs[`top5_score_${c}`] = fromFloat32([top.length], Float32Array.from(top, ({ score }) => score));
+        outputs[`top5_score_${c}`] = fromFloat32(
+          [top.length],
+          Float32Array.from(top, ({ score }) => score),
+        );
       } else {
         const { boxes: places, scores: values } = await judgePicks(context, engine, top, scores, patch);
         judged[`top5_${c}`] = places;
@@ -147,7 +191,8 @@ export const selectOp: Op = {
     const difference = new Float32Array(cells);
     for (let i = 0; i < cells; i++) {
       let sum = 0;
-      for (let n = 0; n < samples; n++) sum += (flat[(2 * n + 1) * cells + i] ?? NaN) - (flat[2 * n * cells + i] ?? NaN);
+      for (let n = 0; n < samples; n++)
+        sum += (flat[(2 * n + 1) * cells + i] ?? NaN) - (flat[2 * n * cells + i] ?? NaN);
       difference[i] = sum / samples;
     }
     const scores = await engine.patchScores(fromFloat32(losses.shape.slice(3), difference), height, width, patch, call);
@@ -155,9 +200,13 @@ export const selectOp: Op = {
     const least = await engine.selectPatches(scores, patch, top, true, call);
     return {
       outputs: {
-        up, scores,
+        up,
+        scores,
         top5: boxTensor(best, patch),
-        top5_score: fromFloat32([best.length], Float32Array.from(best, ({ score }) => score)),
+        top5_score: fromFloat32(
+          [best.length],
+          Float32Array.from(best, ({ score }) => score),
+        ),
         bottom5: boxTensor(least, patch),
       },
     };
@@ -175,13 +224,31 @@ export const diftOp: Op = {
       {
         pictures: [pictureOf(input('image_u8'))],
         conditions: [0],
-        boxes: [boxes(params, 'boxes').map(([rowBegin, columnBegin, rowEnd, columnEnd]) => ({ rowBegin, columnBegin, rowEnd, columnEnd }))],
+        boxes: [
+          boxes(params, 'boxes').map(([rowBegin, columnBegin, rowEnd, columnEnd]) => ({
+            rowBegin,
+            columnBegin,
+            rowEnd,
+            columnEnd,
+          })),
+        ],
         noises: input('noises'),
         keepFeatures: true,
       },
-      { timestep: number(params, 't'), upBlock: number(params, 'up_ft_index'), ensemble: number(params, 'ensemble'), seed: 0, batch: BATCH },
+      {
+        timestep: number(params, 't'),
+        upBlock: number(params, 'up_ft_index'),
+        ensemble: number(params, 'ensemble'),
+        seed: 0,
+        batch: BATCH,
+      },
       call,
     );
-    return { outputs: { ...(result.features ? { feature: result.features } : {}), ...(result.patches[0] ? { patch_features: result.patches[0] } : {}) } };
+    return {
+      outputs: {
+        ...(result.features ? { feature: result.features } : {}),
+        ...(result.patches[0] ? { patch_features: result.patches[0] } : {}),
+      },
+    };
   },
 };

@@ -1,0 +1,21 @@
+// diffmine/demo: the synthetic dataset with ground truth, and the demo on it (docs/getting-started/demo.md).
+export { demo, DEMO_MODEL } from './tools/demo/demo.js';
+export type {
+  DemoCity,
+  DemoElement,
+  DemoEvent,
+  DemoFigures,
+  DemoOptions,
+  DemoStage,
+  DemoSummary,
+} from './tools/demo/options.js';
+export { writeParallelWorld, type ParallelWorldSettings } from './tools/world/parallel.js';
+export {
+  drawPicture,
+  worldRecord,
+  writeWorld,
+  type PlantedBox,
+  type WorldHooks,
+  type WorldSettings,
+  type WorldSummary,
+} from './tools/world/world.js';
