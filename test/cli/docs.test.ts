@@ -7,7 +7,7 @@ import { COMMON, type Option, type OptionTable } from '../../src/cli/options.js'
 import { EXIT_CODES } from '../../src/util/errors.js';
 import { ROOT } from './cli.js';
 
-const cliDoc = readFileSync(path.join(ROOT, 'docs', 'cli.md'), 'utf8');
+const cliDoc = readFileSync(path.join(ROOT, 'docs', 'reference', 'cli.md'), 'utf8');
 
 /** The row of an option as the document has it. */
 function row(name: string, option: Option<unknown>): string {
@@ -53,7 +53,9 @@ test('docs/reference/cli.md has every exit code', () => {
 });
 
 test('the examples of README and docs/guides/typescript.md compile against the sources', () => {
-  const markdown = ['README.md', 'docs/guides/typescript.md'].map((file) => readFileSync(path.join(ROOT, file), 'utf8')).join('\n');
+  const markdown = ['README.md', 'docs/guides/typescript.md']
+    .map((file) => readFileSync(path.join(ROOT, file), 'utf8'))
+    .join('\n');
   // an example with await at the top level is a program: as a function, it compiles as CommonJS, too
   const examples = [...markdown.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) =>
     (code ?? '').replace(

@@ -80,8 +80,8 @@ test('links lead to files, and the Node version is that of the package', () => {
 });
 
 test('as long as the ledger has no measurement, the first screen says that no GPU has measured the project', () => {
-  const facts = /## Facts\n([\s\S]*?)\n## /.exec(read('docs', 'gpu-ledger.md'))?.[1] ?? '';
-  const rows = facts
+  const record = /## Record\n([\s\S]*?)\n## /.exec(read('docs', 'gpu-ledger.md'))?.[1] ?? '';
+  const rows = record
     .split('\n')
     .filter((line) => line.startsWith('|'))
     .slice(2)
