@@ -27,7 +27,11 @@ import {
 } from './steps.mjs';
 
 const require = createRequire(import.meta.url);
-const sources = ['CMakeLists.txt', 'cmake', 'binding', 'cpp'];
+/** What the addon is compiled from: the same in a clone as in the package, which has no cpp/tests. */
+function sources() {
+  const core = fs.readdirSync(path.join(root, 'cpp')).filter((name) => name !== 'tests');
+  return ['CMakeLists.txt', 'cmake', 'binding', ...core.map((name) => path.join('cpp', name))];
+}
 
 /** In the package; of a package in a read-only place, in the cache. src/engine/locate.ts looks in the same two. */
 export function buildFolder() {
@@ -58,11 +62,7 @@ function sourcesFingerprint(libtorch, cuda) {
     cuda,
     napi: require('node-addon-api/package.json').version,
   };
-  return fingerprint(
-    root,
-    sources.filter((name) => fs.existsSync(path.join(root, name))),
-    facts,
-  );
+  return fingerprint(root, sources(), facts);
 }
 
 /** The compilers a build needs; an error that names the Debian packages otherwise. */

@@ -1,18 +1,20 @@
-// npm test: sets everything up, then proves it, stage by stage. Everything that fails is shown; nothing stops the rest.
-//   node scripts/test.mjs [--only NAME,...] [--skip NAME,...] [-- arguments of jest]
-//   stages: cpp, sanitize, fuzz, types, lint, cuda, cases, jest
+// npm test: sets everything up, then runs every stage. Every failure is shown, and none stops the other stages.
+//   node scripts/test.mjs [--all] [--only NAME,...] [--skip NAME,...] [-- jest arguments]
+//   node scripts/test.mjs FILE... [jest arguments]      only these test files, with jest's own output
+//   stages: types, lint, format, cpp, sanitize, fuzz, cuda, cases, jest
+// --all (npm run test:all) adds the tests that are too slow for every change: docs/contributing/testing.md.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
-import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { buildFolder, compile, jobs, withBuildLock } from './build.mjs';
 import { findClang, fuzz, targets } from './fuzz.mjs';
 import { setup } from './setup.mjs';
-import { buildProgress, fail, root, run, say, SetupError, which } from './steps.mjs';
+import { buildProgress, fail, filesBelow, root, run, say, SetupError, which } from './steps.mjs';
 
-const require = createRequire(import.meta.url);
 const inCi = process.env.CI === 'true' || process.env.CI === '1';
+const cores = os.availableParallelism();
+let all = false;
 
 /** A stage's outcome; `note` is a word beside it, `output` is shown when something failed. */
 const outcome = (passed, failed, { skipped = 0, note = '', output = '' } = {}) => ({
@@ -24,10 +26,10 @@ const outcome = (passed, failed, { skipped = 0, note = '', output = '' } = {}) =
 });
 const check = ({ code, output }, note) => outcome(code === 0 ? 1 : 0, code === 0 ? 0 : 1, { note, output });
 
-/** What a machine lacks is passed over with a word on a developer's machine, and is a failure where the tests must all run. */
+/** A stage whose tools are missing is skipped on a developer's machine and fails in CI. */
 const lacking = (what) => outcome(0, inCi ? 1 : 0, { skipped: 1, note: what, output: what });
 
-const bin = (name, file) => path.join(path.dirname(require.resolve(`${name}/package.json`)), file);
+const bin = (name, file) => path.join(root, 'node_modules', name, file);
 const node = (args) => run(process.execPath, args, { cwd: root });
 
 async function hasDoctest() {
@@ -36,16 +38,47 @@ async function hasDoctest() {
 }
 
 async function ctest(folder, env = {}) {
-  const { code, output } = await run('ctest', ['--test-dir', folder, '--verbose'], { env: { ...process.env, ...env } });
+  const { code, output } = await run('ctest', ['--test-dir', folder, '--verbose', '-j', String(cores)], {
+    env: { OMP_NUM_THREADS: '1', ...process.env, ...env },
+  });
   const counts = [
     ...output.matchAll(/test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed \|(?:\s*(\d+) skipped)?/g),
-  ]; // those a test leaves out on purpose are not told
+  ]; // doctest's filters are not counted as skipped: --no-skipped-summary
   const sum = (column) => counts.reduce((total, match) => total + Number(match[column] ?? 0), 0);
   // A crash leaves no count: it is a failure all the same.
   return outcome(sum(2), Math.max(sum(3), code === 0 && counts.length > 0 ? 0 : 1), { skipped: sum(4), output });
 }
 
+/** Prettier, and clang-format where its style is written down. */
+async function checkFormat() {
+  const prettier = await node([bin('prettier', 'bin/prettier.cjs'), '--check', '.']);
+  if (prettier.code !== 0 || !fs.existsSync(path.join(root, '.clang-format'))) return check(prettier);
+  const clangFormat = which('clang-format', ...Array.from({ length: 12 }, (_, i) => `clang-format-${24 - i}`));
+  if (!clangFormat) return lacking('clang-format is not installed (Debian: apt-get install clang-format)');
+  const sources = filesBelow(root, ['cpp', 'binding']).filter((file) => /\.(cpp|h|cu|cuh)$/.test(file));
+  return check(await run(clangFormat, ['--dry-run', '--Werror', ...sources], { cwd: root }));
+}
+
+/**
+ * In the order they start. `cores` is how many the stage keeps busy, all of them unless given: stages run side by side while their cores are free.
+ */
 const stages = {
+  types: {
+    title: 'types',
+    cores: 1,
+    // tsc has checked src/ when set-up compiled it (scripts/packages.mjs). This checks the tests against it.
+    work: async () => check(await node([bin('typescript', 'bin/tsc'), '-p', 'test'])),
+  },
+  lint: {
+    title: 'lint',
+    cores: 1,
+    work: async () => check(await node([bin('eslint', 'bin/eslint.js'), '.'])),
+  },
+  format: {
+    title: 'format',
+    cores: 1,
+    work: checkFormat,
+  },
   cpp: {
     title: 'C++ tests',
     async work({ libtorch, cuda }) {
@@ -71,7 +104,10 @@ const stages = {
         '-DDIFFMINE_NODE=OFF',
         '-DDIFFMINE_SANITIZE=ON',
         '-DCMAKE_BUILD_TYPE=Release',
-        '-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1',
+        // A unity build parses ATen's headers once for eight files. Their unnamed namespaces are then in an included file, which GCC warns about.
+        '-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1 -Wno-subobject-linkage',
+        '-DCMAKE_UNITY_BUILD=ON',
+        '-DCMAKE_UNITY_BUILD_BATCH_SIZE=8',
       ];
       const configured = await run('cmake', [...generator, '-S', root, '-B', folder, ...options], { log });
       if (configured.code !== 0) return outcome(0, 1, { output: configured.output });
@@ -89,26 +125,14 @@ const stages = {
       const clang = await findClang();
       if (!clang)
         return lacking('clang with libFuzzer is not installed (Debian: apt-get install clang libclang-rt-dev)');
-      // A minute in all; scripts/fuzz.mjs runs for longer.
-      const results = await fuzz({ clang, runs: 1e9, seconds: Math.ceil(60 / targets().length) });
+      const seconds = Math.ceil((all ? 600 : 60) / targets().length);
+      const results = await fuzz({ clang, runs: 1e9, seconds });
       const failed = results.filter(({ passed }) => !passed);
       return outcome(results.length - failed.length, failed.length, {
         note: failed.length ? '' : results.map(({ line }) => line).join('; '),
         output: failed.map(({ line }) => line).join('\n'),
       });
     },
-  },
-  types: {
-    title: 'types',
-    async work() {
-      const sources = await node([bin('typescript', 'bin/tsc'), '--noEmit']);
-      if (sources.code !== 0) return check(sources);
-      return check(await node([bin('typescript', 'bin/tsc'), '-p', 'test']));
-    },
-  },
-  lint: {
-    title: 'lint',
-    work: async () => check(await node([bin('eslint', 'bin/eslint.js'), '.'])),
   },
   cuda: {
     title: 'CUDA compile check',
@@ -142,7 +166,7 @@ const stages = {
             result.output += `${name}: exit code ${code}: ${output.trimEnd().split('\n').slice(-5).join('\n')}\n`;
         }
       };
-      await Promise.all(Array.from({ length: os.availableParallelism() }, worker));
+      await Promise.all(Array.from({ length: cores }, worker));
       return result;
     },
   },
@@ -153,13 +177,8 @@ const stages = {
       const file = path.join(folder, 'jest.json');
       const args = [bin('jest', 'bin/jest.js'), '--json', '--outputFile', file, ...extra];
       const code = await new Promise((resolve) => {
-        // A test's sandbox cannot set libgomp's environment as src/engine does.
-        // jest tells its progress on stderr; with --json its stdout is the same as the file.
-        spawn(process.execPath, args, {
-          cwd: root,
-          stdio: ['ignore', 'ignore', 'inherit'],
-          env: { GOMP_SPINCOUNT: '1000', ...process.env },
-        }).on('close', resolve);
+        // jest writes its progress to stderr; with --json its stdout is the same as the file.
+        spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] }).on('close', resolve);
       });
       const result = fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : undefined;
       fs.rmSync(folder, { recursive: true });
@@ -192,37 +211,76 @@ function parse(argv) {
   return { chosen, extra: argv.slice(split + 1) };
 }
 
-async function test() {
-  const { chosen, extra } = parse(process.argv.slice(2));
-  const ready = await setup();
-  const summary = [];
-  for (const name of chosen) {
-    const { title, work } = stages[name];
-    const start = Date.now();
-    say(`${title} ...`);
-    let result;
-    try {
-      result = await work(ready, extra);
-    } catch (error) {
-      result = outcome(0, 1, { output: error.message });
-    }
-    const { passed, failed, skipped, note, output } = result;
-    if (failed) say(output.trimEnd().split('\n').slice(-60).join('\n'));
-    const counts = [
-      `${passed} passed`,
-      ...(failed ? [`${failed} FAILED`] : []),
-      ...(skipped ? [`${skipped} skipped`] : []),
-    ];
-    const line = `${failed ? 'FAIL' : passed ? 'ok  ' : 'skip'}  ${title}: ${counts.join(', ')} (${((Date.now() - start) / 1000).toFixed(0)} s)${note ? ` - ${note}` : ''}`;
-    say(line);
-    summary.push({ line, passed, failed, skipped });
+const seconds = (start) => `${((Date.now() - start) / 1000).toFixed(0)} s`;
+
+/** Runs one stage. @returns its line of the summary and its counts */
+async function runStage(name, ready, extra) {
+  const { title, work } = stages[name];
+  const start = Date.now();
+  say(`${title} ...`);
+  let result;
+  try {
+    result = await work(ready, extra);
+  } catch (error) {
+    result = outcome(0, 1, { output: error.message });
   }
+  const { passed, failed, skipped, note, output } = result;
+  if (failed) say(output.trimEnd().split('\n').slice(-60).join('\n'));
+  const counts = [
+    `${passed} passed`,
+    ...(failed ? [`${failed} FAILED`] : []),
+    ...(skipped ? [`${skipped} skipped`] : []),
+  ];
+  const verdict = failed ? 'FAIL' : passed ? 'ok  ' : 'skip';
+  const line = `${verdict}  ${title}: ${counts.join(', ')} (${seconds(start)})${note ? ` - ${note}` : ''}`;
+  say(line);
+  return { line, passed, failed, skipped };
+}
+
+/** Runs stages in order, side by side while cores are free. @returns their results in the same order */
+async function runStages(names, ready, extra) {
+  const running = new Set();
+  const results = [];
+  let free = cores;
+  for (const name of names) {
+    const needed = Math.min(stages[name].cores ?? cores, cores);
+    while (free < needed) await Promise.race(running);
+    free -= needed;
+    const stage = runStage(name, ready, extra).finally(() => {
+      free += needed;
+      running.delete(stage);
+    });
+    running.add(stage);
+    results.push(stage);
+  }
+  return Promise.all(results);
+}
+
+async function test(argv) {
+  const start = Date.now();
+  const { chosen, extra } = parse(argv);
+  all = argv.includes('--all');
+  if (all) process.env.DIFFMINE_TEST_ALL = '1';
+  const ready = await setup();
+  const setupLine = `ok    set-up (${seconds(start)})`;
+  say(setupLine);
+  const summary = await runStages(chosen, ready, extra);
   const sum = (key) => summary.reduce((total, stage) => total + stage[key], 0);
   const skipped = sum('skipped') ? `, ${sum('skipped')} skipped` : '';
+  const lines = [setupLine, ...summary.map((stage) => stage.line)];
   process.stdout.write(
-    `\n${summary.map((stage) => stage.line).join('\n')}\n\n${sum('passed')} passed, ${sum('failed')} failed${skipped}\n`,
+    `\n${lines.join('\n')}\n\n${sum('passed')} passed, ${sum('failed')} failed${skipped} (${seconds(start)})\n`,
   );
   if (sum('failed')) process.exitCode = 1;
 }
 
-test().catch(fail);
+/** npm test -- FILE...: set-up, then jest on these files as `npx jest` would run them. */
+async function testFiles(args) {
+  await setup();
+  const jest = spawn(process.execPath, [bin('jest', 'bin/jest.js'), ...args], { cwd: root, stdio: 'inherit' });
+  process.exitCode = await new Promise((resolve) => jest.on('close', resolve));
+}
+
+const argv = process.argv.slice(2);
+const isFile = argv[0] !== undefined && !argv[0].startsWith('-');
+(isFile ? testFiles(argv) : test(argv)).catch(fail);

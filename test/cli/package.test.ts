@@ -1,9 +1,20 @@
 // What a user of the package gets: packed, installed into an empty folder, set up with `npx diffmine setup`, and put to work.
-// The addon is compiled from the packed sources, which takes minutes; DIFFMINE_SKIP_PACKAGE=1 leaves this file out.
+// npm run test:all compiles the addon from the packed sources. Otherwise the clone's addon is used: set-up takes it only if the packed sources are
+// the same. DIFFMINE_SKIP_PACKAGE=1 leaves this file out.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { isNightly } from '../helpers/nightly.js';
 
 const root = resolve(__dirname, '../..');
 const suite = process.env['DIFFMINE_SKIP_PACKAGE'] === '1' ? describe.skip : describe;
@@ -43,7 +54,10 @@ suite('the packed package', () => {
     });
     const [{ filename, files }] = JSON.parse(answer) as [{ filename: string; files: { path: string }[] }];
     packed = files.map((file) => file.path);
-    writeFileSync(join(home, 'package.json'), '{ "private": true }');
+    // With the headers that the clone's addon was compiled with.
+    const headers = readFileSync(join(root, 'node_modules/node-addon-api/package.json'), 'utf8');
+    const overrides = { 'node-addon-api': (JSON.parse(headers) as { version: string }).version };
+    writeFileSync(join(home, 'package.json'), JSON.stringify({ private: true, overrides }));
     execFileSync('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', join(folder, filename)], {
       cwd: home,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -88,10 +102,11 @@ suite('the packed package', () => {
   });
 
   it('is set up by `npx diffmine setup`, and a second time at once', () => {
+    if (!isNightly) symlinkSync(join(root, 'build'), join(home, 'node_modules/diffmine/build'));
     const first = npx('setup', '--json');
     expect(first).toMatchObject({ status: 0 });
     const summary = JSON.parse(first.stdout) as { addon: string; built: boolean; libtorch: { folder: string } };
-    expect(summary.built).toBe(true);
+    expect(summary.built).toBe(isNightly);
     expect(summary.addon).toContain(join(home, 'node_modules/diffmine/build/Release'));
     if (process.platform === 'linux') {
       const dynamic = execFileSync('readelf', ['-d', summary.addon], { encoding: 'utf8' });
