@@ -32,5 +32,5 @@ export default {
   // Jest looks globals up by a slow path in its sandbox. These are passed into each module instead: loops over pixels are 10 times as fast.
   sandboxInjectedGlobals: ['Math', 'Number'],
   maxWorkers: workers,
-  testTimeout: 120_000,
+  testTimeout: 300_000, // for hangs alone: a loaded machine may be ten times slower,
 };
