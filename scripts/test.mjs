@@ -1,7 +1,7 @@
 // npm test: sets everything up, then runs every stage. Every failure is shown, and none stops the other stages.
 //   node scripts/test.mjs [--all] [--only NAME,...] [--skip NAME,...] [-- jest arguments]
 //   node scripts/test.mjs FILE... [jest arguments]      only these test files, with jest's own output
-//   stages: types, lint, format, cpp, sanitize, fuzz, cuda, cases, jest
+//   stages: types, lint, format, package, cpp, sanitize, fuzz, cuda, cases, jest
 // --all (npm run test:all) adds the tests that are too slow for every change: docs/contributing/testing.md.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -59,6 +59,21 @@ async function checkFormat() {
   return check(await run(clangFormat, ['--dry-run', '--Werror', ...sources], { cwd: root }));
 }
 
+/** Packs the package and checks that its entry points and types resolve for those who import it. */
+async function checkPackage() {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-package-'));
+  try {
+    const packed = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: root });
+    if (packed.code !== 0) return check(packed);
+    const tarball = path.join(folder, JSON.parse(packed.stdout)[0].filename);
+    const lint = await node([bin('publint', 'src/cli.js'), 'run', tarball, '--strict']);
+    if (lint.code !== 0) return check(lint);
+    return check(await node([bin('@arethetypeswrong/cli', 'dist/index.js'), tarball, '--profile', 'esm-only']));
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+}
+
 /**
  * In the order they start. `cores` is how many the stage keeps busy, all of them unless given: stages run side by side while their cores are free.
  */
@@ -78,6 +93,11 @@ const stages = {
     title: 'format',
     cores: 1,
     work: checkFormat,
+  },
+  package: {
+    title: 'package',
+    cores: 1,
+    work: checkPackage,
   },
   cpp: {
     title: 'C++ tests',
