@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { html, raw, type Markup } from './html.js';
+import { html, raw, verbatim, type Markup } from './html.js';
 
 /** The look of all pages, with what a page has of its own. */
 export async function readStyle(...own: string[]): Promise<string> {
@@ -28,9 +28,7 @@ export function document(
         <meta name="color-scheme" content="light dark" />
         <meta name="referrer" content="no-referrer" />
         <title>${title}</title>
-        <style>
-          ${raw(style)}
-        </style>
+        ${verbatim('style', style)}
       </head>
       <body>
         ${body}

@@ -29,6 +29,11 @@ function escape(text: string): string {
   return text.replace(/[&<>"']/g, (c) => ENTITIES[c] as string);
 }
 
+/** An element whose text the browser takes as it stands: a style or script that the page's policy allows by the hash of its text. */
+export function verbatim(tag: 'style' | 'script', text: string): Markup {
+  return raw(`<${tag}>${text}</${tag}>`);
+}
+
 /** JSON for a <script type="application/json">, which it cannot end. */
 export function json(value: unknown): Markup {
   return raw(JSON.stringify(value).replace(/</g, '\\u003c'));

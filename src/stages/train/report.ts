@@ -9,7 +9,19 @@ import { writeFileAtomic } from '../../runs/atomic.js';
 import { drawChart, type ChartData, type ChartOptions } from './page/chart.js';
 import { lowest } from './page/curves.js';
 import { document, readStyle } from '../../web/document.js';
-import { address, count, duration, html, json, large, raw, short, whole, type Markup } from '../../web/html.js';
+import {
+  address,
+  count,
+  duration,
+  html,
+  json,
+  large,
+  raw,
+  short,
+  verbatim,
+  whole,
+  type Markup,
+} from '../../web/html.js';
 import { readMetrics, type Metrics, type Series, type Sheet } from './page/metrics.js';
 import { RECORD, TRAINING_FORMAT, type TrainRecord } from './record.js';
 
@@ -90,9 +102,7 @@ function page(training: TrainRecord, metrics: Metrics, samples: Markup, style: s
       <script type="application/json" id="curves">
         ${json(data)}
       </script>
-      <script>
-        ${raw(script)};
-      </script> `,
+      ${verbatim('script', script)} `,
   );
 }
 
