@@ -59,11 +59,11 @@ test('scan, resume and mine keep to the weights the run began with', async () =>
 
   await expect(scan(options('untrained'))).rejects.toMatchObject({
     code: 'RUN_MISMATCH',
-    message: expect.stringContaining('the weights (random there)') as string,
+    message: expect.stringContaining('untrained weights: this run has yes, you asked for none') as string,
   });
   await expect(scan(options('trained', { untrained: true }))).rejects.toMatchObject({
     code: 'RUN_MISMATCH',
-    message: expect.stringContaining('the weights (random now)') as string,
+    message: expect.stringContaining('untrained weights: this run has none, you asked for yes') as string,
   });
   expect(await scan(options('untrained', { untrained: true }))).toMatchObject({ resumed: true, evaluations: 0 });
 
