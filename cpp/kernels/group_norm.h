@@ -1,6 +1,9 @@
-// GroupNorm over channels_last pictures with what follows it:
+// GroupNorm over channels_last images with what precedes and follows it:
 //
-//   y = (x - mean) / sqrt(var + eps) weight + bias;   y = y (1 + scale) + shift;   y = SiLU(y)
+//   x = (x | beside) + add;   y = (x - mean) / sqrt(var + eps) weight + bias;   y = y (1 + scale) + shift;   y = SiLU(y)
+//
+// The channels may come from two tensors, one after the other, as torch.cat would join them. `add` is a vector over channels, such as a convolution's bias or a
+// time embedding; it changes the moments and nothing else, so that it costs no work per pixel.
 //
 // In two passes over x. First each slab of pixels gives, by channel or by group, its mean and its sum of squared deviations, taken about
 // a value of the slab, so that a large mean cancels nothing; these are joined in a fixed order, whatever the number of threads
@@ -15,7 +18,9 @@ namespace diffmine {
 
 struct GroupNormShape {
   int64_t batch, pixels, channels, groups;
-  int64_t sharing;  // so many neighbouring pictures share a row of scale and shift
+  int64_t first;        // channels of x; the remaining ones are those of `beside`
+  int64_t sharing;      // so many neighbouring images share a row of scale and shift
+  int64_t add_sharing;  // and of `add`
   double eps;
   bool silu;
   Element element;
@@ -39,10 +44,15 @@ inline int64_t group_norm_scratch(const GroupNormShape& shape) {
   return group_norm_affine(shape) + 2 * shape.batch * slabs * shape.groups;
 }
 
-// out, x [B, P, C] of the element; weight, bias [C]; scale, shift [B / sharing, C] or null both.
-void launch_group_norm(void* out, const void* x, const float* weight, const float* bias, const float* scale, const float* shift,
-                       float* scratch, GroupNormShape shape, void* cuda_stream);
-void group_norm_cpu(void* out, const void* x, const float* weight, const float* bias, const float* scale, const float* shift,
-                    float* scratch, GroupNormShape shape, void* cuda_stream = nullptr);
+struct GroupNormInputs {
+  const void *x, *beside;       // [B, P, first], [B, P, C - first] (null if first = C), both of the element
+  const float *weight, *bias;   // [C]
+  const float *scale, *shift;   // [B / sharing, C], or both null
+  const float* add;             // [B / add_sharing, C], or null
+};
+
+// out [B, P, C] of the element.
+void launch_group_norm(void* out, GroupNormInputs inputs, float* scratch, GroupNormShape shape, void* cuda_stream);
+void group_norm_cpu(void* out, GroupNormInputs inputs, float* scratch, GroupNormShape shape, void* cuda_stream = nullptr);
 
 }  // namespace diffmine

@@ -12,7 +12,7 @@ constexpr int kRows = kThreads / 32;  // of a block
 template <class T, int kPacks>
 __global__ void __launch_bounds__(kThreads, kPacks <= 5 ? 3 : 2)
     layer_norm_warp(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
-                    int64_t rows, int channels, float eps) {
+                    const float* __restrict__ add, int64_t rows, int channels, float eps) {
   constexpr int kCount = kPack<T>;
   const int64_t row = blockIdx.x * static_cast<int64_t>(kRows) + threadIdx.x / 32;
   if (row >= rows) return;  // the whole warp
@@ -23,6 +23,12 @@ __global__ void __launch_bounds__(kThreads, kPacks <= 5 ? 3 : 2)
     const int c = first + p * 32 * kCount;
     if (c < channels) {
       load(x + row * channels + c, value[p]);
+      if (add) {
+        float a[kCount];
+        load_floats(add + c, a);
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) value[p][i] += a[i];
+      }
 #pragma unroll
       for (int i = 0; i < kCount; ++i) sum += value[p][i];
     }
@@ -66,24 +72,26 @@ __device__ float block_sum(float x, float* parts) {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) layer_norm_block(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ weight,
-                                                             const float* __restrict__ bias, int64_t channels, float eps) {
+                                                             const float* __restrict__ bias, const float* __restrict__ add, int64_t channels,
+                                                             float eps) {
   __shared__ float parts[kRows];
   x += blockIdx.x * channels, out += blockIdx.x * channels;
+  const auto value = [&](int64_t c) { return to_float(x[c]) + (add ? add[c] : 0.0f); };
   float sum = 0, square = 0;
-  for (int64_t c = threadIdx.x; c < channels; c += kThreads) sum += to_float(x[c]);
+  for (int64_t c = threadIdx.x; c < channels; c += kThreads) sum += value(c);
   const float mean = block_sum(sum, parts) / static_cast<float>(channels);
   for (int64_t c = threadIdx.x; c < channels; c += kThreads) {
-    const float delta = to_float(x[c]) - mean;
+    const float delta = value(c) - mean;
     square += delta * delta;
   }
   const float r = 1.0f / sqrtf(block_sum(square, parts) / static_cast<float>(channels) + eps);
-  for (int64_t c = threadIdx.x; c < channels; c += kThreads) from_float(fmaf((to_float(x[c]) - mean) * r, weight[c], bias[c]), out[c]);
+  for (int64_t c = threadIdx.x; c < channels; c += kThreads) from_float(fmaf((value(c) - mean) * r, weight[c], bias[c]), out[c]);
 }
 
 }  // namespace
 
-void launch_layer_norm(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels,
-                       double eps, void* cuda_stream) {
+void launch_layer_norm(void* out, const void* x, Element element, const float* weight, const float* bias, const float* add, int64_t rows,
+                       int64_t channels, double eps, void* cuda_stream) {
   if (rows * channels == 0) return;
   by_pack(element, channels, [&](auto number, auto width) {
     using T = decltype(number);
@@ -92,13 +100,14 @@ void launch_layer_norm(void* out, const void* x, Element element, const float* w
     const auto by_warps = [&](auto packs) {
       const int64_t blocks = (rows + kRows - 1) / kRows;
       check_size(blocks <= INT32_MAX, "layer_norm");
-      launch("layer_norm", layer_norm_warp<T, decltype(packs)::value>, {static_cast<unsigned>(blocks)}, cuda_stream, to, from, weight, bias, rows,
+      launch("layer_norm", layer_norm_warp<T, decltype(packs)::value>, {static_cast<unsigned>(blocks)}, cuda_stream, to, from, weight, bias, add, rows,
              static_cast<int>(channels), static_cast<float>(eps));
     };
     const int64_t packs = (channels / kPack<T> + 31) / 32;  // of a lane
     if (decltype(width)::value == 1 || packs > 12) {
       check_size(rows <= INT32_MAX, "layer_norm");
-      launch("layer_norm", layer_norm_block<T>, {static_cast<unsigned>(rows)}, cuda_stream, to, from, weight, bias, channels, static_cast<float>(eps));
+      launch("layer_norm", layer_norm_block<T>, {static_cast<unsigned>(rows)}, cuda_stream, to, from, weight, bias, add, channels,
+             static_cast<float>(eps));
     } else if (packs <= 2) {
       by_warps(Width<2>{});
     } else if (packs <= 3) {
@@ -108,7 +117,7 @@ void launch_layer_norm(void* out, const void* x, Element element, const float* w
     } else {
       by_warps(Width<12>{});
     }
-  }, x, out, weight, bias);
+  }, x, out, weight, bias, add);
 }
 
 }  // namespace diffmine

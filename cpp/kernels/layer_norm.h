@@ -1,4 +1,4 @@
-// LayerNorm over rows: y = (x - mean) / sqrt(var + eps) weight + bias.
+// LayerNorm over rows: y = (x - mean) / sqrt(var + eps) weight + bias. A vector may be added to x first: biases of products that were accumulated into x.
 #pragma once
 #include <cstdint>
 
@@ -6,10 +6,10 @@
 
 namespace diffmine {
 
-// out, x [rows, C] of the element; weight, bias [C].
-void launch_layer_norm(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels,
-                       double eps, void* cuda_stream);
-void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels,
-                    double eps, void* cuda_stream = nullptr);
+// out, x [rows, C] of the element; weight, bias, add [C], add may be null.
+void launch_layer_norm(void* out, const void* x, Element element, const float* weight, const float* bias, const float* add, int64_t rows,
+                       int64_t channels, double eps, void* cuda_stream);
+void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, const float* add, int64_t rows,
+                    int64_t channels, double eps, void* cuda_stream = nullptr);
 
 }  // namespace diffmine

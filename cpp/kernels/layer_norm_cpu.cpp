@@ -9,13 +9,13 @@
 
 namespace diffmine {
 
-void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels,
-                    double eps, void*) {
+void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, const float* add, int64_t rows,
+                    int64_t channels, double eps, void*) {
   if (channels == 0) return;
   const int64_t bytes = channels * element_bytes(element);
   at::parallel_for(0, rows, std::max<int64_t>(1, 32768 / channels), [&](int64_t begin, int64_t end) {
     row_kernels().layer_norm(static_cast<char*>(out) + begin * bytes, static_cast<const char*>(x) + begin * bytes, element, end - begin,
-                             channels, weight, bias, static_cast<float>(eps));
+                             channels, weight, bias, add, static_cast<float>(eps));
   });
 }
 

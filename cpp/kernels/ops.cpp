@@ -1,6 +1,7 @@
 // Dispatch of the kernels: allocates, checks what a kernel takes for granted, and picks launcher or twin.
 #include "kernels/ops.h"
 
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
@@ -14,6 +15,7 @@
 
 #include "core/error.h"
 #include "kernels/add.h"
+#include "kernels/conv_out.h"
 #include "kernels/geglu.h"
 #include "kernels/group_norm.h"
 #include "kernels/layer_norm.h"
@@ -60,7 +62,7 @@ void expect(bool fits, const char* what) {
   if (!fits) throw Error(code::kInternal, std::string("Shapes do not fit in ") + what + ".");
 }
 
-at::Tensor fp32(const at::Tensor& t) { return t.to(at::kFloat).contiguous(); }
+at::Tensor fp32(const at::Tensor& t) { return t.defined() ? t.to(at::kFloat).contiguous() : t; }
 
 const float* floats(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
 
@@ -74,31 +76,37 @@ int64_t sharing(int64_t batch, int64_t rows, const char* what) {
 
 // --- layers ---
 
-at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups, double eps, bool silu,
-                      const std::optional<at::Tensor>& scale, const std::optional<at::Tensor>& shift) {
-  expect(x.dim() == 4 && groups > 0 && x.size(1) % groups == 0 && weight.numel() == x.size(1) && bias.numel() == x.size(1) &&
-             scale.has_value() == shift.has_value() &&
-             (!scale || (scale->numel() == scale->size(0) * x.size(1) && shift->numel() == scale->numel())),
+at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups, double eps, const GroupNormOptions& options) {
+  const auto &[silu, scale, shift, add, beside] = options;
+  expect(x.dim() == 4, "group_norm");
+  const int64_t channels = x.size(1) + (beside.defined() && beside.dim() == 4 ? beside.size(1) : 0);
+  const auto per_image = [&](const at::Tensor& v) { return !v.defined() || (v.dim() > 0 && v.numel() == v.size(0) * channels); };
+  expect(groups > 0 && channels % groups == 0 && weight.numel() == channels && bias.numel() == channels && scale.defined() == shift.defined() &&
+             per_image(scale) && per_image(add) && (!scale.defined() || shift.numel() == scale.numel()) &&
+             (!beside.defined() || (beside.dim() == 4 && beside.size(0) == x.size(0) && beside.sizes().slice(2) == x.sizes().slice(2) &&
+                                    beside.scalar_type() == x.scalar_type())),
          "group_norm");
-  const auto in = x.contiguous(at::MemoryFormat::ChannelsLast), weights = fp32(weight), biases = fp32(bias);
-  const auto scales = scale ? fp32(*scale) : at::Tensor(), shifts = shift ? fp32(*shift) : at::Tensor();
-  const GroupNormShape shape{x.size(0), x.size(2) * x.size(3), x.size(1), groups, scale ? sharing(x.size(0), scale->size(0), "group_norm") : 1,
-                             eps, silu, element_of(x.scalar_type())};
-  auto out = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
+  const auto last = [](const at::Tensor& t) { return t.defined() ? t.contiguous(at::MemoryFormat::ChannelsLast) : t; };
+  const auto in = last(x), second = last(beside), weights = fp32(weight), biases = fp32(bias), scales = fp32(scale), shifts = fp32(shift), adds = fp32(add);
+  const auto shared = [&](const at::Tensor& v) { return v.defined() ? sharing(x.size(0), v.size(0), "group_norm") : 1; };
+  const GroupNormShape shape{x.size(0), x.size(2) * x.size(3), channels, groups, x.size(1), shared(scale), shared(add), eps, silu, element_of(x.scalar_type())};
+  const int64_t sizes[] = {x.size(0), channels, x.size(2), x.size(3)};
+  auto out = at::empty(sizes, x.options(), at::MemoryFormat::ChannelsLast);
   if (out.numel() == 0) return out;
   at::Tensor scratch;
   if (x.is_cuda()) scratch = at::empty({group_norm_scratch(shape)}, x.options().dtype(at::kFloat));
-  run(DIFFMINE_KERNEL(group_norm), out, out.data_ptr(), in.const_data_ptr(), floats(weights), floats(biases), floats(scales), floats(shifts),
-      scratch.defined() ? scratch.data_ptr<float>() : nullptr, shape);
+  const GroupNormInputs inputs{in.const_data_ptr(), second.defined() ? second.const_data_ptr() : nullptr, floats(weights), floats(biases), floats(scales),
+                               floats(shifts), floats(adds)};
+  run(DIFFMINE_KERNEL(group_norm), out, out.data_ptr(), inputs, scratch.defined() ? scratch.data_ptr<float>() : nullptr, shape);
   return out;
 }
 
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
-  expect(x.dim() > 0 && weight.numel() == x.size(-1) && bias.numel() == x.size(-1), "layer_norm");
-  const auto in = x.contiguous(), weights = fp32(weight), biases = fp32(bias);
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, const at::Tensor& add) {
+  expect(x.dim() > 0 && weight.numel() == x.size(-1) && bias.numel() == x.size(-1) && (!add.defined() || add.numel() == x.size(-1)), "layer_norm");
+  const auto in = x.contiguous(), weights = fp32(weight), biases = fp32(bias), adds = fp32(add);
   auto out = at::empty(x.sizes(), x.options());
   if (out.numel() == 0) return out;
-  run(DIFFMINE_KERNEL(layer_norm), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), floats(weights), floats(biases),
+  run(DIFFMINE_KERNEL(layer_norm), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), floats(weights), floats(biases), floats(adds),
       x.numel() / x.size(-1), x.size(-1), eps);
   return out;
 }
@@ -111,6 +119,25 @@ at::Tensor geglu(const at::Tensor& x) {
   auto out = at::empty(shape, x.options());
   if (out.numel() == 0) return out;
   run(DIFFMINE_KERNEL(geglu), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), x.numel() / x.size(-1), shape.back());
+  return out;
+}
+
+at::Tensor conv_out_weight(const at::Tensor& weight) {
+  const int64_t outputs = weight.size(0), channels = weight.size(1), padded = (outputs + kConvOutGroup - 1) / kConvOutGroup * kConvOutGroup;
+  const auto all = at::constant_pad_nd(weight, {0, 0, 0, 0, 0, 0, 0, padded - outputs});  // [padded, C, 3, 3]
+  return fp32(all.view({padded / kConvOutGroup, kConvOutGroup, channels, 9}).permute({0, 3, 2, 1}));
+}
+
+at::Tensor conv_out(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const int64_t outputs = bias.numel(), groups = (outputs + kConvOutGroup - 1) / kConvOutGroup;
+  expect(x.dim() == 4 && weight.dim() == 4 && weight.size(0) == groups && weight.size(1) == 9 && weight.size(2) == x.size(1) && weight.size(3) == kConvOutGroup,
+         "conv_out");
+  const auto in = x.contiguous(at::MemoryFormat::ChannelsLast), weights = fp32(weight), biases = fp32(bias);
+  const int64_t sizes[] = {x.size(0), outputs, x.size(2), x.size(3)};
+  auto out = at::empty(sizes, x.options().dtype(at::kFloat), at::MemoryFormat::ChannelsLast);
+  if (out.numel() == 0) return out;
+  const ConvOutShape shape{x.size(0), x.size(2), x.size(3), x.size(1), outputs, element_of(x.scalar_type())};
+  run(DIFFMINE_KERNEL(conv_out), out, out.data_ptr<float>(), in.const_data_ptr(), floats(weights), floats(biases), shape);
   return out;
 }
 

@@ -13,15 +13,25 @@ namespace diffmine::ops {
 
 // --- layers ---
 
-// GroupNorm over channels_last pictures, and what follows it, in two passes over x:
-//   y = (x - mean) / sqrt(var + eps) * weight + bias;  y = y * (1 + scale) + shift, where given;  y = SiLU(y), where asked for.
-// x [B, C, H, W]; weight, bias [C], best fp32 (else they are converted in every call); scale, shift [B', C] or [B', C, 1, 1], B' | B: B / B'
-// neighbouring rows share one.
-at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups, double eps, bool silu = false,
-                      const std::optional<at::Tensor>& scale = {}, const std::optional<at::Tensor>& shift = {});
+// What precedes and follows a GroupNorm in the same kernels. Vectors over channels are [B', C] or [B', C, 1, 1] with B' | B: B / B' neighbouring rows share one.
+struct GroupNormOptions {
+  bool silu = false;
+  at::Tensor scale{}, shift{};  // y = y * (1 + scale) + shift, before SiLU
+  at::Tensor add{};             // x = x + add
+  at::Tensor beside{};          // [B, C2, H, W]: x = cat(x, beside), before `add`
+};
 
-// LayerNorm over the last dimension: x [.., C]; weight, bias [C], best fp32.
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
+// GroupNorm over channels_last images: y = (x - mean) / sqrt(var + eps) * weight + bias, reading x twice.
+// x [B, C, H, W]; weight, bias [C], best fp32 (otherwise they are converted in every call).
+at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups, double eps, const GroupNormOptions& options = {});
+
+// LayerNorm over the last dimension of x + add: x [.., C]; weight, bias, add [C], best fp32; add may be undefined.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, const at::Tensor& add = {});
+
+// The 3x3 convolution (stride 1, padding 1) of x [B, C, H, W] in any dtype of a UNet -> [B, O, H, W] fp32, channels_last. For few outputs O, see
+// kernels/conv_out.h. weight: conv_out_weight of [O, C, 3, 3]; bias [O].
+at::Tensor conv_out_weight(const at::Tensor& weight);
+at::Tensor conv_out(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 // x [.., 2 C] = (hidden, gate) -> hidden GELU(gate) [.., C], the exact GELU.
 at::Tensor geglu(const at::Tensor& x);

@@ -11,11 +11,11 @@ namespace diffmine {
 struct RowKernels {
   // Sums over the rows of x - pivot and of its square, by channel; the pivot is the mean of the first few rows, so that nothing cancels. n >= 1.
   void (*sums)(const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square);
-  // out = (x - mean) scale + shift, with SiLU if asked for.
-  void (*affine)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
+  // out = (x - mean) scale + shift, with SiLU if asked for; rows of `out` are out_row apart.
+  void (*affine)(void* out, int64_t out_row, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
                  bool silu);
-  // out = (x - mean) / sqrt(var + eps) weight + bias, the moments over each row.
-  void (*layer_norm)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, float eps);
+  // out = (x - mean) / sqrt(var + eps) weight + bias for x = x + add [c] (may be null), the moments over each row.
+  void (*layer_norm)(void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, const float* add, float eps);
   // x [n, 2 c] = (hidden, gate) -> out [n, c] = hidden GELU(gate).
   void (*geglu)(void* out, const void* x, Element element, int64_t n, int64_t c);
   // x += residual + v [c]; either may be null.

@@ -124,9 +124,9 @@ void sums(const T* x, int64_t n, int64_t c, float* pivot, float* sum, float* squ
 }
 
 template <class T>
-void affine(T* out, const T* x, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift, bool with_silu) {
+void affine(T* out, int64_t out_row, const T* x, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift, bool with_silu) {
   const auto rows = [&](auto then) {
-    for (int64_t row = 0; row < n; ++row, x += c, out += c) {
+    for (int64_t row = 0; row < n; ++row, x += c, out += out_row) {
       by_vector(c, [&](int64_t i, int64_t count) {
         const Two d = load(x + i, count) - load(mean + i, count);
         store(out + i, each(multiply_add(d, load(scale + i, count), load(shift + i, count)), then), count);
@@ -136,15 +136,18 @@ void affine(T* out, const T* x, int64_t n, int64_t c, const float* mean, const f
   if (with_silu) rows(silu<T>); else rows([](const Vector& y) { return y; });
 }
 
-template <class T>
-void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, const float* bias, float eps) {
+template <bool kAdd, class T>
+void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, const float* bias, const float* add, float eps) {
   const float share = 1.0f / static_cast<float>(c);
+  const auto value = [&](int64_t i, int64_t count) {
+    if constexpr (kAdd) return load(x + i, count) + load(add + i, count); else return load(x + i, count);
+  };
   for (int64_t row = 0; row < n; ++row, x += c, out += c) {
     Two sum = all(0), square = all(0);
-    by_vector(c, [&](int64_t i, int64_t count) { sum = sum + load(x + i, count); });
+    by_vector(c, [&](int64_t i, int64_t count) { sum = sum + value(i, count); });
     const float mean = total(sum) * share;
     by_vector(c, [&](int64_t i, int64_t count) {
-      Two d = load(x + i, count) - all(mean);
+      Two d = value(i, count) - all(mean);
       if (count < kWidth) {  // what pads the last vector counts for nothing
         float first[kWidth];
         store(first, d);
@@ -154,7 +157,7 @@ void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, c
     });
     const float r = 1.0f / std::sqrt(total(square) * share + eps);
     by_vector(c, [&](int64_t i, int64_t count) {
-      const Two y = (load(x + i, count) - all(mean)) * all(r);
+      const Two y = (value(i, count) - all(mean)) * all(r);
       store(out + i, multiply_add(y, load(weight + i, count), load(bias + i, count)), count);
     });
   }
@@ -268,12 +271,15 @@ const RowKernels DIFFMINE_KERNELS{
     [](const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
       by_element(element, [&]<class T>(T*) { sums(static_cast<const T*>(x), n, c, pivot, sum, square); });
     },
-    [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
+    [](void* out, int64_t out_row, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
        bool silu) {
-      by_element(element, [&]<class T>(T*) { affine(static_cast<T*>(out), static_cast<const T*>(x), n, c, mean, scale, shift, silu); });
+      by_element(element, [&]<class T>(T*) { affine(static_cast<T*>(out), out_row, static_cast<const T*>(x), n, c, mean, scale, shift, silu); });
     },
-    [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, float eps) {
-      by_element(element, [&]<class T>(T*) { layer_norm(static_cast<T*>(out), static_cast<const T*>(x), n, c, weight, bias, eps); });
+    [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, const float* add, float eps) {
+      by_element(element, [&]<class T>(T*) {
+        const auto run = add ? layer_norm<true, T> : layer_norm<false, T>;
+        run(static_cast<T*>(out), static_cast<const T*>(x), n, c, weight, bias, add, eps);
+      });
     },
     [](void* out, const void* x, Element element, int64_t n, int64_t c) {
       by_element(element, [&]<class T>(T*) { geglu(static_cast<T*>(out), static_cast<const T*>(x), n, c); });

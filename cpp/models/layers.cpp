@@ -11,6 +11,7 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
@@ -19,6 +20,7 @@
 #include <algorithm>
 #include <cmath>
 #include <tuple>
+#include <utility>
 
 #include "core/device.h"
 #include "kernels/ops.h"
@@ -151,7 +153,7 @@ at::Tensor join(const std::vector<at::Tensor>& parts) {
 
 }  // namespace
 
-Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases, const Loader& loader) {
+Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases, const Loader& loader) : in_graph_(loader.differentiable()) {
   if (weights.front().requires_grad()) {
     weights_ = weights;
     biases_ = biases;
@@ -184,6 +186,12 @@ Linear Linear::load_conv1x1(Loader& loader, const std::string& name, int64_t in,
   return {{std::move(weight)}, {loader.take(name + ".bias", {out})}, loader};
 }
 
+std::pair<Linear, Linear> Linear::load_conv1x1_of_two(Loader& loader, const std::string& name, int64_t first, int64_t in, int64_t out) {
+  const auto weight = loader.take(name + ".weight", {out, in, 1, 1});
+  const auto part = [&](int64_t from, int64_t to) { return std::vector<at::Tensor>{weight.slice(1, from, to).contiguous()}; };
+  return {Linear(part(0, first), {loader.take(name + ".bias", {out})}, loader), Linear(part(first, in), {}, loader)};
+}
+
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   if (!weights_.empty()) {
     const auto dtype = x.scalar_type();
@@ -204,11 +212,32 @@ at::Tensor Linear::add(const at::Tensor& x, const at::Tensor& residual) const {
   return blocked_linear_add(x, residual, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
 
+at::Tensor Linear::add_to(at::Tensor sum, const at::Tensor& x) const {
+  if (blocked_ || in_graph_ || !sum.is_contiguous()) return add(x, sum);
+  sum.flatten(0, -2).addmm_(x.flatten(0, -2), weight_.t());
+  return bias_.defined() ? sum.add_(bias_) : sum;
+}
+
+at::Tensor Linear::release_bias() {
+  if (blocked_ || in_graph_) return {};
+  return std::exchange(bias_, at::Tensor());
+}
+
+void Linear::add_bias(const at::Tensor& v) { bias_ = bias_.defined() ? (bias_.to(at::kFloat) + v.to(at::kFloat)).to(bias_.scalar_type()) : v.to(weight_.scalar_type()); }
+
+void Linear::add_input(const at::Tensor& v) {
+  if (blocked_ || in_graph_) throw Error(code::kInternal, "These weights are not in their stored layout.");
+  add_bias(at::matmul(weight_.to(at::kFloat), v.to(at::kFloat)));
+}
+
 at::Tensor Linear::channels(const at::Tensor& x) const { return to_picture((*this)(to_tokens(x)), x.size(2), x.size(3)); }
 
 // --- Conv2d ---
 
 namespace {
+
+// Output channels up to which tensor cores would waste most of a tile.
+constexpr int64_t kFewOutputs = 16;
 
 // As at::conv2d chooses it.
 bool takes_cudnn(const at::Tensor& weight) {
@@ -244,6 +273,20 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   return conv;
 }
 
+Conv2d Conv2d::load_out(Loader& loader, const std::string& name, int64_t in, int64_t out) {
+  Conv2d conv = load(loader, name, in, out, 3);
+  if (conv.form_ == Form::kPlain && conv.fused_ && conv.weight_.scalar_type() == at::kFloat && out <= kFewOutputs) {
+    conv.weight_ = ops::conv_out_weight(conv.weight_.contiguous());
+    conv.form_ = Form::kOut;
+  }
+  return conv;
+}
+
+at::Tensor Conv2d::out(const at::Tensor& x) const { return form_ == Form::kOut ? ops::conv_out(x, weight_, bias_) : (*this)(x.to(at::kFloat)); }
+
+// Of a convolution with cuDNN, or of any other that has no product with additions.
+at::Tensor Conv2d::release_bias() { return form_ == Form::kPlain && fused_ ? std::exchange(bias_, at::Tensor()) : at::Tensor(); }
+
 at::Tensor Conv2d::product(const at::Tensor& x, bool with_bias) const {
   const auto dtype = x.scalar_type();  // a weight to be trained is fp32
   if (cudnn_ && x.numel() > 0) {
@@ -257,11 +300,12 @@ at::Tensor Conv2d::product(const at::Tensor& x, bool with_bias) const {
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   switch (form_) {
-    case Form::kPlain: return product(x, true);
+    case Form::kPlain: return product(x, bias_.defined());
     case Form::kBlocked: return blocked_conv(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
-    case Form::kWinograd: break;
+    case Form::kWinograd: return winograd_conv(x, weight_, bias_);
+    case Form::kOut: break;
   }
-  return winograd_conv(x, weight_, bias_);
+  return out(x);
 }
 
 // cuDNN adds a bias in a pass of its own: there it is added with what follows.
@@ -272,20 +316,10 @@ at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
       return ops::add_residual_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), residual, bias_);
     case Form::kBlocked:
       return blocked_conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
-    case Form::kWinograd: break;
+    case Form::kWinograd: return winograd_conv(x, weight_, bias_, residual);
+    case Form::kOut: break;
   }
-  return winograd_conv(x, weight_, bias_, residual);
-}
-
-at::Tensor Conv2d::add_channels(const at::Tensor& x, const at::Tensor& v) const {
-  if (!fused_) return (*this)(x).add_(v.unsqueeze(-1).unsqueeze(-1));
-  switch (form_) {
-    case Form::kPlain:
-      return ops::add_channels_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), v + bias_);
-    case Form::kBlocked: return ops::add_channels_((*this)(x), v);
-    case Form::kWinograd: break;
-  }
-  return winograd_conv(x, weight_, bias_, {}, v);
+  return out(x).add_(residual);
 }
 
 // --- norms ---
@@ -304,20 +338,22 @@ GroupNorm GroupNorm::load(Loader& loader, const std::string& name, int64_t chann
   return norm;
 }
 
-at::Tensor GroupNorm::operator()(const at::Tensor& x) const {
-  if (fused_) return ops::group_norm(x, weight_, bias_, groups_, eps_);
-  return at::group_norm(x, groups_, weight_.to(x.scalar_type()), bias_.to(x.scalar_type()), eps_);
-}
+void GroupNorm::add_input(const at::Tensor& v) { input_ = v.to(at::kFloat).unsqueeze(0); }
 
-at::Tensor GroupNorm::silu(const at::Tensor& x) const {
-  if (fused_) return ops::group_norm(x, weight_, bias_, groups_, eps_, true);
-  return at::silu((*this)(x));
-}
-
-at::Tensor GroupNorm::scaled_silu(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift) const {
-  if (fused_) return ops::group_norm(x, weight_, bias_, groups_, eps_, true, scale, shift);
-  const auto everywhere = [](const at::Tensor& v) { return v.unsqueeze(-1).unsqueeze(-1); };
-  return at::silu((*this)(x) * (everywhere(scale) + 1) + everywhere(shift));
+at::Tensor GroupNorm::norm(const at::Tensor& x, ops::GroupNormOptions options) const {
+  if (input_.defined()) options.add = options.add.defined() ? options.add + input_ : input_;
+  if (fused_) return ops::group_norm(x, weight_, bias_, groups_, eps_, options);
+  const auto dtype = x.scalar_type();
+  // At every pixel; several neighbouring images may share a row.
+  const auto everywhere = [&](const at::Tensor& v) {
+    const auto rows = v.size(0) == x.size(0) ? v : v.repeat_interleave(x.size(0) / v.size(0), 0);
+    return rows.unsqueeze(-1).unsqueeze(-1).to(dtype);
+  };
+  auto y = options.beside.defined() ? at::cat(std::vector<at::Tensor>{x, options.beside}, 1) : x;
+  if (options.add.defined()) y = y + everywhere(options.add);
+  y = at::group_norm(y, groups_, weight_.to(dtype), bias_.to(dtype), eps_);
+  if (options.scale.defined()) y = y * (everywhere(options.scale) + 1) + everywhere(options.shift);
+  return options.silu ? at::silu(y) : y;
 }
 
 LayerNorm LayerNorm::load(Loader& loader, const std::string& name, int64_t size, double eps) {
@@ -330,8 +366,10 @@ LayerNorm LayerNorm::load(Loader& loader, const std::string& name, int64_t size,
   return norm;
 }
 
+void LayerNorm::add_input(const at::Tensor& v) { input_ = v.to(at::kFloat); }
+
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
-  if (fused_) return ops::layer_norm(x, weight_, bias_, eps_);
+  if (fused_) return ops::layer_norm(x, weight_, bias_, eps_, input_);
   return at::layer_norm(x, weight_.sizes(), weight_.to(x.scalar_type()), bias_.to(x.scalar_type()), eps_);
 }
 

@@ -17,6 +17,7 @@
 
 #include "core/context.h"
 #include "core/engine_options.h"
+#include "kernels/ops.h"
 #include "weights/safetensors.h"
 
 namespace diffmine {
@@ -85,11 +86,22 @@ class Linear {
   // The weights of a 1x1 convolution [out, in, 1, 1].
   static Linear load_conv1x1(Loader& loader, const std::string& name, int64_t in, int64_t out);
 
+  // A 1x1 convolution of two inputs, [first | in - first] channels, as two Linears whose results add up; only the first has the bias.
+  static std::pair<Linear, Linear> load_conv1x1_of_two(Loader& loader, const std::string& name, int64_t first, int64_t in, int64_t out);
+
   at::Tensor operator()(const at::Tensor& x) const;
   // linear(x) + residual, in one pass where the backend can.
   at::Tensor add(const at::Tensor& x, const at::Tensor& residual) const;
+  // The same, accumulated into `sum` where the product can do so; `sum` must not be used again. Without a graph that is everywhere but in oneDNN's layout, whose
+  // product adds while it writes.
+  at::Tensor add_to(at::Tensor sum, const at::Tensor& x) const;
   // Over the channels of x [B, C, H, W].
   at::Tensor channels(const at::Tensor& x) const;
+
+  // Constants that need no pass of their own, moved between layers when a model is loaded:
+  at::Tensor release_bias();             // the bias, if it would cost a pass after add_to; from then on the caller adds it. Otherwise undefined.
+  void add_bias(const at::Tensor& v);    // y += v [out]
+  void add_input(const at::Tensor& v);   // y = linear(x + v [in]); not for oneDNN's layout
 
  private:
   Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases, const Loader& loader);  // [out, in] or [out, in, 1, 1] each, [out] each or none
@@ -97,6 +109,7 @@ class Linear {
   std::vector<at::Tensor> weights_, biases_;  // to be trained: as stored
   std::vector<LoraUpdate> updates_;           // to be trained: one for each of the joined, or none
   bool blocked_ = false;                      // in oneDNN's layout
+  bool in_graph_ = false;                     // of a model to be trained
 };
 
 // A convolution with a square kernel.
@@ -108,12 +121,16 @@ class Conv2d {
   at::Tensor operator()(const at::Tensor& x) const;
   // conv(x) + residual, in one pass where the backend can.
   at::Tensor add(const at::Tensor& x, const at::Tensor& residual) const;
-  // conv(x) + v [B, C] at every place, likewise.
-  at::Tensor add_channels(const at::Tensor& x, const at::Tensor& v) const;
+  // The bias, where the backend adds it in a pass of its own; from then on the caller adds it. Otherwise undefined.
+  at::Tensor release_bias();
+
+  // A 3x3 convolution to few channels in fp32, which takes x in any dtype.
+  static Conv2d load_out(Loader& loader, const std::string& name, int64_t in, int64_t out);
+  at::Tensor out(const at::Tensor& x) const;
 
  private:
   at::Tensor product(const at::Tensor& x, bool with_bias) const;
-  enum class Form { kPlain, kBlocked, kWinograd };  // of the weight: as stored, in oneDNN's layout, transformed
+  enum class Form { kPlain, kBlocked, kWinograd, kOut };  // of the weight: as stored, in oneDNN's layout, transformed, kernels/conv_out.h
   at::Tensor weight_, bias_;
   int64_t stride_ = 1, padding_ = 1;
   Form form_ = Form::kPlain;
@@ -126,13 +143,19 @@ class GroupNorm {
  public:
   GroupNorm() = default;
   static GroupNorm load(Loader& loader, const std::string& name, int64_t channels, int64_t groups, double eps);
-  at::Tensor operator()(const at::Tensor& x) const;
-  at::Tensor silu(const at::Tensor& x) const;  // SiLU(norm(x))
-  // Scale and shift [B, C]: norm(x) * (1 + scale) + shift, then SiLU ("scale_shift" time conditioning).
-  at::Tensor scaled_silu(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift) const;
+  at::Tensor operator()(const at::Tensor& x) const { return norm(x, {}); }
+  // SiLU(norm(x)), with what may precede and follow the norm (kernels/ops.h).
+  at::Tensor silu(const at::Tensor& x, ops::GroupNormOptions options = {}) const {
+    options.silu = true;
+    return norm(x, options);
+  }
+  // From now on the norm is of x + v [C]: a bias that was released.
+  void add_input(const at::Tensor& v);
 
  private:
+  at::Tensor norm(const at::Tensor& x, ops::GroupNormOptions options) const;
   at::Tensor weight_, bias_;
+  at::Tensor input_;  // [1, C] fp32, or undefined
   int64_t groups_ = 1;
   double eps_ = 1e-5;
   bool fused_ = false;
@@ -143,9 +166,12 @@ class LayerNorm {
   LayerNorm() = default;
   static LayerNorm load(Loader& loader, const std::string& name, int64_t size, double eps);
   at::Tensor operator()(const at::Tensor& x) const;
+  // From now on the norm is of x + v [C]: biases that were released.
+  void add_input(const at::Tensor& v);
 
  private:
   at::Tensor weight_, bias_;
+  at::Tensor input_;  // [C] fp32, or undefined
   double eps_ = 1e-5;
   bool fused_ = false;
 };

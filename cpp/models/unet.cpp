@@ -78,19 +78,19 @@ struct Pass {
   }
 };
 
-at::Tensor run(const ResnetBlock& block, at::Tensor x, const Pass& pass) {
-  auto h = block.norm1.silu(x);
-  auto time = block.time_proj(pass.time);
-  const bool enters = time.size(0) > h.size(0);  // a class, with its first time embedding
-  if (!enters && h.size(0) > time.size(0)) time = pass.expand(time);
+// x: one tensor, or two that lie beside each other.
+at::Tensor run(const ResnetBlock& block, std::vector<at::Tensor> x, const Pass& pass) {
+  if (x.size() > 1 && !block.takes_two) x = {at::cat(x, 1)};
+  auto h = block.first_half(x);
+  const auto time = block.time_proj(pass.time);  // of fewer rows than h once a condition has entered: neighbours share one
+  if (time.size(0) > h.size(0)) h = pass.expand(h);  // a class enters with its first time embedding
   if (block.scale_shift) {
-    h = block.conv1(h);
     const auto parts = time.chunk(2, 1);
-    h = block.norm2.scaled_silu(enters ? pass.expand(h) : h, parts[0], parts[1]);
+    h = block.norm2.silu(h, {.scale = parts[0], .shift = parts[1]});
   } else {
-    h = block.norm2.silu(enters ? pass.expand(block.conv1(h)).add_(time.unsqueeze(-1).unsqueeze(-1)) : block.conv1.add_channels(h, time));
+    h = block.norm2.silu(h, {.add = time});
   }
-  auto residual = block.has_shortcut ? block.shortcut.channels(x) : x;
+  auto residual = block.residual(x);
   pass.align(h, residual);
   if (pass.observer) return pass.see(block.path, pass.see(block.path + ".conv2", block.conv2(h)) + residual);
   return block.conv2.add(h, residual);
@@ -147,6 +147,22 @@ struct Transformer {
       t.blocks.push_back(std::move(b));
     }
     t.proj_out = projection(name + ".proj_out");
+
+    // Products accumulate into h; their biases are constants that the next norm adds as it reads, and proj_out last of all.
+    at::Tensor biases;
+    const auto release = [&](Linear& linear) {
+      const auto bias = linear.release_bias();
+      if (bias.defined()) biases = biases.defined() ? biases + bias.to(at::kFloat) : bias.to(at::kFloat);
+    };
+    for (auto& b : t.blocks) {
+      if (biases.defined()) b.norm1.add_input(biases);
+      release(b.out1);
+      if (biases.defined()) b.norm2.add_input(biases);
+      release(b.out2);
+      if (biases.defined()) b.norm3.add_input(biases);
+      release(b.ff_out);
+    }
+    if (biases.defined()) t.proj_out.add_input(biases);
     return t;
   }
 
@@ -181,15 +197,15 @@ struct Transformer {
         qkv[0] = pass.see(b.path + ".attn1.to_q", qkv[0]);
         qkv[1] = pass.see(b.path + ".attn1.to_k", qkv[1]);
       }
-      h = b.out1.add(merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options)), h);
+      h = b.out1.add_to(h, merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options)));
 
       // Here the condition enters: queries are still one row an input, keys and values are per condition.
       const auto [keys, values] = keys_values(b, pass);
       const auto q = pass.expand(b.q2(b.norm2(h)));
       h = pass.expand(h);
-      h = b.out2.add(merge_heads(attention(split_heads(q, heads), keys, values, options)), h);
+      h = b.out2.add_to(h, merge_heads(attention(split_heads(q, heads), keys, values, options)));
 
-      h = b.ff_out.add(gated(b.ff_in(b.norm3(h))), h);
+      h = b.ff_out.add_to(h, gated(b.ff_in(b.norm3(h))));
     }
     return pass.see(path, to_picture(proj_out.add(h, to_tokens(pass.expand(x))), x.size(2), x.size(3)));
   }
@@ -206,7 +222,7 @@ struct Block {
   // A residual block with its attention; of several x, beside each other.
   at::Tensor layer(size_t i, const std::vector<at::Tensor>& x, const Pass& pass) const {
     if (pass.checkpointing) return checkpointed_layer(i, x, pass);
-    auto h = diffmine::run(resnets[i], x.size() == 1 ? x.front() : at::cat(x, 1), pass);
+    auto h = diffmine::run(resnets[i], x, pass);
     if (i < transformers.size()) h = transformers[i].run(h, pass);
     if (i < attentions.size()) {
       const std::string name = path + ".attentions." + std::to_string(i);
@@ -266,9 +282,11 @@ struct UNet::Impl {
   int64_t time_channels() const { return 4 * config.block_out_channels.front(); }
 
   // Where the attention of one layer comes from: `kind` is a block type of the config.
-  void add_layer(Loader& loader, Block& block, const std::string& kind, int64_t in, int64_t out, size_t level) {
+  // Of the `in` channels the first `first` may come as a tensor of their own.
+  void add_layer(Loader& loader, Block& block, const std::string& kind, int64_t in, int64_t out, size_t level, int64_t first = 0) {
     const auto n = number(static_cast<int64_t>(block.resnets.size()));
-    block.resnets.push_back(ResnetBlock::load(loader, block.path + ".resnets." + n, in, out, time_channels(), config.norm_num_groups, config.norm_eps, config.scale_shift));
+    block.resnets.push_back(ResnetBlock::load(loader, block.path + ".resnets." + n, in, out,
+                                              {time_channels(), config.norm_num_groups, config.norm_eps, config.scale_shift, first}));
     if (kind.starts_with("CrossAttn")) {
       block.transformers.push_back(
           Transformer::load(loader, block.path + ".attentions." + n, config, out, config.attention_head_dim[level], config.transformer_layers[level], cross_count));
@@ -341,7 +359,7 @@ struct UNet::Impl {
       Block block;
       block.path = "up_blocks." + number(b);
       for (int64_t i = 0; i <= config.layers_per_block; ++i) {
-        add_layer(loader, block, config.up_block_types[b], in + skips.back(), channels[level], level);
+        add_layer(loader, block, config.up_block_types[b], in + skips.back(), channels[level], level, in);
         skips.pop_back();
         in = channels[level];
       }
@@ -352,7 +370,7 @@ struct UNet::Impl {
       up.push_back(std::move(block));
     }
     norm_out = GroupNorm::load(loader, "conv_norm_out", channels[0], config.norm_num_groups, config.norm_eps);
-    conv_out = Conv2d::load(exact, "conv_out", channels[0], config.out_channels, 3);
+    conv_out = Conv2d::load_out(exact, "conv_out", channels[0], config.out_channels);
     weights.expect_all_taken({});
     bytes = loader.bytes() + exact.bytes();
     count = loader.count() + exact.count();
@@ -398,7 +416,7 @@ struct UNet::Impl {
       }
       h = pass.see(block.path, h);
     }
-    return pass.expand(conv_out(norm_out.silu(h).to(at::kFloat)));
+    return pass.expand(conv_out.out(norm_out.silu(h)));
   }
 };
 

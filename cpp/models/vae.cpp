@@ -12,8 +12,7 @@ namespace {
 constexpr double kEps = 1e-6;
 
 at::Tensor run(const ResnetBlock& block, const at::Tensor& x) {
-  const auto h = block.conv1(block.norm1.silu(x));
-  return block.conv2.add(block.norm2.silu(h), block.has_shortcut ? block.shortcut.channels(x) : x);
+  return block.conv2.add(block.norm2.silu(block.first_half({x})), block.residual({x}));
 }
 
 struct Level {
@@ -29,10 +28,10 @@ struct Middle {
 
   static Middle load(Loader& loader, const std::string& name, int64_t channels, const VaeConfig& config) {
     Middle m;
-    m.first = ResnetBlock::load(loader, name + ".resnets.0", channels, channels, 0, config.norm_num_groups, kEps);
+    m.first = ResnetBlock::load(loader, name + ".resnets.0", channels, channels, {.groups = config.norm_num_groups, .eps = kEps});
     m.has_attention = config.mid_block_add_attention;
     if (m.has_attention) m.attention = SpatialAttention::load(loader, name + ".attentions.0", channels, 1, config.norm_num_groups, kEps);
-    m.second = ResnetBlock::load(loader, name + ".resnets.1", channels, channels, 0, config.norm_num_groups, kEps);
+    m.second = ResnetBlock::load(loader, name + ".resnets.1", channels, channels, {.groups = config.norm_num_groups, .eps = kEps});
     return m;
   }
   at::Tensor operator()(at::Tensor x) const {
@@ -78,7 +77,7 @@ struct Vae::Impl {
       Level level;
       const std::string p = "encoder.down_blocks." + std::to_string(b);
       for (int64_t i = 0; i < config.layers_per_block; ++i) {
-        level.resnets.push_back(ResnetBlock::load(loader, p + ".resnets." + std::to_string(i), in, ch[b], 0, groups, kEps));
+        level.resnets.push_back(ResnetBlock::load(loader, p + ".resnets." + std::to_string(i), in, ch[b], {.groups = groups, .eps = kEps}));
         in = ch[b];
       }
       level.has_resample = b + 1 < n;
@@ -99,7 +98,7 @@ struct Vae::Impl {
       const std::string p = "decoder.up_blocks." + std::to_string(b);
       const int64_t out = ch[n - 1 - b];
       for (int64_t i = 0; i <= config.layers_per_block; ++i) {
-        level.resnets.push_back(ResnetBlock::load(loader, p + ".resnets." + std::to_string(i), in, out, 0, groups, kEps));
+        level.resnets.push_back(ResnetBlock::load(loader, p + ".resnets." + std::to_string(i), in, out, {.groups = groups, .eps = kEps}));
         in = out;
       }
       level.has_resample = b + 1 < n;

@@ -54,18 +54,17 @@ at::Tensor winograd_weight(const at::Tensor& weight) {
   return packed;
 }
 
-at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual, const at::Tensor& per_channel) {
+at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) {
   if (x.scalar_type() != at::kFloat) {
     const auto fp32 = [](const at::Tensor& t) { return t.defined() ? t.to(at::kFloat) : t; };
-    return winograd_conv(fp32(x), weight, fp32(bias), fp32(residual), fp32(per_channel)).to(x.scalar_type());
+    return winograd_conv(fp32(x), weight, fp32(bias), fp32(residual)).to(x.scalar_type());
   }
   const int64_t in = x.size(1), out = bias.size(0);
   const Tiles tiles(x.size(0), x.size(2), x.size(3));
   const auto y = at::empty({tiles.pictures, out, tiles.height, tiles.width}, x.options(), at::MemoryFormat::ChannelsLast);
   const auto nhwc = [](const at::Tensor& t) { return t.contiguous(at::MemoryFormat::ChannelsLast); };
   const auto input = nhwc(x), other = residual.defined() ? nhwc(residual) : residual;
-  const auto shifts = per_channel.defined() ? (per_channel + bias).contiguous() : bias;
-  const float *from = input.const_data_ptr<float>(), *u = weight.const_data_ptr<float>(), *shift = shifts.const_data_ptr<float>();
+  const float *from = input.const_data_ptr<float>(), *u = weight.const_data_ptr<float>(), *shift = bias.const_data_ptr<float>();
   const float* add = other.defined() ? other.const_data_ptr<float>() : nullptr;
   float* const to = y.mutable_data_ptr<float>();
   const std::vector<float> nothing(in, 0.0f);  // pixels outside of the picture
@@ -102,7 +101,7 @@ at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at
             pixels[k] = tiles.inside(row, column) ? to + at : nullptr;
             added[k] = add ? add + at : nullptr;
           }
-          kernels.output(pixels, m + i * columns, m_row, shift + (per_channel.defined() ? p.picture * out : 0) + channel, add ? added : nullptr, columns);
+          kernels.output(pixels, m + i * columns, m_row, shift + channel, add ? added : nullptr, columns);
         }
       }
     }

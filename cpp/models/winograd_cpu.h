@@ -17,8 +17,8 @@ bool winograd_pays(int64_t in, int64_t out, at::ScalarType dtype);
 // weight [out, in, 3, 3] fp32 or fp16 -> G g G^T, packed for winograd_conv.
 at::Tensor winograd_weight(const at::Tensor& weight);
 
-// x [B, in, H, W] -> [B, out, H, W] + bias [out], both fp32 or fp16 in channels_last memory, padded by 1. What is added in the same pass, if defined:
-// residual [B, out, H, W] and per_channel [B, out].
-at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual = {}, const at::Tensor& per_channel = {});
+// x [B, in, H, W] -> [B, out, H, W] + bias [out], both fp32 or fp16 in channels_last memory, padded by 1. A defined residual [B, out, H, W] is added in the
+// same pass.
+at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual = {});
 
 }  // namespace diffmine

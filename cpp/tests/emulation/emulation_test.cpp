@@ -193,9 +193,9 @@ TEST_CASE("emulation: launchers refuse what a grid or shared memory has no room 
   const auto refused = [](auto f) { return says(test::error_of(f).what(), "no room"); };
   const int64_t huge = int64_t{1} << 40;
   CHECK(refused([&] { launch_add(nullptr, nullptr, nullptr, {1, huge, 4, 1, 1, Element::kFloat32}, nullptr); }));
-  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Element::kFloat32, nullptr, nullptr, huge, 4, 1e-5, nullptr); }));
-  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Element::kFloat16, nullptr, nullptr, huge, 7, 1e-5, nullptr); }));
-  CHECK(refused([&] { launch_group_norm(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, {1, 4, 8192, 32, 1, 1e-5, false, Element::kFloat32}, nullptr); }));
+  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Element::kFloat32, nullptr, nullptr, nullptr, huge, 4, 1e-5, nullptr); }));
+  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Element::kFloat16, nullptr, nullptr, nullptr, huge, 7, 1e-5, nullptr); }));
+  CHECK(refused([&] { launch_group_norm(nullptr, {}, nullptr, {1, 4, 8192, 32, 8192, 1, 1, 1e-5, false, Element::kFloat32}, nullptr); }));
   CHECK(refused([&] { launch_select_patches(nullptr, 1, 100, 100, 1, 6100, false, nullptr, nullptr); }));
   CHECK(refused([&] { launch_select_patches(nullptr, 1, 1 << 16, 1 << 15, 1, 5, false, nullptr, nullptr); }));
 }

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 
 #include "kernels/add.h"
+#include "kernels/conv_out.h"
 #include "kernels/geglu.h"
 #include "kernels/group_norm.h"
 #include "kernels/layer_norm.h"
@@ -17,20 +18,23 @@ namespace diffmine {
 
 void add_cpu(void* x, const void* residual, const float* v, AddShape shape, void* stream) { launch_add(x, residual, v, shape, stream); }
 
+void conv_out_cpu(float* out, const void* x, const float* weight, const float* bias, ConvOutShape shape, void* stream) {
+  launch_conv_out(out, x, weight, bias, shape, stream);
+}
+
 void geglu_cpu(void* out, const void* x, Element element, int64_t rows, int64_t channels, void* stream) {
   launch_geglu(out, x, element, rows, channels, stream);
 }
 
 // The twin needs no scratch memory and gets none.
-void group_norm_cpu(void* out, const void* x, const float* weight, const float* bias, const float* scale, const float* shift, float*,
-                    GroupNormShape shape, void* stream) {
+void group_norm_cpu(void* out, GroupNormInputs inputs, float*, GroupNormShape shape, void* stream) {
   const auto scratch = at::empty({group_norm_scratch(shape)}, at::kFloat);
-  launch_group_norm(out, x, weight, bias, scale, shift, scratch.data_ptr<float>(), shape, stream);
+  launch_group_norm(out, inputs, scratch.data_ptr<float>(), shape, stream);
 }
 
-void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, int64_t rows, int64_t channels, double eps,
-                    void* stream) {
-  launch_layer_norm(out, x, element, weight, bias, rows, channels, eps, stream);
+void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, const float* add, int64_t rows, int64_t channels,
+                    double eps, void* stream) {
+  launch_layer_norm(out, x, element, weight, bias, add, rows, channels, eps, stream);
 }
 
 void loss_difference_cpu(float* out, const float* e, const float* x, const float* noise, const float* target_x, const float* target_noise,
