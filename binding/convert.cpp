@@ -182,7 +182,7 @@ at::Tensor Arg::images() const {
   };
   std::vector<Image> images;  // all that getters may answer comes before the first byte is looked at
   for (const Arg& item : items()) images.push_back({item, item["pixels"], item["height"].integer(1, INT32_MAX), item["width"].integer(1, INT32_MAX)});
-  if (images.empty()) fail("at least one picture");
+  if (images.empty()) fail("at least one image");
   const Image& first = images.front();
   at::Tensor all;
   for (size_t i = 0; i < images.size(); ++i) {
@@ -193,7 +193,7 @@ at::Tensor Arg::images() const {
                                               " x 3) for " + pixels.name() + ", got " + std::to_string(bytes.length) + ".");
     }
     if (height != first.height || width != first.width) {
-      throw Error(code::kInvalidArgument, "Expected pictures of one size, but " + item.name() + " is " + std::to_string(height) + " x " +
+      throw Error(code::kInvalidArgument, "Expected images of one size, but " + item.name() + " is " + std::to_string(height) + " x " +
                                               std::to_string(width) + " and " + name_ + "[0] is " + std::to_string(first.height) + " x " +
                                               std::to_string(first.width) + ".");
     }
@@ -250,7 +250,7 @@ bool breaks_context(int32_t cuda_error) {
 }  // namespace
 
 Failure current_failure() noexcept {
-  static constexpr const char* kMemoryHint = "Use a smaller batch, smaller pictures, or a device with more memory.";
+  static constexpr const char* kMemoryHint = "Use a smaller batch, smaller images, or a device with more memory.";
   static constexpr const char* kBugHint = "This is a bug in diffmine: please report it with the command that led here.";
   static constexpr const char* kLostDeviceHint =
       "Start the process again: nothing succeeds on this GPU in it any more. With CUDA_LAUNCH_BLOCKING=1 the error comes where the kernel failed.";

@@ -32,7 +32,7 @@ std::vector<std::vector<PixelBox>> boxes_argument(const Arg& arg, int64_t pictur
       }
     }
   }
-  if (static_cast<int64_t>(boxes.size()) != pictures) arg.fail("one list of boxes for each of the " + std::to_string(pictures) + " pictures");
+  if (static_cast<int64_t>(boxes.size()) != pictures) arg.fail("one list of boxes for each of the " + std::to_string(pictures) + " images");
   return boxes;
 }
 
@@ -44,7 +44,7 @@ Napi::Value dift(Info info) {
   const Scored scored(input);
   const auto boxes = boxes_argument(input["boxes"], scored.count);
   const auto rows = input["conditions"].integers(0, handle.rows - 1);
-  if (static_cast<int64_t>(rows.size()) != scored.count) input["conditions"].fail("one condition row for each picture");
+  if (static_cast<int64_t>(rows.size()) != scored.count) input["conditions"].fail("one condition row for each image");
   std::optional<at::Tensor> noises;
   if (input["noises"].present()) noises = input["noises"].tensor(at::kFloat);
   const bool keep_features = input["keepFeatures"].boolean(false);

@@ -92,7 +92,7 @@ struct ModelSource {
 Napi::Value create_engine(Info info) {
   const Arg options(info[0], "options");
   const at::Device device = parse_device(options["device"].string());
-  const at::ScalarType dtype = parse_dtype(options["precision"].string(), device);
+  const at::ScalarType dtype = parse_dtype(options["dtype"].string(), device);
   EngineSettings made{device, dtype, static_cast<int>(options["threads"].integer(1, kManyThreads)), {}};
   if (const Arg disable = options["disable"]; disable.present()) made.options = EngineOptions::without(disable.strings());
   made.options.tune = options["tune"].boolean(false);

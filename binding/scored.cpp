@@ -7,7 +7,7 @@
 namespace diffmine::binding {
 
 Scored::Scored(const Arg& input) {
-  const Arg views = input["pictures"], given = input["latents"];
+  const Arg views = input["images"], given = input["latents"];
   if (views.present() == given.present()) {
     throw Error(code::kInvalidArgument, "Expected either " + views.name() + " or " + given.name() + ", got " +
                                             (views.present() ? "both." : "neither."));

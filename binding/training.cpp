@@ -73,8 +73,8 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
   };
   if (arg["seed"].present()) o.seed = arg["seed"].uint64();
   o.rate.peak = arg["learningRate"].number();
-  if (arg["course"].present()) {
-    o.rate.course = arg["course"].choice<LearningRateCourse>(
+  if (arg["lrSchedule"].present()) {
+    o.rate.course = arg["lrSchedule"].choice<LearningRateCourse>(
         {{"constant", LearningRateCourse::kConstant}, {"linear", LearningRateCourse::kLinear}, {"cosine", LearningRateCourse::kCosine}});
   }
   count("warmup", o.rate.warmup, kMostSteps);
@@ -89,7 +89,7 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
   o.t_end = timesteps;
   count("tBegin", o.t_begin, timesteps);
   count("tEnd", o.t_end, timesteps);
-  number("wideShare", o.wide_share);
+  number("wideFraction", o.wide_share);
   return o;
 }
 
@@ -236,7 +236,7 @@ Napi::Value load_trainer(Info info) {
 Napi::Value export_trainer(Info info) {
   const std::string path = Arg(info[2], "path").string();
   const bool average = Arg(info[3], "average").boolean(false);
-  const auto dtype = Arg(info[4], "precision").choice<at::ScalarType>({{"fp32", at::kFloat}, {"bf16", at::kBFloat16}, {"fp16", at::kHalf}});
+  const auto dtype = Arg(info[4], "dtype").choice<at::ScalarType>({{"fp32", at::kFloat}, {"bf16", at::kBFloat16}, {"fp16", at::kHalf}});
   return with_trainer(info, 5, [path, average, dtype](Trainer& trainer) {
     trainer.export_weights(path, average, dtype);
     return nothing();

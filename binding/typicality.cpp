@@ -37,7 +37,7 @@ TypicalityOptions options_argument(const Arg& arg) {
 // [B][n] integers -> [B, n]; all rows of one length.
 at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t most) {
   const auto items = arg.items();
-  if (static_cast<int64_t>(items.size()) != rows) arg.fail("one row for each of the " + std::to_string(rows) + " pictures");
+  if (static_cast<int64_t>(items.size()) != rows) arg.fail("one row for each of the " + std::to_string(rows) + " images");
   std::vector<int64_t> numbers;
   size_t length = 0;
   for (const Arg& item : items) {
@@ -75,7 +75,7 @@ TypicalityInput input_argument(const Arg& arg, int64_t pictures, int64_t rows) {
   input.subjects = table_argument(arg["subjects"], pictures, input.conditions.size(1) - 1);
   input.weights = weights_argument(arg["weights"], pictures, input.subjects.size(1), input.conditions.size(1));
   for (const Arg& key : arg["keys"].items()) input.keys.push_back(key.uint64());
-  if (static_cast<int64_t>(input.keys.size()) != pictures) arg["keys"].fail("one key for each picture");
+  if (static_cast<int64_t>(input.keys.size()) != pictures) arg["keys"].fail("one key for each image");
   if (arg["noises"].present()) input.noises = arg["noises"].tensor(at::kFloat);
   if (arg["timesteps"].present()) input.timesteps = arg["timesteps"].tensor(at::kLong);
   return input;
@@ -107,7 +107,7 @@ Napi::Value output_to_js(Napi::Env env, const TypicalityOutput& output) {
   Napi::Object entry = Napi::Object::New(env);
   entry["mean"] = Napi::Number::New(env, output.mean);
   entry["top"] = patches_to_js(env, output.top);
-  entry["least"] = patches_to_js(env, output.least);
+  entry["bottom"] = patches_to_js(env, output.least);
   entry["random"] = patches_to_js(env, output.random);
   if (output.map.defined()) entry["map"] = to_js(env, output.map);
   if (output.scores.defined()) entry["scores"] = to_js(env, output.scores);

@@ -1,4 +1,4 @@
-// npm run bench: set-up, then the benchmark: evaluations, stages and training steps of Stable Diffusion 1.5's size, of small models, and the tiny pipeline
+// npm run bench: set-up, then the benchmark: UNet calls, stages and training steps of Stable Diffusion 1.5's size, of small models, and the tiny pipeline
 // of the repository. Further flags are passed on and win (npm run -s bench -- --json bench.json). Where PEER_PYTHON names a Python with diffusers, both are timed in turn.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
@@ -20,7 +20,7 @@ async function bench() {
     '--pipeline-data',
     path.join(golden, 'mini-dataset'),
   ];
-  if (process.env.PEER_PYTHON) args.push('--peer', process.env.PEER_PYTHON);
+  if (process.env.DIFFUSERS_PYTHON) args.push('--diffusers', process.env.DIFFUSERS_PYTHON);
   process.exitCode =
     spawnSync(process.execPath, [path.join(root, 'bin/diffmine.js'), ...args, ...process.argv.slice(2)], {
       stdio: 'inherit',

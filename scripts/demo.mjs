@@ -1,4 +1,4 @@
-// npm run demo: sets everything up, then runs `diffmine demo` into demo-run/. Options follow after a --: npm run demo -- --pictures 80
+// npm run demo: sets everything up, then runs `diffmine demo` into demo-run/. Options follow after a --: npm run demo -- --images-per-label 80
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { setup } from './setup.mjs';

@@ -12,7 +12,7 @@ Exit code 0: nothing failed. The steps are in the order of docs/gpu-ledger.md.
     NODE=/path/to/node      second, rest: needs node_modules/{node-addon-api,node-api-headers} and dist/ (node scripts/packages.mjs)
     DOCTEST_INCLUDE=folder  that holds doctest/doctest.h, where it is not installed
     BUILD=folder            default build-gpu                    REPORT=file   default BUILD/report.jsonl, appended
-    PEER_PYTHON=python      rest: a Python with torch and diffusers, to compare with       COMMIT=hash   outside of a git clone
+    DIFFUSERS_PYTHON=python      rest: a Python with torch and diffusers, to compare with       COMMIT=hash   outside of a git clone
 """
 import importlib.util
 import json
@@ -246,7 +246,7 @@ def second(check):
         check.step(f'verify-{dtype}', 90, cli('verify', golden, '--dtype', dtype))
     # Does reduced precision keep the ranking? On the demo's model, against a scan in fp32.
     images, few = made / 'world', ['2', '8'] if on_cpu else ['40', '100']
-    if check.step('rank-images', 30, [node, root / 'bin/diffmine.js', 'demo', '--data-only', images, '--pictures', few[0], '--heldout', '0', '--json']):
+    if check.step('rank-images', 30, [node, root / 'bin/diffmine.js', 'demo', '--data-only', images, '--images-per-label', few[0], '--holdout', '0', '--json']):
         scan = cli('scan', images / 'train', '--model', root / 'demo/model', '--samples', few[1], '--no-maps')
         if all([check.step(f'rank-scan-{dtype}', 90, [*scan, '--dtype', dtype, '--out', made / f'rank-{dtype}']) for dtype in ('fp32', half)]):
             check.step(f'rank-study-{half}', 30, [node, root / 'scripts/rank-study.mjs', made / 'rank-fp32', made / f'rank-{half}', '--json'])
@@ -254,16 +254,16 @@ def second(check):
     dataset, tiny = golden / 'mini-dataset', golden / 'tiny-sd15'
     for name, options in {'fp32': ['--new', 'tiny', '--dtype', 'fp32'], half: ['--new', 'tiny', '--dtype', half],
                           'lora': ['--from', tiny, '--dtype', 'bf16', '--lora-rank', '4']}.items():
-        check.step(f'train-{name}', 60, cli('train', dataset, '--out', made / f'train-{name}', '--steps', '20', '--batch', '8', '--sample-every', '20',
-                                           '--sample-count', '1', '--sample-steps', '4', *options))
-    check.step(f'sample-{half}', 40, cli('sample', tiny, '--out', made / 'sampled', '-n', '4', '--steps', '10', '--label', '1920', '--dtype', half))
+        check.step(f'train-{name}', 60, cli('train', dataset, '--out', made / f'train-{name}', '--steps', '20', '--train-batch', '8', '--sample-every', '20',
+                                           '--sample-count', '1', '--sample-inference-steps', '4', *options))
+    check.step(f'sample-{half}', 40, cli('sample', tiny, '--out', made / 'sampled', '-n', '4', '--inference-steps', '10', '--labels', '1920', '--dtype', half))
     applications(check, made, half)
 
 
 def applications(check, made, dtype):
     dataset, model = golden / 'mini-dataset', ['--model', golden / 'tiny-sd15']
     here = made / f'applications-{dtype}'
-    if check.step(f'translate-{dtype}', 60, cli('translate', dataset, *model, '--preset', 'cars', '--size', '32', '--inversion-steps', '10', '--steps', '5', '--dtype', dtype,
+    if check.step(f'translate-{dtype}', 60, cli('translate', dataset, *model, '--preset', 'cars', '--size', '32', '--inversion-steps', '10', '--inference-steps', '5', '--dtype', dtype,
                                                 '--out', here / 'translated')):
         check.step(f'cotypicality-{dtype}', 60, cli('cotypicality', here / 'translated', *model, '--samples', '2', '--ensemble', '2', '--patch', '8', '--places', '3',
                                                     '--clusters', '2', '--dimensions', '4', '--dtype', dtype, '--out', here / 'changes'))
@@ -276,10 +276,10 @@ def rest(check):
         return
     made = build / 'rest'
     shutil.rmtree(made, ignore_errors=True)
-    peer = environment.get('PEER_PYTHON', '')
-    with_peer = ['--peer', peer] if peer else []
+    peer = environment.get('DIFFUSERS_PYTHON', '')
+    with_peer = ['--diffusers', peer] if peer else []
     if not peer:
-        check.skip('peer', 'PEER_PYTHON is not set')
+        check.skip('peer', 'DIFFUSERS_PYTHON is not set')
     bench = cli('bench', '--dtype', 'fp16')
     # The whole engine, its graphs and stages, where diffmine_bench times the UNet alone.
     check.step('engine', 300, [*bench, '--latents', '32,64', '--batch', '64', *with_peer])
@@ -289,14 +289,14 @@ def rest(check):
     check.step('batches', 200, [*bench, '--latents', '32,64', '--batch', '256,512', '--no-stages', '--repeats', '3'])
     if peer:
         for side in ('64', '32'):  # torch.compile searches for minutes
-            check.step(f'compiled-{side}', 400, [*bench, '--batch', '64', '--latents', side, '--no-stages', '--repeats', '3', *with_peer, '--peer-compile', 'max-autotune'])
+            check.step(f'compiled-{side}', 400, [*bench, '--batch', '64', '--latents', side, '--no-stages', '--repeats', '3', *with_peer, '--diffusers-compile', 'max-autotune'])
         whole(check, made, peer)
     check.step('verify-bf16', 120, cli('verify', golden, '--dtype', 'bf16'))
-    check.step('training', 300, cli('bench', '--no-evaluations', '--training', 'tiny,small,medium,large,model', '--dtype', 'fp32,fp16,bf16', '--repeats', '3'))
+    check.step('training', 300, cli('bench', '--no-unet', '--training', 'tiny,small,medium,large,model', '--dtype', 'fp32,fp16,bf16', '--repeats', '3'))
     # Does fine-tuning Stable Diffusion 1.5 fit a card of 24 GB? The result's peakMemory.
-    check.step('checkpointing', 150, cli('bench', '--no-evaluations', '--training', 'model', '--dtype', 'bf16', '--gradient-checkpointing', '--repeats', '18'))
+    check.step('checkpointing', 150, cli('bench', '--no-unet', '--training', 'model', '--dtype', 'bf16', '--gradient-checkpointing', '--repeats', '18'))
     applications(check, made, 'fp32')
-    cards = subprocess.run(['nvidia-smi', '--list-gpus'], capture_output=True, text=True, check=False).stdout.count('\n') if shutil.which('nvidia-smi') else 0
+    cards = subprocess.run(['nvidia-smi', '--list-sizes-gpus'], capture_output=True, text=True, check=False).stdout.count('\n') if shutil.which('nvidia-smi') else 0
     if cards > 1:
         check.step('devices', 120, [node, root / 'bin/diffmine.js', 'scan', golden / 'mini-dataset', '--model', golden / 'tiny-sd15', '--size', 'source', '--samples', '12', '--patch', '16',
                                     '--batch', '8', '--shard-size', '2', '--devices', '0,1', '--dtype', 'fp16', '--out', made / 'devices', '--json'])
@@ -313,10 +313,10 @@ def whole(check, made, peer):
     if not check.step('whole-model', 200, [peer, root / 'scripts/random-model.py', model, golden / 'tiny-sd15']):
         return
     for name, count in (('few', '1'), ('all', '16')):
-        if check.step(f'whole-images-{name}', 60, [node, root / 'bin/diffmine.js', 'demo', '--data-only', images / name, '--size', '512', '--pictures', count, '--heldout', '0', '--json']):
+        if check.step(f'whole-images-{name}', 60, [node, root / 'bin/diffmine.js', 'demo', '--data-only', images / name, '--size', '512', '--images-per-label', count, '--holdout', '0', '--json']):
             check.step(f'whole-{name}', 300, cli('scan', images / name / 'train', '--model', model, '--dtype', 'fp16', '--no-maps', '--out', made / f'whole-{name}'))
     for dtype in ('fp16', 'fp32'):
-        check.step(f'whole-reference-{dtype}', 200, cli('bench', '--no-evaluations', '--reference', '--peer', peer, '--reference-dtype', dtype, '--pipeline-model', model,
+        check.step(f'whole-reference-{dtype}', 200, cli('bench', '--no-unet', '--reference', '--diffusers', peer, '--reference-dtype', dtype, '--pipeline-model', model,
                                                         '--pipeline-data', images / 'all/train', '--pipeline-samples', '10', '--dtype', 'fp16', '--repeats', '1'))
 
 

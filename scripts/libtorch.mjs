@@ -63,7 +63,7 @@ export function isAccepted(version) {
   return ordinal(version) >= ordinal(accepted.first) && ordinal(version) <= ordinal(accepted.last);
 }
 
-/** The processor a shared library is for, by its ELF or Mach-O header, in Node's words; undefined when it is no library. */
+/** The processor a shared library is for, by its ELF or Mach-O header, in Node's words; undefined when it is not a library. */
 function architectureOf(file) {
   const head = Buffer.alloc(20);
   const handle = fs.openSync(file, 'r');
@@ -229,11 +229,11 @@ async function pipWheel(cuda) {
  * @throws SetupError listing everything that was tried
  */
 export async function findLibTorch({ cuda = false } = {}) {
-  const settled = (found, source) => ({ ...found, source });
+  const resolved = (found, source) => ({ ...found, source });
   if (process.env.LIBTORCH) {
     // Asked for by name: nothing else would be what the user means.
     try {
-      return settled(inspectLibTorch(path.resolve(process.env.LIBTORCH), { cuda }), 'LIBTORCH');
+      return resolved(inspectLibTorch(path.resolve(process.env.LIBTORCH), { cuda }), 'LIBTORCH');
     } catch (error) {
       throw new SetupError(
         `LIBTORCH is set, but ${error.message}.`,
@@ -244,7 +244,7 @@ export async function findLibTorch({ cuda = false } = {}) {
   const tried = [];
   const attempt = async (source, get) => {
     try {
-      return settled(inspectLibTorch(await get(), { cuda }), source);
+      return resolved(inspectLibTorch(await get(), { cuda }), source);
     } catch (error) {
       if (!(error instanceof SetupError)) throw error;
       tried.push(`${source}: ${error.message}`);
@@ -255,7 +255,7 @@ export async function findLibTorch({ cuda = false } = {}) {
     (await attempt("Python's torch", pythonTorch)) ?? (await attempt('cache', () => cachedFolder(cuda)));
   const found = await local();
   if (found) {
-    // A torch that was passed over is worth a line: its owner may expect it to be used.
+    // A torch that was skipped is worth a line: its owner may expect it to be used.
     for (const line of tried) if (line.includes('is not one of')) say(`skipped ${line}`);
     return found;
   }

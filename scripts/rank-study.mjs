@@ -1,4 +1,4 @@
-// Does a reduced precision keep the ranking? Compares two finished scans of the same pictures:
+// Does a reduced precision keep the ranking? Compares two finished scans of the same images:
 //   node scripts/rank-study.mjs RUN_A RUN_B [--top 50] [--json]
 // RUN_A is the truth (fp32), RUN_B the reduced precision. The words of the tables are explained in docs/explanation/performance.md.
 import { createRequire } from 'node:module';
@@ -26,8 +26,8 @@ async function main() {
   const number = (value) => value.toFixed(5);
   const rows = study.labels.map((one) => [
     one.label,
-    String(one.pictures),
-    number(one.pictureCorrelation),
+    String(one.images),
+    number(one.imageCorrelation),
     `${one.matched} of ${one.candidates}`,
     String(one.same),
     number(one.candidateCorrelation),
@@ -37,12 +37,12 @@ async function main() {
     one.firstLost === null ? '' : String(one.firstLost),
     String(one.unmatched),
   ]);
-  process.stdout.write(`${study.precisions.join(' and ')}, ${study.samples} samples\n`);
+  process.stdout.write(`${study.dtypes.join(' and ')}, ${study.samples} samples\n`);
   process.stdout.write(
-    `${table(['label', 'pictures', 'Spearman', 'patches matched', 'same box', 'Spearman', 'change', 'top kept', 'largest fall', 'first lost', 'unmatched'], rows, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])}\n`,
+    `${table(['label', 'images', 'Spearman', 'patches matched', 'same box', 'Spearman', 'change', 'top kept', 'largest fall', 'first lost', 'unmatched'], rows, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])}\n`,
   );
   process.stdout.write(
-    `mean: pictures ${number(study.pictureCorrelation)}, patches ${number(study.candidateCorrelation)}, ${(100 * study.overlap).toFixed(1)} % of the top kept; largest fall ${study.largestFall}\n`,
+    `mean: images ${number(study.imageCorrelation)}, patches ${number(study.candidateCorrelation)}, ${(100 * study.overlap).toFixed(1)} % of the top kept; largest fall ${study.largestFall}\n`,
   );
 }
 

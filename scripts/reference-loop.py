@@ -1,15 +1,15 @@
 """The loop of the paper's code, in diffusers, to time a whole pipeline against.
 
 Siglidis et al., "Diffusion Models as Data Mining Tools" (ECCV 2024), written anew from its description, with nothing made faster or slower on purpose:
-  1. each picture is encoded once; noise and timesteps are drawn for N samples; the UNet runs in batches of 20 samples, once under the label's
+  1. each image is encoded once; noise and timesteps are drawn for N samples; the UNet runs in batches of 20 samples, once under the label's
      prompt and once under the null prompt; the squared errors, averaged over channels, go to the host and are kept there (section 3.1);
-  2. their mean difference is upsampled to the picture, averaged over patches with stride 1, and up to 5 non-overlapping patches are kept (3.2);
-  3. for each of the best K patches of a label: a DIFT pass over its picture (t = 161, first up block, 8 noises), averaged over the patch (3.3);
+  2. their mean difference is upsampled to the image, averaged over patches with stride 1, and up to 5 non-overlapping patches are kept (3.2);
+  3. for each of the best K patches of a label: a DIFT pass over its image (t = 161, first up block, 8 noises), averaged over the patch (3.3);
   4. k-means with 32 clusters and 10 starts over the features of a label.
 
     reference-loop.py REQUEST.json RESULT.json [THREADS]
 
-`diffmine bench --reference` makes the request and reads the result: {"pictures", "stages": {name: seconds}}.
+`diffmine bench --reference` makes the request and reads the result: {"images", "stages": {name: seconds}}.
 """
 import json
 import sys
@@ -43,15 +43,15 @@ class Stage:
         stages[self.name] = stages.get(self.name, 0) + time.perf_counter() - self.start
 
 
-def read_picture(file, size, multiple):
+def read_image(file, size, multiple):
     """[1, 3, H, W] in [-1, 1], the short side shrunk to size."""
-    picture = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-    w, h = picture.size
+    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    w, h = image.size
     if min(w, h) > size:
         w, h = (w * size // h, size) if w > h else (size, h * size // w)
-        picture = picture.resize((w, h), Image.LANCZOS)
-    picture = picture.crop((0, 0, w - w % multiple, h - h % multiple))
-    return torch.from_numpy(np.asarray(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        image = image.resize((w, h), Image.LANCZOS)
+    image = image.crop((0, 0, w - w % multiple, h - h % multiple))
+    return torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def select(scores, k, count):
@@ -102,7 +102,7 @@ def main():
     if len(sys.argv) > 3 and int(sys.argv[3]):
         torch.set_num_threads(int(sys.argv[3]))
     device = request["device"]
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[request["precision"]]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[request["dtype"]]
     samples, batch, k = request["samples"], request["batch"], request["patch"]
     with Stage("load"):
         unet = load(UNet2DConditionModel, request, "unet", torch_dtype=dtype).to(device).eval()
@@ -116,12 +116,12 @@ def main():
     def predict(noisy, timesteps, condition):
         return unet(noisy.to(dtype), timesteps, condition.expand(len(noisy), -1, -1)).sample
 
-    # 1 and 2: losses of every picture, then its patches
+    # 1 and 2: losses of every image, then its patches
     candidates = {label: [] for label in request["labels"]}
     encoded = {}
     for index, image in enumerate(request["images"]):
         with Stage("encode"):
-            pixels = read_picture(image["file"], request["size"], factor).to(device)
+            pixels = read_image(image["file"], request["size"], factor).to(device)
             x0 = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
             encoded[index] = (x0, pixels.shape[-2:])
         condition = embeddings[request["labels"].index(image["label"])][None]
@@ -172,7 +172,7 @@ def main():
             with Stage("cluster"):
                 kmeans(np.stack(features).astype(np.float64), request["clusters"], 10, np.random.default_rng(0))
     hook.remove()
-    json.dump({"pictures": len(request["images"]), "stages": stages}, open(sys.argv[2], "w"))
+    json.dump({"images": len(request["images"]), "stages": stages}, open(sys.argv[2], "w"))
 
 
 main()

@@ -55,7 +55,7 @@ function draft(listed) {
       sampler: 'stratified',
       perImage: 5,
       batch: 128,
-      precision: 'fp16',
+      dtype: 'fp16',
       device: 'cuda',
       allLabels: false,
       against: 'null',
@@ -120,7 +120,7 @@ async function finish() {
     }
     const rows = (await run.shardImages(Math.floor((shard * run.manifest.shards) / tables))).flatMap(
       ({ path: image, label }, i) =>
-        ['top', 'least', 'random'].flatMap((kind) =>
+        ['top', 'bottom', 'random'].flatMap((kind) =>
           [1, 2, 3, 4, 5].map((place) => ({
             image,
             label,

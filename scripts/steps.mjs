@@ -15,7 +15,7 @@ export function isMain(url) {
   try {
     return process.argv[1] !== undefined && url === pathToFileURL(fs.realpathSync(process.argv[1])).href;
   } catch {
-    return false; // `node app` without .js, `node -e CODE word`: the argument is no file
+    return false; // `node app` without .js, `node -e CODE word`: the argument is not a file
   }
 }
 

@@ -45,7 +45,7 @@ async function ctest(folder, env = {}) {
     ...output.matchAll(/test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed \|(?:\s*(\d+) skipped)?/g),
   ]; // doctest's filters are not counted as skipped: --no-skipped-summary
   const sum = (column) => counts.reduce((total, match) => total + Number(match[column] ?? 0), 0);
-  // A crash leaves no count: it is a failure all the same.
+  // A crash leaves no count: it is a failure anyway.
   return outcome(sum(2), Math.max(sum(3), code === 0 && counts.length > 0 ? 0 : 1), { skipped: sum(4), output });
 }
 

@@ -1,5 +1,5 @@
 // Makes the demo's model again: draws the world of seed 1, trains on it with `diffmine train`, and puts what came of it into demo/model.
-// About an hour on 2 CPU cores. Repeated, it goes on where it was stopped.
+// About an hour on 2 CPU cores. Repeated, it resumes where it was stopped.
 //   node scripts/train-demo.mjs [further options of diffmine train, when it begins]
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -12,7 +12,7 @@ const world = path.join(work, 'world');
 const training = path.join(work, 'model');
 const model = path.join(root, 'demo/model');
 
-const WORLD = ['--seed', '1', '--pictures', '800', '--heldout', '0'];
+const WORLD = ['--seed', '1', '--images-per-label', '800', '--holdout', '0'];
 // Four fifths of the steps in the part of the schedule that the demo scores; the rest over all of it, so that the model can be sampled and inverted.
 const RECIPE = [
   '--new',
@@ -30,10 +30,10 @@ const RECIPE = [
   '1',
   '--dtype',
   'bf16',
-  '--save-as',
+  '--save-dtype',
   'fp16',
 ];
-/** Of the log's steps, which are shipped: every tenth, and whatever is no step. */
+/** Of the log's steps, which are shipped: every tenth, and whatever is not a step. */
 const LOGGED = 10;
 
 function diffmine(...args) {

@@ -11,7 +11,7 @@ export type {
 } from './tools/demo/options.js';
 export { writeParallelWorld, type ParallelWorldSettings } from './tools/world/parallel.js';
 export {
-  drawPicture,
+  drawImage,
   worldRecord,
   writeWorld,
   type PlantedBox,

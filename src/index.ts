@@ -6,15 +6,7 @@ export { doctor, type DoctorReport, type DoctorRow } from './tools/setup/doctor.
 export { setup, type SetupSummary } from './tools/setup/setup.js';
 
 // what goes in
-export {
-  PRESETS,
-  fillPrompt,
-  measurePicture,
-  openDataset,
-  readPicture,
-  splitLabels,
-  spokenLabels,
-} from './data/index.js';
+export { PRESETS, fillPrompt, measureImage, openDataset, readImage, splitLabels, spokenLabels } from './data/index.js';
 export type {
   Dataset,
   DatasetImage,
@@ -22,7 +14,7 @@ export type {
   LayoutName,
   Preset,
   PresetName,
-  ReadPicture,
+  ReadImage,
   ScoredSize,
   SizeOptions,
   SizeRule,
@@ -35,8 +27,8 @@ export type {
   BoxFrame,
   MarkCounts,
   Marked,
-  PictureTable,
-  ScoredPicture,
+  ImageTable,
+  ScoredImage,
   TruthBox,
 } from './data/boxes/index.js';
 export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './models/index.js';
@@ -74,7 +66,7 @@ export type {
   Figure,
   KindEvaluation,
   LabelEvaluation,
-  MapSheet,
+  MapGrid,
   Metrics,
   PixelMetrics,
   PrecisionAt,
@@ -93,7 +85,7 @@ export type {
   LocalizeSummary,
   MapFigures,
   MapResult,
-  PictureLocalization,
+  ImageLocalization,
 } from './stages/localize/options.js';
 export { readLocalization, type LocalizationRecord } from './stages/localize/record.js';
 export {
@@ -110,7 +102,7 @@ export { query, readTable } from './runs/tables.js';
 export { chooseDevice } from './runs/device.js';
 export { VERSION } from './runs/version.js';
 
-// pictures of a model
+// images of a model
 export { train } from './stages/train/train.js';
 export type { TrainEvent, TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './stages/train/options.js';
 export type { TrainRecord } from './stages/train/record.js';
@@ -128,7 +120,7 @@ export type {
 } from './stages/translate/options.js';
 export { openParallel, type Parallel, type Sequence } from './stages/translate/parallel.js';
 export {
-  invertPictures,
+  invertImages,
   samplePlugAndPlay,
   translationTimesteps,
   type InjectedDenoise,
@@ -157,8 +149,8 @@ export {
   type DdimRequest,
   type Denoise,
 } from './stages/sample/ddim.js';
-export { toPictures, type PictureModel } from './stages/sample/pictures.js';
-export { writeSheet, type SheetOptions } from './stages/sample/sheet.js';
+export { toImages, type ImageModel } from './stages/sample/images.js';
+export { writeGrid, type GridOptions } from './stages/sample/grid.js';
 
 // golden numbers
 export {

@@ -40,7 +40,7 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   }
   const int64_t pictures = latents.size(0), steps = model.schedule->config().train_timesteps;
   const auto chw = latents.sizes().slice(1);
-  if (condition_index.numel() != pictures) throw Error(code::kInvalidArgument, "Features need one condition for each picture.");
+  if (condition_index.numel() != pictures) throw Error(code::kInvalidArgument, "Features need one condition for each image.");
   if (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= condition_rows(conditions)) {
     throw Error(code::kInvalidArgument, "A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
   }
@@ -108,7 +108,7 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
 
 at::Tensor pool_boxes(const at::Tensor& feature, const std::vector<PixelBox>& boxes, int64_t height, int64_t width) {
   if (feature.dim() != 3 || height < 1 || width < 1) {
-    throw Error(code::kInvalidArgument, "Boxes are pooled from a feature [F, h, w] of a picture.");
+    throw Error(code::kInvalidArgument, "Boxes are pooled from a feature [F, h, w] of an image.");
   }
   if (boxes.empty()) return at::empty({0, feature.size(0)}, feature.options());
   std::vector<at::Tensor> pooled;

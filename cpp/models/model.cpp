@@ -20,14 +20,14 @@ constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 4 * 512 * 512;
 
 at::Tensor Model::encode_pictures(const at::Tensor& pictures, const Context& context) const {
   if (pictures.dim() != 4 || pictures.size(3) != 3 || pictures.scalar_type() != at::kByte) {
-    throw Error(code::kInvalidArgument, "Pictures are given as bytes [B, height, width, 3].");
+    throw Error(code::kInvalidArgument, "Images are given as bytes [B, height, width, 3].");
   }
   const int64_t fold = unet->config().pixel_fold, multiple = unet->size_multiple();
   // Only what the UNet cannot take is cut: a VAE rounds odd sizes down by itself.
   const int64_t step = vae ? (multiple > 1 ? multiple * vae->factor() : 1) : multiple * fold;
   const int64_t height = pictures.size(1) / step * step, width = pictures.size(2) / step * step;
   if (height == 0 || width == 0) {
-    throw Error(code::kInvalidArgument, "A picture of " + std::to_string(pictures.size(2)) + " x " + std::to_string(pictures.size(1)) +
+    throw Error(code::kInvalidArgument, "An image of " + std::to_string(pictures.size(2)) + " x " + std::to_string(pictures.size(1)) +
                                             " px is smaller than the model takes (" + std::to_string(step) + " px).");
   }
   const auto cut = pictures.slice(1, 0, height).slice(2, 0, width);
@@ -46,7 +46,7 @@ at::Tensor Model::encode_pictures(const at::Tensor& pictures, const Context& con
     const auto posterior = vae->encode(to_input(cut.slice(0, b, std::min(b + at_once, cut.size(0)))));
     latents.push_back(posterior.mean.to(at::kFloat) * vae->config().scaling_factor);
   }
-  if (latents.empty()) throw Error(code::kInvalidArgument, "There is no picture to encode.");
+  if (latents.empty()) throw Error(code::kInvalidArgument, "There is no image to encode.");
   return at::cat(latents).contiguous();
 }
 

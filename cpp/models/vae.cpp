@@ -126,7 +126,7 @@ int64_t Vae::factor() const { return int64_t{1} << (impl_->config.block_out_chan
 Vae::Posterior Vae::encode(const at::Tensor& images) const {
   const auto& m = *impl_;
   if (images.dim() != 4 || images.size(1) != m.config.in_channels) throw Error(code::kInvalidArgument, "The VAE encodes images [B, " + std::to_string(m.config.in_channels) + ", H, W].");
-  if (images.size(2) < factor() || images.size(3) < factor()) throw Error(code::kInvalidArgument, "A picture is smaller than one latent cell (" + std::to_string(factor()) + " px).");
+  if (images.size(2) < factor() || images.size(3) < factor()) throw Error(code::kInvalidArgument, "An image is smaller than one latent cell (" + std::to_string(factor()) + " px).");
   auto h = m.enc_in(images.to(m.device, at::kFloat));
   for (const auto& level : m.enc) {
     for (const auto& resnet : level.resnets) h = run(resnet, h);

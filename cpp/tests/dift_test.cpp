@@ -43,7 +43,7 @@ TEST_CASE("features of patches equal the reference's") {
   CHECK(excess(pool_boxes(feature[0], boxes, 64, 64), golden->tensor("dift.out.patch_features"), 1e-4, 1e-4) <= 1);
 }
 
-TEST_CASE("features do not depend on the batch, and each picture keeps its own noise and condition") {
+TEST_CASE("features do not depend on the batch, and each image keeps its own noise and condition") {
   const auto golden = SafetensorsFile::open(golden_path("tiny-sd15-golden/golden.safetensors"));
   const auto model = tiny_sd15();
   const auto conditions = model.unet->prepare(golden->tensor("cond.out.last_hidden_state"));

@@ -130,7 +130,7 @@ TEST_CASE("optimizations: each has a name of its own; an unknown one is refused 
   CHECK(error.hint().find("shared-prefix") != std::string::npos);
 }
 
-TEST_CASE("pictures encoded ahead have the latents, and the scores, of those encoded before") {
+TEST_CASE("images encoded ahead have the latents, and the scores, of those encoded before") {
   const uint64_t seed = test::fresh_seed();
   CAPTURE(seed);
   const auto pictures = at::randint(0, 256, {3, 34, 40, 3}, at::kByte);

@@ -184,7 +184,7 @@ TEST_CASE("kernel group_norm: a mean far from zero cancels nothing") {
   }
 }
 
-TEST_CASE("kernel group_norm: a picture of one colour, of NaN, of nothing") {
+TEST_CASE("kernel group_norm: an image of one colour, of NaN, of nothing") {
   for (const auto& device : devices()) {
     CAPTURE(device.str());
     const auto one = at::empty({32}).fill_(1.0).to(device), zero = at::zeros({32}).to(device);

@@ -75,7 +75,7 @@ TEST_CASE("every row of the patch operator averages: not negative, summing to on
   CHECK(test::close(a.sum(1), at::full({78}, 1.0, at::kDouble), 1e-6, 0));
 }
 
-TEST_CASE("a patch larger than the picture is refused") {
+TEST_CASE("a patch larger than the image is refused") {
   CHECK(test::error_code([] { patch_operator(8, 64, 65); }) == code::kInvalidArgument);
   CHECK(test::error_code([] { patch_operator(8, 64, 0); }) == code::kInvalidArgument);
   CHECK(patch_operator(8, 64, 64).size(0) == 1);

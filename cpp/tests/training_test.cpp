@@ -328,7 +328,7 @@ TEST_CASE("loss scaling: exact for fp32, skips and halves where gradients overfl
   CHECK(test::error_code([&] { trainer_of("tiny-fold", fast(), at::kHalf); }) == code::kInvalidArgument);
 }
 
-TEST_CASE("the loss falls when four pictures are learnt by heart, in fp32 and in bf16") {
+TEST_CASE("the loss falls when four images are learnt by heart, in fp32 and in bf16") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     for (const std::string variant : {"tiny-sd15", "tiny-fold"}) {
       if (dtype == at::kBFloat16 && variant == "tiny-sd15") continue;  // slow, and nothing new

@@ -199,7 +199,7 @@ TEST_CASE("results do not depend on the batch") {
   }
 }
 
-TEST_CASE("a picture scores the same alone and among others, with its own conditions") {
+TEST_CASE("an image scores the same alone and among others, with its own conditions") {
   const auto model = tiny_fold();
   const auto conditions = model.unet->prepare(at::arange(4));
   auto in = labels_against_null(3, 16, 24);
@@ -314,7 +314,7 @@ TEST_CASE("one sample has no standard error, and patch 0 makes maps alone") {
   CHECK(!maps.losses.defined());
 }
 
-TEST_CASE("progress counts evaluations; cancelling stops before the next pass") {
+TEST_CASE("progress counts UNet calls; cancelling stops before the next pass") {
   const auto model = tiny_fold();
   const auto conditions = model.unet->prepare(at::arange(4));
   const auto in = labels_against_null(2, 16, 16);
@@ -331,7 +331,7 @@ TEST_CASE("progress counts evaluations; cancelling stops before the next pass") 
   CHECK(test::error_code([&] { score_typicality(model, conditions, in, small(3, 8), context); }) == code::kCancelled);
 }
 
-TEST_CASE("NaN names its picture, and what does not fit is refused") {
+TEST_CASE("NaN names its image, and what does not fit is refused") {
   const auto model = tiny_fold();
   const auto conditions = model.unet->prepare(at::arange(4));
   const auto in = labels_against_null(2, 16, 16);
@@ -340,7 +340,7 @@ TEST_CASE("NaN names its picture, and what does not fit is refused") {
   bad.latents[1][0][3][3] = std::numeric_limits<float>::quiet_NaN();
   const auto error = test::error_of([&] { score_typicality(model, conditions, bad, small(2, 64)); });
   CHECK(error.code() == code::kNumerics);
-  CHECK(std::string(error.what()).find("picture 1") != std::string::npos);
+  CHECK(std::string(error.what()).find("image 1") != std::string::npos);
 
   const auto refused = [&](auto change) {
     TypicalityInput input = in;
@@ -359,7 +359,7 @@ TEST_CASE("NaN names its picture, and what does not fit is refused") {
   CHECK(refused([](auto&, auto& o) { o.t_begin = 700; }));
 }
 
-TEST_CASE("pictures become what the UNet denoises, cut where it cannot take their sides") {
+TEST_CASE("images become what the UNet denoises, cut where it cannot take their sides") {
   const auto model = tiny_fold();
   const auto pictures = at::randint(256, {2, 19, 30, 3}, at::kByte);
   const int64_t step = 2 * model.unet->size_multiple();

@@ -110,9 +110,9 @@ at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t fir
   const auto device = unet_->device();
   const int64_t count = batch.x0.dim() == 4 ? batch.x0.size(0) : 0;
   if (count == 0 || batch.conditions.dim() != 1 || batch.conditions.size(0) != count) {
-    throw Error(code::kInvalidArgument, "A training batch is x0 [B, C, H, W] with one condition for each of B > 0 pictures.");
+    throw Error(code::kInvalidArgument, "A training batch is x0 [B, C, H, W] with one condition for each of B > 0 images.");
   }
-  if (batch.noise.defined() && batch.noise.sizes() != batch.x0.sizes()) throw Error(code::kInvalidArgument, "The noise of a training batch must have its pictures' shape.");
+  if (batch.noise.defined() && batch.noise.sizes() != batch.x0.sizes()) throw Error(code::kInvalidArgument, "The noise of a training batch must have its images' shape.");
   at::Tensor t = batch.timesteps;
   if (!t.defined()) {
     t = at::tensor(mixed_timesteps(key, first, count, options_.t_begin, options_.t_end, options_.wide_share, schedule_->config().train_timesteps), at::kLong);
@@ -136,7 +136,7 @@ at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::
 
 void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {
   if (total < 1 || accumulated_ + (batch.x0.dim() ? batch.x0.size(0) : 0) > total) {
-    throw Error(code::kInvalidArgument, "The parts of a step hold more pictures than the " + std::to_string(total) + " announced.");
+    throw Error(code::kInvalidArgument, "The parts of a step hold more images than the " + std::to_string(total) + " announced.");
   }
   const c10::InferenceMode differentiable(false);
   const at::Tensor loss = losses(batch, step_seed(options_.seed, steps()), accumulated_).sum() / static_cast<double>(total);

@@ -24,11 +24,11 @@ void check_selection(const at::Tensor& scores, int64_t patch, int64_t count) {
 }  // namespace
 
 at::Tensor patch_operator(int64_t cells, int64_t pixels, int64_t patch) {
-  if (cells < 1 || pixels < 1 || patch < 1) throw Error(code::kInvalidArgument, "Maps, pictures and patches have positive sizes.");
+  if (cells < 1 || pixels < 1 || patch < 1) throw Error(code::kInvalidArgument, "Maps, images and patches have positive sizes.");
   if (patch > pixels) {
     throw Error(code::kInvalidArgument,
-                "The patch (" + std::to_string(patch) + " px) is larger than the picture's side (" + std::to_string(pixels) + " px).",
-                "Choose a smaller patch, or larger pictures.");
+                "The patch (" + std::to_string(patch) + " px) is larger than the image's side (" + std::to_string(pixels) + " px).",
+                "Choose a smaller patch, or larger images.");
   }
   const int64_t places = pixels - patch + 1;
   auto a = at::zeros({places, cells}, at::kDouble);

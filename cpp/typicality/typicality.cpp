@@ -59,28 +59,28 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   if (input.conditions.size(0) != s.pictures || input.subjects.size(0) != s.pictures ||
       input.weights.sizes() != at::IntArrayRef({s.pictures, s.outputs, s.conditions}) ||
       static_cast<int64_t>(input.keys.size()) != s.pictures) {
-    refuse("Conditions, subjects, weights and keys do not fit " + std::to_string(s.pictures) + " pictures.");
+    refuse("Conditions, subjects, weights and keys do not fit " + std::to_string(s.pictures) + " images.");
   }
-  if (s.rows() > 0 && s.conditions * s.outputs == 0) refuse("Every picture needs a condition to be scored.");
+  if (s.rows() > 0 && s.conditions * s.outputs == 0) refuse("Every image needs a condition to be scored.");
   if (input.conditions.numel() > 0 &&
       (input.conditions.min().item<int64_t>() < 0 || input.conditions.max().item<int64_t>() >= condition_rows(conditions))) {
     refuse("A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
   }
   if (s.pictures > 0 && s.outputs > 0 &&
       (input.subjects.min().item<int64_t>() < 0 || input.subjects.max().item<int64_t>() >= s.conditions)) {
-    refuse("A subject must be one of its picture's " + std::to_string(s.conditions) + " conditions.");
+    refuse("A subject must be one of its image's " + std::to_string(s.conditions) + " conditions.");
   }
   if (options.samples < 1 || options.batch < 1 || options.patch < 0 || options.per_image < 0) {
     refuse("Samples and batch must be positive, patch and patches an image not negative.");
   }
-  if (input.height < 1 || input.width < 1) refuse("The picture's size in pixels is missing.");
+  if (input.height < 1 || input.width < 1) refuse("The image's size in pixels is missing.");
   const auto chw = latents.sizes().slice(1);
   if (input.noises) {
     const auto& n = *input.noises;
     const bool fits = (n.dim() == 4 && n.size(0) == s.samples) || (n.dim() == 5 && n.size(0) == s.pictures && n.size(1) == s.samples);
     if (!fits || n.sizes().slice(n.dim() - 3) != chw) {
       refuse("The replayed noises must be [N, C, h, w] or [B, N, C, h, w] of " + std::to_string(s.samples) + " samples and the latents' shape.",
-             "Noises belong to a picture's size: check --size and the replay file.");
+             "Noises belong to an image's size: check --size and the replay file.");
     }
   }
   const int64_t steps = model.schedule->config().train_timesteps;
@@ -228,8 +228,8 @@ std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& 
   std::vector<std::vector<TypicalityOutput>> all;
   for (int64_t b = 0; b < numbers.size(0); ++b) {
     if (numbers[b][0].item<float>() == 0) {
-      throw Error(code::kNumerics, "The typicality of picture " + std::to_string(b) + " of the batch is not finite (NaN or infinity).",
-                  "In fp16 the model may overflow: use bf16 or fp32. In fp32 the model's weights or the picture are at fault.");
+      throw Error(code::kNumerics, "The typicality of image " + std::to_string(b) + " of the batch is not finite (NaN or infinity).",
+                  "In fp16 the model may overflow: use bf16 or fp32. In fp32 the model's weights or the image are at fault.");
     }
     const auto maps = numbers[b].slice(0, 1, 1 + outputs * height * width).view({outputs, height, width});
     std::vector<TypicalityOutput>& of_picture = all.emplace_back(outputs);

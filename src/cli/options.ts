@@ -44,7 +44,7 @@ export type Values<Table> = { [Name in keyof Table]: Table[Name] extends Option<
 export type Group =
   | 'What'
   | 'Prompts'
-  | 'Pictures'
+  | 'Images'
   | 'Scoring'
   | 'Sampling'
   | 'Mining'
@@ -115,7 +115,7 @@ const upToOne: Parser<number> = (raw) => {
 };
 
 /** A share below one: 0 <= value < 1. */
-const share: Parser<number> = (raw) => {
+const fraction: Parser<number> = (raw) => {
   const value = typeof raw === 'number' || (typeof raw === 'string' && raw.trim() !== '') ? Number(raw) : NaN;
   if (!(value >= 0 && value < 1)) throw new Expected('a number from 0 to below 1');
   return value;
@@ -235,17 +235,17 @@ const labelList: Parser<'own' | 'all' | string[]> = repeated((values) => {
 
 /** Every command has these. `json`, `config`, `help` and `version` are read before anything else. */
 export const COMMON = {
-  config: option({ group: 'Output', describe: 'Take options from a YAML file; flags win', parse: path }),
+  config: option({ group: 'Output', describe: 'YAML file with options; flags take precedence', parse: path }),
   json: option({
     group: 'Output',
-    describe: 'Put the result, or the error, alone on stdout as JSON',
+    describe: 'Print the result, or the error, as JSON on stdout',
     parse: boolean,
     flag: true,
     fallback: false,
   }),
   quiet: option({
     group: 'Output',
-    describe: 'No progress and no notes, errors only',
+    describe: 'Print errors only: no progress, no notes',
     parse: boolean,
     flag: true,
     alias: 'q',
@@ -253,7 +253,7 @@ export const COMMON = {
   }),
   verbose: option({
     group: 'Output',
-    describe: 'More notes; errors with their cause and stack',
+    describe: 'Print more notes, and errors with cause and stack',
     parse: boolean,
     flag: true,
     alias: 'v',
@@ -265,13 +265,13 @@ export const COMMON = {
 export const TABLES = {
   encoding: option({
     group: 'What',
-    describe: "Encoding of the dataset's tables and lists, such as windows-1252, latin1, shift_jis or gbk",
+    describe: "Text encoding of the dataset's tables and lists, such as windows-1252, shift_jis or gbk",
     parse: encoding,
     shownDefault: 'utf-8, strictly',
   }),
   'image-root': option({
     group: 'What',
-    describe: 'Of a table: the folder that relative image paths start at',
+    describe: "Folder that a table's relative image paths start from",
     parse: path,
     shownDefault: "the table's folder",
   }),
@@ -284,32 +284,38 @@ export const DATASET = {
     required: true,
     parse: path,
     describe:
-      'A folder with one folder of images per label, or a .csv / .jsonl file with the columns path (or image) and label',
+      'Folder with one folder of images per label, or a .csv or .jsonl table with the columns path (or image) and label',
   }),
   ...TABLES,
 } satisfies OptionTable;
 
 export const RUN = {
-  run: option({ group: 'What', positional: true, required: true, parse: path, describe: 'The folder a scan wrote' }),
+  run: option({
+    group: 'What',
+    positional: true,
+    required: true,
+    parse: path,
+    describe: 'Run directory written by scan',
+  }),
 } satisfies OptionTable;
 
 export const DEVICE = {
   device: option({
     group: 'Device',
-    describe: 'auto, cpu, cuda or cuda:N; auto says what it chose',
+    describe: 'Device to compute on: auto, cpu, cuda or cuda:N',
     parse: device,
     fallback: 'auto',
   }),
   dtype: option({
     group: 'Device',
-    describe: 'dtype of the UNet; on a CPU fp16 needs one that has it (diffmine doctor)',
+    describe: 'dtype of the UNet; fp16 on a CPU needs hardware support (see diffmine doctor)',
     parse: choice(['fp32', 'bf16', 'fp16']),
     choices: ['fp32', 'bf16', 'fp16'],
     fallback: 'fp32',
   }),
   threads: option({
     group: 'Device',
-    describe: 'CPU threads of the computation',
+    describe: 'CPU threads per process',
     parse: integer(1, 1024),
     shownDefault: 'all cores',
   }),
@@ -317,7 +323,7 @@ export const DEVICE = {
 
 const batch = {
   group: 'Device',
-  describe: 'UNet evaluations a forward pass; auto sizes it from memory',
+  describe: 'UNet inputs per forward pass; auto chooses by free memory',
   parse: wordOr('auto', integer(1, 65536)),
 } as const;
 
@@ -329,59 +335,60 @@ export const SCAN = {
   model: option({
     group: 'What',
     required: true,
-    describe: 'A diffusers model folder with safetensors weights',
+    describe: 'Model folder in the diffusers layout, with safetensors weights',
     parse: path,
   }),
   variant: option({
     group: 'What',
-    describe: 'Read the weights of this variant, such as fp16 or non_ema, where a part has it',
+    describe: 'Weight variant to read where a component has it, such as fp16 or non_ema',
     parse: variant,
   }),
   preset: option({
     group: 'Prompts',
-    describe: "The paper's prompts, sizes and patches for one kind of picture",
+    describe: "The paper's prompts, image size and patch size for a kind of dataset",
     parse: choice(PRESET_NAMES),
     choices: PRESET_NAMES,
   }),
   prompt: option({
     group: 'Prompts',
-    describe: 'The prompt of a label; {label} stands for it, {words} for it with spaces for underscores',
+    describe: 'Prompt template; {label} is the label, {words} the label with spaces for underscores',
     parse: text,
     shownDefault: '"{label}"',
   }),
   'null-prompt': option({
     group: 'Prompts',
-    describe: 'The prompt that says nothing of the label',
+    describe: 'Unconditional prompt',
     parse: text,
     shownDefault: '""',
   }),
   size: option({
-    group: 'Pictures',
-    describe: 'Short side in pixels to shrink to; source keeps the size',
+    group: 'Images',
+    describe: 'Short side to resize larger images to, px; source keeps the size',
     parse: wordOr('source', integer(8, 16384)),
     shownDefault: "the model's sample size",
   }),
   patch: option({
-    group: 'Pictures',
-    describe: 'Side of a patch in pixels of the scored picture',
+    group: 'Images',
+    describe: 'Side of a patch in the resized image, px',
     parse: integer(1, 16384),
     shownDefault: 'short side / 8',
   }),
   samples: option({
     group: 'Scoring',
-    describe: 'Draws of noise and timestep a picture',
+    describe: 'Noise and timestep samples per image',
     parse: integer(1, 1_000_000),
     shownDefault: '100',
   }),
   't-range': option({
     group: 'Scoring',
-    describe: 'Part of the schedule timesteps are drawn from',
+    describe: 'Range of timesteps to sample, as fractions of the noise schedule',
     parse: fractions,
     shownDefault: '0.1,0.7',
   }),
   sampler: option({
     group: 'Scoring',
-    describe: "Timesteps: golden-ratio stratified, or the reference's independent draws",
+    describe:
+      'How timesteps are sampled: stratified (golden ratio) or independently as in the reference implementation',
     parse: choice(['stratified', 'reference']),
     choices: ['stratified', 'reference'],
     shownDefault: 'stratified',
@@ -389,39 +396,40 @@ export const SCAN = {
   seed: option({ group: 'Scoring', describe: 'Seed of noise and timesteps', parse: integer(0), shownDefault: '0' }),
   'all-labels': option({
     group: 'Scoring',
-    describe: 'Score every picture under every label, not only its own',
+    describe: 'Score each image under every label, not only its own',
     parse: boolean,
     flag: true,
   }),
   against: option({
     group: 'Scoring',
-    describe: 'Contrast with null, with the mean of the others, or with one LABEL',
+    describe:
+      'What a label is contrasted with: null (the unconditional prompt), others (the mean of the other labels) or one LABEL',
     parse: text,
     shownDefault: 'null',
   }),
-  replay: option({ group: 'Scoring', describe: 'Take noises and timesteps from a safetensors file', parse: path }),
+  replay: option({ group: 'Scoring', describe: 'Read noise and timesteps from a safetensors file', parse: path }),
   untrained: option({
     group: 'Scoring',
-    describe: "Random weights of the seed in place of the UNet's own: a control for evaluate",
+    describe: 'Use random UNet weights, as a control for evaluate',
     parse: boolean,
     flag: true,
   }),
   'per-image': option({
     group: 'Scoring',
-    describe: 'Non-overlapping patches kept a picture in each list',
+    describe: 'Non-overlapping patches kept per image in each list',
     parse: integer(1, 10_000),
     shownDefault: '5',
   }),
-  'no-maps': option({ group: 'Run folder', describe: 'Keep no typicality maps', parse: boolean, flag: true }),
+  'no-maps': option({ group: 'Run folder', describe: 'Do not store typicality maps', parse: boolean, flag: true }),
   'shard-size': option({
     group: 'Run folder',
-    describe: 'Images per shard, the unit of saved work',
+    describe: 'Images per shard; finished shards survive an interruption',
     parse: integer(1, 1_000_000),
     shownDefault: '64; more above 2 million images',
   }),
   checksum: option({
     group: 'Run folder',
-    describe: 'Identify the dataset by the content of every file as well, which reads all of them',
+    describe: 'Include the content of every file in the dataset fingerprint; reads all files',
     parse: boolean,
     flag: true,
   }),
@@ -429,19 +437,20 @@ export const SCAN = {
   batch: option({ ...batch, shownDefault: 'auto' }),
   tune: option({
     group: 'Device',
-    describe: 'On a GPU: find the fastest convolutions by trial; how the work is split then shows in the rounding',
+    describe: 'On a GPU: turn on cuDNN benchmark mode; results may then differ in rounding between shardings',
     parse: boolean,
     flag: true,
   }),
   workers: option({
     group: 'Device',
-    describe: 'Processes that share the work, each with its own engine',
+    describe: 'Worker processes on this machine',
     parse: integer(1, 256),
     shownDefault: '1',
   }),
   devices: option({
     group: 'Device',
-    describe: 'A process for each of these devices, with commas: 0,1 are GPUs; in place of --device and --workers',
+    describe:
+      'Devices to run one worker process on each, separated by commas; 0,1 are GPUs. Replaces --device and --workers',
     parse: devices,
   }),
 } satisfies OptionTable;
@@ -449,24 +458,29 @@ export const SCAN = {
 export const ESTIMATE = {
   rate: option({
     group: 'Scoring',
-    describe: 'UNet evaluations a second, from an earlier run',
+    describe: 'UNet calls per second, from an earlier run',
     parse: positive,
     shownDefault: 'measured',
   }),
   'no-calibrate': option({
     group: 'Scoring',
-    describe: 'Do not load the model to measure the rate; hours are then left out',
+    describe: 'Do not load the model to measure the rate; omits the hours',
     parse: boolean,
     flag: true,
   }),
 } satisfies OptionTable;
 
 export const OUT = {
-  out: option({ group: 'Run folder', required: true, describe: 'The run folder to write, or to resume', parse: path }),
+  out: option({
+    group: 'Run folder',
+    required: true,
+    describe: 'Output directory of the run: new, or one to resume',
+    parse: path,
+  }),
 } satisfies OptionTable;
 
 export const SHARD = {
-  shard: option({ group: 'Run folder', describe: 'Do only part i of n (from 0) of the shards', parse: part }),
+  shard: option({ group: 'Run folder', describe: 'Run only part i of n of the shards, i from 0', parse: part }),
 } satisfies OptionTable;
 
 const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
@@ -474,7 +488,7 @@ const BOX_FRAMES = ['auto', 'upright', 'stored'] as const;
 const boxFrame = option({
   group: 'What',
   describe:
-    'What boxes and masks are drawn on: the upright image, or the image as stored, without its EXIF orientation',
+    'Whether boxes and masks refer to the upright image or to the image as stored, before its EXIF orientation is applied',
   parse: choice(BOX_FRAMES),
   choices: BOX_FRAMES,
   shownDefault: 'auto',
@@ -485,7 +499,12 @@ export const LOCALIZE = {
   ...DATASET,
   model: SCAN.model,
   variant: SCAN.variant,
-  out: option({ group: 'Run folder', required: true, describe: 'The run folder to write, or to resume', parse: path }),
+  out: option({
+    group: 'Run folder',
+    required: true,
+    describe: 'Output directory of the run: new, or one to resume',
+    parse: path,
+  }),
   labels: option({
     group: 'What',
     describe:
@@ -495,34 +514,28 @@ export const LOCALIZE = {
   }),
   baseline: option({
     group: 'What',
-    describe: 'Another model to make the same maps with, or untrained for random weights',
+    describe: 'Second model to compare with, or untrained for random weights',
     parse: path,
   }),
   boxes: option({
     group: 'What',
-    describe: 'Boxes or masks to compare with: a CSV, BBox_List_2017.csv, a COCO .json, a folder of PNGs',
+    describe: 'Boxes or masks to compare with: a CSV, BBox_List_2017.csv, a COCO .json or a folder of PNG masks',
     parse: path,
   }),
   'only-marked': option({
     group: 'What',
-    describe: 'Map only pictures that boxes or masks are of',
+    describe: 'Map only images that have boxes or masks',
     parse: boolean,
     flag: true,
   }),
   'box-format': option({
     group: 'What',
-    describe: 'What --boxes is',
+    describe: 'Format of --boxes',
     parse: choice(BOX_FORMATS),
     choices: BOX_FORMATS,
     shownDefault: 'auto',
   }),
   'box-frame': boxFrame,
-  pictures: option({
-    group: 'What',
-    describe: 'Where the pictures lie now',
-    parse: path,
-    shownDefault: "the run's data set",
-  }),
   preset: SCAN.preset,
   prompt: SCAN.prompt,
   'null-prompt': SCAN['null-prompt'],
@@ -535,19 +548,19 @@ export const LOCALIZE = {
   replay: SCAN.replay,
   blur: option({
     group: 'Scoring',
-    describe: 'Sigma of the blur: a share of the short side below 1, else pixels; 0 for none',
+    describe: 'Sigma of the Gaussian blur: below 1 a fraction of the short side, else px; 0 disables it',
     parse: atLeastZero,
     shownDefault: '0.0625',
   }),
   bootstrap: option({
     group: 'Scoring',
-    describe: 'Times the pictures are drawn anew for the intervals; 0 for none',
+    describe: 'Bootstrap resamples for the confidence intervals; 0 disables them',
     parse: integer(0, 1_000_000),
     shownDefault: '1000',
   }),
   overlays: option({
     group: 'Output',
-    describe: 'Pictures drawn a label, those with boxes first',
+    describe: 'Overlays drawn per label, images with boxes first',
     parse: wordOr('all', integer(0)),
     shownDefault: '100',
   }),
@@ -563,18 +576,18 @@ export const LOCALIZE = {
 
 /** Defaults are those of src/stages/mine: here they are only shown. */
 export const MINE = {
-  clusters: option({ group: 'Mining', describe: 'Clusters a label', parse: integer(1, 100_000), shownDefault: '32' }),
+  clusters: option({ group: 'Mining', describe: 'Clusters per label', parse: integer(1, 100_000), shownDefault: '32' }),
   top: option({
     group: 'Mining',
-    describe: 'Patches a label in each ranking',
+    describe: 'Patches per label in each ranking',
     parse: integer(1, 999_999),
     shownDefault: '1000',
   }),
   rank: option({
     group: 'Mining',
-    describe: 'The ranking that is clustered',
-    parse: choice(['top', 'least', 'random']),
-    choices: ['top', 'least', 'random'],
+    describe: 'Ranking to cluster',
+    parse: choice(['top', 'bottom', 'random']),
+    choices: ['top', 'bottom', 'random'],
     shownDefault: 'top',
   }),
   'dift-t': option({
@@ -585,19 +598,19 @@ export const MINE = {
   }),
   'up-block': option({
     group: 'Mining',
-    describe: 'UNet up block the features come from',
+    describe: 'UNet up block to take the features from',
     parse: integer(0, 15),
     shownDefault: '1',
   }),
   ensemble: option({
     group: 'Mining',
-    describe: 'Noises averaged for the features of a picture',
+    describe: 'Noise samples averaged for the features of an image',
     parse: integer(1, 1024),
     shownDefault: '8',
   }),
   restarts: option({
     group: 'Mining',
-    describe: 'Starts of k-means, of which the best is kept',
+    describe: 'k-means restarts; the best one is kept',
     parse: integer(1, 10_000),
     shownDefault: '10',
   }),
@@ -609,21 +622,21 @@ export const COTYPICALITY = {
     group: 'What',
     positional: true,
     required: true,
-    describe: 'What translate wrote: LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png',
+    describe: 'Output of translate: LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png',
     parse: path,
   }),
   model: SCAN.model,
   variant: SCAN.variant,
   out: OUT.out,
-  label: option({
+  labels: option({
     group: 'What',
-    describe: 'Labels to compare: given several times, or with commas between',
+    describe: 'Labels to compare, separated by commas',
     parse: labels,
     shownDefault: 'all',
   }),
   boxes: option({
     group: 'What',
-    describe: 'A file of boxes in the source pictures, to compare the clusters with',
+    describe: 'Boxes in the source images to compare the clusters with',
     parse: path,
   }),
   preset: SCAN.preset,
@@ -642,33 +655,33 @@ export const COTYPICALITY = {
   }),
   places: option({
     group: 'Scoring',
-    describe: 'Non-overlapping places kept a sequence',
+    describe: 'Non-overlapping places kept per sequence',
     parse: integer(1, 10_000),
     shownDefault: '5',
   }),
-  top: option({
+  'max-places': option({
     group: 'Mining',
-    describe: 'Places grouped in all, the most co-typical ones',
+    describe: 'Places to cluster in total, the most co-typical ones',
     parse: integer(1, 10_000_000),
     shownDefault: '10000',
   }),
   clusters: option({ group: 'Mining', describe: 'Clusters', parse: integer(1, 100_000), shownDefault: '32' }),
   projection: option({
     group: 'Mining',
-    describe: "How each label's features are brought down before they are clustered",
+    describe: "Dimensionality reduction of each label's features before clustering",
     parse: choice(['umap', 'pca', 'none']),
     choices: ['umap', 'pca', 'none'],
     shownDefault: 'umap',
   }),
   dimensions: option({
     group: 'Mining',
-    describe: 'Dimensions left of each label',
+    describe: 'Dimensions per label after the reduction',
     parse: integer(1, 4096),
     shownDefault: '32',
   }),
-  neighbours: option({
+  neighbors: option({
     group: 'Mining',
-    describe: 'Neighbours of a place that UMAP looks at',
+    describe: 'Neighbors per place in UMAP',
     parse: integer(2, 1000),
     shownDefault: '15',
   }),
@@ -678,14 +691,14 @@ export const COTYPICALITY = {
   ensemble: MINE.ensemble,
   rows: option({
     group: 'Output',
-    describe: 'Sequences of a cluster on the page',
+    describe: 'Sequences shown per cluster',
     parse: integer(1, 1000),
     shownDefault: '8',
   }),
   'no-maps': SCAN['no-maps'],
   'shard-size': option({
     group: 'Run folder',
-    describe: 'Sequences a shard, the unit of saved work',
+    describe: 'Sequences per shard; finished shards survive an interruption',
     parse: integer(1, 1_000_000),
     shownDefault: '16',
   }),
@@ -696,9 +709,19 @@ export const COTYPICALITY = {
 
 /** Of `mine` by itself: the manifest says all this, and it may have moved. */
 export const MINE_WHERE = {
-  model: option({ group: 'What', describe: 'Where the model lies now', parse: path, shownDefault: "the run's" }),
+  model: option({
+    group: 'What',
+    describe: 'Where the model is now, if it has moved',
+    parse: path,
+    shownDefault: "the run's",
+  }),
   variant: option({ group: 'What', describe: SCAN.variant.describe, parse: variant, shownDefault: "the run's" }),
-  dataset: option({ group: 'What', describe: 'Where the dataset lies now', parse: path, shownDefault: "the run's" }),
+  dataset: option({
+    group: 'What',
+    describe: 'Where the dataset is now, if it has moved',
+    parse: path,
+    shownDefault: "the run's",
+  }),
   'image-root': option({ ...TABLES['image-root'], shownDefault: "the run's" }),
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, shownDefault: "the run's" }),
   batch: option({ ...batch, shownDefault: "the run's" }),
@@ -706,13 +729,13 @@ export const MINE_WHERE = {
 } satisfies OptionTable;
 
 export const REPORT = {
-  pictures: option({
+  dataset: option({
     group: 'What',
-    describe: 'Where the pictures lie now',
+    describe: 'Where the dataset is now, if it has moved',
     parse: path,
-    shownDefault: "the run's data set",
+    shownDefault: "the run's dataset",
   }),
-  controls: option({
+  'control-patches': option({
     group: 'Output',
     describe: 'Patches shown of each ranking that was not clustered',
     parse: integer(0, 10_000),
@@ -722,7 +745,7 @@ export const REPORT = {
     group: 'Output',
     describe: "The report's heading",
     parse: text,
-    shownDefault: "the data set's name",
+    shownDefault: "the dataset's name",
   }),
 } satisfies OptionTable;
 
@@ -731,137 +754,136 @@ export const GOLDEN = {
     group: 'What',
     positional: true,
     required: true,
-    describe: 'A folder with diffmine-golden-1 manifests, at any depth',
+    describe: 'Folder with diffmine-golden-1 manifests, at any depth',
     parse: path,
   }),
 } satisfies OptionTable;
 
 export const BENCH = {
-  file: option({
+  out: option({
     group: 'Output',
-    positional: true,
-    describe: 'A file to write the report to as JSON (docs/guides/benchmarking.md), with or without --json',
+    describe: 'JSON file to write the report to',
     parse: path,
   }),
   model: option({
     group: 'What',
-    describe: 'A model folder, or synthetic:sd15, synthetic:demo, synthetic:tiny (random weights, no download)',
+    describe: 'Model folder, or synthetic:sd15, synthetic:demo or synthetic:tiny (random weights, no download)',
     parse: path,
     fallback: 'synthetic:sd15',
   }),
   variant: SCAN.variant,
   latents: option({
     group: 'What',
-    describe: "Sides of the UNet's input to time, with commas",
+    describe: 'Sides of the UNet input to time, in latent cells, separated by commas',
     parse: list(integer(1, 1024), 'whole numbers'),
     shownDefault: '32,64',
   }),
   size: option({
     group: 'What',
-    describe: 'The same by sides of pictures in pixels',
+    describe: 'The same as --latents, in px of the image',
     parse: list(integer(8, 16384), 'whole numbers'),
   }),
   batch: option({
     group: 'What',
-    describe: 'UNet evaluations a forward pass, with commas',
+    describe: 'UNet inputs per forward pass, separated by commas',
     parse: list(integer(2, 65536), 'whole numbers'),
     shownDefault: '2; on a GPU 64',
   }),
   dtype: option({
     group: 'What',
-    describe: 'Precisions to time, with commas',
+    describe: 'dtypes to time, separated by commas',
     parse: list(choice(['fp32', 'bf16', 'fp16']), 'fp32, bf16 or fp16'),
     shownDefault: 'fp32,bf16; on a GPU fp16',
   }),
   repeats: option({
     group: 'What',
-    describe: 'Rounds that count: each of the machine, a pass, a scoring call, the peer',
+    describe: 'Rounds measured; each times the machine rates, a forward pass, a scoring call and diffusers',
     parse: integer(1, 10_000),
     fallback: 5,
   }),
-  'no-evaluations': option({ group: 'What', describe: 'Time no evaluations of the UNet', parse: boolean, flag: true }),
+  'no-unet': option({ group: 'What', describe: 'Time no UNet calls', parse: boolean, flag: true }),
   'no-stages': option({
     group: 'What',
-    describe: 'Time passes alone: no scoring calls, no features, no clusters',
+    describe: 'Skip the stages: no scoring calls, features or clustering',
     parse: boolean,
     flag: true,
   }),
   training: option({
     group: 'What',
-    describe: 'Trainings to time, with commas: sizes of train --list, and model for that of --model',
+    describe: 'Trainings to time, separated by commas: sizes from train --list-sizes, or model for --model',
     parse: list(choice([...SIZE_NAMES, 'model']), 'sizes'),
   }),
-  'training-batch': option({
+  'train-batch': option({
     group: 'What',
-    describe: 'Pictures a training step',
+    describe: 'Images per training step',
     parse: integer(1, 65536),
     shownDefault: "the size's; of --model 1, on a GPU 8",
   }),
   'gradient-checkpointing': option({
     group: 'What',
-    describe: 'Train in less memory for a third more time',
+    describe: 'Recompute activations in the backward pass: less memory, a third more time',
     parse: boolean,
     flag: true,
   }),
-  'pipeline-model': option({ group: 'What', describe: 'A model folder to time the whole pipeline with', parse: path }),
-  'pipeline-data': option({ group: 'What', describe: 'The data set for it', parse: path }),
+  'pipeline-model': option({ group: 'What', describe: 'Model folder for timing the whole pipeline', parse: path }),
+  'pipeline-data': option({ group: 'What', describe: 'Dataset for timing the whole pipeline', parse: path }),
   'pipeline-samples': option({
     group: 'What',
-    describe: 'Draws of noise and timestep a picture of it',
+    describe: 'Noise and timestep samples per image of the pipeline',
     parse: integer(1, 1_000_000),
     fallback: 10,
   }),
-  peer: option({
+  diffusers: option({
     group: 'Comparison',
-    describe: 'A Python with torch and diffusers to time evaluations in turn with',
+    describe: 'Python with torch and diffusers to compare with, timed in turn',
     parse: path,
   }),
-  'peer-compile': option({
+  'diffusers-compile': option({
     group: 'Comparison',
-    describe: 'Time the peer compiled, too, in this mode of torch.compile',
+    describe: 'Also time diffusers compiled, in this mode of torch.compile',
     parse: choice(COMPILE_MODES),
     choices: COMPILE_MODES,
   }),
   reference: option({
     group: 'Comparison',
-    describe: "Time the reference's whole loop on --peer too, over the pictures of --pipeline-data",
+    describe: "Also time the reference implementation's whole loop with --diffusers, on the images of --pipeline-data",
     parse: boolean,
     flag: true,
   }),
   'reference-dtype': option({
     group: 'Comparison',
-    describe: 'Precision of the reference',
+    describe: 'dtype of the reference implementation',
     parse: choice(['fp32', 'bf16', 'fp16']),
     choices: ['fp32', 'bf16', 'fp16'],
     shownDefault: 'that of --dtype',
   }),
   top: option({
     group: 'Comparison',
-    describe: 'Patches a label whose features are taken in both pipelines',
+    describe: 'Patches per label in each ranking',
     parse: integer(1, 999_999),
     fallback: 1000,
   }),
   ablate: option({
     group: 'Comparison',
     describe:
-      'Optimizations to measure, separated by commas, each against an engine that has it disabled; all: all that apply to the device',
+      'Optimizations to measure, separated by commas, each against an engine that has it disabled; all measures every one that applies to the device',
     parse: list(choice(['all', ...OPTIMIZATIONS]), 'optimizations'),
     choices: ['all', ...OPTIMIZATIONS],
   }),
   compare: option({
     group: 'Comparison',
-    describe: 'A report to compare with; exit code 1 where a share is below it by more than the tolerance',
+    describe: 'Earlier report to compare with; exit code 1 if a utilization fell by more than --tolerance',
     parse: path,
   }),
   tolerance: option({
     group: 'Comparison',
-    describe: 'How much of a share may be lost, as 5% or 0.05',
+    describe: 'Allowed loss of utilization, as 5% or 0.05',
     parse: portion,
     shownDefault: '5%',
   }),
   summary: option({
     group: 'Output',
-    describe: 'A file for tables in Markdown; auto appends to the page of a GitHub job (GITHUB_STEP_SUMMARY)',
+    describe: 'File for Markdown tables; auto appends to the GitHub job summary (GITHUB_STEP_SUMMARY)',
     parse: path,
   }),
   device: option({ group: 'Device', describe: 'auto, cpu, cuda or cuda:N', parse: device, fallback: 'auto' }),
@@ -869,7 +891,7 @@ export const BENCH = {
   disable: option({
     group: 'Device',
     describe:
-      'Disable optimizations in all that is measured but the whole pipeline, separated by commas; names as in --ablate',
+      'Optimizations to disable in everything but the whole pipeline, separated by commas; names as for --ablate',
     parse: list(choice(OPTIMIZATIONS), 'optimizations'),
   }),
 } satisfies OptionTable;
@@ -879,13 +901,13 @@ export const INSPECTED = {
     group: 'What',
     positional: true,
     required: true,
-    describe: 'A model folder, a dataset or a run folder',
+    describe: 'Model folder, dataset or run folder',
     parse: path,
   }),
   ...TABLES,
   variant: option({
     group: 'What',
-    describe: 'Of a model: read the weights of this variant, where a part has it',
+    describe: 'Weight variant of a model to read where a component has it',
     parse: variant,
   }),
 } satisfies OptionTable;
@@ -893,19 +915,19 @@ export const INSPECTED = {
 export const EXPORT = {
   table: option({
     group: 'What',
-    describe: 'Which table',
+    describe: 'Table to export',
     parse: choice(['patches', 'clusters', 'images']),
     choices: ['patches', 'clusters', 'images'],
     fallback: 'patches',
   }),
   format: option({
     group: 'Output',
-    describe: 'Which format',
+    describe: 'Format to write',
     parse: choice(['json', 'csv', 'parquet']),
     choices: ['json', 'csv', 'parquet'],
     shownDefault: 'csv; with --json, json',
   }),
-  out: option({ group: 'Output', describe: 'The file to write', parse: path, shownDefault: 'stdout' }),
+  out: option({ group: 'Output', describe: 'File to write', parse: path, shownDefault: 'stdout' }),
 } satisfies OptionTable;
 
 /** Defaults are those of src/stages/evaluate: here they are only shown. */
@@ -919,107 +941,116 @@ export const EVALUATE = {
   }),
   'typical-column': option({
     group: 'What',
-    describe: 'The column with the label that a box is typical of',
+    describe: 'Column with the label that a box is typical of',
     parse: text,
     shownDefault: "city, else label, else the image's label",
   }),
   'box-frame': boxFrame,
-  control: option({
+  'control-run': option({
     group: 'What',
-    describe: 'Another run of the same pictures to show beside it, such as one scanned with --untrained',
+    describe: 'Control: another run of the same images, such as one scanned with --untrained',
     parse: path,
   }),
-  pictures: option({
+  dataset: option({
     group: 'What',
-    describe: 'Where the pictures lie now',
+    describe: 'Where the dataset is now, if it has moved',
     parse: path,
-    shownDefault: "the run's data set",
+    shownDefault: "the run's dataset",
   }),
   smooth: option({
     group: 'Scoring',
-    describe: 'Side of the box mean over the pixels of a map, odd',
+    describe: 'Side of the box filter over a map, px, odd',
     parse: integer(1, 999),
     shownDefault: '5',
   }),
-  'no-colour': option({ group: 'Scoring', describe: 'Do without the baseline of colours', parse: boolean, flag: true }),
+  'no-color-baseline': option({
+    group: 'Scoring',
+    describe: 'Skip the color baseline',
+    parse: boolean,
+    flag: true,
+  }),
   bootstrap: option({
     group: 'Scoring',
-    describe: 'Times the pictures are drawn anew for the intervals; 0 for none',
+    describe: 'Bootstrap resamples for the confidence intervals; 0 disables them',
     parse: integer(0, 1_000_000),
     shownDefault: '1000',
   }),
-  seed: option({ group: 'Scoring', describe: 'Seed of the drawing anew', parse: integer(0), shownDefault: '0' }),
-  'per-label': option({
+  seed: option({ group: 'Scoring', describe: 'Seed of the bootstrap', parse: integer(0), shownDefault: '0' }),
+  'grid-images': option({
     group: 'Output',
-    describe: 'Pictures a label on the sheet of maps',
+    describe: 'Images per label in the grid of maps',
     parse: integer(0, 100),
     shownDefault: '4',
   }),
-  png: option({ group: 'Output', describe: 'Write the sheet of maps as maps.png, too', parse: boolean, flag: true }),
+  png: option({ group: 'Output', describe: 'Also write the grid of maps as maps.png', parse: boolean, flag: true }),
 } satisfies OptionTable;
 
 /** Defaults are those of src/tools/demo and src/tools/world: here they are only shown. */
 export const DEMO = {
   out: option({
     group: 'Run folder',
-    describe: "The demo's folder: new, or one to go on with",
+    describe: 'Output directory of the demo: new, or one to resume',
     parse: path,
     shownDefault: 'demo-run',
   }),
   full: option({
     group: 'What',
-    describe: 'Go on to translation, consistent changes and localization',
+    describe: 'Continue with translation, consistent changes and localization',
     parse: boolean,
     flag: true,
   }),
-  translated: option({
+  'translated-images': option({
     group: 'What',
-    describe: 'With --full: pictures a city that are translated to the others',
+    describe: 'With --full: images per city to translate to the other cities',
     parse: integer(1, 1_000_000),
     shownDefault: '3',
   }),
-  'data-only': option({ group: 'What', describe: 'Only draw the planted world into this new folder', parse: path }),
+  'data-only': option({
+    group: 'What',
+    describe: 'Only draw the synthetic dataset, into this new folder',
+    parse: path,
+  }),
   model: option({
     group: 'What',
-    describe: 'A model that was trained on such pictures',
+    describe: 'Model trained on images of the synthetic dataset',
     parse: path,
     shownDefault: "the package's",
   }),
   variant: SCAN.variant,
-  pictures: option({
-    group: 'Pictures',
-    describe: 'Pictures a city',
+  'images-per-label': option({
+    group: 'Images',
+    describe: 'Images per city',
     parse: integer(2, 1_000_000),
     shownDefault: '40; with --data-only 250, held-out ones included',
   }),
   size: option({
-    group: 'Pictures',
-    describe: 'Side of the pictures in pixels',
+    group: 'Images',
+    describe: 'Side of the images, px',
     parse: integer(32, 1024),
     shownDefault: '64',
   }),
-  heldout: option({
-    group: 'Pictures',
-    describe: 'With --data-only: share of the pictures kept apart from training',
-    parse: share,
+  holdout: option({
+    group: 'Images',
+    describe: 'With --data-only: fraction of the images held out',
+    parse: fraction,
     shownDefault: '0.2',
   }),
   seed: option({
-    group: 'Pictures',
-    describe: 'Seed of the world, and of the noises',
+    group: 'Images',
+    describe: 'Seed of the dataset and of the noise',
     parse: integer(0),
     shownDefault: '0',
   }),
   samples: option({
     group: 'Scoring',
-    describe: 'Draws of noise and timestep a picture',
+    describe: 'Noise and timestep samples per image',
     parse: integer(1, 1_000_000),
     shownDefault: '16',
   }),
-  clusters: option({ group: 'Mining', describe: 'Clusters a city', parse: integer(1, 100_000), shownDefault: '8' }),
+  clusters: option({ group: 'Mining', describe: 'Clusters per city', parse: integer(1, 100_000), shownDefault: '8' }),
   bootstrap: option({
     group: 'Scoring',
-    describe: 'Times the pictures are drawn anew for the intervals; 0 for none',
+    describe: 'Bootstrap resamples for the confidence intervals; 0 disables them',
     parse: integer(0, 1_000_000),
     shownDefault: '1000',
   }),
@@ -1032,20 +1063,20 @@ export const SAMPLE = {
     group: 'What',
     positional: true,
     required: true,
-    describe: 'A diffusers model folder with safetensors weights',
+    describe: 'Model folder in the diffusers layout, with safetensors weights',
     parse: path,
   }),
   variant: SCAN.variant,
-  out: option({ group: 'Output', required: true, describe: 'The folder to write, or to go on with', parse: path }),
-  label: option({
+  out: option({ group: 'Output', required: true, describe: 'Output directory: new, or one to resume', parse: path }),
+  labels: option({
     group: 'What',
-    describe: 'Labels to make images of: given several times; of a class model also with commas between',
+    describe: 'Labels to sample; repeat the option, or separate the labels of a class model by commas',
     parse: labels,
     shownDefault: 'all labels of a class model',
   }),
   count: option({
     group: 'What',
-    describe: 'Pictures a label',
+    describe: 'Images per label',
     parse: integer(1, 1_000_000),
     alias: 'n',
     shownDefault: '8',
@@ -1053,26 +1084,31 @@ export const SAMPLE = {
   prompt: option({ group: 'Prompts', describe: SCAN.prompt.describe, parse: text, shownDefault: '"{label}"' }),
   'null-prompt': option({
     group: 'Prompts',
-    describe: 'The prompt that guidance leads away from',
+    describe: 'Prompt that guidance leads away from',
     parse: text,
     shownDefault: '""',
   }),
   size: option({
-    group: 'Pictures',
-    describe: 'Side of the square pictures in pixels',
+    group: 'Images',
+    describe: 'Side of the square images, px',
     parse: integer(8, 16384),
     shownDefault: "the model's sample size",
   }),
-  steps: option({ group: 'Sampling', describe: 'DDIM steps', parse: integer(1, 100_000), shownDefault: '50' }),
-  guidance: option({
+  'inference-steps': option({
     group: 'Sampling',
-    describe: 'How far the label is followed (classifier-free guidance); 1 is as learnt',
+    describe: 'DDIM sampling steps',
+    parse: integer(1, 100_000),
+    shownDefault: '50',
+  }),
+  'guidance-scale': option({
+    group: 'Sampling',
+    describe: 'Guidance scale (classifier-free guidance); 1 disables guidance',
     parse: atLeastZero,
     shownDefault: '7.5 for text, 3 for classes',
   }),
   seed: option({
     group: 'Sampling',
-    describe: 'Seed of the noise: picture i of every label starts from the same',
+    describe: 'Seed of the noise; image i of every label starts from the same noise',
     parse: integer(0),
     shownDefault: '0',
   }),
@@ -1085,114 +1121,119 @@ export const TRANSLATE = {
   ...DATASET,
   model: SCAN.model,
   variant: SCAN.variant,
-  out: option({ group: 'Run folder', required: true, describe: 'The folder to write, or to go on with', parse: path }),
+  out: option({
+    group: 'Run folder',
+    required: true,
+    describe: 'Output directory: new, or one to resume',
+    parse: path,
+  }),
   to: option({
     group: 'What',
-    describe: 'Target labels: given several times, or with commas between',
+    describe: 'Target labels, separated by commas',
     parse: labels,
-    shownDefault: 'all labels of the data set',
+    shownDefault: 'all labels of the dataset',
   }),
   'inversion-steps': option({
     group: 'Sampling',
-    describe: 'DDIM steps from the picture to noise',
+    describe: 'DDIM inversion steps, from the image to noise',
     parse: integer(1, 100_000),
     shownDefault: '999',
   }),
-  steps: option({
+  'inference-steps': option({
     group: 'Sampling',
-    describe: 'DDIM steps back, at timesteps that the inversion passes',
+    describe: 'DDIM sampling steps, at timesteps of the inversion',
     parse: integer(1, 100_000),
     shownDefault: '50',
   }),
-  guidance: option({
+  'guidance-scale': option({
     group: 'Sampling',
-    describe: 'How far the target is followed (classifier-free guidance); 1 is as learnt',
+    describe: 'Guidance scale (classifier-free guidance) of the target label; 1 disables guidance',
     parse: atLeastZero,
     shownDefault: '7.5',
   }),
   'guidance-range': option({
     group: 'Sampling',
-    describe: 'Part of the schedule in which guidance acts',
+    describe: 'Range of timesteps with guidance, as fractions of the noise schedule',
     parse: fractions,
     shownDefault: '0,1; of pixel models 0,0.4',
   }),
   negative: option({
     group: 'Sampling',
-    describe: "What guidance leads away from: the picture's own label, or nothing said",
+    describe: "What guidance leads away from: source (the image's label) or null (the unconditional prompt)",
     parse: choice(['source', 'null']),
     choices: ['source', 'null'],
     shownDefault: 'source',
   }),
-  'feature-share': option({
+  'feature-fraction': option({
     group: 'Sampling',
-    describe: 'Share of the steps that keep the features of the source',
+    describe: 'Fraction of the steps that keep the features of the source image',
     parse: upToOne,
     shownDefault: '0.8',
   }),
-  'attention-share': option({
+  'attention-fraction': option({
     group: 'Sampling',
-    describe: 'Share of the steps that keep its self-attention',
+    describe: 'Fraction of the steps that keep the self-attention of the source image',
     parse: upToOne,
     shownDefault: '0.5',
   }),
   'feature-layers': option({
     group: 'Sampling',
-    describe: 'Second convolutions to keep, with commas; up_blocks.1 is all of it',
+    describe: 'Resnet blocks whose features are kept, separated by commas; up_blocks.1 means the whole block',
     parse: list(text, 'module paths'),
     shownDefault: "the paper's",
   }),
   'attention-layers': option({
     group: 'Sampling',
-    describe: 'Self-attentions to keep, with commas',
+    describe: 'Self-attention layers to keep, separated by commas',
     parse: list(text, 'module paths'),
     shownDefault: "the paper's",
   }),
   preset: option({
     group: 'Prompts',
-    describe: "The paper's prompts and sizes for one kind of picture",
+    describe: "The paper's prompts and image size for a kind of dataset",
     parse: choice(PRESET_NAMES),
     choices: PRESET_NAMES,
   }),
   prompt: SCAN.prompt,
   'null-prompt': option({
     group: 'Prompts',
-    describe: 'With --negative null: the prompt that guidance leads away from',
+    describe: 'With --negative null: prompt that guidance leads away from',
     parse: text,
     shownDefault: '""',
   }),
   size: SCAN.size,
   limit: option({
-    group: 'Pictures',
-    describe: 'Translate only the first pictures of each label',
+    group: 'Images',
+    describe: 'Translate only this many images per label',
     parse: integer(1),
     shownDefault: 'all',
   }),
   evaluate: option({
     group: 'Scoring',
-    describe: 'Measure the result with the model: structure kept, target recognised',
+    describe: 'Measure with the model how much structure is kept and how well the target label is recognized',
     parse: boolean,
     flag: true,
   }),
   boxes: option({
     group: 'Scoring',
-    describe: 'With --evaluate: what is where in the pictures, to tell what has changed',
+    describe: 'With --evaluate: boxes of known elements, to measure where the changes are',
     parse: path,
   }),
   samples: option({
     group: 'Scoring',
-    describe: 'With --evaluate: draws of noise and timestep a picture',
+    describe: 'With --evaluate: noise and timestep samples per image',
     parse: integer(1, 1_000_000),
     shownDefault: '16',
   }),
   't-range': option({
     group: 'Scoring',
-    describe: 'With --evaluate: part of the schedule timesteps are drawn from',
+    describe: 'With --evaluate: range of timesteps to sample, as fractions of the noise schedule',
     parse: fractions,
     shownDefault: '0.1,0.7',
   }),
   'shard-size': option({
     group: 'Run folder',
-    describe: 'Pictures a shard, the unit of saved work',
+    describe: 'Images per shard; finished shards survive an interruption',
     parse: integer(1, 1_000_000),
     shownDefault: '16',
   }),
@@ -1201,7 +1242,7 @@ export const TRANSLATE = {
   batch: option({ ...batch, shownDefault: 'auto' }),
 } satisfies OptionTable;
 
-const precisions = ['fp32', 'bf16', 'fp16'] as const;
+const dtypes = ['fp32', 'bf16', 'fp16'] as const;
 
 const fold: Parser<1 | 2> = (raw) => {
   const value = integer(1, 2)(raw);
@@ -1212,37 +1253,37 @@ const fold: Parser<1 | 2> = (raw) => {
 export const TRAIN = {
   dataset: option({ group: 'What', positional: true, parse: path, describe: DATASET.dataset.describe }),
   ...TABLES,
-  out: option({ group: 'Run folder', describe: 'The folder of the training, which becomes the model', parse: path }),
+  out: option({ group: 'Run folder', describe: 'Output directory, which becomes the model folder', parse: path }),
   from: option({ group: 'What', describe: 'Fine-tune the UNet of this model folder', parse: path }),
   new: option({
     group: 'What',
-    describe: 'Make a model of this size from nothing',
+    describe: 'Train a model of this size from scratch',
     parse: choice(SIZE_NAMES),
     choices: SIZE_NAMES,
   }),
-  vae: option({ group: 'What', describe: 'With --new: the model whose VAE makes the latents', parse: path }),
+  vae: option({ group: 'What', describe: 'With --new: model folder whose VAE encodes the images', parse: path }),
   'text-encoder': option({
     group: 'What',
-    describe: 'With --new: the model whose text encoder reads prompts',
+    describe: 'With --new: model folder whose text encoder reads the prompts',
     parse: path,
     shownDefault: 'labels as classes',
   }),
   variant: option({
     group: 'What',
-    describe: 'Of --from, --vae and --text-encoder: read the weights of this variant, where a part has it',
+    describe: 'Weight variant to read from --from, --vae and --text-encoder where a component has it',
     parse: variant,
   }),
   fold: option({
     group: 'What',
-    describe: 'With --new: pixels folded into channels, in each direction',
+    describe: 'With --new: factor of the pixel unshuffle before the UNet',
     parse: fold,
     choices: ['1', '2'],
     shownDefault: '2 for pixels, 1 for latents',
   }),
-  list: option({ group: 'What', describe: 'List the sizes', parse: boolean, flag: true }),
+  'list-sizes': option({ group: 'What', describe: 'List the sizes for --new and exit', parse: boolean, flag: true }),
   resume: option({
     group: 'Run folder',
-    describe: 'Go on with the training in --out, exactly',
+    describe: 'Resume the training in --out exactly',
     parse: boolean,
     flag: true,
   }),
@@ -1250,108 +1291,117 @@ export const TRAIN = {
   'null-prompt': SCAN['null-prompt'],
   drop: option({
     group: 'Prompts',
-    describe: 'Probability that a picture is shown under the null prompt',
+    describe: 'Probability of training an image with the unconditional prompt (label dropout)',
     parse: upToOne,
     shownDefault: '0.05',
   }),
   size: option({
-    group: 'Pictures',
-    describe: 'Side of the random crops, of pictures shrunk to it',
+    group: 'Images',
+    describe: 'Side of the random crops, px',
     parse: integer(8, 16384),
     shownDefault: "the model's",
   }),
-  flips: option({ group: 'Pictures', describe: 'Mirror half of the pictures', parse: boolean, flag: true }),
+  flips: option({ group: 'Images', describe: 'Flip half of the images horizontally', parse: boolean, flag: true }),
   validation: option({
-    group: 'Pictures',
-    describe: "Share of each label's pictures kept for validation",
-    parse: share,
+    group: 'Images',
+    describe: "Fraction of each label's images held out for validation",
+    parse: fraction,
     shownDefault: '0.05',
   }),
-  steps: option({ group: 'Training', describe: 'Steps', parse: integer(1), shownDefault: "the size's; 5000" }),
-  epochs: option({ group: 'Training', describe: 'Passes over the pictures, in place of steps', parse: positive }),
-  batch: option({
+  steps: option({ group: 'Training', describe: 'Training steps', parse: integer(1), shownDefault: "the size's; 5000" }),
+  epochs: option({
     group: 'Training',
-    describe: 'Pictures a step',
+    describe: 'Passes over the training images, instead of --steps',
+    parse: positive,
+  }),
+  'train-batch': option({
+    group: 'Training',
+    describe: 'Images per training step',
     parse: integer(1, 65536),
     shownDefault: "the size's; 8",
   }),
-  accumulate: option({
+  'gradient-accumulation-steps': option({
     group: 'Training',
-    describe: 'Passes that the pictures of a step are split into',
+    describe: 'Forward and backward passes per training step',
     parse: integer(1, 65536),
     shownDefault: '1',
   }),
   'learning-rate': option({
     group: 'Training',
-    describe: 'Learning rate at its peak',
+    describe: 'Peak learning rate',
     parse: positive,
     shownDefault: "the size's; 1e-5",
   }),
-  schedule: option({
+  'lr-schedule': option({
     group: 'Training',
-    describe: 'Course of the learning rate after warm-up',
+    describe: 'Learning-rate schedule after the warm-up',
     parse: choice(['constant', 'linear', 'cosine']),
     choices: ['constant', 'linear', 'cosine'],
     shownDefault: 'cosine; constant with --from',
   }),
-  warmup: option({
+  'warmup-steps': option({
     group: 'Training',
-    describe: 'Steps over which the rate rises',
+    describe: 'Steps of linear warm-up',
     parse: integer(0),
     shownDefault: '100; 0 with --from',
   }),
-  'weight-decay': option({ group: 'Training', describe: 'Of AdamW', parse: atLeastZero, shownDefault: '0.01' }),
-  clip: option({
+  'weight-decay': option({
     group: 'Training',
-    describe: 'Largest norm of the gradient; 0 never clips',
+    describe: 'Weight decay of AdamW',
+    parse: atLeastZero,
+    shownDefault: '0.01',
+  }),
+  'max-grad-norm': option({
+    group: 'Training',
+    describe: 'Maximum gradient norm; 0 disables clipping',
     parse: atLeastZero,
     shownDefault: '1',
   }),
   ema: option({
     group: 'Training',
-    describe: 'Decay of the moving average of the weights; 0 for none',
-    parse: share,
+    describe: 'Decay of the exponential moving average of the weights; 0 disables it',
+    parse: fraction,
     shownDefault: '0.999; 0 with --from',
   }),
   't-range': option({
     group: 'Training',
-    describe: 'Part of the schedule timesteps are drawn from',
+    describe: 'Range of timesteps to sample, as fractions of the noise schedule',
     parse: fractions,
     shownDefault: '0,1',
   }),
   wide: option({
     group: 'Training',
-    describe: 'Share of the timesteps drawn from the whole schedule all the same',
+    describe: 'Fraction of the timesteps sampled from the whole schedule despite --t-range',
     parse: upToOne,
     shownDefault: '0',
   }),
   'min-snr': option({
     group: 'Training',
-    describe: 'Gamma of the Min-SNR weights; 0 for none',
+    describe: 'Gamma of Min-SNR loss weighting; 0 disables it',
     parse: atLeastZero,
     shownDefault: '0',
   }),
   'lora-rank': option({
     group: 'Training',
-    describe: 'Train low-rank updates of the attention projections; 0 trains the weights',
+    describe: 'Rank of the LoRA updates of the attention projections; 0 trains all weights',
     parse: integer(0, 65536),
     shownDefault: '0',
   }),
   'lora-alpha': option({
     group: 'Training',
-    describe: 'Scale of the updates, over the rank',
+    describe: 'LoRA alpha: the updates are scaled by alpha / rank',
     parse: atLeastZero,
     shownDefault: 'the rank',
   }),
   'gradient-checkpointing': option({
     group: 'Device',
-    describe: 'Less memory for a third more time',
+    describe: 'Recompute activations in the backward pass: less memory, a third more time',
     parse: boolean,
     flag: true,
   }),
   seed: option({
     group: 'Training',
-    describe: 'Seed of order, crops, noise and first weights',
+    describe: 'Seed of image order, crops, noise and initial weights',
     parse: integer(0),
     shownDefault: '0',
   }),
@@ -1363,65 +1413,70 @@ export const TRAIN = {
   }),
   keep: option({
     group: 'Run folder',
-    describe: 'Checkpoints kept besides the best',
+    describe: 'Checkpoints to keep besides the best',
     parse: integer(1),
     shownDefault: '2',
   }),
   use: option({
     group: 'Run folder',
-    describe: 'Weights that the model gets',
+    describe: 'Weights to export to the model folder',
     parse: choice(['last', 'best']),
     choices: ['last', 'best'],
     shownDefault: 'last',
   }),
-  'save-as': option({
+  'save-dtype': option({
     group: 'Run folder',
-    describe: "Precision of the model's file",
-    parse: choice(precisions),
-    choices: precisions,
+    describe: 'dtype of the saved model',
+    parse: choice(dtypes),
+    choices: dtypes,
     shownDefault: 'fp32',
   }),
   'sample-every': option({
     group: 'Output',
-    describe: 'Steps between sheets of sampled pictures; 0 for none',
+    describe: 'Steps between image grids; 0 disables them',
     parse: integer(0),
     shownDefault: 'a quarter of the steps',
   }),
   'sample-count': option({
     group: 'Output',
-    describe: 'Pictures a label on a sheet',
+    describe: 'Images per label in an image grid',
     parse: integer(1, 64),
     shownDefault: '4',
   }),
-  'sample-steps': option({
+  'sample-inference-steps': option({
     group: 'Output',
-    describe: 'DDIM steps of a sheet',
+    describe: 'DDIM sampling steps of an image grid',
     parse: integer(1, 1000),
     shownDefault: '25',
   }),
-  'sample-guidance': option({ group: 'Output', describe: 'Guidance of a sheet', parse: positive, shownDefault: '3' }),
+  'sample-guidance-scale': option({
+    group: 'Output',
+    describe: 'Guidance scale of an image grid',
+    parse: positive,
+    shownDefault: '3',
+  }),
   ...DEVICE,
   dtype: option({
     group: 'Device',
-    describe: 'Precision of the activations; weights stay fp32',
-    parse: choice(precisions),
-    choices: precisions,
+    describe: 'dtype of the activations; weights stay in fp32',
+    parse: choice(dtypes),
+    choices: dtypes,
     shownDefault: 'fp32',
   }),
 } satisfies OptionTable;
 
 export const SETUP = {
-  cuda: option({ group: 'Set-up', describe: 'Build for NVIDIA GPUs', parse: boolean, flag: true }),
+  cuda: option({ group: 'Set-up', describe: 'Build with CUDA for NVIDIA GPUs', parse: boolean, flag: true }),
   'no-cuda': option({
     group: 'Set-up',
-    describe: 'Build for the CPU alone',
+    describe: 'Build for the CPU only',
     parse: boolean,
     flag: true,
     shownDefault: 'as the last time, at first without CUDA',
   }),
   libtorch: option({
     group: 'Set-up',
-    describe: 'The LibTorch to use, as the variable LIBTORCH',
+    describe: 'LibTorch folder to use, like the variable LIBTORCH',
     parse: path,
     shownDefault: 'found or fetched',
   }),

@@ -16,24 +16,24 @@ export interface OutputOptions {
 /** What a stage is called while it runs, and what it counts. */
 const STAGES: Record<string, [title: string, unit: string]> = {
   load: ['Loading', 'tensors'],
-  read: ['Reading', 'pictures'],
-  encode: ['Encoding', 'pictures'],
-  score: ['Scoring', 'evaluations'],
+  read: ['Reading', 'images'],
+  encode: ['Encoding', 'images'],
+  score: ['Scoring', 'unetCalls'],
   rank: ['Ranking', 'patches'],
-  features: ['Features', 'pictures'],
+  features: ['Features', 'images'],
   cluster: ['Clustering', 'labels'],
   project: ['Projecting', 'labels'],
-  report: ['Report', 'pictures'],
+  report: ['Report', 'images'],
   verify: ['Verifying', 'cases'],
-  draw: ['Drawing', 'pictures'],
+  draw: ['Drawing', 'images'],
   heat: ['Heat maps', 'maps'],
-  prepare: ['Preparing', 'pictures'],
+  prepare: ['Preparing', 'images'],
   train: ['Training', 'steps'],
   sample: ['Sampling', 'steps'],
-  translate: ['Translating', 'evaluations'],
-  translation: ['Judging', 'pictures'],
+  translate: ['Translating', 'unetCalls'],
+  translation: ['Judging', 'images'],
   evaluate: ['Evaluating', 'labels'],
-  colour: ['Colours', 'pictures'],
+  color: ['Colors', 'images'],
   resample: ['Resampling', 'times'],
 };
 
@@ -79,7 +79,7 @@ export function table(header: string[], rows: string[][], right: number[] = []):
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
-/** Control characters of a file name or label made visible, so that no text of a data set can drive the terminal. */
+/** Control characters of a file name or label made visible, so that no text of a dataset can drive the terminal. */
 export function printable(value: string): string {
   return Array.from(value, (char) => {
     const code = char.codePointAt(0) ?? 0;

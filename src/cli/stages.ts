@@ -28,7 +28,7 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
     sampler: values.sampler,
     perImage: values['per-image'],
     batch: values.batch,
-    precision: values.dtype,
+    dtype: values.dtype,
     device: values.device,
     allLabels: values['all-labels'],
     against: values.against,
@@ -70,19 +70,19 @@ export function onScan(output: Output): (event: ScanEvent) => void {
         break;
       case 'plan':
         output.log(
-          `${event.resumed ? 'Resuming' : 'Scanning into'} ${event.run}: ${event.pictures - event.picturesDone} of ${event.pictures} pictures to score, ` +
-            `${event.evaluations} evaluations in batches of ${event.batch} on ${event.device}.`,
+          `${event.resumed ? 'Resuming' : 'Scanning into'} ${event.run}: ${event.images - event.imagesDone} of ${event.images} images to score, ` +
+            `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
         );
         break;
-      case 'picture':
+      case 'image':
         if (event.reason !== undefined) output.log(`skipped ${event.image}: ${event.reason}`);
         break;
       case 'shard':
         output.debug(
-          `Shard ${event.shard} is finished (${event.done} of ${event.total}): ${event.pictures} pictures, ${event.skipped} skipped.`,
+          `Shard ${event.shard} is finished (${event.done} of ${event.total}): ${event.images} images, ${event.skipped} skipped.`,
         );
         break;
-      case 'evaluations':
+      case 'unetCalls':
         output.progress({
           stage: 'score',
           done: event.done,

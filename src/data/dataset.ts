@@ -50,7 +50,7 @@ export interface DatasetSource {
 
 export interface DatasetOptions extends DatasetSource {
   /**
-   * the layout of one of the paper's datasets, which a location that has it is read as; label folders and tables are read all the same. 'auto' knows
+   * the layout of one of the paper's datasets, which a location that has it is read as; label folders and tables are read anyway. 'auto' knows
    * each by its own lists and tables; default 'auto'
    */
   layout?: LayoutName | 'auto';

@@ -14,15 +14,15 @@ export { LAYOUT_NAMES, type LayoutName } from './layouts/index.js';
 export { splitLabels, spokenLabels } from './labels.js';
 export { compareCodePoints } from './order.js';
 export {
-  measurePicture,
-  openPicture,
-  readPicture,
+  measureImage,
+  openImage,
+  readImage,
   scoredSize,
-  type ReadPicture,
+  type ReadImage,
   type ScoredSize,
   type Size,
   type SizeOptions,
   type SizeRule,
-} from './pictures.js';
+} from './read-image.js';
 export { prefetch, type Fetched, type PrefetchOptions } from './prefetch.js';
 export { fillPrompt, PRESETS, type Preset, type PresetName } from './presets.js';

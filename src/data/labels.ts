@@ -1,14 +1,14 @@
-// Pictures with several labels: 'Mass|Nodule', as chest X-ray lists write them. A data set keeps the string as it is; who scores or prompts splits it.
+// Images with several labels: 'Mass|Nodule', as chest X-ray lists write them. A dataset keeps the string as it is; who scores or prompts splits it.
 
-/** Between the labels of a picture that has several. */
+/** Between the labels of an image that has several. */
 export const SEPARATOR = '|';
 
-/** The labels of a picture, in order, each once: 'A|B' -> ['A', 'B']. White space around them and empty parts go; a string of separators alone has none. */
+/** The labels of an image, in order, each once: 'A|B' -> ['A', 'B']. White space around them and empty parts go; a string of separators alone has none. */
 export function splitLabels(label: string): string[] {
   return [...new Set(label.split(SEPARATOR).map((part) => part.trim()))].filter((part) => part !== '');
 }
 
-/** How a prompt names a picture's labels: 'A|B' -> 'A, B'; a single label stays as it is. */
+/** How a prompt names an image's labels: 'A|B' -> 'A, B'; a single label stays as it is. */
 export function spokenLabels(label: string): string {
   return label.includes(SEPARATOR) ? splitLabels(label).join(', ') : label;
 }
@@ -52,7 +52,7 @@ export function sharesLabel(a: string, b: string): boolean {
 }
 
 /**
- * Labels that an option names. A value is a label as it is, commas and all; one that is no label is split at commas into labels, the longest first.
+ * Labels that an option names. A value is a label as it is, commas and all; one that is not a label is split at commas into labels, the longest first.
  *
  * @param known labels; of a model that takes any text, those of the dataset
  * @param only other labels are not allowed: of a value that has a label among its parts, the parts are returned, so that an error can name the wrong one

@@ -1,4 +1,4 @@
-// Reads ahead of the engine: pictures are decoded while the previous batch is computed, in order, with bounded memory.
+// Reads ahead of the engine: images are decoded while the previous batch is computed, in order, with bounded memory.
 import { availableParallelism } from 'node:os';
 import { DiffmineError } from '../util/errors.js';
 
@@ -16,7 +16,7 @@ export type Fetched<Item, Value> =
   { item: Item; value: Value; error?: undefined } | { item: Item; value?: undefined; error: DiffmineError };
 
 /**
- * Loads items ahead and yields them in order. IMAGE_UNREADABLE becomes a value, so that one bad picture stops nothing; every other error
+ * Loads items ahead and yields them in order. IMAGE_UNREADABLE becomes a value, so that one bad image stops nothing; every other error
  * is thrown when its item's turn comes.
  *
  * @param size bytes that a loaded value holds
@@ -70,7 +70,7 @@ export async function* prefetch<Item, Value>(
   try {
     for (;;) {
       fill();
-      if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Reading pictures was cancelled.');
+      if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Reading images was cancelled.');
       const first = window.shift();
       if (!first) return;
       const outcome = await first.done;

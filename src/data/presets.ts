@@ -1,7 +1,7 @@
-// The settings of the paper's five data sets (Siglidis et al., ECCV 2024), and prompt templates.
+// The settings of the paper's five datasets (Siglidis et al., ECCV 2024), and prompt templates.
 import { DiffmineError } from '../util/errors.js';
 import { spokenLabels } from './labels.js';
-import type { SizeRule } from './pictures.js';
+import type { SizeRule } from './read-image.js';
 
 export interface Preset {
   prompt: string;
@@ -61,7 +61,7 @@ export const PRESETS = {
 export type PresetName = keyof typeof PRESETS;
 
 /**
- * A prompt for a label: `{label}` becomes the label as it is, `{words}` the label with underscores as spaces. Of a picture with several labels ('A|B')
+ * A prompt for a label: `{label}` becomes the label as it is, `{words}` the label with underscores as spaces. Of an image with several labels ('A|B')
  * they become 'A, B'.
  *
  * @throws INVALID_ARGUMENT for any other {placeholder}

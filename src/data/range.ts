@@ -54,8 +54,8 @@ export function rangeOf(values: Float32Array): [low: number, high: number] {
  * @throws Error with the reason as the end of a sentence
  */
 export async function toEightBits(image: Sharp, { space, channels, hasAlpha, depth }: Metadata): Promise<Buffer> {
-  const colours = (channels ?? 0) - (hasAlpha ? 1 : 0);
-  if (colours !== 1 && colours !== 3)
+  const colors = (channels ?? 0) - (hasAlpha ? 1 : 0);
+  if (colors !== 1 && colors !== 3)
     throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
   // 16 bits are read as unsigned: signed ones are moved there and back
   const moved = depth === 'short' && (space === 'grey16' || space === 'rgb16');
@@ -66,7 +66,7 @@ export async function toEightBits(image: Sharp, { space, channels, hasAlpha, dep
     .removeAlpha()
     .raw({ depth: 'float' })
     .toBuffer({ resolveWithObject: true });
-  if (info.channels !== colours) throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
+  if (info.channels !== colors) throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
   const values =
     data.byteOffset % 4 === 0
       ? new Float32Array(data.buffer, data.byteOffset, data.length / 4)
@@ -74,10 +74,10 @@ export async function toEightBits(image: Sharp, { space, channels, hasAlpha, dep
   if (moved) for (let i = 0; i < values.length; ++i) values[i] = (values[i] as number) - 32768;
   const [low, high] = rangeOf(values);
   const scale = 255 / (high - low);
-  const pixels = Buffer.alloc((values.length / colours) * 3);
+  const pixels = Buffer.alloc((values.length / colors) * 3);
   for (let i = 0; i < values.length; ++i) {
     const value = Math.round(((values[i] as number) - low) * scale);
-    if (colours === 3) pixels[i] = value;
+    if (colors === 3) pixels[i] = value;
     else pixels.fill(value, 3 * i, 3 * i + 3);
   }
   return pixels;

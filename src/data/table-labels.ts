@@ -25,7 +25,7 @@ export function listedLabel(value: unknown): { label: string } | { problem: stri
 function oneLabel(value: unknown): { label: string } | { problem: string; hint: string } {
   if (typeof value === 'string') return { label: value };
   if (typeof value === 'boolean') return { label: String(value) };
-  // beyond 2^53 neighbouring numbers become one
+  // beyond 2^53 neighboring numbers become one
   if (typeof value === 'number') {
     return Number.isInteger(value) && !Number.isSafeInteger(value)
       ? { problem: `is ${value}: a number that large is not exact`, hint: 'Write it as a string.' }

@@ -33,7 +33,7 @@ function quotaOf(folder: string): number {
  * @param root where cgroups are mounted, and `self` what tells the process's own
  */
 export function cpuQuota(root = '/sys/fs/cgroup', self = '/proc/self/cgroup'): number {
-  let least = Infinity;
+  let min = Infinity;
   for (const line of (read(self) ?? '').split('\n')) {
     const [, controllers, group] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
     if (
@@ -45,9 +45,9 @@ export function cpuQuota(root = '/sys/fs/cgroup', self = '/proc/self/cgroup'): n
     const base = controllers === '' ? [root] : [join(root, 'cpu'), join(root, controllers)];
     const parts = group.split('/').filter((part) => part !== '' && part !== '..');
     for (let depth = 0; depth <= parts.length; depth++)
-      for (const mount of base) least = Math.min(least, quotaOf(join(mount, ...parts.slice(0, depth))));
+      for (const mount of base) min = Math.min(min, quotaOf(join(mount, ...parts.slice(0, depth))));
   }
-  return least;
+  return min;
 }
 
 /**

@@ -23,8 +23,8 @@ import type {
   NativeConditions,
   NativeEngine,
   NativeTrainer,
-  Picture,
-  Precision,
+  Image,
+  Dtype,
   PredictionInput,
   SafetensorsHeader,
   SamplerName,
@@ -77,7 +77,7 @@ function load(): Addon {
     );
   }
   // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier, so that on a machine
-  // with other work (decoding, a second process) a scan of small pictures took ten times as long; see docs/explanation/performance.md.
+  // with other work (decoding, a second process) a scan of small images took ten times as long; see docs/explanation/performance.md.
   if (process.env.OMP_WAIT_POLICY === undefined && process.env.GOMP_SPINCOUNT === undefined) {
     process.env.GOMP_SPINCOUNT = '1000';
     spinCountIsOurs = true;
@@ -101,7 +101,7 @@ function load(): Addon {
     throw new DiffmineError(
       'SETUP',
       `The native addon was compiled for LibTorch ${libtorchCompiled} but finds ${libtorchLoaded}.`,
-      `${mend} It builds the addon anew.`,
+      `${mend} It builds the addon again.`,
     );
   }
   return addon;
@@ -185,22 +185,22 @@ export class Engine {
     return callAsync((addon) => addon.unetForward(this.#native, conditions.native, input, options));
   }
 
-  /** The VAE's posterior of pictures of one size: F32 [B, latent channels, h, w] each. */
-  vaeEncode(pictures: Picture[], options?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }> {
-    return callAsync((addon) => addon.vaeEncode(this.#native, pictures, options));
+  /** The VAE's posterior of images of one size: F32 [B, latent channels, h, w] each. */
+  vaeEncode(images: Image[], options?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }> {
+    return callAsync((addon) => addon.vaeEncode(this.#native, images, options));
   }
 
-  /** Latents F32 [B, C, h, w], already divided by the scaling factor -> pictures F32 [B, 3, H, W] in about [-1, 1]. */
+  /** Latents F32 [B, C, h, w], already divided by the scaling factor -> images F32 [B, 3, H, W] in about [-1, 1]. */
   vaeDecode(latents: Tensor, options?: CallOptions): Promise<Tensor> {
     return callAsync((addon) => addon.vaeDecode(this.#native, latents, options));
   }
 
   /** What the UNet denoises, F32 [B, C, h, w]: scaled latents, or pixels (folded where the model folds). */
-  encodePictures(pictures: Picture[], options?: CallOptions): Promise<Tensor> {
-    return callAsync((addon) => addon.encodePictures(this.#native, pictures, options));
+  encodeImages(images: Image[], options?: CallOptions): Promise<Tensor> {
+    return callAsync((addon) => addon.encodeImages(this.#native, images, options));
   }
 
-  /** Typicality of pictures of one size: maps, patches with scores and standard errors. Stage "score", in UNet evaluations. */
+  /** Typicality of images of one size: maps, patches with scores and standard errors. Stage "score", in UNet calls. */
   scoreTypicality(
     conditions: Conditions,
     input: TypicalityInput,
@@ -226,7 +226,7 @@ export class Engine {
     return callAsync((addon) => addon.selectPatches(this.#native, scores, patch, count, ascending, options));
   }
 
-  /** DIFT features of boxes of pictures of one size, L2-normalised: a tensor F32 [boxes, F] each. Stage "features". */
+  /** DIFT features of boxes of images of one size, L2-normalised: a tensor F32 [boxes, F] each. Stage "features". */
   dift(conditions: Conditions, input: DiftInput, settings: DiftOptions, options?: CallOptions): Promise<DiftResult> {
     return callAsync((addon) => addon.dift(this.#native, conditions.native, input, settings, options));
   }
@@ -261,11 +261,8 @@ export class Engine {
    * What the engine's device does at best, in its precision or another: the largest sustained matrix product (8192^3 on a GPU, 2048^3 on a
    * CPU) and device copy, each the median of runs of `seconds` together (default 1). Needs no model.
    */
-  machineRates(
-    settings: { precision?: Precision; seconds?: number } = {},
-    options?: CallOptions,
-  ): Promise<MachineRates> {
-    return callAsync((addon) => addon.machineRates(this.#native, settings.precision, settings.seconds, options));
+  machineRates(settings: { dtype?: Dtype; seconds?: number } = {}, options?: CallOptions): Promise<MachineRates> {
+    return callAsync((addon) => addon.machineRates(this.#native, settings.dtype, settings.seconds, options));
   }
 
   /** Bytes: of the model's weights, a new allocation may use on the device, the peak since the process began, and what the allocator keeps for later (of all engines). */
@@ -297,14 +294,14 @@ export class Trainer {
     this.#native = native;
   }
 
-  /** One step over the pictures of all `batches` together: a batch at a time fits into memory. */
+  /** One step over the images of all `batches` together: a batch at a time fits into memory. */
   async step(batches: TrainingBatch[], options?: CallOptions): Promise<TrainingStep> {
     const total = batches.reduce((sum, { conditions }) => sum + conditions.length, 0);
     for (const batch of batches) await this.accumulate(batch, total, options);
     return this.update(options);
   }
 
-  /** Adds the gradients of one part of a step's `total` pictures. */
+  /** Adds the gradients of one part of a step's `total` images. */
   accumulate(batch: TrainingBatch, total: number, options?: CallOptions): Promise<void> {
     return callAsync((addon) => addon.trainAccumulate(this.#engine, this.#native, batch, total, options));
   }
@@ -345,8 +342,8 @@ export class Trainer {
   }
 
   /** The weights (or their moving average) as a UNet's safetensors file, as diffusers names them; of low-rank updates pytorch_lora_weights.safetensors. */
-  exportWeights(path: string, average: boolean, precision: Precision = 'fp32', options?: CallOptions): Promise<void> {
-    return callAsync((addon) => addon.exportTrainer(this.#engine, this.#native, path, average, precision, options));
+  exportWeights(path: string, average: boolean, dtype: Dtype = 'fp32', options?: CallOptions): Promise<void> {
+    return callAsync((addon) => addon.exportTrainer(this.#engine, this.#native, path, average, dtype, options));
   }
 
   /** Frees weights and moments; nothing can be called afterwards. Before the engine's dispose. */

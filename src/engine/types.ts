@@ -10,7 +10,7 @@ export interface Tensor {
   data: Uint8Array;
 }
 
-export type Precision = 'fp32' | 'bf16' | 'fp16';
+export type Dtype = 'fp32' | 'bf16' | 'fp16';
 
 export interface DeviceInfo {
   /** 'cpu', 'cuda:0' */
@@ -26,7 +26,7 @@ export interface DeviceInfo {
   /** ATen's, such as 'AVX512'; empty on a GPU */
   cpuCapability: string;
   /** what an engine can compute in there; fp16 on a CPU only where oneDNN has it */
-  dtypes: Precision[];
+  dtypes: Dtype[];
 }
 
 export interface BuildInfo {
@@ -38,7 +38,7 @@ export interface BuildInfo {
   optimizations: Optimization[];
 }
 
-/** "load", "encode", "score", "features", "cluster"; units of `done` and `total` are the stage's (evaluations, pictures, tensors). */
+/** "load", "encode", "score", "features", "cluster"; units of `done` and `total` are the stage's (UNet calls, images, tensors). */
 export interface Progress {
   stage: string;
   done: number;
@@ -118,7 +118,7 @@ export interface ModelPart<Config> {
   files: string[];
   /** in place of files: random weights of this seed, made in memory (benchmarks) */
   synthetic?: number | bigint;
-  /** in place of files: weights that a training from nothing starts with */
+  /** in place of files: weights that a training from scratch starts with */
   initial?: number | bigint;
   /** low-rank updates added to the UNet's weights as they are loaded: a pytorch_lora_weights.safetensors of diffusers, and how much of it */
   lora?: { file: string; scale: number };
@@ -151,7 +151,7 @@ export type Optimization =
 export interface EngineOptions {
   /** 'cpu', 'cuda', 'cuda:1' */
   device: string;
-  precision: Precision;
+  dtype: Dtype;
   /** OpenMP threads of the compute thread; 0: OMP_NUM_THREADS, else one for each usable core */
   threads?: number;
   /**
@@ -165,7 +165,7 @@ export interface EngineOptions {
   disable?: Optimization[];
 }
 
-/** A device's own speed, which measured speeds are shares of. */
+/** A device's own speed, which measured speeds are fractions of. */
 export interface MachineRates {
   /** operations (2 x multiply-adds) a second of a large matrix product */
   matmul: number;
@@ -176,7 +176,7 @@ export interface MachineRates {
 }
 
 /** Interleaved RGB, 8 bit: height x width x 3 bytes, as sharp's raw output. */
-export interface Picture {
+export interface Image {
   pixels: Uint8Array;
   width: number;
   height: number;
@@ -197,7 +197,7 @@ export interface TypicalityOptions {
   patch: number;
   /** patches of each list */
   perImage: number;
-  /** UNet evaluations a forward pass */
+  /** UNet calls a forward pass */
   batch: number;
   keepMaps?: boolean;
   keepScores?: boolean;
@@ -206,10 +206,10 @@ export interface TypicalityOptions {
   timeStages?: boolean;
 }
 
-/** Mirrors TypicalityInput: B pictures of one size (or their latents), each under K conditions, M outputs a picture. */
+/** Mirrors TypicalityInput: B images of one size (or their latents), each under K conditions, M outputs an image. */
 export interface TypicalityInput {
-  pictures?: Picture[];
-  /** in place of pictures: [B, C, h, w] F32, with the pixel size maps are upsampled to */
+  images?: Image[];
+  /** in place of images: [B, C, h, w] F32, with the pixel size maps are upsampled to */
   latents?: Tensor;
   height?: number;
   width?: number;
@@ -238,10 +238,10 @@ export interface ScoredPatch {
 export interface TypicalityOutput {
   /** F32 [h', w'], when keepMaps */
   map?: Tensor;
-  /** typicality of the whole picture */
+  /** typicality of the whole image */
   mean: number;
   top: ScoredPatch[];
-  least: ScoredPatch[];
+  bottom: ScoredPatch[];
   random: ScoredPatch[];
   /** F32 [H-k+1, W-k+1], when keepScores */
   scores?: Tensor;
@@ -254,7 +254,7 @@ export interface TypicalityResult {
   /** F32 [B, N, K, h', w'], when keepLosses */
   losses?: Tensor;
   timesteps: number[];
-  /** seconds by stage, when timeStages: encode (pictures to latents), noise, unet, score, select */
+  /** seconds by stage, when timeStages: encode (images to latents), noise, unet, score, select */
   stages?: Record<string, number>;
 }
 
@@ -274,13 +274,13 @@ export interface PixelBox {
 }
 
 export interface DiftInput {
-  pictures?: Picture[];
+  images?: Image[];
   latents?: Tensor;
   height?: number;
   width?: number;
   /** [B] rows of the prepared conditions */
   conditions: number[];
-  /** [B] boxes of each picture */
+  /** [B] boxes of each image */
   boxes: PixelBox[][];
   noises?: Tensor;
   keepFeatures?: boolean;
@@ -356,7 +356,7 @@ export interface TrainerOptions {
   /** at its peak */
   learningRate: number;
   /** default 'constant' */
-  course?: LearningRateCourse;
+  lrSchedule?: LearningRateCourse;
   /** steps over which the rate rises; default 0 */
   warmup?: number;
   /** steps after which 'linear' and 'cosine' reach zero */
@@ -375,15 +375,15 @@ export interface TrainerOptions {
   /** timesteps [begin, end); default all of the schedule */
   tBegin?: number;
   tEnd?: number;
-  /** but for this share of them, drawn from the whole schedule; default 0 */
-  wideShare?: number;
+  /** but for this fraction of them, drawn from the whole schedule; default 0 */
+  wideFraction?: number;
   /** gradient checkpointing: less memory, a third more time; the same gradients */
   checkpointing?: boolean;
   /** train low-rank updates alpha / rank B A of the attention's projections alone; weights and averages are then of A and B */
   lora?: { rank: number; alpha: number };
 }
 
-/** A part of a step's batch: B pictures as the UNet denoises them. */
+/** A part of a step's batch: B images as the UNet denoises them. */
 export interface TrainingBatch {
   /** F32 [B, C, h, w]: latents, or pixels (folded where the model folds) */
   x0: Tensor;
@@ -446,7 +446,7 @@ export interface Addon {
   /** medians of runs that take `seconds` for each rate; needs no model */
   machineRates(
     engine: NativeEngine,
-    precision: Precision | undefined,
+    dtype: Dtype | undefined,
     seconds: number | undefined,
     call?: CallOptions,
   ): Promise<MachineRates>;
@@ -465,11 +465,11 @@ export interface Addon {
     call?: CallOptions,
   ): Promise<UNetForwardResult>;
 
-  // vae; pictures of one size
-  vaeEncode(engine: NativeEngine, pictures: Picture[], call?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }>;
+  // vae; images of one size
+  vaeEncode(engine: NativeEngine, images: Image[], call?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }>;
   vaeDecode(engine: NativeEngine, latents: Tensor, call?: CallOptions): Promise<Tensor>;
   /** what the UNet denoises: latents, or pixels (folded) */
-  encodePictures(engine: NativeEngine, pictures: Picture[], call?: CallOptions): Promise<Tensor>;
+  encodeImages(engine: NativeEngine, images: Image[], call?: CallOptions): Promise<Tensor>;
 
   // schedule (no engine: small and synchronous)
   schedule(config: ScheduleConfig): { betas: Tensor; alphasCumprod: Tensor };
@@ -538,7 +538,7 @@ export interface Addon {
     options: TrainerOptions,
     call?: CallOptions,
   ): Promise<NativeTrainer>;
-  /** adds the gradients of a part of a step's `total` pictures */
+  /** adds the gradients of a part of a step's `total` images */
   trainAccumulate(
     engine: NativeEngine,
     trainer: NativeTrainer,
@@ -586,7 +586,7 @@ export interface Addon {
     trainer: NativeTrainer,
     path: string,
     average: boolean,
-    precision: Precision,
+    dtype: Dtype,
     call?: CallOptions,
   ): Promise<void>;
   disposeTrainer(engine: NativeEngine, trainer: NativeTrainer, call?: CallOptions): Promise<void>;

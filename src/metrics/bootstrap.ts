@@ -1,25 +1,25 @@
-// How figures vary when the pictures they are over are drawn anew: percentile intervals of groups (labels) and of their mean.
+// How figures vary when the images they are over are drawn again: percentile intervals of groups (labels) and of their mean.
 import { setImmediate } from 'node:timers/promises';
 import { DiffmineError } from '../util/errors.js';
 import { Random } from '../util/random.js';
 
-/** A figure and its 95 % interval over pictures; null where it cannot be computed, or nothing was resampled. */
+/** A figure and its 95 % interval over images; null where it cannot be computed, or nothing was resampled. */
 export interface Figure {
   value: number | null;
   low: number | null;
   high: number | null;
 }
 
-/** Pictures that are drawn with replacement among themselves, and figures that follow from how often each was drawn. */
+/** Images that are drawn with replacement among themselves, and figures that follow from how often each was drawn. */
 export interface Group {
-  /** the group's pictures, as places in the weights */
+  /** the group's images, as places in the weights */
   members: readonly number[];
-  /** figures in a fixed order, the same for every group; weights [pictures of all groups]: how often each was drawn; absent: once each */
+  /** figures in a fixed order, the same for every group; weights [images of all groups]: how often each was drawn; absent: once each */
   measure(weights: Uint32Array | undefined): (number | null)[];
 }
 
 export interface BootstrapOptions {
-  /** times the pictures are drawn anew; 0: no intervals */
+  /** times the images are drawn again; 0: no intervals */
   bootstrap: number;
   seed: number;
 }
@@ -29,19 +29,19 @@ export interface BootstrapHooks {
   onProgress?: (event: { stage: 'resample'; done: number; total: number }) => void;
 }
 
-/** The interval's share of the resamples on each side. */
+/** The interval's fraction of the resamples on each side. */
 const TAIL = 0.025;
 
 /**
  * Figures of each group, then of the mean over the groups that have the figure.
  *
- * @param pictures how many places the weights have
+ * @param images how many places the weights have
  * @returns [groups + 1][figures]
  * @throws CANCELLED
  */
 export async function bootstrapped(
   groups: readonly Group[],
-  pictures: number,
+  images: number,
   { bootstrap, seed }: BootstrapOptions,
   hooks: BootstrapHooks,
 ): Promise<Figure[][]> {
@@ -56,7 +56,7 @@ export async function bootstrapped(
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Evaluating was cancelled.');
     hooks.onProgress?.({ stage: 'resample', done: time, total: bootstrap });
     await setImmediate();
-    const weights = new Uint32Array(pictures);
+    const weights = new Uint32Array(images);
     for (const { members } of groups) {
       for (let i = 0; i < members.length; i++) {
         const place = random.pick(members);
@@ -70,8 +70,8 @@ export async function bootstrapped(
   return values.map((row, group) =>
     row.map((value, i): Figure => {
       const sorted = Float64Array.from(draws[group]?.[i] ?? []).sort();
-      const at = (share: number): number | null =>
-        value === null || sorted.length === 0 ? null : (sorted[Math.round(share * (sorted.length - 1))] as number);
+      const at = (fraction: number): number | null =>
+        value === null || sorted.length === 0 ? null : (sorted[Math.round(fraction * (sorted.length - 1))] as number);
       return { value, low: at(TAIL), high: at(1 - TAIL) };
     }),
   );

@@ -23,7 +23,7 @@ export interface PaperCurve {
 }
 
 /**
- * Precision and recall of {score > threshold} (strict) at the paper's thresholds. The map is one picture's, at its pixels and not blurred: the thresholds
+ * Precision and recall of {score > threshold} (strict) at the paper's thresholds. The map is one image's, at its pixels and not blurred: the thresholds
  * are absolute, so what lies below 2e-7 is never reached, and a map of another scale has another area. A constant map has half the positive share.
  *
  * @throws NUMERICS for a score that is NaN
@@ -55,7 +55,7 @@ export function paperCurve({ scores, truth }: ScoredPixels): PaperCurve {
   return { hits, misses, precision, recall, positives, area: positives > 0 ? area : null };
 }
 
-/** The paper's AUC-PR of one picture's map; a label's is the mean over its pictures. */
+/** The paper's AUC-PR of one image's map; a label's is the mean over its images. */
 export function paperAucPr(pixels: ScoredPixels): number | null {
   return paperCurve(pixels).area;
 }

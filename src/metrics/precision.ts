@@ -1,11 +1,11 @@
-// Average precision over the pooled pixels of many pictures, and how it varies when the pictures are drawn anew.
+// Average precision over the pooled pixels of many images, and how it varies when the images are drawn again.
 import { DiffmineError } from '../util/errors.js';
 
 /** Above so many pixels the resampled curve has steps of equal size in place of one a pixel. */
 const EXACT_PIXELS = 2 ** 20;
 const STEPS = 8192;
 
-/** Pixels of one picture. */
+/** Pixels of one image. */
 export interface ScoredPixels {
   scores: Float32Array;
   /** 1 where a pixel is positive */
@@ -13,7 +13,7 @@ export interface ScoredPixels {
 }
 
 /**
- * Pixels by descending score. An entry is pixels of one picture and one truth in one step of the curve: picture << 2 | truth << 1 | last, where `last` marks
+ * Pixels by descending score. An entry is pixels of one image and one truth in one step of the curve: image << 2 | truth << 1 | last, where `last` marks
  * the end of a step, and how many they are (absent: one each). Equal scores are one step.
  */
 interface Entries {
@@ -29,12 +29,12 @@ export class PrecisionCurve {
   readonly positives: number;
 
   /** @throws NUMERICS for a score that is NaN */
-  constructor(pictures: readonly ScoredPixels[]) {
-    const entries = sortPixels(pictures);
+  constructor(images: readonly ScoredPixels[]) {
+    const entries = sortPixels(images);
     this.pixels = entries.packed.length;
     this.positives = entries.packed.reduce((sum, entry) => sum + ((entry >>> 1) & 1), 0);
     this.exact = { average: average(entries), bestIou: bestIou(entries, this.positives) };
-    this.steps = this.pixels <= EXACT_PIXELS ? entries : merge(entries, pictures.length);
+    this.steps = this.pixels <= EXACT_PIXELS ? entries : merge(entries, images.length);
   }
 
   /** sum of (R_n - R_n-1) P_n over the distinct scores, descending; no end points, no interpolation. null without positives. */
@@ -47,7 +47,7 @@ export class PrecisionCurve {
     return this.exact.bestIou;
   }
 
-  /** The average precision when picture i is there weights[i] times. Over a million pixels it is approximate: 8,192 steps. */
+  /** The average precision when image i is there weights[i] times. Over a million pixels it is approximate: 8,192 steps. */
   resampled(weights: Uint32Array): number | null {
     return average(this.steps, weights);
   }
@@ -83,8 +83,8 @@ function bestIou({ packed }: Entries, positives: number): number | null {
   return positives > 0 ? best : null;
 }
 
-function sortPixels(pictures: readonly ScoredPixels[]): Entries {
-  const total = pictures.reduce((sum, { scores }) => sum + scores.length, 0);
+function sortPixels(images: readonly ScoredPixels[]): Entries {
+  const total = images.reduce((sum, { scores }) => sum + scores.length, 0);
   // a 64-bit key a pixel, sorted natively: the score's bits in an order that descends, above the pixel's number
   const keys = new BigUint64Array(total);
   const halves = new Uint32Array(keys.buffer);
@@ -93,14 +93,14 @@ function sortPixels(pictures: readonly ScoredPixels[]): Entries {
   const owner = new Uint32Array(total);
   const truths = new Uint8Array(total);
   let at = 0;
-  pictures.forEach(({ scores, truth }, picture) => {
+  images.forEach(({ scores, truth }, image) => {
     for (let i = 0; i < scores.length; i++, at++) {
       number[0] = (scores[i] as number) + 0; // -0 and 0 are equal
       if (Number.isNaN(number[0])) throw new DiffmineError('NUMERICS', 'A score is NaN.');
       const raw = bits[0] as number;
       halves[2 * at] = at;
       halves[2 * at + 1] = raw & 0x80000000 ? raw : ~raw & 0x7fffffff;
-      owner[at] = picture;
+      owner[at] = image;
       truths[at] = truth[i] as number;
     }
   });
@@ -115,11 +115,11 @@ function sortPixels(pictures: readonly ScoredPixels[]): Entries {
 }
 
 /** Steps of about pixels / STEPS pixels each. */
-function merge({ packed }: Entries, pictures: number): Entries {
+function merge({ packed }: Entries, images: number): Entries {
   const total = packed.length;
   const [entries, counts]: [number[], number[]] = [[], []];
-  /** of the step at hand, by picture << 1 | truth */
-  const step = new Uint32Array(2 * pictures);
+  /** of the step at hand, by image << 1 | truth */
+  const step = new Uint32Array(2 * images);
   for (let i = 0, inStep = 1; i < total; i++, inStep++) {
     const entry = packed[i] as number;
     step[entry >>> 1] = (step[entry >>> 1] as number) + 1;

@@ -109,7 +109,7 @@ function checkDivisions(reader: ConfigReader, config: UNetConfig): void {
   blockOutChannels.forEach((channels, i) => {
     if (channels % normNumGroups !== 0)
       throw reader.invalid(
-        `block_out_channels[${i}] = ${channels} is no multiple of norm_num_groups = ${normNumGroups}`,
+        `block_out_channels[${i}] = ${channels} is not a multiple of norm_num_groups = ${normNumGroups}`,
       );
     // Up blocks come in reverse. Head counts and head sizes both have to divide the channels.
     const types = [
@@ -120,7 +120,7 @@ function checkDivisions(reader: ConfigReader, config: UNetConfig): void {
     const attends = types.some((type) => type.startsWith(CROSS) || type.startsWith(SELF) || type.startsWith('UNetMid'));
     const heads = attentionHeadDim[i] as number;
     if (attends && channels % heads !== 0)
-      throw reader.invalid(`block_out_channels[${i}] = ${channels} is no multiple of attention_head_dim = ${heads}`);
+      throw reader.invalid(`block_out_channels[${i}] = ${channels} is not a multiple of attention_head_dim = ${heads}`);
   });
 }
 
@@ -201,7 +201,7 @@ export function readTextEncoderConfig(file: string, json: JsonObject): TextEncod
     throw reader.unsupported('max_position_embeddings', config.maxPositionEmbeddings, '77 or more');
   if (config.hiddenSize % config.numAttentionHeads !== 0)
     throw reader.invalid(
-      `hidden_size = ${config.hiddenSize} is no multiple of num_attention_heads = ${config.numAttentionHeads}`,
+      `hidden_size = ${config.hiddenSize} is not a multiple of num_attention_heads = ${config.numAttentionHeads}`,
     );
   return config;
 }

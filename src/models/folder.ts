@@ -49,7 +49,7 @@ export interface ModelFolder {
   path: string;
   /** the variant of weights that was asked for */
   variant?: string;
-  /** latent: the UNet denoises a VAE's latents; pixel: the picture itself */
+  /** latent: the UNet denoises a VAE's latents; pixel: the image itself */
   kind: 'latent' | 'pixel';
   /** text: prompts; class: labels the model was trained with */
   conditioning: 'text' | 'class';
@@ -67,7 +67,7 @@ export interface ModelFolder {
   vaeFactor: number;
   /** pixels folded into channels, in each direction; 1 without */
   fold: number;
-  /** pictures are cut to multiples of it, in pixels; 1 cuts nothing */
+  /** images are cut to multiples of it, in pixels; 1 cuts nothing */
   sizeMultiple: number;
   /** how the model's own scheduler spaces sampling steps ("leading", ...) */
   timestepSpacing: string;
@@ -281,12 +281,12 @@ async function openLora(location: string, options: OpenOptions): Promise<ModelFo
     throw new DiffmineError(
       'MODEL_INVALID',
       `The model '${at}', which the updates in '${location}' belong to, is not there.`,
-      `Say where it lies now in ${LORA}: "base".`,
+      `Say where it is now in ${LORA}: "base".`,
     );
   if ((await stat(path.join(at, LORA)).catch(() => undefined)) !== undefined)
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
-      `'${location}' holds updates of updates: '${at}' is no whole model.`,
+      `'${location}' holds updates of updates: '${at}' is not a whole model.`,
       'The base is a model folder.',
     );
   const model = await openModel(at, { ...(typeof variant === 'string' && { variant }), ...options });
@@ -346,7 +346,7 @@ async function checkFolder(location: string): Promise<void> {
   if (!(await stat(path.join(location, 'model_index.json')).catch(() => undefined))) {
     throw new DiffmineError(
       'MODEL_INVALID',
-      `'${location}' has no model_index.json: it is no diffusers model folder.`,
+      `'${location}' has no model_index.json: it is not a diffusers model folder.`,
       'The folder holds model_index.json, unet/, scheduler/ and, depending on the model, vae/, text_encoder/, tokenizer/.',
     );
   }

@@ -143,7 +143,7 @@ async function readVocabulary({
       .filter((line) => line !== '' && !line.startsWith('#version'));
     const bad = lines.find((line) => line.split(' ').length !== 2);
     if (bad !== undefined)
-      throw new DiffmineError('MODEL_INVALID', `'${mergesFile}' has a line that is no pair: '${bad}'.`);
+      throw new DiffmineError('MODEL_INVALID', `'${mergesFile}' has a line that is not a pair: '${bad}'.`);
     return { vocab, merges: lines };
   }
   // transformers 5 may write tokenizer.json alone.

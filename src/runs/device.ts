@@ -1,13 +1,13 @@
 // Which device a name means: `auto` is the first GPU this build can use, else the CPU; anything else must be there.
 import { DiffmineError } from '../util/errors.js';
 import { buildInfo, devices as listDevices } from '../engine/index.js';
-import type { DeviceInfo, Precision } from '../engine/types.js';
+import type { DeviceInfo, Dtype } from '../engine/types.js';
 
 /**
  * @param name 'auto', 'cpu', 'cuda' or 'cuda:N'
  * @throws DEVICE_UNAVAILABLE where it is not there, or cannot do the precision; INVALID_ARGUMENT for another name
  */
-export function chooseDevice(name: string, precision: Precision): DeviceInfo {
+export function chooseDevice(name: string, dtype: Dtype): DeviceInfo {
   if (!/^(auto|cpu|cuda(:\d+)?)$/.test(name)) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -26,10 +26,10 @@ export function chooseDevice(name: string, precision: Precision): DeviceInfo {
       : 'This build is for CPUs only; `diffmine setup --cuda` makes one for NVIDIA GPUs.';
     throw new DiffmineError('DEVICE_UNAVAILABLE', `The device ${wanted} is not available.`, hint);
   }
-  if (!device.dtypes.includes(precision)) {
+  if (!device.dtypes.includes(dtype)) {
     throw new DiffmineError(
       'DEVICE_UNAVAILABLE',
-      `${precision} is not supported on this CPU (${device.name}): oneDNN has no ${precision} for it, and convolutions without oneDNN take hundreds of times as long as in fp32.`,
+      `${dtype} is not supported on this CPU (${device.name}): oneDNN has no ${dtype} for it, and convolutions without oneDNN take hundreds of times as long as in fp32.`,
       `Use ${device.dtypes.map((dtype) => `--dtype ${dtype}`).join(' or ')}.`,
     );
   }
@@ -41,9 +41,9 @@ export function chooseDevice(name: string, precision: Precision): DeviceInfo {
  *
  * @throws DEVICE_UNAVAILABLE also for fp16 on a CPU, whose gradients of convolutions LibTorch makes without oneDNN
  */
-export function chooseTrainingDevice(name: string, precision: Precision): DeviceInfo {
-  const device = chooseDevice(name, precision);
-  if (device.id === 'cpu' && precision === 'fp16') {
+export function chooseTrainingDevice(name: string, dtype: Dtype): DeviceInfo {
+  const device = chooseDevice(name, dtype);
+  if (device.id === 'cpu' && dtype === 'fp16') {
     throw new DiffmineError(
       'DEVICE_UNAVAILABLE',
       'fp16 cannot be trained on a CPU: gradients of convolutions take hundreds of times as long as in fp32.',

@@ -41,7 +41,7 @@ export async function contentOf(file: string): Promise<string | null> {
   return sha256File(systemPath(file)).catch(() => null);
 }
 
-/** The 64-bit key of a picture's random control patches: the first 8 bytes, little-endian, of sha256 of its path in the data set. */
-export function pictureKey(path: string): bigint {
+/** The 64-bit key of an image's random control patches: the first 8 bytes, little-endian, of sha256 of its path in the dataset. */
+export function imageKey(path: string): bigint {
   return createHash('sha256').update(path).digest().readBigUInt64LE(0);
 }

@@ -1,12 +1,12 @@
 // manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/reference/formats.md).
 import type { DatasetSource, Ignored, LayoutName } from '../data/index.js';
-import type { Precision, SamplerName } from '../engine/types.js';
+import type { Dtype, SamplerName } from '../engine/types.js';
 import { imageListColumns } from './images.js';
 import type { ListRecord } from './list.js';
 import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded.js';
 import { either, flag, list, members, nullable, oneOf, optional, text, whole, type Shape } from './shape.js';
 
-export const RUN_FORMAT = 'diffmine-run-2';
+export const RUN_FORMAT = 'diffmine-run-3';
 export { MANIFEST } from './sharded.js';
 
 /** Every option that changes results. What does not (workers, which shards, progress) is not here. */
@@ -14,10 +14,10 @@ export interface RunOptions {
   /** the prompt's template, with {label}; null for class models */
   prompt: string | null;
   nullPrompt: string | null;
-  /** the short side of the scored picture in pixels; 'source' keeps the picture's own */
+  /** the short side of the scored image in pixels; 'source' keeps the image's own */
   size: number | 'source';
   sizeRule: 'floor' | 'ceil';
-  /** pixels of the scored picture */
+  /** pixels of the scored image */
   patch: number;
   samples: number;
   seed: number;
@@ -25,18 +25,18 @@ export interface RunOptions {
   tBegin: number;
   tEnd: number;
   sampler: SamplerName;
-  /** candidates of each list a picture and condition */
+  /** candidates of each list an image and condition */
   perImage: number;
-  /** UNet evaluations a forward pass */
+  /** UNet calls a forward pass */
   batch: number;
-  precision: Precision;
+  dtype: Dtype;
   /** the kind of device: results of two kinds differ by rounding */
   device: 'cpu' | 'cuda';
   allLabels: boolean;
   /** 'null', 'others' or a label: what a label's loss is compared with */
   against: string;
   maps: boolean;
-  /** pictures a shard */
+  /** images a shard */
   shardSize: number;
   /** sha256 of the replayed noises' file */
   replay: string | null;
@@ -46,7 +46,7 @@ export interface RunOptions {
   checksum?: true;
   /** there where each process found the fastest convolutions for itself: results differ between processes by rounding */
   tune?: true;
-  /** there where the run is of heat maps: labels a picture is mapped under, its own, all, or those named; `patch` and `perImage` are then 0, maps F32 */
+  /** there where the run is of heat maps: labels an image is mapped under, its own, all, or those named; `patch` and `perImage` are then 0, maps F32 */
   localize?: 'own' | 'all' | string[];
 }
 
@@ -64,14 +64,14 @@ export interface ManifestModel {
 export interface ManifestDataset extends DatasetSource {
   path: string;
   fingerprint: string;
-  /** pictures of the run */
+  /** images of the run */
   images: number;
   /** entries that were no images of a label; a folder counts once */
   ignored: number;
   /** the same by reason; absent in runs of versions that did not know it */
   ignoredBy?: Ignored;
   labels: string[];
-  /** further columns of the data set's table, carried into the images table */
+  /** further columns of the dataset's table, carried into the images table */
   columns: string[];
   /** the known layout it was read as; absent: label folders, or a table */
   layout?: LayoutName;
@@ -90,7 +90,7 @@ export interface Manifest {
   preset: string | null;
   /** where the replayed noises are */
   replayFile: string | null;
-  /** labels pictures are scored under, in order: all, less the one they are compared with */
+  /** labels images are scored under, in order: all, less the one they are compared with */
   conditions: string[];
   index: ListRecord;
   shards: number;
@@ -109,7 +109,7 @@ export const MODEL_SHAPE: Shape = members({
 });
 /** What all options of scans have: those of a run, or of another kind of work. */
 export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: oneOf('floor', 'ceil') } as const;
-export const WHERE_SHAPES = { precision: oneOf('fp32', 'bf16', 'fp16'), device: oneOf('cpu', 'cuda') } as const;
+export const WHERE_SHAPES = { dtype: oneOf('fp32', 'bf16', 'fp16'), device: oneOf('cpu', 'cuda') } as const;
 
 /** What a scan's folder is among the sharded ones. */
 export const RUN: Kind<Manifest> = {

@@ -1,4 +1,4 @@
-// Labels and picture names as names of files and folders, on any system.
+// Labels and image names as names of files and folders, on any system.
 import { sha256 } from './fingerprint.js';
 
 /**

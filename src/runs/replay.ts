@@ -19,14 +19,14 @@ export class Replay {
         throw new DiffmineError(
           'INVALID_ARGUMENT',
           `The replay file ${file} has no ${kind}.`,
-          'It must hold noises.PICTURE and timesteps.PICTURE for each picture, or noises and timesteps for all.',
+          'It must hold noises.IMAGE and timesteps.IMAGE for each image, or noises and timesteps for all.',
         );
       }
     }
     return replay;
   }
 
-  /** Whether a picture has noises of its own, so that it cannot share an engine call with others. */
+  /** Whether an image has noises of its own, so that it cannot share an engine call with others. */
   isOwn(path: string): boolean {
     return ['noises', 'timesteps', 'dift_noises'].some((kind) => `${kind}.${path}` in this.header.tensors);
   }
@@ -39,15 +39,15 @@ export class Replay {
     return readSafetensors(this.file, [name])[name] as Tensor;
   }
 
-  /** @throws INVALID_ARGUMENT where a picture's noises or timesteps are missing, or of another number of samples */
+  /** @throws INVALID_ARGUMENT where an image's noises or timesteps are missing, or of another number of samples */
   check(path: string, samples: number): void {
     for (const kind of ['noises', 'timesteps']) {
       const name = this.name(kind, path);
       if (name === undefined) {
         throw new DiffmineError(
           'INVALID_ARGUMENT',
-          `The replay file ${this.file} has no ${kind} for the picture ${path}.`,
-          `They would be named ${kind}.${path}, or ${kind} for all pictures.`,
+          `The replay file ${this.file} has no ${kind} for the image ${path}.`,
+          `They would be named ${kind}.${path}, or ${kind} for all images.`,
         );
       }
       const count = this.header.tensors[name]?.shape[0];
@@ -60,7 +60,7 @@ export class Replay {
     }
   }
 
-  /** What scoring a picture replays: noises F32 [N, C, h, w], timesteps I64 [N]. */
+  /** What scoring an image replays: noises F32 [N, C, h, w], timesteps I64 [N]. */
   scoring(path: string): { noises: Tensor; timesteps: Tensor } {
     return {
       noises: this.read(this.name('noises', path) ?? ''),
@@ -68,7 +68,7 @@ export class Replay {
     };
   }
 
-  /** The noises of a picture's features, F32 [E, C, h, w]; undefined where the file has none: they are then drawn. */
+  /** The noises of an image's features, F32 [E, C, h, w]; undefined where the file has none: they are then drawn. */
   features(path: string): Tensor | undefined {
     const name = this.name('dift_noises', path);
     return name === undefined ? undefined : this.read(name);

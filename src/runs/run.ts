@@ -1,4 +1,4 @@
-// The folder of a scan: its pictures in shards, what each shard holds, and what mining adds.
+// The folder of a scan: its images in shards, what each shard holds, and what mining adds.
 import { join, resolve } from 'node:path';
 import type { ImageList } from '../data/index.js';
 import { writeFolderAtomic } from './atomic.js';
@@ -14,10 +14,10 @@ export { jsonLines, shardName, type Skipped } from './sharded.js';
 /** shard.json */
 export interface ShardRecord {
   id: number;
-  /** pictures scored */
+  /** images scored */
   images: number;
   skipped: number;
-  /** UNet evaluations a forward pass: the manifest's, or less after an out-of-memory retry */
+  /** UNet calls a forward pass: the manifest's, or less after an out-of-memory retry */
   batch: number;
   notes: string[];
 }
@@ -96,7 +96,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   }
 }
 
-/** A picture among those of its run: the same file may stand under two labels. */
+/** An image among those of its run: the same file may stand under two labels. */
 export function imageKey(image: { path: string; label: string }): string {
   return JSON.stringify([image.label, image.path]);
 }

@@ -1,10 +1,10 @@
 // The columns of a run's tables (docs/reference/formats.md).
 import type { Row, Schema } from './tables.js';
 
-export const LISTS = ['top', 'least', 'random'] as const;
+export const LISTS = ['top', 'bottom', 'random'] as const;
 export type ListName = (typeof LISTS)[number];
 
-/** A picture under one condition. */
+/** An image under one condition. */
 export interface ImageRow extends Row {
   image: string;
   label: string;
@@ -74,7 +74,7 @@ export const CONTENT_SCHEMA: Schema = [
   ['sha256', 'STRING'],
 ];
 
-/** A scored patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored picture. */
+/** A scored patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored image. */
 interface ScoredPatchRow extends Row {
   image: string;
   label: string;
@@ -94,7 +94,7 @@ interface ScoredPatchRow extends Row {
 
 /** A candidate patch. */
 export interface PatchRow extends ScoredPatchRow {
-  /** from 1, in its picture and list */
+  /** from 1, in its image and list */
   place: number;
 }
 

@@ -5,11 +5,11 @@ export type Shape = (value: unknown) => boolean;
 export const text: Shape = (value) => typeof value === 'string';
 export const flag: Shape = (value) => typeof value === 'boolean';
 export const number: Shape = (value) => typeof value === 'number' && Number.isFinite(value);
-/** a whole number from `least` on */
+/** a whole number from `min` on */
 export const whole =
-  (least: number): Shape =>
+  (min: number): Shape =>
   (value) =>
-    Number.isSafeInteger(value) && (value as number) >= least;
+    Number.isSafeInteger(value) && (value as number) >= min;
 export const oneOf =
   (...values: readonly unknown[]): Shape =>
   (value) =>

@@ -69,8 +69,7 @@ const ALL_HAVE = members({
 });
 
 const optionName = (kind: { optionName?: Readonly<Record<string, string>> }, key: string): string =>
-  kind.optionName?.[key] ??
-  (key === 'precision' ? 'dtype' : key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
+  kind.optionName?.[key] ?? (key === 'dtype' ? 'dtype' : key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
 
 export function fingerprintOfDraft<M extends ShardedManifest>(kind: Kind<M>, draft: Draft<M>): string {
   const subjects = Object.entries(kind.subjects(draft)).map(([key, { value }]) => [key, value] as const);

@@ -14,7 +14,7 @@ export const EXIT_CODES = {
   MODEL_UNSUPPORTED: 3,
   /** A weights file is damaged, or holds NaN. */
   WEIGHTS_INVALID: 3,
-  /** No picture could be read, or a picture is none. Inside a scan: skipped and listed. */
+  /** No image could be read, or an image is none. Inside a scan: skipped and listed. */
   IMAGE_UNREADABLE: 3,
   /** A run folder is damaged or not a run. */
   RUN_INVALID: 3,

@@ -18,10 +18,10 @@ function distance(a: string, b: string): number {
 /** The candidate nearest to `word`, if it lies within `limit` edits. */
 export function nearest(word: string, candidates: Iterable<string>, limit = Infinity): string | undefined {
   let best: string | undefined;
-  let least = Infinity;
+  let min = Infinity;
   for (const candidate of candidates) {
     const edits = distance(word.toLowerCase(), candidate.toLowerCase());
-    if (edits < least) [best, least] = [candidate, edits];
+    if (edits < min) [best, min] = [candidate, edits];
   }
-  return least <= limit ? best : undefined;
+  return min <= limit ? best : undefined;
 }

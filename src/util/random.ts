@@ -46,8 +46,8 @@ export class Random {
   }
 
   /** true with probability `share` */
-  chance(share: number): boolean {
-    return this.next() < share;
+  chance(fraction: number): boolean {
+    return this.next() < fraction;
   }
 
   /** whole, low ... high inclusive */

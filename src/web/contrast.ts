@@ -102,7 +102,7 @@ export function contrastWords(contrast: Contrast): ContrastWords {
   };
 }
 
-/** The two ends of the colour scale of maps: blue, red. @param label of the maps; without one, of the maps of several labels */
+/** The two ends of the color scale of maps: blue, red. @param label of the maps; without one, of the maps of several labels */
 export function mapEnds(contrast: Contrast, label?: string): [blue: string, red: string] {
   const own = label === undefined ? 'the label' : quoted(label);
   const { against } = contrast;
@@ -165,7 +165,7 @@ export function listWords(untrained: boolean): Record<ListName, ListWords> {
   return {
     top: { name: untrained ? 'Highest typicality' : 'Most typical', about: 'the highest typicality' },
     random: { name: 'Random', about: 'places drawn at random' },
-    least: { name: untrained ? 'Lowest typicality' : 'Least typical', about: 'the lowest typicality' },
+    bottom: { name: untrained ? 'Lowest typicality' : 'Least typical', about: 'the lowest typicality' },
   };
 }
 
@@ -185,7 +185,7 @@ export function reportLede(contrast: Contrast, rank: ListName, labels: number): 
   const measure = `how much better ${model} denoises them with the label than ${than}`;
   if (rank === 'random')
     return `Random patches of ${each}, grouped by appearance: a control for the ranking by ${measure}.`;
-  return `The ${patches} of ${each}, grouped by appearance. Patches are ranked by ${measure}${rank === 'least' ? ', lowest first' : ''}.`;
+  return `The ${patches} of ${each}, grouped by appearance. Patches are ranked by ${measure}${rank === 'bottom' ? ', lowest first' : ''}.`;
 }
 
 /** "How to read this page" of a report: paragraphs, some with a word in front. */
@@ -202,7 +202,7 @@ export function reportMethod(contrast: Contrast, rank: ListName, maps: boolean):
     },
     {
       lead: 'Ranking',
-      text: `shows three lists: patches with ${lists.top.about}, ${lists.random.about}, and those with ${lists.least.about}.`,
+      text: `shows three lists: patches with ${lists.top.about}, ${lists.random.about}, and those with ${lists.bottom.about}.`,
     },
     ...(maps ? [{ lead: 'Maps:', text: mapMeaning(contrast) }] : []),
   ];

@@ -20,18 +20,18 @@ export function document(
 ): Markup {
   const policy = `default-src 'none'; ${script === undefined ? '' : `script-src ${sha256(script)}; `}style-src ${sha256(style)}; img-src 'self' file:; base-uri 'none'; form-action 'none'`;
   return html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta http-equiv="Content-Security-Policy" content="${raw(policy)}" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="color-scheme" content="light dark" />
-        <meta name="referrer" content="no-referrer" />
-        <title>${title}</title>
-        ${verbatim('style', style)}
-      </head>
-      <body>
-        ${body}
-      </body>
-    </html> `;
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${raw(policy)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>${title}</title>
+${verbatim('style', style)}
+</head>
+<body>
+${body}</body>
+</html>
+`;
 }

@@ -10,7 +10,7 @@ import { imageSchema } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { describeInChromium, launchChromium } from '../helpers/chromium.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import { drawPictures, writeSyntheticRun } from '../helpers/synthetic-run.js';
+import { drawImages, writeSyntheticRun } from '../helpers/synthetic-run.js';
 
 const LABELS = ['<b>one</b>', 'two'];
 
@@ -22,13 +22,13 @@ describeInChromium('the evaluation in Chromium', () => {
 
   beforeAll(async () => {
     browser = await launchChromium();
-    const pictures = await drawPictures(at('data'), LABELS, (label) => [0, 1, 2, 3].map((n) => `${label}/${n}.png`), {
+    const images = await drawImages(at('data'), LABELS, (label) => [0, 1, 2, 3].map((n) => `${label}/${n}.png`), {
       width: 64,
       height: 64,
     });
     for (const name of ['run', 'plain', 'other']) {
-      await writeSyntheticRun(at(name), at('data'), pictures, { labels: LABELS, shardSize: 100 });
-      const rows = pictures.map(({ path, label, width, height }) => ({
+      await writeSyntheticRun(at(name), at('data'), images, { labels: LABELS, shardSize: 100 });
+      const rows = images.map(({ path, label, width, height }) => ({
         image: path,
         label,
         condition: label,
@@ -45,14 +45,19 @@ describeInChromium('the evaluation in Chromium', () => {
       at('boxes.csv'),
       [
         'image,x,y,w,h,kind',
-        ...pictures.map(({ path, hot: { x, y, width, height } }) =>
+        ...images.map(({ path, hot: { x, y, width, height } }) =>
           [path, x, y, width, height, '<i>square</i>'].join(','),
         ),
       ].join('\n'),
     );
     await writeReport(at('run'));
     await writeReport(at('plain'));
-    summary = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 20, control: at('other'), perLabel: 3 });
+    summary = await evaluate(at('run'), {
+      boxes: at('boxes.csv'),
+      bootstrap: 20,
+      controlRun: at('other'),
+      gridImages: 3,
+    });
   });
   afterAll(async () => browser?.close());
 
@@ -93,7 +98,7 @@ describeInChromium('the evaluation in Chromium', () => {
     expect(wrongs).toEqual([]);
   });
 
-  test('each cell of the sheet is shown at its place, whatever the screen; tables scroll by themselves', async () => {
+  test('each cell of the grid is shown at its place, whatever the screen; tables scroll by themselves', async () => {
     for (const width of [1280, 390]) {
       const { page, wrongs } = await open('run', '#/evaluation', width);
       expect(await page.locator('.pair').count()).toBe(6);
@@ -105,7 +110,7 @@ describeInChromium('the evaluation in Chromium', () => {
       expect(places).toEqual(['0% 0%', '50% 0%', '100% 0%', '0% 100%', '50% 100%', '100% 100%']);
       const box = await page.locator('.pair').first().boundingBox();
       expect((box?.width ?? 0) / (box?.height ?? 1)).toBeCloseTo(
-        (summary.sheet?.cell.width ?? 0) / (summary.sheet?.cell.height ?? 1),
+        (summary.grid?.cell.width ?? 0) / (summary.grid?.cell.height ?? 1),
         1,
       );
       const [across, seen] = (await page.evaluate('[document.documentElement.scrollWidth, window.innerWidth]')) as [

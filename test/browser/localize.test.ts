@@ -1,4 +1,4 @@
-// The page of a localization in a real browser, opened from disk: its figures, its pictures beside their maps, on wide and small screens.
+// The page of a localization in a real browser, opened from disk: its figures, its images beside their maps, on wide and small screens.
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -50,10 +50,10 @@ describeInChromium('the localization in Chromium', () => {
     return { page, wrongs };
   };
 
-  test("shows figures, and each label's pictures with their maps; what users named is text", async () => {
+  test("shows figures, and each label's images with their maps; what users named is text", async () => {
     const { page, wrongs } = await open('both');
     expect(await page.locator('.label h3').allTextContents()).toEqual([...LABELS].sort());
-    // one picture under one label, one under two: each with the picture, the model's map and the baseline's
+    // one image under one label, one under two: each with the image, the model's map and the baseline's
     expect(await page.locator('.one').count()).toBe(3);
     expect(await page.locator('.one img').count()).toBe(9);
     expect(

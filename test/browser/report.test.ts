@@ -9,7 +9,7 @@ import sharp from 'sharp';
 import { writeReport } from '../../src/stages/report/report.js';
 import { describeInChromium, launchChromium } from '../helpers/chromium.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import { drawPictures, vivid, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run.js';
+import { drawImages, vivid, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
 
 const HOSTILE = ['<script>alert(1)</script>', 'a/b', '🚗 cars & "quotes"', 'none'];
 const nameOf = (label: number, n: number): string => `${label}/<img src=x onerror=alert(2)> ${n}.png`;
@@ -17,20 +17,18 @@ const nameOf = (label: number, n: number): string => `${label}/<img src=x onerro
 describeInChromium('the report in Chromium', () => {
   const folder = temporaryFolder();
   let browser: Browser;
-  let pictures: SyntheticPicture[];
+  let images: SyntheticImage[];
   const url = (run: string): string => pathToFileURL(join(folder, run, 'report/index.html')).href;
 
   beforeAll(async () => {
     browser = await launchChromium();
-    const dataset = join(folder, 'pictures');
-    pictures = await drawPictures(dataset, HOSTILE.slice(0, 3), (label) =>
-      [0, 1, 2, 3, 4, 5].map((n) => nameOf(label, n)),
-    );
-    await writeSyntheticRun(join(folder, 'run'), dataset, pictures, {
+    const dataset = join(folder, 'images');
+    images = await drawImages(dataset, HOSTILE.slice(0, 3), (label) => [0, 1, 2, 3, 4, 5].map((n) => nameOf(label, n)));
+    await writeSyntheticRun(join(folder, 'run'), dataset, images, {
       labels: HOSTILE,
       clusters: 2,
       perImage: 6,
-      skipped: [{ image: '<b>bad</b>.png', label: 'a/b', reason: 'is <i>no</i> picture' }],
+      skipped: [{ image: '<b>bad</b>.png', label: 'a/b', reason: 'is <i>no</i> image' }],
     });
     await writeReport(join(folder, 'run'));
   });
@@ -59,8 +57,8 @@ describeInChromium('the report in Chromium', () => {
     await page.waitForSelector('.row, .notice, .sub');
     return { page, wrongs };
   };
-  /** The mean colour of a part of the screen. */
-  const colourAt = async (
+  /** The mean color of a part of the screen. */
+  const colorAt = async (
     page: Page,
     box: { x: number; y: number; width: number; height: number },
   ): Promise<number[]> => {
@@ -93,7 +91,7 @@ describeInChromium('the report in Chromium', () => {
 
   test('says what the run is, and shows hostile names as text', async () => {
     const { page, wrongs } = await open(url('run'));
-    expect(await page.title()).toBe('pictures · diffmine report');
+    expect(await page.title()).toBe('images · diffmine report');
     expect(await page.locator('[role=tab]').allTextContents()).toEqual(HOSTILE);
     expect(await page.locator('main h2').textContent()).toBe(HOSTILE[0]);
     expect(await page.locator('#facts').textContent()).toContain('stable-diffusion-v1-5');
@@ -102,7 +100,7 @@ describeInChromium('the report in Chromium', () => {
     await page.keyboard.press('Escape');
     const foot = page.locator('#foot');
     await foot.locator('summary').click();
-    expect(await foot.textContent()).toContain('<b>bad</b>.png: is <i>no</i> picture');
+    expect(await foot.textContent()).toContain('<b>bad</b>.png: is <i>no</i> image');
     expect(await foot.textContent()).toContain('arXiv 2408.02752');
     expect(await page.locator('main b, main script, #foot i, img[src=x]').count()).toBe(0);
     await page.waitForTimeout(200);
@@ -158,7 +156,7 @@ describeInChromium('the report in Chromium', () => {
     expect(await page.locator('.row h3').allTextContents()).toEqual(['Most typical', 'Random', 'Least typical']);
     await page.waitForLoadState('networkidle');
     await page.mouse.move(0, 0);
-    near(await colourAt(page, middleOf(await boxOf(page, '.tile'))), vivid(0), 16);
+    near(await colorAt(page, middleOf(await boxOf(page, '.tile'))), vivid(0), 16);
     // arrow keys go from patch to patch and from row to row
     await page.locator('.tile').first().focus();
     await page.keyboard.press('ArrowRight');
@@ -171,13 +169,13 @@ describeInChromium('the report in Chromium', () => {
     expect(wrongs).toEqual([]);
   });
 
-  test('a patch opens with its picture and its box in the right place', async () => {
+  test('a patch opens with its image and its box in the right place', async () => {
     for (const label of [0, 1, 2]) {
       const { page, wrongs } = await open(`${url('run')}#${encodeURIComponent(HOSTILE[label] as string)}/top/1`);
       await page.waitForSelector('dialog[open]');
       await loaded(page, '.source');
       const file = await page.locator('.detail dd').first().textContent();
-      const source = pictures.find(({ path }) => path === file) as SyntheticPicture;
+      const source = images.find(({ path }) => path === file) as SyntheticImage;
       const frame = await boxOf(page, '#frame');
       const box = await boxOf(page, '#box');
       const scale = frame.width / source.width;
@@ -192,7 +190,7 @@ describeInChromium('the report in Chromium', () => {
         ],
         1,
       );
-      near(await colourAt(page, middleOf(box)), vivid(label), 16);
+      near(await colorAt(page, middleOf(box)), vivid(label), 16);
       const text = await page.locator('dialog').textContent();
       expect(text).toMatch(/Rank1 of \d+ \(most typical\)/);
       expect(text).toContain(`Box32 × 32 px at ${source.hot.x}, ${source.hot.y}`);
@@ -208,10 +206,10 @@ describeInChromium('the report in Chromium', () => {
     await loaded(page, '.source');
     const inside = middleOf(await boxOf(page, '#box'));
     expect(await page.locator('#legend').isVisible()).toBe(false);
-    near(await colourAt(page, inside), vivid(1), 16);
+    near(await colorAt(page, inside), vivid(1), 16);
     await page.getByRole('switch', { name: 'Typicality map' }).click();
     await loaded(page, '.heat');
-    const warm = await colourAt(page, inside);
+    const warm = await colorAt(page, inside);
     expect((warm[0] as number) - (warm[2] as number)).toBeGreaterThan(100);
     expect(await page.locator('#legend').isVisible()).toBe(true);
     expect(await page.locator('#legend').textContent()).toMatch(
@@ -296,8 +294,8 @@ describeInChromium('the report in Chromium', () => {
 
   test('60 labels stay usable: a search field, and tabs that do not fill the screen', async () => {
     const labels = Array.from({ length: 60 }, (_, i) => `${1900 + i}s, a label with a rather long name`);
-    const own = pictures.slice(0, 2).map((picture) => ({ ...picture, label: labels[0] as string }));
-    await writeSyntheticRun(join(folder, 'many'), join(folder, 'pictures'), own, { labels, clusters: 2 });
+    const own = images.slice(0, 2).map((image) => ({ ...image, label: labels[0] as string }));
+    await writeSyntheticRun(join(folder, 'many'), join(folder, 'images'), own, { labels, clusters: 2 });
     await writeReport(join(folder, 'many'));
     for (const width of [390, 1280]) {
       const { page, wrongs } = await open(url('many'), { width });
@@ -316,9 +314,9 @@ describeInChromium('the report in Chromium', () => {
     }
   });
 
-  test('what there is no map or picture of is said', async () => {
+  test('what there is no map or image of is said', async () => {
     const dataset = join(folder, 'few');
-    const few = await drawPictures(dataset, ['one'], () => ['0.png', '1.png']);
+    const few = await drawImages(dataset, ['one'], () => ['0.png', '1.png']);
     await writeSyntheticRun(join(folder, 'bare'), dataset, few, { labels: ['one'], maps: false, clusters: 1 });
     rmSync(join(dataset, '1.png'));
     await writeReport(join(folder, 'bare'));
@@ -336,15 +334,15 @@ describeInChromium('the report in Chromium', () => {
 
   test('every sentence fits the contrast, the ranking and random weights', async () => {
     const labels = HOSTILE.slice(0, 3);
-    await writeSyntheticRun(join(folder, 'control'), join(folder, 'pictures'), pictures, {
+    await writeSyntheticRun(join(folder, 'control'), join(folder, 'images'), images, {
       labels,
       clusters: 2,
-      rank: 'least',
+      rank: 'bottom',
       scan: { against: 'a/b', untrained: true, samples: 1 },
     });
     await writeReport(join(folder, 'control'));
     const { page, wrongs } = await open(url('control'));
-    expect(await page.title()).toBe('pictures (untrained control) · diffmine report');
+    expect(await page.title()).toBe('images (untrained control) · diffmine report');
     expect(await page.locator('[role=tab]').allTextContents()).toEqual([labels[0], labels[2]]);
     expect(await page.locator('#notice').textContent()).toContain('Control run: the network has random weights');
     expect(await page.locator('#lede').textContent()).toContain('The lowest-typicality patches of each of 2 labels');
@@ -386,7 +384,7 @@ describeInChromium('the report in Chromium', () => {
 
 /** In the page: texts whose contrast with what is behind them is below 4.5 (3 for large ones), by WCAG's formula. */
 function lowContrast(): string[] {
-  const parse = (colour: string): number[] => (colour.match(/[\d.]+/g) ?? []).map(Number);
+  const parse = (color: string): number[] => (color.match(/[\d.]+/g) ?? []).map(Number);
   const luminance = ([r = 0, g = 0, b = 0]: number[]): number => {
     const [x, y, z] = [r, g, b].map((c) =>
       c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4,
@@ -395,8 +393,8 @@ function lowContrast(): string[] {
   };
   const behind = (element: Element | null): number[] => {
     for (let at = element; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
+      const color = parse(getComputedStyle(at).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
     }
     return [255, 255, 255];
   };

@@ -20,7 +20,7 @@ put('dup.json',{images:images.map(m=>({...m,id:m.id%2})),categories,annotations:
 E
 node "$T/mk.js" "$T"
 dm scan "$T/d" --model "$M" --out "$T/r" $Q --json > "$T/scan" 2>/dev/null || { cat "$T/scan"; exit 2; }
-ev() { dm evaluate "$T/r" --boxes "$T/$1" --bootstrap 0 --no-colour --per-label 0 --json "${@:2}" 2>/dev/null; }
+ev() { dm evaluate "$T/r" --boxes "$T/$1" --bootstrap 0 --no-color-baseline --grid-images 0 --json "${@:2}" 2>/dev/null; }
 lo() { dm localize "$T/d" --model "$M" --out "$T/$1.l" --boxes "$T/$1" --samples 1 --batch 4 --device cpu --threads 1 --bootstrap 0 --overlays 0 --json "${@:2}" 2>/dev/null; }
 share() { grep -o '"share":[0-9.]*' "$1" | head -1; }
 # sizes of the stored image beside boxes that fit both; of another image; an id twice: refused, by both commands

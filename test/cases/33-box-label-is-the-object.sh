@@ -6,6 +6,6 @@
 pic "$T/d/a/1.png" 1; pic "$T/d/b/1.png" 2
 dm scan "$T/d" --model "$M" --out "$T/r" $Q >/dev/null 2>&1 || exit 2
 printf 'image,label,x,y,w,h\na/1.png,wheel,0,0,20,20\nb/1.png,door,5,5,20,20\n' > "$T/b.csv"
-dm evaluate "$T/r" --boxes "$T/b.csv" --bootstrap 0 --no-colour --per-label 0 > "$T/o" 2>&1 && ok "used"
+dm evaluate "$T/r" --boxes "$T/b.csv" --bootstrap 0 --no-color-baseline --grid-images 0 > "$T/o" 2>&1 && ok "used"
 grep -qiE 'label|wheel' "$T/o" && ok "told"
 bad "$(tr '\n' ' ' < "$T/o")"

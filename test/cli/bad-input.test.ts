@@ -1,4 +1,4 @@
-// What users hand in by mistake, end to end: a bad picture is skipped and listed, a bad model or option stops before work begins with the right exit
+// What users hand in by mistake, end to end: a bad image is skipped and listed, a bad model or option stops before work begins with the right exit
 // code, finished work is kept, and nothing ends in a signal.
 import { spawnSync } from 'node:child_process';
 import {
@@ -253,20 +253,20 @@ describe('models', () => {
   });
 });
 
-describe('pictures', () => {
+describe('images', () => {
   const noise = (width: number, height: number, channels: 1 | 3 | 4 = 3): Sharp =>
     sharp(Buffer.from(Uint8Array.from({ length: width * height * channels }, (_, i) => (i * 2654435761) >>> 24)), {
       raw: { width, height, channels },
     });
 
   test('bad ones are skipped and listed with a reason, odd ones are scored upright', async () => {
-    const dataset = fresh('pictures');
+    const dataset = fresh('images');
     const label = path.join(dataset, '1950');
     mkdirSync(label);
     const jpeg = await noise(80, 64).jpeg().toBuffer();
     writeFileSync(path.join(label, 'empty.jpg'), '');
     writeFileSync(path.join(label, 'truncated.jpg'), jpeg.subarray(0, jpeg.length / 2));
-    writeFileSync(path.join(label, 'text.png'), 'This is no picture.');
+    writeFileSync(path.join(label, 'text.png'), 'This is not an image.');
     await noise(1, 1).png().toFile(path.join(label, 'dot.png'));
     await noise(30_000, 20).png().toFile(path.join(label, 'wide.png'));
     await noise(80, 64, 1).toColourspace('b-w').png().toFile(path.join(label, 'grey.png'));
@@ -279,7 +279,7 @@ describe('pictures', () => {
     const out = path.join(fresh('run'), 'run');
     const ran = await scan(dataset, MODEL, out, '--size', 'source');
     expect(ran).toMatchObject({ code: 0, signal: null });
-    expect(JSON.parse(ran.stdout)).toMatchObject({ complete: true, pictures: 10, scored: 5, skipped: 5 });
+    expect(JSON.parse(ran.stdout)).toMatchObject({ complete: true, images: 10, scored: 5, skipped: 5 });
     const skipped = readFileSync(path.join(out, 'skipped.jsonl'), 'utf8')
       .trim()
       .split('\n')
@@ -311,12 +311,12 @@ describe('pictures', () => {
     });
   });
 
-  test('a data set of nothing but bad ones is an error that lists them', async () => {
-    const dataset = fresh('pictures');
+  test('a dataset of nothing but bad ones is an error that lists them', async () => {
+    const dataset = fresh('images');
     mkdirSync(path.join(dataset, 'a'));
     writeFileSync(path.join(dataset, 'a', 'empty.png'), '');
     const ran = await scan(dataset, MODEL, path.join(fresh('run'), 'run'));
-    expectError(ran, ['IMAGE_UNREADABLE'], /None of the 1 pictures/);
+    expectError(ran, ['IMAGE_UNREADABLE'], /None of the 1 images/);
     expect(ran.stderr).toContain('skipped a/empty.png');
   });
 });
@@ -333,7 +333,7 @@ describe('labels and tables', () => {
   ];
 
   function csv(folder: string, rows: string[][]): string {
-    const file = path.join(folder, 'pictures.csv');
+    const file = path.join(folder, 'images.csv');
     writeFileSync(file, rows.map((row) => row.map((cell) => `"${cell.replaceAll('"', '""')}"`).join(',')).join('\n'));
     return file;
   }
@@ -342,10 +342,10 @@ describe('labels and tables', () => {
     const outer = fresh('labels');
     const folder = path.join(outer, 'inner');
     mkdirSync(folder);
-    cpSync(path.join(DATASET, '1920'), path.join(folder, 'pictures'), { recursive: true });
+    cpSync(path.join(DATASET, '1920'), path.join(folder, 'images'), { recursive: true });
     cpSync(path.join(DATASET, '1950', '1950_0.png'), path.join(outer, 'outside.png'));
     const rows = [
-      ...LABELS.flatMap((label) => ['1920_0.png', '1920_1.png'].map((name) => [`pictures/${name}`, label])),
+      ...LABELS.flatMap((label) => ['1920_0.png', '1920_1.png'].map((name) => [`images/${name}`, label])),
       ['../outside.png', '../up'],
       [path.join(DATASET, '1980', '1980_0.png'), 'a/b'],
     ];
@@ -375,7 +375,7 @@ describe('labels and tables', () => {
     for (const name of readdirSync(path.join(out, 'report', 'data')))
       expect(readFileSync(path.join(out, 'report', 'data', name), 'utf8')).not.toContain('<script>');
     // nothing was written outside the run
-    expect(readdirSync(folder).sort()).toEqual(['pictures', 'pictures.csv', 'run']);
+    expect(readdirSync(folder).sort()).toEqual(['images', 'images.csv', 'run']);
     expect(readdirSync(outer).sort()).toEqual(['inner', 'outside.png']);
 
     const exported = await cli(['export', out, '--table', 'patches', '--format', 'csv']);
@@ -392,9 +392,9 @@ describe('labels and tables', () => {
 
   test('a table without the columns, or with rows that cannot be used, stops before work begins', async () => {
     const folder = fresh('tables');
-    cpSync(path.join(DATASET, '1920'), path.join(folder, 'pictures'), { recursive: true });
+    cpSync(path.join(DATASET, '1920'), path.join(folder, 'images'), { recursive: true });
     const out = path.join(folder, 'run');
-    const good = 'pictures/1920_0.png';
+    const good = 'images/1920_0.png';
     const tables: [string[][], RegExp][] = [
       [
         [
@@ -427,7 +427,7 @@ describe('labels and tables', () => {
       [
         [
           ['path', 'label'],
-          ['pictures/absent.png', 'a'],
+          ['images/absent.png', 'a'],
         ],
         /absent\.png/,
       ],
@@ -445,7 +445,7 @@ describe('labels and tables', () => {
     expectNoWork(out);
   });
 
-  test('folders that are no data set stop before work begins', async () => {
+  test('folders that are no dataset stop before work begins', async () => {
     const out = path.join(fresh('run'), 'run');
     expectError(await scan(path.join(scratch, 'absent'), MODEL, out), ['DATASET_INVALID'], /There is no dataset/);
     expectError(await scan(fresh('empty'), MODEL, out), ['DATASET_INVALID'], /./);
@@ -479,7 +479,7 @@ describe('run folders', () => {
     expect(readFileSync(path.join(out, 'manifest.json'), 'utf8')).toBe(manifest);
     expect(JSON.parse((await scan(DATASET, MODEL, out)).stdout)).toMatchObject({
       resumed: true,
-      evaluations: 0,
+      unetCalls: 0,
       complete: true,
     });
   });

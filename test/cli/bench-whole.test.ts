@@ -10,7 +10,7 @@ import { cli, hasAddon, ROOT } from './cli.js';
 
 const folder = temporaryFolder();
 const golden = path.join(ROOT, 'test', 'data', 'golden');
-const [model, pictures] = [path.join(golden, 'tiny-sd15'), path.join(golden, 'mini-dataset')];
+const [model, images] = [path.join(golden, 'tiny-sd15'), path.join(golden, 'mini-dataset')];
 const study = (...args: string[]): Promise<{ stdout: string }> =>
   promisify(execFile)(process.execPath, [path.join(ROOT, 'scripts', 'rank-study.mjs'), ...args]);
 
@@ -20,7 +20,7 @@ const study = (...args: string[]): Promise<{ stdout: string }> =>
     expect(
       await cli([
         'scan',
-        pictures,
+        images,
         '--model',
         model,
         '--out',
@@ -42,12 +42,12 @@ const study = (...args: string[]): Promise<{ stdout: string }> =>
   };
   const [fp32, bf16] = [await scan('fp32'), await scan('bf16', '--dtype', 'bf16')];
   const same = JSON.parse((await study(fp32, fp32, '--top', '5', '--json')).stdout) as RankStudy;
-  expect(same).toMatchObject({ precisions: ['fp32', 'fp32'], samples: 2, overlap: 1, largestFall: 0, unmatched: 0 });
-  expect([same.pictureCorrelation, same.candidateCorrelation]).toEqual([expect.closeTo(1, 12), expect.closeTo(1, 12)]);
+  expect(same).toMatchObject({ dtypes: ['fp32', 'fp32'], samples: 2, overlap: 1, largestFall: 0, unmatched: 0 });
+  expect([same.imageCorrelation, same.candidateCorrelation]).toEqual([expect.closeTo(1, 12), expect.closeTo(1, 12)]);
   const reduced = JSON.parse((await study(fp32, bf16, '--top', '5', '--json')).stdout) as RankStudy;
-  expect(reduced.precisions).toEqual(['fp32', 'bf16']);
+  expect(reduced.dtypes).toEqual(['fp32', 'bf16']);
   expect(
-    reduced.labels.map(({ label, pictures: count, top, candidates }) => [label, count, top, candidates > 4]),
+    reduced.labels.map(({ label, images: count, top, candidates }) => [label, count, top, candidates > 4]),
   ).toEqual(['1920', '1950', '1980'].map((label) => [label, 4, 5, true]));
   expect(reduced.labels.every(({ change }) => change > 0)).toBe(true);
   expect((await study(fp32, bf16)).stdout).toMatch(/^1950 +4 /m);
@@ -57,7 +57,7 @@ const study = (...args: string[]): Promise<{ stdout: string }> =>
   });
 });
 
-const python = process.env['PEER_PYTHON'] ?? 'python3';
+const python = process.env['DIFFUSERS_PYTHON'] ?? 'python3';
 const hasDiffusers =
   spawnSync(
     python,
@@ -68,18 +68,18 @@ if (!hasDiffusers)
   process.stderr.write(`${python} has no diffusers: the reference's loop is not tested (PEER_PYTHON names another).\n`);
 
 (hasAddon && hasDiffusers ? test : test.skip)(
-  "the reference's loop over the same pictures",
+  "the reference's loop over the same images",
   async () => {
     const ran = await cli([
       'bench',
-      '--no-evaluations',
+      '--no-unet',
       '--reference',
-      '--peer',
+      '--diffusers',
       python,
       '--pipeline-model',
       model,
       '--pipeline-data',
-      pictures,
+      images,
       '--pipeline-samples',
       '2',
       '--top',
@@ -96,7 +96,7 @@ if (!hasDiffusers)
     ]);
     expect(ran).toMatchObject({ code: 0 });
     const { reference } = JSON.parse(ran.stdout) as BenchReport;
-    expect(reference).toMatchObject({ pictures: 12, samples: 2, top: 2, precision: 'fp32', theirPrecision: 'fp32' });
+    expect(reference).toMatchObject({ images: 12, samples: 2, top: 2, dtype: 'fp32', theirDtype: 'fp32' });
     expect(reference?.ratio.median).toBeCloseTo((reference?.theirs.median ?? 0) / (reference?.ours.median ?? 1), 9);
     expect(Object.keys(reference?.stages ?? {}).sort()).toEqual([
       'cluster',

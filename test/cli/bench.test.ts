@@ -15,12 +15,12 @@ const TINY = path.join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
   async () => {
     const ran = await cli([
       'bench',
-      '--no-evaluations',
+      '--no-unet',
       '--training',
       'tiny,model',
       '--model',
       TINY,
-      '--training-batch',
+      '--train-batch',
       '2',
       '--dtype',
       'fp32',
@@ -34,7 +34,7 @@ const TINY = path.join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
     ]);
     expect(ran).toMatchObject({ code: 0, signal: null });
     const report = JSON.parse(ran.stdout) as BenchReport;
-    expect(report).toMatchObject({ format: 'diffmine-bench-4', device: 'cpu', cells: [] });
+    expect(report).toMatchObject({ format: 'diffmine-bench-5', device: 'cpu', cells: [] });
     expect(
       report.training?.map(({ what, batch, measured }) => [what, batch, (measured?.stepsPerSecond ?? 0) > 0]),
     ).toEqual([
@@ -72,8 +72,8 @@ const TINY_BENCH = [
     const file = path.join(folder, `times-${factor}.json`);
     await writeFile(
       file,
-      readFileSync(baseline, 'utf8').replace(/"share":\s*\{[^}]*\}/g, (share) =>
-        share.replace(/(-?[\d.]+(?:e[+-]?\d+)?)/g, (number) => String(Number(number) * factor)),
+      readFileSync(baseline, 'utf8').replace(/"share":\s*\{[^}]*\}/g, (utilization) =>
+        utilization.replace(/(-?[\d.]+(?:e[+-]?\d+)?)/g, (number) => String(Number(number) * factor)),
       ),
     );
     return file;
@@ -93,37 +93,37 @@ const TINY_BENCH = [
     const report = read();
     expect(JSON.parse(ran.stdout)).toEqual(report);
     expect(report).toMatchObject({
-      format: 'diffmine-bench-4',
+      format: 'diffmine-bench-5',
       model: 'synthetic:tiny',
       device: 'cpu',
       settings: { repeats: 1 },
     });
     expect(
-      report.cells.map(({ precision, input, pixels, patch, batch }) => [precision, ...input, pixels, patch, batch]),
+      report.cells.map(({ dtype, input, pixels, patch, batch }) => [dtype, ...input, pixels, patch, batch]),
     ).toEqual([
       ['fp32', 4, 8, 8, 64, 8, 2],
       ['fp32', 4, 8, 8, 64, 8, 4],
     ]);
     for (const { batch, operations, pixels, patch, measured } of report.cells) {
-      const { seconds, evaluationsPerSecond, flops, matmul, share, scan, stages, peakMemory } = measured ?? never();
-      expect(evaluationsPerSecond).toBeCloseTo(batch / seconds.median, 9);
-      expect(flops / (evaluationsPerSecond * operations)).toBeCloseTo(1, 9);
-      expect(share.median / (flops / matmul.median)).toBeCloseTo(1, 9); // one round
+      const { seconds, unetCallsPerSecond, flops, matmul, utilization, scan, stages, peakMemory } = measured ?? never();
+      expect(unetCallsPerSecond).toBeCloseTo(batch / seconds.median, 9);
+      expect(flops / (unetCallsPerSecond * operations)).toBeCloseTo(1, 9);
+      expect(utilization.median / (flops / matmul.median)).toBeCloseTo(1, 9); // one round
       expect(scan?.patchesPerSecond).toBeCloseTo((scan?.imagesPerSecond ?? 0) * (pixels - patch + 1) ** 2, 6);
       expect((scan?.secondsPerBillionPatches ?? 0) * (scan?.patchesPerSecond ?? 0)).toBeCloseTo(1e9, -2);
       expect(Object.fromEntries(Object.entries(stages ?? {}).map(([name, { per }]) => [name, per]))).toEqual({
-        decode: 'picture',
-        encode: 'picture',
+        decode: 'image',
+        encode: 'image',
         noise: 'evaluation',
         unet: 'evaluation',
         score: 'evaluation',
-        select: 'picture',
-        features: 'picture',
+        select: 'image',
+        features: 'image',
         cluster: 'label',
       });
       expect(peakMemory).toBeGreaterThan(1e8);
     }
-    expect(report.starts).toMatchObject([{ precision: 'fp32' }]);
+    expect(report.starts).toMatchObject([{ dtype: 'fp32' }]);
     expect(readFileSync(path.join(folder, 'bench.md'), 'utf8')).toMatch(/^\| fp32, 8 x 8, batch 4 \|/m);
   });
 
@@ -167,7 +167,7 @@ const TINY_BENCH = [
     for (const [args, words] of [
       [['--compare', baseline, '--latents', '16'], 'its cells is'],
       [['--compare', baseline, '--model', 'synthetic:demo'], 'its model is synthetic:tiny'],
-      [['--compare', path.join(ROOT, 'package.json')], 'is no report of a benchmark'],
+      [['--compare', path.join(ROOT, 'package.json')], 'is not a report of a benchmark'],
     ] as const) {
       const ran = await cli([...TINY_BENCH, '--batch', '2', ...args, none]);
       expect([words, ran.code, ran.stdout]).toEqual([words, 2, '']);
@@ -180,14 +180,14 @@ const TINY_BENCH = [
 
 test.each<[string[], string]>([
   [['--latents', '8', '--size', '64'], '--latents and --size say the same'],
-  [['--reference'], '--reference needs --peer'],
-  [['--peer-compile', 'default'], '--peer-compile needs --peer'],
+  [['--reference'], '--reference needs --diffusers'],
+  [['--diffusers-compile', 'default'], '--diffusers-compile needs --diffusers'],
   [['--tolerance', '5%'], '--tolerance needs --compare'],
   [['--compare', 'x', '--tolerance', '120%'], 'a share such as 5% or 0.05'],
   [['--summary', 'auto'], 'GITHUB_STEP_SUMMARY'],
   [['--training', 'huge'], '--training is "huge"'],
-  [['--training-batch', '2'], 'Nothing says what to train.'],
-  [['--no-evaluations'], 'there is nothing to time'],
+  [['--train-batch', '2'], 'Nothing says what to train.'],
+  [['--no-unet'], 'there is nothing to time'],
 ])('bench %p is refused', async (args, words) => {
   const ran = await cli(['bench', ...args], { env: { GITHUB_STEP_SUMMARY: '' } });
   expect(ran).toMatchObject({ code: 2, stdout: '' });

@@ -105,7 +105,7 @@ describe('usage errors', () => {
 });
 
 describe('inspect', () => {
-  test('describes a data set, for people and for programs', async () => {
+  test('describes a dataset, for people and for programs', async () => {
     const plain = await cli(['inspect', DATASET]);
     expect(plain.code).toBe(0);
     expect(plain.stdout).toContain('12 images of 3 labels');
@@ -146,7 +146,7 @@ describe('streams', () => {
     expect(JSON.parse(stdout)).toHaveProperty('error');
   });
 
-  test('no colours where there is no terminal', async () => {
+  test('no colors where there is no terminal', async () => {
     expect((await cli(['sacn'])).stderr).not.toContain('\x1b[');
   });
 

@@ -92,7 +92,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     expect(JSON.parse((await cli(command('--json'))).stdout)).toMatchObject({
       resumed: true,
       shards: { here: 1 },
-      evaluations: 12,
+      unetCalls: 12,
       truth: null,
     });
     expect(await cli(command('--seed', '5'))).toMatchObject({
@@ -107,7 +107,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
   'mistakes are told, and leave nothing behind',
   async () => {
     const wrong = async (...more: string[]): ReturnType<typeof cli> => cli([...command(...more, '--out', at('no'))]);
-    expect(await wrong('--label', 'class1')).toMatchObject({
+    expect(await wrong('--labels', 'class1')).toMatchObject({
       code: 3,
       stderr: expect.stringContaining('at least two labels') as string,
     });
@@ -118,7 +118,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     expect(await wrong('--boxes', at('nowhere.csv'))).toMatchObject({ code: 3 });
     expect(
       await cli(['cotypicality', at('nowhere'), '--model', join(GOLDEN, 'tiny-fold'), '--out', at('no')]),
-    ).toMatchObject({ code: 3, stderr: expect.stringContaining('no parallel data set') as string });
+    ).toMatchObject({ code: 3, stderr: expect.stringContaining('no parallel dataset') as string });
     cpSync(at('parallel'), at('lacking'), { recursive: true });
     for (const label of LABELS) rmSync(at('lacking', label, 'a', label === 'class0' ? 'class1.png' : 'class0.png'));
     expect(

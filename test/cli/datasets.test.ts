@@ -1,4 +1,4 @@
-// docs/guides/datasets: every command on its pages is one that diffmine takes; and a data set in one of the layouts goes from scan to mined run.
+// docs/guides/datasets: every command on its pages is one that diffmine takes; and a dataset in one of the layouts goes from scan to mined run.
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-// --devices: a process each; one that is killed is started again and its shard done anew, one that dies again and again is given up, and the bytes are
+// --devices: a process each; one that is killed is started again and its shard done again, one that dies again and again is given up, and the bytes are
 // those of a single process whatever happens. On the CPU: two processes on it behave as two on two GPUs would.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -105,7 +105,7 @@ const linux = process.platform === 'linux';
     expect(JSON.parse(stdout)).toMatchObject({
       complete: true,
       scored: 12,
-      evaluations: 288,
+      unetCalls: 288,
       shards: { total: 6, done: 6, here: 6 },
       device: 'cpu, cpu',
     });

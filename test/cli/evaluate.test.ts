@@ -15,11 +15,20 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test('demo --data-only draws the world; a full folder is refused, and so are options that mean nothing there', async () => {
-  const drawn = await cli(['demo', '--data-only', at('world'), '--pictures', '4', '--heldout', '0.5', '--json']);
+  const drawn = await cli([
+    'demo',
+    '--data-only',
+    at('world'),
+    '--images-per-label',
+    '4',
+    '--holdout',
+    '0.5',
+    '--json',
+  ]);
   expect(drawn).toMatchObject({ code: 0 });
   expect(JSON.parse(drawn.stdout)).toMatchObject({
-    train: { pictures: 12 },
-    heldout: { path: at('world', 'heldout'), pictures: 12 },
+    train: { images: 12 },
+    heldout: { path: at('world', 'heldout'), images: 12 },
     cities: [...CITIES],
   });
   expect(readdirSync(at('world', 'heldout', 'oskava'))).toEqual(['00002.png', '00003.png']);
@@ -31,9 +40,9 @@ test('demo --data-only draws the world; a full folder is refused, and so are opt
     code: 2,
     stderr: expect.stringContaining('--samples means nothing') as string,
   });
-  expect(await cli(['demo', '--heldout', '0.5', '--out', at('other')])).toMatchObject({
+  expect(await cli(['demo', '--holdout', '0.5', '--out', at('other')])).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining('--heldout') as string,
+    stderr: expect.stringContaining('--holdout') as string,
   });
   expect(existsSync(at('other'))).toBe(false);
 }, 300_000);
@@ -80,14 +89,14 @@ test('demo --data-only draws the world; a full folder is refused, and so are opt
     const { code, stdout } = await cli([...command, '--json']);
     expect(code).toBe(0);
     const summary = JSON.parse(stdout) as EvaluateSummary;
-    expect(summary.labels.map(({ label, pictures, patches }) => [label, pictures, patches])).toEqual(
+    expect(summary.labels.map(({ label, images, patches }) => [label, images, patches])).toEqual(
       CITIES.map((city) => [city, 2, 10]),
     );
     expect(summary.boxes.used).toBeGreaterThan(30);
     expect(summary.boxes.used).toBeLessThan(summary.boxes.rows);
-    const { averagePrecision, share, top } = summary.mean;
+    const { averagePrecision, fraction, top } = summary.mean;
     // weights are random: the maps know nothing of the boxes
-    expect(share).toBeGreaterThan(0.02);
+    expect(fraction).toBeGreaterThan(0.02);
     expect(averagePrecision.value).toBeLessThan(0.4);
     expect(averagePrecision.low).toBeLessThanOrEqual(averagePrecision.high as number);
     expect(top.map(({ k }) => k)).toEqual([10, 50, 100]);

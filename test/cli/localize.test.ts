@@ -45,7 +45,7 @@ const command = (...more: string[]): string[] => [
     expect(people.stdout).toContain(at('run', 'localize', 'index.html'));
     const { code, stdout } = await cli(command('--boxes', at('boxes.csv'), '--json', '--blur', '0'));
     const summary = JSON.parse(stdout) as LocalizeSummary;
-    expect([code, summary.scan.evaluations, summary.result?.labels[0]?.marked, summary.result?.options.blur]).toEqual([
+    expect([code, summary.scan.unetCalls, summary.result?.labels[0]?.marked, summary.result?.options.blur]).toEqual([
       0, 0, 2, 0,
     ]);
     expect(await cli(command('--json', '--samples', '2'))).toMatchObject({

@@ -127,7 +127,7 @@ describe('configuration files', () => {
     return readConfig(file, own, all);
   };
 
-  test('hold options by the names of their flags; those of other commands are passed over', async () => {
+  test('hold options by the names of their flags; those of other commands are skipped', async () => {
     expect(await read('samples: 20\nprompt: "A {label}."\nclusters: 4\n')).toEqual({
       samples: 20,
       prompt: 'A {label}.',

@@ -21,15 +21,15 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
       join(GOLDEN, 'tiny-fold'),
       '--out',
       at('fold'),
-      '--label',
+      '--labels',
       'class2',
-      '--label',
+      '--labels',
       'class0',
       '-n',
       '2',
-      '--steps',
+      '--inference-steps',
       '9',
-      '--steps',
+      '--inference-steps',
       '2',
       '--device',
       'cpu',
@@ -39,20 +39,20 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     const made = await cli([...command, '--json']);
     expect(made).toMatchObject({
       code: 0,
-      stderr: expect.stringContaining('Making 4 pictures of 32 x 32 px, 2 steps with guidance 3, on cpu') as string,
+      stderr: expect.stringContaining('Making 4 images of 32 x 32 px, 2 steps with guidance 3, on cpu') as string,
     });
     expect(JSON.parse(made.stdout) as SampleSummary).toMatchObject({
       made: 4,
       kept: 0,
       options: { steps: 2 },
-      labels: ['class2', 'class0'].map((label) => ({ label, folder: at('fold', label), pictures: 2 })),
+      labels: ['class2', 'class0'].map((label) => ({ label, folder: at('fold', label), images: 2 })),
     });
-    expect(readdirSync(at('fold')).sort()).toEqual(['class0', 'class2', 'samples.json', 'sheet.png']);
+    expect(readdirSync(at('fold')).sort()).toEqual(['class0', 'class2', 'samples.json', 'grid.png']);
     const again = await cli(command);
     expect(again).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(
-        /^Nothing left to do: 4 images of 2 labels were there before\.\n.*sheet\.png\n$/,
+        /^Nothing left to do: 4 images of 2 labels were there before\.\n.*grid\.png\n$/,
       ) as string,
     });
     expect(await cli([...command, '--seed', '5'])).toMatchObject({
@@ -67,7 +67,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
   'sample: mistakes are told',
   async () => {
     const model = join(GOLDEN, 'tiny-fold');
-    expect(await cli(['sample', model, '--out', at('no'), '--label', 'clas1'])).toMatchObject({
+    expect(await cli(['sample', model, '--out', at('no'), '--labels', 'clas1'])).toMatchObject({
       code: 2,
       stderr: expect.stringContaining("Did you mean 'class1'?") as string,
     });
@@ -81,7 +81,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     });
     expect(await cli(['sample', join(GOLDEN, 'tiny-sd15'), '--out', at('no')])).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('--label "a red car"') as string,
+      stderr: expect.stringContaining('--labels "a red car"') as string,
     });
     expect(await cli(['sample', at('nowhere'), '--out', at('no')])).toMatchObject({ code: 3 });
     expect(readdirSync(folder).includes('no')).toBe(false);

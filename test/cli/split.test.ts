@@ -52,7 +52,7 @@ const command = (out: string, ...more: string[]): string[] => [
       expect(JSON.parse(stdout)).toMatchObject({
         complete: true,
         scored: 12,
-        evaluations: 120,
+        unetCalls: 120,
         shards: { total: 6, done: 6, here: 6 },
       });
       expect(bytes(`workers-${workers}`)).toEqual(reference);
@@ -75,7 +75,7 @@ const command = (out: string, ...more: string[]): string[] => [
     const results = await Promise.all([1, 2, 3].map(async () => cli([...command(at('together')), '--json'])));
     expect(results.map(({ code }) => code)).toEqual([0, 0, 0]);
     const summaries = results.map(
-      ({ stdout }) => JSON.parse(stdout) as { complete: boolean; shards: { here: number }; evaluations: number },
+      ({ stdout }) => JSON.parse(stdout) as { complete: boolean; shards: { here: number }; unetCalls: number },
     );
     expect(summaries.every(({ complete }) => complete)).toBe(true);
     expect(summaries.reduce((sum, { shards }) => sum + shards.here, 0)).toBe(6);
@@ -93,7 +93,7 @@ const command = (out: string, ...more: string[]): string[] => [
   }, 300_000);
 
   test("an error in a worker is the command's error", async () => {
-    // noises for pictures of another size: found by the worker's engine
+    // noises for images of another size: found by the worker's engine
     const replay = join(GOLDEN, 'e2e-tiny-sd15', 'result.safetensors');
     const { code, signal, stderr } = await cli(
       command(at('bad'), '--workers', '2', '--replay', replay, '--samples', '10', '--size', '32'),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { terminalOf } from '../../src/cli/streams.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
-import { drawPictures, writeSyntheticRun } from '../helpers/synthetic-run.js';
+import { drawImages, writeSyntheticRun } from '../helpers/synthetic-run.js';
 import { hasAddon, ROOT } from './cli.js';
 
 const folder = temporaryFolder();
@@ -40,13 +40,13 @@ beforeAll(async () => {
   await sharp({ create: { width: 64, height: 64, channels: 3, background: 'red' } })
     .png()
     .toFile(join(dataset, 'a', '1.png'));
-  const pictures = await drawPictures(
+  const images = await drawImages(
     join(folder, 'drawn'),
     ['a', 'b'],
     (label) => [0, 1].map((n) => `${label}/${n}.png`),
     { width: 64, height: 64 },
   );
-  await writeSyntheticRun(run, join(folder, 'drawn'), pictures, { labels: ['a', 'b'] });
+  await writeSyntheticRun(run, join(folder, 'drawn'), images, { labels: ['a', 'b'] });
 });
 
 describe('stdout', () => {
@@ -163,7 +163,7 @@ describe('the terminal', () => {
     expect(terminalOf({}, true, 'win32')).toEqual({ bars: true, colors: true });
   });
 
-  test('FORCE_COLOR colours errors in a pipe; results never have escape codes', () => {
+  test('FORCE_COLOR colors errors in a pipe; results never have escape codes', () => {
     const { stdout, stderr } = shell('diffmine inspect nothing', { FORCE_COLOR: '1', TERM: 'xterm', NO_COLOR: '' });
     expect(stderr).toContain('\x1b[31merror:\x1b[0m');
     expect(stdout).toBe('');

@@ -22,9 +22,9 @@ const command = (out: string, ...more: string[]): string[] => [
   'tiny',
   '--steps',
   '16',
-  '--batch',
+  '--train-batch',
   '4',
-  '--accumulate',
+  '--gradient-accumulation-steps',
   '2',
   '--checkpoint-every',
   '4',
@@ -32,7 +32,7 @@ const command = (out: string, ...more: string[]): string[] => [
   '8',
   '--sample-count',
   '1',
-  '--sample-steps',
+  '--sample-inference-steps',
   '2',
   '--flips',
   '--validation',
@@ -68,7 +68,7 @@ function killedAt(args: string[], out: string, lines: number): Promise<string | 
 }
 
 beforeAll(async () => {
-  await writeWorld(world, { pictures: 5, size: 32, heldout: 0 });
+  await writeWorld(world, { images: 5, size: 32, heldout: 0 });
 });
 
 (hasAddon ? describe : describe.skip)('diffmine train', () => {
@@ -77,8 +77,8 @@ beforeAll(async () => {
   test('trains, keeps the last and the best, and writes a model', async () => {
     const ran = await cli(command(whole, '--json'));
     expect(ran).toMatchObject({ code: 0, signal: null });
-    const summary = JSON.parse(ran.stdout) as { steps: number; step: number; best: { step: number }; pictures: number };
-    expect(summary).toMatchObject({ steps: 16, step: 16, pictures: 24 });
+    const summary = JSON.parse(ran.stdout) as { steps: number; step: number; best: { step: number }; images: number };
+    expect(summary).toMatchObject({ steps: 16, step: 16, images: 24 });
     expect(losses(whole)).toHaveLength(16 + 4);
     const kept = readdirSync(path.join(whole, 'checkpoints'))
       .map((name) => Number(/\d+/.exec(name)?.[0]))
@@ -104,7 +104,7 @@ beforeAll(async () => {
     expect(losses(out)).toEqual(losses(whole));
     expect(weights(out).equals(weights(whole))).toBe(true);
     expect(record(out).best).toEqual(record(whole).best);
-    // As if Ctrl-C had come in the sheet of the last step: its checkpoint is there, its sheet and validation are not.
+    // As if Ctrl-C had come in the grid of the last step: its checkpoint is there, its grid and validation are not.
     const rows = readMetrics(path.join(out, 'metrics.jsonl')).filter((metric) => metric.step < 16 || 'loss' in metric);
     writeFileSync(path.join(out, 'metrics.jsonl'), rows.map((metric) => `${JSON.stringify(metric)}\n`).join(''));
     expect(await cli(['train', '--resume', '--out', out, '--device', 'cpu', '--threads', '1'])).toMatchObject({
@@ -136,7 +136,7 @@ beforeAll(async () => {
 
   test('a training that is done can be made longer, and writes its best weights when asked', async () => {
     const out = at('longer');
-    expect(await cli(command(out, '--schedule', 'constant'))).toMatchObject({ code: 0 });
+    expect(await cli(command(out, '--lr-schedule', 'constant'))).toMatchObject({ code: 0 });
     const before = losses(out);
     const ran = await cli([
       'train',
@@ -178,7 +178,7 @@ beforeAll(async () => {
       code: 2,
       stderr: expect.stringContaining('multiple of 4') as string,
     });
-    expect(await cli(command(at('uneven'), '--batch', '5'))).toMatchObject({
+    expect(await cli(command(at('uneven'), '--train-batch', '5'))).toMatchObject({
       code: 2,
       stderr: expect.stringContaining('equal passes') as string,
     });
@@ -186,13 +186,13 @@ beforeAll(async () => {
       code: 2,
       stderr: expect.stringContaining('--vae') as string,
     });
-    expect(await cli(['train', '--list'])).toMatchObject({
+    expect(await cli(['train', '--list-sizes'])).toMatchObject({
       code: 0,
       stdout: expect.stringContaining('latent-large') as string,
     });
   }, 300_000);
 
-  test('diverging stops with what is kept, and goes on with a lower rate', async () => {
+  test('diverging stops with what is kept, and resumes a lower rate', async () => {
     const out = at('diverged');
     const on = (rate: string): string[] => [
       'train',
@@ -209,7 +209,9 @@ beforeAll(async () => {
       '1',
     ];
     expect(
-      await cli(command(out, '--steps', '8', '--schedule', 'constant', '--warmup', '0', '--clip', '0')),
+      await cli(
+        command(out, '--steps', '8', '--lr-schedule', 'constant', '--warmup-steps', '0', '--max-grad-norm', '0'),
+      ),
     ).toMatchObject({ code: 0 });
     const ran = await cli(on('1e30'));
     expect(ran).toMatchObject({ code: 7, signal: null });
@@ -245,7 +247,7 @@ beforeAll(async () => {
       'tiny',
       '--steps',
       '1',
-      '--batch',
+      '--train-batch',
       '1',
       '--validation',
       '0',
@@ -270,7 +272,7 @@ beforeAll(async () => {
     expect(Object.values(id2label).map((label) => label.normalize('NFC'))).toEqual([composed, 'b']);
   });
 
-  test('an empty label, small, damaged and single pictures: trained without, and said', async () => {
+  test('an empty label, small, damaged and single images: trained without, and said', async () => {
     const data = at('poor');
     for (const label of ['good', 'empty', 'small', 'one']) mkdirSync(path.join(data, label), { recursive: true });
     const draw = (width: number, height: number): Promise<Buffer> =>
@@ -289,7 +291,7 @@ beforeAll(async () => {
       'tiny',
       '--steps',
       '2',
-      '--batch',
+      '--train-batch',
       '4',
       '--sample-every',
       '0',
@@ -300,7 +302,7 @@ beforeAll(async () => {
     ];
     const ran = await cli([...args, '--out', at('poor-out'), '--json']);
     expect(ran).toMatchObject({ code: 0 });
-    expect(JSON.parse(ran.stdout)).toMatchObject({ pictures: 3, skipped: 2, validation: [] });
+    expect(JSON.parse(ran.stdout)).toMatchObject({ images: 3, skipped: 2, validation: [] });
     expect(ran.stderr).toMatch(/'empty' has no images/);
     expect(ran.stderr).toMatch(/tiny\.png.*smaller than the crop/);
     expect(ran.stderr).toMatch(/'small' is left out/);
@@ -329,7 +331,7 @@ beforeAll(async () => {
     rmSync(path.join(data, 'good', 'tall.png'));
     expect(await cli([...args, '--out', at('none')])).toMatchObject({
       code: 3,
-      stderr: expect.stringContaining('None of the 2 pictures') as string,
+      stderr: expect.stringContaining('None of the 2 images') as string,
     });
   }, 300_000);
 
@@ -344,13 +346,13 @@ beforeAll(async () => {
       '32',
       '--steps',
       '4',
-      '--batch',
+      '--train-batch',
       '2',
       '--checkpoint-every',
       '2',
       '--prompt',
       'A photo of {label}.',
-      '--sample-steps',
+      '--sample-inference-steps',
       '2',
       '--sample-count',
       '1',
@@ -408,7 +410,7 @@ beforeAll(async () => {
     ['classes', []],
     ['prompts', ['--text-encoder', path.join(GOLDEN, 'tiny-sd15')]],
   ])(
-    'makes a latent model of %s from nothing',
+    'makes a latent model of %s from scratch',
     async (conditioning, more) => {
       const out = at(`latent-${conditioning}`);
       const args = [
@@ -419,7 +421,7 @@ beforeAll(async () => {
         '32',
         '--steps',
         '1',
-        '--batch',
+        '--train-batch',
         '2',
         '--sample-every',
         '0',
@@ -457,7 +459,7 @@ beforeAll(async () => {
       '32',
       '--steps',
       '3',
-      '--batch',
+      '--train-batch',
       '2',
       '--lora-rank',
       '2',

@@ -1,4 +1,4 @@
-// translate as a user runs it: a small data set, Ctrl-C and the same again, another one, mistakes.
+// translate as a user runs it: a small dataset, Ctrl-C and the same again, another one, mistakes.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,7 +24,7 @@ const command = [
   '32',
   '--inversion-steps',
   '10',
-  '--steps',
+  '--inference-steps',
   '5',
   '--device',
   'cpu',
@@ -33,7 +33,7 @@ const command = [
 ];
 
 (hasAddon ? test : test.skip)(
-  'translate: pictures, a page, how well; stopped by Ctrl-C it goes on',
+  'translate: images, a page, how well; stopped by Ctrl-C it goes on',
   async () => {
     const line = [
       ...command,
@@ -79,7 +79,7 @@ const command = [
       translated: 3,
       translations: 4,
       shards: { total: 3, done: 3, here: 3 - before.length },
-      quality: { pictures: 3, translations: 4, samples: 2 },
+      quality: { images: 3, translations: 4, samples: 2 },
     });
     expect(readdirSync(at('parallel', '1920', '1920_0')).sort()).toEqual([
       '1950.png',
@@ -96,9 +96,9 @@ const command = [
         /^Nothing left to do here: 3 of 3 images were translated before\.\n4 translations; mean PSNR of the reconstructions .* dB\.\nThe translation is complete: .*\n.*index\.html\n$/,
       ) as string,
     });
-    expect(await cli([...line, '--guidance', '3'])).toMatchObject({
+    expect(await cli([...line, '--guidance-scale', '3'])).toMatchObject({
       code: 6,
-      stderr: expect.stringContaining('guidance: this translation has 7.5, you asked for 3') as string,
+      stderr: expect.stringContaining('guidance-scale: this translation has 7.5, you asked for 3') as string,
     });
   },
   300_000,
@@ -108,7 +108,7 @@ const command = [
   'translate: mistakes are told before work begins',
   async () => {
     const out = ['--out', at('no')];
-    expect(await cli([...command, ...out, '--steps', '4'])).toMatchObject({
+    expect(await cli([...command, ...out, '--inference-steps', '4'])).toMatchObject({
       code: 2,
       stderr: expect.stringContaining('no multiple of the 100 of 10 inversion steps') as string,
     });
@@ -116,7 +116,7 @@ const command = [
       code: 2,
       stderr: expect.stringContaining('no such layer "up_blocks.0"') as string,
     });
-    expect(await cli([...command, ...out, '--feature-share', '80'])).toMatchObject({
+    expect(await cli([...command, ...out, '--feature-fraction', '80'])).toMatchObject({
       code: 2,
       stderr: expect.stringContaining('from 0 to 1') as string,
     });

@@ -1,4 +1,4 @@
-// The whole pipeline on the golden data set with replayed noises: the same patches in the same order as the reference, scores, features and inertia
+// The whole pipeline on the golden dataset with replayed noises: the same patches in the same order as the reference, scores, features and inertia
 // within their bounds.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -50,7 +50,7 @@ beforeAll(async () => {
     resumed: false,
     scored: 12,
     skipped: 0,
-    evaluations: 240,
+    unetCalls: 240,
     shards: { total: 3, done: 3, here: 3 },
   });
   await mine(out, { clusters: 4, threads: 1 });
@@ -116,13 +116,13 @@ test.each(golden.labels)('%s: the median as the reference takes it', (label) => 
 });
 
 test('lists that were not clustered have no cluster; all three are ranked', () => {
-  for (const list of ['least', 'random']) {
+  for (const list of ['bottom', 'random']) {
     const rows = patches.filter((row) => row.list === list);
     expect(rows).toHaveLength(60);
     expect(rows.every(({ cluster, distance }) => cluster === null && distance === null)).toBe(true);
   }
   const least = patches
-    .filter(({ list, condition }) => list === 'least' && condition === '1920')
+    .filter(({ list, condition }) => list === 'bottom' && condition === '1920')
     .map(({ typicality }) => typicality);
   expect(least).toEqual([...least].sort((a, b) => a - b));
 });
@@ -138,17 +138,17 @@ test('what was told on the way adds up', () => {
     resumed: false,
     shards: 3,
     shardsDone: 0,
-    pictures: 12,
-    picturesDone: 0,
-    evaluations: 240,
+    images: 12,
+    imagesDone: 0,
+    unetCalls: 240,
   });
   expect(events.filter(({ type }) => type === 'shard')).toMatchObject([
-    { done: 1, total: 3, pictures: 5 },
+    { done: 1, total: 3, images: 5 },
     { done: 2 },
-    { done: 3, pictures: 2, skipped: 0 },
+    { done: 3, images: 2, skipped: 0 },
   ]);
-  expect(events.filter(({ type }) => type === 'picture').at(-1)).toMatchObject({ done: 12, total: 12 });
-  expect(events.filter(({ type }) => type === 'evaluations').at(-1)).toMatchObject({
+  expect(events.filter(({ type }) => type === 'image').at(-1)).toMatchObject({ done: 12, total: 12 });
+  expect(events.filter(({ type }) => type === 'unetCalls').at(-1)).toMatchObject({
     done: 240,
     total: 240,
     secondsLeft: 0,
@@ -160,7 +160,7 @@ test('repeating the command does nothing; other options or noises are refused', 
   expect(again).toMatchObject({
     complete: true,
     resumed: true,
-    evaluations: 0,
+    unetCalls: 0,
     shards: { total: 3, done: 3, here: 0 },
   });
   await expect(scan({ ...options(out), prompt: '{label}' })).rejects.toMatchObject({

@@ -48,7 +48,7 @@ function failures({ cases }: VerifySummary): string[] {
 
 describe('the golden numbers of the repository', () => {
   test('in fp32 on the CPU', async () => {
-    const summary = await verify(GOLDEN, { device: 'cpu', precision: 'fp32' });
+    const summary = await verify(GOLDEN, { device: 'cpu', dtype: 'fp32' });
     expect(failures(summary)).toEqual([]);
     expect(
       summary.ops
@@ -56,7 +56,7 @@ describe('the golden numbers of the repository', () => {
         .map(({ op }) => op)
         .sort(),
     ).toEqual(COMPUTED);
-    // Only enlarging pictures is left out among what is computed, and it is said.
+    // Only enlarging images is left out among what is computed, and it is said.
     const left = summary.cases.filter(({ op, verdict }) => COMPUTED.includes(op) && verdict === 'not checked');
     expect(left.map(({ id }) => id)).toEqual(
       left.filter(({ op, message }) => op === 'lanczos_resize' && message?.startsWith('enlarging')).map(({ id }) => id),
@@ -65,7 +65,7 @@ describe('the golden numbers of the repository', () => {
   });
 
   test('in bf16: exact ops exact, tensors by relative L2', async () => {
-    const summary = await verify(GOLDEN, { device: 'cpu', precision: 'bf16' });
+    const summary = await verify(GOLDEN, { device: 'cpu', dtype: 'bf16' });
     expect(failures(summary)).toEqual([]);
     const unet = summary.ops.find(({ op }) => op === 'unet');
     // bf16 must really have been used: fp32 is a thousand times nearer.
@@ -75,7 +75,7 @@ describe('the golden numbers of the repository', () => {
 
 withShared('all golden numbers', () => {
   test('in fp32 on the CPU', async () => {
-    const summary = await verify(shared ?? '', { device: 'cpu', precision: 'fp32' });
+    const summary = await verify(shared ?? '', { device: 'cpu', dtype: 'fp32' });
     expect(failures(summary)).toEqual([]);
     expect(summary.manifests).toBe(7);
     expect(summary.ops.filter(({ verdict }) => verdict === 'not checked')).toEqual([]);
@@ -95,7 +95,7 @@ withShared('all golden numbers', () => {
     ).toBe(true);
     writeFileSync(weights, readFileSync(legacy));
     golden(folder, 'tiny-sd15', ({ op }) => op === 'vae_encode' || op === 'vae_decode');
-    const summary = await verify(folder, { device: 'cpu', precision: 'fp32' });
+    const summary = await verify(folder, { device: 'cpu', dtype: 'fp32' });
     expect(failures(summary)).toEqual([]);
     expect(summary).toMatchObject({ passed: 7, failed: 0, notChecked: 0 });
   });
@@ -228,7 +228,7 @@ describe('comparison', () => {
     expect(compareTensors(fromInt64([2], [3, 4]), fromInt64([2], [3, 5]), { exact: true }).passed).toBe(false);
     expect(compareTensors(fromInt64([2], [3, 5]), fromInt64([2], [3, 5]), { exact: true })).toMatchObject({
       passed: true,
-      share: 0,
+      fraction: 0,
     });
   });
 

@@ -1,4 +1,4 @@
-// A run folder as `scan` and `mine` leave it, made without a model: drawn pictures with one vivid square each, a typicality map that is high
+// A run folder as `scan` and `mine` leave it, made without a model: drawn images with one vivid square each, a typicality map that is high
 // on the square, and the tables that follow from it. For tests of what reads runs (the report); the files are real Parquet and safetensors.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -19,8 +19,8 @@ export interface Box {
   height: number;
 }
 
-export interface SyntheticPicture {
-  /** in the data set */
+export interface SyntheticImage {
+  /** in the dataset */
   path: string;
   label: string;
   width: number;
@@ -31,14 +31,14 @@ export interface SyntheticPicture {
 
 export interface SyntheticOptions {
   labels: string[];
-  /** patches of each list a picture; default 5 */
+  /** patches of each list an image; default 5 */
   perImage?: number;
   clusters?: number;
   /** false: as after --no-maps */
   maps?: boolean;
   shardSize?: number;
   skipped?: { image: string; label: string; reason: string }[];
-  /** patches of a list may overlap: many from few pictures */
+  /** patches of a list may overlap: many from few images */
   overlap?: boolean;
   /** the list that is clustered; default 'top' */
   rank?: ListName;
@@ -62,27 +62,27 @@ export function uniform(seed: number): () => number {
   };
 }
 
-/** The colour of the squares of label number `index`. */
+/** The color of the squares of label number `index`. */
 export function vivid(index: number): [number, number, number] {
-  const colours: [number, number, number][] = [
+  const colors: [number, number, number][] = [
     [230, 30, 40],
     [20, 160, 60],
     [30, 80, 230],
     [240, 180, 0],
     [160, 40, 200],
   ];
-  return colours[index % colours.length] as [number, number, number];
+  return colors[index % colors.length] as [number, number, number];
 }
 
-/** Draws pictures of soft texture and some grain, with a vivid square each, into `folder`; `names` gives each label's files. */
-export async function drawPictures(
+/** Draws images of soft texture and some grain, with a vivid square each, into `folder`; `names` gives each label's files. */
+export async function drawImages(
   folder: string,
   labels: readonly string[],
   names: (label: number) => string[],
   size = { width: 192, height: 128 },
   grain = 24,
-): Promise<SyntheticPicture[]> {
-  const pictures: SyntheticPicture[] = [];
+): Promise<SyntheticImage[]> {
+  const images: SyntheticImage[] = [];
   for (const [index, label] of labels.entries()) {
     for (const [n, path] of names(index).entries()) {
       const next = uniform(1000 * index + n);
@@ -100,19 +100,19 @@ export async function drawPictures(
           const inside = x >= hot.x && x < hot.x + edge && y >= hot.y && y < hot.y + edge;
           const noise = grain * next();
           const soft = 110 + 40 * Math.sin(phase[0] + x * phase[2]) + 40 * Math.sin(phase[1] + y * phase[3]);
-          const colour = inside ? vivid(index) : [soft, soft * 0.95, soft * 0.85];
+          const color = inside ? vivid(index) : [soft, soft * 0.95, soft * 0.85];
           for (let c = 0; c < 3; c++)
-            pixels[3 * (y * size.width + x) + c] = (colour[c] as number) * (inside ? 1 : 0.9) + (inside ? 0 : noise);
+            pixels[3 * (y * size.width + x) + c] = (color[c] as number) * (inside ? 1 : 0.9) + (inside ? 0 : noise);
         }
       }
       const file = join(folder, path);
       await mkdir(dirname(file), { recursive: true });
       const image = sharp(pixels, { raw: { ...size, channels: 3 } });
       await (path.endsWith('.png') ? image.png() : image.jpeg({ quality: 90 })).toFile(file);
-      pictures.push({ path, label, ...size, hot });
+      images.push({ path, label, ...size, hot });
     }
   }
-  return pictures;
+  return images;
 }
 
 /** The bytes of a safetensors file of F16 tensors. */
@@ -143,11 +143,11 @@ function half(value: number): number {
   return exponent <= 0 ? sign : sign | (exponent << 10) | ((bits.getUint32(0) >>> 13) & 0x3ff);
 }
 
-/** Writes a mined run of `pictures`, which lie below `dataset`, into `folder`. */
+/** Writes a mined run of `images`, which lie below `dataset`, into `folder`. */
 export async function writeSyntheticRun(
   folder: string,
   dataset: string,
-  pictures: readonly SyntheticPicture[],
+  images: readonly SyntheticImage[],
   options: SyntheticOptions,
 ): Promise<void> {
   const {
@@ -162,14 +162,14 @@ export async function writeSyntheticRun(
   } = options;
   const isText = conditioning === 'text';
   const labels = options.labels.filter((label) => label !== scan.against);
-  pictures = pictures.filter(({ label }) => label !== scan.against);
+  images = images.filter(({ label }) => label !== scan.against);
   const samples = scan.samples ?? 100;
-  const patch = Math.round(pictures[0]?.hot.width ?? 32);
+  const patch = Math.round(images[0]?.hot.width ?? 32);
   await mkdir(folder, { recursive: true });
   const index = await writeList(
     folder,
     imageListColumns([]).own,
-    pictures.map(({ path, label }) => ({ path, label, bytes: 1, mtime: null })),
+    images.map(({ path, label }) => ({ path, label, bytes: 1, mtime: null })),
   );
   const manifest = completeManifest(
     RUN,
@@ -187,7 +187,7 @@ export async function writeSyntheticRun(
       dataset: {
         path: dataset,
         fingerprint: 'd'.repeat(64),
-        images: pictures.length,
+        images: images.length,
         ignored: 2,
         labels: [...options.labels],
         columns: [],
@@ -205,7 +205,7 @@ export async function writeSyntheticRun(
         sampler: 'stratified',
         perImage,
         batch: 8,
-        precision: 'fp32',
+        dtype: 'fp32',
         device: 'cpu',
         allLabels: false,
         against: 'null',
@@ -223,20 +223,20 @@ export async function writeSyntheticRun(
 
   const rows: Row[] = [];
   const tensors = new Map<string, { shape: number[]; values: Float32Array }>();
-  for (const [number, picture] of pictures.entries()) {
+  for (const [number, image] of images.entries()) {
     const next = uniform(77 + number);
-    const shape = [Math.floor(picture.height / CELL), Math.floor(picture.width / CELL)] as [number, number];
-    const spread = Math.max(picture.hot.width, picture.hot.height) * 0.7;
-    const weak = { x: next() * picture.width, y: next() * picture.height };
+    const shape = [Math.floor(image.height / CELL), Math.floor(image.width / CELL)] as [number, number];
+    const spread = Math.max(image.hot.width, image.hot.height) * 0.7;
+    const weak = { x: next() * image.width, y: next() * image.height };
     const values = Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => {
       const x = ((i % shape[1]) + 0.5) * CELL;
       const y = (Math.floor(i / shape[1]) + 0.5) * CELL;
       const distance =
-        Math.hypot(x - picture.hot.x - picture.hot.width / 2, y - picture.hot.y - picture.hot.height / 2) / spread;
+        Math.hypot(x - image.hot.x - image.hot.width / 2, y - image.hot.y - image.hot.height / 2) / spread;
       const below = Math.hypot(x - weak.x, y - weak.y) / spread;
       return 0.08 * Math.exp(-distance * distance) - 0.03 * Math.exp(-below * below) + 0.008 * (next() - 0.5);
     });
-    tensors.set(`${picture.label}/${picture.path}`, { shape, values });
+    tensors.set(`${image.label}/${image.path}`, { shape, values });
     const score = (box: Box): number => {
       let sum = 0;
       let cells = 0;
@@ -249,8 +249,8 @@ export async function writeSyntheticRun(
       return sum / Math.max(1, cells);
     };
     const anywhere = (): Box => ({
-      x: Math.round(next() * (picture.width - patch)),
-      y: Math.round(next() * (picture.height - patch)),
+      x: Math.round(next() * (image.width - patch)),
+      y: Math.round(next() * (image.height - patch)),
       width: patch,
       height: patch,
     });
@@ -265,15 +265,15 @@ export async function writeSyntheticRun(
       return picked;
     };
     const boxes = Array.from({ length: 60 }, anywhere);
-    const hot = { ...picture.hot, width: patch, height: patch };
+    const hot = { ...image.hot, width: patch, height: patch };
     const sorted = [...boxes].sort((a, b) => score(b) - score(a));
-    const lists = { top: pick([hot, ...sorted]), random: pick(boxes), least: pick(sorted.reverse()) };
+    const lists = { top: pick([hot, ...sorted]), random: pick(boxes), bottom: pick(sorted.reverse()) };
     for (const [list, chosen] of Object.entries(lists)) {
       for (const box of chosen) {
         rows.push({
-          image: picture.path,
-          label: picture.label,
-          condition: picture.label,
+          image: image.path,
+          label: image.label,
+          condition: image.label,
           list,
           ...box,
           row: Math.round(box.y),
@@ -295,7 +295,7 @@ export async function writeSyntheticRun(
     const own = rows.filter((row) => row.condition === label);
     for (const [list, sign] of [
       ['top', -1],
-      ['least', 1],
+      ['bottom', 1],
       ['random', 0],
     ] as const) {
       const ranked = own
@@ -332,10 +332,10 @@ export async function writeSyntheticRun(
   for (let shard = 0; shard < manifest.shards; shard++) {
     const path = join(folder, 'shards', shardName(shard));
     await mkdir(path, { recursive: true });
-    const images = pictures.slice(shard * shardSize, (shard + 1) * shardSize);
+    const part = images.slice(shard * shardSize, (shard + 1) * shardSize);
     await writeFile(
       join(path, 'shard.json'),
-      JSON.stringify({ id: shard, images: images.length, skipped: 0, batch: 8, notes: [] }),
+      JSON.stringify({ id: shard, images: part.length, skipped: 0, batch: 8, notes: [] }),
     );
     await writeFile(
       join(path, 'skipped.jsonl'),
@@ -343,7 +343,7 @@ export async function writeSyntheticRun(
     );
     if (!maps) continue;
     const own = new Map(
-      images.map(({ path: image, label }) => [
+      part.map(({ path: image, label }) => [
         mapName(label, image),
         tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array },
       ]),
@@ -370,7 +370,7 @@ export async function writeSyntheticRun(
       clusters: clusterRows.filter((row) => row.condition === condition).length,
       inertia: 0.2,
     })),
-    pictures: pictures.length,
+    images: images.length,
     notes: [],
   };
   await writeTable(join(folder, 'mine', 'patches.parquet'), rows, MINED_PATCH_SCHEMA);

@@ -8,7 +8,7 @@ import type { Optimization } from '../../src/engine/types.js';
 
 const options = {
   device: 'cpu',
-  precisions: ['fp32' as const],
+  dtypes: ['fp32' as const],
   latents: [8],
   batches: [4096, 2],
   repeats: 1,
@@ -16,17 +16,15 @@ const options = {
   stages: false,
 };
 
-test('cells are planned from the smallest, evaluations come in pairs', async () => {
+test('cells are planned from the smallest, UNet calls come in pairs', async () => {
   const subject = await openSubject('synthetic:sd15');
-  const cells = planCells(subject, { precisions: ['fp16', 'fp32'], latents: [64, 32], batches: [128, 65] });
-  expect(
-    cells.map(({ precision, input, pixels, patch, batch }) => [precision, ...input, pixels, patch, batch]),
-  ).toEqual(
-    ['fp16', 'fp32'].flatMap((precision) => [
-      [precision, 4, 32, 32, 256, 32, 64],
-      [precision, 4, 32, 32, 256, 32, 128],
-      [precision, 4, 64, 64, 512, 64, 64],
-      [precision, 4, 64, 64, 512, 64, 128],
+  const cells = planCells(subject, { dtypes: ['fp16', 'fp32'], latents: [64, 32], batches: [128, 65] });
+  expect(cells.map(({ dtype, input, pixels, patch, batch }) => [dtype, ...input, pixels, patch, batch])).toEqual(
+    ['fp16', 'fp32'].flatMap((dtype) => [
+      [dtype, 4, 32, 32, 256, 32, 64],
+      [dtype, 4, 32, 32, 256, 32, 128],
+      [dtype, 4, 64, 64, 512, 64, 64],
+      [dtype, 4, 64, 64, 512, 64, 128],
     ]),
   );
   expect(cells[3]?.operations).toBe(operations(subject.source.unet.config, 64, 64));
@@ -48,14 +46,14 @@ test('a cell that does not fit is skipped with the reason, the others are measur
   expect(starts).toHaveLength(1);
   expect(lines).toHaveLength(2);
   const { measured } = cells[0] ?? {};
-  expect(Object.keys(measured ?? {})).not.toEqual(expect.arrayContaining(['stages', 'scan', 'peers']));
+  expect(Object.keys(measured ?? {})).not.toEqual(expect.arrayContaining(['stages', 'scan', 'diffusersCells']));
   expect(measured?.matmul.median).toBeGreaterThan(0);
   expect(starts[0]?.firstResultSeconds).toBeGreaterThanOrEqual(
     (starts[0]?.loadSeconds ?? 0) + (measured?.firstSeconds ?? 0),
   );
 });
 
-test('a class model has stages too; none encodes pictures', async () => {
+test('a class model has stages too; none encodes images', async () => {
   const subject = await openSubject('synthetic:demo');
   const only = { ...options, batches: [4], stages: true };
   const {
@@ -65,7 +63,7 @@ test('a class model has stages too; none encodes pictures', async () => {
     input: [12, 8, 8],
     pixels: 16,
     patch: 2,
-    measured: { scan: { pictures: 1, samples: 2 } },
+    measured: { scan: { images: 1, samples: 2 } },
   });
   expect(Object.keys(cell?.measured?.stages ?? {})).toEqual(
     expect.arrayContaining(['decode', 'noise', 'unet', 'score', 'select', 'features', 'cluster']),
@@ -99,7 +97,7 @@ test('optimizations are measured against an engine that has them disabled, where
 
 test("the optimizations are the engine's, and cuDNN's tuning", () => {
   expect([...OPTIMIZATIONS].sort()).toEqual([...loadAddon().buildInfo().optimizations, 'tune'].sort());
-  expect(() => new Engine({ device: 'cpu', precision: 'fp32', disable: ['no such one' as Optimization] })).toThrow(
+  expect(() => new Engine({ device: 'cpu', dtype: 'fp32', disable: ['no such one' as Optimization] })).toThrow(
     expect.objectContaining({ code: 'INVALID_ARGUMENT', message: 'There is no optimization "no such one".' }) as Error,
   );
 });

@@ -16,27 +16,27 @@ const spread = (median: number, around = 0.01): { median: number; min: number; m
   max: median * (1 + around),
 });
 
-function measured(share: number, over: Partial<Measured> = {}): Measured {
+function measured(utilization: number, over: Partial<Measured> = {}): Measured {
   return {
     seconds: spread(0.5),
     firstSeconds: 2,
-    evaluationsPerSecond: 128,
-    flops: 4e14 * share,
+    unetCallsPerSecond: 128,
+    flops: 4e14 * utilization,
     matmul: spread(4e14),
     copy: spread(2e12),
-    share: spread(share),
+    utilization: spread(utilization),
     peakMemory: 8e9,
     scan: {
       seconds: spread(2),
-      pictures: 4,
+      images: 4,
       samples: 32,
       imagesPerSecond: 0.6,
       patchesPerSecond: 120_960.6,
       secondsPerBillionPatches: 8267,
-      share: spread(share * 0.9),
+      utilization: spread(utilization * 0.9),
     },
     stages: {
-      decode: { seconds: spread(0.01), per: 'picture' },
+      decode: { seconds: spread(0.01), per: 'image' },
       unet: { seconds: spread(0.004), per: 'evaluation' },
       cluster: { seconds: spread(0.2), per: 'label' },
     },
@@ -45,7 +45,7 @@ function measured(share: number, over: Partial<Measured> = {}): Measured {
 }
 
 const cell = (side: number, batch: number, result: Measured | string): Cell => ({
-  precision: 'fp16',
+  dtype: 'fp16',
   input: [4, side, side],
   pixels: 8 * side,
   patch: side,
@@ -55,7 +55,7 @@ const cell = (side: number, batch: number, result: Measured | string): Cell => (
 });
 
 const report = (cells: Cell[], over: Partial<BenchReport> = {}): BenchReport => ({
-  format: 'diffmine-bench-4',
+  format: 'diffmine-bench-5',
   version: '0.1.0',
   created: '2026-01-02T03:04:05.678Z',
   model: 'synthetic:sd15',
@@ -63,7 +63,7 @@ const report = (cells: Cell[], over: Partial<BenchReport> = {}): BenchReport => 
   device: 'cuda:0',
   machine: { processor: 'Some GPU', threads: 0, cpuCapability: '', computeCapability: '9.0', libtorch: '2.13.0' },
   settings: { repeats: 5, disabled: [] },
-  starts: [{ precision: 'fp16', loadSeconds: 3, firstResultSeconds: 5 }],
+  starts: [{ dtype: 'fp16', loadSeconds: 3, firstResultSeconds: 5 }],
   cells,
   ...over,
 });
@@ -83,7 +83,7 @@ test('within the tolerance it is ok, below it a regression, above it faster', ()
 
 test('a slower stage beside the UNet shows in the scan alone', () => {
   const now = measured(0.5);
-  const slower = { ...now, scan: now.scan && { ...now.scan, share: spread(0.3) } };
+  const slower = { ...now, scan: now.scan && { ...now.scan, utilization: spread(0.3) } };
   const result = compare(report([cell(64, 64, now)]), report([cell(64, 64, slower)]), 0.05);
   expect(result.comparisons.map(({ what, verdict }) => [what, verdict])).toEqual([
     ['pass', 'ok'],
@@ -134,7 +134,7 @@ test('a cell that no longer fits fails; one not asked for, or new, does not', ()
 });
 
 test('a range wider than the tolerance is told as noisy, the median decides', () => {
-  const noisy = measured(0.49, { share: spread(0.49, 0.2) });
+  const noisy = measured(0.49, { utilization: spread(0.49, 0.2) });
   const result = compare(report([cell(64, 64, measured(0.5))]), report([cell(64, 64, noisy)]), 0.05);
   expect(result.comparisons.map((one) => one.noisy)).toEqual([true, false]);
   expect(result.passed).toBe(true);
@@ -199,9 +199,12 @@ test('a baseline is read back whole; what is none is refused with a word', async
   await expect(readBaseline(path.join(folder, 'absent.json'))).rejects.toMatchObject({ code: 'IO' });
   for (const [text, words] of [
     ['{', 'is not JSON'],
-    ['[]', 'is no report'],
+    ['[]', 'is not a report'],
     ['{"format":"diffmine-bench-1"}', 'has the format "diffmine-bench-1"'],
-    [JSON.stringify({ ...whole, cells: [{ ...whole.cells[0], measured: { share: { median: 0.5 } } }] }), 'is damaged'],
+    [
+      JSON.stringify({ ...whole, cells: [{ ...whole.cells[0], measured: { utilization: { median: 0.5 } } }] }),
+      'is damaged',
+    ],
     [JSON.stringify({ ...whole, machine: null }), 'is damaged'],
   ] as const) {
     await writeFile(file, text);
@@ -214,14 +217,14 @@ test('a baseline is read back whole; what is none is refused with a word', async
 
 test('the example of docs/reference/formats.md is a report', async () => {
   const text = readFileSync(path.join(__dirname, '../../docs/reference/formats.md'), 'utf8');
-  const example = /```json\n(\{\s*"format": "diffmine-bench-4"[^]*?)```/.exec(text)?.[1] ?? '';
+  const example = /```json\n(\{\s*"format": "diffmine-bench-5"[^]*?)```/.exec(text)?.[1] ?? '';
   const file = path.join(folder, 'example.json');
   await writeFile(file, example);
   const read = await readBaseline(file);
   expect(compare(read, read, 0).passed).toBe(true);
   // it names every field of a measured cell
   expect(Object.keys(read.cells[0]?.measured ?? {}).sort()).toEqual(
-    Object.keys(measured(0.5, { peers: [], ablations: [] })).sort(),
+    Object.keys(measured(0.5, { diffusersCells: [], ablations: [] })).sort(),
   );
   expect(benchMarkdown(read)).toContain('NVIDIA H200');
 });
@@ -234,7 +237,7 @@ test('as text and as Markdown', () => {
         64,
         64,
         measured(0.4, {
-          peers: [
+          diffusersCells: [
             { mode: 'eager', seconds: spread(1), ratio: 2 },
             { mode: 'max-autotune', skipped: 'no compiler | none' },
           ],
@@ -247,13 +250,13 @@ test('as text and as Markdown', () => {
       before.cells[1] as Cell,
     ],
     {
-      peer: { torch: '2.13.0', diffusers: '0.40.0', threads: 8 },
+      diffusers: { torch: '2.13.0', diffusers: '0.40.0', threads: 8 },
       reference: {
-        pictures: 3,
+        images: 3,
         samples: 10,
         top: 50,
-        precision: 'fp16',
-        theirPrecision: 'fp32',
+        dtype: 'fp16',
+        theirDtype: 'fp32',
         ours: spread(2),
         theirs: spread(20),
         ratio: spread(10),

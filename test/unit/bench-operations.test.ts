@@ -40,7 +40,7 @@ test('and at 32 x 32', () => {
   ).toEqual([100.1, 38.4, 7.7, 12.8, 6.4, 6.4, 4.5]);
 });
 
-test('a class model attends to the picture alone, by hand', () => {
+test('a class model attends to the image alone, by hand', () => {
   // one level of attention, 8 x 6 cells: convolution in, two ResNets down, one middle, three up, convolution out
   const config = {
     ...unetOfSize('tiny', { classes: 3 }),
@@ -75,7 +75,7 @@ test('odd sizes are rounded up on the way down', () => {
   expect(operations(sd15, 7, 11)).toBeGreaterThan(operations(sd15, 6, 10));
 });
 
-test('patches of a picture', () => {
+test('patches of an image', () => {
   expect(patchCount(512, 512, 64)).toBe(201_601);
   expect(patchCount(32, 64, 64)).toBe(0);
 });

@@ -32,8 +32,8 @@ test('the same scan twice', () => {
     ),
   ).toEqual({
     label: 'x',
-    pictures: 2,
-    pictureCorrelation: 1,
+    images: 2,
+    imageCorrelation: 1,
     candidates: 3,
     matched: 3,
     same: 3,

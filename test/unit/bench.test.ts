@@ -24,10 +24,10 @@ test('parameters are counted from the config as the files have them', async () =
 });
 
 test('a training that does not fit is skipped with a word, before anything is allocated', async () => {
-  const result = await timeTraining({ what: 'synthetic:sd15', device: 'cpu', precision: 'fp32', repeats: 1 }, 12e9);
+  const result = await timeTraining({ what: 'synthetic:sd15', device: 'cpu', dtype: 'fp32', repeats: 1 }, 12e9);
   expect(result).toEqual({
     what: 'synthetic:sd15',
-    precision: 'fp32',
+    dtype: 'fp32',
     batch: 1,
     input: [4, 32, 32],
     checkpointing: false,
@@ -35,7 +35,7 @@ test('a training that does not fit is skipped with a word, before anything is al
     stateBytes: 16 * 859_520_964,
     skipped: 'weights, gradients and moments take 13.8 GB in fp32, activations not counted, and 12.0 GB are free',
   });
-  const gpu = await timeTraining({ what: 'synthetic:sd15', device: 'cuda', precision: 'bf16', repeats: 1 }, 12e9);
+  const gpu = await timeTraining({ what: 'synthetic:sd15', device: 'cuda', dtype: 'bf16', repeats: 1 }, 12e9);
   expect([gpu.batch, gpu.input]).toEqual([8, [4, 64, 64]]);
 });
 
@@ -44,26 +44,26 @@ test.each([
   ['tiny', 'bf16', 3, true, [12, 16, 16]],
   [path.join(GOLDEN, 'tiny-sd15'), 'fp32', undefined, true, [4, 32, 32]],
   [path.join(GOLDEN, 'tiny-fold'), 'fp32', undefined, false, [12, 32, 32]],
-] as const)('steps of %s in %s', async (what, precision, batch, checkpointing, input) => {
+] as const)('steps of %s in %s', async (what, dtype, batch, checkpointing, input) => {
   const { measured, ...facts } = await timeTraining({
     what,
     device: 'cpu',
-    precision,
+    dtype,
     checkpointing,
     repeats: 2,
     threads: 1,
     ...(batch && { batch }),
   });
-  expect(facts).toMatchObject({ what, precision, batch: batch ?? 1, input, checkpointing });
-  const { seconds, steps, stepsPerSecond, picturesPerSecond, peakMemory } = measured ?? fail();
+  expect(facts).toMatchObject({ what, dtype, batch: batch ?? 1, input, checkpointing });
+  const { seconds, steps, stepsPerSecond, imagesPerSecond, peakMemory } = measured ?? fail();
   expect(steps).toBeGreaterThanOrEqual(2);
   expect(0 < seconds.min && seconds.min <= seconds.median && seconds.median <= seconds.max).toBe(true);
-  expect(picturesPerSecond / stepsPerSecond).toBeCloseTo(batch ?? 1, 9);
+  expect(imagesPerSecond / stepsPerSecond).toBeCloseTo(batch ?? 1, 9);
   expect(peakMemory).toBeGreaterThan(facts.stateBytes);
 });
 
 test('what cannot be trained is refused', async () => {
-  const task = { device: 'cpu', precision: 'fp32', repeats: 1 } as const;
+  const task = { device: 'cpu', dtype: 'fp32', repeats: 1 } as const;
   await expect(timeTraining({ ...task, what: 'synthetic:none' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   await expect(timeTraining({ ...task, what: path.join(GOLDEN, 'mini-dataset') })).rejects.toMatchObject({
     code: 'MODEL_INVALID',
@@ -72,7 +72,7 @@ test('what cannot be trained is refused', async () => {
 
 test('the table has a line for each, and the reason where one was skipped', () => {
   const facts = {
-    precision: 'fp32',
+    dtype: 'fp32',
     batch: 16,
     input: [12, 32, 32],
     checkpointing: false,
@@ -80,7 +80,7 @@ test('the table has a line for each, and the reason where one was skipped', () =
     stateBytes: 2e7,
   } as const;
   const report: BenchReport = {
-    format: 'diffmine-bench-4',
+    format: 'diffmine-bench-5',
     version: '0.1.0',
     created: '2026-01-02T03:04:05.678Z',
     model: 'synthetic:sd15',
@@ -99,7 +99,7 @@ test('the table has a line for each, and the reason where one was skipped', () =
           seconds: { median: 0.25, min: 0.2, max: 0.3 },
           steps: 10,
           stepsPerSecond: 4,
-          picturesPerSecond: 64,
+          imagesPerSecond: 64,
           peakMemory: 3e8,
         },
       },
@@ -109,7 +109,7 @@ test('the table has a line for each, and the reason where one was skipped', () =
   const text = benchText(report);
   expect(text).toMatch(/^small +fp32 +16 x 12 x 32 x 32 +0\.250 +0\.200 \.\.\. 0\.300 +4\.00 +64\.0 +300 MB$/m);
   expect(text).toMatch(/^skipped large in fp32: too large$/m);
-  expect(text).not.toContain('evaluations/s');
+  expect(text).not.toContain('UNet calls/s');
 });
 
 function fail(): never {

@@ -1,4 +1,4 @@
-// What is known to be in pictures: the files it comes in, how their names meet a data set's, and the pixels it covers.
+// What is known to be in images: the files it comes in, how their names meet a dataset's, and the pixels it covers.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -16,7 +16,7 @@ function file(name: string, content: string): string {
 const csv = (text: string): string => file('boxes.csv', text);
 const coco = (root: unknown): string => file('coco.json', JSON.stringify(root));
 
-test('labels of a picture that has several', () => {
+test('labels of an image that has several', () => {
   expect(splitLabels('Mass|Nodule')).toEqual(['Mass', 'Nodule']);
   expect(splitLabels(' a |b||a')).toEqual(['a', 'b']);
   expect(splitLabels('No Finding')).toEqual(['No Finding']);
@@ -118,7 +118,7 @@ describe('NIH', () => {
     ]);
   });
 
-  test('pictures are found in whatever folder they lie, and in copies of another size', async () => {
+  test('images are found in whatever folder they lie, and in copies of another size', async () => {
     const marks = await readMarks(csv([HEADER, '00000001_000.png,Mass,100,200,300,401,,,', ''].join('\n')));
     expect(marks.get('images_001/images/00000001_000.png')).toHaveLength(1);
     expect(marks.get('00000001_000.png')).toHaveLength(1);
@@ -156,7 +156,7 @@ describe('COCO', () => {
     { id: 2, name: 'king' },
   ];
 
-  test('boxes by category; outlines beside them are passed over', async () => {
+  test('boxes by category; outlines beside them are skipped', async () => {
     const marks = await readMarks(
       coco({
         images,
@@ -227,7 +227,7 @@ describe('masks', () => {
     [0, 0, 1, 255],
   ];
 
-  test('mirrored, or a folder a picture; extensions need not be the same', async () => {
+  test('mirrored, or a folder an image; extensions need not be the same', async () => {
     const root = join(folder, 'masks');
     const png = await grey(half);
     writeFiles(root, {
@@ -247,17 +247,17 @@ describe('masks', () => {
     expect(marks.get('ace/3.jpg')).toEqual([{ label: 'ace', mask: join(root, 'ace', '3.jpg', 'ace.png') }]);
     expect(marks.get('4.tif')).toHaveLength(1);
     expect(marks.get('5.png')).toBeUndefined();
-    const picture = { width: 2, height: 1, sourceWidth: 4, sourceHeight: 2 };
-    expect(Array.from(await maskOf(marks.get('ace/2.png') ?? [], 'ace', picture))).toEqual([0, 1]);
-    expect(Array.from(await maskOf(marks.get('ace/2.png') ?? [], 'queen', picture))).toEqual([0, 0]);
-    expect(Array.from(await maskOf(marks.get('king/1.jpg') ?? [], 'any', { ...picture, width: 8, height: 4 }))).toEqual(
+    const image = { width: 2, height: 1, sourceWidth: 4, sourceHeight: 2 };
+    expect(Array.from(await maskOf(marks.get('ace/2.png') ?? [], 'ace', image))).toEqual([0, 1]);
+    expect(Array.from(await maskOf(marks.get('ace/2.png') ?? [], 'queen', image))).toEqual([0, 0]);
+    expect(Array.from(await maskOf(marks.get('king/1.jpg') ?? [], 'any', { ...image, width: 8, height: 4 }))).toEqual(
       [0, 1, 2, 3].flatMap(() => [0, 0, 0, 0, 1, 1, 1, 1]),
     );
-    // the scored picture is the upper left of the resized one
+    // the scored image is the upper left of the resized one
     expect(
       Array.from(
         await maskOf(marks.get('king/1.jpg') ?? [], 'any', {
-          ...picture,
+          ...image,
           width: 3,
           height: 2,
           resized: { width: 4, height: 2 },
@@ -294,16 +294,16 @@ describe('masks', () => {
     }
   });
 
-  test('refuses what is no mask of the picture', async () => {
+  test('refuses what is not a mask of the image', async () => {
     const root = join(folder, 'bad');
-    writeFiles(root, { 'a.png': 'no picture', 'b.png': await grey(half) });
+    writeFiles(root, { 'a.png': 'no image', 'b.png': await grey(half) });
     const marks = await readMarks(root);
-    const picture = { width: 4, height: 4, sourceWidth: 40, sourceHeight: 40 };
-    await expect(maskOf(marks.get('a.jpg') ?? [], 'x', picture)).rejects.toMatchObject({
+    const image = { width: 4, height: 4, sourceWidth: 40, sourceHeight: 40 };
+    await expect(maskOf(marks.get('a.jpg') ?? [], 'x', image)).rejects.toMatchObject({
       code: 'DATASET_INVALID',
       message: expect.stringMatching(/a\.png' cannot be read/) as string,
     });
-    await expect(maskOf(marks.get('b.jpg') ?? [], 'x', picture)).rejects.toMatchObject({
+    await expect(maskOf(marks.get('b.jpg') ?? [], 'x', image)).rejects.toMatchObject({
       code: 'DATASET_INVALID',
       message: expect.stringMatching(/4 x 2 px, the image has 40 x 40/) as string,
     });
@@ -331,10 +331,10 @@ describe('masks', () => {
 describe('pixels', () => {
   test('only what is marked with the label, or with none', async () => {
     const box = { x: 0, y: 0, width: 1, height: 1 };
-    const picture = { width: 2, height: 1, sourceWidth: 2, sourceHeight: 1 };
+    const image = { width: 2, height: 1, sourceWidth: 2, sourceHeight: 1 };
     const marks = [{ label: 'a', box }, { box: { ...box, x: 1 } }];
-    expect(Array.from(await maskOf(marks, 'a', picture))).toEqual([1, 1]);
-    expect(Array.from(await maskOf(marks, 'b', picture))).toEqual([0, 1]);
+    expect(Array.from(await maskOf(marks, 'a', image))).toEqual([1, 1]);
+    expect(Array.from(await maskOf(marks, 'b', image))).toEqual([0, 1]);
   });
 
   interface Case {

@@ -95,7 +95,7 @@ test('touched files and copies of a dataset go on', async () => {
   await scan(options());
   for (const name of ['a/0.tif', 'b/1.tif']) utimesSync(at('data', name), new Date(), new Date(1e12));
   const { summary, log } = await again();
-  expect(summary).toMatchObject({ complete: true, evaluations: 0 });
+  expect(summary).toMatchObject({ complete: true, unetCalls: 0 });
   expect(log).toContain('2 images have another modification time but the same content.');
   cpSync(at('data'), at('copy'), { recursive: true });
   for (const name of ['a/0.tif', 'a/1.tif', 'a/2.tif', 'b/0.tif', 'b/1.tif'])
@@ -160,7 +160,7 @@ test('images that came, went, changed their size or their label are counted, and
 
 test('--checksum: content alone decides, and is part of what the run is', async () => {
   await scan(options({ checksum: true }));
-  expect((await again({ checksum: true })).summary).toMatchObject({ complete: true, evaluations: 0 });
+  expect((await again({ checksum: true })).summary).toMatchObject({ complete: true, unetCalls: 0 });
   await expect(mine(at('run'), { threads: 1, top: 5, clusters: 2 })).resolves.toBeDefined();
   expect((await again()).error?.message).toMatch(/checksum: this run has yes, you asked for none/);
   // of the same size and time
@@ -171,7 +171,7 @@ test('--checksum: content alone decides, and is part of what the run is', async 
   await expect(mine(at('run'), { threads: 1, top: 4, clusters: 2 })).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
   // files that differ in nothing but their time
   await draw('a/1.tif', 30);
-  expect((await again({ checksum: true })).summary).toMatchObject({ complete: true, evaluations: 0 });
+  expect((await again({ checksum: true })).summary).toMatchObject({ complete: true, unetCalls: 0 });
 });
 
 test('a translation notices, too', async () => {

@@ -1,20 +1,20 @@
 // Labels that are one condition to a model: said, or refused where all that would be scored is 0. Labels are compared after NFC.
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { settleCotypicality } from '../../src/stages/cotypicality/settle.js';
+import { resolveCotypicality } from '../../src/stages/cotypicality/resolve.js';
 import { distinctLabels, findLabel } from '../../src/data/labels.js';
 import { clashes, classIds, conditionKeys, difference, openModel, type ModelFolder } from '../../src/models/index.js';
 import { int64Numbers } from '../../src/engine/tensor.js';
-import { settleRequest } from '../../src/stages/sample/request.js';
+import { resolveRequest } from '../../src/stages/sample/request.js';
 import type { ScanOptions } from '../../src/stages/scan/options.js';
-import { settle } from '../../src/stages/scan/settle.js';
+import { resolveOptions } from '../../src/stages/scan/resolve.js';
 import { openBase } from '../../src/stages/train/base.js';
-import { settleTranslation } from '../../src/stages/translate/settle.js';
+import { resolveTranslation } from '../../src/stages/translate/resolve.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 const TEXT = path.join(GOLDEN, 'tiny-sd15');
-const PICTURE = path.join(GOLDEN, 'mini-dataset', '1920', '1920_0.png');
+const IMAGE = path.join(GOLDEN, 'mini-dataset', '1920', '1920_0.png');
 const [NFC, NFD] = ['Köln'.normalize('NFC'), 'Köln'.normalize('NFD')];
 const error = (code: string, message: RegExp, hint?: RegExp) =>
   expect.objectContaining({
@@ -24,12 +24,12 @@ const error = (code: string, message: RegExp, hint?: RegExp) =>
   });
 
 let count = 0;
-/** A data set with one image of each label, as a table: every label is possible, on every file system. */
+/** A dataset with one image of each label, as a table: every label is possible, on every file system. */
 function dataset(...labels: string[]): string {
   const folder = path.join(root, `data${++count}`);
   mkdirSync(folder);
   const rows = labels.map((label, i) => {
-    cpSync(PICTURE, path.join(folder, `${i}.png`));
+    cpSync(IMAGE, path.join(folder, `${i}.png`));
     return JSON.stringify({ image: `${i}.png`, label });
   });
   const file = path.join(folder, 'images.jsonl');
@@ -52,14 +52,14 @@ function classModel(...labels: string[]): string {
 }
 async function scanOf(
   options: Partial<ScanOptions> & { dataset: string },
-): Promise<{ told: string[]; settled: Awaited<ReturnType<typeof settle>> }> {
+): Promise<{ told: string[]; resolved: Awaited<ReturnType<typeof resolveOptions>> }> {
   const told: string[] = [];
-  const settled = await settle(
+  const resolved = await resolveOptions(
     { model: TEXT, size: 'source', patch: 16, batch: 8, device: 'cpu', ...options },
     'test',
     { log: (sentence) => told.push(sentence) },
   );
-  return { told, settled };
+  return { told, resolved };
 }
 const oneCondition = (told: string[]): string[] => told.filter((sentence) => sentence.includes('to this model'));
 
@@ -100,7 +100,7 @@ describe('what labels differ in', () => {
 });
 
 describe('scan', () => {
-  test('labels that are one prompt are told, and scored against null all the same', async () => {
+  test('labels that are one prompt are told, and scored against null anyway', async () => {
     const { told } = await scanOf({ dataset: dataset('Paris', 'paris', 'London') });
     expect(oneCondition(told)).toEqual([
       expect.stringMatching(/"Paris", "paris" are one prompt to this model: they differ only in upper and lower case/),
@@ -173,26 +173,26 @@ describe('labels are compared after NFC', () => {
       expect.stringMatching(/are one class to this model: they differ only in Unicode normalization/),
     ]);
     await expect(scanOf({ dataset: dataset('Koln'), model })).rejects.toEqual(
-      error('DATASET_INVALID', /knows no label "Koln" of the data set/, /'Köln'/),
+      error('DATASET_INVALID', /knows no label "Koln" of the dataset/, /'Köln'/),
     );
     // A model may have both: then each is the one that is written.
     expect(int64Numbers(classIds(await openModel(classModel(NFC, NFD, 'c')), [NFD, NFC]))).toEqual([1, 0]);
   });
   test('--against, and --labels of localize', async () => {
     const data = dataset(NFD, 'b');
-    const { settled } = await scanOf({ dataset: data, against: NFC });
-    expect(settled.draft.options.against).toBe(NFD);
-    expect(settled.draft.conditions).toEqual(['b']);
+    const { resolved } = await scanOf({ dataset: data, against: NFC });
+    expect(resolved.draft.options.against).toBe(NFD);
+    expect(resolved.draft.conditions).toEqual(['b']);
     const mapped = await scanOf({ dataset: data, localize: [NFC] });
-    expect(mapped.settled.draft.options.localize).toEqual([NFD]);
-    expect(mapped.settled.draft.conditions).toEqual([NFD]);
+    expect(mapped.resolved.draft.options.localize).toEqual([NFD]);
+    expect(mapped.resolved.draft.conditions).toEqual([NFD]);
     const model = classModel(NFC, 'b', 'c');
     const others = await scanOf({ dataset: data, model, localize: 'all', against: 'others' });
-    expect(others.settled.labels).toEqual(expect.arrayContaining([NFD, 'b', 'c']));
-    expect(others.settled.labels).toHaveLength(3);
+    expect(others.resolved.labels).toEqual(expect.arrayContaining([NFD, 'b', 'c']));
+    expect(others.resolved.labels).toHaveLength(3);
   });
   test('--to of translate: no image is translated to its own label', async () => {
-    const { draft, images } = await settleTranslation({
+    const { draft, images } = await resolveTranslation({
       dataset: dataset(NFD, 'b'),
       model: TEXT,
       out: path.join(root, 'out'),
@@ -203,8 +203,8 @@ describe('labels are compared after NFC', () => {
     expect(draft.labels).toEqual([NFD]);
     expect(images.map(({ label }) => label)).toEqual(['b']);
   });
-  test('--label of sample', async () => {
-    const { record } = await settleRequest({
+  test('--labels of sample', async () => {
+    const { record } = await resolveRequest({
       model: classModel(NFC, 'b', 'c'),
       out: path.join(root, 'out'),
       labels: [NFD, NFC],
@@ -217,7 +217,7 @@ describe('labels are compared after NFC', () => {
 describe('elsewhere', () => {
   test('sample', async () => {
     const told: string[] = [];
-    await settleRequest(
+    await resolveRequest(
       {
         model: TEXT,
         out: path.join(root, 'out'),
@@ -245,7 +245,7 @@ describe('elsewhere', () => {
       device: 'cpu',
       batch: 8,
     } as const;
-    await settleTranslation(options, { log: (sentence) => told.push(sentence) });
+    await resolveTranslation(options, { log: (sentence) => told.push(sentence) });
     expect(told).toEqual(
       expect.arrayContaining([
         expect.stringMatching(/"Paris", "paris" are one prompt .* changes nothing/),
@@ -260,18 +260,18 @@ describe('elsewhere', () => {
       ['photo', 'car'],
     ]) {
       mkdirSync(path.join(parallel, own as string, '0'), { recursive: true });
-      for (const name of ['source', other]) cpSync(PICTURE, path.join(parallel, own as string, '0', `${name}.png`));
+      for (const name of ['source', other]) cpSync(IMAGE, path.join(parallel, own as string, '0', `${name}.png`));
     }
     const options = { parallel, model: TEXT, out: path.join(root, 'out'), device: 'cpu', batch: 8, patch: 16 } as const;
-    await expect(settleCotypicality(options, {})).resolves.toMatchObject({ labels: ['car', 'photo'] });
-    await expect(settleCotypicality({ ...options, nullPrompt: 'Photo' }, {})).rejects.toEqual(
+    await expect(resolveCotypicality(options, {})).resolves.toMatchObject({ labels: ['car', 'photo'] });
+    await expect(resolveCotypicality({ ...options, nullPrompt: 'Photo' }, {})).rejects.toEqual(
       error(
         'INVALID_ARGUMENT',
         /prompt of "photo" is the null prompt "Photo" to this model \(they differ only in upper and lower case\)/,
       ),
     );
     const prompt = `${'a car '.repeat(50)}{label}`;
-    await expect(settleCotypicality({ ...options, prompt }, {})).rejects.toEqual(
+    await expect(resolveCotypicality({ ...options, prompt }, {})).rejects.toEqual(
       error(
         'INVALID_ARGUMENT',
         /"car", "photo" are one prompt to this model: they differ only after the first 75 tokens/,

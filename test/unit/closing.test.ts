@@ -61,7 +61,7 @@ describe('sharded work', () => {
     const summary = {
       translated: 4,
       translations: 8,
-      pictures: 5,
+      images: 5,
       skipped: 1,
       psnr: 31.24,
       complete: true,
@@ -80,7 +80,7 @@ describe('sharded work', () => {
   test('scan claims no time for a run that was complete', () => {
     const summary = {
       scored: 179,
-      pictures: 180,
+      images: 180,
       labels: ['a'],
       skipped: 1,
       shards: { total: 3, done: 3, here: 0 },
@@ -133,7 +133,7 @@ test('sample tells new images from those that were there', () => {
     kept: 0,
     labels: [{ label: 'a' }, { label: 'b' }],
     seconds: 2,
-    sheet: 'sheet.png',
+    grid: 'grid.png',
   } as unknown as SampleSummary;
   expect(sampleText(summary)).toBe('Sampled 4 images of 2 labels in 2 s.\nsheet.png');
   expect(sampleText({ ...summary, made: 1, kept: 1, labels: summary.labels.slice(0, 1) })).toBe(
@@ -147,9 +147,9 @@ test('sample tells new images from those that were there', () => {
 test('mine names the list that it clustered, and claims no time for what was there', () => {
   const summary: MineSummary = {
     run: '/run',
-    rank: 'least',
+    rank: 'bottom',
     conditions: [{ condition: 'a', patches: 20, clusters: 3, inertia: 1 }],
-    pictures: 4,
+    images: 4,
     seconds: 3,
     reused: false,
     notes: [],
@@ -168,7 +168,7 @@ test('train counts in the singular, too', () => {
     validation: [],
     best: null,
     step: 1,
-    pictures: 1,
+    images: 1,
     skipped: 0,
     seconds: 61,
     report: '/m/train-report.html',
@@ -185,7 +185,7 @@ test.each([
 ])('localize --against %s says so', (against, words) => {
   const scan = {
     scored: 1,
-    pictures: 1,
+    images: 1,
     labels: ['a'],
     skipped: 0,
     seconds: 1,

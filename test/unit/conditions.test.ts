@@ -6,7 +6,7 @@ import { GOLDEN } from '../helpers/folders.js';
 
 async function loaded(name: string): Promise<{ engine: Engine; model: ModelFolder }> {
   const model = await openModel(path.join(GOLDEN, name));
-  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 2 });
+  const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 2 });
   await engine.loadModel(model.source);
   return { engine, model };
 }

@@ -20,12 +20,7 @@ import { LISTS } from '../../src/runs/schema.js';
 import { imageSchema, type ListName } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import {
-  drawPictures,
-  writeSyntheticRun,
-  type SyntheticOptions,
-  type SyntheticPicture,
-} from '../helpers/synthetic-run.js';
+import { drawImages, writeSyntheticRun, type SyntheticOptions, type SyntheticImage } from '../helpers/synthetic-run.js';
 
 const BASE: Contrast = {
   conditioning: 'text',
@@ -121,7 +116,7 @@ describe('sentences', () => {
     expect(reportLede(BASE, 'top', 3)).toBe(
       'The most typical patches of each of 3 labels, grouped by appearance. Patches are ranked by how much better a diffusion model denoises them with the label than without it.',
     );
-    expect(reportLede({ ...BASE, against: 'A' }, 'least', 1)).toBe(
+    expect(reportLede({ ...BASE, against: 'A' }, 'bottom', 1)).toBe(
       'The least typical patches of one label, grouped by appearance. Patches are ranked by how much better a diffusion model denoises them with the label than with “A”, lowest first.',
     );
     expect(definition({ ...BASE, against: 'others', samples: 1 }, 'pixel')).toBe(
@@ -151,9 +146,9 @@ describe('sentences', () => {
 describe('the files of a report', () => {
   const folder = temporaryFolder();
   const LABELS = ['1920', '1950', '1980'];
-  let pictures: SyntheticPicture[] = [];
+  let images: SyntheticImage[] = [];
   beforeAll(async () => {
-    pictures = await drawPictures(join(folder, 'cars'), LABELS, (label) => [0, 1].map((n) => `${label}/${n}.png`), {
+    images = await drawImages(join(folder, 'cars'), LABELS, (label) => [0, 1].map((n) => `${label}/${n}.png`), {
       width: 64,
       height: 64,
     });
@@ -178,14 +173,14 @@ describe('the files of a report', () => {
   }
   async function report(name: string, options: Partial<SyntheticOptions>, evaluated = false): Promise<Data> {
     const path = join(folder, name);
-    await writeSyntheticRun(path, join(folder, 'cars'), pictures, {
+    await writeSyntheticRun(path, join(folder, 'cars'), images, {
       labels: LABELS,
       clusters: 2,
       shardSize: 100,
       ...options,
     });
     if (evaluated) {
-      const rows = pictures
+      const rows = images
         .filter(({ label }) => label !== options.scan?.against)
         .map(({ path: image, label, width, height }) => ({
           image,
@@ -207,7 +202,7 @@ describe('the files of a report', () => {
         join(folder, 'boxes.csv'),
         [
           'image,x,y,w,h',
-          ...pictures.map(({ path: image, hot: { x, y, width, height } }) => [image, x, y, width, height].join(',')),
+          ...images.map(({ path: image, hot: { x, y, width, height } }) => [image, x, y, width, height].join(',')),
         ].join('\n'),
       );
       await evaluate(path, { boxes: join(folder, 'boxes.csv'), bootstrap: 0 });
@@ -249,7 +244,7 @@ describe('the files of a report', () => {
     const { run, label, evaluated } = await report(
       'control',
       {
-        rank: 'least',
+        rank: 'bottom',
         conditioning: 'class',
         scan: { untrained: true, samples: 1, against: 'others', allLabels: true },
       },
@@ -264,7 +259,7 @@ describe('the files of a report', () => {
     expect(run.model.name).toBe('stable-diffusion-v1-5, random weights');
     expect(run.words.lists).toMatchObject({
       top: { name: 'Highest typicality' },
-      least: { name: 'Lowest typicality' },
+      bottom: { name: 'Lowest typicality' },
     });
     expect(run.labels[0]?.made).toMatch(/^\d+ lowest-typicality patches from 2 images in 2 clusters$/);
     expect(label.words.ends).toEqual(['better with other labels', 'better with “1920”']);

@@ -13,7 +13,7 @@ import type { ChangeRow, GroupedPlaceRow, PlaceRow, ScoreRow } from '../../src/s
 import { Engine, float32, fromFloat32, readSafetensors, toFloat32 } from '../../src/engine/index.js';
 import { readTable } from '../../src/runs/tables.js';
 import { openParallel } from '../../src/stages/translate/parallel.js';
-import { drawPicture } from '../../src/tools/world/world.js';
+import { drawImage } from '../../src/tools/world/world.js';
 import { writeParallelWorld } from '../../src/tools/world/parallel.js';
 import { resultBytes } from '../helpers/bytes.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
@@ -37,7 +37,7 @@ describe('the median over labels', () => {
   });
 
   test('places are greedy, do not touch, and may be fewer', async () => {
-    const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+    const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
     try {
       // one row of scores: 9 is best; a patch of 2 beside it touches at columns 2 and 6
       const scores = fromFloat32([1, 9], Float32Array.from([1, 0, 8, 0, 9, 0, 7, 2, 3]));
@@ -67,7 +67,7 @@ describe('projection', () => {
     Float32Array.from({ length: count * width }, (_, i) => (Math.floor(i / width) % 2) * 3 + next()),
   );
   const features: PlaceFeatures = { count, width, labels };
-  const asked = { projection: 'umap' as const, dimensions: 8, neighbours: 10 };
+  const asked = { projection: 'umap' as const, dimensions: 8, neighbors: 10 };
 
   test('UMAP: a seed gives the same numbers, another one others; groups stay apart', async () => {
     const plan = planProjection(count, width, asked);
@@ -125,25 +125,25 @@ describe('projection', () => {
   });
 
   test('falls back with a word where places or dimensions are few', () => {
-    expect(planProjection(10_000, 1280, { projection: 'umap', dimensions: 32, neighbours: 15 })).toEqual({
+    expect(planProjection(10_000, 1280, { projection: 'umap', dimensions: 32, neighbors: 15 })).toEqual({
       projection: 'umap',
       dimensions: 32,
-      neighbours: 15,
+      neighbors: 15,
       notes: [],
     });
-    expect(planProjection(12, 1280, { projection: 'umap', dimensions: 32, neighbours: 15 })).toMatchObject({
+    expect(planProjection(12, 1280, { projection: 'umap', dimensions: 32, neighbors: 15 })).toMatchObject({
       projection: 'umap',
       dimensions: 11,
-      neighbours: 11,
-      notes: [expect.stringContaining('11 dimensions'), expect.stringContaining('11 neighbours')],
+      neighbors: 11,
+      notes: [expect.stringContaining('11 dimensions'), expect.stringContaining('11 neighbors')],
     });
-    expect(planProjection(12, 1280, { projection: 'pca', dimensions: 32, neighbours: 15 }).notes).toHaveLength(1);
-    expect(planProjection(4, 1280, { projection: 'umap', dimensions: 32, neighbours: 15 })).toMatchObject({
+    expect(planProjection(12, 1280, { projection: 'pca', dimensions: 32, neighbors: 15 }).notes).toHaveLength(1);
+    expect(planProjection(4, 1280, { projection: 'umap', dimensions: 32, neighbors: 15 })).toMatchObject({
       projection: 'none',
       dimensions: 1280,
       notes: [expect.stringContaining('too few')],
     });
-    expect(planProjection(500, 24, { projection: 'umap', dimensions: 32, neighbours: 15 })).toMatchObject({
+    expect(planProjection(500, 24, { projection: 'umap', dimensions: 32, neighbors: 15 })).toMatchObject({
       projection: 'none',
       dimensions: 24,
       notes: [expect.stringContaining('24 dimensions')],
@@ -229,20 +229,20 @@ test('a cluster shows the sequences nearest to its centre, each once', () => {
 });
 
 test('the parallel world: sources are those of the world; what is typical of a city is replaced, all else stays', async () => {
-  const { sequences, cities } = await writeParallelWorld(at('world'), { pictures: 1, size: 32, seed: 5 });
+  const { sequences, cities } = await writeParallelWorld(at('world'), { images: 1, size: 32, seed: 5 });
   expect([sequences, cities.length]).toEqual([6, 6]);
   const parallel = await openParallel(at('world'));
   expect(parallel.labels).toEqual([...cities].sort());
-  for (const { key, label, source, pictures } of parallel.sequences) {
-    expect(Object.keys(pictures)).toHaveLength(5);
-    const { pixels, boxes } = await drawPicture(label as 'belmora', 0, { seed: 5, size: 32 });
+  for (const { key, label, source, images } of parallel.sequences) {
+    expect(Object.keys(images)).toHaveLength(5);
+    const { pixels, boxes } = await drawImage(label as 'belmora', 0, { seed: 5, size: 32 });
     expect((await sharp(source).raw().toBuffer()).equals(pixels)).toBe(true);
     const listed = readFileSync(at('world', 'boxes.csv'), 'utf8')
       .split('\r\n')
       .filter((line) => line.startsWith(`${key},`));
     expect(listed).toHaveLength(boxes.length);
     const target = cities.find((city) => city !== label) as 'belmora';
-    const there = await drawPicture(label as 'belmora', 0, { seed: 5, size: 32 }, target);
+    const there = await drawImage(label as 'belmora', 0, { seed: 5, size: 32 }, target);
     for (const box of boxes.filter(({ city }) => city !== label && city !== target))
       expect(there.boxes.map(({ kind }) => kind)).toContain(box.kind);
     expect(there.boxes.some(({ city }) => city === label)).toBe(false);
@@ -301,7 +301,7 @@ describe('runs', () => {
       scored: 6,
       skipped: 0,
       shards: { total: 3, done: 3, here: 3 },
-      evaluations: 6 * 3 * 2 * 2,
+      unetCalls: 6 * 3 * 2 * 2,
       truth: null,
     });
     expect(made.places).toBeGreaterThan(6);
@@ -321,7 +321,7 @@ describe('runs', () => {
     ]);
     expect(readdirSync(at('run', 'locks'))).toEqual([]);
 
-    // the median of what the pictures score is the place's co-typicality; the random places are the same in all pictures
+    // the median of what the images score is the place's co-typicality; the random places are the same in all images
     const places = await readTable<PlaceRow>(at('run', 'shards', '00000', 'places.parquet'));
     const scores = await readTable<ScoreRow>(at('run', 'shards', '00000', 'scores.parquet'));
     for (const place of places) {
@@ -348,7 +348,7 @@ describe('runs', () => {
     rmSync(at('run', 'shards', '00001'), { recursive: true });
     rmSync(at('run', 'clusters'), { recursive: true });
     const again = await cotypicality(options());
-    expect(again).toMatchObject({ resumed: true, shards: { done: 3, here: 1 }, evaluations: 2 * 3 * 2 * 2 });
+    expect(again).toMatchObject({ resumed: true, shards: { done: 3, here: 1 }, unetCalls: 2 * 3 * 2 * 2 });
     expect(resultBytes(at('run'), ['shards', 'clusters', 'skipped.jsonl'])).toEqual(before);
 
     // parts, in any order, in a folder of their own
@@ -359,7 +359,7 @@ describe('runs', () => {
     expect(resultBytes(at('parts'), ['shards', 'clusters', 'skipped.jsonl'])).toEqual(before);
   });
 
-  test('a cancelled run goes on where it stopped', async () => {
+  test('a cancelled run resumes where it stopped', async () => {
     const controller = new AbortController();
     const going = cotypicality(options({ out: at('stopped') }), {
       signal: controller.signal,
@@ -378,15 +378,15 @@ describe('runs', () => {
     expect(resultBytes(at('stopped'), parts)).toEqual(resultBytes(at('run'), parts));
   });
 
-  test('other groups need no scores anew; other scores need another folder', async () => {
+  test('other groups need no scores again; other scores need another folder', async () => {
     const log: string[] = [];
     const same = await cotypicality(options(), { log: (line) => void log.push(line) });
-    expect([same.evaluations, log.filter((line) => line.startsWith('Grouped already'))]).toEqual([
+    expect([same.unetCalls, log.filter((line) => line.startsWith('Grouped already'))]).toEqual([
       0,
       ['Grouped already with these options.'],
     ]);
     expect(await cotypicality(options({ clusters: 2, top: 8, projection: 'none' }))).toMatchObject({
-      evaluations: 0,
+      unetCalls: 0,
       places: 8,
       projection: { asked: 'none', done: 'none' },
       clusters: [{}, {}],
@@ -418,12 +418,12 @@ describe('runs', () => {
       at('boxes.csv'),
       `image,x,y,w,h,slot\n${LABELS.flatMap((label) => ['a', 'b'].map((name) => row(`${label}/${name}.png`, 'left'))).join('\n')}\n`,
     );
-    const { truth, evaluations } = await cotypicality(options({ boxes: at('boxes.csv') }));
-    expect(evaluations).toBe(0);
+    const { truth, unetCalls } = await cotypicality(options({ boxes: at('boxes.csv') }));
+    expect(unetCalls).toBe(0);
     expect(Object.keys(truth?.columns ?? {})).toEqual(['slot']);
     expect(truth?.columns['slot']?.top).toMatchObject({ onElement: 1 });
     expect(truth?.columns['slot']?.random.places).toBeGreaterThan(0);
-    // pictures that translate shrank to half their size: boxes are in pixels of what it shrank
+    // images that translate shrank to half their size: boxes are in pixels of what it shrank
     cpSync(at('parallel'), at('shrunk'), { recursive: true });
     const lines = LABELS.flatMap((label) =>
       ['a', 'b'].map((name) => ({
@@ -442,7 +442,7 @@ describe('runs', () => {
     for (const { folder: of } of lines)
       cpSync(at('parallel', of, 'source.png'), at('shrunk', of, 'reconstruction.png'));
     mkdirSync(at('shrunk', 'shards'));
-    writeFileSync(at('shrunk', 'manifest.json'), '{"format":"diffmine-translation-2"}');
+    writeFileSync(at('shrunk', 'manifest.json'), '{"format":"diffmine-translation-3"}');
     writeFileSync(at('shrunk', 'shards', '00000.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
     writeFileSync(
       at('large.csv'),
@@ -467,7 +467,7 @@ describe('runs', () => {
     cpSync(at('parallel'), at('mixed'), { recursive: true });
     rmSync(at('mixed', 'class0', 'a', 'class2.png'));
     await draw(at('mixed', 'class1', 'a', 'class0.png'), 1, 32, 40);
-    writeFileSync(at('mixed', 'class1', 'b', 'class2.png'), 'no picture');
+    writeFileSync(at('mixed', 'class1', 'b', 'class2.png'), 'no image');
     await draw(at('mixed', 'class2', 'a', 'source.png'), 1, 6, 6);
     const summary = await cotypicality(options({ parallel: at('mixed'), out: at('mixed-run') }));
     expect(summary).toMatchObject({ complete: true, scored: 2, skipped: 4 });
@@ -476,14 +476,14 @@ describe('runs', () => {
       .split('\n')
       .map((line) => JSON.parse(line) as { image: string; reason: string });
     expect(listed.map(({ image }) => image)).toEqual(['class0/a', 'class1/a', 'class1/b', 'class2/a']);
-    expect(listed[0]?.reason).toContain('no picture under "class2"');
+    expect(listed[0]?.reason).toContain('no image under "class2"');
     expect(listed[1]?.reason).toContain('different sizes');
     expect(listed[2]?.reason).toContain('class2.png');
     expect(listed[3]?.reason).toContain('smaller than the patch');
 
     // none left: said, and the reasons are there
     for (const label of LABELS)
-      for (const name of ['a', 'b']) writeFileSync(at('mixed', label, name, 'source.png'), 'no picture');
+      for (const name of ['a', 'b']) writeFileSync(at('mixed', label, name, 'source.png'), 'no image');
     await expect(cotypicality(options({ parallel: at('mixed'), out: at('none-run') }))).rejects.toMatchObject({
       code: 'IMAGE_UNREADABLE',
       message: expect.stringContaining('None of the 6') as string,
@@ -499,7 +499,7 @@ describe('runs', () => {
     });
     await expect(cotypicality(options({ labels: ['class1'], out: at('no') }))).rejects.toMatchObject({
       code: 'DATASET_INVALID',
-      message: expect.stringContaining('--label') as string,
+      message: expect.stringContaining('--labels') as string,
     });
     await expect(cotypicality(options({ labels: ['clas'], out: at('no') }))).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
@@ -508,7 +508,7 @@ describe('runs', () => {
     await sequence(at('odd'), 'class2', 'a', 2, ['class2', 'class1']);
     await expect(cotypicality(options({ parallel: at('odd'), out: at('no') }))).rejects.toMatchObject({
       code: 'DATASET_INVALID',
-      hint: expect.stringContaining('--label') as string,
+      hint: expect.stringContaining('--labels') as string,
     });
     await sequence(at('unknown'), 'class0', 'a', 1, ['class0', 'Zebra']);
     await expect(cotypicality(options({ parallel: at('unknown'), out: at('no') }))).rejects.toMatchObject({
@@ -549,15 +549,15 @@ describe('runs', () => {
     expect(readdirSync(at('text', 'shards', '00000'))).not.toContain('maps.safetensors');
   });
 
-  test('pictures that went away after scoring leave gaps on the page, which it names', async () => {
+  test('images that went away after scoring leave gaps on the page, which it names', async () => {
     cpSync(at('parallel'), at('moved'), { recursive: true });
     await cotypicality(options({ parallel: at('moved'), out: at('moved-run') }));
-    // the same bytes in another order of events: the run is the same, but a picture cannot be decoded any more
+    // the same bytes in another order of events: the run is the same, but an image cannot be decoded any more
     renameSync(at('moved', 'class0', 'a', 'class1.png'), at('kept.png'));
     writeFileSync(at('moved', 'class0', 'a', 'class1.png'), Buffer.alloc(readFileSync(at('kept.png')).length));
     expect(await cotypicality(options({ parallel: at('moved'), out: at('moved-run'), clusters: 2 }))).toMatchObject({
       complete: true,
-      evaluations: 0,
+      unetCalls: 0,
     });
     const data = readFileSync(at('moved-run', 'report', 'data', 'run.js'), 'utf8');
     expect(data).toContain('"missing":{"count":1');

@@ -17,7 +17,7 @@ const invalid = (message: RegExp) =>
   expect.objectContaining({ code: 'DATASET_INVALID', message: expect.stringMatching(message) as unknown });
 
 describe('a folder of label folders', () => {
-  test('lists the golden data set in order', async () => {
+  test('lists the golden dataset in order', async () => {
     const set = await openDataset(path.join(GOLDEN, 'mini-dataset'));
     expect(set.labels).toEqual(['1920', '1950', '1980']);
     expect(set.images.map((image) => image.path)).toEqual(
@@ -113,7 +113,7 @@ describe('a CSV', () => {
     expect(set.labels).toEqual(['a/b <script>', '\u{1f697}']);
   });
 
-  test('takes path for image, other names by option, and one picture under two labels', async () => {
+  test('takes path for image, other names by option, and one image under two labels', async () => {
     const set = await table('path,finding\np/./a.jpg,one\np/a.jpg,two\n', { labelColumn: 'finding' });
     expect(set.images.map(({ path, label, extra }) => [path, label, extra])).toEqual([
       ['p/a.jpg', 'one', undefined],
@@ -128,14 +128,14 @@ describe('a CSV', () => {
     expect(set.warnings).toEqual(['1 row repeats an image and label: the first of each is kept.']);
   });
 
-  test('is the same data set in any order of rows', async () => {
+  test('is the same dataset in any order of rows', async () => {
     const one = await table('image,label\np/a.jpg,one\n"p/b, ""c"".jpg",two\n');
     const other = await table('label,image\ntwo,"p/b, ""c"".jpg"\none,p/a.jpg\n');
     expect(other.fingerprint).toBe(one.fingerprint);
   });
 
   test.each([
-    ['picture,label\np/a.jpg,one\n', /set\.csv, line 1: no 'image'; there is 'picture', 'label'/],
+    ['image,label\np/a.jpg,one\n', /set\.csv, line 1: no 'image'; there is 'image', 'label'/],
     ['a,b\n1,2\n', /no 'image' and no 'label'/],
     ['image,label,label\np/a.jpg,1,2\n', /'label' comes twice/],
     ['image,label\np/a.jpg,one\np/none.jpg,one\n', /line 3: there is no file 'p\/none.jpg'/],

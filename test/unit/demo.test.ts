@@ -1,4 +1,4 @@
-// The demo from nothing to figures, with a tiny model of random weights that has six classes: what is read from the truth, what a repetition keeps,
+// The demo from scratch to figures, with a tiny model of random weights that has six classes: what is read from the truth, what a repetition keeps,
 // whose folders are left alone.
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ const at = (...names: string[]): string => join(folder, ...names);
 const options = (more: DemoOptions = {}): DemoOptions => ({
   out: at('out'),
   model: at('model'),
-  pictures: 3,
+  imagesPerLabel: 3,
   size: 32,
   samples: 2,
   clusters: 2,
@@ -74,16 +74,16 @@ describe('a demo', () => {
       'evaluate',
       'report',
     ]);
-    for (const file of [first.report, first.sheet ?? '', first.world.boxes]) expect(existsSync(file)).toBe(true);
-    expect(first.scan).toMatchObject({ complete: true, pictures: 18, scored: 18, labels: [...CITIES], samples: 2 });
+    for (const file of [first.report, first.grid ?? '', first.world.boxes]) expect(existsSync(file)).toBe(true);
+    expect(first.scan).toMatchObject({ complete: true, images: 18, scored: 18, labels: [...CITIES], samples: 2 });
     expect(first.control).toMatchObject({ complete: true, scored: 18 });
     expect(first.evaluation.controls).toMatchObject({ run: { untrained: true } });
   });
 
   test('holds what was found against what was planted', () => {
     const boxes = truth(first);
-    expect(first.cities.map(({ city, pictures }) => [city, pictures])).toEqual(CITIES.map((city) => [city, 3]));
-    for (const { city, elements, boxes: count, share, averagePrecision, untrained, colour } of first.cities) {
+    expect(first.cities.map(({ city, images }) => [city, images])).toEqual(CITIES.map((city) => [city, 3]));
+    for (const { city, elements, boxes: count, fraction, averagePrecision, untrained, color } of first.cities) {
       const own = boxes.filter((box) => box.label === city && box.city === city);
       expect(count).toBe(own.length);
       expect(elements.reduce((sum, one) => sum + one.boxes, 0)).toBe(own.length);
@@ -92,8 +92,8 @@ describe('a demo', () => {
         expect(planted).toBe(own.filter((box) => box.kind === kind).length);
         expect(recall50).toBeLessThanOrEqual(recall);
       }
-      expect(share).toBeGreaterThan(0.01);
-      for (const figure of [averagePrecision, untrained, colour]) expect(figure).toBeGreaterThan(0);
+      expect(fraction).toBeGreaterThan(0.01);
+      for (const figure of [averagePrecision, untrained, color]) expect(figure).toBeGreaterThan(0);
     }
     expect(first.mean.averagePrecision).toBeCloseTo(
       first.cities.reduce((sum, one) => sum + (one.averagePrecision ?? 0), 0) / CITIES.length,
@@ -114,10 +114,10 @@ describe('a demo', () => {
     renameSync(at('out'), at('moved'));
     renameSync(at('model'), at('moved model'));
     const again = await demo(options({ out: at('moved'), model: at('moved model') }));
-    expect([again.scan.evaluations, again.control.evaluations, again.scan.resumed]).toEqual([0, 0, true]);
+    expect([again.scan.unetCalls, again.control.unetCalls, again.scan.resumed]).toEqual([0, 0, true]);
     expect(again.cities).toEqual(first.cities);
     expect(statSync(join(again.world.path, 'world.json')).mtimeMs).toBe(drawn);
-    expect([again.evaluation.sheet !== null, again.out]).toEqual([true, at('moved')]);
+    expect([again.evaluation.grid !== null, again.out]).toEqual([true, at('moved')]);
     renameSync(at('moved'), at('out'));
     renameSync(at('moved model'), at('model'));
   });
@@ -140,7 +140,7 @@ describe('a full demo', () => {
   let first: DemoSummary;
   const stages: string[] = [];
   const full = (more: DemoOptions = {}): DemoOptions =>
-    options({ out: at('full'), pictures: 2, full: true, translated: 1, ...more });
+    options({ out: at('full'), imagesPerLabel: 2, full: true, translatedImages: 1, ...more });
   beforeAll(async () => {
     first = await demo(full(), { onProgress: (event) => event.type === 'stage' && stages.push(event.stage) });
   });
@@ -162,7 +162,7 @@ describe('a full demo', () => {
       complete: true,
       translated: CITIES.length,
       translations: CITIES.length * (CITIES.length - 1),
-      quality: { pictures: CITIES.length },
+      quality: { images: CITIES.length },
     });
     expect(cotypicality).toMatchObject({ complete: true, scored: CITIES.length, labels: [...CITIES] });
     expect(Object.keys(cotypicality?.truth?.columns ?? {})).toContain('slot');
@@ -188,15 +188,15 @@ describe('a full demo', () => {
   test('repeated, it makes no evaluation again; with other options, it replaces what they change', async () => {
     const again = await demo(full());
     expect([
-      again.full?.translation.evaluations,
-      again.full?.cotypicality.evaluations,
-      again.full?.localization.scan.evaluations,
+      again.full?.translation.unetCalls,
+      again.full?.cotypicality.unetCalls,
+      again.full?.localization.scan.unetCalls,
     ]).toEqual([0, 0, 0]);
     expect(again.full?.translation.quality).toEqual(first.full?.translation.quality);
     const log: string[] = [];
     const other = await demo(full({ samples: 1 }), { log: (line) => log.push(line) });
     expect(other.full).toMatchObject({
-      translation: { resumed: true, evaluations: 0 },
+      translation: { resumed: true, unetCalls: 0 },
       cotypicality: { resumed: false },
       localization: { scan: { samples: 1 } },
     });
@@ -217,14 +217,14 @@ test('a folder that holds something else is refused and left as it is', async ()
 
 test('the demo of the first version is set aside, whole', async () => {
   mkdirSync(at('old', 'shards'), { recursive: true });
-  writeFileSync(at('old', 'manifest.json'), JSON.stringify({ dataset: { path: '/somewhere/demo/pictures' } }));
+  writeFileSync(at('old', 'manifest.json'), JSON.stringify({ dataset: { path: '/somewhere/demo/images' } }));
   await expect(demo(options({ out: at('old') }), { signal: AbortSignal.abort() })).rejects.toMatchObject({
     code: 'CANCELLED',
   });
   expect(readdirSync(at('old-before')).sort()).toEqual(['manifest.json', 'shards']);
-  // and a run of anybody else's pictures is not
+  // and a run of anybody else's images is not
   renameSync(at('old-before'), at('other'));
-  writeFileSync(at('other', 'manifest.json'), JSON.stringify({ dataset: { path: '/home/me/pictures' } }));
+  writeFileSync(at('other', 'manifest.json'), JSON.stringify({ dataset: { path: '/home/me/images' } }));
   await expect(demo(options({ out: at('other') }))).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
 });
 
@@ -238,11 +238,11 @@ test('models that will not do: none there, one of other labels, one that has see
     message: expect.stringContaining('oskava') as string,
   });
   makeModel(at('seen'));
-  writeFileSync(at('seen', 'world.json'), JSON.stringify({ format: 'diffmine-world-1', seed: 5 }));
+  writeFileSync(at('seen', 'world.json'), JSON.stringify({ format: 'diffmine-world-2', seed: 5 }));
   await expect(demo(options({ out: at('a'), model: at('seen'), seed: 5 }))).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
     message: expect.stringContaining('held out') as string,
   });
-  await expect(demo(options({ out: at('a'), pictures: 1 }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(demo(options({ out: at('a'), imagesPerLabel: 1 }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   expect(existsSync(at('a', 'run'))).toBe(false);
 });

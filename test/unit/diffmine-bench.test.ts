@@ -57,7 +57,7 @@ run('a cell has the model, counts and units of diffmine bench, and computes the 
   const subject = await openSubject('synthetic:tiny');
   const options = {
     device: 'cpu',
-    precisions: ['fp32' as const],
+    dtypes: ['fp32' as const],
     latents: [16],
     batches: [4],
     repeats: 1,
@@ -83,7 +83,7 @@ run('a cell has the model, counts and units of diffmine bench, and computes the 
   // Rates count the same things: UNet calls of a forward pass, and their arithmetic as a fraction of the matrix products'.
   for (const [seconds, calls] of [
     [ours.seconds.median, ours['calls_per_second']],
-    [theirs.measured.seconds.median, theirs.measured.evaluationsPerSecond],
+    [theirs.measured.seconds.median, theirs.measured.unetCallsPerSecond],
   ]) {
     expect((calls ?? NaN) * (seconds ?? NaN)).toBeCloseTo(4, 4);
   }
@@ -91,13 +91,12 @@ run('a cell has the model, counts and units of diffmine bench, and computes the 
     4 * theirs.operations,
     -4,
   );
-  expect(theirs.measured.share.median * theirs.measured.matmul.median * theirs.measured.seconds.median).toBeCloseTo(
-    4 * theirs.operations,
-    -4,
-  );
+  expect(
+    theirs.measured.utilization.median * theirs.measured.matmul.median * theirs.measured.seconds.median,
+  ).toBeCloseTo(4 * theirs.operations, -4);
 
   // Its input, through the addon.
-  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+  const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
   try {
     await engine.loadModel({ unet: subject.source.unet, schedule: subject.source.schedule });
     const conditions = await engine.prepareConditions(drawNoise(0, 1000, 2, [77, 32], 0));

@@ -17,7 +17,7 @@ const options = {
   threads: 1,
 } as const;
 
-test('evaluations are those of the scan, disk is of its order; nothing is loaded or written', async () => {
+test('UNet calls are those of the scan, disk is of its order; nothing is loaded or written', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'diffmine-estimate-'));
   try {
     for (const more of [{}, { allLabels: true }, { against: 'others' }, { against: '1950' }]) {
@@ -25,10 +25,10 @@ test('evaluations are those of the scan, disk is of its order; nothing is loaded
       const estimated = await estimate({ ...options, ...more });
       const summary = await scan({ ...options, ...more, out });
       expect(estimated).toMatchObject({
-        evaluations: summary.evaluations,
+        unetCalls: summary.unetCalls,
         batch: summary.batch,
         device: 'cpu',
-        precision: 'fp32',
+        dtype: 'fp32',
         height: 64,
         width: 80,
         labels: 3,
@@ -48,7 +48,7 @@ test('evaluations are those of the scan, disk is of its order; nothing is loaded
 
 test('hours follow from a rate, given or measured', async () => {
   const given = await estimate({ ...options, rate: 2 });
-  expect(given).toMatchObject({ rate: 2, evaluations: 72, evaluationsPerPicture: 6 });
+  expect(given).toMatchObject({ rate: 2, unetCalls: 72, unetCallsPerImage: 6 });
   expect(given.hours).toBeCloseTo(72 / 2 / 3600, 12);
   const measured = await estimate({ ...options, calibrate: true });
   expect(measured.rate).toBeGreaterThan(0);

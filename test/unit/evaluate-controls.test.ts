@@ -1,9 +1,9 @@
-// What an evaluation puts beside its figures, and what it leaves behind: colours, another run, the sheet of maps, the record, the report.
+// What an evaluation puts beside its figures, and what it leaves behind: colors, another run, the grid of maps, the record, the report.
 import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { evaluateText } from '../../src/cli/commands/evaluate.js';
-import { binsOf, COLOURS, histogram, logRatios } from '../../src/stages/evaluate/colour.js';
+import { binsOf, COLORS, histogram, logRatios } from '../../src/stages/evaluate/color.js';
 import { evaluate } from '../../src/stages/evaluate/evaluate.js';
 import type { EvaluateSummary } from '../../src/stages/evaluate/options.js';
 import { EVALUATION_FORMAT, readEvaluation, type EvaluationRecord } from '../../src/stages/evaluate/record.js';
@@ -15,15 +15,15 @@ import { Run } from '../../src/runs/run.js';
 import { imageSchema } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import { drawPictures, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run.js';
+import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
 
 const folder = temporaryFolder();
 const LABELS = ['one', 'two'];
 const at = (...names: string[]): string => join(folder, ...names);
-let pictures: SyntheticPicture[];
+let images: SyntheticImage[];
 
-/** A run of 64 x 64 px pictures with a vivid square of 16 px each: red in those of one label, green in the other's. */
-async function makeRun(name: string, some = pictures): Promise<string> {
+/** A run of 64 x 64 px images with a vivid square of 16 px each: red in those of one label, green in the other's. */
+async function makeRun(name: string, some = images): Promise<string> {
   await writeSyntheticRun(at(name), at('data'), some, { labels: LABELS, shardSize: 100 });
   const rows = some.map(({ path, label, width, height }) => ({
     image: path,
@@ -43,40 +43,38 @@ async function makeRun(name: string, some = pictures): Promise<string> {
 const boxes = at('boxes.csv');
 let summary: EvaluateSummary;
 beforeAll(async () => {
-  pictures = await drawPictures(
-    at('data'),
-    LABELS,
-    (label) => [0, 1, 2, 3, 4].map((n) => `${LABELS[label]}/${n}.png`),
-    { width: 64, height: 64 },
-  );
+  images = await drawImages(at('data'), LABELS, (label) => [0, 1, 2, 3, 4].map((n) => `${LABELS[label]}/${n}.png`), {
+    width: 64,
+    height: 64,
+  });
   writeFileSync(
     boxes,
     [
       'image,x,y,w,h',
-      ...pictures.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(',')),
+      ...images.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(',')),
     ].join('\n'),
   );
   await makeRun('run');
   await makeRun('other');
-  summary = await evaluate(at('run'), { boxes, bootstrap: 20, control: at('other'), perLabel: 2, png: true });
+  summary = await evaluate(at('run'), { boxes, bootstrap: 20, controlRun: at('other'), gridImages: 2, png: true });
 });
 
-describe('colours', () => {
+describe('colors', () => {
   test('512 bins, eight a channel', () => {
     expect(
       Array.from(binsOf(Uint8Array.of(0, 0, 0, 31, 31, 31, 32, 0, 0, 0, 32, 0, 0, 0, 255, 255, 255, 255))),
     ).toEqual([0, 0, 64, 8, 7, 511]);
     const counts = histogram(Uint16Array.of(0, 64, 64, 511));
-    expect([counts.length, counts[0], counts[64], counts[511], counts[1]]).toEqual([COLOURS, 1, 2, 1, 0]);
+    expect([counts.length, counts[0], counts[64], counts[511], counts[1]]).toEqual([COLORS, 1, 2, 1, 0]);
   });
 
-  test('log-ratios by hand, the picture left out of its own label', () => {
+  test('log-ratios by hand, the image left out of its own label', () => {
     const of = (first: number, second: number): Float64Array => {
-      const counts = new Float64Array(COLOURS);
+      const counts = new Float64Array(COLORS);
       counts.set([first, second]);
       return counts;
     };
-    // own: 6 and 2 pixels, 4 of the first colour are the picture's: 2 and 2 of 4 are left; the other label: 0 and 8
+    // own: 6 and 2 pixels, 4 of the first color are the image's: 2 and 2 of 4 are left; the other label: 0 and 8
     const ratios = logRatios([of(6, 2), of(0, 8)], 0, of(4, 0));
     const ratio = (own: number, other: number): number =>
       Math.log((own + 1) / 516 / (((own + 1) / 516 + (other + 1) / 520) / 2));
@@ -89,36 +87,36 @@ describe('colours', () => {
     expect(Array.from(logRatios([of(6, 2)], 0, of(4, 0))).every((value) => value === 0)).toBe(true);
   });
 
-  test('find squares whose colour is the label’s own', () => {
-    const { colour } = summary.controls;
-    expect(colour?.labels.map(({ label }) => label)).toEqual(LABELS);
-    for (const { averagePrecision, pointing, lift } of [...(colour?.labels ?? []), ...(colour ? [colour.mean] : [])]) {
+  test('find squares whose color is the label’s own', () => {
+    const { color } = summary.controls;
+    expect(color?.labels.map(({ label }) => label)).toEqual(LABELS);
+    for (const { averagePrecision, pointing, lift } of [...(color?.labels ?? []), ...(color ? [color.mean] : [])]) {
       expect(averagePrecision.value).toBeGreaterThan(0.8); // the mean over 5 x 5 blurs edges
       expect(averagePrecision.low).toBeLessThanOrEqual(averagePrecision.value as number);
       expect(pointing.value).toBe(1);
-      expect(lift).toBeCloseTo((averagePrecision.value as number) / (summary.mean.share as number), 9);
+      expect(lift).toBeCloseTo((averagePrecision.value as number) / (summary.mean.fraction as number), 9);
     }
   });
 
-  test('are left out where asked, and with a note where a picture is gone; so is the sheet', async () => {
-    const without = await evaluate(at('run'), { boxes, bootstrap: 0, colour: false, perLabel: 0 });
-    expect([without.controls.colour, without.sheet, existsSync(at('run', 'evaluate', 'maps.webp'))]).toEqual([
+  test('are left out where asked, and with a note where an image is gone; so is the grid', async () => {
+    const without = await evaluate(at('run'), { boxes, bootstrap: 0, colorBaseline: false, gridImages: 0 });
+    expect([without.controls.color, without.grid, existsSync(at('run', 'evaluate', 'maps.webp'))]).toEqual([
       null,
       null,
       false,
     ]);
-    expect(without.notes.join()).not.toContain('colours');
+    expect(without.notes.join()).not.toContain('colors');
     renameSync(at('data'), at('moved'));
     try {
       const blind = await evaluate(at('run'), { boxes, bootstrap: 0 });
-      expect([blind.controls.colour, blind.sheet]).toEqual([null, null]);
+      expect([blind.controls.color, blind.grid]).toEqual([null, null]);
       expect(blind.notes.filter((note) => /^No (color baseline|image grid of maps): .*\.png/.test(note))).toHaveLength(
         2,
       );
       expect(blind.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
-      const found = await evaluate(at('run'), { boxes, bootstrap: 0, pictures: at('moved') });
-      expect(found.controls.colour?.mean.averagePrecision.value).toBe(
-        summary.controls.colour?.mean.averagePrecision.value,
+      const found = await evaluate(at('run'), { boxes, bootstrap: 0, dataset: at('moved') });
+      expect(found.controls.color?.mean.averagePrecision.value).toBe(
+        summary.controls.color?.mean.averagePrecision.value,
       );
     } finally {
       renameSync(at('moved'), at('data'));
@@ -133,12 +131,12 @@ describe('another run', () => {
     expect(run?.mean.averagePrecision).toEqual(summary.mean.averagePrecision);
     expect(run?.labels[1]?.top).toEqual(summary.labels[1]?.top);
     expect(summary.mean.lift).toBeCloseTo(
-      (summary.mean.averagePrecision.value as number) / (summary.mean.share as number),
+      (summary.mean.averagePrecision.value as number) / (summary.mean.fraction as number),
       12,
     );
     const text = evaluateText(summary);
-    expect(text).toContain('Beside controls (colour: ');
-    expect(text).toMatch(/label +AP +colour +control +x chance +pointing +colour +control +P@50 +random +control/);
+    expect(text).toContain('Beside controls (color: ');
+    expect(text).toMatch(/label +AP +color +control +x chance +pointing +color +control +P@50 +random +control/);
   });
 
   test('is called untrained where its manifest says so, and need not be mined', async () => {
@@ -154,19 +152,21 @@ describe('another run', () => {
     const found = await evaluate(at('run'), {
       boxes,
       bootstrap: 0,
-      control: at('untrained'),
-      colour: false,
-      perLabel: 0,
+      controlRun: at('untrained'),
+      colorBaseline: false,
+      gridImages: 0,
     });
     expect(found.controls.run).toMatchObject({ untrained: true, mean: { top: [{ hit: { value: null } }, {}, {}] } });
     expect(found.notes).toContainEqual(expect.stringMatching(/^Control: The run is not mined/));
     expect(evaluateText(found)).toContain('untrained: random weights');
   });
 
-  test('of other pictures is refused', async () => {
-    await makeRun('fewer', pictures.slice(1));
-    await expect(evaluate(at('run'), { boxes, control: at('fewer') })).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
-    await expect(evaluate(at('run'), { boxes, control: at('data') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  test('of other images is refused', async () => {
+    await makeRun('fewer', images.slice(1));
+    await expect(evaluate(at('run'), { boxes, controlRun: at('fewer') })).rejects.toMatchObject({
+      code: 'RUN_MISMATCH',
+    });
+    await expect(evaluate(at('run'), { boxes, controlRun: at('data') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
   });
 
   test('of random weights is another run: its fingerprint differs, and so it says', () => {
@@ -187,7 +187,7 @@ describe('another run', () => {
   });
 });
 
-describe('the sheet', () => {
+describe('the grid', () => {
   test('takes items evenly spaced', () => {
     expect(evenly([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 2)).toEqual([2, 7]);
     expect(evenly([0, 1, 2], 3)).toEqual([0, 1, 2]);
@@ -195,12 +195,12 @@ describe('the sheet', () => {
     expect(evenly([], 4)).toEqual([]);
   });
 
-  test('has a cell a picture, its boxes around the squares, red within on the map', async () => {
-    summary = await evaluate(at('run'), { boxes, bootstrap: 20, control: at('other'), perLabel: 2, png: true });
-    const { sheet } = summary;
-    if (!sheet) throw new Error('there is no sheet');
+  test('has a cell an image, its boxes around the squares, red within on the map', async () => {
+    summary = await evaluate(at('run'), { boxes, bootstrap: 20, controlRun: at('other'), gridImages: 2, png: true });
+    const { grid } = summary;
+    if (!grid) throw new Error('there is no grid');
     expect(
-      sheet.rows.map(({ label, pictures: shown }) => [
+      grid.rows.map(({ label, images: shown }) => [
         label,
         ...shown.map(({ image, own, others }) => [image, own, others]),
       ]),
@@ -211,14 +211,14 @@ describe('the sheet', () => {
     const { data, info } = await sharp(at('run', 'evaluate', 'maps.png'))
       .raw()
       .toBuffer({ resolveWithObject: true });
-    const { width, height } = sheet.cell;
+    const { width, height } = grid.cell;
     expect([info.width, info.height, info.channels]).toEqual([2 * width, 2 * height, 4]);
     expect(await sharp(at('run', 'evaluate', 'maps.webp')).metadata()).toMatchObject({
       width: 2 * width,
       height: 2 * height,
     });
     // 64 px are drawn at four times their size, 6 px from the cell's edge; the map stands 260 px further right
-    const hot = (pictures.find(({ path }) => path === 'two/1.png') as SyntheticPicture).hot;
+    const hot = (images.find(({ path }) => path === 'two/1.png') as SyntheticImage).hot;
     const pixel = (side: number, x: number, y: number): number[] => [
       ...data.subarray(
         4 * ((height + 6 + y) * info.width + 6 + 260 * side + x),
@@ -242,7 +242,7 @@ describe('what is kept', () => {
     });
     expect(readdirSync(at('run', 'evaluate')).sort()).toEqual(['evaluation.json', 'maps.png', 'maps.webp']);
     expect(readdirSync(at('run')).filter((name) => name.startsWith('.'))).toEqual([]);
-    await evaluate(at('run'), { boxes, bootstrap: 0, perLabel: 1 });
+    await evaluate(at('run'), { boxes, bootstrap: 0, gridImages: 1 });
     expect(readdirSync(at('run', 'evaluate')).sort()).toEqual(['evaluation.json', 'maps.webp']);
     const run = await Run.open(at('run'));
     expect(await readEvaluation(run)).toMatchObject({ options: { bootstrap: 0 } });
@@ -258,7 +258,7 @@ describe('what is kept', () => {
     expect(readFileSync(at('reported', 'report', 'index.html'), 'utf8')).toContain('data/evaluation.js');
 
     const said: string[] = [];
-    await evaluate(at('reported'), { boxes, bootstrap: 3, perLabel: 1 }, { log: (line) => said.push(line) });
+    await evaluate(at('reported'), { boxes, bootstrap: 3, gridImages: 1 }, { log: (line) => said.push(line) });
     expect(data()).toContain('"bootstrap":3');
     expect(said).toEqual([`The report shows the evaluation: ${at('reported', 'report', 'index.html')}`]);
 

@@ -18,7 +18,7 @@ describe('average precision', () => {
     ['two of four, found first and third', [0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0], 0.5 * 1 + 0.5 * (2 / 3)],
     ['the same in another order', [0.6, 0.7, 0.9, 0.8], [0, 1, 1, 0], 0.5 * 1 + 0.5 * (2 / 3)],
     ['equal scores enter together', [0.5, 0.5, 0.1], [1, 0, 1], 0.5 * 0.5 + 0.5 * (2 / 3)],
-    ['a constant map has the share of positives', [3, 3, 3, 3, 3], [0, 1, 0, 0, 0], 0.2],
+    ['a constant map has the fraction of positives', [3, 3, 3, 3, 3], [0, 1, 0, 0, 0], 0.2],
     [
       'negative scores, zero of both signs, infinity',
       [-1, -0, 0, -2, Infinity],
@@ -35,8 +35,8 @@ describe('average precision', () => {
     expect(() => ap([1, NaN], [0, 1])).toThrow(expect.objectContaining({ code: 'NUMERICS' }));
   });
 
-  function pictures(count: number, size: number): { scores: Float32Array; truth: Uint8Array }[] {
-    const random = new Random('pictures', count, size);
+  function images(count: number, size: number): { scores: Float32Array; truth: Uint8Array }[] {
+    const random = new Random('images', count, size);
     return Array.from({ length: count }, () => {
       const truth = Uint8Array.from({ length: size }, () => (random.chance(0.1) ? 1 : 0));
       return {
@@ -45,13 +45,13 @@ describe('average precision', () => {
       };
     });
   }
-  const repeated = (from: ReturnType<typeof pictures>, weights: number[]): number | null => {
-    const drawn = from.flatMap((picture, i) => Array.from({ length: weights[i] as number }, () => picture));
+  const repeated = (from: ReturnType<typeof images>, weights: number[]): number | null => {
+    const drawn = from.flatMap((image, i) => Array.from({ length: weights[i] as number }, () => image));
     return new PrecisionCurve(drawn).averagePrecision();
   };
 
-  test('a resample is the average precision of the pictures drawn, each as often as it was', () => {
-    const some = pictures(5, 300);
+  test('a resample is the average precision of the images drawn, each as often as it was', () => {
+    const some = images(5, 300);
     const curve = new PrecisionCurve(some);
     for (const weights of [
       [1, 1, 1, 1, 1],
@@ -65,7 +65,7 @@ describe('average precision', () => {
 
   test('over a million pixels it is close to it', () => {
     const random = new Random('many');
-    const many = pictures(6, 200_000).map(({ truth, scores }) => ({
+    const many = images(6, 200_000).map(({ truth, scores }) => ({
       truth,
       scores: scores.map((score) => score + 0.02 * random.next()),
     }));
@@ -136,7 +136,7 @@ describe('maps', () => {
     expect(upsample(same, 2, 1)).toBe(same);
   });
 
-  test('the box mean is over what lies in the picture', () => {
+  test('the box mean is over what lies in the image', () => {
     const random = new Random('map');
     const [width, height] = [9, 7];
     const values = Float32Array.from({ length: width * height }, () => random.normal());
@@ -156,7 +156,7 @@ describe('maps', () => {
     expect(boxMean({ values, width, height }, 1).values).toBe(values);
   });
 
-  test('a mask truncates after adding, unites and is cut at the picture', () => {
+  test('a mask truncates after adding, unites and is cut at the image', () => {
     const rows = (boxes: number[][]): string[] => {
       const mask = boxMask(
         boxes.map(

@@ -1,4 +1,4 @@
-// A run evaluated: pictures with a vivid square each, maps that are high on it, and rankings that begin with it.
+// A run evaluated: images with a vivid square each, maps that are high on it, and rankings that begin with it.
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { evaluateText } from '../../src/cli/commands/evaluate.js';
@@ -9,25 +9,25 @@ import { imageSchema } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { completeManifest } from '../../src/runs/sharded.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import { drawPictures, writeSyntheticRun, type SyntheticPicture } from '../helpers/synthetic-run.js';
+import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
 
 const folder = temporaryFolder();
 const LABELS = ['one', 'two'];
 const SHARD = 4;
-/** Without what reads the pictures (evaluate-controls.test.ts). */
-const bare = { colour: false, perLabel: 0 } as const;
+/** Without what reads the images (evaluate-controls.test.ts). */
+const bare = { color: false, perLabel: 0 } as const;
 const at = (name: string): string => join(folder, name);
-let pictures: SyntheticPicture[];
+let images: SyntheticImage[];
 
-/** A run of the pictures, with its images table. */
+/** A run of the images, with its images table. */
 async function makeRun(name: string, options: { maps?: boolean } = {}): Promise<string> {
-  await writeSyntheticRun(at(name), at('data'), pictures, {
+  await writeSyntheticRun(at(name), at('data'), images, {
     labels: LABELS,
     shardSize: SHARD,
     maps: options.maps ?? true,
   });
-  for (let shard = 0; shard * SHARD < pictures.length; shard++) {
-    const rows = pictures.slice(shard * SHARD, (shard + 1) * SHARD).map(({ path, label, width, height }) => ({
+  for (let shard = 0; shard * SHARD < images.length; shard++) {
+    const rows = images.slice(shard * SHARD, (shard + 1) * SHARD).map(({ path, label, width, height }) => ({
       image: path,
       label,
       condition: label,
@@ -47,14 +47,14 @@ function boxFile(name: string, rows: string[], header = 'image,label,x,y,w,h,slo
   writeFileSync(at(name), [header, ...rows, ''].join('\n'));
   return at(name);
 }
-const hot = ({ path, label, hot: { x, y, width, height } }: SyntheticPicture, kind: string, city: string): string =>
+const hot = ({ path, label, hot: { x, y, width, height } }: SyntheticImage, kind: string, city: string): string =>
   [path, label, x, y, width, height, 'square', kind, city].join(',');
 
 beforeAll(async () => {
-  pictures = await drawPictures(at('data'), LABELS, (label) => [0, 1, 2, 3, 4].map((n) => `${LABELS[label]}/${n}.png`));
+  images = await drawImages(at('data'), LABELS, (label) => [0, 1, 2, 3, 4].map((n) => `${LABELS[label]}/${n}.png`));
   await makeRun('run');
   boxFile('boxes.csv', [
-    ...pictures.map((picture, i) => hot(picture, i % 2 ? 'odd' : 'even', picture.label)),
+    ...images.map((image, i) => hot(image, i % 2 ? 'odd' : 'even', image.label)),
     'elsewhere/0.png,one,0,0,9,9,square,odd,one',
   ]);
 });
@@ -65,9 +65,9 @@ test('finds what is there', async () => {
   expect(summary.boxes).toMatchObject({ rows: 11, used: 10 });
   expect(summary.labels.map(({ label }) => label)).toEqual(LABELS);
   for (const {
-    pictures: count,
+    images: count,
     boxes,
-    share,
+    fraction,
     averagePrecision,
     pointing,
     top,
@@ -76,10 +76,10 @@ test('finds what is there', async () => {
     patches,
   } of summary.labels) {
     expect({ count, boxes, patches }).toEqual({ count: 5, boxes: 5, patches: 25 });
-    expect(share).toBeCloseTo((32 * 32) / (192 * 128), 12);
+    expect(fraction).toBeCloseTo((32 * 32) / (192 * 128), 12);
     expect(averagePrecision.value).toBeGreaterThan(0.8);
     expect(pointing.value).toBe(1);
-    // each picture's best patch is its square: five squares among the first ten patches, at least
+    // each image's best patch is its square: five squares among the first ten patches, at least
     expect(top[0]?.centre.value).toBeGreaterThanOrEqual(0.5);
     expect(top[0]?.hit.value).toBeGreaterThanOrEqual(top[0]?.centre.value as number);
     expect(random[0]?.hit.value).toBeLessThan(top[0]?.hit.value as number);
@@ -120,10 +120,10 @@ test('recall by kind: every square is hit', () => {
   }
 });
 
-test('what is typical of the other label is no finding', async () => {
+test('what is typical of the other label is not a finding', async () => {
   const swapped = boxFile(
     'swapped.csv',
-    pictures.map((picture) => hot(picture, 'square', picture.label === 'one' ? 'two' : 'one')),
+    images.map((image) => hot(image, 'square', image.label === 'one' ? 'two' : 'one')),
   );
   const { labels, kinds, mean } = await evaluate(at('run'), { boxes: swapped, bootstrap: 0, ...bare });
   for (const { boxes, averagePrecision, pointing, top, typicality } of labels) {
@@ -138,15 +138,15 @@ test('what is typical of the other label is no finding', async () => {
   }
   expect(kinds).toEqual([]);
   expect(mean.averagePrecision.value).toBeNull();
-  // told to go by the picture's label, the same file is the truth
+  // told to go by the image's label, the same file is the truth
   const again = await evaluate(at('run'), { boxes: swapped, typicalColumn: 'label', bootstrap: 0, ...bare });
   expect(again.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
 });
 
-test('without a column for it, a box counts for its picture’s label', async () => {
+test('without a column for it, a box counts for its image’s label', async () => {
   const plain = boxFile(
     'plain.csv',
-    pictures.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(',')),
+    images.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(',')),
     'image,x,y,width,height',
   );
   const { mean, kinds } = await evaluate(at('run'), { boxes: plain, bootstrap: 0, ...bare });
@@ -156,7 +156,7 @@ test('without a column for it, a box counts for its picture’s label', async ()
 
 test('the column label alone is what a box is typical of; labels that no image has are an error that names both', async () => {
   const rows = (label: (own: string) => string): string[] =>
-    pictures.map(({ path, label: own, hot: { x, y, width, height } }) =>
+    images.map(({ path, label: own, hot: { x, y, width, height } }) =>
       [path, label(own), x, y, width, height].join(','),
     );
   const header = 'image,label,x,y,w,h';
@@ -204,7 +204,7 @@ test('the column label alone is what a box is typical of; labels that no image h
     evaluate(at('run'), {
       boxes: boxFile(
         'wrong.csv',
-        pictures.map((picture) => hot({ ...picture, label: 'three' }, 'k', picture.label)),
+        images.map((image) => hot({ ...image, label: 'three' }, 'k', image.label)),
       ),
       ...bare,
     }),
@@ -212,7 +212,7 @@ test('the column label alone is what a box is typical of; labels that no image h
 });
 
 test('boxes outside, clipped and too small are counted and told; none that covers a pixel is an error', async () => {
-  const first = pictures[0]?.path;
+  const first = images[0]?.path;
   const some = boxFile(
     'some.csv',
     [`${first},-8,-8,16,16`, `${first},5000,0,20,20`, `${first},3.2,3.2,0.5,0.5`, `${first},0,0,32,32`],
@@ -245,13 +245,13 @@ test('COCO: sizes of other images and names that two images have are refused', a
     );
     return at('c.json');
   };
-  const [{ path, width, height }] = pictures as [SyntheticPicture];
+  const [{ path, width, height }] = images as [SyntheticImage];
   const half = await evaluate(at('run'), {
     boxes: coco(path, { width: width / 2, height: height / 2 }),
     bootstrap: 0,
     ...bare,
   });
-  expect(half.labels[0]?.share).toBeCloseTo((128 * 128) / (5 * width * height), 12);
+  expect(half.labels[0]?.fraction).toBeCloseTo((128 * 128) / (5 * width * height), 12);
   for (const size of [
     { width: height, height: width },
     { width: 500, height },
@@ -309,16 +309,16 @@ test('what it refuses', async () => {
   });
 });
 
-test('boxes are in source pixels, the map in those of the scored picture', async () => {
-  // the same run as if its pictures had been scored at half their size: sources are twice as large, and so are the boxes
+test('boxes are in source pixels, the map in those of the scored image', async () => {
+  // the same run as if its images had been scored at half their size: sources are twice as large, and so are the boxes
   await makeRun('half');
   const manifest = JSON.parse(readFileSync(join(at('half'), MANIFEST), 'utf8')) as Manifest;
   writeFileSync(
     join(at('half'), MANIFEST),
     JSON.stringify(completeManifest(RUN, { ...manifest, options: { ...manifest.options, size: 128 } }, manifest.index)),
   );
-  for (let shard = 0; shard * SHARD < pictures.length; shard++) {
-    const rows = pictures.slice(shard * SHARD, (shard + 1) * SHARD).map(({ path, label, width, height }) => ({
+  for (let shard = 0; shard * SHARD < images.length; shard++) {
+    const rows = images.slice(shard * SHARD, (shard + 1) * SHARD).map(({ path, label, width, height }) => ({
       image: path,
       label,
       condition: label,
@@ -337,48 +337,48 @@ test('boxes are in source pixels, the map in those of the scored picture', async
   }
   const double = boxFile(
     'double.csv',
-    pictures.map((picture) =>
+    images.map((image) =>
       hot(
         {
-          ...picture,
+          ...image,
           hot: {
-            x: 2 * picture.hot.x,
-            y: 2 * picture.hot.y,
-            width: 2 * picture.hot.width,
-            height: 2 * picture.hot.height,
+            x: 2 * image.hot.x,
+            y: 2 * image.hot.y,
+            width: 2 * image.hot.width,
+            height: 2 * image.hot.height,
           },
         },
         'k',
-        picture.label,
+        image.label,
       ),
     ),
   );
   const { mean } = await evaluate(at('half'), { boxes: double, bootstrap: 0, ...bare });
   expect(mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
-  expect(mean.share).toBe(summary.mean.share);
+  expect(mean.fraction).toBe(summary.mean.fraction);
 });
 
 test('boxes of a COCO file, of copies in half the size', async () => {
-  const half = ({ hot: { x, y, width, height } }: SyntheticPicture): number[] => [x / 2, y / 2, width / 2, height / 2];
+  const half = ({ hot: { x, y, width, height } }: SyntheticImage): number[] => [x / 2, y / 2, width / 2, height / 2];
   const root = {
-    images: pictures.map(({ path, width, height }, id) => ({
+    images: images.map(({ path, width, height }, id) => ({
       id,
       file_name: path,
       width: width / 2,
       height: height / 2,
     })),
     categories: LABELS.map((name, id) => ({ id, name })),
-    annotations: pictures.map((picture, image_id) => ({
+    annotations: images.map((image, image_id) => ({
       image_id,
-      category_id: LABELS.indexOf(picture.label),
-      bbox: half(picture),
+      category_id: LABELS.indexOf(image.label),
+      bbox: half(image),
     })),
   };
   writeFileSync(at('coco.json'), JSON.stringify(root));
   const found = await evaluate(at('run'), { boxes: at('coco.json'), bootstrap: 0, ...bare });
   expect(found.boxes).toMatchObject({ rows: 10, used: 10 });
   expect(found.mean).toMatchObject({
-    share: summary.mean.share,
+    fraction: summary.mean.fraction,
     averagePrecision: { value: summary.mean.averagePrecision.value },
     pointing: { value: 1 },
   });

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import fc from 'fast-check';
 import sharp from 'sharp';
-import { datasetNotes, measurePicture, openDataset, readPicture, type Dataset } from '../../src/data/index.js';
+import { datasetNotes, measureImage, openDataset, readImage, type Dataset } from '../../src/data/index.js';
 import { OUTPUT_MARKERS } from '../../src/data/ignored.js';
 import { imageFile, nameOfBytes, nameOfText, systemPath } from '../../src/data/names.js';
 import { isSplitName } from '../../src/data/splits.js';
@@ -95,8 +95,8 @@ describe('names', () => {
     expect(set.labels).toEqual(['%xE9t%xE9', 'a']);
     expect(set.warnings).toEqual([expect.stringMatching(/'%xE9t%xE9' is not UTF-8/)]);
     for (const { file } of set.images) {
-      expect(await measurePicture(file)).toEqual({ width: 16, height: 16 });
-      expect((await readPicture(file, SIZES)).pixels).toHaveLength(768);
+      expect(await measureImage(file)).toEqual({ width: 16, height: 16 });
+      expect((await readImage(file, SIZES)).pixels).toHaveLength(768);
     }
   });
 });
@@ -148,10 +148,7 @@ describe('entries that cannot be opened', () => {
   const reasonsOf = async (set: Dataset): Promise<Record<string, string>> => {
     const reasons: Record<string, string> = {};
     for (const { path: name, file } of set.images) {
-      for (const call of [
-        (): Promise<unknown> => readPicture(file, SIZES),
-        (): Promise<unknown> => measurePicture(file),
-      ]) {
+      for (const call of [(): Promise<unknown> => readImage(file, SIZES), (): Promise<unknown> => measureImage(file)]) {
         await call().catch((error: Error & { code: string }) => (reasons[name] = `${error.code}: ${error.message}`));
       }
     }
@@ -220,7 +217,7 @@ describe('entries that cannot be opened', () => {
     symlinkSync(elsewhere, path.join(place, 'b'));
     symlinkSync(path.join(elsewhere, 'x', '1.png'), path.join(place, 'a', '2.png'));
     expect(paths(await openDataset(place))).toEqual(['a/1.png', 'a/2.png', 'b/x/1.png']);
-    await expect(readPicture(path.join(place, 'a', 'gone.png'), SIZES)).rejects.toEqual(
+    await expect(readImage(path.join(place, 'a', 'gone.png'), SIZES)).rejects.toEqual(
       expect.objectContaining({ message: "The image 'gone.png' cannot be read: there is no such file." }),
     );
   });
@@ -243,7 +240,7 @@ describe('outputs of diffmine', () => {
       'model/train.json': record(TRAINING_FORMAT),
       'model/samples/1.png': true,
       'b/sampled/samples.json': record(SAMPLES_FORMAT),
-      'b/sampled/sheet.png': true,
+      'b/sampled/grid.png': true,
       'demo/demo.json': record(DEMO_FORMAT),
       'demo/world/train/x/1.png': true,
       'maps/localize.json': record(LOCALIZATION_FORMAT),

@@ -1,8 +1,8 @@
-// The paper's data sets as they are distributed, imitated: what is read from them, and what is said when something is missing.
+// The paper's datasets as they are distributed, imitated: what is read from them, and what is said when something is missing.
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { openDataset, readPicture, type LayoutName } from '../../src/data/index.js';
+import { openDataset, readImage, type LayoutName } from '../../src/data/index.js';
 import { decadeOf } from '../../src/data/layouts/cars.js';
 import { categoryName } from '../../src/data/layouts/places.js';
 import { fillPrompt, PRESETS } from '../../src/data/presets.js';
@@ -16,7 +16,7 @@ beforeAll(async () => {
     .png()
     .toBuffer();
 });
-/** Files by name; `true` is a picture. */
+/** Files by name; `true` is an image. */
 function folder(files: Record<string, string | true>, name = `set${++count}`): string {
   const place = path.join(root, name);
   mkdirSync(place, { recursive: true });
@@ -29,12 +29,12 @@ function folder(files: Record<string, string | true>, name = `set${++count}`): s
 const read = async (
   location: string,
   layout?: LayoutName | 'auto',
-): Promise<{ layout: string | undefined; pictures: string[][]; ignored: number; warnings: string[] }> => {
+): Promise<{ layout: string | undefined; images: string[][]; ignored: number; warnings: string[] }> => {
   const set = await openDataset(location, layout ? { layout } : {});
   for (const { file, bytes } of set.images) expect([path.isAbsolute(file), bytes]).toEqual([true, png.length]);
   return {
     layout: set.layout,
-    pictures: set.images.map((image) => [image.path, image.label]),
+    images: set.images.map((image) => [image.path, image.label]),
     ignored: set.ignored,
     warnings: set.warnings,
   };
@@ -61,7 +61,7 @@ describe('cars', () => {
     const found = await read(place);
     expect(found).toEqual({
       layout: 'cars',
-      pictures: [
+      images: [
         ['train/a.jpg', '1930'],
         ['train/b.jpg', '1940'],
       ],
@@ -74,7 +74,7 @@ describe('cars', () => {
     expect(await read(place, 'cars')).toEqual(found);
     expect((await openDataset(place)).images.at(0).extra).toEqual({ year: '1937' });
     expect(
-      await readPicture((await openDataset(place)).images.at(0).file, {
+      await readImage((await openDataset(place)).images.at(0).file, {
         size: 8,
         rule: 'floor',
         multiple: 1,
@@ -82,7 +82,7 @@ describe('cars', () => {
       }),
     ).toMatchObject({ width: 8, height: 8 });
     // one of its folders
-    expect(await read(path.join(place, 'test'))).toMatchObject({ layout: 'cars', pictures: [['c.jpg', '1990']] });
+    expect(await read(path.join(place, 'test'))).toMatchObject({ layout: 'cars', images: [['c.jpg', '1990']] });
   });
 
   test('decades', () => {
@@ -94,7 +94,7 @@ describe('cars', () => {
     const place = folder({ '1920/a.jpg': true, '1930/b.jpg': true });
     expect(await read(place, 'cars')).toEqual({
       layout: undefined,
-      pictures: [
+      images: [
         ['1920/a.jpg', '1920'],
         ['1930/b.jpg', '1930'],
       ],
@@ -105,7 +105,7 @@ describe('cars', () => {
     const rides = folder({ 'bus/a.jpg': true, 'train/diesel/b.jpg': true, 'train.json': '[]' });
     expect(await read(rides)).toMatchObject({
       layout: undefined,
-      pictures: [
+      images: [
         ['bus/a.jpg', 'bus'],
         ['train/diesel/b.jpg', 'train'],
       ],
@@ -115,18 +115,18 @@ describe('cars', () => {
   test.each([
     ['no train.json', { 'train/a.jpg': true }, /--preset cars, but train\.json is not there/],
     ['no train/', { 'train.json': years }, /but train\/ is not there/],
-    ['pictures without years', { 'a.jpg': true }, /but set\d+\.json beside it is not there/],
+    ['images without years', { 'a.jpg': true }, /but set\d+\.json beside it is not there/],
     ['no JSON', { 'train/a.jpg': true, 'train.json': '{' }, /train\.json is not JSON/],
-    ['a list', { 'train/a.jpg': true, 'train.json': '[]' }, /is no object of pictures/],
+    ['a list', { 'train/a.jpg': true, 'train.json': '[]' }, /is not an object of images/],
     [
       'a bad year',
       { 'train/a.jpg': true, 'train.json': '{"a.jpg": {"year": "unknown"}}' },
       /the year of 'a\.jpg' is "unknown"/,
     ],
     [
-      'other pictures',
+      'other images',
       { 'train/a.jpg': true, 'train.json': '{"b.jpg": {"year": 1990}}' },
-      /No picture of .* is in train\.json/,
+      /No image of .* is in train\.json/,
     ],
   ] as [string, Record<string, string | true>, RegExp][])('says so: %s', async (_, files, message) => {
     await expect(read(folder(files), 'cars')).rejects.toEqual(invalid(message));
@@ -140,7 +140,7 @@ describe('names that many datasets have', () => {
       {
         'train/cat/1.png': true,
         'train/dog/1.png': true,
-        'train/sheet.png': true,
+        'train/grid.png': true,
         'train.json': '{"images":[],"annotations":[],"categories":[]}',
       },
       ['train'],
@@ -196,26 +196,26 @@ describe('faces', () => {
     });
     expect(await read(place)).toMatchObject({
       layout: 'faces',
-      pictures: [
+      images: [
         ['train/1900s/a.png', '1900'],
         ['train/2010s/b.png', '2010'],
       ],
     });
     expect(await read(path.join(place, 'test'), 'faces')).toMatchObject({
       layout: 'faces',
-      pictures: [['1900s/c.png', '1900']],
+      images: [['1900s/c.png', '1900']],
     });
     // without the preset, folders are what they are called
     expect(await read(path.join(place, 'test'))).toMatchObject({
       layout: undefined,
-      pictures: [['1900s/c.png', '1900s']],
+      images: [['1900s/c.png', '1900s']],
     });
     expect(fillPrompt(PRESETS.faces.prompt, '1900')).toBe("Portrait at the 1900's.");
   });
   test('train/ of no decades is a label like any other', async () => {
     expect(await read(folder({ 'train/steam/a.png': true }))).toMatchObject({
       layout: undefined,
-      pictures: [['train/steam/a.png', 'train']],
+      images: [['train/steam/a.png', 'train']],
     });
   });
 });
@@ -236,16 +236,16 @@ describe('geo', () => {
     });
     expect(await read(place)).toEqual({
       layout: 'geo',
-      pictures: [
+      images: [
         ['images/P1/135.jpg', 'France'],
         ['images/P1/45.jpg', 'France'],
         ['images/P2/45.jpg', 'Japan'],
       ],
       ignored: 1,
-      warnings: ['1 of the 3 pictures of metadata.csv are not there, such as images/P3: they are left out.'],
+      warnings: ['1 of the 3 images of metadata.csv are not there, such as images/P3: they are left out.'],
     });
   });
-  test('a picture an id', async () => {
+  test('an image an id', async () => {
     expect(
       await read(
         folder({
@@ -255,7 +255,7 @@ describe('geo', () => {
         }),
       ),
     ).toMatchObject({
-      pictures: [
+      images: [
         ['images/P1.jpg', 'France'],
         ['images/P2.jpg', 'Japan'],
       ],
@@ -264,14 +264,14 @@ describe('geo', () => {
   test('country folders, also below train/', async () => {
     expect(await read(folder({ 'France/a.jpg': true, 'United Kingdom/b/c.jpg': true }), 'geo')).toMatchObject({
       layout: undefined,
-      pictures: [
+      images: [
         ['France/a.jpg', 'France'],
         ['United Kingdom/b/c.jpg', 'United Kingdom'],
       ],
     });
     expect(await read(folder({ 'train/France/a.jpg': true, 'val/France/b.jpg': true }), 'geo')).toMatchObject({
       layout: 'geo',
-      pictures: [['train/France/a.jpg', 'France']],
+      images: [['train/France/a.jpg', 'France']],
     });
   });
   test.each([
@@ -287,11 +287,11 @@ describe('geo', () => {
       { 'metadata.csv': 'id,country\nP1,\n', 'images/P1/45.jpg': true },
       /metadata\.csv, line 2: the id or the country/,
     ],
-    ['other pictures', { 'metadata.csv': metadata, 'images/P7/45.jpg': true }, /No picture of metadata\.csv/],
+    ['other images', { 'metadata.csv': metadata, 'images/P7/45.jpg': true }, /No image of metadata\.csv/],
     [
       'no list',
       { 'metadata.csv': metadata, 'images/P1/45.jpg': true, 'exclude.json': '{' },
-      /exclude\.json is no list/,
+      /exclude\.json is not a list/,
     ],
   ] as [string, Record<string, string | true>, RegExp][])('says so: %s', async (_, files, message) => {
     await expect(read(folder(files), 'geo')).rejects.toEqual(invalid(message));
@@ -303,36 +303,36 @@ describe('places', () => {
   const train =
     '/a/airfield/00000001.jpg 0\n/a/apartment_building/outdoor/00000001.jpg 8\n/l/living_room/00000002.jpg 215\n';
   const val = 'Places365_val_00000001.jpg 215\nPlaces365_val_00000002.jpg 8\n';
-  const pictures = {
+  const images = {
     'data_256/a/airfield/00000001.jpg': true,
     'data_256/a/apartment_building/outdoor/00000001.jpg': true,
     'val_256/Places365_val_00000001.jpg': true,
     'val_256/Places365_val_00000002.jpg': true,
   } as const;
 
-  test('training list, where its pictures are there; a list is a data set too', async () => {
+  test('training list, where its images are there; a list is a dataset too', async () => {
     const place = folder({
       'categories_places365.txt': categories,
       'places365_train_standard.txt': train,
       'places365_val.txt': val,
-      ...pictures,
+      ...images,
     });
     expect(await read(place)).toEqual({
       layout: 'places',
       ignored: 0,
-      pictures: [
+      images: [
         ['data_256/a/airfield/00000001.jpg', 'airfield'],
         ['data_256/a/apartment_building/outdoor/00000001.jpg', 'apartment_building_outdoor'],
       ],
       warnings: [
-        '1 of the 3 pictures of places365_train_standard.txt are not there, such as data_256/l/living_room/00000002.jpg: they are left out.',
+        '1 of the 3 images of places365_train_standard.txt are not there, such as data_256/l/living_room/00000002.jpg: they are left out.',
       ],
     });
     expect(await read(path.join(place, 'places365_val.txt'))).toEqual({
       layout: 'places',
       ignored: 0,
       warnings: [],
-      pictures: [
+      images: [
         ['val_256/Places365_val_00000001.jpg', 'living_room'],
         ['val_256/Places365_val_00000002.jpg', 'apartment_building_outdoor'],
       ],
@@ -342,7 +342,7 @@ describe('places', () => {
     );
     expect(categoryName('/f/field/cultivated')).toBe('field_cultivated');
   });
-  test('validation alone, its lists in the folder of their archive, pictures in images/', async () => {
+  test('validation alone, its lists in the folder of their archive, images in images/', async () => {
     const place = folder({
       'filelist_places365-standard/categories_places365.txt': categories,
       'filelist_places365-standard/places365_train_standard.txt': train,
@@ -351,31 +351,31 @@ describe('places', () => {
     });
     expect(await read(place, 'places')).toMatchObject({
       layout: 'places',
-      pictures: [['images/Places365_val_00000001.jpg', 'living_room']],
+      images: [['images/Places365_val_00000001.jpg', 'living_room']],
     });
   });
   test('folders a category below train/', async () => {
     expect(await read(folder({ 'train/airfield/1.jpg': true, 'val/airfield/2.jpg': true }), 'places')).toMatchObject({
       layout: 'places',
-      pictures: [['train/airfield/1.jpg', 'airfield']],
+      images: [['train/airfield/1.jpg', 'airfield']],
     });
   });
   test.each([
-    ['no categories', { 'places365_val.txt': val, ...pictures }, /but categories_places365\.txt is not there/],
-    ['no list', { 'categories_places365.txt': categories, ...pictures }, /but a list \(places365_train_standard\.txt/],
+    ['no categories', { 'places365_val.txt': val, ...images }, /but categories_places365\.txt is not there/],
+    ['no list', { 'categories_places365.txt': categories, ...images }, /but a list \(places365_train_standard\.txt/],
     [
-      'no pictures',
+      'no images',
       { 'categories_places365.txt': categories, 'places365_val.txt': val },
-      /but the pictures of places365_val\.txt is not there/,
+      /but the images of places365_val\.txt is not there/,
     ],
     [
       'a line that is none',
-      { 'categories_places365.txt': categories, 'places365_val.txt': 'Places365_val_00000001.jpg\n', ...pictures },
-      /places365_val\.txt, line 1: .* is no name and number/,
+      { 'categories_places365.txt': categories, 'places365_val.txt': 'Places365_val_00000001.jpg\n', ...images },
+      /places365_val\.txt, line 1: .* is not a name and number/,
     ],
     [
       'an unknown category',
-      { 'categories_places365.txt': categories, 'places365_val.txt': 'Places365_val_00000001.jpg 364\n', ...pictures },
+      { 'categories_places365.txt': categories, 'places365_val.txt': 'Places365_val_00000001.jpg 364\n', ...images },
       /line 1: there is no category 364/,
     ],
   ] as [string, Record<string, string | true>, RegExp][])('says so: %s', async (_, files, message) => {
@@ -405,27 +405,27 @@ describe('xray', () => {
     expect(await read(place)).toEqual({
       layout: 'xray',
       ignored: 0,
-      pictures: [
+      images: [
         ['images_001/images/00000001_000.png', 'Cardiomegaly|Emphysema'],
         ['images_002/images/00000002_000.png', 'No Finding'],
       ],
       warnings: [
-        '1 of the 3 pictures of Data_Entry_2017.csv are not there, such as 00000003_000.png: they are left out.',
+        '1 of the 3 images of Data_Entry_2017.csv are not there, such as 00000003_000.png: they are left out.',
       ],
     });
     expect(await read(path.join(place, 'train_val_list.txt'))).toMatchObject({
       layout: 'xray',
-      pictures: [['images_002/images/00000002_000.png', 'No Finding']],
+      images: [['images_002/images/00000002_000.png', 'No Finding']],
       ignored: 1,
     });
     expect(await read(path.join(place, 'test_list.txt'), 'xray')).toMatchObject({
-      pictures: [['images_001/images/00000001_000.png', 'Cardiomegaly|Emphysema']],
+      images: [['images_001/images/00000001_000.png', 'Cardiomegaly|Emphysema']],
     });
     expect(fillPrompt(PRESETS.xray.prompt, 'Cardiomegaly|Pleural_Thickening')).toBe(
       'Chest X-Ray with Cardiomegaly, Pleural Thickening.',
     );
   });
-  test('one folder of pictures, the table renamed as in the paper; the pictures that have boxes', async () => {
+  test('one folder of images, the table renamed as in the paper; the images that have boxes', async () => {
     const place = folder({
       'metadata.csv': entry,
       'images/00000001_000.png': true,
@@ -436,7 +436,7 @@ describe('xray', () => {
     });
     expect(await read(place)).toMatchObject({
       layout: 'xray',
-      pictures: [
+      images: [
         ['images/00000001_000.png', 'Cardiomegaly|Emphysema'],
         ['images/00000003_000.png', 'Pleural_Thickening'],
       ],
@@ -444,7 +444,7 @@ describe('xray', () => {
     });
     expect(await read(path.join(place, 'BBox_List_2017.csv'))).toMatchObject({
       layout: 'xray',
-      pictures: [['images/00000001_000.png', 'Cardiomegaly|Emphysema']],
+      images: [['images/00000001_000.png', 'Cardiomegaly|Emphysema']],
     });
   });
   test.each([
@@ -455,7 +455,7 @@ describe('xray', () => {
       'test_list.txt',
       /but Data_Entry_2017\.csv beside test_list\.txt is not there/,
     ],
-    ['no pictures', { 'Data_Entry_2017.csv': entry }, '', /Of the 3 pictures of Data_Entry_2017\.csv none is below/],
+    ['no images', { 'Data_Entry_2017.csv': entry }, '', /Of the 3 images of Data_Entry_2017\.csv none is below/],
     [
       'a name without findings',
       { ...files, 'test_list.txt': '00000009_000.png\n' },
@@ -478,6 +478,6 @@ test('a table stays a table, whatever the preset', async () => {
   for (const layout of ['auto', 'cars', 'faces', 'geo', 'places', 'xray'] as const)
     expect(await read(path.join(place, 'labels.csv'), layout)).toMatchObject({
       layout: undefined,
-      pictures: [['a.png', 'x']],
+      images: [['a.png', 'x']],
     });
 });

@@ -49,7 +49,7 @@ afterEach(() => {
 });
 
 describe('download', () => {
-  it('goes on where a broken connection stopped', async () => {
+  it('resumes where a broken connection stopped', async () => {
     breaksAfter = 100_000;
     await expect(download(url, file, sum)).rejects.toThrow();
     expect(existsSync(file)).toBe(false);
@@ -59,7 +59,7 @@ describe('download', () => {
     expect(existsSync(`${file}.part`)).toBe(false);
   });
 
-  it('starts anew where the server knows no ranges', async () => {
+  it('starts again where the server knows no ranges', async () => {
     ignoresRanges = true;
     writeFileSync(`${file}.part`, content.subarray(0, 1000));
     await download(url, file, sum);

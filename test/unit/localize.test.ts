@@ -19,32 +19,32 @@ const CLASS_MODEL = join(GOLDEN, 'tiny-fold');
 const folder = temporaryFolder();
 const at = (...names: string[]): string => join(folder, ...names);
 
-/** A table of the golden pictures: [picture, label]. */
+/** A table of the golden images: [image, label]. */
 function table(name: string, rows: readonly (readonly [string, string])[]): string {
   const root = at('data');
   if (!existsSync(root)) cpSync(join(GOLDEN, 'mini-dataset'), root, { recursive: true });
   writeFileSync(join(root, name), ['image,label', ...rows.map((row) => row.join(','))].join('\n'));
   return join(root, name);
 }
-const picture = (decade: number, n: number): string => `${decade}/${decade}_${n}.png`;
+const image = (decade: number, n: number): string => `${decade}/${decade}_${n}.png`;
 
-/** Two labels, one of them with a second one on a picture. Pictures are 64 x 64, or 80 x 64 where n is odd. */
+/** Two labels, one of them with a second one on an image. Images are 64 x 64, or 80 x 64 where n is odd. */
 const dataset = table('labels.csv', [
-  [picture(1920, 0), 'class0'],
-  [picture(1920, 1), 'class0|class1'],
-  [picture(1920, 2), 'class1'],
-  [picture(1950, 0), 'class1'],
-  [picture(1950, 2), 'class0'],
+  [image(1920, 0), 'class0'],
+  [image(1920, 1), 'class0|class1'],
+  [image(1920, 2), 'class1'],
+  [image(1950, 0), 'class1'],
+  [image(1950, 2), 'class0'],
 ]);
 const boxes = at('data', 'boxes.csv');
 writeFileSync(
   boxes,
   [
     'image,label,x,y,w,h',
-    `${picture(1920, 0)},class0,8,10,20,16`,
-    `${picture(1920, 1)},class0,40,20,30,30`,
-    `${picture(1920, 1)},class1,0,0,16,16`,
-    `${picture(1920, 2)},class1,30,30,20,20`,
+    `${image(1920, 0)},class0,8,10,20,16`,
+    `${image(1920, 1)},class0,40,20,30,30`,
+    `${image(1920, 1)},class1,0,0,16,16`,
+    `${image(1920, 2)},class1,30,30,20,20`,
     `elsewhere/1.png,class1,0,0,9,9`,
   ].join('\n'),
 );
@@ -76,7 +76,7 @@ async function maps(out: string): Promise<Record<string, Tensor>> {
 describe('which labels', () => {
   const labels = ['a', 'b', 'c'];
   const given = ['a', 'b|a', 'c'];
-  test('own: each picture under its single labels', () => {
+  test('own: each image under its single labels', () => {
     const plan = planSingles(labels, 'null', 'own', given);
     expect(plan).toMatchObject({ scored: labels, fanOut: 3 });
     expect(plan.of('b|a')).toEqual({
@@ -90,7 +90,7 @@ describe('which labels', () => {
     });
     expect(plan.of('c')).toEqual({ conditions: [2, 3], subjects: [0], weights: [[0, 1]], names: ['c'] });
   });
-  test('against a label: it is not scored, and pictures with nothing else are left out', () => {
+  test('against a label: it is not scored, and images with nothing else are left out', () => {
     const plan = planSingles(labels, 'a', 'own', given);
     expect(plan).toMatchObject({ scored: ['b', 'c'], fanOut: 2 });
     expect(plan.of('b|a')).toEqual({ conditions: [1, 0], subjects: [0], weights: [[0, 1]], names: ['b'] });
@@ -112,7 +112,7 @@ describe('which labels', () => {
   });
 });
 
-test("the Gaussian is the paper's at 512 px, in proportion elsewhere, and reaches no farther than the picture", () => {
+test("the Gaussian is the paper's at 512 px, in proportion elsewhere, and reaches no farther than the image", () => {
   expect(gaussian(1 / 16, 512, 640)).toEqual({ sigma: 32, kernel: 127 });
   expect(gaussian(1 / 16, 64, 64)).toEqual({ sigma: 4, kernel: 15 });
   expect(gaussian(12, 512, 512)).toEqual({ sigma: 12, kernel: 47 });
@@ -128,8 +128,8 @@ test('the edge of a mask: its straight runs', () => {
 
 test('maps, figures and files of a model and its baseline', async () => {
   const summary = await localize(base('run', { boxes, baseline: 'untrained' }));
-  // 4 pictures with one label and one with two, each label beside the null condition
-  expect(summary.scan).toMatchObject({ complete: true, scored: 5, skipped: 0, evaluations: 2 * (4 * 2 + 3), patch: 0 });
+  // 4 images with one label and one with two, each label beside the null condition
+  expect(summary.scan).toMatchObject({ complete: true, scored: 5, skipped: 0, unetCalls: 2 * (4 * 2 + 3), patch: 0 });
   expect(summary.baseline).toMatchObject({ complete: true, scored: 5 });
   const found = await record('run');
   expect(found).toMatchObject({
@@ -138,12 +138,12 @@ test('maps, figures and files of a model and its baseline', async () => {
     options: { against: 'null', blur: 1 / 16, bootstrap: 20, seed: 0 },
   });
   expect(found.notes).toEqual(['1 of 5 boxes or masks are of images that are not in the run.']);
-  expect(found.labels.map(({ label, pictures, marked }) => [label, pictures, marked])).toEqual([
+  expect(found.labels.map(({ label, images, marked }) => [label, images, marked])).toEqual([
     ['class0', 3, 2],
     ['class1', 3, 2],
   ]);
   expect(
-    found.pictures.map(({ label, maps: own }) => [label, own.map((map) => [map.label, map.share !== null])]),
+    found.images.map(({ label, maps: own }) => [label, own.map((map) => [map.label, map.fraction !== null])]),
   ).toEqual([
     ['class0', [['class0', true]]],
     [
@@ -173,15 +173,15 @@ test('maps, figures and files of a model and its baseline', async () => {
   expect(Object.keys(await maps('run/baseline'))).toEqual(Object.keys(raw));
 
   // figures follow from the maps: of pixel models these are the unblurred ones
-  const multi = found.pictures[1]?.maps[1];
+  const multi = found.images[1]?.maps[1];
   const truth = Uint8Array.from({ length: 80 * 64 }, (_, i) => (i % 80 < 16 && i < 16 * 80 ? 1 : 0));
-  expect(multi?.share).toBe(256 / (80 * 64));
+  expect(multi?.fraction).toBe(256 / (80 * 64));
   expect(multi?.model.figures?.paperAucPr).toBeCloseTo(
     paperAucPr({ scores: toFloat32(raw['class1/1920/1920_1.png'] as Tensor), truth }) as number,
     12,
   );
   for (const label of found.labels) {
-    const own = found.pictures.flatMap((one) => one.maps.filter((map) => map.label === label.label));
+    const own = found.images.flatMap((one) => one.maps.filter((map) => map.label === label.label));
     for (const part of ['model', 'baseline'] as const) {
       for (const name of ['paperAucPr', 'pointing', 'bestIou'] as const) {
         const values = own.flatMap((map) => map[part]?.figures?.[name] ?? []);
@@ -201,7 +201,7 @@ test('maps, figures and files of a model and its baseline', async () => {
   );
 
   // overlays, which the page and localize.json name
-  for (const one of found.pictures) {
+  for (const one of found.images) {
     for (const map of one.maps) {
       for (const part of [map.model, map.baseline]) {
         const { width, height, format } = await sharp(at('run', 'localize', part?.overlay as string)).metadata();
@@ -220,22 +220,24 @@ test('maps, figures and files of a model and its baseline', async () => {
     'baseline',
     'data.js',
     'evaluation.css',
+    'images',
     'index.html',
     'localize.json',
     'look.css',
     'overlays',
     'page.css',
     'page.js',
-    'pictures',
     'tools.js',
   ]);
 
   // the same command scores nothing again, other options of the figures do not either, other options of the maps are refused
   const shards = statSync(at('run', 'shards', '00000')).mtimeMs;
   const again = await localize(base('run', { boxes, baseline: 'untrained', blur: 0, bootstrap: 0, overlays: 1 }));
-  expect([again.scan.evaluations, again.baseline?.evaluations, statSync(at('run', 'shards', '00000')).mtimeMs]).toEqual(
-    [0, 0, shards],
-  );
+  expect([again.scan.unetCalls, again.baseline?.unetCalls, statSync(at('run', 'shards', '00000')).mtimeMs]).toEqual([
+    0,
+    0,
+    shards,
+  ]);
   expect(again.result?.labels[0]?.model?.paperAucPr).toEqual({
     value: found.labels[0]?.model?.paperAucPr.value,
     low: null,
@@ -259,13 +261,13 @@ test('against the null condition, another label, or the others: differences of t
   await localize(base('rival', { labels: ['class0', 'class2'], against: 'class1', bootstrap: 0, overlays: 0 }));
   await localize(base('others', { labels: ['class0'], against: 'others', bootstrap: 0, overlays: 0 }));
   const [null_, rival, others] = [await maps('null'), await maps('rival'), await maps('others')];
-  expect(Object.keys(null_)).toHaveLength(15); // every picture under every label of the model
+  expect(Object.keys(null_)).toHaveLength(15); // every image under every label of the model
   expect((await record('null')).labels.map(({ label }) => label)).toEqual(['class0', 'class1', 'class2']);
   expect((await record('rival')).labels.map(({ label, model }) => [label, model])).toEqual([
     ['class0', null],
     ['class2', null],
   ]);
-  for (const name of [picture(1920, 0), picture(1920, 1)]) {
+  for (const name of [image(1920, 0), image(1920, 1)]) {
     const [zero, one, two] = ['class0', 'class1', 'class2'].map((label) =>
       toFloat32(null_[`${label}/${name}`] as Tensor),
     );
@@ -286,9 +288,9 @@ test('against the null condition, another label, or the others: differences of t
 
 test('a text model, whose maps are latent: heat maps are upsampled and blurred by the engine', async () => {
   const words = table('words.csv', [
-    [picture(1920, 0), '1920'],
-    [picture(1950, 1), '1950'],
-    [picture(1980, 2), '1980'],
+    [image(1920, 0), '1920'],
+    [image(1950, 1), '1950'],
+    [image(1980, 2), '1980'],
   ]);
   const summary = await localize(
     base('text', {
@@ -301,11 +303,11 @@ test('a text model, whose maps are latent: heat maps are upsampled and blurred b
     }),
   );
   expect(summary.result?.labels).toEqual([
-    expect.objectContaining({ label: '1950', pictures: 3, marked: 0, model: null }),
+    expect.objectContaining({ label: '1950', images: 3, marked: 0, model: null }),
   ]);
-  const raw = (await maps('text'))[`1950/${picture(1950, 1)}`] as Tensor;
+  const raw = (await maps('text'))[`1950/${image(1950, 1)}`] as Tensor;
   expect(raw.shape).toEqual([8, 10]);
-  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+  const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
   try {
     const heat = toFloat32(
       await engine.heatMaps(fromFloat32([1, 8, 10], toFloat32(raw)), { height: 64, width: 80, kernel: 15, sigma: 4 }),
@@ -318,10 +320,10 @@ test('a text model, whose maps are latent: heat maps are upsampled and blurred b
   }
 });
 
-test('masks in place of boxes, and pictures that cannot be read', async () => {
+test('masks in place of boxes, and images that cannot be read', async () => {
   const rows = [
-    [picture(1920, 0), 'class0'],
-    [picture(1920, 2), 'class0'],
+    [image(1920, 0), 'class0'],
+    [image(1920, 2), 'class0'],
     ['broken.png', 'class0'],
   ] as const;
   const data = table('masked.csv', rows);
@@ -336,11 +338,11 @@ test('masks in place of boxes, and pictures that cannot be read', async () => {
   expect(summary.scan).toMatchObject({ scored: 2, skipped: 1 });
   expect(readFileSync(at('masked', 'skipped.jsonl'), 'utf8')).toContain('broken.png');
   expect(summary.result?.labels).toEqual([
-    expect.objectContaining({ label: 'class0', pictures: 2, marked: 1, share: 0.5 }),
+    expect.objectContaining({ label: 'class0', images: 2, marked: 1, fraction: 0.5 }),
   ]);
-  expect((await record('masked')).pictures.map(({ image, maps: own }) => [image, own[0]?.share])).toEqual([
-    [picture(1920, 0), 0.5],
-    [picture(1920, 2), null],
+  expect((await record('masked')).images.map(({ image, maps: own }) => [image, own[0]?.fraction])).toEqual([
+    [image(1920, 0), 0.5],
+    [image(1920, 2), null],
   ]);
 
   // a mask of other proportions: the maps are kept, and the mended command goes on from them
@@ -354,8 +356,8 @@ test('masks in place of boxes, and pictures that cannot be read', async () => {
     .png()
     .toFile(at('masks', '1920', '1920_2.png'));
   const mended = await localize(base('masked', { dataset: data, boxes: at('masks') }));
-  expect(mended.scan.evaluations).toBe(0);
-  expect(mended.result?.labels[0]).toMatchObject({ marked: 2, share: 0.75 });
+  expect(mended.scan.unetCalls).toBe(0);
+  expect(mended.result?.labels[0]).toMatchObject({ marked: 2, fraction: 0.75 });
 });
 
 test('a cancelled localization keeps its finished shards, and goes on', async () => {
@@ -376,7 +378,7 @@ test('a cancelled localization keeps its finished shards, and goes on', async ()
   ).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(readdirSync(at('cut')).sort()).toEqual(['index.parquet', 'locks', 'manifest.json', 'shards', 'skipped.jsonl']);
   const done = await localize(base('cut', { boxes }));
-  expect(done.scan).toMatchObject({ resumed: true, evaluations: 0 });
+  expect(done.scan).toMatchObject({ resumed: true, unetCalls: 0 });
   expect(done.result?.labels.map(({ marked }) => marked)).toEqual([2, 2]);
   // a part of the shards alone has no figures yet
   const part = await localize(base('part', { boxes, shard: { index: 0, count: 2 } }));
@@ -403,24 +405,24 @@ test('what cannot be meant is refused before any work', async () => {
     [{ boxes: strangers }, 'DATASET_INVALID', 'marks nothing'],
     [{ boxes: at('data', 'gone.csv') }, 'DATASET_INVALID', 'gone.csv'],
     [
-      { boxes: file('objects.csv', `image,label,x,y,w,h\n${picture(1920, 0)},wheel,0,0,9,9\n`) },
+      { boxes: file('objects.csv', `image,label,x,y,w,h\n${image(1920, 0)},wheel,0,0,9,9\n`) },
       'DATASET_INVALID',
       'Labels of the boxes: wheel. Labels of the run: class0, class1.',
     ],
     [
-      { boxes: file('outside.csv', `image,x,y,w,h\n${picture(1920, 0)},900,0,9,9\n`) },
+      { boxes: file('outside.csv', `image,x,y,w,h\n${image(1920, 0)},900,0,9,9\n`) },
       'DATASET_INVALID',
       'covers a pixel',
     ],
     [
-      { boxes: file('yolo.csv', `image,x,y,w,h\n${picture(1920, 0)},0.1,0.2,0.3,0.3\n`) },
+      { boxes: file('yolo.csv', `image,x,y,w,h\n${image(1920, 0)},0.1,0.2,0.3,0.3\n`) },
       'DATASET_INVALID',
       'normalized',
     ],
     [
       { boxes: coco('1920_1.png', { width: 64, height: 80 }) },
       'DATASET_INVALID',
-      `64 x 80 px, the image ${picture(1920, 1)} has 80 x 64`,
+      `64 x 80 px, the image ${image(1920, 1)} has 80 x 64`,
     ],
     [{ boxes: coco('1920_1.png', { width: 500, height: 80 }) }, 'DATASET_INVALID', '500 x 80'],
     [{ labels: ['class0', 'class9'] }, 'INVALID_ARGUMENT', 'class9'],
@@ -440,10 +442,10 @@ test('what cannot be meant is refused before any work', async () => {
   }
 });
 
-test('only the pictures that are marked: a run of a data set that has no others', async () => {
+test('only the images that are marked: a run of a dataset that has no others', async () => {
   const { scan, result } = await localize(base('marked', { boxes, onlyMarked: true, bootstrap: 0, overlays: 0 }));
-  expect(scan).toMatchObject({ pictures: 3, scored: 3 });
-  expect(result?.labels.map(({ label, pictures, marked }) => [label, pictures, marked])).toEqual([
+  expect(scan).toMatchObject({ images: 3, scored: 3 });
+  expect(result?.labels.map(({ label, images, marked }) => [label, images, marked])).toEqual([
     ['class0', 2, 2],
     ['class1', 2, 2],
   ]);
@@ -458,7 +460,7 @@ test('boxes of a label that is not mapped, and a label without boxes, are told',
   const only = at('data', 'only.csv');
   writeFileSync(
     only,
-    ['image,label,x,y,w,h', `${picture(1920, 0)},class2,0,0,9,9`, `${picture(1920, 0)},class0,0,0,9,9`].join('\n'),
+    ['image,label,x,y,w,h', `${image(1920, 0)},class2,0,0,9,9`, `${image(1920, 0)},class0,0,0,9,9`].join('\n'),
   );
   const summary = await localize(base('told', { boxes: only, overlays: 0, bootstrap: 5 }));
   expect(summary.result?.notes).toEqual([

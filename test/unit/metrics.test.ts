@@ -109,7 +109,7 @@ describe('resampling', () => {
     },
   });
 
-  test('means, groups without pictures, and intervals that hold the value', async () => {
+  test('means, groups without images, and intervals that hold the value', async () => {
     const rows = await bootstrapped([group([0, 1, 2]), group([3, 4]), group([])], 5, { bootstrap: 400, seed: 3 }, {});
     expect(rows.map((row) => row[0]?.value)).toEqual([
       expect.closeTo(0.3, 12),
@@ -121,7 +121,7 @@ describe('resampling', () => {
     expect(first?.[0]?.low).toBeCloseTo(0.1, 12);
     expect(first?.[0]?.high).toBeCloseTo(0.4, 12);
     expect(none?.[0]).toEqual({ value: null, low: null, high: null });
-    // as many pictures are drawn as there are
+    // as many images are drawn as there are
     expect(first?.[1]).toEqual({ value: 3, low: 3, high: 3 });
     expect(
       await bootstrapped([group([0, 1, 2]), group([3, 4]), group([])], 5, { bootstrap: 400, seed: 3 }, {}),

@@ -1,4 +1,4 @@
-// Ranking by DuckDB equals a plain sort, with ties by picture order and place.
+// Ranking by DuckDB equals a plain sort, with ties by image order and place.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ const A_SHARD = 10;
 
 async function makeRun(seed: number): Promise<{ run: Run; rows: PatchRow[] }> {
   const images = Array.from({ length: SHARDS * A_SHARD }, (_, i) => ({
-    path: `pictures/${String((i * 37) % 120).padStart(3, '0')}é.png`,
+    path: `images/${String((i * 37) % 120).padStart(3, '0')}é.png`,
     label: LABELS[i % 3] as string,
   }));
   const draft: ManifestDraft = {
@@ -43,7 +43,7 @@ async function makeRun(seed: number): Promise<{ run: Run; rows: PatchRow[] }> {
       sampler: 'stratified',
       perImage: 5,
       batch: 1,
-      precision: 'fp32',
+      dtype: 'fp32',
       device: 'cpu',
       allLabels: false,
       against: 'null',
@@ -103,18 +103,18 @@ test('the best of each condition and list, in order', async () => {
     const rankings = await rank(run, top);
     expect(await rank(run, top, 5)).toEqual(rankings); // a few shards at a time
     expect([...rankings.keys()]).toEqual(LABELS);
-    expect(rankings.get('empty')).toEqual({ top: [], least: [], random: [] });
+    expect(rankings.get('empty')).toEqual({ top: [], bottom: [], random: [] });
     for (const condition of LABELS.slice(0, 3)) {
-      const own = rows.filter((row) => row.condition === condition); // stable sorts keep the pictures' order among equals
+      const own = rows.filter((row) => row.condition === condition); // stable sorts keep the images' order among equals
       expect(rankings.get(condition)?.top).toEqual(
         own
           .filter(({ list }) => list === 'top')
           .sort((a, b) => b.typicality - a.typicality)
           .slice(0, top),
       );
-      expect(rankings.get(condition)?.least).toEqual(
+      expect(rankings.get(condition)?.bottom).toEqual(
         own
-          .filter(({ list }) => list === 'least')
+          .filter(({ list }) => list === 'bottom')
           .sort((a, b) => a.typicality - b.typicality)
           .slice(0, top),
       );

@@ -50,7 +50,7 @@ test('the list asked for is clustered; the folder is replaced as a whole; the sa
   ).toMatchObject({
     rank: 'top',
     reused: false,
-    pictures: 12,
+    images: 12,
     notes: [],
     conditions: [{ condition: '1920', patches: 12, clusters: 3 }, { condition: '1950' }, { condition: '1980' }],
   });
@@ -60,14 +60,14 @@ test('the list asked for is clustered; the folder is replaced as a whole; the sa
   const first = resultBytes(run, ['mine']);
 
   const again = await mine(run, { threads: 1, clusters: 3, top: 12 });
-  expect(again).toMatchObject({ reused: true, pictures: 12 });
+  expect(again).toMatchObject({ reused: true, images: 12 });
   expect(mineText(again)).toContain(
     `Already mined with these options (36 highest-typicality patches of 3 labels): ${run}`,
   );
 
-  await mine(run, { threads: 1, clusters: 3, top: 12, rank: 'least' });
+  await mine(run, { threads: 1, clusters: 3, top: 12, rank: 'bottom' });
   const least = await patchesOf();
-  expect(least.filter(({ cluster }) => cluster !== null).every(({ list }) => list === 'least')).toBe(true);
+  expect(least.filter(({ cluster }) => cluster !== null).every(({ list }) => list === 'bottom')).toBe(true);
   const bare = (rows: MinedPatchRow[]): unknown[] => rows.map((row) => ({ ...row, cluster: 0, distance: 0 }));
   expect(bare(least)).toEqual(bare(top)); // all three lists are always there
 

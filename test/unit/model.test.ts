@@ -199,7 +199,7 @@ describe('the fingerprint', () => {
   });
 });
 
-describe('a folder that is no model', () => {
+describe('a folder that is not a model', () => {
   test.each([
     ['nowhere', /There is no model folder 'nowhere'/, /complete diffusers/],
     [

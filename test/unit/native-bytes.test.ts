@@ -10,7 +10,7 @@ import {
   fromFloat32,
   fromInt64,
   type Conditions,
-  type Picture,
+  type Image,
   type Tensor,
   type Trainer,
 } from '../../src/engine/index.js';
@@ -65,7 +65,7 @@ const MEMORIES: [string, () => Memory][] = [
 
 const latents = drawNoise(1, 0, 2, [4, 8, 8], 0);
 const text = drawNoise(2, 0, 2, [77, 32], 0);
-const pictures: Picture[] = [1, 2].map((seed) => ({
+const images: Image[] = [1, 2].map((seed) => ({
   width: 64,
   height: 64,
   pixels: Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => (i * i * seed) % 251),
@@ -98,18 +98,18 @@ let conditions: Conditions;
 
 beforeAll(async () => {
   model = await openModel(path.join(GOLDEN, 'tiny-sd15'));
-  engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+  engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
   await engine.loadModel(model.source);
   conditions = await engine.prepareConditions(text);
 });
 afterAll(() => engine.dispose());
 
-type Put = <T extends Tensor | Picture>(value: T) => T;
+type Put = <T extends Tensor | Image>(value: T) => T;
 type Call = (put: Put) => Promise<unknown>;
 
 const forward = { timesteps: [3, 500], conditionIndex: [0, 1] };
 const predicted = { timesteps: [3, 500], conditions: [0, 1] };
-const boxes = pictures.map(() => [{ rowBegin: 0, columnBegin: 0, rowEnd: 64, columnEnd: 64 }]);
+const boxes = images.map(() => [{ rowBegin: 0, columnBegin: 0, rowEnd: 64, columnEnd: 64 }]);
 const trainer = (): Promise<Trainer> => engine.createTrainer(model.source, text, { learningRate: 1e-3, seed: 3 });
 
 /** Every call that takes bytes, with a result that tells which bytes it saw. */
@@ -131,16 +131,16 @@ const CALLS: [string, Call | (() => Promise<Call>)][] = [
     async (put) => engine.unetForward(await engine.prepareConditions(put(text)), { x: latents, ...forward }),
   ],
   ['unetForward', (put) => engine.unetForward(conditions, { x: put(latents), ...forward })],
-  ['vaeEncode', (put) => engine.vaeEncode(pictures.map(put))],
+  ['vaeEncode', (put) => engine.vaeEncode(images.map(put))],
   ['vaeDecode', (put) => engine.vaeDecode(put(latents))],
-  ['encodePictures', (put) => engine.encodePictures(pictures.map(put))],
-  ['encodePictures of one', (put) => engine.encodePictures(pictures.slice(0, 1).map(put))],
+  ['encodeImages', (put) => engine.encodeImages(images.map(put))],
+  ['encodeImages of one', (put) => engine.encodeImages(images.slice(0, 1).map(put))],
   [
-    'scoreTypicality of pictures',
+    'scoreTypicality of images',
     (put) =>
       engine.scoreTypicality(
         conditions,
-        { pictures: pictures.map(put), ...contrast, noises: put(latents), timesteps: put(fromInt64([2], [7, 300])) },
+        { images: images.map(put), ...contrast, noises: put(latents), timesteps: put(fromInt64([2], [7, 300])) },
         scored,
       ),
   ],
@@ -153,7 +153,7 @@ const CALLS: [string, Call | (() => Promise<Call>)][] = [
     (put) =>
       engine.dift(
         conditions,
-        { pictures: pictures.map(put), conditions: [0, 1], boxes, noises: put(latents) },
+        { images: images.map(put), conditions: [0, 1], boxes, noises: put(latents) },
         { timestep: 161, upBlock: 1, ensemble: 2, seed: 0, batch: 2 },
       ),
   ],
@@ -239,14 +239,14 @@ describe.each(CALLS)('%s', (name, entry) => {
 
 test('results are as good as the memory they came from: other bytes, another result', async () => {
   const [one, other] = await Promise.all([
-    engine.encodePictures(pictures.slice(0, 1)),
-    engine.encodePictures(pictures.slice(1)),
+    engine.encodeImages(images.slice(0, 1)),
+    engine.encodeImages(images.slice(1)),
   ]);
   expect(one).not.toEqual(other);
 });
 
 describe('memory that is gone, or goes while the arguments are read, is refused', () => {
-  const [picture] = pictures as [Picture];
+  const [image] = images as [Image];
   const detach = (bytes: Uint8Array): void =>
     void structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
   const code = (promise: Promise<unknown>): Promise<string> =>
@@ -256,11 +256,11 @@ describe('memory that is gone, or goes while the arguments are read, is refused'
     );
 
   test('before the call', async () => {
-    const pixels = new Uint8Array(picture.pixels);
+    const pixels = new Uint8Array(image.pixels);
     const data = new Uint8Array(latents.data);
     detach(pixels);
     detach(data);
-    expect(await code(engine.encodePictures([{ ...picture, pixels }]))).toBe('INVALID_ARGUMENT');
+    expect(await code(engine.encodeImages([{ ...image, pixels }]))).toBe('INVALID_ARGUMENT');
     expect(await code(engine.vaeDecode({ ...latents, data }))).toBe('INVALID_ARGUMENT');
   });
 
@@ -271,19 +271,19 @@ describe('memory that is gone, or goes while the arguments are read, is refused'
     expect(await code(engine.vaeDecode({ ...latents, data }))).toBe('INVALID_ARGUMENT');
   });
 
-  test('by a getter of the same picture, or of a later one', async () => {
-    const hostile = (taken: Uint8Array): Picture => ({
-      pixels: new Uint8Array(picture.pixels),
+  test('by a getter of the same image, or of a later one', async () => {
+    const hostile = (taken: Uint8Array): Image => ({
+      pixels: new Uint8Array(image.pixels),
       width: 64,
       get height() {
         detach(taken);
         return 64;
       },
     });
-    const pixels = new Uint8Array(picture.pixels);
-    expect(await code(engine.encodePictures([{ ...picture, pixels }, hostile(pixels)]))).toBe('INVALID_ARGUMENT');
-    const own = new Uint8Array(picture.pixels);
-    expect(await code(engine.encodePictures([Object.defineProperty(hostile(own), 'pixels', { value: own })]))).toBe(
+    const pixels = new Uint8Array(image.pixels);
+    expect(await code(engine.encodeImages([{ ...image, pixels }, hostile(pixels)]))).toBe('INVALID_ARGUMENT');
+    const own = new Uint8Array(image.pixels);
+    expect(await code(engine.encodeImages([Object.defineProperty(hostile(own), 'pixels', { value: own })]))).toBe(
       'INVALID_ARGUMENT',
     );
     const data = new Uint8Array(latents.data);

@@ -15,7 +15,7 @@ import {
   readSafetensors,
   type CallOptions,
   type Conditions,
-  type Picture,
+  type Image,
   type Progress,
   type Tensor,
   type TypicalityInput,
@@ -27,7 +27,7 @@ const golden = (variant: string): Record<string, Tensor> =>
   readSafetensors(path.join(GOLDEN, `${variant}-golden/golden.safetensors`));
 
 /** Planar [3, H, W] as the goldens have it -> interleaved, as sharp does. */
-function picture(planar: Tensor): Picture {
+function image(planar: Tensor): Image {
   const [, height = 0, width = 0] = planar.shape;
   const area = height * width;
   return {
@@ -50,7 +50,7 @@ function expectNear(got: Tensor | undefined, reference: Tensor | undefined, atol
 
 const engines: Engine[] = [];
 function newEngine(): Engine {
-  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1, tune: false, disable: ['graphs'] }); // the last two mean nothing here
+  const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1, tune: false, disable: ['graphs'] }); // the last two mean nothing here
   engines.push(engine);
   return engine;
 }
@@ -113,8 +113,8 @@ describe('a latent model with text', () => {
     expectNear(await engine.encodeText(input('text.in.input_ids')), input('text.out.last_hidden_state'), 1e-4, 1e-4);
   });
 
-  it('encodes and decodes pictures', async () => {
-    const { mean, logvar } = await engine.vaeEncode([picture(input('vae_enc_64x64.in.image_u8'))]);
+  it('encodes and decodes images', async () => {
+    const { mean, logvar } = await engine.vaeEncode([image(input('vae_enc_64x64.in.image_u8'))]);
     expectNear(mean, input('vae_enc_64x64.out.mean'), 1e-4, 1e-4);
     expectNear(logvar, input('vae_enc_64x64.out.logvar'), 1e-4, 1e-4);
     expectNear(await engine.vaeDecode(input('vae_dec_64x64.in.latent')), input('vae_dec_64x64.out.image'), 1e-4, 1e-4);
@@ -135,7 +135,7 @@ describe('a latent model with text', () => {
 
   const work = (): { input: TypicalityInput; options: TypicalityOptions } => ({
     input: {
-      pictures: [picture(input('typicality_0_64x64.in.image_u8'))],
+      images: [image(input('typicality_0_64x64.in.image_u8'))],
       conditions: [[0, 1, 2, 3]],
       subjects: [[0, 1, 2]],
       weights: [
@@ -166,8 +166,8 @@ describe('a latent model with text', () => {
 
   it('scores typicality as the reference', async () => {
     const events: Progress[] = [];
-    const { input: pictures, options } = work();
-    const { outputs, losses, timesteps } = await engine.scoreTypicality(conditions, pictures, options, {
+    const { input: images, options } = work();
+    const { outputs, losses, timesteps } = await engine.scoreTypicality(conditions, images, options, {
       onProgress: (event) => events.push(event),
     });
     const perChannel = float32(input('typicality_0_64x64.out.losses')); // [8, 4, 4, 8, 8]
@@ -191,11 +191,11 @@ describe('a latent model with text', () => {
   });
 
   it('tells the seconds of its stages where they are asked for', async () => {
-    const { input: pictures, options } = work();
-    const { stages } = await engine.scoreTypicality(conditions, pictures, { ...options, timeStages: true });
+    const { input: images, options } = work();
+    const { stages } = await engine.scoreTypicality(conditions, images, { ...options, timeStages: true });
     expect(Object.keys(stages ?? {}).sort()).toEqual(['encode', 'noise', 'score', 'select', 'unet']);
     for (const seconds of Object.values(stages ?? {})) expect(seconds).toBeGreaterThan(0);
-    expect((await engine.scoreTypicality(conditions, pictures, options)).stages).toBeUndefined();
+    expect((await engine.scoreTypicality(conditions, images, options)).stages).toBeUndefined();
   });
 
   it.each([
@@ -204,26 +204,26 @@ describe('a latent model with text', () => {
     [1, 1],
     [3, 3],
   ])('asked for %p threads it computes with %p', async (threads, expected) => {
-    const asked = new Engine({ device: 'cpu', precision: 'fp32', ...(threads === undefined ? {} : { threads }) });
+    const asked = new Engine({ device: 'cpu', dtype: 'fp32', ...(threads === undefined ? {} : { threads }) });
     expect((await asked.machineRates({ seconds: 0 })).threads).toBe(expected);
     await asked.dispose();
   });
 
   it('gives the memory of activations back when it has been idle for a while', async () => {
-    const long = new Engine({ device: 'cpu', precision: 'fp32', threads: 1, idleSeconds: 3600 });
+    const long = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1, idleSeconds: 3600 });
     const maps = fromFloat32([8, 64, 64], new Float32Array(8 * 64 * 64));
     const make = async (made: Engine): Promise<void> =>
       void (await made.heatMaps(maps, { height: 256, width: 256, kernel: 9, sigma: 2 })); // tensors of 2 MB
     await make(long);
     expect(long.memory().cached).toBeGreaterThan(1e6);
-    const short = new Engine({ device: 'cpu', precision: 'fp32', threads: 1, idleSeconds: 0.05 });
+    const short = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1, idleSeconds: 0.05 });
     await make(short);
     // The allocator is one for all engines: what has lain there for the shorter time goes.
     while (short.memory().cached > 0) await new Promise((resolve) => setTimeout(resolve, 20));
     expect(long.memory().cached).toBe(0);
     await make(long);
     await Promise.all([long.dispose(), short.dispose()]);
-    expect(() => new Engine({ device: 'cpu', precision: 'fp32', idleSeconds: 0 })).toThrow(
+    expect(() => new Engine({ device: 'cpu', dtype: 'fp32', idleSeconds: 0 })).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error,
     );
   });
@@ -232,29 +232,29 @@ describe('a latent model with text', () => {
     const { matmul, copy } = await engine.machineRates({ seconds: 0 });
     expect(matmul).toBeGreaterThan(1e8);
     expect(copy).toBeGreaterThan(1e8);
-    expect(await codeOf(engine.machineRates({ precision: 'fp16', seconds: 0 }))).toBe(
+    expect(await codeOf(engine.machineRates({ dtype: 'fp16', seconds: 0 }))).toBe(
       devices()[0]?.dtypes.includes('fp16') ? 'resolved' : 'DEVICE_UNAVAILABLE',
     );
     expect(await codeOf(engine.machineRates({ seconds: -1 }))).toBe('INVALID_ARGUMENT');
     expect(await codeOf(engine.machineRates({}, { signal: AbortSignal.abort() }))).toBe('CANCELLED');
   });
 
-  it('scores latents as the pictures they come from, and one sample without a standard error', async () => {
-    const { input: pictures, options } = work();
+  it('scores latents as the images they come from, and one sample without a standard error', async () => {
+    const { input: images, options } = work();
     const [a, b] = [
       { ...options, keepLosses: false, samples: 1 },
-      { ...pictures, noises: undefined, timesteps: undefined },
+      { ...images, noises: undefined, timesteps: undefined },
     ];
-    const fromPictures = await engine.scoreTypicality(conditions, b as TypicalityInput, a);
-    const latents = await engine.encodePictures(pictures.pictures as Picture[]);
+    const fromImages = await engine.scoreTypicality(conditions, b as TypicalityInput, a);
+    const latents = await engine.encodeImages(images.images as Image[]);
     const fromLatents = await engine.scoreTypicality(
       conditions,
-      { ...(b as TypicalityInput), pictures: undefined, latents, height: 64, width: 64 } as unknown as TypicalityInput,
+      { ...(b as TypicalityInput), images: undefined, latents, height: 64, width: 64 } as unknown as TypicalityInput,
       a,
     );
-    expect(fromLatents).toEqual(fromPictures);
-    expect(fromPictures.outputs[0]?.[0]?.top[0]?.standardError).toBeNull();
-    expect(fromPictures.losses).toBeUndefined();
+    expect(fromLatents).toEqual(fromImages);
+    expect(fromImages.outputs[0]?.[0]?.top[0]?.standardError).toBeNull();
+    expect(fromImages.losses).toBeUndefined();
   });
 
   it('makes DIFT features of boxes', async () => {
@@ -268,7 +268,7 @@ describe('a latent model with text', () => {
     const { patches, features } = await engine.dift(
       own,
       {
-        pictures: [picture(input('dift.in.image_u8'))],
+        images: [image(input('dift.in.image_u8'))],
         conditions: [0],
         noises: input('dift.in.noises'),
         keepFeatures: true,
@@ -304,21 +304,21 @@ describe('a latent model with text', () => {
         engine.unetForward(conditions, { ...forward, x: fromInt64([1, 4, 8, 8], Array<number>(256).fill(0)) }),
         /Expected a tensor of F32 with 4 dimensions for input\.x, got I64 \[1, 4, 8, 8\]\./,
       ],
-      [engine.vaeEncode([]), /at least one picture/],
+      [engine.vaeEncode([]), /at least one image/],
       [
         engine.vaeEncode([{ pixels: new Uint8Array(11), width: 2, height: 2 }]),
-        /height x width x 3 bytes \(2 x 2 x 3\) for pictures\[0\]\.pixels, got 11/,
+        /height x width x 3 bytes \(2 x 2 x 3\) for images\[0\]\.pixels, got 11/,
       ],
       [
         engine.vaeEncode([
           { pixels: new Uint8Array(12), width: 2, height: 2 },
           { pixels: new Uint8Array(6), width: 2, height: 1 },
         ]),
-        /pictures of one size/,
+        /images of one size/,
       ],
       [
         engine.scoreTypicality(conditions, { ...work().input, latents: forward.x }, work().options),
-        /either input\.pictures or input\.latents, got both/,
+        /either input\.images or input\.latents, got both/,
       ],
       [
         engine.scoreTypicality(conditions, { ...work().input, subjects: [[4]] }, work().options),
@@ -351,7 +351,7 @@ describe('a latent model with text', () => {
       message: 'The conditions were prepared by another engine.',
     });
     const addon = loadAddon();
-    const native = addon.createEngine({ device: 'cpu', precision: 'fp32', threads: 1 });
+    const native = addon.createEngine({ device: 'cpu', dtype: 'fp32', threads: 1 });
     await expect(addon.unetForward(native, native as never, {} as never)).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringContaining('got a native handle') as string,
@@ -379,7 +379,7 @@ describe('a folded pixel model with classes', () => {
     const { outputs } = await engine.scoreTypicality(
       conditions,
       {
-        pictures: [{ pixels, width, height }],
+        images: [{ pixels, width, height }],
         conditions: [[0, 3]],
         subjects: [[0]],
         weights: [[[0, 1]]],
@@ -475,7 +475,7 @@ describe('tasks', () => {
   });
 
   it('give equal results whatever the threads', async () => {
-    const [one, two] = [newEngine(), new Engine({ device: 'cpu', precision: 'fp32', threads: 2 })];
+    const [one, two] = [newEngine(), new Engine({ device: 'cpu', dtype: 'fp32', threads: 2 })];
     engines.push(two);
     const settings = { clusters: 7, restarts: 3, seed: 5 };
     expect(await two.kmeans(points, settings)).toEqual(await one.kmeans(points, settings));
@@ -574,7 +574,7 @@ describe('dispose', () => {
   it('cannot race work: every promise settles, whenever it comes', async () => {
     const { source } = await openModel(path.join(GOLDEN, 'tiny-fold'));
     for (let round = 0; round < 40; round++) {
-      const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+      const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
       const controller = new AbortController();
       const promises = [
         engine.loadModel(source),
@@ -593,7 +593,7 @@ describe('dispose', () => {
   });
 
   it('works as `await using` does', async () => {
-    const engine = new Engine({ device: 'cpu', precision: 'fp32' });
+    const engine = new Engine({ device: 'cpu', dtype: 'fp32' });
     if (Symbol.asyncDispose) await engine[Symbol.asyncDispose]();
     else await engine.dispose();
     await expect(quickWork(engine)).rejects.toThrow('disposed');

@@ -174,7 +174,7 @@ describe('memory', () => {
     });
   });
 
-  it('of pictures and engines stays while a task uses it', async () => {
+  it('of images and engines stays while a task uses it', async () => {
     const outcome = await run(
       `
       (async () => {
@@ -183,8 +183,8 @@ describe('memory', () => {
         const fill = (value) => Buffer.alloc(512 * 512 * 3, value);
         const blocked = addon.kmeans(model.engine, points, { clusters: 40, restarts: 3, seed: 1 });
         const input = [{ pixels: fill(255), width: 512, height: 512 }, { pixels: fill(0), width: 512, height: 512 }];
-        const encoded = addon.encodePictures(model.engine, input);
-        input.length = 0;      // the caller keeps neither the pictures
+        const encoded = addon.encodeImages(model.engine, input);
+        input.length = 0;      // the caller keeps neither the images
         delete model.engine;   // nor the engine
         for (let i = 0; i < 20; i++) { global.gc(); fill(7); await later(5); }
         await blocked;

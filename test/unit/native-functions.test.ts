@@ -236,7 +236,7 @@ describe('arguments', () => {
       'Expected an integer of at least 6 for tEnd, got 5.',
     );
     expect(message('createEngine', null)).toBe('Expected an object for options, got null.');
-    expect(message('createEngine', { device: 'cpu', precision: 'fp32', threads: 1.5 })).toBe(
+    expect(message('createEngine', { device: 'cpu', dtype: 'fp32', threads: 1.5 })).toBe(
       'Expected an integer from 1 to 4096 for options.threads, got 1.5.',
     );
     expect(message('schedule', { ...stableDiffusion, betaEnd: Infinity })).toBe(
@@ -279,7 +279,7 @@ describe('arguments', () => {
   });
 
   it('refuse devices that are not there', () => {
-    expect(() => addon()['createEngine']?.({ device: 'tpu', precision: 'fp32', threads: 1 })).toThrow(/tpu/);
+    expect(() => addon()['createEngine']?.({ device: 'tpu', dtype: 'fp32', threads: 1 })).toThrow(/tpu/);
   });
 
   // oneDNN is told to take this processor for one without fp16: once a process, so in another.

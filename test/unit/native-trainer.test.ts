@@ -18,14 +18,14 @@ const scratch = temporaryFolder();
 const settings: TrainerOptions = {
   learningRate: 1e-3,
   seed: 5,
-  course: 'linear',
+  lrSchedule: 'linear',
   warmup: 2,
   totalSteps: 10,
   maxGradientNorm: 1,
   emaDecay: 0.9,
   minSnr: 5,
 };
-const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
 let model: ModelFolder;
 let reference: Record<string, Tensor>;
 let batch: TrainingBatch;
@@ -109,7 +109,7 @@ test('gradients are there between accumulate and update, and a validation trains
 });
 
 test('the average predicts as a model with its exported weights does, and leaves the weights alone', async () => {
-  const trainer = await make({ learningRate: 1e-2, emaDecay: 0.5, tBegin: 100, tEnd: 300, wideShare: 0.2 });
+  const trainer = await make({ learningRate: 1e-2, emaDecay: 0.5, tBegin: 100, tEnd: 300, wideFraction: 0.2 });
   await trainer.step([batch]);
   await trainer.step([batch]);
   const input = { x: tensor('train.in.x0'), timesteps: [3, 200, 500, 999], conditions: [0, 1, 2, 3] };
@@ -122,7 +122,7 @@ test('the average predicts as a model with its exported weights does, and leaves
 
   const file = path.join(scratch, 'averages.safetensors');
   await trainer.exportWeights(file, true);
-  const other = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+  const other = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
   await other.loadModel({ ...model.source, unet: { ...model.source.unet, files: [file] } });
   const prepared = await other.prepareConditions(tensor('cond.out.labels'));
   const { sample } = await other.unetForward(prepared, {
@@ -156,7 +156,7 @@ test('low-rank updates, with checkpointing: the file they are exported to, merge
     true,
   );
   const predict = async (scale: number): Promise<number[]> => {
-    const other = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+    const other = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
     await other.loadModel({ ...model.source, unet: { ...model.source.unet, lora: { file, scale } } });
     const prepared = await other.prepareConditions(tensor('cond.out.labels'));
     const { sample } = await other.unetForward(prepared, {
@@ -179,7 +179,7 @@ test('wrong arguments, a diverging batch, a disposed trainer and another engine 
   const trainer = await make({ learningRate: 1e-3 });
   const invalid = (message: RegExp): object => ({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) });
   await expect(make({ learningRate: -1 })).rejects.toMatchObject(invalid(/learning rate/));
-  await expect(make({ learningRate: 1, course: 'cosine' })).rejects.toMatchObject(invalid(/total steps/));
+  await expect(make({ learningRate: 1, lrSchedule: 'cosine' })).rejects.toMatchObject(invalid(/total steps/));
   await expect(make({ learningRate: 1, tEnd: 1001 })).rejects.toMatchObject(invalid(/options.tEnd/));
   await expect(trainer.update()).rejects.toMatchObject(invalid(/no gradients/));
   await expect(trainer.step([{ ...batch, conditions: [0, 1, 2, 9] }])).rejects.toMatchObject(
@@ -197,7 +197,7 @@ test('wrong arguments, a diverging batch, a disposed trainer and another engine 
   });
   expect(await trainer.tensors('weights', ['conv_in.bias'])).toEqual(weights);
 
-  const other = new Engine({ device: 'cpu', precision: 'bf16', threads: 1 });
+  const other = new Engine({ device: 'cpu', dtype: 'bf16', threads: 1 });
   const theirs = await make({ learningRate: 1e-3 }, other);
   expect((await theirs.step([batch])).loss).toBeCloseTo((await trainer.step([batch])).loss, 1);
   await theirs.dispose();

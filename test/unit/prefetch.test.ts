@@ -1,9 +1,9 @@
-// Reading ahead: order, bounds, bad pictures, and an end that leaves nothing running.
+// Reading ahead: order, bounds, bad images, and an end that leaves nothing running.
 import { setTimeout as sleep } from 'node:timers/promises';
 import path from 'node:path';
 import { openDataset } from '../../src/data/dataset.js';
 import { Gate } from '../../src/data/gate.js';
-import { readPicture } from '../../src/data/pictures.js';
+import { readImage } from '../../src/data/read-image.js';
 import { prefetch } from '../../src/data/prefetch.js';
 import { DiffmineError } from '../../src/util/errors.js';
 import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
@@ -25,7 +25,7 @@ function loader(total: number) {
 }
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
-test('keeps the order, forwards bad pictures as values, and runs a bounded number at once', async () => {
+test('keeps the order, forwards bad images as values, and runs a bounded number at once', async () => {
   const { state, load } = loader(40);
   const seen: string[] = [];
   for await (const { item, value, error } of prefetch(numbers(40), load, () => 1, { ahead: 6 }))
@@ -87,15 +87,15 @@ test('leaving early and aborting leave nothing running', async () => {
   expect(other.state.running).toBe(0);
 });
 
-test('pictures of a data set, one of them bad', async () => {
+test('images of a dataset, one of them bad', async () => {
   const place = path.join(root, 'set');
   const golden = await openDataset(path.join(GOLDEN, 'mini-dataset'));
-  writeFiles(place, { 'a/bad.png': 'no picture' });
+  writeFiles(place, { 'a/bad.png': 'no image' });
   const images = [...golden.images.slice(0, 2), ...(await openDataset(place)).images, ...golden.images.slice(2)];
   const seen: string[] = [];
   for await (const { item, value, error } of prefetch(
     images,
-    ({ file }) => readPicture(file, { size: 32, rule: 'floor', multiple: 1, patch: 16 }),
+    ({ file }) => readImage(file, { size: 32, rule: 'floor', multiple: 1, patch: 16 }),
     ({ pixels }) => pixels.byteLength,
   )) {
     seen.push(item.path);

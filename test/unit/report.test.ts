@@ -16,7 +16,7 @@ import { createContext, runInContext } from 'node:vm';
 import sharp, { type Sharp } from 'sharp';
 import { commonScale, legend, paint, strength, type TypicalityMap } from '../../src/stages/report/heatmap.js';
 import { layOut } from '../../src/stages/report/layout.js';
-import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/stages/report/pictures.js';
+import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/stages/report/images.js';
 import { writeReport } from '../../src/stages/report/report.js';
 import { scriptOf } from '../../src/stages/report/script.js';
 import { Run } from '../../src/runs/run.js';
@@ -24,17 +24,17 @@ import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { nightlyTest } from '../helpers/nightly.js';
 import {
-  drawPictures,
+  drawImages,
   vivid,
   writeSyntheticRun,
   type SyntheticOptions,
-  type SyntheticPicture,
+  type SyntheticImage,
 } from '../helpers/synthetic-run.js';
 
 /** What data files tell the page. */
 interface Page {
   run: {
-    labels: { label: string; patches: number; clusters: number; pictures: number }[];
+    labels: { label: string; patches: number; clusters: number; images: number }[];
     missing: { count: number };
     maps: { kept: boolean; shown: number };
     skipped: { count: number };
@@ -47,7 +47,7 @@ interface Page {
       scale: number;
       clusters: { size: number; median: number; members: number[] }[];
       lists: Record<string, { total: number; shown: number[] }>;
-      pictures: [number, string, string, number, number, number][];
+      images: [number, string, string, number, number, number][];
       patches: Record<string, number[]>;
     }
   >;
@@ -68,22 +68,20 @@ function load(report: string): Page {
   return page;
 }
 
-/** The mean colour of a picture's region. */
-async function meanColour(
+/** The mean color of an image's region. */
+async function meanColor(
   file: string | Buffer,
   region?: { left: number; top: number; width: number; height: number },
 ): Promise<number[]> {
-  const picture = sharp(file).removeAlpha();
-  const { channels } = await sharp(await (region ? picture.extract(region) : picture).png().toBuffer()).stats();
+  const image = sharp(file).removeAlpha();
+  const { channels } = await sharp(await (region ? image.extract(region) : image).png().toBuffer()).stats();
   return channels.slice(0, 3).map((channel) => channel.mean);
 }
 
-function expectColour(actual: readonly number[], expected: readonly number[], within: number): void {
+function expectColor(actual: readonly number[], expected: readonly number[], within: number): void {
   const worst = Math.max(...expected.map((value, i) => Math.abs(value - (actual[i] as number))));
   if (worst > within)
-    throw new Error(
-      `the colour is ${actual.map(Math.round).join(', ')}, not ${expected.join(', ')} (within ${within})`,
-    );
+    throw new Error(`the color is ${actual.map(Math.round).join(', ')}, not ${expected.join(', ')} (within ${within})`);
 }
 
 describe('layout', () => {
@@ -121,8 +119,8 @@ describe('layout', () => {
       row({ rank: 3, cluster: 0, distance: 0.5 }),
       row({ rank: 1, cluster: 1, distance: 0.2 }),
       row({ rank: 2, cluster: 0, distance: 0.1 }),
-      row({ rank: 2, list: 'least' }),
-      row({ rank: 1, list: 'least' }),
+      row({ rank: 2, list: 'bottom' }),
+      row({ rank: 1, list: 'bottom' }),
       row({ condition: 'c', rank: 1, cluster: 0, distance: 0 }),
     ];
     const views = layOut(
@@ -140,13 +138,13 @@ describe('layout', () => {
       label: 'b',
       patches: [],
       clusters: [],
-      lists: { top: { total: 0, shown: [] }, random: { total: 0, shown: [] }, least: { total: 0, shown: [] } },
+      lists: { top: { total: 0, shown: [] }, random: { total: 0, shown: [] }, bottom: { total: 0, shown: [] } },
     });
     const a = views[2]!;
     expect(a.clusters.map(({ members }) => members.map((tile) => a.patches[tile]!.rank))).toEqual([[2, 3], [1]]);
     expect(a.clusters[0]).toMatchObject({ size: 2, median: 0.5, members: [0, 1] });
     expect(a.lists.top.shown.map((tile) => a.patches[tile]!.rank)).toEqual([1, 2, 3]);
-    expect(a.lists.least.shown.map((tile) => a.patches[tile]!.rank)).toEqual([1, 2]);
+    expect(a.lists.bottom.shown.map((tile) => a.patches[tile]!.rank)).toEqual([1, 2]);
     expect(a.patches).toHaveLength(5);
   });
 
@@ -154,7 +152,7 @@ describe('layout', () => {
     const rows = Array.from({ length: 30 }, (_, i) => [
       row({ rank: i + 1, list: 'top' }),
       row({ rank: i + 1, list: 'random' }),
-      row({ rank: i + 1, list: 'least', cluster: i % 3, distance: i }),
+      row({ rank: i + 1, list: 'bottom', cluster: i % 3, distance: i }),
     ]).flat();
     const [view] = layOut(
       ['a'],
@@ -163,7 +161,7 @@ describe('layout', () => {
       7,
     );
     expect(view!.lists.top).toEqual({ total: 30, shown: expect.any(Array) });
-    expect([view!.lists.top.shown.length, view!.lists.random.shown.length, view!.lists.least.shown.length]).toEqual([
+    expect([view!.lists.top.shown.length, view!.lists.random.shown.length, view!.lists.bottom.shown.length]).toEqual([
       7, 7, 30,
     ]);
     expect(view!.patches).toHaveLength(44);
@@ -196,7 +194,7 @@ describe('heat maps', () => {
     expect(warm![0]! - warm![2]!).toBeLessThan(typical![0]! - typical![2]!);
     expect(cool![2]! - cool![0]!).toBeGreaterThan(60);
     const stops = legend(5);
-    expect(stops).toEqual([untypical, cool, none, warm, typical].map((colour) => `rgb(${colour!.join(' ')})`));
+    expect(stops).toEqual([untypical, cool, none, warm, typical].map((color) => `rgb(${color!.join(' ')})`));
   });
 
   test('resampled as the scores are: bilinear, corners not aligned', () => {
@@ -257,7 +255,7 @@ describe('heat maps', () => {
     expect(commonScale([])).toBe(0);
   });
 
-  test('one odd picture does not wash out the others', () => {
+  test('one odd image does not wash out the others', () => {
     expect(commonScale([...Array.from({ length: 19 }, (_, i) => 1 + i / 100), 1000])).toBeLessThan(2);
     expect(strength(map(40, 40, (x, y) => (x === 3 && y === 3 ? -500 : -1)))).toBe(1);
   });
@@ -276,10 +274,10 @@ test('data files cannot end a script or a line, and give back what went in', () 
   expect(JSON.stringify(got)).toBe(JSON.stringify([3, value]));
 });
 
-describe('pictures', () => {
+describe('images', () => {
   const folder = temporaryFolder();
   const RED = [220, 20, 30];
-  /** a grey picture with a red square */
+  /** a grey image with a red square */
   const square = (width: number, height: number, box: { left: number; top: number; size: number }): Sharp => {
     const pixels = Buffer.alloc(3 * width * height, 120);
     for (let y = box.top; y < box.top + box.size; y++)
@@ -294,32 +292,32 @@ describe('pictures', () => {
   ])('a tile is the box and nothing else (%s)', async (name, width, height, box) => {
     const file = join(folder, `${width}.png`);
     await square(width, height, box).png().toFile(file);
-    const picture = await decode(file, box.size);
-    expect(picture).toMatchObject({ sourceWidth: width, sourceHeight: height });
-    expect(Math.max(picture.width, picture.height)).toBeLessThanOrEqual(Math.max(500, width / 3));
-    const tile = await cutTile(picture, { x: box.left, y: box.top, width: box.size, height: box.size });
+    const image = await decode(file, box.size);
+    expect(image).toMatchObject({ sourceWidth: width, sourceHeight: height });
+    expect(Math.max(image.width, image.height)).toBeLessThanOrEqual(Math.max(500, width / 3));
+    const tile = await cutTile(image, { x: box.left, y: box.top, width: box.size, height: box.size });
     expect(tile).toHaveLength(3 * TILE * TILE);
-    const image = await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } })
+    const drawn = await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } })
       .png()
       .toBuffer();
-    expectColour(await meanColour(image), RED, 4);
+    expectColor(await meanColor(drawn), RED, 4);
     // beside the box there is none of it
-    const beside = await cutTile(picture, { x: box.left - box.size, y: box.top, width: box.size, height: box.size });
-    expectColour([...beside.subarray(0, 3)], [120, 120, 120], 3);
+    const beside = await cutTile(image, { x: box.left - box.size, y: box.top, width: box.size, height: box.size });
+    expectColor([...beside.subarray(0, 3)], [120, 120, 120], 3);
   });
 
-  test('boxes are those of the upright picture', async () => {
+  test('boxes are those of the upright image', async () => {
     const file = join(folder, 'rotated.jpg');
     // orientation 6: shown after a quarter turn clockwise; stored 300 x 200, upright 200 x 300, so stored (x, y) is upright (200 - y, x)
     await square(300, 200, { left: 200, top: 20, size: 60 })
       .jpeg({ quality: 95, chromaSubsampling: '4:4:4' })
       .withMetadata({ orientation: 6 })
       .toFile(file);
-    const picture = await decode(file, 60);
-    expect([picture.sourceWidth, picture.sourceHeight]).toEqual([200, 300]);
-    const tile = await cutTile(picture, { x: 200 - 20 - 60, y: 200, width: 60, height: 60 });
-    expectColour(
-      await meanColour(
+    const image = await decode(file, 60);
+    expect([image.sourceWidth, image.sourceHeight]).toEqual([200, 300]);
+    const tile = await cutTile(image, { x: 200 - 20 - 60, y: 200, width: 60, height: 60 });
+    expectColor(
+      await meanColor(
         await sharp(tile, { raw: { width: TILE, height: TILE, channels: 3 } })
           .png()
           .toBuffer(),
@@ -329,7 +327,7 @@ describe('pictures', () => {
     );
   });
 
-  test('grey, palette and alpha pictures become RGB; alpha is dropped, not blended', async () => {
+  test('grey, palette and alpha images become RGB; alpha is dropped, not blended', async () => {
     const grey = join(folder, 'grey.png');
     await square(200, 200, { left: 0, top: 0, size: 20 }).greyscale().toColourspace('b-w').png().toFile(grey);
     expect((await decode(grey, 20)).pixels).toHaveLength(3 * 200 * 200);
@@ -337,18 +335,18 @@ describe('pictures', () => {
     await sharp({ create: { width: 900, height: 900, channels: 4, background: { r: 220, g: 20, b: 30, alpha: 0 } } })
       .png()
       .toFile(clear);
-    const picture = await decode(clear, 600);
-    expectColour([...picture.pixels.subarray(0, 3)], RED, 2);
+    const image = await decode(clear, 600);
+    expectColor([...image.pixels.subarray(0, 3)], RED, 2);
   });
 
   test('boxes that stick out are cut off', async () => {
     const file = join(folder, 'edge.png');
     await square(50, 50, { left: 30, top: 30, size: 20 }).png().toFile(file);
     const tile = await cutTile(await decode(file, 30), { x: 30.4, y: 29.6, width: 30, height: 40 });
-    expectColour([...tile.subarray(3 * TILE * 48, 3 * TILE * 48 + 3)], RED, 4);
+    expectColor([...tile.subarray(3 * TILE * 48, 3 * TILE * 48 + 3)], RED, 4);
   });
 
-  test('context pictures keep their shape and stay within 320 px', async () => {
+  test('context images keep their shape and stay within 320 px', async () => {
     expect(contextSize(4000, 1000)).toEqual({ width: 320, height: 80 });
     expect(contextSize(64, 64)).toEqual({ width: 64, height: 64 });
     expect(contextSize(100000, 1)).toEqual({ width: 320, height: 1 });
@@ -360,17 +358,17 @@ describe('pictures', () => {
 describe('writeReport', () => {
   const folder = temporaryFolder();
   const LABELS = ['<script>alert(1)</script>', 'a/b', '🚗 cars & "quotes"', 'nothing mined'];
-  const dataset = join(folder, 'pictures');
-  let pictures: SyntheticPicture[] = [];
+  const dataset = join(folder, 'images');
+  let images: SyntheticImage[] = [];
   beforeAll(async () => {
     const names = (label: number): string[] =>
       [0, 1, 2].map((n) => `${label}/<img src=x onerror=alert(2)> ${n}.${n === 0 ? 'jpg' : 'png'}`);
-    pictures = await drawPictures(dataset, LABELS.slice(0, 3), names);
+    images = await drawImages(dataset, LABELS.slice(0, 3), names);
   });
   let runs = 0;
   const makeRun = async (options: Partial<SyntheticOptions> = {}): Promise<string> => {
     const run = join(folder, `run-${runs++}`);
-    await writeSyntheticRun(run, dataset, pictures, { labels: LABELS, clusters: 2, ...options });
+    await writeSyntheticRun(run, dataset, images, { labels: LABELS, clusters: 2, ...options });
     return run;
   };
   const filesOf = (report: string): string[] =>
@@ -379,39 +377,39 @@ describe('writeReport', () => {
       .map((entry) => join(entry.parentPath, entry.name));
 
   test('every patch has its tile, its place and its numbers', async () => {
-    const run = await makeRun({ skipped: [{ image: 'x.bmp', label: 'a/b', reason: 'is not a picture' }] });
+    const run = await makeRun({ skipped: [{ image: 'x.bmp', label: 'a/b', reason: 'is not an image' }] });
     const events: { stage: string; done: number; total: number }[] = [];
     const summary = await writeReport(run, {}, { onProgress: (event) => events.push(event) });
     const report = join(run, 'report');
-    expect(summary).toMatchObject({ path: join(report, 'index.html'), labels: 4, pictures: 9, maps: 9, missing: [] });
+    expect(summary).toMatchObject({ path: join(report, 'index.html'), labels: 4, images: 9, maps: 9, missing: [] });
     expect(events.at(-1)).toEqual({ stage: 'report', done: 9, total: 9 });
     const page = load(report);
     expect(page.run.labels.map(({ label }) => label)).toEqual(LABELS);
     expect(page.run).toMatchObject({ skipped: { count: 1 }, maps: { kept: true, shown: 9 }, missing: { count: 0 } });
     expect(page.labels[1]).toMatchObject({ label: 'a/b', prompt: 'A photo of a/b.' });
-    expect(page.labels[3]).toMatchObject({ clusters: [], pictures: [] });
+    expect(page.labels[3]).toMatchObject({ clusters: [], images: [] });
     expect(summary.patches).toBe(page.run.labels.reduce((sum, label) => sum + label.patches, 0));
     for (const index of [0, 1, 2]) {
-      const { patches, lists, clusters, pictures: shown } = page.labels[index]!;
+      const { patches, lists, clusters, images: shown } = page.labels[index]!;
       expect(clusters.map(({ median }) => median)).toEqual(
         [...clusters.map(({ median }) => median)].sort((a, b) => b - a),
       );
       expect(clusters.flatMap(({ members }) => members).sort((a, b) => a - b)).toEqual(
         [...lists['top']!.shown].sort((a, b) => a - b),
       );
-      // the most typical patch is the vivid square: its tile shows that colour
+      // the most typical patch is the vivid square: its tile shows that color
       const tile = lists['top']!.shown[0]!;
-      const [number, path, label, width, height, has] = shown[patches['picture']![tile]!]!;
-      const source = pictures.find((picture) => picture.path === path)!;
+      const [number, path, label, width, height, has] = shown[patches['image']![tile]!]!;
+      const source = images.find((image) => image.path === path)!;
       expect([label, width, height, has]).toEqual([LABELS[index], source.width, source.height, 2]);
       expect([patches['x']![tile], patches['y']![tile], patches['rank']![tile]]).toEqual([
         source.hot.x,
         source.hot.y,
         1,
       ]);
-      const sheet = join(report, 'sprites', `${index}-0.webp`);
-      expectColour(
-        await meanColour(sheet, {
+      const grid = join(report, 'sprites', `${index}-0.webp`);
+      expectColor(
+        await meanColor(grid, {
           left: (tile % 12) * TILE + 8,
           top: Math.floor(tile / 12) * TILE + 8,
           width: 80,
@@ -422,9 +420,9 @@ describe('writeReport', () => {
       );
       // and the heat map is warm there and nearly neutral far from it
       const middle = { left: Math.round(source.hot.x + 12), top: Math.round(source.hot.y + 12), width: 8, height: 8 };
-      const heat = await meanColour(join(report, 'maps', `${index}-${number}.webp`), middle);
+      const heat = await meanColor(join(report, 'maps', `${index}-${number}.webp`), middle);
       expect(heat[0]! - heat[2]!).toBeGreaterThan(120);
-      expectColour(await meanColour(join(report, 'pictures', `${number}.webp`), middle), vivid(index), 14);
+      expectColor(await meanColor(join(report, 'images', `${number}.webp`), middle), vivid(index), 14);
     }
   });
 
@@ -436,7 +434,7 @@ describe('writeReport', () => {
     expect(
       names.filter(
         (name) =>
-          !/^(index\.html|(look|page|evaluation)\.css|(tools|patch|foot|page|evaluation)\.js|data\/(run|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|pictures\/\d+\.webp)$/.test(
+          !/^(index\.html|(look|page|evaluation)\.css|(tools|patch|foot|page|evaluation)\.js|data\/(run|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|images\/\d+\.webp)$/.test(
             name,
           ),
       ),
@@ -446,7 +444,7 @@ describe('writeReport', () => {
     expect(bytes).toEqual({
       page: sizeOf(/^(index|look|page|evaluation|tools|patch|foot|data)/),
       sprites: sizeOf(/^sprites/),
-      pictures: sizeOf(/^pictures/),
+      images: sizeOf(/^images/),
       maps: sizeOf(/^maps/),
       total: sizeOf(/^/),
     });
@@ -464,38 +462,38 @@ describe('writeReport', () => {
       writeReport(run, {}, { signal: controller.signal, onProgress: ({ done }) => done === 2 && controller.abort() }),
     ).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(statSync(join(run, 'report/index.html')).ino).toBe(before);
-    await writeReport(run, { controls: 1 });
+    await writeReport(run, { controlPatches: 1 });
     expect(statSync(join(run, 'report/index.html')).ino).not.toBe(before);
-    expect(load(join(run, 'report')).labels[0]!.lists['least']!.shown).toHaveLength(1);
+    expect(load(join(run, 'report')).labels[0]!.lists['bottom']!.shown).toHaveLength(1);
     expect(readdirSync(run).filter((name) => name.startsWith('.'))).toEqual([]);
     expect(readdirSync(join(run, 'locks'))).toEqual([]);
   });
 
-  test('pictures that are gone are told, and the rest is shown', async () => {
+  test('images that are gone are told, and the rest is shown', async () => {
     const moved = join(folder, 'moved');
     cpSync(dataset, moved, { recursive: true });
     const run = await makeRun();
-    const gone = pictures[0]!.path;
+    const gone = images[0]!.path;
     unlinkSync(join(moved, gone));
     const lines: string[] = [];
-    const summary = await writeReport(run, { pictures: moved }, { log: (line) => lines.push(line) });
+    const summary = await writeReport(run, { dataset: moved }, { log: (line) => lines.push(line) });
     expect(summary.missing).toEqual([
       { image: gone, reason: `The image '${gone.split('/').pop()}' cannot be read: there is no such file.` },
     ]);
-    expect(summary.pictures).toBe(8);
+    expect(summary.images).toBe(8);
     expect(lines.some((line) => line.includes(gone))).toBe(true);
     expect(
       load(join(run, 'report'))
-        .labels[0]!.pictures.find(([, path]) => path === gone)!
+        .labels[0]!.images.find(([, path]) => path === gone)!
         .slice(3),
     ).toEqual([0, 0, 0]);
     rmSync(moved, { recursive: true });
-    await expect(writeReport(run, { pictures: moved })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(writeReport(run, { dataset: moved })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
   test('a file under two labels has its heat map under both, whichever shards they fell in', async () => {
     const run = join(folder, `run-${runs++}`);
-    const one = { ...pictures[0]!, label: 'a' };
+    const one = { ...images[0]!, label: 'a' };
     await writeSyntheticRun(run, dataset, [one, { ...one, label: 'b' }], {
       labels: ['a', 'b'],
       clusters: 1,
@@ -504,7 +502,7 @@ describe('writeReport', () => {
     expect(await writeReport(run)).toMatchObject({ maps: 2, missing: [] });
     const { labels } = load(join(run, 'report'));
     expect(
-      [labels[0]!.pictures, labels[1]!.pictures].map((shown) =>
+      [labels[0]!.images, labels[1]!.images].map((shown) =>
         shown.map(([, path, label, , , has]) => [path, label, has]),
       ),
     ).toEqual([[[one.path, 'a', 2]], [[one.path, 'b', 2]]]);
@@ -513,10 +511,10 @@ describe('writeReport', () => {
   test('a JPEG with stray bytes, which the scan reads, is shown', async () => {
     const moved = join(folder, 'stray');
     cpSync(dataset, moved, { recursive: true });
-    const jpeg = pictures.find(({ path }) => path.endsWith('.jpg'))!.path;
+    const jpeg = images.find(({ path }) => path.endsWith('.jpg'))!.path;
     const bytes = readFileSync(join(moved, jpeg));
     writeFileSync(join(moved, jpeg), Buffer.concat([bytes.subarray(0, 2), Buffer.alloc(3), bytes.subarray(2)]));
-    expect(await writeReport(await makeRun(), { pictures: moved })).toMatchObject({ pictures: 9, missing: [] });
+    expect(await writeReport(await makeRun(), { dataset: moved })).toMatchObject({ images: 9, missing: [] });
   });
 
   test('where another process writes the report this one waits for it', async () => {
@@ -546,7 +544,7 @@ describe('writeReport', () => {
     expect(load(join(run, 'report')).run.maps).toEqual({ kept: false, shown: 0 });
   });
 
-  test('a run that was not mined, and what is no run, are errors that say what to do', async () => {
+  test('a run that was not mined, and what is not a run, are errors that say what to do', async () => {
     const run = await makeRun();
     rmSync(join(run, 'mine'), { recursive: true });
     await expect(writeReport(run)).rejects.toMatchObject({
@@ -567,15 +565,15 @@ describe('size', () => {
     const labels = Array.from({ length: labelCount }, (_, i) => `label ${i}`);
     const names = (label: number): string[] => Array.from({ length: 40 }, (_, n) => `${label}/${n}.jpg`);
     const dataset = join(folder, `images-${labelCount}`);
-    const pictures = await drawPictures(dataset, labels, names, { width: 320, height: 128 }, 90);
+    const images = await drawImages(dataset, labels, names, { width: 320, height: 128 }, 90);
     const options = { labels, perImage: 25, clusters: 32, shardSize: 64, overlap: true };
-    await writeSyntheticRun(run, dataset, pictures, options);
+    await writeSyntheticRun(run, dataset, images, options);
     return writeReport(run);
   }
 
   test('a label of 1000 patches: page and sprites weigh at most 3 MB', async () => {
-    const { bytes, patches, pictures, maps } = await report(1);
-    expect([patches, pictures, maps]).toEqual([1200, 40, 40]);
+    const { bytes, patches, images, maps } = await report(1);
+    expect([patches, images, maps]).toEqual([1200, 40, 40]);
     expect(bytes.page + bytes.sprites).toBeLessThanOrEqual(3e6);
     expect(bytes.sprites).toBeGreaterThan(0.8e6); // the tiles were not starved
   });
@@ -583,8 +581,8 @@ describe('size', () => {
   nightlyTest(
     '10 labels of 1000 patches: page and sprites weigh at most 30 MB',
     async () => {
-      const { bytes, patches, pictures, maps } = await report(10);
-      expect([patches, pictures, maps]).toEqual([12_000, 400, 400]);
+      const { bytes, patches, images, maps } = await report(10);
+      expect([patches, images, maps]).toEqual([12_000, 400, 400]);
       expect(bytes.page + bytes.sprites).toBeLessThanOrEqual(30e6);
       expect(bytes.sprites).toBeGreaterThan(8e6);
     },

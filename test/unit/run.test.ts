@@ -9,7 +9,7 @@ import {
   writeFileAtomic,
   writeFolderAtomic,
 } from '../../src/runs/atomic.js';
-import { canonicalJson, fingerprintOf, pictureKey, sha256 } from '../../src/runs/fingerprint.js';
+import { canonicalJson, fingerprintOf, imageKey, sha256 } from '../../src/runs/fingerprint.js';
 import { ImageList } from '../../src/data/index.js';
 import { readManifest, runFingerprint, type ManifestDraft } from '../../src/runs/manifest.js';
 import { Run } from '../../src/runs/run.js';
@@ -39,7 +39,7 @@ function draft(options: Partial<ManifestDraft['options']> = {}, more: Partial<Ma
       sampler: 'stratified',
       perImage: 5,
       batch: 8,
-      precision: 'fp32',
+      dtype: 'fp32',
       device: 'cpu',
       allLabels: false,
       against: 'null',
@@ -75,9 +75,9 @@ describe('fingerprints', () => {
     expect(fingerprintOf({ a: 1, b: 2 })).toBe(fingerprintOf({ b: 2, a: 1 }));
     expect(fingerprintOf({ a: 1 })).not.toBe(fingerprintOf({ a: '1' }));
   });
-  test('known sha256, and the picture key is its first eight bytes', () => {
+  test('known sha256, and the image key is its first eight bytes', () => {
     expect(sha256('abc')).toBe('ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
-    expect(pictureKey('abc')).toBe(0xeacf018fbf1678ban);
+    expect(imageKey('abc')).toBe(0xeacf018fbf1678ban);
   });
 });
 
@@ -94,7 +94,7 @@ describe('Run', () => {
     expect((await Run.open(run.path)).manifest).toEqual(run.manifest);
   });
 
-  test('the data may lie elsewhere, another model or data set may not', async () => {
+  test('the data may lie elsewhere, another model or dataset may not', async () => {
     await begin(folder, draft());
     const moved = draft();
     moved.model.path = '/elsewhere';
@@ -153,7 +153,7 @@ describe('Run', () => {
   test.each([
     ['not JSON', 'x{', /is not JSON/],
     ['another format', '{"format":"other"}', /is of format "other"/],
-    ['nothing in it', '{"format":"diffmine-run-2"}', /is damaged/],
+    ['nothing in it', '{"format":"diffmine-run-3"}', /is damaged/],
   ])('a damaged manifest is RUN_INVALID: %s', async (_, text, message) => {
     writeFileSync(join(folder, 'manifest.json'), text);
     await expect(Run.open(folder)).rejects.toMatchObject({

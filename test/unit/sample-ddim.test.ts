@@ -1,4 +1,4 @@
-// Sampling's arithmetic: timesteps as NumPy has them, DDIM and guidance against golden chains, pictures from what was denoised, sheets.
+// Sampling's arithmetic: timesteps as NumPy has them, DDIM and guidance against golden chains, images from what was denoised, grids.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -12,13 +12,13 @@ import {
   fromFloat32,
   readSafetensors,
   type Conditions,
-  type Picture,
+  type Image,
   type Tensor,
 } from '../../src/engine/index.js';
 import { sampleDdim, samplingTimesteps, type DdimRequest, type Denoise } from '../../src/stages/sample/ddim.js';
-import { toPictures } from '../../src/stages/sample/pictures.js';
+import { toImages } from '../../src/stages/sample/images.js';
 import { labelFolder } from '../../src/stages/sample/request.js';
-import { writeSheet } from '../../src/stages/sample/sheet.js';
+import { writeGrid } from '../../src/stages/sample/grid.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
@@ -27,7 +27,7 @@ afterAll(async () => void (await Promise.all(engines.map((engine) => engine.disp
 
 async function loaded(name: string): Promise<{ model: ModelFolder; engine: Engine }> {
   const model = await openModel(path.join(GOLDEN, name));
-  const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+  const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
   engines.push(engine);
   await engine.loadModel(model.source);
   return { model, engine };
@@ -113,7 +113,7 @@ describe('DDIM', () => {
     }
   });
 
-  test('a picture is the same whatever is made with it', async () => {
+  test('an image is the same whatever is made with it', async () => {
     const { schedule } = model.source;
     const passes: number[] = [];
     const counted: Denoise = async (x, ...rest) => {
@@ -172,7 +172,7 @@ describe('DDIM', () => {
     const base = { ...request, rows: [0], guidance: 1 };
     const clipped = await sampleDdim({ ...model.source.schedule, clipSample: true }, base, denoise);
     expect(Math.max(...float32(clipped).map(Math.abs))).toBeLessThanOrEqual(1);
-    // a model that knows the noise's velocity of a constant picture gives that picture back
+    // a model that knows the noise's velocity of a constant image gives that image back
     const { schedule: beta } = await import('../../src/engine/index.js');
     const config = { ...SCHEDULE, prediction: 'v_prediction' } as const;
     const alphas = float32(beta(config).alphasCumprod);
@@ -221,25 +221,25 @@ describe('DDIM', () => {
   });
 });
 
-describe('pictures', () => {
+describe('images', () => {
   test('folded pixels come back as they were', async () => {
     const { model, engine } = await loaded('tiny-fold');
     const pixels = Uint8Array.from({ length: 3 * 8 * 16 }, (_, i) => (i * 37) % 256);
-    const x0 = await engine.encodePictures([
+    const x0 = await engine.encodeImages([
       { pixels, width: 16, height: 8 },
       { pixels: pixels.map((value) => 255 - value), width: 16, height: 8 },
     ]);
     expect(x0.shape).toEqual([2, 12, 4, 8]);
-    const [first, second] = await toPictures(undefined, model, x0);
+    const [first, second] = await toImages(undefined, model, x0);
     expect(first).toEqual({ pixels, width: 16, height: 8 });
     expect([...(second?.pixels ?? [])]).toEqual([...pixels.map((value) => 255 - value)]);
-    const [clipped] = await toPictures(undefined, { kind: 'pixel', fold: 1 }, fromFloat32([1, 3, 1, 1], [-9, 0, 9]));
+    const [clipped] = await toImages(undefined, { kind: 'pixel', fold: 1 }, fromFloat32([1, 3, 1, 1], [-9, 0, 9]));
     expect([...(clipped?.pixels ?? [])]).toEqual([0, 128, 255]);
-    await expect(toPictures(undefined, { kind: 'pixel', fold: 1 }, x0)).rejects.toMatchObject({
+    await expect(toImages(undefined, { kind: 'pixel', fold: 1 }, x0)).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
     });
     await expect(
-      toPictures(undefined, { kind: 'pixel', fold: 1 }, fromFloat32([1, 3, 1, 1], [0, NaN, 0])),
+      toImages(undefined, { kind: 'pixel', fold: 1 }, fromFloat32([1, 3, 1, 1], [0, NaN, 0])),
     ).rejects.toMatchObject({ code: 'NUMERICS' });
   });
 
@@ -252,37 +252,37 @@ describe('pictures', () => {
       latents.shape,
       float32(latents).map((value) => value * (model.source.vae?.config.scalingFactor ?? NaN)),
     );
-    const pictures = await toPictures(engine, model, scaled);
+    const images = await toImages(engine, model, scaled);
     const [count = 0, , height = 0, width = 0] = decoded.shape;
-    expect(pictures.map((picture) => [picture.width, picture.height])).toEqual(
+    expect(images.map((image) => [image.width, image.height])).toEqual(
       Array.from({ length: count }, () => [width, height]),
     );
     const want = float32(decoded);
-    const { pixels } = pictures[0] as Picture;
+    const { pixels } = images[0] as Image;
     for (let at = 0; at < height * width; at++) {
-      for (let colour = 0; colour < 3; colour++) {
-        const level = Math.min(255, Math.max(0, 127.5 * ((want[colour * height * width + at] ?? NaN) + 1)));
-        expect(Math.abs((pixels[3 * at + colour] ?? NaN) - level)).toBeLessThan(0.51);
+      for (let color = 0; color < 3; color++) {
+        const level = Math.min(255, Math.max(0, 127.5 * ((want[color * height * width + at] ?? NaN) + 1)));
+        expect(Math.abs((pixels[3 * at + color] ?? NaN) - level)).toBeLessThan(0.51);
       }
     }
-    await expect(toPictures(undefined, model, scaled)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(toImages(undefined, model, scaled)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 });
 
-describe('a sheet', () => {
-  const plain = (width: number, height: number, ...colour: number[]): Picture => ({
+describe('a grid', () => {
+  const plain = (width: number, height: number, ...color: number[]): Image => ({
     width,
     height,
-    pixels: Uint8Array.from({ length: 3 * width * height }, (_, i) => colour[i % 3] ?? 0),
+    pixels: Uint8Array.from({ length: 3 * width * height }, (_, i) => color[i % 3] ?? 0),
   });
   const at = async (file: string, left: number, top: number): Promise<number[]> => [
     ...(await sharp(file).removeAlpha().extract({ left, top, width: 1, height: 1 }).raw().toBuffer()),
   ];
 
-  test('has a row a label, small pictures enlarged by a whole factor', async () => {
-    const file = path.join(scratch, 'sheet.png');
+  test('has a row a label, small images enlarged by a whole factor', async () => {
+    const file = path.join(scratch, 'grid.png');
     const rows = [[plain(50, 40, 255, 0, 0), plain(50, 40, 0, 255, 0)], [plain(50, 40, 0, 0, 255)]];
-    expect(await writeSheet(file, rows)).toEqual({ width: 4 + 2 * 104, height: 4 + 2 * 84 });
+    expect(await writeGrid(file, rows)).toEqual({ width: 4 + 2 * 104, height: 4 + 2 * 84 });
     expect(await sharp(file).metadata()).toMatchObject({ format: 'png', width: 212, height: 172 });
     expect([
       await at(file, 4, 4),
@@ -299,25 +299,25 @@ describe('a sheet', () => {
       [240, 240, 240],
       [240, 240, 240],
     ]);
-    expect(await writeSheet(file, rows, { scale: 1, gap: 0 })).toEqual({ width: 100, height: 80 });
-    expect(await writeSheet(path.join(scratch, 'sheet.webp'), [[plain(512, 512, 9, 9, 9)]])).toEqual({
+    expect(await writeGrid(file, rows, { scale: 1, gap: 0 })).toEqual({ width: 100, height: 80 });
+    expect(await writeGrid(path.join(scratch, 'grid.webp'), [[plain(512, 512, 9, 9, 9)]])).toEqual({
       width: 264,
       height: 264,
     });
-    expect(await sharp(path.join(scratch, 'sheet.webp')).metadata()).toMatchObject({ format: 'webp', width: 264 });
+    expect(await sharp(path.join(scratch, 'grid.webp')).metadata()).toMatchObject({ format: 'webp', width: 264 });
   });
 
   test('stays within what can be looked at, and says what it is not', async () => {
-    const { width, height } = await writeSheet(
+    const { width, height } = await writeGrid(
       path.join(scratch, 'long.webp'),
       Array.from({ length: 500 }, () => [plain(64, 64, 1, 2, 3)]),
     );
     expect(height).toBeLessThanOrEqual(16_000);
     expect(width).toBeLessThan(64);
-    await expect(writeSheet(path.join(scratch, 'sheet.jpg'), [[plain(1, 1, 0, 0, 0)]])).rejects.toMatchObject({
+    await expect(writeGrid(path.join(scratch, 'grid.jpg'), [[plain(1, 1, 0, 0, 0)]])).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
     });
-    await expect(writeSheet(path.join(scratch, 'none.png'), [[], []])).rejects.toMatchObject({
+    await expect(writeGrid(path.join(scratch, 'none.png'), [[], []])).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
     });
     expect(existsSync(path.join(scratch, 'none.png'))).toBe(false);
@@ -326,14 +326,14 @@ describe('a sheet', () => {
 
 test('labels as names of folders: themselves where they can be, never above or beside', () => {
   for (const label of ['1920', 'New York, NY', 'čaj', '東京', 'a.b']) expect(labelFolder(label)).toBe(label);
-  expect(['a/b', '..', '.hidden', 'dot.', 'CON', 'nul.txt', 'sheet.png', '100%', 'a:b\n'].map(labelFolder)).toEqual([
+  expect(['a/b', '..', '.hidden', 'dot.', 'CON', 'nul.txt', 'grid.png', '100%', 'a:b\n'].map(labelFolder)).toEqual([
     'a%2Fb',
     '%2E%2E',
     '%2Ehidden',
     'dot%2E',
     '%43ON',
     '%6Eul.txt',
-    '%73heet.png',
+    '%67rid.png',
     '100%25',
     'a%3Ab%0A',
   ]);

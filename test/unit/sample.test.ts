@@ -1,4 +1,4 @@
-// Pictures of a model on disk: where they lie, that the same command goes on and another is refused, that each is its own whatever is made with it.
+// Images of a model on disk: where they lie, that the same command goes on and another is refused, that each is its own whatever is made with it.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -8,12 +8,12 @@ import { openDataset } from '../../src/data/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
-const fold = { model: path.join(GOLDEN, 'tiny-fold'), count: 3, steps: 3, threads: 1, device: 'cpu' } as const;
+const fold = { model: path.join(GOLDEN, 'tiny-fold'), count: 3, inferenceSteps: 3, threads: 1, device: 'cpu' } as const;
 const text = {
   model: path.join(GOLDEN, 'tiny-sd15'),
   labels: ['1920', '1980'],
   count: 2,
-  steps: 2,
+  inferenceSteps: 2,
   threads: 1,
   device: 'cpu',
 } as const;
@@ -34,7 +34,7 @@ async function failure(options: SampleOptions): Promise<{ code: string; message:
   throw new Error('nothing was thrown');
 }
 
-/** The largest difference of two pictures, in levels. */
+/** The largest difference of two images, in levels. */
 async function furthest(a: string[], b: string[]): Promise<number> {
   const [one, other] = [await pixels(...a), await pixels(...b)];
   expect(one.length).toBe(other.length);
@@ -47,36 +47,36 @@ describe('a class model of folded pixels', () => {
     summary = await sample({ ...fold, out: at('all') });
   });
 
-  test('a folder a label, a sheet, and what was asked', async () => {
+  test('a folder a label, a grid, and what was asked', async () => {
     expect(summary).toMatchObject({
       out: at('all'),
-      sheet: at('all', 'sheet.png'),
+      grid: at('all', 'grid.png'),
       made: 9,
       kept: 0,
       device: 'cpu',
-      options: { steps: 3, guidance: 3, seed: 0, size: 32, prompt: null },
+      options: { inferenceSteps: 3, guidanceScale: 3, seed: 0, size: 32, prompt: null },
     });
-    expect(readdirSync(at('all')).sort()).toEqual(['class0', 'class1', 'class2', 'samples.json', 'sheet.png']);
+    expect(readdirSync(at('all')).sort()).toEqual(['class0', 'class1', 'class2', 'grid.png', 'samples.json']);
     expect(readdirSync(at('all', 'class1'))).toEqual(['00000.png', '00001.png', '00002.png']);
     expect(await sharp(at('all', 'class2', '00001.png')).metadata()).toMatchObject({
       width: 32,
       height: 32,
       channels: 3,
     });
-    expect(await sharp(at('all', 'sheet.png')).metadata()).toMatchObject({ width: 4 + 3 * 132, height: 4 + 3 * 132 });
+    expect(await sharp(at('all', 'grid.png')).metadata()).toMatchObject({ width: 4 + 3 * 132, height: 4 + 3 * 132 });
     expect(record('all')).toMatchObject({
-      format: 'diffmine-samples-1',
+      format: 'diffmine-samples-2',
       model: { path: fold.model },
       options: summary.options,
-      labels: ['class0', 'class1', 'class2'].map((label) => ({ label, folder: label, prompt: null, pictures: 3 })),
+      labels: ['class0', 'class1', 'class2'].map((label) => ({ label, folder: label, prompt: null, images: 3 })),
     });
-    // the folder is a data set as it is
+    // the folder is a dataset as it is
     expect(await openDataset(at('all'))).toMatchObject({ labels: ['class0', 'class1', 'class2'], ignored: 2 });
     expect(await furthest(['all', 'class0', '00000.png'], ['all', 'class0', '00001.png'])).toBeGreaterThan(20);
     expect(await furthest(['all', 'class0', '00000.png'], ['all', 'class1', '00000.png'])).toBeGreaterThan(0);
   });
 
-  test('a picture is the same whatever batch, number and labels', async () => {
+  test('an image is the same whatever batch, number and labels', async () => {
     await sample({ ...fold, out: at('few'), labels: ['class2'], count: 2, batch: 1 });
     for (const name of ['00000.png', '00001.png'])
       expect(await furthest(['all', 'class2', name], ['few', 'class2', name])).toBeLessThanOrEqual(1);
@@ -84,7 +84,7 @@ describe('a class model of folded pixels', () => {
     expect(await furthest(['all', 'class2', '00000.png'], ['seed', 'class2', '00000.png'])).toBeGreaterThan(20);
   });
 
-  test('the same request goes on; more pictures and labels of it, too', async () => {
+  test('the same request goes on; more images and labels of it, too', async () => {
     await sample({ ...fold, out: at('more'), labels: ['class2'], count: 2 });
     const before = statSync(at('more', 'class2', '00000.png')).mtimeMs;
     const bytes = readFileSync(at('more', 'class2', '00001.png'));
@@ -100,7 +100,7 @@ describe('a class model of folded pixels', () => {
       batch: 2,
     });
     expect(statSync(at('more', 'class2', '00000.png')).mtimeMs).toBe(before);
-    expect(record('more').labels.map(({ label, pictures }) => [label, pictures])).toEqual([
+    expect(record('more').labels.map(({ label, images }) => [label, images])).toEqual([
       ['class0', 3],
       ['class2', 3],
     ]);
@@ -110,15 +110,15 @@ describe('a class model of folded pixels', () => {
       kept: 1,
       batch: null,
     });
-    expect(record('more').labels.map(({ pictures }) => pictures)).toEqual([3, 3]);
+    expect(record('more').labels.map(({ images }) => images)).toEqual([3, 3]);
   });
 
   test('another request, or a folder of something else, is refused and left alone', async () => {
     const before = readFileSync(at('all', 'samples.json'), 'utf8');
-    expect(await failure({ ...fold, out: at('all'), steps: 4, guidance: 1 })).toMatchObject({
+    expect(await failure({ ...fold, out: at('all'), inferenceSteps: 4, guidanceScale: 1 })).toMatchObject({
       code: 'RUN_MISMATCH',
       message: expect.stringContaining(
-        'steps: these samples have 3, you asked for 4; guidance: these samples have 3, you asked for 1',
+        'inference-steps: these samples have 3, you asked for 4; guidance-scale: these samples have 3, you asked for 1',
       ) as string,
     });
     expect(await failure({ ...text, out: at('all') })).toMatchObject({
@@ -134,7 +134,7 @@ describe('a class model of folded pixels', () => {
     });
     expect(readdirSync(at('other'))).toEqual(['holiday.jpg']);
     mkdirSync(at('damaged'));
-    for (const content of ['{', '{}', before.replace('"steps": 3', '"steps": 5')]) {
+    for (const content of ['{', '{}', before.replace('"inferenceSteps": 3', '"inferenceSteps": 5')]) {
       writeFileSync(at('damaged', 'samples.json'), content);
       expect(await failure({ ...fold, out: at('damaged') })).toMatchObject({ code: 'RUN_INVALID' });
     }
@@ -158,7 +158,7 @@ describe('a class model of folded pixels', () => {
     await expect(work).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(new Set(seen)).toEqual(new Set(['load', 'sample']));
     expect(readdirSync(at('stopped', 'class0'))).toEqual(['00000.png']);
-    expect(existsSync(at('stopped', 'sheet.png'))).toBe(false);
+    expect(existsSync(at('stopped', 'grid.png'))).toBe(false);
     expect(await sample({ ...fold, out: at('stopped') })).toMatchObject({ made: 8, kept: 1 });
     for (const name of ['00000.png', '00001.png'])
       expect(await furthest(['stopped', 'class0', name], ['all', 'class0', name])).toBeLessThanOrEqual(1);
@@ -168,8 +168,8 @@ describe('a class model of folded pixels', () => {
     [{ labels: ['class7'] }, /'class7'/, /Did you mean 'class\d'\? It knows 'class0', 'class1', 'class2'/],
     [{ labels: [''] }, /empty/, /all labels/],
     [{ count: 0 }, /--count is 0/, undefined],
-    [{ steps: 1001 }, /1001/, undefined],
-    [{ guidance: NaN }, /--guidance/, undefined],
+    [{ inferenceSteps: 1001 }, /1001/, undefined],
+    [{ guidanceScale: NaN }, /--guidance-scale/, undefined],
     [{ size: 33 }, /multiples of 8 px/, /32 or 40/],
     [{ seed: -1 }, /--seed/, undefined],
     [{ batch: 0 }, /--batch/, undefined],
@@ -193,13 +193,13 @@ describe('a text model of latents', () => {
     });
     expect(summary).toMatchObject({
       made: 3,
-      options: { guidance: 7.5, size: 72, prompt: 'A car from {words}.', nullPrompt: '' },
+      options: { guidanceScale: 7.5, size: 72, prompt: 'A car from {words}.', nullPrompt: '' },
     });
     expect(record('cars').labels[2]).toEqual({
       label: '19/20',
       folder: '19%2F20',
       prompt: 'A car from 19/20.',
-      pictures: 1,
+      images: 1,
     });
     expect(await sharp(at('cars', '19%2F20', '00000.png')).metadata()).toMatchObject({ width: 72, height: 72 });
     expect(await furthest(['cars', '1920', '00000.png'], ['cars', '1980', '00000.png'])).toBeGreaterThan(0);
@@ -211,14 +211,14 @@ describe('a text model of latents', () => {
   test('needs a label, and a prompt that can be filled', async () => {
     expect(await failure({ model: text.model, out: at('never') })).toMatchObject({
       code: 'INVALID_ARGUMENT',
-      hint: expect.stringContaining('--label') as string,
+      hint: expect.stringContaining('--labels') as string,
     });
     expect(await failure({ ...text, prompt: 'A {thing}.', out: at('never') })).toMatchObject({
       code: 'INVALID_ARGUMENT',
     });
     const said: string[] = [];
     await sample(
-      { ...text, count: 1, guidance: 1, prompt: 'A car.', out: at('same') },
+      { ...text, count: 1, guidanceScale: 1, prompt: 'A car.', out: at('same') },
       { log: (line) => said.push(line) },
     );
     expect(said[0]).toContain('the same for every label');

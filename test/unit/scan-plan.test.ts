@@ -2,7 +2,7 @@
 import type { ModelSource, UNetConfig } from '../../src/engine/types.js';
 import { autoBatch, rowBytes, unetShape } from '../../src/stages/scan/batch.js';
 import { planContrasts } from '../../src/stages/scan/contrasts.js';
-import { chunks, groupBy, picturesPerCall, shardsOf } from '../../src/stages/scan/plan.js';
+import { chunks, groupBy, imagesPerCall, shardsOf } from '../../src/stages/scan/plan.js';
 import { Meter, Tally } from '../../src/stages/scan/progress.js';
 import { schedule, SlotLost, type ShardOutcome } from '../../src/stages/scan/schedule.js';
 import { DiffmineError } from '../../src/util/errors.js';
@@ -44,7 +44,7 @@ describe('contrasts', () => {
     ]);
     const against = planContrasts(labels, 'b', true);
     expect(against.fanOut).toBe(3);
-    // pictures of b can be scored under a and c
+    // images of b can be scored under a and c
     expect(against.of('b')).toEqual({
       conditions: [0, 2, 1],
       subjects: [0, 1],
@@ -89,13 +89,13 @@ describe('plan', () => {
     ])
       expect(() => shardsOf({ shards: 9 }, part)).toThrow('no part');
   });
-  test('a call holds as few pictures as fill its forward passes', () => {
-    expect(picturesPerCall(8, 100, 2)).toBe(1); // 25 full passes
-    expect(picturesPerCall(64, 10, 2)).toBe(16); // 5 full passes
-    expect(picturesPerCall(8, 10, 2)).toBe(2); // 20 samples: 5 full passes of 4
-    expect(picturesPerCall(2, 7, 2)).toBe(1);
-    expect(picturesPerCall(1, 7, 5)).toBe(1);
-    expect(picturesPerCall(4096, 10, 2)).toBe(16); // never more, however large the batch
+  test('a call holds as few images as fill its forward passes', () => {
+    expect(imagesPerCall(8, 100, 2)).toBe(1); // 25 full passes
+    expect(imagesPerCall(64, 10, 2)).toBe(16); // 5 full passes
+    expect(imagesPerCall(8, 10, 2)).toBe(2); // 20 samples: 5 full passes of 4
+    expect(imagesPerCall(2, 7, 2)).toBe(1);
+    expect(imagesPerCall(1, 7, 5)).toBe(1);
+    expect(imagesPerCall(4096, 10, 2)).toBe(16); // never more, however large the batch
   });
   test('groups keep the order of their first member', () => {
     expect(groupBy(['b1', 'a1', 'b2', 'c1', 'a2'], (item) => item[0] as string)).toEqual([
@@ -120,7 +120,7 @@ describe('batch auto', () => {
   } as unknown as ModelSource;
   const shape = unetShape(512, 512, 8, 1);
   const size = (available: number, device: 'cpu' | 'cuda', fanOut = 2, workers = 1): number =>
-    autoBatch({ source, shape, precision: 'fp32', device, fanOut, available, workers });
+    autoBatch({ source, shape, dtype: 'fp32', device, fanOut, available, workers });
 
   test('Stable Diffusion at 512 px takes some 170 MB a row in fp32, half in bf16', () => {
     expect(shape).toEqual({ rows: 64, columns: 64, height: 512, width: 512 });
@@ -137,7 +137,7 @@ describe('batch auto', () => {
       autoBatch({
         source,
         shape: unetShape(256, 256, 8, 1),
-        precision: 'bf16',
+        dtype: 'bf16',
         device: 'cuda',
         fanOut: 2,
         available: 1e12,
@@ -212,18 +212,18 @@ describe('schedule', () => {
     const tally = new Tally(meter);
     tally.begin();
     tally.add(30);
-    tally.picture('a');
+    tally.image('a');
     tally.drop(10);
-    tally.picture('b', 'bad');
+    tally.image('b', 'bad');
     tally.undo();
     expect(meter.done).toBe(0);
     tally.add(60);
-    tally.picture('a');
+    tally.image('a');
     tally.shard(0, 2, 0);
     expect(tally.finished).toBe(true);
-    expect(told.at(-2)).toMatchObject({ type: 'picture', image: 'a', done: 1 });
+    expect(told.at(-2)).toMatchObject({ type: 'image', image: 'a', done: 1 });
     meter.finish();
-    expect(told.at(-1)).toMatchObject({ type: 'evaluations', done: 60, total: 100 });
+    expect(told.at(-1)).toMatchObject({ type: 'unetCalls', done: 60, total: 100 });
   });
   test('an error stops the handing out and is thrown when all is quiet; the cause wins over the cancelling', async () => {
     const done: number[] = [];

@@ -20,13 +20,13 @@ import { Run } from '../../src/runs/run.js';
 import type { ImageRow, PatchRow } from '../../src/runs/schema.js';
 import { readTable } from '../../src/runs/tables.js';
 import { scan } from '../../src/stages/scan/scan.js';
-import { settle } from '../../src/stages/scan/settle.js';
+import { resolveOptions } from '../../src/stages/scan/resolve.js';
 import { scoreShard } from '../../src/stages/scan/shard.js';
 import type { ScanOptions } from '../../src/stages/scan/options.js';
 import { resultBytes } from '../helpers/bytes.js';
 
 const GOLDEN = join(__dirname, '..', 'data', 'golden');
-const PICTURES = join(GOLDEN, 'mini-dataset');
+const IMAGES = join(GOLDEN, 'mini-dataset');
 const TEXT_MODEL = join(GOLDEN, 'tiny-sd15');
 const CLASS_MODEL = join(GOLDEN, 'tiny-fold');
 
@@ -37,7 +37,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const base = (out: string, more: Partial<ScanOptions> = {}): ScanOptions => ({
-  dataset: PICTURES,
+  dataset: IMAGES,
   model: TEXT_MODEL,
   out: join(folder, out),
   prompt: 'A car from the {label}s.',
@@ -58,16 +58,16 @@ async function rows<T>(out: string, name: 'images.parquet' | 'patches.parquet'):
   for (const shard of await run.doneShards()) all.push(...(await readTable<T>(run.shardFile(shard, name))));
   return all;
 }
-const images = async (out: string): Promise<ImageRow[]> => rows<ImageRow>(out, 'images.parquet');
+const imageRows = async (out: string): Promise<ImageRow[]> => rows<ImageRow>(out, 'images.parquet');
 const patches = async (out: string): Promise<PatchRow[]> => rows<PatchRow>(out, 'patches.parquet');
 
-/** A data set of two labels with `count` pictures each, and what else `add` puts there. */
+/** A dataset of two labels with `count` images each, and what else `add` puts there. */
 function dataset(count: number, add: (root: string) => void = () => undefined, name = 'data'): string {
   const root = join(folder, name);
   for (const label of ['1920', '1950']) {
     mkdirSync(join(root, label), { recursive: true });
     for (let i = 0; i < count; i += 1)
-      copyFileSync(join(PICTURES, label, `${label}_${i}.png`), join(root, label, `${i}.png`));
+      copyFileSync(join(IMAGES, label, `${label}_${i}.png`), join(root, label, `${i}.png`));
   }
   add(root);
   return root;
@@ -83,15 +83,15 @@ test('tables and maps hold what docs/reference/formats.md says', async () => {
     samples: 4,
     patch: 16,
     device: 'cpu',
-    precision: 'fp32',
+    dtype: 'fp32',
     labels: ['1920', '1950', '1980'],
   });
-  const [pictures, candidates] = [await images('run'), await patches('run')];
-  expect(pictures.map(({ image }) => image)).toEqual([...pictures.map(({ image }) => image)].sort());
-  expect(pictures).toHaveLength(12);
+  const [images, candidates] = [await imageRows('run'), await patches('run')];
+  expect(images.map(({ image }) => image)).toEqual([...images.map(({ image }) => image)].sort());
+  expect(images).toHaveLength(12);
   expect(candidates).toHaveLength(12 * 15);
-  for (const { image, label, condition } of pictures) expect([image.split('/')[0], condition]).toEqual([label, label]);
-  for (const list of ['top', 'least', 'random']) {
+  for (const { image, label, condition } of images) expect([image.split('/')[0], condition]).toEqual([label, label]);
+  for (const list of ['top', 'bottom', 'random']) {
     const own = candidates.filter((row) => row.list === list && row.image === '1950/1950_1.png');
     expect(own.map(({ place }) => place)).toEqual([1, 2, 3, 4, 5]);
     for (const [i, a] of own.entries())
@@ -104,11 +104,9 @@ test('tables and maps hold what docs/reference/formats.md says', async () => {
   for (const [name, map] of Object.entries(maps)) {
     expect(map.dtype).toBe('F16');
     const values = toFloat32(map);
-    const picture = pictures.find(({ label, image }) => `${label}/${image}` === name);
-    expect(map.shape).toEqual([(picture?.height ?? 0) / 8, (picture?.width ?? 0) / 8]);
-    expect(Math.abs(values.reduce((a, b) => a + b, 0) / values.length - (picture?.typicality ?? NaN))).toBeLessThan(
-      2e-4,
-    );
+    const image = images.find(({ label, image }) => `${label}/${image}` === name);
+    expect(map.shape).toEqual([(image?.height ?? 0) / 8, (image?.width ?? 0) / 8]);
+    expect(Math.abs(values.reduce((a, b) => a + b, 0) / values.length - (image?.typicality ?? NaN))).toBeLessThan(2e-4);
   }
   expect(JSON.parse(readFileSync(run.shardFile(2, 'shard.json'), 'utf8'))).toEqual({
     id: 2,
@@ -121,51 +119,48 @@ test('tables and maps hold what docs/reference/formats.md says', async () => {
   expect(await run.locks.holder('00000')).toBeUndefined();
 });
 
-test('bad pictures are skipped and listed in order; the others are scored as if they were alone', async () => {
+test('bad images are skipped and listed in order; the others are scored as if they were alone', async () => {
   const tiny = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
     .png()
     .toBuffer();
   const data = dataset(2, (root) => {
     writeFileSync(join(root, '1950', 'a-empty.png'), '');
-    writeFileSync(join(root, '1920', 'no-picture.jpg'), 'hello');
+    writeFileSync(join(root, '1920', 'no-image.jpg'), 'hello');
     writeFileSync(join(root, '1920', 'tiny.png'), tiny);
-    writeFileSync(
-      join(root, '1920', '0-cut.png'),
-      readFileSync(join(PICTURES, '1920', '1920_1.png')).subarray(0, 2000),
-    );
+    writeFileSync(join(root, '1920', '0-cut.png'), readFileSync(join(IMAGES, '1920', '1920_1.png')).subarray(0, 2000));
   });
   const told: string[] = [];
   const summary = await scan(base('run', { dataset: data, maps: false }), {
-    onProgress: (event) => event.type === 'picture' && event.reason && told.push(event.image),
+    onProgress: (event) => event.type === 'image' && event.reason && told.push(event.image),
   });
-  expect(summary).toMatchObject({ complete: true, scored: 4, skipped: 4, evaluations: 32 });
+  expect(summary).toMatchObject({ complete: true, scored: 4, skipped: 4, unetCalls: 32 });
   const skipped = readFileSync(join(folder, 'run', 'skipped.jsonl'), 'utf8')
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as { image: string; label: string; reason: string });
   expect(skipped.map(({ image, label }) => `${label} ${image}`)).toEqual([
     '1920 1920/0-cut.png',
-    '1920 1920/no-picture.jpg',
+    '1920 1920/no-image.jpg',
     '1920 1920/tiny.png',
     '1950 1950/a-empty.png',
   ]);
   expect(skipped.map(({ reason }) => reason)).toEqual([
     expect.stringContaining('0-cut.png'),
-    expect.stringContaining('no-picture.jpg'),
+    expect.stringContaining('no-image.jpg'),
     expect.stringContaining('smaller than the patch'),
     expect.stringContaining('empty'),
   ]);
   expect(told.sort()).toEqual(skipped.map(({ image }) => image).sort());
   expect(existsSync(join(folder, 'run', 'shards', '00000', 'maps.safetensors'))).toBe(false);
-  const all = await images('run');
+  const all = await imageRows('run');
   const alone = dataset(2, undefined, 'clean');
   await scan(base('alone', { dataset: alone }));
-  const clean = await images('alone');
+  const clean = await imageRows('alone');
   expect(clean.map(({ image }) => image)).toEqual(all.map(({ image }) => image));
   clean.forEach((row, i) => expect(Math.abs(row.typicality - (all[i]?.typicality ?? NaN))).toBeLessThan(5e-6));
 });
 
-test('only unreadable pictures: a finished run with nothing in it', async () => {
+test('only unreadable images: a finished run with nothing in it', async () => {
   const data = join(folder, 'data');
   mkdirSync(join(data, 'x'), { recursive: true });
   writeFileSync(join(data, 'x', 'a.png'), 'x');
@@ -173,9 +168,9 @@ test('only unreadable pictures: a finished run with nothing in it', async () => 
     complete: true,
     scored: 0,
     skipped: 1,
-    evaluations: 0,
+    unetCalls: 0,
   });
-  expect(await images('run')).toEqual([]);
+  expect(await imageRows('run')).toEqual([]);
 });
 
 test('a cancelled scan keeps its finished shards, and goes on to the same bytes', async () => {
@@ -192,7 +187,7 @@ test('a cancelled scan keeps its finished shards, and goes on to the same bytes'
     complete: true,
     resumed: true,
     shards: { total: 3, done: 3, here: 1 },
-    evaluations: 16,
+    unetCalls: 16,
   });
   expect(resultBytes(join(folder, 'run'), ['shards', 'skipped.jsonl'])).toEqual(
     resultBytes(join(folder, 'whole'), ['shards', 'skipped.jsonl']),
@@ -201,7 +196,7 @@ test('a cancelled scan keeps its finished shards, and goes on to the same bytes'
   const inside = new AbortController();
   const cancelled = scan(base('inside', { samples: 400 }), {
     signal: inside.signal,
-    onProgress: (event) => event.type === 'evaluations' && inside.abort(),
+    onProgress: (event) => event.type === 'unetCalls' && inside.abort(),
   });
   await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(await (await Run.open(join(folder, 'inside'))).doneShards()).toEqual([]);
@@ -228,19 +223,19 @@ test('against the others is the mean of the differences of what is against null'
   await scan(base('own'));
   await scan(base('others', { against: 'others' }));
   await scan(base('rival', { against: '1950' }));
-  const all = await images('null');
+  const all = await imageRows('null');
   expect(all).toHaveLength(36);
   const of = (list: ImageRow[], image: string, condition: string): number =>
     list.find((row) => row.image === image && row.condition === condition)?.typicality ?? NaN;
-  for (const { image, label, typicality } of await images('own'))
+  for (const { image, label, typicality } of await imageRows('own'))
     expect(Math.abs(typicality - of(all, image, label))).toBeLessThan(5e-6);
-  for (const { image, label, typicality } of await images('others')) {
+  for (const { image, label, typicality } of await imageRows('others')) {
     const others = ['1920', '1950', '1980']
       .filter((name) => name !== label)
       .map((name) => of(all, image, label) - of(all, image, name));
     expect(Math.abs(typicality - (others[0]! + others[1]!) / 2)).toBeLessThan(5e-6);
   }
-  const rival = await images('rival');
+  const rival = await imageRows('rival');
   expect(new Set(rival.map(({ label }) => label))).toEqual(new Set(['1920', '1980']));
   for (const { image, label, typicality } of rival)
     expect(Math.abs(typicality - (of(all, image, label) - of(all, image, '1950')))).toBeLessThan(5e-6);
@@ -261,15 +256,15 @@ test('a class model scores the labels it knows, and stops before work begins at 
   const data = join(folder, 'labels');
   const names = Object.values(id2label).slice(0, 2);
   names.forEach((name, i) =>
-    cpSync(join(PICTURES, ['1920', '1950'][i] as string), join(data, name), { recursive: true }),
+    cpSync(join(IMAGES, ['1920', '1950'][i] as string), join(data, name), { recursive: true }),
   );
   const summary = await scan(base('classes', { model: CLASS_MODEL, dataset: data, size: 16, patch: 4 }));
   expect(summary).toMatchObject({ complete: true, scored: 8, labels: [...names].sort() });
   const manifest = (await Run.open(join(folder, 'classes'))).manifest;
   expect(manifest.options).toMatchObject({ prompt: null, nullPrompt: null });
   const [map] = Object.values(readSafetensors(join(folder, 'classes', 'shards', '00000', 'maps.safetensors')));
-  const [first] = await images('classes');
-  expect(map?.shape).toEqual([first?.height, first?.width]); // folded: as fine as the picture
+  const [first] = await imageRows('classes');
+  expect(map?.shape).toEqual([first?.height, first?.width]); // folded: as fine as the image
 });
 
 test('further columns of a table are carried into the images table', async () => {
@@ -308,7 +303,9 @@ test('options that cannot be are refused before anything is written', async () =
 test('prompts that may not be meant are told', async () => {
   const log: string[] = [];
   const long = Array(80).fill('car').join(' ');
-  await settle(base('run', { prompt: 'A car.', nullPrompt: long }), '0', { log: (line) => void log.push(line) });
+  await resolveOptions(base('run', { prompt: 'A car.', nullPrompt: long }), '0', {
+    log: (line) => void log.push(line),
+  });
   expect(log).toEqual([
     'The prompt is the same for every label: "A car." has no {label}.',
     `The model sees only the first 75 tokens of the prompt "${long}".`,
@@ -319,7 +316,7 @@ test('prompts that may not be meant are told', async () => {
 class SmallEngine extends Engine {
   readonly asked: number[] = [];
   constructor(private readonly most: number) {
-    super({ device: 'cpu', precision: 'fp32', threads: 1 });
+    super({ device: 'cpu', dtype: 'fp32', threads: 1 });
   }
   override async scoreTypicality(
     conditions: Conditions,
@@ -338,23 +335,23 @@ test.each([3, 1])(
   'where memory runs out the shard is scored again with half the batch, which it notes (room for %i rows)',
   async (most) => {
     const options = base('run', { batch: 16, shardSize: 64, maps: false });
-    const settled = await settle(options, '0');
-    const run = await Run.begin(options.out, settled.draft, settled.images);
+    const resolved = await resolveOptions(options, '0');
+    const run = await Run.begin(options.out, resolved.draft, resolved.images);
     const engine = new SmallEngine(most);
-    const counted = { evaluations: 0, pictures: 0 };
+    const counted = { unetCalls: 0, images: 0 };
     try {
-      await engine.loadModel(settled.model.source);
-      const conditions = await prepareConditions(engine, settled.model, [
+      await engine.loadModel(resolved.model.source);
+      const conditions = await prepareConditions(engine, resolved.model, [
         'A car from the 1920s.',
         'A car from the 1950s.',
         'A car from the 1980s.',
         'A car.',
       ]);
       const meter = {
-        add: (n: number) => void (counted.evaluations += n),
+        add: (n: number) => void (counted.unetCalls += n),
         drop: () => undefined,
-        picture: () => void (counted.pictures += 1),
-        uncount: (n: number) => void (counted.pictures -= n),
+        image: () => void (counted.images += 1),
+        uncount: (n: number) => void (counted.images -= n),
         shard: () => undefined,
       };
       const work = scoreShard(
@@ -362,10 +359,10 @@ test.each([3, 1])(
           run,
           engine,
           conditions,
-          contrasts: settled.contrasts,
-          sizes: settled.sizes,
+          contrasts: resolved.contrasts,
+          sizes: resolved.sizes,
           replay: undefined,
-          images: settled.images,
+          images: resolved.images,
           meter,
         },
         0,
@@ -388,7 +385,7 @@ test.each([3, 1])(
       batch: 2,
       notes: [16, 8, 4].map((batch) => `Out of memory at batch ${batch}: scored with batch ${batch / 2}.`),
     });
-    expect(counted).toEqual({ evaluations: 12 * 4 * 2, pictures: 12 });
+    expect(counted).toEqual({ unetCalls: 12 * 4 * 2, images: 12 });
     await scan(base('small', { batch: 2, shardSize: 64, maps: false }));
     expect(await patches('run')).toEqual(await patches('small'));
   },

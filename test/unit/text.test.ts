@@ -233,7 +233,7 @@ test('a line without an end is refused before it fills the memory', async () => 
   );
 });
 
-test('lines are trimmed and numbered; U+2028 is no line break', async () => {
+test('lines are trimmed and numbered; U+2028 is not a line break', async () => {
   expect(await readLines(file('a\r\n\n  b\u2028c  ', 'list.txt'))).toEqual([
     { text: 'a', where: expect.stringMatching(/list\.txt, line 1$/) as unknown },
     { text: 'b\u2028c', where: expect.stringMatching(/line 3$/) as unknown },

@@ -6,19 +6,19 @@ import { readUNetConfig } from '../../src/models/configs.js';
 import { scheduleJson, unetJson } from '../../src/models/write.js';
 import { readScheduleConfig } from '../../src/models/configs.js';
 import { Journal, LossWatch, readMetrics } from '../../src/stages/train/journal.js';
-import { cropStart, foldedCrop } from '../../src/stages/train/pictures.js';
+import { cropStart, foldedCrop } from '../../src/stages/train/images.js';
 import { PIXEL_SCHEDULE, SIZE_NAMES, SIZES, unetOfSize } from '../../src/stages/train/sizes.js';
 import { Order, validationOf } from '../../src/stages/train/split.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
 
-describe('the order of pictures', () => {
+describe('the order of images', () => {
   const settings = { seed: 3, drop: 0.25, flips: true };
   const order = new Order(7, settings);
   const views = Array.from({ length: 7000 }, (_, k) => order.view(k));
 
-  test('every pass shows every picture once, in an order of its own', () => {
+  test('every pass shows every image once, in an order of its own', () => {
     const passes = [0, 1, 2].map((pass) => views.slice(7 * pass, 7 * pass + 7).map(({ index }) => index));
     for (const pass of passes) expect([...pass].sort()).toEqual([0, 1, 2, 3, 4, 5, 6]);
     expect(passes[1]).not.toEqual(passes[0]);
@@ -31,10 +31,10 @@ describe('the order of pictures', () => {
     expect(new Order(7, { ...settings, seed: 4 }).view(12)).not.toEqual(views[12]);
   });
 
-  test('labels are dropped, and pictures mirrored, as often as asked', () => {
-    const share = (of: (view: (typeof views)[number]) => boolean): number => views.filter(of).length / views.length;
-    expect(share(({ unlabelled }) => unlabelled)).toBeCloseTo(0.25, 1);
-    expect(share(({ mirrored }) => mirrored)).toBeCloseTo(0.5, 1);
+  test('labels are dropped, and images mirrored, as often as asked', () => {
+    const fraction = (of: (view: (typeof views)[number]) => boolean): number => views.filter(of).length / views.length;
+    expect(fraction(({ unlabelled }) => unlabelled)).toBeCloseTo(0.25, 1);
+    expect(fraction(({ mirrored }) => mirrored)).toBeCloseTo(0.5, 1);
     const plain = new Order(7, { seed: 3, drop: 0, flips: false });
     expect(
       Array.from({ length: 100 }, (_, k) => plain.view(k)).some(({ unlabelled, mirrored }) => unlabelled || mirrored),
@@ -42,13 +42,13 @@ describe('the order of pictures', () => {
   });
 });
 
-test('validation takes its share of a label, but never all, and always the same', () => {
+test('validation takes its fraction of a label, but never all, and always the same', () => {
   const paths = Array.from({ length: 40 }, (_, i) => `a/${i}.png`);
   const taken = validationOf(paths, 0.1, 0);
   expect(taken.size).toBe(4);
   expect(validationOf(paths, 0.1, 0)).toEqual(taken);
   expect(validationOf(paths, 0.1, 1)).not.toEqual(taken);
-  // a picture more leaves the others where they were, but for the one whose place it takes
+  // an image more leaves the others where they were, but for the one whose place it takes
   expect(
     [...validationOf([...paths, 'a/40.png'], 0.1, 0)].filter((index) => taken.has(index)).length,
   ).toBeGreaterThanOrEqual(3);
@@ -57,29 +57,29 @@ test('validation takes its share of a label, but never all, and always the same'
 });
 
 test('crops reach every place there is, and none beyond', () => {
-  expect([0, 0.2499, 0.25, 0.999999].map((share) => cropStart(share, 11, 8))).toEqual([0, 0, 1, 3]);
-  expect([0, 0.999999].map((share) => cropStart(share, 8, 8))).toEqual([0, 0]);
+  expect([0, 0.2499, 0.25, 0.999999].map((fraction) => cropStart(fraction, 11, 8))).toEqual([0, 0, 1, 3]);
+  expect([0, 0.999999].map((fraction) => cropStart(fraction, 8, 8))).toEqual([0, 0]);
 });
 
 test('a crop is folded as torch.pixel_unshuffle does, and mirrored', () => {
-  // 4 x 3 picture: red counts pixels, green and blue are constant
+  // 4 x 3 image: red counts pixels, green and blue are constant
   const pixels = Uint8Array.from({ length: 36 }, (_, i) => (i % 3 === 0 ? i / 3 : i % 3 === 1 ? 255 : 0));
-  const picture = { pixels, width: 4, height: 3 };
+  const image = { pixels, width: 4, height: 3 };
   const red = (values: Float32Array): number[] =>
     Array.from(values.subarray(0, 4), (value) => Math.round((value + 1) * 127.5));
   // the crop at (1, 1) holds 5 6 / 9 10; its four places are four channels of one cell
-  const crop = foldedCrop(picture, { x: 1, y: 1, side: 2, mirrored: false }, 2);
+  const crop = foldedCrop(image, { x: 1, y: 1, side: 2, mirrored: false }, 2);
   expect(red(crop)).toEqual([5, 6, 9, 10]);
   expect(Array.from(crop.subarray(4))).toEqual([1, 1, 1, 1, -1, -1, -1, -1]);
-  expect(red(foldedCrop(picture, { x: 1, y: 1, side: 2, mirrored: true }, 2))).toEqual([6, 5, 10, 9]);
-  expect(red(foldedCrop(picture, { x: 1, y: 1, side: 2, mirrored: false }, 1))).toEqual([5, 6, 9, 10]);
+  expect(red(foldedCrop(image, { x: 1, y: 1, side: 2, mirrored: true }, 2))).toEqual([6, 5, 10, 9]);
+  expect(red(foldedCrop(image, { x: 1, y: 1, side: 2, mirrored: false }, 1))).toEqual([5, 6, 9, 10]);
 });
 
 describe('the watch over the loss', () => {
   test.each([1, 4, 64])('a falling and a noisy loss do not explode, with batches of %d', (batch) => {
     const watch = new LossWatch(batch);
     let exploded = false;
-    // what a fine-tuned model of single pictures looks like: most losses are small, a few near one
+    // what a fine-tuned model of single images looks like: most losses are small, a few near one
     for (let step = 0; step < 5000; step++)
       exploded ||= watch.add({ loss: 0.02 + Math.exp(-step / 100) + (step % (batch === 1 ? 40 : 80) === 0 ? 0.9 : 0) });
     expect(exploded).toBe(false);

@@ -34,12 +34,12 @@ function training({
   const path = join(folder, String(made++));
   writeFiles(path, {
     'train.json': JSON.stringify({
-      format: 'diffmine-train-1',
+      format: 'diffmine-train-2',
       version: '0.1.0',
       created: '2026-01-02T03:04:05.678Z',
       status,
       step,
-      settings: { steps: 1000, batch: 16, learningRate: 0.0008, course: 'cosine', ...settings },
+      settings: { steps: 1000, trainBatch: 16, learningRate: 0.0008, lrSchedule: 'cosine', ...settings },
       dataset: {
         path: '/data/streets',
         fingerprint: 'f00d',
@@ -54,7 +54,7 @@ function training({
         trained: 3_412_345,
       },
       device: 'cpu',
-      precision: 'bf16',
+      dtype: 'bf16',
       changes: [{ step: 20, settings: { checkpointEvery: 2000 } }],
       best: null,
     }),
@@ -95,17 +95,17 @@ const curvesOf = (page: string): Record<string, Stored> =>
 describe('metrics.jsonl', () => {
   const read = (log: (object | string)[] | null) => readMetrics(join(training({ log }), 'metrics.jsonl'));
 
-  test('steps, validations and sheets, each where it belongs', async () => {
+  test('steps, validations and grids, each where it belongs', async () => {
     const metrics = await read([
       ...steps(2),
       { step: 2, validation: 0.5 },
-      { step: 2, sheet: 'samples/step-000002.webp', labels: ['a', 'b'] },
+      { step: 2, grid: 'samples/step-000002.webp', labels: ['a', 'b'] },
       '',
     ]);
     expect(metrics.loss).toEqual({ steps: [1, 2], values: [1.03, 0.53] });
     expect(metrics.seconds).toEqual({ steps: [1, 2], values: [0.5, 1] });
     expect(metrics.validation).toEqual({ steps: [2], values: [0.5] });
-    expect(metrics.sheets).toEqual([{ step: 2, file: 'samples/step-000002.webp', labels: ['a', 'b'] }]);
+    expect(metrics.grids).toEqual([{ step: 2, file: 'samples/step-000002.webp', labels: ['a', 'b'] }]);
     expect([metrics.last, metrics.torn]).toEqual([2, 0]);
   });
 
@@ -129,7 +129,7 @@ describe('metrics.jsonl', () => {
       ...steps(6),
       { step: 4, validation: 0.4 },
       { step: 6, validation: 0.1 },
-      { step: 6, sheet: 'samples/6.webp', labels: [] },
+      { step: 6, grid: 'samples/6.webp', labels: [] },
       { step: 5, loss: 9, seconds: 7 },
       { step: 6, loss: 8, seconds: 8 },
       { step: 6, validation: 0.3 },
@@ -137,24 +137,24 @@ describe('metrics.jsonl', () => {
     expect(metrics.loss.steps).toEqual([1, 2, 3, 4, 5, 6]);
     expect(metrics.loss.values.slice(4)).toEqual([9, 8]);
     expect(metrics.validation).toEqual({ steps: [4, 6], values: [0.4, 0.3] });
-    expect(metrics.sheets).toEqual([]);
+    expect(metrics.grids).toEqual([]);
   });
 
-  test('a loss that is no number is a gap; sheets outside the folder are none; no log is an empty one', async () => {
+  test('a loss that is not a number is a gap; grids outside the folder are none; no log is an empty one', async () => {
     const metrics = await read([
       { step: 1, loss: null },
-      { step: 1, sheet: '../../secret.png' },
-      { step: 1, sheet: '/etc/x.png' },
-      { step: 1, sheet: 'samples/..\\x.png' },
+      { step: 1, grid: '../../secret.png' },
+      { step: 1, grid: '/etc/x.png' },
+      { step: 1, grid: 'samples/..\\x.png' },
     ]);
     expect(metrics.loss.values).toEqual([NaN]);
-    expect(metrics.sheets).toEqual([]);
+    expect(metrics.grids).toEqual([]);
     expect(await read(null)).toMatchObject({ last: 0, torn: 0 });
   });
 });
 
 describe('curves', () => {
-  test('smoothing keeps constants, follows a beginning, passes over gaps and knows nothing of what comes later', () => {
+  test('smoothing keeps constants, follows a beginning, skips gaps and knows nothing of what comes later', () => {
     for (const value of smooth(Array<number>(50).fill(0.25), 4)) expect(value).toBeCloseTo(0.25, 12);
     const steep = smooth(
       Array.from({ length: 4000 }, (_, i) => Math.exp(-i / 20)),
@@ -229,7 +229,7 @@ describe('curves', () => {
 });
 
 describe('the page', () => {
-  test('state, numbers, best validation, settings and pictures of a real log', async () => {
+  test('state, numbers, best validation, settings and images of a real log', async () => {
     const page = await write({
       log: [
         ...steps(500),
@@ -290,7 +290,7 @@ describe('the page', () => {
     expect(text(page)).not.toMatch(/validation/i);
   });
 
-  test('a torn last line is no reason for a word, more than one is', async () => {
+  test('a torn last line is not a reason for a word, more than one is', async () => {
     expect(text(await write({ log: [...steps(3), '{"step":4,"l'] }))).not.toContain('could not be read');
     expect(text(await write({ log: ['{"st', ...steps(3), '{"step":4,"l'] }))).toContain(
       '2 lines of metrics.jsonl could not be read',
@@ -302,18 +302,18 @@ describe('the page', () => {
     expect(text(await write({ log: steps(1) }))).toContain('Step 1 of 1,000');
   });
 
-  test('sheets: the newest first, a label a row; a sheet that is gone is left out', async () => {
+  test('grids: the newest first, a label a row; a grid that is gone is left out', async () => {
     const path = training({
       labels: ['north', 'south'],
       log: [
         ...steps(30),
-        ...[10, 20, 30].map((step) => ({ step, sheet: `samples/step ${step}#.webp`, labels: ['north', 'south'] })),
+        ...[10, 20, 30].map((step) => ({ step, grid: `samples/step ${step}#.webp`, labels: ['north', 'south'] })),
       ],
     });
-    const picture = await sharp({ create: { width: 130, height: 64, channels: 3, background: '#888' } })
+    const image = await sharp({ create: { width: 130, height: 64, channels: 3, background: '#888' } })
       .webp()
       .toBuffer();
-    writeFiles(path, { 'samples/step 10#.webp': picture, 'samples/step 30#.webp': picture });
+    writeFiles(path, { 'samples/step 10#.webp': image, 'samples/step 30#.webp': image });
     const page = readFileSync(await writeTrainReport(path), 'utf8');
     expect([...page.matchAll(/<figcaption>Step (\d+)/g)].map((match) => match[1])).toEqual(['30', '10']);
     expect(page).toMatch(/<img\s+src="samples\/step%2030%23\.webp"\s+width="130"\s+height="64"/);
@@ -335,7 +335,7 @@ describe('the page', () => {
     const path = training({
       labels: hostile,
       settings: { '<i>name</i>': '<u>value</u>', constructor: 1 },
-      log: [...steps(3), { step: 3, sheet: 'javascript:alert(4)', labels: hostile }],
+      log: [...steps(3), { step: 3, grid: 'javascript:alert(4)', labels: hostile }],
     });
     writeFileSync(
       join(path, 'javascript:alert(4)'),
@@ -389,7 +389,7 @@ describe('the page', () => {
     expect(readdirSync(path).sort()).toEqual(['metrics.jsonl', 'train-report.html', 'train.json']);
   });
 
-  test('a folder that is no training is named', async () => {
+  test('a folder that is not a training is named', async () => {
     await expect(writeTrainReport(join(folder, 'nowhere'))).rejects.toMatchObject({
       code: 'RUN_INVALID',
       message: expect.stringContaining('nowhere') as string,

@@ -1,4 +1,4 @@
-// Plug-and-Play translation: which steps and layers, its arithmetic against plain DDIM, and the folder that it writes, stops in and goes on with.
+// Plug-and-Play translation: which steps and layers, its arithmetic against plain DDIM, and the folder that it writes, stops in and resumes.
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,21 +15,21 @@ import {
   type UNetConfig,
 } from '../../src/engine/index.js';
 import { sampleDdim } from '../../src/stages/sample/ddim.js';
-import { toPictures } from '../../src/stages/sample/pictures.js';
+import { toImages } from '../../src/stages/sample/images.js';
 import { rowsShown } from '../../src/stages/translate/page.js';
 import { openParallel, sequenceFolders, targetFile } from '../../src/stages/translate/parallel.js';
 import {
-  invertPictures,
+  invertImages,
   samplePlugAndPlay,
-  samplingEvaluations,
-  stepsOfShare,
+  samplingUnetCalls,
+  stepsOfFraction,
   translationTimesteps,
   type InjectedDenoise,
   type PlugAndPlay,
   type Source,
 } from '../../src/stages/translate/plug-and-play.js';
 import { correlation, evaluateTranslation, selfSimilarity } from '../../src/stages/translate/quality.js';
-import { targetsOf } from '../../src/stages/translate/settle.js';
+import { targetsOf } from '../../src/stages/translate/resolve.js';
 import { allSites, chooseSites, defaultSites, queriesAndKeys } from '../../src/stages/translate/sites.js';
 import { psnr, translate } from '../../src/stages/translate/translate.js';
 import type { TranslateOptions, TranslateSettings } from '../../src/stages/translate/options.js';
@@ -70,13 +70,13 @@ describe('steps', () => {
     expect(() => translationTimesteps(SCHEDULE, 50, 20 * 3)).toThrow(
       failure(
         'INVALID_ARGUMENT',
-        '60 sampling steps are 16 timesteps apart, which is no multiple of the 20 of 50 inversion steps',
+        '60 sampling steps are 16 timesteps apart, which is not a multiple of the 20 of 50 inversion steps',
       ),
     );
-    expect(() => translationTimesteps(SCHEDULE, 50, 100)).toThrow(failure('INVALID_ARGUMENT', 'no multiple'));
+    expect(() => translationTimesteps(SCHEDULE, 50, 100)).toThrow(failure('INVALID_ARGUMENT', 'not a multiple'));
     // timesteps 1, 3, ..., 997 and 1, 999: the last is passed by
     expect(() => translationTimesteps({ ...SCHEDULE, trainTimesteps: 1009 }, 499, 2)).not.toThrow();
-    expect(() => translationTimesteps(SCHEDULE, 2, 4)).toThrow(failure('INVALID_ARGUMENT', 'no multiple'));
+    expect(() => translationTimesteps(SCHEDULE, 2, 4)).toThrow(failure('INVALID_ARGUMENT', 'not a multiple'));
     expect(() => translationTimesteps(SCHEDULE, 600, 10)).toThrow(
       failure('INVALID_ARGUMENT', 'the inversion ends at timestep 600, the sampling begins at 901'),
     );
@@ -89,12 +89,12 @@ describe('steps', () => {
 
   test('of a share are truncated', () => {
     expect([
-      stepsOfShare(50, 0.8),
-      stepsOfShare(50, 0.5),
-      stepsOfShare(10, 0.38),
-      stepsOfShare(5, 0.5),
-      stepsOfShare(7, 1),
-      stepsOfShare(7, 0),
+      stepsOfFraction(50, 0.8),
+      stepsOfFraction(50, 0.5),
+      stepsOfFraction(10, 0.38),
+      stepsOfFraction(5, 0.5),
+      stepsOfFraction(7, 1),
+      stepsOfFraction(7, 0),
     ]).toEqual([40, 25, 3, 2, 7, 0]);
   });
 });
@@ -167,7 +167,7 @@ describe('the way back to noise and forth', () => {
 
   beforeAll(async () => {
     model = await openModel(path.join(GOLDEN, 'tiny-sd15'));
-    engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+    engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
     await engine.loadModel(model.source);
     conditions = await prepareConditions(engine, model, ['1920', '1950', '1980', '']);
     denoise = async (x, timesteps, conditionIndex, inject) => {
@@ -197,7 +197,7 @@ describe('the way back to noise and forth', () => {
     targets: Source['targets'],
     negative: (own: number) => number,
   ): Promise<Source[]> => {
-    const inverted = await invertPictures(model.source.schedule, how, x0, [0, 1], denoise);
+    const inverted = await invertImages(model.source.schedule, how, x0, [0, 1], denoise);
     return inverted.map((one, own) => ({ ...one, negative: negative(own), targets }));
   };
 
@@ -218,7 +218,7 @@ describe('the way back to noise and forth', () => {
     asked = [];
     const made = await samplePlugAndPlay(model.source.schedule, how, shape, both, 64, denoise);
     expect(asked).toEqual([8, 8, 8, 8, 8]); // no source's row
-    expect(samplingEvaluations(model.source.schedule, how, both, 64)).toBe(40);
+    expect(samplingUnetCalls(model.source.schedule, how, both, 64)).toBe(40);
     for (const [i, { end }] of both.entries()) {
       const start = fromFloat32([2, ...shape], Float32Array.from([...end, ...end]));
       const plain = float32(
@@ -232,7 +232,7 @@ describe('the way back to noise and forth', () => {
     }
   });
 
-  test("one source's row serves all targets; what shares a pass changes no picture", async () => {
+  test("one source's row serves all targets; what shares a pass changes no image", async () => {
     const how = settings(4, 2);
     const two = await sources(
       how,
@@ -247,13 +247,13 @@ describe('the way back to noise and forth', () => {
     const together = await samplePlugAndPlay(model.source.schedule, how, shape, two, 64, denoise);
     // two sources; of the first 1 and 2 guided, 0 alone; of the second 2 guided, its own label (1) and 0 alone
     expect(asked).toEqual([11, 11, 11, 11, 9]);
-    expect(samplingEvaluations(model.source.schedule, how, two, 64)).toBe(53);
+    expect(samplingUnetCalls(model.source.schedule, how, two, 64)).toBe(53);
     asked = [];
     const apart = await samplePlugAndPlay(model.source.schedule, how, shape, two, 3, denoise);
     expect(Math.max(...asked)).toBe(3);
-    expect(asked.reduce((a, b) => a + b, 0)).toBe(samplingEvaluations(model.source.schedule, how, two, 3));
+    expect(asked.reduce((a, b) => a + b, 0)).toBe(samplingUnetCalls(model.source.schedule, how, two, 3));
     together.forEach((own, i) =>
-      own.forEach((picture, j) => expect(furthest(picture, apart[i]?.[j] as Float32Array)).toBeLessThan(1e-3)),
+      own.forEach((image, j) => expect(furthest(image, apart[i]?.[j] as Float32Array)).toBeLessThan(1e-3)),
     );
     // and what is injected matters
     const off = await samplePlugAndPlay(model.source.schedule, settings(0, 0), shape, two, 64, denoise);
@@ -268,7 +268,7 @@ describe('the way back to noise and forth', () => {
     const onStep = (_: number, __: number, t: number, x: Float32Array): void => void states.set(t, x);
     await samplePlugAndPlay(model.source.schedule, how, shape, [one as Source], 8, denoise, { onStep });
     expect(asked).toEqual([1, 1, 2, 2, 2]); // 801, 601; 401, 201, 1
-    expect(samplingEvaluations(model.source.schedule, how, [one as Source], 8)).toBe(8);
+    expect(samplingUnetCalls(model.source.schedule, how, [one as Source], 8)).toBe(8);
     // before it, sampling without guidance
     const plain = new Map<number, Float32Array>();
     const unguided = { ...(one as Source), targets: [{ row: 1, guidance: 1 }] };
@@ -319,14 +319,14 @@ describe('the way back to noise and forth', () => {
     await expect(samplePlugAndPlay(model.source.schedule, how, shape, two, 8, broken)).rejects.toMatchObject({
       code: 'NUMERICS',
     });
-    await expect(invertPictures(model.source.schedule, how, x0, [0, 1], broken)).rejects.toMatchObject({
+    await expect(invertImages(model.source.schedule, how, x0, [0, 1], broken)).rejects.toMatchObject({
       code: 'NUMERICS',
     });
   });
 });
 
-/** Bytes of every picture of a translation, by name. */
-function pictures(folder: string): Record<string, string> {
+/** Bytes of every image of a translation, by name. */
+function images(folder: string): Record<string, string> {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((one) => one.isFile() && one.name.endsWith('.png'))
     .map((one) => path.relative(folder, path.join(one.parentPath, one.name)));
@@ -346,8 +346,8 @@ describe('a translation', () => {
     dataset: at('data'),
     model: MODEL,
     inversionSteps: 10,
-    steps: 5,
-    guidance: 3,
+    inferenceSteps: 5,
+    guidanceScale: 3,
     guidanceRange: [0, 1],
     shardSize: 2,
     batch: 8,
@@ -356,7 +356,7 @@ describe('a translation', () => {
   };
 
   beforeAll(async () => {
-    const picture = async (seed: number, width = 36, height = 32): Promise<Buffer> => {
+    const image = async (seed: number, width = 36, height = 32): Promise<Buffer> => {
       const pixels = Uint8Array.from(
         { length: width * height * 3 },
         (_, i) => 128 + 90 * Math.sin((i % (3 * width)) * 0.05 * seed) + 30 * Math.cos(i * 0.003),
@@ -366,23 +366,23 @@ describe('a translation', () => {
         .toBuffer();
     };
     writeFiles(at('data'), {
-      'class0/a.png': await picture(1),
-      'class0/sub/b.png': await picture(2),
-      'class1/a.png': await picture(3, 40, 32),
-      'class1/a.webp': await sharp(await picture(4))
+      'class0/a.png': await image(1),
+      'class0/sub/b.png': await image(2),
+      'class1/a.png': await image(3, 40, 32),
+      'class1/a.webp': await sharp(await image(4))
         .webp()
         .toBuffer(),
-      'class2/broken.png': 'no picture',
+      'class2/broken.png': 'no image',
     });
   });
 
-  test('every picture under every other label, its reconstruction, a page, and what could not be read', async () => {
+  test('every image under every other label, its reconstruction, a page, and what could not be read', async () => {
     const summary = await translate({ ...base, out: at('all') });
     expect(summary).toMatchObject({
       complete: true,
       resumed: false,
       labels: ['class0', 'class1', 'class2'],
-      pictures: 5,
+      images: 5,
       translated: 4,
       skipped: 1,
       translations: 8,
@@ -391,16 +391,16 @@ describe('a translation', () => {
     const manifest = JSON.parse(readFileSync(at('all', 'manifest.json'), 'utf8')) as { options: TranslateSettings };
     expect(manifest.options).toMatchObject({
       inversionSteps: 10,
-      steps: 5,
-      guidance: 3,
+      inferenceSteps: 5,
+      guidanceScale: 3,
       guidanceBegin: 0,
       guidanceEnd: 1000,
       negative: 'source',
       featureLayers: ['up_blocks.1.resnets.1.conv2'],
     });
     // 10 back; 4 steps with the source's row and 1 without, 2 targets guided and the reconstruction alone
-    expect(summary.evaluations).toBe(4 * (10 + 4 * 6 + 5));
-    expect(Object.keys(pictures(at('all')))).toEqual(
+    expect(summary.unetCalls).toBe(4 * (10 + 4 * 6 + 5));
+    expect(Object.keys(images(at('all')))).toEqual(
       [
         ['class0/a', 'class1', 'class2'],
         ['class0/sub%2Fb', 'class1', 'class2'],
@@ -419,15 +419,15 @@ describe('a translation', () => {
     const parallel = await openParallel(at('all'));
     expect(parallel.labels).toEqual(['class0', 'class1', 'class2']);
     expect(
-      parallel.sequences.map(({ key, image, label, pictures: made }) => [key, image, label, Object.keys(made)]),
+      parallel.sequences.map(({ key, image, label, images: made }) => [key, image, label, Object.keys(made)]),
     ).toEqual([
       ['class0/a', 'class0/a.png', 'class0', ['class1', 'class2']],
       ['class0/sub%2Fb', 'class0/sub/b.png', 'class0', ['class1', 'class2']],
       ['class1/a.png', 'class1/a.png', 'class1', ['class0', 'class2']],
       ['class1/a.webp', 'class1/a.webp', 'class1', ['class0', 'class2']],
     ]);
-    // the model's pictures have sides of multiples of 8: source and translations are of one size
-    for (const { source, reconstruction, pictures: made } of parallel.sequences) {
+    // the model's images have sides of multiples of 8: source and translations are of one size
+    for (const { source, reconstruction, images: made } of parallel.sequences) {
       for (const file of [source, reconstruction as string, ...Object.values(made)])
         expect(await sharp(file).metadata()).toMatchObject({ height: 32, width: source.includes('a.png') ? 40 : 32 });
     }
@@ -439,19 +439,19 @@ describe('a translation', () => {
     expect(page).toContain('1 image skipped');
   });
 
-  test('the reconstruction is the picture at guidance 1 under its own label, through the same loop', async () => {
+  test('the reconstruction is the image at guidance 1 under its own label, through the same loop', async () => {
     const how = {
       ...base,
-      featureShare: 1,
-      attentionShare: 1,
-      guidance: 1,
+      featureFraction: 1,
+      attentionFraction: 1,
+      guidanceScale: 1,
       negative: 'null',
       to: ['class1'],
       limit: 1,
     } as const;
     await translate({ ...how, out: at('own') });
     const model = await openModel(MODEL);
-    const engine = new Engine({ device: 'cpu', precision: 'fp32', threads: 1 });
+    const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
     try {
       await engine.loadModel(model.source);
       const conditions = await prepareConditions(engine, model, ['class0', null]);
@@ -461,7 +461,7 @@ describe('a translation', () => {
         .removeAlpha()
         .raw()
         .toBuffer({ resolveWithObject: true });
-      const x0 = await engine.encodePictures([{ pixels: data, width: info.width, height: info.height }]);
+      const x0 = await engine.encodeImages([{ pixels: data, width: info.width, height: info.height }]);
       const { features, attention } = defaultSites(model.source.unet.config);
       const settings: PlugAndPlay = {
         inversionSteps: 10,
@@ -471,7 +471,7 @@ describe('a translation', () => {
         attention: queriesAndKeys(attention),
         attentionSteps: 5,
       };
-      const [inverted] = await invertPictures(model.source.schedule, settings, x0, [0], denoise);
+      const [inverted] = await invertImages(model.source.schedule, settings, x0, [0], denoise);
       if (!inverted) throw new Error('nothing was inverted');
       const shape = x0.shape.slice(1);
       // nothing is clipped on the way back, as nothing is on the way there
@@ -483,11 +483,11 @@ describe('a translation', () => {
         8,
         denoise,
       );
-      const [picture] = await toPictures(engine, model, fromFloat32([1, ...shape], own as Float32Array));
+      const [image] = await toImages(engine, model, fromFloat32([1, ...shape], own as Float32Array));
       const written = await sharp(at('own', 'class0', 'a', 'reconstruction.png'))
         .raw()
         .toBuffer();
-      expect(Math.max(...written.map((value, i) => Math.abs(value - (picture?.pixels[i] ?? NaN))))).toBeLessThanOrEqual(
+      expect(Math.max(...written.map((value, i) => Math.abs(value - (image?.pixels[i] ?? NaN))))).toBeLessThanOrEqual(
         1,
       );
     } finally {
@@ -495,7 +495,7 @@ describe('a translation', () => {
     }
   });
 
-  test('stopped, it goes on to the same pictures; finished shards are not made again', async () => {
+  test('stopped, it goes on to the same images; finished shards are not made again', async () => {
     await translate({ ...base, out: at('whole') });
     const abort = new AbortController();
     const stopped = translate(
@@ -516,11 +516,11 @@ describe('a translation', () => {
       shards: { total: 3, done: 3, here: 2 },
     });
     expect(existsSync(touched)).toBe(false);
-    const whole = pictures(at('whole'));
+    const whole = images(at('whole'));
     delete whole['class0/a/class1.png'];
-    expect(pictures(at('stopped'))).toEqual(whole);
+    expect(images(at('stopped'))).toEqual(whole);
     await expect(openParallel(at('stopped'))).rejects.toMatchObject({ code: 'DATASET_INVALID' });
-    expect(await translate({ ...base, out: at('whole') })).toMatchObject({ evaluations: 0, shards: { here: 0 } });
+    expect(await translate({ ...base, out: at('whole') })).toMatchObject({ unetCalls: 0, shards: { here: 0 } });
   });
 
   test('a model that clips when it samples is not clipped here', async () => {
@@ -529,8 +529,8 @@ describe('a translation', () => {
     const config = JSON.parse(readFileSync(file, 'utf8')) as object;
     writeFileSync(file, JSON.stringify({ ...config, clip_sample: true, clip_sample_range: 0.1 }));
     await translate({ ...base, model: at('clipping'), limit: 1, out: at('unclipped') });
-    const whole = pictures(at('whole'));
-    for (const [name, bytes] of Object.entries(pictures(at('unclipped'))))
+    const whole = images(at('whole'));
+    for (const [name, bytes] of Object.entries(images(at('unclipped'))))
       if (name.startsWith('class0')) expect([name, bytes]).toEqual([name, whole[name]]);
   });
 
@@ -546,8 +546,8 @@ describe('a translation', () => {
 
   test('another translation is refused, as is a folder that holds something else', async () => {
     const out = at('whole');
-    await expect(translate({ ...base, out, guidance: 4 })).rejects.toThrow(
-      failure('RUN_MISMATCH', 'guidance: this translation has 3, you asked for 4'),
+    await expect(translate({ ...base, out, guidanceScale: 4 })).rejects.toThrow(
+      failure('RUN_MISMATCH', 'guidance-scale: this translation has 3, you asked for 4'),
     );
     await expect(translate({ ...base, out, to: ['class1'] })).rejects.toThrow(
       failure('RUN_MISMATCH', 'to: this translation has ["class0","class1","class2"], you asked for ["class1"]'),
@@ -560,7 +560,7 @@ describe('a translation', () => {
     );
     cpSync(at('whole'), at('edited'), { recursive: true });
     const manifest = readFileSync(at('edited', 'manifest.json'), 'utf8');
-    writeFileSync(at('edited', 'manifest.json'), manifest.replace('"guidance": 3', '"guidance": 2'));
+    writeFileSync(at('edited', 'manifest.json'), manifest.replace('"guidanceScale": 3', '"guidanceScale": 2'));
     await expect(translate({ ...base, out: at('edited') })).rejects.toThrow(
       failure('RUN_INVALID', 'was changed after'),
     );
@@ -571,13 +571,13 @@ describe('a translation', () => {
 
   test.each<[string, Partial<TranslateOptions>, string, string]>([
     ['a label that the model does not know', { to: ['clas1'] }, 'INVALID_ARGUMENT', "does not know the label 'clas1'"],
-    ['steps that do not fit', { inversionSteps: 50, steps: 100 }, 'INVALID_ARGUMENT', 'no multiple'],
+    ['steps that do not fit', { inversionSteps: 50, inferenceSteps: 100 }, 'INVALID_ARGUMENT', 'not a multiple'],
     ['no such layer', { attentionLayers: ['up_blocks.9'] }, 'INVALID_ARGUMENT', '"up_blocks.9"'],
-    ['a share above one', { featureShare: 1.5 }, 'INVALID_ARGUMENT', '--feature-share is 1.5'],
+    ['a share above one', { featureFraction: 1.5 }, 'INVALID_ARGUMENT', '--feature-fraction is 1.5'],
     ['an empty part of the schedule', { guidanceRange: [0.5, 0.5] }, 'INVALID_ARGUMENT', 'guidance range 0.5,0.5'],
-    ['guidance below zero', { guidance: -1 }, 'INVALID_ARGUMENT', '--guidance is -1'],
+    ['guidance below zero', { guidanceScale: -1 }, 'INVALID_ARGUMENT', '--guidance-scale is -1'],
     ['no batch', { batch: 0 }, 'INVALID_ARGUMENT', '--batch is 0'],
-    ['no pictures', { dataset: at('nowhere') }, 'DATASET_INVALID', 'no dataset'],
+    ['no images', { dataset: at('nowhere') }, 'DATASET_INVALID', 'no dataset'],
     ['no such preset', { preset: 'dogs' }, 'INVALID_ARGUMENT', '"dogs"'],
     ['a device that is not there', { device: 'cuda:7' }, 'DEVICE_UNAVAILABLE', 'cuda:7'],
   ])('%s: refused before anything is written', async (_, wrong, code, message) => {
@@ -585,7 +585,7 @@ describe('a translation', () => {
     expect(existsSync(at('never'))).toBe(false);
   });
 
-  test('a label of the data set that a class model does not know; a prompt without a label', async () => {
+  test('a label of the dataset that a class model does not know; a prompt without a label', async () => {
     mkdirSync(at('strange', 'dog'), { recursive: true });
     cpSync(at('data', 'class0', 'a.png'), at('strange', 'dog', 'a.png'));
     await expect(translate({ ...base, dataset: at('strange'), to: ['class0'], out: at('never') })).rejects.toThrow(
@@ -608,7 +608,7 @@ describe('a translation', () => {
     );
     const quality = await evaluateTranslation(at('all'), { boxes, samples: 2, device: 'cpu', threads: 1 });
     expect(quality).toMatchObject({
-      pictures: 4,
+      images: 4,
       translations: 8,
       samples: 2,
       places: {
@@ -635,7 +635,7 @@ describe('a translation', () => {
 });
 
 describe('a text model', () => {
-  test('prompts of labels, latents, several labels a picture', async () => {
+  test('prompts of labels, latents, several labels an image', async () => {
     expect(targetsOf(['A', 'B', 'C'], 'A|C')).toEqual(['B']);
     writeFiles(at('table'), { 'list.csv': 'image,label\na.png,1920\nb.png,1950|1980\n' });
     cpSync(path.join(GOLDEN, 'mini-dataset', '1920', '1920_0.png'), at('table', 'a.png'));
@@ -648,22 +648,22 @@ describe('a text model', () => {
       preset: 'cars',
       size: 32,
       inversionSteps: 4,
-      steps: 2,
+      inferenceSteps: 2,
       device: 'cpu',
       threads: 1,
     };
     const summary = await translate({ ...options, to: ['1980', '2010'] }, { log: (line) => notes.push(line) });
-    expect(notes.filter((line) => line.includes('No picture has the label'))).toHaveLength(1);
+    expect(notes.filter((line) => line.includes('No image has the label'))).toHaveLength(1);
     expect(summary).toMatchObject({ complete: true, translated: 2, translations: 3 });
     const { sequences } = await openParallel(at('text'));
-    expect(sequences.map(({ key, label, pictures: made }) => [key, label, Object.keys(made)])).toEqual([
+    expect(sequences.map(({ key, label, images: made }) => [key, label, Object.keys(made)])).toEqual([
       ['1920/a', '1920', ['1980', '2010']],
       ['1950%7C1980/b', '1950|1980', ['2010']],
     ]);
   });
 });
 
-describe('folders of parallel pictures', () => {
+describe('folders of parallel images', () => {
   test('by other tools: the layout alone', async () => {
     const files = [
       'A%2FB/x/source.png',
@@ -684,21 +684,21 @@ describe('folders of parallel pictures', () => {
         image: 'A%2FB/x',
         label: 'A/B',
         source: at('bare', 'A%2FB', 'x', 'source.png'),
-        pictures: { C: at('bare', 'A%2FB', 'x', 'C.png'), D: at('bare', 'A%2FB', 'x', 'D.jpg') },
+        images: { C: at('bare', 'A%2FB', 'x', 'C.png'), D: at('bare', 'A%2FB', 'x', 'D.jpg') },
       },
       {
         key: 'C/y',
         image: 'C/y',
         label: 'C',
         source: at('bare', 'C', 'y', 'C.png'),
-        pictures: { 'A/B': at('bare', 'C', 'y', 'A%2FB.png') },
+        images: { 'A/B': at('bare', 'C', 'y', 'A%2FB.png') },
       },
     ]);
     writeFileSync(at('bare', 'C', 'y', 'C.png'), 'other bytes');
     expect((await openParallel(at('bare'))).fingerprint).not.toBe(fingerprint);
     await expect(openParallel(at('nowhere'))).rejects.toMatchObject({ code: 'DATASET_INVALID' });
     writeFiles(at('sourceless'), { 'A/x/C.png': '' });
-    await expect(openParallel(at('sourceless'))).rejects.toThrow(failure('DATASET_INVALID', 'has no source picture'));
+    await expect(openParallel(at('sourceless'))).rejects.toThrow(failure('DATASET_INVALID', 'has no source image'));
   });
 
   test('names that any file system takes, and that mean nothing else', () => {
@@ -707,7 +707,7 @@ describe('folders of parallel pictures', () => {
     expect(
       named(['A/x.png', 'A'], ['A/x.jpg', 'A'], ['A/deep/x.png', 'A'], ['pics/x.png', 'B|C'], ['q.png', 'shards']),
     ).toEqual(['A/x.png', 'A/x.jpg', 'A/deep%2Fx', 'B%7CC/pics%2Fx', '%73hards/q']);
-    // however they are called, no two pictures have one folder
+    // however they are called, no two images have one folder
     const alike = named(['A/x.png', 'A'], ['A/x.jpg', 'A'], ['A/x.jpg.png', 'A'], ['x.jpg', 'A']);
     expect(new Set(alike).size).toBe(4);
     expect(alike.every((name) => /^A\/x[^/]*$/.test(name))).toBe(true);
@@ -720,7 +720,7 @@ describe('folders of parallel pictures', () => {
   });
 });
 
-test('the page shows some pictures of each label, fewer where there are many labels', () => {
+test('the page shows some images of each label, fewer where there are many labels', () => {
   expect([
     rowsShown(1, 5),
     rowsShown(6, 6),

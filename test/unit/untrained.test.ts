@@ -65,7 +65,7 @@ test('scan, resume and mine keep to the weights the run began with', async () =>
     code: 'RUN_MISMATCH',
     message: expect.stringContaining('untrained weights: this run has none, you asked for yes') as string,
   });
-  expect(await scan(options('untrained', { untrained: true }))).toMatchObject({ resumed: true, evaluations: 0 });
+  expect(await scan(options('untrained', { untrained: true }))).toMatchObject({ resumed: true, unetCalls: 0 });
 
   const mining = { clusters: 2, ensemble: 1, threads: 1, rank: 'random', top: 6 } as const;
   for (const run of ['trained', 'untrained']) await mine(join(folder, run), mining);

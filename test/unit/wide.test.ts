@@ -2,9 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
-import { measurePicture, openPicture, readPicture } from '../../src/data/index.js';
+import { measureImage, openImage, readImage } from '../../src/data/index.js';
 import { rangeOf } from '../../src/data/range.js';
-import { decode } from '../../src/stages/report/pictures.js';
+import { decode } from '../../src/stages/report/images.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { tiff, type SampleKind } from '../helpers/tiff.js';
 
@@ -30,7 +30,7 @@ function file(bytes: Buffer): string {
 const unreadable = (message: RegExp): unknown =>
   expect.objectContaining({ code: 'IMAGE_UNREADABLE', message: expect.stringMatching(message) as unknown });
 const firstRow = async (place: string): Promise<number[]> => [
-  ...(await readPicture(place, SIZES)).pixels.subarray(0, 3 * W),
+  ...(await readImage(place, SIZES)).pixels.subarray(0, 3 * W),
 ];
 /** What a ramp over the whole range becomes. */
 const whole = Array.from({ length: W }, (_, x) => Math.round((255 * x) / (W - 1))).flatMap((value) => [
@@ -65,7 +65,7 @@ test.each<[SampleKind, number, number, number]>([
 ])('%s of %d ... %d, %d channels: from black to white', async (kind, low, high, channels) => {
   const place = ramp(kind, low, high, channels);
   close(await firstRow(place), whole);
-  expect(await measurePicture(place)).toEqual({ width: W, height: 16 });
+  expect(await measureImage(place)).toEqual({ width: W, height: 16 });
   // the report shows what was scored
   const shown = await decode(place, W);
   close(
@@ -136,8 +136,8 @@ test.each<[string, () => string, RegExp]>([
   ['doubles, which the decoder does not know', () => ramp('f64', 0, 1), /cannot be read/],
 ])('skips %s', async (_, make, reason) => {
   const place = make();
-  await expect(readPicture(place, SIZES)).rejects.toEqual(unreadable(reason));
-  await expect(openPicture(place)).rejects.toEqual(unreadable(reason));
+  await expect(readImage(place, SIZES)).rejects.toEqual(unreadable(reason));
+  await expect(openImage(place)).rejects.toEqual(unreadable(reason));
 });
 
 test('black and white stay what they are', async () => {

@@ -6,7 +6,7 @@ import { openDataset } from '../../src/data/index.js';
 import { Random } from '../../src/util/random.js';
 import { CITIES, KINDS, kindsOf, SLOTS, type City } from '../../src/tools/world/kinds.js';
 import { drawScene, MOST_HIDDEN, SIDE, type Scene } from '../../src/tools/world/scene.js';
-import { drawPicture, writeWorld } from '../../src/tools/world/world.js';
+import { drawImage, writeWorld } from '../../src/tools/world/world.js';
 import { resultBytes } from '../helpers/bytes.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
@@ -22,21 +22,21 @@ describe('on disk', () => {
   const at = (name: string): string => join(folder, name);
 
   test('the same seed gives the same bytes, another gives others', async () => {
-    const first = await writeWorld(at('first'), { pictures: 5, seed: 3 });
-    await writeWorld(at('second'), { pictures: 5, seed: 3 });
-    await writeWorld(at('third'), { pictures: 5, seed: 4 });
+    const first = await writeWorld(at('first'), { images: 5, seed: 3 });
+    await writeWorld(at('second'), { images: 5, seed: 3 });
+    await writeWorld(at('third'), { images: 5, seed: 4 });
     expect(resultBytes(at('second'), PARTS)).toEqual(resultBytes(at('first'), PARTS));
     const [one, other] = [resultBytes(at('first'), PARTS), resultBytes(at('third'), PARTS)];
     expect(Object.keys(other)).toEqual(Object.keys(one));
     expect(Object.keys(one).filter((name) => one[name] === other[name])).toEqual([]);
-    expect(first).toMatchObject({ train: { pictures: 24 }, heldout: { pictures: 6 } });
+    expect(first).toMatchObject({ train: { images: 24 }, heldout: { images: 6 } });
   });
 
-  test('two data sets of six labels, and a box file that names their pictures', async () => {
+  test('two datasets of six labels, and a box file that names their images', async () => {
     const sets = await Promise.all(['train', 'heldout'].map((name) => openDataset(join(at('first'), name))));
     for (const { labels, ignored } of sets) expect({ labels, ignored }).toEqual({ labels: [...CITIES], ignored: 0 });
-    const pictures = new Map(sets.flatMap(({ images }) => images.map(({ path, label }) => [path, label] as const)));
-    expect(pictures.size).toBe(30);
+    const images = new Map(sets.flatMap(({ images }) => images.map(({ path, label }) => [path, label] as const)));
+    expect(images.size).toBe(30);
     const [header, ...rows] = readFileSync(join(at('first'), 'boxes.csv'), 'utf8')
       .trimEnd()
       .split('\r\n');
@@ -44,7 +44,7 @@ describe('on disk', () => {
     expect(rows.length).toBeGreaterThan(90);
     for (const row of rows) {
       const [image, label, x, y, w, h, slot, kind, city] = row.split(',');
-      expect(pictures.get(image ?? '')).toBe(label);
+      expect(images.get(image ?? '')).toBe(label);
       expect(KINDS.find((one) => one.name === kind)).toMatchObject({ slot, city });
       for (const side of [w, h]) expect(Number(side)).toBeGreaterThanOrEqual(6);
       for (const side of [w, h]) expect(Number(side)).toBeLessThanOrEqual(16);
@@ -57,21 +57,21 @@ describe('on disk', () => {
       }
     }
     expect(JSON.parse(readFileSync(join(at('first'), 'world.json'), 'utf8'))).toMatchObject({
-      format: 'diffmine-world-1',
+      format: 'diffmine-world-2',
       seed: 3,
-      pictures: 5,
+      images: 5,
       cities: { oskava: { roof: 'pagoda' } },
     });
   });
 
-  test('more pictures leave the first as they are; without held-out pictures there is one set', async () => {
-    const more = await writeWorld(at('more'), { pictures: 7, seed: 3, heldout: 0 });
-    expect(more.heldout.pictures).toBe(0);
+  test('more images leave the first as they are; without held-out images there is one set', async () => {
+    const more = await writeWorld(at('more'), { images: 7, seed: 3, heldout: 0 });
+    expect(more.heldout.images).toBe(0);
     const [few, many] = [resultBytes(at('first'), ['train']), resultBytes(at('more'), ['train'])];
     expect(many).toMatchObject(few);
-    // and the other way round: pictures that are all held out
-    const none = await writeWorld(at('none'), { pictures: 2, seed: 3, heldout: 1 });
-    expect([none.train.pictures, none.heldout.pictures, existsSync(none.train.path)]).toEqual([0, 12, false]);
+    // and the other way round: images that are all held out
+    const none = await writeWorld(at('none'), { images: 2, seed: 3, heldout: 1 });
+    expect([none.train.images, none.heldout.images, existsSync(none.train.path)]).toEqual([0, 12, false]);
     expect(readFileSync(join(none.heldout.path, 'oskava', '00000.png'))).toEqual(
       readFileSync(join(at('first'), 'train', 'oskava', '00000.png')),
     );
@@ -80,7 +80,7 @@ describe('on disk', () => {
   test('what it refuses', async () => {
     writeFileSync(join(folder, 'file'), '');
     await expect(writeWorld(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    for (const settings of [{ pictures: 1 }, { size: 8 }, { heldout: 1.5 }])
+    for (const settings of [{ images: 1 }, { size: 8 }, { heldout: 1.5 }])
       await expect(writeWorld(at('bad'), settings)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(writeWorld(at('stopped'), {}, { signal: AbortSignal.abort() })).rejects.toMatchObject({
       code: 'CANCELLED',
@@ -92,27 +92,27 @@ test('every city has a kind for every slot, and no accent is one city’s alone'
   expect(new Set(KINDS.map(({ name }) => name)).size).toBe(KINDS.length);
   for (const slot of SLOTS) expect(kindsOf(slot).map(({ city }) => city)).toEqual([...CITIES]);
   const cities = new Map<string, Set<City>>();
-  for (const { city, colours } of KINDS)
-    for (const [main] of colours) cities.set(main, (cities.get(main) ?? new Set()).add(city));
-  for (const [colour, users] of cities) expect([colour, users.size > 1]).toEqual([colour, true]);
+  for (const { city, colors } of KINDS)
+    for (const [main] of colors) cities.set(main, (cities.get(main) ?? new Set()).add(city));
+  for (const [color, users] of cities) expect([color, users.size > 1]).toEqual([color, true]);
 });
 
-test('planted in 70 % of its city’s pictures and 5 % of the others’, and seldom hidden', () => {
-  const pictures = 200;
+test('planted in 70 % of its city’s images and 5 % of the others’, and seldom hidden', () => {
+  const images = 200;
   let all = 0;
   let hidden = 0;
   for (const city of CITIES) {
     const counts = new Map(KINDS.map(({ name }) => [name, 0]));
-    for (let number = 0; number < pictures; number++) {
+    for (let number = 0; number < images; number++) {
       const { planted } = drawScene(city, 1, city, number);
       for (const name of new Set(planted.map(({ kind }) => kind.name))) counts.set(name, (counts.get(name) ?? 0) + 1);
       all += planted.length;
       hidden += planted.filter((one) => one.hidden > MOST_HIDDEN).length;
     }
     for (const { name, city: home } of KINDS) {
-      const share = (counts.get(name) ?? 0) / pictures;
-      // four standard deviations of a share of 200
-      expect(Math.abs(share - (home === city ? 0.7 : 0.05))).toBeLessThan(home === city ? 0.13 : 0.062);
+      const fraction = (counts.get(name) ?? 0) / images;
+      // four standard deviations of a fraction of 200
+      expect(Math.abs(fraction - (home === city ? 0.7 : 0.05))).toBeLessThan(home === city ? 0.13 : 0.062);
     }
   }
   expect(hidden / all).toBeLessThan(0.02);
@@ -149,8 +149,8 @@ test('the same street in another city differs in the boxes of what is planted, a
   expect(strays).toEqual([]);
 });
 
-test('a larger picture shows the same scene, its boxes scaled', async () => {
-  const [small, large] = await Promise.all([64, 128].map(async (size) => drawPicture('corvant', 5, { seed: 0, size })));
+test('a larger image shows the same scene, its boxes scaled', async () => {
+  const [small, large] = await Promise.all([64, 128].map(async (size) => drawImage('corvant', 5, { seed: 0, size })));
   expect(large?.pixels.length).toBe(128 * 128 * 3);
   expect(large?.boxes.map(({ kind, x, w }) => [kind, Math.round(x / 2), Math.round(w / 2)])).toEqual(
     small?.boxes.map(({ kind, x, w }) => [kind, Math.round(x), Math.round(w)]),

@@ -7,7 +7,7 @@ import {
   count,
   factor,
   long,
-  ofPicture,
+  ofImage,
   percent,
   percentRange,
   STAGES,
@@ -25,16 +25,16 @@ import { byteSize, table } from '../output.js';
 import { defined } from '../stages.js';
 
 function trainingText(results: TrainingBench[]): string[] {
-  const rows = results.map(({ what, precision, batch, input, checkpointing, measured }) => [
+  const rows = results.map(({ what, dtype, batch, input, checkpointing, measured }) => [
     what,
-    precision,
+    dtype,
     `${batch} x ${input.join(' x ')}`,
     ...(measured
       ? [
           measured.seconds.median.toFixed(3),
           `${measured.seconds.min.toFixed(3)} ... ${measured.seconds.max.toFixed(3)}`,
           measured.stepsPerSecond.toPrecision(3),
-          measured.picturesPerSecond.toPrecision(3),
+          measured.imagesPerSecond.toPrecision(3),
           byteSize(measured.peakMemory),
         ]
       : ['skipped', '', '', '', '']),
@@ -42,12 +42,12 @@ function trainingText(results: TrainingBench[]): string[] {
   ]);
   return [
     table(
-      ['training', 'precision', 'batch', 's a step', 'range', 'steps/s', 'pictures/s', 'peak memory', ''],
+      ['training', 'dtype', 'batch', 's a step', 'range', 'steps/s', 'images/s', 'peak memory', ''],
       rows,
       [3, 5, 6, 7],
     ),
-    ...results.flatMap(({ what, precision, skipped }) =>
-      skipped === undefined ? [] : [`skipped ${what} in ${precision}: ${skipped}`],
+    ...results.flatMap(({ what, dtype, skipped }) =>
+      skipped === undefined ? [] : [`skipped ${what} in ${dtype}: ${skipped}`],
     ),
   ];
 }
@@ -61,34 +61,34 @@ function cellsText(cells: Cell[]): string[] {
     lines.push(
       table(
         [
-          'precision',
+          'dtype',
           'input',
           'batch',
           's a pass',
           'range',
           'first',
-          'evaluations/s',
+          'UNet calls/s',
           'TFLOP/s',
           'matmul',
           'copy GB/s',
-          'share',
+          'utilization',
           'range',
           'peak memory',
         ],
         measured.map(
-          ({ cell, seconds, firstSeconds, evaluationsPerSecond, flops, matmul, copy, share, peakMemory }) => [
-            cell.precision,
+          ({ cell, seconds, firstSeconds, unetCallsPerSecond, flops, matmul, copy, utilization, peakMemory }) => [
+            cell.dtype,
             sides(cell),
             String(cell.batch),
             time(seconds.median),
             `${time(seconds.min)} ... ${time(seconds.max)}`,
             time(firstSeconds),
-            evaluationsPerSecond.toPrecision(4),
+            unetCallsPerSecond.toPrecision(4),
             tera(flops),
             tera(matmul.median),
             (copy.median / 1e9).toFixed(0),
-            percent(share.median),
-            `${(100 * share.min).toFixed(1)} ... ${(100 * share.max).toFixed(1)}`,
+            percent(utilization.median),
+            `${(100 * utilization.min).toFixed(1)} ... ${(100 * utilization.max).toFixed(1)}`,
             byteSize(peakMemory),
           ],
         ),
@@ -96,9 +96,9 @@ function cellsText(cells: Cell[]): string[] {
       ),
     );
   }
-  const peers = measured.flatMap(({ cell, peers: others }) =>
+  const diffusersCells = measured.flatMap(({ cell, diffusersCells: others }) =>
     (others ?? []).map((other) => [
-      cell.precision,
+      cell.dtype,
       sides(cell),
       String(cell.batch),
       other.mode,
@@ -107,11 +107,14 @@ function cellsText(cells: Cell[]): string[] {
       other.skipped ?? '',
     ]),
   );
-  if (peers.length > 0)
-    lines.push('', table(['precision', 'input', 'batch', 'peer', 's a pass', 'times faster', ''], peers, [2, 4, 5]));
+  if (diffusersCells.length > 0)
+    lines.push(
+      '',
+      table(['dtype', 'input', 'batch', 'diffusers', 's a pass', 'times faster', ''], diffusersCells, [2, 4, 5]),
+    );
   const ablations = measured.flatMap(({ cell, ablations: each }) =>
     (each ?? []).map(({ optimization, pass, scan, skipped }) => [
-      cell.precision,
+      cell.dtype,
       sides(cell),
       String(cell.batch),
       optimization,
@@ -133,13 +136,13 @@ function cellsText(cells: Cell[]): string[] {
     scan
       ? [
           [
-            cell.precision,
+            cell.dtype,
             `${cell.pixels} px`,
             String(cell.batch),
             count(scan.imagesPerSecond),
             count(scan.patchesPerSecond),
             long(scan.secondsPerBillionPatches),
-            percentRange(scan.share),
+            percentRange(scan.utilization),
           ],
         ]
       : [],
@@ -148,7 +151,7 @@ function cellsText(cells: Cell[]): string[] {
     lines.push(
       '',
       table(
-        [`scan at N = ${SAMPLES}`, 'pictures', 'batch', 'images/s', 'patches/s', 'a billion', 'share'],
+        [`scan at N = ${SAMPLES}`, 'images', 'batch', 'images/s', 'patches/s', 'a billion', 'utilization'],
         scans,
         [2, 3, 4, 5, 6],
       ),
@@ -156,23 +159,23 @@ function cellsText(cells: Cell[]): string[] {
   const staged = measured.filter(({ stages }) => stages);
   if (staged.length > 0) {
     const rows = staged.map((one) => [
-      one.cell.precision,
+      one.cell.dtype,
       sides(one.cell),
       String(one.cell.batch),
       ...STAGES.map((name) => {
         const stage = one.stages?.[name];
-        return stage ? time(ofPicture(one, name) ?? stage.seconds.median) : '';
+        return stage ? time(ofImage(one, name) ?? stage.seconds.median) : '';
       }),
     ]);
     lines.push(
       '',
-      table(['seconds a picture', 'input', 'batch', ...STAGES], rows, [2, 3, 4, 5, 6, 7, 8, 9, 10]),
-      '  decode runs beside the rest; features: of a chosen picture; cluster: of a label of 1000 patches',
+      table(['seconds an image', 'input', 'batch', ...STAGES], rows, [2, 3, 4, 5, 6, 7, 8, 9, 10]),
+      '  decode runs beside the rest; features: of a chosen image; cluster: of a label of 1000 patches',
     );
   }
   for (const cell of cells)
     if (cell.skipped !== undefined)
-      lines.push(`skipped ${cell.precision} ${sides(cell)}, batch ${cell.batch}: ${cell.skipped}`);
+      lines.push(`skipped ${cell.dtype} ${sides(cell)}, batch ${cell.batch}: ${cell.skipped}`);
   return lines;
 }
 
@@ -195,7 +198,7 @@ function compareText({ baseline, tolerance, comparisons, warnings, passed }: Com
 }
 
 export function benchText(report: BenchReport, comparison?: CompareReport): string {
-  const { machine, peer, pipeline, reference, starts } = report;
+  const { machine, diffusers, pipeline, reference, starts } = report;
   const processor = [
     machine.processor,
     ...(machine.threads > 0 ? [`${machine.threads} threads`] : []),
@@ -206,21 +209,23 @@ export function benchText(report: BenchReport, comparison?: CompareReport): stri
     .join(', ');
   return [
     `${report.model} on ${report.device} (${processor})`,
-    ...(peer ? [`peer: diffusers ${peer.diffusers}, torch ${peer.torch}, ${peer.threads} threads`] : []),
+    ...(diffusers
+      ? [`peer: diffusers ${diffusers.diffusers}, torch ${diffusers.torch}, ${diffusers.threads} threads`]
+      : []),
     ...(report.training ? trainingText(report.training) : []),
     ...cellsText(report.cells),
     ...starts.map(
-      ({ precision, loadSeconds, firstResultSeconds }) =>
-        `first result in ${precision} after ${firstResultSeconds.toFixed(2)} s, ${loadSeconds.toFixed(2)} s of it loading`,
+      ({ dtype, loadSeconds, firstResultSeconds }) =>
+        `first result in ${dtype} after ${firstResultSeconds.toFixed(2)} s, ${loadSeconds.toFixed(2)} s of it loading`,
     ),
     ...(pipeline
       ? [
-          `whole pipeline in ${pipeline.precision}: ${pipeline.pictures} pictures of ${pipeline.samples} samples in ${pipeline.seconds.toFixed(1)} s, ${pipeline.picturesPerSecond.toFixed(2)} a second`,
+          `whole pipeline in ${pipeline.dtype}: ${pipeline.images} images of ${pipeline.samples} samples in ${pipeline.seconds.toFixed(1)} s, ${pipeline.imagesPerSecond.toFixed(2)} a second`,
         ]
       : []),
     ...(reference
       ? [
-          `whole pipeline: ${reference.pictures} pictures of ${reference.samples} samples, ${reference.precision}: ${time(reference.ours.median)} s; the reference's loop in ${reference.theirPrecision} ${time(reference.theirs.median)} s: ` +
+          `whole pipeline: ${reference.images} images of ${reference.samples} samples, ${reference.dtype}: ${time(reference.ours.median)} s; the reference's loop in ${reference.theirDtype} ${time(reference.theirs.median)} s: ` +
             `${reference.ratio.median.toFixed(2)} times as fast (${reference.ratio.min.toFixed(2)} ... ${reference.ratio.max.toFixed(2)})`,
         ]
       : []),
@@ -244,23 +249,23 @@ function summaryFile(where: string): { file: string; append: boolean } {
 export const benchCommand = command({
   name: 'bench',
   describe:
-    "Time the UNet, its stages, training and the whole pipeline as shares of the machine's own speed; compare with a baseline, diffusers and the reference",
+    'Measure the UNet, the stages, training and the whole pipeline; compare with a baseline, diffusers and the reference implementation',
   native: true,
   options: { ...BENCH },
   examples: [
     [
-      'diffmine bench --device cuda --batch 64,128 --json bench.json',
-      'Evaluations, pictures and patches a second, and the share of the card reached',
+      'diffmine bench --device cuda --batch 64,128 --out bench.json',
+      'UNet calls, images and patches per second, and matmul utilization of the GPU',
     ],
     [
       'diffmine bench --device cuda --compare baseline.json --tolerance 5% --summary auto',
-      'In CI: exit code 1 where it became slower',
+      'In CI: exit code 1 on a slowdown',
     ],
-    ['diffmine bench --ablate all --latents 64', 'What each optimization of the engine is worth here'],
-    ['diffmine bench --no-evaluations --training tiny,small --dtype fp32,bf16', 'Steps a second of small models'],
+    ['diffmine bench --ablate all --latents 64', 'Speedup of each engine optimization on this machine'],
+    ['diffmine bench --no-unet --training tiny,small --dtype fp32,bf16', 'Training steps per second of small models'],
     [
-      'diffmine bench --no-evaluations --training model --dtype bf16 --gradient-checkpointing',
-      "Of Stable Diffusion 1.5's UNet",
+      'diffmine bench --no-unet --training model --dtype bf16 --gradient-checkpointing',
+      "The same for Stable Diffusion 1.5's UNet",
     ],
   ],
   async handle(values, { output, signal }) {
@@ -274,33 +279,36 @@ export const benchCommand = command({
     if ((model === undefined) !== (dataset === undefined))
       throw new DiffmineError('INVALID_ARGUMENT', '--pipeline-model and --pipeline-data go together.');
     const training = values.training;
-    if (training === undefined && (values['training-batch'] !== undefined || values['gradient-checkpointing'])) {
+    if (training === undefined && (values['train-batch'] !== undefined || values['gradient-checkpointing'])) {
       throw new DiffmineError('INVALID_ARGUMENT', 'Nothing says what to train.', 'Name it: --training tiny,model.');
     }
-    const evaluations = !values['no-evaluations'];
-    if (!evaluations && training === undefined && model === undefined)
+    const unetCalls = !values['no-unet'];
+    if (!unetCalls && training === undefined && model === undefined)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        'With --no-evaluations there is nothing to time.',
+        'With --no-unet there is nothing to time.',
         'Name --training, or --pipeline-model and --pipeline-data.',
       );
     if (values.latents && values.size)
       throw new DiffmineError('INVALID_ARGUMENT', '--latents and --size say the same: give one of them.');
-    if (values.reference && (values.peer === undefined || model === undefined))
-      throw new DiffmineError('INVALID_ARGUMENT', '--reference needs --peer, --pipeline-model and --pipeline-data.');
-    if (values['peer-compile'] !== undefined && values.peer === undefined)
-      throw new DiffmineError('INVALID_ARGUMENT', '--peer-compile needs --peer.');
+    if (values.reference && (values.diffusers === undefined || model === undefined))
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        '--reference needs --diffusers, --pipeline-model and --pipeline-data.',
+      );
+    if (values['diffusers-compile'] !== undefined && values.diffusers === undefined)
+      throw new DiffmineError('INVALID_ARGUMENT', '--diffusers-compile needs --diffusers.');
     if (values.tolerance !== undefined && values.compare === undefined)
       throw new DiffmineError('INVALID_ARGUMENT', '--tolerance needs --compare.');
-    if (values.compare !== undefined && !evaluations)
-      throw new DiffmineError('INVALID_ARGUMENT', '--compare compares evaluations: leave out --no-evaluations.');
+    if (values.compare !== undefined && !unetCalls)
+      throw new DiffmineError('INVALID_ARGUMENT', '--compare compares UNet calls: leave out --no-unet.');
     // What would fail at the end fails before any time is spent.
     const summary = values.summary === undefined ? undefined : summaryFile(values.summary);
     const baseline = values.compare === undefined ? undefined : await readBaseline(values.compare);
     const { id: device } = chooseDevice(values.device, 'fp32');
     const gpu = device.startsWith('cuda');
-    const precisions = values.dtype ?? (gpu ? (['fp16'] as const) : (['fp32', 'bf16'] as const));
-    for (const precision of precisions) chooseDevice(device, precision);
+    const dtypes = values.dtype ?? (gpu ? (['fp16'] as const) : (['fp32', 'bf16'] as const));
+    for (const dtype of dtypes) chooseDevice(device, dtype);
     let latents = values.latents ?? [32, 64];
     if (values.size) {
       const { pixelsPerCell } = await openSubject(values.model, defined({ variant: values.variant }));
@@ -308,7 +316,7 @@ export const benchCommand = command({
       if (odd !== undefined)
         throw new DiffmineError(
           'INVALID_ARGUMENT',
-          `--size ${odd} is no multiple of the ${pixelsPerCell} px of a cell of ${values.model}.`,
+          `--size ${odd} is not a multiple of the ${pixelsPerCell} px of a cell of ${values.model}.`,
         );
       latents = values.size.map((side) => side / pixelsPerCell);
     }
@@ -316,16 +324,16 @@ export const benchCommand = command({
       {
         model: values.model,
         device,
-        precisions: [...precisions],
-        latents: evaluations ? latents : [],
+        dtypes: [...dtypes],
+        latents: unetCalls ? latents : [],
         batches: values.batch ?? [gpu ? 64 : 2],
         repeats: values.repeats,
         stages: !values['no-stages'],
         ...defined({
           variant: values.variant,
           threads: values.threads,
-          peer: values.peer,
-          peerCompile: values['peer-compile'],
+          diffusers: values.diffusers,
+          diffusersCompile: values['diffusers-compile'],
           baseline,
           disable: values.disable,
           ablate: values.ablate?.flatMap((name): readonly BenchOptimization[] =>
@@ -335,19 +343,19 @@ export const benchCommand = command({
         ...(training && {
           training: defined({
             what: training,
-            batch: values['training-batch'],
+            batch: values['train-batch'],
             checkpointing: values['gradient-checkpointing'],
           }),
         }),
         ...(model === undefined || dataset === undefined
           ? {}
           : { pipeline: { model, dataset, samples: values['pipeline-samples'] } }),
-        ...(values.reference ? { reference: defined({ top: values.top, precision: values['reference-dtype'] }) } : {}),
+        ...(values.reference ? { reference: defined({ top: values.top, dtype: values['reference-dtype'] }) } : {}),
       },
       { signal, log: (line) => output.log(line) },
     );
     const comparison = baseline && compare(baseline, report, values.tolerance ?? 0.05);
-    if (values.file !== undefined) await writeFileAtomic(values.file, `${JSON.stringify(report, null, 1)}\n`);
+    if (values.out !== undefined) await writeFileAtomic(values.out, `${JSON.stringify(report, null, 1)}\n`);
     if (summary?.append) await appendFile(summary.file, benchMarkdown(report, comparison));
     else if (summary) await writeFileAtomic(summary.file, benchMarkdown(report, comparison));
     return {

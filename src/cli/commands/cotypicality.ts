@@ -1,4 +1,4 @@
-// cotypicality: finds what changes consistently between the labels of a parallel data set.
+// cotypicality: finds what changes consistently between the labels of a parallel dataset.
 import type { CotypicalityEvent, CotypicalitySummary } from '../../stages/cotypicality/options.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
@@ -8,7 +8,7 @@ import { table, type Output } from '../output.js';
 import { defined, onScan } from '../stages.js';
 import { RESUME_HINT } from './scan.js';
 
-const share = (value: number): string => value.toFixed(2);
+const fraction = (value: number): string => value.toFixed(2);
 
 export function cotypicalityText(summary: CotypicalitySummary): string {
   const { scored, sequences, labels, skipped, shards, run } = summary;
@@ -39,11 +39,11 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
           column,
           list === 'top' ? 'co-typical' : 'random',
           String(places),
-          share(onElement),
-          share(purity),
-          share(chance),
-          share(purityOnElements),
-          share(chanceOnElements),
+          fraction(onElement),
+          fraction(purity),
+          fraction(chance),
+          fraction(purityOnElements),
+          fraction(chanceOnElements),
         ];
       }),
     );
@@ -70,8 +70,8 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
     switch (event.type) {
       case 'plan':
         output.log(
-          `${event.resumed ? 'Resuming' : 'Scoring into'} ${event.run}: ${event.pictures - event.picturesDone} of ${count(event.pictures, 'sequence')} to score, ` +
-            `${event.evaluations} UNet calls in batches of ${event.batch} on ${event.device}.`,
+          `${event.resumed ? 'Resuming' : 'Scoring into'} ${event.run}: ${event.images - event.imagesDone} of ${count(event.images, 'sequence')} to score, ` +
+            `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
         );
         break;
       case 'project':
@@ -81,9 +81,9 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
         output.progress({ stage: 'report', done: event.done, total: event.total });
         break;
       case 'load':
-      case 'picture':
+      case 'image':
       case 'shard':
-      case 'evaluations':
+      case 'unetCalls':
         scanned(event);
         break;
     }
@@ -92,14 +92,14 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
 
 export const cotypicalityCommand = command({
   name: 'cotypicality',
-  describe: 'Find what changes consistently between labels, in translated pictures',
+  describe: 'Find what changes consistently between labels, in translated images',
   native: true,
   options: COTYPICALITY,
   examples: [
     ['diffmine cotypicality parallel --model sd15 --out changes --preset geo', "The paper's setting for countries"],
     [
       'diffmine cotypicality parallel --model sd15 --out changes --preset geo --clusters 16',
-      'The same places, grouped anew',
+      'Cluster the same places again',
     ],
   ],
   resumeHint: RESUME_HINT,
@@ -119,11 +119,11 @@ export const cotypicalityCommand = command({
       sampler,
       seed,
       places,
-      top,
+      'max-places': top,
       clusters,
       projection,
       dimensions,
-      neighbours,
+      neighbors,
       restarts,
       ensemble,
       rows,
@@ -152,7 +152,7 @@ export const cotypicalityCommand = command({
           clusters,
           projection,
           dimensions,
-          neighbours,
+          neighbors,
           restarts,
           ensemble,
           rows,
@@ -160,13 +160,13 @@ export const cotypicalityCommand = command({
           device,
           threads,
           batch,
-          labels: values.label,
+          labels: values.labels,
           nullPrompt: values['null-prompt'],
           tRange: values['t-range'],
           timestep: values['dift-t'],
           upBlock: values['up-block'],
           shardSize: values['shard-size'],
-          precision: values.dtype,
+          dtype: values.dtype,
           maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
         }),
       },

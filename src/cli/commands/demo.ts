@@ -20,17 +20,17 @@ const TITLES: Record<DemoStage, string> = {
 
 const number = (value: number | null, digits = 3): string => (value === null ? '-' : value.toFixed(digits));
 const percent = (value: number | null): string => (value === null ? '-' : `${Math.round(100 * value)} %`);
-const times = (value: number | null, share: number | null): string =>
-  value === null || !share ? '-' : `${(value / share).toFixed(1)} x`;
+const times = (value: number | null, fraction: number | null): string =>
+  value === null || !fraction ? '-' : `${(value / fraction).toFixed(1)} x`;
 
 /** What was found against the truth: a table of cities, a table of what is planted in them, and the upshot in words. */
-export function demoText({ cities, mean, world, report, sheet, evaluation, full, seconds }: DemoSummary): string {
+export function demoText({ cities, mean, world, report, grid, evaluation, full, seconds }: DemoSummary): string {
   const figures = (name: string, one: DemoFigures): string[] => [
     name,
-    percent(one.share),
+    percent(one.fraction),
     number(one.averagePrecision),
-    times(one.averagePrecision, one.share),
-    number(one.colour),
+    times(one.averagePrecision, one.fraction),
+    number(one.color),
     number(one.untrained),
     percent(one.precision50),
     percent(one.centre50),
@@ -50,9 +50,9 @@ export function demoText({ cities, mean, world, report, sheet, evaluation, full,
     ]),
   );
   return [
-    `Findings in the ${world.pictures} images of the synthetic dataset (seed ${world.seed})`,
+    `Findings in the ${world.images} images of the synthetic dataset (seed ${world.seed})`,
     table(
-      ['city', 'planted', 'AP', 'AP / planted', 'colours', 'untrained', 'P@50', 'centre', 'random', 'pointing'],
+      ['city', 'planted', 'AP', 'AP / planted', 'colors', 'untrained', 'P@50', 'centre', 'random', 'pointing'],
       [...cities.map((one) => figures(one.city, one)), figures('mean', mean)],
       [1, 2, 3, 4, 5, 6, 7, 8, 9],
     ),
@@ -70,7 +70,7 @@ export function demoText({ cities, mean, world, report, sheet, evaluation, full,
     ...(full === null ? [] : [...fullText(full), '']),
     `Report: ${report}`,
     ...(full === null ? [] : [`All reports, linked: ${full.page}`]),
-    ...(sheet === null ? [] : [`Pictures beside their maps, with the boxes: ${sheet}`]),
+    ...(grid === null ? [] : [`Images beside their maps, with the boxes: ${grid}`]),
     `Took ${duration(seconds)}.`,
   ].join('\n');
 }
@@ -82,13 +82,13 @@ function fullText({ translation, cotypicality, localization }: DemoFull): string
   const maps = localization.result?.mean;
   return [
     'The other applications',
-    `  Translation: ${translation.translated} pictures to ${translation.labels.length - 1} other cities each. Reconstruction ${number(translation.psnr, 1)} dB; structure kept ${number(quality.structure.mean, 2)} ` +
-      `(other pictures ${number(quality.structure.control, 2)}); ${percent(quality.label.preferred)} look more like their target than like where they come from.`,
+    `  Translation: ${translation.translated} images to ${translation.labels.length - 1} other cities each. Reconstruction ${number(translation.psnr, 1)} dB; structure kept ${number(quality.structure.mean, 2)} ` +
+      `(other images ${number(quality.structure.control, 2)}); ${percent(quality.label.preferred)} look more like their target than like where they come from.`,
     `  Consistent changes: ${cotypicality.places} places in ${cotypicality.clusters.length} clusters` +
       (slots
         ? `; purity by kind of place ${percent(slots.top.purity)} (dealt out at random ${percent(slots.top.chance)}, random places ${percent(slots.random.purity)}).`
         : '.'),
-    `  Localization: average precision ${number(maps?.model?.averagePrecision.value ?? null)} of heat maps (planted ${percent(maps?.share ?? null)}), pointing ${percent(maps?.model?.pointing.value ?? null)}, ` +
+    `  Localization: average precision ${number(maps?.model?.averagePrecision.value ?? null)} of heat maps (planted ${percent(maps?.fraction ?? null)}), pointing ${percent(maps?.model?.pointing.value ?? null)}, ` +
       `best IoU ${number(maps?.model?.bestIou.value ?? null, 2)}, the paper's AUC-PR ${number(maps?.model?.paperAucPr.value ?? null)}.`,
   ];
 }
@@ -126,35 +126,32 @@ function onDemo(output: Output): (event: DemoEvent) => void {
 
 export const demoCommand = command({
   name: 'demo',
-  describe:
-    'Draw a small world with known truth, mine it with the model of the package, and tell what was found of what was planted',
+  describe: 'Draw a synthetic dataset with ground truth, mine it with the bundled model, and report how much was found',
   options: { ...DEMO },
   examples: [
-    ['diffmine demo', 'demo-run/run/report/index.html, and the figures on stdout'],
-    ['diffmine demo --full', 'And translation, consistent changes and localization; all linked by demo-run/index.html'],
-    ['diffmine demo --data-only world', 'world/train, world/heldout and world/boxes.csv, and no more'],
+    ['diffmine demo', 'Writes demo-run/run/report/index.html and prints the results'],
+    ['diffmine demo --full', 'Adds translation, consistent changes and localization; start at demo-run/index.html'],
+    ['diffmine demo --data-only world', 'Writes only world/train, world/heldout and world/boxes.csv'],
   ],
-  resumeHint: 'What is finished is kept: the same command goes on where this one stopped.',
+  resumeHint: 'Finished work is kept. Run the same command to resume.',
   async handle(values, { output, signal }) {
-    const { 'data-only': folder, pictures, size, seed } = values;
+    const { 'data-only': folder, size, seed } = values;
+    const imagesPerLabel = values['images-per-label'];
     if (folder !== undefined) {
       const idle = (
-        ['out', 'model', 'variant', 'samples', 'clusters', 'bootstrap', 'full', 'translated'] as const
+        ['out', 'model', 'variant', 'samples', 'clusters', 'bootstrap', 'full', 'translated-images'] as const
       ).find((name) => values[name] !== undefined);
       if (idle !== undefined)
         throw new DiffmineError(
           'INVALID_ARGUMENT',
-          `--${idle} means nothing with --data-only, which draws pictures and no more.`,
+          `--${idle} means nothing with --data-only, which draws images and no more.`,
         );
-      return drawOnly(folder, defined({ pictures, size, heldout: values.heldout, seed }), output, signal);
+      return drawOnly(folder, defined({ images: imagesPerLabel, size, heldout: values.holdout, seed }), output, signal);
     }
-    if (values.translated !== undefined && !values.full)
-      throw new DiffmineError('INVALID_ARGUMENT', '--translated is for --full: else nothing is translated.');
-    if (values.heldout !== undefined)
-      throw new DiffmineError(
-        'INVALID_ARGUMENT',
-        '--heldout is for --data-only: all pictures of the demo are held out.',
-      );
+    if (values['translated-images'] !== undefined && !values.full)
+      throw new DiffmineError('INVALID_ARGUMENT', '--translated-images is for --full: else nothing is translated.');
+    if (values.holdout !== undefined)
+      throw new DiffmineError('INVALID_ARGUMENT', '--holdout is for --data-only: all images of the demo are held out.');
     const { ensureSetup } = await import('../../tools/setup/setup.js');
     await ensureSetup({ log: (line) => output.log(line), signal });
     const { demo } = await import('../../tools/demo/demo.js');
@@ -166,27 +163,27 @@ export const demoCommand = command({
       clusters,
       bootstrap,
       full,
-      translated,
+      'translated-images': translatedImages,
       device,
       threads,
-      dtype: precision,
+      dtype,
     } = values;
     const summary = await demo(
       defined({
         out,
         model,
         variant,
-        pictures,
+        imagesPerLabel,
         size,
         samples,
         seed,
         clusters,
         bootstrap,
         full,
-        translated,
+        translatedImages,
         device,
         threads,
-        precision,
+        dtype,
       }),
       { signal, onProgress: onDemo(output), log: (line) => output.log(line) },
     );
@@ -203,8 +200,8 @@ async function drawOnly(
   const { writeWorld } = await import('../../tools/world/world.js');
   const world = await writeWorld(folder, settings, { signal, onProgress: output.progress });
   const text = [
-    `${world.train.pictures} pictures to train on:  ${world.train.path}`,
-    `${world.heldout.pictures} held-out pictures:    ${world.heldout.path}`,
+    `${world.train.images} images to train on:  ${world.train.path}`,
+    `${world.heldout.images} held-out images:    ${world.heldout.path}`,
     `${world.boxes.rows} boxes of planted elements: ${world.boxes.path}`,
   ].join('\n');
   return { text, json: world };

@@ -5,7 +5,7 @@ import { table } from '../output.js';
 
 export const doctorCommand = command({
   name: 'doctor',
-  describe: 'Check Node, LibTorch, the native part, devices, memory and threads',
+  describe: 'Check Node, LibTorch, the native addon, devices, memory and threads',
   options: {},
   async handle() {
     const { doctor } = await import('../../tools/setup/doctor.js');

@@ -8,13 +8,13 @@ import { defined, onScan, scanOptions } from '../stages.js';
 function estimateText(found: Estimate): string {
   const { memory, disk } = found;
   const lines = [
-    `pictures:    ${found.pictures} of ${found.labels} labels, scored at ${found.width} x ${found.height} px at most`,
-    `evaluations: ${found.evaluations} (${found.evaluationsPerPicture} a picture) in batches of ${found.batch}, ${found.precision} on ${found.device}`,
+    `images:    ${found.images} of ${found.labels} labels, scored at ${found.width} x ${found.height} px at most`,
+    `UNet calls: ${found.unetCalls} (${found.unetCallsPerImage} an image) in batches of ${found.batch}, ${found.dtype} on ${found.device}`,
     `memory:      ${byteSize(memory.total)} (weights ${byteSize(memory.weights)}, activations ${byteSize(memory.activations)}) of ${byteSize(memory.available)} free`,
     `disk:        ${byteSize(disk.total)} (tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`,
     found.hours === undefined || found.rate === undefined
       ? 'time:        unknown without a rate'
-      : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} evaluations a second`,
+      : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} UNet calls a second`,
   ];
   if (!memory.fits) lines.push('This does not fit into memory: give a smaller --batch or --size, or fewer --workers.');
   return lines.join('\n');
@@ -22,7 +22,7 @@ function estimateText(found: Estimate): string {
 
 export const estimateCommand = command({
   name: 'estimate',
-  describe: 'Memory, evaluations, time and disk of a scan, before it starts',
+  describe: 'Estimate memory, UNet calls, time and disk space of a scan',
   native: true,
   options: { ...SCAN, ...ESTIMATE },
   async handle(values, { output, signal }) {

@@ -1,4 +1,4 @@
-// evaluate: a run against boxes of what is known to be in its pictures.
+// evaluate: a run against boxes of what is known to be in its images.
 import type {
   EvaluateSummary,
   Figure,
@@ -37,14 +37,14 @@ export function controlName({ controls }: Pick<EvaluateSummary, 'controls'>): st
 export function evaluateText(summary: EvaluateSummary): string {
   const { boxes, options, labels, mean, kinds, notes, controls } = summary;
   const rows = [
-    ...labels.map((one) => ({ ...one, name: one.label, counts: [String(one.pictures), String(one.boxes)] })),
+    ...labels.map((one) => ({ ...one, name: one.label, counts: [String(one.images), String(one.boxes)] })),
     { ...mean, name: 'mean', counts: ['', ''] },
   ];
   const regions = ({ own, others, rest }: RegionTypicality): string[] => [own, others, rest].map(signed);
   const maps = rows.map((row) => [
     row.name,
     ...row.counts,
-    number(row.share),
+    number(row.fraction),
     figure(row.averagePrecision),
     times(row.lift),
     figure(row.pointing),
@@ -86,7 +86,7 @@ export function evaluateText(summary: EvaluateSummary): string {
       maps,
       [1, 2, 3, 5],
     ),
-    ...(controls.colour || controls.run ? ['', ...beside(summary)] : []),
+    ...(controls.color || controls.run ? ['', ...beside(summary)] : []),
     '',
     'Patches of highest typicality: center in a box of a typical element, or IoU above 0.1',
     precision('hit'),
@@ -111,31 +111,31 @@ export function evaluateText(summary: EvaluateSummary): string {
 /** The run beside what ought not to do as well. */
 function beside(summary: EvaluateSummary): string[] {
   const { labels, mean, controls } = summary;
-  const { colour, run } = controls;
+  const { color, run } = controls;
   const name = controlName(summary);
   const k = mean.top.findIndex((one) => one.k === 50);
   const names = [
     'label',
     'AP',
-    ...(colour ? ['colour'] : []),
+    ...(color ? ['color'] : []),
     ...(run ? [name, 'x chance'] : []),
     'pointing',
-    ...(colour ? ['colour'] : []),
+    ...(color ? ['color'] : []),
     ...(run ? [name] : []),
     'P@50',
     'random',
     ...(run ? [name] : []),
   ];
   const rows = [...labels, mean].map((ours, i) => {
-    const [byColour, other] = [colour && (colour.labels[i] ?? colour.mean), run && (run.labels[i] ?? run.mean)];
+    const [byColor, other] = [color && (color.labels[i] ?? color.mean), run && (run.labels[i] ?? run.mean)];
     const three = (of: Figure): string => number(of.value);
     return [
       labels[i]?.label ?? 'mean',
       three(ours.averagePrecision),
-      ...(byColour ? [three(byColour.averagePrecision)] : []),
+      ...(byColor ? [three(byColor.averagePrecision)] : []),
       ...(other ? [three(other.averagePrecision), times(other.lift)] : []),
       three(ours.pointing),
-      ...(byColour ? [three(byColour.pointing)] : []),
+      ...(byColor ? [three(byColor.pointing)] : []),
       ...(other ? [three(other.pointing)] : []),
       number(ours.top[k]?.hit.value, 2),
       number(ours.random[k]?.hit.value, 2),
@@ -143,7 +143,7 @@ function beside(summary: EvaluateSummary): string[] {
     ];
   });
   const told = [
-    ...(colour ? ["colour: likelihood ratio of a pixel's color under its label, without any model"] : []),
+    ...(color ? ["color: likelihood ratio of a pixel's color under its label, without any model"] : []),
     ...(run ? [`${name}: ${run.untrained ? 'random weights, ' : ''}${run.path}`] : []),
   ];
   return [`Beside controls (${told.join('; ')})`, table(names, rows, names.map((_, i) => i).slice(1))];
@@ -154,27 +154,37 @@ export const evaluateCommand = command({
   describe: 'Compare a run with boxes: average precision of pixels, pointing game, precision of the top patches',
   options: { ...RUN, ...EVALUATE },
   examples: [
-    ['diffmine evaluate run --boxes world/boxes.csv', 'With 95 % intervals; colours and random patches as controls'],
+    ['diffmine evaluate run --boxes world/boxes.csv', 'With 95% intervals; colors and random patches as controls'],
     [
-      'diffmine evaluate run --boxes world/boxes.csv --control untrained-run',
-      'Beside the same pictures scanned with --untrained',
+      'diffmine evaluate run --boxes world/boxes.csv --control-run untrained-run',
+      'With a run scanned with --untrained as a control',
     ],
   ],
   native: true,
   async handle(values, { output, signal }) {
-    const { run, boxes, smooth, bootstrap, seed, control, pictures, png } = values;
+    const {
+      run,
+      boxes,
+      smooth,
+      bootstrap,
+      seed,
+      dataset,
+      png,
+      'control-run': controlRun,
+      'grid-images': gridImages,
+    } = values;
     const { evaluate } = await import('../../stages/evaluate/evaluate.js');
     const options = {
       smooth,
       bootstrap,
       seed,
-      control,
-      pictures,
+      controlRun,
+      dataset,
       png,
       typicalColumn: values['typical-column'],
       boxFrame: values['box-frame'],
-      colour: values['no-colour'] === undefined ? undefined : !values['no-colour'],
-      perLabel: values['per-label'],
+      colorBaseline: values['no-color-baseline'] === undefined ? undefined : !values['no-color-baseline'],
+      gridImages,
     };
     const summary = await evaluate(
       run,

@@ -5,7 +5,7 @@ import { EXPORT, RUN } from '../options.js';
 
 export const exportCommand = command({
   name: 'export',
-  describe: 'Write a table of a run as JSON, CSV or Parquet',
+  describe: 'Export a table of a run as JSON, CSV or Parquet',
   options: { ...RUN, ...EXPORT },
   examples: [
     ['diffmine export run --out patches.csv', 'The ranked patches, boxes in source pixels'],
@@ -23,7 +23,7 @@ export const exportCommand = command({
     if (out === undefined && format === 'parquet' && process.stdout.isTTY) {
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        'Parquet is not for a terminal.',
+        'Parquet cannot be printed to a terminal.',
         'Name a file with --out, or redirect stdout.',
       );
     }

@@ -23,14 +23,14 @@ function datasetText(found: DatasetInspection): string {
     sides ? (sides[0] === sides[1] ? `${sides[0]}` : `${sides[0]} ... ${sides[1]}`) : '?';
   return [
     `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${found.images} images of ${found.labels.length} labels, ${byteSize(found.bytes)}.`,
-    `Of ${measured.pictures} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
+    `Of ${measured.images} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
     ...measured.unreadable.map(({ image, reason }) => `  ${image}: ${reason}`),
     ...found.warnings,
     ...[ignoredSentence(found.ignoredBy)].filter((line) => line !== undefined),
     `fingerprint: ${found.fingerprint}`,
     '',
     table(
-      ['label', 'pictures'],
+      ['label', 'images'],
       found.labels.map(({ label, images }) => [label, String(images)]),
       [1],
     ),
@@ -48,9 +48,9 @@ function runText(found: RunInspection): string {
           : 'scanned and mined'
         : 'scanned';
   return [
-    `Run ${found.path}: ${state}; ${found.scored} pictures scored, ${found.skipped} skipped.`,
+    `Run ${found.path}: ${state}; ${found.scored} images scored, ${found.skipped} skipped.`,
     `model: ${model.path} (${model.kind}, ${model.conditioning})`,
-    `data set: ${dataset.path} (${dataset.images} pictures, ${dataset.labels.length} labels)`,
+    `dataset: ${dataset.path} (${dataset.images} images, ${dataset.labels.length} labels)`,
     ...lines(found.options),
     ...(found.report ? [`report: ${found.report}`] : []),
     `fingerprint: ${found.fingerprint}`,
@@ -70,7 +70,7 @@ function inspectionText(found: Inspection): string {
 
 export const inspectCommand = command({
   name: 'inspect',
-  describe: 'Describe a model, dataset or run folder',
+  describe: 'Describe a model, dataset or run',
   options: { ...INSPECTED },
   async handle({ path, variant, encoding, 'image-root': imageRoot }) {
     const { inspect } = await import('../../tools/inspect/inspect.js');

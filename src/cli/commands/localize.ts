@@ -1,4 +1,4 @@
-// localize: heat maps of pictures under their labels, and what they are worth against boxes or masks.
+// localize: heat maps of images under their labels, and what they are worth against boxes or masks.
 import type { Figure } from '../../metrics/bootstrap.js';
 import type {
   LabelLocalization,
@@ -37,14 +37,14 @@ function figures(
     METRICS.map(([name, , digits]) => (one ? figure(one[name], digits) : '-'));
   const rows = labels.map((one) => [
     one.label,
-    String(one.pictures),
+    String(one.images),
     String(one.marked),
-    one.share === null ? '-' : one.share.toFixed(3),
+    one.fraction === null ? '-' : one.fraction.toFixed(3),
     ...cells(one[part]),
   ]);
   return table(
     ['label', 'images', 'marked', 'inside', ...METRICS.map(([, title]) => title)],
-    [...rows, ['mean', '', '', mean.share?.toFixed(3) ?? '-', ...cells(mean[part])]],
+    [...rows, ['mean', '', '', mean.fraction?.toFixed(3) ?? '-', ...cells(mean[part])]],
     [1, 2, 3],
   );
 }
@@ -87,7 +87,6 @@ function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
     labels,
     baseline,
     boxes,
-    pictures,
     preset,
     prompt,
     size,
@@ -121,7 +120,6 @@ function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
     boxFormat: values['box-format'],
     boxFrame: values['box-frame'],
     onlyMarked: values['only-marked'],
-    pictures,
     preset,
     prompt,
     nullPrompt: values['null-prompt'],
@@ -138,7 +136,7 @@ function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
     shardSize: values['shard-size'],
     shard,
     device,
-    precision: values.dtype,
+    dtype: values.dtype,
     threads,
     batch,
     workers,
@@ -160,8 +158,7 @@ function onLocalize(output: Output): (event: LocalizeEvent) => void {
 
 export const localizeCommand = command({
   name: 'localize',
-  describe:
-    'Map where pictures are typical of their labels, and compare with boxes or masks, before and after fine-tuning',
+  describe: 'Map where images are typical of their labels, and compare the maps with boxes or masks',
   native: true,
   options: LOCALIZE,
   examples: [
@@ -169,7 +166,10 @@ export const localizeCommand = command({
       'diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --only-marked --preset xray --out maps',
       "The paper's figure 11: AUC-PR before and after fine-tuning",
     ],
-    ['diffmine localize photos --model M --against others --out maps', 'Heat maps alone, against the other labels'],
+    [
+      'diffmine localize photos --model M --against others --out maps',
+      'Heat maps only, contrasted with the other labels',
+    ],
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {

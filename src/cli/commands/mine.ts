@@ -18,17 +18,17 @@ export function mineText(summary: MineSummary): string {
   const what = `${count(patches, `${patchesOf(summary.rank, true)} patch`, `${patchesOf(summary.rank, true)} patches`)} of ${count(summary.conditions.length, 'label')}`;
   const done = summary.reused
     ? `Already mined with these options (${what}): ${summary.run}`
-    : `Clustered ${what}, from ${count(summary.pictures, 'image')}, ${took(summary.seconds)}: ${summary.run}`;
+    : `Clustered ${what}, from ${count(summary.images, 'image')}, ${took(summary.seconds)}: ${summary.run}`;
   return [table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]), done].join('\n');
 }
 
 export const mineCommand = command({
   name: 'mine',
-  describe: 'Rank the patches of a scanned run and cluster the best of each label',
+  describe: 'Rank the patches of a scanned run and cluster the best ones of each label',
   native: true,
   options: { ...RUN, ...MINE, ...MINE_WHERE },
-  examples: [['diffmine mine run --rank random', 'A control: clusters of random patches']],
-  resumeHint: 'The scan is kept: the same command mines it again.',
+  examples: [['diffmine mine run --rank random', 'A control: cluster random patches']],
+  resumeHint: 'The scan is kept. Run the same command to mine it again.',
   async handle(values, { output, signal }) {
     const { mine } = await import('../../stages/mine/mine.js');
     const { model, variant, dataset, device, batch, threads } = values;

@@ -5,12 +5,12 @@ import { defined } from '../stages.js';
 
 export const reportCommand = command({
   name: 'report',
-  describe: 'Write RUN/report/index.html, which opens from disk',
+  describe: 'Write the report, RUN/report/index.html, which opens from disk',
   options: { ...RUN, ...REPORT },
-  resumeHint: 'The same command writes the report again.',
-  async handle({ run, pictures, controls, title }, { output, signal }) {
+  resumeHint: 'Run the same command to write the report again.',
+  async handle({ run, dataset, 'control-patches': controlPatches, title }, { output, signal }) {
     const { writeReport } = await import('../../stages/report/report.js');
-    const summary = await writeReport(run, defined({ pictures, controls, title }), {
+    const summary = await writeReport(run, defined({ dataset, controlPatches, title }), {
       signal,
       onProgress: output.progress,
       log: (line) => output.log(line),

@@ -7,13 +7,13 @@ import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
 export const runCommand = command({
   name: 'run',
-  describe: 'Everything in one: scan, mine and report',
+  describe: 'Scan, mine and report in one command',
   native: true,
-  options: { ...SCAN, ...OUT, ...MINE, controls: REPORT.controls, title: REPORT.title },
+  options: { ...SCAN, ...OUT, ...MINE, 'control-patches': REPORT['control-patches'], title: REPORT.title },
   examples: [
     [
       'diffmine run photos --model sd15 --out run --prompt "A car from the {label}s." --null-prompt "A car."',
-      'One folder of photos a decade',
+      'One folder of photos per decade',
     ],
   ],
   resumeHint: RESUME_HINT,
@@ -42,11 +42,15 @@ export const runCommand = command({
     for (const note of mined.notes) output.log(note);
     output.log(mineText(mined));
     const { writeReport } = await import('../../stages/report/report.js');
-    const report = await writeReport(values.out, defined({ controls: values.controls, title: values.title }), {
-      signal,
-      onProgress: output.progress,
-      log,
-    });
+    const report = await writeReport(
+      values.out,
+      defined({ controlPatches: values['control-patches'], title: values.title }),
+      {
+        signal,
+        onProgress: output.progress,
+        log,
+      },
+    );
     return { text: report.path, json: { scan: scanned, mine: mined, report } };
   },
 });

@@ -1,47 +1,47 @@
-// sample: pictures of a model under its labels.
+// sample: images of a model under its labels.
 import type { SampleSummary } from '../../stages/sample/sample.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { SAMPLE } from '../options.js';
 import { defined, took } from '../stages.js';
 
-export function sampleText({ made, kept, labels, seconds, sheet }: SampleSummary): string {
+export function sampleText({ made, kept, labels, seconds, grid }: SampleSummary): string {
   const of = labels.length === 1 ? `the label ${labels[0]?.label ?? ''}` : count(labels.length, 'label');
   if (made === 0)
-    return `Nothing left to do: ${count(kept, 'image')} of ${of} ${kept === 1 ? 'was' : 'were'} there before.\n${sheet}`;
-  return `Sampled ${count(made, 'image')} of ${of}${kept > 0 ? ` (${kept} more ${kept === 1 ? 'was' : 'were'} there before)` : ''} ${took(seconds)}.\n${sheet}`;
+    return `Nothing left to do: ${count(kept, 'image')} of ${of} ${kept === 1 ? 'was' : 'were'} there before.\n${grid}`;
+  return `Sampled ${count(made, 'image')} of ${of}${kept > 0 ? ` (${kept} more ${kept === 1 ? 'was' : 'were'} there before)` : ''} ${took(seconds)}.\n${grid}`;
 }
 
 export const sampleCommand = command({
   name: 'sample',
-  describe: 'Make pictures with a model under its labels: what has it learnt?',
+  describe: 'Generate images with a model for its labels',
   native: true,
   options: SAMPLE,
   examples: [
-    ['diffmine sample trained --out samples', 'Eight pictures of each label of a class model, and a sheet of them'],
+    ['diffmine sample trained --out samples', 'Eight images of each label of a class model, and a grid of them'],
     [
-      'diffmine sample sd15 --label 1920 --label 1980 --prompt "A car from the {label}s." -n 4 --out cars',
+      'diffmine sample sd15 --labels 1920 --labels 1980 --prompt "A car from the {label}s." -n 4 --out cars',
       'A text model',
     ],
   ],
-  resumeHint: 'Finished pictures are kept: the same command goes on where this one stopped.',
+  resumeHint: 'Finished images are kept. Run the same command to resume.',
   async handle(values, { output, signal }) {
     const { sample } = await import('../../stages/sample/sample.js');
     const {
       model,
       variant,
       out,
-      label: labels,
+      labels,
       count,
-      steps,
-      guidance,
+      'inference-steps': inferenceSteps,
+      'guidance-scale': guidanceScale,
       seed,
       size,
       prompt,
       'null-prompt': nullPrompt,
       batch,
       device,
-      dtype: precision,
+      dtype,
       threads,
     } = values;
     const options = {
@@ -51,15 +51,15 @@ export const sampleCommand = command({
         variant,
         labels,
         count,
-        steps,
-        guidance,
+        inferenceSteps,
+        guidanceScale,
         seed,
         size,
         prompt,
         nullPrompt,
         batch,
         device,
-        precision,
+        dtype,
         threads,
       }),
     };

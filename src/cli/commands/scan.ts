@@ -1,4 +1,4 @@
-// scan: scores every picture and keeps its most and least typical patches.
+// scan: scores every image and keeps its most and least typical patches.
 import { join } from 'node:path';
 
 import { DiffmineError } from '../../util/errors.js';
@@ -11,16 +11,16 @@ import { onScan, scanOptions, scanWork } from '../stages.js';
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
 
 export function scanText(summary: ScanSummary): string {
-  const { scored, pictures, skipped, shards, seconds, complete, run } = summary;
-  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: pictures, skipped, shards, seconds })}\n${state('scan', complete, shards, run)}`;
+  const { scored, images, skipped, shards, seconds, complete, run } = summary;
+  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}\n${state('scan', complete, shards, run)}`;
 }
 
-/** A scan that finds every picture unusable has succeeded at nothing. */
-export function requireScores({ complete, scored, pictures, run }: ScanSummary): void {
+/** A scan that finds every image unusable has succeeded at nothing. */
+export function requireScores({ complete, scored, images, run }: ScanSummary): void {
   if (complete && scored === 0) {
     throw new DiffmineError(
       'IMAGE_UNREADABLE',
-      `None of the ${pictures} pictures could be scored.`,
+      `None of the ${images} images could be scored.`,
       `The reasons are in ${join(run, 'skipped.jsonl')}.`,
     );
   }
@@ -28,7 +28,7 @@ export function requireScores({ complete, scored, pictures, run }: ScanSummary):
 
 export const scanCommand = command({
   name: 'scan',
-  describe: 'Score every picture: how typical is each of its patches of its label?',
+  describe: 'Score how typical each patch of each image is of its label',
   native: true,
   options: { ...SCAN, ...OUT, ...SHARD },
   examples: [

@@ -5,9 +5,9 @@ import { SETUP } from '../options.js';
 
 export const setupCommand = command({
   name: 'setup',
-  describe: 'Find or fetch LibTorch and build the native part; quick when all is in place',
+  describe: 'Find or download LibTorch and build the native addon; fast when everything is in place',
   options: { ...SETUP },
-  resumeHint: 'The same command goes on where this one stopped.',
+  resumeHint: 'Run the same command to resume.',
   async handle(values, { output, signal }) {
     if (values.cuda && values['no-cuda'])
       throw new DiffmineError('INVALID_ARGUMENT', '--cuda and --no-cuda exclude each other.', 'Give one of them.');

@@ -1,4 +1,4 @@
-// train: fine-tune a model, or make a small one from nothing.
+// train: fine-tune a model, or make a small one from scratch.
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { TRAIN } from '../options.js';
@@ -19,7 +19,7 @@ function sizesText(): string {
     String(size.learningRate),
     size.describe,
   ]);
-  return `${table(['size', 'denoises', 'pictures', 'channels x layers', 'weights', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6, 7])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. Everything can be changed by options.`;
+  return `${table(['size', 'denoises', 'images', 'channels x layers', 'weights', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6, 7])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. Everything can be changed by options.`;
 }
 
 function onTrain(output: Output): (event: TrainEvent) => void {
@@ -33,8 +33,8 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         break;
       case 'plan':
         output.log(
-          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.folder}: ${count(event.pictures, 'image')} of ${count(event.labels, 'label')} (${event.validation} more for validation), ` +
-            `${(event.trained / 1e6).toPrecision(3)} of ${(event.parameters / 1e6).toPrecision(3)} million parameters, ${count(event.steps, 'step')}, ${event.precision} on ${event.device}.`,
+          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.folder}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${event.validation} more for validation), ` +
+            `${(event.trained / 1e6).toPrecision(3)} of ${(event.parameters / 1e6).toPrecision(3)} million parameters, ${count(event.steps, 'step')}, ${event.dtype} on ${event.device}.`,
         );
         break;
       case 'step':
@@ -52,16 +52,16 @@ function onTrain(output: Output): (event: TrainEvent) => void {
           `Step ${event.step}: checkpoint${event.validation === null ? '' : `, validation loss ${event.validation.toPrecision(5)}${event.best ? ' (best)' : ''}`}.`,
         );
         break;
-      case 'sheet':
+      case 'grid':
         output.debug(`Step ${event.step}: samples in ${event.path}`);
         break;
     }
   };
 }
 
-export function trainText({ path, steps, loss, best, step, pictures, skipped, seconds, report }: TrainSummary): string {
+export function trainText({ path, steps, loss, best, step, images, skipped, seconds, report }: TrainSummary): string {
   return [
-    `Trained for ${count(steps, 'step')} on ${count(pictures, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
+    `Trained for ${count(steps, 'step')} on ${count(images, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
     `Model (weights of step ${step}): ${path}`,
     `Report: ${report}`,
   ].join('\n');
@@ -69,7 +69,7 @@ export function trainText({ path, steps, loss, best, step, pictures, skipped, se
 
 export const trainCommand = command({
   name: 'train',
-  describe: 'Fine-tune a model on labelled pictures, or train a small one from nothing',
+  describe: 'Fine-tune a model on labelled images, or train a small one from scratch',
   native: true,
   options: { ...TRAIN },
   examples: [
@@ -77,15 +77,12 @@ export const trainCommand = command({
       'diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."',
       "Fine-tuning, the paper's recipe",
     ],
-    [
-      'diffmine train world/train --new small --flips --dtype bf16 --out model',
-      'A model of 64 x 64 pixels from nothing',
-    ],
-    ['diffmine train --resume --out cars', 'Go on where it stopped'],
+    ['diffmine train world/train --new small --flips --dtype bf16 --out model', 'A 64 x 64 pixel model from scratch'],
+    ['diffmine train --resume --out cars', 'Resume an interrupted training'],
   ],
-  resumeHint: 'The same command with --resume goes on from here; with --steps N it ends there.',
+  resumeHint: 'Add --resume to continue from here; --steps N sets a new end.',
   async handle(values, { output, signal }) {
-    if (values.list) return { text: sizesText(), json: SIZES };
+    if (values['list-sizes']) return { text: sizesText(), json: SIZES };
     if (values.out === undefined) {
       const { DiffmineError } = await import('../../util/errors.js');
       throw new DiffmineError(
@@ -112,13 +109,13 @@ export const trainCommand = command({
         size: values.size,
         steps: values.steps,
         epochs: values.epochs,
-        batch: values.batch,
-        accumulate: values.accumulate,
+        trainBatch: values['train-batch'],
+        gradientAccumulationSteps: values['gradient-accumulation-steps'],
         learningRate: values['learning-rate'],
-        course: values.schedule,
-        warmup: values.warmup,
+        lrSchedule: values['lr-schedule'],
+        warmupSteps: values['warmup-steps'],
         weightDecay: values['weight-decay'],
-        clip: values.clip,
+        maxGradNorm: values['max-grad-norm'],
         ema: values.ema,
         drop: values.drop,
         tRange: values['t-range'],
@@ -126,8 +123,8 @@ export const trainCommand = command({
         minSnr: values['min-snr'],
         flips: values.flips,
         seed: values.seed,
-        precision: values.dtype,
-        checkpointing: values['gradient-checkpointing'],
+        dtype: values.dtype,
+        gradientCheckpointing: values['gradient-checkpointing'],
         loraRank: values['lora-rank'],
         loraAlpha: values['lora-alpha'],
         validation: values.validation,
@@ -135,10 +132,10 @@ export const trainCommand = command({
         keep: values.keep,
         sampleEvery: values['sample-every'],
         sampleCount: values['sample-count'],
-        sampleSteps: values['sample-steps'],
-        sampleGuidance: values['sample-guidance'],
+        sampleInferenceSteps: values['sample-inference-steps'],
+        sampleGuidanceScale: values['sample-guidance-scale'],
         use: values.use,
-        saveAs: values['save-as'],
+        saveDtype: values['save-dtype'],
         resume: values.resume,
         device: values.device,
         threads: values.threads,

@@ -12,7 +12,7 @@ import { defined, onScan } from '../stages.js';
 export function translateText({
   translated,
   translations,
-  pictures,
+  images,
   skipped,
   psnr,
   complete,
@@ -22,7 +22,7 @@ export function translateText({
   page,
 }: TranslateSummary): string {
   return [
-    closing({ verb: 'Translated', noun: 'image', done: translated, total: pictures, skipped, shards, seconds }),
+    closing({ verb: 'Translated', noun: 'image', done: translated, total: images, skipped, shards, seconds }),
     ...(translated > 0
       ? [
           `${count(translations, 'translation')}${psnr === null ? '' : `; mean PSNR of the reconstructions ${psnr.toFixed(1)} dB`}.`,
@@ -51,17 +51,17 @@ function qualityText({ structure, label, places }: Quality): string {
 
 export const translateCommand = command({
   name: 'translate',
-  describe: 'Show every picture under the other labels: the same place, made typical of them',
+  describe: 'Translate each image to the other labels, keeping its structure',
   native: true,
   options: TRANSLATE,
   examples: [
     [
       'diffmine translate cars --model cars-model --out parallel --preset cars',
-      "The paper's setting for cars: every picture under every decade",
+      "The paper's setting for cars: each image in every decade",
     ],
     [
       'diffmine translate photos --model sd15 --to 1950 --to 1980 --out parallel --limit 5',
-      'Five pictures of each label under two',
+      'Five images of each label, two target labels',
     ],
   ],
   resumeHint: 'Finished shards are kept. Run the same command to resume.',
@@ -73,17 +73,15 @@ export const translateCommand = command({
       out,
       variant,
       to,
-      guidance,
       negative,
       preset,
       prompt,
       size,
       limit,
-      steps,
       shard,
       batch,
       device,
-      dtype: precision,
+      dtype,
       threads,
       boxes,
       samples,
@@ -104,22 +102,22 @@ export const translateCommand = command({
         imageRoot: values['image-root'],
         variant,
         to,
-        guidance,
         negative,
         preset,
         prompt,
         size,
         limit,
-        steps,
         shard,
         batch,
         device,
-        precision,
+        dtype,
         threads,
+        guidanceScale: values['guidance-scale'],
+        inferenceSteps: values['inference-steps'],
         inversionSteps: values['inversion-steps'],
         guidanceRange: values['guidance-range'],
-        featureShare: values['feature-share'],
-        attentionShare: values['attention-share'],
+        featureFraction: values['feature-fraction'],
+        attentionFraction: values['attention-fraction'],
         featureLayers: values['feature-layers'],
         attentionLayers: values['attention-layers'],
         nullPrompt: values['null-prompt'],
@@ -131,7 +129,7 @@ export const translateCommand = command({
     if (summary.complete && summary.translated === 0) {
       throw new DiffmineError(
         'IMAGE_UNREADABLE',
-        `None of ${count(summary.pictures, 'image')} could be translated.`,
+        `None of ${count(summary.images, 'image')} could be translated.`,
         `The reasons are in ${join(summary.out, 'skipped.jsonl')}.`,
       );
     }
@@ -152,10 +150,10 @@ function onTranslate(output: Parameters<typeof onScan>[0]): ReturnType<typeof on
   return (event) => {
     if (event.type === 'plan') {
       output.log(
-        `${event.resumed ? 'Resuming' : 'Translating into'} ${event.run}: ${event.pictures - event.picturesDone} of ${count(event.pictures, 'image')} to translate, ` +
-          `${event.evaluations} UNet calls in batches of ${event.batch} on ${event.device}.`,
+        `${event.resumed ? 'Resuming' : 'Translating into'} ${event.run}: ${event.images - event.imagesDone} of ${count(event.images, 'image')} to translate, ` +
+          `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
       );
-    } else if (event.type === 'evaluations') {
+    } else if (event.type === 'unetCalls') {
       output.progress({
         stage: 'translate',
         done: event.done,

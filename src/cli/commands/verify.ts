@@ -10,7 +10,7 @@ export function verifyText(summary: VerifySummary): string {
     if (!worst) return ['', '', ''];
     const number = (value: number | null): string =>
       value === null ? 'not a number' : value === 0 ? '0' : value.toExponential(1);
-    return [number(worst.error), worst.share === null ? '' : worst.share.toFixed(2), worst.output];
+    return [number(worst.error), worst.fraction === null ? '' : worst.fraction.toFixed(2), worst.output];
   };
   const rows = summary.ops.map((op) => [
     op.op,
@@ -30,20 +30,20 @@ export function verifyText(summary: VerifySummary): string {
     table(['op', 'cases', 'checked', 'worst error', 'of allowed', 'in', 'verdict'], rows, [1, 2, 3, 4]),
     ...[...left].map(([why, count]) => `not checked: ${count} x ${why}`),
     ...failures,
-    `${summary.passed} passed, ${summary.failed} failed, ${summary.notChecked} not checked (${summary.precision} on ${summary.device}).`,
+    `${summary.passed} passed, ${summary.failed} failed, ${summary.notChecked} not checked (${summary.dtype} on ${summary.device}).`,
   ].join('\n');
 }
 
 export const verifyCommand = command({
   name: 'verify',
-  describe: 'Recompute golden numbers and compare; exit code 1 on any difference',
+  describe: 'Recompute reference values and compare; exit code 1 on any difference',
   native: true,
   options: { ...GOLDEN, ...DEVICE },
   async handle({ folder, device, dtype, threads }, { output, signal }) {
     const { verify } = await import('../../tools/verify/verify.js');
     const summary = await verify(
       folder,
-      { device, precision: dtype, threads },
+      { device, dtype: dtype, threads },
       { signal, onProgress: output.progress, log: (line) => output.log(line) },
     );
     return { text: verifyText(summary), json: summary, exitCode: summary.failed > 0 ? EXIT_CODES.CHECK_FAILED : 0 };

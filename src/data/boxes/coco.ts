@@ -3,7 +3,7 @@ import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { readText } from '../text/index.js';
-import { coordinate, pictureName, utf8, type BoxFile, type TruthBox } from './rows.js';
+import { coordinate, imageName, utf8, type BoxFile, type TruthBox } from './rows.js';
 
 const SHAPE =
   'A COCO file has images (id, file_name), annotations (image_id, category_id, bbox as [x, y, w, h]) and categories (id, name).';
@@ -59,7 +59,7 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
   };
   const images = byId('images', (row, where) => {
     const frame = frameOf(row, where);
-    return { image: pictureName(word(row, 'file_name', where)), ...(frame ? { frame } : {}) };
+    return { image: imageName(word(row, 'file_name', where)), ...(frame ? { frame } : {}) };
   });
   const categories = byId('categories', (row, where) => word(row, 'name', where));
   byId('annotations', () => undefined, false);

@@ -1,7 +1,7 @@
 // Boxes in CSV files: the project's own columns, and NIH's BBox_List_2017.csv.
 import { DiffmineError } from '../../util/errors.js';
 import { readCsv as readRecords } from '../text/index.js';
-import { coordinate, pictureName, utf8, type BoxFile, type TruthBox } from './rows.js';
+import { coordinate, imageName, utf8, type BoxFile, type TruthBox } from './rows.js';
 
 const COLUMNS =
   'A file of boxes has the columns image, x, y and w, h (or width, height); label, kind, slot and the label a box is typical of are optional.';
@@ -72,9 +72,9 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
       );
     const text = (from: string | undefined): string | undefined =>
       from === undefined ? undefined : record[header.indexOf(from)] || undefined;
-    const number = (from: string, least: number): number => coordinate(text(from), least, where, from);
-    const picture = text(image);
-    if (picture === undefined) throw new DiffmineError('DATASET_INVALID', `${where}: '${image}' is empty.`, COLUMNS);
+    const number = (from: string, min: number): number => coordinate(text(from), min, where, from);
+    const name = text(image);
+    if (name === undefined) throw new DiffmineError('DATASET_INVALID', `${where}: '${image}' is empty.`, COLUMNS);
     const more = {
       label: text(column('label')),
       typicalOf: text(typical),
@@ -82,7 +82,7 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
       slot: text(column('slot')),
     };
     return {
-      image: pictureName(picture),
+      image: imageName(name),
       x: number('x', -Infinity),
       y: number('y', -Infinity),
       width: number(width, 0),
@@ -93,7 +93,7 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
   return { boxes, naming: 'path' };
 }
 
-/** NIH's pictures, whose pixels the boxes are in. */
+/** NIH's images, whose pixels the boxes are in. */
 const NIH_SIDE = 1024;
 /** The one label that NIH's two files spell differently: here as Data_Entry has it. */
 const NIH_LABELS: Record<string, string> = { Infiltrate: 'Infiltration' };
@@ -122,7 +122,7 @@ export function nihBoxes({ name, header, rows }: CsvFile): BoxFile {
     if (!image || !finding)
       throw new DiffmineError('DATASET_INVALID', `${where}: the image or its finding is missing.`);
     return {
-      image: pictureName(image),
+      image: imageName(image),
       typicalOf: NIH_LABELS[finding] ?? finding,
       x: coordinate(x, -Infinity, where, 'x'),
       y: coordinate(y, -Infinity, where, 'y'),

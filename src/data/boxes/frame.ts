@@ -1,7 +1,7 @@
 // The frame that boxes and masks are drawn in: the upright image, a resized copy of it, or the image as it is stored, which an EXIF orientation turns.
 // Annotation tools that ignore EXIF draw on the stored image; sizes with swapped sides show it.
 import { DiffmineError } from '../../util/errors.js';
-import type { Size } from '../pictures.js';
+import type { Size } from '../read-image.js';
 import type { Box } from './geometry.js';
 
 /** From the stored to the upright image, by EXIF orientation: sides swapped (x and y, width and height), then mirrored across and down. */
@@ -55,7 +55,7 @@ export function turnMask(mask: MaskPixels, orientation: number): MaskPixels {
 /** Of a resized copy: its height may be off by this fraction (and a pixel, for rounding) from what its width asks for. */
 const TOLERANCE = 0.02;
 
-/** Pixels by which the proportions of `frame` miss those of `size`; undefined where it is no copy of it. */
+/** Pixels by which the proportions of `frame` miss those of `size`; undefined where it is not a copy of it. */
 function misses(frame: Size, size: Size): number | undefined {
   const off = Math.abs((frame.width * size.height) / size.width - frame.height);
   return off <= 1 + TOLERANCE * frame.height ? off : undefined;

@@ -1,5 +1,5 @@
 // Boxes: what they cover, and how they meet.
-import type { Size } from '../pictures.js';
+import type { Size } from '../read-image.js';
 
 export interface Box {
   x: number;

@@ -8,7 +8,7 @@ export {
   tableOf,
   type BoxFormat,
   type Marked,
-  type ScoredPicture,
+  type ScoredImage,
 } from './marks.js';
 export {
   BOX_FRAMES,
@@ -20,4 +20,4 @@ export {
   type PlaceOptions,
 } from './place.js';
 export { inSource, isOfImage, labelOf, type BoxFile, type TruthBox } from './rows.js';
-export { PictureTable } from './table.js';
+export { ImageTable } from './table.js';

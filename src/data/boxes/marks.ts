@@ -2,14 +2,14 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
-import type { Size } from '../pictures.js';
+import type { Size } from '../read-image.js';
 import { cocoBoxes } from './coco.js';
 import { csvBoxes, isNihHeader, nihBoxes, readCsv } from './csv.js';
 import { otherFrame, readFrame, swapsSides, turnMask, type MaskPixels } from './frame.js';
 import { fillBetween, type Box, type Edges } from './geometry.js';
 import { readMask, readMasks } from './masks.js';
 import { inSource, type BoxFile, type TruthBox } from './rows.js';
-import { PictureTable } from './table.js';
+import { ImageTable } from './table.js';
 
 export const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
 /** `auto`: a folder holds masks, a .json is COCO's, a .csv is NIH's or the project's own by its header. */
@@ -31,8 +31,8 @@ export interface Marked {
   turn?: number;
 }
 
-/** The scored image (readPicture gives all of it): `resized` is the whole image that width x height are the upper left part of. */
-export interface ScoredPicture extends Size {
+/** The scored image (readImage gives all of it): `resized` is the whole image that width x height are the upper left part of. */
+export interface ScoredImage extends Size {
   sourceWidth: number;
   sourceHeight: number;
   /** default: width x height, nothing was cut */
@@ -105,14 +105,14 @@ export async function readBoxes(
  *
  * @throws as readBoxes; DATASET_INVALID for a folder without masks
  */
-export async function readMarks(location: string, format: BoxFormat = 'auto'): Promise<PictureTable<Marked>> {
+export async function readMarks(location: string, format: BoxFormat = 'auto'): Promise<ImageTable<Marked>> {
   if ((await formatOf(location, format)) === 'masks') return readMasks(location);
   return tableOf(await readBoxes(location, { format }), markOf);
 }
 
 /** A file's boxes by image. */
-export function tableOf<T>({ boxes, naming }: BoxFile, item: (box: TruthBox) => T): PictureTable<T> {
-  const table = new PictureTable<T>(naming);
+export function tableOf<T>({ boxes, naming }: BoxFile, item: (box: TruthBox) => T): ImageTable<T> {
+  const table = new ImageTable<T>(naming);
   for (const box of boxes) table.add(box.image, item(box));
   return table;
 }
@@ -128,8 +128,8 @@ function markOf({ label, typicalOf, x, y, width, height, frame }: TruthBox): Mar
 }
 
 /** A box in source pixels as edges in pixels of the scored image. */
-export function scoredEdges({ x, y, width, height }: Box, picture: ScoredPicture): Edges {
-  const { sourceWidth, sourceHeight, resized = picture } = picture;
+export function scoredEdges({ x, y, width, height }: Box, image: ScoredImage): Edges {
+  const { sourceWidth, sourceHeight, resized = image } = image;
   const [across, down] = [
     (value: number): number => (value * resized.width) / sourceWidth,
     (value: number): number => (value * resized.height) / sourceHeight,
@@ -143,8 +143,8 @@ export function scoredEdges({ x, y, width, height }: Box, picture: ScoredPicture
  *
  * @throws DATASET_INVALID for a mask that cannot be decoded, or marks of an image of other proportions
  */
-export async function maskOf(marks: readonly Marked[], label: string, picture: ScoredPicture): Promise<Uint8Array> {
-  const { width, height, sourceWidth, sourceHeight, resized = { width, height }, orientation = 1 } = picture;
+export async function maskOf(marks: readonly Marked[], label: string, image: ScoredImage): Promise<Uint8Array> {
+  const { width, height, sourceWidth, sourceHeight, resized = { width, height }, orientation = 1 } = image;
   const mask = new Uint8Array(width * height);
   for (const mark of marks) {
     if (mark.label !== undefined && mark.label !== label) continue;
@@ -154,10 +154,10 @@ export async function maskOf(marks: readonly Marked[], label: string, picture: S
         { width: sourceWidth, height: sourceHeight },
         orientation,
       );
-      fillBetween(mask, width, height, scoredEdges(box, picture));
+      fillBetween(mask, width, height, scoredEdges(box, image));
     }
     if (mark.mask !== undefined) {
-      const drawn = await uprightMask(mark.mask, mark.turn, picture);
+      const drawn = await uprightMask(mark.mask, mark.turn, image);
       for (let y = 0; y < height; y++) {
         const row = Math.min(drawn.height - 1, Math.floor(((y + 0.5) * drawn.height) / resized.height));
         for (let x = 0; x < width; x++) {
@@ -173,7 +173,7 @@ export async function maskOf(marks: readonly Marked[], label: string, picture: S
 async function uprightMask(
   file: string,
   turn: number | undefined,
-  { sourceWidth, sourceHeight, orientation = 1 }: ScoredPicture,
+  { sourceWidth, sourceHeight, orientation = 1 }: ScoredImage,
 ): Promise<MaskPixels> {
   const [drawn, upright] = [await readMask(file), { width: sourceWidth, height: sourceHeight }];
   const reading = readFrame(drawn, upright, turn ?? orientation);

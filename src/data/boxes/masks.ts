@@ -4,10 +4,10 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { imageInput } from '../open.js';
-import type { Size } from '../pictures.js';
+import type { Size } from '../read-image.js';
 import type { MaskPixels } from './frame.js';
 import type { Marked } from './marks.js';
-import { ambiguous, few, PictureTable } from './table.js';
+import { ambiguous, few, ImageTable } from './table.js';
 import { walk } from './walk.js';
 
 const withoutExtension = (name: string): string => name.slice(0, name.length - path.posix.extname(name).length);
@@ -16,7 +16,7 @@ const withoutExtension = (name: string): string => name.slice(0, name.length - p
 type Claim = 3 | 2 | 1;
 
 /** Masks by the image they may belong to: a file's place alone does not tell which of the two layouts it is of, the image asked for does. */
-class MaskTable extends PictureTable<Marked> {
+class MaskTable extends ImageTable<Marked> {
   private readonly ofFolder = new Map<string, Marked[]>();
 
   constructor(notes: string[]) {
@@ -75,7 +75,7 @@ class MaskTable extends PictureTable<Marked> {
 }
 
 /** @throws DATASET_INVALID where the folder cannot be read or has no PNG */
-export async function readMasks(folder: string): Promise<PictureTable<Marked>> {
+export async function readMasks(folder: string): Promise<ImageTable<Marked>> {
   const { files, lost } = await walk(folder).catch((cause: unknown) => {
     throw new DiffmineError('DATASET_INVALID', `The masks '${folder}' cannot be read.`, undefined, { cause });
   });

@@ -4,10 +4,10 @@ import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { imageInput } from '../open.js';
 import { prefetch } from '../prefetch.js';
-import type { Size } from '../pictures.js';
+import type { Size } from '../read-image.js';
 import { fits, otherFrame, readFrame, swapped, swapsSides, type Reading } from './frame.js';
 import { clipped, coversPixel, type Box } from './geometry.js';
-import { scoredEdges, type Marked, type ScoredPicture } from './marks.js';
+import { scoredEdges, type Marked, type ScoredImage } from './marks.js';
 import { measureMask, readMask } from './masks.js';
 import { scaleInto } from './rows.js';
 
@@ -17,7 +17,7 @@ export interface MarkedImage<Mark extends Marked> {
   image: string;
   /** where it is, for its EXIF orientation; it may be gone by now */
   file: string;
-  scored: ScoredPicture;
+  scored: ScoredImage;
   marks: readonly Mark[];
 }
 
@@ -207,7 +207,7 @@ async function readFrames<Mark extends Marked>(
       throw new DiffmineError(
         'DATASET_INVALID',
         `The image '${file}' cannot be read: its EXIF orientation is needed for --box-frame stored.`,
-        'Say where the images are now: --pictures.',
+        'Say where the images are now: --dataset.',
       );
     const source = { width: scored.sourceWidth, height: scored.sourceHeight };
     for (const mark of one.marks) {

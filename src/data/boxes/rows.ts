@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { sharesLabel } from '../labels.js';
-import type { Size } from '../pictures.js';
+import type { Size } from '../read-image.js';
 import { otherFrame, readFrame, turnBox } from './frame.js';
 import type { Box } from './geometry.js';
 import type { Naming } from './table.js';
@@ -50,7 +50,7 @@ export function coordinate(value: unknown, min: number, where: string, name: str
 }
 
 /** An image's name with forward slashes, without './'. */
-export function pictureName(name: string): string {
+export function imageName(name: string): string {
   return path.posix.normalize(name.replaceAll('\\', '/'));
 }
 

@@ -20,7 +20,7 @@ function* suffixes(name: string): Generator<string> {
 const parts = (name: string): number => name.split('/').length;
 
 /** By image; `get` finds what a file says of an image of a dataset, the rest of the map is as the file names things. */
-export class PictureTable<T> extends Map<string, T[]> {
+export class ImageTable<T> extends Map<string, T[]> {
   /** the file's names that end in a path, for names with more folders than the dataset has */
   private endings: Map<string, string[]> | undefined;
 

@@ -1,15 +1,15 @@
 // CarDB as its project distributes it: train/NAME.jpg and train.json ({ "NAME.jpg": { "year": 1937, ... } }), test/ and test.json likewise. Years become
-// decades ("1930"). The whole folder means train/; one of its folders (CARDB/test) is a data set as well.
+// decades ("1930"). The whole folder means train/; one of its folders (CARDB/test) is a dataset as well.
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { Listing } from '../listing.js';
 import { isImage } from '../files.js';
 import { head } from '../ignored.js';
-import { addListed, isFile, look, pictureNames, readText, type Layout, type Listed } from './files.js';
+import { addListed, isFile, look, imageNames, readText, type Layout, type Listed } from './files.js';
 import type { TextOptions } from '../text/index.js';
 
-const HINT = 'CarDB has train/ with the pictures and train.json with their years: {"NAME.jpg": {"year": 1937}}.';
+const HINT = 'CarDB has train/ with the images and train.json with their years: {"NAME.jpg": {"year": 1937}}.';
 const SPLITS = ['train', 'val', 'test'] as const;
 
 /** @returns the decade of a year, as a label: 1937 -> "1930" */
@@ -21,7 +21,7 @@ export function decadeOf(year: unknown): string | undefined {
     : undefined;
 }
 
-/** @param below the folder of the pictures, relative to the data set: '' or 'train' */
+/** @param below the folder of the images, relative to the dataset: '' or 'train' */
 async function read(root: string, below: string, list: string, options: TextOptions): Promise<Listing> {
   const name = path.basename(list);
   let years: Record<string, { year?: unknown } | undefined>;
@@ -32,30 +32,30 @@ async function read(root: string, below: string, list: string, options: TextOpti
     throw new DiffmineError('DATASET_INVALID', `${name} is not JSON (${(cause as Error).message}).`, HINT, { cause });
   }
   if (typeof years !== 'object' || years === null || Array.isArray(years))
-    throw new DiffmineError('DATASET_INVALID', `${name} is no object of pictures.`, HINT);
+    throw new DiffmineError('DATASET_INVALID', `${name} is not an object of images.`, HINT);
   const { files } = await look(path.join(root, below));
-  const pictures = pictureNames(files);
+  const images = imageNames(files);
   const listed: Listed[] = [];
   const unlisted: string[] = [];
-  for (const picture of pictures) {
-    const entry = Object.hasOwn(years, picture) ? years[picture] : undefined;
+  for (const image of images) {
+    const entry = Object.hasOwn(years, image) ? years[image] : undefined;
     if (entry === undefined) {
-      unlisted.push(picture);
+      unlisted.push(image);
       continue;
     }
     const decade = decadeOf(entry?.year);
     if (decade === undefined)
       throw new DiffmineError(
         'DATASET_INVALID',
-        `${name}: the year of '${picture}' is ${JSON.stringify(entry?.year ?? null)}.`,
+        `${name}: the year of '${image}' is ${JSON.stringify(entry?.year ?? null)}.`,
         HINT,
       );
-    listed.push({ path: path.posix.join(below, picture), label: decade, extra: { year: String(entry?.year).trim() } });
+    listed.push({ path: path.posix.join(below, image), label: decade, extra: { year: String(entry?.year).trim() } });
   }
   if (listed.length === 0)
-    throw new DiffmineError('DATASET_INVALID', `No picture of '${path.join(root, below)}' is in ${name}.`, HINT);
-  const there = new Set(pictures);
-  const absent = Object.keys(years).filter((picture) => !there.has(picture));
+    throw new DiffmineError('DATASET_INVALID', `No image of '${path.join(root, below)}' is in ${name}.`, HINT);
+  const there = new Set(images);
+  const absent = Object.keys(years).filter((image) => !there.has(image));
   const found = new Listing();
   await addListed(found, root, listed);
   found.ignore('unlisted', files.length - listed.length);
@@ -84,17 +84,17 @@ export const cars: Layout = {
     for (const split of SPLITS) {
       // a label folder `train` beside some train.json is no CarDB: there its images lie in train/ itself
       const list = path.join(location, `${split}.json`);
-      const pictures =
+      const images =
         folders.includes(split) && files.includes(`${split}.json`)
-          ? pictureNames((await look(path.join(location, split))).files).length
+          ? imageNames((await look(path.join(location, split))).files).length
           : 0;
-      if (pictures > 0 && (wanted || (await isYears(list))))
+      if (images > 0 && (wanted || (await isYears(list))))
         return { read: async () => read(location, split, list, options) };
     }
     // a folder of it: images alone, their years in a file of its name beside it
     if (
       folders.length === 0 &&
-      pictureNames(files).length > 0 &&
+      imageNames(files).length > 0 &&
       (wanted ? await isFile(`${location}.json`) : await isYears(`${location}.json`))
     ) {
       return { read: async () => read(location, '', `${location}.json`, options) };
@@ -105,7 +105,7 @@ export const cars: Layout = {
       return { missing: `${lone}.json`, hint: HINT };
     const list = SPLITS.find((split) => files.includes(`${split}.json`));
     if (list) return { missing: `${list}/`, hint: HINT };
-    if (folders.length === 0 && pictureNames(files).length > 0)
+    if (folders.length === 0 && imageNames(files).length > 0)
       return { missing: `${path.basename(location)}.json beside it`, hint: HINT };
     return undefined;
   },

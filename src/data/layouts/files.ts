@@ -46,7 +46,7 @@ export async function look(folder: string): Promise<{ folders: string[]; files: 
   return { folders, files };
 }
 
-export function pictureNames(names: readonly string[]): string[] {
+export function imageNames(names: readonly string[]): string[] {
   return names.filter(isImage);
 }
 
@@ -54,7 +54,7 @@ export async function isFile(file: string): Promise<boolean> {
   return typeof (await factsOf(file)) === 'object';
 }
 
-/** A picture that a list names, relative to the data set. */
+/** An image that a list names, relative to the dataset. */
 export interface Listed {
   path: string;
   label: string;
@@ -73,11 +73,11 @@ export async function addListed(found: Listing, root: string, listed: readonly L
   return absent;
 }
 
-/** 'N of the M pictures of LIST are not there, such as X' */
+/** 'N of the M images of LIST are not there, such as X' */
 export function absentWarning(absent: readonly string[], total: number, list: string): string[] {
   return absent.length === 0
     ? []
-    : [`${absent.length} of the ${total} pictures of ${list} are not there, such as ${absent[0]}: they are left out.`];
+    : [`${absent.length} of the ${total} images of ${list} are not there, such as ${absent[0]}: they are left out.`];
 }
 
 /** Tables and lists lie beside the location that was given, which is text: their names are no bytes. */

@@ -1,5 +1,5 @@
 // Street views with their countries, as G^3: metadata.csv (id, country, ...) and images/ID/45.jpg, 135.jpg, ... (or images/ID.jpg); exclude.json lists
-// pictures to leave out ("ID/45.jpg"). Or country folders, which are label folders, with or without train/ above them.
+// images to leave out ("ID/45.jpg"). Or country folders, which are label folders, with or without train/ above them.
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
@@ -11,7 +11,7 @@ import {
   headerOf,
   isFile,
   look,
-  pictureNames,
+  imageNames,
   readColumns,
   readText,
   type Layout,
@@ -20,7 +20,7 @@ import {
 import { hasSplits, readLabelFolders } from './splits.js';
 
 const HINT =
-  'G^3 has metadata.csv with the columns id and country, and images/ID/ANGLE.jpg. Folders of pictures named after countries do as well.';
+  'G^3 has metadata.csv with the columns id and country, and images/ID/ANGLE.jpg. Folders of images named after countries do as well.';
 
 async function read(root: string, options: TextOptions): Promise<Listing> {
   const rows = await readColumns(path.join(root, 'metadata.csv'), ['id', 'country'], options);
@@ -31,14 +31,14 @@ async function read(root: string, options: TextOptions): Promise<Listing> {
   } catch (cause) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `exclude.json is no list of pictures (${(cause as Error).message}).`,
+      `exclude.json is not a list of images (${(cause as Error).message}).`,
       HINT,
       { cause },
     );
   }
   const places = await look(path.join(root, 'images'));
   const folders = new Set(places.folders);
-  const files = new Map(pictureNames(places.files).map((file) => [path.parse(file).name, file]));
+  const files = new Map(imageNames(places.files).map((file) => [path.parse(file).name, file]));
   const listed: Listed[] = [];
   const absent: string[] = [];
   const found = new Listing();
@@ -46,20 +46,16 @@ async function read(root: string, options: TextOptions): Promise<Listing> {
     if (id === '' || country === '')
       throw new DiffmineError('DATASET_INVALID', `${where}: the id or the country is missing.`, HINT);
     const own = folders.has(id)
-      ? pictureNames((await look(path.join(root, 'images', id))).files).map((file) => `${id}/${file}`)
+      ? imageNames((await look(path.join(root, 'images', id))).files).map((file) => `${id}/${file}`)
       : [files.get(id) ?? files.get(path.parse(id).name)].filter((one) => one !== undefined);
     if (own.length === 0) absent.push(`images/${id}`);
-    for (const picture of own) {
-      if (left.has(picture)) found.ignore('unlisted');
-      else listed.push({ path: `images/${picture}`, label: country });
+    for (const image of own) {
+      if (left.has(image)) found.ignore('unlisted');
+      else listed.push({ path: `images/${image}`, label: country });
     }
   }
   if (listed.length === 0)
-    throw new DiffmineError(
-      'DATASET_INVALID',
-      `No picture of metadata.csv is in '${path.join(root, 'images')}'.`,
-      HINT,
-    );
+    throw new DiffmineError('DATASET_INVALID', `No image of metadata.csv is in '${path.join(root, 'images')}'.`, HINT);
   await addListed(found, root, listed);
   found.warnings.push(...absentWarning(absent, rows.length, 'metadata.csv'));
   return found;
@@ -68,7 +64,7 @@ async function read(root: string, options: TextOptions): Promise<Listing> {
 /** Whether rows of metadata.csv name what is in images/: other datasets have a metadata.csv with an id and a country too. */
 async function namesImages(root: string, options: TextOptions): Promise<boolean> {
   const { folders, files } = await look(path.join(root, 'images'));
-  const names = new Set([...folders, ...pictureNames(files).map((file) => path.parse(file).name)]);
+  const names = new Set([...folders, ...imageNames(files).map((file) => path.parse(file).name)]);
   const rows = await readColumns(path.join(root, 'metadata.csv'), ['id'], options).catch(() => undefined);
   // one that cannot be decoded is an error when it is read
   return rows === undefined || rows.some(({ id }) => names.has(id) || names.has(path.parse(id).name));

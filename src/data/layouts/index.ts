@@ -1,4 +1,4 @@
-// The layouts in which the paper's data sets are distributed, by the name of their preset.
+// The layouts in which the paper's datasets are distributed, by the name of their preset.
 import { DiffmineError } from '../../util/errors.js';
 import type { Listing } from '../listing.js';
 import { cars } from './cars.js';
@@ -34,7 +34,7 @@ export async function readLayout(
     if (wanted === 'auto' && isFolder) continue;
     throw new DiffmineError(
       'DATASET_INVALID',
-      `'${location}' looks like the data set of --preset ${layout}, but ${recognised.missing} is not there.`,
+      `'${location}' looks like the dataset of --preset ${layout}, but ${recognised.missing} is not there.`,
       recognised.hint,
     );
   }

@@ -1,6 +1,6 @@
 // Places365 as distributed: categories_places365.txt ("/a/airfield 0"), lists (places365_train_standard.txt: "/a/airfield/00000001.jpg 0";
-// places365_val.txt: "Places365_val_00000001.jpg 165") and folders of pictures, large or shrunk to 256 px. The whole folder means the training list where
-// its pictures are there, else the validation list; a list (PLACES/places365_val.txt) is a data set as well. Labels are the categories, /a/apartment_building/outdoor
+// places365_val.txt: "Places365_val_00000001.jpg 165") and folders of images, large or shrunk to 256 px. The whole folder means the training list where
+// its images are there, else the validation list; a list (PLACES/places365_val.txt) is a dataset as well. Labels are the categories, /a/apartment_building/outdoor
 // being apartment_building_outdoor.
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
@@ -10,9 +10,9 @@ import { absentWarning, addListed, isFile, readLines, type Layout } from './file
 import { hasSplits, readLabelFolders } from './splits.js';
 
 const CATEGORIES = 'categories_places365.txt';
-/** Where lists lie: beside the pictures, or in the folder their archive makes. */
+/** Where lists lie: beside the images, or in the folder their archive makes. */
 const LISTS = ['', 'filelist_places365-standard', 'filelist_places365-challenge'];
-/** Lists in the order they are tried, and the folders their pictures may be in, larger ones first. */
+/** Lists in the order they are tried, and the folders their images may be in, larger ones first. */
 const PARTS: Record<string, readonly string[]> = {
   'places365_train_standard.txt': ['data_large_standard', 'data_large', 'data_256_standard', 'data_256', 'images', ''],
   'places365_train_challenge.txt': [
@@ -25,7 +25,7 @@ const PARTS: Record<string, readonly string[]> = {
   ],
   'places365_val.txt': ['val_large', 'val_256', 'images', ''],
 };
-const HINT = `Places365 has ${CATEGORIES}, a list such as places365_val.txt, and the pictures in data_large/, data_256/, val_large/ or val_256/.`;
+const HINT = `Places365 has ${CATEGORIES}, a list such as places365_val.txt, and the images in data_large/, data_256/, val_large/ or val_256/.`;
 
 /** '/a/apartment_building/outdoor' -> 'apartment_building_outdoor' */
 export function categoryName(category: string): string {
@@ -38,22 +38,22 @@ async function entries(file: string, options: TextOptions): Promise<[string, str
     if (name === undefined || number === undefined)
       throw new DiffmineError(
         'DATASET_INVALID',
-        `${where}: ${JSON.stringify(text.slice(0, 80))} is no name and number.`,
+        `${where}: ${JSON.stringify(text.slice(0, 80))} is not a name and number.`,
         HINT,
       );
     return [name, number, where];
   });
 }
 
-/** The first of `folders` that holds the first of these pictures. */
+/** The first of `folders` that holds the first of these images. */
 async function folderOf(
   root: string,
-  pictures: readonly string[],
+  images: readonly string[],
   folders: readonly string[],
 ): Promise<string | undefined> {
-  for (const picture of [pictures[0], pictures[Math.floor(pictures.length / 2)], pictures[pictures.length - 1]]) {
+  for (const image of [images[0], images[Math.floor(images.length / 2)], images[images.length - 1]]) {
     for (const folder of folders)
-      if (picture !== undefined && (await isFile(path.join(root, folder, picture)))) return folder;
+      if (image !== undefined && (await isFile(path.join(root, folder, image)))) return folder;
   }
   return undefined;
 }
@@ -123,7 +123,7 @@ export const places: Layout = {
       missing:
         lists.length === 0
           ? `a list (${Object.keys(PARTS).join(', ')})`
-          : `the pictures of ${lists.map((list) => path.basename(list)).join(' or ')}`,
+          : `the images of ${lists.map((list) => path.basename(list)).join(' or ')}`,
       hint: HINT,
     };
   },

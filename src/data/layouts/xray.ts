@@ -1,20 +1,11 @@
-// ChestX-ray8 and ChestX-ray14 as NIH distributes them: Data_Entry_2017.csv ("Image Index", "Finding Labels" with A|B, "No Finding") and the pictures in
-// images/ or images_001/images/ ... images_012/images/, as the archives unpack. The whole folder means every picture that is there; a list of names
-// (CXR8/train_val_list.txt, CXR8/test_list.txt) or the list of boxes (CXR8/BBox_List_2017.csv) means the pictures it names. Labels stay as they are, A|B.
+// ChestX-ray8 and ChestX-ray14 as NIH distributes them: Data_Entry_2017.csv ("Image Index", "Finding Labels" with A|B, "No Finding") and the images in
+// images/ or images_001/images/ ... images_012/images/, as the archives unpack. The whole folder means every image that is there; a list of names
+// (CXR8/train_val_list.txt, CXR8/test_list.txt) or the list of boxes (CXR8/BBox_List_2017.csv) means the images it names. Labels stay as they are, A|B.
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { Listing } from '../listing.js';
 import type { TextOptions } from '../text/index.js';
-import {
-  absentWarning,
-  addListed,
-  headerOf,
-  look,
-  pictureNames,
-  readColumns,
-  readLines,
-  type Layout,
-} from './files.js';
+import { absentWarning, addListed, headerOf, look, imageNames, readColumns, readLines, type Layout } from './files.js';
 
 /** Names of the table; the paper's code has it as metadata.csv. */
 const TABLES = ['Data_Entry_2017.csv', 'Data_Entry_2017_v2020.csv', 'metadata.csv'];
@@ -22,15 +13,15 @@ const IMAGE = 'Image Index';
 const LABELS = 'Finding Labels';
 const LIST = /^(train_val_list|test_list|BBox_List_2017)\.(txt|csv)$/i;
 const HINT =
-  'ChestX-ray14 has Data_Entry_2017.csv with the columns Image Index and Finding Labels, and the pictures in images/ or images_001/images/ and so on.';
+  'ChestX-ray14 has Data_Entry_2017.csv with the columns Image Index and Finding Labels, and the images in images/ or images_001/images/ and so on.';
 
-/** Where each picture lies, relative to the root. */
+/** Where each image lies, relative to the root. */
 async function locate(root: string): Promise<Map<string, string>> {
   const { folders, files } = await look(root);
-  const places = new Map(pictureNames(files).map((name) => [name, name]));
+  const places = new Map(imageNames(files).map((name) => [name, name]));
   for (const folder of folders.filter((name) => /^images(_\d+)?$/i.test(name))) {
     for (const below of [folder, `${folder}/images`])
-      for (const name of pictureNames((await look(path.join(root, below))).files)) places.set(name, `${below}/${name}`);
+      for (const name of imageNames((await look(path.join(root, below))).files)) places.set(name, `${below}/${name}`);
   }
   return places;
 }
@@ -71,7 +62,7 @@ async function read(root: string, table: string, list: string | undefined, optio
   if (listed.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `Of the ${absent.length} pictures of ${name} none is below '${root}', such as ${absent[0] ?? '-'}.`,
+      `Of the ${absent.length} images of ${name} none is below '${root}', such as ${absent[0] ?? '-'}.`,
       HINT,
     );
   }

@@ -39,7 +39,7 @@ const mean = (values: Iterable<number>): number => {
 
 /**
  * The change of every cluster, and (cluster null) of all top places, for every pair a < b in order. Without random places (none fits beside another in
- * tiny pictures), or where nothing changes at them, distances are divided by their own mean.
+ * tiny images), or where nothing changes at them, distances are divided by their own mean.
  *
  * @throws CANCELLED
  */

@@ -1,4 +1,4 @@
-// Consistent changes (section 5.1 of the paper): what is typical of each label it is shown under, in all translations of a picture at once; grouped
+// Consistent changes (section 5.1 of the paper): what is typical of each label it is shown under, in all translations of an image at once; grouped
 // by how it looks under every label. Scored shard by shard into a run folder that can be resumed, then grouped, then shown.
 import { fillPrompt } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -8,16 +8,16 @@ import type { Hooks } from '../scan/options.js';
 import { shardsOf } from '../scan/plan.js';
 import { Meter } from '../scan/progress.js';
 import { attemptShard, schedule, waitingFor, type ShardOutcome } from '../scan/schedule.js';
-import { isAuto } from '../scan/settle.js';
+import { isAuto } from '../scan/resolve.js';
 import { groupPlaces, type GroupRecord } from './group.js';
 import type { CotypicalityEvent, CotypicalityOptions, CotypicalitySummary } from './options.js';
 import { writeChangesReport } from './report.js';
 import { CotypicalityRun, type ShardRecord } from './run.js';
-import { settleCotypicality, type SettledCotypicality } from './settle.js';
-import { evaluationsOf, scoreSequences, type SequenceContext } from './shard.js';
+import { resolveCotypicality, type ResolvedCotypicality } from './resolve.js';
+import { unetCallsOf, scoreSequences, type SequenceContext } from './shard.js';
 
 /**
- * Finds places of a parallel data set that are typical under every label, and groups them; goes on where an earlier call with the same options
+ * Finds places of a parallel dataset that are typical under every label, and groups them; resumes where an earlier call with the same options
  * stopped. Several calls may work on one folder at once.
  *
  * @throws RUN_MISMATCH where the folder holds another run; before work begins INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
@@ -28,18 +28,18 @@ export async function cotypicality(
   hooks: Hooks<CotypicalityEvent> = {},
 ): Promise<CotypicalitySummary> {
   const begun = performance.now();
-  const settled = await settleCotypicality(options, hooks);
+  const resolved = await resolveCotypicality(options, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The search was cancelled before it began.');
   const run = await CotypicalityRun.begin(
     options.out,
-    settled.draft,
-    settled.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })),
+    resolved.draft,
+    resolved.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })),
     { anyBatch: isAuto(options.batch), ...hooks },
   );
   const { manifest } = run;
-  const lazy = new LazyEngine(options, settled);
+  const lazy = new LazyEngine(options, resolved);
   try {
-    const scored = await scoreAll(run, settled, options, lazy, hooks);
+    const scored = await scoreAll(run, resolved, options, lazy, hooks);
     const done = await run.doneShards();
     const records: ShardRecord[] = [];
     for (const shard of done) records.push(await run.readShard(shard));
@@ -62,8 +62,8 @@ export async function cotypicality(
         onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which groups the places of ${options.out}.`),
       });
       try {
-        groups = await groupPlaces(run, settled.sequences, () => lazy.bare(), settled.grouping, options.boxes, hooks);
-        const page = await writeChangesReport(run, groups, settled.sequences, { rows: options.rows ?? 8 }, hooks);
+        groups = await groupPlaces(run, resolved.sequences, () => lazy.bare(), resolved.grouping, options.boxes, hooks);
+        const page = await writeChangesReport(run, groups, resolved.sequences, { rows: options.rows ?? 8 }, hooks);
         report = page.path;
       } finally {
         await lock.release();
@@ -73,20 +73,20 @@ export async function cotypicality(
       run: run.path,
       complete,
       resumed: scored.resumed,
-      labels: settled.labels,
+      labels: resolved.labels,
       sequences: manifest.index.rows,
       scored: sequences,
       skipped: records.reduce((sum, { skipped }) => sum + skipped, 0),
       shards: { total: manifest.shards, done: done.length, here: scored.here },
-      evaluations: scored.evaluations,
+      unetCalls: scored.unetCalls,
       seconds: (performance.now() - begun) / 1000,
-      device: settled.device.id,
+      device: resolved.device.id,
       places: groups?.places ?? 0,
       clusters: groups?.clusters ?? [],
       projection: groups?.projection ?? {
-        asked: settled.grouping.projection,
-        done: settled.grouping.projection,
-        dimensions: settled.grouping.dimensions,
+        asked: resolved.grouping.projection,
+        done: resolved.grouping.projection,
+        dimensions: resolved.grouping.dimensions,
       },
       truth: groups?.truth ?? null,
       notes: [...records.flatMap(({ notes }) => notes), ...(groups?.notes ?? [])],
@@ -103,13 +103,13 @@ class LazyEngine {
 
   constructor(
     private readonly options: CotypicalityOptions,
-    private readonly settled: SettledCotypicality,
+    private readonly resolved: ResolvedCotypicality,
   ) {}
 
   bare(): Engine {
     return (this.engine ??= new Engine({
-      device: this.settled.device.id,
-      precision: this.settled.draft.options.precision,
+      device: this.resolved.device.id,
+      dtype: this.resolved.draft.options.dtype,
       threads: this.options.threads ?? 0,
     }));
   }
@@ -121,18 +121,18 @@ class LazyEngine {
 
 async function scoreAll(
   run: CotypicalityRun,
-  settled: SettledCotypicality,
+  resolved: ResolvedCotypicality,
   options: CotypicalityOptions,
   lazy: LazyEngine,
   hooks: Hooks<CotypicalityEvent>,
-): Promise<{ resumed: boolean; here: number; evaluations: number }> {
+): Promise<{ resumed: boolean; here: number; unetCalls: number }> {
   const { manifest } = run;
   const { signal, log } = hooks;
   const part = shardsOf(manifest, options.shard);
   const before = new Set(await run.doneShards());
   const todo = part.filter((shard) => !before.has(shard));
   const count = (shards: number[]): number => run.shardLength(...shards);
-  const each = evaluationsOf(manifest.options.samples, settled.labels.length);
+  const each = unetCallsOf(manifest.options.samples, resolved.labels.length);
   const resumed = before.size > 0;
   hooks.onProgress?.({
     type: 'plan',
@@ -140,11 +140,11 @@ async function scoreAll(
     resumed,
     shards: part.length,
     shardsDone: part.length - todo.length,
-    pictures: count(part),
-    picturesDone: count(part) - count(todo),
-    evaluations: count(todo) * each,
+    images: count(part),
+    imagesDone: count(part) - count(todo),
+    unetCalls: count(todo) * each,
     batch: manifest.options.batch,
-    device: settled.device.id,
+    device: resolved.device.id,
   });
   const meter = new Meter(
     hooks,
@@ -152,28 +152,28 @@ async function scoreAll(
     { done: count(part) - count(todo), total: count(part) },
     { done: part.length - todo.length, total: part.length },
   );
-  if (todo.length === 0) return { resumed, here: 0, evaluations: 0 };
+  if (todo.length === 0) return { resumed, here: 0, unetCalls: 0 };
 
   const here = await meter.interruptible('sequence', async () => {
     const call = signal ? { signal } : {};
     const engine = lazy.bare();
-    await engine.loadModel(settled.model.source, {
+    await engine.loadModel(resolved.model.source, {
       ...call,
       onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }),
     });
     const { prompt, nullPrompt } = manifest.options;
     const names =
       prompt === null
-        ? [...settled.labels, '']
-        : [...settled.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
-    const conditions = await prepareConditions(engine, settled.model, names, call);
+        ? [...resolved.labels, '']
+        : [...resolved.labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+    const conditions = await prepareConditions(engine, resolved.model, names, call);
     const context: SequenceContext = {
       run,
       engine,
       conditions,
-      labels: settled.labels,
-      sizes: settled.sizes,
-      sequences: settled.sequences,
+      labels: resolved.labels,
+      sizes: resolved.sizes,
+      sequences: resolved.sequences,
       meter,
       ...call,
       ...(log ? { log } : {}),
@@ -184,7 +184,7 @@ async function scoreAll(
     });
   });
   meter.finish();
-  return { resumed, here, evaluations: meter.done };
+  return { resumed, here, unetCalls: meter.done };
 }
 
 async function tryShard(context: SequenceContext, shard: number, each: number): Promise<ShardOutcome> {
@@ -196,7 +196,7 @@ async function tryShard(context: SequenceContext, shard: number, each: number): 
     async () => scoreSequences(context, shard),
     async () => {
       const { sequences, skipped } = await run.readShard(shard);
-      return { evaluations: (sequences + skipped) * each, done: sequences, skipped };
+      return { unetCalls: (sequences + skipped) * each, done: sequences, skipped };
     },
   );
 }

@@ -71,7 +71,7 @@ export async function readGroups(run: CotypicalityRun): Promise<GroupRecord | un
 /**
  * Groups the places of a run whose shards are all finished. One that was grouped with these settings already is left as it is.
  *
- * @param sequences by key: how large their pictures were in the data set, which boxes refer to
+ * @param sequences by key: how large their images were in the dataset, which boxes refer to
  * @param engine any: clustering needs no model
  * @throws RUN_INVALID for a damaged shard; DATASET_INVALID for boxes that cannot be read, or that lie in none of the sources; CANCELLED
  */
@@ -198,7 +198,7 @@ export async function groupPlaces(
 const keyOf = ({ sequence, list, place }: { sequence: string; list: string; place: number }): string =>
   JSON.stringify([list, sequence, place]);
 
-/** The best places of all shards, as many random ones, the scores of both, and the sizes of the sequences' source pictures. */
+/** The best places of all shards, as many random ones, the scores of both, and the sizes of the sequences' source images. */
 async function readLists(
   run: CotypicalityRun,
   most: number,
@@ -272,7 +272,7 @@ async function readLists(
   return { top: listed('top'), random: listed('random'), scores, sizes };
 }
 
-/** Clusters of both lists against boxes in the source pictures, which are named as in the data set, or as the sequence. */
+/** Clusters of both lists against boxes in the source images, which are named as in the dataset, or as the sequence. */
 function compare(
   file: string,
   truth: BoxFile,
@@ -312,15 +312,15 @@ function compare(
     if (!outside) return placed;
     throw new DiffmineError(
       'DATASET_INVALID',
-      `${file}: a box of ${outside.image} begins at ${outside.x}, ${outside.y}, outside its source picture of ${size.width} x ${size.height} px.`,
+      `${file}: a box of ${outside.image} begins at ${outside.x}, ${outside.y}, outside its source image of ${size.width} x ${size.height} px.`,
       "Without a manifest of translate, boxes are in pixels of the sequence's source.png.",
     );
   };
   if (lists.top.rows.every((row) => boxesOf(row).length === 0)) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `${file} has no box in a source picture of this run.`,
-      'It names pictures as the data set did that was translated, or by LABEL/NAME.',
+      `${file} has no box in a source image of this run.`,
+      'It names images as the dataset did that was translated, or by LABEL/NAME.',
     );
   }
   const columns: TruthRecord['columns'] = {};

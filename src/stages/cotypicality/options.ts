@@ -1,5 +1,5 @@
 // What a search for consistent changes is asked for, what it tells on the way, and what it says at the end.
-import type { Precision, SamplerName } from '../../engine/types.js';
+import type { Dtype, SamplerName } from '../../engine/types.js';
 import type { ScanEvent } from '../scan/options.js';
 
 export const PROJECTIONS = ['umap', 'pca', 'none'] as const;
@@ -18,11 +18,11 @@ export interface GroupSettings {
   /** default 32 */
   dimensions: number;
   /** of a place, that UMAP looks at; default 15 */
-  neighbours: number;
+  neighbors: number;
 }
 
 export interface CotypicalityOptions extends Partial<GroupSettings> {
-  /** a parallel data set: what `translate` wrote, or a folder of its layout */
+  /** a parallel dataset: what `translate` wrote, or a folder of its layout */
   parallel: string;
   /** a diffusers folder */
   model: string;
@@ -30,7 +30,7 @@ export interface CotypicalityOptions extends Partial<GroupSettings> {
   variant?: string;
   /** the run folder: new, empty, or that of the same run */
   out: string;
-  /** only these labels; default: all of the parallel data set */
+  /** only these labels; default: all of the parallel dataset */
   labels?: string[];
 
   /** as those of a scan */
@@ -45,10 +45,10 @@ export interface CotypicalityOptions extends Partial<GroupSettings> {
   tRange?: readonly [number, number];
   sampler?: SamplerName;
   batch?: number | 'auto';
-  precision?: Precision;
+  dtype?: Dtype;
   device?: string;
   threads?: number;
-  /** keep each picture's mean map; default true */
+  /** keep each image's mean map; default true */
   maps?: boolean;
   /** sequences a shard; default 16 */
   shardSize?: number;
@@ -62,14 +62,14 @@ export interface CotypicalityOptions extends Partial<GroupSettings> {
   upBlock?: number;
   ensemble?: number;
 
-  /** a CSV of boxes in the source pictures, which clusters are compared with */
+  /** a CSV of boxes in the source images, which clusters are compared with */
   boxes?: string;
   /** sequences a cluster on the page; default 8 */
   rows?: number;
 }
 
 export type CotypicalityEvent =
-  /** of scoring; its pictures are sequences */
+  /** of scoring; its images are sequences */
   | ScanEvent
   /** labels whose features are projected, of both lists where there are boxes */
   | { type: 'project'; done: number; total: number }
@@ -80,9 +80,9 @@ export type CotypicalityEvent =
 export interface Agreement {
   /** places compared */
   places: number;
-  /** share of them that lie on an element */
+  /** fraction of them that lie on an element */
   onElement: number;
-  /** share of all places whose element is the commonest of their cluster; a place on no element never is */
+  /** fraction of all places whose element is the commonest of their cluster; a place on no element never is */
   purity: number;
   /** the same of the places on elements alone */
   purityOnElements: number;
@@ -119,8 +119,8 @@ export interface CotypicalitySummary {
   scored: number;
   skipped: number;
   shards: { total: number; done: number; here: number };
-  /** UNet evaluations of this call */
-  evaluations: number;
+  /** UNet calls of this call */
+  unetCalls: number;
   seconds: number;
   device: string;
   /** places that were grouped */

@@ -1,8 +1,8 @@
-// Where a sequence is co-typical: the median over labels of its pictures' score maps, and the best places of it (section 5.1 of the paper).
+// Where a sequence is co-typical: the median over labels of its images' score maps, and the best places of it (section 5.1 of the paper).
 import { float32, fromFloat32, type Conditions, type Engine } from '../../engine/index.js';
 import type { CallOptions, DiftOptions, PixelBox, Tensor } from '../../engine/types.js';
 
-/** A place of a sequence: the same patch in each of its pictures, in pixels of the scored pictures. */
+/** A place of a sequence: the same patch in each of its images, in pixels of the scored images. */
 export interface Place {
   row: number;
   column: number;
@@ -59,9 +59,9 @@ export const boxOf = ({ row, column }: { row: number; column: number }, patch: n
 });
 
 /**
- * DIFT features of a sequence's places: each picture under its own prompt, the same boxes in all, L2-normalised picture by picture.
+ * DIFT features of a sequence's places: each image under its own prompt, the same boxes in all, L2-normalised image by image.
  *
- * @param input pictures, or latents F32 [C, c, h, w] with the pictures' size; conditions: row of each picture's prompt, [C]; noises as Engine.dift takes them
+ * @param input images, or latents F32 [C, c, h, w] with the images' size; conditions: row of each image's prompt, [C]; noises as Engine.dift takes them
  * @returns [C] F32 [boxes, F], and F32 [C, F, fh, fw] where it is kept
  */
 export async function sequenceFeatures(

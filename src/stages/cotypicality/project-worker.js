@@ -14,8 +14,8 @@ function uniform(seed) {
   };
 }
 
-function umap(rows, { dimensions, neighbours, seed }) {
-  return new UMAP({ nComponents: dimensions, nNeighbors: neighbours, random: uniform(seed) }).fit(rows);
+function umap(rows, { dimensions, neighbors, seed }) {
+  return new UMAP({ nComponents: dimensions, nNeighbors: neighbors, random: uniform(seed) }).fit(rows);
 }
 
 function pca(rows, { dimensions }) {

@@ -7,7 +7,7 @@ import { DiffmineError } from '../../util/errors.js';
 import type { PlaceFeatures } from './changes.js';
 import type { GroupSettings, Projection } from './options.js';
 
-/** Fewer places than this have no neighbourhoods that UMAP could keep. */
+/** Fewer places than this have no neighborhoods that UMAP could keep. */
 const FEWEST = 5;
 /** Threads at once: each holds a label's features several times over. */
 const MOST_THREADS = 4;
@@ -16,7 +16,7 @@ export interface ProjectionPlan {
   projection: Projection;
   /** a label */
   dimensions: number;
-  neighbours: number;
+  neighbors: number;
   notes: string[];
 }
 
@@ -24,12 +24,12 @@ export interface ProjectionPlan {
 export function planProjection(
   count: number,
   width: number,
-  asked: Pick<GroupSettings, 'projection' | 'dimensions' | 'neighbours'>,
+  asked: Pick<GroupSettings, 'projection' | 'dimensions' | 'neighbors'>,
 ): ProjectionPlan {
   const whole = (note?: string): ProjectionPlan => ({
     projection: 'none',
     dimensions: width,
-    neighbours: asked.neighbours,
+    neighbors: asked.neighbors,
     notes: note === undefined ? [] : [note],
   });
   if (asked.projection === 'none') return whole();
@@ -41,14 +41,14 @@ export function planProjection(
   if (count < FEWEST)
     return whole(`${count} places are too few for ${name}: their features are clustered as they are.`);
   const notes: string[] = [];
-  // n points span n - 1 dimensions, and have n - 1 neighbours
+  // n points span n - 1 dimensions, and have n - 1 neighbors
   const dimensions = Math.min(asked.dimensions, count - 1);
   if (dimensions < asked.dimensions)
     notes.push(`${count} places: ${name} projects to ${dimensions} dimensions, not ${asked.dimensions}.`);
-  const neighbours = Math.min(asked.neighbours, count - 1);
-  if (asked.projection === 'umap' && neighbours < asked.neighbours)
-    notes.push(`${count} places: UMAP looks at ${neighbours} neighbours, not ${asked.neighbours}.`);
-  return { projection: asked.projection, dimensions, neighbours, notes };
+  const neighbors = Math.min(asked.neighbors, count - 1);
+  if (asked.projection === 'umap' && neighbors < asked.neighbors)
+    notes.push(`${count} places: UMAP looks at ${neighbors} neighbors, not ${asked.neighbors}.`);
+  return { projection: asked.projection, dimensions, neighbors, notes };
 }
 
 async function inThread(values: Float32Array, width: number, how: object, signal?: AbortSignal): Promise<Float32Array> {
@@ -98,7 +98,7 @@ export async function project(
       const how = {
         projection: plan.projection,
         dimensions: plan.dimensions,
-        neighbours: plan.neighbours,
+        neighbors: plan.neighbors,
         seed: (seed + Math.imul(label, 0x9e3779b1)) >>> 0,
       };
       parts[label] = plan.projection === 'none' || count === 0 ? own : await inThread(own, width, how, hooks.signal);

@@ -1,4 +1,4 @@
-// How far clusters agree with what is known to be in the source pictures (boxes): do the places of a cluster lie on the same kind of element?
+// How far clusters agree with what is known to be in the source images (boxes): do the places of a cluster lie on the same kind of element?
 //
 // The element of a place is that of the box which the place hits (its centre in the box, or an intersection over union above 0.1), of several the one of
 // largest intersection over union. With m_k the count of the commonest element of cluster k over its places, purity = sum_k m_k / places: a place on no
@@ -62,13 +62,13 @@ export function agreement(
     }
     return sum / SHUFFLES;
   };
-  const share = (count: number, all: number): number => (all === 0 ? 0 : count / all);
+  const fraction = (count: number, all: number): number => (all === 0 ? 0 : count / all);
   return {
     places,
-    onElement: share(on.length, places),
-    purity: share(found, places),
-    purityOnElements: share(found, on.length),
-    chance: share(dealt([...assignment.keys()]), places),
-    chanceOnElements: share(dealt(on), on.length),
+    onElement: fraction(on.length, places),
+    purity: fraction(found, places),
+    purityOnElements: fraction(found, on.length),
+    chance: fraction(dealt([...assignment.keys()]), places),
+    chanceOnElements: fraction(dealt(on), on.length),
   };
 }

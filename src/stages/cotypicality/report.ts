@@ -4,7 +4,7 @@
 //   report/index.html, *.css, *.js         the page (page/, and what all pages share)
 //   report/data/run.js                     its data, a classic script
 //   report/sprites/S.webp                  the places shown: place p under label c is tile p C + c
-//   report/pictures/P-C.webp               picture of place p's sequence under label c (the first place of the sequence on the page); loaded on click
+//   report/images/P-C.webp               image of place p's sequence under label c (the first place of the sequence on the page); loaded on click
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
@@ -22,14 +22,14 @@ import {
   SpriteSheet,
   TILE,
   TILES_A_SHEET,
-} from '../report/pictures.js';
+} from '../report/images.js';
 import { scriptOf } from '../report/script.js';
 import type { Sequence } from '../translate/parallel.js';
 import type { GroupRecord } from './group.js';
 import type { CotypicalityEvent } from './options.js';
 import type { CotypicalityRun } from './run.js';
 import type { ChangeRow, GroupedPlaceRow, ScoreRow } from './schema.js';
-import { pictureOf } from './settle.js';
+import { imageOf } from './resolve.js';
 
 const PAGE = join(import.meta.dirname, 'page');
 const SHARED = join(import.meta.dirname, '..', '..', 'web', 'look.css');
@@ -42,7 +42,7 @@ export interface ChangesReport {
   path: string;
   /** places shown */
   places: number;
-  /** pictures that are no longer where they were */
+  /** images that are no longer where they were */
   missing: { image: string; reason: string }[];
   bytes: ReportBytes;
 }
@@ -73,7 +73,7 @@ export function shownPlaces(places: readonly GroupedPlaceRow[], clusters: number
 /**
  * Writes RUN/report in place of an earlier one, which stays whole until then.
  *
- * @param sequences by key: where their pictures lie
+ * @param sequences by key: where their images lie
  * @throws RUN_INVALID where the groups are damaged; CANCELLED; IO where it cannot write
  */
 export async function writeChangesReport(
@@ -93,7 +93,7 @@ export async function writeChangesReport(
   const size = (bytes: number): string =>
     bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
   hooks.log?.(
-    `Page: ${count(done.places, 'place')} (${size(done.bytes.page + done.bytes.sprites)}), images (${size(done.bytes.pictures)}) loaded on click.`,
+    `Page: ${count(done.places, 'place')} (${size(done.bytes.page + done.bytes.sprites)}), images (${size(done.bytes.images)}) loaded on click.`,
   );
   for (const { image, reason } of done.missing.slice(0, 5)) hooks.log?.(`Cannot show ${image}: ${reason}`);
   return done;
@@ -117,13 +117,13 @@ async function fill(
   const shown = shownPlaces(top, groups.clusters.length, rows);
   const places = shown.flat();
   const drawer = new Drawer(folder, labels, places.length);
-  const byPicture = new Map<string, number[]>();
-  places.forEach(({ sequence }, index) => byPicture.set(sequence, [...(byPicture.get(sequence) ?? []), index]));
+  const byImage = new Map<string, number[]>();
+  places.forEach(({ sequence }, index) => byImage.set(sequence, [...(byImage.get(sequence) ?? []), index]));
   let done = 0;
-  for (const [key, indices] of byPicture) {
+  for (const [key, indices] of byImage) {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The page was cancelled; an earlier one is kept.');
     await drawer.draw(sequences.get(key), key, indices, places);
-    hooks.onProgress?.({ type: 'report', done: ++done, total: byPicture.size });
+    hooks.onProgress?.({ type: 'report', done: ++done, total: byImage.size });
   }
   await drawer.finish();
 
@@ -149,7 +149,7 @@ async function fill(
       typicality: labels.map((label) =>
         precise(scoreOf.get(JSON.stringify([place.sequence, place.place, label])) ?? null),
       ),
-      ...drawer.pictureOf(place.sequence),
+      ...drawer.imageOf(place.sequence),
     })),
     pairs: pairsOf(changes, labels, groups.clusters.length),
     skipped: await run.skipped().then((skipped) => ({ count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) })),
@@ -232,11 +232,11 @@ function pairsOf(changes: readonly ChangeRow[], labels: readonly string[], clust
   return [...pairs.values()];
 }
 
-/** Cuts the places of sequences into sprite sheets, and keeps their pictures. */
+/** Cuts the places of sequences into sprite sheets, and keeps their images. */
 class Drawer {
   readonly missing: ChangesReport['missing'] = [];
   private readonly sheets: SpriteSheet[];
-  /** sequence -> its number on the page, and its pictures' sizes by label; null where one could not be read */
+  /** sequence -> its number on the page, and its images' sizes by label; null where one could not be read */
   private readonly drawn = new Map<string, { number: number; sizes: ([number, number] | null)[] }>();
   private quality = 0;
 
@@ -263,27 +263,27 @@ class Drawer {
     const smallest = Math.min(
       ...indices.map((index) => Math.min(places[index]?.width ?? 1, places[index]?.height ?? 1)),
     );
-    /** px of the picture the boxes are in; those of other labels may be larger or smaller */
+    /** px of the image the boxes are in; those of other labels may be larger or smaller */
     let own: { width: number; height: number } | undefined;
     const order = [...this.labels.keys()].sort(
       (a, b) => Number(this.labels[b] === sequence?.label) - Number(this.labels[a] === sequence?.label),
     );
     for (const label of order) {
-      const file = sequence && pictureOf(sequence, this.labels[label] as string);
+      const file = sequence && imageOf(sequence, this.labels[label] as string);
       try {
         if (file === undefined) throw new DiffmineError('DATASET_INVALID', 'it is not in the parallel dataset');
-        const picture = await decode(file, smallest);
-        own ??= { width: picture.sourceWidth, height: picture.sourceHeight };
-        const [across, down] = [picture.sourceWidth / own.width, picture.sourceHeight / own.height];
+        const image = await decode(file, smallest);
+        own ??= { width: image.sourceWidth, height: image.sourceHeight };
+        const [across, down] = [image.sourceWidth / own.width, image.sourceHeight / own.height];
         for (const index of indices) {
           const { x, y, width, height } = places[index] as GroupedPlaceRow;
           const tile = index * this.labels.length + label;
           this.sheets[Math.floor(tile / TILES_A_SHEET)]?.put(
             tile % TILES_A_SHEET,
-            await cutTile(picture, { x: x * across, y: y * down, width: width * across, height: height * down }),
+            await cutTile(image, { x: x * across, y: y * down, width: width * across, height: height * down }),
           );
         }
-        await this.folder.write('pictures', `pictures/${number}-${label}.webp`, await encodeContext(picture));
+        await this.folder.write('images', `images/${number}-${label}.webp`, await encodeContext(image));
         sizes[label] = [own.width, own.height];
       } catch (thrown) {
         const error = asDiffmineError(thrown);
@@ -295,7 +295,7 @@ class Drawer {
     this.drawn.set(key, { number, sizes });
   }
 
-  pictureOf(key: string): { number: number; sizes: ([number, number] | null)[] } | undefined {
+  imageOf(key: string): { number: number; sizes: ([number, number] | null)[] } | undefined {
     return this.drawn.get(key);
   }
 

@@ -7,7 +7,7 @@
 //                                    changes.parquet, features.safetensors
 //     RUN/report/index.html, RUN/skipped.jsonl, RUN/locks/
 import { join, resolve } from 'node:path';
-import type { Precision, SamplerName } from '../../engine/types.js';
+import type { Dtype, SamplerName } from '../../engine/types.js';
 import { writeFolderAtomic } from '../../runs/atomic.js';
 import type { Json } from '../../runs/fingerprint.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
@@ -23,7 +23,7 @@ import {
 import { flag, list, members, nullable, text, whole } from '../../runs/shape.js';
 import type { Row } from '../../runs/tables.js';
 
-export const COTYPICALITY_FORMAT = 'diffmine-cotypicality-2';
+export const COTYPICALITY_FORMAT = 'diffmine-cotypicality-3';
 
 /** Every option that changes the scores, the places and their features. How they are grouped is in clusters/clusters.json. */
 export interface CotypicalityRunOptions {
@@ -32,7 +32,7 @@ export interface CotypicalityRunOptions {
   nullPrompt: string | null;
   size: number | 'source';
   sizeRule: 'floor' | 'ceil';
-  /** pixels of the scored picture */
+  /** pixels of the scored image */
   patch: number;
   samples: number;
   seed: number;
@@ -46,9 +46,9 @@ export interface CotypicalityRunOptions {
   timestep: number;
   upBlock: number;
   ensemble: number;
-  /** UNet evaluations a forward pass */
+  /** UNet calls a forward pass */
   batch: number;
-  precision: Precision;
+  dtype: Dtype;
   device: 'cpu' | 'cuda';
   maps: boolean;
   /** sequences a shard */
@@ -57,9 +57,9 @@ export interface CotypicalityRunOptions {
 
 /** A row of index.parquet. */
 export interface ListedSequence extends Row {
-  /** LABEL/NAME in the parallel data set: the sequence's name in every table */
+  /** LABEL/NAME in the parallel dataset: the sequence's name in every table */
   key: string;
-  /** the source picture's path in the data set */
+  /** the source image's path in the dataset */
   image: string;
   label: string;
 }

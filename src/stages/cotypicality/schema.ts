@@ -4,11 +4,11 @@ import type { Row, Schema } from '../../runs/tables.js';
 export const PLACE_LISTS = ['top', 'random'] as const;
 export type PlaceList = (typeof PLACE_LISTS)[number];
 
-/** A place of a sequence: x, y, width, height in pixels of its source picture; row, column, patch in pixels of the scored pictures. */
+/** A place of a sequence: x, y, width, height in pixels of its source image; row, column, patch in pixels of the scored images. */
 export interface PlaceRow extends Row {
   /** LABEL/NAME */
   sequence: string;
-  /** the source picture's path in the data set */
+  /** the source image's path in the dataset */
   image: string;
   /** the source's */
   label: string;
@@ -44,12 +44,12 @@ export const PLACE_SCHEMA: Schema = [
   ['samples', 'INT32'],
 ];
 
-/** A place in one picture of its sequence. */
+/** A place in one image of its sequence. */
 export interface ScoreRow extends Row {
   sequence: string;
   list: PlaceList;
   place: number;
-  /** the label the picture shows and was scored under */
+  /** the label the image shows and was scored under */
   condition: string;
   typicality: number;
   standard_error: number | null;

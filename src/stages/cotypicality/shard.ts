@@ -1,20 +1,20 @@
-// One shard of sequences: every picture scored under the label it shows, the median over labels, the best places of it, and their features.
+// One shard of sequences: every image scored under the label it shows, the median over labels, the best places of it, and their features.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  measurePicture,
+  measureImage,
   prefetch,
-  readPicture,
+  readImage,
   scoredSize,
   type Fetched,
-  type ReadPicture,
+  type ReadImage,
   type Size,
   type SizeOptions,
 } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { fromFloat32, float32, toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
 import type { Tensor, TypicalityOutput } from '../../engine/types.js';
-import { pictureKey } from '../../runs/fingerprint.js';
+import { imageKey } from '../../runs/fingerprint.js';
 import { mapName } from '../../runs/names.js';
 import { jsonLines, type Skipped } from '../../runs/run.js';
 import { writeTable, type Row, type Schema } from '../../runs/tables.js';
@@ -23,7 +23,7 @@ import type { Sequence } from '../translate/parallel.js';
 import { bestPlaces, boxOf, medianMap, sequenceFeatures, valuesAt, type Place } from './places.js';
 import type { CotypicalityRun } from './run.js';
 import { PLACE_SCHEMA, SCORE_SCHEMA, type PlaceList, type PlaceRow, type ScoreRow } from './schema.js';
-import { FAN_OUT, pictureOf } from './settle.js';
+import { FAN_OUT, imageOf } from './resolve.js';
 
 const SEQUENCE_SCHEMA: Schema = [
   ['sequence', 'STRING'],
@@ -59,13 +59,13 @@ interface Scored {
   maps: [name: string, map: Tensor][];
 }
 
-/** UNet evaluations of one sequence's scores. */
-export const evaluationsOf = (samples: number, labels: number): number => samples * labels * FAN_OUT;
+/** UNet calls of one sequence's scores. */
+export const unetCallsOf = (samples: number, labels: number): number => samples * labels * FAN_OUT;
 
 /**
- * Scores a shard and writes it; the caller holds its lock. Where memory runs out it goes on with half the batch, which it notes.
+ * Scores a shard and writes it; the caller holds its lock. Where memory runs out it resumes half the batch, which it notes.
  *
- * @throws NUMERICS naming the sequence; OUT_OF_MEMORY where not even one picture's sample fits; CANCELLED
+ * @throws NUMERICS naming the sequence; OUT_OF_MEMORY where not even one image's sample fits; CANCELLED
  */
 export async function scoreSequences(context: SequenceContext, shard: number): Promise<void> {
   const { run, meter, labels, signal } = context;
@@ -76,22 +76,22 @@ export async function scoreSequences(context: SequenceContext, shard: number): P
   const entries = (await run.shardRows(shard)).map(({ key }) => {
     const found = context.sequences.get(key);
     if (!found)
-      throw new DiffmineError('INTERNAL', `The sequence ${key} of the manifest is not in the parallel data set.`);
+      throw new DiffmineError('INTERNAL', `The sequence ${key} of the manifest is not in the parallel dataset.`);
     return found;
   });
   const ahead = prefetch(
     entries,
     async (sequence) => readSequence(sequence, context),
-    (pictures) => pictures.reduce((sum, { pixels }) => sum + pixels.byteLength, 0),
+    (images) => images.reduce((sum, { pixels }) => sum + pixels.byteLength, 0),
     signal ? { signal } : {},
   );
   try {
-    for await (const next of ahead as AsyncGenerator<Fetched<Sequence, ReadPicture[]>>) {
+    for await (const next of ahead as AsyncGenerator<Fetched<Sequence, ReadImage[]>>) {
       const { key, label } = next.item;
       if (next.error) {
         reasons.set(key, { image: key, label, reason: next.error.message });
-        meter.drop(evaluationsOf(run.manifest.options.samples, labels.length));
-        meter.picture(key, next.error.message);
+        meter.drop(unetCallsOf(run.manifest.options.samples, labels.length));
+        meter.image(key, next.error.message);
         continue;
       }
       for (;;) {
@@ -102,11 +102,11 @@ export async function scoreSequences(context: SequenceContext, shard: number): P
           if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= FAN_OUT) throw error;
           const smaller = Math.max(FAN_OUT, batch >> 1);
           notes.push(`Out of memory at batch ${batch}: from ${key} on with batch ${smaller}.`);
-          context.log?.(`${key}: out of memory at batch ${batch}, going on with ${smaller}.`);
+          context.log?.(`${key}: out of memory at batch ${batch}, resuming ${smaller}.`);
           batch = smaller;
         }
       }
-      meter.picture(key);
+      meter.image(key);
     }
   } finally {
     await ahead.return(undefined);
@@ -160,37 +160,37 @@ function stacked(parts: readonly Tensor[]): Tensor {
 }
 
 /**
- * The pictures of a sequence, a label each, all of one size.
+ * The images of a sequence, a label each, all of one size.
  *
  * @throws IMAGE_UNREADABLE with the reason, where one is missing, cannot be read, or is of another size
  */
 async function readSequence(
   sequence: Sequence,
   { labels, sizes }: Pick<SequenceContext, 'labels' | 'sizes'>,
-): Promise<ReadPicture[]> {
+): Promise<ReadImage[]> {
   const unfit = (reason: string): DiffmineError =>
     new DiffmineError('IMAGE_UNREADABLE', `The sequence ${sequence.key} ${reason}.`);
   const files = labels.map((label) => {
-    const file = pictureOf(sequence, label);
-    if (file === undefined) throw unfit(`has no picture under ${JSON.stringify(label)}`);
+    const file = imageOf(sequence, label);
+    if (file === undefined) throw unfit(`has no image under ${JSON.stringify(label)}`);
     return file;
   });
   // headers first: what does not fit is not decoded
-  const measured = await Promise.all(files.map(async (file) => measurePicture(file)));
+  const measured = await Promise.all(files.map(async (file) => measureImage(file)));
   const fitting = measured.map((size) => scoredSize(size, sizes));
   const text = ({ width, height }: Size): string => `${width} x ${height} px`;
   const odd = fitting.findIndex(({ width, height }) => width !== fitting[0]?.width || height !== fitting[0]?.height);
   if (odd > 0)
     throw unfit(
-      `has pictures of different sizes: ${text(measured[0] as Size)} under ${JSON.stringify(labels[0])}, ${text(measured[odd] as Size)} under ${JSON.stringify(labels[odd])}`,
+      `has images of different sizes: ${text(measured[0] as Size)} under ${JSON.stringify(labels[0])}, ${text(measured[odd] as Size)} under ${JSON.stringify(labels[odd])}`,
     );
-  return Promise.all(files.map(async (file) => readPicture(file, sizes)));
+  return Promise.all(files.map(async (file) => readImage(file, sizes)));
 }
 
 async function scoreSequence(
   context: SequenceContext,
   sequence: Sequence,
-  pictures: ReadPicture[],
+  images: ReadImage[],
   batch: number,
 ): Promise<Scored> {
   const { run, engine, conditions, labels, meter, signal } = context;
@@ -207,12 +207,12 @@ async function scoreSequence(
     upBlock,
     ensemble,
   } = run.manifest.options;
-  const { width, height } = pictures[0] as ReadPicture;
+  const { width, height } = images[0] as ReadImage;
   const call = signal ? { signal } : {};
   let told = 0;
   try {
-    const latents = await engine.encodePictures(
-      pictures.map(({ pixels }) => ({ pixels, width, height })),
+    const latents = await engine.encodeImages(
+      images.map(({ pixels }) => ({ pixels, width, height })),
       call,
     );
     const { outputs } = await engine.scoreTypicality(
@@ -224,7 +224,7 @@ async function scoreSequence(
         conditions: labels.map((_, label) => [label, labels.length]),
         subjects: labels.map(() => [0]),
         weights: labels.map(() => [[0, 1]]),
-        keys: labels.map(() => pictureKey(sequence.key)), // the random places of all its pictures are the same
+        keys: labels.map(() => imageKey(sequence.key)), // the random places of all its pictures are the same
       },
       { samples, seed, tBegin, tEnd, sampler, patch, perImage: count, batch, keepMaps: maps, keepScores: true },
       {
@@ -236,8 +236,8 @@ async function scoreSequence(
         },
       },
     );
-    meter.add(evaluationsOf(samples, labels.length) - told);
-    told = evaluationsOf(samples, labels.length);
+    meter.add(unetCallsOf(samples, labels.length) - told);
+    told = unetCallsOf(samples, labels.length);
     const byLabel = outputs.map((output) => output[0] as TypicalityOutput);
     const median = medianMap(byLabel.map(({ scores }) => scores as Tensor));
     const top = await bestPlaces(engine, median, patch, count, call);
@@ -261,7 +261,7 @@ async function scoreSequence(
       call,
     );
     return {
-      ...rowsOf(context, sequence, pictures, byLabel, { top, random }),
+      ...rowsOf(context, sequence, images, byLabel, { top, random }),
       features: patches,
       maps: maps ? byLabel.map(({ map }, c) => [mapName(labels[c] ?? '', sequence.key), toFloat16(map as Tensor)]) : [],
     };
@@ -281,14 +281,14 @@ async function scoreSequence(
 function rowsOf(
   { run, labels }: SequenceContext,
   sequence: Sequence,
-  pictures: ReadPicture[],
+  images: ReadImage[],
   byLabel: TypicalityOutput[],
   lists: Record<PlaceList, Place[]>,
 ): Pick<Scored, 'row' | 'places' | 'scores'> {
   const { samples, patch } = run.manifest.options;
   const { key, image, label } = sequence;
-  // boxes are in pixels of the source picture, also where its own label is not among those compared
-  const own = pictures[Math.max(0, labels.indexOf(label))] as ReadPicture;
+  // boxes are in pixels of the source image, also where its own label is not among those compared
+  const own = images[Math.max(0, labels.indexOf(label))] as ReadImage;
   const across = own.sourceWidth / own.resized.width;
   const down = own.sourceHeight / own.resized.height;
   const found: Pick<Scored, 'row' | 'places' | 'scores'> = {

@@ -1,4 +1,4 @@
-// A run against boxes of what is known to be in its pictures: pixels of the maps, places of the ranked patches, and controls beside them (formulas:
+// A run against boxes of what is known to be in its images: pixels of the maps, places of the ranked patches, and controls beside them (formulas:
 // docs/guides/evaluation.md).
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -8,15 +8,15 @@ import { sharesLabel } from '../../data/labels.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { readMine } from '../mine/record.js';
 import { updateReport } from '../report/evaluation.js';
-import { pictureRoot } from '../report/report.js';
+import { imageRoot } from '../report/report.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { haveSameRows } from '../../runs/list.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
-import { colourEvidence } from './colour.js';
+import { colorEvidence } from './color.js';
 import { gather, kindsOf, typical, typicalOf, type Evidence } from './evidence.js';
 import { mean } from '../../metrics/bootstrap.js';
-import { figuresOf, type Shares } from './figures.js';
+import { figuresOf, type Fractions } from './figures.js';
 import {
   AT,
   type EvaluateHooks,
@@ -25,26 +25,26 @@ import {
   type PixelMetrics,
   type RegionTypicality,
 } from './options.js';
-import { EVALUATION_FILE, EVALUATION_FORMAT, evaluationFolder, SHEET_FILE, type EvaluationRecord } from './record.js';
-import { drawSheet } from './sheet.js';
+import { EVALUATION_FILE, EVALUATION_FORMAT, evaluationFolder, GRID_FILE, type EvaluationRecord } from './record.js';
+import { drawGrid } from './grid.js';
 
 /**
  * Evaluates a run and keeps what it found in RUN/evaluate, in place of an earlier evaluation; a report that is there shows it from then on.
  *
  * @throws DATASET_INVALID for boxes that cannot be read, do not fit the images of the run or meet none of them; RUN_INVALID for a run that is not finished, or has neither maps nor
- *   rankings; RUN_MISMATCH for a control of other pictures; INVALID_ARGUMENT; CANCELLED
+ *   rankings; RUN_MISMATCH for a control of other images; INVALID_ARGUMENT; CANCELLED
  */
 export async function evaluate(
   runPath: string,
   options: EvaluateOptions,
   hooks: EvaluateHooks = {},
 ): Promise<EvaluateSummary> {
-  const { smooth = 5, bootstrap = 1000, seed = 0, perLabel = 4 } = options;
+  const { smooth = 5, bootstrap = 1000, seed = 0, gridImages: perLabel = 4 } = options;
   if (!Number.isInteger(smooth) || smooth < 1 || smooth % 2 === 0)
     throw new DiffmineError('INVALID_ARGUMENT', `The side of the box mean is ${smooth}.`, 'It is odd: 1, 3, 5, ...');
   const run = await Run.open(runPath);
   const { conditions } = run.manifest;
-  const other = options.control === undefined ? undefined : await openControl(options.control, run);
+  const other = options.controlRun === undefined ? undefined : await openControl(options.controlRun, run);
   const truth = {
     ...(await readBoxes(
       options.boxes,
@@ -53,10 +53,10 @@ export async function evaluate(
     path: options.boxes,
     frame: options.boxFrame,
   };
-  const root = pictureRoot(run, options.pictures);
-  const { pictures, boxes, evidence, notes } = await gather(run, truth, root, smooth, hooks);
+  const root = imageRoot(run, options.dataset);
+  const { images, boxes, evidence, notes } = await gather(run, truth, root, smooth, hooks);
   notes.push(...boxes.notes);
-  const shown = [...new Set(pictures.flatMap((picture) => picture.boxes.map((box) => typicalOf(box, picture))))];
+  const shown = [...new Set(images.flatMap((image) => image.boxes.map((box) => typicalOf(box, image))))];
   const ranks = evidence.flatMap(({ label, top }) =>
     top && top.length < Math.max(...AT) ? [`${label} has ${top.length}`] : [],
   );
@@ -68,15 +68,15 @@ export async function evaluate(
       `Boxes are typical of labels that were not scored: ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ', ...' : ''}.`,
     );
 
-  const shares = sharesOf(evidence);
-  const ours = await figuresOf(evidence, pictures.length, shares, { bootstrap, seed }, hooks);
-  const colours =
-    options.colour === false ? undefined : await colourEvidence(run, root, conditions, pictures, smooth, hooks);
-  if (typeof colours === 'string') notes.push(`No color baseline: ${colours}`);
-  const colour = Array.isArray(colours)
-    ? await figuresOf(colours, pictures.length, sharesOf(colours), { bootstrap, seed }, hooks)
+  const fractions = fractionsOf(evidence);
+  const ours = await figuresOf(evidence, images.length, fractions, { bootstrap, seed }, hooks);
+  const colors =
+    options.colorBaseline === false ? undefined : await colorEvidence(run, root, conditions, images, smooth, hooks);
+  if (typeof colors === 'string') notes.push(`No color baseline: ${colors}`);
+  const color = Array.isArray(colors)
+    ? await figuresOf(colors, images.length, fractionsOf(colors), { bootstrap, seed }, hooks)
     : undefined;
-  const drawn = perLabel > 0 ? await sheetOf() : undefined;
+  const drawn = perLabel > 0 ? await gridOf() : undefined;
 
   const regions = evidence.map(({ typicality }) => typicality);
   const region = (which: keyof RegionTypicality): number | null => mean(regions.map((one) => one[which]));
@@ -96,36 +96,36 @@ export async function evaluate(
     options: { smooth, bootstrap, seed, typicalColumn: options.typicalColumn ?? null },
     mean: {
       ...ours.mean,
-      share: shares.mean,
+      fraction: fractions.mean,
       typicality: { own: region('own'), others: region('others'), rest: region('rest') },
     },
     labels: evidence.map(({ label, own, typicality, top }, i) => ({
-      pictures: own.length,
-      boxes: own.reduce((sum, picture) => sum + typical(picture, label).length, 0),
-      share: shares.labels[i] ?? null,
+      images: own.length,
+      boxes: own.reduce((sum, image) => sum + typical(image, label).length, 0),
+      fraction: fractions.labels[i] ?? null,
       ...(ours.labels[i] as (typeof ours.labels)[number]),
       typicality,
       patches: top?.length ?? 0,
     })),
     kinds: evidence.flatMap(kindsOf),
     controls: {
-      colour: colour
+      color: color
         ? {
-            mean: ofPixels(colour.mean),
-            labels: colour.labels.map((figures) => ({ label: figures.label, ...ofPixels(figures) })),
+            mean: ofPixels(color.mean),
+            labels: color.labels.map((figures) => ({ label: figures.label, ...ofPixels(figures) })),
           }
         : null,
       run: other ? await controlOf(other) : null,
     },
-    sheet: drawn?.sheet ?? null,
+    grid: drawn?.grid ?? null,
     notes,
   };
   await keep(run, summary, drawn, options.png ?? false, hooks);
   return summary;
 
-  async function sheetOf(): ReturnType<typeof drawSheet> {
+  async function gridOf(): ReturnType<typeof drawGrid> {
     try {
-      return await drawSheet(run, root, evidence, { smooth, perLabel }, hooks);
+      return await drawGrid(run, root, evidence, { smooth, perLabel }, hooks);
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'IMAGE_UNREADABLE') throw error;
@@ -141,12 +141,12 @@ export async function evaluate(
     const aligned = conditions.map(
       (label): Evidence => found.evidence.find((one) => one.label === label) ?? { label, ...empty },
     );
-    const figures = await figuresOf(aligned, found.pictures.length, sharesOf(aligned), { bootstrap, seed }, hooks);
+    const figures = await figuresOf(aligned, found.images.length, fractionsOf(aligned), { bootstrap, seed }, hooks);
     return { path: control.path, untrained: control.manifest.options.untrained === true, ...figures };
   }
 }
 
-/** A run of the same pictures. */
+/** A run of the same images. */
 async function openControl(path: string, run: Run): Promise<Run> {
   const control = await Run.open(path);
   if (await haveSameRows(control.list, run.list, ['path', 'label'])) return control;
@@ -157,8 +157,8 @@ async function openControl(path: string, run: Run): Promise<Run> {
   );
 }
 
-/** The share of typical pixels, of each label and on the mean. */
-function sharesOf(evidence: readonly Evidence[]): Shares {
+/** The fraction of typical pixels, of each label and on the mean. */
+function fractionsOf(evidence: readonly Evidence[]): Fractions {
   const labels = evidence.map(({ curve }) => (curve && curve.pixels > 0 ? curve.positives / curve.pixels : null));
   return { labels, mean: mean(labels) };
 }
@@ -173,7 +173,7 @@ const ofPixels = ({ averagePrecision, lift, pointing }: PixelMetrics): PixelMetr
 async function keep(
   run: Run,
   summary: EvaluateSummary,
-  drawn: Awaited<ReturnType<typeof drawSheet>>,
+  drawn: Awaited<ReturnType<typeof drawGrid>>,
   png: boolean,
   hooks: EvaluateHooks,
 ): Promise<void> {
@@ -195,7 +195,7 @@ async function keep(
       await writeFile(join(folder, EVALUATION_FILE), `${JSON.stringify(record, null, 1)}\n`);
       if (!drawn) return;
       const image = sharp(drawn.pixels, { raw: { width: drawn.width, height: drawn.height, channels: 4 } });
-      await image.clone().webp({ quality: 86, effort: 3 }).toFile(join(folder, SHEET_FILE));
+      await image.clone().webp({ quality: 86, effort: 3 }).toFile(join(folder, GRID_FILE));
       if (png) await image.png({ compressionLevel: 9 }).toFile(join(folder, 'maps.png'));
     });
   } finally {

@@ -1,4 +1,4 @@
-// What the figures of a run are computed from: its pictures with what is in them, where its maps are high, and where its ranked patches lie.
+// What the figures of a run are computed from: its images with what is in them, where its maps are high, and where its ranked patches lie.
 import { setImmediate } from 'node:timers/promises';
 import { imageFile, scoredSize } from '../../data/index.js';
 import {
@@ -32,9 +32,9 @@ import { PrecisionCurve, type ScoredPixels } from '../../metrics/precision.js';
 
 const MIN_IOU = 0.1;
 
-/** A scored picture with what is in it. */
-export interface Picture {
-  /** in all pictures of the run */
+/** A scored image with what is in it. */
+export interface Image {
+  /** in all images of the run */
   index: number;
   image: string;
   label: string;
@@ -46,9 +46,9 @@ export interface Picture {
   boxes: TruthBox[];
 }
 
-/** A ranked patch: its picture, and how it meets boxes of the ranking's label. */
+/** A ranked patch: its image, and how it meets boxes of the ranking's label. */
 export interface Ranked {
-  picture: number;
+  image: number;
   hit: boolean;
   centre: boolean;
   boxes: TruthBox[];
@@ -57,9 +57,9 @@ export interface Ranked {
 /** What a label's figures follow from. */
 export interface Evidence {
   label: string;
-  own: Picture[];
+  own: Image[];
   curve: PrecisionCurve | undefined;
-  /** by own picture: whether the highest pixel is on a typical element; undefined without such an element or map */
+  /** by own image: whether the highest pixel is on a typical element; undefined without such an element or map */
   pointing: (boolean | undefined)[];
   top?: Ranked[] | undefined;
   random?: Ranked[] | undefined;
@@ -99,7 +99,7 @@ export async function gather(
   root: string,
   smooth: number,
   hooks: EvaluateHooks,
-): Promise<{ pictures: Picture[]; boxes: BoxesUsed; evidence: MapEvidence[]; notes: string[] }> {
+): Promise<{ images: Image[]; boxes: BoxesUsed; evidence: MapEvidence[]; notes: string[] }> {
   const { manifest } = run;
   const done = await run.doneShards();
   if (done.length < manifest.shards) {
@@ -121,15 +121,15 @@ export async function gather(
       'Mine it: diffmine mine RUN',
     );
 
-  const { pictures, used } = await readPictures(run, boxes, root, hooks);
+  const { images, used } = await readImages(run, boxes, root, hooks);
   const ranked = mined ? await readTable<MinedPatchRow>(run.mineFile('patches.parquet')) : undefined;
-  const byKey = new Map(pictures.map((picture) => [imageKey({ path: picture.image, label: picture.label }), picture]));
+  const byKey = new Map(images.map((image) => [imageKey({ path: image.image, label: image.label }), image]));
   const evidence: MapEvidence[] = [];
   for (const label of manifest.conditions) {
     hooks.onProgress?.({ stage: 'evaluate', done: evidence.length, total: manifest.conditions.length });
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Evaluating was cancelled.');
     await setImmediate();
-    const own = pictures.filter((picture) => picture.label === label);
+    const own = images.filter((image) => image.label === label);
     const ranking = (list: string): Ranked[] | undefined =>
       ranked
         ?.filter((row) => row.condition === label && row.list === list)
@@ -143,19 +143,19 @@ export async function gather(
       ...lookAtMaps(run, label, own, smooth),
     });
   }
-  return { pictures, boxes: used, evidence, notes };
+  return { images, boxes: used, evidence, notes };
 }
 
-async function readPictures(
+async function readImages(
   run: Run,
   truth: Truth,
   root: string,
   { signal }: EvaluateHooks,
-): Promise<{ pictures: Picture[]; used: BoxesUsed }> {
+): Promise<{ images: Image[]; used: BoxesUsed }> {
   const { size, sizeRule } = run.manifest.options;
   const found = new Map<
     string,
-    Picture & { source: { width: number; height: number }; resized: { width: number; height: number } }
+    Image & { source: { width: number; height: number }; resized: { width: number; height: number } }
   >();
   for (let shard = 0; shard < run.manifest.shards; shard++) {
     const rows = await readTable<ImageRow>(run.shardFile(shard, 'images.parquet'), [
@@ -185,7 +185,7 @@ async function readPictures(
       });
     }
   }
-  const byImage = new Map([...found.values()].map((picture) => [picture.image, picture]));
+  const byImage = new Map([...found.values()].map((image) => [image.image, image]));
   const assigned = tableOf(truth, (box): Marked & { truth: TruthBox } => ({
     box,
     truth: box,
@@ -209,32 +209,36 @@ async function readPictures(
       marks,
     };
   });
-  const { images, counts, notes } = await placeMarks(truth.path, marked, { frame: truth.frame ?? 'auto', signal });
-  const pictures = [...found.values()].map(({ source: _source, resized: _resized, ...picture }) => ({
-    ...picture,
-    boxes: (images.get(picture.image) ?? []).flatMap(({ box, truth: row }) =>
-      isOfImage(row, picture.label) ? [{ ...row, ...box } as TruthBox] : [],
+  const {
+    images: placed,
+    counts,
+    notes,
+  } = await placeMarks(truth.path, marked, { frame: truth.frame ?? 'auto', signal });
+  const images = [...found.values()].map(({ source: _source, resized: _resized, ...image }) => ({
+    ...image,
+    boxes: (placed.get(image.image) ?? []).flatMap(({ box, truth: row }) =>
+      isOfImage(row, image.label) ? [{ ...row, ...box } as TruthBox] : [],
     ),
   }));
-  const shown = new Set(pictures.flatMap((picture) => picture.boxes.map((box) => typicalOf(box, picture))));
+  const shown = new Set(images.flatMap((image) => image.boxes.map((box) => typicalOf(box, image))));
   // with none left, the column `label` is that of no image
   checkLabels(
     truth.path,
     shown.size > 0 ? [...shown] : [...new Set(truth.boxes.flatMap(({ label }) => label ?? []))],
     run.manifest.conditions,
   );
-  return { pictures, used: { used, ...counts, notes } };
+  return { images, used: { used, ...counts, notes } };
 }
 
-export const typicalOf = (box: TruthBox, picture: Picture): string => labelOf(box, picture.label);
-/** The picture's boxes of what is typical of `label`. */
-export const typical = (picture: Picture, label: string): TruthBox[] =>
-  picture.boxes.filter((box) => sharesLabel(typicalOf(box, picture), label));
+export const typicalOf = (box: TruthBox, image: Image): string => labelOf(box, image.label);
+/** The image's boxes of what is typical of `label`. */
+export const typical = (image: Image, label: string): TruthBox[] =>
+  image.boxes.filter((box) => sharesLabel(typicalOf(box, image), label));
 /** Those of what is typical of other labels. */
-export const typicalOfOthers = (picture: Picture, label: string): TruthBox[] =>
-  picture.boxes.filter((box) => !sharesLabel(typicalOf(box, picture), label));
-/** Boxes in the scored picture's pixels. */
-export const scored = ({ scale }: Picture, boxes: readonly Box[]): Box[] =>
+export const typicalOfOthers = (image: Image, label: string): TruthBox[] =>
+  image.boxes.filter((box) => !sharesLabel(typicalOf(box, image), label));
+/** Boxes in the scored image's pixels. */
+export const scored = ({ scale }: Image, boxes: readonly Box[]): Box[] =>
   boxes.map((box) => ({
     x: box.x * scale[0],
     y: box.y * scale[1],
@@ -242,48 +246,46 @@ export const scored = ({ scale }: Picture, boxes: readonly Box[]): Box[] =>
     height: box.height * scale[1],
   }));
 /** The scored pixels that lie in boxes. */
-export const maskIn = (picture: Picture, boxes: readonly Box[]): Uint8Array =>
-  boxMask(scored(picture, boxes), picture.width, picture.height);
+export const maskIn = (image: Image, boxes: readonly Box[]): Uint8Array =>
+  boxMask(scored(image, boxes), image.width, image.height);
 
-function meet(patch: Box, picture: Picture | undefined, label: string): Ranked {
-  const boxes = (picture ? typical(picture, label) : []).filter(
-    (box) => centreIn(patch, box) || iou(patch, box) > MIN_IOU,
-  );
+function meet(patch: Box, image: Image | undefined, label: string): Ranked {
+  const boxes = (image ? typical(image, label) : []).filter((box) => centreIn(patch, box) || iou(patch, box) > MIN_IOU);
   return {
-    picture: picture?.index ?? -1,
+    image: image?.index ?? -1,
     hit: boxes.length > 0,
     centre: boxes.some((box) => centreIn(patch, box)),
     boxes,
   };
 }
 
-/** Everything that comes from the maps of a label's own pictures. */
+/** Everything that comes from the maps of a label's own images. */
 function lookAtMaps(
   run: Run,
   label: string,
-  own: readonly Picture[],
+  own: readonly Image[],
   smooth: number,
 ): Pick<MapEvidence, 'curve' | 'pointing' | 'typicality' | 'kinds' | 'strengths'> {
-  const found = new Map<Picture, ScoredPixels>();
+  const found = new Map<Image, ScoredPixels>();
   const strengths: number[] = [];
   const kinds = kindsIn(label, own);
   const sums = { own: [0, 0], others: [0, 0], rest: [0, 0] };
-  for (const { picture, map } of mapsOf(run, label, own)) {
-    const raw = upsample(map, picture.width, picture.height);
-    const truth = maskIn(picture, typical(picture, label));
-    const others = maskIn(picture, typicalOfOthers(picture, label));
+  for (const { image, map } of mapsOf(run, label, own)) {
+    const raw = upsample(map, image.width, image.height);
+    const truth = maskIn(image, typical(image, label));
+    const others = maskIn(image, typicalOfOthers(image, label));
     const smoothed = boxMean(raw, smooth);
-    found.set(picture, { scores: smoothed.values, truth });
+    found.set(image, { scores: smoothed.values, truth });
     strengths.push(strength(smoothed));
     raw.values.forEach((value, i) => {
       const sum = truth[i] ? sums.own : others[i] ? sums.others : sums.rest;
       sum[0] = (sum[0] as number) + value;
       sum[1] = (sum[1] as number) + 1;
     });
-    for (const box of typical(picture, label)) {
+    for (const box of typical(image, label)) {
       const kind = box.kind === undefined ? undefined : kinds.get(box.kind);
       if (!kind) continue;
-      maskIn(picture, [box]).forEach((inside, i) => {
+      maskIn(image, [box]).forEach((inside, i) => {
         if (!inside) return;
         kind.sum += raw.values[i] as number;
         kind.pixels += 1;
@@ -299,10 +301,10 @@ function lookAtMaps(
   };
 }
 
-/** The kinds of elements typical of `label` in its own pictures, in the order met. */
-function kindsIn(label: string, own: readonly Picture[]): MapEvidence['kinds'] {
+/** The kinds of elements typical of `label` in its own images, in the order met. */
+function kindsIn(label: string, own: readonly Image[]): MapEvidence['kinds'] {
   const kinds: MapEvidence['kinds'] = new Map();
-  for (const box of own.flatMap((picture) => typical(picture, label))) {
+  for (const box of own.flatMap((image) => typical(image, label))) {
     if (box.kind === undefined) continue;
     const kind = kinds.get(box.kind) ?? { boxes: [], sum: 0, pixels: 0 };
     kind.boxes.push(box);
@@ -311,37 +313,33 @@ function kindsIn(label: string, own: readonly Picture[]): MapEvidence['kinds'] {
   return kinds;
 }
 
-/** The maps of `pictures` under `label`, one shard in memory at a time; in the order of shards. */
-export function* mapsOf(
-  run: Run,
-  label: string,
-  pictures: readonly Picture[],
-): Generator<{ picture: Picture; map: PixelMap }> {
-  for (const shard of [...new Set(pictures.map((picture) => picture.shard))].sort((a, b) => a - b)) {
-    const here = pictures.filter((picture) => picture.shard === shard);
+/** The maps of `images` under `label`, one shard in memory at a time; in the order of shards. */
+export function* mapsOf(run: Run, label: string, images: readonly Image[]): Generator<{ image: Image; map: PixelMap }> {
+  for (const shard of [...new Set(images.map((image) => image.shard))].sort((a, b) => a - b)) {
+    const here = images.filter((image) => image.shard === shard);
     const maps = readMaps(
       run,
       shard,
       label,
       here.map(({ image }) => image),
     );
-    for (const picture of here) {
-      const map = maps.get(picture.image);
-      if (map) yield { picture, map };
+    for (const image of here) {
+      const map = maps.get(image.image);
+      if (map) yield { image, map };
     }
   }
 }
 
-/** The scored pixels of a label's pictures as one curve, with a place for every picture. */
+/** The scored pixels of a label's images as one curve, with a place for every image. */
 export function curveOf(
-  own: readonly Picture[],
-  found: ReadonlyMap<Picture, ScoredPixels>,
+  own: readonly Image[],
+  found: ReadonlyMap<Image, ScoredPixels>,
 ): Pick<Evidence, 'curve' | 'pointing'> {
   const empty: ScoredPixels = { scores: new Float32Array(0), truth: new Uint8Array(0) };
   return {
-    curve: found.size > 0 ? new PrecisionCurve(own.map((picture) => found.get(picture) ?? empty)) : undefined,
-    pointing: own.map((picture) => {
-      const pixels = found.get(picture);
+    curve: found.size > 0 ? new PrecisionCurve(own.map((image) => found.get(image) ?? empty)) : undefined,
+    pointing: own.map((image) => {
+      const pixels = found.get(image);
       return pixels && points(pixels);
     }),
   };
@@ -354,15 +352,15 @@ export function kindsOf({ label, kinds, top }: MapEvidence): KindEvaluation[] {
   const hit50 = new Set(first?.flatMap(({ boxes }) => boxes));
   return [...kinds].map(([kind, { boxes, sum, pixels }]) => {
     const slot = boxes[0]?.slot;
-    const share = (found: Set<TruthBox>): number | null =>
+    const fraction = (found: Set<TruthBox>): number | null =>
       top ? boxes.filter((box) => found.has(box)).length / boxes.length : null;
     return {
       label,
       kind,
       ...(slot === undefined ? {} : { slot }),
       boxes: boxes.length,
-      recall: share(hit),
-      recall50: share(hit50),
+      recall: fraction(hit),
+      recall50: fraction(hit50),
       patches50: first ? first.filter((patch) => patch.boxes.some((box) => box.kind === kind)).length : null,
       typicality: pixels > 0 ? sum / pixels : null,
     };

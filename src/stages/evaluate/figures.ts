@@ -1,17 +1,17 @@
-// The figures that follow from evidence, and how they vary when the pictures are drawn anew.
+// The figures that follow from evidence, and how they vary when the images are drawn again.
 import { bootstrapped, type BootstrapOptions, type Figure } from '../../metrics/bootstrap.js';
-import type { Evidence, Picture, Ranked } from './evidence.js';
+import type { Evidence, Image, Ranked } from './evidence.js';
 import { AT, type Control, type EvaluateHooks, type Metrics } from './options.js';
 
-/** Shares of typical pixels: of each label, and their mean. */
-export interface Shares {
+/** Fractions of typical pixels: of each label, and their mean. */
+export interface Fractions {
   labels: (number | null)[];
   mean: number | null;
 }
 
 /** A label's figures in a fixed order: average precision, pointing, then for `top` and `random` each k with hit and centre. */
 function measure(evidence: Evidence, weights: Uint32Array | undefined): (number | null)[] {
-  const weight = (picture: number): number => (weights ? (weights[picture] ?? 1) : 1);
+  const weight = (image: number): number => (weights ? (weights[image] ?? 1) : 1);
   const { curve, own, pointing } = evidence;
   const precision =
     curve &&
@@ -19,8 +19,8 @@ function measure(evidence: Evidence, weights: Uint32Array | undefined): (number 
   let [pointed, asked] = [0, 0];
   pointing.forEach((on, i) => {
     if (on === undefined) return;
-    asked += weight((own[i] as Picture).index);
-    if (on) pointed += weight((own[i] as Picture).index);
+    asked += weight((own[i] as Image).index);
+    if (on) pointed += weight((own[i] as Image).index);
   });
   return [
     precision ?? null,
@@ -30,12 +30,12 @@ function measure(evidence: Evidence, weights: Uint32Array | undefined): (number 
   ];
 }
 
-/** Hit and centre for each k, where a patch stands in the ranking as often as its picture was drawn. */
-function precisionAt(ranking: readonly Ranked[] | undefined, weight: (picture: number) => number): (number | null)[] {
+/** Hit and centre for each k, where a patch stands in the ranking as often as its image was drawn. */
+function precisionAt(ranking: readonly Ranked[] | undefined, weight: (image: number) => number): (number | null)[] {
   return AT.flatMap((k) => {
     let [taken, hits, centres] = [0, 0, 0];
-    for (const { picture, hit, centre } of ranking ?? []) {
-      const times = Math.min(weight(picture), k - taken);
+    for (const { image, hit, centre } of ranking ?? []) {
+      const times = Math.min(weight(image), k - taken);
       taken += times;
       if (hit) hits += times;
       if (centre) centres += times;
@@ -46,15 +46,15 @@ function precisionAt(ranking: readonly Ranked[] | undefined, weight: (picture: n
 }
 
 /**
- * Figures of each label and of their mean, with intervals: pictures are drawn with replacement within each label.
+ * Figures of each label and of their mean, with intervals: images are drawn with replacement within each label.
  *
- * @param pictures how many there are in the run
- * @param shares of typical pixels, which the lift goes by
+ * @param images how many there are in the run
+ * @param fractions of typical pixels, which the lift goes by
  */
 export async function figuresOf(
   evidence: readonly Evidence[],
-  pictures: number,
-  shares: Shares,
+  images: number,
+  fractions: Fractions,
   options: BootstrapOptions,
   hooks: EvaluateHooks,
 ): Promise<Control<Metrics>> {
@@ -62,12 +62,12 @@ export async function figuresOf(
     members: one.own.map(({ index }) => index),
     measure: (weights: Uint32Array | undefined) => measure(one, weights),
   }));
-  const metrics = (await bootstrapped(groups, pictures, options, hooks)).map((figures, label): Metrics => {
+  const metrics = (await bootstrapped(groups, images, options, hooks)).map((figures, label): Metrics => {
     const lists = (from: number): Metrics['top'] =>
       AT.map((k, i) => ({ k, hit: figures[from + 2 * i] as Figure, centre: figures[from + 2 * i + 1] as Figure }));
     const averagePrecision = figures[0] as Figure;
-    const share = label < evidence.length ? shares.labels[label] : shares.mean;
-    const lift = averagePrecision.value !== null && share ? averagePrecision.value / share : null;
+    const fraction = label < evidence.length ? fractions.labels[label] : fractions.mean;
+    const lift = averagePrecision.value !== null && fraction ? averagePrecision.value / fraction : null;
     return { averagePrecision, lift, pointing: figures[1] as Figure, top: lists(2), random: lists(2 + 2 * AT.length) };
   });
   return {

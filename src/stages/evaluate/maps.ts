@@ -1,4 +1,4 @@
-// Maps brought to the scored picture's pixels, and smoothed.
+// Maps brought to the scored image's pixels, and smoothed.
 
 export interface PixelMap {
   values: Float32Array;
@@ -27,7 +27,7 @@ export function upsample(map: PixelMap, width: number, height: number): PixelMap
   return { values, width, height };
 }
 
-/** The mean over `side` x `side` pixels around each (odd side); at the edges over those that are in the picture. */
+/** The mean over `side` x `side` pixels around each (odd side); at the edges over those that are in the image. */
 export function boxMean({ values, width, height }: PixelMap, side: number): PixelMap {
   const reach = (side - 1) / 2;
   if (reach === 0) return { values, width, height };

@@ -7,7 +7,7 @@ export interface EvaluateOptions {
   boxes: string;
   /** side of the box mean over pixels, odd; 1 is none; default 5 */
   smooth?: number;
-  /** times the pictures are drawn anew for the intervals; 0 is none; default 1000 */
+  /** times the images are drawn again for the intervals; 0 is none; default 1000 */
   bootstrap?: number;
   /** of the resampling; default 0 */
   seed?: number;
@@ -15,26 +15,26 @@ export interface EvaluateOptions {
   typicalColumn?: string;
   /** what the boxes are drawn on: the upright image, or the stored one; default 'auto': as their sizes and places say */
   boxFrame?: BoxFrame;
-  /** another run of the same pictures, to show beside it: one scanned with `untrained`, say */
-  control?: string;
-  /** the baseline of colours, from the pictures alone; default true */
-  colour?: boolean;
-  /** the folder of the source pictures, if they moved since the scan */
-  pictures?: string;
-  /** pictures a label on the sheet of maps; 0 draws none; default 4 */
-  perLabel?: number;
-  /** the sheet as maps.png, too; default false */
+  /** another run of the same images, to show beside it: one scanned with `untrained`, say */
+  controlRun?: string;
+  /** the baseline of colors, from the images alone; default true */
+  colorBaseline?: boolean;
+  /** the folder of the source images, if they moved since the scan */
+  dataset?: string;
+  /** images a label on the grid of maps; 0 draws none; default 4 */
+  gridImages?: number;
+  /** the grid as maps.png, too; default false */
   png?: boolean;
 }
 
 export interface EvaluateHooks {
   signal?: AbortSignal;
-  onProgress?: (event: { stage: 'evaluate' | 'colour' | 'resample' | 'draw'; done: number; total: number }) => void;
+  onProgress?: (event: { stage: 'evaluate' | 'color' | 'resample' | 'draw'; done: number; total: number }) => void;
   /** a sentence worth telling */
   log?: (sentence: string) => void;
 }
 
-/** P@k: the share of the first k patches that are on a typical element. */
+/** P@k: the fraction of the first k patches that are on a typical element. */
 export interface PrecisionAt {
   k: number;
   /** the centre is in a box of such an element, or IoU with one is above 0.1 */
@@ -46,9 +46,9 @@ export interface PrecisionAt {
 /** What is asked of maps. */
 export interface PixelMetrics {
   averagePrecision: Figure;
-  /** average precision as a multiple of the share of typical pixels, which a map that knows nothing has */
+  /** average precision as a multiple of the fraction of typical pixels, which a map that knows nothing has */
   lift: number | null;
-  /** share of the pictures with a typical element whose highest pixel is on one */
+  /** fraction of the images with a typical element whose highest pixel is on one */
   pointing: Figure;
 }
 
@@ -67,23 +67,23 @@ export interface RegionTypicality {
 
 export interface LabelEvaluation extends Metrics {
   label: string;
-  pictures: number;
-  /** boxes of elements typical of the label in its own pictures */
+  images: number;
+  /** boxes of elements typical of the label in its own images */
   boxes: number;
-  /** share of pixels in such boxes: the average precision of a map that knows nothing */
-  share: number | null;
+  /** fraction of pixels in such boxes: the average precision of a map that knows nothing */
+  fraction: number | null;
   typicality: RegionTypicality;
   /** patches in the ranking; P@k is over fewer than k where it is shorter */
   patches: number;
 }
 
-/** An element, in the pictures of the label that it is typical of. */
+/** An element, in the images of the label that it is typical of. */
 export interface KindEvaluation {
   label: string;
   kind: string;
   slot?: string;
   boxes: number;
-  /** share of its boxes that a patch of the whole ranking hits, and of its first 50 */
+  /** fraction of its boxes that a patch of the whole ranking hits, and of its first 50 */
   recall: number | null;
   recall50: number | null;
   /** of the first 50 patches, those that hit such a box */
@@ -98,15 +98,15 @@ export interface Control<Figures> {
   labels: (Figures & { label: string })[];
 }
 
-/** The sheet of pictures beside their maps: a row a label, cells of equal size, each a picture and its map. */
-export interface MapSheet {
+/** The grid of images beside their maps: a row a label, cells of equal size, each an image and its map. */
+export interface MapGrid {
   /** of a cell, px */
   cell: { width: number; height: number };
   columns: number;
-  /** colours of the boxes, CSS */
-  colours: { own: string; others: string };
-  /** `scale`: typicality of the map's strongest colour */
-  rows: { label: string; scale: number; pictures: { image: string; own: number; others: number }[] }[];
+  /** colors of the boxes, CSS */
+  colors: { own: string; others: string };
+  /** `scale`: typicality of the map's strongest color */
+  rows: { label: string; scale: number; images: { image: string; own: number; others: number }[] }[];
 }
 
 export interface EvaluateSummary {
@@ -119,17 +119,17 @@ export interface EvaluateSummary {
   boxes: { path: string; rows: number; used: number } & MarkCounts;
   options: { smooth: number; bootstrap: number; seed: number; typicalColumn: string | null };
   /** over the labels that have the figure; `share` of typical pixels and typicality likewise; lift: of the means */
-  mean: Metrics & { share: number | null; typicality: RegionTypicality };
+  mean: Metrics & { fraction: number | null; typicality: RegionTypicality };
   labels: LabelEvaluation[];
   kinds: KindEvaluation[];
   controls: {
-    /** colours alone, without a model; null where pictures cannot be read, or it was not wanted */
-    colour: Control<PixelMetrics> | null;
+    /** colors alone, without a model; null where images cannot be read, or it was not wanted */
+    color: Control<PixelMetrics> | null;
     /** another run; `untrained`: of random weights */
     run: (Control<Metrics> & { path: string; untrained: boolean }) | null;
   };
-  /** null without maps, or pictures to be read */
-  sheet: MapSheet | null;
+  /** null without maps, or images to be read */
+  grid: MapGrid | null;
   /** what could not be computed, and why */
   notes: string[];
 }

@@ -1,7 +1,7 @@
 // RUN/evaluate: what an evaluation found, kept beside the run for its report.
 //
 //   evaluate/evaluation.json     EvaluationRecord
-//   evaluate/maps.webp           pictures beside their maps (sheet.ts); absent without them
+//   evaluate/maps.webp           images beside their maps (grid.ts); absent without them
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MineRecord } from '../mine/record.js';
@@ -10,9 +10,9 @@ import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import type { Run } from '../../runs/run.js';
 import type { EvaluateSummary } from './options.js';
 
-export const EVALUATION_FORMAT = 'diffmine-evaluation-1';
+export const EVALUATION_FORMAT = 'diffmine-evaluation-2';
 export const EVALUATION_FILE = 'evaluation.json';
-export const SHEET_FILE = 'maps.webp';
+export const GRID_FILE = 'maps.webp';
 
 export interface EvaluationRecord extends EvaluateSummary {
   format: typeof EVALUATION_FORMAT;

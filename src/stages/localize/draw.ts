@@ -1,11 +1,11 @@
-// Pictures and their heat maps as files to look at.
+// Images and their heat maps as files to look at.
 import sharp from 'sharp';
 import { paint, warm } from '../report/heatmap.js';
 
-/** Smaller pictures are enlarged by a whole factor, as far as it stays within this side, px. */
+/** Smaller images are enlarged by a whole factor, as far as it stays within this side, px. */
 const SIDE = 256;
 
-/** A scored picture: RGB, width x height. */
+/** A scored image: RGB, width x height. */
 export interface Scored {
   pixels: Uint8Array;
   width: number;
@@ -14,35 +14,37 @@ export interface Scored {
 
 const zoomOf = ({ width, height }: Scored): number => Math.max(1, Math.floor(SIDE / Math.max(width, height)));
 
-async function enlarged(picture: Scored): Promise<{ pixels: Buffer; width: number; height: number }> {
-  const zoom = zoomOf(picture);
-  const [width, height] = [picture.width * zoom, picture.height * zoom];
-  const image = sharp(picture.pixels, { raw: { width: picture.width, height: picture.height, channels: 3 } });
+async function enlarged(image: Scored): Promise<{ pixels: Buffer; width: number; height: number }> {
+  const zoom = zoomOf(image);
+  const [width, height] = [image.width * zoom, image.height * zoom];
+  const canvas = sharp(image.pixels, { raw: { width: image.width, height: image.height, channels: 3 } });
   return {
-    pixels: await (zoom > 1 ? image.resize(width, height, { fit: 'fill', kernel: 'nearest' }) : image).raw().toBuffer(),
+    pixels: await (zoom > 1 ? canvas.resize(width, height, { fit: 'fill', kernel: 'nearest' }) : canvas)
+      .raw()
+      .toBuffer(),
     width,
     height,
   };
 }
 
-/** The picture, as webp. */
-export async function drawPicture(picture: Scored): Promise<Buffer> {
-  const { pixels, width, height } = await enlarged(picture);
+/** The image, as webp. */
+export async function drawImage(image: Scored): Promise<Buffer> {
+  const { pixels, width, height } = await enlarged(image);
   return sharp(pixels, { raw: { width, height, channels: 3 } })
     .webp({ quality: 86, effort: 3 })
     .toBuffer();
 }
 
 /**
- * The picture in grey under its heat map, as PNG: red where the label helps the model, blue where it misleads it.
+ * The image in grey under its heat map, as PNG: red where the label helps the model, blue where it misleads it.
  *
- * @param heat at the picture's pixels
- * @param scale of the strongest colour
+ * @param heat at the image's pixels
+ * @param scale of the strongest color
  */
-export async function drawOverlay(picture: Scored, heat: Float32Array, scale: number): Promise<Buffer> {
-  const { pixels, width, height } = await enlarged(picture);
-  const zoom = zoomOf(picture);
-  const painted = paint({ values: heat, width: picture.width, height: picture.height }, scale, width, height, {
+export async function drawOverlay(image: Scored, heat: Float32Array, scale: number): Promise<Buffer> {
+  const { pixels, width, height } = await enlarged(image);
+  const zoom = zoomOf(image);
+  const painted = paint({ values: heat, width: image.width, height: image.height }, scale, width, height, {
     width: zoom,
     height: zoom,
   });

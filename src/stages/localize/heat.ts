@@ -16,14 +16,14 @@ export function checkBlur(blur: number): void {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `The blur is ${blur}.`,
-      'Give a share of the short side below 1, pixels from 1 on, or 0 for none.',
+      'Give a fraction of the short side below 1, pixels from 1 on, or 0 for none.',
     );
 }
 
 /**
- * The Gaussian for a scored picture: the paper's 127 taps at a sigma of 32 px, in proportion (4 sigma - 1, odd), and no more than reach over the picture.
+ * The Gaussian for a scored image: the paper's 127 taps at a sigma of 32 px, in proportion (4 sigma - 1, odd), and no more than reach over the image.
  *
- * @param blur a share of the short side below 1, else pixels
+ * @param blur a fraction of the short side below 1, else pixels
  * @returns undefined for no blur
  */
 export function gaussian(blur: number, width: number, height: number): { sigma: number; kernel: number } | undefined {
@@ -42,7 +42,7 @@ export async function rowsOf(run: Run): Promise<{ shard: number; row: ImageRow }
 }
 
 export interface Heat {
-  /** at the scored picture's pixels, [height * width]: upsampled, and also blurred */
+  /** at the scored image's pixels, [height * width]: upsampled, and also blurred */
   raw: Float32Array;
   heat: Float32Array;
 }

@@ -1,10 +1,10 @@
-// Localization (paper section 5.2): heat maps of every picture under its labels, and what they are worth against boxes or masks, before and after
-// fine-tuning. Scoring is a scan without patches, resumed shard by shard as one; what follows from its maps is cheap, and made anew.
+// Localization (paper section 5.2): heat maps of every image under its labels, and what they are worth against boxes or masks, before and after
+// fine-tuning. Scoring is a scan without patches, resumed shard by shard as one; what follows from its maps is cheap, and made again.
 import { join } from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { variantForEach } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
-import { pictureRoot } from '../report/report.js';
+import { imageRoot } from '../report/report.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { chooseDevice } from '../../runs/device.js';
 import type { Lock } from '../../runs/locks.js';
@@ -12,7 +12,7 @@ import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import type { ScanOptions } from '../scan/options.js';
 import { scan } from '../scan/scan.js';
-import { picturesOf, settle } from '../scan/settle.js';
+import { imagesOf, resolveOptions } from '../scan/resolve.js';
 import { checkBlur, DEFAULT_BLUR } from './heat.js';
 import { Localizer } from './localizer.js';
 import { Marks } from './marks.js';
@@ -22,11 +22,11 @@ import { baselineFolder, localizationFolder } from './record.js';
 const UNTRAINED = 'untrained';
 
 /**
- * Maps the pictures of a data set under their labels into a run folder, and writes RUN/localize: overlays, a page, and figures where boxes are given. Goes
+ * Maps the images of a dataset under their labels into a run folder, and writes RUN/localize: overlays, a page, and figures where boxes are given. Goes
  * on where an earlier call with the same options, model and data stopped; the baseline's maps are a run of their own in RUN/baseline.
  *
- * @throws before work begins INVALID_ARGUMENT, DATASET_INVALID (also for boxes that meet no picture), MODEL_*, DEVICE_UNAVAILABLE; RUN_MISMATCH where the
- *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the picture; IO
+ * @throws before work begins INVALID_ARGUMENT, DATASET_INVALID (also for boxes that meet no image), MODEL_*, DEVICE_UNAVAILABLE; RUN_MISMATCH where the
+ *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the image; IO
  */
 export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = {}): Promise<LocalizeSummary> {
   const {
@@ -40,7 +40,6 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
     blur = DEFAULT_BLUR,
     bootstrap = 1000,
     overlays = 100,
-    pictures,
     ...scoring
   } = options;
   checkBlur(blur);
@@ -57,15 +56,14 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
       '--only-marked goes by boxes or masks, and there are none.',
       'Give --boxes.',
     );
-  const marks =
-    boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await picturesOf(options)).images);
+  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await imagesOf(options)).images);
   const [own = {}, before = {}] = await variantForEach(
     [options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])],
     variant,
   );
-  const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.pictures } : {}) };
+  const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.images } : {}) };
   const ours: ScanOptions = { ...both, ...own };
-  const { draft, sizes } = await settle(ours, VERSION);
+  const { draft, sizes } = await resolveOptions(ours, VERSION);
   await marks?.place(sizes, draft.conditions, { ...(boxFrame ? { frame: boxFrame } : {}), signal: hooks.signal });
   const theirs: ScanOptions | undefined =
     baseline === undefined
@@ -77,7 +75,7 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
           localize: labels === 'own' ? labels : draft.conditions,
           ...(baseline === UNTRAINED ? { ...own, untrained: true } : { ...before, model: baseline }),
         };
-  if (theirs) await settle(theirs, VERSION);
+  if (theirs) await resolveOptions(theirs, VERSION);
 
   const { signal, log, onProgress } = hooks;
   const scanHooks = (of: 'model' | 'baseline'): Parameters<typeof scan>[1] => ({
@@ -94,7 +92,7 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
   const runs = theirs ? [run, await Run.open(theirs.out)] : [run];
   const engine = new Engine({
     device: chooseDevice(options.device ?? 'auto', 'fp32').id,
-    precision: 'fp32',
+    dtype: 'fp32',
     threads: options.threads ?? 0,
   });
   let lock: Lock | undefined;
@@ -111,7 +109,7 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
         engine,
         runs,
         marks,
-        { blur, bootstrap, overlays, root: pictureRoot(run, pictures) },
+        { blur, bootstrap, overlays, root: imageRoot(run, options.imageRoot ?? options.dataset) },
         hooks,
       ).fill(folder);
     });

@@ -11,11 +11,11 @@ import { commonScale } from '../report/heatmap.js';
 import { readScored } from '../report/scored.js';
 import { imageKey, type Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
-import { drawOverlay, drawPicture, type Scored } from './draw.js';
+import { drawOverlay, drawImage, type Scored } from './draw.js';
 import { heatOf, rowsOf } from './heat.js';
 import { edgeOf, type Marks } from './marks.js';
 import { FIGURES, groupOf, measure, type Entry, type Measured } from './measure.js';
-import type { LabelLocalization, Localization, LocalizeHooks, MapFigures, PictureLocalization } from './options.js';
+import type { LabelLocalization, Localization, LocalizeHooks, MapFigures, ImageLocalization } from './options.js';
 import { writePage } from './page.js';
 import { LOCALIZATION_FILE, LOCALIZATION_FORMAT, type LocalizationRecord } from './record.js';
 
@@ -26,7 +26,7 @@ export interface Settings {
   root: string;
 }
 
-/** A label's entries: of the run, and the same pictures' of the baseline. */
+/** A label's entries: of the run, and the same images' of the baseline. */
 interface LabelWork {
   label: string;
   /** [model, baseline][entry] */
@@ -41,7 +41,7 @@ const FOLDERS = ['overlays', 'baseline'] as const;
 /** Everything that follows from finished maps, for one folder. */
 export class Localizer {
   private readonly notes: string[] = [];
-  /** edges around what is marked, for the page, by label and picture */
+  /** edges around what is marked, for the page, by label and image */
   private readonly edges = new Map<string, string>();
 
   constructor(
@@ -73,8 +73,8 @@ export class Localizer {
         )
       : undefined;
     const labels = works.map((work, i) => this.labelOf(work, figures?.[i]));
-    const pictures = this.pictures(works);
-    await this.draw(folder, works, pictures);
+    const images = this.images(works);
+    await this.draw(folder, works, images);
 
     const [, control] = this.runs;
     const means = figures?.at(-1);
@@ -88,8 +88,8 @@ export class Localizer {
         : null,
       options: { against, blur, bootstrap: this.marks ? bootstrap : 0, seed },
       labels,
-      mean: { share: mean(labels.map(({ share }) => share)), ...threeOf(means, this.runs.length) },
-      pictures: [...pictures.values()],
+      mean: { fraction: mean(labels.map(({ fraction }) => fraction)), ...threeOf(means, this.runs.length) },
+      images: [...images.values()],
       notes: this.notesOf(labels),
     };
     const record: LocalizationRecord = {
@@ -100,9 +100,7 @@ export class Localizer {
       ...result,
     };
     await writeFile(join(folder, LOCALIZATION_FILE), `${JSON.stringify(record, null, 1)}\n`);
-    await writePage(folder, this.run, result, pictures, ({ label, key }) =>
-      this.edges.get(JSON.stringify([label, key])),
-    );
+    await writePage(folder, this.run, result, images, ({ label, key }) => this.edges.get(JSON.stringify([label, key])));
     return result;
   }
 
@@ -114,7 +112,7 @@ export class Localizer {
     };
   }
 
-  /** The label's maps of all runs, measured. Pictures that a baseline of another size multiple could not take are left out of both. */
+  /** The label's maps of all runs, measured. Images that a baseline of another size multiple could not take are left out of both. */
   private async measured(): Promise<LabelWork[]> {
     const rows = await Promise.all(this.runs.map(rowsOf));
     const key = ({ row }: { row: Entry['row'] }): string => JSON.stringify([row.condition, row.label, row.image]);
@@ -152,37 +150,37 @@ export class Localizer {
     const three = threeOf(curve ? figures : undefined, this.runs.length);
     return {
       label,
-      pictures: entries[0]?.length ?? 0,
+      images: entries[0]?.length ?? 0,
       marked: measured[0]?.marked.length ?? 0,
-      share: curve ? curve.positives / curve.pixels : null,
+      fraction: curve ? curve.positives / curve.pixels : null,
       scale: scales[0] ?? 0,
       baselineScale: scales[1] ?? null,
       ...three,
     };
   }
 
-  private pictures(works: readonly LabelWork[]): Map<string, PictureLocalization> {
-    const found = new Map<string, PictureLocalization>();
+  private images(works: readonly LabelWork[]): Map<string, ImageLocalization> {
+    const found = new Map<string, ImageLocalization>();
     for (const { label, entries, measured } of works) {
       entries[0]?.forEach(({ row, index }, i) => {
         const key = imageKey({ path: row.image, label: row.label });
-        const picture = found.get(key) ?? {
+        const image = found.get(key) ?? {
           image: row.image,
           label: row.label,
           width: row.width,
           height: row.height,
           maps: [],
         };
-        found.set(key, picture);
+        found.set(key, image);
         const [model, baseline] = measured.map((one, which) => ({
           typicality: entries[which]?.[i]?.row.typicality ?? NaN,
           overlay: null,
           figures: one.figures.get(index) ?? null,
         }));
         if (model)
-          picture.maps.push({
+          image.maps.push({
             label,
-            share: measured[0]?.shares.get(index) ?? null,
+            fraction: measured[0]?.fractions.get(index) ?? null,
             model,
             baseline: baseline ?? null,
           });
@@ -194,14 +192,14 @@ export class Localizer {
     );
   }
 
-  /** Draws pictures and overlays, and notes their names in `pictures`. */
+  /** Draws images and overlays, and notes their names in `images`. */
   private async draw(
     folder: string,
     works: readonly LabelWork[],
-    pictures: ReadonlyMap<string, PictureLocalization>,
+    images: ReadonlyMap<string, ImageLocalization>,
   ): Promise<void> {
-    for (const name of ['pictures', ...FOLDERS.slice(0, this.runs.length)]) await mkdir(join(folder, name));
-    const numbers = new Map([...pictures.keys()].map((key, number) => [key, number]));
+    for (const name of ['images', ...FOLDERS.slice(0, this.runs.length)]) await mkdir(join(folder, name));
+    const numbers = new Map([...images.keys()].map((key, number) => [key, number]));
     const missing = new Map<string, string>();
     const drawn = new Set<number>();
     const chosen = works.map((work) => this.chosen(work));
@@ -219,12 +217,11 @@ export class Localizer {
           const source = await this.sourceOf(run, row, missing);
           if (!source) continue;
           const number = numbers.get(key) as number;
-          if (!drawn.has(number))
-            await writeFile(join(folder, 'pictures', `${number}.webp`), await drawPicture(source));
+          if (!drawn.has(number)) await writeFile(join(folder, 'images', `${number}.webp`), await drawImage(source));
           drawn.add(number);
           const name = `${FOLDERS[which]}/${number}-${place}.png`;
           await writeFile(join(folder, name), await drawOverlay(source, heat, work.scales[which] ?? 0));
-          const map = pictures.get(key)?.maps.find(({ label }) => label === work.label);
+          const map = images.get(key)?.maps.find(({ label }) => label === work.label);
           const result = which === 0 ? map?.model : map?.baseline;
           if (result) result.overlay = name;
           const truth = which === 0 ? await this.marks?.inside(row, run.manifest.options) : undefined;
@@ -236,7 +233,7 @@ export class Localizer {
     for (const reason of reasons.slice(0, 3)) this.notes.push(`Not drawn: ${reason}`);
     if (reasons.length > 3)
       this.notes.push(
-        `Not drawn: ${reasons.length - 3} more. If the images have moved, name their folder with --pictures.`,
+        `Not drawn: ${reasons.length - 3} more. If the images have moved, name their folder with --dataset.`,
       );
   }
 

@@ -12,7 +12,7 @@ import {
 } from '../../data/boxes/index.js';
 import { checkLabels } from '../../data/boxes/labels.js';
 import { sharesLabel, splitLabels } from '../../data/labels.js';
-import { measurePicture } from '../../data/pictures.js';
+import { measureImage } from '../../data/read-image.js';
 import { prefetch } from '../../data/prefetch.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { RunOptions } from '../../runs/manifest.js';
@@ -72,7 +72,7 @@ export class Marks {
   }
 
   /** The images they are of. */
-  get pictures(): string[] {
+  get images(): string[] {
     return [...this.found.keys()];
   }
 
@@ -99,7 +99,7 @@ export class Marks {
       MarkedImage<Marked>['scored'] & { file: string }
     > => {
       const { file } = this.where.get(path) as Where;
-      const source = await measurePicture(file);
+      const source = await measureImage(file);
       return { ...scoredSize(source, sizes), sourceWidth: source.width, sourceHeight: source.height, file };
     };
     const marked: MarkedImage<Marked>[] = [];

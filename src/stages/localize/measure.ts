@@ -1,4 +1,4 @@
-// What the maps of a label are worth against what is marked, of one model or of two over the same pictures.
+// What the maps of a label are worth against what is marked, of one model or of two over the same images.
 import type { Group } from '../../metrics/bootstrap.js';
 import { paperAucPr } from '../../metrics/paper.js';
 import { points } from '../../metrics/pointing.js';
@@ -11,9 +11,9 @@ import { heatOf } from './heat.js';
 import type { Marks } from './marks.js';
 import type { MapFigures } from './options.js';
 
-/** A picture under a label. */
+/** An image under a label. */
 export interface Entry {
-  /** among all pictures under all labels */
+  /** among all images under all labels */
   index: number;
   shard: number;
   row: ImageRow;
@@ -23,11 +23,11 @@ export interface Entry {
 export interface Measured {
   /** of the heat maps (report/heatmap.ts) */
   strengths: number[];
-  /** of marked pictures, by entry */
+  /** of marked images, by entry */
   figures: Map<number, MapFigures<number>>;
-  /** shares of the marked pictures' pixels that are inside */
-  shares: Map<number, number>;
-  /** over the marked pictures' pixels, in their order */
+  /** fractions of the marked images' pixels that are inside */
+  fractions: Map<number, number>;
+  /** over the marked images' pixels, in their order */
   marked: number[];
   curve: PrecisionCurve | undefined;
 }
@@ -42,7 +42,7 @@ export async function measure(
   signal: AbortSignal | undefined,
   onMap: () => void,
 ): Promise<Measured> {
-  const found: Measured = { strengths: [], figures: new Map(), shares: new Map(), marked: [], curve: undefined };
+  const found: Measured = { strengths: [], figures: new Map(), fractions: new Map(), marked: [], curve: undefined };
   const pooled: ScoredPixels[] = [];
   for await (const { item, raw, heat } of heatOf(engine, run, entries, blur, signal)) {
     const { row, index } = item;
@@ -53,7 +53,7 @@ export async function measure(
       const curve = new PrecisionCurve([pixels]);
       pooled.push(pixels);
       found.marked.push(index);
-      found.shares.set(index, curve.positives / curve.pixels);
+      found.fractions.set(index, curve.positives / curve.pixels);
       found.figures.set(index, {
         averagePrecision: curve.averagePrecision() as number,
         paperAucPr: paperAucPr({ scores: raw, truth }) as number,

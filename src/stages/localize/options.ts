@@ -7,26 +7,24 @@ export interface LocalizeOptions extends Omit<
   ScanOptions,
   'patch' | 'perImage' | 'maps' | 'allLabels' | 'untrained' | 'localize' | 'only'
 > {
-  /** labels that pictures are mapped under: each its own ('A|B' has two), every label of the model (of a text model, of the data set), or these; default 'own' */
+  /** labels that images are mapped under: each its own ('A|B' has two), every label of the model (of a text model, of the dataset), or these; default 'own' */
   labels?: 'own' | 'all' | readonly string[];
   /** another model to make the same maps with, such as the one before fine-tuning; 'untrained': the same model with random weights of `seed` */
   baseline?: string;
-  /** boxes or masks of what is known to be in the pictures: a CSV, NIH's BBox_List_2017.csv, a COCO .json, a folder of PNGs */
+  /** boxes or masks of what is known to be in the images: a CSV, NIH's BBox_List_2017.csv, a COCO .json, a folder of PNGs */
   boxes?: string;
-  /** map only pictures that boxes or masks are of */
+  /** map only images that boxes or masks are of */
   onlyMarked?: boolean;
   /** default 'auto' */
   boxFormat?: BoxFormat;
   /** what they are drawn on: the upright image, or the stored one; default 'auto': as their sizes and places say */
   boxFrame?: BoxFrame;
-  /** standard deviation of the Gaussian over the maps: below 1 a share of the short side, else pixels of the scored picture; 0 is none; default 1/16 */
+  /** standard deviation of the Gaussian over the maps: below 1 a fraction of the short side, else pixels of the scored image; 0 is none; default 1/16 */
   blur?: number;
-  /** times the pictures are drawn anew for the intervals; 0 is none; default 1000 */
+  /** times the images are drawn again for the intervals; 0 is none; default 1000 */
   bootstrap?: number;
-  /** pictures drawn a label, those with boxes first; default 100 */
+  /** images drawn a label, those with boxes first; default 100 */
   overlays?: number | 'all';
-  /** the folder of the source pictures, if they moved since they were scored */
-  pictures?: string;
 }
 
 export type LocalizeEvent =
@@ -37,55 +35,55 @@ export type LocalizeHooks = Hooks<LocalizeEvent>;
 
 /** What a label's maps are worth against boxes or masks. Formulas: docs/guides/localization.md. */
 export interface MapFigures<Value = Figure> {
-  /** average precision over all thresholds of the heat maps' pixels: of a label's pictures pooled, of one picture its own */
+  /** average precision over all thresholds of the heat maps' pixels: of a label's images pooled, of one image its own */
   averagePrecision: Value;
-  /** the paper's AUC-PR: of each picture's unblurred map at 1000 fixed thresholds; of a label their mean */
+  /** the paper's AUC-PR: of each image's unblurred map at 1000 fixed thresholds; of a label their mean */
   paperAucPr: Value;
-  /** share of the pictures whose heat map is highest inside; of one picture 0 or 1 */
+  /** fraction of the images whose heat map is highest inside; of one image 0 or 1 */
   pointing: Value;
-  /** largest intersection over union that a threshold gives each picture's heat map; of a label their mean */
+  /** largest intersection over union that a threshold gives each image's heat map; of a label their mean */
   bestIou: Value;
 }
 
 export interface LabelLocalization {
   label: string;
   /** mapped under it */
-  pictures: number;
+  images: number;
   /** of these, with a pixel inside a box or mask of the label: what the figures are over */
   marked: number;
-  /** of the marked pictures' pixels, those inside: the average precision of a map that knows nothing */
-  share: number | null;
-  /** typicality of the overlays' strongest colour */
+  /** of the marked images' pixels, those inside: the average precision of a map that knows nothing */
+  fraction: number | null;
+  /** typicality of the overlays' strongest color */
   scale: number;
   baselineScale: number | null;
   /** null without boxes */
   model: MapFigures | null;
   baseline: MapFigures | null;
-  /** model less baseline, with intervals of its own: both are computed over the same drawn pictures */
+  /** model less baseline, with intervals of its own: both are computed over the same drawn images */
   difference: MapFigures | null;
 }
 
-/** One picture's map under one label, of one model. */
+/** One image's map under one label, of one model. */
 export interface MapResult {
   /** mean of the map */
   typicality: number;
   /** the PNG, relative to localize/; null where it was not drawn */
   overlay: string | null;
-  /** null where the picture is not marked */
+  /** null where the image is not marked */
   figures: MapFigures<number> | null;
 }
 
-export interface PictureLocalization {
+export interface ImageLocalization {
   image: string;
-  /** as the data set has it */
+  /** as the dataset has it */
   label: string;
   /** scored */
   width: number;
   height: number;
   maps: {
     label: string;
-    /** share of the picture's pixels inside; null where none is marked */
-    share: number | null;
+    /** fraction of the image's pixels inside; null where none is marked */
+    fraction: number | null;
     model: MapResult;
     baseline: MapResult | null;
   }[];
@@ -99,8 +97,8 @@ export interface Localization {
   options: { against: string; blur: number; bootstrap: number; seed: number };
   labels: LabelLocalization[];
   /** over the labels that have the figures */
-  mean: Pick<LabelLocalization, 'share' | 'model' | 'baseline' | 'difference'>;
-  pictures: PictureLocalization[];
+  mean: Pick<LabelLocalization, 'fraction' | 'model' | 'baseline' | 'difference'>;
+  images: ImageLocalization[];
   /** what could not be computed or drawn, and why */
   notes: string[];
 }
@@ -108,8 +106,8 @@ export interface Localization {
 export interface LocalizeSummary {
   scan: ScanSummary;
   baseline: ScanSummary | null;
-  /** null while shards are missing, as with `shard`; the pictures are in localize.json */
-  result: Omit<Localization, 'pictures'> | null;
+  /** null while shards are missing, as with `shard`; the images are in localize.json */
+  result: Omit<Localization, 'images'> | null;
   /** of the page; null as `result` */
   page: string | null;
 }

@@ -14,7 +14,7 @@ import { legend } from '../report/heatmap.js';
 import { scriptOf } from '../report/script.js';
 import type { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
-import type { Localization, PictureLocalization } from './options.js';
+import type { Localization, ImageLocalization } from './options.js';
 
 const PAGE = join(import.meta.dirname, 'page');
 const LOOK = join(import.meta.dirname, '..', '..', 'web', 'look.css');
@@ -23,35 +23,35 @@ const PAGE_FILES = ['index.html', 'page.css', 'page.js'] as const;
 const LEGEND_STOPS = 41;
 
 /**
- * Writes the page into `folder`, where pictures and overlays lie.
+ * Writes the page into `folder`, where images and overlays lie.
  *
- * @param pictures by key, in the order of their numbers
- * @param edgeOf the edge around what is marked in a picture for a label, as an SVG path
+ * @param images by key, in the order of their numbers
+ * @param edgeOf the edge around what is marked in an image for a label, as an SVG path
  */
 export async function writePage(
   folder: string,
   run: Run,
   result: Localization,
-  pictures: ReadonlyMap<string, PictureLocalization>,
+  images: ReadonlyMap<string, ImageLocalization>,
   edgeOf: (of: { label: string; key: string }) => string | undefined,
 ): Promise<void> {
   const { manifest } = run;
-  const shown = [...pictures].flatMap(([key, picture], number) => {
-    const maps = picture.maps.filter(({ model }) => model.overlay !== null);
+  const shown = [...images].flatMap(([key, image], number) => {
+    const maps = image.maps.filter(({ model }) => model.overlay !== null);
     return maps.length === 0
       ? []
       : [
           {
-            ...picture,
-            picture: `pictures/${number}.webp`,
+            ...image,
+            image: `images/${number}.webp`,
             maps: maps.map((map) => ({ ...map, edge: edgeOf({ label: map.label, key }) ?? null })),
           },
         ];
   });
   const data = {
     ...result,
-    pictures: shown,
-    total: pictures.size,
+    images: shown,
+    total: images.size,
     legend: legend(LEGEND_STOPS),
     version: VERSION,
     skipped: (await run.skipped()).length,
@@ -116,5 +116,5 @@ const nameOf = (path: string): string =>
   path
     .split(/[\\/]/)
     .filter((part) => part !== '')
-    .slice(/[\\/](model|train|training|heldout|images|pictures|data)[\\/]?$/i.test(path) ? -2 : -1)
+    .slice(/[\\/](model|train|training|heldout|images|images|data)[\\/]?$/i.test(path) ? -2 : -1)
     .join('/');

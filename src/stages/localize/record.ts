@@ -2,14 +2,14 @@
 //
 //   localize/localize.json       LocalizationRecord
 //   localize/index.html, ...     the page; localize/data.js is what it shows
-//   localize/pictures/N.webp     pictures as they were scored
-//   localize/overlays/N-L.png    picture N in grey under its heat map of label number L; baseline/N-L.png: of the other model
+//   localize/images/N.webp     images as they were scored
+//   localize/overlays/N-L.png    image N in grey under its heat map of label number L; baseline/N-L.png: of the other model
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Run } from '../../runs/run.js';
 import type { Localization } from './options.js';
 
-export const LOCALIZATION_FORMAT = 'diffmine-localization-1';
+export const LOCALIZATION_FORMAT = 'diffmine-localization-2';
 export const LOCALIZATION_FILE = 'localize.json';
 
 export interface LocalizationRecord extends Localization {

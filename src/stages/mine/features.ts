@@ -1,14 +1,14 @@
-// DIFT features of ranked patches: one pass a picture (and condition) and noise, all its patches pooled from it.
-import { prefetch, readPicture, type ImageList, type SizeOptions } from '../../data/index.js';
+// DIFT features of ranked patches: one pass an image (and condition) and noise, all its patches pooled from it.
+import { prefetch, readImage, type ImageList, type SizeOptions } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { float32, type Conditions, type Engine } from '../../engine/index.js';
 import type { DiftOptions, Tensor } from '../../engine/types.js';
 import type { Replay } from '../../runs/replay.js';
 import { imageKey } from '../../runs/run.js';
 import type { PatchRow } from '../../runs/schema.js';
-import { groupBy, picturesPerCall } from '../scan/plan.js';
+import { groupBy, imagesPerCall } from '../scan/plan.js';
 
-/** Pictures that may wait for others of their shape. */
+/** Images that may wait for others of their shape. */
 const MOST_WAITING = 64;
 
 export interface FeatureContext {
@@ -21,8 +21,8 @@ export interface FeatureContext {
   dift: DiftOptions;
   replay: Replay | undefined;
   signal?: AbortSignal;
-  /** a picture's patches are done */
-  onPicture?: () => void;
+  /** an image's patches are done */
+  onImage?: () => void;
 }
 
 /** Features of one condition's patches, L2-normalised: rows in the patches' order, `width` numbers each. */
@@ -31,17 +31,17 @@ export interface Features {
   width: number;
 }
 
-/** @throws IO where a picture that was scanned cannot be read any more */
+/** @throws IO where an image that was scanned cannot be read any more */
 export async function features(patches: readonly PatchRow[], context: FeatureContext): Promise<Features> {
   const { engine, conditions, condition, files, sizes, dift, replay, signal } = context;
-  const byPicture = groupBy([...patches.entries()], ([, patch]) => imageKey({ path: patch.image, label: patch.label }));
-  const pictures = byPicture.map((members) => {
+  const byImage = groupBy([...patches.entries()], ([, patch]) => imageKey({ path: patch.image, label: patch.label }));
+  const images = byImage.map((members) => {
     const { image, label } = (members[0] as [number, PatchRow])[1];
     const file = files.find(image, label)?.file;
     if (file === undefined)
       throw new DiffmineError(
         'DATASET_INVALID',
-        `The picture ${image} is no longer in the data set.`,
+        `The image ${image} is no longer in the dataset.`,
         'Restore it, or scan again into a new folder.',
       );
     return { image, file, members };
@@ -56,13 +56,13 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
   };
 
   const decoded = prefetch(
-    pictures,
-    async ({ file }) => readPicture(file, sizes),
+    images,
+    async ({ file }) => readImage(file, sizes),
     ({ pixels }) => pixels.byteLength,
     signal ? { signal } : {},
   );
-  const perCall = picturesPerCall(dift.batch, dift.ensemble, 1);
-  type Ready = { item: (typeof pictures)[number]; picture: { pixels: Uint8Array; width: number; height: number } };
+  const perCall = imagesPerCall(dift.batch, dift.ensemble, 1);
+  type Ready = { item: (typeof images)[number]; image: { pixels: Uint8Array; width: number; height: number } };
   const waiting = new Map<string, Ready[]>();
   let held = 0;
   const flush = async (group: Ready[]): Promise<void> => {
@@ -70,7 +70,7 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
     const result = await engine.dift(
       conditions,
       {
-        pictures: group.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })),
+        images: group.map(({ image: { pixels, width, height } }) => ({ pixels, width, height })),
         conditions: group.map(() => condition),
         boxes: group.map(({ item }) =>
           item.members.map(([, { row, column, patch }]) => ({
@@ -87,25 +87,25 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
     );
     group.forEach(({ item }, b) => {
       take(item.members, result.patches[b] as Tensor);
-      context.onPicture?.();
+      context.onImage?.();
     });
   };
   try {
-    // pictures come in rank order; those of one shape are gathered until they fill a call
+    // images come in rank order; those of one shape are gathered until they fill a call
     for await (const next of decoded) {
       if (next.error)
         throw new DiffmineError(
           'IO',
-          `A picture that was scanned cannot be read any more: ${next.error.message}`,
+          `An image that was scanned cannot be read any more: ${next.error.message}`,
           'Restore it, or scan again into a new folder.',
           { cause: next.error },
         );
       const { width, height } = next.value;
       const shape = `${width}x${height}`;
-      const group = [...(waiting.get(shape) ?? []), { item: next.item, picture: next.value }];
+      const group = [...(waiting.get(shape) ?? []), { item: next.item, image: next.value }];
       waiting.set(shape, group);
       held += 1;
-      // a replayed picture has its own noises; many shapes must not pile up: the one that waits longest goes
+      // a replayed image has its own noises; many shapes must not pile up: the one that waits longest goes
       const ready =
         replay || group.length === perCall ? shape : held > MOST_WAITING ? [...waiting.keys()][0] : undefined;
       if (ready === undefined) continue;

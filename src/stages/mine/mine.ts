@@ -34,9 +34,9 @@ import { MINE_FORMAT, readMine, type MineRecord } from './record.js';
 const MOST_RANKED = 999_999;
 
 function settings(options: MineOptions): MineSettings {
-  const whole = (value: number, least: number, name: string, most = Number.MAX_SAFE_INTEGER): number => {
-    if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-    const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
+  const whole = (value: number, min: number, name: string, max = Number.MAX_SAFE_INTEGER): number => {
+    if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+    const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
     throw new DiffmineError('INVALID_ARGUMENT', `${name} is ${value}; expected a whole number ${range}.`);
   };
   const list = options.rank ?? 'top';
@@ -83,7 +83,7 @@ async function openRunModel(manifest: Manifest, options: Pick<MineOptions, 'mode
   throw new DiffmineError(
     'RUN_MISMATCH',
     `The model in ${model.path} is not the one this run was scanned with.`,
-    'Give the place where that model lies now, or scan again into a new folder.',
+    'Give the place where that model is now, or scan again into a new folder.',
   );
 }
 
@@ -147,7 +147,7 @@ async function openReplay(manifest: Manifest): Promise<Replay | undefined> {
  * Mines a finished scan: the best patches of each condition, their features, their clusters. A run that was mined with these options already is left as
  * it is; mining with others takes the place of what was there. Where another process mines the run, this one waits for its turn.
  *
- * @throws RUN_INVALID where the folder is no finished scan; RUN_MISMATCH where model or data are not the scan's;
+ * @throws RUN_INVALID where the folder is not a finished scan; RUN_MISMATCH where model or data are not the scan's;
  * CANCELLED after hooks.signal (what was there before stays)
  */
 export async function mine(
@@ -163,19 +163,19 @@ export async function mine(
     throw new DiffmineError(
       'RUN_INVALID',
       `${runPath} has heat maps, but no patches to mine: localize made it.`,
-      'Scan the pictures: diffmine scan DATASET --model M --out RUN',
+      'Scan the images: diffmine scan DATASET --model M --out RUN',
     );
   const done = await run.doneShards();
   if (done.length < manifest.shards) {
     throw new DiffmineError(
       'RUN_INVALID',
       `${runPath} is not finished: ${done.length} of ${manifest.shards} shards are done.`,
-      'Repeat the scan to go on with it, then mine.',
+      'Repeat the scan to resume it, then mine.',
     );
   }
   const device = chooseDevice(
     options.device === undefined || options.device === 'auto' ? manifest.options.device : options.device,
-    manifest.options.precision,
+    manifest.options.dtype,
   );
   const batch = options.batch === undefined || options.batch === 'auto' ? manifest.options.batch : options.batch;
   const recorded: MineRecord['options'] = { ...wanted, device: device.id.startsWith('cuda') ? 'cuda' : 'cpu', batch };
@@ -183,7 +183,7 @@ export async function mine(
     run: run.path,
     rank: wanted.rank,
     conditions: record.conditions,
-    pictures: record.pictures,
+    images: record.images,
     seconds: (performance.now() - begun) / 1000,
     reused,
     notes: record.notes,
@@ -212,7 +212,7 @@ export async function mine(
 
     const engine = new Engine({
       device: device.id,
-      precision: manifest.options.precision,
+      dtype: manifest.options.dtype,
       threads: options.threads ?? 0,
     });
     try {
@@ -229,7 +229,7 @@ export async function mine(
 
 interface Found {
   clusterings: Map<string, Clustering & { features: Tensor }>;
-  pictures: number;
+  images: number;
   notes: string[];
 }
 
@@ -261,9 +261,9 @@ async function clusterAll(
     (sum, { patches }) => sum + new Set(patches.map(({ image, label }) => imageKey({ path: image, label }))).size,
     0,
   );
-  const found: Found = { clusterings: new Map(), pictures: total, notes: [] };
+  const found: Found = { clusterings: new Map(), images: total, notes: [] };
   const started = performance.now();
-  let pictures = 0;
+  let images = 0;
   for (const [index, { condition, patches }] of chosen.entries()) {
     const taken = await features(patches, {
       engine,
@@ -280,10 +280,10 @@ async function clusterAll(
         seed,
         batch: recorded.batch,
       },
-      onPicture: () => {
-        pictures += 1;
-        const rate = pictures / ((performance.now() - started) / 1000);
-        hooks.onProgress?.({ type: 'features', done: pictures, total, rate, secondsLeft: (total - pictures) / rate });
+      onImage: () => {
+        images += 1;
+        const rate = images / ((performance.now() - started) / 1000);
+        hooks.onProgress?.({ type: 'features', done: images, total, rate, secondsLeft: (total - images) / rate });
       },
     });
     const clustering = await cluster(
@@ -326,7 +326,7 @@ function recordOf(run: Run, recorded: MineRecord['options'], found: Found): Mine
     fingerprint: run.manifest.fingerprint,
     options: recorded,
     conditions,
-    pictures: found.pictures,
+    images: found.images,
     notes: found.notes,
   };
 }
@@ -344,7 +344,7 @@ async function write(
     for (const list of LISTS) {
       const clustered = list === recorded.rank ? clustering : undefined;
       lists[list].forEach((row, index) => {
-        // `place` is no column of this table
+        // `place` is not a column of this table
         patches.push({
           ...row,
           rank: index + 1,

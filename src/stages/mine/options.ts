@@ -18,11 +18,11 @@ export interface MineSettings {
 }
 
 export interface MineOptions extends Partial<MineSettings> {
-  /** where the model lies now, if not where the manifest says */
+  /** where the model is now, if not where the manifest says */
   model?: string;
   /** its variant of weights; default: the run's */
   variant?: string;
-  /** where the data set lies now, if not where the manifest says */
+  /** where the dataset is now, if not where the manifest says */
   dataset?: string;
   /** of a table: the folder that relative image paths start at, if it is another by now */
   imageRoot?: string;
@@ -52,8 +52,8 @@ export interface MineSummary {
   run: string;
   rank: ListName;
   conditions: MinedCondition[];
-  /** pictures features were taken of */
-  pictures: number;
+  /** images features were taken of */
+  images: number;
   seconds: number;
   /** whether the run was mined with these options before, so that nothing was done */
   reused: boolean;

@@ -8,12 +8,12 @@ import { sqlFiles, sqlText, withDuckDB } from '../../runs/tables.js';
 export type Rankings = Map<string, Record<ListName, PatchRow[]>>;
 
 /**
- * What a list is ordered by, ascending. The random list is in an order of its own, fixed by the seed: by md5 of seed, condition, picture and place.
- * Ties go by the pictures' order, then place: a shard's rows are written in that order.
+ * What a list is ordered by, ascending. The random list is in an order of its own, fixed by the seed: by md5 of seed, condition, image and place.
+ * Ties go by the images' order, then place: a shard's rows are written in that order.
  */
 function key(list: ListName, seed: number): string {
   if (list === 'top') return '-typicality';
-  if (list === 'least') return 'typicality';
+  if (list === 'bottom') return 'typicality';
   return `md5(concat_ws('/', ${sqlText(String(seed))}, condition, label, image, place))`;
 }
 
@@ -27,7 +27,7 @@ const TOGETHER = 1024;
  */
 export async function rank(run: Run, top: number, together = TOGETHER): Promise<Rankings> {
   const { conditions, options, shards } = run.manifest;
-  const rankings: Rankings = new Map(conditions.map((condition) => [condition, { top: [], least: [], random: [] }]));
+  const rankings: Rankings = new Map(conditions.map((condition) => [condition, { top: [], bottom: [], random: [] }]));
   const files = Array.from({ length: shards }, (_, shard) => run.shardFile(shard, 'patches.parquet'));
   const parts = Array.from({ length: Math.ceil(files.length / together) }, (_, part) => part * together);
   const from = (first: number): string => sqlFiles(files.slice(first, first + together), ', file_row_number = true');

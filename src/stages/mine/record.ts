@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { Run } from '../../runs/run.js';
 import type { MinedCondition, MineSettings } from './options.js';
 
-export const MINE_FORMAT = 'diffmine-mine-1';
+export const MINE_FORMAT = 'diffmine-mine-2';
 
 /** mine.json */
 export interface MineRecord {
@@ -12,7 +12,7 @@ export interface MineRecord {
   fingerprint: string;
   options: MineSettings & { device: 'cpu' | 'cuda'; batch: number };
   conditions: MinedCondition[];
-  pictures: number;
+  images: number;
   notes: string[];
 }
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { evaluationFolder, readEvaluation, SHEET_FILE } from '../evaluate/record.js';
+import { evaluationFolder, readEvaluation, GRID_FILE } from '../evaluate/record.js';
 import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../web/contrast.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Run } from '../../runs/run.js';
@@ -20,7 +20,7 @@ export async function evaluationFiles(
 ): Promise<{ kind: keyof Omit<ReportBytes, 'total'>; name: string; data: string | Buffer }[]> {
   const record = await readEvaluation(run);
   if (!record) return [{ kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', null) }];
-  const sheet = record.sheet && (await readFile(join(evaluationFolder(run), SHEET_FILE)).catch(() => undefined));
+  const grid = record.grid && (await readFile(join(evaluationFolder(run), GRID_FILE)).catch(() => undefined));
   const { boxes, options, mean, labels, kinds, controls, notes } = record;
   const shown = {
     options,
@@ -30,13 +30,13 @@ export async function evaluationFiles(
     notes,
     boxes: { ...boxes, name: basename(boxes.path) },
     controls: { ...controls, run: controls.run && { ...controls.run, name: basename(controls.run.path) } },
-    sheet: sheet ? record.sheet : null,
+    grid: grid ? record.grid : null,
     legend: legend(LEGEND_STOPS),
     words: wordsOf(run),
   };
   return [
     { kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', shown) },
-    ...(sheet ? [{ kind: 'maps', name: 'maps/evaluation.webp', data: sheet } as const] : []),
+    ...(grid ? [{ kind: 'maps', name: 'maps/evaluation.webp', data: grid } as const] : []),
   ];
 }
 
@@ -56,7 +56,7 @@ function wordsOf(run: Run): { run: string; before: string; scores: string; maps:
 /**
  * Brings the run's report up to its evaluation.
  *
- * @returns its page; undefined where there is no report, or one that knows of no evaluations
+ * @returns its page; undefined where there is no report, or one that knows of no UNet calls
  */
 export async function updateReport(run: Run, signal?: AbortSignal): Promise<string | undefined> {
   const report = join(run.path, 'report');

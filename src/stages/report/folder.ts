@@ -3,21 +3,21 @@ import { mkdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Bytes by kind of file. Page and sprites are loaded on opening and browsing; pictures and maps one at a time, on click. */
+/** Bytes by kind of file. Page and sprites are loaded on opening and browsing; images and maps one at a time, on click. */
 export interface ReportBytes {
   page: number;
   sprites: number;
-  pictures: number;
+  images: number;
   maps: number;
   total: number;
 }
 
 export class ReportFolder {
-  readonly bytes: ReportBytes = { page: 0, sprites: 0, pictures: 0, maps: 0, total: 0 };
+  readonly bytes: ReportBytes = { page: 0, sprites: 0, images: 0, maps: 0, total: 0 };
   private readonly names = new Set<string>();
 
   constructor(private readonly path: string) {
-    for (const name of ['data', 'sprites', 'pictures', 'maps']) mkdirSync(join(path, name));
+    for (const name of ['data', 'sprites', 'images', 'maps']) mkdirSync(join(path, name));
   }
 
   has(name: string): boolean {

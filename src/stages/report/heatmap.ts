@@ -1,5 +1,5 @@
-// Typicality maps as pictures: a diverging colour map centred at zero, red where the label helps the model denoise, blue where it
-// hinders, mid-grey where it makes no difference. The page lays them over the picture in the blend mode hard-light, under which mid-grey
+// Typicality maps as images: a diverging color map centred at zero, red where the label helps the model denoise, blue where it
+// hinders, mid-grey where it makes no difference. The page lays them over the image in the blend mode hard-light, under which mid-grey
 // changes nothing: what a transparent overlay would show at a fortieth of its size, as no alpha channel has to be kept without loss.
 
 /** A mean typicality map, row-major. */
@@ -11,7 +11,7 @@ export interface TypicalityMap {
 
 type Rgb = readonly [number, number, number];
 const NEUTRAL: Rgb = [128, 128, 128];
-/** the colours of a half and of the whole scale, above zero and below */
+/** the colors of a half and of the whole scale, above zero and below */
 const TYPICAL: readonly [Rgb, Rgb] = [
   [222, 124, 64],
   [208, 16, 28],
@@ -22,21 +22,21 @@ const UNTYPICAL: readonly [Rgb, Rgb] = [
 ];
 const STEPS = 255;
 
-/** The colour of t in -1 ... 1. */
-function colour(t: number): Rgb {
+/** The color of t in -1 ... 1. */
+function color(t: number): Rgb {
   const [half, whole] = t < 0 ? UNTYPICAL : TYPICAL;
   const m = 2 * Math.min(1, Math.abs(t));
-  const [from, to, share] = m < 1 ? [NEUTRAL, half, m] : [half, whole, m - 1];
-  const mix = (channel: 0 | 1 | 2): number => Math.round(from[channel] + (to[channel] - from[channel]) * share);
+  const [from, to, fraction] = m < 1 ? [NEUTRAL, half, m] : [half, whole, m - 1];
+  const mix = (channel: 0 | 1 | 2): number => Math.round(from[channel] + (to[channel] - from[channel]) * fraction);
   return [mix(0), mix(1), mix(2)];
 }
 
-const TABLE = Array.from({ length: 2 * STEPS + 1 }, (_, i) => colour((i - STEPS) / STEPS));
+const TABLE = Array.from({ length: 2 * STEPS + 1 }, (_, i) => color((i - STEPS) / STEPS));
 
-/** CSS colours from -1 to 1 in even steps: the legend of `paint`. */
+/** CSS colors from -1 to 1 in even steps: the legend of `paint`. */
 export function legend(stops: number): string[] {
   return Array.from({ length: stops }, (_, i) => {
-    return `rgb(${colour((2 * i) / (stops - 1) - 1).join(' ')})`;
+    return `rgb(${color((2 * i) / (stops - 1) - 1).join(' ')})`;
   });
 }
 
@@ -46,8 +46,8 @@ export function strength(map: TypicalityMap): number {
 }
 
 /**
- * The colour scale shared by all pictures of a label, so that the same colour means the same typicality: the 90th percentile of the
- * maps' strengths, which one odd picture cannot wash out.
+ * The color scale shared by all images of a label, so that the same color means the same typicality: the 90th percentile of the
+ * maps' strengths, which one odd image cannot wash out.
  */
 export function commonScale(strengths: readonly number[]): number {
   return quantile(Float32Array.from(strengths), 0.9);
@@ -60,11 +60,11 @@ function quantile(values: Float32Array, q: number): number {
 }
 
 /**
- * Colours a map at the size of the context picture: RGB, width x height x 3.
+ * Colors a map at the size of the context image: RGB, width x height x 3.
  * @param map the mean map
- * @param scale |typicality| of the strongest colour
+ * @param scale |typicality| of the strongest color
  * @param cell how many context pixels a cell of the map covers, across and down. Resampling is bilinear with align_corners = false, as in
- *   scoring; where the picture was cut at the right and bottom before scoring, what the map does not cover stays neutral.
+ *   scoring; where the image was cut at the right and bottom before scoring, what the map does not cover stays neutral.
  */
 export function paint(
   map: TypicalityMap,
@@ -98,7 +98,7 @@ interface Tap {
   weight: number;
 }
 
-/** Where each output pixel reads the map; shorter than `pixels` where the map ends before the picture does. */
+/** Where each output pixel reads the map; shorter than `pixels` where the map ends before the image does. */
 function taps(pixels: number, cells: number, cell: number): Tap[] {
   const covered = Math.min(pixels, Math.round(cells * cell));
   return Array.from({ length: covered }, (_, i) => {
@@ -108,12 +108,12 @@ function taps(pixels: number, cells: number, cell: number): Tap[] {
   });
 }
 
-/** A picture (RGB) in grey under a painted map of its size, in the blend mode hard-light, as the page lays maps over pictures. */
-export function warm(picture: Buffer, painted: Buffer): Buffer {
-  return hardLight(grey(picture), painted);
+/** An image (RGB) in grey under a painted map of its size, in the blend mode hard-light, as the page lays maps over images. */
+export function warm(image: Buffer, painted: Buffer): Buffer {
+  return hardLight(grey(image), painted);
 }
 
-/** Luma with less contrast, so that the map's colours lead. */
+/** Luma with less contrast, so that the map's colors lead. */
 function grey(rgb: Buffer): Buffer {
   const out = Buffer.alloc(rgb.length);
   for (let i = 0; i < rgb.length; i += 3) {
@@ -123,7 +123,7 @@ function grey(rgb: Buffer): Buffer {
   return out;
 }
 
-/** `over` on `under` in the blend mode hard-light, as the report's page lays maps over pictures: mid-grey changes nothing. */
+/** `over` on `under` in the blend mode hard-light, as the report's page lays maps over images: mid-grey changes nothing. */
 function hardLight(under: Buffer, over: Buffer): Buffer {
   return under.map((below, i) => {
     const above = over[i] as number;

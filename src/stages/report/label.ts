@@ -1,4 +1,4 @@
-// One label of the report: its sprite sheets, context pictures and heat maps drawn, and its data file written.
+// One label of the report: its sprite sheets, context images and heat maps drawn, and its data file written.
 import { imageFile } from '../../data/index.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../../web/contrast.js';
@@ -17,7 +17,7 @@ import {
   SpriteSheet,
   TILES_A_SHEET,
   type Decoded,
-} from './pictures.js';
+} from './images.js';
 import { scriptOf } from './script.js';
 
 /** What drawing a label needs to know of its run. */
@@ -25,25 +25,25 @@ export interface DrawContext {
   run: Run;
   folder: ReportFolder;
   contrast: Contrast;
-  /** the pictures' folder */
+  /** the images' folder */
   root: string;
   /** an image's number in the run's list */
   numberOf: ReadonlyMap<string, number>;
-  /** the shard that scored a picture (imageKey: the same file may stand under two labels) */
+  /** the shard that scored an image (imageKey: the same file may stand under two labels) */
   shardOf: ReadonlyMap<string, number>;
   /** the quality sprite sheets have come down to, to keep within their budget */
   quality: number;
-  /** pictures that could not be read, with the reason; grows */
+  /** images that could not be read, with the reason; grows */
   missing: Map<string, string>;
   signal?: AbortSignal | undefined;
-  onPicture: () => void;
+  onImage: () => void;
 }
 
-const PICTURES_AT_ONCE = 3;
+const IMAGES_AT_ONCE = 3;
 const hundredths = (value: number): number => Math.round(value * 100) / 100;
 const precise = (value: number | null): number | null => (value === null ? null : Number(value.toPrecision(6)));
 
-/** The tiles of each picture, by the shard that scored it. */
+/** The tiles of each image, by the shard that scored it. */
 function byShard(view: LabelView, context: DrawContext): Map<number, Map<string, number[]>> {
   const shards = new Map<number, Map<string, number[]>>();
   view.patches.forEach((patch, tile) => {
@@ -51,25 +51,25 @@ function byShard(view: LabelView, context: DrawContext): Map<number, Map<string,
     if (shard === undefined) {
       throw new DiffmineError(
         'RUN_INVALID',
-        `mine/patches.parquet names the picture "${patch.image}", which is not in index.parquet.`,
+        `mine/patches.parquet names the image "${patch.image}", which is not in index.parquet.`,
         'Run `diffmine mine` again.',
       );
     }
-    const pictures = shards.get(shard) ?? new Map<string, number[]>();
-    shards.set(shard, pictures);
-    const tiles = pictures.get(patch.image);
+    const images = shards.get(shard) ?? new Map<string, number[]>();
+    shards.set(shard, images);
+    const tiles = images.get(patch.image);
     if (tiles) tiles.push(tile);
-    else pictures.set(patch.image, [tile]);
+    else images.set(patch.image, [tile]);
   });
   return new Map([...shards].sort(([a], [b]) => a - b));
 }
 
-/** A picture as the page knows it: number, path, label, size (0 where unknown), and 0: no picture, 1: a picture, 2: and its heat map. */
-type PictureData = [number: number, image: string, label: string, width: number, height: number, has: 0 | 1 | 2];
+/** An image as the page knows it: number, path, label, size (0 where unknown), and 0: no image, 1: an image, 2: and its heat map. */
+type ImageData = [number: number, image: string, label: string, width: number, height: number, has: 0 | 1 | 2];
 
 /**
  * Draws label number `index` and writes `data/label-INDEX.js`.
- * @returns how many of its pictures have a heat map
+ * @returns how many of its images have a heat map
  */
 export async function drawLabel(
   view: LabelView,
@@ -78,12 +78,12 @@ export async function drawLabel(
   context: DrawContext,
 ): Promise<number> {
   const shards = byShard(view, context);
-  const mapsOf = (shard: number, pictures: ReadonlyMap<string, unknown>): Map<string, TypicalityMap> =>
-    context.run.manifest.options.maps ? readMaps(context.run, shard, view.label, [...pictures.keys()]) : new Map();
+  const mapsOf = (shard: number, images: ReadonlyMap<string, unknown>): Map<string, TypicalityMap> =>
+    context.run.manifest.options.maps ? readMaps(context.run, shard, view.label, [...images.keys()]) : new Map();
   // maps are read twice, for the common scale and to be painted: those of a label may be more than memory holds
   const strengths: number[] = [];
-  for (const [shard, pictures] of shards) {
-    for (const map of mapsOf(shard, pictures).values()) strengths.push(strength(map));
+  for (const [shard, images] of shards) {
+    for (const map of mapsOf(shard, images).values()) strengths.push(strength(map));
   }
   const scale = commonScale(strengths);
 
@@ -91,26 +91,26 @@ export async function drawLabel(
     { length: Math.ceil(view.patches.length / TILES_A_SHEET) },
     (_, i) => new SpriteSheet(Math.min(TILES_A_SHEET, view.patches.length - i * TILES_A_SHEET)),
   );
-  const drawn = new Map<string, PictureData>(
-    [...shards.values()].flatMap((pictures) => [...pictures.keys()].map((image) => [image, [0, image, '', 0, 0, 0]])),
+  const drawn = new Map<string, ImageData>(
+    [...shards.values()].flatMap((images) => [...images.keys()].map((image) => [image, [0, image, '', 0, 0, 0]])),
   );
-  for (const [shard, pictures] of shards) {
-    const maps = mapsOf(shard, pictures);
-    await each([...pictures], PICTURES_AT_ONCE, async ([image, tiles]) => {
+  for (const [shard, images] of shards) {
+    const maps = mapsOf(shard, images);
+    await each([...images], IMAGES_AT_ONCE, async ([image, tiles]) => {
       if (context.signal?.aborted)
         throw new DiffmineError('CANCELLED', 'The report was cancelled; an earlier report is kept.');
       const patches = tiles.map((tile) => view.patches[tile] as MinedPatchRow);
-      const picture = await open(image, patches, context);
-      if (picture) {
+      const decoded = await open(image, patches, context);
+      if (decoded) {
         for (const tile of tiles) {
           sheets[Math.floor(tile / TILES_A_SHEET)]?.put(
             tile % TILES_A_SHEET,
-            await cutTile(picture, view.patches[tile] as MinedPatchRow),
+            await cutTile(decoded, view.patches[tile] as MinedPatchRow),
           );
         }
       }
-      drawn.set(image, await drawPicture(picture, patches[0] as MinedPatchRow, maps.get(image), scale, index, context));
-      context.onPicture();
+      drawn.set(image, await drawImage(decoded, patches[0] as MinedPatchRow, maps.get(image), scale, index, context));
+      context.onImage();
     });
   }
   for (const [i, sheet] of sheets.entries()) {
@@ -126,25 +126,25 @@ export async function drawLabel(
   return [...drawn.values()].filter(([, , , , , has]) => has === 2).length;
 }
 
-/** Writes a picture's context picture (once for all labels) and its heat map under this label. */
-async function drawPicture(
-  picture: Decoded | null,
+/** Writes an image's context image (once for all labels) and its heat map under this label. */
+async function drawImage(
+  image: Decoded | null,
   patch: MinedPatchRow,
   map: TypicalityMap | undefined,
   scale: number,
   index: number,
   { run, folder, numberOf }: DrawContext,
-): Promise<PictureData> {
+): Promise<ImageData> {
   const number = numberOf.get(patch.image) as number;
-  if (!picture) return [number, patch.image, patch.label, 0, 0, 0];
-  const { sourceWidth, sourceHeight } = picture;
-  const name = `pictures/${number}.webp`;
-  if (!folder.has(name)) await folder.write('pictures', name, await encodeContext(picture));
+  if (!image) return [number, patch.image, patch.label, 0, 0, 0];
+  const { sourceWidth, sourceHeight } = image;
+  const name = `images/${number}.webp`;
+  if (!folder.has(name)) await folder.write('images', name, await encodeContext(image));
   if (!map || !(scale > 0)) return [number, patch.image, patch.label, sourceWidth, sourceHeight, 1];
 
   const { width, height } = contextSize(sourceWidth, sourceHeight);
   // a map's cell covers this many scored pixels; how many of the source's one of those is follows from the patch's two sizes, also where the
-  // picture was cut to a multiple before scoring
+  // image was cut to a multiple before scoring
   const { kind, vaeFactor } = run.manifest.model;
   const cell = (kind === 'latent' ? vaeFactor : 1) / patch.patch;
   const painting = paint(map, scale, width, height, {
@@ -168,7 +168,7 @@ function labelData(
   view: LabelView,
   prompt: string | null,
   scale: number,
-  drawn: ReadonlyMap<string, PictureData>,
+  drawn: ReadonlyMap<string, ImageData>,
   context: DrawContext,
 ): object {
   const placeOf = new Map([...drawn.keys()].map((image, place) => [image, place]));
@@ -185,9 +185,9 @@ function labelData(
     })),
     words: labelWords(context.contrast, view.label),
     lists: view.lists,
-    pictures: [...drawn.values()],
+    images: [...drawn.values()],
     patches: {
-      picture: column((patch) => placeOf.get(patch.image)),
+      image: column((patch) => placeOf.get(patch.image)),
       list: column((patch) => patch.list),
       rank: column((patch) => patch.rank),
       x: column((patch) => hundredths(patch.x)),
@@ -203,7 +203,7 @@ function labelData(
   };
 }
 
-/** The decoded picture; null, and listed in `missing`, where it cannot be read. */
+/** The decoded image; null, and listed in `missing`, where it cannot be read. */
 async function open(image: string, boxes: readonly MinedPatchRow[], context: DrawContext): Promise<Decoded | null> {
   if (context.missing.has(image)) return null;
   try {

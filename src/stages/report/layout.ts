@@ -1,5 +1,5 @@
 // What the report shows of a run, and in which order: the mined tables turned into one view per label.
-// Pure: no files, no pictures.
+// Pure: no files, no images.
 import type { ClusterRow, ListName, MinedPatchRow } from '../../runs/schema.js';
 
 export interface LabelView {
@@ -65,7 +65,12 @@ function layOutLabel(label: string, rows: MinedPatchRow[], clusterRows: ClusterR
     const clustered = all.some((row) => row.cluster !== null);
     return { total: all.length, shown: (clustered ? all : all.slice(0, controls)).map(place) };
   };
-  return { label, clusters, lists: { top: list('top'), random: list('random'), least: list('least') }, patches: shown };
+  return {
+    label,
+    clusters,
+    lists: { top: list('top'), random: list('random'), bottom: list('bottom') },
+    patches: shown,
+  };
 }
 
 function groupBy<Row, Key>(rows: readonly Row[], key: (row: Row) => Key): Map<Key, Row[]> {

@@ -1,4 +1,4 @@
-// The mean typicality maps of a run, read for the pictures that the report shows.
+// The mean typicality maps of a run, read for the images that the report shows.
 import { existsSync } from 'node:fs';
 import { readSafetensors, readSafetensorsHeader } from '../../engine/index.js';
 import { toFloat32 } from '../../engine/tensor.js';
@@ -6,7 +6,7 @@ import { mapName } from '../../runs/names.js';
 import type { Run } from '../../runs/run.js';
 import type { TypicalityMap } from './heatmap.js';
 
-/** The maps of `images` under `condition` that shard number `shard` holds, by picture; what it does not hold is left out. */
+/** The maps of `images` under `condition` that shard number `shard` holds, by image; what it does not hold is left out. */
 export function readMaps(
   run: Run,
   shard: number,

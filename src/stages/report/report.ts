@@ -4,7 +4,7 @@
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
 //   report/sprites/N-S.webp                patches, up to 120 to a sheet
 //   report/data/evaluation.js, maps/evaluation.webp   the run's evaluation, where it has one
-//   report/pictures/I.webp                 image number I of the run's list, for context; loaded on click
+//   report/images/I.webp                 image number I of the run's list, for context; loaded on click
 //   report/maps/N-I.webp                   its typicality under label N, laid over it; loaded on click
 //
 // Names are numbers only: labels and file names come from the user.
@@ -34,15 +34,15 @@ import { ReportFolder, type ReportBytes } from './folder.js';
 import { legend } from './heatmap.js';
 import { drawLabel, type DrawContext } from './label.js';
 import { layOut, type LabelView } from './layout.js';
-import { SHEET_COLUMNS, SHEET_ROWS, TILE } from './pictures.js';
+import { SHEET_COLUMNS, SHEET_ROWS, TILE } from './images.js';
 import { scriptOf } from './script.js';
 
 export interface ReportOptions {
-  /** the folder of the source pictures, if they moved since the scan */
-  pictures?: string;
+  /** the folder of the source images, if they moved since the scan */
+  dataset?: string;
   /** patches shown of each list that was not clustered; default 100 */
-  controls?: number;
-  /** the page's heading; default: the name of the data set's folder */
+  controlPatches?: number;
+  /** the page's heading; default: the name of the dataset's folder */
   title?: string;
 }
 
@@ -58,10 +58,10 @@ export interface ReportSummary {
   labels: number;
   /** patches shown */
   patches: number;
-  /** context pictures, and heat maps over them */
-  pictures: number;
+  /** context images, and heat maps over them */
+  images: number;
   maps: number;
-  /** pictures that are no longer where they were: the report has their numbers, but not their image */
+  /** images that are no longer where they were: the report has their numbers, but not their image */
   missing: { image: string; reason: string }[];
   bytes: ReportBytes;
 }
@@ -140,7 +140,7 @@ async function fill(
     readTable<ClusterRow>(run.mineFile('clusters.parquet')),
     run.skipped(),
   ]);
-  const views = layOut(manifest.conditions, patches, clusters, options.controls ?? 100);
+  const views = layOut(manifest.conditions, patches, clusters, options.controlPatches ?? 100);
   const total = views.reduce((sum, view) => sum + new Set(view.patches.map((patch) => patch.image)).size, 0);
   let done = 0;
   const places = await run.placesOf(
@@ -150,13 +150,13 @@ async function fill(
     run,
     folder,
     contrast: contrastOf(run),
-    root: pictureRoot(run, options.pictures),
+    root: imageRoot(run, options.dataset),
     numberOf: new Map([...places].map(([key, place]) => [(JSON.parse(key) as [string, string])[1], place])),
     shardOf: new Map([...places].map(([key, place]) => [key, Math.floor(place / manifest.options.shardSize)])),
     quality: 0,
     missing: new Map(),
     signal: hooks.signal,
-    onPicture: () => hooks.onProgress?.({ stage: 'report', done: ++done, total }),
+    onImage: () => hooks.onProgress?.({ stage: 'report', done: ++done, total }),
   };
   let maps = 0;
   for (const [index, view] of views.entries()) maps += await drawLabel(view, index, promptOf(run, view.label), context);
@@ -176,7 +176,7 @@ async function fill(
     path: '',
     labels: views.length,
     patches: views.reduce((sum, view) => sum + view.patches.length, 0),
-    pictures: folder.count('pictures'),
+    images: folder.count('images'),
     maps,
     missing,
     bytes: folder.bytes,
@@ -184,10 +184,10 @@ async function fill(
 }
 
 /** What image paths start at, as a name (dataset/names.ts): the folder asked for, or the dataset's (of a table, its image root or the folder it lies in). */
-export function pictureRoot(run: Run, asked: string | undefined): string {
+export function imageRoot(run: Run, asked: string | undefined): string {
   const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
   if (asked !== undefined && !existsSync(path))
-    throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of pictures.`);
+    throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of images.`);
   return nameOfText(existsSync(path) && statSync(path).isFile() ? dirname(path) : path);
 }
 
@@ -252,15 +252,15 @@ const size = (bytes: number): string =>
   bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 /** What the log says of a report. */
-function tell({ labels, patches, pictures, maps, missing, bytes }: ReportSummary, mapsKept: boolean): string[] {
+function tell({ labels, patches, images, maps, missing, bytes }: ReportSummary, mapsKept: boolean): string[] {
   const lines = [
     `Report: ${count(patches, 'patch', 'patches')} of ${count(labels, 'label')} (${size(bytes.page + bytes.sprites)}), ` +
-      `${count(pictures, 'image')} (${size(bytes.pictures)}) and ${count(maps, 'typicality map')} (${size(bytes.maps)}) loaded on click; ${size(bytes.total)} in all.`,
+      `${count(images, 'image')} (${size(bytes.images)}) and ${count(maps, 'typicality map')} (${size(bytes.maps)}) loaded on click; ${size(bytes.total)} in all.`,
   ];
   if (!mapsKept) lines.push('No typicality maps: the scan ran with --no-maps.');
   for (const { image, reason } of missing.slice(0, 5)) lines.push(`Cannot show ${image}: ${reason}.`);
   if (missing.length > 5)
     lines.push(`Cannot show ${count(missing.length - 5, 'more image')}; the report lists all of them.`);
-  if (missing.length > 0) lines.push('If the images have moved, name their folder with --pictures.');
+  if (missing.length > 0) lines.push('If the images have moved, name their folder with --dataset.');
   return lines;
 }

@@ -1,10 +1,10 @@
-// The pictures of a run as they were scored, read again from where they lie.
-import { imageFile, readPicture } from '../../data/index.js';
+// The images of a run as they were scored, read again from where they lie.
+import { imageFile, readImage } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Run } from '../../runs/run.js';
 
 /**
- * A picture's pixels as they were scored: interleaved RGB, picture.width x picture.height.
+ * An image's pixels as they were scored: interleaved RGB, image.width x image.height.
  *
  * @throws IMAGE_UNREADABLE where it cannot be read, or is another one by now
  */
@@ -14,11 +14,11 @@ export async function readScored(
   { image, width, height }: { image: string; width: number; height: number },
 ): Promise<Uint8Array> {
   const { size, sizeRule } = run.manifest.options;
-  const read = await readPicture(imageFile(root, image), { size, rule: sizeRule, multiple: 1, patch: 1 });
+  const read = await readImage(imageFile(root, image), { size, rule: sizeRule, multiple: 1, patch: 1 });
   if (read.width < width || read.height < height) {
     throw new DiffmineError(
       'IMAGE_UNREADABLE',
-      `The picture '${image}' has changed: it is ${read.width} x ${read.height} px, but was scored at ${width} x ${height}.`,
+      `The image '${image}' has changed: it is ${read.width} x ${read.height} px, but was scored at ${width} x ${height}.`,
     );
   }
   if (read.width === width) return read.pixels.subarray(0, 3 * width * height);

@@ -7,7 +7,7 @@ import type { Progress, ScheduleConfig, Tensor } from '../../engine/types.js';
 
 /** The noise stream of sampling. */
 const SAMPLING = 4;
-/** Model evaluations a pass, unless asked otherwise. */
+/** Model UNet calls a pass, unless asked otherwise. */
 const BATCH = 16;
 
 /** The model's output for x F32 [n, C, h, w] at `timesteps` [n] under the conditions `rows` [n]: F32 [n, C, h, w]. */
@@ -18,19 +18,19 @@ export interface DdimRequest {
   /** null + guidance (condition - null); 1 evaluates the condition alone, 0 the null condition alone */
   guidance: number;
   seed: number | bigint;
-  /** [C, h, w] of a picture as the model denoises it */
+  /** [C, h, w] of an image as the model denoises it */
   shape: readonly number[];
-  /** a picture each: the row of its condition */
+  /** an image each: the row of its condition */
   rows: readonly number[];
   /** the row of the null condition; not read where guidance is 1 */
   nullRow: number;
-  /** picture i starts from the noise of sample first + i; default 0 */
+  /** image i starts from the noise of sample first + i; default 0 */
   first?: number;
-  /** in place of `first`: the sample of each picture's noise */
+  /** in place of `first`: the sample of each image's noise */
   samples?: readonly number[];
   /** in place of noise: F32 [rows, C, h, w] */
   start?: Tensor;
-  /** model evaluations a pass (a guided picture takes two); default 16 */
+  /** model UNet calls a pass (a guided image takes two); default 16 */
   batch?: number;
   /** default 'leading' */
   spacing?: string;
@@ -39,9 +39,9 @@ export interface DdimRequest {
 export interface DdimHooks {
   /** honoured between steps */
   signal?: AbortSignal;
-  /** stage "sample", in steps of pictures */
+  /** stage "sample", in steps of images */
   onProgress?: (progress: Progress) => void;
-  /** x after the step from `t`, of the pictures from `first` on */
+  /** x after the step from `t`, of the images from `first` on */
   onStep?: (t: number, x: Tensor, first: number) => void;
 }
 
@@ -82,7 +82,7 @@ function roundEven(value: number): number {
 }
 
 /**
- * x0 F32 [rows, C, h, w]: latents, or pixels (folded where the model folds). A picture depends on its noise and its condition alone; what shares
+ * x0 F32 [rows, C, h, w]: latents, or pixels (folded where the model folds). An image depends on its noise and its condition alone; what shares
  * its pass changes no more than the rounding.
  *
  * @throws INVALID_ARGUMENT for a request that does not fit the schedule; CANCELLED after hooks.signal; NUMERICS for NaN or infinity; what `denoise` throws
@@ -142,7 +142,7 @@ export async function sampleDdim(
     }
     const values = float32(x);
     if (!values.every(Number.isFinite))
-      throw new DiffmineError('NUMERICS', 'Sampled pictures are not finite.', 'Check the model; --dtype fp32.');
+      throw new DiffmineError('NUMERICS', 'Sampled images are not finite.', 'Check the model; --dtype fp32.');
     result.set(values, begin * size);
   }
   return fromFloat32([rows.length, ...shape], result);

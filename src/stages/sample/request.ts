@@ -1,4 +1,4 @@
-// What pictures are asked for: options filled in and checked against the model, and samples.json, by which the same can be made again.
+// What images are asked for: options filled in and checked against the model, and samples.json, by which the same can be made again.
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fillPrompt } from '../../data/index.js';
@@ -14,7 +14,7 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
-import type { DeviceInfo, Precision } from '../../engine/types.js';
+import type { DeviceInfo, Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { chooseDevice } from '../../runs/device.js';
 import { fingerprintOf, type Json } from '../../runs/fingerprint.js';
@@ -22,9 +22,9 @@ import { safeName } from '../../runs/names.js';
 import { VERSION } from '../../runs/version.js';
 import { samplingTimesteps } from './ddim.js';
 
-export const SAMPLES_FORMAT = 'diffmine-samples-1';
+export const SAMPLES_FORMAT = 'diffmine-samples-2';
 export const SAMPLES = 'samples.json';
-export const SHEET = 'sheet.png';
+export const GRID = 'grid.png';
 
 /** Guidance by kind of condition: the field's value for prompts; labels, which say all there is to say, need less. */
 export const GUIDANCE = { text: 7.5, class: 3 } as const;
@@ -40,42 +40,42 @@ export interface SampleOptions {
   out: string;
   /** default: all labels of a class model; a text model takes any, and needs at least one */
   labels?: readonly string[];
-  /** pictures a label; default 8 */
+  /** images a label; default 8 */
   count?: number;
   /** DDIM steps; default 50 */
-  steps?: number;
+  inferenceSteps?: number;
   /** 1 is none; default 7.5 for text, 3 for classes */
-  guidance?: number;
+  guidanceScale?: number;
   /** a non-negative safe integer; default 0 */
   seed?: number;
-  /** side of the square pictures in pixels; default: the model's */
+  /** side of the square images in pixels; default: the model's */
   size?: number;
   /** text models: template of a label's prompt; default "{label}" */
   prompt?: string;
   /** text models: what guidance leads away from; default "" */
   nullPrompt?: string;
   /** default 'fp32' */
-  precision?: Precision;
+  dtype?: Dtype;
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
   device?: string;
 
-  // what follows changes no picture, but for rounding
-  /** UNet evaluations a forward pass; default 'auto' */
+  // what follows changes no image, but for rounding
+  /** UNet calls a forward pass; default 'auto' */
   batch?: number | 'auto';
   /** CPU threads; default: all cores */
   threads?: number;
 }
 
-/** What decides a picture, besides model, label and number. */
+/** What decides an image, besides model, label and number. */
 export interface SampleSettings {
-  steps: number;
-  guidance: number;
+  inferenceSteps: number;
+  guidanceScale: number;
   seed: number;
   size: number;
   /** null for class models */
   prompt: string | null;
   nullPrompt: string | null;
-  precision: Precision;
+  dtype: Dtype;
   /** the kind of device */
   device: 'cpu' | 'cuda';
 }
@@ -86,8 +86,8 @@ export interface SampledLabel {
   folder: string;
   /** the whole prompt; null for class models */
   prompt: string | null;
-  /** pictures 0 ... pictures - 1 */
-  pictures: number;
+  /** images 0 ... images - 1 */
+  images: number;
 }
 
 /** samples.json */
@@ -109,15 +109,15 @@ export interface SampleRequest {
   record: SamplesRecord;
 }
 
-function whole(value: number, least: number, name: string): number {
-  if (!Number.isSafeInteger(value) || value < least)
-    throw new DiffmineError('INVALID_ARGUMENT', `${name} is ${value}; expected a whole number of at least ${least}.`);
+function whole(value: number, min: number, name: string): number {
+  if (!Number.isSafeInteger(value) || value < min)
+    throw new DiffmineError('INVALID_ARGUMENT', `${name} is ${value}; expected a whole number of at least ${min}.`);
   return value;
 }
 
 /** A label as a folder's name on any system: itself where it can be, else with %XX in place of what cannot; cut, with a hash, where too long. */
 export function labelFolder(label: string): string {
-  return safeName(label, [SHEET, SAMPLES]);
+  return safeName(label, [GRID, SAMPLES]);
 }
 
 function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): string[] {
@@ -126,14 +126,14 @@ function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): str
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       'No label was given, and a text model lists none.',
-      'Name at least one: --label "a red car". It fills the {label} of --prompt.',
+      'Name at least one: --labels "a red car". It fills the {label} of --prompt.',
     );
   }
   if (asked.includes(''))
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       'A label is empty.',
-      'Leave --label out for all labels of a class model.',
+      'Leave --labels out for all labels of a class model.',
     );
   const labels = [...new Set(model.labels ? namedLabels(asked, model.labels, true) : asked)];
   if (model.labels) classIds(model, labels);
@@ -147,7 +147,7 @@ function checkSize(model: ModelFolder, size: number): number {
   const below = Math.floor(size / multiple) * multiple;
   throw new DiffmineError(
     'INVALID_ARGUMENT',
-    `--size is ${size}; this model's pictures have sides that are multiples of ${multiple} px.`,
+    `--size is ${size}; this model's images have sides that are multiples of ${multiple} px.`,
     `Give ${below > 0 ? `${below} or ` : ''}${below + multiple}.`,
   );
 }
@@ -157,26 +157,29 @@ function checkSize(model: ModelFolder, size: number): number {
  *
  * @throws INVALID_ARGUMENT, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function settleRequest(options: SampleOptions, log?: (sentence: string) => void): Promise<SampleRequest> {
+export async function resolveRequest(options: SampleOptions, log?: (sentence: string) => void): Promise<SampleRequest> {
   const model = await openModel(options.model, variantOf(options));
   const text = model.conditioning === 'text';
   const labels = labelsOf(model, options.labels);
   const count = whole(options.count ?? COUNT, 1, '--count');
-  const precision = options.precision ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', precision);
+  const dtype = options.dtype ?? 'fp32';
+  const device = chooseDevice(options.device ?? 'auto', dtype);
   const settings: SampleSettings = {
-    steps: whole(options.steps ?? STEPS, 1, '--steps'),
-    guidance: options.guidance ?? GUIDANCE[model.conditioning],
+    inferenceSteps: whole(options.inferenceSteps ?? STEPS, 1, '--inference-steps'),
+    guidanceScale: options.guidanceScale ?? GUIDANCE[model.conditioning],
     seed: whole(options.seed ?? 0, 0, '--seed'),
     size: checkSize(model, options.size ?? defaultSize(model, log)),
     prompt: text ? (options.prompt ?? '{label}') : null,
     nullPrompt: text ? (options.nullPrompt ?? '') : null,
-    precision,
+    dtype,
     device: device.id === 'cpu' ? 'cpu' : 'cuda',
   };
-  if (!Number.isFinite(settings.guidance) || settings.guidance < 0)
-    throw new DiffmineError('INVALID_ARGUMENT', `--guidance is ${settings.guidance}; expected a number of at least 0.`);
-  samplingTimesteps(model.source.schedule, settings.steps, model.timestepSpacing);
+  if (!Number.isFinite(settings.guidanceScale) || settings.guidanceScale < 0)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--guidance-scale is ${settings.guidanceScale}; expected a number of at least 0.`,
+    );
+  samplingTimesteps(model.source.schedule, settings.inferenceSteps, model.timestepSpacing);
   if (options.batch !== undefined && options.batch !== 'auto') whole(options.batch, 1, '--batch');
 
   const { prompt, nullPrompt } = settings;
@@ -184,7 +187,7 @@ export async function settleRequest(options: SampleOptions, log?: (sentence: str
     label,
     folder: labelFolder(label),
     prompt: prompt === null ? null : fillPrompt(prompt, label),
-    pictures: count,
+    images: count,
   }));
   if (prompt !== null && labels.length > 1 && new Set(sampled.map((one) => one.prompt)).size === 1)
     log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
@@ -194,7 +197,7 @@ export async function settleRequest(options: SampleOptions, log?: (sentence: str
   for (const sentence of clashes(model, labels, names)) log?.(sentence);
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
-  if (same.length > 0 && settings.guidance !== 1)
+  if (same.length > 0 && settings.guidanceScale !== 1)
     log?.(
       `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`,
     );
@@ -245,13 +248,13 @@ async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
   return record;
 }
 
-/** The command line's names of settings that are called otherwise there. */
-const FLAGS: Partial<Record<keyof SampleSettings, string>> = { nullPrompt: 'null-prompt', precision: 'dtype' };
+/** A setting's name on the command line. */
+const flagOf = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /**
- * Puts a request down in `folder`, together with what was asked there before: more pictures and more labels of the same model and options go on.
+ * Puts a request down in `folder`, together with what was asked there before: more images and more labels of the same model and options go on.
  *
- * @throws RUN_MISMATCH where another request's pictures, or anything else, is in the folder
+ * @throws RUN_MISMATCH where another request's images, or anything else, is in the folder
  */
 export async function recordRequest(folder: string, name: string, { model, record }: SampleRequest): Promise<void> {
   const existing = await readRecord(folder);
@@ -260,7 +263,7 @@ export async function recordRequest(folder: string, name: string, { model, recor
     if (foreign !== undefined) {
       throw new DiffmineError(
         'RUN_MISMATCH',
-        `${name} is not empty and holds no sampled pictures (it has ${JSON.stringify(foreign)}).`,
+        `${name} is not empty and holds no sampled images (it has ${JSON.stringify(foreign)}).`,
         'Give --out a new or empty folder.',
       );
     }
@@ -273,7 +276,7 @@ export async function recordRequest(folder: string, name: string, { model, recor
       .filter((key) => existing.options[key] !== record.options[key])
       .map(
         (key) =>
-          `${FLAGS[key] ?? key}: these samples have ${JSON.stringify(existing.options[key])}, you asked for ${JSON.stringify(record.options[key])}`,
+          `${flagOf(key)}: these samples have ${JSON.stringify(existing.options[key])}, you asked for ${JSON.stringify(record.options[key])}`,
       );
     if (existing.model.fingerprint !== record.model.fingerprint)
       differ.unshift('model: these samples are of another one');
@@ -285,7 +288,7 @@ export async function recordRequest(folder: string, name: string, { model, recor
   }
   const merged = new Map(existing.labels.map((one) => [one.label, one]));
   for (const one of record.labels)
-    merged.set(one.label, { ...one, pictures: Math.max(one.pictures, merged.get(one.label)?.pictures ?? 0) });
+    merged.set(one.label, { ...one, images: Math.max(one.images, merged.get(one.label)?.images ?? 0) });
   const labels = [...merged.values()];
   const order = new Map(model.labels?.map((label, id) => [label, id]));
   if (model.labels) labels.sort((a, b) => (order.get(a.label) ?? 0) - (order.get(b.label) ?? 0));

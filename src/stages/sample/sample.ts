@@ -1,43 +1,43 @@
-// Pictures of a model: DDIM with guidance under each label, a folder of PNGs a label, and a sheet of them.
+// Images of a model: DDIM with guidance under each label, a folder of PNGs a label, and a grid of them.
 import { mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
-import type { Picture, Progress } from '../../engine/types.js';
+import type { Image, Progress } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { autoBatch, unetShape } from '../scan/batch.js';
 import type { Hooks } from '../scan/options.js';
 import { sampleDdim, type Denoise } from './ddim.js';
-import { toPictures } from './pictures.js';
+import { toImages } from './images.js';
 import {
   labelFolder,
   recordRequest,
-  settleRequest,
-  SHEET,
+  resolveRequest,
+  GRID,
   type SampledLabel,
   type SampleOptions,
   type SampleRequest,
   type SampleSettings,
 } from './request.js';
-import { writeSheet } from './sheet.js';
+import { writeGrid } from './grid.js';
 
-/** The sheet shows the first labels and the first pictures of each: it is there to be looked at. */
+/** The grid shows the first labels and the first images of each: it is there to be looked at. */
 const SHEET_ROWS = 40;
 const SHEET_COLUMNS = 16;
 
-/** Stages "load" (tensors) and "sample" (steps of pictures). */
+/** Stages "load" (tensors) and "sample" (steps of images). */
 export type SampleEvent = Progress;
 
 export interface SampleSummary {
   /** absolute */
   out: string;
-  sheet: string;
+  grid: string;
   options: SampleSettings;
-  /** in the sheet's order */
-  labels: { label: string; folder: string; pictures: number }[];
-  /** pictures made now, and found made before */
+  /** in the grid's order */
+  labels: { label: string; folder: string; images: number }[];
+  /** images made now, and found made before */
   made: number;
   kept: number;
   batch: number | null;
@@ -45,23 +45,23 @@ export interface SampleSummary {
   seconds: number;
 }
 
-/** Picture `number` of a label. */
+/** Image `number` of a label. */
 interface Item {
   label: number;
   number: number;
 }
 
 /**
- * Makes pictures under each label, DIR/LABEL/00000.png and so on; pictures of the same request that are there already are kept. Picture i of a
+ * Makes images under each label, DIR/LABEL/00000.png and so on; images of the same request that are there already are kept. Image i of a
  * label follows from model, options and i, whatever else is made with it (batch sizes change no more than the rounding), and starts from the same
  * noise under every label.
  *
- * @throws RUN_MISMATCH where the folder holds another request's pictures; before work begins, INVALID_ARGUMENT, MODEL_*, DEVICE_UNAVAILABLE;
- * CANCELLED after hooks.signal (finished pictures are kept); NUMERICS, OUT_OF_MEMORY, IO
+ * @throws RUN_MISMATCH where the folder holds another request's images; before work begins, INVALID_ARGUMENT, MODEL_*, DEVICE_UNAVAILABLE;
+ * CANCELLED after hooks.signal (finished images are kept); NUMERICS, OUT_OF_MEMORY, IO
  */
 export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> = {}): Promise<SampleSummary> {
   const begun = performance.now();
-  const request = await settleRequest(options, hooks.log);
+  const request = await resolveRequest(options, hooks.log);
   const { record, device } = request;
   const { labels } = record;
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Sampling was cancelled before it began.');
@@ -70,22 +70,22 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
   await recordRequest(out, options.out, request);
 
   const todo: Item[] = [];
-  for (const [label, { folder, pictures }] of labels.entries()) {
+  for (const [label, { folder, images }] of labels.entries()) {
     await mkdir(join(out, folder), { recursive: true });
     const there = new Set(await readdir(join(out, folder)));
-    for (let number = 0; number < pictures; number++) if (!there.has(fileName(number))) todo.push({ label, number });
+    for (let number = 0; number < images; number++) if (!there.has(fileName(number))) todo.push({ label, number });
   }
-  const all = labels.reduce((sum, { pictures }) => sum + pictures, 0);
+  const all = labels.reduce((sum, { images }) => sum + images, 0);
   const batch = todo.length > 0 ? await make(request, out, todo, options, hooks) : null;
 
-  const sheet = join(out, SHEET);
-  await writeSheet(sheet, await Promise.all(labels.slice(0, SHEET_ROWS).map(async (label) => sheetRow(out, label))));
-  if (labels.length > SHEET_ROWS) hooks.log?.(`The sheet shows the first ${SHEET_ROWS} of ${labels.length} labels.`);
+  const grid = join(out, GRID);
+  await writeGrid(grid, await Promise.all(labels.slice(0, SHEET_ROWS).map(async (label) => gridRow(out, label))));
+  if (labels.length > SHEET_ROWS) hooks.log?.(`The grid shows the first ${SHEET_ROWS} of ${labels.length} labels.`);
   return {
     out,
-    sheet,
+    grid,
     options: record.options,
-    labels: labels.map(({ label, folder, pictures }) => ({ label, folder: join(out, folder), pictures })),
+    labels: labels.map(({ label, folder, images }) => ({ label, folder: join(out, folder), images })),
     made: todo.length,
     kept: all - todo.length,
     batch,
@@ -94,7 +94,7 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
   };
 }
 
-/** @returns the batch: UNet evaluations a forward pass */
+/** @returns the batch: UNet calls a forward pass */
 async function make(
   { model, device, record }: SampleRequest,
   out: string,
@@ -102,8 +102,16 @@ async function make(
   options: SampleOptions,
   hooks: Hooks<SampleEvent>,
 ): Promise<number> {
-  const { size, steps, guidance, seed, precision, device: kind, nullPrompt } = record.options;
-  const engine = new Engine({ device: device.id, precision, threads: options.threads ?? 0 });
+  const {
+    size,
+    inferenceSteps: steps,
+    guidanceScale: guidance,
+    seed,
+    dtype,
+    device: kind,
+    nullPrompt,
+  } = record.options;
+  const engine = new Engine({ device: device.id, dtype, threads: options.threads ?? 0 });
   try {
     const call = hooks.signal ? { signal: hooks.signal } : {};
     await engine.loadModel(model.source, {
@@ -120,13 +128,13 @@ async function make(
       (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, call)).sample;
 
     const shape = unetShape(size, size, model.vaeFactor, model.fold);
-    const perPicture = guidance === 1 || guidance === 0 ? 1 : 2;
+    const perImage = guidance === 1 || guidance === 0 ? 1 : 2;
     const sized = {
       source: model.source,
       shape,
-      precision,
+      dtype,
       device: kind,
-      fanOut: perPicture,
+      fanOut: perImage,
       available: engine.memory().available,
       workers: 1,
     };
@@ -140,10 +148,10 @@ async function make(
       shape: [model.source.unet.config.inChannels, shape.rows, shape.columns],
     };
     hooks.log?.(
-      `Making ${todo.length} pictures of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`,
+      `Making ${todo.length} images of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`,
     );
     for (let begin = 0; begin < todo.length;) {
-      const items = todo.slice(begin, begin + Math.max(1, Math.floor(batch / perPicture)));
+      const items = todo.slice(begin, begin + Math.max(1, Math.floor(batch / perImage)));
       const onProgress = ({ done }: Progress): void =>
         hooks.onProgress?.({ stage: 'sample', done: begin * steps + done, total: todo.length * steps });
       try {
@@ -153,13 +161,13 @@ async function make(
           denoise,
           { ...call, onProgress },
         );
-        const pictures = await toPictures(engine, model, x0, call);
+        const images = await toImages(engine, model, x0, call);
         for (const [i, { label, number }] of items.entries())
-          await writePicture(join(out, labelFolder(record.labels[label]?.label ?? ''), fileName(number)), pictures[i]);
+          await writeImage(join(out, labelFolder(record.labels[label]?.label ?? ''), fileName(number)), images[i]);
       } catch (thrown) {
         if (asDiffmineError(thrown).code !== 'OUT_OF_MEMORY' || batch === 1) throw thrown;
         batch = Math.floor(batch / 2);
-        hooks.log?.(`Memory ran out: going on with a batch of ${batch}.`);
+        hooks.log?.(`Memory ran out: resuming a batch of ${batch}.`);
         continue;
       }
       begin += items.length;
@@ -174,9 +182,9 @@ function fileName(number: number): string {
   return `${String(number).padStart(5, '0')}.png`;
 }
 
-async function writePicture(file: string, picture: Picture | undefined): Promise<void> {
-  if (!picture) throw new DiffmineError('INTERNAL', `There is no picture for ${file}.`);
-  const { pixels, width, height } = picture;
+async function writeImage(file: string, image: Image | undefined): Promise<void> {
+  if (!image) throw new DiffmineError('INTERNAL', `There is no image for ${file}.`);
+  const { pixels, width, height } = image;
   await writeFileAtomic(
     file,
     await sharp(pixels, { raw: { width, height, channels: 3 } })
@@ -186,9 +194,9 @@ async function writePicture(file: string, picture: Picture | undefined): Promise
 }
 
 /** From the files: most of them may be of an earlier call. */
-async function sheetRow(out: string, { folder, pictures }: SampledLabel): Promise<Picture[]> {
-  const row: Picture[] = [];
-  for (let number = 0; number < Math.min(pictures, SHEET_COLUMNS); number++) {
+async function gridRow(out: string, { folder, images }: SampledLabel): Promise<Image[]> {
+  const row: Image[] = [];
+  for (let number = 0; number < Math.min(images, SHEET_COLUMNS); number++) {
     const file = join(out, folder, fileName(number));
     try {
       const { data, info } = await sharp(file)

@@ -1,24 +1,24 @@
-// How large a forward pass may be: `--batch auto` from memory, model and picture size.
-import type { ModelSource, Precision, UNetConfig } from '../../engine/types.js';
+// How large a forward pass may be: `--batch auto` from memory, model and image size.
+import type { ModelSource, Dtype, UNetConfig } from '../../engine/types.js';
 
-/** Part of the memory that is free at the start which activations may take: the rest is for pictures, other processes and fragmentation. */
-const SHARE = 0.5;
+/** Part of the memory that is free at the start which activations may take: the rest is for images, other processes and fragmentation. */
+const FRACTION = 0.5;
 /** More rows than this gain nothing: a CPU's matrix products are full at a few, a GPU's launches hidden at some hundred even of small latents. */
 const MOST = { cpu: 16, cuda: 512 } as const;
 /** Tensors of more numbers than a 32-bit index counts are taken by slower kernels, or in parts. */
 const MOST_NUMBERS = 2 ** 31;
 
-/** What a forward pass sees: the UNet's input and the picture's pixels. */
+/** What a forward pass sees: the UNet's input and the image's pixels. */
 export interface Shape {
   /** of the UNet's input: latent cells, or (folded) pixels */
   rows: number;
   columns: number;
-  /** pixels of the scored picture */
+  /** pixels of the scored image */
   height: number;
   width: number;
 }
 
-/** The UNet's input for a picture of height x width px. */
+/** The UNet's input for an image of height x width px. */
 export function unetShape(height: number, width: number, vaeFactor: number, fold: number): Shape {
   const cell = vaeFactor * fold;
   return {
@@ -30,7 +30,7 @@ export function unetShape(height: number, width: number, vaeFactor: number, fold
 }
 
 /**
- * Bytes one row (a UNet evaluation) of a forward pass takes at its peak:
+ * Bytes one row (a UNet call) of a forward pass takes at its peak:
  *
  *     1.5 x dtype x (skips + widest) + 12 x height x width
  *
@@ -38,14 +38,14 @@ export function unetShape(height: number, width: number, vaeFactor: number, fold
  * where it has a transformer (8 C of GEGLU projection, 4 C of its product, 2 C of residuals), else 6 C h w (a ResNet over concatenated skips);
  * 1.5: allocator and workspaces; the last term: one sample's score map with its running mean and variance in fp32.
  */
-export function rowBytes(unet: UNetConfig, shape: Shape, precision: Precision): number {
+export function rowBytes(unet: UNetConfig, shape: Shape, dtype: Dtype): number {
   let skips = (unet.blockOutChannels[0] ?? 0) * shape.rows * shape.columns;
   let widest = 0;
   for (const { numbers, transformer } of levels(unet, shape)) {
     skips += (unet.layersPerBlock + 1) * numbers;
     widest = Math.max(widest, (transformer ? 14 : 6) * numbers);
   }
-  return 1.5 * (precision === 'fp32' ? 4 : 2) * (skips + widest) + 12 * shape.height * shape.width;
+  return 1.5 * (dtype === 'fp32' ? 4 : 2) * (skips + widest) + 12 * shape.height * shape.width;
 }
 
 /** Numbers C h w of an activation of each level, and whether it has transformers. */
@@ -63,7 +63,7 @@ function largestTensor(unet: UNetConfig, shape: Shape): number {
   return Math.max(...levels(unet, shape).map(({ numbers, transformer }) => (transformer ? 8 : 3) * numbers));
 }
 
-/** Bytes of a VAE encoder at its peak, of one picture: four feature maps of the first level at full resolution, in fp32. */
+/** Bytes of a VAE encoder at its peak, of one image: four feature maps of the first level at full resolution, in fp32. */
 export function encodeBytes(source: ModelSource, shape: Shape): number {
   return source.vae ? 4 * 4 * (source.vae.config.blockOutChannels[0] ?? 0) * shape.height * shape.width : 0;
 }
@@ -78,15 +78,15 @@ export function encodeBytes(source: ModelSource, shape: Shape): number {
 export function autoBatch(options: {
   source: ModelSource;
   shape: Shape;
-  precision: Precision;
+  dtype: Dtype;
   device: 'cpu' | 'cuda';
   fanOut: number;
   available: number;
   workers: number;
 }): number {
-  const { source, shape, precision, device, fanOut, available, workers } = options;
-  const room = (SHARE * available) / Math.max(1, workers) - encodeBytes(source, shape);
-  const fitting = Math.floor(room / rowBytes(source.unet.config, shape, precision));
+  const { source, shape, dtype, device, fanOut, available, workers } = options;
+  const room = (FRACTION * available) / Math.max(1, workers) - encodeBytes(source, shape);
+  const fitting = Math.floor(room / rowBytes(source.unet.config, shape, dtype));
   const counted = Math.floor((MOST_NUMBERS - 1) / largestTensor(source.unet.config, shape));
   const power = 2 ** Math.floor(Math.log2(Math.max(1, Math.min(fitting, counted, MOST[device]))));
   return Math.max(fanOut, power);

@@ -5,7 +5,7 @@
 import { splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
 
-/** How one picture is scored: K conditions, M outputs. */
+/** How one image is scored: K conditions, M outputs. */
 export interface Contrast {
   /** [K] rows of the prepared conditions: labels in order, then the null condition */
   conditions: number[];
@@ -18,18 +18,18 @@ export interface Contrast {
 }
 
 export interface ContrastPlan {
-  /** labels pictures are scored under: all, less the one they are compared with */
+  /** labels images are scored under: all, less the one they are compared with */
   scored: string[];
-  /** UNet evaluations a picture and sample, at most */
+  /** UNet calls an image and sample, at most */
   fanOut: number;
-  /** How a picture of `label` is scored; undefined where its label is what the others are compared with */
+  /** How an image of `label` is scored; undefined where its label is what the others are compared with */
   of(label: string): Contrast | undefined;
 }
 
 /**
  * Labels whose typicality is 0 whatever the model says: all that they are compared with is the same condition.
  *
- * @param given the pictures' labels
+ * @param given the images' labels
  * @param keys of each row of the prepared conditions, equal where two rows are
  */
 export function alwaysZero(plan: ContrastPlan, given: readonly string[], keys: readonly string[]): string[] {
@@ -43,13 +43,13 @@ export function alwaysZero(plan: ContrastPlan, given: readonly string[], keys: r
   return [...new Set(zero)];
 }
 
-/** UNet evaluations a sample of all these pictures takes. */
-export function evaluationsOf(plan: ContrastPlan, images: readonly { label: string }[]): number {
+/** UNet calls a sample of all these images takes. */
+export function unetCallsOf(plan: ContrastPlan, images: readonly { label: string }[]): number {
   return images.reduce((sum, { label }) => sum + (plan.of(label)?.conditions.length ?? 0), 0);
 }
 
 /**
- * @param labels of the data set, in order; row i of the prepared conditions is labels[i], row labels.length the null condition
+ * @param labels of the dataset, in order; row i of the prepared conditions is labels[i], row labels.length the null condition
  * @throws INVALID_ARGUMENT for a label that is not there, or too few labels to compare
  */
 export function planContrasts(labels: readonly string[], against: string, allLabels: boolean): ContrastPlan {
@@ -57,14 +57,14 @@ export function planContrasts(labels: readonly string[], against: string, allLab
   if (rival < 0 && against !== 'null' && against !== 'others') {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--against ${against}: the data set has no label ${JSON.stringify(against)}.`,
+      `--against ${against}: the dataset has no label ${JSON.stringify(against)}.`,
       `Give null, others, or one of: ${labels.slice(0, 20).join(', ')}.`,
     );
   }
   if (against !== 'null' && labels.length < 2) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--against ${against} needs at least two labels; the data set has ${labels.length}.`,
+      `--against ${against} needs at least two labels; the dataset has ${labels.length}.`,
       'Use --against null.',
     );
   }
@@ -81,11 +81,11 @@ export function planContrasts(labels: readonly string[], against: string, allLab
 }
 
 /**
- * How pictures are localised: each under labels of its own or under chosen ones, one map a label.
+ * How images are localised: each under labels of its own or under chosen ones, one map a label.
  *
  * @param labels as planContrasts takes them; among them, where it is one, the label compared with
- * @param wanted 'own': each picture's single labels ('A|B' has two); else the labels that every picture is scored under. The one compared with is left out
- * @param given the pictures' labels as the data set has them
+ * @param wanted 'own': each image's single labels ('A|B' has two); else the labels that every image is scored under. The one compared with is left out
+ * @param given the images' labels as the dataset has them
  */
 export function planSingles(
   labels: readonly string[],

@@ -1,7 +1,7 @@
 // Which devices a scan computes on, and as how many processes.
 import { DiffmineError } from '../../util/errors.js';
 import { devices as listDevices } from '../../engine/index.js';
-import type { DeviceInfo, Precision } from '../../engine/types.js';
+import type { DeviceInfo, Dtype } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import type { ScanOptions } from './options.js';
 
@@ -13,9 +13,9 @@ type Asked = Pick<ScanOptions, 'device' | 'devices' | 'workers'>;
  * @throws DEVICE_UNAVAILABLE where one is not there or cannot do the precision; INVALID_ARGUMENT for a mixture of kinds (their results differ by rounding), or
  *   together with `device` or `workers`
  */
-export function chooseDevices(options: Asked, precision: Precision): [DeviceInfo, ...DeviceInfo[]] {
+export function chooseDevices(options: Asked, dtype: Dtype): [DeviceInfo, ...DeviceInfo[]] {
   const { device = 'auto', devices, workers } = options;
-  if (devices === undefined) return [chooseDevice(device, precision)];
+  if (devices === undefined) return [chooseDevice(device, dtype)];
   if (device !== 'auto')
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -28,7 +28,7 @@ export function chooseDevices(options: Asked, precision: Precision): [DeviceInfo
       '--devices already says how many processes there are: one for each.',
       'Leave --workers out; a device named twice gets two.',
     );
-  const [first, ...others] = devices.map((name) => chooseDevice(name, precision));
+  const [first, ...others] = devices.map((name) => chooseDevice(name, dtype));
   if (!first)
     throw new DiffmineError(
       'INVALID_ARGUMENT',

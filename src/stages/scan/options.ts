@@ -1,5 +1,5 @@
 // What a scan is asked for, what it tells on the way, and what it says at the end.
-import type { Precision, SamplerName } from '../../engine/types.js';
+import type { Dtype, SamplerName } from '../../engine/types.js';
 
 export interface ScanOptions {
   /** a folder of label folders, or a CSV or JSONL file */
@@ -35,15 +35,15 @@ export interface ScanOptions {
   tRange?: readonly [number, number];
   /** default 'stratified' */
   sampler?: SamplerName;
-  /** candidates of each list a picture and condition; default 5 */
+  /** candidates of each list an image and condition; default 5 */
   perImage?: number;
-  /** UNet evaluations a forward pass; default 'auto': sized from memory, then fixed in the manifest */
+  /** UNet calls a forward pass; default 'auto': sized from memory, then fixed in the manifest */
   batch?: number | 'auto';
   /** default 'fp32' */
-  precision?: Precision;
+  dtype?: Dtype;
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
   device?: string;
-  /** score every picture under every label */
+  /** score every image under every label */
   allLabels?: boolean;
   /** 'null', 'others' or a label; default 'null' */
   against?: string;
@@ -57,18 +57,18 @@ export interface ScanOptions {
   checksum?: boolean;
   /** random weights of `seed` in place of the UNet's own: a control of what an evaluation finds */
   untrained?: boolean;
-  /** on a GPU: the fastest convolutions are found by trial, in every process anew; its bytes then depend on how the work was split, by rounding */
+  /** on a GPU: the fastest convolutions are found by trial, in every process again; its bytes then depend on how the work was split, by rounding */
   tune?: boolean;
   /**
-   * for heat maps in place of patches: a map (F32) of every picture under each of its labels ('A|B' has two), of all labels, or of those named; no patches.
+   * for heat maps in place of patches: a map (F32) of every image under each of its labels ('A|B' has two), of all labels, or of those named; no patches.
    * `patch`, `perImage`, `maps` and `allLabels` then mean nothing
    */
   localize?: 'own' | 'all' | readonly string[];
-  /** only these pictures of the data set, by path: the run is one of a data set that has no others */
+  /** only these images of the dataset, by path: the run is one of a dataset that has no others */
   only?: readonly string[];
 
   // what follows changes no result
-  /** processes that share the work, each with its own engine; default 1. One that dies is started again and its shard done anew */
+  /** processes that share the work, each with its own engine; default 1. One that dies is started again and its shard done again */
   workers?: number;
   /** a process for each of these devices ('cpu', 'cuda:1'; all of one kind), in place of `device` and `workers` */
   devices?: string[];
@@ -88,18 +88,18 @@ export type ScanEvent =
       resumed: boolean;
       shards: number;
       shardsDone: number;
-      pictures: number;
-      picturesDone: number;
-      evaluations: number;
+      images: number;
+      imagesDone: number;
+      unetCalls: number;
       batch: number;
       device: string;
     }
   /** a shard was finished, here or by another process */
-  | { type: 'shard'; shard: number; done: number; total: number; pictures: number; skipped: number }
+  | { type: 'shard'; shard: number; done: number; total: number; images: number; skipped: number }
   /** a picture was scored, or skipped for `reason` */
-  | { type: 'picture'; image: string; done: number; total: number; reason?: string }
+  | { type: 'image'; image: string; done: number; total: number; reason?: string }
   /** UNet evaluations: `rate` a second since the first one, `secondsLeft` at that rate */
-  | { type: 'evaluations'; done: number; total: number; rate: number; secondsLeft: number };
+  | { type: 'unetCalls'; done: number; total: number; rate: number; secondsLeft: number };
 
 /** What long work may be given. */
 export interface Hooks<Event> {
@@ -115,17 +115,17 @@ export interface ScanSummary {
   complete: boolean;
   resumed: boolean;
   labels: string[];
-  pictures: number;
+  images: number;
   /** of finished shards */
   scored: number;
   skipped: number;
   /** shards of the run, those finished, those finished by this call */
   shards: { total: number; done: number; here: number };
-  /** UNet evaluations of this call */
-  evaluations: number;
+  /** UNet calls of this call */
+  unetCalls: number;
   seconds: number;
   device: string;
-  precision: Precision;
+  dtype: Dtype;
   batch: number;
   samples: number;
   patch: number;

@@ -1,9 +1,9 @@
-// Which shards are whose, and which pictures go to the engine together. Follows from the manifest alone, so that every split gives the same bytes.
+// Which shards are whose, and which images go to the engine together. Follows from the manifest alone, so that every split gives the same bytes.
 import { DiffmineError } from '../../util/errors.js';
 import type { Manifest } from '../../runs/manifest.js';
 
-/** Most pictures of one engine call: bounds what is decoded, and what a cancel may lose. */
-const MOST_PICTURES = 16;
+/** Most images of one engine call: bounds what is decoded, and what a cancel may lose. */
+const MOST_IMAGES = 16;
 
 /** A folder with more entries is slow to list, and to open table by table. */
 const MOST_SHARDS = 32_768;
@@ -34,18 +34,18 @@ export function shardsOf(
 }
 
 /**
- * How many pictures of one shape go into one call. A forward pass takes floor(batch / fanOut) inputs (a picture's sample each), and a call's last one is
- * rarely full: of 1 ... 16 pictures the fewest that leave at most 2 % of the places empty, or else the fewest of those that leave the least.
+ * How many images of one shape go into one call. A forward pass takes floor(batch / fanOut) inputs (an image's sample each), and a call's last one is
+ * rarely full: of 1 ... 16 images the fewest that leave at most 2 % of the places empty, or else the fewest of those that leave the least.
  */
-export function picturesPerCall(batch: number, samples: number, fanOut: number): number {
+export function imagesPerCall(batch: number, samples: number, fanOut: number): number {
   const inputs = Math.max(1, Math.floor(batch / fanOut));
-  const empty = (pictures: number): number => {
-    const places = Math.ceil((pictures * samples) / inputs) * inputs;
-    return (places - pictures * samples) / places;
+  const empty = (images: number): number => {
+    const places = Math.ceil((images * samples) / inputs) * inputs;
+    return (places - images * samples) / places;
   };
   let best = 1;
-  for (let pictures = 1; pictures <= MOST_PICTURES && empty(best) > 0.02; pictures += 1)
-    if (empty(pictures) < empty(best)) best = pictures;
+  for (let images = 1; images <= MOST_IMAGES && empty(best) > 0.02; images += 1)
+    if (empty(images) < empty(best)) best = images;
   return best;
 }
 

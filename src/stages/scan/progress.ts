@@ -8,46 +8,46 @@ const INTERVAL = 100;
 
 /** What scoring tells while it goes on. */
 export interface Counter {
-  /** more UNet evaluations were made; negative where work was lost and is repeated */
-  add(evaluations: number): void;
-  /** evaluations that will not be made after all: of a skipped picture, or of a shard that another process has finished */
-  drop(evaluations: number): void;
-  /** a picture was scored, or skipped for `reason` */
-  picture(image: string, reason?: string): void;
-  /** this many pictures less (their shard is begun anew) or, negative, more (another process has done them) */
-  uncount(pictures: number): void;
-  shard(shard: number, pictures: number, skipped: number): void;
+  /** more UNet calls were made; negative where work was lost and is repeated */
+  add(unetCalls: number): void;
+  /** UNet calls that will not be made after all: of a skipped image, or of a shard that another process has finished */
+  drop(unetCalls: number): void;
+  /** an image was scored, or skipped for `reason` */
+  image(image: string, reason?: string): void;
+  /** this many images less (their shard is begun again) or, negative, more (another process has done them) */
+  uncount(images: number): void;
+  shard(shard: number, images: number, skipped: number): void;
 }
 
 export class Meter implements Counter {
-  private evaluations = 0;
+  private unetCalls = 0;
   private begun: number | undefined;
   private sent = 0;
   /** images of finished shards */
   private finished: number;
 
   /**
-   * @param expected evaluations to be made
-   * @param pictures of this part of the run: all, and those done before; `shards` likewise
+   * @param expected UNet calls to be made
+   * @param images of this part of the run: all, and those done before; `shards` likewise
    */
   constructor(
     private readonly hooks: Hooks<ScanEvent>,
     private expected: number,
-    private readonly pictures: { done: number; total: number },
+    private readonly images: { done: number; total: number },
     private readonly shards: { done: number; total: number },
   ) {
-    this.finished = pictures.done;
+    this.finished = images.done;
   }
 
-  /** UNet evaluations of this call, its workers' with them. */
+  /** UNet calls of this call, its workers' with them. */
   get done(): number {
-    return this.evaluations;
+    return this.unetCalls;
   }
 
-  add(evaluations: number): void {
+  add(unetCalls: number): void {
     const now = performance.now();
     this.begun ??= now;
-    this.evaluations += evaluations;
+    this.unetCalls += unetCalls;
     if (now - this.sent >= INTERVAL) this.tell(now);
   }
 
@@ -59,28 +59,28 @@ export class Meter implements Counter {
   private tell(now: number): void {
     this.sent = now;
     const seconds = (now - (this.begun ?? now)) / 1000;
-    const rate = seconds > 0 ? this.evaluations / seconds : 0;
-    const left = Math.max(0, this.expected - this.evaluations);
+    const rate = seconds > 0 ? this.unetCalls / seconds : 0;
+    const left = Math.max(0, this.expected - this.unetCalls);
     this.hooks.onProgress?.({
-      type: 'evaluations',
-      done: this.evaluations,
+      type: 'unetCalls',
+      done: this.unetCalls,
       total: this.expected,
       rate,
       secondsLeft: rate > 0 ? left / rate : 0,
     });
   }
 
-  drop(evaluations: number): void {
-    this.expected = Math.max(this.evaluations, this.expected - evaluations);
+  drop(unetCalls: number): void {
+    this.expected = Math.max(this.unetCalls, this.expected - unetCalls);
   }
 
-  picture(image: string, reason?: string): void {
-    this.pictures.done += 1;
-    this.hooks.onProgress?.({ type: 'picture', image, ...this.pictures, ...(reason === undefined ? {} : { reason }) });
+  image(image: string, reason?: string): void {
+    this.images.done += 1;
+    this.hooks.onProgress?.({ type: 'image', image, ...this.images, ...(reason === undefined ? {} : { reason }) });
   }
 
-  uncount(pictures: number): void {
-    this.pictures.done -= pictures;
+  uncount(images: number): void {
+    this.images.done -= images;
   }
 
   /**
@@ -93,7 +93,7 @@ export class Meter implements Counter {
       return await work();
     } catch (error) {
       if (!(error instanceof DiffmineError && error.code === 'CANCELLED')) throw error;
-      const begun = this.pictures.done - this.finished;
+      const begun = this.images.done - this.finished;
       const again =
         begun > 0
           ? ` ${begun} ${begun === 1 ? `${noun} of an unfinished shard will be done again` : `${noun}s of unfinished shards will be done again`}.`
@@ -101,24 +101,24 @@ export class Meter implements Counter {
       throw new DiffmineError(
         'CANCELLED',
         error.message,
-        `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')} (${this.finished} of ${count(this.pictures.total, noun)}).${again} Run the same command to resume.`,
+        `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')} (${this.finished} of ${count(this.images.total, noun)}).${again} Run the same command to resume.`,
         { cause: error },
       );
     }
   }
 
-  shard(shard: number, pictures: number, skipped: number): void {
+  shard(shard: number, images: number, skipped: number): void {
     this.shards.done += 1;
-    this.finished += pictures + skipped;
-    this.hooks.onProgress?.({ type: 'shard', shard, ...this.shards, pictures, skipped });
+    this.finished += images + skipped;
+    this.hooks.onProgress?.({ type: 'shard', shard, ...this.shards, images, skipped });
   }
 }
 
 /** Counts on, and can take back what it counted of the shard at hand: its process may die. */
 export class Tally implements Counter {
-  private evaluations = 0;
+  private unetCalls = 0;
   private dropped = 0;
-  private pictures = 0;
+  private images = 0;
   private done = false;
 
   constructor(private readonly meter: Counter) {}
@@ -130,41 +130,41 @@ export class Tally implements Counter {
 
   /** Another shard is at hand. */
   begin(): void {
-    this.evaluations = 0;
+    this.unetCalls = 0;
     this.dropped = 0;
-    this.pictures = 0;
+    this.images = 0;
     this.done = false;
   }
 
   undo(): void {
-    if (this.evaluations !== 0) this.meter.add(-this.evaluations);
+    if (this.unetCalls !== 0) this.meter.add(-this.unetCalls);
     if (this.dropped !== 0) this.meter.drop(-this.dropped);
-    if (this.pictures !== 0) this.meter.uncount(this.pictures);
+    if (this.images !== 0) this.meter.uncount(this.images);
     this.begin();
   }
 
-  add(evaluations: number): void {
-    this.evaluations += evaluations;
-    this.meter.add(evaluations);
+  add(unetCalls: number): void {
+    this.unetCalls += unetCalls;
+    this.meter.add(unetCalls);
   }
 
-  drop(evaluations: number): void {
-    this.dropped += evaluations;
-    this.meter.drop(evaluations);
+  drop(unetCalls: number): void {
+    this.dropped += unetCalls;
+    this.meter.drop(unetCalls);
   }
 
-  picture(image: string, reason?: string): void {
-    this.pictures += 1;
-    this.meter.picture(image, reason);
+  image(image: string, reason?: string): void {
+    this.images += 1;
+    this.meter.image(image, reason);
   }
 
-  uncount(pictures: number): void {
-    this.pictures -= pictures;
-    this.meter.uncount(pictures);
+  uncount(images: number): void {
+    this.images -= images;
+    this.meter.uncount(images);
   }
 
-  shard(shard: number, pictures: number, skipped: number): void {
+  shard(shard: number, images: number, skipped: number): void {
     this.done = true;
-    this.meter.shard(shard, pictures, skipped);
+    this.meter.shard(shard, images, skipped);
   }
 }

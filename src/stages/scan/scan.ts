@@ -1,4 +1,4 @@
-// The scan: every picture's typicality under its label, shard by shard, into a run folder that can be resumed.
+// The scan: every image's typicality under its label, shard by shard, into a run folder that can be resumed.
 import { fillPrompt } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { prepareConditions } from '../../models/index.js';
@@ -11,22 +11,22 @@ import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './options.js';
 import { shardsOf } from './plan.js';
 import { Meter, type Counter } from './progress.js';
 import { attemptShard, schedule, waitingFor, type ShardOutcome, type Slot } from './schedule.js';
-import { isAuto, settle, type Settled } from './settle.js';
+import { isAuto, resolveOptions, type Resolved } from './resolve.js';
 import { scoreShard, type ScoringContext } from './shard.js';
 import { startWorkers } from './workers.js';
 
 /**
- * Scores the pictures of a data set and writes a run folder; goes on where an earlier call with the same options, model and data stopped, also one
+ * Scores the images of a dataset and writes a run folder; resumes where an earlier call with the same options, model and data stopped, also one
  * that was killed. Several calls may work on one folder at once: each shard is scored by one of them, and all return when none is left.
  *
  * @throws RUN_MISMATCH where the folder holds another run; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
- * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the picture
+ * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the image
  */
 export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): Promise<ScanSummary> {
   const begun = performance.now();
-  const settled = await settle(options, VERSION, hooks);
+  const resolved = await resolveOptions(options, VERSION, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The scan was cancelled before it began.');
-  const run = await Run.begin(options.out, settled.draft, settled.images, {
+  const run = await Run.begin(options.out, resolved.draft, resolved.images, {
     anyBatch: isAuto(options.batch),
     ...hooks,
   });
@@ -34,43 +34,43 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
   const part = shardsOf(manifest, options.shard);
   const doneBefore = new Set(await run.doneShards());
   const todo = part.filter((shard) => !doneBefore.has(shard));
-  const pictures = (shards: number[]): number => run.shardLength(...shards);
+  const images = (shards: number[]): number => run.shardLength(...shards);
   const resumed = doneBefore.size > 0;
   await checkContents(
     run,
     part.filter((shard) => doneBefore.has(shard)),
-    (place) => settled.images.at(place),
+    (place) => resolved.images.at(place),
     ['mine'],
     hooks,
   );
-  const evaluations = todo.reduce((sum, shard) => sum + evaluationsOfShard(run, settled, shard), 0);
-  const devices = settled.devices.map(({ id }) => id).join(', ');
+  const unetCalls = todo.reduce((sum, shard) => sum + unetCallsOfShard(run, resolved, shard), 0);
+  const devices = resolved.devices.map(({ id }) => id).join(', ');
   hooks.onProgress?.({
     type: 'plan',
     run: run.path,
     resumed,
     shards: part.length,
     shardsDone: part.length - todo.length,
-    pictures: pictures(part),
-    picturesDone: pictures(part) - pictures(todo),
-    evaluations,
+    images: images(part),
+    imagesDone: images(part) - images(todo),
+    unetCalls,
     batch: manifest.options.batch,
     device: devices,
   });
 
   const meter = new Meter(
     hooks,
-    evaluations,
-    { done: pictures(part) - pictures(todo), total: pictures(part) },
+    unetCalls,
+    { done: images(part) - images(todo), total: images(part) },
     { done: part.length - todo.length, total: part.length },
   );
   let here = 0;
   if (todo.length > 0) {
     here = await meter.interruptible('image', async () => {
-      const processes = processesOf(options, settled.device, todo.length);
+      const processes = processesOf(options, resolved.device, todo.length);
       const slots = processes
         ? await startWorkers(options, processes, meter, hooks)
-        : await startHere(options, settled, run, meter, hooks);
+        : await startHere(options, resolved, run, meter, hooks);
       const onWaiting = async (shards: number[]): Promise<void> => hooks.log?.(await waitingFor(run, shards));
       try {
         return await schedule(todo, slots.slots, { ...(hooks.signal ? { signal: hooks.signal } : {}), onWaiting });
@@ -90,14 +90,14 @@ export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): 
     complete,
     resumed,
     labels: manifest.dataset.labels,
-    pictures: manifest.index.rows,
+    images: manifest.index.rows,
     scored: records.reduce((sum, { images }) => sum + images, 0),
     skipped: records.reduce((sum, { skipped }) => sum + skipped, 0),
     shards: { total: manifest.shards, done: done.length, here },
-    evaluations: meter.done,
+    unetCalls: meter.done,
     seconds: (performance.now() - begun) / 1000,
     device: devices,
-    precision: manifest.options.precision,
+    dtype: manifest.options.dtype,
     batch: manifest.options.batch,
     samples: manifest.options.samples,
     patch: manifest.options.patch,
@@ -113,16 +113,16 @@ export interface Slots {
 /** This process's engine, as one slot. */
 export async function startHere(
   options: Pick<ScanOptions, 'threads'>,
-  settled: Settled,
+  resolved: Resolved,
   run: Run,
   meter: Counter,
   hooks: Hooks<ScanEvent>,
 ): Promise<Slots> {
   const { signal, log } = hooks;
-  const { model, images, labels, contrasts, sizes, replay, device, draft } = settled;
+  const { model, images, labels, contrasts, sizes, replay, device, draft } = resolved;
   const engine = new Engine({
     device: device.id,
-    precision: draft.options.precision,
+    dtype: draft.options.dtype,
     threads: options.threads ?? 0,
     tune: draft.options.tune === true,
   });
@@ -148,7 +148,7 @@ export async function startHere(
       ...call,
       ...(log ? { log } : {}),
     };
-    return { slots: [async (shard) => tryShard(context, settled, shard)], close: async () => engine.dispose() };
+    return { slots: [async (shard) => tryShard(context, resolved, shard)], close: async () => engine.dispose() };
   } catch (error) {
     await engine.dispose();
     throw error;
@@ -156,9 +156,9 @@ export async function startHere(
 }
 
 /** UNet calls that the images of a shard take. */
-function evaluationsOfShard(
+function unetCallsOfShard(
   run: Run,
-  { images, contrasts }: Pick<Settled, 'images' | 'contrasts'>,
+  { images, contrasts }: Pick<Resolved, 'images' | 'contrasts'>,
   shard: number,
 ): number {
   const counts = [...images.slice(...run.shardRange(shard)).countByLabel()];
@@ -168,7 +168,7 @@ function evaluationsOfShard(
   );
 }
 
-async function tryShard(context: ScoringContext, settled: Settled, shard: number): Promise<ShardOutcome> {
+async function tryShard(context: ScoringContext, resolved: Resolved, shard: number): Promise<ShardOutcome> {
   const { run, meter } = context;
   return attemptShard(
     run,
@@ -177,7 +177,7 @@ async function tryShard(context: ScoringContext, settled: Settled, shard: number
     async () => scoreShard(context, shard),
     async () => {
       const { images, skipped } = await run.readShard(shard);
-      return { evaluations: evaluationsOfShard(run, settled, shard), done: images, skipped };
+      return { unetCalls: unetCallsOfShard(run, resolved, shard), done: images, skipped };
     },
   );
 }

@@ -40,7 +40,7 @@ export async function schedule(
   let left = slots.length;
   let working = 0;
   let wake = (): void => undefined;
-  let settled = new Promise<void>((resolve) => (wake = resolve));
+  let resolved = new Promise<void>((resolve) => (wake = resolve));
 
   /** One shard; false where the slot is lost. */
   const work = async (slot: Slot, shard: number): Promise<boolean> => {
@@ -59,7 +59,7 @@ export async function schedule(
     } finally {
       working -= 1;
       wake();
-      settled = new Promise((resolve) => (wake = resolve));
+      resolved = new Promise((resolve) => (wake = resolve));
     }
   };
   const serve = async (slot: Slot): Promise<void> => {
@@ -77,7 +77,7 @@ export async function schedule(
       }
       if (busy.length === 0) {
         if (working === 0) return;
-        await settled; // one that is at work may yet be lost, and its shard come back
+        await resolved; // one that is at work may yet be lost, and its shard come back
         continue;
       }
       if (!told) {
@@ -105,7 +105,7 @@ export async function schedule(
 }
 
 /**
- * One attempt at a shard of this process's engine: `work` under the shard's lock. Where another process has finished it, its evaluations, of what was
+ * One attempt at a shard of this process's engine: `work` under the shard's lock. Where another process has finished it, its UNet calls, of what was
  * done and skipped there, are taken off what there is to do.
  */
 export async function attemptShard<M extends ShardedManifest>(
@@ -113,7 +113,7 @@ export async function attemptShard<M extends ShardedManifest>(
   shard: number,
   meter: Counter,
   work: () => Promise<void>,
-  elsewhere: () => Promise<{ evaluations: number; done: number; skipped: number }>,
+  elsewhere: () => Promise<{ unetCalls: number; done: number; skipped: number }>,
 ): Promise<ShardOutcome> {
   const lock = await folder.lockShard(shard);
   if (lock) {
@@ -125,8 +125,8 @@ export async function attemptShard<M extends ShardedManifest>(
     return 'scored';
   }
   if (!(await folder.isDone(shard))) return 'busy';
-  const { evaluations, done, skipped } = await elsewhere();
-  meter.drop(evaluations);
+  const { unetCalls, done, skipped } = await elsewhere();
+  meter.drop(unetCalls);
   meter.uncount(-(done + skipped));
   meter.shard(shard, done, skipped);
   return 'elsewhere';

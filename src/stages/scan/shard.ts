@@ -1,21 +1,21 @@
-// One shard: its pictures measured, grouped by shape, decoded ahead, scored, and written as tables and maps.
+// One shard: its images measured, grouped by shape, decoded ahead, scored, and written as tables and maps.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  measurePicture,
+  measureImage,
   prefetch,
-  readPicture,
+  readImage,
   scoredSize,
   type DatasetImage,
   type Fetched,
   type ImageList,
-  type ReadPicture,
+  type ReadImage,
   type SizeOptions,
 } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
 import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
-import { contentOf, pictureKey } from '../../runs/fingerprint.js';
+import { contentOf, imageKey } from '../../runs/fingerprint.js';
 import { mapName } from '../../runs/names.js';
 import type { Replay } from '../../runs/replay.js';
 import { jsonLines, type Run, type ShardRecord, type Skipped } from '../../runs/run.js';
@@ -31,8 +31,8 @@ import {
   type PatchRow,
 } from '../../runs/schema.js';
 import { writeTable, type Row } from '../../runs/tables.js';
-import { evaluationsOf, type Contrast, type ContrastPlan } from './contrasts.js';
-import { chunks, groupBy, picturesPerCall } from './plan.js';
+import { unetCallsOf, type Contrast, type ContrastPlan } from './contrasts.js';
+import { chunks, groupBy, imagesPerCall } from './plan.js';
 import type { Counter } from './progress.js';
 
 /** Bytes of decoded pixels that one engine call may hold. */
@@ -63,7 +63,7 @@ interface Item {
   height: number;
 }
 
-/** What scoring one picture gave. */
+/** What scoring one image gave. */
 interface Scored {
   index: number;
   rows: ImageRow[];
@@ -74,13 +74,13 @@ interface Scored {
 /**
  * Scores a shard and writes it; the caller holds its lock. Where memory runs out it starts the shard again with half the batch, which it notes.
  *
- * @throws NUMERICS naming the picture; OUT_OF_MEMORY where not even one picture's sample fits; CANCELLED
+ * @throws NUMERICS naming the image; OUT_OF_MEMORY where not even one image's sample fits; CANCELLED
  */
 export async function scoreShard(context: ScoringContext, shard: number): Promise<void> {
   const { run, meter, contrasts } = context;
   const notes: string[] = [];
   for (let batch = run.manifest.options.batch; ;) {
-    const counted = { pictures: 0, evaluations: 0 };
+    const counted = { images: 0, unetCalls: 0 };
     try {
       const { scored, skipped, files } = await attempt(context, shard, batch, counted);
       await write(
@@ -96,10 +96,10 @@ export async function scoreShard(context: ScoringContext, shard: number): Promis
       if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= contrasts.fanOut) throw error;
       const smaller = Math.max(contrasts.fanOut, Math.floor(batch / 2));
       notes.push(`Out of memory at batch ${batch}: scored with batch ${smaller}.`);
-      context.log?.(`Shard ${shard}: out of memory at batch ${batch}, going on with ${smaller}.`);
+      context.log?.(`Shard ${shard}: out of memory at batch ${batch}, resuming ${smaller}.`);
       batch = smaller;
-      meter.add(-counted.evaluations);
-      meter.uncount(counted.pictures);
+      meter.add(-counted.unetCalls);
+      meter.uncount(counted.images);
     }
   }
 }
@@ -108,7 +108,7 @@ async function attempt(
   context: ScoringContext,
   shard: number,
   batch: number,
-  counted: { pictures: number; evaluations: number },
+  counted: { images: number; unetCalls: number },
 ): Promise<{ scored: Scored[]; skipped: Skipped[]; files: ContentRow[] }> {
   const { run, meter, contrasts, replay, signal, sizes } = context;
   const { samples } = run.manifest.options;
@@ -124,9 +124,9 @@ async function attempt(
   const contents = new Map<number, string | null>();
   const skip = (index: number, image: DatasetImage, error: DiffmineError): void => {
     reasons.set(index, error.message);
-    meter.drop(samples * evaluationsOf(contrasts, [image]));
-    meter.picture(image.path, error.message);
-    counted.pictures += 1;
+    meter.drop(samples * unetCallsOf(contrasts, [image]));
+    meter.image(image.path, error.message);
+    counted.images += 1;
   };
 
   const items: Item[] = [];
@@ -150,39 +150,39 @@ async function attempt(
     const { width, height, contrast } = group[0] as Item;
     const fitting = Math.max(1, Math.floor(CALL_BYTES / (3 * width * height)));
     const alone = replay !== undefined && group.some(({ image }) => replay.isOwn(image.path));
-    return chunks(group, alone ? 1 : Math.min(fitting, picturesPerCall(batch, samples, contrast.conditions.length)));
+    return chunks(group, alone ? 1 : Math.min(fitting, imagesPerCall(batch, samples, contrast.conditions.length)));
   });
 
   const scored: Scored[] = [];
-  const take = async (ready: { item: Item; picture: ReadPicture }[]): Promise<void> => {
+  const take = async (ready: { item: Item; decoded: ReadImage }[]): Promise<void> => {
     const outputs = await score(context, ready, batch);
-    counted.evaluations +=
+    counted.unetCalls +=
       samples *
-      evaluationsOf(
+      unetCallsOf(
         contrasts,
         ready.map(({ item }) => item.image),
       );
-    ready.forEach(({ item, picture }, b) => {
-      scored.push(collect(context, item, picture, outputs[b] ?? []));
-      meter.picture(item.image.path);
-      counted.pictures += 1;
+    ready.forEach(({ item, decoded }, b) => {
+      scored.push(collect(context, item, decoded, outputs[b] ?? []));
+      meter.image(item.image.path);
+      counted.images += 1;
     });
   };
-  // While the engine scores one call the next waits in its queue: a GPU does not stand still until this thread has read results and pictures.
+  // While the engine scores one call the next waits in its queue: a GPU does not stand still until this thread has read results and images.
   const running: Promise<void>[] = [];
-  const read = async ({ index, image }: Item): Promise<ReadPicture> => {
-    const [picture, sha256] = await Promise.all([readPicture(image.file, sizes), contentOf(image.file)]);
+  const read = async ({ index, image }: Item): Promise<ReadImage> => {
+    const [decoded, sha256] = await Promise.all([readImage(image.file, sizes), contentOf(image.file)]);
     contents.set(index, sha256);
-    return picture;
+    return decoded;
   };
   const ahead = prefetch(calls.flat(), read, ({ pixels }) => pixels.byteLength, { ...(signal ? { signal } : {}) });
   try {
     for (const call of calls) {
-      const ready: { item: Item; picture: ReadPicture }[] = [];
+      const ready: { item: Item; decoded: ReadImage }[] = [];
       for (let i = 0; i < call.length; i += 1) {
-        const next = (await ahead.next()).value as Fetched<Item, ReadPicture>;
+        const next = (await ahead.next()).value as Fetched<Item, ReadImage>;
         if (next.error) skip(next.item.index, next.item.image, next.error);
-        else ready.push({ item: next.item, picture: next.value });
+        else ready.push({ item: next.item, decoded: next.value });
       }
       if (ready.length === 0) continue;
       const next = take(ready);
@@ -213,25 +213,25 @@ async function attempt(
 async function measure(index: number, image: DatasetImage, { sizes, contrasts }: ScoringContext): Promise<Item> {
   const contrast = contrasts.of(image.label);
   if (!contrast)
-    throw new DiffmineError('INTERNAL', `The picture ${image.path} has the label that others are compared with.`);
-  const { width, height } = scoredSize(await measurePicture(image.file), sizes);
+    throw new DiffmineError('INTERNAL', `The image ${image.path} has the label that others are compared with.`);
+  const { width, height } = scoredSize(await measureImage(image.file), sizes);
   return { index, image, contrast, width, height };
 }
 
 /** One engine call. [B][M] */
 async function score(
   context: ScoringContext,
-  ready: { item: Item; picture: ReadPicture }[],
+  ready: { item: Item; decoded: ReadImage }[],
   batch: number,
 ): Promise<TypicalityOutput[][]> {
   const { run, engine, conditions, replay, meter, signal } = context;
   const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
   const input: TypicalityInput = {
-    pictures: ready.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })),
+    images: ready.map(({ decoded: { pixels, width, height } }) => ({ pixels, width, height })),
     conditions: ready.map(({ item }) => item.contrast.conditions),
     subjects: ready.map(({ item }) => item.contrast.subjects),
     weights: ready.map(({ item }) => item.contrast.weights),
-    keys: ready.map(({ item }) => pictureKey(item.image.path)),
+    keys: ready.map(({ item }) => imageKey(item.image.path)),
     ...(replay && ready[0] ? replay.scoring(ready[0].item.image.path) : {}),
   };
   let told = 0;
@@ -251,7 +251,7 @@ async function score(
     );
     meter.add(
       samples *
-        evaluationsOf(
+        unetCallsOf(
           context.contrasts,
           ready.map(({ item }) => item.image),
         ) -
@@ -272,15 +272,15 @@ async function score(
   }
 }
 
-/** The rows and maps of one picture. */
+/** The rows and maps of one image. */
 function collect(
   { run }: ScoringContext,
   { index, image, contrast }: Item,
-  picture: ReadPicture,
+  decoded: ReadImage,
   outputs: TypicalityOutput[],
 ): Scored {
   const { samples, patch, maps, localize } = run.manifest.options;
-  const { sourceWidth, sourceHeight, width, height, resized } = picture;
+  const { sourceWidth, sourceHeight, width, height, resized } = decoded;
   const across = sourceWidth / resized.width;
   const down = sourceHeight / resized.height;
   const scored: Scored = { index, rows: [], patches: [], maps: [] };
@@ -315,7 +315,7 @@ function collect(
       });
     };
     add('top', output.top);
-    add('least', output.least);
+    add('bottom', output.bottom);
     add('random', output.random);
     if (maps && output.map)
       scored.maps.push([mapName(condition, image.path), localize ? output.map : toFloat16(output.map)]);
@@ -323,7 +323,7 @@ function collect(
   return scored;
 }
 
-/** The data set's further columns. */
+/** The dataset's further columns. */
 function carried(run: Run, image: DatasetImage): Row {
   return Object.fromEntries(
     [...carriedNames(IMAGE_SCHEMA, run.manifest.dataset.columns)].map(([column, name]) => [

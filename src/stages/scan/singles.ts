@@ -1,4 +1,4 @@
-// The labels that pictures are mapped under when they are localised: single ones, where a data set may have 'A|B'.
+// The labels that images are mapped under when they are localised: single ones, where a dataset may have 'A|B'.
 import { findLabel, namedLabels, splitLabels } from '../../data/labels.js';
 import { compareCodePoints } from '../../data/order.js';
 import type { Dataset } from '../../data/index.js';
@@ -12,7 +12,7 @@ export interface LabelsToMap {
 }
 
 /**
- * @param wanted 'own': each picture's single labels; 'all': every label of a class model, of a text model every single label of the data set; or labels by name
+ * @param wanted 'own': each image's single labels; 'all': every label of a class model, of a text model every single label of the dataset; or labels by name
  * @throws INVALID_ARGUMENT for labels asked for that nobody knows
  */
 export function labelsToMap(
@@ -24,20 +24,20 @@ export function labelsToMap(
 ): LabelsToMap {
   const sorted = (labels: Iterable<string>): string[] => [...new Set(labels)].sort(compareCodePoints);
   const own = sorted(dataset.labels.flatMap(splitLabels));
-  // A class that pictures are labelled with keeps the name it has there.
+  // A class that images are labelled with keeps the name it has there.
   const known =
     model.conditioning === 'class' ? sorted((model.labels ?? []).map((label) => findLabel(own, label) ?? label)) : own;
   const rival = against === 'null' || against === 'others' ? [] : [against];
   if (model.conditioning === 'class' && rival[0] !== undefined && !known.includes(rival[0]))
     throw unknown(`--against ${against}: the model knows no label ${JSON.stringify(against)}.`, known);
   if (rival[0] !== undefined && !own.includes(rival[0]))
-    log?.(`No picture is labelled ${JSON.stringify(against)}; it is compared with all the same.`);
+    log?.(`No image is labelled ${JSON.stringify(against)}; it is compared with anyway.`);
   if (wanted === 'own') return { labels: sorted([...own, ...rival]), wanted };
   const named = wanted === 'all' ? known : sorted(namedLabels(wanted, known, true));
   const lost = named.find((label) => !known.includes(label));
   if (lost !== undefined)
     throw unknown(
-      `--labels: ${model.conditioning === 'class' ? 'the model' : 'the data set'} has no label ${JSON.stringify(lost)}.`,
+      `--labels: ${model.conditioning === 'class' ? 'the model' : 'the dataset'} has no label ${JSON.stringify(lost)}.`,
       known,
     );
   return { labels: sorted([...named, ...rival, ...(against === 'others' ? known : [])]), wanted: named };

@@ -6,7 +6,7 @@ import { VERSION } from '../../runs/version.js';
 import type { Hooks, ScanEvent, ScanOptions } from './options.js';
 import type { Counter } from './progress.js';
 import { startHere, type Slots } from './scan.js';
-import { isAuto, settle } from './settle.js';
+import { isAuto, resolveOptions } from './resolve.js';
 import type { Count, FromWorker, ToWorker } from './workers.js';
 
 const abort = new AbortController();
@@ -22,7 +22,7 @@ function count(...call: Count): void {
   send({ type: 'count', call });
 }
 
-/** Evaluations come after every forward pass: they are sent in sums. */
+/** UNet calls come after every forward pass: they are sent in sums. */
 function flush(): void {
   if (unsent !== 0) count('add', unsent);
   unsent = 0;
@@ -30,13 +30,13 @@ function flush(): void {
 }
 
 const counter: Counter = {
-  add: (evaluations) => {
-    unsent += evaluations;
+  add: (unetCalls) => {
+    unsent += unetCalls;
     if (performance.now() - lastSent > 100) flush();
   },
-  drop: (evaluations) => count('drop', evaluations),
-  picture: (image, reason) => (reason === undefined ? count('picture', image) : count('picture', image, reason)),
-  uncount: (pictures) => count('uncount', pictures),
+  drop: (unetCalls) => count('drop', unetCalls),
+  image: (image, reason) => (reason === undefined ? count('image', image) : count('image', image, reason)),
+  uncount: (images) => count('uncount', images),
   shard: (...parameters) => {
     flush();
     count('shard', ...parameters);
@@ -45,9 +45,9 @@ const counter: Counter = {
 
 async function begin(options: ScanOptions): Promise<void> {
   const hooks: Hooks<ScanEvent> = { signal: abort.signal, log: (sentence) => send({ type: 'log', sentence }) };
-  const settled = await settle(options, VERSION); // the parent has logged what there is to say
-  const run = await Run.begin(options.out, settled.draft, settled.images, { anyBatch: isAuto(options.batch) });
-  slots = await startHere(options, settled, run, counter, hooks);
+  const resolved = await resolveOptions(options, VERSION); // the parent has logged what there is to say
+  const run = await Run.begin(options.out, resolved.draft, resolved.images, { anyBatch: isAuto(options.batch) });
+  slots = await startHere(options, resolved, run, counter, hooks);
   send({ type: 'ready' });
 }
 

@@ -1,6 +1,6 @@
 // --workers N and --devices 0,1: child processes that each hold an engine. The parent hands out shards one at a time; what the children tell is counted
 // as if one process did it all. A process that dies (kill -9, the system's out-of-memory killer, a crash of the GPU's driver) is started again and its
-// shard done anew; one that dies again and again is given up, and the others do its part. Locks stay per shard and die with their process, so that
+// shard done again; one that dies again and again is given up, and the others do its part. Locks stay per shard and die with their process, so that
 // several such parents may share a run and a restarted child takes over at once.
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import type { Hooks, ScanEvent, ScanOptions } from './options.js';
 import { Tally, type Counter } from './progress.js';
 import { SlotLost, type ShardOutcome, type Slot } from './schedule.js';
 import type { Slots } from './scan.js';
-import { threadsOf } from './settle.js';
+import { threadsOf } from './resolve.js';
 
 /** Times that a process is started again without a shard finished in between. */
 const RESTARTS = 3;
@@ -37,11 +37,11 @@ class Died extends Error {}
 /** A worker's process, from the parent's side: one question at a time, one answer. */
 class WorkerProcess {
   private readonly child: ChildProcess;
-  private settle: { resolve: (outcome: ShardOutcome) => void; reject: (error: Error) => void } | undefined;
+  private resolveOptions: { resolve: (outcome: ShardOutcome) => void; reject: (error: Error) => void } | undefined;
   /** how it ended, once it has */
   private readonly ended: Promise<string>;
 
-  /** @param crashes whether an error of the engine itself (INTERNAL) means that its device has to be set up anew: a CUDA context does not recover */
+  /** @param crashes whether an error of the engine itself (INTERNAL) means that its device has to be set up again: a CUDA context does not recover */
   constructor(
     meter: Counter,
     hooks: Hooks<ScanEvent>,
@@ -49,15 +49,15 @@ class WorkerProcess {
   ) {
     this.child = fork(join(import.meta.dirname, 'worker.js'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child.on('message', (message: FromWorker) => {
-      if (message.type === 'ready') this.settle?.resolve('elsewhere');
-      else if (message.type === 'done') this.settle?.resolve(message.outcome);
+      if (message.type === 'ready') this.resolveOptions?.resolve('elsewhere');
+      else if (message.type === 'done') this.resolveOptions?.resolve(message.outcome);
       else if (message.type === 'failed') this.fail(message);
       else if (message.type === 'count') replayCount(meter, message.call);
       else hooks.log?.(message.sentence);
     });
     this.ended = new Promise((resolve) => {
       const end = (how: string): void => {
-        this.settle?.reject(new Died(how));
+        this.resolveOptions?.reject(new Died(how));
         resolve(how);
       };
       this.child.once('exit', (code, signal) => {
@@ -72,21 +72,21 @@ class WorkerProcess {
 
   private fail({ code, message, hint }: Extract<FromWorker, { type: 'failed' }>): void {
     if (this.crashes && code === 'INTERNAL') {
-      this.settle?.reject(new Died(`with an error of its device: ${message.split('\n')[0]}`));
+      this.resolveOptions?.reject(new Died(`with an error of its device: ${message.split('\n')[0]}`));
       this.child.kill('SIGKILL');
     } else {
-      this.settle?.reject(new DiffmineError(code, message, hint));
+      this.resolveOptions?.reject(new DiffmineError(code, message, hint));
     }
   }
 
   async ask(message: ToWorker): Promise<ShardOutcome> {
     return new Promise<ShardOutcome>((resolve, reject) => {
-      this.settle = { resolve, reject };
+      this.resolveOptions = { resolve, reject };
       // of a process that is gone, only its end says how; a message that cannot be sent is that, too
       if (this.child.connected) this.child.send(message, () => undefined);
       else void this.ended.then((how) => reject(new Died(how)));
     }).finally(() => {
-      this.settle = undefined;
+      this.resolveOptions = undefined;
     });
   }
 

@@ -85,7 +85,7 @@ export async function openBase(named: Named): Promise<Base> {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       named.from === null ? 'Nothing says what to train.' : 'A training either goes from a model or makes a new one.',
-      'Give --from MODEL to fine-tune it, or --new SIZE (diffmine train --list) to start from nothing.',
+      'Give --from MODEL to fine-tune it, or --new SIZE (diffmine train --list-sizes) to start from scratch.',
     );
   }
   if (named.from !== null) {
@@ -156,7 +156,7 @@ function tellClashes(
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
   if (same.length > 0)
     log?.(
-      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: nothing is learnt of the label.`,
+      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: nothing is learned of the label.`,
     );
 }
 

@@ -7,7 +7,7 @@ import { hasNoSync, writeFileAtomic } from '../../runs/atomic.js';
 export type Metric =
   | { step: number; loss: number; gradientNorm: number; learningRate: number; seconds: number }
   | { step: number; validation: number }
-  | { step: number; sheet: string; labels: string[] };
+  | { step: number; grid: string; labels: string[] };
 
 /** Lines of metrics.jsonl; a last line that was torn by a crash is left out. */
 export function readMetrics(file: string): Metric[] {
@@ -68,10 +68,10 @@ export class Journal {
   }
 }
 
-/** Pictures that the smoothed loss looks back on, about; and steps, at least. */
-const [PICTURES, STEPS] = [800, 50];
+/** Images that the smoothed loss looks back on, about; and steps, at least. */
+const [IMAGES, STEPS] = [800, 50];
 /**
- * A training explodes where the smoothed loss is several times its least and far from what it can do, or beyond all reason: the targets have
+ * A training explodes where the smoothed loss is several times its minimum and far from what it can do, or beyond all reason: the targets have
  * variance one, so that a model which knows nothing has a loss of one.
  */
 const [FACTOR, POOR, ABSURD] = [4, 0.5, 10];
@@ -82,11 +82,11 @@ export class LossWatch {
   private weight = 0;
   private sum = 0;
   private seen = 0;
-  private least = Infinity;
+  private min = Infinity;
 
-  /** @param batch pictures a step: of few, losses scatter more, and more of them are looked at */
+  /** @param batch images a step: of few, losses scatter more, and more of them are looked at */
   constructor(batch: number) {
-    this.kept = 1 - 1 / Math.max(STEPS, PICTURES / batch);
+    this.kept = 1 - 1 / Math.max(STEPS, IMAGES / batch);
   }
 
   /** @returns whether the training explodes */
@@ -96,8 +96,8 @@ export class LossWatch {
     this.seen++;
     const now = this.smoothed as number;
     const window = 1 / (1 - this.kept);
-    if (this.seen >= window) this.least = Math.min(this.least, now);
-    return this.seen >= window && (now > ABSURD || now > Math.max(POOR, FACTOR * this.least));
+    if (this.seen >= window) this.min = Math.min(this.min, now);
+    return this.seen >= window && (now > ABSURD || now > Math.max(POOR, FACTOR * this.min));
   }
 
   get smoothed(): number | null {

@@ -1,6 +1,6 @@
 // What a training is asked for, what it settles on, and what it says on the way.
 import { DiffmineError } from '../../util/errors.js';
-import type { LearningRateCourse, Precision } from '../../engine/types.js';
+import type { LearningRateCourse, Dtype } from '../../engine/types.js';
 import type { SizeName } from './sizes.js';
 
 export interface TrainOptions {
@@ -14,7 +14,7 @@ export interface TrainOptions {
   imageRoot?: string;
   /** fine-tune this model, or ... */
   from?: string;
-  /** ... make one of this size from nothing */
+  /** ... make one of this size from scratch */
   new?: SizeName;
   /** with `new`: the model folder whose VAE makes the latents */
   vae?: string;
@@ -28,67 +28,67 @@ export interface TrainOptions {
   prompt?: string;
   /** that says nothing of the label; default "" */
   nullPrompt?: string;
-  /** side of the square crops in pixels, from pictures shrunk to it as their short side; default the model's */
+  /** side of the square crops in pixels, from images shrunk to it as their short side; default the model's */
   size?: number;
   /** default: of the size; 5000 for fine-tuning */
   steps?: number;
   /** in place of steps */
   epochs?: number;
-  /** pictures a step; default of the size; 8 for fine-tuning */
-  batch?: number;
-  /** passes that a step's pictures are split into; default 1 */
-  accumulate?: number;
+  /** images a step; default of the size; 8 for fine-tuning */
+  trainBatch?: number;
+  /** passes that a step's images are split into; default 1 */
+  gradientAccumulationSteps?: number;
   /** at its peak; default of the size; 1e-5 for fine-tuning */
   learningRate?: number;
   /** default cosine for `new`, constant for fine-tuning */
-  course?: LearningRateCourse;
+  lrSchedule?: LearningRateCourse;
   /** steps; default 100 for `new`, 0 for fine-tuning */
-  warmup?: number;
+  warmupSteps?: number;
   /** default 0.01 */
   weightDecay?: number;
   /** largest gradient norm, 0: never clipped; default 1 */
-  clip?: number;
+  maxGradNorm?: number;
   /** decay of the moving average, 0: none; default 0.999 for `new`, 0 for fine-tuning */
   ema?: number;
-  /** probability that a picture is shown without its label; default 0.05 */
+  /** probability that an image is shown without its label; default 0.05 */
   drop?: number;
   /** fractions of the schedule that timesteps are drawn from; default [0, 1] */
   tRange?: [number, number];
-  /** share of the timesteps drawn from the whole schedule all the same; default 0 */
+  /** fraction of the timesteps drawn from the whole schedule anyway; default 0 */
   wide?: number;
   /** gamma of the Min-SNR weights, 0: unweighted; default 0 */
   minSnr?: number;
-  /** mirror half of the pictures; default false */
+  /** mirror half of the images; default false */
   flips?: boolean;
   /** default 0 */
   seed?: number;
   /** of the activations (weights stay fp32); default fp32 */
-  precision?: Precision;
+  dtype?: Dtype;
   /** recompute activations in the backward pass: less memory, a third more time; default false */
-  checkpointing?: boolean;
+  gradientCheckpointing?: boolean;
   /** rank of low-rank updates of the attention projections, trained in place of the weights; 0: the weights; default 0 */
   loraRank?: number;
   /** default the rank */
   loraAlpha?: number;
-  /** share of each label's pictures kept for validation; default 0.05 */
+  /** fraction of each label's images kept for validation; default 0.05 */
   validation?: number;
   /** steps between checkpoints, each with a validation; default 500 */
   checkpointEvery?: number;
   /** checkpoints kept besides the best; default 2 */
   keep?: number;
-  /** steps between sheets of samples, 0: none; default a quarter of the steps */
+  /** steps between grids of samples, 0: none; default a quarter of the steps */
   sampleEvery?: number;
-  /** pictures a label on a sheet; default 4 */
+  /** images a label on a grid; default 4 */
   sampleCount?: number;
-  /** DDIM steps of a sheet; default 25 */
-  sampleSteps?: number;
-  /** guidance of a sheet; default 3 */
-  sampleGuidance?: number;
+  /** DDIM steps of a grid; default 25 */
+  sampleInferenceSteps?: number;
+  /** guidance of a grid; default 3 */
+  sampleGuidanceScale?: number;
   /** which weights the model folder gets at the end; default last */
   use?: 'last' | 'best';
   /** precision the model's weights are written in; default fp32 */
-  saveAs?: Precision;
-  /** go on with the training in `out` */
+  saveDtype?: Dtype;
+  /** resume the training in `out` */
   resume?: boolean;
   /** default auto */
   device?: string;
@@ -137,17 +137,17 @@ export const FREE: readonly (keyof TrainSettings)[] = [
   'imageRoot',
   'steps',
   'learningRate',
-  'course',
-  'warmup',
-  'clip',
+  'lrSchedule',
+  'warmupSteps',
+  'maxGradNorm',
   'checkpointEvery',
   'keep',
   'sampleEvery',
   'sampleCount',
-  'sampleSteps',
-  'sampleGuidance',
+  'sampleInferenceSteps',
+  'sampleGuidanceScale',
   'use',
-  'saveAs',
+  'saveDtype',
 ];
 
 export type TrainEvent =
@@ -159,18 +159,18 @@ export type TrainEvent =
       resumed: boolean;
       step: number;
       steps: number;
-      pictures: number;
+      images: number;
       validation: number;
       labels: number;
       parameters: number;
       trained: number;
       device: string;
-      precision: Precision;
+      dtype: Dtype;
     }
   /** `loss`: smoothed; `rate`: steps a second */
   | { type: 'step'; step: number; steps: number; loss: number; rate: number; secondsLeft: number }
   | { type: 'checkpoint'; step: number; validation: number | null; best: boolean }
-  | { type: 'sheet'; step: number; path: string };
+  | { type: 'grid'; step: number; path: string };
 
 export interface TrainHooks {
   signal?: AbortSignal;
@@ -188,7 +188,7 @@ export interface TrainSummary {
   best: { step: number; loss: number } | null;
   /** that the model folder's weights are of */
   step: number;
-  pictures: number;
+  images: number;
   skipped: number;
   seconds: number;
   report: string;
@@ -196,28 +196,28 @@ export interface TrainSummary {
 
 /** Refuses settings that make no sense, by name. */
 export function checkSettings(s: TrainSettings): void {
-  const whole = (name: keyof TrainSettings, least: number): void => {
-    if (!Number.isSafeInteger(s[name]) || (s[name] as number) < least)
-      throw wrong(name, s[name], `a whole number of at least ${least}`);
+  const whole = (name: keyof TrainSettings, min: number): void => {
+    if (!Number.isSafeInteger(s[name]) || (s[name] as number) < min)
+      throw wrong(name, s[name], `a whole number of at least ${min}`);
   };
   const number = (name: keyof TrainSettings, good: (value: number) => boolean, expected: string): void => {
     if (typeof s[name] !== 'number' || !good(s[name])) throw wrong(name, s[name], expected);
   };
   for (const name of [
     'steps',
-    'batch',
-    'accumulate',
+    'trainBatch',
+    'gradientAccumulationSteps',
     'size',
     'checkpointEvery',
     'keep',
     'sampleCount',
-    'sampleSteps',
+    'sampleInferenceSteps',
   ] as const)
     whole(name, 1);
-  for (const name of ['warmup', 'seed', 'loraRank', 'sampleEvery'] as const) whole(name, 0);
-  for (const name of ['learningRate', 'sampleGuidance'] as const)
+  for (const name of ['warmupSteps', 'seed', 'loraRank', 'sampleEvery'] as const) whole(name, 0);
+  for (const name of ['learningRate', 'sampleGuidanceScale'] as const)
     number(name, (value) => value > 0 && value < Infinity, 'a number above 0');
-  for (const name of ['weightDecay', 'clip', 'minSnr', 'loraAlpha'] as const)
+  for (const name of ['weightDecay', 'maxGradNorm', 'minSnr', 'loraAlpha'] as const)
     number(name, (value) => value >= 0 && value < Infinity, 'a number of at least 0');
   for (const name of ['ema', 'validation'] as const)
     number(name, (value) => value >= 0 && value < 1, 'a number from 0 to below 1');
@@ -226,16 +226,16 @@ export function checkSettings(s: TrainSettings): void {
   const [begin, end] = s.tRange;
   if (!(begin >= 0 && begin < end && end <= 1))
     throw wrong('tRange', s.tRange, 'two fractions of the schedule, the first below the second');
-  if (s.batch % s.accumulate !== 0)
+  if (s.trainBatch % s.gradientAccumulationSteps !== 0)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A batch of ${s.batch} pictures cannot be split into ${s.accumulate} equal passes.`,
-      'Let accumulate divide batch.',
+      `A batch of ${s.trainBatch} images cannot be split into ${s.gradientAccumulationSteps} equal passes.`,
+      'Choose a number of accumulation steps that divides the batch.',
     );
-  if (s.course !== 'constant' && s.warmup >= s.steps)
+  if (s.lrSchedule !== 'constant' && s.warmupSteps >= s.steps)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The warm-up of ${s.warmup} steps is as long as the training of ${s.steps}.`,
+      `The warm-up of ${s.warmupSteps} steps is as long as the training of ${s.steps}.`,
       'Shorten it, or train longer.',
     );
 }

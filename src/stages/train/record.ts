@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
-import type { Precision } from '../../engine/types.js';
+import type { Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { VERSION } from '../../runs/version.js';
@@ -12,7 +12,7 @@ import { openBase, type Base, type Named } from './base.js';
 import { checkSettings, FREE, type TrainOptions, type TrainSettings } from './options.js';
 import { SIZES } from './sizes.js';
 
-export const TRAINING_FORMAT = 'diffmine-train-1';
+export const TRAINING_FORMAT = 'diffmine-train-2';
 export const RECORD = 'train.json';
 
 export interface TrainRecord {
@@ -36,7 +36,7 @@ export interface TrainRecord {
   };
   best: { step: number; loss: number } | null;
   device: string;
-  precision: Precision;
+  dtype: Dtype;
 }
 
 /** The record in a folder, if there is one. */
@@ -61,7 +61,7 @@ export const writeRecord = (folder: string, record: TrainRecord): Promise<void> 
 
 export const newRecord = (
   settings: TrainSettings,
-  facts: Pick<TrainRecord, 'dataset' | 'model' | 'device' | 'precision'>,
+  facts: Pick<TrainRecord, 'dataset' | 'model' | 'device' | 'dtype'>,
 ): TrainRecord => ({
   format: TRAINING_FORMAT,
   version: VERSION,
@@ -127,7 +127,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
       throw new DiffmineError(
         'RUN_MISMATCH',
         `${options.out} is another training: ${what.join('; ')}.`,
-        'Leave these options out to go on with it, or give --out another folder.',
+        'Leave these options out to resume it, or give --out another folder.',
       );
     }
     return { folder, base: await openBase(settings), settings, epochs, asked, record };
@@ -135,8 +135,8 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
   if (asked.dataset === undefined)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      'No data set was given to train on.',
-      'Name a folder with one folder of pictures a label, or a table.',
+      'No dataset was given to train on.',
+      'Name a folder with one folder of images a label, or a table.',
     );
   if (existsSync(folder)) {
     const foreign = (await readdir(folder)).find((name) => !['locks', 'cache'].includes(name) && !name.startsWith('.'));
@@ -161,7 +161,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
   };
   const base = await openBase(named);
   const settings = fillIn(asked, named, base);
-  if (epochs === undefined) checkSettings(settings); // before pictures are looked at
+  if (epochs === undefined) checkSettings(settings); // before images are looked at
   return { folder, base, settings, epochs, asked, record: undefined };
 }
 
@@ -190,12 +190,12 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
     nullPrompt: text ? (asked.nullPrompt ?? '') : null,
     size: asked.size ?? base.side,
     steps,
-    batch: asked.batch ?? size?.batch ?? 8,
-    accumulate: asked.accumulate ?? 1,
+    trainBatch: asked.trainBatch ?? size?.batch ?? 8,
+    gradientAccumulationSteps: asked.gradientAccumulationSteps ?? 1,
     learningRate: asked.learningRate ?? size?.learningRate ?? 1e-5,
-    course: asked.course ?? (size ? 'cosine' : 'constant'),
+    lrSchedule: asked.lrSchedule ?? (size ? 'cosine' : 'constant'),
     weightDecay: asked.weightDecay ?? 0.01,
-    clip: asked.clip ?? 1,
+    maxGradNorm: asked.maxGradNorm ?? 1,
     ema: asked.ema ?? (size ? 0.999 : 0),
     drop: asked.drop ?? 0.05,
     tRange: asked.tRange ?? [0, 1],
@@ -203,8 +203,8 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
     minSnr: asked.minSnr ?? 0,
     flips: asked.flips ?? false,
     seed: asked.seed ?? 0,
-    precision: asked.precision ?? 'fp32',
-    checkpointing: asked.checkpointing ?? false,
+    dtype: asked.dtype ?? 'fp32',
+    gradientCheckpointing: asked.gradientCheckpointing ?? false,
     loraRank: rank,
     loraAlpha: asked.loraAlpha ?? rank,
     validation: asked.validation ?? 0.05,
@@ -212,31 +212,31 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
     keep: asked.keep ?? 2,
     ...dependent(asked, { steps, new: named.new }),
     sampleCount: asked.sampleCount ?? 4,
-    sampleSteps: asked.sampleSteps ?? 25,
-    sampleGuidance: asked.sampleGuidance ?? 3,
+    sampleInferenceSteps: asked.sampleInferenceSteps ?? 25,
+    sampleGuidanceScale: asked.sampleGuidanceScale ?? 3,
     use: asked.use ?? 'last',
-    saveAs: asked.saveAs ?? 'fp32',
+    saveDtype: asked.saveDtype ?? 'fp32',
   };
 }
 
 /** Settles how many steps `epochs` are, and what depends on that, and checks everything. */
-export function settleSteps({ settings, epochs, asked, record }: Opened, pictures: number): TrainSettings {
+export function resolveSteps({ settings, epochs, asked, record }: Opened, images: number): TrainSettings {
   if (epochs !== undefined && !(epochs > 0 && epochs < Infinity))
     throw new DiffmineError('INVALID_ARGUMENT', `A training of ${epochs} epochs is none.`);
-  const steps = epochs === undefined ? settings.steps : Math.max(1, Math.ceil((epochs * pictures) / settings.batch));
-  const settled = { ...settings, steps };
-  if (!record) Object.assign(settled, dependent(asked, settled));
-  checkSettings(settled);
-  return settled;
+  const steps = epochs === undefined ? settings.steps : Math.max(1, Math.ceil((epochs * images) / settings.trainBatch));
+  const resolved = { ...settings, steps };
+  if (!record) Object.assign(resolved, dependent(asked, resolved));
+  checkSettings(resolved);
+  return resolved;
 }
 
 /** Defaults that depend on the number of steps. */
 function dependent(
   asked: Partial<TrainSettings>,
   { steps, new: size }: Pick<TrainSettings, 'steps' | 'new'>,
-): Pick<TrainSettings, 'warmup' | 'sampleEvery'> {
+): Pick<TrainSettings, 'warmupSteps' | 'sampleEvery'> {
   return {
-    warmup: asked.warmup ?? (size === null ? 0 : Math.min(100, Math.floor(steps / 10))),
+    warmupSteps: asked.warmupSteps ?? (size === null ? 0 : Math.min(100, Math.floor(steps / 10))),
     sampleEvery: asked.sampleEvery ?? Math.max(1, Math.ceil(steps / 4)),
   };
 }

@@ -1,5 +1,5 @@
 // A training as one page to look at: train-report.html in its folder, opened from disk with no server and no network. Curves are drawn here, as SVG;
-// style and script lie in the page, allowed by their hashes; the sheets of sampled pictures stay the files they are.
+// style and script lie in the page, allowed by their hashes; the grids of sampled images stay the files they are.
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import sharp from 'sharp';
@@ -22,13 +22,13 @@ import {
   whole,
   type Markup,
 } from '../../web/html.js';
-import { readMetrics, type Metrics, type Series, type Sheet } from './page/metrics.js';
+import { readMetrics, type Metrics, type Series, type Grid } from './page/metrics.js';
 import { RECORD, TRAINING_FORMAT, type TrainRecord } from './record.js';
 
 const REPORT = 'train-report.html';
-/** Sheets on the page: the newest, and of the others as many as fit, evenly. */
-const SHEETS = 48;
-/** Width of a sheet in px from which the newest has a row of the page to itself. */
+/** Grids on the page: the newest, and of the others as many as fit, evenly. */
+const GRIDS = 48;
+/** Width of a grid in px from which the newest has a row of the page to itself. */
 const BROAD = 640;
 /** Steps over which the speed is measured. */
 const SPEED_STEPS = 200;
@@ -38,7 +38,7 @@ const SPEED_STEPS = 200;
  * training runs, or after it was killed. At most about 2000 points of a curve are drawn, extremes among them.
  *
  * @returns the page's path
- * @throws RUN_INVALID for a folder that is no training's
+ * @throws RUN_INVALID for a folder that is not a training's
  */
 export async function writeTrainReport(folder: string): Promise<string> {
   const training = await readTraining(folder);
@@ -46,7 +46,7 @@ export async function writeTrainReport(folder: string): Promise<string> {
   const style = await readStyle(join(import.meta.dirname, 'page', 'page.css'));
   const script = await readFile(join(import.meta.dirname, 'page', 'hover.js'), 'utf8');
   const file = join(folder, REPORT);
-  await writeFileAtomic(file, page(training, metrics, await sheets(folder, metrics.sheets), style, script).text);
+  await writeFileAtomic(file, page(training, metrics, await grids(folder, metrics.grids), style, script).text);
   return file;
 }
 
@@ -90,19 +90,19 @@ function page(training: TrainRecord, metrics: Metrics, samples: Markup, style: s
   return document(
     { title: `${title} · diffmine training`, style, script },
     html`<a class="skip" href="#curves-title">Skip to the curves</a>
-      ${header(title, training, metrics)}
-      <main>
-        <section aria-labelledby="curves-title">
-          <h2 id="curves-title" tabindex="-1">Curves</h2>
-          ${metrics.loss.steps.length > 0 ? charts : html`<p class="sub">No step has been logged yet.</p>`}
-        </section>
-        ${samples} ${labelTable(dataset.labels)}
-      </main>
-      ${footer(training)}
-      <script type="application/json" id="curves">
-        ${json(data)}
-      </script>
-      ${verbatim('script', script)} `,
+${header(title, training, metrics)}
+<main>
+<section aria-labelledby="curves-title">
+<h2 id="curves-title" tabindex="-1">Curves</h2>
+${metrics.loss.steps.length > 0 ? charts : html`<p class="sub">No step has been logged yet.</p>`}
+</section>
+${samples}
+${labelTable(dataset.labels)}
+</main>
+${footer(training)}
+<script type="application/json" id="curves">${json(data)}</script>
+${verbatim('script', script)}
+`,
   );
 }
 
@@ -122,7 +122,7 @@ function header(title: string, training: TrainRecord, metrics: Metrics): Markup 
   const seconds = metrics.seconds.values.filter((value) => !Number.isNaN(value)).pop();
   const stepsASecond = speed(metrics.seconds);
   const best = lowest(metrics.validation.values);
-  const { batch } = settings;
+  const { trainBatch: batch } = settings;
   const facts: [string, string | undefined][] = [
     ['Step', total === undefined ? whole(step) : `${whole(step)} of ${whole(total)}`],
     ['Time', seconds === undefined ? undefined : duration(seconds)],
@@ -134,49 +134,37 @@ function header(title: string, training: TrainRecord, metrics: Metrics): Markup 
     ],
     ['Images per second', stepsASecond ? String(Number((stepsASecond * batch).toPrecision(3))) : undefined],
     ['Best validation loss', best < 0 ? undefined : short(metrics.validation.values[best] as number)],
-    ['Device', [training.device.toUpperCase(), training.precision].filter(Boolean).join(', ') || undefined],
+    ['Device', [training.device.toUpperCase(), training.dtype].filter(Boolean).join(', ') || undefined],
   ];
   return html`<header class="top">
-    <p class="brand">diffmine training</p>
-    <div class="heading">
-      <h1>${title}</h1>
-      <p class="state ${status}">${STATES[status]}</p>
-    </div>
-    <p class="lede">${lede(training)}</p>
-    ${total !== undefined && html`<progress class="progress" max="${total}" value="${Math.min(step, total)}" aria-label="Steps done"></progress>`}
-    <dl class="facts">
-      ${facts.map(
-        ([name, value]) =>
-          value !== undefined &&
-          html`<div>
-            <dt>${name}</dt>
-            <dd>${value}</dd>
-          </div>`,
-      )}
-    </dl>
-    ${status === 'diverged' && html`<p class="notice wrong">The training was stopped at step ${whole(step)}, because the loss exploded or was not finite. The last good checkpoint is kept.</p>`}
-    ${metrics.torn > 1 && html`<p class="notice">${count(metrics.torn, 'line')} of metrics.jsonl could not be read and ${metrics.torn === 1 ? 'is' : 'are'} ignored.</p>`}
-  </header>`;
+  <p class="brand">diffmine training</p>
+  <div class="heading"><h1>${title}</h1><p class="state ${status}">${STATES[status]}</p></div>
+  <p class="lede">${lede(training)}</p>
+  ${total !== undefined && html`<progress class="progress" max="${total}" value="${Math.min(step, total)}" aria-label="Steps done"></progress>`}
+  <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+  ${status === 'diverged' && html`<p class="notice wrong">The training was stopped at step ${whole(step)}, because the loss exploded or was not finite. The last good checkpoint is kept.</p>`}
+  ${metrics.torn > 1 && html`<p class="notice">${count(metrics.torn, 'line')} of metrics.jsonl could not be read and ${metrics.torn === 1 ? 'is' : 'are'} ignored.</p>`}
+</header>`;
 }
 
-/** A data set's name: its folder's, with the one above where that alone says little. */
+/** A dataset's name: its folder's, with the one above where that alone says little. */
 function nameOf(path: string): string {
   const parts = path.split(/[\\/]/).filter((part) => part !== '');
   return (
-    parts.slice(/^(train|training|images|pictures|data)$/i.test(parts[parts.length - 1] ?? '') ? -2 : -1).join('/') ||
+    parts.slice(/^(train|training|images|images|data)$/i.test(parts[parts.length - 1] ?? '') ? -2 : -1).join('/') ||
     'Training'
   );
 }
 
 function lede({ model, dataset }: TrainRecord): string {
-  const pictures = dataset.labels.reduce((sum, { training }) => sum + training, 0);
+  const images = dataset.labels.reduce((sum, { training }) => sum + training, 0);
   const space = model.kind === 'pixel' ? 'pixel-space' : 'latent';
   const from = model.from
     ? `${basename(model.from)}, a ${space} diffusion model, fine-tuned`
     : `A ${space} diffusion model${model.size ? ` of size “${model.size}”` : ''}, trained from scratch`;
   const by = model.conditioning === 'text' ? 'text' : 'the label';
-  const share = model.trained < model.parameters ? `, ${large(model.trained)} of them trained` : '';
-  return `${from} on ${count(pictures, 'image')} of ${count(dataset.labels.length, 'label')}, conditioned on ${by}.${model.parameters > 0 ? ` ${large(model.parameters)} parameters${share}.` : ''}`;
+  const fraction = model.trained < model.parameters ? `, ${large(model.trained)} of them trained` : '';
+  return `${from} on ${count(images, 'image')} of ${count(dataset.labels.length, 'label')}, conditioned on ${by}.${model.parameters > 0 ? ` ${large(model.parameters)} parameters${fraction}.` : ''}`;
 }
 
 /** Steps a second over the latest steps. A part that was resumed continues the clock. */
@@ -207,13 +195,13 @@ function curves(metrics: Metrics): { markup: Markup; data: Record<string, ChartD
   };
 }
 
-/** Sheets that are there, the newest first. */
-async function sheets(folder: string, all: readonly Sheet[]): Promise<Markup> {
+/** Grids that are there, the newest first. */
+async function grids(folder: string, all: readonly Grid[]): Promise<Markup> {
   const newest = [...all].sort((a, b) => b.step - a.step);
   const chosen =
-    newest.length <= SHEETS
+    newest.length <= GRIDS
       ? newest
-      : Array.from({ length: SHEETS }, (_, i) => newest[Math.round((i * (newest.length - 1)) / (SHEETS - 1))] as Sheet);
+      : Array.from({ length: GRIDS }, (_, i) => newest[Math.round((i * (newest.length - 1)) / (GRIDS - 1))] as Grid);
   const figures = await Promise.all(
     chosen.map(async ({ step, file, labels }, i) => {
       const { width, height } = await sharp(join(folder, file))
@@ -222,79 +210,41 @@ async function sheets(folder: string, all: readonly Sheet[]): Promise<Markup> {
       if (!width || !height) return undefined;
       const rows =
         labels.length > 0 &&
-        html`<ul class="rows" aria-label="Rows, from above">
-          ${labels.map((label) => html`<li><span title="${label}">${label}</span></li>`)}
-        </ul>`;
-      const picture = html`<a href="${address(file)}"
-        ><img
-          src="${address(file)}"
-          width="${width}"
-          height="${height}"
-          loading="${i === 0 ? 'eager' : 'lazy'}"
-          alt="Images sampled at step ${whole(step)}${labels.length > 0 && ', one row per label'}"
-      /></a>`;
-      return html`<figure class="${i === 0 && width > BROAD && 'broad'}">
-        <figcaption>Step ${whole(step)}${i === 0 && html` <span>· the newest</span>`}</figcaption>
-        <div class="${labels.length > 24 ? 'samples dense' : 'samples'}">${rows}${picture}</div>
-      </figure>`;
+        html`<ul class="rows" aria-label="Rows, from above">${labels.map((label) => html`<li><span title="${label}">${label}</span></li>`)}</ul>`;
+      const image = html`<a href="${address(file)}"><img src="${address(file)}" width="${width}" height="${height}" loading="${i === 0 ? 'eager' : 'lazy'}" alt="Images sampled at step ${whole(step)}${labels.length > 0 && ', one row per label'}"></a>`;
+      return html`<figure class="${i === 0 && width > BROAD && 'broad'}"><figcaption>Step ${whole(step)}${i === 0 && html` <span>· the newest</span>`}</figcaption><div class="${labels.length > 24 ? 'samples dense' : 'samples'}">${rows}${image}</div></figure>`;
     }),
   );
   const shown = figures.filter((figure) => figure !== undefined);
   if (shown.length === 0) return raw('');
   return html`<section aria-labelledby="samples-title">
-    <h2 id="samples-title">Sampled images</h2>
-    <div class="sheets">${shown}</div>
-    ${newest.length > chosen.length && html`<p class="aside">${whole(shown.length)} of ${count(newest.length, 'image grid')} are shown.</p>`}
-  </section>`;
+<h2 id="samples-title">Sampled images</h2>
+<div class="grids">${shown}</div>
+${newest.length > chosen.length && html`<p class="aside">${whole(shown.length)} of ${count(newest.length, 'image grid')} are shown.</p>`}
+</section>`;
 }
 
 function labelTable(labels: TrainRecord['dataset']['labels']): Markup {
   const validated = labels.some(({ validation }) => validation > 0);
   const sum = (of: 'training' | 'validation'): number => labels.reduce((total, label) => total + label[of], 0);
   return html`<section aria-labelledby="data-title">
-    <h2 id="data-title">Dataset</h2>
-    <div class="scroll" tabindex="0" role="region" aria-labelledby="data-title">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Label</th>
-            <th scope="col">Training images</th>
-            ${validated && html`<th scope="col">Validation images</th>`}
-          </tr>
-        </thead>
-        <tbody>
-          ${labels.map(
-            ({ label, training, validation }) =>
-              html`<tr>
-                <th scope="row">${label}</th>
-                <td>${whole(training)}</td>
-                ${validated && html`<td>${whole(validation)}</td>`}
-              </tr>`,
-          )}
-        </tbody>
-        ${
-          labels.length > 1 &&
-          html`<tfoot>
-            <tr>
-              <th scope="row">All</th>
-              <td>${whole(sum('training'))}</td>
-              ${validated && html`<td>${whole(sum('validation'))}</td>`}
-            </tr>
-          </tfoot>`
-        }
-      </table>
-    </div>
-  </section>`;
+<h2 id="data-title">Dataset</h2>
+<div class="scroll" tabindex="0" role="region" aria-labelledby="data-title"><table>
+<thead><tr><th scope="col">Label</th><th scope="col">Training images</th>${validated && html`<th scope="col">Validation images</th>`}</tr></thead>
+<tbody>${labels.map(({ label, training, validation }) => html`<tr><th scope="row">${label}</th><td>${whole(training)}</td>${validated && html`<td>${whole(validation)}</td>`}</tr>`)}</tbody>
+${labels.length > 1 && html`<tfoot><tr><th scope="row">All</th><td>${whole(sum('training'))}</td>${validated && html`<td>${whole(sum('validation'))}</td>`}</tr></tfoot>`}
+</table></div>
+</section>`;
 }
 
 /** Settings whose names do not say enough. */
 const NAMES: Record<string, string> = {
-  accumulate: 'Gradient accumulation steps',
-  batch: 'Batch size',
+  gradientAccumulationSteps: 'Gradient accumulation steps',
+  trainBatch: 'Batch size',
   checkpointEvery: 'Steps between checkpoints',
-  checkpointing: 'Gradient checkpointing',
-  clip: 'Max gradient norm',
-  course: 'Learning-rate schedule',
+  gradientCheckpointing: 'Gradient checkpointing',
+  maxGradNorm: 'Max gradient norm',
+  lrSchedule: 'Learning-rate schedule',
   drop: 'Label dropout',
   ema: 'EMA decay',
   flips: 'Horizontal flips',
@@ -304,18 +254,18 @@ const NAMES: Record<string, string> = {
   minSnr: 'Min-SNR gamma',
   new: 'New model of size',
   nullPrompt: 'Unconditional prompt',
-  precision: 'Dtype',
+  dtype: 'Dtype',
   sampleCount: 'Sampled images per label',
   sampleEvery: 'Steps between samples',
-  sampleGuidance: 'Guidance scale of samples',
-  sampleSteps: 'DDIM steps of samples',
-  saveAs: 'Dtype of saved weights',
+  sampleGuidanceScale: 'Guidance scale of samples',
+  sampleInferenceSteps: 'DDIM steps of samples',
+  saveDtype: 'Dtype of saved weights',
   size: 'Crop size, px',
   tRange: 'Timesteps, fractions of the schedule',
   use: 'Model weights',
   vae: 'VAE',
   validation: 'Validation fraction',
-  warmup: 'Warmup steps',
+  warmupSteps: 'Warmup steps',
   wide: 'Fraction of timesteps from the full schedule',
 };
 const words = (name: string): string =>
@@ -334,46 +284,29 @@ function said(value: unknown): string {
 const moment = (iso: string): string => iso.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC');
 
 function footer({ settings, changes, version, format, created, dataset, model }: TrainRecord): Markup {
-  const sheet = (entries: [string, unknown][]): Markup =>
-    html`<dl class="sheet">
-      ${entries.map(
-        ([name, value]) =>
-          html`<div class="${said(value).length > 34 ? 'wide' : ''}">
-            <dt>${name}</dt>
-            <dd>${name === 'Seed' ? String(value) : said(value)}</dd>
-          </div>`,
-      )}
-    </dl>`;
+  const grid = (entries: [string, unknown][]): Markup =>
+    html`<dl class="grid">${entries.map(([name, value]) => html`<div class="${said(value).length > 34 ? 'wide' : ''}"><dt>${name}</dt><dd>${name === 'Seed' ? String(value) : said(value)}</dd></div>`)}</dl>`;
   return html`<footer class="foot">
-    <section>
-      <h2>Settings</h2>
-      ${sheet(
-        Object.entries(settings)
-          .filter(([name, value]) => value !== null && name !== 'dataset')
-          .map(([name, value]) => [words(name), value]),
-      )}
-      ${changes.map(
-        ({ step, settings: before }) =>
-          html`<p>
-            Before step ${whole(step)}:
-            ${Object.entries(before)
-              .map(([name, value]) => `${words(name)} ${said(value)}`)
-              .join('; ')}.
-          </p>`,
-      )}
-    </section>
-    <section>
-      <h2>Provenance</h2>
-      ${sheet([
-        ['diffmine', version],
-        ['Training format', format],
-        ['Training started', moment(created)],
-        ['Page written', moment(new Date().toISOString())],
-        ['Dataset', dataset.path],
-        ['Dataset fingerprint', dataset.fingerprint],
-        [model.from ? 'Model' : 'Model size', model.from ?? model.size],
-        ['Smoothed curves', 'running mean over about 1/40 of the steps'],
-      ])}
-    </section>
-  </footer>`;
+<section><h2>Settings</h2>${grid(
+    Object.entries(settings)
+      .filter(([name, value]) => value !== null && name !== 'dataset')
+      .map(([name, value]) => [words(name), value]),
+  )}
+${changes.map(
+  ({ step, settings: before }) =>
+    html`<p>Before step ${whole(step)}: ${Object.entries(before)
+      .map(([name, value]) => `${words(name)} ${said(value)}`)
+      .join('; ')}.</p>`,
+)}</section>
+<section><h2>Provenance</h2>${grid([
+    ['diffmine', version],
+    ['Training format', format],
+    ['Training started', moment(created)],
+    ['Page written', moment(new Date().toISOString())],
+    ['Dataset', dataset.path],
+    ['Dataset fingerprint', dataset.fingerprint],
+    [model.from ? 'Model' : 'Model size', model.from ?? model.size],
+    ['Smoothed curves', 'running mean over about 1/40 of the steps'],
+  ])}</section>
+</footer>`;
 }

@@ -1,15 +1,15 @@
-// The models that `train --new` makes from nothing: their shapes, and the training that suits them.
+// The models that `train --new` makes from scratch: their shapes, and the training that suits them.
 import { DiffmineError } from '../../util/errors.js';
 import type { ScheduleConfig, UNetConfig } from '../../engine/types.js';
 
 /** A shape, with the defaults of its training. */
 export interface Size {
   describe: string;
-  /** pixel: denoises the picture; latent: what a VAE makes of it */
+  /** pixel: denoises the image; latent: what a VAE makes of it */
   kind: 'pixel' | 'latent';
-  /** side of the pictures in pixels */
+  /** side of the images in pixels */
   side: number;
-  /** pixels folded into channels, in each direction (space-to-depth: at equal cost far better than a smaller picture) */
+  /** pixels folded into channels, in each direction (space-to-depth: at equal cost far better than a smaller image) */
   fold: 1 | 2;
   /** of the blocks, from the finest */
   channels: number[];
@@ -134,7 +134,7 @@ export interface Shape {
   fold?: 1 | 2;
 }
 
-/** The UNet of a size. Its finest blocks are plain; the coarsest have attention: to the text, or over the picture alone. */
+/** The UNet of a size. Its finest blocks are plain; the coarsest have attention: to the text, or over the image alone. */
 export function unetOfSize(
   name: SizeName,
   { textWidth, classes = 0, latentChannels, fold = SIZES[name].fold }: Shape,
@@ -148,7 +148,7 @@ export function unetOfSize(
         : `The size ${name} denoises pixels: it takes no VAE.`,
       size.kind === 'latent'
         ? 'Give the model whose VAE makes them: --vae MODEL.'
-        : 'Leave out --vae, or choose a latent size (diffmine train --list).',
+        : 'Leave out --vae, or choose a latent size (diffmine train --list-sizes).',
     );
   }
   const attends = textWidth === undefined ? 'Attn' : 'CrossAttn';

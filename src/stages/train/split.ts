@@ -1,10 +1,10 @@
-// Which pictures a training sees, in which order, and how each is cut: all of it a function of the seed and a position, so that an interrupted
-// training goes on with the very next picture.
+// Which images a training sees, in which order, and how each is cut: all of it a function of the seed and a position, so that an interrupted
+// training resumes the very next image.
 import { Random } from '../../util/random.js';
 
-/** The pictures of a label that are kept for validation: round(share x n), but never all. Indices into `paths`. */
-export function validationOf(paths: readonly string[], share: number, seed: number): Set<number> {
-  const count = Math.min(paths.length - 1, Math.round(paths.length * share));
+/** The images of a label that are kept for validation: round(share x n), but never all. Indices into `paths`. */
+export function validationOf(paths: readonly string[], fraction: number, seed: number): Set<number> {
+  const count = Math.min(paths.length - 1, Math.round(paths.length * fraction));
   const drawn = paths.map((path, index) => ({ index, key: new Random('validation', seed, path).next() }));
   return new Set(
     drawn
@@ -14,11 +14,11 @@ export function validationOf(paths: readonly string[], share: number, seed: numb
   );
 }
 
-/** How picture number k of a training is shown. */
+/** How image number k of a training is shown. */
 export interface View {
-  /** of the pictures */
+  /** of the images */
   index: number;
-  /** where the crop lies, as shares of the room there is */
+  /** where the crop lies, as fractions of the room there is */
   across: number;
   down: number;
   mirrored: boolean;
@@ -26,24 +26,24 @@ export interface View {
   unlabelled: boolean;
 }
 
-/** The endless sequence of a training's pictures: one shuffled pass over all of them after another. */
+/** The endless sequence of a training's images: one shuffled skip all of them after another. */
 export class Order {
   private pass = -1;
   private shuffled = new Uint32Array(0);
 
   constructor(
-    private readonly pictures: number,
+    private readonly images: number,
     private readonly settings: { seed: number; drop: number; flips: boolean },
   ) {}
 
-  /** Of the k-th picture of the training, from 0. */
+  /** Of the k-th image of the training, from 0. */
   view(k: number): View {
     const { seed, drop, flips } = this.settings;
-    const pass = Math.floor(k / this.pictures);
+    const pass = Math.floor(k / this.images);
     if (pass !== this.pass) {
-      this.shuffled = Uint32Array.from({ length: this.pictures }, (_, i) => i);
+      this.shuffled = Uint32Array.from({ length: this.images }, (_, i) => i);
       const random = new Random('order', seed, pass);
-      for (let i = this.pictures - 1; i > 0; i--) {
+      for (let i = this.images - 1; i > 0; i--) {
         const j = random.whole(0, i);
         [this.shuffled[i], this.shuffled[j]] = [this.shuffled[j] as number, this.shuffled[i] as number];
       }
@@ -52,7 +52,7 @@ export class Order {
     const random = new Random('view', seed, k);
     const [across, down, mirror, label] = [random.next(), random.next(), random.next(), random.next()];
     return {
-      index: this.shuffled[k % this.pictures] as number,
+      index: this.shuffled[k % this.images] as number,
       across,
       down,
       mirrored: flips && mirror < 0.5,

@@ -1,7 +1,7 @@
-// `train`: fine-tunes the UNet of a model, or makes a small model from nothing, and writes a model folder that scans take.
+// `train`: fine-tunes the UNet of a model, or makes a small model from scratch, and writes a model folder that scans take.
 //
-//   OUT/train.json         settings, data, state          OUT/metrics.jsonl   loss of every step, validations, sheets
-//   OUT/checkpoints/       the last few, and the best      OUT/samples/        sheets of sampled pictures
+//   OUT/train.json         settings, data, state          OUT/metrics.jsonl   loss of every step, validations, grids
+//   OUT/checkpoints/       the last few, and the best      OUT/samples/        grids of sampled images
 //   OUT/cache/             latents and text embeddings     OUT/train-report.html
 //   OUT/model_index.json, unet/, scheduler/, ...           the model, once the training is done
 //
@@ -24,33 +24,33 @@ import { writeLora, type Base } from './base.js';
 import { Checkpoints } from './checkpoints.js';
 import { Journal, LossWatch, type Metric } from './journal.js';
 import type { TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './options.js';
-import { openCrops, type Crops } from './pictures.js';
+import { openCrops, type Crops } from './images.js';
 import {
   changed,
   newRecord,
   openTraining,
   readRecord,
   RECORD,
-  settleSteps,
+  resolveSteps,
   writeRecord,
   type TrainRecord,
 } from './record.js';
 import { writeTrainReport } from './report.js';
-import { drawSheet } from './sheet.js';
+import { drawGrid } from './grid.js';
 import { Order, validationOf } from './split.js';
 
-/** Pictures that validation looks at, at most. */
+/** Images that validation looks at, at most. */
 const MOST_VALIDATED = 512;
 /** The key of the noise that validation always sees. */
 const VALIDATION_KEY = 0x76616c69;
 
-/** Where a training's pictures come from, and what its labels are. */
+/** Where a training's images come from, and what its labels are. */
 interface Data {
   labels: string[];
   crops: Crops;
-  /** row of conditions of each usable picture */
+  /** row of conditions of each usable image */
   rows: number[];
-  /** indices into the usable pictures */
+  /** indices into the usable images */
   training: number[];
   validation: number[];
   fingerprint: string;
@@ -77,11 +77,11 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
     );
   try {
     await removeTemporaries(folder);
-    const { precision, loraRank } = opened.settings;
-    const device = chooseTrainingDevice(options.device ?? 'auto', precision);
+    const { dtype, loraRank } = opened.settings;
+    const device = chooseTrainingDevice(options.device ?? 'auto', dtype);
     const engine = new Engine({
       device: device.id,
-      precision,
+      dtype,
       ...(options.threads === undefined ? {} : { threads: options.threads }),
     });
     try {
@@ -91,7 +91,7 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
           onProgress: ({ done, total }) => hooks.onProgress?.({ type: 'load', done, total }),
         });
       const data = await prepare(opened.settings, opened.record, folder, base, engine, hooks);
-      const settings = settleSteps(opened, data.training.length);
+      const settings = resolveSteps(opened, data.training.length);
       const conditions = await conditionsOf(base, engine, data.labels, settings, folder);
       const source = base.start(data.labels, settings.seed);
       const { trainTimesteps } = source.schedule;
@@ -101,15 +101,15 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
         {
           seed: settings.seed,
           learningRate: settings.learningRate,
-          course: settings.course,
-          warmup: settings.warmup,
+          lrSchedule: settings.lrSchedule,
+          warmup: settings.warmupSteps,
           totalSteps: settings.steps,
           weightDecay: settings.weightDecay,
           tBegin: Math.round(settings.tRange[0] * trainTimesteps),
           tEnd: Math.round(settings.tRange[1] * trainTimesteps),
-          wideShare: settings.wide,
-          checkpointing: settings.checkpointing,
-          ...(settings.clip > 0 && { maxGradientNorm: settings.clip }),
+          wideFraction: settings.wide,
+          checkpointing: settings.gradientCheckpointing,
+          ...(settings.maxGradNorm > 0 && { maxGradientNorm: settings.maxGradNorm }),
           ...(settings.ema > 0 && { emaDecay: settings.ema }),
           ...(settings.minSnr > 0 && { minSnr: settings.minSnr }),
           ...(loraRank > 0 && { lora: { rank: loraRank, alpha: settings.loraAlpha } }),
@@ -137,12 +137,12 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
             trained,
           },
           device: device.id,
-          precision,
+          dtype,
         };
         if (opened.record && JSON.stringify(opened.record.dataset.labels) !== JSON.stringify(facts.dataset.labels)) {
           throw new DiffmineError(
             'RUN_MISMATCH',
-            'Other pictures can be read than when this training began: its order cannot be kept.',
+            'Other images can be read than when this training began: its order cannot be kept.',
             'Make them readable again, or begin a new training in another folder.',
           );
         }
@@ -171,7 +171,7 @@ async function removeTemporaries(folder: string): Promise<void> {
   }
 }
 
-/** Opens the data set, and splits what can be used of it. */
+/** Opens the dataset, and splits what can be used of it. */
 async function prepare(
   settings: TrainSettings,
   record: TrainRecord | undefined,
@@ -189,7 +189,7 @@ async function prepare(
   if (record && record.dataset.fingerprint !== dataset.fingerprint) {
     throw new DiffmineError(
       'RUN_MISMATCH',
-      `The data set ${settings.dataset} is no longer what this training began with.`,
+      `The dataset ${settings.dataset} is no longer what this training began with.`,
       'Restore it, or begin a new training in another folder.',
     );
   }
@@ -208,27 +208,27 @@ async function prepare(
   if (usable.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `None of the ${dataset.images.length} pictures of ${settings.dataset} can be trained on: ${skipped[0]?.reason ?? ''}`,
-      'Crops are never larger than the pictures: a smaller --size may help.',
+      `None of the ${dataset.images.length} images of ${settings.dataset} can be trained on: ${skipped[0]?.reason ?? ''}`,
+      'Crops are never larger than the images: a smaller --size may help.',
     );
   }
   const used = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
   for (const label of dataset.labels)
-    if (!used.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its pictures can be trained on.`);
+    if (!used.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its images can be trained on.`);
   const labels = distinctLabels(used);
   if (labels.length === 1)
     hooks.log?.(
-      `All pictures have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`,
+      `All images have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`,
     );
   const rowOf = new Map(labels.map((label, row) => [label.normalize('NFC'), row]));
   const rows = usable.map(({ image }) => rowOf.get(image.label.normalize('NFC')) as number);
-  const share = Math.min(settings.validation, MOST_VALIDATED / usable.length);
+  const fraction = Math.min(settings.validation, MOST_VALIDATED / usable.length);
   const pathOf = (index: number): string => (usable[index] as Crops['usable'][number]).image.path;
-  // By path: a picture with two labels is kept from training under both.
+  // By path: an image with two labels is kept from training under both.
   const kept = new Set<string>();
   for (const row of labels.keys()) {
     const own = [...usable.keys()].filter((index) => rows[index] === row);
-    for (const place of validationOf(own.map(pathOf), share, settings.seed)) kept.add(pathOf(own[place] as number));
+    for (const place of validationOf(own.map(pathOf), fraction, settings.seed)) kept.add(pathOf(own[place] as number));
   }
   const all = [...usable.keys()];
   return {
@@ -251,7 +251,7 @@ async function conditionsOf(
 ): Promise<Tensor> {
   if (base.conditioning === 'class') return base.conditions(engine, labels, settings);
   const key = sha256(
-    JSON.stringify([base.encoderFingerprint, settings.precision, labels, settings.prompt, settings.nullPrompt]),
+    JSON.stringify([base.encoderFingerprint, settings.dtype, labels, settings.prompt, settings.nullPrompt]),
   ).slice(0, 16);
   const file = join(folder, 'cache', `text-${key}.safetensors`);
   if (!existsSync(file)) {
@@ -263,7 +263,7 @@ async function conditionsOf(
 
 class Training {
   private readonly watch: LossWatch;
-  /** what was done at the steps so far: 'sheet 500', 'validation 500' */
+  /** what was done at the steps so far: 'grid 500', 'validation 500' */
   private readonly seen = new Set<string>();
   private readonly order: Order;
   private readonly average: boolean;
@@ -287,7 +287,7 @@ class Training {
   ) {
     this.order = new Order(data.training.length, settings);
     this.average = settings.ema > 0;
-    this.watch = new LossWatch(settings.batch);
+    this.watch = new LossWatch(settings.trainBatch);
   }
 
   async run(): Promise<TrainSummary> {
@@ -311,16 +311,16 @@ class Training {
       resumed: this.step > 0,
       step: this.step,
       steps: settings.steps,
-      pictures: data.training.length,
+      images: data.training.length,
       validation: data.validation.length,
       labels: data.labels.length,
       parameters: record.model.parameters,
       trained: record.model.trained,
       device: record.device,
-      precision: record.precision,
+      dtype: record.dtype,
     });
     try {
-      // Of the last step too, a sheet or a validation may be due: Ctrl-C came in their midst.
+      // Of the last step too, a grid or a validation may be due: Ctrl-C came in their midst.
       if (this.step <= settings.steps) await this.loop();
     } catch (thrown) {
       await this.stop(asDiffmineError(thrown));
@@ -372,7 +372,7 @@ class Training {
     } else if ('validation' in metric) {
       this.validations.push({ step: metric.step, loss: metric.validation });
       this.seen.add(`validation ${metric.step}`);
-    } else this.seen.add(`sheet ${metric.step}`);
+    } else this.seen.add(`grid ${metric.step}`);
   }
 
   private get seconds(): number {
@@ -381,7 +381,7 @@ class Training {
 
   private async loop(): Promise<void> {
     const { settings, hooks, trainer } = this;
-    const { steps, batch } = settings;
+    const { steps, trainBatch: batch } = settings;
     const first = this.step * batch;
     const numbers = (function* () {
       for (let k = first; k < steps * batch; k++) yield k;
@@ -389,7 +389,7 @@ class Training {
     // The signal is looked at between steps, not here: a step that began is finished and saved.
     const views = prefetch(
       numbers,
-      (k) => this.picture(k),
+      (k) => this.image(k),
       ({ x0 }) => x0.byteLength,
       { ahead: 4 * batch },
     );
@@ -399,10 +399,10 @@ class Training {
       while (this.step < steps) {
         if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Training was cancelled.');
         const started = performance.now();
-        const pictures = await this.nextBatch(views);
-        let done = await trainer.step(pictures);
+        const images = await this.nextBatch(views);
+        let done = await trainer.step(images);
         // The loss scaling of fp16 found its scale too large, and lowered it: nothing else was done.
-        while (done.skipped) done = await trainer.step(pictures);
+        while (done.skipped) done = await trainer.step(images);
         this.step = done.step;
         const { loss, gradientNorm, learningRate } = done;
         this.journal.write({
@@ -436,18 +436,18 @@ class Training {
     }
   }
 
-  /** What is due after this step, unless it was done before an interruption: a sheet, a validation, a checkpoint. */
+  /** What is due after this step, unless it was done before an interruption: a grid, a validation, a checkpoint. */
   private async look(): Promise<void> {
     const { step } = this;
     const { steps, checkpointEvery, sampleEvery } = this.settings;
-    if (sampleEvery > 0 && (step % sampleEvery === 0 || step === steps) && !this.seen.has(`sheet ${step}`))
-      await this.sheet();
+    if (sampleEvery > 0 && (step % sampleEvery === 0 || step === steps) && !this.seen.has(`grid ${step}`))
+      await this.grid();
     if ((step % checkpointEvery === 0 || step === steps) && !this.seen.has(`validation ${step}`))
       await this.checkpoint();
   }
 
-  /** Picture number k of the training, with the row of its condition. Where a file has become unreadable since, another takes its place. */
-  private async picture(k: number): Promise<{ x0: Float32Array; row: number }> {
+  /** Image number k of the training, with the row of its condition. Where a file has become unreadable since, another takes its place. */
+  private async image(k: number): Promise<{ x0: Float32Array; row: number }> {
     const { training, rows, crops, labels } = this.data;
     const view = this.order.view(k);
     for (let tries = 0; ; tries++) {
@@ -465,7 +465,7 @@ class Training {
   private async nextBatch(
     views: AsyncGenerator<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>,
   ): Promise<TrainingBatch[]> {
-    const { batch, accumulate } = this.settings;
+    const { trainBatch: batch, gradientAccumulationSteps: accumulate } = this.settings;
     const taken: { x0: Float32Array; row: number }[] = [];
     while (taken.length < batch) {
       const { value } = (await views.next()) as IteratorResult<{
@@ -473,33 +473,33 @@ class Training {
         error?: DiffmineError;
       }>;
       if (value?.error) throw value.error;
-      if (!value?.value) throw new DiffmineError('INTERNAL', 'The pictures of a training came to an end.');
+      if (!value?.value) throw new DiffmineError('INTERNAL', 'The images of a training came to an end.');
       taken.push(value.value);
     }
     const part = batch / accumulate;
     return Array.from({ length: accumulate }, (_, i) => this.batchOf(taken.slice(i * part, (i + 1) * part)));
   }
 
-  private batchOf(pictures: { x0: Float32Array; row: number }[]): TrainingBatch {
+  private batchOf(images: { x0: Float32Array; row: number }[]): TrainingBatch {
     const { shape } = this.data.crops;
     const size = elements(shape);
-    const x0 = new Float32Array(pictures.length * size);
-    pictures.forEach((one, i) => x0.set(one.x0, i * size));
-    return { x0: fromFloat32([pictures.length, ...shape], x0), conditions: pictures.map(({ row }) => row) };
+    const x0 = new Float32Array(images.length * size);
+    images.forEach((one, i) => x0.set(one.x0, i * size));
+    return { x0: fromFloat32([images.length, ...shape], x0), conditions: images.map(({ row }) => row) };
   }
 
-  /** Mean loss of the validation pictures, always with the same noise; null without such pictures. */
+  /** Mean loss of the validation images, always with the same noise; null without such images. */
   private async validate(): Promise<number | null> {
     const { validation, rows, crops } = this.data;
-    const size = this.settings.batch / this.settings.accumulate;
+    const size = this.settings.trainBatch / this.settings.gradientAccumulationSteps;
     let [sum, count] = [0, 0];
     for (let begin = 0; begin < validation.length; begin += size) {
       const own = validation.slice(begin, begin + size);
       if (this.hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Training was cancelled.');
-      const pictures: { x0: Float32Array; row: number }[] = [];
+      const images: { x0: Float32Array; row: number }[] = [];
       for (const index of own) {
         try {
-          pictures.push({
+          images.push({
             x0: await crops.load(index, { across: 0.5, down: 0.5, mirrored: false }),
             row: rows[index] as number,
           });
@@ -509,10 +509,10 @@ class Training {
           this.hooks.log?.(`${error.message} It is left out of the validation.`);
         }
       }
-      if (pictures.length > 0)
+      if (images.length > 0)
         sum +=
-          pictures.length * (await this.trainer.evaluate(this.batchOf(pictures), VALIDATION_KEY + begin, this.average));
-      count += pictures.length;
+          images.length * (await this.trainer.evaluate(this.batchOf(images), VALIDATION_KEY + begin, this.average));
+      count += images.length;
     }
     return count > 0 ? sum / count : null;
   }
@@ -552,13 +552,13 @@ class Training {
     }
   }
 
-  private async sheet(): Promise<void> {
+  private async grid(): Promise<void> {
     const { settings, base, step, data, engine, trainer } = this;
     const path = `samples/step-${String(step).padStart(8, '0')}.webp`;
     await mkdir(join(this.folder, 'samples'), { recursive: true });
     const { schedule } = base.start(data.labels, settings.seed);
     try {
-      const labels = await drawSheet(join(this.folder, path), {
+      const labels = await drawGrid(join(this.folder, path), {
         base,
         schedule,
         labels: data.labels,
@@ -569,16 +569,16 @@ class Training {
         average: this.average,
         ...signalOf(this.hooks),
       });
-      const metric = { step, sheet: path, labels };
+      const metric = { step, grid: path, labels };
       this.journal.write(metric);
       this.remember(metric);
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'NUMERICS') throw error;
-      this.hooks.log?.(`No sheet of step ${step}: ${error.message}`); // sampling may overflow where training is sound
+      this.hooks.log?.(`No grid of step ${step}: ${error.message}`); // sampling may overflow where training is sound
       return;
     }
-    this.hooks.onProgress?.({ type: 'sheet', step, path: join(this.folder, path) });
+    this.hooks.onProgress?.({ type: 'grid', step, path: join(this.folder, path) });
   }
 
   /** The end that was not meant: says it in the record, keeps what is worth keeping, and throws on. */
@@ -614,7 +614,7 @@ class Training {
       this.hooks.log?.('No validation, no best: the model gets the last weights.');
     if (settings.use === 'best' && record.best && record.best.step !== this.step)
       chosen = await trainer.load(this.checkpoints.file(record.best.step));
-    const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveAs);
+    const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveDtype);
     if (settings.loraRank > 0) await writeLora(folder, settings, weights);
     else await base.write(folder, { labels: data.labels, side: settings.size }, weights);
     Object.assign(record, { status: 'done', step: this.step });
@@ -627,7 +627,7 @@ class Training {
       validation: this.validations,
       best: record.best,
       step: chosen,
-      pictures: data.training.length,
+      images: data.training.length,
       skipped: data.crops.skipped.length,
       seconds: this.seconds,
       report,

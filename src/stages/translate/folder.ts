@@ -68,13 +68,13 @@ const TRANSLATION: Kind<TranslationManifest> = {
       ...SIZE_SHAPES,
       ...WHERE_SHAPES,
       inversionSteps: whole(1),
-      steps: whole(1),
-      guidance: number,
+      inferenceSteps: whole(1),
+      guidanceScale: number,
       guidanceBegin: number,
       guidanceEnd: number,
       negative: oneOf('source', 'null'),
-      featureShare: number,
-      attentionShare: number,
+      featureFraction: number,
+      attentionFraction: number,
       featureLayers: list(text),
       attentionLayers: list(text),
       prompt: nullable(text),
@@ -155,7 +155,7 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
     );
   }
 
-  /** Puts down that a shard is finished: its pictures are all there. */
+  /** Puts down that a shard is finished: its images are all there. */
   async finishShard(shard: number, { translated, skipped }: ShardLines): Promise<void> {
     await writeFileAtomic(this.shardPath(shard), jsonLines([...translated, ...skipped]));
   }

@@ -1,22 +1,22 @@
-// What a translation is asked for, what decides its pictures, and what it says at the end.
-import type { Precision } from '../../engine/types.js';
+// What a translation is asked for, what decides its images, and what it says at the end.
+import type { Dtype } from '../../engine/types.js';
 import type { ScanEvent } from '../scan/options.js';
 
 /** The paper's settings. */
 export const INVERSION_STEPS = 999;
 export const STEPS = 50;
 export const GUIDANCE = 7.5;
-export const FEATURE_SHARE = 0.8;
-export const ATTENTION_SHARE = 0.5;
+export const FEATURE_FRACTION = 0.8;
+export const ATTENTION_FRACTION = 0.5;
 /**
- * The part of the schedule in which guidance acts. Of pixel models not the noisiest: there it moves the colour of the whole picture until
+ * The part of the schedule in which guidance acts. Of pixel models not the noisiest: there it moves the color of the whole image until
  * nothing else is left (docs/guides/translation.md has figures).
  */
 export const GUIDANCE_RANGE = { latent: [0, 1], pixel: [0, 0.4] } as const;
-/** Pictures a shard, unless asked otherwise: a picture takes some thousand evaluations. */
+/** Images a shard, unless asked otherwise: an image takes some thousand UNet calls. */
 export const SHARD_SIZE = 16;
 
-/** What guidance leads away from: the picture's own label, or the null condition. */
+/** What guidance leads away from: the image's own label, or the null condition. */
 export type Negative = 'source' | 'null';
 
 export interface TranslateOptions {
@@ -32,23 +32,23 @@ export interface TranslateOptions {
   variant?: string;
   /** the folder to write: new, empty, or that of the same translation */
   out: string;
-  /** target labels; default: all of the data set. A picture is never translated to its own, but for the reconstruction. */
+  /** target labels; default: all of the dataset. An image is never translated to its own, but for the reconstruction. */
   to?: readonly string[];
 
   /** default 999 */
   inversionSteps?: number;
   /** sampling steps; default 50. Their timesteps must be among the inversion's: 1000 // steps a multiple of 1000 // inversionSteps */
-  steps?: number;
+  inferenceSteps?: number;
   /** default 7.5 */
-  guidance?: number;
+  guidanceScale?: number;
   /** the part of the schedule in which guidance acts, as fractions [begin, end); default [0, 1], of pixel models [0, 0.4] */
   guidanceRange?: readonly [number, number];
   /** default 'source' */
   negative?: Negative;
-  /** share of the steps in which features are injected; default 0.8 */
-  featureShare?: number;
-  /** share of the steps in which self-attention is injected; default 0.5 */
-  attentionShare?: number;
+  /** fraction of the steps in which features are injected; default 0.8 */
+  featureFraction?: number;
+  /** fraction of the steps in which self-attention is injected; default 0.5 */
+  attentionFraction?: number;
   /** module paths, or their beginnings; default: the paper's places (see defaultSites) */
   featureLayers?: readonly string[];
   attentionLayers?: readonly string[];
@@ -61,35 +61,35 @@ export interface TranslateOptions {
   nullPrompt?: string;
   /** short side in pixels, or 'source'; default: the model's */
   size?: number | 'source';
-  /** at most so many pictures of each label, the first ones */
+  /** at most so many images of each label, the first ones */
   limit?: number;
-  /** pictures a shard; default 16 */
+  /** images a shard; default 16 */
   shardSize?: number;
-  /** UNet evaluations a forward pass; default 'auto': sized from memory, then fixed in the manifest */
+  /** UNet calls a forward pass; default 'auto': sized from memory, then fixed in the manifest */
   batch?: number | 'auto';
   /** default 'fp32' */
-  precision?: Precision;
+  dtype?: Dtype;
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
   device?: string;
 
-  // what follows changes no picture
+  // what follows changes no image
   /** only shards s with s % count == index */
   shard?: { index: number; count: number };
   /** CPU threads; default: all cores */
   threads?: number;
 }
 
-/** Every option that changes pictures, as the manifest keeps it. */
+/** Every option that changes images, as the manifest keeps it. */
 export interface TranslateSettings {
   inversionSteps: number;
-  steps: number;
-  guidance: number;
+  inferenceSteps: number;
+  guidanceScale: number;
   /** timesteps [guidanceBegin, guidanceEnd) in which it acts */
   guidanceBegin: number;
   guidanceEnd: number;
   negative: Negative;
-  featureShare: number;
-  attentionShare: number;
+  featureFraction: number;
+  attentionFraction: number;
   /** module paths */
   featureLayers: string[];
   attentionLayers: string[];
@@ -98,16 +98,16 @@ export interface TranslateSettings {
   nullPrompt: string | null;
   size: number | 'source';
   sizeRule: 'floor' | 'ceil';
-  /** at most so many pictures of each label; null for all */
+  /** at most so many images of each label; null for all */
   limit: number | null;
   batch: number;
-  precision: Precision;
+  dtype: Dtype;
   /** the kind of device: results of two kinds differ by rounding */
   device: 'cpu' | 'cuda';
   shardSize: number;
 }
 
-/** As a scan's: "load", "plan", "picture", "shard", "evaluations". */
+/** As a scan's: "load", "plan", "image", "shard", "UNet calls". */
 export type TranslateEvent = ScanEvent;
 
 export interface TranslateSummary {
@@ -118,35 +118,35 @@ export interface TranslateSummary {
   resumed: boolean;
   /** target labels */
   labels: string[];
-  pictures: number;
+  images: number;
   /** of finished shards */
   translated: number;
   skipped: number;
-  /** pictures made of others, reconstructions not counted */
+  /** images made of others, reconstructions not counted */
   translations: number;
   /** mean of the reconstructions that differ from their sources, dB; null where there is none */
   psnr: number | null;
   shards: { total: number; done: number; here: number };
-  /** UNet evaluations of this call */
-  evaluations: number;
+  /** UNet calls of this call */
+  unetCalls: number;
   seconds: number;
   device: string;
-  precision: Precision;
+  dtype: Dtype;
   batch: number;
 }
 
 /** How well a translation went (quality.ts): plain numbers, quality.json. */
 export interface Quality {
-  /** pictures and translations looked at */
-  pictures: number;
+  /** images and translations looked at */
+  images: number;
   translations: number;
   /** mean PSNR of the reconstructions that differ from their sources, dB; null where there is none */
   psnr: number | null;
-  /** correlation of the self-similarities of features, source against translation; `control`: against the next picture in its place */
+  /** correlation of the self-similarities of features, source against translation; `control`: against the next image in its place */
   structure: { mean: number; control: number | null };
   /** of the model's own judgement: the loss under the source's label less that under the target's */
   label: {
-    /** share of translations that it is above 0 for: which look more like the target than like what they come from */
+    /** fraction of translations that it is above 0 for: which look more like the target than like what they come from */
     preferred: number;
     /** its mean over translations, and over their sources */
     translated: number;
@@ -165,7 +165,7 @@ export interface PlaceQuality {
   source: number | null;
   translated: number | null;
   change: number | null;
-  /** share of (translation, box) that look more like the target, in translations and in their sources; null for `rest` */
+  /** fraction of (translation, box) that look more like the target, in translations and in their sources; null for `rest` */
   preferred: number | null;
   preferredBefore: number | null;
   boxes: number;

@@ -10,9 +10,9 @@ import type { TranslationFolder, TranslationManifest } from './folder.js';
 import type { Quality } from './options.js';
 import { PAGE, reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel.js';
 
-/** Pictures shown of all, and of a label at least; of a label no more than leave the page this many cells, each of some 300 bytes. */
+/** Images shown of all, and of a label at least; of a label no more than leave the page this many cells, each of some 300 bytes. */
 const SHOWN = 400;
-const SHOWN_LEAST = 8;
+const MIN_SHOWN = 8;
 const CELLS = 40_000;
 const SKIPPED_SHOWN = 500;
 /** Images whose pixels are shown as squares. */
@@ -51,26 +51,20 @@ function page(
   return document(
     { title: `${title} · diffmine translation`, style },
     html`${labels[0] && html`<a class="skip" href="#label-0">Skip to the images</a>`}
-      ${header(manifest, title, translated, quality)}
-      ${
-        labels.length > 1 &&
-        html`<nav class="bar" aria-label="Labels">
-          <ul class="jump">
-            ${labels.map(({ label }, i) => html`<li><a href="#label-${i}">${label}</a></li>`)}
-          </ul>
-        </nav>`
-      }
-      <main>
-        ${labels.length > 0 ? labels.map(({ label, lines }, i) => section(manifest, label, lines, i, most)) : html`<p class="sub">No image has been translated yet.</p>`}
-      </main>
-      ${footer(manifest, skipped)} `,
+${header(manifest, title, translated, quality)}
+${labels.length > 1 && html`<nav class="bar" aria-label="Labels"><ul class="jump">${labels.map(({ label }, i) => html`<li><a href="#label-${i}">${label}</a></li>`)}</ul></nav>`}
+<main>
+${labels.length > 0 ? labels.map(({ label, lines }, i) => section(manifest, label, lines, i, most)) : html`<p class="sub">No image has been translated yet.</p>`}
+</main>
+${footer(manifest, skipped)}
+`,
   );
 }
 
-/** Pictures of a label that the page shows. */
+/** Images of a label that the page shows. */
 export function rowsShown(labels: number, targets: number): number {
   const cells = Math.floor(CELLS / Math.max(1, labels * (targets + 2)));
-  return Math.max(1, Math.min(cells, Math.max(SHOWN_LEAST, Math.floor(SHOWN / Math.max(1, labels)))));
+  return Math.max(1, Math.min(cells, Math.max(MIN_SHOWN, Math.floor(SHOWN / Math.max(1, labels)))));
 }
 
 function mean(values: readonly number[]): number | undefined {
@@ -92,11 +86,11 @@ function header(
     ['Images', translated.length < images ? `${whole(translated.length)} of ${whole(images)}` : whole(images)],
     ['Target labels', whole(manifest.labels.length)],
     ['Reconstruction PSNR', psnr === undefined ? undefined : `${psnr.toFixed(1)} dB`],
-    ['Steps', `${whole(options.inversionSteps)} inversion, ${whole(options.steps)} sampling`],
-    ['Guidance scale', String(options.guidance)],
+    ['Steps', `${whole(options.inversionSteps)} inversion, ${whole(options.inferenceSteps)} sampling`],
+    ['Guidance scale', String(options.guidanceScale)],
     [
       'Injection steps',
-      `features ${percent(options.featureShare)}, attention ${percent(options.attentionLayers.length > 0 ? options.attentionShare : 0)}`,
+      `features ${percent(options.featureFraction)}, attention ${percent(options.attentionLayers.length > 0 ? options.attentionFraction : 0)}`,
     ],
     [
       'Structure similarity',
@@ -107,35 +101,17 @@ function header(
     ['Better with target label', quality?.label === undefined ? undefined : percent(quality.label.preferred)],
   ];
   return html`<header class="top">
-    <p class="brand">diffmine translation</p>
-    <h1>${title}</h1>
-    <p class="lede">
-      ${count(translated.length, 'image')} translated to ${count(manifest.labels.length, 'label')} with
-      ${basename(manifest.model.path)}: inverted with the source label, sampled with each target label.
-    </p>
-    <dl class="facts">
-      ${facts.map(
-        ([name, value]) =>
-          value !== undefined &&
-          html`<div>
-            <dt>${name}</dt>
-            <dd>${value}</dd>
-          </div>`,
-      )}
-    </dl>
-    <details class="method">
-      <summary>How to read this page</summary>
-      <p>
-        Each row is an image. The first column is the <strong>source</strong> at the model’s resolution, the second its
-        <strong>reconstruction</strong>: inverted to noise and sampled back with its own label, with the peak
-        signal-to-noise ratio (PSNR). Details missing from the reconstruction are missing from the translations, too.
-        The other columns show the image with each
-        <strong>target</strong>
-        label.${quality && html` “Better with target label” is the fraction of translations that the model denoises better with the target label than with the source label.`}
-      </p>
-      <p>Select an image to open it alone.</p>
-    </details>
-  </header>`;
+  <p class="brand">diffmine translation</p>
+  <h1>${title}</h1>
+  <p class="lede">${count(translated.length, 'image')} translated to ${count(manifest.labels.length, 'label')} with ${basename(manifest.model.path)}: inverted with the source label, sampled with each target label.</p>
+  <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+  <details class="method"><summary>How to read this page</summary>
+    <p>Each row is an image. The first column is the <strong>source</strong> at the model’s resolution, the second its <strong>reconstruction</strong>: inverted to noise and sampled back with
+      its own label, with the peak signal-to-noise ratio (PSNR). Details missing from the reconstruction are missing from the translations, too. The other columns show the image with each
+      <strong>target</strong> label.${quality && html` “Better with target label” is the fraction of translations that the model denoises better with the target label than with the source label.`}</p>
+    <p>Select an image to open it alone.</p>
+  </details>
+</header>`;
 }
 
 const percent = (value: number): string => `${Math.round(100 * value)} %`;
@@ -150,116 +126,66 @@ function section(
   const targets = manifest.labels.filter((target) => lines.some((line) => line.targets.includes(target)));
   const shown = lines.slice(0, most);
   return html`<section aria-labelledby="label-${index}">
-    <h2 id="label-${index}" tabindex="-1">${label}</h2>
-    <div class="scroll" tabindex="0" role="region" aria-labelledby="label-${index}">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col" class="given">Source</th>
-            <th scope="col" class="given">Reconstruction</th>
-            ${targets.map((target) => html`<th scope="col">${target}</th>`)}
-          </tr>
-        </thead>
-        <tbody>
-          ${shown.map((line) => row(line, targets))}
-        </tbody>
-      </table>
-    </div>
-    ${lines.length > shown.length && html`<p class="aside">${count(lines.length, 'image')} of ${label} were translated; the first ${whole(shown.length)} are shown.</p>`}
-  </section>`;
+<h2 id="label-${index}" tabindex="-1">${label}</h2>
+<div class="scroll" tabindex="0" role="region" aria-labelledby="label-${index}"><table>
+<thead><tr><th scope="col" class="given">Source</th><th scope="col" class="given">Reconstruction</th>${targets.map((target) => html`<th scope="col">${target}</th>`)}</tr></thead>
+<tbody>${shown.map((line) => row(line, targets))}</tbody>
+</table></div>
+${lines.length > shown.length && html`<p class="aside">${count(lines.length, 'image')} of ${label} were translated; the first ${whole(shown.length)} are shown.</p>`}
+</section>`;
 }
 
 function row(line: TranslatedLine, targets: readonly string[]): Markup {
   const { folder, width, height, psnr } = line;
-  const picture = (file: string, alt: string, below?: string): Markup => {
+  const image = (file: string, alt: string, below?: string): Markup => {
     const at = address(`${folder}/${file}`);
-    return html`<a href="${at}"
-        ><img
-          class="${Math.max(width, height) < SMALL && 'small'}"
-          src="${at}"
-          width="${width}"
-          height="${height}"
-          loading="lazy"
-          alt="${alt}" /></a
-      >${below !== undefined && html`<p>${below}</p>`}`;
+    return html`<a href="${at}"><img class="${Math.max(width, height) < SMALL && 'small'}" src="${at}" width="${width}" height="${height}" loading="lazy" alt="${alt}"></a>${below !== undefined && html`<p>${below}</p>`}`;
   };
-  return html`<tr>
-    <td>${picture(sourceFile, `${line.image}, the source`, line.image)}</td>
-    <td>
-      ${picture(reconstructionFile, `${line.image}, reconstructed`, psnr === null ? 'identical' : `${psnr.toFixed(1)} dB`)}
-    </td>
-    ${targets.map(
-      (target) =>
-        html`<td class="made">
-          ${line.targets.includes(target) && picture(targetFile(target), `${line.image} as ${target}`)}
-        </td>`,
-    )}
-  </tr>`;
+  return html`<tr><td>${image(sourceFile, `${line.image}, the source`, line.image)}</td><td>${image(reconstructionFile, `${line.image}, reconstructed`, psnr === null ? 'identical' : `${psnr.toFixed(1)} dB`)}</td>${targets.map(
+    (target) =>
+      html`<td class="made">${line.targets.includes(target) && image(targetFile(target), `${line.image} as ${target}`)}</td>`,
+  )}</tr>`;
 }
 
 function footer(manifest: TranslationManifest, skipped: readonly Skipped[]): Markup {
   const { options, model, dataset, version, created, fingerprint } = manifest;
   const sheet = (entries: [string, string | undefined][]): Markup =>
-    html`<dl class="sheet">
-      ${entries.map(
-        ([name, value]) =>
-          value !== undefined &&
-          html`<div class="${value.length > 34 && 'wide'}">
-            <dt>${name}</dt>
-            <dd>${value}</dd>
-          </div>`,
-      )}
-    </dl>`;
+    html`<dl class="sheet">${entries.map(([name, value]) => value !== undefined && html`<div class="${value.length > 34 && 'wide'}"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
   return html`<footer class="foot">
-    <section>
-      <h2>Settings</h2>
-      ${sheet([
-        ['Inversion steps', whole(options.inversionSteps)],
-        ['Sampling steps', whole(options.steps)],
-        ['Guidance scale', `${options.guidance}, at timesteps ${options.guidanceBegin} to ${options.guidanceEnd}`],
-        [
-          'Negative condition',
-          options.negative === 'source'
-            ? 'the source label'
-            : options.nullPrompt
-              ? `the unconditional prompt “${options.nullPrompt}”`
-              : options.prompt === null
-                ? 'the null class'
-                : 'the empty prompt',
-        ],
-        [
-          'Features injected',
-          `in ${percent(options.featureShare)} of the steps: ${options.featureLayers.join(', ') || 'none'}`,
-        ],
-        [
-          'Attention injected',
-          `in ${percent(options.attentionShare)} of the steps: ${options.attentionLayers.join(', ') || 'none'}`,
-        ],
-        ['Prompt', options.prompt === null ? undefined : JSON.stringify(options.prompt)],
-        ['Short side', options.size === 'source' ? 'as in the source' : `${options.size} px`],
-        ['Dtype', options.precision],
-        ['Device', options.device.toUpperCase()],
-      ])}
-    </section>
-    <section>
-      <h2>Provenance</h2>
-      ${sheet([
-        ['diffmine', version],
-        ['Started', created.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC')],
-        ['Dataset', dataset.path],
-        ['Model', model.path],
-        ['Fingerprint', fingerprint],
-      ])}
-    </section>
-    ${
-      skipped.length > 0 &&
-      html`<section>
-        <h2>${count(skipped.length, 'image')} skipped</h2>
-        <ul class="list">
-          ${skipped.slice(0, SKIPPED_SHOWN).map(({ image, reason }) => html`<li><b>${image}</b> ${reason}</li>`)}
-        </ul>
-        ${skipped.length > SKIPPED_SHOWN && html`<p>The rest are listed in skipped.jsonl once all shards are finished.</p>`}
-      </section>`
-    }
-  </footer>`;
+<section><h2>Settings</h2>${sheet([
+    ['Inversion steps', whole(options.inversionSteps)],
+    ['Sampling steps', whole(options.inferenceSteps)],
+    ['Guidance scale', `${options.guidanceScale}, at timesteps ${options.guidanceBegin} to ${options.guidanceEnd}`],
+    [
+      'Negative condition',
+      options.negative === 'source'
+        ? 'the source label'
+        : options.nullPrompt
+          ? `the unconditional prompt “${options.nullPrompt}”`
+          : options.prompt === null
+            ? 'the null class'
+            : 'the empty prompt',
+    ],
+    [
+      'Features injected',
+      `in ${percent(options.featureFraction)} of the steps: ${options.featureLayers.join(', ') || 'none'}`,
+    ],
+    [
+      'Attention injected',
+      `in ${percent(options.attentionFraction)} of the steps: ${options.attentionLayers.join(', ') || 'none'}`,
+    ],
+    ['Prompt', options.prompt === null ? undefined : JSON.stringify(options.prompt)],
+    ['Short side', options.size === 'source' ? 'as in the source' : `${options.size} px`],
+    ['Dtype', options.dtype],
+    ['Device', options.device.toUpperCase()],
+  ])}</section>
+<section><h2>Provenance</h2>${sheet([
+    ['diffmine', version],
+    ['Started', created.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC')],
+    ['Dataset', dataset.path],
+    ['Model', model.path],
+    ['Fingerprint', fingerprint],
+  ])}</section>
+${skipped.length > 0 && html`<section><h2>${count(skipped.length, 'image')} skipped</h2><ul class="list">${skipped.slice(0, SKIPPED_SHOWN).map(({ image, reason }) => html`<li><b>${image}</b> ${reason}</li>`)}</ul>${skipped.length > SKIPPED_SHOWN && html`<p>The rest are listed in skipped.jsonl once all shards are finished.</p>`}</section>`}
+</footer>`;
 }

@@ -1,42 +1,42 @@
-// A parallel data set: each picture under every label, as `translate` writes it and `cotypicality` reads it.
+// A parallel dataset: each image under every label, as `translate` writes it and `cotypicality` reads it.
 //
-//     FOLDER/<LABEL>/<NAME>/source.png            the picture, as the model saw it
+//     FOLDER/<LABEL>/<NAME>/source.png            the image, as the model saw it
 //     FOLDER/<LABEL>/<NAME>/reconstruction.png    translated to its own label
 //     FOLDER/<LABEL>/<NAME>/<TARGET>.png          translated to TARGET
 //
-// A folder that other tools made opens as well, if it has this layout: then the folders alone say what there is. Without a source.png the picture of
+// A folder that other tools made opens as well, if it has this layout: then the folders alone say what there is. Without a source.png the image of
 // the folder's own label is the source.
 import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { compareCodePoints } from '../../data/order.js';
-import type { Size } from '../../data/pictures.js';
+import type { Size } from '../../data/read-image.js';
 import { DiffmineError } from '../../util/errors.js';
 import { sha256 } from '../../runs/fingerprint.js';
 import { safeName, unsafeName } from '../../runs/names.js';
 import { MANIFEST, type Skipped } from '../../runs/sharded.js';
 
-export const TRANSLATION_FORMAT = 'diffmine-translation-2';
+export const TRANSLATION_FORMAT = 'diffmine-translation-3';
 export const PAGE = 'index.html';
 /** What stands beside the label folders. */
 export const OWN_NAMES = [MANIFEST, PAGE, 'shards', 'locks', 'page.js', 'skipped.jsonl', 'quality.json'] as const;
 const SOURCE = 'source';
 const RECONSTRUCTION = 'reconstruction';
-const PICTURE = /\.(png|jpe?g|webp)$/i;
+const IMAGE = /\.(png|jpe?g|webp)$/i;
 
-/** One picture and its translations. */
+/** One image and its translations. */
 export interface Sequence {
   /** LABEL/NAME: its folder, relative, forward slashes */
   key: string;
-  /** the picture's path in the data set it came from; of a folder without a manifest its key */
+  /** the image's path in the dataset it came from; of a folder without a manifest its key */
   image: string;
   label: string;
   /** absolute */
   source: string;
   reconstruction?: string;
   /** absolute, by target label; never the source's own */
-  pictures: Record<string, string>;
-  /** the upright picture in the data set, and the size all of it was shrunk to, of which `source` is the upper left part; unknown without a manifest */
+  images: Record<string, string>;
+  /** the upright image in the dataset, and the size all of it was shrunk to, of which `source` is the upper left part; unknown without a manifest */
   origin?: Size & { resized: Size };
 }
 
@@ -47,21 +47,21 @@ export interface Parallel {
   labels: string[];
   /** sorted by key, by code point; of a translation that is under way the finished ones */
   sequences: Sequence[];
-  /** sha256 over (key, file name, bytes) of every picture */
+  /** sha256 over (key, file name, bytes) of every image */
   fingerprint: string;
 }
 
 /** One line of shards/NNNNN.jsonl. */
 export interface TranslatedLine {
-  /** path in the data set */
+  /** path in the dataset */
   image: string;
   label: string;
   /** relative, forward slashes */
   folder: string;
-  /** of all pictures of the sequence, px */
+  /** of all images of the sequence, px */
   width: number;
   height: number;
-  /** of the upright picture in the data set; all of it was shrunk to `resized`, of which width x height are the upper left part */
+  /** of the upright image in the dataset; all of it was shrunk to `resized`, of which width x height are the upper left part */
   sourceWidth: number;
   sourceHeight: number;
   resized: Size;
@@ -72,7 +72,7 @@ export interface TranslatedLine {
   sha256: string | null;
 }
 
-/** The folder of a label's pictures. */
+/** The folder of a label's images. */
 export function labelFolder(label: string): string {
   return safeName(label, OWN_NAMES);
 }
@@ -86,8 +86,8 @@ export const sourceFile = `${SOURCE}.png`;
 export const reconstructionFile = `${RECONSTRUCTION}.png`;
 
 /**
- * Folders LABEL/NAME of pictures, in their order: NAME is the path below the label's folder (or in the data set), without its ending unless two
- * pictures of a label would share it; where they share that as well, with a hash of both. No two pictures have one folder.
+ * Folders LABEL/NAME of images, in their order: NAME is the path below the label's folder (or in the dataset), without its ending unless two
+ * images of a label would share it; where they share that as well, with a hash of both. No two images have one folder.
  */
 export function sequenceFolders(images: readonly { path: string; label: string }[]): string[] {
   const below = images.map(({ path, label }) => (path.startsWith(`${label}/`) ? path.slice(label.length + 1) : path));
@@ -110,16 +110,16 @@ export function sequenceFolders(images: readonly { path: string; label: string }
 }
 
 /**
- * Opens a parallel data set, written by `translate` or by other tools.
+ * Opens a parallel dataset, written by `translate` or by other tools.
  *
- * @throws DATASET_INVALID where the folder is none, or a picture of its manifest is gone; RUN_INVALID for a damaged manifest or shard
+ * @throws DATASET_INVALID where the folder is none, or an image of its manifest is gone; RUN_INVALID for a damaged manifest or shard
  */
 export async function openParallel(folder: string): Promise<Parallel> {
   const path = resolve(folder);
   const entries = await list(path).catch((cause: unknown) => {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `There is no parallel data set '${folder}'.`,
+      `There is no parallel dataset '${folder}'.`,
       'Give a folder that `diffmine translate --out` made.',
       { cause },
     );
@@ -130,12 +130,12 @@ export async function openParallel(folder: string): Promise<Parallel> {
   if (sequences.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `The parallel data set '${folder}' has no pictures.`,
+      `The parallel dataset '${folder}' has no images.`,
       'It holds LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png.',
     );
   }
   sequences.sort((a, b) => compareCodePoints(a.key, b.key));
-  const labels = [...new Set(sequences.flatMap(({ label, pictures }) => [label, ...Object.keys(pictures)]))].sort(
+  const labels = [...new Set(sequences.flatMap(({ label, images }) => [label, ...Object.keys(images)]))].sort(
     compareCodePoints,
   );
   return { path, labels, sequences, fingerprint: await fingerprint(sequences) };
@@ -172,14 +172,14 @@ async function fromShards(path: string): Promise<Sequence[]> {
   for (const name of names) lines.push((await readShardLines(join(shards, name))).translated);
   return lines.flat().map(({ image, label, folder, targets, sourceWidth, sourceHeight, resized }) => {
     const at = join(path, ...folder.split('/'));
-    const pictures = Object.fromEntries(targets.map((target) => [target, join(at, targetFile(target))]));
+    const images = Object.fromEntries(targets.map((target) => [target, join(at, targetFile(target))]));
     return {
       key: folder,
       image,
       label,
       source: join(at, sourceFile),
       reconstruction: join(at, reconstructionFile),
-      pictures,
+      images,
       origin: { width: sourceWidth, height: sourceHeight, resized },
     };
   });
@@ -221,19 +221,19 @@ async function fromFolders(path: string, labels: readonly string[]): Promise<Seq
     const label = unsafeName(labelName);
     for (const name of (await list(join(path, labelName))).folders) {
       const at = join(path, labelName, name);
-      const files = (await list(at)).files.filter((file) => PICTURE.test(file));
-      const named = new Map(files.map((file) => [unsafeName(file.replace(PICTURE, '')), join(at, file)]));
+      const files = (await list(at)).files.filter((file) => IMAGE.test(file));
+      const named = new Map(files.map((file) => [unsafeName(file.replace(IMAGE, '')), join(at, file)]));
       const source = named.get(SOURCE) ?? named.get(label);
       if (source === undefined) {
         if (named.size === 0) continue;
         throw new DiffmineError(
           'DATASET_INVALID',
-          `'${at}' has no source picture.`,
+          `'${at}' has no source image.`,
           `It is called source.png, or ${labelName}.png after its own label.`,
         );
       }
       const reconstruction = named.get(RECONSTRUCTION);
-      const pictures = Object.fromEntries(
+      const images = Object.fromEntries(
         [...named].filter(([target]) => ![SOURCE, RECONSTRUCTION, label].includes(target)),
       );
       const key = `${labelName}/${name}`;
@@ -243,7 +243,7 @@ async function fromFolders(path: string, labels: readonly string[]): Promise<Seq
         label,
         source,
         ...(reconstruction === undefined ? {} : { reconstruction }),
-        pictures,
+        images,
       });
     }
   }
@@ -252,10 +252,10 @@ async function fromFolders(path: string, labels: readonly string[]): Promise<Seq
 
 async function fingerprint(sequences: readonly Sequence[]): Promise<string> {
   const hash = createHash('sha256');
-  for (const { key, source, pictures } of sequences) {
+  for (const { key, source, images } of sequences) {
     const files = [
       source,
-      ...Object.entries(pictures)
+      ...Object.entries(images)
         .sort(([a], [b]) => compareCodePoints(a, b))
         .map(([, file]) => file),
     ];
@@ -267,7 +267,7 @@ async function fingerprint(sequences: readonly Sequence[]): Promise<string> {
               Promise.reject(
                 new DiffmineError(
                   'DATASET_INVALID',
-                  `The picture ${file} is gone.`,
+                  `The image ${file} is gone.`,
                   'Run translate again into a new folder.',
                   { cause },
                 ),
@@ -276,7 +276,7 @@ async function fingerprint(sequences: readonly Sequence[]): Promise<string> {
           ).size,
       ),
     );
-    hash.update(`${JSON.stringify([key, Object.keys(pictures).sort(compareCodePoints), sizes])}\n`);
+    hash.update(`${JSON.stringify([key, Object.keys(images).sort(compareCodePoints), sizes])}\n`);
   }
   return hash.digest('hex');
 }

@@ -1,7 +1,7 @@
-// Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023) as section 5.1 of the paper uses them: a picture is inverted with DDIM under its own
+// Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023) as section 5.1 of the paper uses them: an image is inverted with DDIM under its own
 // label, then sampled under others, while features and self-attention of the source's way keep it in shape.
 //
-// At each sampling step the UNet sees, for every picture, one row of the source (the latent of the inversion at that timestep, under the negative
+// At each sampling step the UNet sees, for every image, one row of the source (the latent of the inversion at that timestep, under the negative
 // condition) and the rows of its targets; from the source's row the output of a second convolution replaces that of the targets' in the first steps,
 // and the queries and keys of their self-attention in the first ones of these.
 import { DiffmineError } from '../../util/errors.js';
@@ -19,7 +19,7 @@ export interface Injection {
 /** The model's output for x F32 [n, C, h, w] at `timesteps` [n] under the conditions `rows` [n], with what is injected: F32 [n, C, h, w]. */
 export type InjectedDenoise = (x: Tensor, timesteps: number[], rows: number[], inject?: Injection) => Promise<Tensor>;
 
-/** What decides a translation, besides model, picture and labels. */
+/** What decides a translation, besides model, image and labels. */
 export interface PlugAndPlay {
   inversionSteps: number;
   /** sampling steps; their timesteps are among the inversion's */
@@ -34,7 +34,7 @@ export interface PlugAndPlay {
   guided?: readonly [number, number];
 }
 
-/** A picture on its way back from noise. */
+/** An image on its way back from noise. */
 export interface Inverted {
   /** x at the inversion's end, [C, h, w]: what every target starts from */
   end: Float32Array;
@@ -50,7 +50,7 @@ export interface Target {
 }
 
 export interface Source extends Inverted {
-  /** the row of the negative condition, which the source's own evaluations have as well */
+  /** the row of the negative condition, which the source's own UNet calls have as well */
   negative: number;
   targets: readonly Target[];
 }
@@ -58,15 +58,15 @@ export interface Source extends Inverted {
 export interface PlugAndPlayHooks {
   /** honoured between steps */
   signal?: AbortSignal;
-  /** so many further evaluations of the UNet were made */
-  onEvaluations?: (evaluations: number) => void;
+  /** so many further UNet calls were made */
+  onUnetCalls?: (unetCalls: number) => void;
   /** x of a source's target after the sampling step from `t` */
   onStep?: (source: number, target: number, t: number, x: Float32Array) => void;
 }
 
-/** Steps of a share of all: int(K share), truncated as in the reference. */
-export function stepsOfShare(steps: number, share: number): number {
-  return Math.trunc(steps * share);
+/** Steps of a fraction of all: int(K share), truncated as in the reference. */
+export function stepsOfFraction(steps: number, fraction: number): number {
+  return Math.trunc(steps * fraction);
 }
 
 /**
@@ -83,12 +83,12 @@ export function translationTimesteps(schedule: ScheduleConfig, inversionSteps: n
   const [fine, coarse] = [Math.floor(trainTimesteps / inversionSteps), Math.floor(trainTimesteps / steps)];
   const why =
     coarse % fine !== 0
-      ? `${steps} sampling steps are ${coarse} timesteps apart, which is no multiple of the ${fine} of ${inversionSteps} inversion steps`
+      ? `${steps} sampling steps are ${coarse} timesteps apart, which is not a multiple of the ${fine} of ${inversionSteps} inversion steps`
       : `the inversion ends at timestep ${inversion[0]}, the sampling begins at ${sampling[0]}`;
   throw new DiffmineError(
     'INVALID_ARGUMENT',
     `The inversion passes by timesteps that the sampling needs: ${why}.`,
-    `${trainTimesteps} // --steps must be a multiple of ${trainTimesteps} // --inversion-steps, as for 999 and 50, 200 and 50, 100 and 20.`,
+    `${trainTimesteps} // --inference-steps must be a multiple of ${trainTimesteps} // --inversion-steps, as for 999 and 50, 200 and 50, 100 and 20.`,
   );
 }
 
@@ -110,11 +110,11 @@ function fitting(schedule: ScheduleConfig, steps: number, what: string): number[
 }
 
 /**
- * Inverts pictures of one shape, x0 F32 [B, C, h, w], each under the condition `rows` [B] of its own label without guidance; clipping is no part of it.
+ * Inverts images of one shape, x0 F32 [B, C, h, w], each under the condition `rows` [B] of its own label without guidance; clipping is no part of it.
  *
  * @throws INVALID_ARGUMENT for steps that do not fit; CANCELLED; NUMERICS; what `denoise` throws
  */
-export async function invertPictures(
+export async function invertImages(
   schedule: ScheduleConfig,
   settings: Pick<PlugAndPlay, 'inversionSteps' | 'steps'>,
   x0: Tensor,
@@ -130,7 +130,7 @@ export async function invertPictures(
     ...(hooks.signal ? { signal: hooks.signal } : {}),
     onStep: (t, x) => {
       if (wanted.has(t)) saved.forEach((kept, i) => kept.set(t, part(x, i)));
-      hooks.onEvaluations?.(rows.length);
+      hooks.onUnetCalls?.(rows.length);
     },
   });
   if (!float32(end).every(Number.isFinite))
@@ -186,8 +186,8 @@ function passes(sources: readonly Source[], batch: number): Item[][] {
   return all;
 }
 
-/** Evaluations of the UNet that `samplePlugAndPlay` makes. */
-export function samplingEvaluations(
+/** UNet calls of the UNet that `samplePlugAndPlay` makes. */
+export function samplingUnetCalls(
   schedule: ScheduleConfig,
   settings: PlugAndPlay,
   sources: readonly Source[],
@@ -256,8 +256,8 @@ export async function samplePlugAndPlay(
       if (!x.every(Number.isFinite))
         throw new DiffmineError(
           'NUMERICS',
-          'Translated pictures are not finite.',
-          'Less --guidance; --dtype fp32; else check the model.',
+          'Translated images are not finite.',
+          'Less --guidance-scale; --dtype fp32; else check the model.',
         );
       (results[source] as Float32Array[])[target] = x;
     });
@@ -312,7 +312,7 @@ async function evaluate(
       inject,
     ),
   );
-  hooks.onEvaluations?.(rows.length);
+  hooks.onUnetCalls?.(rows.length);
 
   const size = output.length / rows.length;
   const of = (row: number): Float32Array => output.subarray(row * size, (row + 1) * size);

@@ -2,7 +2,7 @@
 // boxes say what is typical, whether that is what has changed.
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { imageFile, readPicture } from '../../data/index.js';
+import { imageFile, readImage } from '../../data/index.js';
 import { maskOf, placeMarks, readMarks, type Marked } from '../../data/boxes/index.js';
 import { sharesLabel } from '../../data/labels.js';
 import { upsample } from '../evaluate/maps.js';
@@ -10,16 +10,16 @@ import { DiffmineError } from '../../util/errors.js';
 import { openModel, prepareConditions, variantOf, type ModelFolder } from '../../models/index.js';
 import { Engine, type Conditions } from '../../engine/index.js';
 import { float32 } from '../../engine/tensor.js';
-import type { Picture, Progress, Tensor, TypicalityOptions } from '../../engine/types.js';
+import type { Image, Progress, Tensor, TypicalityOptions } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Hooks } from '../scan/options.js';
-import { timesteps, wholeNumber } from '../scan/settle.js';
+import { timesteps, wholeNumber } from '../scan/resolve.js';
 import { TranslationFolder } from './folder.js';
 import type { PlaceQuality, Quality } from './options.js';
 import { writeTranslationPage } from './page.js';
 import { reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel.js';
-import { conditionOf } from './settle.js';
+import { conditionOf } from './resolve.js';
 
 export const QUALITY = 'quality.json';
 /** Noises of the features; the timestep and block are DIFT's. */
@@ -30,11 +30,11 @@ const GRID = 16;
 const TIMESTEPS = [0.1, 0.7] as const;
 
 export interface QualityOptions {
-  /** where the model lies now; default: the translation's */
+  /** where the model is now; default: the translation's */
   model?: string;
   /** its variant of weights; default: the translation's */
   variant?: string;
-  /** what is known to be in the pictures: any file that boxes come in (src/data/boxes) */
+  /** what is known to be in the images: any file that boxes come in (src/data/boxes) */
   boxes?: string;
   /** draws of noise and timestep; default 16 */
   samples?: number;
@@ -45,10 +45,10 @@ export interface QualityOptions {
 }
 
 /**
- * Measures a translation, writes OUT/quality.json and the page anew.
+ * Measures a translation, writes OUT/quality.json and the page again.
  *
  * Structure: of source and translation the features of DIFT under the null condition, averaged over a grid of at most 16 x 16; their cosine similarities,
- * each cell with each; the correlation of the two tables. Label: L(source's label) - L(target) on the same noises, over the picture and by place.
+ * each cell with each; the correlation of the two tables. Label: L(source's label) - L(target) on the same noises, over the image and by place.
  *
  * @throws RUN_INVALID for a folder without a translation or a finished shard; MODEL_*; RUN_MISMATCH for another model; DATASET_INVALID; CANCELLED
  */
@@ -63,8 +63,8 @@ export async function evaluateTranslation(
   if (lines.length === 0)
     throw new DiffmineError(
       'RUN_INVALID',
-      `${out} has no translated picture yet.`,
-      'Repeat the translation to go on with it.',
+      `${out} has no translated image yet.`,
+      'Repeat the translation to resume it.',
     );
   const model = await openModel(options.model ?? manifest.model.path, variantOf({ ...manifest.model, ...options }));
   if (model.fingerprint !== manifest.model.fingerprint)
@@ -78,10 +78,10 @@ export async function evaluateTranslation(
   const marks =
     options.boxes === undefined ? undefined : await marksOf(options.boxes, lines, manifest.dataset.path, hooks);
 
-  const device = chooseDevice(options.device ?? 'auto', manifest.options.precision);
+  const device = chooseDevice(options.device ?? 'auto', manifest.options.dtype);
   const engine = new Engine({
     device: device.id,
-    precision: manifest.options.precision,
+    dtype: manifest.options.dtype,
     threads: options.threads ?? 0,
   });
   const call = hooks.signal ? { signal: hooks.signal } : {};
@@ -154,28 +154,28 @@ async function marksOf(
   return images;
 }
 
-/** quality.json, where it is there and of these pictures. */
-export async function readQuality(path: string, pictures: number): Promise<Quality | undefined> {
+/** quality.json, where it is there and of these images. */
+export async function readQuality(path: string, images: number): Promise<Quality | undefined> {
   try {
     const quality = JSON.parse(await readFile(join(path, QUALITY), 'utf8')) as Quality;
-    return quality.pictures === pictures ? quality : undefined;
+    return quality.images === images ? quality : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** A contrast of losses, L(source's label) - L(target), by pixel and over the picture. */
+/** A contrast of losses, L(source's label) - L(target), by pixel and over the image. */
 interface Contrast {
   mean: number;
   pixels: Float32Array;
 }
 
 interface Judged {
-  picture: Picture;
-  reconstruction: Picture;
+  image: Image;
+  reconstruction: Image;
   /** of the source: its self-similarities */
   structure: Float32Array;
-  targets: { target: string; picture: Picture; source: Contrast; translated: Contrast; structure: Float32Array }[];
+  targets: { target: string; image: Image; source: Contrast; translated: Contrast; structure: Float32Array }[];
 }
 
 class Judge {
@@ -190,8 +190,8 @@ class Judge {
   ) {}
 
   async judge(line: TranslatedLine, call: { signal?: AbortSignal }): Promise<Judged> {
-    const read = async (file: string): Promise<Picture> => {
-      const { pixels, width, height } = await readPicture(join(this.folder.path, ...line.folder.split('/'), file), {
+    const read = async (file: string): Promise<Image> => {
+      const { pixels, width, height } = await readImage(join(this.folder.path, ...line.folder.split('/'), file), {
         size: 'source',
         rule: 'floor',
         multiple: 1,
@@ -199,23 +199,23 @@ class Judge {
       });
       return { pixels, width, height };
     };
-    const [picture, reconstruction] = [await read(sourceFile), await read(reconstructionFile)];
+    const [image, reconstruction] = [await read(sourceFile), await read(reconstructionFile)];
     const made = await Promise.all(line.targets.map(async (target) => read(targetFile(target))));
     const [own, ...targets] = [line.label, ...line.targets].map((label) => this.rows.get(label) as number);
-    const source = await this.contrasts([picture], [[own as number, ...targets]], call);
+    const source = await this.contrasts([image], [[own as number, ...targets]], call);
     const translated = await this.contrasts(
       made,
       targets.map((target) => [own as number, target]),
       call,
     );
-    const structures = await this.structures([picture, ...made], call);
+    const structures = await this.structures([image, ...made], call);
     return {
-      picture,
+      image,
       reconstruction,
       structure: structures[0] as Float32Array,
       targets: line.targets.map((target, i) => ({
         target,
-        picture: made[i] as Picture,
+        image: made[i] as Image,
         source: source[0]?.[i] as Contrast,
         translated: translated[i]?.[0] as Contrast,
         structure: structures[i + 1] as Float32Array,
@@ -223,13 +223,9 @@ class Judge {
     };
   }
 
-  /** Of each picture, every condition but its first against the first: [picture][condition - 1]. */
-  private async contrasts(
-    pictures: Picture[],
-    rows: number[][],
-    call: { signal?: AbortSignal },
-  ): Promise<Contrast[][]> {
-    const first = pictures[0];
+  /** Of each image, every condition but its first against the first: [image][condition - 1]. */
+  private async contrasts(images: Image[], rows: number[][], call: { signal?: AbortSignal }): Promise<Contrast[][]> {
+    const first = images[0];
     if (!first) return [];
     const settings: TypicalityOptions = {
       ...this.options,
@@ -240,23 +236,23 @@ class Judge {
       keepMaps: true,
     };
     const input = {
-      pictures,
+      images,
       conditions: rows,
       subjects: rows.map((own) => own.slice(1).map((_, i) => i + 1)),
       weights: rows.map((own) => own.slice(1).map(() => own.map((_, k) => (k === 0 ? 1 : 0)))),
-      keys: pictures.map((_, i) => i),
+      keys: images.map((_, i) => i),
     };
     const { outputs } = await this.engine.scoreTypicality(this.conditions, input, settings, call);
     return outputs.map((own) => own.map(({ mean, map }) => ({ mean, pixels: pixelsOf(map as Tensor, first) })));
   }
 
-  private async structures(pictures: Picture[], call: { signal?: AbortSignal }): Promise<Float32Array[]> {
+  private async structures(images: Image[], call: { signal?: AbortSignal }): Promise<Float32Array[]> {
     const upBlock = Math.min(1, this.model.source.unet.config.upBlockTypes.length - 1);
     const found: Float32Array[] = [];
-    for (const picture of pictures) {
+    for (const image of images) {
       const { features } = await this.engine.dift(
         this.conditions,
-        { pictures: [picture], conditions: [this.nullRow], boxes: [[]], keepFeatures: true },
+        { images: [image], conditions: [this.nullRow], boxes: [[]], keepFeatures: true },
         {
           timestep: Math.min(TIMESTEP, this.model.source.schedule.trainTimesteps - 1),
           upBlock,
@@ -272,7 +268,7 @@ class Judge {
   }
 }
 
-function pixelsOf(map: Tensor, { width, height }: Picture): Float32Array {
+function pixelsOf(map: Tensor, { width, height }: Image): Float32Array {
   const [h = 0, w = 0] = map.shape;
   return upsample({ values: float32(map), width: w, height: h }, width, height).values;
 }
@@ -402,8 +398,8 @@ class Tally {
 
   private addPlaces(
     places: { place: PlaceName; mask: Uint8Array }[],
-    { picture, source, translated }: Judged['targets'][number],
-    reconstruction: Picture,
+    { image, source, translated }: Judged['targets'][number],
+    reconstruction: Image,
   ): void {
     for (const { place, mask } of places) {
       const sums = this.places[place];
@@ -414,7 +410,7 @@ class Tally {
         before += source.pixels[i] as number;
         after += translated.pixels[i] as number;
         for (let c = 0; c < 3; c++)
-          change += Math.abs((picture.pixels[3 * i + c] as number) - (reconstruction.pixels[3 * i + c] as number)) / 3;
+          change += Math.abs((image.pixels[3 * i + c] as number) - (reconstruction.pixels[3 * i + c] as number)) / 3;
       });
       if (pixels === 0) continue;
       sums.source.add(before, pixels);
@@ -430,7 +426,7 @@ class Tally {
     const psnr = new Mean();
     for (const line of lines) if (line.psnr !== null) psnr.add(line.psnr);
     return {
-      pictures: lines.length,
+      images: lines.length,
       translations: this.preferred.count,
       psnr: psnr.value,
       structure: { mean: this.structure.value ?? 0, control: this.control.value },

@@ -1,57 +1,57 @@
-// translate: each picture under every other label, shard by shard, into a folder that can be resumed.
+// translate: each image under every other label, shard by shard, into a folder that can be resumed.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { readPicture, type ImageList, type ReadPicture } from '../../data/index.js';
+import { readImage, type ImageList, type ReadImage } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { prepareConditions, type ModelFolder } from '../../models/index.js';
 import { Engine, type Conditions } from '../../engine/index.js';
 import { fromFloat32 } from '../../engine/tensor.js';
-import type { Picture } from '../../engine/types.js';
+import type { Image } from '../../engine/types.js';
 import { removeLeftovers, writeFileAtomic } from '../../runs/atomic.js';
 import { checkContents } from '../../runs/changes.js';
 import { contentOf } from '../../runs/fingerprint.js';
-import { toPictures } from '../sample/pictures.js';
+import { toImages } from '../sample/images.js';
 import type { Hooks } from '../scan/options.js';
 import { chunks, groupBy, shardsOf } from '../scan/plan.js';
 import { Meter } from '../scan/progress.js';
 import { attemptShard, schedule, waitingFor, type ShardOutcome } from '../scan/schedule.js';
-import { isAuto } from '../scan/settle.js';
+import { isAuto } from '../scan/resolve.js';
 import { TranslationFolder } from './folder.js';
 import type { TranslateEvent, TranslateOptions, TranslateSummary } from './options.js';
 import { writeTranslationPage } from './page.js';
 import { reconstructionFile, sourceFile, targetFile, type ShardLines, type TranslatedLine } from './parallel.js';
 import {
-  invertPictures,
+  invertImages,
   samplePlugAndPlay,
-  samplingEvaluations,
-  stepsOfShare,
+  samplingUnetCalls,
+  stepsOfFraction,
   type InjectedDenoise,
   type PlugAndPlay,
   type Source,
 } from './plug-and-play.js';
 import { readQuality } from './quality.js';
-import { conditionOf, LEAST_BATCH, settleTranslation, targetsOf, type Settled } from './settle.js';
+import { conditionOf, MIN_BATCH, resolveTranslation, targetsOf, type Resolved } from './resolve.js';
 import { queriesAndKeys } from './sites.js';
 
 /** Bytes of latents that the inversions of one call may keep. */
 const KEPT_BYTES = 256 * 2 ** 20;
 
 /**
- * Translates the pictures of a data set and writes a parallel data set (parallel.ts), with a page to look at; goes on where an earlier call with the same
+ * Translates the images of a dataset and writes a parallel dataset (parallel.ts), with a page to look at; resumes where an earlier call with the same
  * options, model and data stopped, also one that was killed. Several calls may work on one folder at once, each on its own shards.
  *
  * @throws RUN_MISMATCH where the folder holds another translation; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
- * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the picture
+ * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the image
  */
 export async function translate(
   options: TranslateOptions,
   hooks: Hooks<TranslateEvent> = {},
 ): Promise<TranslateSummary> {
   const begun = performance.now();
-  const settled = await settleTranslation(options, hooks);
+  const resolved = await resolveTranslation(options, hooks);
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled before it began.');
-  const folder = await TranslationFolder.begin(options.out, settled.draft, settled.images, {
+  const folder = await TranslationFolder.begin(options.out, resolved.draft, resolved.images, {
     anyBatch: isAuto(options.batch),
     ...hooks,
   });
@@ -62,35 +62,35 @@ export async function translate(
   await checkContents(
     folder,
     part.filter((shard) => doneBefore.has(shard)),
-    (place) => settled.images.at(place),
+    (place) => resolved.images.at(place),
     [],
     hooks,
   );
   const places = (shards: number[]): number[] => shards.flatMap((shard) => folder.shardPlaces(shard));
-  const expectedOf = expectedEvaluations(folder, settled.model);
+  const expectedOf = expectedUnetCalls(folder, resolved.model);
   const expected = places(todo).reduce((sum, place) => sum + expectedOf(place), 0);
-  const [pictures, left] = [places(part).length, places(todo).length];
+  const [images, left] = [places(part).length, places(todo).length];
   hooks.onProgress?.({
     type: 'plan',
     run: folder.path,
     resumed: doneBefore.size > 0,
     shards: part.length,
     shardsDone: part.length - todo.length,
-    pictures,
-    picturesDone: pictures - left,
-    evaluations: expected,
+    images,
+    imagesDone: images - left,
+    unetCalls: expected,
     batch: manifest.options.batch,
-    device: settled.device.id,
+    device: resolved.device.id,
   });
   const meter = new Meter(
     hooks,
     expected,
-    { done: pictures - left, total: pictures },
+    { done: images - left, total: images },
     { done: part.length - todo.length, total: part.length },
   );
   const here =
     todo.length > 0
-      ? await meter.interruptible('image', async () => work(options, settled, folder, todo, expectedOf, meter, hooks))
+      ? await meter.interruptible('image', async () => work(options, resolved, folder, todo, expectedOf, meter, hooks))
       : 0;
   meter.finish();
 
@@ -111,16 +111,16 @@ export async function translate(
     complete,
     resumed: doneBefore.size > 0,
     labels: manifest.labels,
-    pictures: manifest.index.rows,
+    images: manifest.index.rows,
     translated: translated.length,
     skipped: skipped.length,
     translations: translated.reduce((sum, { targets }) => sum + targets.length, 0),
     psnr: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null,
     shards: { total: manifest.shards, done: done.length, here },
-    evaluations: meter.done,
+    unetCalls: meter.done,
     seconds: (performance.now() - begun) / 1000,
-    device: settled.device.id,
-    precision: manifest.options.precision,
+    device: resolved.device.id,
+    dtype: manifest.options.dtype,
     batch: manifest.options.batch,
   };
 }
@@ -128,14 +128,14 @@ export async function translate(
 interface Context {
   folder: TranslationFolder;
   model: ModelFolder;
-  settled: Settled;
+  resolved: Resolved;
   engine: Engine;
   denoise: InjectedDenoise;
   /** by label: the row of its condition */
   rows: ReadonlyMap<string, number>;
   nullRow: number;
   settings: PlugAndPlay;
-  /** evaluations of a picture, by its place in the manifest */
+  /** UNet calls of an image, by its place in the manifest */
   expectedOf: (place: number) => number;
   /** that are translated, in order */
   images: ImageList;
@@ -146,19 +146,19 @@ interface Context {
 /** @returns how many shards were finished here */
 async function work(
   options: TranslateOptions,
-  settled: Settled,
+  resolved: Resolved,
   folder: TranslationFolder,
   todo: number[],
   expectedOf: Context['expectedOf'],
   meter: Meter,
   hooks: Hooks<TranslateEvent>,
 ): Promise<number> {
-  const { model, images, device } = settled;
+  const { model, images, device } = resolved;
   const { manifest } = folder;
   const call = hooks.signal ? { signal: hooks.signal } : {};
   const engine = new Engine({
     device: device.id,
-    precision: manifest.options.precision,
+    dtype: manifest.options.dtype,
     threads: options.threads ?? 0,
   });
   try {
@@ -180,7 +180,7 @@ async function work(
     const context: Context = {
       folder,
       model,
-      settled,
+      resolved,
       engine,
       denoise,
       expectedOf,
@@ -203,22 +203,22 @@ async function work(
 function settingsOf({ manifest }: TranslationFolder): PlugAndPlay {
   const {
     inversionSteps,
-    steps,
+    inferenceSteps: steps,
     guidanceBegin,
     guidanceEnd,
     featureLayers,
-    featureShare,
+    featureFraction,
     attentionLayers,
-    attentionShare,
+    attentionFraction,
   } = manifest.options;
   return {
     inversionSteps,
     steps,
     guided: [guidanceBegin, guidanceEnd],
     features: featureLayers,
-    featureSteps: stepsOfShare(steps, featureShare),
+    featureSteps: stepsOfFraction(steps, featureFraction),
     attention: queriesAndKeys(attentionLayers),
-    attentionSteps: stepsOfShare(steps, attentionShare),
+    attentionSteps: stepsOfFraction(steps, attentionFraction),
   };
 }
 
@@ -232,7 +232,7 @@ async function tryShard(context: Context, shard: number): Promise<ShardOutcome> 
     async () => {
       const { translated, skipped } = await folder.readShard(shard);
       return {
-        evaluations: folder.shardPlaces(shard).reduce((sum, place) => sum + expectedOf(place), 0),
+        unetCalls: folder.shardPlaces(shard).reduce((sum, place) => sum + expectedOf(place), 0),
         done: translated.length,
         skipped: skipped.length,
       };
@@ -240,30 +240,30 @@ async function tryShard(context: Context, shard: number): Promise<ShardOutcome> 
   );
 }
 
-/** A picture with its place in the manifest. */
+/** An image with its place in the manifest. */
 interface Item {
   place: number;
   label: string;
   path: string;
-  picture: ReadPicture;
+  image: ReadImage;
   sha256: string | null;
 }
 
 /** Where memory runs out the shard begins again with half the batch. */
 async function translateShard(context: Context, shard: number): Promise<void> {
   const { folder, meter, hooks } = context;
-  for (let batch = folder.manifest.options.batch; ; batch = Math.max(LEAST_BATCH, Math.floor(batch / 2))) {
-    const counted = { pictures: 0, evaluations: 0 };
+  for (let batch = folder.manifest.options.batch; ; batch = Math.max(MIN_BATCH, Math.floor(batch / 2))) {
+    const counted = { images: 0, unetCalls: 0 };
     try {
       const { translated, skipped } = await attempt(context, shard, batch, counted);
       await folder.finishShard(shard, { translated, skipped });
       meter.shard(shard, translated.length, skipped.length);
       return;
     } catch (error) {
-      if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= LEAST_BATCH) throw error;
-      hooks.log?.(`Shard ${shard}: out of memory at batch ${batch}, going on with less.`);
-      meter.add(-counted.evaluations);
-      meter.uncount(counted.pictures);
+      if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= MIN_BATCH) throw error;
+      hooks.log?.(`Shard ${shard}: out of memory at batch ${batch}, resuming less.`);
+      meter.add(-counted.unetCalls);
+      meter.uncount(counted.images);
     }
   }
 }
@@ -272,28 +272,28 @@ async function attempt(
   context: Context,
   shard: number,
   batch: number,
-  counted: { pictures: number; evaluations: number },
+  counted: { images: number; unetCalls: number },
 ): Promise<ShardLines> {
-  const { folder, settled, images, meter, hooks } = context;
+  const { folder, resolved, images, meter, hooks } = context;
   const items: Item[] = [];
   const skipped: ShardLines['skipped'] = [];
   for (const place of folder.shardPlaces(shard)) {
     const image = images.at(place);
     try {
-      const [picture, sha256] = await Promise.all([readPicture(image.file, settled.sizes), contentOf(image.file)]);
-      items.push({ place, label: image.label, path: image.path, picture, sha256 });
+      const [decoded, sha256] = await Promise.all([readImage(image.file, resolved.sizes), contentOf(image.file)]);
+      items.push({ place, label: image.label, path: image.path, image: decoded, sha256 });
     } catch (error) {
       if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
       const sha256 = await contentOf(image.file);
       skipped.push({ image: image.path, label: image.label, reason: error.message, sha256 });
       meter.drop(context.expectedOf(place));
-      meter.picture(image.path, error.message);
-      counted.pictures += 1;
+      meter.image(image.path, error.message);
+      counted.images += 1;
     }
   }
   const lines = new Map<number, TranslatedLine>();
-  for (const group of groupBy(items, ({ picture: { width, height } }) => `${width}x${height}`)) {
-    for (const together of chunks(group, picturesTogether(context, group[0] as Item, batch))) {
+  for (const group of groupBy(items, ({ image: { width, height } }) => `${width}x${height}`)) {
+    for (const together of chunks(group, imagesTogether(context, group[0] as Item, batch))) {
       if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The translation was cancelled.');
       for (const [place, line] of await translateTogether(context, together, batch, counted)) lines.set(place, line);
     }
@@ -301,15 +301,15 @@ async function attempt(
   return { translated: [...lines].sort(([a], [b]) => a - b).map(([, line]) => line), skipped };
 }
 
-/** Pictures inverted at once: a batch of them, if the latents that are kept fit into memory. */
-function picturesTogether({ model, settings }: Context, { picture }: Item, batch: number): number {
-  const cells = (picture.width * picture.height) / (model.vaeFactor * model.fold) ** 2;
+/** Images inverted at once: a batch of them, if the latents that are kept fit into memory. */
+function imagesTogether({ model, settings }: Context, { image }: Item, batch: number): number {
+  const cells = (image.width * image.height) / (model.vaeFactor * model.fold) ** 2;
   const kept = 4 * model.source.unet.config.inChannels * cells * (settings.steps + 1);
   return Math.max(1, Math.min(batch, Math.floor(KEPT_BYTES / kept)));
 }
 
-/** Evaluations of one picture, of targets that fit into one pass; those of a label are counted once. */
-function expectedEvaluations(
+/** UNet calls of one image, of targets that fit into one pass; those of a label are counted once. */
+function expectedUnetCalls(
   folder: TranslationFolder,
   { source: { schedule: noise } }: ModelFolder,
 ): (place: number) => number {
@@ -321,16 +321,16 @@ function expectedEvaluations(
     const label = images[place]?.label ?? '';
     const before = known.get(label);
     if (before !== undefined) return before;
-    const targets = targetsOf(labels, label).map((_, i) => ({ row: i + 1, guidance: options.guidance }));
+    const targets = targetsOf(labels, label).map((_, i) => ({ row: i + 1, guidance: options.guidanceScale }));
     const source = {
       end: new Float32Array(),
       saved: new Map<number, Float32Array>(),
       negative: 0,
       targets: [...targets, { row: 0, guidance: 1 }],
     };
-    const evaluations = settings.inversionSteps + samplingEvaluations(noise, settings, [source], options.batch);
-    known.set(label, evaluations);
-    return evaluations;
+    const unetCalls = settings.inversionSteps + samplingUnetCalls(noise, settings, [source], options.batch);
+    known.set(label, unetCalls);
+    return unetCalls;
   };
 }
 
@@ -338,36 +338,39 @@ async function translateTogether(
   context: Context,
   items: Item[],
   batch: number,
-  counted: { pictures: number; evaluations: number },
+  counted: { images: number; unetCalls: number },
 ): Promise<[place: number, line: TranslatedLine][]> {
   const { folder, model, engine, denoise, rows, nullRow, settings, meter, hooks } = context;
   const { labels, options } = folder.manifest;
   const call = hooks.signal ? { signal: hooks.signal } : {};
   const rowOf = (label: string): number => rows.get(label) as number;
-  const onEvaluations = (evaluations: number): void => {
-    counted.evaluations += evaluations;
-    meter.add(evaluations);
+  const onUnetCalls = (unetCalls: number): void => {
+    counted.unetCalls += unetCalls;
+    meter.add(unetCalls);
   };
   const work = async (): Promise<[number, TranslatedLine][]> => {
-    const x0 = await engine.encodePictures(
-      items.map(({ picture: { pixels, width, height } }) => ({ pixels, width, height })),
+    const x0 = await engine.encodeImages(
+      items.map(({ image: { pixels, width, height } }) => ({ pixels, width, height })),
       call,
     );
     const shape = x0.shape.slice(1);
-    const inverted = await invertPictures(
+    const inverted = await invertImages(
       model.source.schedule,
       settings,
       x0,
       items.map(({ label }) => rowOf(label)),
       denoise,
-      { ...call, onEvaluations },
+      { ...call, onUnetCalls },
     );
     // the reconstruction is one more target: the own label, which no guidance leads away from
     const targets = items.map(({ label }) => targetsOf(labels, label));
     const sources = inverted.map((one, i): Source => {
       const { label } = items[i] as Item;
       const own = rowOf(label);
-      const wanted = (targets[i] as string[]).map((target) => ({ row: rowOf(target), guidance: options.guidance }));
+      const wanted = (targets[i] as string[]).map((target) => ({
+        row: rowOf(target),
+        guidance: options.guidanceScale,
+      }));
       return {
         ...one,
         negative: options.negative === 'source' ? own : nullRow,
@@ -382,16 +385,16 @@ async function translateTogether(
       sources,
       batch,
       denoise,
-      { ...call, onEvaluations },
+      { ...call, onUnetCalls },
     );
     const lines: [number, TranslatedLine][] = [];
     for (const [i, item] of items.entries()) {
       const made = results[i] as Float32Array[];
-      const pictures: Picture[] = [];
-      for (const x of made) pictures.push(...(await toPictures(engine, model, fromFloat32([1, ...shape], x), call)));
-      lines.push([item.place, await write(folder, item, targets[i] as string[], pictures)]);
-      meter.picture(item.path);
-      counted.pictures += 1;
+      const images: Image[] = [];
+      for (const x of made) images.push(...(await toImages(engine, model, fromFloat32([1, ...shape], x), call)));
+      lines.push([item.place, await write(folder, item, targets[i] as string[], images)]);
+      meter.image(item.path);
+      counted.images += 1;
     }
     return lines;
   };
@@ -409,21 +412,21 @@ async function translateTogether(
   }
 }
 
-/** @param pictures the targets', then the reconstruction */
+/** @param images the targets', then the reconstruction */
 async function write(
   folder: TranslationFolder,
-  { place, label, path, picture, sha256 }: Item,
+  { place, label, path, image, sha256 }: Item,
   targets: string[],
-  pictures: Picture[],
+  images: Image[],
 ): Promise<TranslatedLine> {
   const name = folder.folders[place] as string;
   const at = join(folder.path, ...name.split('/'));
   await mkdir(at, { recursive: true });
-  const reconstruction = pictures[targets.length] as Picture;
-  const files: [string, Picture][] = [
-    [sourceFile, picture],
+  const reconstruction = images[targets.length] as Image;
+  const files: [string, Image][] = [
+    [sourceFile, image],
     [reconstructionFile, reconstruction],
-    ...targets.map((target, i): [string, Picture] => [targetFile(target), pictures[i] as Picture]),
+    ...targets.map((target, i): [string, Image] => [targetFile(target), images[i] as Image]),
   ];
   for (const [file, { pixels, width, height }] of files) {
     await removeLeftovers(join(at, file));
@@ -434,7 +437,7 @@ async function write(
         .toBuffer(),
     );
   }
-  const { width, height, sourceWidth, sourceHeight, resized } = picture;
+  const { width, height, sourceWidth, sourceHeight, resized } = image;
   return {
     image: path,
     label,
@@ -444,13 +447,13 @@ async function write(
     sourceWidth,
     sourceHeight,
     resized,
-    psnr: psnr(picture.pixels, reconstruction.pixels),
+    psnr: psnr(image.pixels, reconstruction.pixels),
     targets,
     sha256,
   };
 }
 
-/** Peak signal-to-noise ratio of 8 bit pictures, dB: 10 log10(255^2 / mean squared difference); null where they are equal. */
+/** Peak signal-to-noise ratio of 8 bit images, dB: 10 log10(255^2 / mean squared difference); null where they are equal. */
 export function psnr(a: Uint8Array, b: Uint8Array): number | null {
   const squares = a.reduce((sum, value, i) => sum + (value - (b[i] ?? NaN)) ** 2, 0);
   return squares === 0 ? null : 10 * Math.log10((255 * 255 * a.length) / squares);

@@ -1,7 +1,7 @@
 // What each optimization of the engine is worth: forward passes and scoring calls in turn with an engine that has it disabled.
 import { asDiffmineError } from '../../util/errors.js';
 import { Engine, type Conditions } from '../../engine/index.js';
-import type { CallOptions, Optimization, Precision } from '../../engine/types.js';
+import type { CallOptions, Optimization, Dtype } from '../../engine/types.js';
 import type { CellOptions } from './cells.js';
 import { onePass, seconds, spread, warmUpRounds } from './figures.js';
 import { MEANINGS, type BenchOptimization } from './optimizations.js';
@@ -13,11 +13,11 @@ import { twoConditions, type Subject } from './subject.js';
 export function benchEngine(
   disable: readonly BenchOptimization[],
   { device, threads = 0 }: Pick<CellOptions, 'device' | 'threads'>,
-  precision: Precision,
+  dtype: Dtype,
 ): Engine {
   return new Engine({
     device,
-    precision,
+    dtype,
     threads,
     tune: !disable.includes('tune'),
     disable: disable.filter((name): name is Optimization => name !== 'tune'),
@@ -42,10 +42,8 @@ export async function ablate(
   const pass = onePass(cell);
   const results: Ablation[] = [];
   const meant = names.filter((name) => {
-    const { on, precisions } = MEANINGS[name];
-    return (
-      !disable.includes(name) && (!on || device.startsWith(on)) && (!precisions || precisions.includes(cell.precision))
-    );
+    const { on, dtypes } = MEANINGS[name];
+    return !disable.includes(name) && (!on || device.startsWith(on)) && (!dtypes || dtypes.includes(cell.dtype));
   });
   if (meant.length === 0) return results;
   for (const optimization of ['none', ...meant] as const) {
@@ -54,7 +52,7 @@ export async function ablate(
       results.push({ optimization, skipped: 'it shows in scoring calls alone, which --no-stages leaves out' });
       continue;
     }
-    const engine = benchEngine(optimization === 'none' ? disable : [...disable, optimization], options, cell.precision);
+    const engine = benchEngine(optimization === 'none' ? disable : [...disable, optimization], options, cell.dtype);
     try {
       await engine.loadModel({ unet, schedule, ...(vae && stages ? { vae } : {}) }, call);
       const conditions = await engine.prepareConditions(twoConditions(subject), call);

@@ -9,12 +9,12 @@ import { DiffmineError } from '../../util/errors.js';
 import { mine } from '../../stages/mine/mine.js';
 import { variantOf } from '../../models/index.js';
 import { buildInfo, devices } from '../../engine/index.js';
-import type { Precision } from '../../engine/types.js';
+import type { Dtype } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { scan } from '../../stages/scan/scan.js';
 import { benchCells, planCells, type CellHooks, type CellOptions } from './cells.js';
 import { checkComparable } from './compare.js';
-import { Peer } from './peer.js';
+import { Diffusers } from './diffusers.js';
 import { benchReference } from './reference.js';
 import { BENCH_FORMAT, type BenchReport } from './report.js';
 import { openSubject } from './subject.js';
@@ -26,15 +26,15 @@ export interface BenchOptions extends CellOptions {
   /** of the model folders: weights to read where a part has them, such as 'fp16' */
   variant?: string;
   /** a Python with torch and diffusers to compare with, in the same run */
-  peer?: string;
+  diffusers?: string;
   /** time the peer compiled, too: a mode of torch.compile */
-  peerCompile?: string;
+  diffusersCompile?: string;
   /** to time the training of: sizes of src/stages/train/sizes.ts, and 'model' for that of `model`; batch and checkpointing as in TrainingTask */
   training?: { what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>;
-  /** a model and a data set for the pipeline's speed; `samples` a picture, default 10 */
+  /** a model and a dataset for the pipeline's speed; `samples` an image, default 10 */
   pipeline?: { model: string; dataset: string; samples?: number };
-  /** time the reference's loop over the pipeline's pictures too; needs `peer` and `pipeline`. `top`: patches a label whose features are taken; `precision`: its own, where that is not ours */
-  reference?: { top: number; precision?: Precision };
+  /** time the reference's loop over the pipeline's images too; needs `peer` and `pipeline`. `top`: patches a label whose features are taken; `precision`: its own, where that is not ours */
+  reference?: { top: number; dtype?: Dtype };
   /** what the result will be compared with: refused at once where it cannot be */
   baseline?: BenchReport;
 }
@@ -50,13 +50,13 @@ async function benchTraining(
   const disable = (options.disable ?? []).filter((name) => name !== 'tune'); // which no training uses
   const results: TrainingBench[] = [];
   for (const name of what) {
-    for (const precision of options.precisions) {
+    for (const dtype of options.dtypes) {
       const result = await timeTrainingApart(
         {
           what: name === 'model' ? options.model : name,
           ...variantOf(options),
           device,
-          precision,
+          dtype,
           batch,
           checkpointing,
           repeats,
@@ -68,7 +68,7 @@ async function benchTraining(
       results.push(result);
       const { measured, skipped } = result;
       hooks.log?.(
-        `training ${result.what}, ${precision}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`,
+        `training ${result.what}, ${dtype}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`,
       );
     }
   }
@@ -83,18 +83,18 @@ async function benchPipeline(
   const folder = await mkdtemp(join(tmpdir(), 'diffmine-bench-'));
   try {
     const samples = paths.samples ?? 10;
-    const [precision = 'fp32'] = options.precisions;
-    const pictures = (await openDataset(paths.dataset)).images.length;
+    const [dtype = 'fp32'] = options.dtypes;
+    const images = (await openDataset(paths.dataset)).images.length;
     const run = join(folder, 'run');
     const start = process.hrtime.bigint();
     const where = { device: options.device, ...(options.threads === undefined ? {} : { threads: options.threads }) };
     await scan(
-      { dataset: paths.dataset, model: paths.model, ...variantOf(options), out: run, samples, precision, ...where },
+      { dataset: paths.dataset, model: paths.model, ...variantOf(options), out: run, samples, dtype, ...where },
       { ...(hooks.signal ? { signal: hooks.signal } : {}) },
     );
     await mine(run, where, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
     const seconds = Number(process.hrtime.bigint() - start) / 1e9;
-    return { precision, pictures, samples, seconds, picturesPerSecond: pictures / seconds };
+    return { dtype, images, samples, seconds, imagesPerSecond: images / seconds };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -102,7 +102,7 @@ async function benchPipeline(
 
 /**
  * Times what is asked for: passes of the UNet at each precision, size and batch (label and null of the same inputs together, as a scan makes them) with
- * the machine's own rates in the same rounds, the stages around them, training steps, scan + mine of a small data set, and the reference's loop over it.
+ * the machine's own rates in the same rounds, the stages around them, training steps, scan + mine of a small dataset, and the reference's loop over it.
  *
  * @throws SETUP if the peer does not start; INVALID_ARGUMENT where the baseline cannot be compared with; OUT_OF_MEMORY where memory suffices for nothing
  * that was asked for (a part of it is told as skipped); what loading a model throws; CANCELLED
@@ -114,8 +114,10 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
   const plan = planCells(subject, options);
   const { model, parameters } = { model: options.model, parameters: subject.parameters };
   if (options.baseline) checkComparable(options.baseline, { model, parameters, device: options.device, cells: plan });
-  const peer =
-    options.peer && plan.length > 0 ? await Peer.start(options.peer, options.threads ?? 0, hooks.signal) : undefined;
+  const diffusers =
+    options.diffusers && plan.length > 0
+      ? await Diffusers.start(options.diffusers, options.threads ?? 0, hooks.signal)
+      : undefined;
   try {
     const report: BenchReport = {
       format: BENCH_FORMAT,
@@ -132,7 +134,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         libtorch: buildInfo().libtorchLoaded,
       },
       settings: { repeats: options.repeats, disabled: options.disable ?? [] },
-      ...(peer ? { peer: peer.info } : {}),
+      ...(diffusers ? { diffusers: diffusers.info } : {}),
       starts: [],
       cells: [],
     };
@@ -143,15 +145,18 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
       throw new DiffmineError(
         'OUT_OF_MEMORY',
         `The training of ${skipped.what} was not measured: ${skipped.skipped ?? ''}.`,
-        'Name a smaller one: see diffmine train --list.',
+        'Name a smaller one: see diffmine train --list-sizes.',
       );
     }
     if (plan.length > 0) {
-      const peers = peer && {
-        peer,
-        modes: ['eager', ...(options.peerCompile === undefined ? [] : [options.peerCompile])],
+      const diffusersCells = diffusers && {
+        diffusers,
+        modes: ['eager', ...(options.diffusersCompile === undefined ? [] : [options.diffusersCompile])],
       };
-      Object.assign(report, await benchCells(subject, plan, options, peers, device?.memoryFree ?? Infinity, hooks));
+      Object.assign(
+        report,
+        await benchCells(subject, plan, options, diffusersCells, device?.memoryFree ?? Infinity, hooks),
+      );
       const [first] = report.cells;
       if (first?.skipped !== undefined && report.cells.every(({ measured }) => !measured)) {
         throw new DiffmineError(
@@ -161,15 +166,15 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         );
       }
     }
-    peer?.stop(); // its memory and its threads are for what follows
-    if (options.pipeline && options.reference && options.peer) {
+    diffusers?.stop(); // its memory and its threads are for what follows
+    if (options.pipeline && options.reference && options.diffusers) {
       const { model: folder, dataset, samples = 10 } = options.pipeline;
       const {
         device: id,
-        precisions: [precision = 'fp32'],
+        dtypes: [dtype = 'fp32'],
         repeats,
         threads,
-        peer: python,
+        diffusers: python,
       } = options;
       report.reference = await benchReference(
         {
@@ -178,8 +183,8 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
           dataset,
           python,
           device: id,
-          precision,
-          theirPrecision: options.reference.precision ?? precision,
+          dtype,
+          theirDtype: options.reference.dtype ?? dtype,
           samples,
           top: options.reference.top,
           repeats,
@@ -192,6 +197,6 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
     }
     return report;
   } finally {
-    peer?.stop();
+    diffusers?.stop();
   }
 }

@@ -5,14 +5,14 @@ import { writeFileSync } from 'node:fs';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import { float32 } from '../../engine/tensor.js';
-import type { CallOptions, Precision } from '../../engine/types.js';
+import type { CallOptions, Dtype } from '../../engine/types.js';
 import { rowBytes } from '../../stages/scan/batch.js';
 import { ablate, benchEngine } from './ablation.js';
 import { onePass, seconds, spread, warmUpRounds, type Spread } from './figures.js';
 import { operations } from './operations.js';
 import type { BenchOptimization } from './optimizations.js';
-import type { Peer } from './peer.js';
-import { cellName, type Cell, type Measured, type PeerBench, type Start } from './report.js';
+import type { Diffusers } from './diffusers.js';
+import { cellName, type Cell, type Measured, type DiffusersBench, type Start } from './report.js';
 import { ScanTimer, timeDecode, timeMining } from './stages.js';
 import { twoConditions, type Subject } from './subject.js';
 
@@ -21,10 +21,10 @@ const RATES = { cpu: 0.25, cuda: 0.1 } as const;
 
 export interface CellOptions {
   device: string;
-  precisions: Precision[];
+  dtypes: Dtype[];
   /** sides of the UNet's input */
   latents: number[];
-  /** evaluations a forward pass */
+  /** UNet calls a forward pass */
   batches: number[];
   /** rounds that count */
   repeats: number;
@@ -45,17 +45,17 @@ export interface CellHooks {
 /** The cells asked for, from the smallest within a precision, so that peaks of memory are each cell's own. */
 export function planCells(
   { source, pixelsPerCell }: Subject,
-  { precisions, latents, batches }: Pick<CellOptions, 'precisions' | 'latents' | 'batches'>,
+  { dtypes, latents, batches }: Pick<CellOptions, 'dtypes' | 'latents' | 'batches'>,
 ): Cell[] {
   const { config } = source.unet;
   const sizes = latents
     .flatMap((side) => batches.map((batch) => ({ side, batch: 2 * Math.max(1, batch >> 1) })))
     .sort((a, b) => a.side ** 2 * a.batch - b.side ** 2 * b.batch);
-  return precisions.flatMap((precision) =>
+  return dtypes.flatMap((dtype) =>
     sizes.map(({ side, batch }): Cell => {
       const pixels = side * pixelsPerCell;
       return {
-        precision,
+        dtype,
         input: [config.inChannels, side, side],
         pixels,
         patch: Math.max(1, Math.floor(pixels / 8)),
@@ -66,7 +66,7 @@ export function planCells(
   );
 }
 
-/** Lets the process's peak of memory begin anew, where Linux allows it: a cell's peak is then not that of a former one. The allocator of a GPU is not asked. */
+/** Lets the process's peak of memory begin again, where Linux allows it: a cell's peak is then not that of a former one. The allocator of a GPU is not asked. */
 function forgetPeak(): void {
   try {
     writeFileSync('/proc/self/clear_refs', '5');
@@ -91,7 +91,7 @@ async function measure(
   engine: Engine,
   conditions: Conditions,
   options: CellOptions,
-  peers: { peer: Peer; modes: string[] } | undefined,
+  diffusersCells: { diffusers: Diffusers; modes: string[] } | undefined,
   config: Subject,
   call: CallOptions,
 ): Promise<Measured> {
@@ -103,7 +103,10 @@ async function measure(
   const copy: number[] = [];
   const scanTimer = options.stages === false ? undefined : new ScanTimer(engine, conditions, cell, options.device);
   const others = new Map(
-    (peers?.modes ?? []).map((mode) => [mode, { passes: new Passes(), skipped: undefined as string | undefined }]),
+    (diffusersCells?.modes ?? []).map((mode) => [
+      mode,
+      { passes: new Passes(), skipped: undefined as string | undefined },
+    ]),
   );
 
   // The first pass of all: nothing of this shape has run before.
@@ -119,8 +122,8 @@ async function measure(
     await scanTimer?.round(rates.matmul, counts, call);
     for (const [mode, other] of others) {
       if (other.skipped !== undefined) continue;
-      const answer = await peers?.peer.forward({
-        precision: cell.precision,
+      const answer = await diffusersCells?.diffusers.forward({
+        dtype: cell.dtype,
         input: cell.input,
         batch: cell.batch,
         mode,
@@ -140,11 +143,11 @@ async function measure(
   const measured: Measured = {
     seconds: time,
     firstSeconds: first,
-    evaluationsPerSecond: cell.batch / time.median,
+    unetCallsPerSecond: cell.batch / time.median,
     flops,
     matmul: spread(matmul),
     copy: spread(copy),
-    share: spread(ours.counted.map((taken, i) => (cell.batch * cell.operations) / taken / (matmul[i] ?? NaN))),
+    utilization: spread(ours.counted.map((taken, i) => (cell.batch * cell.operations) / taken / (matmul[i] ?? NaN))),
     peakMemory: engine.memory().peak,
   };
   if (scanTimer) {
@@ -156,7 +159,7 @@ async function measure(
     };
   }
   if (others.size > 0) {
-    measured.peers = [...others].map(([mode, { passes, skipped }]): PeerBench => {
+    measured.diffusersCells = [...others].map(([mode, { passes, skipped }]): DiffusersBench => {
       if (skipped !== undefined || passes.counted.length === 0) return { mode, skipped: skipped ?? 'it gave no times' };
       const theirs: Spread = spread(passes.counted);
       return {
@@ -171,7 +174,7 @@ async function measure(
 }
 
 /**
- * Measures each cell. One that does not fit into memory is told as skipped, and the others are measured all the same.
+ * Measures each cell. One that does not fit into memory is told as skipped, and the others are measured anyway.
  *
  * @param memoryFree bytes free on a CPU before anything is loaded: more than that is not even tried, as the system would kill the process
  */
@@ -179,7 +182,7 @@ export async function benchCells(
   subject: Subject,
   cells: Cell[],
   options: CellOptions,
-  peers: { peer: Peer; modes: string[] } | undefined,
+  diffusersCells: { diffusers: Diffusers; modes: string[] } | undefined,
   memoryFree: number,
   hooks: CellHooks,
 ): Promise<{ starts: Start[]; cells: Cell[] }> {
@@ -187,11 +190,11 @@ export async function benchCells(
   const starts: Start[] = [];
   const results: Cell[] = [];
   const { unet, vae, schedule } = subject.source;
-  for (const precision of options.precisions) {
-    const here = cells.filter((cell) => cell.precision === precision);
+  for (const dtype of options.dtypes) {
+    const here = cells.filter((cell) => cell.dtype === dtype);
     const begun = process.hrtime.bigint();
     const since = (): number => Number(process.hrtime.bigint() - begun) / 1e9;
-    const engine = benchEngine(options.disable ?? [], options, precision);
+    const engine = benchEngine(options.disable ?? [], options, dtype);
     try {
       const loadSeconds = await seconds(() =>
         engine.loadModel({ unet, schedule, ...(vae && options.stages !== false ? { vae } : {}) }, call),
@@ -207,7 +210,7 @@ export async function benchCells(
           rowBytes(
             unet.config,
             { rows: cell.input[1], columns: cell.input[2], height: cell.pixels, width: cell.pixels },
-            precision,
+            dtype,
           );
         if (!options.device.startsWith('cuda') && needs > memoryFree) {
           skip(`a pass takes about ${(needs / 1e9).toFixed(1)} GB and ${(memoryFree / 1e9).toFixed(1)} GB are free`);
@@ -216,15 +219,15 @@ export async function benchCells(
         try {
           const before = since();
           forgetPeak();
-          const measured = await measure(cell, engine, conditions, options, peers, subject, call);
+          const measured = await measure(cell, engine, conditions, options, diffusersCells, subject, call);
           if (options.ablate)
             measured.ablations = await ablate(options.ablate, cell, { engine, conditions }, subject, options, call);
           results.push({ ...cell, measured });
-          if (starts.at(-1)?.precision !== precision)
-            starts.push({ precision, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
-          const { seconds: time, share, evaluationsPerSecond, peers: others } = measured;
+          if (starts.at(-1)?.dtype !== dtype)
+            starts.push({ dtype, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
+          const { seconds: time, utilization, unetCallsPerSecond, diffusersCells: others } = measured;
           hooks.log?.(
-            `${cellName(cell)}: ${time.median.toFixed(3)} s a pass, ${evaluationsPerSecond.toPrecision(3)} evaluations/s, ${(100 * share.median).toFixed(0)} % of the machine's matrix products` +
+            `${cellName(cell)}: ${time.median.toFixed(3)} s a pass, ${unetCallsPerSecond.toPrecision(3)} UNet calls/s, ${(100 * utilization.median).toFixed(0)} % of the machine's matrix products` +
               (others ?? [])
                 .map(
                   ({ mode, ratio, skipped }) =>

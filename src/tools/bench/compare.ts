@@ -12,7 +12,7 @@ export type Verdict = 'ok' | 'faster' | 'regression' | 'lost' | 'missing' | 'new
 
 export interface Comparison {
   cell: string;
-  /** pass: the UNet alone; scan: pictures as a scan scores them */
+  /** pass: the UNet alone; scan: images as a scan scores them */
   what: 'pass' | 'scan';
   before?: Spread;
   now?: Spread;
@@ -38,12 +38,12 @@ const OTHER_RATE = 0.1;
 
 const kind = (device: string): string => device.replace(/:.*/, '');
 const sameCell = (a: Cell, b: Cell): boolean =>
-  a.precision === b.precision && a.batch === b.batch && a.input.every((size, i) => size === b.input[i]);
+  a.dtype === b.dtype && a.batch === b.batch && a.input.every((size, i) => size === b.input[i]);
 const width = ({ median, min, max }: Spread): number => (max - min) / median;
 
 /** The cells that will be asked for, known before anything is measured. */
 export type Planned = Pick<BenchReport, 'model' | 'parameters' | 'device'> & {
-  cells: Pick<Cell, 'precision' | 'input' | 'batch' | 'operations'>[];
+  cells: Pick<Cell, 'dtype' | 'input' | 'batch' | 'operations'>[];
 };
 
 /**
@@ -108,18 +108,24 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
       const rate = after.matmul.median / before.matmul.median;
       if (baseline.machine.processor === now.machine.processor && Math.abs(rate - 1) > OTHER_RATE) {
         warnings.push(
-          `${cellName(cell)}: the machine itself multiplies ${rate.toFixed(2)} times as fast as for the baseline (clocks, neighbours, or little memory left): its share is less sure.`,
+          `${cellName(cell)}: the machine itself multiplies ${rate.toFixed(2)} times as fast as for the baseline (clocks, neighbors, or little memory left): its share is less sure.`,
         );
       }
-      judge(cell, 'pass', before.share, after.share);
-      if (before.scan && after.scan) judge(cell, 'scan', before.scan.share, after.scan.share);
+      judge(cell, 'pass', before.utilization, after.utilization);
+      if (before.scan && after.scan) judge(cell, 'scan', before.scan.utilization, after.scan.utilization);
       else if (before.scan)
         warnings.push(`${cellName(cell)}: the baseline has the scan's share, this run has not (--no-stages).`);
     } else if (before) {
-      comparisons.push({ cell: cellName(cell), what: 'pass', before: before.share, verdict: 'lost', noisy: false });
+      comparisons.push({
+        cell: cellName(cell),
+        what: 'pass',
+        before: before.utilization,
+        verdict: 'lost',
+        noisy: false,
+      });
       warnings.push(`${cellName(cell)} was measured for the baseline and not now: ${cell.skipped ?? ''}.`);
     } else if (after) {
-      comparisons.push({ cell: cellName(cell), what: 'pass', now: after.share, verdict: 'new', noisy: false });
+      comparisons.push({ cell: cellName(cell), what: 'pass', now: after.utilization, verdict: 'new', noisy: false });
     }
   }
   for (const cell of baseline.cells) {
@@ -127,7 +133,7 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
     comparisons.push({
       cell: cellName(cell),
       what: 'pass',
-      before: cell.measured.share,
+      before: cell.measured.utilization,
       verdict: 'missing',
       noisy: false,
     });

@@ -3,7 +3,7 @@ import type { CompareReport, Comparison } from './compare.js';
 import type { Spread } from './figures.js';
 import { cellName, SAMPLES, type BenchReport, type Cell, type Measured } from './report.js';
 
-export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+export const percent = (utilization: number): string => `${(100 * utilization).toFixed(1)} %`;
 /** '42.0 % (40.1 ... 43.2)'. */
 export const percentRange = ({ median, min, max }: Spread): string =>
   `${percent(median)} (${(100 * min).toFixed(1)} ... ${(100 * max).toFixed(1)})`;
@@ -27,11 +27,11 @@ export function long(seconds: number): string {
   return `${(seconds / 86_400).toFixed(0)} days`;
 }
 
-/** In the order of the way of a picture. */
+/** In the order of the way of an image. */
 export const STAGES = ['decode', 'encode', 'noise', 'unet', 'score', 'select', 'features', 'cluster'] as const;
 
-/** What a stage takes of a picture of N = 100 samples, in seconds; undefined for what is not counted by pictures, or not measured. */
-export function ofPicture({ stages }: Measured, name: string): number | undefined {
+/** What a stage takes of an image of N = 100 samples, in seconds; undefined for what is not counted by images, or not measured. */
+export function ofImage({ stages }: Measured, name: string): number | undefined {
   const stage = stages?.[name];
   if (!stage || stage.per === 'label' || name === 'features' || name === 'decode') return undefined;
   return stage.seconds.median * (stage.per === 'evaluation' ? 2 * SAMPLES : 1);
@@ -71,7 +71,7 @@ function comparisonTable({ tolerance, comparisons, warnings, baseline, passed }:
 
 /** The page of a job: figures by cell, stages, peers, and the comparison where there is one. */
 export function benchMarkdown(report: BenchReport, comparison?: CompareReport): string {
-  const { machine, cells, peer, reference, starts } = report;
+  const { machine, cells, diffusers, reference, starts } = report;
   const measured = cells.flatMap((cell) => (cell.measured ? [[cell, cell.measured] as const] : []));
   const parts = [
     `## diffmine bench: ${report.model} on ${machine.processor}`,
@@ -84,7 +84,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
       table(
         [
           'cell',
-          'evaluations/s',
+          'UNet calls/s',
           'TFLOP/s',
           'matrix products, TFLOP/s',
           'share (range)',
@@ -94,12 +94,12 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
           'peak memory, GB',
           'first pass, s',
         ],
-        measured.map(([cell, { evaluationsPerSecond, flops, matmul, share, scan, peakMemory, firstSeconds }]) => [
+        measured.map(([cell, { unetCallsPerSecond, flops, matmul, utilization, scan, peakMemory, firstSeconds }]) => [
           cellName(cell),
-          evaluationsPerSecond.toPrecision(4),
+          unetCallsPerSecond.toPrecision(4),
           tera(flops),
           tera(matmul.median),
-          percentRange(share),
+          percentRange(utilization),
           scan ? count(scan.imagesPerSecond) : '',
           scan ? count(scan.patchesPerSecond) : '',
           scan ? long(scan.secondsPerBillionPatches) : '',
@@ -114,26 +114,26 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
   if (staged.length > 0) {
     const stage = (result: Measured, name: string): string => {
       const one = result.stages?.[name];
-      return one ? time(ofPicture(result, name) ?? one.seconds.median) : '';
+      return one ? time(ofImage(result, name) ?? one.seconds.median) : '';
     };
     parts.push(
-      `### Seconds a picture, by stage`,
+      `### Seconds an image, by stage`,
       table(
         ['cell', ...STAGES],
         staged.map(([cell, result]) => [cellName(cell), ...STAGES.map((name) => stage(result, name))]),
       ),
-      `At N = ${SAMPLES}; decode runs beside the device's work, features are of each chosen picture, cluster of a label of 1000 patches.`,
+      `At N = ${SAMPLES}; decode runs beside the device's work, features are of each chosen image, cluster of a label of 1000 patches.`,
     );
   }
-  const peers = measured.flatMap(([cell, { seconds, peers: others }]) =>
+  const diffusersCells = measured.flatMap(([cell, { seconds, diffusersCells: others }]) =>
     (others ?? []).map((other) => [cell, seconds, other] as const),
   );
-  if (peer && peers.length > 0) {
+  if (diffusers && diffusersCells.length > 0) {
     parts.push(
-      `### Beside diffusers ${peer.diffusers}, torch ${peer.torch}`,
+      `### Beside diffusers ${diffusers.diffusers}, torch ${diffusers.torch}`,
       table(
-        ['cell', 'peer', 's a pass', 'peer, s a pass', 'times faster'],
-        peers.map(([cell, seconds, other]) => [
+        ['cell', 'diffusers', 's a pass', 'peer, s a pass', 'times faster'],
+        diffusersCells.map(([cell, seconds, other]) => [
           cellName(cell),
           other.mode,
           time(seconds.median),
@@ -161,12 +161,12 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
   if (reference) {
     parts.push(
       "### The whole pipeline beside the reference's loop",
-      `${reference.pictures} pictures of ${reference.samples} samples, ${reference.precision} ${time(reference.ours.median)} s against ${reference.theirPrecision} ${time(reference.theirs.median)} s, **${reference.ratio.median.toFixed(2)} times** as fast.`,
+      `${reference.images} images of ${reference.samples} samples, ${reference.dtype} ${time(reference.ours.median)} s against ${reference.theirDtype} ${time(reference.theirs.median)} s, **${reference.ratio.median.toFixed(2)} times** as fast.`,
     );
   }
   if (starts.length > 0)
     parts.push(
-      `Time to the first result: ${starts.map(({ precision, firstResultSeconds, loadSeconds }) => `${precision} ${firstResultSeconds.toFixed(1)} s (loading ${loadSeconds.toFixed(1)} s)`).join(', ')}.`,
+      `Time to the first result: ${starts.map(({ dtype, firstResultSeconds, loadSeconds }) => `${dtype} ${firstResultSeconds.toFixed(1)} s (loading ${loadSeconds.toFixed(1)} s)`).join(', ')}.`,
     );
   const skipped = cells.filter((cell): cell is Cell & { skipped: string } => cell.skipped !== undefined);
   if (skipped.length > 0) parts.push(skipped.map((cell) => `- skipped ${cellName(cell)}: ${cell.skipped}`).join('\n'));

@@ -1,7 +1,7 @@
 // How many floating-point operations one evaluation of a UNet is, from its config alone: what a rate is held against.
 //
 // Counted as 2 x multiply-accumulates of convolutions, linear layers and attention, of a whole forward pass for one input under one condition,
-// whatever an engine does not compute anew (the keys and values of the prompts, what does not see the condition): so rates of different engines,
+// whatever an engine does not compute again (the keys and values of the prompts, what does not see the condition): so rates of different engines,
 // and of the same engine before and after such a saving, compare. Norms, activations and additions are left out: below 0.1 % of the arithmetic.
 import type { UNetConfig } from '../../engine/types.js';
 
@@ -13,7 +13,7 @@ export interface OperationCounts {
   convolutions: number;
   /** GEGLU and the layer after it */
   feedForward: number;
-  /** scores and weighted sums of attention over the picture */
+  /** scores and weighted sums of attention over the image */
   selfAttention: number;
   /** its Q, K, V and O */
   selfProjections: number;
@@ -21,7 +21,7 @@ export interface OperationCounts {
   transformerProjections: number;
   /** Q and O of attention to the text */
   crossProjections: number;
-  /** K and V of the text: the same for every picture of a label */
+  /** K and V of the text: the same for every image of a label */
   textProjections: number;
   /** scores and weighted sums of attention to the text */
   crossAttention: number;
@@ -118,7 +118,7 @@ export function operations(config: UNetConfig, height: number, width: number): n
   );
 }
 
-/** Patches of a picture: the places of a k x k window in height x width pixels, stride 1. 201,601 for 64 in 512 x 512. */
+/** Patches of an image: the places of a k x k window in height x width pixels, stride 1. 201,601 for 64 in 512 x 512. */
 export function patchCount(height: number, width: number, patch: number): number {
   return Math.max(0, height - patch + 1) * Math.max(0, width - patch + 1);
 }

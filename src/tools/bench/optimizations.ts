@@ -1,5 +1,5 @@
 // The engine's optimizations by name, and where each means something. Data alone: the command line's options load nothing.
-import type { Optimization, Precision } from '../../engine/types.js';
+import type { Optimization, Dtype } from '../../engine/types.js';
 
 /** Those of the engine, and cuDNN's benchmark mode, which bench has on. */
 export type BenchOptimization = Optimization | 'tune';
@@ -8,7 +8,7 @@ interface Meaning {
   /** where it can be disabled */
   on?: 'cpu' | 'cuda';
   /** it does nothing in another dtype */
-  precisions?: readonly Precision[];
+  dtypes?: readonly Dtype[];
   /** it shows in scoring calls alone */
   scansAlone?: true;
 }
@@ -16,16 +16,16 @@ interface Meaning {
 export const MEANINGS: Record<BenchOptimization, Meaning> = {
   graphs: { on: 'cuda' },
   'prepacked-weights': { on: 'cpu' },
-  winograd: { on: 'cpu', precisions: ['fp32', 'fp16'] },
+  winograd: { on: 'cpu', dtypes: ['fp32', 'fp16'] },
   'group-norm': {},
   geglu: {},
   'shared-prefix': {},
   'cached-keys': {},
   'block-attention': { on: 'cpu' },
-  'cudnn-attention': { on: 'cuda', precisions: ['fp16', 'bf16'] },
+  'cudnn-attention': { on: 'cuda', dtypes: ['fp16', 'bf16'] },
   'cpu-caching-allocator': { on: 'cpu' },
   'pinned-uploads': { on: 'cuda', scansAlone: true },
-  'encode-tf32': { on: 'cuda', precisions: ['fp16', 'bf16'], scansAlone: true },
+  'encode-tf32': { on: 'cuda', dtypes: ['fp16', 'bf16'], scansAlone: true },
   'encode-ahead': { on: 'cuda', scansAlone: true },
   tune: { on: 'cuda' },
 };

@@ -1,4 +1,4 @@
-// Does a reduced precision keep the ranking? Two scans of the same pictures are held against each other: the same pictures first, the same
+// Does a reduced precision keep the ranking? Two scans of the same images are held against each other: the same images first, the same
 // patches on top, and how far the worst of them fell.
 import { DiffmineError } from '../../util/errors.js';
 import { Run } from '../../runs/run.js';
@@ -7,12 +7,12 @@ import { query, sqlFiles } from '../../runs/tables.js';
 
 export interface RankFigures {
   label: string;
-  pictures: number;
-  /** Spearman's rank correlation of the pictures' typicality */
-  pictureCorrelation: number;
-  /** patches of the first run's ranking: the best of each picture, all pictures together */
+  images: number;
+  /** Spearman's rank correlation of the images' typicality */
+  imageCorrelation: number;
+  /** patches of the first run's ranking: the best of each image, all images together */
   candidates: number;
-  /** of them, those that the second run chose too: the same picture, boxes that overlap by half or more (intersection over union) */
+  /** of them, those that the second run chose too: the same image, boxes that overlap by half or more (intersection over union) */
   matched: number;
   /** of them, those with the very same box */
   same: number;
@@ -33,11 +33,11 @@ export interface RankFigures {
 
 export interface RankStudy {
   runs: [string, string];
-  precisions: [string, string];
+  dtypes: [string, string];
   samples: number;
   labels: RankFigures[];
   /** means over labels; for falls, losses and counts the worst, or the sum */
-  pictureCorrelation: number;
+  imageCorrelation: number;
   candidateCorrelation: number;
   overlap: number;
   largestFall: number;
@@ -80,7 +80,7 @@ function overlap(a: RankedPatch, b: RankedPatch): number {
   return common / (a.patch ** 2 + b.patch ** 2 - common);
 }
 
-/** Each of `first` with the best overlapping of `second`'s patches of the same picture, no patch taken twice; undefined where none overlaps by half. */
+/** Each of `first` with the best overlapping of `second`'s patches of the same image, no patch taken twice; undefined where none overlaps by half. */
 function match(first: readonly RankedPatch[], second: readonly RankedPatch[]): (RankedPatch | undefined)[] {
   const byImage = new Map<string, Set<RankedPatch>>();
   for (const patch of second) byImage.set(patch.image, (byImage.get(patch.image) ?? new Set()).add(patch));
@@ -97,12 +97,12 @@ function match(first: readonly RankedPatch[], second: readonly RankedPatch[]): (
 /**
  * The figures of one label.
  *
- * @param pictures typicality of each picture in both runs
- * @param first the first run's candidates, of all pictures; `second` likewise
+ * @param images typicality of each image in both runs
+ * @param first the first run's candidates, of all images; `second` likewise
  */
 export function rankFigures(
   label: string,
-  pictures: readonly (readonly [number, number])[],
+  images: readonly (readonly [number, number])[],
   first: readonly RankedPatch[],
   second: readonly RankedPatch[],
   top: number,
@@ -124,10 +124,10 @@ export function rankFigures(
   const deviation = Math.sqrt(a.reduce((sum, { typicality }) => sum + (typicality - mean) ** 2, 0) / a.length);
   return {
     label,
-    pictures: pictures.length,
-    pictureCorrelation: spearman(
-      pictures.map(([x]) => x),
-      pictures.map(([, y]) => y),
+    images: images.length,
+    imageCorrelation: spearman(
+      images.map(([x]) => x),
+      images.map(([, y]) => y),
     ),
     candidates: a.length,
     matched: pairs.length,
@@ -148,32 +148,32 @@ export function rankFigures(
   };
 }
 
-interface PictureRow extends Record<string, unknown> {
+interface ImageRow extends Record<string, unknown> {
   image: string;
   condition: string;
   typicality: number;
 }
 
-async function rowsOf(run: Run): Promise<{ pictures: PictureRow[]; patches: PatchRow[] }> {
+async function rowsOf(run: Run): Promise<{ images: ImageRow[]; patches: PatchRow[] }> {
   const files = (name: 'images.parquet' | 'patches.parquet'): string[] =>
     Array.from({ length: run.manifest.shards }, (_, shard) => run.shardFile(shard, name));
   return {
-    pictures: await query<PictureRow>(`SELECT image, condition, typicality FROM ${sqlFiles(files('images.parquet'))}`),
+    images: await query<ImageRow>(`SELECT image, condition, typicality FROM ${sqlFiles(files('images.parquet'))}`),
     patches: await query<PatchRow>(`SELECT * FROM ${sqlFiles(files('patches.parquet'))} WHERE list = '${LISTS[0]}'`),
   };
 }
 
 /**
- * Compares two finished scans of the same pictures with the same model and options, in two precisions (or of two seeds: what the draws alone change).
+ * Compares two finished scans of the same images with the same model and options, in two precisions (or of two seeds: what the draws alone change).
  *
  * @param top patches a label that must stay on top
- * @throws RUN_INVALID where one is no finished scan; RUN_MISMATCH where the two are not of the same pictures, model and samples
+ * @throws RUN_INVALID where one is not a finished scan; RUN_MISMATCH where the two are not of the same images, model and samples
  */
 export async function rankStudy(firstPath: string, secondPath: string, top = 50): Promise<RankStudy> {
   const runs = [await Run.open(firstPath), await Run.open(secondPath)] as const;
   for (const run of runs) {
     if ((await run.doneShards()).length < run.manifest.shards)
-      throw new DiffmineError('RUN_INVALID', `${run.path} is not finished.`, 'Repeat the scan to go on with it.');
+      throw new DiffmineError('RUN_INVALID', `${run.path} is not finished.`, 'Repeat the scan to resume it.');
   }
   const [a, b] = [runs[0].manifest, runs[1].manifest];
   const facts = ({ dataset, model, options }: typeof a): unknown[] => [
@@ -192,29 +192,29 @@ export async function rankStudy(firstPath: string, secondPath: string, top = 50)
     throw new DiffmineError(
       'RUN_MISMATCH',
       `${firstPath} and ${secondPath} differ in more than precision.`,
-      'Scan the same pictures with the same model, samples and sizes.',
+      'Scan the same images with the same model, samples and sizes.',
     );
   }
   const [first, second] = [await rowsOf(runs[0]), await rowsOf(runs[1])];
   const labels = a.conditions.map((condition) => {
     const others = new Map(
-      second.pictures.filter((row) => row.condition === condition).map((row) => [row.image, row.typicality]),
+      second.images.filter((row) => row.condition === condition).map((row) => [row.image, row.typicality]),
     );
-    const pictures = first.pictures.flatMap((row) => {
+    const images = first.images.flatMap((row) => {
       const other = row.condition === condition ? others.get(row.image) : undefined;
       return other === undefined ? [] : [[row.typicality, other] as const];
     });
     const of = (patches: PatchRow[]): PatchRow[] => patches.filter((patch) => patch.condition === condition);
-    return rankFigures(condition, pictures, of(first.patches), of(second.patches), top);
+    return rankFigures(condition, images, of(first.patches), of(second.patches), top);
   });
   const mean = (of: (one: RankFigures) => number): number =>
     labels.reduce((sum, one) => sum + of(one), 0) / labels.length;
   return {
     runs: [runs[0].path, runs[1].path],
-    precisions: [a.options.precision, b.options.precision],
+    dtypes: [a.options.dtype, b.options.dtype],
     samples: a.options.samples,
     labels,
-    pictureCorrelation: mean((one) => one.pictureCorrelation),
+    imageCorrelation: mean((one) => one.imageCorrelation),
     candidateCorrelation: mean((one) => one.candidateCorrelation),
     overlap: mean(({ kept, top: count }) => kept / count),
     largestFall: Math.max(...labels.map(({ largestFall }) => largestFall)),

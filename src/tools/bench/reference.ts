@@ -1,5 +1,5 @@
 // The whole pipelines side by side: `diffmine run` as far as the clusters, and the loop of the paper's code written in diffusers
-// (scripts/reference-loop.py), on the same pictures with the same model and samples.
+// (scripts/reference-loop.py), on the same images with the same model and samples.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,10 +11,10 @@ import { parseJson } from '../../util/json.js';
 import { mine } from '../../stages/mine/mine.js';
 import { encodePrompts, openModel, variantOf } from '../../models/index.js';
 import { Engine, foreignEnvironment, writeSafetensors } from '../../engine/index.js';
-import type { Precision } from '../../engine/types.js';
+import type { Dtype } from '../../engine/types.js';
 import { scan } from '../../stages/scan/scan.js';
 import { seconds, spread, type Spread } from './figures.js';
-import { REFERENCE_SCRIPT } from './peer.js';
+import { REFERENCE_SCRIPT } from './diffusers.js';
 
 export interface ReferenceOptions {
   model: string;
@@ -23,9 +23,9 @@ export interface ReferenceOptions {
   /** a Python with torch, diffusers, numpy and Pillow */
   python: string;
   device: string;
-  precision: Precision;
+  dtype: Dtype;
   /** of the reference */
-  theirPrecision: Precision;
+  theirDtype: Dtype;
   samples: number;
   /** patches a label whose features are taken */
   top: number;
@@ -35,11 +35,11 @@ export interface ReferenceOptions {
 
 /** Both, as wall time from the start of their work to the clusters, loading included; and what the reference's stages took. */
 export interface ReferenceBench {
-  pictures: number;
+  images: number;
   samples: number;
   top: number;
-  precision: Precision;
-  theirPrecision: Precision;
+  dtype: Dtype;
+  theirDtype: Dtype;
   ours: Spread;
   theirs: Spread;
   /** theirs over ours, round by round: above 1 we are faster */
@@ -50,7 +50,7 @@ export interface ReferenceBench {
 
 /** What reference-loop.py writes. */
 interface FromReference {
-  pictures: number;
+  images: number;
   stages: Record<string, number>;
 }
 
@@ -84,7 +84,7 @@ async function runReference(
     throw new DiffmineError(
       'SETUP',
       `The reference's loop failed: ${failure}.`,
-      'Give --peer a Python that can import torch, diffusers, safetensors, numpy and PIL.',
+      'Give --diffusers a Python that can import torch, diffusers, safetensors, numpy and PIL.',
     );
   return parseJson(await readFile(output, 'utf8')) as FromReference;
 }
@@ -99,7 +99,7 @@ export async function benchReference(
   options: ReferenceOptions,
   hooks: { signal?: AbortSignal; log?: (line: string) => void } = {},
 ): Promise<ReferenceBench> {
-  const { precision, theirPrecision, samples, top, device, threads = 0 } = options;
+  const { dtype, theirDtype, samples, top, device, threads = 0 } = options;
   const model = await openModel(options.model, variantOf(options));
   if (model.conditioning !== 'text' || model.kind !== 'latent')
     throw new DiffmineError(
@@ -111,7 +111,7 @@ export async function benchReference(
   const folder = await mkdtemp(join(tmpdir(), 'diffmine-bench-'));
   try {
     const embeddings = join(folder, 'embeddings.safetensors');
-    const engine = new Engine({ device, precision: 'fp32', threads });
+    const engine = new Engine({ device, dtype: 'fp32', threads });
     try {
       await engine.loadModel(model.source);
       const prompts = [...dataset.labels.map((label) => fillPrompt('{label}', label)), ''];
@@ -125,7 +125,7 @@ export async function benchReference(
       embeddings,
       labels: dataset.labels,
       device,
-      precision: theirPrecision,
+      dtype: theirDtype,
       samples,
       top,
       patch,
@@ -138,7 +138,7 @@ export async function benchReference(
       images: dataset.images.map(({ file, label }) => ({ file, label })),
     };
     const times: { ours: number; theirs: number }[] = [];
-    let last: FromReference = { pictures: 0, stages: {} };
+    let last: FromReference = { images: 0, stages: {} };
     for (let round = 0; round < options.repeats; round++) {
       const run = join(folder, `run-${round}`);
       const ours = await seconds(async () => {
@@ -150,7 +150,7 @@ export async function benchReference(
             out: run,
             samples,
             device,
-            precision,
+            dtype,
             patch,
             ...(threads ? { threads } : {}),
           },
@@ -168,11 +168,11 @@ export async function benchReference(
       );
     }
     return {
-      pictures: last.pictures,
+      images: last.images,
       samples,
       top,
-      precision,
-      theirPrecision,
+      dtype,
+      theirDtype,
       ours: spread(times.map((one) => one.ours)),
       theirs: spread(times.map((one) => one.theirs)),
       ratio: spread(times.map(({ ours, theirs }) => theirs / ours)),

@@ -1,22 +1,22 @@
-// What a benchmark says: the file `diffmine-bench-4` (docs/reference/formats.md), and reading one back as a baseline.
+// What a benchmark says: the file `diffmine-bench-5` (docs/reference/formats.md), and reading one back as a baseline.
 import { readFile } from 'node:fs/promises';
 
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
-import type { Precision } from '../../engine/types.js';
+import type { Dtype } from '../../engine/types.js';
 import type { Spread } from './figures.js';
 import type { BenchOptimization } from './optimizations.js';
-import type { PeerInfo } from './peer.js';
+import type { DiffusersInfo } from './diffusers.js';
 import type { ReferenceBench } from './reference.js';
 import type { TrainingBench } from './training.js';
 
-export const BENCH_FORMAT = 'diffmine-bench-4';
+export const BENCH_FORMAT = 'diffmine-bench-5';
 
-/** Draws of noise and timestep that rates of pictures are counted at: the paper's. */
+/** Draws of noise and timestep that rates of images are counted at: the paper's. */
 export const SAMPLES = 100;
 
 /** What a stage's time is counted by. */
-export type Unit = 'picture' | 'evaluation' | 'label';
+export type Unit = 'image' | 'evaluation' | 'label';
 
 export interface StageBench {
   seconds: Spread;
@@ -24,7 +24,7 @@ export interface StageBench {
 }
 
 /** One passes' time of a peer. */
-export interface PeerBench {
+export interface DiffusersBench {
   mode: string;
   seconds?: Spread;
   /** of its first pass, compilation included */
@@ -46,19 +46,19 @@ export interface Ablation {
   skipped?: string;
 }
 
-/** Pictures as a scan scores them: encoding, all samples, scores and selection. */
+/** Images as a scan scores them: encoding, all samples, scores and selection. */
 export interface ScanBench {
-  /** of one call: `pictures` of `samples` each */
+  /** of one call: `images` of `samples` each */
   seconds: Spread;
-  pictures: number;
+  images: number;
   samples: number;
-  /** counted at N = 100 from a call's time: what a picture takes once, and N times what its evaluations take */
+  /** counted at N = 100 from a call's time: what an image takes once, and N times what its UNet calls take */
   imagesPerSecond: number;
   patchesPerSecond: number;
   /** at N = 100 */
   secondsPerBillionPatches: number;
   /** of the matrix-product rate of the same round, all that is not the UNet's arithmetic counted as loss */
-  share: Spread;
+  utilization: Spread;
 }
 
 export interface Measured {
@@ -66,7 +66,7 @@ export interface Measured {
   seconds: Spread;
   /** of the very first one: what tuning and the building of graphs cost */
   firstSeconds: number;
-  evaluationsPerSecond: number;
+  unetCallsPerSecond: number;
   /** operations a second */
   flops: number;
   /** the machine's own, in this cell's precision, of the same rounds */
@@ -74,26 +74,26 @@ export interface Measured {
   /** bytes a second read and written by a copy */
   copy: Spread;
   /** of each round's matrix-product rate */
-  share: Spread;
+  utilization: Spread;
   /** bytes: of the process on a CPU, of the allocator on a GPU; cells are measured from the smallest */
   peakMemory: number;
   scan?: ScanBench;
   /** by name: decode, encode, noise, unet, score, select, features, cluster */
   stages?: Record<string, StageBench>;
-  peers?: PeerBench[];
+  diffusersCells?: DiffusersBench[];
   ablations?: Ablation[];
 }
 
 /** Precision x size x batch. */
 export interface Cell {
-  precision: Precision;
+  dtype: Dtype;
   /** of the UNet: channels, height, width */
   input: [number, number, number];
-  /** side of the scored picture in pixels */
+  /** side of the scored image in pixels */
   pixels: number;
   /** side of a patch: an eighth of it */
   patch: number;
-  /** evaluations a forward pass */
+  /** UNet calls a forward pass */
   batch: number;
   /** of one evaluation */
   operations: number;
@@ -104,10 +104,10 @@ export interface Cell {
 
 /** How long an engine takes to its first result. */
 export interface Start {
-  precision: Precision;
+  dtype: Dtype;
   /** weights read or made, moved, packed */
   loadSeconds: number;
-  /** from nothing to the first pass's result, loading included */
+  /** from scratch to the first pass's result, loading included */
   firstResultSeconds: number;
 }
 
@@ -123,21 +123,17 @@ export interface BenchReport {
   machine: { processor: string; threads: number; cpuCapability: string; computeCapability: string; libtorch: string };
   /** `disabled`: optimizations that were disabled throughout */
   settings: { repeats: number; disabled: BenchOptimization[] };
-  peer?: PeerInfo;
+  diffusers?: DiffusersInfo;
   starts: Start[];
   cells: Cell[];
   training?: TrainingBench[];
-  pipeline?: { precision: Precision; pictures: number; samples: number; seconds: number; picturesPerSecond: number };
+  pipeline?: { dtype: Dtype; images: number; samples: number; seconds: number; imagesPerSecond: number };
   reference?: ReferenceBench;
 }
 
 /** 'fp16, 64 x 64, batch 128'. */
-export function cellName({
-  precision,
-  input: [, height, width],
-  batch,
-}: Pick<Cell, 'precision' | 'input' | 'batch'>): string {
-  return `${precision}, ${height} x ${width}, batch ${batch}`;
+export function cellName({ dtype, input: [, height, width], batch }: Pick<Cell, 'dtype' | 'input' | 'batch'>): string {
+  return `${dtype}, ${height} x ${width}, batch ${batch}`;
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
@@ -146,19 +142,19 @@ const isSpread = (value: unknown): boolean =>
   isObject(value) && ['median', 'min', 'max'].every((name) => Number.isFinite(value[name]) && Number(value[name]) > 0);
 
 function isCell(value: unknown): boolean {
-  if (!isObject(value) || !['fp32', 'bf16', 'fp16'].includes(String(value['precision']))) return false;
+  if (!isObject(value) || !['fp32', 'bf16', 'fp16'].includes(String(value['dtype']))) return false;
   const { input, batch, measured } = value;
   if (!Array.isArray(input) || input.length !== 3 || !input.every(Number.isSafeInteger) || !Number.isSafeInteger(batch))
     return false;
   if (measured === undefined) return typeof value['skipped'] === 'string';
   if (
     !isObject(measured) ||
-    !isSpread(measured['share']) ||
+    !isSpread(measured['utilization']) ||
     !isSpread(measured['seconds']) ||
     !isSpread(measured['matmul'])
   )
     return false;
-  return measured['scan'] === undefined || (isObject(measured['scan']) && isSpread(measured['scan']['share']));
+  return measured['scan'] === undefined || (isObject(measured['scan']) && isSpread(measured['scan']['utilization']));
 }
 
 /**
@@ -189,7 +185,7 @@ export async function readBaseline(file: string): Promise<BenchReport> {
     const format =
       isObject(value) && typeof value['format'] === 'string'
         ? `has the format ${JSON.stringify(value['format'])}`
-        : 'is no report of a benchmark';
+        : 'is not a report of a benchmark';
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `The baseline ${file} ${format}; expected ${BENCH_FORMAT}.`,

@@ -1,25 +1,25 @@
-// The stages around the UNet: a picture decoded, a scoring call as a scan makes it, the features of a picture, the clusters of a label.
+// The stages around the UNet: an image decoded, a scoring call as a scan makes it, the features of an image, the clusters of a label.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 
-import { readPicture } from '../../data/index.js';
-import type { CallOptions, Picture, PixelBox, TypicalityInput, TypicalityOptions } from '../../engine/types.js';
+import { readImage } from '../../data/index.js';
+import type { CallOptions, Image, PixelBox, TypicalityInput, TypicalityOptions } from '../../engine/types.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import { noise, seconds, spread, type Spread } from './figures.js';
 import { patchCount } from './operations.js';
 import { SAMPLES, type Cell, type ScanBench, type StageBench } from './report.js';
 
-/** Pictures a call, and forward passes it is made of: few on a CPU, where a pass takes seconds. */
-const CALLS = { cpu: { pictures: 1, passes: 1 }, cuda: { pictures: 4, passes: 4 } } as const;
-/** What mining does by default: noises averaged for the features of a picture, patches and clusters a label, starts of k-means. */
+/** Images a call, and forward passes it is made of: few on a CPU, where a pass takes seconds. */
+const CALLS = { cpu: { images: 1, passes: 1 }, cuda: { images: 4, passes: 4 } } as const;
+/** What mining does by default: noises averaged for the features of an image, patches and clusters a label, starts of k-means. */
 const MINING = { ensemble: 8, boxes: 5, patches: 1000, clusters: 32, restarts: 10, timestep: 161 } as const;
 /** A pass of features on a CPU has this many of the noises: the time for all is counted from it. */
 const CPU_ENSEMBLE = 2;
 
-/** A picture of coarse and fine noise, so that neither JPEG nor PNG makes it trivial. */
-function picture(side: number): Picture {
+/** An image of coarse and fine noise, so that neither JPEG nor PNG makes it trivial. */
+function image(side: number): Image {
   const pixels = new Uint8Array(side * side * 3);
   const values = new Float32Array(noise([side * side * 3]).data.buffer);
   for (let i = 0; i < pixels.length; i++) {
@@ -34,14 +34,14 @@ export async function timeDecode(side: number, repeats: number): Promise<Spread>
   const folder = await mkdtemp(join(tmpdir(), 'diffmine-bench-'));
   try {
     const source = Math.ceil(side * 1.5);
-    const { pixels } = picture(source);
-    const file = join(folder, 'picture.jpg');
+    const { pixels } = image(source);
+    const file = join(folder, 'image.jpg');
     await sharp(pixels, { raw: { width: source, height: source, channels: 3 } })
       .jpeg({ quality: 90 })
       .toFile(file);
     const times: number[] = [];
     for (let i = 0; i <= repeats; i++) {
-      const taken = await seconds(() => readPicture(file, { size: side, rule: 'floor', multiple: 1, patch: 1 }));
+      const taken = await seconds(() => readImage(file, { size: side, rule: 'floor', multiple: 1, patch: 1 }));
       if (i > 0) times.push(taken);
     }
     return spread(times);
@@ -54,7 +54,7 @@ export async function timeDecode(side: number, repeats: number): Promise<Spread>
 export class ScanTimer {
   readonly #input: TypicalityInput;
   readonly #options: TypicalityOptions;
-  readonly #pictures: number;
+  readonly #images: number;
   readonly #cuda: boolean;
   /** of calls without timed stages on a GPU, where timing them slows the call */
   readonly #seconds: number[] = [];
@@ -69,19 +69,19 @@ export class ScanTimer {
     device: string,
   ) {
     this.#cuda = device.startsWith('cuda');
-    const { pictures, passes } = CALLS[this.#cuda ? 'cuda' : 'cpu'];
+    const { images, passes } = CALLS[this.#cuda ? 'cuda' : 'cpu'];
     const inputs = Math.max(1, cell.batch >> 1);
-    this.#pictures = Math.min(pictures, inputs * passes);
-    const one = picture(cell.pixels);
+    this.#images = Math.min(images, inputs * passes);
+    const one = image(cell.pixels);
     this.#input = {
-      pictures: Array<Picture>(this.#pictures).fill(one),
-      conditions: Array.from({ length: this.#pictures }, () => [0, 1]),
-      subjects: Array.from({ length: this.#pictures }, () => [0]),
-      weights: Array.from({ length: this.#pictures }, () => [[0, 1]]),
-      keys: Array.from({ length: this.#pictures }, (_, i) => i),
+      images: Array<Image>(this.#images).fill(one),
+      conditions: Array.from({ length: this.#images }, () => [0, 1]),
+      subjects: Array.from({ length: this.#images }, () => [0]),
+      weights: Array.from({ length: this.#images }, () => [[0, 1]]),
+      keys: Array.from({ length: this.#images }, (_, i) => i),
     };
     this.#options = {
-      samples: Math.max(1, Math.floor((inputs * passes) / this.#pictures)),
+      samples: Math.max(1, Math.floor((inputs * passes) / this.#images)),
       seed: 0,
       tBegin: 100,
       tEnd: 700,
@@ -114,34 +114,36 @@ export class ScanTimer {
   /** `decode` is told but not counted: a scan decodes ahead, on other threads. */
   result(decode: Spread): { scan: ScanBench; stages: Record<string, StageBench> } {
     const { samples } = this.#options;
-    const evaluations = 2 * samples * this.#pictures;
-    const stages: Record<string, StageBench> = { decode: { seconds: decode, per: 'picture' } };
+    const unetCalls = 2 * samples * this.#images;
+    const stages: Record<string, StageBench> = { decode: { seconds: decode, per: 'image' } };
     for (const name of Object.keys(this.#stages[0] ?? {})) {
-      const per = name === 'encode' || name === 'select' ? 'picture' : 'evaluation';
-      const count = per === 'picture' ? this.#pictures : evaluations;
+      const per = name === 'encode' || name === 'select' ? 'image' : 'evaluation';
+      const count = per === 'image' ? this.#images : unetCalls;
       stages[name] = { seconds: spread(this.#stages.map((one) => (one[name] ?? 0) / count)), per };
     }
-    // What a picture takes once, from the stages; the rest of a call belongs to its evaluations.
+    // What an image takes once, from the stages; the rest of a call belongs to its UNet calls.
     const times = this.#seconds.map((whole, i) => {
       const once = Math.min(whole, (this.#stages[i]?.['encode'] ?? 0) + (this.#stages[i]?.['select'] ?? 0));
-      return once / this.#pictures + (2 * SAMPLES * (whole - once)) / evaluations;
+      return once / this.#images + (2 * SAMPLES * (whole - once)) / unetCalls;
     });
     const { median } = spread(times);
     const patches = patchCount(this.cell.pixels, this.cell.pixels, this.cell.patch);
     const scan = {
       seconds: spread(this.#seconds),
-      pictures: this.#pictures,
+      images: this.#images,
       samples,
       imagesPerSecond: 1 / median,
       patchesPerSecond: patches / median,
       secondsPerBillionPatches: (1e9 / patches) * median,
-      share: spread(times.map((time, i) => (2 * SAMPLES * this.cell.operations) / time / (this.#matmul[i] ?? NaN))),
+      utilization: spread(
+        times.map((time, i) => (2 * SAMPLES * this.cell.operations) / time / (this.#matmul[i] ?? NaN)),
+      ),
     };
     return { scan, stages };
   }
 }
 
-/** Seconds for the features of a picture's patches, and for the clusters of a label's: as `mine` makes them. */
+/** Seconds for the features of an image's patches, and for the clusters of a label's: as `mine` makes them. */
 export async function timeMining(
   engine: Engine,
   conditions: Conditions,
@@ -191,7 +193,7 @@ export async function timeMining(
     );
   }
   return {
-    features: { seconds: spread(times), per: 'picture' },
+    features: { seconds: spread(times), per: 'image' },
     cluster: { seconds: spread(clustering), per: 'label' },
   };
 }

@@ -12,7 +12,7 @@ export interface Subject {
   source: ModelSource;
   /** of the UNet */
   parameters: number;
-  /** pixels of a picture a cell of the UNet's input */
+  /** pixels of an image a cell of the UNet's input */
   pixelsPerCell: number;
   folder?: ModelFolder;
 }

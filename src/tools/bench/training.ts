@@ -7,7 +7,7 @@ import { asDiffmineError, DiffmineError, type ErrorCode } from '../../util/error
 import { openModel, variantOf } from '../../models/index.js';
 import { devices, Engine } from '../../engine/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
-import type { ModelSource, Optimization, Precision, TrainerOptions, TrainingBatch } from '../../engine/types.js';
+import type { ModelSource, Optimization, Dtype, TrainerOptions, TrainingBatch } from '../../engine/types.js';
 import { PIXEL_SCHEDULE, SIZES, unetOfSize, type Size, type SizeName } from '../../stages/train/sizes.js';
 import { noise, spread, type Spread } from './figures.js';
 import { parameterCount } from './parameters.js';
@@ -26,8 +26,8 @@ export interface TrainingTask {
   /** of a model folder: weights to read where a part has them */
   variant?: string;
   device: string;
-  precision: Precision;
-  /** pictures a step; default the size's; of a model 1 on a CPU, 8 on a GPU */
+  dtype: Dtype;
+  /** images a step; default the size's; of a model 1 on a CPU, 8 on a GPU */
   batch?: number;
   checkpointing?: boolean;
   /** times taken, of one or more steps each */
@@ -39,9 +39,9 @@ export interface TrainingTask {
 
 export interface TrainingBench {
   what: string;
-  precision: Precision;
+  dtype: Dtype;
   batch: number;
-  /** of one picture as the UNet denoises it: channels, height, width */
+  /** of one image as the UNet denoises it: channels, height, width */
   input: [number, number, number];
   checkpointing: boolean;
   parameters: number;
@@ -54,7 +54,7 @@ export interface TrainingBench {
     /** that were timed, warm-up not counted */
     steps: number;
     stepsPerSecond: number;
-    picturesPerSecond: number;
+    imagesPerSecond: number;
     /** bytes of the process on a CPU, of its allocator on a GPU */
     peakMemory: number;
   };
@@ -110,7 +110,7 @@ async function plan(
   const parameters = parameterCount(config);
   const facts = {
     what: task.what,
-    precision: task.precision,
+    dtype: task.dtype,
     batch: task.batch ?? subject.batch,
     input: [config.inChannels, subject.side, subject.side] as TrainingBench['input'],
     checkpointing: task.checkpointing ?? false,
@@ -121,16 +121,16 @@ async function plan(
 }
 
 /**
- * Times training steps in this process, as `diffmine train` makes them but for the reading of pictures.
+ * Times training steps in this process, as `diffmine train` makes them but for the reading of images.
  *
  * @param available bytes free on the device; default what it says
  * @returns skipped where weights, gradients and moments do not fit
  */
 export async function timeTraining(task: TrainingTask, available = memoryFree(task.device)): Promise<TrainingBench> {
   const { subject, facts } = await plan(task);
-  const { precision, checkpointing, batch, input, stateBytes } = facts;
+  const { dtype, checkpointing, batch, input, stateBytes } = facts;
   const { config } = subject.source.unet;
-  if (precision === 'fp16' && task.device === 'cpu')
+  if (dtype === 'fp16' && task.device === 'cpu')
     return { ...facts, skipped: 'on a CPU gradients in fp16 take hundreds of times as long as in fp32' };
   if (stateBytes > available) {
     return {
@@ -140,7 +140,7 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
   }
   const engine = new Engine({
     device: task.device,
-    precision,
+    dtype,
     threads: task.threads ?? 0,
     disable: task.disable ?? [],
   });
@@ -155,13 +155,13 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
     });
     try {
       const rows = conditions.shape[0] ?? 1;
-      const pictures: TrainingBatch = {
+      const images: TrainingBatch = {
         x0: noise([batch, ...input]),
         conditions: Array.from({ length: batch }, (_, i) => i % rows),
       };
       const run = async (steps: number): Promise<number> => {
         const start = process.hrtime.bigint();
-        for (let done = 0; done < steps;) if (!(await trainer.step([pictures])).skipped) done++;
+        for (let done = 0; done < steps;) if (!(await trainer.step([images])).skipped) done++;
         return Number(process.hrtime.bigint() - start) / 1e9 / steps;
       };
       let warm = 0;
@@ -176,7 +176,7 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
           seconds,
           steps: each * times.length,
           stepsPerSecond: 1 / seconds.median,
-          picturesPerSecond: batch / seconds.median,
+          imagesPerSecond: batch / seconds.median,
           peakMemory: engine.memory().peak,
         },
       };

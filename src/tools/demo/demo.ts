@@ -1,7 +1,7 @@
 // The demo: a world with known truth is drawn, mined with a model that never saw it, and what was found is held against what was planted.
 //
 //   OUT/demo.json   marks the folder as a demo's
-//   OUT/world/      the pictures, boxes.csv, world.json (src/tools/world)
+//   OUT/world/      the images, boxes.csv, world.json (src/tools/world)
 //   OUT/run/        the run, mined, with its evaluation and its report
 //   OUT/control/    the same of a network of the same shape with random weights; without a report
 //   and with --full what full.ts and page.ts add
@@ -12,7 +12,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { evaluate } from '../../stages/evaluate/evaluate.js';
 import type { EvaluateSummary, Metrics } from '../../stages/evaluate/options.js';
-import { evaluationFolder, SHEET_FILE } from '../../stages/evaluate/record.js';
+import { evaluationFolder, GRID_FILE } from '../../stages/evaluate/record.js';
 import { checkMining, mine } from '../../stages/mine/mine.js';
 import type { MineOptions } from '../../stages/mine/options.js';
 import { openModel, variantOf, type ModelFolder, type OpenOptions } from '../../models/index.js';
@@ -31,25 +31,35 @@ import { writeDemoPage } from './page.js';
 import { pick } from './pick.js';
 import type { DemoCity, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './options.js';
 
-export const DEMO_FORMAT = 'diffmine-demo-1';
+export const DEMO_FORMAT = 'diffmine-demo-2';
 /** The model that comes with the package. */
 export const DEMO_MODEL = join(import.meta.dirname, '..', '..', '..', 'demo', 'model');
-const DEFAULTS = { out: 'demo-run', pictures: 40, size: 64, samples: 16, seed: 0, clusters: 8 };
+const DEFAULTS = { out: 'demo-run', imagesPerLabel: 40, size: 64, samples: 16, seed: 0, clusters: 8 };
 /** The part of the schedule where the model was trained most, and where small things are decided. */
 const T_RANGE = [0.05, 0.4] as const;
-/** Side of a patch, as a share of the picture's: planted elements measure 6 to 16 of 64. */
+/** Side of a patch, as a fraction of the image's: planted elements measure 6 to 16 of 64. */
 const PATCH = 12 / 64;
-/** Patches ranked a city, for each of its pictures: somewhat fewer than are planted (3.1), so that clusters are of what is typical and not of the rest. */
+/** Patches ranked a city, for each of its images: somewhat fewer than are planted (3.1), so that clusters are of what is typical and not of the rest. */
 const RANKED = 2.5;
 /** The evaluation speaks of the first 10, 50 and 100 patches; here the middle one is told. */
 const FIRST = 50;
 /** What a demo writes into its folder, besides temporary names, which begin with a dot. */
-const OURS = ['demo.json', 'world', 'run', 'control', 'translation', 'cotypicality', 'localization', 'index.html', 'locks'];
+const OURS = [
+  'demo.json',
+  'world',
+  'run',
+  'control',
+  'translation',
+  'cotypicality',
+  'localization',
+  'index.html',
+  'locks',
+];
 
 type DemoHooks = Hooks<DemoEvent>;
 
 /**
- * Draws a world, scans and mines it, evaluates the run against the boxes beside its controls, writes the report and a sheet. Repeated, it goes on where
+ * Draws a world, scans and mines it, evaluates the run against the boxes beside its controls, writes the report and a grid. Repeated, it resumes where
  * it was stopped and keeps what is finished; with other options it replaces what they change. Of two at once in one folder the second waits.
  *
  * @throws RUN_MISMATCH for a folder that holds something else than a demo; MODEL_INVALID for a model that is missing or knows other labels;
@@ -60,11 +70,18 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
   const asked = { ...DEFAULTS, model: DEMO_MODEL, ...options };
   const out = resolve(asked.out);
   const model = await openDemoModel(asked.model, asked.seed, variantOf(options));
-  const mining: MineOptions = { clusters: asked.clusters, top: Math.ceil(RANKED * asked.pictures), ...pick(options, 'threads') };
+  const mining: MineOptions = {
+    clusters: asked.clusters,
+    top: Math.ceil(RANKED * asked.imagesPerLabel),
+    ...pick(options, 'threads'),
+  };
   checkMining(mining, model.source);
   await claim(out, asked.out, hooks);
   const locks = new LockFolder(join(out, 'locks'));
-  const lock = await locks.wait('demo', { ...pick(hooks, 'signal'), onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which makes the demo in ${asked.out}.`) });
+  const lock = await locks.wait('demo', {
+    ...pick(hooks, 'signal'),
+    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which makes the demo in ${asked.out}.`),
+  });
   try {
     return await inside(out, model, asked, mining, hooks, begun);
   } finally {
@@ -72,19 +89,27 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
   }
 }
 
-async function inside(out: string, model: ModelFolder, asked: DemoOptions & typeof DEFAULTS, mining: MineOptions, hooks: DemoHooks, begun: number): Promise<DemoSummary> {
-  const { pictures, size, samples, seed } = asked;
+async function inside(
+  out: string,
+  model: ModelFolder,
+  asked: DemoOptions & typeof DEFAULTS,
+  mining: MineOptions,
+  hooks: DemoHooks,
+  begun: number,
+): Promise<DemoSummary> {
+  const { imagesPerLabel: images, size, samples, seed } = asked;
   const begin = (stage: DemoStage): void => {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The demo was cancelled.');
     hooks.onProgress?.({ type: 'stage', stage });
   };
-  const onProgress = (event: { stage: string; done: number; total: number }): void => hooks.onProgress?.({ type: 'progress', stage: event.stage, done: event.done, total: event.total });
+  const onProgress = (event: { stage: string; done: number; total: number }): void =>
+    hooks.onProgress?.({ type: 'progress', stage: event.stage, done: event.done, total: event.total });
   const told = { ...pick(hooks, 'signal', 'log') };
 
   begin('world');
   const world = join(out, 'world');
   const boxes = join(world, 'boxes.csv');
-  const settings = { seed, pictures, size, heldout: 1 };
+  const settings = { seed, images, size, heldout: 1 };
   if (!(await isWorld(world, settings))) {
     await removeLeftovers(world);
     await replaceFolder(world, async (folder) => {
@@ -95,15 +120,27 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
   const heldout = join(world, 'heldout');
   const scored = Math.min(size, model.sampleSize);
   const scanning: Omit<ScanOptions, 'out'> = {
-    dataset: heldout, model: model.path, ...variantOf(model), samples, seed, tRange: T_RANGE, patch: Math.max(1, Math.round(scored * PATCH)), shardSize: 32,
-    ...pick(asked, 'device', 'precision', 'threads'),
+    dataset: heldout,
+    model: model.path,
+    ...variantOf(model),
+    samples,
+    seed,
+    tRange: T_RANGE,
+    patch: Math.max(1, Math.round(scored * PATCH)),
+    shardSize: 32,
+    ...pick(asked, 'device', 'dtype', 'threads'),
   };
   const anew = async <T>(name: string, work: (folder: string) => Promise<T>): Promise<T> => {
     const folder = join(out, name);
     try {
       return await work(folder);
     } catch (error) {
-      if (!(error instanceof DiffmineError) || !(error.code === 'RUN_MISMATCH' || error.code === 'RUN_INVALID') || !existsSync(folder)) throw error;
+      if (
+        !(error instanceof DiffmineError) ||
+        !(error.code === 'RUN_MISMATCH' || error.code === 'RUN_INVALID') ||
+        !existsSync(folder)
+      )
+        throw error;
       // Made by a demo with other options, model or version: ours to replace.
       hooks.log?.(`Making ${folder} again: ${error.message}`);
       await discard(folder);
@@ -111,32 +148,70 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
     }
   };
   const scanInto = (name: string, more: Partial<ScanOptions> = {}): Promise<ScanSummary> =>
-    anew(name, (run) => scan({ ...scanning, ...more, out: run }, { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'scan', event }) }));
+    anew(name, (run) =>
+      scan(
+        { ...scanning, ...more, out: run },
+        { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'scan', event }) },
+      ),
+    );
   begin('scan');
   const scanned = await scanInto('run');
   begin('mine');
   // Demo and model may have moved since the scan.
   const placed: MineOptions = { ...mining, model: model.path, ...variantOf(model), dataset: heldout };
-  const mined = await mine(scanned.run, placed, { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'mine', event }) });
+  const mined = await mine(scanned.run, placed, {
+    ...told,
+    onProgress: (event) => hooks.onProgress?.({ type: 'mine', event }),
+  });
   begin('control');
   const control = await scanInto('control', { untrained: true });
   // Its rankings are wanted; what its patches look like is not.
   await mine(control.run, { ...placed, clusters: 1, ensemble: 1, restarts: 1 }, told);
 
   begin('evaluate');
-  const evaluation = await evaluate(scanned.run, { boxes, control: control.run, pictures: heldout, seed, ...pick(asked, 'bootstrap') }, { ...pick(hooks, 'signal'), onProgress });
+  const evaluation = await evaluate(
+    scanned.run,
+    { boxes, controlRun: control.run, dataset: heldout, seed, ...pick(asked, 'bootstrap') },
+    { ...pick(hooks, 'signal'), onProgress },
+  );
   begin('report');
-  const report = await writeReport(scanned.run, { pictures: heldout, title: `The demo's world of seed ${seed}` }, { ...told, onProgress });
+  const report = await writeReport(
+    scanned.run,
+    { dataset: heldout, title: `The demo's world of seed ${seed}` },
+    { ...told, onProgress },
+  );
   const full = asked.full
     ? await runFull({
-      out, model: model.path, ...variantOf(model), pictures: heldout, boxes, seed, samples, patch: scanned.patch, tRange: T_RANGE, asked, ...told, log: hooks.log, begin, anew,
-      onProgress: (event) => hooks.onProgress?.(event),
-    })
+        out,
+        model: model.path,
+        ...variantOf(model),
+        images: heldout,
+        boxes,
+        seed,
+        samples,
+        patch: scanned.patch,
+        tRange: T_RANGE,
+        asked,
+        ...told,
+        log: hooks.log,
+        begin,
+        anew,
+        onProgress: (event) => hooks.onProgress?.(event),
+      })
     : null;
   const summary: DemoSummary = {
-    out, model: model.path, world: { path: world, boxes, pictures: scanned.pictures, seed }, ...digest(evaluation),
-    report: report.path, sheet: evaluation.sheet ? join(evaluationFolder(await Run.open(scanned.run)), SHEET_FILE) : null,
-    scan: scanned, mine: mined, control, evaluation, full, seconds: (performance.now() - begun) / 1000,
+    out,
+    model: model.path,
+    world: { path: world, boxes, images: scanned.images, seed },
+    ...digest(evaluation),
+    report: report.path,
+    grid: evaluation.grid ? join(evaluationFolder(await Run.open(scanned.run)), GRID_FILE) : null,
+    scan: scanned,
+    mine: mined,
+    control,
+    evaluation,
+    full,
+    seconds: (performance.now() - begun) / 1000,
   };
   if (full) await writeDemoPage(summary, full);
   return summary;
@@ -146,16 +221,30 @@ async function inside(out: string, model: ModelFolder, asked: DemoOptions & type
 async function openDemoModel(path: string, seed: number, options: OpenOptions): Promise<ModelFolder> {
   if (!existsSync(join(path, 'model_index.json'))) {
     const ours = path === DEMO_MODEL;
-    throw new DiffmineError('MODEL_INVALID', `${ours ? "The demo's own model" : 'The model'} is not there: ${path} has no model_index.json.`, ours ? 'It belongs to the package: install or clone it again, or name another with --model.' : 'Name a model folder with --model, or leave it out.');
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `${ours ? "The demo's own model" : 'The model'} is not there: ${path} has no model_index.json.`,
+      ours
+        ? 'It belongs to the package: install or clone it again, or name another with --model.'
+        : 'Name a model folder with --model, or leave it out.',
+    );
   }
   const model = await openModel(path, options);
   const unknown = model.conditioning === 'class' ? CITIES.filter((city) => !model.labels?.includes(city)) : [];
   if (unknown.length > 0) {
-    throw new DiffmineError('MODEL_INVALID', `The model ${path} does not know ${unknown.join(', ')}.`, 'The demo draws these cities: name a model that was trained on pictures of `diffmine demo --data-only`.');
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model ${path} does not know ${unknown.join(', ')}.`,
+      'The demo draws these cities: name a model that was trained on images of `diffmine demo --data-only`.',
+    );
   }
   const trained = await readJson(join(path, 'world.json'));
   if (trained?.['format'] === WORLD_FORMAT && trained['seed'] === seed) {
-    throw new DiffmineError('INVALID_ARGUMENT', `The model learned from the world of seed ${seed}: its pictures are not held out.`, 'Take another --seed.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The model learned from the world of seed ${seed}: its images are not held out.`,
+      'Take another --seed.',
+    );
   }
   return model;
 }
@@ -169,18 +258,25 @@ async function claim(out: string, asked: string, hooks: DemoHooks): Promise<void
   if (record?.['format'] !== DEMO_FORMAT) {
     const foreign = (await readdir(out)).find((name) => name !== 'locks' && !name.startsWith('.'));
     if (foreign !== undefined) {
-      throw new DiffmineError('RUN_MISMATCH', `${asked} holds something else than a demo (it has ${JSON.stringify(foreign)}).`, 'Name a new or empty folder with --out.');
+      throw new DiffmineError(
+        'RUN_MISMATCH',
+        `${asked} holds something else than a demo (it has ${JSON.stringify(foreign)}).`,
+        'Name a new or empty folder with --out.',
+      );
     }
-    await writeFileAtomic(marker, `${JSON.stringify({ format: DEMO_FORMAT, version: VERSION, contents: OURS }, null, 1)}\n`);
+    await writeFileAtomic(
+      marker,
+      `${JSON.stringify({ format: DEMO_FORMAT, version: VERSION, contents: OURS }, null, 1)}\n`,
+    );
   }
   await mkdir(join(out, 'locks'), { recursive: true });
 }
 
-/** The first version's demo wrote a run of demo/pictures into the folder itself. It may have been kept for a reason: renamed, not removed. */
+/** The first version's demo wrote a run of demo/images into the folder itself. It may have been kept for a reason: renamed, not removed. */
 async function setAside(out: string, hooks: DemoHooks): Promise<void> {
   const manifest = await readJson(join(out, 'manifest.json'));
   const dataset = (manifest?.['dataset'] as { path?: unknown } | undefined)?.path;
-  if (typeof dataset !== 'string' || basename(dataset) !== 'pictures' || basename(dirname(dataset)) !== 'demo') return;
+  if (typeof dataset !== 'string' || basename(dataset) !== 'images' || basename(dirname(dataset)) !== 'demo') return;
   let aside = `${out}-before`;
   for (let i = 2; existsSync(aside); i++) aside = `${out}-before-${i}`;
   await rename(out, aside);
@@ -205,24 +301,46 @@ async function readJson(file: string): Promise<Record<string, unknown> | undefin
 
 /** What the evaluation says of each city, and of what is planted in it. */
 function digest({ labels, kinds, mean, controls }: EvaluateSummary): { cities: DemoCity[]; mean: DemoFigures } {
-  const figures = (of: Metrics & { share: number | null }, untrained: number | null | undefined, colour: number | null | undefined): DemoFigures => {
+  const figures = (
+    of: Metrics & { fraction: number | null },
+    untrained: number | null | undefined,
+    color: number | null | undefined,
+  ): DemoFigures => {
     const [top, random] = [of.top, of.random].map((list) => list.find(({ k }) => k === FIRST));
     return {
-      share: of.share, averagePrecision: of.averagePrecision.value, untrained: untrained ?? null, colour: colour ?? null, pointing: of.pointing.value,
-      precision50: top?.hit.value ?? null, centre50: top?.centre.value ?? null, random50: random?.hit.value ?? null,
+      fraction: of.fraction,
+      averagePrecision: of.averagePrecision.value,
+      untrained: untrained ?? null,
+      color: color ?? null,
+      pointing: of.pointing.value,
+      precision50: top?.hit.value ?? null,
+      centre50: top?.centre.value ?? null,
+      random50: random?.hit.value ?? null,
     };
   };
-  const { run, colour } = controls;
+  const { run, color } = controls;
   const places: readonly string[] = SLOTS;
-  const ofLabel = (control: typeof run | typeof colour, label: string): number | null | undefined => control?.labels.find((one) => one.label === label)?.averagePrecision.value;
+  const ofLabel = (control: typeof run | typeof color, label: string): number | null | undefined =>
+    control?.labels.find((one) => one.label === label)?.averagePrecision.value;
   return {
-    mean: figures(mean, run?.mean.averagePrecision.value, colour?.mean.averagePrecision.value),
+    mean: figures(mean, run?.mean.averagePrecision.value, color?.mean.averagePrecision.value),
     cities: labels.map((one) => ({
-      city: one.label, pictures: one.pictures, boxes: one.boxes, ...figures(one, ofLabel(run, one.label), ofLabel(colour, one.label)),
+      city: one.label,
+      images: one.images,
+      boxes: one.boxes,
+      ...figures(one, ofLabel(run, one.label), ofLabel(color, one.label)),
       elements: kinds
         .filter(({ label }) => label === one.label)
         .sort((a, b) => places.indexOf(a.slot ?? '') - places.indexOf(b.slot ?? ''))
-        .map(({ slot = '', kind, boxes, patches50, recall50, recall, typicality }) => ({ slot, kind, boxes, patches50: patches50 ?? 0, recall50: recall50 ?? 0, recall: recall ?? 0, typicality })),
+        .map(({ slot = '', kind, boxes, patches50, recall50, recall, typicality }) => ({
+          slot,
+          kind,
+          boxes,
+          patches50: patches50 ?? 0,
+          recall50: recall50 ?? 0,
+          recall: recall ?? 0,
+          typicality,
+        })),
     })),
   };
 }

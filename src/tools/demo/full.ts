@@ -1,7 +1,7 @@
-// The demo's further applications of the same model to the same world: pictures translated across its cities, places that stay typical in every one of
+// The demo's further applications of the same model to the same world: images translated across its cities, places that stay typical in every one of
 // them, and heat maps against the planted boxes.
 //
-//   OUT/translation/     the first pictures of each city as every other city, with what was measured of it
+//   OUT/translation/     the first images of each city as every other city, with what was measured of it
 //   OUT/cotypicality/    places that are typical under every city, grouped
 //   OUT/localization/    heat maps against the planted boxes
 //   OUT/index.html       links to all of it
@@ -13,14 +13,14 @@ import { translate } from '../../stages/translate/translate.js';
 import { pick } from './pick.js';
 import type { DemoEvent, DemoFull, DemoOptions, DemoStage } from './options.js';
 
-/** Pictures a city that are translated: each takes 640 evaluations of these steps. */
+/** Images a city that are translated: each takes 640 UNet calls of these steps. */
 const TRANSLATED = 3;
 const STEPS = { inversionSteps: 200, steps: 50 };
 /** What stays typical across cities: a window, a roof, a lamp post, a mailbox, and what the streets share. */
 const CLUSTERS = 8;
 /** Places grouped in all, for each sequence: as many as it has planted elements. Asked for more, it gives what is typical of no city. */
 const GROUPED = 3;
-/** Draws a picture for its heat map, as a share of the scan's: the blur does what further draws would. */
+/** Draws an image for its heat map, as a fraction of the scan's: the blur does what further draws would. */
 const LOCALIZED = 0.5;
 
 /** What the demo has settled for all of its stages. */
@@ -29,50 +29,95 @@ export interface FullContext {
   out: string;
   model: string;
   variant?: string;
-  /** the world's pictures and their truth */
-  pictures: string;
+  /** the world's images and their truth */
+  images: string;
   boxes: string;
   seed: number;
   samples: number;
   /** pixels */
   patch: number;
   tRange: readonly [number, number];
-  asked: Pick<DemoOptions, 'device' | 'precision' | 'threads' | 'bootstrap' | 'translated'>;
+  asked: Pick<DemoOptions, 'device' | 'dtype' | 'threads' | 'bootstrap' | 'translatedImages'>;
   signal?: AbortSignal;
   begin: (stage: DemoStage) => void;
   onProgress: (event: DemoEvent) => void;
   log: ((sentence: string) => void) | undefined;
-  /** runs `work` on OUT/name, anew where what is there is of a demo with other options */
+  /** runs `work` on OUT/name, again where what is there is of a demo with other options */
   anew: <T>(name: string, work: (folder: string) => Promise<T>) => Promise<T>;
 }
 
 /** Translates, groups and localizes; what is finished is kept. */
 export async function runFull(context: FullContext): Promise<DemoFull> {
-  const { model, pictures, boxes, seed, samples, patch, tRange, asked, begin, anew } = context;
-  const device = { ...pick(context, 'variant'), ...pick(asked, 'device', 'precision', 'threads') };
+  const { model, images, boxes, seed, samples, patch, tRange, asked, begin, anew } = context;
+  const device = { ...pick(context, 'variant'), ...pick(asked, 'device', 'dtype', 'threads') };
   const told = { ...pick(context, 'signal', 'log') };
   const onScan = { ...told, onProgress: (event: object): void => progress(context, event) };
 
   begin('translate');
-  const translation = await anew('translation', (out) => translate({ dataset: pictures, model, out, ...STEPS, limit: asked.translated ?? TRANSLATED, ...device }, onScan));
+  const translation = await anew('translation', (out) =>
+    translate(
+      { dataset: images, model, out, ...STEPS, limit: asked.translatedImages ?? TRANSLATED, ...device },
+      onScan,
+    ),
+  );
   const scoring = { samples, tRange };
-  const quality = await evaluateTranslation(translation.out, { boxes, model, ...pick(context, 'variant'), ...scoring, ...pick(asked, 'device', 'threads') }, {
-    ...told, onProgress: ({ stage, done, total }) => context.onProgress({ type: 'progress', stage, done, total }),
-  });
+  const quality = await evaluateTranslation(
+    translation.out,
+    { boxes, model, ...pick(context, 'variant'), ...scoring, ...pick(asked, 'device', 'threads') },
+    {
+      ...told,
+      onProgress: ({ stage, done, total }) => context.onProgress({ type: 'progress', stage, done, total }),
+    },
+  );
 
   begin('cotypicality');
   const consistent = await anew('cotypicality', (out) =>
-    cotypicality({ parallel: translation.out, model, out, seed, patch, ...scoring, top: GROUPED * translation.translated, clusters: CLUSTERS, boxes, ...device }, onScan));
+    cotypicality(
+      {
+        parallel: translation.out,
+        model,
+        out,
+        seed,
+        patch,
+        ...scoring,
+        top: GROUPED * translation.translated,
+        clusters: CLUSTERS,
+        boxes,
+        ...device,
+      },
+      onScan,
+    ),
+  );
 
   begin('localize');
   const localization = await anew('localization', (out) =>
-    localize({ dataset: pictures, model, out, seed, tRange, samples: Math.ceil(samples * LOCALIZED), boxes, ...pick(asked, 'bootstrap'), ...device }, onScan));
-  return { translation: { ...translation, quality }, cotypicality: consistent, localization, page: join(context.out, 'index.html') };
+    localize(
+      {
+        dataset: images,
+        model,
+        out,
+        seed,
+        tRange,
+        samples: Math.ceil(samples * LOCALIZED),
+        boxes,
+        ...pick(asked, 'bootstrap'),
+        ...device,
+      },
+      onScan,
+    ),
+  );
+  return {
+    translation: { ...translation, quality },
+    cotypicality: consistent,
+    localization,
+    page: join(context.out, 'index.html'),
+  };
 }
 
 /** Of stages that are made of a scan's events and of their own. */
 function progress({ onProgress }: FullContext, event: object): void {
   const { type, done, total } = event as { type: string; done?: number; total?: number };
-  if (['load', 'plan', 'shard', 'picture', 'evaluations'].includes(type)) onProgress({ type: 'scan', event: event as Extract<DemoEvent, { type: 'scan' }>['event'] });
+  if (['load', 'plan', 'shard', 'image', 'unetCalls'].includes(type))
+    onProgress({ type: 'scan', event: event as Extract<DemoEvent, { type: 'scan' }>['event'] });
   else if (done !== undefined && total !== undefined) onProgress({ type: 'progress', stage: type, done, total });
 }

@@ -2,7 +2,7 @@
 import type { CotypicalitySummary } from '../../stages/cotypicality/options.js';
 import type { EvaluateSummary } from '../../stages/evaluate/options.js';
 import type { MineEvent, MineSummary } from '../../stages/mine/options.js';
-import type { Precision } from '../../engine/types.js';
+import type { Dtype } from '../../engine/types.js';
 import type { LocalizeSummary } from '../../stages/localize/options.js';
 import type { ScanEvent, ScanSummary } from '../../stages/scan/options.js';
 import type { Quality, TranslateSummary } from '../../stages/translate/options.js';
@@ -14,32 +14,42 @@ export interface DemoOptions {
   model?: string;
   /** weights to read where a part of it has them */
   variant?: string;
-  /** pictures a city; default 40 */
-  pictures?: number;
+  /** images a city; default 40 */
+  imagesPerLabel?: number;
   /** of their sides in pixels; default 64 */
   size?: number;
-  /** draws of noise and timestep a picture; default 16 */
+  /** draws of noise and timestep an image; default 16 */
   samples?: number;
   /** of the world, of the scan's noises and of the intervals; default 0 */
   seed?: number;
   /** clusters a city; default 8 */
   clusters?: number;
-  /** times the pictures are drawn anew for the intervals; default 1000 */
+  /** times the images are drawn again for the intervals; default 1000 */
   bootstrap?: number;
   /** go on to translation, consistent changes and localization, and a page that links them all; default false */
   full?: boolean;
-  /** with `full`: pictures a city that are translated to the others; default 3 */
-  translated?: number;
+  /** with `full`: images a city that are translated to the others; default 3 */
+  translatedImages?: number;
 
   /** default 'auto' */
   device?: string;
   /** default 'fp32' */
-  precision?: Precision;
+  dtype?: Dtype;
   /** CPU threads; default: all cores */
   threads?: number;
 }
 
-export const DEMO_STAGES = ['world', 'scan', 'mine', 'control', 'evaluate', 'report', 'translate', 'cotypicality', 'localize'] as const;
+export const DEMO_STAGES = [
+  'world',
+  'scan',
+  'mine',
+  'control',
+  'evaluate',
+  'report',
+  'translate',
+  'cotypicality',
+  'localize',
+] as const;
 export type DemoStage = (typeof DEMO_STAGES)[number];
 
 export type DemoEvent =
@@ -52,9 +62,9 @@ export type DemoEvent =
 export interface DemoElement {
   slot: string;
   kind: string;
-  /** of it in its city's pictures */
+  /** of it in its city's images */
   boxes: number;
-  /** of the first 50 patches of the city, those on it; share of its boxes that these 50, and that all ranked patches, are on */
+  /** of the first 50 patches of the city, those on it; fraction of its boxes that these 50, and that all ranked patches, are on */
   patches50: number;
   recall50: number;
   recall: number;
@@ -64,13 +74,13 @@ export interface DemoElement {
 
 /** The figures of a city, or their mean over the cities; null where one cannot be computed. */
 export interface DemoFigures {
-  /** share of the pixels that belong to planted elements typical of the city: the average precision of a map that knows nothing */
-  share: number | null;
+  /** fraction of the pixels that belong to planted elements typical of the city: the average precision of a map that knows nothing */
+  fraction: number | null;
   averagePrecision: number | null;
-  /** average precision of a network of the same shape with random weights, and of colours alone */
+  /** average precision of a network of the same shape with random weights, and of colors alone */
   untrained: number | null;
-  colour: number | null;
-  /** share of the pictures whose highest pixel is on a planted element */
+  color: number | null;
+  /** fraction of the images whose highest pixel is on a planted element */
   pointing: number | null;
   /** of the first 50 patches (or as many as there are), the share on a planted element: centre in a box or IoU above 0.1; the centre alone; of random patches */
   precision50: number | null;
@@ -80,7 +90,7 @@ export interface DemoFigures {
 
 export interface DemoCity extends DemoFigures {
   city: string;
-  pictures: number;
+  images: number;
   boxes: number;
   elements: DemoElement[];
 }
@@ -89,12 +99,12 @@ export interface DemoSummary {
   /** absolute, as all paths here */
   out: string;
   model: string;
-  world: { path: string; boxes: string; pictures: number; seed: number };
+  world: { path: string; boxes: string; images: number; seed: number };
   cities: DemoCity[];
   mean: DemoFigures;
-  /** the page to look at; pictures beside their maps with the boxes, null where none could be drawn */
+  /** the page to look at; images beside their maps with the boxes, null where none could be drawn */
   report: string;
-  sheet: string | null;
+  grid: string | null;
   /** each stage by itself */
   scan: ScanSummary;
   mine: MineSummary;

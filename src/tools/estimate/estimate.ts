@@ -1,45 +1,45 @@
-// What a scan will take, before anything starts: evaluations, memory, disk, and hours where a rate is known or may be measured.
+// What a scan will take, before anything starts: UNet calls, memory, disk, and hours where a rate is known or may be measured.
 import { DiffmineError } from '../../util/errors.js';
 import { prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
-import type { Precision } from '../../engine/types.js';
+import type { Dtype } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { encodeBytes, rowBytes, unetShape, type Shape } from '../../stages/scan/batch.js';
 import type { Hooks, ScanEvent, ScanOptions } from '../../stages/scan/options.js';
 import { enginesTogether } from '../../stages/scan/devices.js';
-import { largestShape, settle, weightBytes, type Settled } from '../../stages/scan/settle.js';
+import { largestShape, resolveOptions, weightBytes, type Resolved } from '../../stages/scan/resolve.js';
 
-/** Parquet bytes of a candidate patch and of a picture under a condition, measured on real runs with paths of some 20 characters. */
+/** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
 const PATCH_BYTES = 30;
 const IMAGE_BYTES = 45;
 /** Forward passes of a calibration, after one to warm up. */
 const CALIBRATION_PASSES = 2;
 
 export interface EstimateOptions extends Omit<ScanOptions, 'out'> {
-  /** UNet evaluations a second, from an earlier run or a benchmark */
+  /** UNet calls a second, from an earlier run or a benchmark */
   rate?: number;
   /** measure the rate with a few forward passes */
   calibrate?: boolean;
 }
 
 export interface Estimate {
-  pictures: number;
+  images: number;
   labels: number;
-  /** of the largest of the pictures looked at */
+  /** of the largest of the images looked at */
   height: number;
   width: number;
-  /** UNet evaluations a picture: samples x conditions */
-  evaluationsPerPicture: number;
-  /** UNet evaluations of the scan */
-  evaluations: number;
+  /** UNet calls an image: samples x conditions */
+  unetCallsPerImage: number;
+  /** UNet calls of the scan */
+  unetCalls: number;
   device: string;
-  precision: Precision;
+  dtype: Dtype;
   batch: number;
   /** bytes */
   memory: { weights: number; activations: number; total: number; available: number; fits: boolean };
   /** bytes of the finished scan */
   disk: { tables: number; maps: number; total: number };
-  /** evaluations a second of all workers; undefined where neither given nor measured */
+  /** UNet calls a second of all workers; undefined where neither given nor measured */
   rate?: number;
   /** at that rate */
   hours?: number;
@@ -51,30 +51,30 @@ function mapCells(shape: Shape, fold: number): number {
 }
 
 /**
- * Estimates a scan. Opens model and data set as the scan would, so that what is wrong with the options shows here too; loads the model only to calibrate.
+ * Estimates a scan. Opens model and dataset as the scan would, so that what is wrong with the options shows here too; loads the model only to calibrate.
  *
  * @throws as `scan` before its work begins
  */
 export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent> = {}): Promise<Estimate> {
   if (options.rate !== undefined && !(options.rate > 0))
-    throw new DiffmineError('INVALID_ARGUMENT', `The rate is ${options.rate}; expected evaluations a second.`);
-  const settled = await settle(options, VERSION, hooks);
-  const { model, dataset, contrasts, sizes, device, draft } = settled;
-  const { samples, perImage, maps, batch, precision, allLabels } = draft.options;
+    throw new DiffmineError('INVALID_ARGUMENT', `The rate is ${options.rate}; expected UNet calls a second.`);
+  const resolved = await resolveOptions(options, VERSION, hooks);
+  const { model, dataset, contrasts, sizes, device, draft } = resolved;
+  const { samples, perImage, maps, batch, dtype, allLabels } = draft.options;
   const shape =
     (await largestShape(dataset, sizes, model)) ??
     unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
-  const pictures = settled.images.length;
-  const outputs = pictures * (allLabels ? contrasts.scored.length : 1);
-  const evaluationsPerPicture = samples * contrasts.fanOut;
-  const evaluations = pictures * evaluationsPerPicture;
+  const images = resolved.images.length;
+  const outputs = images * (allLabels ? contrasts.scored.length : 1);
+  const unetCallsPerImage = samples * contrasts.fanOut;
+  const unetCalls = images * unetCallsPerImage;
 
-  const engines = enginesTogether(settled.devices, options);
-  const available = Math.min(...settled.devices.map(({ memoryFree }) => memoryFree));
-  const weights = engines * weightBytes(model, precision);
+  const engines = enginesTogether(resolved.devices, options);
+  const available = Math.min(...resolved.devices.map(({ memoryFree }) => memoryFree));
+  const weights = engines * weightBytes(model, dtype);
   const activations =
     engines *
-    (Math.max(batch, contrasts.fanOut) * rowBytes(model.source.unet.config, shape, precision) +
+    (Math.max(batch, contrasts.fanOut) * rowBytes(model.source.unet.config, shape, dtype) +
       encodeBytes(model.source, shape));
   const memory = {
     weights,
@@ -87,48 +87,48 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
   const mapBytes = maps ? outputs * mapCells(shape, model.fold) * 2 : 0;
 
   // CPU processes share the cores that one was timed on; every further GPU adds its own
-  const gpus = device.id === 'cpu' ? 1 : new Set(settled.devices.map(({ id }) => id)).size;
+  const gpus = device.id === 'cpu' ? 1 : new Set(resolved.devices.map(({ id }) => id)).size;
   const rate =
-    options.rate ?? (options.calibrate ? gpus * (await calibrate(settled, shape, options, hooks)) : undefined);
+    options.rate ?? (options.calibrate ? gpus * (await calibrate(resolved, shape, options, hooks)) : undefined);
   return {
-    pictures,
+    images,
     labels: dataset.labels.length,
     height: shape.height,
     width: shape.width,
-    evaluationsPerPicture,
-    evaluations,
+    unetCallsPerImage,
+    unetCalls,
     device: device.id,
-    precision,
+    dtype,
     batch,
     memory,
     disk: { tables, maps: mapBytes, total: tables + mapBytes },
-    ...(rate === undefined ? {} : { rate, hours: evaluations / rate / 3600 }),
+    ...(rate === undefined ? {} : { rate, hours: unetCalls / rate / 3600 }),
   };
 }
 
-/** Evaluations a second of one engine, on a grey picture of the largest shape (what is in it makes no difference to the time). */
+/** UNet calls a second of one engine, on a grey image of the largest shape (what is in it makes no difference to the time). */
 async function calibrate(
-  { model, dataset, images, contrasts, device, draft }: Settled,
+  { model, dataset, images, contrasts, device, draft }: Resolved,
   shape: Shape,
   options: EstimateOptions,
   { signal }: Hooks<ScanEvent>,
 ): Promise<number> {
-  const { batch, precision, patch, perImage, tBegin, tEnd, sampler, seed } = draft.options;
+  const { batch, dtype, patch, perImage, tBegin, tEnd, sampler, seed } = draft.options;
   const call = signal ? { signal } : {};
-  const engine = new Engine({ device: device.id, precision, threads: options.threads ?? 0 });
+  const engine = new Engine({ device: device.id, dtype, threads: options.threads ?? 0 });
   try {
     await engine.loadModel(model.source, call);
     const label = images.label(0);
     const conditions = await prepareConditions(engine, model, [...dataset.labels, ''], call);
     const contrast = contrasts.of(label);
-    if (!contrast) throw new DiffmineError('DATASET_INVALID', 'There is no picture to calibrate with.');
+    if (!contrast) throw new DiffmineError('DATASET_INVALID', 'There is no image to calibrate with.');
     const { height, width } = shape;
     const pixels = new Uint8Array(height * width * 3).fill(128);
     const perPass = Math.max(1, Math.floor(batch / contrasts.fanOut));
     const time = async (samples: number): Promise<number> => {
       const begun = performance.now();
       const input = {
-        pictures: [{ pixels, height, width }],
+        images: [{ pixels, height, width }],
         conditions: [contrast.conditions],
         subjects: [contrast.subjects],
         weights: [contrast.weights],

@@ -12,7 +12,7 @@ export const EXPORT_FORMATS = ['json', 'csv', 'parquet'] as const;
 export type ExportTable = (typeof EXPORT_TABLES)[number];
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 
-/** Columns of the exported patches, in their documented order; `list` and what places a patch in the scored picture come last. */
+/** Columns of the exported patches, in their documented order; `list` and what places a patch in the scored image come last. */
 const PATCH_ORDER = [
   'image',
   'label',

@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import {
-  measurePicture,
+  measureImage,
   openDataset,
   outputFormat,
   type DatasetSource,
@@ -37,9 +37,9 @@ export interface DatasetInspection {
   layout?: LayoutName;
   /** of images spread evenly over the dataset: their sizes in pixels, and those whose header cannot be read */
   measured: {
-    pictures: number;
-    shortSide: [least: number, most: number] | null;
-    longSide: [least: number, most: number] | null;
+    images: number;
+    shortSide: [min: number, max: number] | null;
+    longSide: [min: number, max: number] | null;
     unreadable: { image: string; reason: string }[];
   };
 }
@@ -62,7 +62,7 @@ export interface RunInspection {
 
 export type Inspection = ModelInspection | DatasetInspection | RunInspection;
 
-/** Pictures whose headers are read. */
+/** Images whose headers are read. */
 const MEASURED = 64;
 
 /**
@@ -112,7 +112,7 @@ async function inspectDataset(path: string, { encoding, imageRoot }: DatasetSour
   for (let i = 0; i < wanted; i++) {
     const image = dataset.images.at(Math.floor((i * dataset.images.length) / wanted));
     try {
-      const { width, height } = await measurePicture(image.file);
+      const { width, height } = await measureImage(image.file);
       short.push(Math.min(width, height));
       long.push(Math.max(width, height));
     } catch (thrown) {
@@ -134,7 +134,7 @@ async function inspectDataset(path: string, { encoding, imageRoot }: DatasetSour
     ignoredBy: dataset.ignoredBy,
     warnings: dataset.warnings,
     ...(dataset.layout ? { layout: dataset.layout } : {}),
-    measured: { pictures: wanted, shortSide: range(short), longSide: range(long), unreadable },
+    measured: { images: wanted, shortSide: range(short), longSide: range(long), unreadable },
   };
 }
 

@@ -1,13 +1,13 @@
 // How far a tensor is from its reference, and whether that is near enough.
 import { int64Numbers, toFloat32 } from '../../engine/tensor.js';
-import type { Precision, Tensor } from '../../engine/types.js';
+import type { Dtype, Tensor } from '../../engine/types.js';
 import type { Tolerance } from './golden.js';
 
 /**
  * Relative L2 error |got - ref| / |ref| a tensor may have when the model ran in reduced precision. bf16 as measured over the golden cases: one pass of
  * a UNet is up to 0.024 off (8 bits of mantissa through some thirty layers).
  */
-export const RELATIVE_L2: Record<Exclude<Precision, 'fp32'>, number> = { fp16: 5e-3, bf16: 3e-2 };
+export const RELATIVE_L2: Record<Exclude<Dtype, 'fp32'>, number> = { fp16: 5e-3, bf16: 3e-2 };
 
 /** Ten passes in a row, and differences of nearly equal losses, lose more: measured 0.062 in bf16. */
 export const COMPOUND = 2.5;
@@ -16,8 +16,8 @@ export interface Comparison {
   passed: boolean;
   /** largest |got - ref|; for relative L2 that error itself; Infinity where shapes or finiteness differ */
   error: number;
-  /** the same as a share of what is allowed: passed at <= 1 */
-  share: number;
+  /** the same as a fraction of what is allowed: passed at <= 1 */
+  fraction: number;
   /** what is wrong, when it is not just a number */
   message?: string;
 }
@@ -28,17 +28,17 @@ export function compareTensors(got: Tensor, reference: Tensor, tolerance: Tolera
   if (shapes) return shapes;
   const [a, b] = [numbers(got), numbers(reference)];
   let error = 0;
-  let share = 0;
+  let fraction = 0;
   for (let i = 0; i < b.length; i++) {
     const ref = b[i] ?? NaN;
     const difference = Math.abs((a[i] ?? NaN) - ref);
     const allowed = tolerance.exact ? 0 : tolerance.atol + tolerance.rtol * Math.abs(ref);
     if (Number.isNaN(difference))
-      return { passed: false, error: Infinity, share: Infinity, message: `element ${i} is not a number` };
+      return { passed: false, error: Infinity, fraction: Infinity, message: `element ${i} is not a number` };
     error = Math.max(error, difference);
-    share = Math.max(share, difference === 0 ? 0 : difference / allowed);
+    fraction = Math.max(fraction, difference === 0 ? 0 : difference / allowed);
   }
-  return { passed: share <= 1, error, share };
+  return { passed: fraction <= 1, error, fraction };
 }
 
 /** Over the whole tensor: |got - ref|_2 <= bound |ref|_2. */
@@ -55,8 +55,8 @@ export function compareRelativeL2(got: Tensor, reference: Tensor, bound: number)
   }
   const error = Math.sqrt(difference / Math.max(norm, Number.MIN_VALUE));
   if (!Number.isFinite(error))
-    return { passed: false, error: Infinity, share: Infinity, message: 'the result is not finite' };
-  return { passed: error <= bound, error, share: error / bound };
+    return { passed: false, error: Infinity, fraction: Infinity, message: 'the result is not finite' };
+  return { passed: error <= bound, error, fraction: error / bound };
 }
 
 /** Averaged over the elements: mean |got - ref| <= bound. */
@@ -68,8 +68,8 @@ export function compareMeanAbsolute(got: Tensor, reference: Tensor, bound: numbe
   for (let i = 0; i < b.length; i++) sum += Math.abs((a[i] ?? NaN) - (b[i] ?? NaN));
   const error = sum / Math.max(1, b.length);
   return Number.isNaN(error)
-    ? { passed: false, error: Infinity, share: Infinity }
-    : { passed: error <= bound, error, share: error / bound };
+    ? { passed: false, error: Infinity, fraction: Infinity }
+    : { passed: error <= bound, error, fraction: error / bound };
 }
 
 function shapeMismatch(got: Tensor, reference: Tensor): Comparison | undefined {
@@ -78,7 +78,7 @@ function shapeMismatch(got: Tensor, reference: Tensor): Comparison | undefined {
   return {
     passed: false,
     error: Infinity,
-    share: Infinity,
+    fraction: Infinity,
     message: `shape [${got.shape.join(', ')}] where [${reference.shape.join(', ')}] was expected`,
   };
 }

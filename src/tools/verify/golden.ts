@@ -55,7 +55,7 @@ export function findGoldens(folder: string): Golden[] {
   if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `${folder} is no folder.`,
+      `${folder} is not a folder.`,
       'Give the folder that holds the golden manifests.',
     );
   }

@@ -1,6 +1,6 @@
 // The table of what verify can check: op -> the function that computes a case's outputs with this package.
 import type { Engine } from '../../engine/index.js';
-import type { CallOptions, Precision, ScheduleConfig, Tensor } from '../../engine/types.js';
+import type { CallOptions, Dtype, ScheduleConfig, Tensor } from '../../engine/types.js';
 import type { ModelFolder } from '../../models/index.js';
 import type { Comparison } from './compare.js';
 import { kmeansOp } from './ops/clustering.js';
@@ -8,13 +8,13 @@ import { cotypicalityOp, diftSequenceOp } from './ops/cotypicality.js';
 import { addNoiseOp, ddimInvertOp, ddimSampleOp, ddimStepOp, ddimTimestepsOp, scheduleOp } from './ops/diffusion.js';
 import { aucprOp, blurOp } from './ops/localisation.js';
 import { classLabelsOp, clipTextOp, clipTokenizeOp, unetOp, vaeDecodeOp, vaeEncodeOp } from './ops/models.js';
-import { lanczosResizeOp } from './ops/pictures.js';
+import { lanczosResizeOp } from './ops/images.js';
 import { trainOp } from './ops/training.js';
 import { pnpTimestepsOp, pnpTranslateOp } from './ops/translation.js';
 import { diftOp, selectOp, typicalityOp } from './ops/typicality.js';
 
 export interface OpContext {
-  precision: Precision;
+  dtype: Dtype;
   call: CallOptions;
   params: Record<string, unknown>;
   input(name: string): Tensor;

@@ -1,6 +1,6 @@
 // Typed reading of a case's params: a manifest is a file, and may hold anything.
 import { DiffmineError } from '../../util/errors.js';
-import type { Picture, Tensor } from '../../engine/types.js';
+import type { Image, Tensor } from '../../engine/types.js';
 
 type Params = Record<string, unknown>;
 
@@ -53,7 +53,7 @@ export function side(tensor: Tensor, axis: number): number {
 }
 
 /** U8 [3, H, W] -> interleaved RGB. */
-export function pictureOf(planar: Tensor): Picture {
+export function imageOf(planar: Tensor): Image {
   const [height, width] = [side(planar, 1), side(planar, 2)];
   const area = height * width;
   const pixels = new Uint8Array(3 * area);

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { openModel, type ModelFolder } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
-import type { EngineOptions, Precision, Progress, Tensor } from '../../engine/types.js';
+import type { EngineOptions, Dtype, Progress, Tensor } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { COMPOUND, compareRelativeL2, compareTensors, type Comparison, RELATIVE_L2 } from './compare.js';
 import { findGoldens, type Golden, type GoldenCase } from './golden.js';
@@ -14,7 +14,7 @@ export interface VerifyOptions {
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
   device?: string;
   /** default 'fp32' */
-  precision?: Precision;
+  dtype?: Dtype;
   /** CPU threads; default: one for each usable core */
   threads?: number;
 }
@@ -33,8 +33,8 @@ export interface CaseResult {
   id: string;
   op: string;
   verdict: Verdict;
-  /** of the output that comes nearest to its bound, or exceeds it most; null where nothing was compared or the result is no number */
-  worst: { output: string; error: number | null; share: number | null } | null;
+  /** of the output that comes nearest to its bound, or exceeds it most; null where nothing was compared or the result is not a number */
+  worst: { output: string; error: number | null; fraction: number | null } | null;
   /** why it failed or was not checked */
   message?: string;
 }
@@ -52,7 +52,7 @@ export interface OpSummary {
 export interface VerifySummary {
   folder: string;
   device: string;
-  precision: Precision;
+  dtype: Dtype;
   manifests: number;
   passed: number;
   failed: number;
@@ -72,10 +72,10 @@ export async function verify(
   hooks: VerifyHooks = {},
 ): Promise<VerifySummary> {
   const goldens = findGoldens(folder);
-  const precision = options.precision ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', precision);
+  const dtype = options.dtype ?? 'fp32';
+  const device = chooseDevice(options.device ?? 'auto', dtype);
   if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
-  const machine = new Machine({ device: device.id, precision, threads: options.threads ?? 0 }, hooks);
+  const machine = new Machine({ device: device.id, dtype, threads: options.threads ?? 0 }, hooks);
   const cases: CaseResult[] = [];
   const total = goldens.reduce((sum, golden) => sum + golden.cases.length, 0);
   try {
@@ -83,7 +83,7 @@ export async function verify(
     for (const golden of goldens) {
       for (const one of golden.cases) {
         if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The verification was cancelled.');
-        cases.push(await runCase(golden, one, machine, precision, hooks));
+        cases.push(await runCase(golden, one, machine, dtype, hooks));
         hooks.onProgress?.({ stage: 'verify', done: cases.length, total });
       }
     }
@@ -94,7 +94,7 @@ export async function verify(
   return {
     folder,
     device: device.id,
-    precision,
+    dtype,
     manifests: goldens.length,
     passed: count('passed'),
     failed: count('failed'),
@@ -144,17 +144,17 @@ async function runCase(
   golden: Golden,
   one: GoldenCase,
   machine: Machine,
-  precision: Precision,
+  dtype: Dtype,
   hooks: VerifyHooks,
 ): Promise<CaseResult> {
   const base = { manifest: golden.name, id: one.id, op: one.op };
   const op = OPS.get(one.op);
   if (!op) return { ...base, verdict: 'not checked', worst: null, message: 'not an op that verify computes' };
   try {
-    const result = await op.run(contextOf(golden, one, op, machine, precision, hooks));
+    const result = await op.run(contextOf(golden, one, op, machine, dtype, hooks));
     if (result.notChecked !== undefined)
       return { ...base, verdict: 'not checked', worst: null, message: result.notChecked };
-    return { ...base, ...judge(golden, one, op, result, precision) };
+    return { ...base, ...judge(golden, one, op, result, dtype) };
   } catch (thrown) {
     const error = asDiffmineError(thrown);
     if (error.code === 'CANCELLED') throw error;
@@ -167,7 +167,7 @@ function contextOf(
   one: GoldenCase,
   op: Op,
   machine: Machine,
-  precision: Precision,
+  dtype: Dtype,
   hooks: VerifyHooks,
 ): OpContext {
   const path = golden.modelPath(one);
@@ -182,7 +182,7 @@ function contextOf(
     return path;
   };
   return {
-    precision,
+    dtype,
     call: hooks.signal ? { signal: hooks.signal } : {},
     params: one.params,
     outputs: Object.keys(one.outputs),
@@ -191,15 +191,15 @@ function contextOf(
     engine: () => machine.engine(present()),
     model: () => machine.model(present()),
     schedule: async () => (await machine.model(present())).source.schedule,
-    compare: (got, reference) => compare(got, reference, one, op, precision),
+    compare: (got, reference) => compare(got, reference, one, op, dtype),
   };
 }
 
 /** Whole numbers and everything computed outside the model keep the case's own tolerance in any precision. */
-function compare(got: Tensor, reference: Tensor, one: GoldenCase, op: Op, precision: Precision): Comparison {
-  if (precision === 'fp32' || !op.reducible || reference.dtype === 'I64' || one.tolerance.exact)
+function compare(got: Tensor, reference: Tensor, one: GoldenCase, op: Op, dtype: Dtype): Comparison {
+  if (dtype === 'fp32' || !op.reducible || reference.dtype === 'I64' || one.tolerance.exact)
     return compareTensors(got, reference, one.tolerance);
-  return compareRelativeL2(got, reference, RELATIVE_L2[precision] * (op.compound ? COMPOUND : 1));
+  return compareRelativeL2(got, reference, RELATIVE_L2[dtype] * (op.compound ? COMPOUND : 1));
 }
 
 function judge(
@@ -207,7 +207,7 @@ function judge(
   one: GoldenCase,
   op: Op,
   result: OpResult,
-  precision: Precision,
+  dtype: Dtype,
 ): Pick<CaseResult, 'verdict' | 'worst' | 'message'> {
   const judged = Object.entries(result.judged ?? {});
   for (const [name, tensor] of Object.entries(one.outputs)) {
@@ -216,21 +216,24 @@ function judge(
     judged.push([
       name,
       got
-        ? compare(got, golden.tensor(tensor), one, op, precision)
-        : { passed: false, error: Infinity, share: Infinity, message: 'was not computed' },
+        ? compare(got, golden.tensor(tensor), one, op, dtype)
+        : { passed: false, error: Infinity, fraction: Infinity, message: 'was not computed' },
     ]);
   }
   let worst: [string, Comparison] | undefined;
-  for (const one of judged) if (!worst || one[1].share > worst[1].share) worst = one;
+  for (const one of judged) if (!worst || one[1].fraction > worst[1].fraction) worst = one;
   if (!worst) return { verdict: 'not checked', worst: null, message: 'the case has no outputs' };
   const failures = judged.filter(([, comparison]) => !comparison.passed);
   return {
     verdict: failures.length > 0 ? 'failed' : 'passed',
-    worst: { output: worst[0], error: finite(worst[1].error), share: finite(worst[1].share) },
+    worst: { output: worst[0], error: finite(worst[1].error), fraction: finite(worst[1].fraction) },
     ...(failures.length > 0
       ? {
           message: failures
-            .map(([name, { message, share }]) => `${name}: ${message ?? `${share.toPrecision(3)} x what is allowed`}`)
+            .map(
+              ([name, { message, fraction }]) =>
+                `${name}: ${message ?? `${fraction.toPrecision(3)} x what is allowed`}`,
+            )
             .join('; '),
         }
       : {}),
@@ -249,7 +252,7 @@ function summarise(cases: CaseResult[]): OpSummary[] {
     const [passed, failed, notChecked] = [count('passed'), count('failed'), count('not checked')];
     const compared = own
       .flatMap(({ worst }) => (worst ? [worst] : []))
-      .sort((a, b) => (b.share ?? Infinity) - (a.share ?? Infinity));
+      .sort((a, b) => (b.fraction ?? Infinity) - (a.fraction ?? Infinity));
     return {
       op,
       cases: own.length,

@@ -1,5 +1,5 @@
 // What is planted: for every city its own window, roof, lamp post and mailbox, each drawn in a box of its own. The accents come from one palette,
-// which cars, doors, awnings and people use as well: a colour by itself tells no city.
+// which cars, doors, awnings and people use as well: a color by itself tells no city.
 
 export const SLOTS = ['window', 'roof', 'lamp', 'mailbox'] as const;
 export type Slot = (typeof SLOTS)[number];
@@ -19,18 +19,18 @@ export const PALETTE = {
   brown: '#7a5237',
   violet: '#77509a',
 } as const;
-export type Colour = keyof typeof PALETTE;
+export type Color = keyof typeof PALETTE;
 
 export interface Kind {
   slot: Slot;
   city: City;
   /** unique among all kinds */
   name: string;
-  /** of the box it fills, in 64ths of the picture's side */
+  /** of the box it fills, in 64ths of the image's side */
   width: number;
   height: number;
   /** accents it comes in: main, second */
-  colours: readonly (readonly [Colour, Colour])[];
+  colors: readonly (readonly [Color, Color])[];
   /** SVG within (0, 0) ... (width, height); a and b are the accents */
   draw(a: string, b: string): string;
 }
@@ -45,8 +45,8 @@ const rect = (x: number, y: number, w: number, h: number, fill: string, more = '
 const circle = (x: number, y: number, r: number, fill: string, more = ''): string =>
   `<circle cx="${x}" cy="${y}" r="${r}" fill="${fill}" ${more}/>`;
 const shape = (d: string, fill: string, more = ''): string => `<path d="${d}" fill="${fill}" ${more}/>`;
-const stroke = (d: string, colour: string, width: number): string =>
-  `<path d="${d}" fill="none" stroke="${colour}" stroke-width="${width}"/>`;
+const stroke = (d: string, color: string, width: number): string =>
+  `<path d="${d}" fill="none" stroke="${color}" stroke-width="${width}"/>`;
 
 export const KINDS: readonly Kind[] = [
   // --- windows
@@ -56,7 +56,7 @@ export const KINDS: readonly Kind[] = [
     name: 'arched shutters',
     width: 11,
     height: 11,
-    colours: [
+    colors: [
       ['green', 'white'],
       ['blue', 'white'],
       ['teal', 'white'],
@@ -74,7 +74,7 @@ export const KINDS: readonly Kind[] = [
     name: 'twin lancets',
     width: 10,
     height: 12,
-    colours: [
+    colors: [
       ['red', 'white'],
       ['violet', 'white'],
       ['blue', 'white'],
@@ -91,7 +91,7 @@ export const KINDS: readonly Kind[] = [
     name: 'porthole',
     width: 10,
     height: 10,
-    colours: [
+    colors: [
       ['orange', 'white'],
       ['blue', 'white'],
       ['brown', 'white'],
@@ -104,7 +104,7 @@ export const KINDS: readonly Kind[] = [
     name: 'striped awning',
     width: 11,
     height: 12,
-    colours: [
+    colors: [
       ['red', 'green'],
       ['orange', 'green'],
       ['teal', 'red'],
@@ -123,7 +123,7 @@ export const KINDS: readonly Kind[] = [
     name: 'diamond window',
     width: 11,
     height: 11,
-    colours: [
+    colors: [
       ['yellow', 'dark'],
       ['red', 'dark'],
       ['white', 'dark'],
@@ -139,7 +139,7 @@ export const KINDS: readonly Kind[] = [
     name: 'carved gable',
     width: 10,
     height: 13,
-    colours: [
+    colors: [
       ['white', 'blue'],
       ['yellow', 'green'],
       ['white', 'red'],
@@ -159,7 +159,7 @@ export const KINDS: readonly Kind[] = [
     name: 'ribbed dome',
     width: 14,
     height: 10,
-    colours: [
+    colors: [
       ['teal', 'white'],
       ['green', 'white'],
       ['orange', 'white'],
@@ -177,7 +177,7 @@ export const KINDS: readonly Kind[] = [
     name: 'triple spires',
     width: 13,
     height: 13,
-    colours: [
+    colors: [
       ['dark', 'white'],
       ['violet', 'white'],
       ['blue', 'white'],
@@ -194,7 +194,7 @@ export const KINDS: readonly Kind[] = [
     name: 'stepped gable',
     width: 13,
     height: 11,
-    colours: [
+    colors: [
       ['brown', 'white'],
       ['orange', 'white'],
       ['red', 'white'],
@@ -210,7 +210,7 @@ export const KINDS: readonly Kind[] = [
     name: 'water tank',
     width: 11,
     height: 13,
-    colours: [
+    colors: [
       ['brown', 'dark'],
       ['green', 'dark'],
       ['white', 'red'],
@@ -227,7 +227,7 @@ export const KINDS: readonly Kind[] = [
     name: 'pagoda',
     width: 15,
     height: 11,
-    colours: [
+    colors: [
       ['green', 'red'],
       ['dark', 'red'],
       ['blue', 'yellow'],
@@ -244,7 +244,7 @@ export const KINDS: readonly Kind[] = [
     name: 'onion dome',
     width: 10,
     height: 14,
-    colours: [
+    colors: [
       ['yellow', 'white'],
       ['blue', 'white'],
       ['violet', 'white'],
@@ -263,7 +263,7 @@ export const KINDS: readonly Kind[] = [
     name: 'three globes',
     width: 9,
     height: 16,
-    colours: [
+    colors: [
       ['dark', 'white'],
       ['green', 'white'],
       ['dark', 'yellow'],
@@ -282,7 +282,7 @@ export const KINDS: readonly Kind[] = [
     name: 'hanging lantern',
     width: 8,
     height: 16,
-    colours: [
+    colors: [
       ['dark', 'yellow'],
       ['brown', 'yellow'],
       ['dark', 'orange'],
@@ -302,7 +302,7 @@ export const KINDS: readonly Kind[] = [
     name: 'twin cones',
     width: 11,
     height: 15,
-    colours: [
+    colors: [
       ['green', 'white'],
       ['red', 'white'],
       ['blue', 'white'],
@@ -321,7 +321,7 @@ export const KINDS: readonly Kind[] = [
     name: 'swan neck',
     width: 9,
     height: 16,
-    colours: [
+    colors: [
       ['teal', 'yellow'],
       ['white', 'orange'],
       ['violet', 'yellow'],
@@ -338,7 +338,7 @@ export const KINDS: readonly Kind[] = [
     name: 'paper lanterns',
     width: 8,
     height: 16,
-    colours: [
+    colors: [
       ['red', 'yellow'],
       ['orange', 'yellow'],
       ['red', 'white'],
@@ -362,7 +362,7 @@ export const KINDS: readonly Kind[] = [
     name: 'fire basket',
     width: 8,
     height: 15,
-    colours: [
+    colors: [
       ['orange', 'yellow'],
       ['yellow', 'orange'],
       ['red', 'yellow'],
@@ -380,7 +380,7 @@ export const KINDS: readonly Kind[] = [
     name: 'pillar box',
     width: 7,
     height: 11,
-    colours: [
+    colors: [
       ['red', 'yellow'],
       ['yellow', 'dark'],
       ['green', 'yellow'],
@@ -398,7 +398,7 @@ export const KINDS: readonly Kind[] = [
     name: 'hooded box',
     width: 9,
     height: 11,
-    colours: [
+    colors: [
       ['blue', 'white'],
       ['yellow', 'dark'],
       ['teal', 'white'],
@@ -415,7 +415,7 @@ export const KINDS: readonly Kind[] = [
     name: 'chained bollards',
     width: 13,
     height: 8,
-    colours: [
+    colors: [
       ['dark', 'white'],
       ['brown', 'white'],
       ['dark', 'red'],
@@ -435,7 +435,7 @@ export const KINDS: readonly Kind[] = [
     name: 'striped cone',
     width: 8,
     height: 10,
-    colours: [
+    colors: [
       ['orange', 'white'],
       ['red', 'white'],
       ['blue', 'white'],
@@ -451,7 +451,7 @@ export const KINDS: readonly Kind[] = [
     name: 'stone lantern',
     width: 9,
     height: 11,
-    colours: [
+    colors: [
       ['white', 'yellow'],
       ['white', 'orange'],
       ['white', 'red'],
@@ -469,7 +469,7 @@ export const KINDS: readonly Kind[] = [
     name: 'hydrant',
     width: 8,
     height: 10,
-    colours: [
+    colors: [
       ['red', 'white'],
       ['yellow', 'white'],
       ['blue', 'yellow'],

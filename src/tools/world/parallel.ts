@@ -1,18 +1,18 @@
-// The planted world translated without fault: pictures as every city would have them, in the layout that `translate` writes (src/stages/translate/parallel.ts),
+// The planted world translated without fault: images as every city would have them, in the layout that `translate` writes (src/stages/translate/parallel.ts),
 // so that what is done with translations can be tried where they are known to be right.
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { CITIES } from './kinds.js';
-import { drawPicture, encodeBoxes, type PlantedBox, type WorldHooks } from './world.js';
+import { drawImage, encodeBoxes, type PlantedBox, type WorldHooks } from './world.js';
 
 export interface ParallelWorldSettings {
   /** default 0 */
   seed: number;
   /** sequences a city; default 4 */
-  pictures: number;
-  /** number of the first picture of each city: those before it may have been trained on; default 0 */
+  images: number;
+  /** number of the first image of each city: those before it may have been trained on; default 0 */
   first: number;
   /** of their sides in pixels; default 64 */
   size: number;
@@ -20,7 +20,7 @@ export interface ParallelWorldSettings {
 
 /**
  * Writes CITY/NUMBER/source.png, CITY/NUMBER/TARGET.png and boxes.csv (of the sources; `image` is CITY/NUMBER) into a new or empty folder.
- * Pictures are those of the world of the same seed and size.
+ * Images are those of the world of the same seed and size.
  *
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
  */
@@ -29,15 +29,15 @@ export async function writeParallelWorld(
   settings: Partial<ParallelWorldSettings> = {},
   hooks: WorldHooks = {},
 ): Promise<{ path: string; boxes: string; sequences: number; cities: string[] }> {
-  const { seed, pictures, first, size } = { seed: 0, pictures: 4, first: 0, size: 64, ...settings };
-  if (!Number.isInteger(pictures) || pictures < 1)
+  const { seed, images, first, size } = { seed: 0, images: 4, first: 0, size: 64, ...settings };
+  if (!Number.isInteger(images) || images < 1)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A parallel world of ${pictures} pictures a city is too small.`,
+      `A parallel world of ${images} images a city is too small.`,
       'Ask for at least 1.',
     );
   if (!Number.isInteger(first) || first < 0)
-    throw new DiffmineError('INVALID_ARGUMENT', `There is no picture number ${first}.`, 'Pictures are counted from 0.');
+    throw new DiffmineError('INVALID_ARGUMENT', `There is no image number ${first}.`, 'Images are counted from 0.');
   if (!Number.isInteger(size) || size < 32 || size > 1024)
     throw new DiffmineError('INVALID_ARGUMENT', `The world is not drawn at ${size} px.`, 'Ask for 32 to 1024.');
   await mkdir(folder, { recursive: true });
@@ -50,14 +50,14 @@ export async function writeParallelWorld(
     );
 
   const path = resolve(folder);
-  const todo = CITIES.flatMap((city) => Array.from({ length: pictures }, (_, i) => ({ city, number: first + i })));
+  const todo = CITIES.flatMap((city) => Array.from({ length: images }, (_, i) => ({ city, number: first + i })));
   const rows: PlantedBox[] = [];
   for (const [index, { city, number }] of todo.entries()) {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Drawing was cancelled.');
     const image = `${city}/${String(number).padStart(5, '0')}`;
     await mkdir(join(path, image), { recursive: true });
     const drawn = await Promise.all(
-      CITIES.map(async (target) => ({ target, ...(await drawPicture(city, number, { seed, size }, target)) })),
+      CITIES.map(async (target) => ({ target, ...(await drawImage(city, number, { seed, size }, target)) })),
     );
     for (const { target, pixels, boxes } of drawn) {
       await sharp(pixels, { raw: { width: size, height: size, channels: 3 } })

@@ -12,15 +12,15 @@ import {
   shape,
   stroke,
   type City,
-  type Colour,
+  type Color,
   type Kind,
   type Slot,
 } from './kinds.js';
 import { Random } from '../../util/random.js';
 
-/** The SVG's own unit: a picture is SIDE units wide and high, whatever its size in pixels. */
+/** The SVG's own unit: an image is SIDE units wide and high, whatever its size in pixels. */
 export const SIDE = 64;
-/** Share of pictures whose slot holds the kind of their city, and of each other city. */
+/** Fraction of images whose slot holds the kind of their city, and of each other city. */
 export const AT_HOME = 0.7;
 export const ELSEWHERE = 0.05;
 /** A planted element of which more is hidden is not counted as planted. */
@@ -36,7 +36,7 @@ interface Box {
 /** A planted element, in SVG units. */
 export interface Planted extends Box {
   kind: Kind;
-  /** share of its box that something in front covers */
+  /** fraction of its box that something in front covers */
   hidden: number;
 }
 
@@ -76,14 +76,15 @@ const WALLS = [
   '#bdb2c4',
 ];
 const ROOFING = ['#6d4036', '#4f5560', '#7a5237', '#5c6660', '#8a4a3a', '#3f4650'];
-const ACCENTS = Object.keys(PALETTE) as Colour[];
-const LIGHTS: { gain: [number, number, number]; lift: number; sky: [string, string]; share: number; lit: number }[] = [
-  { gain: [1, 1, 1], lift: 0, sky: ['#6fa8dc', '#cfe4f2'], share: 0.34, lit: 0.05 },
-  { gain: [0.9, 0.92, 0.95], lift: 6, sky: ['#a9b2ba', '#d5d9dc'], share: 0.22, lit: 0.1 },
-  { gain: [1.08, 0.97, 0.8], lift: 2, sky: ['#7f9fc9', '#f4cf9a'], share: 0.16, lit: 0.1 },
-  { gain: [0.85, 0.76, 0.86], lift: 2, sky: ['#5a5f95', '#e39a84'], share: 0.14, lit: 0.3 },
-  { gain: [0.6, 0.65, 0.82], lift: 0, sky: ['#1d2747', '#4a5a80'], share: 0.14, lit: 0.5 },
-];
+const ACCENTS = Object.keys(PALETTE) as Color[];
+const LIGHTS: { gain: [number, number, number]; lift: number; sky: [string, string]; fraction: number; lit: number }[] =
+  [
+    { gain: [1, 1, 1], lift: 0, sky: ['#6fa8dc', '#cfe4f2'], fraction: 0.34, lit: 0.05 },
+    { gain: [0.9, 0.92, 0.95], lift: 6, sky: ['#a9b2ba', '#d5d9dc'], fraction: 0.22, lit: 0.1 },
+    { gain: [1.08, 0.97, 0.8], lift: 2, sky: ['#7f9fc9', '#f4cf9a'], fraction: 0.16, lit: 0.1 },
+    { gain: [0.85, 0.76, 0.86], lift: 2, sky: ['#5a5f95', '#e39a84'], fraction: 0.14, lit: 0.3 },
+    { gain: [0.6, 0.65, 0.82], lift: 0, sky: ['#1d2747', '#4a5a80'], fraction: 0.14, lit: 0.5 },
+  ];
 type Weather = 'clear' | 'clouds' | 'rain' | 'snow' | 'fog';
 const WEATHERS: readonly Weather[] = ['clear', 'clear', 'clear', 'clouds', 'clouds', 'rain', 'snow', 'fog'];
 
@@ -91,8 +92,8 @@ const n = (value: number): string => value.toFixed(2);
 const overlap = (a: Box, b: Box, margin = 0): boolean =>
   a.x < b.x + b.w + margin && b.x < a.x + a.w + margin && a.y < b.y + b.h + margin && b.y < a.y + a.h + margin;
 
-/** The share of `box` that `covers` hide, on a grid of 12 x 12 points. */
-function hiddenShare(box: Box, covers: readonly Cover[]): number {
+/** The fraction of `box` that `covers` hide, on a grid of 12 x 12 points. */
+function hiddenFraction(box: Box, covers: readonly Cover[]): number {
   const points = 12;
   let hidden = 0;
   for (let i = 0; i < points * points; i++) {
@@ -108,7 +109,7 @@ function hiddenShare(box: Box, covers: readonly Cover[]): number {
   return hidden / points ** 2;
 }
 
-/** What fills a slot in a picture of `city`: its own kind, another city's, or nothing. */
+/** What fills a slot in an image of `city`: its own kind, another city's, or nothing. */
 function fill(slot: Slot, city: City, random: Random): Kind | undefined {
   const kinds = kindsOf(slot);
   const own = kinds.find((kind) => kind.city === city);
@@ -148,7 +149,7 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
   for (const facade of facades)
     parts.push(rect(facade.x, facade.y, facade.w, facade.h, facade.wall), drawWallTexture(random, facade));
 
-  // where the slots are: one scale a picture, so that an element's size does not tell its kind
+  // where the slots are: one scale an image, so that an element's size does not tell its kind
   const scale = random.between(0.88, 1);
   const boxes: { slot: Slot; x: number; bottom: number }[] = [];
   const wide = facades.filter((facade) => Math.min(SIDE, facade.x + facade.w) - Math.max(0, facade.x) > 16);
@@ -191,7 +192,7 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
   const planted: Planted[] = [];
   const put = (slot: Slot): void => {
     // drawn whether needed or not, so that the streets of two cities stay equal
-    const colour = random.next();
+    const color = random.next();
     for (const { x, bottom } of boxes.filter((box) => box.slot === slot)) {
       const kind = kinds[slot];
       if (!kind) {
@@ -199,7 +200,7 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
           parts.push(rect(x - 3.5, bottom - 11, 7, 9, '#ddd6c6'), rect(x - 2.7, bottom - 10.2, 5.4, 7.4, GLASS));
         continue;
       }
-      const [a, b] = kind.colours[Math.floor(colour * kind.colours.length)] as readonly [Colour, Colour];
+      const [a, b] = kind.colors[Math.floor(color * kind.colors.length)] as readonly [Color, Color];
       const box = {
         x: x - (kind.width * scale) / 2,
         y: bottom - kind.height * scale,
@@ -226,7 +227,7 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
     h: slot === 'lamp' ? 16 : 13,
   }));
   parts.push(...drawClutter(random, ground, kerb, slots, covers));
-  for (const one of planted) one.hidden = hiddenShare(one, covers);
+  for (const one of planted) one.hidden = hiddenFraction(one, covers);
   parts.push(drawWeather(random, weather));
 
   const mirrored = random.chance(0.5);
@@ -243,7 +244,7 @@ function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[
 
 function pickLight(random: Random): (typeof LIGHTS)[number] {
   let left = random.next();
-  return LIGHTS.find(({ share }) => (left -= share) < 0) ?? (LIGHTS[0] as (typeof LIGHTS)[number]);
+  return LIGHTS.find(({ fraction }) => (left -= fraction) < 0) ?? (LIGHTS[0] as (typeof LIGHTS)[number]);
 }
 
 /** Houses side by side, a gap here and there; at least one is wide and leaves room for a roof's slot. */
@@ -291,19 +292,19 @@ function drawWallTexture(random: Random, { x, y, w, h }: Facade): string {
 }
 
 function drawRoof(random: Random, { x, y, w }: Facade, flat: boolean): string {
-  const colour = random.pick(ROOFING);
+  const color = random.pick(ROOFING);
   const form = random.whole(0, 2);
   const height = random.between(3, 8);
   const chimney = random.chance(0.3)
-    ? rect(Number(n(x + w * random.between(0.2, 0.7))), Number(n(y - height - 1)), 2.2, Number(n(height + 1)), colour)
+    ? rect(Number(n(x + w * random.between(0.2, 0.7))), Number(n(y - height - 1)), 2.2, Number(n(height + 1)), color)
     : '';
-  if (flat || form === 0) return rect(Number(n(x - 0.5)), Number(n(y - 0.6)), Number(n(w + 1)), 1.6, colour);
+  if (flat || form === 0) return rect(Number(n(x - 0.5)), Number(n(y - 0.6)), Number(n(w + 1)), 1.6, color);
   const inset = form === 1 ? w / 2 : random.between(2, 5);
   return (
     chimney +
     shape(
       `M${n(x - 0.8)} ${n(y + 0.6)}L${n(x + inset)} ${n(y - height)}H${n(x + w - inset)}L${n(x + w + 0.8)} ${n(y + 0.6)}z`,
-      colour,
+      color,
     )
   );
 }
@@ -311,7 +312,7 @@ function drawRoof(random: Random, { x, y, w }: Facade, flat: boolean): string {
 function drawDoor(random: Random, { x, w }: Facade, ground: number, taken: Box[]): string {
   const width = random.between(4, 5.5);
   const door = { x: random.between(x + 1, x + w - width - 1), y: ground - random.between(7.5, 9.5), w: width, h: 10 };
-  const colour = PALETTE[random.pick(ACCENTS)];
+  const color = PALETTE[random.pick(ACCENTS)];
   const style = random.whole(0, 2);
   if (taken.some((box) => overlap(box, door, 0.5))) return '';
   taken.push(door);
@@ -320,10 +321,10 @@ function drawDoor(random: Random, { x, w }: Facade, ground: number, taken: Box[]
       ? ''
       : style === 1
         ? rect(Number(n(door.x - 0.8)), Number(n(door.y - 1)), Number(n(width + 1.6)), 1.1, '#d8cfbd')
-        : `<ellipse cx="${n(door.x + width / 2)}" cy="${n(door.y)}" rx="${n(width / 2)}" ry="1.8" fill="${colour}"/>`;
+        : `<ellipse cx="${n(door.x + width / 2)}" cy="${n(door.y)}" rx="${n(width / 2)}" ry="1.8" fill="${color}"/>`;
   return (
     top +
-    rect(Number(n(door.x)), Number(n(door.y)), Number(n(width)), Number(n(ground - door.y + 1)), colour) +
+    rect(Number(n(door.x)), Number(n(door.y)), Number(n(width)), Number(n(ground - door.y + 1)), color) +
     rect(Number(n(door.x + 0.9)), Number(n(door.y + 1.2)), Number(n(width - 1.8)), 2, '#00000050') +
     circle(Number(n(door.x + width - 0.9)), Number(n(ground - 3.4)), 0.4, GLOW)
   );
@@ -369,14 +370,14 @@ function drawStreet(random: Random, ground: number, kerb: number, weather: Weath
   return street;
 }
 
-/** Trees, people, cars, bins and wires: the same in every city, in the planted kinds' colours. */
+/** Trees, people, cars, bins and wires: the same in every city, in the planted kinds' colors. */
 function drawClutter(random: Random, ground: number, kerb: number, slots: readonly Box[], covers: Cover[]): string[] {
   const parts: string[] = [];
   /** the first of some places that hides little of any slot */
   const place = (draw: () => Cover[]): Cover[] | undefined => {
     for (let tries = 0; tries < 12; tries++) {
       const covering = draw();
-      if (slots.every((slot) => hiddenShare(slot, covering) < 0.25)) return covering;
+      if (slots.every((slot) => hiddenFraction(slot, covering) < 0.25)) return covering;
     }
     return undefined;
   };
@@ -431,7 +432,7 @@ function drawClutter(random: Random, ground: number, kerb: number, slots: readon
     );
   }
   for (let i = random.whole(0, 2); i > 0; i--) {
-    const [colour, w, h] = [PALETTE[random.pick(ACCENTS)], random.between(13, 18), random.between(5.5, 7)];
+    const [color, w, h] = [PALETTE[random.pick(ACCENTS)], random.between(13, 18), random.between(5.5, 7)];
     const [car] =
       place(() => [{ x: random.between(-6, SIDE - 8), y: kerb + random.between(3, 9) - h, w, h, round: false }]) ?? [];
     if (!car) continue;
@@ -440,7 +441,7 @@ function drawClutter(random: Random, ground: number, kerb: number, slots: readon
     parts.push(
       shape(
         `M${at(0.02, 0.9)}L${at(0, 0.5)}L${at(0.2, 0.42)}L${at(0.32, 0)}L${at(0.72, 0)}L${at(0.85, 0.42)}L${at(1, 0.55)}L${at(1, 0.9)}z`,
-        colour,
+        color,
       ),
       shape(
         `M${at(0.26, 0.42)}L${at(0.35, 0.1)}L${at(0.5, 0.1)}L${at(0.5, 0.42)}zM${at(0.55, 0.42)}L${at(0.55, 0.1)}L${at(0.69, 0.1)}L${at(0.79, 0.42)}z`,

@@ -1,4 +1,4 @@
-// The planted world on disk: street scenes of six imaginary cities, as two data sets (train/, heldout/), with a box for every planted element.
+// The planted world on disk: street scenes of six imaginary cities, as two datasets (train/, heldout/), with a box for every planted element.
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
@@ -7,17 +7,17 @@ import { CITIES, KINDS, SLOTS, type City, type Slot } from './kinds.js';
 import { Random } from '../../util/random.js';
 import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, SIDE, translateScene } from './scene.js';
 
-export const WORLD_FORMAT = 'diffmine-world-1';
+export const WORLD_FORMAT = 'diffmine-world-2';
 
 /** What decides the world's bytes. */
 export interface WorldSettings {
   /** default 0 */
   seed: number;
   /** a city, both sets together; default 250 */
-  pictures: number;
+  images: number;
   /** of their sides in pixels; default 64 */
   size: number;
-  /** share of the pictures that go to heldout/, 0 ... 1; default 0.2 */
+  /** fraction of the images that go to heldout/, 0 ... 1; default 0.2 */
   heldout: number;
 }
 
@@ -28,14 +28,14 @@ export interface WorldHooks {
 
 export interface WorldSummary {
   path: string;
-  /** the two data sets: folders and pictures */
-  train: { path: string; pictures: number };
-  heldout: { path: string; pictures: number };
+  /** the two datasets: folders and images */
+  train: { path: string; images: number };
+  heldout: { path: string; images: number };
   boxes: { path: string; rows: number };
   cities: string[];
 }
 
-/** A planted element, in pixels of its picture: a row of boxes.csv. */
+/** A planted element, in pixels of its image: a row of boxes.csv. */
 export interface PlantedBox {
   /** CITY/NUMBER.png, unique over both sets */
   image: string;
@@ -50,14 +50,14 @@ export interface PlantedBox {
   city: City;
 }
 
-const DEFAULTS: WorldSettings = { seed: 0, pictures: 250, size: 64, heldout: 0.2 };
+const DEFAULTS: WorldSettings = { seed: 0, images: 250, size: 64, heldout: 0.2 };
 const COLUMNS = ['image', 'label', 'x', 'y', 'w', 'h', 'slot', 'kind', 'city'] as const;
-/** Pictures drawn at once. */
+/** Images drawn at once. */
 const TOGETHER = 16;
 
 /** world.json: what a world is made from, and what is planted in it; written last, when all else is there. */
 export function worldRecord(settings: Partial<WorldSettings> = {}): object {
-  const { seed, pictures, size, heldout } = { ...DEFAULTS, ...settings };
+  const { seed, images, size, heldout } = { ...DEFAULTS, ...settings };
   const cities = Object.fromEntries(
     CITIES.map((city) => [
       city,
@@ -69,7 +69,7 @@ export function worldRecord(settings: Partial<WorldSettings> = {}): object {
   return {
     format: WORLD_FORMAT,
     seed,
-    pictures,
+    images,
     size,
     heldout,
     atHome: AT_HOME,
@@ -87,11 +87,11 @@ export function encodeBoxes(rows: readonly PlantedBox[]): string {
 }
 
 /**
- * One picture of the world: interleaved RGB, size x size, and what is planted in it.
+ * One image of the world: interleaved RGB, size x size, and what is planted in it.
  *
- * @param target the same picture in another city: what is typical of `city` is the target's own in its place, all else stays as it is
+ * @param target the same image in another city: what is typical of `city` is the target's own in its place, all else stays as it is
  */
-export async function drawPicture(
+export async function drawImage(
   city: City,
   number: number,
   { seed, size }: Pick<WorldSettings, 'seed' | 'size'>,
@@ -132,7 +132,7 @@ export async function drawPicture(
 
 /**
  * Writes the world into a new or empty folder: train/CITY/NUMBER.png, heldout/CITY/NUMBER.png, boxes.csv, world.json (docs/reference/formats.md).
- * The same settings give the same bytes; more pictures leave the first ones as they are.
+ * The same settings give the same bytes; more images leave the first ones as they are.
  *
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
  */
@@ -142,11 +142,11 @@ export async function writeWorld(
   hooks: WorldHooks = {},
 ): Promise<WorldSummary> {
   const all: WorldSettings = { ...DEFAULTS, ...settings };
-  const { seed, pictures, size, heldout } = all;
-  if (!Number.isInteger(pictures) || pictures < 2)
+  const { seed, images, size, heldout } = all;
+  if (!Number.isInteger(images) || images < 2)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A world of ${pictures} pictures a city is too small.`,
+      `A world of ${images} images a city is too small.`,
       'Ask for at least 2.',
     );
   if (!Number.isInteger(size) || size < 32 || size > 1024)
@@ -167,16 +167,16 @@ export async function writeWorld(
     );
 
   const path = resolve(folder);
-  const training = pictures - Math.round(pictures * heldout);
-  const sets = (['train', 'heldout'] as const).filter((set) => (set === 'train' ? training > 0 : training < pictures));
-  const todo = CITIES.flatMap((city) => Array.from({ length: pictures }, (_, number) => ({ city, number })));
+  const training = images - Math.round(images * heldout);
+  const sets = (['train', 'heldout'] as const).filter((set) => (set === 'train' ? training > 0 : training < images));
+  const todo = CITIES.flatMap((city) => Array.from({ length: images }, (_, number) => ({ city, number })));
   for (const set of sets) for (const city of CITIES) await mkdir(join(path, set, city), { recursive: true });
   const rows: PlantedBox[] = [];
   for (let start = 0; start < todo.length; start += TOGETHER) {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Drawing was cancelled.');
     const drawn = await Promise.all(
       todo.slice(start, start + TOGETHER).map(async ({ city, number }) => {
-        const { pixels, boxes } = await drawPicture(city, number, { seed, size });
+        const { pixels, boxes } = await drawImage(city, number, { seed, size });
         const image = `${city}/${String(number).padStart(5, '0')}.png`;
         const png = await sharp(pixels, { raw: { width: size, height: size, channels: 3 } })
           .png({ compressionLevel: 9 })
@@ -193,8 +193,8 @@ export async function writeWorld(
   await writeFile(join(path, 'world.json'), `${JSON.stringify(worldRecord(all), null, 1)}\n`);
   return {
     path,
-    train: { path: join(path, 'train'), pictures: training * CITIES.length },
-    heldout: { path: join(path, 'heldout'), pictures: (pictures - training) * CITIES.length },
+    train: { path: join(path, 'train'), images: training * CITIES.length },
+    heldout: { path: join(path, 'heldout'), images: (images - training) * CITIES.length },
     boxes: { path: boxes, rows: rows.length },
     cities: [...CITIES],
   };

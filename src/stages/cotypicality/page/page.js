@@ -200,7 +200,7 @@
     places: 'Places per sequence and list',
     timestep: 'DIFT timestep',
     nullPrompt: 'Unconditional prompt',
-    precision: 'Dtype',
+    dtype: 'Dtype',
     upBlock: 'DIFT up block',
     ensemble: 'DIFT noises',
     maps: 'Typicality maps',

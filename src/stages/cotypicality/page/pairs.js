@@ -18,19 +18,19 @@ diffmine.pairs = (page) => {
       const index = run.pairs.findIndex((pair) => (pair.a === a && pair.b === b) || (pair.a === b && pair.b === a));
       if (index < 0) return h('td', { class: 'self' });
       const { change } = run.pairs[index];
-      const share = high > low ? (change - low) / (high - low) : 0.5;
+      const fraction = high > low ? (change - low) / (high - low) : 0.5;
       const button = h(
         'button',
         {
           type: 'button',
-          class: share > 0.55 ? 'deep' : null,
+          class: fraction > 0.55 ? 'deep' : null,
           'aria-pressed': String(index === chosen),
           'aria-label': `${run.labels[a]} and ${run.labels[b]}: ${times(change)}`,
           onclick: () => pick(index, a, b),
         },
         change.toFixed(2),
       );
-      button.style.setProperty('--share', `${Math.round(10 + 90 * share)}%`);
+      button.style.setProperty('--share', `${Math.round(10 + 90 * fraction)}%`);
       return h('td', null, button);
     };
     return h(

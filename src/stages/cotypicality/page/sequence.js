@@ -1,4 +1,4 @@
-// One sequence in a dialog: its picture under every label, the place in each, and its numbers.
+// One sequence in a dialog: its image under every label, the place in each, and its numbers.
 /* global document, diffmine */
 'use strict';
 
@@ -16,19 +16,19 @@ diffmine.sequence = (run) => {
       const [width, height] = size;
       const [x, y, w, hh] = place.box;
       holder.style.setProperty('--shape', width / height);
-      const picture = h('img', {
-        src: `pictures/${place.number}-${index}.webp`,
+      const image = h('img', {
+        src: `images/${place.number}-${index}.webp`,
         alt: `${place.sequence} as ${label}`,
         width,
         height,
       });
-      picture.addEventListener('error', () => holder.append(h('p', { class: 'notice' }, 'This image is missing.')));
+      image.addEventListener('error', () => holder.append(h('p', { class: 'notice' }, 'This image is missing.')));
       const box = h('div', { class: 'box' });
       box.style.left = `${(100 * x) / width}%`;
       box.style.top = `${(100 * y) / height}%`;
       box.style.width = `${(100 * w) / width}%`;
       box.style.height = `${(100 * hh) / height}%`;
-      holder.append(picture, box);
+      holder.append(image, box);
     }
     const value = place.typicality[index];
     return h(

@@ -28,7 +28,7 @@
     const rows = (name) => [
       [model, mean.model[name], true],
       ...(mean.baseline ? [[baseline, mean.baseline[name], false]] : []),
-      ...(name === 'averagePrecision' ? [['Chance', { value: mean.share, low: null, high: null }, false]] : []),
+      ...(name === 'averagePrecision' ? [['Chance', { value: mean.fraction, low: null, high: null }, false]] : []),
     ];
     return h(
       'div',
@@ -120,9 +120,9 @@
         'tr',
         { class: name === 'Mean' ? 'mean' : null },
         h('th', { scope: 'row', title: name }, name),
-        h('td', null, one.pictures ?? ''),
+        h('td', null, one.images ?? ''),
         h('td', null, one.marked ?? ''),
-        h('td', null, number(one.share, 3)),
+        h('td', null, number(one.fraction, 3)),
         ...METRICS.flatMap(([metric, , , digits]) =>
           parts.map(([part]) => cell(one[part]?.[metric], digits, part === 'difference')),
         ),
@@ -149,17 +149,17 @@
     );
   }
 
-  // ---------------------------------------------------------------------------------------------- pictures
+  // ---------------------------------------------------------------------------------------------- images
 
-  function view(src, words, picture, edge, caption, numbers) {
+  function view(src, words, image, edge, caption, numbers) {
     const frame = h(
       'span',
       { class: 'frame' },
       h('img', {
         src,
         alt: words,
-        width: String(picture.width),
-        height: String(picture.height),
+        width: String(image.width),
+        height: String(image.height),
         loading: 'lazy',
         decoding: 'async',
       }),
@@ -168,7 +168,7 @@
       frame.append(
         svg(
           'svg',
-          { viewBox: `0 0 ${picture.width} ${picture.height}`, 'aria-hidden': 'true', preserveAspectRatio: 'none' },
+          { viewBox: `0 0 ${image.width} ${image.height}`, 'aria-hidden': 'true', preserveAspectRatio: 'none' },
           svg('path', { class: 'under', d: edge }),
           svg('path', { class: 'over', d: edge }),
         ),
@@ -202,20 +202,20 @@
     ];
   }
 
-  function one(data, picture, map) {
+  function one(data, image, map) {
     const views = [
       view(
-        picture.picture,
-        `${picture.image}, as it was scored`,
-        picture,
+        image.image,
+        `${image.image}, as it was scored`,
+        image,
         map.edge,
         'Image',
-        map.share === null ? [] : [['inside', `${(100 * map.share).toFixed(1)} %`]],
+        map.fraction === null ? [] : [['inside', `${(100 * map.fraction).toFixed(1)} %`]],
       ),
       view(
         map.model.overlay,
-        `${picture.image} with its heat map for ${map.label} against ${data.words.rival}`,
-        picture,
+        `${image.image} with its heat map for ${map.label} against ${data.words.rival}`,
+        image,
         map.edge,
         data.model,
         numbersOf(map.model, map.model.typicality),
@@ -225,8 +225,8 @@
       views.push(
         view(
           map.baseline.overlay,
-          `${picture.image} with the baseline’s heat map for ${map.label} against ${data.words.rival}`,
-          picture,
+          `${image.image} with the baseline’s heat map for ${map.label} against ${data.words.rival}`,
+          image,
           map.edge,
           data.baseline,
           numbersOf(map.baseline, map.baseline.typicality),
@@ -235,15 +235,15 @@
     return h(
       'article',
       { class: 'one' },
-      h('h4', null, picture.image, picture.label === map.label ? null : h('span', null, ` · ${picture.label}`)),
+      h('h4', null, image.image, image.label === map.label ? null : h('span', null, ` · ${image.label}`)),
       h('div', { class: 'views' }, ...views),
     );
   }
 
   function labelSection(data, label, place) {
-    const { scale, baselineScale, pictures } = label;
-    const shown = data.pictures.flatMap((picture) =>
-      picture.maps.filter((map) => map.label === label.label).map((map) => [picture, map]),
+    const { scale, baselineScale, images } = label;
+    const shown = data.images.flatMap((image) =>
+      image.maps.filter((map) => map.label === label.label).map((map) => [image, map]),
     );
     if (shown.length === 0) return null;
     const list = h('div', { class: data.baseline ? 'shown three' : 'shown' });
@@ -252,7 +252,7 @@
     const add = () => {
       const part = shown.slice(next, next + AT_ONCE);
       next += part.length;
-      list.append(...part.map(([picture, map]) => one(data, picture, map)));
+      list.append(...part.map(([image, map]) => one(data, image, map)));
       more.hidden = next >= shown.length;
       more.textContent = `Show ${count(Math.min(AT_ONCE, shown.length - next), 'more image')} (${shown.length - next} left)`;
     };
@@ -264,7 +264,7 @@
       h(
         'p',
         { class: 'sub' },
-        `${count(pictures, 'image')}${data.boxes ? `, ${label.marked} with boxes or masks` : ''}${shown.length < pictures ? `; ${shown.length} drawn` : ''}. ` +
+        `${count(images, 'image')}${data.boxes ? `, ${label.marked} with boxes or masks` : ''}${shown.length < images ? `; ${shown.length} drawn` : ''}. ` +
           `Color scale: ±${plain(scale)}${baselineScale === null ? '' : `, of the baseline ±${plain(baselineScale)}`}.`,
       ),
       list,
@@ -312,10 +312,10 @@
             : typeof value === 'object'
               ? JSON.stringify(value)
               : String(value);
-    const sheet = (entries) =>
+    const grid = (entries) =>
       h(
         'dl',
-        { class: 'sheet' },
+        { class: 'grid' },
         ...entries.map(([name, value]) =>
           h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value))),
         ),
@@ -325,7 +325,7 @@
     $('foot').replaceChildren(
       section(
         'Maps',
-        sheet([
+        grid([
           ...Object.entries(run.options)
             .filter(([name]) => !['patch', 'perImage', 'maps', 'allLabels', 'against', 'tBegin', 'tEnd'].includes(name))
             .map(([name, value]) => [words(name), value]),
@@ -337,7 +337,7 @@
       ),
       section(
         'Images',
-        sheet([
+        grid([
           ['Mapped', total],
           ['Skipped', skipped],
           ['Boxes or masks', boxes ? `${boxes.used} used of ${boxes.marks}` : 'none'],
@@ -346,7 +346,7 @@
       ),
       section(
         'Provenance',
-        sheet([
+        grid([
           ['diffmine', version],
           ['Run started', run.created],
           ['Model', run.model.path],

@@ -67,12 +67,12 @@
   }
 
   function cards({ mean, controls, options, words }) {
-    const { colour, run } = controls;
+    const { color, run } = controls;
     const ours = words.run;
     const known = (value) => ({ value, low: null, high: null });
     const beside = (of) => [
       ...(run ? [[nameOfRun(run), of(run.mean)]] : []),
-      ...(colour ? [['Colors alone', of(colour.mean)]] : []),
+      ...(color ? [['Colors alone', of(color.mean)]] : []),
     ];
     return h(
       'div',
@@ -80,7 +80,7 @@
       card(
         'Average precision',
         `of the maps’ pixels${options.smooth > 1 ? `, smoothed over ${options.smooth} × ${options.smooth} px` : ''}`,
-        [[ours, mean.averagePrecision], ...beside((of) => of.averagePrecision), ['Chance', known(mean.share)]],
+        [[ours, mean.averagePrecision], ...beside((of) => of.averagePrecision), ['Chance', known(mean.fraction)]],
         3,
       ),
       card(
@@ -102,17 +102,17 @@
     );
   }
 
-  // ---------------------------------------------------------------------------------------------- pictures beside their maps
+  // ---------------------------------------------------------------------------------------------- images beside their maps
 
-  function maps({ sheet, legend, words }) {
-    if (!sheet) return null;
-    const { rows, columns, colours } = sheet;
+  function maps({ grid, legend, words }) {
+    if (!grid) return null;
+    const { rows, columns, colors } = grid;
     const percent = (index, n) => (n > 1 ? (100 * index) / (n - 1) : 0);
     const ramp = h('span', { class: 'ramp' });
     ramp.style.backgroundImage = `linear-gradient(to right, ${legend.join(', ')})`;
-    const key = (colour) => {
+    const key = (color) => {
       const swatch = h('i', { class: 'key', 'aria-hidden': 'true' });
-      swatch.style.borderColor = colour;
+      swatch.style.borderColor = color;
       return swatch;
     };
     return h(
@@ -123,11 +123,11 @@
       h(
         'p',
         { class: 'keyline' },
-        h('span', null, key(colours.own), 'typical of the label'),
-        h('span', null, key(colours.others), 'typical of another label'),
+        h('span', null, key(colors.own), 'typical of the label'),
+        h('span', null, key(colors.others), 'typical of another label'),
         h('span', { class: 'ends' }, `${clip(words.ends[0])} `, ramp, ` ${clip(words.ends[1])}`),
       ),
-      ...rows.map(({ label, pictures }, row) =>
+      ...rows.map(({ label, images }, row) =>
         h(
           'div',
           { class: 'strip-of' },
@@ -135,10 +135,10 @@
           h(
             'div',
             { class: 'pairs' },
-            ...pictures.map(({ image, own, others }, column) => {
+            ...images.map(({ image, own, others }, column) => {
               const words = `${image} and its typicality map; ${count(own, 'element')} typical of the label, ${others} of other labels`;
               const pair = h('div', { class: 'pair', role: 'img', title: words, 'aria-label': words });
-              pair.style.aspectRatio = `${sheet.cell.width} / ${sheet.cell.height}`;
+              pair.style.aspectRatio = `${grid.cell.width} / ${grid.cell.height}`;
               pair.style.backgroundImage = 'url("maps/evaluation.webp")';
               pair.style.backgroundSize = `${columns * 100}% ${rows.length * 100}%`;
               pair.style.backgroundPosition = `${percent(column, columns)}% ${percent(row, rows.length)}%`;
@@ -196,21 +196,21 @@
     ...labels.map((one, i) => ({
       name: one.label,
       ours: one,
-      colour: controls.colour?.labels[i],
+      color: controls.color?.labels[i],
       run: controls.run?.labels[i],
     })),
-    { name: 'Mean', ours: mean, colour: controls.colour?.mean, run: controls.run?.mean },
+    { name: 'Mean', ours: mean, color: controls.color?.mean, run: controls.run?.mean },
   ];
   const bodyRow = (name, ...cells) =>
     h('tr', { class: name === 'Mean' ? 'mean' : null }, h('th', { scope: 'row' }, name), ...cells);
 
   function mapTable(data) {
     const { words } = data;
-    const { colour, run } = data.controls;
-    const controls = [...(run ? [shortName(run)] : []), ...(colour ? ['Colors'] : [])];
+    const { color, run } = data.controls;
+    const controls = [...(run ? [shortName(run)] : []), ...(color ? ['Colors'] : [])];
     const beside = (row, digits, of) => [
       ...(run ? [plainCell(number(of(row.run)?.value, digits))] : []),
-      ...(colour ? [plainCell(number(of(row.colour)?.value, digits))] : []),
+      ...(color ? [plainCell(number(of(row.color)?.value, digits))] : []),
     ];
     const head = [
       [
@@ -246,9 +246,9 @@
         const { ours } = row;
         return bodyRow(
           row.name,
-          plainCell(ours.pictures ?? ''),
+          plainCell(ours.images ?? ''),
           plainCell(ours.boxes ?? ''),
-          plainCell(number(ours.share, 3)),
+          plainCell(number(ours.fraction, 3)),
           cell(ours.averagePrecision, 3),
           plainCell(times(ours.lift)),
           ...beside(row, 3, (of) => of?.averagePrecision),
@@ -291,7 +291,7 @@
 
   function elementTable({ kinds }) {
     if (kinds.length === 0) return null;
-    const share = (value) => {
+    const fraction = (value) => {
       const bar = h('i');
       bar.style.width = `${100 * (value ?? 0)}%`;
       return h('td', null, number(value, 2), h('span', { class: 'track', 'aria-hidden': 'true' }, bar));
@@ -319,8 +319,8 @@
           h('td', { class: 'text' }, kind.label),
           h('td', { class: 'text' }, kind.slot ?? ''),
           plainCell(kind.boxes),
-          share(kind.recall),
-          share(kind.recall50),
+          fraction(kind.recall),
+          fraction(kind.recall50),
           plainCell(kind.patches50 ?? '–'),
           plainCell(typicality(kind.typicality, like)),
         ),
@@ -332,7 +332,7 @@
   diffmine.evaluated = (data) => {
     if (!data) return;
     const { boxes, options, mean, notes, words } = data;
-    const [precision, found] = [mean.averagePrecision.value, patchesAt(mean, 50).hit.value];
+    const [dtype, found] = [mean.averagePrecision.value, patchesAt(mean, 50).hit.value];
     diffmine.evaluation = {
       gist: [
         ...(found === null
@@ -340,7 +340,7 @@
           : [
               `${words.before}${Math.round(100 * found)} % of the 50 patches of highest typicality are on elements known to be typical of their label (mean over labels)`,
             ]),
-        ...(precision === null ? [] : [`average precision of the maps: ${number(precision, 2)}`]),
+        ...(dtype === null ? [] : [`average precision of the maps: ${number(dtype, 2)}`]),
       ].join('; '),
       elements: () =>
         [

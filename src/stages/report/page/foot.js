@@ -17,7 +17,7 @@ diffmine.foot = (() => {
     shardSize: 'Images per shard',
     replay: 'Replayed samples',
     untrained: 'Random weights',
-    precision: 'Dtype',
+    dtype: 'Dtype',
     top: 'Patches per label and list',
     rank: 'Clustered list',
     clusters: 'Clusters per label',

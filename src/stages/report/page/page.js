@@ -347,9 +347,9 @@
     });
   }
 
-  function meter(share) {
-    const bar = h('i', { class: share < 0 ? 'below' : null });
-    bar.style.width = `${Math.max(2, Math.abs(share) * 100)}%`;
+  function meter(fraction) {
+    const bar = h('i', { class: fraction < 0 ? 'below' : null });
+    bar.style.width = `${Math.max(2, Math.abs(fraction) * 100)}%`;
     return h('div', { class: 'meter', 'aria-hidden': 'true' }, bar);
   }
 
@@ -404,7 +404,7 @@
   function tileOf(group, at, data) {
     const tile = group.tiles[at];
     const { patches } = data;
-    const file = data.pictures[patches.picture[tile]][1];
+    const file = data.images[patches.image[tile]][1];
     const words = `${file}, typicality ${signed(patches.typicality[tile])}`;
     const element = h('button', {
       class: 'tile',
@@ -424,7 +424,7 @@
 
   /** Shows a tile of its sprite sheet, at whatever size the element has. */
   function paintTile(element, tile, data) {
-    if (data.pictures[data.patches.picture[tile]][5] === 0) {
+    if (data.images[data.patches.image[tile]][5] === 0) {
       element.classList.add('gone');
       return;
     }

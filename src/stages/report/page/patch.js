@@ -1,4 +1,4 @@
-// One patch in a dialog: the image it comes from, its box, the typicality map, its numbers, and the way to its neighbours.
+// One patch in a dialog: the image it comes from, its box, the typicality map, its numbers, and the way to its neighbors.
 /* global document, Image, diffmine */
 'use strict';
 
@@ -11,7 +11,7 @@ diffmine.patch = (page) => {
   let warm = false; // whether the heat map is on
 
   /** The patch before or after, also across the edges of its group. */
-  function neighbour(group, at, by) {
+  function neighbor(group, at, by) {
     const { groups } = page;
     if (group.tiles[at + by] !== undefined) return { group, at: at + by };
     for (let row = groups.indexOf(group) + by; groups[row]; row += by) {
@@ -24,9 +24,9 @@ diffmine.patch = (page) => {
     const dialog = $('dialog');
     const { patches } = data;
     const tile = group.tiles[at];
-    const [number, file, label, width, height, has] = data.pictures[patches.picture[tile]];
+    const [number, file, label, width, height, has] = data.images[patches.image[tile]];
     const turn = (by) => {
-      const to = neighbour(group, at, by);
+      const to = neighbor(group, at, by);
       return {
         to,
         go: () =>
@@ -81,8 +81,8 @@ diffmine.patch = (page) => {
     if (focus && !focus.disabled) focus.focus();
     else $(after.to ? 'next' : 'close').focus();
     for (const to of [before.to, after.to]) {
-      const [near, , , , , state] = to ? data.pictures[patches.picture[to.group.tiles[to.at]]] : [];
-      if (state) new Image().src = `pictures/${near}.webp`;
+      const [near, , , , , state] = to ? data.images[patches.image[to.group.tiles[to.at]]] : [];
+      if (state) new Image().src = `images/${near}.webp`;
     }
   }
 
@@ -104,13 +104,13 @@ diffmine.patch = (page) => {
     frame.style.setProperty('--shape', width / height);
     const source = h('img', {
       class: 'source',
-      src: `pictures/${number}.webp`,
+      src: `images/${number}.webp`,
       alt: `${file}, an image labelled ${label}`,
       width,
       height,
     });
     source.addEventListener('error', () =>
-      frame.append(h('p', { class: 'notice' }, `pictures/${number}.webp is missing.`)),
+      frame.append(h('p', { class: 'notice' }, `images/${number}.webp is missing.`)),
     );
     const box = h('div', { class: 'box', id: 'box' });
     box.style.left = `${(100 * patches.x[tile]) / width}%`;
@@ -169,7 +169,7 @@ diffmine.patch = (page) => {
         class: 'legend',
         id: 'legend',
         role: 'img',
-        'aria-label': `Colours from blue, ${signed(-scale)}, ${blue}, through gray, 0, to red, ${signed(scale)}, ${red}`,
+        'aria-label': `Colors from blue, ${signed(-scale)}, ${blue}, through gray, 0, to red, ${signed(scale)}, ${red}`,
       },
       ramp,
       h(

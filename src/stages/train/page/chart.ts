@@ -49,14 +49,11 @@ export function drawChart(series: Series, options: ChartOptions): { markup: Mark
   const y = (value: number): number => height * (1 - (value - range.low) / (range.high - range.low));
   const percent = (step: number): string => `${Number((100 * x(step)).toFixed(2))}%`;
   const path = (to: readonly number[], look: string): Markup =>
-    html`<path
-      class="${look}"
-      d="${line(
-        steps.map((step) => x(step) * ACROSS),
-        to.map(y),
-        height,
-      )}"
-    />`;
+    html`<path class="${look}" d="${line(
+      steps.map((step) => x(step) * ACROSS),
+      to.map(y),
+      height,
+    )}"/>`;
 
   const places = range.ticks.reduce((most, tick) => Math.max(most, (String(tick).split('.')[1] ?? '').length), 0);
   const tickText = (tick: number): string =>
@@ -73,31 +70,27 @@ export function drawChart(series: Series, options: ChartOptions): { markup: Mark
   const latest = [...series.values.keys()].reverse().find((i) => !Number.isNaN(series.values[i])) ?? -1;
   const summary = describe(series, soft, best, latest);
 
-  const markup = html` <section class="chart" data-chart="${key}" aria-labelledby="${key}-title">
-    <div class="over">
-      <h3 id="${key}-title">${title}</h3>
-      <p class="read" data-rest="${summary}">${summary}</p>
-    </div>
-    <div class="plot">
-      <svg class="scale" height="${height + 30}" aria-hidden="true">
-        ${range.ticks.map((tick) => html`<text x="100%" y="${round(y(tick) + 8)}">${tickText(tick)}</text>`)}
+  const markup = html`
+<section class="chart" data-chart="${key}" aria-labelledby="${key}-title">
+  <div class="over"><h3 id="${key}-title">${title}</h3><p class="read" data-rest="${summary}">${summary}</p></div>
+  <div class="plot">
+    <svg class="scale" height="${height + 30}" aria-hidden="true">${range.ticks.map((tick) => html`<text x="100%" y="${round(y(tick) + 8)}">${tickText(tick)}</text>`)}</svg>
+    <div class="field">
+      <svg class="drawing" width="100%" height="${height + 30}" role="img" aria-label="${title} by step: ${summary}.">
+        <g transform="translate(0 4)">
+          ${range.ticks.map((tick) => html`<line class="grid" x1="0" x2="100%" y1="${round(y(tick))}" y2="${round(y(tick))}"/>`)}
+          ${stepMarks.map((tick, i) => html`<text class="${i % 2 ? 'tick odd' : 'tick'}${x(tick) < 0.03 ? ' first' : x(tick) > 0.96 ? ' final' : ''}" x="${percent(tick)}" y="${height + 20}">${whole(tick)}</text>`)}
+          <svg width="100%" height="${height}" viewBox="0 0 ${ACROSS} ${height}" preserveAspectRatio="none">
+            ${softKept ? [path(values, 'curve pale'), path(softKept, 'curve')] : path(values, 'curve')}
+          </svg>
+          ${values.length <= MARKED && !softKept && key === 'validation' && values.map((value, i) => !Number.isNaN(value) && value <= range.high && html`<circle class="point" cx="${percent(steps[i] as number)}" cy="${round(y(value))}" r="3"/>`)}
+          ${best >= 0 && html`<circle class="best" cx="${percent(series.steps[best] as number)}" cy="${round(y(series.values[best] as number))}" r="6"/>`}
+        </g>
       </svg>
-      <div class="field">
-        <svg class="drawing" width="100%" height="${height + 30}" role="img" aria-label="${title} by step: ${summary}.">
-          <g transform="translate(0 4)">
-            ${range.ticks.map((tick) => html`<line class="grid" x1="0" x2="100%" y1="${round(y(tick))}" y2="${round(y(tick))}" />`)}
-            ${stepMarks.map((tick, i) => html`<text class="${i % 2 ? 'tick odd' : 'tick'}${x(tick) < 0.03 ? ' first' : x(tick) > 0.96 ? ' final' : ''}" x="${percent(tick)}" y="${height + 20}">${whole(tick)}</text>`)}
-            <svg width="100%" height="${height}" viewBox="0 0 ${ACROSS} ${height}" preserveAspectRatio="none">
-              ${softKept ? [path(values, 'curve pale'), path(softKept, 'curve')] : path(values, 'curve')}
-            </svg>
-            ${values.length <= MARKED && !softKept && key === 'validation' && values.map((value, i) => !Number.isNaN(value) && value <= range.high && html`<circle class="point" cx="${percent(steps[i] as number)}" cy="${round(y(value))}" r="3" />`)}
-            ${best >= 0 && html`<circle class="best" cx="${percent(series.steps[best] as number)}" cy="${round(y(series.values[best] as number))}" r="6" />`}
-          </g>
-        </svg>
-      </div>
     </div>
-    ${outside >= 0 && html`<p class="beyond">Above the chart: up to ${short(highest)}, at step ${whole(series.steps[outside] as number)}.</p>`}
-  </section>`;
+  </div>
+  ${outside >= 0 && html`<p class="beyond">Above the chart: up to ${short(highest)}, at step ${whole(series.steps[outside] as number)}.</p>`}
+</section>`;
   const stored = (numbers: readonly number[]): (number | null)[] =>
     numbers.map((value) => (Number.isNaN(value) ? null : Number(value.toPrecision(4))));
   return {
@@ -128,7 +121,7 @@ function describe(
 
 const round = (value: number): number => Number(value.toFixed(1));
 
-/** A path through the points; lifted where a value is missing. Far outside the picture points are drawn in: a browser need not know how far. */
+/** A path through the points; lifted where a value is missing. Far outside the image points are drawn in: a browser need not know how far. */
 function line(xs: readonly number[], ys: readonly number[], height: number): Markup {
   let text = '';
   let down = false;

@@ -3,7 +3,7 @@ import type { Series } from './metrics.js';
 
 /**
  * Running mean of each point and those before it, older ones weighing ever less: nothing of what comes later, such as an explosion, shows too early.
- * Over about `width` points, fewer at first, so that a steep beginning is followed. NaN are passed over; NaN before the first known value.
+ * Over about `width` points, fewer at first, so that a steep beginning is followed. NaN are skipped; NaN before the first known value.
  */
 export function smooth(values: readonly number[], width: number): number[] {
   let mean = NaN;
@@ -64,10 +64,10 @@ export interface Range {
 export function rangeOf({ steps, values }: Series, always?: number): Range {
   const from = (steps[steps.length - 1] ?? 0) * 0.05;
   const known = values.filter((value) => !Number.isNaN(value));
-  const settled = values.filter((value, i) => !Number.isNaN(value) && (steps[i] as number) > from);
-  const sorted = (settled.length > 1 ? settled : known).sort((a, b) => a - b);
+  const resolved = values.filter((value, i) => !Number.isNaN(value) && (steps[i] as number) > from);
+  const sorted = (resolved.length > 1 ? resolved : known).sort((a, b) => a - b);
   if (sorted.length === 0) return { low: 0, high: 1, ticks: [0, 1] };
-  const at = (share: number): number => sorted[Math.round(share * (sorted.length - 1))] as number;
+  const at = (fraction: number): number => sorted[Math.round(fraction * (sorted.length - 1))] as number;
   // A loss that explodes at the end has more than a few such points: five times the spread of most above the median is far enough.
   const spread = at(0.9) - at(0.1);
   const top = spread > 0 ? Math.min(at(0.995), at(0.5) + 5 * spread) : at(0.995);

@@ -8,11 +8,11 @@ export interface Series {
   values: number[];
 }
 
-export interface Sheet {
+export interface Grid {
   step: number;
   /** relative to the training's folder, forward slashes */
   file: string;
-  /** of its rows of pictures, from above */
+  /** of its rows of images, from above */
   labels: string[];
 }
 
@@ -23,7 +23,7 @@ export interface Metrics {
   /** since the training began */
   seconds: Series;
   validation: Series;
-  sheets: Sheet[];
+  grids: Grid[];
   /** the last step that was logged; 0 before the first */
   last: number;
   /** lines that are no JSON object with a step: at most the last one of a training that was stopped midway */
@@ -44,7 +44,7 @@ export async function readMetrics(file: string): Promise<Metrics> {
     learningRate: series(),
     seconds: series(),
     validation: series(),
-    sheets: [],
+    grids: [],
     last: 0,
     torn: 0,
   };
@@ -57,8 +57,8 @@ export async function readMetrics(file: string): Promise<Metrics> {
         values.pop();
       }
     }
-    while (metrics.sheets.length > 0 && (metrics.sheets[metrics.sheets.length - 1] as Sheet).step >= step)
-      metrics.sheets.pop();
+    while (metrics.grids.length > 0 && (metrics.grids[metrics.grids.length - 1] as Grid).step >= step)
+      metrics.grids.pop();
   };
   const add = (to: Series, step: number, value: unknown): void => {
     if (to.steps.length > 0 && (to.steps[to.steps.length - 1] as number) >= step) return;
@@ -81,10 +81,10 @@ export async function readMetrics(file: string): Promise<Metrics> {
       add(seconds, step, entry.seconds);
     }
     if ('validation' in entry) add(validation, step, entry.validation);
-    if (typeof entry.sheet === 'string' && isInside(entry.sheet)) {
+    if (typeof entry.grid === 'string' && isInside(entry.grid)) {
       const labels = Array.isArray(entry.labels) ? entry.labels.map(String) : [];
-      metrics.sheets = metrics.sheets.filter((sheet) => sheet.file !== entry.sheet);
-      metrics.sheets.push({ step, file: entry.sheet, labels });
+      metrics.grids = metrics.grids.filter((grid) => grid.file !== entry.grid);
+      metrics.grids.push({ step, file: entry.grid, labels });
     }
     metrics.last = Math.max(loss.steps[loss.steps.length - 1] ?? 0, validation.steps[validation.steps.length - 1] ?? 0);
   }

@@ -19,7 +19,7 @@ function renaming(got: number[], reference: number[], clusters: number): number[
 }
 
 function inertiaCheck(got: number, allowed: number, error: number): Comparison {
-  return { passed: got <= allowed, error, share: got / allowed };
+  return { passed: got <= allowed, error, fraction: got / allowed };
 }
 
 export const kmeansOp: Op = {

@@ -9,7 +9,7 @@ import {
 import { fromFloat32, fromInt64 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';
 import type { Op } from '../ops.js';
-import { boxes, number, pictureOf, side } from '../params.js';
+import { boxes, number, imageOf, side } from '../params.js';
 
 /** UNet rows a forward pass. */
 const BATCH = 16;
@@ -25,7 +25,7 @@ function slices(tensor: Tensor): Tensor[] {
   }));
 }
 
-/** Score maps of a sequence's pictures, F32 [C, R, S] -> their median, the places of it, and each map there. */
+/** Score maps of a sequence's images, F32 [C, R, S] -> their median, the places of it, and each map there. */
 export const cotypicalityOp: Op = {
   async run({ engine, input, params, call }) {
     const patch = number(params, 'patch');
@@ -53,22 +53,22 @@ export const cotypicalityOp: Op = {
   },
 };
 
-/** Pictures U8 [C, 3, H, W] with a prompt and noises each -> feature maps, and the vectors that are clustered. */
+/** Images U8 [C, 3, H, W] with a prompt and noises each -> feature maps, and the vectors that are clustered. */
 export const diftSequenceOp: Op = {
   reducible: true,
   async run({ engine, input, params, call }) {
     const running = await engine();
-    const pictures = slices(input('images_u8')).map(pictureOf);
+    const images = slices(input('images_u8')).map(imageOf);
     const conditions = await running.prepareConditions(input('conds'), call);
-    const latents = await running.encodePictures(pictures, call);
+    const latents = await running.encodeImages(images, call);
     const { patches, features } = await sequenceFeatures(
       running,
       conditions,
       {
         latents,
-        height: pictures[0]?.height ?? 0,
-        width: pictures[0]?.width ?? 0,
-        rows: pictures.map((_, c) => c),
+        height: images[0]?.height ?? 0,
+        width: images[0]?.width ?? 0,
+        rows: images.map((_, c) => c),
         boxes: boxes(params, 'boxes').map(([rowBegin, columnBegin, rowEnd, columnEnd]) => ({
           rowBegin,
           columnBegin,

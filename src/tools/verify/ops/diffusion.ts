@@ -80,7 +80,7 @@ async function denoiser(context: OpContext, guided: boolean): Promise<Denoise> {
     (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, context.call)).sample;
 }
 
-/** What a case says of its way from noise to picture or back: its end, the states after each step, the timesteps. */
+/** What a case says of its way from noise to image or back: its end, the states after each step, the timesteps. */
 async function walked(
   run: (onStep: (t: number, x: Tensor) => void) => Promise<Tensor>,
 ): Promise<{ outputs: Record<string, Tensor> }> {

@@ -2,7 +2,7 @@
 import { DiffmineError } from '../../../util/errors.js';
 import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { Op } from '../ops.js';
-import { number, pictureOf, texts } from '../params.js';
+import { number, imageOf, texts } from '../params.js';
 
 export const clipTokenizeOp: Op = {
   async run({ model, params }) {
@@ -29,7 +29,7 @@ export const classLabelsOp: Op = {
 
 export const vaeEncodeOp: Op = {
   async run({ engine, input, params, call }) {
-    const { mean, logvar } = await (await engine()).vaeEncode([pictureOf(input('image_u8'))], call);
+    const { mean, logvar } = await (await engine()).vaeEncode([imageOf(input('image_u8'))], call);
     const scale = number(params, 'scaling_factor');
     const [m, v, eps] = [toFloat32(mean), toFloat32(logvar), toFloat32(input('eps'))];
     const sample = Float32Array.from(

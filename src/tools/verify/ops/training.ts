@@ -9,8 +9,8 @@ const GRADIENT = 'grad.';
 export const trainOp: Op = {
   reducible: true,
   compound: true,
-  async run({ engine, model, input, outputs, params, precision, call }) {
-    if (precision === 'fp16') return { notChecked: 'training is in fp32 or bf16' };
+  async run({ engine, model, input, outputs, params, dtype, call }) {
+    if (dtype === 'fp16') return { notChecked: 'training is in fp32 or bf16' };
     const steps = number(params, 'steps');
     const after = `after${steps}.`;
     const named = texts(params, 'grad_norm_names');

@@ -1,12 +1,12 @@
-// Plug-and-Play translation against the reference: which steps fit each other, and the way of a picture to noise and back under other prompts.
+// Plug-and-Play translation against the reference: which steps fit each other, and the way of an image to noise and back under other prompts.
 import { DiffmineError } from '../../../util/errors.js';
 import { ddimTimesteps } from '../../../engine/index.js';
 import { float32, fromFloat32, fromInt64, tensor } from '../../../engine/tensor.js';
 import type { ScheduleConfig, Tensor } from '../../../engine/types.js';
 import {
-  invertPictures,
+  invertImages,
   samplePlugAndPlay,
-  stepsOfShare,
+  stepsOfFraction,
   translationTimesteps,
   type InjectedDenoise,
   type PlugAndPlay,
@@ -79,14 +79,14 @@ export const pnpTranslateOp: Op = {
       inversionSteps: number(params, 'num_inversion_steps'),
       steps,
       features: texts(params, 'feature_sites'),
-      featureSteps: stepsOfShare(steps, number(params, 'feature_fraction')),
+      featureSteps: stepsOfFraction(steps, number(params, 'feature_fraction')),
       attention: queriesAndKeys(texts(params, 'attention_sites')),
-      attentionSteps: stepsOfShare(steps, number(params, 'attention_fraction')),
+      attentionSteps: stepsOfFraction(steps, number(params, 'attention_fraction')),
     };
     const x0 = context.input('latent0');
     const shape = x0.shape.slice(1);
     const watched = watch(denoise);
-    const [inverted] = await invertPictures(schedule, settings, x0, [0], watched.denoise, call);
+    const [inverted] = await invertImages(schedule, settings, x0, [0], watched.denoise, call);
     if (!inverted) throw new DiffmineError('CHECK_FAILED', 'The case has no latent0.');
     // the latent of a step is what the next one is asked about; of the last one the inversion's end
     const inversion = [...watched.seen.slice(1), inverted.end];

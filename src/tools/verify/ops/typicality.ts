@@ -4,7 +4,7 @@ import { float32, fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../
 import type { ScoredPatch, Tensor } from '../../../engine/types.js';
 import { compareTensors, type Comparison } from '../compare.js';
 import type { Op, OpContext } from '../ops.js';
-import { boxes, number, numbers, pictureOf, side } from '../params.js';
+import { boxes, number, numbers, imageOf, side } from '../params.js';
 
 /** UNet rows a forward pass: small enough for any machine, large enough to mix samples and conditions. */
 const BATCH = 16;
@@ -86,7 +86,7 @@ function channelMean(losses: Tensor): Tensor {
 }
 
 /** [n, k, ...] -> [n, k] */
-function pictureMean(losses: Tensor): Tensor {
+function imageMean(losses: Tensor): Tensor {
   const [rows, flat] = [side(losses, 0) * side(losses, 1), toFloat32(losses)];
   const size = flat.length / rows;
   return fromFloat32(
@@ -102,19 +102,19 @@ export const typicalityOp: Op = {
   reducible: true,
   compound: true,
   async run(context) {
-    const { params, input, call, precision } = context;
+    const { params, input, call, dtype } = context;
     const engine = await context.engine();
-    const picture = pictureOf(input('image_u8'));
+    const image = imageOf(input('image_u8'));
     const conditions = await engine.prepareConditions(input('cond'), call);
     const count = side(input('cond'), 0);
     const nullIndex = number(params, 'null_index');
     const labels = [...Array(count).keys()].filter((index) => index !== nullIndex);
     const patch = number(params, 'patch');
-    const latent = await engine.encodePictures([picture], call);
+    const latent = await engine.encodeImages([image], call);
     const { outputs: scored, losses } = await engine.scoreTypicality(
       conditions,
       {
-        pictures: [picture],
+        images: [image],
         conditions: [[...Array(count).keys()]],
         subjects: [labels],
         weights: [labels.map(() => [...Array(count).keys()].map((index) => (index === nullIndex ? 1 : 0)))],
@@ -142,7 +142,7 @@ export const typicalityOp: Op = {
     const reference = context.reference('losses');
     if (losses) {
       const own = { ...losses, shape: losses.shape.slice(1) };
-      outputs['loss_mean'] = pictureMean(own);
+      outputs['loss_mean'] = imageMean(own);
       if (reference.shape.length === 5) {
         outputs['losses'] = await channelLosses(context, engine, conditions, latent, count);
         judged['losses, mean over channels'] = context.compare(own, channelMean(reference));
@@ -160,7 +160,7 @@ export const typicalityOp: Op = {
     for (const [c, { scores, top }] of results.entries()) {
       if (!scores) continue;
       outputs[`scores_${c}`] = scores;
-      if (precision === 'fp32') {
+      if (dtype === 'fp32') {
         outputs[`top5_${c}`] = boxTensor(top, patch);
         outputs[`top5_score_${c}`] = fromFloat32(
           [top.length],
@@ -222,7 +222,7 @@ export const diftOp: Op = {
     const result = await engine.dift(
       conditions,
       {
-        pictures: [pictureOf(input('image_u8'))],
+        images: [imageOf(input('image_u8'))],
         conditions: [0],
         boxes: [
           boxes(params, 'boxes').map(([rowBegin, columnBegin, rowEnd, columnEnd]) => ({

@@ -1,17 +1,17 @@
-// Pictures beside their maps, with the boxes drawn: what a reader looks at to believe the figures, or not. No text: fonts differ.
+// Images beside their maps, with the boxes drawn: what a reader looks at to believe the figures, or not. No text: fonts differ.
 import sharp, { type OverlayOptions } from 'sharp';
 import type { Box } from '../../data/boxes/index.js';
 import { evenly } from '../../util/evenly.js';
 import { commonScale, paint, warm } from '../report/heatmap.js';
 import { readScored } from '../report/scored.js';
 import type { Run } from '../../runs/run.js';
-import { mapsOf, scored, typical, typicalOfOthers, type MapEvidence, type Picture } from './evidence.js';
+import { mapsOf, scored, typical, typicalOfOthers, type MapEvidence, type Image } from './evidence.js';
 import { boxMean, upsample, type PixelMap } from './maps.js';
-import type { EvaluateHooks, MapSheet } from './options.js';
+import type { EvaluateHooks, MapGrid } from './options.js';
 
 type Rgb = readonly [number, number, number];
 
-/** Side of a picture on the sheet, px: small ones are enlarged by a whole factor, large ones shrunk. */
+/** Side of an image on the grid, px: small ones are enlarged by a whole factor, large ones shrunk. */
 const TILE = 256;
 const GAP = 4;
 /** Around a cell, half of what lies between two. */
@@ -20,25 +20,25 @@ const CELL = { width: 2 * TILE + GAP + 2 * MARGIN, height: TILE + 2 * MARGIN };
 /** WebP's limit is 16,383 px a side. */
 const MOST_ROWS = Math.floor(16_000 / CELL.height);
 const MOST_COLUMNS = Math.floor(16_000 / CELL.width);
-const COLOURS: { own: Rgb; others: Rgb } = { own: [255, 221, 45], others: [64, 214, 255] };
+const COLORS: { own: Rgb; others: Rgb } = { own: [255, 221, 45], others: [64, 214, 255] };
 const EDGE: Rgb = [16, 16, 16];
-const css = (colour: Rgb): string => `rgb(${colour.join(' ')})`;
+const css = (color: Rgb): string => `rgb(${color.join(' ')})`;
 
 /**
- * The sheet: of each label `perLabel` pictures, evenly spaced through its list, whatever they show. Each with the boxes of what is typical of the label
- * and of others, beside it the picture in grey under its smoothed map, in colours whose scale is the label's.
+ * The grid: of each label `perLabel` images, evenly spaced through its list, whatever they show. Each with the boxes of what is typical of the label
+ * and of others, beside it the image in grey under its smoothed map, in colors whose scale is the label's.
  *
- * @param root the folder of the source pictures
+ * @param root the folder of the source images
  * @returns undefined where there are no maps
- * @throws IMAGE_UNREADABLE for a picture that is not there any more
+ * @throws IMAGE_UNREADABLE for an image that is not there any more
  */
-export async function drawSheet(
+export async function drawGrid(
   run: Run,
   root: string,
   evidence: readonly MapEvidence[],
   { smooth, perLabel }: { smooth: number; perLabel: number },
   hooks: EvaluateHooks,
-): Promise<{ sheet: MapSheet; pixels: Buffer; width: number; height: number } | undefined> {
+): Promise<{ grid: MapGrid; pixels: Buffer; width: number; height: number } | undefined> {
   const shown = evenly(
     evidence.filter(({ strengths, own }) => strengths.length > 0 && own.length > 0),
     MOST_ROWS,
@@ -55,9 +55,9 @@ export async function drawSheet(
   const tiles: OverlayOptions[] = [];
   for (const [row, { label, scale, maps }] of shown.entries()) {
     hooks.onProgress?.({ stage: 'draw', done: row, total: shown.length });
-    for (const [column, { picture, map }] of maps.entries()) {
+    for (const [column, { image, map }] of maps.entries()) {
       const place = { left: column * CELL.width + MARGIN, top: row * CELL.height + MARGIN };
-      for (const [side, input] of (await pairOf(run, root, label, picture, map, { smooth, scale })).entries()) {
+      for (const [side, input] of (await pairOf(run, root, label, image, map, { smooth, scale })).entries()) {
         tiles.push({
           input: input.pixels,
           raw: { width: input.width, height: input.height, channels: 3 },
@@ -73,14 +73,14 @@ export async function drawSheet(
   const rows = shown.map(({ label, scale, maps }) => ({
     label,
     scale,
-    pictures: maps.map(({ picture }) => ({
-      image: picture.image,
-      own: typical(picture, label).length,
-      others: typicalOfOthers(picture, label).length,
+    images: maps.map(({ image }) => ({
+      image: image.image,
+      own: typical(image, label).length,
+      others: typicalOfOthers(image, label).length,
     })),
   }));
   return {
-    sheet: { cell: CELL, columns, colours: { own: css(COLOURS.own), others: css(COLOURS.others) }, rows },
+    grid: { cell: CELL, columns, colors: { own: css(COLORS.own), others: css(COLORS.others) }, rows },
     pixels,
     width,
     height,
@@ -98,43 +98,43 @@ const centred = ({ width, height }: Tile, left: number, top: number): { left: nu
   top: top + Math.floor((TILE - height) / 2),
 });
 
-/** The picture and its map, with boxes. */
+/** The image and its map, with boxes. */
 async function pairOf(
   run: Run,
   root: string,
   label: string,
-  picture: Picture,
+  image: Image,
   map: PixelMap,
   { smooth, scale }: { smooth: number; scale: number },
 ): Promise<Tile[]> {
-  const source = await readScored(run, root, picture);
-  const long = Math.max(picture.width, picture.height);
+  const source = await readScored(run, root, image);
+  const long = Math.max(image.width, image.height);
   const factor = long <= TILE ? Math.floor(TILE / long) : TILE / long;
   const [width, height] = [
-    Math.max(1, Math.round(picture.width * factor)),
-    Math.max(1, Math.round(picture.height * factor)),
+    Math.max(1, Math.round(image.width * factor)),
+    Math.max(1, Math.round(image.height * factor)),
   ];
-  const plain = await sharp(source, { raw: { width: picture.width, height: picture.height, channels: 3 } })
+  const plain = await sharp(source, { raw: { width: image.width, height: image.height, channels: 3 } })
     .resize(width, height, { fit: 'fill', kernel: factor > 1 ? 'nearest' : 'lanczos3' })
     .raw()
     .toBuffer();
-  const smoothed = boxMean(upsample(map, picture.width, picture.height), smooth);
+  const smoothed = boxMean(upsample(map, image.width, image.height), smooth);
   const heat = warm(
     plain,
-    paint(smoothed, scale, width, height, { width: width / picture.width, height: height / picture.height }),
+    paint(smoothed, scale, width, height, { width: width / image.width, height: height / image.height }),
   );
-  const [across, down] = [width / picture.width, height / picture.height];
+  const [across, down] = [width / image.width, height / image.height];
   const tiles = [plain, heat].map((pixels): Tile => ({ pixels, width, height }));
   for (const tile of tiles) {
-    for (const [boxes, colour] of [
-      [typicalOfOthers(picture, label), COLOURS.others],
-      [typical(picture, label), COLOURS.own],
+    for (const [boxes, color] of [
+      [typicalOfOthers(image, label), COLORS.others],
+      [typical(image, label), COLORS.own],
     ] as const) {
-      for (const box of scored(picture, boxes))
+      for (const box of scored(image, boxes))
         outline(
           tile,
           { x: box.x * across, y: box.y * down, width: box.width * across, height: box.height * down },
-          colour,
+          color,
         );
     }
   }
@@ -142,7 +142,7 @@ async function pairOf(
 }
 
 /** Draws a box's edge around it, 2 px between thin dark lines that set it off from any ground. */
-function outline({ pixels, width, height }: Tile, box: Box, colour: Rgb): void {
+function outline({ pixels, width, height }: Tile, box: Box, color: Rgb): void {
   const [left, top, right, bottom] = [
     Math.trunc(box.x),
     Math.trunc(box.y),
@@ -157,7 +157,7 @@ function outline({ pixels, width, height }: Tile, box: Box, colour: Rgb): void {
     for (let y = top - reach; y < bottom + reach; y++) for (const x of [left - reach, right + reach - 1]) put(x, y);
   };
   ring(0, EDGE);
-  ring(1, colour);
-  ring(2, colour);
+  ring(1, color);
+  ring(2, color);
   ring(3, EDGE);
 }

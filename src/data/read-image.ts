@@ -1,13 +1,13 @@
-// From a picture file to the pixels that are scored: upright, sRGB, 8 bit, three channels, shrunk with Lanczos3, cut where the model needs it.
+// From an image file to the pixels that are scored: upright, sRGB, 8 bit, three channels, shrunk with Lanczos3, cut where the model needs it.
 import path from 'node:path';
 import sharp, { type Metadata, type Sharp } from 'sharp';
 import { DiffmineError } from '../util/errors.js';
-import type { Picture } from '../engine/types.js';
+import type { Image } from '../engine/types.js';
 import { Gate } from './gate.js';
 import { imageInput, readImageFile, undecodable } from './open.js';
 import { isWide, toEightBits } from './range.js';
 
-/** How the long side is rounded when a picture is shrunk. */
+/** How the long side is rounded when an image is shrunk. */
 export type SizeRule = 'floor' | 'ceil';
 
 export interface Size {
@@ -16,32 +16,32 @@ export interface Size {
 }
 
 export interface SizeOptions {
-  /** short side in pixels, or 'source' to keep the picture's own */
+  /** short side in pixels, or 'source' to keep the image's own */
   size: number | 'source';
   rule: SizeRule;
   /** sides are cut at right and bottom to multiples of it (pixels); 1 cuts nothing */
   multiple: number;
-  /** side of a patch in pixels: a picture must hold one */
+  /** side of a patch in pixels: an image must hold one */
   patch: number;
 }
 
-/** What is scored: `width` x `height`, the upper left part of the picture resized to `resized`. */
+/** What is scored: `width` x `height`, the upper left part of the image resized to `resized`. */
 export interface ScoredSize extends Size {
   /** a scored pixel is sourceWidth / resized.width source pixels wide */
   resized: Size;
 }
 
-export interface ReadPicture extends Picture, ScoredSize {
-  /** of the upright source picture */
+export interface ReadImage extends Image, ScoredSize {
+  /** of the upright source image */
   sourceWidth: number;
   sourceHeight: number;
 }
 
 /** More pixels than this are not decoded. */
 const MAX_PIXELS = 268e6;
-/** A picture may be this many times as long as it is wide. */
+/** An image may be this many times as long as it is wide. */
 const MAX_ASPECT = 16;
-/** Decoded bytes under way at once in this process: four ordinary photographs, or one huge picture. */
+/** Decoded bytes under way at once in this process: four ordinary photographs, or one huge image. */
 const decoding = new Gate(512 * 2 ** 20);
 
 /** 'error', not sharp's default 'warning': damaged and truncated data fail, stray bytes between JPEG markers do not. Sizes are checked here, with figures. */
@@ -52,7 +52,7 @@ const LENIENT = { failOn: 'error', limitInputPixels: false } as const;
  *
  * @throws IMAGE_UNREADABLE with the reason
  */
-export async function measurePicture(file: string): Promise<Size> {
+export async function measureImage(file: string): Promise<Size> {
   try {
     return upright(await sharp(await imageInput(file), LENIENT).metadata());
   } catch (cause) {
@@ -65,7 +65,7 @@ export async function measurePicture(file: string): Promise<Size> {
  *
  * @throws IMAGE_UNREADABLE with the reason
  */
-export async function openPicture(file: string): Promise<{ image: Sharp; size: Size; hasAlpha: boolean }> {
+export async function openImage(file: string): Promise<{ image: Sharp; size: Size; hasAlpha: boolean }> {
   try {
     const image = sharp(await imageInput(file), LENIENT);
     const metadata = await image.metadata();
@@ -78,10 +78,10 @@ export async function openPicture(file: string): Promise<{ image: Sharp; size: S
 }
 
 /**
- * The size a picture is scored at. Pictures are only ever shrunk: one whose short side is at most `size` stays as it is.
+ * The size an image is scored at. Images are only ever shrunk: one whose short side is at most `size` stays as it is.
  * The arithmetic is the reference implementation's, to the last rounding.
  *
- * @throws IMAGE_UNREADABLE where the picture is too long, too large, or too small for a patch
+ * @throws IMAGE_UNREADABLE where the image is too long, too large, or too small for a patch
  */
 export function scoredSize(source: Size, options: SizeOptions): ScoredSize {
   return fit(source, options, 'The image');
@@ -115,12 +115,12 @@ function fit(source: Size, { size, rule, multiple, patch }: SizeOptions, subject
 }
 
 /**
- * Decodes a picture to what is scored: interleaved RGB, 8 bit. Decoded in full first and then resized, because shrinking while a JPEG
+ * Decodes an image to what is scored: interleaved RGB, 8 bit. Decoded in full first and then resized, because shrinking while a JPEG
  * loads is up to 1.75 levels off. Alpha is dropped, not blended. Of an animation, the first frame.
  *
  * @throws IMAGE_UNREADABLE with the reason, which names the file without its folder
  */
-export async function readPicture(file: string, options: SizeOptions): Promise<ReadPicture> {
+export async function readImage(file: string, options: SizeOptions): Promise<ReadImage> {
   const bytes = await readImageFile(file);
   const image = sharp(bytes, LENIENT);
   try {

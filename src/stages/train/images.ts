@@ -1,20 +1,20 @@
-// The pictures of a training as the UNet denoises them: crops of pixels, folded where the model folds, or of latents that were encoded once
+// The images of a training as the UNet denoises them: crops of pixels, folded where the model folds, or of latents that were encoded once
 // and lie on the disk.
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { measurePicture, readPicture, scoredSize, type DatasetImage, type ImageList } from '../../data/index.js';
+import { measureImage, readImage, scoredSize, type DatasetImage, type ImageList } from '../../data/index.js';
 import { prefetch } from '../../data/prefetch.js';
 import { DiffmineError } from '../../util/errors.js';
 import { readSafetensors, writeSafetensors, type Engine } from '../../engine/index.js';
 import { toFloat16, toFloat32 } from '../../engine/tensor.js';
-import type { Picture, Tensor } from '../../engine/types.js';
+import type { Image, Tensor } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { sha256 } from '../../runs/fingerprint.js';
 import type { Base } from './base.js';
 import type { View } from './split.js';
 
-/** A picture that can be trained on. */
+/** An image that can be trained on. */
 export interface Usable {
   image: DatasetImage;
   /** size it is shrunk to, in pixels */
@@ -28,13 +28,13 @@ export interface Skipped {
   reason: string;
 }
 
-/** Crops of pictures. */
+/** Crops of images. */
 export interface Crops {
   /** [C, h, w] of one crop */
   shape: [number, number, number];
   usable: Usable[];
   skipped: Skipped[];
-  /** one crop, row-major F32; IMAGE_UNREADABLE where the picture has become so since */
+  /** one crop, row-major F32; IMAGE_UNREADABLE where the image has become so since */
   load(index: number, view: Pick<View, 'across' | 'down' | 'mirrored'>): Promise<Float32Array>;
 }
 
@@ -49,22 +49,22 @@ export interface CropOptions {
   log?: ((line: string) => void) | undefined;
 }
 
-/** Decoded pictures held in memory, so that later passes need not decode them: bytes. */
+/** Decoded images held in memory, so that later passes need not decode them: bytes. */
 const HELD = 2 * 2 ** 30;
-/** Pictures a cache file. */
+/** Images a cache file. */
 const CACHE_FILE = 64;
-/** Pictures of one size encoded in one pass. */
+/** Images of one size encoded in one pass. */
 const ENCODED_TOGETHER = 8;
 const CACHE_FORMAT = 'diffmine-latents-1';
 
-/** Where a crop of `side` begins in a picture of `length`. */
-export function cropStart(share: number, length: number, side: number): number {
-  return Math.min(Math.floor(share * (length - side + 1)), length - side);
+/** Where a crop of `side` begins in an image of `length`. */
+export function cropStart(fraction: number, length: number, side: number): number {
+  return Math.min(Math.floor(fraction * (length - side + 1)), length - side);
 }
 
 /** Pixels 0 ... 255 of a crop as the UNet takes them: [3 fold^2, side / fold, side / fold] in [-1, 1], channels as torch.pixel_unshuffle orders them. */
 export function foldedCrop(
-  picture: Picture,
+  image: Image,
   crop: { x: number; y: number; side: number; mirrored: boolean },
   fold: number,
 ): Float32Array {
@@ -73,17 +73,17 @@ export function foldedCrop(
   const out = new Float32Array(3 * side * side);
   for (let y = 0; y < side; y++) {
     for (let x = 0; x < side; x++) {
-      const source = ((top + y) * picture.width + left + (mirrored ? side - 1 - x : x)) * 3;
+      const source = ((top + y) * image.width + left + (mirrored ? side - 1 - x : x)) * 3;
       const place = (y % fold) * fold + (x % fold);
       const cell = Math.floor(y / fold) * cells + Math.floor(x / fold);
       for (let c = 0; c < 3; c++)
-        out[(c * fold * fold + place) * cells * cells + cell] = (picture.pixels[source + c] as number) / 127.5 - 1;
+        out[(c * fold * fold + place) * cells * cells + cell] = (image.pixels[source + c] as number) / 127.5 - 1;
     }
   }
   return out;
 }
 
-/** Opens the crops of a data set for a model; pictures that cannot be used are listed. */
+/** Opens the crops of a dataset for a model; images that cannot be used are listed. */
 export async function openCrops(images: ImageList, base: Base, engine: Engine, options: CropOptions): Promise<Crops> {
   const { side } = options;
   if (side % base.multiple !== 0) {
@@ -101,19 +101,19 @@ export async function openCrops(images: ImageList, base: Base, engine: Engine, o
 
 const sizeOptions = (side: number) => ({ size: side, rule: 'floor', multiple: 1, patch: 1 }) as const;
 
-/** A crop needs both sides; pictures are never enlarged. */
+/** A crop needs both sides; images are never enlarged. */
 function checkSide(name: string, { width, height }: { width: number; height: number }, side: number): void {
   if (Math.min(width, height) < side)
     throw new DiffmineError(
       'IMAGE_UNREADABLE',
-      `The picture '${name}' is smaller than the crop of ${side} px (${width} x ${height} px).`,
+      `The image '${name}' is smaller than the crop of ${side} px (${width} x ${height} px).`,
     );
 }
 
 async function openPixels(images: ImageList, fold: number, { side, signal, onProgress }: CropOptions): Promise<Crops> {
   const [usable, skipped]: [Usable[], Skipped[]] = [[], []];
   const measure = async (image: DatasetImage): Promise<Usable> => {
-    const { resized } = scoredSize(await measurePicture(image.file), sizeOptions(side));
+    const { resized } = scoredSize(await measureImage(image.file), sizeOptions(side));
     checkSide(image.path, resized, side);
     return { image, ...resized };
   };
@@ -122,7 +122,7 @@ async function openPixels(images: ImageList, fold: number, { side, signal, onPro
     else skipped.push({ image: item.path, label: item.label, reason: error?.message ?? '' });
     onProgress?.(usable.length + skipped.length, images.length);
   }
-  const held = new Map<number, Picture>();
+  const held = new Map<number, Image>();
   let bytes = 0;
   return {
     shape: [3 * fold * fold, side / fold, side / fold],
@@ -130,18 +130,18 @@ async function openPixels(images: ImageList, fold: number, { side, signal, onPro
     skipped,
     async load(index, { across, down, mirrored }) {
       const { image } = usable[index] as Usable;
-      let picture = held.get(index);
-      if (!picture) {
-        picture = await readPicture(image.file, sizeOptions(side));
-        checkSide(image.path, picture, side);
-        if (!held.has(index) && bytes + picture.pixels.byteLength <= HELD) {
-          held.set(index, picture);
-          bytes += picture.pixels.byteLength;
+      let decoded = held.get(index);
+      if (!decoded) {
+        decoded = await readImage(image.file, sizeOptions(side));
+        checkSide(image.path, decoded, side);
+        if (!held.has(index) && bytes + decoded.pixels.byteLength <= HELD) {
+          held.set(index, decoded);
+          bytes += decoded.pixels.byteLength;
         }
       }
       return foldedCrop(
-        picture,
-        { x: cropStart(across, picture.width, side), y: cropStart(down, picture.height, side), side, mirrored },
+        decoded,
+        { x: cropStart(across, decoded.width, side), y: cropStart(down, decoded.height, side), side, mirrored },
         fold,
       );
     },
@@ -153,13 +153,13 @@ async function openPixels(images: ImageList, fold: number, { side, signal, onPro
 interface LatentRecord {
   image: string;
   label: string;
-  /** of the picture, in pixels; or why there is none */
+  /** of the image, in pixels; or why there is none */
   width?: number;
   height?: number;
   skipped?: string;
 }
 
-function mirror({ pixels, width, height }: Picture): Picture {
+function mirror({ pixels, width, height }: Image): Image {
   const out = new Uint8Array(pixels.length);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++)
@@ -172,8 +172,8 @@ const cacheFile = (folder: string, number: number, extension: string): string =>
   join(folder, `latents-${String(number).padStart(6, '0')}.${extension}`);
 
 /**
- * Whole pictures are encoded (and their mirror images), and crops are cut from the latents: the mean of the posterior, as a scan takes it.
- * A file of the cache holds the latents of 64 pictures in F16; it is used again where model, pictures and size are the same.
+ * Whole images are encoded (and their mirror images), and crops are cut from the latents: the mean of the posterior, as a scan takes it.
+ * A file of the cache holds the latents of 64 images in F16; it is used again where model, images and size are the same.
  */
 async function openLatents(
   images: ImageList,
@@ -201,7 +201,7 @@ async function openLatents(
       ...((await readRecords(cache, number, key)) ?? (await encode(part, number, key, factor, engine, options))),
     );
     options.onProgress?.(Math.min(images.length, (number + 1) * CACHE_FILE), images.length);
-    if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Encoding the pictures was cancelled.');
+    if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Encoding the images was cancelled.');
   }
   const [usable, skipped, places]: [Usable[], Skipped[], number[]] = [[], [], []];
   records.forEach((record, place) => {
@@ -243,14 +243,14 @@ async function readRecords(cache: string, number: number, key: string): Promise<
   const text = await readFile(cacheFile(cache, number, 'json'), 'utf8').catch(() => undefined);
   if (text === undefined || !existsSync(cacheFile(cache, number, 'safetensors'))) return undefined;
   try {
-    const { key: found, pictures } = JSON.parse(text) as { key: string; pictures: LatentRecord[] };
-    return found === key ? pictures : undefined;
+    const { key: found, images } = JSON.parse(text) as { key: string; images: LatentRecord[] };
+    return found === key ? images : undefined;
   } catch {
     return undefined; // damaged: made again
   }
 }
 
-/** Encodes one file's pictures: its list is written last, so that a file with a list is whole. */
+/** Encodes one file's images: its list is written last, so that a file with a list is whole. */
 async function encode(
   part: ImageList,
   number: number,
@@ -262,12 +262,12 @@ async function encode(
   await rm(cacheFile(cache, number, 'json'), { force: true });
   const records: LatentRecord[] = [];
   const tensors: Record<string, Tensor> = {};
-  let waiting: { name: string; picture: Picture }[] = [];
+  let waiting: { name: string; image: Image }[] = [];
   const flush = async (): Promise<void> => {
     const [first] = waiting;
     if (!first) return;
-    const all = await engine.encodePictures(
-      waiting.map(({ picture }) => picture),
+    const all = await engine.encodeImages(
+      waiting.map(({ image }) => image),
       signal ? { signal } : {},
     );
     const shape = all.shape.slice(1);
@@ -277,10 +277,10 @@ async function encode(
     });
     waiting = [];
   };
-  const load = async (image: DatasetImage): Promise<Picture> => {
-    const picture = await readPicture(image.file, { ...sizeOptions(side), multiple: factor });
-    checkSide(image.path, picture, side);
-    return picture;
+  const load = async (image: DatasetImage): Promise<Image> => {
+    const decoded = await readImage(image.file, { ...sizeOptions(side), multiple: factor });
+    checkSide(image.path, decoded, side);
+    return decoded;
   };
   for await (const { item, value, error } of prefetch(
     part,
@@ -295,20 +295,18 @@ async function encode(
       continue;
     }
     records.push({ ...record, width: value.width, height: value.height });
-    for (const picture of mirrored ? [value, mirror(value)] : [value]) {
+    for (const image of mirrored ? [value, mirror(value)] : [value]) {
       const [first] = waiting;
       if (
         first &&
-        (first.picture.width !== picture.width ||
-          first.picture.height !== picture.height ||
-          waiting.length >= ENCODED_TOGETHER)
+        (first.image.width !== image.width || first.image.height !== image.height || waiting.length >= ENCODED_TOGETHER)
       )
         await flush();
-      waiting.push({ name: picture === value ? name : `${name}.mirrored`, picture });
+      waiting.push({ name: image === value ? name : `${name}.mirrored`, image });
     }
   }
   await flush();
   writeSafetensors(cacheFile(cache, number, 'safetensors'), tensors);
-  await writeFileAtomic(cacheFile(cache, number, 'json'), `${JSON.stringify({ key, pictures: records })}\n`);
+  await writeFileAtomic(cacheFile(cache, number, 'json'), `${JSON.stringify({ key, images: records })}\n`);
   return records;
 }

@@ -2,7 +2,7 @@
 import {
   datasetNotes,
   fillPrompt,
-  measurePicture,
+  measureImage,
   openDataset,
   PRESETS,
   restricted,
@@ -39,15 +39,15 @@ import { defaultShardSize } from './plan.js';
 import { labelsToMap } from './singles.js';
 import type { Hooks, ScanEvent, ScanOptions } from './options.js';
 
-/** Pictures measured to learn how large they are. */
+/** Images measured to learn how large they are. */
 const MEASURED = 64;
 
-export interface Settled {
+export interface Resolved {
   model: ModelFolder;
   dataset: Dataset;
   /** of the dataset, those that are scored */
   images: ImageList;
-  /** what conditions are prepared of: the data set's labels; of a localization its single labels and those asked for */
+  /** what conditions are prepared of: the dataset's labels; of a localization its single labels and those asked for */
   labels: string[];
   contrasts: ContrastPlan;
   device: DeviceInfo;
@@ -75,10 +75,10 @@ function check(condition: boolean, message: string, hint?: string): void {
   if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
 }
 
-export function wholeNumber(value: number, least: number, name: string): number {
+export function wholeNumber(value: number, min: number, name: string): number {
   check(
-    Number.isSafeInteger(value) && value >= least,
-    `${name} is ${value}; expected a whole number of at least ${least}.`,
+    Number.isSafeInteger(value) && value >= min,
+    `${name} is ${value}; expected a whole number of at least ${min}.`,
   );
   return value;
 }
@@ -126,7 +126,7 @@ function checkPrompts(
     log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
 }
 
-/** What --against names, as the data set or the model writes it. */
+/** What --against names, as the dataset or the model writes it. */
 function rivalOf(against: string, model: ModelFolder, dataset: Dataset): string {
   if (against === 'null' || against === 'others') return against;
   return (
@@ -166,7 +166,7 @@ function checkDifferences(
   throw new DiffmineError('INVALID_ARGUMENT', `${what}: the typicality would be 0 everywhere.`, hint);
 }
 
-/** The largest scored shape among up to 64 pictures, evenly spaced over the data set; undefined where none of them can be read. */
+/** The largest scored shape among up to 64 images, evenly spaced over the dataset; undefined where none of them can be read. */
 export async function largestShape(
   dataset: Dataset,
   sizes: SizeOptions,
@@ -179,7 +179,7 @@ export async function largestShape(
   let largest: Size | undefined;
   for (const image of picked) {
     try {
-      const size = scoredSize(await measurePicture(image.file), sizes);
+      const size = scoredSize(await measureImage(image.file), sizes);
       if (!largest || size.width * size.height > largest.width * largest.height) largest = size;
     } catch (error) {
       if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
@@ -194,12 +194,12 @@ export function isAuto(batch: ScanOptions['batch']): batch is undefined | 'auto'
 }
 
 /** Bytes of a model's weights once loaded in a precision, whatever they are stored in. */
-export function weightBytes(model: Pick<ModelFolder, 'summary'>, precision: RunOptions['precision']): number {
-  return model.summary().parameters * (precision === 'fp32' ? 4 : 2);
+export function weightBytes(model: Pick<ModelFolder, 'summary'>, dtype: RunOptions['dtype']): number {
+  return model.summary().parameters * (dtype === 'fp32' ? 4 : 2);
 }
 
-/** The pictures of a scan. @throws DATASET_INVALID */
-export async function picturesOf({
+/** The images of a scan. @throws DATASET_INVALID */
+export async function imagesOf({
   dataset: path,
   only,
   preset,
@@ -221,27 +221,27 @@ export async function picturesOf({
 }
 
 /**
- * Opens model and data set, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
+ * Opens model and dataset, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
  *
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function settle(
+export async function resolveOptions(
   options: Omit<ScanOptions, 'out'> & { out?: string },
   version: string,
   hooks: Hooks<ScanEvent> = {},
-): Promise<Settled> {
+): Promise<Resolved> {
   const preset = presetOf(options.preset);
   wholeNumber(options.workers ?? 1, 1, '--workers');
   const seed = wholeNumber(options.seed ?? 0, 0, '--seed');
   const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
-  const dataset = await picturesOf(options);
+  const dataset = await imagesOf(options);
   for (const note of datasetNotes(dataset)) hooks.log?.(note);
   const against = rivalOf(options.against ?? 'null', model, dataset);
   const { localize } = options;
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.log);
   const labels = map ? map.labels : dataset.labels;
-  checkLabels(model, labels, 'the data set');
+  checkLabels(model, labels, 'the dataset');
 
   const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
   if (size !== 'source') wholeNumber(size, 1, '--size');
@@ -255,7 +255,7 @@ export async function settle(
   if (size !== 'source')
     check(
       patch <= size,
-      `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`,
+      `A patch of ${patch} px is larger than the images' short side of ${size} px.`,
       'Give a smaller --patch or a larger --size.',
     );
   const sizeRule = options.sizeRule ?? preset?.sizeRule ?? 'floor';
@@ -278,12 +278,12 @@ export async function settle(
   const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
     hooks.log?.(
-      `${dataset.images.length - images.length} pictures of ${against} are not scored: their label is what the others are compared with.`,
+      `${dataset.images.length - images.length} images of ${against} are not scored: their label is what the others are compared with.`,
     );
   }
   check(
     images.length > 0,
-    `No picture has a label to be scored under but ${JSON.stringify(against)}, which it would be compared with.`,
+    `No image has a label to be scored under but ${JSON.stringify(against)}, which it would be compared with.`,
     'Give another --against.',
   );
 
@@ -291,8 +291,8 @@ export async function settle(
   const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
   if (replay) for (const { path } of images) replay.check(path, samples);
 
-  const precision = options.precision ?? 'fp32';
-  const devices = chooseDevices(options, precision);
+  const dtype = options.dtype ?? 'fp32';
+  const devices = chooseDevices(options, dtype);
   const [device] = devices;
   const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
   if ((options.device ?? 'auto') === 'auto' && !options.devices) hooks.log?.(`Device: ${device.id} (${device.name}).`);
@@ -304,14 +304,13 @@ export async function settle(
       (await largestShape(dataset, sizes, model)) ??
       unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
     const engines = enginesTogether(devices, options);
-    const available =
-      Math.min(...devices.map(({ memoryFree }) => memoryFree)) - engines * weightBytes(model, precision);
+    const available = Math.min(...devices.map(({ memoryFree }) => memoryFree)) - engines * weightBytes(model, dtype);
     batch =
       existing?.options.batch ??
       autoBatch({
         source: model.source,
         shape,
-        precision,
+        dtype,
         device: kind,
         fanOut: contrasts.fanOut,
         available,
@@ -333,7 +332,7 @@ export async function settle(
     sampler: options.sampler ?? 'stratified',
     perImage: map ? 0 : wholeNumber(options.perImage ?? 5, 1, '--per-image'),
     batch,
-    precision,
+    dtype,
     device: kind,
     allLabels,
     against,

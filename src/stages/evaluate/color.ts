@@ -1,16 +1,16 @@
-// A baseline without any model: how much more often a pixel's colour occurs under its label than under labels on the whole. What a map of a
-// diffusion model adds to it is more than colour.
+// A baseline without any model: how much more often a pixel's color occurs under its label than under labels on the whole. What a map of a
+// diffusion model adds to it is more than color.
 import { prefetch } from '../../data/index.js';
 import { readScored } from '../report/scored.js';
 import type { Run } from '../../runs/run.js';
-import { curveOf, maskIn, typical, type Evidence, type Picture } from './evidence.js';
+import { curveOf, maskIn, typical, type Evidence, type Image } from './evidence.js';
 import { boxMean } from './maps.js';
 import type { EvaluateHooks } from './options.js';
 import type { ScoredPixels } from '../../metrics/precision.js';
 
 /** Bins a channel, and of the histogram. */
 const SIDE = 8;
-export const COLOURS = SIDE ** 3;
+export const COLORS = SIDE ** 3;
 
 /** The bin of each pixel of interleaved 8-bit RGB. */
 export function binsOf(pixels: Uint8Array): Uint16Array {
@@ -24,60 +24,60 @@ export function binsOf(pixels: Uint8Array): Uint16Array {
   return bins;
 }
 
-/** How often each colour occurs. */
+/** How often each color occurs. */
 export function histogram(bins: Uint16Array): Float64Array {
-  const counts = new Float64Array(COLOURS);
+  const counts = new Float64Array(COLORS);
   for (const bin of bins) counts[bin] = (counts[bin] as number) + 1;
   return counts;
 }
 
 /**
- * log p(c | label) - log mean over labels of p(c | .) of each colour c, with p = (n + 1) / (N + COLOURS), where the label's counts go without `left`.
+ * log p(c | label) - log mean over labels of p(c | .) of each color c, with p = (n + 1) / (N + COLORS), where the label's counts go without `left`.
  *
  * @param counts of each label
  * @param own the label's place in them
- * @param left the picture's own counts
+ * @param left the image's own counts
  */
 export function logRatios(counts: readonly Float64Array[], own: number, left: Float64Array): Float32Array {
-  const without = (counts[own] as Float64Array).map((count, colour) => count - (left[colour] as number));
+  const without = (counts[own] as Float64Array).map((count, color) => count - (left[color] as number));
   const all = counts.map((one, label) => (label === own ? without : one));
-  const totals = all.map((one) => one.reduce((sum, count) => sum + count, COLOURS));
-  const share = (label: number, colour: number): number => ((all[label] as Float64Array)[colour] as number) + 1;
-  return Float32Array.from({ length: COLOURS }, (_, colour) => {
+  const totals = all.map((one) => one.reduce((sum, count) => sum + count, COLORS));
+  const fraction = (label: number, color: number): number => ((all[label] as Float64Array)[color] as number) + 1;
+  return Float32Array.from({ length: COLORS }, (_, color) => {
     const mean =
-      all.reduce((sum, _one, label) => sum + share(label, colour) / (totals[label] as number), 0) / all.length;
-    return Math.log(share(own, colour) / (totals[own] as number) / mean);
+      all.reduce((sum, _one, label) => sum + fraction(label, color) / (totals[label] as number), 0) / all.length;
+    return Math.log(fraction(own, color) / (totals[own] as number) / mean);
   });
 }
 
 /**
- * The baseline's evidence for each of `labels`, from the run's own pictures, each scored by histograms without it.
+ * The baseline's evidence for each of `labels`, from the run's own images, each scored by histograms without it.
  *
- * @param root the folder of the source pictures
- * @returns evidence, or why there is none: the first picture that cannot be read
+ * @param root the folder of the source images
+ * @returns evidence, or why there is none: the first image that cannot be read
  */
-export async function colourEvidence(
+export async function colorEvidence(
   run: Run,
   root: string,
   labels: readonly string[],
-  pictures: readonly Picture[],
+  images: readonly Image[],
   smooth: number,
   hooks: EvaluateHooks,
 ): Promise<Evidence[] | string> {
-  const all = [...new Set(pictures.map(({ label }) => label))];
-  const counts = all.map(() => new Float64Array(COLOURS));
+  const all = [...new Set(images.map(({ label }) => label))];
+  const counts = all.map(() => new Float64Array(COLORS));
   let done = 0;
-  for await (const { item, value, error } of binsIn(run, root, pictures, hooks)) {
+  for await (const { item, value, error } of binsIn(run, root, images, hooks)) {
     if (error) return error.message;
     const sum = counts[all.indexOf(item.label)] as Float64Array;
     for (const bin of value) sum[bin] = (sum[bin] as number) + 1;
-    hooks.onProgress?.({ stage: 'colour', done: ++done, total: 2 * pictures.length });
+    hooks.onProgress?.({ stage: 'color', done: ++done, total: 2 * images.length });
   }
   const evidence: Evidence[] = [];
   // read again: the pixels of all labels may be more than memory holds
   for (const label of labels) {
-    const own = pictures.filter((picture) => picture.label === label);
-    const found = new Map<Picture, ScoredPixels>();
+    const own = images.filter((image) => image.label === label);
+    const found = new Map<Image, ScoredPixels>();
     for await (const { item, value, error } of binsIn(run, root, own, hooks)) {
       if (error) return error.message;
       const ratios = logRatios(counts, all.indexOf(label), histogram(value));
@@ -86,20 +86,20 @@ export async function colourEvidence(
         scores: boxMean({ values, width: item.width, height: item.height }, smooth).values,
         truth: maskIn(item, typical(item, label)),
       });
-      hooks.onProgress?.({ stage: 'colour', done: ++done, total: 2 * pictures.length });
+      hooks.onProgress?.({ stage: 'color', done: ++done, total: 2 * images.length });
     }
     evidence.push({ label, own, ...curveOf(own, found) });
   }
   return evidence;
 }
 
-/** The colours of pictures as they were scored. */
+/** The colors of images as they were scored. */
 function binsIn(
   run: Run,
   root: string,
-  pictures: readonly Picture[],
+  images: readonly Image[],
   { signal }: EvaluateHooks,
-): ReturnType<typeof prefetch<Picture, Uint16Array>> {
-  const load = async (picture: Picture): Promise<Uint16Array> => binsOf(await readScored(run, root, picture));
-  return prefetch(pictures, load, (bins) => bins.byteLength, signal ? { signal } : {});
+): ReturnType<typeof prefetch<Image, Uint16Array>> {
+  const load = async (image: Image): Promise<Uint16Array> => binsOf(await readScored(run, root, image));
+  return prefetch(images, load, (bins) => bins.byteLength, signal ? { signal } : {});
 }

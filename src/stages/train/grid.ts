@@ -1,21 +1,24 @@
-// A sheet of pictures that a model samples in the middle of its training: a row a label.
-import { toPictures } from '../sample/pictures.js';
+// A grid of images that a model samples in the middle of its training: a row a label.
+import { toImages } from '../sample/images.js';
 import { sampleDdim } from '../sample/ddim.js';
-import { writeSheet } from '../sample/sheet.js';
+import { writeGrid } from '../sample/grid.js';
 import type { Engine, Trainer } from '../../engine/index.js';
 import type { ScheduleConfig } from '../../engine/types.js';
 import type { Base } from './base.js';
 import type { TrainSettings } from './options.js';
 
-/** Labels of a sheet, at most. */
+/** Labels of a grid, at most. */
 const MOST_LABELS = 12;
 
-interface SheetOf {
+interface GridOf {
   base: Base;
   schedule: ScheduleConfig;
   labels: string[];
   shape: readonly number[];
-  settings: Pick<TrainSettings, 'sampleCount' | 'sampleSteps' | 'sampleGuidance' | 'seed' | 'batch' | 'accumulate'>;
+  settings: Pick<
+    TrainSettings,
+    'sampleCount' | 'sampleInferenceSteps' | 'sampleGuidanceScale' | 'seed' | 'trainBatch' | 'gradientAccumulationSteps'
+  >;
   engine: Engine;
   trainer: Trainer;
   average: boolean;
@@ -23,11 +26,18 @@ interface SheetOf {
 }
 
 /** Draws and writes it, always of the same noise; the labels of its rows. */
-export async function drawSheet(
+export async function drawGrid(
   file: string,
-  { base, schedule, labels, shape, settings, engine, trainer, average, signal }: SheetOf,
+  { base, schedule, labels, shape, settings, engine, trainer, average, signal }: GridOf,
 ): Promise<string[]> {
-  const { sampleCount, sampleSteps, sampleGuidance, seed, batch, accumulate } = settings;
+  const {
+    sampleCount,
+    sampleInferenceSteps: sampleSteps,
+    sampleGuidanceScale: sampleGuidance,
+    seed,
+    trainBatch: batch,
+    gradientAccumulationSteps: accumulate,
+  } = settings;
   const shown = labels.slice(0, MOST_LABELS);
   const rows = shown.flatMap((_, row) => Array.from({ length: sampleCount }, () => row));
   const request = {
@@ -47,14 +57,14 @@ export async function drawSheet(
     (x, timesteps, conditions) => trainer.predict({ x, timesteps, conditions }, average),
     signal ? { signal } : {},
   );
-  const pictures = await toPictures(
+  const images = await toImages(
     base.kind === 'latent' ? engine : undefined,
     { kind: base.kind, fold: base.fold, source: base.encoder ?? {} },
     x0,
   );
-  await writeSheet(
+  await writeGrid(
     file,
-    shown.map((_, row) => pictures.slice(row * sampleCount, (row + 1) * sampleCount)),
+    shown.map((_, row) => images.slice(row * sampleCount, (row + 1) * sampleCount)),
   );
   return shown;
 }

@@ -28,11 +28,11 @@ import { chooseDevice } from '../../runs/device.js';
 import { VERSION } from '../../runs/version.js';
 import { autoBatch, unetShape } from '../scan/batch.js';
 import type { Hooks } from '../scan/options.js';
-import { isAuto, largestShape, manifestModel, presetOf, weightBytes, wholeNumber } from '../scan/settle.js';
+import { isAuto, largestShape, manifestModel, presetOf, weightBytes, wholeNumber } from '../scan/resolve.js';
 import { readTranslation, type TranslationDraft } from './folder.js';
 import {
-  ATTENTION_SHARE,
-  FEATURE_SHARE,
+  ATTENTION_FRACTION,
+  FEATURE_FRACTION,
   GUIDANCE,
   GUIDANCE_RANGE,
   INVERSION_STEPS,
@@ -46,9 +46,9 @@ import { translationTimesteps } from './plug-and-play.js';
 import { allSites, chooseSites, defaultSites } from './sites.js';
 
 /** Rows the smallest evaluation takes: a source, and a target under two conditions. */
-export const LEAST_BATCH = 3;
+export const MIN_BATCH = 3;
 
-export interface Settled {
+export interface Resolved {
   model: ModelFolder;
   /** of the dataset, those that are translated */
   images: ImageList;
@@ -61,39 +61,42 @@ function check(condition: boolean, message: string, hint?: string): asserts cond
   if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
 }
 
-function share(value: number, name: string): number {
+function fraction(value: number, name: string): number {
   check(value >= 0 && value <= 1, `${name} is ${value}; expected a number from 0 to 1.`);
   return value;
 }
 
-/** What a model is conditioned on for a label, or the several labels of a picture. */
+/** What a model is conditioned on for a label, or the several labels of an image. */
 export function conditionOf(prompt: string | null, label: string): string {
   return prompt === null ? label : fillPrompt(prompt, spokenLabels(label));
 }
 
-/** The targets of a picture: all but its own labels. */
+/** The targets of an image: all but its own labels. */
 export function targetsOf(labels: readonly string[], own: string): string[] {
   const parts = new Set([own, ...splitLabels(own)].map((label) => label.normalize('NFC')));
   return labels.filter((label) => !parts.has(label.normalize('NFC')));
 }
 
 /**
- * Opens model and data set, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
+ * Opens model and dataset, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
  *
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function settleTranslation(
+export async function resolveTranslation(
   options: TranslateOptions,
   hooks: Hooks<TranslateEvent> = {},
-): Promise<Settled> {
+): Promise<Resolved> {
   const preset = presetOf(options.preset);
   const model = await openModel(options.model, variantOf(options));
   const { schedule, unet } = model.source;
   const inversionSteps = wholeNumber(options.inversionSteps ?? INVERSION_STEPS, 1, '--inversion-steps');
-  const steps = wholeNumber(options.steps ?? STEPS, 1, '--steps');
+  const steps = wholeNumber(options.inferenceSteps ?? STEPS, 1, '--inference-steps');
   translationTimesteps(schedule, inversionSteps, steps);
-  const guidance = options.guidance ?? GUIDANCE;
-  check(Number.isFinite(guidance) && guidance >= 0, `--guidance is ${guidance}; expected a number of at least 0.`);
+  const guidance = options.guidanceScale ?? GUIDANCE;
+  check(
+    Number.isFinite(guidance) && guidance >= 0,
+    `--guidance-scale is ${guidance}; expected a number of at least 0.`,
+  );
   const [from, until] = options.guidanceRange ?? GUIDANCE_RANGE[model.kind];
   check(
     from >= 0 && from < until && until <= 1,
@@ -117,7 +120,7 @@ export async function settleTranslation(
   if (images.length === 0)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `No picture can be translated to ${labels.map((label) => JSON.stringify(label)).join(', ')}: all have that label.`,
+      `No image can be translated to ${labels.map((label) => JSON.stringify(label)).join(', ')}: all have that label.`,
       'Give another label with --to.',
     );
 
@@ -151,8 +154,8 @@ export async function settleTranslation(
   const multiple = Math.max(model.sizeMultiple, model.vaeFactor * model.fold);
   const sizes: SizeOptions = { size, rule: preset?.sizeRule ?? 'floor', multiple, patch: multiple };
 
-  const precision = options.precision ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', precision);
+  const dtype = options.dtype ?? 'fp32';
+  const device = chooseDevice(options.device ?? 'auto', dtype);
   const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
   if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
   let batch: number;
@@ -160,24 +163,24 @@ export async function settleTranslation(
     const shape =
       (await largestShape({ ...dataset, images }, sizes, model)) ??
       unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
-    const available = device.memoryFree - weightBytes(model, precision);
+    const available = device.memoryFree - weightBytes(model, dtype);
     const existing = await readTranslation(resolve(options.out));
     batch =
       existing?.options.batch ??
-      autoBatch({ source: model.source, shape, precision, device: kind, fanOut: LEAST_BATCH, available, workers: 1 });
+      autoBatch({ source: model.source, shape, dtype, device: kind, fanOut: MIN_BATCH, available, workers: 1 });
   } else {
     batch = wholeNumber(options.batch, 1, '--batch');
   }
 
   const settings: TranslateSettings = {
     inversionSteps,
-    steps,
-    guidance,
+    inferenceSteps: steps,
+    guidanceScale: guidance,
     guidanceBegin: Math.floor(from * schedule.trainTimesteps + 1e-6),
     guidanceEnd: Math.floor(until * schedule.trainTimesteps + 1e-6),
     negative: options.negative ?? 'source',
-    featureShare: share(options.featureShare ?? FEATURE_SHARE, '--feature-share'),
-    attentionShare: share(options.attentionShare ?? ATTENTION_SHARE, '--attention-share'),
+    featureFraction: fraction(options.featureFraction ?? FEATURE_FRACTION, '--feature-fraction'),
+    attentionFraction: fraction(options.attentionFraction ?? ATTENTION_FRACTION, '--attention-fraction'),
     featureLayers: options.featureLayers
       ? chooseSites(known.features, options.featureLayers, '--feature-layers')
       : places.features,
@@ -190,7 +193,7 @@ export async function settleTranslation(
     sizeRule: sizes.rule,
     limit,
     batch,
-    precision,
+    dtype,
     device: kind,
     shardSize: wholeNumber(options.shardSize ?? SHARD_SIZE, 1, '--shard-size'),
   };
@@ -235,7 +238,7 @@ function tellClashes(
     );
 }
 
-/** The targets, sorted; they and the data set's own labels must be such as the model knows. */
+/** The targets, sorted; they and the dataset's own labels must be such as the model knows. */
 function targetLabels(
   asked: readonly string[] | undefined,
   dataset: Dataset,
@@ -246,19 +249,18 @@ function targetLabels(
   const isClass = model.conditioning === 'class';
   const named = asked && asked.length > 0 ? namedLabels(asked, [...single, ...(model.labels ?? [])], isClass) : single;
   const labels = [...new Set(named)].sort(compareCodePoints);
-  check(!labels.includes(''), '--to: a label is empty.', 'Leave --to out for all labels of the data set.');
+  check(!labels.includes(''), '--to: a label is empty.', 'Leave --to out for all labels of the dataset.');
   if (isClass) {
     classIds(model, labels);
-    checkLabels(model, dataset.labels, 'the data set');
+    checkLabels(model, dataset.labels, 'the dataset');
   } else {
     for (const label of labels)
-      if (!single.has(label))
-        log?.(`No picture has the label ${JSON.stringify(label)}: the prompt names it all the same.`);
+      if (!single.has(label)) log?.(`No image has the label ${JSON.stringify(label)}: the prompt names it anyway.`);
   }
   return labels;
 }
 
-/** The first `limit` pictures of each label, in order. */
+/** The first `limit` images of each label, in order. */
 function limited(images: ImageList, limit: number | null): ImageList {
   const seen = new Map<string, number>();
   return images.filter((index) => {

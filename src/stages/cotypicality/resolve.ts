@@ -1,5 +1,5 @@
-// From options to a settled plan: defaults filled in, model and parallel data set opened and found to fit each other, everything checked that can be before work begins.
-import { fillPrompt, measurePicture, scoredSize, type SizeOptions } from '../../data/index.js';
+// From options to a settled plan: defaults filled in, model and parallel dataset opened and found to fit each other, everything checked that can be before work begins.
+import { fillPrompt, measureImage, scoredSize, type SizeOptions } from '../../data/index.js';
 import { readBoxes } from '../../data/boxes/index.js';
 import { listed, namedLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -19,15 +19,15 @@ import { chooseDevice } from '../../runs/device.js';
 import { VERSION } from '../../runs/version.js';
 import { autoBatch, unetShape } from '../scan/batch.js';
 import type { Hooks } from '../scan/options.js';
-import { isAuto, manifestModel, presetOf, timesteps, weightBytes, wholeNumber } from '../scan/settle.js';
+import { isAuto, manifestModel, presetOf, timesteps, weightBytes, wholeNumber } from '../scan/resolve.js';
 import { openParallel, type Parallel, type Sequence } from '../translate/parallel.js';
 import { PROJECTIONS, type CotypicalityEvent, type CotypicalityOptions, type GroupSettings } from './options.js';
 import { CotypicalityRun, type CotypicalityDraft } from './run.js';
 
-/** Conditions a picture is scored under: the label it shows, and the null condition. */
+/** Conditions an image is scored under: the label it shows, and the null condition. */
 export const FAN_OUT = 2;
 
-export interface SettledCotypicality {
+export interface ResolvedCotypicality {
   model: ModelFolder;
   parallel: Parallel;
   /** by key */
@@ -39,12 +39,12 @@ export interface SettledCotypicality {
   grouping: GroupSettings;
 }
 
-/** The picture of a sequence under a label: the source stands for its own. */
-export function pictureOf(sequence: Sequence, label: string): string | undefined {
+/** The image of a sequence under a label: the source stands for its own. */
+export function imageOf(sequence: Sequence, label: string): string | undefined {
   return label === sequence.label
     ? sequence.source
-    : Object.hasOwn(sequence.pictures, label)
-      ? sequence.pictures[label]
+    : Object.hasOwn(sequence.images, label)
+      ? sequence.images[label]
       : undefined;
 }
 
@@ -56,12 +56,12 @@ function groupSettings(options: CotypicalityOptions): GroupSettings {
       `--projection is ${JSON.stringify(projection)}; expected one of ${PROJECTIONS.join(', ')}.`,
     );
   return {
-    top: wholeNumber(options.top ?? 10_000, 1, '--top'),
+    top: wholeNumber(options.top ?? 10_000, 1, '--max-places'),
     clusters: wholeNumber(options.clusters ?? 32, 1, '--clusters'),
     restarts: wholeNumber(options.restarts ?? 10, 1, '--restarts'),
     projection,
     dimensions: wholeNumber(options.dimensions ?? 32, 1, '--dimensions'),
-    neighbours: wholeNumber(options.neighbours ?? 15, 2, '--neighbours'),
+    neighbors: wholeNumber(options.neighbors ?? 15, 2, '--neighbors'),
   };
 }
 
@@ -71,7 +71,7 @@ function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): str
   if (unknown !== undefined) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The parallel data set has no label ${JSON.stringify(unknown)}.`,
+      `The parallel dataset has no label ${JSON.stringify(unknown)}.`,
       `It has: ${parallel.labels.slice(0, 20).join(', ')}.`,
     );
   }
@@ -79,24 +79,24 @@ function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): str
   if (labels.length < 2) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `Consistent changes need at least two labels; ${asked ? '--label names' : `${parallel.path} has`} ${labels.length === 1 ? `only ${JSON.stringify(labels[0])}` : 'none'}.`,
-      'Translate the pictures to more labels.',
+      `Consistent changes need at least two labels; ${asked ? '--labels names' : `${parallel.path} has`} ${labels.length === 1 ? `only ${JSON.stringify(labels[0])}` : 'none'}.`,
+      'Translate the images to more labels.',
     );
   }
   return labels;
 }
 
 function checkComplete(parallel: Parallel, labels: readonly string[]): void {
-  if (parallel.sequences.some((sequence) => labels.every((label) => pictureOf(sequence, label) !== undefined))) return;
+  if (parallel.sequences.some((sequence) => labels.every((label) => imageOf(sequence, label) !== undefined))) return;
   const everywhere = labels.filter((label) =>
-    parallel.sequences.every((sequence) => pictureOf(sequence, label) !== undefined),
+    parallel.sequences.every((sequence) => imageOf(sequence, label) !== undefined),
   );
   throw new DiffmineError(
     'DATASET_INVALID',
-    `No sequence of ${parallel.path} has a picture under each of the labels ${labels.slice(0, 20).join(', ')}.`,
+    `No sequence of ${parallel.path} has an image under each of the labels ${labels.slice(0, 20).join(', ')}.`,
     everywhere.length > 1
-      ? `All of them have ${everywhere.join(', ')}: name these with --label.`
-      : 'Translate every picture to every label, or name with --label the labels that sequences share.',
+      ? `All of them have ${everywhere.join(', ')}: name these with --labels.`
+      : 'Translate every image to every label, or name with --labels the labels that sequences share.',
   );
 }
 
@@ -120,7 +120,7 @@ function checkPrompts(
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       clash,
-      'Leave all but one of them out with --label, or give another --prompt.',
+      'Leave all but one of them out with --labels, or give another --prompt.',
     );
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
@@ -134,14 +134,14 @@ function checkPrompts(
 }
 
 /**
- * Opens model and parallel data set, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
+ * Opens model and parallel dataset, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
  *
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function settleCotypicality(
+export async function resolveCotypicality(
   options: CotypicalityOptions,
   hooks: Hooks<CotypicalityEvent>,
-): Promise<SettledCotypicality> {
+): Promise<ResolvedCotypicality> {
   const preset = presetOf(options.preset);
   const grouping = groupSettings(options);
   if (options.boxes !== undefined) await readBoxes(options.boxes);
@@ -149,7 +149,7 @@ export async function settleCotypicality(
   const parallel = await openParallel(options.parallel);
   const labels = labelsOf(parallel, options.labels);
   checkComplete(parallel, labels);
-  checkLabels(model, labels, 'the parallel data set');
+  checkLabels(model, labels, 'the parallel dataset');
   const dift = {
     timestep: wholeNumber(options.timestep ?? 161, 0, '--dift-t'),
     upBlock: wholeNumber(options.upBlock ?? 1, 0, '--up-block'),
@@ -167,7 +167,7 @@ export async function settleCotypicality(
   if (size !== 'source' && patch > size)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A patch of ${patch} px is larger than the pictures' short side of ${size} px.`,
+      `A patch of ${patch} px is larger than the images' short side of ${size} px.`,
       'Give a smaller --patch or a larger --size.',
     );
   const sizeRule = options.sizeRule ?? preset?.sizeRule ?? 'floor';
@@ -180,23 +180,23 @@ export async function settleCotypicality(
   if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined))
     hooks.log?.('This model is conditioned on classes: prompts are not used.');
 
-  const precision = options.precision ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', precision);
+  const dtype = options.dtype ?? 'fp32';
+  const device = chooseDevice(options.device ?? 'auto', dtype);
   const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
   if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
   let batch: number;
   if (isAuto(options.batch)) {
     const first = parallel.sequences[0] as Sequence;
-    const shape = await measurePicture(first.source)
+    const shape = await measureImage(first.source)
       .then((measured) => scoredSize(measured, sizes))
       .catch(() => ({ height: model.sampleSize, width: model.sampleSize }));
-    const available = device.memoryFree - weightBytes(model, precision);
+    const available = device.memoryFree - weightBytes(model, dtype);
     batch =
       (await CotypicalityRun.batchOf(options.out)) ??
       autoBatch({
         source: model.source,
         shape: unetShape(shape.height, shape.width, model.vaeFactor, model.fold),
-        precision,
+        dtype,
         device: kind,
         fanOut: FAN_OUT,
         available,
@@ -224,7 +224,7 @@ export async function settleCotypicality(
       places: wholeNumber(options.places ?? 5, 1, '--places'),
       ...dift,
       batch,
-      precision,
+      dtype,
       device: kind,
       maps: options.maps ?? true,
       shardSize: wholeNumber(options.shardSize ?? 16, 1, '--shard-size'),

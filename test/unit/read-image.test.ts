@@ -1,8 +1,8 @@
-// Pictures: sizes, pixels, and what is skipped and why.
+// Images: sizes, pixels, and what is skipped and why.
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
-import { measurePicture, readPicture, scoredSize, type SizeOptions } from '../../src/data/pictures.js';
+import { measureImage, readImage, scoredSize, type SizeOptions } from '../../src/data/read-image.js';
 import { readSafetensors } from '../../src/engine/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
@@ -96,7 +96,7 @@ describe('pixels', () => {
   const pixels = noise(width, height);
 
   test.each(['png', 'webp', 'tiff', 'gif'] as const)('lossless %s comes back as it was', async (format) => {
-    const flat = Buffer.from(pixels.map((value) => value & 0xc0)); // at most 64 colours
+    const flat = Buffer.from(pixels.map((value) => value & 0xc0)); // at most 64 colors
     const image = rgb(flat, width, height);
     const bytes = await (
       format === 'webp'
@@ -107,14 +107,14 @@ describe('pixels', () => {
             ? image.gif({ dither: 0 })
             : image.png()
     ).toBuffer();
-    const read = await readPicture(file(`a.${format}`, bytes), SOURCE);
+    const read = await readImage(file(`a.${format}`, bytes), SOURCE);
     expect(Buffer.compare(read.pixels, flat)).toBe(0);
     expect(read).toMatchObject({ width, height, sourceWidth: width, sourceHeight: height });
   });
 
   test('a JPEG decodes as libjpeg does', async () => {
     const bytes = await rgb(pixels, width, height).jpeg({ quality: 90 }).toBuffer();
-    const read = await readPicture(file('a.jpg', bytes), SOURCE);
+    const read = await readImage(file('a.jpg', bytes), SOURCE);
     expect(Buffer.compare(read.pixels, await sharp(bytes).raw().toBuffer())).toBe(0);
   });
 
@@ -125,7 +125,7 @@ describe('pixels', () => {
       .png()
       .toBuffer();
     expect((await sharp(bytes).metadata()).channels).toBe(1);
-    const read = await readPicture(file('grey.png', bytes), SOURCE);
+    const read = await readImage(file('grey.png', bytes), SOURCE);
     expect(Buffer.compare(read.pixels, Buffer.from(Array.from(grey).flatMap((value) => [value, value, value])))).toBe(
       0,
     );
@@ -139,14 +139,14 @@ describe('pixels', () => {
       .png()
       .toBuffer();
     expect((await sharp(bytes).metadata()).hasAlpha).toBe(true);
-    const read = await readPicture(file('alpha.png', bytes), SOURCE);
+    const read = await readImage(file('alpha.png', bytes), SOURCE);
     expect(Buffer.compare(read.pixels, pixels)).toBe(0);
   });
 
   test('1 bit, palette, 16 bit and CMYK give three 8-bit channels', async () => {
     const image = (): Sharp => rgb(pixels, width, height);
     const cases: Record<string, Buffer> = {
-      'one.png': await image().toColourspace('b-w').png({ palette: true, colours: 2 }).toBuffer(),
+      'one.png': await image().toColourspace('b-w').png({ palette: true, colors: 2 }).toBuffer(),
       'palette.png': await image().png({ palette: true }).toBuffer(),
       'deep.png': await image().toColourspace('rgb16').png().toBuffer(),
       'grey16.png': await image().toColourspace('grey16').png().toBuffer(),
@@ -155,15 +155,15 @@ describe('pixels', () => {
     expect((await sharp(cases['deep.png']).metadata()).depth).toBe('ushort');
     expect((await sharp(cases['cmyk.jpg']).metadata()).space).toBe('cmyk');
     for (const [name, bytes] of Object.entries(cases)) {
-      const read = await readPicture(file(name, bytes), SOURCE);
+      const read = await readImage(file(name, bytes), SOURCE);
       expect(read.pixels).toHaveLength(width * height * 3);
     }
-    const deep = await readPicture(file('deep.png', cases['deep.png'] as Buffer), SOURCE);
+    const deep = await readImage(file('deep.png', cases['deep.png'] as Buffer), SOURCE);
     expect(meanDifference(deep.pixels, pixels)).toBeLessThanOrEqual(1);
   });
 
   test('EXIF orientation is applied, for the size as for the pixels', async () => {
-    // Where the upper left, upper right and lower left corner of the upright picture lie in the file.
+    // Where the upper left, upper right and lower left corner of the upright image lie in the file.
     const [w, h] = [width - 1, height - 1];
     const corners: Record<number, [number, number][]> = {
       1: [
@@ -216,8 +216,8 @@ describe('pixels', () => {
           .toBuffer(),
       );
       const upright = Number(orientation) < 5 ? { width, height } : { width: height, height: width };
-      expect(await measurePicture(place)).toEqual(upright);
-      const read = await readPicture(place, SOURCE);
+      expect(await measureImage(place)).toEqual(upright);
+      const read = await readImage(place, SOURCE);
       expect(read).toMatchObject({ ...upright, sourceWidth: upright.width, sourceHeight: upright.height });
       const at = (data: Uint8Array, x: number, y: number, stride: number): number[] => [
         ...data.subarray(3 * (y * stride + x), 3 * (y * stride + x) + 3),
@@ -264,7 +264,7 @@ describe('resizing', () => {
   test.each(cases)('%s: within a level of Pillow where it shrinks', async (_, { params, inputs, outputs }) => {
     const source = interleaved(inputs.image_u8 as string);
     const place = file('golden.png', await rgb(source.pixels, source.width, source.height).png().toBuffer());
-    const read = await readPicture(place, {
+    const read = await readImage(place, {
       ...SOURCE,
       size: params.short_side,
       rule: params.rule === 'places' ? 'ceil' : 'floor',
@@ -308,7 +308,7 @@ describe('resizing', () => {
 
   test.each([2, 3.3, 4, 6.5, 17])('shrinking by %d stays within a level of the filter itself', async (factor) => {
     const source = readFileSync(path.join(GOLDEN, 'mini-dataset', '1920', '1920_0.png'));
-    // Detail at every scale: a real picture, enlarged without smoothing, under noise.
+    // Detail at every scale: a real image, enlarged without smoothing, under noise.
     const { data, info } = await sharp(source)
       .toColourspace('srgb')
       .removeAlpha()
@@ -318,7 +318,7 @@ describe('resizing', () => {
     const grain = noise(info.width, info.height);
     const pixels = Buffer.from(data.map((value, i) => (3 * value + (grain[i] as number)) >> 2));
     const size = Math.round(info.width / factor);
-    const read = await readPicture(file('big.png', await rgb(pixels, info.width, info.height).png().toBuffer()), {
+    const read = await readImage(file('big.png', await rgb(pixels, info.width, info.height).png().toBuffer()), {
       ...SOURCE,
       size,
     });
@@ -332,15 +332,15 @@ describe('resizing', () => {
   test('a JPEG is decoded in full before it shrinks', async () => {
     const [width, height] = [640, 480];
     const bytes = await rgb(noise(width, height), width, height).blur(1).jpeg({ quality: 95 }).toBuffer();
-    const viaPng = await readPicture(file('full.png', await sharp(bytes).png().toBuffer()), { ...SOURCE, size: 100 });
-    const direct = await readPicture(file('full.jpg', bytes), { ...SOURCE, size: 100 });
+    const viaPng = await readImage(file('full.png', await sharp(bytes).png().toBuffer()), { ...SOURCE, size: 100 });
+    const direct = await readImage(file('full.jpg', bytes), { ...SOURCE, size: 100 });
     expect(Buffer.compare(direct.pixels, viaPng.pixels)).toBe(0);
   });
 
   test('the cut takes away right and bottom only', async () => {
     const [width, height] = [45, 33];
     const pixels = noise(width, height);
-    const read = await readPicture(file('cut.png', await rgb(pixels, width, height).png().toBuffer()), {
+    const read = await readImage(file('cut.png', await rgb(pixels, width, height).png().toBuffer()), {
       ...SOURCE,
       multiple: 8,
     });
@@ -378,14 +378,14 @@ describe('what is skipped', () => {
       async () => (await rgb(noise(64, 64), 64, 64).webp().toBuffer()).subarray(0, 900),
       /cannot be read/,
     ],
-    'text.jpg': [() => Buffer.from('no picture at all, but long enough to look like something'), /cannot be read/],
+    'text.jpg': [() => Buffer.from('no image at all, but long enough to look like something'), /cannot be read/],
     'html.jpg': [() => Buffer.from('<!doctype html><script>alert(1)</script>'), /cannot be read/],
-    'picture.bmp': [() => bmp, /cannot be read/],
+    'image.bmp': [() => bmp, /cannot be read/],
     'small.png': [() => png(1, 1), /a side is smaller than the patch of 8 px \(1 x 1 px\)/],
     'wide.png': [() => png(30_000, 8), /more than 16 times as long as wide \(30000 x 8 px\)/],
   };
   test.each(Object.entries(cases))('%s', async (name, [bytes, message]) => {
-    await expect(readPicture(file(name, await bytes()), { ...SOURCE, patch: 8 })).rejects.toEqual(unreadable(message));
+    await expect(readImage(file(name, await bytes()), { ...SOURCE, patch: 8 })).rejects.toEqual(unreadable(message));
   });
 
   test('one with more than 268 million pixels, without decoding it', async () => {
@@ -396,25 +396,25 @@ describe('what is skipped', () => {
     header.writeUInt32BE(20_000, 20);
     const crc = crc32(header.subarray(12, 29));
     header.writeUInt32BE(crc, 29);
-    await expect(readPicture(file('huge.png', header), SOURCE)).rejects.toEqual(
+    await expect(readImage(file('huge.png', header), SOURCE)).rejects.toEqual(
       unreadable(/'\d+-huge.png' cannot be used: it has more than 268 million pixels \(20000 x 20000 px\)/),
     );
   });
 
   test('a folder, and a file that is gone', async () => {
-    await expect(readPicture(root, SOURCE)).rejects.toEqual(unreadable(/cannot be read/));
-    await expect(readPicture(path.join(root, 'none.jpg'), SOURCE)).rejects.toEqual(
+    await expect(readImage(root, SOURCE)).rejects.toEqual(unreadable(/cannot be read/));
+    await expect(readImage(path.join(root, 'none.jpg'), SOURCE)).rejects.toEqual(
       unreadable(/'none.jpg' cannot be read/),
     );
-    await expect(measurePicture(path.join(root, 'none.jpg'))).rejects.toEqual(unreadable(/'none.jpg' cannot be read/));
-    await expect(measurePicture(file('text.png', Buffer.from('text')))).rejects.toEqual(unreadable(/cannot be read/));
+    await expect(measureImage(path.join(root, 'none.jpg'))).rejects.toEqual(unreadable(/'none.jpg' cannot be read/));
+    await expect(measureImage(file('text.png', Buffer.from('text')))).rejects.toEqual(unreadable(/cannot be read/));
   });
 
   test('no reason names a folder', async () => {
     for (const [name, [bytes]] of Object.entries(cases)) {
       const place = file(name, await bytes());
       const reasons = await Promise.all(
-        [readPicture(place, SOURCE), measurePicture(place), readPicture(`${place}.gone`, SOURCE)].map((call) =>
+        [readImage(place, SOURCE), measureImage(place), readImage(`${place}.gone`, SOURCE)].map((call) =>
           call.then(
             () => '',
             (error: Error) => error.message,

@@ -1,31 +1,31 @@
-// Lanczos shrinking against Pillow's, through the very function that reads a data set's pictures.
+// Lanczos shrinking against Pillow's, through the very function that reads a dataset's images.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { readPicture } from '../../../data/index.js';
+import { readImage } from '../../../data/index.js';
 import type { Tensor } from '../../../engine/types.js';
 import { compareMeanAbsolute } from '../compare.js';
 import type { Op } from '../ops.js';
-import { number, pictureOf, text } from '../params.js';
+import { number, imageOf, text } from '../params.js';
 
 /** Levels of 255: libvips and Pillow round their filters' coefficients differently, by a level here and there. */
 const MEAN_LEVELS = 1;
 
 export const lanczosResizeOp: Op = {
   async run({ input, params, reference }) {
-    const { pixels, width, height } = pictureOf(input('image_u8'));
+    const { pixels, width, height } = imageOf(input('image_u8'));
     const size = number(params, 'short_side');
     if (Math.min(width, height) < size)
-      return { notChecked: 'enlarging: libvips and Pillow differ, and pictures are only ever shrunk' };
+      return { notChecked: 'enlarging: libvips and Pillow differ, and images are only ever shrunk' };
     const folder = await mkdtemp(join(tmpdir(), 'diffmine-verify-'));
     try {
       const { default: sharp } = await import('sharp');
-      const file = join(folder, 'picture.png');
+      const file = join(folder, 'image.png');
       await sharp(pixels, { raw: { width, height, channels: 3 } })
         .png()
         .toFile(file);
-      const read = await readPicture(file, {
+      const read = await readImage(file, {
         size,
         rule: text(params, 'rule') === 'places' ? 'ceil' : 'floor',
         multiple: 1,

@@ -1,7 +1,7 @@
-"""The benchmark's peer: diffusers' UNet2DConditionModel with random weights, channels_last, eager or compiled.
+"""The benchmark's baseline: diffusers' UNet2DConditionModel with random weights, channels_last, eager or compiled.
 
-`diffmine bench --peer PYTHON` starts it where that Python has torch and diffusers, and times both in turn in one run.
-Speaks lines of JSON. In:  {"precision": "fp16", "input": [4, 64, 64], "batch": 64, "mode": "eager" or a mode of torch.compile,
+`diffmine bench --diffusers PYTHON` starts it where that Python has torch and diffusers, and times both in turn in one run.
+Speaks lines of JSON. In:  {"dtype": "fp16", "input": [4, 64, 64], "batch": 64, "mode": "eager" or a mode of torch.compile,
 "device": "cuda", "config": {arguments of UNet2DConditionModel}}. Out: {"seconds": 1.23}, or {"error": "why not"}.
 A pass is timed with the device idle before and after; a mode's first pass of a shape compiles, and is for the caller to leave out.
 """
@@ -36,7 +36,7 @@ def main():
     held = {"key": None, "model": None, "compiled": {}}
 
     def model(ask):
-        key = json.dumps([ask["precision"], ask["device"], ask["config"]], sort_keys=True)
+        key = json.dumps([ask["dtype"], ask["device"], ask["config"]], sort_keys=True)
         if held["key"] != key:  # one model in memory at a time
             held.update(key=None, model=None, compiled={})
             if "torch._dynamo" in sys.modules:
@@ -45,7 +45,7 @@ def main():
             if ask["device"].startswith("cuda"):
                 torch.cuda.empty_cache()
             built = diffusers.UNet2DConditionModel(**ask["config"]).eval().requires_grad_(False)
-            held.update(key=key, model=built.to(ask["device"], dtypes[ask["precision"]]).to(memory_format=torch.channels_last))
+            held.update(key=key, model=built.to(ask["device"], dtypes[ask["dtype"]]).to(memory_format=torch.channels_last))
         if ask["mode"] == "eager":
             return held["model"]
         if ask["mode"] not in held["compiled"]:
@@ -58,7 +58,7 @@ def main():
         return held["compiled"][ask["mode"]]
 
     def forward(ask):
-        device, dtype = torch.device(ask["device"]), dtypes[ask["precision"]]
+        device, dtype = torch.device(ask["device"]), dtypes[ask["dtype"]]
         wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
         unet = model(ask)
         n = ask["batch"]

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync } from 'node:fs';
 import path from 'node:path';
 
-import { diffusersConfig, Peer, type PeerPass } from '../../src/tools/bench/peer.js';
+import { diffusersConfig, Diffusers, type DiffusersPass } from '../../src/tools/bench/diffusers.js';
 import { syntheticModel } from '../../src/tools/bench/synthetic.js';
 import { openModel } from '../../src/models/index.js';
 import { addonPath, loadAddon } from '../../src/engine/index.js';
@@ -11,8 +11,8 @@ import { readFileSync } from 'node:fs';
 import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
-const pass: PeerPass = {
-  precision: 'fp32',
+const pass: DiffusersPass = {
+  dtype: 'fp32',
   input: [4, 8, 8],
   batch: 2,
   mode: 'eager',
@@ -41,12 +41,12 @@ test('a pass is a line of JSON, its answer seconds or the reason for none', asyn
   // What our own threads are told is not told to it.
   const own = process.env['GOMP_SPINCOUNT'];
   if (existsSync(addonPath() ?? '')) loadAddon();
-  const peer = await Peer.start(python, 3);
-  expect(peer.info).toEqual({ torch: own ?? 'its own', diffusers: '1', threads: 3 });
-  expect(await peer.forward(pass)).toBeCloseTo(2.32, 9);
-  expect(await peer.forward({ ...pass, mode: 'max-autotune' })).toBe('no compiler');
-  await expect(peer.forward({ ...pass, mode: 'end' })).rejects.toMatchObject({ code: 'SETUP' });
-  peer.stop();
+  const diffusers = await Diffusers.start(python, 3);
+  expect(diffusers.info).toEqual({ torch: own ?? 'its own', diffusers: '1', threads: 3 });
+  expect(await diffusers.forward(pass)).toBeCloseTo(2.32, 9);
+  expect(await diffusers.forward({ ...pass, mode: 'max-autotune' })).toBe('no compiler');
+  await expect(diffusers.forward({ ...pass, mode: 'end' })).rejects.toMatchObject({ code: 'SETUP' });
+  diffusers.stop();
 });
 
 test.each([
@@ -55,7 +55,7 @@ test.each([
   ['silent', 'process.exit(3)', 'it ended at once'],
 ])('a Python that is %s does not start', async (name, code, words) => {
   const python = code === undefined ? path.join(folder, name) : standIn(name, code);
-  await expect(Peer.start(python, 0)).rejects.toMatchObject({
+  await expect(Diffusers.start(python, 0)).rejects.toMatchObject({
     code: 'SETUP',
     message: expect.stringContaining(words) as string,
   });
@@ -69,21 +69,21 @@ test('a caller who cancels waits for no compilation, and leaves no process', asy
     setInterval(() => undefined, 1000);`,
   );
   const cancel = new AbortController();
-  const peer = await Peer.start(python, 0, cancel.signal);
-  const answer = peer.forward(pass);
+  const diffusers = await Diffusers.start(python, 0, cancel.signal);
+  const answer = diffusers.forward(pass);
   cancel.abort();
   await expect(answer).rejects.toMatchObject({ code: 'CANCELLED' });
-  await expect(peer.forward(pass)).rejects.toMatchObject({ code: 'CANCELLED' });
+  await expect(diffusers.forward(pass)).rejects.toMatchObject({ code: 'CANCELLED' });
   const alive = (): boolean => {
     try {
-      return process.kill(Number(peer.info.torch), 0);
+      return process.kill(Number(diffusers.info.torch), 0);
     } catch {
       return false;
     }
   };
   for (let i = 0; i < 100 && alive(); i++) await new Promise((resolve) => setTimeout(resolve, 50));
   expect(alive()).toBe(false);
-  await expect(Peer.start(python, 0, cancel.signal)).rejects.toMatchObject({ code: 'CANCELLED' });
+  await expect(Diffusers.start(python, 0, cancel.signal)).rejects.toMatchObject({ code: 'CANCELLED' });
 });
 
 test("the peer's config is what the model's file says", async () => {
@@ -104,21 +104,21 @@ test("the peer's config is what the model's file says", async () => {
   }
 });
 
-const python = process.env['PEER_PYTHON'] ?? 'python3';
+const python = process.env['DIFFUSERS_PYTHON'] ?? 'python3';
 const hasDiffusers = spawnSync(python, ['-c', 'import torch, diffusers'], { stdio: 'ignore' }).status === 0;
 if (!hasDiffusers)
   console.warn(`${python} has no diffusers: the peer itself is not tested (PEER_PYTHON names another).`);
 
 (hasDiffusers ? test : test.skip)('diffusers makes passes of ours: text and classes, in two precisions', async () => {
-  const peer = await Peer.start(python, 1);
+  const diffusers = await Diffusers.start(python, 1);
   try {
-    for (const precision of ['fp32', 'bf16'] as const)
-      expect(await peer.forward({ ...pass, precision })).toBeGreaterThan(0);
+    for (const dtype of ['fp32', 'bf16'] as const)
+      expect(await diffusers.forward({ ...pass, dtype })).toBeGreaterThan(0);
     expect(
-      await peer.forward({ ...pass, input: [12, 16, 16], config: syntheticModel('synthetic:demo').unet.config }),
+      await diffusers.forward({ ...pass, input: [12, 16, 16], config: syntheticModel('synthetic:demo').unet.config }),
     ).toBeGreaterThan(0);
-    expect(await peer.forward({ ...pass, mode: 'no such mode' })).toMatch(/mode/);
+    expect(await diffusers.forward({ ...pass, mode: 'no such mode' })).toMatch(/mode/);
   } finally {
-    peer.stop();
+    diffusers.stop();
   }
 });

@@ -1,19 +1,19 @@
-// Source pictures for the report: decoded once at the size that is needed, then cut into tiles and shrunk to a context picture.
+// Source images for the report: decoded once at the size that is needed, then cut into tiles and shrunk to a context image.
 import sharp, { type Sharp } from 'sharp';
-import { openPicture } from '../../data/index.js';
+import { openImage } from '../../data/index.js';
 
 /** Edge of a patch's tile in a sprite sheet, px. */
 export const TILE = 96;
 export const SHEET_COLUMNS = 12;
 export const SHEET_ROWS = 10;
 export const TILES_A_SHEET = SHEET_COLUMNS * SHEET_ROWS;
-/** Long side of a context picture at most, px. */
+/** Long side of a context image at most, px. */
 export const CONTEXT = 320;
 /** Bytes a tile may take: 12,000 tiles (10 labels x 1000 and their controls) and the data stay below 30 MB. */
 const TILE_BYTES = 2300;
 const SHEET_QUALITIES = [80, 70, 58, 45, 30, 15] as const;
 
-/** Pixels of a picture, RGB, upright; `scale` is its pixels per source pixel, across and down. */
+/** Pixels of an image, RGB, upright; `scale` is its pixels per source pixel, across and down. */
 export interface Decoded {
   pixels: Buffer;
   width: number;
@@ -30,18 +30,18 @@ export interface Box {
 }
 
 /**
- * Decodes a picture upright, in sRGB, no larger than its patches and its context picture need (JPEGs are then decoded at a fraction).
+ * Decodes an image upright, in sRGB, no larger than its patches and its context image need (JPEGs are then decoded at a fraction).
  * @param smallestPatch the shorter side of the smallest box to be cut, in source pixels
  * @throws IMAGE_UNREADABLE where there is no such image
  */
 export async function decode(file: string, smallestPatch: number): Promise<Decoded> {
-  const { image: upright, size: source, hasAlpha } = await openPicture(file);
+  const { image: upright, size: source, hasAlpha } = await openImage(file);
   const long = Math.max(source.width, source.height);
   const ratio = Math.min(1, Math.max(CONTEXT / long, TILE / Math.max(1, smallestPatch)));
   const width = Math.max(1, Math.round(source.width * ratio));
   const height = Math.max(1, Math.round(source.height * ratio));
   if (hasAlpha && ratio < 1) {
-    // resizing would blend by alpha, but scoring saw the colours with the alpha dropped
+    // resizing would blend by alpha, but scoring saw the colors with the alpha dropped
     const { data, info } = await upright.removeAlpha().raw().toBuffer({ resolveWithObject: true });
     const pixels = await sharp(data, { raw: { width: info.width, height: info.height, channels: 3 } })
       .resize(width, height, { fit: 'fill' })
@@ -54,31 +54,31 @@ export async function decode(file: string, smallestPatch: number): Promise<Decod
   return { pixels, width, height, sourceWidth: source.width, sourceHeight: source.height };
 }
 
-const raw = (picture: Decoded): Sharp =>
-  sharp(picture.pixels, { raw: { width: picture.width, height: picture.height, channels: 3 } });
+const raw = (image: Decoded): Sharp =>
+  sharp(image.pixels, { raw: { width: image.width, height: image.height, channels: 3 } });
 
-/** A box (source pixels) as a TILE x TILE RGB tile. Boxes are clamped to the picture. */
-export async function cutTile(picture: Decoded, box: Box): Promise<Buffer> {
-  const across = picture.width / picture.sourceWidth;
-  const down = picture.height / picture.sourceHeight;
-  const left = clamp(Math.round(box.x * across), 0, picture.width - 1);
-  const top = clamp(Math.round(box.y * down), 0, picture.height - 1);
-  const width = clamp(Math.round(box.width * across), 1, picture.width - left);
-  const height = clamp(Math.round(box.height * down), 1, picture.height - top);
-  return raw(picture).extract({ left, top, width, height }).resize(TILE, TILE, { fit: 'fill' }).raw().toBuffer();
+/** A box (source pixels) as a TILE x TILE RGB tile. Boxes are clamped to the image. */
+export async function cutTile(image: Decoded, box: Box): Promise<Buffer> {
+  const across = image.width / image.sourceWidth;
+  const down = image.height / image.sourceHeight;
+  const left = clamp(Math.round(box.x * across), 0, image.width - 1);
+  const top = clamp(Math.round(box.y * down), 0, image.height - 1);
+  const width = clamp(Math.round(box.width * across), 1, image.width - left);
+  const height = clamp(Math.round(box.height * down), 1, image.height - top);
+  return raw(image).extract({ left, top, width, height }).resize(TILE, TILE, { fit: 'fill' }).raw().toBuffer();
 }
 
 const clamp = (value: number, low: number, high: number): number => Math.max(low, Math.min(high, value));
 
-/** The context picture's size: the source's shape, long side at most CONTEXT. */
+/** The context image's size: the source's shape, long side at most CONTEXT. */
 export function contextSize(sourceWidth: number, sourceHeight: number): { width: number; height: number } {
   const ratio = Math.min(1, CONTEXT / Math.max(sourceWidth, sourceHeight));
   return { width: Math.max(1, Math.round(sourceWidth * ratio)), height: Math.max(1, Math.round(sourceHeight * ratio)) };
 }
 
-export async function encodeContext(picture: Decoded): Promise<Buffer> {
-  const { width, height } = contextSize(picture.sourceWidth, picture.sourceHeight);
-  return raw(picture).resize(width, height, { fit: 'fill' }).webp({ quality: 78, effort: 2 }).toBuffer();
+export async function encodeContext(image: Decoded): Promise<Buffer> {
+  const { width, height } = contextSize(image.sourceWidth, image.sourceHeight);
+  return raw(image).resize(width, height, { fit: 'fill' }).webp({ quality: 78, effort: 2 }).toBuffer();
 }
 
 /** A painted map (RGB). */
@@ -112,9 +112,9 @@ export class SpriteSheet {
    * @param from where in the list of qualities to begin: sheets of a run are much alike, so the next one begins where this one ended
    */
   async encode(from = 0): Promise<{ bytes: Buffer; quality: number }> {
-    const picture = sharp(this.pixels, { raw: { width: TILE * SHEET_COLUMNS, height: TILE * this.rows, channels: 3 } });
+    const image = sharp(this.pixels, { raw: { width: TILE * SHEET_COLUMNS, height: TILE * this.rows, channels: 3 } });
     for (let quality = from; ; quality++) {
-      const bytes = await picture
+      const bytes = await image
         .clone()
         .webp({ quality: SHEET_QUALITIES[quality] as number, effort: 2 })
         .toBuffer();

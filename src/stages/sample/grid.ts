@@ -1,13 +1,13 @@
-// A sheet of pictures: one row a label. No text: fonts differ from machine to machine, and what the rows are stands beside the sheet.
+// A grid of images: one row a label. No text: fonts differ from machine to machine, and what the rows are stands beside the grid.
 import sharp, { type Sharp } from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
-import type { Picture } from '../../engine/types.js';
+import type { Image } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 
-export interface SheetOptions {
-  /** factor of enlargement; default: small pictures to at most 128 px by a whole factor, large ones down to 256 px */
+export interface GridOptions {
+  /** factor of enlargement; default: small images to at most 128 px by a whole factor, large ones down to 256 px */
   scale?: number;
-  /** between pictures and around them, px; default 4 */
+  /** between images and around them, px; default 4 */
   gap?: number;
 }
 
@@ -18,22 +18,22 @@ const LONGEST = 16_000;
 const BACKGROUND = 0xf0;
 
 /**
- * Writes rows of pictures as one PNG or WebP (by the name's ending), atomically; a sheet that would be too large is shrunk. Pictures of one size
+ * Writes rows of images as one PNG or WebP (by the name's ending), atomically; a grid that would be too large is shrunk. Images of one size
  * look best: each gets a cell of the largest one's size.
  *
- * @returns the sheet's size in px
- * @throws INVALID_ARGUMENT without pictures, or for another ending; IO
+ * @returns the grid's size in px
+ * @throws INVALID_ARGUMENT without images, or for another ending; IO
  */
-export async function writeSheet(
+export async function writeGrid(
   file: string,
-  rows: readonly (readonly Picture[])[],
-  options: SheetOptions = {},
+  rows: readonly (readonly Image[])[],
+  options: GridOptions = {},
 ): Promise<{ width: number; height: number }> {
   const format = /\.(png|webp)$/i.exec(file)?.[1]?.toLowerCase();
   if (format === undefined)
-    throw new DiffmineError('INVALID_ARGUMENT', `A sheet is a .png or a .webp file, not ${JSON.stringify(file)}.`);
+    throw new DiffmineError('INVALID_ARGUMENT', `A grid is a .png or a .webp file, not ${JSON.stringify(file)}.`);
   const all = rows.flat();
-  if (all.length === 0) throw new DiffmineError('INVALID_ARGUMENT', 'There are no pictures for a sheet.');
+  if (all.length === 0) throw new DiffmineError('INVALID_ARGUMENT', 'There are no images for a grid.');
   const { gap = 4 } = options;
   const columns = Math.max(...rows.map(({ length }) => length));
   const widest = Math.max(...all.map(({ width }) => width));
@@ -49,17 +49,17 @@ export async function writeSheet(
   const width = columns * cell.width + gap;
   const height = rows.length * cell.height + gap;
 
-  const sheet = Buffer.alloc(3 * width * height, BACKGROUND);
+  const grid = Buffer.alloc(3 * width * height, BACKGROUND);
   for (const [i, row] of rows.entries()) {
-    for (const [j, picture] of row.entries()) {
-      const size = { width: scaled(picture.width), height: scaled(picture.height) };
-      const pixels = await raw(picture.pixels, picture)
+    for (const [j, image] of row.entries()) {
+      const size = { width: scaled(image.width), height: scaled(image.height) };
+      const pixels = await raw(image.pixels, image)
         .resize(size.width, size.height, { fit: 'fill', kernel: scale >= 1 ? 'nearest' : 'lanczos3' })
         .raw()
         .toBuffer();
       for (let y = 0; y < size.height; y++) {
         pixels.copy(
-          sheet,
+          grid,
           3 * ((gap + i * cell.height + y) * width + gap + j * cell.width),
           3 * y * size.width,
           3 * (y + 1) * size.width,
@@ -67,8 +67,8 @@ export async function writeSheet(
       }
     }
   }
-  const image = raw(sheet, { width, height });
-  await writeFileAtomic(file, await (format === 'png' ? image.png() : image.webp({ quality: 90 })).toBuffer());
+  const canvas = raw(grid, { width, height });
+  await writeFileAtomic(file, await (format === 'png' ? canvas.png() : canvas.webp({ quality: 90 })).toBuffer());
   return { width, height };
 }
 

@@ -7,17 +7,17 @@ import { createInterface } from 'node:readline';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { foreignEnvironment } from '../../engine/index.js';
-import type { Precision, UNetConfig } from '../../engine/types.js';
+import type { Dtype, UNetConfig } from '../../engine/types.js';
 
-export interface PeerInfo {
+export interface DiffusersInfo {
   torch: string;
   diffusers: string;
   threads: number;
 }
 
 /** One forward pass of the UNet of `config` with random weights, channels_last. */
-export interface PeerPass {
-  precision: Precision;
+export interface DiffusersPass {
+  dtype: Dtype;
   /** channels, height, width */
   input: [number, number, number];
   /** inputs, each under one condition */
@@ -53,18 +53,18 @@ export function diffusersConfig(config: UNetConfig): Record<string, unknown> {
   };
 }
 
-export class Peer {
+export class Diffusers {
   private constructor(
     private readonly child: ChildProcessWithoutNullStreams,
     private readonly lines: AsyncIterator<string>,
-    readonly info: PeerInfo,
+    readonly info: DiffusersInfo,
     /** rejects when the caller cancels */
     private readonly cancelled: Promise<never>,
   ) {}
 
   /** Starts `python`. Throws SETUP where it lacks torch or diffusers; `signal` ends it at once, in the middle of a compilation too: then CANCELLED. */
-  static async start(python: string, threads: number, signal?: AbortSignal): Promise<Peer> {
-    const child = spawn(python, [join(SCRIPTS, 'bench-peer.py'), String(threads)], {
+  static async start(python: string, threads: number, signal?: AbortSignal): Promise<Diffusers> {
+    const child = spawn(python, [join(SCRIPTS, 'bench-diffusers.py'), String(threads)], {
       stdio: 'pipe',
       env: foreignEnvironment(),
     });
@@ -81,12 +81,14 @@ export class Peer {
     });
     cancelled.catch(() => undefined); // nobody may be waiting just then
     const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-    const hint = 'Give --peer a Python that can import torch and diffusers.';
+    const hint = 'Give --diffusers a Python that can import torch and diffusers.';
     try {
       const first = await Promise.race([lines.next(), failed, cancelled]);
-      const info = parseJson(String(first.value ?? '{"error":"it ended at once"}')) as PeerInfo & { error?: string };
+      const info = parseJson(String(first.value ?? '{"error":"it ended at once"}')) as DiffusersInfo & {
+        error?: string;
+      };
       if (info.error) throw new Error(info.error);
-      return new Peer(child, lines, info, cancelled);
+      return new Diffusers(child, lines, info, cancelled);
     } catch (error) {
       child.kill();
       if (error instanceof DiffmineError) throw error;
@@ -100,7 +102,7 @@ export class Peer {
   }
 
   /** Seconds of one forward pass, the device waited for before and after; or why there is none: out of memory, no compiler. The first compiles. */
-  async forward(pass: PeerPass): Promise<number | string> {
+  async forward(pass: DiffusersPass): Promise<number | string> {
     this.child.stdin.write(`${JSON.stringify({ ...pass, config: diffusersConfig(pass.config) })}\n`);
     const answer = await Promise.race([this.lines.next(), this.cancelled]);
     if (answer.done)
