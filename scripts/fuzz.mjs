@@ -54,7 +54,7 @@ async function build(clang, folder) {
 }
 
 /**
- * Builds the targets and runs each for so many inputs or seconds, whichever is first.
+ * Builds the targets and runs all of them at once, each for so many inputs or seconds, whichever is first.
  *
  * @param options.seconds of each target; 0: no limit
  * @returns {Promise<{ target: string, passed: boolean, line: string }[]>} a line of figures for each, or what went wrong
@@ -62,8 +62,7 @@ async function build(clang, folder) {
 export async function fuzz({ clang, chosen = targets(), runs = 1_000_000, seconds = 0, minimize = false }) {
   const folder = path.join(root, 'build-fuzz');
   await build(clang, folder);
-  const results = [];
-  for (const target of chosen) {
+  const fuzzOne = async (target) => {
     const program = path.join(folder, `diffmine_fuzz_${target}`);
     const found = path.join(folder, 'corpus', target);
     const failures = path.join(folder, 'failures');
@@ -88,10 +87,10 @@ export async function fuzz({ clang, chosen = targets(), runs = 1_000_000, second
       ? `${target}: ${executed} inputs in ${took} s, ${state[1]} edges covered, ${state[2]} inputs kept`
       : `${target}: failed after ${took} s\n${lastLines(output, 40)}`;
     say(line);
-    results.push({ target, passed, line });
     if (passed && minimize) await minimizeCorpus(program, target, [found, corpusOf(target)]);
-  }
-  return results;
+    return { target, passed, line };
+  };
+  return Promise.all(chosen.map(fuzzOne));
 }
 
 async function minimizeCorpus(program, target, from) {
