@@ -67,12 +67,12 @@ const TINY_BENCH = [
 (hasAddon ? describe : describe.skip)('cells', () => {
   const baseline = path.join(folder, 'baseline.json');
   const read = (): BenchReport => JSON.parse(readFileSync(baseline, 'utf8')) as BenchReport;
-  /** The baseline with every share multiplied. */
+  /** The baseline with every utilization multiplied. */
   const scaled = async (factor: number): Promise<string> => {
     const file = path.join(folder, `times-${factor}.json`);
     await writeFile(
       file,
-      readFileSync(baseline, 'utf8').replace(/"share":\s*\{[^}]*\}/g, (utilization) =>
+      readFileSync(baseline, 'utf8').replace(/"utilization":\s*\{[^}]*\}/g, (utilization) =>
         utilization.replace(/(-?[\d.]+(?:e[+-]?\d+)?)/g, (number) => String(Number(number) * factor)),
       ),
     );
@@ -85,6 +85,7 @@ const TINY_BENCH = [
       '--batch',
       '2,4',
       '--json',
+      '--out',
       baseline,
       '--summary',
       path.join(folder, 'bench.md'),
@@ -165,11 +166,11 @@ const TINY_BENCH = [
   test('what cannot be compared is refused before anything is measured', async () => {
     const none = path.join(folder, 'none.json');
     for (const [args, words] of [
-      [['--compare', baseline, '--latents', '16'], 'its cells is'],
-      [['--compare', baseline, '--model', 'synthetic:demo'], 'its model is synthetic:tiny'],
-      [['--compare', path.join(ROOT, 'package.json')], 'is not a report of a benchmark'],
+      [[...TINY_BENCH.map((word) => (word === '8' ? '16' : word)), '--compare', baseline], 'its cells is'],
+      [[...TINY_BENCH, '--compare', baseline, '--model', 'synthetic:demo'], 'its model is synthetic:tiny'],
+      [[...TINY_BENCH, '--compare', path.join(ROOT, 'package.json')], 'is not a report of a benchmark'],
     ] as const) {
-      const ran = await cli([...TINY_BENCH, '--batch', '2', ...args, none]);
+      const ran = await cli([...args, '--batch', '2', '--out', none]);
       expect([words, ran.code, ran.stdout]).toEqual([words, 2, '']);
       expect(ran.stderr).toContain(words);
     }
