@@ -7,6 +7,6 @@ node -e 'const W=64,H=64,d=Buffer.alloc(4*W*H);for(let i=0;i<W*H;i++)d.writeFloa
 pic "$T/d/a/1.png" 1
 dm run "$T/d" --model "$M" --out "$T/r" $Q --clusters 2 --ensemble 1 > "$T/o" 2>&1
 grep -q 'skipped a/f.tif' "$T/o" && ok "skipped"
-m=$(node -e 'const {readPicture}=require(process.argv[1]+"/dist/data");readPicture(process.argv[2],{size:"source",rule:"floor",multiple:1,patch:16}).then(p=>console.log(Math.max(...p.pixels)))' "$P" "$T/d/a/f.tif")
+m=$(node -e 'const {readImage}=require(process.argv[1]+"/dist/data");readImage(process.argv[2],{size:"source",rule:"floor",multiple:1,patch:16}).then(p=>console.log(Math.max(...p.pixels)))' "$P" "$T/d/a/f.tif")
 [ "$m" -gt 200 ] && ok "brightest pixel $m"
 bad "a ramp from black to white was scored with its brightest pixel at $m of 255, not skipped, not told"

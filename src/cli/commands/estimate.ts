@@ -3,12 +3,13 @@ import type { Estimate } from '../../tools/estimate/estimate.js';
 import { command } from '../command.js';
 import { ESTIMATE, SCAN } from '../options.js';
 import { byteSize, duration } from '../output.js';
+import { count } from '../../web/html.js';
 import { defined, onScan, scanOptions } from '../stages.js';
 
 function estimateText(found: Estimate): string {
   const { memory, disk } = found;
   const lines = [
-    `images:    ${found.images} of ${found.labels} labels, scored at ${found.width} x ${found.height} px at most`,
+    `images:    ${found.images} of ${count(found.labels, 'label')}, scored at ${found.width} x ${found.height} px at most`,
     `UNet calls: ${found.unetCalls} (${found.unetCallsPerImage} an image) in batches of ${found.batch}, ${found.dtype} on ${found.device}`,
     `memory:      ${byteSize(memory.total)} (weights ${byteSize(memory.weights)}, activations ${byteSize(memory.activations)}) of ${byteSize(memory.available)} free`,
     `disk:        ${byteSize(disk.total)} (tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`,

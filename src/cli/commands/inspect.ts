@@ -3,6 +3,7 @@ import type { DatasetInspection, Inspection, RunInspection } from '../../tools/i
 import { command } from '../command.js';
 import { INSPECTED } from '../options.js';
 import { byteSize, table } from '../output.js';
+import { count } from '../../web/html.js';
 import { ignoredSentence } from '../../data/ignored.js';
 import { defined } from '../stages.js';
 
@@ -22,7 +23,7 @@ function datasetText(found: DatasetInspection): string {
   const range = (sides: [number, number] | null): string =>
     sides ? (sides[0] === sides[1] ? `${sides[0]}` : `${sides[0]} ... ${sides[1]}`) : '?';
   return [
-    `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${found.images} images of ${found.labels.length} labels, ${byteSize(found.bytes)}.`,
+    `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${count(found.images, 'image')} of ${count(found.labels.length, 'label')}, ${byteSize(found.bytes)}.`,
     `Of ${measured.images} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
     ...measured.unreadable.map(({ image, reason }) => `  ${image}: ${reason}`),
     ...found.warnings,
@@ -50,7 +51,7 @@ function runText(found: RunInspection): string {
   return [
     `Run ${found.path}: ${state}; ${found.scored} images scored, ${found.skipped} skipped.`,
     `model: ${model.path} (${model.kind}, ${model.conditioning})`,
-    `dataset: ${dataset.path} (${dataset.images} images, ${dataset.labels.length} labels)`,
+    `dataset: ${dataset.path} (${count(dataset.images, 'image')}, ${count(dataset.labels.length, 'label')})`,
     ...lines(found.options),
     ...(found.report ? [`report: ${found.report}`] : []),
     `fingerprint: ${found.fingerprint}`,

@@ -27,6 +27,7 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
+import { count } from '../../web/html.js';
 import { usableCores } from '../../engine/cores.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { sha256File } from '../../runs/fingerprint.js';
@@ -278,7 +279,7 @@ export async function resolveOptions(
   const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
     hooks.log?.(
-      `${dataset.images.length - images.length} images of ${against} are not scored: their label is what the others are compared with.`,
+      `${count(dataset.images.length - images.length, 'image')} of ${against} will not be scored: the other labels are compared with this one.`,
     );
   }
   check(
