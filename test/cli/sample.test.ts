@@ -44,10 +44,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     expect(JSON.parse(made.stdout) as SampleSummary).toMatchObject({
       made: 4,
       kept: 0,
-      options: { steps: 2 },
+      options: { inferenceSteps: 2 },
       labels: ['class2', 'class0'].map((label) => ({ label, folder: at('fold', label), images: 2 })),
     });
-    expect(readdirSync(at('fold')).sort()).toEqual(['class0', 'class2', 'samples.json', 'grid.png']);
+    expect(readdirSync(at('fold')).sort()).toEqual(['class0', 'class2', 'grid.png', 'samples.json']);
     const again = await cli(command);
     expect(again).toMatchObject({
       code: 0,

@@ -110,7 +110,7 @@ const command = [
     const out = ['--out', at('no')];
     expect(await cli([...command, ...out, '--inference-steps', '4'])).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('no multiple of the 100 of 10 inversion steps') as string,
+      stderr: expect.stringContaining('not a multiple of the 100 of 10 inversion steps') as string,
     });
     expect(await cli([...command, ...out, '--attention-layers', 'up_blocks.0'])).toMatchObject({
       code: 2,
