@@ -22,7 +22,7 @@ const RECIPE = [
   '--flips',
   '--drop',
   '0.1',
-  '--t-range',
+  '--train-t-range',
   '0.05,0.4',
   '--wide',
   '0.2',

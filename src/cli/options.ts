@@ -1311,7 +1311,7 @@ export const TRAIN = {
   steps: option({ group: 'Training', describe: 'Training steps', parse: integer(1), shownDefault: "the size's; 5000" }),
   epochs: option({
     group: 'Training',
-    describe: 'Passes over the training images, instead of --steps',
+    describe: 'Epochs over the training images, instead of --steps',
     parse: positive,
   }),
   'train-batch': option({
@@ -1363,7 +1363,7 @@ export const TRAIN = {
     parse: fraction,
     shownDefault: '0.999; 0 with --from',
   }),
-  't-range': option({
+  'train-t-range': option({
     group: 'Training',
     describe: 'Range of timesteps to sample, as fractions of the noise schedule',
     parse: fractions,

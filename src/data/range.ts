@@ -56,7 +56,7 @@ export function rangeOf(values: Float32Array): [low: number, high: number] {
 export async function toEightBits(image: Sharp, { space, channels, hasAlpha, depth }: Metadata): Promise<Buffer> {
   const colors = (channels ?? 0) - (hasAlpha ? 1 : 0);
   if (colors !== 1 && colors !== 3)
-    throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
+    throw new Error(`it has ${channels} channels of ${depth}, which are not gray or RGB`);
   // 16 bits are read as unsigned: signed ones are moved there and back
   const moved = depth === 'short' && (space === 'grey16' || space === 'rgb16');
   const plain = moved ? image.clone().linear(1, 32768) : image.clone();
@@ -66,7 +66,7 @@ export async function toEightBits(image: Sharp, { space, channels, hasAlpha, dep
     .removeAlpha()
     .raw({ depth: 'float' })
     .toBuffer({ resolveWithObject: true });
-  if (info.channels !== colors) throw new Error(`it has ${channels} channels of ${depth}, which are not grey or RGB`);
+  if (info.channels !== colors) throw new Error(`it has ${channels} channels of ${depth}, which are not gray or RGB`);
   const values =
     data.byteOffset % 4 === 0
       ? new Float32Array(data.buffer, data.byteOffset, data.length / 4)

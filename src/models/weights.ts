@@ -11,7 +11,7 @@ import { isObject, readJsonObject } from './json.js';
 const NAMES = ['diffusion_pytorch_model', 'model'];
 
 const CONVERT =
-  'Convert it once, where Python with diffusers is at hand: from diffusers import DiffusionPipeline; DiffusionPipeline.from_pretrained("MODEL").save_pretrained("MODEL-safetensors", safe_serialization=True)';
+  'Convert it once, where you have Python with diffusers: from diffusers import DiffusionPipeline; DiffusionPipeline.from_pretrained("MODEL").save_pretrained("MODEL-safetensors", safe_serialization=True)';
 
 /** A fingerprint reads this many bytes at this many places of each file. */
 const SAMPLE_BYTES = 64 * 1024;

@@ -1,61 +1,131 @@
-// docs/reference/cli.md says what the command line does; docs/guides/typescript.md compiles.
-import { readFileSync } from 'node:fs';
+// The docs: generated pages are current, commands are accepted, links lead somewhere, examples compile.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 import { COMMANDS } from '../../src/cli/main.js';
-import { COMMON, type Option, type OptionTable } from '../../src/cli/options.js';
+import { COMMON } from '../../src/cli/options.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
+import { checkCommand, words } from '../helpers/commands.js';
+import { PAGES, readPage, shellLines } from '../helpers/pages.js';
 import { ROOT } from './cli.js';
 
-const cliDoc = readFileSync(path.join(ROOT, 'docs', 'reference', 'cli.md'), 'utf8');
-
-/** The row of an option as the document has it. */
-function row(name: string, option: Option<unknown>): string {
-  const flag = option.positional
-    ? `\`${name.toUpperCase()}\``
-    : `\`--${name}\`${option.alias ? `, \`-${option.alias}\`` : ''}`;
-  const shown =
-    option.shownDefault ??
-    (option.flag || option.fallback === undefined ? '' : String(option.fallback as string | number));
-  return `| ${flag} | ${option.describe}${option.choices ? ` (${option.choices.join(', ')})` : ''} | ${option.required ? 'required' : shown} |`;
-}
-
-function expectRows(text: string, options: OptionTable): void {
-  const rows = text.split('\n').filter((line) => /^\| `(--)?[\w-]+`/.test(line));
-  expect(rows).toEqual(Object.entries(options).map(([name, option]) => row(name, option)));
-}
-
-test('docs/reference/cli.md lists the commands', () => {
-  for (const { name, describe: what } of COMMANDS) expect(cliDoc).toContain(`| \`diffmine ${name}\` | ${what} |`);
+test('docs/reference/cli.md is current (else run: node scripts/docs.mjs)', () => {
+  const ran = spawnSync(process.execPath, ['scripts/docs.mjs', '--check', '--only', 'cli'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  expect([ran.status, ran.stderr]).toEqual([0, '']);
 });
 
-test('docs/reference/cli.md lists what every command takes', () => {
-  expectRows(cliDoc.slice(cliDoc.indexOf('## Every command'), cliDoc.indexOf('## Exit codes')), COMMON);
+test('docs/reference/cli.md lists every option of every command', () => {
+  const page = readPage('docs/reference/cli.md');
+  for (const { name, options } of COMMANDS) {
+    const start = page.indexOf(`## diffmine ${name}\n`);
+    const end = page.indexOf('\n## ', start + 1);
+    const section = page.slice(start, end < 0 ? undefined : end);
+    const listed = [...section.matchAll(/^\| `(?:--)?([\w-]+)`/gm)].map(([, option]) => option?.toLowerCase());
+    expect([name, listed]).toEqual([name, Object.keys(options)]);
+  }
 });
 
-test.each(COMMANDS.map((one) => [one.name, one] as const))(
-  'docs/reference/cli.md lists the options of %s, no more and no less',
-  (name, { options }) => {
-    const start = cliDoc.indexOf(`### diffmine ${name}\n`);
-    expect(start).toBeGreaterThan(0);
-    const end = cliDoc.indexOf('\n### ', start + 1);
-    expectRows(cliDoc.slice(start, end < 0 ? undefined : end), options);
-  },
+test('docs/reference/errors.md has every exit code', () => {
+  const rows = [...readPage('docs/reference/errors.md').matchAll(/^\| (\d+) \| `(\w+)` \|/gm)];
+  expect(Object.fromEntries(rows.map(([, exit, code]) => [code, Number(exit)]))).toEqual(EXIT_CODES);
+});
+
+const commands = PAGES.flatMap((page) =>
+  shellLines(readPage(page))
+    .flatMap((line) => line.split(' && '))
+    .map((line) => words(line))
+    .map((line) => (line[0] === 'npx' ? line.slice(1) : line[1] === 'bin/diffmine.js' ? line.slice(1) : line))
+    .filter(([program]) => program === 'diffmine' || program === 'bin/diffmine.js')
+    .map((line) => [page, line.join(' '), line] as const),
 );
 
-test('docs/reference/cli.md has every exit code', () => {
-  const exits = cliDoc.slice(cliDoc.indexOf('## Exit codes'), cliDoc.indexOf('## Commands'));
-  const documented = exits.split('\n').flatMap((line) => {
-    const [, code, names] = /^\| (\d+) \| ([^|]*) \|/.exec(line) ?? [];
-    return code === undefined ? [] : [...(names ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => [name, Number(code)]);
-  });
-  expect(Object.fromEntries(documented)).toEqual(EXIT_CODES);
+test('the pages have commands', () => {
+  expect(commands.length).toBeGreaterThan(80);
 });
 
-test('the examples of README and docs/guides/typescript.md compile against the sources', () => {
-  const markdown = ['README.md', 'docs/guides/typescript.md']
-    .map((file) => readFileSync(path.join(ROOT, file), 'utf8'))
-    .join('\n');
+test.each(commands)('%s: %s', (_page, _line, line) => {
+  expect(() => checkCommand(line.slice(1))).not.toThrow();
+});
+
+/** Options of other programs on the pages: of the project's scripts, npm, cmake. */
+const FOREIGN = [
+  '--check',
+  '--only',
+  '--skip',
+  '--all',
+  '--target',
+  '--runs',
+  '--seconds',
+  '--minimize',
+  '--no-deps',
+  '--test-case',
+  '--min-contrast',
+  '--version',
+  '--help',
+];
+
+test.each(PAGES.filter((page) => page !== 'CHANGELOG.md'))('%s names options that exist', (page) => {
+  const known = new Set([COMMON, ...COMMANDS.map(({ options }) => options)].flatMap((table) => Object.keys(table)));
+  const text = readPage(page).replace(/```[\s\S]*?```/g, '');
+  const named = [...text.matchAll(/`([^`\n]*)`/g)].flatMap(
+    ([, code]) => (code ?? '').match(/(?<![\w-])--[a-z][\w-]*/g) ?? [],
+  );
+  const unknown = named.filter((option) => !known.has(option.slice(2)) && !FOREIGN.includes(option));
+  expect(unknown).toEqual([]);
+});
+
+/** The anchor that GitHub gives a heading. */
+const anchor = (heading: string): string =>
+  heading
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+    .replace(/\s/g, '-');
+
+const anchors = (page: string): string[] =>
+  [
+    ...readPage(page)
+      .replace(/```[\s\S]*?```/g, '')
+      .matchAll(/^#+ (.*)$/gm),
+  ].map(([, heading]) => anchor(heading ?? ''));
+
+test.each(PAGES)('links of %s lead to files and headings', (page) => {
+  const text = readPage(page).replace(/```[\s\S]*?```/g, '');
+  const broken = [...text.matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, link]) => link as string)
+    .filter((link) => !/^[a-z]+:/.test(link))
+    .filter((link) => {
+      const [file, heading] = link.split('#') as [string, string | undefined];
+      const target = file === '' ? page : path.join(path.dirname(page), file);
+      if (!existsSync(path.join(ROOT, target))) return true;
+      return heading !== undefined && target.endsWith('.md') && !anchors(target).includes(heading);
+    });
+  expect(broken).toEqual([]);
+});
+
+test.each(PAGES.filter((page) => /contributing/i.test(page)))('%s names files that exist', (page) => {
+  const paths = [...readPage(page).matchAll(/`((?:src|cpp|binding|test|scripts|docs|demo)\/[\w./-]*)`/g)]
+    .map(([, name]) => name as string)
+    .filter((name) => !/NAME/.test(name));
+  expect(paths.filter((name) => !existsSync(path.join(ROOT, name)))).toEqual([]);
+});
+
+test('docs/README.md leads to every page', () => {
+  const linked = (page: string): string[] =>
+    [...readPage(page).matchAll(/\]\(([^)#\s]+\.md)/g)].map(([, link]) =>
+      path.join(path.dirname(page), link as string),
+    );
+  const seen = new Set<string>(['docs/README.md']);
+  for (const page of seen) for (const next of linked(page)) if (PAGES.includes(next)) seen.add(next);
+  expect(PAGES.filter((page) => page.startsWith('docs') && !seen.has(page))).toEqual([]);
+});
+
+test('the TypeScript examples compile against the sources', () => {
+  const markdown = PAGES.map(readPage).join('\n');
   // an example with await at the top level is a program: as a function, it compiles as CommonJS, too
   const examples = [...markdown.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) =>
     (code ?? '').replace(
@@ -63,7 +133,7 @@ test('the examples of README and docs/guides/typescript.md compile against the s
       (program) => `export async function program(): Promise<void> {\n${program}}\n`,
     ),
   );
-  expect(examples.length).toBeGreaterThanOrEqual(3);
+  expect(examples.length).toBeGreaterThanOrEqual(5);
   // Each example is a module of its own, in a file that exists only here.
   const files = new Map(
     examples.map((code, i) => [

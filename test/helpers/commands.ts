@@ -16,10 +16,11 @@ export function checkCommand([name, ...rest]: readonly string[]): void {
   const flags: Record<string, unknown> = {};
   for (let i = 0; i < rest.length; i++) {
     const word = rest[i] as string;
-    const option = word.startsWith('--') ? word.slice(2) : positional.shift();
+    const alias = Object.keys(table).find((one) => `-${table[one]?.alias}` === word);
+    const option = word.startsWith('--') ? word.slice(2) : (alias ?? positional.shift());
     const spec = option === undefined ? undefined : table[option];
     if (option === undefined || !spec) throw new Error(`${name} has no ${word}.`);
-    const value = !word.startsWith('--') ? word : spec.flag ? true : rest[(i += 1)];
+    const value = !word.startsWith('-') ? word : spec.flag ? true : rest[(i += 1)];
     if (value === undefined) throw new Error(`${word} needs a value.`);
     flags[option] = spec.parse.list ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
   }

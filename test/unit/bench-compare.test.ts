@@ -215,8 +215,8 @@ test('a baseline is read back whole; what is none is refused with a word', async
   }
 });
 
-test('the example of docs/reference/formats.md is a report', async () => {
-  const text = readFileSync(path.join(__dirname, '../../docs/reference/formats.md'), 'utf8');
+test('the example of docs/reference/formats/benchmark.md is a report', async () => {
+  const text = readFileSync(path.join(__dirname, '../../docs/reference/formats/benchmark.md'), 'utf8');
   const example = /```json\n(\{\s*"format": "diffmine-bench-5"[^]*?)```/.exec(text)?.[1] ?? '';
   const file = path.join(folder, 'example.json');
   await writeFile(file, example);

@@ -73,7 +73,7 @@ function dataset(count: number, add: (root: string) => void = () => undefined, n
   return root;
 }
 
-test('tables and maps hold what docs/reference/formats.md says', async () => {
+test('tables and maps hold what docs/reference/formats/run.md says', async () => {
   const summary = await scan(base('run'));
   expect(summary).toMatchObject({
     complete: true,

@@ -237,7 +237,7 @@ describe('the page', () => {
         { step: 400, validation: 0.0312 },
         { step: 500, validation: 0.035 },
       ],
-      settings: { tRange: [0.05, 0.4], flips: true, prompt: null },
+      settings: { trainTRange: [0.05, 0.4], flips: true, prompt: null },
     });
     const said = text(page);
     for (const part of [

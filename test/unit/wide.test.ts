@@ -131,7 +131,7 @@ test.each<[string, () => string, RegExp]>([
   [
     'five channels',
     () => file(tiff('f32', W, 16, 5, (x) => x / W)),
-    /it has 5 channels of float, which are not grey or RGB/,
+    /it has 5 channels of float, which are not gray or RGB/,
   ],
   ['doubles, which the decoder does not know', () => ramp('f64', 0, 1), /cannot be read/],
 ])('skips %s', async (_, make, reason) => {

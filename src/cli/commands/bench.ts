@@ -169,7 +169,7 @@ function cellsText(cells: Cell[]): string[] {
     ]);
     lines.push(
       '',
-      table(['seconds an image', 'input', 'batch', ...STAGES], rows, [2, 3, 4, 5, 6, 7, 8, 9, 10]),
+      table(['seconds per image', 'input', 'batch', ...STAGES], rows, [2, 3, 4, 5, 6, 7, 8, 9, 10]),
       '  decode runs beside the rest; features: of a chosen image; cluster: of a label of 1000 patches',
     );
   }
@@ -190,7 +190,7 @@ function compareText({ baseline, tolerance, comparisons, warnings, passed }: Com
   ]);
   return [
     '',
-    `against the baseline of ${baseline.created} (diffmine ${baseline.version}, ${baseline.processor}), shares of the machine's own rate, tolerance ${percent(tolerance)}:`,
+    `against the baseline of ${baseline.created} (diffmine ${baseline.version}, ${baseline.processor}), utilization of the machine's matmul rate, tolerance ${percent(tolerance)}:`,
     table(['cell', 'what', 'baseline', 'now', 'ratio', ''], rows, [2, 3, 4]),
     ...warnings.map((warning) => `note: ${warning}`),
     passed ? 'No regression.' : 'Slower than the baseline.',
@@ -210,7 +210,7 @@ export function benchText(report: BenchReport, comparison?: CompareReport): stri
   return [
     `${report.model} on ${report.device} (${processor})`,
     ...(diffusers
-      ? [`peer: diffusers ${diffusers.diffusers}, torch ${diffusers.torch}, ${diffusers.threads} threads`]
+      ? [`baseline: diffusers ${diffusers.diffusers}, torch ${diffusers.torch}, ${diffusers.threads} threads`]
       : []),
     ...(report.training ? trainingText(report.training) : []),
     ...cellsText(report.cells),

@@ -15,7 +15,7 @@ function estimateText(found: Estimate): string {
     `disk:        ${byteSize(disk.total)} (tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`,
     found.hours === undefined || found.rate === undefined
       ? 'time:        unknown without a rate'
-      : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} UNet calls a second`,
+      : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} UNet calls per second`,
   ];
   if (!memory.fits) lines.push('This does not fit into memory: give a smaller --batch or --size, or fewer --workers.');
   return lines.join('\n');

@@ -69,7 +69,7 @@ export function trainText({ path, steps, loss, best, step, images, skipped, seco
 
 export const trainCommand = command({
   name: 'train',
-  describe: 'Fine-tune a model on labelled images, or train a small one from scratch',
+  describe: 'Fine-tune a model on labeled images, or train a small one from scratch',
   native: true,
   options: { ...TRAIN },
   examples: [
@@ -118,7 +118,7 @@ export const trainCommand = command({
         maxGradNorm: values['max-grad-norm'],
         ema: values.ema,
         drop: values.drop,
-        tRange: values['t-range'],
+        trainTRange: values['train-t-range'],
         wide: values.wide,
         minSnr: values['min-snr'],
         flips: values.flips,

@@ -306,7 +306,7 @@ function checkUnits<Mark extends Marked>(location: string, images: readonly Mark
   throw new DiffmineError(
     'DATASET_INVALID',
     `The boxes of ${location} are normalized: all their coordinates are between 0 and 1.`,
-    "Boxes are in pixels: multiply x and w by the image's width, y and h by its height. YOLO's x and y are the centre: subtract w / 2 and h / 2.",
+    "Boxes are in pixels: multiply x and w by the image's width, y and h by its height. YOLO's x and y are the center: subtract w / 2 and h / 2.",
   );
 }
 

@@ -207,7 +207,7 @@ function wordsOf({ manifest }: CotypicalityRun, { clusters }: GroupRecord): obje
       {
         lead: 'Clusters',
         text:
-          'group the places with the highest co-typicality by their appearance under each label. A row is a sequence, a column a label; the outlined tile is the image that the sequence was made from. ' +
+          'group the places with the highest co-typicality by their appearance under each label. Rows are sequences, columns are labels; the outlined tile is the image that the sequence was made from. ' +
           'Clusters are numbered from 0 by descending median co-typicality, as in the tables; the sequences nearest to the center come first.',
       },
     ],

@@ -233,7 +233,7 @@ export async function startWorkers(
     await close();
     throw asDiffmineError(errors.find((error) => !(error instanceof SlotLost)) ?? lost[0]?.reason);
   }
-  for (const { reason } of lost) hooks.log?.(`${reason.message} The other processes go on without it.`);
+  for (const { reason } of lost) hooks.log?.(`${reason.message} The other processes continue without it.`);
   const slots = workers
     .filter((_, i) => begun[i]?.status === 'fulfilled')
     .map(

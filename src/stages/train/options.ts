@@ -53,7 +53,7 @@ export interface TrainOptions {
   /** probability that an image is shown without its label; default 0.05 */
   drop?: number;
   /** fractions of the schedule that timesteps are drawn from; default [0, 1] */
-  tRange?: [number, number];
+  trainTRange?: [number, number];
   /** fraction of the timesteps drawn from the whole schedule anyway; default 0 */
   wide?: number;
   /** gamma of the Min-SNR weights, 0: unweighted; default 0 */
@@ -223,9 +223,9 @@ export function checkSettings(s: TrainSettings): void {
     number(name, (value) => value >= 0 && value < 1, 'a number from 0 to below 1');
   for (const name of ['drop', 'wide'] as const)
     number(name, (value) => value >= 0 && value <= 1, 'a number from 0 to 1');
-  const [begin, end] = s.tRange;
+  const [begin, end] = s.trainTRange;
   if (!(begin >= 0 && begin < end && end <= 1))
-    throw wrong('tRange', s.tRange, 'two fractions of the schedule, the first below the second');
+    throw wrong('trainTRange', s.trainTRange, 'two fractions of the schedule, the first below the second');
   if (s.trainBatch % s.gradientAccumulationSteps !== 0)
     throw new DiffmineError(
       'INVALID_ARGUMENT',

@@ -98,7 +98,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
     throw new DiffmineError(
       'RUN_MISMATCH',
       `${options.out} holds a training already (${record.status}, ${record.step} of ${record.settings.steps} steps).`,
-      'Go on with it with --resume, or give --out another folder.',
+      'Continue it with --resume, or give --out another folder.',
     );
   }
   const given: TrainOptions = { ...options };
@@ -136,7 +136,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       'No dataset was given to train on.',
-      'Name a folder with one folder of images a label, or a table.',
+      'Name a folder with one folder of images per label, or a table.',
     );
   if (existsSync(folder)) {
     const foreign = (await readdir(folder)).find((name) => !['locks', 'cache'].includes(name) && !name.startsWith('.'));
@@ -198,7 +198,7 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
     maxGradNorm: asked.maxGradNorm ?? 1,
     ema: asked.ema ?? (size ? 0.999 : 0),
     drop: asked.drop ?? 0.05,
-    tRange: asked.tRange ?? [0, 1],
+    trainTRange: asked.trainTRange ?? [0, 1],
     wide: asked.wide ?? 0,
     minSnr: asked.minSnr ?? 0,
     flips: asked.flips ?? false,

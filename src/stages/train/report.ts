@@ -261,7 +261,7 @@ const NAMES: Record<string, string> = {
   sampleInferenceSteps: 'DDIM steps of samples',
   saveDtype: 'Dtype of saved weights',
   size: 'Crop size, px',
-  tRange: 'Timesteps, fractions of the schedule',
+  trainTRange: 'Timesteps, fractions of the schedule',
   use: 'Model weights',
   vae: 'VAE',
   validation: 'Validation fraction',

@@ -43,7 +43,7 @@ export const SIZES = {
     learningRate: 1e-3,
   },
   small: {
-    describe: 'a small world in minutes on 2 CPU cores (the demo)',
+    describe: 'a small dataset in minutes on 2 CPU cores (the demo)',
     kind: 'pixel',
     side: 64,
     fold: 2,

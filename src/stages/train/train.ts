@@ -105,8 +105,8 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
           warmup: settings.warmupSteps,
           totalSteps: settings.steps,
           weightDecay: settings.weightDecay,
-          tBegin: Math.round(settings.tRange[0] * trainTimesteps),
-          tEnd: Math.round(settings.tRange[1] * trainTimesteps),
+          tBegin: Math.round(settings.trainTRange[0] * trainTimesteps),
+          tEnd: Math.round(settings.trainTRange[1] * trainTimesteps),
           wideFraction: settings.wide,
           checkpointing: settings.gradientCheckpointing,
           ...(settings.maxGradNorm > 0 && { maxGradientNorm: settings.maxGradNorm }),
@@ -601,7 +601,7 @@ class Training {
     const kept =
       good === undefined
         ? 'There is no checkpoint yet.'
-        : `The checkpoint of step ${good} is kept: --resume goes on from it, best with a lower --learning-rate.`;
+        : `The checkpoint of step ${good} is kept: --resume continues from it, best with a lower --learning-rate.`;
     throw new DiffmineError('NUMERICS', error.message, `${error.hint === undefined ? '' : `${error.hint} `}${kept}`, {
       cause: error,
     });

@@ -94,7 +94,7 @@ export class Diffusers {
       if (error instanceof DiffmineError) throw error;
       throw new DiffmineError(
         'SETUP',
-        `The peer "${python}" does not start: ${error instanceof Error ? error.message : String(error)}.`,
+        `diffusers in "${python}" does not start: ${error instanceof Error ? error.message : String(error)}.`,
         hint,
         { cause: error },
       );
@@ -108,7 +108,7 @@ export class Diffusers {
     if (answer.done)
       throw new DiffmineError(
         'SETUP',
-        'The peer ended in the middle of the benchmark.',
+        'diffusers ended in the middle of the benchmark.',
         'It may have run out of memory.',
       );
     const { seconds, error } = parseJson(answer.value) as { seconds?: number; error?: string };

@@ -63,7 +63,7 @@ function comparisonTable({ tolerance, comparisons, warnings, baseline, passed }:
   ]);
   return [
     `### ${passed ? 'No regression' : 'Regression'} against the baseline`,
-    `Shares of the machine's own matrix-product rate; ${percent(tolerance)} may be lost. Baseline: diffmine ${baseline.version}, ${baseline.created}, ${baseline.processor}.`,
+    `Utilization of the machine's matmul rate; tolerance ${percent(tolerance)}. Baseline: diffmine ${baseline.version}, ${baseline.created}, ${baseline.processor}.`,
     table(['cell', 'what', 'baseline (range)', 'now (range)', 'change', ''], rows),
     ...(warnings.length === 0 ? [] : [warnings.map((warning) => `- ${warning}`).join('\n')]),
   ].join('\n\n');
@@ -117,7 +117,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
       return one ? time(ofImage(result, name) ?? one.seconds.median) : '';
     };
     parts.push(
-      `### Seconds an image, by stage`,
+      `### Seconds per image, by stage`,
       table(
         ['cell', ...STAGES],
         staged.map(([cell, result]) => [cellName(cell), ...STAGES.map((name) => stage(result, name))]),
@@ -132,7 +132,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
     parts.push(
       `### Beside diffusers ${diffusers.diffusers}, torch ${diffusers.torch}`,
       table(
-        ['cell', 'diffusers', 's a pass', 'peer, s a pass', 'times faster'],
+        ['cell', 'diffusers', 's per pass', 'diffusers, s per pass', 'times faster'],
         diffusersCells.map(([cell, seconds, other]) => [
           cellName(cell),
           other.mode,

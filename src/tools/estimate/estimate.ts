@@ -57,7 +57,7 @@ function mapCells(shape: Shape, fold: number): number {
  */
 export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent> = {}): Promise<Estimate> {
   if (options.rate !== undefined && !(options.rate > 0))
-    throw new DiffmineError('INVALID_ARGUMENT', `The rate is ${options.rate}; expected UNet calls a second.`);
+    throw new DiffmineError('INVALID_ARGUMENT', `The rate is ${options.rate}; expected UNet calls per second.`);
   const resolved = await resolveOptions(options, VERSION, hooks);
   const { model, dataset, contrasts, sizes, device, draft } = resolved;
   const { samples, perImage, maps, batch, dtype, allLabels } = draft.options;

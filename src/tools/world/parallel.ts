@@ -33,7 +33,7 @@ export async function writeParallelWorld(
   if (!Number.isInteger(images) || images < 1)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A parallel world of ${images} images a city is too small.`,
+      `A parallel dataset of ${images} images per city is too small.`,
       'Ask for at least 1.',
     );
   if (!Number.isInteger(first) || first < 0)

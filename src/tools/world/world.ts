@@ -146,7 +146,7 @@ export async function writeWorld(
   if (!Number.isInteger(images) || images < 2)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A world of ${images} images a city is too small.`,
+      `A dataset of ${images} images per city is too small.`,
       'Ask for at least 2.',
     );
   if (!Number.isInteger(size) || size < 32 || size > 1024)

@@ -105,7 +105,7 @@ diffmine.patch = (page) => {
     const source = h('img', {
       class: 'source',
       src: `images/${number}.webp`,
-      alt: `${file}, an image labelled ${label}`,
+      alt: `${file}, an image labeled ${label}`,
       width,
       height,
     });

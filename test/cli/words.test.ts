@@ -1,0 +1,124 @@
+// Words: pages, help texts and messages say one thing with one word, the field's own.
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import ts from 'typescript';
+import { COMMANDS } from '../../src/cli/main.js';
+import { COMMON, type OptionTable } from '../../src/cli/options.js';
+import { PAGES, readPage } from '../helpers/pages.js';
+import { ROOT } from './cli.js';
+
+/** What to avoid, and what to say. */
+const WORDS: [RegExp, string][] = [
+  [/\bpictures?\b/i, 'image'],
+  [/\bdata sets?\b/i, 'dataset'],
+  [/\bcolour/i, 'color'],
+  [/\bneighbour/i, 'neighbor'],
+  [/\b(grey|centre[sd]?|licence|behaviour|favour\w*|honour\w*|labelled|labelling)\b/i, 'US spelling'],
+  [/\w(normali|recogni|optimi|locali|summari|initiali|reali|generali)s(e|ed|es|ing|ation)\b/i, 'US spelling: -ize'],
+  [/\bnormalis|\brecognis|\boptimis|\blocalis/i, 'US spelling: -ize'],
+  [/\banew\b/i, 'again'],
+  [/\bpass(ed|es)? over\b/i, 'skip, ignore'],
+  [/\b(go|goes|going|gone|went) on\b/i, 'resume, continue'],
+  [/\btak(e|es|en) up again\b/i, 'resume'],
+  [/\bfrom nothing\b/i, 'from scratch'],
+  [/\bout of nothing\b/i, 'from scratch'],
+  [/\bpeers?\b/i, 'baseline, diffusers'],
+  [/\blevers?\b/i, 'optimization'],
+  [/--without\b/, '--disable'],
+  [/\bhost cache\b/i, 'CPU caching allocator'],
+  [/\b(CPU|float64-checked) twins?\b/i, 'CPU implementation'],
+  [/\bsettle[sd]?\b/i, 'resolve'],
+  [/\bslabs?\b/i, 'tile'],
+  [/\bmend(ed|s|ing)?\b/i, 'fix'],
+  [/\bsheets?\b(?!")/i, 'image grid'],
+  [/\bshares? of\b/i, 'fraction of, utilization'],
+  [/\bevaluations? (a|per) (second|pass|image|forward)/i, 'UNet calls'],
+  [/\bUNet evaluations?\b|\bevaluations? of the UNet\b/i, 'UNet calls'],
+  [/\b(an?|the) evaluation of a UNet\b/i, 'UNet call'],
+  [/\b(steps|calls|images|patches|operations|tokens|samples|iterations) a second\b/i, 'per second'],
+  [
+    /\b(seconds|images|patches|clusters|samples|draws|row|folder|column|page|line|pass|process) an? (image|label|shard|picture|step|city|pass|card|device|cluster|country|decade)\b/i,
+    'per',
+  ],
+  [/\bis no valid\b/i, 'is not valid'],
+  [/\bbug of\b/i, 'bug in'],
+  [/\b(small|planted) world\b/i, 'synthetic dataset with ground truth; planted elements'],
+  [/\bnot yet seen\b/i, 'not measured on a GPU'],
+  [/\bcry wolf\b/i, 'few false alarms'],
+  [/\blearnt\b/i, 'learned'],
+  [/\bat hand\b/i, 'current, available'],
+  [/\bcourse of\b/i, 'schedule'],
+  [/\bthe like\b|\blikewise told\b/i, 'plain words'],
+];
+
+/** Code, links and quoted names are left out of pages: they are spelled as the code spells them. */
+const prose = (markdown: string): string =>
+  markdown
+    .replace(/```[\s\S]*?```/g, '')
+    .replace(/`[^`\n]*`/g, '`...`')
+    .replace(/\]\([^)]*\)/g, ']()')
+    .replace(/https?:\S+/g, '');
+
+const found = (text: string): string[] =>
+  text.split('\n').flatMap((line) =>
+    WORDS.flatMap(([pattern, better]) => {
+      const match = pattern.exec(line);
+      return match ? [`"${match[0]}" (say: ${better}) in: ${line.trim()}`] : [];
+    }),
+  );
+
+test('the list finds what it is for', () => {
+  const said = 'A row a picture: 12 evaluations a second, the share of the data set is passed over, settled anew.';
+  expect(found(said)).toHaveLength(8);
+  expect(
+    found('One row per image: 12 UNet calls per second; the fraction of the dataset is skipped, resolved again.'),
+  ).toEqual([]);
+});
+
+// The changelog names old options, and the ledger is a list of checks by the names of its steps.
+test.each(PAGES.filter((page) => page !== 'CHANGELOG.md'))('%s', (page) => {
+  expect(found(prose(readPage(page)))).toEqual([]);
+});
+
+const help = (options: OptionTable): string =>
+  Object.entries(options)
+    .map(([name, { describe, group, shownDefault, choices }]) =>
+      [`--${name} ${describe}`, group, shownDefault ?? '', ...(choices ?? [])].join('\n'),
+    )
+    .join('\n');
+
+test.each(COMMANDS.map((one) => [one.name, one] as const))('diffmine %s --help', (_name, command) => {
+  const { describe, options, examples = [] } = command;
+  expect(found([describe, ...examples.flat(), help(options)].join('\n'))).toEqual([]);
+});
+
+test('the options of every command', () => {
+  expect(found(help(COMMON))).toEqual([]);
+});
+
+/** Text literals of a source file that are sentences or parts of them: with a space between two words. */
+function sentences(file: string): string[] {
+  const source = ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest, true);
+  const texts: string[] = [];
+  const visit = (node: ts.Node): void => {
+    const isText =
+      ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node) || ts.isTemplateExpression(node);
+    if (isText) {
+      const text = ts.isTemplateExpression(node)
+        ? [node.head.text, ...node.templateSpans.map(({ literal }) => literal.text)].join('...')
+        : node.text;
+      if (/[a-z,.] [a-zA-Z]/.test(text) && !/\bSELECT\b|^use strict$/.test(text)) texts.push(text.replace(/\s+/g, ' '));
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return texts;
+}
+
+const sources = readdirSync(path.join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .sort();
+
+test.each(sources)('messages of src/%s', (name) => {
+  expect(sentences(path.join(ROOT, 'src', name)).flatMap(found)).toEqual([]);
+});
