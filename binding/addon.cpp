@@ -53,7 +53,7 @@ constexpr Export kExports[] = {
     {"unetForward", promised<unet_forward>},
     {"vaeEncode", promised<vae_encode>},
     {"vaeDecode", promised<vae_decode>},
-    {"encodeImages", promised<encode_pictures>},
+    {"encodeImages", promised<encode_images>},
     {"schedule", checked<schedule>},
     {"addNoise", checked<add_noise>},
     {"ddimTimesteps", checked<ddim_timesteps>},

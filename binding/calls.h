@@ -23,7 +23,7 @@ Napi::Value unet_forward(Info);
 // vae.cpp
 Napi::Value vae_encode(Info);
 Napi::Value vae_decode(Info);
-Napi::Value encode_pictures(Info);
+Napi::Value encode_images(Info);
 // schedule.cpp
 Napi::Value schedule(Info);
 Napi::Value add_noise(Info);

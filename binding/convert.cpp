@@ -20,7 +20,7 @@ struct DType {
 constexpr DType kDTypes[] = {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16},
                              {"I64", at::kLong},   {"I32", at::kInt},   {"U8", at::kByte},  {"BOOL", at::kBool}};
 
-// A short picture of a value for a message.
+// A short text of a value for a message.
 std::string describe(const Napi::Value& value) {
   switch (value.Type()) {
     case napi_undefined: return "undefined";
@@ -87,12 +87,12 @@ std::vector<Arg> Arg::items() const {
   return items;
 }
 
-int64_t Arg::integer(int64_t least, int64_t most) const {
+int64_t Arg::integer(int64_t min, int64_t max) const {
   const double number = value_.IsNumber() ? value_.As<Napi::Number>().DoubleValue() : std::nan("");
-  if (!(number >= static_cast<double>(least) && number <= static_cast<double>(most)) || number != std::floor(number)) {
-    if (least == -kMaxSafeInteger) fail("an integer");
-    if (most == kMaxSafeInteger) fail("an integer of at least " + std::to_string(least));
-    fail("an integer from " + std::to_string(least) + " to " + std::to_string(most));
+  if (!(number >= static_cast<double>(min) && number <= static_cast<double>(max)) || number != std::floor(number)) {
+    if (min == -kMaxSafeInteger) fail("an integer");
+    if (max == kMaxSafeInteger) fail("an integer of at least " + std::to_string(min));
+    fail("an integer from " + std::to_string(min) + " to " + std::to_string(max));
   }
   return static_cast<int64_t>(number);
 }
@@ -131,9 +131,9 @@ Napi::Function Arg::function() const {
   return value_.As<Napi::Function>();
 }
 
-std::vector<int64_t> Arg::integers(int64_t least, int64_t most) const {
+std::vector<int64_t> Arg::integers(int64_t min, int64_t max) const {
   std::vector<int64_t> numbers;
-  for (const Arg& item : items()) numbers.push_back(item.integer(least, most));
+  for (const Arg& item : items()) numbers.push_back(item.integer(min, max));
   return numbers;
 }
 

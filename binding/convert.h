@@ -30,7 +30,7 @@ class Arg {
   Arg operator[](const char* field) const;  // the value must be an object
   std::vector<Arg> items() const;           // the elements of an array
 
-  int64_t integer(int64_t least = -kMaxSafeInteger, int64_t most = kMaxSafeInteger) const;
+  int64_t integer(int64_t min = -kMaxSafeInteger, int64_t max = kMaxSafeInteger) const;
   uint64_t uint64() const;  // a bigint, or a safe integer
   double number() const;    // finite
   bool boolean(bool absent) const;
@@ -47,7 +47,7 @@ class Arg {
     fail(expected);
   }
 
-  std::vector<int64_t> integers(int64_t least = -kMaxSafeInteger, int64_t most = kMaxSafeInteger) const;
+  std::vector<int64_t> integers(int64_t min = -kMaxSafeInteger, int64_t max = kMaxSafeInteger) const;
   std::vector<std::string> strings() const;
   // Bytes are copied when they are asked for, and nothing of JS runs between looking at them and the copy: JS may transfer, shrink or overwrite its memory
   // at any later moment, and a reference to it would not hinder it.

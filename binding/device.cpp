@@ -1,5 +1,7 @@
 // Which LibTorch, which devices, and how fast they are.
 #include "core/device.h"
+#include "core/device_options.h"
+#include "core/version.h"
 
 #include "calls.h"
 #include "core/engine_options.h"

@@ -1,15 +1,9 @@
 #include "engine.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
-#include <optional>
 #include <utility>
 
-#include "core/cpu_allocator.h"
-#include "core/device.h"
-#include "core/graph_lock.h"
-#include "models/unet_graph.h"
+#include "core/backends.h"
 #include "task.h"
 
 namespace diffmine::binding {
@@ -37,6 +31,9 @@ void Environment::add(Napi::Env env, const std::shared_ptr<Engine>& engine) {
   process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, at_exit)});
 }
 
+Engine::Engine(Napi::Env env, const EngineSettings& settings)
+    : env_(env), settings_(settings), thread_({settings.threads, settings.device.is_cpu(), !settings.options.cpu_caching_allocator, settings.idle}) {}
+
 Napi::Value Engine::create(Napi::Env env, const EngineSettings& settings) {
   set_up_backends(settings.device);
   std::shared_ptr<Engine> engine(new Engine(env, settings));
@@ -44,7 +41,15 @@ Napi::Value Engine::create(Napi::Env env, const EngineSettings& settings) {
   engine->mailbox_.Unref(env);
   engine->hook_ = new std::shared_ptr<Engine>(engine);
   napi_add_env_cleanup_hook(env, end_with_environment, engine->hook_);
-  engine->thread_ = std::thread([engine] { engine->loop(); });
+  engine->thread_.start(
+      engine,
+      [raw = engine.get()](const std::shared_ptr<Job>& job) {
+        raw->post([task = std::static_pointer_cast<Task>(job)](Napi::Env env) { task->settle(env); });
+      },
+      [raw = engine.get()] {
+        raw->set_model({});
+        raw->post([raw](Napi::Env) { raw->finish(); });
+      });
   env.GetInstanceData<Environment>()->add(env, engine);
 
   const auto finalize = [](Napi::Env, std::shared_ptr<Engine>* hold) {
@@ -65,24 +70,13 @@ std::shared_ptr<Engine> Engine::from(const Arg& handle) {
 }
 
 bool Engine::submit(const std::shared_ptr<Task>& task) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (closing_) return false;
-    waiting_.push_back(task);
-  }
-  wake_.notify_one();
+  if (!thread_.submit(task)) return false;
   tasks_.insert(task);
   keep_awake();
   return true;
 }
 
-bool Engine::withdraw(const Task& task) {
-  const std::lock_guard lock(mutex_);
-  const auto place = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& other) { return other.get() == &task; });
-  if (place == waiting_.end()) return false;
-  waiting_.erase(place);
-  return true;
-}
+bool Engine::withdraw(const Task& task) { return thread_.withdraw(task); }
 
 void Engine::settled(const std::shared_ptr<Task>& task) {
   tasks_.erase(task);
@@ -116,17 +110,8 @@ Napi::Promise Engine::dispose() {
 }
 
 void Engine::close() {
-  std::deque<std::shared_ptr<Task>> rejected;
-  {
-    const std::lock_guard lock(mutex_);
-    if (closing_) return;
-    closing_ = true;
-    rejected.swap(waiting_);
-    if (running_) running_->cancel();
-  }
-  wake_.notify_one();
-  for (const auto& task : rejected) {
-    task->reject(to_js_error(env_, {code::kCancelled, "The engine was disposed before the work began.", ""}).Value());
+  for (const auto& job : thread_.close()) {
+    std::static_pointer_cast<Task>(job)->reject(to_js_error(env_, {code::kCancelled, "The engine was disposed before the work began.", ""}).Value());
   }
 }
 
@@ -143,14 +128,8 @@ void Engine::finish() {
 
 void Engine::end_now() noexcept {
   if (finished_) return;
-  {
-    const std::lock_guard lock(mutex_);
-    closing_ = true;
-    waiting_.clear();
-    if (running_) running_->cancel();
-  }
-  wake_.notify_one();
-  if (thread_.joinable()) thread_.join();  // there is none where the system refused to start one
+  thread_.close();
+  thread_.join();  // there is none where the system refused to start one
   finished_ = true;
   for (const auto& task : tasks_) task->drop();
   tasks_.clear();
@@ -177,55 +156,9 @@ const Model& Engine::model() const {
   return model_;
 }
 
-void Engine::set_model(Model model, int64_t bytes) {
+void Engine::set_model(Model model) {
   model_ = std::move(model);
-  weight_bytes_ = bytes;
-}
-
-void Engine::give_back_memory() noexcept try {
-  CpuCachingAllocator::empty();
-  if (!settings_.device.is_cuda()) return;
-  const CacheLock lock;  // not before a capture of another engine has ended: JS tries again after this
-  if (model_.graphs) model_.graphs->clear();
-  empty_device_cache();
-} catch (...) {
-  // The device has failed for good, as the next call will say.
-}
-
-void Engine::loop() noexcept {
-  // OpenMP's thread count belongs to the thread that opens the parallel region. ATen sets it anew at its first use on a
-  // thread, from whatever another engine chose last: let it do so before.
-  at::internal::lazy_init_num_threads();
-  at::set_num_threads(settings_.threads);
-  std::optional<CpuCachingAllocator> allocator;
-  if (settings_.device.is_cpu()) allocator.emplace();
-
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    const auto wanted = [this] { return closing_ || !waiting_.empty(); };
-    if (!allocator) wake_.wait(lock, wanted);
-    while (!wake_.wait_for(lock, settings_.idle, wanted)) {  // idle: what has not been asked for in that time goes back to the system
-      lock.unlock();
-      CpuCachingAllocator::release(std::chrono::steady_clock::now() - std::chrono::duration_cast<std::chrono::steady_clock::duration>(settings_.idle));
-      lock.lock();
-    }
-    if (closing_) break;
-    running_ = std::move(waiting_.front());
-    waiting_.pop_front();
-    const auto task = running_;
-    lock.unlock();
-    {
-      const CpuCachingAllocator::Bypass bypass(!settings_.options.cpu_caching_allocator);
-      task->execute();
-    }
-    post([task](Napi::Env env) { task->settle(env); });
-    lock.lock();
-    running_.reset();
-  }
-  lock.unlock();
-  set_model({}, 0);
-  allocator.reset();
-  post([this](Napi::Env) { finish(); });
+  weight_bytes_ = model_.weight_bytes;
 }
 
 }  // namespace diffmine::binding

@@ -1,4 +1,4 @@
-// One model on one device with a compute thread of its own: a first-in, first-out queue of tasks (task.h).
+// One model on one device with a compute thread of its own (core/compute_thread.h), whose jobs are tasks (task.h).
 //
 // Threads. The JS thread owns the engine's life: it submits tasks, settles their promises and ends the engine. The compute
 // thread runs tasks and owns the model. What it has to tell JS goes through the mailbox, one thread-safe function an engine,
@@ -14,17 +14,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <set>
-#include <string>
-#include <thread>
 #include <vector>
 
 #include "convert.h"
+#include "core/compute_thread.h"
 #include "core/engine_options.h"
 #include "models/model.h"
 
@@ -61,8 +57,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // --- compute thread ---
   const Model& model() const;              // INVALID_ARGUMENT before a model is loaded
-  void set_model(Model model, int64_t bytes);
-  void give_back_memory() noexcept;       // memory ran out: what can be made again is given back
+  void set_model(Model model);
+  void release_memory() noexcept { model_.release_memory(settings_.device); }  // memory ran out
   bool has_model() const { return model_.unet != nullptr; }
 
  private:
@@ -73,22 +69,15 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static void deliver(Napi::Env env, Napi::Function, Engine*, Message* message);
   using Mailbox = Napi::TypedThreadSafeFunction<Engine, Message, deliver>;
 
-  Engine(Napi::Env env, const EngineSettings& settings) : env_(env), settings_(settings) {}
-  void loop() noexcept;
+  Engine(Napi::Env env, const EngineSettings& settings);
   void close();         // begins to end; idempotent
   void finish();        // the thread has nothing left to do
   void keep_awake();    // the event loop, while promises are open
 
   const Napi::Env env_;
   const EngineSettings settings_;
-  std::thread thread_;
+  ComputeThread thread_;
   Mailbox mailbox_;
-
-  std::mutex mutex_;  // guards the next four
-  std::condition_variable wake_;
-  std::deque<std::shared_ptr<Task>> waiting_;
-  std::shared_ptr<Task> running_;
-  bool closing_ = false;
 
   Model model_;                             // compute thread
   std::atomic<int64_t> weight_bytes_{0};

@@ -1,14 +1,10 @@
 // Engines and the model they hold.
-#include "models/model.h"
-
-#include <optional>
+#include "model.h"
 
 #include "calls.h"
-#include "core/cpu_allocator.h"
-#include "core/device.h"
+#include "core/device_memory.h"
+#include "core/device_options.h"
 #include "engine.h"
-#include "model.h"
-#include "models/unet_graph.h"
 #include "sampling.h"
 #include "task.h"
 
@@ -74,18 +70,12 @@ TextEncoderConfig text_encoder_config(const Arg& arg) {
   return c;
 }
 
-struct ModelSource {
-  Part<UNetConfig> unet;
-  std::optional<Part<VaeConfig>> vae;
-  std::optional<Part<TextEncoderConfig>> text_encoder;
-  ScheduleConfig schedule;
-
-  explicit ModelSource(const Arg& arg)
-      : unet(part_argument(arg["unet"], unet_config)), schedule(schedule_argument(arg["schedule"])) {
-    if (arg["vae"].present()) vae = part_argument(arg["vae"], vae_config);
-    if (arg["textEncoder"].present()) text_encoder = part_argument(arg["textEncoder"], text_encoder_config);
-  }
-};
+ModelSource source_argument(const Arg& arg) {
+  ModelSource source{part_argument(arg["unet"], unet_config), {}, {}, schedule_argument(arg["schedule"])};
+  if (arg["vae"].present()) source.vae = part_argument(arg["vae"], vae_config);
+  if (arg["textEncoder"].present()) source.text_encoder = part_argument(arg["textEncoder"], text_encoder_config);
+  return source;
+}
 
 }  // namespace
 
@@ -117,44 +107,12 @@ Napi::Value engine_memory(Info info) {
 }
 
 Napi::Value load_model(Info info) {
-  const ModelSource source(Arg(info[1], "source"));
+  const ModelSource source = source_argument({info[1], "source"});
   return Task::start(info, 2, {}, [source](Engine& engine, const Context& context) -> Task::Result {
     if (engine.has_model()) {
       throw Error(code::kInvalidArgument, "The engine has a model already.", "Make another Engine for another model.");
     }
-    const CpuCachingAllocator::Bypass no_cache;  // weights, and what making them frees, have sizes that come no more
-    const EngineOptions& options = engine.options();
-    UNetOptions unet_options;
-    unet_options.engine = options;
-    Model model;
-    model.options = options;
-    model.schedule = std::make_shared<Schedule>(source.schedule);
-    // Headers first: damaged files are found before the first weights are copied.
-    WeightStore unet = source.unet.weights();
-    std::optional<WeightStore> vae, text_encoder;
-    if (source.vae) vae = source.vae->weights();
-    if (source.text_encoder) text_encoder = source.text_encoder->weights();
-    const auto count = [](const WeightStore& store) { return static_cast<int64_t>(store.names().size()); };
-    const int64_t total = count(unet) + (vae ? count(*vae) : 0) + (text_encoder ? count(*text_encoder) : 0);
-    int64_t done = 0, bytes = 0;
-    const auto loaded = [&](const WeightStore& store, int64_t held) {
-      bytes += held;
-      context.report("load", done += count(store), total);
-      context.check_cancelled();
-    };
-    context.report("load", 0, total);
-    model.unet = std::make_shared<UNet>(source.unet.config, unet, engine.device(), engine.dtype(), context, unet_options);
-    loaded(unet, model.unet->weight_bytes());
-    if (vae) {
-      model.vae = std::make_shared<Vae>(source.vae->config, *vae, engine.device(), context, options, engine.dtype());
-      loaded(*vae, static_cast<int64_t>(vae->bytes()));
-    }
-    if (text_encoder) {
-      model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, engine.device(), context, options);
-      loaded(*text_encoder, static_cast<int64_t>(text_encoder->bytes()));
-    }
-    if (engine.device().is_cuda() && options.graphs) model.graphs = std::make_shared<UNetGraphs>(model.unet);
-    engine.set_model(std::move(model), bytes);
+    engine.set_model(diffmine::load_model(source, engine.device(), engine.dtype(), engine.options(), context));
     return [engine = engine.shared_from_this()](Napi::Env env) {
       engine->report_memory();
       return env.Undefined();

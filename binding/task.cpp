@@ -68,7 +68,7 @@ void Task::execute() noexcept {
     result_ = work_(*engine_, context);
   } catch (...) {
     failure_ = current_failure();
-    if (failure_->code == code::kOutOfMemory) engine_->give_back_memory();
+    if (failure_->code == code::kOutOfMemory) engine_->release_memory();
   }
   work_ = nullptr;  // frees its tensors here and not on the JS thread
 }

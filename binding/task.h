@@ -10,13 +10,14 @@
 #include <vector>
 
 #include "convert.h"
+#include "core/compute_thread.h"
 #include "core/context.h"
 
 namespace diffmine::binding {
 
 class Engine;
 
-class Task : public std::enable_shared_from_this<Task> {
+class Task : public Job, public std::enable_shared_from_this<Task> {
  public:
   // Makes the JS value of a result; runs on the JS thread. Tensors in it went through `own`.
   using Result = std::function<Napi::Value(Napi::Env)>;
@@ -32,10 +33,10 @@ class Task : public std::enable_shared_from_this<Task> {
   void drop() noexcept;                 // lets go of JS without a word: the environment ends
 
   // --- any thread ---
-  void cancel() noexcept { token_.cancel(); }
+  void cancel() noexcept override { token_.cancel(); }
 
   // --- compute thread ---
-  void execute() noexcept;
+  void execute() noexcept override;
 
  private:
   Task(Napi::Env env, std::shared_ptr<Engine> engine, Work work)

@@ -18,7 +18,7 @@ namespace diffmine::binding {
 namespace {
 
 constexpr napi_type_tag kTrainerTag = {0x6469666666696e65, 0x747261696e650001};
-constexpr int64_t kMostSteps = UINT32_MAX, kMostRank = 1 << 16;
+constexpr int64_t kMaxSteps = UINT32_MAX, kMaxRank = 1 << 16;
 
 struct TrainerHandle {
   std::weak_ptr<Engine> engine;      // whose thread uses the trainer
@@ -68,17 +68,17 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
   const auto number = [&](const char* name, double& into) {
     if (arg[name].present()) into = arg[name].number();
   };
-  const auto count = [&](const char* name, int64_t& into, int64_t most) {
-    if (arg[name].present()) into = arg[name].integer(0, most);
+  const auto count = [&](const char* name, int64_t& into, int64_t max) {
+    if (arg[name].present()) into = arg[name].integer(0, max);
   };
   if (arg["seed"].present()) o.seed = arg["seed"].uint64();
   o.rate.peak = arg["learningRate"].number();
   if (arg["lrSchedule"].present()) {
-    o.rate.course = arg["lrSchedule"].choice<LearningRateCourse>(
-        {{"constant", LearningRateCourse::kConstant}, {"linear", LearningRateCourse::kLinear}, {"cosine", LearningRateCourse::kCosine}});
+    o.rate.schedule = arg["lrSchedule"].choice<LearningRateSchedule>(
+        {{"constant", LearningRateSchedule::kConstant}, {"linear", LearningRateSchedule::kLinear}, {"cosine", LearningRateSchedule::kCosine}});
   }
-  count("warmup", o.rate.warmup, kMostSteps);
-  count("totalSteps", o.rate.total, kMostSteps);
+  count("warmup", o.rate.warmup, kMaxSteps);
+  count("totalSteps", o.rate.total, kMaxSteps);
   number("beta1", o.adamw.beta1);
   number("beta2", o.adamw.beta2);
   number("epsilon", o.adamw.epsilon);
@@ -89,7 +89,7 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
   o.t_end = timesteps;
   count("tBegin", o.t_begin, timesteps);
   count("tEnd", o.t_end, timesteps);
-  number("wideFraction", o.wide_share);
+  number("wideFraction", o.wide_fraction);
   return o;
 }
 
@@ -98,7 +98,7 @@ UNetOptions unet_options(const Arg& arg) {
   o.trainable = true;
   o.checkpointing = arg["checkpointing"].boolean(false);
   if (const Arg lora = arg["lora"]; lora.present()) {
-    o.lora = LoraOptions{.rank = lora["rank"].integer(1, kMostRank), .alpha = lora["alpha"].number()};
+    o.lora = LoraOptions{.rank = lora["rank"].integer(1, kMaxRank), .alpha = lora["alpha"].number()};
     if (arg["seed"].present()) o.lora->seed = arg["seed"].uint64();
   }
   return o;
@@ -131,7 +131,7 @@ Napi::Value create_trainer(Info info) {
     const CpuCachingAllocator::Bypass no_cache;  // weights and moments, and what making them frees, have sizes that come no more
     UNetOptions with_engine = training;
     with_engine.engine = engine.options();
-    WeightStore weights = unet.weights();
+    WeightStore weights = unet.weights.open();
     const auto made = std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, with_engine);
     TrainerOptions scaled = options;
     if (engine.dtype() == at::kHalf) scaled.loss_scale = LossScale::kStart;
@@ -144,7 +144,7 @@ Napi::Value create_trainer(Info info) {
 
 Napi::Value train_accumulate(Info info) {
   const TrainingBatch batch = batch_argument(Arg(info[2], "batch"));
-  const int64_t total = Arg(info[3], "total").integer(1, kMostSteps);
+  const int64_t total = Arg(info[3], "total").integer(1, kMaxSteps);
   return with_trainer(info, 4, [batch, total](Trainer& trainer) {
     trainer.accumulate(batch, total);
     return nothing();

@@ -1,4 +1,4 @@
-// Typicality of pictures, patch scores and their selection.
+// Typicality of images, patch scores and their selection.
 #include "typicality/typicality.h"
 
 #include <ATen/ops/tensor.h>
@@ -10,7 +10,7 @@
 #include "calls.h"
 #include "core/stage.h"
 #include "sampling.h"
-#include "scored.h"
+#include "image_batch.h"
 #include "task.h"
 #include "unet.h"
 
@@ -35,13 +35,13 @@ TypicalityOptions options_argument(const Arg& arg) {
 }
 
 // [B][n] integers -> [B, n]; all rows of one length.
-at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t most) {
+at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t max) {
   const auto items = arg.items();
   if (static_cast<int64_t>(items.size()) != rows) arg.fail("one row for each of the " + std::to_string(rows) + " images");
   std::vector<int64_t> numbers;
   size_t length = 0;
   for (const Arg& item : items) {
-    const auto row = item.integers(0, most);
+    const auto row = item.integers(0, max);
     if (&item == &items.front()) length = row.size();
     if (row.empty() || row.size() != length) item.fail("a row as long as the first, not empty");
     numbers.insert(numbers.end(), row.begin(), row.end());
@@ -49,16 +49,16 @@ at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t most) {
   return at::tensor(numbers, at::kLong).view({rows, static_cast<int64_t>(length)});
 }
 
-at::Tensor weights_argument(const Arg& arg, int64_t pictures, int64_t outputs, int64_t conditions) {
-  const std::string expected = "numbers [" + std::to_string(pictures) + "][" + std::to_string(outputs) + "][" + std::to_string(conditions) + "]";
+at::Tensor weights_argument(const Arg& arg, int64_t images, int64_t outputs, int64_t conditions) {
+  const std::string expected = "numbers [" + std::to_string(images) + "][" + std::to_string(outputs) + "][" + std::to_string(conditions) + "]";
   const auto check = [&](const std::vector<Arg>& items, int64_t length) {
     if (static_cast<int64_t>(items.size()) != length) arg.fail(expected);
   };
   std::vector<float> numbers;
-  const auto per_picture = arg.items();
-  check(per_picture, pictures);
-  for (const Arg& picture : per_picture) {
-    const auto per_output = picture.items();
+  const auto per_image = arg.items();
+  check(per_image, images);
+  for (const Arg& image : per_image) {
+    const auto per_output = image.items();
     check(per_output, outputs);
     for (const Arg& output : per_output) {
       const auto row = output.items();
@@ -66,16 +66,16 @@ at::Tensor weights_argument(const Arg& arg, int64_t pictures, int64_t outputs, i
       for (const Arg& weight : row) numbers.push_back(static_cast<float>(weight.number()));
     }
   }
-  return at::tensor(numbers, at::kFloat).view({pictures, outputs, conditions});
+  return at::tensor(numbers, at::kFloat).view({images, outputs, conditions});
 }
 
-TypicalityInput input_argument(const Arg& arg, int64_t pictures, int64_t rows) {
+TypicalityInput input_argument(const Arg& arg, int64_t images, int64_t rows) {
   TypicalityInput input;
-  input.conditions = table_argument(arg["conditions"], pictures, rows - 1);
-  input.subjects = table_argument(arg["subjects"], pictures, input.conditions.size(1) - 1);
-  input.weights = weights_argument(arg["weights"], pictures, input.subjects.size(1), input.conditions.size(1));
+  input.conditions = table_argument(arg["conditions"], images, rows - 1);
+  input.subjects = table_argument(arg["subjects"], images, input.conditions.size(1) - 1);
+  input.weights = weights_argument(arg["weights"], images, input.subjects.size(1), input.conditions.size(1));
   for (const Arg& key : arg["keys"].items()) input.keys.push_back(key.uint64());
-  if (static_cast<int64_t>(input.keys.size()) != pictures) arg["keys"].fail("one key for each image");
+  if (static_cast<int64_t>(input.keys.size()) != images) arg["keys"].fail("one key for each image");
   if (arg["noises"].present()) input.noises = arg["noises"].tensor(at::kFloat);
   if (arg["timesteps"].present()) input.timesteps = arg["timesteps"].tensor(at::kLong);
   return input;
@@ -107,7 +107,7 @@ Napi::Value output_to_js(Napi::Env env, const TypicalityOutput& output) {
   Napi::Object entry = Napi::Object::New(env);
   entry["mean"] = Napi::Number::New(env, output.mean);
   entry["top"] = patches_to_js(env, output.top);
-  entry["bottom"] = patches_to_js(env, output.least);
+  entry["bottom"] = patches_to_js(env, output.bottom);
   entry["random"] = patches_to_js(env, output.random);
   if (output.map.defined()) entry["map"] = to_js(env, output.map);
   if (output.scores.defined()) entry["scores"] = to_js(env, output.scores);
@@ -117,13 +117,13 @@ Napi::Value output_to_js(Napi::Env env, const TypicalityOutput& output) {
 
 Napi::Value result_to_js(Napi::Env env, const TypicalityResult& result, const std::optional<std::map<std::string, double>>& stages) {
   Napi::Object object = Napi::Object::New(env);
-  Napi::Array pictures = Napi::Array::New(env, result.outputs.size());
+  Napi::Array images = Napi::Array::New(env, result.outputs.size());
   for (size_t b = 0; b < result.outputs.size(); ++b) {
     Napi::Array outputs = Napi::Array::New(env, result.outputs[b].size());
     for (size_t m = 0; m < result.outputs[b].size(); ++m) outputs.Set(static_cast<uint32_t>(m), output_to_js(env, result.outputs[b][m]));
-    pictures.Set(static_cast<uint32_t>(b), outputs);
+    images.Set(static_cast<uint32_t>(b), outputs);
   }
-  object["outputs"] = pictures;
+  object["outputs"] = images;
   object["timesteps"] = to_js(env, result.timesteps);
   if (result.losses.defined()) object["losses"] = to_js(env, result.losses);
   if (stages) {
@@ -153,20 +153,20 @@ void own_all(TypicalityResult& result) {
 Napi::Value score_typicality(Info info) {
   const auto handle = ConditionsHandle::from({info[1], "conditions"}, Engine::from({info[0], "engine"}));
   const Arg arg(info[2], "input");
-  const Scored scored(arg);
-  const TypicalityInput input = input_argument(arg, scored.count, handle.rows);
+  const ImageBatch batch = batch_argument(arg);
+  const TypicalityInput input = input_argument(arg, batch.count, handle.rows);
   const TypicalityOptions options = options_argument({info[3], "options"});
   const bool time_stages = Arg(info[3], "options")["timeStages"].boolean(false);
   return Task::start(info, 4, {info[1]}, [=](Engine& engine, const Context& context) -> Task::Result {
     std::optional<StageTimes> times;
     if (time_stages) times.emplace(engine.device());
-    Scored pictures = scored;
-    const auto ahead = pictures.encode_ahead(engine, context);
+    ImageBatch images = batch;
+    const auto ahead = images.encode_ahead(engine.model(), context);
     TypicalityInput work = input;
-    if (ahead) work.ready = [&](int64_t picture) { ahead->need(picture, context); };
-    work.latents = pictures.latents;
-    work.height = pictures.height;
-    work.width = pictures.width;
+    if (ahead) work.ready = [&](int64_t image) { ahead->need(image, context); };
+    work.latents = images.latents;
+    work.height = images.height;
+    work.width = images.width;
     TypicalityResult result = diffmine::score_typicality(engine.model(), handle.conditions, work, options, context);
     own_all(result);
     std::optional<std::map<std::string, double>> stages;

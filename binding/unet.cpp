@@ -7,7 +7,6 @@
 #include <map>
 
 #include "calls.h"
-#include "models/unet_graph.h"
 #include "task.h"
 #include "translation/injection.h"
 
@@ -91,8 +90,7 @@ Napi::Value unet_forward(Info info) {
     const auto options = at::TensorOptions(at::kLong).device(engine.device());
     const Model& model = engine.model();
     const auto input = x.to(engine.device()), t = at::tensor(timesteps, options), rows = at::tensor(index, options);
-    auto sample = own(model.graphs && !watched ? model.graphs->forward(input, t, handle.conditions, rows, fan_out)
-                                               : model.unet->forward(input, t, *handle.conditions, rows, fan_out, watched ? &observer : nullptr));
+    auto sample = own(model.forward(input, t, handle.conditions, rows, fan_out, watched ? &observer : nullptr));
     for (const std::string& path : paths) {
       if (!observed.count(path)) throw Error(code::kInvalidArgument, "The UNet has no module '" + path + "' to observe.");
     }

@@ -42,10 +42,10 @@ Napi::Value vae_decode(Info info) {
   });
 }
 
-Napi::Value encode_pictures(Info info) {
+Napi::Value encode_images(Info info) {
   const at::Tensor images = Arg(info[1], "images").images();
   return Task::start(info, 2, {}, [images](Engine& engine, const Context& context) -> Task::Result {
-    const auto latents = own(engine.model().encode_pictures(upload(images, engine.device(), engine.options().pinned_uploads), context));
+    const auto latents = own(engine.model().encode_images(upload(images, engine.device(), engine.options().pinned_uploads), context));
     return [latents](Napi::Env env) { return to_js(env, latents); };
   });
 }

@@ -1,4 +1,4 @@
-# diffmine_emulated_tests: the core's tests with the CUDA kernels of cpp/kernels/*.cu in the place of their CPU twins, compiled as C++ and run
+# diffmine_emulated_tests: the core's tests with the CUDA kernels of cpp/kernels/*.cu in the place of their CPU implementations, compiled as C++ and run
 # on a CPU by the emulator of cpp/tests/emulation. It needs neither nvcc nor a GPU.
 file(GLOB emulation_sources CONFIGURE_DEPENDS cpp/tests/emulation/*.cpp)
 file(GLOB emulated_kernels CONFIGURE_DEPENDS cpp/kernels/*.cu)
@@ -12,7 +12,7 @@ endforeach()
 
 add_executable(diffmine_emulated_tests $<TARGET_OBJECTS:diffmine_test_cases> ${emulation_sources} ${emulated_sources})
 target_include_directories(diffmine_emulated_tests BEFORE PRIVATE cpp/tests/emulation/cuda ${DOCTEST_INCLUDE})
-# No fused products, which the twins have none of: tests compare some sums bit by bit.
+# No fused products, which the CPU implementations do not use either: tests compare some sums bit by bit.
 target_compile_options(diffmine_emulated_tests PRIVATE -Wall -Wextra -Wno-unused-parameter -Wno-unknown-pragmas -ffp-contract=off)
 if(DIFFMINE_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(diffmine_emulated_tests PRIVATE -fsanitize-sections=cuda_shared)

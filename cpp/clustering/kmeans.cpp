@@ -1,6 +1,6 @@
 // k-means as scikit-learn's: greedy k-means++ starts, Lloyd's iteration, empty clusters moved to the farthest points.
 //
-// Distances come from a matrix product, |x|^2 - 2 x.c + |c|^2 in fp32 on centred points; sums are in double. Rows are
+// Distances come from a matrix product, |x|^2 - 2 x.c + |c|^2 in fp32 on centered points; sums are in double. Rows are
 // worked in chunks of a fixed size and summed in a fixed order, so that the number of threads changes no bit.
 #include "clustering/kmeans.h"
 
@@ -29,7 +29,7 @@ constexpr int64_t kParts = 16;         // of the rows, summed apart
 constexpr double kLargestNorm = 1e36;  // squared; beyond it fp32 distances overflow
 
 struct Points {
-  at::Tensor x;               // [n, d] fp32, centred
+  at::Tensor x;               // [n, d] fp32, centered
   std::vector<double> mean;   // [d], subtracted
   std::vector<float> norms;   // [n] squared
   double variance = 0;        // mean over the columns
@@ -73,7 +73,7 @@ float squared_norm(const float* a, int64_t d) {
   return static_cast<float>(std::min(sum, 2 * kLargestNorm));
 }
 
-Points centred(const at::Tensor& points) {
+Points centered(const at::Tensor& points) {
   const int64_t n = points.size(0), d = points.size(1);
   const float* data = points.const_data_ptr<float>();
   std::vector<char> bad((n + kChunk - 1) / kChunk, 0);
@@ -85,7 +85,7 @@ Points centred(const at::Tensor& points) {
   }
   Points out{at::empty({n, d}, at::kFloat), std::vector<double>(d), {}, 0, n, d};
   std::vector<double> variance(d);
-  float* centred = out.x.mutable_data_ptr<float>();
+  float* centered = out.x.mutable_data_ptr<float>();
   for_columns(d, [&](int64_t first, int64_t last) {
     for (int64_t i = 0; i < n; ++i) {
       for (int64_t j = first; j < last; ++j) out.mean[j] += data[i * d + j];
@@ -94,7 +94,7 @@ Points centred(const at::Tensor& points) {
     for (int64_t i = 0; i < n; ++i) {
       for (int64_t j = first; j < last; ++j) {
         const double value = data[i * d + j] - out.mean[j];
-        centred[i * d + j] = static_cast<float>(value);
+        centered[i * d + j] = static_cast<float>(value);
         variance[j] += value * value;
       }
     }
@@ -119,7 +119,7 @@ int64_t distinct_rows(const Points& points, int64_t enough) {
   return static_cast<int64_t>(seen.size());
 }
 
-// Calls row(i, distances[m]) with the squared distances of point i to the m centres, chunk by chunk in parallel.
+// Calls row(i, distances[m]) with the squared distances of point i to the m centers, chunk by chunk in parallel.
 template <class F>
 void for_distances(const Points& points, const at::Tensor& centers, F&& row) {
   const int64_t m = centers.size(0);
@@ -150,8 +150,8 @@ class Random {
   uint32_t restart_;
 };
 
-// Greedy k-means++: each further centre is the best of 2 + log k points drawn in proportion to their squared distance
-// to the centres so far.
+// Greedy k-means++: each further center is the best of 2 + log k points drawn in proportion to their squared distance
+// to the centers so far.
 at::Tensor first_centers(const Points& points, int64_t k, Random& random, const Context& context) {
   const int64_t trials = 2 + static_cast<int64_t>(std::log(static_cast<double>(k)));
   const int64_t chunks = (points.n + kChunk - 1) / kChunk;
@@ -200,7 +200,7 @@ at::Tensor first_centers(const Points& points, int64_t k, Random& random, const 
 
 struct Assignment {
   std::vector<int64_t> labels;   // [n]
-  std::vector<float> distances;  // [n] squared, to the own centre
+  std::vector<float> distances;  // [n] squared, to the own center
 };
 
 Assignment assign(const Points& points, const at::Tensor& centers) {
@@ -213,7 +213,7 @@ Assignment assign(const Points& points, const at::Tensor& centers) {
   return out;
 }
 
-// Each empty cluster takes one of the points farthest from their centres; no cluster is emptied by it.
+// Each empty cluster takes one of the points farthest from their centers; no cluster is emptied by it.
 void fill_empty(Assignment& assignment, std::vector<int64_t>& counts) {
   if (std::find(counts.begin(), counts.end(), 0) == counts.end()) return;
   std::vector<int64_t> order(assignment.labels.size());
@@ -236,7 +236,7 @@ std::vector<int64_t> count(const std::vector<int64_t>& labels, int64_t k) {
   return counts;
 }
 
-// Means of the clusters; a cluster without members keeps its old centre. Rows are summed in kParts parts, then these.
+// Means of the clusters; a cluster without members keeps its old center. Rows are summed in kParts parts, then these.
 at::Tensor means(const Points& points, const std::vector<int64_t>& labels, const std::vector<int64_t>& counts, const at::Tensor& old) {
   const int64_t k = old.size(0), d = points.d;
   std::vector<std::vector<double>> sums(kParts);
@@ -263,9 +263,9 @@ at::Tensor means(const Points& points, const std::vector<int64_t>& labels, const
 }
 
 struct Run {
-  at::Tensor centers;            // [k, d], centred
+  at::Tensor centers;            // [k, d], centered
   std::vector<int64_t> labels;   // [n]
-  std::vector<double> squared;   // [n] distances to the own centre
+  std::vector<double> squared;   // [n] distances to the own center
   double inertia = std::numeric_limits<double>::infinity();
   int64_t iterations = 0;
 };
@@ -275,7 +275,7 @@ Run lloyd(const Points& points, at::Tensor centers, const KMeansOptions& options
   const double tolerance = options.tolerance * points.variance;
   std::vector<int64_t> before;
   Run run;
-  bool settled = false;  // labels belong to the centres
+  bool settled = false;  // labels belong to the centers
   while (!settled && run.iterations < options.iterations) {
     context.check_cancelled();
     ++run.iterations;
@@ -347,7 +347,7 @@ void check(const at::Tensor& points, const KMeansOptions& options) {
 KMeansResult kmeans(const at::Tensor& table, const KMeansOptions& options, const Context& context) {
   check(table, options);
   const Stage stage("cluster");
-  const Points points = centred(table.contiguous());
+  const Points points = centered(table.contiguous());
   const int64_t k = distinct_rows(points, std::min(options.clusters, points.n));
   Run best;
   for (int64_t restart = 0; restart < options.restarts; ++restart) {

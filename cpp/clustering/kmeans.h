@@ -19,7 +19,7 @@ struct KMeansOptions {
 struct KMeansResult {
   at::Tensor labels;    // [n] int64
   at::Tensor centers;   // [k, d] fp32
-  at::Tensor distances; // [n] fp32: to the own centre
+  at::Tensor distances; // [n] fp32: to the own center
   double inertia = 0;   // sum of squared distances
   int64_t iterations = 0;
 };

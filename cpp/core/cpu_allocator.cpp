@@ -90,7 +90,7 @@ class Cache final : public c10::Allocator {
     {
       const std::lock_guard lock(mutex_);
       while (!free_.empty() && free_.back().freed <= freed) drop_last(released);
-      if (free_.empty()) most_ = used_;
+      if (free_.empty()) peak_ = used_;
     }
     free_all(released);
   }
@@ -116,7 +116,7 @@ class Cache final : public c10::Allocator {
         count(data, bytes);
         return data;
       }
-      for (const size_t most = room(used_ + bytes); cached_ > most;) drop_last(released);
+      for (const size_t max = room(used_ + bytes); cached_ > max;) drop_last(released);
     }
     free_all(released);
     try {
@@ -147,7 +147,7 @@ class Cache final : public c10::Allocator {
         cache.cached_ += bytes;
         cache.free_.push_front({bytes, data, Clock::now()});
         if (cache.users_ == 0) cache.drop_all(released);
-        for (const size_t most = cache.room(cache.used_); cache.cached_ > most;) cache.drop_last(released);
+        for (const size_t max = cache.room(cache.used_); cache.cached_ > max;) cache.drop_last(released);
       }
     }
     free_all(released);
@@ -158,13 +158,13 @@ class Cache final : public c10::Allocator {
     sizes_.emplace(data, bytes);
     filter_.add(data);
     used_ += bytes;
-    most_ = std::max(most_, used_);
+    peak_ = std::max(peak_, used_);
   }
 
   // What may be cached beside `used` bytes: all in all a quarter more than was ever used at once.
   size_t room(size_t used) const {
-    const size_t most = std::max(most_, used);
-    return most + most / 4 - used;
+    const size_t peak = std::max(peak_, used);
+    return peak + peak / 4 - used;
   }
 
   // What has lain longest goes first: its size comes no more.
@@ -175,14 +175,14 @@ class Cache final : public c10::Allocator {
   void drop_all(Blocks& to) {
     to.splice(to.end(), free_);
     cached_ = 0;
-    most_ = used_;
+    peak_ = used_;
   }
 
   Filter filter_;
   std::mutex mutex_;  // guards the rest
   Blocks free_;       // the last freed first
   std::unordered_map<void*, size_t> sizes_;  // of what is in use
-  size_t used_ = 0, cached_ = 0, most_ = 0;
+  size_t used_ = 0, cached_ = 0, peak_ = 0;
   int users_ = 0;
 };
 

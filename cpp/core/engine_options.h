@@ -11,12 +11,12 @@ struct EngineOptions {
   // Optimizations. All are on; to measure one, disable it (`diffmine bench --ablate`, `--disable`).
   bool graphs = true;                 // CUDA: small forward passes are launched as graphs (models/unet_graph.h)
   bool prepacked_weights = true;      // CPU: weights in oneDNN's layouts; otherwise they are reordered in every call
-  bool winograd = true;               // CPU, fp32 and fp16: models/winograd_cpu.h; otherwise oneDNN's direct convolution
+  bool winograd = true;               // CPU, fp32 and fp16: kernels/winograd_cpu.h; otherwise oneDNN's direct convolution
   bool group_norm = true;             // GroupNorm with SiLU by kernels/ops.h; otherwise ATen's operators
   bool geglu = true;                  // GEGLU, likewise
   bool shared_prefix = true;          // what does not see the condition is computed once for all conditions of an input
   bool cached_keys = true;            // keys and values of the prompts are computed once for all forward passes
-  bool block_attention = true;        // CPU: models/attention_cpu.h; otherwise LibTorch's
+  bool block_attention = true;        // CPU: kernels/attention_cpu.h; otherwise LibTorch's
   bool cudnn_attention = true;        // CUDA: cuDNN's attention where LibTorch prefers it; otherwise FlashAttention
   bool cpu_caching_allocator = true;  // CPU: core/cpu_allocator.h; otherwise malloc
   bool pinned_uploads = true;         // CUDA: copies that the host does not wait for

@@ -11,16 +11,16 @@
 #include <functional>
 #include <vector>
 
-#include "core/device.h"
+#include "core/device_memory.h"
 #include "core/stage.h"
 
 namespace diffmine {
 namespace {
 
-constexpr int64_t kSideCpu = 2048, kSideGpu = 8192, kLeastSide = 256;
+constexpr int64_t kSideCpu = 2048, kSideGpu = 8192, kMinSide = 256;
 constexpr int64_t kCopyCpu = int64_t{256} << 20, kCopyGpu = int64_t{1} << 30;  // bytes: caches of either hold a tenth
 constexpr double kSpan = 0.02;                                                 // seconds between two looks at the clock: launches are lost in it
-constexpr size_t kLeastRuns = 3;
+constexpr size_t kMinRuns = 3;
 
 // The median seconds of one `work`.
 double median_seconds(const at::Device& device, double seconds, const Context& context, const std::function<void()>& work) {
@@ -37,7 +37,7 @@ double median_seconds(const at::Device& device, double seconds, const Context& c
   const double first = run(1);
   const int64_t times = std::clamp<int64_t>(static_cast<int64_t>(kSpan / std::max(first, 1e-9)), 1, 1000);
   if (times == 1) runs.push_back(first);
-  for (const auto end = Clock::now() + std::chrono::duration<double>(seconds); runs.size() < kLeastRuns || Clock::now() < end;) {
+  for (const auto end = Clock::now() + std::chrono::duration<double>(seconds); runs.size() < kMinRuns || Clock::now() < end;) {
     runs.push_back(run(times));
   }
   std::nth_element(runs.begin(), runs.begin() + runs.size() / 2, runs.end());
@@ -53,7 +53,7 @@ MachineRates machine_rates(const at::Device& device, at::ScalarType dtype, doubl
   rates.threads = at::get_num_threads();
   {
     int64_t side = device.is_cpu() ? kSideCpu : kSideGpu;
-    while (side > kLeastSide && 3 * side * side * static_cast<int64_t>(c10::elementSize(dtype)) > room) side /= 2;
+    while (side > kMinSide && 3 * side * side * static_cast<int64_t>(c10::elementSize(dtype)) > room) side /= 2;
     const auto a = at::randn({side, side}, at::TensorOptions(at::kFloat).device(device)).to(dtype);
     const auto b = at::randn({side, side}, at::TensorOptions(at::kFloat).device(device)).to(dtype);
     auto c = at::empty({side, side}, options);

@@ -38,7 +38,7 @@ DIFFMINE_HD Uint4 philox_block(uint64_t seed, uint32_t sample, Stream stream, ui
                     static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
 }
 
-// (0, 1], never 0: the centre of one of 2^24 equal parts, rounded to fp32.
+// (0, 1], never 0: the center of one of 2^24 equal parts, rounded to fp32.
 DIFFMINE_HD float uniform_open(uint32_t a) { return (static_cast<float>(a >> 8) + 0.5f) * 5.9604644775390625e-8f; }
 
 DIFFMINE_HD Float4 normal_block(uint64_t seed, uint32_t sample, Stream stream, uint64_t block) {

@@ -11,7 +11,7 @@ void DeviceQueue::mark() {
 }
 
 void DeviceQueue::wait_for_room() {
-  for (; marks_.size() >= most_; marks_.pop_front()) marks_.front().synchronize();
+  for (; marks_.size() >= max_; marks_.pop_front()) marks_.front().synchronize();
 }
 
 at::Tensor upload(const at::Tensor& tensor, const at::Device& device, bool pinned) {

@@ -8,16 +8,16 @@
 
 namespace diffmine {
 
-// Pieces of work on the device's current stream, at most `most` of them not yet done.
+// Pieces of work on the device's current stream, at most `max` of them not yet done.
 class DeviceQueue {
  public:
-  DeviceQueue(const at::Device& device, size_t most) : device_(device), most_(most) {}
+  DeviceQueue(const at::Device& device, size_t max) : device_(device), max_(max) {}
   void mark();           // what was asked of the device since the last mark is one piece
   void wait_for_room();  // until one more piece may be queued
 
  private:
   const at::Device device_;
-  const size_t most_;
+  const size_t max_;
   std::deque<c10::Event> marks_;
 };
 

@@ -19,7 +19,7 @@ namespace {
 
 constexpr double kGoldenRatio = 0.6180339887498949;  // its fractional part, (sqrt(5) - 1) / 2
 
-// The first number of the block, as the centre of one of 2^24 parts of (0, 1).
+// The first number of the block, as the center of one of 2^24 parts of (0, 1).
 double uniform(uint64_t seed, uint32_t sample) {
   return (static_cast<double>(philox_block(seed, sample, Stream::kTimesteps, 0).x >> 8) + 0.5) * 0x1p-24;
 }

@@ -25,7 +25,7 @@ std::vector<int64_t> draw_timesteps(Sampler sampler, uint64_t seed, int64_t samp
 // The stratified sequence for a given u in [0, 1).
 std::vector<int64_t> stratified_timesteps(double u, int64_t samples, int64_t t0, int64_t t1);
 
-// Samples first ... first + samples - 1 of the stratified sequence over a mixture: a share `wide` of them uniform in [0, all), the others in
+// Samples first ... first + samples - 1 of the stratified sequence over a mixture: a fraction `wide` of them uniform in [0, all), the others in
 // [t0, t1). The sequence goes through the mixture's inverse distribution function, so that every prefix is stratified over both.
 std::vector<int64_t> mixed_timesteps(uint64_t seed, int64_t first, int64_t samples, int64_t t0, int64_t t1, double wide, int64_t all);
 

@@ -38,9 +38,9 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   if (latents.dim() != 4 || latents.size(0) == 0) {
     throw Error(code::kInvalidArgument, "Features are made of latents [B, C, h, w], at least one.");
   }
-  const int64_t pictures = latents.size(0), steps = model.schedule->config().train_timesteps;
+  const int64_t images = latents.size(0), steps = model.schedule->config().train_timesteps;
   const auto chw = latents.sizes().slice(1);
-  if (condition_index.numel() != pictures) throw Error(code::kInvalidArgument, "Features need one condition for each image.");
+  if (condition_index.numel() != images) throw Error(code::kInvalidArgument, "Features need one condition for each image.");
   if (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= condition_rows(conditions)) {
     throw Error(code::kInvalidArgument, "A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
   }
@@ -53,14 +53,14 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
                                             std::to_string(options.up_block) + ".");
   }
 
-  // [B * E or E, C, h, w], and whether each picture has its own.
+  // [B * E or E, C, h, w], and whether each image has its own.
   at::Tensor noise;
   bool own_noise = false;
   int64_t ensemble = options.ensemble;
   if (noises) {
     own_noise = noises->dim() == 5;
     if ((!own_noise && noises->dim() != 4) || noises->sizes().slice(noises->dim() - 3) != chw ||
-        (own_noise && noises->size(0) != pictures)) {
+        (own_noise && noises->size(0) != images)) {
       throw Error(code::kInvalidArgument, "The features' noises must be [E, C, h, w] or [B, E, C, h, w], of the latents' shape.");
     }
     ensemble = noises->size(own_noise ? 1 : 0);
@@ -69,10 +69,10 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   if (ensemble < 1 || options.batch < 1) throw Error(code::kInvalidArgument, "The features' ensemble and batch must be positive.");
   if (!noises) noise = draw_noise(options.seed, 0, ensemble, chw, Stream::kDift, device);
 
-  const int64_t rows = pictures * ensemble;  // row b * E + e
+  const int64_t rows = images * ensemble;  // row b * E + e
   const auto row = at::arange(rows, at::TensorOptions(at::kLong).device(device));
-  const auto picture = row.div(ensemble, "floor"), sample = own_noise ? row : row.remainder(ensemble);
-  const auto condition = condition_index.to(device, at::kLong).reshape({-1}).index_select(0, picture);
+  const auto image = row.div(ensemble, "floor"), sample = own_noise ? row : row.remainder(ensemble);
+  const auto condition = condition_index.to(device, at::kLong).reshape({-1}).index_select(0, image);
   const auto x0 = latents.to(device, at::kFloat);
   const double alpha_bar = model.schedule->alphas_cumprod()[options.timestep].item<float>();
   const auto a = at::full({rows}, std::sqrt(alpha_bar), x0.options()), s = at::full({rows}, std::sqrt(1 - alpha_bar), x0.options());
@@ -92,10 +92,10 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
     context.check_cancelled();
     const int64_t end = std::min(begin + options.batch, rows);
     const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
-    const auto x = ops::add_noise(x0.index_select(0, of(picture)), noise.index_select(0, of(sample)), of(a), of(s), unet.dtype());
+    const auto x = ops::add_noise(x0.index_select(0, of(image)), noise.index_select(0, of(sample)), of(a), of(s), unet.dtype());
     unet.forward(x, of(t), conditions, of(condition), 1, &observer);
     if (!feature.defined()) throw Error(code::kInternal, "The UNet never showed its " + wanted + ".");
-    if (!sum.defined()) sum = at::zeros({pictures, feature.size(1), feature.size(2), feature.size(3)}, feature.options());
+    if (!sum.defined()) sum = at::zeros({images, feature.size(1), feature.size(2), feature.size(3)}, feature.options());
     for (int64_t b = begin / ensemble; b * ensemble < end; ++b) {
       const int64_t first = std::max(b * ensemble, begin) - begin, last = std::min((b + 1) * ensemble, end) - begin;
       sum[b].add_(feature.slice(0, first, last).sum(0));

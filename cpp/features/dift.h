@@ -1,4 +1,4 @@
-// DIFT features (Tang et al., NeurIPS 2023) of patches: one UNet pass a picture and noise, left after the up block.
+// DIFT features (Tang et al., NeurIPS 2023) of patches: one UNet pass an image and noise, left after the up block.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,7 +19,7 @@ struct DiftOptions {
   int64_t batch = 8;      // UNet rows a forward pass
 };
 
-struct PixelBox { double row_begin, column_begin, row_end, column_end; };  // half-open, pixels of the scored picture
+struct PixelBox { double row_begin, column_begin, row_end, column_end; };  // half-open, pixels of the scored image
 
 // latents [B, C, h, w]; conditions_index [B] rows of `conditions`; noises optional [E, ...] or [B, E, C, h, w].
 // Returns the ensemble means of the up block's output [B, F, fh, fw] fp32.
@@ -27,7 +27,7 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
                          const DiftOptions& options, const std::optional<at::Tensor>& noises = {}, const Context& context = {});
 
 // Mean over the box's cells [int(r0 h / H), int(r1 h / H)) x ..., divided by its L2 norm; a box within one cell takes the nearest cell.
-// feature [F, fh, fw]; the picture is height x width px. Returns [boxes, F].
+// feature [F, fh, fw]; the image is height x width px. Returns [boxes, F].
 at::Tensor pool_boxes(const at::Tensor& feature, const std::vector<PixelBox>& boxes, int64_t height, int64_t width);
 
 }  // namespace diffmine

@@ -2,15 +2,15 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/element.h"
+#include "kernels/dtype.h"
 
 namespace diffmine {
 
 struct AddShape {
   int64_t batch, pixels, channels;  // of x [B, P, C]
-  int64_t residual_sharing;         // so many neighbours of the batch share a row of the residual [B / sharing, P, C]
+  int64_t residual_sharing;         // so many neighbors of the batch share a row of the residual [B / sharing, P, C]
   int64_t vector_sharing;           // and of the vectors [B / sharing, C]
-  Element element;                  // of x and the residual; vectors are fp32
+  Dtype dtype;                  // of x and the residual; vectors are fp32
 };
 
 // x += residual + v; either may be null.

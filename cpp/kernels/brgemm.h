@@ -8,7 +8,7 @@
 
 namespace diffmine {
 
-// What they multiply from the right, b [K, N]: bf16 takes two neighbours of K side by side, [K / 2, N, 2].
+// What they multiply from the right, b [K, N]: bf16 takes two neighbors of K side by side, [K / 2, N, 2].
 template <class T>
 constexpr int64_t kTogether = std::is_same_v<T, float> ? 1 : 2;
 

@@ -1,5 +1,5 @@
-// A warp computes kPixels neighbouring pixels of one row and one group of outputs. Its lanes share the 9 C / kCount packs of input channels, so that a weight is
-// read once for all pixels and neighbouring lanes read neighbouring addresses; their sums are added at the end, in a fixed order.
+// A warp computes kPixels neighboring pixels of one row and one group of outputs. Its lanes share the 9 C / kCount packs of input channels, so that a weight is
+// read once for all pixels and neighboring lanes read neighboring addresses; their sums are added at the end, in a fixed order.
 #include "kernels/conv_out.h"
 #include "kernels/launch.cuh"
 #include "kernels/vector.cuh"
@@ -58,7 +58,7 @@ void launch_conv_out(float* out, const void* x, const float* weight, const float
   const int64_t rows = shape.batch * shape.height, runs = (shape.width + kPixels - 1) / kPixels, groups = (shape.outputs + kOutputs - 1) / kOutputs;
   if (rows * runs * groups == 0) return;
   check_size(9 * shape.channels <= INT32_MAX, "conv_out");
-  by_pack(shape.element, shape.channels, [&](auto number, auto width) {
+  by_pack(shape.dtype, shape.channels, [&](auto number, auto width) {
     using T = decltype(number);
     launch("conv_out", conv_out<T, decltype(width)::value>, {blocks_of(rows * runs * groups * 32)}, cuda_stream, out, static_cast<const T*>(x), weight, bias,
            shape, runs, groups);

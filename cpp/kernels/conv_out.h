@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/element.h"
+#include "kernels/dtype.h"
 
 namespace diffmine {
 
@@ -12,10 +12,10 @@ constexpr int64_t kConvOutGroup = 4;
 
 struct ConvOutShape {
   int64_t batch, height, width, channels, outputs;
-  Element element;  // of x
+  Dtype dtype;  // of x
 };
 
-// x [B, H, W, C] of the element; weight [ceil(outputs / 4), 9, C, 4], 16-byte aligned, and bias [outputs] fp32 -> out [B, H, W, outputs] fp32.
+// x [B, H, W, C] of the dtype; weight [ceil(outputs / 4), 9, C, 4], 16-byte aligned, and bias [outputs] fp32 -> out [B, H, W, outputs] fp32.
 void launch_conv_out(float* out, const void* x, const float* weight, const float* bias, ConvOutShape shape, void* cuda_stream);
 void conv_out_cpu(float* out, const void* x, const float* weight, const float* bias, ConvOutShape shape, void* cuda_stream = nullptr);
 

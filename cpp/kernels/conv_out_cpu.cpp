@@ -56,10 +56,10 @@ void run(float* out, const T* x, const float* weight, const float* bias, const C
 }  // namespace
 
 void conv_out_cpu(float* out, const void* x, const float* weight, const float* bias, ConvOutShape shape, void*) {
-  switch (shape.element) {
-    case Element::kFloat32: return run(out, static_cast<const float*>(x), weight, bias, shape);
-    case Element::kFloat16: return run(out, static_cast<const c10::Half*>(x), weight, bias, shape);
-    case Element::kBFloat16: return run(out, static_cast<const c10::BFloat16*>(x), weight, bias, shape);
+  switch (shape.dtype) {
+    case Dtype::kFloat32: return run(out, static_cast<const float*>(x), weight, bias, shape);
+    case Dtype::kFloat16: return run(out, static_cast<const c10::Half*>(x), weight, bias, shape);
+    case Dtype::kBFloat16: return run(out, static_cast<const c10::BFloat16*>(x), weight, bias, shape);
   }
 }
 

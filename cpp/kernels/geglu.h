@@ -2,12 +2,12 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/element.h"
+#include "kernels/dtype.h"
 
 namespace diffmine {
 
-// x [rows, 2 C] = (hidden, gate) -> out [rows, C], both of the element.
-void launch_geglu(void* out, const void* x, Element element, int64_t rows, int64_t channels, void* cuda_stream);
-void geglu_cpu(void* out, const void* x, Element element, int64_t rows, int64_t channels, void* cuda_stream = nullptr);
+// x [rows, 2 C] = (hidden, gate) -> out [rows, C], both of the dtype.
+void launch_geglu(void* out, const void* x, Dtype dtype, int64_t rows, int64_t channels, void* cuda_stream);
+void geglu_cpu(void* out, const void* x, Dtype dtype, int64_t rows, int64_t channels, void* cuda_stream = nullptr);
 
 }  // namespace diffmine

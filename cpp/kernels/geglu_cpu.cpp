@@ -1,4 +1,4 @@
-// CPU twin of geglu.cu.
+// CPU implementation of geglu.cu.
 #include "kernels/geglu.h"
 
 #include <ATen/Parallel.h>
@@ -9,11 +9,11 @@
 
 namespace diffmine {
 
-void geglu_cpu(void* out, const void* x, Element element, int64_t rows, int64_t channels, void*) {
+void geglu_cpu(void* out, const void* x, Dtype dtype, int64_t rows, int64_t channels, void*) {
   if (channels == 0) return;
-  const int64_t bytes = channels * element_bytes(element);
+  const int64_t bytes = channels * dtype_bytes(dtype);
   at::parallel_for(0, rows, std::max<int64_t>(1, 8192 / channels), [&](int64_t begin, int64_t end) {
-    row_kernels().geglu(static_cast<char*>(out) + begin * bytes, static_cast<const char*>(x) + 2 * begin * bytes, element, end - begin,
+    row_kernels().geglu(static_cast<char*>(out) + begin * bytes, static_cast<const char*>(x) + 2 * begin * bytes, dtype, end - begin,
                         channels);
   });
 }

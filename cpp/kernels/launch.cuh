@@ -12,7 +12,7 @@ namespace diffmine {
 constexpr int kThreads = 256;
 
 // Shared memory that a kernel may have on any card without asking for it.
-constexpr size_t kMostShared = 48 << 10;
+constexpr size_t kMaxShared = 48 << 10;
 
 inline void check_size(bool fits, const char* kernel) {
   if (fits) return;

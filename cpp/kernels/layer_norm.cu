@@ -90,10 +90,10 @@ __global__ void __launch_bounds__(kThreads) layer_norm_block(T* __restrict__ out
 
 }  // namespace
 
-void launch_layer_norm(void* out, const void* x, Element element, const float* weight, const float* bias, const float* add, int64_t rows,
+void launch_layer_norm(void* out, const void* x, Dtype dtype, const float* weight, const float* bias, const float* add, int64_t rows,
                        int64_t channels, double eps, void* cuda_stream) {
   if (rows * channels == 0) return;
-  by_pack(element, channels, [&](auto number, auto width) {
+  by_pack(dtype, channels, [&](auto number, auto width) {
     using T = decltype(number);
     auto* to = static_cast<T*>(out);
     const auto* from = static_cast<const T*>(x);

@@ -1,4 +1,4 @@
-// Loss difference: one thread an element of an output map, looping over its conditions and channels; nothing but the map is written.
+// Loss difference: one thread an dtype of an output map, looping over its conditions and channels; nothing but the map is written.
 #include "kernels/launch.cuh"
 #include "kernels/loss_difference.h"
 
@@ -10,7 +10,7 @@ __global__ void loss_difference(float* __restrict__ out, const float* __restrict
                                 const float* __restrict__ target_noise, const int64_t* __restrict__ subject,
                                 const float* __restrict__ weight, LossShape shape) {
   const int64_t fold = shape.fold, folded = fold * fold, plane = shape.height * shape.width, map = plane * folded;
-  const float share = static_cast<float>(folded) / static_cast<float>(shape.channels);
+  const float inverse = static_cast<float>(folded) / static_cast<float>(shape.channels);
   const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (i >= shape.rows * shape.outputs * map) return;
   const int64_t pm = i / map, p = pm / shape.outputs;
@@ -20,7 +20,7 @@ __global__ void loss_difference(float* __restrict__ out, const float* __restrict
   const float* own = e + (p * shape.conditions + subject[pm]) * shape.channels * plane;
   float sum = 0;
   for (int64_t k = 0; k < shape.conditions; ++k) {
-    const float w = weight[pm * shape.conditions + k] * share;
+    const float w = weight[pm * shape.conditions + k] * inverse;
     if (w == 0) continue;
     const float* other = e + (p * shape.conditions + k) * shape.channels * plane;
     for (int64_t c = first; c < shape.channels; c += folded) {

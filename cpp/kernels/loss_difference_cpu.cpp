@@ -1,4 +1,4 @@
-// CPU twin of loss_difference.cu: the same sums in the same order, over rows of the map.
+// CPU implementation of loss_difference.cu: the same sums in the same order, over rows of the map.
 #include "kernels/loss_difference.h"
 
 #include <ATen/Parallel.h>
@@ -11,7 +11,7 @@ void loss_difference_cpu(float* out, const float* e, const float* x, const float
                          const float* target_noise, const int64_t* subject, const float* weight, LossShape shape, void*) {
   const int64_t conditions = shape.conditions, outputs = shape.outputs, channels = shape.channels;
   const int64_t height = shape.height, width = shape.width, fold = shape.fold, plane = height * width, folded = fold * fold;
-  const float share = static_cast<float>(folded) / static_cast<float>(channels);  // one over the channels of a pixel
+  const float inverse = static_cast<float>(folded) / static_cast<float>(channels);  // one over the channels of a pixel
   at::parallel_for(0, shape.rows * outputs, 1, [&](int64_t begin, int64_t end) {
     for (int64_t pm = begin; pm < end; ++pm) {
       const int64_t p = pm / outputs;
@@ -21,7 +21,7 @@ void loss_difference_cpu(float* out, const float* e, const float* x, const float
       const float* noises = noise + p * channels * plane;
       const float* own = e + (p * conditions + subject[pm]) * channels * plane;
       for (int64_t k = 0; k < conditions; ++k) {
-        const float w = weight[pm * conditions + k] * share;
+        const float w = weight[pm * conditions + k] * inverse;
         if (w == 0) continue;
         const float* other = e + (p * conditions + k) * channels * plane;
         for (int64_t c = 0; c < channels; ++c) {

@@ -1,4 +1,4 @@
-// Loss moments: one thread an element of an output map, its mean and m2 in registers over the samples.
+// Loss moments: one thread an dtype of an output map, its mean and m2 in registers over the samples.
 #include "kernels/launch.cuh"
 #include "kernels/loss_moments.h"
 
@@ -19,14 +19,14 @@ __global__ void __launch_bounds__(kMapThreads) loss_moments(float* __restrict__ 
   const int64_t m = i / map, row = i % map / (shape.width * fold), column = i % (shape.width * fold);
   const int64_t first = row % fold * fold + column % fold;  // the pixel's first channel; the next is `folded` further
   const int64_t cell = row / fold * shape.width + column / fold;
-  const float share = static_cast<float>(folded) / static_cast<float>(shape.channels);
+  const float inverse = static_cast<float>(folded) / static_cast<float>(shape.channels);
   float running_mean = mean[i], running_m2 = m2[i];
 #pragma unroll 2
   for (int64_t s = 0; s < shape.samples; ++s) {
     const float* own = e + (s * shape.conditions + subject[m]) * row_size;
     float sum = 0;
     for (int64_t k = 0; k < shape.conditions; ++k) {
-      const float w = weight[m * shape.conditions + k] * share;
+      const float w = weight[m * shape.conditions + k] * inverse;
       if (w == 0) continue;
       const float* other = e + (s * shape.conditions + k) * row_size;
       for (int64_t c = first; c < shape.channels; c += folded) {

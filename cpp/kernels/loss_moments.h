@@ -1,4 +1,4 @@
-// The loss difference (loss_difference.h) of consecutive samples of one picture, folded into its running moments (moments.h) as it is
+// The loss difference (loss_difference.h) of consecutive samples of one image, folded into its running moments (moments.h) as it is
 // made: the same numbers as from the two kernels after each other, without the maps between them, unless they are asked for.
 #pragma once
 #include <cstdint>

@@ -1,4 +1,4 @@
-// CPU twin of loss_moments.cu: its two parts after each other for one sample at a time, whose maps stay in the cache.
+// CPU implementation of loss_moments.cu: its two parts after each other for one sample at a time, whose maps stay in the cache.
 #include "kernels/loss_moments.h"
 
 #include <ATen/Parallel.h>
@@ -13,7 +13,7 @@ void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e
   const int64_t conditions = shape.conditions, channels = shape.channels, height = shape.height, width = shape.width, fold = shape.fold;
   const int64_t plane = height * width, folded = fold * fold, row_size = channels * plane;
   const int64_t line = width * folded;  // `fold` lines of the map
-  const float share = static_cast<float>(folded) / static_cast<float>(channels);
+  const float inverse = static_cast<float>(folded) / static_cast<float>(channels);
   at::parallel_for(0, shape.outputs * height, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> sums(line);
     for (int64_t mh = begin; mh < end; ++mh) {
@@ -22,7 +22,7 @@ void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e
         std::fill(sums.begin(), sums.end(), 0.0f);
         const float* own = e + (s * conditions + subject[m]) * row_size;
         for (int64_t k = 0; k < conditions; ++k) {
-          const float w = weight[m * conditions + k] * share;
+          const float w = weight[m * conditions + k] * inverse;
           if (w == 0) continue;
           const float* other = e + (s * conditions + k) * row_size;
           for (int64_t c = 0; c < channels; ++c) {

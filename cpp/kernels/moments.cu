@@ -1,4 +1,4 @@
-// Streaming moments: one thread an element, its mean and m2 in registers over the new samples.
+// Streaming moments: one thread an dtype, its mean and m2 in registers over the new samples.
 #include "kernels/launch.cuh"
 #include "kernels/moments.h"
 

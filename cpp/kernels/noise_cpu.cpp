@@ -1,4 +1,4 @@
-// CPU twin of noise.cu.
+// CPU implementation of noise.cu.
 #include "kernels/noise.h"
 
 #include <ATen/Parallel.h>

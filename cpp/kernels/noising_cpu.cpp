@@ -1,4 +1,4 @@
-// CPU twin of noising.cu.
+// CPU implementation of noising.cu.
 #include "kernels/noising.h"
 
 #include <ATen/Parallel.h>
@@ -24,24 +24,24 @@ void add_noise(T* out, const float* x, const float* noise, const float* a, const
 
 }  // namespace
 
-void add_noise_cpu(void* out, Element element, const float* x, const float* noise, const float* a, const float* s, int64_t rows,
+void add_noise_cpu(void* out, Dtype dtype, const float* x, const float* noise, const float* a, const float* s, int64_t rows,
                    int64_t channels, int64_t pixels, void*) {
-  switch (element) {
-    case Element::kFloat32: return add_noise(static_cast<float*>(out), x, noise, a, s, rows, channels, pixels);
-    case Element::kFloat16: return add_noise(static_cast<c10::Half*>(out), x, noise, a, s, rows, channels, pixels);
-    case Element::kBFloat16: return add_noise(static_cast<c10::BFloat16*>(out), x, noise, a, s, rows, channels, pixels);
+  switch (dtype) {
+    case Dtype::kFloat32: return add_noise(static_cast<float*>(out), x, noise, a, s, rows, channels, pixels);
+    case Dtype::kFloat16: return add_noise(static_cast<c10::Half*>(out), x, noise, a, s, rows, channels, pixels);
+    case Dtype::kBFloat16: return add_noise(static_cast<c10::BFloat16*>(out), x, noise, a, s, rows, channels, pixels);
   }
 }
 
 // Row by row: what a row needs stays in the cache. A row alone is shared out by the two steps themselves.
-void draw_and_add_noise_cpu(void* out, Element element, float* noise, const float* latents, const int64_t* picture, const int64_t* sample,
+void draw_and_add_noise_cpu(void* out, Dtype dtype, float* noise, const float* latents, const int64_t* image, const int64_t* sample,
                             const float* a, const float* s, int64_t rows, int64_t channels, int64_t pixels, uint64_t seed,
                             uint32_t stream_word, void*) {
   const int64_t size = channels * pixels;
   at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       philox_normal_cpu(noise + row * size, sample[row], 1, size, seed, stream_word);
-      add_noise_cpu(static_cast<char*>(out) + row * size * element_bytes(element), element, latents + picture[row] * size, noise + row * size,
+      add_noise_cpu(static_cast<char*>(out) + row * size * dtype_bytes(dtype), dtype, latents + image[row] * size, noise + row * size,
                     a + row, s + row, 1, channels, pixels);
     }
   });

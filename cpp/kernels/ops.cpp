@@ -1,4 +1,4 @@
-// Dispatch of the kernels: allocates, checks what a kernel takes for granted, and picks launcher or twin.
+// Dispatch of the kernels: allocates, checks what a kernel takes for granted, and picks the CUDA launcher or the CPU implementation.
 #include "kernels/ops.h"
 
 #include <ATen/ops/constant_pad_nd.h>
@@ -28,7 +28,7 @@
 namespace diffmine::ops {
 namespace {
 
-// A kernel's two forms have one signature; without CUDA both are the twin.
+// Both implementations of a kernel have the same signature; without CUDA both names are the CPU one.
 #ifdef DIFFMINE_CUDA
 #define DIFFMINE_KERNEL(name) launch_##name, name##_cpu
 #else
@@ -49,11 +49,11 @@ void run(F* on_gpu, F* on_cpu, const at::Tensor& where, Args... args) {
   on_cpu(args..., nullptr);
 }
 
-Element element_of(at::ScalarType dtype) {
+Dtype dtype_of(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kFloat: return Element::kFloat32;
-    case at::kHalf: return Element::kFloat16;
-    case at::kBFloat16: return Element::kBFloat16;
+    case at::kFloat: return Dtype::kFloat32;
+    case at::kHalf: return Dtype::kFloat16;
+    case at::kBFloat16: return Dtype::kBFloat16;
     default: throw Error(code::kInternal, std::string("No UNet computes in ") + c10::toString(dtype) + ".");
   }
 }
@@ -66,7 +66,7 @@ at::Tensor fp32(const at::Tensor& t) { return t.defined() ? t.to(at::kFloat).con
 
 const float* floats(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
 
-// So many neighbouring rows of a batch share one of `rows`.
+// So many neighboring rows of a batch share one of `rows`.
 int64_t sharing(int64_t batch, int64_t rows, const char* what) {
   expect(rows > 0 ? batch % rows == 0 : batch == 0, what);
   return rows > 0 ? std::max<int64_t>(1, batch / rows) : 1;
@@ -89,7 +89,7 @@ at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   const auto last = [](const at::Tensor& t) { return t.defined() ? t.contiguous(at::MemoryFormat::ChannelsLast) : t; };
   const auto in = last(x), second = last(beside), weights = fp32(weight), biases = fp32(bias), scales = fp32(scale), shifts = fp32(shift), adds = fp32(add);
   const auto shared = [&](const at::Tensor& v) { return v.defined() ? sharing(x.size(0), v.size(0), "group_norm") : 1; };
-  const GroupNormShape shape{x.size(0), x.size(2) * x.size(3), channels, groups, x.size(1), shared(scale), shared(add), eps, silu, element_of(x.scalar_type())};
+  const GroupNormShape shape{x.size(0), x.size(2) * x.size(3), channels, groups, x.size(1), shared(scale), shared(add), eps, silu, dtype_of(x.scalar_type())};
   const int64_t sizes[] = {x.size(0), channels, x.size(2), x.size(3)};
   auto out = at::empty(sizes, x.options(), at::MemoryFormat::ChannelsLast);
   if (out.numel() == 0) return out;
@@ -106,7 +106,7 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   const auto in = x.contiguous(), weights = fp32(weight), biases = fp32(bias), adds = fp32(add);
   auto out = at::empty(x.sizes(), x.options());
   if (out.numel() == 0) return out;
-  run(DIFFMINE_KERNEL(layer_norm), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), floats(weights), floats(biases), floats(adds),
+  run(DIFFMINE_KERNEL(layer_norm), out, out.data_ptr(), in.const_data_ptr(), dtype_of(x.scalar_type()), floats(weights), floats(biases), floats(adds),
       x.numel() / x.size(-1), x.size(-1), eps);
   return out;
 }
@@ -118,7 +118,7 @@ at::Tensor geglu(const at::Tensor& x) {
   shape.back() /= 2;
   auto out = at::empty(shape, x.options());
   if (out.numel() == 0) return out;
-  run(DIFFMINE_KERNEL(geglu), out, out.data_ptr(), in.const_data_ptr(), element_of(x.scalar_type()), x.numel() / x.size(-1), shape.back());
+  run(DIFFMINE_KERNEL(geglu), out, out.data_ptr(), in.const_data_ptr(), dtype_of(x.scalar_type()), x.numel() / x.size(-1), shape.back());
   return out;
 }
 
@@ -136,19 +136,19 @@ at::Tensor conv_out(const at::Tensor& x, const at::Tensor& weight, const at::Ten
   const int64_t sizes[] = {x.size(0), outputs, x.size(2), x.size(3)};
   auto out = at::empty(sizes, x.options().dtype(at::kFloat), at::MemoryFormat::ChannelsLast);
   if (out.numel() == 0) return out;
-  const ConvOutShape shape{x.size(0), x.size(2), x.size(3), x.size(1), outputs, element_of(x.scalar_type())};
+  const ConvOutShape shape{x.size(0), x.size(2), x.size(3), x.size(1), outputs, dtype_of(x.scalar_type())};
   run(DIFFMINE_KERNEL(conv_out), out, out.data_ptr<float>(), in.const_data_ptr(), floats(weights), floats(biases), shape);
   return out;
 }
 
 namespace {
 
-// As [B, P, C]: channels_last pictures, or contiguous rows of channels.
+// As [B, P, C]: channels_last images, or contiguous rows of channels.
 AddShape added(const at::Tensor& x, const char* what) {
-  const bool picture = x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
-  expect(x.dim() > 0 && (picture || x.is_contiguous()), what);
-  const int64_t channels = x.size(picture ? 1 : -1), batch = x.dim() > 1 ? x.size(0) : 1;
-  return {batch, x.numel() == 0 ? 0 : x.numel() / (batch * channels), channels, 1, 1, element_of(x.scalar_type())};
+  const bool image = x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  expect(x.dim() > 0 && (image || x.is_contiguous()), what);
+  const int64_t channels = x.size(image ? 1 : -1), batch = x.dim() > 1 ? x.size(0) : 1;
+  return {batch, x.numel() == 0 ? 0 : x.numel() / (batch * channels), channels, 1, 1, dtype_of(x.scalar_type())};
 }
 
 }  // namespace
@@ -171,8 +171,8 @@ at::Tensor add_residual_(at::Tensor x, const at::Tensor& residual, const std::op
   shape.residual_sharing = sharing(x.size(0), residual.size(0), "add_residual_");
   shape.vector_sharing = std::max<int64_t>(1, shape.batch);
   if (x.numel() == 0) return x;
-  const bool picture = x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
-  const auto addend = picture ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual.contiguous();
+  const bool image = x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  const auto addend = image ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual.contiguous();
   const auto vector = bias ? fp32(*bias) : at::Tensor();
   run(DIFFMINE_KERNEL(add), x, x.data_ptr(), addend.const_data_ptr(), floats(vector), shape);
   return x;
@@ -184,7 +184,7 @@ at::Tensor add_noise(const at::Tensor& x, const at::Tensor& noise, const at::Ten
   expect(x.dim() == 4 && noise.sizes() == x.sizes() && a.numel() == x.size(0) && s.numel() == x.size(0), "add_noise");
   const auto xs = fp32(x), noises = fp32(noise), as = fp32(a), ss = fp32(s);
   auto out = at::empty(x.sizes(), x.options().dtype(dtype), at::MemoryFormat::ChannelsLast);
-  run(DIFFMINE_KERNEL(add_noise), out, out.data_ptr(), element_of(dtype), xs.const_data_ptr<float>(), noises.const_data_ptr<float>(),
+  run(DIFFMINE_KERNEL(add_noise), out, out.data_ptr(), dtype_of(dtype), xs.const_data_ptr<float>(), noises.const_data_ptr<float>(),
       as.const_data_ptr<float>(), ss.const_data_ptr<float>(), x.size(0), x.size(1), x.size(2) * x.size(3));
   return out;
 }
@@ -212,19 +212,19 @@ void update_moments(const at::Tensor& samples, int64_t count, at::Tensor& mean, 
       m2.data_ptr<float>());
 }
 
-std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, const at::Tensor& picture, const at::Tensor& sample,
+std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, const at::Tensor& image, const at::Tensor& sample,
                                                      const at::Tensor& a, const at::Tensor& s, uint64_t seed, uint32_t stream_word,
                                                      at::ScalarType dtype) {
-  const int64_t rows = picture.numel();
+  const int64_t rows = image.numel();
   expect(latents.dim() == 4 && (latents.size(0) > 0 || rows == 0) && sample.numel() == rows && a.numel() == rows && s.numel() == rows &&
-             picture.scalar_type() == at::kLong && sample.scalar_type() == at::kLong,
+             image.scalar_type() == at::kLong && sample.scalar_type() == at::kLong,
          "draw_and_add_noise");
   const auto from = fp32(latents), as = fp32(a), ss = fp32(s);
-  const auto pictures = picture.contiguous(), samples = sample.contiguous();
+  const auto images = image.contiguous(), samples = sample.contiguous();
   const int64_t shape[] = {rows, latents.size(1), latents.size(2), latents.size(3)};
   auto out = at::empty(shape, from.options().dtype(dtype), at::MemoryFormat::ChannelsLast), noise = at::empty(shape, from.options());
-  run(DIFFMINE_KERNEL(draw_and_add_noise), out, out.data_ptr(), element_of(dtype), noise.data_ptr<float>(), floats(from),
-      pictures.const_data_ptr<int64_t>(), samples.const_data_ptr<int64_t>(), floats(as), floats(ss), rows, shape[1], shape[2] * shape[3], seed,
+  run(DIFFMINE_KERNEL(draw_and_add_noise), out, out.data_ptr(), dtype_of(dtype), noise.data_ptr<float>(), floats(from),
+      images.const_data_ptr<int64_t>(), samples.const_data_ptr<int64_t>(), floats(as), floats(ss), rows, shape[1], shape[2] * shape[3], seed,
       stream_word);
   return {std::move(out), std::move(noise)};
 }
@@ -285,10 +285,10 @@ at::Tensor select_patches(const at::Tensor& scores, int64_t patch, int64_t count
 
 std::pair<at::Tensor, at::Tensor> select_extremes(const at::Tensor& scores, int64_t patch, int64_t count) {
   const Maps m(scores, count, "select_extremes");
-  auto top = m.empty(), least = m.empty();
+  auto top = m.empty(), bottom = m.empty();
   run(DIFFMINE_KERNEL(select_extremes), m.scores, floats(m.scores), m.maps, m.rows, m.columns, patch, count, top.data_ptr<int64_t>(),
-      least.data_ptr<int64_t>());
-  return {std::move(top), std::move(least)};
+      bottom.data_ptr<int64_t>());
+  return {std::move(top), std::move(bottom)};
 }
 
 }  // namespace diffmine::ops

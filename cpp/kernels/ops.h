@@ -1,6 +1,6 @@
-// The kernels on tensors: each runs on the device its tensors are on, the .cu there or its twin here.
+// The kernels on tensors: each runs on the device its tensors are on, the .cu there or its CPU implementation here.
 //
-// Layers compute in fp32, fp16 or bf16, their sums in fp32 or better; pictures [B, C, H, W] come out channels_last. Other layouts are
+// Layers compute in fp32, fp16 or bf16, their sums in fp32 or better; images [B, C, H, W] come out channels_last. Other layouts are
 // taken in by a copy first. No kernel takes part in autograd's graph: layers to be trained keep ATen's operators.
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -13,7 +13,7 @@ namespace diffmine::ops {
 
 // --- layers ---
 
-// What precedes and follows a GroupNorm in the same kernels. Vectors over channels are [B', C] or [B', C, 1, 1] with B' | B: B / B' neighbouring rows share one.
+// What precedes and follows a GroupNorm in the same kernels. Vectors over channels are [B', C] or [B', C, 1, 1] with B' | B: B / B' neighboring rows share one.
 struct GroupNormOptions {
   bool silu = false;
   at::Tensor scale{}, shift{};  // y = y * (1 + scale) + shift, before SiLU
@@ -46,14 +46,14 @@ at::Tensor add_residual_(at::Tensor x, const at::Tensor& residual, const std::op
 
 // --- scoring ---
 
-// Draws noise and adds it, for rows r = (picture[r], sample[r]): noise[r] = the stream's sample (as draw_noise), x[r] = a[r] latents[picture[r]]
-// + s[r] noise[r]. latents [B, C, H, W] fp32; picture, sample [P] int64; a, s [P] fp32; all on one device. Gives x [P, C, H, W] of `dtype`,
+// Draws noise and adds it, for rows r = (image[r], sample[r]): noise[r] = the stream's sample (as draw_noise), x[r] = a[r] latents[image[r]]
+// + s[r] noise[r]. latents [B, C, H, W] fp32; image, sample [P] int64; a, s [P] fp32; all on one device. Gives x [P, C, H, W] of `dtype`,
 // channels_last, and noise [P, C, H, W] fp32.
-std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, const at::Tensor& picture, const at::Tensor& sample,
+std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, const at::Tensor& image, const at::Tensor& sample,
                                                      const at::Tensor& a, const at::Tensor& s, uint64_t seed, uint32_t stream_word,
                                                      at::ScalarType dtype);
 
-// loss_difference of n consecutive samples of one picture and update_moments of what it gives, in one pass: e [n K, C, H, W] fp32 (any layout),
+// loss_difference of n consecutive samples of one image and update_moments of what it gives, in one pass: e [n K, C, H, W] fp32 (any layout),
 // x [C, H, W], noise [n, C, H, W], target_x, target_noise [n], subject [M], weight [M, K]; mean, m2 [M, f H, f W] fp32 after `count`
 // earlier samples. Gives the samples' differences [n, M, f H, f W] where asked to keep them (the patch scores' moments need them), else an
 // undefined tensor.

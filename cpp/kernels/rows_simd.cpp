@@ -37,7 +37,7 @@ Two all(float value) { return {Vector(value), Vector(value)}; }
 auto to_floats(const at::vec::Vectorized<c10::Half>& x) { return at::vec::convert_half_float(x); }
 auto to_floats(const at::vec::Vectorized<c10::BFloat16>& x) { return at::vec::convert_bfloat16_float(x); }
 
-// `count` numbers from p on, zeros after them.
+// `count` values from p on, zeros after them.
 template <class T>
 Two load(const T* p, int64_t count = kWidth) {
   if constexpr (std::is_same_v<T, float>) {
@@ -138,14 +138,14 @@ void affine(T* out, int64_t out_row, const T* x, int64_t n, int64_t c, const flo
 
 template <bool kAdd, class T>
 void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, const float* bias, const float* add, float eps) {
-  const float share = 1.0f / static_cast<float>(c);
+  const float inverse = 1.0f / static_cast<float>(c);
   const auto value = [&](int64_t i, int64_t count) {
     if constexpr (kAdd) return load(x + i, count) + load(add + i, count); else return load(x + i, count);
   };
   for (int64_t row = 0; row < n; ++row, x += c, out += c) {
     Two sum = all(0), square = all(0);
     by_vector(c, [&](int64_t i, int64_t count) { sum = sum + value(i, count); });
-    const float mean = total(sum) * share;
+    const float mean = total(sum) * inverse;
     by_vector(c, [&](int64_t i, int64_t count) {
       Two d = value(i, count) - all(mean);
       if (count < kWidth) {  // what pads the last vector counts for nothing
@@ -155,7 +155,7 @@ void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, c
       }
       square = multiply_add(d, d, square);
     });
-    const float r = 1.0f / std::sqrt(total(square) * share + eps);
+    const float r = 1.0f / std::sqrt(total(square) * inverse + eps);
     by_vector(c, [&](int64_t i, int64_t count) {
       const Two y = (value(i, count) - all(mean)) * all(r);
       store(out + i, multiply_add(y, load(weight + i, count), load(bias + i, count)), count);
@@ -220,7 +220,7 @@ inline __attribute__((always_inline)) Vector power(const Vector& x) { return x.e
 #endif
 
 template <class T>
-void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stride, float scale, float* most, float* sum, float* mixed, int64_t m) {
+void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stride, float scale, float* running_max, float* sum, float* mixed, int64_t m) {
   const float factor = scale * kPowersOf;
   for (int64_t row = 0; row < n; ++row, weights += stride, scores += stride, mixed += m) {
     Two high = all(scores[0]), high2 = high;
@@ -233,7 +233,7 @@ void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stri
     store(parts, each(high, high2, larger));
     for (const float part : parts) largest = std::max(largest, part);
     for (int64_t i = whole; i < c; ++i) largest = std::max(largest, scores[i]);
-    largest = std::max(most[row], largest * factor);
+    largest = std::max(running_max[row], largest * factor);
 
     Two total_weight = all(0);
     by_vector(c, [&](int64_t i, int64_t count) {
@@ -247,20 +247,20 @@ void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stri
       total_weight = total_weight + y;
     });
     if (c % 2 && c < stride) weights[c] = 0;
-    const float shrink = power(most[row] - largest);
+    const float shrink = power(running_max[row] - largest);
     sum[row] = sum[row] * shrink + total(total_weight);
-    most[row] = largest;
+    running_max[row] = largest;
     if (shrink != 1) by_vector(m, [&](int64_t i, int64_t count) { store(mixed + i, load(mixed + i, count) * all(shrink), count); });
   }
 }
 
-// f(a null pointer of the element's type)
+// f(a null pointer of the dtype's type)
 template <class F>
-void by_element(Element element, F f) {
-  switch (element) {
-    case Element::kFloat32: return f(static_cast<float*>(nullptr));
-    case Element::kFloat16: return f(static_cast<c10::Half*>(nullptr));
-    case Element::kBFloat16: return f(static_cast<c10::BFloat16*>(nullptr));
+void by_dtype(Dtype dtype, F f) {
+  switch (dtype) {
+    case Dtype::kFloat32: return f(static_cast<float*>(nullptr));
+    case Dtype::kFloat16: return f(static_cast<c10::Half*>(nullptr));
+    case Dtype::kBFloat16: return f(static_cast<c10::BFloat16*>(nullptr));
   }
 }
 
@@ -268,27 +268,27 @@ void by_element(Element element, F f) {
 
 extern const RowKernels DIFFMINE_KERNELS;
 const RowKernels DIFFMINE_KERNELS{
-    [](const void* x, Element element, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
-      by_element(element, [&]<class T>(T*) { sums(static_cast<const T*>(x), n, c, pivot, sum, square); });
+    [](const void* x, Dtype dtype, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
+      by_dtype(dtype, [&]<class T>(T*) { sums(static_cast<const T*>(x), n, c, pivot, sum, square); });
     },
-    [](void* out, int64_t out_row, const void* x, Element element, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
+    [](void* out, int64_t out_row, const void* x, Dtype dtype, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
        bool silu) {
-      by_element(element, [&]<class T>(T*) { affine(static_cast<T*>(out), out_row, static_cast<const T*>(x), n, c, mean, scale, shift, silu); });
+      by_dtype(dtype, [&]<class T>(T*) { affine(static_cast<T*>(out), out_row, static_cast<const T*>(x), n, c, mean, scale, shift, silu); });
     },
-    [](void* out, const void* x, Element element, int64_t n, int64_t c, const float* weight, const float* bias, const float* add, float eps) {
-      by_element(element, [&]<class T>(T*) {
+    [](void* out, const void* x, Dtype dtype, int64_t n, int64_t c, const float* weight, const float* bias, const float* add, float eps) {
+      by_dtype(dtype, [&]<class T>(T*) {
         const auto run = add ? layer_norm<true, T> : layer_norm<false, T>;
         run(static_cast<T*>(out), static_cast<const T*>(x), n, c, weight, bias, add, eps);
       });
     },
-    [](void* out, const void* x, Element element, int64_t n, int64_t c) {
-      by_element(element, [&]<class T>(T*) { geglu(static_cast<T*>(out), static_cast<const T*>(x), n, c); });
+    [](void* out, const void* x, Dtype dtype, int64_t n, int64_t c) {
+      by_dtype(dtype, [&]<class T>(T*) { geglu(static_cast<T*>(out), static_cast<const T*>(x), n, c); });
     },
-    [](void* x, const void* residual, const float* v, Element element, int64_t n, int64_t c) {
-      by_element(element, [&]<class T>(T*) { add(static_cast<T*>(x), static_cast<const T*>(residual), v, n, c); });
+    [](void* x, const void* residual, const float* v, Dtype dtype, int64_t n, int64_t c) {
+      by_dtype(dtype, [&]<class T>(T*) { add(static_cast<T*>(x), static_cast<const T*>(residual), v, n, c); });
     },
-    [](void* weights, const float* scores, Element element, int64_t n, int64_t c, int64_t stride, float scale, float* most, float* sum, float* mixed, int64_t m) {
-      by_element(element, [&]<class T>(T*) { softmax(static_cast<T*>(weights), scores, n, c, stride, scale, most, sum, mixed, m); });
+    [](void* weights, const float* scores, Dtype dtype, int64_t n, int64_t c, int64_t stride, float scale, float* running_max, float* sum, float* mixed, int64_t m) {
+      by_dtype(dtype, [&]<class T>(T*) { softmax(static_cast<T*>(weights), scores, n, c, stride, scale, running_max, sum, mixed, m); });
     },
 };
 

@@ -1,6 +1,6 @@
 // Patch selection: one block a map and end of it. Each round every thread finds the best of its share that overlaps no patch chosen so
 // far, then the block reduces to one (value, place), the lower place winning ties. A map of 449 x 449 is read five times, from the L2
-// cache: some tenths of a millisecond beside the hundreds that its picture's denoising takes.
+// cache: some tenths of a millisecond beside the hundreds that its image's denoising takes.
 #include "kernels/launch.cuh"
 #include "kernels/select.h"
 
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kSelectThreads) select_patches(const float* __
 void select(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, float sign, int64_t* first,
             int64_t* second, void* cuda_stream) {
   if (maps * count == 0) return;
-  check_size(rows * columns <= INT32_MAX - kSelectThreads && maps <= INT32_MAX && sizeof(int2) * count <= kMostShared - (1 << 10),
+  check_size(rows * columns <= INT32_MAX - kSelectThreads && maps <= INT32_MAX && sizeof(int2) * count <= kMaxShared - (1 << 10),
              "select_patches");
   const dim3 blocks(static_cast<unsigned>(maps), second ? 2 : 1);
   launch("select_patches", select_patches, {blocks, kSelectThreads, sizeof(int2) * count}, cuda_stream, scores, static_cast<int>(rows * columns),
@@ -86,8 +86,8 @@ void launch_select_patches(const float* scores, int64_t maps, int64_t rows, int6
 }
 
 void launch_select_extremes(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top,
-                            int64_t* least, void* cuda_stream) {
-  select(scores, maps, rows, columns, patch, count, 1.0f, top, least, cuda_stream);
+                            int64_t* bottom, void* cuda_stream) {
+  select(scores, maps, rows, columns, patch, count, 1.0f, top, bottom, cuda_stream);
 }
 
 }  // namespace diffmine

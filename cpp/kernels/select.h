@@ -12,10 +12,10 @@ void launch_select_patches(const float* scores, int64_t maps, int64_t rows, int6
 void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, bool ascending,
                         int64_t* picks, void* cuda_stream = nullptr);
 
-// Both ends in one launch: top and least [maps, count], each as above.
+// Both ends in one launch: top and bottom [maps, count], each as above.
 void launch_select_extremes(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top,
-                            int64_t* least, void* cuda_stream);
+                            int64_t* bottom, void* cuda_stream);
 void select_extremes_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top,
-                         int64_t* least, void* cuda_stream = nullptr);
+                         int64_t* bottom, void* cuda_stream = nullptr);
 
 }  // namespace diffmine

@@ -1,4 +1,4 @@
-// CPU twin of select.cu: a mask of what may still be chosen in place of tests against the chosen.
+// CPU implementation of select.cu: a mask of what may still be chosen in place of tests against the chosen.
 #include "kernels/select.h"
 
 #include <ATen/Parallel.h>
@@ -39,9 +39,9 @@ void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t
 }
 
 void select_extremes_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top,
-                         int64_t* least, void*) {
+                         int64_t* bottom, void*) {
   select_patches_cpu(scores, maps, rows, columns, patch, count, false, top);
-  select_patches_cpu(scores, maps, rows, columns, patch, count, true, least);
+  select_patches_cpu(scores, maps, rows, columns, patch, count, true, bottom);
 }
 
 }  // namespace diffmine

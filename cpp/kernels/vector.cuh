@@ -1,11 +1,11 @@
-// Sixteen bytes at a time: packs of a layer's numbers, taken apart as floats.
+// Sixteen bytes at a time: packs of a layer's values, converted to floats.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <cstdint>
 
-#include "kernels/element.h"
+#include "kernels/dtype.h"
 
 namespace diffmine {
 
@@ -68,20 +68,20 @@ struct Width {
   static constexpr int value = kCount;
 };
 
-// f(a number of the element's type)
+// f(a value of the dtype)
 template <class F>
-void by_element(Element element, F f) {
-  switch (element) {
-    case Element::kFloat32: return f(float{});
-    case Element::kFloat16: return f(__half{});
-    case Element::kBFloat16: return f(__nv_bfloat16{});
+void by_dtype(Dtype dtype, F f) {
+  switch (dtype) {
+    case Dtype::kFloat32: return f(float{});
+    case Dtype::kFloat16: return f(__half{});
+    case Dtype::kBFloat16: return f(__nv_bfloat16{});
   }
 }
 
-// f(a number of the element's type, the Width of its packs): 16 bytes where they divide the rows and the addresses allow, else one number.
+// f(a value of the dtype, the Width of its packs): 16 bytes if they divide the rows and the addresses are aligned, otherwise one value.
 template <class F, class... Addresses>
-void by_pack(Element element, int64_t row, F f, const Addresses*... addresses) {
-  by_element(element, [&](auto number) {
+void by_pack(Dtype dtype, int64_t row, F f, const Addresses*... addresses) {
+  by_dtype(dtype, [&](auto number) {
     constexpr int kWhole = kPack<decltype(number)>;
     if (row % kWhole == 0 && (aligned(addresses) && ...)) return f(number, Width<kWhole>{});
     f(number, Width<1>{});

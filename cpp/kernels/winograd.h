@@ -10,7 +10,7 @@ namespace diffmine {
 struct WinogradKernels {
   // Of one tile: v [16, c] = B^T d B, rows v_row apart, of the pixels d [4 x 4], each a pointer to c channels.
   void (*input)(float* v, int64_t v_row, const float* const* d, int64_t c);
-  // out [2 x 2] = A^T m A + bias [c] (+ added), of m [16, c], rows m_row apart. Pixels of `out` that are null lie outside of the picture; `added` is
+  // out [2 x 2] = A^T m A + bias [c] (+ added), of m [16, c], rows m_row apart. Pixels of `out` that are null lie outside of the image; `added` is
   // null, or has a pointer wherever `out` has one.
   void (*output)(float* const* out, const float* m, int64_t m_row, const float* bias, const float* const* added, int64_t c);
 };

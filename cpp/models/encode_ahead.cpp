@@ -11,11 +11,11 @@
 
 namespace diffmine {
 
-EncodeAhead::EncodeAhead(const Model& model, const at::Tensor& pictures, const Context& context) : model_(model), pictures_(pictures) {
+EncodeAhead::EncodeAhead(const Model& model, const at::Tensor& images, const Context& context) : model_(model), images_(images) {
   {
     const Stage stage("encode");
-    const auto first = model_.encode_pictures(pictures_.slice(0, 0, 1), context);
-    latents_ = at::empty({pictures_.size(0), first.size(1), first.size(2), first.size(3)}, first.options());
+    const auto first = model_.encode_images(images_.slice(0, 0, 1), context);
+    latents_ = at::empty({images_.size(0), first.size(1), first.size(2), first.size(3)}, first.options());
     latents_.slice(0, 0, 1).copy_(first);
   }
   encoded_ = 1;
@@ -26,7 +26,7 @@ EncodeAhead::EncodeAhead(const Model& model, const at::Tensor& pictures, const C
   static thread_local std::optional<c10::Stream> own;
   if (!own || own->device() != device) own = guard.getStreamFromGlobalPool(device, /*isHighPriority=*/false);
   side_ = own;
-  // What the pictures and the latents' memory were made by comes before whatever the side stream does.
+  // What the images and the latents' memory were made by comes before whatever the side stream does.
   done_.emplace_back(device.type());
   done_.back().record(guard.getStream(device));
   done_.back().block(*side_);
@@ -41,18 +41,18 @@ EncodeAhead::~EncodeAhead() {
   }
 }
 
-void EncodeAhead::encode(int64_t picture, const Context& context) {
+void EncodeAhead::encode(int64_t image, const Context& context) {
   const Stage stage("encode");
   const c10::OptionalStreamGuard side(side_);
-  latents_.slice(0, picture, picture + 1).copy_(model_.encode_pictures(pictures_.slice(0, picture, picture + 1), context));
+  latents_.slice(0, image, image + 1).copy_(model_.encode_images(images_.slice(0, image, image + 1), context));
   if (!side_) return;
   done_.emplace_back(side_->device_type());
   done_.back().record(*side_);
 }
 
-void EncodeAhead::need(int64_t picture, const Context& context) {
-  for (const int64_t last = std::min(picture + 1, pictures_.size(0) - 1); encoded_ <= last; ++encoded_) encode(encoded_, context);
-  if (side_) done_[static_cast<size_t>(picture)].block(c10::impl::VirtualGuardImpl(side_->device_type()).getStream(side_->device()));
+void EncodeAhead::need(int64_t image, const Context& context) {
+  for (const int64_t last = std::min(image + 1, images_.size(0) - 1); encoded_ <= last; ++encoded_) encode(encoded_, context);
+  if (side_) done_[static_cast<size_t>(image)].block(c10::impl::VirtualGuardImpl(side_->device_type()).getStream(side_->device()));
 }
 
 }  // namespace diffmine

@@ -1,154 +1,38 @@
 #include "models/layers.h"
 
 #include <ATen/Context.h>
-#include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/cudnn_convolution.h>
 #include <ATen/ops/group_norm.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
-#include <ATen/ops/sum.h>
 
-#include <algorithm>
-#include <cmath>
-#include <tuple>
 #include <utility>
 
-#include "core/device.h"
+#include "core/error.h"
 #include "kernels/ops.h"
-#include "models/attention_cpu.h"
-#include "models/winograd_cpu.h"
-#include "weights/lora.h"
-#include "weights/random.h"
+#include "kernels/winograd_cpu.h"
+#include "models/onednn.h"
 
 namespace diffmine {
-
-// --- loading ---
-
-at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype) {
-  if (++taken_ % 16 == 0) context_.check_cancelled();
-  const at::Tensor stored = weights_.take(name, shape);
-  if (!stored.is_floating_point()) {
-    throw Error(code::kModelInvalid, "Tensor \"" + name + "\" holds " + std::string(c10::toString(stored.scalar_type())) + ", not floating-point weights.");
-  }
-  // A sum is finite only if all parts are (an overflow of the sum itself would need weights near 1e38 / n); float64 for fp64 files.
-  const auto sum = stored.sum(stored.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
-  if (!std::isfinite(sum.item<double>()) && !at::isfinite(stored).all().item<bool>()) {
-    throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" holds NaN or infinite weights.", "The file is damaged or the training that wrote it diverged.");
-  }
-  const bool leaf = parameters_ && !lora_;
-  if (leaf) dtype = at::kFloat;
-  at::Tensor taken = stored.to(device_, dtype.value_or(dtype_), /*non_blocking=*/false, /*copy=*/true);
-  if (dtype.value_or(dtype_) == at::kHalf && !at::isfinite(taken).all().item<bool>()) {
-    throw Error(code::kModelUnsupported, "Tensor \"" + name + "\" has weights beyond fp16's range.", "Use --dtype bf16 or fp32.");
-  }
-  bytes_ += static_cast<int64_t>(taken.nbytes());
-  count_ += taken.numel();
-  if (leaf) {
-    if (taken.dim() == 4) taken = taken.contiguous(at::MemoryFormat::ChannelsLast);
-    taken.set_requires_grad(true);
-    parameters_->emplace_back(name, taken);
-  }
-  return taken;
-}
-
-std::optional<LoraUpdate> Loader::update(const std::string& name, int64_t in, int64_t out) {
-  const auto projects = [&](const char* suffix) { return name.ends_with(suffix); };
-  if (!lora_ || !(projects(".to_q") || projects(".to_k") || projects(".to_v") || projects(".to_out.0"))) return {};
-  WeightStore initial = initial_weights(lora_->seed);
-  const auto leaf = [&](const std::string& path, at::IntArrayRef shape) {
-    const auto made = initial.take(path, shape).to(device_, at::kFloat).contiguous().set_requires_grad(true);
-    parameters_->emplace_back(path, made);
-    return made;
-  };
-  LoraUpdate update;
-  update.down = leaf(lora_down_name(name), {lora_->rank, in});
-  update.up = leaf(lora_up_name(name), {out, lora_->rank});
-  update.scale = lora_->alpha / static_cast<double>(lora_->rank);
-  return update;
-}
-
-at::Tensor LoraUpdate::operator()(const at::Tensor& x) const {
-  return at::linear(at::linear(x, down.to(x.scalar_type())), (up * scale).to(x.scalar_type()));
-}
-
-// --- oneDNN's prepacked operators, through the dispatcher: LibTorch ships no C++ header for them ---
-
-namespace {
-
-using OptionalScalars = torch::List<std::optional<at::Scalar>>;
-
-template <typename Signature>
-c10::TypedOperatorHandle<Signature> find_operator(const char* name, const char* overload = "") {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
-}
-
-at::Tensor blocked_conv(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b, int64_t stride, int64_t padding) {
-  static const auto op = find_operator<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, at::IntArrayRef, at::IntArrayRef,
-                                                  at::IntArrayRef, int64_t, c10::string_view, torch::List<std::optional<at::Scalar>>, std::optional<c10::string_view>)>(
-      "mkldnn::_convolution_pointwise");
-  const int64_t s[] = {stride, stride}, p[] = {padding, padding}, d[] = {1, 1};
-  return op.call(x, w, b, p, s, d, 1, "none", OptionalScalars(), std::nullopt);
-}
-
-at::Tensor blocked_conv_add(const at::Tensor& x, const at::Tensor& other, const at::Tensor& w, const at::Tensor& b, int64_t stride, int64_t padding) {
-  static const auto op = find_operator<at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, at::IntArrayRef,
-                                                  at::IntArrayRef, at::IntArrayRef, int64_t, c10::string_view, std::optional<at::Scalar>, std::optional<c10::string_view>,
-                                                  torch::List<std::optional<at::Scalar>>, std::optional<c10::string_view>)>("mkldnn::_convolution_pointwise", "binary");
-  const int64_t s[] = {stride, stride}, p[] = {padding, padding}, d[] = {1, 1};
-  return op.call(x, other, w, b, p, s, d, 1, "add", at::Scalar(1), std::nullopt, OptionalScalars(), std::nullopt);
-}
-
-at::Tensor reorder_conv_weight(const at::Tensor& w, int64_t stride, int64_t padding) {
-  static const auto op = find_operator<at::Tensor(const at::Tensor&, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, int64_t, at::OptionalIntArrayRef)>(
-      "mkldnn::_reorder_convolution_weight");
-  const int64_t s[] = {stride, stride}, p[] = {padding, padding}, d[] = {1, 1};
-  return op.call(w, p, s, d, 1, std::nullopt);
-}
-
-at::Tensor blocked_linear(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b) {
-  static const auto op = find_operator<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::string_view,
-                                                  torch::List<std::optional<at::Scalar>>, std::optional<c10::string_view>)>("mkldnn::_linear_pointwise");
-  return op.call(x, w, b, "none", OptionalScalars(), std::nullopt);
-}
-
-at::Tensor blocked_linear_add(const at::Tensor& x, const at::Tensor& other, const at::Tensor& w, const std::optional<at::Tensor>& b) {
-  static const auto op = find_operator<at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::string_view)>(
-      "mkldnn::_linear_pointwise", "binary");
-  return op.call(x, other, w, b, "add");
-}
-
-at::Tensor reorder_linear_weight(const at::Tensor& w) {
-  static const auto op = find_operator<at::Tensor(const at::Tensor&, std::optional<int64_t>)>("mkldnn::_reorder_linear_weight");
-  return op.call(w, std::nullopt);
-}
-
-// Not every LibTorch has oneDNN (macOS has none), and its bf16 needs AVX-512 or better: the operators throw elsewhere.
-bool can_prepack(const at::Tensor& weight, const Loader& loader) {
-  if (!weight.is_cpu() || weight.requires_grad() || loader.differentiable() || !loader.options().prepacked_weights || !at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
-  if (weight.scalar_type() == at::kBFloat16) return find_operator<bool()>("mkldnn::_is_mkldnn_bf16_supported").call();
-  if (weight.scalar_type() == at::kHalf) return cpu_computes_fp16();
-  return weight.scalar_type() == at::kFloat;
-}
-
-}  // namespace
 
 // --- Linear ---
 
 namespace {
 
 // Outputs side by side, [out, in] each; [out, in, 1, 1] is the same.
-at::Tensor join(const std::vector<at::Tensor>& parts) {
-  const auto joined = parts.size() == 1 ? parts.front() : at::cat(parts);
-  return joined.dim() == 4 ? joined.flatten(1) : joined;
+at::Tensor concatenate(const std::vector<at::Tensor>& parts) {
+  const auto whole = parts.size() == 1 ? parts.front() : at::cat(parts);
+  return whole.dim() == 4 ? whole.flatten(1) : whole;
+}
+
+bool prepacks(const at::Tensor& weight, const Loader& loader) {
+  return weight.is_cpu() && !weight.requires_grad() && !loader.differentiable() && loader.options().prepacked_weights && onednn::can_prepack(weight.scalar_type());
 }
 
 }  // namespace
@@ -159,10 +43,10 @@ Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Ten
     biases_ = biases;
     return;
   }
-  weight_ = join(weights);
-  if (!biases.empty()) bias_ = join(biases);
-  if (!can_prepack(weight_, loader)) return;
-  weight_ = reorder_linear_weight(weight_);
+  weight_ = concatenate(weights);
+  if (!biases.empty()) bias_ = concatenate(biases);
+  if (!prepacks(weight_, loader)) return;
+  weight_ = onednn::reorder_linear_weight(weight_);
   blocked_ = true;
 }
 
@@ -195,7 +79,7 @@ std::pair<Linear, Linear> Linear::load_conv1x1_of_two(Loader& loader, const std:
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   if (!weights_.empty()) {
     const auto dtype = x.scalar_type();
-    return at::linear(x, join(weights_).to(dtype), biases_.empty() ? std::nullopt : std::optional<at::Tensor>(join(biases_).to(dtype)));
+    return at::linear(x, concatenate(weights_).to(dtype), biases_.empty() ? std::nullopt : std::optional<at::Tensor>(concatenate(biases_).to(dtype)));
   }
   if (!blocked_) {
     const auto y = at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
@@ -204,12 +88,12 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
     for (const auto& update : updates_) changes.push_back(update(x));
     return y + (changes.size() == 1 ? changes.front() : at::cat(changes, -1));
   }
-  return blocked_linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+  return onednn::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
 
 at::Tensor Linear::add(const at::Tensor& x, const at::Tensor& residual) const {
   if (!blocked_) return (*this)(x).add_(residual);
-  return blocked_linear_add(x, residual, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+  return onednn::linear_add(x, residual, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
 
 at::Tensor Linear::add_to(at::Tensor sum, const at::Tensor& x) const {
@@ -230,7 +114,7 @@ void Linear::add_input(const at::Tensor& v) {
   add_bias(at::matmul(weight_.to(at::kFloat), v.to(at::kFloat)));
 }
 
-at::Tensor Linear::channels(const at::Tensor& x) const { return to_picture((*this)(to_tokens(x)), x.size(2), x.size(3)); }
+at::Tensor Linear::channels(const at::Tensor& x) const { return to_image((*this)(to_tokens(x)), x.size(2), x.size(3)); }
 
 // --- Conv2d ---
 
@@ -259,7 +143,7 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   conv.cudnn_ = conv.fused_ && takes_cudnn(conv.weight_);
   conv.tune_ = loader.options().tune;
   conv.tf32_ = loader.tf32();
-  if (!can_prepack(conv.weight_, loader)) {
+  if (!prepacks(conv.weight_, loader)) {
     conv.weight_ = conv.weight_.contiguous(at::MemoryFormat::ChannelsLast);
   } else if (kernel == 3 && stride == 1 && padding == 1 && loader.options().winograd && winograd_pays(in, out, conv.weight_.scalar_type())) {
     const auto transformed = winograd_weight(conv.weight_);
@@ -267,7 +151,7 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
     conv.weight_ = transformed;
     conv.form_ = Form::kWinograd;
   } else {
-    conv.weight_ = reorder_conv_weight(conv.weight_, stride, padding);
+    conv.weight_ = onednn::reorder_conv_weight(conv.weight_, stride, padding);
     conv.form_ = Form::kBlocked;
   }
   return conv;
@@ -301,7 +185,7 @@ at::Tensor Conv2d::product(const at::Tensor& x, bool with_bias) const {
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   switch (form_) {
     case Form::kPlain: return product(x, bias_.defined());
-    case Form::kBlocked: return blocked_conv(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+    case Form::kBlocked: return onednn::conv(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
     case Form::kWinograd: return winograd_conv(x, weight_, bias_);
     case Form::kOut: break;
   }
@@ -315,7 +199,7 @@ at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
     case Form::kPlain:
       return ops::add_residual_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), residual, bias_);
     case Form::kBlocked:
-      return blocked_conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+      return onednn::conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
     case Form::kWinograd: return winograd_conv(x, weight_, bias_, residual);
     case Form::kOut: break;
   }
@@ -344,7 +228,7 @@ at::Tensor GroupNorm::norm(const at::Tensor& x, ops::GroupNormOptions options) c
   if (input_.defined()) options.add = options.add.defined() ? options.add + input_ : input_;
   if (fused_) return ops::group_norm(x, weight_, bias_, groups_, eps_, options);
   const auto dtype = x.scalar_type();
-  // At every pixel; several neighbouring images may share a row.
+  // At every pixel; several neighboring images may share a row.
   const auto everywhere = [&](const at::Tensor& v) {
     const auto rows = v.size(0) == x.size(0) ? v : v.repeat_interleave(x.size(0) / v.size(0), 0);
     return rows.unsqueeze(-1).unsqueeze(-1).to(dtype);
@@ -373,52 +257,10 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
   return at::layer_norm(x, weight_.sizes(), weight_.to(x.scalar_type()), bias_.to(x.scalar_type()), eps_);
 }
 
-// --- attention ---
-
-namespace {
-
-// Keys from which attention in blocks pays on a CPU: what it packs is little beside what it multiplies.
-constexpr int64_t kManyKeys = 64;
-
-}  // namespace
-
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const EngineOptions& options, bool causal) {
-  if (q.is_cpu() && !causal && k.size(2) >= kManyKeys && q.size(3) % 2 == 0 && !q.requires_grad() && options.block_attention && has_attention_cpu(q.scalar_type())) {
-    return attention_cpu(q, k, v);
-  }
-  // FlashAttention by name, in place of whatever LibTorch prefers: its preferences are the whole process's.
-  if (!options.cudnn_attention && q.scalar_type() != at::kFloat && q.size(3) % 8 == 0 && q.size(3) <= 256 && has_flash_attention(q.device())) {
-    return std::get<0>(at::_scaled_dot_product_flash_attention(q, k, v, 0.0, causal));
-  }
-  return at::scaled_dot_product_attention(q, k, v, {}, 0.0, causal);
-}
-
-at::Tensor split_heads(const at::Tensor& x, int64_t heads) { return x.unflatten(-1, {heads, x.size(-1) / heads}).transpose(1, 2); }
-
-at::Tensor merge_heads(const at::Tensor& x) { return x.transpose(1, 2).flatten(2); }
+// --- views ---
 
 at::Tensor to_tokens(const at::Tensor& x) { return x.permute({0, 2, 3, 1}).flatten(1, 2); }
 
-at::Tensor to_picture(const at::Tensor& tokens, int64_t height, int64_t width) { return tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2}); }
-
-SpatialAttention SpatialAttention::load(Loader& loader, const std::string& name, int64_t channels, int64_t heads, int64_t groups, double eps) {
-  SpatialAttention block;
-  block.heads_ = heads;
-  block.options_ = loader.options();
-  block.norm_ = GroupNorm::load(loader, name + ".group_norm", channels, groups, eps);
-  block.qkv_ = Linear::packed(loader, {name + ".to_q", name + ".to_k", name + ".to_v"}, channels, channels, true);
-  block.out_ = Linear::load(loader, name + ".to_out.0", channels, channels);
-  return block;
-}
-
-at::Tensor SpatialAttention::operator()(const at::Tensor& x, const Watcher& watcher) const {
-  auto qkv = qkv_(to_tokens(norm_(x))).chunk(3, -1);
-  if (watcher) {
-    qkv[0] = watcher("to_q", qkv[0]);
-    qkv[1] = watcher("to_k", qkv[1]);
-  }
-  const auto mixed = attention(split_heads(qkv[0], heads_), split_heads(qkv[1], heads_), split_heads(qkv[2], heads_), options_);
-  return to_picture(out_.add(merge_heads(mixed), to_tokens(x)), x.size(2), x.size(3));
-}
+at::Tensor to_image(const at::Tensor& tokens, int64_t height, int64_t width) { return tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2}); }
 
 }  // namespace diffmine

@@ -9,72 +9,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "core/context.h"
-#include "core/engine_options.h"
 #include "kernels/ops.h"
-#include "weights/safetensors.h"
+#include "models/loader.h"
 
 namespace diffmine {
-
-// Tensors to train by the names they are stored under, in the order they were loaded.
-using Parameters = std::vector<std::pair<std::string, at::Tensor>>;
-
-// Low-rank updates to train in place of the weights of attention's projections.
-struct LoraOptions {
-  int64_t rank = 4;
-  double alpha = 4;   // the update is alpha / rank B A
-  uint64_t seed = 0;  // of A; B begins at 0
-};
-
-// One such update, with leaves A [rank, in] and B [out, rank].
-struct LoraUpdate {
-  at::Tensor down, up;
-  double scale = 1;
-  at::Tensor operator()(const at::Tensor& x) const;  // [.., in] -> [.., out]
-};
-
-// Takes tensors out of a WeightStore, by name, in the precision and on the device of one model part.
-class Loader {
- public:
-  // With `parameters`, what is taken is a leaf of autograd's graph, in fp32 whatever the precision, and noted there;
-  // with `lora` besides, only the updates are.
-  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, const EngineOptions& options = {},
-         Parameters* parameters = nullptr, const LoraOptions* lora = nullptr)
-      : weights_(weights), device_(device), dtype_(dtype), context_(context), options_(options), parameters_(parameters), lora_(lora) {}
-
-  // A copy in the loader's precision (or `dtype`), checked for shape and for NaN and infinity (WEIGHTS_INVALID).
-  at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
-  // The update to train of a Linear [out, in]; none where it is no projection of an attention, or its weights themselves are trained or fixed.
-  std::optional<LoraUpdate> update(const std::string& name, int64_t in, int64_t out);
-  bool has(const std::string& name) const { return weights_.has(name); }
-  bool differentiable() const { return parameters_ != nullptr; }  // the layers will take part in a graph
-  const at::Device& device() const { return device_; }
-  at::ScalarType dtype() const { return dtype_; }
-  const EngineOptions& options() const { return options_; }
-  // Of convolutions loaded from now on, on CUDA in fp32.
-  void allow_tf32(bool allowed) { tf32_ = allowed; }
-  bool tf32() const { return tf32_; }
-  int64_t bytes() const { return bytes_; }  // taken so far, in the loader's precision and as they are kept
-  void kept(const at::Tensor& taken, const at::Tensor& as) { bytes_ += static_cast<int64_t>(as.nbytes()) - static_cast<int64_t>(taken.nbytes()); }
-  int64_t count() const { return count_; }  // numbers taken so far, updates left out
-
- private:
-  WeightStore& weights_;
-  at::Device device_;
-  at::ScalarType dtype_;
-  const Context& context_;
-  const EngineOptions options_;
-  bool tf32_ = false;
-  Parameters* parameters_;
-  const LoraOptions* lora_;
-  int64_t bytes_ = 0, count_ = 0, taken_ = 0;
-};
 
 // y = x W^T + b over the last dimension.
 class Linear {
@@ -176,33 +119,8 @@ class LayerNorm {
   bool fused_ = false;
 };
 
-// softmax(q k^T / sqrt(d)) v; q [B, heads, N, d], k and v [B, heads, M, d]. Scores are made, scaled and exponentiated in fp32 whatever the dtype, by each
-// of the kernels this may come to: scores beyond fp16's 65504 are no trouble, and models with `upcast_attention` need nothing else.
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const EngineOptions& options = {}, bool causal = false);
-
-// [B, N, C] -> [B, heads, N, C / heads], and back.
-at::Tensor split_heads(const at::Tensor& x, int64_t heads);
-at::Tensor merge_heads(const at::Tensor& x);
-
 // [B, C, H, W] (channels_last) <-> [B, H W, C], views where memory allows.
 at::Tensor to_tokens(const at::Tensor& x);
-at::Tensor to_picture(const at::Tensor& tokens, int64_t height, int64_t width);
-
-// The residual self-attention block of AttnDownBlock2D / AttnUpBlock2D and of the VAE's middle: GroupNorm, q, k, v and out with biases.
-class SpatialAttention {
- public:
-  // Sees the queries and keys [B, H W, C] by name ("to_q", "to_k") and answers what takes their place.
-  using Watcher = std::function<at::Tensor(const char* part, at::Tensor output)>;
-
-  SpatialAttention() = default;
-  static SpatialAttention load(Loader& loader, const std::string& name, int64_t channels, int64_t heads, int64_t groups, double eps);
-  at::Tensor operator()(const at::Tensor& x, const Watcher& watcher = nullptr) const;
-
- private:
-  GroupNorm norm_;
-  Linear qkv_, out_;
-  int64_t heads_ = 1;
-  EngineOptions options_;
-};
+at::Tensor to_image(const at::Tensor& tokens, int64_t height, int64_t width);
 
 }  // namespace diffmine

@@ -8,7 +8,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/cpu_allocator.h"
+#include "core/device_memory.h"
 #include "core/error.h"
+#include "core/graph_lock.h"
+#include "models/unet_graph.h"
 
 namespace diffmine {
 namespace {
@@ -18,19 +22,35 @@ constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 4 * 512 * 512;
 
 }  // namespace
 
-at::Tensor Model::encode_pictures(const at::Tensor& pictures, const Context& context) const {
-  if (pictures.dim() != 4 || pictures.size(3) != 3 || pictures.scalar_type() != at::kByte) {
+at::Tensor Model::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
+                          int64_t fan_out, const Observer* observer) const {
+  if (graphs && !observer) return graphs->forward(x, t, conditions, condition_index, fan_out);
+  return unet->forward(x, t, *conditions, condition_index, fan_out, observer);
+}
+
+void Model::release_memory(const at::Device& device) const noexcept try {
+  CpuCachingAllocator::empty();
+  if (!device.is_cuda()) return;
+  const CacheLock lock;  // not before a capture of another engine has ended: the caller tries again after this
+  if (graphs) graphs->clear();
+  empty_device_cache();
+} catch (...) {
+  // The device has failed for good, as the next call will say.
+}
+
+at::Tensor Model::encode_images(const at::Tensor& images, const Context& context) const {
+  if (images.dim() != 4 || images.size(3) != 3 || images.scalar_type() != at::kByte) {
     throw Error(code::kInvalidArgument, "Images are given as bytes [B, height, width, 3].");
   }
   const int64_t fold = unet->config().pixel_fold, multiple = unet->size_multiple();
   // Only what the UNet cannot take is cut: a VAE rounds odd sizes down by itself.
   const int64_t step = vae ? (multiple > 1 ? multiple * vae->factor() : 1) : multiple * fold;
-  const int64_t height = pictures.size(1) / step * step, width = pictures.size(2) / step * step;
+  const int64_t height = images.size(1) / step * step, width = images.size(2) / step * step;
   if (height == 0 || width == 0) {
-    throw Error(code::kInvalidArgument, "An image of " + std::to_string(pictures.size(2)) + " x " + std::to_string(pictures.size(1)) +
+    throw Error(code::kInvalidArgument, "An image of " + std::to_string(images.size(2)) + " x " + std::to_string(images.size(1)) +
                                             " px is smaller than the model takes (" + std::to_string(step) + " px).");
   }
-  const auto cut = pictures.slice(1, 0, height).slice(2, 0, width);
+  const auto cut = images.slice(1, 0, height).slice(2, 0, width);
   const auto to_input = [&](const at::Tensor& bytes) {  // [B, 3, H, W] in [-1, 1]
     return bytes.to(unet->device()).permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0);
   };

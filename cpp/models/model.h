@@ -1,5 +1,6 @@
 // A whole model on one device: UNet, schedule, and where it has them VAE and text encoder.
 #pragma once
+#include <cstdint>
 #include <memory>
 
 #include "core/engine_options.h"
@@ -19,12 +20,20 @@ struct Model {
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<UNetGraphs> graphs;               // of `unet`; null: every pass is launched op by op
   EngineOptions options;                            // of the engine that holds it
+  int64_t weight_bytes = 0;                         // held by all parts
 
-  // Interleaved RGB bytes of B pictures of one size -> what the UNet denoises, fp32 on the model's device:
+  // UNet::forward; without an observer by `graphs`, if there are any. The result is valid until the next call.
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
+                     int64_t fan_out = 1, const Observer* observer = nullptr) const;
+
+  // After memory ran out: frees what can be made again, the caches of the process and this model's graphs.
+  void release_memory(const at::Device& device) const noexcept;
+
+  // Interleaved RGB bytes of B images of one size -> what the UNet denoises, fp32 on the model's device:
   // VAE posterior mean x scaling_factor [B, 4, h, w]; pixel models x / 127.5 - 1 (folded where the model folds).
-  // pictures [B, H, W, 3] uint8. Pictures whose sides the model cannot take are cut at right and bottom.
+  // images [B, H, W, 3] uint8. Images whose sides the model cannot take are cut at right and bottom.
   // Cancelled between the VAE's passes.
-  at::Tensor encode_pictures(const at::Tensor& pictures, const Context& context = {}) const;
+  at::Tensor encode_images(const at::Tensor& images, const Context& context = {}) const;
 
   // A loss map [.., C, h, w] in the UNet's layout -> [.., h', w']: unfolded (pixel_shuffle) where folded, then averaged over channels.
   at::Tensor channel_mean(const at::Tensor& loss) const;

@@ -34,7 +34,7 @@ at::Tensor ResnetBlock::first_half(const std::vector<at::Tensor>& x) const {
 at::Tensor ResnetBlock::residual(const std::vector<at::Tensor>& x) const {
   if (!has_shortcut) return x[0];
   if (x.size() == 1) return shortcut.channels(x[0]);
-  return to_picture(shortcut2.add_to(shortcut(to_tokens(x[0])), to_tokens(x[1])), x[0].size(2), x[0].size(3));
+  return to_image(shortcut2.add_to(shortcut(to_tokens(x[0])), to_tokens(x[1])), x[0].size(2), x[0].size(3));
 }
 
 }  // namespace diffmine

@@ -9,7 +9,6 @@
 #include <ATen/ops/cos.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/exp.h>
-#include <ATen/ops/gelu.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
@@ -19,20 +18,16 @@
 
 #include <cmath>
 
-#include "core/device.h"
-#include "kernels/ops.h"
+#include "core/backends.h"
+#include "core/error.h"
+#include "models/attention.h"
 #include "models/checkpoint.h"
+#include "models/layers.h"
 #include "models/resnet.h"
+#include "models/transformer.h"
+#include "models/unet_pass.h"
 
 namespace diffmine {
-
-struct Conditions {
-  const void* owner = nullptr;  // the UNet::Impl they were made for
-  int64_t rows = 0;
-  std::vector<std::pair<at::Tensor, at::Tensor>> keys_values;  // per cross-attention [M, heads, tokens, d], or
-  at::Tensor text;                                             // [M, tokens, D], of which they are made in every pass
-  at::Tensor class_embeddings;                                 // [M, time_channels] fp32
-};
 
 int64_t condition_rows(const Conditions& conditions) { return conditions.rows; }
 
@@ -45,44 +40,11 @@ int64_t condition_bytes(const Conditions& conditions) {
 
 namespace {
 
-struct Stopped {};  // an observer ended the pass
-
-// What travels through one forward pass. Activations have `inputs` rows until a condition enters, then `rows`.
-struct Pass {
-  const Conditions& conditions;
-  at::Tensor index;      // [rows] rows of the conditions, on the device
-  int64_t inputs, fan_out;
-  at::Tensor time;       // SiLU(time embedding) [inputs or rows, T], every resnet starts from it
-  const Observer* observer;
-  bool checkpointing = false;
-
-  // [inputs, ...] -> [inputs * fan_out, ...], each row repeated; channels_last stays.
-  at::Tensor expand(const at::Tensor& x) const {
-    if (fan_out == 1 || x.size(0) != inputs) return x;
-    if (x.dim() != 4) return x.repeat_interleave(fan_out, 0);
-    const auto nhwc = x.permute({0, 2, 3, 1}).unsqueeze(1);
-    // Copied before it is flattened: of one input, flatten alone makes a view whose rows share their memory, and what follows writes in place.
-    return nhwc.expand({-1, fan_out, -1, -1, -1}).contiguous().flatten(0, 1).permute({0, 3, 1, 2});
-  }
-  // Brings two tensors to the same number of rows.
-  void align(at::Tensor& a, at::Tensor& b) const {
-    if (a.size(0) == b.size(0)) return;
-    a = expand(a);
-    b = expand(b);
-  }
-  at::Tensor see(const std::string& path, at::Tensor x) const {
-    if (!observer) return x;
-    auto seen = (*observer)(path, x);
-    if (seen.stop) throw Stopped{};
-    return seen.replacement ? *std::move(seen.replacement) : x;
-  }
-};
-
 // x: one tensor, or two that lie beside each other.
 at::Tensor run(const ResnetBlock& block, std::vector<at::Tensor> x, const Pass& pass) {
   if (x.size() > 1 && !block.takes_two) x = {at::cat(x, 1)};
   auto h = block.first_half(x);
-  const auto time = block.time_proj(pass.time);  // of fewer rows than h once a condition has entered: neighbours share one
+  const auto time = block.time_proj(pass.time);  // of fewer rows than h once a condition has entered: neighbors share one
   if (time.size(0) > h.size(0)) h = pass.expand(h);  // a class enters with its first time embedding
   if (block.scale_shift) {
     const auto parts = time.chunk(2, 1);
@@ -95,121 +57,6 @@ at::Tensor run(const ResnetBlock& block, std::vector<at::Tensor> x, const Pass& 
   if (pass.observer) return pass.see(block.path, pass.see(block.path + ".conv2", block.conv2(h)) + residual);
   return block.conv2.add(h, residual);
 }
-
-// GroupNorm, projection in, transformer blocks (self-attention, cross-attention, GEGLU feed-forward), projection out, residual.
-struct Transformer {
-  struct Block {
-    std::string path;
-    LayerNorm norm1, norm2, norm3;
-    Linear qkv, out1;  // self-attention
-    Linear q2, k2, v2, out2;
-    Linear ff_in, ff_out;
-    size_t cross_index = 0;  // into Conditions::keys_values
-  };
-  std::string path;
-  GroupNorm norm;
-  Linear proj_in, proj_out;
-  std::vector<Block> blocks;
-  int64_t heads = 1;
-  bool fused = false;
-  EngineOptions options;
-
-  static Transformer load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels, int64_t heads, int64_t layers, size_t& cross_count) {
-    if (heads <= 0 || channels % heads != 0) {
-      throw Error(code::kModelUnsupported, "\"" + name + "\": " + std::to_string(channels) + " channels cannot be split into " + std::to_string(heads) + " attention heads.");
-    }
-    Transformer t;
-    t.path = name;
-    t.heads = heads;
-    t.options = loader.options();
-    t.fused = !loader.differentiable() && t.options.geglu;
-    t.norm = GroupNorm::load(loader, name + ".norm", channels, config.norm_num_groups, 1e-6);
-    const auto projection = [&](const std::string& p) {
-      return config.use_linear_projection ? Linear::load(loader, p, channels, channels) : Linear::load_conv1x1(loader, p, channels, channels);
-    };
-    t.proj_in = projection(name + ".proj_in");
-    for (int64_t i = 0; i < layers; ++i) {
-      const std::string p = name + ".transformer_blocks." + std::to_string(i);
-      Block b;
-      b.path = p;
-      b.norm1 = LayerNorm::load(loader, p + ".norm1", channels, 1e-5);
-      b.norm2 = LayerNorm::load(loader, p + ".norm2", channels, 1e-5);
-      b.norm3 = LayerNorm::load(loader, p + ".norm3", channels, 1e-5);
-      b.qkv = Linear::packed(loader, {p + ".attn1.to_q", p + ".attn1.to_k", p + ".attn1.to_v"}, channels, channels, false);
-      b.out1 = Linear::load(loader, p + ".attn1.to_out.0", channels, channels);
-      b.q2 = Linear::load(loader, p + ".attn2.to_q", channels, channels, false);
-      b.k2 = Linear::load(loader, p + ".attn2.to_k", config.cross_attention_dim, channels, false);
-      b.v2 = Linear::load(loader, p + ".attn2.to_v", config.cross_attention_dim, channels, false);
-      b.out2 = Linear::load(loader, p + ".attn2.to_out.0", channels, channels);
-      b.ff_in = Linear::load(loader, p + ".ff.net.0.proj", channels, 8 * channels);
-      b.ff_out = Linear::load(loader, p + ".ff.net.2", 4 * channels, channels);
-      b.cross_index = cross_count++;
-      t.blocks.push_back(std::move(b));
-    }
-    t.proj_out = projection(name + ".proj_out");
-
-    // Products accumulate into h; their biases are constants that the next norm adds as it reads, and proj_out last of all.
-    at::Tensor biases;
-    const auto release = [&](Linear& linear) {
-      const auto bias = linear.release_bias();
-      if (bias.defined()) biases = biases.defined() ? biases + bias.to(at::kFloat) : bias.to(at::kFloat);
-    };
-    for (auto& b : t.blocks) {
-      if (biases.defined()) b.norm1.add_input(biases);
-      release(b.out1);
-      if (biases.defined()) b.norm2.add_input(biases);
-      release(b.out2);
-      if (biases.defined()) b.norm3.add_input(biases);
-      release(b.ff_out);
-    }
-    if (biases.defined()) t.proj_out.add_input(biases);
-    return t;
-  }
-
-  void prepare(const at::Tensor& text, std::vector<std::pair<at::Tensor, at::Tensor>>& keys_values) const {
-    for (const auto& b : blocks) {
-      keys_values[b.cross_index] = {split_heads(b.k2(text), heads).contiguous(), split_heads(b.v2(text), heads).contiguous()};
-    }
-  }
-
-  // Of each row's condition.
-  std::pair<at::Tensor, at::Tensor> keys_values(const Block& b, const Pass& pass) const {
-    if (pass.conditions.text.defined()) {
-      const auto text = pass.conditions.text.index_select(0, pass.index);
-      return {split_heads(b.k2(text), heads), split_heads(b.v2(text), heads)};
-    }
-    const auto& [keys, values] = pass.conditions.keys_values[b.cross_index];
-    return {keys.index_select(0, pass.index), values.index_select(0, pass.index)};
-  }
-
-  // GEGLU of (hidden, gate) beside each other.
-  at::Tensor gated(const at::Tensor& x) const {
-    if (fused) return ops::geglu(x);
-    const auto parts = x.chunk(2, -1);
-    return parts[0] * at::gelu(parts[1]);
-  }
-
-  at::Tensor run(const at::Tensor& x, const Pass& pass) const {
-    auto h = proj_in(to_tokens(norm(x)));
-    for (const auto& b : blocks) {
-      auto qkv = b.qkv(b.norm1(h)).chunk(3, -1);
-      if (pass.observer) {
-        qkv[0] = pass.see(b.path + ".attn1.to_q", qkv[0]);
-        qkv[1] = pass.see(b.path + ".attn1.to_k", qkv[1]);
-      }
-      h = b.out1.add_to(h, merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options)));
-
-      // Here the condition enters: queries are still one row an input, keys and values are per condition.
-      const auto [keys, values] = keys_values(b, pass);
-      const auto q = pass.expand(b.q2(b.norm2(h)));
-      h = pass.expand(h);
-      h = b.out2.add_to(h, merge_heads(attention(split_heads(q, heads), keys, values, options)));
-
-      h = b.ff_out.add_to(h, gated(b.ff_in(b.norm3(h))));
-    }
-    return pass.see(path, to_picture(proj_out.add(h, to_tokens(pass.expand(x))), x.size(2), x.size(3)));
-  }
-};
 
 struct Block {
   std::string path;
@@ -226,8 +73,7 @@ struct Block {
     if (i < transformers.size()) h = transformers[i].run(h, pass);
     if (i < attentions.size()) {
       const std::string name = path + ".attentions." + std::to_string(i);
-      const auto watcher = [&](const char* part, at::Tensor output) { return pass.see(name + "." + part, std::move(output)); };
-      h = pass.see(name, attentions[i](h, pass.observer ? SpatialAttention::Watcher(watcher) : nullptr));
+      h = pass.see(name, attentions[i](h, pass.observer));
     }
     return h;
   }
@@ -435,7 +281,7 @@ UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& dev
   std::optional<c10::InferenceMode> differentiable;  // tensors made in inference mode never take part in a graph
   if (options.trainable) differentiable.emplace(false);
   set_up_backends(device);
-  try_attention(device, dtype);
+  probe_cudnn_attention(device, dtype);
   impl_->load(weights, context, options.trainable);
 }
 UNet::~UNet() = default;
@@ -508,7 +354,7 @@ at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditi
   Pass pass{conditions, condition_index.to(impl_->device), inputs.size(0), shared ? fan_out : 1, {}, observer, checkpointing};
   try {
     return impl_->forward(inputs, times, pass);
-  } catch (const Stopped&) {
+  } catch (const PassStopped&) {
     return {};
   }
 }

@@ -3,22 +3,21 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "core/context.h"
 #include "core/engine_options.h"
-#include "models/layers.h"
-#include "weights/safetensors.h"
+#include "models/loader.h"
+#include "models/observer.h"
+#include "weights/weight_store.h"
 
 namespace diffmine {
 
-// Checked and normalised by src/model (from unet/config.json); names follow diffusers.
+// Checked and normalized by src/models (from unet/config.json); names follow diffusers.
 struct UNetConfig {
   int64_t in_channels = 4, out_channels = 4;
   std::vector<int64_t> block_out_channels{320, 640, 1280, 1280};
@@ -39,17 +38,6 @@ struct UNetConfig {
   double freq_shift = 0;
   int64_t pixel_fold = 1;                     // 2: pixels folded into channels (torch.pixel_unshuffle)
 };
-
-// What a watcher of a forward pass answers.
-struct Observation {
-  std::optional<at::Tensor> replacement;  // takes the tensor's place
-  bool stop = false;                      // ends the pass: forward returns an undefined tensor
-};
-// Called with a module path ("conv_in", "time_proj", "time_embedding", "down_blocks.0.resnets.1", "down_blocks.0.attentions.0",
-// "down_blocks.0", "mid_block", "up_blocks.1", "up_blocks.1.resnets.1.conv2", "up_blocks.1.attentions.1.transformer_blocks.0.attn1.to_q",
-// "up_blocks.1.attentions.1.to_q" of AttnUpBlock2D, ...)
-// and its output (logical NCHW, or [B, tokens, C] inside attention).
-using Observer = std::function<Observation(std::string_view path, const at::Tensor& output)>;
 
 // Conditions made ready for one UNet: text keys and values of every cross-attention, or class labels. Immutable.
 struct Conditions;
@@ -87,7 +75,7 @@ class UNet {
 
   int64_t size_multiple() const;  // H and W must be multiples of it (1 unless attention up blocks need more), in x's layout
   int64_t weight_bytes() const;   // bytes held
-  int64_t weight_count() const;   // numbers, low-rank updates left out
+  int64_t weight_count() const;   // elements, without low-rank updates
 
   // Of a trainable UNet: every tensor by its stored name and in its stored shape, in a fixed order (of low-rank updates: lora_down_name,
   // lora_up_name); else empty. Conditions hold keys and values of the weights they were prepared with: to train, prepare them in each step,

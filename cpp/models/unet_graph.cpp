@@ -27,7 +27,7 @@ bool UNetGraphs::pays(int64_t rows, int64_t height, int64_t width, int64_t param
 
 namespace {
 
-constexpr size_t kMostCaptures = 4;  // shapes: a full pass, a call's last one, for two sizes of pictures
+constexpr size_t kMaxCaptures = 4;  // shapes: a full pass, a call's last one, for two sizes of images
 constexpr int kSightsBefore = 2;     // passes of a shape before it is captured: one that comes once is not worth it, and cuDNN has chosen its algorithms
 
 // The stream must leave capturing, and LibTorch's allocators must stop serving it, though the graph is void. Where CUDA calls the capture invalid
@@ -86,7 +86,7 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
     if (found->key == conditions.get() && found->fan_out == fan_out && found->x.sizes() == x.sizes() && found->x.scalar_type() == x.scalar_type()) break;
   }
   if (found == captures_.end()) {
-    if (captures_.size() == kMostCaptures) discard([&](const Capture& c) { return &c == &captures_.back(); });
+    if (captures_.size() == kMaxCaptures) discard([&](const Capture& c) { return &c == &captures_.back(); });
     captures_.push_front({conditions, conditions.get(), fan_out, x, t, condition_index, {}, 0, nullptr});
   } else {
     captures_.splice(captures_.begin(), captures_, found);

@@ -2,7 +2,7 @@
 //
 // A pass of few rows is over sooner than its kernels are launched one by one. What is captured is the UNet's forward without an observer,
 // over buffers that keep their place: inputs are copied in, keys and values of the conditions are read where they lie. So whatever runs inside
-// UNet::forward on CUDA may neither wait for the device nor read its numbers on the host. Large passes are launched as ever: their launches are
+// UNet::forward on CUDA may neither wait for the device nor read its values on the host. Large passes are launched as ever: their launches are
 // hidden, and a graph keeps the memory of its activations.
 #pragma once
 #include <ATen/core/Tensor.h>

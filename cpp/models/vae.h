@@ -9,7 +9,7 @@
 
 #include "core/context.h"
 #include "core/engine_options.h"
-#include "weights/safetensors.h"
+#include "weights/weight_store.h"
 
 namespace diffmine {
 

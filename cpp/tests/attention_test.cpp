@@ -15,9 +15,9 @@
 #include <limits>
 #include <string>
 
-#include "core/device.h"
+#include "core/backends.h"
 #include "devices.h"
-#include "models/attention_cpu.h"
+#include "kernels/attention_cpu.h"
 #include "models/layers.h"
 #include "support.h"
 
@@ -122,11 +122,11 @@ TEST_CASE("attention of the UNet's heads, to itself and to a text's 77 tokens") 
     struct Precision { at::ScalarType dtype; double tolerance; };
     for (const Precision& p : {Precision{at::kFloat, 2e-5}, Precision{at::kBFloat16, 2e-2}, Precision{at::kHalf, 3e-3}}) {
       if (!computes(device, p.dtype)) continue;
-      try_attention(device, p.dtype);
+      probe_cudnn_attention(device, p.dtype);
       CAPTURE(std::string(c10::toString(p.dtype)));
       for (const int64_t size : {40, 80, 160}) {
         CAPTURE(size);
-        // Queries, keys and values of a picture lie beside each other, those of a text by themselves.
+        // Queries, keys and values of an image lie beside each other, those of a text by themselves.
         const auto packed = at::randn({2, 200, 3 * 8 * size}).to(p.dtype), text = at::randn({2, 77, 8 * size}).to(p.dtype);
         const auto parts = packed.to(device).chunk(3, -1);
         const auto heads = [](const at::Tensor& x) { return split_heads(x, 8); };
@@ -149,7 +149,7 @@ TEST_CASE("attention with scores of 3e5 is that of fp32 in every dtype") {
     struct Precision { at::ScalarType dtype; double tolerance; };
     for (const Precision& p : {Precision{at::kFloat, 1e-4}, Precision{at::kBFloat16, 2e-2}, Precision{at::kHalf, 3e-3}}) {
       if (!computes(device, p.dtype)) continue;
-      try_attention(device, p.dtype);
+      probe_cudnn_attention(device, p.dtype);
       CAPTURE(std::string(c10::toString(p.dtype)));
       for (const int64_t size : {40, 64, 160, 15}) {
         for (const int64_t keys : {200, 77, 5}) {

@@ -56,12 +56,12 @@ TEST_CASE("cpu allocator: a freed block is handed out again, to the sizes it ser
 TEST_CASE("cpu allocator: no more than a quarter above what was used at once is held") {
   const Installed cache;
   for (const int64_t size : {16, 20, 24, 28, 32, 36}) {  // none serves another
-    const int64_t most = (int64_t{size} << 20) * 5 / 4;
+    const int64_t max = (int64_t{size} << 20) * 5 / 4;
     {
       const auto alive = megabytes(size);
-      CHECK(used() + cached() <= most);
+      CHECK(used() + cached() <= max);
     }
-    CHECK(used() + cached() <= most);
+    CHECK(used() + cached() <= max);
     CHECK(cached() >= int64_t{size} << 20);  // the last freed stays
   }
 }

@@ -1,5 +1,9 @@
 // Devices, precisions, and memory under cgroup limits (laid out in a temporary folder).
+#include "core/backends.h"
 #include "core/device.h"
+#include "core/device_memory.h"
+#include "core/device_options.h"
+#include "core/version.h"
 
 #include <doctest/doctest.h>
 

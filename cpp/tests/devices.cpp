@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "core/backends.h"
 #include "core/device.h"
 #ifdef DIFFMINE_CUDA
 #include <c10/cuda/CUDAFunctions.h>

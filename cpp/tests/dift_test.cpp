@@ -34,7 +34,7 @@ TEST_CASE("features of patches equal the reference's") {
   const auto golden = SafetensorsFile::open(golden_path("tiny-sd15-golden/golden.safetensors"));
   const auto model = tiny_sd15();
   const auto conditions = model.unet->prepare(golden->tensor("dift.in.cond"));
-  const auto latents = model.encode_pictures(golden->tensor("dift.in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
+  const auto latents = model.encode_images(golden->tensor("dift.in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
   DiftOptions options;
   options.batch = 3;  // passes that end within the ensemble
   const auto feature = dift_features(model, *conditions, latents, at::zeros({1}, at::kLong), options, golden->tensor("dift.in.noises"));

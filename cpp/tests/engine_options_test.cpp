@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "devices.h"
-#include "models/attention_cpu.h"
+#include "kernels/attention_cpu.h"
 #include "models/encode_ahead.h"
 #include "support.h"
 #include "tiny_models.h"
@@ -133,7 +133,7 @@ TEST_CASE("optimizations: each has a name of its own; an unknown one is refused 
 TEST_CASE("images encoded ahead have the latents, and the scores, of those encoded before") {
   const uint64_t seed = test::fresh_seed();
   CAPTURE(seed);
-  const auto pictures = at::randint(0, 256, {3, 34, 40, 3}, at::kByte);
+  const auto images = at::randint(0, 256, {3, 34, 40, 3}, at::kByte);
   for (const auto& device : test::devices()) {
     CAPTURE(device.str());
     Model model;
@@ -141,9 +141,9 @@ TEST_CASE("images encoded ahead have the latents, and the scores, of those encod
     model.unet = std::make_shared<UNet>(tiny_sd15_unet(), unet, device, at::kFloat);
     model.vae = std::make_shared<Vae>(tiny_sd15_vae(), vae, device);
     model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
-    const auto there = pictures.to(device);
+    const auto there = images.to(device);
     std::vector<at::Tensor> one_by_one;
-    for (int64_t b = 0; b < 3; ++b) one_by_one.push_back(model.encode_pictures(there.slice(0, b, b + 1)));
+    for (int64_t b = 0; b < 3; ++b) one_by_one.push_back(model.encode_images(there.slice(0, b, b + 1)));
 
     TypicalityInput input;
     input.height = 34, input.width = 40;
@@ -152,7 +152,7 @@ TEST_CASE("images encoded ahead have the latents, and the scores, of those encod
     input.keys = {1, 2, 3};
     TypicalityOptions options;
     options.samples = 5, options.patch = 8, options.keep_scores = true;
-    options.batch = 6;  // three inputs a pass: some have samples of two pictures
+    options.batch = 6;  // three inputs a pass: some have samples of two images
     const auto conditions = model.unet->prepare(at::randn({2, 77, 32}));
     input.latents = at::cat(one_by_one);
     const auto want = score_typicality(model, conditions, input, options);
@@ -160,12 +160,12 @@ TEST_CASE("images encoded ahead have the latents, and the scores, of those encod
     EncodeAhead ahead(model, there, {});
     input.latents = ahead.latents();
     std::vector<int64_t> asked;
-    input.ready = [&](int64_t picture) {
-      asked.push_back(picture);
-      ahead.need(picture, {});
+    input.ready = [&](int64_t image) {
+      asked.push_back(image);
+      ahead.need(image, {});
     };
     const auto got = score_typicality(model, conditions, input, options);
-    CHECK(asked == std::vector<int64_t>{0, 0, 1, 1, 1, 2, 2});  // rows 0-2, 3-5, 6-8, 9-11, 12-14 of five a picture
+    CHECK(asked == std::vector<int64_t>{0, 0, 1, 1, 1, 2, 2});  // rows 0-2, 3-5, 6-8, 9-11, 12-14 of five an image
     CHECK(ahead.latents().equal(at::cat(one_by_one)));
     for (size_t b = 0; b < 3; ++b) CHECK(got.outputs[b][0].scores.equal(want.outputs[b][0].scores));
 

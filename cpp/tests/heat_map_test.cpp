@@ -35,7 +35,7 @@ double blurred(const at::Tensor& map, int64_t row, int64_t column, int64_t kerne
 
 }  // namespace
 
-TEST_CASE("heat maps: the Gaussian is cut, normalised and reflected") {
+TEST_CASE("heat maps: the Gaussian is cut, normalized and reflected") {
   const auto maps = at::randn({2, 11, 8});
   const auto heat = heat_maps(maps, {11, 8, 7, 2.0});
   REQUIRE(heat.sizes() == maps.sizes());

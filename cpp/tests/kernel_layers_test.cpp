@@ -54,7 +54,7 @@ void everywhere(F f) {
 
 }  // namespace
 
-TEST_CASE("kernel group_norm: normalised by group, scaled, shifted, through SiLU, channels_last") {
+TEST_CASE("kernel group_norm: normalized by group, scaled, shifted, through SiLU, channels_last") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
   struct Case { int64_t b, c, h, w, groups, scales; };  // scales: rows of scale and shift, 0 for none
@@ -101,7 +101,7 @@ TEST_CASE("kernel group_norm: normalised by group, scaled, shifted, through SiLU
 TEST_CASE("kernel group_norm: channels of two tensors, and a vector added to them first") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  // Groups that lie across the border, channels that no vector divides, vectors shared by neighbouring rows, one row, none.
+  // Groups that lie across the border, channels that no vector divides, vectors shared by neighboring rows, one row, none.
   struct Case { int64_t b, first, second, h, w, groups, adds; };
   for (const Case& s : {Case{2, 1280, 640, 3, 5, 32, 2}, Case{4, 320, 320, 9, 7, 32, 2}, Case{3, 5, 10, 6, 4, 3, 1}, Case{2, 64, 8, 33, 31, 8, 0}, Case{1, 8, 4, 17, 3, 2, 1},
                         Case{2, 12, 0, 5, 9, 3, 2}, Case{6, 96, 32, 4, 4, 16, 3}}) {
@@ -184,7 +184,7 @@ TEST_CASE("kernel group_norm: a mean far from zero cancels nothing") {
   }
 }
 
-TEST_CASE("kernel group_norm: an image of one colour, of NaN, of nothing") {
+TEST_CASE("kernel group_norm: an image of one color, of NaN, of nothing") {
   for (const auto& device : devices()) {
     CAPTURE(device.str());
     const auto one = at::empty({32}).fill_(1.0).to(device), zero = at::zeros({32}).to(device);
@@ -200,7 +200,7 @@ TEST_CASE("kernel group_norm: an image of one colour, of NaN, of nothing") {
   }
 }
 
-TEST_CASE("kernel layer_norm: each row normalised") {
+TEST_CASE("kernel layer_norm: each row normalized") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
   // A row is as many packs to a lane of the GPU's warp as 4 or 8 x 32 channels go into it, up to 2, 3, 5 and 12; then a block's.

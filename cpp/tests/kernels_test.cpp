@@ -1,4 +1,4 @@
-// Each kernel against float64 on fresh random input of odd sizes: the CPU twins here, and the same cases on a GPU where the build
+// Each kernel against float64 on fresh random input of odd sizes: the CPU implementations here, and the same cases on a GPU where the build
 // and the machine have one.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -43,14 +43,14 @@ TEST_CASE("kernel philox_normal: Box-Muller of Philox's words, by position") {
         want[s][i] = radius * (i % 2 ? std::sin(angle) : std::cos(angle));
       }
     }
-    auto twin = at::empty({samples, per_sample});
-    philox_normal_cpu(twin.data_ptr<float>(), 5, samples, per_sample, seed, static_cast<uint32_t>(Stream::kDift));
-    CHECK(test::close(twin, want, 5e-6, 5e-6));
+    auto cpu = at::empty({samples, per_sample});
+    philox_normal_cpu(cpu.data_ptr<float>(), 5, samples, per_sample, seed, static_cast<uint32_t>(Stream::kDift));
+    CHECK(test::close(cpu, want, 5e-6, 5e-6));
     for (const auto& device : devices()) {
       CAPTURE(device.str());
       const auto got = draw_noise(seed, 5, samples, {per_sample}, Stream::kDift, device).cpu();
       CHECK(test::close(got, want, 5e-6, 5e-6));
-      if (device.is_cpu()) CHECK(at::equal(got, twin));
+      if (device.is_cpu()) CHECK(at::equal(got, cpu));
     }
   }
 }
@@ -85,20 +85,20 @@ TEST_CASE("kernel draw_and_add_noise: the noise of draw_noise, added as add_nois
   CAPTURE(seed);
   for (const auto& chw : {std::vector<int64_t>{4, 9, 8}, {3, 7, 5}, {3, 1, 2}, {1, 1, 3}}) {  // the last block of each sample whole, and cut
     const auto latents = at::randn({2, chw[0], chw[1], chw[2]}), a = at::rand({5}), s = at::rand({5});
-    const auto picture = at::tensor({0, 0, 1, 1, 0}, at::kLong), sample = at::tensor({8, 9, 0, 1, 9}, at::kLong);
+    const auto image = at::tensor({0, 0, 1, 1, 0}, at::kLong), sample = at::tensor({8, 9, 0, 1, 9}, at::kLong);
     const auto drawn = draw_noise(seed, 0, 10, chw, Stream::kScan, at::kCPU).index_select(0, sample);
     for (const auto& device : devices()) {
       CAPTURE(device.str());
       const auto on = [&](const at::Tensor& t) { return t.to(device); };
       for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
-        const auto [x, noise] = ops::draw_and_add_noise(on(latents), on(picture), on(sample), on(a), on(s), seed, static_cast<uint32_t>(Stream::kScan), dtype);
+        const auto [x, noise] = ops::draw_and_add_noise(on(latents), on(image), on(sample), on(a), on(s), seed, static_cast<uint32_t>(Stream::kScan), dtype);
         CHECK(test::close(noise, drawn, 5e-6, 5e-6));
         CHECK((x.scalar_type() == dtype));
         CHECK(x.is_contiguous(at::MemoryFormat::ChannelsLast));
-        CHECK(test::close(x.to(at::kFloat), ops::add_noise(on(latents.index_select(0, picture)), noise, on(a), on(s), dtype).to(at::kFloat), 5e-7, dtype == at::kFloat ? 0 : 0x1p-7));
+        CHECK(test::close(x.to(at::kFloat), ops::add_noise(on(latents.index_select(0, image)), noise, on(a), on(s), dtype).to(at::kFloat), 5e-7, dtype == at::kFloat ? 0 : 0x1p-7));
         if (device.is_cpu()) CHECK(at::equal(noise, drawn));
       }
-      const auto none = on(picture.slice(0, 0, 0)), no = on(a.slice(0, 0, 0));
+      const auto none = on(image.slice(0, 0, 0)), no = on(a.slice(0, 0, 0));
       CHECK(ops::draw_and_add_noise(on(latents), none, none, no, no, seed, 0, at::kHalf).first.size(0) == 0);
     }
   }
@@ -235,9 +235,9 @@ TEST_CASE("kernel select_patches: each map its own greedy choice, ties to the fi
         CHECK(chosen.size() < 30);
       }
     }
-    const auto [top, least] = ops::select_extremes(scores.to(device), 13, 30);
+    const auto [top, bottom] = ops::select_extremes(scores.to(device), 13, 30);
     CHECK(at::equal(top, ops::select_patches(scores.to(device), 13, 30, false)));
-    CHECK(at::equal(least, ops::select_patches(scores.to(device), 13, 30, true)));
+    CHECK(at::equal(bottom, ops::select_patches(scores.to(device), 13, 30, true)));
     CHECK(ops::select_patches(scores.slice(0, 0, 0).to(device), 13, 4, false).sizes() == at::IntArrayRef({0, 3, 4}));
   }
 }

@@ -58,7 +58,7 @@ void check_consistent(const at::Tensor& points, const KMeansResult& result) {
 
 }  // namespace
 
-TEST_CASE("kmeans: scikit-learn's partitions, centres and inertia") {
+TEST_CASE("kmeans: scikit-learn's partitions, centers and inertia") {
   const auto file = SafetensorsFile::open(golden("common-golden/golden.safetensors"));
   struct Case { const char* id; int64_t k; double inertia; int64_t overk; double overk_inertia; };
   for (const Case& c : {Case{"kmeans_0", 4, 13.76070785522461, 6, 9.868796348571777}, Case{"kmeans_1", 5, 0.593336284160614, 7, 0.5396286249160767}}) {

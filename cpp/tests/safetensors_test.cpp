@@ -1,5 +1,6 @@
 // The safetensors reader and writer: what they keep, and that every kind of damage is an Error and never a crash.
 #include "weights/safetensors.h"
+#include "weights/weight_store.h"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>

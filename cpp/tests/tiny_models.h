@@ -11,7 +11,7 @@
 #include "models/text_encoder.h"
 #include "models/unet.h"
 #include "models/vae.h"
-#include "weights/safetensors.h"
+#include "weights/weight_store.h"
 
 namespace diffmine::testing {
 

@@ -145,7 +145,7 @@ TEST_CASE("a resumed training equals an undisturbed one, bit by bit") {
     CAPTURE(variant);
     auto options = fast();
     options.seed = 7;
-    options.rate.course = LearningRateCourse::kCosine;
+    options.rate.schedule = LearningRateSchedule::kCosine;
     options.rate.warmup = 2;
     options.rate.total = 6;
     options.max_gradient_norm = 1;
@@ -218,7 +218,7 @@ TEST_CASE("predictions and losses of the average are those of a UNet with the ex
     CAPTURE(variant);
     auto options = fast(1e-2);
     options.ema_decay = 0.5;
-    options.wide_share = 0.25;
+    options.wide_fraction = 0.25;
     options.t_begin = 100;
     options.t_end = 300;
     Trainer trainer = trainer_of(variant, options), undisturbed = trainer_of(variant, options);
@@ -302,7 +302,7 @@ TEST_CASE("loss scaling: exact for fp32, skips and halves where gradients overfl
   CHECK(same(large, untouched, Trainer::Which::kWeights));
   int skipped = 1;
   while ((done = large.step(steep)).skipped) ++skipped;
-  CHECK(skipped < LossScale::kMostSkipped);
+  CHECK(skipped < LossScale::kMaxSkipped);
   CHECK(done.step == 1);
   large.save(folder.file("state"));
   const auto saved = SafetensorsFile::open(folder.file("state"));
@@ -315,7 +315,7 @@ TEST_CASE("loss scaling: exact for fp32, skips and halves where gradients overfl
 
   auto broken = batch;  // what no scale helps
   broken.x0 = at::full_like(batch.x0, std::numeric_limits<float>::infinity());
-  for (int i = 1; i < LossScale::kMostSkipped; ++i) CHECK(resumed.step(broken).skipped);
+  for (int i = 1; i < LossScale::kMaxSkipped; ++i) CHECK(resumed.step(broken).skipped);
   CHECK(test::error_code([&] { resumed.step(broken); }) == code::kNumerics);
 
   LossScale scale{64};
@@ -374,18 +374,18 @@ TEST_CASE("AdamW follows its formula, and leaves alone what has no gradient") {
   CHECK(global_norm(gradients) == doctest::Approx(1).epsilon(1e-5));
 }
 
-TEST_CASE("the learning rate's courses, the average and the Min-SNR weights follow their formulas") {
-  LearningRate rate{2.0, LearningRateCourse::kConstant, 4, 24};
+TEST_CASE("the learning-rate schedules, the average and the Min-SNR weights follow their formulas") {
+  LearningRate rate{2.0, LearningRateSchedule::kConstant, 4, 24};
   CHECK(rate.at(0) == doctest::Approx(0.5));
   CHECK(rate.at(3) == doctest::Approx(2));
   CHECK(rate.at(1000) == doctest::Approx(2));
-  rate.course = LearningRateCourse::kLinear;
+  rate.schedule = LearningRateSchedule::kLinear;
   CHECK(rate.at(1) == doctest::Approx(1));
   CHECK(rate.at(4) == doctest::Approx(2));
   CHECK(rate.at(14) == doctest::Approx(1));
   CHECK(rate.at(24) == 0);
   CHECK(rate.at(30) == 0);
-  rate.course = LearningRateCourse::kCosine;
+  rate.schedule = LearningRateSchedule::kCosine;
   CHECK(rate.at(9) == doctest::Approx(1 + std::cos(std::numbers::pi / 4)));
   CHECK(rate.at(24) == doctest::Approx(0).epsilon(1e-12));
 
@@ -440,7 +440,7 @@ TEST_CASE("what cannot be trained is an error, and a loss that is not finite cha
   options.t_end = 1001;
   CHECK(test::error_code([&] { trainer_of("tiny-fold", options); }) == code::kInvalidArgument);
   options = fast();
-  options.rate.course = LearningRateCourse::kLinear;
+  options.rate.schedule = LearningRateSchedule::kLinear;
   CHECK(test::error_code([&] { trainer_of("tiny-fold", options); }) == code::kInvalidArgument);
   const auto frozen = std::make_shared<UNet>(load_tiny_unet("tiny-fold", tiny_fold_unet()));
   CHECK(test::error_code([&] { Trainer(frozen, schedule_of("tiny-fold"), at::arange(4), fast()); }) == code::kInvalidArgument);

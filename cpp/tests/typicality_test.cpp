@@ -54,16 +54,16 @@ Model tiny_sd15(const at::Device& device = at::kCPU, at::ScalarType dtype = at::
   return model;
 }
 
-// B pictures of tiny-fold, each under labels 0 ... 2 and the null class 3, every label scored against null.
-TypicalityInput labels_against_null(int64_t pictures, int64_t height, int64_t width) {
+// B images of tiny-fold, each under labels 0 ... 2 and the null class 3, every label scored against null.
+TypicalityInput labels_against_null(int64_t images, int64_t height, int64_t width) {
   TypicalityInput in;
-  in.latents = at::randn({pictures, 12, height / 2, width / 2}) * 0.5;
+  in.latents = at::randn({images, 12, height / 2, width / 2}) * 0.5;
   in.height = height, in.width = width;
-  in.conditions = at::arange(4).expand({pictures, 4});
-  in.subjects = at::arange(3).expand({pictures, 3});
-  in.weights = at::zeros({pictures, 3, 4});
+  in.conditions = at::arange(4).expand({images, 4});
+  in.subjects = at::arange(3).expand({images, 3});
+  in.weights = at::zeros({images, 3, 4});
   in.weights.select(2, 3).fill_(1);
-  for (int64_t b = 0; b < pictures; ++b) in.keys.push_back(100 + b);
+  for (int64_t b = 0; b < images; ++b) in.keys.push_back(100 + b);
   return in;
 }
 
@@ -93,7 +93,7 @@ GoldenRun run_golden(const Model& model, const std::string& variant, const std::
   GoldenRun run{SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors")), c.id, {}, {}, {}};
   const auto conditions = model.unet->prepare(run.file->tensor(condition_tensor));
   auto in = labels_against_null(1, c.height, c.width);
-  in.latents = run.latents = model.encode_pictures(run.tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
+  in.latents = run.latents = model.encode_images(run.tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
   in.noises = run.tensor(".in.noises"), in.timesteps = run.tensor(".in.t");
   auto options = small(8, 10);
   options.patch = c.patch;
@@ -184,7 +184,7 @@ TEST_CASE("results do not depend on the batch") {
   const auto conditions = model.unet->prepare(at::arange(4));
   const auto in = labels_against_null(3, 16, 24);
   const auto reference = score_typicality(model, conditions, in, small(5, 4));  // one row a pass
-  for (const int64_t batch : {1, 13, 28, 1000}) {  // 1, 3 and 7 rows a pass (across pictures), all at once
+  for (const int64_t batch : {1, 13, 28, 1000}) {  // 1, 3 and 7 rows a pass (across images), all at once
     CAPTURE(batch);
     const auto got = score_typicality(model, conditions, in, small(5, batch));
     CHECK(got.timesteps == reference.timesteps);
@@ -240,14 +240,14 @@ TEST_CASE("maps, scores and standard errors follow from the losses, for any cont
       const auto samples = patch_scores(difference.to(at::kFloat), patch_operator(16, 16, 7), patch_operator(24, 24, 7)).to(at::kDouble);
       CHECK(excess(out.scores, samples.mean(0), 2e-6, 1e-4) <= 1);
       CHECK(excess(out.standard_errors, samples.std(0, true) / std::sqrt(6.0), 2e-6, 1e-4) <= 1);
-      for (const auto* list : {&out.top, &out.least, &out.random}) {
+      for (const auto* list : {&out.top, &out.bottom, &out.random}) {
         for (const auto& p : *list) {
           CHECK(p.score == out.scores[p.row][p.column].item<float>());
           CHECK(p.standard_error == out.standard_errors[p.row][p.column].item<float>());
         }
       }
       CHECK(out.top[0].score == out.scores.max().item<float>());
-      CHECK(out.least[0].score == out.scores.min().item<float>());
+      CHECK(out.bottom[0].score == out.scores.min().item<float>());
     }
   }
 }
@@ -361,14 +361,14 @@ TEST_CASE("NaN names its image, and what does not fit is refused") {
 
 TEST_CASE("images become what the UNet denoises, cut where it cannot take their sides") {
   const auto model = tiny_fold();
-  const auto pictures = at::randint(256, {2, 19, 30, 3}, at::kByte);
+  const auto images = at::randint(256, {2, 19, 30, 3}, at::kByte);
   const int64_t step = 2 * model.unet->size_multiple();
-  const auto x = model.encode_pictures(pictures);
+  const auto x = model.encode_images(images);
   const int64_t height = 19 / step * step, width = 30 / step * step;
-  const auto want = at::pixel_unshuffle(pictures.slice(1, 0, height).slice(2, 0, width).permute({0, 3, 1, 2}).to(at::kFloat) / 127.5 - 1, 2);
+  const auto want = at::pixel_unshuffle(images.slice(1, 0, height).slice(2, 0, width).permute({0, 3, 1, 2}).to(at::kFloat) / 127.5 - 1, 2);
   CHECK(excess(x, want, 1e-6, 0) <= 1);
-  CHECK(test::error_code([&] { model.encode_pictures(at::zeros({1, 1, 30, 3}, at::kByte)); }) == code::kInvalidArgument);
-  CHECK(test::error_code([&] { model.encode_pictures(at::zeros({1, 32, 32, 4}, at::kByte)); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { model.encode_images(at::zeros({1, 1, 30, 3}, at::kByte)); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { model.encode_images(at::zeros({1, 32, 32, 4}, at::kByte)); }) == code::kInvalidArgument);
   // A latent model's odd sizes are left to its VAE: 66 x 90 px are 8 x 11 latents.
-  CHECK(tiny_sd15().encode_pictures(at::zeros({1, 66, 90, 3}, at::kByte)).sizes() == at::IntArrayRef({1, 4, 8, 11}));
+  CHECK(tiny_sd15().encode_images(at::zeros({1, 66, 90, 3}, at::kByte)).sizes() == at::IntArrayRef({1, 4, 8, 11}));
 }

@@ -13,7 +13,7 @@
 #include <limits>
 
 #include "devices.h"
-#include "models/winograd_cpu.h"
+#include "kernels/winograd_cpu.h"
 #include "support.h"
 
 using namespace diffmine;
@@ -51,7 +51,7 @@ TEST_CASE("winograd: odd sizes, several blocks of tiles and of channels, what is
     const auto together = winograd_conv(x, packed, bias);
     for (int64_t b = 0; b < s.batch; ++b) {
       const auto of = [b](const at::Tensor& t) { return t.slice(0, b, b + 1); };
-      // A picture's result does not depend on what those beside it are, to the bit.
+      // An image's result does not depend on what those beside it are, to the bit.
       auto others = at::full_like(x, std::numeric_limits<float>::quiet_NaN());
       of(others).copy_(of(x));
       CHECK(of(winograd_conv(others, packed, bias)).equal(of(together)));

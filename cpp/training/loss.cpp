@@ -11,8 +11,8 @@ at::Tensor prediction_loss(const at::Tensor& prediction, const at::Tensor& targe
 
 at::Tensor min_snr_weights(const Schedule& schedule, const at::Tensor& t, double gamma) {
   const at::Tensor abar = at::index_select(schedule.alphas_cumprod(), 0, t.to(at::kCPU));
-  const at::Tensor snr = abar / (1 - abar), least = snr.clamp_max(gamma);
-  return (schedule.config().prediction == Prediction::kVelocity ? least / (snr + 1) : least / snr).to(t.device());
+  const at::Tensor snr = abar / (1 - abar), clipped = snr.clamp_max(gamma);
+  return (schedule.config().prediction == Prediction::kVelocity ? clipped / (snr + 1) : clipped / snr).to(t.device());
 }
 
 }  // namespace diffmine

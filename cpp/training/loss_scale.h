@@ -8,7 +8,7 @@ namespace diffmine {
 struct LossScale {
   static constexpr double kStart = 65536;
   static constexpr int64_t kGrowAfter = 2000;  // good steps in a row, as torch.amp.GradScaler
-  static constexpr int64_t kMostSkipped = 20;  // in a row: no scale would help
+  static constexpr int64_t kMaxSkipped = 20;  // in a row: no scale would help
 
   double value = 1;  // a power of two, so that scaling is exact
   int64_t good = 0;  // steps in a row since the last change

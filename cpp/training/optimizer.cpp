@@ -18,9 +18,9 @@ namespace diffmine {
 
 double LearningRate::at(int64_t step) const {
   if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  if (course == LearningRateCourse::kConstant) return peak;
+  if (schedule == LearningRateSchedule::kConstant) return peak;
   const double p = std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(1, total - warmup)));
-  return course == LearningRateCourse::kLinear ? peak * (1 - p) : peak * (1 + std::cos(std::numbers::pi * p)) / 2;
+  return schedule == LearningRateSchedule::kLinear ? peak * (1 - p) : peak * (1 + std::cos(std::numbers::pi * p)) / 2;
 }
 
 double global_norm(const std::vector<at::Tensor>& gradients) {
@@ -28,8 +28,8 @@ double global_norm(const std::vector<at::Tensor>& gradients) {
   return at::stack(at::_foreach_norm(gradients, 2)).norm().item<double>();
 }
 
-void clip_gradients(const std::vector<at::Tensor>& gradients, double norm, double most) {
-  const double scale = most / (norm + 1e-6);  // as torch.nn.utils.clip_grad_norm_
+void clip_gradients(const std::vector<at::Tensor>& gradients, double norm, double max_norm) {
+  const double scale = max_norm / (norm + 1e-6);  // as torch.nn.utils.clip_grad_norm_
   if (scale < 1) at::_foreach_mul_(gradients, scale);
 }
 

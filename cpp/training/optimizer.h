@@ -1,4 +1,4 @@
-// AdamW (Loshchilov and Hutter 2019), clipping by the global norm, and the learning rate's course.
+// AdamW (Loshchilov and Hutter 2019), clipping by the global norm, and the learning-rate schedule.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -7,11 +7,11 @@
 
 namespace diffmine {
 
-enum class LearningRateCourse { kConstant, kLinear, kCosine };
+enum class LearningRateSchedule { kConstant, kLinear, kCosine };
 
 struct LearningRate {
   double peak = 1e-5;
-  LearningRateCourse course = LearningRateCourse::kConstant;
+  LearningRateSchedule schedule = LearningRateSchedule::kConstant;
   int64_t warmup = 0;  // steps over which it rises evenly, peak at the last of them
   int64_t total = 0;   // steps after which linear and cosine reach zero; constant ignores it
 
@@ -27,8 +27,8 @@ struct AdamWConfig {
 // sqrt(sum of squares of all gradients), fp32; 0 without gradients.
 double global_norm(const std::vector<at::Tensor>& gradients);
 
-// Scales the gradients by `most` / norm where norm exceeds `most`.
-void clip_gradients(const std::vector<at::Tensor>& gradients, double norm, double most);
+// Scales the gradients by `max_norm` / norm where norm exceeds `max_norm`.
+void clip_gradients(const std::vector<at::Tensor>& gradients, double norm, double max_norm);
 
 // The moments of fp32 parameters that it updates in place.
 //   m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - rate (m / (1 - b1^k)) / (sqrt(v / (1 - b2^k)) + epsilon)

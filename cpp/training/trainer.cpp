@@ -66,7 +66,7 @@ void check(const UNet& unet, const Schedule& schedule, const TrainerOptions& o) 
   };
   within(std::isfinite(o.rate.peak) && o.rate.peak >= 0, "learning rate", o.rate.peak);
   within(o.rate.warmup >= 0, "warmup", static_cast<double>(o.rate.warmup));
-  within(o.rate.course == LearningRateCourse::kConstant || o.rate.total > o.rate.warmup, "total steps", static_cast<double>(o.rate.total));
+  within(o.rate.schedule == LearningRateSchedule::kConstant || o.rate.total > o.rate.warmup, "total steps", static_cast<double>(o.rate.total));
   within(o.adamw.beta1 >= 0 && o.adamw.beta1 < 1, "beta1", o.adamw.beta1);
   within(o.adamw.beta2 >= 0 && o.adamw.beta2 < 1, "beta2", o.adamw.beta2);
   within(o.adamw.epsilon > 0, "epsilon", o.adamw.epsilon);
@@ -76,7 +76,7 @@ void check(const UNet& unet, const Schedule& schedule, const TrainerOptions& o) 
   within(o.min_snr >= 0, "Min-SNR gamma", o.min_snr);
   int exponent = 0;
   within(o.loss_scale == 0 || (o.loss_scale > 0 && std::isfinite(o.loss_scale) && std::frexp(o.loss_scale, &exponent) == 0.5), "loss scale", o.loss_scale);
-  within(o.wide_share >= 0 && o.wide_share <= 1, "wide share", o.wide_share);
+  within(o.wide_fraction >= 0 && o.wide_fraction <= 1, "wide fraction", o.wide_fraction);
   if (o.t_begin < 0 || o.t_end <= o.t_begin || o.t_end > schedule.config().train_timesteps) {
     refuse("Cannot train on the timesteps [" + std::to_string(o.t_begin) + ", " + std::to_string(o.t_end) + ").",
            "The schedule has " + std::to_string(schedule.config().train_timesteps) + ".");
@@ -115,7 +115,7 @@ at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t fir
   if (batch.noise.defined() && batch.noise.sizes() != batch.x0.sizes()) throw Error(code::kInvalidArgument, "The noise of a training batch must have its images' shape.");
   at::Tensor t = batch.timesteps;
   if (!t.defined()) {
-    t = at::tensor(mixed_timesteps(key, first, count, options_.t_begin, options_.t_end, options_.wide_share, schedule_->config().train_timesteps), at::kLong);
+    t = at::tensor(mixed_timesteps(key, first, count, options_.t_begin, options_.t_end, options_.wide_fraction, schedule_->config().train_timesteps), at::kLong);
   }
   const at::Tensor x0 = batch.x0.to(device, at::kFloat);
   const at::Tensor noise = batch.noise.defined() ? batch.noise.to(device, at::kFloat) : draw_noise(key, first, count, x0.sizes().slice(1), Stream::kTraining, device);
@@ -163,7 +163,7 @@ TrainingStep Trainer::update() {
   if (overflowed_ || !std::isfinite(done.gradient_norm)) {
     drop_gradients();
     if (scale_) scale_->skip();
-    if (!scale_ || scale_->skipped >= LossScale::kMostSkipped) throw Error(code::kNumerics, diverged("gradient", steps()), kDivergedHint);
+    if (!scale_ || scale_->skipped >= LossScale::kMaxSkipped) throw Error(code::kNumerics, diverged("gradient", steps()), kDivergedHint);
     done.step = steps();
     done.skipped = true;
     return done;
@@ -268,11 +268,11 @@ void Trainer::load(const std::string& path) {
   const auto& metadata = file->metadata();
   const auto format = metadata.find("format");
   if (format == metadata.end() || format->second != kFormat || !metadata.count("step")) refuse("is no training state");
-  const auto number = [&](const char* key, int64_t least, int64_t most) {
-    int64_t value = least - 1;
+  const auto number = [&](const char* key, int64_t min, int64_t max) {
+    int64_t value = min - 1;
     const std::string& text = metadata.at(key);
     const char* const end = text.data() + text.size();
-    if (std::from_chars(text.data(), end, value).ptr != end || value < least || value > most) refuse(std::string("has a damaged number: ") + key);
+    if (std::from_chars(text.data(), end, value).ptr != end || value < min || value > max) refuse(std::string("has a damaged number: ") + key);
     return value;
   };
   const int64_t steps = number("step", 0, UINT32_MAX);

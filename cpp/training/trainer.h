@@ -28,7 +28,7 @@ struct TrainerOptions {
   double ema_decay = 0;                  // 0: no average
   double min_snr = 0;                    // gamma of the Min-SNR weights; 0: unweighted
   int64_t t_begin = 0, t_end = 1000;     // timesteps drawn from [begin, end)
-  double wide_share = 0;                 // but for this share, drawn from the whole schedule
+  double wide_fraction = 0;                 // except for this fraction, drawn from the whole schedule
   double loss_scale = 0;                 // a power of two that dynamic loss scaling starts with (fp16 needs it); 0: without
 };
 
@@ -52,7 +52,7 @@ class Trainer {
   // conditions: text embeddings [M, tokens, D] or class labels [M], of which batches name rows.
   Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions, const TrainerOptions& options);
 
-  // Adds the gradients of one part of a step's batch of `total` pictures. NUMERICS for a loss that is not finite: nothing is changed then
+  // Adds the gradients of one part of a step's batch of `total` images. NUMERICS for a loss that is not finite: nothing is changed then
   // but that the step's gradients are dropped.
   void accumulate(const TrainingBatch& batch, int64_t total);
   // Ends the step: clips, updates weights and average. NUMERICS as above; with loss scaling only after many skipped steps in a row.
@@ -69,7 +69,7 @@ class Trainer {
   int64_t steps() const { return optimizer_.steps(); }
   const UNet& unet() const { return *unet_; }
   int64_t bytes() const;  // weights, moments and average
-  int64_t trained() const;  // numbers that are trained: all weights, or low-rank updates
+  int64_t trained() const;  // trained parameters: all weights, or low-rank updates
 
   // Weights, moments, average and count of steps, between steps. load: MODEL_INVALID where the file is of another model.
   void save(const std::string& path) const;
@@ -100,8 +100,8 @@ class Trainer {
   std::optional<Ema> ema_;
   std::optional<LossScale> scale_;
   bool overflowed_ = false;  // a loss of this step was not finite
-  int64_t accumulated_ = 0;  // pictures since the last update
-  double loss_ = 0;          // their share of the step's loss
+  int64_t accumulated_ = 0;  // images since the last update
+  double loss_ = 0;          // their part of the step's loss
 };
 
 }  // namespace diffmine

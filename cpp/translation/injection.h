@@ -1,5 +1,5 @@
-// Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023): the rows of a forward pass that redraw a picture take chosen features
-// and attention from the row that denoises the picture itself.
+// Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023): the rows of a forward pass that redraw an image take chosen features
+// and attention from the row that denoises the image itself.
 #pragma once
 #include <ATen/core/Tensor.h>
 

@@ -1,4 +1,4 @@
-// Streaming mean and variance (Welford / Chan et al.) of maps, element by element, in fp32 with a float64-checked twin.
+// Streaming mean and variance (Welford / Chan et al.) of maps, element by element, in fp32 with a CPU implementation checked in float64.
 #pragma once
 #include <ATen/core/Tensor.h>
 

@@ -61,7 +61,7 @@ at::Tensor patch_scores(const at::Tensor& maps, const at::Tensor& a_h, const at:
 
 std::vector<Pick> select_patches(const at::Tensor& scores, int64_t patch, int64_t count, bool ascending) {
   check_selection(scores, patch, count);
-  count = std::min(count, most_patches(scores.size(0), scores.size(1), patch));
+  count = std::min(count, max_patches(scores.size(0), scores.size(1), patch));
   const auto places = ops::select_patches(scores, patch, count, ascending).cpu();
   std::vector<int64_t> chosen;
   for (int64_t i = 0; i < count; ++i) {

@@ -20,7 +20,7 @@ at::Tensor patch_scores(const at::Tensor& maps, const at::Tensor& a_h, const at:
 struct Pick { int64_t row, column; float score; };
 
 // At most so many non-overlapping patches fit scores of rows x columns: no two lie in one square of (patch + 1)^2 places.
-inline int64_t most_patches(int64_t rows, int64_t columns, int64_t patch) {
+inline int64_t max_patches(int64_t rows, int64_t columns, int64_t patch) {
   return ((rows + patch) / (patch + 1)) * ((columns + patch) / (patch + 1));
 }
 

@@ -15,33 +15,30 @@
 #include <algorithm>
 #include <string>
 
-#include "core/device.h"
 #include "core/error.h"
 #include "core/queue.h"
 #include "core/stage.h"
 #include "kernels/ops.h"
-#include "models/unet_graph.h"
 #include "typicality/moments.h"
 
 namespace diffmine {
 namespace {
 
-// Score maps of one picture are made for this many bytes of samples at a time: enough to fill a device, little beside its activations.
+// Score maps of one image are made for this many bytes of samples at a time: enough to fill a device, little beside its activations.
 constexpr int64_t kScoreBytes = int64_t{64} << 20;
 // Passes that wait on a GPU while the next is being queued: one that runs and one behind it. More would gain nothing, make progress a
 // promise, and let a cancelled call run on.
 constexpr int64_t kPassesAhead = 2;
 
 struct Sizes {
-  int64_t pictures, samples, conditions, outputs;  // B, N, K, M
-  int64_t rows() const { return pictures * samples; }
+  int64_t images, samples, conditions, outputs;  // B, N, K, M
+  int64_t rows() const { return images * samples; }
 };
 
 at::Tensor predict(const Model& model, const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
                    const at::Tensor& condition_index, int64_t fan_out) {
   const Stage stage("unet");
-  if (model.graphs) return model.graphs->forward(x, t, conditions, condition_index, fan_out);
-  return model.unet->forward(x, t, *conditions, condition_index, fan_out);
+  return model.forward(x, t, conditions, condition_index, fan_out);
 }
 
 [[noreturn]] void refuse(const std::string& what, const std::string& hint = {}) { throw Error(code::kInvalidArgument, what, hint); }
@@ -56,17 +53,17 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
     refuse("Conditions are given as [B, K], subjects as [B, M] and weights as [B, M, K].");
   }
   s.conditions = input.conditions.size(1), s.outputs = input.subjects.size(1);
-  if (input.conditions.size(0) != s.pictures || input.subjects.size(0) != s.pictures ||
-      input.weights.sizes() != at::IntArrayRef({s.pictures, s.outputs, s.conditions}) ||
-      static_cast<int64_t>(input.keys.size()) != s.pictures) {
-    refuse("Conditions, subjects, weights and keys do not fit " + std::to_string(s.pictures) + " images.");
+  if (input.conditions.size(0) != s.images || input.subjects.size(0) != s.images ||
+      input.weights.sizes() != at::IntArrayRef({s.images, s.outputs, s.conditions}) ||
+      static_cast<int64_t>(input.keys.size()) != s.images) {
+    refuse("Conditions, subjects, weights and keys do not fit " + std::to_string(s.images) + " images.");
   }
   if (s.rows() > 0 && s.conditions * s.outputs == 0) refuse("Every image needs a condition to be scored.");
   if (input.conditions.numel() > 0 &&
       (input.conditions.min().item<int64_t>() < 0 || input.conditions.max().item<int64_t>() >= condition_rows(conditions))) {
     refuse("A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
   }
-  if (s.pictures > 0 && s.outputs > 0 &&
+  if (s.images > 0 && s.outputs > 0 &&
       (input.subjects.min().item<int64_t>() < 0 || input.subjects.max().item<int64_t>() >= s.conditions)) {
     refuse("A subject must be one of its image's " + std::to_string(s.conditions) + " conditions.");
   }
@@ -77,7 +74,7 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   const auto chw = latents.sizes().slice(1);
   if (input.noises) {
     const auto& n = *input.noises;
-    const bool fits = (n.dim() == 4 && n.size(0) == s.samples) || (n.dim() == 5 && n.size(0) == s.pictures && n.size(1) == s.samples);
+    const bool fits = (n.dim() == 4 && n.size(0) == s.samples) || (n.dim() == 5 && n.size(0) == s.images && n.size(1) == s.samples);
     if (!fits || n.sizes().slice(n.dim() - 3) != chw) {
       refuse("The replayed noises must be [N, C, h, w] or [B, N, C, h, w] of " + std::to_string(s.samples) + " samples and the latents' shape.",
              "Noises belong to an image's size: check --size and the replay file.");
@@ -86,7 +83,7 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   const int64_t steps = model.schedule->config().train_timesteps;
   if (input.timesteps) {
     const auto& t = *input.timesteps;
-    if (!((t.dim() == 1 && t.size(0) == s.samples) || (t.dim() == 2 && t.size(0) == s.pictures && t.size(1) == s.samples))) {
+    if (!((t.dim() == 1 && t.size(0) == s.samples) || (t.dim() == 2 && t.size(0) == s.images && t.size(1) == s.samples))) {
       refuse("The replayed timesteps must be [N] or [B, N] of " + std::to_string(s.samples) + " samples.");
     }
     if (t.numel() > 0 && (t.min().item<int64_t>() < 0 || t.max().item<int64_t>() >= steps)) {
@@ -98,10 +95,10 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   return s;
 }
 
-// All that a row (picture b, sample n; row b * N + n) of the work is made of, on the device before the first pass: copying it pass by
+// All that a row (image b, sample n; row b * N + n) of the work is made of, on the device before the first pass: copying it pass by
 // pass would make a GPU wait.
 struct Plan {
-  at::Tensor picture, sample;                     // [B N] which latent; which noise, among those drawn or replayed
+  at::Tensor image, sample;                     // [B N] which latent; which noise, among those drawn or replayed
   at::Tensor t, a, s, target_x, target_noise;     // [B N]
   at::Tensor conditions;                          // [B N K]
   at::Tensor subjects, weights;                   // [B, M], [B, M, K]
@@ -115,19 +112,19 @@ struct Plan {
 Plan make_plan(const Model& model, const TypicalityInput& input, const TypicalityOptions& options, const at::Tensor& timesteps, const Sizes& sizes) {
   const auto device = model.unet->device();
   const auto row = at::arange(sizes.rows(), at::TensorOptions(at::kLong));
-  const auto picture = row.div(sizes.samples, "floor"), sample = row.remainder(sizes.samples);
+  const auto image = row.div(sizes.samples, "floor"), sample = row.remainder(sizes.samples);
   const auto t = timesteps.index_select(0, timesteps.size(0) == sizes.rows() ? row : sample);
   const auto alpha_bar = model.schedule->alphas_cumprod().index_select(0, t);
   const auto a = at::sqrt(alpha_bar), s = at::sqrt(1 - alpha_bar);
   const bool velocity = model.schedule->config().prediction == Prediction::kVelocity;  // v = a eps - s x
   const auto place = [&](const at::Tensor& tensor) { return upload(tensor, device, model.options.pinned_uploads); };
   Plan plan;
-  plan.picture = place(picture);
+  plan.image = place(image);
   plan.sample = place(input.noises && input.noises->dim() == 5 ? row : sample);
   plan.t = place(t), plan.a = place(a), plan.s = place(s);
   plan.target_x = place(velocity ? -s : at::zeros_like(s));
   plan.target_noise = place(velocity ? a : at::ones_like(a));
-  plan.conditions = place(input.conditions.to(at::kLong).index_select(0, picture).reshape({-1}));
+  plan.conditions = place(input.conditions.to(at::kLong).index_select(0, image).reshape({-1}));
   plan.subjects = place(input.subjects.to(at::kLong));
   plan.weights = place(input.weights.to(at::kFloat));
   plan.latents = place(input.latents.to(at::kFloat)).contiguous();
@@ -137,9 +134,9 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
   plan.a_h = place(patch_operator(input.latents.size(2) * fold, input.height, options.patch));
   plan.a_w = place(patch_operator(input.latents.size(3) * fold, input.width, options.patch));
   const int64_t rows = plan.a_h.size(0), columns = plan.a_w.size(0);
-  plan.count = std::min(options.per_image, most_patches(rows, columns, options.patch));
-  auto random = at::zeros({sizes.pictures, options.per_image}, at::kLong);
-  for (int64_t b = 0; b < sizes.pictures; ++b) {
+  plan.count = std::min(options.per_image, max_patches(rows, columns, options.patch));
+  auto random = at::zeros({sizes.images, options.per_image}, at::kLong);
+  for (int64_t b = 0; b < sizes.images; ++b) {
     const auto& places = plan.randoms.emplace_back(random_places(rows, columns, options.patch, options.per_image, options.seed, input.keys[b]));
     std::copy(places.begin(), places.end(), random.data_ptr<int64_t>() + b * options.per_image);
   }
@@ -154,20 +151,20 @@ Noised noised(const Model& model, const TypicalityInput& input, const Typicality
   const Stage stage("noise");
   const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
   if (!input.noises) {
-    auto [x, noise] = ops::draw_and_add_noise(plan.latents, of(plan.picture), of(plan.sample), of(plan.a), of(plan.s), options.seed,
+    auto [x, noise] = ops::draw_and_add_noise(plan.latents, of(plan.image), of(plan.sample), of(plan.a), of(plan.s), options.seed,
                                               static_cast<uint32_t>(Stream::kScan), model.unet->dtype());
     return {std::move(x), std::move(noise)};
   }
   const auto all = input.noises->reshape({-1, plan.latents.size(1), plan.latents.size(2), plan.latents.size(3)});
   const auto noise = all.index_select(0, of(plan.sample).to(all.device())).to(plan.latents.device(), at::kFloat);
-  return {ops::add_noise(plan.latents.index_select(0, of(plan.picture)), noise, of(plan.a), of(plan.s), model.unet->dtype()), noise};
+  return {ops::add_noise(plan.latents.index_select(0, of(plan.image)), noise, of(plan.a), of(plan.s), model.unet->dtype()), noise};
 }
 
-// One picture's running means, from its first sample to its last.
+// One image's running means, from its first sample to its last.
 struct Running {
   Moments map, scores;  // [M, h', w'], [M, R, S]
 
-  // e [n K, C, h, w] and noise [n, C, h, w] of rows [first, last), all of picture b.
+  // e [n K, C, h, w] and noise [n, C, h, w] of rows [first, last), all of image b.
   void add(const at::Tensor& e, const at::Tensor& noise, const Plan& plan, int64_t b, int64_t first, int64_t last, int64_t fold) {
     const auto of = [&](const at::Tensor& all) { return all.slice(0, first, last); };
     const auto subjects = plan.subjects.select(0, b), weights = plan.weights.select(0, b), x0 = plan.latents.select(0, b);
@@ -184,10 +181,10 @@ struct Running {
   }
 };
 
-// One picture's results, still on the device: nothing waits for them but the end of the call.
+// One image's results, still on the device: nothing waits for them but the end of the call.
 struct Finished {
   at::Tensor numbers;  // [1 + M h' w' + 2 M (2 count + per_image)] fp32: 1 where all is finite, maps, scores and standard errors at the places
-  at::Tensor places;   // [M, 2 count] top, least; undefined for maps alone
+  at::Tensor places;   // [M, 2 count] top, bottom; undefined for maps alone
   at::Tensor scores, standard_errors;  // [M, R, S] when kept
 };
 
@@ -203,8 +200,8 @@ Finished finish(const Running& running, const TypicalityOptions& options, const 
   }
   const auto errors = running.scores.standard_error();
   finite = finite.logical_and(at::isfinite(scores).all());
-  const auto [top, least] = ops::select_extremes(scores, options.patch, plan.count);
-  done.places = at::cat({top, least}, 1);
+  const auto [top, bottom] = ops::select_extremes(scores, options.patch, plan.count);
+  done.places = at::cat({top, bottom}, 1);
   const auto all = at::cat({done.places.clamp_min(0), plan.random.slice(0, b, b + 1).expand({maps.size(0), -1})}, 1);
   const auto chosen = [&](const at::Tensor& map) { return map.flatten(1).gather(1, all).reshape({-1}); };
   done.numbers = at::cat({finite.to(at::kFloat).reshape({1}), maps.reshape({-1}), chosen(scores), chosen(errors)});
@@ -212,7 +209,7 @@ Finished finish(const Running& running, const TypicalityOptions& options, const 
   return done;
 }
 
-// All pictures' results, brought to the host in two copies.
+// All images' results, brought to the host in two copies.
 std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& finished, const TypicalityOptions& options, const Plan& plan,
                                                    int64_t outputs, int64_t height, int64_t width) {
   const Stage stage("select");
@@ -232,9 +229,9 @@ std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& 
                   "In fp16 the model may overflow: use bf16 or fp32. In fp32 the model's weights or the image are at fault.");
     }
     const auto maps = numbers[b].slice(0, 1, 1 + outputs * height * width).view({outputs, height, width});
-    std::vector<TypicalityOutput>& of_picture = all.emplace_back(outputs);
+    std::vector<TypicalityOutput>& of_image = all.emplace_back(outputs);
     for (int64_t m = 0; m < outputs; ++m) {
-      TypicalityOutput& out = of_picture[m];
+      TypicalityOutput& out = of_image[m];
       out.mean = maps[m].to(at::kDouble).mean().item<double>();
       if (options.keep_maps) out.map = maps[m].clone();
       if (!scored) continue;
@@ -244,7 +241,7 @@ std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& 
       const auto add = [&](std::vector<ScoredPatch>& list, int64_t at, int64_t i) {
         if (at >= 0) list.push_back({at / columns, at % columns, score[i], error[i]});
       };
-      for (int64_t i = 0; i < plan.count; ++i) add(out.top, place[i], i), add(out.least, place[plan.count + i], plan.count + i);
+      for (int64_t i = 0; i < plan.count; ++i) add(out.top, place[i], i), add(out.bottom, place[plan.count + i], plan.count + i);
       for (size_t i = 0; i < plan.randoms[b].size(); ++i) add(out.random, plan.randoms[b][i], 2 * plan.count + static_cast<int64_t>(i));
       if (options.keep_scores) out.scores = finished[b].scores[m].clone(), out.standard_errors = finished[b].standard_errors[m].clone();
     }
@@ -262,12 +259,12 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
       input.timesteps ? input.timesteps->to(at::kCPU, at::kLong).reshape({-1}).contiguous()
                       : at::tensor(draw_timesteps(options.sampler, options.seed, options.samples, options.t_begin, options.t_end), at::kLong);
   result.timesteps.assign(timesteps.const_data_ptr<int64_t>(), timesteps.const_data_ptr<int64_t>() + timesteps.numel());
-  if (sizes.pictures == 0) return result;
+  if (sizes.images == 0) return result;
 
   const int64_t fold = model.unet->config().pixel_fold;
   const int64_t n = sizes.samples, k = sizes.conditions;
   const int64_t map_height = input.latents.size(2) * fold, map_width = input.latents.size(3) * fold;
-  if (options.keep_losses) result.losses = at::empty({sizes.pictures, n, k, map_height, map_width}, at::kFloat);
+  if (options.keep_losses) result.losses = at::empty({sizes.images, n, k, map_height, map_width}, at::kFloat);
 
   const Plan plan = make_plan(model, input, options, timesteps, sizes);
   const int64_t a_pass = std::max<int64_t>(1, options.batch / k);
@@ -286,7 +283,7 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
     const auto e = predict(model, x, of(plan.t), conditions, plan.conditions.slice(0, begin * k, end * k), k);  // [P K, C, h, w]
     if (options.keep_losses) {
       const auto by_row = [](const at::Tensor& v) { return v.reshape({-1, 1, 1, 1}); };
-      const auto x0 = plan.latents.index_select(0, of(plan.picture));
+      const auto x0 = plan.latents.index_select(0, of(plan.image));
       const auto target = by_row(of(plan.target_x)) * x0 + by_row(of(plan.target_noise)) * noise;
       const auto loss = (e.unflatten(0, {end - begin, k}) - target.unsqueeze(1)).square();  // [P, K, C, h, w]
       result.losses.flatten(0, 1).slice(0, begin, end).copy_(model.channel_mean(loss));

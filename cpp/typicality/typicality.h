@@ -1,4 +1,4 @@
-// Typicality T(x|c) = E_{eps,t}[L_t(x, eps, null) - L_t(x, eps, c)] (paper equation 3) of a batch of pictures, as maps and
+// Typicality T(x|c) = E_{eps,t}[L_t(x, eps, null) - L_t(x, eps, c)] (paper equation 3) of a batch of images, as maps and
 // patch scores with their standard errors, streamed over the samples.
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -29,32 +29,32 @@ struct TypicalityOptions {
   bool keep_losses = false;                   // losses per sample and condition, for checks
 };
 
-// B pictures of one size.
+// B images of one size.
 struct TypicalityInput {
-  at::Tensor latents;          // [B, C, h, w] fp32, from Model::encode_pictures
-  std::function<void(int64_t picture)> ready;  // if given, called before the first pass that reads a picture's latents, which it may still fill
-  int64_t height = 0, width = 0;  // the picture's pixels, to which maps are upsampled
-  at::Tensor conditions;       // [B, K] int64, CPU: rows of `Conditions` each picture is denoised under
+  at::Tensor latents;          // [B, C, h, w] fp32, from Model::encode_images
+  std::function<void(int64_t image)> ready;  // if given, called before the first pass that reads an image's latents, which it may still fill
+  int64_t height = 0, width = 0;  // the image's pixels, to which maps are upsampled
+  at::Tensor conditions;       // [B, K] int64, CPU: rows of `Conditions` each image is denoised under
   at::Tensor subjects;         // [B, M] int64, CPU: which of its K conditions each output scores
   at::Tensor weights;          // [B, M, K] fp32, CPU: contrast weights, 0 at the subject, summing to 1: T_m = sum_k w_mk (L_k - L_subject)
-  std::vector<uint64_t> keys;  // [B] picture keys for the random control patches
+  std::vector<uint64_t> keys;  // [B] image keys for the random control patches
   // Replay: noises [N, C, h, w] or [B, N, C, h, w] fp32 and timesteps [N] or [B, N] int64 in place of drawn ones.
   std::optional<at::Tensor> noises, timesteps;
 };
 
 struct ScoredPatch { int64_t row, column; float score; float standard_error; };  // standard_error NaN for one sample
 
-struct TypicalityOutput {             // of one picture and one output (condition)
+struct TypicalityOutput {             // of one image and one output (condition)
   at::Tensor map;                     // [h', w'] fp32 CPU: mean over samples (loss resolution: latent, or pixels when folded)
-  double mean = 0;                    // typicality of the whole picture: mean of the map
-  std::vector<ScoredPatch> top, least, random;
+  double mean = 0;                    // typicality of the whole image: mean of the map
+  std::vector<ScoredPatch> top, bottom, random;
   at::Tensor scores, standard_errors; // [R, S] fp32 CPU when keep_scores
 };
 
 struct TypicalityResult {
   std::vector<std::vector<TypicalityOutput>> outputs;  // [B][M]
   at::Tensor losses;                                   // [B, N, K, h', w'] fp32 CPU when keep_losses
-  std::vector<int64_t> timesteps;                      // [N]; [B N] where each picture replayed its own
+  std::vector<int64_t> timesteps;                      // [N]; [B N] where each image replayed its own
 };
 
 // Progress: stage "score", one unit = one UNet evaluation. Cancelled between forward passes. Throws NUMERICS if a result is not finite.

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "weights/safetensors.h"
+#include "weights/weight_store.h"
 
 namespace diffmine {
 

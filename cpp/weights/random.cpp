@@ -15,7 +15,7 @@
 namespace diffmine {
 namespace {
 
-// Every synthetic tensor is a slice of one block of noise: drawing 860 M normal numbers would take longer than the benchmark.
+// Every synthetic tensor is a slice of one block of noise: drawing 860 M normal values would take longer than the benchmark.
 constexpr int64_t kBlock = int64_t{1} << 25;
 
 int64_t count_of(at::IntArrayRef shape) { return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()); }
@@ -46,7 +46,7 @@ WeightStore synthetic_weights(uint64_t seed) {
   return WeightStore([noise](const std::string& name, at::IntArrayRef shape) -> at::Tensor {
     if (is_norm_scale(name)) return at::ones(shape);
     const int64_t count = count_of(shape);
-    if (count > kBlock) throw Error(code::kInvalidArgument, "A synthetic tensor of " + std::to_string(count) + " numbers is too large.");
+    if (count > kBlock) throw Error(code::kInvalidArgument, "A synthetic tensor of " + std::to_string(count) + " elements is too large.");
     const int64_t start = static_cast<int64_t>(hash(name) % static_cast<uint64_t>(kBlock - count + 1));
     return noise.slice(0, start, start + count).view(shape) * (shape.size() > 1 ? scale_of(shape) : 0.1);  // biases stay small
   });

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "weights/safetensors.h"
+#include "weights/weight_store.h"
 
 namespace diffmine {
 

@@ -1,9 +1,9 @@
-// WeightStore: the tensors of a model part over its files, and what was taken of them.
+#include "weights/weight_store.h"
+
 #include <algorithm>
 
 #include "core/error.h"
 #include "weights/names.h"
-#include "weights/safetensors.h"
 
 namespace diffmine {
 

@@ -11,7 +11,9 @@
 #include <tuple>
 
 #include "bench/bench.h"
-#include "models/layers.h"
+#include "core/backends.h"
+#include "core/device_options.h"
+#include "models/attention.h"
 
 namespace diffmine::bench {
 namespace {
@@ -46,7 +48,7 @@ void measure_attention(const Options& o, const std::string& dtype_name, int64_t 
   const double flops =
       4.0 * static_cast<double>(batch * kHeads) * static_cast<double>(queries) * static_cast<double>(keys * size);
 
-  try_attention(o.device, dtype);  // turns cuDNN's off where it fails, as for a model
+  probe_cudnn_attention(o.device, dtype);  // turns cuDNN's off where it fails, as for a model
   const bool cudnn = at::globalContext().userEnabledCuDNNSDP();
   at::Tensor out;
   std::map<std::string, std::function<void()>> ways;

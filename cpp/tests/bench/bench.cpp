@@ -22,8 +22,11 @@
 #include <sstream>
 #include <thread>
 
+#include "core/backends.h"
+#include "core/device_options.h"
 #include "core/error.h"
 #include "core/stage.h"
+#include "core/version.h"
 
 namespace diffmine::bench {
 

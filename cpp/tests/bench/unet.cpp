@@ -11,6 +11,8 @@
 #include "bench/bench.h"
 #include "bench/kernel_times.h"
 #include "bench/models.h"
+#include "core/device_memory.h"
+#include "core/device_options.h"
 #include "core/engine_options.h"
 #include "core/machine.h"
 #include "core/stage.h"

@@ -23,8 +23,8 @@ extern "C" char __start_cuda_shared[] __attribute__((weak)), __stop_cuda_shared[
 namespace emulation {
 namespace {
 
-constexpr unsigned kWarp = 32, kMostThreads = 1024;
-constexpr size_t kMostShared = 48 << 10;
+constexpr unsigned kWarp = 32, kMaxThreads = 1024;
+constexpr size_t kMaxShared = 48 << 10;
 constexpr uint32_t kPoison = 0x7fa5a5a5;  // NaN; as a whole number absurd
 
 struct Violation { std::string what; };
@@ -195,7 +195,7 @@ void run_block(size_t shared_bytes) {
 // --- a launch ---
 
 // Of __launch_bounds__, which puts an instruction that does nothing (0x90) for each warp where the kernel begins.
-unsigned most_threads(const void* kernel) {
+unsigned max_threads(const void* kernel) {
   unsigned warps = 0;
 #if defined(__x86_64__)
   const auto* code = static_cast<const unsigned char*>(kernel);
@@ -205,7 +205,7 @@ unsigned most_threads(const void* kernel) {
 #else
   (void)kernel;
 #endif
-  return warps ? warps * kWarp : kMostThreads;
+  return warps ? warps * kWarp : kMaxThreads;
 }
 
 cudaError_t broken = cudaSuccess;
@@ -229,10 +229,10 @@ cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, const std:
   const auto refuse = [](std::string what) { return fail(cudaErrorInvalidConfiguration, std::move(what)); };
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX || grid.y > UINT16_MAX || grid.z > UINT16_MAX) return refuse("no grid may be so large, or empty");
   const uint64_t count = uint64_t{block.x} * block.y * block.z;
-  if (count == 0 || count > kMostThreads || block.z > 64) return refuse("a block has 1 to 1024 threads, not " + std::to_string(count));
-  if (count > most_threads(kernel)) return refuse("a block of " + std::to_string(count) + " threads is larger than the kernel's launch bounds");
+  if (count == 0 || count > kMaxThreads || block.z > 64) return refuse("a block has 1 to 1024 threads, not " + std::to_string(count));
+  if (count > max_threads(kernel)) return refuse("a block of " + std::to_string(count) + " threads is larger than the kernel's launch bounds");
   const size_t bytes = config.dynamicSmemBytes + static_cast<size_t>(__stop_cuda_shared - __start_cuda_shared);
-  if (bytes > kMostShared) return refuse(std::to_string(bytes) + " bytes of shared memory are more than 48 KB");
+  if (bytes > kMaxShared) return refuse(std::to_string(bytes) + " bytes of shared memory are more than 48 KB");
 
   kernel_thread = &thread, gridDim = grid, blockDim = block;
   while (threads.size() < count) {

@@ -37,8 +37,8 @@ __global__ void shuffles(int* out, unsigned* votes) {
   votes[own] = __ballot_sync(~0u, own % 3 == 0);
 }
 
-// Each thread gives what its neighbour has put down.
-__global__ void neighbours(int* out, bool wait) {
+// Each thread gives what its neighbor has put down.
+__global__ void neighbors(int* out, bool wait) {
   auto* shared = dynamic_shared<int>();
   shared[threadIdx.x] = static_cast<int>(threadIdx.x);
   if (wait) __syncthreads();
@@ -117,13 +117,13 @@ TEST_CASE("emulation: shuffles and votes") {
 TEST_CASE("emulation: a barrier holds all, and without one some order shows it") {
   std::vector<int> out(256);
   const auto right = [&](bool wait) {
-    launch("neighbours", neighbours, {1, 256, 256 * sizeof(int)}, nullptr, out.data(), wait);
+    launch("neighbors", neighbors, {1, 256, 256 * sizeof(int)}, nullptr, out.data(), wait);
     bool all = true;
     for (int i = 0; i < 256; ++i) all = all && out[i] == (i + 32) % 256;
     return all;
   };
   CHECK(right(true));
-  CHECK_FALSE(right(false));  // in a ring of warps one is always before its neighbour
+  CHECK_FALSE(right(false));  // in a ring of warps one is always before its neighbor
 }
 
 TEST_CASE("emulation: a barrier waits for none that has returned, and is not two") {
@@ -192,10 +192,10 @@ TEST_CASE("emulation: halves round to the nearest, ties to even") {
 TEST_CASE("emulation: launchers refuse what a grid or shared memory has no room for") {
   const auto refused = [](auto f) { return says(test::error_of(f).what(), "no room"); };
   const int64_t huge = int64_t{1} << 40;
-  CHECK(refused([&] { launch_add(nullptr, nullptr, nullptr, {1, huge, 4, 1, 1, Element::kFloat32}, nullptr); }));
-  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Element::kFloat32, nullptr, nullptr, nullptr, huge, 4, 1e-5, nullptr); }));
-  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Element::kFloat16, nullptr, nullptr, nullptr, huge, 7, 1e-5, nullptr); }));
-  CHECK(refused([&] { launch_group_norm(nullptr, {}, nullptr, {1, 4, 8192, 32, 8192, 1, 1, 1e-5, false, Element::kFloat32}, nullptr); }));
+  CHECK(refused([&] { launch_add(nullptr, nullptr, nullptr, {1, huge, 4, 1, 1, Dtype::kFloat32}, nullptr); }));
+  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Dtype::kFloat32, nullptr, nullptr, nullptr, huge, 4, 1e-5, nullptr); }));
+  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Dtype::kFloat16, nullptr, nullptr, nullptr, huge, 7, 1e-5, nullptr); }));
+  CHECK(refused([&] { launch_group_norm(nullptr, {}, nullptr, {1, 4, 8192, 32, 8192, 1, 1, 1e-5, false, Dtype::kFloat32}, nullptr); }));
   CHECK(refused([&] { launch_select_patches(nullptr, 1, 100, 100, 1, 6100, false, nullptr, nullptr); }));
   CHECK(refused([&] { launch_select_patches(nullptr, 1, 1 << 16, 1 << 15, 1, 5, false, nullptr, nullptr); }));
 }

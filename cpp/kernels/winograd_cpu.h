@@ -11,7 +11,7 @@
 namespace diffmine {
 
 // Whether a 3 x 3 convolution of stride 1 and padding 1 is done faster so: where the transforms are little beside the products, and where transformed
-// weights, 16 numbers for 9, are read often enough to be worth their memory. False where the processor has no block products.
+// weights, 16 values for 9, are read often enough to be worth their memory. False where the processor has no block products.
 bool winograd_pays(int64_t in, int64_t out, at::ScalarType dtype);
 
 // weight [out, in, 3, 3] fp32 or fp16 -> G g G^T, packed for winograd_conv.

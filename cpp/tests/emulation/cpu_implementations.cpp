@@ -1,4 +1,4 @@
-// The CPU twins' names, bound to the CUDA kernels: these are linked before the core's library and stand for its own, so that all of the core
+// The names of the CPU implementations, bound to the CUDA kernels: these are linked before the core's library and stand for its own, so that all of the core
 // and its tests run the kernels by emulation and know nothing of it.
 #include <ATen/ops/empty.h>
 
@@ -22,19 +22,19 @@ void conv_out_cpu(float* out, const void* x, const float* weight, const float* b
   launch_conv_out(out, x, weight, bias, shape, stream);
 }
 
-void geglu_cpu(void* out, const void* x, Element element, int64_t rows, int64_t channels, void* stream) {
-  launch_geglu(out, x, element, rows, channels, stream);
+void geglu_cpu(void* out, const void* x, Dtype dtype, int64_t rows, int64_t channels, void* stream) {
+  launch_geglu(out, x, dtype, rows, channels, stream);
 }
 
-// The twin needs no scratch memory and gets none.
+// The CPU implementation needs no scratch memory and gets none.
 void group_norm_cpu(void* out, GroupNormInputs inputs, float*, GroupNormShape shape, void* stream) {
   const auto scratch = at::empty({group_norm_scratch(shape)}, at::kFloat);
   launch_group_norm(out, inputs, scratch.data_ptr<float>(), shape, stream);
 }
 
-void layer_norm_cpu(void* out, const void* x, Element element, const float* weight, const float* bias, const float* add, int64_t rows, int64_t channels,
+void layer_norm_cpu(void* out, const void* x, Dtype dtype, const float* weight, const float* bias, const float* add, int64_t rows, int64_t channels,
                     double eps, void* stream) {
-  launch_layer_norm(out, x, element, weight, bias, add, rows, channels, eps, stream);
+  launch_layer_norm(out, x, dtype, weight, bias, add, rows, channels, eps, stream);
 }
 
 void loss_difference_cpu(float* out, const float* e, const float* x, const float* noise, const float* target_x, const float* target_noise,
@@ -55,15 +55,15 @@ void philox_normal_cpu(float* out, int64_t first_sample, int64_t samples, int64_
   launch_philox_normal(out, first_sample, samples, per_sample, seed, stream_word, stream);
 }
 
-void add_noise_cpu(void* out, Element element, const float* x, const float* noise, const float* a, const float* s, int64_t rows, int64_t channels,
+void add_noise_cpu(void* out, Dtype dtype, const float* x, const float* noise, const float* a, const float* s, int64_t rows, int64_t channels,
                    int64_t pixels, void* stream) {
-  launch_add_noise(out, element, x, noise, a, s, rows, channels, pixels, stream);
+  launch_add_noise(out, dtype, x, noise, a, s, rows, channels, pixels, stream);
 }
 
-void draw_and_add_noise_cpu(void* out, Element element, float* noise, const float* latents, const int64_t* picture, const int64_t* sample,
+void draw_and_add_noise_cpu(void* out, Dtype dtype, float* noise, const float* latents, const int64_t* image, const int64_t* sample,
                             const float* a, const float* s, int64_t rows, int64_t channels, int64_t pixels, uint64_t seed, uint32_t stream_word,
                             void* stream) {
-  launch_draw_and_add_noise(out, element, noise, latents, picture, sample, a, s, rows, channels, pixels, seed, stream_word, stream);
+  launch_draw_and_add_noise(out, dtype, noise, latents, image, sample, a, s, rows, channels, pixels, seed, stream_word, stream);
 }
 
 void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, bool ascending, int64_t* picks,
@@ -71,9 +71,9 @@ void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t
   launch_select_patches(scores, maps, rows, columns, patch, count, ascending, picks, stream);
 }
 
-void select_extremes_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top, int64_t* least,
+void select_extremes_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top, int64_t* bottom,
                          void* stream) {
-  launch_select_extremes(scores, maps, rows, columns, patch, count, top, least, stream);
+  launch_select_extremes(scores, maps, rows, columns, patch, count, top, bottom, stream);
 }
 
 }  // namespace diffmine

@@ -1,4 +1,4 @@
-#include "models/attention_cpu.h"
+#include "kernels/attention_cpu.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/cpu/Utils.h>
@@ -23,7 +23,7 @@ namespace {
 // Queries and keys of one block: scores of 128 x 512 are 256 KB, a quarter of a core's second cache.
 constexpr int64_t kQueries = 128, kKeys = 512;
 // Queries for which it pays to pack a head's keys again, so that threads can share a head.
-constexpr int64_t kLeastQueries = 512;
+constexpr int64_t kMinQueries = 512;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -64,23 +64,23 @@ struct BrgemmHead {
  private:
   void attend_block(const T* packed, const T* q, int64_t q_row, int64_t n, T* out, int64_t out_row, float scale, float* scores) const {
     const auto& kernels = row_kernels();
-    constexpr Element element = std::is_same_v<T, float> ? Element::kFloat32 : Element::kBFloat16;
+    constexpr Dtype dtype = std::is_same_v<T, float> ? Dtype::kFloat32 : Dtype::kBFloat16;
     float* const mixed = scores + kQueries * kKeys;
-    float* const most = mixed + kQueries * columns;
-    float* const sum = most + kQueries;
+    float* const running_max = mixed + kQueries * columns;
+    float* const sum = running_max + kQueries;
     T* const weights = reinterpret_cast<T*>(std::is_same_v<T, float> ? scores : sum + kQueries);
     std::fill_n(mixed, n * columns, 0.0f);
-    std::fill_n(most, n, -std::numeric_limits<float>::infinity());
+    std::fill_n(running_max, n, -std::numeric_limits<float>::infinity());
     std::fill_n(sum, n, 0.0f);
     for (int64_t m = 0; m < keys; m += kKeys) {
       const int64_t width = block(m);
       brgemm<T>(n, width, size, q, q_row, packed + m * size, scores, kKeys, false);
-      kernels.softmax(weights, scores, element, n, std::min(kKeys, keys - m), kKeys, scale, most, sum, mixed, columns);
+      kernels.softmax(weights, scores, dtype, n, std::min(kKeys, keys - m), kKeys, scale, running_max, sum, mixed, columns);
       brgemm<T>(n, columns, width, weights, kKeys, packed + size * padded + m * columns, mixed, columns, true);
     }
     for (int64_t row = 0; row < n; ++row) {
-      const float share = 1 / sum[row];
-      for (int64_t i = 0; i < size; ++i) out[row * out_row + i] = static_cast<T>(mixed[row * columns + i] * share);
+      const float inverse = 1 / sum[row];
+      for (int64_t i = 0; i < size; ++i) out[row * out_row + i] = static_cast<T>(mixed[row * columns + i] * inverse);
     }
   }
 };
@@ -106,7 +106,7 @@ void run(const Head& head, const at::Tensor& out, const at::Tensor& q, const at:
   if (all * queries == 0) return;
   // Threads take whole heads if those divide evenly, otherwise parts of heads, at least eight parts each. The split changes no result.
   const int64_t wanted = all % threads == 0 ? 1 : (8 * threads + all - 1) / all;
-  const int64_t part = round_up((queries + wanted - 1) / wanted, kLeastQueries), parts = (queries + part - 1) / part;
+  const int64_t part = round_up((queries + wanted - 1) / wanted, kMinQueries), parts = (queries + part - 1) / part;
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head.size)));
   const auto of = [&](void* data, const at::Tensor& x, int64_t i) { return static_cast<T*>(data) + i / heads * x.stride(0) + i % heads * x.stride(1); };
   const auto read = [&](const at::Tensor& x, int64_t i) { return of(const_cast<void*>(x.const_data_ptr()), x, i); };

@@ -1,4 +1,4 @@
-#include "models/winograd_cpu.h"
+#include "kernels/winograd_cpu.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -23,17 +23,17 @@ constexpr int64_t kApart = 16;
 
 int64_t columns_of(int64_t out, int64_t first) { return std::min(kColumns, out - first); }
 
-// Where tiles lie in the pictures, and what they read and write.
+// Where tiles lie in the images, and what they read and write.
 struct Tiles {
-  int64_t pictures, height, width, rows, columns;
-  Tiles(int64_t pictures_, int64_t height_, int64_t width_)
-      : pictures(pictures_), height(height_), width(width_), rows((height_ + 1) / 2), columns((width_ + 1) / 2) {}
-  int64_t count() const { return pictures * rows * columns; }
+  int64_t images, height, width, rows, columns;
+  Tiles(int64_t images_, int64_t height_, int64_t width_)
+      : images(images_), height(height_), width(width_), rows((height_ + 1) / 2), columns((width_ + 1) / 2) {}
+  int64_t count() const { return images * rows * columns; }
 
-  struct Place { int64_t picture, row, column; };  // the tile's first output pixel
+  struct Place { int64_t image, row, column; };  // the tile's first output pixel
   Place place(int64_t tile) const { return {tile / (rows * columns), tile / columns % rows * 2, tile % columns * 2}; }
   bool inside(int64_t row, int64_t column) const { return row >= 0 && row < height && column >= 0 && column < width; }
-  int64_t pixel(const Place& p, int64_t row, int64_t column) const { return (p.picture * height + row) * width + column; }
+  int64_t pixel(const Place& p, int64_t row, int64_t column) const { return (p.image * height + row) * width + column; }
 };
 
 }  // namespace
@@ -61,13 +61,13 @@ at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at
   }
   const int64_t in = x.size(1), out = bias.size(0);
   const Tiles tiles(x.size(0), x.size(2), x.size(3));
-  const auto y = at::empty({tiles.pictures, out, tiles.height, tiles.width}, x.options(), at::MemoryFormat::ChannelsLast);
+  const auto y = at::empty({tiles.images, out, tiles.height, tiles.width}, x.options(), at::MemoryFormat::ChannelsLast);
   const auto nhwc = [](const at::Tensor& t) { return t.contiguous(at::MemoryFormat::ChannelsLast); };
   const auto input = nhwc(x), other = residual.defined() ? nhwc(residual) : residual;
   const float *from = input.const_data_ptr<float>(), *u = weight.const_data_ptr<float>(), *shift = bias.const_data_ptr<float>();
   const float* add = other.defined() ? other.const_data_ptr<float>() : nullptr;
   float* const to = y.mutable_data_ptr<float>();
-  const std::vector<float> nothing(in, 0.0f);  // pixels outside of the picture
+  const std::vector<float> nothing(in, 0.0f);  // pixels outside of the image
   const int64_t size = std::clamp((tiles.count() + at::get_num_threads() - 1) / at::get_num_threads(), int64_t{1}, kTiles);
   const auto& kernels = winograd_kernels();
 

@@ -1,0 +1,43 @@
+// Where the parts of a model come from, and loading them onto a device.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/context.h"
+#include "core/engine_options.h"
+#include "models/model.h"
+#include "weights/weight_store.h"
+
+namespace diffmine {
+
+// The weights of one part: files, or random ones of a seed, with low-rank updates merged in.
+struct WeightSource {
+  std::vector<std::string> files;
+  std::optional<uint64_t> synthetic, initial;
+  std::optional<std::pair<std::string, double>> lora;  // file and scale
+
+  WeightStore open() const;
+};
+
+template <class Config>
+struct ModelPart {
+  Config config;
+  WeightSource weights;
+};
+
+struct ModelSource {
+  ModelPart<UNetConfig> unet;
+  std::optional<ModelPart<VaeConfig>> vae;
+  std::optional<ModelPart<TextEncoderConfig>> text_encoder;
+  ScheduleConfig schedule;
+};
+
+// Reads the headers of all parts before it copies any weights, so that damaged files are found first. Reports tensors as stage "load".
+Model load_model(const ModelSource& source, const at::Device& device, at::ScalarType dtype, const EngineOptions& options, const Context& context);
+
+}  // namespace diffmine
