@@ -38,7 +38,8 @@ std::string describe(const Napi::Value& value) {
     default: break;
   }
   if (value.IsArray()) return "an array of " + std::to_string(value.As<Napi::Array>().Length());
-  if (value.IsTypedArray()) return "a typed array of " + std::to_string(value.As<Napi::TypedArray>().ByteLength()) + " bytes";
+  if (value.IsTypedArray())
+    return "a typed array of " + std::to_string(value.As<Napi::TypedArray>().ByteLength()) + " bytes";
   return "an object";
 }
 
@@ -54,7 +55,8 @@ struct Bytes {
 };
 
 Bytes bytes_of(const Arg& arg) {
-  if (!arg.value().IsTypedArray() || arg.value().As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) arg.fail("a Uint8Array");
+  if (!arg.value().IsTypedArray() || arg.value().As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    arg.fail("a Uint8Array");
   const auto array = arg.value().As<Napi::Uint8Array>();
   return {array.Data(), array.ByteLength()};
 }
@@ -104,7 +106,8 @@ uint64_t Arg::uint64() const {
     if (lossless) return number;
   } else if (value_.IsNumber()) {
     const double number = value_.As<Napi::Number>();
-    if (number >= 0 && number <= static_cast<double>(kMaxSafeInteger) && number == std::floor(number)) return static_cast<uint64_t>(number);
+    if (number >= 0 && number <= static_cast<double>(kMaxSafeInteger) && number == std::floor(number))
+      return static_cast<uint64_t>(number);
   }
   fail("a safe integer or a bigint from 0 to 2^64 - 1");
 }
@@ -157,8 +160,8 @@ at::Tensor Arg::tensor() const {
   const double expected = elements * static_cast<double>(c10::elementSize(dtype->type));
   const Bytes bytes = bytes_of((*this)["data"]);
   if (expected != static_cast<double>(bytes.length)) {
-    throw Error(code::kInvalidArgument, "Expected as many bytes as " + name + " " + to_text(shape) + " takes for " + name_ + ".data, got " +
-                                            std::to_string(bytes.length) + ".");
+    throw Error(code::kInvalidArgument, "Expected as many bytes as " + name + " " + to_text(shape) + " takes for " +
+                                            name_ + ".data, got " + std::to_string(bytes.length) + ".");
   }
   at::Tensor copy = at::empty(shape, at::TensorOptions().dtype(dtype->type));
   if (bytes.length) std::memcpy(copy.mutable_data_ptr(), bytes.data, bytes.length);
@@ -169,8 +172,9 @@ at::Tensor Arg::tensor(at::ScalarType dtype, int rank) const {
   const at::Tensor result = tensor();
   if (result.scalar_type() != dtype || (rank != kAnyRank && result.dim() != rank)) {
     throw Error(code::kInvalidArgument, std::string("Expected a tensor of ") + dtype_name(dtype) +
-                                            (rank == kAnyRank ? "" : " with " + std::to_string(rank) + " dimensions") + " for " + name_ +
-                                            ", got " + dtype_name(result.scalar_type()) + " " + to_text(result.sizes()) + ".");
+                                            (rank == kAnyRank ? "" : " with " + std::to_string(rank) + " dimensions") +
+                                            " for " + name_ + ", got " + dtype_name(result.scalar_type()) + " " +
+                                            to_text(result.sizes()) + ".");
   }
   return result;
 }
@@ -181,7 +185,8 @@ at::Tensor Arg::images() const {
     int64_t height, width;
   };
   std::vector<Image> images;  // all that getters may answer comes before the first byte is looked at
-  for (const Arg& item : items()) images.push_back({item, item["pixels"], item["height"].integer(1, INT32_MAX), item["width"].integer(1, INT32_MAX)});
+  for (const Arg& item : items())
+    images.push_back({item, item["pixels"], item["height"].integer(1, INT32_MAX), item["width"].integer(1, INT32_MAX)});
   if (images.empty()) fail("at least one image");
   const Image& first = images.front();
   at::Tensor all;
@@ -189,15 +194,18 @@ at::Tensor Arg::images() const {
     const auto& [item, pixels, height, width] = images[i];
     const Bytes bytes = bytes_of(pixels);
     if (bytes.length != static_cast<uint64_t>(height) * static_cast<uint64_t>(width) * 3) {
-      throw Error(code::kInvalidArgument, "Expected height x width x 3 bytes (" + std::to_string(height) + " x " + std::to_string(width) +
-                                              " x 3) for " + pixels.name() + ", got " + std::to_string(bytes.length) + ".");
+      throw Error(code::kInvalidArgument, "Expected height x width x 3 bytes (" + std::to_string(height) + " x " +
+                                              std::to_string(width) + " x 3) for " + pixels.name() + ", got " +
+                                              std::to_string(bytes.length) + ".");
     }
     if (height != first.height || width != first.width) {
-      throw Error(code::kInvalidArgument, "Expected images of one size, but " + item.name() + " is " + std::to_string(height) + " x " +
-                                              std::to_string(width) + " and " + name_ + "[0] is " + std::to_string(first.height) + " x " +
+      throw Error(code::kInvalidArgument, "Expected images of one size, but " + item.name() + " is " +
+                                              std::to_string(height) + " x " + std::to_string(width) + " and " + name_ +
+                                              "[0] is " + std::to_string(first.height) + " x " +
                                               std::to_string(first.width) + ".");
     }
-    if (!all.defined()) all = at::empty({static_cast<int64_t>(images.size()), height, width, 3}, at::TensorOptions().dtype(at::kByte));
+    if (!all.defined())
+      all = at::empty({static_cast<int64_t>(images.size()), height, width, 3}, at::TensorOptions().dtype(at::kByte));
     std::memcpy(all.mutable_data_ptr<uint8_t>() + i * bytes.length, bytes.data, bytes.length);
   }
   return all;
@@ -217,7 +225,8 @@ Napi::Object to_js(Napi::Env env, const at::Tensor& owned) {
   if (bytes) {
     auto* hold = new at::Tensor(owned);
     const auto release = [](napi_env, void*, void* hint) { delete static_cast<at::Tensor*>(hint); };
-    external = napi_create_external_arraybuffer(env, owned.mutable_data_ptr(), bytes, release, hold, &buffer) == napi_ok;
+    external =
+        napi_create_external_arraybuffer(env, owned.mutable_data_ptr(), bytes, release, hold, &buffer) == napi_ok;
     if (!external) delete hold;
   }
   if (!external) {  // empty, or a runtime that forbids external memory (Electron)
@@ -234,14 +243,16 @@ Napi::Object to_js(Napi::Env env, const at::Tensor& owned) {
 
 Napi::Array to_js(Napi::Env env, const std::vector<int64_t>& numbers) {
   Napi::Array array = Napi::Array::New(env, numbers.size());
-  for (size_t i = 0; i < numbers.size(); ++i) array.Set(static_cast<uint32_t>(i), Napi::Number::New(env, static_cast<double>(numbers[i])));
+  for (size_t i = 0; i < numbers.size(); ++i)
+    array.Set(static_cast<uint32_t>(i), Napi::Number::New(env, static_cast<double>(numbers[i])));
   return array;
 }
 
 namespace {
 
-// cudaError_t of kernels that failed while they ran; by number, as this file is compiled without CUDA: launch timeout, ECC, illegal address, assert,
-// hardware stack, illegal instruction, misaligned address, address space, program counter, launch failure, and whatever is unknown.
+// cudaError_t of kernels that failed while they ran; by number, as this file is compiled without CUDA: launch timeout,
+// ECC, illegal address, assert, hardware stack, illegal instruction, misaligned address, address space, program
+// counter, launch failure, and whatever is unknown.
 bool breaks_context(int32_t cuda_error) {
   static constexpr int32_t kErrors[] = {214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 999};
   return std::find(std::begin(kErrors), std::end(kErrors), cuda_error) != std::end(kErrors);
@@ -253,7 +264,8 @@ Failure current_failure() noexcept {
   static constexpr const char* kMemoryHint = "Use a smaller batch, smaller images, or a device with more memory.";
   static constexpr const char* kBugHint = "This is a bug in diffmine: please report it with the command that led here.";
   static constexpr const char* kLostDeviceHint =
-      "Start the process again: nothing succeeds on this GPU in it any more. With CUDA_LAUNCH_BLOCKING=1 the error comes where the kernel failed.";
+      "Restart the process: every further call on this GPU would fail. With CUDA_LAUNCH_BLOCKING=1 the error "
+      "comes where the kernel failed.";
   try {
     throw;
   } catch (const Error& e) {
@@ -263,17 +275,23 @@ Failure current_failure() noexcept {
   } catch (const c10::Error& e) {
     const std::string text = e.what_without_backtrace();
     // Neither the CPU's allocator nor CUDA's libraries throw a type of their own.
-    if (text.find("DefaultCPUAllocator") != std::string::npos) return {code::kOutOfMemory, "The machine has too little free memory.", kMemoryHint};
-    if (text.find("CUDA error: out of memory") != std::string::npos || text.find("_STATUS_ALLOC_FAILED") != std::string::npos || text.find("_ALLOCATION_FAILED") != std::string::npos) {
+    if (text.find("DefaultCPUAllocator") != std::string::npos)
+      return {code::kOutOfMemory, "The machine has too little free memory.", kMemoryHint};
+    if (text.find("CUDA error: out of memory") != std::string::npos ||
+        text.find("_STATUS_ALLOC_FAILED") != std::string::npos ||
+        text.find("_ALLOCATION_FAILED") != std::string::npos) {
       return {code::kOutOfMemory, "The device has too little free memory.", kMemoryHint};
     }
     // LibTorch drops each of cuDNN's algorithms that runs out of memory, and says only that it has none left.
     if (text.find("unable to find an engine to execute this computation") != std::string::npos) {
-      return {code::kOutOfMemory, "cuDNN has no algorithm for a convolution, or none that the free memory suffices for.", kMemoryHint};
+      return {code::kOutOfMemory,
+              "cuDNN has no algorithm for a convolution, or none that the free memory suffices for.", kMemoryHint};
     }
     const std::string first = text.substr(0, text.find('\n'));
-    // Kernels run after the call that launched them: an error that breaks the device's context is told to whichever call comes next.
-    if (const auto* device = dynamic_cast<const c10::AcceleratorError*>(&e); device && breaks_context(device->get_error_code())) {
+    // Kernels run after the call that launched them: an error that breaks the device's context is told to whichever
+    // call comes next.
+    if (const auto* device = dynamic_cast<const c10::AcceleratorError*>(&e);
+        device && breaks_context(device->get_error_code())) {
       return {code::kInternal, "A CUDA kernel failed earlier: " + first + ".", kLostDeviceHint};
     }
     return {code::kInternal, first, kBugHint};

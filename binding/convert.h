@@ -17,7 +17,8 @@ namespace diffmine::binding {
 inline constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
 inline constexpr int kAnyRank = -1;
 
-// A value and what to call it in a message ("options.samples"). Every getter throws INVALID_ARGUMENT for the wrong kind.
+// A value and what to call it in a message ("options.samples"). Every getter throws INVALID_ARGUMENT for the wrong
+// kind.
 class Arg {
  public:
   Arg(Napi::Value value, std::string name) : value_(value), name_(std::move(name)) {}
@@ -49,8 +50,8 @@ class Arg {
 
   std::vector<int64_t> integers(int64_t min = -kMaxSafeInteger, int64_t max = kMaxSafeInteger) const;
   std::vector<std::string> strings() const;
-  // Bytes are copied when they are asked for, and nothing of JS runs between looking at them and the copy: JS may transfer, shrink or overwrite its memory
-  // at any later moment, and a reference to it would not hinder it.
+  // Bytes are copied when requested, and nothing of JS runs between looking at them and the copy: JS may
+  // transfer, shrink or overwrite its memory at any later moment, and a reference to it would not hinder it.
   at::Tensor tensor() const;
   at::Tensor tensor(at::ScalarType dtype, int rank = kAnyRank) const;
   // At least one image, all of one size, as sharp decoded them -> [B, height, width, 3] uint8.
@@ -61,7 +62,8 @@ class Arg {
   std::string name_;
 };
 
-// Contiguous, on the CPU, and nobody else's memory, so that JS may own it: a copy unless the tensor is moved in and alone.
+// Contiguous, on the CPU, and nobody else's memory, so that JS may own it: a copy unless the tensor is moved in and
+// alone.
 at::Tensor own(at::Tensor tensor);
 // {dtype, shape, data} over the tensor's own memory (see `own`), without a copy where the runtime allows.
 Napi::Object to_js(Napi::Env env, const at::Tensor& owned);

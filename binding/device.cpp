@@ -48,7 +48,8 @@ Napi::Value devices(Info info) {
 Napi::Value machine_rates(Info info) {
   const auto engine = Engine::from({info[0], "engine"});
   const Arg precision(info[1], "dtype"), wanted(info[2], "seconds");
-  const at::ScalarType dtype = precision.present() ? parse_dtype(precision.string(), engine->device()) : engine->dtype();
+  const at::ScalarType dtype =
+      precision.present() ? parse_dtype(precision.string(), engine->device()) : engine->dtype();
   const double seconds = wanted.present() ? wanted.number() : 1;
   if (seconds < 0 || seconds > 3600) wanted.fail("seconds from 0 to 3600");
   return Task::start(info, 3, {}, [=](Engine& engine, const Context& context) -> Task::Result {

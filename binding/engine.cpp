@@ -28,11 +28,14 @@ void Environment::add(Napi::Env env, const std::shared_ptr<Engine>& engine) {
     }
   };
   const auto process = env.Global().Get("process").As<Napi::Object>();
-  process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, at_exit)});
+  process.Get("on").As<Napi::Function>().Call(process,
+                                              {Napi::String::New(env, "exit"), Napi::Function::New(env, at_exit)});
 }
 
 Engine::Engine(Napi::Env env, const EngineSettings& settings)
-    : env_(env), settings_(settings), thread_({settings.threads, settings.device.is_cpu(), !settings.options.cpu_caching_allocator, settings.idle}) {}
+    : env_(env),
+      settings_(settings),
+      thread_({settings.threads, settings.device.is_cpu(), !settings.options.cpu_caching_allocator, settings.idle}) {}
 
 Napi::Value Engine::create(Napi::Env env, const EngineSettings& settings) {
   set_up_backends(settings.device);
@@ -111,7 +114,8 @@ Napi::Promise Engine::dispose() {
 
 void Engine::close() {
   for (const auto& job : thread_.close()) {
-    std::static_pointer_cast<Task>(job)->reject(to_js_error(env_, {code::kCancelled, "The engine was disposed before the work began.", ""}).Value());
+    std::static_pointer_cast<Task>(job)->reject(
+        to_js_error(env_, {code::kCancelled, "The engine was disposed before the work began.", ""}).Value());
   }
 }
 
@@ -129,7 +133,7 @@ void Engine::finish() {
 void Engine::end_now() noexcept {
   if (finished_) return;
   thread_.close();
-  thread_.join();  // there is none where the system refused to start one
+  thread_.join();  // there is none if the system refused to start one
   finished_ = true;
   for (const auto& task : tasks_) task->drop();
   tasks_.clear();
@@ -147,7 +151,7 @@ void Engine::deliver(Napi::Env env, Napi::Function, Engine*, Message* letter) {
   try {
     message->run(env);
   } catch (const Napi::Error&) {
-    // Only an environment that runs no JS any more gets here: tasks turn their own errors into rejections.
+    // Only an environment that no longer runs JS gets here: tasks turn their own errors into rejections.
   }
 }
 

@@ -1,14 +1,14 @@
-// One model on one device with a compute thread of its own (core/compute_thread.h), whose jobs are tasks (task.h).
+// One model on one device with its own compute thread (core/compute_thread.h), whose jobs are tasks (task.h).
 //
-// Threads. The JS thread owns the engine's life: it submits tasks, settles their promises and ends the engine. The compute
-// thread runs tasks and owns the model. What it has to tell JS goes through the mailbox, one thread-safe function an engine,
-// made *before* the engine's environment clean-up hook: hooks run last in, first out, so the hook has joined the compute
-// thread before Node tears the mailbox down.
+// Threads. The JS thread owns the engine's life: it submits tasks, settles their promises and ends the engine. The
+// compute thread runs tasks and owns the model. What it has to tell JS goes through the mailbox, one thread-safe
+// function an engine, made *before* the engine's environment clean-up hook: hooks run last in, first out, so the hook
+// has joined the compute thread before Node tears the mailbox down.
 //
-// Ends. dispose() cancels what runs, rejects what waits, and resolves when the thread has freed the model and ended; the JS
-// thread never waits for it. Only the end of the environment joins in place, within one forward pass: the clean-up hook
-// (a worker's end, an event loop that ran empty), or the process's 'exit' event, because process.exit() runs no hooks and a
-// thread that computes while LibTorch's globals are destroyed may crash.
+// Ends. dispose() cancels what runs, rejects what waits, and resolves when the thread has freed the model and ended;
+// the JS thread never waits for it. Only the end of the environment joins in place, within one forward pass: the
+// clean-up hook (a worker's end, an event loop that ran empty), or the process's 'exit' event, because process.exit()
+// runs no hooks and a thread that computes while LibTorch's globals are destroyed may crash.
 #pragma once
 #include <napi.h>
 
@@ -33,7 +33,8 @@ struct EngineSettings {
   at::ScalarType dtype;
   int threads;  // OpenMP's, of the compute thread
   EngineOptions options;
-  std::chrono::duration<double> idle{10};  // seconds that the CPU caching allocator keeps what nobody asks for, while the engine has no work
+  std::chrono::duration<double> idle{
+      10};  // seconds that the CPU caching allocator keeps what nobody asks for, while the engine has no work
 };
 
 class Engine : public std::enable_shared_from_this<Engine> {
@@ -44,9 +45,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   bool submit(const std::shared_ptr<Task>& task);          // false once disposed
   bool withdraw(const Task& task);                         // true: it was still waiting, and will not run
   void settled(const std::shared_ptr<Task>& task);
-  void report_memory();                                    // tells the garbage collector of new weights
+  void report_memory();  // reports new weights to the garbage collector
   Napi::Promise dispose();
-  void end_now() noexcept;                                 // ends in place: cancels, joins, settles nothing
+  void end_now() noexcept;  // ends in place: cancels, joins, settles nothing
 
   // --- any thread ---
   const at::Device& device() const { return settings_.device; }
@@ -56,7 +57,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void post(std::function<void(Napi::Env)> message);  // runs it on the JS thread
 
   // --- compute thread ---
-  const Model& model() const;              // INVALID_ARGUMENT before a model is loaded
+  const Model& model() const;  // INVALID_ARGUMENT before a model is loaded
   void set_model(Model model);
   void release_memory() noexcept { model_.release_memory(settings_.device); }  // memory ran out
   bool has_model() const { return model_.unet != nullptr; }
@@ -70,22 +71,22 @@ class Engine : public std::enable_shared_from_this<Engine> {
   using Mailbox = Napi::TypedThreadSafeFunction<Engine, Message, deliver>;
 
   Engine(Napi::Env env, const EngineSettings& settings);
-  void close();         // begins to end; idempotent
-  void finish();        // the thread has nothing left to do
-  void keep_awake();    // the event loop, while promises are open
+  void close();       // begins to end; idempotent
+  void finish();      // the thread has nothing left to do
+  void keep_awake();  // the event loop, while promises are open
 
   const Napi::Env env_;
   const EngineSettings settings_;
   ComputeThread thread_;
   Mailbox mailbox_;
 
-  Model model_;                             // compute thread
+  Model model_;  // compute thread
   std::atomic<int64_t> weight_bytes_{0};
 
-  std::set<std::shared_ptr<Task>> tasks_;   // JS thread, as all below: not yet settled
+  std::set<std::shared_ptr<Task>> tasks_;  // JS thread, as all below: not yet settled
   std::vector<Napi::Promise::Deferred> disposals_;
-  std::shared_ptr<Engine>* hook_ = nullptr; // the environment's clean-up hook and what it holds
-  int64_t reported_bytes_ = 0;              // told to the garbage collector
+  std::shared_ptr<Engine>* hook_ = nullptr;  // the environment's clean-up hook and what it holds
+  int64_t reported_bytes_ = 0;               // reported to the garbage collector
   bool awake_ = false;
   bool finished_ = false;
 };

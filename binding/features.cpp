@@ -26,13 +26,15 @@ std::vector<std::vector<PixelBox>> boxes_argument(const Arg& arg, int64_t images
   for (const Arg& of_image : arg.items()) {
     std::vector<PixelBox>& list = boxes.emplace_back();
     for (const Arg& box : of_image.items()) {
-      list.push_back({box["rowBegin"].number(), box["columnBegin"].number(), box["rowEnd"].number(), box["columnEnd"].number()});
+      list.push_back(
+          {box["rowBegin"].number(), box["columnBegin"].number(), box["rowEnd"].number(), box["columnEnd"].number()});
       if (list.back().row_begin > list.back().row_end || list.back().column_begin > list.back().column_end) {
         box.fail("a box that ends after it begins");
       }
     }
   }
-  if (static_cast<int64_t>(boxes.size()) != images) arg.fail("one list of boxes for each of the " + std::to_string(images) + " images");
+  if (static_cast<int64_t>(boxes.size()) != images)
+    arg.fail("one list of boxes for each of the " + std::to_string(images) + " images");
   return boxes;
 }
 
@@ -53,7 +55,8 @@ Napi::Value dift(Info info) {
   return Task::start(info, 4, {info[1]}, [=](Engine& engine, const Context& context) -> Task::Result {
     ImageBatch images = batch;
     images.encode(engine.model(), context);
-    at::Tensor features = dift_features(engine.model(), *handle.conditions, images.latents, at::tensor(rows, at::kLong), options, noises, context);
+    at::Tensor features = dift_features(engine.model(), *handle.conditions, images.latents, at::tensor(rows, at::kLong),
+                                        options, noises, context);
     std::vector<at::Tensor> patches;
     for (int64_t b = 0; b < images.count; ++b) {
       patches.push_back(own(pool_boxes(features.select(0, b), boxes[b], images.height, images.width)));

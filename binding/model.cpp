@@ -84,7 +84,8 @@ Napi::Value create_engine(Info info) {
   const at::Device device = parse_device(options["device"].string());
   const at::ScalarType dtype = parse_dtype(options["dtype"].string(), device);
   EngineSettings made{device, dtype, static_cast<int>(options["threads"].integer(1, kManyThreads)), {}};
-  if (const Arg disable = options["disable"]; disable.present()) made.options = EngineOptions::without(disable.strings());
+  if (const Arg disable = options["disable"]; disable.present())
+    made.options = EngineOptions::without(disable.strings());
   made.options.tune = options["tune"].boolean(false);
   if (const Arg idle = options["idleSeconds"]; idle.present()) {
     made.idle = std::chrono::duration<double>(idle.number());
@@ -98,7 +99,9 @@ Napi::Value dispose_engine(Info info) { return Engine::from({info[0], "engine"})
 Napi::Value engine_memory(Info info) {
   const auto engine = Engine::from({info[0], "engine"});
   Napi::Object result = Napi::Object::New(info.Env());
-  const auto set = [&](const char* name, int64_t bytes) { result[name] = Napi::Number::New(info.Env(), static_cast<double>(bytes)); };
+  const auto set = [&](const char* name, int64_t bytes) {
+    result[name] = Napi::Number::New(info.Env(), static_cast<double>(bytes));
+  };
   set("weights", engine->weight_bytes());
   set("available", available_memory(engine->device()));
   set("peak", peak_memory(engine->device()));

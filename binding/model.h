@@ -12,7 +12,8 @@ ModelPart<Config> part_argument(const Arg& arg, Config (*config)(const Arg&)) {
   if (arg["synthetic"].present()) weights.synthetic = arg["synthetic"].uint64();
   if (arg["initial"].present()) weights.initial = arg["initial"].uint64();
   if (const Arg lora = arg["lora"]; lora.present()) weights.lora.emplace(lora["file"].string(), lora["scale"].number());
-  if (weights.files.empty() && !weights.synthetic && !weights.initial) arg["files"].fail("at least one safetensors file");
+  if (weights.files.empty() && !weights.synthetic && !weights.initial)
+    arg["files"].fail("at least one safetensors file");
   return part;
 }
 

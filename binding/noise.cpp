@@ -8,7 +8,8 @@ namespace diffmine::binding {
 
 Napi::Value draw_noise(Info info) {
   const uint64_t seed = Arg(info[0], "seed").uint64();
-  const int64_t first = Arg(info[1], "firstSample").integer(0, UINT32_MAX), count = Arg(info[2], "count").integer(0, UINT32_MAX);
+  const int64_t first = Arg(info[1], "firstSample").integer(0, UINT32_MAX),
+                count = Arg(info[2], "count").integer(0, UINT32_MAX);
   const auto shape = Arg(info[3], "shape").integers(1);
   const auto stream = static_cast<Stream>(Arg(info[4], "stream").integer(0, static_cast<int64_t>(Stream::kClustering)));
   return to_js(info.Env(), own(diffmine::draw_noise(seed, first, count, shape, stream, at::kCPU)));

@@ -35,7 +35,8 @@ Napi::Value read_safetensors(Info info) {
 
   Napi::Object tensors = Napi::Object::New(info.Env());
   for (const std::string& name : names) {
-    if (!file->has(name)) throw Error(code::kInvalidArgument, "The file " + path + " has no tensor named '" + name + "'.");
+    if (!file->has(name))
+      throw Error(code::kInvalidArgument, "The file " + path + " has no tensor named '" + name + "'.");
     // Always a copy: the mapped file is read-only memory, which JS must not get to write to.
     tensors.Set(name, to_js(info.Env(), file->tensor(name).clone(at::MemoryFormat::Contiguous)));
   }

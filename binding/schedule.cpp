@@ -14,7 +14,8 @@ ScheduleConfig schedule_argument(const Arg& arg) {
   config.train_timesteps = arg["trainTimesteps"].integer(1, 1'000'000);
   config.beta_start = arg["betaStart"].number();
   config.beta_end = arg["betaEnd"].number();
-  config.prediction = arg["prediction"].choice<Prediction>({{"epsilon", Prediction::kEpsilon}, {"v_prediction", Prediction::kVelocity}});
+  config.prediction = arg["prediction"].choice<Prediction>(
+      {{"epsilon", Prediction::kEpsilon}, {"v_prediction", Prediction::kVelocity}});
   config.set_alpha_to_one = arg["setAlphaToOne"].boolean(true);
   config.steps_offset = arg["stepsOffset"].integer(0);
   config.clip_sample = arg["clipSample"].boolean(true);
@@ -46,7 +47,8 @@ Napi::Value add_noise(Info info) {
 
 Napi::Value ddim_timesteps(Info info) {
   const Schedule schedule(schedule_argument({info[0], "config"}));
-  return to_js(info.Env(), schedule.ddim_timesteps(Arg(info[1], "steps").integer(1, schedule.config().train_timesteps)));
+  return to_js(info.Env(),
+               schedule.ddim_timesteps(Arg(info[1], "steps").integer(1, schedule.config().train_timesteps)));
 }
 
 namespace {
@@ -62,7 +64,8 @@ struct DdimArguments {
         t(Arg(info[2], "t").integer(0, schedule.config().train_timesteps - 1)),
         sample(Arg(info[3], "sample").tensor(at::kFloat)),
         model_output(Arg(info[4], "modelOutput").tensor(at::kFloat)) {
-    if (sample.sizes() != model_output.sizes()) throw Error(code::kInvalidArgument, "Expected sample and modelOutput of one shape.");
+    if (sample.sizes() != model_output.sizes())
+      throw Error(code::kInvalidArgument, "Expected sample and modelOutput of one shape.");
   }
 };
 

@@ -64,7 +64,8 @@ void Task::execute() noexcept {
     if (!on_progress_.IsEmpty()) context.on_progress = [this](const Progress& progress) { report(progress); };
     const c10::InferenceMode inference;
     context.check_cancelled();
-    const c10::DeviceGuard device(engine_->device());  // throws where the driver cannot make its context: memory, a card in use
+    const c10::DeviceGuard device(
+        engine_->device());  // throws where the driver cannot make its context: memory, a card in use
     result_ = work_(*engine_, context);
   } catch (...) {
     failure_ = current_failure();
@@ -77,7 +78,8 @@ void Task::report(const Progress& progress) {
   {
     const std::lock_guard lock(progress_mutex_);
     const auto now = std::chrono::steady_clock::now();
-    const bool minor = progress.done < progress.total && progress.stage == latest_.stage && now - told_ < kProgressInterval;
+    const bool minor =
+        progress.done < progress.total && progress.stage == latest_.stage && now - told_ < kProgressInterval;
     latest_ = progress;
     if (announced_ || minor) return;
     announced_ = true;
@@ -139,7 +141,8 @@ void Task::stop_listening() noexcept {
   if (signal_.IsEmpty()) return;
   try {
     const Napi::Value remove = signal_.Get("removeEventListener");
-    if (remove.IsFunction()) remove.As<Napi::Function>().Call(signal_.Value(), {Napi::String::New(signal_.Env(), "abort"), on_abort_.Value()});
+    if (remove.IsFunction())
+      remove.As<Napi::Function>().Call(signal_.Value(), {Napi::String::New(signal_.Env(), "abort"), on_abort_.Value()});
   } catch (const Napi::Error&) {
     // A signal of the caller's own make that throws: the listener finds the task settled.
   }

@@ -58,7 +58,7 @@ class Task : public Job, public std::enable_shared_from_this<Task> {
 
   std::mutex progress_mutex_;  // guards the next three
   Progress latest_;
-  bool announced_ = false;     // a message is on its way: it will take the latest, so that JS cannot be flooded
+  bool announced_ = false;  // a message is on its way: it will take the latest, so that JS cannot be flooded
   std::chrono::steady_clock::time_point told_{};
 
   // JS thread

@@ -45,7 +45,8 @@ Slot trainer_argument(const Napi::CallbackInfo& info) {
     const auto external = arg.value().As<Napi::External<Slot>>();
     if (external.CheckTypeTag(&kTrainerTag)) {
       if ((*external.Data())->engine.lock() == engine) return *external.Data();
-      throw Error(code::kInvalidArgument, "The trainer was made by another engine.", "Use it with the engine that made it.");
+      throw Error(code::kInvalidArgument, "The trainer was made by another engine.",
+                  "Use it with the engine that made it.");
     }
   }
   arg.fail("a trainer (from createTrainer)");
@@ -53,10 +54,12 @@ Slot trainer_argument(const Napi::CallbackInfo& info) {
 
 // A task with the trainer of info[1].
 Napi::Value with_trainer(Info info, size_t call, std::function<Task::Result(Trainer&)> work) {
-  return Task::start(info, call, {info[1]}, [slot = trainer_argument(info), work = std::move(work)](Engine&, const Context&) -> Task::Result {
-    if (!slot->trainer) throw Error(code::kInvalidArgument, "The trainer was disposed.", "Make a new one.");
-    return work(*slot->trainer);
-  });
+  return Task::start(info, call, {info[1]},
+                     [slot = trainer_argument(info), work = std::move(work)](Engine&, const Context&) -> Task::Result {
+                       if (!slot->trainer)
+                         throw Error(code::kInvalidArgument, "The trainer was disposed.", "Make a new one.");
+                       return work(*slot->trainer);
+                     });
 }
 
 Task::Result nothing() {
@@ -74,8 +77,9 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
   if (arg["seed"].present()) o.seed = arg["seed"].uint64();
   o.rate.peak = arg["learningRate"].number();
   if (arg["lrSchedule"].present()) {
-    o.rate.schedule = arg["lrSchedule"].choice<LearningRateSchedule>(
-        {{"constant", LearningRateSchedule::kConstant}, {"linear", LearningRateSchedule::kLinear}, {"cosine", LearningRateSchedule::kCosine}});
+    o.rate.schedule = arg["lrSchedule"].choice<LearningRateSchedule>({{"constant", LearningRateSchedule::kConstant},
+                                                                      {"linear", LearningRateSchedule::kLinear},
+                                                                      {"cosine", LearningRateSchedule::kCosine}});
   }
   count("warmup", o.rate.warmup, kMaxSteps);
   count("totalSteps", o.rate.total, kMaxSteps);
@@ -110,15 +114,19 @@ TrainingBatch batch_argument(const Arg& arg) {
   batch.conditions = at::tensor(arg["conditions"].integers(0), at::kLong);
   if (arg["noise"].present()) batch.noise = arg["noise"].tensor(at::kFloat, 4);
   if (arg["timesteps"].present()) batch.timesteps = at::tensor(arg["timesteps"].integers(0), at::kLong);
-  if (batch.timesteps.defined() && batch.timesteps.size(0) != batch.x0.size(0)) arg["timesteps"].fail("one timestep for each of x0");
+  if (batch.timesteps.defined() && batch.timesteps.size(0) != batch.x0.size(0))
+    arg["timesteps"].fail("one timestep for each of x0");
   return batch;
 }
 
 }  // namespace
 
 Napi::Value create_trainer(Info info) {
-  if (const auto engine = Engine::from({info[0], "engine"}); engine->device().is_cpu() && engine->dtype() == at::kHalf) {
-    throw Error(code::kDeviceUnavailable, "fp16 cannot be trained on a CPU: LibTorch makes the gradients of convolutions there without oneDNN, hundreds of times slower than in fp32.",
+  if (const auto engine = Engine::from({info[0], "engine"});
+      engine->device().is_cpu() && engine->dtype() == at::kHalf) {
+    throw Error(code::kDeviceUnavailable,
+                "fp16 cannot be trained on a CPU: LibTorch makes the gradients of convolutions there without oneDNN, "
+                "hundreds of times slower than in fp32.",
                 "Use bf16 or fp32.");
   }
   const Arg source(info[1], "source");
@@ -128,11 +136,13 @@ Napi::Value create_trainer(Info info) {
   const TrainerOptions options = trainer_options(Arg(info[3], "options"), schedule.train_timesteps);
   const UNetOptions training = unet_options(Arg(info[3], "options"));
   return Task::start(info, 4, {}, [=](Engine& engine, const Context& context) -> Task::Result {
-    const CpuCachingAllocator::Bypass no_cache;  // weights and moments, and what making them frees, have sizes that come no more
+    const CpuCachingAllocator::Bypass
+        no_cache;  // weights and moments, and what making them frees, have sizes that come no more
     UNetOptions with_engine = training;
     with_engine.engine = engine.options();
     WeightStore weights = unet.weights.open();
-    const auto made = std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, with_engine);
+    const auto made =
+        std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, with_engine);
     TrainerOptions scaled = options;
     if (engine.dtype() == at::kHalf) scaled.loss_scale = LossScale::kStart;
     auto trainer = std::make_unique<Trainer>(made, std::make_shared<Schedule>(schedule), conditions, scaled);
@@ -179,7 +189,8 @@ Napi::Value evaluate_trainer(Info info) {
 Napi::Value train_predict(Info info) {
   const Arg input(info[2], "input");
   const at::Tensor x = input["x"].tensor(at::kFloat, 4);
-  const at::Tensor t = at::tensor(input["timesteps"].integers(0), at::kLong), rows = at::tensor(input["conditions"].integers(0), at::kLong);
+  const at::Tensor t = at::tensor(input["timesteps"].integers(0), at::kLong),
+                   rows = at::tensor(input["conditions"].integers(0), at::kLong);
   if (t.size(0) != x.size(0)) input["timesteps"].fail("one timestep for each of x");
   if (rows.size(0) != x.size(0)) input["conditions"].fail("one condition for each of x");
   const bool average = Arg(info[3], "average").boolean(false);
@@ -202,12 +213,16 @@ Napi::Value trainer_parameters(Info info) {
 
 Napi::Value trainer_tensors(Info info) {
   using Which = Trainer::Which;
-  const Which which = Arg(info[2], "which").choice<Which>({{"weights", Which::kWeights}, {"averages", Which::kAverages}, {"gradients", Which::kGradients}});
+  const Which which =
+      Arg(info[2], "which")
+          .choice<Which>(
+              {{"weights", Which::kWeights}, {"averages", Which::kAverages}, {"gradients", Which::kGradients}});
   const auto names = Arg(info[3], "names").strings();
   return with_trainer(info, 4, [which, names](Trainer& trainer) -> Task::Result {
     std::vector<std::pair<std::string, at::Tensor>> tensors;
     for (const auto& name : names) {
-      if (auto tensor = trainer.tensor(which, name); tensor.defined()) tensors.emplace_back(name, own(std::move(tensor)));
+      if (auto tensor = trainer.tensor(which, name); tensor.defined())
+        tensors.emplace_back(name, own(std::move(tensor)));
     }
     return [tensors](Napi::Env env) {
       Napi::Object result = Napi::Object::New(env);
@@ -236,7 +251,8 @@ Napi::Value load_trainer(Info info) {
 Napi::Value export_trainer(Info info) {
   const std::string path = Arg(info[2], "path").string();
   const bool average = Arg(info[3], "average").boolean(false);
-  const auto dtype = Arg(info[4], "dtype").choice<at::ScalarType>({{"fp32", at::kFloat}, {"bf16", at::kBFloat16}, {"fp16", at::kHalf}});
+  const auto dtype = Arg(info[4], "dtype")
+                         .choice<at::ScalarType>({{"fp32", at::kFloat}, {"bf16", at::kBFloat16}, {"fp16", at::kHalf}});
   return with_trainer(info, 5, [path, average, dtype](Trainer& trainer) {
     trainer.export_weights(path, average, dtype);
     return nothing();

@@ -9,8 +9,8 @@
 
 #include "calls.h"
 #include "core/stage.h"
-#include "sampling.h"
 #include "image_batch.h"
+#include "sampling.h"
 #include "task.h"
 #include "unet.h"
 
@@ -37,7 +37,8 @@ TypicalityOptions options_argument(const Arg& arg) {
 // [B][n] integers -> [B, n]; all rows of one length.
 at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t max) {
   const auto items = arg.items();
-  if (static_cast<int64_t>(items.size()) != rows) arg.fail("one row for each of the " + std::to_string(rows) + " images");
+  if (static_cast<int64_t>(items.size()) != rows)
+    arg.fail("one row for each of the " + std::to_string(rows) + " images");
   std::vector<int64_t> numbers;
   size_t length = 0;
   for (const Arg& item : items) {
@@ -50,7 +51,8 @@ at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t max) {
 }
 
 at::Tensor weights_argument(const Arg& arg, int64_t images, int64_t outputs, int64_t conditions) {
-  const std::string expected = "numbers [" + std::to_string(images) + "][" + std::to_string(outputs) + "][" + std::to_string(conditions) + "]";
+  const std::string expected =
+      "numbers [" + std::to_string(images) + "][" + std::to_string(outputs) + "][" + std::to_string(conditions) + "]";
   const auto check = [&](const std::vector<Arg>& items, int64_t length) {
     if (static_cast<int64_t>(items.size()) != length) arg.fail(expected);
   };
@@ -115,12 +117,14 @@ Napi::Value output_to_js(Napi::Env env, const TypicalityOutput& output) {
   return entry;
 }
 
-Napi::Value result_to_js(Napi::Env env, const TypicalityResult& result, const std::optional<std::map<std::string, double>>& stages) {
+Napi::Value result_to_js(Napi::Env env, const TypicalityResult& result,
+                         const std::optional<std::map<std::string, double>>& stages) {
   Napi::Object object = Napi::Object::New(env);
   Napi::Array images = Napi::Array::New(env, result.outputs.size());
   for (size_t b = 0; b < result.outputs.size(); ++b) {
     Napi::Array outputs = Napi::Array::New(env, result.outputs[b].size());
-    for (size_t m = 0; m < result.outputs[b].size(); ++m) outputs.Set(static_cast<uint32_t>(m), output_to_js(env, result.outputs[b][m]));
+    for (size_t m = 0; m < result.outputs[b].size(); ++m)
+      outputs.Set(static_cast<uint32_t>(m), output_to_js(env, result.outputs[b][m]));
     images.Set(static_cast<uint32_t>(b), outputs);
   }
   object["outputs"] = images;
@@ -179,7 +183,8 @@ Napi::Value patch_scores(Info info) {
   const Arg arg(info[1], "maps");
   const at::Tensor maps = arg.tensor(at::kFloat);
   if (maps.dim() < 2) arg.fail("maps [..., h, w]");
-  const int64_t height = Arg(info[2], "height").integer(1, INT32_MAX), width = Arg(info[3], "width").integer(1, INT32_MAX);
+  const int64_t height = Arg(info[2], "height").integer(1, INT32_MAX),
+                width = Arg(info[3], "width").integer(1, INT32_MAX);
   const int64_t patch = Arg(info[4], "patch").integer(1, INT32_MAX);
   return Task::start(info, 5, {}, [=](Engine& engine, const Context&) -> Task::Result {
     const auto a_h = patch_operator(maps.size(-2), height, patch).to(engine.device());
@@ -191,7 +196,8 @@ Napi::Value patch_scores(Info info) {
 
 Napi::Value select_patches(Info info) {
   const at::Tensor scores = Arg(info[1], "scores").tensor(at::kFloat, 2);
-  const int64_t patch = Arg(info[2], "patch").integer(1, INT32_MAX), count = Arg(info[3], "count").integer(0, INT32_MAX);
+  const int64_t patch = Arg(info[2], "patch").integer(1, INT32_MAX),
+                count = Arg(info[3], "count").integer(0, INT32_MAX);
   const bool ascending = Arg(info[4], "ascending").boolean(false);
   return Task::start(info, 5, {}, [=](Engine&, const Context&) -> Task::Result {
     const auto picks = diffmine::select_patches(scores, patch, count, ascending);

@@ -33,7 +33,8 @@ ConditionsHandle ConditionsHandle::from(const Arg& handle, const std::shared_ptr
     const auto external = handle.value().As<Napi::External<ConditionsHandle>>();
     if (external.CheckTypeTag(&kConditionsTag)) {
       if (external.Data()->engine.lock() == engine) return *external.Data();
-      throw Error(code::kInvalidArgument, "The conditions were prepared by another engine.", "Prepare them with the engine that uses them.");
+      throw Error(code::kInvalidArgument, "The conditions were prepared by another engine.",
+                  "Prepare them with the engine that uses them.");
     }
   }
   handle.fail("conditions (from prepareConditions)");
@@ -61,7 +62,8 @@ Napi::Value unet_forward(Info info) {
   const std::vector<int64_t> index = input["conditionIndex"].integers(0, handle.rows - 1);
   const int64_t fan_out = input["fanOut"].present() ? input["fanOut"].integer(1, INT32_MAX) : 1;
   const int64_t count = x.size(0);
-  if (static_cast<int64_t>(timesteps.size()) != count) input["timesteps"].fail("one timestep for each of the " + std::to_string(count) + " inputs");
+  if (static_cast<int64_t>(timesteps.size()) != count)
+    input["timesteps"].fail("one timestep for each of the " + std::to_string(count) + " inputs");
   if (static_cast<int64_t>(index.size()) != count * fan_out) {
     input["conditionIndex"].fail(std::to_string(count * fan_out) + " condition rows (inputs x fanOut)");
   }
@@ -73,7 +75,8 @@ Napi::Value unet_forward(Info info) {
     if (fan_out != 1) inject.fail("no fan-out beside it: every row has its own condition");
     injected = inject["paths"].strings();
     source = inject["source"].integers(0, count - 1);
-    if (static_cast<int64_t>(source.size()) != count) inject["source"].fail("one row for each of the " + std::to_string(count) + " inputs");
+    if (static_cast<int64_t>(source.size()) != count)
+      inject["source"].fail("one row for each of the " + std::to_string(count) + " inputs");
   }
 
   return Task::start(info, 3, {info[1]}, [=](Engine& engine, const Context&) -> Task::Result {
@@ -81,7 +84,7 @@ Napi::Value unet_forward(Info info) {
     Injection injection(injected, at::tensor(source, at::kLong));
     const Observer observer = [&](std::string_view path, const at::Tensor& output) -> Observation {
       if (std::find(paths.begin(), paths.end(), path) != paths.end()) {
-        // A copy: the pass goes on and may write to it.
+        // A copy: the pass continues and may write to it.
         observed[std::string(path)] = output.to(at::kCPU, at::kFloat, false, true, at::MemoryFormat::Contiguous);
       }
       return injection(path, output);
@@ -92,9 +95,12 @@ Napi::Value unet_forward(Info info) {
     const auto input = x.to(engine.device()), t = at::tensor(timesteps, options), rows = at::tensor(index, options);
     auto sample = own(model.forward(input, t, handle.conditions, rows, fan_out, watched ? &observer : nullptr));
     for (const std::string& path : paths) {
-      if (!observed.count(path)) throw Error(code::kInvalidArgument, "The UNet has no module '" + path + "' to observe.");
+      if (!observed.count(path))
+        throw Error(code::kInvalidArgument, "The UNet has no module '" + path + "' to observe.");
     }
-    if (!injection.unseen().empty()) throw Error(code::kInvalidArgument, "The UNet has no module '" + *injection.unseen().begin() + "' to inject into.");
+    if (!injection.unseen().empty())
+      throw Error(code::kInvalidArgument,
+                  "The UNet has no module '" + *injection.unseen().begin() + "' to inject into.");
     return [sample, observed](Napi::Env env) {
       Napi::Object result = Napi::Object::New(env), outputs = Napi::Object::New(env);
       for (const auto& [path, output] : observed) outputs.Set(path, to_js(env, output));

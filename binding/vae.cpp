@@ -23,7 +23,8 @@ Napi::Value vae_encode(Info info) {
   const at::Tensor images = Arg(info[1], "images").images();
   return Task::start(info, 2, {}, [images](Engine& engine, const Context&) -> Task::Result {
     const auto bytes = upload(images, engine.device(), engine.options().pinned_uploads);
-    auto posterior = vae_of(engine).encode(bytes.permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0));  // [B, 3, H, W] in [-1, 1]
+    auto posterior = vae_of(engine).encode(
+        bytes.permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0));  // [B, 3, H, W] in [-1, 1]
     const auto mean = own(std::move(posterior.mean)), logvar = own(std::move(posterior.logvar));
     return [mean, logvar](Napi::Env env) {
       Napi::Object result = Napi::Object::New(env);
@@ -45,7 +46,8 @@ Napi::Value vae_decode(Info info) {
 Napi::Value encode_images(Info info) {
   const at::Tensor images = Arg(info[1], "images").images();
   return Task::start(info, 2, {}, [images](Engine& engine, const Context& context) -> Task::Result {
-    const auto latents = own(engine.model().encode_images(upload(images, engine.device(), engine.options().pinned_uploads), context));
+    const auto latents =
+        own(engine.model().encode_images(upload(images, engine.device(), engine.options().pinned_uploads), context));
     return [latents](Napi::Env env) { return to_js(env, latents); };
   });
 }

@@ -29,10 +29,10 @@ constexpr int64_t kParts = 16;         // of the rows, summed apart
 constexpr double kLargestNorm = 1e36;  // squared; beyond it fp32 distances overflow
 
 struct Points {
-  at::Tensor x;               // [n, d] fp32, centered
-  std::vector<double> mean;   // [d], subtracted
-  std::vector<float> norms;   // [n] squared
-  double variance = 0;        // mean over the columns
+  at::Tensor x;              // [n, d] fp32, centered
+  std::vector<double> mean;  // [d], subtracted
+  std::vector<float> norms;  // [n] squared
+  double variance = 0;       // mean over the columns
   int64_t n = 0, d = 0;
   const float* row(int64_t i) const { return x.const_data_ptr<float>() + i * d; }
 };
@@ -81,7 +81,8 @@ Points centered(const at::Tensor& points) {
     for (int64_t at = first * d; at < last * d; ++at) bad[first / kChunk] |= !std::isfinite(data[at]);
   });
   if (std::any_of(bad.begin(), bad.end(), [](char b) { return b; })) {
-    throw Error(code::kInvalidArgument, "The points to cluster hold NaN or infinite values.", "Look at the features they come from.");
+    throw Error(code::kInvalidArgument, "The points to cluster hold NaN or infinite values.",
+                "Look at the features they come from.");
   }
   Points out{at::empty({n, d}, at::kFloat), std::vector<double>(d), {}, 0, n, d};
   std::vector<double> variance(d);
@@ -193,7 +194,8 @@ at::Tensor first_centers(const Points& points, int64_t k, Random& random, const 
       if (sum_of_trial < best_potential) best = t, best_potential = sum_of_trial;
     }
     std::copy_n(candidate.begin() + best * points.n, points.n, closest.begin());
-    std::copy_n(tried.const_data_ptr<float>() + best * points.d, points.d, centers.mutable_data_ptr<float>() + c * points.d);
+    std::copy_n(tried.const_data_ptr<float>() + best * points.d, points.d,
+                centers.mutable_data_ptr<float>() + c * points.d);
   }
   return centers;
 }
@@ -218,7 +220,8 @@ void fill_empty(Assignment& assignment, std::vector<int64_t>& counts) {
   if (std::find(counts.begin(), counts.end(), 0) == counts.end()) return;
   std::vector<int64_t> order(assignment.labels.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return assignment.distances[a] > assignment.distances[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return assignment.distances[a] > assignment.distances[b]; });
   size_t next = 0;
   for (size_t c = 0; c < counts.size(); ++c) {
     if (counts[c] != 0) continue;
@@ -237,7 +240,8 @@ std::vector<int64_t> count(const std::vector<int64_t>& labels, int64_t k) {
 }
 
 // Means of the clusters; a cluster without members keeps its old center. Rows are summed in kParts parts, then these.
-at::Tensor means(const Points& points, const std::vector<int64_t>& labels, const std::vector<int64_t>& counts, const at::Tensor& old) {
+at::Tensor means(const Points& points, const std::vector<int64_t>& labels, const std::vector<int64_t>& counts,
+                 const at::Tensor& old) {
   const int64_t k = old.size(0), d = points.d;
   std::vector<std::vector<double>> sums(kParts);
   at::parallel_for(0, kParts, 1, [&](int64_t begin, int64_t end) {
@@ -263,9 +267,9 @@ at::Tensor means(const Points& points, const std::vector<int64_t>& labels, const
 }
 
 struct Run {
-  at::Tensor centers;            // [k, d], centered
-  std::vector<int64_t> labels;   // [n]
-  std::vector<double> squared;   // [n] distances to the own center
+  at::Tensor centers;           // [k, d], centered
+  std::vector<int64_t> labels;  // [n]
+  std::vector<double> squared;  // [n] distances to the own center
   double inertia = std::numeric_limits<double>::infinity();
   int64_t iterations = 0;
 };
@@ -286,7 +290,8 @@ Run lloyd(const Points& points, at::Tensor centers, const KMeansOptions& options
     at::Tensor moved = means(points, assignment.labels, counts, centers);
     double shift = 0;
     for (int64_t c = 0; c < k; ++c) {
-      shift += squared_distance(centers.const_data_ptr<float>() + c * points.d, moved.const_data_ptr<float>() + c * points.d, points.d);
+      shift += squared_distance(centers.const_data_ptr<float>() + c * points.d,
+                                moved.const_data_ptr<float>() + c * points.d, points.d);
     }
     centers = std::move(moved);
     settled = run.labels == before;
@@ -298,7 +303,8 @@ Run lloyd(const Points& points, at::Tensor centers, const KMeansOptions& options
   run.squared.resize(points.n);
   for_chunks(points.n, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
-      run.squared[i] = squared_distance(points.row(i), centers.const_data_ptr<float>() + run.labels[i] * points.d, points.d);
+      run.squared[i] =
+          squared_distance(points.row(i), centers.const_data_ptr<float>() + run.labels[i] * points.d, points.d);
     }
   });
   run.inertia = std::accumulate(run.squared.begin(), run.squared.end(), 0.0);
@@ -334,11 +340,15 @@ KMeansResult finished(const Points& points, const Run& run, int64_t iterations) 
 }
 
 void check(const at::Tensor& points, const KMeansOptions& options) {
-  if (!points.defined() || points.dim() != 2 || points.size(0) < 1 || points.size(1) < 1 || points.scalar_type() != at::kFloat || !points.is_cpu()) {
-    throw Error(code::kInvalidArgument, "Points to cluster must be a table [n, d] of fp32 numbers on the CPU, with at least one row and column.");
+  if (!points.defined() || points.dim() != 2 || points.size(0) < 1 || points.size(1) < 1 ||
+      points.scalar_type() != at::kFloat || !points.is_cpu()) {
+    throw Error(
+        code::kInvalidArgument,
+        "Points to cluster must be a table [n, d] of fp32 numbers on the CPU, with at least one row and column.");
   }
   if (options.clusters < 1 || options.restarts < 1 || options.iterations < 1 || !(options.tolerance >= 0)) {
-    throw Error(code::kInvalidArgument, "Clusters, restarts and iterations must be at least 1, the tolerance not negative.");
+    throw Error(code::kInvalidArgument,
+                "Clusters, restarts and iterations must be at least 1, the tolerance not negative.");
   }
 }
 

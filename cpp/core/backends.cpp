@@ -27,7 +27,9 @@ void run_cudnn_attention(const at::Device& device, at::ScalarType dtype) noexcep
   const c10::cuda::OptionalCUDAGuard guard(device);
   try {
     const auto packed = at::randn({1, 128, 3, 8, 40}, at::TensorOptions(device).dtype(dtype));
-    const auto part = [&](int64_t which, int64_t tokens) { return packed.slice(1, 0, tokens).select(2, which).transpose(1, 2); };
+    const auto part = [&](int64_t which, int64_t tokens) {
+      return packed.slice(1, 0, tokens).select(2, which).transpose(1, 2);
+    };
     at::scaled_dot_product_attention(part(0, 128), part(1, 77), part(2, 77));
     c10::cuda::getCurrentCUDAStream(device.index()).synchronize();
   } catch (const c10::Error& error) {
@@ -73,7 +75,8 @@ void probe_cudnn_attention(const at::Device& device, at::ScalarType dtype) {
 bool has_flash_attention(const at::Device& device) {
 #ifdef DIFFMINE_CUDA
   int major = 0;
-  return device.is_cuda() && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index()) == cudaSuccess && major >= 8;
+  return device.is_cuda() &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index()) == cudaSuccess && major >= 8;
 #else
   (void)device;
   return false;

@@ -10,8 +10,10 @@
 
 namespace diffmine {
 
-void ComputeThread::start(std::shared_ptr<void> owner, std::function<void(const std::shared_ptr<Job>&)> done, std::function<void()> end) {
-  thread_ = std::thread([this, owner = std::move(owner), done = std::move(done), end = std::move(end)] { loop(done, end); });
+void ComputeThread::start(std::shared_ptr<void> owner, std::function<void(const std::shared_ptr<Job>&)> done,
+                          std::function<void()> end) {
+  thread_ =
+      std::thread([this, owner = std::move(owner), done = std::move(done), end = std::move(end)] { loop(done, end); });
 }
 
 bool ComputeThread::submit(const std::shared_ptr<Job>& job) {
@@ -26,7 +28,8 @@ bool ComputeThread::submit(const std::shared_ptr<Job>& job) {
 
 bool ComputeThread::withdraw(const Job& job) {
   const std::lock_guard lock(mutex_);
-  const auto place = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& other) { return other.get() == &job; });
+  const auto place =
+      std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& other) { return other.get() == &job; });
   if (place == waiting_.end()) return false;
   waiting_.erase(place);
   return true;
@@ -48,9 +51,10 @@ void ComputeThread::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-void ComputeThread::loop(const std::function<void(const std::shared_ptr<Job>&)>& done, const std::function<void()>& end) noexcept {
-  // OpenMP's thread count belongs to the thread that opens the parallel region. ATen sets it at its first use on a thread, from whatever another engine
-  // chose last: let it do so before.
+void ComputeThread::loop(const std::function<void(const std::shared_ptr<Job>&)>& done,
+                         const std::function<void()>& end) noexcept {
+  // OpenMP's thread count belongs to the thread that opens the parallel region. ATen sets it at its first use on a
+  // thread, from whatever another engine chose last: let it do so first.
   at::internal::lazy_init_num_threads();
   at::set_num_threads(options_.threads);
   std::optional<CpuCachingAllocator> allocator;
@@ -62,7 +66,8 @@ void ComputeThread::loop(const std::function<void(const std::shared_ptr<Job>&)>&
     if (!allocator) wake_.wait(lock, wanted);
     while (!wake_.wait_for(lock, options_.idle, wanted)) {  // idle: memory unused for that time goes back to the system
       lock.unlock();
-      CpuCachingAllocator::release(std::chrono::steady_clock::now() - std::chrono::duration_cast<std::chrono::steady_clock::duration>(options_.idle));
+      CpuCachingAllocator::release(std::chrono::steady_clock::now() -
+                                   std::chrono::duration_cast<std::chrono::steady_clock::duration>(options_.idle));
       lock.lock();
     }
     if (closed_) break;

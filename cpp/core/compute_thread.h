@@ -1,4 +1,5 @@
-// The thread that computes for an engine: runs jobs first in, first out, and gives cached memory back while it has none.
+// The thread that computes for an engine: runs jobs first in, first out, and releases cached memory while it has
+// none.
 #pragma once
 #include <chrono>
 #include <condition_variable>
@@ -18,9 +19,9 @@ class Job {
 };
 
 struct ComputeThreadOptions {
-  int threads = 1;                // OpenMP's
-  bool own_cpu_cache = false;     // hold a CpuCachingAllocator, and release its unused memory when idle
-  bool bypass_cpu_cache = false;  // jobs use malloc
+  int threads = 1;                         // OpenMP's
+  bool own_cpu_cache = false;              // hold a CpuCachingAllocator, and release its unused memory when idle
+  bool bypass_cpu_cache = false;           // jobs use malloc
   std::chrono::duration<double> idle{10};  // seconds for which an idle thread's cache keeps unused memory
 };
 
@@ -28,8 +29,10 @@ class ComputeThread {
  public:
   explicit ComputeThread(const ComputeThreadOptions& options) : options_(options) {}
 
-  // Once. `done` runs on the thread after each job, `end` at last, when it is closed; `owner` is kept alive by the thread.
-  void start(std::shared_ptr<void> owner, std::function<void(const std::shared_ptr<Job>&)> done, std::function<void()> end);
+  // Once. `done` runs on the thread after each job, `end` at last, when it is closed; `owner` is kept alive by the
+  // thread.
+  void start(std::shared_ptr<void> owner, std::function<void(const std::shared_ptr<Job>&)> done,
+             std::function<void()> end);
   bool submit(const std::shared_ptr<Job>& job);  // false once closed
   bool withdraw(const Job& job);                 // true: it was still waiting and will not run
   // Cancels the running job and returns those that will not run. The thread then ends. Later calls return nothing.

@@ -37,7 +37,8 @@ void free_all(const Blocks& blocks) {
   for (const Block& block : blocks) c10::free_cpu(block.data);
 }
 
-// How many large blocks that live have an address of each hash: where none has, a pointer is no large block's, and no lock is needed to know.
+// How many large blocks that live have an address of each hash: where none has, a pointer is no large block's, and no
+// lock is needed to know.
 class Filter {
  public:
   void add(const void* data) { slot(data).fetch_add(1, std::memory_order_relaxed); }
@@ -47,7 +48,9 @@ class Filter {
 
  private:
   static constexpr int kBits = 14;
-  std::atomic<uint32_t>& slot(const void* data) { return counts_[(reinterpret_cast<uintptr_t>(data) >> 6) * 0x9e3779b97f4a7c15u >> (64 - kBits)]; }
+  std::atomic<uint32_t>& slot(const void* data) {
+    return counts_[(reinterpret_cast<uintptr_t>(data) >> 6) * 0x9e3779b97f4a7c15u >> (64 - kBits)];
+  }
   std::array<std::atomic<uint32_t>, size_t{1} << kBits> counts_{};
 };
 
@@ -63,7 +66,8 @@ class Cache final : public c10::Allocator {
     void* const data = cached ? take(round_up(bytes)) : c10::alloc_cpu(bytes);
     return {data, data, cached ? &give_back : &c10::free_cpu, c10::Device(c10::kCPU)};
   }
-  // Of memory of any size, and of what LibTorch's own allocator has given out: what oneDNN frees may be older than the cache.
+  // Of memory of any size, and of what LibTorch's own allocator has given out: what oneDNN frees may be older than the
+  // cache.
   c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
   void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
 
@@ -108,7 +112,8 @@ class Cache final : public c10::Allocator {
     void* data = nullptr;
     {
       const std::lock_guard lock(mutex_);
-      const auto found = std::find_if(free_.begin(), free_.end(), [&](const Block& block) { return block.bytes == bytes; });
+      const auto found =
+          std::find_if(free_.begin(), free_.end(), [&](const Block& block) { return block.bytes == bytes; });
       if (found != free_.end()) {
         data = found->data;
         free_.erase(found);
@@ -179,8 +184,8 @@ class Cache final : public c10::Allocator {
   }
 
   Filter filter_;
-  std::mutex mutex_;  // guards the rest
-  Blocks free_;       // the last freed first
+  std::mutex mutex_;                         // guards the rest
+  Blocks free_;                              // the last freed first
   std::unordered_map<void*, size_t> sizes_;  // of what is in use
   size_t used_ = 0, cached_ = 0, peak_ = 0;
   int users_ = 0;

@@ -19,7 +19,9 @@ namespace {
 
 constexpr size_t kAggregate = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
-c10::DeviceIndex index_of(const c10::Device& device) { return device.has_index() ? device.index() : c10::cuda::current_device(); }
+c10::DeviceIndex index_of(const c10::Device& device) {
+  return device.has_index() ? device.index() : c10::cuda::current_device();
+}
 
 // 0 if the driver cannot make a context on the card: a device that is full or in exclusive use is still listed.
 int64_t cuda_free_memory(c10::DeviceIndex index) try {
@@ -50,13 +52,16 @@ int64_t free_memory(const c10::Device& device) {
   return host_memory().available;
 }
 
-int64_t available_memory(const c10::Device& device) { return device.is_cuda() ? free_memory(device) + cached_memory(device) : free_memory(device); }
+int64_t available_memory(const c10::Device& device) {
+  return device.is_cuda() ? free_memory(device) + cached_memory(device) : free_memory(device);
+}
 
 int64_t cached_memory(const c10::Device& device) {
 #ifdef DIFFMINE_CUDA
   if (device.is_cuda()) {
     const auto statistics = cuda_statistics(device);
-    return statistics ? statistics->reserved_bytes[kAggregate].current - statistics->allocated_bytes[kAggregate].current : 0;
+    return statistics ? statistics->reserved_bytes[kAggregate].current - statistics->allocated_bytes[kAggregate].current
+                      : 0;
   }
 #endif
   return CpuCachingAllocator::size().cached;

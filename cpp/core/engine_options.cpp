@@ -33,7 +33,8 @@ EngineOptions EngineOptions::without(const std::vector<std::string>& names) {
     if (found == all.end()) {
       std::string known;
       for (const auto& one : all) known += (known.empty() ? "" : ", ") + one.first;
-      throw Error(code::kInvalidArgument, "There is no optimization \"" + name + "\".", "Optimizations: " + known + ".");
+      throw Error(code::kInvalidArgument, "There is no optimization \"" + name + "\".",
+                  "Optimizations: " + known + ".");
     }
     options.*found->second = false;
   }

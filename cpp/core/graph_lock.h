@@ -17,8 +17,9 @@ class CaptureLock {
   const std::unique_lock<std::mutex> card_;
 };
 
-// Held by who empties LibTorch's CUDA cache, which it does for all cards at once and asserts that none captures; and by who recovers from memory that ran
-// out: during a capture LibTorch frees nothing of its cache, so that what fails then may not fail after it. Waits for captures to end.
+// Held by who empties LibTorch's CUDA cache, which it does for all cards at once and asserts that none captures; and by
+// who recovers from memory that ran out: during a capture LibTorch frees nothing of its cache, so that what fails then
+// may not fail after it. Waits for captures to end.
 class CacheLock {
  public:
   CacheLock();

@@ -19,11 +19,12 @@ namespace {
 
 constexpr int64_t kSideCpu = 2048, kSideGpu = 8192, kMinSide = 256;
 constexpr int64_t kCopyCpu = int64_t{256} << 20, kCopyGpu = int64_t{1} << 30;  // bytes: caches of either hold a tenth
-constexpr double kSpan = 0.02;                                                 // seconds between two looks at the clock: launches are lost in it
+constexpr double kSpan = 0.02;  // seconds between two looks at the clock: launches are lost in it
 constexpr size_t kMinRuns = 3;
 
 // The median seconds of one `work`.
-double median_seconds(const at::Device& device, double seconds, const Context& context, const std::function<void()>& work) {
+double median_seconds(const at::Device& device, double seconds, const Context& context,
+                      const std::function<void()>& work) {
   using Clock = std::chrono::steady_clock;
   const auto run = [&](int64_t times) {
     context.check_cancelled();
@@ -37,7 +38,8 @@ double median_seconds(const at::Device& device, double seconds, const Context& c
   const double first = run(1);
   const int64_t times = std::clamp<int64_t>(static_cast<int64_t>(kSpan / std::max(first, 1e-9)), 1, 1000);
   if (times == 1) runs.push_back(first);
-  for (const auto end = Clock::now() + std::chrono::duration<double>(seconds); runs.size() < kMinRuns || Clock::now() < end;) {
+  for (const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+       runs.size() < kMinRuns || Clock::now() < end;) {
     runs.push_back(run(times));
   }
   std::nth_element(runs.begin(), runs.begin() + runs.size() / 2, runs.end());
@@ -64,7 +66,8 @@ MachineRates machine_rates(const at::Device& device, at::ScalarType dtype, doubl
     const int64_t bytes = std::min(device.is_cpu() ? kCopyCpu : kCopyGpu, std::max<int64_t>(room / 2, 1 << 20));
     const auto from = at::randn({bytes / 4}, at::TensorOptions(at::kFloat).device(device));
     auto to = at::empty_like(from);
-    rates.copy = 2 * static_cast<double>(from.nbytes()) / median_seconds(device, seconds, context, [&] { to.copy_(from); });
+    rates.copy =
+        2 * static_cast<double>(from.nbytes()) / median_seconds(device, seconds, context, [&] { to.copy_(from); });
   }
   return rates;
 }

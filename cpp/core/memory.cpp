@@ -15,7 +15,7 @@ namespace {
 std::optional<int64_t> read_number(const std::string& path) {
   std::ifstream in(path);
   int64_t value = 0;
-  if (in >> value) return value;  // "max", of no limit, is no number
+  if (in >> value) return value;  // "max" (no limit) is not a number
   return std::nullopt;
 }
 
@@ -60,7 +60,8 @@ void apply_cgroup(HostMemory& memory, const std::string& mount, std::string path
 HostMemory host_memory(const std::string& root) {
   const std::string meminfo = root + "/proc/meminfo";
   HostMemory memory;
-  memory.total = read_field(meminfo, "MemTotal:").value_or(static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE));
+  memory.total = read_field(meminfo, "MemTotal:")
+                     .value_or(static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE));
   memory.available = read_field(meminfo, "MemAvailable:").value_or(memory.total / 2);
 
   std::ifstream groups(root + "/proc/self/cgroup");
@@ -72,7 +73,8 @@ HostMemory host_memory(const std::string& root) {
     if (path.empty() || path[0] != '/') continue;
     while (!path.empty() && path.back() == '/') path.pop_back();
     if (controllers.empty()) apply_cgroup(memory, root + "/sys/fs/cgroup", path, kV2);
-    if (("," + controllers + ",").find(",memory,") != std::string::npos) apply_cgroup(memory, root + "/sys/fs/cgroup/memory", path, kV1);
+    if (("," + controllers + ",").find(",memory,") != std::string::npos)
+      apply_cgroup(memory, root + "/sys/fs/cgroup/memory", path, kV1);
   }
   return memory;
 }

@@ -1,4 +1,5 @@
-// How far a thread may run ahead of its GPU, and copies it need not wait for. Without a GPU nothing is ahead and nothing waits.
+// How far a thread may run ahead of its GPU, and copies it need not wait for. Without a GPU nothing is ahead and
+// nothing waits.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <c10/core/Event.h>
@@ -21,7 +22,8 @@ class DeviceQueue {
   std::deque<c10::Event> marks_;
 };
 
-// `tensor` on the device. From the host it goes through pinned memory where asked to, so that the copy waits in the queue and the host does not.
+// `tensor` on the device. From the host it goes through pinned memory where asked to, so that the copy waits in the
+// queue and the host does not.
 at::Tensor upload(const at::Tensor& tensor, const at::Device& device, bool pinned = true);
 
 }  // namespace diffmine

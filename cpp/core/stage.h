@@ -2,7 +2,8 @@
 //
 //   const Stage stage("unet");        from here to the end of the scope
 //
-// Names: encode, noise, unet, score, select, features, cluster. Ranges are NVTX's (CUDA builds; nothing happens without a profiler).
+// Names: encode, noise, unet, score, select, features, cluster. Ranges are NVTX's (CUDA builds; nothing happens without
+// a profiler).
 #pragma once
 #include <c10/core/Device.h>
 
@@ -12,8 +13,8 @@
 
 namespace diffmine {
 
-// Adds up the seconds of this thread's stages as long as it lives. Each stage then begins and ends with an idle device: the sum is
-// the time of work done one thing after the other, which is more than the same work takes untimed on a GPU.
+// Adds up the seconds of this thread's stages while it exists. Each stage then begins and ends with an idle device:
+// the sum is the time of work done one thing after the other, which is more than the same work takes untimed on a GPU.
 class StageTimes {
  public:
   explicit StageTimes(const c10::Device& device);

@@ -9,7 +9,8 @@
 namespace diffmine {
 
 std::string libtorch_version() {
-  return DIFFMINE_TEXT(TORCH_VERSION_MAJOR) "." DIFFMINE_TEXT(TORCH_VERSION_MINOR) "." DIFFMINE_TEXT(TORCH_VERSION_PATCH);
+  return DIFFMINE_TEXT(TORCH_VERSION_MAJOR) "." DIFFMINE_TEXT(TORCH_VERSION_MINOR) "." DIFFMINE_TEXT(
+      TORCH_VERSION_PATCH);
 }
 
 std::string libtorch_loaded_version() {
@@ -17,7 +18,8 @@ std::string libtorch_loaded_version() {
   const std::string config = at::show_config();
   const size_t begin = config.find(key);
   if (begin == std::string::npos) return {};
-  return config.substr(begin + key.size(), config.find_first_not_of("0123456789.", begin + key.size()) - begin - key.size());
+  return config.substr(begin + key.size(),
+                       config.find_first_not_of("0123456789.", begin + key.size()) - begin - key.size());
 }
 
 }  // namespace diffmine

@@ -37,21 +37,26 @@ int64_t timestep(double u, int64_t t0, int64_t t1) {
 void check_range(int64_t samples, int64_t t0, int64_t t1) {
   if (samples < 0 || samples > UINT32_MAX || t0 < 0 || t1 <= t0) {
     throw Error(code::kInvalidArgument,
-                "Cannot draw " + std::to_string(samples) + " timesteps of [" + std::to_string(t0) + ", " + std::to_string(t1) + ").",
+                "Cannot draw " + std::to_string(samples) + " timesteps of [" + std::to_string(t0) + ", " +
+                    std::to_string(t1) + ").",
                 "The first timestep must be at least 0 and below the last.");
   }
 }
 
 }  // namespace
 
-at::Tensor draw_noise(uint64_t seed, int64_t first_sample, int64_t n, at::IntArrayRef chw, Stream stream, const at::Device& device) {
+at::Tensor draw_noise(uint64_t seed, int64_t first_sample, int64_t n, at::IntArrayRef chw, Stream stream,
+                      const at::Device& device) {
   int64_t per_sample = 1, total = n;
-  bool good = n >= 0 && first_sample >= 0 && first_sample <= (int64_t{1} << 32) && n <= (int64_t{1} << 32) - first_sample;
+  bool good =
+      n >= 0 && first_sample >= 0 && first_sample <= (int64_t{1} << 32) && n <= (int64_t{1} << 32) - first_sample;
   for (const int64_t size : chw) {
-    good = good && size >= 0 && !__builtin_mul_overflow(per_sample, size, &per_sample) && !__builtin_mul_overflow(total, size, &total);
+    good = good && size >= 0 && !__builtin_mul_overflow(per_sample, size, &per_sample) &&
+           !__builtin_mul_overflow(total, size, &total);
   }
   if (!good || total > INT64_MAX / 8) {
-    throw Error(code::kInvalidArgument, "Noise samples are numbered from 0 to 2^32 - 1 and their sizes are not negative.");
+    throw Error(code::kInvalidArgument,
+                "Noise samples are numbered from 0 to 2^32 - 1 and their sizes are not negative.");
   }
   std::vector<int64_t> shape{n};
   shape.insert(shape.end(), chw.begin(), chw.end());
@@ -89,10 +94,12 @@ std::vector<int64_t> draw_timesteps(Sampler sampler, uint64_t seed, int64_t samp
   return out;
 }
 
-std::vector<int64_t> mixed_timesteps(uint64_t seed, int64_t first, int64_t samples, int64_t t0, int64_t t1, double wide, int64_t all) {
+std::vector<int64_t> mixed_timesteps(uint64_t seed, int64_t first, int64_t samples, int64_t t0, int64_t t1, double wide,
+                                     int64_t all) {
   check_range(first + samples, t0, t1);
   const double share = wide / static_cast<double>(all);  // the wide part's density
-  const double below = share * static_cast<double>(t0), above = share * static_cast<double>(all - t1);  // probability before t0 and from t1 on
+  const double below = share * static_cast<double>(t0),
+               above = share * static_cast<double>(all - t1);  // probability before t0 and from t1 on
   const double u = uniform(seed, 0);
   std::vector<int64_t> out;
   for (int64_t i = first; i < first + samples; ++i) {

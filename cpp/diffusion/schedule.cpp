@@ -35,7 +35,8 @@ at::Tensor make_betas(const ScheduleConfig& config) {
   const auto f = [](double s) { return std::pow(std::cos((s + 0.008) / 1.008 * std::numbers::pi / 2), 2); };
   for (int64_t i = 0; i < steps; ++i) {
     const double t = static_cast<double>(steps);
-    out[i] = static_cast<float>(std::min(1.0 - f(static_cast<double>(i + 1) / t) / f(static_cast<double>(i) / t), kMaxBeta));
+    out[i] =
+        static_cast<float>(std::min(1.0 - f(static_cast<double>(i + 1) / t) / f(static_cast<double>(i) / t), kMaxBeta));
   }
   return betas;
 }
@@ -49,26 +50,29 @@ void check(const ScheduleConfig& config) {
   const bool betas = config.beta_start > 0 && config.beta_start <= config.beta_end && config.beta_end < 1;
   if (config.train_timesteps < 1 || config.train_timesteps > 1'000'000 || (name != "squaredcos_cap_v2" && !betas)) {
     throw Error(code::kModelInvalid,
-                "The noise schedule cannot be used: " + std::to_string(config.train_timesteps) + " training timesteps, betas from " +
-                    std::to_string(config.beta_start) + " to " + std::to_string(config.beta_end) + ".",
+                "The noise schedule cannot be used: " + std::to_string(config.train_timesteps) +
+                    " training timesteps, betas from " + std::to_string(config.beta_start) + " to " +
+                    std::to_string(config.beta_end) + ".",
                 "Check scheduler/scheduler_config.json.");
   }
 }
 
 // sqrt(abar) and sqrt(1 - abar) of each row, shaped to broadcast over [B, ...], on x's device.
-struct Levels { at::Tensor signal, noise; };
+struct Levels {
+  at::Tensor signal, noise;
+};
 Levels levels_of(const at::Tensor& alphas_cumprod, const at::Tensor& t, const at::Tensor& x) {
   const at::Tensor index = t.to(at::kCPU, at::kLong).contiguous();
   if (x.dim() < 1 || index.dim() != 1 || index.size(0) != x.size(0)) {
-    throw Error(code::kInvalidArgument, "One timestep a sample is needed: " + std::to_string(index.numel()) + " timesteps for " +
-                                            std::to_string(x.dim() ? x.size(0) : 0) + " samples.");
+    throw Error(code::kInvalidArgument, "One timestep per sample is needed: " + std::to_string(index.numel()) +
+                                            " timesteps for " + std::to_string(x.dim() ? x.size(0) : 0) + " samples.");
   }
   const int64_t steps = alphas_cumprod.size(0);
   const int64_t* values = index.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < index.size(0); ++i) {
     if (values[i] < 0 || values[i] >= steps) {
-      throw Error(code::kInvalidArgument,
-                  "Timestep " + std::to_string(values[i]) + " lies outside the schedule's 0 to " + std::to_string(steps - 1) + ".");
+      throw Error(code::kInvalidArgument, "Timestep " + std::to_string(values[i]) +
+                                              " lies outside the schedule's 0 to " + std::to_string(steps - 1) + ".");
     }
   }
   std::vector<int64_t> shape(x.dim(), 1);
@@ -103,8 +107,8 @@ std::vector<int64_t> Schedule::ddim_timesteps(int64_t steps) const {
   const int64_t T = config_.train_timesteps;
   if (steps < 1 || steps > T || (steps - 1) * (T / steps) + config_.steps_offset >= T || config_.steps_offset < 0) {
     throw Error(code::kInvalidArgument,
-                std::to_string(steps) + " DDIM steps do not fit a schedule of " + std::to_string(T) + " timesteps with steps_offset " +
-                    std::to_string(config_.steps_offset) + ".",
+                std::to_string(steps) + " DDIM steps do not fit a schedule of " + std::to_string(T) +
+                    " timesteps with steps_offset " + std::to_string(config_.steps_offset) + ".",
                 "Ask for 1 to " + std::to_string(T - 1) + " steps.");
   }
   std::vector<int64_t> out;
@@ -114,8 +118,8 @@ std::vector<int64_t> Schedule::ddim_timesteps(int64_t steps) const {
 
 float Schedule::level(int64_t t) const {
   if (t < 0 || t >= config_.train_timesteps) {
-    throw Error(code::kInvalidArgument,
-                "Timestep " + std::to_string(t) + " lies outside the schedule's 0 to " + std::to_string(config_.train_timesteps - 1) + ".");
+    throw Error(code::kInvalidArgument, "Timestep " + std::to_string(t) + " lies outside the schedule's 0 to " +
+                                            std::to_string(config_.train_timesteps - 1) + ".");
   }
   return alphas_cumprod_.const_data_ptr<float>()[t];
 }
@@ -123,11 +127,13 @@ float Schedule::level(int64_t t) const {
 float Schedule::final_level() const { return config_.set_alpha_to_one ? 1.0f : level(0); }
 
 int64_t Schedule::stride(int64_t steps) const {
-  if (steps < 1 || steps > config_.train_timesteps) throw Error(code::kInvalidArgument, std::to_string(steps) + " DDIM steps are out of range.");
+  if (steps < 1 || steps > config_.train_timesteps)
+    throw Error(code::kInvalidArgument, std::to_string(steps) + " DDIM steps are out of range.");
   return config_.train_timesteps / steps;
 }
 
-Schedule::Step Schedule::ddim_step(const at::Tensor& model_output, int64_t t, const at::Tensor& sample, int64_t steps) const {
+Schedule::Step Schedule::ddim_step(const at::Tensor& model_output, int64_t t, const at::Tensor& sample,
+                                   int64_t steps) const {
   const int64_t previous = t - stride(steps);
   const float here = level(t), there = previous >= 0 ? level(previous) : final_level();
   Clean clean = clean_at(here, model_output, sample);
@@ -136,7 +142,8 @@ Schedule::Step Schedule::ddim_step(const at::Tensor& model_output, int64_t t, co
   return {std::sqrt(there) * clean.x0 + std::sqrt(1.0f - there) * clean.noise, clean.x0};
 }
 
-at::Tensor Schedule::ddim_invert_step(const at::Tensor& model_output, int64_t t, const at::Tensor& sample, int64_t steps) const {
+at::Tensor Schedule::ddim_invert_step(const at::Tensor& model_output, int64_t t, const at::Tensor& sample,
+                                      int64_t steps) const {
   const int64_t previous = t - stride(steps);
   const bool first = t <= config_.steps_offset || previous < 0;
   const float there = level(t);

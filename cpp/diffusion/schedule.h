@@ -17,7 +17,7 @@ struct ScheduleConfig {
   Prediction prediction = Prediction::kEpsilon;
   bool set_alpha_to_one = true;  // false: the level before the first is alpha_bar[0]
   int64_t steps_offset = 0;
-  bool clip_sample = true;       // DDIM clips predicted x0 to [-1, 1]; diffusers' default when the key is absent
+  bool clip_sample = true;  // DDIM clips predicted x0 to [-1, 1]; diffusers' default when the key is absent
   double clip_sample_range = 1.0;
 };
 
@@ -25,8 +25,8 @@ class Schedule {
  public:
   explicit Schedule(const ScheduleConfig& config);  // MODEL_UNSUPPORTED for an unknown beta_schedule
   const ScheduleConfig& config() const { return config_; }
-  const at::Tensor& betas() const { return betas_; }                      // [T] fp32, CPU
-  const at::Tensor& alphas_cumprod() const { return alphas_cumprod_; }    // [T] fp32, CPU
+  const at::Tensor& betas() const { return betas_; }                    // [T] fp32, CPU
+  const at::Tensor& alphas_cumprod() const { return alphas_cumprod_; }  // [T] fp32, CPU
 
   // x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps; x0, noise [B, ...], t [B] int64. fp32.
   at::Tensor add_noise(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& t) const;
@@ -37,14 +37,18 @@ class Schedule {
 
   // DDIM timesteps, descending, leading spacing: i * (T / steps) + steps_offset.
   std::vector<int64_t> ddim_timesteps(int64_t steps) const;
-  struct Step { at::Tensor prev_sample, pred_x0; };
+  struct Step {
+    at::Tensor prev_sample, pred_x0;
+  };
   // One eta = 0 DDIM step from t to the previous level of a `steps`-step schedule.
   Step ddim_step(const at::Tensor& model_output, int64_t t, const at::Tensor& sample, int64_t steps) const;
   // One DDIM inversion step to t: `sample` has the level before t in the ascending schedule.
   at::Tensor ddim_invert_step(const at::Tensor& model_output, int64_t t, const at::Tensor& sample, int64_t steps) const;
 
  private:
-  struct Clean { at::Tensor x0, noise; };
+  struct Clean {
+    at::Tensor x0, noise;
+  };
   Clean clean_at(float abar, const at::Tensor& model_output, const at::Tensor& sample) const;
   float level(int64_t t) const;  // abar_t
   float final_level() const;     // the level before the first timestep

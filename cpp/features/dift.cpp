@@ -2,8 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
@@ -19,9 +19,12 @@
 namespace diffmine {
 namespace {
 
-// Cells [begin, end) of `cells` that pixels [first, last) of `pixels` cover, as Python's int(x * cells / pixels); never none.
+// Cells [begin, end) of `cells` that pixels [first, last) of `pixels` cover, as Python's int(x * cells / pixels); never
+// none.
 std::pair<int64_t, int64_t> cells_of(double first, double last, int64_t cells, int64_t pixels) {
-  const auto cell = [&](double pixel) { return static_cast<int64_t>(std::clamp(pixel * cells / pixels, 0.0, static_cast<double>(cells))); };
+  const auto cell = [&](double pixel) {
+    return static_cast<int64_t>(std::clamp(pixel * cells / pixels, 0.0, static_cast<double>(cells)));
+  };
   const int64_t begin = cell(first), end = cell(last);
   if (begin < end) return {begin, end};
   const int64_t nearest = std::min(cell((first + last) / 2), cells - 1);
@@ -30,8 +33,9 @@ std::pair<int64_t, int64_t> cells_of(double first, double last, int64_t cells, i
 
 }  // namespace
 
-at::Tensor dift_features(const Model& model, const Conditions& conditions, const at::Tensor& latents, const at::Tensor& condition_index,
-                         const DiftOptions& options, const std::optional<at::Tensor>& noises, const Context& context) {
+at::Tensor dift_features(const Model& model, const Conditions& conditions, const at::Tensor& latents,
+                         const at::Tensor& condition_index, const DiftOptions& options,
+                         const std::optional<at::Tensor>& noises, const Context& context) {
   const Stage stage("features");
   const UNet& unet = *model.unet;
   const auto device = unet.device();
@@ -40,9 +44,12 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   }
   const int64_t images = latents.size(0), steps = model.schedule->config().train_timesteps;
   const auto chw = latents.sizes().slice(1);
-  if (condition_index.numel() != images) throw Error(code::kInvalidArgument, "Features need one condition for each image.");
-  if (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= condition_rows(conditions)) {
-    throw Error(code::kInvalidArgument, "A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
+  if (condition_index.numel() != images)
+    throw Error(code::kInvalidArgument, "Features need one condition for each image.");
+  if (condition_index.min().item<int64_t>() < 0 ||
+      condition_index.max().item<int64_t>() >= condition_rows(conditions)) {
+    throw Error(code::kInvalidArgument,
+                "A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
   }
   if (options.timestep < 0 || options.timestep >= steps) {
     throw Error(code::kInvalidArgument, "The features' timestep must lie in 0 ... " + std::to_string(steps - 1) + ".");
@@ -61,12 +68,14 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
     own_noise = noises->dim() == 5;
     if ((!own_noise && noises->dim() != 4) || noises->sizes().slice(noises->dim() - 3) != chw ||
         (own_noise && noises->size(0) != images)) {
-      throw Error(code::kInvalidArgument, "The features' noises must be [E, C, h, w] or [B, E, C, h, w], of the latents' shape.");
+      throw Error(code::kInvalidArgument,
+                  "The features' noises must be [E, C, h, w] or [B, E, C, h, w], of the latents' shape.");
     }
     ensemble = noises->size(own_noise ? 1 : 0);
     noise = noises->reshape({-1, chw[0], chw[1], chw[2]}).to(device, at::kFloat);
   }
-  if (ensemble < 1 || options.batch < 1) throw Error(code::kInvalidArgument, "The features' ensemble and batch must be positive.");
+  if (ensemble < 1 || options.batch < 1)
+    throw Error(code::kInvalidArgument, "The features' ensemble and batch must be positive.");
   if (!noises) noise = draw_noise(options.seed, 0, ensemble, chw, Stream::kDift, device);
 
   const int64_t rows = images * ensemble;  // row b * E + e
@@ -75,7 +84,8 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   const auto condition = condition_index.to(device, at::kLong).reshape({-1}).index_select(0, image);
   const auto x0 = latents.to(device, at::kFloat);
   const double alpha_bar = model.schedule->alphas_cumprod()[options.timestep].item<float>();
-  const auto a = at::full({rows}, std::sqrt(alpha_bar), x0.options()), s = at::full({rows}, std::sqrt(1 - alpha_bar), x0.options());
+  const auto a = at::full({rows}, std::sqrt(alpha_bar), x0.options()),
+             s = at::full({rows}, std::sqrt(1 - alpha_bar), x0.options());
   const auto t = at::full({rows}, options.timestep, row.options());
 
   const std::string wanted = "up_blocks." + std::to_string(options.up_block);
@@ -92,7 +102,8 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
     context.check_cancelled();
     const int64_t end = std::min(begin + options.batch, rows);
     const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
-    const auto x = ops::add_noise(x0.index_select(0, of(image)), noise.index_select(0, of(sample)), of(a), of(s), unet.dtype());
+    const auto x =
+        ops::add_noise(x0.index_select(0, of(image)), noise.index_select(0, of(sample)), of(a), of(s), unet.dtype());
     unet.forward(x, of(t), conditions, of(condition), 1, &observer);
     if (!feature.defined()) throw Error(code::kInternal, "The UNet never showed its " + wanted + ".");
     if (!sum.defined()) sum = at::zeros({images, feature.size(1), feature.size(2), feature.size(3)}, feature.options());
@@ -114,7 +125,7 @@ at::Tensor pool_boxes(const at::Tensor& feature, const std::vector<PixelBox>& bo
   std::vector<at::Tensor> pooled;
   for (const PixelBox& box : boxes) {
     if (!std::isfinite(box.row_begin + box.row_end + box.column_begin + box.column_end)) {
-      throw Error(code::kInvalidArgument, "A box has a corner that is no number.");
+      throw Error(code::kInvalidArgument, "A box has a corner that is not a number.");
     }
     const auto [top, bottom] = cells_of(box.row_begin, box.row_end, feature.size(1), height);
     const auto [left, right] = cells_of(box.column_begin, box.column_end, feature.size(2), width);

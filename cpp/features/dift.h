@@ -14,20 +14,23 @@ namespace diffmine {
 struct DiftOptions {
   int64_t timestep = 161;
   int64_t up_block = 1;
-  int64_t ensemble = 8;   // noises averaged
+  int64_t ensemble = 8;  // noises averaged
   uint64_t seed = 0;
-  int64_t batch = 8;      // UNet rows a forward pass
+  int64_t batch = 8;  // UNet rows a forward pass
 };
 
-struct PixelBox { double row_begin, column_begin, row_end, column_end; };  // half-open, pixels of the scored image
+struct PixelBox {
+  double row_begin, column_begin, row_end, column_end;
+};  // half-open, pixels of the scored image
 
 // latents [B, C, h, w]; conditions_index [B] rows of `conditions`; noises optional [E, ...] or [B, E, C, h, w].
 // Returns the ensemble means of the up block's output [B, F, fh, fw] fp32.
-at::Tensor dift_features(const Model& model, const Conditions& conditions, const at::Tensor& latents, const at::Tensor& condition_index,
-                         const DiftOptions& options, const std::optional<at::Tensor>& noises = {}, const Context& context = {});
+at::Tensor dift_features(const Model& model, const Conditions& conditions, const at::Tensor& latents,
+                         const at::Tensor& condition_index, const DiftOptions& options,
+                         const std::optional<at::Tensor>& noises = {}, const Context& context = {});
 
-// Mean over the box's cells [int(r0 h / H), int(r1 h / H)) x ..., divided by its L2 norm; a box within one cell takes the nearest cell.
-// feature [F, fh, fw]; the image is height x width px. Returns [boxes, F].
+// Mean over the box's cells [int(r0 h / H), int(r1 h / H)) x ..., divided by its L2 norm; a box within one cell takes
+// the nearest cell. feature [F, fh, fw]; the image is height x width px. Returns [boxes, F].
 at::Tensor pool_boxes(const at::Tensor& feature, const std::vector<PixelBox>& boxes, int64_t height, int64_t width);
 
 }  // namespace diffmine

@@ -32,11 +32,15 @@ __global__ void add(T* __restrict__ x, const T* __restrict__ residual, const flo
 void launch_add(void* x, const void* residual, const float* v, AddShape shape, void* cuda_stream) {
   const int64_t n = shape.batch * shape.pixels * shape.channels;
   if (n == 0) return;
-  by_pack(shape.dtype, shape.channels, [&](auto number, auto width) {
-    using T = decltype(number);
-    constexpr int kCount = decltype(width)::value;
-    launch("add", add<T, kCount>, {blocks_of(n / kCount)}, cuda_stream, static_cast<T*>(x), static_cast<const T*>(residual), v, shape);
-  }, x, residual, v);
+  by_pack(
+      shape.dtype, shape.channels,
+      [&](auto number, auto width) {
+        using T = decltype(number);
+        constexpr int kCount = decltype(width)::value;
+        launch("add", add<T, kCount>, {blocks_of(n / kCount)}, cuda_stream, static_cast<T*>(x),
+               static_cast<const T*>(residual), v, shape);
+      },
+      x, residual, v);
 }
 
 }  // namespace diffmine

@@ -1,4 +1,5 @@
-// What is added to a layer's output, in place and in one pass: a residual, and a vector over channels (bias, time embedding).
+// What is added to a layer's output, in place and in one pass: a residual, and a vector over channels (bias, time
+// embedding).
 #pragma once
 #include <cstdint>
 
@@ -8,9 +9,9 @@ namespace diffmine {
 
 struct AddShape {
   int64_t batch, pixels, channels;  // of x [B, P, C]
-  int64_t residual_sharing;         // so many neighbors of the batch share a row of the residual [B / sharing, P, C]
+  int64_t residual_sharing;         // this many neighbors of the batch share a row of the residual [B / sharing, P, C]
   int64_t vector_sharing;           // and of the vectors [B / sharing, C]
-  Dtype dtype;                  // of x and the residual; vectors are fp32
+  Dtype dtype;                      // of x and the residual; vectors are fp32
 };
 
 // x += residual + v; either may be null.

@@ -1,5 +1,6 @@
-// See attention_amx.h. This file is compiled for AMX (cmake/simd.cmake). It includes nothing but intrinsics: an inline function of a common header
-// would be emitted with instructions that another machine does not have, and the linker might keep that copy.
+// See attention_amx.h. This file is compiled for AMX (cmake/simd.cmake). It includes nothing but intrinsics: an inline
+// function of a common header would be emitted with instructions that another machine does not have, and the linker
+// might keep that copy.
 #include "kernels/attention_amx.h"
 
 #ifdef DIFFMINE_AMX
@@ -8,22 +9,23 @@
 namespace diffmine {
 namespace {
 
-constexpr int64_t kQueries = 32;               // queries of a block, two tiles
-constexpr int64_t kKeys = 512;                 // keys of a block
-constexpr int64_t kScoreRow = kKeys + 16;      // floats; a power of two would put the rows of a tile into the same sets of the cache
-constexpr int64_t kTile = 16 * 32;             // bf16 values
-constexpr float kSlack = 8;                    // see softmax()
+constexpr int64_t kQueries = 32;  // queries of a block, two tiles
+constexpr int64_t kKeys = 512;    // keys of a block
+constexpr int64_t kScoreRow =
+    kKeys + 16;  // floats; a power of two would put the rows of a tile into the same sets of the cache
+constexpr int64_t kTile = 16 * 32;  // bf16 values
+constexpr float kSlack = 8;         // see softmax()
 
 __mmask32 first32(int64_t n) { return n >= 32 ? ~0u : n <= 0 ? 0u : (1u << n) - 1; }
 __mmask16 first16(int64_t n) { return static_cast<__mmask16>(first32(n < 16 ? n : 16)); }
 
 // Working memory of attend(). Every part starts at a multiple of 64 bytes.
 struct Scratch {
-  uint16_t* q;     // [32, steps * 32], zero-padded
-  float* scores;   // [32, kScoreRow]; softmax() writes the weights (bf16) over the first half of each row
-  float* mixed;    // [32, columns * 16]: weights times values so far
-  float* sums;     // [32, 16]: sum of the weights so far, by lane
-  float* base;     // [32]: see softmax()
+  uint16_t* q;    // [32, steps * 32], zero-padded
+  float* scores;  // [32, kScoreRow]; softmax() writes the weights (bf16) over the first half of each row
+  float* mixed;   // [32, columns * 16]: weights times values so far
+  float* sums;    // [32, 16]: sum of the weights so far, by lane
+  float* base;    // [32]: see softmax()
 };
 
 // 16 rows of 16 bf16 pairs, transposed: row p of `to` holds pair p of every row.
@@ -41,7 +43,8 @@ void transpose(uint16_t* to, __m512i r[16]) {
   }
   for (int i = 0; i < 4; ++i) {  // r[4 a + i], lane b: rows 4 a ... 4 a + 3 of pair 4 b + i
     const __m512i low = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88), high = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
-    const __m512i low2 = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88), high2 = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+    const __m512i low2 = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88),
+                  high2 = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
     _mm512_store_si512(to + i * 32, _mm512_shuffle_i32x4(low, low2, 0x88));
     _mm512_store_si512(to + (4 + i) * 32, _mm512_shuffle_i32x4(high, high2, 0x88));
     _mm512_store_si512(to + (8 + i) * 32, _mm512_shuffle_i32x4(low, low2, 0xdd));
@@ -57,7 +60,10 @@ void multiply_keys(const Scratch& s, const uint16_t* packed, int64_t keys, int64
   const int64_t q_row = steps * 64;  // bytes
   written();
   for (int64_t first = 0; first < keys; first += 32, packed += 2 * steps * kTile) {
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
     for (int64_t step = 0; step < steps; ++step) {
       _tile_loadd(4, s.q + step * 32, q_row);
       _tile_loadd(6, packed + step * kTile, 64);
@@ -76,7 +82,8 @@ void multiply_keys(const Scratch& s, const uint16_t* packed, int64_t keys, int64
   }
 }
 
-// The same for heads of at most 32 kSteps channels, whose queries stay in tiles 4 to 7: loading tiles costs as much as multiplying them.
+// The same for heads of at most 32 kSteps channels, whose queries stay in tiles 4 to 7: loading tiles costs as much as
+// multiplying them.
 template <int kSteps>
 void multiply_keys_by(const Scratch& s, const uint16_t* packed, int64_t keys) {
   written();
@@ -111,9 +118,9 @@ inline __m512 power_of_two(__m512 x) {
   return _mm512_scalef_ps(p, x);
 }
 
-// Weights 2^(score * factor - base) of a block of `keys` keys; those after the first `real` are padding. The base of a row is the largest
-// score * factor of its first block. It changes only when a later score exceeds it by more than kSlack: floating-point weights are as precise above 1
-// as below, and `mixed` rarely has to be rescaled.
+// Weights 2^(score * factor - base) of a block of `keys` keys; those after the first `real` are padding. The base of a
+// row is the largest score * factor of its first block. It changes only when a later score exceeds it by more than
+// kSlack: floating-point weights are as precise above 1 as below, and `mixed` rarely has to be rescaled.
 void softmax(const Scratch& s, int64_t keys, int64_t real, float factor, bool first, int64_t columns) {
   const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
   const int64_t whole = real / 32 * 32;
@@ -133,7 +140,8 @@ void softmax(const Scratch& s, int64_t keys, int64_t real, float factor, bool fi
       top[2] = _mm512_mask_max_ps(top[2], low, top[2], _mm512_load_ps(scores + whole));
       top[3] = _mm512_mask_max_ps(top[3], high, top[3], _mm512_load_ps(scores + whole + 16));
     }
-    const float largest = factor * _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(top[0], top[1]), _mm512_max_ps(top[2], top[3])));
+    const float largest =
+        factor * _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(top[0], top[1]), _mm512_max_ps(top[2], top[3])));
     __m512 sum = _mm512_load_ps(s.sums + row * 16);
     if (first) {
       s.base[row] = largest;
@@ -143,7 +151,8 @@ void softmax(const Scratch& s, int64_t keys, int64_t real, float factor, bool fi
       s.base[row] = largest;
       sum = _mm512_mul_ps(sum, shrink);
       float* const mixed = s.mixed + row * columns * 16;
-      for (int64_t c = 0; c < columns * 16; c += 16) _mm512_store_ps(mixed + c, _mm512_mul_ps(_mm512_load_ps(mixed + c), shrink));
+      for (int64_t c = 0; c < columns * 16; c += 16)
+        _mm512_store_ps(mixed + c, _mm512_mul_ps(_mm512_load_ps(mixed + c), shrink));
     }
     const __m512 f = _mm512_set1_ps(factor), base = _mm512_set1_ps(s.base[row]);
     uint16_t* const weights = reinterpret_cast<uint16_t*>(scores);
@@ -157,7 +166,8 @@ void softmax(const Scratch& s, int64_t keys, int64_t real, float factor, bool fi
     }
     if (whole < keys) {
       const __m512 a = _mm512_maskz_mov_ps(low, power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + whole), f, base)));
-      const __m512 b = _mm512_maskz_mov_ps(high, power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + whole + 16), f, base)));
+      const __m512 b =
+          _mm512_maskz_mov_ps(high, power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + whole + 16), f, base)));
       _mm512_store_si512(weights + whole, (__m512i)_mm512_cvtne2ps_pbh(b, a));
       sum = _mm512_add_ps(sum, a);
       sum2 = _mm512_add_ps(sum2, b);
@@ -166,26 +176,46 @@ void softmax(const Scratch& s, int64_t keys, int64_t real, float factor, bool fi
   }
 }
 
-// mixed [32, 16 kWidth] (+)= weights [32, keys] * values. Tiles 0 to 2 hold the sums of the upper 16 rows, 3 to 5 those of the lower.
+// mixed [32, 16 kWidth] (+)= weights [32, keys] * values. Tiles 0 to 2 hold the sums of the upper 16 rows, 3 to 5 those
+// of the lower.
 template <int kWidth>
-void multiply_values(const Scratch& s, float* mixed, int64_t mixed_row, const uint16_t* packed, int64_t columns, int64_t keys, bool first) {
+void multiply_values(const Scratch& s, float* mixed, int64_t mixed_row, const uint16_t* packed, int64_t columns,
+                     int64_t keys, bool first) {
   float* const below = mixed + 16 * mixed_row;
   const int64_t bytes = mixed_row * 4;
   written();
   if (first) {
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3); _tile_zero(4); _tile_zero(5);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
   } else {
-    _tile_loadd(0, mixed, bytes); _tile_loadd(3, below, bytes);
-    if constexpr (kWidth > 1) { _tile_loadd(1, mixed + 16, bytes); _tile_loadd(4, below + 16, bytes); }
-    if constexpr (kWidth > 2) { _tile_loadd(2, mixed + 32, bytes); _tile_loadd(5, below + 32, bytes); }
+    _tile_loadd(0, mixed, bytes);
+    _tile_loadd(3, below, bytes);
+    if constexpr (kWidth > 1) {
+      _tile_loadd(1, mixed + 16, bytes);
+      _tile_loadd(4, below + 16, bytes);
+    }
+    if constexpr (kWidth > 2) {
+      _tile_loadd(2, mixed + 32, bytes);
+      _tile_loadd(5, below + 32, bytes);
+    }
   }
   for (int64_t k = 0; k < keys; k += 32, packed += columns * kTile) {
     const uint16_t* const weights = reinterpret_cast<const uint16_t*>(s.scores) + k;
     _tile_loadd(6, weights, kScoreRow * 4);
     _tile_loadd(7, packed, 64);
     _tile_dpbf16ps(0, 6, 7);
-    if constexpr (kWidth > 1) { _tile_loadd(7, packed + kTile, 64); _tile_dpbf16ps(1, 6, 7); }
-    if constexpr (kWidth > 2) { _tile_loadd(7, packed + 2 * kTile, 64); _tile_dpbf16ps(2, 6, 7); }
+    if constexpr (kWidth > 1) {
+      _tile_loadd(7, packed + kTile, 64);
+      _tile_dpbf16ps(1, 6, 7);
+    }
+    if constexpr (kWidth > 2) {
+      _tile_loadd(7, packed + 2 * kTile, 64);
+      _tile_dpbf16ps(2, 6, 7);
+    }
     _tile_loadd(6, weights + 16 * kScoreRow * 2, kScoreRow * 4);
     if constexpr (kWidth > 2) {
       _tile_dpbf16ps(5, 6, 7);
@@ -197,9 +227,16 @@ void multiply_values(const Scratch& s, float* mixed, int64_t mixed_row, const ui
     }
     _tile_dpbf16ps(3, 6, 7);
   }
-  _tile_stored(0, mixed, bytes); _tile_stored(3, below, bytes);
-  if constexpr (kWidth > 1) { _tile_stored(1, mixed + 16, bytes); _tile_stored(4, below + 16, bytes); }
-  if constexpr (kWidth > 2) { _tile_stored(2, mixed + 32, bytes); _tile_stored(5, below + 32, bytes); }
+  _tile_stored(0, mixed, bytes);
+  _tile_stored(3, below, bytes);
+  if constexpr (kWidth > 1) {
+    _tile_stored(1, mixed + 16, bytes);
+    _tile_stored(4, below + 16, bytes);
+  }
+  if constexpr (kWidth > 2) {
+    _tile_stored(2, mixed + 32, bytes);
+    _tile_stored(5, below + 32, bytes);
+  }
 }
 
 void multiply_values(const Scratch& s, const uint16_t* packed, int64_t columns, int64_t keys, bool first) {
@@ -231,28 +268,34 @@ void AmxHead::pack(uint16_t* to, const uint16_t* k, int64_t k_row, const uint16_
       const __mmask32 mask = first32(size - step * 32);
       __m512i rows[16];
       for (int64_t i = 0; i < 16; ++i) {
-        rows[i] = first + i < keys ? _mm512_maskz_loadu_epi16(mask, k + (first + i) * k_row + step * 32) : _mm512_setzero_si512();
+        rows[i] = first + i < keys ? _mm512_maskz_loadu_epi16(mask, k + (first + i) * k_row + step * 32)
+                                   : _mm512_setzero_si512();
       }
       transpose(to, rows);
     }
   }
-  const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+  const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
+                                       5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
   const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
   for (int64_t first = 0; first < key_blocks() * 32; first += 32, to += columns() * kTile) {
     for (int64_t pair = 0; pair < 16; ++pair) {
       const int64_t key = first + 2 * pair;
       for (int64_t c = 0; c < columns(); c += 2) {
         const __mmask32 mask = first32(size - c * 16);
-        const __m512i a = key < keys ? _mm512_maskz_loadu_epi16(mask, v + key * v_row + c * 16) : _mm512_setzero_si512();
-        const __m512i b = key + 1 < keys ? _mm512_maskz_loadu_epi16(mask, v + (key + 1) * v_row + c * 16) : _mm512_setzero_si512();
+        const __m512i a =
+            key < keys ? _mm512_maskz_loadu_epi16(mask, v + key * v_row + c * 16) : _mm512_setzero_si512();
+        const __m512i b =
+            key + 1 < keys ? _mm512_maskz_loadu_epi16(mask, v + (key + 1) * v_row + c * 16) : _mm512_setzero_si512();
         _mm512_store_si512(to + c * kTile + pair * 32, _mm512_permutex2var_epi16(a, low, b));
-        if (c + 1 < columns()) _mm512_store_si512(to + (c + 1) * kTile + pair * 32, _mm512_permutex2var_epi16(a, high, b));
+        if (c + 1 < columns())
+          _mm512_store_si512(to + (c + 1) * kTile + pair * 32, _mm512_permutex2var_epi16(a, high, b));
       }
     }
   }
 }
 
-void AmxHead::attend(const uint16_t* packed, const uint16_t* q, int64_t q_row, int64_t n, uint16_t* out, int64_t out_row, float scale, void* scratch) const {
+void AmxHead::attend(const uint16_t* packed, const uint16_t* q, int64_t q_row, int64_t n, uint16_t* out,
+                     int64_t out_row, float scale, void* scratch) const {
   const int64_t width = steps() * 32, padded = key_blocks() * 32;
   const uint16_t* const values = packed + padded * width;
   Scratch s;
@@ -285,7 +328,8 @@ void AmxHead::attend(const uint16_t* packed, const uint16_t* q, int64_t q_row, i
     for (int64_t row = 0; row < rows; ++row) {
       const __m512 inverse = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(_mm512_load_ps(s.sums + row * 16)));
       for (int64_t c = 0; c < columns(); ++c) {
-        const __m256i y = (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_load_ps(s.mixed + (row * columns() + c) * 16), inverse));
+        const __m256i y =
+            (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_load_ps(s.mixed + (row * columns() + c) * 16), inverse));
         _mm256_mask_storeu_epi16(out + (from + row) * out_row + c * 16, first16(size - c * 16), y);
       }
     }
@@ -293,8 +337,9 @@ void AmxHead::attend(const uint16_t* packed, const uint16_t* q, int64_t q_row, i
 }
 
 // What ldtilecfg reads: palette 1, eight tiles of 16 rows of 64 bytes.
-alignas(64) static const uint8_t kTiles[64] = {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 64, 0, 64, 0, 64, 0, 64, 0, 64, 0, 64, 0, 64, 0,
-                                               0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 16, 16, 16, 16, 16, 16, 16};
+alignas(64) static const uint8_t kTiles[64] = {1, 0,  0, 0,  0, 0,  0, 0,  0, 0,  0,  0,  0,  0,  0,  0,  64, 0, 64,
+                                               0, 64, 0, 64, 0, 64, 0, 64, 0, 64, 0,  64, 0,  0,  0,  0,  0,  0, 0,
+                                               0, 0,  0, 0,  0, 0,  0, 0,  0, 0,  16, 16, 16, 16, 16, 16, 16, 16};
 
 AmxTiles::AmxTiles() { _tile_loadconfig(kTiles); }
 

@@ -31,8 +31,8 @@ struct ReleaseBrgemm {
   ~ReleaseBrgemm() { at::native::cpublas::brgemm_release(); }
 };
 
-// One head by oneDNN's block products. Keys are packed transposed, in blocks [d, kKeys]; values as [M, d] with d rounded up, because a tail costs more
-// than the padding.
+// One head by oneDNN's block products. Keys are packed transposed, in blocks [d, kKeys]; values as [M, d] with d
+// rounded up, because a tail costs more than the padding.
 template <class T>
 struct BrgemmHead {
   using Scope = ReleaseBrgemm;
@@ -55,14 +55,17 @@ struct BrgemmHead {
     }
   }
 
-  void attend(const T* packed, const T* q, int64_t q_row, int64_t n, T* out, int64_t out_row, float scale, void* scratch) const {
+  void attend(const T* packed, const T* q, int64_t q_row, int64_t n, T* out, int64_t out_row, float scale,
+              void* scratch) const {
     for (int64_t first = 0; first < n; first += kQueries) {
-      attend_block(packed, q + first * q_row, q_row, std::min(kQueries, n - first), out + first * out_row, out_row, scale, static_cast<float*>(scratch));
+      attend_block(packed, q + first * q_row, q_row, std::min(kQueries, n - first), out + first * out_row, out_row,
+                   scale, static_cast<float*>(scratch));
     }
   }
 
  private:
-  void attend_block(const T* packed, const T* q, int64_t q_row, int64_t n, T* out, int64_t out_row, float scale, float* scores) const {
+  void attend_block(const T* packed, const T* q, int64_t q_row, int64_t n, T* out, int64_t out_row, float scale,
+                    float* scores) const {
     const auto& kernels = row_kernels();
     constexpr Dtype dtype = std::is_same_v<T, float> ? Dtype::kFloat32 : Dtype::kBFloat16;
     float* const mixed = scores + kQueries * kKeys;
@@ -75,7 +78,8 @@ struct BrgemmHead {
     for (int64_t m = 0; m < keys; m += kKeys) {
       const int64_t width = block(m);
       brgemm<T>(n, width, size, q, q_row, packed + m * size, scores, kKeys, false);
-      kernels.softmax(weights, scores, dtype, n, std::min(kKeys, keys - m), kKeys, scale, running_max, sum, mixed, columns);
+      kernels.softmax(weights, scores, dtype, n, std::min(kKeys, keys - m), kKeys, scale, running_max, sum, mixed,
+                      columns);
       brgemm<T>(n, columns, width, weights, kKeys, packed + size * padded + m * columns, mixed, columns, true);
     }
     for (int64_t row = 0; row < n; ++row) {
@@ -90,7 +94,8 @@ bool has_amx() {
 #ifdef DIFFMINE_AMX
   static const bool usable = [] {
     const char* const isa = std::getenv("ONEDNN_MAX_CPU_ISA");
-    const bool allowed = !isa || std::string(isa).find("AMX") != std::string::npos || std::string(isa) == "ALL" || std::string(isa) == "DEFAULT";
+    const bool allowed = !isa || std::string(isa).find("AMX") != std::string::npos || std::string(isa) == "ALL" ||
+                         std::string(isa) == "DEFAULT";
     return allowed && at::get_cpu_capability().find("AVX512") != std::string::npos && at::cpu::init_amx();
   }();
   return usable;
@@ -104,11 +109,14 @@ template <class T, class Head>
 void run(const Head& head, const at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const int64_t heads = q.size(1), queries = q.size(2), all = q.size(0) * heads, threads = at::get_num_threads();
   if (all * queries == 0) return;
-  // Threads take whole heads if those divide evenly, otherwise parts of heads, at least eight parts each. The split changes no result.
+  // Threads take whole heads if those divide evenly, otherwise parts of heads, at least eight parts each. The split
+  // changes no result.
   const int64_t wanted = all % threads == 0 ? 1 : (8 * threads + all - 1) / all;
   const int64_t part = round_up((queries + wanted - 1) / wanted, kMinQueries), parts = (queries + part - 1) / part;
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head.size)));
-  const auto of = [&](void* data, const at::Tensor& x, int64_t i) { return static_cast<T*>(data) + i / heads * x.stride(0) + i % heads * x.stride(1); };
+  const auto of = [&](void* data, const at::Tensor& x, int64_t i) {
+    return static_cast<T*>(data) + i / heads * x.stride(0) + i % heads * x.stride(1);
+  };
   const auto read = [&](const at::Tensor& x, int64_t i) { return of(const_cast<void*>(x.const_data_ptr()), x, i); };
   void* const to = out.mutable_data_ptr();
   at::parallel_for(0, all * parts, 1, [&](int64_t begin, int64_t end) {
@@ -122,8 +130,8 @@ void run(const Head& head, const at::Tensor& out, const at::Tensor& q, const at:
       const int64_t at = i / parts, first = i % parts * part;
       if (at != held) head.pack(packed, read(k, at), k.stride(2), read(v, at), v.stride(2));
       held = at;
-      head.attend(packed, read(q, at) + first * q.stride(2), q.stride(2), std::min(part, queries - first), of(to, out, at) + first * out.stride(2), out.stride(2),
-                  scale, scratch);
+      head.attend(packed, read(q, at) + first * q.stride(2), q.stride(2), std::min(part, queries - first),
+                  of(to, out, at) + first * out.stride(2), out.stride(2), scale, scratch);
     }
   });
 }
@@ -131,7 +139,8 @@ void run(const Head& head, const at::Tensor& out, const at::Tensor& q, const at:
 }  // namespace
 
 bool has_attention_cpu(at::ScalarType dtype) {
-  return (dtype == at::kFloat && has_brgemm<float>()) || (dtype == at::kBFloat16 && (has_amx() || has_brgemm<at::BFloat16>()));
+  return (dtype == at::kFloat && has_brgemm<float>()) ||
+         (dtype == at::kBFloat16 && (has_amx() || has_brgemm<at::BFloat16>()));
 }
 
 at::Tensor attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {

@@ -18,7 +18,7 @@ template <class T>
 void add_tap(float* sums, const T* from, int64_t count, int64_t channels, const float* weight) {
   for (int64_t pixel = 0; pixel < count; ++pixel, from += channels, sums += kOutputs) {
     float parts[2][kOutputs] = {};  // two chains of additions
-    const auto add = [&](int64_t c, float (&part)[kOutputs]) {
+    const auto add = [&](int64_t c, float(&part)[kOutputs]) {
       const float value = static_cast<float>(from[c]);
       for (int64_t o = 0; o < kOutputs; ++o) part[o] += value * weight[c * kOutputs + o];
     };
@@ -40,10 +40,11 @@ void run(float* out, const T* x, const float* weight, const float* bias, const C
       const int64_t wanted = std::min(kOutputs, outputs - group * kOutputs);
       std::fill(sums.begin(), sums.end(), 0.0f);
       for (int64_t tap = 0; tap < 9; ++tap) {
-        const int64_t dy = tap / 3 - 1, dx = tap % 3 - 1, first = std::max<int64_t>(0, -dx), last = std::min(width, width - dx);
+        const int64_t dy = tap / 3 - 1, dx = tap % 3 - 1, first = std::max<int64_t>(0, -dx),
+                      last = std::min(width, width - dx);
         if (y + dy < 0 || y + dy >= height || first >= last) continue;
-        add_tap(sums.data() + first * kOutputs, x + ((row + dy) * width + first + dx) * channels, last - first, channels,
-                weight + (group * 9 + tap) * channels * kOutputs);
+        add_tap(sums.data() + first * kOutputs, x + ((row + dy) * width + first + dx) * channels, last - first,
+                channels, weight + (group * 9 + tap) * channels * kOutputs);
       }
       for (int64_t pixel = 0; pixel < width; ++pixel) {
         float* const to = out + (row * width + pixel) * outputs + group * kOutputs;

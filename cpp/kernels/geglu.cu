@@ -23,12 +23,16 @@ __global__ void geglu(T* __restrict__ out, const T* __restrict__ x, int64_t pack
 
 void launch_geglu(void* out, const void* x, Dtype dtype, int64_t rows, int64_t channels, void* cuda_stream) {
   if (rows * channels == 0) return;
-  by_pack(dtype, channels, [&](auto number, auto width) {
-    using T = decltype(number);
-    constexpr int kCount = decltype(width)::value;
-    const int64_t a_row = channels / kCount, packs = rows * a_row;
-    launch("geglu", geglu<T, kCount>, {blocks_of(packs)}, cuda_stream, static_cast<T*>(out), static_cast<const T*>(x), packs, a_row);
-  }, x, out);
+  by_pack(
+      dtype, channels,
+      [&](auto number, auto width) {
+        using T = decltype(number);
+        constexpr int kCount = decltype(width)::value;
+        const int64_t a_row = channels / kCount, packs = rows * a_row;
+        launch("geglu", geglu<T, kCount>, {blocks_of(packs)}, cuda_stream, static_cast<T*>(out),
+               static_cast<const T*>(x), packs, a_row);
+      },
+      x, out);
 }
 
 }  // namespace diffmine

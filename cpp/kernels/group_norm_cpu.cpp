@@ -12,9 +12,11 @@
 namespace diffmine {
 namespace {
 
-// Numbers a tile has at most: it stays in a core's cache, joining tiles is little work, and there are enough of them for many threads.
+// Numbers a tile has at most: it stays in a core's cache, joining tiles is little work, and there are enough of them
+// for many threads.
 constexpr int64_t kTile = 32768;
-constexpr int64_t kTileRows = 512;  // longer sums in fp32 drift: halves, whose digits are few, round to the same side again and again
+constexpr int64_t kTileRows =
+    512;  // longer sums in fp32 drift: halves, whose digits are few, round to the same side again and again
 
 // One image: the sums of its tiles, then mean, scale and shift by channel, then y.
 struct Image {
@@ -26,7 +28,8 @@ struct Image {
   std::vector<float> sums;    // [tiles, 3, C]: pivot, sum, square
   std::vector<float> affine;  // [3, C]: mean, scale, shift
 
-  Image(const GroupNormShape& shape_, int64_t image, const GroupNormInputs& inputs, void* out_) : shape(shape_), kernels(row_kernels()) {
+  Image(const GroupNormShape& shape_, int64_t image, const GroupNormInputs& inputs, void* out_)
+      : shape(shape_), kernels(row_kernels()) {
     const int64_t pixels = image * shape.pixels;
     x = static_cast<const char*>(inputs.x) + bytes(pixels, shape.first);
     beside = rest() ? static_cast<const char*>(inputs.beside) + bytes(pixels, rest()) : nullptr;
@@ -44,10 +47,12 @@ struct Image {
   void sum(int64_t tile) {
     const int64_t pixels = tile * tile_rows, channels = shape.channels;
     float* to = sums.data() + tile * 3 * channels;
-    kernels.sums(x + bytes(pixels, shape.first), shape.dtype, rows_of(tile), shape.first, to, to + channels, to + 2 * channels);
+    kernels.sums(x + bytes(pixels, shape.first), shape.dtype, rows_of(tile), shape.first, to, to + channels,
+                 to + 2 * channels);
     if (!rest()) return;
     to += shape.first;
-    kernels.sums(beside + bytes(pixels, rest()), shape.dtype, rows_of(tile), rest(), to, to + channels, to + 2 * channels);
+    kernels.sums(beside + bytes(pixels, rest()), shape.dtype, rows_of(tile), rest(), to, to + channels,
+                 to + 2 * channels);
   }
 
   void combine(const float* weight, const float* bias, const float* scale, const float* shift, const float* add) {
@@ -59,20 +64,24 @@ struct Image {
         for (int64_t tile = 0; tile < tiles; ++tile) {
           const double n = static_cast<double>(rows_of(tile));
           const float* from = sums.data() + tile * 3 * channels;
-          for (int64_t c = group * size; c < (group + 1) * size; ++c) f(n, from[c] + added(c), from[channels + c], from[2 * channels + c]);
+          for (int64_t c = group * size; c < (group + 1) * size; ++c)
+            f(n, from[c] + added(c), from[channels + c], from[2 * channels + c]);
         }
       };
       const double count = static_cast<double>(shape.pixels) * static_cast<double>(size);
       each([&](double n, double pivot, double sum, double) { mean += n * pivot + sum; });
       mean /= count;
-      each([&](double n, double pivot, double sum, double square) { m2 += square + (pivot - mean) * (2 * sum + n * (pivot - mean)); });
+      each([&](double n, double pivot, double sum, double square) {
+        m2 += square + (pivot - mean) * (2 * sum + n * (pivot - mean));
+      });
       const double r = 1 / std::sqrt(std::max(m2 / count, 0.0) + shape.eps);
       for (int64_t c = group * size; c < (group + 1) * size; ++c) {
         const double center = mean - added(c);
         const float near = static_cast<float>(center);  // what it leaves of the mean is in the shift
         double a = r * weight[c], b = bias[c] + (near - center) * a;
         if (scale) a *= 1.0 + scale[c], b = b * (1.0 + scale[c]) + shift[c];
-        affine[c] = near, affine[channels + c] = static_cast<float>(a), affine[2 * channels + c] = static_cast<float>(b);
+        affine[c] = near, affine[channels + c] = static_cast<float>(a),
+        affine[2 * channels + c] = static_cast<float>(b);
       }
     }
   }
@@ -81,8 +90,8 @@ struct Image {
     const auto part = [&](const char* from, int64_t first, int64_t count) {
       const int64_t pixels = tile * tile_rows;
       const float* const a = affine.data() + first;
-      kernels.affine(out + bytes(pixels, shape.channels) + bytes(1, first), shape.channels, from + bytes(pixels, count), shape.dtype, rows_of(tile), count, a,
-                     a + shape.channels, a + 2 * shape.channels, shape.silu);
+      kernels.affine(out + bytes(pixels, shape.channels) + bytes(1, first), shape.channels, from + bytes(pixels, count),
+                     shape.dtype, rows_of(tile), count, a, a + shape.channels, a + 2 * shape.channels, shape.silu);
     };
     part(x, 0, shape.first);
     if (rest()) part(beside, shape.first, rest());
@@ -95,21 +104,27 @@ void group_norm_cpu(void* out, GroupNormInputs inputs, float*, GroupNormShape sh
   const auto run = [&](int64_t begin, int64_t end, bool by_tile) {
     for (int64_t b = begin; b < end; ++b) {
       Image image(shape, b, inputs, out);
-      const auto row = [&](const float* rows, int64_t sharing) { return rows ? rows + b / sharing * shape.channels : nullptr; };
+      const auto row = [&](const float* rows, int64_t sharing) {
+        return rows ? rows + b / sharing * shape.channels : nullptr;
+      };
       const auto each_tile = [&](auto f) {
         if (by_tile) {
-          at::parallel_for(0, image.tiles, 1, [&](int64_t first, int64_t last) { for (int64_t s = first; s < last; ++s) f(s); });
+          at::parallel_for(0, image.tiles, 1, [&](int64_t first, int64_t last) {
+            for (int64_t s = first; s < last; ++s) f(s);
+          });
         } else {
           for (int64_t s = 0; s < image.tiles; ++s) f(s);
         }
       };
       each_tile([&](int64_t tile) { image.sum(tile); });
-      image.combine(inputs.weight, inputs.bias, row(inputs.scale, shape.sharing), row(inputs.shift, shape.sharing), row(inputs.add, shape.add_sharing));
+      image.combine(inputs.weight, inputs.bias, row(inputs.scale, shape.sharing), row(inputs.shift, shape.sharing),
+                    row(inputs.add, shape.add_sharing));
       each_tile([&](int64_t tile) { image.write(tile); });
     }
   };
   if (shape.pixels * shape.channels == 0) return;
-  if (shape.batch % at::get_num_threads() == 0) {  // whole images each: what was read is still near when it is read again
+  if (shape.batch % at::get_num_threads() ==
+      0) {  // whole images each: what was read is still near when it is read again
     at::parallel_for(0, shape.batch, 1, [&](int64_t begin, int64_t end) { run(begin, end, false); });
   } else {
     run(0, shape.batch, true);

@@ -1,4 +1,5 @@
-// LayerNorm: a warp holds its row in registers, so that x is read once; rows too long or not made of packs are read three times by a block.
+// LayerNorm: a warp holds its row in registers, so that x is read once; rows too long or not made of packs are read
+// three times by a block.
 #include "kernels/launch.cuh"
 #include "kernels/layer_norm.h"
 #include "kernels/vector.cuh"
@@ -11,8 +12,9 @@ constexpr int kRows = kThreads / 32;  // of a block
 // Rows of at most 32 kPacks packs.
 template <class T, int kPacks>
 __global__ void __launch_bounds__(kThreads, kPacks <= 5 ? 3 : 2)
-    layer_norm_warp(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
-                    const float* __restrict__ add, int64_t rows, int channels, float eps) {
+    layer_norm_warp(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ weight,
+                    const float* __restrict__ bias, const float* __restrict__ add, int64_t rows, int channels,
+                    float eps) {
   constexpr int kCount = kPack<T>;
   const int64_t row = blockIdx.x * static_cast<int64_t>(kRows) + threadIdx.x / 32;
   if (row >= rows) return;  // the whole warp
@@ -71,9 +73,9 @@ __device__ float block_sum(float x, float* parts) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) layer_norm_block(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ weight,
-                                                             const float* __restrict__ bias, const float* __restrict__ add, int64_t channels,
-                                                             float eps) {
+__global__ void __launch_bounds__(kThreads)
+    layer_norm_block(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ weight,
+                     const float* __restrict__ bias, const float* __restrict__ add, int64_t channels, float eps) {
   __shared__ float parts[kRows];
   x += blockIdx.x * channels, out += blockIdx.x * channels;
   const auto value = [&](int64_t c) { return to_float(x[c]) + (add ? add[c] : 0.0f); };
@@ -85,39 +87,43 @@ __global__ void __launch_bounds__(kThreads) layer_norm_block(T* __restrict__ out
     square += delta * delta;
   }
   const float r = 1.0f / sqrtf(block_sum(square, parts) / static_cast<float>(channels) + eps);
-  for (int64_t c = threadIdx.x; c < channels; c += kThreads) from_float(fmaf((value(c) - mean) * r, weight[c], bias[c]), out[c]);
+  for (int64_t c = threadIdx.x; c < channels; c += kThreads)
+    from_float(fmaf((value(c) - mean) * r, weight[c], bias[c]), out[c]);
 }
 
 }  // namespace
 
-void launch_layer_norm(void* out, const void* x, Dtype dtype, const float* weight, const float* bias, const float* add, int64_t rows,
-                       int64_t channels, double eps, void* cuda_stream) {
+void launch_layer_norm(void* out, const void* x, Dtype dtype, const float* weight, const float* bias, const float* add,
+                       int64_t rows, int64_t channels, double eps, void* cuda_stream) {
   if (rows * channels == 0) return;
-  by_pack(dtype, channels, [&](auto number, auto width) {
-    using T = decltype(number);
-    auto* to = static_cast<T*>(out);
-    const auto* from = static_cast<const T*>(x);
-    const auto by_warps = [&](auto packs) {
-      const int64_t blocks = (rows + kRows - 1) / kRows;
-      check_size(blocks <= INT32_MAX, "layer_norm");
-      launch("layer_norm", layer_norm_warp<T, decltype(packs)::value>, {static_cast<unsigned>(blocks)}, cuda_stream, to, from, weight, bias, add, rows,
-             static_cast<int>(channels), static_cast<float>(eps));
-    };
-    const int64_t packs = (channels / kPack<T> + 31) / 32;  // of a lane
-    if (decltype(width)::value == 1 || packs > 12) {
-      check_size(rows <= INT32_MAX, "layer_norm");
-      launch("layer_norm", layer_norm_block<T>, {static_cast<unsigned>(rows)}, cuda_stream, to, from, weight, bias, add, channels,
-             static_cast<float>(eps));
-    } else if (packs <= 2) {
-      by_warps(Width<2>{});
-    } else if (packs <= 3) {
-      by_warps(Width<3>{});
-    } else if (packs <= 5) {
-      by_warps(Width<5>{});
-    } else {
-      by_warps(Width<12>{});
-    }
-  }, x, out, weight, bias, add);
+  by_pack(
+      dtype, channels,
+      [&](auto number, auto width) {
+        using T = decltype(number);
+        auto* to = static_cast<T*>(out);
+        const auto* from = static_cast<const T*>(x);
+        const auto by_warps = [&](auto packs) {
+          const int64_t blocks = (rows + kRows - 1) / kRows;
+          check_size(blocks <= INT32_MAX, "layer_norm");
+          launch("layer_norm", layer_norm_warp<T, decltype(packs)::value>, {static_cast<unsigned>(blocks)}, cuda_stream,
+                 to, from, weight, bias, add, rows, static_cast<int>(channels), static_cast<float>(eps));
+        };
+        const int64_t packs = (channels / kPack<T> + 31) / 32;  // of a lane
+        if (decltype(width)::value == 1 || packs > 12) {
+          check_size(rows <= INT32_MAX, "layer_norm");
+          launch("layer_norm", layer_norm_block<T>, {static_cast<unsigned>(rows)}, cuda_stream, to, from, weight, bias,
+                 add, channels, static_cast<float>(eps));
+        } else if (packs <= 2) {
+          by_warps(Width<2>{});
+        } else if (packs <= 3) {
+          by_warps(Width<3>{});
+        } else if (packs <= 5) {
+          by_warps(Width<5>{});
+        } else {
+          by_warps(Width<12>{});
+        }
+      },
+      x, out, weight, bias, add);
 }
 
 }  // namespace diffmine

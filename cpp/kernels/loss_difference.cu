@@ -1,4 +1,5 @@
-// Loss difference: one thread an dtype of an output map, looping over its conditions and channels; nothing but the map is written.
+// Loss difference: one thread an dtype of an output map, looping over its conditions and channels; nothing but the map
+// is written.
 #include "kernels/launch.cuh"
 #include "kernels/loss_difference.h"
 
@@ -36,10 +37,12 @@ __global__ void loss_difference(float* __restrict__ out, const float* __restrict
 }  // namespace
 
 void launch_loss_difference(float* out, const float* e, const float* x, const float* noise, const float* target_x,
-                            const float* target_noise, const int64_t* subject, const float* weight, LossShape shape, void* cuda_stream) {
+                            const float* target_noise, const int64_t* subject, const float* weight, LossShape shape,
+                            void* cuda_stream) {
   const int64_t n = shape.rows * shape.outputs * shape.height * shape.width * shape.fold * shape.fold;
   if (n == 0) return;
-  launch("loss_difference", loss_difference, {blocks_of(n)}, cuda_stream, out, e, x, noise, target_x, target_noise, subject, weight, shape);
+  launch("loss_difference", loss_difference, {blocks_of(n)}, cuda_stream, out, e, x, noise, target_x, target_noise,
+         subject, weight, shape);
 }
 
 }  // namespace diffmine

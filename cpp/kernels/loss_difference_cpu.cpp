@@ -8,9 +8,11 @@
 namespace diffmine {
 
 void loss_difference_cpu(float* out, const float* e, const float* x, const float* noise, const float* target_x,
-                         const float* target_noise, const int64_t* subject, const float* weight, LossShape shape, void*) {
+                         const float* target_noise, const int64_t* subject, const float* weight, LossShape shape,
+                         void*) {
   const int64_t conditions = shape.conditions, outputs = shape.outputs, channels = shape.channels;
-  const int64_t height = shape.height, width = shape.width, fold = shape.fold, plane = height * width, folded = fold * fold;
+  const int64_t height = shape.height, width = shape.width, fold = shape.fold, plane = height * width,
+                folded = fold * fold;
   const float inverse = static_cast<float>(folded) / static_cast<float>(channels);  // one over the channels of a pixel
   at::parallel_for(0, shape.rows * outputs, 1, [&](int64_t begin, int64_t end) {
     for (int64_t pm = begin; pm < end; ++pm) {

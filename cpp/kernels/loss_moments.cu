@@ -7,11 +7,11 @@ namespace {
 
 constexpr int kMapThreads = 64;  // maps are small: 64 x 64 elements should reach many multiprocessors
 
-__global__ void __launch_bounds__(kMapThreads) loss_moments(float* __restrict__ differences, float* __restrict__ mean, float* __restrict__ m2,
-                                                            const float* __restrict__ e, const float* __restrict__ x,
-                                                            const float* __restrict__ noise, const float* __restrict__ target_x,
-                                                            const float* __restrict__ target_noise, const int64_t* __restrict__ subject,
-                                                            const float* __restrict__ weight, LossMomentsShape shape) {
+__global__ void __launch_bounds__(kMapThreads)
+    loss_moments(float* __restrict__ differences, float* __restrict__ mean, float* __restrict__ m2,
+                 const float* __restrict__ e, const float* __restrict__ x, const float* __restrict__ noise,
+                 const float* __restrict__ target_x, const float* __restrict__ target_noise,
+                 const int64_t* __restrict__ subject, const float* __restrict__ weight, LossMomentsShape shape) {
   const int64_t fold = shape.fold, folded = fold * fold, plane = shape.height * shape.width, map = plane * folded;
   const int64_t row_size = shape.channels * plane;
   const int64_t i = blockIdx.x * static_cast<int64_t>(kMapThreads) + threadIdx.x;
@@ -54,8 +54,8 @@ void launch_loss_moments(float* differences, float* mean, float* m2, const float
   if (n * shape.samples == 0) return;
   const int64_t blocks = (n + kMapThreads - 1) / kMapThreads;
   check_size(blocks <= INT32_MAX, "loss_moments");
-  launch("loss_moments", loss_moments, {static_cast<unsigned>(blocks), kMapThreads}, cuda_stream, differences, mean, m2, e, x, noise, target_x,
-         target_noise, subject, weight, shape);
+  launch("loss_moments", loss_moments, {static_cast<unsigned>(blocks), kMapThreads}, cuda_stream, differences, mean, m2,
+         e, x, noise, target_x, target_noise, subject, weight, shape);
 }
 
 }  // namespace diffmine

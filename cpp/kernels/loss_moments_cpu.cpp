@@ -1,4 +1,5 @@
-// CPU implementation of loss_moments.cu: its two parts after each other for one sample at a time, whose maps stay in the cache.
+// CPU implementation of loss_moments.cu: its two parts after each other for one sample at a time, whose maps stay in
+// the cache.
 #include "kernels/loss_moments.h"
 
 #include <ATen/Parallel.h>
@@ -8,9 +9,11 @@
 
 namespace diffmine {
 
-void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise, const float* target_x,
-                      const float* target_noise, const int64_t* subject, const float* weight, LossMomentsShape shape, void*) {
-  const int64_t conditions = shape.conditions, channels = shape.channels, height = shape.height, width = shape.width, fold = shape.fold;
+void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise,
+                      const float* target_x, const float* target_noise, const int64_t* subject, const float* weight,
+                      LossMomentsShape shape, void*) {
+  const int64_t conditions = shape.conditions, channels = shape.channels, height = shape.height, width = shape.width,
+                fold = shape.fold;
   const int64_t plane = height * width, folded = fold * fold, row_size = channels * plane;
   const int64_t line = width * folded;  // `fold` lines of the map
   const float inverse = static_cast<float>(folded) / static_cast<float>(channels);

@@ -5,8 +5,8 @@
 namespace diffmine {
 namespace {
 
-__global__ void update_moments(const float* __restrict__ samples, int64_t n, int64_t elements, int64_t count, float* __restrict__ mean,
-                               float* __restrict__ m2) {
+__global__ void update_moments(const float* __restrict__ samples, int64_t n, int64_t elements, int64_t count,
+                               float* __restrict__ mean, float* __restrict__ m2) {
   const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (i >= elements) return;
   float m = mean[i], q = m2[i];
@@ -22,7 +22,8 @@ __global__ void update_moments(const float* __restrict__ samples, int64_t n, int
 
 }  // namespace
 
-void launch_update_moments(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, float* m2, void* cuda_stream) {
+void launch_update_moments(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, float* m2,
+                           void* cuda_stream) {
   if (n * elements == 0) return;
   launch("update_moments", update_moments, {blocks_of(elements)}, cuda_stream, samples, n, elements, count, mean, m2);
 }

@@ -5,7 +5,8 @@
 
 namespace diffmine {
 
-void update_moments_cpu(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, float* m2, void*) {
+void update_moments_cpu(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, float* m2,
+                        void*) {
   at::parallel_for(0, elements, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t s = 0; s < n; ++s) {
       const float* x = samples + s * elements;

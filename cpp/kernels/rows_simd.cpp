@@ -1,5 +1,5 @@
-// See rows.h. This file is compiled several times with different instruction sets: it takes in nothing but vector types, so that no
-// inline function of a common header is emitted with instructions that another machine does not have.
+// See rows.h. This file is compiled several times with different instruction sets: it takes in nothing but vector
+// types, so that no inline function of a common header is emitted with instructions that another machine does not have.
 #include <ATen/cpu/vec/vec.h>
 
 #include <algorithm>
@@ -23,9 +23,13 @@ struct Two {
 };
 
 template <class F>
-Two each(const Two& a, F f) { return {f(a.low), f(a.high)}; }
+Two each(const Two& a, F f) {
+  return {f(a.low), f(a.high)};
+}
 template <class F>
-Two each(const Two& a, const Two& b, F f) { return {f(a.low, b.low), f(a.high, b.high)}; }
+Two each(const Two& a, const Two& b, F f) {
+  return {f(a.low, b.low), f(a.high, b.high)};
+}
 Two operator+(const Two& a, const Two& b) { return {a.low + b.low, a.high + b.high}; }
 Two operator-(const Two& a, const Two& b) { return {a.low - b.low, a.high - b.high}; }
 Two operator*(const Two& a, const Two& b) { return {a.low * b.low, a.high * b.high}; }
@@ -57,12 +61,14 @@ void store(T* p, const Two& x, int64_t count = kWidth) {
     x.low.store(p, std::min(count, kOne));
     if (count > kOne) x.high.store(p + kOne, std::min(count - kOne, kOne));
   } else {
-    if constexpr (std::is_same_v<T, c10::Half>) at::vec::convert_float_half(x.low, x.high).store(p, std::min(count, kWidth));
+    if constexpr (std::is_same_v<T, c10::Half>)
+      at::vec::convert_float_half(x.low, x.high).store(p, std::min(count, kWidth));
     else at::vec::convert_float_bfloat16(x.low, x.high).store(p, std::min(count, kWidth));
   }
 }
 
-// f(i, count) over 0 ... c - 1 in steps of a vector; the last may be cut. Both calls are inlined, the first without tests of count.
+// f(i, count) over 0 ... c - 1 in steps of a vector; the last may be cut. Both calls are inlined, the first without
+// tests of count.
 template <class F>
 inline __attribute__((always_inline)) void by_vector(int64_t c, F f) {
   int64_t i = 0;
@@ -80,11 +86,14 @@ float total(const Two& x) {
 // For halves an exponential that is wrong by up to 1e-6 is exact enough, and half the work.
 template <class T>
 inline __attribute__((always_inline)) Vector exponential(const Vector& x) {
-  if constexpr (std::is_same_v<T, float>) return x.exp(); else return x.exp_u20();
+  if constexpr (std::is_same_v<T, float>) return x.exp();
+  else return x.exp_u20();
 }
 
 template <class T>
-inline __attribute__((always_inline)) Vector silu(const Vector& x) { return x / (Vector(1.0f) + exponential<T>(x.neg())); }
+inline __attribute__((always_inline)) Vector silu(const Vector& x) {
+  return x / (Vector(1.0f) + exponential<T>(x.neg()));
+}
 
 // x (1 + erf(x / sqrt 2)) / 2; for halves erf after Abramowitz and Stegun 7.1.26, which vector types use for fp32 too.
 template <class T>
@@ -93,7 +102,8 @@ inline __attribute__((always_inline)) Vector gelu(const Vector& x) {
   if constexpr (std::is_same_v<T, float>) return half * (one + z.erf());
   const Vector magnitude = z.abs(), t = one / at::vec::fmadd(magnitude, Vector(0.3275911f), one);
   auto p = at::vec::fmadd(t, Vector(1.061405429f), Vector(-1.453152027f));
-  for (const float coefficient : {1.421413741f, -0.284496736f, 0.254829592f}) p = at::vec::fmadd(p, t, Vector(coefficient));
+  for (const float coefficient : {1.421413741f, -0.284496736f, 0.254829592f})
+    p = at::vec::fmadd(p, t, Vector(coefficient));
   return at::vec::fmadd(half.abs(), one - p * t * exponential<T>((z * z).neg()), half);  // x erf(z) is even
 }
 
@@ -101,7 +111,8 @@ template <class T>
 void sums(const T* x, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
   by_vector(c, [&](int64_t i, int64_t count) {
     Two first = load(x + i, count);
-    if (n >= 4) first = (first + load(x + c + i, count) + load(x + 2 * c + i, count) + load(x + 3 * c + i, count)) * all(0.25f);
+    if (n >= 4)
+      first = (first + load(x + c + i, count) + load(x + 2 * c + i, count) + load(x + 3 * c + i, count)) * all(0.25f);
     store(pivot + i, first, count);
     store(sum + i, all(0), count);
     store(square + i, all(0), count);
@@ -124,7 +135,8 @@ void sums(const T* x, int64_t n, int64_t c, float* pivot, float* sum, float* squ
 }
 
 template <class T>
-void affine(T* out, int64_t out_row, const T* x, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift, bool with_silu) {
+void affine(T* out, int64_t out_row, const T* x, int64_t n, int64_t c, const float* mean, const float* scale,
+            const float* shift, bool with_silu) {
   const auto rows = [&](auto then) {
     for (int64_t row = 0; row < n; ++row, x += c, out += out_row) {
       by_vector(c, [&](int64_t i, int64_t count) {
@@ -133,14 +145,17 @@ void affine(T* out, int64_t out_row, const T* x, int64_t n, int64_t c, const flo
       });
     }
   };
-  if (with_silu) rows(silu<T>); else rows([](const Vector& y) { return y; });
+  if (with_silu) rows(silu<T>);
+  else rows([](const Vector& y) { return y; });
 }
 
 template <bool kAdd, class T>
-void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, const float* bias, const float* add, float eps) {
+void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, const float* bias, const float* add,
+                float eps) {
   const float inverse = 1.0f / static_cast<float>(c);
   const auto value = [&](int64_t i, int64_t count) {
-    if constexpr (kAdd) return load(x + i, count) + load(add + i, count); else return load(x + i, count);
+    if constexpr (kAdd) return load(x + i, count) + load(add + i, count);
+    else return load(x + i, count);
   };
   for (int64_t row = 0; row < n; ++row, x += c, out += c) {
     Two sum = all(0), square = all(0);
@@ -166,7 +181,9 @@ void layer_norm(T* out, const T* x, int64_t n, int64_t c, const float* weight, c
 template <class T>
 void geglu(T* out, const T* x, int64_t n, int64_t c) {
   for (int64_t row = 0; row < n; ++row, x += 2 * c, out += c) {
-    by_vector(c, [&](int64_t i, int64_t count) { store(out + i, load(x + i, count) * each(load(x + c + i, count), gelu<T>), count); });
+    by_vector(c, [&](int64_t i, int64_t count) {
+      store(out + i, load(x + i, count) * each(load(x + c + i, count), gelu<T>), count);
+    });
   }
 }
 
@@ -193,8 +210,8 @@ inline Vector larger(const Vector& a, const Vector& b) {
 #endif
 }
 
-// The softmax's exponential of x <= 0, and its base: 2^x where instructions split x into integer and fraction, otherwise e^x. Relative errors are below 2e-7
-// for fp32; below 8e-5 for halves, 1/25 of bf16's rounding.
+// The softmax's exponential of x <= 0, and its base: 2^x where instructions split x into integer and fraction,
+// otherwise e^x. Relative errors are below 2e-7 for fp32; below 8e-5 for halves, 1/25 of bf16's rounding.
 #if defined(CPU_CAPABILITY_AVX512)
 constexpr float kPowersOf = 1.44269504f;  // e^x = 2^(x log2 e)
 inline float power(float x) { return std::exp2(x); }
@@ -207,7 +224,8 @@ inline __attribute__((always_inline)) Vector power(const Vector& x) {
     return p;
   };
   if constexpr (std::is_same_v<T, float>) {
-    return _mm512_scalef_ps(polynomial(0.0018775769f, 0.0089893406f, 0.0558263175f, 0.2401536107f, 0.6931530833f, 0.9999999404f), x);
+    return _mm512_scalef_ps(
+        polynomial(0.0018775769f, 0.0089893406f, 0.0558263175f, 0.2401536107f, 0.6931530833f, 0.9999999404f), x);
   } else {
     return _mm512_scalef_ps(polynomial(0.0780245364f, 0.2260672003f, 0.6958335042f, 0.9999252558f), x);
   }
@@ -216,11 +234,14 @@ inline __attribute__((always_inline)) Vector power(const Vector& x) {
 constexpr float kPowersOf = 1;
 inline float power(float x) { return std::exp(x); }
 template <class T>
-inline __attribute__((always_inline)) Vector power(const Vector& x) { return x.exp_u20(); }
+inline __attribute__((always_inline)) Vector power(const Vector& x) {
+  return x.exp_u20();
+}
 #endif
 
 template <class T>
-void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stride, float scale, float* running_max, float* sum, float* mixed, int64_t m) {
+void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stride, float scale, float* running_max,
+             float* sum, float* mixed, int64_t m) {
   const float factor = scale * kPowersOf;
   for (int64_t row = 0; row < n; ++row, weights += stride, scores += stride, mixed += m) {
     Two high = all(scores[0]), high2 = high;
@@ -250,7 +271,8 @@ void softmax(T* weights, const float* scores, int64_t n, int64_t c, int64_t stri
     const float shrink = power(running_max[row] - largest);
     sum[row] = sum[row] * shrink + total(total_weight);
     running_max[row] = largest;
-    if (shrink != 1) by_vector(m, [&](int64_t i, int64_t count) { store(mixed + i, load(mixed + i, count) * all(shrink), count); });
+    if (shrink != 1)
+      by_vector(m, [&](int64_t i, int64_t count) { store(mixed + i, load(mixed + i, count) * all(shrink), count); });
   }
 }
 
@@ -271,11 +293,14 @@ const RowKernels DIFFMINE_KERNELS{
     [](const void* x, Dtype dtype, int64_t n, int64_t c, float* pivot, float* sum, float* square) {
       by_dtype(dtype, [&]<class T>(T*) { sums(static_cast<const T*>(x), n, c, pivot, sum, square); });
     },
-    [](void* out, int64_t out_row, const void* x, Dtype dtype, int64_t n, int64_t c, const float* mean, const float* scale, const float* shift,
-       bool silu) {
-      by_dtype(dtype, [&]<class T>(T*) { affine(static_cast<T*>(out), out_row, static_cast<const T*>(x), n, c, mean, scale, shift, silu); });
+    [](void* out, int64_t out_row, const void* x, Dtype dtype, int64_t n, int64_t c, const float* mean,
+       const float* scale, const float* shift, bool silu) {
+      by_dtype(dtype, [&]<class T>(T*) {
+        affine(static_cast<T*>(out), out_row, static_cast<const T*>(x), n, c, mean, scale, shift, silu);
+      });
     },
-    [](void* out, const void* x, Dtype dtype, int64_t n, int64_t c, const float* weight, const float* bias, const float* add, float eps) {
+    [](void* out, const void* x, Dtype dtype, int64_t n, int64_t c, const float* weight, const float* bias,
+       const float* add, float eps) {
       by_dtype(dtype, [&]<class T>(T*) {
         const auto run = add ? layer_norm<true, T> : layer_norm<false, T>;
         run(static_cast<T*>(out), static_cast<const T*>(x), n, c, weight, bias, add, eps);
@@ -287,8 +312,11 @@ const RowKernels DIFFMINE_KERNELS{
     [](void* x, const void* residual, const float* v, Dtype dtype, int64_t n, int64_t c) {
       by_dtype(dtype, [&]<class T>(T*) { add(static_cast<T*>(x), static_cast<const T*>(residual), v, n, c); });
     },
-    [](void* weights, const float* scores, Dtype dtype, int64_t n, int64_t c, int64_t stride, float scale, float* running_max, float* sum, float* mixed, int64_t m) {
-      by_dtype(dtype, [&]<class T>(T*) { softmax(static_cast<T*>(weights), scores, n, c, stride, scale, running_max, sum, mixed, m); });
+    [](void* weights, const float* scores, Dtype dtype, int64_t n, int64_t c, int64_t stride, float scale,
+       float* running_max, float* sum, float* mixed, int64_t m) {
+      by_dtype(dtype, [&]<class T>(T*) {
+        softmax(static_cast<T*>(weights), scores, n, c, stride, scale, running_max, sum, mixed, m);
+      });
     },
 };
 

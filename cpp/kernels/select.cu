@@ -1,6 +1,7 @@
-// Patch selection: one block a map and end of it. Each round every thread finds the best of its share that overlaps no patch chosen so
-// far, then the block reduces to one (value, place), the lower place winning ties. A map of 449 x 449 is read five times, from the L2
-// cache: some tenths of a millisecond beside the hundreds that its image's denoising takes.
+// Patch selection: one block a map and end of it. Each round every thread finds the best of its share that overlaps no
+// patch chosen so far, then the block reduces to one (value, place), the lower place winning ties. A map of 449 x 449
+// is read five times, from the L2 cache: some tenths of a millisecond beside the hundreds that its image's denoising
+// takes.
 #include "kernels/launch.cuh"
 #include "kernels/select.h"
 
@@ -23,7 +24,8 @@ __device__ Best better(Best a, Best b) {
 // The best of a warp, in every lane.
 __device__ Best best_of_warp(Best best) {
   for (int lanes = 16; lanes > 0; lanes /= 2) {
-    best = better(best, {__shfl_xor_sync(0xffffffffu, best.value, lanes), __shfl_xor_sync(0xffffffffu, best.place, lanes)});
+    best = better(best,
+                  {__shfl_xor_sync(0xffffffffu, best.value, lanes), __shfl_xor_sync(0xffffffffu, best.place, lanes)});
   }
   return best;
 }
@@ -38,8 +40,9 @@ __device__ bool free_of(const int2* chosen, int64_t n, int place, int columns, i
 }
 
 // Blocks (map, 0) pick the highest of sign * scores into `first`, blocks (map, 1) the lowest into `second`.
-__global__ void __launch_bounds__(kSelectThreads) select_patches(const float* __restrict__ scores, int places, int columns, int64_t patch,
-                                                                 int64_t count, float sign, int64_t* first, int64_t* second) {
+__global__ void __launch_bounds__(kSelectThreads)
+    select_patches(const float* __restrict__ scores, int places, int columns, int64_t patch, int64_t count, float sign,
+                   int64_t* first, int64_t* second) {
   auto* chosen = dynamic_shared<int2>();  // [count]
   __shared__ Best bests[kSelectThreads / 32];
   const float* score = scores + blockIdx.x * static_cast<int64_t>(places);
@@ -52,7 +55,8 @@ __global__ void __launch_bounds__(kSelectThreads) select_patches(const float* __
 #pragma unroll 4
       for (int i = threadIdx.x; i < places; i += kSelectThreads) {
         const float value = sign * score[i];
-        if (value == value && (best.place < 0 || value > best.value) && free_of(chosen, n, i, columns, patch)) best = {value, i};
+        if (value == value && (best.place < 0 || value > best.value) && free_of(chosen, n, i, columns, patch))
+          best = {value, i};
       }
     }
     best = best_of_warp(best);
@@ -68,25 +72,26 @@ __global__ void __launch_bounds__(kSelectThreads) select_patches(const float* __
   }
 }
 
-void select(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, float sign, int64_t* first,
-            int64_t* second, void* cuda_stream) {
+void select(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, float sign,
+            int64_t* first, int64_t* second, void* cuda_stream) {
   if (maps * count == 0) return;
-  check_size(rows * columns <= INT32_MAX - kSelectThreads && maps <= INT32_MAX && sizeof(int2) * count <= kMaxShared - (1 << 10),
+  check_size(rows * columns <= INT32_MAX - kSelectThreads && maps <= INT32_MAX &&
+                 sizeof(int2) * count <= kMaxShared - (1 << 10),
              "select_patches");
   const dim3 blocks(static_cast<unsigned>(maps), second ? 2 : 1);
-  launch("select_patches", select_patches, {blocks, kSelectThreads, sizeof(int2) * count}, cuda_stream, scores, static_cast<int>(rows * columns),
-         static_cast<int>(columns), patch, count, sign, first, second);
+  launch("select_patches", select_patches, {blocks, kSelectThreads, sizeof(int2) * count}, cuda_stream, scores,
+         static_cast<int>(rows * columns), static_cast<int>(columns), patch, count, sign, first, second);
 }
 
 }  // namespace
 
-void launch_select_patches(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, bool ascending,
-                           int64_t* picks, void* cuda_stream) {
+void launch_select_patches(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch,
+                           int64_t count, bool ascending, int64_t* picks, void* cuda_stream) {
   select(scores, maps, rows, columns, patch, count, ascending ? -1.0f : 1.0f, picks, nullptr, cuda_stream);
 }
 
-void launch_select_extremes(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top,
-                            int64_t* bottom, void* cuda_stream) {
+void launch_select_extremes(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch,
+                            int64_t count, int64_t* top, int64_t* bottom, void* cuda_stream) {
   select(scores, maps, rows, columns, patch, count, 1.0f, top, bottom, cuda_stream);
 }
 

@@ -8,8 +8,8 @@
 
 namespace diffmine {
 
-void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, bool ascending,
-                        int64_t* picks, void*) {
+void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count,
+                        bool ascending, int64_t* picks, void*) {
   at::parallel_for(0, maps, 1, [&](int64_t begin, int64_t end) {
     std::vector<char> taken;
     for (int64_t map = begin; map < end; ++map) {
@@ -38,8 +38,8 @@ void select_patches_cpu(const float* scores, int64_t maps, int64_t rows, int64_t
   });
 }
 
-void select_extremes_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count, int64_t* top,
-                         int64_t* bottom, void*) {
+void select_extremes_cpu(const float* scores, int64_t maps, int64_t rows, int64_t columns, int64_t patch, int64_t count,
+                         int64_t* top, int64_t* bottom, void*) {
   select_patches_cpu(scores, maps, rows, columns, patch, count, false, top);
   select_patches_cpu(scores, maps, rows, columns, patch, count, true, bottom);
 }

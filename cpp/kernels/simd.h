@@ -1,4 +1,5 @@
-// Kernels that are compiled once for each instruction set (cmake/simd.cmake): which of them this machine can run is found out when the program runs.
+// Kernels that are compiled once for each instruction set (cmake/simd.cmake): which of them this machine can run is
+// found out when the program runs.
 #pragma once
 #include <ATen/Version.h>
 

@@ -78,7 +78,8 @@ void by_dtype(Dtype dtype, F f) {
   }
 }
 
-// f(a value of the dtype, the Width of its packs): 16 bytes if they divide the rows and the addresses are aligned, otherwise one value.
+// f(a value of the dtype, the Width of its packs): 16 bytes if they divide the rows and the addresses are aligned,
+// otherwise one value.
 template <class F, class... Addresses>
 void by_pack(Dtype dtype, int64_t row, F f, const Addresses*... addresses) {
   by_dtype(dtype, [&](auto number) {

@@ -11,7 +11,8 @@ extern const WinogradKernels winograd_kernels_avx2, winograd_kernels_avx512;
 
 const WinogradKernels& winograd_kernels() {
 #ifdef DIFFMINE_SIMD
-  static const WinogradKernels& chosen = of_this_processor(winograd_kernels_default, winograd_kernels_avx2, winograd_kernels_avx512);
+  static const WinogradKernels& chosen =
+      of_this_processor(winograd_kernels_default, winograd_kernels_avx2, winograd_kernels_avx512);
   return chosen;
 #else
   return winograd_kernels_default;

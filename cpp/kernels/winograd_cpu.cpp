@@ -30,7 +30,9 @@ struct Tiles {
       : images(images_), height(height_), width(width_), rows((height_ + 1) / 2), columns((width_ + 1) / 2) {}
   int64_t count() const { return images * rows * columns; }
 
-  struct Place { int64_t image, row, column; };  // the tile's first output pixel
+  struct Place {
+    int64_t image, row, column;
+  };  // the tile's first output pixel
   Place place(int64_t tile) const { return {tile / (rows * columns), tile / columns % rows * 2, tile % columns * 2}; }
   bool inside(int64_t row, int64_t column) const { return row >= 0 && row < height && column >= 0 && column < width; }
   int64_t pixel(const Place& p, int64_t row, int64_t column) const { return (p.image * height + row) * width + column; }
@@ -39,7 +41,8 @@ struct Tiles {
 }  // namespace
 
 bool winograd_pays(int64_t in, int64_t out, at::ScalarType dtype) {
-  return (dtype == at::kFloat || dtype == at::kHalf) && in >= 32 && out >= 32 && in % 16 == 0 && out % 16 == 0 && in * out <= 1280 * 1024 && has_brgemm<float>();
+  return (dtype == at::kFloat || dtype == at::kHalf) && in >= 32 && out >= 32 && in % 16 == 0 && out % 16 == 0 &&
+         in * out <= 1280 * 1024 && has_brgemm<float>();
 }
 
 at::Tensor winograd_weight(const at::Tensor& weight) {
@@ -48,13 +51,17 @@ at::Tensor winograd_weight(const at::Tensor& weight) {
   auto packed = at::empty({16 * in * out}, at::kFloat);
   for (int64_t first = 0; first < out; first += kColumns) {
     const int64_t columns = columns_of(out, first);
-    const auto u = at::matmul(at::matmul(g, weight.slice(0, first, first + columns).to(at::kDouble)), g.t());  // [columns, in, 4, 4]
-    packed.slice(0, 16 * in * first, 16 * in * (first + columns)).view({4, 4, in, columns}).copy_(u.permute({2, 3, 1, 0}));
+    const auto u = at::matmul(at::matmul(g, weight.slice(0, first, first + columns).to(at::kDouble)),
+                              g.t());  // [columns, in, 4, 4]
+    packed.slice(0, 16 * in * first, 16 * in * (first + columns))
+        .view({4, 4, in, columns})
+        .copy_(u.permute({2, 3, 1, 0}));
   }
   return packed;
 }
 
-at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) {
+at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                         const at::Tensor& residual) {
   if (x.scalar_type() != at::kFloat) {
     const auto fp32 = [](const at::Tensor& t) { return t.defined() ? t.to(at::kFloat) : t; };
     return winograd_conv(fp32(x), weight, fp32(bias), fp32(residual)).to(x.scalar_type());
@@ -64,11 +71,13 @@ at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at
   const auto y = at::empty({tiles.images, out, tiles.height, tiles.width}, x.options(), at::MemoryFormat::ChannelsLast);
   const auto nhwc = [](const at::Tensor& t) { return t.contiguous(at::MemoryFormat::ChannelsLast); };
   const auto input = nhwc(x), other = residual.defined() ? nhwc(residual) : residual;
-  const float *from = input.const_data_ptr<float>(), *u = weight.const_data_ptr<float>(), *shift = bias.const_data_ptr<float>();
+  const float *from = input.const_data_ptr<float>(), *u = weight.const_data_ptr<float>(),
+              *shift = bias.const_data_ptr<float>();
   const float* add = other.defined() ? other.const_data_ptr<float>() : nullptr;
   float* const to = y.mutable_data_ptr<float>();
   const std::vector<float> nothing(in, 0.0f);  // pixels outside of the image
-  const int64_t size = std::clamp((tiles.count() + at::get_num_threads() - 1) / at::get_num_threads(), int64_t{1}, kTiles);
+  const int64_t size =
+      std::clamp((tiles.count() + at::get_num_threads() - 1) / at::get_num_threads(), int64_t{1}, kTiles);
   const auto& kernels = winograd_kernels();
 
   at::parallel_for(0, (tiles.count() + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
@@ -89,7 +98,8 @@ at::Tensor winograd_conv(const at::Tensor& x, const at::Tensor& weight, const at
       for (int64_t channel = 0; channel < out; channel += kColumns) {
         const int64_t columns = columns_of(out, channel);
         for (int64_t k = 0; k < 16; ++k) {
-          brgemm<float>(n, columns, in, v + k * v_row, in, u + (16 * channel + k * columns) * in, m + k * m_row, columns, false);
+          brgemm<float>(n, columns, in, v + k * v_row, in, u + (16 * channel + k * columns) * in, m + k * m_row,
+                        columns, false);
         }
         for (int64_t i = 0; i < n; ++i) {
           const auto p = tiles.place(first + i);

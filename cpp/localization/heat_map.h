@@ -12,8 +12,8 @@ struct HeatMapOptions {
   double sigma = 0;               // pixels; the paper's: 32 at 512 px
 };
 
-// maps [n, h, w] fp32 -> [n, height, width]: upsampled bilinearly (align_corners = false), then blurred by a Gaussian that is cut at `kernel`
-// taps and then normalized; at the border the map is reflected without repeating its edge.
+// maps [n, h, w] fp32 -> [n, height, width]: upsampled bilinearly (align_corners = false), then blurred by a Gaussian
+// that is cut at `kernel` taps and then normalized; at the border the map is reflected without repeating its edge.
 // Throws INVALID_ARGUMENT for an even kernel, one that reaches over the whole map, or a sigma that is not positive.
 at::Tensor heat_maps(const at::Tensor& maps, const HeatMapOptions& options);
 

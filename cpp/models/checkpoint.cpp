@@ -24,15 +24,18 @@ std::vector<at::Tensor> leaves_of(at::TensorList inputs) {
 }
 
 struct Checkpoint : torch::autograd::Function<Checkpoint> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const CheckpointedWork& work, at::TensorList inputs) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const CheckpointedWork& work,
+                            at::TensorList inputs) {
     context->save_for_backward(inputs.vec());
     context->saved_data[kWork] = c10::IValue::make_capsule(c10::make_intrusive<Held>(work));
-    // With a graph, though it is dropped at once: layers choose other kernels without one, and both passes must give the same numbers.
+    // With a graph, though it is dropped at once: layers choose other kernels without one, and both passes must give
+    // the same numbers.
     const at::AutoGradMode graph(true);
     return work(leaves_of(inputs)).detach();
   }
 
-  static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context, const std::vector<at::Tensor>& gradients) {
+  static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context,
+                                          const std::vector<at::Tensor>& gradients) {
     const auto held = c10::static_intrusive_pointer_cast<Held>(context->saved_data[kWork].toCapsule());
     const auto leaves = leaves_of(context->get_saved_variables());
     {

@@ -11,7 +11,8 @@
 
 namespace diffmine {
 
-EncodeAhead::EncodeAhead(const Model& model, const at::Tensor& images, const Context& context) : model_(model), images_(images) {
+EncodeAhead::EncodeAhead(const Model& model, const at::Tensor& images, const Context& context)
+    : model_(model), images_(images) {
   {
     const Stage stage("encode");
     const auto first = model_.encode_images(images_.slice(0, 0, 1), context);
@@ -22,7 +23,8 @@ EncodeAhead::EncodeAhead(const Model& model, const at::Tensor& images, const Con
   const auto device = latents_.device();
   if (device.is_cpu()) return;
   const c10::impl::VirtualGuardImpl guard(device.type());
-  // One of a thread for all its calls: LibTorch's allocator keeps what it frees for the stream it was taken on, and its pool has 32 of them.
+  // One of a thread for all its calls: LibTorch's allocator keeps what it frees for the stream it was taken on, and its
+  // pool has 32 of them.
   static thread_local std::optional<c10::Stream> own;
   if (!own || own->device() != device) own = guard.getStreamFromGlobalPool(device, /*isHighPriority=*/false);
   side_ = own;
@@ -37,7 +39,7 @@ EncodeAhead::~EncodeAhead() {
   try {
     side_->synchronize();
   } catch (const std::exception&) {
-    // The device has failed: nothing runs on it any more.
+    // The device has failed: nothing runs on it.
   }
 }
 
@@ -51,8 +53,11 @@ void EncodeAhead::encode(int64_t image, const Context& context) {
 }
 
 void EncodeAhead::need(int64_t image, const Context& context) {
-  for (const int64_t last = std::min(image + 1, images_.size(0) - 1); encoded_ <= last; ++encoded_) encode(encoded_, context);
-  if (side_) done_[static_cast<size_t>(image)].block(c10::impl::VirtualGuardImpl(side_->device_type()).getStream(side_->device()));
+  for (const int64_t last = std::min(image + 1, images_.size(0) - 1); encoded_ <= last; ++encoded_)
+    encode(encoded_, context);
+  if (side_)
+    done_[static_cast<size_t>(image)].block(
+        c10::impl::VirtualGuardImpl(side_->device_type()).getStream(side_->device()));
 }
 
 }  // namespace diffmine

@@ -1,4 +1,5 @@
-// Images encoded while those before them are scored: on a GPU on a stream of its own, which fills what scoring leaves idle.
+// Encodes images while those before them are scored: on a GPU, on a separate stream, which fills what scoring leaves
+// idle.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <c10/core/Event.h>

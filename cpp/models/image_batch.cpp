@@ -20,7 +20,8 @@ std::unique_ptr<EncodeAhead> ImageBatch::encode_ahead(const Model& model, const 
     encode(model, context);
     return nullptr;
   }
-  auto ahead = std::make_unique<EncodeAhead>(model, upload(images, model.unet->device(), model.options.pinned_uploads), context);
+  auto ahead =
+      std::make_unique<EncodeAhead>(model, upload(images, model.unet->device(), model.options.pinned_uploads), context);
   latents = ahead->latents();
   measure(model);
   return ahead;

@@ -32,12 +32,14 @@ at::Tensor concatenate(const std::vector<at::Tensor>& parts) {
 }
 
 bool prepacks(const at::Tensor& weight, const Loader& loader) {
-  return weight.is_cpu() && !weight.requires_grad() && !loader.differentiable() && loader.options().prepacked_weights && onednn::can_prepack(weight.scalar_type());
+  return weight.is_cpu() && !weight.requires_grad() && !loader.differentiable() && loader.options().prepacked_weights &&
+         onednn::can_prepack(weight.scalar_type());
 }
 
 }  // namespace
 
-Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases, const Loader& loader) : in_graph_(loader.differentiable()) {
+Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases, const Loader& loader)
+    : in_graph_(loader.differentiable()) {
   if (weights.front().requires_grad()) {
     weights_ = weights;
     biases_ = biases;
@@ -50,7 +52,9 @@ Linear::Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Ten
   blocked_ = true;
 }
 
-Linear Linear::load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias) { return packed(loader, {name}, in, out, bias); }
+Linear Linear::load(Loader& loader, const std::string& name, int64_t in, int64_t out, bool bias) {
+  return packed(loader, {name}, in, out, bias);
+}
 
 Linear Linear::packed(Loader& loader, const std::vector<std::string>& names, int64_t in, int64_t out_each, bool bias) {
   std::vector<at::Tensor> weights, biases;
@@ -70,16 +74,20 @@ Linear Linear::load_conv1x1(Loader& loader, const std::string& name, int64_t in,
   return {{std::move(weight)}, {loader.take(name + ".bias", {out})}, loader};
 }
 
-std::pair<Linear, Linear> Linear::load_conv1x1_of_two(Loader& loader, const std::string& name, int64_t first, int64_t in, int64_t out) {
+std::pair<Linear, Linear> Linear::load_conv1x1_of_two(Loader& loader, const std::string& name, int64_t first,
+                                                      int64_t in, int64_t out) {
   const auto weight = loader.take(name + ".weight", {out, in, 1, 1});
-  const auto part = [&](int64_t from, int64_t to) { return std::vector<at::Tensor>{weight.slice(1, from, to).contiguous()}; };
+  const auto part = [&](int64_t from, int64_t to) {
+    return std::vector<at::Tensor>{weight.slice(1, from, to).contiguous()};
+  };
   return {Linear(part(0, first), {loader.take(name + ".bias", {out})}, loader), Linear(part(first, in), {}, loader)};
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   if (!weights_.empty()) {
     const auto dtype = x.scalar_type();
-    return at::linear(x, concatenate(weights_).to(dtype), biases_.empty() ? std::nullopt : std::optional<at::Tensor>(concatenate(biases_).to(dtype)));
+    return at::linear(x, concatenate(weights_).to(dtype),
+                      biases_.empty() ? std::nullopt : std::optional<at::Tensor>(concatenate(biases_).to(dtype)));
   }
   if (!blocked_) {
     const auto y = at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
@@ -107,7 +115,10 @@ at::Tensor Linear::release_bias() {
   return std::exchange(bias_, at::Tensor());
 }
 
-void Linear::add_bias(const at::Tensor& v) { bias_ = bias_.defined() ? (bias_.to(at::kFloat) + v.to(at::kFloat)).to(bias_.scalar_type()) : v.to(weight_.scalar_type()); }
+void Linear::add_bias(const at::Tensor& v) {
+  bias_ =
+      bias_.defined() ? (bias_.to(at::kFloat) + v.to(at::kFloat)).to(bias_.scalar_type()) : v.to(weight_.scalar_type());
+}
 
 void Linear::add_input(const at::Tensor& v) {
   if (blocked_ || in_graph_) throw Error(code::kInternal, "These weights are not in their stored layout.");
@@ -127,13 +138,14 @@ constexpr int64_t kFewOutputs = 16;
 bool takes_cudnn(const at::Tensor& weight) {
   if (!weight.is_cuda() || !at::globalContext().userEnabledCuDNN()) return false;
   const auto& hooks = at::detail::getCUDAHooks();
-  return hooks.compiledWithCuDNN() && (weight.scalar_type() != at::kBFloat16 || hooks.supportsBFloat16ConvolutionWithCuDNNv8());
+  return hooks.compiledWithCuDNN() &&
+         (weight.scalar_type() != at::kBFloat16 || hooks.supportsBFloat16ConvolutionWithCuDNNv8());
 }
 
 }  // namespace
 
-Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding,
-                    std::optional<at::ScalarType> dtype) {
+Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride,
+                    int64_t padding, std::optional<at::ScalarType> dtype) {
   Conv2d conv;
   conv.stride_ = stride;
   conv.padding_ = padding;
@@ -145,7 +157,8 @@ Conv2d Conv2d::load(Loader& loader, const std::string& name, int64_t in, int64_t
   conv.tf32_ = loader.tf32();
   if (!prepacks(conv.weight_, loader)) {
     conv.weight_ = conv.weight_.contiguous(at::MemoryFormat::ChannelsLast);
-  } else if (kernel == 3 && stride == 1 && padding == 1 && loader.options().winograd && winograd_pays(in, out, conv.weight_.scalar_type())) {
+  } else if (kernel == 3 && stride == 1 && padding == 1 && loader.options().winograd &&
+             winograd_pays(in, out, conv.weight_.scalar_type())) {
     const auto transformed = winograd_weight(conv.weight_);
     loader.kept(conv.weight_, transformed);
     conv.weight_ = transformed;
@@ -166,40 +179,48 @@ Conv2d Conv2d::load_out(Loader& loader, const std::string& name, int64_t in, int
   return conv;
 }
 
-at::Tensor Conv2d::out(const at::Tensor& x) const { return form_ == Form::kOut ? ops::conv_out(x, weight_, bias_) : (*this)(x.to(at::kFloat)); }
+at::Tensor Conv2d::out(const at::Tensor& x) const {
+  return form_ == Form::kOut ? ops::conv_out(x, weight_, bias_) : (*this)(x.to(at::kFloat));
+}
 
 // Of a convolution with cuDNN, or of any other that has no product with additions.
-at::Tensor Conv2d::release_bias() { return form_ == Form::kPlain && fused_ ? std::exchange(bias_, at::Tensor()) : at::Tensor(); }
+at::Tensor Conv2d::release_bias() {
+  return form_ == Form::kPlain && fused_ ? std::exchange(bias_, at::Tensor()) : at::Tensor();
+}
 
 at::Tensor Conv2d::product(const at::Tensor& x, bool with_bias) const {
   const auto dtype = x.scalar_type();  // a weight to be trained is fp32
   if (cudnn_ && x.numel() > 0) {
     const int64_t s[] = {stride_, stride_}, p[] = {padding_, padding_}, d[] = {1, 1};
-    auto y = at::cudnn_convolution(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, p, s, d, 1, tune_, !tune_, tf32_);
+    auto y =
+        at::cudnn_convolution(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, p, s, d, 1, tune_, !tune_, tf32_);
     return with_bias ? ops::add_channels_(y.contiguous(at::MemoryFormat::ChannelsLast), bias_.unsqueeze(0)) : y;
   }
-  return at::conv2d(x.contiguous(at::MemoryFormat::ChannelsLast), weight_.to(dtype), with_bias ? std::optional<at::Tensor>(bias_.to(dtype)) : std::nullopt,
-                    {stride_, stride_}, {padding_, padding_});
+  return at::conv2d(x.contiguous(at::MemoryFormat::ChannelsLast), weight_.to(dtype),
+                    with_bias ? std::optional<at::Tensor>(bias_.to(dtype)) : std::nullopt, {stride_, stride_},
+                    {padding_, padding_});
 }
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   switch (form_) {
     case Form::kPlain: return product(x, bias_.defined());
-    case Form::kBlocked: return onednn::conv(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+    case Form::kBlocked:
+      return onednn::conv(x.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
     case Form::kWinograd: return winograd_conv(x, weight_, bias_);
     case Form::kOut: break;
   }
   return out(x);
 }
 
-// cuDNN adds a bias in a pass of its own: there it is added with what follows.
+// cuDNN adds a bias in a separate pass: there it is added with the residual.
 at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
   if (!fused_) return (*this)(x).add_(residual);
   switch (form_) {
     case Form::kPlain:
       return ops::add_residual_(product(x, false).contiguous(at::MemoryFormat::ChannelsLast), residual, bias_);
     case Form::kBlocked:
-      return onednn::conv_add(x.contiguous(at::MemoryFormat::ChannelsLast), residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
+      return onednn::conv_add(x.contiguous(at::MemoryFormat::ChannelsLast),
+                              residual.contiguous(at::MemoryFormat::ChannelsLast), weight_, bias_, stride_, padding_);
     case Form::kWinograd: return winograd_conv(x, weight_, bias_, residual);
     case Form::kOut: break;
   }
@@ -210,7 +231,9 @@ at::Tensor Conv2d::add(const at::Tensor& x, const at::Tensor& residual) const {
 
 GroupNorm GroupNorm::load(Loader& loader, const std::string& name, int64_t channels, int64_t groups, double eps) {
   if (groups <= 0 || channels % groups != 0) {
-    throw Error(code::kModelInvalid, "\"" + name + "\" has " + std::to_string(channels) + " channels, not a multiple of norm_num_groups " + std::to_string(groups) + ".");
+    throw Error(code::kModelInvalid, "\"" + name + "\" has " + std::to_string(channels) +
+                                         " channels, not a multiple of norm_num_groups " + std::to_string(groups) +
+                                         ".");
   }
   GroupNorm norm;
   norm.fused_ = !loader.differentiable() && loader.options().group_norm;
@@ -261,6 +284,8 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
 
 at::Tensor to_tokens(const at::Tensor& x) { return x.permute({0, 2, 3, 1}).flatten(1, 2); }
 
-at::Tensor to_image(const at::Tensor& tokens, int64_t height, int64_t width) { return tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2}); }
+at::Tensor to_image(const at::Tensor& tokens, int64_t height, int64_t width) {
+  return tokens.unflatten(1, {height, width}).permute({0, 3, 1, 2});
+}
 
 }  // namespace diffmine

@@ -1,10 +1,13 @@
-// The layers that UNet, VAE and text encoder are made of: weights as they are best multiplied on the device, and no more.
+// The layers that UNet, VAE and text encoder are made of: weights as they are best multiplied on the device, and no
+// more.
 //
 // Activations are [B, C, H, W] in channels_last memory, so that a 1x1 convolution is a Linear over a view.
 // On a CPU the weights of convolutions and Linears are kept in oneDNN's blocked layouts only (prepacked once:
-// 1.5 to 3 times faster than reordering in every call, see docs/explanation/performance.md), those of 3x3 convolutions in fp32 transformed (winograd_cpu.h); norms and what surrounds them are the project's own kernels
-// (kernels/ops.h), their weights in fp32. Layers that take part in a graph use ATen's operators. Those to be trained keep each stored tensor as
-// a leaf of the graph, in fp32, and make of it in every pass what is multiplied: joined, and in the precision of the input.
+// 1.5 to 3 times faster than reordering in every call, see docs/explanation/performance.md), those of 3x3 convolutions
+// in fp32 transformed (winograd_cpu.h); norms and what surrounds them are the project's own kernels (kernels/ops.h),
+// their weights in fp32. Layers that take part in a graph use ATen's operators. Those to be trained keep each stored
+// tensor as a leaf of the graph, in fp32, and make of it in every pass what is multiplied: joined, and in the precision
+// of the input.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -29,25 +32,29 @@ class Linear {
   // The weights of a 1x1 convolution [out, in, 1, 1].
   static Linear load_conv1x1(Loader& loader, const std::string& name, int64_t in, int64_t out);
 
-  // A 1x1 convolution of two inputs, [first | in - first] channels, as two Linears whose results add up; only the first has the bias.
-  static std::pair<Linear, Linear> load_conv1x1_of_two(Loader& loader, const std::string& name, int64_t first, int64_t in, int64_t out);
+  // A 1x1 convolution of two inputs, [first | in - first] channels, as two Linears whose results add up; only the first
+  // has the bias.
+  static std::pair<Linear, Linear> load_conv1x1_of_two(Loader& loader, const std::string& name, int64_t first,
+                                                       int64_t in, int64_t out);
 
   at::Tensor operator()(const at::Tensor& x) const;
   // linear(x) + residual, in one pass where the backend can.
   at::Tensor add(const at::Tensor& x, const at::Tensor& residual) const;
-  // The same, accumulated into `sum` where the product can do so; `sum` must not be used again. Without a graph that is everywhere but in oneDNN's layout, whose
-  // product adds while it writes.
+  // The same, accumulated into `sum` where the product can do so; `sum` must not be used again. Without a graph that is
+  // everywhere but in oneDNN's layout, whose product adds while it writes.
   at::Tensor add_to(at::Tensor sum, const at::Tensor& x) const;
   // Over the channels of x [B, C, H, W].
   at::Tensor channels(const at::Tensor& x) const;
 
   // Constants that need no pass of their own, moved between layers when a model is loaded:
-  at::Tensor release_bias();             // the bias, if it would cost a pass after add_to; from then on the caller adds it. Otherwise undefined.
-  void add_bias(const at::Tensor& v);    // y += v [out]
-  void add_input(const at::Tensor& v);   // y = linear(x + v [in]); not for oneDNN's layout
+  at::Tensor release_bias();  // the bias, if it would cost a pass after add_to; from then on the caller adds it.
+                              // Otherwise undefined.
+  void add_bias(const at::Tensor& v);   // y += v [out]
+  void add_input(const at::Tensor& v);  // y = linear(x + v [in]); not for oneDNN's layout
 
  private:
-  Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases, const Loader& loader);  // [out, in] or [out, in, 1, 1] each, [out] each or none
+  Linear(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases,
+         const Loader& loader);               // [out, in] or [out, in, 1, 1] each, [out] each or none
   at::Tensor weight_, bias_;                  // joined, once for all
   std::vector<at::Tensor> weights_, biases_;  // to be trained: as stored
   std::vector<LoraUpdate> updates_;           // to be trained: one for each of the joined, or none
@@ -59,12 +66,12 @@ class Linear {
 class Conv2d {
  public:
   Conv2d() = default;
-  static Conv2d load(Loader& loader, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 1,
-                     std::optional<at::ScalarType> dtype = {});
+  static Conv2d load(Loader& loader, const std::string& name, int64_t in, int64_t out, int64_t kernel,
+                     int64_t stride = 1, int64_t padding = 1, std::optional<at::ScalarType> dtype = {});
   at::Tensor operator()(const at::Tensor& x) const;
   // conv(x) + residual, in one pass where the backend can.
   at::Tensor add(const at::Tensor& x, const at::Tensor& residual) const;
-  // The bias, where the backend adds it in a pass of its own; from then on the caller adds it. Otherwise undefined.
+  // The bias, if the backend would add it in a separate pass; from then on the caller adds it. Otherwise undefined.
   at::Tensor release_bias();
 
   // A 3x3 convolution to few channels in fp32, which takes x in any dtype.
@@ -73,12 +80,18 @@ class Conv2d {
 
  private:
   at::Tensor product(const at::Tensor& x, bool with_bias) const;
-  enum class Form { kPlain, kBlocked, kWinograd, kOut };  // of the weight: as stored, in oneDNN's layout, transformed, kernels/conv_out.h
+  enum class Form {
+    kPlain,
+    kBlocked,
+    kWinograd,
+    kOut
+  };  // of the weight: as stored, in oneDNN's layout, transformed, kernels/conv_out.h
   at::Tensor weight_, bias_;
   int64_t stride_ = 1, padding_ = 1;
   Form form_ = Form::kPlain;
   bool fused_ = false;  // outside of any graph: additions in the same pass
-  // cuDNN is called with settings of its own, outside of any graph; a graph's gradients have those of the process (core/device.h).
+  // cuDNN is called with the layer's settings outside of any graph; a graph's gradients have those of the process
+  // (core/device.h).
   bool cudnn_ = false, tune_ = false, tf32_ = false;
 };
 

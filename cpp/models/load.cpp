@@ -8,12 +8,15 @@
 namespace diffmine {
 
 WeightStore WeightSource::open() const {
-  WeightStore store = synthetic ? synthetic_weights(*synthetic) : initial ? initial_weights(*initial) : WeightStore(files);
+  WeightStore store = synthetic ? synthetic_weights(*synthetic)
+                      : initial ? initial_weights(*initial)
+                                : WeightStore(files);
   if (lora) merge_lora(store, lora->first, lora->second);
   return store;
 }
 
-Model load_model(const ModelSource& source, const at::Device& device, at::ScalarType dtype, const EngineOptions& options, const Context& context) {
+Model load_model(const ModelSource& source, const at::Device& device, at::ScalarType dtype,
+                 const EngineOptions& options, const Context& context) {
   const CpuCachingAllocator::Bypass no_cache;  // weights, and what making them frees, have sizes that do not come again
   Model model;
   model.options = options;
@@ -40,7 +43,8 @@ Model load_model(const ModelSource& source, const at::Device& device, at::Scalar
     loaded(*vae, static_cast<int64_t>(vae->bytes()));
   }
   if (text_encoder) {
-    model.text_encoder = std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, device, context, options);
+    model.text_encoder =
+        std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, device, context, options);
     loaded(*text_encoder, static_cast<int64_t>(text_encoder->bytes()));
   }
   if (device.is_cuda() && options.graphs) model.graphs = std::make_shared<UNetGraphs>(model.unet);

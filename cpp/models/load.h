@@ -37,7 +37,9 @@ struct ModelSource {
   ScheduleConfig schedule;
 };
 
-// Reads the headers of all parts before it copies any weights, so that damaged files are found first. Reports tensors as stage "load".
-Model load_model(const ModelSource& source, const at::Device& device, at::ScalarType dtype, const EngineOptions& options, const Context& context);
+// Reads the headers of all parts before it copies any weights, so that damaged files are found first. Reports tensors
+// as stage "load".
+Model load_model(const ModelSource& source, const at::Device& device, at::ScalarType dtype,
+                 const EngineOptions& options, const Context& context);
 
 }  // namespace diffmine

@@ -17,18 +17,23 @@ at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::opt
   if (++taken_ % 16 == 0) context_.check_cancelled();
   const at::Tensor stored = weights_.take(name, shape);
   if (!stored.is_floating_point()) {
-    throw Error(code::kModelInvalid, "Tensor \"" + name + "\" holds " + std::string(c10::toString(stored.scalar_type())) + ", not floating-point weights.");
+    throw Error(code::kModelInvalid, "Tensor \"" + name + "\" holds " +
+                                         std::string(c10::toString(stored.scalar_type())) +
+                                         ", not floating-point weights.");
   }
-  // A sum is finite only if all parts are (an overflow of the sum itself would need weights near 1e38 / n); float64 for fp64 files.
+  // A sum is finite only if all parts are (an overflow of the sum itself would need weights near 1e38 / n); float64 for
+  // fp64 files.
   const auto sum = stored.sum(stored.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
   if (!std::isfinite(sum.item<double>()) && !at::isfinite(stored).all().item<bool>()) {
-    throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" holds NaN or infinite weights.", "The file is damaged or the training that wrote it diverged.");
+    throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" holds NaN or infinite weights.",
+                "The file is damaged or the training that wrote it diverged.");
   }
   const bool leaf = parameters_ && !lora_;
   if (leaf) dtype = at::kFloat;
   at::Tensor taken = stored.to(device_, dtype.value_or(dtype_), /*non_blocking=*/false, /*copy=*/true);
   if (dtype.value_or(dtype_) == at::kHalf && !at::isfinite(taken).all().item<bool>()) {
-    throw Error(code::kModelUnsupported, "Tensor \"" + name + "\" has weights beyond fp16's range.", "Use --dtype bf16 or fp32.");
+    throw Error(code::kModelUnsupported, "Tensor \"" + name + "\" has weights beyond fp16's range.",
+                "Use --dtype bf16 or fp32.");
   }
   bytes_ += static_cast<int64_t>(taken.nbytes());
   count_ += taken.numel();

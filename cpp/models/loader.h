@@ -36,13 +36,20 @@ class Loader {
  public:
   // With `parameters`, what is taken is a leaf of autograd's graph, in fp32 whatever the precision, and noted there;
   // with `lora` besides, only the updates are.
-  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, const EngineOptions& options = {},
-         Parameters* parameters = nullptr, const LoraOptions* lora = nullptr)
-      : weights_(weights), device_(device), dtype_(dtype), context_(context), options_(options), parameters_(parameters), lora_(lora) {}
+  Loader(WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context,
+         const EngineOptions& options = {}, Parameters* parameters = nullptr, const LoraOptions* lora = nullptr)
+      : weights_(weights),
+        device_(device),
+        dtype_(dtype),
+        context_(context),
+        options_(options),
+        parameters_(parameters),
+        lora_(lora) {}
 
   // A copy in the loader's precision (or `dtype`), checked for shape and for NaN and infinity (WEIGHTS_INVALID).
   at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
-  // The update to train of a Linear [out, in]; none where it is no projection of an attention, or its weights themselves are trained or fixed.
+  // The update to train of a Linear [out, in]; none if it is not a projection of an attention, or its weights
+  // themselves are trained or fixed.
   std::optional<LoraUpdate> update(const std::string& name, int64_t in, int64_t out);
   bool has(const std::string& name) const { return weights_.has(name); }
   bool differentiable() const { return parameters_ != nullptr; }  // the layers will take part in a graph
@@ -53,7 +60,9 @@ class Loader {
   void allow_tf32(bool allowed) { tf32_ = allowed; }
   bool tf32() const { return tf32_; }
   int64_t bytes() const { return bytes_; }  // taken so far, in the loader's precision and as they are kept
-  void kept(const at::Tensor& taken, const at::Tensor& as) { bytes_ += static_cast<int64_t>(as.nbytes()) - static_cast<int64_t>(taken.nbytes()); }
+  void kept(const at::Tensor& taken, const at::Tensor& as) {
+    bytes_ += static_cast<int64_t>(as.nbytes()) - static_cast<int64_t>(taken.nbytes());
+  }
   int64_t count() const { return count_; }  // elements taken so far, updates left out
 
  private:

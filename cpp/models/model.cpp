@@ -22,8 +22,8 @@ constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 4 * 512 * 512;
 
 }  // namespace
 
-at::Tensor Model::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
-                          int64_t fan_out, const Observer* observer) const {
+at::Tensor Model::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
+                          const at::Tensor& condition_index, int64_t fan_out, const Observer* observer) const {
   if (graphs && !observer) return graphs->forward(x, t, conditions, condition_index, fan_out);
   return unet->forward(x, t, *conditions, condition_index, fan_out, observer);
 }
@@ -47,8 +47,9 @@ at::Tensor Model::encode_images(const at::Tensor& images, const Context& context
   const int64_t step = vae ? (multiple > 1 ? multiple * vae->factor() : 1) : multiple * fold;
   const int64_t height = images.size(1) / step * step, width = images.size(2) / step * step;
   if (height == 0 || width == 0) {
-    throw Error(code::kInvalidArgument, "An image of " + std::to_string(images.size(2)) + " x " + std::to_string(images.size(1)) +
-                                            " px is smaller than the model takes (" + std::to_string(step) + " px).");
+    throw Error(code::kInvalidArgument, "An image of " + std::to_string(images.size(2)) + " x " +
+                                            std::to_string(images.size(1)) + " px is smaller than the model takes (" +
+                                            std::to_string(step) + " px).");
   }
   const auto cut = images.slice(1, 0, height).slice(2, 0, width);
   const auto to_input = [&](const at::Tensor& bytes) {  // [B, 3, H, W] in [-1, 1]

@@ -1,4 +1,4 @@
-// A whole model on one device: UNet, schedule, and where it has them VAE and text encoder.
+// A whole model on one device: UNet, schedule, and if it has them, VAE and text encoder.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -18,13 +18,13 @@ struct Model {
   std::shared_ptr<const Vae> vae;                   // null: pixel space
   std::shared_ptr<const TextEncoder> text_encoder;  // null: class-conditional
   std::shared_ptr<const Schedule> schedule;
-  std::shared_ptr<UNetGraphs> graphs;               // of `unet`; null: every pass is launched op by op
-  EngineOptions options;                            // of the engine that holds it
-  int64_t weight_bytes = 0;                         // held by all parts
+  std::shared_ptr<UNetGraphs> graphs;  // of `unet`; null: every pass is launched op by op
+  EngineOptions options;               // of the engine that holds it
+  int64_t weight_bytes = 0;            // held by all parts
 
   // UNet::forward; without an observer by `graphs`, if there are any. The result is valid until the next call.
-  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
-                     int64_t fan_out = 1, const Observer* observer = nullptr) const;
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
+                     const at::Tensor& condition_index, int64_t fan_out = 1, const Observer* observer = nullptr) const;
 
   // After memory ran out: frees what can be made again, the caches of the process and this model's graphs.
   void release_memory(const at::Device& device) const noexcept;
@@ -35,7 +35,8 @@ struct Model {
   // Cancelled between the VAE's passes.
   at::Tensor encode_images(const at::Tensor& images, const Context& context = {}) const;
 
-  // A loss map [.., C, h, w] in the UNet's layout -> [.., h', w']: unfolded (pixel_shuffle) where folded, then averaged over channels.
+  // A loss map [.., C, h, w] in the UNet's layout -> [.., h', w']: unfolded (pixel_shuffle) where folded, then averaged
+  // over channels.
   at::Tensor channel_mean(const at::Tensor& loss) const;
 };
 

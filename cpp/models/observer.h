@@ -16,9 +16,9 @@ struct Observation {
   bool stop = false;                      // ends the pass: forward returns an undefined tensor
 };
 
-// Called with a module path ("conv_in", "time_proj", "time_embedding", "down_blocks.0.resnets.1", "down_blocks.0.attentions.0",
-// "down_blocks.0", "mid_block", "up_blocks.1", "up_blocks.1.resnets.1.conv2", "up_blocks.1.attentions.1.transformer_blocks.0.attn1.to_q",
-// "up_blocks.1.attentions.1.to_q" of AttnUpBlock2D, ...)
+// Called with a module path ("conv_in", "time_proj", "time_embedding", "down_blocks.0.resnets.1",
+// "down_blocks.0.attentions.0", "down_blocks.0", "mid_block", "up_blocks.1", "up_blocks.1.resnets.1.conv2",
+// "up_blocks.1.attentions.1.transformer_blocks.0.attn1.to_q", "up_blocks.1.attentions.1.to_q" of AttnUpBlock2D, ...)
 // and its output (logical NCHW, or [B, tokens, C] inside attention).
 using Observer = std::function<Observation(std::string_view path, const at::Tensor& output)>;
 

@@ -18,12 +18,13 @@ struct ResnetBlock {
   std::string path;
   GroupNorm norm1, norm2;
   Conv2d conv1, conv2;
-  Linear time_proj;             // absent in the VAE
-  Linear shortcut, shortcut2;   // 1x1, where in != out; the second of the second input
+  Linear time_proj;            // absent in the VAE
+  Linear shortcut, shortcut2;  // 1x1, where in != out; the second of the second input
   bool has_shortcut = false, scale_shift = false;
-  bool takes_two = false;       // reads two inputs without joining them
+  bool takes_two = false;  // reads two inputs without joining them
 
-  static ResnetBlock load(Loader& loader, const std::string& name, int64_t in, int64_t out, const ResnetOptions& options);
+  static ResnetBlock load(Loader& loader, const std::string& name, int64_t in, int64_t out,
+                          const ResnetOptions& options);
 
   // SiLU(norm1(x)), through conv1; what its bias adds is in time_proj or in norm2. x has one or two tensors.
   at::Tensor first_half(const std::vector<at::Tensor>& x) const;

@@ -13,7 +13,8 @@
 namespace diffmine {
 
 struct TextEncoderConfig {
-  int64_t vocab_size = 49408, hidden_size = 768, intermediate_size = 3072, num_hidden_layers = 12, num_attention_heads = 12;
+  int64_t vocab_size = 49408, hidden_size = 768, intermediate_size = 3072, num_hidden_layers = 12,
+          num_attention_heads = 12;
   int64_t max_position_embeddings = 77;
   double layer_norm_eps = 1e-5;
   std::string hidden_act = "quick_gelu";  // or gelu
@@ -22,7 +23,8 @@ struct TextEncoderConfig {
 class TextEncoder {
  public:
   // Tensor names with and without the "text_model." prefix load.
-  TextEncoder(const TextEncoderConfig& config, WeightStore& weights, const at::Device& device, const Context& context = {}, const EngineOptions& options = {});
+  TextEncoder(const TextEncoderConfig& config, WeightStore& weights, const at::Device& device,
+              const Context& context = {}, const EngineOptions& options = {});
   ~TextEncoder();
   TextEncoder(TextEncoder&&) noexcept;
   const TextEncoderConfig& config() const;

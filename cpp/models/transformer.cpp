@@ -11,9 +11,12 @@
 
 namespace diffmine {
 
-Transformer Transformer::load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels, int64_t heads, int64_t layers, size_t& cross_count) {
+Transformer Transformer::load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels,
+                              int64_t heads, int64_t layers, size_t& cross_count) {
   if (heads <= 0 || channels % heads != 0) {
-    throw Error(code::kModelUnsupported, "\"" + name + "\": " + std::to_string(channels) + " channels cannot be split into " + std::to_string(heads) + " attention heads.");
+    throw Error(code::kModelUnsupported, "\"" + name + "\": " + std::to_string(channels) +
+                                             " channels cannot be split into " + std::to_string(heads) +
+                                             " attention heads.");
   }
   Transformer t;
   t.path = name;
@@ -22,7 +25,8 @@ Transformer Transformer::load(Loader& loader, const std::string& name, const UNe
   t.fused = !loader.differentiable() && t.options.geglu;
   t.norm = GroupNorm::load(loader, name + ".norm", channels, config.norm_num_groups, 1e-6);
   const auto projection = [&](const std::string& p) {
-    return config.use_linear_projection ? Linear::load(loader, p, channels, channels) : Linear::load_conv1x1(loader, p, channels, channels);
+    return config.use_linear_projection ? Linear::load(loader, p, channels, channels)
+                                        : Linear::load_conv1x1(loader, p, channels, channels);
   };
   t.proj_in = projection(name + ".proj_in");
   for (int64_t i = 0; i < layers; ++i) {
@@ -32,7 +36,8 @@ Transformer Transformer::load(Loader& loader, const std::string& name, const UNe
     b.norm1 = LayerNorm::load(loader, p + ".norm1", channels, 1e-5);
     b.norm2 = LayerNorm::load(loader, p + ".norm2", channels, 1e-5);
     b.norm3 = LayerNorm::load(loader, p + ".norm3", channels, 1e-5);
-    b.qkv = Linear::packed(loader, {p + ".attn1.to_q", p + ".attn1.to_k", p + ".attn1.to_v"}, channels, channels, false);
+    b.qkv =
+        Linear::packed(loader, {p + ".attn1.to_q", p + ".attn1.to_k", p + ".attn1.to_v"}, channels, channels, false);
     b.out1 = Linear::load(loader, p + ".attn1.to_out.0", channels, channels);
     b.q2 = Linear::load(loader, p + ".attn2.to_q", channels, channels, false);
     b.k2 = Linear::load(loader, p + ".attn2.to_k", config.cross_attention_dim, channels, false);
@@ -45,7 +50,8 @@ Transformer Transformer::load(Loader& loader, const std::string& name, const UNe
   }
   t.proj_out = projection(name + ".proj_out");
 
-  // Products accumulate into h; their biases are constants that the next norm adds as it reads, and proj_out last of all.
+  // Products accumulate into h; their biases are constants that the next norm adds as it reads, and proj_out last of
+  // all.
   at::Tensor biases;
   const auto release = [&](Linear& linear) {
     const auto bias = linear.release_bias();
@@ -65,7 +71,8 @@ Transformer Transformer::load(Loader& loader, const std::string& name, const UNe
 
 void Transformer::prepare(const at::Tensor& text, std::vector<std::pair<at::Tensor, at::Tensor>>& keys_values) const {
   for (const auto& b : blocks) {
-    keys_values[b.cross_index] = {split_heads(b.k2(text), heads).contiguous(), split_heads(b.v2(text), heads).contiguous()};
+    keys_values[b.cross_index] = {split_heads(b.k2(text), heads).contiguous(),
+                                  split_heads(b.v2(text), heads).contiguous()};
   }
 }
 
@@ -79,7 +86,7 @@ std::pair<at::Tensor, at::Tensor> Transformer::keys_values(const Block& b, const
   return {keys.index_select(0, pass.index), values.index_select(0, pass.index)};
 }
 
-// GEGLU of (hidden, gate) beside each other.
+// GEGLU of (hidden | gate).
 at::Tensor Transformer::gated(const at::Tensor& x) const {
   if (fused) return ops::geglu(x);
   const auto parts = x.chunk(2, -1);
@@ -94,7 +101,8 @@ at::Tensor Transformer::run(const at::Tensor& x, const Pass& pass) const {
       qkv[0] = pass.see(b.path + ".attn1.to_q", qkv[0]);
       qkv[1] = pass.see(b.path + ".attn1.to_k", qkv[1]);
     }
-    h = b.out1.add_to(h, merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options)));
+    h = b.out1.add_to(h, merge_heads(attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads),
+                                               split_heads(qkv[2], heads), options)));
 
     // Here the condition enters: queries are still one row an input, keys and values are per condition.
     const auto [keys, values] = keys_values(b, pass);

@@ -15,7 +15,8 @@ namespace diffmine {
 
 struct UNetConfig;
 
-// GroupNorm, projection in, transformer blocks (self-attention, cross-attention, GEGLU feed-forward), projection out, residual.
+// GroupNorm, projection in, transformer blocks (self-attention, cross-attention, GEGLU feed-forward), projection out,
+// residual.
 struct Transformer {
   struct Block {
     std::string path;
@@ -33,8 +34,8 @@ struct Transformer {
   bool fused = false;
   EngineOptions options;
 
-  static Transformer load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels, int64_t heads, int64_t layers,
-                          size_t& cross_count);
+  static Transformer load(Loader& loader, const std::string& name, const UNetConfig& config, int64_t channels,
+                          int64_t heads, int64_t layers, size_t& cross_count);
 
   // Writes keys and values of `text` [M, tokens, D] to each block's place.
   void prepare(const at::Tensor& text, std::vector<std::pair<at::Tensor, at::Tensor>>& keys_values) const;

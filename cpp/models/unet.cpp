@@ -33,18 +33,20 @@ int64_t condition_rows(const Conditions& conditions) { return conditions.rows; }
 
 int64_t condition_bytes(const Conditions& conditions) {
   int64_t bytes = 0;
-  for (const auto& held : {conditions.class_embeddings, conditions.text}) bytes += held.defined() ? static_cast<int64_t>(held.nbytes()) : 0;
+  for (const auto& held : {conditions.class_embeddings, conditions.text})
+    bytes += held.defined() ? static_cast<int64_t>(held.nbytes()) : 0;
   for (const auto& [keys, values] : conditions.keys_values) bytes += keys.nbytes() + values.nbytes();
   return bytes;
 }
 
 namespace {
 
-// x: one tensor, or two that lie beside each other.
+// x: one tensor, or two with consecutive channels.
 at::Tensor run(const ResnetBlock& block, std::vector<at::Tensor> x, const Pass& pass) {
   if (x.size() > 1 && !block.takes_two) x = {at::cat(x, 1)};
   auto h = block.first_half(x);
-  const auto time = block.time_proj(pass.time);  // of fewer rows than h once a condition has entered: neighbors share one
+  const auto time =
+      block.time_proj(pass.time);  // of fewer rows than h once a condition has entered: neighbors share one
   if (time.size(0) > h.size(0)) h = pass.expand(h);  // a class enters with its first time embedding
   if (block.scale_shift) {
     const auto parts = time.chunk(2, 1);
@@ -61,12 +63,12 @@ at::Tensor run(const ResnetBlock& block, std::vector<at::Tensor> x, const Pass& 
 struct Block {
   std::string path;
   std::vector<ResnetBlock> resnets;
-  std::vector<Transformer> transformers;       // one a resnet, or
-  std::vector<SpatialAttention> attentions;    // one a resnet, or none
+  std::vector<Transformer> transformers;     // one a resnet, or
+  std::vector<SpatialAttention> attentions;  // one a resnet, or none
   Conv2d resample;
   bool has_resample = false;
 
-  // A residual block with its attention; of several x, beside each other.
+  // A residual block with its attention. x: one tensor, or several with consecutive channels.
   at::Tensor layer(size_t i, const std::vector<at::Tensor>& x, const Pass& pass) const {
     if (pass.checkpointing) return checkpointed_layer(i, x, pass);
     auto h = diffmine::run(resnets[i], x, pass);
@@ -78,7 +80,8 @@ struct Block {
     return h;
   }
 
-  // All that gradients flow into is an input: x, the time embedding, keys and values. The pass is gone when its gradient is computed.
+  // All that gradients flow into is an input: x, the time embedding, keys and values. The pass is gone when its
+  // gradient is computed.
   at::Tensor checkpointed_layer(size_t i, const std::vector<at::Tensor>& x, const Pass& pass) const {
     auto inputs = x;
     inputs.push_back(pass.time);
@@ -88,19 +91,23 @@ struct Block {
         inputs.insert(inputs.end(), {keys, values});
       }
     }
-    return checkpoint([this, i, count = x.size(), index = pass.index, rows = pass.inputs, fan_out = pass.fan_out](const std::vector<at::Tensor>& inputs) {
-      Conditions conditions;
-      size_t next = count;
-      const at::Tensor time = inputs[next++];
-      if (i < transformers.size()) {
-        conditions.keys_values.resize(transformers[i].blocks.back().cross_index + 1);
-        for (const auto& b : transformers[i].blocks) {
-          conditions.keys_values[b.cross_index] = {inputs[next], inputs[next + 1]};
-          next += 2;
-        }
-      }
-      return layer(i, {inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(count)}, Pass{conditions, index, rows, fan_out, time, nullptr});
-    }, inputs);
+    return checkpoint(
+        [this, i, count = x.size(), index = pass.index, rows = pass.inputs,
+         fan_out = pass.fan_out](const std::vector<at::Tensor>& inputs) {
+          Conditions conditions;
+          size_t next = count;
+          const at::Tensor time = inputs[next++];
+          if (i < transformers.size()) {
+            conditions.keys_values.resize(transformers[i].blocks.back().cross_index + 1);
+            for (const auto& b : transformers[i].blocks) {
+              conditions.keys_values[b.cross_index] = {inputs[next], inputs[next + 1]};
+              next += 2;
+            }
+          }
+          return layer(i, {inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(count)},
+                       Pass{conditions, index, rows, fan_out, time, nullptr});
+        },
+        inputs);
   }
 };
 
@@ -129,39 +136,54 @@ struct UNet::Impl {
 
   // Where the attention of one layer comes from: `kind` is a block type of the config.
   // Of the `in` channels the first `first` may come as a tensor of their own.
-  void add_layer(Loader& loader, Block& block, const std::string& kind, int64_t in, int64_t out, size_t level, int64_t first = 0) {
+  void add_layer(Loader& loader, Block& block, const std::string& kind, int64_t in, int64_t out, size_t level,
+                 int64_t first = 0) {
     const auto n = number(static_cast<int64_t>(block.resnets.size()));
-    block.resnets.push_back(ResnetBlock::load(loader, block.path + ".resnets." + n, in, out,
-                                              {time_channels(), config.norm_num_groups, config.norm_eps, config.scale_shift, first}));
+    block.resnets.push_back(
+        ResnetBlock::load(loader, block.path + ".resnets." + n, in, out,
+                          {time_channels(), config.norm_num_groups, config.norm_eps, config.scale_shift, first}));
     if (kind.starts_with("CrossAttn")) {
-      block.transformers.push_back(
-          Transformer::load(loader, block.path + ".attentions." + n, config, out, config.attention_head_dim[level], config.transformer_layers[level], cross_count));
+      block.transformers.push_back(Transformer::load(loader, block.path + ".attentions." + n, config, out,
+                                                     config.attention_head_dim[level], config.transformer_layers[level],
+                                                     cross_count));
     } else if (kind.starts_with("Attn")) {
       const int64_t size = config.attention_head_dim[level];
       if (size <= 0 || out % size != 0) {
-        throw Error(code::kModelUnsupported, "\"" + block.path + "\": attention_head_dim " + number(size) + " does not divide its " + number(out) + " channels.");
+        throw Error(code::kModelUnsupported, "\"" + block.path + "\": attention_head_dim " + number(size) +
+                                                 " does not divide its " + number(out) + " channels.");
       }
-      block.attentions.push_back(SpatialAttention::load(loader, block.path + ".attentions." + n, out, out / size, config.norm_num_groups, config.norm_eps));
+      block.attentions.push_back(SpatialAttention::load(loader, block.path + ".attentions." + n, out, out / size,
+                                                        config.norm_num_groups, config.norm_eps));
     }
   }
 
   static void check(const UNetConfig& c) {
     const size_t n = c.block_out_channels.size();
-    if (n == 0 || c.down_block_types.size() != n || c.up_block_types.size() != n || c.attention_head_dim.size() != n || c.transformer_layers.size() != n) {
-      throw Error(code::kModelInvalid, "The UNet's config has lists of different length for its blocks.", "block_out_channels, down_block_types, up_block_types, attention_head_dim and transformer_layers_per_block must agree.");
+    if (n == 0 || c.down_block_types.size() != n || c.up_block_types.size() != n || c.attention_head_dim.size() != n ||
+        c.transformer_layers.size() != n) {
+      throw Error(code::kModelInvalid, "The UNet's config has lists of different length for its blocks.",
+                  "block_out_channels, down_block_types, up_block_types, attention_head_dim and "
+                  "transformer_layers_per_block must agree.");
     }
-    if (c.block_out_channels[0] % 2) throw Error(code::kModelUnsupported, "The UNet's first block_out_channels is odd: the time embedding has a cosine for each sine.");
+    if (c.block_out_channels[0] % 2)
+      throw Error(code::kModelUnsupported,
+                  "The UNet's first block_out_channels is odd: the time embedding has a cosine for each sine.");
     const auto known = [](const std::vector<std::string>& types, const std::string& suffix) {
       for (const auto& t : types) {
-        if (t != "CrossAttn" + suffix && t != "Attn" + suffix && t != suffix) throw Error(code::kModelUnsupported, "The UNet has a block of type \"" + t + "\", which is not supported.", "Supported: " + suffix + ", CrossAttn" + suffix + ", Attn" + suffix + ".");
+        if (t != "CrossAttn" + suffix && t != "Attn" + suffix && t != suffix)
+          throw Error(code::kModelUnsupported, "The UNet has a block of type \"" + t + "\", which is not supported.",
+                      "Supported: " + suffix + ", CrossAttn" + suffix + ", Attn" + suffix + ".");
       }
     };
     known(c.down_block_types, "DownBlock2D");
     known(c.up_block_types, "UpBlock2D");
     if (c.mid_block_type != "UNetMidBlock2DCrossAttn" && c.mid_block_type != "UNetMidBlock2D") {
-      throw Error(code::kModelUnsupported, "The UNet's mid_block_type \"" + c.mid_block_type + "\" is not supported.", "Supported: UNetMidBlock2DCrossAttn, UNetMidBlock2D.");
+      throw Error(code::kModelUnsupported, "The UNet's mid_block_type \"" + c.mid_block_type + "\" is not supported.",
+                  "Supported: UNetMidBlock2DCrossAttn, UNetMidBlock2D.");
     }
-    if (c.pixel_fold != 1 && c.pixel_fold != 2) throw Error(code::kModelUnsupported, "pixel_fold " + number(c.pixel_fold) + " is not supported.", "Supported: 1 and 2.");
+    if (c.pixel_fold != 1 && c.pixel_fold != 2)
+      throw Error(code::kModelUnsupported, "pixel_fold " + number(c.pixel_fold) + " is not supported.",
+                  "Supported: 1 and 2.");
   }
 
   void load(WeightStore& weights, const Context& context, bool trainable) {
@@ -169,16 +191,18 @@ struct UNet::Impl {
     Parameters* const leaves = trainable ? &parameters : nullptr;
     const LoraOptions* const updates = lora ? &*lora : nullptr;
     Loader loader(weights, device, dtype, context, options, leaves, updates);
-    Loader exact(weights, device, at::kFloat, context, options, leaves, updates);  // the time embedding and the last convolution stay in fp32
+    Loader exact(weights, device, at::kFloat, context, options, leaves,
+                 updates);  // the time embedding and the last convolution stay in fp32
     const auto& channels = config.block_out_channels;
     const size_t levels = channels.size();
 
     conv_in = Conv2d::load(loader, "conv_in", config.in_channels, channels[0], 3);
     time1 = Linear::load(exact, "time_embedding.linear_1", channels[0], time_channels());
     time2 = Linear::load(exact, "time_embedding.linear_2", time_channels(), time_channels());
-    if (config.num_class_embeds) class_embedding = exact.take("class_embedding.weight", {config.num_class_embeds, time_channels()});
+    if (config.num_class_embeds)
+      class_embedding = exact.take("class_embedding.weight", {config.num_class_embeds, time_channels()});
 
-    std::vector<int64_t> skips{channels[0]};  // channels of what the up blocks will be handed
+    std::vector<int64_t> skips{channels[0]};  // channels of the skips to the up blocks
     int64_t in = channels[0];
     for (size_t b = 0; b < levels; ++b) {
       Block block;
@@ -226,16 +250,19 @@ struct UNet::Impl {
   at::Tensor time_embedding(const at::Tensor& t, const Pass& pass) const {
     const int64_t half = config.block_out_channels[0] / 2;
     const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
-    const auto frequency = at::exp(at::arange(half, options) * (-std::log(10000.0) / (static_cast<double>(half) - config.freq_shift)));
+    const auto frequency =
+        at::exp(at::arange(half, options) * (-std::log(10000.0) / (static_cast<double>(half) - config.freq_shift)));
     const auto angle = t.to(options).unsqueeze(1) * frequency.unsqueeze(0);
-    auto waves = config.flip_sin_to_cos ? at::cat(std::vector<at::Tensor>{at::cos(angle), at::sin(angle)}, 1) : at::cat(std::vector<at::Tensor>{at::sin(angle), at::cos(angle)}, 1);
+    auto waves = config.flip_sin_to_cos ? at::cat(std::vector<at::Tensor>{at::cos(angle), at::sin(angle)}, 1)
+                                        : at::cat(std::vector<at::Tensor>{at::sin(angle), at::cos(angle)}, 1);
     waves = pass.see("time_proj", std::move(waves));
     return pass.see("time_embedding", time2(at::silu(time1(waves))));
   }
 
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, Pass& pass) const {
     auto time = time_embedding(t, pass);
-    if (class_embedding.defined()) time = pass.expand(time) + pass.conditions.class_embeddings.index_select(0, pass.index);
+    if (class_embedding.defined())
+      time = pass.expand(time) + pass.conditions.class_embeddings.index_select(0, pass.index);
     pass.time = at::silu(time).to(dtype);
 
     auto h = pass.see("conv_in", conv_in(x.to(dtype)));
@@ -266,7 +293,8 @@ struct UNet::Impl {
   }
 };
 
-UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype, const Context& context, const UNetOptions& options)
+UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype,
+           const Context& context, const UNetOptions& options)
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->device = device;
@@ -307,15 +335,21 @@ std::shared_ptr<const Conditions> UNet::prepare(const at::Tensor& conditions) co
   made->owner = impl_.get();
   made->rows = conditions.size(0);
   if (impl_->class_embedding.defined()) {
-    if (conditions.dim() != 1 || conditions.scalar_type() != at::kLong) throw Error(code::kInvalidArgument, "A class-conditional model takes class labels [M] int64.");
-    if (conditions.numel() && (conditions.min().item<int64_t>() < 0 || conditions.max().item<int64_t>() >= impl_->config.num_class_embeds)) {
-      throw Error(code::kInvalidArgument, "A class label is outside 0 ... " + number(impl_->config.num_class_embeds - 1) + ".");
+    if (conditions.dim() != 1 || conditions.scalar_type() != at::kLong)
+      throw Error(code::kInvalidArgument, "A class-conditional model takes class labels [M] int64.");
+    if (conditions.numel() &&
+        (conditions.min().item<int64_t>() < 0 || conditions.max().item<int64_t>() >= impl_->config.num_class_embeds)) {
+      throw Error(code::kInvalidArgument,
+                  "A class label is outside 0 ... " + number(impl_->config.num_class_embeds - 1) + ".");
     }
     made->class_embeddings = at::embedding(impl_->class_embedding, conditions.to(impl_->device));
   }
   if (impl_->cross_count) {
     if (conditions.dim() != 3 || conditions.size(2) != impl_->config.cross_attention_dim) {
-      throw Error(code::kInvalidArgument, "A text-conditional model takes embeddings [M, tokens, " + number(impl_->config.cross_attention_dim) + "].", "Does the text encoder belong to this UNet?");
+      throw Error(
+          code::kInvalidArgument,
+          "A text-conditional model takes embeddings [M, tokens, " + number(impl_->config.cross_attention_dim) + "].",
+          "Does the text encoder belong to this UNet?");
     }
     const auto text = conditions.to(impl_->device, impl_->dtype);
     if (!impl_->options.cached_keys) {
@@ -333,25 +367,35 @@ std::shared_ptr<const Conditions> UNet::prepare(const at::Tensor& conditions) co
   return made;
 }
 
-at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditions& conditions, const at::Tensor& condition_index, int64_t fan_out, const Observer* observer) const {
+at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditions& conditions,
+                         const at::Tensor& condition_index, int64_t fan_out, const Observer* observer) const {
   const auto& c = impl_->config;
-  if (conditions.owner != impl_.get()) throw Error(code::kInvalidArgument, "These conditions were prepared for another model.");
-  if (x.dim() != 4 || x.size(1) != c.in_channels) throw Error(code::kInvalidArgument, "The UNet takes x [P, " + number(c.in_channels) + ", H, W].");
-  if (t.dim() != 1 || t.size(0) != x.size(0)) throw Error(code::kInvalidArgument, "The UNet takes one timestep for each input.");
-  if (condition_index.numel() != x.size(0) * fan_out) throw Error(code::kInvalidArgument, "The UNet takes fan_out condition indices for each input.");
+  if (conditions.owner != impl_.get())
+    throw Error(code::kInvalidArgument, "These conditions were prepared for another model.");
+  if (x.dim() != 4 || x.size(1) != c.in_channels)
+    throw Error(code::kInvalidArgument, "The UNet takes x [P, " + number(c.in_channels) + ", H, W].");
+  if (t.dim() != 1 || t.size(0) != x.size(0))
+    throw Error(code::kInvalidArgument, "The UNet takes one timestep for each input.");
+  if (condition_index.numel() != x.size(0) * fan_out)
+    throw Error(code::kInvalidArgument, "The UNet takes fan_out condition indices for each input.");
   // On a GPU the index is trusted: looking at it would make every pass wait for the one before.
-  if (condition_index.is_cpu() && condition_index.numel() && (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= conditions.rows)) {
+  if (condition_index.is_cpu() && condition_index.numel() &&
+      (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= conditions.rows)) {
     throw Error(code::kInvalidArgument, "A condition index is outside 0 ... " + number(conditions.rows - 1) + ".");
   }
   const int64_t multiple = size_multiple();
   if (x.size(2) % multiple || x.size(3) % multiple) {
-    throw Error(code::kInvalidArgument, "This model takes sizes that are multiples of " + number(multiple) + ", not " + number(x.size(2)) + " x " + number(x.size(3)) + ".");
+    throw Error(code::kInvalidArgument, "This model takes sizes that are multiples of " + number(multiple) + ", not " +
+                                            number(x.size(2)) + " x " + number(x.size(3)) + ".");
   }
   const bool checkpointing = impl_->checkpointing && !observer && at::GradMode::is_enabled();
   const bool shared = fan_out == 1 || impl_->options.shared_prefix;
-  const auto each = [&](const at::Tensor& one) { return shared ? one.to(impl_->device) : one.to(impl_->device).repeat_interleave(fan_out, 0); };
+  const auto each = [&](const at::Tensor& one) {
+    return shared ? one.to(impl_->device) : one.to(impl_->device).repeat_interleave(fan_out, 0);
+  };
   const auto inputs = each(x), times = each(t);
-  Pass pass{conditions, condition_index.to(impl_->device), inputs.size(0), shared ? fan_out : 1, {}, observer, checkpointing};
+  Pass pass{conditions,   condition_index.to(impl_->device), inputs.size(0), shared ? fan_out : 1, {}, observer,
+            checkpointing};
   try {
     return impl_->forward(inputs, times, pass);
   } catch (const PassStopped&) {

@@ -17,9 +17,9 @@
 namespace diffmine {
 
 bool UNetGraphs::pays(int64_t rows, int64_t height, int64_t width, int64_t parameters) {
-  // Stable Diffusion's UNet does 0.23 operations a cell and parameter (803 G at 64 x 64), at 4e14 a second on a Hopper card; its launches take
-  // some 8 ms of the host. Up to 2^45 cells x parameters (20 ms there) a pass is launched as a graph: 10 rows of 64 x 64, 40 of 32 x 32; of a
-  // model of 20 million parameters every batch there is.
+  // Stable Diffusion's UNet does 0.23 operations a cell and parameter (803 G at 64 x 64), at 4e14 a second on a Hopper
+  // card; its launches take some 8 ms of the host. Up to 2^45 cells x parameters (20 ms there) a pass is launched as a
+  // graph: 10 rows of 64 x 64, 40 of 32 x 32; of a model of 20 million parameters every batch there is.
   return static_cast<double>(rows) * static_cast<double>(height * width) * static_cast<double>(parameters) <= 0x1p45;
 }
 
@@ -28,10 +28,12 @@ bool UNetGraphs::pays(int64_t rows, int64_t height, int64_t width, int64_t param
 namespace {
 
 constexpr size_t kMaxCaptures = 4;  // shapes: a full pass, a call's last one, for two sizes of images
-constexpr int kSightsBefore = 2;     // passes of a shape before it is captured: one that comes once is not worth it, and cuDNN has chosen its algorithms
+constexpr int kSightsBefore = 2;    // passes of a shape before it is captured: one that comes once is not worth it, and
+                                    // cuDNN has chosen its algorithms
 
-// The stream must leave capturing, and LibTorch's allocators must stop serving it, though the graph is void. Where CUDA calls the capture invalid
-// capture_end stops half way, and allocators would think for ever that one is under way: an empty capture in its place lets it come to its end.
+// The stream must leave capturing, and LibTorch's allocators must stop serving it, though the graph is void. Where CUDA
+// calls the capture invalid capture_end stops half way, and allocators would think for ever that one is under way: an
+// empty capture in its place lets it come to its end.
 void abandon(at::cuda::CUDAGraph& graph, const c10::cuda::CUDAStream& stream) noexcept {
   for (const bool again : {false, true}) {
     try {
@@ -57,9 +59,12 @@ struct UNetGraphs::Capture {
 };
 
 struct UNetGraphs::State {
-  explicit State(const at::Device& device) : side(c10::cuda::getStreamFromPool(false, device.index())), pool(at::cuda::graph_pool_handle()) {}
-  const c10::cuda::CUDAStream side;  // capturing needs a stream that is not the default one; libraries keep one workspace for it
-  at::cuda::MempoolId_t pool;  // shared: graphs run one after the other on one stream, and only their outputs must not overlap
+  explicit State(const at::Device& device)
+      : side(c10::cuda::getStreamFromPool(false, device.index())), pool(at::cuda::graph_pool_handle()) {}
+  const c10::cuda::CUDAStream
+      side;  // capturing needs a stream that is not the default one; libraries keep one workspace for it
+  at::cuda::MempoolId_t
+      pool;  // shared: graphs run one after the other on one stream, and only their outputs must not overlap
   bool failed = false;
 };
 
@@ -70,20 +75,24 @@ UNetGraphs::~UNetGraphs() {
   try {
     clear();
   } catch (const std::exception&) {
-    // The device has failed: nothing runs on it any more.
+    // The device has failed: nothing runs on it.
   }
 }
 
-at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
-                               const at::Tensor& condition_index, int64_t fan_out) {
+at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t,
+                               const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
+                               int64_t fan_out) {
   const auto launch = [&] { return unet_->forward(x, t, *conditions, condition_index, fan_out); };
-  const bool usable = state_ && !state_->failed && x.dim() == 4 && x.device() == unet_->device() && t.device() == x.device() && condition_index.device() == x.device();
+  const bool usable = state_ && !state_->failed && x.dim() == 4 && x.device() == unet_->device() &&
+                      t.device() == x.device() && condition_index.device() == x.device();
   if (!usable || !pays(x.size(0) * fan_out, x.size(2), x.size(3), unet_->weight_count())) return launch();
 
   discard([](const Capture& c) { return c.conditions.expired(); });
   auto found = captures_.begin();
   for (; found != captures_.end(); ++found) {
-    if (found->key == conditions.get() && found->fan_out == fan_out && found->x.sizes() == x.sizes() && found->x.scalar_type() == x.scalar_type()) break;
+    if (found->key == conditions.get() && found->fan_out == fan_out && found->x.sizes() == x.sizes() &&
+        found->x.scalar_type() == x.scalar_type())
+      break;
   }
   if (found == captures_.end()) {
     if (captures_.size() == kMaxCaptures) discard([&](const Capture& c) { return &c == &captures_.back(); });
@@ -109,7 +118,8 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
       }
       const CaptureLock lock(x.device());
       // LibTorch takes up no pool again that its last graph has left.
-      if (std::none_of(captures_.begin(), captures_.end(), [](const Capture& c) { return c.graph != nullptr; })) state_->pool = at::cuda::graph_pool_handle();
+      if (std::none_of(captures_.begin(), captures_.end(), [](const Capture& c) { return c.graph != nullptr; }))
+        state_->pool = at::cuda::graph_pool_handle();
       auto graph = std::make_unique<at::cuda::CUDAGraph>();
       try {
         graph->capture_begin(state_->pool, cudaStreamCaptureModeThreadLocal);  // other threads may use CUDA meanwhile
@@ -136,7 +146,7 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const s
 
 void UNetGraphs::discard(const std::function<bool(const Capture&)>& which) {
   if (std::none_of(captures_.begin(), captures_.end(), which)) return;
-  synchronize(unet_->device());  // none of them runs any more
+  synchronize(unet_->device());  // none of them is running
   captures_.remove_if(which);
 }
 
@@ -157,8 +167,9 @@ UNetGraphs::~UNetGraphs() = default;
 void UNetGraphs::clear() {}
 int64_t UNetGraphs::captured() const { return 0; }
 
-at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
-                               const at::Tensor& condition_index, int64_t fan_out) {
+at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t,
+                               const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
+                               int64_t fan_out) {
   return unet_->forward(x, t, *conditions, condition_index, fan_out);
 }
 

@@ -22,9 +22,9 @@ struct Conditions {
 // What travels through one forward pass. Activations have `inputs` rows until a condition enters, then `rows`.
 struct Pass {
   const Conditions& conditions;
-  at::Tensor index;      // [rows] rows of the conditions, on the device
+  at::Tensor index;  // [rows] rows of the conditions, on the device
   int64_t inputs, fan_out;
-  at::Tensor time;       // SiLU(time embedding) [inputs or rows, T], every resnet starts from it
+  at::Tensor time;  // SiLU(time embedding) [inputs or rows, T], every resnet starts from it
   const Observer* observer;
   bool checkpointing = false;
 
@@ -33,7 +33,8 @@ struct Pass {
     if (fan_out == 1 || x.size(0) != inputs) return x;
     if (x.dim() != 4) return x.repeat_interleave(fan_out, 0);
     const auto nhwc = x.permute({0, 2, 3, 1}).unsqueeze(1);
-    // Copied before it is flattened: of one input, flatten alone makes a view whose rows share their memory, and what follows writes in place.
+    // Copied before it is flattened: of one input, flatten alone makes a view whose rows share their memory, and what
+    // follows writes in place.
     return nhwc.expand({-1, fan_out, -1, -1, -1}).contiguous().flatten(0, 1).permute({0, 3, 1, 2});
   }
   // Brings two tensors to the same number of rows.
@@ -42,9 +43,7 @@ struct Pass {
     a = expand(a);
     b = expand(b);
   }
-  at::Tensor see(const std::string& path, at::Tensor x) const {
-    return observe(observer, path, std::move(x));
-  }
+  at::Tensor see(const std::string& path, at::Tensor x) const { return observe(observer, path, std::move(x)); }
 };
 
 }  // namespace diffmine

@@ -4,6 +4,7 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
+#include "models/attention.h"
 #include "models/resnet.h"
 
 namespace diffmine {
@@ -28,10 +29,13 @@ struct Middle {
 
   static Middle load(Loader& loader, const std::string& name, int64_t channels, const VaeConfig& config) {
     Middle m;
-    m.first = ResnetBlock::load(loader, name + ".resnets.0", channels, channels, {.groups = config.norm_num_groups, .eps = kEps});
+    m.first = ResnetBlock::load(loader, name + ".resnets.0", channels, channels,
+                                {.groups = config.norm_num_groups, .eps = kEps});
     m.has_attention = config.mid_block_add_attention;
-    if (m.has_attention) m.attention = SpatialAttention::load(loader, name + ".attentions.0", channels, 1, config.norm_num_groups, kEps);
-    m.second = ResnetBlock::load(loader, name + ".resnets.1", channels, channels, {.groups = config.norm_num_groups, .eps = kEps});
+    if (m.has_attention)
+      m.attention = SpatialAttention::load(loader, name + ".attentions.0", channels, 1, config.norm_num_groups, kEps);
+    m.second = ResnetBlock::load(loader, name + ".resnets.1", channels, channels,
+                                 {.groups = config.norm_num_groups, .eps = kEps});
     return m;
   }
   at::Tensor operator()(at::Tensor x) const {
@@ -43,10 +47,12 @@ struct Middle {
 
 // Published SD 1.x files name the attention's parts as older diffusers did.
 std::string modern_name(const std::string& name) {
-  static const std::pair<const char*, const char*> kNames[] = {{".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
+  static const std::pair<const char*, const char*> kNames[] = {
+      {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
   if (name.find(".attentions.") == std::string::npos) return name;
   for (const auto& [old, now] : kNames) {
-    if (const auto at = name.find(old); at != std::string::npos) return name.substr(0, at) + now + name.substr(at + std::string(old).size());
+    if (const auto at = name.find(old); at != std::string::npos)
+      return name.substr(0, at) + now + name.substr(at + std::string(old).size());
   }
   return name;
 }
@@ -77,7 +83,8 @@ struct Vae::Impl {
       Level level;
       const std::string p = "encoder.down_blocks." + std::to_string(b);
       for (int64_t i = 0; i < config.layers_per_block; ++i) {
-        level.resnets.push_back(ResnetBlock::load(loader, p + ".resnets." + std::to_string(i), in, ch[b], {.groups = groups, .eps = kEps}));
+        level.resnets.push_back(
+            ResnetBlock::load(loader, p + ".resnets." + std::to_string(i), in, ch[b], {.groups = groups, .eps = kEps}));
         in = ch[b];
       }
       level.has_resample = b + 1 < n;
@@ -87,10 +94,12 @@ struct Vae::Impl {
     enc_mid = Middle::load(loader, "encoder.mid_block", in, config);
     enc_norm = GroupNorm::load(loader, "encoder.conv_norm_out", in, groups, kEps);
     enc_out = Conv2d::load(loader, "encoder.conv_out", in, 2 * config.latent_channels, 3);
-    if (config.use_quant_conv) quant = Linear::load_conv1x1(loader, "quant_conv", 2 * config.latent_channels, 2 * config.latent_channels);
+    if (config.use_quant_conv)
+      quant = Linear::load_conv1x1(loader, "quant_conv", 2 * config.latent_channels, 2 * config.latent_channels);
 
     loader.allow_tf32(false);
-    if (config.use_post_quant_conv) post_quant = Linear::load_conv1x1(loader, "post_quant_conv", config.latent_channels, config.latent_channels);
+    if (config.use_post_quant_conv)
+      post_quant = Linear::load_conv1x1(loader, "post_quant_conv", config.latent_channels, config.latent_channels);
     dec_in = Conv2d::load(loader, "decoder.conv_in", config.latent_channels, in, 3);
     dec_mid = Middle::load(loader, "decoder.mid_block", in, config);
     for (size_t b = 0; b < n; ++b) {
@@ -98,7 +107,8 @@ struct Vae::Impl {
       const std::string p = "decoder.up_blocks." + std::to_string(b);
       const int64_t out = ch[n - 1 - b];
       for (int64_t i = 0; i <= config.layers_per_block; ++i) {
-        level.resnets.push_back(ResnetBlock::load(loader, p + ".resnets." + std::to_string(i), in, out, {.groups = groups, .eps = kEps}));
+        level.resnets.push_back(
+            ResnetBlock::load(loader, p + ".resnets." + std::to_string(i), in, out, {.groups = groups, .eps = kEps}));
         in = out;
       }
       level.has_resample = b + 1 < n;
@@ -111,7 +121,8 @@ struct Vae::Impl {
   }
 };
 
-Vae::Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, const Context& context, const EngineOptions& options, at::ScalarType beside)
+Vae::Vae(const VaeConfig& config, WeightStore& weights, const at::Device& device, const Context& context,
+         const EngineOptions& options, at::ScalarType beside)
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->device = device;
@@ -125,8 +136,12 @@ int64_t Vae::factor() const { return int64_t{1} << (impl_->config.block_out_chan
 
 Vae::Posterior Vae::encode(const at::Tensor& images) const {
   const auto& m = *impl_;
-  if (images.dim() != 4 || images.size(1) != m.config.in_channels) throw Error(code::kInvalidArgument, "The VAE encodes images [B, " + std::to_string(m.config.in_channels) + ", H, W].");
-  if (images.size(2) < factor() || images.size(3) < factor()) throw Error(code::kInvalidArgument, "An image is smaller than one latent cell (" + std::to_string(factor()) + " px).");
+  if (images.dim() != 4 || images.size(1) != m.config.in_channels)
+    throw Error(code::kInvalidArgument,
+                "The VAE encodes images [B, " + std::to_string(m.config.in_channels) + ", H, W].");
+  if (images.size(2) < factor() || images.size(3) < factor())
+    throw Error(code::kInvalidArgument,
+                "An image is smaller than one latent cell (" + std::to_string(factor()) + " px).");
   auto h = m.enc_in(images.to(m.device, at::kFloat));
   for (const auto& level : m.enc) {
     for (const auto& resnet : level.resnets) h = run(resnet, h);
@@ -141,7 +156,8 @@ Vae::Posterior Vae::encode(const at::Tensor& images) const {
 at::Tensor Vae::decode(const at::Tensor& latents) const {
   const auto& m = *impl_;
   if (latents.dim() != 4 || latents.size(1) != m.config.latent_channels) {
-    throw Error(code::kInvalidArgument, "The VAE decodes latents [B, " + std::to_string(m.config.latent_channels) + ", h, w].");
+    throw Error(code::kInvalidArgument,
+                "The VAE decodes latents [B, " + std::to_string(m.config.latent_channels) + ", h, w].");
   }
   auto h = latents.to(m.device, at::kFloat).contiguous(at::MemoryFormat::ChannelsLast);
   if (m.config.use_post_quant_conv) h = m.post_quant.channels(h);

@@ -16,7 +16,15 @@ TEST_CASE("bench: the work of Stable Diffusion 1.5's UNet") {
 }
 
 TEST_CASE("bench: lines of JSON") {
-  CHECK(bench::JsonLine().text("a\"", "b\n\\").add("n", int64_t{1} << 60).add("x", 0.5).add("yes", true).raw("list", "[1]").str() ==
-        R"({"a\"":"b\u000a\\","n":1152921504606846976,"x":0.5,"yes":true,"list":[1]})");
-  CHECK(bench::JsonLine().add("x", std::numeric_limits<double>::infinity()).add("y", std::numeric_limits<double>::quiet_NaN()).str() == R"({"x":null,"y":null})");
+  CHECK(bench::JsonLine()
+            .text("a\"", "b\n\\")
+            .add("n", int64_t{1} << 60)
+            .add("x", 0.5)
+            .add("yes", true)
+            .raw("list", "[1]")
+            .str() == R"({"a\"":"b\u000a\\","n":1152921504606846976,"x":0.5,"yes":true,"list":[1]})");
+  CHECK(bench::JsonLine()
+            .add("x", std::numeric_limits<double>::infinity())
+            .add("y", std::numeric_limits<double>::quiet_NaN())
+            .str() == R"({"x":null,"y":null})");
 }

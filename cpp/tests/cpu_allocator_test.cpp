@@ -85,8 +85,7 @@ TEST_CASE("cpu allocator: what has lain since a moment goes back to the system, 
   auto early = megabytes(16), late = megabytes(4);
   early.reset();
   const auto moment = Clock::now();
-  while (Clock::now() == moment) {
-  }
+  while (Clock::now() == moment) {}
   late.reset();
   CHECK(cached() == 20 << 20);
   CpuCachingAllocator::release(moment);
@@ -143,7 +142,8 @@ TEST_CASE("cpu allocator: threads share it, and oneDNN's own memory comes of it"
     threads.emplace_back([&, t] {
       for (int i = 0; i < 50; ++i) {
         const auto x = at::full({(1 + (i + t) % 5) << 18}, t * 100 + i, at::kFloat), y = x + 1;
-        wrong[static_cast<size_t>(t)] += static_cast<int>((y - 1 - x).abs().max().item<float>() != 0 || x[-1].item<float>() != static_cast<float>(t * 100 + i));
+        wrong[static_cast<size_t>(t)] += static_cast<int>((y - 1 - x).abs().max().item<float>() != 0 ||
+                                                          x[-1].item<float>() != static_cast<float>(t * 100 + i));
         if (i % 10 == 0) CpuCachingAllocator::release(Clock::now());
       }
     });

@@ -1,6 +1,6 @@
 // Devices, precisions, and memory under cgroup limits (laid out in a temporary folder).
-#include "core/backends.h"
 #include "core/device.h"
+#include "core/backends.h"
 #include "core/device_memory.h"
 #include "core/device_options.h"
 #include "core/version.h"

@@ -1,4 +1,5 @@
-// The devices that a test of kernels and of typicality runs on: the CPU, and a GPU where the build and the machine have one.
+// The devices that a test of kernels and of typicality runs on: the CPU, and a GPU where the build and the machine have
+// one.
 #pragma once
 #include <c10/core/Device.h>
 

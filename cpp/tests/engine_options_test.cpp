@@ -1,4 +1,5 @@
-// What an optimization is disabled for is computed in another way, with the same results to rounding; and images encoded ahead of their scoring.
+// What an optimization is disabled for is computed in another way, with the same results to rounding; and images
+// encoded ahead of their scoring.
 #include "core/engine_options.h"
 
 #include <ATen/TensorOperators.h>
@@ -77,7 +78,8 @@ TEST_CASE("optimizations: disabling one changes results by rounding at most") {
 }
 
 // Each engine owns its options: neither another engine nor the thread that calls it has a say.
-TEST_CASE("optimizations: engines with other options work beside each other, on any thread, and stay the same to the bit") {
+TEST_CASE(
+    "optimizations: engines with other options work beside each other, on any thread, and stay the same to the bit") {
   const uint64_t seed = test::fresh_seed();
   CAPTURE(seed);
   const auto x = at::randn({2, 4, 16, 16}), text = at::randn({3, 77, 32});
@@ -97,10 +99,14 @@ TEST_CASE("optimizations: engines with other options work beside each other, on 
     for (const auto dtype : {at::kFloat, at::kBFloat16}) {
       for (const auto& options : {EngineOptions{}, none}) sides.push_back({options, dtype, nullptr, {}});
     }
-    const auto forward = [&](const Side& side) { return side.unet->forward(x.to(device), t.to(device), *side.unet->prepare(text), index.to(device), 2).to(at::kCPU); };
+    const auto forward = [&](const Side& side) {
+      return side.unet->forward(x.to(device), t.to(device), *side.unet->prepare(text), index.to(device), 2)
+          .to(at::kCPU);
+    };
     for (Side& side : sides) {
       WeightStore weights = synthetic_weights(5);
-      side.unet = std::make_unique<UNet>(small_unet(), weights, device, side.dtype, Context{}, UNetOptions{.engine = side.options});
+      side.unet = std::make_unique<UNet>(small_unet(), weights, device, side.dtype, Context{},
+                                         UNetOptions{.engine = side.options});
       side.alone = forward(side);
     }
     CHECK_FALSE(sides[0].alone.equal(sides[1].alone));
@@ -137,7 +143,8 @@ TEST_CASE("images encoded ahead have the latents, and the scores, of those encod
   for (const auto& device : test::devices()) {
     CAPTURE(device.str());
     Model model;
-    WeightStore unet({golden_path("tiny-sd15/unet/diffusion_pytorch_model.safetensors")}), vae({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
+    WeightStore unet({golden_path("tiny-sd15/unet/diffusion_pytorch_model.safetensors")}),
+        vae({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
     model.unet = std::make_shared<UNet>(tiny_sd15_unet(), unet, device, at::kFloat);
     model.vae = std::make_shared<Vae>(tiny_sd15_vae(), vae, device);
     model.schedule = std::make_shared<Schedule>(ScheduleConfig{});

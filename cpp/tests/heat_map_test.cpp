@@ -42,7 +42,8 @@ TEST_CASE("heat maps: the Gaussian is cut, normalized and reflected") {
   for (int64_t n = 0; n < 2; ++n) {
     for (int64_t row = 0; row < 11; ++row) {
       for (int64_t column = 0; column < 8; ++column) {
-        CHECK(heat[n][row][column].item<double>() == doctest::Approx(blurred(maps[n], row, column, 7, 2.0)).epsilon(1e-5).scale(1));
+        CHECK(heat[n][row][column].item<double>() ==
+              doctest::Approx(blurred(maps[n], row, column, 7, 2.0)).epsilon(1e-5).scale(1));
       }
     }
   }

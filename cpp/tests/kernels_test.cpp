@@ -1,9 +1,9 @@
-// Each kernel against float64 on fresh random input of odd sizes: the CPU implementations here, and the same cases on a GPU where the build
-// and the machine have one.
+// Each kernel against float64 on fresh random input of odd sizes: the CPU implementations here, and the same cases on a
+// GPU where the build and the machine have one.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/equal.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/pixel_shuffle.h>
 #include <ATen/ops/rand.h>
@@ -64,7 +64,10 @@ TEST_CASE("kernel add_noise: a x + s eps in the UNet's layout and precision") {
   for (const auto& device : devices()) {
     CAPTURE(device.str());
     const auto on = [&](const at::Tensor& t) { return t.to(device); };
-    struct Case { at::ScalarType dtype; double tolerance; };
+    struct Case {
+      at::ScalarType dtype;
+      double tolerance;
+    };
     for (const Case& c : {Case{at::kFloat, 2e-7}, Case{at::kHalf, 0x1p-11}, Case{at::kBFloat16, 0x1p-8}}) {
       CAPTURE(c.tolerance);
       const auto got = ops::add_noise(on(x), on(noise), on(a), on(s), c.dtype);
@@ -83,7 +86,10 @@ TEST_CASE("kernel add_noise: a x + s eps in the UNet's layout and precision") {
 TEST_CASE("kernel draw_and_add_noise: the noise of draw_noise, added as add_noise does") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  for (const auto& chw : {std::vector<int64_t>{4, 9, 8}, {3, 7, 5}, {3, 1, 2}, {1, 1, 3}}) {  // the last block of each sample whole, and cut
+  for (const auto& chw : {std::vector<int64_t>{4, 9, 8},
+                          {3, 7, 5},
+                          {3, 1, 2},
+                          {1, 1, 3}}) {  // the last block of each sample whole, and cut
     const auto latents = at::randn({2, chw[0], chw[1], chw[2]}), a = at::rand({5}), s = at::rand({5});
     const auto image = at::tensor({0, 0, 1, 1, 0}, at::kLong), sample = at::tensor({8, 9, 0, 1, 9}, at::kLong);
     const auto drawn = draw_noise(seed, 0, 10, chw, Stream::kScan, at::kCPU).index_select(0, sample);
@@ -91,11 +97,14 @@ TEST_CASE("kernel draw_and_add_noise: the noise of draw_noise, added as add_nois
       CAPTURE(device.str());
       const auto on = [&](const at::Tensor& t) { return t.to(device); };
       for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
-        const auto [x, noise] = ops::draw_and_add_noise(on(latents), on(image), on(sample), on(a), on(s), seed, static_cast<uint32_t>(Stream::kScan), dtype);
+        const auto [x, noise] = ops::draw_and_add_noise(on(latents), on(image), on(sample), on(a), on(s), seed,
+                                                        static_cast<uint32_t>(Stream::kScan), dtype);
         CHECK(test::close(noise, drawn, 5e-6, 5e-6));
         CHECK((x.scalar_type() == dtype));
         CHECK(x.is_contiguous(at::MemoryFormat::ChannelsLast));
-        CHECK(test::close(x.to(at::kFloat), ops::add_noise(on(latents.index_select(0, image)), noise, on(a), on(s), dtype).to(at::kFloat), 5e-7, dtype == at::kFloat ? 0 : 0x1p-7));
+        CHECK(test::close(x.to(at::kFloat),
+                          ops::add_noise(on(latents.index_select(0, image)), noise, on(a), on(s), dtype).to(at::kFloat),
+                          5e-7, dtype == at::kFloat ? 0 : 0x1p-7));
         if (device.is_cpu()) CHECK(at::equal(noise, drawn));
       }
       const auto none = on(image.slice(0, 0, 0)), no = on(a.slice(0, 0, 0));
@@ -107,11 +116,15 @@ TEST_CASE("kernel draw_and_add_noise: the noise of draw_noise, added as add_nois
 TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_s), unfolded") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  struct Case { int64_t rows, conditions, outputs, channels, fold; };
-  for (const Case& c : {Case{3, 2, 1, 4, 1}, Case{2, 5, 4, 3, 1}, Case{3, 3, 2, 12, 2}, Case{1, 2, 2, 9, 3}, Case{5, 4, 3, 32, 4}}) {
+  struct Case {
+    int64_t rows, conditions, outputs, channels, fold;
+  };
+  for (const Case& c :
+       {Case{3, 2, 1, 4, 1}, Case{2, 5, 4, 3, 1}, Case{3, 3, 2, 12, 2}, Case{1, 2, 2, 9, 3}, Case{5, 4, 3, 32, 4}}) {
     CAPTURE(c.fold);
     const int64_t p = c.rows, k = c.conditions, m = c.outputs;
-    const auto e = at::randn({p * k, c.channels, 5, 7}), x = at::randn({p, c.channels, 5, 7}), noise = at::randn({p, c.channels, 5, 7});
+    const auto e = at::randn({p * k, c.channels, 5, 7}), x = at::randn({p, c.channels, 5, 7}),
+               noise = at::randn({p, c.channels, 5, 7});
     const auto target_x = at::randn({p}), target_noise = at::randn({p}), weight = at::randn({p, m, k});
     weight.select(2, 0).zero_();
     const auto subject = at::randint(k, {p, m}, at::kLong);
@@ -130,8 +143,8 @@ TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_
     for (const auto& device : devices()) {
       CAPTURE(device.str());
       const auto on = [&](const at::Tensor& t) { return t.to(device); };
-      const auto got = ops::loss_difference(on(e).contiguous(at::MemoryFormat::ChannelsLast), on(x), on(noise), on(target_x), on(target_noise),
-                                            on(subject), on(weight), c.fold);
+      const auto got = ops::loss_difference(on(e).contiguous(at::MemoryFormat::ChannelsLast), on(x), on(noise),
+                                            on(target_x), on(target_noise), on(subject), on(weight), c.fold);
       CHECK(test::close(got.cpu().flatten(0, 1), at::stack(want), 2e-5, 1e-5));
     }
   }
@@ -146,8 +159,9 @@ TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree
   const auto want = ((d[1] - target[0]).square() - (d[0] - target[0]).square()).mean(0);
   for (const auto& device : devices()) {
     const auto on = [&](const at::Tensor& t) { return t.to(device); };
-    const auto got = ops::loss_difference(on(both), on(at::zeros_like(noise)), on(noise), on(zero), on(zero + 1), on(at::zeros({1, 1}, at::kLong)),
-                                          on(at::tensor({0.0f, 1.0f}).reshape({1, 1, 2})), 1);
+    const auto got =
+        ops::loss_difference(on(both), on(at::zeros_like(noise)), on(noise), on(zero), on(zero + 1),
+                             on(at::zeros({1, 1}, at::kLong)), on(at::tensor({0.0f, 1.0f}).reshape({1, 1, 2})), 1);
     CHECK(test::close(got.cpu()[0][0], want, 1e-11, 1e-5));  // squared losses in fp32 would be wrong by 1e-7
   }
 }
@@ -155,11 +169,15 @@ TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree
 TEST_CASE("kernel loss_moments: loss differences folded into their moments") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  struct Case { int64_t samples, conditions, outputs, channels, fold, h, w; };
-  for (const Case& c : {Case{7, 2, 1, 4, 1, 5, 7}, Case{5, 4, 3, 12, 2, 5, 7}, Case{1, 2, 2, 9, 3, 5, 7}, Case{3, 3, 1, 3, 1, 8, 8}, Case{2, 2, 2, 4, 1, 33, 2}}) {
+  struct Case {
+    int64_t samples, conditions, outputs, channels, fold, h, w;
+  };
+  for (const Case& c : {Case{7, 2, 1, 4, 1, 5, 7}, Case{5, 4, 3, 12, 2, 5, 7}, Case{1, 2, 2, 9, 3, 5, 7},
+                        Case{3, 3, 1, 3, 1, 8, 8}, Case{2, 2, 2, 4, 1, 33, 2}}) {
     CAPTURE(c.fold);
     const int64_t n = c.samples, k = c.conditions, m = c.outputs;
-    const auto e = at::randn({n * k, c.channels, c.h, c.w}), x = at::randn({c.channels, c.h, c.w}), noise = at::randn({n, c.channels, c.h, c.w});
+    const auto e = at::randn({n * k, c.channels, c.h, c.w}), x = at::randn({c.channels, c.h, c.w}),
+               noise = at::randn({n, c.channels, c.h, c.w});
     const auto target_x = at::randn({n}), target_noise = at::randn({n}), weight = at::randn({m, k});
     const auto subject = at::randint(k, {m}, at::kLong);
     for (const auto& device : devices()) {
@@ -170,7 +188,8 @@ TEST_CASE("kernel loss_moments: loss differences folded into their moments") {
         shape.insert(shape.begin(), n);
         return on(t).unsqueeze(0).expand(shape);
       };
-      const auto apart = ops::loss_difference(on(e), rows(x), on(noise), on(target_x), on(target_noise), rows(subject), rows(weight), c.fold);
+      const auto apart = ops::loss_difference(on(e), rows(x), on(noise), on(target_x), on(target_noise), rows(subject),
+                                              rows(weight), c.fold);
       const int64_t map[] = {m, c.h * c.fold, c.w * c.fold};
       const auto zeros = [&] { return at::zeros(map, at::TensorOptions(device)); };
       auto want_mean = zeros(), want_m2 = zeros();
@@ -180,8 +199,9 @@ TEST_CASE("kernel loss_moments: loss differences folded into their moments") {
         const int64_t half = n / 2;  // in two runs, the second after the first
         const auto run = [&](int64_t begin, int64_t end, bool keep) {
           const auto of = [&](const at::Tensor& t) { return on(t).slice(0, begin, end); };
-          return ops::loss_moments(on(e).contiguous(format).slice(0, begin * k, end * k), on(x), of(noise), of(target_x), of(target_noise), on(subject),
-                                   on(weight), c.fold, begin, mean, m2, keep);
+          return ops::loss_moments(on(e).contiguous(format).slice(0, begin * k, end * k), on(x), of(noise),
+                                   of(target_x), of(target_noise), on(subject), on(weight), c.fold, begin, mean, m2,
+                                   keep);
         };
         CHECK_FALSE(run(0, half, false).defined());
         const auto differences = run(half, n, true);
@@ -213,7 +233,8 @@ TEST_CASE("kernel update_moments: Welford's mean and sum of squares") {
 TEST_CASE("kernel select_patches: each map its own greedy choice, ties to the first") {
   const uint64_t seed = fresh_seed();
   CAPTURE(seed);
-  const auto scores = at::stack({at::randn({61, 47}), (at::rand({61, 47}) * 3).floor(), at::zeros({61, 47})}).unsqueeze(0);
+  const auto scores =
+      at::stack({at::randn({61, 47}), (at::rand({61, 47}) * 3).floor(), at::zeros({61, 47})}).unsqueeze(0);
   for (const auto& device : devices()) {
     CAPTURE(device.str());
     for (const bool ascending : {false, true}) {
@@ -226,7 +247,8 @@ TEST_CASE("kernel select_patches: each map its own greedy choice, ties to the fi
           int64_t best = -1;
           for (int64_t i = 0; i < value.numel(); ++i) {
             bool room = true;
-            for (const int64_t c : chosen) room = room && (std::abs(i / 47 - c / 47) > 13 || std::abs(i % 47 - c % 47) > 13);
+            for (const int64_t c : chosen)
+              room = room && (std::abs(i / 47 - c / 47) > 13 || std::abs(i % 47 - c % 47) > 13);
             if (room && (best < 0 || value.const_data_ptr<float>()[i] > value.const_data_ptr<float>()[best])) best = i;
           }
           CHECK(got[0][map][pick].item<int64_t>() == best);
@@ -242,7 +264,9 @@ TEST_CASE("kernel select_patches: each map its own greedy choice, ties to the fi
   }
 }
 
-TEST_CASE("kernel select_patches: NaN never, the infinite in order, a zero's sign no matter, maps smaller and as large as a block") {
+TEST_CASE(
+    "kernel select_patches: NaN never, the infinite in order, a zero's sign no matter, maps smaller and as large as a "
+    "block") {
   const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
   for (const auto& device : devices()) {
     CAPTURE(device.str());
@@ -253,12 +277,14 @@ TEST_CASE("kernel select_patches: NaN never, the infinite in order, a zero's sig
     CHECK(at::equal(picks(row, 0, 8, false), at::tensor({4, 6, 2, 3, 7, 1, -1, -1}, at::kLong)));
     CHECK(at::equal(picks(row, 0, 8, true), at::tensor({1, 2, 3, 7, 6, 4, -1, -1}, at::kLong)));
     CHECK(at::equal(picks(at::full({3, 40}, nan), 2, 2, false), at::tensor({-1, -1}, at::kLong)));
-    for (const int64_t side : {1, 5, 31, 32, 33}) {  // of 1024 threads none, some, all but a few, all have a place, some have two
+    for (const int64_t side :
+         {1, 5, 31, 32, 33}) {  // of 1024 threads none, some, all but a few, all have a place, some have two
       CAPTURE(side);
       auto scores = at::zeros({2, side, side});
       scores[0][side - 1][side - 1] = 1;  // the last place
       const auto got = picks(scores, side, 2, false);
-      CHECK(at::equal(got, at::tensor({side * side - 1, int64_t{-1}, int64_t{0}, int64_t{-1}}, at::kLong).reshape({2, 2})));
+      CHECK(at::equal(got,
+                      at::tensor({side * side - 1, int64_t{-1}, int64_t{0}, int64_t{-1}}, at::kLong).reshape({2, 2})));
       CHECK(at::equal(picks(scores, side, 1, false), got.slice(1, 0, 1)));  // as many as are asked for
     }
   }

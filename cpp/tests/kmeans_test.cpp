@@ -23,7 +23,9 @@ using namespace diffmine::test;
 
 namespace {
 
-at::Tensor normal(int64_t n, int64_t d, uint64_t seed) { return draw_noise(seed, 0, n, {d}, Stream::kSampling, at::Device(at::kCPU)); }
+at::Tensor normal(int64_t n, int64_t d, uint64_t seed) {
+  return draw_noise(seed, 0, n, {d}, Stream::kSampling, at::Device(at::kCPU));
+}
 
 std::vector<int64_t> numbers(const at::Tensor& labels) {
   const at::Tensor whole = labels.to(at::kLong).contiguous();
@@ -47,10 +49,12 @@ void check_consistent(const at::Tensor& points, const KMeansResult& result) {
   std::set<int64_t> used(labels.begin(), labels.end());
   CHECK(static_cast<int64_t>(used.size()) == k);
   for (size_t i = 0; i < labels.size(); ++i) {
-    const at::Tensor squared = (result.centers.to(at::kDouble) - points[static_cast<int64_t>(i)].to(at::kDouble)).square().sum(1);
+    const at::Tensor squared =
+        (result.centers.to(at::kDouble) - points[static_cast<int64_t>(i)].to(at::kDouble)).square().sum(1);
     const double own = squared[labels[i]].item<double>();
     CHECK(own <= squared.min().item<double>() * (1 + 1e-4) + 1e-5);
-    CHECK(std::abs(std::sqrt(own) - result.distances[static_cast<int64_t>(i)].item<double>()) <= 1e-4 + 1e-4 * std::sqrt(own));
+    CHECK(std::abs(std::sqrt(own) - result.distances[static_cast<int64_t>(i)].item<double>()) <=
+          1e-4 + 1e-4 * std::sqrt(own));
     inertia += own;
   }
   CHECK(result.inertia == doctest::Approx(inertia).epsilon(1e-4));
@@ -60,8 +64,15 @@ void check_consistent(const at::Tensor& points, const KMeansResult& result) {
 
 TEST_CASE("kmeans: scikit-learn's partitions, centers and inertia") {
   const auto file = SafetensorsFile::open(golden("common-golden/golden.safetensors"));
-  struct Case { const char* id; int64_t k; double inertia; int64_t overk; double overk_inertia; };
-  for (const Case& c : {Case{"kmeans_0", 4, 13.76070785522461, 6, 9.868796348571777}, Case{"kmeans_1", 5, 0.593336284160614, 7, 0.5396286249160767}}) {
+  struct Case {
+    const char* id;
+    int64_t k;
+    double inertia;
+    int64_t overk;
+    double overk_inertia;
+  };
+  for (const Case& c : {Case{"kmeans_0", 4, 13.76070785522461, 6, 9.868796348571777},
+                        Case{"kmeans_1", 5, 0.593336284160614, 7, 0.5396286249160767}}) {
     CAPTURE(c.id);
     const std::string id = c.id;
     const at::Tensor x = file->tensor(id + ".in.X"), centers = file->tensor(id + ".out.centers");
@@ -74,7 +85,8 @@ TEST_CASE("kmeans: scikit-learn's partitions, centers and inertia") {
       CHECK(result.inertia >= c.inertia * (1 - 1e-4));
       const auto labels = numbers(result.labels), wanted = numbers(file->tensor(id + ".out.labels"));
       CHECK(same_partition(labels, wanted));
-      for (size_t i = 0; i < labels.size(); ++i) CHECK(close(result.centers[labels[i]], centers[wanted[i]], 1e-3, 1e-3));
+      for (size_t i = 0; i < labels.size(); ++i)
+        CHECK(close(result.centers[labels[i]], centers[wanted[i]], 1e-3, 1e-3));
       check_consistent(x, result);
 
       options.clusters = c.overk;
@@ -87,8 +99,12 @@ TEST_CASE("kmeans: scikit-learn's partitions, centers and inertia") {
 
 TEST_CASE("kmeans: as good as the inertia recorded for mined features") {
   const auto file = SafetensorsFile::open(golden("e2e-tiny-sd15/result.safetensors"));
-  struct Case { const char* label; double inertia; };
-  for (const Case& c : {Case{"1920", 3.3033924102783203}, Case{"1950", 3.0189661979675293}, Case{"1980", 3.549915075302124}}) {
+  struct Case {
+    const char* label;
+    double inertia;
+  };
+  for (const Case& c :
+       {Case{"1920", 3.3033924102783203}, Case{"1950", 3.0189661979675293}, Case{"1980", 3.549915075302124}}) {
     CAPTURE(c.label);
     const at::Tensor x = file->tensor(std::string("features.") + c.label);
     for (const uint64_t seed : {0, 1, 42}) {

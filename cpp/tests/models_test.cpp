@@ -14,12 +14,22 @@ using namespace diffmine::testing;
 
 namespace {
 
-const std::map<std::string, std::string> kPaths{{"time_proj", "time_proj"}, {"time_emb", "time_embedding"}, {"conv_in", "conv_in"}, {"down0_resnet0", "down_blocks.0.resnets.0"},
-                                                {"down0_attn0", "down_blocks.0.attentions.0"}, {"down0", "down_blocks.0"}, {"down1", "down_blocks.1"}, {"down2", "down_blocks.2"},
-                                                {"mid", "mid_block"}, {"up0", "up_blocks.0"}, {"up1", "up_blocks.1"}, {"up2", "up_blocks.2"}};
+const std::map<std::string, std::string> kPaths{{"time_proj", "time_proj"},
+                                                {"time_emb", "time_embedding"},
+                                                {"conv_in", "conv_in"},
+                                                {"down0_resnet0", "down_blocks.0.resnets.0"},
+                                                {"down0_attn0", "down_blocks.0.attentions.0"},
+                                                {"down0", "down_blocks.0"},
+                                                {"down1", "down_blocks.1"},
+                                                {"down2", "down_blocks.2"},
+                                                {"mid", "mid_block"},
+                                                {"up0", "up_blocks.0"},
+                                                {"up1", "up_blocks.1"},
+                                                {"up2", "up_blocks.2"}};
 
 // Runs one golden "unet" case; the sample and every intermediate that the file holds must agree.
-void check_unet_case(const UNet& unet, const SafetensorsFile& golden, const std::string& id, const std::string& condition_tensor) {
+void check_unet_case(const UNet& unet, const SafetensorsFile& golden, const std::string& id,
+                     const std::string& condition_tensor) {
   CAPTURE(id);
   const auto conditions = unet.prepare(golden.tensor(condition_tensor));
   std::map<std::string, at::Tensor> seen;
@@ -27,7 +37,8 @@ void check_unet_case(const UNet& unet, const SafetensorsFile& golden, const std:
     seen[std::string(path)] = x.clone();
     return Observation{};
   };
-  const auto sample = unet.forward(golden.tensor(id + ".in.x"), golden.tensor(id + ".in.t"), *conditions, golden.tensor(id + ".in.cond_index"), 1, &observer);
+  const auto sample = unet.forward(golden.tensor(id + ".in.x"), golden.tensor(id + ".in.t"), *conditions,
+                                   golden.tensor(id + ".in.cond_index"), 1, &observer);
   CHECK(excess(sample, golden.tensor(id + ".out.sample"), 5e-5, 5e-5) <= 1);
   int compared = 0;
   for (const auto& [name, path] : kPaths) {
@@ -62,7 +73,8 @@ std::string load_error(std::map<std::string, at::Tensor> tensors, const UNetConf
 TEST_CASE("the text-conditional UNet equals the reference, intermediates too") {
   const auto unet = load_tiny_unet("tiny-sd15", tiny_sd15_unet());
   const auto golden = SafetensorsFile::open(golden_path("tiny-sd15-golden/golden.safetensors"));
-  for (const char* id : {"unet_0_b1_8x8", "unet_1_b4_8x8", "unet_2_b2_9x13", "unet_4_b2_5x7"}) check_unet_case(unet, *golden, id, "cond.out.last_hidden_state");
+  for (const char* id : {"unet_0_b1_8x8", "unet_1_b4_8x8", "unet_2_b2_9x13", "unet_4_b2_5x7"})
+    check_unet_case(unet, *golden, id, "cond.out.last_hidden_state");
 }
 
 TEST_CASE("the folded, class-conditional UNet with spatial attention equals the reference") {
@@ -74,7 +86,8 @@ TEST_CASE("the folded, class-conditional UNet with spatial attention equals the 
 TEST_CASE("inputs fanned out over conditions equal one row a condition") {
   for (const bool text : {true, false}) {
     CAPTURE(text);
-    const auto unet = text ? load_tiny_unet("tiny-sd15", tiny_sd15_unet()) : load_tiny_unet("tiny-fold", tiny_fold_unet());
+    const auto unet =
+        text ? load_tiny_unet("tiny-sd15", tiny_sd15_unet()) : load_tiny_unet("tiny-fold", tiny_fold_unet());
     const auto conditions = unet.prepare(text ? at::randn({3, 77, 32}) : at::arange(3));
     const auto x = at::randn({2, text ? 4 : 12, 8, 12});
     const auto t = at::arange(2) * 300 + 17;
@@ -96,7 +109,8 @@ TEST_CASE("one input fans out as several do, with plain time shifts and with sca
     const auto conditions = unet.prepare(at::arange(4));
     const auto x = at::randn({1, 12, 8, 8}), t = at::arange(1) + 17;
     const auto together = unet.forward(x, t, *conditions, at::arange(4), 4);
-    const auto alone = unet.forward(x.repeat_interleave(4, 0), t.repeat_interleave(4, 0), *conditions, at::arange(4), 1);
+    const auto alone =
+        unet.forward(x.repeat_interleave(4, 0), t.repeat_interleave(4, 0), *conditions, at::arange(4), 1);
     CHECK(excess(together, alone, 2e-5, 2e-5) <= 1);
   }
 }
@@ -110,7 +124,8 @@ TEST_CASE("layers outside of a graph compute what those in one do") {
     const UNet trainable(config, same_weights, at::kCPU, at::kFloat, {}, {.trainable = true});
     const auto conditions = text ? at::randn({2, 77, 32}) : at::arange(2);
     const auto x = at::randn({2, config.in_channels, 16, 16}), t = at::arange(2) * 400 + 3, index = at::arange(4) % 2;
-    const auto got = plain.forward(x, t, *plain.prepare(conditions), index, 2), want = trainable.forward(x, t, *trainable.prepare(conditions), index, 2).detach();
+    const auto got = plain.forward(x, t, *plain.prepare(conditions), index, 2),
+               want = trainable.forward(x, t, *trainable.prepare(conditions), index, 2).detach();
     CHECK(excess(got, want, 2e-5, 2e-5) <= 1);
   }
 }
@@ -120,7 +135,8 @@ TEST_CASE("bf16 stays near fp32") {
   const auto reduced = load_tiny_unet("tiny-sd15", tiny_sd15_unet(), at::kBFloat16);
   const auto text = at::randn({2, 77, 32}), x = at::randn({2, 4, 16, 16});
   const auto t = at::arange(2) * 500, index = at::arange(2);
-  const auto want = exact.forward(x, t, *exact.prepare(text), index), got = reduced.forward(x, t, *reduced.prepare(text), index);
+  const auto want = exact.forward(x, t, *exact.prepare(text), index),
+             got = reduced.forward(x, t, *reduced.prepare(text), index);
   CHECK((got.scalar_type() == at::kFloat));
   const double error = ((got - want).norm() / want.norm()).item<double>();
   CHECK(error < 3e-2);
@@ -141,7 +157,8 @@ TEST_CASE("an observer replaces and stops") {
   const Observer silence = [](std::string_view path, const at::Tensor& seen) {
     return path == "up_blocks.2" ? Observation{at::zeros_like(seen)} : Observation{};
   };
-  const auto plain = unet.forward(x, t, *conditions, index), silenced = unet.forward(x, t, *conditions, index, 1, &silence);
+  const auto plain = unet.forward(x, t, *conditions, index),
+             silenced = unet.forward(x, t, *conditions, index, 1, &silence);
   CHECK(excess(silenced, plain, 1e-4, 1e-4) > 1);
   CHECK(excess(silenced, unet.forward(at::randn({1, 12, 8, 8}), t, *conditions, index, 1, &silence), 1e-6, 0) <= 1);
 }
@@ -172,7 +189,8 @@ TEST_CASE("wrong arguments are errors, not crashes") {
   const auto x = at::zeros({1, 12, 8, 8}), t = at::arange(1), index = at::arange(1);
   CHECK_THROWS_AS(unet.prepare(at::arange(5)), Error);
   CHECK_THROWS_AS(other.forward(x, t, *conditions, index), Error);
-  CHECK_THROWS_AS(unet.forward(at::zeros({1, 12, 9, 8}), t, *conditions, index), Error);  // attention up blocks: multiples of 4
+  CHECK_THROWS_AS(unet.forward(at::zeros({1, 12, 9, 8}), t, *conditions, index),
+                  Error);  // attention up blocks: multiples of 4
   CHECK_THROWS_AS(unet.forward(at::zeros({1, 3, 8, 8}), t, *conditions, index), Error);
   CHECK_THROWS_AS(unet.forward(x, at::arange(2), *conditions, index), Error);
   CHECK_THROWS_AS(unet.forward(x, t, *conditions, at::arange(1) + 4), Error);
@@ -215,7 +233,8 @@ TEST_CASE("the text encoder equals the reference, with and without the tensor na
     }
     WeightStore weights(tensors);
     const TextEncoder encoder(tiny_sd15_text_encoder(), weights, at::kCPU);
-    CHECK(excess(encoder.forward(golden->tensor("text.in.input_ids")), golden->tensor("text.out.last_hidden_state"), 1e-4, 1e-4) <= 1);
+    CHECK(excess(encoder.forward(golden->tensor("text.in.input_ids")), golden->tensor("text.out.last_hidden_state"),
+                 1e-4, 1e-4) <= 1);
     CHECK_THROWS_AS(encoder.forward(at::zeros({1, 77}, at::kLong) + 694), Error);
   }
 }

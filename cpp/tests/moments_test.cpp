@@ -15,11 +15,13 @@
 using namespace diffmine;
 
 TEST_CASE("mean and standard error equal float64's, in whatever batches the samples come") {
-  const auto samples = at::randn({37, 5, 11}) * 0.3 + 4;  // a mean far above the spread: naive sums of squares would cancel
+  const auto samples =
+      at::randn({37, 5, 11}) * 0.3 + 4;  // a mean far above the spread: naive sums of squares would cancel
   const auto exact = samples.to(at::kDouble);
   Moments one_by_one, in_batches, at_once;
   for (int64_t i = 0; i < 37; ++i) one_by_one.add(samples.slice(0, i, i + 1));
-  in_batches.add(samples.slice(0, 0, 4)), in_batches.add(samples.slice(0, 4, 30)), in_batches.add(samples.slice(0, 30, 37));
+  in_batches.add(samples.slice(0, 0, 4)), in_batches.add(samples.slice(0, 4, 30)),
+      in_batches.add(samples.slice(0, 30, 37));
   at_once.add(samples);
   CHECK(at_once.count() == 37);
   CHECK(test::close(at_once.mean(), exact.mean(0), 2e-6, 0));

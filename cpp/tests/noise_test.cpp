@@ -22,7 +22,8 @@ double chi_square(const std::vector<int64_t>& counts) {
   double total = 0, sum = 0;
   for (const int64_t n : counts) total += static_cast<double>(n);
   const double expected = total / static_cast<double>(counts.size());
-  for (const int64_t n : counts) sum += (static_cast<double>(n) - expected) * (static_cast<double>(n) - expected) / expected;
+  for (const int64_t n : counts)
+    sum += (static_cast<double>(n) - expected) * (static_cast<double>(n) - expected) / expected;
   return sum;
 }
 
@@ -38,7 +39,8 @@ constexpr double kCritical = 107;  // chi-square of 59 degrees of freedom exceed
 TEST_CASE("draw_noise: the known normal numbers, at their places") {
   const at::Tensor z = draw_noise(42, 0, 8, {1, 2, 4}, Stream::kScan, kCpu);
   CHECK(z.sizes() == at::IntArrayRef{8, 1, 2, 4});
-  const float first[] = {-0.970190f, 0.194019f, -1.235620f, 1.923927f}, eighth[] = {1.065151f, -0.817525f, -0.658450f, 1.132866f};
+  const float first[] = {-0.970190f, 0.194019f, -1.235620f, 1.923927f},
+              eighth[] = {1.065151f, -0.817525f, -0.658450f, 1.132866f};
   for (int i = 0; i < 4; ++i) {
     CHECK(std::abs(z.const_data_ptr<float>()[i] - first[i]) <= 1e-5f);
     CHECK(std::abs(z.const_data_ptr<float>()[7 * 8 + i] - eighth[i]) <= 1e-5f);
@@ -51,15 +53,18 @@ TEST_CASE("draw_noise: the known normal numbers, at their places") {
 
 TEST_CASE("draw_noise: the same for any batch, threads and shape of equal size; cut blocks") {
   const at::Tensor all = draw_noise(1, 0, 6, {3, 7, 5}, Stream::kScan, kCpu);  // 105 = 26 blocks and one number
-  const at::Tensor parts = at::cat({draw_noise(1, 0, 1, {3, 7, 5}, Stream::kScan, kCpu), draw_noise(1, 1, 4, {3, 7, 5}, Stream::kScan, kCpu),
-                                    draw_noise(1, 5, 1, {3, 7, 5}, Stream::kScan, kCpu)});
+  const at::Tensor parts =
+      at::cat({draw_noise(1, 0, 1, {3, 7, 5}, Stream::kScan, kCpu), draw_noise(1, 1, 4, {3, 7, 5}, Stream::kScan, kCpu),
+               draw_noise(1, 5, 1, {3, 7, 5}, Stream::kScan, kCpu)});
   CHECK(all.equal(parts));
   const int threads = at::get_num_threads();
   const at::Tensor big = draw_noise(1, 0, 3, {4, 64, 64}, Stream::kScan, kCpu);
   at::set_num_threads(1);
   CHECK(big.equal(draw_noise(1, 0, 3, {4, 64, 64}, Stream::kScan, kCpu)));
   at::set_num_threads(threads);
-  CHECK(draw_noise(1, 0, 1, {8}, Stream::kScan, kCpu).slice(1, 0, 6).equal(draw_noise(1, 0, 1, {6}, Stream::kScan, kCpu)));
+  CHECK(draw_noise(1, 0, 1, {8}, Stream::kScan, kCpu)
+            .slice(1, 0, 6)
+            .equal(draw_noise(1, 0, 1, {6}, Stream::kScan, kCpu)));
   CHECK(!big.equal(draw_noise(2, 0, 3, {4, 64, 64}, Stream::kScan, kCpu)));
 }
 
@@ -78,7 +83,9 @@ TEST_CASE("draw_noise: limits") {
   CHECK(error_code([] { draw_noise(1, int64_t{1} << 32, 1, {4}, Stream::kScan, kCpu); }) == code::kInvalidArgument);
   CHECK(error_code([] { draw_noise(1, -1, 1, {4}, Stream::kScan, kCpu); }) == code::kInvalidArgument);
   CHECK(error_code([] { draw_noise(1, 0, 1, {-4}, Stream::kScan, kCpu); }) == code::kInvalidArgument);
-  CHECK(error_code([] { draw_noise(1, 0, 2, {int64_t{1} << 40, int64_t{1} << 40}, Stream::kScan, kCpu); }) == code::kInvalidArgument);
+  CHECK(error_code([] {
+          draw_noise(1, 0, 2, {int64_t{1} << 40, int64_t{1} << 40}, Stream::kScan, kCpu);
+        }) == code::kInvalidArgument);
 }
 
 TEST_CASE("stratified_timesteps: the known sequence for u = 0.5") {
@@ -109,7 +116,9 @@ TEST_CASE("draw_timesteps: the reference's draws are uniform, and the test would
   CHECK(chi_square(histogram(biased)) > kCritical);
 }
 
-TEST_CASE("mixed_timesteps: every prefix holds the shares of the mixture, without a wide part it is the stratified sequence") {
+TEST_CASE(
+    "mixed_timesteps: every prefix holds the shares of the mixture, without a wide part it is the stratified "
+    "sequence") {
   CHECK(mixed_timesteps(5, 0, 300, 50, 400, 0, 1000) == draw_timesteps(Sampler::kStratified, 5, 300, 50, 400));
   CHECK(mixed_timesteps(5, 0, 300, 50, 400, 1, 1000) == draw_timesteps(Sampler::kStratified, 5, 300, 0, 1000));
   const auto all = mixed_timesteps(5, 0, 2000, 50, 400, 0.2, 1000);
@@ -120,8 +129,10 @@ TEST_CASE("mixed_timesteps: every prefix holds the shares of the mixture, withou
     for (const int64_t edge : {20, 50, 120, 225, 399, 400, 401, 700, 999, 1000}) {
       CAPTURE(n);
       CAPTURE(edge);
-      const auto below = std::count_if(all.begin(), all.begin() + static_cast<int64_t>(n), [&](int64_t t) { return t >= 0 && t < edge; });
-      CHECK(std::abs(static_cast<double>(below) - static_cast<double>(n) * probability(static_cast<double>(edge))) < 2.5);
+      const auto below = std::count_if(all.begin(), all.begin() + static_cast<int64_t>(n),
+                                       [&](int64_t t) { return t >= 0 && t < edge; });
+      CHECK(std::abs(static_cast<double>(below) - static_cast<double>(n) * probability(static_cast<double>(edge))) <
+            2.5);
     }
   }
 }

@@ -23,7 +23,8 @@ using namespace diffmine;
 namespace {
 
 // The greedy rule written down as it is defined: try every place against every box chosen so far.
-std::vector<std::pair<int64_t, int64_t>> select_by_definition(const at::Tensor& scores, int64_t patch, int64_t count, bool ascending) {
+std::vector<std::pair<int64_t, int64_t>> select_by_definition(const at::Tensor& scores, int64_t patch, int64_t count,
+                                                              bool ascending) {
   std::vector<std::pair<int64_t, int64_t>> chosen;
   while (static_cast<int64_t>(chosen.size()) < count) {
     double best = -std::numeric_limits<double>::infinity();
@@ -57,14 +58,17 @@ void check_boxes(const std::vector<Pick>& picks, const at::Tensor& boxes, int64_
 }  // namespace
 
 TEST_CASE("two small matrix products are bilinear upsampling and averaging, exactly") {
-  struct Case { int64_t h, w, height, width, patch; };
-  for (const Case& c : {Case{9, 13, 72, 104, 25}, Case{6, 5, 50, 41, 9}, Case{8, 11, 66, 90, 8}, Case{1, 3, 7, 11, 7}, Case{32, 48, 32, 48, 10},
-                        Case{5, 7, 5, 7, 1}, Case{64, 64, 512, 512, 64}}) {
+  struct Case {
+    int64_t h, w, height, width, patch;
+  };
+  for (const Case& c : {Case{9, 13, 72, 104, 25}, Case{6, 5, 50, 41, 9}, Case{8, 11, 66, 90, 8}, Case{1, 3, 7, 11, 7},
+                        Case{32, 48, 32, 48, 10}, Case{5, 7, 5, 7, 1}, Case{64, 64, 512, 512, 64}}) {
     CAPTURE(c.height);
     const auto maps = at::randn({2, 3, c.h, c.w}, at::kDouble);
     const auto up = at::upsample_bilinear2d(maps, {c.height, c.width}, /*align_corners=*/false);
     const auto want = at::avg_pool2d(up, {c.patch, c.patch}, {1, 1});
-    const auto got = patch_scores(maps.to(at::kFloat), patch_operator(c.h, c.height, c.patch), patch_operator(c.w, c.width, c.patch));
+    const auto got = patch_scores(maps.to(at::kFloat), patch_operator(c.h, c.height, c.patch),
+                                  patch_operator(c.w, c.width, c.patch));
     CHECK(test::close(got, want, 2e-6, 2e-6));
   }
 }
@@ -83,18 +87,24 @@ TEST_CASE("a patch larger than the image is refused") {
 
 TEST_CASE("the reference's scores and boxes") {
   const auto golden = SafetensorsFile::open(test::golden("common-golden/golden.safetensors"));
-  struct Case { const char* id; int64_t height, width, patch; };
-  for (const Case& c : {Case{"select_0", 64, 64, 16}, Case{"select_1", 72, 104, 25}, Case{"select_2", 50, 41, 9}, Case{"select_3", 64, 64, 30}}) {
+  struct Case {
+    const char* id;
+    int64_t height, width, patch;
+  };
+  for (const Case& c : {Case{"select_0", 64, 64, 16}, Case{"select_1", 72, 104, 25}, Case{"select_2", 50, 41, 9},
+                        Case{"select_3", 64, 64, 30}}) {
     CAPTURE(c.id);
     const auto tensor = [&](const char* name) { return golden->tensor(std::string(c.id) + name); };
     const auto loss = tensor(".in.losses").mean(2);  // [N, 2 (label, null), h, w]
     const auto map = (loss.select(1, 1) - loss.select(1, 0)).mean(0);
-    const auto scores = patch_scores(map, patch_operator(map.size(0), c.height, c.patch), patch_operator(map.size(1), c.width, c.patch));
+    const auto scores = patch_scores(map, patch_operator(map.size(0), c.height, c.patch),
+                                     patch_operator(map.size(1), c.width, c.patch));
     CHECK(test::close(scores, tensor(".out.scores"), 1e-6, 2e-4));
     const auto top = select_patches(scores, c.patch, 5);
     check_boxes(top, tensor(".out.top5"), c.patch);
     const auto reference = tensor(".out.top5_score");
-    for (size_t i = 0; i < top.size(); ++i) CHECK(top[i].score == doctest::Approx(reference[i].item<float>()).epsilon(2e-4));
+    for (size_t i = 0; i < top.size(); ++i)
+      CHECK(top[i].score == doctest::Approx(reference[i].item<float>()).epsilon(2e-4));
     check_boxes(select_patches(scores, c.patch, 5, /*ascending=*/true), tensor(".out.bottom5"), c.patch);
   }
 }
@@ -141,7 +151,8 @@ TEST_CASE("random patches are fixed by seed and key, do not overlap, and fall ev
     CHECK(once[i].row == again[i].row);
     CHECK(once[i].column == again[i].column);
     CHECK(once[i].score == static_cast<float>(once[i].row * 30 + once[i].column));
-    for (size_t j = 0; j < i; ++j) CHECK((std::abs(once[i].row - once[j].row) > 6 || std::abs(once[i].column - once[j].column) > 6));
+    for (size_t j = 0; j < i; ++j)
+      CHECK((std::abs(once[i].row - once[j].row) > 6 || std::abs(once[i].column - once[j].column) > 6));
   }
   // Keys and seeds, their upper halves too, change the draw; over many keys the first place covers the map evenly.
   CHECK(random_places(40, 30, 6, 1, 42, 7) != random_places(40, 30, 6, 1, 42, 8));

@@ -9,11 +9,18 @@
 using namespace diffmine;
 
 TEST_CASE("philox4x32-10: known answers of Random123") {
-  struct Case { Uint4 counter; uint32_t k0, k1; Uint4 result; };
+  struct Case {
+    Uint4 counter;
+    uint32_t k0, k1;
+    Uint4 result;
+  };
   const std::vector<Case> cases = {
       {{0, 0, 0, 0}, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
       {{~0u, ~0u, ~0u, ~0u}, ~0u, ~0u, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-      {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0xa4093822, 0x299f31d0, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+      {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+       0xa4093822,
+       0x299f31d0,
+       {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
   };
   for (const Case& c : cases) {
     const Uint4 r = philox4x32(c.counter, c.k0, c.k1);
@@ -31,7 +38,13 @@ TEST_CASE("philox_block: seed, sample, stream and block are the words of key and
 }
 
 TEST_CASE("normal_block: known normal numbers") {
-  struct Case { uint64_t seed; uint32_t sample; Stream stream; uint64_t block; float z[4]; };
+  struct Case {
+    uint64_t seed;
+    uint32_t sample;
+    Stream stream;
+    uint64_t block;
+    float z[4];
+  };
   const std::vector<Case> cases = {
       {42, 0, Stream::kScan, 0, {-0.970190f, 0.194019f, -1.235620f, 1.923927f}},
       {42, 7, Stream::kScan, 0, {1.065151f, -0.817525f, -0.658450f, 1.132866f}},

@@ -76,9 +76,11 @@ TEST_CASE("safetensors: what is written is read back: every dtype, scalars, empt
   const TemporaryFolder folder;
   const std::string path = folder.file("all.safetensors");
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  const at::ScalarType types[] = {at::kBool, at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kByte};
+  const at::ScalarType types[] = {at::kBool,     at::kDouble, at::kFloat, at::kHalf,
+                                  at::kBFloat16, at::kLong,   at::kInt,   at::kByte};
   for (const at::ScalarType type : types) {
-    tensors.emplace_back(std::string("a ") + c10::toString(type), at::arange(0, 15, at::kFloat).view({3, 5}).remainder(2).to(type));
+    tensors.emplace_back(std::string("a ") + c10::toString(type),
+                         at::arange(0, 15, at::kFloat).view({3, 5}).remainder(2).to(type));
   }
   tensors.emplace_back("transposed", at::arange(0, 6, at::kFloat).view({2, 3}).t());
   tensors.emplace_back("scalar", at::ones({}, at::kDouble));
@@ -107,7 +109,10 @@ TEST_CASE("safetensors: what is written is read back: every dtype, scalars, empt
 TEST_CASE("safetensors: unaligned tensors are copied and equal") {
   const TemporaryFolder folder;
   const std::string path = folder.file("odd.safetensors");
-  put(path, file_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})", 9));
+  put(path,
+      file_of(
+          R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})",
+          9));
   const at::Tensor b = SafetensorsFile::open(path)->tensor("b");
   CHECK(reinterpret_cast<uintptr_t>(b.const_data_ptr()) % 4 == 0);
   CHECK(std::memcmp(b.const_data_ptr(), "\x01\x02\x03\x04\x05\x06\x07\x08", 8) == 0);
@@ -129,7 +134,11 @@ TEST_CASE("safetensors: the smallest files") {
 TEST_CASE("safetensors: damaged files are WEIGHTS_INVALID and name the file and the tensor") {
   const TemporaryFolder folder;
   const std::string path = folder.file("bad.safetensors");
-  struct Case { const char* what; std::string bytes; const char* says; };
+  struct Case {
+    const char* what;
+    std::string bytes;
+    const char* says;
+  };
   const std::string good = R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   const auto one = [](const std::string& fields, size_t data) { return file_of("{\"w\":{" + fields + "}}", data); };
   std::string ones;
@@ -165,20 +174,32 @@ TEST_CASE("safetensors: damaged files are WEIGHTS_INVALID and name the file and 
       {"leading zero", one(R"("dtype":"F32","shape":[02],"data_offsets":[0,8])", 8), "leading zero"},
       {"shape over 2^63", one(R"("dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,8])", 8), "'w'"},
       {"shape over 2^64", one(R"("dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8])", 8), "too large"},
-      {"shape product overflows to 8", one(R"("dtype":"F32","shape":[4611686018427387905,2],"data_offsets":[0,8])", 8), "impossible shape"},
-      {"shape product overflows beside a 0", one(R"("dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0])", 0), "impossible shape"},
-      {"too many dimensions", one("\"dtype\":\"U8\",\"shape\":[1" + ones + "],\"data_offsets\":[0,1]", 1), "dimensions"},
+      {"shape product overflows to 8", one(R"("dtype":"F32","shape":[4611686018427387905,2],"data_offsets":[0,8])", 8),
+       "impossible shape"},
+      {"shape product overflows beside a 0",
+       one(R"("dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0])", 0), "impossible shape"},
+      {"too many dimensions", one("\"dtype\":\"U8\",\"shape\":[1" + ones + "],\"data_offsets\":[0,1]", 1),
+       "dimensions"},
       {"end before begin", one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])", 8), "lies at bytes 8 to 0"},
       {"beyond the data", one(R"("dtype":"F32","shape":[2],"data_offsets":[8,16])", 8), "lies at bytes 8 to 16"},
-      {"huge offsets", one(R"("dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,18446744073709551615])", 8), "'w'"},
+      {"huge offsets",
+       one(R"("dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,18446744073709551615])", 8), "'w'"},
       {"three offsets", one(R"("dtype":"F32","shape":[2],"data_offsets":[0,4,8])", 8), "3 data_offsets"},
       {"a hole", one(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])", 8), "4 bytes before tensor 'w'"},
-      {"overlap", file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12),
+      {"overlap",
+       file_of(
+           R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+           12),
        "'b' overlaps tensor 'a'"},
       {"the same bytes twice",
-       file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4),
+       file_of(
+           R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})",
+           4),
        "overlaps"},
-      {"duplicate key", file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4),
+      {"duplicate key",
+       file_of(
+           R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})",
+           4),
        "duplicate tensor 'a'"},
   };
   for (const Case& c : cases) {
@@ -216,7 +237,8 @@ TEST_CASE("safetensors: files of another kind get a hint, absent ones and folder
 TEST_CASE("safetensors: control characters of a file do not reach messages") {
   const TemporaryFolder folder;
   const std::string path = folder.file("f.safetensors");
-  put(path, file_of(R"({"\u001b[31m)" + std::string(5000, 'x') + R"(":{"dtype":"F8","shape":[1],"data_offsets":[0,1]}})", 1));
+  put(path,
+      file_of(R"({"\u001b[31m)" + std::string(5000, 'x') + R"(":{"dtype":"F8","shape":[1],"data_offsets":[0,1]}})", 1));
   const std::string message = error_of([&] { SafetensorsFile::open(path); }).what();
   CHECK(message.find('\x1b') == std::string::npos);
   CHECK(message.size() < 600);
@@ -225,8 +247,12 @@ TEST_CASE("safetensors: control characters of a file do not reach messages") {
 TEST_CASE("safetensors: random damage ends in a result or an Error (deterministic fuzzing)") {
   const TemporaryFolder folder;
   const std::string path = folder.file("fuzz.safetensors");
-  write_safetensors(path, {{"conv.weight", at::arange(0, 24, at::kFloat).view({2, 3, 4})}, {"mask", at::ones({5}, at::kBool)},
-                           {"ids", at::arange(0, 3, at::kLong)}, {"none", at::zeros({0}, at::kHalf)}}, {{"format", "pt"}});
+  write_safetensors(path,
+                    {{"conv.weight", at::arange(0, 24, at::kFloat).view({2, 3, 4})},
+                     {"mask", at::ones({5}, at::kBool)},
+                     {"ids", at::arange(0, 3, at::kLong)},
+                     {"none", at::zeros({0}, at::kHalf)}},
+                    {{"format", "pt"}});
   const std::string good = get(path);
   uint64_t length = 0;
   std::memcpy(&length, good.data(), 8);
@@ -329,7 +355,8 @@ TEST_CASE("json: numbers and strings") {
     CAPTURE(bad);
     CHECK_THROWS_AS(JsonReader(bad).whole_number(), JsonError);
   }
-  for (const char* bad : {"\"", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\udc00\"", "\"\n\"", "\"\xED\xA0\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xE2\x82\"", "'a'"}) {
+  for (const char* bad : {"\"", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\udc00\"", "\"\n\"", "\"\xED\xA0\x80\"",
+                          "\"\xF5\x80\x80\x80\"", "\"\xE2\x82\"", "'a'"}) {
     CAPTURE(bad);
     CHECK_THROWS_AS(text(bad), JsonError);
   }

@@ -27,8 +27,12 @@ ScheduleConfig sd15() {
 
 TEST_CASE("schedule: betas and alphas_cumprod of the three schedules") {
   const auto file = SafetensorsFile::open(golden("common-golden/golden.safetensors"));
-  struct Case { const char* name; double start, end; };
-  for (const Case& c : {Case{"scaled_linear", 0.00085, 0.012}, Case{"linear", 0.0001, 0.02}, Case{"squaredcos_cap_v2", 0.0001, 0.02}}) {
+  struct Case {
+    const char* name;
+    double start, end;
+  };
+  for (const Case& c :
+       {Case{"scaled_linear", 0.00085, 0.012}, Case{"linear", 0.0001, 0.02}, Case{"squaredcos_cap_v2", 0.0001, 0.02}}) {
     CAPTURE(c.name);
     ScheduleConfig config;
     config.beta_schedule = c.name;
@@ -71,7 +75,8 @@ TEST_CASE("add_noise and velocity") {
   for (const char* name : {"tiny-sd15-golden", "tiny-fold-golden"}) {
     CAPTURE(name);
     const auto file = SafetensorsFile::open(golden(std::string(name) + "/golden.safetensors"));
-    const at::Tensor x0 = file->tensor("add_noise.in.x0"), noise = file->tensor("add_noise.in.noise"), t = file->tensor("add_noise.in.t");
+    const at::Tensor x0 = file->tensor("add_noise.in.x0"), noise = file->tensor("add_noise.in.noise"),
+                     t = file->tensor("add_noise.in.t");
     const Schedule schedule(std::string(name) == "tiny-sd15-golden" ? sd15() : [] {
       ScheduleConfig config;
       config.beta_schedule = "linear";
@@ -88,7 +93,8 @@ TEST_CASE("add_noise and velocity") {
   ScheduleConfig config = sd15();
   config.prediction = Prediction::kVelocity;
   const Schedule schedule(config);
-  const at::Tensor x0 = at::randn({2, 4, 3, 3}), noise = at::randn({2, 4, 3, 3}), t = at::tensor(std::vector<int64_t>{5, 800});
+  const at::Tensor x0 = at::randn({2, 4, 3, 3}), noise = at::randn({2, 4, 3, 3}),
+                   t = at::tensor(std::vector<int64_t>{5, 800});
   CHECK(schedule.target(x0, noise, t).equal(schedule.velocity(x0, noise, t)));
 }
 
@@ -98,7 +104,8 @@ TEST_CASE("ddim_step: the golden steps") {
   for (const char* id : {"ddim_step_0", "ddim_step_1"}) {
     CAPTURE(id);
     const std::string name = id;
-    const Schedule::Step step = schedule.ddim_step(file->tensor(name + ".in.model_output"), 601, file->tensor(name + ".in.sample"), 10);
+    const Schedule::Step step =
+        schedule.ddim_step(file->tensor(name + ".in.model_output"), 601, file->tensor(name + ".in.sample"), 10);
     CHECK(close(step.prev_sample, file->tensor(name + ".out.prev_sample"), 1e-5, 1e-5));
     CHECK(close(step.pred_x0, file->tensor(name + ".out.pred_x0"), 1e-5, 1e-5));
   }

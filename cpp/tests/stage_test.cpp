@@ -36,11 +36,17 @@ TEST_CASE("stages are timed where somebody asks: on this thread, the outermost o
     }
     CHECK(times.seconds().size() == 1);
     CHECK(times.seconds().at("unet") >= 0.004);
-    std::thread([] { const Stage stage("score"); work(); }).join();
+    std::thread([] {
+      const Stage stage("score");
+      work();
+    }).join();
     CHECK(times.seconds().count("score") == 0);
     {
       StageTimes own(device);
-      { const Stage stage("select"); work(); }
+      {
+        const Stage stage("select");
+        work();
+      }
       CHECK(own.seconds().at("select") >= 0.002);
     }
     CHECK(times.seconds().count("select") == 0);
@@ -54,8 +60,7 @@ TEST_CASE("a stage ends with what is thrown in it") {
   try {
     const Stage stage("unet");
     throw Error(code::kCancelled, "");
-  } catch (const Error&) {
-  }
+  } catch (const Error&) {}
   { const Stage stage("score"); }
   CHECK(times.seconds().count("unet") == 1);
   CHECK(times.seconds().count("score") == 1);

@@ -1,4 +1,5 @@
-// The tiny models of test/data/golden, configured by hand (the core reads no JSON config), and comparison with golden numbers.
+// The tiny models of test/data/golden, configured by hand (the core reads no JSON config), and comparison with golden
+// numbers.
 #pragma once
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
@@ -15,7 +16,9 @@
 
 namespace diffmine::testing {
 
-inline std::string golden_path(const std::string& relative) { return std::string(DIFFMINE_TEST_DATA) + "/golden/" + relative; }
+inline std::string golden_path(const std::string& relative) {
+  return std::string(DIFFMINE_TEST_DATA) + "/golden/" + relative;
+}
 
 inline UNetConfig tiny_sd15_unet() {
   UNetConfig c;

@@ -10,9 +10,11 @@
 
 namespace diffmine::testing {
 
-inline std::shared_ptr<UNet> trainable(const std::string& variant, at::ScalarType dtype = at::kFloat, const UNetOptions& options = {.trainable = true}) {
+inline std::shared_ptr<UNet> trainable(const std::string& variant, at::ScalarType dtype = at::kFloat,
+                                       const UNetOptions& options = {.trainable = true}) {
   WeightStore weights({golden_path(variant + "/unet/diffusion_pytorch_model.safetensors")});
-  return std::make_shared<UNet>(variant == "tiny-fold" ? tiny_fold_unet() : tiny_sd15_unet(), weights, at::kCPU, dtype, Context{}, options);
+  return std::make_shared<UNet>(variant == "tiny-fold" ? tiny_fold_unet() : tiny_sd15_unet(), weights, at::kCPU, dtype,
+                                Context{}, options);
 }
 
 inline std::shared_ptr<const Schedule> schedule_of(const std::string& variant) {
@@ -25,7 +27,9 @@ inline std::shared_ptr<const Schedule> schedule_of(const std::string& variant) {
   return std::make_shared<Schedule>(config);
 }
 
-inline std::shared_ptr<SafetensorsFile> golden_of(const std::string& variant) { return SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors")); }
+inline std::shared_ptr<SafetensorsFile> golden_of(const std::string& variant) {
+  return SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors"));
+}
 
 inline at::Tensor golden_conditions(const std::string& variant) {
   return golden_of(variant)->tensor(variant == "tiny-fold" ? "cond.out.labels" : "cond.out.last_hidden_state").clone();
@@ -33,7 +37,8 @@ inline at::Tensor golden_conditions(const std::string& variant) {
 
 inline TrainingBatch golden_batch(const std::string& variant, const std::string& id) {
   const auto golden = golden_of(variant);
-  return {golden->tensor(id + ".in.x0"), golden->tensor(id + ".in.cond_index"), golden->tensor(id + ".in.noise"), golden->tensor(id + ".in.t")};
+  return {golden->tensor(id + ".in.x0"), golden->tensor(id + ".in.cond_index"), golden->tensor(id + ".in.noise"),
+          golden->tensor(id + ".in.t")};
 }
 
 inline TrainerOptions fast(double rate = 1e-3) {
@@ -42,7 +47,8 @@ inline TrainerOptions fast(double rate = 1e-3) {
   return options;
 }
 
-inline Trainer trainer_of(const std::string& variant, const TrainerOptions& options, at::ScalarType dtype = at::kFloat) {
+inline Trainer trainer_of(const std::string& variant, const TrainerOptions& options,
+                          at::ScalarType dtype = at::kFloat) {
   return {trainable(variant, dtype), schedule_of(variant), golden_conditions(variant), options};
 }
 

@@ -1,4 +1,5 @@
-// Training: the reference's losses, gradients and parameters; gradients against differences; exact resumption; formulas.
+// Training: the reference's losses, gradients and parameters; gradients against differences; exact resumption;
+// formulas.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -27,18 +28,41 @@ using namespace diffmine::testing;
 
 namespace {
 
-const std::vector<std::string> kTextNames{
-    "conv_in.weight", "conv_in.bias", "time_embedding.linear_1.weight", "time_embedding.linear_2.bias", "down_blocks.0.resnets.0.conv1.weight",
-    "down_blocks.0.resnets.0.norm1.weight", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight",
-    "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight", "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj.weight",
-    "down_blocks.1.downsamplers.0.conv.weight", "mid_block.attentions.0.transformer_blocks.0.attn2.to_v.weight", "mid_block.attentions.0.proj_in.weight",
-    "mid_block.resnets.0.time_emb_proj.weight", "up_blocks.0.resnets.0.conv_shortcut.weight", "up_blocks.1.upsamplers.0.conv.bias",
-    "up_blocks.2.resnets.0.norm1.bias", "up_blocks.2.attentions.0.norm.weight", "conv_norm_out.weight", "conv_out.weight", "conv_out.bias"};
-const std::vector<std::string> kClassNames{
-    "conv_in.weight", "conv_in.bias", "time_embedding.linear_1.weight", "time_embedding.linear_2.bias", "class_embedding.weight",
-    "down_blocks.0.resnets.0.conv1.weight", "down_blocks.0.resnets.0.norm1.weight", "down_blocks.1.downsamplers.0.conv.weight",
-    "mid_block.resnets.0.time_emb_proj.weight", "up_blocks.0.resnets.0.conv_shortcut.weight", "up_blocks.1.upsamplers.0.conv.bias",
-    "up_blocks.2.resnets.0.norm1.bias", "conv_norm_out.weight", "conv_out.weight", "conv_out.bias"};
+const std::vector<std::string> kTextNames{"conv_in.weight",
+                                          "conv_in.bias",
+                                          "time_embedding.linear_1.weight",
+                                          "time_embedding.linear_2.bias",
+                                          "down_blocks.0.resnets.0.conv1.weight",
+                                          "down_blocks.0.resnets.0.norm1.weight",
+                                          "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight",
+                                          "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight",
+                                          "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj.weight",
+                                          "down_blocks.1.downsamplers.0.conv.weight",
+                                          "mid_block.attentions.0.transformer_blocks.0.attn2.to_v.weight",
+                                          "mid_block.attentions.0.proj_in.weight",
+                                          "mid_block.resnets.0.time_emb_proj.weight",
+                                          "up_blocks.0.resnets.0.conv_shortcut.weight",
+                                          "up_blocks.1.upsamplers.0.conv.bias",
+                                          "up_blocks.2.resnets.0.norm1.bias",
+                                          "up_blocks.2.attentions.0.norm.weight",
+                                          "conv_norm_out.weight",
+                                          "conv_out.weight",
+                                          "conv_out.bias"};
+const std::vector<std::string> kClassNames{"conv_in.weight",
+                                           "conv_in.bias",
+                                           "time_embedding.linear_1.weight",
+                                           "time_embedding.linear_2.bias",
+                                           "class_embedding.weight",
+                                           "down_blocks.0.resnets.0.conv1.weight",
+                                           "down_blocks.0.resnets.0.norm1.weight",
+                                           "down_blocks.1.downsamplers.0.conv.weight",
+                                           "mid_block.resnets.0.time_emb_proj.weight",
+                                           "up_blocks.0.resnets.0.conv_shortcut.weight",
+                                           "up_blocks.1.upsamplers.0.conv.bias",
+                                           "up_blocks.2.resnets.0.norm1.bias",
+                                           "conv_norm_out.weight",
+                                           "conv_out.weight",
+                                           "conv_out.bias"};
 
 }  // namespace
 
@@ -61,7 +85,8 @@ TEST_CASE("three AdamW steps equal the reference: losses, gradients, parameters,
             first_norms.push_back(trainer.tensor(Trainer::Which::kGradients, name).norm().item<float>());
           }
           for (const std::string name : {"conv_out.bias", "conv_in.bias"}) {
-            CHECK(excess(trainer.tensor(Trainer::Which::kGradients, name), golden->tensor(id + ".out.grad." + name), atol, rtol) <= 1);
+            CHECK(excess(trainer.tensor(Trainer::Which::kGradients, name), golden->tensor(id + ".out.grad." + name),
+                         atol, rtol) <= 1);
           }
         }
         const auto done = trainer.update();
@@ -77,7 +102,8 @@ TEST_CASE("three AdamW steps equal the reference: losses, gradients, parameters,
       for (const auto& [name, info] : golden->tensors()) {
         if (!name.starts_with(prefix)) continue;
         CAPTURE(name);
-        CHECK(excess(trainer.tensor(Trainer::Which::kWeights, name.substr(prefix.size())), golden->tensor(name), atol, rtol) <= 1);
+        CHECK(excess(trainer.tensor(Trainer::Which::kWeights, name.substr(prefix.size())), golden->tensor(name), atol,
+                     rtol) <= 1);
         ++compared;
       }
       CHECK(compared == 5);
@@ -120,7 +146,8 @@ TEST_CASE("the gradient along itself is the loss's slope") {
       const auto gradient = trainer.tensor(Trainer::Which::kGradients, name);
       REQUIRE(gradient.defined());
       const double norm = gradient.norm().item<double>();
-      if (norm < 0.02 || ++large % 5) continue;  // rounding in fp32 would drown the difference; a fifth of them takes a second
+      if (norm < 0.02 || ++large % 5)
+        continue;  // rounding in fp32 would drown the difference; a fifth of them takes a second
       CAPTURE(variant);
       CAPTURE(name);
       const at::NoGradGuard no_graph;
@@ -186,7 +213,8 @@ TEST_CASE("a resumed training equals an undisturbed one, bit by bit") {
     whole.export_weights(folder.file("unet"), true, at::kFloat);
     WeightStore weights({folder.file("unet")});
     const UNet loaded(variant == "tiny-fold" ? tiny_fold_unet() : tiny_sd15_unet(), weights, at::kCPU, at::kFloat);
-    CHECK(at::equal(SafetensorsFile::open(folder.file("unet"))->tensor("conv_in.weight"), whole.tensor(Trainer::Which::kAverages, "conv_in.weight")));
+    CHECK(at::equal(SafetensorsFile::open(folder.file("unet"))->tensor("conv_in.weight"),
+                    whole.tensor(Trainer::Which::kAverages, "conv_in.weight")));
   }
 }
 
@@ -212,7 +240,8 @@ TEST_CASE("a step in parts draws the same noise and timesteps and equals a step 
   CHECK(std::abs(still.evaluate(batch, 3) - still.evaluate(batch, 4)) > 1e-4);
 }
 
-TEST_CASE("predictions and losses of the average are those of a UNet with the exported averages; the weights are as before") {
+TEST_CASE(
+    "predictions and losses of the average are those of a UNet with the exported averages; the weights are as before") {
   const test::TemporaryFolder folder;
   for (const std::string variant : {"tiny-sd15", "tiny-fold"}) {
     CAPTURE(variant);
@@ -237,7 +266,8 @@ TEST_CASE("predictions and losses of the average are those of a UNet with the ex
     CHECK(excess(output, trainer.predict(batch.x0, t, batch.conditions), 1e-4, 1e-4) > 1);
 
     // Neither a look at the average nor one that fails half-way leaves a trace.
-    CHECK(test::error_code([&] { trainer.predict(batch.x0.slice(1, 0, 1), t, batch.conditions, true); }) == code::kInvalidArgument);
+    CHECK(test::error_code([&] { trainer.predict(batch.x0.slice(1, 0, 1), t, batch.conditions, true); }) ==
+          code::kInvalidArgument);
     CHECK(trainer.evaluate(batch, 5) == loss);
     for (int i = 0; i < 3; ++i) undisturbed.step(batch);
     trainer.step(batch);
@@ -247,8 +277,10 @@ TEST_CASE("predictions and losses of the average are those of a UNet with the ex
   Trainer plain = trainer_of("tiny-fold", fast());
   const auto batch = drawn_batch("tiny-fold");
   CHECK(test::error_code([&] { plain.evaluate(batch, 5, true); }) == code::kInvalidArgument);
-  CHECK(test::error_code([&] { plain.predict(batch.x0, at::zeros({4}, at::kLong), batch.conditions, true); }) == code::kInvalidArgument);
-  CHECK(test::error_code([&] { plain.predict(batch.x0, at::zeros({4}, at::kLong), batch.conditions + 4); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { plain.predict(batch.x0, at::zeros({4}, at::kLong), batch.conditions, true); }) ==
+        code::kInvalidArgument);
+  CHECK(test::error_code([&] { plain.predict(batch.x0, at::zeros({4}, at::kLong), batch.conditions + 4); }) ==
+        code::kInvalidArgument);
 }
 
 TEST_CASE("with gradient checkpointing losses and gradients are the same, in fp32 and in bf16") {
@@ -257,17 +289,23 @@ TEST_CASE("with gradient checkpointing losses and gradients are the same, in fp3
       CAPTURE(variant);
       CAPTURE(c10::toString(dtype));
       Trainer plain = trainer_of(variant, fast(), dtype);
-      Trainer checkpointed(trainable(variant, dtype, {.trainable = true, .checkpointing = true}), schedule_of(variant), golden_conditions(variant), fast());
+      Trainer checkpointed(trainable(variant, dtype, {.trainable = true, .checkpointing = true}), schedule_of(variant),
+                           golden_conditions(variant), fast());
       const auto batch = drawn_batch(variant);
       plain.accumulate(batch, 4);
       checkpointed.accumulate(batch, 4);
       double worst = 0;
       for (const auto& [name, tensor] : plain.unet().parameters()) {
-        const auto want = plain.tensor(Trainer::Which::kGradients, name), got = checkpointed.tensor(Trainer::Which::kGradients, name);
+        const auto want = plain.tensor(Trainer::Which::kGradients, name),
+                   got = checkpointed.tensor(Trainer::Which::kGradients, name);
         REQUIRE(want.defined() == got.defined());
-        if (want.defined()) worst = std::max(worst, (got - want).norm().item<double>() / (want.norm().item<double>() + 1e-3));  // a key's bias has none
+        if (want.defined())
+          worst = std::max(worst, (got - want).norm().item<double>() /
+                                      (want.norm().item<double>() + 1e-3));  // a key's bias has none
       }
-      CHECK(worst <= (dtype == at::kFloat ? 1e-5 : 0.05));  // sums of a tensor's gradients in another order: exact but for rounding
+      CHECK(worst <= (dtype == at::kFloat
+                          ? 1e-5
+                          : 0.05));  // sums of a tensor's gradients in another order: exact but for rounding
       CHECK(plain.update().loss == checkpointed.update().loss);
     }
   }
@@ -360,7 +398,8 @@ TEST_CASE("AdamW follows its formula, and leaves alone what has no gradient") {
     const auto d = g.to(at::kDouble);
     m = 0.9 * m + 0.1 * d;
     v = 0.999 * v + 0.001 * d * d;
-    want = want * (1 - 0.01 * k * 0.1) - 0.01 * k * (m / (1 - std::pow(0.9, k))) / ((v / (1 - std::pow(0.999, k))).sqrt() + 1e-8);
+    want = want * (1 - 0.01 * k * 0.1) -
+           0.01 * k * (m / (1 - std::pow(0.9, k))) / ((v / (1 - std::pow(0.999, k))).sqrt() + 1e-8);
   }
   CHECK(excess(w.detach(), want, 1e-5, 1e-5) <= 1);
   CHECK(at::equal(idle.detach(), at::ones({4})));
@@ -408,7 +447,8 @@ TEST_CASE("the learning-rate schedules, the average and the Min-SNR weights foll
     const auto weights = min_snr_weights(schedule, t, 5.0);
     for (int64_t i = 0; i < 4; ++i) {
       const double abar = schedule.alphas_cumprod()[t[i].item<int64_t>()].item<double>(), snr = abar / (1 - abar);
-      CHECK(weights[i].item<double>() == doctest::Approx(std::min(snr, 5.0) / (prediction == Prediction::kVelocity ? snr + 1 : snr)).epsilon(1e-4));
+      CHECK(weights[i].item<double>() ==
+            doctest::Approx(std::min(snr, 5.0) / (prediction == Prediction::kVelocity ? snr + 1 : snr)).epsilon(1e-4));
     }
   }
 }
@@ -434,7 +474,8 @@ TEST_CASE("what cannot be trained is an error, and a loss that is not finite cha
   CHECK(test::error_code([&] { trainer.step(outside); }) == code::kInvalidArgument);
   CHECK(test::error_code([&] { trainer.tensor(Trainer::Which::kWeights, "surprise"); }) == code::kInvalidArgument);
   CHECK(test::error_code([&] { trainer.tensor(Trainer::Which::kAverages, "conv_in.bias"); }) == code::kInvalidArgument);
-  CHECK(test::error_code([&] { trainer.export_weights(folder.file("none"), true, at::kFloat); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { trainer.export_weights(folder.file("none"), true, at::kFloat); }) ==
+        code::kInvalidArgument);
 
   auto options = fast();
   options.t_end = 1001;
@@ -443,12 +484,14 @@ TEST_CASE("what cannot be trained is an error, and a loss that is not finite cha
   options.rate.schedule = LearningRateSchedule::kLinear;
   CHECK(test::error_code([&] { trainer_of("tiny-fold", options); }) == code::kInvalidArgument);
   const auto frozen = std::make_shared<UNet>(load_tiny_unet("tiny-fold", tiny_fold_unet()));
-  CHECK(test::error_code([&] { Trainer(frozen, schedule_of("tiny-fold"), at::arange(4), fast()); }) == code::kInvalidArgument);
+  CHECK(test::error_code([&] { Trainer(frozen, schedule_of("tiny-fold"), at::arange(4), fast()); }) ==
+        code::kInvalidArgument);
 
   trainer.save(folder.file("state"));
   CHECK(test::error_code([&] { trainer_of("tiny-sd15", fast()).load(folder.file("state")); }) == code::kModelInvalid);
   options = fast();
   options.ema_decay = 0.9;
   CHECK(test::error_code([&] { trainer_of("tiny-fold", options).load(folder.file("state")); }) == code::kModelInvalid);
-  CHECK(test::error_code([&] { trainer.load(golden_path("tiny-fold/unet/diffusion_pytorch_model.safetensors")); }) == code::kModelInvalid);
+  CHECK(test::error_code([&] { trainer.load(golden_path("tiny-fold/unet/diffusion_pytorch_model.safetensors")); }) ==
+        code::kModelInvalid);
 }

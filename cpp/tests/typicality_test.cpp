@@ -33,7 +33,8 @@ ScheduleConfig linear_schedule() {
   return c;
 }
 
-UNet load_unet(const std::string& variant, const UNetConfig& config, const at::Device& device, at::ScalarType dtype = at::kFloat) {
+UNet load_unet(const std::string& variant, const UNetConfig& config, const at::Device& device,
+               at::ScalarType dtype = at::kFloat) {
   WeightStore weights({golden_path(variant + "/unet/diffusion_pytorch_model.safetensors")});
   return UNet(config, weights, device, dtype);
 }
@@ -75,10 +76,14 @@ TypicalityOptions small(int64_t samples, int64_t batch) {
 }
 
 bool same_boxes(const std::vector<ScoredPatch>& a, const std::vector<ScoredPatch>& b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](auto& x, auto& y) { return x.row == y.row && x.column == y.column; });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](auto& x, auto& y) { return x.row == y.row && x.column == y.column; });
 }
 
-struct Golden { const char* id; int64_t height, width, patch; };
+struct Golden {
+  const char* id;
+  int64_t height, width, patch;
+};
 
 // One "typicality" case as the reference computed it, and what diffmine makes of it.
 struct GoldenRun {
@@ -89,11 +94,13 @@ struct GoldenRun {
   at::Tensor tensor(const std::string& name) const { return file->tensor(id + name); }
 };
 
-GoldenRun run_golden(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c) {
+GoldenRun run_golden(const Model& model, const std::string& variant, const std::string& condition_tensor,
+                     const Golden& c) {
   GoldenRun run{SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors")), c.id, {}, {}, {}};
   const auto conditions = model.unet->prepare(run.file->tensor(condition_tensor));
   auto in = labels_against_null(1, c.height, c.width);
-  in.latents = run.latents = model.encode_images(run.tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
+  in.latents = run.latents =
+      model.encode_images(run.tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
   in.noises = run.tensor(".in.noises"), in.timesteps = run.tensor(".in.t");
   auto options = small(8, 10);
   options.patch = c.patch;
@@ -104,7 +111,8 @@ GoldenRun run_golden(const Model& model, const std::string& variant, const std::
 }
 
 // Latents, losses, maps, scores and boxes of three labels against null.
-void check_golden(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c) {
+void check_golden(const Model& model, const std::string& variant, const std::string& condition_tensor,
+                  const Golden& c) {
   CAPTURE(c.id);
   const auto run = run_golden(model, variant, condition_tensor, c);
   const auto tensor = [&](const std::string& name) { return run.tensor(name); };
@@ -114,7 +122,8 @@ void check_golden(const Model& model, const std::string& variant, const std::str
     CAPTURE(m);
     const auto& out = run.got.outputs[0][m];
     const auto suffix = "_" + std::to_string(m);
-    // A cell of the map is not an average over a patch: fp32 rounding of the two losses, up to 2e-5 of them in the reference itself, shows in it.
+    // A cell of the map is not an average over a patch: fp32 rounding of the two losses, up to 2e-5 of them in the
+    // reference itself, shows in it.
     CHECK(excess(out.map, tensor(".out.T_map")[m], 5e-6, 2e-4) <= 1);
     CHECK(excess(out.scores, tensor(".out.scores" + suffix), 1e-6, 2e-4) <= 1);
     const auto boxes = tensor(".out.top5" + suffix), scores = tensor(".out.top5_score" + suffix);
@@ -134,13 +143,17 @@ double relative_l2(const at::Tensor& got, const at::Tensor& want) {
 }
 
 // In reduced precision losses and maps are judged by their relative L2 error, as `diffmine verify` judges them.
-void check_reduced(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c, double bound) {
+void check_reduced(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c,
+                   double bound) {
   CAPTURE(c.id);
   const auto run = run_golden(model, variant, condition_tensor, c);
   std::vector<at::Tensor> maps;
   for (const auto& output : run.got.outputs[0]) maps.push_back(output.map);
-  const double losses = relative_l2(run.got.losses[0], run.losses), map = relative_l2(at::stack(maps), run.tensor(".out.T_map"));
-  MESSAGE(std::string(c10::toString(model.unet->dtype())) << " on " << model.unet->device().str() << ", " << run.id << ": relative L2 error of losses " << losses << ", of maps " << map);
+  const double losses = relative_l2(run.got.losses[0], run.losses),
+               map = relative_l2(at::stack(maps), run.tensor(".out.T_map"));
+  MESSAGE(std::string(c10::toString(model.unet->dtype()))
+          << " on " << model.unet->device().str() << ", " << run.id << ": relative L2 error of losses " << losses
+          << ", of maps " << map);
   CHECK(losses <= bound);
   CHECK(map <= bound);
 }
@@ -209,7 +222,8 @@ TEST_CASE("an image scores the same alone and among others, with its own conditi
     CAPTURE(b);
     TypicalityInput one = in;
     const auto only = [&](const at::Tensor& t) { return t.slice(0, b, b + 1); };
-    one.latents = only(in.latents), one.conditions = only(in.conditions), one.subjects = only(in.subjects), one.weights = only(in.weights);
+    one.latents = only(in.latents), one.conditions = only(in.conditions), one.subjects = only(in.subjects),
+    one.weights = only(in.weights);
     one.keys = {in.keys[b]};
     const auto alone = score_typicality(model, conditions, one, small(4, 24));
     for (size_t m = 0; m < 3; ++m) {
@@ -237,7 +251,8 @@ TEST_CASE("maps, scores and standard errors follow from the losses, for any cont
       const auto difference = (losses[b] * in.weights[b][m].to(at::kDouble).reshape({1, 4, 1, 1})).sum(1) - own;
       CHECK(excess(out.map, difference.mean(0), 2e-6, 1e-4) <= 1);
       CHECK(out.mean == doctest::Approx(difference.mean().item<double>()).epsilon(1e-4));
-      const auto samples = patch_scores(difference.to(at::kFloat), patch_operator(16, 16, 7), patch_operator(24, 24, 7)).to(at::kDouble);
+      const auto samples =
+          patch_scores(difference.to(at::kFloat), patch_operator(16, 16, 7), patch_operator(24, 24, 7)).to(at::kDouble);
       CHECK(excess(out.scores, samples.mean(0), 2e-6, 1e-4) <= 1);
       CHECK(excess(out.standard_errors, samples.std(0, true) / std::sqrt(6.0), 2e-6, 1e-4) <= 1);
       for (const auto* list : {&out.top, &out.bottom, &out.random}) {
@@ -262,19 +277,22 @@ TEST_CASE("passes launched as graphs score as those launched op by op, whatever 
       model.graphs = std::make_shared<UNetGraphs>(model.unet);
       for (const int64_t shift : {0, 1}) {
         CAPTURE(shift);
-        const auto conditions = model.unet->prepare((at::arange(4) + shift) % 4);  // the graphs of the first are dropped with them
+        const auto conditions =
+            model.unet->prepare((at::arange(4) + shift) % 4);  // the graphs of the first are dropped with them
         for (const int64_t width : {24, 16}) {
           auto in = labels_against_null(3, 16, width);
           in.latents = in.latents.to(device);
           auto options = small(7, 8);  // two inputs a pass: ten of one shape, and one of another
           options.keep_losses = false;
-          const auto want = score_typicality(plain, conditions, in, options), got = score_typicality(model, conditions, in, options);
+          const auto want = score_typicality(plain, conditions, in, options),
+                     got = score_typicality(model, conditions, in, options);
           for (size_t b = 0; b < 3; ++b) {
             CHECK(excess(got.outputs[b][0].scores, want.outputs[b][0].scores, 1e-6, 0) <= 1);
             CHECK(same_boxes(got.outputs[b][0].top, want.outputs[b][0].top));
           }
         }
-        CHECK(model.graphs->captured() == (device.is_cuda() ? 2 : 0));  // where capturing fails, scores are right all the same
+        CHECK(model.graphs->captured() ==
+              (device.is_cuda() ? 2 : 0));  // where capturing fails, scores are right all the same
       }
       model.graphs->clear();
       CHECK(model.graphs->captured() == 0);
@@ -292,7 +310,8 @@ TEST_CASE("a v-prediction model is scored by its velocity") {
   in.noises = at::randn({1, 2, 12, 8, 8}), in.timesteps = at::tensor({120, 640}, at::kLong);
   const auto got = score_typicality(model, conditions, in, small(2, 8));
   const auto x0 = in.latents.expand({2, 12, 8, 8}), noise = (*in.noises)[0];
-  const auto e = model.unet->forward(model.schedule->add_noise(x0, noise, *in.timesteps), *in.timesteps, *conditions, at::arange(8) % 4, 4);
+  const auto e = model.unet->forward(model.schedule->add_noise(x0, noise, *in.timesteps), *in.timesteps, *conditions,
+                                     at::arange(8) % 4, 4);
   const auto target = model.schedule->velocity(x0, noise, *in.timesteps);
   const auto losses = model.channel_mean((e.unflatten(0, {2, 4}) - target.unsqueeze(1)).square());
   CHECK(excess(got.losses[0], losses, 1e-5, 1e-5) <= 1);
@@ -365,7 +384,8 @@ TEST_CASE("images become what the UNet denoises, cut where it cannot take their 
   const int64_t step = 2 * model.unet->size_multiple();
   const auto x = model.encode_images(images);
   const int64_t height = 19 / step * step, width = 30 / step * step;
-  const auto want = at::pixel_unshuffle(images.slice(1, 0, height).slice(2, 0, width).permute({0, 3, 1, 2}).to(at::kFloat) / 127.5 - 1, 2);
+  const auto want = at::pixel_unshuffle(
+      images.slice(1, 0, height).slice(2, 0, width).permute({0, 3, 1, 2}).to(at::kFloat) / 127.5 - 1, 2);
   CHECK(excess(x, want, 1e-6, 0) <= 1);
   CHECK(test::error_code([&] { model.encode_images(at::zeros({1, 1, 30, 3}, at::kByte)); }) == code::kInvalidArgument);
   CHECK(test::error_code([&] { model.encode_images(at::zeros({1, 32, 32, 4}, at::kByte)); }) == code::kInvalidArgument);

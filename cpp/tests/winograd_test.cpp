@@ -1,4 +1,5 @@
-// Convolutions by Winograd's minimal filtering against float64, on fresh random input, beside a direct convolution's errors.
+// Convolutions by Winograd's minimal filtering against float64, on fresh random input, beside a direct convolution's
+// errors.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/full.h>
@@ -20,7 +21,9 @@ using namespace diffmine;
 
 namespace {
 
-double relative(const at::Tensor& got, const at::Tensor& want) { return ((got.to(at::kDouble) - want).norm() / want.norm()).item<double>(); }
+double relative(const at::Tensor& got, const at::Tensor& want) {
+  return ((got.to(at::kDouble) - want).norm() / want.norm()).item<double>();
+}
 
 }  // namespace
 
@@ -31,12 +34,16 @@ TEST_CASE("winograd: odd sizes, several blocks of tiles and of channels, what is
   }
   const uint64_t seed = test::fresh_seed();
   CAPTURE(seed);
-  struct Case { int64_t batch, in, out, height, width; };
-  for (const Case& s : {Case{1, 32, 32, 1, 1}, Case{2, 32, 48, 2, 3}, Case{3, 48, 80, 5, 4}, Case{1, 64, 64, 17, 31}, Case{2, 144, 208, 9, 8}, Case{5, 96, 128, 8, 8}, Case{1, 640, 64, 16, 16}}) {
+  struct Case {
+    int64_t batch, in, out, height, width;
+  };
+  for (const Case& s : {Case{1, 32, 32, 1, 1}, Case{2, 32, 48, 2, 3}, Case{3, 48, 80, 5, 4}, Case{1, 64, 64, 17, 31},
+                        Case{2, 144, 208, 9, 8}, Case{5, 96, 128, 8, 8}, Case{1, 640, 64, 16, 16}}) {
     CAPTURE(s.batch);
     CAPTURE(s.in);
     CAPTURE(s.height);
-    const auto x = at::randn({s.batch, s.in, s.height, s.width}), weight = at::randn({s.out, s.in, 3, 3}) / std::sqrt(9.0 * static_cast<double>(s.in));
+    const auto x = at::randn({s.batch, s.in, s.height, s.width}),
+               weight = at::randn({s.out, s.in, 3, 3}) / std::sqrt(9.0 * static_cast<double>(s.in));
     const auto bias = at::randn({s.out}), residual = at::randn({s.batch, s.out, s.height, s.width});
     const auto exact = at::conv2d(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble), 1, 1);
     const auto packed = winograd_weight(weight);
@@ -66,7 +73,8 @@ TEST_CASE("winograd: fp16 is multiplied in fp32, and rounded once") {
   const uint64_t seed = test::fresh_seed();
   CAPTURE(seed);
   const auto half = [](const at::Tensor& t) { return t.to(at::kHalf); };
-  const auto x = half(at::randn({2, 64, 9, 6})), weight = half(at::randn({48, 64, 3, 3}) / 24.0), bias = half(at::randn({48}));
+  const auto x = half(at::randn({2, 64, 9, 6})), weight = half(at::randn({48, 64, 3, 3}) / 24.0),
+             bias = half(at::randn({48}));
   const auto residual = half(at::randn({2, 48, 9, 6}));
   const auto exact = at::conv2d(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble), 1, 1);
   const auto packed = winograd_weight(weight), y = winograd_conv(x, packed, bias);
@@ -83,7 +91,8 @@ TEST_CASE("winograd: what is not finite shows, and large means cancel no digits"
   const auto weight = at::randn({32, 32, 3, 3}) / 17.0, bias = at::zeros({32}), packed = winograd_weight(weight);
   auto x = at::randn({1, 32, 8, 8});
   const auto far = x + 100;
-  CHECK(relative(winograd_conv(far, packed, bias), at::conv2d(far.to(at::kDouble), weight.to(at::kDouble), {}, 1, 1)) < 2e-6);
+  CHECK(relative(winograd_conv(far, packed, bias), at::conv2d(far.to(at::kDouble), weight.to(at::kDouble), {}, 1, 1)) <
+        2e-6);
   x.index_put_({at::tensor(0), at::tensor(3), at::tensor(4), at::tensor(4)}, at::full({}, INFINITY));
   CHECK_FALSE(winograd_conv(x, packed, bias).isfinite().all().item<bool>());
 }

@@ -11,7 +11,9 @@ Ema::Ema(std::vector<at::Tensor> parameters, double decay) : parameters_(std::mo
   for (const auto& parameter : parameters_) averages_.push_back(parameter.detach().clone());
 }
 
-double Ema::decay_at(int64_t k) const { return std::min(decay_, static_cast<double>(1 + k) / static_cast<double>(10 + k)); }
+double Ema::decay_at(int64_t k) const {
+  return std::min(decay_, static_cast<double>(1 + k) / static_cast<double>(10 + k));
+}
 
 void Ema::update(int64_t k) {
   const at::NoGradGuard no_graph;

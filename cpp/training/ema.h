@@ -12,8 +12,8 @@ class Ema {
   // Starts as a copy of the parameters.
   Ema(std::vector<at::Tensor> parameters, double decay);
 
-  // average <- d average + (1 - d) parameter, after the k-th step (k from 1), with d = min(decay, (1 + k) / (10 + k)): so that
-  // the first values are forgotten however long the training is.
+  // average <- d average + (1 - d) parameter, after the k-th step (k from 1), with d = min(decay, (1 + k) / (10 + k)):
+  // so that the first values are forgotten however long the training is.
   void update(int64_t k);
   double decay_at(int64_t k) const;
 

@@ -19,7 +19,8 @@ namespace diffmine {
 double LearningRate::at(int64_t step) const {
   if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
   if (schedule == LearningRateSchedule::kConstant) return peak;
-  const double p = std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(1, total - warmup)));
+  const double p =
+      std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(1, total - warmup)));
   return schedule == LearningRateSchedule::kLinear ? peak * (1 - p) : peak * (1 + std::cos(std::numbers::pi * p)) / 2;
 }
 
@@ -33,7 +34,8 @@ void clip_gradients(const std::vector<at::Tensor>& gradients, double norm, doubl
   if (scale < 1) at::_foreach_mul_(gradients, scale);
 }
 
-AdamW::AdamW(std::vector<at::Tensor> parameters, const AdamWConfig& config) : config_(config), parameters_(std::move(parameters)) {
+AdamW::AdamW(std::vector<at::Tensor> parameters, const AdamWConfig& config)
+    : config_(config), parameters_(std::move(parameters)) {
   const at::NoGradGuard no_graph;
   for (const auto& parameter : parameters_) {
     first_.push_back(at::zeros_like(parameter));
@@ -45,7 +47,8 @@ void AdamW::step(double rate) {
   const at::NoGradGuard no_graph;
   ++steps_;
   std::vector<at::Tensor> parameters, gradients, first, second, steps;
-  const at::Tensor count = at::full({}, static_cast<double>(steps_), parameters_.front().options().requires_grad(false));
+  const at::Tensor count =
+      at::full({}, static_cast<double>(steps_), parameters_.front().options().requires_grad(false));
   for (size_t i = 0; i < parameters_.size(); ++i) {
     at::Tensor gradient = parameters_[i].grad();
     if (!gradient.defined()) continue;
@@ -58,7 +61,8 @@ void AdamW::step(double rate) {
     steps.push_back(count);
   }
   if (parameters.empty()) return;
-  at::_fused_adamw_(parameters, gradients, first, second, {}, steps, rate, config_.beta1, config_.beta2, config_.weight_decay, config_.epsilon,
+  at::_fused_adamw_(parameters, gradients, first, second, {}, steps, rate, config_.beta1, config_.beta2,
+                    config_.weight_decay, config_.epsilon,
                     /*amsgrad=*/false, /*maximize=*/false);
 }
 

@@ -15,7 +15,8 @@ struct LearningRate {
   int64_t warmup = 0;  // steps over which it rises evenly, peak at the last of them
   int64_t total = 0;   // steps after which linear and cosine reach zero; constant ignores it
 
-  // Of step `step`, counted from 0; with p = (step - warmup) / (total - warmup): peak (1 - p), or peak (1 + cos(pi p)) / 2.
+  // Of step `step`, counted from 0; with p = (step - warmup) / (total - warmup): peak (1 - p), or peak (1 + cos(pi p))
+  // / 2.
   double at(int64_t step) const;
 };
 
@@ -31,7 +32,8 @@ double global_norm(const std::vector<at::Tensor>& gradients);
 void clip_gradients(const std::vector<at::Tensor>& gradients, double norm, double max_norm);
 
 // The moments of fp32 parameters that it updates in place.
-//   m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - rate (m / (1 - b1^k)) / (sqrt(v / (1 - b2^k)) + epsilon)
+//   m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,
+//   w <- w - rate (m / (1 - b1^k)) / (sqrt(v / (1 - b2^k)) + epsilon)
 class AdamW {
  public:
   AdamW(std::vector<at::Tensor> parameters, const AdamWConfig& config);

@@ -22,7 +22,7 @@ namespace {
 
 constexpr const char* kFormat = "diffmine-training-1";
 
-// A seed of its own for each step: the block that no noise reaches.
+// One seed per step, from a block that no noise reaches.
 uint64_t step_seed(uint64_t seed, int64_t step) {
   const Uint4 r = philox_block(seed, static_cast<uint32_t>(step), Stream::kTraining, UINT64_MAX);
   return static_cast<uint64_t>(r.x) << 32 | r.y;
@@ -41,7 +41,8 @@ at::Tensor stored(const at::Tensor& tensor, at::ScalarType dtype = at::kFloat) {
 // The UNet computes with other values of its parameters while this lives: storages change hands, nothing is copied.
 class Substitute {
  public:
-  Substitute(const std::vector<at::Tensor>& parameters, const std::vector<at::Tensor>& values) : parameters_(parameters) {
+  Substitute(const std::vector<at::Tensor>& parameters, const std::vector<at::Tensor>& values)
+      : parameters_(parameters) {
     for (size_t i = 0; i < parameters_.size(); ++i) {
       own_.push_back(parameters_[i].variable_data());
       parameters_[i].set_data(values[i]);
@@ -58,15 +59,20 @@ class Substitute {
 };
 
 void check(const UNet& unet, const Schedule& schedule, const TrainerOptions& o) {
-  const auto refuse = [](const std::string& what, const std::string& hint) { throw Error(code::kInvalidArgument, what, hint); };
-  if (unet.parameters().empty()) refuse("The UNet was not loaded for training.", "Load it with UNetOptions::trainable.");
-  if (unet.dtype() == at::kHalf && o.loss_scale == 0) refuse("Training in fp16 would lose small gradients.", "Scale the loss, or use bf16 or fp32.");
+  const auto refuse = [](const std::string& what, const std::string& hint) {
+    throw Error(code::kInvalidArgument, what, hint);
+  };
+  if (unet.parameters().empty())
+    refuse("The UNet was not loaded for training.", "Load it with UNetOptions::trainable.");
+  if (unet.dtype() == at::kHalf && o.loss_scale == 0)
+    refuse("Training in fp16 would lose small gradients.", "Scale the loss, or use bf16 or fp32.");
   const auto within = [&](bool good, const char* name, double value) {
     if (!good) refuse(std::string("The training option ") + name + " cannot be " + std::to_string(value) + ".", "");
   };
   within(std::isfinite(o.rate.peak) && o.rate.peak >= 0, "learning rate", o.rate.peak);
   within(o.rate.warmup >= 0, "warmup", static_cast<double>(o.rate.warmup));
-  within(o.rate.schedule == LearningRateSchedule::kConstant || o.rate.total > o.rate.warmup, "total steps", static_cast<double>(o.rate.total));
+  within(o.rate.schedule == LearningRateSchedule::kConstant || o.rate.total > o.rate.warmup, "total steps",
+         static_cast<double>(o.rate.total));
   within(o.adamw.beta1 >= 0 && o.adamw.beta1 < 1, "beta1", o.adamw.beta1);
   within(o.adamw.beta2 >= 0 && o.adamw.beta2 < 1, "beta2", o.adamw.beta2);
   within(o.adamw.epsilon > 0, "epsilon", o.adamw.epsilon);
@@ -75,7 +81,9 @@ void check(const UNet& unet, const Schedule& schedule, const TrainerOptions& o) 
   within(o.ema_decay >= 0 && o.ema_decay < 1, "EMA decay", o.ema_decay);
   within(o.min_snr >= 0, "Min-SNR gamma", o.min_snr);
   int exponent = 0;
-  within(o.loss_scale == 0 || (o.loss_scale > 0 && std::isfinite(o.loss_scale) && std::frexp(o.loss_scale, &exponent) == 0.5), "loss scale", o.loss_scale);
+  within(o.loss_scale == 0 ||
+             (o.loss_scale > 0 && std::isfinite(o.loss_scale) && std::frexp(o.loss_scale, &exponent) == 0.5),
+         "loss scale", o.loss_scale);
   within(o.wide_fraction >= 0 && o.wide_fraction <= 1, "wide fraction", o.wide_fraction);
   if (o.t_begin < 0 || o.t_end <= o.t_begin || o.t_end > schedule.config().train_timesteps) {
     refuse("Cannot train on the timesteps [" + std::to_string(o.t_begin) + ", " + std::to_string(o.t_end) + ").",
@@ -87,17 +95,19 @@ std::string diverged(const char* what, int64_t step) {
   return std::string("The training diverged: in step ") + std::to_string(step + 1) + " the " + what + " is not finite.";
 }
 
-constexpr const char* kDivergedHint = "Lower the learning rate, clip gradients, or go on from an earlier checkpoint.";
+constexpr const char* kDivergedHint = "Lower the learning rate, clip gradients, or resume from an earlier checkpoint.";
 
 }  // namespace
 
-Trainer::Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions, const TrainerOptions& options)
+Trainer::Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions,
+                 const TrainerOptions& options)
     : unet_((check(*unet, *schedule, options), std::move(unet))),
       schedule_(std::move(schedule)),
       options_(options),
       parameters_(leaves(*unet_)),
       optimizer_([this] {
-        const c10::InferenceMode differentiable(false);  // moments made in inference mode could not be updated outside it
+        const c10::InferenceMode differentiable(
+            false);  // moments made in inference mode could not be updated outside it
         return AdamW(parameters_, options_.adamw);
       }()) {
   const c10::InferenceMode differentiable(false);
@@ -110,25 +120,34 @@ at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t fir
   const auto device = unet_->device();
   const int64_t count = batch.x0.dim() == 4 ? batch.x0.size(0) : 0;
   if (count == 0 || batch.conditions.dim() != 1 || batch.conditions.size(0) != count) {
-    throw Error(code::kInvalidArgument, "A training batch is x0 [B, C, H, W] with one condition for each of B > 0 images.");
+    throw Error(code::kInvalidArgument,
+                "A training batch is x0 [B, C, H, W] with one condition for each of B > 0 images.");
   }
-  if (batch.noise.defined() && batch.noise.sizes() != batch.x0.sizes()) throw Error(code::kInvalidArgument, "The noise of a training batch must have its images' shape.");
+  if (batch.noise.defined() && batch.noise.sizes() != batch.x0.sizes())
+    throw Error(code::kInvalidArgument, "The noise of a training batch must have its images' shape.");
   at::Tensor t = batch.timesteps;
   if (!t.defined()) {
-    t = at::tensor(mixed_timesteps(key, first, count, options_.t_begin, options_.t_end, options_.wide_fraction, schedule_->config().train_timesteps), at::kLong);
+    t = at::tensor(mixed_timesteps(key, first, count, options_.t_begin, options_.t_end, options_.wide_fraction,
+                                   schedule_->config().train_timesteps),
+                   at::kLong);
   }
   const at::Tensor x0 = batch.x0.to(device, at::kFloat);
-  const at::Tensor noise = batch.noise.defined() ? batch.noise.to(device, at::kFloat) : draw_noise(key, first, count, x0.sizes().slice(1), Stream::kTraining, device);
-  const at::Tensor loss = prediction_loss(forward(schedule_->add_noise(x0, noise, t), t, batch.conditions), schedule_->target(x0, noise, t));
+  const at::Tensor noise = batch.noise.defined()
+                               ? batch.noise.to(device, at::kFloat)
+                               : draw_noise(key, first, count, x0.sizes().slice(1), Stream::kTraining, device);
+  const at::Tensor loss = prediction_loss(forward(schedule_->add_noise(x0, noise, t), t, batch.conditions),
+                                          schedule_->target(x0, noise, t));
   return options_.min_snr > 0 ? loss * min_snr_weights(*schedule_, t, options_.min_snr).to(device) : loss;
 }
 
 at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows) const {
   const at::Tensor named = rows.to(at::kCPU);
   if (named.min().item<int64_t>() < 0 || named.max().item<int64_t>() >= conditions_.size(0)) {
-    throw Error(code::kInvalidArgument, "A training batch names a condition outside 0 ... " + std::to_string(conditions_.size(0) - 1) + ".");
+    throw Error(code::kInvalidArgument,
+                "A training batch names a condition outside 0 ... " + std::to_string(conditions_.size(0) - 1) + ".");
   }
-  // Only the conditions of this batch are prepared, inside the graph: keys and values are projections that are trained too.
+  // Only the conditions of this batch are prepared, inside the graph: keys and values are projections that are trained
+  // too.
   const auto [used, index, counts] = at::_unique2(named, /*sorted=*/true, /*return_inverse=*/true);
   const auto prepared = unet_->prepare(conditions_.index_select(0, used.to(unet_->device())));
   return unet_->forward(x, t, *prepared, index);
@@ -136,10 +155,12 @@ at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::
 
 void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {
   if (total < 1 || accumulated_ + (batch.x0.dim() ? batch.x0.size(0) : 0) > total) {
-    throw Error(code::kInvalidArgument, "The parts of a step hold more images than the " + std::to_string(total) + " announced.");
+    throw Error(code::kInvalidArgument,
+                "The parts of a step hold more images than the " + std::to_string(total) + " announced.");
   }
   const c10::InferenceMode differentiable(false);
-  const at::Tensor loss = losses(batch, step_seed(options_.seed, steps()), accumulated_).sum() / static_cast<double>(total);
+  const at::Tensor loss =
+      losses(batch, step_seed(options_.seed, steps()), accumulated_).sum() / static_cast<double>(total);
   const double value = loss.item<double>();
   if (std::isfinite(value)) {
     (scale_ ? loss * scale_->value : loss).backward();
@@ -154,7 +175,8 @@ void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {
 }
 
 TrainingStep Trainer::update() {
-  if (accumulated_ == 0) throw Error(code::kInvalidArgument, "There are no gradients to update the weights with.", "Call accumulate first.");
+  if (accumulated_ == 0)
+    throw Error(code::kInvalidArgument, "There are no gradients to update the weights with.", "Call accumulate first.");
   const c10::InferenceMode differentiable(false);
   const at::NoGradGuard no_graph;
   const auto gradients = this->gradients();
@@ -163,7 +185,8 @@ TrainingStep Trainer::update() {
   if (overflowed_ || !std::isfinite(done.gradient_norm)) {
     drop_gradients();
     if (scale_) scale_->skip();
-    if (!scale_ || scale_->skipped >= LossScale::kMaxSkipped) throw Error(code::kNumerics, diverged("gradient", steps()), kDivergedHint);
+    if (!scale_ || scale_->skipped >= LossScale::kMaxSkipped)
+      throw Error(code::kNumerics, diverged("gradient", steps()), kDivergedHint);
     done.step = steps();
     done.skipped = true;
     return done;
@@ -191,7 +214,8 @@ double Trainer::evaluate(const TrainingBatch& batch, uint64_t key, bool average)
 
 at::Tensor Trainer::predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows, bool average) const {
   if (x.dim() != 4 || x.size(0) == 0 || rows.dim() != 1 || rows.size(0) != x.size(0)) {
-    throw Error(code::kInvalidArgument, "A prediction is of x [B, C, H, W] with one condition for each of B > 0 inputs.");
+    throw Error(code::kInvalidArgument,
+                "A prediction is of x [B, C, H, W] with one condition for each of B > 0 inputs.");
   }
   const c10::InferenceMode differentiable(false);
   const at::NoGradGuard no_graph;
@@ -263,7 +287,8 @@ void Trainer::save(const std::string& path) const {
 void Trainer::load(const std::string& path) {
   const auto file = SafetensorsFile::open(path);
   const auto refuse = [&](const std::string& what) {
-    throw Error(code::kModelInvalid, path + " " + what + ".", "A training goes on from a checkpoint of the same model and the same kind of average.");
+    throw Error(code::kModelInvalid, path + " " + what + ".",
+                "Training resumes only from a checkpoint of the same model and the same kind of average.");
   };
   const auto& metadata = file->metadata();
   const auto format = metadata.find("format");
@@ -272,21 +297,25 @@ void Trainer::load(const std::string& path) {
     int64_t value = min - 1;
     const std::string& text = metadata.at(key);
     const char* const end = text.data() + text.size();
-    if (std::from_chars(text.data(), end, value).ptr != end || value < min || value > max) refuse(std::string("has a damaged number: ") + key);
+    if (std::from_chars(text.data(), end, value).ptr != end || value < min || value > max)
+      refuse(std::string("has a damaged number: ") + key);
     return value;
   };
   const int64_t steps = number("step", 0, UINT32_MAX);
   const auto alpha = metadata.find("alpha");
-  if (unet_->lora() && (alpha == metadata.end() || alpha->second != std::to_string(unet_->lora()->alpha))) refuse("has low-rank updates of another alpha");
+  if (unet_->lora() && (alpha == metadata.end() || alpha->second != std::to_string(unet_->lora()->alpha)))
+    refuse("has low-rank updates of another alpha");
   auto scale = scale_;
   if (scale && metadata.count("loss_scale") && metadata.count("good_steps")) {
-    scale = LossScale{std::ldexp(1.0, static_cast<int>(number("loss_scale", -1000, 1000))), number("good_steps", 0, LossScale::kGrowAfter - 1)};
+    scale = LossScale{std::ldexp(1.0, static_cast<int>(number("loss_scale", -1000, 1000))),
+                      number("good_steps", 0, LossScale::kGrowAfter - 1)};
   }
   const Named tensors = state();
   for (const auto& [name, tensor] : tensors) {
     const auto found = file->tensors().find(name);
     if (found == file->tensors().end()) refuse("lacks the tensor " + name);
-    if (tensor.sizes() != at::IntArrayRef(found->second.shape) || found->second.dtype != at::kFloat) refuse("has another shape or type of " + name);
+    if (tensor.sizes() != at::IntArrayRef(found->second.shape) || found->second.dtype != at::kFloat)
+      refuse("has another shape or type of " + name);
   }
   if (file->tensors().size() != tensors.size()) refuse("holds tensors that this model does not have");
   const c10::InferenceMode differentiable(false);
@@ -317,8 +346,11 @@ at::Tensor Trainer::tensor(Which which, const std::string& name) const {
   const auto found = std::find_if(named.begin(), named.end(), [&](const auto& one) { return one.first == name; });
   if (found == named.end()) throw Error(code::kInvalidArgument, "The model has no tensor \"" + name + "\".");
   const auto i = static_cast<size_t>(found - named.begin());
-  if (which == Which::kGradients && scale_ && parameters_[i].grad().defined()) return stored(parameters_[i].grad()) * (1 / scale_->value);
-  const at::Tensor tensor = which == Which::kWeights ? parameters_[i] : which == Which::kAverages ? averages()[i] : parameters_[i].grad();
+  if (which == Which::kGradients && scale_ && parameters_[i].grad().defined())
+    return stored(parameters_[i].grad()) * (1 / scale_->value);
+  const at::Tensor tensor = which == Which::kWeights    ? parameters_[i]
+                            : which == Which::kAverages ? averages()[i]
+                                                        : parameters_[i].grad();
   return tensor.defined() ? stored(tensor).clone() : at::Tensor();
 }
 

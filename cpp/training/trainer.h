@@ -1,7 +1,8 @@
-// Training steps of a UNet: loss, gradients, AdamW, moving average; and the state of all that, saved so that a training goes on exactly.
+// Training steps of a UNet: loss, gradients, AdamW, moving average; and the state of all that, saved so that a training
+// goes on exactly.
 //
-// A step is any number of accumulate() and one update(). Noise and timesteps are pure functions of (seed, step, position in the step's
-// batch), so that neither the split into parts nor an interruption changes them.
+// A step is any number of accumulate() and one update(). Noise and timesteps are pure functions of (seed, step,
+// position in the step's batch), so that neither the split into parts nor an interruption changes them.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -24,18 +25,19 @@ struct TrainerOptions {
   uint64_t seed = 0;
   LearningRate rate;
   AdamWConfig adamw;
-  double max_gradient_norm = 0;          // 0: not clipped
-  double ema_decay = 0;                  // 0: no average
-  double min_snr = 0;                    // gamma of the Min-SNR weights; 0: unweighted
-  int64_t t_begin = 0, t_end = 1000;     // timesteps drawn from [begin, end)
-  double wide_fraction = 0;                 // except for this fraction, drawn from the whole schedule
-  double loss_scale = 0;                 // a power of two that dynamic loss scaling starts with (fp16 needs it); 0: without
+  double max_gradient_norm = 0;       // 0: not clipped
+  double ema_decay = 0;               // 0: no average
+  double min_snr = 0;                 // gamma of the Min-SNR weights; 0: unweighted
+  int64_t t_begin = 0, t_end = 1000;  // timesteps drawn from [begin, end)
+  double wide_fraction = 0;           // except for this fraction, drawn from the whole schedule
+  double loss_scale = 0;  // a power of two that dynamic loss scaling starts with (fp16 needs it); 0: without
 };
 
 // A part of a step's batch.
 struct TrainingBatch {
-  at::Tensor x0;                // [B, C, H, W] what the UNet denoises
-  at::Tensor conditions;        // [B] int64 rows of the trainer's conditions (the caller drops labels by choosing the null row)
+  at::Tensor x0;  // [B, C, H, W] what the UNet denoises
+  at::Tensor
+      conditions;  // [B] int64 rows of the trainer's conditions (the caller drops labels by choosing the null row)
   at::Tensor noise, timesteps;  // replay: [B, C, H, W] and [B]; drawn where undefined
 };
 
@@ -44,18 +46,20 @@ struct TrainingStep {
   double loss = 0;           // mean over the step's batch
   double gradient_norm = 0;  // of all parameters together, before clipping
   double rate = 0;           // learning rate of this step
-  bool skipped = false;      // by the loss scaling, for a gradient that is not finite: nothing was changed but the scale
+  bool skipped = false;  // by the loss scaling, for a gradient that is not finite: nothing was changed but the scale
 };
 
 class Trainer {
  public:
   // conditions: text embeddings [M, tokens, D] or class labels [M], of which batches name rows.
-  Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions, const TrainerOptions& options);
+  Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions,
+          const TrainerOptions& options);
 
-  // Adds the gradients of one part of a step's batch of `total` images. NUMERICS for a loss that is not finite: nothing is changed then
-  // but that the step's gradients are dropped.
+  // Adds the gradients of one part of a step's batch of `total` images. NUMERICS for a loss that is not finite: nothing
+  // is changed then but that the step's gradients are dropped.
   void accumulate(const TrainingBatch& batch, int64_t total);
-  // Ends the step: clips, updates weights and average. NUMERICS as above; with loss scaling only after many skipped steps in a row.
+  // Ends the step: clips, updates weights and average. NUMERICS as above; with loss scaling only after many skipped
+  // steps in a row.
   TrainingStep update();
   // The two for a batch in one part.
   TrainingStep step(const TrainingBatch& batch);
@@ -68,18 +72,20 @@ class Trainer {
 
   int64_t steps() const { return optimizer_.steps(); }
   const UNet& unet() const { return *unet_; }
-  int64_t bytes() const;  // weights, moments and average
+  int64_t bytes() const;    // weights, moments and average
   int64_t trained() const;  // trained parameters: all weights, or low-rank updates
 
-  // Weights, moments, average and count of steps, between steps. load: MODEL_INVALID where the file is of another model.
+  // Weights, moments, average and count of steps, between steps. load: MODEL_INVALID where the file is of another
+  // model.
   void save(const std::string& path) const;
   void load(const std::string& path);
-  // The weights as a UNet's safetensors file in `dtype`, of the average where asked for; low-rank updates as the file that diffusers calls
-  // pytorch_lora_weights.safetensors, alpha / rank multiplied into B.
+  // The weights as a UNet's safetensors file in `dtype`, of the average if requested; low-rank updates as the file
+  // that diffusers calls pytorch_lora_weights.safetensors, alpha / rank multiplied into B.
   void export_weights(const std::string& path, bool average, at::ScalarType dtype) const;
 
   enum class Which { kWeights, kAverages, kGradients };
-  // A copy on the CPU, fp32, in the stored shape; gradients are those accumulated since the last update, undefined where there are none.
+  // A copy on the CPU, fp32, in the stored shape; gradients are those accumulated since the last update, undefined
+  // where there are none.
   at::Tensor tensor(Which which, const std::string& name) const;
 
  private:

@@ -10,7 +10,8 @@ Injection::Injection(const std::vector<std::string>& paths, const at::Tensor& so
     : paths_(paths.begin(), paths.end()), unseen_(paths_), source_(source) {
   const int64_t rows = source.numel();
   if (source.dim() != 1 || (rows > 0 && (source.min().item<int64_t>() < 0 || source.max().item<int64_t>() >= rows))) {
-    throw Error(code::kInvalidArgument, "Each row of an injection takes its features from one of the pass's " + std::to_string(rows) + " rows.");
+    throw Error(code::kInvalidArgument, "Each row of an injection takes its features from one of the pass's " +
+                                            std::to_string(rows) + " rows.");
   }
 }
 
@@ -18,7 +19,8 @@ Observation Injection::operator()(std::string_view path, const at::Tensor& outpu
   if (!paths_.contains(path)) return {};
   if (const auto found = unseen_.find(path); found != unseen_.end()) unseen_.erase(found);
   if (output.size(0) != source_.numel()) {
-    throw Error(code::kInvalidArgument, "An injection says for each of the pass's " + std::to_string(output.size(0)) + " rows where its features come from, not for " +
+    throw Error(code::kInvalidArgument, "An injection says for each of the pass's " + std::to_string(output.size(0)) +
+                                            " rows where its features come from, not for " +
                                             std::to_string(source_.numel()) + ".");
   }
   source_ = source_.to(output.device());

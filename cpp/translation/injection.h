@@ -1,5 +1,5 @@
-// Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023): the rows of a forward pass that redraw an image take chosen features
-// and attention from the row that denoises the image itself.
+// Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023): the rows of a forward pass that redraw an image take
+// chosen features and attention from the row that denoises the image itself.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -12,7 +12,8 @@
 
 namespace diffmine {
 
-// An Observer of a forward pass with one condition an input: at each module path the output of row r becomes that of row source[r].
+// An Observer of a forward pass with one condition an input: at each module path the output of row r becomes that of
+// row source[r].
 class Injection {
  public:
   // source [rows] int64, each in 0 ... rows - 1. Throws INVALID_ARGUMENT for another.
@@ -20,7 +21,7 @@ class Injection {
 
   Observation operator()(std::string_view path, const at::Tensor& output);
 
-  // Those paths no module of the pass had: to be told after it.
+  // Paths that no module of the pass had.
   const std::set<std::string, std::less<>>& unseen() const { return unseen_; }
 
  private:

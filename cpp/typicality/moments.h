@@ -1,4 +1,5 @@
-// Streaming mean and variance (Welford / Chan et al.) of maps, element by element, in fp32 with a CPU implementation checked in float64.
+// Streaming mean and variance (Welford / Chan et al.) of maps, element by element, in fp32 with a CPU implementation
+// checked in float64.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -8,7 +9,7 @@ class Moments {
  public:
   // samples [n, ...]: n more samples of the same shape.
   void add(const at::Tensor& samples);
-  // n more samples of `shape`, which update(count so far, mean, m2) makes and takes in by itself.
+  // n more samples of `shape`, which update(count so far, mean, m2) makes and adds.
   template <class Update>
   void add(int64_t n, at::IntArrayRef shape, const at::TensorOptions& options, Update update) {
     begin(shape, options);

@@ -17,23 +17,28 @@ namespace diffmine {
 namespace {
 
 void check_selection(const at::Tensor& scores, int64_t patch, int64_t count) {
-  if (scores.dim() != 2) throw Error(code::kInvalidArgument, "Patches are selected from a score map of two dimensions [R, S].");
-  if (patch < 1 || count < 0) throw Error(code::kInvalidArgument, "The patch size must be positive and the number of patches not negative.");
+  if (scores.dim() != 2)
+    throw Error(code::kInvalidArgument, "Patches are selected from a score map of two dimensions [R, S].");
+  if (patch < 1 || count < 0)
+    throw Error(code::kInvalidArgument, "The patch size must be positive and the number of patches not negative.");
 }
 
 }  // namespace
 
 at::Tensor patch_operator(int64_t cells, int64_t pixels, int64_t patch) {
-  if (cells < 1 || pixels < 1 || patch < 1) throw Error(code::kInvalidArgument, "Maps, images and patches have positive sizes.");
+  if (cells < 1 || pixels < 1 || patch < 1)
+    throw Error(code::kInvalidArgument, "Maps, images and patches have positive sizes.");
   if (patch > pixels) {
     throw Error(code::kInvalidArgument,
-                "The patch (" + std::to_string(patch) + " px) is larger than the image's side (" + std::to_string(pixels) + " px).",
+                "The patch (" + std::to_string(patch) + " px) is larger than the image's side (" +
+                    std::to_string(pixels) + " px).",
                 "Choose a smaller patch, or larger images.");
   }
   const int64_t places = pixels - patch + 1;
   auto a = at::zeros({places, cells}, at::kDouble);
   double* out = a.data_ptr<double>();
-  // Pixel p of the upsampled line is (1 - f) line[c] + f line[c + 1] (at::upsample_bilinear2d); it lies in windows p - patch + 1 ... p.
+  // Pixel p of the upsampled line is (1 - f) line[c] + f line[c + 1] (at::upsample_bilinear2d); it lies in windows p -
+  // patch + 1 ... p.
   for (int64_t p = 0; p < pixels; ++p) {
     const double at = std::max(0.0, (p + 0.5) * static_cast<double>(cells) / static_cast<double>(pixels) - 0.5);
     const int64_t c = std::min(static_cast<int64_t>(at), cells - 1), next = std::min(c + 1, cells - 1);
@@ -50,7 +55,8 @@ at::Tensor patch_scores(const at::Tensor& maps, const at::Tensor& a_h, const at:
   if (maps.dim() < 2 || maps.size(-2) != a_h.size(1) || maps.size(-1) != a_w.size(1)) {
     throw Error(code::kInvalidArgument, "The maps do not have the size the patch operators were made for.");
   }
-  // Columns first: all rows of all maps are one matrix [maps h, w] with one product. at::matmul would fold the other order by transposing copies.
+  // Columns first: all rows of all maps are one matrix [maps h, w] with one product. at::matmul would fold the other
+  // order by transposing copies.
   const int64_t h = maps.size(-2), w = maps.size(-1), count = maps.numel() / (h * w);
   const auto across = at::mm(maps.reshape({count * h, w}), a_w.t()).view({count, h, a_w.size(0)});  // [maps, h, S]
   const auto scores = at::bmm(a_h.unsqueeze(0).expand({count, -1, -1}), across);
@@ -75,14 +81,16 @@ std::vector<Pick> select_random(const at::Tensor& scores, int64_t patch, int64_t
   return picks_at(scores, random_places(scores.size(0), scores.size(1), patch, count, seed, key));
 }
 
-std::vector<int64_t> random_places(int64_t rows, int64_t columns, int64_t patch, int64_t count, uint64_t seed, uint64_t key) {
+std::vector<int64_t> random_places(int64_t rows, int64_t columns, int64_t patch, int64_t count, uint64_t seed,
+                                   uint64_t key) {
   std::vector<char> taken(rows * columns, 0);
   std::vector<int64_t> places;
   for (int64_t pick = 0; pick < count; ++pick) {
     const int64_t room = std::count(taken.begin(), taken.end(), 0);
     if (room == 0) break;
     // The key is wider than a counter word: its low half is the sample, its high half the block's upper word.
-    const Uint4 r = philox_block(seed, static_cast<uint32_t>(key), Stream::kPatches, (key >> 32 << 32) | static_cast<uint64_t>(pick));
+    const Uint4 r = philox_block(seed, static_cast<uint32_t>(key), Stream::kPatches,
+                                 (key >> 32 << 32) | static_cast<uint64_t>(pick));
     const uint64_t draw = (static_cast<uint64_t>(r.x) << 32) | r.y;
     int64_t left = static_cast<int64_t>((static_cast<unsigned __int128>(draw) * static_cast<uint64_t>(room)) >> 64);
     int64_t place = 0;
@@ -100,7 +108,8 @@ std::vector<int64_t> random_places(int64_t rows, int64_t columns, int64_t patch,
 }
 
 std::vector<float> values_at(const at::Tensor& map, const std::vector<int64_t>& places) {
-  const auto index = at::from_blob(const_cast<int64_t*>(places.data()), {static_cast<int64_t>(places.size())}, at::kLong);
+  const auto index =
+      at::from_blob(const_cast<int64_t*>(places.data()), {static_cast<int64_t>(places.size())}, at::kLong);
   const auto values = map.reshape({-1}).index_select(0, index.to(map.device())).to(at::kCPU, at::kFloat).contiguous();
   return {values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel()};
 }
@@ -108,7 +117,8 @@ std::vector<float> values_at(const at::Tensor& map, const std::vector<int64_t>& 
 std::vector<Pick> picks_at(const at::Tensor& scores, const std::vector<int64_t>& places) {
   const auto values = values_at(scores, places);
   std::vector<Pick> picks;
-  for (size_t i = 0; i < places.size(); ++i) picks.push_back({places[i] / scores.size(1), places[i] % scores.size(1), values[i]});
+  for (size_t i = 0; i < places.size(); ++i)
+    picks.push_back({places[i] / scores.size(1), places[i] % scores.size(1), values[i]});
   return picks;
 }
 

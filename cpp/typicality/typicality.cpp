@@ -24,10 +24,11 @@
 namespace diffmine {
 namespace {
 
-// Score maps of one image are made for this many bytes of samples at a time: enough to fill a device, little beside its activations.
+// Score maps of one image are made for this many bytes of samples at a time: enough to fill a device, little beside its
+// activations.
 constexpr int64_t kScoreBytes = int64_t{64} << 20;
-// Passes that wait on a GPU while the next is being queued: one that runs and one behind it. More would gain nothing, make progress a
-// promise, and let a cancelled call run on.
+// Passes that wait on a GPU while the next is being queued: one that runs and one behind it. More would gain nothing,
+// make progress a promise, and let a cancelled call run on.
 constexpr int64_t kPassesAhead = 2;
 
 struct Sizes {
@@ -35,15 +36,19 @@ struct Sizes {
   int64_t rows() const { return images * samples; }
 };
 
-at::Tensor predict(const Model& model, const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
-                   const at::Tensor& condition_index, int64_t fan_out) {
+at::Tensor predict(const Model& model, const at::Tensor& x, const at::Tensor& t,
+                   const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
+                   int64_t fan_out) {
   const Stage stage("unet");
   return model.forward(x, t, conditions, condition_index, fan_out);
 }
 
-[[noreturn]] void refuse(const std::string& what, const std::string& hint = {}) { throw Error(code::kInvalidArgument, what, hint); }
+[[noreturn]] void refuse(const std::string& what, const std::string& hint = {}) {
+  throw Error(code::kInvalidArgument, what, hint);
+}
 
-Sizes check(const Model& model, const Conditions& conditions, const TypicalityInput& input, const TypicalityOptions& options) {
+Sizes check(const Model& model, const Conditions& conditions, const TypicalityInput& input,
+            const TypicalityOptions& options) {
   const auto& latents = input.latents;
   if (latents.dim() != 4 || latents.size(1) != model.unet->config().in_channels) {
     refuse("Typicality is computed on latents [B, " + std::to_string(model.unet->config().in_channels) + ", h, w].");
@@ -59,8 +64,8 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
     refuse("Conditions, subjects, weights and keys do not fit " + std::to_string(s.images) + " images.");
   }
   if (s.rows() > 0 && s.conditions * s.outputs == 0) refuse("Every image needs a condition to be scored.");
-  if (input.conditions.numel() > 0 &&
-      (input.conditions.min().item<int64_t>() < 0 || input.conditions.max().item<int64_t>() >= condition_rows(conditions))) {
+  if (input.conditions.numel() > 0 && (input.conditions.min().item<int64_t>() < 0 ||
+                                       input.conditions.max().item<int64_t>() >= condition_rows(conditions))) {
     refuse("A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
   }
   if (s.images > 0 && s.outputs > 0 &&
@@ -68,22 +73,25 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
     refuse("A subject must be one of its image's " + std::to_string(s.conditions) + " conditions.");
   }
   if (options.samples < 1 || options.batch < 1 || options.patch < 0 || options.per_image < 0) {
-    refuse("Samples and batch must be positive, patch and patches an image not negative.");
+    refuse("Samples and batch must be positive; patch and patches per image must not be negative.");
   }
   if (input.height < 1 || input.width < 1) refuse("The image's size in pixels is missing.");
   const auto chw = latents.sizes().slice(1);
   if (input.noises) {
     const auto& n = *input.noises;
-    const bool fits = (n.dim() == 4 && n.size(0) == s.samples) || (n.dim() == 5 && n.size(0) == s.images && n.size(1) == s.samples);
+    const bool fits =
+        (n.dim() == 4 && n.size(0) == s.samples) || (n.dim() == 5 && n.size(0) == s.images && n.size(1) == s.samples);
     if (!fits || n.sizes().slice(n.dim() - 3) != chw) {
-      refuse("The replayed noises must be [N, C, h, w] or [B, N, C, h, w] of " + std::to_string(s.samples) + " samples and the latents' shape.",
+      refuse("The replayed noises must be [N, C, h, w] or [B, N, C, h, w] of " + std::to_string(s.samples) +
+                 " samples and the latents' shape.",
              "Noises belong to an image's size: check --size and the replay file.");
     }
   }
   const int64_t steps = model.schedule->config().train_timesteps;
   if (input.timesteps) {
     const auto& t = *input.timesteps;
-    if (!((t.dim() == 1 && t.size(0) == s.samples) || (t.dim() == 2 && t.size(0) == s.images && t.size(1) == s.samples))) {
+    if (!((t.dim() == 1 && t.size(0) == s.samples) ||
+          (t.dim() == 2 && t.size(0) == s.images && t.size(1) == s.samples))) {
       refuse("The replayed timesteps must be [N] or [B, N] of " + std::to_string(s.samples) + " samples.");
     }
     if (t.numel() > 0 && (t.min().item<int64_t>() < 0 || t.max().item<int64_t>() >= steps)) {
@@ -95,21 +103,22 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   return s;
 }
 
-// All that a row (image b, sample n; row b * N + n) of the work is made of, on the device before the first pass: copying it pass by
-// pass would make a GPU wait.
+// All that a row (image b, sample n; row b * N + n) of the work is made of, on the device before the first pass:
+// copying it pass by pass would make a GPU wait.
 struct Plan {
-  at::Tensor image, sample;                     // [B N] which latent; which noise, among those drawn or replayed
-  at::Tensor t, a, s, target_x, target_noise;     // [B N]
-  at::Tensor conditions;                          // [B N K]
-  at::Tensor subjects, weights;                   // [B, M], [B, M, K]
-  at::Tensor latents;                             // [B, C, h, w]
-  at::Tensor a_h, a_w;                            // patch operators; undefined for maps alone
-  int64_t count = 0;                              // patches that may be chosen of a score map
-  at::Tensor random;                              // [B, per_image] places of the control patches, 0 after the last
-  std::vector<std::vector<int64_t>> randoms;      // the same, on the host
+  at::Tensor image, sample;                    // [B N] which latent; which noise, among those drawn or replayed
+  at::Tensor t, a, s, target_x, target_noise;  // [B N]
+  at::Tensor conditions;                       // [B N K]
+  at::Tensor subjects, weights;                // [B, M], [B, M, K]
+  at::Tensor latents;                          // [B, C, h, w]
+  at::Tensor a_h, a_w;                         // patch operators; undefined for maps alone
+  int64_t count = 0;                           // patches that may be chosen of a score map
+  at::Tensor random;                           // [B, per_image] places of the control patches, 0 after the last
+  std::vector<std::vector<int64_t>> randoms;   // the same, on the host
 };
 
-Plan make_plan(const Model& model, const TypicalityInput& input, const TypicalityOptions& options, const at::Tensor& timesteps, const Sizes& sizes) {
+Plan make_plan(const Model& model, const TypicalityInput& input, const TypicalityOptions& options,
+               const at::Tensor& timesteps, const Sizes& sizes) {
   const auto device = model.unet->device();
   const auto row = at::arange(sizes.rows(), at::TensorOptions(at::kLong));
   const auto image = row.div(sizes.samples, "floor"), sample = row.remainder(sizes.samples);
@@ -137,27 +146,33 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
   plan.count = std::min(options.per_image, max_patches(rows, columns, options.patch));
   auto random = at::zeros({sizes.images, options.per_image}, at::kLong);
   for (int64_t b = 0; b < sizes.images; ++b) {
-    const auto& places = plan.randoms.emplace_back(random_places(rows, columns, options.patch, options.per_image, options.seed, input.keys[b]));
+    const auto& places = plan.randoms.emplace_back(
+        random_places(rows, columns, options.patch, options.per_image, options.seed, input.keys[b]));
     std::copy(places.begin(), places.end(), random.data_ptr<int64_t>() + b * options.per_image);
   }
   plan.random = place(random);
   return plan;
 }
 
-struct Noised { at::Tensor x, noise; };  // [P, C, h, w]: what the UNet sees, and the noise in it (fp32)
+struct Noised {
+  at::Tensor x, noise;
+};  // [P, C, h, w]: what the UNet sees, and the noise in it (fp32)
 
 // Rows [begin, end), with replayed noises or those drawn by their keys.
-Noised noised(const Model& model, const TypicalityInput& input, const TypicalityOptions& options, const Plan& plan, int64_t begin, int64_t end) {
+Noised noised(const Model& model, const TypicalityInput& input, const TypicalityOptions& options, const Plan& plan,
+              int64_t begin, int64_t end) {
   const Stage stage("noise");
   const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
   if (!input.noises) {
-    auto [x, noise] = ops::draw_and_add_noise(plan.latents, of(plan.image), of(plan.sample), of(plan.a), of(plan.s), options.seed,
-                                              static_cast<uint32_t>(Stream::kScan), model.unet->dtype());
+    auto [x, noise] = ops::draw_and_add_noise(plan.latents, of(plan.image), of(plan.sample), of(plan.a), of(plan.s),
+                                              options.seed, static_cast<uint32_t>(Stream::kScan), model.unet->dtype());
     return {std::move(x), std::move(noise)};
   }
   const auto all = input.noises->reshape({-1, plan.latents.size(1), plan.latents.size(2), plan.latents.size(3)});
   const auto noise = all.index_select(0, of(plan.sample).to(all.device())).to(plan.latents.device(), at::kFloat);
-  return {ops::add_noise(plan.latents.index_select(0, of(plan.image)), noise, of(plan.a), of(plan.s), model.unet->dtype()), noise};
+  return {
+      ops::add_noise(plan.latents.index_select(0, of(plan.image)), noise, of(plan.a), of(plan.s), model.unet->dtype()),
+      noise};
 }
 
 // One image's running means, from its first sample to its last.
@@ -165,13 +180,17 @@ struct Running {
   Moments map, scores;  // [M, h', w'], [M, R, S]
 
   // e [n K, C, h, w] and noise [n, C, h, w] of rows [first, last), all of image b.
-  void add(const at::Tensor& e, const at::Tensor& noise, const Plan& plan, int64_t b, int64_t first, int64_t last, int64_t fold) {
+  void add(const at::Tensor& e, const at::Tensor& noise, const Plan& plan, int64_t b, int64_t first, int64_t last,
+           int64_t fold) {
     const auto of = [&](const at::Tensor& all) { return all.slice(0, first, last); };
-    const auto subjects = plan.subjects.select(0, b), weights = plan.weights.select(0, b), x0 = plan.latents.select(0, b);
+    const auto subjects = plan.subjects.select(0, b), weights = plan.weights.select(0, b),
+               x0 = plan.latents.select(0, b);
     at::Tensor differences;  // [n, M, h', w']
-    map.add(last - first, {subjects.size(0), x0.size(1) * fold, x0.size(2) * fold}, x0.options(), [&](int64_t count, at::Tensor& mean, at::Tensor& m2) {
-      differences = ops::loss_moments(e, x0, noise, of(plan.target_x), of(plan.target_noise), subjects, weights, fold, count, mean, m2, plan.a_h.defined());
-    });
+    map.add(last - first, {subjects.size(0), x0.size(1) * fold, x0.size(2) * fold}, x0.options(),
+            [&](int64_t count, at::Tensor& mean, at::Tensor& m2) {
+              differences = ops::loss_moments(e, x0, noise, of(plan.target_x), of(plan.target_noise), subjects, weights,
+                                              fold, count, mean, m2, plan.a_h.defined());
+            });
     if (!plan.a_h.defined()) return;
     const int64_t bytes = subjects.size(0) * plan.a_h.size(0) * plan.a_w.size(0) * int64_t{sizeof(float)};
     const int64_t at_once = std::max<int64_t>(1, kScoreBytes / bytes);
@@ -183,7 +202,8 @@ struct Running {
 
 // One image's results, still on the device: nothing waits for them but the end of the call.
 struct Finished {
-  at::Tensor numbers;  // [1 + M h' w' + 2 M (2 count + per_image)] fp32: 1 where all is finite, maps, scores and standard errors at the places
+  at::Tensor numbers;  // [1 + M h' w' + 2 M (2 count + per_image)] fp32: 1 where all is finite, maps, scores and
+                       // standard errors at the places
   at::Tensor places;   // [M, 2 count] top, bottom; undefined for maps alone
   at::Tensor scores, standard_errors;  // [M, R, S] when kept
 };
@@ -210,8 +230,9 @@ Finished finish(const Running& running, const TypicalityOptions& options, const 
 }
 
 // All images' results, brought to the host in two copies.
-std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& finished, const TypicalityOptions& options, const Plan& plan,
-                                                   int64_t outputs, int64_t height, int64_t width) {
+std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& finished,
+                                                   const TypicalityOptions& options, const Plan& plan, int64_t outputs,
+                                                   int64_t height, int64_t width) {
   const Stage stage("select");
   const auto together = [&](at::Tensor Finished::*part) {
     std::vector<at::Tensor> parts;
@@ -225,8 +246,10 @@ std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& 
   std::vector<std::vector<TypicalityOutput>> all;
   for (int64_t b = 0; b < numbers.size(0); ++b) {
     if (numbers[b][0].item<float>() == 0) {
-      throw Error(code::kNumerics, "The typicality of image " + std::to_string(b) + " of the batch is not finite (NaN or infinity).",
-                  "In fp16 the model may overflow: use bf16 or fp32. In fp32 the model's weights or the image are at fault.");
+      throw Error(
+          code::kNumerics,
+          "The typicality of image " + std::to_string(b) + " of the batch is not finite (NaN or infinity).",
+          "In fp16 the model may overflow: use bf16 or fp32. In fp32 the model's weights or the image are at fault.");
     }
     const auto maps = numbers[b].slice(0, 1, 1 + outputs * height * width).view({outputs, height, width});
     std::vector<TypicalityOutput>& of_image = all.emplace_back(outputs);
@@ -241,9 +264,12 @@ std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& 
       const auto add = [&](std::vector<ScoredPatch>& list, int64_t at, int64_t i) {
         if (at >= 0) list.push_back({at / columns, at % columns, score[i], error[i]});
       };
-      for (int64_t i = 0; i < plan.count; ++i) add(out.top, place[i], i), add(out.bottom, place[plan.count + i], plan.count + i);
-      for (size_t i = 0; i < plan.randoms[b].size(); ++i) add(out.random, plan.randoms[b][i], 2 * plan.count + static_cast<int64_t>(i));
-      if (options.keep_scores) out.scores = finished[b].scores[m].clone(), out.standard_errors = finished[b].standard_errors[m].clone();
+      for (int64_t i = 0; i < plan.count; ++i)
+        add(out.top, place[i], i), add(out.bottom, place[plan.count + i], plan.count + i);
+      for (size_t i = 0; i < plan.randoms[b].size(); ++i)
+        add(out.random, plan.randoms[b][i], 2 * plan.count + static_cast<int64_t>(i));
+      if (options.keep_scores)
+        out.scores = finished[b].scores[m].clone(), out.standard_errors = finished[b].standard_errors[m].clone();
     }
   }
   return all;
@@ -251,13 +277,16 @@ std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& 
 
 }  // namespace
 
-TypicalityResult score_typicality(const Model& model, const std::shared_ptr<const Conditions>& conditions, const TypicalityInput& input,
-                                  const TypicalityOptions& options, const Context& context) {
+TypicalityResult score_typicality(const Model& model, const std::shared_ptr<const Conditions>& conditions,
+                                  const TypicalityInput& input, const TypicalityOptions& options,
+                                  const Context& context) {
   const Sizes sizes = check(model, *conditions, input, options);
   TypicalityResult result;
   const auto timesteps =
-      input.timesteps ? input.timesteps->to(at::kCPU, at::kLong).reshape({-1}).contiguous()
-                      : at::tensor(draw_timesteps(options.sampler, options.seed, options.samples, options.t_begin, options.t_end), at::kLong);
+      input.timesteps
+          ? input.timesteps->to(at::kCPU, at::kLong).reshape({-1}).contiguous()
+          : at::tensor(draw_timesteps(options.sampler, options.seed, options.samples, options.t_begin, options.t_end),
+                       at::kLong);
   result.timesteps.assign(timesteps.const_data_ptr<int64_t>(), timesteps.const_data_ptr<int64_t>() + timesteps.numel());
   if (sizes.images == 0) return result;
 
@@ -280,7 +309,8 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
       for (int64_t b = begin / n; b * n < end; ++b) input.ready(b);
     }
     const auto [x, noise] = noised(model, input, options, plan, begin, end);
-    const auto e = predict(model, x, of(plan.t), conditions, plan.conditions.slice(0, begin * k, end * k), k);  // [P K, C, h, w]
+    const auto e =
+        predict(model, x, of(plan.t), conditions, plan.conditions.slice(0, begin * k, end * k), k);  // [P K, C, h, w]
     if (options.keep_losses) {
       const auto by_row = [](const at::Tensor& v) { return v.reshape({-1, 1, 1, 1}); };
       const auto x0 = plan.latents.index_select(0, of(plan.image));
@@ -292,7 +322,8 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
       const int64_t first = std::max(b * n, begin), last = std::min((b + 1) * n, end);
       {
         const Stage stage("score");
-        running.add(e.slice(0, (first - begin) * k, (last - begin) * k), noise.slice(0, first - begin, last - begin), plan, b, first, last, fold);
+        running.add(e.slice(0, (first - begin) * k, (last - begin) * k), noise.slice(0, first - begin, last - begin),
+                    plan, b, first, last, fold);
       }
       if (last == (b + 1) * n) {
         finished.push_back(finish(running, options, plan, b));

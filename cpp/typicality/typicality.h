@@ -1,5 +1,5 @@
-// Typicality T(x|c) = E_{eps,t}[L_t(x, eps, null) - L_t(x, eps, c)] (paper equation 3) of a batch of images, as maps and
-// patch scores with their standard errors, streamed over the samples.
+// Typicality T(x|c) = E_{eps,t}[L_t(x, eps, null) - L_t(x, eps, c)] (paper equation 3) of a batch of images, as maps
+// and patch scores with their standard errors, streamed over the samples.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,36 +19,42 @@ namespace diffmine {
 struct TypicalityOptions {
   int64_t samples = 100;
   uint64_t seed = 0;
-  int64_t t_begin = 100, t_end = 700;         // [begin, end)
+  int64_t t_begin = 100, t_end = 700;  // [begin, end)
   Sampler sampler = Sampler::kStratified;
-  int64_t patch = 64;                         // pixels; 0: maps only
-  int64_t per_image = 5;                      // patches of each list
-  int64_t batch = 8;                          // UNet evaluations (rows) a forward pass, at least one input with all its conditions
+  int64_t patch = 64;     // pixels; 0: maps only
+  int64_t per_image = 5;  // patches of each list
+  int64_t batch = 8;      // UNet evaluations (rows) a forward pass, at least one input with all its conditions
   bool keep_maps = true;
-  bool keep_scores = false;                   // whole score maps, for checks
-  bool keep_losses = false;                   // losses per sample and condition, for checks
+  bool keep_scores = false;  // whole score maps, for checks
+  bool keep_losses = false;  // losses per sample and condition, for checks
 };
 
 // B images of one size.
 struct TypicalityInput {
-  at::Tensor latents;          // [B, C, h, w] fp32, from Model::encode_images
-  std::function<void(int64_t image)> ready;  // if given, called before the first pass that reads an image's latents, which it may still fill
+  at::Tensor latents;  // [B, C, h, w] fp32, from Model::encode_images
+  std::function<void(int64_t image)>
+      ready;  // if given, called before the first pass that reads an image's latents, which it may still fill
   int64_t height = 0, width = 0;  // the image's pixels, to which maps are upsampled
-  at::Tensor conditions;       // [B, K] int64, CPU: rows of `Conditions` each image is denoised under
-  at::Tensor subjects;         // [B, M] int64, CPU: which of its K conditions each output scores
-  at::Tensor weights;          // [B, M, K] fp32, CPU: contrast weights, 0 at the subject, summing to 1: T_m = sum_k w_mk (L_k - L_subject)
+  at::Tensor conditions;          // [B, K] int64, CPU: rows of `Conditions` each image is denoised under
+  at::Tensor subjects;            // [B, M] int64, CPU: which of its K conditions each output scores
+  at::Tensor weights;  // [B, M, K] fp32, CPU: contrast weights, 0 at the subject, summing to 1: T_m = sum_k w_mk (L_k -
+                       // L_subject)
   std::vector<uint64_t> keys;  // [B] image keys for the random control patches
   // Replay: noises [N, C, h, w] or [B, N, C, h, w] fp32 and timesteps [N] or [B, N] int64 in place of drawn ones.
   std::optional<at::Tensor> noises, timesteps;
 };
 
-struct ScoredPatch { int64_t row, column; float score; float standard_error; };  // standard_error NaN for one sample
+struct ScoredPatch {
+  int64_t row, column;
+  float score;
+  float standard_error;
+};  // standard_error NaN for one sample
 
-struct TypicalityOutput {             // of one image and one output (condition)
-  at::Tensor map;                     // [h', w'] fp32 CPU: mean over samples (loss resolution: latent, or pixels when folded)
-  double mean = 0;                    // typicality of the whole image: mean of the map
+struct TypicalityOutput {  // of one image and one output (condition)
+  at::Tensor map;          // [h', w'] fp32 CPU: mean over samples (loss resolution: latent, or pixels when folded)
+  double mean = 0;         // typicality of the whole image: mean of the map
   std::vector<ScoredPatch> top, bottom, random;
-  at::Tensor scores, standard_errors; // [R, S] fp32 CPU when keep_scores
+  at::Tensor scores, standard_errors;  // [R, S] fp32 CPU when keep_scores
 };
 
 struct TypicalityResult {
@@ -57,8 +63,10 @@ struct TypicalityResult {
   std::vector<int64_t> timesteps;                      // [N]; [B N] where each image replayed its own
 };
 
-// Progress: stage "score", one unit = one UNet evaluation. Cancelled between forward passes. Throws NUMERICS if a result is not finite.
-TypicalityResult score_typicality(const Model& model, const std::shared_ptr<const Conditions>& conditions, const TypicalityInput& input,
-                                  const TypicalityOptions& options, const Context& context = {});
+// Progress: stage "score", one unit = one UNet evaluation. Cancelled between forward passes. Throws NUMERICS if a
+// result is not finite.
+TypicalityResult score_typicality(const Model& model, const std::shared_ptr<const Conditions>& conditions,
+                                  const TypicalityInput& input, const TypicalityOptions& options,
+                                  const Context& context = {});
 
 }  // namespace diffmine

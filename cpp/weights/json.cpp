@@ -25,7 +25,9 @@ void append_utf8(std::string& out, uint32_t c) {
 }  // namespace
 
 size_t utf8_length(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) -> uint32_t { return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0; };
+  const auto byte = [&](size_t i) -> uint32_t {
+    return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0;
+  };
   const auto follows = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
   const uint32_t b = byte(0);
   if (at >= text.size()) return 0;
@@ -62,10 +64,13 @@ std::string json_string(std::string_view text) {
   return out;
 }
 
-void JsonReader::fail(const std::string& what) const { throw JsonError(what + " at byte " + std::to_string(at_) + " of " + where_); }
+void JsonReader::fail(const std::string& what) const {
+  throw JsonError(what + " at byte " + std::to_string(at_) + " of " + where_);
+}
 
 void JsonReader::skip_space() {
-  while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) ++at_;
+  while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t'))
+    ++at_;
 }
 
 bool JsonReader::accept(char wanted) {
@@ -149,7 +154,8 @@ uint64_t JsonReader::whole_number() {
   }
   if (at_ == begin) fail("expected a whole number, not negative");
   if (at_ - begin > 1 && text_[begin] == '0') fail("leading zero");
-  if (at_ < text_.size() && (text_[at_] == '.' || text_[at_] == 'e' || text_[at_] == 'E')) fail("expected a whole number");
+  if (at_ < text_.size() && (text_[at_] == '.' || text_[at_] == 'e' || text_[at_] == 'E'))
+    fail("expected a whole number");
   return value;
 }
 
@@ -192,7 +198,8 @@ double JsonReader::number() {
     if (next() == '+' || next() == '-') ++at_;
     digits();
   }
-  return std::strtod(std::string(text_.substr(begin, at_ - begin)).c_str(), nullptr);  // not every C++ library has from_chars of a double
+  return std::strtod(std::string(text_.substr(begin, at_ - begin)).c_str(),
+                     nullptr);  // not every C++ library has from_chars of a double
 }
 
 char JsonReader::peek() {

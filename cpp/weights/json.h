@@ -1,4 +1,5 @@
-// A strict pull reader of JSON. The caller's code is the grammar, so that nothing recurses on input; any bytes end in a value or in a JsonError.
+// A strict pull reader of JSON. The caller's code is the grammar, so that nothing recurses on input; any bytes end in a
+// value or in a JsonError.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +18,8 @@ struct JsonError : std::runtime_error {
 class JsonReader {
  public:
   // `where` is what the text is called in messages.
-  explicit JsonReader(std::string_view text, std::string where = "the header") : text_(text), where_(std::move(where)) {}
+  explicit JsonReader(std::string_view text, std::string where = "the header")
+      : text_(text), where_(std::move(where)) {}
 
   // Calls member(key) for each member; it must read the value. Duplicate keys are the caller's to refuse.
   template <class F>
@@ -42,14 +44,14 @@ class JsonReader {
     expect(']');
   }
 
-  std::string string();       // valid UTF-8, escapes resolved
-  uint64_t whole_number();    // no sign, fraction, exponent or leading zero; below 2^64
-  double number();            // any, and what Python writes for others: NaN, Infinity, -Infinity
+  std::string string();     // valid UTF-8, escapes resolved
+  uint64_t whole_number();  // no sign, fraction, exponent or leading zero; below 2^64
+  double number();          // any, and what Python writes for others: NaN, Infinity, -Infinity
   bool boolean();
-  bool null();                // false, and nothing read, where the value is another
-  void skip();                // one value of any kind
-  char peek();                // first character of what comes next, 0 at the end
-  void end();                 // nothing but white space may follow
+  bool null();                                            // false, and nothing read, where the value is another
+  void skip();                                            // one value of any kind
+  char peek();                                            // first character of what comes next, 0 at the end
+  void end();                                             // nothing but white space may follow
   [[noreturn]] void fail(const std::string& what) const;  // adds the position
 
  private:

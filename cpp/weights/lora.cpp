@@ -60,13 +60,15 @@ double lora_scale(std::string_view metadata) {
     });
     json.end();
   } catch (const JsonError& error) {
-    throw Error(code::kWeightsInvalid, std::string("its metadata is not valid JSON (") + error.what() + ").", "The file is damaged: download or export it again.");
+    throw Error(code::kWeightsInvalid, std::string("its metadata is not valid JSON (") + error.what() + ").",
+                "The file is damaged: download or export it again.");
   }
   if (patterns) throw Error(code::kModelUnsupported, "its modules have different ranks or alphas.", kMerge);
   if (root) throw Error(code::kModelUnsupported, "its scale is alpha / sqrt(rank) (use_rslora).", kMerge);
   const double scale = rank ? alpha.value_or(*rank) / *rank : alpha.value_or(1);
   if ((rank && !(*rank >= 1)) || !std::isfinite(scale)) {
-    throw Error(code::kWeightsInvalid, "its metadata has a rank below 1, or a rank or an alpha that is not finite.", "The file is damaged: download or export it again.");
+    throw Error(code::kWeightsInvalid, "its metadata has a rank below 1, or a rank or an alpha that is not finite.",
+                "The file is damaged: download or export it again.");
   }
   return scale;
 }
@@ -77,39 +79,49 @@ void merge_lora(WeightStore& weights, const std::string& path, double scale) {
   for (const auto& entry : file->tensors()) {
     const std::string& name = entry.first;
     const auto refuse = [&] {
-      throw Error(code::kModelUnsupported, path + ": tensor " + quoted_name(name) + " is no low-rank update of a UNet's weight.",
+      throw Error(code::kModelUnsupported,
+                  path + ": tensor " + quoted_name(name) + " is no low-rank update of a UNet's weight.",
                   "Supported are files as diffusers writes them, of the UNet alone.");
     };
     if (!name.starts_with(kLoraPrefix)) refuse();
-    const auto part = [&](const char* suffix, at::Tensor Update::* member) {
+    const auto part = [&](const char* suffix, at::Tensor Update::*member) {
       if (!name.ends_with(suffix)) return false;
-      const std::string module = name.substr(std::string(kLoraPrefix).size(), name.size() - std::string(kLoraPrefix).size() - std::string(suffix).size());
+      const std::string module = name.substr(
+          std::string(kLoraPrefix).size(), name.size() - std::string(kLoraPrefix).size() - std::string(suffix).size());
       (*updates)[module + ".weight"].*member = file->tensor(name);
       return true;
     };
-    if (!part(".lora_A.weight", &Update::down) && !part(".lora_B.weight", &Update::up) && !part(".lora.down.weight", &Update::down) &&
-        !part(".lora.up.weight", &Update::up) && !part(".alpha", &Update::alpha)) {
+    if (!part(".lora_A.weight", &Update::down) && !part(".lora_B.weight", &Update::up) &&
+        !part(".lora.down.weight", &Update::down) && !part(".lora.up.weight", &Update::up) &&
+        !part(".alpha", &Update::alpha)) {
       refuse();
     }
   }
   for (const auto& [name, update] : *updates) {
-    if (!weights.has(name)) throw Error(code::kModelInvalid, path + " updates " + quoted_name(name) + ", which the model does not have.", "Was it trained from this model?");
-    if (!update.down.defined() || !update.up.defined() || update.down.dim() < 2 || update.up.dim() < 2 || update.up.size(1) != update.down.size(0)) {
-      throw Error(code::kWeightsInvalid, path + ": the two halves of the update of " + quoted_name(name) + " do not fit each other.");
+    if (!weights.has(name))
+      throw Error(code::kModelInvalid, path + " updates " + quoted_name(name) + ", which the model does not have.",
+                  "Was it trained from this model?");
+    if (!update.down.defined() || !update.up.defined() || update.down.dim() < 2 || update.up.dim() < 2 ||
+        update.up.size(1) != update.down.size(0)) {
+      throw Error(code::kWeightsInvalid,
+                  path + ": the two halves of the update of " + quoted_name(name) + " do not fit each other.");
     }
   }
-  weights.adapt([path, updates, scale = scale * common_scale(*file)](const std::string& name, const at::Tensor& weight) {
-    const auto found = updates->find(name);
-    if (found == updates->end()) return weight;
-    const auto& [down, up, alpha] = found->second;
-    // A of a convolution is one to `rank` channels, B a 1x1 convolution after it.
-    const auto product = at::mm(up.to(at::kFloat).flatten(1), down.to(at::kFloat).flatten(1));
-    if (product.numel() != weight.numel() || up.size(0) != weight.size(0)) {
-      throw Error(code::kModelInvalid, path + ": the update of " + quoted_name(name) + " has another shape than the weight.", "Was it trained from this model?");
-    }
-    const double own = alpha.defined() ? alpha.item<double>() / static_cast<double>(down.size(0)) : 1;
-    return weight.to(at::kFloat) + product.view(weight.sizes()) * (scale * own);
-  });
+  weights.adapt(
+      [path, updates, scale = scale * common_scale(*file)](const std::string& name, const at::Tensor& weight) {
+        const auto found = updates->find(name);
+        if (found == updates->end()) return weight;
+        const auto& [down, up, alpha] = found->second;
+        // A of a convolution is one to `rank` channels, B a 1x1 convolution after it.
+        const auto product = at::mm(up.to(at::kFloat).flatten(1), down.to(at::kFloat).flatten(1));
+        if (product.numel() != weight.numel() || up.size(0) != weight.size(0)) {
+          throw Error(code::kModelInvalid,
+                      path + ": the update of " + quoted_name(name) + " has another shape than the weight.",
+                      "Was it trained from this model?");
+        }
+        const double own = alpha.defined() ? alpha.item<double>() / static_cast<double>(down.size(0)) : 1;
+        return weight.to(at::kFloat) + product.view(weight.sizes()) * (scale * own);
+      });
 }
 
 }  // namespace diffmine

@@ -7,13 +7,15 @@
 
 namespace diffmine {
 
-// Tensors are taken with the UNet's updates of `file` added, times `scale`. Reads what diffusers writes (pytorch_lora_weights.safetensors:
-// `unet.<module>.lora_A.weight` and `lora_B.weight`; there alpha / rank is 1 or in the metadata) and older `lora.down` / `lora.up` names.
-// MODEL_INVALID where the file is of another model, MODEL_UNSUPPORTED where it changes more than weights of the UNet.
+// Tensors are taken with the UNet's updates of `file` added, times `scale`. Reads what diffusers writes
+// (pytorch_lora_weights.safetensors: `unet.<module>.lora_A.weight` and `lora_B.weight`; there alpha / rank is 1 or in
+// the metadata) and older `lora.down` / `lora.up` names. MODEL_INVALID where the file is of another model,
+// MODEL_UNSUPPORTED where it changes more than weights of the UNet.
 void merge_lora(WeightStore& weights, const std::string& file, double scale);
 
-// alpha / rank of the UNet's modules, from such a file's metadata "lora_adapter_metadata": peft's configuration as a JSON object. 1 where it says nothing.
-// WEIGHTS_INVALID where it is not valid JSON or its numbers make no scale, MODEL_UNSUPPORTED where modules differ.
+// alpha / rank of the UNet's modules, from such a file's metadata "lora_adapter_metadata": peft's configuration as a
+// JSON object. 1 if it says nothing. WEIGHTS_INVALID where it is not valid JSON or its numbers make no scale,
+// MODEL_UNSUPPORTED where modules differ.
 double lora_scale(std::string_view metadata);
 
 inline constexpr const char* kLoraPrefix = "unet.";  // of the tensors' names in files

@@ -7,7 +7,7 @@
 
 namespace diffmine {
 
-// In quotes, without control characters, cut where it is endless.
+// In quotes, without control characters, truncated if very long.
 std::string quoted_name(const std::string& name);
 
 // "[320, 4, 3, 3]"

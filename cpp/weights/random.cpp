@@ -15,12 +15,17 @@
 namespace diffmine {
 namespace {
 
-// Every synthetic tensor is a slice of one block of noise: drawing 860 M normal values would take longer than the benchmark.
+// Every synthetic tensor is a slice of one block of noise: drawing 860 M normal values would take longer than the
+// benchmark.
 constexpr int64_t kBlock = int64_t{1} << 25;
 
-int64_t count_of(at::IntArrayRef shape) { return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()); }
+int64_t count_of(at::IntArrayRef shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
 
-bool is_norm_scale(const std::string& name) { return name.find("norm") != std::string::npos && name.ends_with(".weight"); }
+bool is_norm_scale(const std::string& name) {
+  return name.find("norm") != std::string::npos && name.ends_with(".weight");
+}
 
 // 1 / sqrt(inputs of one output).
 double scale_of(at::IntArrayRef shape) { return 1 / std::sqrt(static_cast<double>(count_of(shape) / shape[0])); }
@@ -33,7 +38,8 @@ uint32_t hash(const std::string& name) {
 }
 
 bool ends_branch(const std::string& name) {
-  for (const char* end : {"conv2.weight", "conv_out.weight", "proj_out.weight", "to_out.0.weight", "ff.net.2.weight", "lora_B.weight"}) {
+  for (const char* end :
+       {"conv2.weight", "conv_out.weight", "proj_out.weight", "to_out.0.weight", "ff.net.2.weight", "lora_B.weight"}) {
     if (name.ends_with(end)) return true;
   }
   return false;
@@ -46,9 +52,11 @@ WeightStore synthetic_weights(uint64_t seed) {
   return WeightStore([noise](const std::string& name, at::IntArrayRef shape) -> at::Tensor {
     if (is_norm_scale(name)) return at::ones(shape);
     const int64_t count = count_of(shape);
-    if (count > kBlock) throw Error(code::kInvalidArgument, "A synthetic tensor of " + std::to_string(count) + " elements is too large.");
+    if (count > kBlock)
+      throw Error(code::kInvalidArgument, "A synthetic tensor of " + std::to_string(count) + " elements is too large.");
     const int64_t start = static_cast<int64_t>(hash(name) % static_cast<uint64_t>(kBlock - count + 1));
-    return noise.slice(0, start, start + count).view(shape) * (shape.size() > 1 ? scale_of(shape) : 0.1);  // biases stay small
+    return noise.slice(0, start, start + count).view(shape) *
+           (shape.size() > 1 ? scale_of(shape) : 0.1);  // biases stay small
   });
 }
 
@@ -56,7 +64,8 @@ WeightStore initial_weights(uint64_t seed) {
   return WeightStore([seed](const std::string& name, at::IntArrayRef shape) -> at::Tensor {
     if (is_norm_scale(name)) return at::ones(shape);
     if (shape.size() < 2 || ends_branch(name)) return at::zeros(shape);
-    const bool table = name.find("embedding.weight") != std::string::npos;  // looked up, not multiplied: its rows are of order one
+    const bool table =
+        name.find("embedding.weight") != std::string::npos;  // looked up, not multiplied: its rows are of order one
     return draw_noise(seed, hash(name), 1, shape, Stream::kWeights, at::kCPU)[0] * (table ? 1 : scale_of(shape));
   });
 }

@@ -38,23 +38,26 @@ constexpr DtypeName kDtypes[] = {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F1
                                  {"I64", at::kLong},   {"I32", at::kInt},   {"U8", at::kByte},  {"BOOL", at::kBool}};
 
 [[noreturn]] void damaged(const std::string& path, const std::string& what, const std::string& hint = {}) {
-  throw Error(code::kWeightsInvalid, path + ": " + what + ".", hint.empty() ? "The file is damaged: copy or download it again." : hint);
+  throw Error(code::kWeightsInvalid, path + ": " + what + ".",
+              hint.empty() ? "The file is damaged: copy or download it again." : hint);
 }
 
 [[noreturn]] void io_error(const std::string& what, const std::string& path, int number) {
   const bool full = number == ENOSPC || number == EDQUOT;
-  throw Error(code::kIo, what + " " + path + ": " + std::strerror(number) + ".",
-              full ? "Free some space and run the same command again." : "Check that the path exists and that you may use it.");
+  throw Error(
+      code::kIo, what + " " + path + ": " + std::strerror(number) + ".",
+      full ? "Free some space and run the same command again." : "Check that the path exists and that you may use it.");
 }
 
 // What else people name .safetensors.
 std::string hint_for(std::string_view head) {
   if (head.substr(0, 8) == "version ") return "This is a Git LFS pointer: run `git lfs pull` to get the file itself.";
   if (head.substr(0, 2) == "PK" || head.substr(0, 1) == "\x80") {
-    return "This looks like a PyTorch pickle, which is never read: convert it with save_pretrained(..., safe_serialization=True).";
+    return "This looks like a PyTorch pickle, which is never read: convert it with save_pretrained(..., "
+           "safe_serialization=True).";
   }
   if (head.substr(0, 1) == "<") return "This looks like a web page: the download went wrong.";
-  return "The file is no safetensors file, or is damaged: copy or download it again.";
+  return "The file is not a safetensors file, or is damaged: copy or download it again.";
 }
 
 struct Descriptor {
@@ -71,18 +74,21 @@ TensorInfo read_info(JsonReader& json, const std::string& path, const std::strin
     if (!seen.insert(key).second) damaged(path, "tensor " + quoted_name(name) + " has two " + quoted_name(key));
     if (key == "dtype") {
       const std::string dtype = json.string();
-      const auto* found = std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const DtypeName& d) { return dtype == d.name; });
+      const auto* found =
+          std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const DtypeName& d) { return dtype == d.name; });
       if (found == std::end(kDtypes)) {
         damaged(path, "tensor " + quoted_name(name) + " has the dtype " + quoted_name(dtype),
-                "Read are F64, F32, F16, BF16, I64, I32, U8 and BOOL: convert the tensor to one of them.");
+                "Supported dtypes are F64, F32, F16, BF16, I64, I32, U8 and BOOL: convert the tensor to one of them.");
       }
       info.dtype = found->type;
     } else if (key == "shape") {
       json.array([&] {
         const uint64_t size = json.whole_number();
-        if (size > INT64_MAX) damaged(path, "tensor " + quoted_name(name) + " has a dimension of " + std::to_string(size));
+        if (size > INT64_MAX)
+          damaged(path, "tensor " + quoted_name(name) + " has a dimension of " + std::to_string(size));
         if (info.shape.size() >= kMaxDimensions) {
-          damaged(path, "tensor " + quoted_name(name) + " has more than " + std::to_string(kMaxDimensions) + " dimensions");
+          damaged(path,
+                  "tensor " + quoted_name(name) + " has more than " + std::to_string(kMaxDimensions) + " dimensions");
         }
         info.shape.push_back(static_cast<int64_t>(size));
       });
@@ -93,7 +99,8 @@ TensorInfo read_info(JsonReader& json, const std::string& path, const std::strin
         if (count < 2) (count == 0 ? info.begin : info.end) = offset;
         ++count;
       });
-      if (count != 2) damaged(path, "tensor " + quoted_name(name) + " has " + std::to_string(count) + " data_offsets, not 2");
+      if (count != 2)
+        damaged(path, "tensor " + quoted_name(name) + " has " + std::to_string(count) + " data_offsets, not 2");
     } else {
       damaged(path, "tensor " + quoted_name(name) + " has the unknown field " + quoted_name(key));
     }
@@ -107,8 +114,8 @@ TensorInfo read_info(JsonReader& json, const std::string& path, const std::strin
 // Bytes the tensor must have. The product counts 0 as 1 as well, so that strides cannot overflow either.
 void check_size(const std::string& path, const std::string& name, const TensorInfo& info, uint64_t data_size) {
   if (info.begin > info.end || info.end > data_size) {
-    damaged(path, "tensor " + quoted_name(name) + " lies at bytes " + std::to_string(info.begin) + " to " + std::to_string(info.end) + " of " +
-                      std::to_string(data_size));
+    damaged(path, "tensor " + quoted_name(name) + " lies at bytes " + std::to_string(info.begin) + " to " +
+                      std::to_string(info.end) + " of " + std::to_string(data_size));
   }
   int64_t bytes = static_cast<int64_t>(c10::elementSize(info.dtype));
   bool empty = false;
@@ -120,8 +127,8 @@ void check_size(const std::string& path, const std::string& name, const TensorIn
   }
   const uint64_t wanted = empty ? 0 : static_cast<uint64_t>(bytes);
   if (wanted != info.end - info.begin) {
-    damaged(path, "tensor " + quoted_name(name) + " of shape " + shape_text(info.shape) + " needs " + std::to_string(wanted) + " bytes and has " +
-                      std::to_string(info.end - info.begin));
+    damaged(path, "tensor " + quoted_name(name) + " of shape " + shape_text(info.shape) + " needs " +
+                      std::to_string(wanted) + " bytes and has " + std::to_string(info.end - info.begin));
   }
 }
 
@@ -135,14 +142,17 @@ void check_coverage(const std::string& path, const std::map<std::string, TensorI
   uint64_t covered = 0;
   const std::string* before = nullptr;
   for (const auto& [name, info] : order) {
-    if (info->begin < covered) damaged(path, "tensor " + quoted_name(*name) + " overlaps tensor " + quoted_name(*before));
+    if (info->begin < covered)
+      damaged(path, "tensor " + quoted_name(*name) + " overlaps tensor " + quoted_name(*before));
     if (info->begin > covered) {
-      damaged(path, std::to_string(info->begin - covered) + " bytes before tensor " + quoted_name(*name) + " belong to no tensor");
+      damaged(path, std::to_string(info->begin - covered) + " bytes before tensor " + quoted_name(*name) +
+                        " belong to no tensor");
     }
     covered = info->end;
     before = name;
   }
-  if (covered != data_size) damaged(path, std::to_string(data_size - covered) + " bytes at the end belong to no tensor");
+  if (covered != data_size)
+    damaged(path, std::to_string(data_size - covered) + " bytes at the end belong to no tensor");
 }
 
 }  // namespace
@@ -153,7 +163,8 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path) 
   struct stat status {};
   if (file.fd < 0 || ::fstat(file.fd, &status) != 0) io_error("Cannot open", path, errno);
   if (S_ISDIR(status.st_mode)) io_error("Cannot read", path, EISDIR);
-  if (!S_ISREG(status.st_mode)) throw Error(code::kIo, path + " is no regular file.", "Weights are read from ordinary files only.");
+  if (!S_ISREG(status.st_mode))
+    throw Error(code::kIo, path + " is no regular file.", "Weights are read from ordinary files only.");
   const uint64_t size = static_cast<uint64_t>(status.st_size);
   if (size == 0) damaged(path, "the file has only 0 bytes");  // mmap refuses an empty range
   void* bytes = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
@@ -161,7 +172,8 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path) 
   return parse(path, std::shared_ptr<void>(bytes, [size](void* p) { ::munmap(p, size); }), size);
 }
 
-std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(const std::string& path, std::shared_ptr<void> memory, uint64_t size) {
+std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(const std::string& path, std::shared_ptr<void> memory,
+                                                        uint64_t size) {
   if (size < 10) damaged(path, "the file has only " + std::to_string(size) + " bytes");
   std::shared_ptr<SafetensorsFile> out(new SafetensorsFile);
   out->path_ = path;
@@ -171,9 +183,11 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(const std::string& path,
   const std::string_view head(text, std::min<uint64_t>(size, 16));
   uint64_t header = 0;
   std::memcpy(&header, text, 8);
-  if (header > kMaxHeader) damaged(path, "the header claims " + std::to_string(header) + " bytes, over 100 MB", hint_for(head));
+  if (header > kMaxHeader)
+    damaged(path, "the header claims " + std::to_string(header) + " bytes, over 100 MB", hint_for(head));
   if (header > size - 8) {
-    damaged(path, "the header claims " + std::to_string(header) + " bytes, the file has " + std::to_string(size), hint_for(head));
+    damaged(path, "the header claims " + std::to_string(header) + " bytes, the file has " + std::to_string(size),
+            hint_for(head));
   }
   if (header == 0 || text[8] != '{') damaged(path, "the header is no JSON object", hint_for(head));
   const uint64_t data_size = size - 8 - header;
@@ -219,7 +233,8 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
     if (size) std::memcpy(copy.mutable_data_ptr(), bytes, size);
     return copy;
   }
-  return at::from_blob(const_cast<unsigned char*>(bytes), info.shape, [keep = memory_](void*) {}, at::TensorOptions().dtype(info.dtype));
+  return at::from_blob(
+      const_cast<unsigned char*>(bytes), info.shape, [keep = memory_](void*) {}, at::TensorOptions().dtype(info.dtype));
 }
 
 // --- writing ---
@@ -229,11 +244,13 @@ namespace {
 void check_utf8(const std::string& text, const char* what) {
   for (size_t at = 0, n = 0; at < text.size(); at += n) {
     n = utf8_length(text, at);
-    if (n == 0) throw Error(code::kInvalidArgument, std::string(what) + " " + quoted_name(text) + " is not valid UTF-8.");
+    if (n == 0)
+      throw Error(code::kInvalidArgument, std::string(what) + " " + quoted_name(text) + " is not valid UTF-8.");
   }
 }
 
-std::string header_of(const std::vector<std::pair<std::string, at::Tensor>>& tensors, const std::map<std::string, std::string>& metadata) {
+std::string header_of(const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                      const std::map<std::string, std::string>& metadata) {
   std::string header = "{";
   if (!metadata.empty()) {
     header += "\"__metadata__\":{";
@@ -253,14 +270,18 @@ std::string header_of(const std::vector<std::pair<std::string, at::Tensor>>& ten
     const at::Tensor& tensor = entry.second;
     check_utf8(name, "Tensor name");
     if (name == "__metadata__" || !names.insert(name).second) {
-      throw Error(code::kInvalidArgument, "The tensor name " + quoted_name(name) + " is " + (names.count(name) ? "used twice." : "reserved."));
+      throw Error(code::kInvalidArgument,
+                  "The tensor name " + quoted_name(name) + " is " + (names.count(name) ? "used twice." : "reserved."));
     }
-    const auto* dtype = tensor.defined() ? std::find_if(std::begin(kDtypes), std::end(kDtypes),
-                                                        [&](const DtypeName& d) { return tensor.scalar_type() == d.type; })
-                                         : std::end(kDtypes);
+    const auto* dtype = tensor.defined()
+                            ? std::find_if(std::begin(kDtypes), std::end(kDtypes),
+                                           [&](const DtypeName& d) { return tensor.scalar_type() == d.type; })
+                            : std::end(kDtypes);
     if (dtype == std::end(kDtypes)) {
-      throw Error(code::kInvalidArgument, "Tensor " + quoted_name(name) + " cannot be written: " +
-                                              (tensor.defined() ? std::string("dtype ") + c10::toString(tensor.scalar_type()) : "undefined") + ".");
+      throw Error(code::kInvalidArgument,
+                  "Tensor " + quoted_name(name) + " cannot be written: " +
+                      (tensor.defined() ? std::string("dtype ") + c10::toString(tensor.scalar_type()) : "undefined") +
+                      ".");
     }
     std::string shape;
     for (const int64_t size : tensor.sizes()) shape.append(shape.empty() ? "" : ",").append(std::to_string(size));
@@ -272,7 +293,8 @@ std::string header_of(const std::vector<std::pair<std::string, at::Tensor>>& ten
   }
   header += "}";
   header.resize((header.size() + 7) / 8 * 8, ' ');  // the data begins aligned
-  if (header.size() > kMaxHeader) throw Error(code::kInvalidArgument, "The safetensors header would be over 100 MB.", "Write several files.");
+  if (header.size() > kMaxHeader)
+    throw Error(code::kInvalidArgument, "The safetensors header would be over 100 MB.", "Write several files.");
   return header;
 }
 

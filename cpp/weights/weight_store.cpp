@@ -14,9 +14,10 @@ WeightStore::WeightStore(const std::vector<std::string>& files) {
     for (const auto& entry : files_.back()->tensors()) {
       const auto [there, added] = where_.emplace(entry.first, std::pair(index, entry.first));
       if (added) continue;
-      throw Error(code::kWeightsInvalid,
-                  path + ": tensor " + quoted_name(entry.first) + " is also in " + files_[there->second.first]->path() + ".",
-                  "Each tensor may be in one file only.");
+      throw Error(
+          code::kWeightsInvalid,
+          path + ": tensor " + quoted_name(entry.first) + " is also in " + files_[there->second.first]->path() + ".",
+          "Each tensor may be in one file only.");
     }
   }
 }
@@ -31,7 +32,8 @@ at::Tensor WeightStore::stored(const std::string& name) {
   const auto found = where_.find(name);
   if (found == where_.end()) {
     throw Error(code::kModelInvalid,
-                "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") + "have no tensor " + quoted_name(name) + ".",
+                "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") + "have no tensor " +
+                    quoted_name(name) + ".",
                 "The config beside the weights asks for it: check that both belong to the same model.");
   }
   taken_.insert(name);
@@ -48,7 +50,8 @@ at::Tensor WeightStore::take(const std::string& name, at::IntArrayRef shape) {
   const at::Tensor out = make_ ? make_(name, shape) : stored(name);
   if (out.sizes() != shape) {
     throw Error(code::kModelInvalid,
-                "Tensor " + quoted_name(name) + (files_.empty() ? "" : " in " + files_[std::max(0, where_.at(name).first)]->path()) +
+                "Tensor " + quoted_name(name) +
+                    (files_.empty() ? "" : " in " + files_[std::max(0, where_.at(name).first)]->path()) +
                     " has the shape " + shape_text(out.sizes()) + ", the config asks for " + shape_text(shape) + ".",
                 "Check that config and weights belong to the same model.");
   }
@@ -60,7 +63,8 @@ void WeightStore::rename(const std::function<std::string(const std::string&)>& f
   for (const auto& [name, place] : where_) {
     const std::string now = f(name);
     if (!renamed.emplace(now, place).second) {
-      throw Error(code::kModelInvalid, "Two tensors are " + quoted_name(now) + ", one of them under an older name.", "Remove one of the two.");
+      throw Error(code::kModelInvalid, "Two tensors are " + quoted_name(now) + ", one of them under an older name.",
+                  "Remove one of the two.");
     }
   }
   where_ = std::move(renamed);
@@ -71,14 +75,16 @@ void WeightStore::expect_all_taken(const std::vector<std::string>& ignored) cons
   int count = 0;
   for (const auto& entry : where_) {
     const std::string& name = entry.first;
-    const bool overlooked = std::any_of(ignored.begin(), ignored.end(), [&](const std::string& suffix) { return name.ends_with(suffix); });
+    const bool overlooked =
+        std::any_of(ignored.begin(), ignored.end(), [&](const std::string& suffix) { return name.ends_with(suffix); });
     if (overlooked || taken_.count(name)) continue;
     if (count++ < 5) left += (left.empty() ? "" : ", ") + quoted_name(name);
   }
   if (count == 0) return;
   if (count > 5) left += " and " + std::to_string(count - 5) + " more";
   throw Error(code::kModelInvalid,
-              "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") + "have tensors the config does not know: " + left + ".",
+              "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") +
+                  "have tensors the config does not know: " + left + ".",
               "Check that config and weights belong to the same model.");
 }
 

@@ -1,4 +1,4 @@
-// WeightStore: the tensors of one model part, possibly over several files (shards), in memory, or made when asked for.
+// WeightStore: the tensors of one model part, possibly over several files (shards), in memory, or made on demand.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -20,7 +20,7 @@ class WeightStore {
  public:
   explicit WeightStore(const std::vector<std::string>& files);  // a name in two files: WEIGHTS_INVALID
   explicit WeightStore(std::map<std::string, at::Tensor> tensors);
-  // Tensors made as they are asked for (weights/random.h): has every name, and names() none.
+  // Tensors made on demand (weights/random.h): has() is true for every name, and names() is empty.
   using Maker = std::function<at::Tensor(const std::string& name, at::IntArrayRef shape)>;
   explicit WeightStore(Maker make) : make_(std::move(make)) {}
 

@@ -93,7 +93,10 @@ void measure_attention(const Options& o, const std::string& dtype_name, int64_t 
                     .add("size", size);
     const auto& taken = seconds[name];
     if (failed.count(name)) line.text("failed", failed[name]);
-    else line.raw("seconds", taken.json()).add("flops_per_second", flops / taken.median()).add("largest_error", errors[name]);
+    else
+      line.raw("seconds", taken.json())
+          .add("flops_per_second", flops / taken.median())
+          .add("largest_error", errors[name]);
     line.print();
   }
 }

@@ -2,14 +2,12 @@
 // printed at once.
 //
 //   diffmine_bench [unet] [attention] [--device cuda] [--model sd15|tiny] [--dtype fp16,bf16] [--latents 64,32]
-//   [--batch 64,128]
-//                  [--tune off,on] [--repeats 5] [--seconds 0.1] [--threads N] [--profile]
+//                  [--batch 64,128] [--tune off,on] [--repeats 5] [--seconds 0.1] [--threads N] [--profile]
 //
-//   unet        UNet calls per second of each cell (dtype x latents x batch x cuDNN benchmark mode), beside the
-//   device's own rates in the same rounds;
-//               with --profile also where the time goes, by kernel
-//   attention   self-attention of 4096 tokens with heads of 40 and its smaller relatives, by LibTorch's backends and as
-//   the models ask for it
+//   unet        UNet calls per second of each cell (dtype x latents x batch x cuDNN benchmark mode), with the
+//               device's own rates in the same rounds; with --profile also where the time goes, by kernel
+//   attention   self-attention of 4096 tokens with heads of 40 and smaller cases, by each of LibTorch's backends and
+//               by the one that the models use
 #include "bench/bench.h"
 
 #include <ATen/Parallel.h>
@@ -86,8 +84,7 @@ int64_t whole(const std::string& text) {
   int64_t value = 0;
   try {
     value = std::stoll(text, &end);
-  } catch (const std::exception&) {
-  }
+  } catch (const std::exception&) {}
   if (end != text.size() || value < 1)
     throw Error(code::kInvalidArgument, "'" + text + "' is not a whole number above 0.");
   return value;

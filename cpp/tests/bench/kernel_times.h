@@ -17,8 +17,8 @@ struct KernelTime {
 
 struct KernelTimes {
   std::string kind;  // "kernels", or "operators" where there is no GPU or no kernel was recorded (CUPTI is missing)
-  double seconds =
-      0;  // by the clock; what the rows leave out of it is idle time, on a CPU also the project's own kernels
+  // Wall time; what the rows do not add up to is idle time, on a CPU also the project's own kernels.
+  double seconds = 0;
   std::vector<KernelTime> rows;  // the longest first
 };
 

@@ -1,5 +1,6 @@
-// The emulator: blocks one after another, their threads as fibers. A thread runs until it waits for others; which one is next is drawn
-// from the seed of the running test, a warp at a time and as far as it comes, so that a missing barrier lets it run ahead of the rest.
+// The emulator: blocks one after another, their threads as fibers. A thread runs until it waits for others; which one
+// is next is drawn from the seed of the running test, a warp at a time and as far as it comes, so that a missing
+// barrier lets it run ahead of the rest.
 //
 // Where a kernel breaks a rule of CUDA the launch fails, and cudaGetErrorString tells where.
 #include <ATen/Context.h>
@@ -18,7 +19,8 @@
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
-extern "C" char __start_cuda_shared[] __attribute__((weak)), __stop_cuda_shared[] __attribute__((weak));  // of the linker
+extern "C" char __start_cuda_shared[] __attribute__((weak)),
+    __stop_cuda_shared[] __attribute__((weak));  // of the linker
 
 namespace emulation {
 namespace {
@@ -27,7 +29,9 @@ constexpr unsigned kWarp = 32, kMaxThreads = 1024;
 constexpr size_t kMaxShared = 48 << 10;
 constexpr uint32_t kPoison = 0x7fa5a5a5;  // NaN; as a whole number absurd
 
-struct Violation { std::string what; };
+struct Violation {
+  std::string what;
+};
 
 enum class State { kReady, kWithWarp, kWithBlock, kReturned };
 
@@ -52,8 +56,8 @@ std::string where(const Place& place) {
   return file.substr(file.rfind('/') + 1) + ":" + std::to_string(place.line());
 }
 std::string who(unsigned thread) {
-  return "thread " + std::to_string(thread) + " of block (" + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y) + ", " +
-         std::to_string(blockIdx.z) + ")";
+  return "thread " + std::to_string(thread) + " of block (" + std::to_string(blockIdx.x) + ", " +
+         std::to_string(blockIdx.y) + ", " + std::to_string(blockIdx.z) + ")";
 }
 bool same(const Place& a, const Place& b) { return a.line() == b.line() && a.column() == b.column(); }
 
@@ -67,7 +71,9 @@ std::mt19937_64& random_numbers() {
 }
 
 template <class T>
-void shuffle(T& order) { std::shuffle(order.begin(), order.end(), random_numbers()); }
+void shuffle(T& order) {
+  std::shuffle(order.begin(), order.end(), random_numbers());
+}
 
 template <class T>
 std::vector<T> range(T n) {
@@ -105,7 +111,8 @@ bool meet(unsigned warp) {
       if (other.state != State::kWithWarp) {
         all = false;
       } else if (other.mask != own.mask || !same(other.place, own.place)) {
-        throw Violation{told() + "lane " + std::to_string(i) + " of the mask is at " + where(other.place) + ", or has another mask"};
+        throw Violation{told() + "lane " + std::to_string(i) + " of the mask is at " + where(other.place) +
+                        ", or has another mask"};
       }
     }
     if (!all) continue;
@@ -120,7 +127,8 @@ bool meet(unsigned warp) {
       if (!(own.mask >> i & 1)) continue;
       Thread& other = *threads[warp * kWarp + i];
       if (other.source != kVote && !(own.mask >> other.source & 1)) {
-        throw Violation{told() + "lane " + std::to_string(i) + " reads lane " + std::to_string(other.source) + ", which is not in the mask"};
+        throw Violation{told() + "lane " + std::to_string(i) + " reads lane " + std::to_string(other.source) +
+                        ", which is not in the mask"};
       }
       other.value = other.source == kVote ? votes : values[other.source];
       other.state = State::kReady;
@@ -153,7 +161,10 @@ bool pass_barrier() {
     if (first == n) first = i;
     if (thread.state != State::kWithBlock || !same(thread.place, threads[first]->place)) {
       const auto told = [&](unsigned index) {
-        return who(index) + (threads[index]->state == State::kWithBlock ? " waits in __syncthreads at " : " waits for its warp at ") + where(threads[index]->place);
+        return who(index) +
+               (threads[index]->state == State::kWithBlock ? " waits in __syncthreads at "
+                                                           : " waits for its warp at ") +
+               where(threads[index]->place);
       };
       throw Violation{first == i ? told(i) + ", and not all of the warp come" : told(first) + ", and " + told(i)};
     }
@@ -172,7 +183,8 @@ __attribute__((no_sanitize("address", "undefined"))) void poison_static_shared()
 }
 
 void run_block(size_t shared_bytes) {
-  constexpr size_t kGuard = 16;  // numbers beyond the end that must stay as they are; ASan finds what lies further, and reads
+  constexpr size_t kGuard =
+      16;  // numbers beyond the end that must stay as they are; ASan finds what lies further, and reads
   const size_t numbers = (shared_bytes + 3) / 4;
 #if defined(__SANITIZE_ADDRESS__)
   std::vector<uint32_t>(numbers, kPoison).swap(shared);  // its very size
@@ -199,7 +211,8 @@ unsigned max_threads(const void* kernel) {
   unsigned warps = 0;
 #if defined(__x86_64__)
   const auto* code = static_cast<const unsigned char*>(kernel);
-  constexpr unsigned char kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};  // before them, where the compiler protects indirect calls
+  constexpr unsigned char kEndbr64[] = {0xf3, 0x0f, 0x1e,
+                                        0xfa};  // before them, where the compiler protects indirect calls
   if (std::memcmp(code, kEndbr64, sizeof kEndbr64) == 0) code += sizeof kEndbr64;
   while (code[warps] == 0x90) ++warps;
 #else
@@ -227,10 +240,13 @@ cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, const std:
   if (broken != cudaSuccess) return broken;
   const dim3 grid = config.gridDim, block = config.blockDim;
   const auto refuse = [](std::string what) { return fail(cudaErrorInvalidConfiguration, std::move(what)); };
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX || grid.y > UINT16_MAX || grid.z > UINT16_MAX) return refuse("no grid may be so large, or empty");
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX || grid.y > UINT16_MAX || grid.z > UINT16_MAX)
+    return refuse("no grid may be so large, or empty");
   const uint64_t count = uint64_t{block.x} * block.y * block.z;
-  if (count == 0 || count > kMaxThreads || block.z > 64) return refuse("a block has 1 to 1024 threads, not " + std::to_string(count));
-  if (count > max_threads(kernel)) return refuse("a block of " + std::to_string(count) + " threads is larger than the kernel's launch bounds");
+  if (count == 0 || count > kMaxThreads || block.z > 64)
+    return refuse("a block has 1 to 1024 threads, not " + std::to_string(count));
+  if (count > max_threads(kernel))
+    return refuse("a block of " + std::to_string(count) + " threads is larger than the kernel's launch bounds");
   const size_t bytes = config.dynamicSmemBytes + static_cast<size_t>(__stop_cuda_shared - __start_cuda_shared);
   if (bytes > kMaxShared) return refuse(std::to_string(bytes) + " bytes of shared memory are more than 48 KB");
 
@@ -245,7 +261,8 @@ cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, const std:
   shuffle(blocks);
   try {
     for (const uint64_t i : blocks) {
-      blockIdx = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y), static_cast<unsigned>(i / grid.x / grid.y)};
+      blockIdx = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
+                  static_cast<unsigned>(i / grid.x / grid.y)};
       run_block(config.dynamicSmemBytes);
     }
   } catch (const Violation& violation) {

@@ -1,4 +1,5 @@
-// That the emulator computes as CUDA does, and fails where a kernel breaks its rules; and what launchers refuse before any kernel runs.
+// That the emulator computes as CUDA does, and fails where a kernel breaks its rules; and what launchers refuse before
+// any kernel runs.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -25,7 +26,9 @@ std::string blame(void (*kernel)(Parameters...), Grid grid, Args... args) {
 }
 bool says(const std::string& text, const char* words) { return text.find(words) != std::string::npos; }
 
-__global__ void number(int* out) { out[blockIdx.y * gridDim.x * blockDim.x + blockIdx.x * blockDim.x + threadIdx.x] += 1 + static_cast<int>(threadIdx.x); }
+__global__ void number(int* out) {
+  out[blockIdx.y * gridDim.x * blockDim.x + blockIdx.x * blockDim.x + threadIdx.x] += 1 + static_cast<int>(threadIdx.x);
+}
 
 __global__ void shuffles(int* out, unsigned* votes) {
   const int own = static_cast<int>(threadIdx.x);
@@ -87,7 +90,7 @@ TEST_CASE("emulation: what an earlier kernel broke is not blamed on the launch t
   emulation::break_context(cudaSuccess);
   CHECK(noticed.code() == code::kInternal);
   CHECK(says(noticed.what(), "A CUDA kernel failed earlier: an illegal memory access was encountered"));
-  CHECK(says(noticed.hint(), "Start the process again"));
+  CHECK(says(noticed.hint(), "Restart the process"));
   CHECK(says(again.what(), "failed earlier"));
   const Error refused = tried({dim3(1), 2048, 0});
   CHECK(says(refused.what(), "The CUDA kernel innocent could not be launched: a block has 1 to 1024 threads"));
@@ -193,9 +196,15 @@ TEST_CASE("emulation: launchers refuse what a grid or shared memory has no room 
   const auto refused = [](auto f) { return says(test::error_of(f).what(), "no room"); };
   const int64_t huge = int64_t{1} << 40;
   CHECK(refused([&] { launch_add(nullptr, nullptr, nullptr, {1, huge, 4, 1, 1, Dtype::kFloat32}, nullptr); }));
-  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Dtype::kFloat32, nullptr, nullptr, nullptr, huge, 4, 1e-5, nullptr); }));
-  CHECK(refused([&] { launch_layer_norm(nullptr, nullptr, Dtype::kFloat16, nullptr, nullptr, nullptr, huge, 7, 1e-5, nullptr); }));
-  CHECK(refused([&] { launch_group_norm(nullptr, {}, nullptr, {1, 4, 8192, 32, 8192, 1, 1, 1e-5, false, Dtype::kFloat32}, nullptr); }));
+  CHECK(refused([&] {
+    launch_layer_norm(nullptr, nullptr, Dtype::kFloat32, nullptr, nullptr, nullptr, huge, 4, 1e-5, nullptr);
+  }));
+  CHECK(refused([&] {
+    launch_layer_norm(nullptr, nullptr, Dtype::kFloat16, nullptr, nullptr, nullptr, huge, 7, 1e-5, nullptr);
+  }));
+  CHECK(refused([&] {
+    launch_group_norm(nullptr, {}, nullptr, {1, 4, 8192, 32, 8192, 1, 1, 1e-5, false, Dtype::kFloat32}, nullptr);
+  }));
   CHECK(refused([&] { launch_select_patches(nullptr, 1, 100, 100, 1, 6100, false, nullptr, nullptr); }));
   CHECK(refused([&] { launch_select_patches(nullptr, 1, 1 << 16, 1 << 15, 1, 5, false, nullptr, nullptr); }));
 }

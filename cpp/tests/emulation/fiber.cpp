@@ -16,8 +16,8 @@ static void __sanitizer_finish_switch_fiber(void*, const void**, size_t*) {}
 #endif
 
 #if defined(__x86_64__)
-// Saves what a callee must keep, and the stack pointer in *from; goes on where `to` stopped. ucontext makes a system call in each
-// switch, a hundred times the cost.
+// Saves what a callee must keep, and the stack pointer in *from; goes on where `to` stopped. ucontext makes a system
+// call in each switch, a hundred times the cost.
 extern "C" void emulation_switch(void** from, void* to);
 asm(R"(
 .text
@@ -54,8 +54,10 @@ Fiber* entering = nullptr;
 
 Fiber::Fiber(std::function<void()> body)
     : body_(std::move(body)),
-      memory_(static_cast<char*>(::mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
-  if (memory_ == MAP_FAILED || ::mprotect(memory_, static_cast<size_t>(::getpagesize()), PROT_NONE) != 0) throw std::bad_alloc();
+      memory_(static_cast<char*>(
+          ::mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
+  if (memory_ == MAP_FAILED || ::mprotect(memory_, static_cast<size_t>(::getpagesize()), PROT_NONE) != 0)
+    throw std::bad_alloc();
 #if defined(__x86_64__)
   void** top = reinterpret_cast<void**>(memory_ + kStack);
   top[-2] = reinterpret_cast<void*>(&Fiber::enter);  // where the first switch returns to, the stack as after a call

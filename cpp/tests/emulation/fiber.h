@@ -7,7 +7,8 @@ namespace emulation {
 
 class Fiber {
  public:
-  explicit Fiber(std::function<void()> body);  // run from its start by the first resume, and by the first one after each return
+  explicit Fiber(
+      std::function<void()> body);  // run from its start by the first resume, and by the first one after each return
   ~Fiber();
   Fiber(const Fiber&) = delete;
 
@@ -22,7 +23,7 @@ class Fiber {
 
   const std::function<void()> body_;
   char* const memory_;
-  void *own_, *resumer_ = nullptr;                 // where each stopped
+  void *own_, *resumer_ = nullptr;                      // where each stopped
   void *own_fake_ = nullptr, *resumer_fake_ = nullptr;  // ASan's second stacks
   const void* resumer_stack_ = nullptr;
   size_t resumer_size_ = 0;
