@@ -21,7 +21,7 @@ async function run(script: string, ...flags: string[]): Promise<Outcome> {
     const addon = require(${JSON.stringify(addonPath())});
     const source = ${JSON.stringify(source)};
     const points = { dtype: 'F32', shape: [4000, 8], data: new Uint8Array(Float32Array.from({ length: 32000 }, (_, i) => Math.sin(i * i)).buffer) };
-    const newEngine = () => addon.createEngine({ device: 'cpu', precision: 'fp32', threads: 2 });
+    const newEngine = () => addon.createEngine({ device: 'cpu', dtype: 'fp32', threads: 2 });
     const longWork = (engine, call) => addon.kmeans(engine, points, { clusters: 40, restarts: 1e6, seed: 1 }, call);
     const begun = (engine) => new Promise((resolve) => longWork(engine, { onProgress: resolve }).catch(() => {}));
     const later = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -287,7 +287,7 @@ describe('arguments', () => {
     const script = `
       const addon = require(${JSON.stringify(addonPath())});
       const [{ dtypes }] = addon.devices();
-      try { addon.createEngine({ device: 'cpu', precision: 'fp16', threads: 1 }); } catch ({ code, message, hint }) { console.log(JSON.stringify({ dtypes, code, message, hint })); }`;
+      try { addon.createEngine({ device: 'cpu', dtype: 'fp16', threads: 1 }); } catch ({ code, message, hint }) { console.log(JSON.stringify({ dtypes, code, message, hint })); }`;
     const output = execFileSync(process.execPath, ['-e', script], {
       env: { ...process.env, ONEDNN_MAX_CPU_ISA: 'AVX2' },
       encoding: 'utf8',
