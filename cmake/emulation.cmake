@@ -10,6 +10,8 @@ foreach(kernel ${emulated_kernels})
   list(APPEND emulated_sources "${source}")
 endforeach()
 
+# Its kernels have the names of the emulator's own.
+set_source_files_properties(cpp/tests/emulation/emulation_test.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 add_executable(diffmine_emulated_tests $<TARGET_OBJECTS:diffmine_test_cases> ${emulation_sources} ${emulated_sources})
 target_include_directories(diffmine_emulated_tests BEFORE PRIVATE cpp/tests/emulation/cuda ${DOCTEST_INCLUDE})
 # No fused products, which the CPU implementations do not use either: tests compare some sums bit by bit.

@@ -1,5 +1,7 @@
 # cpp/kernels/*_simd.cpp is compiled once for each instruction set that LibTorch's vector types know; which is used is found out when
 # the program runs (cpp/kernels/simd.h). Elsewhere than on x86-64 the baseline is all there is (NEON is part of it on ARM).
+# Each compilation defines its functions by the same names.
+set_source_files_properties(cpp/kernels/rows_simd.cpp cpp/kernels/winograd_simd.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   target_compile_definitions(diffmine_core PRIVATE DIFFMINE_SIMD)
   set(simd_avx2 -mavx2 -mfma -mf16c -Wno-psabi -Wno-uninitialized -Wno-maybe-uninitialized)  # GCC 12 warns of its own intrinsics
