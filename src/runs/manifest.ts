@@ -1,4 +1,4 @@
-// manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/reference/formats.md).
+// manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/reference/formats/run.md).
 import type { DatasetSource, Ignored, LayoutName } from '../data/index.js';
 import type { Dtype, SamplerName } from '../engine/types.js';
 import { imageListColumns } from './images.js';

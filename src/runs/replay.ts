@@ -1,4 +1,4 @@
-// Replay: noises and timesteps from a safetensors file in place of drawn ones, to compare with other implementations (docs/reference/formats.md).
+// Replay: noises and timesteps from a safetensors file in place of drawn ones, to compare with other implementations (docs/reference/formats/replay.md).
 import { resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { readSafetensors, readSafetensorsHeader } from '../engine/index.js';

@@ -1,4 +1,4 @@
-// The columns of a run's tables (docs/reference/formats.md).
+// The columns of a run's tables (docs/reference/formats/run.md).
 import type { Row, Schema } from './tables.js';
 
 export const LISTS = ['top', 'bottom', 'random'] as const;

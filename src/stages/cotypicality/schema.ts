@@ -1,4 +1,4 @@
-// The columns of the tables of consistent changes (docs/reference/formats.md).
+// The columns of the tables of consistent changes (docs/reference/formats/consistent-changes.md).
 import type { Row, Schema } from '../../runs/tables.js';
 
 export const PLACE_LISTS = ['top', 'random'] as const;

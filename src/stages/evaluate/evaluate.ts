@@ -1,5 +1,5 @@
 // A run against boxes of what is known to be in its images: pixels of the maps, places of the ranked patches, and controls beside them (formulas:
-// docs/guides/evaluation.md).
+// docs/explanation/metrics.md).
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';

@@ -33,7 +33,7 @@ export type LocalizeEvent =
 
 export type LocalizeHooks = Hooks<LocalizeEvent>;
 
-/** What a label's maps are worth against boxes or masks. Formulas: docs/guides/localization.md. */
+/** What a label's maps are worth against boxes or masks. Formulas: docs/explanation/metrics.md. */
 export interface MapFigures<Value = Figure> {
   /** average precision over all thresholds of the heat maps' pixels: of a label's images pooled, of one image its own */
   averagePrecision: Value;

@@ -10,7 +10,7 @@ export const FEATURE_FRACTION = 0.8;
 export const ATTENTION_FRACTION = 0.5;
 /**
  * The part of the schedule in which guidance acts. Of pixel models not the noisiest: there it moves the color of the whole image until
- * nothing else is left (docs/guides/translation.md has figures).
+ * nothing else is left (docs/results/translation.md has figures).
  */
 export const GUIDANCE_RANGE = { latent: [0, 1], pixel: [0, 0.4] } as const;
 /** Images a shard, unless asked otherwise: an image takes some thousand UNet calls. */

@@ -377,7 +377,7 @@ async function translateTogether(
         targets: [...wanted, { row: own, guidance: 1 }],
       };
     });
-    // The inversion clips nothing; a way back that does (clip_sample of pixel models) would be another way (docs/guides/translation.md has figures).
+    // The inversion clips nothing; a way back that does (clip_sample of pixel models) would be another way (docs/results/translation.md has figures).
     const results = await samplePlugAndPlay(
       { ...model.source.schedule, clipSample: false },
       settings,

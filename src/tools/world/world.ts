@@ -131,7 +131,7 @@ export async function drawImage(
 }
 
 /**
- * Writes the world into a new or empty folder: train/CITY/NUMBER.png, heldout/CITY/NUMBER.png, boxes.csv, world.json (docs/reference/formats.md).
+ * Writes the world into a new or empty folder: train/CITY/NUMBER.png, heldout/CITY/NUMBER.png, boxes.csv, world.json (docs/reference/formats/synthetic-dataset.md).
  * The same settings give the same bytes; more images leave the first ones as they are.
  *
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
