@@ -125,7 +125,11 @@ const stages = {
   lint: {
     title: 'lint',
     cores: 1,
-    work: async () => check(await node([bin('eslint', 'bin/eslint.js'), '.'])),
+    async work() {
+      const eslint = await node([bin('eslint', 'bin/eslint.js'), '.']);
+      if (eslint.code !== 0) return check(eslint);
+      return check(await node([bin('dependency-cruiser', 'bin/dependency-cruise.mjs'), 'src', '--output-type', 'err']));
+    },
   },
   format: {
     title: 'format',

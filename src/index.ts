@@ -72,7 +72,7 @@ export type {
   PrecisionAt,
   RegionTypicality,
 } from './stages/evaluate/options.js';
-export { readEvaluation, type EvaluationRecord } from './stages/evaluate/record.js';
+export { readEvaluation, type EvaluationRecord } from './runs/evaluation.js';
 export { averagePrecision } from './metrics/precision.js';
 export { PAPER_THRESHOLDS, paperAucPr, paperCurve, type PaperCurve } from './metrics/paper.js';
 export { localize } from './stages/localize/localize.js';
@@ -118,7 +118,7 @@ export type {
   TranslateSettings,
   TranslateSummary,
 } from './stages/translate/options.js';
-export { openParallel, type Parallel, type Sequence } from './stages/translate/parallel.js';
+export { openParallel, type Parallel, type Sequence } from './runs/parallel.js';
 export {
   invertImages,
   samplePlugAndPlay,
@@ -148,9 +148,9 @@ export {
   type DdimHooks,
   type DdimRequest,
   type Denoise,
-} from './stages/sample/ddim.js';
-export { toImages, type ImageModel } from './stages/sample/images.js';
-export { writeGrid, type GridOptions } from './stages/sample/grid.js';
+} from './models/ddim.js';
+export { toImages, type ImageModel } from './models/images.js';
+export { writeGrid, type GridOptions } from './models/grid.js';
 
 // golden numbers
 export {

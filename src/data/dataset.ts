@@ -4,13 +4,14 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
-import { contentOf } from '../runs/fingerprint.js';
+import { contentOf } from './content.js';
 import { errorCode, openingError } from './files.js';
 import { readFolder } from './folder.js';
 import { ignoredSentence, totalIgnored, type Ignored } from './ignored.js';
 import type { ImageList } from './images.js';
 import { readLayout, type LayoutName } from './layouts/index.js';
 import { nameOfText } from './names.js';
+import type { DatasetOptions, DatasetSource } from './options.js';
 import { readTable } from './table.js';
 import { encodingName } from './text/index.js';
 
@@ -38,30 +39,6 @@ export interface Dataset {
   layout?: LayoutName;
   /** how it was read: what opens it again */
   source: DatasetSource;
-}
-
-/** What has to be known, beside the path, to open a dataset again. */
-export interface DatasetSource {
-  /** encoding of its tables and lists; default strict UTF-8 */
-  encoding?: string;
-  /** what relative paths of a table start at, absolute; default the table's folder */
-  imageRoot?: string;
-}
-
-export interface DatasetOptions extends DatasetSource {
-  /**
-   * the layout of one of the paper's datasets, which a location that has it is read as; label folders and tables are read anyway. 'auto' knows
-   * each by its own lists and tables; default 'auto'
-   */
-  layout?: LayoutName | 'auto';
-  /** read every file: the fingerprint is then over its content as well */
-  checksum?: boolean;
-  /** column of a table that holds the label; `label` */
-  labelColumn?: string;
-  /** column of a table that holds the image's path; `image`, else `path` */
-  imageColumn?: string;
-  /** output folder of the command that reads: it is not data, wherever it lies */
-  out?: string;
 }
 
 /**

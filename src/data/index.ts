@@ -1,12 +1,6 @@
 // What goes in: datasets, their images, and the paper's presets.
-export {
-  datasetNotes,
-  openDataset,
-  restricted,
-  type Dataset,
-  type DatasetOptions,
-  type DatasetSource,
-} from './dataset.js';
+export { datasetNotes, openDataset, restricted, type Dataset } from './dataset.js';
+export type { DatasetOptions, DatasetSource } from './options.js';
 export { ignoredSentence, outputFormat, type Ignored, type IgnoreReason } from './ignored.js';
 export { ImageList, ImageListBuilder, type DatasetImage } from './images.js';
 export { imageFile, nameOfText } from './names.js';

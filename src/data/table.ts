@@ -3,7 +3,7 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
-import type { DatasetOptions } from './dataset.js';
+import type { DatasetOptions } from './options.js';
 import { factsOfAll } from './files.js';
 import { Listing } from './listing.js';
 import { imageFile, systemPath } from './names.js';

@@ -6,7 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { AsyncBuffer, FileMetaData } from 'hyparquet' with { 'resolution-mode': 'import' };
 import { DiffmineError } from '../util/errors.js';
 import { discard, syncFile, temporaryName } from './atomic.js';
-import { sha256File } from './fingerprint.js';
+import { sha256File } from '../util/sha256.js';
 import { members, text, whole } from './shape.js';
 import { CREATED_BY, parquetSchema, type Row, type Schema } from './tables.js';
 

@@ -1,5 +1,5 @@
 // Labels and image names as names of files and folders, on any system.
-import { sha256 } from './fingerprint.js';
+import { sha256 } from '../util/sha256.js';
 
 /**
  * The name of a map in maps.safetensors: CONDITION/PATH, the condition with %25 and %2F in place of % and /. The first / ends the condition, so that no

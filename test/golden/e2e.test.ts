@@ -3,7 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { median } from '../../src/stages/mine/cluster.js';
+import { median } from '../../src/pipeline/cluster.js';
 import { mine } from '../../src/stages/mine/mine.js';
 import { float32, readSafetensors } from '../../src/engine/index.js';
 import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';

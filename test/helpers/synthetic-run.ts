@@ -3,7 +3,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
-import { MINE_FORMAT, type MineRecord } from '../../src/stages/mine/record.js';
+import { MINE_FORMAT, type MineRecord } from '../../src/runs/mining.js';
 import { imageListColumns } from '../../src/runs/images.js';
 import { writeList } from '../../src/runs/list.js';
 import { MANIFEST, RUN, type RunOptions } from '../../src/runs/manifest.js';

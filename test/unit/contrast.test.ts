@@ -14,7 +14,7 @@ import {
   reportLede,
   reportMethod,
   type Contrast,
-} from '../../src/web/contrast.js';
+} from '../../src/runs/contrast.js';
 import { writeReport } from '../../src/stages/report/report.js';
 import { LISTS } from '../../src/runs/schema.js';
 import { imageSchema, type ListName } from '../../src/runs/schema.js';

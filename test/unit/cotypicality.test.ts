@@ -12,7 +12,7 @@ import { shownPlaces } from '../../src/stages/cotypicality/report.js';
 import type { ChangeRow, GroupedPlaceRow, PlaceRow, ScoreRow } from '../../src/stages/cotypicality/schema.js';
 import { Engine, float32, fromFloat32, readSafetensors, toFloat32 } from '../../src/engine/index.js';
 import { readTable } from '../../src/runs/tables.js';
-import { openParallel } from '../../src/stages/translate/parallel.js';
+import { openParallel } from '../../src/runs/parallel.js';
 import { drawImage } from '../../src/tools/world/world.js';
 import { writeParallelWorld } from '../../src/tools/world/parallel.js';
 import { resultBytes } from '../helpers/bytes.js';

@@ -6,7 +6,7 @@ import { evaluateText } from '../../src/cli/commands/evaluate.js';
 import { binsOf, COLORS, histogram, logRatios } from '../../src/stages/evaluate/color.js';
 import { evaluate } from '../../src/stages/evaluate/evaluate.js';
 import type { EvaluateSummary } from '../../src/stages/evaluate/options.js';
-import { EVALUATION_FORMAT, readEvaluation, type EvaluationRecord } from '../../src/stages/evaluate/record.js';
+import { EVALUATION_FORMAT, readEvaluation, type EvaluationRecord } from '../../src/runs/evaluation.js';
 import { evenly } from '../../src/util/evenly.js';
 import { writeReport } from '../../src/stages/report/report.js';
 import { MANIFEST, RUN, type Manifest } from '../../src/runs/manifest.js';

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { boxMask } from '../../src/data/boxes/index.js';
-import { boxMean, upsample } from '../../src/stages/evaluate/maps.js';
+import { boxMean, upsample } from '../../src/metrics/maps.js';
 import { peak } from '../../src/metrics/pointing.js';
 import { averagePrecision, PrecisionCurve } from '../../src/metrics/precision.js';
 import { readSafetensors } from '../../src/engine/index.js';

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { median } from '../../src/stages/mine/cluster.js';
+import { median } from '../../src/pipeline/cluster.js';
 import { ImageList } from '../../src/data/index.js';
 import { rank } from '../../src/stages/mine/rank.js';
 import type { ManifestDraft } from '../../src/runs/manifest.js';

@@ -14,11 +14,12 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { createContext, runInContext } from 'node:vm';
 import sharp, { type Sharp } from 'sharp';
-import { commonScale, legend, paint, strength, type TypicalityMap } from '../../src/stages/report/heatmap.js';
+import { openImage } from '../../src/data/index.js';
+import { commonScale, legend, paint, strength, type TypicalityMap } from '../../src/web/heatmap.js';
 import { layOut } from '../../src/stages/report/layout.js';
-import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/stages/report/images.js';
+import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/web/sprites.js';
 import { writeReport } from '../../src/stages/report/report.js';
-import { scriptOf } from '../../src/stages/report/script.js';
+import { scriptOf } from '../../src/web/script.js';
 import { Run } from '../../src/runs/run.js';
 import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
 import { temporaryFolder } from '../helpers/folders.js';
@@ -292,7 +293,7 @@ describe('images', () => {
   ])('a tile is the box and nothing else (%s)', async (name, width, height, box) => {
     const file = join(folder, `${width}.png`);
     await square(width, height, box).png().toFile(file);
-    const image = await decode(file, box.size);
+    const image = await decode(await openImage(file), box.size);
     expect(image).toMatchObject({ sourceWidth: width, sourceHeight: height });
     expect(Math.max(image.width, image.height)).toBeLessThanOrEqual(Math.max(500, width / 3));
     const tile = await cutTile(image, { x: box.left, y: box.top, width: box.size, height: box.size });
@@ -313,7 +314,7 @@ describe('images', () => {
       .jpeg({ quality: 95, chromaSubsampling: '4:4:4' })
       .withMetadata({ orientation: 6 })
       .toFile(file);
-    const image = await decode(file, 60);
+    const image = await decode(await openImage(file), 60);
     expect([image.sourceWidth, image.sourceHeight]).toEqual([200, 300]);
     const tile = await cutTile(image, { x: 200 - 20 - 60, y: 200, width: 60, height: 60 });
     expectColor(
@@ -330,19 +331,19 @@ describe('images', () => {
   test('grey, palette and alpha images become RGB; alpha is dropped, not blended', async () => {
     const grey = join(folder, 'grey.png');
     await square(200, 200, { left: 0, top: 0, size: 20 }).greyscale().toColourspace('b-w').png().toFile(grey);
-    expect((await decode(grey, 20)).pixels).toHaveLength(3 * 200 * 200);
+    expect((await decode(await openImage(grey), 20)).pixels).toHaveLength(3 * 200 * 200);
     const clear = join(folder, 'clear.png');
     await sharp({ create: { width: 900, height: 900, channels: 4, background: { r: 220, g: 20, b: 30, alpha: 0 } } })
       .png()
       .toFile(clear);
-    const image = await decode(clear, 600);
+    const image = await decode(await openImage(clear), 600);
     expectColor([...image.pixels.subarray(0, 3)], RED, 2);
   });
 
   test('boxes that stick out are cut off', async () => {
     const file = join(folder, 'edge.png');
     await square(50, 50, { left: 30, top: 30, size: 20 }).png().toFile(file);
-    const tile = await cutTile(await decode(file, 30), { x: 30.4, y: 29.6, width: 30, height: 40 });
+    const tile = await cutTile(await decode(await openImage(file), 30), { x: 30.4, y: 29.6, width: 30, height: 40 });
     expectColor([...tile.subarray(3 * TILE * 48, 3 * TILE * 48 + 3)], RED, 4);
   });
 
@@ -350,7 +351,9 @@ describe('images', () => {
     expect(contextSize(4000, 1000)).toEqual({ width: 320, height: 80 });
     expect(contextSize(64, 64)).toEqual({ width: 64, height: 64 });
     expect(contextSize(100000, 1)).toEqual({ width: 320, height: 1 });
-    const info = await sharp(await encodeContext(await decode(join(folder, '2400.png'), 600))).metadata();
+    const info = await sharp(
+      await encodeContext(await decode(await openImage(join(folder, '2400.png')), 600)),
+    ).metadata();
     expect([info.format, info.width, info.height]).toEqual(['webp', 320, 213]);
   });
 });

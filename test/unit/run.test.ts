@@ -9,7 +9,8 @@ import {
   writeFileAtomic,
   writeFolderAtomic,
 } from '../../src/runs/atomic.js';
-import { canonicalJson, fingerprintOf, imageKey, sha256 } from '../../src/runs/fingerprint.js';
+import { sha256 } from '../../src/util/sha256.js';
+import { canonicalJson, fingerprintOf, imageKey } from '../../src/runs/fingerprint.js';
 import { ImageList } from '../../src/data/index.js';
 import { readManifest, runFingerprint, type ManifestDraft } from '../../src/runs/manifest.js';
 import { Run } from '../../src/runs/run.js';

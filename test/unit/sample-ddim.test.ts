@@ -15,10 +15,10 @@ import {
   type Image,
   type Tensor,
 } from '../../src/engine/index.js';
-import { sampleDdim, samplingTimesteps, type DdimRequest, type Denoise } from '../../src/stages/sample/ddim.js';
-import { toImages } from '../../src/stages/sample/images.js';
+import { sampleDdim, samplingTimesteps, type DdimRequest, type Denoise } from '../../src/models/ddim.js';
+import { toImages } from '../../src/models/images.js';
 import { labelFolder } from '../../src/stages/sample/request.js';
-import { writeGrid } from '../../src/stages/sample/grid.js';
+import { writeGrid } from '../../src/models/grid.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();

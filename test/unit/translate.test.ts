@@ -14,10 +14,10 @@ import {
   type Tensor,
   type UNetConfig,
 } from '../../src/engine/index.js';
-import { sampleDdim } from '../../src/stages/sample/ddim.js';
-import { toImages } from '../../src/stages/sample/images.js';
+import { sampleDdim } from '../../src/models/ddim.js';
+import { toImages } from '../../src/models/images.js';
 import { rowsShown } from '../../src/stages/translate/page.js';
-import { openParallel, sequenceFolders, targetFile } from '../../src/stages/translate/parallel.js';
+import { openParallel, sequenceFolders, targetFile } from '../../src/runs/parallel.js';
 import {
   invertImages,
   samplePlugAndPlay,

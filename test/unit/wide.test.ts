@@ -4,7 +4,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { measureImage, openImage, readImage } from '../../src/data/index.js';
 import { rangeOf } from '../../src/data/range.js';
-import { decode } from '../../src/stages/report/images.js';
+import { decode } from '../../src/web/sprites.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { tiff, type SampleKind } from '../helpers/tiff.js';
 
@@ -67,7 +67,7 @@ test.each<[SampleKind, number, number, number]>([
   close(await firstRow(place), whole);
   expect(await measureImage(place)).toEqual({ width: W, height: 16 });
   // the report shows what was scored
-  const shown = await decode(place, W);
+  const shown = await decode(await openImage(place), W);
   close(
     [...shown.pixels.subarray(0, 3 * shown.width)].filter((_, i) => i < 3 * W),
     whole.slice(0, 3 * shown.width),

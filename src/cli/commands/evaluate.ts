@@ -6,7 +6,7 @@ import type {
   PrecisionAt,
   RegionTypicality,
 } from '../../stages/evaluate/options.js';
-import { rivalName } from '../../web/contrast.js';
+import { rivalName } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { EVALUATE, RUN } from '../options.js';

@@ -8,7 +8,7 @@ import type {
   MapFigures,
 } from '../../stages/localize/options.js';
 import type { ScanSummary } from '../../stages/scan/options.js';
-import { rivalName } from '../../web/contrast.js';
+import { rivalName } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { LOCALIZE, type Values } from '../options.js';

@@ -1,6 +1,6 @@
 // mine: ranks the patches of a scanned run and clusters the best of each label.
 import type { MineSummary } from '../../stages/mine/options.js';
-import { patchesOf } from '../../web/contrast.js';
+import { patchesOf } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { MINE, MINE_WHERE, RUN } from '../options.js';

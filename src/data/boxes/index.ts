@@ -1,15 +1,6 @@
 // What is known to be in images: boxes and masks.
 export { boxMask, centreIn, iou, type Box } from './geometry.js';
-export {
-  BOX_FORMATS,
-  maskOf,
-  readBoxes,
-  readMarks,
-  tableOf,
-  type BoxFormat,
-  type Marked,
-  type ScoredImage,
-} from './marks.js';
+export { BOX_FORMATS, maskOf, readBoxes, readMarks, tableOf, type BoxFormat, type ScoredImage } from './marks.js';
 export {
   BOX_FRAMES,
   placeMarks,
@@ -19,5 +10,5 @@ export {
   type Placed,
   type PlaceOptions,
 } from './place.js';
-export { inSource, isOfImage, labelOf, type BoxFile, type TruthBox } from './rows.js';
+export { inSource, isOfImage, labelOf, type BoxFile, type Marked, type TruthBox } from './rows.js';
 export { ImageTable } from './table.js';

@@ -8,28 +8,12 @@ import { csvBoxes, isNihHeader, nihBoxes, readCsv } from './csv.js';
 import { otherFrame, readFrame, swapsSides, turnMask, type MaskPixels } from './frame.js';
 import { fillBetween, type Box, type Edges } from './geometry.js';
 import { readMask, readMasks } from './masks.js';
-import { inSource, type BoxFile, type TruthBox } from './rows.js';
+import { inSource, type BoxFile, type Marked, type TruthBox } from './rows.js';
 import { ImageTable } from './table.js';
 
 export const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
 /** `auto`: a folder holds masks, a .json is COCO's, a .csv is NIH's or the project's own by its header. */
 export type BoxFormat = (typeof BOX_FORMATS)[number];
-
-/** Something that is in an image: a box or a mask. */
-export interface Marked {
-  /** what it is typical of; undefined: whatever the image's label is */
-  label?: string;
-  /** the label of the image, where its file says so beside `label`: the same file may stand under two labels */
-  imageLabel?: string;
-  /** pixels of the upright source image, or of `frame` */
-  box?: Box;
-  /** the size of the image that the box refers to, where the file says it: copies of a dataset are often smaller */
-  frame?: Size;
-  /** absolute; a PNG of the source image's proportions, non-zero where something is */
-  mask?: string;
-  /** the EXIF orientation by which the mask is turned; undefined: what its size and the image's orientation say */
-  turn?: number;
-}
 
 /** The scored image (readImage gives all of it): `resized` is the whole image that width x height are the upper left part of. */
 export interface ScoredImage extends Size {

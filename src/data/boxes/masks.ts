@@ -6,7 +6,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { imageInput } from '../open.js';
 import type { Size } from '../read-image.js';
 import type { MaskPixels } from './frame.js';
-import type { Marked } from './marks.js';
+import type { Marked } from './rows.js';
 import { ambiguous, few, ImageTable } from './table.js';
 import { walk } from './walk.js';
 

@@ -7,9 +7,10 @@ import { prefetch } from '../prefetch.js';
 import type { Size } from '../read-image.js';
 import { fits, otherFrame, readFrame, swapped, swapsSides, type Reading } from './frame.js';
 import { clipped, coversPixel, type Box } from './geometry.js';
-import { scoredEdges, type Marked, type ScoredImage } from './marks.js';
+import { scoredEdges, type ScoredImage } from './marks.js';
+
 import { measureMask, readMask } from './masks.js';
-import { scaleInto } from './rows.js';
+import { scaleInto, type Marked } from './rows.js';
 
 /** An image and what its file says of it. */
 export interface MarkedImage<Mark extends Marked> {

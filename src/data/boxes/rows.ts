@@ -97,3 +97,19 @@ export async function utf8<T>(reading: Promise<T>, hint: string): Promise<T> {
     );
   }
 }
+
+/** Something that is in an image: a box or a mask. */
+export interface Marked {
+  /** what it is typical of; undefined: whatever the image's label is */
+  label?: string;
+  /** the label of the image, where its file says so beside `label`: the same file may stand under two labels */
+  imageLabel?: string;
+  /** pixels of the upright source image, or of `frame` */
+  box?: Box;
+  /** the size of the image that the box refers to, where the file says it: copies of a dataset are often smaller */
+  frame?: Size;
+  /** absolute; a PNG of the source image's proportions, non-zero where something is */
+  mask?: string;
+  /** the EXIF orientation by which the mask is turned; undefined: what its size and the image's orientation say */
+  turn?: number;
+}

@@ -8,7 +8,7 @@ import type { Hooks } from '../scan/options.js';
 import { shardsOf } from '../scan/plan.js';
 import { Meter } from '../scan/progress.js';
 import { attemptShard, schedule, waitingFor, type ShardOutcome } from '../scan/schedule.js';
-import { isAuto } from '../scan/resolve.js';
+import { isAuto } from '../../pipeline/resolve.js';
 import { groupPlaces, type GroupRecord } from './group.js';
 import type { CotypicalityEvent, CotypicalityOptions, CotypicalitySummary } from './options.js';
 import { writeChangesReport } from './report.js';

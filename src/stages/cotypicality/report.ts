@@ -7,12 +7,13 @@
 //   report/images/P-C.webp               image of place p's sequence under label c (the first place of the sequence on the page); loaded on click
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { openImage } from '../../data/index.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
-import { contrastWords, definition, nullMeaning, type Contrast } from '../../web/contrast.js';
+import { contrastWords, definition, nullMeaning, type Contrast } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { readTable } from '../../runs/tables.js';
-import { ReportFolder, type ReportBytes } from '../report/folder.js';
+import { ReportFolder, type ReportBytes } from '../../web/folder.js';
 import {
   cutTile,
   decode,
@@ -22,9 +23,9 @@ import {
   SpriteSheet,
   TILE,
   TILES_A_SHEET,
-} from '../report/images.js';
-import { scriptOf } from '../report/script.js';
-import type { Sequence } from '../translate/parallel.js';
+} from '../../web/sprites.js';
+import { scriptOf } from '../../web/script.js';
+import type { Sequence } from '../../runs/parallel.js';
 import type { GroupRecord } from './group.js';
 import type { CotypicalityEvent } from './options.js';
 import type { CotypicalityRun } from './run.js';
@@ -272,7 +273,7 @@ class Drawer {
       const file = sequence && imageOf(sequence, this.labels[label] as string);
       try {
         if (file === undefined) throw new DiffmineError('DATASET_INVALID', 'it is not in the parallel dataset');
-        const image = await decode(file, smallest);
+        const image = await decode(await openImage(file), smallest);
         own ??= { width: image.sourceWidth, height: image.sourceHeight };
         const [across, down] = [image.sourceWidth / own.width, image.sourceHeight / own.height];
         for (const index of indices) {

@@ -19,8 +19,8 @@ import { chooseDevice } from '../../runs/device.js';
 import { VERSION } from '../../runs/version.js';
 import { autoBatch, unetShape } from '../scan/batch.js';
 import type { Hooks } from '../scan/options.js';
-import { isAuto, manifestModel, presetOf, timesteps, weightBytes, wholeNumber } from '../scan/resolve.js';
-import { openParallel, type Parallel, type Sequence } from '../translate/parallel.js';
+import { isAuto, manifestModel, presetOf, timesteps, weightBytes, wholeNumber } from '../../pipeline/resolve.js';
+import { openParallel, type Parallel, type Sequence } from '../../runs/parallel.js';
 import { PROJECTIONS, type CotypicalityEvent, type CotypicalityOptions, type GroupSettings } from './options.js';
 import { CotypicalityRun, type CotypicalityDraft } from './run.js';
 

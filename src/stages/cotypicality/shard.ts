@@ -19,7 +19,7 @@ import { mapName } from '../../runs/names.js';
 import { jsonLines, type Skipped } from '../../runs/run.js';
 import { writeTable, type Row, type Schema } from '../../runs/tables.js';
 import type { Counter } from '../scan/progress.js';
-import type { Sequence } from '../translate/parallel.js';
+import type { Sequence } from '../../runs/parallel.js';
 import { bestPlaces, boxOf, medianMap, sequenceFeatures, valuesAt, type Place } from './places.js';
 import type { CotypicalityRun } from './run.js';
 import { PLACE_SCHEMA, SCORE_SCHEMA, type PlaceList, type PlaceRow, type ScoreRow } from './schema.js';

@@ -1,10 +1,10 @@
 // A baseline without any model: how much more often a pixel's color occurs under its label than under labels on the whole. What a map of a
 // diffusion model adds to it is more than color.
 import { prefetch } from '../../data/index.js';
-import { readScored } from '../report/scored.js';
+import { readScored } from '../../runs/scored.js';
 import type { Run } from '../../runs/run.js';
 import { curveOf, maskIn, typical, type Evidence, type Image } from './evidence.js';
-import { boxMean } from './maps.js';
+import { boxMean } from '../../metrics/maps.js';
 import type { EvaluateHooks } from './options.js';
 import type { ScoredPixels } from '../../metrics/precision.js';
 

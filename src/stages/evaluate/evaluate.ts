@@ -6,12 +6,12 @@ import sharp from 'sharp';
 import { readBoxes } from '../../data/boxes/index.js';
 import { sharesLabel } from '../../data/labels.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
-import { readMine } from '../mine/record.js';
-import { updateReport } from '../report/evaluation.js';
-import { imageRoot } from '../report/report.js';
+import { readMine } from '../../runs/mining.js';
+import { updateReport } from '../report/report.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { haveSameRows } from '../../runs/list.js';
 import { Run } from '../../runs/run.js';
+import { imageRoot } from '../../runs/scored.js';
 import { VERSION } from '../../runs/version.js';
 import { colorEvidence } from './color.js';
 import { gather, kindsOf, typical, typicalOf, type Evidence } from './evidence.js';
@@ -25,7 +25,13 @@ import {
   type PixelMetrics,
   type RegionTypicality,
 } from './options.js';
-import { EVALUATION_FILE, EVALUATION_FORMAT, evaluationFolder, GRID_FILE, type EvaluationRecord } from './record.js';
+import {
+  EVALUATION_FILE,
+  EVALUATION_FORMAT,
+  evaluationFolder,
+  GRID_FILE,
+  type EvaluationRecord,
+} from '../../runs/evaluation.js';
 import { drawGrid } from './grid.js';
 
 /**

@@ -19,13 +19,13 @@ import {
 import { checkLabels } from '../../data/boxes/labels.js';
 import { sharesLabel } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
-import { readMine } from '../mine/record.js';
-import { strength } from '../report/heatmap.js';
-import { readMaps } from '../report/maps.js';
+import { readMine } from '../../runs/mining.js';
+import { strength } from '../../web/heatmap.js';
+import { readMaps } from '../../runs/maps.js';
 import { imageKey, type Run } from '../../runs/run.js';
 import type { ImageRow, MinedPatchRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
-import { boxMean, upsample, type PixelMap } from './maps.js';
+import { boxMean, upsample, type PixelMap } from '../../metrics/maps.js';
 import type { EvaluateHooks, KindEvaluation, RegionTypicality } from './options.js';
 import { points } from '../../metrics/pointing.js';
 import { PrecisionCurve, type ScoredPixels } from '../../metrics/precision.js';
@@ -70,7 +70,7 @@ export interface MapEvidence extends Evidence {
   typicality: RegionTypicality;
   /** boxes, and sum and count of their pixels' typicality, by kind */
   kinds: Map<string, { boxes: TruthBox[]; sum: number; pixels: number }>;
-  /** of the smoothed maps (report/heatmap.ts) */
+  /** of the smoothed maps (web/heatmap.ts) */
   strengths: number[];
 }
 

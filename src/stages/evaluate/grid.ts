@@ -2,11 +2,11 @@
 import sharp, { type OverlayOptions } from 'sharp';
 import type { Box } from '../../data/boxes/index.js';
 import { evenly } from '../../util/evenly.js';
-import { commonScale, paint, warm } from '../report/heatmap.js';
-import { readScored } from '../report/scored.js';
+import { commonScale, paint, warm } from '../../web/heatmap.js';
+import { readScored } from '../../runs/scored.js';
 import type { Run } from '../../runs/run.js';
 import { mapsOf, scored, typical, typicalOfOthers, type MapEvidence, type Image } from './evidence.js';
-import { boxMean, upsample, type PixelMap } from './maps.js';
+import { boxMean, upsample, type PixelMap } from '../../metrics/maps.js';
 import type { EvaluateHooks, MapGrid } from './options.js';
 
 type Rgb = readonly [number, number, number];

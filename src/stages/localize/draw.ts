@@ -1,6 +1,6 @@
 // Images and their heat maps as files to look at.
 import sharp from 'sharp';
-import { paint, warm } from '../report/heatmap.js';
+import { paint, warm } from '../../web/heatmap.js';
 
 /** Smaller images are enlarged by a whole factor, as far as it stays within this side, px. */
 const SIDE = 256;

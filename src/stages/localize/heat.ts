@@ -1,7 +1,7 @@
 // The heat maps of a run: its typicality maps brought to pixels and smoothed (paper section 5.2).
 import { DiffmineError } from '../../util/errors.js';
 import { fromFloat32, toFloat32, type Engine } from '../../engine/index.js';
-import { readMaps } from '../report/maps.js';
+import { readMaps } from '../../runs/maps.js';
 import type { Run } from '../../runs/run.js';
 import type { ImageRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';

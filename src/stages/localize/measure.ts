@@ -3,7 +3,7 @@ import type { Group } from '../../metrics/bootstrap.js';
 import { paperAucPr } from '../../metrics/paper.js';
 import { points } from '../../metrics/pointing.js';
 import { PrecisionCurve, type ScoredPixels } from '../../metrics/precision.js';
-import { strength } from '../report/heatmap.js';
+import { strength } from '../../web/heatmap.js';
 import type { Run } from '../../runs/run.js';
 import type { ImageRow } from '../../runs/schema.js';
 import type { Engine } from '../../engine/index.js';
@@ -21,7 +21,7 @@ export interface Entry {
 
 /** A label's maps of one run. */
 export interface Measured {
-  /** of the heat maps (report/heatmap.ts) */
+  /** of the heat maps (web/heatmap.ts) */
   strengths: number[];
   /** of marked images, by entry */
   figures: Map<number, MapFigures<number>>;

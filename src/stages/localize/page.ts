@@ -9,9 +9,9 @@ import {
   mapMeaning,
   mappedMeaning,
   nullMeaning,
-} from '../../web/contrast.js';
-import { legend } from '../report/heatmap.js';
-import { scriptOf } from '../report/script.js';
+} from '../../runs/contrast.js';
+import { legend } from '../../web/heatmap.js';
+import { scriptOf } from '../../web/script.js';
 import type { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import type { Localization, ImageLocalization } from './options.js';

@@ -3,6 +3,7 @@ import { prefetch, readImage, type ImageList, type SizeOptions } from '../../dat
 import { DiffmineError } from '../../util/errors.js';
 import { float32, type Conditions, type Engine } from '../../engine/index.js';
 import type { DiftOptions, Tensor } from '../../engine/types.js';
+import type { Features } from '../../pipeline/cluster.js';
 import type { Replay } from '../../runs/replay.js';
 import { imageKey } from '../../runs/run.js';
 import type { PatchRow } from '../../runs/schema.js';
@@ -23,12 +24,6 @@ export interface FeatureContext {
   signal?: AbortSignal;
   /** an image's patches are done */
   onImage?: () => void;
-}
-
-/** Features of one condition's patches, L2-normalised: rows in the patches' order, `width` numbers each. */
-export interface Features {
-  values: Float32Array;
-  width: number;
 }
 
 /** @throws IO where an image that was scanned cannot be read any more */

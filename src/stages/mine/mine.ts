@@ -10,7 +10,8 @@ import { count } from '../../web/html.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { checkContents } from '../../runs/changes.js';
 import { chooseDevice } from '../../runs/device.js';
-import { canonicalJson, sha256File, type Json } from '../../runs/fingerprint.js';
+import { sha256File } from '../../util/sha256.js';
+import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import type { Manifest } from '../../runs/manifest.js';
 import { Replay } from '../../runs/replay.js';
 import { imageKey, Run } from '../../runs/run.js';
@@ -24,11 +25,11 @@ import {
 } from '../../runs/schema.js';
 import { writeTable } from '../../runs/tables.js';
 import type { Hooks } from '../scan/options.js';
-import { cluster, type Clustering } from './cluster.js';
+import { cluster, type Clustering } from '../../pipeline/cluster.js';
 import { features } from './features.js';
 import type { MineEvent, MineOptions, MineSettings, MineSummary } from './options.js';
 import { rank, type Rankings } from './rank.js';
-import { MINE_FORMAT, readMine, type MineRecord } from './record.js';
+import { MINE_FORMAT, readMine, type MineRecord } from '../../runs/mining.js';
 
 /** DuckDB's limit of min(..., K). */
 const MOST_RANKED = 999_999;

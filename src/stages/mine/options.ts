@@ -1,21 +1,8 @@
 // What mining is asked for, what it tells on the way, and what it says at the end.
+import type { MinedCondition, MineSettings } from '../../runs/mining.js';
 import type { ListName } from '../../runs/schema.js';
 
-/** What decides the results; recorded in mine.json. */
-export interface MineSettings {
-  /** patches a condition in each list; default 1000 */
-  top: number;
-  /** default 32 */
-  clusters: number;
-  /** starts of k-means; default 10 */
-  restarts: number;
-  /** the list that is clustered; default 'top' */
-  rank: ListName;
-  /** DIFT; defaults 161, 1 and 8 */
-  timestep: number;
-  upBlock: number;
-  ensemble: number;
-}
+export type { MinedCondition, MineSettings };
 
 export interface MineOptions extends Partial<MineSettings> {
   /** where the model is now, if not where the manifest says */
@@ -39,14 +26,6 @@ export type MineEvent =
   /** pictures whose patches' features were taken */
   | { type: 'features'; done: number; total: number; rate: number; secondsLeft: number }
   | { type: 'cluster'; condition: string; done: number; total: number; clusters: number; inertia: number };
-
-export interface MinedCondition {
-  condition: string;
-  /** ranked patches of the clustered list */
-  patches: number;
-  clusters: number;
-  inertia: number;
-}
 
 export interface MineSummary {
   run: string;

@@ -2,13 +2,13 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { evaluationFolder, readEvaluation, GRID_FILE } from '../evaluate/record.js';
-import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../web/contrast.js';
+import { evaluationFolder, readEvaluation, GRID_FILE } from '../../runs/evaluation.js';
+import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../runs/contrast.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Run } from '../../runs/run.js';
-import type { ReportBytes } from './folder.js';
-import { legend } from './heatmap.js';
-import { scriptOf } from './script.js';
+import type { ReportBytes } from '../../web/folder.js';
+import { legend } from '../../web/heatmap.js';
+import { scriptOf } from '../../web/script.js';
 
 const LEGEND_STOPS = 41;
 /** What a report that can show an evaluation has. */

@@ -1,13 +1,13 @@
 // One label of the report: its sprite sheets, context images and heat maps drawn, and its data file written.
-import { imageFile } from '../../data/index.js';
+import { imageFile, openImage } from '../../data/index.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
-import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../../web/contrast.js';
+import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../../runs/contrast.js';
 import { imageKey, type Run } from '../../runs/run.js';
 import type { MinedPatchRow } from '../../runs/schema.js';
-import type { ReportFolder } from './folder.js';
-import { commonScale, paint, strength, type TypicalityMap } from './heatmap.js';
+import type { ReportFolder } from '../../web/folder.js';
+import { commonScale, paint, strength, type TypicalityMap } from '../../web/heatmap.js';
 import type { LabelView } from './layout.js';
-import { readMaps } from './maps.js';
+import { readMaps } from '../../runs/maps.js';
 import {
   contextSize,
   cutTile,
@@ -17,8 +17,8 @@ import {
   SpriteSheet,
   TILES_A_SHEET,
   type Decoded,
-} from './images.js';
-import { scriptOf } from './script.js';
+} from '../../web/sprites.js';
+import { scriptOf } from '../../web/script.js';
 
 /** What drawing a label needs to know of its run. */
 export interface DrawContext {
@@ -208,7 +208,7 @@ async function open(image: string, boxes: readonly MinedPatchRow[], context: Dra
   if (context.missing.has(image)) return null;
   try {
     return await decode(
-      imageFile(context.root, image),
+      await openImage(imageFile(context.root, image)),
       Math.min(...boxes.map((box) => Math.min(box.width, box.height))),
     );
   } catch (error) {

@@ -8,12 +8,11 @@
 //   report/maps/N-I.webp                   its typicality under label N, laid over it; loaded on click
 //
 // Names are numbers only: labels and file names come from the user.
-import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
-import { fillPrompt, nameOfText } from '../../data/index.js';
+import { basename, join } from 'node:path';
+import { fillPrompt } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { readMine, type MineRecord } from '../mine/record.js';
+import { readMine, type MineRecord } from '../../runs/mining.js';
 import type { Progress } from '../../engine/types.js';
 import {
   amountsOf,
@@ -23,19 +22,22 @@ import {
   reportLede,
   reportMethod,
   titleOf,
-} from '../../web/contrast.js';
+} from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { Run, type Skipped } from '../../runs/run.js';
+import { imageRoot } from '../../runs/scored.js';
 import type { ClusterRow, MinedPatchRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
 import { evaluationFiles } from './evaluation.js';
-import { ReportFolder, type ReportBytes } from './folder.js';
-import { legend } from './heatmap.js';
+import { ReportFolder, type ReportBytes } from '../../web/folder.js';
+import { legend } from '../../web/heatmap.js';
 import { drawLabel, type DrawContext } from './label.js';
 import { layOut, type LabelView } from './layout.js';
-import { SHEET_COLUMNS, SHEET_ROWS, TILE } from './images.js';
-import { scriptOf } from './script.js';
+import { SHEET_COLUMNS, SHEET_ROWS, TILE } from '../../web/sprites.js';
+import { scriptOf } from '../../web/script.js';
+
+export { updateReport } from './evaluation.js';
 
 export interface ReportOptions {
   /** the folder of the source images, if they moved since the scan */
@@ -181,14 +183,6 @@ async function fill(
     missing,
     bytes: folder.bytes,
   };
-}
-
-/** What image paths start at, as a name (dataset/names.ts): the folder asked for, or the dataset's (of a table, its image root or the folder it lies in). */
-export function imageRoot(run: Run, asked: string | undefined): string {
-  const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
-  if (asked !== undefined && !existsSync(path))
-    throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of images.`);
-  return nameOfText(existsSync(path) && statSync(path).isFile() ? dirname(path) : path);
 }
 
 function promptOf(run: Run, label: string): string | null {

@@ -20,7 +20,7 @@ import { chooseDevice } from '../../runs/device.js';
 import { fingerprintOf, type Json } from '../../runs/fingerprint.js';
 import { safeName } from '../../runs/names.js';
 import { VERSION } from '../../runs/version.js';
-import { samplingTimesteps } from './ddim.js';
+import { samplingTimesteps } from '../../models/ddim.js';
 
 export const SAMPLES_FORMAT = 'diffmine-samples-2';
 export const SAMPLES = 'samples.json';

@@ -9,8 +9,8 @@ import type { Image, Progress } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { autoBatch, unetShape } from '../scan/batch.js';
 import type { Hooks } from '../scan/options.js';
-import { sampleDdim, type Denoise } from './ddim.js';
-import { toImages } from './images.js';
+import { sampleDdim, type Denoise } from '../../models/ddim.js';
+import { toImages } from '../../models/images.js';
 import {
   labelFolder,
   recordRequest,
@@ -21,7 +21,7 @@ import {
   type SampleRequest,
   type SampleSettings,
 } from './request.js';
-import { writeGrid } from './grid.js';
+import { writeGrid } from '../../models/grid.js';
 
 /** The grid shows the first labels and the first images of each: it is there to be looked at. */
 const SHEET_ROWS = 40;

@@ -1,19 +1,5 @@
 // From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
-import {
-  datasetNotes,
-  fillPrompt,
-  measureImage,
-  openDataset,
-  PRESETS,
-  restricted,
-  scoredSize,
-  type Dataset,
-  type ImageList,
-  type Preset,
-  type PresetName,
-  type Size,
-  type SizeOptions,
-} from '../../data/index.js';
+import { datasetNotes, fillPrompt, type Dataset, type ImageList, type SizeOptions } from '../../data/index.js';
 import { findLabel, listed, splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
 import {
@@ -30,18 +16,28 @@ import {
 import { count } from '../../web/html.js';
 import { usableCores } from '../../engine/cores.js';
 import type { DeviceInfo } from '../../engine/types.js';
-import { sha256File } from '../../runs/fingerprint.js';
-import { readManifest, type ManifestDraft, type ManifestModel, type RunOptions } from '../../runs/manifest.js';
+import { sha256File } from '../../util/sha256.js';
+import { readManifest, type ManifestDraft, type RunOptions } from '../../runs/manifest.js';
+import {
+  check,
+  imagesOf,
+  isAuto,
+  largestShape,
+  manifestModel,
+  presetOf,
+  timesteps,
+  weightBytes,
+  wholeNumber,
+} from '../../pipeline/resolve.js';
 import { Replay } from '../../runs/replay.js';
-import { autoBatch, unetShape, type Shape } from './batch.js';
+import { autoBatch, unetShape } from './batch.js';
 import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
 import { chooseDevices, enginesTogether } from './devices.js';
 import { defaultShardSize } from './plan.js';
 import { labelsToMap } from './singles.js';
 import type { Hooks, ScanEvent, ScanOptions } from './options.js';
 
-/** Images measured to learn how large they are. */
-const MEASURED = 64;
+export { isAuto };
 
 export interface Resolved {
   model: ModelFolder;
@@ -57,54 +53,6 @@ export interface Resolved {
   sizes: SizeOptions;
   replay: Replay | undefined;
   draft: ManifestDraft;
-}
-
-/** A model as manifests keep it. */
-export function manifestModel({
-  path,
-  variant,
-  fingerprint,
-  kind,
-  conditioning,
-  vaeFactor,
-  fold,
-}: ModelFolder): ManifestModel {
-  return { path, ...variantOf({ variant }), fingerprint, kind, conditioning, vaeFactor, fold };
-}
-
-function check(condition: boolean, message: string, hint?: string): void {
-  if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
-}
-
-export function wholeNumber(value: number, min: number, name: string): number {
-  check(
-    Number.isSafeInteger(value) && value >= min,
-    `${name} is ${value}; expected a whole number of at least ${min}.`,
-  );
-  return value;
-}
-
-export function presetOf(name: string | undefined): Preset | undefined {
-  if (name === undefined) return undefined;
-  const preset = (PRESETS as Record<string, Preset>)[name];
-  check(
-    preset !== undefined,
-    `There is no preset ${JSON.stringify(name)}.`,
-    `Presets: ${Object.keys(PRESETS).join(', ')}.`,
-  );
-  return preset;
-}
-
-/** Fractions of the schedule as timesteps [tBegin, tEnd). */
-export function timesteps(
-  [from, to]: readonly [number, number],
-  trainTimesteps: number,
-): { tBegin: number; tEnd: number } {
-  check(from >= 0 && from < to && to <= 1, `The timestep range ${from},${to} is not within 0 ... 1 and ascending.`);
-  const tBegin = Math.floor(from * trainTimesteps + 1e-6);
-  const tEnd = Math.floor(to * trainTimesteps + 1e-6);
-  check(tEnd > tBegin, `The timestep range ${from},${to} holds no timestep.`);
-  return { tBegin, tEnd };
 }
 
 /** Prompts that cannot be meant stop a scan before it begins; those that may not be are told. */
@@ -165,60 +113,6 @@ function checkDifferences(
             'Merge or rename labels, give another --prompt, or another --against.',
           ];
   throw new DiffmineError('INVALID_ARGUMENT', `${what}: the typicality would be 0 everywhere.`, hint);
-}
-
-/** The largest scored shape among up to 64 images, evenly spaced over the dataset; undefined where none of them can be read. */
-export async function largestShape(
-  dataset: Dataset,
-  sizes: SizeOptions,
-  model: Pick<ModelFolder, 'vaeFactor' | 'fold'>,
-): Promise<Shape | undefined> {
-  const count = Math.min(MEASURED, dataset.images.length);
-  const picked = Array.from({ length: count }, (_, i) =>
-    dataset.images.at(Math.floor((i * dataset.images.length) / count)),
-  );
-  let largest: Size | undefined;
-  for (const image of picked) {
-    try {
-      const size = scoredSize(await measureImage(image.file), sizes);
-      if (!largest || size.width * size.height > largest.width * largest.height) largest = size;
-    } catch (error) {
-      if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
-    }
-  }
-  return largest && unetShape(largest.height, largest.width, model.vaeFactor, model.fold);
-}
-
-/** Whether the batch is to be sized from memory; a run that is there already has settled it. */
-export function isAuto(batch: ScanOptions['batch']): batch is undefined | 'auto' {
-  return batch === undefined || batch === 'auto';
-}
-
-/** Bytes of a model's weights once loaded in a precision, whatever they are stored in. */
-export function weightBytes(model: Pick<ModelFolder, 'summary'>, dtype: RunOptions['dtype']): number {
-  return model.summary().parameters * (dtype === 'fp32' ? 4 : 2);
-}
-
-/** The images of a scan. @throws DATASET_INVALID */
-export async function imagesOf({
-  dataset: path,
-  only,
-  preset,
-  encoding,
-  imageRoot,
-  out,
-  checksum = false,
-}: Pick<ScanOptions, 'dataset' | 'only' | 'preset' | 'encoding' | 'imageRoot' | 'checksum'> & {
-  out?: string;
-}): Promise<Dataset> {
-  const dataset = await openDataset(path, {
-    layout: presetOf(preset) ? (preset as PresetName) : 'auto',
-    checksum,
-    ...(encoding === undefined ? {} : { encoding }),
-    ...(imageRoot === undefined ? {} : { imageRoot }),
-    ...(out === undefined ? {} : { out }),
-  });
-  return only ? restricted(dataset, new Set(only)) : dataset;
 }
 
 /**

@@ -15,7 +15,8 @@ import {
 import { DiffmineError } from '../../util/errors.js';
 import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
 import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
-import { contentOf, imageKey } from '../../runs/fingerprint.js';
+import { contentOf } from '../../data/content.js';
+import { imageKey } from '../../runs/fingerprint.js';
 import { mapName } from '../../runs/names.js';
 import type { Replay } from '../../runs/replay.js';
 import { jsonLines, type Run, type ShardRecord, type Skipped } from '../../runs/run.js';

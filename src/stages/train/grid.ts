@@ -1,7 +1,7 @@
 // A grid of images that a model samples in the middle of its training: a row a label.
-import { toImages } from '../sample/images.js';
-import { sampleDdim } from '../sample/ddim.js';
-import { writeGrid } from '../sample/grid.js';
+import { toImages } from '../../models/images.js';
+import { sampleDdim } from '../../models/ddim.js';
+import { writeGrid } from '../../models/grid.js';
 import type { Engine, Trainer } from '../../engine/index.js';
 import type { ScheduleConfig } from '../../engine/types.js';
 import type { Base } from './base.js';

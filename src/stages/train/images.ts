@@ -10,7 +10,7 @@ import { readSafetensors, writeSafetensors, type Engine } from '../../engine/ind
 import { toFloat16, toFloat32 } from '../../engine/tensor.js';
 import type { Image, Tensor } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import { sha256 } from '../../runs/fingerprint.js';
+import { sha256 } from '../../util/sha256.js';
 import type { Base } from './base.js';
 import type { View } from './split.js';
 

@@ -18,7 +18,7 @@ import { elements, fromFloat32 } from '../../engine/tensor.js';
 import type { Tensor, TrainingBatch } from '../../engine/types.js';
 import { discard } from '../../runs/atomic.js';
 import { chooseTrainingDevice } from '../../runs/device.js';
-import { sha256 } from '../../runs/fingerprint.js';
+import { sha256 } from '../../util/sha256.js';
 import { LockFolder, nameOf } from '../../runs/locks.js';
 import { writeLora, type Base } from './base.js';
 import { Checkpoints } from './checkpoints.js';

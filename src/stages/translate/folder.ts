@@ -22,7 +22,7 @@ import {
 import { list, members, nullable, number, oneOf, text, whole } from '../../runs/shape.js';
 import type { TranslateSettings } from './options.js';
 import { imageKey } from '../../runs/run.js';
-import { readShardLines, sequenceFolders, TRANSLATION_FORMAT, type ShardLines } from './parallel.js';
+import { readShardLines, sequenceFolders, TRANSLATION_FORMAT, type ShardLines } from '../../runs/parallel.js';
 
 export interface TranslationManifest {
   format: typeof TRANSLATION_FORMAT;

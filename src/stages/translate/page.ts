@@ -8,7 +8,7 @@ import { address, count, html, whole, type Markup } from '../../web/html.js';
 import { document, readStyle } from '../../web/document.js';
 import type { TranslationFolder, TranslationManifest } from './folder.js';
 import type { Quality } from './options.js';
-import { PAGE, reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel.js';
+import { PAGE, reconstructionFile, sourceFile, targetFile, type TranslatedLine } from '../../runs/parallel.js';
 
 /** Images shown of all, and of a label at least; of a label no more than leave the page this many cells, each of some 300 bytes. */
 const SHOWN = 400;

@@ -8,7 +8,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { ddimStep } from '../../engine/index.js';
 import { float32, fromFloat32 } from '../../engine/tensor.js';
 import type { ScheduleConfig, Tensor } from '../../engine/types.js';
-import { invertDdim, samplingTimesteps } from '../sample/ddim.js';
+import { invertDdim, samplingTimesteps } from '../../models/ddim.js';
 
 /** At each path the output of row r is replaced by that of row source[r]. */
 export interface Injection {

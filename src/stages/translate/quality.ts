@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { imageFile, readImage } from '../../data/index.js';
 import { maskOf, placeMarks, readMarks, type Marked } from '../../data/boxes/index.js';
 import { sharesLabel } from '../../data/labels.js';
-import { upsample } from '../evaluate/maps.js';
+import { upsample } from '../../metrics/maps.js';
 import { DiffmineError } from '../../util/errors.js';
 import { openModel, prepareConditions, variantOf, type ModelFolder } from '../../models/index.js';
 import { Engine, type Conditions } from '../../engine/index.js';
@@ -14,11 +14,11 @@ import type { Image, Progress, Tensor, TypicalityOptions } from '../../engine/ty
 import { chooseDevice } from '../../runs/device.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Hooks } from '../scan/options.js';
-import { timesteps, wholeNumber } from '../scan/resolve.js';
+import { timesteps, wholeNumber } from '../../pipeline/resolve.js';
 import { TranslationFolder } from './folder.js';
 import type { PlaceQuality, Quality } from './options.js';
 import { writeTranslationPage } from './page.js';
-import { reconstructionFile, sourceFile, targetFile, type TranslatedLine } from './parallel.js';
+import { reconstructionFile, sourceFile, targetFile, type TranslatedLine } from '../../runs/parallel.js';
 import { conditionOf } from './resolve.js';
 
 export const QUALITY = 'quality.json';

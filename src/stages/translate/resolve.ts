@@ -28,7 +28,7 @@ import { chooseDevice } from '../../runs/device.js';
 import { VERSION } from '../../runs/version.js';
 import { autoBatch, unetShape } from '../scan/batch.js';
 import type { Hooks } from '../scan/options.js';
-import { isAuto, largestShape, manifestModel, presetOf, weightBytes, wholeNumber } from '../scan/resolve.js';
+import { isAuto, largestShape, manifestModel, presetOf, weightBytes, wholeNumber } from '../../pipeline/resolve.js';
 import { readTranslation, type TranslationDraft } from './folder.js';
 import {
   ATTENTION_FRACTION,

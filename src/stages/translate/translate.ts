@@ -10,17 +10,23 @@ import { fromFloat32 } from '../../engine/tensor.js';
 import type { Image } from '../../engine/types.js';
 import { removeLeftovers, writeFileAtomic } from '../../runs/atomic.js';
 import { checkContents } from '../../runs/changes.js';
-import { contentOf } from '../../runs/fingerprint.js';
-import { toImages } from '../sample/images.js';
+import { contentOf } from '../../data/content.js';
+import { toImages } from '../../models/images.js';
 import type { Hooks } from '../scan/options.js';
 import { chunks, groupBy, shardsOf } from '../scan/plan.js';
 import { Meter } from '../scan/progress.js';
 import { attemptShard, schedule, waitingFor, type ShardOutcome } from '../scan/schedule.js';
-import { isAuto } from '../scan/resolve.js';
+import { isAuto } from '../../pipeline/resolve.js';
 import { TranslationFolder } from './folder.js';
 import type { TranslateEvent, TranslateOptions, TranslateSummary } from './options.js';
 import { writeTranslationPage } from './page.js';
-import { reconstructionFile, sourceFile, targetFile, type ShardLines, type TranslatedLine } from './parallel.js';
+import {
+  reconstructionFile,
+  sourceFile,
+  targetFile,
+  type ShardLines,
+  type TranslatedLine,
+} from '../../runs/parallel.js';
 import {
   invertImages,
   samplePlugAndPlay,

@@ -2,9 +2,9 @@
 import { asDiffmineError } from '../../util/errors.js';
 import { Engine, type Conditions } from '../../engine/index.js';
 import type { CallOptions, Optimization, Dtype } from '../../engine/types.js';
-import type { CellOptions } from './cells.js';
 import { onePass, seconds, spread, warmUpRounds } from './figures.js';
 import { MEANINGS, type BenchOptimization } from './optimizations.js';
+import type { CellOptions } from './options.js';
 import type { Ablation, Cell } from './report.js';
 import { ScanTimer } from './stages.js';
 import { twoConditions, type Subject } from './subject.js';

@@ -5,12 +5,12 @@ import { writeFileSync } from 'node:fs';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import { float32 } from '../../engine/tensor.js';
-import type { CallOptions, Dtype } from '../../engine/types.js';
+import type { CallOptions } from '../../engine/types.js';
 import { rowBytes } from '../../stages/scan/batch.js';
 import { ablate, benchEngine } from './ablation.js';
+import type { CellOptions } from './options.js';
 import { onePass, seconds, spread, warmUpRounds, type Spread } from './figures.js';
 import { operations } from './operations.js';
-import type { BenchOptimization } from './optimizations.js';
 import type { Diffusers } from './diffusers.js';
 import { cellName, type Cell, type Measured, type DiffusersBench, type Start } from './report.js';
 import { ScanTimer, timeDecode, timeMining } from './stages.js';
@@ -18,24 +18,6 @@ import { twoConditions, type Subject } from './subject.js';
 
 /** Seconds of each of the machine's rates, a round. */
 const RATES = { cpu: 0.25, cuda: 0.1 } as const;
-
-export interface CellOptions {
-  device: string;
-  dtypes: Dtype[];
-  /** sides of the UNet's input */
-  latents: number[];
-  /** UNet calls a forward pass */
-  batches: number[];
-  /** rounds that count */
-  repeats: number;
-  threads?: number;
-  /** optimizations that are disabled in all that is measured */
-  disable?: BenchOptimization[];
-  /** optimizations to measure one by one: those of them that mean something on the device, in the dtype */
-  ablate?: BenchOptimization[];
-  /** scoring calls and the other stages too; default true */
-  stages?: boolean;
-}
 
 export interface CellHooks {
   signal?: AbortSignal;

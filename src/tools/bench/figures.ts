@@ -1,7 +1,6 @@
 // What benchmarks share: inputs, rounds, and medians of times.
 import { elements, fromFloat32 } from '../../engine/tensor.js';
 import type { Tensor, UNetForwardInput } from '../../engine/types.js';
-import type { Cell } from './report.js';
 
 /** About standard normal numbers, reproducible: never time zeros. */
 export function noise(shape: readonly number[]): Tensor {
@@ -15,8 +14,14 @@ export function noise(shape: readonly number[]): Tensor {
   return fromFloat32(shape, values);
 }
 
-/** A forward pass of the cell: label and null of batch / 2 inputs. */
-export function onePass({ input: [channels, height, width], batch }: Cell): UNetForwardInput {
+/** A forward pass: label and null of batch / 2 inputs [C, h, w]. */
+export function onePass({
+  input: [channels, height, width],
+  batch,
+}: {
+  input: readonly [number, number, number];
+  batch: number;
+}): UNetForwardInput {
   return {
     x: noise([batch / 2, channels, height, width]),
     timesteps: Array<number>(batch / 2).fill(300),

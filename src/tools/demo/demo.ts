@@ -12,7 +12,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { evaluate } from '../../stages/evaluate/evaluate.js';
 import type { EvaluateSummary, Metrics } from '../../stages/evaluate/options.js';
-import { evaluationFolder, GRID_FILE } from '../../stages/evaluate/record.js';
+import { evaluationFolder, GRID_FILE } from '../../runs/evaluation.js';
 import { checkMining, mine } from '../../stages/mine/mine.js';
 import type { MineOptions } from '../../stages/mine/options.js';
 import { openModel, variantOf, type ModelFolder, type OpenOptions } from '../../models/index.js';

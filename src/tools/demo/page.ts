@@ -7,7 +7,7 @@ import { LOCALIZATION_FILE } from '../../stages/localize/record.js';
 import { document, readStyle } from '../../web/document.js';
 import { address, html, whole, type Markup } from '../../web/html.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import { openParallel } from '../../stages/translate/parallel.js';
+import { openParallel } from '../../runs/parallel.js';
 import type { DemoFull, DemoSummary } from './options.js';
 
 /** The demo compares every city with no label. */

@@ -7,7 +7,8 @@ import { VERSION } from '../../runs/version.js';
 import { encodeBytes, rowBytes, unetShape, type Shape } from '../../stages/scan/batch.js';
 import type { Hooks, ScanEvent, ScanOptions } from '../../stages/scan/options.js';
 import { enginesTogether } from '../../stages/scan/devices.js';
-import { largestShape, resolveOptions, weightBytes, type Resolved } from '../../stages/scan/resolve.js';
+import { largestShape, weightBytes } from '../../pipeline/resolve.js';
+import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
 
 /** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
 const PATCH_BYTES = 30;

@@ -1,7 +1,7 @@
 // Tables for other tools: patches and clusters of the mining, images of the scan, as JSON, CSV or Parquet.
 import type { Writable } from 'node:stream';
 import { DiffmineError } from '../../util/errors.js';
-import { readMine } from '../../stages/mine/record.js';
+import { readMine } from '../../runs/mining.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { Run } from '../../runs/run.js';
 import { CLUSTER_SCHEMA, imageSchema, MINED_PATCH_SCHEMA } from '../../runs/schema.js';

@@ -1,8 +1,4 @@
 // The table of what verify can check: op -> the function that computes a case's outputs with this package.
-import type { Engine } from '../../engine/index.js';
-import type { CallOptions, Dtype, ScheduleConfig, Tensor } from '../../engine/types.js';
-import type { ModelFolder } from '../../models/index.js';
-import type { Comparison } from './compare.js';
 import { kmeansOp } from './ops/clustering.js';
 import { cotypicalityOp, diftSequenceOp } from './ops/cotypicality.js';
 import { addNoiseOp, ddimInvertOp, ddimSampleOp, ddimStepOp, ddimTimestepsOp, scheduleOp } from './ops/diffusion.js';
@@ -11,41 +7,8 @@ import { classLabelsOp, clipTextOp, clipTokenizeOp, unetOp, vaeDecodeOp, vaeEnco
 import { lanczosResizeOp } from './ops/images.js';
 import { trainOp } from './ops/training.js';
 import { pnpTimestepsOp, pnpTranslateOp } from './ops/translation.js';
+import type { Op } from './ops/op.js';
 import { diftOp, selectOp, typicalityOp } from './ops/typicality.js';
-
-export interface OpContext {
-  dtype: Dtype;
-  call: CallOptions;
-  params: Record<string, unknown>;
-  input(name: string): Tensor;
-  /** names of the outputs the manifest has */
-  outputs: string[];
-  /** the reference of an output, where judging needs more than its numbers one by one */
-  reference(name: string): Tensor;
-  /** an engine, with the case's model loaded if it has one */
-  engine(): Promise<Engine>;
-  model(): Promise<ModelFolder>;
-  schedule(): Promise<ScheduleConfig>;
-  /** by the case's tolerance, or by relative L2 error in reduced precision */
-  compare(got: Tensor, reference: Tensor): Comparison;
-}
-
-export interface OpResult {
-  /** computed outputs by name; each output of the manifest must be here or in `judged` */
-  outputs?: Record<string, Tensor>;
-  /** outputs judged by a rule of their own, and checks beyond the manifest's outputs */
-  judged?: Record<string, Comparison>;
-  /** why this case is not checked */
-  notChecked?: string;
-}
-
-export interface Op {
-  run(context: OpContext): Promise<OpResult>;
-  /** computed by the UNet in the precision asked for, and then judged by relative L2 error where that is not fp32 */
-  reducible?: boolean;
-  /** puts several passes together, whose errors add up: COMPOUND times the bound of one */
-  compound?: boolean;
-}
 
 /** Everything else a manifest may hold is listed as not checked. */
 export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([

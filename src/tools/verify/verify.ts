@@ -8,7 +8,8 @@ import type { EngineOptions, Dtype, Progress, Tensor } from '../../engine/types.
 import { chooseDevice } from '../../runs/device.js';
 import { COMPOUND, compareRelativeL2, compareTensors, type Comparison, RELATIVE_L2 } from './compare.js';
 import { findGoldens, type Golden, type GoldenCase } from './golden.js';
-import { OPS, type Op, type OpContext, type OpResult } from './ops.js';
+import { OPS } from './ops.js';
+import type { Op, OpContext, OpResult } from './ops/op.js';
 
 export interface VerifyOptions {
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */

@@ -1,4 +1,4 @@
-// The planted world translated without fault: images as every city would have them, in the layout that `translate` writes (src/stages/translate/parallel.ts),
+// The planted world translated without fault: images as every city would have them, in the layout that `translate` writes (src/runs/parallel.ts),
 // so that what is done with translations can be tried where they are known to be right.
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';

@@ -2,7 +2,7 @@
 import { DiffmineError } from '../../../util/errors.js';
 import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { Comparison } from '../compare.js';
-import type { Op } from '../ops.js';
+import type { Op } from './op.js';
 import { number } from '../params.js';
 
 const INERTIA_RELATIVE = 1e-4;

@@ -8,7 +8,7 @@ import {
 } from '../../../stages/cotypicality/places.js';
 import { fromFloat32, fromInt64 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';
-import type { Op } from '../ops.js';
+import type { Op } from './op.js';
 import { boxes, number, imageOf, side } from '../params.js';
 
 /** UNet rows a forward pass. */

@@ -1,9 +1,9 @@
-// Schedules, noising and DDIM against diffusers' schedulers; src/stages/sample/ddim.ts puts the UNet and the single steps together.
+// Schedules, noising and DDIM against diffusers' schedulers; src/models/ddim.ts puts the UNet and the single steps together.
 import { addNoise, ddimStep, ddimTimesteps, schedule } from '../../../engine/index.js';
 import { fromInt64, int64Numbers, tensor } from '../../../engine/tensor.js';
 import type { ScheduleConfig, Tensor } from '../../../engine/types.js';
-import { invertDdim, sampleDdim, samplingTimesteps, type Denoise } from '../../../stages/sample/ddim.js';
-import type { Op, OpContext } from '../ops.js';
+import { invertDdim, sampleDdim, samplingTimesteps, type Denoise } from '../../../models/ddim.js';
+import type { Op, OpContext } from './op.js';
 import { number, text } from '../params.js';
 
 /** A schedule as the case's params describe it, diffusers' defaults for the rest. */

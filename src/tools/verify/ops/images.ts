@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { readImage } from '../../../data/index.js';
 import type { Tensor } from '../../../engine/types.js';
 import { compareMeanAbsolute } from '../compare.js';
-import type { Op } from '../ops.js';
+import type { Op } from './op.js';
 import { number, imageOf, text } from '../params.js';
 
 /** Levels of 255: libvips and Pillow round their filters' coefficients differently, by a level here and there. */

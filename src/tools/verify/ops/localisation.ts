@@ -4,7 +4,7 @@ import { fromFloat32, tensor, toFloat32 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';
 import { PAPER_THRESHOLDS, paperCurve } from '../../../metrics/paper.js';
 import { PrecisionCurve } from '../../../metrics/precision.js';
-import type { Op } from '../ops.js';
+import type { Op } from './op.js';
 import { boxes, number, numbers, side } from '../params.js';
 
 const scalars = (values: readonly number[], like: Tensor): Tensor => {

@@ -1,7 +1,7 @@
 // Text encoder, VAE and UNet against their references.
 import { DiffmineError } from '../../../util/errors.js';
 import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
-import type { Op } from '../ops.js';
+import type { Op } from './op.js';
 import { number, imageOf, texts } from '../params.js';
 
 export const clipTokenizeOp: Op = {

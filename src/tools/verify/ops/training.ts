@@ -1,7 +1,7 @@
 // Training steps against torch's: losses, gradients before the first step, and parameters after the last.
 import { fromFloat32, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';
-import type { Op } from '../ops.js';
+import type { Op } from './op.js';
 import { number, numbers, side, texts } from '../params.js';
 
 const GRADIENT = 'grad.';

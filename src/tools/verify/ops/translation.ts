@@ -12,7 +12,7 @@ import {
   type PlugAndPlay,
 } from '../../../stages/translate/plug-and-play.js';
 import { queriesAndKeys } from '../../../stages/translate/sites.js';
-import type { Op } from '../ops.js';
+import type { Op } from './op.js';
 import { number, texts } from '../params.js';
 
 export const pnpTimestepsOp: Op = {

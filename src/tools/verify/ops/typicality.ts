@@ -3,7 +3,7 @@ import { addNoise, type Conditions, type Engine } from '../../../engine/index.js
 import { float32, fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { ScoredPatch, Tensor } from '../../../engine/types.js';
 import { compareTensors, type Comparison } from '../compare.js';
-import type { Op, OpContext } from '../ops.js';
+import type { Op, OpContext } from './op.js';
 import { boxes, number, numbers, imageOf, side } from '../params.js';
 
 /** UNet rows a forward pass: small enough for any machine, large enough to mix samples and conditions. */

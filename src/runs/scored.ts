@@ -1,7 +1,17 @@
 // The images of a run as they were scored, read again from where they lie.
-import { imageFile, readImage } from '../../data/index.js';
-import { DiffmineError } from '../../util/errors.js';
-import type { Run } from '../../runs/run.js';
+import { existsSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { imageFile, nameOfText, readImage } from '../data/index.js';
+import { DiffmineError } from '../util/errors.js';
+import type { Run } from './run.js';
+
+/** What image paths start at, as a name (data/names.ts): the folder asked for, or the dataset's (of a table, its image root or the folder it lies in). */
+export function imageRoot(run: Run, asked: string | undefined): string {
+  const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
+  if (asked !== undefined && !existsSync(path))
+    throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of images.`);
+  return nameOfText(existsSync(path) && statSync(path).isFile() ? dirname(path) : path);
+}
 
 /**
  * An image's pixels as they were scored: interleaved RGB, image.width x image.height.

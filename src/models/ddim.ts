@@ -1,9 +1,9 @@
 // Deterministic sampling (DDIM, Song et al. 2021, eta = 0) with classifier-free guidance, and its inversion. Where the model's output comes from
 // is the caller's: an engine, or a trainer in the middle of its work.
-import { DiffmineError } from '../../util/errors.js';
-import { ddimInvertStep, ddimStep, ddimTimesteps, drawNoise } from '../../engine/index.js';
-import { float32, fromFloat32 } from '../../engine/tensor.js';
-import type { Progress, ScheduleConfig, Tensor } from '../../engine/types.js';
+import { DiffmineError } from '../util/errors.js';
+import { ddimInvertStep, ddimStep, ddimTimesteps, drawNoise } from '../engine/index.js';
+import { float32, fromFloat32 } from '../engine/tensor.js';
+import type { Progress, ScheduleConfig, Tensor } from '../engine/types.js';
 
 /** The noise stream of sampling. */
 const SAMPLING = 4;

@@ -1,9 +1,9 @@
 // What a score says, in words: which two losses it compares, with which model, over which samples. The one place that words it, for pages and the
 // command line: a caption that does not fit its run is a false statement in somebody's paper.
 import type { SamplerName } from '../engine/types.js';
-import type { Manifest } from '../runs/manifest.js';
-import type { ListName } from '../runs/schema.js';
-import { count, whole } from './html.js';
+import type { Manifest } from './manifest.js';
+import type { ListName } from './schema.js';
+import { count, whole } from '../web/html.js';
 
 /** What decides the words; the options of a manifest and the conditioning of its model have it. */
 export interface Contrast {

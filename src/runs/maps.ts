@@ -1,10 +1,10 @@
 // The mean typicality maps of a run, read for the images that the report shows.
 import { existsSync } from 'node:fs';
-import { readSafetensors, readSafetensorsHeader } from '../../engine/index.js';
-import { toFloat32 } from '../../engine/tensor.js';
-import { mapName } from '../../runs/names.js';
-import type { Run } from '../../runs/run.js';
-import type { TypicalityMap } from './heatmap.js';
+import { readSafetensors, readSafetensorsHeader } from '../engine/index.js';
+import { toFloat32 } from '../engine/tensor.js';
+import { mapName } from './names.js';
+import type { Run } from './run.js';
+import type { TypicalityMap } from '../web/heatmap.js';
 
 /** The maps of `images` under `condition` that shard number `shard` holds, by image; what it does not hold is left out. */
 export function readMaps(

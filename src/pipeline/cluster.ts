@@ -1,7 +1,12 @@
 // k-means of one condition's features, its clusters in display order.
-import { float32, fromFloat32, int64Numbers, type Engine } from '../../engine/index.js';
-import type { CallOptions } from '../../engine/types.js';
-import type { Features } from './features.js';
+import { float32, fromFloat32, int64Numbers, type Engine } from '../engine/index.js';
+import type { CallOptions } from '../engine/types.js';
+
+/** Features of one condition's patches, L2-normalised: rows in the patches' order, `width` numbers each. */
+export interface Features {
+  values: Float32Array;
+  width: number;
+}
 
 export interface Cluster {
   size: number;

@@ -1,9 +1,33 @@
 // mine.json: how a run was mined.
 import { readFile } from 'node:fs/promises';
-import type { Run } from '../../runs/run.js';
-import type { MinedCondition, MineSettings } from './options.js';
+import type { Run } from './run.js';
+import type { ListName } from './schema.js';
 
 export const MINE_FORMAT = 'diffmine-mine-2';
+
+/** What decides the results; recorded in mine.json. */
+export interface MineSettings {
+  /** patches a condition in each list; default 1000 */
+  top: number;
+  /** default 32 */
+  clusters: number;
+  /** starts of k-means; default 10 */
+  restarts: number;
+  /** the list that is clustered; default 'top' */
+  rank: ListName;
+  /** DIFT; defaults 161, 1 and 8 */
+  timestep: number;
+  upBlock: number;
+  ensemble: number;
+}
+
+export interface MinedCondition {
+  condition: string;
+  /** ranked patches of the clustered list */
+  patches: number;
+  clusters: number;
+  inertia: number;
+}
 
 /** mine.json */
 export interface MineRecord {

@@ -1,8 +1,8 @@
 // From what a UNet denoises to images: latents through the VAE, pixels unfolded, then 8 bit.
-import { DiffmineError } from '../../util/errors.js';
-import type { Engine } from '../../engine/index.js';
-import { float32, fromFloat32 } from '../../engine/tensor.js';
-import type { CallOptions, ModelPart, Image, Tensor, VaeConfig } from '../../engine/types.js';
+import { DiffmineError } from '../util/errors.js';
+import type { Engine } from '../engine/index.js';
+import { float32, fromFloat32 } from '../engine/tensor.js';
+import type { CallOptions, ModelPart, Image, Tensor, VaeConfig } from '../engine/types.js';
 
 /** What must be known of a model to see its images; a ModelFolder has it. */
 export interface ImageModel {

@@ -9,12 +9,12 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { compareCodePoints } from '../../data/order.js';
-import type { Size } from '../../data/read-image.js';
-import { DiffmineError } from '../../util/errors.js';
-import { sha256 } from '../../runs/fingerprint.js';
-import { safeName, unsafeName } from '../../runs/names.js';
-import { MANIFEST, type Skipped } from '../../runs/sharded.js';
+import { compareCodePoints } from '../data/order.js';
+import type { Size } from '../data/read-image.js';
+import { DiffmineError } from '../util/errors.js';
+import { sha256 } from '../util/sha256.js';
+import { safeName, unsafeName } from './names.js';
+import { MANIFEST, type Skipped } from './sharded.js';
 
 export const TRANSLATION_FORMAT = 'diffmine-translation-3';
 export const PAGE = 'index.html';

@@ -1,6 +1,5 @@
 // Source images for the report: decoded once at the size that is needed, then cut into tiles and shrunk to a context image.
 import sharp, { type Sharp } from 'sharp';
-import { openImage } from '../../data/index.js';
 
 /** Edge of a patch's tile in a sprite sheet, px. */
 export const TILE = 96;
@@ -12,6 +11,13 @@ export const CONTEXT = 320;
 /** Bytes a tile may take: 12,000 tiles (10 labels x 1000 and their controls) and the data stay below 30 MB. */
 const TILE_BYTES = 2300;
 const SHEET_QUALITIES = [80, 70, 58, 45, 30, 15] as const;
+
+/** An image that is open but not decoded: upright, in sRGB, with its size in pixels. */
+export interface Opened {
+  image: Sharp;
+  size: { width: number; height: number };
+  hasAlpha: boolean;
+}
 
 /** Pixels of an image, RGB, upright; `scale` is its pixels per source pixel, across and down. */
 export interface Decoded {
@@ -32,10 +38,11 @@ export interface Box {
 /**
  * Decodes an image upright, in sRGB, no larger than its patches and its context image need (JPEGs are then decoded at a fraction).
  * @param smallestPatch the shorter side of the smallest box to be cut, in source pixels
- * @throws IMAGE_UNREADABLE where there is no such image
  */
-export async function decode(file: string, smallestPatch: number): Promise<Decoded> {
-  const { image: upright, size: source, hasAlpha } = await openImage(file);
+export async function decode(
+  { image: upright, size: source, hasAlpha }: Opened,
+  smallestPatch: number,
+): Promise<Decoded> {
   const long = Math.max(source.width, source.height);
   const ratio = Math.min(1, Math.max(CONTEXT / long, TILE / Math.max(1, smallestPatch)));
   const width = Math.max(1, Math.round(source.width * ratio));

@@ -1,8 +1,8 @@
 // A grid of images: one row a label. No text: fonts differ from machine to machine, and what the rows are stands beside the grid.
 import sharp, { type Sharp } from 'sharp';
-import { DiffmineError } from '../../util/errors.js';
-import type { Image } from '../../engine/types.js';
-import { writeFileAtomic } from '../../runs/atomic.js';
+import { DiffmineError } from '../util/errors.js';
+import type { Image } from '../engine/types.js';
+import { writeFileAtomic } from '../runs/atomic.js';
 
 export interface GridOptions {
   /** factor of enlargement; default: small images to at most 128 px by a whole factor, large ones down to 256 px */

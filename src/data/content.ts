@@ -1,0 +1,8 @@
+// The content of an image's file, as a checksum.
+import { sha256File } from '../util/sha256.js';
+import { systemPath } from './names.js';
+
+/** Hex sha256 of an image's file, by its name (names.ts); null where it cannot be read. */
+export async function contentOf(file: string): Promise<string | null> {
+  return sha256File(systemPath(file)).catch(() => null);
+}

@@ -1,0 +1,140 @@
+// RUN/evaluate: what an evaluation found, kept beside the run for its report.
+//
+//   evaluate/evaluation.json     EvaluationRecord
+//   evaluate/maps.webp           images beside their maps (grid.ts); absent without them
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { MarkCounts } from '../data/boxes/index.js';
+import type { Figure } from '../metrics/bootstrap.js';
+import type { MineRecord } from './mining.js';
+import { readMine } from './mining.js';
+import { canonicalJson, type Json } from './fingerprint.js';
+import type { Run } from './run.js';
+
+export const EVALUATION_FORMAT = 'diffmine-evaluation-2';
+export const EVALUATION_FILE = 'evaluation.json';
+export const GRID_FILE = 'maps.webp';
+
+/** P@k: the fraction of the first k patches that are on a typical element. */
+export interface PrecisionAt {
+  k: number;
+  /** the centre is in a box of such an element, or IoU with one is above 0.1 */
+  hit: Figure;
+  /** the centre is */
+  centre: Figure;
+}
+
+/** What is asked of maps. */
+export interface PixelMetrics {
+  averagePrecision: Figure;
+  /** average precision as a multiple of the fraction of typical pixels, which a map that knows nothing has */
+  lift: number | null;
+  /** fraction of the images with a typical element whose highest pixel is on one */
+  pointing: Figure;
+}
+
+export interface Metrics extends PixelMetrics {
+  /** of the ranking by typicality, and of random patches as its control */
+  top: PrecisionAt[];
+  random: PrecisionAt[];
+}
+
+/** Mean typicality of pixels in boxes of what is typical of the label, in boxes of what is typical of others only, and elsewhere. */
+export interface RegionTypicality {
+  own: number | null;
+  others: number | null;
+  rest: number | null;
+}
+
+export interface LabelEvaluation extends Metrics {
+  label: string;
+  images: number;
+  /** boxes of elements typical of the label in its own images */
+  boxes: number;
+  /** fraction of pixels in such boxes: the average precision of a map that knows nothing */
+  fraction: number | null;
+  typicality: RegionTypicality;
+  /** patches in the ranking; P@k is over fewer than k where it is shorter */
+  patches: number;
+}
+
+/** An element, in the images of the label that it is typical of. */
+export interface KindEvaluation {
+  label: string;
+  kind: string;
+  slot?: string;
+  boxes: number;
+  /** fraction of its boxes that a patch of the whole ranking hits, and of its first 50 */
+  recall: number | null;
+  recall50: number | null;
+  /** of the first 50 patches, those that hit such a box */
+  patches50: number | null;
+  /** mean typicality of the pixels in its boxes */
+  typicality: number | null;
+}
+
+/** The same figures of something that ought not to do as well. Labels in the evaluation's order. */
+export interface Control<Figures> {
+  mean: Figures;
+  labels: (Figures & { label: string })[];
+}
+
+/** The grid of images beside their maps: a row a label, cells of equal size, each an image and its map. */
+export interface MapGrid {
+  /** of a cell, px */
+  cell: { width: number; height: number };
+  columns: number;
+  /** colors of the boxes, CSS */
+  colors: { own: string; others: string };
+  /** `scale`: typicality of the map's strongest color */
+  rows: { label: string; scale: number; images: { image: string; own: number; others: number }[] }[];
+}
+
+export interface EvaluateSummary {
+  run: string;
+  /** what the run's labels were compared with: `null`, `others` or a label */
+  against: string;
+  /** whether the run had random weights */
+  untrained: boolean;
+  /** `used`: of images of the run; of these, how many were turned, clipped, or cover nothing */
+  boxes: { path: string; rows: number; used: number } & MarkCounts;
+  options: { smooth: number; bootstrap: number; seed: number; typicalColumn: string | null };
+  /** over the labels that have the figure; `share` of typical pixels and typicality likewise; lift: of the means */
+  mean: Metrics & { fraction: number | null; typicality: RegionTypicality };
+  labels: LabelEvaluation[];
+  kinds: KindEvaluation[];
+  controls: {
+    /** colors alone, without a model; null where images cannot be read, or it was not wanted */
+    color: Control<PixelMetrics> | null;
+    /** another run; `untrained`: of random weights */
+    run: (Control<Metrics> & { path: string; untrained: boolean }) | null;
+  };
+  /** null without maps, or images to be read */
+  grid: MapGrid | null;
+  /** what could not be computed, and why */
+  notes: string[];
+}
+
+export interface EvaluationRecord extends EvaluateSummary {
+  format: typeof EVALUATION_FORMAT;
+  version: string;
+  /** the run's */
+  fingerprint: string;
+  /** how the run was mined; null where it was not */
+  mine: MineRecord['options'] | null;
+}
+
+export const evaluationFolder = (run: Run): string => join(run.path, 'evaluate');
+
+/** The evaluation of the run as it is mined now; undefined where there is none, or only one of an earlier mining. */
+export async function readEvaluation(run: Run): Promise<EvaluationRecord | undefined> {
+  let record: EvaluationRecord;
+  try {
+    record = JSON.parse(await readFile(join(evaluationFolder(run), EVALUATION_FILE), 'utf8')) as EvaluationRecord;
+  } catch {
+    return undefined;
+  }
+  if (record?.format !== EVALUATION_FORMAT || record.fingerprint !== run.manifest.fingerprint) return undefined;
+  const mined = (await readMine(run))?.options ?? null;
+  return canonicalJson(record.mine as unknown as Json) === canonicalJson(mined as unknown as Json) ? record : undefined;
+}
