@@ -12,6 +12,9 @@ endforeach()
 
 # Its kernels have the names of the emulator's own.
 set_source_files_properties(cpp/tests/emulation/emulation_test.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+# The linker takes the CUDA kernels and leaves their CPU implementations in the archive, each of which is therefore an object of its own.
+file(GLOB cpu_kernels CONFIGURE_DEPENDS cpp/kernels/*_cpu.cpp)
+set_source_files_properties(${cpu_kernels} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 add_executable(diffmine_emulated_tests $<TARGET_OBJECTS:diffmine_test_cases> ${emulation_sources} ${emulated_sources})
 target_include_directories(diffmine_emulated_tests BEFORE PRIVATE cpp/tests/emulation/cuda ${DOCTEST_INCLUDE})
 # No fused products, which the CPU implementations do not use either: tests compare some sums bit by bit.
