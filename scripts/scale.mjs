@@ -28,7 +28,7 @@ function list() {
 }
 
 function draft(listed) {
-  const { defaultShardSize } = load('stages/scan/plan');
+  const { defaultShardSize } = load('pipeline/shards');
   const labels = [...listed.countByLabel().keys()];
   return {
     version: '0',

@@ -43,7 +43,8 @@ export {
 // the stages
 export { estimate, type Estimate, type EstimateOptions } from './tools/estimate/estimate.js';
 export { scan } from './stages/scan/scan.js';
-export type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './stages/scan/options.js';
+export type { Hooks, PipelineEvent, SplitOptions } from './pipeline/options.js';
+export type { ScanEvent, ScanOptions, ScanSummary } from './stages/scan/options.js';
 export { mine } from './stages/mine/mine.js';
 export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './stages/mine/options.js';
 export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './stages/report/report.js';

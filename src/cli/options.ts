@@ -703,6 +703,8 @@ export const COTYPICALITY = {
     shownDefault: '16',
   }),
   ...SHARD,
+  workers: SCAN.workers,
+  devices: SCAN.devices,
   ...DEVICE,
   batch: SCAN.batch,
 } satisfies OptionTable;
@@ -1238,6 +1240,8 @@ export const TRANSLATE = {
     shownDefault: '16',
   }),
   ...SHARD,
+  workers: SCAN.workers,
+  devices: SCAN.devices,
   ...DEVICE,
   batch: option({ ...batch, shownDefault: 'auto' }),
 } satisfies OptionTable;

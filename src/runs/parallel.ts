@@ -51,7 +51,7 @@ export interface Parallel {
   fingerprint: string;
 }
 
-/** One line of shards/NNNNN.jsonl. */
+/** A further line of shards/NNNNN.jsonl, of an image. */
 export interface TranslatedLine {
   /** path in the dataset */
   image: string;
@@ -185,8 +185,17 @@ async function fromShards(path: string): Promise<Sequence[]> {
   });
 }
 
+/** The first line of shards/NNNNN.jsonl. */
+export interface TranslatedShard {
+  shard: number;
+  /** UNet calls a forward pass: the manifest's, or less after running out of memory */
+  batch: number;
+  notes: string[];
+}
+
 /** What a shard was found to hold. */
 export interface ShardLines {
+  record: TranslatedShard;
   translated: TranslatedLine[];
   /** with the sha256 of the file, where it could be read */
   skipped: (Skipped & { sha256?: string | null })[];
@@ -198,20 +207,23 @@ export interface ShardLines {
  * @throws RUN_INVALID where it is damaged
  */
 export async function readShardLines(file: string): Promise<ShardLines> {
-  const lines: ShardLines = { translated: [], skipped: [] };
+  const damaged = (cause?: unknown): DiffmineError =>
+    new DiffmineError('RUN_INVALID', `${file} is damaged.`, 'Remove it and run the same command again.', { cause });
+  const lines: Omit<ShardLines, 'record'> = { translated: [], skipped: [] };
+  let record: TranslatedShard | undefined;
   for (const text of (await readFile(file, 'utf8')).split('\n')) {
     if (!text) continue;
     try {
-      const line = JSON.parse(text) as TranslatedLine | Skipped;
-      if ('reason' in line) lines.skipped.push(line);
+      const line = JSON.parse(text) as TranslatedShard | TranslatedLine | Skipped;
+      if ('shard' in line) record = line;
+      else if ('reason' in line) lines.skipped.push(line);
       else lines.translated.push(line);
     } catch (cause) {
-      throw new DiffmineError('RUN_INVALID', `${file} is damaged.`, 'Remove it and run the same command again.', {
-        cause,
-      });
+      throw damaged(cause);
     }
   }
-  return lines;
+  if (!record) throw damaged();
+  return { record, ...lines };
 }
 
 /** As the folders say. */

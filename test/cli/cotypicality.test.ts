@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import type { CotypicalitySummary } from '../../src/stages/cotypicality/options.js';
+import { resultBytes } from '../helpers/bytes.js';
 import { uniform } from '../helpers/synthetic-run.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
@@ -98,6 +99,32 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     expect(await cli(command('--seed', '5'))).toMatchObject({
       code: 6,
       stderr: expect.stringContaining('seed: this co-typicality run has 0, you asked for 5') as string,
+    });
+  },
+  300_000,
+);
+
+(hasAddon ? test : test.skip)(
+  'two workers write the same bytes as one process, and group the same places',
+  async () => {
+    const parts = ['shards', 'skipped.jsonl', 'clusters'];
+    const one = command('--batch', '8', '--shard-size', '1', '--json', '--out', at('one'));
+    expect(await cli(one)).toMatchObject({ code: 0 });
+    const { code, stdout, stderr } = await cli(
+      command('--batch', '8', '--shard-size', '1', '--json', '--out', at('two'), '--workers', '2'),
+    );
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(JSON.parse(stdout)).toMatchObject({
+      complete: true,
+      scored: 3,
+      unetCalls: 36,
+      shards: { total: 3, here: 3 },
+    });
+    expect(resultBytes(at('two'), parts)).toEqual(resultBytes(at('one'), parts));
+    const mixed = await cli(command('--out', at('refused'), '--devices', 'cpu,cpu'));
+    expect(mixed).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--device cpu say different things') as string,
     });
   },
   300_000,

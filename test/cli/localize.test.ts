@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LocalizeSummary } from '../../src/stages/localize/options.js';
+import { resultBytes } from '../helpers/bytes.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
@@ -52,6 +53,21 @@ const command = (...more: string[]): string[] => [
       code: 6,
       stdout: expect.stringContaining('RUN_MISMATCH') as string,
     });
+  },
+  300_000,
+);
+
+(hasAddon ? test : test.skip)(
+  'two workers, or parts of the shards, write the same maps as one process',
+  async () => {
+    const parts = ['shards', 'skipped.jsonl'];
+    const shared = ['--batch', '4', '--shard-size', '1', '--json'];
+    expect(await cli([...command(...shared), '--out', at('one')])).toMatchObject({ code: 0 });
+    expect(await cli([...command(...shared), '--out', at('two'), '--workers', '2'])).toMatchObject({ code: 0 });
+    expect(resultBytes(at('two'), parts)).toEqual(resultBytes(at('one'), parts));
+    for (const shard of ['1/2', '0/2'])
+      expect(await cli([...command(...shared), '--out', at('parts'), '--shard', shard])).toMatchObject({ code: 0 });
+    expect(resultBytes(at('parts'), parts)).toEqual(resultBytes(at('one'), parts));
   },
   300_000,
 );

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Quality, TranslateSummary } from '../../src/stages/translate/options.js';
+import { resultBytes } from '../helpers/bytes.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
@@ -100,6 +101,39 @@ const command = [
       code: 6,
       stderr: expect.stringContaining('guidance-scale: this translation has 7.5, you asked for 3') as string,
     });
+  },
+  300_000,
+);
+
+(hasAddon ? test : test.skip)(
+  'translate: two workers, or a process on each of two devices, write the same bytes as one process',
+  async () => {
+    const shared = command.filter((word, i) => word !== '--device' && command[i - 1] !== '--device');
+    const line = (out: string, ...how: string[]): string[] => [
+      ...shared,
+      ...['--to', '1950', '--limit', '2', '--shard-size', '1', '--batch', '6', '--out', at(out), '--json', ...how],
+    ];
+    const parts = ['shards', 'skipped.jsonl', '1920', '1980'];
+    expect(await cli(line('one', '--device', 'cpu'))).toMatchObject({ code: 0 });
+    const reference = resultBytes(at('one'), parts);
+    expect(Object.keys(reference)).toHaveLength(4 + 1 + 4 * 3);
+    for (const how of [
+      ['--device', 'cpu', '--workers', '2'],
+      ['--devices', 'cpu,cpu'],
+    ]) {
+      const out = how[0] === '--devices' ? 'devices' : 'workers';
+      const { code, stdout, stderr } = await cli(line(out, ...how));
+      expect({ code, stderr }).toMatchObject({ code: 0 });
+      expect(JSON.parse(stdout)).toMatchObject({
+        complete: true,
+        translated: 4,
+        shards: { total: 4, done: 4, here: 4 },
+      });
+      expect(resultBytes(at(out), parts)).toEqual(reference);
+    }
+    const { code } = await cli(line('part', '--device', 'cpu', '--workers', '2', '--shard', '1/2'));
+    expect(code).toBe(0);
+    expect(readdirSync(at('part', 'shards')).sort()).toEqual(['00001.jsonl', '00003.jsonl']);
   },
   300_000,
 );

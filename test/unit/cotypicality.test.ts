@@ -443,7 +443,8 @@ describe('runs', () => {
       cpSync(at('parallel', of, 'source.png'), at('shrunk', of, 'reconstruction.png'));
     mkdirSync(at('shrunk', 'shards'));
     writeFileSync(at('shrunk', 'manifest.json'), '{"format":"diffmine-translation-3"}');
-    writeFileSync(at('shrunk', 'shards', '00000.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    const shard = [{ shard: 0, batch: 12, notes: [] }, ...lines];
+    writeFileSync(at('shrunk', 'shards', '00000.jsonl'), shard.map((line) => `${JSON.stringify(line)}\n`).join(''));
     writeFileSync(
       at('large.csv'),
       `image,x,y,w,h,slot\n${lines.map(({ image }) => `${image},0,0,32,64,left\n${image},32,0,32,64,other`).join('\n')}\n`,

@@ -1,10 +1,11 @@
 // What a scan decides before the engine is asked: contrasts, call sizes, batches, who does which shard.
 import type { ModelSource, UNetConfig } from '../../src/engine/types.js';
-import { autoBatch, rowBytes, unetShape } from '../../src/stages/scan/batch.js';
+import { autoBatch, imagesPerCall, rowBytes, unetShape } from '../../src/pipeline/batch.js';
 import { planContrasts } from '../../src/stages/scan/contrasts.js';
-import { chunks, groupBy, imagesPerCall, shardsOf } from '../../src/stages/scan/plan.js';
-import { Meter, Tally } from '../../src/stages/scan/progress.js';
-import { schedule, SlotLost, type ShardOutcome } from '../../src/stages/scan/schedule.js';
+import { chunks, groupBy } from '../../src/util/group.js';
+import { shardsOf } from '../../src/pipeline/shards.js';
+import { Meter, Tally } from '../../src/pipeline/progress.js';
+import { schedule, SlotLost, type ShardOutcome } from '../../src/pipeline/schedule.js';
 import { DiffmineError } from '../../src/util/errors.js';
 
 describe('contrasts', () => {
@@ -158,7 +159,7 @@ describe('schedule', () => {
       async (shard: number): Promise<ShardOutcome> => {
         taken[which]?.push(shard);
         await new Promise((resolve) => setTimeout(resolve, which === 0 ? 1 : 5));
-        return shard === 3 ? 'elsewhere' : 'scored';
+        return shard === 3 ? 'elsewhere' : 'done';
       };
     expect(await schedule([0, 1, 2, 3, 4, 5], [slot(0), slot(1)])).toBe(5);
     expect(taken.flat().sort()).toEqual([0, 1, 2, 3, 4, 5]);
@@ -170,7 +171,7 @@ describe('schedule', () => {
     let left = 2;
     const slot = async (shard: number): Promise<ShardOutcome> => {
       asked.push(shard);
-      if (shard !== 1) return 'scored';
+      if (shard !== 1) return 'done';
       left -= 1;
       return left > 0 ? 'busy' : 'elsewhere';
     };
@@ -186,7 +187,7 @@ describe('schedule', () => {
     };
     const good = async (shard: number): Promise<ShardOutcome> => {
       done.push(shard);
-      return 'scored';
+      return 'done';
     };
     expect(await schedule([0, 1, 2], [lost, good])).toBe(3);
     expect(done).toEqual([1, 2, 0]);

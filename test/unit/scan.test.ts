@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../src/util/errors.js';
 import { exportTable } from '../../src/tools/export/export.js';
-import { prepareConditions } from '../../src/models/index.js';
 import {
   Engine,
   readSafetensors,
@@ -21,7 +20,8 @@ import type { ImageRow, PatchRow } from '../../src/runs/schema.js';
 import { readTable } from '../../src/runs/tables.js';
 import { scan } from '../../src/stages/scan/scan.js';
 import { resolveOptions } from '../../src/stages/scan/resolve.js';
-import { scoreShard } from '../../src/stages/scan/shard.js';
+import { stageOf } from '../../src/stages/scan/stage.js';
+import { doShard } from '../../src/pipeline/shard.js';
 import type { ScanOptions } from '../../src/stages/scan/options.js';
 import { resultBytes } from '../helpers/bytes.js';
 
@@ -341,12 +341,8 @@ test.each([3, 1])(
     const counted = { unetCalls: 0, images: 0 };
     try {
       await engine.loadModel(resolved.model.source);
-      const conditions = await prepareConditions(engine, resolved.model, [
-        'A car from the 1920s.',
-        'A car from the 1950s.',
-        'A car from the 1980s.',
-        'A car.',
-      ]);
+      const stage = stageOf(run, resolved);
+      const workOn = await stage.prepare(engine, {});
       const meter = {
         add: (n: number) => void (counted.unetCalls += n),
         drop: () => undefined,
@@ -354,19 +350,7 @@ test.each([3, 1])(
         uncount: (n: number) => void (counted.images -= n),
         shard: () => undefined,
       };
-      const work = scoreShard(
-        {
-          run,
-          engine,
-          conditions,
-          contrasts: resolved.contrasts,
-          sizes: resolved.sizes,
-          replay: undefined,
-          images: resolved.images,
-          meter,
-        },
-        0,
-      );
+      const work = doShard(stage, workOn, 0, meter, {});
       if (most < 2) {
         // not even one sample under both conditions fits
         await expect(work).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });
@@ -383,7 +367,7 @@ test.each([3, 1])(
       images: 12,
       skipped: 0,
       batch: 2,
-      notes: [16, 8, 4].map((batch) => `Out of memory at batch ${batch}: scored with batch ${batch / 2}.`),
+      notes: [16, 8, 4].map((batch) => `Out of memory at batch ${batch}: restarted with batch ${batch / 2}.`),
     });
     expect(counted).toEqual({ unetCalls: 12 * 4 * 2, images: 12 });
     await scan(base('small', { batch: 2, shardSize: 64, maps: false }));

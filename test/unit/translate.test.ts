@@ -31,7 +31,8 @@ import {
 import { correlation, evaluateTranslation, selfSimilarity } from '../../src/stages/translate/quality.js';
 import { targetsOf } from '../../src/stages/translate/resolve.js';
 import { allSites, chooseSites, defaultSites, queriesAndKeys } from '../../src/stages/translate/sites.js';
-import { psnr, translate } from '../../src/stages/translate/translate.js';
+import { psnr } from '../../src/stages/translate/shard.js';
+import { translate } from '../../src/stages/translate/translate.js';
 import type { TranslateOptions, TranslateSettings } from '../../src/stages/translate/options.js';
 import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
 

@@ -79,6 +79,8 @@ export const translateCommand = command({
       size,
       limit,
       shard,
+      workers,
+      devices,
       batch,
       device,
       dtype,
@@ -108,6 +110,8 @@ export const translateCommand = command({
         size,
         limit,
         shard,
+        workers,
+        devices,
         batch,
         device,
         dtype,
@@ -137,7 +141,10 @@ export const translateCommand = command({
     const { evaluateTranslation } = await import('../../stages/translate/quality.js');
     const quality = await evaluateTranslation(
       summary.out,
-      { model, ...defined({ variant, boxes, samples, tRange: values['t-range'], device, threads }) },
+      {
+        model,
+        ...defined({ variant, boxes, samples, tRange: values['t-range'], device: device ?? devices?.[0], threads }),
+      },
       { signal, onProgress: output.progress, log },
     );
     return { text: `${translateText(summary)}\n${qualityText(quality)}`, json: { ...summary, quality } };

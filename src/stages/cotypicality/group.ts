@@ -12,7 +12,7 @@ import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { sha256File } from '../../util/sha256.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { readTable, writeTable } from '../../runs/tables.js';
-import { groupBy } from '../scan/plan.js';
+import { groupBy } from '../../util/group.js';
 import type { Sequence } from '../../runs/parallel.js';
 import { changesOf, type PlaceFeatures } from './changes.js';
 import type { CotypicalityEvent, GroupedCluster, GroupSettings, Projection, TruthRecord } from './options.js';

@@ -1,6 +1,6 @@
 // What a search for consistent changes is asked for, what it tells on the way, and what it says at the end.
 import type { Dtype, SamplerName } from '../../engine/types.js';
-import type { ScanEvent } from '../scan/options.js';
+import type { PipelineEvent, SplitOptions } from '../../pipeline/options.js';
 
 export const PROJECTIONS = ['umap', 'pca', 'none'] as const;
 export type Projection = (typeof PROJECTIONS)[number];
@@ -21,7 +21,7 @@ export interface GroupSettings {
   neighbors: number;
 }
 
-export interface CotypicalityOptions extends Partial<GroupSettings> {
+export interface CotypicalityOptions extends Partial<GroupSettings>, SplitOptions {
   /** a parallel dataset: what `translate` wrote, or a folder of its layout */
   parallel: string;
   /** a diffusers folder */
@@ -46,14 +46,10 @@ export interface CotypicalityOptions extends Partial<GroupSettings> {
   sampler?: SamplerName;
   batch?: number | 'auto';
   dtype?: Dtype;
-  device?: string;
-  threads?: number;
   /** keep each image's mean map; default true */
   maps?: boolean;
   /** sequences a shard; default 16 */
   shardSize?: number;
-  /** only shards s with s % count == index; places are grouped when all are finished */
-  shard?: { index: number; count: number };
 
   /** non-overlapping places of each list a sequence; default 5 */
   places?: number;
@@ -70,7 +66,7 @@ export interface CotypicalityOptions extends Partial<GroupSettings> {
 
 export type CotypicalityEvent =
   /** of scoring; its images are sequences */
-  | ScanEvent
+  | PipelineEvent
   /** labels whose features are projected, of both lists where there are boxes */
   | { type: 'project'; done: number; total: number }
   /** sequences drawn for the page */

@@ -15,13 +15,13 @@ import {
   type ModelFolder,
 } from '../../models/index.js';
 import type { DeviceInfo } from '../../engine/types.js';
-import { chooseDevice } from '../../runs/device.js';
 import { VERSION } from '../../runs/version.js';
-import { autoBatch, unetShape } from '../scan/batch.js';
-import type { Hooks } from '../scan/options.js';
-import { isAuto, manifestModel, presetOf, timesteps, weightBytes, wholeNumber } from '../../pipeline/resolve.js';
+import { batchFor, isAuto, unetShape } from '../../pipeline/batch.js';
+import { chooseDevices } from '../../pipeline/devices.js';
+import type { Hooks, PipelineEvent } from '../../pipeline/options.js';
+import { manifestModel, presetOf, timesteps, wholeNumber } from '../../pipeline/resolve.js';
 import { openParallel, type Parallel, type Sequence } from '../../runs/parallel.js';
-import { PROJECTIONS, type CotypicalityEvent, type CotypicalityOptions, type GroupSettings } from './options.js';
+import { PROJECTIONS, type CotypicalityOptions, type GroupSettings } from './options.js';
 import { CotypicalityRun, type CotypicalityDraft } from './run.js';
 
 /** Conditions an image is scored under: the label it shows, and the null condition. */
@@ -33,7 +33,7 @@ export interface ResolvedCotypicality {
   /** by key */
   sequences: Map<string, Sequence>;
   labels: string[];
-  device: DeviceInfo;
+  devices: [DeviceInfo, ...DeviceInfo[]];
   sizes: SizeOptions;
   draft: CotypicalityDraft;
   grouping: GroupSettings;
@@ -140,7 +140,7 @@ function checkPrompts(
  */
 export async function resolveCotypicality(
   options: CotypicalityOptions,
-  hooks: Hooks<CotypicalityEvent>,
+  hooks: Hooks<PipelineEvent>,
 ): Promise<ResolvedCotypicality> {
   const preset = presetOf(options.preset);
   const grouping = groupSettings(options);
@@ -181,27 +181,22 @@ export async function resolveCotypicality(
     hooks.log?.('This model is conditioned on classes: prompts are not used.');
 
   const dtype = options.dtype ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', dtype);
-  const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
-  if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
+  const devices = chooseDevices(options, dtype, hooks.log);
+  const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
   if (isAuto(options.batch)) {
     const first = parallel.sequences[0] as Sequence;
     const shape = await measureImage(first.source)
       .then((measured) => scoredSize(measured, sizes))
       .catch(() => ({ height: model.sampleSize, width: model.sampleSize }));
-    const available = device.memoryFree - weightBytes(model, dtype);
     batch =
       (await CotypicalityRun.batchOf(options.out)) ??
-      autoBatch({
-        source: model.source,
-        shape: unetShape(shape.height, shape.width, model.vaeFactor, model.fold),
-        dtype,
-        device: kind,
-        fanOut: FAN_OUT,
-        available,
-        workers: 1,
-      });
+      batchFor(
+        model,
+        { shape: unetShape(shape.height, shape.width, model.vaeFactor, model.fold), dtype, fanOut: FAN_OUT },
+        devices,
+        options,
+      );
   } else {
     batch = wholeNumber(options.batch, FAN_OUT, '--batch');
   }
@@ -236,7 +231,7 @@ export async function resolveCotypicality(
     parallel,
     sequences: new Map(parallel.sequences.map((sequence) => [sequence.key, sequence])),
     labels,
-    device,
+    devices,
     sizes,
     draft,
     grouping,

@@ -86,6 +86,8 @@ export interface ShardRecord {
   /** sequences scored */
   sequences: number;
   skipped: number;
+  /** UNet calls a forward pass: the manifest's, or less after running out of memory */
+  batch: number;
   notes: string[];
 }
 
@@ -136,9 +138,15 @@ const COTYPICALITY: Kind<CotypicalityManifest> = {
   },
 };
 
-/** A run; what it skipped are sequences: `image` is the sequence's key. */
-const SHARD_RECORD = members({ id: whole(0), sequences: whole(0), skipped: whole(0), notes: list(text) });
+const SHARD_RECORD = members({
+  id: whole(0),
+  sequences: whole(0),
+  skipped: whole(0),
+  batch: whole(1),
+  notes: list(text),
+});
 
+/** A run; what it skipped are sequences: `image` is the sequence's key. */
 export class CotypicalityRun extends ShardedFolder<CotypicalityManifest, ListedSequence> {
   /**
    * Begins a run in `path`, or resumes the one that is there if it is the same. Several processes may do so at once.

@@ -18,7 +18,7 @@ import { imageKey } from '../../runs/fingerprint.js';
 import { mapName } from '../../runs/names.js';
 import { jsonLines, type Skipped } from '../../runs/run.js';
 import { writeTable, type Row, type Schema } from '../../runs/tables.js';
-import type { Counter } from '../scan/progress.js';
+import type { ShardContext, ShardCounts } from '../../pipeline/stage.js';
 import type { Sequence } from '../../runs/parallel.js';
 import { bestPlaces, boxOf, medianMap, sequenceFeatures, valuesAt, type Place } from './places.js';
 import type { CotypicalityRun } from './run.js';
@@ -35,7 +35,8 @@ const SEQUENCE_SCHEMA: Schema = [
   ['height', 'INT32'],
 ];
 
-export interface SequenceContext {
+/** What shards are scored with. */
+export interface SequenceScoring {
   run: CotypicalityRun;
   engine: Engine;
   /** rows: the labels in order, then the null condition */
@@ -44,10 +45,9 @@ export interface SequenceContext {
   sizes: SizeOptions;
   /** by key */
   sequences: ReadonlyMap<string, Sequence>;
-  meter: Counter;
-  signal?: AbortSignal;
-  log?: (sentence: string) => void;
 }
+
+type SequenceContext = SequenceScoring & ShardContext;
 
 /** What scoring one sequence gave. */
 interface Scored {
@@ -63,16 +63,19 @@ interface Scored {
 export const unetCallsOf = (samples: number, labels: number): number => samples * labels * FAN_OUT;
 
 /**
- * Scores a shard and writes it; the caller holds its lock. Where memory runs out it resumes half the batch, which it notes.
+ * Scores a shard and writes it.
  *
- * @throws NUMERICS naming the sequence; OUT_OF_MEMORY where not even one image's sample fits; CANCELLED
+ * @throws NUMERICS naming the sequence; OUT_OF_MEMORY where the batch does not fit; CANCELLED
  */
-export async function scoreSequences(context: SequenceContext, shard: number): Promise<void> {
-  const { run, meter, labels, signal } = context;
+export async function scoreSequences(
+  scoring: SequenceScoring,
+  shard: number,
+  shardContext: ShardContext,
+): Promise<ShardCounts> {
+  const context: SequenceContext = { ...scoring, ...shardContext };
+  const { run, meter, labels, signal, batch, notes } = context;
   const reasons = new Map<string, Skipped>();
   const scored: Scored[] = [];
-  const notes: string[] = [];
-  let { batch } = run.manifest.options;
   const entries = (await run.shardRows(shard)).map(({ key }) => {
     const found = context.sequences.get(key);
     if (!found)
@@ -94,18 +97,7 @@ export async function scoreSequences(context: SequenceContext, shard: number): P
         meter.image(key, next.error.message);
         continue;
       }
-      for (;;) {
-        try {
-          scored.push(await scoreSequence(context, next.item, next.value, batch));
-          break;
-        } catch (error) {
-          if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= FAN_OUT) throw error;
-          const smaller = Math.max(FAN_OUT, batch >> 1);
-          notes.push(`Out of memory at batch ${batch}: from ${key} on with batch ${smaller}.`);
-          context.log?.(`${key}: out of memory at batch ${batch}, resuming ${smaller}.`);
-          batch = smaller;
-        }
-      }
+      scored.push(await scoreSequence(context, next.item, next.value));
       meter.image(key);
     }
   } finally {
@@ -139,10 +131,10 @@ export async function scoreSequences(context: SequenceContext, shard: number): P
     await writeFile(join(folder, 'skipped.jsonl'), jsonLines(skipped));
     await writeFile(
       join(folder, 'shard.json'),
-      `${JSON.stringify({ id: shard, sequences: scored.length, skipped: skipped.length, notes })}\n`,
+      `${JSON.stringify({ id: shard, sequences: scored.length, skipped: skipped.length, batch, notes })}\n`,
     );
   });
-  meter.shard(shard, scored.length, skipped.length);
+  return { done: scored.length, skipped: skipped.length };
 }
 
 /** F32 [n_i, F] one below the other. */
@@ -166,7 +158,7 @@ function stacked(parts: readonly Tensor[]): Tensor {
  */
 async function readSequence(
   sequence: Sequence,
-  { labels, sizes }: Pick<SequenceContext, 'labels' | 'sizes'>,
+  { labels, sizes }: Pick<SequenceScoring, 'labels' | 'sizes'>,
 ): Promise<ReadImage[]> {
   const unfit = (reason: string): DiffmineError =>
     new DiffmineError('IMAGE_UNREADABLE', `The sequence ${sequence.key} ${reason}.`);
@@ -187,13 +179,8 @@ async function readSequence(
   return Promise.all(files.map(async (file) => readImage(file, sizes)));
 }
 
-async function scoreSequence(
-  context: SequenceContext,
-  sequence: Sequence,
-  images: ReadImage[],
-  batch: number,
-): Promise<Scored> {
-  const { run, engine, conditions, labels, meter, signal } = context;
+async function scoreSequence(context: SequenceContext, sequence: Sequence, images: ReadImage[]): Promise<Scored> {
+  const { run, engine, conditions, labels, meter, signal, batch } = context;
   const {
     samples,
     seed,
@@ -279,7 +266,7 @@ async function scoreSequence(
 
 /** The rows of one sequence. */
 function rowsOf(
-  { run, labels }: SequenceContext,
+  { run, labels }: SequenceScoring,
   sequence: Sequence,
   images: ReadImage[],
   byLabel: TypicalityOutput[],

@@ -5,7 +5,7 @@ import { readMaps } from '../../runs/maps.js';
 import type { Run } from '../../runs/run.js';
 import type { ImageRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
-import { groupBy } from '../scan/plan.js';
+import { groupBy } from '../../util/group.js';
 
 /** The paper's: 32 px at 512. */
 export const DEFAULT_BLUR = 1 / 16;

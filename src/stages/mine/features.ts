@@ -7,7 +7,8 @@ import type { Features } from '../../pipeline/cluster.js';
 import type { Replay } from '../../runs/replay.js';
 import { imageKey } from '../../runs/run.js';
 import type { PatchRow } from '../../runs/schema.js';
-import { groupBy, imagesPerCall } from '../scan/plan.js';
+import { imagesPerCall } from '../../pipeline/batch.js';
+import { groupBy } from '../../util/group.js';
 
 /** Images that may wait for others of their shape. */
 const MOST_WAITING = 64;

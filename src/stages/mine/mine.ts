@@ -24,7 +24,7 @@ import {
   type MinedPatchRow,
 } from '../../runs/schema.js';
 import { writeTable } from '../../runs/tables.js';
-import type { Hooks } from '../scan/options.js';
+import type { Hooks } from '../../pipeline/options.js';
 import { cluster, type Clustering } from '../../pipeline/cluster.js';
 import { features } from './features.js';
 import type { MineEvent, MineOptions, MineSettings, MineSummary } from './options.js';

@@ -7,8 +7,8 @@ import { prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
 import type { Image, Progress } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import { autoBatch, unetShape } from '../scan/batch.js';
-import type { Hooks } from '../scan/options.js';
+import { autoBatch, unetShape } from '../../pipeline/batch.js';
+import type { Hooks } from '../../pipeline/options.js';
 import { sampleDdim, type Denoise } from '../../models/ddim.js';
 import { toImages } from '../../models/images.js';
 import {

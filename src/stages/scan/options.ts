@@ -1,7 +1,10 @@
 // What a scan is asked for, what it tells on the way, and what it says at the end.
 import type { Dtype, SamplerName } from '../../engine/types.js';
+import type { PipelineEvent, SplitOptions } from '../../pipeline/options.js';
 
-export interface ScanOptions {
+export type { Hooks } from '../../pipeline/options.js';
+
+export interface ScanOptions extends SplitOptions {
   /** a folder of label folders, or a CSV or JSONL file */
   dataset: string;
   /** encoding of its tables and lists; default strict UTF-8 */
@@ -41,8 +44,6 @@ export interface ScanOptions {
   batch?: number | 'auto';
   /** default 'fp32' */
   dtype?: Dtype;
-  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
-  device?: string;
   /** score every image under every label */
   allLabels?: boolean;
   /** 'null', 'others' or a label; default 'null' */
@@ -66,48 +67,9 @@ export interface ScanOptions {
   localize?: 'own' | 'all' | readonly string[];
   /** only these images of the dataset, by path: the run is one of a dataset that has no others */
   only?: readonly string[];
-
-  // what follows changes no result
-  /** processes that share the work, each with its own engine; default 1. One that dies is started again and its shard done again */
-  workers?: number;
-  /** a process for each of these devices ('cpu', 'cuda:1'; all of one kind), in place of `device` and `workers` */
-  devices?: string[];
-  /** only shards s with s % count == index */
-  shard?: { index: number; count: number };
-  /** CPU threads of each engine; default: all cores, shared by the workers */
-  threads?: number;
 }
 
-export type ScanEvent =
-  /** the model is being loaded: tensors */
-  | { type: 'load'; done: number; total: number }
-  /** what is to be done, before the first forward pass; of this process's part of the run */
-  | {
-      type: 'plan';
-      run: string;
-      resumed: boolean;
-      shards: number;
-      shardsDone: number;
-      images: number;
-      imagesDone: number;
-      unetCalls: number;
-      batch: number;
-      device: string;
-    }
-  /** a shard was finished, here or by another process */
-  | { type: 'shard'; shard: number; done: number; total: number; images: number; skipped: number }
-  /** a picture was scored, or skipped for `reason` */
-  | { type: 'image'; image: string; done: number; total: number; reason?: string }
-  /** UNet evaluations: `rate` a second since the first one, `secondsLeft` at that rate */
-  | { type: 'unetCalls'; done: number; total: number; rate: number; secondsLeft: number };
-
-/** What long work may be given. */
-export interface Hooks<Event> {
-  signal?: AbortSignal;
-  onProgress?: (event: Event) => void;
-  /** a sentence worth telling: what was chosen, what is waited for */
-  log?: (sentence: string) => void;
-}
+export type ScanEvent = PipelineEvent;
 
 export interface ScanSummary {
   run: string;

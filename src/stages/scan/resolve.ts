@@ -1,4 +1,4 @@
-// From options to a settled plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
+// From options to a resolved plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
 import { datasetNotes, fillPrompt, type Dataset, type ImageList, type SizeOptions } from '../../data/index.js';
 import { findLabel, listed, splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -14,30 +14,17 @@ import {
   type ModelFolder,
 } from '../../models/index.js';
 import { count } from '../../web/html.js';
-import { usableCores } from '../../engine/cores.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { sha256File } from '../../util/sha256.js';
 import { readManifest, type ManifestDraft, type RunOptions } from '../../runs/manifest.js';
-import {
-  check,
-  imagesOf,
-  isAuto,
-  largestShape,
-  manifestModel,
-  presetOf,
-  timesteps,
-  weightBytes,
-  wholeNumber,
-} from '../../pipeline/resolve.js';
+import { check, imagesOf, manifestModel, presetOf, timesteps, wholeNumber } from '../../pipeline/resolve.js';
 import { Replay } from '../../runs/replay.js';
-import { autoBatch, unetShape } from './batch.js';
+import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
+import { chooseDevices } from '../../pipeline/devices.js';
+import { defaultShardSize } from '../../pipeline/shards.js';
 import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
-import { chooseDevices, enginesTogether } from './devices.js';
-import { defaultShardSize } from './plan.js';
 import { labelsToMap } from './singles.js';
 import type { Hooks, ScanEvent, ScanOptions } from './options.js';
-
-export { isAuto };
 
 export interface Resolved {
   model: ModelFolder;
@@ -47,9 +34,8 @@ export interface Resolved {
   /** what conditions are prepared of: the dataset's labels; of a localization its single labels and those asked for */
   labels: string[];
   contrasts: ContrastPlan;
-  device: DeviceInfo;
-  /** all devices of the scan, `device` first */
-  devices: DeviceInfo[];
+  /** at least one */
+  devices: [DeviceInfo, ...DeviceInfo[]];
   sizes: SizeOptions;
   replay: Replay | undefined;
   draft: ManifestDraft;
@@ -126,7 +112,6 @@ export async function resolveOptions(
   hooks: Hooks<ScanEvent> = {},
 ): Promise<Resolved> {
   const preset = presetOf(options.preset);
-  wholeNumber(options.workers ?? 1, 1, '--workers');
   const seed = wholeNumber(options.seed ?? 0, 0, '--seed');
   const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
@@ -187,30 +172,16 @@ export async function resolveOptions(
   if (replay) for (const { path } of images) replay.check(path, samples);
 
   const dtype = options.dtype ?? 'fp32';
-  const devices = chooseDevices(options, dtype);
-  const [device] = devices;
-  const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
-  if ((options.device ?? 'auto') === 'auto' && !options.devices) hooks.log?.(`Device: ${device.id} (${device.name}).`);
+  const devices = chooseDevices(options, dtype, hooks.log);
+  const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
 
   let batch: number;
   if (isAuto(options.batch)) {
     const existing = options.out === undefined ? undefined : await readManifest(options.out);
     const shape =
-      (await largestShape(dataset, sizes, model)) ??
+      (await largestShape(dataset.images, sizes, model)) ??
       unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
-    const engines = enginesTogether(devices, options);
-    const available = Math.min(...devices.map(({ memoryFree }) => memoryFree)) - engines * weightBytes(model, dtype);
-    batch =
-      existing?.options.batch ??
-      autoBatch({
-        source: model.source,
-        shape,
-        dtype,
-        device: kind,
-        fanOut: contrasts.fanOut,
-        available,
-        workers: engines,
-      });
+    batch = existing?.options.batch ?? batchFor(model, { shape, dtype, fanOut: contrasts.fanOut }, devices, options);
   } else {
     batch = wholeNumber(options.batch, 1, '--batch');
   }
@@ -264,11 +235,5 @@ export async function resolveOptions(
     replayFile: replay?.file ?? null,
     conditions: contrasts.scored,
   };
-  return { model, dataset, images, labels, contrasts, device, devices, sizes, replay, draft };
-}
-
-/** CPU threads of one engine among `workers`. */
-export function threadsOf(options: Pick<ScanOptions, 'threads' | 'workers'>): number {
-  if (options.threads !== undefined) return wholeNumber(options.threads, 1, '--threads');
-  return Math.max(1, Math.floor(usableCores() / (options.workers ?? 1)));
+  return { model, dataset, images, labels, contrasts, devices, sizes, replay, draft };
 }

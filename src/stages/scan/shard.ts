@@ -12,7 +12,10 @@ import {
   type ReadImage,
   type SizeOptions,
 } from '../../data/index.js';
+import { imagesPerCall } from '../../pipeline/batch.js';
+import type { ShardContext, ShardCounts } from '../../pipeline/stage.js';
 import { DiffmineError } from '../../util/errors.js';
+import { chunks, groupBy } from '../../util/group.js';
 import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
 import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
 import { contentOf } from '../../data/content.js';
@@ -33,15 +36,14 @@ import {
 } from '../../runs/schema.js';
 import { writeTable, type Row } from '../../runs/tables.js';
 import { unetCallsOf, type Contrast, type ContrastPlan } from './contrasts.js';
-import { chunks, groupBy, imagesPerCall } from './plan.js';
-import type { Counter } from './progress.js';
 
 /** Bytes of decoded pixels that one engine call may hold. */
 const CALL_BYTES = 256 * 2 ** 20;
 /** Headers read at once. */
 const MEASURING = 8;
 
-export interface ScoringContext {
+/** What shards are scored with. */
+export interface Scoring {
   run: Run;
   engine: Engine;
   conditions: Conditions;
@@ -50,10 +52,9 @@ export interface ScoringContext {
   replay: Replay | undefined;
   /** of the run, in order */
   images: ImageList;
-  meter: Counter;
-  signal?: AbortSignal;
-  log?: (sentence: string) => void;
 }
+
+type ScoringContext = Scoring & ShardContext;
 
 interface Item {
   /** in the shard */
@@ -73,45 +74,28 @@ interface Scored {
 }
 
 /**
- * Scores a shard and writes it; the caller holds its lock. Where memory runs out it starts the shard again with half the batch, which it notes.
+ * Scores a shard and writes it.
  *
- * @throws NUMERICS naming the image; OUT_OF_MEMORY where not even one image's sample fits; CANCELLED
+ * @throws NUMERICS naming the image; OUT_OF_MEMORY where the batch does not fit; CANCELLED
  */
-export async function scoreShard(context: ScoringContext, shard: number): Promise<void> {
-  const { run, meter, contrasts } = context;
-  const notes: string[] = [];
-  for (let batch = run.manifest.options.batch; ;) {
-    const counted = { images: 0, unetCalls: 0 };
-    try {
-      const { scored, skipped, files } = await attempt(context, shard, batch, counted);
-      await write(
-        context,
-        { id: shard, images: scored.length, skipped: skipped.length, batch, notes },
-        scored,
-        skipped,
-        files,
-      );
-      meter.shard(shard, scored.length, skipped.length);
-      return;
-    } catch (error) {
-      if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= contrasts.fanOut) throw error;
-      const smaller = Math.max(contrasts.fanOut, Math.floor(batch / 2));
-      notes.push(`Out of memory at batch ${batch}: scored with batch ${smaller}.`);
-      context.log?.(`Shard ${shard}: out of memory at batch ${batch}, resuming ${smaller}.`);
-      batch = smaller;
-      meter.add(-counted.unetCalls);
-      meter.uncount(counted.images);
-    }
-  }
+export async function scoreShard(scoring: Scoring, shard: number, context: ShardContext): Promise<ShardCounts> {
+  const { batch, notes } = context;
+  const { scored, skipped, files } = await scoreImages({ ...scoring, ...context }, shard);
+  await write(
+    scoring,
+    { id: shard, images: scored.length, skipped: skipped.length, batch, notes: [...notes] },
+    scored,
+    skipped,
+    files,
+  );
+  return { done: scored.length, skipped: skipped.length };
 }
 
-async function attempt(
+async function scoreImages(
   context: ScoringContext,
   shard: number,
-  batch: number,
-  counted: { images: number; unetCalls: number },
 ): Promise<{ scored: Scored[]; skipped: Skipped[]; files: ContentRow[] }> {
-  const { run, meter, contrasts, replay, signal, sizes } = context;
+  const { run, meter, contrasts, replay, signal, sizes, batch } = context;
   const { samples } = run.manifest.options;
   const reasons = new Map<number, string>();
   const [begin] = run.shardRange(shard);
@@ -127,7 +111,6 @@ async function attempt(
     reasons.set(index, error.message);
     meter.drop(samples * unetCallsOf(contrasts, [image]));
     meter.image(image.path, error.message);
-    counted.images += 1;
   };
 
   const items: Item[] = [];
@@ -156,17 +139,10 @@ async function attempt(
 
   const scored: Scored[] = [];
   const take = async (ready: { item: Item; decoded: ReadImage }[]): Promise<void> => {
-    const outputs = await score(context, ready, batch);
-    counted.unetCalls +=
-      samples *
-      unetCallsOf(
-        contrasts,
-        ready.map(({ item }) => item.image),
-      );
+    const outputs = await score(context, ready);
     ready.forEach(({ item, decoded }, b) => {
       scored.push(collect(context, item, decoded, outputs[b] ?? []));
       meter.image(item.image.path);
-      counted.images += 1;
     });
   };
   // While the engine scores one call the next waits in its queue: a GPU does not stand still until this thread has read results and images.
@@ -211,7 +187,7 @@ async function attempt(
   return { scored, skipped, files };
 }
 
-async function measure(index: number, image: DatasetImage, { sizes, contrasts }: ScoringContext): Promise<Item> {
+async function measure(index: number, image: DatasetImage, { sizes, contrasts }: Scoring): Promise<Item> {
   const contrast = contrasts.of(image.label);
   if (!contrast)
     throw new DiffmineError('INTERNAL', `The image ${image.path} has the label that others are compared with.`);
@@ -223,9 +199,8 @@ async function measure(index: number, image: DatasetImage, { sizes, contrasts }:
 async function score(
   context: ScoringContext,
   ready: { item: Item; decoded: ReadImage }[],
-  batch: number,
 ): Promise<TypicalityOutput[][]> {
-  const { run, engine, conditions, replay, meter, signal } = context;
+  const { run, engine, conditions, replay, meter, signal, batch } = context;
   const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
   const input: TypicalityInput = {
     images: ready.map(({ decoded: { pixels, width, height } }) => ({ pixels, width, height })),
@@ -262,7 +237,7 @@ async function score(
   } catch (error) {
     meter.add(-told);
     if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
-    if (ready.length > 1) for (const one of ready) await score(context, [one], batch); // throws at the one that is to blame
+    if (ready.length > 1) for (const one of ready) await score(context, [one]); // throws at the one that is to blame
     const names = ready.map(({ item }) => item.image.path).join(', ');
     throw new DiffmineError(
       'NUMERICS',
@@ -275,7 +250,7 @@ async function score(
 
 /** The rows and maps of one image. */
 function collect(
-  { run }: ScoringContext,
+  { run }: Scoring,
   { index, image, contrast }: Item,
   decoded: ReadImage,
   outputs: TypicalityOutput[],
@@ -335,7 +310,7 @@ function carried(run: Run, image: DatasetImage): Row {
 }
 
 async function write(
-  { run }: ScoringContext,
+  { run }: Scoring,
   record: ShardRecord,
   scored: Scored[],
   skipped: Skipped[],

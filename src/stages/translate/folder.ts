@@ -156,8 +156,8 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
   }
 
   /** Puts down that a shard is finished: its images are all there. */
-  async finishShard(shard: number, { translated, skipped }: ShardLines): Promise<void> {
-    await writeFileAtomic(this.shardPath(shard), jsonLines([...translated, ...skipped]));
+  async finishShard(shard: number, { record, translated, skipped }: ShardLines): Promise<void> {
+    await writeFileAtomic(this.shardPath(shard), jsonLines([record, ...translated, ...skipped]));
   }
 
   /** @throws RUN_INVALID for a damaged one */
@@ -170,7 +170,7 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
    *
    * @throws RUN_INVALID for a damaged one
    */
-  async readShards(shards: readonly number[]): Promise<ShardLines> {
+  async readShards(shards: readonly number[]): Promise<Omit<ShardLines, 'record'>> {
     const read: ShardLines[] = [];
     for (const shard of shards) read.push(await this.readShard(shard));
     return {

@@ -1,6 +1,6 @@
 // What a translation is asked for, what decides its images, and what it says at the end.
 import type { Dtype } from '../../engine/types.js';
-import type { ScanEvent } from '../scan/options.js';
+import type { PipelineEvent, SplitOptions } from '../../pipeline/options.js';
 
 /** The paper's settings. */
 export const INVERSION_STEPS = 999;
@@ -19,7 +19,7 @@ export const SHARD_SIZE = 16;
 /** What guidance leads away from: the image's own label, or the null condition. */
 export type Negative = 'source' | 'null';
 
-export interface TranslateOptions {
+export interface TranslateOptions extends SplitOptions {
   /** a folder of label folders, or a CSV or JSONL file */
   dataset: string;
   /** encoding of its tables and lists; default strict UTF-8 */
@@ -69,14 +69,6 @@ export interface TranslateOptions {
   batch?: number | 'auto';
   /** default 'fp32' */
   dtype?: Dtype;
-  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
-  device?: string;
-
-  // what follows changes no image
-  /** only shards s with s % count == index */
-  shard?: { index: number; count: number };
-  /** CPU threads; default: all cores */
-  threads?: number;
 }
 
 /** Every option that changes images, as the manifest keeps it. */
@@ -107,8 +99,7 @@ export interface TranslateSettings {
   shardSize: number;
 }
 
-/** As a scan's: "load", "plan", "image", "shard", "UNet calls". */
-export type TranslateEvent = ScanEvent;
+export type TranslateEvent = PipelineEvent;
 
 export interface TranslateSummary {
   /** absolute */

@@ -3,7 +3,7 @@
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Skipped } from '../../runs/sharded.js';
-import { groupBy } from '../scan/plan.js';
+import { groupBy } from '../../util/group.js';
 import { address, count, html, whole, type Markup } from '../../web/html.js';
 import { document, readStyle } from '../../web/document.js';
 import type { TranslationFolder, TranslationManifest } from './folder.js';

@@ -13,7 +13,7 @@ import { float32 } from '../../engine/tensor.js';
 import type { Image, Progress, Tensor, TypicalityOptions } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import type { Hooks } from '../scan/options.js';
+import type { Hooks } from '../../pipeline/options.js';
 import { timesteps, wholeNumber } from '../../pipeline/resolve.js';
 import { TranslationFolder } from './folder.js';
 import type { PlaceQuality, Quality } from './options.js';

@@ -24,11 +24,11 @@ import {
   type ModelFolder,
 } from '../../models/index.js';
 import type { DeviceInfo } from '../../engine/types.js';
-import { chooseDevice } from '../../runs/device.js';
 import { VERSION } from '../../runs/version.js';
-import { autoBatch, unetShape } from '../scan/batch.js';
-import type { Hooks } from '../scan/options.js';
-import { isAuto, largestShape, manifestModel, presetOf, weightBytes, wholeNumber } from '../../pipeline/resolve.js';
+import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
+import { chooseDevices } from '../../pipeline/devices.js';
+import type { Hooks } from '../../pipeline/options.js';
+import { manifestModel, presetOf, wholeNumber } from '../../pipeline/resolve.js';
 import { readTranslation, type TranslationDraft } from './folder.js';
 import {
   ATTENTION_FRACTION,
@@ -52,7 +52,7 @@ export interface Resolved {
   model: ModelFolder;
   /** of the dataset, those that are translated */
   images: ImageList;
-  device: DeviceInfo;
+  devices: [DeviceInfo, ...DeviceInfo[]];
   sizes: SizeOptions;
   draft: TranslationDraft;
 }
@@ -155,19 +155,15 @@ export async function resolveTranslation(
   const sizes: SizeOptions = { size, rule: preset?.sizeRule ?? 'floor', multiple, patch: multiple };
 
   const dtype = options.dtype ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', dtype);
-  const kind = device.id.startsWith('cuda') ? 'cuda' : 'cpu';
-  if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
+  const devices = chooseDevices(options, dtype, hooks.log);
+  const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
   if (isAuto(options.batch)) {
     const shape =
-      (await largestShape({ ...dataset, images }, sizes, model)) ??
+      (await largestShape(images, sizes, model)) ??
       unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
-    const available = device.memoryFree - weightBytes(model, dtype);
     const existing = await readTranslation(resolve(options.out));
-    batch =
-      existing?.options.batch ??
-      autoBatch({ source: model.source, shape, dtype, device: kind, fanOut: MIN_BATCH, available, workers: 1 });
+    batch = existing?.options.batch ?? batchFor(model, { shape, dtype, fanOut: MIN_BATCH }, devices, options);
   } else {
     batch = wholeNumber(options.batch, 1, '--batch');
   }
@@ -214,7 +210,7 @@ export async function resolveTranslation(
     options: settings,
     preset: options.preset ?? null,
   };
-  return { model, images, device, sizes, draft };
+  return { model, images, devices, sizes, draft };
 }
 
 /** Labels that the model cannot tell apart, and targets that guidance cannot lead to. */

@@ -6,7 +6,7 @@ import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import { float32 } from '../../engine/tensor.js';
 import type { CallOptions } from '../../engine/types.js';
-import { rowBytes } from '../../stages/scan/batch.js';
+import { rowBytes } from '../../pipeline/batch.js';
 import { ablate, benchEngine } from './ablation.js';
 import type { CellOptions } from './options.js';
 import { onePass, seconds, spread, warmUpRounds, type Spread } from './figures.js';

@@ -4,10 +4,9 @@ import { prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
 import type { Dtype } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
-import { encodeBytes, rowBytes, unetShape, type Shape } from '../../stages/scan/batch.js';
+import { encodeBytes, largestShape, rowBytes, unetShape, weightBytes, type Shape } from '../../pipeline/batch.js';
+import { enginesTogether } from '../../pipeline/devices.js';
 import type { Hooks, ScanEvent, ScanOptions } from '../../stages/scan/options.js';
-import { enginesTogether } from '../../stages/scan/devices.js';
-import { largestShape, weightBytes } from '../../pipeline/resolve.js';
 import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
 
 /** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
@@ -60,10 +59,11 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
   if (options.rate !== undefined && !(options.rate > 0))
     throw new DiffmineError('INVALID_ARGUMENT', `The rate is ${options.rate}; expected UNet calls per second.`);
   const resolved = await resolveOptions(options, VERSION, hooks);
-  const { model, dataset, contrasts, sizes, device, draft } = resolved;
+  const { model, dataset, contrasts, sizes, draft } = resolved;
+  const [device] = resolved.devices;
   const { samples, perImage, maps, batch, dtype, allLabels } = draft.options;
   const shape =
-    (await largestShape(dataset, sizes, model)) ??
+    (await largestShape(dataset.images, sizes, model)) ??
     unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
   const images = resolved.images.length;
   const outputs = images * (allLabels ? contrasts.scored.length : 1);
@@ -109,7 +109,7 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
 
 /** UNet calls a second of one engine, on a grey image of the largest shape (what is in it makes no difference to the time). */
 async function calibrate(
-  { model, dataset, images, contrasts, device, draft }: Resolved,
+  { model, dataset, images, contrasts, devices: [device], draft }: Resolved,
   shape: Shape,
   options: EstimateOptions,
   { signal }: Hooks<ScanEvent>,

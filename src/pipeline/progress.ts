@@ -1,18 +1,18 @@
 // Counts what is done, and turns it into events with a rate and the time left.
-import { DiffmineError } from '../../util/errors.js';
-import { count } from '../../web/html.js';
-import type { Hooks, ScanEvent } from './options.js';
+import { DiffmineError } from '../util/errors.js';
+import { count } from '../web/html.js';
+import type { Hooks, PipelineEvent } from './options.js';
 
-/** Evaluation events are sent at most this often, ms. */
+/** Events of UNet calls are sent at most this often, ms. */
 const INTERVAL = 100;
 
-/** What scoring tells while it goes on. */
+/** What work on shards tells while it goes on. */
 export interface Counter {
   /** more UNet calls were made; negative where work was lost and is repeated */
   add(unetCalls: number): void;
   /** UNet calls that will not be made after all: of a skipped image, or of a shard that another process has finished */
   drop(unetCalls: number): void;
-  /** an image was scored, or skipped for `reason` */
+  /** an image was finished, or skipped for `reason` */
   image(image: string, reason?: string): void;
   /** this many images less (their shard is begun again) or, negative, more (another process has done them) */
   uncount(images: number): void;
@@ -31,7 +31,7 @@ export class Meter implements Counter {
    * @param images of this part of the run: all, and those done before; `shards` likewise
    */
   constructor(
-    private readonly hooks: Hooks<ScanEvent>,
+    private readonly hooks: Hooks<PipelineEvent>,
     private expected: number,
     private readonly images: { done: number; total: number },
     private readonly shards: { done: number; total: number },

@@ -1,5 +1,10 @@
 // How large a forward pass may be: `--batch auto` from memory, model and image size.
-import type { ModelSource, Dtype, UNetConfig } from '../../engine/types.js';
+import { measureImage, scoredSize, type ImageList, type Size, type SizeOptions } from '../data/index.js';
+import { DiffmineError } from '../util/errors.js';
+import type { DeviceInfo, Dtype, ModelSource, UNetConfig } from '../engine/types.js';
+import type { ModelFolder } from '../models/index.js';
+import { enginesTogether } from './devices.js';
+import type { SplitOptions } from './options.js';
 
 /** Part of the memory that is free at the start which activations may take: the rest is for images, other processes and fragmentation. */
 const FRACTION = 0.5;
@@ -7,6 +12,11 @@ const FRACTION = 0.5;
 const MOST = { cpu: 16, cuda: 512 } as const;
 /** Tensors of more numbers than a 32-bit index counts are taken by slower kernels, or in parts. */
 const MOST_NUMBERS = 2 ** 31;
+
+/** Max images of one engine call: bounds what is decoded, and what a cancel may lose. */
+const MAX_IMAGES = 16;
+/** Images measured to learn how large they are. */
+const MEASURED = 64;
 
 /** What a forward pass sees: the UNet's input and the image's pixels. */
 export interface Shape {
@@ -90,4 +100,69 @@ export function autoBatch(options: {
   const counted = Math.floor((MOST_NUMBERS - 1) / largestTensor(source.unet.config, shape));
   const power = 2 ** Math.floor(Math.log2(Math.max(1, Math.min(fitting, counted, MOST[device]))));
   return Math.max(fanOut, power);
+}
+
+/** Whether the batch is to be sized from memory. */
+export function isAuto(batch: number | 'auto' | undefined): batch is undefined | 'auto' {
+  return batch === undefined || batch === 'auto';
+}
+
+/** Bytes of a model's weights once loaded in a dtype, whatever they are stored in. */
+export function weightBytes(model: Pick<ModelFolder, 'summary'>, dtype: Dtype): number {
+  return model.summary().parameters * (dtype === 'fp32' ? 4 : 2);
+}
+
+/** The batch that fits beside the weights of all engines that will share a device. */
+export function batchFor(
+  model: Pick<ModelFolder, 'source' | 'summary'>,
+  { shape, dtype, fanOut }: { shape: Shape; dtype: Dtype; fanOut: number },
+  devices: readonly [DeviceInfo, ...DeviceInfo[]],
+  split: SplitOptions,
+): number {
+  const workers = enginesTogether(devices, split);
+  return autoBatch({
+    source: model.source,
+    shape,
+    dtype,
+    device: devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu',
+    fanOut,
+    available: Math.min(...devices.map(({ memoryFree }) => memoryFree)) - workers * weightBytes(model, dtype),
+    workers,
+  });
+}
+
+/** The largest scored shape among up to 64 images, evenly spaced over the list; undefined where none of them can be read. */
+export async function largestShape(
+  images: ImageList,
+  sizes: SizeOptions,
+  model: Pick<ModelFolder, 'vaeFactor' | 'fold'>,
+): Promise<Shape | undefined> {
+  const count = Math.min(MEASURED, images.length);
+  const picked = Array.from({ length: count }, (_, i) => images.at(Math.floor((i * images.length) / count)));
+  let largest: Size | undefined;
+  for (const image of picked) {
+    try {
+      const size = scoredSize(await measureImage(image.file), sizes);
+      if (!largest || size.width * size.height > largest.width * largest.height) largest = size;
+    } catch (error) {
+      if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
+    }
+  }
+  return largest && unetShape(largest.height, largest.width, model.vaeFactor, model.fold);
+}
+
+/**
+ * How many images of one shape go into one call. A forward pass takes floor(batch / fanOut) inputs (an image's sample each), and a call's last one is
+ * rarely full: of 1 ... 16 images the fewest that leave at most 2 % of the places empty, or else the fewest of those that leave the least.
+ */
+export function imagesPerCall(batch: number, samples: number, fanOut: number): number {
+  const inputs = Math.max(1, Math.floor(batch / fanOut));
+  const empty = (images: number): number => {
+    const places = Math.ceil((images * samples) / inputs) * inputs;
+    return (places - images * samples) / places;
+  };
+  let best = 1;
+  for (let images = 1; images <= MAX_IMAGES && empty(best) > 0.02; images += 1)
+    if (empty(images) < empty(best)) best = images;
+  return best;
 }

@@ -5,20 +5,20 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { asDiffmineError, DiffmineError, type ErrorCode } from '../../util/errors.js';
-import type { Hooks, ScanEvent, ScanOptions } from './options.js';
+import { asDiffmineError, DiffmineError, type ErrorCode } from '../util/errors.js';
+import { threadsOf } from './devices.js';
 import { Tally, type Counter } from './progress.js';
-import { SlotLost, type ShardOutcome, type Slot } from './schedule.js';
-import type { Slots } from './scan.js';
-import { threadsOf } from './resolve.js';
+import { SlotLost, type ShardOutcome, type Slot, type Slots } from './schedule.js';
+import type { Hooks, PipelineEvent, SplitOptions } from './options.js';
 
 /** Times that a process is started again without a shard finished in between. */
 const RESTARTS = 3;
 /** Before the n-th of them, n times this many ms: what ate the memory, or upset the driver, may pass. */
 const PAUSE = 500;
 
-/** From the parent. */
-export type ToWorker = { type: 'begin'; options: ScanOptions } | { type: 'shard'; shard: number } | { type: 'cancel' };
+/** From the parent. `module`: of the stage (ShardedStage.module) */
+export type ToWorker =
+  { type: 'begin'; module: string; options: SplitOptions } | { type: 'shard'; shard: number } | { type: 'cancel' };
 
 /** From a worker. `count`: one call of the parent's counter. */
 export type FromWorker =
@@ -37,27 +37,27 @@ class Died extends Error {}
 /** A worker's process, from the parent's side: one question at a time, one answer. */
 class WorkerProcess {
   private readonly child: ChildProcess;
-  private resolveOptions: { resolve: (outcome: ShardOutcome) => void; reject: (error: Error) => void } | undefined;
+  private pending: { resolve: (outcome: ShardOutcome) => void; reject: (error: Error) => void } | undefined;
   /** how it ended, once it has */
   private readonly ended: Promise<string>;
 
   /** @param crashes whether an error of the engine itself (INTERNAL) means that its device has to be set up again: a CUDA context does not recover */
   constructor(
     meter: Counter,
-    hooks: Hooks<ScanEvent>,
+    hooks: Hooks<PipelineEvent>,
     private readonly crashes: boolean,
   ) {
     this.child = fork(join(import.meta.dirname, 'worker.js'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child.on('message', (message: FromWorker) => {
-      if (message.type === 'ready') this.resolveOptions?.resolve('elsewhere');
-      else if (message.type === 'done') this.resolveOptions?.resolve(message.outcome);
+      if (message.type === 'ready') this.pending?.resolve('elsewhere');
+      else if (message.type === 'done') this.pending?.resolve(message.outcome);
       else if (message.type === 'failed') this.fail(message);
       else if (message.type === 'count') replayCount(meter, message.call);
       else hooks.log?.(message.sentence);
     });
     this.ended = new Promise((resolve) => {
       const end = (how: string): void => {
-        this.resolveOptions?.reject(new Died(how));
+        this.pending?.reject(new Died(how));
         resolve(how);
       };
       this.child.once('exit', (code, signal) => {
@@ -72,21 +72,21 @@ class WorkerProcess {
 
   private fail({ code, message, hint }: Extract<FromWorker, { type: 'failed' }>): void {
     if (this.crashes && code === 'INTERNAL') {
-      this.resolveOptions?.reject(new Died(`with an error of its device: ${message.split('\n')[0]}`));
+      this.pending?.reject(new Died(`with an error of its device: ${message.split('\n')[0]}`));
       this.child.kill('SIGKILL');
     } else {
-      this.resolveOptions?.reject(new DiffmineError(code, message, hint));
+      this.pending?.reject(new DiffmineError(code, message, hint));
     }
   }
 
   async ask(message: ToWorker): Promise<ShardOutcome> {
     return new Promise<ShardOutcome>((resolve, reject) => {
-      this.resolveOptions = { resolve, reject };
+      this.pending = { resolve, reject };
       // of a process that is gone, only its end says how; a message that cannot be sent is that, too
       if (this.child.connected) this.child.send(message, () => undefined);
       else void this.ended.then((how) => reject(new Died(how)));
     }).finally(() => {
-      this.resolveOptions = undefined;
+      this.pending = undefined;
     });
   }
 
@@ -116,9 +116,10 @@ class Worker {
   private cancelled = false;
 
   constructor(
-    private readonly options: ScanOptions,
+    private readonly module: string,
+    private readonly options: SplitOptions,
     meter: Counter,
-    private readonly hooks: Hooks<ScanEvent>,
+    private readonly hooks: Hooks<PipelineEvent>,
   ) {
     this.tally = new Tally(meter);
   }
@@ -137,7 +138,7 @@ class Worker {
       this.tally.begin();
       return process.ask({ type: 'shard', shard });
     }, `at shard ${shard}`);
-    if (outcome === 'scored') this.deaths = 0;
+    if (outcome === 'done') this.deaths = 0;
     return outcome;
   };
 
@@ -148,7 +149,7 @@ class Worker {
         return await task(await this.running());
       } catch (error) {
         if (!(error instanceof Died)) throw this.begun && isGone(error) ? new SlotLost(error) : error;
-        if (this.tally.finished) return 'scored';
+        if (this.tally.finished) return 'done';
         this.tally.undo();
         await this.close();
         this.deaths += 1;
@@ -162,7 +163,7 @@ class Worker {
         if (this.cancelled || this.hooks.signal?.aborted)
           throw new DiffmineError(
             'CANCELLED',
-            'The scan was cancelled.',
+            'The work was cancelled.',
             'Finished shards are kept. Run the same command to resume.',
           );
         if (this.deaths > RESTARTS) {
@@ -183,7 +184,7 @@ class Worker {
     const process = new WorkerProcess(this.tally, this.hooks, this.device.startsWith('cuda'));
     this.process = process;
     this.tally.begin();
-    await process.ask({ type: 'begin', options: this.options });
+    await process.ask({ type: 'begin', module: this.module, options: this.options });
     this.begun = true;
     return process;
   }
@@ -205,19 +206,24 @@ function isGone(error: unknown): error is DiffmineError {
   return error instanceof DiffmineError && error.code === 'DEVICE_UNAVAILABLE';
 }
 
-/** Starts a process for each of `devices` (names as in --device). */
+/**
+ * Starts a process for each of `devices` (names as in --device).
+ *
+ * @param module of the stage that they work on
+ */
 export async function startWorkers(
-  options: ScanOptions,
+  module: string,
+  options: SplitOptions,
   devices: readonly string[],
   meter: Counter,
-  hooks: Hooks<ScanEvent>,
+  hooks: Hooks<PipelineEvent>,
 ): Promise<Slots> {
-  const threads = threadsOf({ ...options, workers: devices.length });
+  const threads = threadsOf(options, devices.length);
   const workers = devices.map((device) => {
-    const own: ScanOptions = { ...options, device, threads };
+    const own: SplitOptions = { ...options, device, threads };
     delete own.devices;
     delete own.workers;
-    return new Worker(own, meter, hooks);
+    return new Worker(module, own, meter, hooks);
   });
   const cancel = (): void => workers.forEach((worker) => worker.cancel());
   hooks.signal?.addEventListener('abort', cancel, { once: true });

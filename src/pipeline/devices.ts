@@ -1,21 +1,33 @@
-// Which devices a scan computes on, and as how many processes.
-import { DiffmineError } from '../../util/errors.js';
-import { devices as listDevices } from '../../engine/index.js';
-import type { DeviceInfo, Dtype } from '../../engine/types.js';
-import { chooseDevice } from '../../runs/device.js';
-import type { ScanOptions } from './options.js';
+// Which devices sharded work computes on, and as how many processes.
+import { DiffmineError } from '../util/errors.js';
+import { devices as listDevices } from '../engine/index.js';
+import type { DeviceInfo, Dtype } from '../engine/types.js';
+import { chooseDevice } from '../runs/device.js';
+import { usableCores } from '../engine/cores.js';
+import type { SplitOptions } from './options.js';
+import { wholeNumber } from './resolve.js';
 
-type Asked = Pick<ScanOptions, 'device' | 'devices' | 'workers'>;
+type Asked = Pick<SplitOptions, 'device' | 'devices' | 'workers'>;
 
 /**
  * The devices asked for: one, or those of `devices` in order, a process each.
  *
+ * @param log told what `auto` has chosen
  * @throws DEVICE_UNAVAILABLE where one is not there or cannot do the precision; INVALID_ARGUMENT for a mixture of kinds (their results differ by rounding), or
  *   together with `device` or `workers`
  */
-export function chooseDevices(options: Asked, dtype: Dtype): [DeviceInfo, ...DeviceInfo[]] {
+export function chooseDevices(
+  options: Asked,
+  dtype: Dtype,
+  log?: (sentence: string) => void,
+): [DeviceInfo, ...DeviceInfo[]] {
   const { device = 'auto', devices, workers } = options;
-  if (devices === undefined) return [chooseDevice(device, dtype)];
+  if (workers !== undefined) wholeNumber(workers, 1, '--workers');
+  if (devices === undefined) {
+    const chosen = chooseDevice(device, dtype);
+    if (device === 'auto') log?.(`Device: ${chosen.id} (${chosen.name}).`);
+    return [chosen];
+  }
   if (device !== 'auto')
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -51,7 +63,7 @@ export function enginesTogether(devices: readonly DeviceInfo[], { workers = 1 }:
   return Math.max(...devices.map(({ id }) => devices.filter((other) => other.id === id).length));
 }
 
-/** The devices of a scan's child processes, at most `shards` of them; undefined where this process computes by itself. */
+/** The devices of the worker processes, at most `shards` of them; undefined where this process computes by itself. */
 export function processesOf(options: Asked, device: DeviceInfo, shards: number): string[] | undefined {
   if (options.devices) return options.devices.slice(0, Math.max(1, shards));
   const workers = Math.min(options.workers ?? 1, shards);
@@ -62,4 +74,10 @@ export function processesOf(options: Asked, device: DeviceInfo, shards: number):
       ? listDevices().filter(({ id }) => id.startsWith('cuda'))
       : [];
   return Array.from({ length: workers }, (_, index) => gpus[index % gpus.length]?.id ?? device.id);
+}
+
+/** CPU threads of one engine among `engines`. */
+export function threadsOf({ threads }: Pick<SplitOptions, 'threads'>, engines: number): number {
+  if (threads !== undefined) return wholeNumber(threads, 1, '--threads');
+  return Math.max(1, Math.floor(usableCores() / engines));
 }

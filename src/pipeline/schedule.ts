@@ -1,16 +1,21 @@
 // Who does which shard: slots (this process's engine, or workers) take the shards in order; what other processes hold is looked at again later.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { asDiffmineError, DiffmineError } from '../../util/errors.js';
-import { nameOf } from '../../runs/locks.js';
-import { shardName, type ShardedFolder, type ShardedManifest } from '../../runs/sharded.js';
-import type { Counter } from './progress.js';
+import { asDiffmineError, DiffmineError } from '../util/errors.js';
+import { nameOf } from '../runs/locks.js';
+import { shardName, type ShardedFolder, type ShardedManifest } from '../runs/sharded.js';
 
 /** How long to wait before looking again at shards that other processes work on, ms. */
 const POLL = 300;
 
-/** What became of a shard: scored by this slot, found finished by another process, or just being worked on by one. */
-export type ShardOutcome = 'scored' | 'elsewhere' | 'busy';
+/** What became of a shard: done by this slot, found finished by another process, or just being worked on by one. */
+export type ShardOutcome = 'done' | 'elsewhere' | 'busy';
 export type Slot = (shard: number) => Promise<ShardOutcome>;
+
+/** What does shards, until it is closed. */
+export interface Slots {
+  slots: Slot[];
+  close(): Promise<void>;
+}
 
 /** Thrown by a slot that is of no more use: the others do its shard, and all that follow. */
 export class SlotLost extends Error {
@@ -21,7 +26,7 @@ export class SlotLost extends Error {
 }
 
 /**
- * Runs until every shard is finished, by a slot or by another process. Returns how many the slots scored. The first error ends all: no slot is given
+ * Runs until every shard is finished, by a slot or by another process. Returns how many the slots did. The first error ends all: no slot is given
  * a further shard, and it is thrown when none is at work any more. A SlotLost is an error only where it was the last slot.
  *
  * @param onWaiting told once, when only shards of other processes are left
@@ -34,7 +39,7 @@ export async function schedule(
   const { signal, onWaiting } = options;
   let queue = [...shards];
   let busy: number[] = [];
-  let scored = 0;
+  let done = 0;
   let told = false;
   let failed = false;
   let left = slots.length;
@@ -48,7 +53,7 @@ export async function schedule(
     try {
       const outcome = await slot(shard);
       if (outcome === 'busy') busy.push(shard);
-      if (outcome === 'scored') scored += 1;
+      if (outcome === 'done') done += 1;
       return true;
     } catch (error) {
       if (!(error instanceof SlotLost)) throw error;
@@ -101,35 +106,7 @@ export async function schedule(
   const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as unknown] : []));
   const first = errors.find((error) => !(error instanceof DiffmineError && error.code === 'CANCELLED')) ?? errors[0];
   if (first !== undefined) throw asDiffmineError(first);
-  return scored;
-}
-
-/**
- * One attempt at a shard of this process's engine: `work` under the shard's lock. Where another process has finished it, its UNet calls, of what was
- * done and skipped there, are taken off what there is to do.
- */
-export async function attemptShard<M extends ShardedManifest>(
-  folder: ShardedFolder<M>,
-  shard: number,
-  meter: Counter,
-  work: () => Promise<void>,
-  elsewhere: () => Promise<{ unetCalls: number; done: number; skipped: number }>,
-): Promise<ShardOutcome> {
-  const lock = await folder.lockShard(shard);
-  if (lock) {
-    try {
-      await work();
-    } finally {
-      await lock.release();
-    }
-    return 'scored';
-  }
-  if (!(await folder.isDone(shard))) return 'busy';
-  const { unetCalls, done, skipped } = await elsewhere();
-  meter.drop(unetCalls);
-  meter.uncount(-(done + skipped));
-  meter.shard(shard, done, skipped);
-  return 'elsewhere';
+  return done;
 }
 
 /** Whom a schedule waits for, told once. */

@@ -1,12 +1,11 @@
-// The program of a worker process (workers.ts): settles the same options, loads its own engine, scores the shards it is given. It ends when its parent
-// lets go of it, also when the parent was killed.
-import { asDiffmineError } from '../../util/errors.js';
-import { Run } from '../../runs/run.js';
-import { VERSION } from '../../runs/version.js';
-import type { Hooks, ScanEvent, ScanOptions } from './options.js';
+// The program of a worker process (workers.ts): opens the same stage, loads its own engine, does the shards it is given. It ends when its parent lets go
+// of it, also when the parent was killed.
+import { asDiffmineError } from '../util/errors.js';
+import { startHere } from './pipeline.js';
 import type { Counter } from './progress.js';
-import { startHere, type Slots } from './scan.js';
-import { isAuto, resolveOptions } from './resolve.js';
+import type { Slots } from './schedule.js';
+import type { Hooks, PipelineEvent, SplitOptions } from './options.js';
+import type { OpenStage, ShardedStage } from './stage.js';
 import type { Count, FromWorker, ToWorker } from './workers.js';
 
 const abort = new AbortController();
@@ -43,18 +42,18 @@ const counter: Counter = {
   },
 };
 
-async function begin(options: ScanOptions): Promise<void> {
-  const hooks: Hooks<ScanEvent> = { signal: abort.signal, log: (sentence) => send({ type: 'log', sentence }) };
-  const resolved = await resolveOptions(options, VERSION); // the parent has logged what there is to say
-  const run = await Run.begin(options.out, resolved.draft, resolved.images, { anyBatch: isAuto(options.batch) });
-  slots = await startHere(options, resolved, run, counter, hooks);
+async function begin({ module, options }: Extract<ToWorker, { type: 'begin' }>): Promise<void> {
+  const hooks: Hooks<PipelineEvent> = { signal: abort.signal, log: (sentence) => send({ type: 'log', sentence }) };
+  const { open } = (await import(module)) as { open: OpenStage<SplitOptions, ShardedStage> };
+  const stage = await open(options, { signal: abort.signal }); // the parent has logged what there is to say
+  slots = await startHere(stage, options.threads, counter, hooks);
   send({ type: 'ready' });
 }
 
 async function answer(message: ToWorker): Promise<void> {
   try {
     if (message.type === 'cancel') abort.abort();
-    else if (message.type === 'begin') await begin(message.options);
+    else if (message.type === 'begin') await begin(message);
     else if (slots?.slots[0]) {
       const outcome = await slots.slots[0](message.shard);
       flush();

@@ -1,0 +1,64 @@
+// One shard by this process's engine: its lock, and what happens when memory runs out.
+import { DiffmineError } from '../util/errors.js';
+import { Tally, type Counter } from './progress.js';
+import type { ShardOutcome } from './schedule.js';
+import type { Hooks, PipelineEvent } from './options.js';
+import type { ShardedStage, WorkOnShard } from './stage.js';
+
+/**
+ * Does a shard unless another process is at it. One that another process has finished is counted as done, without its UNet calls.
+ *
+ * Where memory runs out, what was counted is taken back and the shard starts again with half the batch, down to the stage's smallest; the shard records
+ * each restart. All of a shard is done with one batch, so that its results follow from what it records.
+ *
+ * @throws what the work throws; OUT_OF_MEMORY where the smallest batch does not fit
+ */
+export async function doShard(
+  stage: ShardedStage,
+  work: WorkOnShard,
+  shard: number,
+  counter: Counter,
+  hooks: Pick<Hooks<PipelineEvent>, 'signal' | 'log'>,
+): Promise<ShardOutcome> {
+  const { folder } = stage;
+  const lock = await folder.lockShard(shard);
+  if (lock) {
+    try {
+      await untilItFits(stage, work, shard, counter, hooks);
+    } finally {
+      await lock.release();
+    }
+    return 'done';
+  }
+  if (!(await folder.isDone(shard))) return 'busy';
+  const { done, skipped } = await stage.countsOf(shard);
+  counter.drop(stage.unetCalls(shard));
+  counter.uncount(-(done + skipped));
+  counter.shard(shard, done, skipped);
+  return 'elsewhere';
+}
+
+async function untilItFits(
+  { folder, minBatch }: ShardedStage,
+  work: WorkOnShard,
+  shard: number,
+  counter: Counter,
+  { signal, log }: Pick<Hooks<PipelineEvent>, 'signal' | 'log'>,
+): Promise<void> {
+  const notes: string[] = [];
+  for (let { batch } = folder.manifest.options; ;) {
+    const meter = new Tally(counter);
+    try {
+      const { done, skipped } = await work(shard, { batch, notes, meter, ...(signal ? { signal } : {}) });
+      counter.shard(shard, done, skipped);
+      return;
+    } catch (error) {
+      if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= minBatch) throw error;
+      const smaller = Math.max(minBatch, Math.floor(batch / 2));
+      notes.push(`Out of memory at batch ${batch}: restarted with batch ${smaller}.`);
+      log?.(`Shard ${shard}: out of memory at batch ${batch}, restarting it with batch ${smaller}.`);
+      meter.undo();
+      batch = smaller;
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// Which shards there are, and whose they are.
+import { DiffmineError } from '../util/errors.js';
+
+/** A folder with more entries is slow to list, and to open table by table. */
+const MAX_SHARDS = 32_768;
+
+/** Images per shard by default: few, because an interruption repeats a shard; more where there would be too many shards. */
+export function defaultShardSize(images: number): number {
+  let size = 64;
+  while (images > size * MAX_SHARDS) size *= 2;
+  return size;
+}
+
+/** The shards of part `index` of `count`: every count-th, so that parts are alike. */
+export function shardsOf(
+  manifest: { shards: number },
+  part: { index: number; count: number } = { index: 0, count: 1 },
+): number[] {
+  const { index, count } = part;
+  if (!(Number.isSafeInteger(count) && Number.isSafeInteger(index) && index >= 0 && index < count)) {
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `There is no part ${index} of ${count}.`,
+      'Parts are counted from 0: 0 of 8 is the first of eight.',
+    );
+  }
+  const ids: number[] = [];
+  for (let id = index; id < manifest.shards; id += count) ids.push(id);
+  return ids;
+}

@@ -1,0 +1,76 @@
+// How sharded work runs. A stage says what its shards are and how one of them is done (ShardedStage); everything else is the pipeline's: which shards
+// this call does, locks, worker processes and devices, progress, cancellation, resuming, running out of memory, and the summary (pipeline.ts).
+import type { ModelFolder } from '../models/index.js';
+import type { CallOptions, DeviceInfo, Dtype, EngineOptions } from '../engine/types.js';
+import type { Engine } from '../engine/index.js';
+import type { ShardedFolder, ShardedManifest } from '../runs/sharded.js';
+import type { Hooks, PipelineEvent, SplitOptions } from './options.js';
+import type { Counter } from './progress.js';
+
+/** How many items of a finished shard were done and skipped. */
+export interface ShardCounts {
+  done: number;
+  skipped: number;
+}
+
+/** What one attempt at a shard is given. */
+export interface ShardContext {
+  /** UNet calls a forward pass: the manifest's, or less after running out of memory */
+  batch: number;
+  /** what is to be recorded in the shard */
+  notes: readonly string[];
+  /** told of UNet calls and items; what was counted is taken back if the shard is repeated */
+  meter: Pick<Counter, 'add' | 'drop' | 'image'>;
+  signal?: AbortSignal;
+}
+
+/** Works on a shard and writes it, all of it or nothing; its lock is held. Throws OUT_OF_MEMORY to be called again with a smaller batch. */
+export type WorkOnShard = (shard: number, context: ShardContext) => Promise<ShardCounts>;
+
+type Manifest = ShardedManifest & { options: { dtype: Dtype } };
+
+/** Sharded work with its options resolved and its folder begun. */
+export interface ShardedStage<M extends Manifest = Manifest> {
+  /** URL of the module whose export `open` (OpenStage) makes the same stage from the same options in a worker process */
+  module: string;
+  /** one of what a shard holds: 'image' */
+  item: string;
+  folder: ShardedFolder<M>;
+  model: ModelFolder;
+  /** all devices of the work; workers are given one each */
+  devices: readonly [DeviceInfo, ...DeviceInfo[]];
+  /** further settings of each engine */
+  engine?: Pick<EngineOptions, 'tune'>;
+  /** smallest batch that a shard can be done with */
+  minBatch: number;
+  /** UNet calls of a shard, if nothing is skipped */
+  unetCalls(shard: number): number;
+  /** checks that finished shards still belong to today's input. @throws RUN_MISMATCH */
+  checkFinished?(shards: readonly number[], hooks: Hooks<PipelineEvent>): Promise<void>;
+  /** prepares an engine that has loaded the model */
+  prepare(engine: Engine, call: CallOptions): Promise<WorkOnShard>;
+  /** reads a finished shard */
+  countsOf(shard: number): Promise<ShardCounts>;
+}
+
+/** Resolves options and begins or resumes the folder. Called with the same options in every process that shares the work. */
+export type OpenStage<Options extends SplitOptions, Stage extends ShardedStage> = (
+  options: Options,
+  hooks: Hooks<PipelineEvent>,
+) => Promise<Stage>;
+
+/** What became of the work. */
+export interface PipelineSummary {
+  /** all shards are finished, not only this part's */
+  complete: boolean;
+  resumed: boolean;
+  /** items of finished shards */
+  done: number;
+  skipped: number;
+  /** shards of the folder, those finished, those finished by this call */
+  shards: { total: number; done: number; here: number };
+  /** UNet calls of this call */
+  unetCalls: number;
+  /** names of the devices, separated by commas */
+  device: string;
+}

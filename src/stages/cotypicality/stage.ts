@@ -1,0 +1,60 @@
+// The search for consistent changes as sharded work: its sequences, their UNet calls, and how a shard of them is scored.
+import { fillPrompt } from '../../data/index.js';
+import type { Engine } from '../../engine/index.js';
+import type { CallOptions } from '../../engine/types.js';
+import { prepareConditions } from '../../models/index.js';
+import { isAuto } from '../../pipeline/batch.js';
+import { checkNotCancelled } from '../../pipeline/pipeline.js';
+import type { Hooks, PipelineEvent } from '../../pipeline/options.js';
+import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
+import type { CotypicalityOptions } from './options.js';
+import { FAN_OUT, resolveCotypicality, type ResolvedCotypicality } from './resolve.js';
+import { CotypicalityRun, type CotypicalityManifest } from './run.js';
+import { scoreSequences, unetCallsOf } from './shard.js';
+
+export interface CotypicalityStage extends ShardedStage<CotypicalityManifest> {
+  folder: CotypicalityRun;
+  resolved: ResolvedCotypicality;
+}
+
+/** Resolves the options of a search and begins its run, or resumes it. */
+export async function open(options: CotypicalityOptions, hooks: Hooks<PipelineEvent>): Promise<CotypicalityStage> {
+  const resolved = await resolveCotypicality(options, hooks);
+  checkNotCancelled(hooks, 'search');
+  const run = await CotypicalityRun.begin(
+    options.out,
+    resolved.draft,
+    resolved.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })),
+    { anyBatch: isAuto(options.batch), ...hooks },
+  );
+  const each = unetCallsOf(run.manifest.options.samples, resolved.labels.length);
+  return {
+    module: import.meta.url,
+    item: 'sequence',
+    folder: run,
+    resolved,
+    model: resolved.model,
+    devices: resolved.devices,
+    minBatch: FAN_OUT,
+    unetCalls: (shard) => run.shardLength(shard) * each,
+    prepare: async (engine, call) => prepare(run, resolved, engine, call),
+    countsOf: async (shard) => {
+      const { sequences: done, skipped } = await run.readShard(shard);
+      return { done, skipped };
+    },
+  };
+}
+
+async function prepare(
+  run: CotypicalityRun,
+  { model, labels, sizes, sequences }: ResolvedCotypicality,
+  engine: Engine,
+  call: CallOptions,
+): Promise<WorkOnShard> {
+  const { prompt, nullPrompt } = run.manifest.options;
+  const names =
+    prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+  const conditions = await prepareConditions(engine, model, names, call);
+  const scoring = { run, engine, conditions, labels, sizes, sequences };
+  return async (shard, context) => scoreSequences(scoring, shard, context);
+}

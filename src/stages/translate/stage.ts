@@ -1,0 +1,127 @@
+// The translation as sharded work: its images, their UNet calls, and how a shard of them is translated.
+import type { Engine } from '../../engine/index.js';
+import type { CallOptions } from '../../engine/types.js';
+import { prepareConditions, type ModelFolder } from '../../models/index.js';
+import { isAuto } from '../../pipeline/batch.js';
+import { checkNotCancelled } from '../../pipeline/pipeline.js';
+import type { Hooks } from '../../pipeline/options.js';
+import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
+import { checkContents } from '../../runs/changes.js';
+import { TranslationFolder, type TranslationManifest } from './folder.js';
+import type { TranslateEvent, TranslateOptions } from './options.js';
+import { samplingUnetCalls, stepsOfFraction, type InjectedDenoise, type PlugAndPlay } from './plug-and-play.js';
+import { conditionOf, MIN_BATCH, resolveTranslation, targetsOf, type Resolved } from './resolve.js';
+import { translateShard } from './shard.js';
+import { queriesAndKeys } from './sites.js';
+
+export interface TranslationStage extends ShardedStage<TranslationManifest> {
+  folder: TranslationFolder;
+}
+
+/** Resolves the options of a translation and begins its folder, or resumes it. */
+export async function open(options: TranslateOptions, hooks: Hooks<TranslateEvent>): Promise<TranslationStage> {
+  const resolved = await resolveTranslation(options, hooks);
+  checkNotCancelled(hooks, 'translation');
+  const folder = await TranslationFolder.begin(options.out, resolved.draft, resolved.images, {
+    anyBatch: isAuto(options.batch),
+    ...hooks,
+  });
+  const { model, images, devices } = resolved;
+  const expectedOf = expectedUnetCalls(folder, model);
+  return {
+    module: import.meta.url,
+    item: 'image',
+    folder,
+    model,
+    devices,
+    minBatch: MIN_BATCH,
+    unetCalls: (shard) => folder.shardPlaces(shard).reduce((sum, place) => sum + expectedOf(place), 0),
+    checkFinished: async (shards, hooks) => checkContents(folder, shards, (place) => images.at(place), [], hooks),
+    prepare: async (engine, call) => prepare(folder, resolved, expectedOf, engine, call),
+    countsOf: async (shard) => {
+      const { translated, skipped } = await folder.readShard(shard);
+      return { done: translated.length, skipped: skipped.length };
+    },
+  };
+}
+
+async function prepare(
+  folder: TranslationFolder,
+  { model, sizes, images }: Resolved,
+  expectedOf: (place: number) => number,
+  engine: Engine,
+  call: CallOptions,
+): Promise<WorkOnShard> {
+  const { labels: targets, options } = folder.manifest;
+  const labels = [...new Set([...folder.images.map(({ label }) => label), ...targets])];
+  const conditions = await prepareConditions(
+    engine,
+    model,
+    [...labels.map((label) => conditionOf(options.prompt, label)), options.nullPrompt ?? ''],
+    call,
+  );
+  const denoise: InjectedDenoise = async (x, timesteps, conditionIndex, inject) =>
+    (await engine.unetForward(conditions, { x, timesteps, conditionIndex, ...(inject ? { inject } : {}) }, call))
+      .sample;
+  const translating = {
+    folder,
+    model,
+    sizes,
+    engine,
+    denoise,
+    expectedOf,
+    rows: new Map(labels.map((label, row) => [label, row])),
+    nullRow: labels.length,
+    settings: settingsOf(folder),
+    images,
+  };
+  return async (shard, context) => translateShard(translating, shard, context);
+}
+
+function settingsOf({ manifest }: TranslationFolder): PlugAndPlay {
+  const {
+    inversionSteps,
+    inferenceSteps: steps,
+    guidanceBegin,
+    guidanceEnd,
+    featureLayers,
+    featureFraction,
+    attentionLayers,
+    attentionFraction,
+  } = manifest.options;
+  return {
+    inversionSteps,
+    steps,
+    guided: [guidanceBegin, guidanceEnd],
+    features: featureLayers,
+    featureSteps: stepsOfFraction(steps, featureFraction),
+    attention: queriesAndKeys(attentionLayers),
+    attentionSteps: stepsOfFraction(steps, attentionFraction),
+  };
+}
+
+/** UNet calls of one image, of targets that fit into one pass; those of a label are counted once. */
+function expectedUnetCalls(
+  folder: TranslationFolder,
+  { source: { schedule: noise } }: ModelFolder,
+): (place: number) => number {
+  const settings = settingsOf(folder);
+  const { images } = folder;
+  const { labels, options } = folder.manifest;
+  const known = new Map<string, number>();
+  return (place) => {
+    const label = images[place]?.label ?? '';
+    const before = known.get(label);
+    if (before !== undefined) return before;
+    const targets = targetsOf(labels, label).map((_, i) => ({ row: i + 1, guidance: options.guidanceScale }));
+    const source = {
+      end: new Float32Array(),
+      saved: new Map<number, Float32Array>(),
+      negative: 0,
+      targets: [...targets, { row: 0, guidance: 1 }],
+    };
+    const unetCalls = settings.inversionSteps + samplingUnetCalls(noise, settings, [source], options.batch);
+    known.set(label, unetCalls);
+    return unetCalls;
+  };
+}
