@@ -1,6 +1,6 @@
 // What all sharded work may be asked for, and what it tells on the way.
 
-/** Options of all sharded work that change no result. */
+/** How sharded work is divided. Results are the same for any division on one kind of device. */
 export interface SplitOptions {
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
   device?: string;

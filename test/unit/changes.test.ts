@@ -180,7 +180,7 @@ test('a translation notices, too', async () => {
     model: MODEL,
     out: at('parallel'),
     inversionSteps: 2,
-    steps: 2,
+    inferenceSteps: 2,
     device: 'cpu',
     threads: 1,
     batch: 8,

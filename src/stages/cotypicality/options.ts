@@ -21,6 +21,7 @@ export interface GroupSettings {
   neighbors: number;
 }
 
+/** What a search for consistent changes is asked for. With `shard`, places are grouped when all shards are finished. */
 export interface CotypicalityOptions extends Partial<GroupSettings>, SplitOptions {
   /** a parallel dataset: what `translate` wrote, or a folder of its layout */
   parallel: string;

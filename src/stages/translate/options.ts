@@ -19,6 +19,7 @@ export const SHARD_SIZE = 16;
 /** What guidance leads away from: the image's own label, or the null condition. */
 export type Negative = 'source' | 'null';
 
+/** What a translation is asked for. */
 export interface TranslateOptions extends SplitOptions {
   /** a folder of label folders, or a CSV or JSONL file */
   dataset: string;
