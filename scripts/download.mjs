@@ -21,19 +21,6 @@ export function reasonOf(error) {
   return last.code && !last.message.includes(last.code) ? `${last.code} ${last.message}`.trim() : last.message;
 }
 
-/** The proxy that the environment names for a URL, as curl reads it. */
-export function proxyFor(url, env = process.env) {
-  const read = (name) => env[name.toLowerCase()] || env[name.toUpperCase()];
-  const direct = (read('no_proxy') ?? '')
-    .split(/[\s,]+/)
-    .filter(Boolean)
-    .some((entry) => {
-      const host = entry.replace(/^\*?\./, '');
-      return entry === '*' || url.hostname === host || url.host === host || url.hostname.endsWith(`.${host}`);
-    });
-  return direct ? undefined : (read(url.protocol === 'https:' ? 'https_proxy' : 'http_proxy') ?? read('all_proxy'));
-}
-
 function meter(label, start, total) {
   let done = start;
   let told = Date.now();
@@ -55,10 +42,12 @@ function meter(label, start, total) {
  * @param connectTimeout ms: a host that cannot be reached fails after this, and `.part` stays for the next time
  */
 export async function download(url, file, sha256Expected, { connectTimeout = 5000, stallTimeout = 30_000 } = {}) {
-  const { Agent, ProxyAgent, fetch } = await import('undici');
-  const options = { connect: { timeout: connectTimeout }, headersTimeout: stallTimeout, bodyTimeout: stallTimeout };
-  const proxy = proxyFor(new URL(url));
-  const dispatcher = proxy ? new ProxyAgent({ ...options, uri: proxy }) : new Agent(options);
+  const { EnvHttpProxyAgent, fetch } = await import('undici');
+  const dispatcher = new EnvHttpProxyAgent({
+    connect: { timeout: connectTimeout },
+    headersTimeout: stallTimeout,
+    bodyTimeout: stallTimeout,
+  });
   const part = `${file}.part`;
   fs.mkdirSync(path.dirname(file), { recursive: true });
   try {

@@ -207,7 +207,6 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   const common = resolveValues(COMMON, flags, file, one.name);
   output.configure(common);
   const values = resolveValues(one.options, flags, file, one.name);
-  await output.prepareBars();
   const cancel = cancelOnSignals((name, first) => {
     if (first)
       output.log(

@@ -1,8 +1,6 @@
 // What the command line prints: results on stdout, everything else on stderr; bars on a terminal, lines elsewhere.
 import { Writable } from 'node:stream';
 
-import type { SingleBar } from 'cli-progress';
-
 import type { DiffmineError } from '../util/errors.js';
 import type { Progress } from '../engine/types.js';
 import { guardStreams, terminalOf, writeMessage, writeResult } from './streams.js';
@@ -93,14 +91,26 @@ interface Running {
   stage: string;
   started: number;
   first: number;
-  bar?: SingleBar;
+  /** when the bar was last drawn; 0 before */
+  drawn: number;
+}
+
+const BAR_CELLS = 40;
+/** Milliseconds between two drawings of the bar. */
+const BAR_INTERVAL = 125;
+/** Returns the cursor to the start of the line and erases it. */
+const ERASE = '\r\x1b[K';
+
+/** `fraction` of a bar of BAR_CELLS. */
+function bar(fraction: number): string {
+  const full = Math.round(BAR_CELLS * Math.min(1, Math.max(0, fraction)));
+  return '\u2588'.repeat(full) + '\u2591'.repeat(BAR_CELLS - full);
 }
 
 export class Output {
   private running?: Running;
   private printed = 0;
   private interval = PLAIN_INTERVAL.first;
-  private createBar?: (format: string) => SingleBar;
   private readonly terminal: { bars: boolean; colors: boolean };
 
   constructor(private options: OutputOptions) {
@@ -115,25 +125,6 @@ export class Output {
   /** Options that a configuration file changed after the first reading of the flags. */
   configure(options: OutputOptions): void {
     this.options = options;
-  }
-
-  /** Loads what bars need; without it (or off a terminal) progress comes as lines. */
-  async prepareBars(): Promise<void> {
-    if (!this.terminal.bars || this.options.quiet) return;
-    const { default: progress } = await import('cli-progress');
-    this.createBar = (format) =>
-      new progress.SingleBar(
-        {
-          format,
-          stream: process.stderr,
-          hideCursor: true,
-          clearOnComplete: true,
-          etaBuffer: 1,
-          fps: 8,
-          gracefulExit: false,
-        },
-        progress.Presets.shades_classic,
-      );
   }
 
   /** The one result of a command. @throws IO where stdout cannot take it */
@@ -199,38 +190,42 @@ export class Output {
     const now = performance.now();
     if (this.running?.stage !== event.stage) {
       this.endProgress();
-      this.running = { stage: event.stage, started: now, first: event.done };
+      this.running = { stage: event.stage, started: now, first: event.done, drawn: 0 };
       this.printed ||= now;
-      if (this.createBar) {
-        this.running.bar = this.createBar(`${title.padEnd(10)} {bar} {percentage} %  {value}/{total} ${unit}{pace}`);
-        this.running.bar.start(event.total, event.done, { pace: '' });
-      }
     }
     const { running } = this;
     const rate = event.rate ?? (event.done - running.first) / Math.max(1e-3, (now - running.started) / 1000);
     const left = rate > 0 ? duration(event.secondsLeft ?? (event.total - event.done) / rate) : '?';
     const perSecond = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
-    if (running.bar) {
-      running.bar.setTotal(event.total);
-      running.bar.update(event.done, {
-        pace: (rate > 0 ? `  ${perSecond}/s  ${left} left` : '') + (event.note === undefined ? '' : `  ${event.note}`),
-      });
-    } else if (!this.terminal.bars && now - this.printed >= this.interval) {
+    const percent = Math.floor((100 * event.done) / event.total);
+    if (this.terminal.bars) {
+      if (running.drawn > 0 && now - running.drawn < BAR_INTERVAL && event.done < event.total) return;
+      running.drawn = now;
+      const pace =
+        (rate > 0 ? `  ${perSecond}/s  ${left} left` : '') + (event.note === undefined ? '' : `  ${event.note}`);
+      const text = `${title.padEnd(10)} ${bar(event.done / event.total)} ${percent} %  ${event.done}/${event.total} ${unit}${pace}`;
+      // a line that wraps could not be erased
+      writeMessage(ERASE + text.slice(0, (process.stderr.columns || 80) - 1));
+    } else if (now - this.printed >= this.interval) {
       this.printed = now;
       this.interval = Math.min(PLAIN_INTERVAL.last, this.interval * PLAIN_INTERVAL.factor);
       this.line(
-        `${title}: ${event.done} of ${event.total} ${unit} (${Math.floor((100 * event.done) / event.total)} %), ${perSecond}/s, ${left} left${event.note === undefined ? '' : `, ${event.note}`}`,
+        `${title}: ${event.done} of ${event.total} ${unit} (${percent} %), ${perSecond}/s, ${left} left${event.note === undefined ? '' : `, ${event.note}`}`,
       );
     }
   };
 
   endProgress(): void {
-    this.running?.bar?.stop();
+    if (this.barShown) writeMessage(ERASE);
     this.running = undefined;
   }
 
+  private get barShown(): boolean {
+    return this.terminal.bars && (this.running?.drawn ?? 0) > 0;
+  }
+
   private line(message: string): void {
-    writeMessage(`${this.running?.bar ? '\r\x1b[K' : ''}${message}\n`);
+    writeMessage(`${this.barShown ? ERASE : ''}${message}\n`);
   }
 
   private paint(color: string, word: string): string {

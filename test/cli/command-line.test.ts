@@ -50,7 +50,7 @@ describe('help', () => {
     expect(
       loaded.filter(
         (file) =>
-          /sharp|duckdb|hyparquet|tokenizers|undici|cli-progress|node_modules.yaml|\.node$|dist.(engine|stages|data|models|tools.verify)./.test(
+          /sharp|duckdb|hyparquet|tokenizers|undici|node_modules.yaml|\.node$|dist.(engine|stages|data|models|tools.verify)./.test(
             file,
           ) && !/dist.data.(text.decode|names|ignored)\.js$|options\.js$|train.sizes\.js$/.test(file),
       ),
