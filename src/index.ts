@@ -45,6 +45,13 @@ export { estimate, type Estimate, type EstimateOptions } from './tools/estimate/
 export { scan } from './stages/scan/scan.js';
 export type { Hooks, PipelineEvent, SplitOptions } from './pipeline/options.js';
 export type { ScanEvent, ScanOptions, ScanSummary } from './stages/scan/options.js';
+export {
+  Scorer,
+  type ImagePatch,
+  type ImageScore,
+  type ScoreOptions,
+  type ScorerOptions,
+} from './stages/scan/scorer.js';
 export { mine } from './stages/mine/mine.js';
 export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './stages/mine/options.js';
 export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './stages/report/report.js';
@@ -96,7 +103,7 @@ export {
   type ExportFormat,
   type ExportTable,
 } from './tools/export/export.js';
-export { Run } from './runs/run.js';
+export { Run, type PatchQuery } from './runs/run.js';
 export type { Manifest, RunOptions } from './runs/manifest.js';
 export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './runs/schema.js';
 export { query, readTable } from './runs/tables.js';

@@ -1,13 +1,15 @@
 // The folder of a scan: its images in shards, what each shard holds, and what mining adds.
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { ImageList } from '../data/index.js';
 import { writeFolderAtomic } from './atomic.js';
 import { imageRows, listedImage, type ListedImage, type ListedRow } from './images.js';
 import { RUN, type Manifest, type ManifestDraft } from './manifest.js';
 import { beginFolder, openFolder, ShardedFolder, type BeginOptions } from './sharded.js';
-import type { ContentRow } from './schema.js';
+import { LISTS, type ClusterRow, type ContentRow, type ImageRow, type ListName, type MinedPatchRow } from './schema.js';
 import { list, members, text, whole } from './shape.js';
 import { readTable } from './tables.js';
+import { DiffmineError } from '../util/errors.js';
 
 export { jsonLines, shardName, type Skipped } from './sharded.js';
 
@@ -23,6 +25,16 @@ export interface ShardRecord {
 }
 
 const SHARD_RECORD = members({ id: whole(0), images: whole(0), skipped: whole(0), batch: whole(1), notes: list(text) });
+
+/** Which mined patches to read. */
+export interface PatchQuery {
+  /** the label that patches were scored under; default: all, in the manifest's order */
+  label?: string;
+  /** default: all three */
+  list?: ListName;
+  /** patches of each label and list, best first; default: all */
+  limit?: number;
+}
 
 export class Run extends ShardedFolder<Manifest, ListedRow> {
   /**
@@ -73,6 +85,70 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     const [begin] = this.shardRange(shard);
     const rows = await readTable<ContentRow>(this.shardFile(shard, 'files.parquet'), ['sha256']);
     return new Map(rows.map(({ sha256 }, i) => [begin + i, sha256]));
+  }
+
+  /**
+   * The mined patches, by label, then list, then rank.
+   *
+   * @throws INVALID_ARGUMENT for a label, list or limit that the run cannot have; RUN_INVALID where the run is not mined
+   */
+  async *patches({ label, list, limit = Infinity }: PatchQuery = {}): AsyncGenerator<MinedPatchRow, void, undefined> {
+    this.checkLabel(label);
+    if (list !== undefined && !LISTS.includes(list))
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        `list is ${JSON.stringify(list)}; expected one of ${LISTS.join(', ')}.`,
+      );
+    if (limit !== Infinity && !(Number.isSafeInteger(limit) && limit >= 0))
+      throw new DiffmineError('INVALID_ARGUMENT', `limit is ${limit}; expected a whole number of at least 0.`);
+    const wanted = (row: MinedPatchRow): boolean =>
+      (label === undefined || row.condition === label) &&
+      (list === undefined || row.list === list) &&
+      row.rank <= limit;
+    const place = new Map(this.manifest.conditions.map((condition, index) => [condition, index]));
+    const order = (a: MinedPatchRow, b: MinedPatchRow): number =>
+      (place.get(a.condition) ?? 0) - (place.get(b.condition) ?? 0) ||
+      LISTS.indexOf(a.list) - LISTS.indexOf(b.list) ||
+      a.rank - b.rank;
+    yield* (await this.mined<MinedPatchRow>('patches.parquet')).filter(wanted).sort(order);
+  }
+
+  /**
+   * The clusters of a label, or of all labels, by descending median typicality.
+   *
+   * @throws INVALID_ARGUMENT for a label that the run does not have; RUN_INVALID where the run is not mined
+   */
+  async *clusters({ label }: { label?: string } = {}): AsyncGenerator<ClusterRow, void, undefined> {
+    this.checkLabel(label);
+    for (const row of await this.mined<ClusterRow>('clusters.parquet'))
+      if (label === undefined || row.condition === label) yield row;
+  }
+
+  /**
+   * The scored images under each of their labels, shard by shard, of finished shards; one shard's rows are in memory at a time.
+   *
+   * @throws INVALID_ARGUMENT for a label that the run does not have; RUN_INVALID for a damaged shard
+   */
+  async *images({ label }: { label?: string } = {}): AsyncGenerator<ImageRow, void, undefined> {
+    this.checkLabel(label);
+    for (const shard of await this.doneShards())
+      for (const row of await readTable<ImageRow>(this.shardFile(shard, 'images.parquet')))
+        if (label === undefined || row.condition === label) yield row;
+  }
+
+  private checkLabel(label: string | undefined): void {
+    if (label === undefined || this.manifest.conditions.includes(label)) return;
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${this.path} has no patches of the label ${JSON.stringify(label)}.`,
+      `Known labels: ${this.manifest.conditions.slice(0, 20).join(', ')}.`,
+    );
+  }
+
+  private async mined<T>(name: 'patches.parquet' | 'clusters.parquet'): Promise<T[]> {
+    if (!existsSync(this.mineFile('mine.json')))
+      throw new DiffmineError('RUN_INVALID', `${this.path} is not mined.`, 'Mine it first: diffmine mine RUN.');
+    return readTable<T>(this.mineFile(name));
   }
 
   shardFile(

@@ -3,7 +3,7 @@
 import { DiffmineError } from '../../util/errors.js';
 import { Run } from '../../runs/run.js';
 import { LISTS, type PatchRow } from '../../runs/schema.js';
-import { query, sqlFiles } from '../../runs/tables.js';
+import { readTable } from '../../runs/tables.js';
 
 export interface RankFigures {
   label: string;
@@ -155,12 +155,13 @@ interface ImageRow extends Record<string, unknown> {
 }
 
 async function rowsOf(run: Run): Promise<{ images: ImageRow[]; patches: PatchRow[] }> {
-  const files = (name: 'images.parquet' | 'patches.parquet'): string[] =>
-    Array.from({ length: run.manifest.shards }, (_, shard) => run.shardFile(shard, name));
-  return {
-    images: await query<ImageRow>(`SELECT image, condition, typicality FROM ${sqlFiles(files('images.parquet'))}`),
-    patches: await query<PatchRow>(`SELECT * FROM ${sqlFiles(files('patches.parquet'))} WHERE list = '${LISTS[0]}'`),
-  };
+  const images: ImageRow[] = [];
+  for await (const { image, condition, typicality } of run.images()) images.push({ image, condition, typicality });
+  const patches: PatchRow[] = [];
+  for (const shard of await run.doneShards())
+    for (const row of await readTable<PatchRow>(run.shardFile(shard, 'patches.parquet')))
+      if (row.list === LISTS[0]) patches.push(row);
+  return { images, patches };
 }
 
 /**

@@ -36,8 +36,7 @@ const PATCH_ORDER = [
 async function load(run: Run, table: ExportTable): Promise<{ rows: Row[]; schema: Schema }> {
   if (table === 'images') {
     const rows: Row[] = [];
-    for (const shard of await run.doneShards())
-      for (const row of await readTable(run.shardFile(shard, 'images.parquet'))) rows.push(row);
+    for await (const row of run.images()) rows.push(row);
     return { rows, schema: imageSchema(run.manifest.dataset.columns) };
   }
   if (!(await readMine(run))) {
