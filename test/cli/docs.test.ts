@@ -10,8 +10,8 @@ import { checkCommand, words } from '../helpers/commands.js';
 import { PAGES, readPage, shellLines } from '../helpers/pages.js';
 import { ROOT } from './cli.js';
 
-test('docs/reference/cli.md is current (else run: node scripts/docs.mjs)', () => {
-  const ran = spawnSync(process.execPath, ['scripts/docs.mjs', '--check', '--only', 'cli'], {
+test.each(['cli', 'api'])('the generated reference is current: %s (else run: npm run docs)', (part) => {
+  const ran = spawnSync(process.execPath, ['scripts/docs.mjs', '--check', '--only', part], {
     cwd: ROOT,
     encoding: 'utf8',
   });

@@ -88,7 +88,7 @@ test('as long as the ledger has no measurement, the first screen says that no GP
 
 // As pasted, on a tiny dataset and model; only what decides the cost is added at the end.
 const CHEAP: Record<string, string[]> = {
-  train: ['--steps', '1', '--batch', '1', '--sample-every', '0', '--device', 'cpu', '--threads', '1'],
+  train: ['--steps', '1', '--train-batch', '1', '--sample-every', '0', '--device', 'cpu', '--threads', '1'],
   run: ['--samples', '1', '--patch', '16', '--clusters', '2', '--ensemble', '1', '--device', 'cpu', '--threads', '1'],
   estimate: ['--no-calibrate'],
 };

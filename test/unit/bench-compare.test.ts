@@ -37,7 +37,7 @@ function measured(utilization: number, over: Partial<Measured> = {}): Measured {
     },
     stages: {
       decode: { seconds: spread(0.01), per: 'image' },
-      unet: { seconds: spread(0.004), per: 'evaluation' },
+      unet: { seconds: spread(0.004), per: 'unetCall' },
       cluster: { seconds: spread(0.2), per: 'label' },
     },
     ...over,

@@ -34,7 +34,7 @@ export const STAGES = ['decode', 'encode', 'noise', 'unet', 'score', 'select', '
 export function ofImage({ stages }: Measured, name: string): number | undefined {
   const stage = stages?.[name];
   if (!stage || stage.per === 'label' || name === 'features' || name === 'decode') return undefined;
-  return stage.seconds.median * (stage.per === 'evaluation' ? 2 * SAMPLES : 1);
+  return stage.seconds.median * (stage.per === 'unetCall' ? 2 * SAMPLES : 1);
 }
 
 /** Markdown of a table; cells must hold no line breaks. */

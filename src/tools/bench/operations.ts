@@ -1,4 +1,4 @@
-// How many floating-point operations one evaluation of a UNet is, from its config alone: what a rate is held against.
+// How many floating-point operations one UNet call is, from its config alone: what a rate is held against.
 //
 // Counted as 2 x multiply-accumulates of convolutions, linear layers and attention, of a whole forward pass for one input under one condition,
 // whatever an engine does not compute again (the keys and values of the prompts, what does not see the condition): so rates of different engines,
@@ -32,7 +32,7 @@ export interface OperationCounts {
 }
 
 /**
- * Operations of one evaluation by kind, for an input of height x width cells.
+ * Operations of one UNet call by kind, for an input of height x width cells.
  *
  * @param config as src/models reads it
  */
@@ -110,7 +110,7 @@ export function operationCounts(config: UNetConfig, height: number, width: numbe
   return counts;
 }
 
-/** Operations of one evaluation. */
+/** Operations of one UNet call. */
 export function operations(config: UNetConfig, height: number, width: number): number {
   return Object.values(operationCounts(config, height, width) as unknown as Record<string, number>).reduce(
     (sum, count) => sum + count,

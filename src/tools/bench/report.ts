@@ -16,7 +16,7 @@ export const BENCH_FORMAT = 'diffmine-bench-5';
 export const SAMPLES = 100;
 
 /** What a stage's time is counted by. */
-export type Unit = 'image' | 'evaluation' | 'label';
+export type Unit = 'image' | 'unetCall' | 'label';
 
 export interface StageBench {
   seconds: Spread;
@@ -95,7 +95,7 @@ export interface Cell {
   patch: number;
   /** UNet calls a forward pass */
   batch: number;
-  /** of one evaluation */
+  /** of one UNet call */
   operations: number;
   /** absent where it was skipped */
   measured?: Measured;

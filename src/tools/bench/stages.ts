@@ -117,7 +117,7 @@ export class ScanTimer {
     const unetCalls = 2 * samples * this.#images;
     const stages: Record<string, StageBench> = { decode: { seconds: decode, per: 'image' } };
     for (const name of Object.keys(this.#stages[0] ?? {})) {
-      const per = name === 'encode' || name === 'select' ? 'image' : 'evaluation';
+      const per = name === 'encode' || name === 'select' ? 'image' : 'unetCall';
       const count = per === 'image' ? this.#images : unetCalls;
       stages[name] = { seconds: spread(this.#stages.map((one) => (one[name] ?? 0) / count)), per };
     }
