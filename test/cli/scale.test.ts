@@ -1,0 +1,27 @@
+// Memory of runs with very many images: it grows by bytes per image, not by objects (docs/results/scale.md has 10 million).
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+import { temporaryFolder } from '../helpers/folders.js';
+import { ROOT } from './cli.js';
+
+const folder = temporaryFolder();
+
+/** Peak memory of a stage of scripts/scale.mjs in MiB. */
+function peak(images: number, stage: string): number {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ['scripts/scale.mjs', String(images), path.join(folder, String(images)), stage],
+    { cwd: ROOT, encoding: 'utf8' },
+  );
+  expect([status, stderr]).toEqual([0, '']);
+  return (JSON.parse(stdout) as { maxRssMiB: number }).maxRssMiB;
+}
+
+test('planning and resuming take less than 250 bytes per image; ranking works in parts', () => {
+  const [few, many] = [20_000, 220_000];
+  const limit = (250 * (many - few)) / 2 ** 20;
+  expect(peak(many, 'plan') - peak(few, 'plan')).toBeLessThan(limit);
+  for (const images of [few, many]) peak(images, 'finish');
+  expect(peak(many, 'resume') - peak(few, 'resume')).toBeLessThan(limit);
+  expect(peak(few, 'rank')).toBeLessThan(1000);
+});
