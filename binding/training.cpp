@@ -108,7 +108,7 @@ UNetOptions unet_options(const Arg& arg) {
   return o;
 }
 
-TrainingBatch batch_argument(const Arg& arg) {
+TrainingBatch training_batch_argument(const Arg& arg) {
   TrainingBatch batch;
   batch.x0 = arg["x0"].tensor(at::kFloat, 4);
   batch.conditions = at::tensor(arg["conditions"].integers(0), at::kLong);
@@ -153,7 +153,7 @@ Napi::Value create_trainer(Info info) {
 }
 
 Napi::Value train_accumulate(Info info) {
-  const TrainingBatch batch = batch_argument(Arg(info[2], "batch"));
+  const TrainingBatch batch = training_batch_argument(Arg(info[2], "batch"));
   const int64_t total = Arg(info[3], "total").integer(1, kMaxSteps);
   return with_trainer(info, 4, [batch, total](Trainer& trainer) {
     trainer.accumulate(batch, total);
@@ -177,7 +177,7 @@ Napi::Value train_update(Info info) {
 }
 
 Napi::Value evaluate_trainer(Info info) {
-  const TrainingBatch batch = batch_argument(Arg(info[2], "batch"));
+  const TrainingBatch batch = training_batch_argument(Arg(info[2], "batch"));
   const uint64_t key = Arg(info[3], "key").uint64();
   const bool average = Arg(info[4], "average").boolean(false);
   return with_trainer(info, 5, [batch, key, average](Trainer& trainer) -> Task::Result {
