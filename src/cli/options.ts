@@ -1375,7 +1375,7 @@ export const TRAIN = {
   }),
   wide: option({
     group: 'Training',
-    describe: 'Fraction of the timesteps sampled from the whole schedule despite --t-range',
+    describe: 'Fraction of the timesteps sampled from the whole schedule despite --train-t-range',
     parse: upToOne,
     shownDefault: '0',
   }),
