@@ -22,17 +22,17 @@ node "$T/mk.js" "$T"
 dm scan "$T/d" --model "$M" --out "$T/r" $Q --json > "$T/scan" 2>/dev/null || { cat "$T/scan"; exit 2; }
 ev() { dm evaluate "$T/r" --boxes "$T/$1" --bootstrap 0 --no-color-baseline --grid-images 0 --json "${@:2}" 2>/dev/null; }
 lo() { dm localize "$T/d" --model "$M" --out "$T/$1.l" --boxes "$T/$1" --samples 1 --batch 4 --device cpu --threads 1 --bootstrap 0 --overlays 0 --json "${@:2}" 2>/dev/null; }
-share() { grep -o '"share":[0-9.]*' "$1" | head -1; }
+fraction() { grep -o '"fraction":[0-9.]*' "$1" | head -1; }
 # sizes of the stored image beside boxes that fit both; of another image; an id twice: refused, by both commands
 for f in swapped far dup; do
-  ev $f.json > "$T/o" && bad "evaluate takes $f.json and stretches the boxes: $(share "$T/o")"
-  lo $f.json > "$T/o" && bad "localize takes $f.json: $(share "$T/o")"
+  ev $f.json > "$T/o" && bad "evaluate takes $f.json and stretches the boxes: $(fraction "$T/o")"
+  lo $f.json > "$T/o" && bad "localize takes $f.json: $(fraction "$T/o")"
 done
 # boxes that fit the stored image alone, or are said to be of it, are turned: 24 x 32 of 96 x 64 px is 0.125, all of 24 x 64 is 0.25
 ev wide.json > "$T/o" || bad "evaluate refuses wide.json: $(cat "$T/o")"
-[ "$(share "$T/o")" = '"share":0.125' ] || bad "evaluate of wide.json: $(share "$T/o")"
+[ "$(fraction "$T/o")" = '"fraction":0.125' ] || bad "evaluate of wide.json: $(fraction "$T/o")"
 lo wide.json > "$T/o" || bad "localize refuses wide.json: $(cat "$T/o")"
-[ "$(share "$T/o")" = '"share":0.125' ] || bad "localize of wide.json: $(share "$T/o")"
+[ "$(fraction "$T/o")" = '"fraction":0.125' ] || bad "localize of wide.json: $(fraction "$T/o")"
 ev swapped.json --box-frame stored > "$T/o" || bad "evaluate refuses --box-frame stored: $(cat "$T/o")"
 grep -q '"turned":4' "$T/o" || bad "no box was turned: $(grep -o '"boxes":{[^}]*}' "$T/o" | head -1)"
 ok "refused, or turned"
