@@ -115,9 +115,9 @@ const TINY_BENCH = [
       expect(Object.fromEntries(Object.entries(stages ?? {}).map(([name, { per }]) => [name, per]))).toEqual({
         decode: 'image',
         encode: 'image',
-        noise: 'evaluation',
-        unet: 'evaluation',
-        score: 'evaluation',
+        noise: 'unetCall',
+        unet: 'unetCall',
+        score: 'unetCall',
         select: 'image',
         features: 'image',
         cluster: 'label',

@@ -135,12 +135,12 @@ test('sample tells new images from those that were there', () => {
     seconds: 2,
     grid: 'grid.png',
   } as unknown as SampleSummary;
-  expect(sampleText(summary)).toBe('Sampled 4 images of 2 labels in 2 s.\nsheet.png');
+  expect(sampleText(summary)).toBe('Sampled 4 images of 2 labels in 2 s.\ngrid.png');
   expect(sampleText({ ...summary, made: 1, kept: 1, labels: summary.labels.slice(0, 1) })).toBe(
-    'Sampled 1 image of the label a (1 more was there before) in 2 s.\nsheet.png',
+    'Sampled 1 image of the label a (1 more was there before) in 2 s.\ngrid.png',
   );
   expect(sampleText({ ...summary, made: 0, kept: 4 })).toBe(
-    'Nothing left to do: 4 images of 2 labels were there before.\nsheet.png',
+    'Nothing left to do: 4 images of 2 labels were there before.\ngrid.png',
   );
 });
 

@@ -135,7 +135,7 @@ describe('a CSV', () => {
   });
 
   test.each([
-    ['image,label\np/a.jpg,one\n', /set\.csv, line 1: no 'image'; there is 'image', 'label'/],
+    ['photo,label\np/a.jpg,one\n', /set\.csv, line 1: no 'image'; there is 'photo', 'label'/],
     ['a,b\n1,2\n', /no 'image' and no 'label'/],
     ['image,label,label\np/a.jpg,1,2\n', /'label' comes twice/],
     ['image,label\np/a.jpg,one\np/none.jpg,one\n', /line 3: there is no file 'p\/none.jpg'/],
