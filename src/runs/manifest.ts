@@ -27,7 +27,7 @@ export interface RunOptions {
   sampler: SamplerName;
   /** candidates of each list an image and condition */
   perImage: number;
-  /** UNet calls a forward pass */
+  /** UNet inputs per forward pass */
   batch: number;
   dtype: Dtype;
   /** the kind of device: results of two kinds differ by rounding */

@@ -188,7 +188,7 @@ async function fromShards(path: string): Promise<Sequence[]> {
 /** The first line of shards/NNNNN.jsonl. */
 export interface TranslatedShard {
   shard: number;
-  /** UNet calls a forward pass: the manifest's, or less after running out of memory */
+  /** UNet inputs per forward pass: the manifest's, or less after running out of memory */
   batch: number;
   notes: string[];
 }

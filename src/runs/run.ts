@@ -19,7 +19,7 @@ export interface ShardRecord {
   /** images scored */
   images: number;
   skipped: number;
-  /** UNet calls a forward pass: the manifest's, or less after an out-of-memory retry */
+  /** UNet inputs per forward pass: the manifest's, or less after an out-of-memory retry */
   batch: number;
   notes: string[];
 }

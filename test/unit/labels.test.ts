@@ -67,8 +67,8 @@ describe('options', () => {
   test('of labels take one value, several, and lists', () => {
     for (const [table, name] of [
       [LOCALIZE, 'labels'],
-      [COTYPICALITY, 'label'],
-      [SAMPLE, 'label'],
+      [COTYPICALITY, 'labels'],
+      [SAMPLE, 'labels'],
       [TRANSLATE, 'to'],
     ] as const) {
       expect([name, value(table, name, 'Paris, Texas'), value(table, name, ['Paris, Texas', 'Rome'])]).toEqual([

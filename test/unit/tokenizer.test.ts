@@ -133,7 +133,7 @@ describe('the vocabulary', () => {
     ['vocab.json', '{"a": "b"}', /not a vocabulary/],
     ['vocab.json', '{"a": 0}', /no token '<\|startoftext\|>'/],
     ['vocab.json', '{', /not JSON/],
-    ['merges.txt', '#version: 0.2\na b c\n', /no pair: 'a b c'/],
+    ['merges.txt', '#version: 0.2\na b c\n', /not a pair: 'a b c'/],
   ])('%s with %j is refused', async (name, text, message) => {
     const folder = path.join(root, `bad-${Math.random()}`);
     cpSync(tiny, folder, { recursive: true });

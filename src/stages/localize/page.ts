@@ -43,7 +43,7 @@ export async function writePage(
       : [
           {
             ...image,
-            image: `images/${number}.webp`,
+            file: `images/${number}.webp`,
             maps: maps.map((map) => ({ ...map, edge: edgeOf({ label: map.label, key }) ?? null })),
           },
         ];

@@ -56,7 +56,7 @@ function wordsOf(run: Run): { run: string; before: string; scores: string; maps:
 /**
  * Brings the run's report up to its evaluation.
  *
- * @returns its page; undefined where there is no report, or one that knows of no UNet calls
+ * @returns its page; undefined where there is no report, or one that shows no evaluations
  */
 export async function updateReport(run: Run, signal?: AbortSignal): Promise<string | undefined> {
   const report = join(run.path, 'report');

@@ -284,10 +284,10 @@ function said(value: unknown): string {
 const moment = (iso: string): string => iso.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC');
 
 function footer({ settings, changes, version, format, created, dataset, model }: TrainRecord): Markup {
-  const grid = (entries: [string, unknown][]): Markup =>
-    html`<dl class="grid">${entries.map(([name, value]) => html`<div class="${said(value).length > 34 ? 'wide' : ''}"><dt>${name}</dt><dd>${name === 'Seed' ? String(value) : said(value)}</dd></div>`)}</dl>`;
+  const settingsList = (entries: [string, unknown][]): Markup =>
+    html`<dl class="settings">${entries.map(([name, value]) => html`<div class="${said(value).length > 34 ? 'wide' : ''}"><dt>${name}</dt><dd>${name === 'Seed' ? String(value) : said(value)}</dd></div>`)}</dl>`;
   return html`<footer class="foot">
-<section><h2>Settings</h2>${grid(
+<section><h2>Settings</h2>${settingsList(
     Object.entries(settings)
       .filter(([name, value]) => value !== null && name !== 'dataset')
       .map(([name, value]) => [words(name), value]),
@@ -298,7 +298,7 @@ ${changes.map(
       .map(([name, value]) => `${words(name)} ${said(value)}`)
       .join('; ')}.</p>`,
 )}</section>
-<section><h2>Provenance</h2>${grid([
+<section><h2>Provenance</h2>${settingsList([
     ['diffmine', version],
     ['Training format', format],
     ['Training started', moment(created)],

@@ -149,10 +149,10 @@ function row(line: TranslatedLine, targets: readonly string[]): Markup {
 
 function footer(manifest: TranslationManifest, skipped: readonly Skipped[]): Markup {
   const { options, model, dataset, version, created, fingerprint } = manifest;
-  const sheet = (entries: [string, string | undefined][]): Markup =>
-    html`<dl class="sheet">${entries.map(([name, value]) => value !== undefined && html`<div class="${value.length > 34 && 'wide'}"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  const settingsList = (entries: [string, string | undefined][]): Markup =>
+    html`<dl class="settings">${entries.map(([name, value]) => value !== undefined && html`<div class="${value.length > 34 && 'wide'}"><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
   return html`<footer class="foot">
-<section><h2>Settings</h2>${sheet([
+<section><h2>Settings</h2>${settingsList([
     ['Inversion steps', whole(options.inversionSteps)],
     ['Sampling steps', whole(options.inferenceSteps)],
     ['Guidance scale', `${options.guidanceScale}, at timesteps ${options.guidanceBegin} to ${options.guidanceEnd}`],
@@ -179,7 +179,7 @@ function footer(manifest: TranslationManifest, skipped: readonly Skipped[]): Mar
     ['Dtype', options.dtype],
     ['Device', options.device.toUpperCase()],
   ])}</section>
-<section><h2>Provenance</h2>${sheet([
+<section><h2>Provenance</h2>${settingsList([
     ['diffmine', version],
     ['Started', created.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC')],
     ['Dataset', dataset.path],

@@ -221,10 +221,10 @@
           : String(value);
 
   function foot() {
-    const sheet = (entries) =>
+    const settingsList = (entries) =>
       h(
         'dl',
-        { class: 'sheet' },
+        { class: 'settings' },
         ...entries.map(([name, value]) =>
           h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value))),
         ),
@@ -247,7 +247,7 @@
     $('foot').replaceChildren(
       section(
         'Scoring',
-        sheet([
+        settingsList([
           ...(run.preset ? [['Preset', run.preset]] : []),
           ...Object.entries(run.options)
             .filter(([name]) => !['tBegin', 'tEnd'].includes(name))
@@ -258,7 +258,7 @@
       ),
       section(
         'Grouping',
-        sheet([
+        settingsList([
           ...Object.entries(grouping)
             .filter(([name]) => name !== 'boxes')
             .map(([name, value]) => [words(name), value]),
@@ -268,7 +268,7 @@
       ),
       section(
         'Sequences',
-        sheet([
+        settingsList([
           ['In the parallel dataset', run.parallel.sequences],
           ['Labels', run.labels.length],
           ['Skipped', run.skipped.count],
@@ -279,7 +279,7 @@
       ),
       section(
         'Provenance',
-        sheet([
+        settingsList([
           ['diffmine', run.version],
           ['Run format', run.format],
           ['Started', run.created],

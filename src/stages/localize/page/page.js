@@ -205,7 +205,7 @@
   function one(data, image, map) {
     const views = [
       view(
-        image.image,
+        image.file,
         `${image.image}, as it was scored`,
         image,
         map.edge,
@@ -312,10 +312,10 @@
             : typeof value === 'object'
               ? JSON.stringify(value)
               : String(value);
-    const grid = (entries) =>
+    const settingsList = (entries) =>
       h(
         'dl',
-        { class: 'grid' },
+        { class: 'settings' },
         ...entries.map(([name, value]) =>
           h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value))),
         ),
@@ -325,7 +325,7 @@
     $('foot').replaceChildren(
       section(
         'Maps',
-        grid([
+        settingsList([
           ...Object.entries(run.options)
             .filter(([name]) => !['patch', 'perImage', 'maps', 'allLabels', 'against', 'tBegin', 'tEnd'].includes(name))
             .map(([name, value]) => [words(name), value]),
@@ -337,7 +337,7 @@
       ),
       section(
         'Images',
-        grid([
+        settingsList([
           ['Mapped', total],
           ['Skipped', skipped],
           ['Boxes or masks', boxes ? `${boxes.used} used of ${boxes.marks}` : 'none'],
@@ -346,7 +346,7 @@
       ),
       section(
         'Provenance',
-        grid([
+        settingsList([
           ['diffmine', version],
           ['Run started', run.created],
           ['Model', run.model.path],

@@ -39,10 +39,10 @@ diffmine.foot = (() => {
             ? JSON.stringify(value)
             : String(value);
 
-  function sheet(entries) {
+  function settingsList(entries) {
     return h(
       'dl',
-      { class: 'sheet' },
+      { class: 'settings' },
       ...entries.map(([name, value]) =>
         h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value))),
       ),
@@ -77,7 +77,7 @@ diffmine.foot = (() => {
     $('foot').replaceChildren(
       section(
         'Scan',
-        sheet([
+        settingsList([
           ...(run.preset ? [['Preset', run.preset]] : []),
           ...entries(options),
           ['Compared with', texts.comparedWith],
@@ -85,10 +85,10 @@ diffmine.foot = (() => {
           ['Typicality maps', maps.kept ? 'kept' : 'not kept'],
         ]),
       ),
-      section('Mining', sheet(entries(mine)), ...run.notes.map((note) => h('p', null, note))),
+      section('Mining', settingsList(entries(mine)), ...run.notes.map((note) => h('p', null, note))),
       section(
         'Images',
-        sheet([
+        settingsList([
           ['Images', dataset.images],
           ['Labels in the dataset', dataset.labels],
           ['Skipped', skipped.count],
@@ -101,7 +101,7 @@ diffmine.foot = (() => {
       ),
       section(
         'Provenance',
-        sheet([
+        settingsList([
           ['diffmine', run.version],
           ['Run format', run.format],
           ['Scan started', run.created],
