@@ -1,5 +1,5 @@
 // npm run bench: set-up, then the benchmark: UNet calls, stages and training steps of Stable Diffusion 1.5's size, of small models, and the tiny pipeline
-// of the repository. Further flags are passed on and win (npm run -s bench -- --json bench.json). Where PEER_PYTHON names a Python with diffusers, both are timed in turn.
+// of the repository. Further flags are passed on and win (npm run -s bench -- --out bench.json). Where DIFFUSERS_PYTHON names a Python with diffusers, both are timed in turn.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import process from 'node:process';

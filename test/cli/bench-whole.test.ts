@@ -65,7 +65,9 @@ const hasDiffusers =
     { stdio: 'ignore' },
   ).status === 0;
 if (!hasDiffusers)
-  process.stderr.write(`${python} has no diffusers: the reference's loop is not tested (PEER_PYTHON names another).\n`);
+  process.stderr.write(
+    `${python} has no diffusers: the reference's loop is not tested (DIFFUSERS_PYTHON names another).\n`,
+  );
 
 (hasAddon && hasDiffusers ? test : test.skip)(
   "the reference's loop over the same images",

@@ -107,7 +107,7 @@ test("the peer's config is what the model's file says", async () => {
 const python = process.env['DIFFUSERS_PYTHON'] ?? 'python3';
 const hasDiffusers = spawnSync(python, ['-c', 'import torch, diffusers'], { stdio: 'ignore' }).status === 0;
 if (!hasDiffusers)
-  console.warn(`${python} has no diffusers: the peer itself is not tested (PEER_PYTHON names another).`);
+  console.warn(`${python} has no diffusers: the comparison is not tested (DIFFUSERS_PYTHON names another).`);
 
 (hasDiffusers ? test : test.skip)('diffusers makes passes of ours: text and classes, in two precisions', async () => {
   const diffusers = await Diffusers.start(python, 1);

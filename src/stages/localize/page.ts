@@ -116,5 +116,5 @@ const nameOf = (path: string): string =>
   path
     .split(/[\\/]/)
     .filter((part) => part !== '')
-    .slice(/[\\/](model|train|training|heldout|images|images|data)[\\/]?$/i.test(path) ? -2 : -1)
+    .slice(/[\\/](model|train|training|heldout|images|pictures|data)[\\/]?$/i.test(path) ? -2 : -1)
     .join('/');

@@ -151,7 +151,7 @@ function header(title: string, training: TrainRecord, metrics: Metrics): Markup 
 function nameOf(path: string): string {
   const parts = path.split(/[\\/]/).filter((part) => part !== '');
   return (
-    parts.slice(/^(train|training|images|images|data)$/i.test(parts[parts.length - 1] ?? '') ? -2 : -1).join('/') ||
+    parts.slice(/^(train|training|images|pictures|data)$/i.test(parts[parts.length - 1] ?? '') ? -2 : -1).join('/') ||
     'Training'
   );
 }
