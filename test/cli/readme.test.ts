@@ -68,7 +68,7 @@ test('links lead to files, and the Node version is that of the package', () => {
   expect(manifest.engines.node).toContain(/Node (\d+\.\d+) or later/.exec(readme)?.[1] as string);
 });
 
-test('as long as the ledger has no measurement, the first screen says that no GPU has measured the project', () => {
+test('as long as the ledger has no measurement, the first screen says that nothing was measured on a GPU', () => {
   const record = /## Record\n([\s\S]*?)\n## /.exec(read('docs', 'gpu-ledger.md'))?.[1] ?? '';
   const rows = record
     .split('\n')
@@ -83,7 +83,7 @@ test('as long as the ledger has no measurement, the first screen says that no GP
   expect(rows.length).toBeGreaterThan(0);
   const measured = rows.some(([date]) => date !== '');
   const firstScreen = readme.split('\n').slice(0, 15).join('\n');
-  expect(firstScreen.includes('No GPU has measured this project yet')).toBe(!measured);
+  expect(firstScreen.includes('Not measured on a GPU yet')).toBe(!measured);
 });
 
 // As pasted, on a tiny dataset and model; only what decides the cost is added at the end.
