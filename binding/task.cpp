@@ -98,7 +98,7 @@ void Task::tell_progress(Napi::Env env) {
   if (settled_ || thrown_) return;
   try {
     Napi::Object event = Napi::Object::New(env);
-    event["stage"] = Napi::String::New(env, progress.stage);
+    event["type"] = Napi::String::New(env, progress.stage);
     event["done"] = Napi::Number::New(env, static_cast<double>(progress.done));
     event["total"] = Napi::Number::New(env, static_cast<double>(progress.total));
     on_progress_.Call({event});

@@ -15,7 +15,7 @@ export {
   worldRecord,
   writeWorld,
   type PlantedBox,
-  type WorldHooks,
+  type WorldEvent,
   type WorldSettings,
   type WorldSummary,
 } from './tools/world/world.js';

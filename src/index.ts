@@ -43,7 +43,8 @@ export {
 // the stages
 export { estimate, type Estimate, type EstimateOptions } from './tools/estimate/estimate.js';
 export { scan } from './stages/scan/scan.js';
-export type { Hooks, PipelineEvent, SplitOptions } from './pipeline/options.js';
+export type { Hooks, Progress } from './util/hooks.js';
+export type { PipelineEvent, SplitOptions } from './pipeline/options.js';
 export type { ScanEvent, ScanOptions, ScanSummary } from './stages/scan/options.js';
 export {
   Scorer,
@@ -54,7 +55,7 @@ export {
 } from './stages/scan/scorer.js';
 export { mine } from './stages/mine/mine.js';
 export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './stages/mine/options.js';
-export { writeReport, type ReportHooks, type ReportOptions, type ReportSummary } from './stages/report/report.js';
+export { writeReport, type ReportEvent, type ReportOptions, type ReportSummary } from './stages/report/report.js';
 export { cotypicality } from './stages/cotypicality/cotypicality.js';
 export type {
   Agreement,
@@ -68,7 +69,7 @@ export type {
 export { evaluate } from './stages/evaluate/evaluate.js';
 export type {
   Control,
-  EvaluateHooks,
+  EvaluateEvent,
   EvaluateOptions,
   EvaluateSummary,
   Figure,
@@ -88,7 +89,6 @@ export type {
   LabelLocalization,
   Localization,
   LocalizeEvent,
-  LocalizeHooks,
   LocalizeOptions,
   LocalizeSummary,
   MapFigures,
@@ -112,7 +112,7 @@ export { VERSION } from './runs/version.js';
 
 // images of a model
 export { train } from './stages/train/train.js';
-export type { TrainEvent, TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './stages/train/options.js';
+export type { TrainEvent, TrainOptions, TrainSettings, TrainSummary } from './stages/train/options.js';
 export type { TrainRecord } from './stages/train/record.js';
 export { SIZES, unetOfSize, type Shape, type Size, type SizeName } from './stages/train/sizes.js';
 export { writeTrainReport } from './stages/train/report.js';
@@ -166,7 +166,7 @@ export {
   type CaseResult,
   type OpSummary,
   type Verdict,
-  type VerifyHooks,
+  type VerifyEvent,
   type VerifyOptions,
   type VerifySummary,
 } from './tools/verify/verify.js';

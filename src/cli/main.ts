@@ -220,7 +220,7 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   try {
     if (one.native) {
       const { ensureSetup } = await import('../tools/setup/setup.js');
-      await ensureSetup({ log: (line) => output.log(line), signal: cancel.signal });
+      await ensureSetup({ onLog: (line) => output.log(line), signal: cancel.signal });
     }
     outcome = await one.handle(values, { output, signal: cancel.signal });
   } catch (thrown) {

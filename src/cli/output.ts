@@ -2,8 +2,8 @@
 import { Writable } from 'node:stream';
 
 import type { DiffmineError } from '../util/errors.js';
-import type { Progress } from '../engine/types.js';
 import { guardStreams, terminalOf, writeMessage, writeResult } from './streams.js';
+import type { Progress } from '../util/hooks.js';
 
 export interface OutputOptions {
   json: boolean;
@@ -24,7 +24,7 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   report: ['Report', 'images'],
   verify: ['Verifying', 'cases'],
   draw: ['Drawing', 'images'],
-  heat: ['Heat maps', 'maps'],
+  maps: ['Heat maps', 'maps'],
   prepare: ['Preparing', 'images'],
   train: ['Training', 'steps'],
   sample: ['Sampling', 'steps'],
@@ -88,7 +88,7 @@ export function printable(value: string): string {
 }
 
 interface Running {
-  stage: string;
+  type: string;
   started: number;
   first: number;
   /** when the bar was last drawn; 0 before */
@@ -186,11 +186,11 @@ export class Output {
 
   readonly progress = (event: ProgressEvent): void => {
     if (this.options.quiet || event.total <= 0) return;
-    const [title, unit] = STAGES[event.stage] ?? [event.stage, ''];
+    const [title, unit] = STAGES[event.type] ?? [event.type, ''];
     const now = performance.now();
-    if (this.running?.stage !== event.stage) {
+    if (this.running?.type !== event.type) {
       this.endProgress();
-      this.running = { stage: event.stage, started: now, first: event.done, drawn: 0 };
+      this.running = { type: event.type, started: now, first: event.done, drawn: 0 };
       this.printed ||= now;
     }
     const { running } = this;

@@ -66,7 +66,7 @@ export function onScan(output: Output): (event: ScanEvent) => void {
   return (event) => {
     switch (event.type) {
       case 'load':
-        output.progress({ stage: 'load', done: event.done, total: event.total });
+        output.progress({ type: 'load', done: event.done, total: event.total });
         break;
       case 'plan':
         output.log(
@@ -84,7 +84,7 @@ export function onScan(output: Output): (event: ScanEvent) => void {
         break;
       case 'unetCalls':
         output.progress({
-          stage: 'score',
+          type: 'score',
           done: event.done,
           total: event.total,
           rate: event.rate,
@@ -99,14 +99,14 @@ export function onMine(output: Output): (event: MineEvent) => void {
   return (event) => {
     switch (event.type) {
       case 'load':
-        output.progress({ stage: 'load', done: event.done, total: event.total });
+        output.progress({ type: 'load', done: event.done, total: event.total });
         break;
       case 'rank':
         output.debug(`${event.condition}: ${event.patches} patches ranked.`);
         break;
       case 'features':
         output.progress({
-          stage: 'features',
+          type: 'features',
           done: event.done,
           total: event.total,
           rate: event.rate,
@@ -114,7 +114,7 @@ export function onMine(output: Output): (event: MineEvent) => void {
         });
         break;
       case 'cluster':
-        output.progress({ stage: 'cluster', done: event.done, total: event.total });
+        output.progress({ type: 'cluster', done: event.done, total: event.total });
         output.debug(`${event.condition}: ${event.clusters} clusters, inertia ${event.inertia.toPrecision(4)}.`);
         break;
     }

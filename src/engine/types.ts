@@ -1,5 +1,8 @@
 // The typed mirror of the addon (binding/): what crosses between JavaScript and the core, in the core's nouns.
 // Everything else in TypeScript talks to src/engine/index.ts, which wraps this in classes.
+import type { Hooks } from '../util/hooks.js';
+
+export type { Progress } from '../util/hooks.js';
 
 export type DType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U8' | 'BOOL';
 
@@ -38,19 +41,8 @@ export interface BuildInfo {
   optimizations: Optimization[];
 }
 
-/** "load", "encode", "score", "features", "cluster"; units of `done` and `total` are the stage's (UNet calls, images, tensors). */
-export interface Progress {
-  stage: string;
-  done: number;
-  total: number;
-}
-
-/** Accepted by every asynchronous call. */
-export interface CallOptions {
-  /** Honoured between forward passes; the promise rejects with code CANCELLED. */
-  signal?: AbortSignal;
-  onProgress?: (progress: Progress) => void;
-}
+/** Accepted by every asynchronous call. Progress is of type "load", "encode", "score", "features" or "cluster". */
+export type CallOptions = Pick<Hooks, 'signal' | 'onProgress'>;
 
 /** Mirrors cpp/models/unet.h UNetConfig. src/models makes it from unet/config.json. */
 export interface UNetConfig {

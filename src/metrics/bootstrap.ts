@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { DiffmineError } from '../util/errors.js';
 import { Random } from '../util/random.js';
+import type { Hooks, Progress } from '../util/hooks.js';
 
 /** A figure and its 95 % interval over images; null where it cannot be computed, or nothing was resampled. */
 export interface Figure {
@@ -24,10 +25,7 @@ export interface BootstrapOptions {
   seed: number;
 }
 
-export interface BootstrapHooks {
-  signal?: AbortSignal;
-  onProgress?: (event: { stage: 'resample'; done: number; total: number }) => void;
-}
+export type BootstrapHooks = Pick<Hooks<Progress<'resample'>>, 'signal' | 'onProgress'>;
 
 /** The interval's fraction of the resamples on each side. */
 const TAIL = 0.025;
@@ -54,7 +52,7 @@ export async function bootstrapped(
   const random = new Random('bootstrap', seed);
   for (let time = 0; time < bootstrap; time++) {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Evaluating was cancelled.');
-    hooks.onProgress?.({ stage: 'resample', done: time, total: bootstrap });
+    hooks.onProgress?.({ type: 'resample', done: time, total: bootstrap });
     await setImmediate();
     const weights = new Uint32Array(images);
     for (const { members } of groups) {

@@ -3,7 +3,8 @@
 import { DiffmineError } from '../util/errors.js';
 import { ddimInvertStep, ddimStep, ddimTimesteps, drawNoise } from '../engine/index.js';
 import { float32, fromFloat32 } from '../engine/tensor.js';
-import type { Progress, ScheduleConfig, Tensor } from '../engine/types.js';
+import type { ScheduleConfig, Tensor } from '../engine/types.js';
+import type { Hooks, Progress } from '../util/hooks.js';
 
 /** The noise stream of sampling. */
 const SAMPLING = 4;
@@ -36,11 +37,8 @@ export interface DdimRequest {
   spacing?: string;
 }
 
-export interface DdimHooks {
-  /** honoured between steps */
-  signal?: AbortSignal;
-  /** stage "sample", in steps of images */
-  onProgress?: (progress: Progress) => void;
+/** Cancelled between steps; progress is in steps of images. */
+export interface DdimHooks extends Pick<Hooks<Progress<'sample'>>, 'signal' | 'onProgress'> {
   /** x after the step from `t`, of the images from `first` on */
   onStep?: (t: number, x: Tensor, first: number) => void;
 }
@@ -135,7 +133,7 @@ export async function sampleDdim(
       x = ddimStep(schedule, steps, t, x, output).prevSample;
       hooks.onStep?.(t, x, begin);
       hooks.onProgress?.({
-        stage: 'sample',
+        type: 'sample',
         done: begin * steps + own.length * (step + 1),
         total: rows.length * steps,
       });
@@ -175,7 +173,7 @@ export async function invertDdim(
       ),
     );
     hooks.onStep?.(t, x, 0);
-    hooks.onProgress?.({ stage: 'sample', done: rows.length * (step + 1), total: rows.length * steps });
+    hooks.onProgress?.({ type: 'sample', done: rows.length * (step + 1), total: rows.length * steps });
   }
   return x;
 }

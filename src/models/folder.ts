@@ -443,10 +443,10 @@ function summarize(
 /** The model's own size, in pixels; said where the model does not give it. */
 export function defaultSize(
   { path: folder, sampleSize, sampleSizeOf: of }: Pick<ModelFolder, 'path' | 'sampleSize' | 'sampleSizeOf'>,
-  log?: (sentence: string) => void,
+  onLog?: (sentence: string) => void,
 ): number {
   if (of !== 'unet')
-    log?.(
+    onLog?.(
       `The UNet of '${folder}' gives no sample_size: the size is ${sampleSize} px${of === 'vae' ? ", the VAE's" : ''} (--size sets another).`,
     );
   return sampleSize;

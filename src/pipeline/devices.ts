@@ -12,20 +12,20 @@ type Asked = Pick<SplitOptions, 'device' | 'devices' | 'workers'>;
 /**
  * The devices asked for: one, or those of `devices` in order, a process each.
  *
- * @param log told what `auto` has chosen
+ * @param onLog told what `auto` has chosen
  * @throws DEVICE_UNAVAILABLE where one is not there or cannot do the precision; INVALID_ARGUMENT for a mixture of kinds (their results differ by rounding), or
  *   together with `device` or `workers`
  */
 export function chooseDevices(
   options: Asked,
   dtype: Dtype,
-  log?: (sentence: string) => void,
+  onLog?: (sentence: string) => void,
 ): [DeviceInfo, ...DeviceInfo[]] {
   const { device = 'auto', devices, workers } = options;
   if (workers !== undefined) wholeNumber(workers, 1, '--workers');
   if (devices === undefined) {
     const chosen = chooseDevice(device, dtype);
-    if (device === 'auto') log?.(`Device: ${chosen.id} (${chosen.name}).`);
+    if (device === 'auto') onLog?.(`Device: ${chosen.id} (${chosen.name}).`);
     return [chosen];
   }
   if (device !== 'auto')

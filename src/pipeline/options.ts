@@ -36,11 +36,3 @@ export type PipelineEvent =
   | { type: 'image'; image: string; done: number; total: number; reason?: string }
   /** UNet calls: `rate` per second since the first one, `secondsLeft` at that rate */
   | { type: 'unetCalls'; done: number; total: number; rate: number; secondsLeft: number };
-
-/** What long work may be given. */
-export interface Hooks<Event> {
-  signal?: AbortSignal;
-  onProgress?: (event: Event) => void;
-  /** a sentence worth telling: what was chosen, what is waited for */
-  log?: (sentence: string) => void;
-}

@@ -6,9 +6,10 @@ import { Meter, type Counter } from './progress.js';
 import { schedule, waitingFor, type Slots } from './schedule.js';
 import { doShard } from './shard.js';
 import { shardsOf } from './shards.js';
-import type { Hooks, PipelineEvent, SplitOptions } from './options.js';
+import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, PipelineSummary, ShardCounts, ShardedStage } from './stage.js';
 import { startWorkers } from './workers.js';
+import type { Hooks } from '../util/hooks.js';
 
 /**
  * Does the shards of a stage that are this call's and not yet finished. Several calls may work on one folder at once: each shard is done by one of them,
@@ -87,7 +88,7 @@ async function work<Options extends SplitOptions>(
   const { slots, close } = processes
     ? await startWorkers(stage.module, options, processes, meter, hooks)
     : await startHere(stage, options.threads, meter, hooks);
-  const onWaiting = async (shards: number[]): Promise<void> => hooks.log?.(await waitingFor(stage.folder, shards));
+  const onWaiting = async (shards: number[]): Promise<void> => hooks.onLog?.(await waitingFor(stage.folder, shards));
   try {
     return await schedule(todo, slots, { ...(hooks.signal ? { signal: hooks.signal } : {}), onWaiting });
   } finally {
@@ -113,7 +114,7 @@ export async function startHere(
     await engine.loadModel(stage.model.source, {
       ...call,
       onProgress: (event) =>
-        event.stage === 'load' && hooks.onProgress?.({ type: 'load', done: event.done, total: event.total }),
+        event.type === 'load' && hooks.onProgress?.({ type: 'load', done: event.done, total: event.total }),
     });
     const workOn = await stage.prepare(engine, call);
     return {

@@ -1,7 +1,8 @@
 // Counts what is done, and turns it into events with a rate and the time left.
 import { DiffmineError } from '../util/errors.js';
 import { count } from '../web/html.js';
-import type { Hooks, PipelineEvent } from './options.js';
+import type { PipelineEvent } from './options.js';
+import type { Hooks } from '../util/hooks.js';
 
 /** Events of UNet calls are sent at most this often, ms. */
 const INTERVAL = 100;

@@ -2,8 +2,9 @@
 import { DiffmineError } from '../util/errors.js';
 import { Tally, type Counter } from './progress.js';
 import type { ShardOutcome } from './schedule.js';
-import type { Hooks, PipelineEvent } from './options.js';
+import type { PipelineEvent } from './options.js';
 import type { ShardedStage, WorkOnShard } from './stage.js';
+import type { Hooks } from '../util/hooks.js';
 
 /**
  * Does a shard unless another process is at it. One that another process has finished is counted as done, without its UNet calls.
@@ -18,7 +19,7 @@ export async function doShard(
   work: WorkOnShard,
   shard: number,
   counter: Counter,
-  hooks: Pick<Hooks<PipelineEvent>, 'signal' | 'log'>,
+  hooks: Pick<Hooks<PipelineEvent>, 'signal' | 'onLog'>,
 ): Promise<ShardOutcome> {
   const { folder } = stage;
   const lock = await folder.lockShard(shard);
@@ -43,7 +44,7 @@ async function untilItFits(
   work: WorkOnShard,
   shard: number,
   counter: Counter,
-  { signal, log }: Pick<Hooks<PipelineEvent>, 'signal' | 'log'>,
+  { signal, onLog }: Pick<Hooks<PipelineEvent>, 'signal' | 'onLog'>,
 ): Promise<void> {
   const notes: string[] = [];
   for (let { batch } = folder.manifest.options; ;) {
@@ -56,7 +57,7 @@ async function untilItFits(
       if (!(error instanceof DiffmineError && error.code === 'OUT_OF_MEMORY') || batch <= minBatch) throw error;
       const smaller = Math.max(minBatch, Math.floor(batch / 2));
       notes.push(`Out of memory at batch ${batch}: restarted with batch ${smaller}.`);
-      log?.(`Shard ${shard}: out of memory at batch ${batch}, restarting it with batch ${smaller}.`);
+      onLog?.(`Shard ${shard}: out of memory at batch ${batch}, restarting it with batch ${smaller}.`);
       meter.undo();
       batch = smaller;
     }

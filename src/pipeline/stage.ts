@@ -4,8 +4,9 @@ import type { ModelFolder } from '../models/index.js';
 import type { CallOptions, DeviceInfo, Dtype, EngineOptions } from '../engine/types.js';
 import type { Engine } from '../engine/index.js';
 import type { ShardedFolder, ShardedManifest } from '../runs/sharded.js';
-import type { Hooks, PipelineEvent, SplitOptions } from './options.js';
+import type { PipelineEvent, SplitOptions } from './options.js';
 import type { Counter } from './progress.js';
+import type { Hooks } from '../util/hooks.js';
 
 /** How many items of a finished shard were done and skipped. */
 export interface ShardCounts {

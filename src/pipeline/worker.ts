@@ -4,9 +4,10 @@ import { asDiffmineError } from '../util/errors.js';
 import { startHere } from './pipeline.js';
 import type { Counter } from './progress.js';
 import type { Slots } from './schedule.js';
-import type { Hooks, PipelineEvent, SplitOptions } from './options.js';
+import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, ShardedStage } from './stage.js';
 import type { Count, FromWorker, ToWorker } from './workers.js';
+import type { Hooks } from '../util/hooks.js';
 
 const abort = new AbortController();
 let slots: Slots | undefined;
@@ -43,7 +44,7 @@ const counter: Counter = {
 };
 
 async function begin({ module, options }: Extract<ToWorker, { type: 'begin' }>): Promise<void> {
-  const hooks: Hooks<PipelineEvent> = { signal: abort.signal, log: (sentence) => send({ type: 'log', sentence }) };
+  const hooks: Hooks<PipelineEvent> = { signal: abort.signal, onLog: (sentence) => send({ type: 'log', sentence }) };
   const { open } = (await import(module)) as { open: OpenStage<SplitOptions, ShardedStage> };
   const stage = await open(options, { signal: abort.signal }); // the parent has logged what there is to say
   slots = await startHere(stage, options.threads, counter, hooks);

@@ -9,7 +9,8 @@ import { asDiffmineError, DiffmineError, type ErrorCode } from '../util/errors.j
 import { threadsOf } from './devices.js';
 import { Tally, type Counter } from './progress.js';
 import { SlotLost, type ShardOutcome, type Slot, type Slots } from './schedule.js';
-import type { Hooks, PipelineEvent, SplitOptions } from './options.js';
+import type { PipelineEvent, SplitOptions } from './options.js';
+import type { Hooks } from '../util/hooks.js';
 
 /** Times that a process is started again without a shard finished in between. */
 const RESTARTS = 3;
@@ -53,7 +54,7 @@ class WorkerProcess {
       else if (message.type === 'done') this.pending?.resolve(message.outcome);
       else if (message.type === 'failed') this.fail(message);
       else if (message.type === 'count') replayCount(meter, message.call);
-      else hooks.log?.(message.sentence);
+      else hooks.onLog?.(message.sentence);
     });
     this.ended = new Promise((resolve) => {
       const end = (how: string): void => {
@@ -155,7 +156,7 @@ class Worker {
         this.deaths += 1;
         const how = `The process of ${this.device} ended ${error.message} ${when}`;
         if (this.deaths <= RESTARTS) {
-          this.hooks.log?.(`${how}; it is started again (${this.deaths} of ${RESTARTS}).`);
+          this.hooks.onLog?.(`${how}; it is started again (${this.deaths} of ${RESTARTS}).`);
           await sleep(PAUSE * this.deaths, undefined, this.hooks.signal ? { signal: this.hooks.signal } : {}).catch(
             () => undefined,
           );
@@ -239,14 +240,15 @@ export async function startWorkers(
     await close();
     throw asDiffmineError(errors.find((error) => !(error instanceof SlotLost)) ?? lost[0]?.reason);
   }
-  for (const { reason } of lost) hooks.log?.(`${reason.message} The other processes continue without it.`);
+  for (const { reason } of lost) hooks.onLog?.(`${reason.message} The other processes continue without it.`);
   const slots = workers
     .filter((_, i) => begun[i]?.status === 'fulfilled')
     .map(
       ({ slot }): Slot =>
         async (shard) =>
           slot(shard).catch((error: unknown) => {
-            if (error instanceof SlotLost) hooks.log?.(`${error.message} Other processes do its part, if any is left.`);
+            if (error instanceof SlotLost)
+              hooks.onLog?.(`${error.message} Other processes do its part, if any is left.`);
             else cancel(); // what the others are at would be lost on a user who has to act first
             throw error;
           }),

@@ -6,6 +6,7 @@ import { DiffmineError } from '../util/errors.js';
 import { contentOf } from '../data/content.js';
 import type { ListFile, Rows } from './list.js';
 import type { Cell, Row } from './tables.js';
+import type { Hooks } from '../util/hooks.js';
 
 /** A count and the first of what was counted. */
 class Counted {
@@ -84,11 +85,6 @@ export interface WithContents {
   shardContents(shard: number): Promise<ReadonlyMap<number, string | null>>;
 }
 
-export interface CheckHooks {
-  signal?: AbortSignal | undefined;
-  log?: ((sentence: string) => void) | undefined;
-}
-
 /**
  * Checks that images which were worked on still have the content that they had then. Only files whose modification time is not the one of the list are
  * read: copies of a dataset and checkouts have other times, and are as good.
@@ -102,7 +98,7 @@ export async function checkContents(
   shards: Iterable<number>,
   imageAt: (place: number) => Pick<DatasetImage, 'path' | 'file' | 'mtime'> | undefined,
   redo: readonly string[],
-  { signal, log }: CheckHooks = {},
+  { signal, onLog }: Pick<Hooks, 'signal' | 'onLog'> = {},
 ): Promise<void> {
   const changed = new Counted();
   const places: string[] = [];
@@ -116,7 +112,7 @@ export async function checkContents(
     });
     if (suspects.length === 0) continue;
     if (same === 0)
-      log?.('Some images have other modification times than when this run began: comparing their content.');
+      onLog?.('Some images have other modification times than when this run began: comparing their content.');
     const before = await folder.shardContents(shard);
     let found = false;
     for (let i = 0; i < suspects.length; i += TOGETHER) {
@@ -136,7 +132,7 @@ export async function checkContents(
   const [told] = changed.tell('changed since this run worked on them');
   if (told === undefined) {
     if (same > 0)
-      log?.(`${same} ${same === 1 ? 'image has' : 'images have'} another modification time but the same content.`);
+      onLog?.(`${same} ${same === 1 ? 'image has' : 'images have'} another modification time but the same content.`);
     return;
   }
   const removed = [

@@ -10,6 +10,7 @@ import { LIST, LIST_RECORD, ListFile, writeList, type ListRecord, type Rows } fr
 import { LockFolder, type Lock } from './locks.js';
 import { list, members, text, whole, type Shape } from './shape.js';
 import type { Row, Schema } from './tables.js';
+import type { Hooks } from '../util/hooks.js';
 
 export const MANIFEST = 'manifest.json';
 
@@ -186,11 +187,9 @@ export async function openFolder<M extends ShardedManifest, R extends Row>(
   return { manifest, list: await ListFile.open<R>(path, manifest.index) };
 }
 
-export interface BeginOptions {
+export interface BeginOptions extends Pick<Hooks, 'signal' | 'onLog'> {
   /** the draft's batch is a proposal: several that begin at once may have seen different amounts of free memory, and the first one's stands */
-  anyBatch?: boolean;
-  signal?: AbortSignal | undefined;
-  log?: ((sentence: string) => void) | undefined;
+  anyBatch?: boolean | undefined;
 }
 
 /**
@@ -237,7 +236,7 @@ async function writeFirst<M extends ShardedManifest>(
   path: string,
   draft: Draft<M>,
   rows: Rows,
-  { signal, log }: BeginOptions,
+  { signal, onLog }: BeginOptions,
 ): Promise<M> {
   const folder = resolve(path);
   await mkdir(folder, { recursive: true });
@@ -255,7 +254,7 @@ async function writeFirst<M extends ShardedManifest>(
   for (const name of ['shards', 'locks']) await mkdir(join(folder, name), { recursive: true });
   const lock = await new LockFolder(join(folder, 'locks')).wait('begin', {
     signal,
-    onWaiting: (holder) => log?.(`Waiting for ${holder}, which begins ${path}.`),
+    onWaiting: (holder) => onLog?.(`Waiting for ${holder}, which begins ${path}.`),
   });
   try {
     const first = await readManifestOf(kind, folder);

@@ -35,7 +35,7 @@ test('a cell that does not fit is skipped with the reason, the others are measur
   const subject = await openSubject('synthetic:tiny');
   const lines: string[] = [];
   const { cells, starts } = await benchCells(subject, planCells(subject, options), options, undefined, 50e6, {
-    log: (line) => lines.push(line),
+    onLog: (line) => lines.push(line),
   });
   expect(
     cells.map(({ input, batch, measured, skipped }) => [input[1], batch, measured !== undefined, skipped]),

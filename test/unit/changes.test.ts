@@ -56,7 +56,7 @@ async function again(
 ): Promise<{ summary?: ScanSummary; log: string[]; error?: { code: string; message: string; hint?: string } }> {
   const log: string[] = [];
   try {
-    return { summary: await scan(options(more), { log: (line) => log.push(line) }), log };
+    return { summary: await scan(options(more), { onLog: (line) => log.push(line) }), log };
   } catch (thrown) {
     return { log, error: thrown as { code: string; message: string } };
   }

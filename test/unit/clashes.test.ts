@@ -57,7 +57,7 @@ async function scanOf(
   const resolved = await resolveOptions(
     { model: TEXT, size: 'source', patch: 16, batch: 8, device: 'cpu', ...options },
     'test',
-    { log: (sentence) => told.push(sentence) },
+    { onLog: (sentence) => told.push(sentence) },
   );
   return { told, resolved };
 }
@@ -245,7 +245,7 @@ describe('elsewhere', () => {
       device: 'cpu',
       batch: 8,
     } as const;
-    await resolveTranslation(options, { log: (sentence) => told.push(sentence) });
+    await resolveTranslation(options, { onLog: (sentence) => told.push(sentence) });
     expect(told).toEqual(
       expect.arrayContaining([
         expect.stringMatching(/"Paris", "paris" are one prompt .* changes nothing/),

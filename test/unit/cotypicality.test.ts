@@ -380,7 +380,7 @@ describe('runs', () => {
 
   test('other groups need no scores again; other scores need another folder', async () => {
     const log: string[] = [];
-    const same = await cotypicality(options(), { log: (line) => void log.push(line) });
+    const same = await cotypicality(options(), { onLog: (line) => void log.push(line) });
     expect([same.unetCalls, log.filter((line) => line.startsWith('Grouped already'))]).toEqual([
       0,
       ['Grouped already with these options.'],

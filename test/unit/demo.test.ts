@@ -124,7 +124,7 @@ describe('a demo', () => {
 
   test('with other options, it replaces what they change, and leaves nothing behind', async () => {
     const log: string[] = [];
-    const other = await demo(options({ samples: 1, seed: 7 }), { log: (line) => log.push(line) });
+    const other = await demo(options({ samples: 1, seed: 7 }), { onLog: (line) => log.push(line) });
     expect(other.scan).toMatchObject({ samples: 1, resumed: false });
     expect(log.join('\n')).toMatch(/again: .*dataset: .*samples: this run has 2, you asked for 1/);
     expect(other.world.seed).toBe(7);
@@ -194,7 +194,7 @@ describe('a full demo', () => {
     ]).toEqual([0, 0, 0]);
     expect(again.full?.translation.quality).toEqual(first.full?.translation.quality);
     const log: string[] = [];
-    const other = await demo(full({ samples: 1 }), { log: (line) => log.push(line) });
+    const other = await demo(full({ samples: 1 }), { onLog: (line) => log.push(line) });
     expect(other.full).toMatchObject({
       translation: { resumed: true, unetCalls: 0 },
       cotypicality: { resumed: false },

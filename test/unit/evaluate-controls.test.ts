@@ -258,7 +258,7 @@ describe('what is kept', () => {
     expect(readFileSync(at('reported', 'report', 'index.html'), 'utf8')).toContain('data/evaluation.js');
 
     const said: string[] = [];
-    await evaluate(at('reported'), { boxes, bootstrap: 3, gridImages: 1 }, { log: (line) => said.push(line) });
+    await evaluate(at('reported'), { boxes, bootstrap: 3, gridImages: 1 }, { onLog: (line) => said.push(line) });
     expect(data()).toContain('"bootstrap":3');
     expect(said).toEqual([`The report shows the evaluation: ${at('reported', 'report', 'index.html')}`]);
 

@@ -169,7 +169,7 @@ test('where another process mines the run this one waits for it', async () => {
   const lock = await locks.acquire('mine');
   const log: string[] = [];
   await mine(run, options, {
-    log: (line) => {
+    onLog: (line) => {
       log.push(line);
       void lock?.release();
     },
@@ -178,7 +178,7 @@ test('where another process mines the run this one waits for it', async () => {
 
   const again = await locks.acquire('mine');
   const abort = new AbortController();
-  await expect(mine(run, options, { signal: abort.signal, log: () => abort.abort() })).rejects.toMatchObject({
+  await expect(mine(run, options, { signal: abort.signal, onLog: () => abort.abort() })).rejects.toMatchObject({
     code: 'CANCELLED',
   });
   await again?.release();

@@ -97,7 +97,7 @@ describe('a latent model with text', () => {
   beforeAll(async () => {
     reference = golden('tiny-sd15');
     const { source } = await openModel(path.join(GOLDEN, 'tiny-sd15'));
-    await engine.loadModel(source, { onProgress: ({ stage }) => stages.push(stage) });
+    await engine.loadModel(source, { onProgress: ({ type }) => stages.push(type) });
     conditions = await engine.prepareConditions(input('cond.out.last_hidden_state'));
   });
 
@@ -187,7 +187,7 @@ describe('a latent model with text', () => {
       expect(top[0]?.standardError).toBeGreaterThan(0);
     });
     expect(timesteps).toEqual(int64Numbers(input('typicality_0_64x64.in.t')));
-    expect(events.at(-1)).toEqual({ stage: 'score', done: 32, total: 32 });
+    expect(events.at(-1)).toEqual({ type: 'score', done: 32, total: 32 });
   });
 
   it('tells the seconds of its stages where they are asked for', async () => {
@@ -447,7 +447,7 @@ describe('tasks', () => {
       { clusters: 2, restarts: 500, seed: 1, iterations: 1 },
       { onProgress: (event) => events.push(event) },
     );
-    expect(events.at(-1)).toEqual({ stage: 'cluster', done: 500, total: 500 });
+    expect(events.at(-1)).toEqual({ type: 'cluster', done: 500, total: 500 });
     expect(events.length).toBeLessThan(500);
     const done = events.map((event) => event.done);
     expect(done).toEqual([...done].sort((a, b) => a - b));

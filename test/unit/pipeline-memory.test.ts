@@ -70,7 +70,7 @@ const notes = [12, 6].map((batch) => `Out of memory at batch ${batch}: restarted
 
 /** The last totals that were told. */
 function listen(): {
-  hooks: { onProgress: (event: { type: string }) => void; log: (line: string) => void };
+  hooks: { onProgress: (event: { type: string }) => void; onLog: (line: string) => void };
   told: PipelineEvent[];
   log: string[];
 } {
@@ -79,7 +79,7 @@ function listen(): {
   return {
     told,
     log,
-    hooks: { onProgress: (event) => void told.push(event as PipelineEvent), log: (line) => void log.push(line) },
+    hooks: { onProgress: (event) => void told.push(event as PipelineEvent), onLog: (line) => void log.push(line) },
   };
 }
 

@@ -381,11 +381,11 @@ describe('writeReport', () => {
 
   test('every patch has its tile, its place and its numbers', async () => {
     const run = await makeRun({ skipped: [{ image: 'x.bmp', label: 'a/b', reason: 'is not an image' }] });
-    const events: { stage: string; done: number; total: number }[] = [];
+    const events: { type: string; done: number; total: number }[] = [];
     const summary = await writeReport(run, {}, { onProgress: (event) => events.push(event) });
     const report = join(run, 'report');
     expect(summary).toMatchObject({ path: join(report, 'index.html'), labels: 4, images: 9, maps: 9, missing: [] });
-    expect(events.at(-1)).toEqual({ stage: 'report', done: 9, total: 9 });
+    expect(events.at(-1)).toEqual({ type: 'report', done: 9, total: 9 });
     const page = load(report);
     expect(page.run.labels.map(({ label }) => label)).toEqual(LABELS);
     expect(page.run).toMatchObject({ skipped: { count: 1 }, maps: { kept: true, shown: 9 }, missing: { count: 0 } });
@@ -479,7 +479,7 @@ describe('writeReport', () => {
     const gone = images[0]!.path;
     unlinkSync(join(moved, gone));
     const lines: string[] = [];
-    const summary = await writeReport(run, { dataset: moved }, { log: (line) => lines.push(line) });
+    const summary = await writeReport(run, { dataset: moved }, { onLog: (line) => lines.push(line) });
     expect(summary.missing).toEqual([
       { image: gone, reason: `The image '${gone.split('/').pop()}' cannot be read: there is no such file.` },
     ]);
@@ -528,7 +528,7 @@ describe('writeReport', () => {
       run,
       {},
       {
-        log: (line) => {
+        onLog: (line) => {
           lines.push(line);
           void lock?.release();
         },
@@ -541,7 +541,7 @@ describe('writeReport', () => {
   test('without maps it says so', async () => {
     const run = await makeRun({ maps: false });
     const lines: string[] = [];
-    const summary = await writeReport(run, {}, { log: (line) => lines.push(line) });
+    const summary = await writeReport(run, {}, { onLog: (line) => lines.push(line) });
     expect(summary).toMatchObject({ maps: 0, bytes: { maps: 0 } });
     expect(lines.join('\n')).toContain('--no-maps');
     expect(load(join(run, 'report')).run.maps).toEqual({ kept: false, shown: 0 });

@@ -202,8 +202,8 @@ describe('DDIM', () => {
     const controller = new AbortController();
     const work = sampleDdim(schedule, { ...request, batch: 4 }, denoise, {
       signal: controller.signal,
-      onProgress: ({ stage, done, total }) => {
-        expect([stage, total]).toEqual(['sample', 20]);
+      onProgress: ({ type, done, total }) => {
+        expect([type, total]).toEqual(['sample', 20]);
         events.push(done);
         if (done === 12) controller.abort();
       },

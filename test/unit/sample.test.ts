@@ -147,9 +147,9 @@ describe('a class model of folded pixels', () => {
       { ...fold, out: at('stopped'), batch: 2 },
       {
         signal: controller.signal,
-        onProgress: ({ stage, done, total }) => {
-          seen.push(stage);
-          if (stage !== 'sample') return;
+        onProgress: ({ type, done, total }) => {
+          seen.push(type);
+          if (type !== 'sample') return;
           expect(total).toBe(27);
           if (done === 5) controller.abort();
         },
@@ -219,7 +219,7 @@ describe('a text model of latents', () => {
     const said: string[] = [];
     await sample(
       { ...text, count: 1, guidanceScale: 1, prompt: 'A car.', out: at('same') },
-      { log: (line) => said.push(line) },
+      { onLog: (line) => said.push(line) },
     );
     expect(said[0]).toContain('the same for every label');
     expect(await furthest(['same', '1920', '00000.png'], ['same', '1980', '00000.png'])).toBeLessThanOrEqual(1);

@@ -304,7 +304,7 @@ test('prompts that may not be meant are told', async () => {
   const log: string[] = [];
   const long = Array(80).fill('car').join(' ');
   await resolveOptions(base('run', { prompt: 'A car.', nullPrompt: long }), '0', {
-    log: (line) => void log.push(line),
+    onLog: (line) => void log.push(line),
   });
   expect(log).toEqual([
     'The prompt is the same for every label: "A car." has no {label}.',

@@ -653,7 +653,7 @@ describe('a text model', () => {
       device: 'cpu',
       threads: 1,
     };
-    const summary = await translate({ ...options, to: ['1980', '2010'] }, { log: (line) => notes.push(line) });
+    const summary = await translate({ ...options, to: ['1980', '2010'] }, { onLog: (line) => notes.push(line) });
     expect(notes.filter((line) => line.includes('No image has the label'))).toHaveLength(1);
     expect(summary).toMatchObject({ complete: true, translated: 2, translations: 3 });
     const { sequences } = await openParallel(at('text'));

@@ -352,7 +352,7 @@ export const benchCommand = command({
           : { pipeline: { model, dataset, samples: values['pipeline-samples'] } }),
         ...(values.reference ? { reference: defined({ top: values.top, dtype: values['reference-dtype'] }) } : {}),
       },
-      { signal, log: (line) => output.log(line) },
+      { signal, onLog: (line) => output.log(line) },
     );
     const comparison = baseline && compare(baseline, report, values.tolerance ?? 0.05);
     if (values.out !== undefined) await writeFileAtomic(values.out, `${JSON.stringify(report, null, 1)}\n`);

@@ -75,10 +75,10 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
         );
         break;
       case 'project':
-        output.progress({ stage: 'project', done: event.done, total: event.total });
+        output.progress({ type: 'project', done: event.done, total: event.total });
         break;
       case 'report':
-        output.progress({ stage: 'report', done: event.done, total: event.total });
+        output.progress({ type: 'report', done: event.done, total: event.total });
         break;
       case 'load':
       case 'image':
@@ -174,7 +174,7 @@ export const cotypicalityCommand = command({
           maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
         }),
       },
-      { signal, onProgress: onCotypicality(output), log: (line) => output.log(line) },
+      { signal, onProgress: onCotypicality(output), onLog: (line) => output.log(line) },
     );
     for (const note of summary.notes) output.log(note);
     return { text: cotypicalityText(summary), json: summary };

@@ -112,7 +112,7 @@ function onDemo(output: Output): (event: DemoEvent) => void {
         output.log(TITLES[event.stage]);
         break;
       case 'progress':
-        output.progress(event);
+        output.progress(event.event);
         break;
       case 'scan':
         scan(event.event);
@@ -153,7 +153,7 @@ export const demoCommand = command({
     if (values.holdout !== undefined)
       throw new DiffmineError('INVALID_ARGUMENT', '--holdout is for --data-only: all images of the demo are held out.');
     const { ensureSetup } = await import('../../tools/setup/setup.js');
-    await ensureSetup({ log: (line) => output.log(line), signal });
+    await ensureSetup({ onLog: (line) => output.log(line), signal });
     const { demo } = await import('../../tools/demo/demo.js');
     const {
       out,
@@ -185,7 +185,7 @@ export const demoCommand = command({
         threads,
         dtype,
       }),
-      { signal, onProgress: onDemo(output), log: (line) => output.log(line) },
+      { signal, onProgress: onDemo(output), onLog: (line) => output.log(line) },
     );
     return { text: demoText(summary), json: summary };
   },

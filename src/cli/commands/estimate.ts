@@ -30,7 +30,7 @@ export const estimateCommand = command({
     const { estimate } = await import('../../tools/estimate/estimate.js');
     const calibrate = values.rate === undefined && !values['no-calibrate'];
     const options = { ...scanOptions(values), ...defined({ rate: values.rate, calibrate }) };
-    const found = await estimate(options, { signal, onProgress: onScan(output), log: (line) => output.log(line) });
+    const found = await estimate(options, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });
     return { text: estimateText(found), json: found };
   },
 });

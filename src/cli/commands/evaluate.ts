@@ -189,7 +189,7 @@ export const evaluateCommand = command({
     const summary = await evaluate(
       run,
       { boxes, ...defined(options) },
-      { signal, onProgress: output.progress, log: (line) => output.log(line) },
+      { signal, onProgress: output.progress, onLog: (line) => output.log(line) },
     );
     return { text: evaluateText(summary), json: summary };
   },

@@ -146,13 +146,11 @@ function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
   });
 }
 
-const STAGES = { maps: 'heat', resample: 'resample', draw: 'draw' } as const;
-
 function onLocalize(output: Output): (event: LocalizeEvent) => void {
   const scanning = onScan(output);
   return (event) => {
-    if ('of' in event) scanning(event);
-    else output.progress({ stage: STAGES[event.type], done: event.done, total: event.total });
+    if (event.type === 'maps' || event.type === 'resample' || event.type === 'draw') output.progress(event);
+    else scanning(event);
   };
 }
 
@@ -177,7 +175,7 @@ export const localizeCommand = command({
     const summary = await localize(localizeOptions(values), {
       signal,
       onProgress: onLocalize(output),
-      log: (line) => output.log(line),
+      onLog: (line) => output.log(line),
     });
     for (const one of [summary.scan, summary.baseline]) if (one) requireScores(one as ScanSummary);
     return { text: localizeText(summary), json: summary };

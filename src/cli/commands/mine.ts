@@ -39,7 +39,7 @@ export const mineCommand = command({
     const summary = await mine(values.run, options, {
       signal,
       onProgress: onMine(output),
-      log: (line) => output.log(line),
+      onLog: (line) => output.log(line),
     });
     for (const note of summary.notes) output.log(note);
     return { text: mineText(summary), json: summary };

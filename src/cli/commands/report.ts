@@ -13,7 +13,7 @@ export const reportCommand = command({
     const summary = await writeReport(run, defined({ dataset, controlPatches, title }), {
       signal,
       onProgress: output.progress,
-      log: (line) => output.log(line),
+      onLog: (line) => output.log(line),
     });
     return { text: summary.path, json: summary };
   },

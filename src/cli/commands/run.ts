@@ -18,14 +18,14 @@ export const runCommand = command({
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
-    const log = (line: string): void => output.log(line);
+    const onLog = (line: string): void => output.log(line);
     const { checkMining, mine } = await import('../../stages/mine/mine.js');
     const { openModel } = await import('../../models/index.js');
     checkMining(mineOptions(values), (await openModel(values.model, defined({ variant: values.variant }))).source);
     const { scan } = await import('../../stages/scan/scan.js');
     const scanned = await scan(
       { ...scanOptions(values), ...scanWork(values) },
-      { signal, onProgress: onScan(output), log },
+      { signal, onProgress: onScan(output), onLog },
     );
     output.log(scanText(scanned));
     requireScores(scanned);
@@ -37,7 +37,7 @@ export const runCommand = command({
         ...mineOptions(values),
         ...defined({ model: values.model, variant: values.variant, dataset: values.dataset, device, threads }),
       },
-      { signal, onProgress: onMine(output), log },
+      { signal, onProgress: onMine(output), onLog },
     );
     for (const note of mined.notes) output.log(note);
     output.log(mineText(mined));
@@ -48,7 +48,7 @@ export const runCommand = command({
       {
         signal,
         onProgress: output.progress,
-        log,
+        onLog,
       },
     );
     return { text: report.path, json: { scan: scanned, mine: mined, report } };

@@ -63,7 +63,7 @@ export const sampleCommand = command({
         threads,
       }),
     };
-    const summary = await sample(options, { signal, onProgress: output.progress, log: (line) => output.log(line) });
+    const summary = await sample(options, { signal, onProgress: output.progress, onLog: (line) => output.log(line) });
     return { text: sampleText(summary), json: summary };
   },
 });

@@ -41,7 +41,7 @@ export const scanCommand = command({
     const { scan } = await import('../../stages/scan/scan.js');
     const summary = await scan(
       { ...scanOptions(values), ...scanWork(values) },
-      { signal, onProgress: onScan(output), log: (line) => output.log(line) },
+      { signal, onProgress: onScan(output), onLog: (line) => output.log(line) },
     );
     requireScores(summary);
     return { text: scanText(summary), json: summary };

@@ -13,7 +13,7 @@ export const setupCommand = command({
       throw new DiffmineError('INVALID_ARGUMENT', '--cuda and --no-cuda exclude each other.', 'Give one of them.');
     const { setup } = await import('../../tools/setup/setup.js');
     const cuda = values.cuda ? true : values['no-cuda'] ? false : undefined;
-    const summary = await setup({ libtorch: values.libtorch, cuda }, { log: (line) => output.log(line), signal });
+    const summary = await setup({ libtorch: values.libtorch, cuda }, { onLog: (line) => output.log(line), signal });
     const { version, source, folder } = summary.libtorch;
     return {
       text: `${summary.built ? 'Built' : 'Up to date'}: ${summary.addon} (LibTorch ${version} from ${source}: ${folder})`,

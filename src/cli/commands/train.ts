@@ -26,10 +26,10 @@ function onTrain(output: Output): (event: TrainEvent) => void {
   return (event) => {
     switch (event.type) {
       case 'load':
-        output.progress({ stage: 'load', done: event.done, total: event.total });
+        output.progress({ type: 'load', done: event.done, total: event.total });
         break;
       case 'prepare':
-        output.progress({ stage: 'prepare', done: event.done, total: event.total });
+        output.progress({ type: 'prepare', done: event.done, total: event.total });
         break;
       case 'plan':
         output.log(
@@ -39,7 +39,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         break;
       case 'step':
         output.progress({
-          stage: 'train',
+          type: 'train',
           done: event.step,
           total: event.steps,
           rate: event.rate,
@@ -141,7 +141,7 @@ export const trainCommand = command({
         threads: values.threads,
       }),
     };
-    const summary = await train(options, { signal, onProgress: onTrain(output), log: (line) => output.log(line) });
+    const summary = await train(options, { signal, onProgress: onTrain(output), onLog: (line) => output.log(line) });
     return { text: trainText(summary), json: summary };
   },
 });

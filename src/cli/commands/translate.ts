@@ -128,8 +128,8 @@ export const translateCommand = command({
         shardSize: values['shard-size'],
       }),
     };
-    const log = (line: string): void => output.log(line);
-    const summary = await translate(options, { signal, onProgress: onTranslate(output), log });
+    const onLog = (line: string): void => output.log(line);
+    const summary = await translate(options, { signal, onProgress: onTranslate(output), onLog });
     if (summary.complete && summary.translated === 0) {
       throw new DiffmineError(
         'IMAGE_UNREADABLE',
@@ -145,7 +145,7 @@ export const translateCommand = command({
         model,
         ...defined({ variant, boxes, samples, tRange: values['t-range'], device: device ?? devices?.[0], threads }),
       },
-      { signal, onProgress: output.progress, log },
+      { signal, onProgress: output.progress, onLog },
     );
     return { text: `${translateText(summary)}\n${qualityText(quality)}`, json: { ...summary, quality } };
   },
@@ -162,7 +162,7 @@ function onTranslate(output: Parameters<typeof onScan>[0]): ReturnType<typeof on
       );
     } else if (event.type === 'unetCalls') {
       output.progress({
-        stage: 'translate',
+        type: 'translate',
         done: event.done,
         total: event.total,
         rate: event.rate,

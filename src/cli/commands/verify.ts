@@ -44,7 +44,7 @@ export const verifyCommand = command({
     const summary = await verify(
       folder,
       { device, dtype: dtype, threads },
-      { signal, onProgress: output.progress, log: (line) => output.log(line) },
+      { signal, onProgress: output.progress, onLog: (line) => output.log(line) },
     );
     return { text: verifyText(summary), json: summary, exitCode: summary.failed > 0 ? EXIT_CODES.CHECK_FAILED : 0 };
   },

@@ -3,11 +3,11 @@
 import { DiffmineError } from '../../util/errors.js';
 import { Engine } from '../../engine/index.js';
 import { runPipeline } from '../../pipeline/pipeline.js';
-import type { Hooks } from '../../pipeline/options.js';
 import { groupPlaces, type GroupRecord } from './group.js';
 import type { CotypicalityEvent, CotypicalityOptions, CotypicalitySummary } from './options.js';
 import { writeChangesReport } from './report.js';
 import { open, type CotypicalityStage } from './stage.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /**
  * Finds places of a parallel dataset that are typical under every label, and groups them; resumes where an earlier call with the same options
@@ -78,7 +78,7 @@ async function group(
     }));
   const lock = await run.locks.wait('clusters', {
     signal: hooks.signal,
-    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which groups the places of ${options.out}.`),
+    onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which groups the places of ${options.out}.`),
   });
   try {
     const groups = await groupPlaces(run, resolved.sequences, lazily, resolved.grouping, options.boxes, hooks);

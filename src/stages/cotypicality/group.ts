@@ -31,6 +31,7 @@ import {
   type PlaceRow,
   type ScoreRow,
 } from './schema.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export const GROUP_FORMAT = 'diffmine-cotypicality-clusters-1';
 
@@ -45,12 +46,6 @@ export interface GroupRecord {
   clusters: GroupedCluster[];
   truth: TruthRecord | null;
   notes: string[];
-}
-
-interface Hooks {
-  signal?: AbortSignal;
-  onProgress?: (event: CotypicalityEvent) => void;
-  log?: (sentence: string) => void;
 }
 
 /** One list of places with their features. */
@@ -82,7 +77,7 @@ export async function groupPlaces(
   engine: () => Engine,
   settings: GroupSettings,
   boxesFile: string | undefined,
-  hooks: Hooks,
+  hooks: Hooks<CotypicalityEvent>,
 ): Promise<GroupRecord> {
   const boxes = boxesFile === undefined ? undefined : await readBoxes(boxesFile);
   const { seed } = run.manifest.options;
@@ -93,7 +88,7 @@ export async function groupPlaces(
   };
   const before = await readGroups(run);
   if (before && canonicalJson(before.options as unknown as Json) === canonicalJson(options as unknown as Json)) {
-    hooks.log?.('Grouped already with these options.');
+    hooks.onLog?.('Grouped already with these options.');
     return before;
   }
   await removeLeftovers(join(run.path, 'clusters'));

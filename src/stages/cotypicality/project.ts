@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { DiffmineError } from '../../util/errors.js';
 import type { PlaceFeatures } from './changes.js';
 import type { GroupSettings, Projection } from './options.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Fewer places than this have no neighborhoods that UMAP could keep. */
 const FEWEST = 5;
@@ -87,7 +88,7 @@ export async function project(
   features: PlaceFeatures,
   plan: ProjectionPlan,
   seed: number,
-  hooks: { signal?: AbortSignal; onLabel?: () => void } = {},
+  hooks: Pick<Hooks, 'signal'> & { onLabel?: () => void } = {},
 ): Promise<{ values: Float32Array; width: number }> {
   const { count, width, labels } = features;
   const parts = new Array<Float32Array>(labels.length);

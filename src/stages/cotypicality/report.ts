@@ -31,6 +31,7 @@ import type { CotypicalityEvent } from './options.js';
 import type { CotypicalityRun } from './run.js';
 import type { ChangeRow, GroupedPlaceRow, ScoreRow } from './schema.js';
 import { imageOf } from './resolve.js';
+import type { Hooks } from '../../util/hooks.js';
 
 const PAGE = join(import.meta.dirname, 'page');
 const SHARED = join(import.meta.dirname, '..', '..', 'web', 'look.css');
@@ -46,12 +47,6 @@ export interface ChangesReport {
   /** images that are no longer where they were */
   missing: { image: string; reason: string }[];
   bytes: ReportBytes;
-}
-
-interface Hooks {
-  signal?: AbortSignal;
-  onProgress?: (event: CotypicalityEvent) => void;
-  log?: (sentence: string) => void;
 }
 
 /** A cluster's places on the page: nearest to its centre first, one of a sequence. */
@@ -82,7 +77,7 @@ export async function writeChangesReport(
   groups: GroupRecord,
   sequences: ReadonlyMap<string, Sequence>,
   { rows }: { rows: number },
-  hooks: Hooks = {},
+  hooks: Hooks<CotypicalityEvent> = {},
 ): Promise<ChangesReport> {
   const target = join(run.path, 'report');
   await removeLeftovers(target);
@@ -93,10 +88,10 @@ export async function writeChangesReport(
   const done = { ...(made as ChangesReport), path: join(target, 'index.html') };
   const size = (bytes: number): string =>
     bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
-  hooks.log?.(
+  hooks.onLog?.(
     `Page: ${count(done.places, 'place')} (${size(done.bytes.page + done.bytes.sprites)}), images (${size(done.bytes.images)}) loaded on click.`,
   );
-  for (const { image, reason } of done.missing.slice(0, 5)) hooks.log?.(`Cannot show ${image}: ${reason}`);
+  for (const { image, reason } of done.missing.slice(0, 5)) hooks.onLog?.(`Cannot show ${image}: ${reason}`);
   return done;
 }
 
@@ -106,7 +101,7 @@ async function fill(
   sequences: ReadonlyMap<string, Sequence>,
   rows: number,
   folder: ReportFolder,
-  hooks: Hooks,
+  hooks: Hooks<CotypicalityEvent>,
 ): Promise<ChangesReport> {
   const { labels } = run.manifest.parallel;
   const [all, changes, scores] = await Promise.all([

@@ -18,11 +18,12 @@ import type { DeviceInfo } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { batchFor, isAuto, unetShape } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
-import type { Hooks, PipelineEvent } from '../../pipeline/options.js';
+import type { PipelineEvent } from '../../pipeline/options.js';
 import { manifestModel, presetOf, timesteps, wholeNumber } from '../../pipeline/resolve.js';
 import { openParallel, type Parallel, type Sequence } from '../../runs/parallel.js';
 import { PROJECTIONS, type CotypicalityOptions, type GroupSettings } from './options.js';
 import { CotypicalityRun, type CotypicalityDraft } from './run.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Conditions an image is scored under: the label it shows, and the null condition. */
 export const FAN_OUT = 2;
@@ -157,7 +158,7 @@ export async function resolveCotypicality(
   };
   checkMining(dift, model.source);
 
-  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
+  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.onLog);
   if (size !== 'source') wholeNumber(size, 1, '--size');
   const patch = wholeNumber(
     options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)),
@@ -178,10 +179,10 @@ export async function resolveCotypicality(
   const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
   checkPrompts(model, labels, prompt, nullPrompt);
   if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined))
-    hooks.log?.('This model is conditioned on classes: prompts are not used.');
+    hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
 
   const dtype = options.dtype ?? 'fp32';
-  const devices = chooseDevices(options, dtype, hooks.log);
+  const devices = chooseDevices(options, dtype, hooks.onLog);
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
   if (isAuto(options.batch)) {

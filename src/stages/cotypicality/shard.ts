@@ -216,8 +216,8 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, image
       { samples, seed, tBegin, tEnd, sampler, patch, perImage: count, batch, keepMaps: maps, keepScores: true },
       {
         ...call,
-        onProgress: ({ stage, done }) => {
-          if (stage !== 'score') return;
+        onProgress: ({ type, done }) => {
+          if (type !== 'score') return;
           meter.add(done - told);
           told = done;
         },

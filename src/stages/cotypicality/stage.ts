@@ -5,12 +5,13 @@ import type { CallOptions } from '../../engine/types.js';
 import { prepareConditions } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
-import type { Hooks, PipelineEvent } from '../../pipeline/options.js';
+import type { PipelineEvent } from '../../pipeline/options.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import type { CotypicalityOptions } from './options.js';
 import { FAN_OUT, resolveCotypicality, type ResolvedCotypicality } from './resolve.js';
 import { CotypicalityRun, type CotypicalityManifest } from './run.js';
 import { scoreSequences, unetCallsOf } from './shard.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export interface CotypicalityStage extends ShardedStage<CotypicalityManifest> {
   folder: CotypicalityRun;

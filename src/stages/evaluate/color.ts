@@ -5,8 +5,9 @@ import { readScored } from '../../runs/scored.js';
 import type { Run } from '../../runs/run.js';
 import { curveOf, maskIn, typical, type Evidence, type Image } from './evidence.js';
 import { boxMean } from '../../metrics/maps.js';
-import type { EvaluateHooks } from './options.js';
+import type { EvaluateEvent } from './options.js';
 import type { ScoredPixels } from '../../metrics/precision.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Bins a channel, and of the histogram. */
 const SIDE = 8;
@@ -62,7 +63,7 @@ export async function colorEvidence(
   labels: readonly string[],
   images: readonly Image[],
   smooth: number,
-  hooks: EvaluateHooks,
+  hooks: Hooks<EvaluateEvent>,
 ): Promise<Evidence[] | string> {
   const all = [...new Set(images.map(({ label }) => label))];
   const counts = all.map(() => new Float64Array(COLORS));
@@ -71,7 +72,7 @@ export async function colorEvidence(
     if (error) return error.message;
     const sum = counts[all.indexOf(item.label)] as Float64Array;
     for (const bin of value) sum[bin] = (sum[bin] as number) + 1;
-    hooks.onProgress?.({ stage: 'color', done: ++done, total: 2 * images.length });
+    hooks.onProgress?.({ type: 'color', done: ++done, total: 2 * images.length });
   }
   const evidence: Evidence[] = [];
   // read again: the pixels of all labels may be more than memory holds
@@ -86,7 +87,7 @@ export async function colorEvidence(
         scores: boxMean({ values, width: item.width, height: item.height }, smooth).values,
         truth: maskIn(item, typical(item, label)),
       });
-      hooks.onProgress?.({ stage: 'color', done: ++done, total: 2 * images.length });
+      hooks.onProgress?.({ type: 'color', done: ++done, total: 2 * images.length });
     }
     evidence.push({ label, own, ...curveOf(own, found) });
   }
@@ -98,7 +99,7 @@ function binsIn(
   run: Run,
   root: string,
   images: readonly Image[],
-  { signal }: EvaluateHooks,
+  { signal }: Hooks<EvaluateEvent>,
 ): ReturnType<typeof prefetch<Image, Uint16Array>> {
   const load = async (image: Image): Promise<Uint16Array> => binsOf(await readScored(run, root, image));
   return prefetch(images, load, (bins) => bins.byteLength, signal ? { signal } : {});

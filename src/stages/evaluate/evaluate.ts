@@ -19,7 +19,7 @@ import { mean } from '../../metrics/bootstrap.js';
 import { figuresOf, type Fractions } from './figures.js';
 import {
   AT,
-  type EvaluateHooks,
+  type EvaluateEvent,
   type EvaluateOptions,
   type EvaluateSummary,
   type PixelMetrics,
@@ -33,6 +33,7 @@ import {
   type EvaluationRecord,
 } from '../../runs/evaluation.js';
 import { drawGrid } from './grid.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /**
  * Evaluates a run and keeps what it found in RUN/evaluate, in place of an earlier evaluation; a report that is there shows it from then on.
@@ -43,7 +44,7 @@ import { drawGrid } from './grid.js';
 export async function evaluate(
   runPath: string,
   options: EvaluateOptions,
-  hooks: EvaluateHooks = {},
+  hooks: Hooks<EvaluateEvent> = {},
 ): Promise<EvaluateSummary> {
   const { smooth = 5, bootstrap = 1000, seed = 0, gridImages: perLabel = 4 } = options;
   if (!Number.isInteger(smooth) || smooth < 1 || smooth % 2 === 0)
@@ -181,7 +182,7 @@ async function keep(
   summary: EvaluateSummary,
   drawn: Awaited<ReturnType<typeof drawGrid>>,
   png: boolean,
-  hooks: EvaluateHooks,
+  hooks: Hooks<EvaluateEvent>,
 ): Promise<void> {
   const record: EvaluationRecord = {
     format: EVALUATION_FORMAT,
@@ -193,7 +194,7 @@ async function keep(
   const target = evaluationFolder(run);
   const lock = await run.locks.wait('evaluate', {
     signal: hooks.signal,
-    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the evaluation of ${run.path}.`),
+    onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which writes the evaluation of ${run.path}.`),
   });
   try {
     await removeLeftovers(target);
@@ -208,7 +209,7 @@ async function keep(
     await lock.release();
   }
   const page = await updateReport(run, hooks.signal);
-  hooks.log?.(
+  hooks.onLog?.(
     page
       ? `The report shows the evaluation: ${page}`
       : `The evaluation is in ${target}. Reports written from now on show it.`,

@@ -26,9 +26,10 @@ import { imageKey, type Run } from '../../runs/run.js';
 import type { ImageRow, MinedPatchRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
 import { boxMean, upsample, type PixelMap } from '../../metrics/maps.js';
-import type { EvaluateHooks, KindEvaluation, RegionTypicality } from './options.js';
+import type { EvaluateEvent, KindEvaluation, RegionTypicality } from './options.js';
 import { points } from '../../metrics/pointing.js';
 import { PrecisionCurve, type ScoredPixels } from '../../metrics/precision.js';
+import type { Hooks } from '../../util/hooks.js';
 
 const MIN_IOU = 0.1;
 
@@ -98,7 +99,7 @@ export async function gather(
   boxes: Truth,
   root: string,
   smooth: number,
-  hooks: EvaluateHooks,
+  hooks: Hooks<EvaluateEvent>,
 ): Promise<{ images: Image[]; boxes: BoxesUsed; evidence: MapEvidence[]; notes: string[] }> {
   const { manifest } = run;
   const done = await run.doneShards();
@@ -126,7 +127,7 @@ export async function gather(
   const byKey = new Map(images.map((image) => [imageKey({ path: image.image, label: image.label }), image]));
   const evidence: MapEvidence[] = [];
   for (const label of manifest.conditions) {
-    hooks.onProgress?.({ stage: 'evaluate', done: evidence.length, total: manifest.conditions.length });
+    hooks.onProgress?.({ type: 'evaluate', done: evidence.length, total: manifest.conditions.length });
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Evaluating was cancelled.');
     await setImmediate();
     const own = images.filter((image) => image.label === label);
@@ -150,7 +151,7 @@ async function readImages(
   run: Run,
   truth: Truth,
   root: string,
-  { signal }: EvaluateHooks,
+  { signal }: Hooks<EvaluateEvent>,
 ): Promise<{ images: Image[]; used: BoxesUsed }> {
   const { size, sizeRule } = run.manifest.options;
   const found = new Map<

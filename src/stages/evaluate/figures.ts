@@ -1,7 +1,8 @@
 // The figures that follow from evidence, and how they vary when the images are drawn again.
 import { bootstrapped, type BootstrapOptions, type Figure } from '../../metrics/bootstrap.js';
 import type { Evidence, Image, Ranked } from './evidence.js';
-import { AT, type Control, type EvaluateHooks, type Metrics } from './options.js';
+import { AT, type Control, type EvaluateEvent, type Metrics } from './options.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Fractions of typical pixels: of each label, and their mean. */
 export interface Fractions {
@@ -56,7 +57,7 @@ export async function figuresOf(
   images: number,
   fractions: Fractions,
   options: BootstrapOptions,
-  hooks: EvaluateHooks,
+  hooks: Hooks<EvaluateEvent>,
 ): Promise<Control<Metrics>> {
   const groups = evidence.map((one) => ({
     members: one.own.map(({ index }) => index),

@@ -7,7 +7,8 @@ import { readScored } from '../../runs/scored.js';
 import type { Run } from '../../runs/run.js';
 import { mapsOf, scored, typical, typicalOfOthers, type MapEvidence, type Image } from './evidence.js';
 import { boxMean, upsample, type PixelMap } from '../../metrics/maps.js';
-import type { EvaluateHooks, MapGrid } from './options.js';
+import type { EvaluateEvent, MapGrid } from './options.js';
+import type { Hooks } from '../../util/hooks.js';
 
 type Rgb = readonly [number, number, number];
 
@@ -37,7 +38,7 @@ export async function drawGrid(
   root: string,
   evidence: readonly MapEvidence[],
   { smooth, perLabel }: { smooth: number; perLabel: number },
-  hooks: EvaluateHooks,
+  hooks: Hooks<EvaluateEvent>,
 ): Promise<{ grid: MapGrid; pixels: Buffer; width: number; height: number } | undefined> {
   const shown = evenly(
     evidence.filter(({ strengths, own }) => strengths.length > 0 && own.length > 0),
@@ -54,7 +55,7 @@ export async function drawGrid(
   const [width, height] = [columns * CELL.width, shown.length * CELL.height];
   const tiles: OverlayOptions[] = [];
   for (const [row, { label, scale, maps }] of shown.entries()) {
-    hooks.onProgress?.({ stage: 'draw', done: row, total: shown.length });
+    hooks.onProgress?.({ type: 'draw', done: row, total: shown.length });
     for (const [column, { image, map }] of maps.entries()) {
       const place = { left: column * CELL.width + MARGIN, top: row * CELL.height + MARGIN };
       for (const [side, input] of (await pairOf(run, root, label, image, map, { smooth, scale })).entries()) {

@@ -1,5 +1,6 @@
 // What an evaluation is asked for, and what it says.
 import type { BoxFrame } from '../../data/boxes/index.js';
+import type { Progress } from '../../util/hooks.js';
 
 export type { Figure } from '../../metrics/bootstrap.js';
 export type {
@@ -39,12 +40,7 @@ export interface EvaluateOptions {
   png?: boolean;
 }
 
-export interface EvaluateHooks {
-  signal?: AbortSignal;
-  onProgress?: (event: { stage: 'evaluate' | 'color' | 'resample' | 'draw'; done: number; total: number }) => void;
-  /** a sentence worth telling */
-  log?: (sentence: string) => void;
-}
+export type EvaluateEvent = Progress<'evaluate' | 'color' | 'resample' | 'draw'>;
 
 /** The k of P@k. */
 export const AT = [10, 50, 100] as const;

@@ -16,8 +16,9 @@ import { imagesOf } from '../../pipeline/resolve.js';
 import { checkBlur, DEFAULT_BLUR } from './heat.js';
 import { Localizer } from './localizer.js';
 import { Marks } from './marks.js';
-import type { Localization, LocalizeHooks, LocalizeOptions, LocalizeSummary } from './options.js';
+import type { Localization, LocalizeEvent, LocalizeOptions, LocalizeSummary } from './options.js';
 import { baselineFolder, localizationFolder } from './record.js';
+import type { Hooks } from '../../util/hooks.js';
 
 const UNTRAINED = 'untrained';
 
@@ -28,7 +29,7 @@ const UNTRAINED = 'untrained';
  * @throws before work begins INVALID_ARGUMENT, DATASET_INVALID (also for boxes that meet no image), MODEL_*, DEVICE_UNAVAILABLE; RUN_MISMATCH where the
  *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the image; IO
  */
-export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = {}): Promise<LocalizeSummary> {
+export async function localize(options: LocalizeOptions, hooks: Hooks<LocalizeEvent> = {}): Promise<LocalizeSummary> {
   const {
     labels = 'own',
     variant,
@@ -77,10 +78,10 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
         };
   if (theirs) await resolveOptions(theirs, VERSION);
 
-  const { signal, log, onProgress } = hooks;
+  const { signal, onLog, onProgress } = hooks;
   const scanHooks = (of: 'model' | 'baseline'): Parameters<typeof scan>[1] => ({
     ...(signal ? { signal } : {}),
-    ...(log ? { log } : {}),
+    ...(onLog ? { onLog } : {}),
     onProgress: (event) => onProgress?.({ of, ...event }),
   });
   const scanned = await scan(ours, scanHooks('model'));
@@ -99,7 +100,7 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
   try {
     lock = await run.locks.wait('localize', {
       signal,
-      onWaiting: (holder) => log?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`),
+      onWaiting: (holder) => onLog?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`),
     });
     const target = localizationFolder(run);
     await removeLeftovers(target);
@@ -122,7 +123,7 @@ export async function localize(options: LocalizeOptions, hooks: LocalizeHooks = 
       mean: means,
       notes,
     } = result as Localization;
-    for (const note of notes) log?.(note);
+    for (const note of notes) onLog?.(note);
     return {
       scan: scanned,
       baseline: other,

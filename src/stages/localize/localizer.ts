@@ -15,9 +15,10 @@ import { drawOverlay, drawImage, type Scored } from './draw.js';
 import { heatOf, rowsOf } from './heat.js';
 import { edgeOf, type Marks } from './marks.js';
 import { FIGURES, groupOf, measure, type Entry, type Measured } from './measure.js';
-import type { LabelLocalization, Localization, LocalizeHooks, MapFigures, ImageLocalization } from './options.js';
+import type { LabelLocalization, Localization, LocalizeEvent, MapFigures, ImageLocalization } from './options.js';
 import { writePage } from './page.js';
 import { LOCALIZATION_FILE, LOCALIZATION_FORMAT, type LocalizationRecord } from './record.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export interface Settings {
   blur: number;
@@ -50,7 +51,7 @@ export class Localizer {
     private readonly runs: readonly Run[],
     private readonly marks: Marks | undefined,
     private readonly settings: Settings,
-    private readonly hooks: LocalizeHooks,
+    private readonly hooks: Hooks<LocalizeEvent>,
   ) {}
 
   private get run(): Run {

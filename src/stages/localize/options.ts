@@ -1,7 +1,8 @@
 // What a localization is asked for, what it tells on the way, and what it says.
 import type { BoxFormat, BoxFrame, MarkCounts } from '../../data/boxes/index.js';
 import type { Figure } from '../../metrics/bootstrap.js';
-import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from '../scan/options.js';
+import type { ScanEvent, ScanOptions, ScanSummary } from '../scan/options.js';
+import type { Progress } from '../../util/hooks.js';
 
 export interface LocalizeOptions extends Omit<
   ScanOptions,
@@ -29,9 +30,7 @@ export interface LocalizeOptions extends Omit<
 
 export type LocalizeEvent =
   /** scoring with the model, or with the baseline */
-  ({ of: 'model' | 'baseline' } & ScanEvent) | { type: 'maps' | 'resample' | 'draw'; done: number; total: number };
-
-export type LocalizeHooks = Hooks<LocalizeEvent>;
+  ({ of: 'model' | 'baseline' } & ScanEvent) | Progress<'maps'> | Progress<'resample'> | Progress<'draw'>;
 
 /** What a label's maps are worth against boxes or masks. Formulas: docs/explanation/metrics.md. */
 export interface MapFigures<Value = Figure> {

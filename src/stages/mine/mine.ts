@@ -24,12 +24,12 @@ import {
   type MinedPatchRow,
 } from '../../runs/schema.js';
 import { writeTable } from '../../runs/tables.js';
-import type { Hooks } from '../../pipeline/options.js';
 import { cluster, type Clustering } from '../../pipeline/cluster.js';
 import { features } from './features.js';
 import type { MineEvent, MineOptions, MineSettings, MineSummary } from './options.js';
 import { rank, type Rankings } from './rank.js';
 import { MINE_FORMAT, readMine, type MineRecord } from '../../runs/mining.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** DuckDB's limit of min(..., K). */
 const MOST_RANKED = 999_999;
@@ -192,7 +192,7 @@ export async function mine(
 
   const lock = await run.locks.wait('mine', {
     signal: hooks.signal,
-    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which mines ${runPath}.`),
+    onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which mines ${runPath}.`),
   });
   try {
     const before = await readMine(run);
@@ -252,7 +252,7 @@ async function clusterAll(
   const call = signal ? { signal } : {};
   await engine.loadModel(model.source, {
     ...call,
-    onProgress: ({ stage, done, total }) => stage === 'load' && hooks.onProgress?.({ type: 'load', done, total }),
+    onProgress: ({ type, done, total }) => type === 'load' && hooks.onProgress?.({ type, done, total }),
   });
   const { prompt, size, sizeRule, patch, seed } = manifest.options;
   const names = manifest.conditions.map((label) => (prompt === null ? label : fillPrompt(prompt, label)));

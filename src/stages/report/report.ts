@@ -13,7 +13,6 @@ import { basename, join } from 'node:path';
 import { fillPrompt } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { readMine, type MineRecord } from '../../runs/mining.js';
-import type { Progress } from '../../engine/types.js';
 import {
   amountsOf,
   contrastOf,
@@ -36,6 +35,7 @@ import { drawLabel, type DrawContext } from './label.js';
 import { layOut, type LabelView } from './layout.js';
 import { SHEET_COLUMNS, SHEET_ROWS, TILE } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
+import type { Hooks, Progress } from '../../util/hooks.js';
 
 export { updateReport } from './evaluation.js';
 
@@ -48,11 +48,7 @@ export interface ReportOptions {
   title?: string;
 }
 
-export interface ReportHooks {
-  signal?: AbortSignal;
-  onProgress?: (progress: Progress) => void;
-  log?: (line: string) => void;
-}
+export type ReportEvent = Progress<'report'>;
 
 export interface ReportSummary {
   /** of index.html */
@@ -93,7 +89,7 @@ const LEGEND_STOPS = 41;
 export async function writeReport(
   runPath: string,
   options: ReportOptions = {},
-  hooks: ReportHooks = {},
+  hooks: Hooks<ReportEvent> = {},
 ): Promise<ReportSummary> {
   const run = await Run.open(runPath);
   const mined = await readMine(run);
@@ -112,7 +108,7 @@ export async function writeReport(
     );
   const lock = await run.locks.wait('report', {
     signal: hooks.signal,
-    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which writes the report of ${runPath}.`),
+    onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which writes the report of ${runPath}.`),
   });
   try {
     const target = join(run.path, 'report');
@@ -122,7 +118,7 @@ export async function writeReport(
       summary = await fill(run, mined, new ReportFolder(path), options, hooks);
     });
     const done = { ...(summary as ReportSummary), path: join(target, 'index.html') };
-    for (const line of tell(done, run.manifest.options.maps)) hooks.log?.(line);
+    for (const line of tell(done, run.manifest.options.maps)) hooks.onLog?.(line);
     return done;
   } finally {
     await lock.release();
@@ -134,7 +130,7 @@ async function fill(
   mined: MineRecord,
   folder: ReportFolder,
   options: ReportOptions,
-  hooks: ReportHooks,
+  hooks: Hooks<ReportEvent>,
 ): Promise<ReportSummary> {
   const { manifest } = run;
   const [patches, clusters, skipped] = await Promise.all([
@@ -158,7 +154,7 @@ async function fill(
     quality: 0,
     missing: new Map(),
     signal: hooks.signal,
-    onImage: () => hooks.onProgress?.({ stage: 'report', done: ++done, total }),
+    onImage: () => hooks.onProgress?.({ type: 'report', done: ++done, total }),
   };
   let maps = 0;
   for (const [index, view] of views.entries()) maps += await drawLabel(view, index, promptOf(run, view.label), context);

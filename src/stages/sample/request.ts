@@ -157,7 +157,10 @@ function checkSize(model: ModelFolder, size: number): number {
  *
  * @throws INVALID_ARGUMENT, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function resolveRequest(options: SampleOptions, log?: (sentence: string) => void): Promise<SampleRequest> {
+export async function resolveRequest(
+  options: SampleOptions,
+  onLog?: (sentence: string) => void,
+): Promise<SampleRequest> {
   const model = await openModel(options.model, variantOf(options));
   const text = model.conditioning === 'text';
   const labels = labelsOf(model, options.labels);
@@ -168,7 +171,7 @@ export async function resolveRequest(options: SampleOptions, log?: (sentence: st
     inferenceSteps: whole(options.inferenceSteps ?? STEPS, 1, '--inference-steps'),
     guidanceScale: options.guidanceScale ?? GUIDANCE[model.conditioning],
     seed: whole(options.seed ?? 0, 0, '--seed'),
-    size: checkSize(model, options.size ?? defaultSize(model, log)),
+    size: checkSize(model, options.size ?? defaultSize(model, onLog)),
     prompt: text ? (options.prompt ?? '{label}') : null,
     nullPrompt: text ? (options.nullPrompt ?? '') : null,
     dtype,
@@ -190,19 +193,19 @@ export async function resolveRequest(options: SampleOptions, log?: (sentence: st
     images: count,
   }));
   if (prompt !== null && labels.length > 1 && new Set(sampled.map((one) => one.prompt)).size === 1)
-    log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
+    onLog?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
   for (const cut of model.tokenizer?.truncated([...sampled.map((one) => one.prompt ?? ''), nullPrompt ?? '']) ?? [])
-    log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
+    onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
   const names = sampled.map((one) => one.prompt ?? one.label);
-  for (const sentence of clashes(model, labels, names)) log?.(sentence);
+  for (const sentence of clashes(model, labels, names)) onLog?.(sentence);
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
   if (same.length > 0 && settings.guidanceScale !== 1)
-    log?.(
+    onLog?.(
       `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`,
     );
   if (!text && (options.prompt !== undefined || options.nullPrompt !== undefined))
-    log?.('This model is conditioned on classes: prompts are not used.');
+    onLog?.('This model is conditioned on classes: prompts are not used.');
 
   const record = {
     format: SAMPLES_FORMAT,

@@ -5,10 +5,9 @@ import sharp from 'sharp';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
-import type { Image, Progress } from '../../engine/types.js';
+import type { Image } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { autoBatch, unetShape } from '../../pipeline/batch.js';
-import type { Hooks } from '../../pipeline/options.js';
 import { sampleDdim, type Denoise } from '../../models/ddim.js';
 import { toImages } from '../../models/images.js';
 import {
@@ -22,6 +21,7 @@ import {
   type SampleSettings,
 } from './request.js';
 import { writeGrid } from '../../models/grid.js';
+import type { Hooks, Progress } from '../../util/hooks.js';
 
 /** The grid shows the first labels and the first images of each: it is there to be looked at. */
 const SHEET_ROWS = 40;
@@ -61,7 +61,7 @@ interface Item {
  */
 export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> = {}): Promise<SampleSummary> {
   const begun = performance.now();
-  const request = await resolveRequest(options, hooks.log);
+  const request = await resolveRequest(options, hooks.onLog);
   const { record, device } = request;
   const { labels } = record;
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Sampling was cancelled before it began.');
@@ -80,7 +80,7 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
 
   const grid = join(out, GRID);
   await writeGrid(grid, await Promise.all(labels.slice(0, SHEET_ROWS).map(async (label) => gridRow(out, label))));
-  if (labels.length > SHEET_ROWS) hooks.log?.(`The grid shows the first ${SHEET_ROWS} of ${labels.length} labels.`);
+  if (labels.length > SHEET_ROWS) hooks.onLog?.(`The grid shows the first ${SHEET_ROWS} of ${labels.length} labels.`);
   return {
     out,
     grid,
@@ -116,7 +116,7 @@ async function make(
     const call = hooks.signal ? { signal: hooks.signal } : {};
     await engine.loadModel(model.source, {
       ...call,
-      onProgress: (event) => event.stage === 'load' && hooks.onProgress?.(event),
+      onProgress: (event) => event.type === 'load' && hooks.onProgress?.(event),
     });
     const conditions = await prepareConditions(
       engine,
@@ -147,13 +147,13 @@ async function make(
       spacing: model.timestepSpacing,
       shape: [model.source.unet.config.inChannels, shape.rows, shape.columns],
     };
-    hooks.log?.(
+    hooks.onLog?.(
       `Making ${todo.length} images of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`,
     );
     for (let begin = 0; begin < todo.length;) {
       const items = todo.slice(begin, begin + Math.max(1, Math.floor(batch / perImage)));
       const onProgress = ({ done }: Progress): void =>
-        hooks.onProgress?.({ stage: 'sample', done: begin * steps + done, total: todo.length * steps });
+        hooks.onProgress?.({ type: 'sample', done: begin * steps + done, total: todo.length * steps });
       try {
         const x0 = await sampleDdim(
           model.source.schedule,
@@ -167,7 +167,7 @@ async function make(
       } catch (thrown) {
         if (asDiffmineError(thrown).code !== 'OUT_OF_MEMORY' || batch === 1) throw thrown;
         batch = Math.floor(batch / 2);
-        hooks.log?.(`Memory ran out: resuming a batch of ${batch}.`);
+        hooks.onLog?.(`Memory ran out: resuming a batch of ${batch}.`);
         continue;
       }
       begin += items.length;

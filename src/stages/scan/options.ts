@@ -2,8 +2,6 @@
 import type { Dtype, SamplerName } from '../../engine/types.js';
 import type { PipelineEvent, SplitOptions } from '../../pipeline/options.js';
 
-export type { Hooks } from '../../pipeline/options.js';
-
 /** What a scan is asked for. */
 export interface ScanOptions extends SplitOptions {
   /** a folder of label folders, or a CSV or JSONL file */

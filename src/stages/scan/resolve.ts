@@ -24,7 +24,8 @@ import { chooseDevices } from '../../pipeline/devices.js';
 import { defaultShardSize } from '../../pipeline/shards.js';
 import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
 import { labelsToMap } from './singles.js';
-import type { Hooks, ScanEvent, ScanOptions } from './options.js';
+import type { ScanEvent, ScanOptions } from './options.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export interface Resolved {
   model: ModelFolder;
@@ -47,7 +48,7 @@ function checkPrompts(
   prompt: string,
   nullPrompt: string,
   labels: string[],
-  log: Hooks<ScanEvent>['log'],
+  onLog: Hooks<ScanEvent>['onLog'],
 ): void {
   const prompts = labels.map((label) => fillPrompt(prompt, label));
   check(
@@ -56,9 +57,9 @@ function checkPrompts(
     'It is the prompt that says nothing of the label, such as "A car.".',
   );
   if (labels.length > 1 && new Set(prompts).size === 1)
-    log?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
+    onLog?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
   for (const text of tokenizer?.truncated([...prompts, nullPrompt]) ?? [])
-    log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
+    onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
 }
 
 /** What --against names, as the dataset or the model writes it. */
@@ -116,14 +117,14 @@ export async function resolveOptions(
   const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
   const dataset = await imagesOf(options);
-  for (const note of datasetNotes(dataset)) hooks.log?.(note);
+  for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
   const against = rivalOf(options.against ?? 'null', model, dataset);
   const { localize } = options;
-  const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.log);
+  const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.onLog);
   const labels = map ? map.labels : dataset.labels;
   checkLabels(model, labels, 'the dataset');
 
-  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
+  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.onLog);
   if (size !== 'source') wholeNumber(size, 1, '--size');
   const patch = map
     ? 0
@@ -144,20 +145,20 @@ export async function resolveOptions(
   const isText = model.conditioning === 'text';
   const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
   const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
-  if (prompt !== null && nullPrompt !== null) checkPrompts(model, prompt, nullPrompt, labels, hooks.log);
+  if (prompt !== null && nullPrompt !== null) checkPrompts(model, prompt, nullPrompt, labels, hooks.onLog);
   if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined))
-    hooks.log?.('This model is conditioned on classes: prompts are not used.');
+    hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
 
   const allLabels = !map && (options.allLabels ?? false);
   const contrasts = map
     ? planSingles(labels, against, map.wanted, dataset.labels)
     : planContrasts(labels, against, allLabels);
   const names = prompt === null ? labels : labels.map((label) => fillPrompt(prompt, label));
-  for (const sentence of clashes(model, labels, names)) hooks.log?.(sentence);
+  for (const sentence of clashes(model, labels, names)) hooks.onLog?.(sentence);
   checkDifferences(contrasts, { model, given: dataset.labels, labels, names, nullName: nullPrompt ?? '', against });
   const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
-    hooks.log?.(
+    hooks.onLog?.(
       `${count(dataset.images.length - images.length, 'image')} of ${against} will not be scored: the other labels are compared with this one.`,
     );
   }
@@ -172,7 +173,7 @@ export async function resolveOptions(
   if (replay) for (const { path } of images) replay.check(path, samples);
 
   const dtype = options.dtype ?? 'fp32';
-  const devices = chooseDevices(options, dtype, hooks.log);
+  const devices = chooseDevices(options, dtype, hooks.onLog);
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
 
   let batch: number;

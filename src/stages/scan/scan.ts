@@ -1,7 +1,8 @@
 // The scan: every image's typicality under its label, shard by shard, into a run folder that can be resumed.
 import { runPipeline } from '../../pipeline/pipeline.js';
-import type { Hooks, ScanEvent, ScanOptions, ScanSummary } from './options.js';
+import type { ScanEvent, ScanOptions, ScanSummary } from './options.js';
 import { open } from './stage.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export { resolveOptions } from './resolve.js';
 

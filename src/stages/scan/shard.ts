@@ -218,8 +218,8 @@ async function score(
       { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps },
       {
         ...(signal ? { signal } : {}),
-        onProgress: ({ stage, done }) => {
-          if (stage !== 'score') return;
+        onProgress: ({ type, done }) => {
+          if (type !== 'score') return;
           meter.add(done - told);
           told = done;
         },

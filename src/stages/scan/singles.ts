@@ -20,7 +20,7 @@ export function labelsToMap(
   dataset: Dataset,
   wanted: 'own' | 'all' | readonly string[],
   against: string,
-  log?: (sentence: string) => void,
+  onLog?: (sentence: string) => void,
 ): LabelsToMap {
   const sorted = (labels: Iterable<string>): string[] => [...new Set(labels)].sort(compareCodePoints);
   const own = sorted(dataset.labels.flatMap(splitLabels));
@@ -31,7 +31,7 @@ export function labelsToMap(
   if (model.conditioning === 'class' && rival[0] !== undefined && !known.includes(rival[0]))
     throw unknown(`--against ${against}: the model knows no label ${JSON.stringify(against)}.`, known);
   if (rival[0] !== undefined && !own.includes(rival[0]))
-    log?.(`No image is labeled ${JSON.stringify(against)}; it is compared with anyway.`);
+    onLog?.(`No image is labeled ${JSON.stringify(against)}; it is compared with anyway.`);
   if (wanted === 'own') return { labels: sorted([...own, ...rival]), wanted };
   const named = wanted === 'all' ? known : sorted(namedLabels(wanted, known, true));
   const lost = named.find((label) => !known.includes(label));

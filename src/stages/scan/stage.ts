@@ -5,7 +5,6 @@ import type { CallOptions } from '../../engine/types.js';
 import { prepareConditions } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
-import type { Hooks } from '../../pipeline/options.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
 import type { Manifest } from '../../runs/manifest.js';
@@ -14,6 +13,7 @@ import { VERSION } from '../../runs/version.js';
 import type { ScanEvent, ScanOptions } from './options.js';
 import { resolveOptions, type Resolved } from './resolve.js';
 import { scoreShard } from './shard.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Resolves the options of a scan and begins its run, or resumes it. */
 export async function open(options: ScanOptions, hooks: Hooks<ScanEvent>): Promise<ShardedStage<Manifest>> {

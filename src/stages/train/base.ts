@@ -69,7 +69,7 @@ export interface Base {
   checkLabels(
     labels: readonly string[],
     settings: Pick<TrainSettings, 'prompt' | 'nullPrompt' | 'size'>,
-    log?: (sentence: string) => void,
+    onLog?: (sentence: string) => void,
   ): void;
   /** Writes the model folder for crops of `side` pixels; `weights` writes those of the UNet to the file it is given. */
   write(
@@ -148,14 +148,14 @@ function tellClashes(
   model: Pick<ModelFolder, 'path' | 'labels' | 'tokenizer'>,
   labels: readonly string[],
   { prompt, nullPrompt }: Pick<TrainSettings, 'prompt' | 'nullPrompt'>,
-  log?: (sentence: string) => void,
+  onLog?: (sentence: string) => void,
 ): void {
   const names = model.tokenizer ? labels.map((label) => fillPrompt(prompt ?? '{label}', label)) : labels;
-  for (const sentence of clashes(model, labels, names)) log?.(sentence);
+  for (const sentence of clashes(model, labels, names)) onLog?.(sentence);
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
   if (same.length > 0)
-    log?.(
+    onLog?.(
       `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: nothing is learned of the label.`,
     );
 }
@@ -185,10 +185,10 @@ function fromModel(model: ModelFolder): Base {
     encoderFingerprint: model.fingerprint,
     conditions:
       conditioning === 'text' ? textConditions(model) : async (_, labels) => classIds(model, [...labels, null]),
-    checkLabels: (labels, settings, log) => {
+    checkLabels: (labels, settings, onLog) => {
       if (conditioning === 'class') classIds(model, labels);
-      if (settings.size === model.sampleSize) defaultSize(model, log);
-      tellClashes(model, labels, settings, log);
+      if (settings.size === model.sampleSize) defaultSize(model, onLog);
+      tellClashes(model, labels, settings, onLog);
     },
     async write(folder, { side }, weights) {
       await mkdir(folder, { recursive: true });
@@ -294,8 +294,8 @@ async function newModel({
     conditions: textModel
       ? textConditions(textModel)
       : async (_, labels) => fromInt64([labels.length + 1], [...labels.keys(), labels.length]),
-    checkLabels: (labels, settings, log) =>
-      tellClashes(textModel ?? { path: '', labels: distinctLabels(labels) }, labels, settings, log),
+    checkLabels: (labels, settings, onLog) =>
+      tellClashes(textModel ?? { path: '', labels: distinctLabels(labels) }, labels, settings, onLog),
     async write(folder, { labels, side }, weights) {
       const unet = path.join(folder, 'unet');
       await removeOtherWeights(unet, UNET_WEIGHTS);

@@ -46,7 +46,7 @@ export interface CropOptions {
   cache: string;
   signal?: AbortSignal | undefined;
   onProgress?: (done: number, total: number) => void;
-  log?: ((line: string) => void) | undefined;
+  onLog?: ((line: string) => void) | undefined;
 }
 
 /** Decoded images held in memory, so that later passes need not decode them: bytes. */

@@ -172,12 +172,6 @@ export type TrainEvent =
   | { type: 'checkpoint'; step: number; validation: number | null; best: boolean }
   | { type: 'grid'; step: number; path: string };
 
-export interface TrainHooks {
-  signal?: AbortSignal;
-  onProgress?: (event: TrainEvent) => void;
-  log?: (line: string) => void;
-}
-
 export interface TrainSummary {
   /** the training's folder, which is also the model's */
   path: string;

@@ -23,7 +23,7 @@ import { LockFolder, nameOf } from '../../runs/locks.js';
 import { writeLora, type Base } from './base.js';
 import { Checkpoints } from './checkpoints.js';
 import { Journal, LossWatch, type Metric } from './journal.js';
-import type { TrainHooks, TrainOptions, TrainSettings, TrainSummary } from './options.js';
+import type { TrainEvent, TrainOptions, TrainSettings, TrainSummary } from './options.js';
 import { openCrops, type Crops } from './images.js';
 import {
   changed,
@@ -38,6 +38,7 @@ import {
 import { writeTrainReport } from './report.js';
 import { drawGrid } from './grid.js';
 import { Order, validationOf } from './split.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Images that validation looks at, at most. */
 const MOST_VALIDATED = 512;
@@ -62,7 +63,7 @@ interface Data {
  * @throws INVALID_ARGUMENT, DATASET_INVALID, RUN_MISMATCH, and what opening and loading a model throws; NUMERICS where the training diverges: its checkpoints are kept;
  *   CANCELLED after hooks.signal, when the step at hand is saved
  */
-export async function train(options: TrainOptions, hooks: TrainHooks = {}): Promise<TrainSummary> {
+export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}): Promise<TrainSummary> {
   const opened = await openTraining(options);
   const { folder, base } = opened;
   await mkdir(join(folder, 'locks'), { recursive: true });
@@ -159,7 +160,7 @@ export async function train(options: TrainOptions, hooks: TrainHooks = {}): Prom
   }
 }
 
-const signalOf = ({ signal }: TrainHooks): { signal?: AbortSignal } => (signal ? { signal } : {});
+const signalOf = ({ signal }: Hooks<TrainEvent>): { signal?: AbortSignal } => (signal ? { signal } : {});
 const countOf = (indices: readonly number[], rows: readonly number[], row: number): number =>
   indices.filter((index) => rows[index] === row).length;
 
@@ -178,14 +179,14 @@ async function prepare(
   folder: string,
   base: Base,
   engine: Engine,
-  hooks: TrainHooks,
+  hooks: Hooks<TrainEvent>,
 ): Promise<Data> {
   const dataset = await openDataset(settings.dataset, {
     out: folder,
     ...(typeof settings.encoding === 'string' ? { encoding: settings.encoding } : {}),
     ...(typeof settings.imageRoot === 'string' ? { imageRoot: settings.imageRoot } : {}),
   });
-  for (const note of datasetNotes(dataset)) hooks.log?.(note);
+  for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
   if (record && record.dataset.fingerprint !== dataset.fingerprint) {
     throw new DiffmineError(
       'RUN_MISMATCH',
@@ -193,18 +194,18 @@ async function prepare(
       'Restore it, or begin a new training in another folder.',
     );
   }
-  base.checkLabels(dataset.labels, settings, hooks.log);
+  base.checkLabels(dataset.labels, settings, hooks.onLog);
   const crops = await openCrops(dataset.images, base, engine, {
     side: settings.size,
     mirrored: settings.flips,
     cache: join(folder, 'cache'),
     signal: hooks.signal,
-    log: hooks.log,
+    onLog: hooks.onLog,
     onProgress: (done, total) => hooks.onProgress?.({ type: 'prepare', done, total }),
   });
   const { usable, skipped } = crops;
-  for (const { image, reason } of skipped.slice(0, 5)) hooks.log?.(`skipped ${image}: ${reason}`);
-  if (skipped.length > 5) hooks.log?.(`skipped ${skipped.length - 5} more`);
+  for (const { image, reason } of skipped.slice(0, 5)) hooks.onLog?.(`skipped ${image}: ${reason}`);
+  if (skipped.length > 5) hooks.onLog?.(`skipped ${skipped.length - 5} more`);
   if (usable.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
@@ -214,10 +215,10 @@ async function prepare(
   }
   const used = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
   for (const label of dataset.labels)
-    if (!used.includes(label)) hooks.log?.(`The label '${label}' is left out: none of its images can be trained on.`);
+    if (!used.includes(label)) hooks.onLog?.(`The label '${label}' is left out: none of its images can be trained on.`);
   const labels = distinctLabels(used);
   if (labels.length === 1)
-    hooks.log?.(
+    hooks.onLog?.(
       `All images have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`,
     );
   const rowOf = new Map(labels.map((label, row) => [label.normalize('NFC'), row]));
@@ -283,7 +284,7 @@ class Training {
     private readonly settings: TrainSettings,
     private readonly record: TrainRecord,
     private readonly data: Data,
-    private readonly hooks: TrainHooks,
+    private readonly hooks: Hooks<TrainEvent>,
   ) {
     this.order = new Order(data.training.length, settings);
     this.average = settings.ema > 0;
@@ -344,7 +345,7 @@ class Training {
       } catch (thrown) {
         const error = asDiffmineError(thrown);
         if (error.code !== 'WEIGHTS_INVALID') throw error;
-        this.hooks.log?.(`The checkpoint of step ${step} is damaged and left out: ${error.message}`);
+        this.hooks.onLog?.(`The checkpoint of step ${step} is damaged and left out: ${error.message}`);
         await this.checkpoints.remove(step);
       }
     }
@@ -457,7 +458,7 @@ class Training {
       } catch (thrown) {
         const error = asDiffmineError(thrown);
         if (error.code !== 'IMAGE_UNREADABLE' || tries >= Math.min(100, training.length)) throw error;
-        if (tries === 0) this.hooks.log?.(`${error.message} Another takes its place.`);
+        if (tries === 0) this.hooks.onLog?.(`${error.message} Another takes its place.`);
       }
     }
   }
@@ -506,7 +507,7 @@ class Training {
         } catch (thrown) {
           const error = asDiffmineError(thrown);
           if (error.code !== 'IMAGE_UNREADABLE') throw error;
-          this.hooks.log?.(`${error.message} It is left out of the validation.`);
+          this.hooks.onLog?.(`${error.message} It is left out of the validation.`);
         }
       }
       if (images.length > 0)
@@ -525,7 +526,7 @@ class Training {
       const metric = { step, validation: loss };
       this.journal.write(metric);
       this.remember(metric);
-    } else if (measured !== null) this.hooks.log?.(`The validation of step ${step} is not finite.`);
+    } else if (measured !== null) this.hooks.onLog?.(`The validation of step ${step} is not finite.`);
     const best = loss !== null && (record.best === null || loss < record.best.loss);
     if (loss !== null && best) record.best = { step, loss };
     await this.save();
@@ -547,7 +548,7 @@ class Training {
       return await writeTrainReport(this.folder);
     } catch (thrown) {
       const { message } = asDiffmineError(thrown);
-      this.hooks.log?.(`The page of the training was not written: ${message}`);
+      this.hooks.onLog?.(`The page of the training was not written: ${message}`);
       return join(this.folder, 'train-report.html');
     }
   }
@@ -575,7 +576,7 @@ class Training {
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'NUMERICS') throw error;
-      this.hooks.log?.(`No grid of step ${step}: ${error.message}`); // sampling may overflow where training is sound
+      this.hooks.onLog?.(`No grid of step ${step}: ${error.message}`); // sampling may overflow where training is sound
       return;
     }
     this.hooks.onProgress?.({ type: 'grid', step, path: join(this.folder, path) });
@@ -611,7 +612,7 @@ class Training {
     const { settings, record, folder, base, trainer, data } = this;
     let chosen = this.step;
     if (settings.use === 'best' && !record.best)
-      this.hooks.log?.('No validation, no best: the model gets the last weights.');
+      this.hooks.onLog?.('No validation, no best: the model gets the last weights.');
     if (settings.use === 'best' && record.best && record.best.step !== this.step)
       chosen = await trainer.load(this.checkpoints.file(record.best.step));
     const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveDtype);

@@ -9,6 +9,7 @@ import { ddimStep } from '../../engine/index.js';
 import { float32, fromFloat32 } from '../../engine/tensor.js';
 import type { ScheduleConfig, Tensor } from '../../engine/types.js';
 import { invertDdim, samplingTimesteps } from '../../models/ddim.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** At each path the output of row r is replaced by that of row source[r]. */
 export interface Injection {
@@ -55,9 +56,8 @@ export interface Source extends Inverted {
   targets: readonly Target[];
 }
 
-export interface PlugAndPlayHooks {
-  /** honoured between steps */
-  signal?: AbortSignal;
+/** Cancelled between steps. */
+export interface PlugAndPlayHooks extends Pick<Hooks, 'signal'> {
   /** so many further UNet calls were made */
   onUnetCalls?: (unetCalls: number) => void;
   /** x of a source's target after the sampling step from `t` */

@@ -10,16 +10,16 @@ import { DiffmineError } from '../../util/errors.js';
 import { openModel, prepareConditions, variantOf, type ModelFolder } from '../../models/index.js';
 import { Engine, type Conditions } from '../../engine/index.js';
 import { float32 } from '../../engine/tensor.js';
-import type { Image, Progress, Tensor, TypicalityOptions } from '../../engine/types.js';
+import type { Image, Tensor, TypicalityOptions } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import type { Hooks } from '../../pipeline/options.js';
 import { timesteps, wholeNumber } from '../../pipeline/resolve.js';
 import { TranslationFolder } from './folder.js';
 import type { PlaceQuality, Quality } from './options.js';
 import { writeTranslationPage } from './page.js';
 import { reconstructionFile, sourceFile, targetFile, type TranslatedLine } from '../../runs/parallel.js';
 import { conditionOf } from './resolve.js';
+import type { Hooks, Progress } from '../../util/hooks.js';
 
 export const QUALITY = 'quality.json';
 /** Noises of the features; the timestep and block are DIFT's. */
@@ -111,7 +111,7 @@ export async function evaluateTranslation(
       const judged = await judge.judge(line, call);
       await tally.add(line, judged, marks && (marks.get(line.image) ?? []), before);
       before = judged.structure;
-      hooks.onProgress?.({ stage: 'translation', done: i + 1, total: lines.length });
+      hooks.onProgress?.({ type: 'translation', done: i + 1, total: lines.length });
     }
     const quality = tally.sum(lines, judge.options.samples, marks !== undefined);
     await writeFileAtomic(join(folder.path, QUALITY), `${JSON.stringify(quality, null, 2)}\n`);
@@ -150,7 +150,7 @@ async function marksOf(
     scored: byImage.get(image) as TranslatedLine,
   }));
   const { images, notes } = await placeMarks(boxes, marked, { signal: hooks.signal });
-  for (const note of [...table.notes, ...notes]) hooks.log?.(note);
+  for (const note of [...table.notes, ...notes]) hooks.onLog?.(note);
   return images;
 }
 

@@ -27,7 +27,6 @@ import type { DeviceInfo } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
-import type { Hooks } from '../../pipeline/options.js';
 import { manifestModel, presetOf, wholeNumber } from '../../pipeline/resolve.js';
 import { readTranslation, type TranslationDraft } from './folder.js';
 import {
@@ -44,6 +43,7 @@ import {
 } from './options.js';
 import { translationTimesteps } from './plug-and-play.js';
 import { allSites, chooseSites, defaultSites } from './sites.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Rows the smallest evaluation takes: a source, and a target under two conditions. */
 export const MIN_BATCH = 3;
@@ -112,8 +112,8 @@ export async function resolveTranslation(
     ...(encoding === undefined ? {} : { encoding }),
     ...(imageRoot === undefined ? {} : { imageRoot }),
   });
-  for (const note of datasetNotes(dataset)) hooks.log?.(note);
-  const labels = targetLabels(options.to, dataset, model, hooks.log);
+  for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
+  const labels = targetLabels(options.to, dataset, model, hooks.onLog);
   const limit = options.limit === undefined ? null : wholeNumber(options.limit, 1, '--limit');
   const first = limited(dataset.images, limit);
   const images = first.filter((index) => targetsOf(labels, first.label(index)).length > 0);
@@ -135,9 +135,9 @@ export async function resolveTranslation(
       'Write it with {label} or {words}.',
     );
     for (const cut of model.tokenizer?.truncated([...new Set([...prompts, nullPrompt ?? ''])]) ?? [])
-      hooks.log?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
+      hooks.onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
   } else if (options.prompt !== undefined || options.nullPrompt !== undefined) {
-    hooks.log?.('This model is conditioned on classes: prompts are not used.');
+    hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
   }
   tellClashes(
     model,
@@ -145,17 +145,17 @@ export async function resolveTranslation(
     labels,
     { prompt, nullPrompt },
     options.negative ?? 'source',
-    hooks.log,
+    hooks.onLog,
   );
 
-  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.log);
+  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.onLog);
   if (size !== 'source') wholeNumber(size, 1, '--size');
   // source and translations are to be of one size: whole cells of the VAE
   const multiple = Math.max(model.sizeMultiple, model.vaeFactor * model.fold);
   const sizes: SizeOptions = { size, rule: preset?.sizeRule ?? 'floor', multiple, patch: multiple };
 
   const dtype = options.dtype ?? 'fp32';
-  const devices = chooseDevices(options, dtype, hooks.log);
+  const devices = chooseDevices(options, dtype, hooks.onLog);
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
   if (isAuto(options.batch)) {
@@ -220,16 +220,16 @@ function tellClashes(
   targets: readonly string[],
   { prompt, nullPrompt }: Pick<TranslateSettings, 'prompt' | 'nullPrompt'>,
   negative: TranslateSettings['negative'],
-  log: Hooks<TranslateEvent>['log'],
+  onLog: Hooks<TranslateEvent>['onLog'],
 ): void {
   const names = all.map((label) => conditionOf(prompt, label));
   for (const sentence of clashes(model, all, names))
-    log?.(`${sentence} A translation from one to another changes nothing.`);
+    onLog?.(`${sentence} A translation from one to another changes nothing.`);
   if (negative !== 'null') return;
   const keys = conditionKeys(model, [...targets.map((label) => conditionOf(prompt, label)), nullPrompt ?? '']);
   const same = targets.filter((_, i) => keys[i] === keys[targets.length]);
   if (same.length > 0)
-    log?.(
+    onLog?.(
       `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`,
     );
 }
@@ -239,7 +239,7 @@ function targetLabels(
   asked: readonly string[] | undefined,
   dataset: Dataset,
   model: ModelFolder,
-  log: Hooks<TranslateEvent>['log'],
+  onLog: Hooks<TranslateEvent>['onLog'],
 ): string[] {
   const single = new Set(dataset.labels.flatMap(splitLabels));
   const isClass = model.conditioning === 'class';
@@ -251,7 +251,7 @@ function targetLabels(
     checkLabels(model, dataset.labels, 'the dataset');
   } else {
     for (const label of labels)
-      if (!single.has(label)) log?.(`No image has the label ${JSON.stringify(label)}: the prompt names it anyway.`);
+      if (!single.has(label)) onLog?.(`No image has the label ${JSON.stringify(label)}: the prompt names it anyway.`);
   }
   return labels;
 }

@@ -4,7 +4,6 @@ import type { CallOptions } from '../../engine/types.js';
 import { prepareConditions, type ModelFolder } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
-import type { Hooks } from '../../pipeline/options.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
 import { TranslationFolder, type TranslationManifest } from './folder.js';
@@ -13,6 +12,7 @@ import { samplingUnetCalls, stepsOfFraction, type InjectedDenoise, type PlugAndP
 import { conditionOf, MIN_BATCH, resolveTranslation, targetsOf, type Resolved } from './resolve.js';
 import { translateShard } from './shard.js';
 import { queriesAndKeys } from './sites.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export interface TranslationStage extends ShardedStage<TranslationManifest> {
   folder: TranslationFolder;

@@ -1,10 +1,10 @@
 // translate: each image under every other label, shard by shard, into a folder that can be resumed.
 import { runPipeline } from '../../pipeline/pipeline.js';
-import type { Hooks } from '../../pipeline/options.js';
 import type { TranslateEvent, TranslateOptions, TranslateSummary } from './options.js';
 import { writeTranslationPage } from './page.js';
 import { readQuality } from './quality.js';
 import { open } from './stage.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /**
  * Translates the images of a dataset and writes a parallel dataset (parallel.ts), with a page to look at; resumes where an earlier call with the same

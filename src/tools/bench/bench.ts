@@ -12,7 +12,7 @@ import { buildInfo, devices } from '../../engine/index.js';
 import type { Dtype } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { scan } from '../../stages/scan/scan.js';
-import { benchCells, planCells, type CellHooks } from './cells.js';
+import { benchCells, planCells, type BenchHooks } from './cells.js';
 import type { CellOptions } from './options.js';
 import { checkComparable } from './compare.js';
 import { Diffusers } from './diffusers.js';
@@ -40,7 +40,7 @@ export interface BenchOptions extends CellOptions {
   baseline?: BenchReport;
 }
 
-export type BenchHooks = CellHooks;
+export type { BenchHooks };
 
 async function benchTraining(
   options: BenchOptions,
@@ -68,7 +68,7 @@ async function benchTraining(
       );
       results.push(result);
       const { measured, skipped } = result;
-      hooks.log?.(
+      hooks.onLog?.(
         `training ${result.what}, ${dtype}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`,
       );
     }

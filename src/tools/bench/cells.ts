@@ -15,14 +15,13 @@ import type { Diffusers } from './diffusers.js';
 import { cellName, type Cell, type Measured, type DiffusersBench, type Start } from './report.js';
 import { ScanTimer, timeDecode, timeMining } from './stages.js';
 import { twoConditions, type Subject } from './subject.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Seconds of each of the machine's rates, a round. */
 const RATES = { cpu: 0.25, cuda: 0.1 } as const;
 
-export interface CellHooks {
-  signal?: AbortSignal;
-  log?: (line: string) => void;
-}
+/** A benchmark reports lines, not progress. */
+export type BenchHooks = Pick<Hooks, 'signal' | 'onLog'>;
 
 /** The cells asked for, from the smallest within a precision, so that peaks of memory are each cell's own. */
 export function planCells(
@@ -166,7 +165,7 @@ export async function benchCells(
   options: CellOptions,
   diffusersCells: { diffusers: Diffusers; modes: string[] } | undefined,
   memoryFree: number,
-  hooks: CellHooks,
+  hooks: BenchHooks,
 ): Promise<{ starts: Start[]; cells: Cell[] }> {
   const call: CallOptions = hooks.signal ? { signal: hooks.signal } : {};
   const starts: Start[] = [];
@@ -185,7 +184,7 @@ export async function benchCells(
       for (const cell of here) {
         const skip = (reason: string): void => {
           results.push({ ...cell, skipped: reason });
-          hooks.log?.(`${cellName(cell)}: skipped, ${reason}`);
+          hooks.onLog?.(`${cellName(cell)}: skipped, ${reason}`);
         };
         const needs =
           cell.batch *
@@ -208,7 +207,7 @@ export async function benchCells(
           if (starts.at(-1)?.dtype !== dtype)
             starts.push({ dtype, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
           const { seconds: time, utilization, unetCallsPerSecond, diffusersCells: others } = measured;
-          hooks.log?.(
+          hooks.onLog?.(
             `${cellName(cell)}: ${time.median.toFixed(3)} s a pass, ${unetCallsPerSecond.toPrecision(3)} UNet calls/s, ${(100 * utilization.median).toFixed(0)} % of the machine's matrix products` +
               (others ?? [])
                 .map(

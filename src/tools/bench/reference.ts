@@ -15,6 +15,7 @@ import type { Dtype } from '../../engine/types.js';
 import { scan } from '../../stages/scan/scan.js';
 import { seconds, spread, type Spread } from './figures.js';
 import { REFERENCE_SCRIPT } from './diffusers.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export interface ReferenceOptions {
   model: string;
@@ -97,7 +98,7 @@ async function runReference(
  */
 export async function benchReference(
   options: ReferenceOptions,
-  hooks: { signal?: AbortSignal; log?: (line: string) => void } = {},
+  hooks: Pick<Hooks, 'signal' | 'onLog'> = {},
 ): Promise<ReferenceBench> {
   const { dtype, theirDtype, samples, top, device, threads = 0 } = options;
   const model = await openModel(options.model, variantOf(options));
@@ -163,7 +164,7 @@ export async function benchReference(
       );
       const theirs = whole - (last.stages['imports'] ?? 0);
       times.push({ ours, theirs });
-      hooks.log?.(
+      hooks.onLog?.(
         `whole pipeline, round ${round + 1}: ${ours.toFixed(1)} s; the reference's loop ${theirs.toFixed(1)} s`,
       );
     }

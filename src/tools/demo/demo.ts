@@ -22,7 +22,7 @@ import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { LockFolder } from '../../runs/locks.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
-import type { Hooks, ScanOptions, ScanSummary } from '../../stages/scan/options.js';
+import type { ScanOptions, ScanSummary } from '../../stages/scan/options.js';
 import { scan } from '../../stages/scan/scan.js';
 import { CITIES, SLOTS } from '../world/kinds.js';
 import { worldRecord, WORLD_FORMAT, writeWorld } from '../world/world.js';
@@ -30,6 +30,8 @@ import { runFull } from './full.js';
 import { writeDemoPage } from './page.js';
 import { pick } from './pick.js';
 import type { DemoCity, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './options.js';
+import type { Hooks } from '../../util/hooks.js';
+import type { Progress } from '../../util/hooks.js';
 
 export const DEMO_FORMAT = 'diffmine-demo-2';
 /** The model that comes with the package. */
@@ -80,7 +82,7 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
   const locks = new LockFolder(join(out, 'locks'));
   const lock = await locks.wait('demo', {
     ...pick(hooks, 'signal'),
-    onWaiting: (holder) => hooks.log?.(`Waiting for ${holder}, which makes the demo in ${asked.out}.`),
+    onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which makes the demo in ${asked.out}.`),
   });
   try {
     return await inside(out, model, asked, mining, hooks, begun);
@@ -102,9 +104,8 @@ async function inside(
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The demo was cancelled.');
     hooks.onProgress?.({ type: 'stage', stage });
   };
-  const onProgress = (event: { stage: string; done: number; total: number }): void =>
-    hooks.onProgress?.({ type: 'progress', stage: event.stage, done: event.done, total: event.total });
-  const told = { ...pick(hooks, 'signal', 'log') };
+  const onProgress = (event: Progress): void => hooks.onProgress?.({ type: 'progress', event });
+  const told = { ...pick(hooks, 'signal', 'onLog') };
 
   begin('world');
   const world = join(out, 'world');
@@ -142,7 +143,7 @@ async function inside(
       )
         throw error;
       // Made by a demo with other options, model or version: ours to replace.
-      hooks.log?.(`Making ${folder} again: ${error.message}`);
+      hooks.onLog?.(`Making ${folder} again: ${error.message}`);
       await discard(folder);
       return work(folder);
     }
@@ -193,7 +194,7 @@ async function inside(
         tRange: T_RANGE,
         asked,
         ...told,
-        log: hooks.log,
+        onLog: hooks.onLog,
         begin,
         anew,
         onProgress: (event) => hooks.onProgress?.(event),
@@ -280,7 +281,7 @@ async function setAside(out: string, hooks: DemoHooks): Promise<void> {
   let aside = `${out}-before`;
   for (let i = 2; existsSync(aside); i++) aside = `${out}-before-${i}`;
   await rename(out, aside);
-  hooks.log?.(`${out} held the demo of an earlier version; it is now ${aside}.`);
+  hooks.onLog?.(`${out} held the demo of an earlier version; it is now ${aside}.`);
 }
 
 async function isWorld(folder: string, settings: Parameters<typeof worldRecord>[0]): Promise<boolean> {

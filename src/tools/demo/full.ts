@@ -41,7 +41,7 @@ export interface FullContext {
   signal?: AbortSignal;
   begin: (stage: DemoStage) => void;
   onProgress: (event: DemoEvent) => void;
-  log: ((sentence: string) => void) | undefined;
+  onLog?: ((sentence: string) => void) | undefined;
   /** runs `work` on OUT/name, again where what is there is of a demo with other options */
   anew: <T>(name: string, work: (folder: string) => Promise<T>) => Promise<T>;
 }
@@ -50,7 +50,7 @@ export interface FullContext {
 export async function runFull(context: FullContext): Promise<DemoFull> {
   const { model, images, boxes, seed, samples, patch, tRange, asked, begin, anew } = context;
   const device = { ...pick(context, 'variant'), ...pick(asked, 'device', 'dtype', 'threads') };
-  const told = { ...pick(context, 'signal', 'log') };
+  const told = { ...pick(context, 'signal', 'onLog') };
   const onScan = { ...told, onProgress: (event: object): void => progress(context, event) };
 
   begin('translate');
@@ -66,7 +66,7 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
     { boxes, model, ...pick(context, 'variant'), ...scoring, ...pick(asked, 'device', 'threads') },
     {
       ...told,
-      onProgress: ({ stage, done, total }) => context.onProgress({ type: 'progress', stage, done, total }),
+      onProgress: (event) => context.onProgress({ type: 'progress', event }),
     },
   );
 
@@ -119,5 +119,5 @@ function progress({ onProgress }: FullContext, event: object): void {
   const { type, done, total } = event as { type: string; done?: number; total?: number };
   if (['load', 'plan', 'shard', 'image', 'unetCalls'].includes(type))
     onProgress({ type: 'scan', event: event as Extract<DemoEvent, { type: 'scan' }>['event'] });
-  else if (done !== undefined && total !== undefined) onProgress({ type: 'progress', stage: type, done, total });
+  else if (done !== undefined && total !== undefined) onProgress({ type: 'progress', event: { type, done, total } });
 }

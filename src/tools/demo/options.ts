@@ -6,6 +6,7 @@ import type { Dtype } from '../../engine/types.js';
 import type { LocalizeSummary } from '../../stages/localize/options.js';
 import type { ScanEvent, ScanSummary } from '../../stages/scan/options.js';
 import type { Quality, TranslateSummary } from '../../stages/translate/options.js';
+import type { Progress } from '../../util/hooks.js';
 
 export interface DemoOptions {
   /** the demo's folder: new, empty, or one that a demo made; default 'demo-run' */
@@ -54,7 +55,8 @@ export type DemoStage = (typeof DEMO_STAGES)[number];
 
 export type DemoEvent =
   | { type: 'stage'; stage: DemoStage }
-  | { type: 'progress'; stage: string; done: number; total: number }
+  /** of what has no events of its own kind */
+  | { type: 'progress'; event: Progress }
   | { type: 'scan'; event: ScanEvent }
   | { type: 'mine'; event: MineEvent };
 

@@ -6,8 +6,9 @@ import type { Dtype } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { encodeBytes, largestShape, rowBytes, unetShape, weightBytes, type Shape } from '../../pipeline/batch.js';
 import { enginesTogether } from '../../pipeline/devices.js';
-import type { Hooks, ScanEvent, ScanOptions } from '../../stages/scan/options.js';
+import type { ScanEvent, ScanOptions } from '../../stages/scan/options.js';
 import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
+import type { Hooks } from '../../util/hooks.js';
 
 /** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
 const PATCH_BYTES = 30;

@@ -2,6 +2,7 @@
 // by scripts/*.mjs, which also run in a clone that has nothing compiled yet.
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { addonPath } from '../../engine/locate.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export interface SetupSummary {
   /** the addon's file */
@@ -13,11 +14,6 @@ export interface SetupSummary {
   libtorch: { folder: string; version: string; source: string };
 }
 
-export interface SetupHooks {
-  log?: ((line: string) => void) | undefined;
-  signal?: AbortSignal | undefined;
-}
-
 /**
  * Finds or fetches LibTorch and compiles the addon, each only where needed. Safe to repeat and to run twice at once.
  * @param options.libtorch folder of a LibTorch to use, as the variable LIBTORCH
@@ -26,14 +22,14 @@ export interface SetupHooks {
  */
 export async function setup(
   options: { libtorch?: string | undefined; cuda?: boolean | undefined } = {},
-  hooks: SetupHooks = {},
+  hooks: Pick<Hooks, 'signal' | 'onLog'> = {},
 ): Promise<SetupSummary> {
   if (options.libtorch !== undefined) process.env['LIBTORCH'] = options.libtorch;
   try {
     const scripts = await import('../../../scripts/setup.mjs');
     const { addon, built, cuda, libtorch } = await scripts.setup({
       cuda: options.cuda,
-      log: hooks.log,
+      log: hooks.onLog,
       signal: hooks.signal,
     });
     return {
@@ -56,6 +52,6 @@ export async function setup(
 }
 
 /** Sets up where there is no addon yet: the first command that computes need not be preceded by `diffmine setup`. */
-export async function ensureSetup(hooks: SetupHooks = {}): Promise<void> {
+export async function ensureSetup(hooks: Pick<Hooks, 'signal' | 'onLog'> = {}): Promise<void> {
   if (!addonPath()) await setup({}, hooks);
 }

@@ -4,12 +4,13 @@ import { existsSync } from 'node:fs';
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { openModel, type ModelFolder } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
-import type { EngineOptions, Dtype, Progress, Tensor } from '../../engine/types.js';
+import type { EngineOptions, Dtype, Tensor } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { COMPOUND, compareRelativeL2, compareTensors, type Comparison, RELATIVE_L2 } from './compare.js';
 import { findGoldens, type Golden, type GoldenCase } from './golden.js';
 import { OPS } from './ops.js';
 import type { Op, OpContext, OpResult } from './ops/op.js';
+import type { Hooks, Progress } from '../../util/hooks.js';
 
 export interface VerifyOptions {
   /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
@@ -20,11 +21,7 @@ export interface VerifyOptions {
   threads?: number;
 }
 
-export interface VerifyHooks {
-  signal?: AbortSignal;
-  onProgress?: (progress: Progress) => void;
-  log?: (message: string) => void;
-}
+export type VerifyEvent = Progress<'verify'>;
 
 export type Verdict = 'passed' | 'failed' | 'not checked';
 
@@ -70,12 +67,12 @@ export interface VerifySummary {
 export async function verify(
   folder: string,
   options: VerifyOptions = {},
-  hooks: VerifyHooks = {},
+  hooks: Hooks<VerifyEvent> = {},
 ): Promise<VerifySummary> {
   const goldens = findGoldens(folder);
   const dtype = options.dtype ?? 'fp32';
   const device = chooseDevice(options.device ?? 'auto', dtype);
-  if ((options.device ?? 'auto') === 'auto') hooks.log?.(`Device: ${device.id} (${device.name}).`);
+  if ((options.device ?? 'auto') === 'auto') hooks.onLog?.(`Device: ${device.id} (${device.name}).`);
   const machine = new Machine({ device: device.id, dtype, threads: options.threads ?? 0 }, hooks);
   const cases: CaseResult[] = [];
   const total = goldens.reduce((sum, golden) => sum + golden.cases.length, 0);
@@ -85,7 +82,7 @@ export async function verify(
       for (const one of golden.cases) {
         if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The verification was cancelled.');
         cases.push(await runCase(golden, one, machine, dtype, hooks));
-        hooks.onProgress?.({ stage: 'verify', done: cases.length, total });
+        hooks.onProgress?.({ type: 'verify', done: cases.length, total });
       }
     }
   } finally {
@@ -111,7 +108,7 @@ class Machine {
 
   constructor(
     private readonly options: EngineOptions,
-    private readonly hooks: VerifyHooks,
+    private readonly hooks: Hooks<VerifyEvent>,
   ) {}
 
   async engine(path: string | undefined): Promise<Engine> {
@@ -146,7 +143,7 @@ async function runCase(
   one: GoldenCase,
   machine: Machine,
   dtype: Dtype,
-  hooks: VerifyHooks,
+  hooks: Hooks<VerifyEvent>,
 ): Promise<CaseResult> {
   const base = { manifest: golden.name, id: one.id, op: one.op };
   const op = OPS.get(one.op);
@@ -169,7 +166,7 @@ function contextOf(
   op: Op,
   machine: Machine,
   dtype: Dtype,
-  hooks: VerifyHooks,
+  hooks: Hooks<VerifyEvent>,
 ): OpContext {
   const path = golden.modelPath(one);
   const named = (names: Record<string, string>, name: string): Tensor => {

@@ -5,7 +5,8 @@ import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { CITIES } from './kinds.js';
-import { drawImage, encodeBoxes, type PlantedBox, type WorldHooks } from './world.js';
+import { drawImage, encodeBoxes, type PlantedBox, type WorldEvent } from './world.js';
+import type { Hooks } from '../../util/hooks.js';
 
 export interface ParallelWorldSettings {
   /** default 0 */
@@ -27,7 +28,7 @@ export interface ParallelWorldSettings {
 export async function writeParallelWorld(
   folder: string,
   settings: Partial<ParallelWorldSettings> = {},
-  hooks: WorldHooks = {},
+  hooks: Hooks<WorldEvent> = {},
 ): Promise<{ path: string; boxes: string; sequences: number; cities: string[] }> {
   const { seed, images, first, size } = { seed: 0, images: 4, first: 0, size: 64, ...settings };
   if (!Number.isInteger(images) || images < 1)
@@ -65,7 +66,7 @@ export async function writeParallelWorld(
         .toFile(join(path, image, target === city ? 'source.png' : `${target}.png`));
       if (target === city) rows.push(...boxes.map((box) => ({ image, ...box })));
     }
-    hooks.onProgress?.({ stage: 'draw', done: index + 1, total: todo.length });
+    hooks.onProgress?.({ type: 'draw', done: index + 1, total: todo.length });
   }
   const boxes = join(path, 'boxes.csv');
   await writeFile(boxes, encodeBoxes(rows));

@@ -6,6 +6,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { CITIES, KINDS, SLOTS, type City, type Slot } from './kinds.js';
 import { Random } from '../../util/random.js';
 import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, SIDE, translateScene } from './scene.js';
+import type { Hooks, Progress } from '../../util/hooks.js';
 
 export const WORLD_FORMAT = 'diffmine-world-2';
 
@@ -21,10 +22,7 @@ export interface WorldSettings {
   heldout: number;
 }
 
-export interface WorldHooks {
-  signal?: AbortSignal;
-  onProgress?: (event: { stage: 'draw'; done: number; total: number }) => void;
-}
+export type WorldEvent = Progress<'draw'>;
 
 export interface WorldSummary {
   path: string;
@@ -139,7 +137,7 @@ export async function drawImage(
 export async function writeWorld(
   folder: string,
   settings: Partial<WorldSettings> = {},
-  hooks: WorldHooks = {},
+  hooks: Hooks<WorldEvent> = {},
 ): Promise<WorldSummary> {
   const all: WorldSettings = { ...DEFAULTS, ...settings };
   const { seed, images, size, heldout } = all;
@@ -186,7 +184,7 @@ export async function writeWorld(
       }),
     );
     rows.push(...drawn.flat());
-    hooks.onProgress?.({ stage: 'draw', done: Math.min(todo.length, start + TOGETHER), total: todo.length });
+    hooks.onProgress?.({ type: 'draw', done: Math.min(todo.length, start + TOGETHER), total: todo.length });
   }
   const boxes = join(path, 'boxes.csv');
   await writeFile(boxes, encodeBoxes(rows));
