@@ -274,8 +274,8 @@ function refuseUnknown(one: Command, table: OptionTable, parsed: Record<string, 
   if (surplus.length > 0) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `${one.name} does not know what to do with "${String(surplus[0])}".`,
-      `Quote values that hold spaces. See: diffmine ${one.name} --help`,
+      `${one.name} got an unexpected argument "${String(surplus[0])}".`,
+      `Quote values that contain spaces. See: diffmine ${one.name} --help`,
     );
   }
 }

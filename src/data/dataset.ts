@@ -76,7 +76,7 @@ export async function openDataset(location: string, options: DatasetOptions = {}
   if (isFolder && source.imageRoot !== undefined) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--image-root is for tables; '${location}' is a folder.`,
+      `--image-root applies to tables, but '${location}' is a folder.`,
       'Leave it out, or give the table (.csv, .jsonl).',
     );
   }
@@ -94,7 +94,7 @@ export async function openDataset(location: string, options: DatasetOptions = {}
       ? found.warnings
       : [
           ...found.warnings,
-          `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label: the first of each is kept.`,
+          `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label; only the first of each is kept.`,
         ];
   return {
     path: absolute,

@@ -32,7 +32,7 @@ export function openingError(error: unknown): string {
     case 'EISDIR':
       return 'it is a folder';
     case 'ELOOP':
-      return 'its links lead in a circle';
+      return 'its links form a loop';
     case 'EIO':
       return 'the disk or network failed to read it (EIO)';
     case 'ESTALE':

@@ -70,9 +70,7 @@ async function look(place: string, { root, found, unreadable }: Walk, isRoot: bo
       found.ignore(rest);
       // perhaps a folder, of a disk that is not there now
       if (one === UNOPENED)
-        unreadable.push(
-          `'${place.slice(root.length + 1)}${place === root ? '' : '/'}${name}' (a link that leads nowhere)`,
-        );
+        unreadable.push(`'${place.slice(root.length + 1)}${place === root ? '' : '/'}${name}' (a dangling link)`);
     } else if (one !== undefined && one !== 'absent') images.push([name, one]);
   });
   images.sort(([a], [b]) => compareCodePoints(a, b));

@@ -14,7 +14,7 @@ const WORDS = {
   outputs: ['output folder of diffmine', 'output folders of diffmine'],
   notImages: ['file that is not an image', 'files that are not images'],
   besideLabels: ['file beside the label folders', 'files beside the label folders'],
-  unlisted: ['file that the lists do not name', 'files that the lists do not name'],
+  unlisted: ['file that is not in the lists', 'files that are not in the lists'],
 } as const;
 
 export type IgnoreReason = keyof typeof WORDS;

@@ -54,7 +54,7 @@ async function unopened(file: string, error: unknown): Promise<DiffmineError> {
   const place = systemPath(file);
   const code = errorCode(error);
   if (code === 'ENOENT' && (await lstat(place).catch(() => undefined))?.isSymbolicLink())
-    return unreadable(file, error, 'it is a link to a file that is not there');
+    return unreadable(file, error, 'it is a dangling link');
   if (code === 'ENXIO') return unreadable(file, error, await stat(place).then(kindOf, () => openingError(error)));
   return unreadable(file, error, code === undefined ? undefined : openingError(error));
 }

@@ -73,7 +73,7 @@ export function fillPrompt(template: string, label: string): string {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `The prompt '${template}' has an unknown placeholder ${whole}.`,
-      'Prompts know {label}, and {words}: the label with underscores as spaces.',
+      'Prompts can have {label}, and {words}: the label with spaces for underscores.',
     );
   });
 }

@@ -44,7 +44,7 @@ export function rangeOf(values: Float32Array): [low: number, high: number] {
   if (low === high) throw new Error(`all its values are ${low}`);
   const far = (gap: number): boolean => second < penultimate && gap > GAP * (high - low);
   const alone = far(second - low) ? low : far(high - penultimate) ? high : undefined;
-  if (alone !== undefined) throw new Error(`its value ${alone} lies far from all others, as one that means no data`);
+  if (alone !== undefined) throw new Error(`its value ${alone} is far from all others, like a no-data marker`);
   return [low, high];
 }
 

@@ -9,7 +9,7 @@ export function listedLabel(value: unknown): { label: string } | { problem: stri
   const labels: string[] = [];
   for (const item of value as unknown[]) {
     const one = oneLabel(item);
-    if ('problem' in one) return { problem: `is a list of which one ${one.problem}`, hint: one.hint };
+    if ('problem' in one) return { problem: `is a list with an item that ${one.problem}`, hint: one.hint };
     const label = one.label.trim();
     if (label === '') return { problem: 'is a list with an empty label', hint: LABEL };
     if (label.includes(SEPARATOR))
@@ -28,7 +28,7 @@ function oneLabel(value: unknown): { label: string } | { problem: string; hint: 
   // beyond 2^53 neighboring numbers become one
   if (typeof value === 'number') {
     return Number.isInteger(value) && !Number.isSafeInteger(value)
-      ? { problem: `is ${value}: a number that large is not exact`, hint: 'Write it as a string.' }
+      ? { problem: `is ${value}, too large to be exact`, hint: 'Write it as a string.' }
       : { label: String(value) };
   }
   return { problem: `is ${JSON.stringify(value) ?? 'nothing'}`, hint: LABEL };

@@ -22,7 +22,7 @@ interface Rows {
   rows: Row[];
 }
 
-const COLUMNS = 'A table needs the columns image (or path) and label; other columns are carried along.';
+const COLUMNS = 'A table needs the columns image (or path) and label; other columns are copied to the results.';
 
 interface Places {
   image: number;
@@ -150,12 +150,12 @@ function unfound(
   if (given.includes('\\'))
     return fail(
       `there is no file '${given}'`,
-      'The path is written for Windows: use forward slashes, and --image-root for the folder that relative paths start at.',
+      'This is a Windows path: use forward slashes, and --image-root for the folder that relative paths start at.',
     );
   return fail(
     `there is no file '${given}'`,
     imageRoot === undefined
-      ? `Relative paths start at the table's folder ('${root}'); --image-root DIR names another.`
+      ? `Relative paths start at the table's folder ('${root}'); --image-root DIR sets another folder.`
       : `Relative paths start at --image-root ('${root}').`,
   );
 }
@@ -179,7 +179,7 @@ async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<R
         if (twice !== undefined)
           throw new DiffmineError(
             'DATASET_INVALID',
-            `${name}, line ${line}: the column '${twice}' comes twice.`,
+            `${name}, line ${line}: there are two columns '${twice}'.`,
             'Rename one of them.',
           );
         placesOf(columns, options, `${name}, line ${line}`);
@@ -187,7 +187,7 @@ async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<R
         throw new DiffmineError(
           'DATASET_INVALID',
           `${name}, line ${line}: ${fields.length} fields, but the header names ${columns.length}.`,
-          'Put fields that hold a comma in double quotes.',
+          'Put fields that contain a comma in double quotes.',
         );
       } else {
         rows.push({ line, values: fields });

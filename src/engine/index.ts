@@ -90,7 +90,7 @@ function load(): Addon {
     const [first = ''] = message.split('\n');
     throw new DiffmineError(
       'SETUP',
-      `The native addon ${file} does not load: ${loadFailure(first)}`,
+      `The native addon ${file} cannot be loaded: ${loadFailure(first)}`,
       `${mend} It finds a LibTorch and builds the addon for it.`,
       { cause: thrown },
     );

@@ -21,7 +21,7 @@ export function tensor(dtype: DType, shape: readonly number[], data: Uint8Array)
   if (data.byteLength !== expected) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A tensor ${dtype} [${shape.join(', ')}] takes ${expected} bytes, got ${data.byteLength}.`,
+      `A tensor of ${dtype} [${shape.join(', ')}] has ${expected} bytes, got ${data.byteLength}.`,
     );
   }
   return { dtype, shape: [...shape], data };
@@ -51,7 +51,7 @@ function aligned(data: Uint8Array, size: number): { buffer: ArrayBufferLike; byt
  * @throws INVALID_ARGUMENT for another dtype (see toFloat32)
  */
 export function float32(t: Tensor): Float32Array {
-  if (t.dtype !== 'F32') throw new DiffmineError('INVALID_ARGUMENT', `Expected a tensor of F32, got ${t.dtype}.`);
+  if (t.dtype !== 'F32') throw new DiffmineError('INVALID_ARGUMENT', `Expected an F32 tensor, got ${t.dtype}.`);
   const { buffer, byteOffset, length } = aligned(t.data, 4);
   return new Float32Array(buffer, byteOffset, length);
 }
@@ -67,13 +67,12 @@ export function int64Numbers(t: Tensor): number[] {
     const { buffer, byteOffset, length } = aligned(t.data, 4);
     return [...new Int32Array(buffer, byteOffset, length)];
   }
-  if (t.dtype !== 'I64')
-    throw new DiffmineError('INVALID_ARGUMENT', `Expected a tensor of whole numbers, got ${t.dtype}.`);
+  if (t.dtype !== 'I64') throw new DiffmineError('INVALID_ARGUMENT', `Expected an integer tensor, got ${t.dtype}.`);
   const { buffer, byteOffset, length } = aligned(t.data, 8);
   return Array.from(new BigInt64Array(buffer, byteOffset, length), (value) => {
     const number = Number(value);
     if (!Number.isSafeInteger(number))
-      throw new DiffmineError('INVALID_ARGUMENT', `The whole number ${value} is too large for JavaScript.`);
+      throw new DiffmineError('INVALID_ARGUMENT', `The integer ${value} is too large for a JavaScript number.`);
     return number;
   });
 }

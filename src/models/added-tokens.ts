@@ -89,7 +89,7 @@ export function addedTokensOf(
     if (!sound || !isId(id))
       throw new DiffmineError(
         'MODEL_INVALID',
-        `'${path.join(folder, file)}' has an added token that is none: ${formatJson(token)} with the id ${formatJson(id)}.`,
+        `'${path.join(folder, file)}' has an invalid added token: ${formatJson(token)} with the id ${formatJson(id)}.`,
       );
     const { content, single_word, lstrip, rstrip, normalized, special } = token;
     return {

@@ -42,7 +42,7 @@ export function clashes(model: Model, labels: readonly string[], names: readonly
   return sentences.length > MOST_TOLD
     ? [
         ...sentences.slice(0, MOST_TOLD),
-        `${sentences.length - MOST_TOLD} more groups of labels are one condition each.`,
+        `${sentences.length - MOST_TOLD} more groups of labels are the same condition.`,
       ]
     : sentences;
 }

@@ -44,7 +44,7 @@ export async function encodePrompts(
   if (!model.tokenizer)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The model '${model.path}' takes no prompts: it is conditioned on classes.`,
+      `The model '${model.path}' does not take prompts: it is conditioned on classes.`,
     );
   const parts: Tensor[] = [];
   for (let begin = 0; begin < prompts.length; begin += TEXT_BATCH) {

@@ -176,7 +176,9 @@ export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
   }
   const uneven = blockOutChannels.find((channels) => channels % config.normNumGroups !== 0);
   if (uneven !== undefined)
-    throw reader.invalid(`block_out_channels has ${uneven}, no multiple of norm_num_groups = ${config.normNumGroups}`);
+    throw reader.invalid(
+      `block_out_channels has ${uneven}, which is not a multiple of norm_num_groups = ${config.normNumGroups}`,
+    );
   return config;
 }
 

@@ -56,7 +56,7 @@ export function samplingTimesteps(schedule: ScheduleConfig, steps: number, spaci
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `${steps} sampling steps do not fit a schedule of ${trainTimesteps} timesteps.`,
-      `Ask for 1 to ${trainTimesteps} steps.`,
+      `Use 1 to ${trainTimesteps} steps.`,
     );
   }
   if (spacing === 'trailing')
@@ -67,8 +67,8 @@ export function samplingTimesteps(schedule: ScheduleConfig, steps: number, spaci
     );
   throw new DiffmineError(
     'INVALID_ARGUMENT',
-    `Sampling knows no timestep spacing ${JSON.stringify(spacing)}.`,
-    'Known: leading, trailing, linspace.',
+    `The timestep spacing ${JSON.stringify(spacing)} is not supported.`,
+    'Supported: leading, trailing, linspace.',
   );
 }
 

@@ -23,7 +23,7 @@ export function checkFit(
     new DiffmineError(
       'MODEL_INVALID',
       `${what}.`,
-      'The parts of the folder come from different models, or a config.json was changed.',
+      'The components of the folder belong to different models, or a config.json was changed.',
     );
   const expect = (owner: LoadedPart<unknown>, shape: number[], ...names: string[]): void => {
     const got = shapeOf(owner.weights, ...names);
@@ -47,7 +47,7 @@ export function checkFit(
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
         `The UNet takes ${inChannels} channels (in_channels), but the VAE makes ${vae.config.latentChannels} (latent_channels).`,
-        'Supported: UNets of latents alone, not in-painting, depth or super-resolution models.',
+        'Supported are UNets whose only input is the latent, not inpainting, depth or super-resolution models.',
       );
     }
     const last = vae.config.blockOutChannels.at(-1) as number;
@@ -69,7 +69,7 @@ export function checkFit(
       throw new DiffmineError(
         'MODEL_INVALID',
         `The tokenizer's added token '${homeless.content}' has the id ${homeless.id}, but the text encoder has embeddings for 0 ... ${vocabSize - 1} only.`,
-        'Save the text encoder after text_encoder.resize_token_embeddings(len(tokenizer)), or take the token out of the tokenizer.',
+        'Save the text encoder after text_encoder.resize_token_embeddings(len(tokenizer)), or remove the token from the tokenizer.',
       );
     }
     expect(

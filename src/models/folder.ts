@@ -120,8 +120,8 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
     if (isComponent(value) && !KNOWN.has(name) && !IGNORED.has(name)) {
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
-        `The model '${location}' has a part '${name}' (${String(value[1])}), which is not supported.`,
-        'Supported: models of unet, vae, text_encoder, tokenizer and scheduler, as Stable Diffusion 1.x and 2.x.',
+        `The model '${location}' has a component '${name}' (${String(value[1])}), which is not supported.`,
+        'Supported components: unet, vae, text_encoder, tokenizer and scheduler, as in Stable Diffusion 1.x and 2.x.',
       );
     }
   }
@@ -144,7 +144,7 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
 
   const hasVae = listed('vae') || (await isFolder(path.join(root, 'vae')));
   if (!hasVae && unetConfig.inChannels !== 3 * unetConfig.pixelFold ** 2)
-    throw absent('vae', `its UNet denoises ${unetConfig.inChannels} channels, which are no RGB pixels`);
+    throw absent('vae', `its UNet denoises ${unetConfig.inChannels} channels, which are not RGB pixels`);
   let vae: LoadedPart<VaeConfig> | undefined;
   let ofVae: number | undefined; // in pixels
   if (hasVae) {
@@ -272,22 +272,22 @@ async function openLora(location: string, options: OpenOptions): Promise<ModelFo
   if (format !== LORA_FORMAT || typeof base !== 'string' || typeof scale !== 'number' || !Number.isFinite(scale)) {
     throw new DiffmineError(
       'MODEL_INVALID',
-      `${path.join(root, LORA)} does not say which model the updates belong to.`,
-      `It is {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`,
+      `${path.join(root, LORA)} does not name the base model of its updates.`,
+      `Expected: {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`,
     );
   }
   const at = path.resolve(root, base);
   if (!(await isFolder(at)))
     throw new DiffmineError(
       'MODEL_INVALID',
-      `The model '${at}', which the updates in '${location}' belong to, is not there.`,
-      `Say where it is now in ${LORA}: "base".`,
+      `The base model '${at}' of the updates in '${location}' does not exist.`,
+      `If it has moved, set "base" in ${LORA}.`,
     );
   if ((await stat(path.join(at, LORA)).catch(() => undefined)) !== undefined)
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
-      `'${location}' holds updates of updates: '${at}' is not a whole model.`,
-      'The base is a model folder.',
+      `The base '${at}' of the updates in '${location}' is not a complete model.`,
+      'The base must be a model folder.',
     );
   const model = await openModel(at, { ...(typeof variant === 'string' && { variant }), ...options });
   const file = path.join(root, LORA_WEIGHTS);
@@ -340,14 +340,14 @@ async function checkFolder(location: string): Promise<void> {
     throw new DiffmineError(
       'MODEL_INVALID',
       `'${location}' is a file, not a diffusers model folder.`,
-      'A single checkpoint is converted with Python: StableDiffusionPipeline.from_single_file("FILE").save_pretrained("FOLDER")',
+      'Convert a single-file checkpoint with Python: StableDiffusionPipeline.from_single_file("FILE").save_pretrained("FOLDER")',
     );
   }
   if (!(await stat(path.join(location, 'model_index.json')).catch(() => undefined))) {
     throw new DiffmineError(
       'MODEL_INVALID',
       `'${location}' has no model_index.json: it is not a diffusers model folder.`,
-      'The folder holds model_index.json, unet/, scheduler/ and, depending on the model, vae/, text_encoder/, tokenizer/.',
+      'A model folder has model_index.json, unet/, scheduler/ and, depending on the model, vae/, text_encoder/, tokenizer/.',
     );
   }
 }
@@ -397,7 +397,7 @@ function readLabels(location: string, index: JsonObject, numClassEmbeds: number)
     );
   const twice = labels.find((label, id) => labels.indexOf(label) !== id);
   if (twice !== undefined)
-    throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' names '${String(twice)}' twice.`);
+    throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' has the name '${String(twice)}' twice.`);
   return labels as string[];
 }
 

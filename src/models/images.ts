@@ -49,10 +49,7 @@ async function decode(
 ): Promise<Image> {
   const vae = source?.vae;
   if (!engine || !vae)
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      'Latents become images only with the engine and the VAE of their model.',
-    );
+    throw new DiffmineError('INVALID_ARGUMENT', 'Decoding latents needs the engine and the VAE of their model.');
   const scaled = fromFloat32(
     latents.shape,
     float32(latents).map((value) => value / vae.config.scalingFactor),
@@ -70,7 +67,7 @@ function toImage(planes: Float32Array, shape: number[], fold: number): Image {
   if (channels !== 3 * fold * fold)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `${channels} channels are no RGB image with ${fold} x ${fold} pixels folded.`,
+      `${channels} channels are not an RGB image with ${fold} x ${fold} folded pixels.`,
     );
   const [width, height] = [fold * w, fold * h];
   const pixels = new Uint8ClampedArray(3 * width * height); // clips to 0 ... 255 and rounds to the nearest
@@ -82,7 +79,7 @@ function toImage(planes: Float32Array, shape: number[], fold: number): Image {
       for (let x = 0; x < w; x++) {
         const value = planes[(channel * h + y) * w + x] ?? NaN;
         if (Number.isNaN(value))
-          throw new DiffmineError('NUMERICS', 'An image holds NaN.', 'Check the model; --dtype fp32.');
+          throw new DiffmineError('NUMERICS', 'An image has NaN values.', 'Check the model; --dtype fp32.');
         pixels[3 * ((fold * y + dy) * width + fold * x + dx) + color] = 127.5 * (value + 1);
       }
     }

@@ -136,7 +136,7 @@ async function readVocabulary({
   if (text !== undefined) {
     const vocab = await readJsonObject(vocabFile);
     if (!isVocabulary(vocab))
-      throw new DiffmineError('MODEL_INVALID', `'${vocabFile}' is not a vocabulary: it maps tokens to whole numbers.`);
+      throw new DiffmineError('MODEL_INVALID', `'${vocabFile}' is not a vocabulary: it must map tokens to integers.`);
     const lines = text
       .replace(/^\uFEFF/, '')
       .split(/\r?\n/)

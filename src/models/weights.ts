@@ -99,7 +99,7 @@ function noWeights(folder: string, present: readonly string[], found: readonly C
   const sharded = present.filter((name) => SHARD.test(name));
   if (sharded.length > 0)
     return invalid(
-      `has shards of weights (${quoted(sharded)}), but not the index that lists them`,
+      `has sharded weights (${quoted(sharded)}), but no index file`,
       'Download the file that ends in .safetensors.index.json.',
     );
   const pickle = present.filter((name) => /\.(bin|ckpt|pt|pth)$/.test(name));
@@ -111,7 +111,7 @@ function noWeights(folder: string, present: readonly string[], found: readonly C
   const others = present.filter((name) => name.endsWith('.safetensors'));
   if (others.length > 0)
     return invalid(
-      `has no weights under a name that diffusers gives them, only ${quoted(others)}`,
+      `has no weights with a name that diffusers uses, only ${quoted(others)}`,
       `Rename the right one to ${NAMES.map((name) => `${name}.safetensors`).join(' or ')}.`,
     );
   return invalid(
@@ -130,7 +130,7 @@ async function shards(folder: string, index: string, present: ReadonlySet<string
   if (absent !== undefined)
     throw new DiffmineError(
       'MODEL_INVALID',
-      `'${file}' names the shard '${absent}', which is not beside it.`,
+      `'${file}' names the shard '${absent}', which is missing.`,
       'Download the missing file.',
     );
   return (names as string[]).map((name) => path.join(folder, name));
@@ -141,7 +141,7 @@ async function sizeOf(file: string): Promise<number> {
     throw new DiffmineError(
       'MODEL_INVALID',
       `'${file}' cannot be read.`,
-      'It may be a link to a file that is gone: download the model again.',
+      'It may be a dangling link: download the model again.',
       { cause },
     );
   });

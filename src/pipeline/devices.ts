@@ -31,21 +31,21 @@ export function chooseDevices(
   if (device !== 'auto')
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--devices ${devices.join(',')} and --device ${device} say different things.`,
+      `--devices ${devices.join(',')} and --device ${device} contradict each other.`,
       'Give one of them.',
     );
   if (workers !== undefined)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      '--devices already says how many processes there are: one for each.',
-      'Leave --workers out; a device named twice gets two.',
+      '--devices already sets the number of processes: one per device.',
+      'Leave --workers out. A device named twice gets two processes.',
     );
   const [first, ...others] = devices.map((name) => chooseDevice(name, dtype));
   if (!first)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       '--devices names no device.',
-      'Give them with commas, such as 0,1 for the first two GPUs.',
+      'Separate devices by commas, such as 0,1 for the first two GPUs.',
     );
   if (others.some(({ id }) => (id === 'cpu') !== (first.id === 'cpu'))) {
     throw new DiffmineError(

@@ -48,7 +48,7 @@ export function timesteps(
   check(from >= 0 && from < to && to <= 1, `The timestep range ${from},${to} is not within 0 ... 1 and ascending.`);
   const tBegin = Math.floor(from * trainTimesteps + 1e-6);
   const tEnd = Math.floor(to * trainTimesteps + 1e-6);
-  check(tEnd > tBegin, `The timestep range ${from},${to} holds no timestep.`);
+  check(tEnd > tBegin, `The timestep range ${from},${to} contains no timestep.`);
   return { tBegin, tEnd };
 }
 

@@ -21,7 +21,7 @@ export function shardsOf(
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `There is no part ${index} of ${count}.`,
-      'Parts are counted from 0: 0 of 8 is the first of eight.',
+      'Parts are counted from 0: 0/8 is the first of eight.',
     );
   }
   const ids: number[] = [];

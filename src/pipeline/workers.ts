@@ -247,8 +247,7 @@ export async function startWorkers(
       ({ slot }): Slot =>
         async (shard) =>
           slot(shard).catch((error: unknown) => {
-            if (error instanceof SlotLost)
-              hooks.onLog?.(`${error.message} Other processes do its part, if any is left.`);
+            if (error instanceof SlotLost) hooks.onLog?.(`${error.message} The remaining processes do its part.`);
             else cancel(); // what the others are at would be lost on a user who has to act first
             throw error;
           }),

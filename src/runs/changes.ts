@@ -65,7 +65,7 @@ export async function listChanges(
   for (; !next.done; next = now.next()) added.add(name(next.value));
   const told = [
     ...changed.tell('changed'),
-    ...gone.tell('gone or under another label'),
+    ...gone.tell('missing or under another label'),
     ...added.tell('new or under another label'),
   ];
   return told.length > 0 ? told.join(', ') : undefined;
@@ -143,6 +143,6 @@ export async function checkContents(
   throw new DiffmineError(
     'RUN_MISMATCH',
     `${told}.`,
-    `Restore what was there; or remove ${removed} from ${folder.path} and run the same command again, which does only those shards again; or give --out another folder.`,
+    `Restore what was there; or remove ${removed} from ${folder.path} and run the same command again, which repeats only those shards; or give --out another folder.`,
   );
 }

@@ -23,7 +23,7 @@ export function chooseDevice(name: string, dtype: Dtype): DeviceInfo {
   if (!device) {
     const hint = buildInfo().cuda
       ? `Devices here: ${devices.map(({ id }) => id).join(', ')}.`
-      : 'This build is for CPUs only; `diffmine setup --cuda` makes one for NVIDIA GPUs.';
+      : 'This build supports only CPUs; `diffmine setup --cuda` builds one for NVIDIA GPUs.';
     throw new DiffmineError('DEVICE_UNAVAILABLE', `The device ${wanted} is not available.`, hint);
   }
   if (!device.dtypes.includes(dtype)) {

@@ -131,7 +131,7 @@ export async function openParallel(folder: string): Promise<Parallel> {
     throw new DiffmineError(
       'DATASET_INVALID',
       `The parallel dataset '${folder}' has no images.`,
-      'It holds LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png.',
+      'Expected LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png.',
     );
   }
   sequences.sort((a, b) => compareCodePoints(a.key, b.key));
@@ -241,7 +241,7 @@ async function fromFolders(path: string, labels: readonly string[]): Promise<Seq
         throw new DiffmineError(
           'DATASET_INVALID',
           `'${at}' has no source image.`,
-          `It is called source.png, or ${labelName}.png after its own label.`,
+          `Expected source.png, or ${labelName}.png (its own label).`,
         );
       }
       const reconstruction = named.get(RECONSTRUCTION);
@@ -279,7 +279,7 @@ async function fingerprint(sequences: readonly Sequence[]): Promise<string> {
               Promise.reject(
                 new DiffmineError(
                   'DATASET_INVALID',
-                  `The image ${file} is gone.`,
+                  `The image ${file} is missing.`,
                   'Run translate again into a new folder.',
                   { cause },
                 ),

@@ -19,7 +19,7 @@ export class Replay {
         throw new DiffmineError(
           'INVALID_ARGUMENT',
           `The replay file ${file} has no ${kind}.`,
-          'It must hold noises.IMAGE and timesteps.IMAGE for each image, or noises and timesteps for all.',
+          'It must have noises.IMAGE and timesteps.IMAGE for each image, or noises and timesteps for all images.',
         );
       }
     }
@@ -47,14 +47,14 @@ export class Replay {
         throw new DiffmineError(
           'INVALID_ARGUMENT',
           `The replay file ${this.file} has no ${kind} for the image ${path}.`,
-          `They would be named ${kind}.${path}, or ${kind} for all images.`,
+          `Expected ${kind}.${path}, or ${kind} for all images.`,
         );
       }
       const count = this.header.tensors[name]?.shape[0];
       if (count !== samples)
         throw new DiffmineError(
           'INVALID_ARGUMENT',
-          `The replay file's ${name} holds ${count} samples, not ${samples}.`,
+          `${name} of the replay file has ${count} samples, not ${samples}.`,
           `Give --samples ${count}.`,
         );
     }

@@ -9,7 +9,7 @@ import type { Run } from './run.js';
 export function imageRoot(run: Run, asked: string | undefined): string {
   const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
   if (asked !== undefined && !existsSync(path))
-    throw new DiffmineError('INVALID_ARGUMENT', `There is no folder ${path} of images.`);
+    throw new DiffmineError('INVALID_ARGUMENT', `There is no image folder ${path}.`);
   return nameOfText(existsSync(path) && statSync(path).isFile() ? dirname(path) : path);
 }
 

@@ -158,7 +158,7 @@ export async function readManifestOf<M extends ShardedManifest>(kind: Kind<M>, f
   if (manifest?.format !== kind.format)
     throw invalid(`is of format ${JSON.stringify(manifest?.format)}, not ${kind.format}`);
   if (!ALL_HAVE(manifest) || !kind.shape(manifest))
-    throw invalid('is damaged: something is missing, or not what it should be');
+    throw invalid('is damaged: fields are missing or have the wrong type');
   if (manifest.shards !== Math.ceil(manifest.index.rows / manifest.options.shardSize))
     throw invalid('is damaged: its number of shards does not fit');
   if (fingerprintOfDraft(kind, manifest) !== manifest.fingerprint)
@@ -358,7 +358,7 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
       new DiffmineError(
         'RUN_INVALID',
         `${file} is ${why}.`,
-        `Remove ${this.shardPath(shard)} and run the same command again: that shard is done again.`,
+        `Remove ${this.shardPath(shard)} and run the same command again: that shard is repeated.`,
         { cause },
       );
     const content = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {

@@ -45,7 +45,12 @@ export async function writeTable(file: string, rows: readonly Row[], schema: Sch
 export async function readTable<T = Row>(file: string, columns?: string[]): Promise<T[]> {
   const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
-      throw new DiffmineError('RUN_INVALID', `${file} is missing.`, 'Restore it, or make it again.', { cause: error });
+      throw new DiffmineError(
+        'RUN_INVALID',
+        `${file} is missing.`,
+        'Restore it, or run the command that wrote it again.',
+        { cause: error },
+      );
     throw error;
   });
   const { parquetReadObjects } = await import('hyparquet');

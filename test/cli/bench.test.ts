@@ -168,7 +168,7 @@ const TINY_BENCH = [
     for (const [args, words] of [
       [[...TINY_BENCH.map((word) => (word === '8' ? '16' : word)), '--compare', baseline], 'its cells is'],
       [[...TINY_BENCH, '--compare', baseline, '--model', 'synthetic:demo'], 'its model is synthetic:tiny'],
-      [[...TINY_BENCH, '--compare', path.join(ROOT, 'package.json')], 'is not a report of a benchmark'],
+      [[...TINY_BENCH, '--compare', path.join(ROOT, 'package.json')], 'is not a benchmark report'],
     ] as const) {
       const ran = await cli([...args, '--batch', '2', '--out', none]);
       expect([words, ran.code, ran.stdout]).toEqual([words, 2, '']);
@@ -180,14 +180,14 @@ const TINY_BENCH = [
 });
 
 test.each<[string[], string]>([
-  [['--latents', '8', '--size', '64'], '--latents and --size say the same'],
+  [['--latents', '8', '--size', '64'], '--latents and --size set the same value'],
   [['--reference'], '--reference needs --diffusers'],
   [['--diffusers-compile', 'default'], '--diffusers-compile needs --diffusers'],
   [['--tolerance', '5%'], '--tolerance needs --compare'],
   [['--compare', 'x', '--tolerance', '120%'], 'a share such as 5% or 0.05'],
   [['--summary', 'auto'], 'GITHUB_STEP_SUMMARY'],
   [['--training', 'huge'], '--training is "huge"'],
-  [['--train-batch', '2'], 'Nothing says what to train.'],
+  [['--train-batch', '2'], 'There is no training to time.'],
   [['--no-unet'], 'there is nothing to time'],
 ])('bench %p is refused', async (args, words) => {
   const ran = await cli(['bench', ...args], { env: { GITHUB_STEP_SUMMARY: '' } });

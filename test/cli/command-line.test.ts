@@ -66,7 +66,7 @@ describe('usage errors', () => {
     [['scan', DATASET, '--samples'], '--samples needs a value.', 'diffmine'],
     [['scan', DATASET, '--model', 'm'], '--out is missing.', 'diffmine scan --help'],
     [['scan'], 'DATASET is missing.', 'diffmine scan --help'],
-    [['scan', DATASET, 'more', '--model', 'm', '--out', 'o'], 'scan does not know what to do with "more".', 'Quote'],
+    [['scan', DATASET, 'more', '--model', 'm', '--out', 'o'], 'scan got an unexpected argument "more".', 'Quote'],
     [['verify', DATASET, '--dtype', 'fp8'], '--dtype is "fp8"; expected one of fp32, bf16, fp16.', ''],
     [[], 'No command was given.', 'scan'],
   ])('%j', async (args, message, hint) => {

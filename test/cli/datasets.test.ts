@@ -82,7 +82,7 @@ test('trainings fill the prompts that the preset scans with', () => {
       rmSync(path.join(cardb, 'train.json'));
       const without = await cli(scan);
       expect(without.code).toBe(3);
-      expect(without.stdout).toContain('train.json is not there');
+      expect(without.stdout).toContain('train.json is missing');
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

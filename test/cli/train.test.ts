@@ -327,7 +327,7 @@ beforeAll(async () => {
     rmSync(path.join(data, 'good', 'wide.png'));
     const single = await cli([...args, '--out', at('single')]);
     expect(single).toMatchObject({ code: 0 });
-    expect(single.stderr).toMatch(/a model of one finds nothing/);
+    expect(single.stderr).toMatch(/a model with one label is of no use/);
     rmSync(path.join(data, 'good', 'tall.png'));
     expect(await cli([...args, '--out', at('none')])).toMatchObject({
       code: 3,

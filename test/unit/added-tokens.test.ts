@@ -94,7 +94,7 @@ describe('where they are listed', () => {
   ])('%s with %j is refused', async (name, content) => {
     await expect(open({ [name]: content as Record<string, unknown> })).rejects.toMatchObject({
       code: 'MODEL_INVALID',
-      message: expect.stringContaining(`${name}' has an added token that is none`) as unknown,
+      message: expect.stringContaining(`${name}' has an invalid added token`) as unknown,
     });
   });
   test('a file that is not JSON is named', async () => {

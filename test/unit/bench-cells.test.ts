@@ -41,7 +41,7 @@ test('a cell that does not fit is skipped with the reason, the others are measur
     cells.map(({ input, batch, measured, skipped }) => [input[1], batch, measured !== undefined, skipped]),
   ).toEqual([
     [8, 2, true, undefined],
-    [8, 4096, false, expect.stringMatching(/^a pass takes about [\d.]+ GB and 0\.1 GB are free$/)],
+    [8, 4096, false, expect.stringMatching(/^a forward pass takes about [\d.]+ GB and 0\.1 GB are free$/)],
   ]);
   expect(starts).toHaveLength(1);
   expect(lines).toHaveLength(2);

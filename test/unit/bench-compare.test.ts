@@ -126,8 +126,8 @@ test('a cell that no longer fits fails; one not asked for, or new, does not', ()
   ]);
   expect(result.passed).toBe(false);
   expect(result.warnings).toEqual([
-    'fp16, 64 x 64, batch 64 was measured for the baseline and not now: memory ran out.',
-    'fp16, 64 x 64, batch 128 is in the baseline and was not asked for now.',
+    'fp16, 64 x 64, batch 64 is in the baseline and could not be measured now: memory ran out.',
+    'fp16, 64 x 64, batch 128 is in the baseline and was not requested now.',
   ]);
   const { comparisons } = compare(before, report([cell(32, 64, measured(0.5, { scan: undefined }))]), 0.05);
   expect(comparisons[0]).toMatchObject({ what: 'pass', verdict: 'ok' });
@@ -182,7 +182,7 @@ test('the same machine at another rate is told: half of a share is that rate', (
   const slow = measured(0.5, { matmul: spread(2e14) });
   expect(compare(before, report([cell(64, 64, slow)]), 0.05)).toMatchObject({
     passed: true,
-    warnings: [expect.stringContaining('multiplies 0.50 times as fast')],
+    warnings: [expect.stringContaining('matmul rate is 0.50 times')],
   });
 });
 
@@ -199,7 +199,7 @@ test('a baseline is read back whole; what is none is refused with a word', async
   await expect(readBaseline(path.join(folder, 'absent.json'))).rejects.toMatchObject({ code: 'IO' });
   for (const [text, words] of [
     ['{', 'is not JSON'],
-    ['[]', 'is not a report'],
+    ['[]', 'is not a benchmark report'],
     ['{"format":"diffmine-bench-1"}', 'has the format "diffmine-bench-1"'],
     [
       JSON.stringify({ ...whole, cells: [{ ...whole.cells[0], measured: { utilization: { median: 0.5 } } }] }),

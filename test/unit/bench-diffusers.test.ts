@@ -52,7 +52,7 @@ test('a pass is a line of JSON, its answer seconds or the reason for none', asyn
 test.each([
   ['absent', undefined, 'ENOENT'],
   ['lacking', "console.log(JSON.stringify({ error: 'no diffusers: none here' }))", 'no diffusers: none here'],
-  ['silent', 'process.exit(3)', 'it ended at once'],
+  ['silent', 'process.exit(3)', 'the process ended at once'],
 ])('a Python that is %s does not start', async (name, code, words) => {
   const python = code === undefined ? path.join(folder, name) : standIn(name, code);
   await expect(Diffusers.start(python, 0)).rejects.toMatchObject({

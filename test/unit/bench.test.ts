@@ -33,7 +33,7 @@ test('a training that does not fit is skipped with a word, before anything is al
     checkpointing: false,
     parameters: 859_520_964,
     stateBytes: 16 * 859_520_964,
-    skipped: 'weights, gradients and moments take 13.8 GB in fp32, activations not counted, and 12.0 GB are free',
+    skipped: 'weights, gradients and moments need 13.8 GB in fp32, without activations, and 12.0 GB are free',
   });
   const gpu = await timeTraining({ what: 'synthetic:sd15', device: 'cuda', dtype: 'bf16', repeats: 1 }, 12e9);
   expect([gpu.batch, gpu.input]).toEqual([8, [4, 64, 64]]);

@@ -68,20 +68,20 @@ describe('names', () => {
       'a name that two images have',
       ['1.png'],
       ['a/1.png', 'b/1.png'],
-      /"1\.png" is the name of several images: a\/1\.png, b\/1\.png/,
+      /"1\.png" matches several images: a\/1\.png, b\/1\.png/,
     ],
     ['with a folder, too', ['b/1.png'], ['x/b/1.png', 'y/b/1.png'], /x\/b\/1\.png, y\/b\/1\.png/],
     [
       'two names of one image',
       ['train/1.png', 'val/1.png'],
       ['1.png'],
-      /several names that may be the image 1\.png: train\/1\.png, val\/1\.png/,
+      /several names that match the image 1\.png: train\/1\.png, val\/1\.png/,
     ],
     [
       'many of them',
       ['1.png', '2.png', '3.png'],
       ['a/1.png', 'b/1.png', 'c/1.png', 'd/1.png', 'a/2.png', 'b/2.png'],
-      /a\/1\.png, b\/1\.png, c\/1\.png and 1 more\. So it is with 1 more/,
+      /a\/1\.png, b\/1\.png, c\/1\.png and 1 more\. The same holds for 1 more/,
     ],
   ])('refuses %s', async (_, names, images, message) => {
     await expect(assigned(names, images)).rejects.toEqual(invalid(message));
@@ -141,7 +141,7 @@ describe('masks in linked folders', () => {
     expect([...masks.keys()].sort()).toEqual(['king/1', 'queen/1', 'ten']);
     expect(masks.notes).toEqual([
       expect.stringMatching(
-        /3 cannot be read: ace \(the link leads nowhere\), deep\/er\/loop \(the link leads back to a folder above it\), self/,
+        /3 cannot be read: ace \(the link is dangling\), deep\/er\/loop \(the link leads back to a folder above it\), self/,
       ),
     ]);
     expect([...(await readMarks(join(root, 'king'))).keys()]).toEqual(['1']); // the folder itself is a link
@@ -173,7 +173,7 @@ describe('masks in linked folders', () => {
     const root = join(folder, 'dangling');
     mkdirSync(root);
     symlinkSync('gone', join(root, 'a'));
-    await expect(readMarks(root)).rejects.toEqual(invalid(/no masks that can be read: a \(the link leads nowhere\)/));
+    await expect(readMarks(root)).rejects.toEqual(invalid(/no masks that can be read: a \(the link is dangling\)/));
   });
 });
 

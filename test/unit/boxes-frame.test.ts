@@ -124,7 +124,7 @@ describe('a file of boxes with sizes', () => {
     const { images, counts, notes } = await placeMarks('c.json', [one]);
     expect(await pixelsOf(one, images.get(one.image))).toEqual((await shown(one.file)).white);
     expect(counts).toEqual({ turned: 1, clipped: 0, outside: 0, empty: 0 });
-    expect(notes).toEqual([expect.stringContaining('1 of 1 boxes or masks are of images as stored')]);
+    expect(notes).toEqual([expect.stringContaining('1 of 1 boxes or masks refer to images as stored')]);
     // a copy of half the size
     const half = { box: { x: 3.5, y: 1, width: 2, height: 1.5 }, frame: { width: 6, height: 4 } };
     const again = await placeMarks('c.json', [{ ...one, marks: [half] }]);
@@ -160,7 +160,7 @@ describe('a file of boxes with sizes', () => {
     const alone = await placeMarks('c.json', all.slice(0, 4));
     expect(alone.images.get('3.png')).toEqual([{ box: BOX }]);
     expect(alone.notes).toEqual([
-      expect.stringContaining('3 boxes or masks are of images whose EXIF orientation keeps their size'),
+      expect.stringContaining('3 boxes or masks are for images whose EXIF orientation does not change their size'),
     ]);
     // upright ones among them: a tool that applies EXIF
     const applied = await placeMarks('c.json', [
@@ -306,9 +306,9 @@ describe('what boxes cover', () => {
       ].map(([x, y, width, height]) => ({ box: { x, y, width, height } })),
     );
     expect(notes).toEqual([
-      expect.stringMatching(/^3 of 7 boxes cover nothing .* a\.png \(64 x 64 px\): x 1000/),
+      expect.stringMatching(/^3 of 7 boxes lie outside .* a\.png \(64 x 64 px\): x 1000/),
       expect.stringMatching(/^1 of 7 boxes are too small/),
-      expect.stringMatching(/^2 of 7 boxes reach beyond/),
+      expect.stringMatching(/^2 of 7 boxes extend beyond/),
     ]);
     expect((await placeMarks('b.csv', [plain([0, 0, 64, 64])])).notes).toEqual([]);
   });

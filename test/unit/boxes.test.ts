@@ -184,7 +184,7 @@ describe('COCO', () => {
         categories,
         annotations: [{ image_id: 7, category_id: 1, segmentation: { counts: 'x', size: [1, 1] } }],
       },
-      /annotations\[0\] has an outline, but no 'bbox'/,
+      /annotations\[0\] has a segmentation, but no 'bbox'/,
     ],
     [
       'a short box',
@@ -319,11 +319,11 @@ describe('masks', () => {
     });
     await expect(readMarks(csv(''), 'masks')).rejects.toMatchObject({
       code: 'DATASET_INVALID',
-      message: expect.stringMatching(/no folder/) as string,
+      message: expect.stringMatching(/is a file; masks are a folder/) as string,
     });
     await expect(readMarks(file('boxes.txt', ''))).rejects.toMatchObject({
       code: 'DATASET_INVALID',
-      message: expect.stringMatching(/cannot be told/) as string,
+      message: expect.stringMatching(/cannot be recognized/) as string,
     });
   });
 });

@@ -230,7 +230,7 @@ describe('elsewhere', () => {
     expect(told).toEqual(
       expect.arrayContaining([
         expect.stringMatching(/"Paris", "paris" are one prompt/),
-        expect.stringMatching(/prompt of "photo" is the null prompt "Photo".*guidance does nothing/),
+        expect.stringMatching(/prompt of "photo" is the null prompt "Photo".*guidance has no effect/),
       ]),
     );
   });

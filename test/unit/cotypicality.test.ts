@@ -383,7 +383,7 @@ describe('runs', () => {
     const same = await cotypicality(options(), { onLog: (line) => void log.push(line) });
     expect([same.unetCalls, log.filter((line) => line.startsWith('Grouped already'))]).toEqual([
       0,
-      ['Grouped already with these options.'],
+      ['Already grouped with these options.'],
     ]);
     expect(await cotypicality(options({ clusters: 2, top: 8, projection: 'none' }))).toMatchObject({
       unetCalls: 0,

@@ -125,7 +125,7 @@ describe('a CSV', () => {
   test('keeps the first of repeated pairs and says so', async () => {
     const set = await table('image,label,x\np/a.jpg,one,1\np/a.jpg,one,2\n');
     expect(set.images.map((image) => image.extra)).toEqual([{ x: '1' }]);
-    expect(set.warnings).toEqual(['1 row repeats an image and label: the first of each is kept.']);
+    expect(set.warnings).toEqual(['1 row repeats an image and label; only the first of each is kept.']);
   });
 
   test('is the same dataset in any order of rows', async () => {

@@ -55,7 +55,7 @@ describe('doctor', () => {
     writeFileSync(process.env['DIFFMINE_ADDON'], 'not a library');
     expect(row(await doctor(), 'Addon')).toMatchObject({
       status: 'fail',
-      detail: expect.stringMatching(/damaged\.node does not load: .*(too short|invalid ELF)/) as string,
+      detail: expect.stringMatching(/damaged\.node cannot be loaded: .*(too short|invalid ELF)/) as string,
     });
     process.env['DIFFMINE_ADDON'] = join(folder, 'absent.node');
     const absent = await doctor();

@@ -135,7 +135,7 @@ describe('another run', () => {
       12,
     );
     const text = evaluateText(summary);
-    expect(text).toContain('Beside controls (color: ');
+    expect(text).toContain('Compared with controls (color: ');
     expect(text).toMatch(/label +AP +color +control +x chance +pointing +color +control +P@50 +random +control/);
   });
 

@@ -177,13 +177,12 @@ describe('entries that cannot be opened', () => {
       ]);
       expect(set.ignoredBy).toEqual({ notImages: 1 });
       expect(set.warnings).toEqual([
-        "1 folder or link cannot be read, so any images there are missing: 'a/link-without-extension' (a link that leads nowhere).",
+        "1 folder or link cannot be read, so any images there are missing: 'a/link-without-extension' (a dangling link).",
       ]);
       const reasons = await reasonsOf(set);
       expect(reasons).toEqual({
-        'a/annexed.png':
-          "IMAGE_UNREADABLE: The image 'annexed.png' cannot be read: it is a link to a file that is not there.",
-        'a/circle.png': "IMAGE_UNREADABLE: The image 'circle.png' cannot be read: its links lead in a circle.",
+        'a/annexed.png': "IMAGE_UNREADABLE: The image 'annexed.png' cannot be read: it is a dangling link.",
+        'a/circle.png': "IMAGE_UNREADABLE: The image 'circle.png' cannot be read: its links form a loop.",
         'a/folder.png': "IMAGE_UNREADABLE: The image 'folder.png' cannot be read: it is a folder.",
         ...(listening
           ? { 'a/socket.png': "IMAGE_UNREADABLE: The image 'socket.png' cannot be read: it is a socket." }

@@ -113,9 +113,9 @@ describe('cars', () => {
   });
 
   test.each([
-    ['no train.json', { 'train/a.jpg': true }, /--preset cars, but train\.json is not there/],
-    ['no train/', { 'train.json': years }, /but train\/ is not there/],
-    ['images without years', { 'a.jpg': true }, /but set\d+\.json beside it is not there/],
+    ['no train.json', { 'train/a.jpg': true }, /--preset cars, but train\.json is missing/],
+    ['no train/', { 'train.json': years }, /but train\/ is missing/],
+    ['images without years', { 'a.jpg': true }, /but set\d+\.json beside it is missing/],
     ['no JSON', { 'train/a.jpg': true, 'train.json': '{' }, /train\.json is not JSON/],
     ['a list', { 'train/a.jpg': true, 'train.json': '[]' }, /is not an object of images/],
     [
@@ -275,8 +275,8 @@ describe('geo', () => {
     });
   });
   test.each([
-    ['no metadata', { 'images/P1/45.jpg': true }, /but metadata\.csv is not there/],
-    ['no images', { 'metadata.csv': metadata }, /but images\/ is not there/],
+    ['no metadata', { 'images/P1/45.jpg': true }, /but metadata\.csv is missing/],
+    ['no images', { 'metadata.csv': metadata }, /but images\/ is missing/],
     [
       'another table',
       { 'metadata.csv': 'name,land\n', 'images/P1/45.jpg': true },
@@ -361,12 +361,12 @@ describe('places', () => {
     });
   });
   test.each([
-    ['no categories', { 'places365_val.txt': val, ...images }, /but categories_places365\.txt is not there/],
+    ['no categories', { 'places365_val.txt': val, ...images }, /but categories_places365\.txt is missing/],
     ['no list', { 'categories_places365.txt': categories, ...images }, /but a list \(places365_train_standard\.txt/],
     [
       'no images',
       { 'categories_places365.txt': categories, 'places365_val.txt': val },
-      /but the images of places365_val\.txt is not there/,
+      /but the images of places365_val\.txt is missing/,
     ],
     [
       'a line that is none',
@@ -383,7 +383,7 @@ describe('places', () => {
   });
   test('a list by itself says what it lacks', async () => {
     await expect(read(path.join(folder({ 'places365_val.txt': val }), 'places365_val.txt'))).rejects.toEqual(
-      invalid(/categories_places365\.txt is not there/),
+      invalid(/categories_places365\.txt is missing/),
     );
   });
 });
@@ -448,19 +448,19 @@ describe('xray', () => {
     });
   });
   test.each([
-    ['no table', { 'images_001/images/00000001_000.png': true }, '', /but Data_Entry_2017\.csv is not there/],
+    ['no table', { 'images_001/images/00000001_000.png': true }, '', /but Data_Entry_2017\.csv is missing/],
     [
       'a list without the table',
       { 'test_list.txt': '00000001_000.png\n' },
       'test_list.txt',
-      /but Data_Entry_2017\.csv beside test_list\.txt is not there/,
+      /but Data_Entry_2017\.csv beside test_list\.txt is missing/,
     ],
-    ['no images', { 'Data_Entry_2017.csv': entry }, '', /Of the 3 images of Data_Entry_2017\.csv none is below/],
+    ['no images', { 'Data_Entry_2017.csv': entry }, '', /None of the 3 images of Data_Entry_2017\.csv is below/],
     [
       'a name without findings',
       { ...files, 'test_list.txt': '00000009_000.png\n' },
       'test_list.txt',
-      /no findings of '00000009_000\.png', which test_list\.txt names/,
+      /test_list\.txt names '00000009_000\.png', for which .* no findings/,
     ],
     [
       'empty findings',

@@ -137,7 +137,7 @@ test('maps, figures and files of a model and its baseline', async () => {
     baseline: { untrained: true },
     options: { against: 'null', blur: 1 / 16, bootstrap: 20, seed: 0 },
   });
-  expect(found.notes).toEqual(['1 of 5 boxes or masks are of images that are not in the run.']);
+  expect(found.notes).toEqual(['1 of 5 boxes or masks belong to images that are not in the run.']);
   expect(found.labels.map(({ label, images, marked }) => [label, images, marked])).toEqual([
     ['class0', 3, 2],
     ['class1', 3, 2],
@@ -464,8 +464,8 @@ test('boxes of a label that is not mapped, and a label without boxes, are told',
   );
   const summary = await localize(base('told', { boxes: only, overlays: 0, bootstrap: 5 }));
   expect(summary.result?.notes).toEqual([
-    'No metrics for class1: nothing is marked in their images.',
-    'Marked, but without maps: class2.',
+    'No metrics for class1: their images have no boxes or masks.',
+    'No maps for labels that have boxes or masks: class2.',
   ]);
   expect(summary.result?.labels.map(({ model }) => model === null)).toEqual([false, true]);
   expect(summary.result?.mean.model?.averagePrecision.value).toBe(

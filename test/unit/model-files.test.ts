@@ -204,7 +204,7 @@ describe('variants of weights', () => {
     expect(basenames((await openModel(folder, { variant: 'bf16' })).source.unet.files)).toEqual(names);
     rmSync(path.join(folder, 'unet', index));
     await expect(openModel(folder, { variant: 'bf16' })).rejects.toEqual(
-      error('MODEL_INVALID', /has shards of weights \('diffusion_pytorch_model.*\), but not the index/),
+      error('MODEL_INVALID', /has sharded weights \('diffusion_pytorch_model.*\), but no index file/),
     );
   });
 
@@ -259,7 +259,7 @@ describe('variants of weights', () => {
     });
     expect((await inspect(lora)).kind).toBe('model');
     rewrite(path.join(lora, 'lora.json'), (text) => text.replace('"scale": 1', '"scale": NaN'));
-    await expect(openModel(lora)).rejects.toEqual(error('MODEL_INVALID', /lora.json does not say/));
+    await expect(openModel(lora)).rejects.toEqual(error('MODEL_INVALID', /lora.json does not name the base model/));
   });
 
   test('weights under names that nobody reads', async () => {

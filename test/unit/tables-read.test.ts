@@ -117,11 +117,11 @@ describe('labels of JSONL', () => {
   test.each<[string, RegExp]>([
     ['["a|b"]', /line 1: 'label' is a list with "a\|b": '\|' separates labels/],
     ['["a",""]', /a list with an empty label/],
-    ['["a",null]', /a list of which one is null/],
-    ['[["a"]]', /a list of which one is \["a"\]/],
+    ['["a",null]', /a list with an item that is null/],
+    ['[["a"]]', /a list with an item that is \["a"\]/],
     ['{"name":"a"}', /'label' is \{"name":"a"\}/],
     ['null', /no 'label'/],
-    ['12345678901234567890', /a number that large is not exact/],
+    ['12345678901234567890', /too large to be exact/],
     ['"a\\u0000b"', /the label "a\\u0000b" has a NUL character/],
     ['"\\ud800"', /the label "\\ud800" has half of a surrogate pair/],
     ['["a","\\udc00b"]', /half of a surrogate pair/],
@@ -196,7 +196,7 @@ describe('paths', () => {
     await expect(openDataset(place, { imageRoot: place })).rejects.toEqual(
       expect.objectContaining({
         code: 'INVALID_ARGUMENT',
-        message: expect.stringMatching(/--image-root is for tables/) as unknown,
+        message: expect.stringMatching(/--image-root applies to tables/) as unknown,
       }),
     );
     await expect(openDataset(list, { imageRoot: path.join(place, 'none') })).rejects.toEqual(

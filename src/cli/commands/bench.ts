@@ -240,8 +240,8 @@ function summaryFile(where: string): { file: string; append: boolean } {
   if (!file)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      '--summary auto needs the variable GITHUB_STEP_SUMMARY, which a GitHub job has.',
-      'Elsewhere name a file: --summary bench.md.',
+      '--summary auto needs the environment variable GITHUB_STEP_SUMMARY, which only GitHub jobs have.',
+      'Give a file instead: --summary bench.md.',
     );
   return { file, append: true };
 }
@@ -280,7 +280,11 @@ export const benchCommand = command({
       throw new DiffmineError('INVALID_ARGUMENT', '--pipeline-model and --pipeline-data go together.');
     const training = values.training;
     if (training === undefined && (values['train-batch'] !== undefined || values['gradient-checkpointing'])) {
-      throw new DiffmineError('INVALID_ARGUMENT', 'Nothing says what to train.', 'Name it: --training tiny,model.');
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        'There is no training to time.',
+        'Name at least one size, or model: --training tiny,model.',
+      );
     }
     const unetCalls = !values['no-unet'];
     if (!unetCalls && training === undefined && model === undefined)
@@ -290,7 +294,7 @@ export const benchCommand = command({
         'Name --training, or --pipeline-model and --pipeline-data.',
       );
     if (values.latents && values.size)
-      throw new DiffmineError('INVALID_ARGUMENT', '--latents and --size say the same: give one of them.');
+      throw new DiffmineError('INVALID_ARGUMENT', '--latents and --size set the same value: give one of them.');
     if (values.reference && (values.diffusers === undefined || model === undefined))
       throw new DiffmineError(
         'INVALID_ARGUMENT',

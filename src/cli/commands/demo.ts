@@ -52,7 +52,7 @@ export function demoText({ cities, mean, world, report, grid, evaluation, full, 
   return [
     `Findings in the ${world.images} images of the synthetic dataset (seed ${world.seed})`,
     table(
-      ['city', 'planted', 'AP', 'AP / planted', 'colors', 'untrained', 'P@50', 'centre', 'random', 'pointing'],
+      ['city', 'planted', 'AP', 'AP / planted', 'colors', 'untrained', 'P@50', 'center', 'random', 'pointing'],
       [...cities.map((one) => figures(one.city, one)), figures('mean', mean)],
       [1, 2, 3, 4, 5, 6, 7, 8, 9],
     ),
@@ -83,10 +83,10 @@ function fullText({ translation, cotypicality, localization }: DemoFull): string
   return [
     'The other applications',
     `  Translation: ${translation.translated} images to ${translation.labels.length - 1} other cities each. Reconstruction ${number(translation.psnr, 1)} dB; structure kept ${number(quality.structure.mean, 2)} ` +
-      `(other images ${number(quality.structure.control, 2)}); ${percent(quality.label.preferred)} look more like their target than like where they come from.`,
+      `(other images ${number(quality.structure.control, 2)}); ${percent(quality.label.preferred)} look more like their target than like their source.`,
     `  Consistent changes: ${cotypicality.places} places in ${cotypicality.clusters.length} clusters` +
       (slots
-        ? `; purity by kind of place ${percent(slots.top.purity)} (dealt out at random ${percent(slots.top.chance)}, random places ${percent(slots.random.purity)}).`
+        ? `; purity by kind of place ${percent(slots.top.purity)} (by chance ${percent(slots.top.chance)}, random places ${percent(slots.random.purity)}).`
         : '.'),
     `  Localization: average precision ${number(maps?.model?.averagePrecision.value ?? null)} of heat maps (planted ${percent(maps?.fraction ?? null)}), pointing ${percent(maps?.model?.pointing.value ?? null)}, ` +
       `best IoU ${number(maps?.model?.bestIou.value ?? null, 2)}, the paper's AUC-PR ${number(maps?.model?.paperAucPr.value ?? null)}.`,
@@ -144,14 +144,17 @@ export const demoCommand = command({
       if (idle !== undefined)
         throw new DiffmineError(
           'INVALID_ARGUMENT',
-          `--${idle} means nothing with --data-only, which draws images and no more.`,
+          `--${idle} has no effect with --data-only, which only draws images.`,
         );
       return drawOnly(folder, defined({ images: imagesPerLabel, size, heldout: values.holdout, seed }), output, signal);
     }
     if (values['translated-images'] !== undefined && !values.full)
-      throw new DiffmineError('INVALID_ARGUMENT', '--translated-images is for --full: else nothing is translated.');
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        '--translated-images needs --full: without it, nothing is translated.',
+      );
     if (values.holdout !== undefined)
-      throw new DiffmineError('INVALID_ARGUMENT', '--holdout is for --data-only: all images of the demo are held out.');
+      throw new DiffmineError('INVALID_ARGUMENT', '--holdout needs --data-only: in the demo, all images are held out.');
     const { ensureSetup } = await import('../../tools/setup/setup.js');
     await ensureSetup({ onLog: (line) => output.log(line), signal });
     const { demo } = await import('../../tools/demo/demo.js');

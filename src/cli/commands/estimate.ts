@@ -10,14 +10,14 @@ function estimateText(found: Estimate): string {
   const { memory, disk } = found;
   const lines = [
     `images:    ${found.images} of ${count(found.labels, 'label')}, scored at ${found.width} x ${found.height} px at most`,
-    `UNet calls: ${found.unetCalls} (${found.unetCallsPerImage} an image) in batches of ${found.batch}, ${found.dtype} on ${found.device}`,
+    `UNet calls: ${found.unetCalls} (${found.unetCallsPerImage} per image) in batches of ${found.batch}, ${found.dtype} on ${found.device}`,
     `memory:      ${byteSize(memory.total)} (weights ${byteSize(memory.weights)}, activations ${byteSize(memory.activations)}) of ${byteSize(memory.available)} free`,
     `disk:        ${byteSize(disk.total)} (tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`,
     found.hours === undefined || found.rate === undefined
       ? 'time:        unknown without a rate'
       : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} UNet calls per second`,
   ];
-  if (!memory.fits) lines.push('This does not fit into memory: give a smaller --batch or --size, or fewer --workers.');
+  if (!memory.fits) lines.push('This does not fit into memory: use a smaller --batch or --size, or fewer --workers.');
   return lines.join('\n');
 }
 

@@ -146,7 +146,7 @@ function beside(summary: EvaluateSummary): string[] {
     ...(color ? ["color: likelihood ratio of a pixel's color under its label, without any model"] : []),
     ...(run ? [`${name}: ${run.untrained ? 'random weights, ' : ''}${run.path}`] : []),
   ];
-  return [`Beside controls (${told.join('; ')})`, table(names, rows, names.map((_, i) => i).slice(1))];
+  return [`Compared with controls (${told.join('; ')})`, table(names, rows, names.map((_, i) => i).slice(1))];
 }
 
 export const evaluateCommand = command({

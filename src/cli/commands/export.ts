@@ -16,15 +16,15 @@ export const exportCommand = command({
     if (out === undefined && output.json && format !== 'json') {
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        `--json and --format ${format} both want stdout.`,
-        'Name a file with --out.',
+        `--json and --format ${format} cannot both write to stdout.`,
+        'Give a file with --out.',
       );
     }
     if (out === undefined && format === 'parquet' && process.stdout.isTTY) {
       throw new DiffmineError(
         'INVALID_ARGUMENT',
         'Parquet cannot be printed to a terminal.',
-        'Name a file with --out, or redirect stdout.',
+        'Give a file with --out, or redirect stdout.',
       );
     }
     const { exportTable } = await import('../../tools/export/export.js');

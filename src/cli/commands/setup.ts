@@ -10,7 +10,7 @@ export const setupCommand = command({
   resumeHint: 'Run the same command to resume.',
   async handle(values, { output, signal }) {
     if (values.cuda && values['no-cuda'])
-      throw new DiffmineError('INVALID_ARGUMENT', '--cuda and --no-cuda exclude each other.', 'Give one of them.');
+      throw new DiffmineError('INVALID_ARGUMENT', '--cuda and --no-cuda cannot be used together.', 'Give one of them.');
     const { setup } = await import('../../tools/setup/setup.js');
     const cuda = values.cuda ? true : values['no-cuda'] ? false : undefined;
     const summary = await setup({ libtorch: values.libtorch, cuda }, { onLog: (line) => output.log(line), signal });

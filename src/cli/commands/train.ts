@@ -19,7 +19,7 @@ function sizesText(): string {
     String(size.learningRate),
     size.describe,
   ]);
-  return `${table(['size', 'denoises', 'images', 'channels x layers', 'weights', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6, 7])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. Everything can be changed by options.`;
+  return `${table(['size', 'denoises', 'images', 'channels x layers', 'weights', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6, 7])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. All values can be changed by options.`;
 }
 
 function onTrain(output: Output): (event: TrainEvent) => void {
@@ -88,7 +88,7 @@ export const trainCommand = command({
       throw new DiffmineError(
         'INVALID_ARGUMENT',
         '--out is missing.',
-        'Name the folder for the training and its model: --out DIR.',
+        'Give the folder for the training and its model: --out DIR.',
       );
     }
     const { train } = await import('../../stages/train/train.js');

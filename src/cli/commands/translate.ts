@@ -91,7 +91,7 @@ export const translateCommand = command({
     if (!values.evaluate && (boxes !== undefined || samples !== undefined || values['t-range'] !== undefined)) {
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        '--boxes, --samples and --t-range belong to --evaluate.',
+        '--boxes, --samples and --t-range need --evaluate.',
         'Add --evaluate, or leave them out.',
       );
     }

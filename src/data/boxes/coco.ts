@@ -75,9 +75,9 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
       const outline =
         row['segmentation'] !== undefined && (box === undefined || (Array.isArray(box) && box.length === 0));
       throw invalid(
-        outline ? `${where} has an outline, but no 'bbox'.` : `${where}: 'bbox' is ${JSON.stringify(box ?? null)}.`,
+        outline ? `${where} has a segmentation, but no 'bbox'.` : `${where}: 'bbox' is ${JSON.stringify(box ?? null)}.`,
         outline
-          ? "Polygons and RLE are not read: add each outline's bbox, or draw the outlines as mask PNGs and give their folder."
+          ? 'Segmentations (polygons, RLE) are not read: add a bbox to each annotation, or give a folder of mask PNGs.'
           : SHAPE,
       );
     }

@@ -4,7 +4,7 @@ import { readCsv as readRecords } from '../text/index.js';
 import { coordinate, imageName, utf8, type BoxFile, type TruthBox } from './rows.js';
 
 const COLUMNS =
-  'A file of boxes has the columns image, x, y and w, h (or width, height); label, kind, slot and the label a box is typical of are optional.';
+  'A file of boxes has the columns image, x, y and w, h (or width, height). Optional: label, kind, slot, and a column with the label that a box is typical of.';
 
 interface CsvFile {
   /** without its folder */
@@ -50,7 +50,7 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
     throw new DiffmineError(
       'DATASET_INVALID',
       `${name} is not a file of boxes: it has ${listed || 'no header'}.`,
-      corners ? `${COLUMNS} Its boxes are corners: w = x2 - x1 and h = y2 - y1.` : COLUMNS,
+      corners ? `${COLUMNS} Its boxes are given by two corners: use w = x2 - x1 and h = y2 - y1.` : COLUMNS,
     );
   }
   const twice = header.find((one, i) => one !== '' && header.indexOf(one) < i);
@@ -59,7 +59,7 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `${name} has no column '${typicalColumn}'; there is ${listed}.`,
-      'Name the column with the label that a box is typical of.',
+      'Give the column with the label that a box is typical of: --typical-column NAME.',
     );
   }
   const typical = typicalColumn ?? column('city');

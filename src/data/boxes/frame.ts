@@ -90,7 +90,7 @@ export function otherFrame(what: string, frame: Size, upright: Size, image?: str
     'DATASET_INVALID',
     `${what} ${frame.width} x ${frame.height} px, the image${image === undefined ? '' : ` ${image}`} has ${upright.width} x ${upright.height}.`,
     turned
-      ? 'The sides are swapped, but the image has no EXIF orientation that explains it (or is not there to be read). Boxes and masks refer to the upright image.'
-      : 'Boxes and masks refer to the whole image; a resized copy must keep its proportions.',
+      ? 'The sides are swapped, but the image has no EXIF orientation that explains this, or cannot be read. Boxes and masks must refer to the upright image.'
+      : 'Boxes and masks must refer to the whole image, or to a resized copy with the same proportions.',
   );
 }

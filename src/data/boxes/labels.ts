@@ -12,7 +12,7 @@ export function checkLabels(location: string, shown: readonly string[], labels: 
   if (shown.some((one) => labels.some((label) => sharesLabel(one, label)))) return;
   throw new DiffmineError(
     'DATASET_INVALID',
-    `No box of ${location} is of a label of the run. Labels of the boxes: ${few([...shown].sort(), 8)}. Labels of the run: ${few(labels, 8)}.`,
-    'A box counts for the label in its column city, else label (evaluate: --typical-column), for its finding or its category. Put what it shows, such as wheel, into a column kind.',
+    `No box in ${location} has a label of the run. Labels of the boxes: ${few([...shown].sort(), 8)}. Labels of the run: ${few(labels, 8)}.`,
+    'The label of a box is in the column city, else label (evaluate: --typical-column); in NIH files it is the finding, in COCO files the category. Put what a box shows, such as wheel, into a column kind.',
   );
 }

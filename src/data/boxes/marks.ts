@@ -31,11 +31,15 @@ const FORMATS =
 async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<BoxFormat, 'auto' | 'nih'>> {
   const status = await stat(location).catch(() => undefined);
   if (!status)
-    throw new DiffmineError('DATASET_INVALID', `The boxes '${location}' cannot be read: nothing is there.`, FORMATS);
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `The boxes '${location}' cannot be read: there is no such file or folder.`,
+      FORMATS,
+    );
   if (status.isDirectory() !== (wanted === 'masks') && wanted !== 'auto') {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `'${location}' is ${status.isDirectory() ? 'a folder' : 'no folder'}; ${wanted} ${wanted === 'masks' ? 'are a folder of PNGs' : 'is a file'}.`,
+      `'${location}' is ${status.isDirectory() ? 'a folder' : 'a file'}; ${wanted} ${wanted === 'masks' ? 'are a folder of PNGs' : 'is a file'}.`,
       FORMATS,
     );
   }
@@ -46,8 +50,8 @@ async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<Bo
   if (extension === '.csv') return 'csv';
   throw new DiffmineError(
     'DATASET_INVALID',
-    `What '${location}' holds cannot be told from its name.`,
-    `${FORMATS} Or name the format.`,
+    `The format of '${location}' cannot be recognized from its name.`,
+    `${FORMATS} Or give its format (localize: --box-format).`,
   );
 }
 
@@ -64,12 +68,12 @@ export async function readBoxes(
   const { format: wanted = 'auto', typicalColumn } = options;
   const format = await formatOf(location, wanted);
   if (format === 'masks')
-    throw new DiffmineError('INVALID_ARGUMENT', `'${location}' holds masks; boxes are wanted here.`, FORMATS);
+    throw new DiffmineError('INVALID_ARGUMENT', `'${location}' has masks, but boxes are needed here.`, FORMATS);
   const noColumns = (): void => {
     if (typicalColumn !== undefined)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        `'${location}' has no columns to choose from: its boxes are typical of what they show.`,
+        `'${location}' has no columns to choose from: its boxes are typical of their finding or category.`,
       );
   };
   if (format === 'coco') {

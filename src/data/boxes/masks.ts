@@ -63,8 +63,8 @@ class MaskTable extends ImageTable<Marked> {
     for (const [mask, { of }] of claims) {
       if (of.length > 1) {
         throw ambiguous(
-          `${file}: the mask '${mask}' may be of several images: ${few(of.map(([image]) => image))}.`,
-          'Name it with the extension of its image, such as 1.jpg.png, or put it into a folder 1.jpg.',
+          `${file}: the mask '${mask}' matches several images: ${few(of.map(([image]) => image))}.`,
+          'Add the extension of its image to its name, such as 1.jpg.png, or put it into a folder 1.jpg.',
         );
       }
       const [[image, mark]] = of as [[string, Marked]];
@@ -89,7 +89,7 @@ export async function readMasks(folder: string): Promise<ImageTable<Marked>> {
     throw new DiffmineError(
       'DATASET_INVALID',
       `The folder '${folder}' has no masks${lost.length > 0 ? ` that can be read: ${few(reasons)}` : ''}.`,
-      'Masks are PNGs, non-zero where something is: MASKS/king/1.png of the image king/1.jpg, or MASKS/king/1/LABEL.png.',
+      'Masks are PNGs, non-zero inside the object: MASKS/king/1.png for the image king/1.jpg, or MASKS/king/1/LABEL.png.',
     );
   }
   return table;

@@ -147,17 +147,17 @@ export async function placeMarks<Mark extends Marked>(
   const notes = [
     ...(counts.turned > 0
       ? [
-          `${counts.turned} of ${total} boxes or masks are of images as stored, and were turned upright by the EXIF orientation.`,
+          `${counts.turned} of ${total} boxes or masks refer to images as stored, and were rotated upright by the EXIF orientation.`,
         ]
       : []),
     ...(unsure > 0
       ? [
-          `${unsure} boxes or masks are of images whose EXIF orientation keeps their size; they are taken to be upright (--box-frame stored: they are not).`,
+          `${unsure} boxes or masks are for images whose EXIF orientation does not change their size; they are taken to be upright (if not: --box-frame stored).`,
         ]
       : []),
     ...(counts.outside > 0
       ? [
-          `${counts.outside} of ${total} boxes cover nothing of their images, and are ignored, such as ${examples.outside}. ${hint}`,
+          `${counts.outside} of ${total} boxes lie outside their images and are ignored, such as ${examples.outside}. ${hint}`,
         ]
       : []),
     ...(counts.empty > 0
@@ -167,7 +167,7 @@ export async function placeMarks<Mark extends Marked>(
       : []),
     ...(counts.clipped > 0
       ? [
-          `${counts.clipped} of ${total} boxes reach beyond their images, and are clipped, such as ${examples.clipped}.${counts.outside > 0 ? '' : ` ${hint}`}`,
+          `${counts.clipped} of ${total} boxes extend beyond their images and are clipped, such as ${examples.clipped}.${counts.outside > 0 ? '' : ` ${hint}`}`,
         ]
       : []),
   ];
@@ -208,7 +208,7 @@ async function readFrames<Mark extends Marked>(
       throw new DiffmineError(
         'DATASET_INVALID',
         `The image '${file}' cannot be read: its EXIF orientation is needed for --box-frame stored.`,
-        'Say where the images are now: --dataset.',
+        'If the images have moved, give their folder: --dataset.',
       );
     const source = { width: scored.sourceWidth, height: scored.sourceHeight };
     for (const mark of one.marks) {
@@ -279,7 +279,7 @@ function checkEvidence(location: string, frames: ReadonlyMap<Marked, Frame>): vo
         : upright > 0
           ? 'but boxes of the upright images.'
           : 'and its boxes fit both the stored and the upright images.'),
-    'Say what the boxes were drawn on: --box-frame stored, or --box-frame upright (of evaluate and localize).',
+    'Give the orientation that the boxes were drawn on: --box-frame stored or --box-frame upright (evaluate and localize).',
   );
 }
 

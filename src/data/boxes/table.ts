@@ -58,7 +58,7 @@ export class ImageTable<T> extends Map<string, T[]> {
       const keys = this.keysOf(image);
       const [key] = keys;
       if (key === undefined) continue;
-      if (keys.length > 1) throw ambiguous(`${file} has several names that may be the image ${image}: ${few(keys)}.`);
+      if (keys.length > 1) throw ambiguous(`${file} has several names that match the image ${image}: ${few(keys)}.`);
       const common = key === normal(image) ? Infinity : Math.min(parts(key), parts(image));
       const claim = claims.get(key);
       if (!claim || common > claim.common) claims.set(key, { images: [image], common });
@@ -67,8 +67,8 @@ export class ImageTable<T> extends Map<string, T[]> {
     const found = new Map<string, T[]>();
     const shared = [...claims].filter(([, claim]) => claim.images.length > 1);
     for (const [name, claim] of shared.slice(0, 1)) {
-      const more = shared.length > 1 ? ` So it is with ${shared.length - 1} more of its names.` : '';
-      throw ambiguous(`${file}: ${JSON.stringify(name)} is the name of several images: ${few(claim.images)}.${more}`);
+      const more = shared.length > 1 ? ` The same holds for ${shared.length - 1} more of its names.` : '';
+      throw ambiguous(`${file}: ${JSON.stringify(name)} matches several images: ${few(claim.images)}.${more}`);
     }
     for (const [key, claim] of claims) for (const image of claim.images) found.set(image, super.get(key) as T[]);
     return found;
@@ -102,7 +102,7 @@ export class ImageTable<T> extends Map<string, T[]> {
 
 export function ambiguous(
   message: string,
-  hint = 'Name images with as many of their folders as tell them apart, as the dataset does.',
+  hint = 'Include as much of the path in each name as needed to make it unique, as in the dataset.',
 ): DiffmineError {
   return new DiffmineError('DATASET_INVALID', message, hint);
 }

@@ -32,8 +32,7 @@ export async function walk(root: string): Promise<Walked> {
       } catch (error) {
         found.lost.push({
           path: name,
-          reason:
-            entry.kind === 'link' && errorCode(error) === 'ENOENT' ? 'the link leads nowhere' : openingError(error),
+          reason: entry.kind === 'link' && errorCode(error) === 'ENOENT' ? 'the link is dangling' : openingError(error),
         });
       }
     }

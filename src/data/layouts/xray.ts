@@ -51,7 +51,7 @@ async function read(root: string, table: string, list: string | undefined, optio
     if (!row)
       throw new DiffmineError(
         'DATASET_INVALID',
-        `${path.basename(table)} has no findings of '${image}', which ${name} names.`,
+        `${name} names '${image}', for which ${path.basename(table)} has no findings.`,
         HINT,
       );
     if (row[LABELS] === '') throw new DiffmineError('DATASET_INVALID', `${row.where}: '${LABELS}' is empty.`, HINT);
@@ -62,7 +62,7 @@ async function read(root: string, table: string, list: string | undefined, optio
   if (listed.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `Of the ${absent.length} images of ${name} none is below '${root}', such as ${absent[0] ?? '-'}.`,
+      `None of the ${absent.length} images of ${name} is below '${root}', such as ${absent[0] ?? '-'}.`,
       HINT,
     );
   }

@@ -28,7 +28,7 @@ export function encodingName(name: string): string {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `Unknown encoding ${JSON.stringify(name)}.`,
-      `Encodings: utf-8, ${NAMES} and the others of the WHATWG Encoding Standard.`,
+      `Known encodings: utf-8, ${NAMES} and the others of the WHATWG Encoding Standard.`,
       { cause },
     );
   }
@@ -113,7 +113,7 @@ class Decoder {
       return new DiffmineError(
         'DATASET_INVALID',
         `${name}, line ${this.lines + before.split('\n').length}: not ${this.encoding}.`,
-        `Name the encoding with --encoding, such as ${NAMES}.`,
+        `Give the encoding with --encoding, such as ${NAMES}.`,
         { cause },
       );
     }
@@ -128,7 +128,7 @@ class Decoder {
     return new DiffmineError(
       'DATASET_INVALID',
       `${name}, line ${line}: not UTF-8 (${quoteBytes(wrong)}).`,
-      `Save it as UTF-8, or name its encoding: --encoding windows-1252 (or ${NAMES.split(', ').slice(1).join(', ')}).`,
+      `Save it as UTF-8, or give its encoding: --encoding windows-1252 (or ${NAMES.split(', ').slice(1).join(', ')}).`,
       { cause },
     );
   }

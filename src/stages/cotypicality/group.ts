@@ -88,7 +88,7 @@ export async function groupPlaces(
   };
   const before = await readGroups(run);
   if (before && canonicalJson(before.options as unknown as Json) === canonicalJson(options as unknown as Json)) {
-    hooks.onLog?.('Grouped already with these options.');
+    hooks.onLog?.('Already grouped with these options.');
     return before;
   }
   await removeLeftovers(join(run.path, 'clusters'));
@@ -119,7 +119,7 @@ export async function groupPlaces(
   if (!own) throw new DiffmineError('INTERNAL', 'No places were clustered.');
   if (own.clusters.length < settings.clusters) {
     notes.push(
-      `${own.clusters.length} clusters, not ${settings.clusters}: there are ${top.rows.length} places${top.rows.length > own.clusters.length ? ', some of them alike' : ''}.`,
+      `${own.clusters.length} clusters, not ${settings.clusters}: there are ${top.rows.length} places${top.rows.length > own.clusters.length ? ', some of them identical' : ''}.`,
     );
   }
   const changes = await changesOf(
@@ -316,7 +316,7 @@ function compare(
     throw new DiffmineError(
       'DATASET_INVALID',
       `${file} has no box in a source image of this run.`,
-      'It names images as the dataset did that was translated, or by LABEL/NAME.',
+      'Boxes must name images by their path in the translated dataset, or by LABEL/NAME.',
     );
   }
   const columns: TruthRecord['columns'] = {};
@@ -338,7 +338,7 @@ function compare(
   if (Object.keys(columns).length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `${file} does not say what its boxes are.`,
+      `${file} does not say what its boxes show.`,
       'It needs a column slot or kind.',
     );
   }

@@ -37,10 +37,10 @@ export function planProjection(
   const name = asked.projection === 'umap' ? 'UMAP' : 'PCA';
   if (width <= asked.dimensions)
     return whole(
-      `Features of ${width} dimensions are clustered as they are: a projection to ${asked.dimensions} would not make them fewer.`,
+      `Features of ${width} dimensions are clustered without projection: they have no more than ${asked.dimensions} dimensions.`,
     );
   if (count < FEWEST)
-    return whole(`${count} places are too few for ${name}: their features are clustered as they are.`);
+    return whole(`${count} places are too few for ${name}: their features are clustered without projection.`);
   const notes: string[] = [];
   // n points span n - 1 dimensions, and have n - 1 neighbors
   const dimensions = Math.min(asked.dimensions, count - 1);
@@ -48,7 +48,7 @@ export function planProjection(
     notes.push(`${count} places: ${name} projects to ${dimensions} dimensions, not ${asked.dimensions}.`);
   const neighbors = Math.min(asked.neighbors, count - 1);
   if (asked.projection === 'umap' && neighbors < asked.neighbors)
-    notes.push(`${count} places: UMAP looks at ${neighbors} neighbors, not ${asked.neighbors}.`);
+    notes.push(`${count} places: UMAP uses ${neighbors} neighbors, not ${asked.neighbors}.`);
   return { projection: asked.projection, dimensions, neighbors, notes };
 }
 

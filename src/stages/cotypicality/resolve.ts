@@ -96,8 +96,8 @@ function checkComplete(parallel: Parallel, labels: readonly string[]): void {
     'DATASET_INVALID',
     `No sequence of ${parallel.path} has an image under each of the labels ${labels.slice(0, 20).join(', ')}.`,
     everywhere.length > 1
-      ? `All of them have ${everywhere.join(', ')}: name these with --labels.`
-      : 'Translate every image to every label, or name with --labels the labels that sequences share.',
+      ? `All sequences have ${everywhere.join(', ')}: give these with --labels.`
+      : 'Translate every image to every label, or give --labels the labels that all sequences have.',
   );
 }
 
@@ -113,7 +113,7 @@ function checkPrompts(
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `The prompt ${JSON.stringify(prompt)} is the same for different labels.`,
-      'It needs a place for the label: {label} or {words}.',
+      'Add {label} or {words} to it.',
     );
   }
   const [clash] = clashes(model, labels, names);

@@ -257,8 +257,8 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, image
     if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
     throw new DiffmineError(
       'NUMERICS',
-      `Scoring the sequence ${sequence.key} gave NaN or infinity.`,
-      error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.',
+      `Scoring the sequence ${sequence.key} gave NaN or infinite values.`,
+      error.hint ?? 'Try --dtype fp32. If that does not help, the model is damaged.',
       { cause: error },
     );
   }

@@ -48,7 +48,11 @@ export async function evaluate(
 ): Promise<EvaluateSummary> {
   const { smooth = 5, bootstrap = 1000, seed = 0, gridImages: perLabel = 4 } = options;
   if (!Number.isInteger(smooth) || smooth < 1 || smooth % 2 === 0)
-    throw new DiffmineError('INVALID_ARGUMENT', `The side of the box mean is ${smooth}.`, 'It is odd: 1, 3, 5, ...');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--smooth is ${smooth}; expected an odd number of pixels.`,
+      'Use 1, 3, 5, ...; 1 disables smoothing.',
+    );
   const run = await Run.open(runPath);
   const { conditions } = run.manifest;
   const other = options.controlRun === undefined ? undefined : await openControl(options.controlRun, run);
@@ -159,7 +163,7 @@ async function openControl(path: string, run: Run): Promise<Run> {
   if (await haveSameRows(control.list, run.list, ['path', 'label'])) return control;
   throw new DiffmineError(
     'RUN_MISMATCH',
-    `The control ${path} is a run of other images.`,
+    `The control run ${path} has other images.`,
     'Scan the same dataset, for example with --untrained, into another folder.',
   );
 }

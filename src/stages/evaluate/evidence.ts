@@ -197,8 +197,8 @@ async function readImages(
     const [first] = byImage.keys();
     throw new DiffmineError(
       'DATASET_INVALID',
-      `No box of ${truth.path} is in an image of the run.`,
-      `It names ${JSON.stringify(truth.boxes[0]?.image ?? '')}; the images are named as in the dataset, such as ${JSON.stringify(first ?? '')}.`,
+      `No box of ${truth.path} belongs to an image of the run.`,
+      `The boxes name ${JSON.stringify(truth.boxes[0]?.image ?? '')}; the images of the run have names such as ${JSON.stringify(first ?? '')}.`,
     );
   }
   const marked = [...assigned].map(([image, marks]) => {

@@ -15,8 +15,8 @@ export function checkBlur(blur: number): void {
   if (!(Number.isFinite(blur) && blur >= 0))
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The blur is ${blur}.`,
-      'Give a fraction of the short side below 1, pixels from 1 on, or 0 for none.',
+      `--blur is ${blur}; expected 0 or more.`,
+      'Below 1 it is a fraction of the short side, else pixels; 0 disables the blur.',
     );
 }
 

@@ -52,11 +52,7 @@ export async function localize(options: LocalizeOptions, hooks: Hooks<LocalizeEv
       throw new DiffmineError('INVALID_ARGUMENT', `--${name} is ${value}; expected a whole number of at least 0.`);
   }
   if (onlyMarked && boxes === undefined)
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      '--only-marked goes by boxes or masks, and there are none.',
-      'Give --boxes.',
-    );
+    throw new DiffmineError('INVALID_ARGUMENT', '--only-marked needs --boxes.', 'Give --boxes.');
   const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await imagesOf(options)).images);
   const [own = {}, before = {}] = await variantForEach(
     [options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])],

@@ -122,7 +122,7 @@ export class Localizer {
     const lost = (rows[0]?.length ?? 0) - kept.length;
     if (lost > 0)
       this.notes.push(
-        `${counted(lost, 'map')} ${lost === 1 ? 'is' : 'are'} left out: the baseline has none for the same image.`,
+        `${counted(lost, 'map')} ${lost === 1 ? 'is' : 'are'} left out: the baseline has no map of the same image.`,
       );
     let [index, done] = [0, 0];
     const works: LabelWork[] = [];
@@ -273,12 +273,12 @@ export class Localizer {
     const list = (names: readonly string[]): string =>
       `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', ...' : ''}`;
     const without = labels.filter(({ marked }) => marked === 0).map(({ label }) => label);
-    if (without.length > 0) this.notes.push(`No metrics for ${list(without)}: nothing is marked in their images.`);
+    if (without.length > 0) this.notes.push(`No metrics for ${list(without)}: their images have no boxes or masks.`);
     const unmapped = this.marks.labels.filter((label) => !this.run.manifest.conditions.includes(label));
-    if (unmapped.length > 0) this.notes.push(`Marked, but without maps: ${list(unmapped)}.`);
+    if (unmapped.length > 0) this.notes.push(`No maps for labels that have boxes or masks: ${list(unmapped)}.`);
     const { count, used } = this.marks;
     if (used < count)
-      this.notes.push(`${count - used} of ${count} boxes or masks are of images that are not in the run.`);
+      this.notes.push(`${count - used} of ${count} boxes or masks belong to images that are not in the run.`);
     this.notes.push(...this.marks.notes);
     return this.notes;
   }

@@ -56,8 +56,8 @@ export class Marks {
       const [first] = images;
       throw new DiffmineError(
         'DATASET_INVALID',
-        `${path} marks nothing in any image of the dataset.`,
-        `It names ${JSON.stringify([...table.keys()][0] ?? '')}; the images of the dataset are named as ${JSON.stringify(first?.path ?? '')}.`,
+        `No box or mask of ${path} belongs to an image of the dataset.`,
+        `It names ${JSON.stringify([...table.keys()][0] ?? '')}; the dataset has names such as ${JSON.stringify(first?.path ?? '')}.`,
       );
     }
     const where = new Map<string, Where>();

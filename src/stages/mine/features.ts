@@ -92,7 +92,7 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
       if (next.error)
         throw new DiffmineError(
           'IO',
-          `An image that was scanned cannot be read any more: ${next.error.message}`,
+          `An image of the scan can no longer be read: ${next.error.message}`,
           'Restore it, or scan again into a new folder.',
           { cause: next.error },
         );

@@ -84,7 +84,7 @@ async function openRunModel(manifest: Manifest, options: Pick<MineOptions, 'mode
   throw new DiffmineError(
     'RUN_MISMATCH',
     `The model in ${model.path} is not the one this run was scanned with.`,
-    'Give the place where that model is now, or scan again into a new folder.',
+    'If the model has moved, give its folder with --model. Otherwise scan again into a new folder.',
   );
 }
 
@@ -108,7 +108,7 @@ async function openRunFiles(
   if (dataset.fingerprint !== recorded.fingerprint) {
     throw new DiffmineError(
       'RUN_MISMATCH',
-      `The dataset ${dataset.path} is not the one this run was scanned from: its images have changed.`,
+      `The dataset ${dataset.path} is not the one that this run was scanned from: its images have changed.`,
       'Restore it, or scan again into a new folder.',
     );
   }
@@ -163,7 +163,7 @@ export async function mine(
   if (manifest.options.localize !== undefined)
     throw new DiffmineError(
       'RUN_INVALID',
-      `${runPath} has heat maps, but no patches to mine: localize made it.`,
+      `${runPath} has heat maps, but no patches to mine: it was written by localize.`,
       'Scan the images: diffmine scan DATASET --model M --out RUN',
     );
   const done = await run.doneShards();

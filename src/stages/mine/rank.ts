@@ -64,7 +64,7 @@ export async function rank(run: Run, top: number, together = TOGETHER): Promise<
     throw new DiffmineError(
       'RUN_INVALID',
       `The patches of ${run.path} cannot be read: ${(error as Error).message}`,
-      'Remove the shard folder that is named and scan again: that shard is done again.',
+      'Remove the named shard folder and scan again: only that shard is repeated.',
       { cause: error },
     );
   });

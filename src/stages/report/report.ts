@@ -96,7 +96,7 @@ export async function writeReport(
   if (run.manifest.options.localize !== undefined) {
     throw new DiffmineError(
       'RUN_INVALID',
-      `${runPath} has heat maps, but no patches to report: localize made it.`,
+      `${runPath} has heat maps, but no patches to report: it was written by localize.`,
       `Its page is ${join(run.path, 'localize', 'index.html')}.`,
     );
   }

@@ -125,8 +125,8 @@ function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): str
     if (model.labels) return model.labels;
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      'No label was given, and a text model lists none.',
-      'Name at least one: --labels "a red car". It fills the {label} of --prompt.',
+      'A text model needs at least one label.',
+      'Give one with --labels "a red car". It replaces {label} in --prompt.',
     );
   }
   if (asked.includes(''))
@@ -202,7 +202,7 @@ export async function resolveRequest(
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
   if (same.length > 0 && settings.guidanceScale !== 1)
     onLog?.(
-      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`,
+      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance has no effect for it.`,
     );
   if (!text && (options.prompt !== undefined || options.nullPrompt !== undefined))
     onLog?.('This model is conditioned on classes: prompts are not used.');
@@ -266,7 +266,7 @@ export async function recordRequest(folder: string, name: string, { model, recor
     if (foreign !== undefined) {
       throw new DiffmineError(
         'RUN_MISMATCH',
-        `${name} is not empty and holds no sampled images (it has ${JSON.stringify(foreign)}).`,
+        `${name} is not empty and is not a folder of samples (it has ${JSON.stringify(foreign)}).`,
         'Give --out a new or empty folder.',
       );
     }
@@ -282,10 +282,10 @@ export async function recordRequest(folder: string, name: string, { model, recor
           `${flagOf(key)}: these samples have ${JSON.stringify(existing.options[key])}, you asked for ${JSON.stringify(record.options[key])}`,
       );
     if (existing.model.fingerprint !== record.model.fingerprint)
-      differ.unshift('model: these samples are of another one');
+      differ.unshift('model: these samples are from another one');
     throw new DiffmineError(
       'RUN_MISMATCH',
-      `${name} holds samples of another request. ${differ.join('; ')}.`,
+      `${name} has samples of another command. ${differ.join('; ')}.`,
       'Use its options to resume it, or give --out another folder.',
     );
   }

@@ -148,7 +148,7 @@ async function make(
       shape: [model.source.unet.config.inChannels, shape.rows, shape.columns],
     };
     hooks.onLog?.(
-      `Making ${todo.length} images of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`,
+      `Sampling ${todo.length} images of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`,
     );
     for (let begin = 0; begin < todo.length;) {
       const items = todo.slice(begin, begin + Math.max(1, Math.floor(batch / perImage)));
@@ -209,7 +209,7 @@ async function gridRow(out: string, { folder, images }: SampledLabel): Promise<I
       throw new DiffmineError(
         'IMAGE_UNREADABLE',
         `${file} cannot be read.`,
-        'Remove it: the same command makes it again.',
+        'Remove it and run the same command again.',
         { cause },
       );
     }

@@ -53,8 +53,8 @@ function checkPrompts(
   const prompts = labels.map((label) => fillPrompt(prompt, label));
   check(
     !/\{(label|words)\}/.test(nullPrompt),
-    `The null prompt ${JSON.stringify(nullPrompt)} has a place for the label.`,
-    'It is the prompt that says nothing of the label, such as "A car.".',
+    `The null prompt ${JSON.stringify(nullPrompt)} has a placeholder for the label.`,
+    'The null prompt is a prompt without the label, such as "A car.".',
   );
   if (labels.length > 1 && new Set(prompts).size === 1)
     onLog?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
@@ -159,12 +159,12 @@ export async function resolveOptions(
   const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
     hooks.onLog?.(
-      `${count(dataset.images.length - images.length, 'image')} of ${against} will not be scored: the other labels are compared with this one.`,
+      `${count(dataset.images.length - images.length, 'image')} of ${against} will not be scored: this label is only the contrast of the others (--against).`,
     );
   }
   check(
     images.length > 0,
-    `No image has a label to be scored under but ${JSON.stringify(against)}, which it would be compared with.`,
+    `All images have the label ${JSON.stringify(against)}, which --against compares the other labels with.`,
     'Give another --against.',
   );
 

@@ -102,7 +102,7 @@ async function scoreImages(
   const images = (await run.shardImages(shard)).map(({ path, label, extra }, index): DatasetImage => {
     const found = context.images.at(begin + index);
     if (found.path !== path || found.label !== label)
-      throw new DiffmineError('INTERNAL', `The image ${path} of the run is not where it was in the dataset.`);
+      throw new DiffmineError('INTERNAL', `The image ${path} of the run is no longer in the dataset.`);
     delete found.extra; // further columns are those of the run's start
     return { ...found, ...(extra ? { extra } : {}) };
   });
@@ -190,7 +190,7 @@ async function scoreImages(
 async function measure(index: number, image: DatasetImage, { sizes, contrasts }: Scoring): Promise<Item> {
   const contrast = contrasts.of(image.label);
   if (!contrast)
-    throw new DiffmineError('INTERNAL', `The image ${image.path} has the label that others are compared with.`);
+    throw new DiffmineError('INTERNAL', `The image ${image.path} has the label of --against, so it is not scored.`);
   const { width, height } = scoredSize(await measureImage(image.file), sizes);
   return { index, image, contrast, width, height };
 }
@@ -241,8 +241,8 @@ async function score(
     const names = ready.map(({ item }) => item.image.path).join(', ');
     throw new DiffmineError(
       'NUMERICS',
-      `Scoring ${names} gave NaN or infinity.`,
-      error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.',
+      `Scoring ${names} gave NaN or infinite values.`,
+      error.hint ?? 'Try --dtype fp32. If that does not help, the model is damaged.',
       { cause: error },
     );
   }

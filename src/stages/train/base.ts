@@ -84,7 +84,7 @@ export async function openBase(named: Named): Promise<Base> {
   if ((named.from === null) === (named.new === null)) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      named.from === null ? 'Nothing says what to train.' : 'A training either goes from a model or makes a new one.',
+      named.from === null ? 'Neither --from nor --new was given.' : '--from and --new cannot be used together.',
       'Give --from MODEL to fine-tune it, or --new SIZE (diffmine train --list-sizes) to start from scratch.',
     );
   }
@@ -92,15 +92,15 @@ export async function openBase(named: Named): Promise<Base> {
     if (named.vae !== null || named.textEncoder !== null || named.fold !== null)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        'A fine-tuned model keeps its own VAE, text encoder and folding.',
-        'Leave out --vae, --text-encoder and --fold, or make a new model with --new.',
+        '--vae, --text-encoder and --fold need --new: fine-tuning keeps those of the model.',
+        'Leave them out, or train a new model with --new.',
       );
     const model = await openModel(named.from, variantOf(named));
     if (model.source.unet.lora)
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
-        `'${named.from}' holds low-rank updates of another model; training goes from whole models.`,
-        'Give --from the model that they belong to.',
+        `'${named.from}' is a LoRA, not a complete model.`,
+        'Give --from its base model.',
       );
     return fromModel(model);
   }
@@ -156,7 +156,7 @@ function tellClashes(
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
   if (same.length > 0)
     onLog?.(
-      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: nothing is learned of the label.`,
+      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: training cannot learn that label.`,
     );
 }
 
@@ -238,8 +238,8 @@ async function newModel({
   if (![1, 2].includes(fold) || (fold === 2 && size.kind === 'latent'))
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `Folds of ${fold} do not suit the size ${name}.`,
-      'Pixels are folded by 1 or 2, latents not at all.',
+      `--fold ${fold} does not fit the size ${name}.`,
+      'Pixel sizes can use --fold 1 or 2, latent sizes only 1.',
     );
   const variants = new Map<string | null, OpenOptions>();
   const models = [vaePath, textPath].filter((location) => location !== null);
@@ -252,13 +252,13 @@ async function newModel({
     throw new DiffmineError(
       'MODEL_INVALID',
       `The model '${vaePath}' has no VAE.`,
-      'Name a latent model, such as Stable Diffusion.',
+      'Give a latent model, such as Stable Diffusion.',
     );
   if (textModel && !textEncoder)
     throw new DiffmineError(
       'MODEL_INVALID',
       `The model '${textPath}' has no text encoder.`,
-      'Name a text-conditional model, such as Stable Diffusion.',
+      'Give a text-conditional model, such as Stable Diffusion.',
     );
   const shape = (labels: readonly string[]): UNetConfig =>
     unetOfSize(name, {

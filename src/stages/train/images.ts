@@ -91,7 +91,7 @@ export async function openCrops(images: ImageList, base: Base, engine: Engine, o
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `This model cannot be trained on crops of ${side} px.`,
-      `It halves their sides several times: use a multiple of ${base.multiple}, such as --size ${near}.`,
+      `The side must be a multiple of ${base.multiple}, such as --size ${near}.`,
     );
   }
   return base.kind === 'pixel'

@@ -41,7 +41,7 @@ export class Journal {
     if (losses.length !== step || losses.some((metric, i) => metric.step !== i + 1)) {
       throw new DiffmineError(
         'RUN_INVALID',
-        `${file} does not have the losses of the ${step} steps that were done.`,
+        `${file} lacks losses of the ${step} finished steps.`,
         'Restore it, or begin a new training in another folder.',
       );
     }

@@ -224,12 +224,12 @@ export function checkSettings(s: TrainSettings): void {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `A batch of ${s.trainBatch} images cannot be split into ${s.gradientAccumulationSteps} equal passes.`,
-      'Choose a number of accumulation steps that divides the batch.',
+      'Use a --gradient-accumulation-steps that divides the batch.',
     );
   if (s.lrSchedule !== 'constant' && s.warmupSteps >= s.steps)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The warm-up of ${s.warmupSteps} steps is as long as the training of ${s.steps}.`,
+      `The warm-up of ${s.warmupSteps} steps is not shorter than the training of ${s.steps} steps.`,
       'Shorten it, or train longer.',
     );
 }

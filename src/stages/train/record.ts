@@ -97,15 +97,19 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
   if (record && options.resume !== true) {
     throw new DiffmineError(
       'RUN_MISMATCH',
-      `${options.out} holds a training already (${record.status}, ${record.step} of ${record.settings.steps} steps).`,
-      'Continue it with --resume, or give --out another folder.',
+      `${options.out} already has a training (${record.status}, ${record.step} of ${record.settings.steps} steps).`,
+      'Resume it with --resume, or give --out another folder.',
     );
   }
   const given: TrainOptions = { ...options };
   for (const name of ['resume', 'device', 'threads', 'epochs'] as const) delete given[name];
   const { epochs } = options;
   if (epochs !== undefined && options.steps !== undefined)
-    throw new DiffmineError('INVALID_ARGUMENT', 'Both steps and epochs say how long to train.', 'Give one of them.');
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      '--steps and --epochs both set the length of the training.',
+      'Give one of them.',
+    );
   const paths = Object.fromEntries(
     (['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'] as const).flatMap((name) =>
       given[name] === undefined ? [] : [[name, resolve(given[name])]],
@@ -135,15 +139,15 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
   if (asked.dataset === undefined)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      'No dataset was given to train on.',
-      'Name a folder with one folder of images per label, or a table.',
+      'No dataset was given.',
+      'Give a folder with one folder of images per label, or a table.',
     );
   if (existsSync(folder)) {
     const foreign = (await readdir(folder)).find((name) => !['locks', 'cache'].includes(name) && !name.startsWith('.'));
     if (foreign !== undefined)
       throw new DiffmineError(
         'RUN_MISMATCH',
-        `${options.out} is not empty and no training (it has ${JSON.stringify(foreign)}).`,
+        `${options.out} is not empty and not a training folder (it has ${JSON.stringify(foreign)}).`,
         'Give --out a new or empty folder.',
       );
   }
@@ -171,7 +175,7 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
   if (!text && (asked.prompt ?? asked.nullPrompt) !== undefined) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      'A model of classes takes no prompts.',
+      'A class-conditional model does not take prompts.',
       'Leave out --prompt and --null-prompt, or give --text-encoder MODEL.',
     );
   }
@@ -180,7 +184,7 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
   if (rank > 0 && named.from === null)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      'Low-rank updates of a model that knows nothing are of no use.',
+      'LoRA needs a trained model to start from.',
       'Give --from MODEL, or leave out --lora-rank.',
     );
   return {
@@ -222,7 +226,7 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
 /** Settles how many steps `epochs` are, and what depends on that, and checks everything. */
 export function resolveSteps({ settings, epochs, asked, record }: Opened, images: number): TrainSettings {
   if (epochs !== undefined && !(epochs > 0 && epochs < Infinity))
-    throw new DiffmineError('INVALID_ARGUMENT', `A training of ${epochs} epochs is none.`);
+    throw new DiffmineError('INVALID_ARGUMENT', `--epochs is ${epochs}; expected a number above 0.`);
   const steps = epochs === undefined ? settings.steps : Math.max(1, Math.ceil((epochs * images) / settings.trainBatch));
   const resolved = { ...settings, steps };
   if (!record) Object.assign(resolved, dependent(asked, resolved));

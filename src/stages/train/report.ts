@@ -59,7 +59,7 @@ async function readTraining(folder: string): Promise<TrainRecord> {
     throw new DiffmineError(
       'RUN_INVALID',
       `${folder} is not a training folder: it has no readable ${RECORD}.`,
-      'Name the folder given to `diffmine train --out`.',
+      'Give the folder that was given to `diffmine train --out`.',
       { cause },
     );
   }

@@ -28,7 +28,7 @@ export interface Size {
 
 export const SIZES = {
   tiny: {
-    describe: 'to try things out: a minute or two on 2 CPU cores',
+    describe: 'for tests: a minute or two on 2 CPU cores',
     kind: 'pixel',
     side: 32,
     fold: 2,
@@ -73,7 +73,7 @@ export const SIZES = {
     learningRate: 3e-4,
   },
   large: {
-    describe: 'fills a GPU',
+    describe: 'uses a whole GPU',
     kind: 'pixel',
     side: 256,
     fold: 2,
@@ -103,7 +103,7 @@ export const SIZES = {
     learningRate: 2e-4,
   },
   'latent-large': {
-    describe: 'latents of a VAE, the width of Stable Diffusion 1.x; fills a GPU',
+    describe: 'latents of a VAE, as wide as Stable Diffusion 1.x; uses a whole GPU',
     kind: 'latent',
     side: 512,
     fold: 1,
@@ -145,9 +145,9 @@ export function unetOfSize(
       'INVALID_ARGUMENT',
       size.kind === 'latent'
         ? `The size ${name} denoises latents.`
-        : `The size ${name} denoises pixels: it takes no VAE.`,
+        : `The size ${name} denoises pixels, without a VAE.`,
       size.kind === 'latent'
-        ? 'Give the model whose VAE makes them: --vae MODEL.'
+        ? 'Give a model whose VAE encodes the images: --vae MODEL.'
         : 'Leave out --vae, or choose a latent size (diffmine train --list-sizes).',
     );
   }

@@ -143,8 +143,8 @@ export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}
         if (opened.record && JSON.stringify(opened.record.dataset.labels) !== JSON.stringify(facts.dataset.labels)) {
           throw new DiffmineError(
             'RUN_MISMATCH',
-            'Other images can be read than when this training began: its order cannot be kept.',
-            'Make them readable again, or begin a new training in another folder.',
+            'The set of readable images has changed since this training began, so its image order cannot be kept.',
+            'Restore the images, or begin a new training in another folder.',
           );
         }
         const record: TrainRecord = opened.record ? { ...opened.record, ...facts } : newRecord(settings, facts);
@@ -209,18 +209,16 @@ async function prepare(
   if (usable.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `None of the ${dataset.images.length} images of ${settings.dataset} can be trained on: ${skipped[0]?.reason ?? ''}`,
-      'Crops are never larger than the images: a smaller --size may help.',
+      `None of the ${dataset.images.length} images of ${settings.dataset} can be used: ${skipped[0]?.reason ?? ''}`,
+      'Images must be at least as large as the crops: try a smaller --size.',
     );
   }
   const used = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
   for (const label of dataset.labels)
-    if (!used.includes(label)) hooks.onLog?.(`The label '${label}' is left out: none of its images can be trained on.`);
+    if (!used.includes(label)) hooks.onLog?.(`The label '${label}' is left out: none of its images can be used.`);
   const labels = distinctLabels(used);
   if (labels.length === 1)
-    hooks.onLog?.(
-      `All images have the label '${labels[0]}': typicality compares labels, so a model of one finds nothing.`,
-    );
+    hooks.onLog?.(`All images have the label '${labels[0]}': a model with one label is of no use for typicality.`);
   const rowOf = new Map(labels.map((label, row) => [label.normalize('NFC'), row]));
   const rows = usable.map(({ image }) => rowOf.get(image.label.normalize('NFC')) as number);
   const fraction = Math.min(settings.validation, MOST_VALIDATED / usable.length);
@@ -345,14 +343,14 @@ class Training {
       } catch (thrown) {
         const error = asDiffmineError(thrown);
         if (error.code !== 'WEIGHTS_INVALID') throw error;
-        this.hooks.onLog?.(`The checkpoint of step ${step} is damaged and left out: ${error.message}`);
+        this.hooks.onLog?.(`The checkpoint of step ${step} is damaged and ignored: ${error.message}`);
         await this.checkpoints.remove(step);
       }
     }
     if (this.step === 0 && this.record.step > 0) {
       throw new DiffmineError(
         'RUN_INVALID',
-        `${this.folder} has no checkpoint left that can be read, though ${this.record.step} steps were done.`,
+        `${this.folder} has no readable checkpoint, although ${this.record.step} steps were done.`,
         'Begin a new training in another folder.',
       );
     }
@@ -416,8 +414,8 @@ class Training {
         if (this.watch.add(done)) {
           throw new DiffmineError(
             'NUMERICS',
-            `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times the least it was.`,
-            'Lower the learning rate, or clip gradients more.',
+            `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times its minimum.`,
+            'Use a lower --learning-rate or --max-grad-norm.',
           );
         }
         const now = 1000 / Math.max(1e-3, performance.now() - started);
@@ -458,7 +456,7 @@ class Training {
       } catch (thrown) {
         const error = asDiffmineError(thrown);
         if (error.code !== 'IMAGE_UNREADABLE' || tries >= Math.min(100, training.length)) throw error;
-        if (tries === 0) this.hooks.onLog?.(`${error.message} Another takes its place.`);
+        if (tries === 0) this.hooks.onLog?.(`${error.message} Another image is used instead.`);
       }
     }
   }
@@ -474,7 +472,7 @@ class Training {
         error?: DiffmineError;
       }>;
       if (value?.error) throw value.error;
-      if (!value?.value) throw new DiffmineError('INTERNAL', 'The images of a training came to an end.');
+      if (!value?.value) throw new DiffmineError('INTERNAL', 'There are no more training images.');
       taken.push(value.value);
     }
     const part = batch / accumulate;
@@ -548,7 +546,7 @@ class Training {
       return await writeTrainReport(this.folder);
     } catch (thrown) {
       const { message } = asDiffmineError(thrown);
-      this.hooks.onLog?.(`The page of the training was not written: ${message}`);
+      this.hooks.onLog?.(`The training report was not written: ${message}`);
       return join(this.folder, 'train-report.html');
     }
   }
@@ -576,7 +574,7 @@ class Training {
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'NUMERICS') throw error;
-      this.hooks.onLog?.(`No grid of step ${step}: ${error.message}`); // sampling may overflow where training is sound
+      this.hooks.onLog?.(`No image grid at step ${step}: ${error.message}`); // sampling may overflow where training is sound
       return;
     }
     this.hooks.onProgress?.({ type: 'grid', step, path: join(this.folder, path) });
@@ -612,7 +610,7 @@ class Training {
     const { settings, record, folder, base, trainer, data } = this;
     let chosen = this.step;
     if (settings.use === 'best' && !record.best)
-      this.hooks.onLog?.('No validation, no best: the model gets the last weights.');
+      this.hooks.onLog?.('There is no validation loss, so --use best writes the last weights.');
     if (settings.use === 'best' && record.best && record.best.step !== this.step)
       chosen = await trainer.load(this.checkpoints.file(record.best.step));
     const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveDtype);

@@ -87,7 +87,7 @@ export function translationTimesteps(schedule: ScheduleConfig, inversionSteps: n
       : `the inversion ends at timestep ${inversion[0]}, the sampling begins at ${sampling[0]}`;
   throw new DiffmineError(
     'INVALID_ARGUMENT',
-    `The inversion passes by timesteps that the sampling needs: ${why}.`,
+    `The inversion skips timesteps that sampling needs: ${why}.`,
     `${trainTimesteps} // --inference-steps must be a multiple of ${trainTimesteps} // --inversion-steps, as for 999 and 50, 200 and 50, 100 and 20.`,
   );
 }
@@ -103,7 +103,7 @@ function fitting(schedule: ScheduleConfig, steps: number, what: string): number[
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `${steps} ${what} steps reach timestep ${last}, outside a schedule of ${schedule.trainTimesteps}.`,
-      `Give ${steps - 1}: this model's timesteps begin at ${schedule.stepsOffset}.`,
+      `Use at most ${steps - 1} steps: this model's timesteps begin at ${schedule.stepsOffset}.`,
     );
   }
   return samplingTimesteps(schedule, steps);
@@ -257,7 +257,7 @@ export async function samplePlugAndPlay(
         throw new DiffmineError(
           'NUMERICS',
           'Translated images are not finite.',
-          'Less --guidance-scale; --dtype fp32; else check the model.',
+          'Use a lower --guidance-scale or --dtype fp32. If that does not help, check the model.',
         );
       (results[source] as Float32Array[])[target] = x;
     });

@@ -61,17 +61,13 @@ export async function evaluateTranslation(
   const { manifest } = folder;
   const { translated: lines, skipped } = await folder.readShards(await folder.doneShards());
   if (lines.length === 0)
-    throw new DiffmineError(
-      'RUN_INVALID',
-      `${out} has no translated image yet.`,
-      'Repeat the translation to resume it.',
-    );
+    throw new DiffmineError('RUN_INVALID', `${out} has no translated image yet.`, 'Run translate again to resume it.');
   const model = await openModel(options.model ?? manifest.model.path, variantOf({ ...manifest.model, ...options }));
   if (model.fingerprint !== manifest.model.fingerprint)
     throw new DiffmineError(
       'RUN_MISMATCH',
-      `${model.path} is not the model of the translation in ${out}.`,
-      'Name it with --model.',
+      `${model.path} is not the model that translated ${out}.`,
+      'Give that model with --model.',
     );
   const samples = wholeNumber(options.samples ?? 16, 1, '--samples');
   const range = timesteps(options.tRange ?? TIMESTEPS, model.source.schedule.trainTimesteps);
@@ -134,8 +130,8 @@ async function marksOf(
   if (found.size === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `${boxes} marks nothing in any translated image.`,
-      `It names ${JSON.stringify([...table.keys()][0] ?? '')}; they are named as ${JSON.stringify(lines[0]?.image)}.`,
+      `No box of ${boxes} belongs to a translated image.`,
+      `It names ${JSON.stringify([...table.keys()][0] ?? '')}; the translated images have names such as ${JSON.stringify(lines[0]?.image)}.`,
     );
   }
   const byImage = new Map(lines.map((line) => [line.image, line]));

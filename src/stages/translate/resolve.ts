@@ -223,14 +223,13 @@ function tellClashes(
   onLog: Hooks<TranslateEvent>['onLog'],
 ): void {
   const names = all.map((label) => conditionOf(prompt, label));
-  for (const sentence of clashes(model, all, names))
-    onLog?.(`${sentence} A translation from one to another changes nothing.`);
+  for (const sentence of clashes(model, all, names)) onLog?.(`${sentence} Translating between them changes nothing.`);
   if (negative !== 'null') return;
   const keys = conditionKeys(model, [...targets.map((label) => conditionOf(prompt, label)), nullPrompt ?? '']);
   const same = targets.filter((_, i) => keys[i] === keys[targets.length]);
   if (same.length > 0)
     onLog?.(
-      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance does nothing there.`,
+      `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance has no effect for it.`,
     );
 }
 
@@ -251,7 +250,7 @@ function targetLabels(
     checkLabels(model, dataset.labels, 'the dataset');
   } else {
     for (const label of labels)
-      if (!single.has(label)) onLog?.(`No image has the label ${JSON.stringify(label)}: the prompt names it anyway.`);
+      if (!single.has(label)) onLog?.(`No image has the label ${JSON.stringify(label)}: its prompt is used anyway.`);
   }
   return labels;
 }

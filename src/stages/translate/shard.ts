@@ -173,8 +173,8 @@ async function translateTogether(context: Context, items: Item[]): Promise<[plac
     const names = items.map(({ path }) => path).join(', ');
     throw new DiffmineError(
       'NUMERICS',
-      `Translating ${names} gave NaN or infinity.`,
-      error.hint ?? 'Try --dtype fp32; if it stays, the model is damaged.',
+      `Translating ${names} gave NaN or infinite values.`,
+      error.hint ?? 'Try --dtype fp32. If that does not help, the model is damaged.',
       { cause: error },
     );
   }

@@ -57,7 +57,7 @@ export function chooseSites(known: readonly string[], asked: readonly string[], 
         'INVALID_ARGUMENT',
         `${option}: the model has no such layer ${JSON.stringify(place)}.`,
         known.length > 0
-          ? `It has: ${known.join(', ')}; a beginning such as up_blocks.1 names all that begin so.`
+          ? `It has: ${known.join(', ')}; a prefix such as up_blocks.1 names all layers that begin with it.`
           : 'Its up blocks have none.',
       );
     }

@@ -49,7 +49,7 @@ export async function ablate(
   for (const optimization of ['none', ...meant] as const) {
     const scansAlone = optimization !== 'none' && MEANINGS[optimization].scansAlone;
     if (scansAlone && !stages) {
-      results.push({ optimization, skipped: 'it shows in scoring calls alone, which --no-stages leaves out' });
+      results.push({ optimization, skipped: 'it has an effect only in scoring calls, which --no-stages skips' });
       continue;
     }
     const engine = benchEngine(optimization === 'none' ? disable : [...disable, optimization], options, cell.dtype);
@@ -82,7 +82,7 @@ export async function ablate(
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'OUT_OF_MEMORY') throw error;
-      results.push({ optimization, skipped: `memory does not suffice for a second engine (${error.message})` });
+      results.push({ optimization, skipped: `not enough memory for a second engine (${error.message})` });
     } finally {
       await engine.dispose();
     }

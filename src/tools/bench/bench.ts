@@ -69,7 +69,7 @@ async function benchTraining(
       results.push(result);
       const { measured, skipped } = result;
       hooks.onLog?.(
-        `training ${result.what}, ${dtype}: ${measured ? `${measured.seconds.median.toFixed(3)} s a step` : `skipped, ${skipped ?? ''}`}`,
+        `training ${result.what}, ${dtype}: ${measured ? `${measured.seconds.median.toFixed(3)} s per step` : `skipped, ${skipped ?? ''}`}`,
       );
     }
   }
@@ -146,7 +146,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
       throw new DiffmineError(
         'OUT_OF_MEMORY',
         `The training of ${skipped.what} was not measured: ${skipped.skipped ?? ''}.`,
-        'Name a smaller one: see diffmine train --list-sizes.',
+        'Choose a smaller size: see diffmine train --list-sizes.',
       );
     }
     if (plan.length > 0) {
@@ -163,7 +163,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         throw new DiffmineError(
           'OUT_OF_MEMORY',
           `Nothing was measured: ${first.skipped}.`,
-          'Give a smaller --batch or --latents.',
+          'Use a smaller --batch or --latents.',
         );
       }
     }

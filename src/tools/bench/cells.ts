@@ -94,7 +94,7 @@ async function measure(
   const first = await seconds(async () => {
     const { sample } = await engine.unetForward(conditions, pass, call);
     if (!Number.isFinite(float32(sample)[0]))
-      throw new DiffmineError('NUMERICS', `${cellName(cell)}: a pass gave NaN.`, 'Try --dtype fp32.');
+      throw new DiffmineError('NUMERICS', `${cellName(cell)}: a forward pass gave NaN.`, 'Try --dtype fp32.');
   });
   for (let round = 0; round < warmUp + options.repeats; round++) {
     const counts = round >= warmUp;
@@ -194,7 +194,9 @@ export async function benchCells(
             dtype,
           );
         if (!options.device.startsWith('cuda') && needs > memoryFree) {
-          skip(`a pass takes about ${(needs / 1e9).toFixed(1)} GB and ${(memoryFree / 1e9).toFixed(1)} GB are free`);
+          skip(
+            `a forward pass takes about ${(needs / 1e9).toFixed(1)} GB and ${(memoryFree / 1e9).toFixed(1)} GB are free`,
+          );
           continue;
         }
         try {
@@ -208,7 +210,7 @@ export async function benchCells(
             starts.push({ dtype, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
           const { seconds: time, utilization, unetCallsPerSecond, diffusersCells: others } = measured;
           hooks.onLog?.(
-            `${cellName(cell)}: ${time.median.toFixed(3)} s a pass, ${unetCallsPerSecond.toPrecision(3)} UNet calls/s, ${(100 * utilization.median).toFixed(0)} % of the machine's matrix products` +
+            `${cellName(cell)}: ${time.median.toFixed(3)} s per forward pass, ${unetCallsPerSecond.toPrecision(3)} UNet calls/s, ${(100 * utilization.median).toFixed(0)} % of the machine's matmul rate` +
               (others ?? [])
                 .map(
                   ({ mode, ratio, skipped }) =>
@@ -219,7 +221,7 @@ export async function benchCells(
         } catch (thrown) {
           const error = asDiffmineError(thrown);
           if (error.code !== 'OUT_OF_MEMORY') throw error;
-          skip(`memory ran out (${error.message})`);
+          skip(`out of memory (${error.message})`);
         }
       }
     } finally {

@@ -56,8 +56,8 @@ export function checkComparable(baseline: BenchReport, now: Planned): void {
   const differs = (what: string, before: string, here: string): never => {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The baseline cannot be compared with: its ${what} is ${before}, here it is ${here}.`,
-      'Run the benchmark as the baseline was, or make a new baseline: diffmine bench --json FILE.',
+      `The baseline is not comparable: its ${what} is ${before}, here it is ${here}.`,
+      'Use the same settings as the baseline, or measure a new one: diffmine bench --out FILE.',
     );
   };
   if (
@@ -108,13 +108,15 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
       const rate = after.matmul.median / before.matmul.median;
       if (baseline.machine.processor === now.machine.processor && Math.abs(rate - 1) > OTHER_RATE) {
         warnings.push(
-          `${cellName(cell)}: the machine itself multiplies ${rate.toFixed(2)} times as fast as for the baseline (clocks, neighbors, or little memory left): its share is less sure.`,
+          `${cellName(cell)}: the machine's matmul rate is ${rate.toFixed(2)} times the baseline's (clocks, other load, or little free memory), so utilization is less certain.`,
         );
       }
       judge(cell, 'pass', before.utilization, after.utilization);
       if (before.scan && after.scan) judge(cell, 'scan', before.scan.utilization, after.scan.utilization);
       else if (before.scan)
-        warnings.push(`${cellName(cell)}: the baseline has the scan's share, this run has not (--no-stages).`);
+        warnings.push(
+          `${cellName(cell)}: the baseline has the utilization of the scan, this run does not (--no-stages).`,
+        );
     } else if (before) {
       comparisons.push({
         cell: cellName(cell),
@@ -123,7 +125,7 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
         verdict: 'lost',
         noisy: false,
       });
-      warnings.push(`${cellName(cell)} was measured for the baseline and not now: ${cell.skipped ?? ''}.`);
+      warnings.push(`${cellName(cell)} is in the baseline and could not be measured now: ${cell.skipped ?? ''}.`);
     } else if (after) {
       comparisons.push({ cell: cellName(cell), what: 'pass', now: after.utilization, verdict: 'new', noisy: false });
     }
@@ -137,11 +139,11 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
       verdict: 'missing',
       noisy: false,
     });
-    warnings.push(`${cellName(cell)} is in the baseline and was not asked for now.`);
+    warnings.push(`${cellName(cell)} is in the baseline and was not requested now.`);
   }
   if (baseline.machine.processor !== now.machine.processor)
     warnings.push(
-      `The baseline is of another machine (${baseline.machine.processor}): shares hold across cards about, not exactly; keep a baseline for each kind of card.`,
+      `The baseline is of another machine (${baseline.machine.processor}): utilization is only roughly the same on different cards. Keep one baseline per kind of card.`,
     );
   if (baseline.machine.libtorch !== now.machine.libtorch)
     warnings.push(`The baseline ran with LibTorch ${baseline.machine.libtorch}, this is ${now.machine.libtorch}.`);

@@ -84,7 +84,7 @@ export class Diffusers {
     const hint = 'Give --diffusers a Python that can import torch and diffusers.';
     try {
       const first = await Promise.race([lines.next(), failed, cancelled]);
-      const info = parseJson(String(first.value ?? '{"error":"it ended at once"}')) as DiffusersInfo & {
+      const info = parseJson(String(first.value ?? '{"error":"the process ended at once"}')) as DiffusersInfo & {
         error?: string;
       };
       if (info.error) throw new Error(info.error);
@@ -94,7 +94,7 @@ export class Diffusers {
       if (error instanceof DiffmineError) throw error;
       throw new DiffmineError(
         'SETUP',
-        `diffusers in "${python}" does not start: ${error instanceof Error ? error.message : String(error)}.`,
+        `diffusers does not start in "${python}": ${error instanceof Error ? error.message : String(error)}.`,
         hint,
         { cause: error },
       );
@@ -108,7 +108,7 @@ export class Diffusers {
     if (answer.done)
       throw new DiffmineError(
         'SETUP',
-        'diffusers ended in the middle of the benchmark.',
+        'The diffusers process ended during the benchmark.',
         'It may have run out of memory.',
       );
     const { seconds, error } = parseJson(answer.value) as { seconds?: number; error?: string };

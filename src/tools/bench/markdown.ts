@@ -86,7 +86,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
           'cell',
           'UNet calls/s',
           'TFLOP/s',
-          'matrix products, TFLOP/s',
+          'matmul, TFLOP/s',
           'share (range)',
           'images/s',
           'patches/s',
@@ -122,7 +122,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
         ['cell', ...STAGES],
         staged.map(([cell, result]) => [cellName(cell), ...STAGES.map((name) => stage(result, name))]),
       ),
-      `At N = ${SAMPLES}; decode runs beside the device's work, features are of each chosen image, cluster of a label of 1000 patches.`,
+      `At N = ${SAMPLES}; decode runs in parallel with the device. Features: per image with chosen patches. Cluster: per label of 1000 patches.`,
     );
   }
   const diffusersCells = measured.flatMap(([cell, { seconds, diffusersCells: others }]) =>
@@ -130,7 +130,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
   );
   if (diffusers && diffusersCells.length > 0) {
     parts.push(
-      `### Beside diffusers ${diffusers.diffusers}, torch ${diffusers.torch}`,
+      `### Compared with diffusers ${diffusers.diffusers}, torch ${diffusers.torch}`,
       table(
         ['cell', 'diffusers', 's per pass', 'diffusers, s per pass', 'times faster'],
         diffusersCells.map(([cell, seconds, other]) => [
@@ -146,9 +146,14 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
   const ablations = measured.flatMap(([cell, { ablations: each }]) => (each ?? []).map((one) => [cell, one] as const));
   if (ablations.length > 0) {
     parts.push(
-      '### What each optimization is worth',
+      '### Speedup of each optimization',
       table(
-        ['cell', 'optimization', 'a forward pass, times faster with it (range)', 'a scoring call, likewise'],
+        [
+          'cell',
+          'optimization',
+          'forward pass, times faster with it (range)',
+          'scoring call, times faster with it (range)',
+        ],
         ablations.map(([cell, { optimization, pass, scan, skipped }]) => [
           cellName(cell),
           optimization,
@@ -160,7 +165,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
   }
   if (reference) {
     parts.push(
-      "### The whole pipeline beside the reference's loop",
+      '### The whole pipeline, compared with the reference implementation',
       `${reference.images} images of ${reference.samples} samples, ${reference.dtype} ${time(reference.ours.median)} s against ${reference.theirDtype} ${time(reference.theirs.median)} s, **${reference.ratio.median.toFixed(2)} times** as fast.`,
     );
   }

@@ -174,7 +174,7 @@ export async function rankStudy(firstPath: string, secondPath: string, top = 50)
   const runs = [await Run.open(firstPath), await Run.open(secondPath)] as const;
   for (const run of runs) {
     if ((await run.doneShards()).length < run.manifest.shards)
-      throw new DiffmineError('RUN_INVALID', `${run.path} is not finished.`, 'Repeat the scan to resume it.');
+      throw new DiffmineError('RUN_INVALID', `${run.path} is not finished.`, 'Run the scan again to resume it.');
   }
   const [a, b] = [runs[0].manifest, runs[1].manifest];
   const facts = ({ dataset, model, options }: typeof a): unknown[] => [
@@ -192,7 +192,7 @@ export async function rankStudy(firstPath: string, secondPath: string, top = 50)
   if (JSON.stringify(facts(a)) !== JSON.stringify(facts(b))) {
     throw new DiffmineError(
       'RUN_MISMATCH',
-      `${firstPath} and ${secondPath} differ in more than precision.`,
+      `${firstPath} and ${secondPath} differ in more than the dtype.`,
       'Scan the same images with the same model, samples and sizes.',
     );
   }

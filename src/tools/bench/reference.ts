@@ -84,7 +84,7 @@ async function runReference(
   if (failure !== undefined)
     throw new DiffmineError(
       'SETUP',
-      `The reference's loop failed: ${failure}.`,
+      `The reference implementation failed: ${failure}.`,
       'Give --diffusers a Python that can import torch, diffusers, safetensors, numpy and PIL.',
     );
   return parseJson(await readFile(output, 'utf8')) as FromReference;
@@ -105,7 +105,7 @@ export async function benchReference(
   if (model.conditioning !== 'text' || model.kind !== 'latent')
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
-      `The reference's loop takes models of text and latents; ${options.model} is none.`,
+      `The reference implementation needs a text-conditional latent model, which ${options.model} is not.`,
     );
   const dataset = await openDataset(options.dataset);
   const patch = Math.max(1, Math.floor(model.sampleSize / 8));

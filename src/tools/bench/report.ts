@@ -167,7 +167,7 @@ export async function readBaseline(file: string): Promise<BenchReport> {
     throw new DiffmineError(
       'IO',
       `The baseline ${file} cannot be read: ${(cause as Error).message}.`,
-      'Make one: diffmine bench --json FILE.',
+      'Write one with: diffmine bench --out FILE.',
       { cause },
     );
   });
@@ -178,18 +178,18 @@ export async function readBaseline(file: string): Promise<BenchReport> {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `The baseline ${file} is not JSON.`,
-      'Make one: diffmine bench --json FILE.',
+      'Write one with: diffmine bench --out FILE.',
     );
   }
   if (!isObject(value) || value['format'] !== BENCH_FORMAT) {
     const format =
       isObject(value) && typeof value['format'] === 'string'
         ? `has the format ${JSON.stringify(value['format'])}`
-        : 'is not a report of a benchmark';
+        : 'is not a benchmark report';
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `The baseline ${file} ${format}; expected ${BENCH_FORMAT}.`,
-      'Make a new one: diffmine bench --json FILE.',
+      'Write a new one with: diffmine bench --out FILE.',
     );
   }
   const { cells, model, device, machine, settings } = value;
@@ -206,7 +206,7 @@ export async function readBaseline(file: string): Promise<BenchReport> {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `The baseline ${file} is damaged: fields are missing.`,
-      'Make a new one: diffmine bench --json FILE.',
+      'Write a new one with: diffmine bench --out FILE.',
     );
   }
   return value as unknown as BenchReport;

@@ -135,7 +135,7 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
   if (stateBytes > available) {
     return {
       ...facts,
-      skipped: `weights, gradients and moments take ${gigabytes(stateBytes)} in fp32, activations not counted, and ${gigabytes(available)} are free`,
+      skipped: `weights, gradients and moments need ${gigabytes(stateBytes)} in fp32, without activations, and ${gigabytes(available)} are free`,
     };
   }
   const engine = new Engine({
@@ -186,7 +186,7 @@ export async function timeTraining(task: TrainingTask, available = memoryFree(ta
   } catch (thrown) {
     const error = asDiffmineError(thrown);
     if (error.code !== 'OUT_OF_MEMORY') throw error;
-    return { ...facts, skipped: `memory ran out (${error.message})` };
+    return { ...facts, skipped: `out of memory (${error.message})` };
   } finally {
     await engine.dispose();
   }
@@ -217,7 +217,7 @@ export async function timeTrainingApart(task: TrainingTask, signal?: AbortSignal
     const answer = await Promise.race([new Promise<FromTraining>((resolve) => child.once('message', resolve)), ended]);
     if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The benchmark was cancelled.');
     if (answer === 'SIGKILL')
-      return { ...facts, skipped: 'the system killed its process, most likely for want of memory' };
+      return { ...facts, skipped: 'the system killed its process, most likely because memory ran out' };
     if (typeof answer === 'string')
       throw new DiffmineError('INTERNAL', `The process that trains ${task.what} ended (${answer}).`);
     if (answer.type === 'failed') throw new DiffmineError(answer.code, answer.message, answer.hint);

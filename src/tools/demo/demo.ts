@@ -82,7 +82,7 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
   const locks = new LockFolder(join(out, 'locks'));
   const lock = await locks.wait('demo', {
     ...pick(hooks, 'signal'),
-    onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which makes the demo in ${asked.out}.`),
+    onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which runs the demo in ${asked.out}.`),
   });
   try {
     return await inside(out, model, asked, mining, hooks, begun);
@@ -143,7 +143,7 @@ async function inside(
       )
         throw error;
       // Made by a demo with other options, model or version: ours to replace.
-      hooks.onLog?.(`Making ${folder} again: ${error.message}`);
+      hooks.onLog?.(`Creating ${folder} again: ${error.message}`);
       await discard(folder);
       return work(folder);
     }
@@ -178,7 +178,7 @@ async function inside(
   begin('report');
   const report = await writeReport(
     scanned.run,
-    { dataset: heldout, title: `The demo's world of seed ${seed}` },
+    { dataset: heldout, title: `The demo's synthetic dataset of seed ${seed}` },
     { ...told, onProgress },
   );
   const full = asked.full
@@ -224,10 +224,10 @@ async function openDemoModel(path: string, seed: number, options: OpenOptions): 
     const ours = path === DEMO_MODEL;
     throw new DiffmineError(
       'MODEL_INVALID',
-      `${ours ? "The demo's own model" : 'The model'} is not there: ${path} has no model_index.json.`,
+      `${ours ? "The demo's own model" : 'The model'} is missing: ${path} has no model_index.json.`,
       ours
-        ? 'It belongs to the package: install or clone it again, or name another with --model.'
-        : 'Name a model folder with --model, or leave it out.',
+        ? 'It is part of the package: install or clone it again, or give another with --model.'
+        : 'Give a model folder with --model, or leave it out.',
     );
   }
   const model = await openModel(path, options);
@@ -236,15 +236,15 @@ async function openDemoModel(path: string, seed: number, options: OpenOptions): 
     throw new DiffmineError(
       'MODEL_INVALID',
       `The model ${path} does not know ${unknown.join(', ')}.`,
-      'The demo draws these cities: name a model that was trained on images of `diffmine demo --data-only`.',
+      'The demo draws these cities: give a model that was trained on images of `diffmine demo --data-only`.',
     );
   }
   const trained = await readJson(join(path, 'world.json'));
   if (trained?.['format'] === WORLD_FORMAT && trained['seed'] === seed) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The model learned from the world of seed ${seed}: its images are not held out.`,
-      'Take another --seed.',
+      `The model was trained on images of seed ${seed}: they are not held out.`,
+      'Use another --seed.',
     );
   }
   return model;
@@ -261,8 +261,8 @@ async function claim(out: string, asked: string, hooks: DemoHooks): Promise<void
     if (foreign !== undefined) {
       throw new DiffmineError(
         'RUN_MISMATCH',
-        `${asked} holds something else than a demo (it has ${JSON.stringify(foreign)}).`,
-        'Name a new or empty folder with --out.',
+        `${asked} is not a demo folder (it has ${JSON.stringify(foreign)}).`,
+        'Give a new or empty folder with --out.',
       );
     }
     await writeFileAtomic(

@@ -75,7 +75,7 @@ export async function inspect(path: string, options: OpenOptions & DatasetSource
   if (!status)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `There is nothing at ${path}.`,
+      `There is no file or folder ${path}.`,
       'Give a model folder, a dataset or a run folder.',
     );
   if (status.isDirectory()) {

@@ -61,7 +61,7 @@ function platformRow(): DoctorRow {
       name: 'Platform',
       status: 'fail',
       detail: `${name}, not glibc`,
-      hint: 'LibTorch needs glibc: Alpine and other musl systems do not run it.',
+      hint: 'LibTorch needs glibc; it does not run on Alpine and other musl systems.',
     };
   }
   return { name: 'Platform', status: 'ok', detail: name };
@@ -88,7 +88,7 @@ function cacheRow(folder: string): DoctorRow {
       name: 'Cache',
       status: 'warn',
       detail: `${folder} cannot be written`,
-      hint: 'DIFFMINE_CACHE names another folder.',
+      hint: 'Set DIFFMINE_CACHE to another folder.',
     };
   }
   const { bavail, bsize } = statfsSync(existing);
@@ -112,7 +112,7 @@ export async function doctor(): Promise<DoctorReport> {
   if (!built)
     rows.push(
       file
-        ? { name: 'LibTorch', status: 'warn', detail: 'the addon was not built by set-up, which knows no LibTorch yet' }
+        ? { name: 'LibTorch', status: 'warn', detail: 'the addon was not built by setup, which has no LibTorch yet' }
         : { name: 'LibTorch', status: 'fail', detail: 'none was chosen yet', hint: setupHint },
     );
   else {
@@ -149,7 +149,7 @@ export async function doctor(): Promise<DoctorReport> {
     rows.push({
       name: 'Device cuda',
       status: 'warn',
-      detail: 'the addon has the CUDA backend, but no GPU answers',
+      detail: 'the addon supports CUDA, but no GPU was found',
       hint: 'See nvidia-smi; in a container, start it with --gpus all.',
     });
   }

@@ -16,13 +16,13 @@ export function number(params: Params, name: string, fallback?: number): number 
 
 export function text(params: Params, name: string, fallback?: string): string {
   const value = params[name] ?? fallback;
-  if (typeof value !== 'string') throw wrong(name, 'a text');
+  if (typeof value !== 'string') throw wrong(name, 'a string');
   return value;
 }
 
 export function texts(params: Params, name: string): string[] {
   const value = params[name];
-  if (!Array.isArray(value) || !value.every((one) => typeof one === 'string')) throw wrong(name, 'a list of texts');
+  if (!Array.isArray(value) || !value.every((one) => typeof one === 'string')) throw wrong(name, 'a list of strings');
   return value;
 }
 

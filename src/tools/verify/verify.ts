@@ -117,7 +117,7 @@ class Machine {
 
   async model(path: string | undefined): Promise<ModelFolder> {
     const { folder } = await this.open(path);
-    if (!folder) throw new DiffmineError('CHECK_FAILED', 'The case names no model.');
+    if (!folder) throw new DiffmineError('CHECK_FAILED', 'The case has no model.');
     return folder;
   }
 

@@ -35,19 +35,19 @@ export async function writeParallelWorld(
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `A parallel dataset of ${images} images per city is too small.`,
-      'Ask for at least 1.',
+      'Use at least 1.',
     );
   if (!Number.isInteger(first) || first < 0)
     throw new DiffmineError('INVALID_ARGUMENT', `There is no image number ${first}.`, 'Images are counted from 0.');
   if (!Number.isInteger(size) || size < 32 || size > 1024)
-    throw new DiffmineError('INVALID_ARGUMENT', `The world is not drawn at ${size} px.`, 'Ask for 32 to 1024.');
+    throw new DiffmineError('INVALID_ARGUMENT', `Images of ${size} px cannot be drawn.`, 'Use 32 to 1024 px.');
   await mkdir(folder, { recursive: true });
   const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
   if (there !== undefined)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `${folder} is not empty (it has ${JSON.stringify(there)}).`,
-      'Name a new or empty folder.',
+      'Give a new or empty folder.',
     );
 
   const path = resolve(folder);

@@ -145,23 +145,23 @@ export async function writeWorld(
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `A dataset of ${images} images per city is too small.`,
-      'Ask for at least 2.',
+      'Use at least 2.',
     );
   if (!Number.isInteger(size) || size < 32 || size > 1024)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The world is not drawn at ${size} px.`,
-      'Ask for 32 to 1024; elements are 6 to 16 px at 64.',
+      `Images of ${size} px cannot be drawn.`,
+      'Use 32 to 1024 px; at 64 px, elements are 6 to 16 px.',
     );
   if (!(heldout >= 0 && heldout <= 1))
-    throw new DiffmineError('INVALID_ARGUMENT', `The held-out share ${heldout} is not in [0, 1].`);
+    throw new DiffmineError('INVALID_ARGUMENT', `--holdout is ${heldout}; expected a fraction from 0 to 1.`);
   await mkdir(folder, { recursive: true });
   const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
   if (there !== undefined)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `${folder} is not empty (it has ${JSON.stringify(there)}).`,
-      'Name a new or empty folder.',
+      'Give a new or empty folder.',
     );
 
   const path = resolve(folder);
