@@ -199,7 +199,7 @@ at::Tensor Arg::images() const {
                                               std::to_string(bytes.length) + ".");
     }
     if (height != first.height || width != first.width) {
-      throw Error(code::kInvalidArgument, "Expected images of one size, but " + item.name() + " is " +
+      throw Error(code::kInvalidArgument, "Expected images of the same size, but " + item.name() + " is " +
                                               std::to_string(height) + " x " + std::to_string(width) + " and " + name_ +
                                               "[0] is " + std::to_string(first.height) + " x " +
                                               std::to_string(first.width) + ".");

@@ -113,7 +113,8 @@ Napi::Value load_model(Info info) {
   const ModelSource source = source_argument({info[1], "source"});
   return Task::start(info, 2, {}, [source](Engine& engine, const Context& context) -> Task::Result {
     if (engine.has_model()) {
-      throw Error(code::kInvalidArgument, "The engine has a model already.", "Make another Engine for another model.");
+      throw Error(code::kInvalidArgument, "The engine already has a model.",
+                  "Create another Engine for another model.");
     }
     engine.set_model(diffmine::load_model(source, engine.device(), engine.dtype(), engine.options(), context));
     return [engine = engine.shared_from_this()](Napi::Env env) {

@@ -36,7 +36,7 @@ Napi::Value add_noise(Info info) {
   const at::Tensor x0 = Arg(info[1], "x0").tensor(at::kFloat), noise = Arg(info[2], "noise").tensor(at::kFloat);
   const Arg steps(info[3], "timesteps");
   const auto timesteps = steps.integers(0, schedule.config().train_timesteps - 1);
-  if (x0.sizes() != noise.sizes()) throw Error(code::kInvalidArgument, "Expected x0 and noise of one shape.");
+  if (x0.sizes() != noise.sizes()) throw Error(code::kInvalidArgument, "Expected x0 and noise of the same shape.");
   if (x0.dim() < 1 || x0.size(0) != static_cast<int64_t>(timesteps.size())) steps.fail("one timestep for each of x0");
   const at::Tensor t = at::tensor(timesteps, at::kLong);
   Napi::Object result = Napi::Object::New(info.Env());
@@ -65,7 +65,7 @@ struct DdimArguments {
         sample(Arg(info[3], "sample").tensor(at::kFloat)),
         model_output(Arg(info[4], "modelOutput").tensor(at::kFloat)) {
     if (sample.sizes() != model_output.sizes())
-      throw Error(code::kInvalidArgument, "Expected sample and modelOutput of one shape.");
+      throw Error(code::kInvalidArgument, "Expected sample and modelOutput of the same shape.");
   }
 };
 

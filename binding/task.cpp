@@ -27,7 +27,8 @@ Napi::Value Task::start(const Napi::CallbackInfo& info, size_t call, std::vector
   for (size_t i = 0; i < keep.size(); ++i) kept.Set(static_cast<uint32_t>(i + 1), keep[i]);
   task->keep_ = Napi::Persistent(kept.As<Napi::Object>());
   if (!engine->submit(task)) {
-    task->reject(to_js_error(env, {code::kInvalidArgument, "The engine was disposed.", "Make a new Engine."}).Value());
+    task->reject(
+        to_js_error(env, {code::kInvalidArgument, "The engine was disposed.", "Create a new Engine."}).Value());
   }
   return promise;
 }

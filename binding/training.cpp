@@ -57,7 +57,7 @@ Napi::Value with_trainer(Info info, size_t call, std::function<Task::Result(Trai
   return Task::start(info, call, {info[1]},
                      [slot = trainer_argument(info), work = std::move(work)](Engine&, const Context&) -> Task::Result {
                        if (!slot->trainer)
-                         throw Error(code::kInvalidArgument, "The trainer was disposed.", "Make a new one.");
+                         throw Error(code::kInvalidArgument, "The trainer was disposed.", "Create a new one.");
                        return work(*slot->trainer);
                      });
 }
@@ -125,7 +125,7 @@ Napi::Value create_trainer(Info info) {
   if (const auto engine = Engine::from({info[0], "engine"});
       engine->device().is_cpu() && engine->dtype() == at::kHalf) {
     throw Error(code::kDeviceUnavailable,
-                "fp16 cannot be trained on a CPU: LibTorch makes the gradients of convolutions there without oneDNN, "
+                "fp16 cannot be trained on a CPU: without oneDNN, gradients of convolutions are "
                 "hundreds of times slower than in fp32.",
                 "Use bf16 or fp32.");
   }

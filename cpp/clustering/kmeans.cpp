@@ -81,8 +81,8 @@ Points centered(const at::Tensor& points) {
     for (int64_t at = first * d; at < last * d; ++at) bad[first / kChunk] |= !std::isfinite(data[at]);
   });
   if (std::any_of(bad.begin(), bad.end(), [](char b) { return b; })) {
-    throw Error(code::kInvalidArgument, "The points to cluster hold NaN or infinite values.",
-                "Look at the features they come from.");
+    throw Error(code::kInvalidArgument, "The points to cluster have NaN or infinite values.",
+                "Check the features that they come from.");
   }
   Points out{at::empty({n, d}, at::kFloat), std::vector<double>(d), {}, 0, n, d};
   std::vector<double> variance(d);
@@ -342,9 +342,8 @@ KMeansResult finished(const Points& points, const Run& run, int64_t iterations) 
 void check(const at::Tensor& points, const KMeansOptions& options) {
   if (!points.defined() || points.dim() != 2 || points.size(0) < 1 || points.size(1) < 1 ||
       points.scalar_type() != at::kFloat || !points.is_cpu()) {
-    throw Error(
-        code::kInvalidArgument,
-        "Points to cluster must be a table [n, d] of fp32 numbers on the CPU, with at least one row and column.");
+    throw Error(code::kInvalidArgument,
+                "Points to cluster must be an fp32 tensor [n, d] on the CPU with n > 0 and d > 0.");
   }
   if (options.clusters < 1 || options.restarts < 1 || options.iterations < 1 || !(options.tolerance >= 0)) {
     throw Error(code::kInvalidArgument,

@@ -56,7 +56,7 @@ at::Tensor draw_noise(uint64_t seed, int64_t first_sample, int64_t n, at::IntArr
   }
   if (!good || total > INT64_MAX / 8) {
     throw Error(code::kInvalidArgument,
-                "Noise samples are numbered from 0 to 2^32 - 1 and their sizes are not negative.");
+                "Numbers of noise samples must be from 0 to 2^32 - 1, and sizes must not be negative.");
   }
   std::vector<int64_t> shape{n};
   shape.insert(shape.end(), chw.begin(), chw.end());

@@ -40,7 +40,7 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   const UNet& unet = *model.unet;
   const auto device = unet.device();
   if (latents.dim() != 4 || latents.size(0) == 0) {
-    throw Error(code::kInvalidArgument, "Features are made of latents [B, C, h, w], at least one.");
+    throw Error(code::kInvalidArgument, "Features need latents [B, C, h, w] with B > 0.");
   }
   const int64_t images = latents.size(0), steps = model.schedule->config().train_timesteps;
   const auto chw = latents.sizes().slice(1);
@@ -69,13 +69,13 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
     if ((!own_noise && noises->dim() != 4) || noises->sizes().slice(noises->dim() - 3) != chw ||
         (own_noise && noises->size(0) != images)) {
       throw Error(code::kInvalidArgument,
-                  "The features' noises must be [E, C, h, w] or [B, E, C, h, w], of the latents' shape.");
+                  "Noises for features must be [E, C, h, w] or [B, E, C, h, w], with the shape of the latents.");
     }
     ensemble = noises->size(own_noise ? 1 : 0);
     noise = noises->reshape({-1, chw[0], chw[1], chw[2]}).to(device, at::kFloat);
   }
   if (ensemble < 1 || options.batch < 1)
-    throw Error(code::kInvalidArgument, "The features' ensemble and batch must be positive.");
+    throw Error(code::kInvalidArgument, "The ensemble and the batch of features must be positive.");
   if (!noises) noise = draw_noise(options.seed, 0, ensemble, chw, Stream::kDift, device);
 
   const int64_t rows = images * ensemble;  // row b * E + e
@@ -105,7 +105,7 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
     const auto x =
         ops::add_noise(x0.index_select(0, of(image)), noise.index_select(0, of(sample)), of(a), of(s), unet.dtype());
     unet.forward(x, of(t), conditions, of(condition), 1, &observer);
-    if (!feature.defined()) throw Error(code::kInternal, "The UNet never showed its " + wanted + ".");
+    if (!feature.defined()) throw Error(code::kInternal, "The UNet did not output its " + wanted + ".");
     if (!sum.defined()) sum = at::zeros({images, feature.size(1), feature.size(2), feature.size(3)}, feature.options());
     for (int64_t b = begin / ensemble; b * ensemble < end; ++b) {
       const int64_t first = std::max(b * ensemble, begin) - begin, last = std::min((b + 1) * ensemble, end) - begin;
@@ -119,13 +119,13 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
 
 at::Tensor pool_boxes(const at::Tensor& feature, const std::vector<PixelBox>& boxes, int64_t height, int64_t width) {
   if (feature.dim() != 3 || height < 1 || width < 1) {
-    throw Error(code::kInvalidArgument, "Boxes are pooled from a feature [F, h, w] of an image.");
+    throw Error(code::kInvalidArgument, "Pooling boxes needs the features [F, h, w] of one image.");
   }
   if (boxes.empty()) return at::empty({0, feature.size(0)}, feature.options());
   std::vector<at::Tensor> pooled;
   for (const PixelBox& box : boxes) {
     if (!std::isfinite(box.row_begin + box.row_end + box.column_begin + box.column_end)) {
-      throw Error(code::kInvalidArgument, "A box has a corner that is not a number.");
+      throw Error(code::kInvalidArgument, "A box has NaN coordinates.");
     }
     const auto [top, bottom] = cells_of(box.row_begin, box.row_end, feature.size(1), height);
     const auto [left, right] = cells_of(box.column_begin, box.column_end, feature.size(2), width);

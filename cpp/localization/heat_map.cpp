@@ -28,7 +28,7 @@ at::Tensor heat_maps(const at::Tensor& maps, const HeatMapOptions& options) {
   const auto refuse = [](const std::string& what, const std::string& hint = {}) {
     throw Error(code::kInvalidArgument, what, hint);
   };
-  if (maps.dim() != 3 || maps.size(1) < 1 || maps.size(2) < 1) refuse("Heat maps are made of maps [n, h, w].");
+  if (maps.dim() != 3 || maps.size(1) < 1 || maps.size(2) < 1) refuse("Heat maps need maps [n, h, w].");
   if (options.height < 1 || options.width < 1) refuse("The heat map's size in pixels is missing.");
   auto pixels = maps.to(at::kFloat).unsqueeze(1);
   const int64_t size[] = {options.height, options.width};

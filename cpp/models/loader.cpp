@@ -17,7 +17,7 @@ at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::opt
   if (++taken_ % 16 == 0) context_.check_cancelled();
   const at::Tensor stored = weights_.take(name, shape);
   if (!stored.is_floating_point()) {
-    throw Error(code::kModelInvalid, "Tensor \"" + name + "\" holds " +
+    throw Error(code::kModelInvalid, "Tensor \"" + name + "\" has dtype " +
                                          std::string(c10::toString(stored.scalar_type())) +
                                          ", not floating-point weights.");
   }
@@ -25,7 +25,7 @@ at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::opt
   // fp64 files.
   const auto sum = stored.sum(stored.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
   if (!std::isfinite(sum.item<double>()) && !at::isfinite(stored).all().item<bool>()) {
-    throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" holds NaN or infinite weights.",
+    throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" has NaN or infinite weights.",
                 "The file is damaged or the training that wrote it diverged.");
   }
   const bool leaf = parameters_ && !lora_;

@@ -40,16 +40,16 @@ void Model::release_memory(const at::Device& device) const noexcept try {
 
 at::Tensor Model::encode_images(const at::Tensor& images, const Context& context) const {
   if (images.dim() != 4 || images.size(3) != 3 || images.scalar_type() != at::kByte) {
-    throw Error(code::kInvalidArgument, "Images are given as bytes [B, height, width, 3].");
+    throw Error(code::kInvalidArgument, "Images must be bytes [B, height, width, 3].");
   }
   const int64_t fold = unet->config().pixel_fold, multiple = unet->size_multiple();
   // Only what the UNet cannot take is cut: a VAE rounds odd sizes down by itself.
   const int64_t step = vae ? (multiple > 1 ? multiple * vae->factor() : 1) : multiple * fold;
   const int64_t height = images.size(1) / step * step, width = images.size(2) / step * step;
   if (height == 0 || width == 0) {
-    throw Error(code::kInvalidArgument, "An image of " + std::to_string(images.size(2)) + " x " +
-                                            std::to_string(images.size(1)) + " px is smaller than the model takes (" +
-                                            std::to_string(step) + " px).");
+    throw Error(code::kInvalidArgument,
+                "An image of " + std::to_string(images.size(2)) + " x " + std::to_string(images.size(1)) +
+                    " px is smaller than the model's minimum (" + std::to_string(step) + " px).");
   }
   const auto cut = images.slice(1, 0, height).slice(2, 0, width);
   const auto to_input = [&](const at::Tensor& bytes) {  // [B, 3, H, W] in [-1, 1]

@@ -33,7 +33,7 @@ struct TextEncoder::Impl {
     const int64_t d = config.hidden_size;
     if (config.num_attention_heads <= 0 || d % config.num_attention_heads) {
       throw Error(code::kModelInvalid, "The text encoder's hidden_size " + std::to_string(d) +
-                                           " is no multiple of its num_attention_heads.");
+                                           " is not a multiple of its num_attention_heads.");
     }
     if (config.hidden_act != "quick_gelu" && config.hidden_act != "gelu") {
       throw Error(code::kModelUnsupported,

@@ -161,13 +161,13 @@ struct UNet::Impl {
     const size_t n = c.block_out_channels.size();
     if (n == 0 || c.down_block_types.size() != n || c.up_block_types.size() != n || c.attention_head_dim.size() != n ||
         c.transformer_layers.size() != n) {
-      throw Error(code::kModelInvalid, "The UNet's config has lists of different length for its blocks.",
+      throw Error(code::kModelInvalid, "The UNet's config has lists of different lengths for its blocks.",
                   "block_out_channels, down_block_types, up_block_types, attention_head_dim and "
                   "transformer_layers_per_block must agree.");
     }
     if (c.block_out_channels[0] % 2)
       throw Error(code::kModelUnsupported,
-                  "The UNet's first block_out_channels is odd: the time embedding has a cosine for each sine.");
+                  "The UNet's first block_out_channels is odd; the time embedding needs an even number.");
     const auto known = [](const std::vector<std::string>& types, const std::string& suffix) {
       for (const auto& t : types) {
         if (t != "CrossAttn" + suffix && t != "Attn" + suffix && t != suffix)
@@ -304,7 +304,7 @@ UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& dev
   impl_->checkpointing = options.checkpointing;
   if (options.trainable) impl_->lora = options.lora;
   if (impl_->lora && (impl_->lora->rank < 1 || !std::isfinite(impl_->lora->alpha) || impl_->lora->alpha <= 0)) {
-    throw Error(code::kInvalidArgument, "A low-rank update has a rank of at least 1 and an alpha above 0.");
+    throw Error(code::kInvalidArgument, "LoRA needs a rank of at least 1 and an alpha above 0.");
   }
   std::optional<c10::InferenceMode> differentiable;  // tensors made in inference mode never take part in a graph
   if (options.trainable) differentiable.emplace(false);

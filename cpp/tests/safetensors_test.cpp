@@ -153,7 +153,7 @@ TEST_CASE("safetensors: damaged files are WEIGHTS_INVALID and name the file and 
       {"header length of 2^64 - 1", std::string(8, '\xff') + "{}", "100 MB"},
       {"data too long", file_of(good, 9), "1 bytes at the end"},
       {"not JSON", file_of("{hello world!}", 0), "malformed"},
-      {"an array", file_of("[]", 0), "no JSON object"},
+      {"an array", file_of("[]", 0), "not a JSON object"},
       {"text after", file_of("{} x", 0), "after the closing"},
       {"unfinished", file_of("{\"w\":{\"dtype\":\"F3", 0), "malformed"},
       {"trailing comma", file_of("{\"__metadata__\":{},}", 0), "malformed"},

@@ -121,10 +121,10 @@ at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t fir
   const int64_t count = batch.x0.dim() == 4 ? batch.x0.size(0) : 0;
   if (count == 0 || batch.conditions.dim() != 1 || batch.conditions.size(0) != count) {
     throw Error(code::kInvalidArgument,
-                "A training batch is x0 [B, C, H, W] with one condition for each of B > 0 images.");
+                "A training batch needs x0 [B, C, H, W] with B > 0 and one condition per image.");
   }
   if (batch.noise.defined() && batch.noise.sizes() != batch.x0.sizes())
-    throw Error(code::kInvalidArgument, "The noise of a training batch must have its images' shape.");
+    throw Error(code::kInvalidArgument, "The noise of a training batch must have the shape of x0.");
   at::Tensor t = batch.timesteps;
   if (!t.defined()) {
     t = at::tensor(mixed_timesteps(key, first, count, options_.t_begin, options_.t_end, options_.wide_fraction,
@@ -143,8 +143,8 @@ at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t fir
 at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows) const {
   const at::Tensor named = rows.to(at::kCPU);
   if (named.min().item<int64_t>() < 0 || named.max().item<int64_t>() >= conditions_.size(0)) {
-    throw Error(code::kInvalidArgument,
-                "A training batch names a condition outside 0 ... " + std::to_string(conditions_.size(0) - 1) + ".");
+    throw Error(code::kInvalidArgument, "A condition index of the training batch is outside 0 ... " +
+                                            std::to_string(conditions_.size(0) - 1) + ".");
   }
   // Only the conditions of this batch are prepared, inside the graph: keys and values are projections that are trained
   // too.
@@ -156,7 +156,7 @@ at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::
 void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {
   if (total < 1 || accumulated_ + (batch.x0.dim() ? batch.x0.size(0) : 0) > total) {
     throw Error(code::kInvalidArgument,
-                "The parts of a step hold more images than the " + std::to_string(total) + " announced.");
+                "The batches of a step have more than the " + std::to_string(total) + " images announced.");
   }
   const c10::InferenceMode differentiable(false);
   const at::Tensor loss =
@@ -214,8 +214,7 @@ double Trainer::evaluate(const TrainingBatch& batch, uint64_t key, bool average)
 
 at::Tensor Trainer::predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows, bool average) const {
   if (x.dim() != 4 || x.size(0) == 0 || rows.dim() != 1 || rows.size(0) != x.size(0)) {
-    throw Error(code::kInvalidArgument,
-                "A prediction is of x [B, C, H, W] with one condition for each of B > 0 inputs.");
+    throw Error(code::kInvalidArgument, "A prediction needs x [B, C, H, W] with B > 0 and one condition per input.");
   }
   const c10::InferenceMode differentiable(false);
   const at::NoGradGuard no_graph;
@@ -225,7 +224,8 @@ at::Tensor Trainer::predict(const at::Tensor& x, const at::Tensor& t, const at::
 }
 
 const std::vector<at::Tensor>& Trainer::averages() const {
-  if (!ema_) throw Error(code::kInvalidArgument, "This training keeps no average.", "Set the EMA decay.");
+  if (!ema_)
+    throw Error(code::kInvalidArgument, "This training has no moving average of the weights.", "Set the EMA decay.");
   return ema_->averages();
 }
 
@@ -292,7 +292,8 @@ void Trainer::load(const std::string& path) {
   };
   const auto& metadata = file->metadata();
   const auto format = metadata.find("format");
-  if (format == metadata.end() || format->second != kFormat || !metadata.count("step")) refuse("is no training state");
+  if (format == metadata.end() || format->second != kFormat || !metadata.count("step"))
+    refuse("is not a training state");
   const auto number = [&](const char* key, int64_t min, int64_t max) {
     int64_t value = min - 1;
     const std::string& text = metadata.at(key);
@@ -315,9 +316,9 @@ void Trainer::load(const std::string& path) {
     const auto found = file->tensors().find(name);
     if (found == file->tensors().end()) refuse("lacks the tensor " + name);
     if (tensor.sizes() != at::IntArrayRef(found->second.shape) || found->second.dtype != at::kFloat)
-      refuse("has another shape or type of " + name);
+      refuse("has another shape or dtype for " + name);
   }
-  if (file->tensors().size() != tensors.size()) refuse("holds tensors that this model does not have");
+  if (file->tensors().size() != tensors.size()) refuse("has tensors that this model does not have");
   const c10::InferenceMode differentiable(false);
   const at::NoGradGuard no_graph;
   for (const auto& [name, tensor] : tensors) tensor.copy_(file->tensor(name));

@@ -27,7 +27,7 @@ void Moments::add(const at::Tensor& samples) {
 }
 
 at::Tensor Moments::standard_error() const {
-  if (count_ == 0) throw Error(code::kInternal, "Moments of no samples.");
+  if (count_ == 0) throw Error(code::kInternal, "There are no samples to compute moments of.");
   if (count_ == 1) return at::full_like(mean_, std::numeric_limits<float>::quiet_NaN());
   return at::sqrt(m2_ / (static_cast<double>(count_ - 1) * static_cast<double>(count_)));
 }

@@ -17,8 +17,7 @@ namespace diffmine {
 namespace {
 
 void check_selection(const at::Tensor& scores, int64_t patch, int64_t count) {
-  if (scores.dim() != 2)
-    throw Error(code::kInvalidArgument, "Patches are selected from a score map of two dimensions [R, S].");
+  if (scores.dim() != 2) throw Error(code::kInvalidArgument, "Selecting patches needs a score map [R, S].");
   if (patch < 1 || count < 0)
     throw Error(code::kInvalidArgument, "The patch size must be positive and the number of patches not negative.");
 }
@@ -27,7 +26,7 @@ void check_selection(const at::Tensor& scores, int64_t patch, int64_t count) {
 
 at::Tensor patch_operator(int64_t cells, int64_t pixels, int64_t patch) {
   if (cells < 1 || pixels < 1 || patch < 1)
-    throw Error(code::kInvalidArgument, "Maps, images and patches have positive sizes.");
+    throw Error(code::kInvalidArgument, "Sizes of maps, images and patches must be positive.");
   if (patch > pixels) {
     throw Error(code::kInvalidArgument,
                 "The patch (" + std::to_string(patch) + " px) is larger than the image's side (" +
@@ -53,7 +52,7 @@ at::Tensor patch_operator(int64_t cells, int64_t pixels, int64_t patch) {
 
 at::Tensor patch_scores(const at::Tensor& maps, const at::Tensor& a_h, const at::Tensor& a_w) {
   if (maps.dim() < 2 || maps.size(-2) != a_h.size(1) || maps.size(-1) != a_w.size(1)) {
-    throw Error(code::kInvalidArgument, "The maps do not have the size the patch operators were made for.");
+    throw Error(code::kInvalidArgument, "The maps do not have the size that the patch operators were built for.");
   }
   // Columns first: all rows of all maps are one matrix [maps h, w] with one product. at::matmul would fold the other
   // order by transposing copies.

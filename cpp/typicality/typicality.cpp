@@ -246,10 +246,9 @@ std::vector<std::vector<TypicalityOutput>> collect(const std::vector<Finished>& 
   std::vector<std::vector<TypicalityOutput>> all;
   for (int64_t b = 0; b < numbers.size(0); ++b) {
     if (numbers[b][0].item<float>() == 0) {
-      throw Error(
-          code::kNumerics,
-          "The typicality of image " + std::to_string(b) + " of the batch is not finite (NaN or infinity).",
-          "In fp16 the model may overflow: use bf16 or fp32. In fp32 the model's weights or the image are at fault.");
+      throw Error(code::kNumerics,
+                  "The typicality of image " + std::to_string(b) + " of the batch is not finite (NaN or infinity).",
+                  "fp16 may overflow: use bf16 or fp32. In fp32, the model's weights or the image are damaged.");
     }
     const auto maps = numbers[b].slice(0, 1, 1 + outputs * height * width).view({outputs, height, width});
     std::vector<TypicalityOutput>& of_image = all.emplace_back(outputs);

@@ -79,9 +79,8 @@ void merge_lora(WeightStore& weights, const std::string& path, double scale) {
   for (const auto& entry : file->tensors()) {
     const std::string& name = entry.first;
     const auto refuse = [&] {
-      throw Error(code::kModelUnsupported,
-                  path + ": tensor " + quoted_name(name) + " is no low-rank update of a UNet's weight.",
-                  "Supported are files as diffusers writes them, of the UNet alone.");
+      throw Error(code::kModelUnsupported, path + ": tensor " + quoted_name(name) + " is not a LoRA weight of a UNet.",
+                  "Supported are LoRA files as diffusers writes them, for the UNet only.");
     };
     if (!name.starts_with(kLoraPrefix)) refuse();
     const auto part = [&](const char* suffix, at::Tensor Update::*member) {
@@ -104,7 +103,7 @@ void merge_lora(WeightStore& weights, const std::string& path, double scale) {
     if (!update.down.defined() || !update.up.defined() || update.down.dim() < 2 || update.up.dim() < 2 ||
         update.up.size(1) != update.down.size(0)) {
       throw Error(code::kWeightsInvalid,
-                  path + ": the two halves of the update of " + quoted_name(name) + " do not fit each other.");
+                  path + ": the two LoRA matrices of " + quoted_name(name) + " do not fit each other.");
     }
   }
   weights.adapt(
@@ -116,7 +115,7 @@ void merge_lora(WeightStore& weights, const std::string& path, double scale) {
         const auto product = at::mm(up.to(at::kFloat).flatten(1), down.to(at::kFloat).flatten(1));
         if (product.numel() != weight.numel() || up.size(0) != weight.size(0)) {
           throw Error(code::kModelInvalid,
-                      path + ": the update of " + quoted_name(name) + " has another shape than the weight.",
+                      path + ": the LoRA of " + quoted_name(name) + " does not have the shape of the weight.",
                       "Was it trained from this model?");
         }
         const double own = alpha.defined() ? alpha.item<double>() / static_cast<double>(down.size(0)) : 1;

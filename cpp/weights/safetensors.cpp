@@ -164,7 +164,7 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path) 
   if (file.fd < 0 || ::fstat(file.fd, &status) != 0) io_error("Cannot open", path, errno);
   if (S_ISDIR(status.st_mode)) io_error("Cannot read", path, EISDIR);
   if (!S_ISREG(status.st_mode))
-    throw Error(code::kIo, path + " is no regular file.", "Weights are read from ordinary files only.");
+    throw Error(code::kIo, path + " is not a regular file.", "Weights can only be read from regular files.");
   const uint64_t size = static_cast<uint64_t>(status.st_size);
   if (size == 0) damaged(path, "the file has only 0 bytes");  // mmap refuses an empty range
   void* bytes = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
@@ -189,7 +189,7 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(const std::string& path,
     damaged(path, "the header claims " + std::to_string(header) + " bytes, the file has " + std::to_string(size),
             hint_for(head));
   }
-  if (header == 0 || text[8] != '{') damaged(path, "the header is no JSON object", hint_for(head));
+  if (header == 0 || text[8] != '{') damaged(path, "the header is not a JSON object", hint_for(head));
   const uint64_t data_size = size - 8 - header;
   out->data_ = reinterpret_cast<const unsigned char*>(text) + 8 + header;
 

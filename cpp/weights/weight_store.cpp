@@ -34,7 +34,7 @@ at::Tensor WeightStore::stored(const std::string& name) {
     throw Error(code::kModelInvalid,
                 "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") + "have no tensor " +
                     quoted_name(name) + ".",
-                "The config beside the weights asks for it: check that both belong to the same model.");
+                "The config requires it: check that config and weights belong to the same model.");
   }
   taken_.insert(name);
   const auto& [file, stored] = found->second;
@@ -52,7 +52,7 @@ at::Tensor WeightStore::take(const std::string& name, at::IntArrayRef shape) {
     throw Error(code::kModelInvalid,
                 "Tensor " + quoted_name(name) +
                     (files_.empty() ? "" : " in " + files_[std::max(0, where_.at(name).first)]->path()) +
-                    " has the shape " + shape_text(out.sizes()) + ", the config asks for " + shape_text(shape) + ".",
+                    " has the shape " + shape_text(out.sizes()) + ", the config requires " + shape_text(shape) + ".",
                 "Check that config and weights belong to the same model.");
   }
   return adapt_ ? adapt_(name, out) : out;
@@ -84,7 +84,7 @@ void WeightStore::expect_all_taken(const std::vector<std::string>& ignored) cons
   if (count > 5) left += " and " + std::to_string(count - 5) + " more";
   throw Error(code::kModelInvalid,
               "The weights " + (files_.empty() ? "" : "in " + files_[0]->path() + " ") +
-                  "have tensors the config does not know: " + left + ".",
+                  "have unexpected tensors: " + left + ".",
               "Check that config and weights belong to the same model.");
 }
 

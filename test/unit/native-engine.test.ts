@@ -314,7 +314,7 @@ describe('a latent model with text', () => {
           { pixels: new Uint8Array(12), width: 2, height: 2 },
           { pixels: new Uint8Array(6), width: 2, height: 1 },
         ]),
-        /images of one size/,
+        /images of the same size/,
       ],
       [
         engine.scoreTypicality(conditions, { ...work().input, latents: forward.x }, work().options),
@@ -332,7 +332,7 @@ describe('a latent model with text', () => {
         engine.prepareConditions(fromFloat32([3], [1, 2, 3])),
         /embeddings F32 \[M, tokens, D\] or class labels I64 \[M\]/,
       ],
-      [engine.loadModel((await openModel(path.join(GOLDEN, 'tiny-fold'))).source), /has a model already/],
+      [engine.loadModel((await openModel(path.join(GOLDEN, 'tiny-fold'))).source), /already has a model/],
     ];
     for (const [promise, message] of refused)
       await expect(promise).rejects.toMatchObject({
