@@ -1,6 +1,6 @@
-// The native core as TypeScript sees it: the lazily loaded addon, the classes Engine and Conditions, and plain functions.
-// Loading takes a quarter of a second and 150 MB, so nothing is loaded before the first call. Errors of the addon are of its
-// own realm and of no class: every call maps them to DiffmineError here, and nothing above sees another.
+// The native core for TypeScript: the lazily loaded addon, the classes Engine, Conditions and Trainer, and plain functions.
+// Loading takes a quarter of a second and 150 MB, so it happens at the first call. Errors of the addon are plain objects
+// from another realm: every call maps them to DiffmineError here, and code above never sees others.
 import { createRequire } from 'node:module';
 
 import { asDiffmineError, DiffmineError } from '../util/errors.js';
@@ -45,14 +45,14 @@ export * from './tensor.js';
 export type * from './types.js';
 export { addonCandidates, addonPath } from './locate.js';
 
-const mend = 'Run `npx diffmine setup`.';
+const fix = 'Run `npx diffmine setup`.';
 
 let loaded: Addon | undefined;
 
 /**
  * The addon, loaded at the first call.
  *
- * @throws SETUP when it is not built, does not load, or runs with another LibTorch than it was compiled for
+ * @throws SETUP if it is not built, cannot be loaded, or finds another LibTorch than it was compiled for
  */
 export function loadAddon(): Addon {
   return (loaded ??= load());
@@ -60,7 +60,7 @@ export function loadAddon(): Addon {
 
 let spinCountIsOurs = false;
 
-/** The environment for programs that are compared with: without what was set here for our own threads. */
+/** The environment for programs that diffmine is compared with: without the variables set below for its own threads. */
 export function foreignEnvironment(): NodeJS.ProcessEnv {
   const copy = { ...process.env };
   if (spinCountIsOurs) delete copy.GOMP_SPINCOUNT;
@@ -76,7 +76,7 @@ function load(): Addon {
       mend,
     );
   }
-  // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier, so that on a machine
+  // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier: on a machine
   // with other work (decoding, a second process) a scan of small images took ten times as long; see docs/explanation/performance.md.
   if (process.env.OMP_WAIT_POLICY === undefined && process.env.GOMP_SPINCOUNT === undefined) {
     process.env.GOMP_SPINCOUNT = '1000';
@@ -91,7 +91,7 @@ function load(): Addon {
     throw new DiffmineError(
       'SETUP',
       `The native addon ${file} cannot be loaded: ${loadFailure(first)}`,
-      `${mend} It finds a LibTorch and builds the addon for it.`,
+      `${fix} It finds a LibTorch and builds the addon for it.`,
       { cause: thrown },
     );
   }
@@ -101,13 +101,13 @@ function load(): Addon {
     throw new DiffmineError(
       'SETUP',
       `The native addon was compiled for LibTorch ${libtorchCompiled} but finds ${libtorchLoaded}.`,
-      `${mend} It builds the addon again.`,
+      `${fix} It builds the addon again.`,
     );
   }
   return addon;
 }
 
-/** What a loader's message means. */
+/** Explains a message of the dynamic loader. */
 function loadFailure(message: string): string {
   if (/lib(torch|c10|gomp)\S*: cannot open|Library not loaded.*lib(torch|c10)/.test(message))
     return `LibTorch is no longer where it was (${message}).`;
@@ -135,36 +135,36 @@ async function callAsync<T>(use: (addon: Addon) => Promise<T>): Promise<T> {
   }
 }
 
-/** Conditions made ready for one engine's UNet: text keys and values, or class labels. Freed with the last reference. */
+/** Conditions prepared for one engine's UNet: text keys and values, or class labels. Freed with the last reference. */
 export class Conditions {
   /** @internal Made by Engine.prepareConditions. */
   constructor(
     /** @internal */
     readonly native: NativeConditions,
-    /** how many there are */
+    /** number of conditions */
     readonly count: number,
   ) {}
 }
 
 /**
- * One model on one device with a compute thread of its own. Calls run in the order they are made and never block the event
- * loop; each takes an AbortSignal, honoured between forward passes, and reports progress. Every method rejects with a
- * DiffmineError: CANCELLED when aborted or disposed meanwhile, INVALID_ARGUMENT for wrong arguments, after dispose(), or
- * before loadModel(); OUT_OF_MEMORY and NUMERICS as docs/reference/errors.md says.
+ * One model on one device, with its own compute thread. Calls run in the order they are made and do not block the event
+ * loop. Each takes an AbortSignal, checked between forward passes, and reports progress. Methods reject with a
+ * DiffmineError: CANCELLED if aborted, or disposed before the call ends; INVALID_ARGUMENT for wrong arguments, after
+ * dispose(), or before loadModel(); OUT_OF_MEMORY and NUMERICS as in docs/reference/errors.md.
  *
- * Images and tensors are copied when the call is made: their memory may be written to, transferred or resized as soon as it returns.
+ * Images and tensors are copied during the call: their memory may be changed, transferred or resized as soon as it returns.
  */
 export class Engine {
   readonly device: string;
   readonly #native: NativeEngine;
 
-  /** @throws DEVICE_UNAVAILABLE when the device is not there or cannot do the precision */
+  /** @throws DEVICE_UNAVAILABLE if the device does not exist or does not support the dtype */
   constructor(options: EngineOptions) {
     this.device = options.device;
     this.#native = call((addon) => addon.createEngine({ ...options, threads: options.threads || defaultThreads() }));
   }
 
-  /** Reads the weights of every part (checked against its config) into the engine; one model an engine. Stage "load". */
+  /** Loads the weights of every component, checked against its config. One model per engine. Stage "load". */
   loadModel(source: ModelSource, options?: CallOptions): Promise<void> {
     return callAsync((addon) => addon.loadModel(this.#native, source, options));
   }
@@ -180,12 +180,12 @@ export class Engine {
     return new Conditions(native, conditions.shape[0] ?? 0);
   }
 
-  /** One forward pass: F32 [inputs * fanOut, C, H, W], and the outputs of the modules observed. */
+  /** One forward pass: F32 [inputs * fanOut, C, H, W], and the outputs of the observed modules. */
   unetForward(conditions: Conditions, input: UNetForwardInput, options?: CallOptions): Promise<UNetForwardResult> {
     return callAsync((addon) => addon.unetForward(this.#native, conditions.native, input, options));
   }
 
-  /** The VAE's posterior of images of one size: F32 [B, latent channels, h, w] each. */
+  /** The VAE's posterior for images of the same size: F32 [B, latent channels, h, w] each. */
   vaeEncode(images: Image[], options?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }> {
     return callAsync((addon) => addon.vaeEncode(this.#native, images, options));
   }
@@ -195,12 +195,12 @@ export class Engine {
     return callAsync((addon) => addon.vaeDecode(this.#native, latents, options));
   }
 
-  /** What the UNet denoises, F32 [B, C, h, w]: scaled latents, or pixels (folded where the model folds). */
+  /** The UNet's input for images, F32 [B, C, h, w]: scaled latents, or pixels (folded if the model folds them). */
   encodeImages(images: Image[], options?: CallOptions): Promise<Tensor> {
     return callAsync((addon) => addon.encodeImages(this.#native, images, options));
   }
 
-  /** Typicality of images of one size: maps, patches with scores and standard errors. Stage "score", in UNet calls. */
+  /** Typicality of images of the same size: maps, and patches with scores and standard errors. Stage "score", in UNet calls. */
   scoreTypicality(
     conditions: Conditions,
     input: TypicalityInput,
@@ -215,7 +215,7 @@ export class Engine {
     return callAsync((addon) => addon.patchScores(this.#native, maps, height, width, patch, options));
   }
 
-  /** Greedy choice of patches that do not touch; scores F32 [R, S]. `ascending` takes the least. */
+  /** Selects patches greedily so that they do not touch; scores F32 [R, S]. `ascending` selects the lowest scores. */
   selectPatches(
     scores: Tensor,
     patch: number,
@@ -226,17 +226,17 @@ export class Engine {
     return callAsync((addon) => addon.selectPatches(this.#native, scores, patch, count, ascending, options));
   }
 
-  /** DIFT features of boxes of images of one size, L2-normalised: a tensor F32 [boxes, F] each. Stage "features". */
+  /** L2-normalized DIFT features of boxes in images of the same size: F32 [boxes, F] per image. Stage "features". */
   dift(conditions: Conditions, input: DiftInput, settings: DiftOptions, options?: CallOptions): Promise<DiftResult> {
     return callAsync((addon) => addon.dift(this.#native, conditions.native, input, settings, options));
   }
 
-  /** k-means of points F32 [n, d]. Stage "cluster". Needs no model. */
+  /** k-means clustering of points F32 [n, d]. Stage "cluster". Needs no model. */
   kmeans(points: Tensor, settings: KMeansOptions, options?: CallOptions): Promise<KMeansResult> {
     return callAsync((addon) => addon.kmeans(this.#native, points, settings, options));
   }
 
-  /** Maps F32 [n, h, w] brought to pixels and smoothed: F32 [n, height, width] (paper section 5.2). */
+  /** Maps F32 [n, h, w] upsampled to pixels and blurred: F32 [n, height, width] (section 5.2 of the paper). */
   heatMaps(maps: Tensor, settings: HeatMapOptions, options?: CallOptions): Promise<Tensor> {
     return callAsync((addon) => addon.heatMaps(this.#native, maps, settings, options));
   }
@@ -258,19 +258,19 @@ export class Engine {
   }
 
   /**
-   * What the engine's device does at best, in its precision or another: the largest sustained matrix product (8192^3 on a GPU, 2048^3 on a
-   * CPU) and device copy, each the median of runs of `seconds` together (default 1). Needs no model.
+   * The highest sustained rates of the engine's device: of a matmul (8192^3 on a GPU, 2048^3 on a CPU; in the engine's dtype
+   * or another) and of a copy on the device. Each is the median of runs that take `seconds` in all (default 1). Needs no model.
    */
   machineRates(settings: { dtype?: Dtype; seconds?: number } = {}, options?: CallOptions): Promise<MachineRates> {
     return callAsync((addon) => addon.machineRates(this.#native, settings.dtype, settings.seconds, options));
   }
 
-  /** Bytes: of the model's weights, a new allocation may use on the device, the peak since the process began, and what the allocator keeps for later (of all engines). */
+  /** In bytes: the model's weights, memory that can be allocated on the device, the peak since the process began, and memory that the allocator caches (of all engines). */
   memory(): { weights: number; available: number; peak: number; cached: number } {
     return call((addon) => addon.engineMemory(this.#native));
   }
 
-  /** Cancels what runs, rejects what waits with CANCELLED, frees the model, and resolves when the thread has ended. Idempotent. */
+  /** Cancels the running call, rejects queued ones with CANCELLED, frees the model, and resolves when the thread has ended. Idempotent. */
   dispose(): Promise<void> {
     return callAsync((addon) => addon.disposeEngine(this.#native));
   }
@@ -281,8 +281,8 @@ export class Engine {
 }
 
 /**
- * Training steps of one UNet, on its engine's thread and in the order called. Noise and timesteps depend on (seed, step, place in the
- * step's batch) alone. Rejects with NUMERICS where loss or gradients are not finite: the weights are then those of the step before.
+ * Trains one UNet on its engine's thread, in the order of the calls. Noise and timesteps depend only on seed, step and position in the
+ * step's batch. Rejects with NUMERICS if the loss or gradients are not finite: the weights are then those of the previous step.
  */
 export class Trainer {
   readonly #engine: NativeEngine;
@@ -294,65 +294,65 @@ export class Trainer {
     this.#native = native;
   }
 
-  /** One step over the images of all `batches` together: a batch at a time fits into memory. */
+  /** One training step on the images of all `batches`, which are processed one at a time to save memory. */
   async step(batches: TrainingBatch[], options?: CallOptions): Promise<TrainingStep> {
     const total = batches.reduce((sum, { conditions }) => sum + conditions.length, 0);
     for (const batch of batches) await this.accumulate(batch, total, options);
     return this.update(options);
   }
 
-  /** Adds the gradients of one part of a step's `total` images. */
+  /** Adds the gradients of one batch of a step that has `total` images. */
   accumulate(batch: TrainingBatch, total: number, options?: CallOptions): Promise<void> {
     return callAsync((addon) => addon.trainAccumulate(this.#engine, this.#native, batch, total, options));
   }
 
-  /** Ends a step: clips, and updates weights and moving average. */
+  /** Ends a step: clips the gradients and updates weights and moving average. */
   update(options?: CallOptions): Promise<TrainingStep> {
     return callAsync((addon) => addon.trainUpdate(this.#engine, this.#native, options));
   }
 
-  /** Mean loss of a batch with the noise and timesteps of `key`, of the weights or their moving average; nothing is trained. */
+  /** Mean loss of a batch with the noise and timesteps of `key`, for the weights or their moving average, without training. */
   evaluate(batch: TrainingBatch, key: number | bigint, average = false, options?: CallOptions): Promise<number> {
     return callAsync((addon) => addon.evaluateTrainer(this.#engine, this.#native, batch, key, average, options));
   }
 
-  /** The UNet's output F32 [B, C, h, w], of the weights or their moving average. */
+  /** The UNet's output F32 [B, C, h, w], with the weights or their moving average. */
   predict(input: PredictionInput, average = false, options?: CallOptions): Promise<Tensor> {
     return callAsync((addon) => addon.trainPredict(this.#engine, this.#native, input, average, options));
   }
 
-  /** Weights, their moving averages, or the gradients since the last update (absent where there are none), F32 by stored name. */
+  /** Weights, their moving averages, or the gradients since the last update (absent if there are none), F32 by stored name. */
   tensors(which: TrainerTensors, names: string[], options?: CallOptions): Promise<Record<string, Tensor>> {
     return callAsync((addon) => addon.trainerTensors(this.#engine, this.#native, which, names, options));
   }
 
-  /** How many numbers the UNet's weights are, and how many are trained: those, or low-rank updates. */
+  /** The number of the UNet's parameters, and of those that are trained: all, or the LoRA parameters. */
   parameters(options?: CallOptions): Promise<{ all: number; trained: number }> {
     return callAsync((addon) => addon.trainerParameters(this.#engine, this.#native, options));
   }
 
-  /** Writes weights, moments, average and step, between steps; atomic. */
+  /** Writes weights, moments, average and step atomically. Only between steps. */
   save(path: string, options?: CallOptions): Promise<void> {
     return callAsync((addon) => addon.saveTrainer(this.#engine, this.#native, path, options));
   }
 
-  /** Goes on from what save wrote, exactly: the number of steps done. MODEL_INVALID for another model's. */
+  /** Resumes exactly from a file written by save. Returns the number of finished steps; MODEL_INVALID for another model's file. */
   load(path: string, options?: CallOptions): Promise<number> {
     return callAsync((addon) => addon.loadTrainer(this.#engine, this.#native, path, options));
   }
 
-  /** The weights (or their moving average) as a UNet's safetensors file, as diffusers names them; of low-rank updates pytorch_lora_weights.safetensors. */
+  /** Writes the weights (or their moving average) as diffusers' UNet safetensors file, or LoRA updates as pytorch_lora_weights.safetensors. */
   exportWeights(path: string, average: boolean, dtype: Dtype = 'fp32', options?: CallOptions): Promise<void> {
     return callAsync((addon) => addon.exportTrainer(this.#engine, this.#native, path, average, dtype, options));
   }
 
-  /** Frees weights and moments; nothing can be called afterwards. Before the engine's dispose. */
+  /** Frees weights and moments. Call it before the engine's dispose; no other call is possible afterwards. */
   dispose(): Promise<void> {
     return callAsync((addon) => addon.disposeTrainer(this.#engine, this.#native));
   }
 }
 
-/** Which LibTorch the addon was compiled for and runs with. */
+/** The LibTorch that the addon was compiled for, and the one that it runs with. */
 export function buildInfo(): BuildInfo {
   return call((addon) => addon.buildInfo());
 }
@@ -367,7 +367,7 @@ export function schedule(config: ScheduleConfig): { betas: Tensor; alphasCumprod
   return call((addon) => addon.schedule(config));
 }
 
-/** x0 and noise F32 [B, ...] at `timesteps` [B]: what the model sees, and the velocity it may be trained to predict. */
+/** Noises x0 with noise, F32 [B, ...], at `timesteps` [B]: the model's input, and the velocity for v-prediction. */
 export function addNoise(
   config: ScheduleConfig,
   x0: Tensor,
@@ -404,7 +404,7 @@ export function ddimInvertStep(
   return call((addon) => addon.ddimInvertStep(config, steps, t, sample, modelOutput));
 }
 
-/** Standard normal noise F32 [count, ...shape] of samples firstSample, ...: a pure function of seed, sample, stream and place. */
+/** Standard normal noise F32 [count, ...shape] of the samples from firstSample on: a pure function of seed, sample, stream and position. */
 export function drawNoise(
   seed: number | bigint,
   firstSample: number,
@@ -427,23 +427,23 @@ export function drawTimesteps(
 }
 
 /**
- * What a safetensors file holds.
+ * The header of a safetensors file: its tensors and metadata.
  *
- * @throws WEIGHTS_INVALID when it is malformed, IO when it cannot be read
+ * @throws WEIGHTS_INVALID if it is malformed, IO if it cannot be read
  */
 export function readSafetensorsHeader(path: string): SafetensorsHeader {
   return call((addon) => addon.readSafetensorsHeader(path));
 }
 
-/** The named tensors of a safetensors file, or all; errors as readSafetensorsHeader, INVALID_ARGUMENT for a name it lacks. */
+/** Reads the named tensors of a safetensors file, or all. Errors as in readSafetensorsHeader; INVALID_ARGUMENT for a missing name. */
 export function readSafetensors(path: string, names?: string[]): Record<string, Tensor> {
   return call((addon) => addon.readSafetensors(path, names));
 }
 
 /**
- * Writes a safetensors file: to a temporary name beside it, then renamed.
+ * Writes a safetensors file under a temporary name, then renames it.
  *
- * @throws IO when it cannot be written; nothing is left behind
+ * @throws IO if it cannot be written; no partial file is left
  */
 export function writeSafetensors(
   path: string,

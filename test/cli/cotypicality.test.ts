@@ -86,7 +86,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     const again = await cli(command('--boxes', at('boxes.csv')));
     expect(again).toMatchObject({
       code: 0,
-      stderr: expect.stringContaining('Grouped already') as string,
+      stderr: expect.stringContaining('Already grouped') as string,
       stdout: expect.stringMatching(/co-typical .*1\.00[^]*Consistent changes: .*index\.html\n$/) as string,
     });
     rmSync(at('run', 'shards', '00001'), { recursive: true });

@@ -156,7 +156,7 @@ const command = [
     });
     expect(await cli([...command, ...out, '--boxes', 'boxes.csv'])).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('belong to --evaluate') as string,
+      stderr: expect.stringContaining('need --evaluate') as string,
     });
     expect(await cli([...command, ...out, '--negative', 'nul'])).toMatchObject({
       code: 2,

@@ -34,7 +34,7 @@ test('labels: known ones and the null class', async () => {
   await expect(prepareConditions(engine, model, ['class7'])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   await expect(encodePrompts(engine, model, ['A car.'])).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
-    message: expect.stringContaining('takes no prompts') as unknown,
+    message: expect.stringContaining('does not take prompts') as unknown,
   });
   await engine.dispose();
 });

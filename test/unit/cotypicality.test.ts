@@ -381,7 +381,7 @@ describe('runs', () => {
   test('other groups need no scores again; other scores need another folder', async () => {
     const log: string[] = [];
     const same = await cotypicality(options(), { onLog: (line) => void log.push(line) });
-    expect([same.unetCalls, log.filter((line) => line.startsWith('Grouped already'))]).toEqual([
+    expect([same.unetCalls, log.filter((line) => line.startsWith('Already grouped'))]).toEqual([
       0,
       ['Already grouped with these options.'],
     ]);

@@ -402,7 +402,7 @@ test('what cannot be meant is refused before any work', async () => {
   const strangers = at('data', 'strangers.csv');
   writeFileSync(strangers, 'image,x,y,w,h\nnobody.png,0,0,9,9\n');
   const wrongs: [Partial<LocalizeOptions>, string, string][] = [
-    [{ boxes: strangers }, 'DATASET_INVALID', 'marks nothing'],
+    [{ boxes: strangers }, 'DATASET_INVALID', 'belongs to an image'],
     [{ boxes: at('data', 'gone.csv') }, 'DATASET_INVALID', 'gone.csv'],
     [
       { boxes: file('objects.csv', `image,label,x,y,w,h\n${image(1920, 0)},wheel,0,0,9,9\n`) },

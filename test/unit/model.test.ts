@@ -367,7 +367,7 @@ describe('classes', () => {
     [{ 0: 'a', 1: 'b' }, /2 labels in id2label, but num_class_embeds = 4/],
     [{ 0: 'a', 1: 'b', 3: 'c' }, /no name for class 2/],
     [{ 0: 'a', 1: '', 2: 'c' }, /no name for class 1/],
-    [{ 0: 'a', 1: 'b', 2: 'a' }, /names 'a' twice/],
+    [{ 0: 'a', 1: 'b', 2: 'a' }, /has the name 'a' twice/],
   ])('id2label %j', async (id2label, message) => {
     await expect(openModel(labelled(id2label))).rejects.toEqual(error('MODEL_INVALID', message));
   });

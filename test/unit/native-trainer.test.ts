@@ -183,7 +183,7 @@ test('wrong arguments, a diverging batch, a disposed trainer and another engine 
   await expect(make({ learningRate: 1, tEnd: 1001 })).rejects.toMatchObject(invalid(/options.tEnd/));
   await expect(trainer.update()).rejects.toMatchObject(invalid(/no gradients/));
   await expect(trainer.step([{ ...batch, conditions: [0, 1, 2, 9] }])).rejects.toMatchObject(
-    invalid(/condition outside/),
+    invalid(/condition .*outside/),
   );
   await expect(trainer.step([{ ...batch, timesteps: [1] }])).rejects.toMatchObject(invalid(/batch.timesteps/));
   await expect(trainer.tensors('weights', ['surprise'])).rejects.toMatchObject(invalid(/surprise/));

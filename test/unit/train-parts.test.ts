@@ -141,7 +141,7 @@ describe('sizes', () => {
 
   test('a latent size needs a VAE, a pixel size takes none', () => {
     expect(() => unetOfSize('latent-small', { classes: 3 })).toThrow(/denoises latents/);
-    expect(() => unetOfSize('small', { classes: 3, latentChannels: 4 })).toThrow(/takes no VAE/);
+    expect(() => unetOfSize('small', { classes: 3, latentChannels: 4 })).toThrow(/without a VAE/);
   });
 
   test('the schedule reads back', () => {

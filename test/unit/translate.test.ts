@@ -626,7 +626,7 @@ describe('a translation', () => {
     writeFileSync(boxes, 'image,x,y,w,h,city\nelsewhere.png,2,2,10,10,class0\n');
     await expect(evaluateTranslation(at('all'), { boxes, device: 'cpu' })).rejects.toMatchObject({
       code: 'DATASET_INVALID',
-      message: expect.stringContaining('marks nothing') as string,
+      message: expect.stringContaining('belongs to a translated image') as string,
     });
     await expect(evaluateTranslation(at('all'), { samples: 0, device: 'cpu' })).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
