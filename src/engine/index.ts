@@ -73,7 +73,7 @@ function load(): Addon {
     throw new DiffmineError(
       'SETUP',
       `The native addon is not built (looked for ${addonCandidates().join(', ')}).`,
-      mend,
+      fix,
     );
   }
   // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier: on a machine
