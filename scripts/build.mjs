@@ -118,7 +118,7 @@ function dropMoved(folder) {
       fs.rmSync(path.join(folder, name), { recursive: true, force: true });
 }
 
-/** For clones: ccache where it is installed; in CI a unity build, which is faster as a whole and slower after a small change. */
+/** For clones: ccache if it is installed; in CI a unity build, which is faster as a whole and slower after a small change. */
 export function compilerOptions(unity = process.env.CI === 'true') {
   if (!isClone) return {};
   const ccache = process.env.CMAKE_CXX_COMPILER_LAUNCHER ?? which('ccache');
@@ -198,7 +198,7 @@ export async function probe(addon) {
 }
 
 /**
- * The addon, built where it is not up to date.
+ * The addon, built if it is not up to date.
  * @param cuda true, false, or undefined: as the last time, at first without
  * @returns {Promise<{ addon: string, built: boolean, cuda: boolean, libtorch: { folder: string, version: string, cuda: boolean, source: string } }>}
  */

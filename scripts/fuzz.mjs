@@ -1,7 +1,7 @@
 // Fuzzes what reads other people's files in C++ (cpp/tests/fuzz), with libFuzzer, ASan and UBSan. Needs clang.
 //   node scripts/fuzz.mjs [--target safetensors,json,lora] [--runs 1000000] [--seconds N] [--minimize]
 // Each target starts from cpp/tests/fuzz/corpus/TARGET and keeps what it finds besides in build-fuzz/corpus/TARGET; --minimize then makes of both the
-// smallest corpus that covers the same edges, in place of the first. An input that fails is kept in build-fuzz/failures: run the target on it to see why.
+// smallest corpus that covers the same edges, instead of the first. An input that fails is kept in build-fuzz/failures: run the target on it to see why.
 import fs from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';

@@ -63,7 +63,7 @@ export function isAccepted(version) {
   return ordinal(version) >= ordinal(accepted.first) && ordinal(version) <= ordinal(accepted.last);
 }
 
-/** The processor a shared library is for, by its ELF or Mach-O header, in Node's words; undefined when it is not a library. */
+/** The processor a shared library is for, by its ELF or Mach-O header, in Node's words; undefined if it is not a library. */
 function architectureOf(file) {
   const head = Buffer.alloc(20);
   const handle = fs.openSync(file, 'r');

@@ -32,7 +32,7 @@ export async function installPackages() {
   fs.writeFileSync(stamp, `${wanted}\n`);
 }
 
-/** Compiles src/ to dist/ where it has changed; swapped in whole, so that a killed compiler leaves the former one. */
+/** Compiles src/ to dist/ if it has changed; swapped in whole, so that a killed compiler leaves the former one. */
 export async function compileTypeScript() {
   if (!isClone) return;
   const dist = path.join(root, 'dist');

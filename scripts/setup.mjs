@@ -1,4 +1,4 @@
-// All the set-up there is, each step only where it is needed: npm packages and TypeScript (in a clone), LibTorch, the addon.
+// All the set-up there is, each step only if it is needed: npm packages and TypeScript (in a clone), LibTorch, the addon.
 // As a program: node scripts/setup.mjs [--cuda | --no-cuda]
 import { buildAddon, withBuildLock } from './build.mjs';
 import { compileTypeScript, installPackages } from './packages.mjs';

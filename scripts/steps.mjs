@@ -92,7 +92,7 @@ export function isWritable(folder) {
  * @param options.log file that receives stdout and stderr, appended
  * @param options.onLine called with every line as it comes
  * @param options.timeout ms after which the program is killed
- * @returns exit code (null when killed) and the output, stdout and stderr interleaved
+ * @returns exit code (null if killed) and the output, stdout and stderr interleaved
  */
 export function run(program, args, { log, onLine, timeout, ...options } = {}) {
   return new Promise((resolve, reject) => {
@@ -181,7 +181,7 @@ export function writeAtomically(file, text) {
   fs.renameSync(temporary, file);
 }
 
-/** When a process began, in the kernel's ticks: tells a process from a later one with the same id. Empty where there is no /proc. */
+/** When a process began, in the kernel's ticks: tells a process from a later one with the same id. Empty if there is no /proc. */
 function startOf(pid) {
   try {
     const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -197,7 +197,7 @@ function isHeld(file, text) {
   try {
     owner = JSON.parse(text);
   } catch {
-    return age < 10_000; // where there are no hard links: just being written
+    return age < 10_000; // if there are no hard links: just being written
   }
   // Another machine's process (a shared home) cannot be asked: its heartbeat can.
   if (owner.host !== os.hostname()) return age < 60_000;
@@ -209,7 +209,7 @@ function isHeld(file, text) {
   return startOf(owner.pid) === owner.start;
 }
 
-/** Makes the lock `file` of `mine`, which holds `text`; false where there is one. */
+/** Makes the lock `file` of `mine`, which holds `text`; false if there is one. */
 function makeLock(mine, file, text) {
   try {
     // A link appears with its content, unlike an exclusive create that is then written.

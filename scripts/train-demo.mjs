@@ -1,5 +1,5 @@
 // Makes the demo's model again: draws the world of seed 1, trains on it with `diffmine train`, and puts what came of it into demo/model.
-// About an hour on 2 CPU cores. Repeated, it resumes where it was stopped.
+// About an hour on 2 CPU cores. Repeated, it resumes if it was stopped.
 //   node scripts/train-demo.mjs [further options of diffmine train, when it begins]
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';

@@ -160,7 +160,7 @@ export {
 export { toImages, type ImageModel } from './models/images.js';
 export { writeGrid, type GridOptions } from './models/grid.js';
 
-// golden numbers
+// golden values
 export {
   verify,
   type CaseResult,

@@ -21,9 +21,9 @@ export interface Command<Table extends OptionTable = OptionTable> {
   describe: string;
   options: Table;
   examples?: [command: string, what: string][];
-  /** computes: the native part is set up first where it is not yet */
+  /** computes: the native part is set up first if it is not yet */
   native?: boolean;
-  /** said after Ctrl-C, where there is finished work to go on from */
+  /** said after Ctrl-C, if there is finished work to go on from */
   resumeHint?: string;
   /** undefined: the handler wrote its result itself */
   handle(values: Values<Table>, context: CommandContext): Promise<Outcome | undefined>;

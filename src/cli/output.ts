@@ -127,12 +127,12 @@ export class Output {
     this.options = options;
   }
 
-  /** The one result of a command. @throws IO where stdout cannot take it */
+  /** The one result of a command. @throws IO if stdout cannot take it */
   async result(text: string, value: unknown): Promise<void> {
     await this.raw(this.options.json ? `${JSON.stringify(value)}\n` : text === '' ? '' : `${printable(text)}\n`);
   }
 
-  /** A result that is neither text nor JSON of ours. @throws IO where stdout cannot take it */
+  /** A result that is neither text nor JSON of ours. @throws IO if stdout cannot take it */
   async raw(data: Uint8Array | string): Promise<void> {
     this.endProgress();
     await writeResult(data);

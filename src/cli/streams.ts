@@ -1,6 +1,6 @@
 // stdout and stderr as a process has them: results must arrive whole or fail, messages must never end a run.
 //
-// Node opens /dev/null in place of a closed descriptor 0, 1 or 2 before any script runs, so `>&-` discards results as `>/dev/null` does, and a data file
+// Node opens /dev/null instead of a closed descriptor 0, 1 or 2 before any script runs, so `>&-` discards results as `>/dev/null` does, and a data file
 // can never take the number of a standard stream. The two cannot be told apart: Python's subprocess.DEVNULL and Node's stdio 'ignore' look the same.
 import { fstatSync, fsyncSync, writeSync } from 'node:fs';
 
@@ -35,7 +35,7 @@ export function writeMessage(text: string): void {
 /**
  * Writes a result. A reader that went away (`| head`) is no error: it has what it wanted.
  *
- * @throws IO where the result cannot be written whole
+ * @throws IO if the result cannot be written whole
  */
 export async function writeResult(data: string | Uint8Array): Promise<void> {
   if (data.length === 0) return;

@@ -2,7 +2,7 @@
 import { sha256File } from '../util/sha256.js';
 import { systemPath } from './names.js';
 
-/** Hex sha256 of an image's file, by its name (names.ts); null where it cannot be read. */
+/** Hex sha256 of an image's file, by its name (names.ts); null if it cannot be read. */
 export async function contentOf(file: string): Promise<string | null> {
   return sha256File(systemPath(file)).catch(() => null);
 }

@@ -45,7 +45,7 @@ export interface Dataset {
  * Opens a folder of label folders, a .csv / .jsonl table, or one of the paper's datasets as it is distributed (docs/guides/datasets), and lists its images;
  * none is decoded.
  *
- * @throws DATASET_INVALID when there is no such dataset, it has no labelled images, or a table's row cannot be used (the line is named);
+ * @throws DATASET_INVALID if there is no such dataset, it has no labeled images, or a table's row cannot be used (the line is named);
  * INVALID_ARGUMENT for an unknown encoding
  */
 export async function openDataset(location: string, options: DatasetOptions = {}): Promise<Dataset> {

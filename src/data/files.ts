@@ -74,7 +74,7 @@ const TOGETHER = 256;
 /**
  * What lies at each name, links followed, in order. Whether it can be read shows when it is read.
  *
- * @throws IO where the machine has no more file handles
+ * @throws IO if the machine has no more file handles
  */
 export async function factsOfAll(names: readonly string[]): Promise<Facts[]> {
   const facts = new Array<Facts>(names.length).fill('absent');

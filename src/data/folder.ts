@@ -120,7 +120,7 @@ async function collect(relative: string, label: Label, walk: Walk, above: readon
  * Folders that cannot be read are told.
  *
  * @param root absolute, as a name (names.ts)
- * @throws DATASET_INVALID where it has no images of labels, or splits (train/, val/) take the place of labels
+ * @throws DATASET_INVALID if it has no images of labels, or splits (train/, val/) take the place of labels
  */
 export async function readFolder(root: string, options: FolderOptions = {}): Promise<Listing> {
   const found = new Listing();

@@ -114,7 +114,7 @@ export async function outputFormat(folder: string, names: readonly string[]): Pr
   return undefined;
 }
 
-/** The first bytes of a file as text; empty where it cannot be read. */
+/** The first bytes of a file as text; empty if it cannot be read. */
 export async function head(file: string, bytes = 1024): Promise<string> {
   const handle = await open(systemPath(file), constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(() => undefined);
   if (!handle) return '';

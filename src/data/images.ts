@@ -11,9 +11,9 @@ export interface DatasetImage {
   label: string;
   /** size of the file */
   bytes: number;
-  /** modification time of the file, ms; undefined where the reader did not ask */
+  /** modification time of the file, ms; undefined if the reader did not ask */
   mtime?: number;
-  /** of the file's content, hex, where it was asked for */
+  /** of the file's content, hex, if it was asked for */
   sha256?: string;
   /** a table's further columns */
   extra?: Record<string, string>;
@@ -372,7 +372,7 @@ export class ImageList implements Iterable<DatasetImage> {
     return this.store.bytesOf[this.number(index)] as number;
   }
 
-  /** NaN where the reader did not ask. */
+  /** NaN if the reader did not ask. */
   mtime(index: number): number {
     return this.store.mtimeOf[this.number(index)] as number;
   }

@@ -25,7 +25,7 @@ export function nameOfBytes(bytes: Buffer): string {
   return name;
 }
 
-/** Bytes of the character at a place; 0 where there is none. */
+/** Bytes of the character at a place; 0 if there is none. */
 function characterAt(bytes: Buffer, at: number): number {
   for (let length = 1; length <= 4 && at + length <= bytes.length; ++length)
     if (isUtf8(bytes.subarray(at, at + length))) return length;

@@ -22,7 +22,7 @@ const kindOf = (status: Kind): string =>
         ? 'it is a named pipe'
         : 'it is a device';
 
-/** The bytes of an image's file. @throws IMAGE_UNREADABLE with the reason; IO where the machine's resources are exhausted */
+/** The bytes of an image's file. @throws IMAGE_UNREADABLE with the reason; IO if the machine's resources are exhausted */
 export async function readImageFile(file: string): Promise<Buffer> {
   try {
     // opening a pipe to read it would wait for a writer

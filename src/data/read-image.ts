@@ -81,7 +81,7 @@ export async function openImage(file: string): Promise<{ image: Sharp; size: Siz
  * The size an image is scored at. Images are only ever shrunk: one whose short side is at most `size` stays as it is.
  * The arithmetic is the reference implementation's, to the last rounding.
  *
- * @throws IMAGE_UNREADABLE where the image is too long, too large, or too small for a patch
+ * @throws IMAGE_UNREADABLE if the image is too long, too large, or too small for a patch
  */
 export function scoredSize(source: Size, options: SizeOptions): ScoredSize {
   return fit(source, options, 'The image');

@@ -16,7 +16,7 @@ function cacheFolder(): string {
     : join(homedir(), '.cache/diffmine');
 }
 
-/** Every place looked at, best first: DIFFMINE_ADDON alone where it is set, else the package, the cache (of packages in read-only folders), a plain CMake build. */
+/** Every place looked at, best first: DIFFMINE_ADDON alone if it is set, else the package, the cache (of packages in read-only folders), a plain CMake build. */
 export function addonCandidates(): string[] {
   const chosen = process.env['DIFFMINE_ADDON'];
   if (chosen) return [resolve(chosen)];
@@ -28,7 +28,7 @@ export function addonCandidates(): string[] {
   ];
 }
 
-/** The addon's file, or undefined where none is built. */
+/** The addon's file, or undefined if none is built. */
 export function addonPath(): string | undefined {
   return addonCandidates().find((file) => existsSync(file));
 }

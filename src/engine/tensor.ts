@@ -14,7 +14,7 @@ export function elements(shape: readonly number[]): number {
 /**
  * A tensor over `data`, which is not copied.
  *
- * @throws INVALID_ARGUMENT when the bytes do not fit the shape
+ * @throws INVALID_ARGUMENT if the bytes do not fit the shape
  */
 export function tensor(dtype: DType, shape: readonly number[], data: Uint8Array): Tensor {
   const expected = elements(shape) * DTYPE_BYTES[dtype];

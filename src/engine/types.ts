@@ -108,9 +108,9 @@ export interface ScheduleConfig {
 export interface ModelPart<Config> {
   config: Config;
   files: string[];
-  /** in place of files: random weights of this seed, made in memory (benchmarks) */
+  /** instead of files: random weights of this seed, made in memory (benchmarks) */
   synthetic?: number | bigint;
-  /** in place of files: weights that a training from scratch starts with */
+  /** instead of files: weights that a training from scratch starts with */
   initial?: number | bigint;
   /** low-rank updates added to the UNet's weights as they are loaded: a pytorch_lora_weights.safetensors of diffusers, and how much of it */
   lora?: { file: string; scale: number };
@@ -161,7 +161,7 @@ export interface EngineOptions {
 export interface MachineRates {
   /** operations (2 x multiply-adds) a second of a large matrix product */
   matmul: number;
-  /** bytes a second, read and written, of a copy larger than any cache */
+  /** bytes per second, read and written, of a copy larger than any cache */
   copy: number;
   /** OpenMP threads of the engine's compute thread */
   threads: number;
@@ -189,7 +189,7 @@ export interface TypicalityOptions {
   patch: number;
   /** patches of each list */
   perImage: number;
-  /** UNet calls a forward pass */
+  /** UNet calls per forward pass */
   batch: number;
   keepMaps?: boolean;
   keepScores?: boolean;
@@ -198,10 +198,10 @@ export interface TypicalityOptions {
   timeStages?: boolean;
 }
 
-/** Mirrors TypicalityInput: B images of one size (or their latents), each under K conditions, M outputs an image. */
+/** Mirrors TypicalityInput: B images of the same size (or their latents), each under K conditions, M outputs an image. */
 export interface TypicalityInput {
   images?: Image[];
-  /** in place of images: [B, C, h, w] F32, with the pixel size maps are upsampled to */
+  /** instead of images: [B, C, h, w] F32, with the pixel size maps are upsampled to */
   latents?: Tensor;
   height?: number;
   width?: number;
@@ -309,7 +309,7 @@ export interface KMeansResult {
   labels: Tensor;
   /** F32 [k, d] */
   centers: Tensor;
-  /** F32 [n] to the own centre */
+  /** F32 [n] to the own center */
   distances: Tensor;
   inertia: number;
   iterations: number;
@@ -381,7 +381,7 @@ export interface TrainingBatch {
   x0: Tensor;
   /** [B] rows of the trainer's conditions */
   conditions: number[];
-  /** replay, in place of what the trainer draws: F32 [B, C, h, w] and [B] */
+  /** replay, instead of what the trainer draws: F32 [B, C, h, w] and [B] */
   noise?: Tensor;
   timesteps?: number[];
 }
@@ -457,7 +457,7 @@ export interface Addon {
     call?: CallOptions,
   ): Promise<UNetForwardResult>;
 
-  // vae; images of one size
+  // vae; images of the same size
   vaeEncode(engine: NativeEngine, images: Image[], call?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }>;
   vaeDecode(engine: NativeEngine, latents: Tensor, call?: CallOptions): Promise<Tensor>;
   /** what the UNet denoises: latents, or pixels (folded) */

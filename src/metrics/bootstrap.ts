@@ -4,7 +4,7 @@ import { DiffmineError } from '../util/errors.js';
 import { Random } from '../util/random.js';
 import type { Hooks, Progress } from '../util/hooks.js';
 
-/** A figure and its 95 % interval over images; null where it cannot be computed, or nothing was resampled. */
+/** A figure and its 95 % interval over images; null if it cannot be computed, or nothing was resampled. */
 export interface Figure {
   value: number | null;
   low: number | null;

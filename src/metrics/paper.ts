@@ -60,7 +60,7 @@ export function paperAucPr(pixels: ScoredPixels): number | null {
   return paperCurve(pixels).area;
 }
 
-/** The first threshold that the score is above; their number where it is above none. */
+/** The first threshold that the score is above; their number if it is above none. */
 function firstBelow(score: number): number {
   let [low, high] = [0, PAPER_THRESHOLDS.length];
   while (low < high) {

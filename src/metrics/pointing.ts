@@ -8,7 +8,7 @@ export function peak(values: Float32Array): number {
   return best;
 }
 
-/** Whether the highest pixel is a positive one; undefined where none is. */
+/** Whether the highest pixel is a positive one; undefined if none is. */
 export function points({ scores, truth }: ScoredPixels): boolean | undefined {
   return truth.includes(1) ? truth[peak(scores)] === 1 : undefined;
 }

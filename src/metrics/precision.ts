@@ -1,7 +1,7 @@
 // Average precision over the pooled pixels of many images, and how it varies when the images are drawn again.
 import { DiffmineError } from '../util/errors.js';
 
-/** Above so many pixels the resampled curve has steps of equal size in place of one a pixel. */
+/** Above so many pixels the resampled curve has steps of equal size instead of one a pixel. */
 const EXACT_PIXELS = 2 ** 20;
 const STEPS = 8192;
 
@@ -22,7 +22,7 @@ interface Entries {
 }
 
 export class PrecisionCurve {
-  /** of the curve; coarser where there are many pixels */
+  /** of the curve; coarser if there are many pixels */
   private readonly steps: Entries;
   private readonly exact: { average: number | null; bestIou: number | null };
   readonly pixels: number;
@@ -85,7 +85,7 @@ function bestIou({ packed }: Entries, positives: number): number | null {
 
 function sortPixels(images: readonly ScoredPixels[]): Entries {
   const total = images.reduce((sum, { scores }) => sum + scores.length, 0);
-  // a 64-bit key a pixel, sorted natively: the score's bits in an order that descends, above the pixel's number
+  // a 64-bit key per pixel, sorted natively: the score's bits in an order that descends, above the pixel's number
   const keys = new BigUint64Array(total);
   const halves = new Uint32Array(keys.buffer);
   const number = new Float32Array(1);

@@ -60,7 +60,7 @@ function named(
   return undefined;
 }
 
-/** The pad token's content; undefined where no file names one. */
+/** The pad token's content; undefined if no file names one. */
 export const padTokenOf = (files: TokenizerFiles): string | undefined => named(files, 'pad_token')?.content;
 
 /**

@@ -6,7 +6,7 @@ import { ConfigReader, isObject, type JsonObject } from './json.js';
 const CROSS = 'CrossAttn';
 const SELF = 'Attn';
 
-/** diffusers' UNet2DConditionModel. `sampleSize` is in the UNet's own cells; undefined where the file has none. */
+/** diffusers' UNet2DConditionModel. `sampleSize` is in the UNet's own cells; undefined if the file has none. */
 export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { sampleSize: number | undefined } {
   const reader = new ConfigReader(file, json);
   reader.only({

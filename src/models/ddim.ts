@@ -8,7 +8,7 @@ import type { Hooks, Progress } from '../util/hooks.js';
 
 /** The noise stream of sampling. */
 const SAMPLING = 4;
-/** Model UNet calls a pass, unless asked otherwise. */
+/** Model UNet calls per pass, unless asked otherwise. */
 const BATCH = 16;
 
 /** The model's output for x F32 [n, C, h, w] at `timesteps` [n] under the conditions `rows` [n]: F32 [n, C, h, w]. */
@@ -27,11 +27,11 @@ export interface DdimRequest {
   nullRow: number;
   /** image i starts from the noise of sample first + i; default 0 */
   first?: number;
-  /** in place of `first`: the sample of each image's noise */
+  /** instead of `first`: the sample of each image's noise */
   samples?: readonly number[];
-  /** in place of noise: F32 [rows, C, h, w] */
+  /** instead of noise: F32 [rows, C, h, w] */
   start?: Tensor;
-  /** model UNet calls a pass (a guided image takes two); default 16 */
+  /** model UNet calls per pass (a guided image takes two); default 16 */
   batch?: number;
   /** default 'leading' */
   spacing?: string;

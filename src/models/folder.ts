@@ -24,7 +24,7 @@ export interface OpenOptions {
   variant?: string;
 }
 
-/** The option alone; nothing where it was not given. */
+/** The option alone; nothing if it was not given. */
 export const variantOf = ({ variant }: { variant?: string | null | undefined }): OpenOptions =>
   variant === undefined || variant === null ? {} : { variant };
 
@@ -107,7 +107,7 @@ const COMPLETE = 'Give a complete diffusers model folder.';
 /**
  * Opens and checks a diffusers folder: SD 1.x and 2.x, pixel-space models with text or classes, folded pixels.
  *
- * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID when something is missing or does not fit together; MODEL_UNSUPPORTED for what diffmine does not compute;
+ * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID if something is missing or does not fit together; MODEL_UNSUPPORTED for what diffmine does not compute;
  *   WEIGHTS_INVALID for a damaged weights file
  */
 export async function openModel(location: string, options: OpenOptions = {}): Promise<ModelFolder> {

@@ -1,4 +1,4 @@
-// A grid of images: one row a label. No text: fonts differ from machine to machine, and what the rows are stands beside the grid.
+// A grid of images: one row per label. No text: fonts differ from machine to machine, and what the rows are stands beside the grid.
 import sharp, { type Sharp } from 'sharp';
 import { DiffmineError } from '../util/errors.js';
 import type { Image } from '../engine/types.js';
@@ -18,7 +18,7 @@ const LONGEST = 16_000;
 const BACKGROUND = 0xf0;
 
 /**
- * Writes rows of images as one PNG or WebP (by the name's ending), atomically; a grid that would be too large is shrunk. Images of one size
+ * Writes rows of images as one PNG or WebP (by the name's ending), atomically; a grid that would be too large is shrunk. Images of the same size
  * look best: each gets a cell of the largest one's size.
  *
  * @returns the grid's size in px

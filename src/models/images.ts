@@ -17,7 +17,7 @@ export interface ImageModel {
  * Images of x0 F32 [B, C, h, w]: scaled latents, or pixels in [-1, 1] (folded where the model folds). Values beyond are clipped.
  *
  * @param engine of a latent model, with the model loaded; pixels need none
- * @throws INVALID_ARGUMENT where the channels are no image's; NUMERICS for NaN; what the engine throws
+ * @throws INVALID_ARGUMENT if the channels are no image's; NUMERICS for NaN; what the engine throws
  */
 export async function toImages(
   engine: Engine | undefined,

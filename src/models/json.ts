@@ -5,7 +5,7 @@ import { decodeJson, formatJson, parseJson } from '../util/json.js';
 
 export type JsonObject = Record<string, unknown>;
 
-/** @throws MODEL_INVALID when the file is absent, not JSON as Python writes it, or no object */
+/** @throws MODEL_INVALID if the file is absent, not JSON as Python writes it, or no object */
 export async function readJsonObject(file: string): Promise<JsonObject> {
   const bytes = await readFile(file).catch((cause: NodeJS.ErrnoException) => {
     const what = cause.code === 'ENOENT' ? 'is missing' : `cannot be read (${cause.code ?? cause.message})`;

@@ -1,4 +1,4 @@
-// CLIP's tokenizer: byte-level BPE by @huggingface/tokenizers, with the normalisation done here, so that token ids equal transformers'.
+// CLIP's tokenizer: byte-level BPE by @huggingface/tokenizers, with the normalization done here, so that token ids equal transformers'.
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Tokenizer as Bpe } from '@huggingface/tokenizers' with { 'resolution-mode': 'import' };

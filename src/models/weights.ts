@@ -32,9 +32,9 @@ export interface Weights {
 }
 
 /**
- * The weights in `folder`: of `variant` where it has them; else plain .safetensors before .fp16.safetensors, one file before shards.
+ * The weights in `folder`: of `variant` if it has them; else plain .safetensors before .fp16.safetensors, one file before shards.
  *
- * @throws MODEL_INVALID when there are none, only other variants, or only .bin files; WEIGHTS_INVALID for a damaged header
+ * @throws MODEL_INVALID if there are none, only other variants, or only .bin files; WEIGHTS_INVALID for a damaged header
  */
 export async function findWeights(folder: string, variant?: string): Promise<Weights> {
   const present = new Set(await readdir(folder).catch(() => [] as string[]));
@@ -79,7 +79,7 @@ function candidates(present: Iterable<string>): Candidate[] {
   return found.sort((a, b) => a.order - b.order || Number(a.index) - Number(b.index) || (a.file < b.file ? -1 : 1));
 }
 
-/** What is there in place of weights, and what to do about it. */
+/** What is there instead of weights, and what to do about it. */
 function noWeights(folder: string, present: readonly string[], found: readonly Candidate[]): DiffmineError {
   const invalid = (what: string, hint: string): DiffmineError =>
     new DiffmineError('MODEL_INVALID', `'${folder}' ${what}.`, hint);

@@ -87,7 +87,7 @@ export const writeJson = (file: string, json: JsonObject): Promise<void> =>
   writeFileAtomic(file, `${formatJson(json, 2)}\n`);
 
 /**
- * Copies folder `name` of a model into another (a reflink where the file system has them), in place of what is there.
+ * Copies folder `name` of a model into another (a reflink where the file system has them), instead of what is there.
  *
  * @param weights absolute paths of the files to copy as the part's weights. Where they are a variant, they get the names that are read without asking for
  *   one, and other weights are left behind; default: all files as they are

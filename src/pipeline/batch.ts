@@ -45,7 +45,7 @@ export function unetShape(height: number, width: number, vaeFactor: number, fold
  *     1.5 x dtype x (skips + widest) + 12 x height x width
  *
  * skips: what the down blocks keep for the up blocks, sum over levels of (layers + 1) C h w; widest: the largest working set of a block, 14 C h w
- * where it has a transformer (8 C of GEGLU projection, 4 C of its product, 2 C of residuals), else 6 C h w (a ResNet over concatenated skips);
+ * if it has a transformer (8 C of GEGLU projection, 4 C of its product, 2 C of residuals), else 6 C h w (a ResNet over concatenated skips);
  * 1.5: allocator and workspaces; the last term: one sample's score map with its running mean and variance in fp32.
  */
 export function rowBytes(unet: UNetConfig, shape: Shape, dtype: Dtype): number {
@@ -131,7 +131,7 @@ export function batchFor(
   });
 }
 
-/** The largest scored shape among up to 64 images, evenly spaced over the list; undefined where none of them can be read. */
+/** The largest scored shape among up to 64 images, evenly spaced over the list; undefined if none of them can be read. */
 export async function largestShape(
   images: ImageList,
   sizes: SizeOptions,
@@ -152,7 +152,7 @@ export async function largestShape(
 }
 
 /**
- * How many images of one shape go into one call. A forward pass takes floor(batch / fanOut) inputs (an image's sample each), and a call's last one is
+ * How many images of the same shape go into one call. A forward pass takes floor(batch / fanOut) inputs (an image's sample each), and a call's last one is
  * rarely full: of 1 ... 16 images the fewest that leave at most 2 % of the places empty, or else the fewest of those that leave the least.
  */
 export function imagesPerCall(batch: number, samples: number, fanOut: number): number {

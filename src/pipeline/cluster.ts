@@ -2,7 +2,7 @@
 import { float32, fromFloat32, int64Numbers, type Engine } from '../engine/index.js';
 import type { CallOptions } from '../engine/types.js';
 
-/** Features of one condition's patches, L2-normalised: rows in the patches' order, `width` numbers each. */
+/** Features of one condition's patches, L2-normalized: rows in the patches' order, `width` numbers each. */
 export interface Features {
   values: Float32Array;
   width: number;
@@ -11,7 +11,7 @@ export interface Features {
 export interface Cluster {
   size: number;
   medianTypicality: number;
-  /** sum of its members' squared distances to the centre */
+  /** sum of its members' squared distances to the center */
   inertia: number;
 }
 
@@ -20,7 +20,7 @@ export interface Clustering {
   clusters: Cluster[];
   /** [patches] index into `clusters` */
   assignment: number[];
-  /** [patches] to the own centre */
+  /** [patches] to the own center */
   distances: number[];
   /** F32 [clusters, width] */
   centers: Float32Array;

@@ -13,7 +13,7 @@ type Asked = Pick<SplitOptions, 'device' | 'devices' | 'workers'>;
  * The devices asked for: one, or those of `devices` in order, a process each.
  *
  * @param onLog told what `auto` has chosen
- * @throws DEVICE_UNAVAILABLE where one is not there or cannot do the precision; INVALID_ARGUMENT for a mixture of kinds (their results differ by rounding), or
+ * @throws DEVICE_UNAVAILABLE if one is not there or cannot do the precision; INVALID_ARGUMENT for a mixture of kinds (their results differ by rounding), or
  *   together with `device` or `workers`
  */
 export function chooseDevices(
@@ -63,7 +63,7 @@ export function enginesTogether(devices: readonly DeviceInfo[], { workers = 1 }:
   return Math.max(...devices.map(({ id }) => devices.filter((other) => other.id === id).length));
 }
 
-/** The devices of the worker processes, at most `shards` of them; undefined where this process computes by itself. */
+/** The devices of the worker processes, at most `shards` of them; undefined if this process computes by itself. */
 export function processesOf(options: Asked, device: DeviceInfo, shards: number): string[] | undefined {
   if (options.devices) return options.devices.slice(0, Math.max(1, shards));
   const workers = Math.min(options.workers ?? 1, shards);

@@ -127,7 +127,7 @@ export async function startHere(
   }
 }
 
-/** @throws CANCELLED where the work was cancelled before it began: nothing is written then */
+/** @throws CANCELLED if the work was cancelled before it began: nothing is written then */
 export function checkNotCancelled({ signal }: { signal?: AbortSignal }, what: string): void {
   if (signal?.aborted) throw new DiffmineError('CANCELLED', `The ${what} was cancelled before it began.`);
 }

@@ -27,7 +27,7 @@ export class SlotLost extends Error {
 
 /**
  * Runs until every shard is finished, by a slot or by another process. Returns how many the slots did. The first error ends all: no slot is given
- * a further shard, and it is thrown when none is at work any more. A SlotLost is an error only where it was the last slot.
+ * a further shard, and it is thrown when none is at work any more. A SlotLost is an error only if it was the last slot.
  *
  * @param onWaiting told once, when only shards of other processes are left
  */

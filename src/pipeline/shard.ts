@@ -12,7 +12,7 @@ import type { Hooks } from '../util/hooks.js';
  * Where memory runs out, what was counted is taken back and the shard starts again with half the batch, down to the stage's smallest; the shard records
  * each restart. All of a shard is done with one batch, so that its results follow from what it records.
  *
- * @throws what the work throws; OUT_OF_MEMORY where the smallest batch does not fit
+ * @throws what the work throws; OUT_OF_MEMORY if the smallest batch does not fit
  */
 export async function doShard(
   stage: ShardedStage,

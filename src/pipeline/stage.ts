@@ -16,7 +16,7 @@ export interface ShardCounts {
 
 /** What one attempt at a shard is given. */
 export interface ShardContext {
-  /** UNet calls a forward pass: the manifest's, or less after running out of memory */
+  /** UNet calls per forward pass: the manifest's, or less after running out of memory */
   batch: number;
   /** what is to be recorded in the shard */
   notes: readonly string[];

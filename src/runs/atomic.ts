@@ -59,7 +59,7 @@ export async function discard(path: string): Promise<void> {
 /**
  * Makes `file` a hard link to `temporary`, which appears whole at once and never replaces.
  *
- * @returns 'exists' where `file` was there before; 'refused' where it cannot be told: there are no hard links here (each file system has an errno of its
+ * @returns 'exists' where `file` was there before; 'refused' if it cannot be told: there are no hard links here (each file system has an errno of its
  *   own for that), or `temporary` is gone
  */
 export async function linkNew(temporary: string, file: string): Promise<'made' | 'exists' | 'refused'> {

@@ -32,7 +32,7 @@ class Counted {
  *
  * @param key columns that the rows are sorted by and known by
  * @param deciding further columns that are to be equal
- * @returns undefined where nothing differs
+ * @returns undefined if nothing differs
  */
 export async function listChanges(
   list: ListFile<Row>,

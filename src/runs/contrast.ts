@@ -18,7 +18,7 @@ export interface Contrast {
   /** timesteps [tBegin, tEnd) */
   tBegin: number;
   tEnd: number;
-  /** random weights in place of the model's */
+  /** random weights instead of the model's */
   untrained?: boolean;
   allLabels?: boolean;
 }

@@ -5,7 +5,7 @@ import type { DeviceInfo, Dtype } from '../engine/types.js';
 
 /**
  * @param name 'auto', 'cpu', 'cuda' or 'cuda:N'
- * @throws DEVICE_UNAVAILABLE where it is not there, or cannot do the precision; INVALID_ARGUMENT for another name
+ * @throws DEVICE_UNAVAILABLE if it is not there, or cannot do the precision; INVALID_ARGUMENT for another name
  */
 export function chooseDevice(name: string, dtype: Dtype): DeviceInfo {
   if (!/^(auto|cpu|cuda(:\d+)?)$/.test(name)) {

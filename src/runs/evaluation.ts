@@ -18,9 +18,9 @@ export const GRID_FILE = 'maps.webp';
 /** P@k: the fraction of the first k patches that are on a typical element. */
 export interface PrecisionAt {
   k: number;
-  /** the centre is in a box of such an element, or IoU with one is above 0.1 */
+  /** the center is in a box of such an element, or IoU with one is above 0.1 */
   hit: Figure;
-  /** the centre is */
+  /** the center is */
   centre: Figure;
 }
 
@@ -54,7 +54,7 @@ export interface LabelEvaluation extends Metrics {
   /** fraction of pixels in such boxes: the average precision of a map that knows nothing */
   fraction: number | null;
   typicality: RegionTypicality;
-  /** patches in the ranking; P@k is over fewer than k where it is shorter */
+  /** patches in the ranking; P@k is over fewer than k if it is shorter */
   patches: number;
 }
 
@@ -79,7 +79,7 @@ export interface Control<Figures> {
   labels: (Figures & { label: string })[];
 }
 
-/** The grid of images beside their maps: a row a label, cells of equal size, each an image and its map. */
+/** The grid of images beside their maps: a row per label, cells of equal size, each an image and its map. */
 export interface MapGrid {
   /** of a cell, px */
   cell: { width: number; height: number };
@@ -104,7 +104,7 @@ export interface EvaluateSummary {
   labels: LabelEvaluation[];
   kinds: KindEvaluation[];
   controls: {
-    /** colors alone, without a model; null where images cannot be read, or it was not wanted */
+    /** colors alone, without a model; null if images cannot be read, or it was not wanted */
     color: Control<PixelMetrics> | null;
     /** another run; `untrained`: of random weights */
     run: (Control<Metrics> & { path: string; untrained: boolean }) | null;
@@ -120,13 +120,13 @@ export interface EvaluationRecord extends EvaluateSummary {
   version: string;
   /** the run's */
   fingerprint: string;
-  /** how the run was mined; null where it was not */
+  /** how the run was mined; null if it was not */
   mine: MineRecord['options'] | null;
 }
 
 export const evaluationFolder = (run: Run): string => join(run.path, 'evaluate');
 
-/** The evaluation of the run as it is mined now; undefined where there is none, or only one of an earlier mining. */
+/** The evaluation of the run as it is mined now; undefined if there is none, or only one of an earlier mining. */
 export async function readEvaluation(run: Run): Promise<EvaluationRecord | undefined> {
   let record: EvaluationRecord;
   try {

@@ -89,7 +89,7 @@ export class ListFile<R extends Row> {
     readonly length: number,
   ) {}
 
-  /** @throws RUN_INVALID where the file is not there, or is not the one that the manifest was written with */
+  /** @throws RUN_INVALID if the file is not there, or is not the one that the manifest was written with */
   static async open<R extends Row>(folder: string, record: ListRecord): Promise<ListFile<R>> {
     const path = join(folder, LIST);
     const found = await sha256File(path).catch((error: NodeJS.ErrnoException) => {

@@ -23,9 +23,9 @@ const POLL = 300;
 export interface LockOwner {
   host: string;
   pid: number;
-  /** clock ticks after boot, from /proc/PID/stat; '' where there is no /proc */
+  /** clock ticks after boot, from /proc/PID/stat; '' if there is no /proc */
   started: string;
-  /** boot id and pid namespace; '' where there is no /proc */
+  /** boot id and pid namespace; '' if there is no /proc */
   system: string;
 }
 
@@ -155,7 +155,7 @@ export class LockFolder {
     return found.sort((a, b) => a.generation - b.generation);
   }
 
-  /** The owner of a lock file where it is alive, `true` where that cannot be told, false where it is dead or gone. */
+  /** The owner of a lock file if it is alive, `true` where that cannot be told, false if it is dead or gone. */
   private async aliveOwner(file: string): Promise<LockOwner | boolean> {
     let owner: LockOwner | undefined;
     let age: number;
@@ -194,7 +194,7 @@ export class LockFolder {
     return undefined;
   }
 
-  /** Takes lock `name`, or says undefined where a live process (this one too) holds it. Never waits. */
+  /** Takes lock `name`, or says undefined if a live process (this one too) holds it. Never waits. */
   async acquire(name: string): Promise<Lock | undefined> {
     const found = await this.generations(name);
     for (const { file } of found) if ((await this.aliveOwner(file)) !== false) return undefined;

@@ -25,7 +25,7 @@ export interface RunOptions {
   tBegin: number;
   tEnd: number;
   sampler: SamplerName;
-  /** candidates of each list an image and condition */
+  /** candidates of each list per image and condition */
   perImage: number;
   /** UNet inputs per forward pass */
   batch: number;
@@ -36,11 +36,11 @@ export interface RunOptions {
   /** 'null', 'others' or a label: what a label's loss is compared with */
   against: string;
   maps: boolean;
-  /** images a shard */
+  /** images per shard */
   shardSize: number;
   /** sha256 of the replayed noises' file */
   replay: string | null;
-  /** there where the UNet's weights were random ones of `seed` in place of the model's: a control */
+  /** there where the UNet's weights were random ones of `seed` instead of the model's: a control */
   untrained?: true;
   /** there where the dataset's fingerprint is also over the content of every file */
   checksum?: true;
@@ -176,7 +176,7 @@ export function runFingerprint(draft: ManifestDraft): string {
 /**
  * Reads and checks a run's manifest.
  *
- * @returns undefined where the folder has none
+ * @returns undefined if the folder has none
  * @throws RUN_INVALID for one that is damaged or of another format
  */
 export async function readManifest(folder: string): Promise<Manifest | undefined> {

@@ -2,7 +2,7 @@
 import { sha256 } from '../util/sha256.js';
 
 /**
- * The name of a map in maps.safetensors: CONDITION/PATH, the condition with %25 and %2F in place of % and /. The first / ends the condition, so that no
+ * The name of a map in maps.safetensors: CONDITION/PATH, the condition with %25 and %2F instead of % and /. The first / ends the condition, so that no
  * two maps have one name.
  */
 export function mapName(condition: string, path: string): string {
@@ -16,7 +16,7 @@ const LONGEST_NAME = 200;
 const escape = (char: string): string => `%${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(2, '0')}`;
 
 /**
- * A text as the name of a file or folder: itself where it can be, else with %XX in place of what cannot; cut, with a hash, where too long.
+ * A text as the name of a file or folder: itself if it can be, else with %XX instead of what cannot; cut, with a hash, where too long.
  *
  * @param reserved names that mean something else where it is to stand, in lower case
  */

@@ -65,10 +65,10 @@ export interface TranslatedLine {
   sourceWidth: number;
   sourceHeight: number;
   resized: Size;
-  /** of the reconstruction against the source, dB over 8 bit; null where they are equal */
+  /** of the reconstruction against the source, dB over 8 bit; null if they are equal */
   psnr: number | null;
   targets: string[];
-  /** of the source's file; null where it could not be read again */
+  /** of the source's file; null if it could not be read again */
   sha256: string | null;
 }
 
@@ -112,7 +112,7 @@ export function sequenceFolders(images: readonly { path: string; label: string }
 /**
  * Opens a parallel dataset, written by `translate` or by other tools.
  *
- * @throws DATASET_INVALID where the folder is none, or an image of its manifest is gone; RUN_INVALID for a damaged manifest or shard
+ * @throws DATASET_INVALID if the folder is none, or an image of its manifest is gone; RUN_INVALID for a damaged manifest or shard
  */
 export async function openParallel(folder: string): Promise<Parallel> {
   const path = resolve(folder);
@@ -204,7 +204,7 @@ export interface ShardLines {
 /**
  * One shards/NNNNN.jsonl.
  *
- * @throws RUN_INVALID where it is damaged
+ * @throws RUN_INVALID if it is damaged
  */
 export async function readShardLines(file: string): Promise<ShardLines> {
   const damaged = (cause?: unknown): DiffmineError =>

@@ -1,4 +1,4 @@
-// Replay: noises and timesteps from a safetensors file in place of drawn ones, to compare with other implementations (docs/reference/formats/replay.md).
+// Replay: noises and timesteps from a safetensors file instead of drawn ones, to compare with other implementations (docs/reference/formats/replay.md).
 import { resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { readSafetensors, readSafetensorsHeader } from '../engine/index.js';
@@ -39,7 +39,7 @@ export class Replay {
     return readSafetensors(this.file, [name])[name] as Tensor;
   }
 
-  /** @throws INVALID_ARGUMENT where an image's noises or timesteps are missing, or of another number of samples */
+  /** @throws INVALID_ARGUMENT if an image's noises or timesteps are missing, or of another number of samples */
   check(path: string, samples: number): void {
     for (const kind of ['noises', 'timesteps']) {
       const name = this.name(kind, path);
@@ -68,7 +68,7 @@ export class Replay {
     };
   }
 
-  /** The noises of an image's features, F32 [E, C, h, w]; undefined where the file has none: they are then drawn. */
+  /** The noises of an image's features, F32 [E, C, h, w]; undefined if the file has none: they are then drawn. */
   features(path: string): Tensor | undefined {
     const name = this.name('dift_noises', path);
     return name === undefined ? undefined : this.read(name);

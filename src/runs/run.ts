@@ -40,7 +40,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   /**
    * Opens an existing run.
    *
-   * @throws RUN_INVALID where there is none, or a damaged one
+   * @throws RUN_INVALID if there is none, or a damaged one
    */
   static async open(path: string): Promise<Run> {
     return new Run(resolve(path), await openFolder(RUN, path));
@@ -50,7 +50,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
    * Begins a run in `path`, or resumes the one that is there if it is the same run. Several processes may do so at once.
    *
    * @param images of the run, in order
-   * @throws RUN_MISMATCH where another run, or anything else, is in the folder
+   * @throws RUN_MISMATCH if another run, or anything else, is in the folder
    */
   static async begin(path: string, draft: ManifestDraft, images: ImageList, options: BeginOptions = {}): Promise<Run> {
     const rows = imageRows(images, draft.dataset.columns, draft.options.checksum === true);
@@ -80,7 +80,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return places;
   }
 
-  /** sha256 of the files that a finished shard was scored from, by place in the list; null where one could not be read. */
+  /** sha256 of the files that a finished shard was scored from, by place in the list; null if one could not be read. */
   async shardContents(shard: number): Promise<Map<number, string | null>> {
     const [begin] = this.shardRange(shard);
     const rows = await readTable<ContentRow>(this.shardFile(shard, 'files.parquet'), ['sha256']);
@@ -90,7 +90,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   /**
    * The mined patches, by label, then list, then rank.
    *
-   * @throws INVALID_ARGUMENT for a label, list or limit that the run cannot have; RUN_INVALID where the run is not mined
+   * @throws INVALID_ARGUMENT for a label, list or limit that the run cannot have; RUN_INVALID if the run is not mined
    */
   async *patches({ label, list, limit = Infinity }: PatchQuery = {}): AsyncGenerator<MinedPatchRow, void, undefined> {
     this.checkLabel(label);
@@ -116,7 +116,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   /**
    * The clusters of a label, or of all labels, by descending median typicality.
    *
-   * @throws INVALID_ARGUMENT for a label that the run does not have; RUN_INVALID where the run is not mined
+   * @throws INVALID_ARGUMENT for a label that the run does not have; RUN_INVALID if the run is not mined
    */
   async *clusters({ label }: { label?: string } = {}): AsyncGenerator<ClusterRow, void, undefined> {
     this.checkLabel(label);

@@ -16,7 +16,7 @@ export function imageRoot(run: Run, asked: string | undefined): string {
 /**
  * An image's pixels as they were scored: interleaved RGB, image.width x image.height.
  *
- * @throws IMAGE_UNREADABLE where it cannot be read, or is another one by now
+ * @throws IMAGE_UNREADABLE if it cannot be read, or is another one by now
  */
 export async function readScored(
   run: Run,

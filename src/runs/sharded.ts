@@ -92,7 +92,7 @@ export function completeManifest<M extends ShardedManifest>(kind: Kind<M>, draft
   } as unknown as M;
 }
 
-/** What differs between two folders' work: `samples: this run has 100, you asked for 50`. Empty where it is the same. */
+/** What differs between two folders' work: `samples: this run has 100, you asked for 50`. Empty if it is the same. */
 export function differencesOf<M extends ShardedManifest>(
   kind: Kind<M>,
   existing: Draft<M>,
@@ -133,7 +133,7 @@ export function differencesOf<M extends ShardedManifest>(
 /**
  * Reads and checks the manifest in a folder.
  *
- * @returns undefined where there is none
+ * @returns undefined if there is none
  * @throws RUN_INVALID for one that is damaged or of another format
  */
 export async function readManifestOf<M extends ShardedManifest>(kind: Kind<M>, folder: string): Promise<M | undefined> {
@@ -172,7 +172,7 @@ export interface Opened<M extends ShardedManifest, R extends Row> {
   list: ListFile<R>;
 }
 
-/** @throws RUN_INVALID where there is none, or a damaged one */
+/** @throws RUN_INVALID if there is none, or a damaged one */
 export async function openFolder<M extends ShardedManifest, R extends Row>(
   kind: Kind<M>,
   path: string,
@@ -196,7 +196,7 @@ export interface BeginOptions extends Pick<Hooks, 'signal' | 'onLog'> {
  * Begins work in `path`, or resumes what is there if it is the same. Several processes may do so at once.
  *
  * @param rows what is worked on, in order
- * @throws RUN_MISMATCH where other work, or anything else, is in the folder; CANCELLED
+ * @throws RUN_MISMATCH if other work, or anything else, is in the folder; CANCELLED
  */
 export async function beginFolder<M extends ShardedManifest, R extends Row>(
   kind: Kind<M>,
@@ -321,7 +321,7 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
   /**
    * Takes a shard to work on; what a dead process left of it is cleared away.
    *
-   * @returns undefined where it is finished, or a live process works on it
+   * @returns undefined if it is finished, or a live process works on it
    */
   async lockShard(shard: number): Promise<Lock | undefined> {
     if (await this.isDone(shard)) return undefined;

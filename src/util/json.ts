@@ -5,7 +5,7 @@
 const STRING_OR_NUMBER = /"(?:[^"\\]+|\\.)*"?|(?<![\w.+-])(-?Infinity|NaN)(?![\w.+-]|\s*:)/gs;
 
 /**
- * Parses JSON that may have NaN, Infinity and -Infinity in place of numbers, and may begin with a byte-order mark.
+ * Parses JSON that may have NaN, Infinity and -Infinity instead of numbers, and may begin with a byte-order mark.
  *
  * @throws SyntaxError, of JSON.parse
  */

@@ -1,4 +1,4 @@
-// Typicality maps as images: a diverging color map centred at zero, red where the label helps the model denoise, blue where it
+// Typicality maps as images: a diverging color map centered at zero, red where the label helps the model denoise, blue where it
 // hinders, mid-grey where it makes no difference. The page lays them over the image in the blend mode hard-light, under which mid-grey
 // changes nothing: what a transparent overlay would show at a fortieth of its size, as no alpha channel has to be kept without loss.
 

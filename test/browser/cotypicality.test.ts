@@ -1,4 +1,4 @@
-// The page of consistent changes in a real browser, opened from disk: a column a label, the source marked, pairs, a sequence; nothing a user named is markup.
+// The page of consistent changes in a real browser, opened from disk: a column per label, the source marked, pairs, a sequence; nothing a user named is markup.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';

@@ -105,6 +105,6 @@ async function hosted(args: string[], { env = {}, cwd = ROOT }: RunOptions): Pro
   return ran;
 }
 
-/** Whether the native part is there. Tests that need it are skipped where it is not, but not in CI: there they must run, and fail without it. */
+/** Whether the native part is there. Tests that need it are skipped if it is not, but not in CI: there they must run, and fail without it. */
 export const hasAddon =
   process.env['CI'] === 'true' || existsSync(path.join(ROOT, 'build', 'Release', 'diffmine.node'));

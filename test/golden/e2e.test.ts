@@ -94,7 +94,7 @@ test.each(golden.labels)('%s: features and clusters', async (label) => {
   const medians = clusters.map(({ median_typicality }) => median_typicality);
   expect(medians).toEqual([...medians].sort((a, b) => b - a));
 
-  // members, centres and distances belong together
+  // members, centers and distances belong together
   const width = features.shape[1] ?? 0;
   const middle = float32(centers);
   const members = patches.filter(({ condition, list }) => condition === label && list === 'top');

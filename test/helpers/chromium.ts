@@ -20,7 +20,7 @@ const FLAGS = [
 
 const executable = process.env['CHROMIUM'] ?? PLACES.find((file) => existsSync(file));
 
-/** `describe`, or what skips it where there is no Chromium. */
+/** `describe`, or what skips it if there is no Chromium. */
 export const describeInChromium: (name: string, tests: () => void) => void = (name, tests) => {
   if (executable) return describe(name, tests);
   if (process.env['CI'] === 'true')

@@ -7,7 +7,7 @@ export function words(line: string): string[] {
   return [...line.replace(/\s#.*$/, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
 }
 
-/** Checks the words after `diffmine` as the command line would: the command, its options and their values. @throws where it would refuse them */
+/** Checks the words after `diffmine` as the command line would: the command, its options and their values. @throws if it would refuse them */
 export function checkCommand([name, ...rest]: readonly string[]): void {
   const command = COMMANDS.find((one) => one.name === name);
   if (!command) throw new Error(`There is no command ${name}.`);

@@ -6,7 +6,7 @@ import path from 'node:path';
 /** Golden data in the repository. */
 export const GOLDEN = path.join(__dirname, '..', 'data', 'golden');
 
-/** Larger golden data beside the repository (DIFFMINE_SHARED), or undefined where it is not. */
+/** Larger golden data beside the repository (DIFFMINE_SHARED), or undefined if it is not. */
 export function sharedGolden(): string | undefined {
   const folder = path.join(process.env.DIFFMINE_SHARED ?? path.join(__dirname, '..', '..', '..', 'shared'), 'golden');
   return existsSync(folder) ? folder : undefined;

@@ -25,13 +25,13 @@ export interface SyntheticImage {
   label: string;
   width: number;
   height: number;
-  /** where it is typical: the place of its best patch */
+  /** if it is typical: the place of its best patch */
   hot: Box;
 }
 
 export interface SyntheticOptions {
   labels: string[];
-  /** patches of each list an image; default 5 */
+  /** patches of each list per image; default 5 */
   perImage?: number;
   clusters?: number;
   /** false: as after --no-maps */

@@ -10,7 +10,7 @@ import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 interface Case {
   name: string;
-  /** written over those of the tiny tokenizer, merged key by key; `whole`: in place of them */
+  /** written over those of the tiny tokenizer, merged key by key; `whole`: instead of them */
   files: Record<string, Record<string, unknown>>;
   whole?: boolean;
   /** ids with start and end, neither cut nor padded */

@@ -24,7 +24,7 @@ beforeEach(async () => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const at = (...names: string[]): string => join(folder, ...names);
 
-/** Uncompressed: images of one size have files of one size. */
+/** Uncompressed: images of the same size have files of the same size. */
 async function draw(name: string, grey: number): Promise<void> {
   await sharp({ create: { width: 64, height: 64, channels: 3, background: { r: grey, g: grey, b: grey } } })
     .tiff({ compression: 'none' })

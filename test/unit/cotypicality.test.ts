@@ -193,7 +193,7 @@ describe('agreement with boxes', () => {
   test('a place hits the box it overlaps most', () => {
     expect(hitBox(box(0, 0, 8), [box(20, 20, 8), box(6, 6, 8), box(1, 1, 8)])).toBe(2);
     expect(hitBox(box(0, 0, 8), [box(7, 7, 8)])).toBeUndefined();
-    expect(hitBox(box(0, 0, 8), [box(0, 0, 64)])).toBe(0); // its centre is in the box
+    expect(hitBox(box(0, 0, 8), [box(0, 0, 64)])).toBe(0); // its center is in the box
   });
 
   test('purity, with places on nothing against it, and chance beside it', () => {
@@ -332,7 +332,7 @@ describe('runs', () => {
       expect(own.map(({ condition }) => condition)).toEqual(LABELS);
       expect([...own.map(({ typicality }) => typicality)].sort((a, b) => a - b)[1]).toBeCloseTo(place.cotypicality, 9);
     }
-    // features are of length 1, a row a place
+    // features are of length 1, a row per place
     const features = readSafetensors(at('run', 'shards', '00000', 'features.safetensors'));
     for (const label of LABELS) {
       const tensor = features[`features.${label}`];

@@ -140,7 +140,7 @@ run('what cannot be measured is a line, and the rest is measured', () => {
   }
   const [half, brain] = measured;
   expect(half).toMatchObject({ bench: 'unet', dtype: 'fp16' });
-  // Some CPUs have fp16; the others say so in place of figures.
+  // Some CPUs have fp16; the others say so instead of figures.
   if (!devices()[0]?.dtypes.includes('fp16')) expect(half?.['failed']).toContain('fp16');
   else expect(half).toMatchObject({ batch: 2 });
   expect(brain).toMatchObject({ bench: 'unet', dtype: 'bf16', batch: 2 });

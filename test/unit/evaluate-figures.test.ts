@@ -1,4 +1,4 @@
-// What an evaluation is made of: average precision (by hand, and against the golden numbers), maps brought to pixels, masks.
+// What an evaluation is made of: average precision (by hand, and against the golden values), maps brought to pixels, masks.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { boxMask } from '../../src/data/boxes/index.js';

@@ -1,4 +1,4 @@
-// scripts/gpu-check.sh where there is no GPU, with stand-ins for the tools of a machine that has one: which steps run in which order, and that
+// scripts/gpu-check.sh if there is no GPU, with stand-ins for the tools of a machine that has one: which steps run in which order, and that
 // every line that was printed is whole, whatever happens after it.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

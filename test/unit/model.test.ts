@@ -1,4 +1,4 @@
-// Model folders: what they are recognised as, which parts and options are refused and how the error names them.
+// Model folders: what they are recognized as, which parts and options are refused and how the error names them.
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { classIds } from '../../src/models/conditions.js';

@@ -46,7 +46,7 @@ const outOfMemory = (): never => {
   throw new DiffmineError('OUT_OF_MEMORY', 'The device has no memory left.');
 };
 
-/** Engines take no more than `most` rows a forward pass, but for the first `free` calls; returns what was asked. */
+/** Engines take no more than `most` rows per forward pass, but for the first `free` calls; returns what was asked. */
 function limitMemory(most: number, free: number): number[] {
   const asked: number[] = [];
   const refuse = (rows: number): void => {

@@ -199,7 +199,7 @@ describe('heat maps', () => {
   });
 
   test('resampled as the scores are: bilinear, corners not aligned', () => {
-    // a ramp stays a ramp between the outer cells' centres, and is flat beyond them
+    // a ramp stays a ramp between the outer cells' centers, and is flat beyond them
     const painting = paint(
       map(4, 4, (x) => x / 3 - 0.5),
       0.5,

@@ -1,4 +1,4 @@
-// npm ci in set-up: never behind a link, where it would empty the folder of another checkout.
+// npm ci in set-up: never behind a link, if it would empty the folder of another checkout.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';

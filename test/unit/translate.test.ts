@@ -427,7 +427,7 @@ describe('a translation', () => {
       ['class1/a.png', 'class1/a.png', 'class1', ['class0', 'class2']],
       ['class1/a.webp', 'class1/a.webp', 'class1', ['class0', 'class2']],
     ]);
-    // the model's images have sides of multiples of 8: source and translations are of one size
+    // the model's images have sides of multiples of 8: source and translations are of the same size
     for (const { source, reconstruction, images: made } of parallel.sequences) {
       for (const file of [source, reconstruction as string, ...Object.values(made)])
         expect(await sharp(file).metadata()).toMatchObject({ height: 32, width: source.includes('a.png') ? 40 : 32 });

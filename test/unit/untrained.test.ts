@@ -1,4 +1,4 @@
-// --untrained: a scan with random weights in place of the UNet's own, told apart from the trained one wherever they could be mixed.
+// --untrained: a scan with random weights instead of the UNet's own, told apart from the trained one wherever they could be mixed.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

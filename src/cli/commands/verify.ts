@@ -1,4 +1,4 @@
-// verify: golden numbers, recomputed.
+// verify: golden values, recomputed.
 import { EXIT_CODES } from '../../util/errors.js';
 import type { OpSummary, VerifySummary } from '../../tools/verify/verify.js';
 import { command } from '../command.js';

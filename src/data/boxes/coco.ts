@@ -13,7 +13,7 @@ type Row = Record<string, unknown>;
 /**
  * Boxes by `bbox`; outlines beside them are ignored. Categories are what boxes are typical of.
  *
- * @throws DATASET_INVALID where the file cannot be read or an entry cannot be used: an annotation that has an outline (polygons or RLE) alone, too
+ * @throws DATASET_INVALID if the file cannot be read or an entry cannot be used: an annotation that has an outline (polygons or RLE) alone, too
  */
 export async function cocoBoxes(file: string): Promise<BoxFile> {
   const name = path.basename(file);
@@ -94,7 +94,7 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
   return { boxes, naming: 'name' };
 }
 
-/** The size of an image; tools write 0 or null where they do not know it. */
+/** The size of an image; tools write 0 or null if they do not know it. */
 function frameOf(row: Row, where: string): TruthBox['frame'] {
   const [width, height] = ['width', 'height'].map((key) => {
     const value = row?.[key] ?? 0;

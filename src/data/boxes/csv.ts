@@ -13,7 +13,7 @@ interface CsvFile {
   rows: { record: string[]; where: string }[];
 }
 
-/** A CSV file as text. @throws DATASET_INVALID where it cannot be read */
+/** A CSV file as text. @throws DATASET_INVALID if it cannot be read */
 export async function readCsv(file: string): Promise<CsvFile> {
   const { name, header, records } = await utf8(readRecords(file), COLUMNS);
   return {
@@ -27,7 +27,7 @@ export async function readCsv(file: string): Promise<CsvFile> {
  * One row per box: image (or path), x, y, w, h (or width, height); label, kind, slot optional.
  *
  * @param typicalColumn the column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label
- * @throws DATASET_INVALID where a row cannot be used (the line is named); INVALID_ARGUMENT for a typical column that is not there
+ * @throws DATASET_INVALID if a row cannot be used (the line is named); INVALID_ARGUMENT for a typical column that is not there
  */
 export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string): BoxFile {
   const listed = header
@@ -107,7 +107,7 @@ export function isNihHeader(header: readonly string[]): boolean {
  * BBox_List_2017.csv of ChestX-ray8 and ChestX-ray14. Its header is `Image Index,Finding Label,Bbox [x,y,w,h],,,`, unquoted: the fourth to the sixth
  * cell are 'y', 'w' and 'h]', or (where a spreadsheet has quoted it) empty. So the numbers are taken by their place, the third cell to the sixth.
  *
- * @throws DATASET_INVALID where it is another file, or a row cannot be used
+ * @throws DATASET_INVALID if it is another file, or a row cannot be used
  */
 export function nihBoxes({ name, header, rows }: CsvFile): BoxFile {
   if (!isNihHeader(header) || !/^bbox\b/i.test(header[2] ?? '')) {

@@ -55,7 +55,7 @@ export function turnMask(mask: MaskPixels, orientation: number): MaskPixels {
 /** Of a resized copy: its height may be off by this fraction (and a pixel, for rounding) from what its width asks for. */
 const TOLERANCE = 0.02;
 
-/** Pixels by which the proportions of `frame` miss those of `size`; undefined where it is not a copy of it. */
+/** Pixels by which the proportions of `frame` miss those of `size`; undefined if it is not a copy of it. */
 function misses(frame: Size, size: Size): number | undefined {
   const off = Math.abs((frame.width * size.height) / size.width - frame.height);
   return off <= 1 + TOLERANCE * frame.height ? off : undefined;
@@ -69,7 +69,7 @@ export type Reading = 'upright' | 'stored' | 'square';
  *
  * @param upright the size of the upright image
  * @param orientation EXIF's
- * @returns undefined where it is neither the upright image nor the stored one, nor a resized copy of them
+ * @returns undefined if it is neither the upright image nor the stored one, nor a resized copy of them
  */
 export function readFrame(frame: Size, upright: Size, orientation: number): Reading | undefined {
   const asUpright = misses(frame, upright);

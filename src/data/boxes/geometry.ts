@@ -8,7 +8,7 @@ export interface Box {
   height: number;
 }
 
-/** Whether the centre of `patch` lies in `box`: its left and upper edges count, the others do not. */
+/** Whether the center of `patch` lies in `box`: its left and upper edges count, the others do not. */
 export function centreIn(patch: Box, box: Box): boolean {
   const x = patch.x + patch.width / 2;
   const y = patch.y + patch.height / 2;
@@ -23,7 +23,7 @@ export function iou(a: Box, b: Box): number {
   return (across * down) / (a.width * a.height + b.width * b.height - across * down);
 }
 
-/** The part of a box inside an image; undefined where it covers no area of it. */
+/** The part of a box inside an image; undefined if it covers no area of it. */
 export function clipped(box: Box, { width, height }: Size): Box | undefined {
   const [left, top] = [Math.max(0, box.x), Math.max(0, box.y)];
   const [right, bottom] = [Math.min(width, box.x + box.width), Math.min(height, box.y + box.height)];

@@ -6,7 +6,7 @@ import { few } from './table.js';
 /**
  * @param shown labels that the boxes are typical of
  * @param labels those of the run, or those to be mapped
- * @throws DATASET_INVALID where they have none in common: boxes of objects (wheel, door) in images of places
+ * @throws DATASET_INVALID if they have none in common: boxes of objects (wheel, door) in images of places
  */
 export function checkLabels(location: string, shown: readonly string[], labels: readonly string[]): void {
   if (shown.some((one) => labels.some((label) => sharesLabel(one, label)))) return;

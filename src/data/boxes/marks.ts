@@ -59,7 +59,7 @@ async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<Bo
  * Boxes as their file lists them, in order.
  *
  * @param options.typicalColumn of a CSV: the column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label
- * @throws DATASET_INVALID where the file cannot be read or an entry cannot be used (it is named); INVALID_ARGUMENT for masks, or a typical column that is not there
+ * @throws DATASET_INVALID if the file cannot be read or an entry cannot be used (it is named); INVALID_ARGUMENT for masks, or a typical column that is not there
  */
 export async function readBoxes(
   location: string,

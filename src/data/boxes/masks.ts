@@ -74,7 +74,7 @@ class MaskTable extends ImageTable<Marked> {
   }
 }
 
-/** @throws DATASET_INVALID where the folder cannot be read or has no PNG */
+/** @throws DATASET_INVALID if the folder cannot be read or has no PNG */
 export async function readMasks(folder: string): Promise<ImageTable<Marked>> {
   const { files, lost } = await walk(folder).catch((cause: unknown) => {
     throw new DiffmineError('DATASET_INVALID', `The masks '${folder}' cannot be read.`, undefined, { cause });
@@ -116,7 +116,7 @@ export async function measureMask(file: string): Promise<Size> {
 /**
  * Pixels of a mask file: 1 where any channel but alpha is non-zero.
  *
- * @throws DATASET_INVALID where it cannot be decoded
+ * @throws DATASET_INVALID if it cannot be decoded
  */
 export async function readMask(file: string): Promise<MaskPixels> {
   try {

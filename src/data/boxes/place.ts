@@ -51,7 +51,7 @@ export interface PlaceOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** The EXIF orientation of an image, from its header; undefined where it cannot be read. */
+/** The EXIF orientation of an image, from its header; undefined if it cannot be read. */
 async function orientationOf(file: string): Promise<number | undefined> {
   try {
     const { orientation = 1 } = await sharp(await imageInput(file), { limitInputPixels: false }).metadata();
@@ -227,7 +227,7 @@ async function readFrames<Mark extends Marked>(
   return found;
 }
 
-/** @returns null for the frame of another image; undefined where there is none */
+/** @returns null for the frame of another image; undefined if there is none */
 function frameOn(
   drawnOn: BoxFrame,
   given: Size | undefined,
@@ -257,7 +257,7 @@ function frameOn(
  * Sizes of stored images do not say yet that the boxes beside them are: some tools read sizes without the EXIF orientation and show the image with it. A box
  * that fits the stored image and not the upright one does.
  *
- * @throws DATASET_INVALID where no box does, or another says the opposite
+ * @throws DATASET_INVALID if no box does, or another says the opposite
  */
 function checkEvidence(location: string, frames: ReadonlyMap<Marked, Frame>): void {
   let [stored, upright] = [0, 0];
@@ -298,7 +298,7 @@ function storedFile(frames: ReadonlyMap<unknown, Frame>): { all: boolean; none: 
   return { all: stored > 0 && stored === telling.length, none: telling.length > 0 && stored === 0 };
 }
 
-/** @throws DATASET_INVALID where all coordinates of a file are fractions of the image's size */
+/** @throws DATASET_INVALID if all coordinates of a file are fractions of the image's size */
 function checkUnits<Mark extends Marked>(location: string, images: readonly MarkedImage<Mark>[]): void {
   const values = images.flatMap(({ marks }) =>
     marks.flatMap(({ box }) => (box ? [box.x, box.y, box.width, box.height] : [])),

@@ -57,7 +57,7 @@ export function imageName(name: string): string {
 /**
  * A box in pixels of the upright source image: one of a copy in another size is scaled, one of the stored image is turned as the EXIF orientation says.
  *
- * @throws DATASET_INVALID where its frame is not of this image
+ * @throws DATASET_INVALID if its frame is not of this image
  */
 export function inSource<B extends Box & { frame?: Size; image?: string }>(box: B, source: Size, orientation = 1): B {
   const { frame } = box;

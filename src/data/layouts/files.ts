@@ -31,7 +31,7 @@ export interface Layout {
   recognise(location: string, isFolder: boolean, options: LayoutOptions): Promise<Reading | Incomplete | undefined>;
 }
 
-/** Names of the folders and of the files in a folder, hidden ones and litter left out; empty where there is no such folder. */
+/** Names of the folders and of the files in a folder, hidden ones and litter left out; empty if there is no such folder. */
 export async function look(folder: string): Promise<{ folders: string[]; files: string[] }> {
   const entries = (await entriesOf(folder).catch(() => []))
     .filter(({ name }) => litter(name) === undefined)
@@ -93,7 +93,7 @@ export const readLines = async (file: string, options: TextOptions): Promise<{ t
 /**
  * Columns of a CSV as text, row by row.
  *
- * @throws DATASET_INVALID where it cannot be read or lacks a column
+ * @throws DATASET_INVALID if it cannot be read or lacks a column
  */
 export async function readColumns<Name extends string>(
   file: string,
@@ -117,7 +117,7 @@ export async function readColumns<Name extends string>(
   });
 }
 
-/** The first line of a CSV as columns; empty where there is no such file. Whatever its encoding: the columns looked for are ASCII. */
+/** The first line of a CSV as columns; empty if there is no such file. Whatever its encoding: the columns looked for are ASCII. */
 export async function headerOf(file: string): Promise<string[]> {
   const text = await head(file, 16384);
   if (text === '') return [];

@@ -17,8 +17,8 @@ export const LAYOUT_NAMES = Object.keys(LAYOUTS) as LayoutName[];
  * Reads a location that is of a known layout.
  *
  * @param wanted one layout, or 'auto': any whose own marks (its lists and tables) are all there
- * @returns undefined where it is of none of them: label folders, or a table
- * @throws DATASET_INVALID where it is of the wanted layout but something is missing (it is named)
+ * @returns undefined if it is of none of them: label folders, or a table
+ * @throws DATASET_INVALID if it is of the wanted layout but something is missing (it is named)
  */
 export async function readLayout(
   location: string,

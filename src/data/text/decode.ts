@@ -182,7 +182,7 @@ function reasonOf(cause: unknown): string {
 /**
  * A text file in pieces, without its byte-order mark.
  *
- * @throws DATASET_INVALID where it cannot be read, or for bytes that are not of the encoding (the line is named); INVALID_ARGUMENT for an unknown encoding
+ * @throws DATASET_INVALID if it cannot be read, or for bytes that are not of the encoding (the line is named); INVALID_ARGUMENT for an unknown encoding
  */
 export async function* decodeFile(file: string, options: TextOptions = {}): AsyncGenerator<string> {
   const decoder = new Decoder(file, options);

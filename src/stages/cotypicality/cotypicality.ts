@@ -13,8 +13,8 @@ import type { Hooks } from '../../util/hooks.js';
  * Finds places of a parallel dataset that are typical under every label, and groups them; resumes where an earlier call with the same options
  * stopped. Several calls may work on one folder at once.
  *
- * @throws RUN_MISMATCH where the folder holds another run; before work begins INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
- * DEVICE_UNAVAILABLE; IMAGE_UNREADABLE where no sequence can be scored; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the sequence
+ * @throws RUN_MISMATCH if the folder holds another run; before work begins INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
+ * DEVICE_UNAVAILABLE; IMAGE_UNREADABLE if no sequence can be scored; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the sequence
  */
 export async function cotypicality(
   options: CotypicalityOptions,

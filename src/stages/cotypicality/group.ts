@@ -54,7 +54,7 @@ interface Listed {
   features: PlaceFeatures;
 }
 
-/** The grouping of a run; undefined where there is none. */
+/** The grouping of a run; undefined if there is none. */
 export async function readGroups(run: CotypicalityRun): Promise<GroupRecord | undefined> {
   try {
     const record = JSON.parse(await readFile(run.groupFile('clusters.json'), 'utf8')) as GroupRecord;

@@ -13,7 +13,7 @@ export interface Place {
 /**
  * The median over labels, place by place; of an even number of labels the mean of the two middle ones.
  *
- * @param maps a score map a label, F32 [R, S] all of one shape
+ * @param maps a score map per label, F32 [R, S] all of the same shape
  * @returns F32 [R, S]
  */
 export function medianMap(maps: readonly Tensor[]): Tensor {
@@ -33,7 +33,7 @@ export function medianMap(maps: readonly Tensor[]): Tensor {
   return fromFloat32(maps[0].shape, median);
 }
 
-/** The most co-typical places, greedy and without overlap (places that touch overlap, too): at most `count`, fewer where there is no room. */
+/** The most co-typical places, greedy and without overlap (places that touch overlap, too): at most `count`, fewer if there is no room. */
 export async function bestPlaces(
   engine: Engine,
   median: Tensor,
@@ -59,10 +59,10 @@ export const boxOf = ({ row, column }: { row: number; column: number }, patch: n
 });
 
 /**
- * DIFT features of a sequence's places: each image under its own prompt, the same boxes in all, L2-normalised image by image.
+ * DIFT features of a sequence's places: each image under its own prompt, the same boxes in all, L2-normalized image by image.
  *
  * @param input images, or latents F32 [C, c, h, w] with the images' size; conditions: row of each image's prompt, [C]; noises as Engine.dift takes them
- * @returns [C] F32 [boxes, F], and F32 [C, F, fh, fw] where it is kept
+ * @returns [C] F32 [boxes, F], and F32 [C, F, fh, fw] if it is kept
  */
 export async function sequenceFeatures(
   engine: Engine,

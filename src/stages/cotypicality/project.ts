@@ -21,7 +21,7 @@ export interface ProjectionPlan {
   notes: string[];
 }
 
-/** What can be done with so many places of so many numbers a label; where it is less than was asked for, `notes` says so. */
+/** What can be done with so many places of so many numbers per label; if it is less than was asked for, `notes` says so. */
 export function planProjection(
   count: number,
   width: number,

@@ -1,6 +1,6 @@
 // How far clusters agree with what is known to be in the source images (boxes): do the places of a cluster lie on the same kind of element?
 //
-// The element of a place is that of the box which the place hits (its centre in the box, or an intersection over union above 0.1), of several the one of
+// The element of a place is that of the box which the place hits (its center in the box, or an intersection over union above 0.1), of several the one of
 // largest intersection over union. With m_k the count of the commonest element of cluster k over its places, purity = sum_k m_k / places: a place on no
 // element counts against it. By itself a purity says little: many clusters are pure of anything. Beside it stand what it would be if the elements were
 // dealt out to the clusters' places at random (chance), and that of random places, clustered alike.
@@ -11,7 +11,7 @@ import type { Agreement } from './options.js';
 const HIT = 0.1;
 const SHUFFLES = 200;
 
-/** The index of the box a place hits; undefined where it hits none. */
+/** The index of the box a place hits; undefined if it hits none. */
 export function hitBox(place: Box, boxes: readonly Box[]): number | undefined {
   let best: { index: number; overlap: number } | undefined;
   boxes.forEach((box, index) => {

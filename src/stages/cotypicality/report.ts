@@ -1,4 +1,4 @@
-// The page of consistent changes, opened from disk with no server and no network: clusters as rows of sequences, a column a label, as figure 10 of the
+// The page of consistent changes, opened from disk with no server and no network: clusters as rows of sequences, a column per label, as figure 10 of the
 // paper; and per pair of labels what changes most.
 //
 //   report/index.html, *.css, *.js         the page (page/, and what all pages share)
@@ -49,7 +49,7 @@ export interface ChangesReport {
   bytes: ReportBytes;
 }
 
-/** A cluster's places on the page: nearest to its centre first, one of a sequence. */
+/** A cluster's places on the page: nearest to its center first, one of a sequence. */
 export function shownPlaces(places: readonly GroupedPlaceRow[], clusters: number, rows: number): GroupedPlaceRow[][] {
   const nearest = places
     .filter(({ cluster }) => cluster !== null)
@@ -67,10 +67,10 @@ export function shownPlaces(places: readonly GroupedPlaceRow[], clusters: number
 }
 
 /**
- * Writes RUN/report in place of an earlier one, which stays whole until then.
+ * Writes RUN/report instead of an earlier one, which stays whole until then.
  *
  * @param sequences by key: where their images lie
- * @throws RUN_INVALID where the groups are damaged; CANCELLED; IO where it cannot write
+ * @throws RUN_INVALID if the groups are damaged; CANCELLED; IO if it cannot write
  */
 export async function writeChangesReport(
   run: CotypicalityRun,
@@ -232,7 +232,7 @@ function pairsOf(changes: readonly ChangeRow[], labels: readonly string[], clust
 class Drawer {
   readonly missing: ChangesReport['missing'] = [];
   private readonly sheets: SpriteSheet[];
-  /** sequence -> its number on the page, and its images' sizes by label; null where one could not be read */
+  /** sequence -> its number on the page, and its images' sizes by label; null if one could not be read */
   private readonly drawn = new Map<string, { number: number; sizes: ([number, number] | null)[] }>();
   private quality = 0;
 

@@ -40,13 +40,13 @@ export interface CotypicalityRunOptions {
   tBegin: number;
   tEnd: number;
   sampler: SamplerName;
-  /** places of each list a sequence */
+  /** places of each list per sequence */
   places: number;
   /** DIFT */
   timestep: number;
   upBlock: number;
   ensemble: number;
-  /** UNet calls a forward pass */
+  /** UNet calls per forward pass */
   batch: number;
   dtype: Dtype;
   device: 'cpu' | 'cuda';
@@ -86,7 +86,7 @@ export interface ShardRecord {
   /** sequences scored */
   sequences: number;
   skipped: number;
-  /** UNet calls a forward pass: the manifest's, or less after running out of memory */
+  /** UNet calls per forward pass: the manifest's, or less after running out of memory */
   batch: number;
   notes: string[];
 }
@@ -152,7 +152,7 @@ export class CotypicalityRun extends ShardedFolder<CotypicalityManifest, ListedS
    * Begins a run in `path`, or resumes the one that is there if it is the same. Several processes may do so at once.
    *
    * @param sequences in order
-   * @throws RUN_MISMATCH where another run, or anything else, is in the folder
+   * @throws RUN_MISMATCH if another run, or anything else, is in the folder
    */
   static async begin(
     path: string,

@@ -65,7 +65,7 @@ export const unetCallsOf = (samples: number, labels: number): number => samples 
 /**
  * Scores a shard and writes it.
  *
- * @throws NUMERICS naming the sequence; OUT_OF_MEMORY where the batch does not fit; CANCELLED
+ * @throws NUMERICS naming the sequence; OUT_OF_MEMORY if the batch does not fit; CANCELLED
  */
 export async function scoreSequences(
   scoring: SequenceScoring,
@@ -152,7 +152,7 @@ function stacked(parts: readonly Tensor[]): Tensor {
 }
 
 /**
- * The images of a sequence, a label each, all of one size.
+ * The images of a sequence, a label each, all of the same size.
  *
  * @throws IMAGE_UNREADABLE with the reason, where one is missing, cannot be read, or is of another size
  */
@@ -211,7 +211,7 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, image
         conditions: labels.map((_, label) => [label, labels.length]),
         subjects: labels.map(() => [0]),
         weights: labels.map(() => [[0, 1]]),
-        keys: labels.map(() => imageKey(sequence.key)), // the random places of all its pictures are the same
+        keys: labels.map(() => imageKey(sequence.key)), // the random places of all its images are the same
       },
       { samples, seed, tBegin, tEnd, sampler, patch, perImage: count, batch, keepMaps: maps, keepScores: true },
       {

@@ -10,7 +10,7 @@ export interface Fractions {
   mean: number | null;
 }
 
-/** A label's figures in a fixed order: average precision, pointing, then for `top` and `random` each k with hit and centre. */
+/** A label's figures in a fixed order: average precision, pointing, then for `top` and `random` each k with hit and center. */
 function measure(evidence: Evidence, weights: Uint32Array | undefined): (number | null)[] {
   const weight = (image: number): number => (weights ? (weights[image] ?? 1) : 1);
   const { curve, own, pointing } = evidence;
@@ -31,7 +31,7 @@ function measure(evidence: Evidence, weights: Uint32Array | undefined): (number 
   ];
 }
 
-/** Hit and centre for each k, where a patch stands in the ranking as often as its image was drawn. */
+/** Hit and center for each k, where a patch stands in the ranking as often as its image was drawn. */
 function precisionAt(ranking: readonly Ranked[] | undefined, weight: (image: number) => number): (number | null)[] {
   return AT.flatMap((k) => {
     let [taken, hits, centres] = [0, 0, 0];

@@ -30,7 +30,7 @@ const css = (color: Rgb): string => `rgb(${color.join(' ')})`;
  * and of others, beside it the image in grey under its smoothed map, in colors whose scale is the label's.
  *
  * @param root the folder of the source images
- * @returns undefined where there are no maps
+ * @returns undefined if there are no maps
  * @throws IMAGE_UNREADABLE for an image that is not there any more
  */
 export async function drawGrid(

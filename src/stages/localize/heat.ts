@@ -51,7 +51,7 @@ export interface Heat {
  * The maps of `rows` (of one label), one shard in memory at a time.
  *
  * @param engine needs no model
- * @throws RUN_INVALID where a shard lacks a map
+ * @throws RUN_INVALID if a shard lacks a map
  */
 export async function* heatOf<Item extends { shard: number; row: ImageRow }>(
   engine: Engine,

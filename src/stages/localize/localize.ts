@@ -26,7 +26,7 @@ const UNTRAINED = 'untrained';
  * Maps the images of a dataset under their labels into a run folder, and writes RUN/localize: overlays, a page, and figures where boxes are given. Goes
  * on where an earlier call with the same options, model and data stopped; the baseline's maps are a run of their own in RUN/baseline.
  *
- * @throws before work begins INVALID_ARGUMENT, DATASET_INVALID (also for boxes that meet no image), MODEL_*, DEVICE_UNAVAILABLE; RUN_MISMATCH where the
+ * @throws before work begins INVALID_ARGUMENT, DATASET_INVALID (also for boxes that meet no image), MODEL_*, DEVICE_UNAVAILABLE; RUN_MISMATCH if the
  *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the image; IO
  */
 export async function localize(options: LocalizeOptions, hooks: Hooks<LocalizeEvent> = {}): Promise<LocalizeSummary> {

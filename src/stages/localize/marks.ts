@@ -43,7 +43,7 @@ export class Marks {
   /**
    * Reads boxes or masks and finds those of a dataset's images.
    *
-   * @throws DATASET_INVALID where they cannot be read, or none is of such an image
+   * @throws DATASET_INVALID if they cannot be read, or none is of such an image
    */
   static async read(
     path: string,
@@ -91,7 +91,7 @@ export class Marks {
    * Places them on their images, whose headers are read; images that cannot be read are left to the scan, which skips them.
    *
    * @param mapped the labels that images are mapped under
-   * @throws DATASET_INVALID where they do not fit their images, cover nothing, or are of other labels
+   * @throws DATASET_INVALID if they do not fit their images, cover nothing, or are of other labels
    */
   async place(sizes: SizeOptions, mapped: readonly string[], options: PlaceOptions = {}): Promise<void> {
     const { signal } = options;
@@ -121,7 +121,7 @@ export class Marks {
   }
 
   /**
-   * The scored pixels of an image inside what is marked as `row.condition`; undefined where that is none. What names no label counts for the image's own.
+   * The scored pixels of an image inside what is marked as `row.condition`; undefined if that is none. What names no label counts for the image's own.
    *
    * @throws DATASET_INVALID for a mask that cannot be read
    */

@@ -24,7 +24,7 @@ export const localizationFolder = (run: Run): string => join(run.path, 'localize
 /** The baseline's own run. */
 export const baselineFolder = (out: string): string => join(out, 'baseline');
 
-/** What a run of heat maps was found to say; undefined where it is not finished, or was made by another run. */
+/** What a run of heat maps was found to say; undefined if it is not finished, or was made by another run. */
 export async function readLocalization(run: Run): Promise<LocalizationRecord | undefined> {
   try {
     const record = JSON.parse(

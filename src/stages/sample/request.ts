@@ -40,7 +40,7 @@ export interface SampleOptions {
   out: string;
   /** default: all labels of a class model; a text model takes any, and needs at least one */
   labels?: readonly string[];
-  /** images a label; default 8 */
+  /** images per label; default 8 */
   count?: number;
   /** DDIM steps; default 50 */
   inferenceSteps?: number;
@@ -60,7 +60,7 @@ export interface SampleOptions {
   device?: string;
 
   // what follows changes no image, but for rounding
-  /** UNet calls a forward pass; default 'auto' */
+  /** UNet calls per forward pass; default 'auto' */
   batch?: number | 'auto';
   /** CPU threads; default: all cores */
   threads?: number;
@@ -115,7 +115,7 @@ function whole(value: number, min: number, name: string): number {
   return value;
 }
 
-/** A label as a folder's name on any system: itself where it can be, else with %XX in place of what cannot; cut, with a hash, where too long. */
+/** A label as a folder's name on any system: itself if it can be, else with %XX instead of what cannot; cut, with a hash, where too long. */
 export function labelFolder(label: string): string {
   return safeName(label, [GRID, SAMPLES]);
 }
@@ -257,7 +257,7 @@ const flagOf = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${le
 /**
  * Puts a request down in `folder`, together with what was asked there before: more images and more labels of the same model and options go on.
  *
- * @throws RUN_MISMATCH where another request's images, or anything else, is in the folder
+ * @throws RUN_MISMATCH if another request's images, or anything else, is in the folder
  */
 export async function recordRequest(folder: string, name: string, { model, record }: SampleRequest): Promise<void> {
   const existing = await readRecord(folder);

@@ -56,7 +56,7 @@ interface Item {
  * label follows from model, options and i, whatever else is made with it (batch sizes change no more than the rounding), and starts from the same
  * noise under every label.
  *
- * @throws RUN_MISMATCH where the folder holds another request's images; before work begins, INVALID_ARGUMENT, MODEL_*, DEVICE_UNAVAILABLE;
+ * @throws RUN_MISMATCH if the folder holds another request's images; before work begins, INVALID_ARGUMENT, MODEL_*, DEVICE_UNAVAILABLE;
  * CANCELLED after hooks.signal (finished images are kept); NUMERICS, OUT_OF_MEMORY, IO
  */
 export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> = {}): Promise<SampleSummary> {
@@ -94,7 +94,7 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
   };
 }
 
-/** @returns the batch: UNet calls a forward pass */
+/** @returns the batch: UNet calls per forward pass */
 async function make(
   { model, device, record }: SampleRequest,
   out: string,

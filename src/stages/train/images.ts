@@ -34,7 +34,7 @@ export interface Crops {
   shape: [number, number, number];
   usable: Usable[];
   skipped: Skipped[];
-  /** one crop, row-major F32; IMAGE_UNREADABLE where the image has become so since */
+  /** one crop, row-major F32; IMAGE_UNREADABLE if the image has become so since */
   load(index: number, view: Pick<View, 'across' | 'down' | 'mirrored'>): Promise<Float32Array>;
 }
 
@@ -53,7 +53,7 @@ export interface CropOptions {
 const HELD = 2 * 2 ** 30;
 /** Images a cache file. */
 const CACHE_FILE = 64;
-/** Images of one size encoded in one pass. */
+/** Images of the same size encoded in one pass. */
 const ENCODED_TOGETHER = 8;
 const CACHE_FORMAT = 'diffmine-latents-1';
 

@@ -1,4 +1,4 @@
-// What a training leaves behind while it runs: metrics.jsonl, one JSON object a line, and the watch that tells when it diverges.
+// What a training leaves behind while it runs: metrics.jsonl, one JSON object per line, and the watch that tells when it diverges.
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { DiffmineError } from '../../util/errors.js';
 import type { TrainingStep } from '../../engine/types.js';
@@ -33,7 +33,7 @@ export class Journal {
   /**
    * Opens the file to go on after `step`: what was written of later steps, which will be done again, is cut off.
    *
-   * @throws RUN_INVALID where the loss of an earlier step is not there
+   * @throws RUN_INVALID if the loss of an earlier step is not there
    */
   static async open(file: string, step: number): Promise<{ journal: Journal; kept: Metric[] }> {
     const kept = readMetrics(file).filter((metric) => metric.step <= step);
@@ -84,7 +84,7 @@ export class LossWatch {
   private seen = 0;
   private min = Infinity;
 
-  /** @param batch images a step: of few, losses scatter more, and more of them are looked at */
+  /** @param batch images per step: of few, losses scatter more, and more of them are looked at */
   constructor(batch: number) {
     this.kept = 1 - 1 / Math.max(STEPS, IMAGES / batch);
   }

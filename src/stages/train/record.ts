@@ -89,7 +89,7 @@ export interface Opened {
 /**
  * Settles what is trained.
  *
- * @throws RUN_MISMATCH where the folder holds something else, or another training; INVALID_ARGUMENT; what openModel throws
+ * @throws RUN_MISMATCH if the folder holds something else, or another training; INVALID_ARGUMENT; what openModel throws
  */
 export async function openTraining(options: TrainOptions): Promise<Opened> {
   const folder = resolve(options.out);

@@ -34,7 +34,7 @@ const BROAD = 640;
 const SPEED_STEPS = 200;
 
 /**
- * Writes train-report.html into a training's folder, from its train.json and metrics.jsonl, in place of an earlier one. At any time: also while the
+ * Writes train-report.html into a training's folder, from its train.json and metrics.jsonl, instead of an earlier one. At any time: also while the
  * training runs, or after it was killed. At most about 2000 points of a curve are drawn, extremes among them.
  *
  * @returns the page's path

@@ -60,7 +60,7 @@ interface Data {
 /**
  * Trains.
  *
- * @throws INVALID_ARGUMENT, DATASET_INVALID, RUN_MISMATCH, and what opening and loading a model throws; NUMERICS where the training diverges: its checkpoints are kept;
+ * @throws INVALID_ARGUMENT, DATASET_INVALID, RUN_MISMATCH, and what opening and loading a model throws; NUMERICS if the training diverges: its checkpoints are kept;
  *   CANCELLED after hooks.signal, when the step at hand is saved
  */
 export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}): Promise<TrainSummary> {

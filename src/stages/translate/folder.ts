@@ -114,7 +114,7 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
   /**
    * Opens what `begin` made.
    *
-   * @throws RUN_INVALID where there is none, or a damaged one
+   * @throws RUN_INVALID if there is none, or a damaged one
    */
   static async open(path: string): Promise<TranslationFolder> {
     return TranslationFolder.of(path, await openFolder(TRANSLATION, path));
@@ -124,7 +124,7 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
    * Begins a translation in `path`, or resumes the one that is there if it is the same. Several processes may do so at once.
    *
    * @param images that are translated, in order
-   * @throws RUN_MISMATCH where another translation, or anything else, is in the folder
+   * @throws RUN_MISMATCH if another translation, or anything else, is in the folder
    */
   static async begin(
     path: string,

@@ -110,7 +110,7 @@ function fitting(schedule: ScheduleConfig, steps: number, what: string): number[
 }
 
 /**
- * Inverts images of one shape, x0 F32 [B, C, h, w], each under the condition `rows` [B] of its own label without guidance; clipping is no part of it.
+ * Inverts images of the same shape, x0 F32 [B, C, h, w], each under the condition `rows` [B] of its own label without guidance; clipping is no part of it.
  *
  * @throws INVALID_ARGUMENT for steps that do not fit; CANCELLED; NUMERICS; what `denoise` throws
  */
@@ -152,7 +152,7 @@ function rowsOf(sources: readonly Source[], items: readonly Item[]): number {
   );
 }
 
-/** Guidance leads nowhere where it is 1, and where target and negative are the same. */
+/** Guidance leads nowhere if it is 1, and where target and negative are the same. */
 function isGuided(sources: readonly Source[], { source, target }: Item): boolean {
   const { negative, targets } = sources[source] as Source;
   const { row, guidance } = targets[target] as Target;

@@ -150,7 +150,7 @@ async function marksOf(
   return images;
 }
 
-/** quality.json, where it is there and of these images. */
+/** quality.json, if it is there and of these images. */
 export async function readQuality(path: string, images: number): Promise<Quality | undefined> {
   try {
     const quality = JSON.parse(await readFile(join(path, QUALITY), 'utf8')) as Quality;

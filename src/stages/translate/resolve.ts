@@ -150,7 +150,7 @@ export async function resolveTranslation(
 
   const size = options.size ?? preset?.size ?? defaultSize(model, hooks.onLog);
   if (size !== 'source') wholeNumber(size, 1, '--size');
-  // source and translations are to be of one size: whole cells of the VAE
+  // source and translations are to be of the same size: whole cells of the VAE
   const multiple = Math.max(model.sizeMultiple, model.vaeFactor * model.fold);
   const sizes: SizeOptions = { size, rule: preset?.sizeRule ?? 'floor', multiple, patch: multiple };
 

@@ -64,7 +64,7 @@ interface Item {
 /**
  * Translates a shard's images and records that they are all there.
  *
- * @throws NUMERICS naming the images; OUT_OF_MEMORY where the batch does not fit; CANCELLED
+ * @throws NUMERICS naming the images; OUT_OF_MEMORY if the batch does not fit; CANCELLED
  */
 export async function translateShard(
   translating: Translating,
@@ -221,7 +221,7 @@ async function write(
   };
 }
 
-/** Peak signal-to-noise ratio of 8 bit images, dB: 10 log10(255^2 / mean squared difference); null where they are equal. */
+/** Peak signal-to-noise ratio of 8 bit images, dB: 10 log10(255^2 / mean squared difference); null if they are equal. */
 export function psnr(a: Uint8Array, b: Uint8Array): number | null {
   const squares = a.reduce((sum, value, i) => sum + (value - (b[i] ?? NaN)) ** 2, 0);
   return squares === 0 ? null : 10 * Math.log10((255 * 255 * a.length) / squares);

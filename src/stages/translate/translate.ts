@@ -10,7 +10,7 @@ import type { Hooks } from '../../util/hooks.js';
  * Translates the images of a dataset and writes a parallel dataset (parallel.ts), with a page to look at; resumes where an earlier call with the same
  * options, model and data stopped, also one that was killed. Several calls may work on one folder at once, each on its own shards.
  *
- * @throws RUN_MISMATCH where the folder holds another translation; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
+ * @throws RUN_MISMATCH if the folder holds another translation; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
  * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the image
  */
 export async function translate(

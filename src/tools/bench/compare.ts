@@ -82,7 +82,7 @@ export function checkComparable(baseline: BenchReport, now: Planned): void {
  * Holds a report against a baseline.
  *
  * @param tolerance share of the baseline's median that may be lost: 0.05 for 5 %
- * @throws INVALID_ARGUMENT where checkComparable does
+ * @throws INVALID_ARGUMENT if checkComparable does
  */
 export function compare(baseline: BenchReport, now: BenchReport, tolerance: number): CompareReport {
   checkComparable(baseline, now);

@@ -69,7 +69,7 @@ function comparisonTable({ tolerance, comparisons, warnings, baseline, passed }:
   ].join('\n\n');
 }
 
-/** The page of a job: figures by cell, stages, peers, and the comparison where there is one. */
+/** The page of a job: figures by cell, stages, peers, and the comparison if there is one. */
 export function benchMarkdown(report: BenchReport, comparison?: CompareReport): string {
   const { machine, cells, diffusers, reference, starts } = report;
   const measured = cells.flatMap((cell) => (cell.measured ? [[cell, cell.measured] as const] : []));

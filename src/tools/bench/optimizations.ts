@@ -5,7 +5,7 @@ import type { Optimization, Dtype } from '../../engine/types.js';
 export type BenchOptimization = Optimization | 'tune';
 
 interface Meaning {
-  /** where it can be disabled */
+  /** if it can be disabled */
   on?: 'cpu' | 'cuda';
   /** it does nothing in another dtype */
   dtypes?: readonly Dtype[];

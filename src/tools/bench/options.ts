@@ -7,7 +7,7 @@ export interface CellOptions {
   dtypes: Dtype[];
   /** sides of the UNet's input */
   latents: number[];
-  /** UNet calls a forward pass */
+  /** UNet calls per forward pass */
   batches: number[];
   /** rounds that count */
   repeats: number;

@@ -26,7 +26,7 @@ export interface RankFigures {
   kept: number;
   /** places that the worst of the matched ones fell; those of no match are not in it but in `unmatched` */
   largestFall: number;
-  /** where in the first run's ranking the best patch stood that is not among the second's best `top`; null where none is lost */
+  /** where in the first run's ranking the best patch stood that is not among the second's best `top`; null if none is lost */
   firstLost: number | null;
   unmatched: number;
 }
@@ -57,7 +57,7 @@ function ranks(values: readonly number[]): number[] {
   return result;
 }
 
-/** Spearman's rank correlation; NaN where there are fewer than two, or all of one side are equal. */
+/** Spearman's rank correlation; NaN if there are fewer than two, or all of one side are equal. */
 export function spearman(a: readonly number[], b: readonly number[]): number {
   const [x, y] = [ranks(a), ranks(b)];
   const mean = (x.length + 1) / 2;
@@ -80,7 +80,7 @@ function overlap(a: RankedPatch, b: RankedPatch): number {
   return common / (a.patch ** 2 + b.patch ** 2 - common);
 }
 
-/** Each of `first` with the best overlapping of `second`'s patches of the same image, no patch taken twice; undefined where none overlaps by half. */
+/** Each of `first` with the best overlapping of `second`'s patches of the same image, no patch taken twice; undefined if none overlaps by half. */
 function match(first: readonly RankedPatch[], second: readonly RankedPatch[]): (RankedPatch | undefined)[] {
   const byImage = new Map<string, Set<RankedPatch>>();
   for (const patch of second) byImage.set(patch.image, (byImage.get(patch.image) ?? new Set()).add(patch));
@@ -168,7 +168,7 @@ async function rowsOf(run: Run): Promise<{ images: ImageRow[]; patches: PatchRow
  * Compares two finished scans of the same images with the same model and options, in two precisions (or of two seeds: what the draws alone change).
  *
  * @param top patches a label that must stay on top
- * @throws RUN_INVALID where one is not a finished scan; RUN_MISMATCH where the two are not of the same images, model and samples
+ * @throws RUN_INVALID if one is not a finished scan; RUN_MISMATCH if the two are not of the same images, model and samples
  */
 export async function rankStudy(firstPath: string, secondPath: string, top = 50): Promise<RankStudy> {
   const runs = [await Run.open(firstPath), await Run.open(secondPath)] as const;

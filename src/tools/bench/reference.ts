@@ -28,7 +28,7 @@ export interface ReferenceOptions {
   /** of the reference */
   theirDtype: Dtype;
   samples: number;
-  /** patches a label whose features are taken */
+  /** patches per label whose features are taken */
   top: number;
   repeats: number;
   threads?: number;
@@ -94,7 +94,7 @@ async function runReference(
  * Times both in turn, `repeats` times.
  *
  * The prompts' embeddings are handed to the reference in a file: encoding them takes no time worth measuring, and so it needs no
- * tokenizer. @throws MODEL_UNSUPPORTED for models that take no text or have no VAE; SETUP where the Python lacks something
+ * tokenizer. @throws MODEL_UNSUPPORTED for models that take no text or have no VAE; SETUP if the Python lacks something
  */
 export async function benchReference(
   options: ReferenceOptions,

@@ -67,11 +67,11 @@ export interface Measured {
   /** of the very first one: what tuning and the building of graphs cost */
   firstSeconds: number;
   unetCallsPerSecond: number;
-  /** operations a second */
+  /** operations per second */
   flops: number;
   /** the machine's own, in this cell's precision, of the same rounds */
   matmul: Spread;
-  /** bytes a second read and written by a copy */
+  /** bytes per second read and written by a copy */
   copy: Spread;
   /** of each round's matrix-product rate */
   utilization: Spread;
@@ -93,11 +93,11 @@ export interface Cell {
   pixels: number;
   /** side of a patch: an eighth of it */
   patch: number;
-  /** UNet calls a forward pass */
+  /** UNet calls per forward pass */
   batch: number;
   /** of one UNet call */
   operations: number;
-  /** absent where it was skipped */
+  /** absent if it was skipped */
   measured?: Measured;
   skipped?: string;
 }
@@ -160,7 +160,7 @@ function isCell(value: unknown): boolean {
 /**
  * A report of `diffmine bench`, to compare with.
  *
- * @throws IO where it cannot be read; INVALID_ARGUMENT where it is none, or of another version of the format
+ * @throws IO if it cannot be read; INVALID_ARGUMENT if it is none, or of another version of the format
  */
 export async function readBaseline(file: string): Promise<BenchReport> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {

@@ -13,7 +13,7 @@ import { SAMPLES, type Cell, type ScanBench, type StageBench } from './report.js
 
 /** Images a call, and forward passes it is made of: few on a CPU, where a pass takes seconds. */
 const CALLS = { cpu: { images: 1, passes: 1 }, cuda: { images: 4, passes: 4 } } as const;
-/** What mining does by default: noises averaged for the features of an image, patches and clusters a label, starts of k-means. */
+/** What mining does by default: noises averaged for the features of an image, patches and clusters per label, starts of k-means. */
 const MINING = { ensemble: 8, boxes: 5, patches: 1000, clusters: 32, restarts: 10, timestep: 161 } as const;
 /** A pass of features on a CPU has this many of the noises: the time for all is counted from it. */
 const CPU_ENSEMBLE = 2;
@@ -59,7 +59,7 @@ export class ScanTimer {
   /** of calls without timed stages on a GPU, where timing them slows the call */
   readonly #seconds: number[] = [];
   readonly #stages: Record<string, number>[] = [];
-  /** [operations a second at N = 100, of each call] over the round's matrix-product rate */
+  /** [operations per second at N = 100, of each call] over the round's matrix-product rate */
   readonly #matmul: number[] = [];
 
   constructor(

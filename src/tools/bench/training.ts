@@ -27,7 +27,7 @@ export interface TrainingTask {
   variant?: string;
   device: string;
   dtype: Dtype;
-  /** images a step; default the size's; of a model 1 on a CPU, 8 on a GPU */
+  /** images per step; default the size's; of a model 1 on a CPU, 8 on a GPU */
   batch?: number;
   checkpointing?: boolean;
   /** times taken, of one or more steps each */
@@ -47,7 +47,7 @@ export interface TrainingBench {
   parameters: number;
   /** bytes of weights, gradients, two moments and (of a new model) the moving average, all fp32; activations come on top */
   stateBytes: number;
-  /** absent where it was skipped */
+  /** absent if it was skipped */
   measured?: {
     /** of one step */
     seconds: Spread;

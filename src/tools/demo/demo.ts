@@ -250,7 +250,7 @@ async function openDemoModel(path: string, seed: number, options: OpenOptions): 
   return model;
 }
 
-/** Makes OUT a demo's folder, where it is new, empty or one already; an earlier version's is set aside. */
+/** Makes OUT a demo's folder, if it is new, empty or one already; an earlier version's is set aside. */
 async function claim(out: string, asked: string, hooks: DemoHooks): Promise<void> {
   await setAside(out, hooks);
   await mkdir(out, { recursive: true });

@@ -15,7 +15,7 @@ export interface DemoOptions {
   model?: string;
   /** weights to read where a part of it has them */
   variant?: string;
-  /** images a city; default 40 */
+  /** images per city; default 40 */
   imagesPerLabel?: number;
   /** of their sides in pixels; default 64 */
   size?: number;
@@ -23,7 +23,7 @@ export interface DemoOptions {
   samples?: number;
   /** of the world, of the scan's noises and of the intervals; default 0 */
   seed?: number;
-  /** clusters a city; default 8 */
+  /** clusters per city; default 8 */
   clusters?: number;
   /** times the images are drawn again for the intervals; default 1000 */
   bootstrap?: number;
@@ -74,7 +74,7 @@ export interface DemoElement {
   typicality: number | null;
 }
 
-/** The figures of a city, or their mean over the cities; null where one cannot be computed. */
+/** The figures of a city, or their mean over the cities; null if one cannot be computed. */
 export interface DemoFigures {
   /** fraction of the pixels that belong to planted elements typical of the city: the average precision of a map that knows nothing */
   fraction: number | null;
@@ -84,7 +84,7 @@ export interface DemoFigures {
   color: number | null;
   /** fraction of the images whose highest pixel is on a planted element */
   pointing: number | null;
-  /** of the first 50 patches (or as many as there are), the share on a planted element: centre in a box or IoU above 0.1; the centre alone; of random patches */
+  /** of the first 50 patches (or as many as there are), the share on a planted element: center in a box or IoU above 0.1; the center alone; of random patches */
   precision50: number | null;
   centre50: number | null;
   random50: number | null;
@@ -104,7 +104,7 @@ export interface DemoSummary {
   world: { path: string; boxes: string; images: number; seed: number };
   cities: DemoCity[];
   mean: DemoFigures;
-  /** the page to look at; images beside their maps with the boxes, null where none could be drawn */
+  /** the page to look at; images beside their maps with the boxes, null if none could be drawn */
   report: string;
   grid: string | null;
   /** each stage by itself */

@@ -17,7 +17,7 @@ const IMAGE_BYTES = 45;
 const CALIBRATION_PASSES = 2;
 
 export interface EstimateOptions extends Omit<ScanOptions, 'out'> {
-  /** UNet calls a second, from an earlier run or a benchmark */
+  /** UNet calls per second, from an earlier run or a benchmark */
   rate?: number;
   /** measure the rate with a few forward passes */
   calibrate?: boolean;
@@ -29,7 +29,7 @@ export interface Estimate {
   /** of the largest of the images looked at */
   height: number;
   width: number;
-  /** UNet calls an image: samples x conditions */
+  /** UNet calls per image: samples x conditions */
   unetCallsPerImage: number;
   /** UNet calls of the scan */
   unetCalls: number;
@@ -40,7 +40,7 @@ export interface Estimate {
   memory: { weights: number; activations: number; total: number; available: number; fits: boolean };
   /** bytes of the finished scan */
   disk: { tables: number; maps: number; total: number };
-  /** UNet calls a second of all workers; undefined where neither given nor measured */
+  /** UNet calls a second of all workers; undefined if neither given nor measured */
   rate?: number;
   /** at that rate */
   hours?: number;

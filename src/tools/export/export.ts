@@ -64,7 +64,7 @@ export function toCsv(rows: readonly Row[], schema: Schema): string {
   return [schema.map(([name]) => csvField(name)).join(','), ...lines].map((line) => `${line}\r\n`).join('');
 }
 
-/** Rows as a JSON array, a row a line. */
+/** Rows as a JSON array, a row per line. */
 export function toJson(rows: readonly Row[], schema: Schema): string {
   const lines = rows.map((row) =>
     JSON.stringify(Object.fromEntries(schema.map(([name]) => [name, row[name] ?? null]))),
@@ -75,7 +75,7 @@ export function toJson(rows: readonly Row[], schema: Schema): string {
 /**
  * Writes a table of a run to a file or stream. Returns the number of rows.
  *
- * @throws RUN_INVALID where the run has no such table yet
+ * @throws RUN_INVALID if the run has no such table yet
  */
 export async function exportTable(
   runPath: string,

@@ -51,7 +51,7 @@ export async function setup(
   }
 }
 
-/** Sets up where there is no addon yet: the first command that computes need not be preceded by `diffmine setup`. */
+/** Sets up if there is no addon yet: the first command that computes need not be preceded by `diffmine setup`. */
 export async function ensureSetup(hooks: Pick<Hooks, 'signal' | 'onLog'> = {}): Promise<void> {
   if (!addonPath()) await setup({}, hooks);
 }

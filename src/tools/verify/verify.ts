@@ -31,7 +31,7 @@ export interface CaseResult {
   id: string;
   op: string;
   verdict: Verdict;
-  /** of the output that comes nearest to its bound, or exceeds it most; null where nothing was compared or the result is not a number */
+  /** of the output that comes nearest to its bound, or exceeds it most; null if nothing was compared or the result is not a number */
   worst: { output: string; error: number | null; fraction: number | null } | null;
   /** why it failed or was not checked */
   message?: string;

@@ -1,4 +1,4 @@
-// The page of a localization: metrics against boxes where there are any, then each label's images beside their heat maps. data.js calls
+// The page of a localization: metrics against boxes if there are any, then each label's images beside their heat maps. data.js calls
 // diffmine.localized; whatever a user named enters as text nodes and attributes' values.
 /* global diffmine, document, location */
 'use strict';

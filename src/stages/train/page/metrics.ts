@@ -1,8 +1,8 @@
-// metrics.jsonl, a training's log: one JSON object a line. Read as it stands, also while the training writes it or after it was killed.
+// metrics.jsonl, a training's log: one JSON object per line. Read as it stands, also while the training writes it or after it was killed.
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 
-/** Values by step, steps ascending. NaN where a value is missing or was not finite. */
+/** Values by step, steps ascending. NaN if a value is missing or was not finite. */
 export interface Series {
   steps: number[];
   values: number[];

@@ -11,7 +11,7 @@ import type { Tensor } from '../../../engine/types.js';
 import type { Op } from './op.js';
 import { boxes, number, imageOf, side } from '../params.js';
 
-/** UNet rows a forward pass. */
+/** UNet rows per forward pass. */
 const BATCH = 16;
 
 /** The entries of a tensor along its first axis. */

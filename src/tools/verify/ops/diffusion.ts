@@ -67,7 +67,7 @@ export const ddimStepOp: Op = {
   },
 };
 
-/** An engine that denoises under the case's `cond` (row 0) and, where it has one, `uncond` (row 1). */
+/** An engine that denoises under the case's `cond` (row 0) and, if it has one, `uncond` (row 1). */
 async function denoiser(context: OpContext, guided: boolean): Promise<Denoise> {
   const engine = await context.engine();
   const inputs = [context.input('cond'), ...(guided ? [context.input('uncond')] : [])];

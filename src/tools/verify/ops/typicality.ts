@@ -6,7 +6,7 @@ import { compareTensors, type Comparison } from '../compare.js';
 import type { Op, OpContext } from './op.js';
 import { boxes, number, numbers, imageOf, side } from '../params.js';
 
-/** UNet rows a forward pass: small enough for any machine, large enough to mix samples and conditions. */
+/** UNet rows per forward pass: small enough for any machine, large enough to mix samples and conditions. */
 const BATCH = 16;
 
 /** Picks as rows (row, column, row end, column end). */
