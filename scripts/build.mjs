@@ -1,5 +1,5 @@
-// Compiles the addon with cmake-js, offline: build/Release/diffmine.node and, beside it, diffmine.json that says what it
-// was made of. Nothing is done when that is still true.
+// Compiles the addon with cmake-js, offline: build/Release/diffmine.node, and diffmine.json with what it was compiled from.
+// Does nothing if that has not changed.
 // As a program: node scripts/build.mjs [--cuda]    set-up without the TypeScript part
 import fs from 'node:fs';
 import { createHash } from 'node:crypto';

@@ -1,5 +1,5 @@
-// Finds a LibTorch, or brings one: LIBTORCH, Python's torch, the cache, the official archive, pip's wheel, in this order.
-// A candidate is looked at (files, version, architecture, ABI) before anything is compiled against it.
+// Finds or downloads LibTorch: LIBTORCH, Python's torch, the cache, the official archive, pip's wheel, in this order.
+// A candidate is checked (files, version, architecture, ABI) before anything is compiled against it.
 import fs from 'node:fs';
 import path from 'node:path';
 import { download, reasonOf } from './download.mjs';

@@ -1,6 +1,6 @@
-// Does a reduced precision keep the ranking? Compares two finished scans of the same images:
+// Does a lower dtype keep the ranking? Compares two finished scans of the same images:
 //   node scripts/rank-study.mjs RUN_A RUN_B [--top 50] [--json]
-// RUN_A is the truth (fp32), RUN_B the reduced precision. The words of the tables are explained in docs/results/reduced-precision.md.
+// RUN_A is the reference (fp32), RUN_B has the lower dtype. docs/results/reduced-precision.md explains the columns of the tables.
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import process from 'node:process';

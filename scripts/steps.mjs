@@ -1,4 +1,4 @@
-// What every set-up step needs: places, child processes with a log, locks that die with their process, fingerprints.
+// Shared by the set-up steps: paths, child processes with a log, locks that end with their process, fingerprints.
 // Plain Node without packages: it runs in a fresh clone before anything is installed.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -1,5 +1,5 @@
-// Makes the demo's model again: draws the world of seed 1, trains on it with `diffmine train`, and puts what came of it into demo/model.
-// About an hour on 2 CPU cores. Repeated, it resumes if it was stopped.
+// Trains the demo's model again: draws the synthetic dataset of seed 1, runs `diffmine train` on it, and writes the result to demo/model.
+// Takes about an hour on 2 CPU cores. Run it again to resume.
 //   node scripts/train-demo.mjs [further options of diffmine train, when it begins]
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';

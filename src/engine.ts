@@ -1,3 +1,3 @@
-// diffmine/engine: the native core, noun by noun.
+// diffmine/engine: the native core.
 export * from './engine/index.js';
 export type * from './engine/types.js';

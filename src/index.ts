@@ -1,11 +1,11 @@
-// The API: the same nouns as the command line (docs/guides/typescript.md). Beside it: diffmine/engine, diffmine/bench, diffmine/demo.
+// The public API, with the names of the command line (docs/guides/typescript.md). Other entry points: diffmine/engine, diffmine/bench, diffmine/demo.
 export { DiffmineError, EXIT_CODES, asDiffmineError, type ErrorCode } from './util/errors.js';
 
-// what a machine needs
+// set-up
 export { doctor, type DoctorReport, type DoctorRow } from './tools/setup/doctor.js';
 export { setup, type SetupSummary } from './tools/setup/setup.js';
 
-// what goes in
+// inputs
 export { PRESETS, fillPrompt, measureImage, openDataset, readImage, splitLabels, spokenLabels } from './data/index.js';
 export type {
   Dataset,

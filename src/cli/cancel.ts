@@ -1,4 +1,4 @@
-// Ctrl-C and SIGTERM: the first asks the work to stop if it can be resumed, the second ends the process at once.
+// Ctrl-C and SIGTERM: the first one stops the work so that it can be resumed, the second ends the process at once.
 
 export interface Cancel {
   signal: AbortSignal;

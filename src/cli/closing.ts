@@ -1,4 +1,4 @@
-// The closing sentence of work that is done in shards: what this call did is told apart from what was there before it.
+// The closing sentence of sharded work. It counts what this call did apart from what was finished before.
 import { count } from '../web/html.js';
 import { took } from './stages.js';
 

@@ -1,5 +1,5 @@
-// The command line: reads flags with yargs, hands them to a command, prints its result or error, answers with an exit code.
-// Nothing heavy is loaded here: --help must answer at once.
+// The command line: parses flags with yargs, runs the command, prints its result or error, and sets the exit code.
+// It loads nothing large, so that --help is fast.
 import { createRequire } from 'node:module';
 import type { Argv } from 'yargs';
 import { DiffmineError, EXIT_CODES, asDiffmineError } from '../util/errors.js';

@@ -1,4 +1,4 @@
-// The options of the stages from the values of the command line, and their events as progress.
+// Converts command-line values to options of the stages, and their events to progress bars.
 import type { MineEvent, MineOptions } from '../stages/mine/options.js';
 import type { ScanEvent, ScanOptions } from '../stages/scan/options.js';
 import type { MINE, OUT, SCAN, SHARD, Values } from './options.js';

@@ -1,4 +1,4 @@
-// stdout and stderr as a process has them: results must arrive whole or fail, messages must never end a run.
+// stdout and stderr: a result must be written completely or fail; a message that cannot be written must never end a run.
 //
 // Node opens /dev/null instead of a closed descriptor 0, 1 or 2 before any script runs, so `>&-` discards results as `>/dev/null` does, and a data file
 // can never take the number of a standard stream. The two cannot be told apart: Python's subprocess.DEVNULL and Node's stdio 'ignore' look the same.

@@ -1,4 +1,4 @@
-// --version: the package, and the LibTorch of the addon when there is one.
+// --version: of the package, and of the addon's LibTorch if it is built.
 import { asDiffmineError } from '../util/errors.js';
 import { buildInfo } from '../engine/index.js';
 import { VERSION } from '../runs/version.js';

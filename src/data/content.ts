@@ -1,4 +1,4 @@
-// The content of an image's file, as a checksum.
+// Checksums of image files.
 import { sha256File } from '../util/sha256.js';
 import { systemPath } from './names.js';
 

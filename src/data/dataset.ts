@@ -1,5 +1,4 @@
-// A dataset: images with labels. Where they come from (a folder of label folders, a CSV, a JSONL) is resolved here; everything after sees one sorted
-// list. Labels are opaque strings.
+// Opens a dataset (label folders, a CSV or JSONL table, or a known layout) as one sorted list of images with labels. Labels are opaque strings.
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';

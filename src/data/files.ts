@@ -1,4 +1,4 @@
-// What readers ask the file system: what a folder holds, and what kind of thing an entry is.
+// File system queries of the readers: entries of a folder, and their kind and size.
 import { stat, type Stats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import { DiffmineError } from '../util/errors.js';

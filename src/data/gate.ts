@@ -1,4 +1,4 @@
-// Bounds how much is under way at once, by weight instead of by number.
+// Limits concurrent work by total weight instead of by count.
 
 /** At most `capacity` of weight inside; one that is heavier than that enters alone. First come, first served. */
 export class Gate {

@@ -1,4 +1,4 @@
-// What a dataset's folder holds besides images of labels: what is left out, why, and how that is told.
+// Entries of a dataset's folder that are ignored: which, why, and the line that reports them.
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// The images of a dataset, packed: text as UTF-8 in buffers and numbers in typed arrays, as a JavaScript object per image would take 10 million images
-// past any sensible amount of memory. An image becomes an object when it is asked for.
+// The images of a dataset, packed: text as UTF-8 in buffers, numbers in typed arrays. With one JavaScript object per image, 10 million images would need
+// too much memory. Objects are created on access.
 import { compareCodePoints } from './order.js';
 
 /** One image under one label. */

@@ -1,4 +1,4 @@
-// What goes in: datasets, their images, and the paper's presets.
+// Inputs: datasets, their images, and the paper's presets.
 export { datasetNotes, openDataset, restricted, type Dataset } from './dataset.js';
 export type { DatasetOptions, DatasetSource } from './options.js';
 export { ignoredSentence, outputFormat, type Ignored, type IgnoreReason } from './ignored.js';

@@ -1,4 +1,4 @@
-// Images with several labels: 'Mass|Nodule', as chest X-ray lists write them. A dataset keeps the string as it is; who scores or prompts splits it.
+// Images with several labels, such as 'Mass|Nodule' in chest X-ray lists. A dataset keeps the string; scoring and prompts split it.
 
 /** Between the labels of an image that has several. */
 export const SEPARATOR = '|';

@@ -1,4 +1,4 @@
-// What a reader finds, while it reads.
+// The images that a reader has found so far.
 import type { Ignored, IgnoreReason } from './ignored.js';
 import { ImageListBuilder, type DatasetImage } from './images.js';
 

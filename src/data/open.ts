@@ -1,4 +1,4 @@
-// Opens image files, and says why one cannot be opened: no permission, a link to nothing, a socket. A decoder would call all of these an unknown format.
+// Opens image files, and explains why one cannot be opened (no permission, a dangling link, a socket): decoders call all of these an unknown format.
 import { constants } from 'node:fs';
 import { lstat, open, stat } from 'node:fs/promises';
 import path from 'node:path';

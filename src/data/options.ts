@@ -1,4 +1,4 @@
-// How a dataset is to be read.
+// Options of reading a dataset.
 import type { LayoutName } from './layouts/index.js';
 
 /** What has to be known, beside the path, to open a dataset again. */

@@ -1,4 +1,4 @@
-// The one order of names in this project: by Unicode code point, the same on every machine and in every locale.
+// The order of names everywhere in this project: by Unicode code point, the same on every machine and in every locale.
 
 /** Compares by code point (JavaScript's own `<` compares UTF-16 units, which puts U+1F600 before U+FF01). */
 export function compareCodePoints(a: string, b: string): number {

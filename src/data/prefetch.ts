@@ -1,4 +1,4 @@
-// Reads ahead of the engine: images are decoded while the previous batch is computed, in order, with bounded memory.
+// Decodes images ahead of the engine while the previous batch is computed, in order, with bounded memory.
 import { availableParallelism } from 'node:os';
 import { DiffmineError } from '../util/errors.js';
 

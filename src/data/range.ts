@@ -1,12 +1,12 @@
-// Images whose values are not unsigned 8 or 16 bits: TIFFs of floats, of signed or of 32-bit integers. A decoder clips them to 0 ... 255, which makes black
-// (or white) of most. Here a range is decided per image, and mapped linearly to 0 ... 255, or the image is refused with the reason:
+// Images whose values are not unsigned 8 or 16 bits: TIFFs of floats, signed or 32-bit integers. Decoders clip them to 0 ... 255, which turns most of them
+// black or white. Here a range is chosen per image and mapped linearly to 0 ... 255, or the image is refused with the reason:
 //
 //     all values in 0 ... 1      0 ... 1
 //     all values in 0 ... 255    0 ... 255
 //     otherwise                  smallest ... largest value of the image
 //
-// Refused: NaN or infinite values, one value throughout, and an extreme value that stands alone far from all others (-9999, the type's smallest: no data),
-// as stretching to it would leave nothing of the image.
+// Refused: NaN or infinite values, a constant image, and an extreme value far from all others (a no-data marker such as -9999 or the type's minimum),
+// because including it in the range would leave no contrast.
 import type { Metadata, Sharp } from 'sharp';
 
 /** Whether values are other than unsigned 8 or 16 bits. */

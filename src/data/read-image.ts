@@ -1,4 +1,4 @@
-// From an image file to the pixels that are scored: upright, sRGB, 8 bit, three channels, shrunk with Lanczos3, cut where the model needs it.
+// Decodes an image file to the pixels that are scored: upright, sRGB, 8 bit, three channels, shrunk with Lanczos3, cropped to the model's multiple.
 import path from 'node:path';
 import sharp, { type Metadata, type Sharp } from 'sharp';
 import { DiffmineError } from '../util/errors.js';

@@ -1,4 +1,4 @@
-// Labels as tables write them.
+// Reads labels from tables.
 import { SEPARATOR } from './labels.js';
 
 const LABEL = 'A label is a string, a number, true or false, or a list of these for several labels.';

@@ -1,7 +1,7 @@
-// How many CPU cores this process may really use: those it is scheduled on, hardware threads of one core counted once (they share its vector units), less
-// what a cgroup's quota takes away (a container with 2 CPUs' worth of time on a machine of 64 would otherwise start 64 threads that throttle each other).
+// The number of CPU cores that this process can use: cores of its affinity mask, counting the hardware threads of a core once (they share its vector
+// units), limited by the cgroup's quota. Otherwise a container with a quota of 2 CPUs on a machine of 64 would start 64 threads that throttle each other.
 //
-// LibTorch's own default is not asked: it counts cores by the processor's identification, which a virtual machine may tell wrongly (one core of two).
+// LibTorch's default is not used: it counts cores by CPUID, which a virtual machine may report wrongly (one core of two).
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';

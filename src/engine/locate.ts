@@ -1,4 +1,4 @@
-// Where the addon may lie. scripts/build.mjs puts it into the first place that can be written.
+// Where the addon is looked for. scripts/build.mjs writes it to the first of these places that is writable.
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';

@@ -1,4 +1,4 @@
-// Tensors in JavaScript: making and reading them. `data` is a Uint8Array whatever the dtype: bytes cross realms (worker,
+// Creating and reading tensors in JavaScript. `data` is a Uint8Array whatever the dtype: bytes cross realms (worker,
 // vm, test runner) and endianness is fixed, while typed arrays of another realm fail instanceof.
 import { DiffmineError } from '../util/errors.js';
 import type { DType, Tensor } from './types.js';

@@ -1,5 +1,5 @@
-// The typed mirror of the addon (binding/): what crosses between JavaScript and the core, in the core's nouns.
-// Everything else in TypeScript talks to src/engine/index.ts, which wraps this in classes.
+// Types of the addon's interface (binding/): what is passed between JavaScript and the core, with the core's names.
+// Other TypeScript code uses src/engine/index.ts, which wraps this in classes.
 import type { Hooks } from '../util/hooks.js';
 
 export type { Progress } from '../util/hooks.js';

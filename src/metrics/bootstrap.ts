@@ -1,4 +1,4 @@
-// How figures vary when the images they are over are drawn again: percentile intervals of groups (labels) and of their mean.
+// Bootstrap over images: percentile intervals of figures per group (label) and of their mean.
 import { setImmediate } from 'node:timers/promises';
 import { DiffmineError } from '../util/errors.js';
 import { Random } from '../util/random.js';

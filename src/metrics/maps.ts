@@ -1,4 +1,4 @@
-// Maps brought to the scored image's pixels, and smoothed.
+// Upsamples maps to the pixels of the scored image, and smooths them.
 
 export interface PixelMap {
   values: Float32Array;

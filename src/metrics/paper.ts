@@ -1,4 +1,4 @@
-// The paper's own area under the curve of precision and recall (section 5.2, figure 11), to the letter of its code.
+// The paper's area under the precision-recall curve (section 5.2, figure 11), exactly as in its code.
 import { DiffmineError } from '../util/errors.js';
 import type { ScoredPixels } from './precision.js';
 

@@ -1,4 +1,4 @@
-// The pointing game: is a map's highest pixel on what is known to be there?
+// The pointing game: is the highest pixel of a map a positive one?
 import type { ScoredPixels } from './precision.js';
 
 /** The index of the first largest value. */

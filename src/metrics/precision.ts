@@ -1,4 +1,4 @@
-// Average precision over the pooled pixels of many images, and how it varies when the images are drawn again.
+// Average precision over the pooled pixels of many images, also for bootstrap resamples of the images.
 import { DiffmineError } from '../util/errors.js';
 
 /** Above so many pixels the resampled curve has steps of equal size instead of one a pixel. */

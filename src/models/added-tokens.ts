@@ -1,5 +1,5 @@
-// Tokens that were added to a tokenizer after its vocabulary was learned, such as those of textual inversion: a prompt that has one gets that one id.
-// Which tokens there are, and how they are found in a text, is as in transformers and its tokenizers library.
+// Tokens that were added to a tokenizer after training, such as those of textual inversion: in a prompt, each becomes a single id.
+// Which tokens there are, and how they are matched in a text, is as in transformers and its tokenizers library.
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { formatJson } from '../util/json.js';

@@ -1,4 +1,4 @@
-// From prompts or label names to conditions the UNet can take.
+// Turns prompts or label names into conditions of the UNet.
 import { listed } from '../data/labels.js';
 import { DiffmineError } from '../util/errors.js';
 import type { Conditions, Engine } from '../engine/index.js';

@@ -1,5 +1,5 @@
-// From diffusers' and transformers' config files to the structs of the core. Every key that changes the computation is read or checked:
-// what diffmine does not compute is an error that names the key, never a silently different result. Absent keys take the library's defaults.
+// Converts config files of diffusers and transformers to the structs of the core. Every key that changes the computation is read or checked:
+// an unsupported value is an error that names the key, never a silently different result. Absent keys have the library's defaults.
 import type { ScheduleConfig, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
 import { ConfigReader, isObject, type JsonObject } from './json.js';
 

@@ -1,5 +1,5 @@
-// Deterministic sampling (DDIM, Song et al. 2021, eta = 0) with classifier-free guidance, and its inversion. Where the model's output comes from
-// is the caller's: an engine, or a trainer in the middle of its work.
+// Deterministic sampling (DDIM, Song et al. 2021, eta = 0) with classifier-free guidance, and its inversion. The caller provides the model's output:
+// from an engine, or from a trainer during training.
 import { DiffmineError } from '../util/errors.js';
 import { ddimInvertStep, ddimStep, ddimTimesteps, drawNoise } from '../engine/index.js';
 import { float32, fromFloat32 } from '../engine/tensor.js';

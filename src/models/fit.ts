@@ -1,4 +1,4 @@
-// Whether the parts of a model fit each other, as far as configurations and headers tell.
+// Checks that the components of a model fit each other, from their configs and headers.
 import { DiffmineError } from '../util/errors.js';
 import type { ModelPart, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
 import type { Tokenizer } from './tokenizer.js';

@@ -1,4 +1,4 @@
-// A model folder as diffusers writes it: which parts it has, whether they fit together, and where their weights are. Nothing is loaded.
+// Opens a model folder in diffusers' layout: its components, whether they fit together, and where their weights are. No weights are loaded.
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';

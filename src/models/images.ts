@@ -1,4 +1,4 @@
-// From what a UNet denoises to images: latents through the VAE, pixels unfolded, then 8 bit.
+// Converts samples of a UNet to images: decodes latents with the VAE, unfolds pixels, rounds to 8 bit.
 import { DiffmineError } from '../util/errors.js';
 import type { Engine } from '../engine/index.js';
 import { float32, fromFloat32 } from '../engine/tensor.js';

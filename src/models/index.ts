@@ -1,4 +1,4 @@
-// What a model folder is, and how labels and prompts become its conditions.
+// Model folders, and conditions from labels and prompts.
 export { clashes, conditionKeys, difference } from './clashes.js';
 export { checkLabels, classIds, encodePrompts, prepareConditions } from './conditions.js';
 export {

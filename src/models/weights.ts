@@ -1,4 +1,4 @@
-// Which safetensors files hold a part's weights, what their headers say, and a fingerprint of them.
+// Finds the safetensors files of a component's weights, reads their headers, and computes their fingerprint.
 import type { Hash } from 'node:crypto';
 import { open, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';

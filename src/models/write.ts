@@ -1,4 +1,4 @@
-// Writing a model folder: configurations as diffusers names them, other parts copied. The inverse of folder.ts.
+// Writes a model folder in diffusers' layout and copies unchanged components. The inverse of folder.ts.
 import { constants } from 'node:fs';
 import { cp, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-// How large a forward pass may be: `--batch auto` from memory, model and image size.
+// Chooses the batch for `--batch auto` from memory, model and image size.
 import { measureImage, scoredSize, type ImageList, type Size, type SizeOptions } from '../data/index.js';
 import { DiffmineError } from '../util/errors.js';
 import type { DeviceInfo, Dtype, ModelSource, UNetConfig } from '../engine/types.js';

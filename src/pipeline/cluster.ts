@@ -1,4 +1,4 @@
-// k-means of one condition's features, its clusters in display order.
+// Clusters the features of one condition with k-means, in display order.
 import { float32, fromFloat32, int64Numbers, type Engine } from '../engine/index.js';
 import type { CallOptions } from '../engine/types.js';
 

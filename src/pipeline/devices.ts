@@ -1,4 +1,4 @@
-// Which devices sharded work computes on, and as how many processes.
+// Chooses the devices and the number of processes of sharded work.
 import { DiffmineError } from '../util/errors.js';
 import { devices as listDevices } from '../engine/index.js';
 import type { DeviceInfo, Dtype } from '../engine/types.js';

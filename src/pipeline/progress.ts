@@ -1,4 +1,4 @@
-// Counts what is done, and turns it into events with a rate and the time left.
+// Counts finished work, and emits events with the rate and the time left.
 import { DiffmineError } from '../util/errors.js';
 import { count } from '../web/html.js';
 import type { PipelineEvent } from './options.js';

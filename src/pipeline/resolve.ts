@@ -1,4 +1,4 @@
-// What stages share in resolving their options: presets, whole numbers, timesteps, the images of a dataset.
+// Shared by stages for resolving options: presets, integers, timesteps, the images of a dataset.
 import { openDataset, PRESETS, restricted, type Dataset, type Preset, type PresetName } from '../data/index.js';
 import { variantOf, type ModelFolder } from '../models/index.js';
 import type { ManifestModel } from '../runs/manifest.js';

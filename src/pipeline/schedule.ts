@@ -1,4 +1,4 @@
-// Who does which shard: slots (this process's engine, or workers) take the shards in order; what other processes hold is looked at again later.
+// Assigns shards: slots (this process's engine, or workers) take them in order; shards locked by other processes are retried later.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asDiffmineError, DiffmineError } from '../util/errors.js';
 import { nameOf } from '../runs/locks.js';

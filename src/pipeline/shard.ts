@@ -1,4 +1,4 @@
-// One shard by this process's engine: its lock, and what happens when memory runs out.
+// Runs one shard on this process's engine: takes its lock, and restarts it with half the batch when memory runs out.
 import { DiffmineError } from '../util/errors.js';
 import { Tally, type Counter } from './progress.js';
 import type { ShardOutcome } from './schedule.js';

@@ -1,4 +1,4 @@
-// Which shards there are, and whose they are.
+// Divides items into shards, and shards into parts (--shard i/n).
 import { DiffmineError } from '../util/errors.js';
 
 /** A folder with more entries is slow to list, and to open table by table. */

@@ -1,5 +1,5 @@
-// How sharded work runs. A stage says what its shards are and how one of them is done (ShardedStage); everything else is the pipeline's: which shards
-// this call does, locks, worker processes and devices, progress, cancellation, resuming, running out of memory, and the summary (pipeline.ts).
+// The interface between a stage and the pipeline. A stage defines its shards and how to do one (ShardedStage). The pipeline (pipeline.ts) does everything
+// else: choosing shards, locks, worker processes and devices, progress, cancellation, resuming, running out of memory, and the summary.
 import type { ModelFolder } from '../models/index.js';
 import type { CallOptions, DeviceInfo, Dtype, EngineOptions } from '../engine/types.js';
 import type { Engine } from '../engine/index.js';

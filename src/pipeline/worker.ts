@@ -1,5 +1,5 @@
-// The program of a worker process (workers.ts): opens the same stage, loads its own engine, does the shards it is given. It ends when its parent lets go
-// of it, also when the parent was killed.
+// The program of a worker process (workers.ts): opens the same stage, loads its own engine, and does the shards it is given. It ends when its parent
+// disconnects or dies.
 import { asDiffmineError } from '../util/errors.js';
 import { startHere } from './pipeline.js';
 import type { Counter } from './progress.js';

@@ -1,7 +1,7 @@
-// --workers N and --devices 0,1: child processes that each hold an engine. The parent hands out shards one at a time; what the children tell is counted
-// as if one process did it all. A process that dies (kill -9, the system's out-of-memory killer, a crash of the GPU's driver) is started again and its
-// shard done again; one that dies again and again is given up, and the others do its part. Locks stay per shard and die with their process, so that
-// several such parents may share a run and a restarted child takes over at once.
+// --workers N and --devices 0,1: child processes with one engine each. The parent hands out shards one at a time, and counts progress as if one process
+// did all the work. A process that dies (kill -9, the out-of-memory killer, a crash of the GPU's driver) is started again and repeats its shard; after
+// several deaths in a row it is not started again, and the others do its part. Locks are per shard and end with their process, so that several parents
+// can share a run and a restarted child can continue at once.
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

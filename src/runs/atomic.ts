@@ -1,4 +1,4 @@
-// Files and folders that are either there whole or not at all: written under a temporary name, synced, renamed.
+// Writes files and folders atomically: under a temporary name, synced, then renamed.
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, open, readdir, rename, rm, mkdir, stat, writeFile } from 'node:fs/promises';

@@ -1,4 +1,4 @@
-// What has become of the images of a folder of work since it began: named in an error, so that the user knows what to restore.
+// Finds images that changed since a run began, and names them in an error so that the user can restore them.
 import { join, relative } from 'node:path';
 import type { DatasetImage } from '../data/index.js';
 import { compareCodePoints } from '../data/order.js';

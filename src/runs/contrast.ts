@@ -1,5 +1,5 @@
-// What a score says, in words: which two losses it compares, with which model, over which samples. The one place that words it, for pages and the
-// command line: a caption that does not fit its run is a false statement in somebody's paper.
+// Describes a score in words: which two losses it compares, with which model, over which samples. Pages and the command line take all such sentences
+// from here, because a wrong caption would become a false statement in somebody's paper.
 import type { SamplerName } from '../engine/types.js';
 import type { Manifest } from './manifest.js';
 import type { ListName } from './schema.js';

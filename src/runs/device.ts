@@ -1,4 +1,4 @@
-// Which device a name means: `auto` is the first GPU this build can use, else the CPU; anything else must be there.
+// Resolves device names: `auto` is the first GPU that this build can use, else the CPU; any other device must exist.
 import { DiffmineError } from '../util/errors.js';
 import { buildInfo, devices as listDevices } from '../engine/index.js';
 import type { DeviceInfo, Dtype } from '../engine/types.js';

@@ -1,4 +1,4 @@
-// RUN/evaluate: what an evaluation found, kept beside the run for its report.
+// RUN/evaluate: the results of an evaluation, kept in the run for its report.
 //
 //   evaluate/evaluation.json     EvaluationRecord
 //   evaluate/maps.webp           images beside their maps (grid.ts); absent without them

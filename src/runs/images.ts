@@ -1,4 +1,4 @@
-// The list of a folder of work whose items are images: index.parquet with path, label, bytes, mtime and what a table of the dataset says more.
+// The image index of a run: index.parquet with path, label, bytes, mtime and the other columns of the dataset's table.
 import type { ImageList } from '../data/index.js';
 import type { Rows } from './list.js';
 import { carriedNames } from './schema.js';

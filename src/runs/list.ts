@@ -1,5 +1,5 @@
-// index.parquet: what a sharded folder works on, a row each, in the order that shards take them from. A table beside the manifest, because there may be
-// millions: it is written and read in row groups, and a shard's work reads its own rows only.
+// index.parquet: the items of a sharded folder, one per row, in the order of the shards. It is a table beside the manifest because there may be millions:
+// it is written and read in row groups, and a shard reads only its own rows.
 import { open, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';

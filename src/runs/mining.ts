@@ -1,4 +1,4 @@
-// mine.json: how a run was mined.
+// mine.json: options and results of mining.
 import { readFile } from 'node:fs/promises';
 import type { Run } from './run.js';
 import type { ListName } from './schema.js';

@@ -1,4 +1,4 @@
-// Labels and image names as names of files and folders, on any system.
+// Turns labels and image names into names of files and folders that work on any system.
 import { sha256 } from '../util/sha256.js';
 
 /**

@@ -4,7 +4,7 @@
 //     FOLDER/<LABEL>/<NAME>/reconstruction.png    translated to its own label
 //     FOLDER/<LABEL>/<NAME>/<TARGET>.png          translated to TARGET
 //
-// A folder that other tools made opens as well, if it has this layout: then the folders alone say what there is. Without a source.png the image of
+// Folders of other tools can be opened too if they have this layout; then there is no manifest. Without a source.png, the image of
 // the folder's own label is the source.
 import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';

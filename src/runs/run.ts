@@ -1,4 +1,4 @@
-// The folder of a scan: its images in shards, what each shard holds, and what mining adds.
+// The run directory: its images, shards and tables, and the results of mining.
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { ImageList } from '../data/index.js';

@@ -1,4 +1,4 @@
-// The images of a run as they were scored, read again from where they lie.
+// Reads images of a run again, with the size they were scored at.
 import { existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { imageFile, nameOfText, readImage } from '../data/index.js';

@@ -1,4 +1,4 @@
-// Whether a value from a JSON file is of the form that its readers take for granted.
+// Checks that a value from a JSON file has the expected types.
 
 export type Shape = (value: unknown) => boolean;
 

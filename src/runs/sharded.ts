@@ -1,5 +1,5 @@
-// A folder of work that is cut into shards: a manifest, fixed at the start, that decides every result; the list of what is worked on (list.ts); shards, each
-// there whole or not at all; locks, so that several processes may share it. What scans, translations and co-typicality have in common.
+// A folder of sharded work, shared by scans, translations and co-typicality: a manifest, fixed at the start, that determines every result; the index of
+// items (list.ts); shards, each written atomically; locks, so that several processes can work on it.
 import { access, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';

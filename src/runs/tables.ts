@@ -1,5 +1,5 @@
-// The tables of a run, in Parquet. Written and read by small pure-JavaScript libraries; questions over many files go to DuckDB, which is large and
-// therefore loaded when first asked (and never in a worker thread: ending a thread that loaded it aborts the process).
+// The tables of a run, in Parquet. Written and read by small pure-JavaScript libraries. Queries over many files use DuckDB, which is large and
+// therefore loaded on first use (never in a worker thread: ending a thread that loaded it aborts the process).
 import { readFile, writeFile } from 'node:fs/promises';
 import type { DuckDBConnection } from '@duckdb/node-api';
 import type { SchemaElement } from 'hyparquet' with { 'resolution-mode': 'import' };

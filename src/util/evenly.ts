@@ -1,4 +1,4 @@
-// A few of many, spread over all of them.
+// Picks k of n items, evenly spaced.
 
 /** `count` of the items, evenly spaced through the list. */
 export function evenly<Item>(items: readonly Item[], count: number): Item[] {

@@ -1,4 +1,4 @@
-// Lists cut into parts.
+// Splits lists into groups.
 
 /** Items by key, groups in order of their first item, items in order. */
 export function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][] {

@@ -1,4 +1,4 @@
-// What long work may be given, and what it reports.
+// Hooks of long-running functions: signal, progress and log.
 
 /** How much of one step is done. Units of `done` and `total` depend on the step: images, labels, UNet calls, tensors. */
 export interface Progress<Type extends string = string> {

@@ -1,4 +1,4 @@
-// Seeded random numbers in plain TypeScript (sfc32): the same on every machine, with a stream of its own for every name.
+// Seeded random numbers in plain TypeScript (sfc32), the same on every machine, with one stream per name.
 
 /** The 128-bit state of a stream: cyrb128 of its name. */
 function stateOf(name: string): [number, number, number, number] {

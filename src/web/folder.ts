@@ -1,4 +1,4 @@
-// The report's folder while it is written: files by kind, and what they weigh.
+// Writes the files of a report, and sums their sizes by kind.
 import { mkdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

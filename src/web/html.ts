@@ -1,4 +1,4 @@
-// Text of the page: markup with everything escaped that is not markup, and numbers and times as people read them.
+// HTML templates that escape everything except markup, and formatting of numbers and times.
 
 /** Markup, in contrast to text that still has to be escaped. */
 export class Markup {

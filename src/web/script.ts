@@ -1,4 +1,4 @@
-// Data as classic scripts: a page opened from disk may not fetch, but it may add a <script>.
+// Writes data as classic scripts: a page opened from disk cannot fetch, but can add a <script>.
 
 /** `call(...values);` as the text of a .js file, safe also inside <script>: no `<`, and no line separators that are not JSON's. */
 export function scriptOf(call: string, ...values: unknown[]): string {

@@ -1,4 +1,4 @@
-// bench: speed, in numbers that a CI job can keep, and compare with.
+// bench: measures speed, and compares it with a baseline in CI.
 import { appendFile } from 'node:fs/promises';
 
 import type { CompareReport } from '../../tools/bench/compare.js';

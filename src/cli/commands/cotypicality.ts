@@ -1,4 +1,4 @@
-// cotypicality: finds what changes consistently between the labels of a parallel dataset.
+// cotypicality: finds what changes consistently between labels, in translated images.
 import type { CotypicalityEvent, CotypicalitySummary } from '../../stages/cotypicality/options.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';

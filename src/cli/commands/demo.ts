@@ -1,4 +1,4 @@
-// demo: a world whose truth is known, and whether the mining finds it.
+// demo: mines a synthetic dataset with ground truth, and reports how much was found.
 import type { DemoCity, DemoEvent, DemoFigures, DemoFull, DemoStage, DemoSummary } from '../../tools/demo/options.js';
 import { DiffmineError } from '../../util/errors.js';
 import { command } from '../command.js';

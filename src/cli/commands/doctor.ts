@@ -1,4 +1,4 @@
-// doctor: whether this machine has what a run needs.
+// doctor: checks whether this machine has everything that diffmine needs.
 import { EXIT_CODES } from '../../util/errors.js';
 import { command } from '../command.js';
 import { table } from '../output.js';

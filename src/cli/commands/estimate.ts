@@ -1,4 +1,4 @@
-// estimate: what a scan would cost, before it starts.
+// estimate: predicts the cost of a scan.
 import type { Estimate } from '../../tools/estimate/estimate.js';
 import { command } from '../command.js';
 import { ESTIMATE, SCAN } from '../options.js';

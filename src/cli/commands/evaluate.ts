@@ -1,4 +1,4 @@
-// evaluate: a run against boxes of what is known to be in its images.
+// evaluate: compares a run with boxes of known elements.
 import type {
   EvaluateSummary,
   Figure,

@@ -1,4 +1,4 @@
-// export: a table of a run for other tools.
+// export: writes a table of a run for other tools.
 import { DiffmineError } from '../../util/errors.js';
 import { command } from '../command.js';
 import { EXPORT, RUN } from '../options.js';

@@ -1,4 +1,4 @@
-// inspect: what a path is.
+// inspect: describes a model, dataset or run.
 import type { DatasetInspection, Inspection, RunInspection } from '../../tools/inspect/inspect.js';
 import { command } from '../command.js';
 import { INSPECTED } from '../options.js';

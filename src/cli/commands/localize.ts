@@ -1,4 +1,4 @@
-// localize: heat maps of images under their labels, and what they are worth against boxes or masks.
+// localize: heat maps of images, compared with boxes or masks.
 import type { Figure } from '../../metrics/bootstrap.js';
 import type {
   LabelLocalization,

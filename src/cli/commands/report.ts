@@ -1,4 +1,4 @@
-// report: a mined run as a page to look at.
+// report: writes the HTML report of a mined run.
 import { command } from '../command.js';
 import { REPORT, RUN } from '../options.js';
 import { defined } from '../stages.js';

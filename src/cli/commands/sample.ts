@@ -1,4 +1,4 @@
-// sample: images of a model under its labels.
+// sample: generates images of each label with a model.
 import type { SampleSummary } from '../../stages/sample/sample.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';

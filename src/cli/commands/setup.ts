@@ -1,4 +1,4 @@
-// setup: LibTorch and the native part, found, fetched or built.
+// setup: finds or downloads LibTorch and builds the native addon.
 import { DiffmineError } from '../../util/errors.js';
 import { command } from '../command.js';
 import { SETUP } from '../options.js';

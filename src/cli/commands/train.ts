@@ -1,4 +1,4 @@
-// train: fine-tune a model, or make a small one from scratch.
+// train: fine-tunes a model, or trains a small one from scratch.
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { TRAIN } from '../options.js';

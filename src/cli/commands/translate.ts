@@ -1,4 +1,4 @@
-// translate: the same image under every label.
+// translate: translates each image to the other labels.
 import { join } from 'node:path';
 
 import { DiffmineError } from '../../util/errors.js';

@@ -1,4 +1,4 @@
-// verify: golden values, recomputed.
+// verify: recomputes golden values and compares.
 import { EXIT_CODES } from '../../util/errors.js';
 import type { OpSummary, VerifySummary } from '../../tools/verify/verify.js';
 import { command } from '../command.js';

@@ -1,5 +1,5 @@
-// The frame that boxes and masks are drawn in: the upright image, a resized copy of it, or the image as it is stored, which an EXIF orientation turns.
-// Annotation tools that ignore EXIF draw on the stored image; sizes with swapped sides show it.
+// The image that boxes and masks were drawn on: the upright image, a resized copy of it, or the stored image before EXIF rotation.
+// Annotation tools that ignore EXIF draw on the stored image; swapped width and height show this.
 import { DiffmineError } from '../../util/errors.js';
 import type { Size } from '../read-image.js';
 import type { Box } from './geometry.js';

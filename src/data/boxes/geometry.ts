@@ -1,4 +1,4 @@
-// Boxes: what they cover, and how they meet.
+// Geometry of boxes: centers, intersections, pixels covered.
 import type { Size } from '../read-image.js';
 
 export interface Box {

@@ -1,4 +1,4 @@
-// What is known to be in images: boxes and masks.
+// Annotations of images: boxes and masks.
 export { boxMask, centreIn, iou, type Box } from './geometry.js';
 export { BOX_FORMATS, maskOf, readBoxes, readMarks, tableOf, type BoxFormat, type ScoredImage } from './marks.js';
 export {

@@ -1,4 +1,4 @@
-// Whether boxes speak of the labels that a run has.
+// Checks that boxes and a run have labels in common.
 import { DiffmineError } from '../../util/errors.js';
 import { sharesLabel } from '../labels.js';
 import { few } from './table.js';

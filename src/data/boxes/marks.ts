@@ -1,4 +1,4 @@
-// What is known to be in images, from any of the files such data comes in, as boxes or masks, and as pixels of the scored image.
+// Reads annotations of any supported format as boxes or masks, and converts them to pixels of the scored image.
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';

@@ -1,4 +1,4 @@
-// Masks: a folder of PNGs beside the dataset, non-zero where something is. Either it mirrors the images (MASKS/king/1.png of king/1.jpg, or
+// Masks: a folder of PNGs, non-zero inside the object. Either it mirrors the images (MASKS/king/1.png for king/1.jpg, or
 // MASKS/king/1.jpg.png), or each image has a folder with one mask per label (MASKS/king/1/king.png, MASKS/king/1.jpg/king.png).
 import path from 'node:path';
 import sharp from 'sharp';

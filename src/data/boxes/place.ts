@@ -1,5 +1,5 @@
-// Boxes and masks placed on the images they are of: in source pixels, upright, clipped to the image. What does not fit an image is refused, what covers
-// nothing of it is counted. Every command that takes boxes goes through here.
+// Matches boxes and masks to their images: in source pixels, upright, clipped to the image. Annotations of other sizes are errors, those that cover
+// nothing are counted. Every command that takes boxes uses this.
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { imageInput } from '../open.js';

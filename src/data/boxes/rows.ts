@@ -1,4 +1,4 @@
-// What a row of any file of boxes becomes, and how the readers complain.
+// One box as read from any format, and the errors that readers throw.
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { sharesLabel } from '../labels.js';

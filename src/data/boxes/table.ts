@@ -1,4 +1,4 @@
-// What files say of images, by image. Files name images in different ways; a dataset asks with its own path of the image.
+// Annotations by image. Files name images in different ways; lookups use the image's path in the dataset.
 import { DiffmineError } from '../../util/errors.js';
 
 /** `path`: as the dataset does. `name`: perhaps without the folders it is in, or with further ones, as NIH's and COCO's files do. */

@@ -1,4 +1,4 @@
-// The files below a folder, links followed: masks often lie elsewhere, and are linked in.
+// Lists the files below a folder. Links are followed, because masks are often linked from elsewhere.
 import { realpath, stat } from 'node:fs/promises';
 import { entriesOf, errorCode, openingError } from '../files.js';
 import { imageFile, systemPath } from '../names.js';

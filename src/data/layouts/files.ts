@@ -1,4 +1,4 @@
-// What the readers of layouts share: folders looked into, files sized many at once, lists and tables read with errors that name the line.
+// Shared by the readers of layouts: listing folders, reading many file sizes at once, and reading lists and tables with errors that name the line.
 import { DiffmineError } from '../../util/errors.js';
 import { entriesOf, factsOf, factsOfAll, isImage } from '../files.js';
 import { head, litter } from '../ignored.js';

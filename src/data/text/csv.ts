@@ -1,4 +1,4 @@
-// CSV (RFC 4180) as records. Spaces around fields go, as they do around the names of columns; a quoted field keeps the spaces inside its quotes.
+// Parses CSV (RFC 4180) into records. Spaces around fields and column names are removed; a quoted field keeps the spaces inside its quotes.
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { decodeFile, type TextOptions } from './decode.js';

@@ -1,5 +1,5 @@
-// Text files as strings: strict UTF-8, or the encoding the user names. Wrong bytes are an error that names the line; they never become U+FFFD, which
-// would make one label of two.
+// Decodes text files: strict UTF-8, or the encoding that the user gives. Invalid bytes are an error that names the line. They never become U+FFFD, which
+// could merge two labels.
 import { isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import path from 'node:path';

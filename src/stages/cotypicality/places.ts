@@ -1,4 +1,4 @@
-// Where a sequence is co-typical: the median over labels of its images' score maps, and the best places of it (section 5.1 of the paper).
+// Co-typicality of a sequence: the median over labels of its images' score maps, and its best places (section 5.1 of the paper).
 import { float32, fromFloat32, type Conditions, type Engine } from '../../engine/index.js';
 import type { CallOptions, DiftOptions, PixelBox, Tensor } from '../../engine/types.js';
 

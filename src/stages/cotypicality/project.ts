@@ -1,5 +1,5 @@
-// Brings each label's features of all places down to a few dimensions, so that no label outweighs another when they are clustered together. UMAP by
-// umap-js (seeded), PCA by ml-pca, each label in a thread of its own.
+// Reduces each label's features of all places to a few dimensions, so that all labels have equal weight in the clustering. UMAP by umap-js (seeded),
+// PCA by ml-pca, one thread per label.
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';

@@ -1,9 +1,9 @@
-// How far clusters agree with what is known to be in the source images (boxes): do the places of a cluster lie on the same kind of element?
+// Agreement of clusters with boxes in the source images: do the places of a cluster lie on the same kind of element?
 //
 // The element of a place is that of the box which the place hits (its center in the box, or an intersection over union above 0.1), of several the one of
 // largest intersection over union. With m_k the count of the commonest element of cluster k over its places, purity = sum_k m_k / places: a place on no
-// element counts against it. By itself a purity says little: many clusters are pure of anything. Beside it stand what it would be if the elements were
-// dealt out to the clusters' places at random (chance), and that of random places, clustered alike.
+// element counts against it. Purity alone means little, because it rises with the number of clusters. It is therefore compared with the purity after
+// shuffling the elements among the places (chance), and with that of random places clustered in the same way.
 import { centreIn, iou, type Box } from '../../data/boxes/index.js';
 import { Random } from '../../util/random.js';
 import type { Agreement } from './options.js';

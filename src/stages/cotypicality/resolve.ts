@@ -1,4 +1,4 @@
-// From options to a settled plan: defaults filled in, model and parallel dataset opened and found to fit each other, everything checked that can be before work begins.
+// Resolves options: fills in defaults, opens model and translated dataset, and checks everything that can be checked before work begins.
 import { fillPrompt, measureImage, scoredSize, type SizeOptions } from '../../data/index.js';
 import { readBoxes } from '../../data/boxes/index.js';
 import { listed, namedLabels } from '../../data/labels.js';

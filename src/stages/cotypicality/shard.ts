@@ -1,4 +1,4 @@
-// One shard of sequences: every image scored under the label it shows, the median over labels, the best places of it, and their features.
+// Does one shard of sequences: scores every image under the label it shows, takes the median over labels, selects places, computes their features.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {

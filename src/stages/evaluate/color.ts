@@ -1,5 +1,5 @@
-// A baseline without any model: how much more often a pixel's color occurs under its label than under labels on the whole. What a map of a
-// diffusion model adds to it is more than color.
+// The color baseline, without any model: how much more often a pixel's color occurs under its label than over all labels. A map that is better than this
+// finds more than color.
 import { prefetch } from '../../data/index.js';
 import { readScored } from '../../runs/scored.js';
 import type { Run } from '../../runs/run.js';

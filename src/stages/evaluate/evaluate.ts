@@ -1,4 +1,4 @@
-// A run against boxes of what is known to be in its images: pixels of the maps, places of the ranked patches, and controls beside them (formulas:
+// Compares a run with boxes of known elements: pixels of its maps, positions of its ranked patches, and controls (formulas:
 // docs/explanation/metrics.md).
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';

@@ -1,4 +1,4 @@
-// What the figures of a run are computed from: its images with what is in them, where its maps are high, and where its ranked patches lie.
+// Collects what the figures are computed from: boxes of the images, scores of their pixels, and hits of the ranked patches.
 import { setImmediate } from 'node:timers/promises';
 import { imageFile, scoredSize } from '../../data/index.js';
 import {

@@ -1,4 +1,4 @@
-// The figures that follow from evidence, and how they vary when the images are drawn again.
+// Computes figures and their bootstrap intervals from the collected evidence.
 import { bootstrapped, type BootstrapOptions, type Figure } from '../../metrics/bootstrap.js';
 import type { Evidence, Image, Ranked } from './evidence.js';
 import { AT, type Control, type EvaluateEvent, type Metrics } from './options.js';

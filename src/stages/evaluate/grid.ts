@@ -1,4 +1,4 @@
-// Images beside their maps, with the boxes drawn: what a reader looks at to believe the figures, or not. No text: fonts differ.
+// Draws a grid of images beside their maps, with the boxes. It has no text, because fonts differ between machines.
 import sharp, { type OverlayOptions } from 'sharp';
 import type { Box } from '../../data/boxes/index.js';
 import { evenly } from '../../util/evenly.js';

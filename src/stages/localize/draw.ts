@@ -1,4 +1,4 @@
-// Images and their heat maps as files to look at.
+// Draws images and heat maps.
 import sharp from 'sharp';
 import { paint, warm } from '../../web/heatmap.js';
 

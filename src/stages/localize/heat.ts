@@ -1,4 +1,4 @@
-// The heat maps of a run: its typicality maps brought to pixels and smoothed (paper section 5.2).
+// Heat maps: typicality maps upsampled to pixels and blurred (section 5.2 of the paper).
 import { DiffmineError } from '../../util/errors.js';
 import { fromFloat32, toFloat32, type Engine } from '../../engine/index.js';
 import { readMaps } from '../../runs/maps.js';

@@ -1,5 +1,5 @@
-// Localization (paper section 5.2): heat maps of every image under its labels, and what they are worth against boxes or masks, before and after
-// fine-tuning. Scoring is a scan without patches, resumed shard by shard as one; what follows from its maps is cheap, and made again.
+// Localization (section 5.2 of the paper): heat maps of images under their labels, compared with boxes or masks, before and after fine-tuning.
+// Scoring is a scan without patches, and resumes like one; what is computed from its maps is cheap, and repeated by every call.
 import { join } from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { variantForEach } from '../../models/index.js';

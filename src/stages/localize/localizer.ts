@@ -1,4 +1,4 @@
-// What follows from finished maps: figures against what is marked, overlays, and the record of both.
+// Computes figures and overlays from finished maps, and writes their record.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { compareCodePoints } from '../../data/order.js';

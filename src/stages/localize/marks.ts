@@ -1,4 +1,4 @@
-// What is known to be in the images of a run, label by label.
+// Boxes and masks of the images of a run, by label.
 import { scoredSize, type SizeOptions } from '../../data/index.js';
 import {
   maskOf,

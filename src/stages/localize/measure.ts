@@ -1,4 +1,4 @@
-// What the maps of a label are worth against what is marked, of one model or of two over the same images.
+// Figures of a label's maps against boxes or masks, of one model or two on the same images.
 import type { Group } from '../../metrics/bootstrap.js';
 import { paperAucPr } from '../../metrics/paper.js';
 import { points } from '../../metrics/pointing.js';

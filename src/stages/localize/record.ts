@@ -1,9 +1,9 @@
-// RUN/localize: what became of a run of heat maps.
+// RUN/localize: the results of a localization.
 //
 //   localize/localize.json       LocalizationRecord
 //   localize/index.html, ...     the page; localize/data.js is what it shows
 //   localize/images/N.webp     images as they were scored
-//   localize/overlays/N-L.png    image N in grey under its heat map of label number L; baseline/N-L.png: of the other model
+//   localize/overlays/N-L.png    image N in gray with its heat map for label number L; baseline/N-L.png: of the other model
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Run } from '../../runs/run.js';

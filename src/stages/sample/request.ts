@@ -1,4 +1,4 @@
-// What images are asked for: options filled in and checked against the model, and samples.json, by which the same can be made again.
+// Resolves the options of sampling and checks them against the model; reads and writes samples.json.
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fillPrompt } from '../../data/index.js';

@@ -1,4 +1,4 @@
-// Images of a model: DDIM with guidance under each label, a folder of PNGs a label, and a grid of them.
+// Samples images: DDIM with guidance for each label, one folder of PNGs per label, and a grid.
 import { mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';

@@ -1,4 +1,4 @@
-// From options to a resolved plan: defaults filled in, model and data opened and found to fit each other, everything checked that can be before work begins.
+// Resolves options: fills in defaults, opens model and dataset, and checks everything that can be checked before work begins.
 import { datasetNotes, fillPrompt, type Dataset, type ImageList, type SizeOptions } from '../../data/index.js';
 import { findLabel, listed, splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';

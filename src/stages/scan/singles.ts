@@ -1,4 +1,4 @@
-// The labels that images are mapped under when they are localised: single ones, where a dataset may have 'A|B'.
+// The single labels that `localize` maps images under, where a dataset may have 'A|B'.
 import { findLabel, namedLabels, splitLabels } from '../../data/labels.js';
 import { compareCodePoints } from '../../data/order.js';
 import type { Dataset } from '../../data/index.js';

@@ -1,4 +1,4 @@
-// What a training starts from: an existing model, or one of a named size; the conditions of its labels; and the folder that it becomes.
+// What a training starts from: an existing model or a size for --new, the conditions of its labels, and the model folder to write.
 import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';

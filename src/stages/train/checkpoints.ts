@@ -1,4 +1,4 @@
-// Checkpoints of a training: checkpoints/step-NNNNNNNN.safetensors, of which the last few and the best are kept.
+// Checkpoints: checkpoints/step-NNNNNNNN.safetensors. The last few and the best are kept.
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { discard, removeLeftovers } from '../../runs/atomic.js';

@@ -1,4 +1,4 @@
-// A grid of images that a model samples in the middle of its training: a row per label.
+// A grid of images sampled during training, with one row per label.
 import { toImages } from '../../models/images.js';
 import { sampleDdim } from '../../models/ddim.js';
 import { writeGrid } from '../../models/grid.js';

@@ -1,5 +1,4 @@
-// The images of a training as the UNet denoises them: crops of pixels, folded where the model folds, or of latents that were encoded once
-// and lie on the disk.
+// Training images as inputs of the UNet: crops of pixels (folded if the model folds them), or of latents that were encoded once and cached on disk.
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// What a training leaves behind while it runs: metrics.jsonl, one JSON object per line, and the watch that tells when it diverges.
+// The log of a training, metrics.jsonl (one JSON object per line), and the check for divergence.
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { DiffmineError } from '../../util/errors.js';
 import type { TrainingStep } from '../../engine/types.js';

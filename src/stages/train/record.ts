@@ -1,4 +1,4 @@
-// train.json: what a training is, how far it has come, and whether another command line means the same one.
+// train.json: settings and state of a training, and the check that a resumed one has the same settings.
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';

@@ -1,4 +1,4 @@
-// The models that `train --new` makes from scratch: their shapes, and the training that suits them.
+// The model sizes of `train --new`, with default training settings for each.
 import { DiffmineError } from '../../util/errors.js';
 import type { ScheduleConfig, UNetConfig } from '../../engine/types.js';
 

@@ -1,5 +1,5 @@
-// Which images a training sees, in which order, and how each is cut: all of it a function of the seed and a position, so that an interrupted
-// training resumes the very next image.
+// Which images a training uses, in which order, and how each is cropped. All of it is a function of the seed and a position, so that an interrupted
+// training resumes with the next image.
 import { Random } from '../../util/random.js';
 
 /** The images of a label that are kept for validation: round(share x n), but never all. Indices into `paths`. */

@@ -1,11 +1,11 @@
-// `train`: fine-tunes the UNet of a model, or makes a small model from scratch, and writes a model folder that scans take.
+// `train`: fine-tunes the UNet of a model, or trains a small model from scratch, and writes a model folder.
 //
 //   OUT/train.json         settings, data, state          OUT/metrics.jsonl   loss of every step, validations, grids
 //   OUT/checkpoints/       the last few, and the best      OUT/samples/        grids of sampled images
 //   OUT/cache/             latents and text embeddings     OUT/train-report.html
 //   OUT/model_index.json, unet/, scheduler/, ...           the model, once the training is done
 //
-// A step is a function of the seed, its number and the weights before it: a training that was interrupted goes on as if nothing had happened.
+// A step is a function of the seed, its number and the weights before it: so an interrupted training resumes exactly.
 import { existsSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// How well a translation went, by the model itself: is the reconstruction near, is the structure kept, does the result look like its target; and where
-// boxes say what is typical, whether that is what has changed.
+// Quality of a translation, judged by the model itself: error of the reconstruction, structure similarity, and whether the result looks like its target;
+// with boxes, whether the typical elements are what changed.
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { imageFile, readImage } from '../../data/index.js';

@@ -1,5 +1,4 @@
-// From options to a settled translation: defaults filled in, model and data opened and found to fit each other, everything checked that can be before
-// work begins.
+// Resolves options: fills in defaults, opens model and dataset, and checks everything that can be checked before work begins.
 import { resolve } from 'node:path';
 import {
   compareCodePoints,

@@ -1,4 +1,4 @@
-// Where features and self-attention are taken from the source: the places of Plug-and-Play in a UNet of any depth.
+// The layers whose features and self-attention are injected (Plug-and-Play), for a UNet of any depth.
 import { DiffmineError } from '../../util/errors.js';
 import type { UNetConfig } from '../../engine/types.js';
 

@@ -1,4 +1,4 @@
-// What each optimization of the engine is worth: forward passes and scoring calls in turn with an engine that has it disabled.
+// The speedup of each engine optimization: forward passes and scoring calls, alternating with an engine that has it disabled.
 import { asDiffmineError } from '../../util/errors.js';
 import { Engine, type Conditions } from '../../engine/index.js';
 import type { CallOptions, Optimization, Dtype } from '../../engine/types.js';

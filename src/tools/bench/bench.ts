@@ -1,5 +1,5 @@
-// `diffmine bench`: how near a device's limit a scan runs: passes of the UNet, the stages around them, training steps, the whole pipeline, and peers.
-// Ratios are what counts: where a peer is given, both are timed in turn, and medians and spread are told.
+// `diffmine bench`: how close a scan runs to the device's limit. Times UNet forward passes, the other stages, training steps and the whole pipeline.
+// Baselines (diffusers) are timed in turn with diffmine, and ratios are reported with their spread.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';

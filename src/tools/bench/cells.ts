@@ -1,5 +1,5 @@
-// Passes of the UNet, precision by size by batch. Everything a figure is divided by is measured in the same round: the machine's own rates,
-// our pass, a scoring call, the peer's passes, then again; so a machine that slows down slows all of them.
+// Forward passes of the UNet, by dtype, size and batch. Each round measures everything that enters a ratio: the machine's rates, diffmine's
+// forward pass, a scoring call, and diffusers' forward passes. A machine that slows down slows all of them.
 import { writeFileSync } from 'node:fs';
 
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';

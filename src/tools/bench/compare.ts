@@ -1,5 +1,5 @@
-// Is this slower than it was? Shares of the machine's own matrix-product rate are compared, cell by cell: a share holds across cards and
-// clocks, a time does not. Medians decide; the ranges say how far they can be trusted.
+// Compares a report with a baseline, cell by cell, by utilization of the machine's matmul rate: unlike times, utilization is comparable across
+// cards and clocks. Medians decide; ranges show how reliable they are.
 import { DiffmineError } from '../../util/errors.js';
 import type { Spread } from './figures.js';
 import { cellName, type BenchReport, type Cell } from './report.js';

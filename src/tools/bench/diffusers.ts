@@ -1,5 +1,5 @@
-// The peer of the benchmark: diffusers in a Python process, asked for one forward pass at a time, so that both sides are
-// timed in turn on the same machine in the same minute.
+// The diffusers baseline: a Python process that runs one forward pass at a time, so that both sides are timed in turn
+// on the same machine within the same minute.
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';

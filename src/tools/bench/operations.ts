@@ -1,8 +1,8 @@
-// How many floating-point operations one UNet call is, from its config alone: what a rate is held against.
+// Counts the floating-point operations of one UNet call from its config.
 //
 // Counted as 2 x multiply-accumulates of convolutions, linear layers and attention, of a whole forward pass for one input under one condition,
-// whatever an engine does not compute again (the keys and values of the prompts, what does not see the condition): so rates of different engines,
-// and of the same engine before and after such a saving, compare. Norms, activations and additions are left out: below 0.1 % of the arithmetic.
+// even if an engine reuses results (keys and values of the prompts, layers that do not depend on the condition). So rates of different engines,
+// and of one engine before and after such an optimization, are comparable. Norms, activations and additions are left out: below 0.1 % of the arithmetic.
 import type { UNetConfig } from '../../engine/types.js';
 
 /** Tokens of a prompt. */

@@ -1,4 +1,4 @@
-// The engine's optimizations by name, and where each means something. Data alone: the command line's options load nothing.
+// The names of the engine's optimizations, and the devices they apply to. Only data, so that the command line can list them without loading anything.
 import type { Optimization, Dtype } from '../../engine/types.js';
 
 /** Those of the engine, and cuDNN's benchmark mode, which bench has on. */

@@ -1,4 +1,4 @@
-// How many numbers the weights of a UNet are, from its config alone: what a training takes must be known before anything is allocated.
+// Counts the parameters of a UNet from its config, to predict the memory of a training before anything is allocated.
 import type { UNetConfig } from '../../engine/types.js';
 
 const linear = (from: number, to: number): number => (from + 1) * to;

@@ -1,5 +1,5 @@
-// Does a reduced precision keep the ranking? Two scans of the same images are held against each other: the same images first, the same
-// patches on top, and how far the worst of them fell.
+// Does a lower dtype keep the ranking? Compares two scans of the same images: order of the images, patches at the top, and the largest fall
+// in rank.
 import { DiffmineError } from '../../util/errors.js';
 import { Run } from '../../runs/run.js';
 import { LISTS, type PatchRow } from '../../runs/schema.js';

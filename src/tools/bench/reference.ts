@@ -1,4 +1,4 @@
-// The whole pipelines side by side: `diffmine run` as far as the clusters, and the loop of the paper's code written in diffusers
+// Compares whole pipelines: `diffmine run` up to the clusters, and the loop of the paper's code reimplemented in diffusers
 // (scripts/reference-loop.py), on the same images with the same model and samples.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';

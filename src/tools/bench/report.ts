@@ -1,4 +1,4 @@
-// What a benchmark says: the file `diffmine-bench-5` (docs/reference/formats/benchmark.md), and reading one back as a baseline.
+// The benchmark report, `diffmine-bench-5` (docs/reference/formats/benchmark.md), and reading one as a baseline.
 import { readFile } from 'node:fs/promises';
 
 import { DiffmineError } from '../../util/errors.js';

@@ -1,4 +1,4 @@
-// The stages around the UNet: an image decoded, a scoring call as a scan makes it, the features of an image, the clusters of a label.
+// Times the stages around the UNet: decoding an image, a scoring call, the features of an image, the clusters of a label.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

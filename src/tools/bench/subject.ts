@@ -1,4 +1,4 @@
-// What is measured: a model, by name or folder, with what its UNet takes.
+// The model that is measured, by name or folder, and the inputs of its UNet.
 import { openModel } from '../../models/index.js';
 import type { ModelFolder, OpenOptions } from '../../models/index.js';
 import { fromInt64 } from '../../engine/tensor.js';

@@ -1,4 +1,4 @@
-// Models of random weights, made in memory: a benchmark of the full size needs no download.
+// Models with random weights, created in memory, so that a full-size benchmark needs no download.
 import { DiffmineError } from '../../util/errors.js';
 import type { ModelSource, ScheduleConfig, UNetConfig, VaeConfig } from '../../engine/types.js';
 import { PIXEL_SCHEDULE, unetOfSize } from '../../stages/train/sizes.js';

@@ -1,5 +1,5 @@
-// Steps a second of a training: a model of a named size, or the UNet of the benchmark's model. Each is timed in a process of its own, so that
-// the peak of its memory is its own, and one that does not fit leaves the others be.
+// Training steps per second of a model size, or of the UNet of the benchmark's model. Each is timed in a separate process, so that its peak memory is
+// its own, and one that runs out of memory does not affect the others.
 import { fork } from 'node:child_process';
 import { join } from 'node:path';
 

@@ -1,10 +1,10 @@
-// The demo: a world with known truth is drawn, mined with a model that never saw it, and what was found is held against what was planted.
+// The demo: draws a synthetic dataset with ground truth, mines it with a model that was not trained on it, and compares the findings with the planted elements.
 //
 //   OUT/demo.json   marks the folder as a demo's
 //   OUT/world/      the images, boxes.csv, world.json (src/tools/world)
 //   OUT/run/        the run, mined, with its evaluation and its report
-//   OUT/control/    the same of a network of the same shape with random weights; without a report
-//   and with --full what full.ts and page.ts add
+//   OUT/control/    the same with random weights; without a report
+//   and with --full the folders of full.ts and page.ts
 import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';

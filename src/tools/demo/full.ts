@@ -1,5 +1,5 @@
-// The demo's further applications of the same model to the same world: images translated across its cities, places that stay typical in every one of
-// them, and heat maps against the planted boxes.
+// demo --full: more applications of the same model to the same dataset. Images translated across cities, consistent changes between cities,
+// and heat maps compared with the planted boxes.
 //
 //   OUT/translation/     the first images of each city as every other city, with what was measured of it
 //   OUT/cotypicality/    places that are typical under every city, grouped

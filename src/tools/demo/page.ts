@@ -1,5 +1,5 @@
-// The page that links what a full demo made: what was found, section by section, in figures and a few images. Plain HTML, opened from disk; its style is
-// allowed by its hash, and the images stay where the stages put them.
+// The start page of a full demo: the results of each stage in figures and a few images, with links to its report. Plain HTML, opened from disk; its style
+// is allowed by its hash, and images are linked where the stages wrote them.
 import { readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import type { Localization } from '../../stages/localize/options.js';

@@ -1,4 +1,4 @@
-// What a scan will take, before anything starts: UNet calls, memory, disk, and hours where a rate is known or may be measured.
+// Predicts the cost of a scan: UNet calls, memory, disk, and hours if a rate is known or can be measured.
 import { DiffmineError } from '../../util/errors.js';
 import { prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';

@@ -1,4 +1,4 @@
-// Tables for other tools: patches and clusters of the mining, images of the scan, as JSON, CSV or Parquet.
+// Exports tables: patches and clusters of the mining, images of the scan, as JSON, CSV or Parquet.
 import type { Writable } from 'node:stream';
 import { DiffmineError } from '../../util/errors.js';
 import { readMine } from '../../runs/mining.js';

@@ -1,5 +1,5 @@
-// `diffmine doctor`: everything a run depends on, a row each. The addon is loaded in a child process, so that one that
-// crashes is a row too.
+// `diffmine doctor`: checks everything a run depends on, one row each. The addon is loaded in a child process, so that a
+// crash becomes a failed row.
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import { dirname } from 'node:path';

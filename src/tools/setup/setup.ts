@@ -1,5 +1,5 @@
-// Set-up from within the package: `diffmine setup`, and what a command does when it first needs the addon. The work is done
-// by scripts/*.mjs, which also run in a clone that has nothing compiled yet.
+// `diffmine setup`, also run by a command that needs the addon and does not find it. The work is done by scripts/*.mjs,
+// which also run in a clone where nothing is compiled yet.
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { addonPath } from '../../engine/locate.js';
 import type { Hooks } from '../../util/hooks.js';

@@ -1,4 +1,4 @@
-// How far a tensor is from its reference, and whether that is near enough.
+// Compares a tensor with its reference, within a tolerance.
 import { int64Numbers, toFloat32 } from '../../engine/tensor.js';
 import type { Dtype, Tensor } from '../../engine/types.js';
 import type { Tolerance } from './golden.js';

@@ -1,4 +1,4 @@
-// Typed reading of a case's params: a manifest is a file, and may hold anything.
+// Typed access to a case's params, which come from a file and may have any type.
 import { DiffmineError } from '../../util/errors.js';
 import type { Image, Tensor } from '../../engine/types.js';
 

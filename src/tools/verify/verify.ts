@@ -1,4 +1,4 @@
-// verify: recomputes every golden case and says how far each result is from its reference.
+// verify: recomputes every golden case and reports its error against the reference.
 import { existsSync } from 'node:fs';
 
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';

@@ -1,4 +1,4 @@
-// k-means against scikit-learn's: the same partition up to the clusters' names, and the inertia.
+// k-means against scikit-learn: the same partition up to the order of clusters, and the inertia.
 import { DiffmineError } from '../../../util/errors.js';
 import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { Comparison } from '../compare.js';

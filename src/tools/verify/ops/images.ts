@@ -1,4 +1,4 @@
-// Lanczos shrinking against Pillow's, through the very function that reads a dataset's images.
+// Lanczos downsampling against Pillow, through the function that reads a dataset's images.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// Metrics of heat maps, and their making.
+// Heat maps and their metrics.
 import { boxMask } from '../../../data/boxes/index.js';
 import { fromFloat32, tensor, toFloat32 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';

@@ -1,4 +1,4 @@
-// What verify gives to an op, and what the op returns.
+// The interface of an op: its inputs from verify, and its result.
 import type { Engine } from '../../../engine/index.js';
 import type { CallOptions, Dtype, ScheduleConfig, Tensor } from '../../../engine/types.js';
 import type { ModelFolder } from '../../../models/index.js';

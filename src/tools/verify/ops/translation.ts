@@ -1,4 +1,4 @@
-// Plug-and-Play translation against the reference: which steps fit each other, and the way of an image to noise and back under other prompts.
+// Plug-and-Play translation against the reference: numbers of steps that fit, inversion, and sampling under other prompts.
 import { DiffmineError } from '../../../util/errors.js';
 import { ddimTimesteps } from '../../../engine/index.js';
 import { float32, fromFloat32, fromInt64, tensor } from '../../../engine/tensor.js';
