@@ -20,29 +20,29 @@ const HASHED_TOGETHER = 8;
 export interface Dataset {
   /** absolute */
   path: string;
-  /** what relative image paths start at: the folder, the table's folder, or imageRoot; absolute, as a name (names.ts) */
+  /** folder that relative image paths start at: the dataset's, the table's, or imageRoot; absolute, as a name (names.ts) */
   root: string;
   /** sorted by path, then label, both by code point */
   images: ImageList;
-  /** those that have images, sorted by code point */
+  /** labels that have images, sorted by code point */
   labels: string[];
-  /** entries that are no images of labels, by reason; a folder counts once */
+  /** ignored entries, by reason; a folder counts once */
   ignoredBy: Ignored;
   /** all of these */
   ignored: number;
-  /** sha256 over (path, bytes, label) of every image, sorted; with the sha256 of each file where checksums were asked for */
+  /** sha256 over (path, bytes, label) of every image, sorted; with `checksum` also the sha256 of each file */
   fingerprint: string;
-  /** sentences worth showing: empty label folders, repeated rows */
+  /** warnings: empty label folders, repeated rows */
   warnings: string[];
   /** the known layout it was read as; undefined: label folders, or a table */
   layout?: LayoutName;
-  /** how it was read: what opens it again */
+  /** the options it was opened with */
   source: DatasetSource;
 }
 
 /**
- * Opens a folder of label folders, a .csv / .jsonl table, or one of the paper's datasets as it is distributed (docs/guides/datasets), and lists its images;
- * none is decoded.
+ * Opens a folder of label folders, a .csv or .jsonl table, or one of the paper's datasets in its own layout (docs/guides/datasets), and lists its images
+ * without decoding them.
  *
  * @throws DATASET_INVALID if there is no such dataset, it has no labeled images, or a table's row cannot be used (the line is named);
  * INVALID_ARGUMENT for an unknown encoding
@@ -109,19 +109,19 @@ export async function openDataset(location: string, options: DatasetOptions = {}
   };
 }
 
-/** What opening it left out or doubts: its warnings, then one line of what was ignored. */
+/** Notes about opening it: its warnings, then one line about ignored entries. */
 export function datasetNotes({ warnings, ignoredBy }: Pick<Dataset, 'warnings' | 'ignoredBy'>): string[] {
   const ignored = ignoredSentence(ignoredBy);
   return ignored === undefined ? warnings : [...warnings, ignored];
 }
 
-/** The same dataset with these images alone. */
+/** The same dataset with only these images. */
 export function restricted(dataset: Dataset, paths: ReadonlySet<string>): Dataset {
   const images = dataset.images.filter((index) => paths.has(dataset.images.path(index)));
   return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprintOf(images) };
 }
 
-/** Reads every file. One that cannot be read has no checksum: it will be skipped, or be an error, where it is used. */
+/** Hashes every file. A file that cannot be read has no checksum; it is skipped or an error later. */
 async function addChecksums(images: ImageList): Promise<void> {
   let next = 0;
   const work = async (): Promise<void> => {

@@ -3,12 +3,12 @@
 /** Between the labels of an image that has several. */
 export const SEPARATOR = '|';
 
-/** The labels of an image, in order, each once: 'A|B' -> ['A', 'B']. White space around them and empty parts go; a string of separators alone has none. */
+/** The labels of an image, in order, without duplicates: 'A|B' -> ['A', 'B']. Surrounding white space and empty parts are removed. */
 export function splitLabels(label: string): string[] {
   return [...new Set(label.split(SEPARATOR).map((part) => part.trim()))].filter((part) => part !== '');
 }
 
-/** How a prompt names an image's labels: 'A|B' -> 'A, B'; a single label stays as it is. */
+/** The labels of an image as a prompt lists them: 'A|B' -> 'A, B'; a single label is not changed. */
 export function spokenLabels(label: string): string {
   return label.includes(SEPARATOR) ? splitLabels(label).join(', ') : label;
 }

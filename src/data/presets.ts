@@ -61,8 +61,8 @@ export const PRESETS = {
 export type PresetName = keyof typeof PRESETS;
 
 /**
- * A prompt for a label: `{label}` becomes the label as it is, `{words}` the label with underscores as spaces. Of an image with several labels ('A|B')
- * they become 'A, B'.
+ * Fills in a prompt template: `{label}` becomes the label, `{words}` the label with spaces for underscores. Several labels ('A|B')
+ * become 'A, B'.
  *
  * @throws INVALID_ARGUMENT for any other {placeholder}
  */

@@ -16,16 +16,16 @@ export interface Size {
 }
 
 export interface SizeOptions {
-  /** short side in pixels, or 'source' to keep the image's own */
+  /** short side in pixels, or 'source' to keep the size of the image */
   size: number | 'source';
   rule: SizeRule;
-  /** sides are cut at right and bottom to multiples of it (pixels); 1 cuts nothing */
+  /** sides are cropped at right and bottom to multiples of it, in pixels; 1 crops nothing */
   multiple: number;
-  /** side of a patch in pixels: an image must hold one */
+  /** side of a patch in pixels; images must not be smaller */
   patch: number;
 }
 
-/** What is scored: `width` x `height`, the upper left part of the image resized to `resized`. */
+/** The size of a scored image: `width` x `height` pixels, the upper left part of the image resized to `resized`. */
 export interface ScoredSize extends Size {
   /** a scored pixel is sourceWidth / resized.width source pixels wide */
   resized: Size;
@@ -48,7 +48,7 @@ const decoding = new Gate(512 * 2 ** 20);
 const LENIENT = { failOn: 'error', limitInputPixels: false } as const;
 
 /**
- * The size of the upright image in pixels, from its header: nothing is decoded.
+ * Reads the size of the upright image in pixels from its header, without decoding it.
  *
  * @throws IMAGE_UNREADABLE with the reason
  */
@@ -78,8 +78,8 @@ export async function openImage(file: string): Promise<{ image: Sharp; size: Siz
 }
 
 /**
- * The size an image is scored at. Images are only ever shrunk: one whose short side is at most `size` stays as it is.
- * The arithmetic is the reference implementation's, to the last rounding.
+ * The size at which an image is scored. Images are only shrunk: if the short side is at most `size`, the size is kept.
+ * The arithmetic is exactly that of the reference implementation, including rounding.
  *
  * @throws IMAGE_UNREADABLE if the image is too long, too large, or too small for a patch
  */
@@ -115,8 +115,8 @@ function fit(source: Size, { size, rule, multiple, patch }: SizeOptions, subject
 }
 
 /**
- * Decodes an image to what is scored: interleaved RGB, 8 bit. Decoded in full first and then resized, because shrinking while a JPEG
- * loads is up to 1.75 levels off. Alpha is dropped, not blended. Of an animation, the first frame.
+ * Decodes an image to the pixels that are scored: interleaved RGB, 8 bit. It is decoded at full size and then resized, because shrinking a JPEG
+ * while loading is up to 1.75 levels off. Alpha is dropped, not blended. Of an animation, the first frame.
  *
  * @throws IMAGE_UNREADABLE with the reason, which names the file without its folder
  */

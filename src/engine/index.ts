@@ -242,8 +242,8 @@ export class Engine {
   }
 
   /**
-   * Training of a UNet that is read for it: fp32 weights, activations in the engine's precision (not fp16). Neither loadModel nor the
-   * engine's model is needed or touched. `conditions` as prepareConditions takes them; batches name rows of it.
+   * Creates a trainer with its own UNet: fp32 weights, activations in the engine's dtype (no fp16 on a CPU). It neither needs nor changes
+   * the engine's model. `conditions` as for prepareConditions; batches refer to its rows.
    */
   async createTrainer(
     source: Pick<ModelSource, 'unet' | 'schedule'>,

@@ -3,10 +3,10 @@
 import { DiffmineError } from '../util/errors.js';
 import type { DType, Tensor } from './types.js';
 
-/** Bytes an element. */
+/** Bytes per element. */
 export const DTYPE_BYTES: Record<DType, number> = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, BOOL: 1 };
 
-/** How many elements a shape has. */
+/** Number of elements of a shape. */
 export function elements(shape: readonly number[]): number {
   return shape.reduce((product, side) => product * side, 1);
 }
@@ -57,9 +57,9 @@ export function float32(t: Tensor): Float32Array {
 }
 
 /**
- * The values of a tensor of whole numbers.
+ * The values of an integer tensor.
  *
- * @throws INVALID_ARGUMENT for another dtype, or a value that no number holds exactly
+ * @throws INVALID_ARGUMENT for another dtype, or a value that a number cannot represent exactly
  */
 export function int64Numbers(t: Tensor): number[] {
   if (t.dtype === 'U8' || t.dtype === 'BOOL') return [...t.data];

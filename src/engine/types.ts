@@ -6,7 +6,7 @@ export type { Progress } from '../util/hooks.js';
 
 export type DType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U8' | 'BOOL';
 
-/** A dense row-major tensor. `data` holds the bytes, little-endian, shape-product x dtype-size of them. */
+/** A dense row-major tensor. `data` has the bytes, little-endian: element count x element size. */
 export interface Tensor {
   dtype: DType;
   shape: number[];
@@ -24,24 +24,24 @@ export interface DeviceInfo {
   memoryFree: number;
   /** '9.0'; empty on a CPU */
   computeCapability: string;
-  /** OpenMP threads of an engine where nobody chose; 0 on a GPU */
+  /** default number of OpenMP threads of an engine; 0 on a GPU */
   threads: number;
   /** ATen's, such as 'AVX512'; empty on a GPU */
   cpuCapability: string;
-  /** what an engine can compute in there; fp16 on a CPU only where oneDNN has it */
+  /** dtypes that engines support on this device; fp16 on a CPU only if oneDNN supports it */
   dtypes: Dtype[];
 }
 
 export interface BuildInfo {
-  /** LibTorch the addon was compiled against, and the one it runs with: '2.13.0' */
+  /** the LibTorch that the addon was compiled for, and the one it runs with: '2.13.0' */
   libtorchCompiled: string;
   libtorchLoaded: string;
   cuda: boolean;
-  /** what an engine can `disable` */
+  /** optimizations that an engine can `disable` */
   optimizations: Optimization[];
 }
 
-/** Accepted by every asynchronous call. Progress is of type "load", "encode", "score", "features" or "cluster". */
+/** Options of every asynchronous call. Progress is of type "load", "encode", "score", "features" or "cluster". */
 export type CallOptions = Pick<Hooks, 'signal' | 'onProgress'>;
 
 /** Mirrors cpp/models/unet.h UNetConfig. src/models makes it from unet/config.json. */
@@ -104,15 +104,15 @@ export interface ScheduleConfig {
   clipSampleRange: number;
 }
 
-/** A part of a model: its configuration and its safetensors files (several when sharded). */
+/** A component of a model: its config and its safetensors files (several if sharded). */
 export interface ModelPart<Config> {
   config: Config;
   files: string[];
-  /** instead of files: random weights of this seed, made in memory (benchmarks) */
+  /** instead of files: random weights with this seed (benchmarks) */
   synthetic?: number | bigint;
-  /** instead of files: weights that a training from scratch starts with */
+  /** instead of files: initial weights for training from scratch */
   initial?: number | bigint;
-  /** low-rank updates added to the UNet's weights as they are loaded: a pytorch_lora_weights.safetensors of diffusers, and how much of it */
+  /** LoRA updates merged into the UNet's weights on loading: a pytorch_lora_weights.safetensors of diffusers, and its scale */
   lora?: { file: string; scale: number };
 }
 
@@ -124,7 +124,7 @@ export interface ModelSource {
   schedule: ScheduleConfig;
 }
 
-/** An optimization of the engine, which changes results by rounding at most: cpp/core/engine_options.h describes each. */
+/** An optimization of the engine. Optimizations change results only by rounding; cpp/core/engine_options.h describes them. */
 export type Optimization =
   | 'graphs'
   | 'prepacked-weights'
@@ -144,26 +144,26 @@ export interface EngineOptions {
   /** 'cpu', 'cuda', 'cuda:1' */
   device: string;
   dtype: Dtype;
-  /** OpenMP threads of the compute thread; 0: OMP_NUM_THREADS, else one for each usable core */
+  /** number of OpenMP threads; 0: OMP_NUM_THREADS, else one per usable core */
   threads?: number;
   /**
-   * CUDA: cuDNN measures its convolutions for each new shape and takes the fastest; another process may take another, whose sums are rounded otherwise;
-   * without it they are deterministic. Default false. No meaning on a CPU
+   * CUDA: turn on cuDNN's benchmark mode, which measures the convolution algorithms for each new shape and picks the fastest. Another process may pick
+   * another one, with different rounding; without it, convolutions are deterministic. Default false. No effect on a CPU
    */
   tune?: boolean;
-  /** seconds that an idle engine on a CPU keeps the memory of freed activations for its next call; default 10 */
+  /** seconds that an idle engine on a CPU keeps the memory of freed activations; default 10 */
   idleSeconds?: number;
-  /** optimizations to do without, to measure what they are worth */
+  /** optimizations to disable, to measure their effect */
   disable?: Optimization[];
 }
 
-/** A device's own speed, which measured speeds are fractions of. */
+/** Sustained rates of a device, to which measured speeds are compared. */
 export interface MachineRates {
-  /** operations (2 x multiply-adds) a second of a large matrix product */
+  /** operations (2 x multiply-adds) per second of a large matmul */
   matmul: number;
   /** bytes per second, read and written, of a copy larger than any cache */
   copy: number;
-  /** OpenMP threads of the engine's compute thread */
+  /** number of the engine's OpenMP threads */
   threads: number;
 }
 
@@ -194,7 +194,7 @@ export interface TypicalityOptions {
   keepMaps?: boolean;
   keepScores?: boolean;
   keepLosses?: boolean;
-  /** time the stages: the device is waited for after each, so the call as a whole takes longer */
+  /** time the stages; this synchronizes the device after each, so the call takes longer */
   timeStages?: boolean;
 }
 
@@ -207,7 +207,7 @@ export interface TypicalityInput {
   width?: number;
   /** [B][K] rows of the prepared conditions */
   conditions: number[][];
-  /** [B][M] which of the K each output scores */
+  /** [B][M] which of the K conditions each output scores */
   subjects: number[][];
   /** [B][M][K] contrast weights: 0 at the subject, summing to 1 */
   weights: number[][][];
@@ -309,7 +309,7 @@ export interface KMeansResult {
   labels: Tensor;
   /** F32 [k, d] */
   centers: Tensor;
-  /** F32 [n] to the own center */
+  /** F32 [n] distance of each point to its center */
   distances: Tensor;
   inertia: number;
   iterations: number;
@@ -343,50 +343,50 @@ export type LearningRateCourse = 'constant' | 'linear' | 'cosine';
 
 /** Mirrors cpp/training/trainer.h TrainerOptions. */
 export interface TrainerOptions {
-  /** of noise and timesteps; a safe integer or bigint below 2^64; default 0 */
+  /** seed of noise and timesteps; a safe integer or bigint below 2^64; default 0 */
   seed?: number | bigint;
-  /** at its peak */
+  /** peak learning rate */
   learningRate: number;
   /** default 'constant' */
   lrSchedule?: LearningRateCourse;
-  /** steps over which the rate rises; default 0 */
+  /** warm-up steps; default 0 */
   warmup?: number;
-  /** steps after which 'linear' and 'cosine' reach zero */
+  /** step at which 'linear' and 'cosine' reach zero */
   totalSteps?: number;
   /** AdamW: default 0.9, 0.999, 1e-8, 0.01 */
   beta1?: number;
   beta2?: number;
   epsilon?: number;
   weightDecay?: number;
-  /** gradients are scaled down to this global norm; absent: never */
+  /** maximum global gradient norm; absent: no clipping */
   maxGradientNorm?: number;
-  /** absent: no moving average */
+  /** decay of the moving average; absent: none */
   emaDecay?: number;
   /** gamma of the Min-SNR weights; absent: unweighted */
   minSnr?: number;
   /** timesteps [begin, end); default all of the schedule */
   tBegin?: number;
   tEnd?: number;
-  /** but for this fraction of them, drawn from the whole schedule; default 0 */
+  /** fraction of timesteps drawn from the whole schedule instead; default 0 */
   wideFraction?: number;
   /** gradient checkpointing: less memory, a third more time; the same gradients */
   checkpointing?: boolean;
-  /** train low-rank updates alpha / rank B A of the attention's projections alone; weights and averages are then of A and B */
+  /** train only LoRA updates alpha / rank B A of the attention projections; weights and averages are then those of A and B */
   lora?: { rank: number; alpha: number };
 }
 
-/** A part of a step's batch: B images as the UNet denoises them. */
+/** One batch of a training step: B images as inputs of the UNet. */
 export interface TrainingBatch {
   /** F32 [B, C, h, w]: latents, or pixels (folded where the model folds) */
   x0: Tensor;
   /** [B] rows of the trainer's conditions */
   conditions: number[];
-  /** replay, instead of what the trainer draws: F32 [B, C, h, w] and [B] */
+  /** replay: noise F32 [B, C, h, w] and timesteps [B] to use instead of drawing them */
   noise?: Tensor;
   timesteps?: number[];
 }
 
-/** What a UNet in training is asked for: B inputs. */
+/** Inputs of a prediction with the UNet in training. */
 export interface PredictionInput {
   /** F32 [B, C, h, w] in the UNet's layout */
   x: Tensor;
@@ -397,14 +397,14 @@ export interface PredictionInput {
 }
 
 export interface TrainingStep {
-  /** steps done, this one included */
+  /** finished steps, including this one */
   step: number;
   /** mean over the step's batch */
   loss: number;
-  /** of all parameters together, before clipping */
+  /** norm over all parameters, before clipping */
   gradientNorm: number;
   learningRate: number;
-  /** fp16: gradients overflowed, nothing was changed but the loss scale */
+  /** fp16: gradients overflowed, and only the loss scale was changed */
   skipped: boolean;
 }
 

@@ -7,14 +7,14 @@ import type { CallOptions, Tensor } from '../engine/types.js';
 import { nearest } from '../util/nearest.js';
 import type { ModelFolder } from './folder.js';
 
-/** Prompts a pass of the text encoder. */
+/** Prompts per forward pass of the text encoder. */
 const TEXT_BATCH = 32;
 
 /**
  * Prepares one condition for each entry, in order; the engine must have the model loaded.
  *
- * @param prompts prompts of a text model; label names of a class model, whose null class is '' or null
- * @throws INVALID_ARGUMENT for a label the class model does not know
+ * @param prompts prompts for a text model; label names for a class model, with '' or null for the null class
+ * @throws INVALID_ARGUMENT for a label that the class model does not know
  */
 export async function prepareConditions(
   engine: Engine,

@@ -20,7 +20,7 @@ import { Tokenizer } from './tokenizer.js';
 import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
 
 export interface OpenOptions {
-  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors; parts without it are read as if none was named */
+  /** weight variant to read: 'fp16' for diffusion_pytorch_model.fp16.safetensors. Components without it use their default weights */
   variant?: string;
 }
 
@@ -47,7 +47,7 @@ export async function variantForEach(
 export interface ModelFolder {
   /** absolute */
   path: string;
-  /** the variant of weights that was asked for */
+  /** the weight variant that was requested */
   variant?: string;
   /** latent: the UNet denoises a VAE's latents; pixel: the image itself */
   kind: 'latent' | 'pixel';
@@ -55,25 +55,25 @@ export interface ModelFolder {
   conditioning: 'text' | 'class';
   /** what Engine.loadModel takes */
   source: ModelSource;
-  /** class models: names in id order, without the null class (whose id is their number) */
+  /** class models: names in the order of ids, without the null class, which is the last id */
   labels?: string[];
   /** text models */
   tokenizer?: Tokenizer;
   /** default short side in pixels */
   sampleSize: number;
-  /** where that comes from: 'default' where neither the UNet nor the VAE says it */
+  /** where that size comes from: 'default' if neither the UNet nor the VAE has one */
   sampleSizeOf: 'unet' | 'vae' | 'default';
-  /** pixels a latent cell; 1 without a VAE */
+  /** pixels per latent cell, in each direction; 1 without a VAE */
   vaeFactor: number;
-  /** pixels folded into channels, in each direction; 1 without */
+  /** pixels folded into channels, in each direction; 1 without folding */
   fold: number;
-  /** images are cut to multiples of it, in pixels; 1 cuts nothing */
+  /** images are cropped to multiples of it, in pixels; 1 crops nothing */
   sizeMultiple: number;
-  /** how the model's own scheduler spaces sampling steps ("leading", ...) */
+  /** timestep spacing of the model's scheduler ("leading", ...) */
   timestepSpacing: string;
-  /** sha256 over configurations, headers, sizes and sampled bytes of the weights; the folder's place does not matter */
+  /** sha256 over configs, headers, sizes and sampled bytes of the weights; independent of the folder's path */
   fingerprint: string;
-  /** what `inspect` shows; plain JSON */
+  /** summary for `inspect`; plain JSON */
   summary(): ModelSummary;
 }
 
@@ -92,7 +92,7 @@ export interface ModelSummary {
   labels?: string[];
   parts: Record<string, { parameters: number; dtypes: string[]; bytes: number; files: string[] }>;
   parameters: number;
-  /** of low-rank updates: the model they are added to */
+  /** of a LoRA: its base model */
   lora?: { base: string; scale: number };
   fingerprint: string;
 }
@@ -107,7 +107,7 @@ const COMPLETE = 'Give a complete diffusers model folder.';
 /**
  * Opens and checks a diffusers folder: SD 1.x and 2.x, pixel-space models with text or classes, folded pixels.
  *
- * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID if something is missing or does not fit together; MODEL_UNSUPPORTED for what diffmine does not compute;
+ * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID if something is missing or does not fit together; MODEL_UNSUPPORTED for unsupported models;
  *   WEIGHTS_INVALID for a damaged weights file
  */
 export async function openModel(location: string, options: OpenOptions = {}): Promise<ModelFolder> {

@@ -15,7 +15,7 @@ import {
 } from './added-tokens.js';
 import { isObject, readJsonObject } from './json.js';
 
-/** Tokens of a prompt, start and end included: CLIP's context length. */
+/** Tokens of a prompt, including start and end: CLIP's context length. */
 export const TOKENS = 77;
 
 const START = '<|startoftext|>';
@@ -102,7 +102,7 @@ export class Tokenizer {
     return fromInt64([texts.length, TOKENS], rows);
   }
 
-  /** Those of the texts that do not fit, in order: their ends are not seen by the model. */
+  /** The texts that do not fit, in order: the model does not see their ends. */
   truncated(texts: readonly string[]): string[] {
     return texts.filter((text) => this.ids(text).length > TOKENS);
   }

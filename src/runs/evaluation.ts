@@ -15,31 +15,31 @@ export const EVALUATION_FORMAT = 'diffmine-evaluation-2';
 export const EVALUATION_FILE = 'evaluation.json';
 export const GRID_FILE = 'maps.webp';
 
-/** P@k: the fraction of the first k patches that are on a typical element. */
+/** P@k: the fraction of the first k patches that hit a typical element. */
 export interface PrecisionAt {
   k: number;
-  /** the center is in a box of such an element, or IoU with one is above 0.1 */
+  /** by center in a box of such an element, or IoU with one above 0.1 */
   hit: Figure;
-  /** the center is */
+  /** by center only */
   centre: Figure;
 }
 
-/** What is asked of maps. */
+/** Figures of maps. */
 export interface PixelMetrics {
   averagePrecision: Figure;
-  /** average precision as a multiple of the fraction of typical pixels, which a map that knows nothing has */
+  /** average precision divided by the fraction of typical pixels, which is the average precision of a constant map */
   lift: number | null;
   /** fraction of the images with a typical element whose highest pixel is on one */
   pointing: Figure;
 }
 
 export interface Metrics extends PixelMetrics {
-  /** of the ranking by typicality, and of random patches as its control */
+  /** of the ranking by typicality, and of random patches as a control */
   top: PrecisionAt[];
   random: PrecisionAt[];
 }
 
-/** Mean typicality of pixels in boxes of what is typical of the label, in boxes of what is typical of others only, and elsewhere. */
+/** Mean typicality of pixels in boxes typical of the label, in boxes typical of other labels only, and elsewhere. */
 export interface RegionTypicality {
   own: number | null;
   others: number | null;
@@ -51,14 +51,14 @@ export interface LabelEvaluation extends Metrics {
   images: number;
   /** boxes of elements typical of the label in its own images */
   boxes: number;
-  /** fraction of pixels in such boxes: the average precision of a map that knows nothing */
+  /** fraction of pixels in such boxes: the average precision of a constant map */
   fraction: number | null;
   typicality: RegionTypicality;
   /** patches in the ranking; P@k is over fewer than k if it is shorter */
   patches: number;
 }
 
-/** An element, in the images of the label that it is typical of. */
+/** A kind of element, in the images of the label that it is typical of. */
 export interface KindEvaluation {
   label: string;
   kind: string;
@@ -67,13 +67,13 @@ export interface KindEvaluation {
   /** fraction of its boxes that a patch of the whole ranking hits, and of its first 50 */
   recall: number | null;
   recall50: number | null;
-  /** of the first 50 patches, those that hit such a box */
+  /** number of the first 50 patches that hit such a box */
   patches50: number | null;
   /** mean typicality of the pixels in its boxes */
   typicality: number | null;
 }
 
-/** The same figures of something that ought not to do as well. Labels in the evaluation's order. */
+/** The same figures for a control. Labels in the evaluation's order. */
 export interface Control<Figures> {
   mean: Figures;
   labels: (Figures & { label: string })[];
@@ -94,9 +94,9 @@ export interface EvaluateSummary {
   run: string;
   /** what the run's labels were compared with: `null`, `others` or a label */
   against: string;
-  /** whether the run had random weights */
+  /** whether the run has random weights */
   untrained: boolean;
-  /** `used`: of images of the run; of these, how many were turned, clipped, or cover nothing */
+  /** `used`: boxes of images in the run; of these, how many were rotated, clipped, or cover no pixel */
   boxes: { path: string; rows: number; used: number } & MarkCounts;
   options: { smooth: number; bootstrap: number; seed: number; typicalColumn: string | null };
   /** over the labels that have the figure; `share` of typical pixels and typicality likewise; lift: of the means */
@@ -104,12 +104,12 @@ export interface EvaluateSummary {
   labels: LabelEvaluation[];
   kinds: KindEvaluation[];
   controls: {
-    /** colors alone, without a model; null if images cannot be read, or it was not wanted */
+    /** the color baseline; null if images cannot be read, or it is disabled */
     color: Control<PixelMetrics> | null;
-    /** another run; `untrained`: of random weights */
+    /** another run; `untrained`: with random weights */
     run: (Control<Metrics> & { path: string; untrained: boolean }) | null;
   };
-  /** null without maps, or images to be read */
+  /** null without maps, or if images cannot be read */
   grid: MapGrid | null;
   /** what could not be computed, and why */
   notes: string[];

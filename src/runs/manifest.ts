@@ -9,12 +9,12 @@ import { either, flag, list, members, nullable, oneOf, optional, text, whole, ty
 export const RUN_FORMAT = 'diffmine-run-3';
 export { MANIFEST } from './sharded.js';
 
-/** Every option that changes results. What does not (workers, which shards, progress) is not here. */
+/** All options that change results. Others (workers, --shard, progress) are not recorded. */
 export interface RunOptions {
-  /** the prompt's template, with {label}; null for class models */
+  /** prompt template with {label}; null for class models */
   prompt: string | null;
   nullPrompt: string | null;
-  /** the short side of the scored image in pixels; 'source' keeps the image's own */
+  /** short side of the scored image in pixels; 'source' keeps the size of the image */
   size: number | 'source';
   sizeRule: 'floor' | 'ceil';
   /** pixels of the scored image */
@@ -38,21 +38,21 @@ export interface RunOptions {
   maps: boolean;
   /** images per shard */
   shardSize: number;
-  /** sha256 of the replayed noises' file */
+  /** sha256 of the replay file */
   replay: string | null;
-  /** there where the UNet's weights were random ones of `seed` instead of the model's: a control */
+  /** present if the UNet's weights were random, drawn with `seed`: a control */
   untrained?: true;
-  /** there where the dataset's fingerprint is also over the content of every file */
+  /** present if the dataset's fingerprint includes the content of every file */
   checksum?: true;
-  /** there where each process found the fastest convolutions for itself: results differ between processes by rounding */
+  /** present if cuDNN's benchmark mode was on: results of different processes may differ in rounding */
   tune?: true;
-  /** there where the run is of heat maps: labels an image is mapped under, its own, all, or those named; `patch` and `perImage` are then 0, maps F32 */
+  /** present in runs of localize: the labels that images are mapped under (own, all, or a list); `patch` and `perImage` are then 0, maps F32 */
   localize?: 'own' | 'all' | string[];
 }
 
 export interface ManifestModel {
   path: string;
-  /** the variant of weights that was asked for */
+  /** the weight variant that was requested */
   variant?: string;
   fingerprint: string;
   kind: 'latent' | 'pixel';
@@ -66,12 +66,12 @@ export interface ManifestDataset extends DatasetSource {
   fingerprint: string;
   /** images of the run */
   images: number;
-  /** entries that were no images of a label; a folder counts once */
+  /** ignored entries; a folder counts once */
   ignored: number;
   /** the same by reason; absent in runs of versions that did not know it */
   ignoredBy?: Ignored;
   labels: string[];
-  /** further columns of the dataset's table, carried into the images table */
+  /** other columns of the dataset's table, copied to the images table */
   columns: string[];
   /** the known layout it was read as; absent: label folders, or a table */
   layout?: LayoutName;
@@ -86,11 +86,11 @@ export interface Manifest {
   model: ManifestModel;
   dataset: ManifestDataset;
   options: RunOptions;
-  /** the preset the options were taken from, if any */
+  /** the preset that options were taken from, if any */
   preset: string | null;
-  /** where the replayed noises are */
+  /** path of the replay file */
   replayFile: string | null;
-  /** labels images are scored under, in order: all, less the one they are compared with */
+  /** labels that images are scored under, in order: all except that of --against LABEL */
   conditions: string[];
   index: ListRecord;
   shards: number;

@@ -18,7 +18,7 @@ import { MANIFEST, type Skipped } from './sharded.js';
 
 export const TRANSLATION_FORMAT = 'diffmine-translation-3';
 export const PAGE = 'index.html';
-/** What stands beside the label folders. */
+/** Entries beside the label folders. */
 export const OWN_NAMES = [MANIFEST, PAGE, 'shards', 'locks', 'page.js', 'skipped.jsonl', 'quality.json'] as const;
 const SOURCE = 'source';
 const RECONSTRUCTION = 'reconstruction';
@@ -28,13 +28,13 @@ const IMAGE = /\.(png|jpe?g|webp)$/i;
 export interface Sequence {
   /** LABEL/NAME: its folder, relative, forward slashes */
   key: string;
-  /** the image's path in the dataset it came from; of a folder without a manifest its key */
+  /** the image's path in the source dataset; without a manifest, its key */
   image: string;
   label: string;
   /** absolute */
   source: string;
   reconstruction?: string;
-  /** absolute, by target label; never the source's own */
+  /** absolute, by target label; without the source's own label */
   images: Record<string, string>;
   /** the upright image in the dataset, and the size all of it was shrunk to, of which `source` is the upper left part; unknown without a manifest */
   origin?: Size & { resized: Size };
@@ -45,7 +45,7 @@ export interface Parallel {
   path: string;
   /** of sources and targets, sorted by code point */
   labels: string[];
-  /** sorted by key, by code point; of a translation that is under way the finished ones */
+  /** sorted by key, by code point; of an unfinished translation, only the finished ones */
   sequences: Sequence[];
   /** sha256 over (key, file name, bytes) of every image */
   fingerprint: string;

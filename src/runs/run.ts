@@ -19,20 +19,20 @@ export interface ShardRecord {
   /** images scored */
   images: number;
   skipped: number;
-  /** UNet inputs per forward pass: the manifest's, or less after an out-of-memory retry */
+  /** UNet inputs per forward pass: the manifest's, or fewer after running out of memory */
   batch: number;
   notes: string[];
 }
 
 const SHARD_RECORD = members({ id: whole(0), images: whole(0), skipped: whole(0), batch: whole(1), notes: list(text) });
 
-/** Which mined patches to read. */
+/** Selects mined patches. */
 export interface PatchQuery {
-  /** the label that patches were scored under; default: all, in the manifest's order */
+  /** label that patches were scored under; default: all, in the manifest's order */
   label?: string;
   /** default: all three */
   list?: ListName;
-  /** patches of each label and list, best first; default: all */
+  /** maximum number of patches per label and list, best first; default: all */
   limit?: number;
 }
 
@@ -47,7 +47,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   }
 
   /**
-   * Begins a run in `path`, or resumes the one that is there if it is the same run. Several processes may do so at once.
+   * Begins a run in `path`, or resumes the one that is there if it is the same run. Several processes can do this at once.
    *
    * @param images of the run, in order
    * @throws RUN_MISMATCH if another run, or anything else, is in the folder
@@ -63,7 +63,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return (await this.shardRows(shard)).map((row) => listedImage(row, columns));
   }
 
-  /** Places in the list of these images, by imageKey; one that is not in it is left out. */
+  /** Index of each of these images in the list, by imageKey; unknown images are left out. */
   async placesOf(images: Iterable<{ path: string; label: string }>): Promise<Map<string, number>> {
     const wanted = [...images];
     const names = new Set(wanted.map(({ path }) => path));
@@ -125,7 +125,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   }
 
   /**
-   * The scored images under each of their labels, shard by shard, of finished shards; one shard's rows are in memory at a time.
+   * The scored images of finished shards, one row per image and label; one shard is in memory at a time.
    *
    * @throws INVALID_ARGUMENT for a label that the run does not have; RUN_INVALID for a damaged shard
    */
@@ -172,7 +172,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   }
 }
 
-/** An image among those of its run: the same file may stand under two labels. */
+/** Key of an image in its run: the same file may have two labels. */
 export function imageKey(image: { path: string; label: string }): string {
   return JSON.stringify([image.label, image.path]);
 }

@@ -1,5 +1,5 @@
-// Consistent changes (section 5.1 of the paper): what is typical of each label it is shown under, in all translations of an image at once; grouped
-// by how it looks under every label. Scored shard by shard into a run folder that can be resumed, then grouped, then shown.
+// Consistent changes (section 5.1 of the paper): places that are typical in all translations of an image at once, grouped by their appearance under
+// every label. Scores shard by shard into a run directory that can be resumed, then groups the places, then writes the page.
 import { DiffmineError } from '../../util/errors.js';
 import { Engine } from '../../engine/index.js';
 import { runPipeline } from '../../pipeline/pipeline.js';
@@ -10,8 +10,8 @@ import { open, type CotypicalityStage } from './stage.js';
 import type { Hooks } from '../../util/hooks.js';
 
 /**
- * Finds places of a parallel dataset that are typical under every label, and groups them; resumes where an earlier call with the same options
- * stopped. Several calls may work on one folder at once.
+ * Finds places of a parallel dataset that are typical under all labels, and groups them. Resumes an earlier call with the same options.
+ * Several calls can work on one folder at once.
  *
  * @throws RUN_MISMATCH if the folder holds another run; before work begins INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
  * DEVICE_UNAVAILABLE; IMAGE_UNREADABLE if no sequence can be scored; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the sequence

@@ -36,7 +36,7 @@ import { drawGrid } from './grid.js';
 import type { Hooks } from '../../util/hooks.js';
 
 /**
- * Evaluates a run and keeps what it found in RUN/evaluate, instead of an earlier evaluation; a report that is there shows it from then on.
+ * Evaluates a run, writes the results to RUN/evaluate (replacing an earlier evaluation), and adds them to an existing report.
  *
  * @throws DATASET_INVALID for boxes that cannot be read, do not fit the images of the run or meet none of them; RUN_INVALID for a run that is not finished, or has neither maps nor
  *   rankings; RUN_MISMATCH for a control of other images; INVALID_ARGUMENT; CANCELLED

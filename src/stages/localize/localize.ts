@@ -23,8 +23,8 @@ import type { Hooks } from '../../util/hooks.js';
 const UNTRAINED = 'untrained';
 
 /**
- * Maps the images of a dataset under their labels into a run folder, and writes RUN/localize: overlays, a page, and figures where boxes are given. Goes
- * on where an earlier call with the same options, model and data stopped; the baseline's maps are a run of their own in RUN/baseline.
+ * Computes maps of a dataset's images under their labels in a run directory, and writes RUN/localize: overlays, a page, and figures if boxes are given.
+ * Resumes an earlier call with the same options, model and data. The maps of the baseline are a separate run in RUN/baseline.
  *
  * @throws before work begins INVALID_ARGUMENT, DATASET_INVALID (also for boxes that meet no image), MODEL_*, DEVICE_UNAVAILABLE; RUN_MISMATCH if the
  *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the image; IO

@@ -37,7 +37,7 @@ export interface SampleSummary {
   options: SampleSettings;
   /** in the grid's order */
   labels: { label: string; folder: string; images: number }[];
-  /** images made now, and found made before */
+  /** images sampled now, and images that existed before */
   made: number;
   kept: number;
   batch: number | null;
@@ -52,9 +52,8 @@ interface Item {
 }
 
 /**
- * Makes images under each label, DIR/LABEL/00000.png and so on; images of the same request that are there already are kept. Image i of a
- * label follows from model, options and i, whatever else is made with it (batch sizes change no more than the rounding), and starts from the same
- * noise under every label.
+ * Samples images of each label, DIR/LABEL/00000.png and so on; existing images of the same request are kept. Image i of a label
+ * depends only on model, options and i (the batch changes only the rounding), and starts from the same noise for every label.
  *
  * @throws RUN_MISMATCH if the folder holds another request's images; before work begins, INVALID_ARGUMENT, MODEL_*, DEVICE_UNAVAILABLE;
  * CANCELLED after hooks.signal (finished images are kept); NUMERICS, OUT_OF_MEMORY, IO

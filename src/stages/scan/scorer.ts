@@ -8,7 +8,7 @@ import { chooseDevice } from '../../runs/device.js';
 import { imageKey } from '../../runs/fingerprint.js';
 import type { ScanOptions } from './options.js';
 
-/** Options of a scan that decide the numbers of one image, with the same defaults; `batch` is 8 by default. */
+/** Options of a scan that affect the scores of one image, with the same defaults, except that `batch` is 8. */
 export type ScorerOptions = Pick<
   ScanOptions,
   | 'model'
@@ -32,7 +32,7 @@ export type ScorerOptions = Pick<
 export interface ScoreOptions {
   /** the label to score under: typicality is the loss without it minus the loss with it */
   label: string;
-  /** the image's name in a dataset: the random patches of a scan depend on it; default: the file as given */
+  /** name of the image in a dataset, which the random patches depend on; default: the given path */
   name?: string;
   signal?: AbortSignal;
 }
@@ -55,7 +55,7 @@ export interface ImageScore {
   map: { values: Float32Array; width: number; height: number };
   /** non-overlapping patches of highest typicality, best first */
   patches: ImagePatch[];
-  /** those of lowest typicality, lowest first, and random ones: controls */
+  /** patches of lowest typicality, lowest first, and random ones, as a control */
   bottom: ImagePatch[];
   random: ImagePatch[];
 }
@@ -111,7 +111,7 @@ export class Scorer {
   /**
    * Scores an image file under a label. Calls may overlap; the engine runs them in order.
    *
-   * @throws IMAGE_UNREADABLE; INVALID_ARGUMENT where a class model does not know the label; NUMERICS; CANCELLED
+   * @throws IMAGE_UNREADABLE; INVALID_ARGUMENT if a class model does not know the label; NUMERICS; CANCELLED
    */
   async score(file: string, { label, name = file, signal }: ScoreOptions): Promise<ImageScore> {
     const { sizes, scoring } = this.settings;
@@ -151,7 +151,7 @@ export class Scorer {
     };
   }
 
-  /** Frees the model once calls that are under way have ended. */
+  /** Waits for running calls, then frees the model. */
   async close(): Promise<void> {
     await this.engine.dispose();
   }

@@ -34,8 +34,8 @@ const BROAD = 640;
 const SPEED_STEPS = 200;
 
 /**
- * Writes train-report.html into a training's folder, from its train.json and metrics.jsonl, instead of an earlier one. At any time: also while the
- * training runs, or after it was killed. At most about 2000 points of a curve are drawn, extremes among them.
+ * Writes train-report.html into the folder of a training, from its train.json and metrics.jsonl. Works at any time, also while the training runs or
+ * after it was killed. Curves are drawn with at most about 2000 points, which include the extremes.
  *
  * @returns the page's path
  * @throws RUN_INVALID for a folder that is not a training's
@@ -167,7 +167,7 @@ function lede({ model, dataset }: TrainRecord): string {
   return `${from} on ${count(images, 'image')} of ${count(dataset.labels.length, 'label')}, conditioned on ${by}.${model.parameters > 0 ? ` ${large(model.parameters)} parameters${fraction}.` : ''}`;
 }
 
-/** Steps a second over the latest steps. A part that was resumed continues the clock. */
+/** Steps per second over the latest steps. A resumed training continues the clock. */
 function speed({ steps, values }: Series): number | undefined {
   const last = steps.length - 1;
   const first = Math.max(0, last - SPEED_STEPS);

@@ -32,13 +32,13 @@ const TIMESTEPS = [0.1, 0.7] as const;
 export interface QualityOptions {
   /** where the model is now; default: the translation's */
   model?: string;
-  /** its variant of weights; default: the translation's */
+  /** weight variant; default: the translation's */
   variant?: string;
-  /** what is known to be in the images: any file that boxes come in (src/data/boxes) */
+  /** boxes of known elements, in any supported format (src/data/boxes) */
   boxes?: string;
-  /** draws of noise and timestep; default 16 */
+  /** noise and timestep samples per image; default 16 */
   samples?: number;
-  /** the part of the schedule they come from; default [0.1, 0.7] */
+  /** range of timesteps, as fractions of the schedule; default [0.1, 0.7] */
   tRange?: readonly [number, number];
   device?: string;
   threads?: number;

@@ -7,8 +7,8 @@ import { open } from './stage.js';
 import type { Hooks } from '../../util/hooks.js';
 
 /**
- * Translates the images of a dataset and writes a parallel dataset (parallel.ts), with a page to look at; resumes where an earlier call with the same
- * options, model and data stopped, also one that was killed. Several calls may work on one folder at once, each on its own shards.
+ * Translates the images of a dataset and writes a parallel dataset (parallel.ts) with a page. Resumes an earlier call with the same options, model and
+ * data, even if it was killed. Several calls can work on one folder at once, each on its own shards.
  *
  * @throws RUN_MISMATCH if the folder holds another translation; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
  * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the image

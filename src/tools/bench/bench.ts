@@ -24,11 +24,11 @@ import { timeTrainingApart, type TrainingBench, type TrainingTask } from './trai
 export interface BenchOptions extends CellOptions {
   /** 'synthetic:sd15' (or demo, tiny), or a model folder */
   model: string;
-  /** of the model folders: weights to read where a part has them, such as 'fp16' */
+  /** weight variant of the model folders, such as 'fp16' */
   variant?: string;
   /** a Python with torch and diffusers to compare with, in the same run */
   diffusers?: string;
-  /** time the peer compiled, too: a mode of torch.compile */
+  /** also time diffusers compiled, in this mode of torch.compile */
   diffusersCompile?: string;
   /** to time the training of: sizes of src/stages/train/sizes.ts, and 'model' for that of `model`; batch and checkpointing as in TrainingTask */
   training?: { what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>;
@@ -36,7 +36,7 @@ export interface BenchOptions extends CellOptions {
   pipeline?: { model: string; dataset: string; samples?: number };
   /** time the reference's loop over the pipeline's images too; needs `peer` and `pipeline`. `top`: patches per label whose features are taken; `precision`: its own, where that is not ours */
   reference?: { top: number; dtype?: Dtype };
-  /** what the result will be compared with: refused at once if it cannot be */
+  /** baseline to compare with; an incomparable one is refused before anything is measured */
   baseline?: BenchReport;
 }
 

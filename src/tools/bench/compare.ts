@@ -12,20 +12,20 @@ export type Verdict = 'ok' | 'faster' | 'regression' | 'lost' | 'missing' | 'new
 
 export interface Comparison {
   cell: string;
-  /** pass: the UNet alone; scan: images as a scan scores them */
+  /** pass: the UNet only; scan: images scored as in a scan */
   what: 'pass' | 'scan';
   before?: Spread;
   now?: Spread;
-  /** now over before, of the medians: below 1 is slower */
+  /** ratio of the medians, now / before: below 1 is slower */
   ratio?: number;
   verdict: Verdict;
-  /** the range of one of the two is wider than the tolerance to both sides: the verdict may be chance */
+  /** the range of one of the two is wider than the tolerance on both sides: the verdict is uncertain */
   noisy: boolean;
 }
 
 export interface CompareReport {
   baseline: { version: string; created: string; processor: string };
-  /** share of the baseline that may be lost */
+  /** allowed loss as a fraction of the baseline */
   tolerance: number;
   comparisons: Comparison[];
   warnings: string[];
@@ -33,7 +33,7 @@ export interface CompareReport {
   passed: boolean;
 }
 
-/** The same card whose own rate moved by more than this share is told: half of every share is that rate. */
+/** A change of the machine's matmul rate by more than this fraction causes a warning, because utilization depends on that rate. */
 const OTHER_RATE = 0.1;
 
 const kind = (device: string): string => device.replace(/:.*/, '');
@@ -79,9 +79,9 @@ export function checkComparable(baseline: BenchReport, now: Planned): void {
 }
 
 /**
- * Holds a report against a baseline.
+ * Compares a report with a baseline.
  *
- * @param tolerance share of the baseline's median that may be lost: 0.05 for 5 %
+ * @param tolerance allowed loss as a fraction of the baseline's median: 0.05 for 5 %
  * @throws INVALID_ARGUMENT if checkComparable does
  */
 export function compare(baseline: BenchReport, now: BenchReport, tolerance: number): CompareReport {

@@ -9,13 +9,13 @@ export interface CellOptions {
   latents: number[];
   /** UNet calls per forward pass */
   batches: number[];
-  /** rounds that count */
+  /** measured rounds */
   repeats: number;
   threads?: number;
-  /** optimizations that are disabled in all that is measured */
+  /** optimizations that are disabled in all measurements */
   disable?: BenchOptimization[];
-  /** optimizations to measure one by one: those of them that mean something on the device, in the dtype */
+  /** optimizations to measure one by one; those that do not apply to the device and dtype are skipped */
   ablate?: BenchOptimization[];
-  /** scoring calls and the other stages too; default true */
+  /** also time scoring calls and the other stages; default true */
   stages?: boolean;
 }

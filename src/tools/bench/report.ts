@@ -12,10 +12,10 @@ import type { TrainingBench } from './training.js';
 
 export const BENCH_FORMAT = 'diffmine-bench-5';
 
-/** Draws of noise and timestep that rates of images are counted at: the paper's. */
+/** Samples per image for rates of images and patches: the paper's N. */
 export const SAMPLES = 100;
 
-/** What a stage's time is counted by. */
+/** The unit that a stage's time is given per. */
 export type Unit = 'image' | 'unetCall' | 'label';
 
 export interface StageBench {
@@ -23,23 +23,23 @@ export interface StageBench {
   per: Unit;
 }
 
-/** One passes' time of a peer. */
+/** Times of diffusers' forward pass. */
 export interface DiffusersBench {
   mode: string;
   seconds?: Spread;
-  /** of its first pass, compilation included */
+  /** of the first forward pass, including compilation */
   firstSeconds?: number;
-  /** its median over ours: above 1 we are faster */
+  /** its median divided by diffmine's: above 1, diffmine is faster */
   ratio?: number;
   /** why it was not measured */
   skipped?: string;
 }
 
-/** What one optimization is worth: forward passes, and scoring calls, in turn with an engine that has it disabled. */
+/** Speedup of one optimization: forward passes and scoring calls, alternating with an engine that has it disabled. */
 export interface Ablation {
-  /** none: the control, an engine with none disabled; how far it is from 1 is the noise of the method */
+  /** `none` is the control, an engine with nothing disabled: its distance from 1 is the noise of the method */
   optimization: BenchOptimization | 'none';
-  /** of a forward pass, of a scoring call: seconds without over seconds with, by round; above 1 the optimization pays */
+  /** seconds without the optimization divided by seconds with it, of a forward pass and of a scoring call; above 1, it helps */
   pass?: Spread;
   scan?: Spread;
   /** why it was not measured */
@@ -52,28 +52,28 @@ export interface ScanBench {
   seconds: Spread;
   images: number;
   samples: number;
-  /** counted at N = 100 from a call's time: what an image takes once, and N times what its UNet calls take */
+  /** at N = 100, computed from a call's time: the fixed cost of an image plus N times the cost of its UNet calls */
   imagesPerSecond: number;
   patchesPerSecond: number;
   /** at N = 100 */
   secondsPerBillionPatches: number;
-  /** of the matrix-product rate of the same round, all that is not the UNet's arithmetic counted as loss */
+  /** fraction of the matmul rate of the same round; everything except the UNet's arithmetic counts as loss */
   utilization: Spread;
 }
 
 export interface Measured {
   /** of one forward pass of the UNet: label and null of batch / 2 inputs */
   seconds: Spread;
-  /** of the very first one: what tuning and the building of graphs cost */
+  /** of the first one, including the cost of benchmark mode and graphs */
   firstSeconds: number;
   unetCallsPerSecond: number;
   /** operations per second */
   flops: number;
-  /** the machine's own, in this cell's precision, of the same rounds */
+  /** the machine's matmul rate in this cell's dtype, in the same rounds */
   matmul: Spread;
   /** bytes per second read and written by a copy */
   copy: Spread;
-  /** of each round's matrix-product rate */
+  /** fraction of the matmul rate of each round */
   utilization: Spread;
   /** bytes: of the process on a CPU, of the allocator on a GPU; cells are measured from the smallest */
   peakMemory: number;
@@ -84,7 +84,7 @@ export interface Measured {
   ablations?: Ablation[];
 }
 
-/** Precision x size x batch. */
+/** One combination of dtype, size and batch. */
 export interface Cell {
   dtype: Dtype;
   /** of the UNet: channels, height, width */
@@ -102,12 +102,12 @@ export interface Cell {
   skipped?: string;
 }
 
-/** How long an engine takes to its first result. */
+/** Time from the start of an engine to its first result. */
 export interface Start {
   dtype: Dtype;
-  /** weights read or made, moved, packed */
+  /** reading or creating the weights, moving and packing them */
   loadSeconds: number;
-  /** from scratch to the first pass's result, loading included */
+  /** until the result of the first forward pass, including loading */
   firstResultSeconds: number;
 }
 
