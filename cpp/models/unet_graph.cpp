@@ -61,10 +61,11 @@ struct UNetGraphs::Capture {
 struct UNetGraphs::State {
   explicit State(const at::Device& device)
       : side(c10::cuda::getStreamFromPool(false, device.index())), pool(at::cuda::graph_pool_handle()) {}
-  const c10::cuda::CUDAStream
-      side;  // capturing needs a stream that is not the default one; libraries keep one workspace for it
-  at::cuda::MempoolId_t
-      pool;  // shared: graphs run one after the other on one stream, and only their outputs must not overlap
+  // Capturing needs a stream other than the default one; libraries keep one workspace for it.
+  const c10::cuda::CUDAStream side;
+  // Shared: graphs run one after the other on one stream, and only their outputs must not overlap. The type's namespace
+  // differs between LibTorch versions.
+  decltype(at::cuda::graph_pool_handle()) pool;
   bool failed = false;
 };
 
