@@ -94,7 +94,7 @@ export function checkLabels(
   if (unknown.length > 0)
     throw new DiffmineError(
       'DATASET_INVALID',
-      `The model knows no label ${listed(unknown)} of ${what}.`,
+      `The model does not have the label${unknown.length === 1 ? '' : 's'} ${listed(unknown)} of ${what}.`,
       knownLabels(model.labels ?? []),
     );
 }

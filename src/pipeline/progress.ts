@@ -85,7 +85,7 @@ export class Meter implements Counter {
   }
 
   /**
-   * Runs the work that this counts. Where it is cancelled, the error says what is kept and what will be done again.
+   * Runs the work that this counts. Where it is cancelled, the error says what is kept and what will be repeated.
    *
    * @param noun of what is counted: 'image'
    */
@@ -97,7 +97,7 @@ export class Meter implements Counter {
       const begun = this.images.done - this.finished;
       const again =
         begun > 0
-          ? ` ${begun} ${begun === 1 ? `${noun} of an unfinished shard will be done again` : `${noun}s of unfinished shards will be done again`}.`
+          ? ` ${begun} ${begun === 1 ? `${noun} of an unfinished shard will be repeated` : `${noun}s of unfinished shards will be repeated`}.`
           : '';
       throw new DiffmineError(
         'CANCELLED',

@@ -128,7 +128,7 @@ beforeAll(async () => {
     expect(ran.code).toBe(130);
     const { step } = record(out) as { step: number };
     expect(ran.stderr).toContain(`Kept: the checkpoint of step ${step} of `);
-    expect(ran.stderr).toContain('no step will be done again. The same command with --resume');
+    expect(ran.stderr).toContain('no step will be repeated. The same command with --resume');
     expect(existsSync(path.join(out, 'checkpoints', `step-${String(step).padStart(8, '0')}.safetensors`))).toBe(true);
     expect(await cli(command(out, '--resume'))).toMatchObject({ code: 0 });
     expect(losses(out)).toEqual(losses(whole));

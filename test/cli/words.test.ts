@@ -49,6 +49,19 @@ const WORDS: [RegExp, string][] = [
   [/\bat hand\b/i, 'current, available'],
   [/\bcourse of\b/i, 'schedule'],
   [/\bthe like\b|\blikewise told\b/i, 'plain words'],
+  [/\b(is|are|as) no (multiple|regular|RGB|low-rank|JSON|whole)\b/i, 'is not a'],
+  [/\b(of|in|with) one (size|shape)\b/i, 'of the same size, shape'],
+  [/\bmatrix[- ]products?\b/i, 'matmul'],
+  [/\bless the \w+'s own\b|\bwhat (it|they) (is|are) of\b|\bgiven by (its )?place\b/i, 'plain words'],
+  [/\bof no (more|other) use\b|\bof use no more\b/i, 'no longer used'],
+  [/\b(knows?|says?) nothing\b|\bnothing says\b/i, 'does not know, is missing'],
+  [/\bknows? no \w+/i, 'does not have'],
+  [/\bmeans? (nothing|something)\b/i, 'has no effect, applies to'],
+  [/\bleads? nowhere\b|\blinks? to nothing\b/i, 'dangling link'],
+  [/\bdealt out\b|\bfor want of\b|\bcarried along\b|\bthat is none\b/i, 'plain words'],
+  [/\bcan(not)? be told from\b|\bsay(s)? different things\b/i, 'plain words'],
+  [/\b(is|are|be) done again\b/i, 'repeated'],
+  [/\b(is|are) of (an? |the )?(images?|labels?|run)\b/i, 'belongs to, is for'],
 ];
 
 /** Code, links and quoted names are left out of pages: they are spelled as the code spells them. */

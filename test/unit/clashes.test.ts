@@ -173,7 +173,7 @@ describe('labels are compared after NFC', () => {
       expect.stringMatching(/are one class to this model: they differ only in Unicode normalization/),
     ]);
     await expect(scanOf({ dataset: dataset('Koln'), model })).rejects.toEqual(
-      error('DATASET_INVALID', /knows no label "Koln" of the dataset/, /'Köln'/),
+      error('DATASET_INVALID', /does not have the label "Koln" of the dataset/, /'Köln'/),
     );
     // A model may have both: then each is the one that is written.
     expect(int64Numbers(classIds(await openModel(classModel(NFC, NFD, 'c')), [NFD, NFC]))).toEqual([1, 0]);

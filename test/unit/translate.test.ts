@@ -590,7 +590,7 @@ describe('a translation', () => {
     mkdirSync(at('strange', 'dog'), { recursive: true });
     cpSync(at('data', 'class0', 'a.png'), at('strange', 'dog', 'a.png'));
     await expect(translate({ ...base, dataset: at('strange'), to: ['class0'], out: at('never') })).rejects.toThrow(
-      failure('DATASET_INVALID', 'knows no label "dog"'),
+      failure('DATASET_INVALID', 'does not have the label "dog"'),
     );
     const text = { ...base, model: path.join(GOLDEN, 'tiny-sd15'), out: at('never') };
     await expect(translate({ ...text, prompt: 'A car.' })).rejects.toThrow(

@@ -83,7 +83,7 @@ export function readFrame(frame: Size, upright: Size, orientation: number): Read
 export const fits = ({ x, y, width, height }: Box, size: Size): boolean =>
   x >= -1 && y >= -1 && x + width <= size.width + 1 && y + height <= size.height + 1;
 
-/** The error for a frame that is not its image's. @param what begins the sentence, such as "The boxes are of an image of" */
+/** The error for a frame that is not its image's. @param what begins the sentence, such as "The boxes belong to an image of" */
 export function otherFrame(what: string, frame: Size, upright: Size, image?: string): DiffmineError {
   const turned = misses(frame, swapped(upright)) !== undefined;
   return new DiffmineError(

@@ -216,7 +216,7 @@ async function readFrames<Mark extends Marked>(
       const frame = frameOn(drawnOn, given, source, orientation ?? 1, mark.mask === undefined);
       if (frame === null)
         throw otherFrame(
-          mark.mask === undefined ? 'The boxes are of an image of' : `The mask '${mark.mask}' has`,
+          mark.mask === undefined ? 'The boxes belong to an image of' : `The mask '${mark.mask}' has`,
           given as Size,
           source,
           image,

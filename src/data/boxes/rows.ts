@@ -63,7 +63,7 @@ export function inSource<B extends Box & { frame?: Size; image?: string }>(box: 
   const { frame } = box;
   if (!frame) return box;
   const reading = readFrame(frame, source, orientation);
-  if (reading === undefined) throw otherFrame('The boxes are of an image of', frame, source, box.image);
+  if (reading === undefined) throw otherFrame('The boxes belong to an image of', frame, source, box.image);
   return scaleInto(box, frame, source, reading === 'stored' ? orientation : 1);
 }
 

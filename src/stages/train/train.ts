@@ -592,7 +592,7 @@ class Training {
       const hint =
         record.step === 0
           ? 'No step was finished. The same command with --resume starts again.'
-          : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be done again` : 'no step will be done again'}. The same command with --resume resumes here; with --steps N it ends there.`;
+          : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be repeated` : 'no step will be repeated'}. The same command with --resume resumes here; with --steps N it ends there.`;
       throw new DiffmineError('CANCELLED', error.message, hint, { cause: error });
     }
     if (error.code !== 'NUMERICS') throw error;
