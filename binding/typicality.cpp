@@ -1,6 +1,7 @@
 // Typicality of images, patch scores and their selection.
 #include "typicality/typicality.h"
 
+#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
 #include <cmath>
@@ -31,14 +32,22 @@ TypicalityOptions options_argument(const Arg& arg) {
   o.keep_maps = arg["keepMaps"].boolean(false);
   o.keep_scores = arg["keepScores"].boolean(false);
   o.keep_losses = arg["keepLosses"].boolean(false);
+  o.keep_differences = arg["keepDifferences"].boolean(false);
+  if (const Arg range = arg["sampleRange"]; range.present()) {
+    const auto ends = range.integers(0, o.samples);
+    if (ends.size() != 2) range.fail("[begin, end)");
+    o.sample_begin = ends[0], o.sample_end = ends[1];
+  }
+  if (const Arg weights = arg["sampleWeights"]; weights.present())
+    for (const Arg& weight : weights.items()) o.sample_weights.push_back(weight.number());
   return o;
 }
 
 // [B][n] integers -> [B, n]; all rows of one length.
-at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t max) {
+at::Tensor table_argument(const Arg& arg, int64_t rows, int64_t max, const char* of = "images") {
   const auto items = arg.items();
   if (static_cast<int64_t>(items.size()) != rows)
-    arg.fail("one row for each of the " + std::to_string(rows) + " images");
+    arg.fail("one row for each of the " + std::to_string(rows) + " " + of);
   std::vector<int64_t> numbers;
   size_t length = 0;
   for (const Arg& item : items) {
@@ -71,11 +80,28 @@ at::Tensor weights_argument(const Arg& arg, int64_t images, int64_t outputs, int
   return at::tensor(numbers, at::kFloat).view({images, outputs, conditions});
 }
 
-TypicalityInput input_argument(const Arg& arg, int64_t images, int64_t rows) {
+// [B][K] or [B][N][K] rows of the prepared conditions.
+at::Tensor conditions_argument(const Arg& arg, int64_t images, int64_t samples, int64_t max) {
+  const auto items = arg.items();
+  const auto first = items.empty() ? std::vector<Arg>() : items.front().items();
+  if (first.empty() || !first.front().value().IsArray()) return table_argument(arg, images, max);
+  if (static_cast<int64_t>(items.size()) != images)
+    arg.fail("one table for each of the " + std::to_string(images) + " images");
+  std::vector<at::Tensor> tables;
+  for (const Arg& item : items) {
+    tables.push_back(table_argument(item, samples, max, "samples"));
+    if (tables.back().sizes() != tables.front().sizes()) item.fail("a table of the first one's shape");
+  }
+  return at::stack(tables);
+}
+
+TypicalityInput input_argument(const Arg& arg, int64_t images, int64_t samples, int64_t rows) {
   TypicalityInput input;
-  input.conditions = table_argument(arg["conditions"], images, rows - 1);
-  input.subjects = table_argument(arg["subjects"], images, input.conditions.size(1) - 1);
-  input.weights = weights_argument(arg["weights"], images, input.subjects.size(1), input.conditions.size(1));
+  input.conditions = conditions_argument(arg["conditions"], images, samples, rows - 1);
+  const int64_t conditions = input.conditions.size(-1);
+  input.subjects = table_argument(arg["subjects"], images, conditions - 1);
+  input.weights = weights_argument(arg["weights"], images, input.subjects.size(1), conditions);
+  if (arg["earlier"].present()) input.earlier = arg["earlier"].tensor(at::kFloat, 5);
   for (const Arg& key : arg["keys"].items()) input.keys.push_back(key.uint64());
   if (static_cast<int64_t>(input.keys.size()) != images) arg["keys"].fail("one key for each image");
   if (arg["noises"].present()) input.noises = arg["noises"].tensor(at::kFloat);
@@ -130,6 +156,7 @@ Napi::Value result_to_js(Napi::Env env, const TypicalityResult& result,
   object["outputs"] = images;
   object["timesteps"] = to_js(env, result.timesteps);
   if (result.losses.defined()) object["losses"] = to_js(env, result.losses);
+  if (result.differences.defined()) object["differences"] = to_js(env, result.differences);
   if (stages) {
     Napi::Object seconds = Napi::Object::New(env);
     for (const auto& [stage, spent] : *stages) seconds[stage] = Napi::Number::New(env, spent);
@@ -143,6 +170,7 @@ void own_all(TypicalityResult& result) {
     if (tensor.defined()) tensor = own(std::move(tensor));
   };
   own_one(result.losses);
+  own_one(result.differences);
   for (auto& outputs : result.outputs) {
     for (TypicalityOutput& output : outputs) {
       own_one(output.map);
@@ -158,8 +186,8 @@ Napi::Value score_typicality(Info info) {
   const auto handle = ConditionsHandle::from({info[1], "conditions"}, Engine::from({info[0], "engine"}));
   const Arg arg(info[2], "input");
   const ImageBatch batch = batch_argument(arg);
-  const TypicalityInput input = input_argument(arg, batch.count, handle.rows);
   const TypicalityOptions options = options_argument({info[3], "options"});
+  const TypicalityInput input = input_argument(arg, batch.count, options.samples, handle.rows);
   const bool time_stages = Arg(info[3], "options")["timeStages"].boolean(false);
   return Task::start(info, 4, {info[1]}, [=](Engine& engine, const Context& context) -> Task::Result {
     std::optional<StageTimes> times;

@@ -11,7 +11,8 @@ __global__ void __launch_bounds__(kMapThreads)
     loss_moments(float* __restrict__ differences, float* __restrict__ mean, float* __restrict__ m2,
                  const float* __restrict__ e, const float* __restrict__ x, const float* __restrict__ noise,
                  const float* __restrict__ target_x, const float* __restrict__ target_noise,
-                 const int64_t* __restrict__ subject, const float* __restrict__ weight, LossMomentsShape shape) {
+                 const float* __restrict__ scale, const int64_t* __restrict__ subject, const float* __restrict__ weight,
+                 LossMomentsShape shape) {
   const int64_t fold = shape.fold, folded = fold * fold, plane = shape.height * shape.width, map = plane * folded;
   const int64_t row_size = shape.channels * plane;
   const int64_t i = blockIdx.x * static_cast<int64_t>(kMapThreads) + threadIdx.x;
@@ -36,6 +37,7 @@ __global__ void __launch_bounds__(kMapThreads)
         sum += w * ((a - b) * (2 * y - a - b));
       }
     }
+    sum *= scale[s];
     if (differences) differences[s * shape.outputs * map + i] = sum;
     const float delta = sum - running_mean;
     running_mean += delta * (1.0f / static_cast<float>(shape.count + s + 1));
@@ -48,14 +50,14 @@ __global__ void __launch_bounds__(kMapThreads)
 }  // namespace
 
 void launch_loss_moments(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise,
-                         const float* target_x, const float* target_noise, const int64_t* subject, const float* weight,
-                         LossMomentsShape shape, void* cuda_stream) {
+                         const float* target_x, const float* target_noise, const float* scale, const int64_t* subject,
+                         const float* weight, LossMomentsShape shape, void* cuda_stream) {
   const int64_t n = shape.outputs * shape.height * shape.width * shape.fold * shape.fold;
   if (n * shape.samples == 0) return;
   const int64_t blocks = (n + kMapThreads - 1) / kMapThreads;
   check_size(blocks <= INT32_MAX, "loss_moments");
   launch("loss_moments", loss_moments, {static_cast<unsigned>(blocks), kMapThreads}, cuda_stream, differences, mean, m2,
-         e, x, noise, target_x, target_noise, subject, weight, shape);
+         e, x, noise, target_x, target_noise, scale, subject, weight, shape);
 }
 
 }  // namespace diffmine

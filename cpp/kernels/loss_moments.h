@@ -1,6 +1,6 @@
-// The loss difference (loss_difference.h) of consecutive samples of one image, folded into its running moments
-// (moments.h) as it is made: the same numbers as from the two kernels after each other, without the maps between them,
-// unless requested.
+// The loss difference (loss_difference.h) of consecutive samples of one image, times the sample's scale, folded into
+// its running moments (moments.h) as it is made: the same numbers as from the two kernels after each other, without the
+// maps between them, unless requested.
 #pragma once
 #include <cstdint>
 
@@ -17,13 +17,13 @@ struct LossMomentsShape {
   int64_t e_channel, e_cell;  // strides of e: between channels, between places; its rows [C, H, W] follow each other
 };
 
-// e [n, K, C, H, W]; x [C, H, W]; noise [n, C, H, W]; target_x, target_noise [n]; subject [M]; weight [M, K]; mean, m2
-// [M, f H, f W]; differences [n, M, f H, f W] or null.
+// e [n, K, C, H, W]; x [C, H, W]; noise [n, C, H, W]; target_x, target_noise, scale [n]; subject [M]; weight [M, K];
+// mean, m2 [M, f H, f W]; differences [n, M, f H, f W] or null.
 void launch_loss_moments(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise,
-                         const float* target_x, const float* target_noise, const int64_t* subject, const float* weight,
-                         LossMomentsShape shape, void* cuda_stream);
+                         const float* target_x, const float* target_noise, const float* scale, const int64_t* subject,
+                         const float* weight, LossMomentsShape shape, void* cuda_stream);
 void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise,
-                      const float* target_x, const float* target_noise, const int64_t* subject, const float* weight,
-                      LossMomentsShape shape, void* cuda_stream = nullptr);
+                      const float* target_x, const float* target_noise, const float* scale, const int64_t* subject,
+                      const float* weight, LossMomentsShape shape, void* cuda_stream = nullptr);
 
 }  // namespace diffmine

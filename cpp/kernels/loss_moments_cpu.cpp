@@ -10,8 +10,8 @@
 namespace diffmine {
 
 void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise,
-                      const float* target_x, const float* target_noise, const int64_t* subject, const float* weight,
-                      LossMomentsShape shape, void*) {
+                      const float* target_x, const float* target_noise, const float* scale, const int64_t* subject,
+                      const float* weight, LossMomentsShape shape, void*) {
   const int64_t conditions = shape.conditions, channels = shape.channels, height = shape.height, width = shape.width,
                 fold = shape.fold;
   const int64_t plane = height * width, folded = fold * fold, row_size = channels * plane;
@@ -40,6 +40,7 @@ void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e
         }
         const float part = 1.0f / static_cast<float>(shape.count + s + 1);
         for (int64_t i = 0; i < line; ++i) {
+          sums[i] *= scale[s];
           const float delta = sums[i] - mean[place + i];
           mean[place + i] += delta * part;
           m2[place + i] += delta * (sums[i] - mean[place + i]);

@@ -259,15 +259,16 @@ std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, 
   return {std::move(out), std::move(noise)};
 }
 
-at::Tensor loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
-                        const at::Tensor& target_noise, const at::Tensor& subject, const at::Tensor& weight,
-                        int64_t fold, int64_t count, at::Tensor& mean, at::Tensor& m2, bool keep_differences) {
+void loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
+                  const at::Tensor& target_noise, const at::Tensor& scale, const at::Tensor& subject,
+                  const at::Tensor& weight, int64_t fold, int64_t count, at::Tensor& mean, at::Tensor& m2,
+                  at::Tensor differences) {
   expect(e.dim() == 4 && x.dim() == 3 && noise.dim() == 4 && weight.dim() == 2 && e.sizes().slice(1) == x.sizes() &&
              noise.sizes().slice(1) == x.sizes(),
          "loss_moments");
   const int64_t n = noise.size(0), outputs = weight.size(0), conditions = weight.size(1), plane = x.size(1) * x.size(2);
   const int64_t map[] = {outputs, x.size(1) * fold, x.size(2) * fold};
-  expect(e.size(0) == n * conditions && target_x.numel() == n && target_noise.numel() == n &&
+  expect(e.size(0) == n * conditions && target_x.numel() == n && target_noise.numel() == n && scale.numel() == n &&
              subject.numel() == outputs && x.size(0) % (fold * fold) == 0 && mean.sizes() == at::IntArrayRef(map) &&
              m2.sizes() == mean.sizes() && mean.is_contiguous() && m2.is_contiguous() &&
              mean.scalar_type() == at::kFloat && m2.scalar_type() == at::kFloat,
@@ -275,16 +276,18 @@ at::Tensor loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tens
   // The UNet's output is channels_last: read as it lies.
   const bool last = e.scalar_type() == at::kFloat && e.is_contiguous(at::MemoryFormat::ChannelsLast);
   const auto es = last ? e : fp32(e), xs = fp32(x), noises = fp32(noise), txs = fp32(target_x),
-             tns = fp32(target_noise), weights = fp32(weight);
+             tns = fp32(target_noise), scales = fp32(scale), weights = fp32(weight);
   const auto subjects = subject.to(at::kLong).contiguous();
   const LossMomentsShape shape{n,         conditions, outputs, x.size(0),        x.size(1),
                                x.size(2), fold,       count,   last ? 1 : plane, last ? x.size(0) : 1};
-  at::Tensor differences;
-  if (keep_differences) differences = at::empty({n, map[0], map[1], map[2]}, xs.options());
-  run(DIFFMINE_KERNEL(loss_moments), mean, keep_differences ? differences.data_ptr<float>() : nullptr,
+  if (differences.defined()) {
+    expect(differences.sizes() == at::IntArrayRef({n, map[0], map[1], map[2]}) && differences.is_contiguous() &&
+               differences.scalar_type() == at::kFloat,
+           "loss_moments");
+  }
+  run(DIFFMINE_KERNEL(loss_moments), mean, differences.defined() ? differences.data_ptr<float>() : nullptr,
       mean.data_ptr<float>(), m2.data_ptr<float>(), floats(es), floats(xs), floats(noises), floats(txs), floats(tns),
-      subjects.const_data_ptr<int64_t>(), floats(weights), shape);
-  return differences;
+      floats(scales), subjects.const_data_ptr<int64_t>(), floats(weights), shape);
 }
 
 namespace {

@@ -2,6 +2,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/isnan.h>
 #include <ATen/ops/ones.h>
@@ -9,6 +10,7 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
@@ -233,6 +235,103 @@ TEST_CASE("an image scores the same alone and among others, with its own conditi
   }
 }
 
+TEST_CASE("rivals that take turns average to the contrast with all of them") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  // Every sample's noise and timestep three times, each time against another of the labels 1 ... 3.
+  auto turns = labels_against_null(2, 16, 24), all = turns;
+  const auto noises = at::randn({4, 12, 8, 12});
+  const auto timesteps = at::tensor({130, 640, 310, 480}, at::kLong);
+  all.noises = noises, all.timesteps = timesteps;
+  all.subjects = at::zeros({2, 1}, at::kLong);
+  all.weights = at::tensor({0.0, 1.0 / 3, 1.0 / 3, 1.0 / 3}, at::kFloat).expand({2, 1, 4});
+  turns.noises = noises.repeat_interleave(3, 0), turns.timesteps = timesteps.repeat_interleave(3);
+  turns.subjects = all.subjects;
+  turns.weights = at::tensor({0.0, 1.0}, at::kFloat).expand({2, 1, 2});
+  turns.conditions = at::stack({at::zeros({12}, at::kLong), at::tensor({1, 2, 3}, at::kLong).repeat({4})}, 1)
+                         .unsqueeze(0)
+                         .expand({2, 12, 2});
+  const auto want = score_typicality(model, conditions, all, small(4, 8)),
+             got = score_typicality(model, conditions, turns, small(12, 8));
+  for (size_t b = 0; b < 2; ++b) {
+    CHECK(excess(got.outputs[b][0].map, want.outputs[b][0].map, 2e-6, 1e-4) <= 1);
+    CHECK(excess(got.outputs[b][0].scores, want.outputs[b][0].scores, 2e-6, 1e-4) <= 1);
+  }
+}
+
+TEST_CASE("sample weights multiply the differences; weights of one change no bit") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto in = labels_against_null(2, 16, 24);
+  auto options = small(4, 8);
+  options.keep_differences = true;
+  const auto plain = score_typicality(model, conditions, in, options);
+  options.sample_weights = {1, 1, 1, 1};
+  const auto ones = score_typicality(model, conditions, in, options);
+  options.sample_weights = {0.5, 2, 0, 1.5};
+  const auto weighted = score_typicality(model, conditions, in, options);
+  CHECK(at::equal(ones.differences, plain.differences));
+  const auto scaled =
+      plain.differences * at::tensor(options.sample_weights, at::kFloat).reshape({1, 4, 1, 1, 1});  // [B, N, M, h', w']
+  CHECK(at::equal(weighted.differences, scaled));
+  for (size_t b = 0; b < 2; ++b) {
+    for (size_t m = 0; m < 3; ++m) {
+      CHECK(at::equal(ones.outputs[b][m].map, plain.outputs[b][m].map));
+      CHECK(at::equal(ones.outputs[b][m].scores, plain.outputs[b][m].scores));
+      CHECK(at::equal(ones.outputs[b][m].standard_errors, plain.outputs[b][m].standard_errors));
+      CHECK(excess(weighted.outputs[b][m].map,
+                   scaled[static_cast<int64_t>(b)].select(1, static_cast<int64_t>(m)).mean(0), 1e-6, 1e-5) <= 1);
+    }
+  }
+}
+
+TEST_CASE("a range of samples after earlier ones gives what one call over all gives") {
+  for (const auto& device : test::devices()) {
+    CAPTURE(device.str());
+    const auto model = tiny_fold(device);
+    const auto conditions = model.unet->prepare(at::arange(4));
+    auto in = labels_against_null(2, 16, 24);
+    in.latents = in.latents.to(device);
+    in.weights = at::tensor({0.0, 1.0, 1.0, 0.0}, at::kFloat).view({2, 1, 2});
+    in.subjects = at::tensor({0, 1}, at::kLong).view({2, 1});
+    in.conditions = at::randint(4, {2, 16, 2}, at::kLong);  // conditions of its own in every sample
+    auto options = small(16, 8);  // four samples a pass, in whatever range: every pass is of the same samples
+    options.keep_differences = true;
+    options.sample_weights.assign(16, 1.0);
+    options.sample_weights[2] = 0.25, options.sample_weights[9] = 1.75;
+    const auto whole = score_typicality(model, conditions, in, options);
+    CHECK(whole.losses.size(1) == 16);
+    options.sample_end = 4;
+    const auto first = score_typicality(model, conditions, in, options);
+    options.sample_begin = 4, options.sample_end = 12;
+    auto then = in;
+    then.earlier = first.differences;
+    const auto second = score_typicality(model, conditions, then, options);
+    options.sample_begin = 12, options.sample_end.reset();
+    then.earlier = at::cat({first.differences, second.differences}, 1);
+    const auto third = score_typicality(model, conditions, then, options);
+    const auto parts = at::cat({*then.earlier, third.differences}, 1);
+    const auto same = [&](const at::Tensor& a, const at::Tensor& b) {
+      return device.is_cpu() ? at::equal(a, b) : excess(a, b, 1e-6, 1e-6) <= 1;
+    };
+    CHECK(same(parts, whole.differences));
+    CHECK(third.timesteps == whole.timesteps);
+    CHECK(third.losses.sizes() == at::IntArrayRef({2, 4, 2, 16, 24}));
+    for (size_t b = 0; b < 2; ++b) {
+      const auto &got = third.outputs[b][0], &want = whole.outputs[b][0];
+      CHECK(same(got.map, want.map));
+      CHECK(same(got.scores, want.scores));
+      CHECK(same(got.standard_errors, want.standard_errors));
+      CHECK(got.mean == doctest::Approx(want.mean));
+      CHECK(same_boxes(got.top, want.top));
+      CHECK(same_boxes(got.random, want.random));
+      // A prefix is what its samples alone give.
+      const auto d = whole.differences[static_cast<int64_t>(b)].slice(0, 0, 4).select(1, 0);
+      CHECK(excess(first.outputs[b][0].map, d.mean(0), 1e-6, 1e-5) <= 1);
+    }
+  }
+}
+
 TEST_CASE("maps, scores and standard errors follow from the losses, for any contrast") {
   const auto model = tiny_fold();
   const auto conditions = model.unet->prepare(at::arange(4));
@@ -242,7 +341,9 @@ TEST_CASE("maps, scores and standard errors follow from the losses, for any cont
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t m = 0; m < 3; ++m) in.weights[b][m][in.subjects[b][m].item<int64_t>()] = 0;
   }
-  const auto got = score_typicality(model, conditions, in, small(6, 9));
+  auto options = small(6, 9);
+  options.sampler = Sampler::kReference;  // independent timesteps: the standard error is s / sqrt(N)
+  const auto got = score_typicality(model, conditions, in, options);
   const auto losses = got.losses.to(at::kDouble);  // [B, N, K, h', w']
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t m = 0; m < 3; ++m) {
@@ -376,6 +477,13 @@ TEST_CASE("NaN names its image, and what does not fit is refused") {
   CHECK(refused([](auto&, auto& o) { o.patch = 17; }));
   CHECK(refused([](auto&, auto& o) { o.samples = 0; }));
   CHECK(refused([](auto&, auto& o) { o.t_begin = 700; }));
+  CHECK(refused([](auto& i, auto&) { i.conditions = at::zeros({2, 3, 4}, at::kLong); }));
+  CHECK(refused([](auto&, auto& o) { o.sample_weights = {1}; }));
+  CHECK(refused([](auto&, auto& o) { o.sample_weights = {1, -1}; }));
+  CHECK(refused([](auto&, auto& o) { o.sample_end = 3; }));
+  CHECK(refused([](auto&, auto& o) { o.sample_end = 0; }));
+  CHECK(refused([](auto&, auto& o) { o.sample_begin = 1; }));  // without the earlier ones
+  CHECK(refused([](auto& i, auto& o) { o.sample_begin = 1, i.earlier = at::zeros({2, 1, 3, 8, 8}); }));
 }
 
 TEST_CASE("images become what the UNet denoises, cut where it cannot take their sides") {

@@ -4,7 +4,10 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/sqrt.h>
 #include <ATen/ops/stack.h>
@@ -13,13 +16,17 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "core/queue.h"
 #include "core/stage.h"
 #include "kernels/ops.h"
 #include "typicality/moments.h"
+#include "typicality/spread.h"
 
 namespace diffmine {
 namespace {
@@ -32,8 +39,10 @@ constexpr int64_t kScoreBytes = int64_t{64} << 20;
 constexpr int64_t kPassesAhead = 2;
 
 struct Sizes {
-  int64_t images, samples, conditions, outputs;  // B, N, K, M
-  int64_t rows() const { return images * samples; }
+  int64_t images, conditions, outputs;  // B, K, M
+  int64_t all, begin, end;              // N, and the samples [begin, end) of this call
+  int64_t samples() const { return end - begin; }
+  int64_t rows() const { return images * samples(); }
 };
 
 at::Tensor predict(const Model& model, const at::Tensor& x, const at::Tensor& t,
@@ -53,11 +62,27 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   if (latents.dim() != 4 || latents.size(1) != model.unet->config().in_channels) {
     refuse("Typicality is computed on latents [B, " + std::to_string(model.unet->config().in_channels) + ", h, w].");
   }
-  Sizes s{latents.size(0), options.samples, 0, 0};
-  if (input.conditions.dim() != 2 || input.subjects.dim() != 2 || input.weights.dim() != 3) {
-    refuse("Conditions are given as [B, K], subjects as [B, M] and weights as [B, M, K].");
+  if (options.samples < 1 || options.batch < 1 || options.patch < 0 || options.per_image < 0) {
+    refuse("Samples and batch must be positive; patch and patches per image must not be negative.");
   }
-  s.conditions = input.conditions.size(1), s.outputs = input.subjects.size(1);
+  Sizes s{latents.size(0), 0, 0, options.samples, options.sample_begin, options.sample_end.value_or(options.samples)};
+  if (s.begin < 0 || s.begin >= s.end || s.end > s.all) {
+    refuse("The range of samples [" + std::to_string(s.begin) + ", " + std::to_string(s.end) + ") must lie in the " +
+           std::to_string(s.all) + " samples and not be empty.");
+  }
+  const auto& weights = options.sample_weights;
+  if (!weights.empty() &&
+      (static_cast<int64_t>(weights.size()) != s.all ||
+       !std::all_of(weights.begin(), weights.end(), [](double w) { return std::isfinite(w) && w >= 0; }))) {
+    refuse("Sample weights must be " + std::to_string(s.all) + " finite numbers, none of them negative.");
+  }
+  if ((input.conditions.dim() != 2 && input.conditions.dim() != 3) || input.subjects.dim() != 2 ||
+      input.weights.dim() != 3) {
+    refuse("Conditions are given as [B, K] or [B, N, K], subjects as [B, M] and weights as [B, M, K].");
+  }
+  s.conditions = input.conditions.size(-1), s.outputs = input.subjects.size(1);
+  if (input.conditions.dim() == 3 && input.conditions.size(1) != s.all)
+    refuse("Conditions per sample must be given for all " + std::to_string(s.all) + " samples.");
   if (input.conditions.size(0) != s.images || input.subjects.size(0) != s.images ||
       input.weights.sizes() != at::IntArrayRef({s.images, s.outputs, s.conditions}) ||
       static_cast<int64_t>(input.keys.size()) != s.images) {
@@ -72,17 +97,21 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
       (input.subjects.min().item<int64_t>() < 0 || input.subjects.max().item<int64_t>() >= s.conditions)) {
     refuse("A subject must be one of its image's " + std::to_string(s.conditions) + " conditions.");
   }
-  if (options.samples < 1 || options.batch < 1 || options.patch < 0 || options.per_image < 0) {
-    refuse("Samples and batch must be positive; patch and patches per image must not be negative.");
-  }
   if (input.height < 1 || input.width < 1) refuse("The image's size in pixels is missing.");
   const auto chw = latents.sizes().slice(1);
+  const int64_t fold = model.unet->config().pixel_fold;
+  const std::vector<int64_t> earlier{s.images, s.begin, s.outputs, latents.size(2) * fold, latents.size(3) * fold};
+  if (s.begin > 0 && (!input.earlier || input.earlier->sizes() != earlier)) {
+    refuse("The differences of the " + std::to_string(s.begin) +
+               " samples before this call's must be given as [B, begin, M, h', w'].",
+           "Keep them with keepDifferences in the calls before.");
+  }
   if (input.noises) {
     const auto& n = *input.noises;
     const bool fits =
-        (n.dim() == 4 && n.size(0) == s.samples) || (n.dim() == 5 && n.size(0) == s.images && n.size(1) == s.samples);
+        (n.dim() == 4 && n.size(0) == s.all) || (n.dim() == 5 && n.size(0) == s.images && n.size(1) == s.all);
     if (!fits || n.sizes().slice(n.dim() - 3) != chw) {
-      refuse("The replayed noises must be [N, C, h, w] or [B, N, C, h, w] of " + std::to_string(s.samples) +
+      refuse("The replayed noises must be [N, C, h, w] or [B, N, C, h, w] of " + std::to_string(s.all) +
                  " samples and the latents' shape.",
              "Noises belong to an image's size: check --size and the replay file.");
     }
@@ -90,9 +119,8 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   const int64_t steps = model.schedule->config().train_timesteps;
   if (input.timesteps) {
     const auto& t = *input.timesteps;
-    if (!((t.dim() == 1 && t.size(0) == s.samples) ||
-          (t.dim() == 2 && t.size(0) == s.images && t.size(1) == s.samples))) {
-      refuse("The replayed timesteps must be [N] or [B, N] of " + std::to_string(s.samples) + " samples.");
+    if (!((t.dim() == 1 && t.size(0) == s.all) || (t.dim() == 2 && t.size(0) == s.images && t.size(1) == s.all))) {
+      refuse("The replayed timesteps must be [N] or [B, N] of " + std::to_string(s.all) + " samples.");
     }
     if (t.numel() > 0 && (t.min().item<int64_t>() < 0 || t.max().item<int64_t>() >= steps)) {
       refuse("Timesteps must lie in 0 ... " + std::to_string(steps - 1) + ".");
@@ -103,42 +131,90 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   return s;
 }
 
-// All that a row (image b, sample n; row b * N + n) of the work is made of, on the device before the first pass:
-// copying it pass by pass would make a GPU wait.
+// All that a row (image b, sample begin + i; row b * n + i of the call's n samples) of the work is made of, on the
+// device before the first pass: copying it pass by pass would make a GPU wait.
 struct Plan {
-  at::Tensor image, sample;                    // [B N] which latent; which noise, among those drawn or replayed
-  at::Tensor t, a, s, target_x, target_noise;  // [B N]
-  at::Tensor conditions;                       // [B N K]
-  at::Tensor subjects, weights;                // [B, M], [B, M, K]
-  at::Tensor latents;                          // [B, C, h, w]
-  at::Tensor a_h, a_w;                         // patch operators; undefined for maps alone
-  int64_t count = 0;                           // patches that may be chosen of a score map
-  at::Tensor random;                           // [B, per_image] places of the control patches, 0 after the last
-  std::vector<std::vector<int64_t>> randoms;   // the same, on the host
+  at::Tensor image, sample;                           // [B n] which latent; which noise, among those drawn or replayed
+  at::Tensor t, a, s, target_x, target_noise, scale;  // [B n]
+  at::Tensor conditions;                              // [B n K]
+  at::Tensor subjects, weights;                       // [B, M], [B, M, K]
+  at::Tensor latents;                                 // [B, C, h, w]
+  at::Tensor earlier;                                 // [B, begin, M, h', w'], undefined where begin is 0
+  std::vector<std::vector<Spread>> spreads;           // [B][M], for patches
+  at::Tensor a_h, a_w;                                // patch operators; undefined for maps alone
+  int64_t count = 0;                                  // patches that may be chosen of a score map
+  at::Tensor random;                                  // [B, per_image] places of the control patches, 0 after the last
+  std::vector<std::vector<int64_t>> randoms;          // the same, on the host
 };
+
+// How the spread of image b's output m is estimated: by the timesteps where they were stratified, and by how much of
+// each condition that comes and goes is in a sample's contrast.
+Spread spread_of_output(const TypicalityInput& input, const TypicalityOptions& options,
+                        const std::vector<int64_t>& timesteps, int64_t b, int64_t m, int64_t end) {
+  Strata strata;
+  if (!input.timesteps && options.sampler == Sampler::kStratified)
+    strata = {timesteps.data(), options.t_begin, options.t_end};
+  at::Tensor rivals;
+  if (input.conditions.dim() == 3) {
+    const auto rows = input.conditions[b].slice(0, 0, end).to(at::kLong).contiguous();  // [end, K]
+    const auto weights = input.weights[b][m].to(at::kDouble).contiguous();              // [K]
+    const int64_t k = rows.size(1);
+    std::vector<int64_t> known(rows.const_data_ptr<int64_t>(), rows.const_data_ptr<int64_t>() + rows.numel());
+    std::sort(known.begin(), known.end());
+    known.erase(std::unique(known.begin(), known.end()), known.end());
+    const auto count = static_cast<int64_t>(known.size());
+    rivals = at::zeros({end, count}, at::kDouble);
+    for (int64_t i = 0; i < rows.numel(); ++i) {
+      const auto at = std::lower_bound(known.begin(), known.end(), rows.const_data_ptr<int64_t>()[i]) - known.begin();
+      rivals.data_ptr<double>()[i / k * count + at] += weights.const_data_ptr<double>()[i % k];
+    }
+  }
+  return spread_of(end, strata, rivals);
+}
 
 Plan make_plan(const Model& model, const TypicalityInput& input, const TypicalityOptions& options,
                const at::Tensor& timesteps, const Sizes& sizes) {
   const auto device = model.unet->device();
   const auto row = at::arange(sizes.rows(), at::TensorOptions(at::kLong));
-  const auto image = row.div(sizes.samples, "floor"), sample = row.remainder(sizes.samples);
-  const auto t = timesteps.index_select(0, timesteps.size(0) == sizes.rows() ? row : sample);
+  const auto image = row.div(sizes.samples(), "floor"), sample = row.remainder(sizes.samples()) + sizes.begin;
+  const auto of_image = image * sizes.all + sample;  // where each image has samples of its own
+  const auto t = timesteps.index_select(0, timesteps.size(0) == sizes.images * sizes.all ? of_image : sample);
   const auto alpha_bar = model.schedule->alphas_cumprod().index_select(0, t);
   const auto a = at::sqrt(alpha_bar), s = at::sqrt(1 - alpha_bar);
   const bool velocity = model.schedule->config().prediction == Prediction::kVelocity;  // v = a eps - s x
   const auto place = [&](const at::Tensor& tensor) { return upload(tensor, device, model.options.pinned_uploads); };
   Plan plan;
   plan.image = place(image);
-  plan.sample = place(input.noises && input.noises->dim() == 5 ? row : sample);
+  plan.sample = place(input.noises && input.noises->dim() == 5 ? of_image : sample);
   plan.t = place(t), plan.a = place(a), plan.s = place(s);
   plan.target_x = place(velocity ? -s : at::zeros_like(s));
   plan.target_noise = place(velocity ? a : at::ones_like(a));
-  plan.conditions = place(input.conditions.to(at::kLong).index_select(0, image).reshape({-1}));
+  const auto& weights = options.sample_weights;
+  plan.scale = place(weights.empty() ? at::ones_like(s) : at::tensor(weights, at::kFloat).index_select(0, sample));
+  const auto named = input.conditions.to(at::kLong);
+  plan.conditions = place(
+      (named.dim() == 3 ? named.flatten(0, 1).index_select(0, of_image) : named.index_select(0, image)).reshape({-1}));
   plan.subjects = place(input.subjects.to(at::kLong));
   plan.weights = place(input.weights.to(at::kFloat));
   plan.latents = place(input.latents.to(at::kFloat)).contiguous();
+  if (sizes.begin > 0) plan.earlier = place(input.earlier->to(at::kFloat)).contiguous();
   if (options.patch == 0) return plan;
 
+  const std::vector<int64_t> drawn(timesteps.const_data_ptr<int64_t>(),
+                                   timesteps.const_data_ptr<int64_t>() + timesteps.numel());
+  for (int64_t b = 0; b < sizes.images; ++b) {
+    // Images of one label share their contrast.
+    if (b > 0 && at::equal(input.conditions[b], input.conditions[b - 1]) &&
+        at::equal(input.weights[b], input.weights[b - 1])) {
+      plan.spreads.push_back(plan.spreads.back());
+      continue;
+    }
+    auto& spreads = plan.spreads.emplace_back();
+    for (int64_t m = 0; m < sizes.outputs; ++m) {
+      const auto [basis, scale, trend] = spread_of_output(input, options, drawn, b, m, sizes.end);
+      spreads.push_back({place(basis), place(scale), place(trend)});
+    }
+  }
   const int64_t fold = model.unet->config().pixel_fold;
   plan.a_h = place(patch_operator(input.latents.size(2) * fold, input.height, options.patch));
   plan.a_w = place(patch_operator(input.latents.size(3) * fold, input.width, options.patch));
@@ -175,9 +251,19 @@ Noised noised(const Model& model, const TypicalityInput& input, const Typicality
       noise};
 }
 
-// One image's running means, from its first sample to its last.
+// One image from its first sample to its last: the running mean of its maps and, where they are needed, its loss
+// differences.
 struct Running {
-  Moments map, scores;  // [M, h', w'], [M, R, S]
+  Moments map;             // [M, h', w']
+  at::Tensor differences;  // [end, M, h', w'], undefined where nothing needs them
+
+  void begin(const Plan& plan, int64_t b, at::IntArrayRef shape, bool keep) {
+    if (keep) differences = at::empty(shape, plan.latents.options());
+    if (!plan.earlier.defined()) return;
+    const auto before = plan.earlier.select(0, b);
+    map.add(before);
+    if (keep) differences.slice(0, 0, before.size(0)).copy_(before);
+  }
 
   // e [n K, C, h, w] and noise [n, C, h, w] of rows [first, last), all of image b.
   void add(const at::Tensor& e, const at::Tensor& noise, const Plan& plan, int64_t b, int64_t first, int64_t last,
@@ -185,20 +271,39 @@ struct Running {
     const auto of = [&](const at::Tensor& all) { return all.slice(0, first, last); };
     const auto subjects = plan.subjects.select(0, b), weights = plan.weights.select(0, b),
                x0 = plan.latents.select(0, b);
-    at::Tensor differences;  // [n, M, h', w']
-    map.add(last - first, {subjects.size(0), x0.size(1) * fold, x0.size(2) * fold}, x0.options(),
+    const int64_t n = last - first;
+    const auto kept = differences.defined() ? differences.slice(0, map.count(), map.count() + n) : at::Tensor();
+    map.add(n, {subjects.size(0), x0.size(1) * fold, x0.size(2) * fold}, x0.options(),
             [&](int64_t count, at::Tensor& mean, at::Tensor& m2) {
-              differences = ops::loss_moments(e, x0, noise, of(plan.target_x), of(plan.target_noise), subjects, weights,
-                                              fold, count, mean, m2, plan.a_h.defined());
+              ops::loss_moments(e, x0, noise, of(plan.target_x), of(plan.target_noise), of(plan.scale), subjects,
+                                weights, fold, count, mean, m2, kept);
             });
-    if (!plan.a_h.defined()) return;
-    const int64_t bytes = subjects.size(0) * plan.a_h.size(0) * plan.a_w.size(0) * int64_t{sizeof(float)};
-    const int64_t at_once = std::max<int64_t>(1, kScoreBytes / bytes);
-    for (int64_t n = 0; n < differences.size(0); n += at_once) {
-      scores.add(patch_scores(differences.slice(0, n, std::min(n + at_once, differences.size(0))), plan.a_h, plan.a_w));
-    }
   }
 };
+
+// Standard errors [M, R, S] of patch scores over samples with these differences [N, M, h', w'].
+at::Tensor standard_errors(const at::Tensor& differences, const std::vector<Spread>& spreads, const Plan& plan) {
+  const int64_t n = differences.size(0), outputs = differences.size(1), h = differences.size(2),
+                w = differences.size(3);
+  const int64_t rows = plan.a_h.size(0), columns = plan.a_w.size(0);
+  if (n == 1) return at::full({outputs, rows, columns}, std::numeric_limits<float>::quiet_NaN(), differences.options());
+  auto variance = at::zeros({outputs, rows, columns}, differences.options());
+  const int64_t at_once = std::max<int64_t>(1, kScoreBytes / (rows * columns * int64_t{sizeof(float)}));
+  for (int64_t m = 0; m < outputs; ++m) {
+    const auto d = differences.select(1, m).flatten(1);  // [N, h' w']
+    const auto& [basis, scale, trend] = spreads[m];
+    const auto explained = at::mm(basis.t(), d);  // [p, h' w']
+    const auto add = [&, sum = variance.select(0, m)](const at::Tensor& parts) {
+      sum.add_(patch_scores(parts.view({-1, h, w}), plan.a_h, plan.a_w).square().sum(0));
+    };
+    for (int64_t i = 0; i < n; i += at_once) {
+      const auto of = [&](const at::Tensor& all) { return all.slice(0, i, std::min(i + at_once, n)); };
+      add((of(d) - at::mm(of(basis), explained)) * of(scale).unsqueeze(1));
+    }
+    if (trend.size(0) > 0) add(at::mm(trend, d));
+  }
+  return variance.sqrt_();
+}
 
 // One image's results, still on the device: nothing waits for them but the end of the call.
 struct Finished {
@@ -211,14 +316,14 @@ struct Finished {
 Finished finish(const Running& running, const TypicalityOptions& options, const Plan& plan, int64_t b) {
   const Stage stage("select");
   const auto& maps = running.map.mean();
-  const auto& scores = running.scores.mean();
   auto finite = at::isfinite(maps).all();
   Finished done;
-  if (!scores.defined()) {
+  if (!plan.a_h.defined()) {
     done.numbers = at::cat({finite.to(at::kFloat).reshape({1}), maps.reshape({-1})});
     return done;
   }
-  const auto errors = running.scores.standard_error();
+  const auto scores = patch_scores(maps, plan.a_h, plan.a_w);
+  const auto errors = standard_errors(running.differences, plan.spreads[b], plan);
   finite = finite.logical_and(at::isfinite(scores).all());
   const auto [top, bottom] = ops::select_extremes(scores, options.patch, plan.count);
   done.places = at::cat({top, bottom}, 1);
@@ -290,14 +395,16 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
   if (sizes.images == 0) return result;
 
   const int64_t fold = model.unet->config().pixel_fold;
-  const int64_t n = sizes.samples, k = sizes.conditions;
+  const int64_t n = sizes.samples(), k = sizes.conditions;
   const int64_t map_height = input.latents.size(2) * fold, map_width = input.latents.size(3) * fold;
   if (options.keep_losses) result.losses = at::empty({sizes.images, n, k, map_height, map_width}, at::kFloat);
 
   const Plan plan = make_plan(model, input, options, timesteps, sizes);
   const int64_t a_pass = std::max<int64_t>(1, options.batch / k);
+  const bool keep = options.patch > 0 || options.keep_differences;
   Running running;
   std::vector<Finished> finished;
+  std::vector<at::Tensor> differences;
   DeviceQueue queue(model.unet->device(), kPassesAhead);
   for (int64_t begin = 0; begin < sizes.rows(); begin += a_pass) {
     queue.wait_for_room();
@@ -321,17 +428,20 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
       const int64_t first = std::max(b * n, begin), last = std::min((b + 1) * n, end);
       {
         const Stage stage("score");
+        if (first == b * n) running.begin(plan, b, {sizes.end, sizes.outputs, map_height, map_width}, keep);
         running.add(e.slice(0, (first - begin) * k, (last - begin) * k), noise.slice(0, first - begin, last - begin),
                     plan, b, first, last, fold);
       }
       if (last == (b + 1) * n) {
         finished.push_back(finish(running, options, plan, b));
+        if (options.keep_differences) differences.push_back(running.differences.slice(0, sizes.begin));
         running = {};
       }
     }
     queue.mark();
     context.report("score", end * k, sizes.rows() * k);
   }
+  if (options.keep_differences) result.differences = at::stack(differences).cpu();
   result.outputs = collect(finished, options, plan, sizes.outputs, map_height, map_width);
   return result;
 }

@@ -1,5 +1,5 @@
 // Typicality T(x|c) = E_{eps,t}[L_t(x, eps, null) - L_t(x, eps, c)] (paper equation 3) of a batch of images, as maps
-// and patch scores with their standard errors, streamed over the samples.
+// and patch scores with their standard errors (typicality/spread.h), streamed over the samples.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -17,7 +17,7 @@
 namespace diffmine {
 
 struct TypicalityOptions {
-  int64_t samples = 100;
+  int64_t samples = 100;  // N
   uint64_t seed = 0;
   int64_t t_begin = 100, t_end = 700;  // [begin, end)
   Sampler sampler = Sampler::kStratified;
@@ -27,6 +27,12 @@ struct TypicalityOptions {
   bool keep_maps = true;
   bool keep_scores = false;  // whole score maps, for checks
   bool keep_losses = false;  // losses per sample and condition, for checks
+  // The samples [begin, end) of the N that this call denoises. Results are over samples [0, end): those before `begin`
+  // are in TypicalityInput::earlier.
+  int64_t sample_begin = 0;
+  std::optional<int64_t> sample_end;   // default N
+  std::vector<double> sample_weights;  // [N], mean 1: the difference of sample n is multiplied by its own; empty: ones
+  bool keep_differences = false;       // of this call's samples, for `earlier` of a later one
 };
 
 // B images of one size.
@@ -35,13 +41,17 @@ struct TypicalityInput {
   std::function<void(int64_t image)>
       ready;  // if given, called before the first pass that reads an image's latents, which it may still fill
   int64_t height = 0, width = 0;  // the image's pixels, to which maps are upsampled
-  at::Tensor conditions;          // [B, K] int64, CPU: rows of `Conditions` each image is denoised under
-  at::Tensor subjects;            // [B, M] int64, CPU: which of its K conditions each output scores
+  at::Tensor conditions;  // [B, K], or [B, N, K] where they change with the sample; int64, CPU: rows of `Conditions`
+                          // each image is denoised under
+  at::Tensor subjects;    // [B, M] int64, CPU: which of its K conditions each output scores
   at::Tensor weights;  // [B, M, K] fp32, CPU: contrast weights, 0 at the subject, summing to 1: T_m = sum_k w_mk (L_k -
                        // L_subject)
   std::vector<uint64_t> keys;  // [B] image keys for the random control patches
   // Replay: noises [N, C, h, w] or [B, N, C, h, w] fp32 and timesteps [N] or [B, N] int64 in place of drawn ones.
   std::optional<at::Tensor> noises, timesteps;
+  // [B, sample_begin, M, h', w'] fp32: TypicalityResult::differences of the samples before, put together; needed where
+  // sample_begin > 0.
+  std::optional<at::Tensor> earlier;
 };
 
 struct ScoredPatch {
@@ -59,8 +69,9 @@ struct TypicalityOutput {  // of one image and one output (condition)
 
 struct TypicalityResult {
   std::vector<std::vector<TypicalityOutput>> outputs;  // [B][M]
-  at::Tensor losses;                                   // [B, N, K, h', w'] fp32 CPU when keep_losses
-  std::vector<int64_t> timesteps;                      // [N]; [B N] where each image replayed its own
+  at::Tensor losses;                                   // [B, end - begin, K, h', w'] fp32 CPU when keep_losses
+  at::Tensor differences;  // [B, end - begin, M, h', w'] fp32 CPU when keep_differences: weighted loss differences
+  std::vector<int64_t> timesteps;  // [N]; [B N] where each image replayed its own
 };
 
 // Progress: stage "score", one unit = one UNet evaluation. Cancelled between forward passes. Throws NUMERICS if a

@@ -178,6 +178,7 @@ export type SamplerName = 'stratified' | 'reference';
 
 /** Mirrors TypicalityOptions. */
 export interface TypicalityOptions {
+  /** N */
   samples: number;
   /** a safe integer or bigint below 2^64 */
   seed: number | bigint;
@@ -194,6 +195,12 @@ export interface TypicalityOptions {
   keepMaps?: boolean;
   keepScores?: boolean;
   keepLosses?: boolean;
+  /** the samples [begin, end) of the N that this call denoises; results are over [0, end), those before `begin` taken from `earlier`. Default all */
+  sampleRange?: readonly [number, number];
+  /** [N], mean 1: the loss difference of sample n is multiplied by its own before every sum; default ones */
+  sampleWeights?: readonly number[];
+  /** return this call's loss differences, for `earlier` of a later call */
+  keepDifferences?: boolean;
   /** time the stages; this synchronizes the device after each, so the call takes longer */
   timeStages?: boolean;
 }
@@ -205,8 +212,8 @@ export interface TypicalityInput {
   latents?: Tensor;
   height?: number;
   width?: number;
-  /** [B][K] rows of the prepared conditions */
-  conditions: number[][];
+  /** [B][K] rows of the prepared conditions, or [B][N][K] where they change with the sample */
+  conditions: readonly (readonly number[])[] | readonly (readonly (readonly number[])[])[];
   /** [B][M] which of the K conditions each output scores */
   subjects: number[][];
   /** [B][M][K] contrast weights: 0 at the subject, summing to 1 */
@@ -217,6 +224,8 @@ export interface TypicalityInput {
   noises?: Tensor;
   /** replay: [N] or [B,N] I64 */
   timesteps?: Tensor;
+  /** F32 [B, begin, M, h', w']: differences of the samples before sampleRange, put together; needed where it begins above 0 */
+  earlier?: Tensor;
 }
 
 export interface ScoredPatch {
@@ -243,8 +252,10 @@ export interface TypicalityOutput {
 export interface TypicalityResult {
   /** [B][M] */
   outputs: TypicalityOutput[][];
-  /** F32 [B, N, K, h', w'], when keepLosses */
+  /** F32 [B, end - begin, K, h', w'], when keepLosses */
   losses?: Tensor;
+  /** F32 [B, end - begin, M, h', w'], when keepDifferences: weighted loss differences */
+  differences?: Tensor;
   timesteps: number[];
   /** seconds by stage, when timeStages: encode (images to latents), noise, unet, score, select */
   stages?: Record<string, number>;

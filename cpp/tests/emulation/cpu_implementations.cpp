@@ -46,9 +46,10 @@ void loss_difference_cpu(float* out, const float* e, const float* x, const float
 }
 
 void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise,
-                      const float* target_x, const float* target_noise, const int64_t* subject, const float* weight,
-                      LossMomentsShape shape, void* stream) {
-  launch_loss_moments(differences, mean, m2, e, x, noise, target_x, target_noise, subject, weight, shape, stream);
+                      const float* target_x, const float* target_noise, const float* scale, const int64_t* subject,
+                      const float* weight, LossMomentsShape shape, void* stream) {
+  launch_loss_moments(differences, mean, m2, e, x, noise, target_x, target_noise, scale, subject, weight, shape,
+                      stream);
 }
 
 void update_moments_cpu(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, float* m2,
