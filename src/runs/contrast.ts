@@ -10,6 +10,8 @@ export interface Contrast {
   conditioning: 'text' | 'class';
   /** 'null', 'others' or a label */
   against: string;
+  /** of 'others': the other labels a sample is contrasted with; without it all of them */
+  othersPerSample?: number | 'all';
   nullPrompt: string | null;
   samples: number;
   sampler: SamplerName;
@@ -55,16 +57,22 @@ export const rivalName = (against: string): string =>
 
 function rivalOf({
   against,
+  othersPerSample = 'all',
   conditioning,
   nullPrompt,
 }: Contrast): Pick<ContrastWords, 'than' | 'rivalLoss' | 'rival' | 'comparedWith'> {
-  if (against === 'others')
+  if (against === 'others') {
+    const how =
+      othersPerSample === 'all'
+        ? 'mean of their losses'
+        : `${othersPerSample === 1 ? 'one' : whole(othersPerSample)} per sample, in turn`;
     return {
       than: 'with the other labels, on average',
-      rivalLoss: 'with the other labels (mean of their losses)',
+      rivalLoss: `with the other labels (${how})`,
       rival: rivalName(against),
-      comparedWith: 'the other labels (mean of their losses)',
+      comparedWith: `the other labels (${how})`,
     };
+  }
   if (against !== 'null') {
     const label = quoted(against);
     return { than: `with ${label}`, rivalLoss: `with ${label}`, rival: rivalName(against), comparedWith: label };
@@ -81,8 +89,12 @@ function rivalOf({
 
 function standardErrorsOf({ samples, replay, sampler }: Contrast): string {
   if (samples === 1) return 'There is one noise and timestep sample per image, so there are no standard errors.';
-  const stratified = !replay && sampler === 'stratified';
-  return `Standard errors are over the ${whole(samples)} ${replay ? 'replayed ' : ''}samples of a patch.${stratified ? ' Timesteps were stratified, so they are upper bounds.' : ''}`;
+  const over = `Standard errors are over the ${whole(samples)} ${replay ? 'replayed ' : ''}samples of a patch`;
+  if (replay || sampler !== 'stratified') return `${over}.`;
+  // With so few samples a trend over the timesteps cannot be told from noise.
+  return samples < 4
+    ? `${over}. Timesteps were stratified, so they are upper bounds.`
+    : `${over} and allow for stratified timesteps.`;
 }
 
 export function contrastWords(contrast: Contrast): ContrastWords {

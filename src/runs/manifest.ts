@@ -35,6 +35,8 @@ export interface RunOptions {
   allLabels: boolean;
   /** 'null', 'others' or a label: what a label's loss is compared with */
   against: string;
+  /** of 'others': the other labels each sample is contrasted with, in turn; 'all': their mean */
+  othersPerSample?: number | 'all';
   maps: boolean;
   /** images per shard */
   shardSize: number;
@@ -148,6 +150,7 @@ export const RUN: Kind<Manifest> = {
       perImage: whole(0),
       allLabels: flag,
       against: text,
+      othersPerSample: optional(either(oneOf('all'), whole(1))),
       maps: flag,
       replay: nullable(text),
       untrained: optional(oneOf(true)),

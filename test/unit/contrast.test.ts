@@ -134,7 +134,8 @@ describe('sentences', () => {
 
   test('standard errors and timesteps follow the sampler', () => {
     const errors = (more: Partial<Contrast>): string => contrastWords({ ...BASE, ...more }).standardErrors;
-    expect(errors({})).toContain('upper bounds');
+    expect(errors({})).toBe('Standard errors are over the 100 samples of a patch and allow for stratified timesteps.');
+    expect(errors({ samples: 3 })).toContain('upper bounds');
     expect(errors({ sampler: 'reference' })).not.toContain('upper bounds');
     expect(errors({ replay: 'sha' })).toBe('Standard errors are over the 100 replayed samples of a patch.');
     expect(contrastWords(BASE).timesteps).toBe('100 to 699');

@@ -11,7 +11,7 @@ import { paperAucPr } from '../../src/metrics/paper.js';
 import { mine } from '../../src/stages/mine/mine.js';
 import { fromFloat32, readSafetensors, toFloat32, Engine, type Tensor } from '../../src/engine/index.js';
 import { Run } from '../../src/runs/run.js';
-import { planSingles } from '../../src/stages/scan/contrasts.js';
+import { planSingles, type ContrastOptions } from '../../src/stages/scan/contrasts.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const TEXT_MODEL = join(GOLDEN, 'tiny-sd15');
@@ -76,11 +76,13 @@ async function maps(out: string): Promise<Record<string, Tensor>> {
 describe('which labels', () => {
   const labels = ['a', 'b', 'c'];
   const given = ['a', 'b|a', 'c'];
+  const against = (name: string): ContrastOptions => ({ against: name, othersPerSample: 1, samples: 4, seed: 0 });
   test('own: each image under its single labels', () => {
-    const plan = planSingles(labels, 'null', 'own', given);
+    const plan = planSingles(labels, against('null'), 'own', given);
     expect(plan).toMatchObject({ scored: labels, fanOut: 3 });
     expect(plan.of('b|a')).toEqual({
       conditions: [1, 0, 3],
+      calls: 3,
       subjects: [0, 1],
       weights: [
         [0, 0, 1],
@@ -88,17 +90,18 @@ describe('which labels', () => {
       ],
       names: ['b', 'a'],
     });
-    expect(plan.of('c')).toEqual({ conditions: [2, 3], subjects: [0], weights: [[0, 1]], names: ['c'] });
+    expect(plan.of('c')).toEqual({ conditions: [2, 3], calls: 2, subjects: [0], weights: [[0, 1]], names: ['c'] });
   });
   test('against a label: it is not scored, and images with nothing else are left out', () => {
-    const plan = planSingles(labels, 'a', 'own', given);
+    const plan = planSingles(labels, against('a'), 'own', given);
     expect(plan).toMatchObject({ scored: ['b', 'c'], fanOut: 2 });
-    expect(plan.of('b|a')).toEqual({ conditions: [1, 0], subjects: [0], weights: [[0, 1]], names: ['b'] });
+    expect(plan.of('b|a')).toEqual({ conditions: [1, 0], calls: 2, subjects: [0], weights: [[0, 1]], names: ['b'] });
     expect(plan.of('a')).toBeUndefined();
   });
   test('against the others, and named labels', () => {
-    expect(planSingles(labels, 'others', 'own', given).of('b|a')).toEqual({
+    expect(planSingles(labels, against('others'), 'own', given).of('b|a')).toEqual({
       conditions: [0, 1, 2],
+      calls: 3,
       subjects: [1, 0],
       weights: [
         [0.5, 0, 0.5],
@@ -106,7 +109,7 @@ describe('which labels', () => {
       ],
       names: ['b', 'a'],
     });
-    const plan = planSingles(labels, 'null', ['c'], given);
+    const plan = planSingles(labels, against('null'), ['c'], given);
     expect(plan.scored).toEqual(['c']);
     for (const label of given) expect(plan.of(label)?.names).toEqual(['c']);
   });
@@ -259,7 +262,9 @@ test('maps, figures and files of a model and its baseline', async () => {
 test('against the null condition, another label, or the others: differences of the same losses', async () => {
   await localize(base('null', { labels: 'all', bootstrap: 0, overlays: 0 }));
   await localize(base('rival', { labels: ['class0', 'class2'], against: 'class1', bootstrap: 0, overlays: 0 }));
-  await localize(base('others', { labels: ['class0'], against: 'others', bootstrap: 0, overlays: 0 }));
+  await localize(
+    base('others', { labels: ['class0'], against: 'others', othersPerSample: 'all', bootstrap: 0, overlays: 0 }),
+  );
   const [null_, rival, others] = [await maps('null'), await maps('rival'), await maps('others')];
   expect(Object.keys(null_)).toHaveLength(15); // every image under every label of the model
   expect((await record('null')).labels.map(({ label }) => label)).toEqual(['class0', 'class1', 'class2']);

@@ -1,7 +1,8 @@
 // What a scan decides before the engine is asked: contrasts, call sizes, batches, who does which shard.
 import type { ModelSource, UNetConfig } from '../../src/engine/types.js';
 import { autoBatch, imagesPerCall, rowBytes, unetShape } from '../../src/pipeline/batch.js';
-import { planContrasts } from '../../src/stages/scan/contrasts.js';
+import { alwaysZero, planContrasts, turnsOf, type ContrastPlan } from '../../src/stages/scan/contrasts.js';
+import { Random } from '../../src/util/random.js';
 import { chunks, groupBy } from '../../src/util/group.js';
 import { shardsOf } from '../../src/pipeline/shards.js';
 import { Meter, Tally } from '../../src/pipeline/progress.js';
@@ -10,26 +11,39 @@ import { DiffmineError } from '../../src/util/errors.js';
 
 describe('contrasts', () => {
   const labels = ['a', 'b', 'c'];
+  const plan = (
+    names: string[],
+    against: string,
+    allLabels = false,
+    othersPerSample: number | 'all' = 'all',
+  ): ContrastPlan => planContrasts(names, { against, othersPerSample, samples: 20, seed: 7 }, allLabels);
   test('against null: label and null, one output', () => {
-    const plan = planContrasts(labels, 'null', false);
-    expect(plan).toMatchObject({ scored: labels, fanOut: 2 });
-    expect(plan.of('b')).toEqual({ conditions: [1, 3], subjects: [0], weights: [[0, 1]], names: ['b'] });
-    expect(plan.of('z')).toBeUndefined();
+    const contrasts = plan(labels, 'null');
+    expect(contrasts).toMatchObject({ scored: labels, fanOut: 2 });
+    expect(contrasts.of('b')).toEqual({ conditions: [1, 3], calls: 2, subjects: [0], weights: [[0, 1]], names: ['b'] });
+    expect(contrasts.of('z')).toBeUndefined();
   });
   test('against the others: every label once, their mean', () => {
-    const plan = planContrasts(labels, 'others', false);
-    expect(plan.fanOut).toBe(3);
-    expect(plan.of('b')).toEqual({ conditions: [0, 1, 2], subjects: [1], weights: [[0.5, 0, 0.5]], names: ['b'] });
+    const contrasts = plan(labels, 'others');
+    expect(contrasts).toMatchObject({ fanOut: 3, othersPerSample: 'all' });
+    expect(contrasts.of('b')).toEqual({
+      conditions: [0, 1, 2],
+      calls: 3,
+      subjects: [1],
+      weights: [[0.5, 0, 0.5]],
+      names: ['b'],
+    });
   });
   test('against a label: that label itself is not scored', () => {
-    const plan = planContrasts(labels, 'b', false);
-    expect(plan).toMatchObject({ scored: ['a', 'c'], fanOut: 2 });
-    expect(plan.of('c')).toEqual({ conditions: [2, 1], subjects: [0], weights: [[0, 1]], names: ['c'] });
-    expect(plan.of('b')).toBeUndefined();
+    const contrasts = plan(labels, 'b');
+    expect(contrasts).toMatchObject({ scored: ['a', 'c'], fanOut: 2 });
+    expect(contrasts.of('c')).toEqual({ conditions: [2, 1], calls: 2, subjects: [0], weights: [[0, 1]], names: ['c'] });
+    expect(contrasts.of('b')).toBeUndefined();
   });
   test('all labels: as many outputs, one null', () => {
-    expect(planContrasts(labels, 'null', true).of('c')).toEqual({
+    expect(plan(labels, 'null', true).of('c')).toEqual({
       conditions: [0, 1, 2, 3],
+      calls: 4,
       subjects: [0, 1, 2],
       weights: [
         [0, 0, 0, 1],
@@ -38,16 +52,17 @@ describe('contrasts', () => {
       ],
       names: labels,
     });
-    expect(planContrasts(labels, 'others', true).of('a')?.weights).toEqual([
+    expect(plan(labels, 'others', true).of('a')?.weights).toEqual([
       [0, 0.5, 0.5],
       [0.5, 0, 0.5],
       [0.5, 0.5, 0],
     ]);
-    const against = planContrasts(labels, 'b', true);
+    const against = plan(labels, 'b', true);
     expect(against.fanOut).toBe(3);
     // images of b can be scored under a and c
     expect(against.of('b')).toEqual({
       conditions: [0, 2, 1],
+      calls: 3,
       subjects: [0, 1],
       weights: [
         [0, 0, 1],
@@ -58,18 +73,97 @@ describe('contrasts', () => {
   });
   test.each(['null', 'others', 'a'])('weights sum to 1 and are 0 at the subject: %s', (against) => {
     for (const all of [false, true]) {
-      const contrast = planContrasts(labels, against, all).of('c');
+      const contrast = plan(labels, against, all).of('c');
       contrast?.weights.forEach((weights, m) => {
-        expect(weights).toHaveLength(contrast.conditions.length);
+        expect(weights).toHaveLength(contrast.calls);
         expect(weights.reduce((a, b) => a + b)).toBeCloseTo(1, 12);
         expect(weights[contrast.subjects[m] as number]).toBe(0);
       });
     }
   });
   test('what cannot be compared is refused', () => {
-    expect(() => planContrasts(labels, 'd', false)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
-    expect(() => planContrasts(['a'], 'others', false)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
-    expect(() => planContrasts(['a'], 'a', false)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+    expect(() => plan(labels, 'd')).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+    expect(() => plan(['a'], 'others')).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+    expect(() => plan(['a'], 'a')).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  });
+
+  describe('others in turn', () => {
+    const six = ['a', 'b', 'c', 'd', 'e', 'f'];
+    const rows = (contrasts: ContrastPlan, label: string): number[][] =>
+      contrasts.of(label)?.conditions as unknown as number[][];
+
+    test('a sample takes the label and one other; all images of a label share the order', () => {
+      const contrasts = plan(six, 'others', false, 1);
+      expect(contrasts).toMatchObject({ fanOut: 2, othersPerSample: 1, scored: six });
+      expect(contrasts.of('c')).toMatchObject({ calls: 2, subjects: [0], weights: [[0, 1]], names: ['c'] });
+      expect(rows(contrasts, 'c')).toHaveLength(20);
+      for (const [own, other] of rows(contrasts, 'c')) {
+        expect(own).toBe(2);
+        expect(other).not.toBe(2);
+      }
+      expect(contrasts.of('c')).toBe(contrasts.of('c'));
+      expect(rows(plan(six, 'others', false, 1), 'c')).toEqual(rows(contrasts, 'c'));
+      expect(rows(contrasts, 'd').map(([, other]) => other)).not.toEqual(
+        rows(contrasts, 'c').map(([, other]) => other),
+      );
+      expect(contrasts.of('z')).toBeUndefined();
+    });
+
+    test.each([1, 2, 3, 4])('%i in a sample: all different, balanced over every prefix', (each) => {
+      for (let seed = 0; seed < 20; seed += 1) {
+        const counts = [0, 0, 0, 0, 0];
+        for (const turn of turnsOf([0, 1, 2, 3, 4], each, 53, new Random('test', seed))) {
+          expect(new Set(turn).size).toBe(each);
+          for (const other of turn) counts[other] = (counts[other] as number) + 1;
+          expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+        }
+      }
+    });
+
+    test('a longer scan begins with the same turns', () => {
+      const turns = (samples: number): number[][] => turnsOf([3, 1, 4, 5, 9], 2, samples, new Random('test', 1));
+      expect(turns(30).slice(0, 11)).toEqual(turns(11));
+    });
+
+    // A fixed order of 13 or 21 others falls in step with the golden-ratio sequence: each then sees a part of the timesteps only.
+    test.each([2, 3, 5, 8, 13, 21])('each of %i others sees the whole range of timesteps', (others) => {
+      const samples = 12 * others;
+      const farthest = (order: number[]): number => {
+        const seen = Array.from({ length: others }, (): number[] => []);
+        order.forEach((other, n) => seen[other]?.push((n * 0.6180339887498949) % 1));
+        // Kolmogorov-Smirnov distance to the uniform distribution, times the root of the number of samples
+        return Math.max(
+          ...seen.map((times) => {
+            times.sort((a, b) => a - b);
+            const n = times.length;
+            return Math.sqrt(n) * Math.max(...times.map((t, i) => Math.max((i + 1) / n - t, t - i / n)));
+          }),
+        );
+      };
+      for (let seed = 0; seed < 5; seed += 1) {
+        const turns = turnsOf([...Array(others).keys()], 1, samples, new Random('test', seed));
+        expect(farthest(turns.flat())).toBeLessThan(2.3); // random points exceed this once in 20,000 times
+      }
+    });
+
+    test('where turns would cost as much as all labels, their mean is taken', () => {
+      for (const each of [1, 5, 7]) {
+        const two = plan(['a', 'b'], 'others', false, each);
+        expect(two).toMatchObject({ fanOut: 2, othersPerSample: 'all' });
+        expect(two.of('b')).toMatchObject({ conditions: [0, 1], subjects: [1], weights: [[1, 0]] });
+        // every label's loss is computed once a sample, and every contrast follows from it
+        expect(plan(six, 'others', true, each).of('a')).toEqual(plan(six, 'others', true).of('a'));
+      }
+      expect(plan(six, 'others', false, 5).of('a')).toEqual(plan(six, 'others').of('a'));
+      expect(plan(six, 'others', false, 4).of('a')?.calls).toBe(5);
+    });
+
+    test('labels equal to all their others are found', () => {
+      const keys = ['x', 'x', 'x', 'y', 'null'];
+      const four = ['a', 'b', 'c', 'd'];
+      expect(alwaysZero(plan(four.slice(0, 3), 'others', false, 1), four.slice(0, 3), keys)).toEqual(['a', 'b', 'c']);
+      expect(alwaysZero(plan(four, 'others', false, 1), four, keys)).toEqual([]);
+    });
   });
 });
 

@@ -9,6 +9,7 @@ import {
   Engine,
   readSafetensors,
   toFloat32,
+  writeSafetensors,
   type TypicalityInput,
   type TypicalityOptions,
   type TypicalityResult,
@@ -221,7 +222,7 @@ test('batch sizes and shard sizes change scores by rounding only, and no picks',
 test('against the others is the mean of the differences of what is against null', async () => {
   await scan(base('null', { allLabels: true }));
   await scan(base('own'));
-  await scan(base('others', { against: 'others' }));
+  await scan(base('others', { against: 'others', othersPerSample: 'all' }));
   await scan(base('rival', { against: '1950' }));
   const all = await imageRows('null');
   expect(all).toHaveLength(36);
@@ -240,6 +241,38 @@ test('against the others is the mean of the differences of what is against null'
   for (const { image, label, typicality } of rival)
     expect(Math.abs(typicality - (of(all, image, label) - of(all, image, '1950')))).toBeLessThan(5e-6);
   expect((await Run.open(join(folder, 'rival'))).manifest.conditions).toEqual(['1920', '1980']);
+});
+
+test('others that take turns: two calls a sample, in expectation the mean of all', async () => {
+  // Every noise and timestep twice in a row: both other labels have their turn with each.
+  const noises = Float32Array.from({ length: 6 * 4 * 64 }, (_, i) => {
+    const [sample, place] = [Math.floor(i / 256), i % 256];
+    return Math.SQRT2 * Math.sin(1 + 7.3 * Math.floor(sample / 2) + 2.399 * place * (1 + Math.floor(sample / 2)));
+  });
+  const replay = join(folder, 'replay.safetensors');
+  writeSafetensors(replay, {
+    noises: { dtype: 'F32', shape: [6, 4, 8, 8], data: new Uint8Array(noises.buffer) },
+    timesteps: {
+      dtype: 'I64',
+      shape: [6],
+      data: new Uint8Array(BigInt64Array.from([150n, 150n, 420n, 420n, 650n, 650n]).buffer),
+    },
+  });
+  const more = { against: 'others', samples: 6, replay, size: 64 };
+  expect(await scan(base('all', { ...more, othersPerSample: 'all' }))).toMatchObject({ unetCalls: 12 * 6 * 3 });
+  expect(await scan(base('turns', more))).toMatchObject({ unetCalls: 12 * 6 * 2 });
+  const [all, turns] = [await patches('all'), await patches('turns')];
+  expect(turns.map(({ list, row, column }) => [list, row, column])).toEqual(
+    all.map(({ list, row, column }) => [list, row, column]),
+  );
+  const size = Math.max(...all.map(({ typicality }) => Math.abs(typicality)));
+  expect(size).toBeGreaterThan(1e-4);
+  turns.forEach(({ typicality }, i) => expect(Math.abs(typicality - (all[i]?.typicality ?? NaN))).toBeLessThan(2e-6));
+  expect((await Run.open(join(folder, 'turns'))).manifest.options.othersPerSample).toBe(1);
+  await expect(scan(base('turns', { ...more, othersPerSample: 'all' }))).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining('others-per-sample') as string,
+  });
 });
 
 test('a class model scores the labels it knows, and stops before work begins at others', async () => {

@@ -47,6 +47,8 @@ export interface ScanOptions extends SplitOptions {
   allLabels?: boolean;
   /** 'null', 'others' or a label; default 'null' */
   against?: string;
+  /** of 'others': how many other labels each sample is contrasted with, in turn, or 'all' (their mean); default 1 */
+  othersPerSample?: number | 'all';
   /** keep mean maps; default true */
   maps?: boolean;
   /** images per shard; default 64, doubled until there are at most 32,768 shards */

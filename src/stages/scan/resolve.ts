@@ -150,9 +150,13 @@ export async function resolveOptions(
     hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
 
   const allLabels = !map && (options.allLabels ?? false);
+  const samples = wholeNumber(options.samples ?? 100, 1, '--samples');
+  const othersPerSample: number | 'all' =
+    options.othersPerSample === 'all' ? 'all' : wholeNumber(options.othersPerSample ?? 1, 1, '--others-per-sample');
+  const contrast = { against, othersPerSample, samples, seed };
   const contrasts = map
-    ? planSingles(labels, against, map.wanted, dataset.labels)
-    : planContrasts(labels, against, allLabels);
+    ? planSingles(labels, contrast, map.wanted, dataset.labels)
+    : planContrasts(labels, contrast, allLabels);
   const names = prompt === null ? labels : labels.map((label) => fillPrompt(prompt, label));
   for (const sentence of clashes(model, labels, names)) hooks.onLog?.(sentence);
   checkDifferences(contrasts, { model, given: dataset.labels, labels, names, nullName: nullPrompt ?? '', against });
@@ -168,7 +172,6 @@ export async function resolveOptions(
     'Give another --against.',
   );
 
-  const samples = wholeNumber(options.samples ?? 100, 1, '--samples');
   const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
   if (replay) for (const { path } of images) replay.check(path, samples);
 
@@ -203,6 +206,7 @@ export async function resolveOptions(
     device: kind,
     allLabels,
     against,
+    ...(against === 'others' ? { othersPerSample: contrasts.othersPerSample } : {}),
     maps: map ? true : (options.maps ?? true),
     shardSize: wholeNumber(options.shardSize ?? defaultShardSize(images.length), 1, '--shard-size'),
     replay: replay ? await sha256File(replay.file) : null,

@@ -35,7 +35,7 @@ import {
   type PatchRow,
 } from '../../runs/schema.js';
 import { writeTable, type Row } from '../../runs/tables.js';
-import { unetCallsOf, type Contrast, type ContrastPlan } from './contrasts.js';
+import { conditionsOf, perSample, unetCallsOf, type Contrast, type ContrastPlan } from './contrasts.js';
 
 /** Bytes of decoded pixels that one engine call may hold. */
 const CALL_BYTES = 256 * 2 ** 20;
@@ -129,12 +129,13 @@ async function scoreImages(
   }
   const calls = groupBy(
     items,
-    ({ width, height, contrast }) => `${width}x${height} ${contrast.conditions.length} ${contrast.subjects.length}`,
+    ({ width, height, contrast }) =>
+      `${width}x${height} ${contrast.calls} ${contrast.subjects.length} ${perSample(contrast)}`,
   ).flatMap((group) => {
     const { width, height, contrast } = group[0] as Item;
     const fitting = Math.max(1, Math.floor(CALL_BYTES / (3 * width * height)));
     const alone = replay !== undefined && group.some(({ image }) => replay.isOwn(image.path));
-    return chunks(group, alone ? 1 : Math.min(fitting, imagesPerCall(batch, samples, contrast.conditions.length)));
+    return chunks(group, alone ? 1 : Math.min(fitting, imagesPerCall(batch, samples, contrast.calls)));
   });
 
   const scored: Scored[] = [];
@@ -204,7 +205,7 @@ async function score(
   const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
   const input: TypicalityInput = {
     images: ready.map(({ decoded: { pixels, width, height } }) => ({ pixels, width, height })),
-    conditions: ready.map(({ item }) => item.contrast.conditions),
+    conditions: conditionsOf(ready.map(({ item }) => item.contrast)),
     subjects: ready.map(({ item }) => item.contrast.subjects),
     weights: ready.map(({ item }) => item.contrast.weights),
     keys: ready.map(({ item }) => imageKey(item.image.path)),

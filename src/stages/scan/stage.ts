@@ -39,9 +39,7 @@ export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
     minBatch: contrasts.fanOut,
     unetCalls: (shard) => {
       const counts = [...images.slice(...run.shardRange(shard)).countByLabel()];
-      return (
-        samples * counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.conditions.length ?? 0), 0)
-      );
+      return samples * counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.calls ?? 0), 0);
     },
     checkFinished: async (shards, hooks) => checkContents(run, shards, (place) => images.at(place), ['mine'], hooks),
     prepare: async (engine, call) => prepare(run, resolved, engine, call),

@@ -6,6 +6,7 @@ import type { Dtype } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { encodeBytes, largestShape, rowBytes, unetShape, weightBytes, type Shape } from '../../pipeline/batch.js';
 import { enginesTogether } from '../../pipeline/devices.js';
+import { perSample } from '../../stages/scan/contrasts.js';
 import type { ScanEvent, ScanOptions } from '../../stages/scan/options.js';
 import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
 import type { Hooks } from '../../util/hooks.js';
@@ -131,7 +132,7 @@ async function calibrate(
       const begun = performance.now();
       const input = {
         images: [{ pixels, height, width }],
-        conditions: [contrast.conditions],
+        conditions: [perSample(contrast) ? (contrast.conditions[0] ?? []) : contrast.conditions] as number[][],
         subjects: [contrast.subjects],
         weights: [contrast.weights],
         keys: [0],
