@@ -403,9 +403,16 @@ export const SCAN = {
   against: option({
     group: 'Scoring',
     describe:
-      'What a label is contrasted with: null (the unconditional prompt), others (the mean of the other labels) or one LABEL',
+      'What a label is contrasted with: null (the unconditional prompt), others (the other labels, on average) or one LABEL',
     parse: text,
     shownDefault: 'null',
+  }),
+  'others-per-sample': option({
+    group: 'Scoring',
+    describe:
+      'With --against others: how many other labels each sample is contrasted with, in turn; all contrasts every sample with their mean',
+    parse: wordOr('all', integer(1, 1_000_000)),
+    shownDefault: '1',
   }),
   replay: option({ group: 'Scoring', describe: 'Read noise and timesteps from a safetensors file', parse: path }),
   untrained: option({
@@ -545,6 +552,7 @@ export const LOCALIZE = {
   sampler: SCAN.sampler,
   seed: SCAN.seed,
   against: SCAN.against,
+  'others-per-sample': SCAN['others-per-sample'],
   replay: SCAN.replay,
   blur: option({
     group: 'Scoring',

@@ -32,6 +32,7 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
     device: values.device,
     allLabels: values['all-labels'],
     against: values.against,
+    othersPerSample: values['others-per-sample'],
     maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
     shardSize: values['shard-size'],
     replay: values.replay,

@@ -129,6 +129,7 @@ function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
     sampler,
     seed,
     against,
+    othersPerSample: values['others-per-sample'],
     replay,
     blur,
     bootstrap,
