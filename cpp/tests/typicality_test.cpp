@@ -9,6 +9,7 @@
 #include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/randperm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -256,6 +257,43 @@ TEST_CASE("rivals that take turns average to the contrast with all of them") {
   for (size_t b = 0; b < 2; ++b) {
     CHECK(excess(got.outputs[b][0].map, want.outputs[b][0].map, 2e-6, 1e-4) <= 1);
     CHECK(excess(got.outputs[b][0].scores, want.outputs[b][0].scores, 2e-6, 1e-4) <= 1);
+  }
+}
+
+TEST_CASE("stated standard errors of a model are its spread over 50 seeds, also where rivals take turns") {
+  const auto model = tiny_fold();
+  const auto conditions = model.unet->prepare(at::arange(4));
+  for (const auto sampler : {Sampler::kStratified, Sampler::kReference}) {
+    for (const bool turns : {false, true}) {
+      CAPTURE(static_cast<int>(sampler));
+      CAPTURE(turns);
+      double spread = 0, stated = 0;
+      for (uint64_t image = 0; image < 8; ++image) {
+        auto in = labels_against_null(1, 16, 24);
+        in.subjects = at::zeros({1, 1}, at::kLong);
+        in.weights = at::tensor({0.0, 1.0}, at::kFloat).view({1, 1, 2});
+        std::vector<at::Tensor> scores;
+        for (uint64_t seed = 0; seed < 50; ++seed) {
+          auto options = small(16, 64);
+          options.keep_losses = false;
+          options.sampler = sampler;
+          options.seed = 1000 * image + seed;  // noise of its own, so that images count as independent
+          std::vector<at::Tensor> rivals;
+          for (int64_t n = 0; n < 16; n += 3)
+            rivals.push_back(turns ? at::randperm(3, at::kLong) + 1 : at::full({3}, 3, at::kLong));
+          const auto order = at::cat(rivals).slice(0, 0, 16);
+          in.conditions = at::stack({at::zeros_like(order), order}, 1).unsqueeze(0);
+          const auto got = score_typicality(model, conditions, in, options);
+          scores.push_back(got.outputs[0][0].scores);
+          stated += got.outputs[0][0].standard_errors.square().mean().item<double>() / 50;
+        }
+        spread += at::stack(scores).var(0, /*unbiased=*/true).mean().item<double>();
+      }
+      const double ratio = std::sqrt(spread / stated);
+      MESSAGE("spread over seeds / stated: " << ratio);
+      CHECK(ratio > 0.95);
+      CHECK(ratio < 1.05);
+    }
   }
 }
 

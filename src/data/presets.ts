@@ -13,6 +13,8 @@ export interface Preset {
   patch: number;
   /** timesteps scored, as fractions [from, to) of the training schedule */
   timesteps: readonly [number, number];
+  /** the paper contrasts a label with no label */
+  against: 'null';
 }
 
 const MIDDLE = [0.1, 0.7] as const;
@@ -26,6 +28,7 @@ export const PRESETS = {
     sizeRule: 'floor',
     patch: 50,
     timesteps: MIDDLE,
+    against: 'null',
   },
   /** decades of portraits */
   faces: {
@@ -35,6 +38,7 @@ export const PRESETS = {
     sizeRule: 'floor',
     patch: 50,
     timesteps: MIDDLE,
+    against: 'null',
   },
   /** countries seen from the street */
   geo: {
@@ -44,9 +48,18 @@ export const PRESETS = {
     sizeRule: 'floor',
     patch: 64,
     timesteps: MIDDLE,
+    against: 'null',
   },
   /** scene categories (living_room, ...) */
-  places: { prompt: 'Image of {words}.', nullPrompt: '', size: 512, sizeRule: 'ceil', patch: 64, timesteps: MIDDLE },
+  places: {
+    prompt: 'Image of {words}.',
+    nullPrompt: '',
+    size: 512,
+    sizeRule: 'ceil',
+    patch: 64,
+    timesteps: MIDDLE,
+    against: 'null',
+  },
   /** findings in chest X-rays; the whole schedule is scored */
   xray: {
     prompt: 'Chest X-Ray with {words}.',
@@ -55,6 +68,7 @@ export const PRESETS = {
     sizeRule: 'floor',
     patch: 64,
     timesteps: [0, 1],
+    against: 'null',
   },
 } as const satisfies Record<string, Preset>;
 

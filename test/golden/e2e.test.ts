@@ -35,6 +35,7 @@ const options = (folder: string): ScanOptions => ({
   nullPrompt: 'A car.',
   size: 'source',
   samples: 10,
+  against: 'null',
   patch: 16,
   replay: REPLAY,
   device: 'cpu',

@@ -258,9 +258,15 @@ test('others that take turns: two calls a sample, in expectation the mean of all
       data: new Uint8Array(BigInt64Array.from([150n, 150n, 420n, 420n, 650n, 650n]).buffer),
     },
   });
-  const more = { against: 'others', samples: 6, replay, size: 64 };
-  expect(await scan(base('all', { ...more, othersPerSample: 'all' }))).toMatchObject({ unetCalls: 12 * 6 * 3 });
-  expect(await scan(base('turns', more))).toMatchObject({ unetCalls: 12 * 6 * 2 });
+  // one shape for all noises
+  const square = join(folder, 'square');
+  for (const label of ['1920', '1950', '1980']) {
+    mkdirSync(join(square, label), { recursive: true });
+    for (const i of [0, 2]) copyFileSync(join(IMAGES, label, `${label}_${i}.png`), join(square, label, `${i}.png`));
+  }
+  const more = { dataset: square, against: 'others', samples: 6, replay };
+  expect(await scan(base('all', { ...more, othersPerSample: 'all' }))).toMatchObject({ unetCalls: 6 * 6 * 3 });
+  expect(await scan(base('turns', more))).toMatchObject({ unetCalls: 6 * 6 * 2 });
   const [all, turns] = [await patches('all'), await patches('turns')];
   expect(turns.map(({ list, row, column }) => [list, row, column])).toEqual(
     all.map(({ list, row, column }) => [list, row, column]),

@@ -118,7 +118,7 @@ export async function resolveOptions(
   const model = options.untrained ? untrained(opened, seed) : opened;
   const dataset = await imagesOf(options);
   for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
-  const against = rivalOf(options.against ?? 'null', model, dataset);
+  const against = rivalOf(options.against ?? preset?.against ?? 'null', model, dataset);
   const { localize } = options;
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.onLog);
   const labels = map ? map.labels : dataset.labels;

@@ -52,9 +52,10 @@ export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
 
 async function prepare(run: Run, resolved: Resolved, engine: Engine, call: CallOptions): Promise<WorkOnShard> {
   const { model, images, labels, contrasts, sizes, replay } = resolved;
-  const { prompt, nullPrompt } = run.manifest.options;
-  const names =
-    prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+  const { prompt, nullPrompt, against } = run.manifest.options;
+  const names = prompt === null ? [...labels] : labels.map((label) => fillPrompt(prompt, label));
+  // Only this contrast needs the null condition: a model trained without label dropout has none.
+  if (against === 'null') names.push(nullPrompt ?? '');
   const conditions = await prepareConditions(engine, model, names, call);
   const scoring = { run, engine, conditions, contrasts, sizes, replay, images };
   return async (shard, context) => scoreShard(scoring, shard, context);
