@@ -387,7 +387,7 @@ test('boxes of a COCO file, of copies in half the size', async () => {
   });
   await expect(evaluate(at('run'), { boxes: at('data'), ...bare })).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
-    message: expect.stringMatching(/holds masks/) as string,
+    message: expect.stringMatching(/has masks/) as string,
   });
 });
 
