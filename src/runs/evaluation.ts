@@ -11,7 +11,7 @@ import { readMine } from './mining.js';
 import { canonicalJson, type Json } from './fingerprint.js';
 import type { Run } from './run.js';
 
-export const EVALUATION_FORMAT = 'diffmine-evaluation-2';
+export const EVALUATION_FORMAT = 'diffmine-evaluation-3';
 export const EVALUATION_FILE = 'evaluation.json';
 export const GRID_FILE = 'maps.webp';
 
@@ -21,7 +21,7 @@ export interface PrecisionAt {
   /** by center in a box of such an element, or IoU with one above 0.1 */
   hit: Figure;
   /** by center only */
-  centre: Figure;
+  center: Figure;
 }
 
 /** Figures of maps. */

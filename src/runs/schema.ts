@@ -121,7 +121,7 @@ export interface MinedPatchRow extends ScoredPatchRow {
   /** from 1, in its condition and list */
   rank: number;
   cluster: number | null;
-  /** to the cluster's centre */
+  /** to the cluster's center */
   distance: number | null;
 }
 
@@ -151,7 +151,7 @@ export interface ClusterRow extends Row {
   cluster: number;
   size: number;
   median_typicality: number;
-  /** sum of its members' squared distances to the centre */
+  /** sum of its members' squared distances to the center */
   inertia: number;
 }
 

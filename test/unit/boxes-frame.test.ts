@@ -332,7 +332,7 @@ describe('what boxes cover', () => {
       ],
       /normalized: all their coordinates are between 0 and 1/,
     ],
-    ['normalized, the centre first', [[0.9, 0.5, 0.4, 1]], /normalized/],
+    ['normalized, the center first', [[0.9, 0.5, 0.4, 1]], /normalized/],
   ] as const)('nothing at all is an error: %s', async (_, boxes, message) => {
     await expect(
       placeMarks('b.csv', [plain(...(boxes.map((box) => [...box]) as [number, number, number, number][]))]),

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { splitLabels, spokenLabels } from '../../src/data/index.js';
-import { boxMask, centreIn, inSource, iou, maskOf, readBoxes, readMarks } from '../../src/data/boxes/index.js';
+import { boxMask, centerIn, inSource, iou, maskOf, readBoxes, readMarks } from '../../src/data/boxes/index.js';
 import { readSafetensors } from '../../src/engine/index.js';
 import { sharedGolden, temporaryFolder, writeFiles } from '../helpers/folders.js';
 
@@ -29,10 +29,10 @@ describe('CSV', () => {
   const boxes = async (text: string, typicalColumn?: string): Promise<unknown> =>
     (await readBoxes(csv(text), typicalColumn === undefined ? {} : { typicalColumn })).boxes;
 
-  test('centres and overlaps', () => {
+  test('centers and overlaps', () => {
     const box = { x: 10, y: 10, width: 4, height: 4 };
-    expect(centreIn({ x: 8, y: 8, width: 4, height: 4 }, box)).toBe(true);
-    expect(centreIn({ x: 12, y: 8, width: 4, height: 4 }, box)).toBe(false);
+    expect(centerIn({ x: 8, y: 8, width: 4, height: 4 }, box)).toBe(true);
+    expect(centerIn({ x: 12, y: 8, width: 4, height: 4 }, box)).toBe(false);
     expect(iou(box, box)).toBe(1);
     expect(iou(box, { x: 12, y: 10, width: 4, height: 4 })).toBeCloseTo(1 / 3, 12);
     expect(iou(box, { x: 14, y: 10, width: 4, height: 4 })).toBe(0);

@@ -211,7 +211,7 @@ describe('agreement with boxes', () => {
   });
 });
 
-test('a cluster shows the sequences nearest to its centre, each once', () => {
+test('a cluster shows the sequences nearest to its center, each once', () => {
   const row = (sequence: string, cluster: number, distance: number, rank: number): GroupedPlaceRow =>
     ({ sequence, cluster, distance, rank }) as unknown as GroupedPlaceRow;
   const shown = shownPlaces(

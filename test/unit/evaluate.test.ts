@@ -80,8 +80,8 @@ test('finds what is there', async () => {
     expect(averagePrecision.value).toBeGreaterThan(0.8);
     expect(pointing.value).toBe(1);
     // each image's best patch is its square: five squares among the first ten patches, at least
-    expect(top[0]?.centre.value).toBeGreaterThanOrEqual(0.5);
-    expect(top[0]?.hit.value).toBeGreaterThanOrEqual(top[0]?.centre.value as number);
+    expect(top[0]?.center.value).toBeGreaterThanOrEqual(0.5);
+    expect(top[0]?.hit.value).toBeGreaterThanOrEqual(top[0]?.center.value as number);
     expect(random[0]?.hit.value).toBeLessThan(top[0]?.hit.value as number);
     expect(typicality.own).toBeGreaterThan(0.03);
     expect(typicality.rest).toBeLessThan(0.01);

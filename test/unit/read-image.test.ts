@@ -285,11 +285,11 @@ describe('resizing', () => {
       const out = new Float64Array(to * rows * 3);
       const scale = from / to;
       for (let i = 0; i < to; ++i) {
-        const centre = (i + 0.5) * scale;
-        const begin = Math.max(0, Math.floor(centre - 3 * scale + 0.5));
-        const end = Math.min(from, Math.floor(centre + 3 * scale + 0.5));
+        const center = (i + 0.5) * scale;
+        const begin = Math.max(0, Math.floor(center - 3 * scale + 0.5));
+        const end = Math.min(from, Math.floor(center + 3 * scale + 0.5));
         const weights = Array.from({ length: end - begin }, (_, j) => {
-          const x = (begin + j + 0.5 - centre) / scale;
+          const x = (begin + j + 0.5 - center) / scale;
           return Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0;
         });
         const total = weights.reduce((a, b) => a + b, 0);

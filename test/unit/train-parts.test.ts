@@ -33,11 +33,11 @@ describe('the order of images', () => {
 
   test('labels are dropped, and images mirrored, as often as asked', () => {
     const fraction = (of: (view: (typeof views)[number]) => boolean): number => views.filter(of).length / views.length;
-    expect(fraction(({ unlabelled }) => unlabelled)).toBeCloseTo(0.25, 1);
+    expect(fraction(({ unlabeled }) => unlabeled)).toBeCloseTo(0.25, 1);
     expect(fraction(({ mirrored }) => mirrored)).toBeCloseTo(0.5, 1);
     const plain = new Order(7, { seed: 3, drop: 0, flips: false });
     expect(
-      Array.from({ length: 100 }, (_, k) => plain.view(k)).some(({ unlabelled, mirrored }) => unlabelled || mirrored),
+      Array.from({ length: 100 }, (_, k) => plain.view(k)).some(({ unlabeled, mirrored }) => unlabeled || mirrored),
     ).toBe(false);
   });
 });

@@ -33,7 +33,7 @@ export function demoText({ cities, mean, world, report, grid, evaluation, full, 
     number(one.color),
     number(one.untrained),
     percent(one.precision50),
-    percent(one.centre50),
+    percent(one.center50),
     percent(one.random50),
     percent(one.pointing),
   ];

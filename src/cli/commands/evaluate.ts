@@ -25,7 +25,7 @@ function figure({ value, low, high }: Figure, digits = 3): string {
     : `${number(value, digits)} [${number(low, digits)}, ${number(high, digits)}]`;
 }
 
-function at(lists: PrecisionAt[], which: 'hit' | 'centre'): string[] {
+function at(lists: PrecisionAt[], which: 'hit' | 'center'): string[] {
   return lists.map((one) => figure(one[which], 2));
 }
 
@@ -50,7 +50,7 @@ export function evaluateText(summary: EvaluateSummary): string {
     figure(row.pointing),
     ...regions(row.typicality),
   ]);
-  const precision = (which: 'hit' | 'centre'): string => {
+  const precision = (which: 'hit' | 'center'): string => {
     const columns = mean.top.map(({ k }) => `P@${k}`);
     return table(
       ['label', ...columns, ...columns.map((name) => `random ${name}`)],
@@ -92,7 +92,7 @@ export function evaluateText(summary: EvaluateSummary): string {
     precision('hit'),
     '',
     'Patches of highest typicality: center in a box of a typical element',
-    precision('centre'),
+    precision('center'),
     ...(kinds.length > 0
       ? [
           '',

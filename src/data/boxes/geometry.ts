@@ -9,7 +9,7 @@ export interface Box {
 }
 
 /** Whether the center of `patch` lies in `box`: its left and upper edges count, the others do not. */
-export function centreIn(patch: Box, box: Box): boolean {
+export function centerIn(patch: Box, box: Box): boolean {
   const x = patch.x + patch.width / 2;
   const y = patch.y + patch.height / 2;
   return x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height;

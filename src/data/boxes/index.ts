@@ -1,5 +1,5 @@
 // Annotations of images: boxes and masks.
-export { boxMask, centreIn, iou, type Box } from './geometry.js';
+export { boxMask, centerIn, iou, type Box } from './geometry.js';
 export { BOX_FORMATS, maskOf, readBoxes, readMarks, tableOf, type BoxFormat, type ScoredImage } from './marks.js';
 export {
   BOX_FRAMES,

@@ -77,7 +77,7 @@ async function isYears(list: string): Promise<boolean> {
 }
 
 export const cars: Layout = {
-  async recognise(location, isFolder, options) {
+  async recognize(location, isFolder, options) {
     if (!isFolder) return undefined;
     const { wanted } = options;
     const { folders, files } = await look(location);

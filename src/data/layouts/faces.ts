@@ -7,7 +7,7 @@ const DECADE = /^(1[0-9]|20)\d0s?$/;
 const decade = (folder: string): string => (DECADE.test(folder) ? folder.replace(/s$/, '') : folder);
 
 export const faces: Layout = {
-  async recognise(location, isFolder, { wanted, exclude }) {
+  async recognize(location, isFolder, { wanted, exclude }) {
     if (!isFolder) return undefined;
     const decades = async (folder: string): Promise<boolean> => {
       const { folders } = await look(folder);

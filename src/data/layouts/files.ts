@@ -28,7 +28,7 @@ export interface LayoutOptions extends TextOptions {
 /** How one dataset is distributed. */
 export interface Layout {
   /** Whether a folder, or a file that stands for a part of the dataset, is of this layout. Content decides, not names that other datasets have too. */
-  recognise(location: string, isFolder: boolean, options: LayoutOptions): Promise<Reading | Incomplete | undefined>;
+  recognize(location: string, isFolder: boolean, options: LayoutOptions): Promise<Reading | Incomplete | undefined>;
 }
 
 /** Names of the folders and of the files in a folder, hidden ones and litter left out; empty if there is no such folder. */

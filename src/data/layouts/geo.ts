@@ -71,7 +71,7 @@ async function namesImages(root: string, options: TextOptions): Promise<boolean>
 }
 
 export const geo: Layout = {
-  async recognise(location, isFolder, options) {
+  async recognize(location, isFolder, options) {
     if (!isFolder) return undefined;
     const { folders } = await look(location);
     const header = await headerOf(path.join(location, 'metadata.csv'));

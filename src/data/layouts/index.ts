@@ -27,15 +27,15 @@ export async function readLayout(
   options: Omit<LayoutOptions, 'wanted'>,
 ): Promise<{ layout: LayoutName; found: Listing } | undefined> {
   for (const layout of wanted === 'auto' ? LAYOUT_NAMES : [wanted]) {
-    const recognised = await LAYOUTS[layout].recognise(location, isFolder, { ...options, wanted: wanted !== 'auto' });
-    if (recognised === undefined) continue;
-    if ('read' in recognised) return { layout, found: await recognised.read() };
+    const recognized = await LAYOUTS[layout].recognize(location, isFolder, { ...options, wanted: wanted !== 'auto' });
+    if (recognized === undefined) continue;
+    if ('read' in recognized) return { layout, found: await recognized.read() };
     // of a folder that nobody said is of this layout, half of its marks say little; a file is of no other use
     if (wanted === 'auto' && isFolder) continue;
     throw new DiffmineError(
       'DATASET_INVALID',
-      `'${location}' looks like the dataset of --preset ${layout}, but ${recognised.missing} is missing.`,
-      recognised.hint,
+      `'${location}' looks like the dataset of --preset ${layout}, but ${recognized.missing} is missing.`,
+      recognized.hint,
     );
   }
   return undefined;

@@ -99,7 +99,7 @@ async function find(root: string, name: string): Promise<string | undefined> {
 }
 
 export const places: Layout = {
-  async recognise(location, isFolder, options) {
+  async recognize(location, isFolder, options) {
     const { wanted, exclude } = options;
     if (!isFolder && !Object.hasOwn(PARTS, path.basename(location))) return undefined;
     const root = isFolder ? location : path.dirname(location);

@@ -74,7 +74,7 @@ async function read(root: string, table: string, list: string | undefined, optio
 }
 
 export const xray: Layout = {
-  async recognise(location, isFolder, options) {
+  async recognize(location, isFolder, options) {
     const name = path.basename(location);
     if (!isFolder && !LIST.test(name)) return undefined;
     const root = isFolder ? location : path.dirname(location);

@@ -4,7 +4,7 @@
 // largest intersection over union. With m_k the count of the commonest element of cluster k over its places, purity = sum_k m_k / places: a place on no
 // element counts against it. Purity alone means little, because it rises with the number of clusters. It is therefore compared with the purity after
 // shuffling the elements among the places (chance), and with that of random places clustered in the same way.
-import { centreIn, iou, type Box } from '../../data/boxes/index.js';
+import { centerIn, iou, type Box } from '../../data/boxes/index.js';
 import { Random } from '../../util/random.js';
 import type { Agreement } from './options.js';
 
@@ -16,7 +16,7 @@ export function hitBox(place: Box, boxes: readonly Box[]): number | undefined {
   let best: { index: number; overlap: number } | undefined;
   boxes.forEach((box, index) => {
     const overlap = iou(place, box);
-    if ((centreIn(place, box) || overlap > HIT) && (!best || overlap > best.overlap)) best = { index, overlap };
+    if ((centerIn(place, box) || overlap > HIT) && (!best || overlap > best.overlap)) best = { index, overlap };
   });
   return best?.index;
 }

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { imageFile, scoredSize } from '../../data/index.js';
 import {
   boxMask,
-  centreIn,
+  centerIn,
   iou,
   isOfImage,
   labelOf,
@@ -51,7 +51,7 @@ export interface Image {
 export interface Ranked {
   image: number;
   hit: boolean;
-  centre: boolean;
+  center: boolean;
   boxes: TruthBox[];
 }
 
@@ -251,11 +251,11 @@ export const maskIn = (image: Image, boxes: readonly Box[]): Uint8Array =>
   boxMask(scored(image, boxes), image.width, image.height);
 
 function meet(patch: Box, image: Image | undefined, label: string): Ranked {
-  const boxes = (image ? typical(image, label) : []).filter((box) => centreIn(patch, box) || iou(patch, box) > MIN_IOU);
+  const boxes = (image ? typical(image, label) : []).filter((box) => centerIn(patch, box) || iou(patch, box) > MIN_IOU);
   return {
     image: image?.index ?? -1,
     hit: boxes.length > 0,
-    centre: boxes.some((box) => centreIn(patch, box)),
+    center: boxes.some((box) => centerIn(patch, box)),
     boxes,
   };
 }

@@ -34,15 +34,15 @@ function measure(evidence: Evidence, weights: Uint32Array | undefined): (number 
 /** Hit and center for each k, where a patch stands in the ranking as often as its image was drawn. */
 function precisionAt(ranking: readonly Ranked[] | undefined, weight: (image: number) => number): (number | null)[] {
   return AT.flatMap((k) => {
-    let [taken, hits, centres] = [0, 0, 0];
-    for (const { image, hit, centre } of ranking ?? []) {
+    let [taken, hits, centers] = [0, 0, 0];
+    for (const { image, hit, center } of ranking ?? []) {
       const times = Math.min(weight(image), k - taken);
       taken += times;
       if (hit) hits += times;
-      if (centre) centres += times;
+      if (center) centers += times;
       if (taken === k) break;
     }
-    return taken > 0 ? [hits / taken, centres / taken] : [null, null];
+    return taken > 0 ? [hits / taken, centers / taken] : [null, null];
   });
 }
 
@@ -65,7 +65,7 @@ export async function figuresOf(
   }));
   const metrics = (await bootstrapped(groups, images, options, hooks)).map((figures, label): Metrics => {
     const lists = (from: number): Metrics['top'] =>
-      AT.map((k, i) => ({ k, hit: figures[from + 2 * i] as Figure, centre: figures[from + 2 * i + 1] as Figure }));
+      AT.map((k, i) => ({ k, hit: figures[from + 2 * i] as Figure, center: figures[from + 2 * i + 1] as Figure }));
     const averagePrecision = figures[0] as Figure;
     const fraction = label < evidence.length ? fractions.labels[label] : fractions.mean;
     const lift = averagePrecision.value !== null && fraction ? averagePrecision.value / fraction : null;

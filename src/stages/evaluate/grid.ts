@@ -62,7 +62,7 @@ export async function drawGrid(
         tiles.push({
           input: input.pixels,
           raw: { width: input.width, height: input.height, channels: 3 },
-          ...centred(input, place.left + side * (TILE + GAP), place.top),
+          ...centered(input, place.left + side * (TILE + GAP), place.top),
         });
       }
     }
@@ -94,7 +94,7 @@ interface Tile {
   height: number;
 }
 
-const centred = ({ width, height }: Tile, left: number, top: number): { left: number; top: number } => ({
+const centered = ({ width, height }: Tile, left: number, top: number): { left: number; top: number } => ({
   left: left + Math.floor((TILE - width) / 2),
   top: top + Math.floor((TILE - height) / 2),
 });

@@ -122,7 +122,7 @@ export function planContrasts(labels: readonly string[], options: ContrastOption
 }
 
 /**
- * How images are localised: each under labels of its own or under chosen ones, one map a label.
+ * How images are localized: each under labels of its own or under chosen ones, one map a label.
  *
  * @param labels as planContrasts takes them; among them, where it is one, the label compared with
  * @param wanted 'own': each image's single labels ('A|B' has two); else the labels that every image is scored under. The one compared with is left out

@@ -23,7 +23,7 @@ export interface View {
   down: number;
   mirrored: boolean;
   /** shown under the null condition */
-  unlabelled: boolean;
+  unlabeled: boolean;
 }
 
 /** The endless sequence of a training's images: one shuffled skip all of them after another. */
@@ -56,7 +56,7 @@ export class Order {
       across,
       down,
       mirrored: flips && mirror < 0.5,
-      unlabelled: label < drop,
+      unlabeled: label < drop,
     };
   }
 }

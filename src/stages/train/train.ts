@@ -452,7 +452,7 @@ class Training {
     for (let tries = 0; ; tries++) {
       const index = training[(view.index + tries) % training.length] as number;
       try {
-        return { x0: await crops.load(index, view), row: view.unlabelled ? labels.length : (rows[index] as number) };
+        return { x0: await crops.load(index, view), row: view.unlabeled ? labels.length : (rows[index] as number) };
       } catch (thrown) {
         const error = asDiffmineError(thrown);
         if (error.code !== 'IMAGE_UNREADABLE' || tries >= Math.min(100, training.length)) throw error;

@@ -315,7 +315,7 @@ function digest({ labels, kinds, mean, controls }: EvaluateSummary): { cities: D
       color: color ?? null,
       pointing: of.pointing.value,
       precision50: top?.hit.value ?? null,
-      centre50: top?.centre.value ?? null,
+      center50: top?.center.value ?? null,
       random50: random?.hit.value ?? null,
     };
   };

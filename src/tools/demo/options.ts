@@ -86,7 +86,7 @@ export interface DemoFigures {
   pointing: number | null;
   /** of the first 50 patches (or as many as there are), the share on a planted element: center in a box or IoU above 0.1; the center alone; of random patches */
   precision50: number | null;
-  centre50: number | null;
+  center50: number | null;
   random50: number | null;
 }
 

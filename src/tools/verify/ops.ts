@@ -2,7 +2,7 @@
 import { kmeansOp } from './ops/clustering.js';
 import { cotypicalityOp, diftSequenceOp } from './ops/cotypicality.js';
 import { addNoiseOp, ddimInvertOp, ddimSampleOp, ddimStepOp, ddimTimestepsOp, scheduleOp } from './ops/diffusion.js';
-import { aucprOp, blurOp } from './ops/localisation.js';
+import { aucprOp, blurOp } from './ops/localization.js';
 import { classLabelsOp, clipTextOp, clipTokenizeOp, unetOp, vaeDecodeOp, vaeEncodeOp } from './ops/models.js';
 import { lanczosResizeOp } from './ops/images.js';
 import { trainOp } from './ops/training.js';

@@ -281,7 +281,7 @@
         bodyRow(
           name,
           ...ks.map((k) => cell(patchesAt(ours, k).hit, 2)),
-          ...ks.map((k) => cell(patchesAt(ours, k).centre, 2)),
+          ...ks.map((k) => cell(patchesAt(ours, k).center, 2)),
           plainCell(number(patchesAt(ours, 50, 'random').hit.value, 2)),
           ...(run ? [plainCell(number(patchesAt(other, 50)?.hit.value, 2))] : []),
         ),
