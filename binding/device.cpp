@@ -37,9 +37,13 @@ Napi::Value devices(Info info) {
     entry["memoryFree"] = Napi::Number::New(env, static_cast<double>(device.memory_free));
     entry["computeCapability"] = Napi::String::New(env, device.compute_capability);
     entry["cpuCapability"] = Napi::String::New(env, device.cpu_capability);
-    Napi::Array dtypes = Napi::Array::New(env);
-    for (const auto& name : device.dtypes) dtypes.Set(dtypes.Length(), Napi::String::New(env, name));
-    entry["dtypes"] = dtypes;
+    const auto names = [&](const std::vector<std::string>& dtypes) {
+      Napi::Array array = Napi::Array::New(env);
+      for (const auto& name : dtypes) array.Set(array.Length(), Napi::String::New(env, name));
+      return array;
+    };
+    entry["dtypes"] = names(device.dtypes);
+    entry["nativeDtypes"] = names(device.native_dtypes);
     result.Set(result.Length(), entry);
   }
   return result;

@@ -1,7 +1,9 @@
 #include "core/backends.h"
 
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/cpu/Utils.h>
 
 #ifdef DIFFMINE_CUDA
 #include <ATen/ops/randn.h>
@@ -13,8 +15,11 @@
 
 #include <iostream>
 #include <mutex>
-#include <string>
 #endif
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
 
 namespace diffmine {
 
@@ -88,6 +93,25 @@ bool cpu_computes_fp16() {
     if (!at::hasMKLDNN()) return false;
     const auto op = c10::Dispatcher::singleton().findSchema({"mkldnn::_is_mkldnn_fp16_supported", ""});
     return op && op->typed<bool()>().call();
+  }();
+  return supported && at::globalContext().userEnabledMkldnn();
+}
+
+bool cpu_computes_bf16() {
+  static const bool supported = [] {
+    if (!at::hasMKLDNN() || at::get_cpu_capability().find("AVX512") == std::string::npos) return false;
+    const auto capabilities = at::cpu::get_cpu_capabilities();
+    const auto has = [&](const char* name) {
+      const auto found = capabilities.find(name);
+      return found != capabilities.end() && found->second.isBool() && found->second.toBool();
+    };
+    // instruction sets of oneDNN that include AVX512-BF16
+    const char* const limit = std::getenv("ONEDNN_MAX_CPU_ISA");
+    const std::string isa = limit ? limit : "DEFAULT";
+    const auto names = {"BF16", "FP16", "AMX", "AVX10", "ALL", "DEFAULT"};
+    const bool allowed =
+        std::any_of(names.begin(), names.end(), [&](const char* name) { return isa.find(name) != std::string::npos; });
+    return allowed && (has("avx512_bf16") || has("amx_bf16"));
   }();
   return supported && at::globalContext().userEnabledMkldnn();
 }

@@ -23,4 +23,8 @@ bool has_flash_attention(const at::Device& device);
 // convolutions in fp16 take hundreds of times as long as in fp32.
 bool cpu_computes_fp16();
 
+// Whether LibTorch and oneDNN multiply in bf16 on this processor (AVX512-BF16 or AMX-BF16). Elsewhere bf16 is emulated
+// in fp32 and slower than it.
+bool cpu_computes_bf16();
+
 }  // namespace diffmine

@@ -36,6 +36,8 @@ DeviceInfo cuda_info(int index) {
     info.compute_capability = std::to_string(properties.major) + "." + std::to_string(properties.minor);
   }
   info.dtypes = {"fp32", "bf16", "fp16"};
+  info.native_dtypes = {"fp32", "fp16"};
+  if (properties.major >= 8) info.native_dtypes.push_back("bf16");
   info.memory_free = free_memory(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index)));
   return info;
 }
@@ -60,7 +62,12 @@ std::vector<DeviceInfo> list_devices() {
   cpu.memory_free = memory.available;
   cpu.cpu_capability = at::get_cpu_capability();
   cpu.dtypes = {"fp32", "bf16"};
-  if (cpu_computes_fp16()) cpu.dtypes.push_back("fp16");
+  cpu.native_dtypes = {"fp32"};
+  if (cpu_computes_bf16()) cpu.native_dtypes.push_back("bf16");
+  if (cpu_computes_fp16()) {
+    cpu.dtypes.push_back("fp16");
+    cpu.native_dtypes.push_back("fp16");
+  }
   std::vector<DeviceInfo> out{cpu};
 #ifdef DIFFMINE_CUDA
   for (int i = 0; i < cuda_device_count(); ++i) out.push_back(cuda_info(i));

@@ -56,6 +56,10 @@ TEST_CASE("parse_device and parse_dtype: what is there, and errors with hints fo
   const auto dtypes = list_devices().front().dtypes;
   CHECK(std::find(dtypes.begin(), dtypes.end(), "bf16") != dtypes.end());
   CHECK((std::find(dtypes.begin(), dtypes.end(), "fp16") != dtypes.end()) == cpu_computes_fp16());
+  const auto native = list_devices().front().native_dtypes;
+  CHECK(native.front() == "fp32");
+  CHECK((std::find(native.begin(), native.end(), "bf16") != native.end()) == cpu_computes_bf16());
+  for (const auto& name : native) CHECK(std::find(dtypes.begin(), dtypes.end(), name) != dtypes.end());
 }
 
 TEST_CASE("libtorch_version: compiled and loaded agree") {

@@ -30,6 +30,8 @@ export interface DeviceInfo {
   cpuCapability: string;
   /** dtypes that engines support on this device; fp16 on a CPU only if oneDNN supports it */
   dtypes: Dtype[];
+  /** of these, what the hardware multiplies in; others are emulated and slow */
+  nativeDtypes: Dtype[];
 }
 
 export interface BuildInfo {

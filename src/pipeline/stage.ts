@@ -1,7 +1,7 @@
 // The interface between a stage and the pipeline. A stage defines its shards and how to do one (ShardedStage). The pipeline (pipeline.ts) does everything
 // else: choosing shards, locks, worker processes and devices, progress, cancellation, resuming, running out of memory, and the summary.
 import type { ModelFolder } from '../models/index.js';
-import type { CallOptions, DeviceInfo, Dtype, EngineOptions } from '../engine/types.js';
+import type { CallOptions, DeviceInfo, EngineOptions } from '../engine/types.js';
 import type { Engine } from '../engine/index.js';
 import type { ShardedFolder, ShardedManifest } from '../runs/sharded.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
@@ -28,10 +28,8 @@ export interface ShardContext {
 /** Works on a shard and writes it, all of it or nothing; its lock is held. Throws OUT_OF_MEMORY to be called again with a smaller batch. */
 export type WorkOnShard = (shard: number, context: ShardContext) => Promise<ShardCounts>;
 
-type Manifest = ShardedManifest & { options: { dtype: Dtype } };
-
 /** Sharded work with its options resolved and its folder begun. */
-export interface ShardedStage<M extends Manifest = Manifest> {
+export interface ShardedStage<M extends ShardedManifest = ShardedManifest> {
   /** URL of the module whose export `open` (OpenStage) makes the same stage from the same options in a worker process */
   module: string;
   /** one of what a shard holds: 'image' */

@@ -88,6 +88,8 @@ export interface Manifest {
   model: ManifestModel;
   dataset: ManifestDataset;
   options: RunOptions;
+  /** why `--dtype auto` chose the dtype; absent where one was named */
+  autoDtype?: string | undefined;
   /** the preset that options were taken from, if any */
   preset: string | null;
   /** path of the replay file */
@@ -111,7 +113,7 @@ export const MODEL_SHAPE: Shape = members({
 });
 /** What all options of scans have: those of a run, or of another kind of work. */
 export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: oneOf('floor', 'ceil') } as const;
-export const WHERE_SHAPES = { dtype: oneOf('fp32', 'bf16', 'fp16'), device: oneOf('cpu', 'cuda') } as const;
+export const WHERE_SHAPES = { device: oneOf('cpu', 'cuda') } as const;
 
 /** What a scan's folder is among the sharded ones. */
 export const RUN: Kind<Manifest> = {
