@@ -94,7 +94,10 @@ async function collect(relative: string, label: Label, walk: Walk, above: readon
     if (isImage(relative)) found.add({ path: relative, file: place, label: label.name, bytes: 0, mtime: 0 });
     return;
   }
-  if (excluded.has(place) || excluded.has(real)) return found.ignore('outputs');
+  if (excluded.has(place) || excluded.has(real)) {
+    found.ignore('outputs');
+    return;
+  }
   let held: Held;
   try {
     held = await look(place, walk, false);
@@ -103,7 +106,10 @@ async function collect(relative: string, label: Label, walk: Walk, above: readon
     unreadable.push(`'${relative}' (${openingError(error)})`);
     return;
   }
-  if (held.format !== undefined) return found.ignore('outputs');
+  if (held.format !== undefined) {
+    found.ignore('outputs');
+    return;
+  }
   for (const [name, facts] of held.images)
     found.add({ path: `${relative}/${name}`, file: `${place}/${name}`, label: label.name, ...facts });
   const [, first] = relative.split('/', 2);

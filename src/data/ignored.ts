@@ -116,7 +116,7 @@ export async function outputFormat(folder: string, names: readonly string[]): Pr
 
 /** The first bytes of a file as text; empty if it cannot be read. */
 export async function head(file: string, bytes = 1024): Promise<string> {
-  const handle = await open(systemPath(file), constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(() => undefined);
+  const handle = await open(systemPath(file), constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
   if (!handle) return '';
   try {
     const buffer = Buffer.alloc(bytes);

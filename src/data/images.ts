@@ -32,7 +32,7 @@ type Numbers = Uint32Array | Int32Array | Float64Array;
 function roomFor<T extends Numbers>(array: T, index: number): T {
   if (index < array.length) return array;
   const larger = new (array.constructor as new (length: number) => T)(Math.max(1024, 2 * array.length, index + 1));
-  larger.set(array as never);
+  larger.set(array);
   return larger;
 }
 
@@ -240,7 +240,7 @@ class Store {
   /** Number of the set of further columns; undefined: none. */
   shape(index: number): number | undefined {
     const number = this.extraOf[index] ?? 0;
-    return number === 0 ? undefined : (this.shapeOf[number - 1] as number);
+    return number === 0 ? undefined : this.shapeOf[number - 1];
   }
 
   columns(shape: number): string[] {

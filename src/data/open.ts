@@ -26,7 +26,7 @@ const kindOf = (status: Kind): string =>
 export async function readImageFile(file: string): Promise<Buffer> {
   try {
     // opening a pipe to read it would wait for a writer
-    const handle = await open(systemPath(file), constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    const handle = await open(systemPath(file), constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const status = await handle.stat();
       if (!status.isFile()) throw new Error(kindOf(status));
@@ -63,7 +63,7 @@ async function unopened(file: string, error: unknown): Promise<DiffmineError> {
 export async function undecodable(file: string, cause: unknown): Promise<DiffmineError> {
   if (cause instanceof DiffmineError) return cause;
   try {
-    const handle = await open(systemPath(file), constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    const handle = await open(systemPath(file), constants.O_RDONLY | constants.O_NONBLOCK);
     const { size } = await handle.stat();
     await handle.close();
     return unreadable(file, cause, size === 0 ? 'the file is empty' : undefined);

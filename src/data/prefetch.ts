@@ -8,7 +8,7 @@ export interface PrefetchOptions {
   /** bytes of items waiting to be taken, beyond which no further one is begun; 256 MiB. One under way counts as the largest so far. */
   memory?: number;
   /** no further item is begun once it aborts, and the iteration throws CANCELLED */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** An item with its value, or with the reason why it has none. */
@@ -26,7 +26,7 @@ export async function* prefetch<Item, Value>(
   load: (item: Item) => Promise<Value>,
   size: (value: Value) => number,
   options: PrefetchOptions = {},
-): AsyncGenerator<Fetched<Item, Value>> {
+): AsyncGenerator<Fetched<Item, Value>, void> {
   const { ahead = 2 * availableParallelism(), memory = 256 * 2 ** 20, signal } = options;
   const source = items[Symbol.iterator]();
   const window: { item: Item; done: Promise<{ value: Value } | { thrown: unknown }>; bytes: number | undefined }[] = [];

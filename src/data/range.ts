@@ -10,7 +10,7 @@
 import type { Metadata, Sharp } from 'sharp';
 
 /** Whether values are other than unsigned 8 or 16 bits. */
-export function isWide({ depth }: Pick<Metadata, 'depth'>): boolean {
+export function isWide({ depth }: Partial<Pick<Metadata, 'depth'>>): boolean {
   return depth !== undefined && depth !== 'uchar' && depth !== 'ushort';
 }
 
@@ -54,7 +54,7 @@ export function rangeOf(values: Float32Array): [low: number, high: number] {
  * @throws Error with the reason as the end of a sentence
  */
 export async function toEightBits(image: Sharp, { space, channels, hasAlpha, depth }: Metadata): Promise<Buffer> {
-  const colors = (channels ?? 0) - (hasAlpha ? 1 : 0);
+  const colors = channels - (hasAlpha ? 1 : 0);
   if (colors !== 1 && colors !== 3)
     throw new Error(`it has ${channels} channels of ${depth}, which are not gray or RGB`);
   // 16 bits are read as unsigned: signed ones are moved there and back
@@ -62,7 +62,7 @@ export async function toEightBits(image: Sharp, { space, channels, hasAlpha, dep
   const plain = moved ? image.clone().linear(1, 32768) : image.clone();
   const { data, info } = await plain
     .autoOrient()
-    .toColourspace(space ?? 'srgb')
+    .toColourspace(space)
     .removeAlpha()
     .raw({ depth: 'float' })
     .toBuffer({ resolveWithObject: true });

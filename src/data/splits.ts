@@ -39,7 +39,7 @@ function describe(
   splits: readonly string[],
   labels: ReadonlyMap<string, LabelFolder>,
 ): { what: string; command: string } {
-  const main = splits.find((name) => /train/i.test(name)) ?? (splits[0] as string);
+  const main = splits.find((name) => /train/i.test(name)) ?? splits[0] ?? '';
   const classes = [...(labels.get(main)?.classes ?? [])];
   const listed = `${classes.slice(0, 3).join(', ')}${classes.length > 3 ? ', ...' : ''}`;
   return {

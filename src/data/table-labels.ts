@@ -31,7 +31,7 @@ function oneLabel(value: unknown): { label: string } | { problem: string; hint: 
       ? { problem: `is ${value}, too large to be exact`, hint: 'Write it as a string.' }
       : { label: String(value) };
   }
-  return { problem: `is ${JSON.stringify(value) ?? 'nothing'}`, hint: LABEL };
+  return { problem: `is ${value === undefined ? 'nothing' : JSON.stringify(value)}`, hint: LABEL };
 }
 
 /** What keeps a label from being written to files and prompts; undefined: nothing. */

@@ -133,8 +133,8 @@ export function addedTokensOf(
 function specialContents({ config, specialTokens }: TokenizerFiles): string[] {
   return [config, specialTokens].flatMap((source) =>
     [source.additional_special_tokens, source.extra_special_tokens]
-      .flatMap((list) => (Array.isArray(list) ? list : []))
-      .flatMap((token: unknown) => {
+      .flatMap((list): unknown[] => (Array.isArray(list) ? list : []))
+      .flatMap((token) => {
         if (typeof token === 'string') return [token];
         return isObject(token) && typeof token.content === 'string' ? [token.content] : [];
       }),

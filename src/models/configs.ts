@@ -243,6 +243,7 @@ export function readScheduleConfig(file: string, json: JsonObject): ScheduleConf
     trained_betas: [],
     use_flow_sigmas: [false],
   });
+  const spacing = reader.get('timestep_spacing') ?? 'leading';
   return {
     betaSchedule: reader.choice('beta_schedule', ['scaled_linear', 'linear', 'squaredcos_cap_v2'], 'linear'),
     trainTimesteps: reader.count('num_train_timesteps', 1000),
@@ -253,7 +254,7 @@ export function readScheduleConfig(file: string, json: JsonObject): ScheduleConf
     stepsOffset: reader.integer('steps_offset', 0),
     clipSample: reader.boolean('clip_sample', true),
     clipSampleRange: reader.number('clip_sample_range', 1),
-    timestepSpacing: String(reader.get('timestep_spacing') ?? 'leading'),
+    timestepSpacing: typeof spacing === 'string' ? spacing : JSON.stringify(spacing),
   };
 }
 

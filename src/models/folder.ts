@@ -120,7 +120,7 @@ export async function openModel(location: string, options: OpenOptions = {}): Pr
     if (isComponent(value) && !KNOWN.has(name) && !IGNORED.has(name)) {
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
-        `The model '${location}' has a component '${name}' (${String(value[1])}), which is not supported.`,
+        `The model '${location}' has a component '${name}' (${value[1]}), which is not supported.`,
         'Supported components: unet, vae, text_encoder, tokenizer and scheduler, as in Stable Diffusion 1.x and 2.x.',
       );
     }
@@ -395,10 +395,11 @@ function readLabels(location: string, index: JsonObject, numClassEmbeds: number)
       `The id2label of '${location}' has no name for class ${wrong}.`,
       `Ids go from 0 to ${count - 1}, each with a name.`,
     );
-  const twice = labels.find((label, id) => labels.indexOf(label) !== id);
+  const names = labels as string[];
+  const twice = names.find((label, id) => names.indexOf(label) !== id);
   if (twice !== undefined)
-    throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' has the name '${String(twice)}' twice.`);
-  return labels as string[];
+    throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' has the name '${twice}' twice.`);
+  return names;
 }
 
 function summarize(

@@ -7,8 +7,9 @@ export type JsonObject = Record<string, unknown>;
 
 /** @throws MODEL_INVALID if the file is absent, not JSON as Python writes it, or no object */
 export async function readJsonObject(file: string): Promise<JsonObject> {
-  const bytes = await readFile(file).catch((cause: NodeJS.ErrnoException) => {
-    const what = cause.code === 'ENOENT' ? 'is missing' : `cannot be read (${cause.code ?? cause.message})`;
+  const bytes = await readFile(file).catch((cause: unknown) => {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const what = code === 'ENOENT' ? 'is missing' : `cannot be read (${code ?? message})`;
     throw new DiffmineError('MODEL_INVALID', `'${file}' ${what}.`, 'Give a complete diffusers model folder.', {
       cause,
     });

@@ -1,7 +1,6 @@
 // CLIP's tokenizer: byte-level BPE by @huggingface/tokenizers, with the normalization done here, so that token ids equal transformers'.
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Tokenizer as Bpe } from '@huggingface/tokenizers' with { 'resolution-mode': 'import' };
 import { DiffmineError } from '../util/errors.js';
 import { fromInt64 } from '../engine/tensor.js';
 import type { Tensor } from '../engine/types.js';
@@ -22,6 +21,14 @@ const START = '<|startoftext|>';
 const END = '<|endoftext|>';
 const WORDS = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`;
 const CACHED_TEXTS = 10_000;
+
+/** What is used of @huggingface/tokenizers: its own declarations import files without extensions, which do not resolve here. */
+interface Bpe {
+  encode(text: string): { ids: number[] };
+}
+interface Tokenizers {
+  Tokenizer: new (tokenizer: object, config: object) => Bpe;
+}
 
 export class Tokenizer {
   /** by text: all its ids, start and end included, neither truncated nor padded */
@@ -57,7 +64,7 @@ export class Tokenizer {
     };
     const special = { start: id(START), end: id(END), pad: id(padTokenOf(files) ?? END) };
     // Declared as an ES module only, so it is imported when used.
-    const { Tokenizer: BytePairTokenizer } = await import('@huggingface/tokenizers');
+    const { Tokenizer: BytePairTokenizer } = (await import('@huggingface/tokenizers')) as unknown as Tokenizers;
     const bpe = new BytePairTokenizer(
       {
         version: '1.0',

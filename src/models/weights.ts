@@ -126,14 +126,14 @@ async function shards(folder: string, index: string, present: ReadonlySet<string
   const names = isObject(map) ? [...new Set(Object.values(map))].sort() : [];
   if (names.length === 0 || !names.every((name) => typeof name === 'string'))
     throw new DiffmineError('MODEL_INVALID', `'${file}' has no weight_map of tensors to files.`);
-  const absent = (names as string[]).find((name) => name !== path.basename(name) || !present.has(name));
+  const absent = names.find((name) => name !== path.basename(name) || !present.has(name));
   if (absent !== undefined)
     throw new DiffmineError(
       'MODEL_INVALID',
       `'${file}' names the shard '${absent}', which is missing.`,
       'Download the missing file.',
     );
-  return (names as string[]).map((name) => path.join(folder, name));
+  return names.map((name) => path.join(folder, name));
 }
 
 async function sizeOf(file: string): Promise<number> {

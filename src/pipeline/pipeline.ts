@@ -77,9 +77,9 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
 }
 
 /** @returns how many shards were finished here */
-async function work<Options extends SplitOptions>(
+async function work(
   stage: ShardedStage,
-  options: Options,
+  options: SplitOptions,
   todo: readonly number[],
   meter: Counter,
   hooks: Hooks<PipelineEvent>,
@@ -90,7 +90,7 @@ async function work<Options extends SplitOptions>(
     : await startHere(stage, options.threads, meter, hooks);
   const onWaiting = async (shards: number[]): Promise<void> => hooks.onLog?.(await waitingFor(stage.folder, shards));
   try {
-    return await schedule(todo, slots, { ...(hooks.signal ? { signal: hooks.signal } : {}), onWaiting });
+    return await schedule(todo, slots, { signal: hooks.signal, onWaiting });
   } finally {
     await close();
   }
@@ -110,7 +110,7 @@ export async function startHere(
     ...stage.engine,
   });
   try {
-    const call = hooks.signal ? { signal: hooks.signal } : {};
+    const call = { signal: hooks.signal };
     await engine.loadModel(stage.model.source, {
       ...call,
       onProgress: (event) =>
@@ -128,6 +128,6 @@ export async function startHere(
 }
 
 /** @throws CANCELLED if the work was cancelled before it began: nothing is written then */
-export function checkNotCancelled({ signal }: { signal?: AbortSignal }, what: string): void {
+export function checkNotCancelled({ signal }: { signal?: AbortSignal | undefined }, what: string): void {
   if (signal?.aborted) throw new DiffmineError('CANCELLED', `The ${what} was cancelled before it began.`);
 }

@@ -14,7 +14,7 @@ export type Slot = (shard: number) => Promise<ShardOutcome>;
 /** What does shards, until it is closed. */
 export interface Slots {
   slots: Slot[];
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 /** Thrown by a slot that is of no more use: the others do its shard, and all that follow. */
@@ -34,7 +34,7 @@ export class SlotLost extends Error {
 export async function schedule(
   shards: readonly number[],
   slots: readonly Slot[],
-  options: { signal?: AbortSignal; onWaiting?: (shards: number[]) => Promise<void> } = {},
+  options: { signal?: AbortSignal | undefined; onWaiting?: (shards: number[]) => Promise<void> } = {},
 ): Promise<number> {
   const { signal, onWaiting } = options;
   let queue = [...shards];
@@ -89,7 +89,7 @@ export async function schedule(
         told = true;
         await onWaiting?.([...busy]);
       }
-      await sleep(POLL, undefined, signal ? { signal } : {}).catch(() => undefined);
+      await sleep(POLL, undefined, { signal }).catch(() => undefined);
       queue = [...queue, ...busy];
       busy = [];
     }

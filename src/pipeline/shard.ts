@@ -50,7 +50,7 @@ async function untilItFits(
   for (let { batch } = folder.manifest.options; ;) {
     const meter = new Tally(counter);
     try {
-      const { done, skipped } = await work(shard, { batch, notes, meter, ...(signal ? { signal } : {}) });
+      const { done, skipped } = await work(shard, { batch, notes, meter, signal });
       counter.shard(shard, done, skipped);
       return;
     } catch (error) {

@@ -22,7 +22,7 @@ export interface ShardContext {
   notes: readonly string[];
   /** told of UNet calls and items; what was counted is taken back if the shard is repeated */
   meter: Pick<Counter, 'add' | 'drop' | 'image'>;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Works on a shard and writes it, all of it or nothing; its lock is held. Throws OUT_OF_MEMORY to be called again with a smaller batch. */

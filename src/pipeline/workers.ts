@@ -157,9 +157,7 @@ class Worker {
         const how = `The process of ${this.device} ended ${error.message} ${when}`;
         if (this.deaths <= RESTARTS) {
           this.hooks.onLog?.(`${how}; it is started again (${this.deaths} of ${RESTARTS}).`);
-          await sleep(PAUSE * this.deaths, undefined, this.hooks.signal ? { signal: this.hooks.signal } : {}).catch(
-            () => undefined,
-          );
+          await sleep(PAUSE * this.deaths, undefined, { signal: this.hooks.signal }).catch(() => undefined);
         }
         if (this.cancelled || this.hooks.signal?.aborted)
           throw new DiffmineError(

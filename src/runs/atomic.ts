@@ -133,8 +133,8 @@ export async function replaceFolder(target: string, fill: (folder: string) => Pr
 /** Gives folder `fresh` the place of `target`, which may be there. */
 export async function moveOver(fresh: string, target: string): Promise<void> {
   const old = temporaryName(target);
-  await rename(target, old).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
+  await rename(target, old).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   });
   await rename(fresh, target);
   await syncFolder(dirname(target));

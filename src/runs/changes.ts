@@ -114,7 +114,7 @@ export async function checkContents(
     if (same === 0)
       onLog?.('Some images have other modification times than when this run began: comparing their content.');
     const before = await folder.shardContents(shard);
-    let found = false;
+    let found = false as boolean; // set in a callback
     for (let i = 0; i < suspects.length; i += TOGETHER) {
       if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Comparing the content of images was cancelled.');
       const part = suspects.slice(i, i + TOGETHER);

@@ -128,13 +128,17 @@ export const evaluationFolder = (run: Run): string => join(run.path, 'evaluate')
 
 /** The evaluation of the run as it is mined now; undefined if there is none, or only one of an earlier mining. */
 export async function readEvaluation(run: Run): Promise<EvaluationRecord | undefined> {
-  let record: EvaluationRecord;
+  let record: Partial<EvaluationRecord> | null;
   try {
-    record = JSON.parse(await readFile(join(evaluationFolder(run), EVALUATION_FILE), 'utf8')) as EvaluationRecord;
+    record = JSON.parse(
+      await readFile(join(evaluationFolder(run), EVALUATION_FILE), 'utf8'),
+    ) as Partial<EvaluationRecord> | null;
   } catch {
     return undefined;
   }
   if (record?.format !== EVALUATION_FORMAT || record.fingerprint !== run.manifest.fingerprint) return undefined;
   const mined = (await readMine(run))?.options ?? null;
-  return canonicalJson(record.mine as unknown as Json) === canonicalJson(mined as unknown as Json) ? record : undefined;
+  return canonicalJson(record.mine as unknown as Json) === canonicalJson(mined as unknown as Json)
+    ? (record as EvaluationRecord)
+    : undefined;
 }

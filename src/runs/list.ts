@@ -92,8 +92,8 @@ export class ListFile<R extends Row> {
   /** @throws RUN_INVALID if the file is not there, or is not the one that the manifest was written with */
   static async open<R extends Row>(folder: string, record: ListRecord): Promise<ListFile<R>> {
     const path = join(folder, LIST);
-    const found = await sha256File(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT')
+    const found = await sha256File(path).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT')
         throw new DiffmineError('RUN_INVALID', `${path} is missing.`, 'Restore it, or start again in a new folder.');
       throw error;
     });

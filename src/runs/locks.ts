@@ -85,8 +85,8 @@ function parseOwner(text: string): LockOwner | undefined {
     return {
       host: value.host,
       pid: value.pid,
-      started: String(value.started ?? ''),
-      system: String(value.system ?? ''),
+      started: value.started ?? '',
+      system: value.system ?? '',
     };
   } catch {
     return undefined;
@@ -238,7 +238,7 @@ export class LockFolder {
       if (lock) return lock;
       if (signal?.aborted) throw new DiffmineError('CANCELLED', 'The wait for another process was cancelled.');
       if (!told) onWaiting?.(nameOf(await this.holder(name)));
-      await sleep(POLL, undefined, signal ? { signal } : {}).catch(() => undefined);
+      await sleep(POLL, undefined, { signal }).catch(() => undefined);
     }
   }
 

@@ -43,8 +43,8 @@ export interface MineRecord {
 /** Reads mine.json; undefined where the run is not mined. */
 export async function readMine(run: Run): Promise<MineRecord | undefined> {
   try {
-    const record = JSON.parse(await readFile(run.mineFile('mine.json'), 'utf8')) as MineRecord;
-    return record.format === MINE_FORMAT ? record : undefined;
+    const record = JSON.parse(await readFile(run.mineFile('mine.json'), 'utf8')) as Partial<MineRecord> | null;
+    return record?.format === MINE_FORMAT ? (record as MineRecord) : undefined;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT' || error instanceof SyntaxError) return undefined;
     throw error;

@@ -148,19 +148,21 @@ export async function readManifestOf<M extends ShardedManifest>(kind: Kind<M>, f
       `${file} ${why}.`,
       `Give a folder that ${kind.maker} made, or start again in an empty one.`,
     );
-  const content = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
+  const content = await readFile(file, 'utf8').catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw error;
   });
   if (content === undefined) return undefined;
-  let manifest: M;
+  let parsed: Partial<M> | null;
   try {
-    manifest = JSON.parse(content) as M;
+    parsed = JSON.parse(content) as Partial<M> | null;
   } catch {
     throw invalid('is not JSON');
   }
-  if (manifest?.format !== kind.format)
-    throw invalid(`is of format ${JSON.stringify(manifest?.format)}, not ${kind.format}`);
+  if (parsed?.format !== kind.format)
+    throw invalid(`is of format ${JSON.stringify(parsed?.format)}, not ${kind.format}`);
+  const manifest = parsed as M;
   if (!ALL_HAVE(manifest) || !kind.shape(manifest))
     throw invalid('is damaged: fields are missing or have the wrong type');
   if (manifest.shards !== Math.ceil(manifest.index.rows / manifest.options.shardSize))
@@ -224,7 +226,7 @@ export async function beginFolder<M extends ShardedManifest, R extends Row>(
   for (const { name, sentence } of differ) {
     const changes =
       name === 'dataset'
-        ? await listChanges(opened.list as ListFile<Row>, rows, [own[0]?.[0] ?? '', own[1]?.[0] ?? ''], deciding)
+        ? await listChanges(opened.list, rows, [own[0]?.[0] ?? '', own[1]?.[0] ?? ''], deciding)
         : undefined;
     told.push(changes ? `dataset: ${changes}` : sentence);
   }
@@ -369,8 +371,9 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
         `Remove ${this.shardPath(shard)} and run the same command again: that shard is repeated.`,
         { cause },
       );
-    const content = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') throw invalid('missing', error);
+    const content = await readFile(file, 'utf8').catch((error: unknown) => {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT' || code === 'ENOTDIR') throw invalid('missing', error);
       throw error;
     });
     let value: unknown;

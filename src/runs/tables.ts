@@ -43,8 +43,9 @@ export async function writeTable(file: string, rows: readonly Row[], schema: Sch
  * @throws RUN_INVALID for a file that is missing or is not Parquet
  */
 export async function readTable<T = Row>(file: string, columns?: string[]): Promise<T[]> {
-  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+  const bytes = await readFile(file).catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR')
       throw new DiffmineError(
         'RUN_INVALID',
         `${file} is missing.`,
@@ -57,7 +58,7 @@ export async function readTable<T = Row>(file: string, columns?: string[]): Prom
   try {
     const rows = await parquetReadObjects({
       file: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength),
-      columns,
+      ...(columns ? { columns } : {}),
     });
     return rows as T[];
   } catch (error) {

@@ -61,15 +61,21 @@ export class DiffmineError extends Error {
 /** Any thrown value as a DiffmineError: native errors keep code and hint, system errors become IO, the rest INTERNAL. */
 export function asDiffmineError(thrown: unknown): DiffmineError {
   if (thrown instanceof DiffmineError) return thrown;
-  const error = thrown as { code?: unknown; message?: unknown; hint?: unknown; name?: unknown; syscall?: unknown };
-  const message = typeof error?.message === 'string' ? error.message : String(thrown);
-  if (typeof error?.code === 'string' && error.code in EXIT_CODES) {
+  const error = (thrown ?? {}) as {
+    code?: unknown;
+    message?: unknown;
+    hint?: unknown;
+    name?: unknown;
+    syscall?: unknown;
+  };
+  const message = typeof error.message === 'string' ? error.message : String(thrown);
+  if (typeof error.code === 'string' && error.code in EXIT_CODES) {
     const hint = typeof error.hint === 'string' && error.hint ? error.hint : undefined;
     return new DiffmineError(error.code as ErrorCode, message, hint, { cause: thrown });
   }
-  if (error?.name === 'AbortError')
+  if (error.name === 'AbortError')
     return new DiffmineError('CANCELLED', 'The work was cancelled.', undefined, { cause: thrown });
-  if (error?.code === 'ENOSPC') {
+  if (error.code === 'ENOSPC') {
     return new DiffmineError(
       'IO',
       `The disk is full (${message}).`,
@@ -77,7 +83,7 @@ export function asDiffmineError(thrown: unknown): DiffmineError {
       { cause: thrown },
     );
   }
-  if (typeof error?.code === 'string' && typeof error?.syscall === 'string')
+  if (typeof error.code === 'string' && typeof error.syscall === 'string')
     return new DiffmineError('IO', message, undefined, { cause: thrown });
   return new DiffmineError('INTERNAL', message, undefined, { cause: thrown });
 }

@@ -15,7 +15,7 @@ export function parseJson(text: string): unknown {
     return JSON.parse(json);
   } catch (error) {
     const marker = unusedCharacter(json);
-    let found = false;
+    let found = false as boolean; // set in a callback
     // 1e999 is JSON for Infinity. NaN has no such number: it becomes a string that is in no other place. Lengths stay, for positions in messages.
     const rewritten = json.replace(STRING_OR_NUMBER, (whole, number?: string) => {
       if (number === undefined) return whole;

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { readText } from '../text/index.js';
-import { coordinate, imageName, utf8, type BoxFile, type TruthBox } from './rows.js';
+import { coordinate, imageName, shown, utf8, type BoxFile, type TruthBox } from './rows.js';
 
 const SHAPE =
   'A COCO file has images (id, file_name), annotations (image_id, category_id, bbox as [x, y, w, h]) and categories (id, name).';
@@ -20,27 +20,34 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
   const invalid = (what: string, hint = SHAPE, cause?: unknown): DiffmineError =>
     new DiffmineError('DATASET_INVALID', what, hint, { cause });
   const text = await utf8(readText(file), SHAPE);
-  let root: Row;
+  let root: Row | null;
   try {
-    root = parseJson(text) as Row;
+    root = parseJson(text) as Row | null;
   } catch (cause) {
     throw invalid(`${name} is not JSON (${(cause as Error).message}).`, SHAPE, cause);
   }
-  const list = (key: string): Row[] => {
+  const list = (key: string): (Row | null)[] => {
     const found = root?.[key];
     if (!Array.isArray(found)) throw invalid(`${name} is not a COCO file: it has no list '${key}'.`);
-    return found as Row[];
+    return found as (Row | null)[];
   };
   /** A table by id; rows without an id are only allowed where nothing refers to them. */
-  const byId = <T>(key: string, value: (row: Row, where: string) => T, idRequired = true): Map<string | number, T> => {
+  const byId = <T>(
+    key: string,
+    value: (row: Row | null, where: string) => T,
+    idRequired = true,
+  ): Map<string | number, T> => {
     const found = new Map<string | number, T>();
     const places = new Map<string | number, number>();
     list(key).forEach((row, i) => {
       const where = `${name}, ${key}[${i}]`;
       const id = row?.['id'];
-      if ((id === undefined || id === null) && !idRequired) return void value(row, where);
+      if ((id === undefined || id === null) && !idRequired) {
+        value(row, where);
+        return;
+      }
       if (typeof id !== 'string' && !(typeof id === 'number' && Number.isFinite(id)))
-        throw invalid(`${where}: 'id' is ${id === undefined ? 'missing' : String(id)}.`);
+        throw invalid(`${where}: 'id' is ${id === undefined ? 'missing' : shown(id)}.`);
       const first = places.get(id);
       if (first !== undefined)
         throw invalid(
@@ -52,7 +59,7 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
     });
     return found;
   };
-  const word = (row: Row, key: string, where: string): string => {
+  const word = (row: Row | null, key: string, where: string): string => {
     const value = row?.[key];
     if (typeof value !== 'string' || value === '') throw invalid(`${where}: '${key}' is missing.`);
     return value;
@@ -67,7 +74,7 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
   const boxes = list('annotations').map((row, i): TruthBox => {
     const where = `${name}, annotations[${i}]`;
     const image = images.get(row?.['image_id'] as string | number);
-    if (!image) throw invalid(`${where}: there is no image ${JSON.stringify(row?.['image_id'])}.`);
+    if (!row || !image) throw invalid(`${where}: there is no image ${JSON.stringify(row?.['image_id'])}.`);
     const category = categories.get(row['category_id'] as string | number);
     if (category === undefined) throw invalid(`${where}: there is no category ${JSON.stringify(row['category_id'])}.`);
     const box = row['bbox'];
@@ -95,7 +102,7 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
 }
 
 /** The size of an image; tools write 0 or null if they do not know it. */
-function frameOf(row: Row, where: string): TruthBox['frame'] {
+function frameOf(row: Row | null, where: string): TruthBox['frame'] {
   const [width, height] = ['width', 'height'].map((key) => {
     const value = row?.[key] ?? 0;
     const side = coordinate(value, 0, where, key);
@@ -107,7 +114,7 @@ function frameOf(row: Row, where: string): TruthBox['frame'] {
 }
 
 /** What two rows of a table are about, for a reader who has thousands of them. */
-function namesOf(...rows: (Row | undefined)[]): string {
+function namesOf(...rows: (Row | null | undefined)[]): string {
   const names = rows.map(
     (row) => row?.['file_name'] ?? row?.['name'] ?? (row?.['bbox'] ? `bbox ${JSON.stringify(row['bbox'])}` : undefined),
   );

@@ -68,7 +68,7 @@ async function readAll<Item, Value>(
   signal: AbortSignal | undefined,
 ): Promise<Map<Item, Value>> {
   const found = new Map<Item, Value>();
-  for await (const { item, value, error } of prefetch(items, load, () => 0, signal ? { signal } : {})) {
+  for await (const { item, value, error } of prefetch(items, load, () => 0, { signal })) {
     if (error) throw error;
     found.set(item, value);
   }

@@ -35,8 +35,8 @@ export const isOfImage = ({ label, typicalOf }: Pick<TruthBox, 'label' | 'typica
   typicalOf === undefined || label === undefined || sharesLabel(label, imageLabel);
 
 /** A value as an error shows it: JSON has no NaN and no Infinity. */
-const shown = (value: unknown): string =>
-  typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value)).slice(0, 80);
+export const shown = (value: unknown): string =>
+  typeof value === 'number' || value === undefined ? String(value) : JSON.stringify(value).slice(0, 80);
 
 /** A number of at least `min`; `where` begins the sentence of the error. */
 export function coordinate(value: unknown, min: number, where: string, name: string): number {

@@ -24,7 +24,7 @@ export function decadeOf(year: unknown): string | undefined {
 /** @param below the folder of the images, relative to the dataset: '' or 'train' */
 async function read(root: string, below: string, list: string, options: TextOptions): Promise<Listing> {
   const name = path.basename(list);
-  let years: Record<string, { year?: unknown } | undefined>;
+  let years: Record<string, { year?: unknown } | null> | null;
   try {
     years = parseJson(await readText(list, options)) as typeof years;
   } catch (cause) {
@@ -38,19 +38,19 @@ async function read(root: string, below: string, list: string, options: TextOpti
   const listed: Listed[] = [];
   const unlisted: string[] = [];
   for (const image of images) {
-    const entry = Object.hasOwn(years, image) ? years[image] : undefined;
+    const entry = Object.hasOwn(years, image) ? (years[image] ?? {}) : undefined;
     if (entry === undefined) {
       unlisted.push(image);
       continue;
     }
-    const decade = decadeOf(entry?.year);
+    const decade = decadeOf(entry.year);
     if (decade === undefined)
       throw new DiffmineError(
         'DATASET_INVALID',
-        `${name}: the year of '${image}' is ${JSON.stringify(entry?.year ?? null)}.`,
+        `${name}: the year of '${image}' is ${JSON.stringify(entry.year ?? null)}.`,
         HINT,
       );
-    listed.push({ path: path.posix.join(below, image), label: decade, extra: { year: String(entry?.year).trim() } });
+    listed.push({ path: path.posix.join(below, image), label: decade, extra: { year: String(entry.year).trim() } });
   }
   if (listed.length === 0)
     throw new DiffmineError('DATASET_INVALID', `No image of '${path.join(root, below)}' is in ${name}.`, HINT);

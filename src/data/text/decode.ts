@@ -158,7 +158,7 @@ function quoteBytes(bytes: Buffer): string {
   let from = Math.max(0, at - 12);
   while (from < at && ((bytes[from] ?? 0) & 0xc0) === 0x80) ++from;
   const shown = [
-    ...bytes.subarray(from, at).toString('utf8'),
+    bytes.subarray(from, at).toString('utf8'),
     ...Array.from(bytes.subarray(at, at + 12), (byte) =>
       byte >= 0x20 && byte < 0x7f
         ? String.fromCharCode(byte)

@@ -103,7 +103,7 @@ export async function groupPlaces(
     const plan = planProjection(features.count, features.width, settings);
     if (list === 'top') notes.push(...plan.notes);
     const points = await project(features, plan, seed, {
-      ...(hooks.signal ? { signal: hooks.signal } : {}),
+      signal: hooks.signal,
       onLabel: () => hooks.onProgress?.({ type: 'project', done: ++done, total }),
     });
     const clustering = await cluster(
@@ -111,7 +111,7 @@ export async function groupPlaces(
       points,
       rows.map(({ cotypicality }) => cotypicality),
       { clusters: settings.clusters, restarts: settings.restarts, seed },
-      hooks.signal ? { signal: hooks.signal } : {},
+      { signal: hooks.signal },
     );
     made.set(list, { ...clustering, points: fromFloat32([rows.length, points.width], points.values), plan });
   }

@@ -63,7 +63,7 @@ async function inThread(values: Float32Array, width: number, how: object, signal
         reject(
           new DiffmineError(
             'INTERNAL',
-            `Projecting features failed: ${(cause as Error).message}.`,
+            `Projecting features failed: ${cause.message}.`,
             'Try --projection pca or none.',
             { cause },
           ),

@@ -86,10 +86,10 @@ export async function scoreSequences(
     entries,
     async (sequence) => readSequence(sequence, context),
     (images) => images.reduce((sum, { pixels }) => sum + pixels.byteLength, 0),
-    signal ? { signal } : {},
+    { signal },
   );
   try {
-    for await (const next of ahead as AsyncGenerator<Fetched<Sequence, ReadImage[]>>) {
+    for await (const next of ahead) {
       const { key, label } = next.item;
       if (next.error) {
         reasons.set(key, { image: key, label, reason: next.error.message });
@@ -171,7 +171,7 @@ async function readSequence(
   const measured = await Promise.all(files.map(async (file) => measureImage(file)));
   const fitting = measured.map((size) => scoredSize(size, sizes));
   const text = ({ width, height }: Size): string => `${width} x ${height} px`;
-  const odd = fitting.findIndex(({ width, height }) => width !== fitting[0]?.width || height !== fitting[0]?.height);
+  const odd = fitting.findIndex(({ width, height }) => width !== fitting[0]?.width || height !== fitting[0].height);
   if (odd > 0)
     throw unfit(
       `has images of different sizes: ${text(measured[0] as Size)} under ${JSON.stringify(labels[0])}, ${text(measured[odd] as Size)} under ${JSON.stringify(labels[odd])}`,
@@ -195,7 +195,7 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, image
     ensemble,
   } = run.manifest.options;
   const { width, height } = images[0] as ReadImage;
-  const call = signal ? { signal } : {};
+  const call = { signal };
   let told = 0;
   try {
     const latents = await engine.encodeImages(

@@ -102,5 +102,5 @@ function binsIn(
   { signal }: Hooks<EvaluateEvent>,
 ): ReturnType<typeof prefetch<Image, Uint16Array>> {
   const load = async (image: Image): Promise<Uint16Array> => binsOf(await readScored(run, root, image));
-  return prefetch(images, load, (bins) => bins.byteLength, signal ? { signal } : {});
+  return prefetch(images, load, (bins) => bins.byteLength, { signal });
 }

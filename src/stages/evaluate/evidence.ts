@@ -218,7 +218,7 @@ async function readImages(
   const images = [...found.values()].map(({ source: _source, resized: _resized, ...image }) => ({
     ...image,
     boxes: (placed.get(image.image) ?? []).flatMap(({ box, truth: row }) =>
-      isOfImage(row, image.label) ? [{ ...row, ...box } as TruthBox] : [],
+      isOfImage(row, image.label) ? [{ ...row, ...box }] : [],
     ),
   }));
   const shown = new Set(images.flatMap((image) => image.boxes.map((box) => typicalOf(box, image))));

@@ -60,7 +60,7 @@ export async function* heatOf<Item extends { shard: number; row: ImageRow }>(
   blur: number,
   signal?: AbortSignal,
 ): AsyncGenerator<{ item: Item } & Heat> {
-  const call = signal ? { signal } : {};
+  const call = { signal };
   for (const here of groupBy(rows, ({ shard }) => String(shard)).sort(
     ([a], [b]) => (a?.shard ?? 0) - (b?.shard ?? 0),
   )) {

@@ -76,7 +76,7 @@ export async function localize(options: LocalizeOptions, hooks: Hooks<LocalizeEv
 
   const { signal, onLog, onProgress } = hooks;
   const scanHooks = (of: 'model' | 'baseline'): Parameters<typeof scan>[1] => ({
-    ...(signal ? { signal } : {}),
+    signal,
     ...(onLog ? { onLog } : {}),
     onProgress: (event) => onProgress?.({ of, ...event }),
   });

@@ -108,7 +108,7 @@ export class Localizer {
   private resampling(): Parameters<typeof bootstrapped>[3] {
     const { signal, onProgress } = this.hooks;
     return {
-      ...(signal ? { signal } : {}),
+      signal,
       onProgress: ({ done, total }) => onProgress?.({ type: 'resample', done, total }),
     };
   }

@@ -106,7 +106,7 @@ export class Marks {
     for await (const {
       item: [image, marks],
       value,
-    } of prefetch(this.found, load, () => 0, signal ? { signal } : {})) {
+    } of prefetch(this.found, load, () => 0, { signal })) {
       if (value) marked.push({ image, marks, file: value.file, scored: value });
     }
     if (marked.length === 0) return;

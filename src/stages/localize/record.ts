@@ -29,9 +29,9 @@ export async function readLocalization(run: Run): Promise<LocalizationRecord | u
   try {
     const record = JSON.parse(
       await readFile(join(localizationFolder(run), LOCALIZATION_FILE), 'utf8'),
-    ) as LocalizationRecord;
+    ) as Partial<LocalizationRecord> | null;
     return record?.format === LOCALIZATION_FORMAT && record.fingerprint === run.manifest.fingerprint
-      ? record
+      ? (record as LocalizationRecord)
       : undefined;
   } catch {
     return undefined;

@@ -22,7 +22,7 @@ export interface FeatureContext {
   sizes: SizeOptions;
   dift: DiftOptions;
   replay: Replay | undefined;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** an image's patches are done */
   onImage?: () => void;
 }
@@ -55,7 +55,7 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
     images,
     async ({ file }) => readImage(file, sizes),
     ({ pixels }) => pixels.byteLength,
-    signal ? { signal } : {},
+    { signal },
   );
   const perCall = imagesPerCall(dift.batch, dift.ensemble, 1);
   type Ready = { item: (typeof images)[number]; image: { pixels: Uint8Array; width: number; height: number } };
@@ -79,7 +79,7 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
         ...(noises ? { noises } : {}),
       },
       dift,
-      signal ? { signal } : {},
+      { signal },
     );
     group.forEach(({ item }, b) => {
       take(item.members, result.patches[b] as Tensor);

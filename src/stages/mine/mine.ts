@@ -249,7 +249,7 @@ async function clusterAll(
   hooks: Hooks<MineEvent>,
 ): Promise<Found> {
   const { signal } = hooks;
-  const call = signal ? { signal } : {};
+  const call = { signal };
   await engine.loadModel(model.source, {
     ...call,
     onProgress: ({ type, done, total }) => type === 'load' && hooks.onProgress?.({ type, done, total }),

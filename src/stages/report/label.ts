@@ -79,7 +79,9 @@ export async function drawLabel(
 ): Promise<number> {
   const shards = byShard(view, context);
   const mapsOf = (shard: number, images: ReadonlyMap<string, unknown>): Map<string, TypicalityMap> =>
-    context.run.manifest.options.maps ? readMaps(context.run, shard, view.label, [...images.keys()]) : new Map();
+    context.run.manifest.options.maps
+      ? readMaps(context.run, shard, view.label, [...images.keys()])
+      : new Map<string, TypicalityMap>();
   // maps are read twice, for the common scale and to be painted: those of a label may be more than memory holds
   const strengths: number[] = [];
   for (const [shard, images] of shards) {

@@ -112,7 +112,7 @@ async function make(
   } = record.options;
   const engine = new Engine({ device: device.id, dtype, threads: options.threads ?? 0 });
   try {
-    const call = hooks.signal ? { signal: hooks.signal } : {};
+    const call = { signal: hooks.signal };
     await engine.loadModel(model.source, {
       ...call,
       onProgress: (event) => event.type === 'load' && hooks.onProgress?.(event),

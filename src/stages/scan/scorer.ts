@@ -34,7 +34,7 @@ export interface ScoreOptions {
   label: string;
   /** name of the image in a dataset, which the random patches depend on; default: the given path */
   name?: string;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** A patch in pixels of the upright source image. */
@@ -93,14 +93,14 @@ export class Scorer {
    *
    * @throws INVALID_ARGUMENT, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY; CANCELLED
    */
-  static async open(options: ScorerOptions, { signal }: { signal?: AbortSignal } = {}): Promise<Scorer> {
+  static async open(options: ScorerOptions, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Scorer> {
     const model = await openModel(options.model, variantOf(options));
     const settings = resolve(options, model);
     const dtype: Dtype = options.dtype ?? 'fp32';
     const { id } = chooseDevice(options.device ?? 'auto', dtype);
     const engine = new Engine({ device: id, dtype, threads: options.threads ?? 0 });
     try {
-      await engine.loadModel(model.source, signal ? { signal } : {});
+      await engine.loadModel(model.source, { signal });
     } catch (error) {
       await engine.dispose();
       throw error;
@@ -115,7 +115,7 @@ export class Scorer {
    */
   async score(file: string, { label, name = file, signal }: ScoreOptions): Promise<ImageScore> {
     const { sizes, scoring } = this.settings;
-    const call = signal ? { signal } : {};
+    const call = { signal };
     const conditions = await this.conditionsOf(label);
     const { pixels, width, height, sourceWidth, sourceHeight, resized } = await readImage(file, sizes);
     const { outputs } = await this.engine.scoreTypicality(

@@ -153,7 +153,7 @@ async function scoreImages(
     contents.set(index, sha256);
     return decoded;
   };
-  const ahead = prefetch(calls.flat(), read, ({ pixels }) => pixels.byteLength, { ...(signal ? { signal } : {}) });
+  const ahead = prefetch(calls.flat(), read, ({ pixels }) => pixels.byteLength, { signal });
   try {
     for (const call of calls) {
       const ready: { item: Item; decoded: ReadImage }[] = [];
@@ -218,7 +218,7 @@ async function score(
       input,
       { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps },
       {
-        ...(signal ? { signal } : {}),
+        signal,
         onProgress: ({ type, done }) => {
           if (type !== 'score') return;
           meter.add(done - told);

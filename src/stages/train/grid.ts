@@ -22,7 +22,7 @@ interface GridOf {
   engine: Engine;
   trainer: Trainer;
   average: boolean;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Draws and writes it, always of the same noise; the labels of its rows. */
@@ -55,7 +55,7 @@ export async function drawGrid(
     schedule,
     request,
     (x, timesteps, conditions) => trainer.predict({ x, timesteps, conditions }, average),
-    signal ? { signal } : {},
+    { signal },
   );
   const images = await toImages(
     base.kind === 'latent' ? engine : undefined,

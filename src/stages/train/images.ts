@@ -116,9 +116,9 @@ async function openPixels(images: ImageList, fold: number, { side, signal, onPro
     checkSide(image.path, resized, side);
     return { image, ...resized };
   };
-  for await (const { item, value, error } of prefetch(images, measure, () => 100, signal ? { signal } : {})) {
+  for await (const { item, value, error } of prefetch(images, measure, () => 100, { signal })) {
     if (value) usable.push(value);
-    else skipped.push({ image: item.path, label: item.label, reason: error?.message ?? '' });
+    else skipped.push({ image: item.path, label: item.label, reason: error.message });
     onProgress?.(usable.length + skipped.length, images.length);
   }
   const held = new Map<number, Image>();
@@ -267,7 +267,7 @@ async function encode(
     if (!first) return;
     const all = await engine.encodeImages(
       waiting.map(({ image }) => image),
-      signal ? { signal } : {},
+      { signal },
     );
     const shape = all.shape.slice(1);
     const bytes = all.data.byteLength / waiting.length;
@@ -281,16 +281,11 @@ async function encode(
     checkSide(image.path, decoded, side);
     return decoded;
   };
-  for await (const { item, value, error } of prefetch(
-    part,
-    load,
-    ({ pixels }) => pixels.byteLength,
-    signal ? { signal } : {},
-  )) {
+  for await (const { item, value, error } of prefetch(part, load, ({ pixels }) => pixels.byteLength, { signal })) {
     const name = String(records.length);
     const record = { image: item.path, label: item.label };
     if (!value) {
-      records.push({ ...record, skipped: error?.message ?? '' });
+      records.push({ ...record, skipped: error.message });
       continue;
     }
     records.push({ ...record, width: value.width, height: value.height });

@@ -11,7 +11,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { datasetNotes, openDataset } from '../../data/index.js';
 import { distinctLabels } from '../../data/labels.js';
-import { prefetch } from '../../data/prefetch.js';
+import { prefetch, type Fetched } from '../../data/prefetch.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { Engine, readSafetensors, writeSafetensors, type Trainer } from '../../engine/index.js';
 import { elements, fromFloat32 } from '../../engine/tensor.js';
@@ -160,7 +160,7 @@ export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}
   }
 }
 
-const signalOf = ({ signal }: Hooks<TrainEvent>): { signal?: AbortSignal } => (signal ? { signal } : {});
+const signalOf = ({ signal }: Hooks<TrainEvent>): Pick<Hooks, 'signal'> => ({ signal });
 const countOf = (indices: readonly number[], rows: readonly number[], row: number): number =>
   indices.filter((index) => rows[index] === row).length;
 
@@ -462,18 +462,16 @@ class Training {
   }
 
   private async nextBatch(
-    views: AsyncGenerator<{ value?: { x0: Float32Array; row: number }; error?: DiffmineError }>,
+    views: AsyncGenerator<Fetched<number, { x0: Float32Array; row: number }>, void>,
   ): Promise<TrainingBatch[]> {
     const { trainBatch: batch, gradientAccumulationSteps: accumulate } = this.settings;
     const taken: { x0: Float32Array; row: number }[] = [];
     while (taken.length < batch) {
-      const { value } = (await views.next()) as IteratorResult<{
-        value?: { x0: Float32Array; row: number };
-        error?: DiffmineError;
-      }>;
-      if (value?.error) throw value.error;
-      if (!value?.value) throw new DiffmineError('INTERNAL', 'There are no more training images.');
-      taken.push(value.value);
+      const next = await views.next();
+      if (next.done) throw new DiffmineError('INTERNAL', 'There are no more training images.');
+      const { value, error } = next.value;
+      if (error) throw error;
+      taken.push(value);
     }
     const part = batch / accumulate;
     return Array.from({ length: accumulate }, (_, i) => this.batchOf(taken.slice(i * part, (i + 1) * part)));

@@ -127,7 +127,7 @@ export async function invertImages(
   const size = float32(x0).length / Math.max(1, rows.length);
   const part = (x: Tensor, i: number): Float32Array => float32(x).slice(i * size, (i + 1) * size);
   const end = await invertDdim(schedule, { steps: settings.inversionSteps, x0, rows }, denoise, {
-    ...(hooks.signal ? { signal: hooks.signal } : {}),
+    signal: hooks.signal,
     onStep: (t, x) => {
       if (wanted.has(t)) saved.forEach((kept, i) => kept.set(t, part(x, i)));
       hooks.onUnetCalls?.(rows.length);

@@ -80,7 +80,7 @@ export async function evaluateTranslation(
     dtype: manifest.options.dtype,
     threads: options.threads ?? 0,
   });
-  const call = hooks.signal ? { signal: hooks.signal } : {};
+  const call = { signal: hooks.signal };
   try {
     await engine.loadModel(model.source, call);
     const labels = [...new Set([...lines.map(({ label }) => label), ...manifest.labels])];
@@ -185,7 +185,7 @@ class Judge {
     readonly options: { samples: number; batch: number; tBegin: number; tEnd: number },
   ) {}
 
-  async judge(line: TranslatedLine, call: { signal?: AbortSignal }): Promise<Judged> {
+  async judge(line: TranslatedLine, call: { signal?: AbortSignal | undefined }): Promise<Judged> {
     const read = async (file: string): Promise<Image> => {
       const { pixels, width, height } = await readImage(join(this.folder.path, ...line.folder.split('/'), file), {
         size: 'source',
@@ -220,7 +220,11 @@ class Judge {
   }
 
   /** Of each image, every condition but its first against the first: [image][condition - 1]. */
-  private async contrasts(images: Image[], rows: number[][], call: { signal?: AbortSignal }): Promise<Contrast[][]> {
+  private async contrasts(
+    images: Image[],
+    rows: number[][],
+    call: { signal?: AbortSignal | undefined },
+  ): Promise<Contrast[][]> {
     const first = images[0];
     if (!first) return [];
     const settings: TypicalityOptions = {
@@ -242,7 +246,7 @@ class Judge {
     return outputs.map((own) => own.map(({ mean, map }) => ({ mean, pixels: pixelsOf(map as Tensor, first) })));
   }
 
-  private async structures(images: Image[], call: { signal?: AbortSignal }): Promise<Float32Array[]> {
+  private async structures(images: Image[], call: { signal?: AbortSignal | undefined }): Promise<Float32Array[]> {
     const upBlock = Math.min(1, this.model.source.unet.config.upBlockTypes.length - 1);
     const found: Float32Array[] = [];
     for (const image of images) {

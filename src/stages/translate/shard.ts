@@ -114,7 +114,7 @@ function imagesTogether({ model, settings, batch }: Context, { image }: Item): n
 async function translateTogether(context: Context, items: Item[]): Promise<[place: number, line: TranslatedLine][]> {
   const { folder, model, engine, denoise, rows, nullRow, settings, batch, meter, signal } = context;
   const { labels, options } = folder.manifest;
-  const call = signal ? { signal } : {};
+  const call = { signal };
   const rowOf = (label: string): number => rows.get(label) as number;
   const onUnetCalls = (unetCalls: number): void => meter.add(unetCalls);
   const work = async (): Promise<[number, TranslatedLine][]> => {

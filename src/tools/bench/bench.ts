@@ -91,9 +91,9 @@ async function benchPipeline(
     const where = { device: options.device, ...(options.threads === undefined ? {} : { threads: options.threads }) };
     await scan(
       { dataset: paths.dataset, model: paths.model, ...variantOf(options), out: run, samples, dtype, ...where },
-      { ...(hooks.signal ? { signal: hooks.signal } : {}) },
+      { signal: hooks.signal },
     );
-    await mine(run, where, { ...(hooks.signal ? { signal: hooks.signal } : {}) });
+    await mine(run, where, { signal: hooks.signal });
     const seconds = Number(process.hrtime.bigint() - start) / 1e9;
     return { dtype, images, samples, seconds, imagesPerSecond: images / seconds };
   } finally {

@@ -167,7 +167,7 @@ export async function benchCells(
   memoryFree: number,
   hooks: BenchHooks,
 ): Promise<{ starts: Start[]; cells: Cell[] }> {
-  const call: CallOptions = hooks.signal ? { signal: hooks.signal } : {};
+  const call: CallOptions = { signal: hooks.signal };
   const starts: Start[] = [];
   const results: Cell[] = [];
   const { unet, vae, schedule } = subject.source;

@@ -155,9 +155,9 @@ export async function benchReference(
             patch,
             ...(threads ? { threads } : {}),
           },
-          hooks.signal ? { signal: hooks.signal } : {},
+          { signal: hooks.signal },
         );
-        await mine(run, { device, top, ...(threads ? { threads } : {}) }, hooks.signal ? { signal: hooks.signal } : {});
+        await mine(run, { device, top, ...(threads ? { threads } : {}) }, { signal: hooks.signal });
       });
       const whole = await seconds(
         async () => void (last = await runReference(options.python, request, folder, threads, hooks.signal)),

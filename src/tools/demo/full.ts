@@ -38,7 +38,7 @@ export interface FullContext {
   patch: number;
   tRange: readonly [number, number];
   asked: Pick<DemoOptions, 'device' | 'dtype' | 'threads' | 'bootstrap' | 'translatedImages'>;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   begin: (stage: DemoStage) => void;
   onProgress: (event: DemoEvent) => void;
   onLog?: ((sentence: string) => void) | undefined;

@@ -117,7 +117,7 @@ async function calibrate(
   { signal }: Hooks<ScanEvent>,
 ): Promise<number> {
   const { batch, dtype, patch, perImage, tBegin, tEnd, sampler, seed } = draft.options;
-  const call = signal ? { signal } : {};
+  const call = { signal };
   const engine = new Engine({ device: device.id, dtype, threads: options.threads ?? 0 });
   try {
     await engine.loadModel(model.source, call);

@@ -104,7 +104,7 @@ export async function verify(
 
 /** The engine, with at most one model at a time: cases of one model come together. */
 class Machine {
-  private current?: { path: string | undefined; engine: Engine; folder?: ModelFolder };
+  private current: { path: string | undefined; engine: Engine; folder?: ModelFolder } | undefined;
 
   constructor(
     private readonly options: EngineOptions,
@@ -127,7 +127,7 @@ class Machine {
     const folder = path === undefined ? undefined : await openModel(path);
     const engine = new Engine(this.options);
     this.current = { path, engine, ...(folder ? { folder } : {}) };
-    if (folder) await engine.loadModel(folder.source, { ...(this.hooks.signal ? { signal: this.hooks.signal } : {}) });
+    if (folder) await engine.loadModel(folder.source, { signal: this.hooks.signal });
     return this.current;
   }
 
@@ -181,7 +181,7 @@ function contextOf(
   };
   return {
     dtype,
-    call: hooks.signal ? { signal: hooks.signal } : {},
+    call: { signal: hooks.signal },
     params: one.params,
     outputs: Object.keys(one.outputs),
     input: (name) => named(one.inputs, name),

@@ -102,9 +102,7 @@ export const blurOp: Op = {
       mean: () => fromFloat32(lead, Float32Array.of(values.reduce((sum, value) => sum + value, 0) / values.length)),
     };
     return {
-      outputs: Object.fromEntries(
-        outputs.flatMap((name) => (found[name] ? [[name, (found[name] as () => Tensor)()]] : [])),
-      ),
+      outputs: Object.fromEntries(outputs.flatMap((name) => (found[name] ? [[name, found[name]()]] : []))),
     };
   },
 };

@@ -8,17 +8,17 @@ export interface OpContext {
   dtype: Dtype;
   call: CallOptions;
   params: Record<string, unknown>;
-  input(name: string): Tensor;
+  input: (name: string) => Tensor;
   /** names of the outputs the manifest has */
   outputs: string[];
   /** the reference of an output, where judging needs more than its numbers one by one */
-  reference(name: string): Tensor;
+  reference: (name: string) => Tensor;
   /** an engine, with the case's model loaded if it has one */
-  engine(): Promise<Engine>;
-  model(): Promise<ModelFolder>;
-  schedule(): Promise<ScheduleConfig>;
+  engine: () => Promise<Engine>;
+  model: () => Promise<ModelFolder>;
+  schedule: () => Promise<ScheduleConfig>;
   /** by the case's tolerance, or by relative L2 error in reduced precision */
-  compare(got: Tensor, reference: Tensor): Comparison;
+  compare: (got: Tensor, reference: Tensor) => Comparison;
 }
 
 export interface OpResult {
