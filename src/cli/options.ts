@@ -141,11 +141,11 @@ function choice<const T extends string>(choices: readonly T[]): Parser<T> {
   };
 }
 
-function wordOr<const W extends string>(word: W, number: Parser<number>): Parser<number | W> {
+function wordOr<const W extends string, T>(word: W, other: Parser<T>): Parser<T | W> {
   return (raw) => {
     if (raw === word) return word;
     try {
-      return number(raw);
+      return other(raw);
     } catch (error) {
       throw error instanceof Expected ? new Expected(`${error.message}, or ${word}`) : error;
     }
@@ -381,9 +381,18 @@ export const SCAN = {
   }),
   't-range': option({
     group: 'Scoring',
-    describe: 'Range of timesteps to sample, as fractions of the noise schedule',
-    parse: fractions,
+    describe:
+      'Range of timesteps to sample, as fractions of the noise schedule; auto takes the range with the most contrast for its noise, measured on a few images',
+    parse: wordOr('auto', fractions),
     shownDefault: '0.1,0.7',
+  }),
+  't-weights': option({
+    group: 'Scoring',
+    describe:
+      'Weight samples by timestep: none, sqrt (1 / sqrt of the noise) or inverse (1 / noise), the noise measured on a few images',
+    parse: choice(['none', 'sqrt', 'inverse']),
+    choices: ['none', 'sqrt', 'inverse'],
+    shownDefault: 'none',
   }),
   sampler: option({
     group: 'Scoring',
@@ -549,6 +558,7 @@ export const LOCALIZE = {
   size: SCAN.size,
   samples: SCAN.samples,
   't-range': SCAN['t-range'],
+  't-weights': SCAN['t-weights'],
   sampler: SCAN.sampler,
   seed: SCAN.seed,
   against: SCAN.against,
@@ -653,7 +663,12 @@ export const COTYPICALITY = {
   size: SCAN.size,
   patch: SCAN.patch,
   samples: SCAN.samples,
-  't-range': SCAN['t-range'],
+  't-range': option({
+    group: 'Scoring',
+    describe: 'Range of timesteps to sample, as fractions of the noise schedule',
+    parse: fractions,
+    shownDefault: '0.1,0.7',
+  }),
   sampler: SCAN.sampler,
   seed: option({
     group: 'Scoring',

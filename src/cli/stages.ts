@@ -25,6 +25,7 @@ export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out
     samples: values.samples,
     seed: values.seed,
     tRange: values['t-range'],
+    tWeights: values['t-weights'],
     sampler: values.sampler,
     perImage: values['per-image'],
     batch: values.batch,

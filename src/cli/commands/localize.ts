@@ -126,6 +126,7 @@ function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
     size,
     samples,
     tRange: values['t-range'],
+    tWeights: values['t-weights'],
     sampler,
     seed,
     against,
