@@ -17,6 +17,8 @@ export interface Contrast {
   sampler: SamplerName;
   /** the samples' noises and timesteps came from a file */
   replay?: string | null;
+  /** samples are weighted by their timestep */
+  tWeights?: 'sqrt' | 'inverse';
   /** timesteps [tBegin, tEnd) */
   tBegin: number;
   tEnd: number;
@@ -98,14 +100,14 @@ function standardErrorsOf({ samples, replay, sampler }: Contrast): string {
 }
 
 export function contrastWords(contrast: Contrast): ContrastWords {
-  const { samples, replay, tBegin, tEnd, untrained } = contrast;
+  const { samples, replay, tBegin, tEnd, tWeights, untrained } = contrast;
   return {
     ...rivalOf(contrast),
     model: untrained ? 'a network with random weights' : 'a diffusion model',
     averaged:
       samples === 1
         ? 'for one noise and timestep sample'
-        : `averaged over ${whole(samples)} noise and timestep samples`,
+        : `averaged over ${whole(samples)} noise and timestep samples${tWeights ? ', weighted by timestep' : ''}`,
     standardErrors: standardErrorsOf(contrast),
     timesteps: replay ? 'replayed from a file' : tEnd - tBegin === 1 ? String(tBegin) : `${tBegin} to ${tEnd - 1}`,
     notice: untrained

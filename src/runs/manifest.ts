@@ -1,4 +1,5 @@
 // manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/reference/formats/run.md).
+import { PILOT_SHAPE, type Pilot } from './pilot.js';
 import type { DatasetSource, Ignored, LayoutName } from '../data/index.js';
 import type { Dtype, SamplerName } from '../engine/types.js';
 import { imageListColumns } from './images.js';
@@ -25,6 +26,8 @@ export interface RunOptions {
   tBegin: number;
   tEnd: number;
   sampler: SamplerName;
+  /** present if samples are weighted by timestep, with the noise of `pilot` */
+  tWeights?: 'sqrt' | 'inverse';
   /** candidates of each list per image and condition */
   perImage: number;
   /** UNet inputs per forward pass */
@@ -94,6 +97,8 @@ export interface Manifest {
   preset: string | null;
   /** path of the replay file */
   replayFile: string | null;
+  /** present if --t-range auto or --t-weights measured one */
+  pilot?: Pilot;
   /** labels that images are scored under, in order: all except that of --against LABEL */
   conditions: string[];
   index: ListRecord;
@@ -149,6 +154,7 @@ export const RUN: Kind<Manifest> = {
       tBegin: whole(0),
       tEnd: whole(0),
       sampler: text,
+      tWeights: optional(oneOf('sqrt', 'inverse')),
       perImage: whole(0),
       allLabels: flag,
       against: text,
@@ -162,6 +168,7 @@ export const RUN: Kind<Manifest> = {
     }),
     preset: nullable(text),
     replayFile: nullable(text),
+    pilot: optional(PILOT_SHAPE),
     conditions: list(text),
   }),
   optionName: {

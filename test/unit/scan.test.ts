@@ -281,6 +281,54 @@ test('others that take turns: two calls a sample, in expectation the mean of all
   });
 });
 
+test('a pilot weights samples and chooses timesteps; what resumes takes its numbers from the manifest', async () => {
+  const told: string[] = [];
+  const hooks = { onLog: (sentence: string) => void told.push(sentence) };
+  const small = join(folder, 'small');
+  for (const label of ['1920', '1950', '1980']) {
+    mkdirSync(join(small, label), { recursive: true });
+    copyFileSync(join(IMAGES, label, `${label}_0.png`), join(small, label, '0.png'));
+  }
+  const more: Partial<ScanOptions> = {
+    dataset: small,
+    tRange: 'auto',
+    tWeights: 'inverse',
+    against: 'others',
+    samples: 8,
+    shardSize: 2,
+  };
+  await scan(base('run', more), hooks);
+  const { pilot, options } = (await Run.open(join(folder, 'run'))).manifest;
+  expect(told.filter((sentence) => sentence.includes('pilot'))).toEqual([
+    `Measured 3 images with 240 UNet calls as a pilot. --t-range auto takes timesteps ${options.tBegin} to ${options.tEnd - 1}.`,
+  ]);
+  expect(pilot).toMatchObject({ images: 3, unetCalls: 240, patch: 16 });
+  expect(pilot?.timesteps).toEqual(Array.from({ length: 20 }, (_, i) => 25 + 50 * i));
+  expect(pilot?.noise).toHaveLength(20);
+  expect(Math.min(...(pilot?.noise ?? []))).toBeGreaterThan(0);
+  expect(options.tEnd - options.tBegin).toBeGreaterThanOrEqual(50);
+  expect(options.tWeights).toBe('inverse');
+
+  told.length = 0;
+  expect(await scan(base('run', more), hooks)).toMatchObject({ resumed: true, unetCalls: 0 });
+  expect(told.join()).not.toContain('pilot');
+  // parts share one pilot, and give the same bytes
+  await scan(base('parts', { ...more, shard: { index: 0, count: 2 } }), hooks);
+  await scan(base('parts', { ...more, shard: { index: 1, count: 2 } }), hooks);
+  expect(told.filter((sentence) => sentence.includes('pilot'))).toHaveLength(1);
+  expect(resultBytes(join(folder, 'parts'), ['shards', 'skipped.jsonl'])).toEqual(
+    resultBytes(join(folder, 'run'), ['shards', 'skipped.jsonl']),
+  );
+  const range = [options.tBegin / 1000, options.tEnd / 1000] as const;
+  await scan(base('plain', { ...more, tWeights: 'none', tRange: range }));
+  const [weighted, plain] = [await imageRows('run'), await imageRows('plain')];
+  expect(weighted.map(({ typicality }) => typicality)).not.toEqual(plain.map(({ typicality }) => typicality));
+  await expect(scan(base('plain', more))).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
+  await expect(
+    scan(base('replayed', { tRange: 'auto', replay: join(GOLDEN, 'common-golden', 'golden.safetensors') })),
+  ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+});
+
 test('a class model scores the labels it knows, and stops before work begins at others', async () => {
   await expect(
     scan(base('run', { model: CLASS_MODEL, prompt: undefined, nullPrompt: undefined, size: 16, patch: 4 })),

@@ -1,4 +1,5 @@
 // What a scan is asked for, what it tells on the way, and what it says at the end.
+import type { TimestepWeights } from '../../runs/pilot.js';
 import type { Dtype, SamplerName } from '../../engine/types.js';
 import type { PipelineEvent, SplitOptions } from '../../pipeline/options.js';
 
@@ -34,7 +35,9 @@ export interface ScanOptions extends SplitOptions {
   /** a non-negative safe integer; default 0 */
   seed?: number;
   /** the part of the schedule timesteps come from, as fractions [begin, end); default [0.1, 0.7] */
-  tRange?: readonly [number, number];
+  tRange?: readonly [number, number] | 'auto';
+  /** weight of a sample by its timestep: 1 / sqrt(noise) or 1 / noise, the noise measured on a few images before the run begins; default 'none' */
+  tWeights?: TimestepWeights;
   /** default 'stratified' */
   sampler?: SamplerName;
   /** candidates of each list an image and condition; default 5 */

@@ -39,7 +39,23 @@ export interface Resolved {
   devices: [DeviceInfo, ...DeviceInfo[]];
   sizes: SizeOptions;
   replay: Replay | undefined;
+  /** contrasts of scans with this many samples */
+  planFor: (samples: number) => ContrastPlan;
+  /** timesteps are chosen by a pilot: the draft's are those it measures */
+  autoRange: boolean;
+  /** a pilot is needed and no earlier call has run it */
+  needsPilot: boolean;
+  /** CPU threads; 0: all */
+  threads: number;
   draft: ManifestDraft;
+}
+
+/** What conditions are prepared of: each label, then the null condition where labels are compared with it. */
+export function promptsOf({ labels, draft }: Pick<Resolved, 'labels' | 'draft'>): string[] {
+  const { prompt, nullPrompt, against } = draft.options;
+  const names = prompt === null ? [...labels] : labels.map((label) => fillPrompt(prompt, label));
+  // Only this contrast needs the null condition: a model trained without label dropout has none.
+  return against === 'null' ? [...names, nullPrompt ?? ''] : names;
 }
 
 /** Prompts that cannot be meant stop a scan before it begins; those that may not be are told. */
@@ -153,10 +169,11 @@ export async function resolveOptions(
   const samples = wholeNumber(options.samples ?? 100, 1, '--samples');
   const othersPerSample: number | 'all' =
     options.othersPerSample === 'all' ? 'all' : wholeNumber(options.othersPerSample ?? 1, 1, '--others-per-sample');
-  const contrast = { against, othersPerSample, samples, seed };
-  const contrasts = map
-    ? planSingles(labels, contrast, map.wanted, dataset.labels)
-    : planContrasts(labels, contrast, allLabels);
+  const planFor = (count: number): ContrastPlan => {
+    const contrast = { against, othersPerSample, samples: count, seed };
+    return map ? planSingles(labels, contrast, map.wanted, dataset.labels) : planContrasts(labels, contrast, allLabels);
+  };
+  const contrasts = planFor(samples);
   const names = prompt === null ? labels : labels.map((label) => fillPrompt(prompt, label));
   for (const sentence of clashes(model, labels, names)) hooks.onLog?.(sentence);
   checkDifferences(contrasts, { model, given: dataset.labels, labels, names, nullName: nullPrompt ?? '', against });
@@ -179,9 +196,25 @@ export async function resolveOptions(
   const devices = chooseDevices(options, dtype, hooks.onLog);
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
 
+  const existing = options.out === undefined ? undefined : await readManifest(options.out);
+  const autoRange = options.tRange === 'auto';
+  const tWeights = options.tWeights ?? 'none';
+  check(
+    options.replay === undefined || (!autoRange && tWeights === 'none'),
+    'A replayed scan takes its timesteps from the file.',
+    'Leave out --t-range auto and --t-weights, or --replay.',
+  );
+  const fractions = options.tRange === undefined || options.tRange === 'auto' ? undefined : options.tRange;
+  const range =
+    autoRange && existing?.pilot
+      ? { tBegin: existing.options.tBegin, tEnd: existing.options.tEnd }
+      : timesteps(
+          autoRange ? [0, 1] : (fractions ?? preset?.timesteps ?? [0.1, 0.7]),
+          model.source.schedule.trainTimesteps,
+        );
+
   let batch: number;
   if (isAuto(options.batch)) {
-    const existing = options.out === undefined ? undefined : await readManifest(options.out);
     const shape =
       (await largestShape(dataset.images, sizes, model)) ??
       unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
@@ -198,8 +231,9 @@ export async function resolveOptions(
     patch,
     samples,
     seed,
-    ...timesteps(options.tRange ?? preset?.timesteps ?? [0.1, 0.7], model.source.schedule.trainTimesteps),
+    ...range,
     sampler: options.sampler ?? 'stratified',
+    ...(tWeights === 'none' ? {} : { tWeights }),
     perImage: map ? 0 : wholeNumber(options.perImage ?? 5, 1, '--per-image'),
     batch,
     dtype,
@@ -238,7 +272,22 @@ export async function resolveOptions(
     options: runOptions,
     preset: options.preset ?? null,
     replayFile: replay?.file ?? null,
+    ...(existing?.pilot && (autoRange || tWeights !== 'none') ? { pilot: existing.pilot } : {}),
     conditions: contrasts.scored,
   };
-  return { model, dataset, images, labels, contrasts, devices, sizes, replay, draft };
+  return {
+    model,
+    dataset,
+    images,
+    labels,
+    contrasts,
+    planFor,
+    autoRange,
+    needsPilot: !existing && (autoRange || tWeights !== 'none'),
+    threads: options.threads ?? 0,
+    devices,
+    sizes,
+    replay,
+    draft,
+  };
 }

@@ -24,10 +24,9 @@ export type ScorerOptions = Pick<
   | 'patch'
   | 'samples'
   | 'seed'
-  | 'tRange'
   | 'sampler'
   | 'perImage'
-> & { batch?: number };
+> & { batch?: number; tRange?: readonly [number, number] };
 
 export interface ScoreOptions {
   /** the label to score under: typicality is the loss without it minus the loss with it */

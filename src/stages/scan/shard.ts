@@ -50,6 +50,8 @@ export interface Scoring {
   contrasts: ContrastPlan;
   sizes: SizeOptions;
   replay: Replay | undefined;
+  /** of the samples, with mean 1; undefined where all are equal */
+  weights: number[] | undefined;
   /** of the run, in order */
   images: ImageList;
 }
@@ -201,7 +203,7 @@ async function score(
   context: ScoringContext,
   ready: { item: Item; decoded: ReadImage }[],
 ): Promise<TypicalityOutput[][]> {
-  const { run, engine, conditions, replay, meter, signal, batch } = context;
+  const { run, engine, conditions, replay, weights, meter, signal, batch } = context;
   const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
   const input: TypicalityInput = {
     images: ready.map(({ decoded: { pixels, width, height } }) => ({ pixels, width, height })),
@@ -216,7 +218,18 @@ async function score(
     const { outputs } = await engine.scoreTypicality(
       conditions,
       input,
-      { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps },
+      {
+        samples,
+        seed,
+        tBegin,
+        tEnd,
+        sampler,
+        patch,
+        perImage,
+        batch,
+        keepMaps: maps,
+        ...(weights ? { sampleWeights: weights } : {}),
+      },
       {
         signal,
         onProgress: ({ type, done }) => {

@@ -1,6 +1,5 @@
 // The scan as sharded work: its images, their UNet calls, and how a shard of them is scored.
-import { fillPrompt } from '../../data/index.js';
-import type { Engine } from '../../engine/index.js';
+import { drawTimesteps, type Engine } from '../../engine/index.js';
 import type { CallOptions } from '../../engine/types.js';
 import { prepareConditions } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
@@ -8,22 +7,32 @@ import { checkNotCancelled } from '../../pipeline/pipeline.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
 import type { Manifest } from '../../runs/manifest.js';
+import { sampleWeights } from '../../runs/pilot.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import type { ScanEvent, ScanOptions } from './options.js';
-import { resolveOptions, type Resolved } from './resolve.js';
+import { runPilot } from './pilot.js';
+import { promptsOf, resolveOptions, type Resolved } from './resolve.js';
 import { scoreShard } from './shard.js';
 import type { Hooks } from '../../util/hooks.js';
 
 /** Resolves the options of a scan and begins its run, or resumes it. */
 export async function open(options: ScanOptions, hooks: Hooks<ScanEvent>): Promise<ShardedStage<Manifest>> {
-  const resolved = await resolveOptions(options, VERSION, hooks);
+  let resolved = await resolveOptions(options, VERSION, hooks);
   checkNotCancelled(hooks, 'scan');
+  if (resolved.needsPilot) resolved = await withPilot(resolved, options, hooks);
   const run = await Run.begin(options.out, resolved.draft, resolved.images, {
     anyBatch: isAuto(options.batch),
     ...hooks,
   });
   return stageOf(run, resolved);
+}
+
+async function withPilot(resolved: Resolved, options: ScanOptions, hooks: Hooks<ScanEvent>): Promise<Resolved> {
+  const { draft } = await runPilot(resolved, hooks);
+  // Another process may have begun the run in the meantime: its pilot stands.
+  const now = await resolveOptions(options, VERSION, hooks.signal ? { signal: hooks.signal } : {});
+  return now.needsPilot ? { ...resolved, draft } : now;
 }
 
 export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
@@ -51,12 +60,10 @@ export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
 }
 
 async function prepare(run: Run, resolved: Resolved, engine: Engine, call: CallOptions): Promise<WorkOnShard> {
-  const { model, images, labels, contrasts, sizes, replay } = resolved;
-  const { prompt, nullPrompt, against } = run.manifest.options;
-  const names = prompt === null ? [...labels] : labels.map((label) => fillPrompt(prompt, label));
-  // Only this contrast needs the null condition: a model trained without label dropout has none.
-  if (against === 'null') names.push(nullPrompt ?? '');
-  const conditions = await prepareConditions(engine, model, names, call);
-  const scoring = { run, engine, conditions, contrasts, sizes, replay, images };
+  const { model, images, contrasts, sizes, replay } = resolved;
+  const conditions = await prepareConditions(engine, model, promptsOf(resolved), call);
+  const { tWeights = 'none', sampler, seed, samples, tBegin, tEnd } = run.manifest.options;
+  const weights = sampleWeights(run.manifest.pilot, tWeights, drawTimesteps(sampler, seed, samples, tBegin, tEnd));
+  const scoring = { run, engine, conditions, contrasts, sizes, replay, images, weights };
   return async (shard, context) => scoreShard(scoring, shard, context);
 }
