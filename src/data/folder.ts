@@ -14,7 +14,7 @@ const LAYOUT =
 const READABLE_OUTPUTS = ['diffmine-translation', 'diffmine-samples-'];
 
 export interface FolderOptions {
-  /** output folders of the command that reads: they are not data, even before anything is in them */
+  /** output folders of the running command: they are not data, even while they are empty */
   exclude?: readonly string[];
 }
 
@@ -36,7 +36,7 @@ interface Walk {
   unreadable: string[];
 }
 
-/** What a folder holds: images (with what the file system says of them) and folders, sorted. The rest is counted. */
+/** Contents of a folder: images (with size and time) and folders, sorted. Other entries are counted. */
 interface Held {
   folders: string[];
   images: [name: string, facts: FileFacts][];
@@ -122,8 +122,8 @@ async function collect(relative: string, label: Label, walk: Walk, above: readon
 }
 
 /**
- * Every image below every label folder. Other files, files beside the label folders, and what systems and diffmine itself leave (ignored.ts) are counted.
- * Folders that cannot be read are told.
+ * Every image below every label folder. Other files, files beside the label folders, and files of the system and of diffmine (ignored.ts) are counted.
+ * Folders that cannot be read cause warnings.
  *
  * @param root absolute, as a name (names.ts)
  * @throws DATASET_INVALID if it has no images of labels, or splits (train/, val/) take the place of labels

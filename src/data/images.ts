@@ -4,7 +4,7 @@ import { compareCodePoints } from './order.js';
 
 /** One image under one label. */
 export interface DatasetImage {
-  /** its name in runs: relative to the dataset, forward slashes */
+  /** name in runs: path relative to the dataset, forward slashes */
   path: string;
   /** absolute */
   file: string;
@@ -15,11 +15,11 @@ export interface DatasetImage {
   mtime?: number;
   /** of the file's content, hex, if it was asked for */
   sha256?: string;
-  /** a table's further columns */
+  /** other columns of the table */
   extra?: Record<string, string>;
 }
 
-/** Text is kept in buffers of this many bytes; a longer one has a buffer of its own. */
+/** Text is kept in buffers of this many bytes; a longer text gets its own buffer. */
 const CHUNK = 2 ** 20;
 /** Bytes that are compared at once: 257^6 is below 2^53. */
 const DIGITS = 6;
@@ -161,7 +161,7 @@ function multikeyQuicksort(
   }
 }
 
-/** Strings that come again and again, by number. */
+/** Interned strings, by number. */
 class Table {
   readonly names: string[] = [];
   private readonly numbers = new Map<string, number>();
@@ -180,7 +180,7 @@ class Table {
   }
 }
 
-/** What all lists of one dataset share. */
+/** Data shared by all lists of one dataset. */
 class Store {
   readonly paths = new Texts();
   readonly labels = new Table();
@@ -287,7 +287,7 @@ export class ImageListBuilder implements Iterable<DatasetImage> {
     return this.store.length;
   }
 
-  /** An image that comes twice under one label is kept once: the first. */
+  /** An image that occurs twice under one label is kept once: the first one. */
   add(image: DatasetImage): void {
     this.store.add(image);
   }
@@ -385,7 +385,7 @@ export class ImageList implements Iterable<DatasetImage> {
     return this.store.sha256(this.number(index)).sha256;
   }
 
-  /** Notes the checksum of a file's content, in all lists of this dataset. */
+  /** Stores the checksum of a file's content, for all lists of this dataset. */
   setSha256(index: number, sha256: string): void {
     this.store.setSha256(this.number(index), sha256);
   }
@@ -426,7 +426,7 @@ export class ImageList implements Iterable<DatasetImage> {
     );
   }
 
-  /** Names of the further columns that any image has, by code point. */
+  /** Names of the other columns that any image has, by code point. */
   columns(): string[] {
     const shapes = new Set<number>();
     if (this.store.shapes.names.length > 0)

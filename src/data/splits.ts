@@ -17,8 +17,8 @@ export interface LabelFolder {
 }
 
 /**
- * The label folders that are splits: two or more, named so, that hold folders instead of images, most of them the same. A label that happens to be
- * called train has images of its own, or folders that no other label has.
+ * The label folders that are splits: two or more with such names, which have folders instead of images, most of them the same. A label that happens to be
+ * called train has images itself, or folders that no other label has.
  *
  * @param labels with images
  */

@@ -34,7 +34,7 @@ function oneLabel(value: unknown): { label: string } | { problem: string; hint: 
   return { problem: `is ${value === undefined ? 'nothing' : JSON.stringify(value)}`, hint: LABEL };
 }
 
-/** What keeps a label from being written to files and prompts; undefined: nothing. */
+/** The character that keeps a label from being written to files and prompts, if any. */
 export function labelProblem(label: string): string | undefined {
   if (label.includes('\0')) return 'a NUL character';
   return /\p{Surrogate}/u.test(label) ? 'half of a surrogate pair' : undefined;

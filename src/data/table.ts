@@ -31,7 +31,7 @@ interface Places {
   extra: [name: string, place: number][];
 }
 
-/** Where the columns in use stand, or DATASET_INVALID naming those that are not there. */
+/** Positions of the needed columns; DATASET_INVALID names missing ones. */
 function placesOf(columns: readonly string[], options: DatasetOptions, where: string): Places {
   const image = options.imageColumn ?? (columns.includes('image') || !columns.includes('path') ? 'image' : 'path');
   const label = options.labelColumn ?? 'label';
@@ -56,7 +56,7 @@ function placesOf(columns: readonly string[], options: DatasetOptions, where: st
 }
 
 /**
- * An image under a label counts once: where rows repeat the pair (boxes of one image, say), the first is kept.
+ * If several rows have the same image and label (such as boxes of one image), only the first is kept.
  *
  * @param file absolute
  * @param root where relative paths start, as a name (names.ts)
@@ -123,7 +123,7 @@ export async function readTable(file: string, root: string, options: DatasetOpti
 const tidy = (name: string): string =>
   /\/\/|(^|\/)\.\//.test(name) ? name.replace(/\/{2,}/g, '/').replace(/(^|\/)(\.\/)+/g, '$1') : name;
 
-/** The name in runs of an image that a row names: relative to `root` where it lies below it, else as given. */
+/** The name of an image in runs: relative to `root` if it is below it, else as given. */
 async function nameOf(
   root: string,
   given: string,

@@ -4,7 +4,7 @@ import { DiffmineError } from '../../util/errors.js';
 import type { Size } from '../read-image.js';
 import type { Box } from './geometry.js';
 
-/** From the stored to the upright image, by EXIF orientation: sides swapped (x and y, width and height), then mirrored across and down. */
+/** Transforms from the stored to the upright image, by EXIF orientation: swap x and y, then mirror horizontally and vertically. */
 const TURNS: Record<number, [swap: boolean, across: boolean, down: boolean]> = {
   1: [false, false, false],
   2: [false, true, false],
@@ -24,7 +24,7 @@ export const swapsSides = (orientation: number): boolean => turnOf(orientation)[
 
 export const swapped = ({ width, height }: Size): Size => ({ width: height, height: width });
 
-/** A box of the stored image in the upright one. @param stored the size of the stored image */
+/** Converts a box from the stored to the upright image. @param stored size of the stored image */
 export function turnBox<B extends Box>(box: B, stored: Size, orientation: number): B {
   const [swap, across, down] = turnOf(orientation);
   const size = swap ? swapped(stored) : stored;
@@ -37,7 +37,7 @@ export interface MaskPixels extends Size {
   inside: Uint8Array;
 }
 
-/** A mask of the stored image as one of the upright image. */
+/** Converts a mask from the stored to the upright image. */
 export function turnMask(mask: MaskPixels, orientation: number): MaskPixels {
   const [swap, across, down] = turnOf(orientation);
   if (!swap && !across && !down) return mask;
@@ -52,23 +52,23 @@ export function turnMask(mask: MaskPixels, orientation: number): MaskPixels {
   return { width, height, inside };
 }
 
-/** Of a resized copy: its height may be off by this fraction (and a pixel, for rounding) from what its width asks for. */
+/** Tolerance for resized copies: the height may differ by this fraction (and one pixel, for rounding) from the height that the width implies. */
 const TOLERANCE = 0.02;
 
-/** Pixels by which the proportions of `frame` miss those of `size`; undefined if it is not a copy of it. */
+/** Difference in pixels between the proportions of `frame` and `size`; undefined if it is not a resized copy. */
 function misses(frame: Size, size: Size): number | undefined {
   const off = Math.abs((frame.width * size.height) / size.width - frame.height);
   return off <= 1 + TOLERANCE * frame.height ? off : undefined;
 }
 
-/** How a frame's sides lie: as those of the upright image, or as those of the stored one. `square`: both. */
+/** Whether a frame has the orientation of the upright or of the stored image. `square`: of both. */
 export type Reading = 'upright' | 'stored' | 'square';
 
 /**
- * How a frame (or mask) relates to its image: the one with nearer proportions wins, so that 101 x 100 is the stored frame of an upright 100 x 101.
+ * Whether a frame (or mask) is a copy of the upright or of the stored image, by the closer proportions: 101 x 100 is the stored frame of an upright 100 x 101.
  *
  * @param upright the size of the upright image
- * @param orientation EXIF's
+ * @param orientation EXIF orientation
  * @returns undefined if it is neither the upright image nor the stored one, nor a resized copy of them
  */
 export function readFrame(frame: Size, upright: Size, orientation: number): Reading | undefined {
@@ -79,11 +79,11 @@ export function readFrame(frame: Size, upright: Size, orientation: number): Read
   return asUpright === undefined ? undefined : 'upright';
 }
 
-/** Whether a box lies in an image, to a pixel. */
+/** Whether a box lies inside an image, with a tolerance of one pixel. */
 export const fits = ({ x, y, width, height }: Box, size: Size): boolean =>
   x >= -1 && y >= -1 && x + width <= size.width + 1 && y + height <= size.height + 1;
 
-/** The error for a frame that is not its image's. @param what begins the sentence, such as "The boxes belong to an image of" */
+/** The error for a frame that does not fit its image. @param what the beginning of the sentence, such as "The boxes belong to an image of" */
 export function otherFrame(what: string, frame: Size, upright: Size, image?: string): DiffmineError {
   const turned = misses(frame, swapped(upright)) !== undefined;
   return new DiffmineError(

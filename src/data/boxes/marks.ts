@@ -15,11 +15,11 @@ export const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
 /** `auto`: a folder holds masks, a .json is COCO's, a .csv is NIH's or the project's own by its header. */
 export type BoxFormat = (typeof BOX_FORMATS)[number];
 
-/** The scored image (readImage gives all of it): `resized` is the whole image that width x height are the upper left part of. */
+/** Size of the scored image, as readImage returns it: width x height is the upper left part of `resized`. */
 export interface ScoredImage extends Size {
   sourceWidth: number;
   sourceHeight: number;
-  /** default: width x height, nothing was cut */
+  /** default: width x height, not cropped */
   resized?: Size;
   /** EXIF orientation of the source image; default 1 */
   orientation?: number;
@@ -56,10 +56,10 @@ async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<Bo
 }
 
 /**
- * Boxes as their file lists them, in order.
+ * Reads boxes in the order of their file.
  *
- * @param options.typicalColumn of a CSV: the column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label
- * @throws DATASET_INVALID if the file cannot be read or an entry cannot be used (it is named); INVALID_ARGUMENT for masks, or a typical column that is not there
+ * @param options.typicalColumn of a CSV: column with the label that a box is typical of; default `city`, else `label`, else the label of its image
+ * @throws DATASET_INVALID if the file cannot be read or an entry cannot be used (it is named); INVALID_ARGUMENT for masks, or a missing typical column
  */
 export async function readBoxes(
   location: string,
@@ -87,9 +87,9 @@ export async function readBoxes(
 }
 
 /**
- * Boxes or masks by image. The table's `get` takes the image's path in the dataset and finds what the file says of it, also where the file names
- * images without their folders (NIH's, COCO's) or without their extension (masks); `assign` does so for a whole dataset, and refuses names that
- * several of its images have. A box's label is what it is typical of (a CSV's `city` column, a finding, a category), else the label of its row.
+ * Reads boxes or masks by image. The table's `get` takes the image's path in the dataset, and also finds images that the file names without folders
+ * (NIH, COCO) or without extension (masks). `assign` does this for a whole dataset, and refuses names that match several images.
+ * The label of a box is what it is typical of (a CSV's `city` column, a finding, a category), else the label in its row.
  *
  * @throws as readBoxes; DATASET_INVALID for a folder without masks
  */
@@ -98,7 +98,7 @@ export async function readMarks(location: string, format: BoxFormat = 'auto'): P
   return tableOf(await readBoxes(location, { format }), markOf);
 }
 
-/** A file's boxes by image. */
+/** Groups the boxes of a file by image. */
 export function tableOf<T>({ boxes, naming }: BoxFile, item: (box: TruthBox) => T): ImageTable<T> {
   const table = new ImageTable<T>(naming);
   for (const box of boxes) table.add(box.image, item(box));
@@ -115,7 +115,7 @@ function markOf({ label, typicalOf, x, y, width, height, frame }: TruthBox): Mar
   };
 }
 
-/** A box in source pixels as edges in pixels of the scored image. */
+/** Converts a box in source pixels to edges in pixels of the scored image. */
 export function scoredEdges({ x, y, width, height }: Box, image: ScoredImage): Edges {
   const { sourceWidth, sourceHeight, resized = image } = image;
   const [across, down] = [
@@ -126,10 +126,10 @@ export function scoredEdges({ x, y, width, height }: Box, image: ScoredImage): E
 }
 
 /**
- * The scored pixels where `label` is marked: 1 inside, [height * width]. Boxes are scaled as the image is, corners truncated after adding, the far ones
- * exclusive, clipped to the image; masks are read at the nearest pixel. Marks without a label count for every label.
+ * A mask of the scored pixels inside the boxes or masks of `label`: 1 inside, [height * width]. Boxes are scaled like the image, truncated to whole
+ * pixels (right and bottom edges exclusive) and clipped; masks are sampled at the nearest pixel. Boxes and masks without a label count for all labels.
  *
- * @throws DATASET_INVALID for a mask that cannot be decoded, or marks of an image of other proportions
+ * @throws DATASET_INVALID for a mask that cannot be decoded, or if the proportions differ from the image's
  */
 export async function maskOf(marks: readonly Marked[], label: string, image: ScoredImage): Promise<Uint8Array> {
   const { width, height, sourceWidth, sourceHeight, resized = { width, height }, orientation = 1 } = image;
@@ -165,7 +165,7 @@ async function uprightMask(
 ): Promise<MaskPixels> {
   const [drawn, upright] = [await readMask(file), { width: sourceWidth, height: sourceHeight }];
   const reading = readFrame(drawn, upright, turn ?? orientation);
-  // told by which orientation to turn it: a mask that is not the stored image's is another one by now
+  // its orientation was determined earlier: if it is not the stored image's mask, the file has changed since
   const fits =
     turn !== undefined && swapsSides(turn) ? reading === 'stored' || reading === 'square' : reading !== undefined;
   if (!fits) throw otherFrame(`The mask '${file}' has`, drawn, upright);

@@ -12,10 +12,10 @@ import { walk } from './walk.js';
 
 const withoutExtension = (name: string): string => name.slice(0, name.length - path.posix.extname(name).length);
 
-/** How surely a mask is of an image: its path may say so with the extension, mirror the image, or be in a folder of the image's name. */
+/** How a mask's path names its image, from the most to the least specific: with the extension, as a mirror of the image's path, or by a folder with the image's name. */
 type Claim = 3 | 2 | 1;
 
-/** Masks by the image they may belong to: a file's place alone does not tell which of the two layouts it is of, the image asked for does. */
+/** Masks by the images that they may belong to. The path of a mask does not show which of the two layouts it belongs to; the image that is looked up does. */
 class MaskTable extends ImageTable<Marked> {
   private readonly ofFolder = new Map<string, Marked[]>();
 
@@ -23,7 +23,7 @@ class MaskTable extends ImageTable<Marked> {
     super('path', notes);
   }
 
-  /** @param name of the mask's file in its folder, less its extension */
+  /** @param name of the mask's file in its folder, without extension */
   addMask(name: string, mask: string): void {
     this.add(name, { mask });
     const folder = path.posix.dirname(name).normalize('NFC');
@@ -48,7 +48,7 @@ class MaskTable extends ImageTable<Marked> {
     return [...claim(super.get(bare), 2), ...claim(folder(bare), 1), ...exact];
   }
 
-  /** @throws DATASET_INVALID for a mask that may as well be of one image as of another: 1.png of 1.jpg and 1.webp */
+  /** @throws DATASET_INVALID for a mask that matches several images: 1.png for 1.jpg and 1.webp */
   override assign(images: Iterable<string>, file: string): Map<string, Marked[]> {
     const claims = new Map<string, { by: Claim; of: [image: string, mark: Marked][] }>();
     for (const image of images) {
@@ -120,7 +120,7 @@ export async function measureMask(file: string): Promise<Size> {
  */
 export async function readMask(file: string): Promise<MaskPixels> {
   try {
-    // 16 bits stay 16 bits: brought to 8, a mask of zeros and ones would be all zeros
+    // keeps 16 bits: converted to 8, a mask of zeros and ones would be all zeros
     const input = await imageInput(file);
     const wide = (await sharp(input).metadata()).depth === 'ushort';
     const image = sharp(input, { failOn: 'error' })

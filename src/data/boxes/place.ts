@@ -12,23 +12,23 @@ import { scoredEdges, type ScoredImage } from './marks.js';
 import { measureMask, readMask } from './masks.js';
 import { scaleInto, type Marked } from './rows.js';
 
-/** An image and what its file says of it. */
+/** An image with its annotations. */
 export interface MarkedImage<Mark extends Marked> {
-  /** as the dataset names it */
+  /** path in the dataset */
   image: string;
-  /** where it is, for its EXIF orientation; it may be gone by now */
+  /** path on disk, to read its EXIF orientation; the file may no longer exist */
   file: string;
   scored: ScoredImage;
   marks: readonly Mark[];
 }
 
-/** Boxes (or masks) by what became of them. */
+/** Counts of boxes (or masks) by what was done with them. */
 export interface MarkCounts {
-  /** of the stored image, turned upright by its EXIF orientation */
+  /** drawn on the stored image, rotated upright by its EXIF orientation */
   turned: number;
-  /** reach beyond their image, and are clipped to it */
+  /** extend beyond their image, and are clipped */
   clipped: number;
-  /** cover nothing of their image, and are ignored */
+  /** lie outside their image, and are ignored */
   outside: number;
   /** smaller than a pixel of the scored image */
   empty: number;
@@ -38,12 +38,12 @@ export interface Placed<Mark extends Marked> {
   /** by image: boxes in source pixels, clipped; those outside are left out */
   images: Map<string, Mark[]>;
   counts: MarkCounts;
-  /** sentences worth telling */
+  /** notes for the user */
   notes: string[];
 }
 
 export const BOX_FRAMES = ['auto', 'upright', 'stored'] as const;
-/** The image that boxes and masks are drawn on: upright, or as stored, without its EXIF orientation. `auto`: as their sizes and places say. */
+/** The image that boxes and masks were drawn on: upright, or stored (before its EXIF orientation is applied). `auto`: decided by their sizes and positions. */
 export type BoxFrame = (typeof BOX_FRAMES)[number];
 
 export interface PlaceOptions {
@@ -76,8 +76,8 @@ async function readAll<Item, Value>(
 }
 
 /**
- * @param location the file or folder they are from, for sentences
- * @throws DATASET_INVALID for marks of an image of another size, normalized coordinates, and where nothing covers a pixel
+ * @param location the file or folder that they are from, for messages
+ * @throws DATASET_INVALID if sizes do not fit the images, coordinates are normalized, or nothing covers a pixel
  */
 export async function placeMarks<Mark extends Marked>(
   location: string,
@@ -184,7 +184,7 @@ interface Frame {
   orientation: number;
 }
 
-/** The frames of marks: what a file says of boxes, and the sizes of masks. @throws DATASET_INVALID for one that is not its image's */
+/** Frames of boxes (from their file) and masks (their size). @throws DATASET_INVALID for a frame that does not fit its image */
 async function readFrames<Mark extends Marked>(
   images: readonly MarkedImage<Mark>[],
   drawnOn: BoxFrame,
@@ -254,8 +254,8 @@ function frameOn(
 }
 
 /**
- * Sizes of stored images do not say yet that the boxes beside them are: some tools read sizes without the EXIF orientation and show the image with it. A box
- * that fits the stored image and not the upright one does.
+ * The size of a stored image does not prove that the boxes were drawn on it: some tools write sizes without the EXIF orientation and show the image with
+ * it. A box that fits only the stored image does.
  *
  * @throws DATASET_INVALID if no box does, or another says the opposite
  */
@@ -283,12 +283,12 @@ function checkEvidence(location: string, frames: ReadonlyMap<Marked, Frame>): vo
   );
 }
 
-/** Whether the size of a frame cannot tell the stored image from the upright one: 2, 3 and 4 swap no sides, and a square has none to swap. */
+/** Whether the stored and the upright image have the same size: orientations 2, 3 and 4 swap no sides, and squares have equal ones. */
 const keepsSize = ({ reading, orientation }: Frame): boolean => !swapsSides(orientation) || reading === 'square';
 
 /**
- * A tool either applies EXIF orientations or it does not. Where sizes show that it did not for some image (`stored`), and for none that it did, then neither
- * did it for images whose size cannot show it.
+ * A tool either applies EXIF orientations or it does not. If sizes show for some images that it did not (`stored`), and for none that it did, the same is
+ * assumed for images whose size does not show it.
  *
  * @returns all: nothing was upright; none: sizes show that everything was
  */
@@ -311,7 +311,7 @@ function checkUnits<Mark extends Marked>(location: string, images: readonly Mark
   );
 }
 
-/** Where boxes reach beyond their images and all of them would fit as corners: that is what they are. */
+/** A hint for boxes that extend beyond their images, but would all fit if they were corners (x1, y1, x2, y2). */
 function cornersHint<Mark extends Marked>(
   images: readonly MarkedImage<Mark>[],
   counts: MarkCounts,

@@ -7,13 +7,13 @@ import { otherFrame, readFrame, turnBox } from './frame.js';
 import type { Box } from './geometry.js';
 import type { Naming } from './table.js';
 
-/** A box of a file, in pixels of the upright source image (or of its `frame`). */
+/** A box as its file gives it, in pixels of the upright source image (or of its `frame`). */
 export interface TruthBox extends Box {
   /** the image, as the file names it; forward slashes */
   image: string;
-  /** what the box is typical of; with `typicalOf`, the label of the image instead: the same file may stand under two labels */
+  /** label that the box is typical of; if `typicalOf` is set, the label of the image, because a file may be listed under two labels */
   label?: string;
-  /** what it is typical of, where a column of its own says so; with neither, it is typical of its image's label */
+  /** label that it is typical of, from a separate column; without both, it is typical of its image's label */
   typicalOf?: string;
   kind?: string;
   slot?: string;
@@ -26,19 +26,19 @@ export interface BoxFile {
   naming: Naming;
 }
 
-/** The label a box is typical of in an image with this label: in every command, whatever file it is from. */
+/** The label that a box is typical of, in an image with this label. The same in every command and for every format. */
 export const labelOf = (box: Pick<TruthBox, 'label' | 'typicalOf'>, imageLabel: string): string =>
   box.typicalOf ?? box.label ?? imageLabel;
 
-/** Whether a box is of an image that stands under this label: its file may name one of several labels that the image stands under. */
+/** Whether a box belongs to the image under this label: the file of boxes may name one of several labels of the image. */
 export const isOfImage = ({ label, typicalOf }: Pick<TruthBox, 'label' | 'typicalOf'>, imageLabel: string): boolean =>
   typicalOf === undefined || label === undefined || sharesLabel(label, imageLabel);
 
-/** A value as an error shows it: JSON has no NaN and no Infinity. */
+/** Formats a value for an error message: JSON has no NaN or Infinity. */
 export const shown = (value: unknown): string =>
   typeof value === 'number' || value === undefined ? String(value) : JSON.stringify(value).slice(0, 80);
 
-/** A number of at least `min`; `where` begins the sentence of the error. */
+/** Checks for a number of at least `min`; `where` is the beginning of the error message. */
 export function coordinate(value: unknown, min: number, where: string, name: string): number {
   const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
   if (typeof number === 'number' && Number.isFinite(number) && number >= min) return number;
@@ -55,9 +55,9 @@ export function imageName(name: string): string {
 }
 
 /**
- * A box in pixels of the upright source image: one of a copy in another size is scaled, one of the stored image is turned as the EXIF orientation says.
+ * Converts a box to pixels of the upright source image: scales boxes of resized copies, and rotates boxes of the stored image by the EXIF orientation.
  *
- * @throws DATASET_INVALID if its frame is not of this image
+ * @throws DATASET_INVALID if its frame does not fit the image
  */
 export function inSource<B extends Box & { frame?: Size; image?: string }>(box: B, source: Size, orientation = 1): B {
   const { frame } = box;
@@ -98,9 +98,9 @@ export async function utf8<T>(reading: Promise<T>, hint: string): Promise<T> {
   }
 }
 
-/** Something that is in an image: a box or a mask. */
+/** An annotation of an image: a box or a mask. */
 export interface Marked {
-  /** what it is typical of; undefined: whatever the image's label is */
+  /** label that it is typical of; undefined: the image's label */
   label?: string;
   /** the label of the image, where its file says so beside `label`: the same file may stand under two labels */
   imageLabel?: string;

@@ -1,7 +1,7 @@
 // Annotations by image. Files name images in different ways; lookups use the image's path in the dataset.
 import { DiffmineError } from '../../util/errors.js';
 
-/** `path`: as the dataset does. `name`: perhaps without the folders it is in, or with further ones, as NIH's and COCO's files do. */
+/** How a file names images. `path`: by their path in the dataset. `name`: possibly with fewer or more folders, as in NIH and COCO files. */
 export type Naming = 'path' | 'name';
 
 /** Names are compared after NFC: macOS writes file names as NFD. */
@@ -19,12 +19,12 @@ function* suffixes(name: string): Generator<string> {
 
 const parts = (name: string): number => name.split('/').length;
 
-/** By image; `get` finds what a file says of an image of a dataset, the rest of the map is as the file names things. */
+/** Annotations by the file's own image names; `get` looks up an image of a dataset. */
 export class ImageTable<T> extends Map<string, T[]> {
   /** the file's names that end in a path, for names with more folders than the dataset has */
   private endings: Map<string, string[]> | undefined;
 
-  /** @param notes what is to be told of the file, beside its entries */
+  /** @param notes notes about the file for the user */
   constructor(
     private readonly naming: Naming,
     readonly notes: string[] = [],
@@ -39,18 +39,18 @@ export class ImageTable<T> extends Map<string, T[]> {
     else this.set(key, [item]);
   }
 
-  /** @param image its path in the dataset, forward slashes; where the file names images by name, the longest end of the path that it knows */
+  /** @param image path in the dataset, with forward slashes; for files that name images by name, the longest matching end of the path counts */
   override get(image: string): T[] | undefined {
     const [key, other] = this.keysOf(image);
     return key === undefined || other !== undefined ? undefined : super.get(key);
   }
 
   /**
-   * What the file says of each of a dataset's images; those it says nothing of are left out. The longest common end of the two paths decides.
+   * The annotations of each of a dataset's images; images without any are left out. The longest common end of the two paths decides.
    *
    * @param images an image that stands under several labels may come several times, one after the other
    * @param file named in errors
-   * @throws DATASET_INVALID for a name that is as well that of one image as of another, and for an image that several names are of
+   * @throws DATASET_INVALID for a name that matches several images, and for an image that matches several names
    */
   assign(images: Iterable<string>, file: string): Map<string, T[]> {
     const claims = new Map<string, { images: string[]; common: number }>();
