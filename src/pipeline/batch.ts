@@ -6,19 +6,19 @@ import type { ModelFolder } from '../models/index.js';
 import { enginesTogether } from './devices.js';
 import type { SplitOptions } from './options.js';
 
-/** Part of the memory that is free at the start which activations may take: the rest is for images, other processes and fragmentation. */
+/** Fraction of the free memory that activations may use; the rest is for images, other processes and fragmentation. */
 const FRACTION = 0.5;
-/** More rows than this gain nothing: a CPU's matrix products are full at a few, a GPU's launches hidden at some hundred even of small latents. */
+/** Larger batches are not faster: a CPU's matmuls are saturated by a few rows, and a GPU's launches are hidden by a few hundred even for small latents. */
 const MOST = { cpu: 16, cuda: 512 } as const;
 /** Tensors of more numbers than a 32-bit index counts are taken by slower kernels, or in parts. */
 const MOST_NUMBERS = 2 ** 31;
 
-/** Max images of one engine call: bounds what is decoded, and what a cancel may lose. */
+/** Maximum images per engine call: limits decoded images, and the work lost by cancelling. */
 const MAX_IMAGES = 16;
-/** Images measured to learn how large they are. */
+/** Number of images measured to estimate the largest size. */
 const MEASURED = 64;
 
-/** What a forward pass sees: the UNet's input and the image's pixels. */
+/** Sizes of a forward pass: of the UNet's input and of the image. */
 export interface Shape {
   /** of the UNet's input: latent cells, or (folded) pixels */
   rows: number;
@@ -40,7 +40,7 @@ export function unetShape(height: number, width: number, vaeFactor: number, fold
 }
 
 /**
- * Bytes one row (a UNet call) of a forward pass takes at its peak:
+ * Peak bytes of one row (a UNet call) of a forward pass:
  *
  *     1.5 x dtype x (skips + widest) + 12 x height x width
  *
@@ -107,12 +107,12 @@ export function isAuto(batch: number | 'auto' | undefined): batch is undefined |
   return batch === undefined || batch === 'auto';
 }
 
-/** Bytes of a model's weights once loaded in a dtype, whatever they are stored in. */
+/** Bytes of a model's weights when loaded in a dtype, whatever the dtype of the file. */
 export function weightBytes(model: Pick<ModelFolder, 'summary'>, dtype: Dtype): number {
   return model.summary().parameters * (dtype === 'fp32' ? 4 : 2);
 }
 
-/** The batch that fits beside the weights of all engines that will share a device. */
+/** The batch that fits next to the weights of all engines that share a device. */
 export function batchFor(
   model: Pick<ModelFolder, 'source' | 'summary'>,
   { shape, dtype, fanOut }: { shape: Shape; dtype: Dtype; fanOut: number },

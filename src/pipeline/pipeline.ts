@@ -12,7 +12,7 @@ import { startWorkers } from './workers.js';
 import type { Hooks } from '../util/hooks.js';
 
 /**
- * Does the shards of a stage that are this call's and not yet finished. Several calls may work on one folder at once: each shard is done by one of them,
+ * Does the unfinished shards of a stage that belong to this call. Several calls can work on one folder at once: each shard is done by one of them,
  * and all return when none is left.
  *
  * @returns the summary, and the stage that `open` made

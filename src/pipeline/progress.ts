@@ -7,15 +7,15 @@ import type { Hooks } from '../util/hooks.js';
 /** Events of UNet calls are sent at most this often, ms. */
 const INTERVAL = 100;
 
-/** What work on shards tells while it goes on. */
+/** Counts progress of work on shards. */
 export interface Counter {
-  /** more UNet calls were made; negative where work was lost and is repeated */
+  /** UNet calls made; negative if work was lost and is repeated */
   add(unetCalls: number): void;
   /** UNet calls that will not be made after all: of a skipped image, or of a shard that another process has finished */
   drop(unetCalls: number): void;
   /** an image was finished, or skipped for `reason` */
   image(image: string, reason?: string): void;
-  /** this many images less (their shard is begun again) or, negative, more (another process has done them) */
+  /** takes back this many images (their shard restarts); negative adds images that another process has done */
   uncount(images: number): void;
   shard(shard: number, images: number, skipped: number): void;
 }
@@ -40,7 +40,7 @@ export class Meter implements Counter {
     this.finished = images.done;
   }
 
-  /** UNet calls of this call, its workers' with them. */
+  /** UNet calls of this call, including its workers'. */
   get done(): number {
     return this.unetCalls;
   }
@@ -85,7 +85,7 @@ export class Meter implements Counter {
   }
 
   /**
-   * Runs the work that this counts. Where it is cancelled, the error says what is kept and what will be repeated.
+   * Runs the work that this counts. If it is cancelled, the error says what is kept and what will be repeated.
    *
    * @param noun of what is counted: 'image'
    */
@@ -115,7 +115,7 @@ export class Meter implements Counter {
   }
 }
 
-/** Counts on, and can take back what it counted of the shard at hand: its process may die. */
+/** A counter that can take back the counts of the current shard, whose process may die. */
 export class Tally implements Counter {
   private unetCalls = 0;
   private dropped = 0;

@@ -7,7 +7,7 @@ import { shardName, type ShardedFolder, type ShardedManifest } from '../runs/sha
 /** How long to wait before looking again at shards that other processes work on, ms. */
 const POLL = 300;
 
-/** What became of a shard: done by this slot, found finished by another process, or just being worked on by one. */
+/** Result of trying a shard: done by this slot, already finished by another process, or being worked on by one. */
 export type ShardOutcome = 'done' | 'elsewhere' | 'busy';
 export type Slot = (shard: number) => Promise<ShardOutcome>;
 
@@ -17,17 +17,17 @@ export interface Slots {
   close: () => Promise<void>;
 }
 
-/** Thrown by a slot that is of no more use: the others do its shard, and all that follow. */
+/** Thrown by a slot that can no longer work: the other slots do its shard and the following ones. */
 export class SlotLost extends Error {
-  /** @param reason the error of the whole, should no slot be left */
+  /** @param reason the error to throw if no slot is left */
   constructor(readonly reason: DiffmineError) {
     super(reason.message);
   }
 }
 
 /**
- * Runs until every shard is finished, by a slot or by another process. Returns how many the slots did. The first error ends all: no slot is given
- * a further shard, and it is thrown when none is at work any more. A SlotLost is an error only if it was the last slot.
+ * Runs until every shard is finished, by a slot or by another process. Returns how many the slots did. After the first error no slot gets
+ * another shard, and the error is thrown when all have stopped. A SlotLost is an error only for the last slot.
  *
  * @param onWaiting told once, when only shards of other processes are left
  */
@@ -102,7 +102,7 @@ export async function schedule(
       }),
     ),
   );
-  // the cause, not the cancelling that followed from it
+  // the cause, not the cancellations that it caused
   const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as unknown] : []));
   const first = errors.find((error) => !(error instanceof DiffmineError && error.code === 'CANCELLED')) ?? errors[0];
   if (first !== undefined) throw asDiffmineError(first);

@@ -1,7 +1,7 @@
 // Divides items into shards, and shards into parts (--shard i/n).
 import { DiffmineError } from '../util/errors.js';
 
-/** A folder with more entries is slow to list, and to open table by table. */
+/** Maximum number of shards: folders with more entries are slow to list and to read. */
 const MAX_SHARDS = 32_768;
 
 /** Images per shard by default: few, because an interruption repeats a shard; more where there would be too many shards. */
@@ -11,7 +11,7 @@ export function defaultShardSize(images: number): number {
   return size;
 }
 
-/** The shards of part `index` of `count`: every count-th, so that parts are alike. */
+/** The shards of part `index` of `count`: every count-th one, so that parts are similar. */
 export function shardsOf(
   manifest: { shards: number },
   part: { index: number; count: number } = { index: 0, count: 1 },

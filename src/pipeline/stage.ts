@@ -14,18 +14,18 @@ export interface ShardCounts {
   skipped: number;
 }
 
-/** What one attempt at a shard is given. */
+/** Context of one attempt at a shard. */
 export interface ShardContext {
   /** UNet calls per forward pass: the manifest's, or less after running out of memory */
   batch: number;
-  /** what is to be recorded in the shard */
+  /** notes to record in the shard */
   notes: readonly string[];
-  /** told of UNet calls and items; what was counted is taken back if the shard is repeated */
+  /** counts UNet calls and items; the counts are taken back if the shard is repeated */
   meter: Pick<Counter, 'add' | 'drop' | 'image'>;
   signal?: AbortSignal | undefined;
 }
 
-/** Works on a shard and writes it, all of it or nothing; its lock is held. Throws OUT_OF_MEMORY to be called again with a smaller batch. */
+/** Does a shard and writes it atomically, while its lock is held. Throws OUT_OF_MEMORY to be called again with a smaller batch. */
 export type WorkOnShard = (shard: number, context: ShardContext) => Promise<ShardCounts>;
 
 /** Sharded work with its options resolved and its folder begun. */
@@ -36,9 +36,9 @@ export interface ShardedStage<M extends ShardedManifest = ShardedManifest> {
   item: string;
   folder: ShardedFolder<M>;
   model: ModelFolder;
-  /** all devices of the work; workers are given one each */
+  /** all devices; each worker gets one */
   devices: readonly [DeviceInfo, ...DeviceInfo[]];
-  /** further settings of each engine */
+  /** other options of each engine */
   engine?: Pick<EngineOptions, 'tune'>;
   /** smallest batch that a shard can be done with */
   minBatch: number;
@@ -58,7 +58,7 @@ export type OpenStage<Options extends SplitOptions, Stage extends ShardedStage> 
   hooks: Hooks<PipelineEvent>,
 ) => Promise<Stage>;
 
-/** What became of the work. */
+/** Result of the work. */
 export interface PipelineSummary {
   /** all shards are finished, not only this part's */
   complete: boolean;

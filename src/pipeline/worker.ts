@@ -72,5 +72,5 @@ process.once('disconnect', () => {
   abort.abort();
   void (slots?.close() ?? Promise.resolve()).finally(() => process.exit(0));
 });
-// Ctrl-C reaches the whole group of processes: what to do about it is the parent's to say
+// Ctrl-C reaches the whole process group; the parent decides what to do
 process.on('SIGINT', () => undefined);

@@ -12,9 +12,9 @@ import { SlotLost, type ShardOutcome, type Slot, type Slots } from './schedule.j
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { Hooks } from '../util/hooks.js';
 
-/** Times that a process is started again without a shard finished in between. */
+/** Maximum restarts of a process without a finished shard in between. */
 const RESTARTS = 3;
-/** Before the n-th of them, n times this many ms: what ate the memory, or upset the driver, may pass. */
+/** Delay before the n-th restart: n times this many ms, so that a shortage of memory or a driver problem can pass. */
 const PAUSE = 500;
 
 /** From the parent. `module`: of the stage (ShardedStage.module) */
@@ -32,17 +32,17 @@ export type FromWorker =
 /** A call of a Counter, as data. */
 export type Count = { [Name in keyof Counter]: [name: Name, ...parameters: Parameters<Counter[Name]>] }[keyof Counter];
 
-/** The process is gone, or of no more use; `message` says how, after "ended". */
+/** The process has ended or can no longer be used; `message` says how, after "ended". */
 class Died extends Error {}
 
-/** A worker's process, from the parent's side: one question at a time, one answer. */
+/** A worker process as seen by its parent: one request at a time, one answer. */
 class WorkerProcess {
   private readonly child: ChildProcess;
   private pending: { resolve: (outcome: ShardOutcome) => void; reject: (error: Error) => void } | undefined;
   /** how it ended, once it has */
   private readonly ended: Promise<string>;
 
-  /** @param crashes whether an error of the engine itself (INTERNAL) means that its device has to be set up again: a CUDA context does not recover */
+  /** @param crashes whether an INTERNAL error of the engine requires a new process: a CUDA context does not recover */
   constructor(
     meter: Counter,
     hooks: Hooks<PipelineEvent>,
@@ -129,7 +129,7 @@ class Worker {
     return this.options.device ?? 'auto';
   }
 
-  /** Loads the model; a shard that is asked for does that too, after a death. */
+  /** Loads the model. After a death, the next shard does so too. */
   async begin(): Promise<void> {
     await this.persist(async () => 'elsewhere', 'while it loaded the model');
   }
@@ -143,7 +143,7 @@ class Worker {
     return outcome;
   };
 
-  /** @throws SlotLost where the process dies once too often */
+  /** @throws SlotLost if the process dies too often */
   private async persist(task: (process: WorkerProcess) => Promise<ShardOutcome>, when: string): Promise<ShardOutcome> {
     for (;;) {
       try {
@@ -200,13 +200,13 @@ class Worker {
   }
 }
 
-/** Whether a device that was there is there no more, or has no room any more. */
+/** Whether an error means that the device is no longer available or has no free memory. */
 function isGone(error: unknown): error is DiffmineError {
   return error instanceof DiffmineError && error.code === 'DEVICE_UNAVAILABLE';
 }
 
 /**
- * Starts a process for each of `devices` (names as in --device).
+ * Starts one process per entry of `devices` (names as in --device).
  *
  * @param module of the stage that they work on
  */
