@@ -73,6 +73,7 @@ const PAGE_FILES = [
   'tools.js',
   'patch.js',
   'foot.js',
+  'pilot.js',
   'evaluation.js',
   'page.js',
 ] as const;
@@ -216,6 +217,7 @@ function runData(
       score: contrast.against === 'null' ? 'Typicality' : `Typicality against ${contrastWords(contrast).rival}`,
     },
     options: manifest.options,
+    ...(manifest.pilot ? { pilot: manifest.pilot } : {}),
     preset: manifest.preset,
     mine: mined.options,
     notes: mined.notes,

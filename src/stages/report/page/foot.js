@@ -11,6 +11,8 @@ diffmine.foot = (() => {
     patch: 'Patch, px',
     samples: 'Samples per image',
     perImage: 'Patches per image and list',
+    othersPerSample: 'Other labels per sample',
+    tWeights: 'Sample weights by timestep',
     batch: 'Batch',
     nullPrompt: 'Unconditional prompt',
     allLabels: 'All labels per image',

@@ -77,6 +77,7 @@
     $('title').textContent = words.title;
     $('lede').textContent = words.lede;
     $('method').replaceChildren(...paragraphs(words.method));
+    if (run.pilot) $('method').append(diffmine.pilot(run.pilot, options));
     if (words.notice) $('title').after(h('p', { class: 'notice control', id: 'notice' }, words.notice));
     const day = new Date(run.created);
     const facts = [
