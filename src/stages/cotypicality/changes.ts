@@ -1,12 +1,12 @@
-// What changes most between two labels. Where a sequence shows label a its features are f_a, and f_b where it shows b, both of length 1; the distance
+// What changes most between two labels. f_a and f_b are the features of a place in the images of labels a and b, both of length 1. The distance
 //
 //     d_ab(i) = |f_a(i) - f_b(i)|,   0 ... 2
 //
-// of a place i also holds what changes everywhere with the prompt. It is therefore divided by its mean over random places of the same sequences:
+// of a place i includes what changes everywhere with the prompt. It is therefore divided by its mean over random places of the same sequences:
 //
 //     change_ab(i) = d_ab(i) / mean over random places r of d_ab(r)
 //
-// 1 is how much any place changes between a and b; a cluster's change is the mean over its places.
+// A place with change 1 changes as much as a random place; a cluster's change is the mean over its places.
 import { setImmediate } from 'node:timers/promises';
 import { DiffmineError } from '../../util/errors.js';
 import type { ChangeRow } from './schema.js';

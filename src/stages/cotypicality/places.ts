@@ -33,7 +33,7 @@ export function medianMap(maps: readonly Tensor[]): Tensor {
   return fromFloat32(maps[0].shape, median);
 }
 
-/** The most co-typical places, greedy and without overlap (places that touch overlap, too): at most `count`, fewer if there is no room. */
+/** Selects the most co-typical places greedily, without overlap or touching: at most `count`, fewer if no more fit. */
 export async function bestPlaces(
   engine: Engine,
   median: Tensor,

@@ -21,7 +21,7 @@ export interface ProjectionPlan {
   notes: string[];
 }
 
-/** What can be done with so many places of so many numbers per label; if it is less than was asked for, `notes` says so. */
+/** The projection that is possible for the number of places and dimensions; `notes` says how it differs from the requested one. */
 export function planProjection(
   count: number,
   width: number,

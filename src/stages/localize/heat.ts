@@ -21,7 +21,7 @@ export function checkBlur(blur: number): void {
 }
 
 /**
- * The Gaussian for a scored image: the paper's 127 taps at a sigma of 32 px, in proportion (4 sigma - 1, odd), and no more than reach over the image.
+ * The Gaussian for a scored image: 4 sigma - 1 taps, odd, as the paper's 127 taps for a sigma of 32 px, and at most as wide as the image.
  *
  * @param blur a fraction of the short side below 1, else pixels
  * @returns undefined for no blur

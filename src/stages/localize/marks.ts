@@ -18,14 +18,14 @@ import { DiffmineError } from '../../util/errors.js';
 import type { RunOptions } from '../../runs/manifest.js';
 import type { ImageRow } from '../../runs/schema.js';
 
-/** Where a marked image is, and the labels it stands under. */
+/** A marked image: its path and its labels. */
 interface Where {
   file: string;
   labels: string[];
 }
 
 export class Marks {
-  /** how many were turned, clipped, or cover nothing; of place() */
+  /** numbers of rotated, clipped and ignored ones, from place() */
   counts: MarkCounts = { turned: 0, clipped: 0, outside: 0, empty: 0 };
 
   private constructor(
@@ -88,7 +88,7 @@ export class Marks {
   }
 
   /**
-   * Places them on their images, whose headers are read; images that cannot be read are left to the scan, which skips them.
+   * Matches them to their images, whose headers are read. Images that cannot be read are left to the scan, which skips them.
    *
    * @param mapped the labels that images are mapped under
    * @throws DATASET_INVALID if they do not fit their images, cover nothing, or are of other labels
@@ -121,7 +121,7 @@ export class Marks {
   }
 
   /**
-   * The scored pixels of an image inside what is marked as `row.condition`; undefined if that is none. What names no label counts for the image's own.
+   * A mask of the scored pixels inside boxes or masks of `row.condition`; undefined if there are none. Annotations without a label count for the image's own.
    *
    * @throws DATASET_INVALID for a mask that cannot be read
    */

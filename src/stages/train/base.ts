@@ -34,25 +34,25 @@ import type { CallOptions, ModelSource, Tensor, UNetConfig } from '../../engine/
 import { PIXEL_SCHEDULE, SIZES, unetOfSize } from './sizes.js';
 import type { TrainSettings } from './options.js';
 
-/** The part of the settings that names models. */
+/** The settings that name models. */
 export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'fold'>;
 
 export interface Base {
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';
-  /** default side of the crops, and what sides must be multiples of, in pixels */
+  /** default side of the crops, and the number that sides must be a multiple of, in pixels */
   side: number;
   multiple: number;
   /** pixels a latent cell, and pixels folded, in each direction */
   vaeFactor: number;
   fold: number;
-  /** of sampling steps, as the model's scheduler has them */
+  /** timestep spacing of the model's scheduler */
   spacing: string;
-  /** what is trained; its weights are those of `from`, or the first of a new model */
+  /** the trained UNet; its initial weights are those of `from`, or random */
   start(labels: readonly string[], seed: number): Pick<ModelSource, 'unet' | 'schedule'>;
-  /** what latents and text embeddings are made with; undefined for pixel models of classes */
+  /** models that encode latents and text; undefined for class-conditional pixel models */
   encoder: ModelSource | undefined;
-  /** changes when what the encoder makes does */
+  /** fingerprint of the encoder's output */
   encoderFingerprint: string;
   /** rows of conditions, one a label in order, then the null condition; text needs the encoder loaded */
   conditions(
@@ -62,7 +62,7 @@ export interface Base {
     call?: CallOptions,
   ): Promise<Tensor>;
   /**
-   * Says which labels the model cannot tell apart.
+   * Warns about labels that the model cannot distinguish.
    *
    * @throws INVALID_ARGUMENT for labels that a class model does not know
    */
@@ -71,7 +71,7 @@ export interface Base {
     settings: Pick<TrainSettings, 'prompt' | 'nullPrompt' | 'size'>,
     onLog?: (sentence: string) => void,
   ): void;
-  /** Writes the model folder for crops of `side` pixels; `weights` writes those of the UNet to the file it is given. */
+  /** Writes the model folder for crops of `side` pixels; `weights` writes the UNet's weights to the given file. */
   write(
     folder: string,
     made: { labels: readonly string[]; side: number },
@@ -79,7 +79,7 @@ export interface Base {
   ): Promise<void>;
 }
 
-/** Opens what the settings name. Nothing is loaded. */
+/** Opens the models that the settings name, without loading weights. */
 export async function openBase(named: Named): Promise<Base> {
   if ((named.from === null) === (named.new === null)) {
     throw new DiffmineError(
@@ -107,7 +107,7 @@ export async function openBase(named: Named): Promise<Base> {
   return newModel(named);
 }
 
-/** A UNet that costs nothing, in the place of the one that encoding does not need. */
+/** A minimal UNet, for encoding, which does not need one. */
 function placeholder(channels: number): ModelSource['unet'] {
   const config: UNetConfig = {
     inChannels: channels,
@@ -143,7 +143,7 @@ function textConditions(model: ModelFolder): Base['conditions'] {
     );
 }
 
-/** Labels whose images are trained under one condition, and those that are trained as if they had no label. */
+/** Labels that are trained under the same condition, and labels that are trained as if they were the null condition. */
 function tellClashes(
   model: Pick<ModelFolder, 'path' | 'labels' | 'tokenizer'>,
   labels: readonly string[],

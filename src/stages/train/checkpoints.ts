@@ -21,7 +21,7 @@ export class Checkpoints {
     return new Checkpoints(folder, keep, new Set(steps));
   }
 
-  /** Steps of those that are there, ascending. */
+  /** Steps of the existing checkpoints, ascending. */
   get steps(): number[] {
     return [...this.found].sort((a, b) => a - b);
   }
@@ -30,7 +30,7 @@ export class Checkpoints {
     return join(this.folder, fileName(step));
   }
 
-  /** Writes that of `step` with `save`, then drops those that need not be kept; `best` is. */
+  /** Writes the checkpoint of `step` with `save`, then removes older ones, except that of step `best`. */
   async add(step: number, best: number | undefined, save: (file: string) => Promise<void>): Promise<void> {
     await save(this.file(step));
     this.found.add(step);

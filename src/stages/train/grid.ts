@@ -7,7 +7,7 @@ import type { ScheduleConfig } from '../../engine/types.js';
 import type { Base } from './base.js';
 import type { TrainSettings } from './options.js';
 
-/** Labels of a grid, at most. */
+/** Maximum number of labels in a grid. */
 const MOST_LABELS = 12;
 
 interface GridOf {
@@ -25,7 +25,7 @@ interface GridOf {
   signal?: AbortSignal | undefined;
 }
 
-/** Draws and writes it, always of the same noise; the labels of its rows. */
+/** Samples and writes the grid, always from the same noise. Returns the labels of its rows. */
 export async function drawGrid(
   file: string,
   { base, schedule, labels, shape, settings, engine, trainer, average, signal }: GridOf,

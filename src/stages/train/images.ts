@@ -13,7 +13,7 @@ import { sha256 } from '../../util/sha256.js';
 import type { Base } from './base.js';
 import type { View } from './split.js';
 
-/** An image that can be trained on. */
+/** A usable training image. */
 export interface Usable {
   image: DatasetImage;
   /** size it is shrunk to, in pixels */
@@ -33,7 +33,7 @@ export interface Crops {
   shape: [number, number, number];
   usable: Usable[];
   skipped: Skipped[];
-  /** one crop, row-major F32; IMAGE_UNREADABLE if the image has become so since */
+  /** one crop, row-major F32; IMAGE_UNREADABLE if the image can no longer be read */
   load(index: number, view: Pick<View, 'across' | 'down' | 'mirrored'>): Promise<Float32Array>;
 }
 
@@ -50,9 +50,9 @@ export interface CropOptions {
 
 /** Decoded images held in memory, so that later passes need not decode them: bytes. */
 const HELD = 2 * 2 ** 30;
-/** Images a cache file. */
+/** Images per cache file. */
 const CACHE_FILE = 64;
-/** Images of the same size encoded in one pass. */
+/** Images of the same size encoded in one forward pass. */
 const ENCODED_TOGETHER = 8;
 const CACHE_FORMAT = 'diffmine-latents-1';
 
@@ -61,7 +61,7 @@ export function cropStart(fraction: number, length: number, side: number): numbe
   return Math.min(Math.floor(fraction * (length - side + 1)), length - side);
 }
 
-/** Pixels 0 ... 255 of a crop as the UNet takes them: [3 fold^2, side / fold, side / fold] in [-1, 1], channels as torch.pixel_unshuffle orders them. */
+/** Pixels 0 ... 255 of a crop as input of the UNet: [3 fold^2, side / fold, side / fold] in [-1, 1], channels as torch.pixel_unshuffle orders them. */
 export function foldedCrop(
   image: Image,
   crop: { x: number; y: number; side: number; mirrored: boolean },
@@ -171,8 +171,8 @@ const cacheFile = (folder: string, number: number, extension: string): string =>
   join(folder, `latents-${String(number).padStart(6, '0')}.${extension}`);
 
 /**
- * Whole images are encoded (and their mirror images), and crops are cut from the latents: the mean of the posterior, as a scan takes it.
- * A file of the cache holds the latents of 64 images in F16; it is used again where model, images and size are the same.
+ * Whole images (and their mirror images) are encoded to the mean of the VAE's posterior, as in a scan, and crops are cut from the latents.
+ * A file of the cache holds the latents of 64 images in F16; it is reused if model, images and size are the same.
  */
 async function openLatents(
   images: ImageList,
@@ -245,11 +245,11 @@ async function readRecords(cache: string, number: number, key: string): Promise<
     const { key: found, images } = JSON.parse(text) as { key: string; images: LatentRecord[] };
     return found === key ? images : undefined;
   } catch {
-    return undefined; // damaged: made again
+    return undefined; // damaged: encode again
   }
 }
 
-/** Encodes one file's images: its list is written last, so that a file with a list is whole. */
+/** Encodes the images of one cache file. Its list is written last, so that a file with a list is complete. */
 async function encode(
   part: ImageList,
   number: number,

@@ -9,7 +9,7 @@ export type Metric =
   | { step: number; validation: number }
   | { step: number; grid: string; labels: string[] };
 
-/** Lines of metrics.jsonl; a last line that was torn by a crash is left out. */
+/** Lines of metrics.jsonl; an incomplete last line is left out. */
 export function readMetrics(file: string): Metric[] {
   if (!existsSync(file)) return [];
   return readFileSync(file, 'utf8')
@@ -31,9 +31,9 @@ export class Journal {
   }
 
   /**
-   * Opens the file to go on after `step`: what was written of later steps, which will be done again, is cut off.
+   * Opens the file to continue after `step`: lines of later steps, which will be repeated, are removed.
    *
-   * @throws RUN_INVALID if the loss of an earlier step is not there
+   * @throws RUN_INVALID if the loss of an earlier step is missing
    */
   static async open(file: string, step: number): Promise<{ journal: Journal; kept: Metric[] }> {
     const kept = readMetrics(file).filter((metric) => metric.step <= step);
@@ -54,7 +54,7 @@ export class Journal {
     for (let at = 0; at < line.length;) at += writeSync(this.descriptor, line, at);
   }
 
-  /** Forces it to the disk: before a checkpoint that counts on it. */
+  /** Syncs it to disk, before a checkpoint that relies on it. */
   sync(): void {
     try {
       fsyncSync(this.descriptor);
@@ -68,15 +68,15 @@ export class Journal {
   }
 }
 
-/** Images that the smoothed loss looks back on, about; and steps, at least. */
+/** Window of the smoothed loss: about this many images, and at least this many steps. */
 const [IMAGES, STEPS] = [800, 50];
 /**
- * A training explodes where the smoothed loss is several times its minimum and far from what it can do, or beyond all reason: the targets have
- * variance one, so that a model which knows nothing has a loss of one.
+ * A training diverges if the smoothed loss is several times its minimum and far from a trained model's loss, or extremely large. Targets have
+ * variance one, so an untrained model has a loss of one.
  */
 const [FACTOR, POOR, ABSURD] = [4, 0.5, 10];
 
-/** The smoothed loss, and whether it explodes: a function of the losses so far alone. */
+/** Smooths the loss and detects divergence; depends only on the losses so far. */
 export class LossWatch {
   private readonly kept: number;
   private weight = 0;
@@ -84,12 +84,12 @@ export class LossWatch {
   private seen = 0;
   private min = Infinity;
 
-  /** @param batch images per step: of few, losses scatter more, and more of them are looked at */
+  /** @param batch images per step: with few images losses scatter more, so the window has more steps */
   constructor(batch: number) {
     this.kept = 1 - 1 / Math.max(STEPS, IMAGES / batch);
   }
 
-  /** @returns whether the training explodes */
+  /** @returns whether the training diverges */
   add({ loss }: Pick<TrainingStep, 'loss'>): boolean {
     this.sum = this.kept * this.sum + (1 - this.kept) * loss;
     this.weight = this.kept * this.weight + (1 - this.kept);

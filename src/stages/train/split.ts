@@ -14,19 +14,19 @@ export function validationOf(paths: readonly string[], fraction: number, seed: n
   );
 }
 
-/** How image number k of a training is shown. */
+/** The k-th training image: which image, and how it is cropped. */
 export interface View {
   /** of the images */
   index: number;
-  /** where the crop lies, as fractions of the room there is */
+  /** position of the crop, as fractions of the available range */
   across: number;
   down: number;
   mirrored: boolean;
-  /** shown under the null condition */
+  /** trained under the null condition */
   unlabeled: boolean;
 }
 
-/** The endless sequence of a training's images: one shuffled skip all of them after another. */
+/** The endless sequence of training images: shuffled epochs, one after another. */
 export class Order {
   private pass = -1;
   private shuffled = new Uint32Array(0);

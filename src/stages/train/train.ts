@@ -40,12 +40,12 @@ import { drawGrid } from './grid.js';
 import { Order, validationOf } from './split.js';
 import type { Hooks } from '../../util/hooks.js';
 
-/** Images that validation looks at, at most. */
+/** Maximum number of validation images. */
 const MOST_VALIDATED = 512;
-/** The key of the noise that validation always sees. */
+/** Key of the fixed noise of validation. */
 const VALIDATION_KEY = 0x76616c69;
 
-/** Where a training's images come from, and what its labels are. */
+/** The training and validation images, and the labels. */
 interface Data {
   labels: string[];
   crops: Crops;
@@ -61,7 +61,7 @@ interface Data {
  * Trains.
  *
  * @throws INVALID_ARGUMENT, DATASET_INVALID, RUN_MISMATCH, and what opening and loading a model throws; NUMERICS if the training diverges: its checkpoints are kept;
- *   CANCELLED after hooks.signal, when the step at hand is saved
+ *   CANCELLED after hooks.signal, once the current step is saved
  */
 export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}): Promise<TrainSummary> {
   const opened = await openTraining(options);
@@ -69,7 +69,7 @@ export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}
   await mkdir(join(folder, 'locks'), { recursive: true });
   const locks = new LockFolder(join(folder, 'locks'));
   const lock = await locks.acquire('train');
-  if (lock) opened.record = (await readRecord(folder)) ?? opened.record; // who held it before may have gone on
+  if (lock) opened.record = (await readRecord(folder)) ?? opened.record; // an earlier owner may have continued the training
   if (!lock)
     throw new DiffmineError(
       'RUN_MISMATCH',
@@ -164,7 +164,7 @@ const signalOf = ({ signal }: Hooks<TrainEvent>): Pick<Hooks, 'signal'> => ({ si
 const countOf = (indices: readonly number[], rows: readonly number[], row: number): number =>
   indices.filter((index) => rows[index] === row).length;
 
-/** What writers that were killed have left in a training's folder. Only for who holds its lock. */
+/** Removes leftovers of killed processes from the folder. Call it only while holding its lock. */
 async function removeTemporaries(folder: string): Promise<void> {
   for (const place of ['.', 'unet', 'cache', 'checkpoints', 'samples']) {
     const names = await readdir(join(folder, place)).catch(() => [] as string[]);
@@ -172,7 +172,7 @@ async function removeTemporaries(folder: string): Promise<void> {
   }
 }
 
-/** Opens the dataset, and splits what can be used of it. */
+/** Opens the dataset, and splits its usable images. */
 async function prepare(
   settings: TrainSettings,
   record: TrainRecord | undefined,
@@ -262,7 +262,7 @@ async function conditionsOf(
 
 class Training {
   private readonly watch: LossWatch;
-  /** what was done at the steps so far: 'grid 500', 'validation 500' */
+  /** what was done so far: 'grid 500', 'validation 500' */
   private readonly seen = new Set<string>();
   private readonly order: Order;
   private readonly average: boolean;
@@ -319,7 +319,7 @@ class Training {
       dtype: record.dtype,
     });
     try {
-      // Of the last step too, a grid or a validation may be due: Ctrl-C came in their midst.
+      // The last step may still need its grid or validation, if Ctrl-C interrupted them.
       if (this.step <= settings.steps) await this.loop();
     } catch (thrown) {
       await this.stop(asDiffmineError(thrown));
@@ -329,12 +329,12 @@ class Training {
     return this.finish();
   }
 
-  /** To the last checkpoint that can be read, if there is one: weights, losses and all. */
+  /** Goes back to the last readable checkpoint, if there is one. */
   private async goBack(): Promise<void> {
     const diverged = this.record.status === 'diverged' ? this.record.best?.step : undefined;
     for (const step of this.checkpoints.steps.reverse()) {
       if (diverged !== undefined && step > diverged) {
-        await this.checkpoints.remove(step); // what came after the best led to where it diverged
+        await this.checkpoints.remove(step); // later checkpoints led to the divergence
         continue;
       }
       try {
@@ -357,7 +357,7 @@ class Training {
     const { journal, kept } = await Journal.open(join(this.folder, 'metrics.jsonl'), this.step);
     this.journal = journal;
     for (const metric of kept) this.remember(metric);
-    // Not from the record: a crash may have come between a checkpoint and it.
+    // Not from the record: a crash may have happened after the checkpoint was written.
     this.record.best = null;
     for (const one of this.validations)
       if (this.checkpoints.steps.includes(one.step) && one.loss < (this.record.best?.loss ?? Infinity))
@@ -385,7 +385,7 @@ class Training {
     const numbers = (function* () {
       for (let k = first; k < steps * batch; k++) yield k;
     })();
-    // The signal is looked at between steps, not here: a step that began is finished and saved.
+    // The signal is checked between steps, not here: a step that began is finished and saved.
     const views = prefetch(
       numbers,
       (k) => this.image(k),
@@ -400,7 +400,7 @@ class Training {
         const started = performance.now();
         const images = await this.nextBatch(views);
         let done = await trainer.step(images);
-        // The loss scaling of fp16 found its scale too large, and lowered it: nothing else was done.
+        // fp16 gradients overflowed and the loss scale was lowered: the step changed nothing else.
         while (done.skipped) done = await trainer.step(images);
         this.step = done.step;
         const { loss, gradientNorm, learningRate } = done;
@@ -435,7 +435,7 @@ class Training {
     }
   }
 
-  /** What is due after this step, unless it was done before an interruption: a grid, a validation, a checkpoint. */
+  /** Does what is due after this step, unless it was done before an interruption: a grid, validation, a checkpoint. */
   private async look(): Promise<void> {
     const { step } = this;
     const { steps, checkpointEvery, sampleEvery } = this.settings;
@@ -445,7 +445,7 @@ class Training {
       await this.checkpoint();
   }
 
-  /** Image number k of the training, with the row of its condition. Where a file has become unreadable since, another takes its place. */
+  /** The k-th training image, with the row of its condition. If its file can no longer be read, another image is used. */
   private async image(k: number): Promise<{ x0: Float32Array; row: number }> {
     const { training, rows, crops, labels } = this.data;
     const view = this.order.view(k);
@@ -485,7 +485,7 @@ class Training {
     return { x0: fromFloat32([images.length, ...shape], x0), conditions: images.map(({ row }) => row) };
   }
 
-  /** Mean loss of the validation images, always with the same noise; null without such images. */
+  /** Mean loss of the validation images, always with the same noise; null if there are none. */
   private async validate(): Promise<number | null> {
     const { validation, rows, crops } = this.data;
     const size = this.settings.trainBatch / this.settings.gradientAccumulationSteps;
@@ -529,7 +529,7 @@ class Training {
     this.hooks.onProgress?.({ type: 'checkpoint', step, validation: loss, best });
   }
 
-  /** Journal, checkpoint, record: in this order, so that a checkpoint's losses are always there. */
+  /** Writes log, checkpoint and record, in this order, so that the losses of a checkpoint are always in the log. */
   private async save(): Promise<void> {
     this.journal.sync();
     await this.checkpoints.add(this.step, this.record.best?.step, (file) => this.trainer.save(file));
@@ -538,7 +538,7 @@ class Training {
     await this.report();
   }
 
-  /** Brings the page up to date. A page that cannot be written ends no training. */
+  /** Updates the report. The training continues if it cannot be written. */
   private async report(): Promise<string> {
     try {
       return await writeTrainReport(this.folder);
@@ -572,13 +572,13 @@ class Training {
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'NUMERICS') throw error;
-      this.hooks.onLog?.(`No image grid at step ${step}: ${error.message}`); // sampling may overflow where training is sound
+      this.hooks.onLog?.(`No image grid at step ${step}: ${error.message}`); // sampling may overflow although training does not
       return;
     }
     this.hooks.onProgress?.({ type: 'grid', step, path: join(this.folder, path) });
   }
 
-  /** The end that was not meant: says it in the record, keeps what is worth keeping, and throws on. */
+  /** Handles an error: records it, saves the current state if possible, and rethrows. */
   private async stop(error: DiffmineError): Promise<never> {
     const { record } = this;
     if (error.code === 'CANCELLED' && !this.checkpoints.steps.includes(this.step) && this.step > 0) await this.save();

@@ -155,7 +155,7 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
     );
   }
 
-  /** Puts down that a shard is finished: its images are all there. */
+  /** Records that a shard is finished, once all its images are written. */
   async finishShard(shard: number, { record, translated, skipped }: ShardLines): Promise<void> {
     await writeFileAtomic(this.shardPath(shard), jsonLines([record, ...translated, ...skipped]));
   }
@@ -166,7 +166,7 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
   }
 
   /**
-   * What finished shards hold, in order; read one after the other, as there may be more of them than files can be open.
+   * Contents of the finished shards, in order. They are read one by one, because there may be more of them than open files are allowed.
    *
    * @throws RUN_INVALID for a damaged one
    */

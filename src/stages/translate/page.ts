@@ -15,7 +15,7 @@ const SHOWN = 400;
 const MIN_SHOWN = 8;
 const CELLS = 40_000;
 const SKIPPED_SHOWN = 500;
-/** Images whose pixels are shown as squares. */
+/** Images up to this side are shown with sharp pixels. */
 const SMALL = 132;
 
 /**

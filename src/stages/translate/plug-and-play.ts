@@ -1,9 +1,9 @@
 // Plug-and-Play diffusion features (Tumanyan et al., CVPR 2023) as section 5.1 of the paper uses them: an image is inverted with DDIM under its own
-// label, then sampled under others, while features and self-attention of the source's way keep it in shape.
+// label, then sampled under others, while injected features and self-attention of the source keep its structure.
 //
-// At each sampling step the UNet sees, for every image, one row of the source (the latent of the inversion at that timestep, under the negative
-// condition) and the rows of its targets; from the source's row the output of a second convolution replaces that of the targets' in the first steps,
-// and the queries and keys of their self-attention in the first ones of these.
+// At each sampling step, the batch has one source row per image (the inversion's latent of that timestep, under the negative condition) and the rows of
+// its targets. In the first steps, the output of a second convolution in the source row replaces that of the target rows; in the first of these steps,
+// so do the queries and keys of self-attention.
 import { DiffmineError } from '../../util/errors.js';
 import { ddimStep } from '../../engine/index.js';
 import { float32, fromFloat32 } from '../../engine/tensor.js';
@@ -20,7 +20,7 @@ export interface Injection {
 /** The model's output for x F32 [n, C, h, w] at `timesteps` [n] under the conditions `rows` [n], with what is injected: F32 [n, C, h, w]. */
 export type InjectedDenoise = (x: Tensor, timesteps: number[], rows: number[], inject?: Injection) => Promise<Tensor>;
 
-/** What decides a translation, besides model, image and labels. */
+/** Parameters of a translation, besides model, image and labels. */
 export interface PlugAndPlay {
   inversionSteps: number;
   /** sampling steps; their timesteps are among the inversion's */
@@ -31,11 +31,11 @@ export interface PlugAndPlay {
   /** module paths replaced in the first `attentionSteps` */
   attention: readonly string[];
   attentionSteps: number;
-  /** timesteps [begin, end) in which guidance acts (Kynkäänniemi et al. 2024); elsewhere the condition is evaluated alone. Default: all */
+  /** timesteps [begin, end) in which guidance acts (Kynkäänniemi et al. 2024); outside it only the condition is computed. Default: all */
   guided?: readonly [number, number];
 }
 
-/** An image on its way back from noise. */
+/** An inverted image. */
 export interface Inverted {
   /** x at the inversion's end, [C, h, w]: what every target starts from */
   end: Float32Array;
@@ -46,31 +46,31 @@ export interface Inverted {
 export interface Target {
   /** the row of its condition */
   row: number;
-  /** negative + guidance (condition - negative); 1 evaluates the condition alone */
+  /** negative + guidance (condition - negative); with 1, only the condition is computed */
   guidance: number;
 }
 
 export interface Source extends Inverted {
-  /** the row of the negative condition, which the source's own UNet calls have as well */
+  /** row of the negative condition, which the source row uses as well */
   negative: number;
   targets: readonly Target[];
 }
 
 /** Cancelled between steps. */
 export interface PlugAndPlayHooks extends Pick<Hooks, 'signal'> {
-  /** so many further UNet calls were made */
+  /** number of UNet calls just made */
   onUnetCalls?: (unetCalls: number) => void;
   /** x of a source's target after the sampling step from `t` */
   onStep?: (source: number, target: number, t: number, x: Float32Array) => void;
 }
 
-/** Steps of a fraction of all: int(K share), truncated as in the reference. */
+/** Number of steps for a fraction of K: int(K fraction), truncated as in the reference. */
 export function stepsOfFraction(steps: number, fraction: number): number {
   return Math.trunc(steps * fraction);
 }
 
 /**
- * The sampling timesteps, descending, found to be among those of the inversion (which keeps the source's latents there).
+ * The sampling timesteps, descending. They must be among those of the inversion, which keeps the source's latents at them.
  *
  * @throws INVALID_ARGUMENT for steps that do not fit the schedule, or each other
  */
@@ -110,7 +110,7 @@ function fitting(schedule: ScheduleConfig, steps: number, what: string): number[
 }
 
 /**
- * Inverts images of the same shape, x0 F32 [B, C, h, w], each under the condition `rows` [B] of its own label without guidance; clipping is no part of it.
+ * Inverts images of the same shape, x0 F32 [B, C, h, w], each under the condition `rows` [B] of its own label, without guidance and without clipping.
  *
  * @throws INVALID_ARGUMENT for steps that do not fit; CANCELLED; NUMERICS; what `denoise` throws
  */
@@ -144,7 +144,7 @@ interface Item {
   target: number;
 }
 
-/** Rows of the largest evaluation of a pass: a row a source, and one a target or, guided, two. */
+/** Rows of the largest forward pass: one per source, and one per target, or two with guidance. */
 function rowsOf(sources: readonly Source[], items: readonly Item[]): number {
   return (
     new Set(items.map(({ source }) => source)).size +
@@ -152,7 +152,7 @@ function rowsOf(sources: readonly Source[], items: readonly Item[]): number {
   );
 }
 
-/** Guidance leads nowhere if it is 1, and where target and negative are the same. */
+/** Guidance has no effect if the scale is 1, or if target and negative condition are the same. */
 function isGuided(sources: readonly Source[], { source, target }: Item): boolean {
   const { negative, targets } = sources[source] as Source;
   const { row, guidance } = targets[target] as Target;
@@ -163,7 +163,7 @@ function guides({ guided }: PlugAndPlay, t: number): boolean {
   return !guided || (t >= guided[0] && t < guided[1]);
 }
 
-/** All targets in order, as many a pass as fit into `batch` rows (at least one target): a source's are only parted where they do not fit. */
+/** Groups all targets in order, as many as fit into `batch` rows (at least one). Targets of one source are only split if they do not fit. */
 function passes(sources: readonly Source[], batch: number): Item[][] {
   const all: Item[][] = [];
   for (const [source, { targets }] of sources.entries()) {
@@ -186,7 +186,7 @@ function passes(sources: readonly Source[], batch: number): Item[][] {
   return all;
 }
 
-/** UNet calls of the UNet that `samplePlugAndPlay` makes. */
+/** Number of UNet calls that `samplePlugAndPlay` makes. */
 export function samplingUnetCalls(
   schedule: ScheduleConfig,
   settings: PlugAndPlay,
@@ -207,17 +207,17 @@ export function samplingUnetCalls(
   }, 0);
 }
 
-/** Steps in which anything is injected: later ones need no source. */
+/** Number of steps with injection: later steps need no source row. */
 function injectedSteps({ features, featureSteps, attention, attentionSteps }: PlugAndPlay): number {
   return Math.max(features.length > 0 ? featureSteps : 0, attention.length > 0 ? attentionSteps : 0);
 }
 
 /**
- * The translations of each source, x0 [C, h, w] a target. Targets do not interact: what shares a pass changes no more than the rounding, and a source's
- * row serves all targets of its pass.
+ * Translates each source, to one x0 [C, h, w] per target. Targets do not interact: sharing a forward pass changes only the rounding, and one source row
+ * is used by all its targets in the pass.
  *
  * @param shape [C, h, w] of all of them
- * @param batch rows of an evaluation; one guided target alone takes three
+ * @param batch rows of a forward pass; a single guided target needs three
  * @throws INVALID_ARGUMENT, CANCELLED; NUMERICS for NaN or infinity; what `denoise` throws
  */
 export async function samplePlugAndPlay(
@@ -268,7 +268,7 @@ export async function samplePlugAndPlay(
 interface Step {
   sources: readonly Source[];
   items: readonly Item[];
-  /** sources whose rows are evaluated; none where nothing is injected */
+  /** sources whose rows are computed; none if nothing is injected */
   parts: readonly number[];
   /** x of each item */
   states: readonly Float32Array[];
@@ -278,7 +278,7 @@ interface Step {
   shape: readonly number[];
 }
 
-/** One evaluation, rows [sources, negative of guided items, items], and its guided output of each item. */
+/** One forward pass with rows [sources, negatives of guided items, items], and the guided output of each item. */
 async function evaluate(
   { sources, items, parts, states, t, guided, paths, shape }: Step,
   denoise: InjectedDenoise,

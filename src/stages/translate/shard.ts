@@ -30,7 +30,7 @@ import {
 } from './plug-and-play.js';
 import { targetsOf } from './resolve.js';
 
-/** Bytes of latents that the inversions of one call may keep. */
+/** Maximum bytes of latents that the inversions of one call keep. */
 const KEPT_BYTES = 256 * 2 ** 20;
 
 /** What shards are translated with. */
@@ -62,7 +62,7 @@ interface Item {
 }
 
 /**
- * Translates a shard's images and records that they are all there.
+ * Translates a shard's images and records that they are finished.
  *
  * @throws NUMERICS naming the images; OUT_OF_MEMORY if the batch does not fit; CANCELLED
  */
@@ -131,7 +131,7 @@ async function translateTogether(context: Context, items: Item[]): Promise<[plac
       denoise,
       { ...call, onUnetCalls },
     );
-    // the reconstruction is one more target: the own label, which no guidance leads away from
+    // the reconstruction is one more target: the image's own label, without guidance
     const targets = items.map(({ label }) => targetsOf(labels, label));
     const sources = inverted.map((one, i): Source => {
       const { label } = items[i] as Item;
@@ -146,7 +146,7 @@ async function translateTogether(context: Context, items: Item[]): Promise<[plac
         targets: [...wanted, { row: own, guidance: 1 }],
       };
     });
-    // The inversion clips nothing; a way back that does (clip_sample of pixel models) would be another way (docs/results/translation.md has figures).
+    // The inversion does not clip, so sampling must not either (clip_sample of pixel models): docs/results/translation.md has figures.
     const results = await samplePlugAndPlay(
       { ...model.source.schedule, clipSample: false },
       settings,

@@ -10,7 +10,7 @@ export interface Sites {
   attention: string[];
 }
 
-/** All places in the up blocks, from the lowest resolution on. */
+/** All layers of the up blocks, from the lowest resolution on. */
 export function allSites(unet: UNetConfig): Sites {
   const features: string[] = [];
   const attention: string[] = [];
@@ -45,7 +45,7 @@ function within(path: string, place: string): boolean {
 }
 
 /**
- * The places that `asked` names: paths, or the beginnings of paths ("up_blocks.2" is all of that block).
+ * The layers that `asked` names, by path or by the beginning of a path ("up_blocks.2" is the whole block).
  *
  * @throws INVALID_ARGUMENT for one that names none
  */
