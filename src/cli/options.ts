@@ -632,6 +632,41 @@ export const MINE = {
     parse: integer(1, 10_000),
     shownDefault: '10',
   }),
+  diverse: option({
+    group: 'Mining',
+    describe: 'Add a ranking in which no element takes most of the places',
+    parse: boolean,
+    flag: true,
+  }),
+  recenter: option({
+    group: 'Mining',
+    describe: 'Move patches to where their typicality map is strongest, by at most half a patch',
+    parse: boolean,
+    flag: true,
+  }),
+  'min-contrast': option({
+    group: 'Mining',
+    describe: 'Minimum RMS contrast of a patch, from 0 to 1; about 0.04 drops flat, black and white patches',
+    parse: fraction,
+    shownDefault: '0',
+  }),
+  'group-by': option({
+    group: 'Mining',
+    describe: 'What images belong together: a column of the dataset, folder, or a regular expression on the path',
+    parse: text,
+  }),
+  'max-per-group': option({
+    group: 'Mining',
+    describe: 'Maximum patches of one group in a ranking; needs --group-by',
+    parse: integer(1),
+    shownDefault: 'unlimited',
+  }),
+  'keep-duplicates': option({
+    group: 'Mining',
+    describe: 'Rank near-duplicate images like any other, instead of counting them once',
+    parse: boolean,
+    flag: true,
+  }),
 } satisfies OptionTable;
 
 /** Defaults are those of src/stages/cotypicality: here they are only shown. */

@@ -18,6 +18,7 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   encode: ['Encoding', 'images'],
   score: ['Scoring', 'unetCalls'],
   rank: ['Ranking', 'patches'],
+  compare: ['Comparing', 'images'],
   features: ['Features', 'images'],
   cluster: ['Clustering', 'labels'],
   project: ['Projecting', 'labels'],

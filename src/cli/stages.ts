@@ -61,6 +61,12 @@ export function mineOptions(values: Values<typeof MINE>): MineOptions {
     timestep: values['dift-t'],
     upBlock: values['up-block'],
     ensemble: values.ensemble,
+    keepDuplicates: values['keep-duplicates'],
+    minContrast: values['min-contrast'],
+    groupBy: values['group-by'],
+    maxPerGroup: values['max-per-group'],
+    diverse: values.diverse,
+    recenter: values.recenter,
   });
 }
 
@@ -102,6 +108,9 @@ export function onMine(output: Output): (event: MineEvent) => void {
     switch (event.type) {
       case 'load':
         output.progress({ type: 'load', done: event.done, total: event.total });
+        break;
+      case 'compare':
+        output.progress({ stage: 'compare', done: event.done, total: event.total });
         break;
       case 'rank':
         output.debug(`${event.condition}: ${event.patches} patches ranked.`);

@@ -61,17 +61,21 @@ export async function measureImage(file: string): Promise<Size> {
 }
 
 /**
- * An image as it is scored, before it is shrunk: an upright sRGB pipeline, its size, and whether it has alpha, which scoring drops.
+ * An image as it is scored, before it is shrunk: an upright sRGB pipeline, its size, the file's format, and whether it has alpha, which scoring drops.
  *
  * @throws IMAGE_UNREADABLE with the reason
  */
-export async function openImage(file: string): Promise<{ image: Sharp; size: Size; hasAlpha: boolean }> {
+export async function openImage(
+  file: string,
+): Promise<{ image: Sharp; size: Size; format: string; hasAlpha: boolean }> {
   try {
     const image = sharp(await imageInput(file), LENIENT);
     const metadata = await image.metadata();
     const size = upright(metadata);
-    if (isWide(metadata)) return { image: raw(await toEightBits(image, metadata), size), size, hasAlpha: false };
-    return { image: image.autoOrient().toColourspace('srgb'), size, hasAlpha: metadata.hasAlpha };
+    const { format } = metadata;
+    if (isWide(metadata))
+      return { image: raw(await toEightBits(image, metadata), size), size, format, hasAlpha: false };
+    return { image: image.autoOrient().toColourspace('srgb'), size, format, hasAlpha: metadata.hasAlpha };
   } catch (cause) {
     throw await undecodable(file, cause);
   }

@@ -2,7 +2,7 @@
 // from here, because a wrong caption would become a false statement in somebody's paper.
 import type { SamplerName } from '../engine/types.js';
 import type { Manifest } from './manifest.js';
-import type { ListName } from './schema.js';
+import type { ListName, MinedListName } from './schema.js';
 import { count, whole } from '../web/html.js';
 
 /** What decides the words; the options of a manifest and the conditioning of its model have it. */
@@ -174,10 +174,11 @@ export interface ListWords {
   about: string;
 }
 
-/** The three lists of patches that mining ranks. */
-export function listWords(untrained: boolean): Record<ListName, ListWords> {
+/** The lists of patches that mining ranks. */
+export function listWords(untrained: boolean): Record<MinedListName, ListWords> {
   return {
     top: { name: untrained ? 'Highest typicality' : 'Most typical', about: 'the highest typicality' },
+    diverse: { name: 'Diverse', about: 'high typicality, with fewer patches of what fills the ranking' },
     random: { name: 'Random', about: 'places drawn at random' },
     bottom: { name: untrained ? 'Lowest typicality' : 'Least typical', about: 'the lowest typicality' },
   };
@@ -203,7 +204,11 @@ export function reportLede(contrast: Contrast, rank: ListName, labels: number): 
 }
 
 /** "How to read this page" of a report: paragraphs, some with a word in front. */
-export function reportMethod(contrast: Contrast, rank: ListName, maps: boolean): { lead?: string; text: string }[] {
+export function reportMethod(
+  contrast: Contrast,
+  { rank, diverse, recenter }: { rank: ListName; diverse?: boolean; recenter?: boolean },
+  maps: boolean,
+): { lead?: string; text: string }[] {
   const lists = listWords(contrast.untrained === true);
   const about = (sentences: (string | null)[]): string => sentences.filter((one) => one !== null).join(' ');
   return [
@@ -216,7 +221,12 @@ export function reportMethod(contrast: Contrast, rank: ListName, maps: boolean):
     },
     {
       lead: 'Ranking',
-      text: `shows three lists: patches with ${lists.top.about}, ${lists.random.about}, and those with ${lists.bottom.about}.`,
+      text: about([
+        `shows ${diverse ? 'four' : 'three'} lists: patches with ${lists.top.about}, ${diverse ? `those with ${lists.diverse.about}, ` : ''}${lists.random.about}, and those with ${lists.bottom.about}.`,
+        recenter
+          ? 'Boxes were moved to where the typicality map is strongest, by at most half a patch; typicality is that of the place where a patch was found.'
+          : null,
+      ]),
     },
     ...(maps ? [{ lead: 'Maps:', text: mapMeaning(contrast) }] : []),
   ];

@@ -37,6 +37,8 @@ export interface Metrics extends PixelMetrics {
   /** of the ranking by typicality, and of random patches as a control */
   top: PrecisionAt[];
   random: PrecisionAt[];
+  /** of the diverse ranking; empty without `mine --diverse` */
+  diverse: PrecisionAt[];
 }
 
 /** Mean typicality of pixels in boxes typical of the label, in boxes typical of other labels only, and elsewhere. */
@@ -69,6 +71,9 @@ export interface KindEvaluation {
   recall50: number | null;
   /** number of the first 50 patches that hit such a box */
   patches50: number | null;
+  /** the same of the diverse ranking; null without `mine --diverse` */
+  diverseRecall50: number | null;
+  diversePatches50: number | null;
   /** mean typicality of the pixels in its boxes */
   typicality: number | null;
 }

@@ -1,9 +1,10 @@
 // mine.json: options and results of mining.
 import { readFile } from 'node:fs/promises';
+import { count } from '../web/html.js';
 import type { Run } from './run.js';
 import type { ListName } from './schema.js';
 
-export const MINE_FORMAT = 'diffmine-mine-2';
+export const MINE_FORMAT = 'diffmine-mine-3';
 
 /** What decides the results; recorded in mine.json. */
 export interface MineSettings {
@@ -19,6 +20,27 @@ export interface MineSettings {
   timestep: number;
   upBlock: number;
   ensemble: number;
+  /** near-duplicate images are ranked like any other; default false: they count once */
+  keepDuplicates: boolean;
+  /** smallest RMS contrast of a patch, 0 to 1; default 0: all */
+  minContrast: number;
+  /** what images belong together: a further column of the dataset, `folder`, or a regular expression on the path; default null */
+  groupBy: string | null;
+  /** patches of one group in a ranking, at most; default null: any number */
+  maxPerGroup: number | null;
+  /** the `diverse` list as well; default false */
+  diverse: boolean;
+  /** patches are moved to where their map is strongest; default false */
+  recenter: boolean;
+}
+
+/** Candidates that a ranking passed by, by reason. */
+export interface Dropped {
+  /** of images nearly the same as one before */
+  duplicates: number;
+  contrast: number;
+  /** of groups that had their number already */
+  groups: number;
 }
 
 export interface MinedCondition {
@@ -27,6 +49,28 @@ export interface MinedCondition {
   patches: number;
   clusters: number;
   inertia: number;
+  /** that the clustered list comes from; `effective`: as if they had equally many of its patches, 1 / sum of squared fractions */
+  images: { count: number; effective: number };
+  /** the same of its groups; null without groupBy */
+  groups: { count: number; effective: number } | null;
+  dropped: Dropped;
+}
+
+/** Fewer effective images, or groups, than this are few: what they share may be a place or a light. */
+const FEW = 10;
+
+/** A warning where a label's clustered list comes from few groups or few images; else null. */
+export function concentration({ patches, images, groups }: MinedCondition): string | null {
+  const few = (what: { effective: number } | null): boolean =>
+    what !== null && what.effective < Math.min(FEW, patches / 2);
+  const from = few(groups)
+    ? `${count(groups?.count ?? 0, 'group')} of images`
+    : few(images)
+      ? count(images.count, 'image')
+      : undefined;
+  return from === undefined
+    ? null
+    : `These ${count(patches, 'patch', 'patches')} come from ${from}, most of them from fewer: what they share may be the background or the lighting.`;
 }
 
 /** mine.json */

@@ -6,7 +6,14 @@ import { writeFolderAtomic } from './atomic.js';
 import { imageRows, listedImage, type ListedImage, type ListedRow } from './images.js';
 import { RUN, type Manifest, type ManifestDraft } from './manifest.js';
 import { beginFolder, openFolder, ShardedFolder, type BeginOptions } from './sharded.js';
-import { LISTS, type ClusterRow, type ContentRow, type ImageRow, type ListName, type MinedPatchRow } from './schema.js';
+import {
+  MINED_LISTS,
+  type ClusterRow,
+  type ContentRow,
+  type ImageRow,
+  type MinedListName,
+  type MinedPatchRow,
+} from './schema.js';
 import { list, members, text, whole } from './shape.js';
 import { readTable } from './tables.js';
 import { DiffmineError } from '../util/errors.js';
@@ -30,8 +37,8 @@ const SHARD_RECORD = members({ id: whole(0), images: whole(0), skipped: whole(0)
 export interface PatchQuery {
   /** label that patches were scored under; default: all, in the manifest's order */
   label?: string;
-  /** default: all three */
-  list?: ListName;
+  /** default: all */
+  list?: MinedListName;
   /** maximum number of patches per label and list, best first; default: all */
   limit?: number;
 }
@@ -94,10 +101,10 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
    */
   async *patches({ label, list, limit = Infinity }: PatchQuery = {}): AsyncGenerator<MinedPatchRow, void, undefined> {
     this.checkLabel(label);
-    if (list !== undefined && !LISTS.includes(list))
+    if (list !== undefined && !MINED_LISTS.includes(list))
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        `list is ${JSON.stringify(list)}; expected one of ${LISTS.join(', ')}.`,
+        `list is ${JSON.stringify(list)}; expected one of ${MINED_LISTS.join(', ')}.`,
       );
     if (limit !== Infinity && !(Number.isSafeInteger(limit) && limit >= 0))
       throw new DiffmineError('INVALID_ARGUMENT', `limit is ${limit}; expected a whole number of at least 0.`);
@@ -108,7 +115,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     const place = new Map(this.manifest.conditions.map((condition, index) => [condition, index]));
     const order = (a: MinedPatchRow, b: MinedPatchRow): number =>
       (place.get(a.condition) ?? 0) - (place.get(b.condition) ?? 0) ||
-      LISTS.indexOf(a.list) - LISTS.indexOf(b.list) ||
+      MINED_LISTS.indexOf(a.list) - MINED_LISTS.indexOf(b.list) ||
       a.rank - b.rank;
     yield* (await this.mined<MinedPatchRow>('patches.parquet')).filter(wanted).sort(order);
   }

@@ -3,6 +3,9 @@ import type { Row, Schema } from './tables.js';
 
 export const LISTS = ['top', 'bottom', 'random'] as const;
 export type ListName = (typeof LISTS)[number];
+/** The lists of a mined run: `diverse` is there after mine --diverse only. */
+export const MINED_LISTS = [...LISTS, 'diverse'] as const;
+export type MinedListName = (typeof MINED_LISTS)[number];
 
 /** An image under one condition. */
 export interface ImageRow extends Row {
@@ -79,7 +82,7 @@ interface ScoredPatchRow extends Row {
   image: string;
   label: string;
   condition: string;
-  list: ListName;
+  list: MinedListName;
   x: number;
   y: number;
   width: number;
@@ -94,6 +97,7 @@ interface ScoredPatchRow extends Row {
 
 /** A candidate patch. */
 export interface PatchRow extends ScoredPatchRow {
+  list: ListName;
   /** from 1, in its image and list */
   place: number;
 }

@@ -45,6 +45,8 @@ export interface SyntheticOptions {
   conditioning?: 'text' | 'class';
   /** further options of the scan, such as `against`: labels other than that one are scored */
   scan?: Partial<RunOptions>;
+  /** what mining says of how many images each ranking comes from; default: evenly from all */
+  spread?: { count: number; effective: number };
   /** which cluster a patch falls in; default by turns */
   clusterOf?: (patch: { image: string } & Box, index: number) => number;
 }
@@ -361,6 +363,12 @@ export async function writeSyntheticRun(
       timestep: 161,
       upBlock: 1,
       ensemble: 8,
+      keepDuplicates: false,
+      minContrast: 0,
+      groupBy: null,
+      maxPerGroup: null,
+      diverse: false,
+      recenter: false,
       device: 'cpu',
       batch: 8,
     },
@@ -369,6 +377,9 @@ export async function writeSyntheticRun(
       patches: rows.filter((row) => row.condition === condition && row.list === rank).length,
       clusters: clusterRows.filter((row) => row.condition === condition).length,
       inertia: 0.2,
+      images: options.spread ?? { count: images.length, effective: images.length },
+      groups: null,
+      dropped: { duplicates: 0, contrast: 0, groups: 0 },
     })),
     images: images.length,
     notes: [],

@@ -148,7 +148,17 @@ test('mine names the list that it clustered, and claims no time for what was the
   const summary: MineSummary = {
     run: '/run',
     rank: 'bottom',
-    conditions: [{ condition: 'a', patches: 20, clusters: 3, inertia: 1 }],
+    conditions: [
+      {
+        condition: 'a',
+        patches: 20,
+        clusters: 3,
+        inertia: 1,
+        images: { count: 12, effective: 12 },
+        groups: null,
+        dropped: { duplicates: 0, contrast: 0, groups: 0 },
+      },
+    ],
     images: 4,
     seconds: 3,
     reused: false,

@@ -60,7 +60,7 @@ function sentences(contrast: Contrast, rank: ListName): string {
   const { notice, standardErrors, comparedWith } = contrastWords(contrast);
   return [
     reportLede(contrast, rank, 3),
-    ...reportMethod(contrast, rank, true).map(({ lead, text }) => `${lead ?? ''} ${text}`),
+    ...reportMethod(contrast, { rank }, true).map(({ lead, text }) => `${lead ?? ''} ${text}`),
     comparedWith,
     notice ?? '',
     standardErrors,
@@ -104,7 +104,7 @@ describe.each(ALL)('%s', (_name, contrast) => {
       untrained ? ['highest-typicality', 'lowest-typicality', 'random'] : ['most typical', 'least typical', 'random'],
     );
     for (const [i, rank] of LISTS.entries()) {
-      const clusters = reportMethod(contrast, rank, true).find(({ lead }) => lead === 'Clusters')?.text ?? '';
+      const clusters = reportMethod(contrast, { rank }, true).find(({ lead }) => lead === 'Clusters')?.text ?? '';
       expect(clusters).toContain(`group the ${named[i]} patches`);
       expect(reportLede(contrast, rank, 3).toLowerCase()).toContain(`${named[i]} patches`);
     }
@@ -129,7 +129,7 @@ describe('sentences', () => {
       'Every image was scored under every label but “A”, so a patch of one label can come from an image of another.',
     );
     expect(mapEnds({ ...BASE, against: 'A' }, 'B')).toEqual(['better with “A”', 'better with “B”']);
-    expect(reportMethod(BASE, 'top', false).map(({ lead }) => lead)).toEqual([undefined, 'Clusters', 'Ranking']);
+    expect(reportMethod(BASE, { rank: 'top' }, false).map(({ lead }) => lead)).toEqual([undefined, 'Clusters', 'Ranking']);
   });
 
   test('standard errors and timesteps follow the sampler', () => {

@@ -139,7 +139,12 @@ describe('layout', () => {
       label: 'b',
       patches: [],
       clusters: [],
-      lists: { top: { total: 0, shown: [] }, random: { total: 0, shown: [] }, bottom: { total: 0, shown: [] } },
+      lists: {
+        top: { total: 0, shown: [] },
+        diverse: { total: 0, shown: [] },
+        random: { total: 0, shown: [] },
+        bottom: { total: 0, shown: [] },
+      },
     });
     const a = views[2]!;
     expect(a.clusters.map(({ members }) => members.map((tile) => a.patches[tile]!.rank))).toEqual([[2, 3], [1]]);

@@ -34,17 +34,19 @@ export function demoText({ cities, mean, world, report, grid, evaluation, full, 
     number(one.untrained),
     percent(one.precision50),
     percent(one.center50),
+    percent(one.diverse50),
     percent(one.random50),
     percent(one.pointing),
   ];
   const elements = cities.flatMap(({ city, elements: planted }) =>
-    planted.map(({ slot, kind, boxes, patches50, recall50, recall }, i) => [
+    planted.map(({ slot, kind, boxes, patches50, diverse50, recall50, recall }, i) => [
       i === 0 ? city : '',
       slot,
       kind,
       String(boxes),
       patches50 > 0 ? 'found' : 'missed',
       String(patches50),
+      String(diverse50),
       percent(recall50),
       percent(recall),
     ]),
@@ -52,17 +54,33 @@ export function demoText({ cities, mean, world, report, grid, evaluation, full, 
   return [
     `Findings in the ${world.images} images of the synthetic dataset (seed ${world.seed})`,
     table(
-      ['city', 'planted', 'AP', 'AP / planted', 'colors', 'untrained', 'P@50', 'center', 'random', 'pointing'],
+      [
+        'city',
+        'planted',
+        'AP',
+        'AP / planted',
+        'colors',
+        'untrained',
+        'P@50',
+        'center',
+        'diverse',
+        'random',
+        'pointing',
+      ],
       [...cities.map((one) => figures(one.city, one)), figures('mean', mean)],
-      [1, 2, 3, 4, 5, 6, 7, 8, 9],
+      [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
     ),
     '  planted: fraction of pixels in boxes of elements typical of the city (chance level of AP); AP: average precision of the typicality maps, and of',
     '  colors alone and of random weights (untrained); P@50: fraction of the 50 most typical patches on a planted element (center: with their center;',
-    '  random: of 50 random patches); pointing: fraction of images whose most typical pixel is on a planted element.',
+    '  diverse: of the first 50 of the diverse ranking; random: of 50 random patches); pointing: fraction of images whose most typical pixel is on a planted element.',
     '',
     'Planted elements',
-    table(['city', 'slot', 'kind', 'boxes', '', 'of 50', 'recall in 50', 'recall'], elements, [3, 5, 6, 7]),
-    '  of 50: number of the 50 most typical patches on it; recall: fraction of its boxes that those 50, or all ranked patches, are on.',
+    table(
+      ['city', 'slot', 'kind', 'boxes', '', 'of 50', 'diverse', 'recall in 50', 'recall'],
+      elements,
+      [3, 5, 6, 7, 8],
+    ),
+    '  of 50: number of the 50 most typical patches on it; diverse: of the first 50 of the diverse ranking; recall: fraction of its boxes that those 50, or all ranked patches, are on.',
     '',
     upshot(cities, mean),
     ...evaluation.notes,
@@ -98,8 +116,10 @@ function upshot(cities: DemoCity[], mean: DemoFigures): string {
   const missed = planted.filter(({ patches50 }) => patches50 === 0);
   const lacking =
     missed.length === 0 ? '' : ` (not: ${missed.map(({ city, kind }) => `${kind} in ${city}`).join(', ')})`;
+  const diverse = planted.filter(({ diverse50 }) => diverse50 > 0).length;
   return (
-    `${planted.length - missed.length} of ${planted.length} planted kinds are among the 50 most typical patches of their city${lacking}. ` +
+    `${planted.length - missed.length} of ${planted.length} planted kinds are among the 50 most typical patches of their city${lacking}, ` +
+    `and ${diverse} among the first 50 of its diverse ranking. ` +
     `${percent(mean.precision50)} of these patches are on something planted; of random ones, ${percent(mean.random50)}.`
   );
 }

@@ -52,11 +52,13 @@ export function evaluateText(summary: EvaluateSummary): string {
   ]);
   const precision = (which: 'hit' | 'center'): string => {
     const columns = mean.top.map(({ k }) => `P@${k}`);
+    const diverse = mean.diverse.map(({ k }) => `diverse P@${k}`);
     return table(
-      ['label', ...columns, ...columns.map((name) => `random ${name}`)],
-      rows.map((row) => [row.name, ...at(row.top, which), ...at(row.random, which)]),
+      ['label', ...columns, ...diverse, ...columns.map((name) => `random ${name}`)],
+      rows.map((row) => [row.name, ...at(row.top, which), ...at(row.diverse, which), ...at(row.random, which)]),
     );
   };
+  const spread = mean.diverse.length > 0;
   const kind = ({
     label,
     kind: name,
@@ -65,6 +67,8 @@ export function evaluateText(summary: EvaluateSummary): string {
     recall,
     recall50,
     patches50,
+    diverseRecall50,
+    diversePatches50,
     typicality,
   }: KindEvaluation): string[] => [
     label,
@@ -74,6 +78,7 @@ export function evaluateText(summary: EvaluateSummary): string {
     number(recall, 2),
     number(recall50, 2),
     String(patches50 ?? '-'),
+    ...(spread ? [number(diverseRecall50, 2), String(diversePatches50 ?? '-')] : []),
     signed(typicality),
   ];
   return [
@@ -98,9 +103,13 @@ export function evaluateText(summary: EvaluateSummary): string {
           '',
           'Elements (recall: fraction of boxes that a patch is on, for the whole ranking and its first 50; patches: of the first 50)',
           table(
-            ['label', 'kind', 'slot', 'boxes', 'recall', 'in 50', 'patches', 'typicality'],
+            [
+              ...['label', 'kind', 'slot', 'boxes', 'recall', 'in 50', 'patches'],
+              ...(spread ? ['in diverse 50', 'patches'] : []),
+              'typicality',
+            ],
             kinds.map(kind),
-            [3, 4, 5, 6, 7],
+            spread ? [3, 4, 5, 6, 7, 8, 9] : [3, 4, 5, 6, 7],
           ),
         ]
       : []),

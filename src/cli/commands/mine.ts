@@ -1,6 +1,7 @@
 // mine: ranks the patches of a scanned run and clusters the best of each label.
 import type { MineSummary } from '../../stages/mine/options.js';
 import { patchesOf } from '../../runs/contrast.js';
+import { concentration, type Dropped } from '../../runs/mining.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { MINE, MINE_WHERE, RUN } from '../options.js';
@@ -19,7 +20,26 @@ export function mineText(summary: MineSummary): string {
   const done = summary.reused
     ? `Already mined with these options (${what}): ${summary.run}`
     : `Clustered ${what}, from ${count(summary.images, 'image')}, ${took(summary.seconds)}: ${summary.run}`;
-  return [table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]), done].join('\n');
+  const warnings = summary.conditions.flatMap((one) => {
+    const warning = concentration(one);
+    return warning === null ? [] : [`${one.condition}: ${warning}`];
+  });
+  return [
+    table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]),
+    ...droppedText(summary.conditions.map(({ dropped }) => dropped)),
+    ...warnings,
+    done,
+  ].join('\n');
+}
+
+function droppedText(dropped: readonly Dropped[]): string[] {
+  const sum = (which: keyof Dropped): number => dropped.reduce((total, one) => total + one[which], 0);
+  const reasons = [
+    [sum('duplicates'), 'of near-duplicate images'],
+    [sum('contrast'), 'below the minimum contrast'],
+    [sum('groups'), 'of groups with their maximum'],
+  ].flatMap(([patches, why]) => (patches ? [`${patches} ${why}`] : []));
+  return reasons.length > 0 ? [`Patches left out: ${reasons.join(', ')}.`] : [];
 }
 
 export const mineCommand = command({

@@ -64,6 +64,8 @@ export interface Evidence {
   pointing: (boolean | undefined)[];
   top?: Ranked[] | undefined;
   random?: Ranked[] | undefined;
+  /** empty without `mine --diverse` */
+  diverse?: Ranked[] | undefined;
 }
 
 /** And what else its maps tell. */
@@ -141,6 +143,7 @@ export async function gather(
       own,
       top: ranking('top'),
       random: ranking('random'),
+      diverse: ranking('diverse'),
       ...lookAtMaps(run, label, own, smooth),
     });
   }
@@ -347,14 +350,18 @@ export function curveOf(
 }
 
 /** What became of each kind of element. */
-export function kindsOf({ label, kinds, top }: MapEvidence): KindEvaluation[] {
-  const hit = new Set(top?.flatMap(({ boxes }) => boxes));
+export function kindsOf({ label, kinds, top, diverse }: MapEvidence): KindEvaluation[] {
+  const hits = (ranking: readonly Ranked[] | undefined): Set<TruthBox> =>
+    new Set(ranking?.flatMap(({ boxes }) => boxes));
   const first = top?.slice(0, 50);
-  const hit50 = new Set(first?.flatMap(({ boxes }) => boxes));
+  const spread = diverse && diverse.length > 0 ? diverse.slice(0, 50) : undefined;
+  const [hit, hit50, hitSpread] = [hits(top), hits(first), hits(spread)];
   return [...kinds].map(([kind, { boxes, sum, pixels }]) => {
     const slot = boxes[0]?.slot;
     const fraction = (found: Set<TruthBox>): number | null =>
       top ? boxes.filter((box) => found.has(box)).length / boxes.length : null;
+    const patches = (ranking: readonly Ranked[] | undefined): number | null =>
+      ranking ? ranking.filter((patch) => patch.boxes.some((box) => box.kind === kind)).length : null;
     return {
       label,
       kind,
@@ -362,7 +369,9 @@ export function kindsOf({ label, kinds, top }: MapEvidence): KindEvaluation[] {
       boxes: boxes.length,
       recall: fraction(hit),
       recall50: fraction(hit50),
-      patches50: first ? first.filter((patch) => patch.boxes.some((box) => box.kind === kind)).length : null,
+      patches50: patches(first),
+      diverseRecall50: spread ? fraction(hitSpread) : null,
+      diversePatches50: patches(spread),
       typicality: pixels > 0 ? sum / pixels : null,
     };
   });

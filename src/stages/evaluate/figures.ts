@@ -10,7 +10,7 @@ export interface Fractions {
   mean: number | null;
 }
 
-/** A label's figures in a fixed order: average precision, pointing, then for `top` and `random` each k with hit and center. */
+/** A label's figures in a fixed order: average precision, pointing, then for `top`, `random` and `diverse` each k with hit and center. */
 function measure(evidence: Evidence, weights: Uint32Array | undefined): (number | null)[] {
   const weight = (image: number): number => (weights ? (weights[image] ?? 1) : 1);
   const { curve, own, pointing } = evidence;
@@ -28,6 +28,7 @@ function measure(evidence: Evidence, weights: Uint32Array | undefined): (number 
     asked > 0 ? pointed / asked : null,
     ...precisionAt(evidence.top, weight),
     ...precisionAt(evidence.random, weight),
+    ...precisionAt(evidence.diverse, weight),
   ];
 }
 
@@ -69,7 +70,15 @@ export async function figuresOf(
     const averagePrecision = figures[0] as Figure;
     const fraction = label < evidence.length ? fractions.labels[label] : fractions.mean;
     const lift = averagePrecision.value !== null && fraction ? averagePrecision.value / fraction : null;
-    return { averagePrecision, lift, pointing: figures[1] as Figure, top: lists(2), random: lists(2 + 2 * AT.length) };
+    const diverse = evidence.some((one) => one.diverse && one.diverse.length > 0);
+    return {
+      averagePrecision,
+      lift,
+      pointing: figures[1] as Figure,
+      top: lists(2),
+      random: lists(2 + 2 * AT.length),
+      diverse: diverse ? lists(2 + 4 * AT.length) : [],
+    };
   });
   return {
     mean: metrics.pop() as Metrics,

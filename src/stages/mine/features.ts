@@ -27,6 +27,16 @@ export interface FeatureContext {
   onImage?: () => void;
 }
 
+/** The error for an image that the scan could read. */
+export function unreadableNow(cause: DiffmineError): DiffmineError {
+  return new DiffmineError(
+    'IO',
+    `An image of the scan can no longer be read: ${cause.message}`,
+    'Restore it, or scan again into a new folder.',
+    { cause },
+  );
+}
+
 /** @throws IO where an image that was scanned cannot be read any more */
 export async function features(patches: readonly PatchRow[], context: FeatureContext): Promise<Features> {
   const { engine, conditions, condition, files, sizes, dift, replay, signal } = context;
@@ -89,13 +99,7 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
   try {
     // images come in rank order; those of one shape are gathered until they fill a call
     for await (const next of decoded) {
-      if (next.error)
-        throw new DiffmineError(
-          'IO',
-          `An image of the scan can no longer be read: ${next.error.message}`,
-          'Restore it, or scan again into a new folder.',
-          { cause: next.error },
-        );
+      if (next.error) throw unreadableNow(next.error);
       const { width, height } = next.value;
       const shape = `${width}x${height}`;
       const group = [...(waiting.get(shape) ?? []), { item: next.item, image: next.value }];

@@ -22,6 +22,8 @@ export interface MineOptions extends Partial<MineSettings> {
 
 export type MineEvent =
   | { type: 'load'; done: number; total: number }
+  /** images compared, to count near-duplicates once */
+  | { type: 'compare'; done: number; total: number }
   | { type: 'rank'; condition: string; patches: number }
   /** pictures whose patches' features were taken */
   | { type: 'features'; done: number; total: number; rate: number; secondsLeft: number }

@@ -1,6 +1,6 @@
 // What the report shows of a run, and in which order: the mined tables turned into one view per label.
 // Pure: no files, no images.
-import type { ClusterRow, ListName, MinedPatchRow } from '../../runs/schema.js';
+import type { ClusterRow, MinedListName, MinedPatchRow } from '../../runs/schema.js';
 
 export interface LabelView {
   label: string;
@@ -9,7 +9,7 @@ export interface LabelView {
   /** by number, as in the tables; `members` index `patches` */
   clusters: { number: number; size: number; median: number; members: number[] }[];
   /** `total` mined, of which `shown` (indices of `patches`, by rank) have a tile */
-  lists: Record<ListName, { total: number; shown: number[] }>;
+  lists: Record<MinedListName, { total: number; shown: number[] }>;
 }
 
 const byRank = (a: MinedPatchRow, b: MinedPatchRow): number => a.rank - b.rank;
@@ -60,7 +60,7 @@ function layOutLabel(label: string, rows: MinedPatchRow[], clusterRows: ClusterR
       members: (members.get(row.cluster) ?? []).sort(byDistance).map(place),
     }));
 
-  const list = (name: ListName): { total: number; shown: number[] } => {
+  const list = (name: MinedListName): { total: number; shown: number[] } => {
     const all = rows.filter((row) => row.list === name).sort(byRank);
     const clustered = all.some((row) => row.cluster !== null);
     return { total: all.length, shown: (clustered ? all : all.slice(0, controls)).map(place) };
@@ -68,7 +68,7 @@ function layOutLabel(label: string, rows: MinedPatchRow[], clusterRows: ClusterR
   return {
     label,
     clusters,
-    lists: { top: list('top'), random: list('random'), bottom: list('bottom') },
+    lists: { top: list('top'), diverse: list('diverse'), random: list('random'), bottom: list('bottom') },
     patches: shown,
   };
 }

@@ -12,7 +12,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fillPrompt } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { readMine, type MineRecord } from '../../runs/mining.js';
+import { concentration, readMine, type MineRecord } from '../../runs/mining.js';
 import {
   amountsOf,
   contrastOf,
@@ -212,7 +212,7 @@ function runData(
       ...contrastWords(contrast),
       title: titleOf(title ?? basename(manifest.dataset.path), contrast),
       lede: reportLede(contrast, rank, views.length),
-      method: reportMethod(contrast, rank, manifest.options.maps),
+      method: reportMethod(contrast, mined.options, manifest.options.maps),
       lists: listWords(untrained),
       score: contrast.against === 'null' ? 'Typicality' : `Typicality against ${contrastWords(contrast).rival}`,
     },
@@ -230,7 +230,13 @@ function runData(
         clustered: clustered.length,
         images,
       };
-      return { label: view.label, ...amounts, made: amountsOf(amounts, rank, untrained) };
+      const found = mined.conditions.find(({ condition }) => condition === view.label);
+      return {
+        label: view.label,
+        ...amounts,
+        made: amountsOf(amounts, rank, untrained),
+        warning: found ? concentration(found) : null,
+      };
     }),
     skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
     missing: { count: missing.length, shown: missing.slice(0, SKIPPED_SHOWN) },

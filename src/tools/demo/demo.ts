@@ -74,6 +74,8 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
   const model = await openDemoModel(asked.model, asked.seed, variantOf(options));
   const mining: MineOptions = {
     clusters: asked.clusters,
+    diverse: true,
+    recenter: true,
     top: Math.ceil(RANKED * asked.imagesPerLabel),
     ...pick(options, 'threads'),
   };
@@ -167,7 +169,7 @@ async function inside(
   begin('control');
   const control = await scanInto('control', { untrained: true });
   // Its rankings are wanted; what its patches look like is not.
-  await mine(control.run, { ...placed, clusters: 1, ensemble: 1, restarts: 1 }, told);
+  await mine(control.run, { ...placed, diverse: false, clusters: 1, ensemble: 1, restarts: 1 }, told);
 
   begin('evaluate');
   const evaluation = await evaluate(
@@ -307,7 +309,7 @@ function digest({ labels, kinds, mean, controls }: EvaluateSummary): { cities: D
     untrained: number | null | undefined,
     color: number | null | undefined,
   ): DemoFigures => {
-    const [top, random] = [of.top, of.random].map((list) => list.find(({ k }) => k === FIRST));
+    const [top, random, diverse] = [of.top, of.random, of.diverse].map((list) => list.find(({ k }) => k === FIRST));
     return {
       fraction: of.fraction,
       averagePrecision: of.averagePrecision.value,
@@ -317,6 +319,7 @@ function digest({ labels, kinds, mean, controls }: EvaluateSummary): { cities: D
       precision50: top?.hit.value ?? null,
       center50: top?.center.value ?? null,
       random50: random?.hit.value ?? null,
+      diverse50: diverse?.hit.value ?? null,
     };
   };
   const { run, color } = controls;
@@ -333,11 +336,12 @@ function digest({ labels, kinds, mean, controls }: EvaluateSummary): { cities: D
       elements: kinds
         .filter(({ label }) => label === one.label)
         .sort((a, b) => places.indexOf(a.slot ?? '') - places.indexOf(b.slot ?? ''))
-        .map(({ slot = '', kind, boxes, patches50, recall50, recall, typicality }) => ({
+        .map(({ slot = '', kind, boxes, patches50, diversePatches50, recall50, recall, typicality }) => ({
           slot,
           kind,
           boxes,
           patches50: patches50 ?? 0,
+          diverse50: diversePatches50 ?? 0,
           recall50: recall50 ?? 0,
           recall: recall ?? 0,
           typicality,

@@ -68,6 +68,8 @@ export interface DemoElement {
   boxes: number;
   /** of the first 50 patches of the city, those on it; fraction of its boxes that these 50, and that all ranked patches, are on */
   patches50: number;
+  /** of the first 50 patches of the diverse ranking, those on it */
+  diverse50: number;
   recall50: number;
   recall: number;
   /** mean typicality of the pixels in its boxes */
@@ -88,6 +90,8 @@ export interface DemoFigures {
   precision50: number | null;
   center50: number | null;
   random50: number | null;
+  /** of the first 50 patches of the diverse ranking */
+  diverse50: number | null;
 }
 
 export interface DemoCity extends DemoFigures {

@@ -95,6 +95,7 @@
         [
           [ours, patchesAt(mean, 50).hit],
           ...(run ? [[nameOfRun(run), patchesAt(run.mean, 50).hit]] : []),
+          ...(mean.diverse.length > 0 ? [['Diverse ranking', patchesAt(mean, 50, 'diverse').hit]] : []),
           ['Random patches', patchesAt(mean, 50, 'random').hit],
         ],
         2,
@@ -263,15 +264,16 @@
   function patchTable(data) {
     const ks = data.mean.top.map(({ k }) => k);
     const { run } = data.controls;
-    const controls = ['Random patches', ...(run ? [shortName(run)] : [])];
+    const diverse = data.mean.diverse.length > 0;
+    const others = [...(diverse ? ['Diverse ranking'] : []), 'Random patches', ...(run ? [shortName(run)] : [])];
     const head = [
       [
         ['', 1],
         ['Center in a box, or IoU above 0.1', ks.length],
         ['Center in a box', ks.length],
-        ['Controls, P@50', controls.length],
+        [diverse ? 'Other rankings, P@50' : 'Controls, P@50', others.length],
       ],
-      ['Label', ...ks.map((k) => `P@${k}`), ...ks.map((k) => `P@${k}`), ...controls].map((text) => [text, 1]),
+      ['Label', ...ks.map((k) => `P@${k}`), ...ks.map((k) => `P@${k}`), ...others].map((text) => [text, 1]),
     ];
     return table(
       'Patches of highest typicality, by label',
@@ -282,6 +284,7 @@
           name,
           ...ks.map((k) => cell(patchesAt(ours, k).hit, 2)),
           ...ks.map((k) => cell(patchesAt(ours, k).center, 2)),
+          ...(diverse ? [plainCell(number(patchesAt(ours, 50, 'diverse').hit.value, 2))] : []),
           plainCell(number(patchesAt(ours, 50, 'random').hit.value, 2)),
           ...(run ? [plainCell(number(patchesAt(other, 50)?.hit.value, 2))] : []),
         ),
@@ -297,6 +300,7 @@
       return h('td', null, number(value, 2), h('span', { class: 'track', 'aria-hidden': 'true' }, bar));
     };
     const like = largest(kinds.map((kind) => kind.typicality));
+    const diverse = kinds.some((kind) => kind.diversePatches50 !== null);
     const head = [
       [
         'Element',
@@ -306,6 +310,7 @@
         'Recall',
         'Recall at 50',
         'Patches among the first 50',
+        ...(diverse ? ['Of the diverse 50'] : []),
         'Mean typicality',
       ].map((text) => [text, 1, text === 'Typical of' || text === 'Slot']),
     ];
@@ -322,6 +327,7 @@
           fraction(kind.recall),
           fraction(kind.recall50),
           plainCell(kind.patches50 ?? '–'),
+          ...(diverse ? [plainCell(kind.diversePatches50 ?? '–')] : []),
           plainCell(typicality(kind.typicality, like)),
         ),
       ),

@@ -27,6 +27,12 @@ diffmine.foot = (() => {
     timestep: 'DIFT timestep',
     upBlock: 'DIFT up block',
     ensemble: 'DIFT noises',
+    keepDuplicates: 'Near-duplicates kept',
+    minContrast: 'Minimum contrast',
+    groupBy: 'Groups of images',
+    maxPerGroup: 'Patches per group',
+    diverse: 'Diverse ranking',
+    recenter: 'Patches moved to the center',
   };
   const words = (name) =>
     NAMES[name] ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());

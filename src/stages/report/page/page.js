@@ -283,6 +283,7 @@
             known.made,
             data.prompt !== null && known.patches > 0 ? ` · prompt “${data.prompt}”` : '',
           ),
+          known.warning ? h('p', { class: 'notice warning' }, known.warning) : null,
         ),
         known.clusters
           ? h(
@@ -323,7 +324,9 @@
       const values = shown.map((tile) => data.patches.typicality[tile]);
       const like = Math.max(...values.map(Math.abs)) || 1;
       const [first, last] =
-        key === 'top' ? [Math.max(...values), Math.min(...values)] : [Math.min(...values), Math.max(...values)];
+        key === 'top' || key === 'diverse'
+          ? [Math.max(...values), Math.min(...values)]
+          : [Math.min(...values), Math.max(...values)];
       return [
         {
           key,

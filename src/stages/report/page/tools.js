@@ -5,7 +5,7 @@
 
 (() => {
   /** The lists of a ranking, in the order of the page. */
-  const LISTS = ['top', 'random', 'bottom'];
+  const LISTS = ['top', 'diverse', 'random', 'bottom'];
 
   const $ = (id) => document.getElementById(id);
 

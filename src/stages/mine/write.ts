@@ -1,0 +1,89 @@
+// What mining found, written: mine.json, the tables, the features.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fromFloat32, writeSafetensors } from '../../engine/index.js';
+import type { Tensor } from '../../engine/types.js';
+import type { Clustering } from '../../pipeline/cluster.js';
+import { MINE_FORMAT, type MinedCondition, type MineRecord } from '../../runs/mining.js';
+import type { Run } from '../../runs/run.js';
+import {
+  CLUSTER_SCHEMA,
+  MINED_LISTS,
+  MINED_PATCH_SCHEMA,
+  type ClusterRow,
+  type MinedListName,
+  type MinedPatchRow,
+  type PatchRow,
+} from '../../runs/schema.js';
+import { writeTable } from '../../runs/tables.js';
+
+/** What was found of one condition. */
+export interface Mined {
+  condition: string;
+  lists: Record<MinedListName, PatchRow[]>;
+  /** of the clustered list */
+  facts: Pick<MinedCondition, 'images' | 'groups' | 'dropped'>;
+  clustering: Clustering;
+  /** F32 [patches, F] of the clustered list */
+  features: Tensor;
+}
+
+export interface Found {
+  mined: Mined[];
+  /** images features were taken of */
+  images: number;
+  notes: string[];
+}
+
+export function recordOf(run: Run, recorded: MineRecord['options'], { mined, images, notes }: Found): MineRecord {
+  return {
+    format: MINE_FORMAT,
+    fingerprint: run.manifest.fingerprint,
+    options: recorded,
+    conditions: mined.map(({ condition, facts, clustering: { assignment, clusters, inertia } }) => ({
+      condition,
+      patches: assignment.length,
+      clusters: clusters.length,
+      inertia,
+      ...facts,
+    })),
+    images,
+    notes,
+  };
+}
+
+export async function write(folder: string, run: Run, recorded: MineRecord['options'], found: Found): Promise<void> {
+  const patches = found.mined.flatMap(({ lists, clustering }) =>
+    MINED_LISTS.flatMap((list) => {
+      const clustered = list === recorded.rank ? clustering : undefined;
+      // `place` is not a column of this table
+      return lists[list].map((row, index): MinedPatchRow => ({
+        ...row,
+        list,
+        rank: index + 1,
+        cluster: clustered?.assignment[index] ?? null,
+        distance: clustered?.distances[index] ?? null,
+      }));
+    }),
+  );
+  const clusters = found.mined.flatMap(({ condition, clustering }) =>
+    clustering.clusters.map(({ size, medianTypicality, inertia }, index): ClusterRow => ({
+      condition,
+      cluster: index,
+      size,
+      median_typicality: medianTypicality,
+      inertia,
+    })),
+  );
+  const tensors: Record<string, Tensor> = {};
+  for (const { condition, features, clustering } of found.mined) {
+    const made = clustering.clusters.length;
+    if (made === 0) continue;
+    tensors[`features.${condition}`] = features;
+    tensors[`centers.${condition}`] = fromFloat32([made, features.shape[1] ?? 0], clustering.centers);
+  }
+  await writeTable(join(folder, 'patches.parquet'), patches, MINED_PATCH_SCHEMA);
+  await writeTable(join(folder, 'clusters.parquet'), clusters, CLUSTER_SCHEMA);
+  writeSafetensors(join(folder, 'features.safetensors'), tensors);
+  await writeFile(join(folder, 'mine.json'), `${JSON.stringify(recordOf(run, recorded, found), null, 1)}\n`);
+}
