@@ -110,7 +110,7 @@ export function onMine(output: Output): (event: MineEvent) => void {
         output.progress({ type: 'load', done: event.done, total: event.total });
         break;
       case 'compare':
-        output.progress({ stage: 'compare', done: event.done, total: event.total });
+        output.progress({ type: 'compare', done: event.done, total: event.total });
         break;
       case 'rank':
         output.debug(`${event.condition}: ${event.patches} patches ranked.`);
