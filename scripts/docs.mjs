@@ -1,4 +1,5 @@
-// Writes the generated pages: docs/reference/cli.md from the option tables, docs/reference/api/ from the types.
+// Writes the generated pages: docs/reference/cli.md from the schemas of the options, docs/reference/api/ from the
+// types, with the options' descriptions and defaults from the same schemas.
 //
 //   node scripts/docs.mjs            write both
 //   node scripts/docs.mjs --check    write nothing; exit code 1 when a page is out of date
@@ -36,32 +37,73 @@ const GUIDES = {
   bench: '../guides/benchmarking.md',
 };
 
-/**
- * The only place that knows what the option tables look like.
- * @returns each command's name, summary, examples and options as rows { flag, what, fallback }; `common` for every command
- */
+const dist = (file) => import(pathToFileURL(path.join(root, 'dist', file)).href);
+
+/** @returns each command's name, summary, examples and options as rows { flag, what, fallback }; `common` for every command */
 async function optionTables() {
-  const load = (file) => import(pathToFileURL(path.join(root, 'dist', 'cli', file)).href);
-  const [{ COMMANDS }, { COMMON }] = [await load('main.js'), await load('options.js')];
-  const rows = (table) =>
-    Object.entries(table).map(([name, option]) => ({
-      flag: option.positional
+  const [{ COMMANDS }, { COMMON, flagsOf }] = [await dist('cli/main.js'), await dist('cli/options.js')];
+  const rows = (command) =>
+    Object.entries(flagsOf(command)).map(([name, option]) => ({
+      flag: option.placed
         ? `\`${name.toUpperCase()}\``
         : `\`--${name}\`${option.alias ? `, \`-${option.alias}\`` : ''}`,
-      what: `${option.describe}${option.choices ? ` (${option.choices.join(', ')})` : ''}`,
-      fallback: option.required
-        ? 'required'
-        : (option.shownDefault ?? (option.flag || option.fallback === undefined ? '' : String(option.fallback))),
+      what: `${option.help}${option.choices ? ` (${option.choices.join(', ')})` : ''}`,
+      fallback: option.required ? 'required' : (option.fallback ?? ''),
     }));
   return {
-    common: rows(COMMON),
-    commands: COMMANDS.map(({ name, describe, options, examples = [] }) => ({
-      name,
-      summary: describe,
-      examples,
-      options: rows(options),
+    common: rows({ options: COMMON }),
+    commands: COMMANDS.map((command) => ({
+      name: command.name,
+      summary: command.describe,
+      examples: command.examples ?? [],
+      options: rows(command),
     })),
   };
+}
+
+/** Where the schema of each type of options in the API reference is. */
+const SCHEMAS = {
+  ScanOptions: ['stages/scan/options.js', 'SCAN'],
+  ScorerOptions: ['stages/scan/scorer-options.js', 'SCORER'],
+  MineOptions: ['stages/mine/options.js', 'MINE'],
+  ReportOptions: ['stages/report/options.js', 'REPORT'],
+  EvaluateOptions: ['stages/evaluate/options.js', 'EVALUATE'],
+  LocalizeOptions: ['stages/localize/options.js', 'LOCALIZE'],
+  TrainOptions: ['stages/train/options.js', 'TRAIN'],
+  SampleOptions: ['stages/sample/options.js', 'SAMPLE'],
+  TranslateOptions: ['stages/translate/options.js', 'TRANSLATE'],
+  QualityOptions: ['stages/translate/options.js', 'MEASUREMENT'],
+  CotypicalityOptions: ['stages/cotypicality/options.js', 'COTYPICALITY'],
+  EstimateOptions: ['tools/estimate/options.js', 'ESTIMATE'],
+  InspectOptions: ['tools/inspect/options.js', 'INSPECT'],
+  VerifyOptions: ['tools/verify/options.js', 'VERIFY'],
+  DemoOptions: ['tools/demo/options.js', 'DEMO'],
+};
+
+/** The tables of options in a page of the API reference, with what the schemas say in place of what typedoc knows. */
+async function describeOptions(page) {
+  const { describeAll } = await dist('options/option.js');
+  for (const [type, [file, name]] of Object.entries(SCHEMAS)) {
+    const start = page.indexOf(`\n### ${type}\n`);
+    if (start < 0) continue;
+    const end = page.indexOf('\n***\n', start) < 0 ? page.length : page.indexOf('\n***\n', start);
+    const section = page.slice(start, end);
+    const about = new Map(describeAll((await dist(file))[name]).map((option) => [option.key, option]));
+    const described = section
+      .replace(/\n- `ZodInfer[^\n]*|\n- `[^\n]*`\\<[^\n]*/g, '')
+      .split('\n')
+      .map((line) => {
+        const key = /<\/a> `(\w+)\??` \|/.exec(line)?.[1];
+        const option = key && about.get(key);
+        if (!option) return line.replace(/^\| Property \| Type \|.*/, '| Property | Type | Default | Description |');
+        const [, anchored, kind] = line.split(/(?<!\\)\|/);
+        return `|${anchored}|${kind}| ${cell(option.fallback ?? '')} | ${cell(option.description)} |`;
+      })
+      .join('\n')
+      .replace(/(\| Default \| Description \|\n)\|[ -|]*\|\n/, '$1| ------ | ------ | ------ | ------ |\n');
+    page = page.slice(0, start) + described + page.slice(end);
+  }
+  return page;
 }
 
 const cell = (text) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
@@ -87,7 +129,7 @@ async function cliPage() {
   });
   return `${[
     '# Command line',
-    '<!-- Generated by scripts/docs.mjs from the option tables. Do not edit. -->',
+    '<!-- Generated by scripts/docs.mjs from the schemas of the options. Do not edit. -->',
     'Options may also come from a YAML file: [configuration](config.md). ' +
       'Exit codes: [errors](errors.md). What goes to stdout and stderr: [output](config.md#output).',
     ['| command | description |', '|---|---|']
@@ -165,7 +207,9 @@ async function generate(only) {
   if (only !== 'cli') {
     const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-api-'));
     writeApi(scratch);
-    for (const [name, text] of Object.entries(texts(scratch))) pages[path.join('api', name)] = text;
+    await compileTypeScript();
+    for (const [name, text] of Object.entries(texts(scratch)))
+      pages[path.join('api', name)] = await describeOptions(text);
     fs.rmSync(scratch, { recursive: true });
     pages[path.join('api', 'README.md')] = API_INDEX;
   }

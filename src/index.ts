@@ -142,13 +142,8 @@ export {
 export { evaluateTranslation, type QualityOptions } from './stages/translate/quality.js';
 export { allSites, defaultSites, type Sites } from './stages/translate/sites.js';
 export { sample, type SampleEvent, type SampleSummary } from './stages/sample/sample.js';
-export {
-  labelFolder,
-  type SampleOptions,
-  type SampleSettings,
-  type SampledLabel,
-  type SamplesRecord,
-} from './stages/sample/request.js';
+export type { SampleOptions } from './stages/sample/options.js';
+export { labelFolder, type SampleSettings, type SampledLabel, type SamplesRecord } from './stages/sample/request.js';
 export {
   invertDdim,
   sampleDdim,

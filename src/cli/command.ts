@@ -1,6 +1,8 @@
 // What a command is: a name, a table of options, and a handler that loads what it needs only when it runs.
 import type { Output } from './output.js';
-import type { OptionTable, Values } from './options.js';
+import type { Given } from '../options/check.js';
+import type { Schema } from '../options/option.js';
+import type { Optioned } from './options.js';
 
 export interface CommandContext {
   output: Output;
@@ -16,20 +18,19 @@ export interface Outcome {
   exitCode?: number;
 }
 
-export interface Command<Table extends OptionTable = OptionTable> {
+export interface Command<S extends Schema = Schema> extends Optioned<S> {
   name: string;
   describe: string;
-  options: Table;
   examples?: [command: string, what: string][];
   /** computes: the native part is set up first if it is not yet */
   native?: boolean;
   /** said after Ctrl-C, if there is finished work to go on from */
   resumeHint?: string;
   /** undefined: the handler wrote its result itself */
-  handle(values: Values<Table>, context: CommandContext): Promise<Outcome | undefined>;
+  handle(values: Given<S>, context: CommandContext): Promise<Outcome | undefined>;
 }
 
 /** Ties a handler to the types of its own options, then forgets them, so that commands can stand in one list. */
-export function command<Table extends OptionTable>(definition: Command<Table>): Command {
-  return { ...definition, handle: (values, context) => definition.handle(values as Values<Table>, context) };
+export function command<S extends Schema>(definition: Command<S>): Command {
+  return { ...definition, handle: (values, context) => definition.handle(values as Given<S>, context) } as Command;
 }

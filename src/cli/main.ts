@@ -25,8 +25,7 @@ import { translateCommand } from './commands/translate.js';
 import { verifyCommand } from './commands/verify.js';
 import { readConfig } from './config.js';
 import { nearest } from '../util/nearest.js';
-import type { OptionTable } from './options.js';
-import { COMMON, resolveValues } from './options.js';
+import { COMMON, flagsOf, namingFor, readValues, type Flag } from './options.js';
 import { Output } from './output.js';
 
 // Its ESM build breaks help texts in the middle of words.
@@ -52,6 +51,8 @@ export const COMMANDS: Command[] = [
   verifyCommand,
   benchCommand,
 ];
+
+const COMMON_FLAGS = flagsOf({ options: COMMON });
 
 const PARSING = {
   'boolean-negation': false,
@@ -116,9 +117,8 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
       `Exit codes: 0 done, ${EXIT_CODES.CHECK_FAILED} check failed, ${EXIT_CODES.INVALID_ARGUMENT} wrong option, ${EXIT_CODES.MODEL_INVALID} unusable input, ${EXIT_CODES.SETUP} set-up or device, ${EXIT_CODES.IO} reading or writing, ${EXIT_CODES.RUN_MISMATCH} another run's folder, ${EXIT_CODES.NUMERICS} results not finite, ${EXIT_CODES.INTERNAL} bug, ${EXIT_CODES.CANCELLED} interrupted.`,
     );
   for (const one of COMMANDS) {
-    const places = Object.entries(one.options).filter(([, option]) => option.positional);
     parser.command(
-      [one.name, ...places.map(([name]) => `[${name}]`)].join(' '),
+      [one.name, ...(one.places ?? []).map((name) => `[${name}]`)].join(' '),
       one.describe,
       (sub: Argv) => declare(sub, one),
       (parsed) => {
@@ -163,27 +163,22 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
   return exitCode;
 }
 
-/** The options of a command for yargs: names, help and groups only; values are checked by resolveValues. */
+/** The options of a command for yargs: names, help and groups only; values are checked by readValues. */
 function declare(sub: Argv, one: Command): Argv {
   sub.usage(
-    `diffmine ${one.name} ${Object.entries(one.options)
-      .filter(([, option]) => option.positional)
-      .map(([name]) => name.toUpperCase())
-      .join(' ')} [options]\n\n${one.describe}`,
+    `diffmine ${one.name} ${(one.places ?? []).map((name) => name.toUpperCase()).join(' ')} [options]\n\n${one.describe}`,
   );
-  for (const [name, option] of Object.entries({ ...one.options, ...COMMON })) {
-    if (option.positional) {
-      sub.positional(name, { describe: option.describe, type: 'string' });
+  for (const [name, option] of Object.entries({ ...flagsOf(one), ...COMMON_FLAGS })) {
+    if (option.placed) {
+      sub.positional(name, { describe: option.help, type: 'string' });
       continue;
     }
-    const shown =
-      option.shownDefault ?? (option.flag || option.fallback === undefined ? undefined : String(option.fallback));
     sub.option(name, {
       describe:
-        option.describe +
+        option.help +
         (option.choices ? ` [${option.choices.join(' | ')}]` : '') +
         (option.required ? ' [required]' : '') +
-        (shown === undefined ? '' : ` [default: ${shown}]`),
+        (option.fallback === undefined ? '' : ` [default: ${option.fallback}]`),
       group: `${option.group}:`,
       ...(option.alias ? { alias: option.alias } : {}),
       ...(option.flag ? { boolean: true } : { nargs: 1 }),
@@ -194,19 +189,20 @@ function declare(sub: Argv, one: Command): Argv {
 }
 
 async function run(one: Command, parsed: Record<string, unknown>, output: Output): Promise<number> {
-  const table: OptionTable = { ...one.options, ...COMMON };
+  output.nameOptions(namingFor(one));
+  const table = { ...flagsOf(one), ...COMMON_FLAGS };
   refuseUnknown(one, table, parsed);
   const flags = Object.fromEntries(
-    Object.entries(table).map(([name, { parse: parser }]) => [name, parser.list ? parsed[name] : lastOf(parsed[name])]),
+    Object.entries(table).map(([name, { list }]) => [name, list ? parsed[name] : lastOf(parsed[name])]),
   );
   let file: Record<string, unknown> = {};
   if (typeof flags['config'] === 'string') {
-    const all = new Set(COMMANDS.flatMap((other) => Object.keys(other.options)).concat(Object.keys(COMMON)));
+    const all = new Set([{ options: COMMON }, ...COMMANDS].flatMap((other) => Object.keys(flagsOf(other))));
     file = await readConfig(flags['config'], new Set(Object.keys(table)), all);
   }
-  const common = resolveValues(COMMON, flags, file, one.name);
-  output.configure(common);
-  const values = resolveValues(one.options, flags, file, one.name);
+  const { json = false, quiet = false, verbose = false } = readValues({ options: COMMON }, flags, file, one.name);
+  output.configure({ json, quiet, verbose });
+  const values = readValues(one, flags, file, one.name);
   const cancel = cancelOnSignals((name, first) => {
     if (first)
       output.log(
@@ -246,7 +242,7 @@ function lastOf(value: unknown): unknown {
 }
 
 /** yargs keeps what it does not know; a mistyped option must never be ignored. */
-function refuseUnknown(one: Command, table: OptionTable, parsed: Record<string, unknown>): void {
+function refuseUnknown(one: Command, table: Record<string, Flag>, parsed: Record<string, unknown>): void {
   const known = new Set([
     ...Object.keys(table),
     ...Object.values(table).flatMap((option) => option.alias ?? []),
@@ -261,7 +257,7 @@ function refuseUnknown(one: Command, table: OptionTable, parsed: Record<string, 
   if (unknown !== undefined) {
     const guess = nearest(
       unknown,
-      Object.keys(table).filter((name) => !table[name]?.positional),
+      Object.keys(table).filter((name) => !table[name]?.placed),
       4,
     );
     throw new DiffmineError(

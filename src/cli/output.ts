@@ -2,6 +2,7 @@
 import { Writable } from 'node:stream';
 
 import type { DiffmineError } from '../util/errors.js';
+import type { Naming } from './options.js';
 import { guardStreams, terminalOf, writeMessage, writeResult } from './streams.js';
 import type { Progress } from '../util/hooks.js';
 
@@ -112,6 +113,7 @@ export class Output {
   private running?: Running;
   private printed = 0;
   private interval = PLAIN_INTERVAL.first;
+  private named: Naming = (text) => text;
   private readonly terminal: { bars: boolean; colors: boolean };
 
   constructor(private options: OutputOptions) {
@@ -128,7 +130,12 @@ export class Output {
     this.options = options;
   }
 
-  /** The one result of a command. @throws IO if stdout cannot take it */
+  /** How messages name the options of the command that runs. */
+  nameOptions(named: Naming): void {
+    this.named = named;
+  }
+
+  /** The one result of a command. @throws IO where stdout cannot take it */
   async result(text: string, value: unknown): Promise<void> {
     await this.raw(this.options.json ? `${JSON.stringify(value)}\n` : text === '' ? '' : `${printable(text)}\n`);
   }
@@ -148,23 +155,23 @@ export class Output {
   }
 
   log(message: string): void {
-    if (!this.options.quiet) this.line(printable(message));
+    if (!this.options.quiet) this.line(printable(this.named(message)));
   }
 
   warn(message: string): void {
-    if (!this.options.quiet) this.line(`${this.paint('33', 'warning:')} ${printable(message)}`);
+    if (!this.options.quiet) this.line(`${this.paint('33', 'warning:')} ${printable(this.named(message))}`);
   }
 
   debug(message: string): void {
-    if (this.options.verbose) this.line(printable(message));
+    if (this.options.verbose) this.line(printable(this.named(message)));
   }
 
   /** An error as sentence and hint on stderr, or with --json as {"error": ...} on stdout where that can be written; with -v its stack and causes on stderr. */
   async error(error: DiffmineError): Promise<void> {
     this.endProgress();
     if (!(this.options.json && (await this.errorAsJson(error)))) {
-      this.line(`${this.paint('31', 'error:')} ${printable(error.message)}`);
-      if (error.hint) this.line(`${this.paint('36', 'hint:')} ${printable(error.hint)}`);
+      this.line(`${this.paint('31', 'error:')} ${printable(this.named(error.message))}`);
+      if (error.hint) this.line(`${this.paint('36', 'hint:')} ${printable(this.named(error.hint))}`);
     }
     if (!this.options.verbose) return;
     for (let cause: unknown = error, depth = 0; cause !== undefined && depth < 5; depth++) {
@@ -179,7 +186,8 @@ export class Output {
 
   /** @returns whether stdout took it */
   private async errorAsJson({ code, message, hint }: DiffmineError): Promise<boolean> {
-    return writeResult(`${JSON.stringify({ error: { code, message, ...(hint ? { hint } : {}) } })}\n`).then(
+    const told = { code, message: this.named(message), ...(hint ? { hint: this.named(hint) } : {}) };
+    return writeResult(`${JSON.stringify({ error: told })}\n`).then(
       () => true,
       () => false,
     );

@@ -1,74 +1,7 @@
-// Converts command-line values to options of the stages, and their events to progress bars.
-import type { MineEvent, MineOptions } from '../stages/mine/options.js';
-import type { ScanEvent, ScanOptions } from '../stages/scan/options.js';
-import type { MINE, OUT, SCAN, SHARD, Values } from './options.js';
+// Converts events of the stages to progress bars.
+import type { MineEvent } from '../stages/mine/options.js';
+import type { ScanEvent } from '../stages/scan/options.js';
 import { duration, type Output } from './output.js';
-
-/** Without what is undefined: an option that was not given must not hide a default. */
-export function defined<T extends object>(values: T): T {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
-}
-
-/** Everything of a scan but where it is written. */
-export function scanOptions(values: Values<typeof SCAN>): Omit<ScanOptions, 'out'> {
-  return defined({
-    dataset: values.dataset,
-    encoding: values.encoding,
-    imageRoot: values['image-root'],
-    model: values.model,
-    variant: values.variant,
-    preset: values.preset,
-    prompt: values.prompt,
-    nullPrompt: values['null-prompt'],
-    size: values.size,
-    patch: values.patch,
-    samples: values.samples,
-    seed: values.seed,
-    tRange: values['t-range'],
-    tWeights: values['t-weights'],
-    sampler: values.sampler,
-    perImage: values['per-image'],
-    batch: values.batch,
-    dtype: values.dtype,
-    device: values.device,
-    allLabels: values['all-labels'],
-    against: values.against,
-    othersPerSample: values['others-per-sample'],
-    maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
-    shardSize: values['shard-size'],
-    replay: values.replay,
-    untrained: values.untrained,
-    checksum: values.checksum,
-    tune: values.tune,
-    workers: values.workers,
-    devices: values.devices,
-    threads: values.threads,
-  });
-}
-
-export function scanWork(
-  values: Values<typeof OUT> & Partial<Values<typeof SHARD>>,
-): Pick<ScanOptions, 'out' | 'shard'> {
-  return defined({ out: values.out, shard: values.shard });
-}
-
-export function mineOptions(values: Values<typeof MINE>): MineOptions {
-  return defined({
-    top: values.top,
-    clusters: values.clusters,
-    restarts: values.restarts,
-    rank: values.rank,
-    timestep: values['dift-t'],
-    upBlock: values['up-block'],
-    ensemble: values.ensemble,
-    keepDuplicates: values['keep-duplicates'],
-    minContrast: values['min-contrast'],
-    groupBy: values['group-by'],
-    maxPerGroup: values['max-per-group'],
-    diverse: values.diverse,
-    recenter: values.recenter,
-  });
-}
 
 export function onScan(output: Output): (event: ScanEvent) => void {
   return (event) => {

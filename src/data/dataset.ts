@@ -75,7 +75,7 @@ export async function openDataset(location: string, options: DatasetOptions = {}
   if (isFolder && source.imageRoot !== undefined) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--image-root applies to tables, but '${location}' is a folder.`,
+      `\`imageRoot\` applies to tables, but '${location}' is a folder.`,
       'Leave it out, or give the table (.csv, .jsonl).',
     );
   }

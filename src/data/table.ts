@@ -150,13 +150,13 @@ function unfound(
   if (given.includes('\\'))
     return fail(
       `there is no file '${given}'`,
-      'This is a Windows path: use forward slashes, and --image-root for the folder that relative paths start at.',
+      'This is a Windows path: use forward slashes, and `imageRoot` for the folder that relative paths start at.',
     );
   return fail(
     `there is no file '${given}'`,
     imageRoot === undefined
-      ? `Relative paths start at the table's folder ('${root}'); --image-root DIR sets another folder.`
-      : `Relative paths start at --image-root ('${root}').`,
+      ? `Relative paths start at the table's folder ('${root}'); \`imageRoot\` DIR sets another folder.`
+      : `Relative paths start at \`imageRoot\` ('${root}').`,
   );
 }
 

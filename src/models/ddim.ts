@@ -140,7 +140,7 @@ export async function sampleDdim(
     }
     const values = float32(x);
     if (!values.every(Number.isFinite))
-      throw new DiffmineError('NUMERICS', 'Sampled images are not finite.', 'Check the model; --dtype fp32.');
+      throw new DiffmineError('NUMERICS', 'Sampled images are not finite.', 'Check the model; `dtype` fp32.');
     result.set(values, begin * size);
   }
   return fromFloat32([rows.length, ...shape], result);

@@ -448,7 +448,7 @@ export function defaultSize(
 ): number {
   if (of !== 'unet')
     onLog?.(
-      `The UNet of '${folder}' gives no sample_size: the size is ${sampleSize} px${of === 'vae' ? ", the VAE's" : ''} (--size sets another).`,
+      `The UNet of '${folder}' gives no sample_size: the size is ${sampleSize} px${of === 'vae' ? ", the VAE's" : ''} (\`size\` sets another).`,
     );
   return sampleSize;
 }

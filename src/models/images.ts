@@ -79,7 +79,7 @@ function toImage(planes: Float32Array, shape: number[], fold: number): Image {
       for (let x = 0; x < w; x++) {
         const value = planes[(channel * h + y) * w + x] ?? NaN;
         if (Number.isNaN(value))
-          throw new DiffmineError('NUMERICS', 'An image has NaN values.', 'Check the model; --dtype fp32.');
+          throw new DiffmineError('NUMERICS', 'An image has NaN values.', 'Check the model; `dtype` fp32.');
         pixels[3 * ((fold * y + dy) * width + fold * x + dx) + color] = 127.5 * (value + 1);
       }
     }

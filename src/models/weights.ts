@@ -90,7 +90,7 @@ function noWeights(folder: string, present: readonly string[], found: readonly C
       .join(', ')}${names.length > 8 ? ` and ${names.length - 8} more` : ''}`;
   if (found.length > 0) {
     const variants = [...new Set(found.map(({ variant }) => variant))];
-    const choice = variants.map((variant) => `--variant ${variant}`).join(' or ');
+    const choice = variants.map((variant) => `\`variant\` ${variant}`).join(' or ');
     return invalid(
       `has its weights only as ${variants.length === 1 ? 'a variant' : 'variants'}: ${quoted(found.map(({ file }) => file))}`,
       `Choose with ${choice} (in the API: the option variant).`,

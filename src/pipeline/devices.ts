@@ -5,7 +5,6 @@ import type { DeviceInfo, Dtype } from '../engine/types.js';
 import { chooseDevice } from '../runs/device.js';
 import { usableCores } from '../engine/cores.js';
 import type { SplitOptions } from './options.js';
-import { wholeNumber } from './resolve.js';
 
 type Asked = Pick<SplitOptions, 'device' | 'devices' | 'workers'>;
 
@@ -22,7 +21,6 @@ export function chooseDevices(
   onLog?: (sentence: string) => void,
 ): [DeviceInfo, ...DeviceInfo[]] {
   const { device = 'auto', devices, workers } = options;
-  if (workers !== undefined) wholeNumber(workers, 1, '--workers');
   if (devices === undefined) {
     const chosen = chooseDevice(device, dtype);
     if (device === 'auto') onLog?.(`Device: ${chosen.id} (${chosen.name}).`);
@@ -31,26 +29,26 @@ export function chooseDevices(
   if (device !== 'auto')
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--devices ${devices.join(',')} and --device ${device} contradict each other.`,
+      `\`devices\` ${devices.join(',')} and \`device\` ${device} contradict each other.`,
       'Give one of them.',
     );
   if (workers !== undefined)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      '--devices already sets the number of processes: one per device.',
-      'Leave --workers out. A device named twice gets two processes.',
+      '`devices` already sets the number of processes: one per device.',
+      'Leave `workers` out. A device named twice gets two processes.',
     );
   const [first, ...others] = devices.map((name) => chooseDevice(name, dtype));
   if (!first)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      '--devices names no device.',
+      '`devices` names no device.',
       'Separate devices by commas, such as 0,1 for the first two GPUs.',
     );
   if (others.some(({ id }) => (id === 'cpu') !== (first.id === 'cpu'))) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--devices ${devices.join(',')} mixes CPU and GPUs, whose results differ by rounding.`,
+      `\`devices\` ${devices.join(',')} mixes CPU and GPUs, whose results differ by rounding.`,
       'Name GPUs only, or cpu only.',
     );
   }
@@ -78,6 +76,6 @@ export function processesOf(options: Asked, device: DeviceInfo, shards: number):
 
 /** CPU threads of one engine among `engines`. */
 export function threadsOf({ threads }: Pick<SplitOptions, 'threads'>, engines: number): number {
-  if (threads !== undefined) return wholeNumber(threads, 1, '--threads');
+  if (threads !== undefined) return threads;
   return Math.max(1, Math.floor(usableCores() / engines));
 }

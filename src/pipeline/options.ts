@@ -1,18 +1,11 @@
 // What all sharded work may be asked for, and what it tells on the way.
+import type { z } from 'zod';
+import type { DEVICE, SPLIT } from '../options/shared.js';
+
+type Split = Pick<typeof DEVICE, 'device' | 'threads'> & typeof SPLIT;
 
 /** How sharded work is divided. Results are the same for any division on one kind of device. */
-export interface SplitOptions {
-  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
-  device?: string;
-  /** processes that share the work, each with its own engine; default 1. One that dies is started again and its shard repeated */
-  workers?: number;
-  /** a process for each of these devices ('cpu', 'cuda:1'; all of one kind), in place of `device` and `workers` */
-  devices?: string[];
-  /** only shards s with s % count == index */
-  shard?: { index: number; count: number };
-  /** CPU threads of each engine; default: all cores, shared by the workers */
-  threads?: number;
-}
+export interface SplitOptions extends z.input<z.ZodObject<Split>> {}
 
 export type PipelineEvent =
   /** the model is being loaded: tensors */

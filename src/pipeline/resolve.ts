@@ -21,31 +21,23 @@ export function check(condition: boolean, message: string, hint?: string): void 
   if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
 }
 
-export function wholeNumber(value: number, min: number, name: string): number {
-  check(
-    Number.isSafeInteger(value) && value >= min,
-    `${name} is ${value}; expected a whole number of at least ${min}.`,
-  );
-  return value;
+/** What a preset says, as options: those that are given by name come before it. */
+export function presetOptions(name: string | undefined): Partial<PresetOptions> {
+  if (!isPreset(name)) return {};
+  const { timesteps: tRange, ...others } = PRESETS[name];
+  return { ...others, tRange };
 }
 
-export function presetOf(name: string | undefined): Preset | undefined {
-  if (name === undefined) return undefined;
-  const preset = (PRESETS as Record<string, Preset>)[name];
-  check(
-    preset !== undefined,
-    `There is no preset ${JSON.stringify(name)}.`,
-    `Presets: ${Object.keys(PRESETS).join(', ')}.`,
-  );
-  return preset;
-}
+type PresetOptions = Omit<Preset, 'timesteps'> & { tRange: Preset['timesteps'] };
+
+/** Of the settings of a scan and the like; what is none is refused with the other options. */
+const isPreset = (name: string | undefined): name is PresetName => name !== undefined && Object.hasOwn(PRESETS, name);
 
 /** Fractions of the schedule as timesteps [tBegin, tEnd). */
 export function timesteps(
   [from, to]: readonly [number, number],
   trainTimesteps: number,
 ): { tBegin: number; tEnd: number } {
-  check(from >= 0 && from < to && to <= 1, `The timestep range ${from},${to} is not within 0 ... 1 and ascending.`);
   const tBegin = Math.floor(from * trainTimesteps + 1e-6);
   const tEnd = Math.floor(to * trainTimesteps + 1e-6);
   check(tEnd > tBegin, `The timestep range ${from},${to} contains no timestep.`);
@@ -72,7 +64,7 @@ export async function imagesOf({
   out?: string;
 }): Promise<Dataset> {
   const dataset = await openDataset(path, {
-    layout: presetOf(preset) ? (preset as PresetName) : 'auto',
+    layout: isPreset(preset) ? preset : 'auto',
     checksum,
     ...(encoding === undefined ? {} : { encoding }),
     ...(imageRoot === undefined ? {} : { imageRoot }),

@@ -170,7 +170,7 @@ class Worker {
             new DiffmineError(
               'DEVICE_UNAVAILABLE',
               `${how}, for the ${this.deaths}th time in a row.`,
-              'Run the same command again: finished shards are kept. If memory ran out (SIGKILL), use fewer --workers or --devices, or a smaller --batch in a new run.',
+              'Run the same command again: finished shards are kept. If memory ran out (SIGKILL), use fewer `workers` or `devices`, or a smaller `batch` in a new run.',
             ),
           );
         }

@@ -143,6 +143,6 @@ export async function checkContents(
   throw new DiffmineError(
     'RUN_MISMATCH',
     `${told}.`,
-    `Restore what was there; or remove ${removed} from ${folder.path} and run the same command again, which repeats only those shards; or give --out another folder.`,
+    `Restore what was there; or remove ${removed} from ${folder.path} and run the same command again, which repeats only those shards; or give \`out\` another folder.`,
   );
 }

@@ -42,7 +42,7 @@ export function chooseDevice(name: string, dtype: Dtype): DeviceInfo {
     throw new DiffmineError(
       'DEVICE_UNAVAILABLE',
       `${dtype} is not supported on this CPU (${device.name}): oneDNN has no ${dtype} for it, and convolutions without oneDNN take hundreds of times as long as in fp32.`,
-      `Use ${device.dtypes.map((dtype) => `--dtype ${dtype}`).join(' or ')}.`,
+      `Use ${device.dtypes.map((dtype) => `\`dtype\` ${dtype}`).join(' or ')}.`,
     );
   }
   return device;
@@ -98,7 +98,7 @@ export function chooseTrainingDevice(name: string, dtype: Dtype): DeviceInfo {
     throw new DiffmineError(
       'DEVICE_UNAVAILABLE',
       'fp16 cannot be trained on a CPU: gradients of convolutions take hundreds of times as long as in fp32.',
-      'Use --dtype fp32 or --dtype bf16.',
+      'Use `dtype` fp32 or `dtype` bf16.',
     );
   }
   return device;

@@ -1,37 +1,16 @@
 // mine.json: options and results of mining.
 import { readFile } from 'node:fs/promises';
 import { count } from '../web/html.js';
+import type { z } from 'zod';
 import type { Run } from './run.js';
-import type { ListName } from './schema.js';
+import type { MINING } from '../options/scoring.js';
 
 export const MINE_FORMAT = 'diffmine-mine-3';
 
 /** What decides the results; recorded in mine.json. */
-export interface MineSettings {
-  /** patches a condition in each list; default 1000 */
-  top: number;
-  /** default 32 */
-  clusters: number;
-  /** starts of k-means; default 10 */
-  restarts: number;
-  /** the list that is clustered; default 'top' */
-  rank: ListName;
-  /** DIFT; defaults 161, 1 and 8 */
-  timestep: number;
-  upBlock: number;
-  ensemble: number;
-  /** near-duplicate images are ranked like any other; default false: they count once */
-  keepDuplicates: boolean;
-  /** smallest RMS contrast of a patch, 0 to 1; default 0: all */
-  minContrast: number;
-  /** what images belong together: a further column of the dataset, `folder`, or a regular expression on the path; default null */
+export interface MineSettings extends Omit<z.output<typeof MINING>, 'groupBy' | 'maxPerGroup'> {
   groupBy: string | null;
-  /** patches of one group in a ranking, at most; default null: any number */
   maxPerGroup: number | null;
-  /** the `diverse` list as well; default false */
-  diverse: boolean;
-  /** patches are moved to where their map is strongest; default false */
-  recenter: boolean;
 }
 
 /** Candidates that a ranking passed by, by reason. */

@@ -55,7 +55,7 @@ export class Replay {
         throw new DiffmineError(
           'INVALID_ARGUMENT',
           `${name} of the replay file has ${count} samples, not ${samples}.`,
-          `Give --samples ${count}.`,
+          `Give \`samples\` ${count}.`,
         );
     }
   }

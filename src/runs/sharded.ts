@@ -235,8 +235,8 @@ export async function beginFolder<M extends ShardedManifest, R extends Row>(
     'RUN_MISMATCH',
     `${path} holds another ${kind.noun}. ${told.join('; ')}.`,
     input
-      ? `Restore what it began with to resume it, or give --out another folder.`
-      : `Use its options to resume it, or give --out another folder.`,
+      ? `Restore what it began with to resume it, or give \`out\` another folder.`
+      : `Use its options to resume it, or give \`out\` another folder.`,
   );
 }
 
@@ -258,7 +258,7 @@ async function writeFirst<M extends ShardedManifest>(
     throw new DiffmineError(
       'RUN_MISMATCH',
       `${path} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`,
-      'Give --out a new or empty folder.',
+      'Give `out` a new or empty folder.',
     );
   }
   for (const name of ['shards', 'locks']) await mkdir(join(folder, name), { recursive: true });

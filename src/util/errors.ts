@@ -39,18 +39,22 @@ export type ErrorCode = keyof typeof EXIT_CODES;
 
 export class DiffmineError extends Error {
   override readonly name = 'DiffmineError';
+  /** the option that is wrong, by its name in the API */
+  readonly option?: string;
+
   /**
    * @param code what kind of error
-   * @param message one sentence: what was wrong, and where
+   * @param message one sentence: what was wrong, and where. Options are named as in the API, in backticks; the command line renders them as flags
    * @param hint what to do about it
    */
   constructor(
     readonly code: ErrorCode,
     message: string,
     readonly hint?: string,
-    options?: { cause?: unknown },
+    options: { cause?: unknown; option?: string } = {},
   ) {
-    super(message, options);
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    if (options.option !== undefined) this.option = options.option;
   }
 
   get exitCode(): number {

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { COMMANDS } from '../../src/cli/main.js';
+import { flagsOf } from '../../src/cli/options.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 import { cli, ROOT, type Ran } from './cli.js';
@@ -29,11 +30,11 @@ describe('help', () => {
     }
   });
 
-  test.each(COMMANDS.map((one) => [one.name, one] as const))('of %s lists its options', async (name, { options }) => {
+  test.each(COMMANDS.map((one) => [one.name, one] as const))('of %s lists its options', async (name, command) => {
     const { code, stdout } = await cli([name, '--help']);
     expect(code).toBe(0);
-    for (const [option, { positional }] of Object.entries(options))
-      expect(stdout).toContain(positional ? option : `--${option}`);
+    for (const [option, { placed }] of Object.entries(flagsOf(command)))
+      expect(stdout).toContain(placed ? option : `--${option}`);
     for (const common of ['--config', '--json', '--quiet', '--verbose']) expect(stdout).toContain(common);
   });
 

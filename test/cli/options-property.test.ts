@@ -5,14 +5,17 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { readConfig } from '../../src/cli/config.js';
 import { COMMANDS } from '../../src/cli/main.js';
-import { COMMON, resolveValues, type OptionTable } from '../../src/cli/options.js';
+import { COMMON, flagsOf, readValues, type Flag, type Optioned } from '../../src/cli/options.js';
+import { optionsOf, type Shape } from '../../src/options/option.js';
 import { byteSize, duration, printable, table } from '../../src/cli/output.js';
 import { DiffmineError } from '../../src/util/errors.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { ROOT } from './cli.js';
 
-const OPTIONS = Object.fromEntries(
-  COMMANDS.flatMap(({ options }) => Object.entries(options)).concat(Object.entries(COMMON)),
+const OPTIONS: Record<string, { flag: Flag; command: Optioned }> = Object.fromEntries(
+  [...COMMANDS, { options: COMMON }].flatMap((command: Optioned) =>
+    Object.entries(flagsOf(command)).map(([name, flag]) => [name, { flag, command }]),
+  ),
 );
 const NAMES = Object.keys(OPTIONS);
 
@@ -63,14 +66,15 @@ const yaml = fc.oneof(
 
 /** The value of one option, or the error that names it. */
 function resolved(name: string, flags: Record<string, unknown>, file: Record<string, unknown>): unknown {
-  const option = OPTIONS[name] as OptionTable[string];
-  const named = option.positional ? name.toUpperCase() : `--${name}`;
+  const { flag, command } = OPTIONS[name] as (typeof OPTIONS)[string];
+  const options = optionsOf('scan', { [flag.key]: command.options.shape[flag.key] } as Shape);
   try {
-    return (resolveValues({ [name]: option }, flags, file, 'scan') as Record<string, unknown>)[name];
+    const values = readValues({ options, places: command.places ?? [] }, flags, file, 'scan');
+    return (values as Record<string, unknown>)[flag.key];
   } catch (error) {
     if (!(error instanceof DiffmineError)) throw error;
     expect(error.code).toBe('INVALID_ARGUMENT');
-    expect(error.message.includes(named) || error.message.includes(`"${name}"`)).toBe(true);
+    expect(error.message.includes(flag.label) || error.message.includes(`"${name}"`)).toBe(true);
     expect(error.hint).toBeTruthy();
     return undefined;
   }

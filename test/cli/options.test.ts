@@ -3,11 +3,15 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { readConfig } from '../../src/cli/config.js';
 import { nearest } from '../../src/util/nearest.js';
-import { COMMON, DEVICE, MINE, OUT, resolveValues, SCAN, SHARD } from '../../src/cli/options.js';
+import { COMMON, flagsOf, readValues } from '../../src/cli/options.js';
+import { optionsOf } from '../../src/options/option.js';
+import { MINE } from '../../src/stages/mine/options.js';
+import { SCAN } from '../../src/stages/scan/options.js';
 import { DiffmineError } from '../../src/util/errors.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
-const needed = { dataset: 'photos', model: 'sd15' };
+const needed = { dataset: 'photos', model: 'sd15', out: 'run' };
+const scanning = { options: SCAN, places: ['dataset'] };
 
 function failure(work: () => unknown): DiffmineError {
   try {
@@ -21,8 +25,8 @@ function failure(work: () => unknown): DiffmineError {
 
 describe('values', () => {
   test('are typed', () => {
-    const values = resolveValues(
-      { ...SCAN, ...SHARD },
+    const values = readValues(
+      scanning,
       {
         ...needed,
         samples: '50',
@@ -37,28 +41,23 @@ describe('values', () => {
       {},
       'scan',
     );
-    expect(values).toMatchObject({
+    expect(values).toEqual({
+      ...needed,
       samples: 50,
-      't-range': [0.05, 0.4],
+      tRange: [0.05, 0.4],
       size: 'source',
       batch: 16,
       shard: { index: 3, count: 8 },
       device: 'cuda:1',
-      'no-maps': true,
-      'null-prompt': '',
-      dtype: 'fp32',
+      maps: false,
+      nullPrompt: '',
     });
-    expect(values.prompt).toBeUndefined();
   });
 
-  test('come from the flag, then the file, then the default', () => {
-    const table = { ...MINE, ...DEVICE };
-    expect(resolveValues(table, { top: '7' }, { top: 8, clusters: 9 }, 'mine')).toMatchObject({
-      top: 7,
-      clusters: 9,
-      device: 'auto',
-    });
-    expect(resolveValues(table, {}, { device: 'cpu' }, 'mine').device).toBe('cpu');
+  test('come from the flag, then the file; defaults are left to the stage', () => {
+    const mining = { options: MINE };
+    expect(readValues(mining, { top: '7' }, { top: 8, clusters: 9 }, 'mine')).toEqual({ top: 7, clusters: 9 });
+    expect(readValues(mining, {}, { device: 'cpu' }, 'mine').device).toBe('cpu');
   });
 
   test.each([
@@ -84,34 +83,43 @@ describe('values', () => {
     ['preset', 'car'],
     ['replay', ''],
   ])('--%s %j is refused by name', (name, value) => {
-    const error = failure(() => resolveValues(SCAN, { ...needed, [name]: value }, {}, 'scan'));
+    const error = failure(() => readValues(scanning, { ...needed, [name]: value }, {}, 'scan'));
     expect(error.code).toBe('INVALID_ARGUMENT');
     expect(error.message).toContain(`--${name} is ${JSON.stringify(value)}; expected `);
     expect(error.hint).toBeTruthy();
   });
 
   test.each(['8/8', '-1/8', '1', '1/0', 'a/b', '1/8/2'])('--shard %s is refused', (value) => {
-    expect(failure(() => resolveValues(SHARD, { shard: value }, {}, 'scan')).message).toContain('--shard');
+    expect(
+      failure(() => readValues({ options: optionsOf('x', { shard: SCAN.shape.shard }) }, { shard: value }, {}, 'scan'))
+        .message,
+    ).toContain('--shard');
   });
 
   test('a mistyped choice is answered with the nearest', () => {
-    expect(failure(() => resolveValues(SCAN, { ...needed, sampler: 'stratifed' }, {}, 'scan')).hint).toBe(
+    expect(failure(() => readValues(scanning, { ...needed, sampler: 'stratifed' }, {}, 'scan')).hint).toBe(
       'Did you mean stratified?',
     );
   });
 
   test('a missing one that is required is named', () => {
-    expect(failure(() => resolveValues({ ...SCAN, ...OUT }, needed, {}, 'scan')).message).toBe('--out is missing.');
-    expect(failure(() => resolveValues(SCAN, { model: 'sd15' }, {}, 'scan')).message).toBe('DATASET is missing.');
+    expect(failure(() => readValues(scanning, { dataset: 'photos', model: 'sd15' }, {}, 'scan')).message).toBe(
+      '--out is missing.',
+    );
+    expect(failure(() => readValues(scanning, { model: 'sd15', out: 'run' }, {}, 'scan')).message).toBe(
+      'DATASET is missing.',
+    );
   });
 
   test('the file gets the same checks', () => {
-    expect(failure(() => resolveValues(SCAN, needed, { samples: 'x' }, 'scan')).message).toContain(
+    expect(failure(() => readValues(scanning, needed, { samples: 'x' }, 'scan')).message).toContain(
       '"samples" in the configuration file',
     );
-    expect(failure(() => resolveValues(SCAN, needed, { 'no-maps': 'yes' }, 'scan')).message).toContain('true or false');
-    expect(resolveValues(SCAN, needed, { 't-range': [0.05, 0.4], prompt: 1950 }, 'scan')).toMatchObject({
-      't-range': [0.05, 0.4],
+    expect(failure(() => readValues(scanning, needed, { 'no-maps': 'yes' }, 'scan')).message).toContain(
+      'true or false',
+    );
+    expect(readValues(scanning, needed, { 't-range': [0.05, 0.4], prompt: 1950 }, 'scan')).toMatchObject({
+      tRange: [0.05, 0.4],
       prompt: '1950',
     });
   });
@@ -119,8 +127,8 @@ describe('values', () => {
 
 describe('configuration files', () => {
   const folder = temporaryFolder();
-  const own = new Set(Object.keys({ ...SCAN, ...COMMON }));
-  const all = new Set([...own, ...Object.keys(MINE)]);
+  const own = new Set([...Object.keys(flagsOf(scanning)), ...Object.keys(flagsOf({ options: COMMON }))]);
+  const all = new Set([...own, ...Object.keys(flagsOf({ options: MINE }))]);
   const read = (content: string): Promise<Record<string, unknown>> => {
     const file = path.join(folder, 'options.yaml');
     writeFileSync(file, content);

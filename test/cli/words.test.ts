@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 import { COMMANDS } from '../../src/cli/main.js';
-import { COMMON, type OptionTable } from '../../src/cli/options.js';
+import { COMMON, flagsOf, type Optioned } from '../../src/cli/options.js';
 import { PAGES, readPage } from '../helpers/pages.js';
 import { ROOT } from './cli.js';
 
@@ -93,20 +93,20 @@ test.each(PAGES.filter((page) => page !== 'CHANGELOG.md'))('%s', (page) => {
   expect(found(prose(readPage(page)))).toEqual([]);
 });
 
-const help = (options: OptionTable): string =>
-  Object.entries(options)
-    .map(([name, { describe, group, shownDefault, choices }]) =>
-      [`--${name} ${describe}`, group, shownDefault ?? '', ...(choices ?? [])].join('\n'),
+const help = (command: Optioned): string =>
+  Object.entries(flagsOf(command))
+    .map(([name, { help: text, description, group, fallback, choices }]) =>
+      [`--${name} ${text}`, description, group, fallback ?? '', ...(choices ?? [])].join('\n'),
     )
     .join('\n');
 
 test.each(COMMANDS.map((one) => [one.name, one] as const))('diffmine %s --help', (_name, command) => {
-  const { describe, options, examples = [] } = command;
-  expect(found([describe, ...examples.flat(), help(options)].join('\n'))).toEqual([]);
+  const { describe, examples = [] } = command;
+  expect(found([describe, ...examples.flat(), help(command)].join('\n'))).toEqual([]);
 });
 
 test('the options of every command', () => {
-  expect(found(help(COMMON))).toEqual([]);
+  expect(found(help({ options: COMMON }))).toEqual([]);
 });
 
 /** Text literals of a source file that are sentences or parts of them: with a space between two words. */

@@ -173,6 +173,6 @@ test('repeating the command does nothing; other options or noises are refused', 
   ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   await expect(scan({ ...options(out), samples: 11 })).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
-    hint: 'Give --samples 10.',
+    hint: 'Give `samples` 10.',
   });
 });

@@ -1,6 +1,6 @@
-// Command lines as documents have them, held against the option tables.
+// Command lines as documents have them, held against the options of the commands.
 import { COMMANDS } from '../../src/cli/main.js';
-import { COMMON, resolveValues, type OptionTable } from '../../src/cli/options.js';
+import { COMMON, flagsOf, readValues } from '../../src/cli/options.js';
 
 /** A command line as a shell splits it; a comment at its end is left out. */
 export function words(line: string): string[] {
@@ -11,18 +11,18 @@ export function words(line: string): string[] {
 export function checkCommand([name, ...rest]: readonly string[]): void {
   const command = COMMANDS.find((one) => one.name === name);
   if (!command) throw new Error(`There is no command ${name}.`);
-  const table: OptionTable = { ...COMMON, ...command.options };
-  const positional = Object.keys(command.options).filter((option) => command.options[option]?.positional);
+  const table = { ...flagsOf({ options: COMMON }), ...flagsOf(command) };
+  const places = [...(command.places ?? [])];
   const flags: Record<string, unknown> = {};
   for (let i = 0; i < rest.length; i++) {
     const word = rest[i] as string;
     const alias = Object.keys(table).find((one) => `-${table[one]?.alias}` === word);
-    const option = word.startsWith('--') ? word.slice(2) : (alias ?? positional.shift());
+    const option = word.startsWith('--') ? word.slice(2) : (alias ?? places.shift());
     const spec = option === undefined ? undefined : table[option];
     if (option === undefined || !spec) throw new Error(`${name} has no ${word}.`);
     const value = !word.startsWith('-') ? word : spec.flag ? true : rest[(i += 1)];
     if (value === undefined) throw new Error(`${word} needs a value.`);
-    flags[option] = spec.parse.list ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
+    flags[option] = spec.list ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
   }
-  resolveValues(table, flags, {}, command.name);
+  readValues(command, flags, {}, command.name);
 }

@@ -360,7 +360,7 @@ export async function writeSyntheticRun(
       clusters,
       restarts: 10,
       rank,
-      timestep: 161,
+      diftT: 161,
       upBlock: 1,
       ensemble: 8,
       keepDuplicates: false,

@@ -195,7 +195,7 @@ describe('a file of boxes with sizes', () => {
       ).rejects.toMatchObject({
         code: 'DATASET_INVALID',
         message: expect.stringMatching(new RegExp(`6\\.png: 12 x 8 px, upright 8 x 12.*${message}`)) as string,
-        hint: expect.stringContaining('--box-frame stored') as string,
+        hint: expect.stringContaining('`boxFrame` stored') as string,
       });
     }
     const one = await image(6, [{ box: both, frame: STORED }]);

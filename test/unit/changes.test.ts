@@ -152,7 +152,7 @@ test('images that came, went, changed their size or their label are counted, and
   expect(error).toMatchObject({
     code: 'RUN_MISMATCH',
     message: `${at('run')} holds another run. dataset: 1 image changed (b/0.tif), 1 image missing or under another label (a/0.tif), 2 images new or under another label (the first is a/7.tif).`,
-    hint: 'Restore what it began with to resume it, or give --out another folder.',
+    hint: 'Restore what it began with to resume it, or give `out` another folder.',
   });
   // with an option that differs, too
   expect((await again({ patch: 8 })).error?.message).toMatch(/patch: this run has 16, you asked for 8\.$/);

@@ -6,7 +6,7 @@ import { distinctLabels, findLabel } from '../../src/data/labels.js';
 import { clashes, classIds, conditionKeys, difference, openModel, type ModelFolder } from '../../src/models/index.js';
 import { int64Numbers } from '../../src/engine/tensor.js';
 import { resolveRequest } from '../../src/stages/sample/request.js';
-import type { ScanOptions } from '../../src/stages/scan/options.js';
+import type { MapOptions, ScanOptions } from '../../src/stages/scan/options.js';
 import { resolveOptions } from '../../src/stages/scan/resolve.js';
 import { openBase } from '../../src/stages/train/base.js';
 import { resolveTranslation } from '../../src/stages/translate/resolve.js';
@@ -51,7 +51,7 @@ function classModel(...labels: string[]): string {
   return folder;
 }
 async function scanOf(
-  options: Partial<ScanOptions> & { dataset: string },
+  options: Partial<ScanOptions> & MapOptions & { dataset: string },
 ): Promise<{ told: string[]; resolved: Awaited<ReturnType<typeof resolveOptions>> }> {
   const told: string[] = [];
   const resolved = await resolveOptions(
@@ -108,7 +108,7 @@ describe('scan', () => {
   });
   test.each([
     ['others', ['Paris', 'paris'], /"Paris", "paris" are compared with labels that are the same/],
-    ['paris', ['Paris', 'paris', 'London'], /label "Paris" is the same to this model as "paris" of --against/],
+    ['paris', ['Paris', 'paris', 'London'], /label "Paris" is the same to this model as "paris" of `against`/],
     [NFD, [NFC, NFD], /"K.*ln" is the same .* Unicode normalization/],
   ])('--against %s of %j is refused: all would be 0', async (against, labels, message) => {
     await expect(scanOf({ dataset: dataset(...labels), against })).rejects.toEqual(error('INVALID_ARGUMENT', message));
@@ -145,7 +145,7 @@ describe('scan', () => {
     ],
   ])('a prompt that is the null prompt is refused: %s', async (_, prompts, labels, message) => {
     await expect(scanOf({ dataset: dataset(...labels), ...prompts })).rejects.toEqual(
-      error('INVALID_ARGUMENT', message, /--null-prompt/),
+      error('INVALID_ARGUMENT', message, /`nullPrompt`/),
     );
     await expect(scanOf({ dataset: dataset(...labels), ...prompts, localize: 'own' })).rejects.toEqual(
       error('INVALID_ARGUMENT', message),

@@ -385,7 +385,7 @@ describe('runs', () => {
       0,
       ['Already grouped with these options.'],
     ]);
-    expect(await cotypicality(options({ clusters: 2, top: 8, projection: 'none' }))).toMatchObject({
+    expect(await cotypicality(options({ clusters: 2, maxPlaces: 8, projection: 'none' }))).toMatchObject({
       unetCalls: 0,
       places: 8,
       projection: { asked: 'none', done: 'none' },
@@ -397,12 +397,12 @@ describe('runs', () => {
         .map(({ rank }) => rank),
     ).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     // the random places beside them are of all sequences, not of the first ones
-    await cotypicality(options({ clusters: 2, top: 3, projection: 'none' }));
+    await cotypicality(options({ clusters: 2, maxPlaces: 3, projection: 'none' }));
     const few = (await readTable<GroupedPlaceRow>(at('run', 'clusters', 'places.parquet'))).filter(
       ({ list }) => list === 'random',
     );
     expect(few.map(({ label }) => label)).toEqual(LABELS);
-    const fewer = await cotypicality(options({ clusters: 99, top: 6, dimensions: 9, projection: 'umap' }));
+    const fewer = await cotypicality(options({ clusters: 99, maxPlaces: 6, dimensions: 9, projection: 'umap' }));
     expect(fewer.notes.join('\n')).toMatch(/99/);
     expect(fewer.notes.join('\n')).toMatch(/5 dimensions, not 9/);
     await expect(cotypicality(options({ samples: 3 }))).rejects.toMatchObject({
@@ -500,7 +500,7 @@ describe('runs', () => {
     });
     await expect(cotypicality(options({ labels: ['class1'], out: at('no') }))).rejects.toMatchObject({
       code: 'DATASET_INVALID',
-      message: expect.stringContaining('--labels') as string,
+      message: expect.stringContaining('`labels`') as string,
     });
     await expect(cotypicality(options({ labels: ['clas'], out: at('no') }))).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
@@ -509,7 +509,7 @@ describe('runs', () => {
     await sequence(at('odd'), 'class2', 'a', 2, ['class2', 'class1']);
     await expect(cotypicality(options({ parallel: at('odd'), out: at('no') }))).rejects.toMatchObject({
       code: 'DATASET_INVALID',
-      hint: expect.stringContaining('--labels') as string,
+      hint: expect.stringContaining('`labels`') as string,
     });
     await sequence(at('unknown'), 'class0', 'a', 1, ['class0', 'Zebra']);
     await expect(cotypicality(options({ parallel: at('unknown'), out: at('no') }))).rejects.toMatchObject({
@@ -521,7 +521,7 @@ describe('runs', () => {
     });
     await expect(cotypicality(options({ batch: 1, out: at('no') }))).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
-      message: expect.stringContaining('--batch') as string,
+      message: expect.stringContaining('`batch`') as string,
     });
     await expect(cotypicality(options({ parallel: at('nowhere'), out: at('no') }))).rejects.toMatchObject({
       code: 'DATASET_INVALID',

@@ -231,7 +231,7 @@ test('the demo of the first version is set aside, whole', async () => {
 test('models that will not do: none there, one of other labels, one that has seen the world', async () => {
   await expect(demo(options({ out: at('a'), model: at('nowhere') }))).rejects.toMatchObject({
     code: 'MODEL_INVALID',
-    hint: expect.stringContaining('--model') as string,
+    hint: expect.stringContaining('`model`') as string,
   });
   await expect(demo(options({ out: at('a'), model: join(GOLDEN, 'tiny-fold') }))).rejects.toMatchObject({
     code: 'MODEL_INVALID',

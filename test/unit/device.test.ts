@@ -38,7 +38,7 @@ test('a CPU takes fp16 where oneDNN has it, and elsewhere says why not', () => {
         message: expect.stringMatching(
           /^fp16 is not supported on this CPU \(Old CPU\): oneDNN has no fp16 for it/,
         ) as string,
-        hint: 'Use --dtype fp32 or --dtype bf16.',
+        hint: 'Use `dtype` fp32 or `dtype` bf16.',
       }) as Error,
     );
   }

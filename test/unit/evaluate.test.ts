@@ -15,7 +15,7 @@ const folder = temporaryFolder();
 const LABELS = ['one', 'two'];
 const SHARD = 4;
 /** Without what reads the images (evaluate-controls.test.ts). */
-const bare = { color: false, perLabel: 0 } as const;
+const bare = { colorBaseline: false, gridImages: 0 } as const;
 const at = (name: string): string => join(folder, name);
 let images: SyntheticImage[];
 

@@ -3,7 +3,14 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { readConfig } from '../../src/cli/config.js';
-import { BENCH, COTYPICALITY, LOCALIZE, resolveValues, SAMPLE, SCAN, TRANSLATE } from '../../src/cli/options.js';
+import { flagsOf, readValues } from '../../src/cli/options.js';
+import { optionsOf, type Schema, type Shape } from '../../src/options/option.js';
+import { COTYPICALITY } from '../../src/stages/cotypicality/options.js';
+import { LOCALIZE } from '../../src/stages/localize/options.js';
+import { SAMPLE } from '../../src/stages/sample/options.js';
+import { SCAN } from '../../src/stages/scan/options.js';
+import { TRANSLATE } from '../../src/stages/translate/options.js';
+import { BENCH } from '../../src/tools/bench/options.js';
 import { namedLabels } from '../../src/data/labels.js';
 import { labelsToMap } from '../../src/stages/scan/singles.js';
 import type { Dataset } from '../../src/data/index.js';
@@ -60,9 +67,11 @@ test('many commas that lead nowhere take no time', () => {
 });
 
 describe('options', () => {
-  const needed = { dataset: 'd', model: 'm', out: 'o', parallel: 'p' };
-  const value = (table: object, name: string, raw: unknown): unknown =>
-    (resolveValues(table as typeof LOCALIZE, { ...needed, [name]: raw }, {}, 'x') as Record<string, unknown>)[name];
+  const value = (schema: Schema, name: string, raw: unknown): unknown => {
+    const key = flagsOf({ options: schema })[name]?.key ?? name;
+    const options = optionsOf('x', { [key]: schema.shape[key] } as Shape);
+    return (readValues({ options }, { [name]: raw }, {}, 'x') as Record<string, unknown>)[key];
+  };
 
   test('of labels take one value, several, and lists', () => {
     for (const [table, name] of [
@@ -113,12 +122,8 @@ describe('options', () => {
     const file = join(folder, 'options.yaml');
     writeFileSync(file, 'labels: ["Paris, Texas", \'a "quoted" name\', 1950]\nto: Paris, Texas\n');
     const read = await readConfig(file, new Set(['labels', 'to']), new Set(['labels', 'to']));
-    expect(resolveValues(LOCALIZE, needed, read, 'localize').labels).toEqual([
-      'Paris, Texas',
-      'a "quoted" name',
-      '1950',
-    ]);
-    expect(resolveValues(TRANSLATE, needed, read, 'translate').to).toEqual(['Paris, Texas']);
+    expect(value(LOCALIZE, 'labels', read['labels'])).toEqual(['Paris, Texas', 'a "quoted" name', '1950']);
+    expect(value(TRANSLATE, 'to', read['to'])).toEqual(['Paris, Texas']);
   });
 });
 

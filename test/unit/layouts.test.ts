@@ -113,7 +113,7 @@ describe('cars', () => {
   });
 
   test.each([
-    ['no train.json', { 'train/a.jpg': true }, /--preset cars, but train\.json is missing/],
+    ['no train.json', { 'train/a.jpg': true }, /`preset` cars, but train\.json is missing/],
     ['no train/', { 'train.json': years }, /but train\/ is missing/],
     ['images without years', { 'a.jpg': true }, /but set\d+\.json beside it is missing/],
     ['no JSON', { 'train/a.jpg': true, 'train.json': '{' }, /train\.json is not JSON/],

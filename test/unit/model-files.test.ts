@@ -110,7 +110,7 @@ describe('variants of weights', () => {
         error(
           'MODEL_INVALID',
           new RegExp(`unet' has its weights only as a variant: '${name}.${variant}.safetensors'`),
-          new RegExp(`--variant ${variant} `),
+          new RegExp(`\`variant\` ${variant} `),
         ),
       );
       const model = await openModel(folder, { variant });
@@ -131,7 +131,7 @@ describe('variants of weights', () => {
       error(
         'MODEL_INVALID',
         /as variants: 'diffusion_pytorch_model.bf16.safetensors', 'diffusion_pytorch_model.non_ema.safetensors'/,
-        /--variant bf16 or --variant non_ema/,
+        /`variant` bf16 or `variant` non_ema/,
       ),
     );
   });
@@ -199,7 +199,7 @@ describe('variants of weights', () => {
   ])('in shards, %s', async (_, names, index) => {
     const folder = unet((place) => shard(place, names, index));
     await expect(openModel(folder)).rejects.toEqual(
-      error('MODEL_INVALID', new RegExp(`only as a variant: '${index}'`), /--variant bf16/),
+      error('MODEL_INVALID', new RegExp(`only as a variant: '${index}'`), /`variant` bf16/),
     );
     expect(basenames((await openModel(folder, { variant: 'bf16' })).source.unet.files)).toEqual(names);
     rmSync(path.join(folder, 'unet', index));
@@ -317,7 +317,7 @@ describe('sample_size', () => {
     expect(model).toMatchObject({ sampleSize: 128, fold: 2 });
     const told: string[] = [];
     expect(defaultSize(model, (sentence) => told.push(sentence))).toBe(128);
-    expect(told).toEqual([expect.stringMatching(/gives no sample_size: the size is 128 px \(--size sets another\)/)]);
+    expect(told).toEqual([expect.stringMatching(/gives no sample_size: the size is 128 px \(`size` sets another\)/)]);
     expect(defaultSize(await openModel(sd15), (sentence) => told.push(sentence))).toBe(64);
     expect(told).toHaveLength(1);
   });

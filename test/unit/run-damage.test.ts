@@ -258,7 +258,7 @@ describe('a manifest with one value replaced', () => {
     created: '',
     model,
     parallel: { path: '/p', fingerprint: 'p', sequences: 1, labels: ['a', 'b'] },
-    options: { ...scored, patch: 16, places: 5, timestep: 161, upBlock: 1, ensemble: 8 },
+    options: { ...scored, patch: 16, places: 5, diftT: 161, upBlock: 1, ensemble: 8 },
     preset: null,
   };
   const kinds: [string, () => Promise<{ path: string; read: () => Promise<unknown> }>][] = [

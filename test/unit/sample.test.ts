@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import path from 'node:path';
 import sharp from 'sharp';
 import { sample, type SampleSummary } from '../../src/stages/sample/sample.js';
-import type { SampleOptions, SamplesRecord } from '../../src/stages/sample/request.js';
+import type { SampleOptions } from '../../src/stages/sample/options.js';
+import type { SamplesRecord } from '../../src/stages/sample/request.js';
 import { openDataset } from '../../src/data/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
@@ -167,12 +168,12 @@ describe('a class model of folded pixels', () => {
   test.each([
     [{ labels: ['class7'] }, /'class7'/, /Did you mean 'class\d'\? It knows 'class0', 'class1', 'class2'/],
     [{ labels: [''] }, /empty/, /all labels/],
-    [{ count: 0 }, /--count is 0/, undefined],
+    [{ count: 0 }, /`count` is 0/, undefined],
     [{ inferenceSteps: 1001 }, /1001/, undefined],
-    [{ guidanceScale: NaN }, /--guidance-scale/, undefined],
+    [{ guidanceScale: NaN }, /`guidanceScale`/, undefined],
     [{ size: 33 }, /multiples of 8 px/, /32 or 40/],
-    [{ seed: -1 }, /--seed/, undefined],
-    [{ batch: 0 }, /--batch/, undefined],
+    [{ seed: -1 }, /`seed`/, undefined],
+    [{ batch: 0 }, /`batch`/, undefined],
   ])('%j is refused before anything is written', async (wrong, message, hint) => {
     const error = await failure({ ...fold, ...wrong, out: at('never') });
     expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) as string });
@@ -211,7 +212,7 @@ describe('a text model of latents', () => {
   test('needs a label, and a prompt that can be filled', async () => {
     expect(await failure({ model: text.model, out: at('never') })).toMatchObject({
       code: 'INVALID_ARGUMENT',
-      hint: expect.stringContaining('--labels') as string,
+      hint: expect.stringContaining('`labels`') as string,
     });
     expect(await failure({ ...text, prompt: 'A {thing}.', out: at('never') })).toMatchObject({
       code: 'INVALID_ARGUMENT',

@@ -377,7 +377,7 @@ test('options that cannot be are refused before anything is written', async () =
     [{ size: 32, patch: 64 }, 'INVALID_ARGUMENT'],
     [{ prompt: 'A {decade}' }, 'INVALID_ARGUMENT'],
     [{ nullPrompt: 'A {label}.' }, 'INVALID_ARGUMENT'],
-    [{ preset: 'cats' }, 'INVALID_ARGUMENT'],
+    [{ preset: 'cats' as 'cars' }, 'INVALID_ARGUMENT'],
     [{ against: '1900' }, 'INVALID_ARGUMENT'],
     [{ device: 'tpu' }, 'INVALID_ARGUMENT'],
     [{ model: join(folder, 'none') }, 'MODEL_INVALID'],

@@ -31,7 +31,7 @@ describe('encodings', () => {
   const latin1 = Buffer.from('image,label\n1.png,Z\xfcrich\n2.png,Z\xf6rich\n', 'latin1');
   test('labels that differ in bytes that are not UTF-8 never become one', async () => {
     await expect(table('set.csv', latin1)).rejects.toEqual(
-      invalid(/set\.csv, line 2: not UTF-8 \("1\.png,Z\\xFCrich"\)/, /--encoding windows-1252/),
+      invalid(/set\.csv, line 2: not UTF-8 \("1\.png,Z\\xFCrich"\)/, /`encoding` windows-1252/),
     );
     const set = await table('set.csv', latin1, { encoding: 'windows-1252' });
     expect(set.labels).toEqual(['Zörich', 'Zürich']);
@@ -47,7 +47,7 @@ describe('encodings', () => {
 
   test('UTF-16, as spreadsheets save it, is named and read on demand', async () => {
     const utf16 = Buffer.from('\ufeffimage,label\r\n1.png,Zürich\r\n', 'utf16le');
-    await expect(table('set.csv', utf16)).rejects.toEqual(invalid(/UTF-16/, /--encoding utf-16le/));
+    await expect(table('set.csv', utf16)).rejects.toEqual(invalid(/UTF-16/, /`encoding` utf-16le/));
     expect((await table('set.csv', utf16, { encoding: 'utf-16le' })).labels).toEqual(['Zürich']);
     await expect(table('set.csv', 'image,label\n1.png,a\n', { encoding: 'klingon' })).rejects.toEqual(
       expect.objectContaining({ code: 'INVALID_ARGUMENT', message: 'Unknown encoding "klingon".' }),
@@ -189,14 +189,14 @@ describe('paths', () => {
   test('start at the image root where one is given', async () => {
     const place = folder({ 'lists/set.csv': 'image,label\na.png,x\n', 'images/a.png': 'x' });
     const list = path.join(place, 'lists', 'set.csv');
-    await expect(openDataset(list)).rejects.toEqual(invalid(/line 2: there is no file 'a\.png'/, /--image-root DIR/));
+    await expect(openDataset(list)).rejects.toEqual(invalid(/line 2: there is no file 'a\.png'/, /`imageRoot` DIR/));
     const set = await openDataset(list, { imageRoot: path.join(place, 'images') });
     expect(rows(set)).toEqual([['a.png', 'x']]);
     expect(set.source).toEqual({ imageRoot: path.join(place, 'images') });
     await expect(openDataset(place, { imageRoot: place })).rejects.toEqual(
       expect.objectContaining({
         code: 'INVALID_ARGUMENT',
-        message: expect.stringMatching(/--image-root applies to tables/) as unknown,
+        message: expect.stringMatching(/`imageRoot` applies to tables/) as unknown,
       }),
     );
     await expect(openDataset(list, { imageRoot: path.join(place, 'none') })).rejects.toEqual(

@@ -44,29 +44,29 @@ describe('encodings', () => {
       'latin1 without --encoding',
       Buffer.from('image,label\n1.png,Z\xfcrich\n', 'latin1'),
       /csv, line 2: not UTF-8 \("1\.png,Z\\xFCrich"\)/,
-      /--encoding windows-1252/,
+      /`encoding` windows-1252/,
     ],
-    ['a cut character at the end', Buffer.from([0x61, 0x0a, 0x0a, 0xe6, 0x9d]), /line 3: not UTF-8/, /--encoding/],
-    ['an overlong form', Buffer.from([0xc0, 0xaf]), /line 1: not UTF-8/, /--encoding/],
-    ['a surrogate', Buffer.from([0x61, 0xed, 0xa0, 0x80]), /line 1: not UTF-8/, /--encoding/],
+    ['a cut character at the end', Buffer.from([0x61, 0x0a, 0x0a, 0xe6, 0x9d]), /line 3: not UTF-8/, /`encoding`/],
+    ['an overlong form', Buffer.from([0xc0, 0xaf]), /line 1: not UTF-8/, /`encoding`/],
+    ['a surrogate', Buffer.from([0x61, 0xed, 0xa0, 0x80]), /line 1: not UTF-8/, /`encoding`/],
     [
       'UTF-16 with a mark',
       Buffer.from('\ufeffimage,label\n', 'utf16le'),
       /is UTF-16 \(utf-16le\), not UTF-8/,
-      /--encoding utf-16le/,
+      /`encoding` utf-16le/,
     ],
     [
       'big-endian UTF-16',
       Buffer.from('\ufeffimage,label\n', 'utf16le').swap16(),
       /is UTF-16 \(utf-16be\)/,
-      /--encoding utf-16be/,
+      /`encoding` utf-16be/,
     ],
-    ['UTF-16 without a mark', Buffer.from('image,label\n', 'utf16le'), /is UTF-16 \(utf-16le\)/, /--encoding utf-16le/],
+    ['UTF-16 without a mark', Buffer.from('image,label\n', 'utf16le'), /is UTF-16 \(utf-16le\)/, /`encoding` utf-16le/],
     [
       'big-endian UTF-16 without a mark',
       Buffer.from('image,label\n', 'utf16le').swap16(),
       /is UTF-16 \(utf-16be\)/,
-      /--encoding utf-16be/,
+      /`encoding` utf-16be/,
     ],
   ])('refuses %s', async (_, bytes, message, hint) => {
     await expect(readText(file(bytes))).rejects.toEqual(invalid(message, hint));
@@ -82,7 +82,7 @@ describe('encodings', () => {
       readText(file(Buffer.concat([Buffer.from('a\nb\n'), Buffer.from([0xff, 0xff])])), { encoding: 'shift_jis' }),
     ).rejects.toEqual(invalid(/line 3: not shift_jis/));
     await expect(readText(file('\ufeffa'), { encoding: 'latin1' })).rejects.toEqual(
-      invalid(/byte-order mark of UTF-8/, /Leave out --encoding/),
+      invalid(/byte-order mark of UTF-8/, /Leave out `encoding`/),
     );
   });
 

@@ -140,15 +140,15 @@ describe('layers', () => {
       'up_blocks.1.resnets.0.conv2',
       'up_blocks.1.resnets.1.conv2',
     ]);
-    expect(chooseSites(features, ['up_blocks.1', 'up_blocks.1.resnets.0.conv2'], '--feature-layers')).toEqual([
+    expect(chooseSites(features, ['up_blocks.1', 'up_blocks.1.resnets.0.conv2'], 'featureLayers')).toEqual([
       'up_blocks.1.resnets.0.conv2',
       'up_blocks.1.resnets.1.conv2',
     ]);
-    expect(chooseSites(attention, ['up_blocks.1.attentions.0'], '--attention-layers')).toEqual([attn1(1, 0)]);
-    expect(() => chooseSites(attention, ['up_blocks.1', 'up_blocks.0'], '--attention-layers')).toThrow(
-      failure('INVALID_ARGUMENT', '--attention-layers: the model has no such layer "up_blocks.0"'),
+    expect(chooseSites(attention, ['up_blocks.1.attentions.0'], 'attentionLayers')).toEqual([attn1(1, 0)]);
+    expect(() => chooseSites(attention, ['up_blocks.1', 'up_blocks.0'], 'attentionLayers')).toThrow(
+      failure('INVALID_ARGUMENT', '`attentionLayers`: the model has no such layer "up_blocks.0"'),
     );
-    expect(() => chooseSites(features, ['up_block'], '--feature-layers')).toThrow(
+    expect(() => chooseSites(features, ['up_block'], 'featureLayers')).toThrow(
       failure('INVALID_ARGUMENT', '"up_block"'),
     );
   });
@@ -574,12 +574,17 @@ describe('a translation', () => {
     ['a label that the model does not know', { to: ['clas1'] }, 'INVALID_ARGUMENT', "does not know the label 'clas1'"],
     ['steps that do not fit', { inversionSteps: 50, inferenceSteps: 100 }, 'INVALID_ARGUMENT', 'not a multiple'],
     ['no such layer', { attentionLayers: ['up_blocks.9'] }, 'INVALID_ARGUMENT', '"up_blocks.9"'],
-    ['a share above one', { featureFraction: 1.5 }, 'INVALID_ARGUMENT', '--feature-fraction is 1.5'],
-    ['an empty part of the schedule', { guidanceRange: [0.5, 0.5] }, 'INVALID_ARGUMENT', 'guidance range 0.5,0.5'],
-    ['guidance below zero', { guidanceScale: -1 }, 'INVALID_ARGUMENT', '--guidance-scale is -1'],
-    ['no batch', { batch: 0 }, 'INVALID_ARGUMENT', '--batch is 0'],
+    ['a share above one', { featureFraction: 1.5 }, 'INVALID_ARGUMENT', '`featureFraction` is 1.5'],
+    [
+      'an empty part of the schedule',
+      { guidanceRange: [0.5, 0.5] },
+      'INVALID_ARGUMENT',
+      '`guidanceRange` is [0.5,0.5]',
+    ],
+    ['guidance below zero', { guidanceScale: -1 }, 'INVALID_ARGUMENT', '`guidanceScale` is -1'],
+    ['no batch', { batch: 0 }, 'INVALID_ARGUMENT', '`batch` is 0'],
     ['no images', { dataset: at('nowhere') }, 'DATASET_INVALID', 'no dataset'],
-    ['no such preset', { preset: 'dogs' }, 'INVALID_ARGUMENT', '"dogs"'],
+    ['no such preset', { preset: 'dogs' as 'cars' }, 'INVALID_ARGUMENT', '"dogs"'],
     ['a device that is not there', { device: 'cuda:7' }, 'DEVICE_UNAVAILABLE', 'cuda:7'],
   ])('%s: refused before anything is written', async (_, wrong, code, message) => {
     await expect(translate({ ...base, out: at('never'), ...wrong })).rejects.toThrow(failure(code, message));
@@ -630,7 +635,7 @@ describe('a translation', () => {
     });
     await expect(evaluateTranslation(at('all'), { samples: 0, device: 'cpu' })).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
-      message: expect.stringContaining('--samples') as string,
+      message: expect.stringContaining('`samples`') as string,
     });
   });
 });
@@ -646,7 +651,7 @@ describe('a text model', () => {
       dataset: at('table', 'list.csv'),
       model: path.join(GOLDEN, 'tiny-sd15'),
       out: at('text'),
-      preset: 'cars',
+      preset: 'cars' as const,
       size: 32,
       inversionSteps: 4,
       inferenceSteps: 2,

@@ -17,12 +17,13 @@ import {
 import { OPTIMIZATIONS, type BenchOptimization } from '../../tools/bench/optimizations.js';
 import { SAMPLES, type BenchReport, type Cell } from '../../tools/bench/report.js';
 import type { TrainingBench } from '../../tools/bench/training.js';
+import { pick } from '../../util/pick.js';
 import { DiffmineError, EXIT_CODES } from '../../util/errors.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
+import { resolved } from '../../options/check.js';
+import { BENCH } from '../../tools/bench/options.js';
 import { command } from '../command.js';
-import { BENCH } from '../options.js';
 import { byteSize, table } from '../output.js';
-import { defined } from '../stages.js';
 
 function trainingText(results: TrainingBench[]): string[] {
   const rows = results.map(({ what, dtype, batch, input, checkpointing, measured }) => [
@@ -251,7 +252,7 @@ export const benchCommand = command({
   describe:
     'Measure the UNet, the stages, training and the whole pipeline; compare with a baseline, diffusers and the reference implementation',
   native: true,
-  options: { ...BENCH },
+  options: BENCH,
   examples: [
     [
       'diffmine bench --device cuda --batch 64,128 --out bench.json',
@@ -268,25 +269,26 @@ export const benchCommand = command({
       "The same for Stable Diffusion 1.5's UNet",
     ],
   ],
-  async handle(values, { output, signal }) {
+  async handle(asked, { output, signal }) {
+    const values = resolved(BENCH, asked);
     const { bench } = await import('../../tools/bench/bench.js');
     const { compare } = await import('../../tools/bench/compare.js');
     const { readBaseline } = await import('../../tools/bench/report.js');
     const { openSubject } = await import('../../tools/bench/subject.js');
     const { chooseDevice } = await import('../../runs/device.js');
-    const model = values['pipeline-model'];
-    const dataset = values['pipeline-data'];
+    const model = values.pipelineModel;
+    const dataset = values.pipelineData;
     if ((model === undefined) !== (dataset === undefined))
       throw new DiffmineError('INVALID_ARGUMENT', '--pipeline-model and --pipeline-data go together.');
     const training = values.training;
-    if (training === undefined && (values['train-batch'] !== undefined || values['gradient-checkpointing'])) {
+    if (training === undefined && (values.trainBatch !== undefined || values.gradientCheckpointing)) {
       throw new DiffmineError(
         'INVALID_ARGUMENT',
         'There is no training to time.',
         'Name at least one size, or model: --training tiny,model.',
       );
     }
-    const unetCalls = !values['no-unet'];
+    const unetCalls = values.unet;
     if (!unetCalls && training === undefined && model === undefined)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
@@ -300,9 +302,9 @@ export const benchCommand = command({
         'INVALID_ARGUMENT',
         '--reference needs --diffusers, --pipeline-model and --pipeline-data.',
       );
-    if (values['diffusers-compile'] !== undefined && values.diffusers === undefined)
+    if (values.diffusersCompile !== undefined && values.diffusers === undefined)
       throw new DiffmineError('INVALID_ARGUMENT', '--diffusers-compile needs --diffusers.');
-    if (values.tolerance !== undefined && values.compare === undefined)
+    if (asked.tolerance !== undefined && values.compare === undefined)
       throw new DiffmineError('INVALID_ARGUMENT', '--tolerance needs --compare.');
     if (values.compare !== undefined && !unetCalls)
       throw new DiffmineError('INVALID_ARGUMENT', '--compare compares UNet calls: leave out --no-unet.');
@@ -315,7 +317,7 @@ export const benchCommand = command({
     for (const dtype of dtypes) chooseDevice(device, dtype);
     let latents = values.latents ?? [32, 64];
     if (values.size) {
-      const { pixelsPerCell } = await openSubject(values.model, defined({ variant: values.variant }));
+      const { pixelsPerCell } = await openSubject(values.model, pick(values, 'variant'));
       const odd = values.size.find((side) => side % pixelsPerCell !== 0);
       if (odd !== undefined)
         throw new DiffmineError(
@@ -332,33 +334,29 @@ export const benchCommand = command({
         latents: unetCalls ? latents : [],
         batches: values.batch ?? [gpu ? 64 : 2],
         repeats: values.repeats,
-        stages: !values['no-stages'],
-        ...defined({
-          variant: values.variant,
-          threads: values.threads,
-          diffusers: values.diffusers,
-          diffusersCompile: values['diffusers-compile'],
-          baseline,
-          disable: values.disable,
-          ablate: values.ablate?.flatMap((name): readonly BenchOptimization[] =>
-            name === 'all' ? OPTIMIZATIONS : [name],
-          ),
-        }),
+        stages: values.stages,
+        ...pick(values, 'variant', 'threads', 'diffusers', 'diffusersCompile', 'disable'),
+        ...(baseline ? { baseline } : {}),
+        ...(values.ablate
+          ? { ablate: values.ablate.flatMap((name) => (name === 'all' ? [...OPTIMIZATIONS] : [name])) }
+          : {}),
         ...(training && {
-          training: defined({
+          training: {
             what: training,
-            batch: values['train-batch'],
-            checkpointing: values['gradient-checkpointing'],
-          }),
+            checkpointing: values.gradientCheckpointing,
+            ...(values.trainBatch === undefined ? {} : { batch: values.trainBatch }),
+          },
         }),
         ...(model === undefined || dataset === undefined
           ? {}
-          : { pipeline: { model, dataset, samples: values['pipeline-samples'] } }),
-        ...(values.reference ? { reference: defined({ top: values.top, dtype: values['reference-dtype'] }) } : {}),
+          : { pipeline: { model, dataset, samples: values.pipelineSamples } }),
+        ...(values.reference
+          ? { reference: { top: values.top, ...(values.referenceDtype ? { dtype: values.referenceDtype } : {}) } }
+          : {}),
       },
       { signal, onLog: (line) => output.log(line) },
     );
-    const comparison = baseline && compare(baseline, report, values.tolerance ?? 0.05);
+    const comparison = baseline && compare(baseline, report, values.tolerance);
     if (values.out !== undefined) await writeFileAtomic(values.out, `${JSON.stringify(report, null, 1)}\n`);
     if (summary?.append) await appendFile(summary.file, benchMarkdown(report, comparison));
     else if (summary) await writeFileAtomic(summary.file, benchMarkdown(report, comparison));

@@ -1,11 +1,10 @@
 // cotypicality: finds what changes consistently between labels, in translated images.
-import type { CotypicalityEvent, CotypicalitySummary } from '../../stages/cotypicality/options.js';
+import { COTYPICALITY, type CotypicalityEvent, type CotypicalitySummary } from '../../stages/cotypicality/options.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
-import { COTYPICALITY } from '../options.js';
 import { table, type Output } from '../output.js';
-import { defined, onScan } from '../stages.js';
+import { onScan } from '../stages.js';
 import { RESUME_HINT } from './scan.js';
 
 const fraction = (value: number): string => value.toFixed(2);
@@ -95,6 +94,7 @@ export const cotypicalityCommand = command({
   describe: 'Find what changes consistently between labels, in translated images',
   native: true,
   options: COTYPICALITY,
+  places: ['parallel'],
   examples: [
     ['diffmine cotypicality parallel --model sd15 --out changes --preset geo', "The paper's setting for countries"],
     [
@@ -105,77 +105,8 @@ export const cotypicalityCommand = command({
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const { cotypicality } = await import('../../stages/cotypicality/cotypicality.js');
-    const {
-      parallel,
-      model,
-      variant,
-      out,
-      boxes,
-      preset,
-      prompt,
-      size,
-      patch,
-      samples,
-      sampler,
-      seed,
-      places,
-      'max-places': top,
-      clusters,
-      projection,
-      dimensions,
-      neighbors,
-      restarts,
-      ensemble,
-      rows,
-      shard,
-      workers,
-      devices,
-      device,
-      threads,
-      batch,
-    } = values;
-    const summary = await cotypicality(
-      {
-        parallel,
-        model,
-        out,
-        ...defined({
-          variant,
-          boxes,
-          preset,
-          prompt,
-          size,
-          patch,
-          samples,
-          sampler,
-          seed,
-          places,
-          top,
-          clusters,
-          projection,
-          dimensions,
-          neighbors,
-          restarts,
-          ensemble,
-          rows,
-          shard,
-          workers,
-          devices,
-          device,
-          threads,
-          batch,
-          labels: values.labels,
-          nullPrompt: values['null-prompt'],
-          tRange: values['t-range'],
-          timestep: values['dift-t'],
-          upBlock: values['up-block'],
-          shardSize: values['shard-size'],
-          dtype: values.dtype,
-          maps: values['no-maps'] === undefined ? undefined : !values['no-maps'],
-        }),
-      },
-      { signal, onProgress: onCotypicality(output), onLog: (line) => output.log(line) },
-    );
+    const hooks = { signal, onProgress: onCotypicality(output), onLog: (line: string) => output.log(line) };
+    const summary = await cotypicality(values, hooks);
     for (const note of summary.notes) output.log(note);
     return { text: cotypicalityText(summary), json: summary };
   },

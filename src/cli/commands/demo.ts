@@ -1,10 +1,20 @@
 // demo: mines a synthetic dataset with ground truth, and reports how much was found.
-import type { DemoCity, DemoEvent, DemoFigures, DemoFull, DemoStage, DemoSummary } from '../../tools/demo/options.js';
+import { optionsOf } from '../../options/option.js';
+import {
+  DATA_ONLY,
+  DEMO,
+  type DemoCity,
+  type DemoEvent,
+  type DemoFigures,
+  type DemoFull,
+  type DemoStage,
+  type DemoSummary,
+} from '../../tools/demo/options.js';
+import { pick } from '../../util/pick.js';
 import { DiffmineError } from '../../util/errors.js';
 import { command } from '../command.js';
-import { DEMO } from '../options.js';
 import { duration, table, type Output } from '../output.js';
-import { defined, onMine, onScan } from '../stages.js';
+import { onMine, onScan } from '../stages.js';
 
 const TITLES: Record<DemoStage, string> = {
   world: 'Drawing streets of six imaginary cities, each with its own kinds of window, roof, lamp post and mailbox.',
@@ -147,69 +157,40 @@ function onDemo(output: Output): (event: DemoEvent) => void {
 export const demoCommand = command({
   name: 'demo',
   describe: 'Draw a synthetic dataset with ground truth, mine it with the bundled model, and report how much was found',
-  options: { ...DEMO },
+  options: optionsOf('demo', { ...DEMO.shape, ...DATA_ONLY.shape }),
   examples: [
     ['diffmine demo', 'Writes demo-run/run/report/index.html and prints the results'],
     ['diffmine demo --full', 'Adds translation, consistent changes and localization; start at demo-run/index.html'],
     ['diffmine demo --data-only world', 'Writes only world/train, world/heldout and world/boxes.csv'],
   ],
   resumeHint: 'Finished work is kept. Run the same command to resume.',
-  async handle(values, { output, signal }) {
-    const { 'data-only': folder, size, seed } = values;
-    const imagesPerLabel = values['images-per-label'];
-    if (folder !== undefined) {
-      const idle = (
-        ['out', 'model', 'variant', 'samples', 'clusters', 'bootstrap', 'full', 'translated-images'] as const
-      ).find((name) => values[name] !== undefined);
+  async handle({ dataOnly, holdout, ...options }, { output, signal }) {
+    if (dataOnly !== undefined) {
+      const idle = Object.keys(options).find((key) => !Object.hasOwn(DATA_ONLY.shape, key));
       if (idle !== undefined)
         throw new DiffmineError(
           'INVALID_ARGUMENT',
           `--${idle} has no effect with --data-only, which only draws images.`,
         );
-      return drawOnly(folder, defined({ images: imagesPerLabel, size, heldout: values.holdout, seed }), output, signal);
+      const { imagesPerLabel: images } = options;
+      const settings = { ...pick(options, 'size', 'seed'), ...pick({ images, heldout: holdout }, 'images', 'heldout') };
+      return drawOnly(dataOnly, settings, output, signal);
     }
-    if (values['translated-images'] !== undefined && !values.full)
+    if (options.translatedImages !== undefined && !options.full)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        '--translated-images needs --full: without it, nothing is translated.',
+        '`translatedImages` needs `full`: without it, nothing is translated.',
       );
-    if (values.holdout !== undefined)
-      throw new DiffmineError('INVALID_ARGUMENT', '--holdout needs --data-only: in the demo, all images are held out.');
+    if (holdout !== undefined)
+      throw new DiffmineError('INVALID_ARGUMENT', '`holdout` needs `dataOnly`: in the demo, all images are held out.');
     const { ensureSetup } = await import('../../tools/setup/setup.js');
     await ensureSetup({ onLog: (line) => output.log(line), signal });
     const { demo } = await import('../../tools/demo/demo.js');
-    const {
-      out,
-      model,
-      variant,
-      samples,
-      clusters,
-      bootstrap,
-      full,
-      'translated-images': translatedImages,
-      device,
-      threads,
-      dtype,
-    } = values;
-    const summary = await demo(
-      defined({
-        out,
-        model,
-        variant,
-        imagesPerLabel,
-        size,
-        samples,
-        seed,
-        clusters,
-        bootstrap,
-        full,
-        translatedImages,
-        device,
-        threads,
-        dtype,
-      }),
-      { signal, onProgress: onDemo(output), onLog: (line) => output.log(line) },
-    );
+    const summary = await demo(options, {
+      signal,
+      onProgress: onDemo(output),
+      onLog: (line) => output.log(line),
+    });
     return { text: demoText(summary), json: summary };
   },
 });

@@ -1,12 +1,13 @@
 // doctor: checks whether this machine has everything that diffmine needs.
 import { EXIT_CODES } from '../../util/errors.js';
+import { optionsOf } from '../../options/option.js';
 import { command } from '../command.js';
 import { table } from '../output.js';
 
 export const doctorCommand = command({
   name: 'doctor',
   describe: 'Check Node, LibTorch, the native addon, devices, memory and threads',
-  options: {},
+  options: optionsOf('doctor', {}),
   async handle() {
     const { doctor } = await import('../../tools/setup/doctor.js');
     const report = await doctor();

@@ -1,10 +1,10 @@
 // estimate: predicts the cost of a scan.
 import type { Estimate } from '../../tools/estimate/estimate.js';
+import { ESTIMATE } from '../../tools/estimate/options.js';
 import { command } from '../command.js';
-import { ESTIMATE, SCAN } from '../options.js';
 import { byteSize, duration } from '../output.js';
 import { count } from '../../web/html.js';
-import { defined, onScan, scanOptions } from '../stages.js';
+import { onScan } from '../stages.js';
 
 function estimateText(found: Estimate): string {
   const { memory, disk } = found;
@@ -25,12 +25,11 @@ export const estimateCommand = command({
   name: 'estimate',
   describe: 'Estimate memory, UNet calls, time and disk space of a scan',
   native: true,
-  options: { ...SCAN, ...ESTIMATE },
+  options: ESTIMATE,
+  places: ['dataset'],
   async handle(values, { output, signal }) {
     const { estimate } = await import('../../tools/estimate/estimate.js');
-    const calibrate = values.rate === undefined && !values['no-calibrate'];
-    const options = { ...scanOptions(values), ...defined({ rate: values.rate, calibrate }) };
-    const found = await estimate(options, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });
+    const found = await estimate(values, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });
     return { text: estimateText(found), json: found };
   },
 });

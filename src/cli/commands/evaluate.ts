@@ -1,17 +1,18 @@
 // evaluate: compares a run with boxes of known elements.
-import type {
-  EvaluateSummary,
-  Figure,
-  KindEvaluation,
-  PrecisionAt,
-  RegionTypicality,
+import { optionsOf } from '../../options/option.js';
+import {
+  EVALUATE,
+  type EvaluateSummary,
+  type Figure,
+  type KindEvaluation,
+  type PrecisionAt,
+  type RegionTypicality,
 } from '../../stages/evaluate/options.js';
 import { rivalName } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
-import { EVALUATE, RUN } from '../options.js';
+import { RUN } from '../options.js';
 import { table } from '../output.js';
-import { defined } from '../stages.js';
 
 const number = (value: number | null | undefined, digits = 3): string =>
   value === null || value === undefined ? '-' : value.toFixed(digits);
@@ -161,7 +162,8 @@ function beside(summary: EvaluateSummary): string[] {
 export const evaluateCommand = command({
   name: 'evaluate',
   describe: 'Compare a run with boxes: average precision of pixels, pointing game, precision of the top patches',
-  options: { ...RUN, ...EVALUATE },
+  options: optionsOf('evaluate', { ...RUN, ...EVALUATE.shape }),
+  places: ['run'],
   examples: [
     ['diffmine evaluate run --boxes world/boxes.csv', 'With 95% intervals; colors and random patches as controls'],
     [
@@ -170,36 +172,10 @@ export const evaluateCommand = command({
     ],
   ],
   native: true,
-  async handle(values, { output, signal }) {
-    const {
-      run,
-      boxes,
-      smooth,
-      bootstrap,
-      seed,
-      dataset,
-      png,
-      'control-run': controlRun,
-      'grid-images': gridImages,
-    } = values;
+  async handle({ run, ...options }, { output, signal }) {
     const { evaluate } = await import('../../stages/evaluate/evaluate.js');
-    const options = {
-      smooth,
-      bootstrap,
-      seed,
-      controlRun,
-      dataset,
-      png,
-      typicalColumn: values['typical-column'],
-      boxFrame: values['box-frame'],
-      colorBaseline: values['no-color-baseline'] === undefined ? undefined : !values['no-color-baseline'],
-      gridImages,
-    };
-    const summary = await evaluate(
-      run,
-      { boxes, ...defined(options) },
-      { signal, onProgress: output.progress, onLog: (line) => output.log(line) },
-    );
+    const hooks = { signal, onProgress: output.progress, onLog: (line: string) => output.log(line) };
+    const summary = await evaluate(run, options, hooks);
     return { text: evaluateText(summary), json: summary };
   },
 });

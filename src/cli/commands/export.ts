@@ -1,17 +1,22 @@
 // export: writes a table of a run for other tools.
+import { resolved } from '../../options/check.js';
 import { DiffmineError } from '../../util/errors.js';
 import { command } from '../command.js';
-import { EXPORT, RUN } from '../options.js';
+import { optionsOf } from '../../options/option.js';
+import { EXPORT } from '../../tools/export/options.js';
+import { RUN } from '../options.js';
 
 export const exportCommand = command({
   name: 'export',
   describe: 'Export a table of a run as JSON, CSV or Parquet',
-  options: { ...RUN, ...EXPORT },
+  options: optionsOf('export', { ...RUN, ...EXPORT.shape }),
+  places: ['run'],
   examples: [
     ['diffmine export run --out patches.csv', 'The ranked patches, boxes in source pixels'],
     ['diffmine export run --table clusters --json', 'The clusters, on stdout'],
   ],
-  async handle({ run, table, format: asked, out }, { output }) {
+  async handle({ run, ...options }, { output }) {
+    const { table, format: asked, out } = resolved(EXPORT, options);
     const format = asked ?? (output.json ? 'json' : 'csv');
     if (out === undefined && output.json && format !== 'json') {
       throw new DiffmineError(

@@ -1,11 +1,12 @@
 // inspect: describes a model, dataset or run.
 import type { DatasetInspection, Inspection, RunInspection } from '../../tools/inspect/inspect.js';
 import { command } from '../command.js';
-import { INSPECTED } from '../options.js';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { INSPECT } from '../../tools/inspect/options.js';
 import { byteSize, table } from '../output.js';
 import { count } from '../../web/html.js';
 import { ignoredSentence } from '../../data/ignored.js';
-import { defined } from '../stages.js';
 
 /** Nested values as `name.inner: value` lines. */
 function lines(value: object, prefix = ''): string[] {
@@ -72,10 +73,14 @@ function inspectionText(found: Inspection): string {
 export const inspectCommand = command({
   name: 'inspect',
   describe: 'Describe a model, dataset or run',
-  options: { ...INSPECTED },
-  async handle({ path, variant, encoding, 'image-root': imageRoot }) {
+  options: optionsOf('inspect', {
+    path: option(fields.path(), { group: 'What', description: 'Model folder, dataset or run folder' }),
+    ...INSPECT.shape,
+  }),
+  places: ['path'],
+  async handle({ path, ...options }) {
     const { inspect } = await import('../../tools/inspect/inspect.js');
-    const found = await inspect(path, defined({ variant, encoding, imageRoot }));
+    const found = await inspect(path, options);
     return { text: inspectionText(found), json: found };
   },
 });

@@ -1,19 +1,18 @@
 // localize: heat maps of images, compared with boxes or masks.
 import type { Figure } from '../../metrics/bootstrap.js';
-import type {
-  LabelLocalization,
-  LocalizeEvent,
-  LocalizeOptions,
-  LocalizeSummary,
-  MapFigures,
+import {
+  LOCALIZE,
+  type LabelLocalization,
+  type LocalizeEvent,
+  type LocalizeSummary,
+  type MapFigures,
 } from '../../stages/localize/options.js';
 import type { ScanSummary } from '../../stages/scan/options.js';
 import { rivalName } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
-import { LOCALIZE, type Values } from '../options.js';
 import { table, type Output } from '../output.js';
-import { defined, onScan } from '../stages.js';
+import { onScan } from '../stages.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
 const METRICS = [
@@ -78,76 +77,6 @@ export function localizeText({ scan, baseline, result, page }: LocalizeSummary):
   );
 }
 
-function localizeOptions(values: Values<typeof LOCALIZE>): LocalizeOptions {
-  const {
-    dataset,
-    model,
-    variant,
-    out,
-    labels,
-    baseline,
-    boxes,
-    preset,
-    prompt,
-    size,
-    samples,
-    sampler,
-    seed,
-    against,
-    replay,
-    blur,
-    bootstrap,
-    overlays,
-    shard,
-    device,
-    threads,
-    batch,
-    workers,
-    devices,
-    tune,
-    checksum,
-  } = values;
-  return defined({
-    dataset,
-    encoding: values.encoding,
-    imageRoot: values['image-root'],
-    model,
-    variant,
-    out,
-    labels,
-    baseline,
-    boxes,
-    boxFormat: values['box-format'],
-    boxFrame: values['box-frame'],
-    onlyMarked: values['only-marked'],
-    preset,
-    prompt,
-    nullPrompt: values['null-prompt'],
-    size,
-    samples,
-    tRange: values['t-range'],
-    tWeights: values['t-weights'],
-    sampler,
-    seed,
-    against,
-    othersPerSample: values['others-per-sample'],
-    replay,
-    blur,
-    bootstrap,
-    overlays,
-    shardSize: values['shard-size'],
-    shard,
-    device,
-    dtype: values.dtype,
-    threads,
-    batch,
-    workers,
-    devices,
-    tune,
-    checksum,
-  });
-}
-
 function onLocalize(output: Output): (event: LocalizeEvent) => void {
   const scanning = onScan(output);
   return (event) => {
@@ -161,6 +90,7 @@ export const localizeCommand = command({
   describe: 'Map where images are typical of their labels, and compare the maps with boxes or masks',
   native: true,
   options: LOCALIZE,
+  places: ['dataset'],
   examples: [
     [
       'diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --only-marked --preset xray --out maps',
@@ -174,7 +104,7 @@ export const localizeCommand = command({
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const { localize } = await import('../../stages/localize/localize.js');
-    const summary = await localize(localizeOptions(values), {
+    const summary = await localize(values, {
       signal,
       onProgress: onLocalize(output),
       onLog: (line) => output.log(line),

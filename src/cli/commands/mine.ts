@@ -1,12 +1,13 @@
 // mine: ranks the patches of a scanned run and clusters the best of each label.
-import type { MineSummary } from '../../stages/mine/options.js';
+import { optionsOf } from '../../options/option.js';
+import { MINE, type MineSummary } from '../../stages/mine/options.js';
 import { patchesOf } from '../../runs/contrast.js';
 import { concentration, type Dropped } from '../../runs/mining.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
-import { MINE, MINE_WHERE, RUN } from '../options.js';
+import { RUN } from '../options.js';
 import { table } from '../output.js';
-import { defined, mineOptions, onMine, took } from '../stages.js';
+import { onMine, took } from '../stages.js';
 
 export function mineText(summary: MineSummary): string {
   const rows = summary.conditions.map(({ condition, patches, clusters, inertia }) => [
@@ -46,17 +47,13 @@ export const mineCommand = command({
   name: 'mine',
   describe: 'Rank the patches of a scanned run and cluster the best ones of each label',
   native: true,
-  options: { ...RUN, ...MINE, ...MINE_WHERE },
+  options: optionsOf('mine', { ...RUN, ...MINE.shape }),
+  places: ['run'],
   examples: [['diffmine mine run --rank random', 'A control: cluster random patches']],
   resumeHint: 'The scan is kept. Run the same command to mine it again.',
-  async handle(values, { output, signal }) {
+  async handle({ run, ...options }, { output, signal }) {
     const { mine } = await import('../../stages/mine/mine.js');
-    const { model, variant, dataset, device, batch, threads } = values;
-    const options = {
-      ...mineOptions(values),
-      ...defined({ model, variant, dataset, imageRoot: values['image-root'], device, batch, threads }),
-    };
-    const summary = await mine(values.run, options, {
+    const summary = await mine(run, options, {
       signal,
       onProgress: onMine(output),
       onLog: (line) => output.log(line),

@@ -1,16 +1,18 @@
 // report: writes the HTML report of a mined run.
+import { optionsOf } from '../../options/option.js';
+import { REPORT } from '../../stages/report/options.js';
 import { command } from '../command.js';
-import { REPORT, RUN } from '../options.js';
-import { defined } from '../stages.js';
+import { RUN } from '../options.js';
 
 export const reportCommand = command({
   name: 'report',
   describe: 'Write the report, RUN/report/index.html, which opens from disk',
-  options: { ...RUN, ...REPORT },
+  options: optionsOf('report', { ...RUN, ...REPORT.shape }),
+  places: ['run'],
   resumeHint: 'Run the same command to write the report again.',
-  async handle({ run, dataset, 'control-patches': controlPatches, title }, { output, signal }) {
+  async handle({ run, ...options }, { output, signal }) {
     const { writeReport } = await import('../../stages/report/report.js');
-    const summary = await writeReport(run, defined({ dataset, controlPatches, title }), {
+    const summary = await writeReport(run, options, {
       signal,
       onProgress: output.progress,
       onLog: (line) => output.log(line),

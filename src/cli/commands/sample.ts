@@ -2,8 +2,8 @@
 import type { SampleSummary } from '../../stages/sample/sample.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
-import { SAMPLE } from '../options.js';
-import { defined, took } from '../stages.js';
+import { SAMPLE } from '../../stages/sample/options.js';
+import { took } from '../stages.js';
 
 export function sampleText({ made, kept, labels, seconds, grid }: SampleSummary): string {
   const of = labels.length === 1 ? `the label ${labels[0]?.label ?? ''}` : count(labels.length, 'label');
@@ -17,6 +17,7 @@ export const sampleCommand = command({
   describe: 'Generate images with a model for its labels',
   native: true,
   options: SAMPLE,
+  places: ['model'],
   examples: [
     ['diffmine sample trained --out samples', 'Eight images of each label of a class model, and a grid of them'],
     [
@@ -27,43 +28,7 @@ export const sampleCommand = command({
   resumeHint: 'Finished images are kept. Run the same command to resume.',
   async handle(values, { output, signal }) {
     const { sample } = await import('../../stages/sample/sample.js');
-    const {
-      model,
-      variant,
-      out,
-      labels,
-      count,
-      'inference-steps': inferenceSteps,
-      'guidance-scale': guidanceScale,
-      seed,
-      size,
-      prompt,
-      'null-prompt': nullPrompt,
-      batch,
-      device,
-      dtype,
-      threads,
-    } = values;
-    const options = {
-      model,
-      out,
-      ...defined({
-        variant,
-        labels,
-        count,
-        inferenceSteps,
-        guidanceScale,
-        seed,
-        size,
-        prompt,
-        nullPrompt,
-        batch,
-        device,
-        dtype,
-        threads,
-      }),
-    };
-    const summary = await sample(options, { signal, onProgress: output.progress, onLog: (line) => output.log(line) });
+    const summary = await sample(values, { signal, onProgress: output.progress, onLog: (line) => output.log(line) });
     return { text: sampleText(summary), json: summary };
   },
 });

@@ -2,11 +2,10 @@
 import { join } from 'node:path';
 
 import { DiffmineError } from '../../util/errors.js';
-import type { ScanSummary } from '../../stages/scan/options.js';
+import { SCAN, type ScanSummary } from '../../stages/scan/options.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
-import { OUT, SCAN, SHARD } from '../options.js';
-import { onScan, scanOptions, scanWork } from '../stages.js';
+import { onScan } from '../stages.js';
 
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
 
@@ -30,7 +29,8 @@ export const scanCommand = command({
   name: 'scan',
   describe: 'Score how typical each patch of each image is of its label',
   native: true,
-  options: { ...SCAN, ...OUT, ...SHARD },
+  options: SCAN,
+  places: ['dataset'],
   examples: [
     ['diffmine scan photos --model sd15 --out run --preset cars', "The paper's setting for cars"],
     ['diffmine scan photos --model sd15 --out run --shard 0/8', 'The first of eight machines'],
@@ -39,10 +39,7 @@ export const scanCommand = command({
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {
     const { scan } = await import('../../stages/scan/scan.js');
-    const summary = await scan(
-      { ...scanOptions(values), ...scanWork(values) },
-      { signal, onProgress: onScan(output), onLog: (line) => output.log(line) },
-    );
+    const summary = await scan(values, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });
     requireScores(summary);
     return { text: scanText(summary), json: summary };
   },

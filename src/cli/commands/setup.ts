@@ -1,18 +1,18 @@
 // setup: finds or downloads LibTorch and builds the native addon.
 import { DiffmineError } from '../../util/errors.js';
 import { command } from '../command.js';
-import { SETUP } from '../options.js';
+import { SETUP } from '../../tools/setup/options.js';
 
 export const setupCommand = command({
   name: 'setup',
   describe: 'Find or download LibTorch and build the native addon; fast when everything is in place',
-  options: { ...SETUP },
+  options: SETUP,
   resumeHint: 'Run the same command to resume.',
   async handle(values, { output, signal }) {
-    if (values.cuda && values['no-cuda'])
-      throw new DiffmineError('INVALID_ARGUMENT', '--cuda and --no-cuda cannot be used together.', 'Give one of them.');
+    if (values.cuda && values.noCuda)
+      throw new DiffmineError('INVALID_ARGUMENT', '`cuda` and `noCuda` cannot be used together.', 'Give one of them.');
     const { setup } = await import('../../tools/setup/setup.js');
-    const cuda = values.cuda ? true : values['no-cuda'] ? false : undefined;
+    const cuda = values.cuda ? true : values.noCuda ? false : undefined;
     const summary = await setup({ libtorch: values.libtorch, cuda }, { onLog: (line) => output.log(line), signal });
     const { version, source, folder } = summary.libtorch;
     return {

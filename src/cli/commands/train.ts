@@ -1,10 +1,11 @@
 // train: fine-tunes a model, or trains a small one from scratch.
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
-import { TRAIN } from '../options.js';
 import { duration, table, type Output } from '../output.js';
-import { defined } from '../stages.js';
-import type { TrainEvent, TrainOptions, TrainSummary } from '../../stages/train/options.js';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { TRAIN, type TrainEvent, type TrainSummary } from '../../stages/train/options.js';
+import { DiffmineError } from '../../util/errors.js';
 import { SIZES, type Size } from '../../stages/train/sizes.js';
 
 function sizesText(): string {
@@ -71,7 +72,18 @@ export const trainCommand = command({
   name: 'train',
   describe: 'Fine-tune a model on labeled images, or train a small one from scratch',
   native: true,
-  options: { ...TRAIN },
+  options: optionsOf('train', {
+    ...TRAIN.shape,
+    out: option(TRAIN.shape.out.optional(), {
+      group: 'Run folder',
+      description: 'Output directory, which becomes the model folder',
+    }),
+    listSizes: option(fields.flag().default(false), {
+      group: 'What',
+      description: 'List the sizes for `new` and exit',
+    }),
+  }),
+  places: ['dataset'],
   examples: [
     [
       'diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."',
@@ -81,67 +93,17 @@ export const trainCommand = command({
     ['diffmine train --resume --out cars', 'Resume an interrupted training'],
   ],
   resumeHint: 'Add --resume to continue from here; --steps N sets a new end.',
-  async handle(values, { output, signal }) {
-    if (values['list-sizes']) return { text: sizesText(), json: SIZES };
-    if (values.out === undefined) {
-      const { DiffmineError } = await import('../../util/errors.js');
+  async handle({ listSizes, out, ...options }, { output, signal }) {
+    if (listSizes) return { text: sizesText(), json: SIZES };
+    if (out === undefined)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
         '--out is missing.',
         'Give the folder for the training and its model: --out DIR.',
       );
-    }
     const { train } = await import('../../stages/train/train.js');
-    const options: TrainOptions = {
-      out: values.out,
-      ...defined({
-        dataset: values.dataset,
-        encoding: values.encoding,
-        imageRoot: values['image-root'],
-        from: values.from,
-        new: values.new,
-        vae: values.vae,
-        textEncoder: values['text-encoder'],
-        variant: values.variant,
-        fold: values.fold,
-        prompt: values.prompt,
-        nullPrompt: values['null-prompt'],
-        size: values.size,
-        steps: values.steps,
-        epochs: values.epochs,
-        trainBatch: values['train-batch'],
-        gradientAccumulationSteps: values['gradient-accumulation-steps'],
-        learningRate: values['learning-rate'],
-        lrSchedule: values['lr-schedule'],
-        warmupSteps: values['warmup-steps'],
-        weightDecay: values['weight-decay'],
-        maxGradNorm: values['max-grad-norm'],
-        ema: values.ema,
-        drop: values.drop,
-        trainTRange: values['train-t-range'],
-        wide: values.wide,
-        minSnr: values['min-snr'],
-        flips: values.flips,
-        seed: values.seed,
-        dtype: values.dtype,
-        gradientCheckpointing: values['gradient-checkpointing'],
-        loraRank: values['lora-rank'],
-        loraAlpha: values['lora-alpha'],
-        validation: values.validation,
-        checkpointEvery: values['checkpoint-every'],
-        keep: values.keep,
-        sampleEvery: values['sample-every'],
-        sampleCount: values['sample-count'],
-        sampleInferenceSteps: values['sample-inference-steps'],
-        sampleGuidanceScale: values['sample-guidance-scale'],
-        use: values.use,
-        saveDtype: values['save-dtype'],
-        resume: values.resume,
-        device: values.device,
-        threads: values.threads,
-      }),
-    };
-    const summary = await train(options, { signal, onProgress: onTrain(output), onLog: (line) => output.log(line) });
+    const hooks = { signal, onProgress: onTrain(output), onLog: (line: string) => output.log(line) };
+    const summary = await train({ ...options, out }, hooks);
     return { text: trainText(summary), json: summary };
   },
 });

@@ -2,12 +2,14 @@
 import { join } from 'node:path';
 
 import { DiffmineError } from '../../util/errors.js';
-import type { Quality, TranslateSummary } from '../../stages/translate/options.js';
+import { partOf } from '../../options/check.js';
+import * as fields from '../../options/fields.js';
+import { inContext, option, optionsOf } from '../../options/option.js';
+import { MEASUREMENT, TRANSLATE, type Quality, type TranslateSummary } from '../../stages/translate/options.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
-import { TRANSLATE } from '../options.js';
-import { defined, onScan } from '../stages.js';
+import { onScan } from '../stages.js';
 
 export function translateText({
   translated,
@@ -53,7 +55,17 @@ export const translateCommand = command({
   name: 'translate',
   describe: 'Translate each image to the other labels, keeping its structure',
   native: true,
-  options: TRANSLATE,
+  options: optionsOf('translate', {
+    ...TRANSLATE.shape,
+    evaluate: option(fields.flag().default(false), {
+      group: 'Scoring',
+      description: 'Measure with the model how much structure is kept and how well the target label is recognized',
+    }),
+    boxes: inContext(MEASUREMENT.shape.boxes, 'With `evaluate`: '),
+    samples: inContext(MEASUREMENT.shape.samples, 'With `evaluate`: '),
+    tRange: inContext(MEASUREMENT.shape.tRange, 'With `evaluate`: '),
+  }),
+  places: ['dataset'],
   examples: [
     [
       'diffmine translate cars --model cars-model --out parallel --preset cars',
@@ -65,69 +77,15 @@ export const translateCommand = command({
     ],
   ],
   resumeHint: 'Finished shards are kept. Run the same command to resume.',
-  async handle(values, { output, signal }) {
+  async handle({ evaluate = false, boxes, samples, tRange, ...options }, { output, signal }) {
     const { translate } = await import('../../stages/translate/translate.js');
-    const {
-      dataset,
-      model,
-      out,
-      variant,
-      to,
-      negative,
-      preset,
-      prompt,
-      size,
-      limit,
-      shard,
-      workers,
-      devices,
-      batch,
-      device,
-      dtype,
-      threads,
-      boxes,
-      samples,
-    } = values;
-    if (!values.evaluate && (boxes !== undefined || samples !== undefined || values['t-range'] !== undefined)) {
+    if (!evaluate && (boxes !== undefined || samples !== undefined || tRange !== undefined)) {
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        '--boxes, --samples and --t-range need --evaluate.',
-        'Add --evaluate, or leave them out.',
+        '`boxes`, `samples` and `tRange` need `evaluate`.',
+        'Add `evaluate`, or leave them out.',
       );
     }
-    const options = {
-      dataset,
-      model,
-      out,
-      ...defined({
-        encoding: values.encoding,
-        imageRoot: values['image-root'],
-        variant,
-        to,
-        negative,
-        preset,
-        prompt,
-        size,
-        limit,
-        shard,
-        workers,
-        devices,
-        batch,
-        device,
-        dtype,
-        threads,
-        guidanceScale: values['guidance-scale'],
-        inferenceSteps: values['inference-steps'],
-        inversionSteps: values['inversion-steps'],
-        guidanceRange: values['guidance-range'],
-        featureFraction: values['feature-fraction'],
-        attentionFraction: values['attention-fraction'],
-        featureLayers: values['feature-layers'],
-        attentionLayers: values['attention-layers'],
-        nullPrompt: values['null-prompt'],
-        shardSize: values['shard-size'],
-      }),
-    };
     const onLog = (line: string): void => output.log(line);
     const summary = await translate(options, { signal, onProgress: onTranslate(output), onLog });
     if (summary.complete && summary.translated === 0) {
@@ -137,14 +95,12 @@ export const translateCommand = command({
         `The reasons are in ${join(summary.out, 'skipped.jsonl')}.`,
       );
     }
-    if (!values.evaluate) return { text: translateText(summary), json: summary };
+    if (!evaluate) return { text: translateText(summary), json: summary };
     const { evaluateTranslation } = await import('../../stages/translate/quality.js');
+    const { device = options.devices?.[0] } = options;
     const quality = await evaluateTranslation(
       summary.out,
-      {
-        model,
-        ...defined({ variant, boxes, samples, tRange: values['t-range'], device: device ?? devices?.[0], threads }),
-      },
+      { ...partOf(MEASUREMENT, options), boxes, samples, tRange, device },
       { signal, onProgress: output.progress, onLog },
     );
     return { text: `${translateText(summary)}\n${qualityText(quality)}`, json: { ...summary, quality } };

@@ -2,7 +2,9 @@
 import { EXIT_CODES } from '../../util/errors.js';
 import type { OpSummary, VerifySummary } from '../../tools/verify/verify.js';
 import { command } from '../command.js';
-import { DEVICE, GOLDEN } from '../options.js';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { VERIFY } from '../../tools/verify/options.js';
 import { table } from '../output.js';
 
 export function verifyText(summary: VerifySummary): string {
@@ -38,14 +40,21 @@ export const verifyCommand = command({
   name: 'verify',
   describe: 'Recompute reference values and compare; exit code 1 on any difference',
   native: true,
-  options: { ...GOLDEN, ...DEVICE },
-  async handle({ folder, device, dtype, threads }, { output, signal }) {
+  options: optionsOf('verify', {
+    folder: option(fields.path(), {
+      group: 'What',
+      description: 'Folder with diffmine-golden-1 manifests, at any depth',
+    }),
+    ...VERIFY.shape,
+  }),
+  places: ['folder'],
+  async handle({ folder, ...options }, { output, signal }) {
     const { verify } = await import('../../tools/verify/verify.js');
-    const summary = await verify(
-      folder,
-      { device, dtype: dtype, threads },
-      { signal, onProgress: output.progress, onLog: (line) => output.log(line) },
-    );
+    const summary = await verify(folder, options, {
+      signal,
+      onProgress: output.progress,
+      onLog: (line) => output.log(line),
+    });
     return { text: verifyText(summary), json: summary, exitCode: summary.failed > 0 ? EXIT_CODES.CHECK_FAILED : 0 };
   },
 });

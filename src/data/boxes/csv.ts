@@ -59,7 +59,7 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `${name} has no column '${typicalColumn}'; there is ${listed}.`,
-      'Give the column with the label that a box is typical of: --typical-column NAME.',
+      'Give the column with the label that a box is typical of: `typicalColumn` NAME.',
     );
   }
   const typical = typicalColumn ?? column('city');

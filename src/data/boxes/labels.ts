@@ -13,6 +13,6 @@ export function checkLabels(location: string, shown: readonly string[], labels: 
   throw new DiffmineError(
     'DATASET_INVALID',
     `No box in ${location} has a label of the run. Labels of the boxes: ${few([...shown].sort(), 8)}. Labels of the run: ${few(labels, 8)}.`,
-    'The label of a box is in the column city, else label (evaluate: --typical-column); in NIH files it is the finding, in COCO files the category. Put what a box shows, such as wheel, into a column kind.',
+    'The label of a box is in the column city, else label (evaluate: `typicalColumn`); in NIH files it is the finding, in COCO files the category. Put what a box shows, such as wheel, into a column kind.',
   );
 }

@@ -51,7 +51,7 @@ async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<Bo
   throw new DiffmineError(
     'DATASET_INVALID',
     `The format of '${location}' cannot be recognized from its name.`,
-    `${FORMATS} Or give its format (localize: --box-format).`,
+    `${FORMATS} Or give its format (localize: \`boxFormat\`).`,
   );
 }
 

@@ -152,7 +152,7 @@ export async function placeMarks<Mark extends Marked>(
       : []),
     ...(unsure > 0
       ? [
-          `${unsure} boxes or masks are for images whose EXIF orientation does not change their size; they are taken to be upright (if not: --box-frame stored).`,
+          `${unsure} boxes or masks are for images whose EXIF orientation does not change their size; they are taken to be upright (if not: \`boxFrame\` stored).`,
         ]
       : []),
     ...(counts.outside > 0
@@ -207,8 +207,8 @@ async function readFrames<Mark extends Marked>(
     if (orientation === undefined && drawnOn === 'stored')
       throw new DiffmineError(
         'DATASET_INVALID',
-        `The image '${file}' cannot be read: its EXIF orientation is needed for --box-frame stored.`,
-        'If the images have moved, give their folder: --dataset.',
+        `The image '${file}' cannot be read: its EXIF orientation is needed for \`boxFrame\` stored.`,
+        'If the images have moved, give their folder: `dataset`.',
       );
     const source = { width: scored.sourceWidth, height: scored.sourceHeight };
     for (const mark of one.marks) {
@@ -279,7 +279,7 @@ function checkEvidence(location: string, frames: ReadonlyMap<Marked, Frame>): vo
         : upright > 0
           ? 'but boxes of the upright images.'
           : 'and its boxes fit both the stored and the upright images.'),
-    'Give the orientation that the boxes were drawn on: --box-frame stored or --box-frame upright (evaluate and localize).',
+    'Give the orientation that the boxes were drawn on: `boxFrame` stored or `boxFrame` upright (evaluate and localize).',
   );
 }
 

@@ -92,7 +92,7 @@ export async function utf8<T>(reading: Promise<T>, hint: string): Promise<T> {
     throw new DiffmineError(
       error.code,
       error.message,
-      error.hint?.includes('--encoding') ? 'Save it as UTF-8.' : (error.hint ?? hint),
+      error.hint?.includes('`encoding`') ? 'Save it as UTF-8.' : (error.hint ?? hint),
       { cause: error },
     );
   }

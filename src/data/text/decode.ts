@@ -93,14 +93,14 @@ class Decoder {
       throw new DiffmineError(
         'DATASET_INVALID',
         `${name} is UTF-16 (${found}), not ${this.encoding === 'utf-8' ? 'UTF-8' : this.encoding}.`,
-        `Read it with --encoding ${found}, or save it as UTF-8.`,
+        `Read it with \`encoding\` ${found}, or save it as UTF-8.`,
       );
     }
     if (this.encoding !== 'utf-8' && bytes.subarray(0, 3).equals(UTF8_BOM)) {
       throw new DiffmineError(
         'DATASET_INVALID',
         `${name} begins with the byte-order mark of UTF-8; it is not ${this.encoding}.`,
-        'Leave out --encoding.',
+        'Leave out `encoding`.',
       );
     }
   }
@@ -113,7 +113,7 @@ class Decoder {
       return new DiffmineError(
         'DATASET_INVALID',
         `${name}, line ${this.lines + before.split('\n').length}: not ${this.encoding}.`,
-        `Give the encoding with --encoding, such as ${NAMES}.`,
+        `Give the encoding with \`encoding\`, such as ${NAMES}.`,
         { cause },
       );
     }
@@ -128,7 +128,7 @@ class Decoder {
     return new DiffmineError(
       'DATASET_INVALID',
       `${name}, line ${line}: not UTF-8 (${quoteBytes(wrong)}).`,
-      `Save it as UTF-8, or give its encoding: --encoding windows-1252 (or ${NAMES.split(', ').slice(1).join(', ')}).`,
+      `Save it as UTF-8, or give its encoding: \`encoding\` windows-1252 (or ${NAMES.split(', ').slice(1).join(', ')}).`,
       { cause },
     );
   }

@@ -1,10 +1,12 @@
 // Consistent changes (section 5.1 of the paper): places that are typical in all translations of an image at once, grouped by their appearance under
 // every label. Scores shard by shard into a run directory that can be resumed, then groups the places, then writes the page.
+import type { z } from 'zod';
 import { DiffmineError } from '../../util/errors.js';
 import { Engine } from '../../engine/index.js';
 import { runPipeline } from '../../pipeline/pipeline.js';
 import { groupPlaces, type GroupRecord } from './group.js';
-import type { CotypicalityEvent, CotypicalityOptions, CotypicalitySummary } from './options.js';
+import { given, resolved } from '../../options/check.js';
+import { COTYPICALITY, type CotypicalityEvent, type CotypicalityOptions, type CotypicalitySummary } from './options.js';
 import { writeChangesReport } from './report.js';
 import { open, type CotypicalityStage } from './stage.js';
 import type { Hooks } from '../../util/hooks.js';
@@ -23,10 +25,10 @@ export async function cotypicality(
   const begun = performance.now();
   const { stage, complete, resumed, done, skipped, shards, unetCalls, device } = await runPipeline(
     open,
-    options,
+    given(COTYPICALITY, options),
     hooks,
   );
-  const { folder: run, resolved } = stage;
+  const { folder: run, resolved: plan } = stage;
   if (complete && done === 0) {
     const [first] = await run.skipped();
     throw new DiffmineError(
@@ -35,14 +37,14 @@ export async function cotypicality(
       'All reasons are in skipped.jsonl of the run folder.',
     );
   }
-  const { groups, report } = complete ? await group(stage, options, hooks) : {};
+  const { groups, report } = complete ? await group(stage, resolved(COTYPICALITY, options), hooks) : {};
   const notes: string[] = [];
   for (const shard of await run.doneShards()) notes.push(...(await run.readShard(shard)).notes);
   return {
     run: run.path,
     complete,
     resumed,
-    labels: resolved.labels,
+    labels: plan.labels,
     sequences: run.manifest.index.rows,
     scored: done,
     skipped,
@@ -53,9 +55,9 @@ export async function cotypicality(
     places: groups?.places ?? 0,
     clusters: groups?.clusters ?? [],
     projection: groups?.projection ?? {
-      asked: resolved.grouping.projection,
-      done: resolved.grouping.projection,
-      dimensions: resolved.grouping.dimensions,
+      asked: plan.grouping.projection,
+      done: plan.grouping.projection,
+      dimensions: plan.grouping.dimensions,
     },
     truth: groups?.truth ?? null,
     notes: [...notes, ...(groups?.notes ?? [])],
@@ -65,14 +67,14 @@ export async function cotypicality(
 
 /** Groups the places of a complete run, and draws the page. */
 async function group(
-  { folder: run, resolved }: CotypicalityStage,
-  options: CotypicalityOptions,
+  { folder: run, resolved: plan }: CotypicalityStage,
+  options: z.output<typeof COTYPICALITY>,
   hooks: Hooks<CotypicalityEvent>,
 ): Promise<{ groups: GroupRecord; report: string }> {
   let engine: Engine | undefined; // without a model; groups that are there already need none
   const lazily = (): Engine =>
     (engine ??= new Engine({
-      device: resolved.devices[0].id,
+      device: plan.devices[0].id,
       dtype: run.manifest.options.dtype,
       threads: options.threads ?? 0,
     }));
@@ -81,8 +83,8 @@ async function group(
     onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which groups the places of ${options.out}.`),
   });
   try {
-    const groups = await groupPlaces(run, resolved.sequences, lazily, resolved.grouping, options.boxes, hooks);
-    const page = await writeChangesReport(run, groups, resolved.sequences, { rows: options.rows ?? 8 }, hooks);
+    const groups = await groupPlaces(run, plan.sequences, lazily, plan.grouping, options.boxes, hooks);
+    const page = await writeChangesReport(run, groups, plan.sequences, { rows: options.rows }, hooks);
     return { groups, report: page.path };
   } finally {
     await lock.release();

@@ -92,7 +92,7 @@ export async function groupPlaces(
     return before;
   }
   await removeLeftovers(join(run.path, 'clusters'));
-  const { top, random, scores, sizes } = await readLists(run, settings.top);
+  const { top, random, scores, sizes } = await readLists(run, settings.maxPlaces);
   const notes: string[] = [];
   const lists = boxes ? PLACE_LISTS : (['top'] as const);
   const total = lists.length * top.features.labels.length;

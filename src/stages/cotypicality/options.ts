@@ -1,69 +1,79 @@
 // What a search for consistent changes is asked for, what it tells on the way, and what it says at the end.
-import type { Dtype, SamplerName } from '../../engine/types.js';
-import type { PipelineEvent, SplitOptions } from '../../pipeline/options.js';
+import type { z } from 'zod';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { FEATURES, MAPS, NOISE, PATCH, RESTARTS, SIZE } from '../../options/scoring.js';
+import { BATCH, DEVICE, MODEL, OUT, PRESET, PROMPTS, shards, SPLIT } from '../../options/shared.js';
+import type { PipelineEvent } from '../../pipeline/options.js';
 
-export const PROJECTIONS = ['umap', 'pca', 'none'] as const;
+const PROJECTIONS = ['umap', 'pca', 'none'] as const;
 export type Projection = (typeof PROJECTIONS)[number];
 
 /** How places are grouped; recorded in clusters.json. */
-export interface GroupSettings {
-  /** places in all, the most co-typical ones; default 10,000, as in the paper */
-  top: number;
-  /** default 32 */
-  clusters: number;
-  /** starts of k-means; default 10 */
-  restarts: number;
-  /** how each label's features are brought down to `dimensions`; default 'umap' */
-  projection: Projection;
-  /** default 32 */
-  dimensions: number;
-  /** of a place, that UMAP looks at; default 15 */
-  neighbors: number;
-}
+export const GROUPING = optionsOf('cotypicality', {
+  maxPlaces: option(fields.whole(1, 10_000_000).default(10_000), {
+    group: 'Mining',
+    description: 'Places to cluster in total, the most co-typical ones',
+  }),
+  clusters: option(fields.whole(1, 100_000).default(32), { group: 'Mining', description: 'Clusters' }),
+  projection: option(fields.oneOf(PROJECTIONS).default('umap'), {
+    group: 'Mining',
+    description: "Dimensionality reduction of each label's features before clustering",
+  }),
+  dimensions: option(fields.whole(1, 4096).default(32), {
+    group: 'Mining',
+    description: 'Dimensions per label after the reduction',
+  }),
+  neighbors: option(fields.whole(2, 1000).default(15), {
+    group: 'Mining',
+    description: 'Neighbors per place in UMAP',
+  }),
+  restarts: RESTARTS,
+});
+
+export interface GroupSettings extends z.output<typeof GROUPING> {}
+
+export const COTYPICALITY = optionsOf('cotypicality', {
+  parallel: option(fields.path(), {
+    group: 'What',
+    description: 'Output of translate: LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png',
+  }),
+  ...MODEL,
+  ...OUT,
+  labels: option(fields.labels().optional(), {
+    group: 'What',
+    description: 'Labels to compare, separated by commas',
+    shown: 'all',
+  }),
+  boxes: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Boxes in the source images to compare the clusters with',
+  }),
+  preset: PRESET,
+  ...PROMPTS,
+  ...SIZE,
+  patch: PATCH,
+  ...NOISE,
+  seed: option(fields.whole(0).default(0), {
+    group: 'Scoring',
+    description: 'Seed of noise, timesteps, projection and k-means',
+  }),
+  places: option(fields.whole(1, 10_000).default(5), {
+    group: 'Scoring',
+    description: 'Non-overlapping places kept per sequence',
+  }),
+  ...GROUPING.shape,
+  ...FEATURES,
+  rows: option(fields.whole(1, 1000).default(8), { group: 'Output', description: 'Sequences shown per cluster' }),
+  maps: MAPS,
+  shardSize: option(fields.whole(1, 1_000_000).default(16), shards('Sequences')),
+  ...SPLIT,
+  ...DEVICE,
+  batch: BATCH,
+});
 
 /** What a search for consistent changes is asked for. With `shard`, places are grouped when all shards are finished. */
-export interface CotypicalityOptions extends Partial<GroupSettings>, SplitOptions {
-  /** a parallel dataset: what `translate` wrote, or a folder of its layout */
-  parallel: string;
-  /** a diffusers folder */
-  model: string;
-  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
-  variant?: string;
-  /** the run folder: new, empty, or that of the same run */
-  out: string;
-  /** only these labels; default: all of the parallel dataset */
-  labels?: string[];
-
-  /** as those of a scan */
-  preset?: string;
-  prompt?: string;
-  nullPrompt?: string;
-  size?: number | 'source';
-  sizeRule?: 'floor' | 'ceil';
-  patch?: number;
-  samples?: number;
-  seed?: number;
-  tRange?: readonly [number, number];
-  sampler?: SamplerName;
-  batch?: number | 'auto';
-  dtype?: Dtype;
-  /** keep each image's mean map; default true */
-  maps?: boolean;
-  /** sequences a shard; default 16 */
-  shardSize?: number;
-
-  /** non-overlapping places of each list a sequence; default 5 */
-  places?: number;
-  /** DIFT; defaults 161, 1 and 8 */
-  timestep?: number;
-  upBlock?: number;
-  ensemble?: number;
-
-  /** a CSV of boxes in the source images, which clusters are compared with */
-  boxes?: string;
-  /** sequences a cluster on the page; default 8 */
-  rows?: number;
-}
+export interface CotypicalityOptions extends z.input<typeof COTYPICALITY> {}
 
 export type CotypicalityEvent =
   /** of scoring; its images are sequences */

@@ -19,9 +19,10 @@ import { VERSION } from '../../runs/version.js';
 import { batchFor, isAuto, unetShape } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
-import { manifestModel, presetOf, timesteps, wholeNumber } from '../../pipeline/resolve.js';
+import { check, manifestModel, presetOptions, timesteps } from '../../pipeline/resolve.js';
 import { openParallel, type Parallel, type Sequence } from '../../runs/parallel.js';
-import { PROJECTIONS, type CotypicalityOptions, type GroupSettings } from './options.js';
+import { partOf, resolved } from '../../options/check.js';
+import { COTYPICALITY, GROUPING, type CotypicalityOptions, type GroupSettings } from './options.js';
 import { CotypicalityRun, type CotypicalityDraft } from './run.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -49,23 +50,6 @@ export function imageOf(sequence: Sequence, label: string): string | undefined {
       : undefined;
 }
 
-function groupSettings(options: CotypicalityOptions): GroupSettings {
-  const projection = options.projection ?? 'umap';
-  if (!PROJECTIONS.includes(projection))
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `--projection is ${JSON.stringify(projection)}; expected one of ${PROJECTIONS.join(', ')}.`,
-    );
-  return {
-    top: wholeNumber(options.top ?? 10_000, 1, '--max-places'),
-    clusters: wholeNumber(options.clusters ?? 32, 1, '--clusters'),
-    restarts: wholeNumber(options.restarts ?? 10, 1, '--restarts'),
-    projection,
-    dimensions: wholeNumber(options.dimensions ?? 32, 1, '--dimensions'),
-    neighbors: wholeNumber(options.neighbors ?? 15, 2, '--neighbors'),
-  };
-}
-
 function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): string[] {
   const named = asked && namedLabels(asked, parallel.labels, true);
   const unknown = named?.find((label) => !parallel.labels.includes(label));
@@ -80,7 +64,7 @@ function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): str
   if (labels.length < 2) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `Consistent changes need at least two labels; ${asked ? '--labels names' : `${parallel.path} has`} ${labels.length === 1 ? `only ${JSON.stringify(labels[0])}` : 'none'}.`,
+      `Consistent changes need at least two labels; ${asked ? '`labels` names' : `${parallel.path} has`} ${labels.length === 1 ? `only ${JSON.stringify(labels[0])}` : 'none'}.`,
       'Translate the images to more labels.',
     );
   }
@@ -96,8 +80,8 @@ function checkComplete(parallel: Parallel, labels: readonly string[]): void {
     'DATASET_INVALID',
     `No sequence of ${parallel.path} has an image under each of the labels ${labels.slice(0, 20).join(', ')}.`,
     everywhere.length > 1
-      ? `All sequences have ${everywhere.join(', ')}: give these with --labels.`
-      : 'Translate every image to every label, or give --labels the labels that all sequences have.',
+      ? `All sequences have ${everywhere.join(', ')}: give these with \`labels\`.`
+      : 'Translate every image to every label, or give `labels` the labels that all sequences have.',
   );
 }
 
@@ -121,7 +105,7 @@ function checkPrompts(
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       clash,
-      'Leave all but one of them out with --labels, or give another --prompt.',
+      'Leave all but one of them out with `labels`, or give another `prompt`.',
     );
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
@@ -130,7 +114,7 @@ function checkPrompts(
   throw new DiffmineError(
     'INVALID_ARGUMENT',
     `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model (${why}): the typicality would be 0 everywhere.`,
-    'Give another --null-prompt, or a --prompt that tells them apart.',
+    'Give another `nullPrompt`, or a `prompt` that tells them apart.',
   );
 }
 
@@ -140,48 +124,39 @@ function checkPrompts(
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
 export async function resolveCotypicality(
-  options: CotypicalityOptions,
+  given: CotypicalityOptions,
   hooks: Hooks<PipelineEvent>,
 ): Promise<ResolvedCotypicality> {
-  const preset = presetOf(options.preset);
-  const grouping = groupSettings(options);
+  const options = resolved(COTYPICALITY, given, presetOptions(given.preset));
+  const { samples, seed, sampler, places, maps, shardSize, dtype, diftT, upBlock, ensemble } = options;
+  const grouping = resolved(GROUPING, partOf(GROUPING, options));
   if (options.boxes !== undefined) await readBoxes(options.boxes);
   const model = await openModel(options.model, variantOf(options));
   const parallel = await openParallel(options.parallel);
   const labels = labelsOf(parallel, options.labels);
   checkComplete(parallel, labels);
   checkLabels(model, labels, 'the parallel dataset');
-  const dift = {
-    timestep: wholeNumber(options.timestep ?? 161, 0, '--dift-t'),
-    upBlock: wholeNumber(options.upBlock ?? 1, 0, '--up-block'),
-    ensemble: wholeNumber(options.ensemble ?? 8, 1, '--ensemble'),
-  };
+  const dift = { diftT, upBlock, ensemble };
   checkMining(dift, model.source);
 
-  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.onLog);
-  if (size !== 'source') wholeNumber(size, 1, '--size');
-  const patch = wholeNumber(
-    options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)),
-    1,
-    '--patch',
-  );
+  const size = options.size ?? defaultSize(model, hooks.onLog);
+  const patch = options.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8));
   if (size !== 'source' && patch > size)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `A patch of ${patch} px is larger than the images' short side of ${size} px.`,
-      'Give a smaller --patch or a larger --size.',
+      'Give a smaller `patch` or a larger `size`.',
     );
-  const sizeRule = options.sizeRule ?? preset?.sizeRule ?? 'floor';
+  const { sizeRule } = options;
   const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch };
 
   const isText = model.conditioning === 'text';
-  const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
-  const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
+  const prompt = isText ? options.prompt : null;
+  const nullPrompt = isText ? options.nullPrompt : null;
   checkPrompts(model, labels, prompt, nullPrompt);
-  if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined))
+  if (!isText && (given.prompt !== undefined || given.nullPrompt !== undefined))
     hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
 
-  const dtype = options.dtype ?? 'fp32';
   const devices = chooseDevices(options, dtype, hooks.onLog);
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
@@ -199,7 +174,8 @@ export async function resolveCotypicality(
         options,
       );
   } else {
-    batch = wholeNumber(options.batch, FAN_OUT, '--batch');
+    ({ batch } = options);
+    check(batch >= FAN_OUT, `\`batch\` is ${batch}; expected a whole number of at least ${FAN_OUT}.`);
   }
 
   const draft: CotypicalityDraft = {
@@ -213,17 +189,17 @@ export async function resolveCotypicality(
       size,
       sizeRule,
       patch,
-      samples: wholeNumber(options.samples ?? 100, 1, '--samples'),
-      seed: wholeNumber(options.seed ?? 0, 0, '--seed'),
-      ...timesteps(options.tRange ?? preset?.timesteps ?? [0.1, 0.7], model.source.schedule.trainTimesteps),
-      sampler: options.sampler ?? 'stratified',
-      places: wholeNumber(options.places ?? 5, 1, '--places'),
+      samples,
+      seed,
+      ...timesteps(options.tRange, model.source.schedule.trainTimesteps),
+      sampler,
+      places,
       ...dift,
       batch,
       dtype,
       device: kind,
-      maps: options.maps ?? true,
-      shardSize: wholeNumber(options.shardSize ?? 16, 1, '--shard-size'),
+      maps,
+      shardSize,
     },
     preset: options.preset ?? null,
   };

@@ -42,8 +42,7 @@ export interface CotypicalityRunOptions {
   sampler: SamplerName;
   /** places of each list per sequence */
   places: number;
-  /** DIFT */
-  timestep: number;
+  diftT: number;
   upBlock: number;
   ensemble: number;
   /** UNet calls per forward pass */
@@ -123,7 +122,7 @@ const COTYPICALITY: Kind<CotypicalityManifest> = {
       tEnd: whole(0),
       sampler: text,
       places: whole(1),
-      timestep: whole(0),
+      diftT: whole(0),
       upBlock: whole(0),
       ensemble: whole(1),
       maps: flag,
@@ -133,7 +132,6 @@ const COTYPICALITY: Kind<CotypicalityManifest> = {
   optionName: {
     tBegin: 't-range, first timestep',
     tEnd: 't-range, end',
-    timestep: 'dift-t',
     sizeRule: 'rounding of the long side',
   },
 };

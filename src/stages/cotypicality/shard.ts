@@ -190,7 +190,7 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, image
     patch,
     places: count,
     maps,
-    timestep,
+    diftT,
     upBlock,
     ensemble,
   } = run.manifest.options;
@@ -244,7 +244,7 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, image
         rows: labels.map((_, label) => label),
         boxes: [...top, ...random].map((place) => boxOf(place, patch)),
       },
-      { timestep, upBlock, ensemble, seed, batch },
+      { timestep: diftT, upBlock, ensemble, seed, batch },
       call,
     );
     return {
@@ -258,7 +258,7 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, image
     throw new DiffmineError(
       'NUMERICS',
       `Scoring the sequence ${sequence.key} gave NaN or infinite values.`,
-      error.hint ?? 'Try --dtype fp32. If that does not help, the model is damaged.',
+      error.hint ?? 'Try `dtype` fp32. If that does not help, the model is damaged.',
       { cause: error },
     );
   }

@@ -17,8 +17,10 @@ import { colorEvidence } from './color.js';
 import { gather, kindsOf, typical, typicalOf, type Evidence } from './evidence.js';
 import { mean } from '../../metrics/bootstrap.js';
 import { figuresOf, type Fractions } from './figures.js';
+import { resolved } from '../../options/check.js';
 import {
   AT,
+  EVALUATE,
   type EvaluateEvent,
   type EvaluateOptions,
   type EvaluateSummary,
@@ -43,16 +45,11 @@ import type { Hooks } from '../../util/hooks.js';
  */
 export async function evaluate(
   runPath: string,
-  options: EvaluateOptions,
+  given: EvaluateOptions,
   hooks: Hooks<EvaluateEvent> = {},
 ): Promise<EvaluateSummary> {
-  const { smooth = 5, bootstrap = 1000, seed = 0, gridImages: perLabel = 4 } = options;
-  if (!Number.isInteger(smooth) || smooth < 1 || smooth % 2 === 0)
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `--smooth is ${smooth}; expected an odd number of pixels.`,
-      'Use 1, 3, 5, ...; 1 disables smoothing.',
-    );
+  const options = resolved(EVALUATE, given);
+  const { smooth, bootstrap, seed, gridImages: perLabel } = options;
   const run = await Run.open(runPath);
   const { conditions } = run.manifest;
   const other = options.controlRun === undefined ? undefined : await openControl(options.controlRun, run);
@@ -81,8 +78,7 @@ export async function evaluate(
 
   const fractions = fractionsOf(evidence);
   const ours = await figuresOf(evidence, images.length, fractions, { bootstrap, seed }, hooks);
-  const colors =
-    options.colorBaseline === false ? undefined : await colorEvidence(run, root, conditions, images, smooth, hooks);
+  const colors = !options.colorBaseline ? undefined : await colorEvidence(run, root, conditions, images, smooth, hooks);
   if (typeof colors === 'string') notes.push(`No color baseline: ${colors}`);
   const color = Array.isArray(colors)
     ? await figuresOf(colors, images.length, fractionsOf(colors), { bootstrap, seed }, hooks)
@@ -131,7 +127,7 @@ export async function evaluate(
     grid: drawn?.grid ?? null,
     notes,
   };
-  await keep(run, summary, drawn, options.png ?? false, hooks);
+  await keep(run, summary, drawn, options.png, hooks);
   return summary;
 
   async function gridOf(): ReturnType<typeof drawGrid> {
@@ -164,7 +160,7 @@ async function openControl(path: string, run: Run): Promise<Run> {
   throw new DiffmineError(
     'RUN_MISMATCH',
     `The control run ${path} has other images.`,
-    'Scan the same dataset, for example with --untrained, into another folder.',
+    'Scan the same dataset, for example with `untrained`, into another folder.',
   );
 }
 

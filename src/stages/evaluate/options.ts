@@ -1,5 +1,8 @@
 // What an evaluation is asked for, and what it says.
-import type { BoxFrame } from '../../data/boxes/index.js';
+import type { z } from 'zod';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { BOOTSTRAP, BOX_FRAME, MOVED_DATASET } from '../../options/shared.js';
 import type { Progress } from '../../util/hooks.js';
 
 export type { Figure } from '../../metrics/bootstrap.js';
@@ -15,30 +18,45 @@ export type {
   EvaluateSummary,
 } from '../../runs/evaluation.js';
 
-export interface EvaluateOptions {
-  /** the file of boxes: a CSV, NIH's BBox_List_2017.csv or a COCO .json */
-  boxes: string;
-  /** side of the box mean over pixels, odd; 1 is none; default 5 */
-  smooth?: number;
-  /** times the images are drawn again for the intervals; 0 is none; default 1000 */
-  bootstrap?: number;
-  /** of the resampling; default 0 */
-  seed?: number;
-  /** column with the label a box is typical of; default `city`, else `label`, else a box is typical of its image's label */
-  typicalColumn?: string;
-  /** what the boxes are drawn on: the upright image, or the stored one; default 'auto': as their sizes and places say */
-  boxFrame?: BoxFrame;
-  /** another run of the same images, to show beside it: one scanned with `untrained`, say */
-  controlRun?: string;
-  /** the baseline of colors, from the images alone; default true */
-  colorBaseline?: boolean;
-  /** the folder of the source images, if they moved since the scan */
-  dataset?: string;
-  /** images a label on the grid of maps; 0 draws none; default 4 */
-  gridImages?: number;
-  /** the grid as maps.png, too; default false */
-  png?: boolean;
-}
+export const EVALUATE = optionsOf('evaluate', {
+  boxes: option(fields.path(), {
+    group: 'What',
+    description:
+      "A CSV with the columns image, x, y and w, h in source pixels (label, kind, slot, city optional), NIH's BBox_List_2017.csv or a COCO .json",
+  }),
+  typicalColumn: option(fields.text().optional(), {
+    group: 'What',
+    description: 'Column with the label that a box is typical of',
+    shown: "city, else label, else the image's label",
+  }),
+  boxFrame: BOX_FRAME,
+  controlRun: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Control: another run of the same images, such as one scanned with `untrained`',
+  }),
+  dataset: MOVED_DATASET,
+  smooth: option(fields.odd(1, 999).default(5), {
+    group: 'Scoring',
+    description: 'Side of the box filter over a map, px, odd',
+  }),
+  colorBaseline: option(fields.flag().default(true), {
+    group: 'Scoring',
+    description: 'Compare with a baseline that knows the colors of the images alone',
+    negated: 'Skip the color baseline',
+  }),
+  bootstrap: BOOTSTRAP,
+  seed: option(fields.whole(0).default(0), { group: 'Scoring', description: 'Seed of the bootstrap' }),
+  gridImages: option(fields.whole(0, 100).default(4), {
+    group: 'Output',
+    description: 'Images per label in the grid of maps',
+  }),
+  png: option(fields.flag().default(false), {
+    group: 'Output',
+    description: 'Also write the grid of maps as maps.png',
+  }),
+});
+
+export interface EvaluateOptions extends z.input<typeof EVALUATE> {}
 
 export type EvaluateEvent = Progress<'evaluate' | 'color' | 'resample' | 'draw'>;
 

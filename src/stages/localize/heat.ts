@@ -7,19 +7,6 @@ import type { ImageRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
 import { groupBy } from '../../util/group.js';
 
-/** The paper's: 32 px at 512. */
-export const DEFAULT_BLUR = 1 / 16;
-
-/** @throws INVALID_ARGUMENT */
-export function checkBlur(blur: number): void {
-  if (!(Number.isFinite(blur) && blur >= 0))
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `--blur is ${blur}; expected 0 or more.`,
-      'Below 1 it is a fraction of the short side, else pixels; 0 disables the blur.',
-    );
-}
-
 /**
  * The Gaussian for a scored image: 4 sigma - 1 taps, odd, as the paper's 127 taps for a sigma of 32 px, and at most as wide as the image.
  *

@@ -10,13 +10,19 @@ import type { Lock } from '../../runs/locks.js';
 import { Run } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
 import { VERSION } from '../../runs/version.js';
-import type { ScanOptions } from '../scan/options.js';
+import { SCAN, type MapOptions, type ScanOptions } from '../scan/options.js';
 import { resolveOptions, scan } from '../scan/scan.js';
 import { imagesOf } from '../../pipeline/resolve.js';
-import { checkBlur, DEFAULT_BLUR } from './heat.js';
+import { given, partOf, resolved } from '../../options/check.js';
 import { Localizer } from './localizer.js';
 import { Marks } from './marks.js';
-import type { Localization, LocalizeEvent, LocalizeOptions, LocalizeSummary } from './options.js';
+import {
+  LOCALIZE,
+  type Localization,
+  type LocalizeEvent,
+  type LocalizeOptions,
+  type LocalizeSummary,
+} from './options.js';
 import { baselineFolder, localizationFolder } from './record.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -29,40 +35,26 @@ const UNTRAINED = 'untrained';
  * @throws before work begins INVALID_ARGUMENT, DATASET_INVALID (also for boxes that meet no image), MODEL_*, DEVICE_UNAVAILABLE; RUN_MISMATCH if the
  *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the image; IO
  */
-export async function localize(options: LocalizeOptions, hooks: Hooks<LocalizeEvent> = {}): Promise<LocalizeSummary> {
-  const {
-    labels = 'own',
-    variant,
-    baseline,
-    boxes,
-    boxFormat,
-    boxFrame,
-    onlyMarked,
-    blur = DEFAULT_BLUR,
-    bootstrap = 1000,
-    overlays = 100,
-    ...scoring
-  } = options;
-  checkBlur(blur);
-  for (const [name, value] of [
-    ['bootstrap', bootstrap],
-    ['overlays', overlays],
-  ] as const) {
-    if (value !== 'all' && !(Number.isSafeInteger(value) && value >= 0))
-      throw new DiffmineError('INVALID_ARGUMENT', `--${name} is ${value}; expected a whole number of at least 0.`);
-  }
+export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEvent> = {}): Promise<LocalizeSummary> {
+  const { variant, boxes, boxFormat, boxFrame, onlyMarked, blur, bootstrap, overlays } = resolved(LOCALIZE, asked);
+  const options = given(LOCALIZE, asked);
+  const { labels = 'own', baseline } = options;
   if (onlyMarked && boxes === undefined)
-    throw new DiffmineError('INVALID_ARGUMENT', '--only-marked needs --boxes.', 'Give --boxes.');
+    throw new DiffmineError('INVALID_ARGUMENT', '`onlyMarked` needs `boxes`.', 'Give `boxes`.');
   const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await imagesOf(options)).images);
   const [own = {}, before = {}] = await variantForEach(
     [options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])],
     variant,
   );
-  const both: ScanOptions = { ...scoring, localize: labels, ...(onlyMarked && marks ? { only: marks.images } : {}) };
-  const ours: ScanOptions = { ...both, ...own };
+  const both: ScanOptions & MapOptions = {
+    ...(partOf(SCAN, options) as ScanOptions),
+    localize: labels,
+    ...(onlyMarked && marks ? { only: marks.images } : {}),
+  };
+  const ours: ScanOptions & MapOptions = { ...both, ...own };
   const { draft, sizes } = await resolveOptions(ours, VERSION);
-  await marks?.place(sizes, draft.conditions, { ...(boxFrame ? { frame: boxFrame } : {}), signal: hooks.signal });
-  const theirs: ScanOptions | undefined =
+  await marks?.place(sizes, draft.conditions, { frame: boxFrame, signal: hooks.signal });
+  const theirs: (ScanOptions & MapOptions) | undefined =
     baseline === undefined
       ? undefined
       : {

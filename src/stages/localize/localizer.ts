@@ -234,7 +234,7 @@ export class Localizer {
     for (const reason of reasons.slice(0, 3)) this.notes.push(`Not drawn: ${reason}`);
     if (reasons.length > 3)
       this.notes.push(
-        `Not drawn: ${reasons.length - 3} more. If the images have moved, name their folder with --dataset.`,
+        `Not drawn: ${reasons.length - 3} more. If the images have moved, name their folder with \`dataset\`.`,
       );
   }
 

@@ -1,32 +1,51 @@
 // What a localization is asked for, what it tells on the way, and what it says.
-import type { BoxFormat, BoxFrame, MarkCounts } from '../../data/boxes/index.js';
+import type { z } from 'zod';
+import * as fields from '../../options/fields.js';
+import { BOX_FORMATS } from '../../options/names.js';
+import { option, optionsOf } from '../../options/option.js';
+import { BOOTSTRAP, BOX_FRAME } from '../../options/shared.js';
+import { SCAN } from '../scan/options.js';
+import type { MarkCounts } from '../../data/boxes/index.js';
 import type { Figure } from '../../metrics/bootstrap.js';
-import type { ScanEvent, ScanOptions, ScanSummary } from '../scan/options.js';
+import type { ScanEvent, ScanSummary } from '../scan/options.js';
 import type { Progress } from '../../util/hooks.js';
 
-export interface LocalizeOptions extends Omit<
-  ScanOptions,
-  'patch' | 'perImage' | 'maps' | 'allLabels' | 'untrained' | 'localize' | 'only'
-> {
-  /** labels that images are mapped under: each its own ('A|B' has two), every label of the model (of a text model, of the dataset), or these; default 'own' */
-  labels?: 'own' | 'all' | readonly string[];
-  /** another model to make the same maps with, such as the one before fine-tuning; 'untrained': the same model with random weights of `seed` */
-  baseline?: string;
-  /** boxes or masks of what is known to be in the images: a CSV, NIH's BBox_List_2017.csv, a COCO .json, a folder of PNGs */
-  boxes?: string;
-  /** map only images that boxes or masks are of */
-  onlyMarked?: boolean;
-  /** default 'auto' */
-  boxFormat?: BoxFormat;
-  /** what they are drawn on: the upright image, or the stored one; default 'auto': as their sizes and places say */
-  boxFrame?: BoxFrame;
-  /** standard deviation of the Gaussian over the maps: below 1 a fraction of the short side, else pixels of the scored image; 0 is none; default 1/16 */
-  blur?: number;
-  /** times the images are drawn again for the intervals; 0 is none; default 1000 */
-  bootstrap?: number;
-  /** images drawn a label, those with boxes first; default 100 */
-  overlays?: number | 'all';
-}
+const SCORING = SCAN.omit({ patch: true, perImage: true, maps: true, allLabels: true, untrained: true }).shape;
+
+export const LOCALIZE = optionsOf('localize', {
+  ...SCORING,
+  labels: option(fields.ownAllOrLabels().default('own'), {
+    group: 'What',
+    description:
+      "Labels to map images under: given several times, or with commas between; own: each image's, all: the model's",
+  }),
+  baseline: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Second model to compare with, or untrained for random weights',
+  }),
+  boxes: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Boxes or masks to compare with: a CSV, BBox_List_2017.csv, a COCO .json or a folder of PNG masks',
+  }),
+  onlyMarked: option(fields.flag().default(false), {
+    group: 'What',
+    description: 'Map only images that have boxes or masks',
+  }),
+  boxFormat: option(fields.oneOf(BOX_FORMATS).default('auto'), { group: 'What', description: 'Format of `boxes`' }),
+  boxFrame: BOX_FRAME,
+  // the paper's: 32 px at 512
+  blur: option(fields.atLeastZero().default(1 / 16), {
+    group: 'Scoring',
+    description: 'Sigma of the Gaussian blur: below 1 a fraction of the short side, else px; 0 disables it',
+  }),
+  bootstrap: BOOTSTRAP,
+  overlays: option(fields.wordOr('all', fields.whole(0)).default(100), {
+    group: 'Output',
+    description: 'Overlays drawn per label, images with boxes first',
+  }),
+});
+
+export interface LocalizeOptions extends z.input<typeof LOCALIZE> {}
 
 export type LocalizeEvent =
   /** scoring with the model, or with the baseline */

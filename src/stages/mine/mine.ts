@@ -18,7 +18,8 @@ import { CANDIDATES, diversify } from './diverse.js';
 import { features } from './features.js';
 import { effectiveCount, grouping } from './groups.js';
 import { filesOf, openReplay, openRunDataset, openRunModel } from './open.js';
-import type { MineEvent, MineOptions, MineSummary } from './options.js';
+import { given } from '../../options/check.js';
+import { MINE, type MineEvent, type MineOptions, type MineSummary } from './options.js';
 import { recenter } from './recenter.js';
 import { MOST_RANKED, select } from './select.js';
 import { settings } from './settings.js';
@@ -36,10 +37,11 @@ export { checkMining } from './settings.js';
  */
 export async function mine(
   runPath: string,
-  options: MineOptions = {},
+  asked: MineOptions = {},
   hooks: Hooks<MineEvent> = {},
 ): Promise<MineSummary> {
   const begun = performance.now();
+  const options = given(MINE, asked);
   const wanted = settings(options);
   const run = await Run.open(runPath);
   const { manifest } = run;
@@ -207,7 +209,7 @@ async function clusterAll(
       ...call,
       sizes,
       dift: {
-        timestep: recorded.timestep,
+        timestep: recorded.diftT,
         upBlock: recorded.upBlock,
         ensemble: recorded.ensemble,
         seed,

@@ -1,24 +1,42 @@
 // What mining is asked for, what it tells on the way, and what it says at the end.
+import type { z } from 'zod';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { MINING } from '../../options/scoring.js';
+import { DEVICE, MOVED_DATASET, RUN_BATCH } from '../../options/shared.js';
 import type { MinedCondition, MineSettings } from '../../runs/mining.js';
 import type { ListName } from '../../runs/schema.js';
 
 export type { MinedCondition, MineSettings };
 
-export interface MineOptions extends Partial<MineSettings> {
-  /** where the model is now, if not where the manifest says */
-  model?: string;
-  /** its variant of weights; default: the run's */
-  variant?: string;
-  /** where the dataset is now, if not where the manifest says */
-  dataset?: string;
-  /** of a table: the folder that relative image paths start at, if it is another by now */
-  imageRoot?: string;
-  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default: the kind of device the run was scanned on */
-  device?: string;
-  threads?: number;
-  /** UNet rows a forward pass; default: the manifest's */
-  batch?: number | 'auto';
-}
+export const MINE = optionsOf('mine', {
+  ...MINING.shape,
+  model: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Where the model is now, if it has moved',
+    shown: "the run's",
+  }),
+  variant: option(fields.variant().optional(), {
+    group: 'What',
+    description: 'Weight variant to read where a component has it, such as fp16 or non_ema',
+    shown: "the run's",
+  }),
+  dataset: MOVED_DATASET,
+  imageRoot: option(fields.path().optional(), {
+    group: 'What',
+    description: "Folder that a table's relative image paths start from",
+    shown: "the run's",
+  }),
+  device: option(fields.device().optional(), {
+    group: 'Device',
+    description: 'Device to compute on: auto, cpu, cuda or cuda:N',
+    shown: "the run's",
+  }),
+  batch: RUN_BATCH,
+  threads: DEVICE.threads,
+});
+
+export interface MineOptions extends z.input<typeof MINE> {}
 
 export type MineEvent =
   | { type: 'load'; done: number; total: number }

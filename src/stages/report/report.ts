@@ -10,6 +10,7 @@
 // Names are numbers only: labels and file names come from the user.
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import type { z } from 'zod';
 import { fillPrompt } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { concentration, readMine, type MineRecord } from '../../runs/mining.js';
@@ -28,6 +29,8 @@ import { Run, type Skipped } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
 import type { ClusterRow, MinedPatchRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
+import { resolved } from '../../options/check.js';
+import { REPORT, type ReportOptions } from './options.js';
 import { evaluationFiles } from './evaluation.js';
 import { ReportFolder, type ReportBytes } from '../../web/folder.js';
 import { legend } from '../../web/heatmap.js';
@@ -38,15 +41,7 @@ import { scriptOf } from '../../web/script.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
 export { updateReport } from './evaluation.js';
-
-export interface ReportOptions {
-  /** the folder of the source images, if they moved since the scan */
-  dataset?: string;
-  /** patches shown of each list that was not clustered; default 100 */
-  controlPatches?: number;
-  /** the page's heading; default: the name of the dataset's folder */
-  title?: string;
-}
+export type { ReportOptions } from './options.js';
 
 export type ReportEvent = Progress<'report'>;
 
@@ -92,6 +87,7 @@ export async function writeReport(
   options: ReportOptions = {},
   hooks: Hooks<ReportEvent> = {},
 ): Promise<ReportSummary> {
+  const asked = resolved(REPORT, options);
   const run = await Run.open(runPath);
   const mined = await readMine(run);
   if (run.manifest.options.localize !== undefined) {
@@ -116,7 +112,7 @@ export async function writeReport(
     await removeLeftovers(target);
     let summary: ReportSummary | undefined;
     await replaceFolder(target, async (path) => {
-      summary = await fill(run, mined, new ReportFolder(path), options, hooks);
+      summary = await fill(run, mined, new ReportFolder(path), asked, hooks);
     });
     const done = { ...(summary as ReportSummary), path: join(target, 'index.html') };
     for (const line of tell(done, run.manifest.options.maps)) hooks.onLog?.(line);
@@ -130,7 +126,7 @@ async function fill(
   run: Run,
   mined: MineRecord,
   folder: ReportFolder,
-  options: ReportOptions,
+  options: z.output<typeof REPORT>,
   hooks: Hooks<ReportEvent>,
 ): Promise<ReportSummary> {
   const { manifest } = run;
@@ -139,7 +135,7 @@ async function fill(
     readTable<ClusterRow>(run.mineFile('clusters.parquet')),
     run.skipped(),
   ]);
-  const views = layOut(manifest.conditions, patches, clusters, options.controlPatches ?? 100);
+  const views = layOut(manifest.conditions, patches, clusters, options.controlPatches);
   const total = views.reduce((sum, view) => sum + new Set(view.patches.map((patch) => patch.image)).size, 0);
   let done = 0;
   const places = await run.placesOf(
@@ -259,6 +255,6 @@ function tell({ labels, patches, images, maps, missing, bytes }: ReportSummary, 
   for (const { image, reason } of missing.slice(0, 5)) lines.push(`Cannot show ${image}: ${reason}.`);
   if (missing.length > 5)
     lines.push(`Cannot show ${count(missing.length - 5, 'more image')}; the report lists all of them.`);
-  if (missing.length > 0) lines.push('If the images have moved, name their folder with --dataset.');
+  if (missing.length > 0) lines.push('If the images have moved, name their folder with `dataset`.');
   return lines;
 }

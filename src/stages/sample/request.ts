@@ -21,6 +21,8 @@ import { fingerprintOf, type Json } from '../../runs/fingerprint.js';
 import { safeName } from '../../runs/names.js';
 import { VERSION } from '../../runs/version.js';
 import { samplingTimesteps } from '../../models/ddim.js';
+import { resolved } from '../../options/check.js';
+import { SAMPLE, type SampleOptions } from './options.js';
 
 export const SAMPLES_FORMAT = 'diffmine-samples-2';
 export const SAMPLES = 'samples.json';
@@ -28,43 +30,6 @@ export const GRID = 'grid.png';
 
 /** Guidance by kind of condition: the field's value for prompts; labels, which say all there is to say, need less. */
 export const GUIDANCE = { text: 7.5, class: 3 } as const;
-export const STEPS = 50;
-export const COUNT = 8;
-
-export interface SampleOptions {
-  /** a diffusers folder, text or class, latent or pixel */
-  model: string;
-  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
-  variant?: string;
-  /** the folder to write: new, empty, or that of the same request */
-  out: string;
-  /** default: all labels of a class model; a text model takes any, and needs at least one */
-  labels?: readonly string[];
-  /** images per label; default 8 */
-  count?: number;
-  /** DDIM steps; default 50 */
-  inferenceSteps?: number;
-  /** 1 is none; default 7.5 for text, 3 for classes */
-  guidanceScale?: number;
-  /** a non-negative safe integer; default 0 */
-  seed?: number;
-  /** side of the square images in pixels; default: the model's */
-  size?: number;
-  /** text models: template of a label's prompt; default "{label}" */
-  prompt?: string;
-  /** text models: what guidance leads away from; default "" */
-  nullPrompt?: string;
-  /** default 'fp32' */
-  dtype?: Dtype;
-  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
-  device?: string;
-
-  // what follows changes no image, but for rounding
-  /** UNet calls per forward pass; default 'auto' */
-  batch?: number | 'auto';
-  /** CPU threads; default: all cores */
-  threads?: number;
-}
 
 /** What decides an image, besides model, label and number. */
 export interface SampleSettings {
@@ -107,12 +72,8 @@ export interface SampleRequest {
   model: ModelFolder;
   device: DeviceInfo;
   record: SamplesRecord;
-}
-
-function whole(value: number, min: number, name: string): number {
-  if (!Number.isSafeInteger(value) || value < min)
-    throw new DiffmineError('INVALID_ARGUMENT', `${name} is ${value}; expected a whole number of at least ${min}.`);
-  return value;
+  batch: number | 'auto';
+  threads: number;
 }
 
 /** A label as a folder's name on any system: itself if it can be, else with %XX instead of what cannot; cut, with a hash, where too long. */
@@ -126,14 +87,14 @@ function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): str
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       'A text model needs at least one label.',
-      'Give one with --labels "a red car". It replaces {label} in --prompt.',
+      'Give one with `labels` "a red car". It replaces {label} in `prompt`.',
     );
   }
   if (asked.includes(''))
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       'A label is empty.',
-      'Leave --labels out for all labels of a class model.',
+      'Leave `labels` out for all labels of a class model.',
     );
   const labels = [...new Set(model.labels ? namedLabels(asked, model.labels, true) : asked)];
   if (model.labels) classIds(model, labels);
@@ -142,12 +103,11 @@ function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): str
 
 function checkSize(model: ModelFolder, size: number): number {
   const multiple = Math.max(model.vaeFactor * model.fold, model.sizeMultiple);
-  whole(size, 1, '--size');
   if (size % multiple === 0) return size;
   const below = Math.floor(size / multiple) * multiple;
   throw new DiffmineError(
     'INVALID_ARGUMENT',
-    `--size is ${size}; this model's images have sides that are multiples of ${multiple} px.`,
+    `\`size\` is ${size}; this model's images have sides that are multiples of ${multiple} px.`,
     `Give ${below > 0 ? `${below} or ` : ''}${below + multiple}.`,
   );
 }
@@ -161,29 +121,23 @@ export async function resolveRequest(
   options: SampleOptions,
   onLog?: (sentence: string) => void,
 ): Promise<SampleRequest> {
-  const model = await openModel(options.model, variantOf(options));
+  const asked = resolved(SAMPLE, options);
+  const model = await openModel(asked.model, variantOf(asked));
   const text = model.conditioning === 'text';
-  const labels = labelsOf(model, options.labels);
-  const count = whole(options.count ?? COUNT, 1, '--count');
-  const dtype = options.dtype ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', dtype);
+  const labels = labelsOf(model, asked.labels);
+  const { count, dtype, batch, threads = 0, inferenceSteps, seed, prompt: template } = asked;
+  const device = chooseDevice(asked.device, dtype);
   const settings: SampleSettings = {
-    inferenceSteps: whole(options.inferenceSteps ?? STEPS, 1, '--inference-steps'),
-    guidanceScale: options.guidanceScale ?? GUIDANCE[model.conditioning],
-    seed: whole(options.seed ?? 0, 0, '--seed'),
-    size: checkSize(model, options.size ?? defaultSize(model, onLog)),
-    prompt: text ? (options.prompt ?? '{label}') : null,
-    nullPrompt: text ? (options.nullPrompt ?? '') : null,
+    inferenceSteps,
+    guidanceScale: asked.guidanceScale ?? GUIDANCE[model.conditioning],
+    seed,
+    size: checkSize(model, asked.size ?? defaultSize(model, onLog)),
+    prompt: text ? template : null,
+    nullPrompt: text ? asked.nullPrompt : null,
     dtype,
     device: device.id === 'cpu' ? 'cpu' : 'cuda',
   };
-  if (!Number.isFinite(settings.guidanceScale) || settings.guidanceScale < 0)
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `--guidance-scale is ${settings.guidanceScale}; expected a number of at least 0.`,
-    );
   samplingTimesteps(model.source.schedule, settings.inferenceSteps, model.timestepSpacing);
-  if (options.batch !== undefined && options.batch !== 'auto') whole(options.batch, 1, '--batch');
 
   const { prompt, nullPrompt } = settings;
   const sampled = labels.map((label) => ({
@@ -216,7 +170,7 @@ export async function resolveRequest(
     options: settings,
     labels: sampled,
   } as const;
-  return { model, device, record };
+  return { model, device, record, batch, threads };
 }
 
 function fingerprintOfRecord(model: string, options: SampleSettings): string {
@@ -234,7 +188,7 @@ async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
     new DiffmineError(
       'RUN_INVALID',
       `${file} is damaged or of another format than ${SAMPLES_FORMAT}.`,
-      'Give --out a new or empty folder.',
+      'Give `out` a new or empty folder.',
     );
   let record: SamplesRecord;
   try {
@@ -267,7 +221,7 @@ export async function recordRequest(folder: string, name: string, { model, recor
       throw new DiffmineError(
         'RUN_MISMATCH',
         `${name} is not empty and is not a folder of samples (it has ${JSON.stringify(foreign)}).`,
-        'Give --out a new or empty folder.',
+        'Give `out` a new or empty folder.',
       );
     }
     await write(folder, record);
@@ -286,7 +240,7 @@ export async function recordRequest(folder: string, name: string, { model, recor
     throw new DiffmineError(
       'RUN_MISMATCH',
       `${name} has samples of another command. ${differ.join('; ')}.`,
-      'Use its options to resume it, or give --out another folder.',
+      'Use its options to resume it, or give `out` another folder.',
     );
   }
   const merged = new Map(existing.labels.map((one) => [one.label, one]));

@@ -16,10 +16,10 @@ import {
   resolveRequest,
   GRID,
   type SampledLabel,
-  type SampleOptions,
   type SampleRequest,
   type SampleSettings,
 } from './request.js';
+import type { SampleOptions } from './options.js';
 import { writeGrid } from '../../models/grid.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
@@ -75,7 +75,7 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
     for (let number = 0; number < images; number++) if (!there.has(fileName(number))) todo.push({ label, number });
   }
   const all = labels.reduce((sum, { images }) => sum + images, 0);
-  const batch = todo.length > 0 ? await make(request, out, todo, options, hooks) : null;
+  const batch = todo.length > 0 ? await make(request, out, todo, hooks) : null;
 
   const grid = join(out, GRID);
   await writeGrid(grid, await Promise.all(labels.slice(0, SHEET_ROWS).map(async (label) => gridRow(out, label))));
@@ -95,10 +95,9 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
 
 /** @returns the batch: UNet calls per forward pass */
 async function make(
-  { model, device, record }: SampleRequest,
+  { model, device, record, batch: asked, threads }: SampleRequest,
   out: string,
   todo: Item[],
-  options: SampleOptions,
   hooks: Hooks<SampleEvent>,
 ): Promise<number> {
   const {
@@ -110,7 +109,7 @@ async function make(
     device: kind,
     nullPrompt,
   } = record.options;
-  const engine = new Engine({ device: device.id, dtype, threads: options.threads ?? 0 });
+  const engine = new Engine({ device: device.id, dtype, threads });
   try {
     const call = { signal: hooks.signal };
     await engine.loadModel(model.source, {
@@ -137,7 +136,7 @@ async function make(
       available: engine.memory().available,
       workers: 1,
     };
-    let batch = options.batch === undefined || options.batch === 'auto' ? autoBatch(sized) : options.batch;
+    let batch = asked === 'auto' ? autoBatch(sized) : asked;
     const fixed = {
       steps,
       guidance,

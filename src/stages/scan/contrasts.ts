@@ -89,15 +89,15 @@ export function planContrasts(labels: readonly string[], options: ContrastOption
   if (rival < 0 && against !== 'null' && against !== 'others') {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--against ${against}: the dataset has no label ${JSON.stringify(against)}.`,
+      `\`against\` ${against}: the dataset has no label ${JSON.stringify(against)}.`,
       `Give null, others, or one of: ${labels.slice(0, 20).join(', ')}.`,
     );
   }
   if (against !== 'null' && labels.length < 2) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--against ${against} needs at least two labels; the dataset has ${labels.length}.`,
-      'Use --against null.',
+      `\`against\` ${against} needs at least two labels; the dataset has ${labels.length}.`,
+      'Use `against` null.',
     );
   }
   const rows = new Map(labels.map((label, row) => [label, row]));
@@ -138,8 +138,8 @@ export function planSingles(
   if (against === 'others' && labels.length < 2) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--against others needs at least two labels; there is ${labels.length}.`,
-      'Use --against null.',
+      `\`against\` others needs at least two labels; there is ${labels.length}.`,
+      'Use `against` null.',
     );
   }
   const plans = new Map(

@@ -1,69 +1,48 @@
 // What a scan is asked for, what it tells on the way, and what it says at the end.
-import type { TimestepWeights } from '../../runs/pilot.js';
-import type { Dtype, SamplerName } from '../../engine/types.js';
-import type { PipelineEvent, SplitOptions } from '../../pipeline/options.js';
+import type { z } from 'zod';
+import type { Dtype } from '../../engine/types.js';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { CHECKSUM, CONTRAST, MAPS, NOISE, PATCH, PER_IMAGE, SIZE, TIMESTEPS, TUNE, UNTRAINED } from '../../options/scoring.js';
+import { BATCH, DATASET, DEVICE, MODEL, OUT, PRESET, PROMPTS, shards, SPLIT } from '../../options/shared.js';
+import type { PipelineEvent } from '../../pipeline/options.js';
+
+export const SCAN = optionsOf('scan', {
+  ...DATASET,
+  ...MODEL,
+  preset: PRESET,
+  ...PROMPTS,
+  ...SIZE,
+  patch: PATCH,
+  ...NOISE,
+  ...TIMESTEPS,
+  ...CONTRAST,
+  replay: option(fields.path().optional(), {
+    group: 'Scoring',
+    description: 'Read noise and timesteps from a safetensors file',
+  }),
+  untrained: UNTRAINED,
+  perImage: PER_IMAGE,
+  maps: MAPS,
+  shardSize: option(fields.whole(1, 1_000_000).optional(), {
+    ...shards('Images'),
+    shown: '64; more above 2 million images',
+  }),
+  checksum: CHECKSUM,
+  ...DEVICE,
+  batch: BATCH,
+  tune: TUNE,
+  workers: SPLIT.workers,
+  devices: SPLIT.devices,
+  ...OUT,
+  shard: SPLIT.shard,
+});
 
 /** What a scan is asked for. */
-export interface ScanOptions extends SplitOptions {
-  /** a folder of label folders, or a CSV or JSONL file */
-  dataset: string;
-  /** encoding of its tables and lists; default strict UTF-8 */
-  encoding?: string;
-  /** of a table: the folder that relative image paths start at; default the table's */
-  imageRoot?: string;
-  /** a diffusers folder */
-  model: string;
-  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
-  variant?: string;
-  /** the run folder: new, empty, or that of the same run */
-  out: string;
+export interface ScanOptions extends z.input<typeof SCAN> {}
 
-  /** one of PRESETS: prompts, size and patch, each overridden by the option of its name */
-  preset?: string;
-  /** template of a label's prompt; default "{label}" */
-  prompt?: string;
-  /** default "" */
-  nullPrompt?: string;
-  /** short side in pixels, or 'source'; default: the model's */
-  size?: number | 'source';
-  /** how the long side is rounded; default 'floor' */
-  sizeRule?: 'floor' | 'ceil';
-  /** pixels; default: an eighth of the short side */
-  patch?: number;
-  /** default 100 */
-  samples?: number;
-  /** a non-negative safe integer; default 0 */
-  seed?: number;
-  /** the part of the schedule timesteps come from, as fractions [begin, end); default [0.1, 0.7] */
-  tRange?: readonly [number, number] | 'auto';
-  /** weight of a sample by its timestep: 1 / sqrt(noise) or 1 / noise, the noise measured on a few images before the run begins; default 'none' */
-  tWeights?: TimestepWeights;
-  /** default 'stratified' */
-  sampler?: SamplerName;
-  /** candidates of each list an image and condition; default 5 */
-  perImage?: number;
-  /** UNet calls a forward pass; default 'auto': sized from memory, then fixed in the manifest */
-  batch?: number | 'auto';
-  /** default 'fp32' */
-  dtype?: Dtype;
-  /** score every image under every label */
-  allLabels?: boolean;
-  /** 'null', 'others' or a label; default 'null' */
-  against?: string;
-  /** of 'others': how many other labels each sample is contrasted with, in turn, or 'all' (their mean); default 1 */
-  othersPerSample?: number | 'all';
-  /** keep mean maps; default true */
-  maps?: boolean;
-  /** images per shard; default 64, doubled until there are at most 32,768 shards */
-  shardSize?: number;
-  /** safetensors with noises and timesteps */
-  replay?: string;
-  /** the dataset's fingerprint is also over the content of every file, which is read for it */
-  checksum?: boolean;
-  /** random weights of `seed` in place of the UNet's own: a control of what an evaluation finds */
-  untrained?: boolean;
-  /** on a GPU: the fastest convolutions are found by trial, in every process again; its bytes then depend on how the work was split, by rounding */
-  tune?: boolean;
+/** What localization asks of a scan, besides. */
+export interface MapOptions {
   /**
    * for heat maps in place of patches: a map (F32) of every image under each of its labels ('A|B' has two), of all labels, or of those named; no patches.
    * `patch`, `perImage`, `maps` and `allLabels` then mean nothing

@@ -17,14 +17,15 @@ import { count } from '../../web/html.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { sha256File } from '../../util/sha256.js';
 import { readManifest, type ManifestDraft, type RunOptions } from '../../runs/manifest.js';
-import { check, imagesOf, manifestModel, presetOf, timesteps, wholeNumber } from '../../pipeline/resolve.js';
+import { check, imagesOf, manifestModel, presetOptions, timesteps } from '../../pipeline/resolve.js';
 import { Replay } from '../../runs/replay.js';
 import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
 import { defaultShardSize } from '../../pipeline/shards.js';
 import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
 import { labelsToMap } from './singles.js';
-import type { ScanEvent, ScanOptions } from './options.js';
+import { resolved } from '../../options/check.js';
+import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
 import type { Hooks } from '../../util/hooks.js';
 
 export interface Resolved {
@@ -78,7 +79,7 @@ function checkPrompts(
     onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
 }
 
-/** What --against names, as the dataset or the model writes it. */
+/** What `against` names, as the dataset or the model writes it. */
 function rivalOf(against: string, model: ModelFolder, dataset: Dataset): string {
   if (against === 'null' || against === 'others') return against;
   return (
@@ -104,16 +105,16 @@ function checkDifferences(
     against === 'null'
       ? [
           `The prompt${plural} of the label${plural} ${listed(zero)} ${verb} the null prompt ${JSON.stringify(nullName)} to this model (${why(nullName)})`,
-          'Give another --null-prompt, or a --prompt that tells them apart.',
+          'Give another `nullPrompt`, or a `prompt` that tells them apart.',
         ]
       : against === 'others'
         ? [
             `The label${plural} ${listed(zero)} ${verb} compared with labels that are the same to this model (${difference(model, names)})`,
-            'Merge or rename labels, give another --prompt, or use --against null.',
+            'Merge or rename labels, give another `prompt`, or use `against` null.',
           ]
         : [
-            `The label${plural} ${listed(zero)} ${verb} the same to this model as ${JSON.stringify(against)} of --against (${why(nameOf(against))})`,
-            'Merge or rename labels, give another --prompt, or another --against.',
+            `The label${plural} ${listed(zero)} ${verb} the same to this model as ${JSON.stringify(against)} of \`against\` (${why(nameOf(against))})`,
+            'Merge or rename labels, give another `prompt`, or another `against`.',
           ];
   throw new DiffmineError('INVALID_ARGUMENT', `${what}: the typicality would be 0 everywhere.`, hint);
 }
@@ -124,51 +125,41 @@ function checkDifferences(
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
 export async function resolveOptions(
-  options: Omit<ScanOptions, 'out'> & { out?: string },
+  { localize, only, ...given }: Omit<ScanOptions, 'out'> & { out?: string } & MapOptions,
   version: string,
   hooks: Hooks<ScanEvent> = {},
 ): Promise<Resolved> {
-  const preset = presetOf(options.preset);
-  const seed = wholeNumber(options.seed ?? 0, 0, '--seed');
+  const options = resolved(SCAN.partial({ out: true }), given, presetOptions(given.preset));
+  const { seed, samples, dtype, sampler } = options;
   const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
-  const dataset = await imagesOf(options);
+  const dataset = await imagesOf({ ...options, only });
   for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
-  const against = rivalOf(options.against ?? preset?.against ?? 'null', model, dataset);
-  const { localize } = options;
+  const against = rivalOf(options.against, model, dataset);
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.onLog);
   const labels = map ? map.labels : dataset.labels;
   checkLabels(model, labels, 'the dataset');
 
-  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.onLog);
-  if (size !== 'source') wholeNumber(size, 1, '--size');
-  const patch = map
-    ? 0
-    : wholeNumber(
-        options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)),
-        1,
-        '--patch',
-      );
+  const size = options.size ?? defaultSize(model, hooks.onLog);
+  const patch = map ? 0 : (options.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)));
   if (size !== 'source')
     check(
       patch <= size,
       `A patch of ${patch} px is larger than the images' short side of ${size} px.`,
-      'Give a smaller --patch or a larger --size.',
+      'Give a smaller `patch` or a larger `size`.',
     );
-  const sizeRule = options.sizeRule ?? preset?.sizeRule ?? 'floor';
+  const { sizeRule } = options;
   const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch: Math.max(1, patch) };
 
   const isText = model.conditioning === 'text';
-  const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
-  const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
+  const prompt = isText ? options.prompt : null;
+  const nullPrompt = isText ? options.nullPrompt : null;
   if (prompt !== null && nullPrompt !== null) checkPrompts(model, prompt, nullPrompt, labels, hooks.onLog);
-  if (!isText && (options.prompt !== undefined || options.nullPrompt !== undefined))
+  if (!isText && (given.prompt !== undefined || given.nullPrompt !== undefined))
     hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
 
-  const allLabels = !map && (options.allLabels ?? false);
-  const samples = wholeNumber(options.samples ?? 100, 1, '--samples');
-  const othersPerSample: number | 'all' =
-    options.othersPerSample === 'all' ? 'all' : wholeNumber(options.othersPerSample ?? 1, 1, '--others-per-sample');
+  const allLabels = !map && options.allLabels;
+  const { othersPerSample } = options;
   const planFor = (count: number): ContrastPlan => {
     const contrast = { against, othersPerSample, samples: count, seed };
     return map ? planSingles(labels, contrast, map.wanted, dataset.labels) : planContrasts(labels, contrast, allLabels);
@@ -180,38 +171,35 @@ export async function resolveOptions(
   const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
     hooks.onLog?.(
-      `${count(dataset.images.length - images.length, 'image')} of ${against} will not be scored: this label is only the contrast of the others (--against).`,
+      `${count(dataset.images.length - images.length, 'image')} of ${against} will not be scored: this label is only the contrast of the others (\`against\`).`,
     );
   }
   check(
     images.length > 0,
-    `All images have the label ${JSON.stringify(against)}, which --against compares the other labels with.`,
-    'Give another --against.',
+    `All images have the label ${JSON.stringify(against)}, which \`against\` compares the other labels with.`,
+    'Give another `against`.',
   );
 
   const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
   if (replay) for (const { path } of images) replay.check(path, samples);
 
-  const dtype = options.dtype ?? 'fp32';
   const devices = chooseDevices(options, dtype, hooks.onLog);
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
 
   const existing = options.out === undefined ? undefined : await readManifest(options.out);
   const autoRange = options.tRange === 'auto';
-  const tWeights = options.tWeights ?? 'none';
+  const { tWeights } = options;
   check(
     options.replay === undefined || (!autoRange && tWeights === 'none'),
     'A replayed scan takes its timesteps from the file.',
     'Leave out --t-range auto and --t-weights, or --replay.',
   );
-  const fractions = options.tRange === undefined || options.tRange === 'auto' ? undefined : options.tRange;
   const range =
-    autoRange && existing?.pilot
-      ? { tBegin: existing.options.tBegin, tEnd: existing.options.tEnd }
-      : timesteps(
-          autoRange ? [0, 1] : (fractions ?? preset?.timesteps ?? [0.1, 0.7]),
-          model.source.schedule.trainTimesteps,
-        );
+    options.tRange !== 'auto'
+      ? timesteps(options.tRange, model.source.schedule.trainTimesteps)
+      : existing?.pilot
+        ? { tBegin: existing.options.tBegin, tEnd: existing.options.tEnd }
+        : timesteps([0, 1], model.source.schedule.trainTimesteps);
 
   let batch: number;
   if (isAuto(options.batch)) {
@@ -220,7 +208,7 @@ export async function resolveOptions(
       unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
     batch = existing?.options.batch ?? batchFor(model, { shape, dtype, fanOut: contrasts.fanOut }, devices, options);
   } else {
-    batch = wholeNumber(options.batch, 1, '--batch');
+    batch = options.batch;
   }
 
   const runOptions: RunOptions = {
@@ -232,17 +220,17 @@ export async function resolveOptions(
     samples,
     seed,
     ...range,
-    sampler: options.sampler ?? 'stratified',
+    sampler,
     ...(tWeights === 'none' ? {} : { tWeights }),
-    perImage: map ? 0 : wholeNumber(options.perImage ?? 5, 1, '--per-image'),
+    perImage: map ? 0 : options.perImage,
     batch,
     dtype,
     device: kind,
     allLabels,
     against,
     ...(against === 'others' ? { othersPerSample: contrasts.othersPerSample } : {}),
-    maps: map ? true : (options.maps ?? true),
-    shardSize: wholeNumber(options.shardSize ?? defaultShardSize(images.length), 1, '--shard-size'),
+    maps: map ? true : options.maps,
+    shardSize: options.shardSize ?? defaultShardSize(images.length),
     replay: replay ? await sha256File(replay.file) : null,
     ...(options.untrained ? { untrained: true } : {}),
     ...(options.checksum ? { checksum: true } : {}),

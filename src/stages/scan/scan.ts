@@ -1,6 +1,7 @@
 // The scan: every image's typicality under its label, shard by shard, into a run folder that can be resumed.
 import { runPipeline } from '../../pipeline/pipeline.js';
-import type { ScanEvent, ScanOptions, ScanSummary } from './options.js';
+import { given } from '../../options/check.js';
+import { SCAN, type MapOptions, type ScanEvent, type ScanOptions, type ScanSummary } from './options.js';
 import { open } from './stage.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -13,11 +14,12 @@ export { resolveOptions } from './resolve.js';
  * @throws RUN_MISMATCH where the folder holds another run; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,
  * DEVICE_UNAVAILABLE; CANCELLED after hooks.signal (finished shards are kept); NUMERICS naming the image
  */
-export async function scan(options: ScanOptions, hooks: Hooks<ScanEvent> = {}): Promise<ScanSummary> {
+export async function scan(options: ScanOptions & MapOptions, hooks: Hooks<ScanEvent> = {}): Promise<ScanSummary> {
   const begun = performance.now();
+  const { localize, only, ...asked } = options;
   const { stage, complete, resumed, done, skipped, shards, unetCalls, device } = await runPipeline(
     open,
-    options,
+    { ...given(SCAN, asked), localize, only },
     hooks,
   );
   const { path, manifest } = stage.folder;

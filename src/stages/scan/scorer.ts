@@ -1,32 +1,16 @@
 // Scores single images, without a dataset or a run folder: the model stays loaded between images. The numbers are those of a scan with the same options.
+import type { z } from 'zod';
 import { fillPrompt, readImage, type SizeOptions } from '../../data/index.js';
 import { Engine, float32, type Conditions } from '../../engine/index.js';
-import type { Dtype, SamplerName, ScoredPatch } from '../../engine/types.js';
+import type { SamplerName, ScoredPatch } from '../../engine/types.js';
 import { defaultSize, openModel, prepareConditions, variantOf, type ModelFolder } from '../../models/index.js';
-import { check, presetOf, timesteps, wholeNumber } from '../../pipeline/resolve.js';
+import { resolved } from '../../options/check.js';
+import { check, presetOptions, timesteps } from '../../pipeline/resolve.js';
+import { SCORER, type ScorerOptions } from './scorer-options.js';
 import { chooseDevice } from '../../runs/device.js';
 import { imageKey } from '../../runs/fingerprint.js';
-import type { ScanOptions } from './options.js';
 
-/** Options of a scan that affect the scores of one image, with the same defaults, except that `batch` is 8. */
-export type ScorerOptions = Pick<
-  ScanOptions,
-  | 'model'
-  | 'variant'
-  | 'device'
-  | 'dtype'
-  | 'threads'
-  | 'preset'
-  | 'prompt'
-  | 'nullPrompt'
-  | 'size'
-  | 'sizeRule'
-  | 'patch'
-  | 'samples'
-  | 'seed'
-  | 'sampler'
-  | 'perImage'
-> & { batch?: number; tRange?: readonly [number, number] };
+export type { ScorerOptions } from './scorer-options.js';
 
 export interface ScoreOptions {
   /** the label to score under: typicality is the loss without it minus the loss with it */
@@ -93,11 +77,12 @@ export class Scorer {
    * @throws INVALID_ARGUMENT, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY; CANCELLED
    */
   static async open(options: ScorerOptions, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Scorer> {
-    const model = await openModel(options.model, variantOf(options));
-    const settings = resolve(options, model);
-    const dtype: Dtype = options.dtype ?? 'fp32';
-    const { id } = chooseDevice(options.device ?? 'auto', dtype);
-    const engine = new Engine({ device: id, dtype, threads: options.threads ?? 0 });
+    const asked = resolved(SCORER, options, presetOptions(options.preset));
+    const { dtype, device, threads = 0 } = asked;
+    const model = await openModel(asked.model, variantOf(asked));
+    const settings = settingsOf(asked, model);
+    const { id } = chooseDevice(device, dtype);
+    const engine = new Engine({ device: id, dtype, threads });
     try {
       await engine.loadModel(model.source, { signal });
     } catch (error) {
@@ -167,29 +152,28 @@ export class Scorer {
   }
 }
 
-function resolve(options: ScorerOptions, model: ModelFolder): Settings {
-  const preset = presetOf(options.preset);
-  const size = options.size ?? preset?.size ?? defaultSize(model);
-  if (size !== 'source') wholeNumber(size, 1, '--size');
-  const patch = wholeNumber(
-    options.patch ?? preset?.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)),
-    1,
-    '--patch',
-  );
+function settingsOf(options: z.output<typeof SCORER>, model: ModelFolder): Settings {
+  const { samples, seed, sampler, perImage, batch, sizeRule, nullPrompt } = options;
+  const size = options.size ?? defaultSize(model);
+  const patch = options.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8));
   if (size !== 'source')
-    check(patch <= size, `A patch of ${patch} px is larger than the images' short side of ${size} px.`);
+    check(
+      patch <= size,
+      `A patch of ${patch} px is larger than the images' short side of ${size} px.`,
+      'Give a smaller `patch` or a larger `size`.',
+    );
   return {
-    sizes: { size, rule: options.sizeRule ?? preset?.sizeRule ?? 'floor', multiple: model.sizeMultiple, patch },
-    prompt: model.conditioning === 'text' ? (options.prompt ?? preset?.prompt ?? '{label}') : null,
-    nullPrompt: options.nullPrompt ?? preset?.nullPrompt ?? '',
+    sizes: { size, rule: sizeRule, multiple: model.sizeMultiple, patch },
+    prompt: model.conditioning === 'text' ? options.prompt : null,
+    nullPrompt,
     scoring: {
-      samples: wholeNumber(options.samples ?? 100, 1, '--samples'),
-      seed: wholeNumber(options.seed ?? 0, 0, '--seed'),
-      ...timesteps(options.tRange ?? preset?.timesteps ?? [0.1, 0.7], model.source.schedule.trainTimesteps),
-      sampler: options.sampler ?? 'stratified',
+      samples,
+      seed,
+      ...timesteps(options.tRange, model.source.schedule.trainTimesteps),
+      sampler,
       patch,
-      perImage: wholeNumber(options.perImage ?? 5, 1, '--per-image'),
-      batch: wholeNumber(options.batch ?? 8, 2, '--batch'),
+      perImage,
+      batch,
     },
   };
 }

@@ -193,7 +193,7 @@ async function scoreImages(
 async function measure(index: number, image: DatasetImage, { sizes, contrasts }: Scoring): Promise<Item> {
   const contrast = contrasts.of(image.label);
   if (!contrast)
-    throw new DiffmineError('INTERNAL', `The image ${image.path} has the label of --against, so it is not scored.`);
+    throw new DiffmineError('INTERNAL', `The image ${image.path} has the label of \`against\`, so it is not scored.`);
   const { width, height } = scoredSize(await measureImage(image.file), sizes);
   return { index, image, contrast, width, height };
 }
@@ -256,7 +256,7 @@ async function score(
     throw new DiffmineError(
       'NUMERICS',
       `Scoring ${names} gave NaN or infinite values.`,
-      error.hint ?? 'Try --dtype fp32. If that does not help, the model is damaged.',
+      error.hint ?? 'Try `dtype` fp32. If that does not help, the model is damaged.',
       { cause: error },
     );
   }

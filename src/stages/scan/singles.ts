@@ -29,15 +29,15 @@ export function labelsToMap(
     model.conditioning === 'class' ? sorted((model.labels ?? []).map((label) => findLabel(own, label) ?? label)) : own;
   const rival = against === 'null' || against === 'others' ? [] : [against];
   if (model.conditioning === 'class' && rival[0] !== undefined && !known.includes(rival[0]))
-    throw unknown(`--against ${against}: the model has no label ${JSON.stringify(against)}.`, known);
+    throw unknown(`\`against\` ${against}: the model has no label ${JSON.stringify(against)}.`, known);
   if (rival[0] !== undefined && !own.includes(rival[0]))
-    onLog?.(`No image has the label ${JSON.stringify(against)} of --against; its prompt is used anyway.`);
+    onLog?.(`No image has the label ${JSON.stringify(against)} of \`against\`; its prompt is used anyway.`);
   if (wanted === 'own') return { labels: sorted([...own, ...rival]), wanted };
   const named = wanted === 'all' ? known : sorted(namedLabels(wanted, known, true));
   const lost = named.find((label) => !known.includes(label));
   if (lost !== undefined)
     throw unknown(
-      `--labels: ${model.conditioning === 'class' ? 'the model' : 'the dataset'} has no label ${JSON.stringify(lost)}.`,
+      `\`labels\`: ${model.conditioning === 'class' ? 'the model' : 'the dataset'} has no label ${JSON.stringify(lost)}.`,
       known,
     );
   return { labels: sorted([...named, ...rival, ...(against === 'others' ? known : [])]), wanted: named };

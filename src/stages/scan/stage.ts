@@ -10,14 +10,17 @@ import type { Manifest } from '../../runs/manifest.js';
 import { sampleWeights } from '../../runs/pilot.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
-import type { ScanEvent, ScanOptions } from './options.js';
+import type { MapOptions, ScanEvent, ScanOptions } from './options.js';
 import { runPilot } from './pilot.js';
 import { promptsOf, resolveOptions, type Resolved } from './resolve.js';
 import { scoreShard } from './shard.js';
 import type { Hooks } from '../../util/hooks.js';
 
 /** Resolves the options of a scan and begins its run, or resumes it. */
-export async function open(options: ScanOptions, hooks: Hooks<ScanEvent>): Promise<ShardedStage<Manifest>> {
+export async function open(
+  options: ScanOptions & MapOptions,
+  hooks: Hooks<ScanEvent>,
+): Promise<ShardedStage<Manifest>> {
   let resolved = await resolveOptions(options, VERSION, hooks);
   checkNotCancelled(hooks, 'scan');
   if (resolved.needsPilot) resolved = await withPilot(resolved, options, hooks);
@@ -28,7 +31,7 @@ export async function open(options: ScanOptions, hooks: Hooks<ScanEvent>): Promi
   return stageOf(run, resolved);
 }
 
-async function withPilot(resolved: Resolved, options: ScanOptions, hooks: Hooks<ScanEvent>): Promise<Resolved> {
+async function withPilot(resolved: Resolved, options: ScanOptions & MapOptions, hooks: Hooks<ScanEvent>): Promise<Resolved> {
   const { draft } = await runPilot(resolved, hooks);
   // Another process may have begun the run in the meantime: its pilot stands.
   const now = await resolveOptions(options, VERSION, hooks.signal ? { signal: hooks.signal } : {});

@@ -84,23 +84,23 @@ export async function openBase(named: Named): Promise<Base> {
   if ((named.from === null) === (named.new === null)) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      named.from === null ? 'Neither --from nor --new was given.' : '--from and --new cannot be used together.',
-      'Give --from MODEL to fine-tune it, or --new SIZE (diffmine train --list-sizes) to start from scratch.',
+      named.from === null ? 'Neither `from` nor `new` was given.' : '`from` and `new` cannot be used together.',
+      'Give `from` MODEL to fine-tune it, or `new` SIZE (diffmine train --list-sizes) to start from scratch.',
     );
   }
   if (named.from !== null) {
     if (named.vae !== null || named.textEncoder !== null || named.fold !== null)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        '--vae, --text-encoder and --fold need --new: fine-tuning keeps those of the model.',
-        'Leave them out, or train a new model with --new.',
+        '`vae`, `textEncoder` and `fold` need `new`: fine-tuning keeps those of the model.',
+        'Leave them out, or train a new model with `new`.',
       );
     const model = await openModel(named.from, variantOf(named));
     if (model.source.unet.lora)
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
         `'${named.from}' is a LoRA, not a complete model.`,
-        'Give --from its base model.',
+        'Give `from` its base model.',
       );
     return fromModel(model);
   }
@@ -238,8 +238,8 @@ async function newModel({
   if (![1, 2].includes(fold) || (fold === 2 && size.kind === 'latent'))
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--fold ${fold} does not fit the size ${name}.`,
-      'Pixel sizes can use --fold 1 or 2, latent sizes only 1.',
+      `\`fold\` ${fold} does not fit the size ${name}.`,
+      'Pixel sizes can use `fold` 1 or 2, latent sizes only 1.',
     );
   const variants = new Map<string | null, OpenOptions>();
   const models = [vaePath, textPath].filter((location) => location !== null);

@@ -90,7 +90,7 @@ export async function openCrops(images: ImageList, base: Base, engine: Engine, o
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `This model cannot be trained on crops of ${side} px.`,
-      `The side must be a multiple of ${base.multiple}, such as --size ${near}.`,
+      `The side must be a multiple of ${base.multiple}, such as \`size\` ${near}.`,
     );
   }
   return base.kind === 'pixel'

@@ -1,134 +1,212 @@
 // What a training is asked for, what it settles on, and what it says on the way.
+import type { z } from 'zod';
+import type { Dtype } from '../../engine/types.js';
+import * as fields from '../../options/fields.js';
+import { DTYPES } from '../../options/names.js';
+import { option, optionsOf } from '../../options/option.js';
+import { DATASET_DESCRIPTION, DEVICE, PROMPTS, TABLES } from '../../options/shared.js';
 import { DiffmineError } from '../../util/errors.js';
-import type { LearningRateCourse, Dtype } from '../../engine/types.js';
-import type { SizeName } from './sizes.js';
+import { SIZE_NAMES } from './sizes.js';
 
-export interface TrainOptions {
-  /** the training's folder: written, or resumed */
-  out: string;
-  /** a folder with one folder a label, or a table; a resumed training knows it */
-  dataset?: string;
-  /** encoding of its tables and lists; default strict UTF-8 */
-  encoding?: string;
-  /** of a table: the folder that relative image paths start at; default the table's */
-  imageRoot?: string;
-  /** fine-tune this model, or ... */
-  from?: string;
-  /** ... make one of this size from scratch */
-  new?: SizeName;
-  /** with `new`: the model folder whose VAE makes the latents */
-  vae?: string;
-  /** with `new`: the model folder whose text encoder reads the prompts; without it the model is conditioned on the labels as classes */
-  textEncoder?: string;
-  /** of the models named: weights to read where a part has them, such as 'fp16' */
-  variant?: string;
-  /** with `new`: pixels folded into channels, in each direction; default 2 for pixels, 1 for latents */
-  fold?: 1 | 2;
-  /** of a label, for text models; default "{label}" */
-  prompt?: string;
-  /** that says nothing of the label; default "" */
-  nullPrompt?: string;
-  /** side of the square crops in pixels, from images shrunk to it as their short side; default the model's */
-  size?: number;
-  /** default: of the size; 5000 for fine-tuning */
-  steps?: number;
-  /** in place of steps */
-  epochs?: number;
-  /** images a step; default of the size; 8 for fine-tuning */
-  trainBatch?: number;
-  /** passes that a step's images are split into; default 1 */
-  gradientAccumulationSteps?: number;
-  /** at its peak; default of the size; 1e-5 for fine-tuning */
-  learningRate?: number;
-  /** default cosine for `new`, constant for fine-tuning */
-  lrSchedule?: LearningRateCourse;
-  /** steps; default 100 for `new`, 0 for fine-tuning */
-  warmupSteps?: number;
-  /** default 0.01 */
-  weightDecay?: number;
-  /** largest gradient norm, 0: never clipped; default 1 */
-  maxGradNorm?: number;
-  /** decay of the moving average, 0: none; default 0.999 for `new`, 0 for fine-tuning */
-  ema?: number;
-  /** probability that an image is shown without its label; default 0.05 */
-  drop?: number;
-  /** fractions of the schedule that timesteps are drawn from; default [0, 1] */
-  trainTRange?: [number, number];
-  /** fraction of the timesteps drawn from the whole schedule anyway; default 0 */
-  wide?: number;
-  /** gamma of the Min-SNR weights, 0: unweighted; default 0 */
-  minSnr?: number;
-  /** mirror half of the images; default false */
-  flips?: boolean;
-  /** default 0 */
-  seed?: number;
-  /** of the activations (weights stay fp32); default fp32 */
-  dtype?: Dtype;
-  /** recompute activations in the backward pass: less memory, a third more time; default false */
-  gradientCheckpointing?: boolean;
-  /** rank of low-rank updates of the attention projections, trained in place of the weights; 0: the weights; default 0 */
-  loraRank?: number;
-  /** default the rank */
-  loraAlpha?: number;
-  /** fraction of each label's images kept for validation; default 0.05 */
-  validation?: number;
-  /** steps between checkpoints, each with a validation; default 500 */
-  checkpointEvery?: number;
-  /** checkpoints kept besides the best; default 2 */
-  keep?: number;
-  /** steps between grids of samples, 0: none; default a quarter of the steps */
-  sampleEvery?: number;
-  /** images a label on a grid; default 4 */
-  sampleCount?: number;
-  /** DDIM steps of a grid; default 25 */
-  sampleInferenceSteps?: number;
-  /** guidance of a grid; default 3 */
-  sampleGuidanceScale?: number;
-  /** which weights the model folder gets at the end; default last */
-  use?: 'last' | 'best';
-  /** precision the model's weights are written in; default fp32 */
-  saveDtype?: Dtype;
-  /** resume the training in `out` */
-  resume?: boolean;
-  /** default auto */
-  device?: string;
-  /** default: all cores */
-  threads?: number;
-}
+/** What a training begins with, a resumed one knows. */
+const SUBJECT = {
+  from: option(fields.path().optional(), { group: 'What', description: 'Fine-tune the UNet of this model folder' }),
+  new: option(fields.oneOf(SIZE_NAMES).optional(), {
+    group: 'What',
+    description: 'Train a model of this size from scratch',
+  }),
+  vae: option(fields.path().optional(), {
+    group: 'What',
+    description: 'With `new`: model folder whose VAE encodes the images',
+  }),
+  textEncoder: option(fields.path().optional(), {
+    group: 'What',
+    description: 'With `new`: model folder whose text encoder reads the prompts',
+    shown: 'labels as classes',
+  }),
+  variant: option(fields.variant().optional(), {
+    group: 'What',
+    description: 'Weight variant to read from `from`, `vae` and `textEncoder` where a component has it',
+  }),
+  fold: option(fields.numbered([1, 2]).optional(), {
+    group: 'What',
+    description: 'With `new`: factor of the pixel unshuffle before the UNet',
+    shown: '2 for pixels, 1 for latents',
+  }),
+};
+
+const IMAGES = {
+  drop: option(fields.upToOne().default(0.05), {
+    group: 'Prompts',
+    description: 'Probability of training an image with the unconditional prompt (label dropout)',
+  }),
+  size: option(fields.whole(8, 16384).optional(), {
+    group: 'Images',
+    description: 'Side of the random crops, px',
+    shown: "the model's",
+  }),
+  flips: option(fields.flag().default(false), {
+    group: 'Images',
+    description: 'Flip half of the images horizontally',
+  }),
+  validation: option(fields.belowOne().default(0.05), {
+    group: 'Images',
+    description: "Fraction of each label's images held out for validation",
+  }),
+};
+
+const STEPS = {
+  steps: option(fields.whole(1).optional(), {
+    group: 'Training',
+    description: 'Training steps',
+    shown: "the size's; 5000",
+  }),
+  epochs: option(fields.aboveZero().optional(), {
+    group: 'Training',
+    description: 'Epochs over the training images, instead of `steps`',
+  }),
+  trainBatch: option(fields.whole(1, 65536).optional(), {
+    group: 'Training',
+    description: 'Images per training step',
+    shown: "the size's; 8",
+  }),
+  gradientAccumulationSteps: option(fields.whole(1, 65536).default(1), {
+    group: 'Training',
+    description: 'Forward and backward passes per training step',
+  }),
+};
+
+const OPTIMIZER = {
+  learningRate: option(fields.aboveZero().optional(), {
+    group: 'Training',
+    description: 'Peak learning rate',
+    shown: "the size's; 1e-5",
+  }),
+  lrSchedule: option(fields.oneOf(['constant', 'linear', 'cosine']).optional(), {
+    group: 'Training',
+    description: 'Learning-rate schedule after the warm-up',
+    shown: 'cosine; constant with `from`',
+  }),
+  warmupSteps: option(fields.whole(0).optional(), {
+    group: 'Training',
+    description: 'Steps of linear warm-up',
+    shown: '100; 0 with `from`',
+  }),
+  weightDecay: option(fields.atLeastZero().default(0.01), {
+    group: 'Training',
+    description: 'Weight decay of AdamW',
+  }),
+  maxGradNorm: option(fields.atLeastZero().default(1), {
+    group: 'Training',
+    description: 'Maximum gradient norm; 0 disables clipping',
+  }),
+  ema: option(fields.belowOne().optional(), {
+    group: 'Training',
+    description: 'Decay of the exponential moving average of the weights; 0 disables it',
+    shown: '0.999; 0 with `from`',
+  }),
+  trainTRange: option(fields.range().default([0, 1]), {
+    group: 'Training',
+    description: 'Range of timesteps to sample, as fractions of the noise schedule',
+  }),
+  wide: option(fields.upToOne().default(0), {
+    group: 'Training',
+    description: 'Fraction of the timesteps sampled from the whole schedule despite `trainTRange`',
+  }),
+  minSnr: option(fields.atLeastZero().default(0), {
+    group: 'Training',
+    description: 'Gamma of Min-SNR loss weighting; 0 disables it',
+  }),
+  loraRank: option(fields.whole(0, 65536).default(0), {
+    group: 'Training',
+    description: 'Rank of the LoRA updates of the attention projections; 0 trains all weights',
+  }),
+  loraAlpha: option(fields.atLeastZero().optional(), {
+    group: 'Training',
+    description: 'LoRA alpha: the updates are scaled by alpha / rank',
+    shown: 'the rank',
+  }),
+  gradientCheckpointing: option(fields.flag().default(false), {
+    group: 'Device',
+    description: 'Recompute activations in the backward pass: less memory, a third more time',
+  }),
+  seed: option(fields.whole(0).default(0), {
+    group: 'Training',
+    description: 'Seed of image order, crops, noise and initial weights',
+  }),
+};
+
+const WRITTEN = {
+  checkpointEvery: option(fields.whole(1).default(500), {
+    group: 'Run folder',
+    description: 'Steps between checkpoints',
+  }),
+  keep: option(fields.whole(1).default(2), {
+    group: 'Run folder',
+    description: 'Checkpoints to keep besides the best',
+  }),
+  use: option(fields.oneOf(['last', 'best']).default('last'), {
+    group: 'Run folder',
+    description: 'Weights to export to the model folder',
+  }),
+  saveDtype: option(fields.oneOf(DTYPES).default('fp32'), {
+    group: 'Run folder',
+    description: 'dtype of the saved model',
+  }),
+  sampleEvery: option(fields.whole(0).optional(), {
+    group: 'Output',
+    description: 'Steps between image grids; 0 disables them',
+    shown: 'a quarter of the steps',
+  }),
+  sampleCount: option(fields.whole(1, 64).default(4), {
+    group: 'Output',
+    description: 'Images per label in an image grid',
+  }),
+  sampleInferenceSteps: option(fields.whole(1, 1000).default(25), {
+    group: 'Output',
+    description: 'DDIM sampling steps of an image grid',
+  }),
+  sampleGuidanceScale: option(fields.aboveZero().default(3), {
+    group: 'Output',
+    description: 'Guidance scale of an image grid',
+  }),
+};
+
+export const TRAIN = optionsOf('train', {
+  dataset: option(fields.path().optional(), { group: 'What', description: DATASET_DESCRIPTION }),
+  ...TABLES,
+  out: option(fields.path(), {
+    group: 'Run folder',
+    description: 'Output directory, which becomes the model folder',
+  }),
+  ...SUBJECT,
+  resume: option(fields.flag().default(false), {
+    group: 'Run folder',
+    description: 'Resume the training in `out` exactly',
+  }),
+  ...PROMPTS,
+  ...IMAGES,
+  ...STEPS,
+  ...OPTIMIZER,
+  ...WRITTEN,
+  ...DEVICE,
+  dtype: option(fields.oneOf(DTYPES).default('fp32'), {
+    group: 'Device',
+    description: 'dtype of the activations; weights stay in fp32',
+  }),
+});
+
+export interface TrainOptions extends z.input<typeof TRAIN> {}
+
+type Subject = 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'encoding' | 'imageRoot' | 'fold';
+type Added = 'variant' | 'encoding' | 'imageRoot';
+type Orders = 'out' | 'resume' | 'device' | 'threads' | 'epochs';
+type Output = Required<z.output<typeof TRAIN>>;
 
 /** Every setting, with defaults filled in: what train.json keeps. Paths are absolute. */
-export type TrainSettings = Required<
-  Omit<
-    TrainOptions,
-    | 'out'
-    | 'resume'
-    | 'device'
-    | 'threads'
-    | 'epochs'
-    | 'from'
-    | 'new'
-    | 'vae'
-    | 'textEncoder'
-    | 'variant'
-    | 'encoding'
-    | 'imageRoot'
-    | 'fold'
-    | 'prompt'
-    | 'nullPrompt'
-  >
-> & {
-  from: string | null;
-  new: SizeName | null;
-  vae: string | null;
-  textEncoder: string | null;
-  /** absent in records of versions that knew none */
-  variant?: string | null;
-  encoding?: string | null;
-  imageRoot?: string | null;
-  fold: 1 | 2 | null;
-  prompt: string | null;
-  nullPrompt: string | null;
-};
+export type TrainSettings = Omit<Output, Subject | Orders | 'prompt' | 'nullPrompt'> & {
+  [Key in Exclude<Subject, Added> | 'prompt' | 'nullPrompt']: Output[Key] | null;
+} & { [Key in Added]?: Output[Key] | null };
 
 /** Settings that a resumed training may change: train.json keeps what they were before, and from which step on they are others. */
 export const FREE: readonly (keyof TrainSettings)[] = [
@@ -188,43 +266,13 @@ export interface TrainSummary {
   report: string;
 }
 
-/** Refuses settings that make no sense, by name. */
+/** Refuses settings that make no sense together. */
 export function checkSettings(s: TrainSettings): void {
-  const whole = (name: keyof TrainSettings, min: number): void => {
-    if (!Number.isSafeInteger(s[name]) || (s[name] as number) < min)
-      throw wrong(name, s[name], `a whole number of at least ${min}`);
-  };
-  const number = (name: keyof TrainSettings, good: (value: number) => boolean, expected: string): void => {
-    if (typeof s[name] !== 'number' || !good(s[name])) throw wrong(name, s[name], expected);
-  };
-  for (const name of [
-    'steps',
-    'trainBatch',
-    'gradientAccumulationSteps',
-    'size',
-    'checkpointEvery',
-    'keep',
-    'sampleCount',
-    'sampleInferenceSteps',
-  ] as const)
-    whole(name, 1);
-  for (const name of ['warmupSteps', 'seed', 'loraRank', 'sampleEvery'] as const) whole(name, 0);
-  for (const name of ['learningRate', 'sampleGuidanceScale'] as const)
-    number(name, (value) => value > 0 && value < Infinity, 'a number above 0');
-  for (const name of ['weightDecay', 'maxGradNorm', 'minSnr', 'loraAlpha'] as const)
-    number(name, (value) => value >= 0 && value < Infinity, 'a number of at least 0');
-  for (const name of ['ema', 'validation'] as const)
-    number(name, (value) => value >= 0 && value < 1, 'a number from 0 to below 1');
-  for (const name of ['drop', 'wide'] as const)
-    number(name, (value) => value >= 0 && value <= 1, 'a number from 0 to 1');
-  const [begin, end] = s.trainTRange;
-  if (!(begin >= 0 && begin < end && end <= 1))
-    throw wrong('trainTRange', s.trainTRange, 'two fractions of the schedule, the first below the second');
   if (s.trainBatch % s.gradientAccumulationSteps !== 0)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `A batch of ${s.trainBatch} images cannot be split into ${s.gradientAccumulationSteps} equal passes.`,
-      'Use a --gradient-accumulation-steps that divides the batch.',
+      'Use a `gradientAccumulationSteps` that divides the batch.',
     );
   if (s.lrSchedule !== 'constant' && s.warmupSteps >= s.steps)
     throw new DiffmineError(
@@ -232,11 +280,4 @@ export function checkSettings(s: TrainSettings): void {
       `The warm-up of ${s.warmupSteps} steps is not shorter than the training of ${s.steps} steps.`,
       'Shorten it, or train longer.',
     );
-}
-
-function wrong(name: string, value: unknown, expected: string): DiffmineError {
-  return new DiffmineError(
-    'INVALID_ARGUMENT',
-    `The setting ${name} is ${JSON.stringify(value)}; expected ${expected}.`,
-  );
 }

@@ -9,7 +9,9 @@ import { writeFileAtomic } from '../../runs/atomic.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { VERSION } from '../../runs/version.js';
 import { openBase, type Base, type Named } from './base.js';
-import { checkSettings, FREE, type TrainOptions, type TrainSettings } from './options.js';
+import { given } from '../../options/check.js';
+import { defaultsOf } from '../../options/option.js';
+import { checkSettings, FREE, TRAIN, type TrainOptions, type TrainSettings } from './options.js';
 import { SIZES } from './sizes.js';
 
 export const TRAINING_FORMAT = 'diffmine-train-2';
@@ -52,7 +54,7 @@ export async function readRecord(folder: string): Promise<TrainRecord | undefine
   throw new DiffmineError(
     'RUN_INVALID',
     `${join(folder, RECORD)} is damaged, or of another version.`,
-    'Give --out another folder.',
+    'Give `out` another folder.',
   );
 }
 
@@ -86,38 +88,40 @@ export interface Opened {
   record: TrainRecord | undefined;
 }
 
+/** Of the settings. */
+const DEFAULTS = defaultsOf(TRAIN.omit({ resume: true, device: true }));
+/** Options that are no settings of the training. */
+const ORDERS: readonly string[] = ['out', 'resume', 'device', 'threads', 'epochs'];
+const PATHS: readonly string[] = ['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'];
+
 /**
- * Settles what is trained.
+ * Resolves what is trained.
  *
  * @throws RUN_MISMATCH if the folder holds something else, or another training; INVALID_ARGUMENT; what openModel throws
  */
 export async function openTraining(options: TrainOptions): Promise<Opened> {
-  const folder = resolve(options.out);
+  const orders = given(TRAIN, options);
+  const folder = resolve(orders.out);
   const record = await readRecord(folder);
-  if (record && options.resume !== true) {
+  if (record && orders.resume !== true) {
     throw new DiffmineError(
       'RUN_MISMATCH',
       `${options.out} already has a training (${record.status}, ${record.step} of ${record.settings.steps} steps).`,
-      'Resume it with --resume, or give --out another folder.',
+      'Resume it with `resume`, or give `out` another folder.',
     );
   }
-  const given: TrainOptions = { ...options };
-  for (const name of ['resume', 'device', 'threads', 'epochs'] as const) delete given[name];
-  const { epochs } = options;
-  if (epochs !== undefined && options.steps !== undefined)
+  const { epochs } = orders;
+  if (epochs !== undefined && orders.steps !== undefined)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      '--steps and --epochs both set the length of the training.',
+      '`steps` and `epochs` both set the length of the training.',
       'Give one of them.',
     );
-  const paths = Object.fromEntries(
-    (['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'] as const).flatMap((name) =>
-      given[name] === undefined ? [] : [[name, resolve(given[name])]],
-    ),
+  const asked: Partial<TrainSettings> = Object.fromEntries(
+    Object.entries(orders)
+      .filter(([name]) => !ORDERS.includes(name))
+      .map(([name, value]) => [name, PATHS.includes(name) ? resolve(value as string) : value]),
   );
-  const asked = Object.fromEntries(
-    Object.entries({ ...given, ...paths }).filter(([name, value]) => name !== 'out' && value !== undefined),
-  ) as Partial<TrainSettings>;
   if (record) {
     const settings = { ...record.settings, ...asked };
     const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter(
@@ -126,12 +130,12 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
     if (differ.length > 0) {
       const what = differ.map(
         (name) =>
-          `${name}: this training has ${JSON.stringify(record.settings[name])}, you asked for ${JSON.stringify(asked[name])}`,
+          `\`${name}\`: this training has ${JSON.stringify(record.settings[name])}, you asked for ${JSON.stringify(asked[name])}`,
       );
       throw new DiffmineError(
         'RUN_MISMATCH',
         `${options.out} is another training: ${what.join('; ')}.`,
-        'Leave these options out to resume it, or give --out another folder.',
+        'Leave these options out to resume it, or give `out` another folder.',
       );
     }
     return { folder, base: await openBase(settings), settings, epochs, asked, record };
@@ -148,11 +152,11 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
       throw new DiffmineError(
         'RUN_MISMATCH',
         `${options.out} is not empty and not a training folder (it has ${JSON.stringify(foreign)}).`,
-        'Give --out a new or empty folder.',
+        'Give `out` a new or empty folder.',
       );
   }
   await mkdir(folder, { recursive: true });
-  const named = {
+  const named: Named & Pick<TrainSettings, 'encoding' | 'imageRoot'> & Partial<TrainSettings> = {
     from: null,
     new: null,
     vae: null,
@@ -176,57 +180,37 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       'A class-conditional model does not take prompts.',
-      'Leave out --prompt and --null-prompt, or give --text-encoder MODEL.',
+      'Leave out `prompt` and `nullPrompt`, or give `textEncoder` MODEL.',
     );
   }
   const steps = asked.steps ?? size?.steps ?? 5000;
-  const rank = asked.loraRank ?? 0;
-  if (rank > 0 && named.from === null)
+  const filled = { ...DEFAULTS, ...asked };
+  const { loraRank, prompt, nullPrompt } = filled;
+  if (loraRank > 0 && named.from === null)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       'LoRA needs a trained model to start from.',
-      'Give --from MODEL, or leave out --lora-rank.',
+      'Give `from` MODEL, or leave out `loraRank`.',
     );
   return {
+    ...filled,
     ...named,
     dataset: asked.dataset as string,
-    prompt: text ? (asked.prompt ?? '{label}') : null,
-    nullPrompt: text ? (asked.nullPrompt ?? '') : null,
+    prompt: text ? prompt : null,
+    nullPrompt: text ? nullPrompt : null,
     size: asked.size ?? base.side,
     steps,
     trainBatch: asked.trainBatch ?? size?.batch ?? 8,
-    gradientAccumulationSteps: asked.gradientAccumulationSteps ?? 1,
     learningRate: asked.learningRate ?? size?.learningRate ?? 1e-5,
     lrSchedule: asked.lrSchedule ?? (size ? 'cosine' : 'constant'),
-    weightDecay: asked.weightDecay ?? 0.01,
-    maxGradNorm: asked.maxGradNorm ?? 1,
     ema: asked.ema ?? (size ? 0.999 : 0),
-    drop: asked.drop ?? 0.05,
-    trainTRange: asked.trainTRange ?? [0, 1],
-    wide: asked.wide ?? 0,
-    minSnr: asked.minSnr ?? 0,
-    flips: asked.flips ?? false,
-    seed: asked.seed ?? 0,
-    dtype: asked.dtype ?? 'fp32',
-    gradientCheckpointing: asked.gradientCheckpointing ?? false,
-    loraRank: rank,
-    loraAlpha: asked.loraAlpha ?? rank,
-    validation: asked.validation ?? 0.05,
-    checkpointEvery: asked.checkpointEvery ?? 500,
-    keep: asked.keep ?? 2,
+    loraAlpha: asked.loraAlpha ?? loraRank,
     ...dependent(asked, { steps, new: named.new }),
-    sampleCount: asked.sampleCount ?? 4,
-    sampleInferenceSteps: asked.sampleInferenceSteps ?? 25,
-    sampleGuidanceScale: asked.sampleGuidanceScale ?? 3,
-    use: asked.use ?? 'last',
-    saveDtype: asked.saveDtype ?? 'fp32',
   };
 }
 
-/** Settles how many steps `epochs` are, and what depends on that, and checks everything. */
+/** Resolves how many steps `epochs` are, and what depends on that, and checks everything. */
 export function resolveSteps({ settings, epochs, asked, record }: Opened, images: number): TrainSettings {
-  if (epochs !== undefined && !(epochs > 0 && epochs < Infinity))
-    throw new DiffmineError('INVALID_ARGUMENT', `--epochs is ${epochs}; expected a number above 0.`);
   const steps = epochs === undefined ? settings.steps : Math.max(1, Math.ceil((epochs * images) / settings.trainBatch));
   const resolved = { ...settings, steps };
   if (!record) Object.assign(resolved, dependent(asked, resolved));

@@ -147,8 +147,8 @@ export function unetOfSize(
         ? `The size ${name} denoises latents.`
         : `The size ${name} denoises pixels, without a VAE.`,
       size.kind === 'latent'
-        ? 'Give a model whose VAE encodes the images: --vae MODEL.'
-        : 'Leave out --vae, or choose a latent size (diffmine train --list-sizes).',
+        ? 'Give a model whose VAE encodes the images: `vae` MODEL.'
+        : 'Leave out `vae`, or choose a latent size (diffmine train --list-sizes).',
     );
   }
   const attends = textWidth === undefined ? 'Attn' : 'CrossAttn';

@@ -74,7 +74,7 @@ export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}
     throw new DiffmineError(
       'RUN_MISMATCH',
       `${options.out} is being trained by ${nameOf(await locks.holder('train'))}.`,
-      'Wait for it, or give --out another folder.',
+      'Wait for it, or give `out` another folder.',
     );
   try {
     await removeTemporaries(folder);
@@ -210,7 +210,7 @@ async function prepare(
     throw new DiffmineError(
       'DATASET_INVALID',
       `None of the ${dataset.images.length} images of ${settings.dataset} can be used: ${skipped[0]?.reason ?? ''}`,
-      'Images must be at least as large as the crops: try a smaller --size.',
+      'Images must be at least as large as the crops: try a smaller `size`.',
     );
   }
   const used = dataset.labels.filter((label) => usable.some(({ image }) => image.label === label));
@@ -415,7 +415,7 @@ class Training {
           throw new DiffmineError(
             'NUMERICS',
             `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times its minimum.`,
-            'Use a lower --learning-rate or --max-grad-norm.',
+            'Use a lower `learningRate` or `maxGradNorm`.',
           );
         }
         const now = 1000 / Math.max(1e-3, performance.now() - started);
@@ -589,8 +589,8 @@ class Training {
     if (error.code === 'CANCELLED') {
       const hint =
         record.step === 0
-          ? 'No step was finished. The same command with --resume starts again.'
-          : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be repeated` : 'no step will be repeated'}. The same command with --resume resumes here; with --steps N it ends there.`;
+          ? 'No step was finished. The same command with `resume` starts again.'
+          : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be repeated` : 'no step will be repeated'}. The same command with \`resume\` resumes here; with \`steps\` N it ends there.`;
       throw new DiffmineError('CANCELLED', error.message, hint, { cause: error });
     }
     if (error.code !== 'NUMERICS') throw error;
@@ -598,7 +598,7 @@ class Training {
     const kept =
       good === undefined
         ? 'There is no checkpoint yet.'
-        : `The checkpoint of step ${good} is kept: --resume continues from it, best with a lower --learning-rate.`;
+        : `The checkpoint of step ${good} is kept: \`resume\` continues from it, best with a lower \`learningRate\`.`;
     throw new DiffmineError('NUMERICS', error.message, `${error.hint === undefined ? '' : `${error.hint} `}${kept}`, {
       cause: error,
     });
@@ -608,7 +608,7 @@ class Training {
     const { settings, record, folder, base, trainer, data } = this;
     let chosen = this.step;
     if (settings.use === 'best' && !record.best)
-      this.hooks.onLog?.('There is no validation loss, so --use best writes the last weights.');
+      this.hooks.onLog?.('There is no validation loss, so `use` best writes the last weights.');
     if (settings.use === 'best' && record.best && record.best.step !== this.step)
       chosen = await trainer.load(this.checkpoints.file(record.best.step));
     const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveDtype);

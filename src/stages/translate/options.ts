@@ -1,76 +1,122 @@
 // What a translation is asked for, what decides its images, and what it says at the end.
+import type { z } from 'zod';
+import * as fields from '../../options/fields.js';
+import { PRESET_NAMES } from '../../options/names.js';
+import { option, optionsOf } from '../../options/option.js';
+import { NOISE, SIZE } from '../../options/scoring.js';
+import { BATCH, DATASET, DEVICE, MODEL, PROMPTS, shards, SPLIT } from '../../options/shared.js';
 import type { Dtype } from '../../engine/types.js';
-import type { PipelineEvent, SplitOptions } from '../../pipeline/options.js';
+import type { PipelineEvent } from '../../pipeline/options.js';
 
-/** The paper's settings. */
-export const INVERSION_STEPS = 999;
-export const STEPS = 50;
-export const GUIDANCE = 7.5;
-export const FEATURE_FRACTION = 0.8;
-export const ATTENTION_FRACTION = 0.5;
 /**
  * The part of the schedule in which guidance acts. Of pixel models not the noisiest: there it moves the color of the whole image until
  * nothing else is left (docs/results/translation.md has figures).
  */
 export const GUIDANCE_RANGE = { latent: [0, 1], pixel: [0, 0.4] } as const;
-/** Images a shard, unless asked otherwise: an image takes some thousand UNet calls. */
-export const SHARD_SIZE = 16;
 
 /** What guidance leads away from: the image's own label, or the null condition. */
 export type Negative = 'source' | 'null';
 
+/** The defaults are the paper's. */
+export const TRANSLATE = optionsOf('translate', {
+  ...DATASET,
+  ...MODEL,
+  out: option(fields.path(), { group: 'Run folder', description: 'Output directory: new, or one to resume' }),
+  to: option(fields.labels().optional(), {
+    group: 'What',
+    description: 'Target labels, separated by commas',
+    shown: 'all labels of the dataset',
+  }),
+  inversionSteps: option(fields.whole(1, 100_000).default(999), {
+    group: 'Sampling',
+    description: 'DDIM inversion steps, from the image to noise',
+  }),
+  inferenceSteps: option(fields.whole(1, 100_000).default(50), {
+    group: 'Sampling',
+    description: 'DDIM sampling steps, at timesteps of the inversion',
+  }),
+  guidanceScale: option(fields.atLeastZero().default(7.5), {
+    group: 'Sampling',
+    description: 'Guidance scale (classifier-free guidance) of the target label; 1 disables guidance',
+  }),
+  guidanceRange: option(fields.range().optional(), {
+    group: 'Sampling',
+    description: 'Range of timesteps with guidance, as fractions of the noise schedule',
+    shown: `${GUIDANCE_RANGE.latent.join(',')}; of pixel models ${GUIDANCE_RANGE.pixel.join(',')}`,
+  }),
+  negative: option(fields.oneOf(['source', 'null']).default('source'), {
+    group: 'Sampling',
+    description: "What guidance leads away from: source (the image's label) or null (the unconditional prompt)",
+  }),
+  featureFraction: option(fields.upToOne().default(0.8), {
+    group: 'Sampling',
+    description: 'Fraction of the steps that keep the features of the source image',
+  }),
+  attentionFraction: option(fields.upToOne().default(0.5), {
+    group: 'Sampling',
+    description: 'Fraction of the steps that keep the self-attention of the source image',
+  }),
+  featureLayers: option(fields.list(fields.text(), 'module paths').optional(), {
+    group: 'Sampling',
+    description: 'Resnet blocks whose features are kept, separated by commas; up_blocks.1 means the whole block',
+    shown: "the paper's",
+  }),
+  attentionLayers: option(fields.list(fields.text(), 'module paths').optional(), {
+    group: 'Sampling',
+    description: 'Self-attention layers to keep, separated by commas',
+    shown: "the paper's",
+  }),
+  preset: option(fields.oneOf(PRESET_NAMES).optional(), {
+    group: 'Prompts',
+    description: "The paper's prompts and image size for a kind of dataset",
+  }),
+  prompt: PROMPTS.prompt,
+  nullPrompt: option(fields.text().default(''), {
+    group: 'Prompts',
+    description: 'With `negative` null: prompt that guidance leads away from',
+  }),
+  size: SIZE.size,
+  limit: option(fields.whole(1).optional(), {
+    group: 'Images',
+    description: 'Translate only this many images per label',
+    shown: 'all',
+  }),
+  // an image takes some thousand UNet calls
+  shardSize: option(fields.whole(1, 1_000_000).default(16), shards('Images')),
+  ...SPLIT,
+  ...DEVICE,
+  batch: BATCH,
+});
+
 /** What a translation is asked for. */
-export interface TranslateOptions extends SplitOptions {
-  /** a folder of label folders, or a CSV or JSONL file */
-  dataset: string;
-  /** encoding of its tables and lists; default strict UTF-8 */
-  encoding?: string;
-  /** of a table: the folder that relative image paths start at; default the table's */
-  imageRoot?: string;
-  /** a diffusers folder, text or class, latent or pixel */
-  model: string;
-  /** weights to read where a part has them: 'fp16' for diffusion_pytorch_model.fp16.safetensors */
-  variant?: string;
-  /** the folder to write: new, empty, or that of the same translation */
-  out: string;
-  /** target labels; default: all of the dataset. An image is never translated to its own, but for the reconstruction. */
-  to?: readonly string[];
+export interface TranslateOptions extends z.input<typeof TRANSLATE> {}
 
-  /** default 999 */
-  inversionSteps?: number;
-  /** sampling steps; default 50. Their timesteps must be among the inversion's: 1000 // steps a multiple of 1000 // inversionSteps */
-  inferenceSteps?: number;
-  /** default 7.5 */
-  guidanceScale?: number;
-  /** the part of the schedule in which guidance acts, as fractions [begin, end); default [0, 1], of pixel models [0, 0.4] */
-  guidanceRange?: readonly [number, number];
-  /** default 'source' */
-  negative?: Negative;
-  /** fraction of the steps in which features are injected; default 0.8 */
-  featureFraction?: number;
-  /** fraction of the steps in which self-attention is injected; default 0.5 */
-  attentionFraction?: number;
-  /** module paths, or their beginnings; default: the paper's places (see defaultSites) */
-  featureLayers?: readonly string[];
-  attentionLayers?: readonly string[];
+/** How a translation is measured. */
+export const MEASUREMENT = optionsOf('evaluateTranslation', {
+  model: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Where the model is now, if it has moved',
+    shown: "the translation's",
+  }),
+  variant: option(fields.variant().optional(), {
+    group: 'What',
+    description: 'Weight variant to read where a component has it, such as fp16 or non_ema',
+    shown: "the translation's",
+  }),
+  boxes: option(fields.path().optional(), {
+    group: 'Scoring',
+    description: 'Boxes of known elements, to measure where the changes are',
+  }),
+  samples: option(fields.whole(1, 1_000_000).default(16), {
+    group: 'Scoring',
+    description: 'Noise and timestep samples per image',
+  }),
+  tRange: NOISE.tRange,
+  device: DEVICE.device,
+  threads: DEVICE.threads,
+});
 
-  /** one of PRESETS: prompts and size, each overridden by the option of its name */
-  preset?: string;
-  /** text models: template of a label's prompt; default "{label}" */
-  prompt?: string;
-  /** text models: with `negative: 'null'`, the prompt guidance leads away from; default "" */
-  nullPrompt?: string;
-  /** short side in pixels, or 'source'; default: the model's */
-  size?: number | 'source';
-  /** at most so many images of each label, the first ones */
-  limit?: number;
-  /** images a shard; default 16 */
-  shardSize?: number;
-  /** UNet calls a forward pass; default 'auto': sized from memory, then fixed in the manifest */
-  batch?: number | 'auto';
-  /** default 'fp32' */
-  dtype?: Dtype;
-}
+export interface QualityOptions extends z.input<typeof MEASUREMENT> {}
 
 /** Every option that changes images, as the manifest keeps it. */
 export interface TranslateSettings {

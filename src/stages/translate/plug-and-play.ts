@@ -88,7 +88,7 @@ export function translationTimesteps(schedule: ScheduleConfig, inversionSteps: n
   throw new DiffmineError(
     'INVALID_ARGUMENT',
     `The inversion skips timesteps that sampling needs: ${why}.`,
-    `${trainTimesteps} // --inference-steps must be a multiple of ${trainTimesteps} // --inversion-steps, as for 999 and 50, 200 and 50, 100 and 20.`,
+    `${trainTimesteps} // \`inferenceSteps\` must be a multiple of ${trainTimesteps} // \`inversionSteps\`, as for 999 and 50, 200 and 50, 100 and 20.`,
   );
 }
 
@@ -134,7 +134,7 @@ export async function invertImages(
     },
   });
   if (!float32(end).every(Number.isFinite))
-    throw new DiffmineError('NUMERICS', 'The inversion is not finite.', 'Check the model; --dtype fp32.');
+    throw new DiffmineError('NUMERICS', 'The inversion is not finite.', 'Check the model; `dtype` fp32.');
   return saved.map((kept, i) => ({ end: part(end, i), saved: kept }));
 }
 
@@ -257,7 +257,7 @@ export async function samplePlugAndPlay(
         throw new DiffmineError(
           'NUMERICS',
           'Translated images are not finite.',
-          'Use a lower --guidance-scale or --dtype fp32. If that does not help, check the model.',
+          'Use a lower `guidanceScale` or `dtype` fp32. If that does not help, check the model.',
         );
       (results[source] as Float32Array[])[target] = x;
     });

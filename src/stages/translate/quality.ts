@@ -13,9 +13,12 @@ import { float32 } from '../../engine/tensor.js';
 import type { Image, Tensor, TypicalityOptions } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import { timesteps, wholeNumber } from '../../pipeline/resolve.js';
+import { resolved } from '../../options/check.js';
+import { timesteps } from '../../pipeline/resolve.js';
 import { TranslationFolder } from './folder.js';
-import type { PlaceQuality, Quality } from './options.js';
+import { MEASUREMENT, type PlaceQuality, type Quality, type QualityOptions } from './options.js';
+
+export type { QualityOptions } from './options.js';
 import { writeTranslationPage } from './page.js';
 import { reconstructionFile, sourceFile, targetFile, type TranslatedLine } from '../../runs/parallel.js';
 import { conditionOf } from './resolve.js';
@@ -27,23 +30,6 @@ const ENSEMBLE = 4;
 const TIMESTEP = 161;
 /** Side of the grid of features that is compared with itself, at most. */
 const GRID = 16;
-const TIMESTEPS = [0.1, 0.7] as const;
-
-export interface QualityOptions {
-  /** where the model is now; default: the translation's */
-  model?: string;
-  /** weight variant; default: the translation's */
-  variant?: string;
-  /** boxes of known elements, in any supported format (src/data/boxes) */
-  boxes?: string;
-  /** noise and timestep samples per image; default 16 */
-  samples?: number;
-  /** range of timesteps, as fractions of the schedule; default [0.1, 0.7] */
-  tRange?: readonly [number, number];
-  device?: string;
-  threads?: number;
-}
-
 /**
  * Measures a translation, writes OUT/quality.json and the page again.
  *
@@ -54,9 +40,11 @@ export interface QualityOptions {
  */
 export async function evaluateTranslation(
   out: string,
-  options: QualityOptions = {},
+  given: QualityOptions = {},
   hooks: Hooks<Progress> = {},
 ): Promise<Quality> {
+  const options = resolved(MEASUREMENT, given);
+  const { samples, threads = 0 } = options;
   const folder = await TranslationFolder.open(out);
   const { manifest } = folder;
   const { translated: lines, skipped } = await folder.readShards(await folder.doneShards());
@@ -67,18 +55,17 @@ export async function evaluateTranslation(
     throw new DiffmineError(
       'RUN_MISMATCH',
       `${model.path} is not the model that translated ${out}.`,
-      'Give that model with --model.',
+      'Give that model with `model`.',
     );
-  const samples = wholeNumber(options.samples ?? 16, 1, '--samples');
-  const range = timesteps(options.tRange ?? TIMESTEPS, model.source.schedule.trainTimesteps);
+  const range = timesteps(options.tRange, model.source.schedule.trainTimesteps);
   const marks =
     options.boxes === undefined ? undefined : await marksOf(options.boxes, lines, manifest.dataset.path, hooks);
 
-  const device = chooseDevice(options.device ?? 'auto', manifest.options.dtype);
+  const device = chooseDevice(options.device, manifest.options.dtype);
   const engine = new Engine({
     device: device.id,
     dtype: manifest.options.dtype,
-    threads: options.threads ?? 0,
+    threads,
   });
   const call = { signal: hooks.signal };
   try {

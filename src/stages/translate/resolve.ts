@@ -7,7 +7,6 @@ import {
   openDataset,
   type Dataset,
   type ImageList,
-  type PresetName,
   type SizeOptions,
 } from '../../data/index.js';
 import { listed, namedLabels, spokenLabels, splitLabels } from '../../data/labels.js';
@@ -26,16 +25,12 @@ import type { DeviceInfo } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
-import { manifestModel, presetOf, wholeNumber } from '../../pipeline/resolve.js';
+import { check, manifestModel, presetOptions } from '../../pipeline/resolve.js';
 import { readTranslation, type TranslationDraft } from './folder.js';
+import { resolved } from '../../options/check.js';
 import {
-  ATTENTION_FRACTION,
-  FEATURE_FRACTION,
-  GUIDANCE,
   GUIDANCE_RANGE,
-  INVERSION_STEPS,
-  SHARD_SIZE,
-  STEPS,
+  TRANSLATE,
   type TranslateEvent,
   type TranslateOptions,
   type TranslateSettings,
@@ -56,15 +51,6 @@ export interface Resolved {
   draft: TranslationDraft;
 }
 
-function check(condition: boolean, message: string, hint?: string): asserts condition {
-  if (!condition) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
-}
-
-function fraction(value: number, name: string): number {
-  check(value >= 0 && value <= 1, `${name} is ${value}; expected a number from 0 to 1.`);
-  return value;
-}
-
 /** What a model is conditioned on for a label, or the several labels of an image. */
 export function conditionOf(prompt: string | null, label: string): string {
   return prompt === null ? label : fillPrompt(prompt, spokenLabels(label));
@@ -82,50 +68,40 @@ export function targetsOf(labels: readonly string[], own: string): string[] {
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
 export async function resolveTranslation(
-  options: TranslateOptions,
+  given: TranslateOptions,
   hooks: Hooks<TranslateEvent> = {},
 ): Promise<Resolved> {
-  const preset = presetOf(options.preset);
+  const preset = presetOptions(given.preset);
+  const options = resolved(TRANSLATE, given, preset);
+  const { inversionSteps, inferenceSteps, guidanceScale, negative, limit = null, dtype, shardSize } = options;
   const model = await openModel(options.model, variantOf(options));
   const { schedule, unet } = model.source;
-  const inversionSteps = wholeNumber(options.inversionSteps ?? INVERSION_STEPS, 1, '--inversion-steps');
-  const steps = wholeNumber(options.inferenceSteps ?? STEPS, 1, '--inference-steps');
-  translationTimesteps(schedule, inversionSteps, steps);
-  const guidance = options.guidanceScale ?? GUIDANCE;
-  check(
-    Number.isFinite(guidance) && guidance >= 0,
-    `--guidance-scale is ${guidance}; expected a number of at least 0.`,
-  );
+  translationTimesteps(schedule, inversionSteps, inferenceSteps);
   const [from, until] = options.guidanceRange ?? GUIDANCE_RANGE[model.kind];
-  check(
-    from >= 0 && from < until && until <= 1,
-    `The guidance range ${from},${until} is not within 0 ... 1 and ascending.`,
-  );
   const known = allSites(unet.config);
   const places = defaultSites(unet.config);
 
   const { encoding, imageRoot, out } = options;
   const dataset = await openDataset(options.dataset, {
-    layout: preset ? (options.preset as PresetName) : 'auto',
+    layout: options.preset ?? 'auto',
     out,
     ...(encoding === undefined ? {} : { encoding }),
     ...(imageRoot === undefined ? {} : { imageRoot }),
   });
   for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
   const labels = targetLabels(options.to, dataset, model, hooks.onLog);
-  const limit = options.limit === undefined ? null : wholeNumber(options.limit, 1, '--limit');
   const first = limited(dataset.images, limit);
   const images = first.filter((index) => targetsOf(labels, first.label(index)).length > 0);
   if (images.length === 0)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `No image can be translated to ${labels.map((label) => JSON.stringify(label)).join(', ')}: all have that label.`,
-      'Give another label with --to.',
+      'Give another label with `to`.',
     );
 
   const isText = model.conditioning === 'text';
-  const prompt = isText ? (options.prompt ?? preset?.prompt ?? '{label}') : null;
-  const nullPrompt = isText ? (options.nullPrompt ?? preset?.nullPrompt ?? '') : null;
+  const prompt = isText ? options.prompt : null;
+  const nullPrompt = isText ? options.nullPrompt : null;
   if (prompt !== null) {
     const prompts = [...dataset.labels, ...labels].map((label) => conditionOf(prompt, label));
     check(
@@ -135,7 +111,7 @@ export async function resolveTranslation(
     );
     for (const cut of model.tokenizer?.truncated([...new Set([...prompts, nullPrompt ?? ''])]) ?? [])
       hooks.onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
-  } else if (options.prompt !== undefined || options.nullPrompt !== undefined) {
+  } else if (given.prompt !== undefined || given.nullPrompt !== undefined) {
     hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
   }
   tellClashes(
@@ -143,17 +119,15 @@ export async function resolveTranslation(
     [...new Set([...dataset.labels, ...labels])],
     labels,
     { prompt, nullPrompt },
-    options.negative ?? 'source',
+    negative,
     hooks.onLog,
   );
 
-  const size = options.size ?? preset?.size ?? defaultSize(model, hooks.onLog);
-  if (size !== 'source') wholeNumber(size, 1, '--size');
-  // source and translations are to be of the same size: whole cells of the VAE
+  const size = options.size ?? defaultSize(model, hooks.onLog);
+  // source and translations are to be of one size: whole cells of the VAE
   const multiple = Math.max(model.sizeMultiple, model.vaeFactor * model.fold);
-  const sizes: SizeOptions = { size, rule: preset?.sizeRule ?? 'floor', multiple, patch: multiple };
+  const sizes: SizeOptions = { size, rule: preset.sizeRule ?? 'floor', multiple, patch: multiple };
 
-  const dtype = options.dtype ?? 'fp32';
   const devices = chooseDevices(options, dtype, hooks.onLog);
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
@@ -164,23 +138,23 @@ export async function resolveTranslation(
     const existing = await readTranslation(resolve(options.out));
     batch = existing?.options.batch ?? batchFor(model, { shape, dtype, fanOut: MIN_BATCH }, devices, options);
   } else {
-    batch = wholeNumber(options.batch, 1, '--batch');
+    batch = options.batch;
   }
 
   const settings: TranslateSettings = {
     inversionSteps,
-    inferenceSteps: steps,
-    guidanceScale: guidance,
+    inferenceSteps,
+    guidanceScale,
     guidanceBegin: Math.floor(from * schedule.trainTimesteps + 1e-6),
     guidanceEnd: Math.floor(until * schedule.trainTimesteps + 1e-6),
-    negative: options.negative ?? 'source',
-    featureFraction: fraction(options.featureFraction ?? FEATURE_FRACTION, '--feature-fraction'),
-    attentionFraction: fraction(options.attentionFraction ?? ATTENTION_FRACTION, '--attention-fraction'),
+    negative,
+    featureFraction: options.featureFraction,
+    attentionFraction: options.attentionFraction,
     featureLayers: options.featureLayers
-      ? chooseSites(known.features, options.featureLayers, '--feature-layers')
+      ? chooseSites(known.features, options.featureLayers, 'featureLayers')
       : places.features,
     attentionLayers: options.attentionLayers
-      ? chooseSites(known.attention, options.attentionLayers, '--attention-layers')
+      ? chooseSites(known.attention, options.attentionLayers, 'attentionLayers')
       : places.attention,
     prompt,
     nullPrompt,
@@ -190,7 +164,7 @@ export async function resolveTranslation(
     batch,
     dtype,
     device: kind,
-    shardSize: wholeNumber(options.shardSize ?? SHARD_SIZE, 1, '--shard-size'),
+    shardSize,
   };
   const draft: TranslationDraft = {
     version: VERSION,
@@ -243,7 +217,7 @@ function targetLabels(
   const isClass = model.conditioning === 'class';
   const named = asked && asked.length > 0 ? namedLabels(asked, [...single, ...(model.labels ?? [])], isClass) : single;
   const labels = [...new Set(named)].sort(compareCodePoints);
-  check(!labels.includes(''), '--to: a label is empty.', 'Leave --to out for all labels of the dataset.');
+  check(!labels.includes(''), '`to`: a label is empty.', 'Leave `to` out for all labels of the dataset.');
   if (isClass) {
     classIds(model, labels);
     checkLabels(model, dataset.labels, 'the dataset');

@@ -174,7 +174,7 @@ async function translateTogether(context: Context, items: Item[]): Promise<[plac
     throw new DiffmineError(
       'NUMERICS',
       `Translating ${names} gave NaN or infinite values.`,
-      error.hint ?? 'Try --dtype fp32. If that does not help, the model is damaged.',
+      error.hint ?? 'Try `dtype` fp32. If that does not help, the model is damaged.',
       { cause: error },
     );
   }

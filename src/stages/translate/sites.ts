@@ -55,10 +55,11 @@ export function chooseSites(known: readonly string[], asked: readonly string[], 
     if (found.length === 0) {
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        `${option}: the model has no such layer ${JSON.stringify(place)}.`,
+        `\`${option}\`: the model has no such layer ${JSON.stringify(place)}.`,
         known.length > 0
           ? `It has: ${known.join(', ')}; a prefix such as up_blocks.1 names all layers that begin with it.`
           : 'Its up blocks have none.',
+        { option },
       );
     }
     return found;

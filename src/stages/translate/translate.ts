@@ -1,6 +1,7 @@
 // translate: each image under every other label, shard by shard, into a folder that can be resumed.
 import { runPipeline } from '../../pipeline/pipeline.js';
-import type { TranslateEvent, TranslateOptions, TranslateSummary } from './options.js';
+import { given } from '../../options/check.js';
+import { TRANSLATE, type TranslateEvent, type TranslateOptions, type TranslateSummary } from './options.js';
 import { writeTranslationPage } from './page.js';
 import { readQuality } from './quality.js';
 import { open } from './stage.js';
@@ -18,7 +19,11 @@ export async function translate(
   hooks: Hooks<TranslateEvent> = {},
 ): Promise<TranslateSummary> {
   const begun = performance.now();
-  const { stage, complete, resumed, shards, unetCalls, device } = await runPipeline(open, options, hooks);
+  const { stage, complete, resumed, shards, unetCalls, device } = await runPipeline(
+    open,
+    given(TRANSLATE, options),
+    hooks,
+  );
   const { folder } = stage;
   const { manifest } = folder;
   const { translated, skipped } = await folder.readShards(await folder.doneShards());

@@ -163,7 +163,7 @@ export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Prom
         throw new DiffmineError(
           'OUT_OF_MEMORY',
           `Nothing was measured: ${first.skipped}.`,
-          'Use a smaller --batch or --latents.',
+          'Use a smaller `batch` or `latents`.',
         );
       }
     }

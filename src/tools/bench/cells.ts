@@ -94,7 +94,7 @@ async function measure(
   const first = await seconds(async () => {
     const { sample } = await engine.unetForward(conditions, pass, call);
     if (!Number.isFinite(float32(sample)[0]))
-      throw new DiffmineError('NUMERICS', `${cellName(cell)}: a forward pass gave NaN.`, 'Try --dtype fp32.');
+      throw new DiffmineError('NUMERICS', `${cellName(cell)}: a forward pass gave NaN.`, 'Try `dtype` fp32.');
   });
   for (let round = 0; round < warmUp + options.repeats; round++) {
     const counts = round >= warmUp;

@@ -149,7 +149,7 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
     warnings.push(`The baseline ran with LibTorch ${baseline.machine.libtorch}, this is ${now.machine.libtorch}.`);
   const settings = ({ machine, settings: { disabled } }: BenchReport): string =>
     [
-      disabled.length === 0 ? '' : `--disable ${disabled.join(',')}`,
+      disabled.length === 0 ? '' : `\`disable\` ${disabled.join(',')}`,
       machine.threads > 0 ? `${machine.threads} threads` : '',
     ]
       .filter(Boolean)
@@ -158,7 +158,7 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
     warnings.push(`The baseline was measured with ${settings(baseline)}, this with ${settings(now)}.`);
   if (comparisons.some(({ noisy }) => noisy))
     warnings.push(
-      'Cells marked noisy have a range wider than the tolerance: more --repeats, locked clocks, or an idle machine.',
+      'Cells marked noisy have a range wider than the tolerance: more `repeats`, locked clocks, or an idle machine.',
     );
   return {
     baseline: { version: baseline.version, created: baseline.created, processor: baseline.machine.processor },

@@ -81,7 +81,7 @@ export class Diffusers {
     });
     cancelled.catch(() => undefined); // nobody may be waiting just then
     const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-    const hint = 'Give --diffusers a Python that can import torch and diffusers.';
+    const hint = 'Give `diffusers` a Python that can import torch and diffusers.';
     try {
       const first = await Promise.race([lines.next(), failed, cancelled]);
       const info = parseJson(String(first.value ?? '{"error":"the process ended at once"}')) as DiffusersInfo & {

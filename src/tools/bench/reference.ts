@@ -85,7 +85,7 @@ async function runReference(
     throw new DiffmineError(
       'SETUP',
       `The reference implementation failed: ${failure}.`,
-      'Give --diffusers a Python that can import torch, diffusers, safetensors, numpy and PIL.',
+      'Give `diffusers` a Python that can import torch, diffusers, safetensors, numpy and PIL.',
     );
   return parseJson(await readFile(output, 'utf8')) as FromReference;
 }

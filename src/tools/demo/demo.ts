@@ -8,6 +8,7 @@
 import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import type { z } from 'zod';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { evaluate } from '../../stages/evaluate/evaluate.js';
@@ -24,19 +25,26 @@ import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import type { ScanOptions, ScanSummary } from '../../stages/scan/options.js';
 import { scan } from '../../stages/scan/scan.js';
+import type { Hooks, Progress } from '../../util/hooks.js';
 import { CITIES, SLOTS } from '../world/kinds.js';
 import { worldRecord, WORLD_FORMAT, writeWorld } from '../world/world.js';
 import { runFull } from './full.js';
 import { writeDemoPage } from './page.js';
-import { pick } from './pick.js';
-import type { DemoCity, DemoEvent, DemoFigures, DemoOptions, DemoStage, DemoSummary } from './options.js';
-import type { Hooks } from '../../util/hooks.js';
-import type { Progress } from '../../util/hooks.js';
+import { pick } from '../../util/pick.js';
+import { resolved } from '../../options/check.js';
+import {
+  DEMO,
+  type DemoCity,
+  type DemoEvent,
+  type DemoFigures,
+  type DemoOptions,
+  type DemoStage,
+  type DemoSummary,
+} from './options.js';
 
 export const DEMO_FORMAT = 'diffmine-demo-2';
 /** The model that comes with the package. */
 export const DEMO_MODEL = join(import.meta.dirname, '..', '..', '..', 'demo', 'model');
-const DEFAULTS = { out: 'demo-run', imagesPerLabel: 40, size: 64, samples: 16, seed: 0, clusters: 8 };
 /** The part of the schedule where the model was trained most, and where small things are decided. */
 const T_RANGE = [0.05, 0.4] as const;
 /** Side of a patch, as a fraction of the image's: planted elements measure 6 to 16 of 64. */
@@ -69,15 +77,15 @@ type DemoHooks = Hooks<DemoEvent>;
  */
 export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Promise<DemoSummary> {
   const begun = performance.now();
-  const asked = { ...DEFAULTS, model: DEMO_MODEL, ...options };
+  const asked = resolved(DEMO, options);
   const out = resolve(asked.out);
-  const model = await openDemoModel(asked.model, asked.seed, variantOf(options));
+  const model = await openDemoModel(asked.model ?? DEMO_MODEL, asked.seed, variantOf(asked));
   const mining: MineOptions = {
     clusters: asked.clusters,
     diverse: true,
     recenter: true,
     top: Math.ceil(RANKED * asked.imagesPerLabel),
-    ...pick(options, 'threads'),
+    ...pick(asked, 'threads'),
   };
   checkMining(mining, model.source);
   await claim(out, asked.out, hooks);
@@ -96,7 +104,7 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
 async function inside(
   out: string,
   model: ModelFolder,
-  asked: DemoOptions & typeof DEFAULTS,
+  asked: z.output<typeof DEMO>,
   mining: MineOptions,
   hooks: DemoHooks,
   begun: number,
@@ -228,8 +236,8 @@ async function openDemoModel(path: string, seed: number, options: OpenOptions): 
       'MODEL_INVALID',
       `${ours ? "The demo's own model" : 'The model'} is missing: ${path} has no model_index.json.`,
       ours
-        ? 'It is part of the package: install or clone it again, or give another with --model.'
-        : 'Give a model folder with --model, or leave it out.',
+        ? 'It is part of the package: install or clone it again, or give another with `model`.'
+        : 'Give a model folder with `model`, or leave it out.',
     );
   }
   const model = await openModel(path, options);
@@ -246,7 +254,7 @@ async function openDemoModel(path: string, seed: number, options: OpenOptions): 
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `The model was trained on images of seed ${seed}: they are not held out.`,
-      'Use another --seed.',
+      'Use another `seed`.',
     );
   }
   return model;
@@ -264,7 +272,7 @@ async function claim(out: string, asked: string, hooks: DemoHooks): Promise<void
       throw new DiffmineError(
         'RUN_MISMATCH',
         `${asked} is not a demo folder (it has ${JSON.stringify(foreign)}).`,
-        'Give a new or empty folder with --out.',
+        'Give a new or empty folder with `out`.',
       );
     }
     await writeFileAtomic(

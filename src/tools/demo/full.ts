@@ -6,16 +6,16 @@
 //   OUT/localization/    heat maps against the planted boxes
 //   OUT/index.html       links to all of it
 import { join } from 'node:path';
+import type { z } from 'zod';
 import { cotypicality } from '../../stages/cotypicality/cotypicality.js';
 import { localize } from '../../stages/localize/localize.js';
 import { evaluateTranslation } from '../../stages/translate/quality.js';
 import { translate } from '../../stages/translate/translate.js';
-import { pick } from './pick.js';
-import type { DemoEvent, DemoFull, DemoOptions, DemoStage } from './options.js';
+import { pick } from '../../util/pick.js';
+import type { DEMO, DemoEvent, DemoFull, DemoStage } from './options.js';
 
-/** Images a city that are translated: each takes 640 UNet calls of these steps. */
-const TRANSLATED = 3;
-const STEPS = { inversionSteps: 200, steps: 50 };
+/** Each image takes 640 UNet calls of these steps. */
+const STEPS = { inversionSteps: 200, inferenceSteps: 50 };
 /** What stays typical across cities: a window, a roof, a lamp post, a mailbox, and what the streets share. */
 const CLUSTERS = 8;
 /** Places grouped in all, for each sequence: as many as it has planted elements. Asked for more, it gives what is typical of no city. */
@@ -37,7 +37,7 @@ export interface FullContext {
   /** pixels */
   patch: number;
   tRange: readonly [number, number];
-  asked: Pick<DemoOptions, 'device' | 'dtype' | 'threads' | 'bootstrap' | 'translatedImages'>;
+  asked: Pick<z.output<typeof DEMO>, 'device' | 'dtype' | 'threads' | 'bootstrap' | 'translatedImages'>;
   signal?: AbortSignal | undefined;
   begin: (stage: DemoStage) => void;
   onProgress: (event: DemoEvent) => void;
@@ -55,10 +55,7 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
 
   begin('translate');
   const translation = await anew('translation', (out) =>
-    translate(
-      { dataset: images, model, out, ...STEPS, limit: asked.translatedImages ?? TRANSLATED, ...device },
-      onScan,
-    ),
+    translate({ dataset: images, model, out, ...STEPS, limit: asked.translatedImages, ...device }, onScan),
   );
   const scoring = { samples, tRange };
   const quality = await evaluateTranslation(
@@ -80,7 +77,7 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
         seed,
         patch,
         ...scoring,
-        top: GROUPED * translation.translated,
+        maxPlaces: GROUPED * translation.translated,
         clusters: CLUSTERS,
         boxes,
         ...device,

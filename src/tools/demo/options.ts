@@ -1,44 +1,71 @@
 // What a demo is asked for, what it tells on the way, and what it says at the end.
+import type { z } from 'zod';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { BOOTSTRAP, DEVICE, MODEL } from '../../options/shared.js';
 import type { CotypicalitySummary } from '../../stages/cotypicality/options.js';
 import type { EvaluateSummary } from '../../stages/evaluate/options.js';
 import type { MineEvent, MineSummary } from '../../stages/mine/options.js';
-import type { Dtype } from '../../engine/types.js';
 import type { LocalizeSummary } from '../../stages/localize/options.js';
 import type { ScanEvent, ScanSummary } from '../../stages/scan/options.js';
 import type { Quality, TranslateSummary } from '../../stages/translate/options.js';
 import type { Progress } from '../../util/hooks.js';
 
-export interface DemoOptions {
-  /** the demo's folder: new, empty, or one that a demo made; default 'demo-run' */
-  out?: string;
-  /** a model folder that knows the six cities; default: the one that comes with the package */
-  model?: string;
-  /** weights to read where a part of it has them */
-  variant?: string;
-  /** images per city; default 40 */
-  imagesPerLabel?: number;
-  /** of their sides in pixels; default 64 */
-  size?: number;
-  /** draws of noise and timestep an image; default 16 */
-  samples?: number;
-  /** of the world, of the scan's noises and of the intervals; default 0 */
-  seed?: number;
-  /** clusters per city; default 8 */
-  clusters?: number;
-  /** times the images are drawn again for the intervals; default 1000 */
-  bootstrap?: number;
-  /** go on to translation, consistent changes and localization, and a page that links them all; default false */
-  full?: boolean;
-  /** with `full`: images a city that are translated to the others; default 3 */
-  translatedImages?: number;
+export const DEMO = optionsOf('demo', {
+  out: option(fields.path().default('demo-run'), {
+    group: 'Run folder',
+    description: 'Output directory of the demo: new, or one to resume',
+  }),
+  full: option(fields.flag().default(false), {
+    group: 'What',
+    description: 'Continue with translation, consistent changes and localization',
+  }),
+  translatedImages: option(fields.whole(1, 1_000_000).default(3), {
+    group: 'What',
+    description: 'With `full`: images per city to translate to the other cities',
+  }),
+  model: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Model trained on images of the synthetic dataset',
+    shown: "the package's",
+  }),
+  variant: MODEL.variant,
+  imagesPerLabel: option(fields.whole(2, 1_000_000).default(40), { group: 'Images', description: 'Images per city' }),
+  size: option(fields.whole(32, 1024).default(64), { group: 'Images', description: 'Side of the images, px' }),
+  seed: option(fields.whole(0).default(0), {
+    group: 'Images',
+    description: 'Seed of the dataset and of the noise',
+  }),
+  samples: option(fields.whole(1, 1_000_000).default(16), {
+    group: 'Scoring',
+    description: 'Noise and timestep samples per image',
+  }),
+  clusters: option(fields.whole(1, 100_000).default(8), { group: 'Mining', description: 'Clusters per city' }),
+  bootstrap: BOOTSTRAP,
+  ...DEVICE,
+});
 
-  /** default 'auto' */
-  device?: string;
-  /** default 'fp32' */
-  dtype?: Dtype;
-  /** CPU threads; default: all cores */
-  threads?: number;
-}
+/** The synthetic dataset alone. */
+export const DATA_ONLY = optionsOf('demo', {
+  dataOnly: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Only draw the synthetic dataset, into this new folder',
+  }),
+  imagesPerLabel: option(DEMO.shape.imagesPerLabel, {
+    group: 'Images',
+    description: 'Images per city',
+    shown: '40; with `dataOnly` 250, held-out ones included',
+  }),
+  size: DEMO.shape.size,
+  holdout: option(fields.belowOne().optional(), {
+    group: 'Images',
+    description: 'With `dataOnly`: fraction of the images held out',
+    shown: '0.2',
+  }),
+  seed: DEMO.shape.seed,
+});
+
+export interface DemoOptions extends z.input<typeof DEMO> {}
 
 export const DEMO_STAGES = [
   'world',

@@ -6,8 +6,10 @@ import type { Dtype } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { encodeBytes, largestShape, rowBytes, unetShape, weightBytes, type Shape } from '../../pipeline/batch.js';
 import { enginesTogether } from '../../pipeline/devices.js';
+import { given } from '../../options/check.js';
+import { ESTIMATE, type EstimateOptions } from './options.js';
 import { perSample } from '../../stages/scan/contrasts.js';
-import type { ScanEvent, ScanOptions } from '../../stages/scan/options.js';
+import type { ScanEvent } from '../../stages/scan/options.js';
 import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -17,12 +19,7 @@ const IMAGE_BYTES = 45;
 /** Forward passes of a calibration, after one to warm up. */
 const CALIBRATION_PASSES = 2;
 
-export interface EstimateOptions extends Omit<ScanOptions, 'out'> {
-  /** UNet calls per second, from an earlier run or a benchmark */
-  rate?: number;
-  /** measure the rate with a few forward passes */
-  calibrate?: boolean;
-}
+export type { EstimateOptions } from './options.js';
 
 export interface Estimate {
   images: number;
@@ -57,9 +54,8 @@ function mapCells(shape: Shape, fold: number): number {
  *
  * @throws as `scan` before its work begins
  */
-export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent> = {}): Promise<Estimate> {
-  if (options.rate !== undefined && !(options.rate > 0))
-    throw new DiffmineError('INVALID_ARGUMENT', `The rate is ${options.rate}; expected UNet calls per second.`);
+export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> = {}): Promise<Estimate> {
+  const { rate: known, calibrate: measured = true, ...options } = given(ESTIMATE, asked);
   const resolved = await resolveOptions(options, VERSION, hooks);
   const { model, dataset, contrasts, sizes, draft } = resolved;
   const [device] = resolved.devices;
@@ -91,8 +87,7 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
 
   // CPU processes share the cores that one was timed on; every further GPU adds its own
   const gpus = device.id === 'cpu' ? 1 : new Set(resolved.devices.map(({ id }) => id)).size;
-  const rate =
-    options.rate ?? (options.calibrate ? gpus * (await calibrate(resolved, shape, options, hooks)) : undefined);
+  const rate = known ?? (measured ? gpus * (await calibrate(resolved, shape, options, hooks)) : undefined);
   return {
     images,
     labels: dataset.labels.length,
@@ -113,7 +108,7 @@ export async function estimate(options: EstimateOptions, hooks: Hooks<ScanEvent>
 async function calibrate(
   { model, dataset, images, contrasts, devices: [device], draft }: Resolved,
   shape: Shape,
-  options: EstimateOptions,
+  options: Pick<EstimateOptions, 'threads'>,
   { signal }: Hooks<ScanEvent>,
 ): Promise<number> {
   const { batch, dtype, patch, perImage, tBegin, tEnd, sampler, seed } = draft.options;

@@ -5,12 +5,10 @@ import { readMine } from '../../runs/mining.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { Run } from '../../runs/run.js';
 import { CLUSTER_SCHEMA, imageSchema, MINED_PATCH_SCHEMA } from '../../runs/schema.js';
+import type { ExportFormat, ExportTable } from './options.js';
 import { encodeTable, readTable, type Cell, type Row, type Schema } from '../../runs/tables.js';
 
-export const EXPORT_TABLES = ['patches', 'clusters', 'images'] as const;
-export const EXPORT_FORMATS = ['json', 'csv', 'parquet'] as const;
-export type ExportTable = (typeof EXPORT_TABLES)[number];
-export type ExportFormat = (typeof EXPORT_FORMATS)[number];
+export { EXPORT_FORMATS, EXPORT_TABLES, type ExportFormat, type ExportTable } from './options.js';
 
 /** Columns of the exported patches, in their documented order; `list` and what places a patch in the scored image come last. */
 const PATCH_ORDER = [

@@ -12,7 +12,9 @@ import {
 } from '../../data/index.js';
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { LORA } from '../../models/folder.js';
-import { openModel, variantOf, type OpenOptions } from '../../models/index.js';
+import { resolved } from '../../options/check.js';
+import { INSPECT, type InspectOptions } from './options.js';
+import { openModel, variantOf } from '../../models/index.js';
 import { MANIFEST, type Manifest } from '../../runs/manifest.js';
 import { Run } from '../../runs/run.js';
 
@@ -70,7 +72,8 @@ const MEASURED = 64;
  * @param options of a model folder, or of a dataset
  * @throws DiffmineError INVALID_ARGUMENT when nothing is there; else what opening it throws (MODEL_*, DATASET_INVALID, RUN_INVALID)
  */
-export async function inspect(path: string, options: OpenOptions & DatasetSource = {}): Promise<Inspection> {
+export async function inspect(path: string, given: InspectOptions = {}): Promise<Inspection> {
+  const options = resolved(INSPECT, given);
   const status = statSync(path, { throwIfNoEntry: false });
   if (!status)
     throw new DiffmineError(

@@ -4,22 +4,17 @@ import { existsSync } from 'node:fs';
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { openModel, type ModelFolder } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
+import { resolved } from '../../options/check.js';
 import type { EngineOptions, Dtype, Tensor } from '../../engine/types.js';
 import { chooseDevice } from '../../runs/device.js';
 import { COMPOUND, compareRelativeL2, compareTensors, type Comparison, RELATIVE_L2 } from './compare.js';
 import { findGoldens, type Golden, type GoldenCase } from './golden.js';
 import { OPS } from './ops.js';
+import { VERIFY, type VerifyOptions } from './options.js';
 import type { Op, OpContext, OpResult } from './ops/op.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
-export interface VerifyOptions {
-  /** 'auto', 'cpu', 'cuda', 'cuda:1'; default 'auto' */
-  device?: string;
-  /** default 'fp32' */
-  dtype?: Dtype;
-  /** CPU threads; default: one for each usable core */
-  threads?: number;
-}
+export type { VerifyOptions } from './options.js';
 
 export type VerifyEvent = Progress<'verify'>;
 
@@ -70,10 +65,10 @@ export async function verify(
   hooks: Hooks<VerifyEvent> = {},
 ): Promise<VerifySummary> {
   const goldens = findGoldens(folder);
-  const dtype = options.dtype ?? 'fp32';
-  const device = chooseDevice(options.device ?? 'auto', dtype);
-  if ((options.device ?? 'auto') === 'auto') hooks.onLog?.(`Device: ${device.id} (${device.name}).`);
-  const machine = new Machine({ device: device.id, dtype, threads: options.threads ?? 0 }, hooks);
+  const { device: wanted, dtype, threads = 0 } = resolved(VERIFY, options);
+  const device = chooseDevice(wanted, dtype);
+  if (wanted === 'auto') hooks.onLog?.(`Device: ${device.id} (${device.name}).`);
+  const machine = new Machine({ device: device.id, dtype, threads }, hooks);
   const cases: CaseResult[] = [];
   const total = goldens.reduce((sum, golden) => sum + golden.cases.length, 0);
   try {

@@ -154,7 +154,7 @@ export async function writeWorld(
       'Use 32 to 1024 px; at 64 px, elements are 6 to 16 px.',
     );
   if (!(heldout >= 0 && heldout <= 1))
-    throw new DiffmineError('INVALID_ARGUMENT', `--holdout is ${heldout}; expected a fraction from 0 to 1.`);
+    throw new DiffmineError('INVALID_ARGUMENT', `\`holdout\` is ${heldout}; expected a fraction from 0 to 1.`);
   await mkdir(folder, { recursive: true });
   const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
   if (there !== undefined)

@@ -24,7 +24,7 @@ diffmine.foot = (() => {
     rank: 'Clustered list',
     clusters: 'Clusters per label',
     restarts: 'k-means restarts',
-    timestep: 'DIFT timestep',
+    diftT: 'DIFT timestep',
     upBlock: 'DIFT up block',
     ensemble: 'DIFT noises',
     keepDuplicates: 'Near-duplicates kept',

@@ -1,0 +1,178 @@
+// The kinds of values that options have. A field takes the value itself, as the API is given it, and what the command line and configuration files
+// make of it: '50', '0.1,0.7', '5%', '3/8'.
+import { z } from 'zod';
+import type { Kind } from './option.js';
+
+/** `prepare` turns what was typed into what `schema` checks; what it does not know it leaves as it is. */
+function field<Out, In = Out>(prepare: (raw: unknown) => unknown, schema: z.ZodType, kind: Kind): z.ZodType<Out, In> {
+  return z.preprocess(prepare, schema).meta({ ...kind }) as unknown as z.ZodType<Out, In>;
+}
+
+const same = (raw: unknown): unknown => raw;
+const textOf = (raw: unknown): unknown => (typeof raw === 'number' ? String(raw) : raw);
+const numberOf = (raw: unknown): unknown => (typeof raw === 'string' && raw.trim() !== '' ? Number(raw) : raw);
+const wholeOf = (raw: unknown): unknown =>
+  typeof raw === 'string' && /^[+-]?\d+$/.test(raw.trim()) ? Number(raw) : raw;
+const listOf = (raw: unknown): unknown[] => (Array.isArray(raw) ? (raw as unknown[]) : [raw]);
+const kindOf = (of: z.ZodType): Kind => of.meta() as unknown as Kind;
+
+export const text = (): z.ZodType<string, string> => field(textOf, z.string(), { expected: 'text' });
+
+export const path = (): z.ZodType<string, string> =>
+  field(textOf, z.string().regex(/^[^\0]+$/), { expected: 'a path' });
+
+export const flag = (): z.ZodType<boolean, boolean> =>
+  field(same, z.boolean(), { expected: 'true or false', flag: true });
+
+/** A whole number from `min` to `max`. */
+export function whole(min: number, max = Number.MAX_SAFE_INTEGER): z.ZodType<number, number> {
+  const expected =
+    max === Number.MAX_SAFE_INTEGER ? `a whole number of at least ${min}` : `a whole number from ${min} to ${max}`;
+  return field(wholeOf, z.int().min(min).max(max), { expected });
+}
+
+export const odd = (min: number, max: number): z.ZodType<number, number> =>
+  field(
+    wholeOf,
+    z
+      .int()
+      .min(min)
+      .max(max)
+      .refine((value) => value % 2 === 1),
+    {
+      expected: `an odd number from ${min} to ${max}`,
+    },
+  );
+
+export const aboveZero = (): z.ZodType<number, number> =>
+  field(numberOf, z.number().positive(), { expected: 'a number above 0' });
+
+export const atLeastZero = (): z.ZodType<number, number> =>
+  field(numberOf, z.number().min(0), { expected: 'a number of at least 0' });
+
+/** 0 <= value <= 1. */
+export const upToOne = (): z.ZodType<number, number> =>
+  field(numberOf, z.number().min(0).max(1), { expected: 'a number from 0 to 1' });
+
+/** 0 <= value < 1. */
+export const belowOne = (): z.ZodType<number, number> =>
+  field(numberOf, z.number().min(0).lt(1), { expected: 'a number from 0 to below 1' });
+
+/** '5%' or 0.05: from 0 to below 1. */
+export const portion = (): z.ZodType<number, number> =>
+  field(
+    (raw) => {
+      const percent = typeof raw === 'string' ? /^\s*([\d.]+)\s*%\s*$/.exec(raw) : null;
+      return percent ? Number(percent[1]) / 100 : numberOf(raw);
+    },
+    z.number().min(0).lt(1),
+    { expected: 'a fraction such as 5% or 0.05' },
+  );
+
+export function oneOf<const T extends string>(choices: readonly T[]): z.ZodType<T, T> {
+  return field(same, z.enum(choices as [T, ...T[]]), { expected: `one of ${choices.join(', ')}`, choices });
+}
+
+/** One of a few whole numbers. */
+export function numbered<const T extends number>(choices: readonly T[]): z.ZodType<T, T> {
+  return field(wholeOf, z.literal([...choices]), {
+    expected: `one of ${choices.join(', ')}`,
+    choices: choices.map(String),
+  });
+}
+
+export function wordOr<const W extends string, Out, In>(
+  word: W,
+  other: z.ZodType<Out, In>,
+): z.ZodType<Out | W, In | W> {
+  return field(same, z.union([z.literal(word), other]), { expected: `${kindOf(other).expected}, or ${word}` });
+}
+
+/** Labels by name. They may hold commas: where the labels are known, a value that is none of them is split (data/labels.ts, namedLabels). */
+export const labels = (): z.ZodType<string[], readonly string[]> =>
+  field(listOf, z.array(text()), { expected: 'labels', list: true });
+
+/** `own` or `all` alone, or labels. */
+export const ownAllOrLabels = (): z.ZodType<'own' | 'all' | string[], 'own' | 'all' | readonly string[]> =>
+  field(
+    (raw) => {
+      const names = listOf(raw);
+      return names.length === 1 && (names[0] === 'own' || names[0] === 'all') ? names[0] : names;
+    },
+    z.union([z.enum(['own', 'all']), z.array(text().refine((label) => label.trim() !== '')).min(1)]),
+    { expected: 'own, all, or labels', list: true },
+  );
+
+/** Values that hold no commas themselves: they may be given with commas between, too. */
+export function list<Out, In>(item: z.ZodType<Out, In>, named?: string): z.ZodType<Out[], readonly In[]> {
+  const { expected, choices } = kindOf(item);
+  return field(
+    (raw) =>
+      listOf(raw).flatMap((one): unknown[] =>
+        typeof one === 'string' ? one.split(',').map((part) => part.trim()) : [one],
+      ),
+    z.array(item).min(1),
+    { expected: named ?? expected, list: true, ...(choices ? { choices } : {}) },
+  );
+}
+
+export const encoding = (): z.ZodType<string, string> =>
+  field(textOf, z.string().refine(isEncoding), {
+    expected: 'the name of an encoding such as windows-1252, shift_jis or gbk',
+  });
+
+function isEncoding(name: string): boolean {
+  try {
+    return new TextDecoder(name).encoding !== '';
+  } catch {
+    return false;
+  }
+}
+
+export const device = (): z.ZodType<string, string> =>
+  field(same, z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/), { expected: 'auto, cpu, cuda or cuda:N' });
+
+/** '0,1' is cuda:0 and cuda:1; 'cpu,cpu', or a list. */
+export const devices = (): z.ZodType<string[], readonly string[]> =>
+  list<string, string>(
+    field(
+      (raw) => {
+        const name = textOf(raw);
+        return typeof name === 'string' && /^\d+$/.test(name) ? `cuda:${name}` : raw;
+      },
+      z.string().regex(/^(cpu|cuda:\d+)$/),
+      { expected: 'devices with commas such as 0,1 (for cuda:0,cuda:1) or cpu,cpu' },
+    ),
+  );
+
+export const variant = (): z.ZodType<string, string> =>
+  field(textOf, z.string().regex(/^[\w-]+$/), {
+    expected: 'a name such as fp16 or non_ema, the part of the file names before .safetensors',
+  });
+
+export type Range = readonly [number, number];
+
+/** '0.1,0.7' or [0.1, 0.7]: fractions of the schedule, 0 <= begin < end <= 1. */
+export const range = (): z.ZodType<Range, Range> =>
+  field(
+    (raw) => (typeof raw === 'string' ? raw.split(',') : Array.isArray(raw) ? (raw as unknown[]) : []).map(numberOf),
+    z.tuple([z.number().min(0), z.number().max(1)]).refine(([begin, end]) => begin < end),
+    { expected: 'two fractions of the schedule such as 0.1,0.7, the first below the second' },
+  );
+
+/** '3/8' or { index: 3, count: 8 }: part 3 of 8, counted from 0 as Slurm and Kubernetes count their tasks. */
+export const part = (): z.ZodType<Part, Part> =>
+  field(
+    (raw) => {
+      const found = typeof raw === 'string' ? /^(\d+)\/(\d+)$/.exec(raw) : null;
+      return found ? { index: Number(found[1]), count: Number(found[2]) } : raw;
+    },
+    z.object({ index: z.int().min(0), count: z.int() }).refine(({ index, count }) => index < count),
+    { expected: 'i/n with 0 <= i < n, such as 0/8 for the first of eight' },
+  );
+
+/** Part `index` of `count`, from 0. */
+export interface Part {
+  index: number;
+  count: number;
+}

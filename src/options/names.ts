@@ -1,0 +1,9 @@
+// Words that options choose from and that floors below the stages know, too.
+export const DTYPES = ['fp32', 'bf16', 'fp16'] as const;
+export const SAMPLERS = ['stratified', 'reference'] as const;
+/** The paper's five datasets (data/presets.ts). */
+export const PRESET_NAMES = ['cars', 'faces', 'geo', 'places', 'xray'] as const;
+export const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
+export const BOX_FRAMES = ['auto', 'upright', 'stored'] as const;
+/** Rankings of a label's patches. */
+export const RANKINGS = ['top', 'bottom', 'random'] as const;

@@ -1,0 +1,129 @@
+// What an option is: a zod field, with what help texts, messages and the reference say about it. A stage's options are one schema of these, keyed by
+// the names of the API; the command line's and the configuration file's names follow from the keys.
+import { z } from 'zod';
+
+export type Group =
+  | 'What'
+  | 'Prompts'
+  | 'Images'
+  | 'Scoring'
+  | 'Sampling'
+  | 'Mining'
+  | 'Training'
+  | 'Comparison'
+  | 'Device'
+  | 'Run folder'
+  | 'Output'
+  | 'Set-up';
+
+/** What all values of a field have in common (fields.ts). */
+export interface Kind {
+  /** completes "expected ..." */
+  expected: string;
+  choices?: readonly string[];
+  /** takes an array, too: the option may be given several times */
+  list?: true;
+  /** true or false: takes no value on the command line */
+  flag?: true;
+}
+
+/** What is said about an option. Other options are named by their keys in backticks; each surface renders them by its own names. */
+export interface About {
+  group: Group;
+  description: string;
+  /** the default in words, where the schema has none because it depends on other things */
+  shown?: string;
+  alias?: string;
+  /** description of the flag --no-NAME, which is what the command line has of a flag that is on by default */
+  negated?: string;
+}
+
+export type Shape = Readonly<Record<string, z.ZodType>>;
+export type Schema<S extends Shape = Shape> = z.ZodObject<S>;
+
+/** A field with what is said about it. */
+export function option<Field extends z.ZodType>(field: Field, about: About): Field {
+  return field.meta({ ...about }) as Field;
+}
+
+/** An option of another command, where it means something only in a context: 'With `evaluate`: '. */
+export function inContext<Field extends z.ZodType>(field: Field, context: string): Field {
+  const about = field.meta() as unknown as About;
+  const description = context + about.description.charAt(0).toLowerCase() + about.description.slice(1);
+  return option(field, { ...about, description });
+}
+
+/** The options of a stage or tool; others are refused by name. */
+export function optionsOf<const S extends Shape>(title: string, shape: S): z.ZodObject<S, z.core.$strict> {
+  return z.strictObject(shape).meta({ title }) as z.ZodObject<S, z.core.$strict>;
+}
+
+/** An option for surfaces that list it. */
+export interface Described extends About, Kind {
+  key: string;
+  /** on the command line without dashes, and in configuration files */
+  name: string;
+  required: boolean;
+  /** the default in words; undefined where there is none to speak of */
+  fallback: string | undefined;
+  /** without default: what a value that was given is checked with */
+  field: z.ZodType;
+}
+
+const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** A field without its default; whether it must be given, and the default. */
+function unwrapped(field: z.ZodType): { field: z.ZodType; required: boolean; value?: unknown } {
+  if (field instanceof z.ZodDefault)
+    return { field: field.def.innerType as z.ZodType, required: false, value: field.def.defaultValue };
+  if (field instanceof z.ZodOptional) return { field: field.def.innerType as z.ZodType, required: false };
+  return { field, required: true };
+}
+
+/** A default as people write it. */
+function shownDefault(value: unknown): string | undefined {
+  if (value === undefined || typeof value === 'boolean') return undefined;
+  if (Array.isArray(value)) return value.join(',');
+  return typeof value === 'string' && !/^[\w.:/-]+$/.test(value) ? JSON.stringify(value) : String(value);
+}
+
+const described = new WeakMap<z.ZodType, Described>();
+
+export function describe(key: string, whole: z.ZodType): Described {
+  const known = described.get(whole);
+  if (known?.key === key) return known;
+  const { field, required, value } = unwrapped(whole);
+  const kind = field.meta() as unknown as Kind;
+  const about = (whole.meta() ?? kind) as unknown as About; // partial() wraps a field without a word
+  const one: Described = {
+    ...kind,
+    ...about,
+    key,
+    name: about.negated === undefined ? kebab(key) : `no-${kebab(key)}`,
+    required,
+    fallback: about.shown ?? shownDefault(value),
+    field,
+  };
+  described.set(whole, one);
+  return one;
+}
+
+/** The options of a schema, in its order. */
+export function describeAll(schema: Schema): Described[] {
+  return Object.entries(schema.shape).map(([key, field]) => describe(key, field));
+}
+
+/** The defaults of a schema. */
+export function defaultsOf<S extends Schema>(schema: S): Defaults<S> {
+  return Object.fromEntries(
+    Object.entries(schema.shape).flatMap(([key, field]) => {
+      const { value } = unwrapped(field);
+      return value === undefined ? [] : [[key, value]];
+    }),
+  ) as Defaults<S>;
+}
+
+/** The options that have a default. */
+export type Defaults<S extends Schema> = {
+  [Key in keyof S['shape'] as S['shape'][Key] extends z.ZodDefault ? Key : never]: z.output<S['shape'][Key]>;
+};

@@ -1,0 +1,156 @@
+// Options that decide the numbers of a scan and of what follows it. Runs record them (runs/manifest.ts, runs/mining.ts).
+import * as fields from './fields.js';
+import { RANKINGS, SAMPLERS } from './names.js';
+import { option, optionsOf } from './option.js';
+
+export const SIZE = {
+  size: option(fields.wordOr('source', fields.whole(8, 16384)).optional(), {
+    group: 'Images',
+    description: 'Short side to resize larger images to, px; source keeps the size',
+    shown: "the model's sample size",
+  }),
+  sizeRule: option(fields.oneOf(['floor', 'ceil']).default('floor'), {
+    group: 'Images',
+    description: 'How the long side of a resized image is rounded',
+  }),
+};
+
+export const PATCH = option(fields.whole(1, 16384).optional(), {
+  group: 'Images',
+  description: 'Side of a patch in the resized image, px',
+  shown: 'short side / 8',
+});
+
+/** How much noise an image is scored with, and which: what decides the numbers. */
+export const NOISE = {
+  samples: option(fields.whole(1, 1_000_000).default(100), {
+    group: 'Scoring',
+    description: 'Noise and timestep samples per image',
+  }),
+  tRange: option(fields.range().default([0.1, 0.7]), {
+    group: 'Scoring',
+    description: 'Range of timesteps to sample, as fractions of the noise schedule',
+  }),
+  sampler: option(fields.oneOf(SAMPLERS).default('stratified'), {
+    group: 'Scoring',
+    description:
+      'How timesteps are sampled: stratified (golden ratio) or independently as in the reference implementation',
+  }),
+  seed: option(fields.whole(0).default(0), { group: 'Scoring', description: 'Seed of noise and timesteps' }),
+};
+
+/** Of scans: measured on a few images before the run begins. */
+export const TIMESTEPS = {
+  tRange: option(fields.wordOr('auto', fields.range()).default([0.1, 0.7]), {
+    group: 'Scoring',
+    description:
+      'Range of timesteps to sample, as fractions of the noise schedule; auto takes the range with the most contrast for its noise, measured on a few images',
+  }),
+  tWeights: option(fields.oneOf(['none', 'sqrt', 'inverse']).default('none'), {
+    group: 'Scoring',
+    description:
+      'Weight samples by timestep: none, sqrt (1 / sqrt of the noise) or inverse (1 / noise), the noise measured on a few images',
+  }),
+};
+
+export const CONTRAST = {
+  allLabels: option(fields.flag().default(false), {
+    group: 'Scoring',
+    description: 'Score each image under every label, not only its own',
+  }),
+  against: option(fields.text().default('null'), {
+    group: 'Scoring',
+    description:
+      'What a label is contrasted with: null (the unconditional prompt), others (the other labels, on average) or one LABEL',
+  }),
+  othersPerSample: option(fields.wordOr('all', fields.whole(1, 1_000_000)).default(1), {
+    group: 'Scoring',
+    description:
+      'With `against` others: how many other labels each sample is contrasted with, in turn; all contrasts every sample with their mean',
+  }),
+};
+
+export const UNTRAINED = option(fields.flag().default(false), {
+  group: 'Scoring',
+  description: 'Use random UNet weights, as a control for evaluate',
+});
+
+export const PER_IMAGE = option(fields.whole(1, 10_000).default(5), {
+  group: 'Scoring',
+  description: 'Non-overlapping patches kept per image in each list',
+});
+
+export const MAPS = option(fields.flag().default(true), {
+  group: 'Run folder',
+  description: 'Store typicality maps',
+  negated: 'Do not store typicality maps',
+});
+
+export const CHECKSUM = option(fields.flag().default(false), {
+  group: 'Run folder',
+  description: 'Include the content of every file in the dataset fingerprint; reads all files',
+});
+
+export const TUNE = option(fields.flag().default(false), {
+  group: 'Device',
+  description: 'On a GPU: turn on cuDNN benchmark mode; results may then differ in rounding between shardings',
+});
+
+/** DIFT features. */
+export const FEATURES = {
+  diftT: option(fields.whole(0, 100_000).default(161), {
+    group: 'Mining',
+    description: 'Timestep of the DIFT features',
+  }),
+  upBlock: option(fields.whole(0, 15).default(1), {
+    group: 'Mining',
+    description: 'UNet up block to take the features from',
+  }),
+  ensemble: option(fields.whole(1, 1024).default(8), {
+    group: 'Mining',
+    description: 'Noise samples averaged for the features of an image',
+  }),
+};
+
+export const RESTARTS = option(fields.whole(1, 10_000).default(10), {
+  group: 'Mining',
+  description: 'k-means restarts; the best one is kept',
+});
+
+/** How patches are ranked and clustered. */
+export const MINING = optionsOf('mine', {
+  clusters: option(fields.whole(1, 100_000).default(32), { group: 'Mining', description: 'Clusters per label' }),
+  // DuckDB's limit of min(..., K)
+  top: option(fields.whole(1, 999_999).default(1000), {
+    group: 'Mining',
+    description: 'Patches per label in each ranking',
+  }),
+  rank: option(fields.oneOf(RANKINGS).default('top'), { group: 'Mining', description: 'Ranking to cluster' }),
+  ...FEATURES,
+  restarts: RESTARTS,
+  diverse: option(fields.flag().default(false), {
+    group: 'Mining',
+    description: 'Add a ranking in which no element takes most of the places',
+  }),
+  recenter: option(fields.flag().default(false), {
+    group: 'Mining',
+    description: 'Move patches to where their typicality map is strongest, by at most half a patch',
+  }),
+  minContrast: option(fields.belowOne().default(0), {
+    group: 'Mining',
+    description: 'Minimum RMS contrast of a patch, from 0 to 1; about 0.04 drops flat, black and white patches',
+  }),
+  groupBy: option(fields.text().optional(), {
+    group: 'Mining',
+    description: 'What images belong together: a column of the dataset, folder, or a regular expression on the path',
+  }),
+  maxPerGroup: option(fields.whole(1).optional(), {
+    group: 'Mining',
+    description: 'Maximum patches of one group in a ranking; needs `groupBy`',
+    shown: 'unlimited',
+  }),
+  keepDuplicates: option(fields.flag().default(false), {
+    group: 'Mining',
+    description: 'Rank near-duplicate images like any other, instead of counting them once',
+  }),
+});

@@ -1,0 +1,126 @@
+// Options that several stages have: one name, one meaning, one default.
+import * as fields from './fields.js';
+import { BOX_FRAMES, DTYPES, PRESET_NAMES } from './names.js';
+import { option, type About } from './option.js';
+
+/** How a dataset's tables and lists are read. */
+export const TABLES = {
+  encoding: option(fields.encoding().optional(), {
+    group: 'What',
+    description: "Text encoding of the dataset's tables and lists, such as windows-1252, shift_jis or gbk",
+    shown: 'utf-8, strictly',
+  }),
+  imageRoot: option(fields.path().optional(), {
+    group: 'What',
+    description: "Folder that a table's relative image paths start from",
+    shown: "the table's folder",
+  }),
+};
+
+export const DATASET_DESCRIPTION =
+  'Folder with one folder of images per label, or a .csv or .jsonl table with the columns path (or image) and label';
+
+export const DATASET = {
+  dataset: option(fields.path(), { group: 'What', description: DATASET_DESCRIPTION }),
+  ...TABLES,
+};
+
+/** Of stages on a run, which knows its dataset. */
+export const MOVED_DATASET = option(fields.path().optional(), {
+  group: 'What',
+  description: 'Where the dataset is now, if it has moved',
+  shown: "the run's dataset",
+});
+
+export const MODEL = {
+  model: option(fields.path(), {
+    group: 'What',
+    description: 'Model folder in the diffusers layout, with safetensors weights',
+  }),
+  variant: option(fields.variant().optional(), {
+    group: 'What',
+    description: 'Weight variant to read where a component has it, such as fp16 or non_ema',
+  }),
+};
+
+export const OUT = {
+  out: option(fields.path(), {
+    group: 'Run folder',
+    description: 'Output directory of the run: new, or one to resume',
+  }),
+};
+
+export const BOX_FRAME = option(fields.oneOf(BOX_FRAMES).default('auto'), {
+  group: 'What',
+  description:
+    'Whether boxes and masks refer to the upright image or to the image as stored, before its EXIF orientation is applied',
+});
+
+export const PRESET = option(fields.oneOf(PRESET_NAMES).optional(), {
+  group: 'Prompts',
+  description: "The paper's prompts, image size and patch size for a kind of dataset",
+});
+
+export const PROMPTS = {
+  prompt: option(fields.text().default('{label}'), {
+    group: 'Prompts',
+    description: 'Prompt template; {label} is the label, {words} the label with spaces for underscores',
+  }),
+  nullPrompt: option(fields.text().default(''), { group: 'Prompts', description: 'Unconditional prompt' }),
+};
+
+export const BOOTSTRAP = option(fields.whole(0, 1_000_000).default(1000), {
+  group: 'Scoring',
+  description: 'Bootstrap resamples for the confidence intervals; 0 disables them',
+});
+
+/** What is computed with. */
+export const DEVICE = {
+  device: option(fields.device().default('auto'), {
+    group: 'Device',
+    description: 'Device to compute on: auto, cpu, cuda or cuda:N',
+  }),
+  dtype: option(fields.oneOf(DTYPES).default('fp32'), {
+    group: 'Device',
+    description: 'dtype of the UNet; fp16 on a CPU needs hardware support (see diffmine doctor)',
+  }),
+  threads: option(fields.whole(1, 1024).optional(), {
+    group: 'Device',
+    description: 'CPU threads per process',
+    shown: 'all cores',
+  }),
+};
+
+const BATCH_ABOUT: About = {
+  group: 'Device',
+  description: 'UNet inputs per forward pass; auto chooses by free memory',
+};
+const batch = fields.wordOr('auto', fields.whole(1, 65536));
+
+export const BATCH = option(batch.default('auto'), BATCH_ABOUT);
+/** Of stages on a run. */
+export const RUN_BATCH = option(batch.optional(), { ...BATCH_ABOUT, shown: "the run's" });
+
+/** How sharded work is divided. Results are the same for any division on one kind of device. */
+export const SPLIT = {
+  shard: option(fields.part().optional(), {
+    group: 'Run folder',
+    description: 'Run only part i of n of the shards, i from 0',
+  }),
+  workers: option(fields.whole(1, 256).optional(), {
+    group: 'Device',
+    description: 'Worker processes on this machine',
+    shown: '1',
+  }),
+  devices: option(fields.devices().optional(), {
+    group: 'Device',
+    description:
+      'Devices to run one worker process on each, separated by commas; 0,1 are GPUs. Replaces `device` and `workers`',
+  }),
+};
+
+/** Of the option shardSize. */
+export const shards = (items: string): About => ({
+  group: 'Run folder',
+  description: `${items} per shard; finished shards survive an interruption`,
+});

@@ -1,0 +1,20 @@
+// What a report is asked for.
+import type { z } from 'zod';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { MOVED_DATASET } from '../../options/shared.js';
+
+export const REPORT = optionsOf('report', {
+  dataset: MOVED_DATASET,
+  controlPatches: option(fields.whole(0, 10_000).default(100), {
+    group: 'Output',
+    description: 'Patches shown of each ranking that was not clustered',
+  }),
+  title: option(fields.text().optional(), {
+    group: 'Output',
+    description: "The report's heading",
+    shown: "the dataset's name",
+  }),
+});
+
+export interface ReportOptions extends z.input<typeof REPORT> {}

@@ -1,0 +1,15 @@
+// How what is inspected is read.
+import type { z } from 'zod';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+import { TABLES } from '../../options/shared.js';
+
+export const INSPECT = optionsOf('inspect', {
+  ...TABLES,
+  variant: option(fields.variant().optional(), {
+    group: 'What',
+    description: 'Weight variant of a model to read where a component has it',
+  }),
+});
+
+export interface InspectOptions extends z.input<typeof INSPECT> {}

@@ -1,0 +1,17 @@
+// What setting up is asked for.
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
+
+export const SETUP = optionsOf('setup', {
+  cuda: option(fields.flag().optional(), { group: 'Set-up', description: 'Build with CUDA for NVIDIA GPUs' }),
+  noCuda: option(fields.flag().optional(), {
+    group: 'Set-up',
+    description: 'Build for the CPU only',
+    shown: 'as the last time, at first without CUDA',
+  }),
+  libtorch: option(fields.path().optional(), {
+    group: 'Set-up',
+    description: 'LibTorch folder to use, like the variable LIBTORCH',
+    shown: 'found or fetched',
+  }),
+});
