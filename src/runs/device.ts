@@ -81,7 +81,7 @@ export function choosePrecision(
     throw new DiffmineError(
       'DEVICE_UNAVAILABLE',
       `This work began in ${recorded}, which ${device.name} cannot compute in. Another dtype would change its results.`,
-      'Resume it on a device like the one it began on, or give --out another folder.',
+      'Resume it on a device like the one it began on, or give `out` another folder.',
     );
   onLog?.(`Dtype: ${recorded}, as this work began. New work here would use ${dtype} (${reason}).`);
   return { dtype: recorded, autoDtype: reason };

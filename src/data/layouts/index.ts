@@ -34,7 +34,7 @@ export async function readLayout(
     if (wanted === 'auto' && isFolder) continue;
     throw new DiffmineError(
       'DATASET_INVALID',
-      `'${location}' looks like the dataset of --preset ${layout}, but ${recognized.missing} is missing.`,
+      `'${location}' looks like the dataset of \`preset\` ${layout}, but ${recognized.missing} is missing.`,
       recognized.hint,
     );
   }

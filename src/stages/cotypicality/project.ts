@@ -64,7 +64,7 @@ async function inThread(values: Float32Array, width: number, how: object, signal
           new DiffmineError(
             'INTERNAL',
             `Projecting features failed: ${cause.message}.`,
-            'Try --projection pca or none.',
+            'Try `projection` pca or none.',
             { cause },
           ),
         ),

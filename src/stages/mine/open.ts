@@ -21,7 +21,7 @@ export async function openRunModel(
   throw new DiffmineError(
     'RUN_MISMATCH',
     `The model in ${model.path} is not the one this run was scanned with.`,
-    'If the model has moved, give its folder with --model. Otherwise scan again into a new folder.',
+    'If the model has moved, give its folder with `model`. Otherwise scan again into a new folder.',
   );
 }
 

@@ -3,7 +3,18 @@ import type { z } from 'zod';
 import type { Dtype } from '../../engine/types.js';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
-import { CHECKSUM, CONTRAST, MAPS, NOISE, PATCH, PER_IMAGE, SIZE, TIMESTEPS, TUNE, UNTRAINED } from '../../options/scoring.js';
+import {
+  CHECKSUM,
+  CONTRAST,
+  MAPS,
+  NOISE,
+  PATCH,
+  PER_IMAGE,
+  SIZE,
+  TIMESTEPS,
+  TUNE,
+  UNTRAINED,
+} from '../../options/scoring.js';
 import { BATCH, DATASET, DEVICE, MODEL, OUT, PRESET, PROMPTS, shards, SPLIT } from '../../options/shared.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 

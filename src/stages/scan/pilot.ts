@@ -44,7 +44,7 @@ export async function runPilot(
   const range = autoRange
     ? { tBegin: beginOf(tBegin, tEnd, first), tEnd: beginOf(tBegin, tEnd, last + 1) }
     : { tBegin, tEnd };
-  const chose = autoRange ? ` --t-range auto takes timesteps ${range.tBegin} to ${range.tEnd - 1}.` : '';
+  const chose = autoRange ? ` \`tRange\` auto takes timesteps ${range.tBegin} to ${range.tEnd - 1}.` : '';
   onLog?.(`Measured ${count(pilot.images, 'image')} with ${whole(pilot.unetCalls)} UNet calls as a pilot.${chose}`);
   return { draft: { ...draft, options: { ...draft.options, ...range }, pilot } };
 }
@@ -123,7 +123,7 @@ async function measure(resolved: Resolved, engine: Engine, call: { signal?: Abor
     throw new DiffmineError(
       'DATASET_INVALID',
       'None of the images of the pilot could be read.',
-      'Give --t-range as two fractions and no --t-weights.',
+      'Give `tRange` as two fractions and no --t-weights.',
     );
   const root = (sum: number): number => Number(Math.sqrt(Math.max(0, sum / places)).toPrecision(6));
   return { ...pilot, contrast: [...contrast].map(root), noise: [...noise].map(root) };

@@ -192,7 +192,7 @@ export async function resolveOptions(
   check(
     options.replay === undefined || (!autoRange && tWeights === 'none'),
     'A replayed scan takes its timesteps from the file.',
-    'Leave out --t-range auto and --t-weights, or --replay.',
+    'Leave out `tRange` auto and --t-weights, or `replay`.',
   );
   const range =
     options.tRange !== 'auto'

@@ -31,7 +31,11 @@ export async function open(
   return stageOf(run, resolved);
 }
 
-async function withPilot(resolved: Resolved, options: ScanOptions & MapOptions, hooks: Hooks<ScanEvent>): Promise<Resolved> {
+async function withPilot(
+  resolved: Resolved,
+  options: ScanOptions & MapOptions,
+  hooks: Hooks<ScanEvent>,
+): Promise<Resolved> {
   const { draft } = await runPilot(resolved, hooks);
   // Another process may have begun the run in the meantime: its pilot stands.
   const now = await resolveOptions(options, VERSION, hooks.signal ? { signal: hooks.signal } : {});
