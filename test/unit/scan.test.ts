@@ -300,7 +300,7 @@ test('a pilot weights samples and chooses timesteps; what resumes takes its numb
   await scan(base('run', more), hooks);
   const { pilot, options } = (await Run.open(join(folder, 'run'))).manifest;
   expect(told.filter((sentence) => sentence.includes('pilot'))).toEqual([
-    `Measured 3 images with 240 UNet calls as a pilot. --t-range auto takes timesteps ${options.tBegin} to ${options.tEnd - 1}.`,
+    `Measured 3 images with 240 UNet calls as a pilot. \`tRange\` auto takes timesteps ${options.tBegin} to ${options.tEnd - 1}.`,
   ]);
   expect(pilot).toMatchObject({ images: 3, unetCalls: 240, patch: 16 });
   expect(pilot?.timesteps).toEqual(Array.from({ length: 20 }, (_, i) => 25 + 50 * i));
