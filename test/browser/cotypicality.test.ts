@@ -65,7 +65,7 @@ describeInChromium('consistent changes in Chromium', () => {
     return { page, wrongs };
   };
 
-  test('clusters are rows of sequences, a column a label, the source marked', async () => {
+  test('clusters are rows of sequences with one column per label; the source is marked', async () => {
     const { page, wrongs } = await open();
     expect(await page.locator('.cluster').count()).toBe(2);
     expect(

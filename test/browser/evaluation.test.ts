@@ -98,7 +98,7 @@ describeInChromium('the evaluation in Chromium', () => {
     expect(wrongs).toEqual([]);
   });
 
-  test('each cell of the grid is shown at its place, whatever the screen; tables scroll by themselves', async () => {
+  test('each cell of the grid is at its position on any screen; tables scroll', async () => {
     for (const width of [1280, 390]) {
       const { page, wrongs } = await open('run', '#/evaluation', width);
       expect(await page.locator('.pair').count()).toBe(6);

@@ -89,7 +89,7 @@ describeInChromium('the report in Chromium', () => {
       return image instanceof HTMLImageElement && image.complete && image.naturalWidth > 0;
     }, selector);
 
-  test('says what the run is, and shows hostile names as text', async () => {
+  test('describes the run, and shows hostile names as text', async () => {
     const { page, wrongs } = await open(url('run'));
     expect(await page.title()).toBe('images · diffmine report');
     expect(await page.locator('[role=tab]').allTextContents()).toEqual(HOSTILE);
@@ -200,7 +200,7 @@ describeInChromium('the report in Chromium', () => {
     }
   });
 
-  test('the heat map goes on and off, with its legend', async () => {
+  test('the heat map and its legend can be switched on and off', async () => {
     const { page, wrongs } = await open(`${url('run')}#a%2Fb/top/1`);
     await page.waitForSelector('dialog[open]');
     await loaded(page, '.source');
@@ -314,7 +314,7 @@ describeInChromium('the report in Chromium', () => {
     }
   });
 
-  test('what there is no map or image of is said', async () => {
+  test('a missing map or image is mentioned', async () => {
     const dataset = join(folder, 'few');
     const few = await drawImages(dataset, ['one'], () => ['0.png', '1.png']);
     await writeSyntheticRun(join(folder, 'bare'), dataset, few, { labels: ['one'], maps: false, clusters: 1 });
@@ -374,7 +374,7 @@ describeInChromium('the report in Chromium', () => {
     expect(wrongs).toEqual([]);
   });
 
-  test('a page without its data says so', async () => {
+  test('a page without its data shows a message', async () => {
     rmSync(join(folder, 'bare/report/data/label-0.js'));
     const { page } = await open(url('bare'));
     await page.waitForSelector('main .notice');

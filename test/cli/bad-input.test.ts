@@ -311,7 +311,7 @@ describe('images', () => {
     });
   });
 
-  test('a dataset of nothing but bad ones is an error that lists them', async () => {
+  test('a dataset of only bad images is an error that lists them', async () => {
     const dataset = fresh('images');
     mkdirSync(path.join(dataset, 'a'));
     writeFileSync(path.join(dataset, 'a', 'empty.png'), '');
@@ -484,7 +484,7 @@ describe('run folders', () => {
     });
   });
 
-  test('that are none are refused', async () => {
+  test('that are invalid are refused', async () => {
     const folder = fresh('full');
     writeFileSync(path.join(folder, 'thesis.txt'), 'do not touch');
     expectError(await scan(DATASET, MODEL, folder), ['RUN_MISMATCH'], /thesis\.txt/);

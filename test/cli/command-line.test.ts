@@ -132,7 +132,7 @@ describe('inspect', () => {
     });
   });
 
-  test('of nothing is an error', async () => {
+  test('of a missing path is an error', async () => {
     expect(await cli(['inspect', path.join(DATASET, 'absent')])).toMatchObject({
       code: EXIT_CODES.INVALID_ARGUMENT,
       stdout: '',

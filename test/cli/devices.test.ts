@@ -142,7 +142,7 @@ const linux = process.platform === 'linux';
     expectSame('given-up');
   }, 300_000);
 
-  test('when none is left the command says so, and the same command goes on', async () => {
+  test('if none is left the command fails, and the same command resumes', async () => {
     const run = start(command(at('none-left'), '--devices', 'cpu'));
     let victim = 0;
     for (let death = 1; death <= 4; death += 1) {

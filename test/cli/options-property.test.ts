@@ -226,7 +226,7 @@ describe('configuration files', () => {
   });
 });
 
-test('any command line ends with an exit code of its own, never as a bug', () => {
+test('any command line ends with a documented exit code, never as a bug', () => {
   // one process for all of them: `inspect` of a path that is not there, with anything behind it
   const script = `
     const fc = require('fast-check');

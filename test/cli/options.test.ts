@@ -102,7 +102,7 @@ describe('values', () => {
     );
   });
 
-  test('a missing one that is required is named', () => {
+  test('a missing required option is named', () => {
     expect(failure(() => readValues(scanning, { dataset: 'photos', model: 'sd15' }, {}, 'scan')).message).toBe(
       '--out is missing.',
     );
@@ -152,7 +152,7 @@ describe('configuration files', () => {
     await expect(read('json: true\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
-  test('that are none are errors', async () => {
+  test('that are invalid are errors', async () => {
     await expect(read('- a\n- b\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(read('a: [1, 2\n')).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',

@@ -65,7 +65,7 @@ suite('the packed package', () => {
   }, 600_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('holds what set-up and work need, and no more', () => {
+  it('has exactly the files that set-up and commands need', () => {
     for (const needed of [
       'bin/diffmine.js',
       'dist/index.js',

@@ -89,7 +89,7 @@ describe('stdout', () => {
     expect(shell('diffmine inspect nothing --json 2>&1 | true; exit ${PIPESTATUS[0]}').code).toBe(2);
   });
 
-  inLinux('an error keeps its exit code and is said on stderr instead', () => {
+  inLinux('an error keeps its exit code and is printed on stderr instead', () => {
     const { code, stderr } = shell('diffmine inspect nothing --json > /dev/full');
     expect(code).toBe(2);
     expect(stderr).toMatch(/^error: .*nothing/);
@@ -126,7 +126,7 @@ describe('stderr', () => {
     expect(JSON.parse(stdout)).toMatchObject({ complete: true, scored: 4 });
   });
 
-  inLinux('set-up scripts go on', () => {
+  inLinux('set-up scripts continue', () => {
     writeFileSync(
       join(folder, 'say.mjs'),
       `import { say } from ${JSON.stringify(join(ROOT, 'scripts', 'steps.mjs'))};\nsay('one'); say('two');\nsetTimeout(() => { say('three'); process.exitCode = 9; }, 50);\n`,

@@ -115,7 +115,7 @@ beforeAll(async () => {
     expect(readdirSync(out, { recursive: true }).filter((name) => String(name).includes('tmp-'))).toEqual([]);
   }, 300_000);
 
-  test('Ctrl-C saves the step at hand; the training goes on from there', async () => {
+  test('Ctrl-C saves the current step; the training resumes from it', async () => {
     const out = at('cancelled');
     let sent = false;
     const ran = await cli(command(out), {
@@ -272,7 +272,7 @@ beforeAll(async () => {
     expect(Object.values(id2label).map((label) => label.normalize('NFC'))).toEqual([composed, 'b']);
   });
 
-  test('an empty label, small, damaged and single images: trained without, and said', async () => {
+  test('trains without an empty label and small, damaged and single images, and says so', async () => {
     const data = at('poor');
     for (const label of ['good', 'empty', 'small', 'one']) mkdirSync(path.join(data, label), { recursive: true });
     const draw = (width: number, height: number): Promise<Buffer> =>

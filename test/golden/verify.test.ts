@@ -146,7 +146,7 @@ describe('verify fails', () => {
     expect(verifyText(summary)).toMatch(/schedule +1 +1 +3\.0e-6 .*betas +failed/);
   });
 
-  test('where a model, an input or an output is missing, and says so; an unknown op is not checked', async () => {
+  test('reports a missing model, input or output; an unknown op is not checked', async () => {
     const folder = mkdtempSync(path.join(scratch, 'golden-'));
     golden(folder, 'tiny-fold', ({ op }) => op === 'class_labels');
     golden(

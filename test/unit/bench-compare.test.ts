@@ -81,7 +81,7 @@ test('within the tolerance it is ok, below it a regression, above it faster', ()
   expect(compare(before, report([cell(64, 64, measured(0.53))]), 0.05).passed).toBe(true);
 });
 
-test('a slower stage beside the UNet shows in the scan alone', () => {
+test('a slower stage other than the UNet changes only the scan', () => {
   const now = measured(0.5);
   const slower = { ...now, scan: now.scan && { ...now.scan, utilization: spread(0.3) } };
   const result = compare(report([cell(64, 64, now)]), report([cell(64, 64, slower)]), 0.05);
@@ -92,7 +92,7 @@ test('a slower stage beside the UNet shows in the scan alone', () => {
   expect(result.passed).toBe(false);
 });
 
-test('a share holds across cards: another machine is told, not refused', () => {
+test('utilization is comparable across cards: another machine causes a warning, not an error', () => {
   const other = report([cell(64, 64, measured(0.5))], {
     machine: { ...report([]).machine, processor: 'Another GPU', libtorch: '2.14.0' },
     device: 'cuda:3',
@@ -102,7 +102,7 @@ test('a share holds across cards: another machine is told, not refused', () => {
   expect(result.warnings.join(' ')).toMatch(/another machine \(Another GPU\).*LibTorch 2\.14\.0/);
 });
 
-test('a cell that no longer fits fails; one not asked for, or new, does not', () => {
+test('a cell that no longer fits fails; a cell that was not requested, or is new, does not', () => {
   const before = report([
     cell(32, 64, measured(0.5)),
     cell(64, 64, measured(0.5)),
@@ -133,7 +133,7 @@ test('a cell that no longer fits fails; one not asked for, or new, does not', ()
   expect(comparisons[0]).toMatchObject({ what: 'pass', verdict: 'ok' });
 });
 
-test('a range wider than the tolerance is told as noisy, the median decides', () => {
+test('a range wider than the tolerance is marked noisy; the median decides', () => {
   const noisy = measured(0.49, { utilization: spread(0.49, 0.2) });
   const result = compare(report([cell(64, 64, measured(0.5))]), report([cell(64, 64, noisy)]), 0.05);
   expect(result.comparisons.map((one) => one.noisy)).toEqual([true, false]);
@@ -157,7 +157,7 @@ test.each([
   );
 });
 
-test('operations that were counted in another way are refused: every share would move', () => {
+test('a baseline with another count of operations is refused', () => {
   const before = report([cell(64, 64, measured(0.5))]);
   const recounted = report([{ ...cell(64, 64, measured(0.5)), operations: 9e11 }]);
   expect(() => compare(before, recounted, 0.05)).toThrow(
@@ -165,7 +165,7 @@ test('operations that were counted in another way are refused: every share would
   );
 });
 
-test('other settings are told', () => {
+test('other settings cause a warning', () => {
   const before = report([cell(64, 64, measured(0.5))]);
   expect(compare(before, before, 0.05).warnings).toEqual([]);
   const now = report(before.cells, {
@@ -177,7 +177,7 @@ test('other settings are told', () => {
   ]);
 });
 
-test('the same machine at another rate is told: half of a share is that rate', () => {
+test('another matmul rate of the same machine causes a warning', () => {
   const before = report([cell(64, 64, measured(0.5))]);
   const slow = measured(0.5, { matmul: spread(2e14) });
   expect(compare(before, report([cell(64, 64, slow)]), 0.05)).toMatchObject({
@@ -191,7 +191,7 @@ test('a model folder may lie elsewhere', () => {
   expect(compare(before, { ...before, model: '/b/sd15' }, 0.05).passed).toBe(true);
 });
 
-test('a baseline is read back whole; what is none is refused with a word', async () => {
+test('a baseline is read back completely; other files are refused', async () => {
   const file = path.join(folder, 'baseline.json');
   const whole = report([cell(64, 64, measured(0.5)), cell(64, 512, 'memory ran out')]);
   await writeFile(file, JSON.stringify(whole));

@@ -138,7 +138,7 @@ describe('a file of boxes with sizes', () => {
     expect([counts.turned, notes]).toEqual([0, []]);
   });
 
-  test('an orientation that keeps the size is told by the images whose size tells', async () => {
+  test('an orientation that keeps the size is decided by the other images', async () => {
     const marks = [{ box: BOX, frame: STORED }];
     const all = await Promise.all(
       ORIENTATIONS.map((orientation) =>
@@ -177,7 +177,7 @@ describe('a file of boxes with sizes', () => {
     expect(squares.counts.turned).toBe(2);
   });
 
-  test('with boxes that fit both images, or the upright one: refused until it is said what they are drawn on', async () => {
+  test('with boxes that fit both images, or the upright one: refused without --box-frame', async () => {
     const both = { x: 1, y: 2, width: 4, height: 3 };
     const tall = { x: 1, y: 2, width: 4, height: 9 };
     for (const [boxes, message] of [
@@ -382,7 +382,7 @@ describe('what boxes cover', () => {
     ).rejects.toMatchObject({ code: 'DATASET_INVALID', message: expect.stringContaining('broken.png') as string });
   });
 
-  test('whatever a box is, its mask has the pixels that its edges say, and clipping changes none of them', () =>
+  test('for any box, the mask has the pixels between its edges, and clipping does not change them', () =>
     fc.assert(
       fc.asyncProperty(
         fc.array(

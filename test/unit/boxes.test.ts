@@ -66,7 +66,7 @@ describe('CSV', () => {
     await expect(readBoxes(path)).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string });
   });
 
-  test('refuses a typical column that is not there', async () => {
+  test('refuses a missing typical column', async () => {
     await expect(readBoxes(csv('image,x,y,w,h\n'), { typicalColumn: 'town' })).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
     });
@@ -118,7 +118,7 @@ describe('NIH', () => {
     ]);
   });
 
-  test('images are found in whatever folder they lie, and in copies of another size', async () => {
+  test('images are found in any folder, and in copies of another size', async () => {
     const marks = await readMarks(csv([HEADER, '00000001_000.png,Mass,100,200,300,401,,,', ''].join('\n')));
     expect(marks.get('images_001/images/00000001_000.png')).toHaveLength(1);
     expect(marks.get('00000001_000.png')).toHaveLength(1);
@@ -156,7 +156,7 @@ describe('COCO', () => {
     { id: 2, name: 'king' },
   ];
 
-  test('boxes by category; outlines beside them are skipped', async () => {
+  test('boxes by category; segmentations are skipped', async () => {
     const marks = await readMarks(
       coco({
         images,
@@ -227,7 +227,7 @@ describe('masks', () => {
     [0, 0, 1, 255],
   ];
 
-  test('mirrored, or a folder an image; extensions need not be the same', async () => {
+  test('mirrored, or one folder per image; extensions may differ', async () => {
     const root = join(folder, 'masks');
     const png = await grey(half);
     writeFiles(root, {
@@ -266,7 +266,7 @@ describe('masks', () => {
     ).toEqual([0, 0, 1, 0, 0, 1]);
   });
 
-  test('a one is inside whatever the depth, alpha is not looked at', async () => {
+  test('a one is inside at any depth, alpha is ignored', async () => {
     const root = join(folder, 'deep');
     const wide = await sharp(Uint16Array.from([0, 1]), { raw: { width: 2, height: 1, channels: 1 } })
       .toColourspace('grey16')

@@ -62,7 +62,7 @@ async function again(
   }
 }
 
-test('an image replaced by one of the same size is named; its shard can be done again', async () => {
+test('an image replaced by one of the same size is named; its shard can be repeated', async () => {
   await scan(options());
   await mine(at('run'), { threads: 1, top: 5, clusters: 2 });
   await replace('a/2.tif');
@@ -91,7 +91,7 @@ test('an image replaced by one of the same size is named; its shard can be done 
   });
 });
 
-test('touched files and copies of a dataset go on', async () => {
+test('touched files and copies of a dataset resume', async () => {
   await scan(options());
   for (const name of ['a/0.tif', 'b/1.tif']) utimesSync(at('data', name), new Date(), new Date(1e12));
   const { summary, log } = await again();

@@ -83,7 +83,7 @@ describe('what labels differ in', () => {
     expect(difference(model, names)).toMatch(why);
   });
 
-  test('each group is told once, labels that differ are not', () => {
+  test('warns once about each group, and not about distinct labels', () => {
     const labels = ['Paris', 'paris', 'London', 'PARIS', 'Oslo', 'oslo', 'other'];
     expect(clashes(model, labels, labels)).toEqual([
       expect.stringMatching(/"Paris", "paris", "PARIS" are one prompt/),
@@ -100,7 +100,7 @@ describe('what labels differ in', () => {
 });
 
 describe('scan', () => {
-  test('labels that are one prompt are told, and scored against null anyway', async () => {
+  test('warns about labels with the same prompt, and scores them against null', async () => {
     const { told } = await scanOf({ dataset: dataset('Paris', 'paris', 'London') });
     expect(oneCondition(told)).toEqual([
       expect.stringMatching(/"Paris", "paris" are one prompt to this model: they differ only in upper and lower case/),
@@ -119,7 +119,7 @@ describe('scan', () => {
       error('INVALID_ARGUMENT', message),
     );
   });
-  test('--against others with a third label is told', async () => {
+  test('warns about --against others with a third label', async () => {
     const { told } = await scanOf({ dataset: dataset('Paris', 'paris', 'London'), against: 'others' });
     expect(oneCondition(told)).toHaveLength(1);
   });
@@ -253,7 +253,7 @@ describe('elsewhere', () => {
       ]),
     );
   });
-  test('cotypicality: every label has to be a condition of its own', async () => {
+  test('cotypicality: every label must be a distinct condition', async () => {
     const parallel = path.join(root, 'parallel');
     for (const [own, other] of [
       ['car', 'photo'],

@@ -77,7 +77,7 @@ const MARKS = { null: /without (it|the label|“1950”)|no label/, others: /oth
 describe.each(ALL)('%s', (_name, contrast) => {
   const kind = contrast.against === 'null' || contrast.against === 'others' ? contrast.against : 'label';
 
-  test.each(LISTS)('says what was compared, and nothing else (--rank %s)', (rank) => {
+  test.each(LISTS)('describes exactly what was compared (--rank %s)', (rank) => {
     const text = sentences(contrast, rank);
     for (const [other, mark] of Object.entries(MARKS)) {
       // "the other labels" are also those that a label is compared with
@@ -97,7 +97,7 @@ describe.each(ALL)('%s', (_name, contrast) => {
     expect(text).not.toMatch(/undefined|null(?! class)|NaN|\bknow/);
   });
 
-  test('the clustered list is named as it is', () => {
+  test('names the clustered list', () => {
     const untrained = contrast.untrained === true;
     const named = LISTS.map((rank) => patchesOf(rank, untrained));
     expect(named).toEqual(
@@ -129,7 +129,11 @@ describe('sentences', () => {
       'Every image was scored under every label but “A”, so a patch of one label can come from an image of another.',
     );
     expect(mapEnds({ ...BASE, against: 'A' }, 'B')).toEqual(['better with “A”', 'better with “B”']);
-    expect(reportMethod(BASE, { rank: 'top' }, false).map(({ lead }) => lead)).toEqual([undefined, 'Clusters', 'Ranking']);
+    expect(reportMethod(BASE, { rank: 'top' }, false).map(({ lead }) => lead)).toEqual([
+      undefined,
+      'Clusters',
+      'Ranking',
+    ]);
   });
 
   test('standard errors and timesteps follow the sampler', () => {
@@ -281,7 +285,7 @@ describe('the files of a report', () => {
     );
   });
 
-  test('no static file of a page words a contrast by itself', () => {
+  test('no static file of a page describes a contrast', () => {
     const files = [
       'stages/report/page/index.html',
       'stages/report/page/page.js',

@@ -196,7 +196,7 @@ describe('agreement with boxes', () => {
     expect(hitBox(box(0, 0, 8), [box(0, 0, 64)])).toBe(0); // its center is in the box
   });
 
-  test('purity, with places on nothing against it, and chance beside it', () => {
+  test('purity counts places on no element as misses, and is compared with chance', () => {
     const found = agreement([0, 0, 0, 0, 1, 1, 1, 1], ['a', 'a', 'a', 'b', 'b', 'b', undefined, undefined]);
     expect(found).toMatchObject({ places: 8, onElement: 0.75, purity: 5 / 8, purityOnElements: 5 / 6 });
     expect(found.chance).toBeGreaterThan(0.3);
@@ -378,7 +378,7 @@ describe('runs', () => {
     expect(resultBytes(at('stopped'), parts)).toEqual(resultBytes(at('run'), parts));
   });
 
-  test('other groups need no scores again; other scores need another folder', async () => {
+  test('other grouping options keep the scores; other scoring options need another folder', async () => {
     const log: string[] = [];
     const same = await cotypicality(options(), { onLog: (line) => void log.push(line) });
     expect([same.unetCalls, log.filter((line) => line.startsWith('Already grouped'))]).toEqual([
@@ -550,7 +550,7 @@ describe('runs', () => {
     expect(readdirSync(at('text', 'shards', '00000'))).not.toContain('maps.safetensors');
   });
 
-  test('images that went away after scoring leave gaps on the page, which it names', async () => {
+  test('images that were removed after scoring leave gaps on the page, which names them', async () => {
     cpSync(at('parallel'), at('moved'), { recursive: true });
     await cotypicality(options({ parallel: at('moved'), out: at('moved-run') }));
     // the same bytes in another order of events: the run is the same, but an image cannot be decoded any more

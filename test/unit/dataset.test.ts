@@ -73,7 +73,7 @@ describe('a folder of label folders', () => {
     expect(set.images.length).toBeLessThan(10);
   });
 
-  test('says what is wrong where there are no labels', async () => {
+  test('explains what is wrong if there are no labels', async () => {
     await expect(openDataset(folder({ 'a.jpg': 'x', 'b.png': 'x' }))).rejects.toEqual(
       invalid(/2 images, but no label folders/),
     );
@@ -122,7 +122,7 @@ describe('a CSV', () => {
     expect((await table('f,g\np/a.jpg,1\n', { imageColumn: 'f', labelColumn: 'g' })).labels).toEqual(['1']);
   });
 
-  test('keeps the first of repeated pairs and says so', async () => {
+  test('keeps the first of repeated pairs and warns', async () => {
     const set = await table('image,label,x\np/a.jpg,one,1\np/a.jpg,one,2\n');
     expect(set.images.map((image) => image.extra)).toEqual([{ x: '1' }]);
     expect(set.warnings).toEqual(['1 row repeats an image and label; only the first of each is kept.']);

@@ -145,7 +145,7 @@ describe('a full demo', () => {
     first = await demo(full(), { onProgress: (event) => event.type === 'stage' && stages.push(event.stage) });
   });
 
-  test('goes on to the applications, and links them all on one page', () => {
+  test('continues with the applications, and links them all on one page', () => {
     expect(stages).toEqual([
       'world',
       'scan',
@@ -204,7 +204,7 @@ describe('a full demo', () => {
   });
 });
 
-test('a folder that holds something else is refused and left as it is', async () => {
+test('a folder with other content is refused and not changed', async () => {
   mkdirSync(at('mine', 'world'), { recursive: true });
   writeFileSync(at('mine', 'world', 'letter.txt'), 'dear');
   await expect(demo(options({ out: at('mine') }))).rejects.toMatchObject({

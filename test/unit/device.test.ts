@@ -58,7 +58,7 @@ test('fp16 is not trained on a CPU, though it may be scored there', () => {
   expect(chooseTrainingDevice('auto', 'fp16')).toBe(card);
 });
 
-test('auto takes the GPU, also for fp16, and a name that is not there is refused', () => {
+test('auto chooses the GPU, also for fp16, and an unknown name is refused', () => {
   listed(plain, card);
   expect(chooseDevice('auto', 'fp16')).toBe(card);
   expect(chooseDevice('cuda', 'fp16')).toBe(card);

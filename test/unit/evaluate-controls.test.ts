@@ -139,7 +139,7 @@ describe('another run', () => {
     expect(text).toMatch(/label +AP +color +control +x chance +pointing +color +control +P@50 +random +control/);
   });
 
-  test('is called untrained where its manifest says so, and need not be mined', async () => {
+  test('is called untrained if its manifest says so, and need not be mined', async () => {
     await makeRun('untrained');
     const manifest = JSON.parse(readFileSync(at('untrained', MANIFEST), 'utf8')) as Manifest;
     writeFileSync(
@@ -249,7 +249,7 @@ describe('what is kept', () => {
     expect(await readEvaluation(await Run.open(at('other')))).toBeUndefined();
   });
 
-  test('is in a report written later, goes into one that is there, and not into one of another mining', async () => {
+  test('appears in later reports and in an existing one, but not in one of another mining', async () => {
     cpSync(at('run'), at('reported'), { recursive: true });
     const data = (): string => readFileSync(at('reported', 'report', 'data', 'evaluation.js'), 'utf8');
     await writeReport(at('reported'));

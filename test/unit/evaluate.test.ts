@@ -391,7 +391,7 @@ test('boxes of a COCO file, of copies in half the size', async () => {
   });
 });
 
-test('the table has a row a label, the mean, and the elements', () => {
+test('the table has one row per label, the mean, and the elements', () => {
   const text = evaluateText(summary);
   for (const word of ['one', 'two', 'mean', 'P@50', 'random P@10', 'even', 'square']) expect(text).toContain(word);
   expect(text).toMatch(/mean +0\.042 +0\.9\d\d \[0\.\d{3}, 0\.\d{3}\]/);

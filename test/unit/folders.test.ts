@@ -139,7 +139,7 @@ describe('litter', () => {
     ]);
   });
 
-  test('nothing is said where nothing was ignored', async () => {
+  test('no line if nothing was ignored', async () => {
     expect(datasetNotes(await openDataset(folder({ 'a/1.png': true })))).toEqual([]);
   });
 });
@@ -210,7 +210,7 @@ describe('entries that cannot be opened', () => {
     chmodSync(path.join(place, 'c'), 0o700);
   });
 
-  test('links are followed, to folders as well; a file that is gone by the time it is read says so', async () => {
+  test('links are followed, also to folders; a file that was removed before it is read is an error', async () => {
     const elsewhere = folder({ 'x/1.png': true });
     const place = folder({ 'a/1.png': true });
     symlinkSync(elsewhere, path.join(place, 'b'));
@@ -260,7 +260,7 @@ describe('outputs of diffmine', () => {
     expect(set.warnings).toEqual([]);
   });
 
-  test('the output folder of the command that reads is none, before it has a record; through a link, too', async () => {
+  test('the output folder of the running command is not data, even before it has a record, also through a link', async () => {
     const place = folder({ 'a/1.png': true, 'out/sprite.png': true, 'a/out/1.png': true });
     expect(paths(await openDataset(place, { out: path.join(place, 'out') }))).toEqual(['a/1.png', 'a/out/1.png']);
     expect(paths(await openDataset(place, { out: path.join(place, 'a/out') }))).toEqual(['a/1.png', 'out/sprite.png']);

@@ -38,7 +38,7 @@ test.each([
   expect(namedLabels(values, CITIES)).toEqual(labels);
 });
 
-test('where only known labels are allowed, the wrong part is told', () => {
+test('if only known labels are allowed, the wrong part is named', () => {
   expect(namedLabels(['Rome,Oslo', 'Oslo, Norway', 'Rome,'], CITIES, true)).toEqual([
     'Rome',
     'Oslo',

@@ -381,7 +381,7 @@ describe('places', () => {
   ] as [string, Record<string, string | true>, RegExp][])('says so: %s', async (_, files, message) => {
     await expect(read(folder(files), 'places')).rejects.toEqual(invalid(message));
   });
-  test('a list by itself says what it lacks', async () => {
+  test('a list without its images is an error that names them', async () => {
     await expect(read(path.join(folder({ 'places365_val.txt': val }), 'places365_val.txt'))).rejects.toEqual(
       invalid(/categories_places365\.txt is missing/),
     );
@@ -473,7 +473,7 @@ describe('xray', () => {
   });
 });
 
-test('a table stays a table, whatever the preset', async () => {
+test('a table is read as a table with every preset', async () => {
   const place = folder({ 'labels.csv': 'image,label\na.png,x\n', 'a.png': true });
   for (const layout of ['auto', 'cars', 'faces', 'geo', 'places', 'xray'] as const)
     expect(await read(path.join(place, 'labels.csv'), layout)).toMatchObject({

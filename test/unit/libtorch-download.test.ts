@@ -66,7 +66,7 @@ describe('download', () => {
     expect(readFileSync(file).equals(content)).toBe(true);
   });
 
-  it('takes a part that is whole already, and not one that is of another file', async () => {
+  it('uses a complete partial file, but not one of another archive', async () => {
     writeFileSync(`${file}.part`, content);
     await download(url, file, sum);
     expect(readFileSync(file).equals(content)).toBe(true);

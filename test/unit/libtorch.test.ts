@@ -104,7 +104,7 @@ onLinux('inspectLibTorch', () => {
     expect(() => inspectLibTorch(folder)).toThrow(message);
   });
 
-  it('refuses an empty folder, a library that is none, and one without CUDA where CUDA is asked for', () => {
+  it('refuses an empty folder, an invalid library, and one without CUDA if CUDA is requested', () => {
     expect(() => inspectLibTorch(folder)).toThrow(/has no lib\/libtorch_cpu\.so/);
     expect(() => inspectLibTorch(libtorch(folder), { cuda: true })).toThrow(/built without CUDA/);
     writeFileSync(join(folder, 'lib/libtorch_cpu.so'), 'version https://git-lfs.github.com/spec/v1');
@@ -178,14 +178,14 @@ onLinux('findLibTorch', () => {
     expect((await find({}, torchAt(py))).found).toMatchObject({ folder: py, source: "Python's torch" });
   });
 
-  it('names a Python torch of another version, and goes on', async () => {
+  it('names a Python torch of another version, and tries the next source', async () => {
     const cached = libtorch(join(folder, 'cache/libtorch-2.13.0-cpu'));
     const { found, said } = await find({}, torchAt(libtorch(join(folder, 'py'), { version: '2.9.0' })));
     expect(found).toMatchObject({ folder: cached, source: 'cache' });
     expect(said).toMatch(/skipped Python's torch: LibTorch 2\.9\.0/);
   });
 
-  it('lists everything it tried when there is none', async () => {
+  it('lists everything it tried if there is none', async () => {
     const { error } = await find({}, 'echo "ERROR: No matching distribution found for torch" >&2; exit 1');
     for (const source of [
       'LIBTORCH: not set',
@@ -200,7 +200,7 @@ onLinux('findLibTorch', () => {
     expect(readdirSync(join(folder, 'cache')).filter((name) => name !== 'downloads')).toEqual([]);
   });
 
-  it('asks for a CUDA build where CUDA is asked for', async () => {
+  it('requests a CUDA build if CUDA is requested', async () => {
     libtorch(join(folder, 'cache/libtorch-2.13.0-cpu'));
     const py = libtorch(join(folder, 'py'), { cuda: true });
     expect((await find({}, torchAt(py), 'cuda: true')).found).toMatchObject({ folder: py, cuda: true });

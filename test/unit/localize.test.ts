@@ -365,7 +365,7 @@ test('masks in place of boxes, and images that cannot be read', async () => {
   expect(mended.result?.labels[0]).toMatchObject({ marked: 2, fraction: 0.75 });
 });
 
-test('a cancelled localization keeps its finished shards, and goes on', async () => {
+test('a cancelled localization keeps its finished shards, and resumes', async () => {
   const abort = new AbortController();
   await expect(
     localize(base('cut', { boxes }), {
@@ -461,7 +461,7 @@ test('only the images that are marked: a run of a dataset that has no others', a
   await expect(localize(base('unmarked', { onlyMarked: true }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
-test('boxes of a label that is not mapped, and a label without boxes, are told', async () => {
+test('notes name boxes of a label that is not mapped, and a label without boxes', async () => {
   const only = at('data', 'only.csv');
   writeFileSync(
     only,

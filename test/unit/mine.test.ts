@@ -43,7 +43,7 @@ const patchesOf = async (): Promise<MinedPatchRow[]> =>
 const clustersOf = async (): Promise<ClusterRow[]> =>
   readTable<ClusterRow>((await Run.open(run)).mineFile('clusters.parquet'));
 
-test('the list asked for is clustered; the folder is replaced as a whole; the same options twice do nothing', async () => {
+test('the chosen list is clustered; the folder is replaced; the same options again do nothing', async () => {
   const events: MineEvent[] = [];
   expect(
     await mine(run, { threads: 1, clusters: 3, top: 12 }, { onProgress: (event) => void events.push(event) }),

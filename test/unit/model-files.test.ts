@@ -136,7 +136,7 @@ describe('variants of weights', () => {
     );
   });
 
-  test('the one asked for comes before the plain one, and the fingerprints differ', async () => {
+  test('the requested variant is preferred to the plain one, and the fingerprints differ', async () => {
     const folder = unet((place) => copy(place, `${name}.non_ema.safetensors`));
     const [plain, other] = await Promise.all([openModel(folder), openModel(folder, { variant: 'non_ema' })]);
     expect(basenames(plain.source.unet.files)).toEqual([`${name}.safetensors`]);
@@ -262,7 +262,7 @@ describe('variants of weights', () => {
     await expect(openModel(lora)).rejects.toEqual(error('MODEL_INVALID', /lora.json does not name the base model/));
   });
 
-  test('weights under names that nobody reads', async () => {
+  test('weights with unknown names', async () => {
     await expect(openModel(unet((place) => move(place, 'unet.safetensors')))).rejects.toEqual(
       error('MODEL_INVALID', /only 'unet.safetensors'/, /Rename/),
     );

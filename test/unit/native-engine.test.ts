@@ -190,7 +190,7 @@ describe('a latent model with text', () => {
     expect(events.at(-1)).toEqual({ type: 'score', done: 32, total: 32 });
   });
 
-  it('tells the seconds of its stages where they are asked for', async () => {
+  it('returns the seconds of its stages if requested', async () => {
     const { input: images, options } = work();
     const { stages } = await engine.scoreTypicality(conditions, images, { ...options, timeStages: true });
     expect(Object.keys(stages ?? {}).sort()).toEqual(['encode', 'noise', 'score', 'select', 'unet']);
@@ -288,7 +288,7 @@ describe('a latent model with text', () => {
     expectNear({ ...(features as Tensor), shape: feature.shape }, feature, 1e-4, 1e-4);
   });
 
-  it('refuses what does not fit, and goes on', async () => {
+  it('refuses wrong arguments, and keeps working', async () => {
     const forward = { x: drawNoise(0, 0, 1, [4, 8, 8], 0), timesteps: [1], conditionIndex: [0] };
     const refused: [Promise<unknown>, RegExp][] = [
       [
@@ -474,7 +474,7 @@ describe('tasks', () => {
     await expect(second).resolves.toEqual([{ row: 1, column: 1, score: 4 }]);
   });
 
-  it('give equal results whatever the threads', async () => {
+  it('give equal results with any number of threads', async () => {
     const [one, two] = [newEngine(), new Engine({ device: 'cpu', dtype: 'fp32', threads: 2 })];
     engines.push(two);
     const settings = { clusters: 7, restarts: 3, seed: 5 };

@@ -47,7 +47,7 @@ describe('the end of a process', () => {
     expect(outcome).toMatchObject({ status, signal: null });
   });
 
-  it('comes by itself while engines idle, undisposed', async () => {
+  it('happens while engines are idle and not disposed', async () => {
     const outcome = await run(`
       const engine = newEngine(); newEngine();
       addon.loadModel(engine, source).then(() => console.log('loaded', addon.engineMemory(engine).weights > 0));
@@ -223,7 +223,7 @@ describe('an addon that does not load', () => {
     }
   }
 
-  it('is a SETUP error that says what to do', () => {
+  it('is a SETUP error with a hint', () => {
     const absent = path.join(folder, 'absent.node');
     expect(failure(absent)).toMatchObject({
       code: 'SETUP',

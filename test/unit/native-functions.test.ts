@@ -150,7 +150,7 @@ describe('schedules', () => {
     float32(back).forEach((value, i) => expect(value).toBeCloseTo(float32(at)[i] as number, 4));
   });
 
-  it('refuses what it does not know', () => {
+  it('refuses unknown values', () => {
     expect(errorOf(() => schedule({ ...stableDiffusion, betaSchedule: 'cosine' as 'linear' })).code).toBe(
       'MODEL_UNSUPPORTED',
     );
@@ -278,7 +278,7 @@ describe('arguments', () => {
     });
   });
 
-  it('refuse devices that are not there', () => {
+  it('refuse missing devices', () => {
     expect(() => addon()['createEngine']?.({ device: 'tpu', dtype: 'fp32', threads: 1 })).toThrow(/tpu/);
   });
 

@@ -53,7 +53,7 @@ afterAll(async () => {
   await engine.dispose();
 });
 
-test('a resumed training goes on exactly, and what is exported is a UNet', async () => {
+test('a training resumes exactly, and exports a UNet', async () => {
   const whole = await make();
   const steps = [];
   for (let i = 0; i < 4; i++) steps.push(await whole.step([batch]));

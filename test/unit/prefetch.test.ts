@@ -57,7 +57,7 @@ test('begins no item that memory has no room for, but always one', async () => {
   expect(alone).toEqual(numbers(5));
 });
 
-test('any other error is thrown at its place, and what runs has ended by then', async () => {
+test('any other error is thrown at its item, after running items have ended', async () => {
   const { state, load } = loader(20);
   const seen: number[] = [];
   const failing = async (item: number): Promise<number> =>

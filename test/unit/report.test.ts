@@ -477,7 +477,7 @@ describe('writeReport', () => {
     expect(readdirSync(join(run, 'locks'))).toEqual([]);
   });
 
-  test('images that are gone are told, and the rest is shown', async () => {
+  test('missing images are named, and the rest is shown', async () => {
     const moved = join(folder, 'moved');
     cpSync(dataset, moved, { recursive: true });
     const run = await makeRun();
@@ -543,7 +543,7 @@ describe('writeReport', () => {
     expect(existsSync(join(run, 'report', 'index.html'))).toBe(true);
   });
 
-  test('without maps it says so', async () => {
+  test('without maps it shows a message', async () => {
     const run = await makeRun({ maps: false });
     const lines: string[] = [];
     const summary = await writeReport(run, {}, { onLog: (line) => lines.push(line) });
@@ -552,7 +552,7 @@ describe('writeReport', () => {
     expect(load(join(run, 'report')).run.maps).toEqual({ kept: false, shown: 0 });
   });
 
-  test('a run that was not mined, and what is not a run, are errors that say what to do', async () => {
+  test('a run that was not mined, and a folder that is not a run, are errors with a hint', async () => {
     const run = await makeRun();
     rmSync(join(run, 'mine'), { recursive: true });
     await expect(writeReport(run)).rejects.toMatchObject({

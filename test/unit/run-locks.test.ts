@@ -46,7 +46,7 @@ test("of twenty that want a dead owner's lock, one gets it", async () => {
   }
 });
 
-test('who dies while making a lock leaves none: only a file that the next holder clears away', async () => {
+test('a process that dies while creating a lock leaves none, only a file that the next holder removes', async () => {
   const name = 'dead-in-the-act';
   write(`.${name}.lock.tmp-host-1-abcdef`, self());
   const lock = await new LockFolder(folder).acquire(name);
@@ -67,7 +67,7 @@ test('a pid that another process has now is not the owner', async () => {
   }
 });
 
-test('before the last boot nobody lives; on another machine it cannot be told', () => {
+test('owners from before the last boot are dead; on another machine this is unknown', () => {
   const me = self();
   expect(lives(me)).toBe(true);
   expect(lives({ ...me, system: 'other-boot pid:[1]' })).toBe(false);
@@ -85,7 +85,7 @@ test('an owner elsewhere holds its lock as long as it touches it', async () => {
   expect(await locks.acquire('a')).toBeDefined();
 });
 
-test('a lock cut off in the act holds for a while, then no more', async () => {
+test('an incompletely written lock holds only for a while', async () => {
   const locks = new LockFolder(folder);
   writeFileSync(join(folder, 'a.lock'), '{"host":"x');
   expect(await locks.holder('a')).toBe(true);

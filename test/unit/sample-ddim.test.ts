@@ -113,7 +113,7 @@ describe('DDIM', () => {
     }
   });
 
-  test('an image is the same whatever is made with it', async () => {
+  test('an image does not depend on the others in its batch', async () => {
     const { schedule } = model.source;
     const passes: number[] = [];
     const counted: Denoise = async (x, ...rest) => {
@@ -279,7 +279,7 @@ describe('a grid', () => {
     ...(await sharp(file).removeAlpha().extract({ left, top, width: 1, height: 1 }).raw().toBuffer()),
   ];
 
-  test('has a row a label, small images enlarged by a whole factor', async () => {
+  test('has one row per label, with small images enlarged by a whole factor', async () => {
     const file = path.join(scratch, 'grid.png');
     const rows = [[plain(50, 40, 255, 0, 0), plain(50, 40, 0, 255, 0)], [plain(50, 40, 0, 0, 255)]];
     expect(await writeGrid(file, rows)).toEqual({ width: 4 + 2 * 104, height: 4 + 2 * 84 });
@@ -324,7 +324,7 @@ describe('a grid', () => {
   });
 });
 
-test('labels as names of folders: themselves where they can be, never above or beside', () => {
+test('labels as folder names: unchanged if possible, never outside the folder', () => {
   for (const label of ['1920', 'New York, NY', 'čaj', '東京', 'a.b']) expect(labelFolder(label)).toBe(label);
   expect(['a/b', '..', '.hidden', 'dot.', 'CON', 'nul.txt', 'grid.png', '100%', 'a:b\n'].map(labelFolder)).toEqual([
     'a%2Fb',

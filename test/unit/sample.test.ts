@@ -48,7 +48,7 @@ describe('a class model of folded pixels', () => {
     summary = await sample({ ...fold, out: at('all') });
   });
 
-  test('a folder a label, a grid, and what was asked', async () => {
+  test('one folder per label, a grid, and the request', async () => {
     expect(summary).toMatchObject({
       out: at('all'),
       grid: at('all', 'grid.png'),
@@ -77,7 +77,7 @@ describe('a class model of folded pixels', () => {
     expect(await furthest(['all', 'class0', '00000.png'], ['all', 'class1', '00000.png'])).toBeGreaterThan(0);
   });
 
-  test('an image is the same whatever batch, number and labels', async () => {
+  test('an image does not depend on batch, number and labels', async () => {
     await sample({ ...fold, out: at('few'), labels: ['class2'], count: 2, batch: 1 });
     for (const name of ['00000.png', '00001.png'])
       expect(await furthest(['all', 'class2', name], ['few', 'class2', name])).toBeLessThanOrEqual(1);
@@ -85,7 +85,7 @@ describe('a class model of folded pixels', () => {
     expect(await furthest(['all', 'class2', '00000.png'], ['seed', 'class2', '00000.png'])).toBeGreaterThan(20);
   });
 
-  test('the same request goes on; more images and labels of it, too', async () => {
+  test('the same request resumes, also with more images and labels', async () => {
     await sample({ ...fold, out: at('more'), labels: ['class2'], count: 2 });
     const before = statSync(at('more', 'class2', '00000.png')).mtimeMs;
     const bytes = readFileSync(at('more', 'class2', '00001.png'));

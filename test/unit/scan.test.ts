@@ -174,7 +174,7 @@ test('only unreadable images: a finished run with nothing in it', async () => {
   expect(await imageRows('run')).toEqual([]);
 });
 
-test('a cancelled scan keeps its finished shards, and goes on to the same bytes', async () => {
+test('a cancelled scan keeps its finished shards, and resumes to the same bytes', async () => {
   await scan(base('whole'));
   const abort = new AbortController();
   await expect(
@@ -387,7 +387,7 @@ test('options that cannot be are refused before anything is written', async () =
   expect(existsSync(join(folder, 'run'))).toBe(false);
 });
 
-test('prompts that may not be meant are told', async () => {
+test('warns about suspicious prompts', async () => {
   const log: string[] = [];
   const long = Array(80).fill('car').join(' ');
   await resolveOptions(base('run', { prompt: 'A car.', nullPrompt: long }), '0', {

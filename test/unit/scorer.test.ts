@@ -68,7 +68,7 @@ test('gives the numbers of a scan with the same options', async () => {
   }
 });
 
-test('refuses what it cannot score, and goes on', async () => {
+test('refuses what it cannot score, and keeps working', async () => {
   const model = join(GOLDEN, 'tiny-fold');
   await expect(Scorer.open({ model, patch: 0, device: 'cpu' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   const scorer = await Scorer.open({ model, samples: 1, patch: 4, device: 'cpu', threads: 1 });

@@ -36,7 +36,7 @@ const install = (): { status: number | null; stderr: string } =>
     },
   );
 
-test('a linked node_modules is refused with what mends it, and left as it is', () => {
+test('a linked node_modules is refused with a hint, and not changed', () => {
   symlinkSync(path.join(folder, 'other/node_modules'), path.join(clone, 'node_modules'));
   const { status, stderr } = install();
   expect(status).toBe(4);
@@ -48,7 +48,7 @@ test('a linked node_modules is refused with what mends it, and left as it is', (
   ]);
 });
 
-test('a folder of its own is installed into, once', () => {
+test('packages are installed once into a real folder', () => {
   const own = path.join(folder, 'own');
   cpSync(path.join(clone, 'scripts'), path.join(own, 'scripts'), { recursive: true });
   writeFiles(folder, { 'own/package-lock.json': '{}', 'own/src/index.ts': '' });

@@ -204,7 +204,7 @@ describe('paths', () => {
     );
   });
 
-  test('an image that is there but cannot be opened is listed; one that is not is an error', async () => {
+  test('an image that cannot be opened is listed; a missing one is an error', async () => {
     const place = folder({ 'set.csv': 'image,label\na.png,x\n1.png,x\n', '1.png': 'x' });
     symlinkSync('../annex/x', path.join(place, 'a.png'));
     expect(

@@ -91,7 +91,7 @@ describe('encodings', () => {
       expect((await readText(file('x'.repeat(pad) + '東京'))).slice(pad)).toBe('東京');
   });
 
-  test('an unknown encoding, and a file that is not there', async () => {
+  test('an unknown encoding, and a missing file', async () => {
     expect(encodingName('Latin1')).toBe('windows-1252');
     expect(() => encodingName('utf-7')).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT', message: 'Unknown encoding "utf-7".' }) as Error,

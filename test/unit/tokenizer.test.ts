@@ -99,7 +99,7 @@ describe('the pad token', () => {
     ],
   ])('%s', async (_, files, expected) => expect(await padOf(files)).toBe(expected));
 
-  test('one that is not in the vocabulary is named', async () => {
+  test('a token that is not in the vocabulary is named', async () => {
     await expect(padOf({ 'tokenizer_config.json': { pad_token: '[PAD]' } })).rejects.toMatchObject({
       code: 'MODEL_INVALID',
       message: expect.stringContaining("'[PAD]'") as unknown,

@@ -18,7 +18,7 @@ describe('the order of images', () => {
   const order = new Order(7, settings);
   const views = Array.from({ length: 7000 }, (_, k) => order.view(k));
 
-  test('every pass shows every image once, in an order of its own', () => {
+  test('every epoch has every image once, in a new order', () => {
     const passes = [0, 1, 2].map((pass) => views.slice(7 * pass, 7 * pass + 7).map(({ index }) => index));
     for (const pass of passes) expect([...pass].sort()).toEqual([0, 1, 2, 3, 4, 5, 6]);
     expect(passes[1]).not.toEqual(passes[0]);
@@ -96,7 +96,7 @@ describe('the watch over the loss', () => {
     expect(steps).toBeLessThan(50);
   });
 
-  test('so does one that is absurd from the first steps on, though it never climbs', () => {
+  test('a loss that is extreme from the start also counts as diverged', () => {
     const watch = new LossWatch(16);
     let steps = 0;
     while (steps < 1000 && !watch.add({ loss: steps < 4 ? 0.1 : 1e4 })) steps++;
@@ -110,7 +110,7 @@ describe('the watch over the loss', () => {
   });
 });
 
-test('the journal cuts off what will be done again, and a torn line; it refuses a gap', async () => {
+test('the log removes lines of steps that will be repeated, and an incomplete line; it refuses a gap', async () => {
   const file = path.join(scratch, 'metrics.jsonl');
   const row = (step: number) => ({ step, loss: 1 / step, gradientNorm: 1, learningRate: 1e-3, seconds: step });
   const { journal, kept } = await Journal.open(file, 0);

@@ -140,7 +140,7 @@ describe('metrics.jsonl', () => {
     expect(metrics.grids).toEqual([]);
   });
 
-  test('a loss that is not a number is a gap; grids outside the folder are none; no log is an empty one', async () => {
+  test('a NaN loss is a gap; grids outside the folder are ignored; a missing log is empty', async () => {
     const metrics = await read([
       { step: 1, loss: null },
       { step: 1, grid: '../../secret.png' },
@@ -302,7 +302,7 @@ describe('the page', () => {
     expect(text(await write({ log: steps(1) }))).toContain('Step 1 of 1,000');
   });
 
-  test('grids: the newest first, a label a row; a grid that is gone is left out', async () => {
+  test('grids: newest first, one row per label; missing grids are left out', async () => {
     const path = training({
       labels: ['north', 'south'],
       log: [

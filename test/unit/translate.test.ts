@@ -132,7 +132,7 @@ describe('layers', () => {
     ]);
   });
 
-  test('by path or the beginning of paths; one that is not there is refused', () => {
+  test('by path or the beginning of paths; an unknown one is refused', () => {
     const { features, attention } = allSites(unet(['UpBlock2D', cross], 1));
     expect(features).toEqual([
       'up_blocks.0.resnets.0.conv2',
@@ -496,7 +496,7 @@ describe('a translation', () => {
     }
   });
 
-  test('stopped, it goes on to the same images; finished shards are not made again', async () => {
+  test('it resumes to the same images; finished shards are not repeated', async () => {
     await translate({ ...base, out: at('whole') });
     const abort = new AbortController();
     const stopped = translate(

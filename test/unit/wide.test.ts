@@ -74,7 +74,7 @@ test.each<[SampleKind, number, number, number]>([
   );
 });
 
-test('a part of a range that is usual stays that part', async () => {
+test('values within the usual range keep it', async () => {
   close(
     await firstRow(ramp('f32', 0, 0.5)),
     whole.map((value) => value / 2),
@@ -140,7 +140,7 @@ test.each<[string, () => string, RegExp]>([
   await expect(openImage(place)).rejects.toEqual(unreadable(reason));
 });
 
-test('black and white stay what they are', async () => {
+test('black and white are kept', async () => {
   expect(new Set(await firstRow(file(tiff('f32', W, 16, 1, () => 0))))).toEqual(new Set([0]));
   expect(new Set(await firstRow(file(tiff('f32', W, 16, 1, () => 1))))).toEqual(new Set([255]));
   expect(new Set(await firstRow(file(tiff('i32', W, 16, 1, (x) => (x % 2 === 0 ? -5 : 9)))))).toEqual(
