@@ -1,15 +1,15 @@
-// Values held against a schema: what is wrong is an INVALID_ARGUMENT that carries the option's key. Its sentence names options in backticks, as the
-// API does; the command line renders them as flags (src/cli/options.ts).
+// Checks values against a schema. A wrong value is an INVALID_ARGUMENT that carries the option's key. Messages name options in backticks, as in the API;
+// the command line renders them as flags (src/cli/options.ts).
 import type { z } from 'zod';
 import { DiffmineError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 import { describe, type Schema } from './option.js';
 
-/** What was given of a schema's options, checked; without defaults. */
+/** The given options of a schema, checked; without defaults. */
 export type Given<S extends Schema> = z.output<z.ZodObject<{ [Key in keyof S['shape']]: Bare<S['shape'][Key]> }>>;
 type Bare<Field> = Field extends z.ZodDefault<infer Inner extends z.ZodType> ? z.ZodOptional<Inner> : Field;
 
-/** A value as it was given. YAML's aliases can make one that contains itself. */
+/** Formats a value for a message. YAML aliases can create a value that contains itself. */
 function shown(raw: unknown): string {
   if (typeof raw === 'number') return String(raw);
   try {
@@ -71,7 +71,7 @@ export function resolved<S extends Schema>(schema: S, options: object, before: P
   return schema.parse({ ...partOf(schema, before), ...given(schema, options) }) as z.output<S>;
 }
 
-/** Of `values` those that `schema` knows: for commands that hand values to several stages. */
+/** Those of `values` that are in `schema`: for commands that pass values to several stages. */
 export function partOf<S extends Schema>(schema: S, values: object): Partial<Given<S>> {
   return Object.fromEntries(
     Object.entries(values).filter(([key, value]) => value !== undefined && Object.hasOwn(schema.shape, key)),

@@ -1,9 +1,9 @@
-// The kinds of values that options have. A field takes the value itself, as the API is given it, and what the command line and configuration files
-// make of it: '50', '0.1,0.7', '5%', '3/8'.
+// Types of option values. A field accepts the value itself, as in the API, and its text form from the command line and configuration files:
+// '50', '0.1,0.7', '5%', '3/8'.
 import { z } from 'zod';
 import type { Kind } from './option.js';
 
-/** `prepare` turns what was typed into what `schema` checks; what it does not know it leaves as it is. */
+/** `prepare` converts text to the value that `schema` checks, and returns other input unchanged. */
 function field<Out, In = Out>(prepare: (raw: unknown) => unknown, schema: z.ZodType, kind: Kind): z.ZodType<Out, In> {
   return z.preprocess(prepare, schema).meta({ ...kind }) as unknown as z.ZodType<Out, In>;
 }

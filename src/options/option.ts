@@ -1,5 +1,5 @@
-// What an option is: a zod field, with what help texts, messages and the reference say about it. A stage's options are one schema of these, keyed by
-// the names of the API; the command line's and the configuration file's names follow from the keys.
+// An option: a zod field, with its description for help texts, messages and the reference. A stage's options are one schema of these, with the names
+// of the API as keys; names on the command line and in configuration files are derived from the keys.
 import { z } from 'zod';
 
 export type Group =
@@ -16,7 +16,7 @@ export type Group =
   | 'Output'
   | 'Set-up';
 
-/** What all values of a field have in common (fields.ts). */
+/** Properties of a type of values (fields.ts). */
 export interface Kind {
   /** completes "expected ..." */
   expected: string;
@@ -27,26 +27,26 @@ export interface Kind {
   flag?: true;
 }
 
-/** What is said about an option. Other options are named by their keys in backticks; each surface renders them by its own names. */
+/** Description of an option. Other options are named by their keys in backticks; each surface renders them with its own names. */
 export interface About {
   group: Group;
   description: string;
-  /** the default in words, where the schema has none because it depends on other things */
+  /** the default in words, if it depends on other values and the schema has none */
   shown?: string;
   alias?: string;
-  /** description of the flag --no-NAME, which is what the command line has of a flag that is on by default */
+  /** description of the flag --no-NAME, for a flag that is on by default */
   negated?: string;
 }
 
 export type Shape = Readonly<Record<string, z.ZodType>>;
 export type Schema<S extends Shape = Shape> = z.ZodObject<S>;
 
-/** A field with what is said about it. */
+/** Adds a description to a field. */
 export function option<Field extends z.ZodType>(field: Field, about: About): Field {
   return field.meta({ ...about }) as Field;
 }
 
-/** An option of another command, where it means something only in a context: 'With `evaluate`: '. */
+/** An option of another command that applies only in a context: 'With `evaluate`: '. */
 export function inContext<Field extends z.ZodType>(field: Field, context: string): Field {
   const about = field.meta() as unknown as About;
   const description = context + about.description.charAt(0).toLowerCase() + about.description.slice(1);

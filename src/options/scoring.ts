@@ -77,7 +77,7 @@ export const UNTRAINED = option(fields.flag().default(false), {
 
 export const PER_IMAGE = option(fields.whole(1, 10_000).default(5), {
   group: 'Scoring',
-  description: 'Non-overlapping patches kept per image in each list',
+  description: 'Non-overlapping patches to keep per image in each list (top, bottom, random)',
 });
 
 export const MAPS = option(fields.flag().default(true), {
@@ -142,7 +142,7 @@ export const MINING = optionsOf('mine', {
   }),
   groupBy: option(fields.text().optional(), {
     group: 'Mining',
-    description: 'What images belong together: a column of the dataset, folder, or a regular expression on the path',
+    description: 'How images are grouped: a column of the dataset, folder, or a regular expression on the path',
   }),
   maxPerGroup: option(fields.whole(1).optional(), {
     group: 'Mining',
@@ -151,6 +151,6 @@ export const MINING = optionsOf('mine', {
   }),
   keepDuplicates: option(fields.flag().default(false), {
     group: 'Mining',
-    description: 'Rank near-duplicate images like any other, instead of counting them once',
+    description: 'Rank all near-duplicate images, instead of one of each',
   }),
 });

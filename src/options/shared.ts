@@ -8,7 +8,7 @@ export const TABLES = {
   encoding: option(fields.encoding().optional(), {
     group: 'What',
     description: "Text encoding of the dataset's tables and lists, such as windows-1252, shift_jis or gbk",
-    shown: 'utf-8, strictly',
+    shown: 'utf-8',
   }),
   imageRoot: option(fields.path().optional(), {
     group: 'What',
@@ -39,7 +39,7 @@ export const MODEL = {
   }),
   variant: option(fields.variant().optional(), {
     group: 'What',
-    description: 'Weight variant to read where a component has it, such as fp16 or non_ema',
+    description: 'Weight variant to read, such as fp16 or non_ema, for components that have it',
   }),
 };
 
@@ -58,7 +58,7 @@ export const BOX_FRAME = option(fields.oneOf(BOX_FRAMES).default('auto'), {
 
 export const PRESET = option(fields.oneOf(PRESET_NAMES).optional(), {
   group: 'Prompts',
-  description: "The paper's prompts, image size and patch size for a kind of dataset",
+  description: "Prompts, image size, patch size and timesteps of one of the paper's datasets",
 });
 
 export const PROMPTS = {
@@ -115,7 +115,7 @@ export const SPLIT = {
   devices: option(fields.devices().optional(), {
     group: 'Device',
     description:
-      'Devices to run one worker process on each, separated by commas; 0,1 are GPUs. Replaces `device` and `workers`',
+      'Devices for one worker process each, separated by commas; 0,1 are the first two GPUs. Replaces `device` and `workers`',
   }),
 };
 

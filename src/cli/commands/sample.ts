@@ -14,7 +14,7 @@ export function sampleText({ made, kept, labels, seconds, grid }: SampleSummary)
 
 export const sampleCommand = command({
   name: 'sample',
-  describe: 'Generate images with a model for its labels',
+  describe: 'Generate images of each label with a model',
   native: true,
   options: SAMPLE,
   places: ['model'],

@@ -64,7 +64,10 @@ export const COTYPICALITY = optionsOf('cotypicality', {
   }),
   ...GROUPING.shape,
   ...FEATURES,
-  rows: option(fields.whole(1, 1000).default(8), { group: 'Output', description: 'Sequences shown per cluster' }),
+  rows: option(fields.whole(1, 1000).default(8), {
+    group: 'Output',
+    description: 'Sequences shown per cluster on the page',
+  }),
   maps: MAPS,
   shardSize: option(fields.whole(1, 1_000_000).default(16), shards('Sequences')),
   ...SPLIT,

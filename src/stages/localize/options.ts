@@ -16,8 +16,7 @@ export const LOCALIZE = optionsOf('localize', {
   ...SCORING,
   labels: option(fields.ownAllOrLabels().default('own'), {
     group: 'What',
-    description:
-      "Labels to map images under: given several times, or with commas between; own: each image's, all: the model's",
+    description: "Labels to map images under, separated by commas; own: each image's labels, all: every label",
   }),
   baseline: option(fields.path().optional(), {
     group: 'What',

@@ -1,4 +1,4 @@
-// What mining is asked for, what it tells on the way, and what it says at the end.
+// Options, events and summary of mining.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
@@ -18,7 +18,7 @@ export const MINE = optionsOf('mine', {
   }),
   variant: option(fields.variant().optional(), {
     group: 'What',
-    description: 'Weight variant to read where a component has it, such as fp16 or non_ema',
+    description: 'Weight variant to read, such as fp16 or non_ema, for components that have it',
     shown: "the run's",
   }),
   dataset: MOVED_DATASET,
@@ -43,7 +43,7 @@ export type MineEvent =
   /** images compared, to count near-duplicates once */
   | { type: 'compare'; done: number; total: number }
   | { type: 'rank'; condition: string; patches: number }
-  /** pictures whose patches' features were taken */
+  /** images whose features were computed */
   | { type: 'features'; done: number; total: number; rate: number; secondsLeft: number }
   | { type: 'cluster'; condition: string; done: number; total: number; clusters: number; inertia: number };
 
@@ -51,11 +51,11 @@ export interface MineSummary {
   run: string;
   rank: ListName;
   conditions: MinedCondition[];
-  /** images features were taken of */
+  /** images whose features were computed */
   images: number;
   seconds: number;
-  /** whether the run was mined with these options before, so that nothing was done */
+  /** whether the run had already been mined with these options, so that nothing was done */
   reused: boolean;
-  /** things worth knowing, such as fewer patches than clusters */
+  /** notes, such as fewer patches than clusters */
   notes: string[];
 }

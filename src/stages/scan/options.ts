@@ -30,7 +30,7 @@ export const SCAN = optionsOf('scan', {
   ...CONTRAST,
   replay: option(fields.path().optional(), {
     group: 'Scoring',
-    description: 'Read noise and timesteps from a safetensors file',
+    description: 'Safetensors file with noise and timesteps to use instead of drawing them',
   }),
   untrained: UNTRAINED,
   perImage: PER_IMAGE,

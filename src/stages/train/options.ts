@@ -22,11 +22,11 @@ const SUBJECT = {
   textEncoder: option(fields.path().optional(), {
     group: 'What',
     description: 'With `new`: model folder whose text encoder reads the prompts',
-    shown: 'labels as classes',
+    shown: 'none: labels are classes',
   }),
   variant: option(fields.variant().optional(), {
     group: 'What',
-    description: 'Weight variant to read from `from`, `vae` and `textEncoder` where a component has it',
+    description: 'Weight variant to read from `from`, `vae` and `textEncoder`, for components that have it',
   }),
   fold: option(fields.numbered([1, 2]).optional(), {
     group: 'What',
@@ -59,7 +59,7 @@ const STEPS = {
   steps: option(fields.whole(1).optional(), {
     group: 'Training',
     description: 'Training steps',
-    shown: "the size's; 5000",
+    shown: "5000; with `new`, the size's",
   }),
   epochs: option(fields.aboveZero().optional(), {
     group: 'Training',
@@ -68,7 +68,7 @@ const STEPS = {
   trainBatch: option(fields.whole(1, 65536).optional(), {
     group: 'Training',
     description: 'Images per training step',
-    shown: "the size's; 8",
+    shown: "8; with `new`, the size's",
   }),
   gradientAccumulationSteps: option(fields.whole(1, 65536).default(1), {
     group: 'Training',
@@ -80,7 +80,7 @@ const OPTIMIZER = {
   learningRate: option(fields.aboveZero().optional(), {
     group: 'Training',
     description: 'Peak learning rate',
-    shown: "the size's; 1e-5",
+    shown: "1e-5; with `new`, the size's",
   }),
   lrSchedule: option(fields.oneOf(['constant', 'linear', 'cosine']).optional(), {
     group: 'Training',
@@ -147,7 +147,7 @@ const WRITTEN = {
   }),
   use: option(fields.oneOf(['last', 'best']).default('last'), {
     group: 'Run folder',
-    description: 'Weights to export to the model folder',
+    description: 'Weights to write to the model folder: of the last step, or with the lowest validation loss',
   }),
   saveDtype: option(fields.oneOf(DTYPES).default('fp32'), {
     group: 'Run folder',

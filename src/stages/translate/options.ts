@@ -68,7 +68,7 @@ export const TRANSLATE = optionsOf('translate', {
   }),
   preset: option(fields.oneOf(PRESET_NAMES).optional(), {
     group: 'Prompts',
-    description: "The paper's prompts and image size for a kind of dataset",
+    description: "Prompts and image size of one of the paper's datasets",
   }),
   prompt: PROMPTS.prompt,
   nullPrompt: option(fields.text().default(''), {
@@ -100,7 +100,7 @@ export const MEASUREMENT = optionsOf('evaluateTranslation', {
   }),
   variant: option(fields.variant().optional(), {
     group: 'What',
-    description: 'Weight variant to read where a component has it, such as fp16 or non_ema',
+    description: 'Weight variant to read, such as fp16 or non_ema, for components that have it',
     shown: "the translation's",
   }),
   boxes: option(fields.path().optional(), {

@@ -60,7 +60,7 @@ export const BENCH = optionsOf('bench', {
   unet: option(fields.flag().default(true), {
     group: 'What',
     description: 'Time UNet calls',
-    negated: 'Time no UNet calls',
+    negated: 'Do not time UNet calls',
   }),
   stages: option(fields.flag().default(true), {
     group: 'What',

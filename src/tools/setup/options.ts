@@ -7,11 +7,11 @@ export const SETUP = optionsOf('setup', {
   noCuda: option(fields.flag().optional(), {
     group: 'Set-up',
     description: 'Build for the CPU only',
-    shown: 'as the last time, at first without CUDA',
+    shown: 'as in the last set-up; at first without CUDA',
   }),
   libtorch: option(fields.path().optional(), {
     group: 'Set-up',
     description: 'LibTorch folder to use, like the variable LIBTORCH',
-    shown: 'found or fetched',
+    shown: 'found or downloaded',
   }),
 });
