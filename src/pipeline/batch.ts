@@ -46,7 +46,7 @@ export function unetShape(height: number, width: number, vaeFactor: number, fold
  *
  * skips: what the down blocks keep for the up blocks, sum over levels of (layers + 1) C h w; widest: the largest working set of a block, 14 C h w
  * if it has a transformer (8 C of GEGLU projection, 4 C of its product, 2 C of residuals), else 6 C h w (a ResNet over concatenated skips);
- * 1.5: allocator and workspaces; the last term: one sample's score map with its running mean and variance in fp32.
+ * 1.5: allocator and workspaces; the last term: score maps of the mean, its variance and one sample's residual in fp32.
  */
 export function rowBytes(unet: UNetConfig, shape: Shape, dtype: Dtype): number {
   let skips = (unet.blockOutChannels[0] ?? 0) * shape.rows * shape.columns;

@@ -379,6 +379,8 @@ test('options that cannot be are refused before anything is written', async () =
     [{ nullPrompt: 'A {label}.' }, 'INVALID_ARGUMENT'],
     [{ preset: 'cats' as 'cars' }, 'INVALID_ARGUMENT'],
     [{ against: '1900' }, 'INVALID_ARGUMENT'],
+    [{ against: 'null', othersPerSample: 2 }, 'INVALID_ARGUMENT'],
+    [{ against: 'others', othersPerSample: 0 }, 'INVALID_ARGUMENT'],
     [{ device: 'tpu' }, 'INVALID_ARGUMENT'],
     [{ model: join(folder, 'none') }, 'MODEL_INVALID'],
     [{ dataset: join(folder, 'none') }, 'DATASET_INVALID'],

@@ -32,6 +32,7 @@ export async function runPilot(
   const { draft, model, autoRange } = resolved;
   const { tBegin, tEnd, dtype } = draft.options;
   const call = signal ? { signal } : {};
+  onLog?.(`Measuring contrast and noise by timestep on up to ${IMAGES} images.`);
   const engine = new Engine({ device: resolved.devices[0].id, dtype, threads: resolved.threads });
   let pilot: Pilot;
   try {
@@ -123,7 +124,7 @@ async function measure(resolved: Resolved, engine: Engine, call: { signal?: Abor
     throw new DiffmineError(
       'DATASET_INVALID',
       'None of the images of the pilot could be read.',
-      'Give `tRange` as two fractions and no --t-weights.',
+      'Give `tRange` as two fractions and no `tWeights`.',
     );
   const root = (sum: number): number => Number(Math.sqrt(Math.max(0, sum / places)).toPrecision(6));
   return { ...pilot, contrast: [...contrast].map(root), noise: [...noise].map(root) };

@@ -160,6 +160,11 @@ export async function resolveOptions(
 
   const allLabels = !map && options.allLabels;
   const { othersPerSample } = options;
+  check(
+    othersPerSample === 1 || against === 'others',
+    `\`othersPerSample\` does not apply to \`against\` ${against}.`,
+    'Give `against` others, or leave it out.',
+  );
   const planFor = (count: number): ContrastPlan => {
     const contrast = { against, othersPerSample, samples: count, seed };
     return map ? planSingles(labels, contrast, map.wanted, dataset.labels) : planContrasts(labels, contrast, allLabels);
@@ -192,7 +197,7 @@ export async function resolveOptions(
   check(
     options.replay === undefined || (!autoRange && tWeights === 'none'),
     'A replayed scan takes its timesteps from the file.',
-    'Leave out `tRange` auto and --t-weights, or `replay`.',
+    'Leave out `tRange` auto and `tWeights`, or `replay`.',
   );
   const range =
     options.tRange !== 'auto'

@@ -6,7 +6,7 @@ import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
-import type { Manifest } from '../../runs/manifest.js';
+import { readManifest, type Manifest } from '../../runs/manifest.js';
 import { sampleWeights } from '../../runs/pilot.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
@@ -23,7 +23,7 @@ export async function open(
 ): Promise<ShardedStage<Manifest>> {
   let resolved = await resolveOptions(options, VERSION, hooks);
   checkNotCancelled(hooks, 'scan');
-  if (resolved.needsPilot) resolved = await withPilot(resolved, options, hooks);
+  if (resolved.needsPilot) resolved = await withPilot(resolved, options.out, hooks);
   const run = await Run.begin(options.out, resolved.draft, resolved.images, {
     anyBatch: isAuto(options.batch),
     ...hooks,
@@ -31,15 +31,13 @@ export async function open(
   return stageOf(run, resolved);
 }
 
-async function withPilot(
-  resolved: Resolved,
-  options: ScanOptions & MapOptions,
-  hooks: Hooks<ScanEvent>,
-): Promise<Resolved> {
+async function withPilot(resolved: Resolved, out: string, hooks: Hooks<ScanEvent>): Promise<Resolved> {
   const { draft } = await runPilot(resolved, hooks);
   // Another process may have begun the run in the meantime: its pilot stands.
-  const now = await resolveOptions(options, VERSION, hooks.signal ? { signal: hooks.signal } : {});
-  return now.needsPilot ? { ...resolved, draft } : now;
+  const begun = await readManifest(out);
+  if (!begun?.pilot) return { ...resolved, draft };
+  const { tBegin, tEnd } = resolved.autoRange ? begun.options : draft.options;
+  return { ...resolved, draft: { ...draft, options: { ...draft.options, tBegin, tEnd }, pilot: begun.pilot } };
 }
 
 export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {

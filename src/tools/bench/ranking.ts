@@ -185,6 +185,8 @@ export async function rankStudy(firstPath: string, secondPath: string, top = 50)
     options.size,
     options.sampler,
     options.against,
+    options.othersPerSample ?? null,
+    options.tWeights ?? null,
     options.tBegin,
     options.tEnd,
     options.perImage,
