@@ -1,7 +1,7 @@
 // The report's page in a real browser, opened from disk: tabs, views, the dialog and its geometry, heat maps, escaping, small and dark screens.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
@@ -105,6 +105,31 @@ describeInChromium('the report in Chromium', () => {
     expect(await page.locator('main b, main script, #foot i, img[src=x]').count()).toBe(0);
     await page.waitForTimeout(200);
     expect(wrongs).toEqual([]);
+  });
+
+  test("draws what the scan's pilot measured", async () => {
+    await writeSyntheticRun(join(folder, 'pilot'), join(folder, 'images'), images, { labels: HOSTILE, clusters: 2 });
+    const file = join(folder, 'pilot', 'manifest.json');
+    const manifest = JSON.parse(readFileSync(file, 'utf8')) as { options: { tBegin: number; tEnd: number } };
+    const pilot = { images: 3, unetCalls: 48, patch: 8, timesteps: [125, 375, 625, 875] };
+    writeFileSync(
+      file,
+      JSON.stringify({ ...manifest, pilot: { ...pilot, contrast: [1, 2, 1, 0], noise: [2, 2, 2, 0] } }),
+    );
+    await writeReport(join(folder, 'pilot'));
+    const { page, wrongs } = await open(url('pilot'));
+    await page.click('details.method summary');
+    const points = ((await page.getAttribute('.pilot polyline', 'points')) ?? '')
+      .split(' ')
+      .map((point) => point.split(',').map(Number));
+    expect(points).toHaveLength(4);
+    const [first, second, , last] = points.map(([, y]) => y) as [number, number, number, number];
+    expect((last - first) / (last - second)).toBeCloseTo(0.5, 6); // ratios 1/2 and 1; without noise 0
+    expect(await page.textContent('.pilot figcaption')).toContain('for patches of 8 px: measured on 3 images');
+    const { tBegin, tEnd } = manifest.options;
+    expect(await page.locator('.pilot text').allTextContents()).toEqual(['1.00', '0', String(tBegin), String(tEnd)]);
+    expect(wrongs).toEqual([]);
+    await page.close();
   });
 
   test('tabs by click and by keyboard; one of them is a tab stop', async () => {
