@@ -149,6 +149,10 @@ export const MINING = optionsOf('mine', {
     description: 'Maximum patches of one group in a ranking; needs `groupBy`',
     shown: 'unlimited',
   }),
+  evidenceImages: option(fields.whole(0, 10_000).default(50), {
+    group: 'Mining',
+    description: 'Images per label that clusters are tested on instead of learned from; 0 skips it',
+  }),
   keepDuplicates: option(fields.flag().default(false), {
     group: 'Mining',
     description: 'Rank all near-duplicate images, instead of one of each',

@@ -37,27 +37,44 @@ export function median(values: readonly number[]): number {
 
 /**
  * @param typicalities of the patches, in the features' order
+ * @param options.learnFrom patches that k-means learns from, at least one; the others go to the nearest center. Default: all
  * @param options.clusters at most as many as there are patches; the engine makes fewer where points coincide
  */
 export async function cluster(
   engine: Engine,
   features: Features,
   typicalities: readonly number[],
-  options: { clusters: number; restarts: number; seed: number },
+  options: { clusters: number; restarts: number; seed: number; learnFrom?: readonly number[] },
   call?: CallOptions,
 ): Promise<Clustering> {
   const count = typicalities.length;
   const { width } = features;
   if (count === 0) return { clusters: [], assignment: [], distances: [], centers: new Float32Array(0), inertia: 0 };
+  const all = Array.from({ length: count }, (_, index) => index);
+  const learned = options.learnFrom ?? all;
+  const points = new Float32Array(learned.length * width);
+  learned.forEach((index, i) => points.set(features.values.subarray(index * width, (index + 1) * width), i * width));
   const result = await engine.kmeans(
-    fromFloat32([count, width], features.values),
-    { ...options, clusters: Math.min(options.clusters, count) },
+    fromFloat32([learned.length, width], points),
+    { clusters: Math.min(options.clusters, learned.length), restarts: options.restarts, seed: options.seed },
     call,
   );
-  const labels = int64Numbers(result.labels);
-  const distances = [...float32(result.distances)];
   const raw = float32(result.centers);
   const made = result.centers.shape[0] ?? 0;
+  const [found, away] = [int64Numbers(result.labels), float32(result.distances)];
+  const labels = new Array<number>(count).fill(-1);
+  const distances = new Array<number>(count).fill(0);
+  learned.forEach((index, i) => {
+    labels[index] = found[i] ?? 0;
+    distances[index] = away[i] ?? 0;
+  });
+  for (const index of all) {
+    if (labels[index] !== -1) continue;
+    const point = features.values.subarray(index * width, (index + 1) * width);
+    const nearest = nearestCenter(point, raw, made);
+    labels[index] = nearest.label;
+    distances[index] = nearest.distance;
+  }
   const members = Array.from({ length: made }, (_, label) =>
     labels.flatMap((other, index) => (other === label ? [index] : [])),
   );
@@ -81,6 +98,17 @@ export async function cluster(
     assignment: labels.map((label) => place.get(label) ?? 0),
     distances,
     centers,
-    inertia: result.inertia,
+    inertia: learned === all ? result.inertia : distances.reduce((sum, distance) => sum + distance ** 2, 0),
   };
+}
+
+function nearestCenter(point: Float32Array, centers: Float32Array, count: number): { label: number; distance: number } {
+  const width = point.length;
+  let nearest = { label: 0, distance: Infinity };
+  for (let label = 0; label < count; label++) {
+    let squares = 0;
+    for (let f = 0; f < width; f++) squares += ((point[f] as number) - (centers[label * width + f] as number)) ** 2;
+    if (squares < nearest.distance) nearest = { label, distance: squares };
+  }
+  return { ...nearest, distance: Math.sqrt(nearest.distance) };
 }

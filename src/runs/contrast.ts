@@ -217,7 +217,8 @@ export function reportMethod(
       lead: 'Clusters',
       text:
         `group the ${patchesOf(rank, contrast.untrained === true)} patches of a label by appearance (k-means of diffusion features). They are numbered from 0 by descending median typicality, as in the tables; ` +
-        'within a cluster, the patches nearest to its center come first.',
+        'within a cluster, the patches nearest to its center come first. AUROC: how often an image of the label has a better match for the cluster than an image of another label, ' +
+        'on images that the cluster was not learned from, with its 95 % interval. A cluster is not shown to separate its label if the interval reaches 0.5.',
     },
     {
       lead: 'Ranking',

@@ -157,7 +157,18 @@ export interface ClusterRow extends Row {
   median_typicality: number;
   /** sum of its members' squared distances to the center */
   inertia: number;
+  /** of the best match to its center, images of the label against those of others, on images it was not learned from; null where these are too few */
+  auroc: number | null;
+  auroc_low: number | null;
+  auroc_high: number | null;
+  /** how many images that is over */
+  evidence_own: number | null;
+  evidence_others: number | null;
 }
+
+/** Whether a cluster tells its label from the others; null where that was not measured. */
+export const separates = ({ auroc_low: low }: Pick<ClusterRow, 'auroc_low'>): boolean | null =>
+  low === null ? null : low > 0.5;
 
 export const CLUSTER_SCHEMA: Schema = [
   ['condition', 'STRING'],
@@ -165,4 +176,9 @@ export const CLUSTER_SCHEMA: Schema = [
   ['size', 'INT32'],
   ['median_typicality', 'DOUBLE'],
   ['inertia', 'DOUBLE'],
+  ['auroc', 'DOUBLE'],
+  ['auroc_low', 'DOUBLE'],
+  ['auroc_high', 'DOUBLE'],
+  ['evidence_own', 'INT32'],
+  ['evidence_others', 'INT32'],
 ];

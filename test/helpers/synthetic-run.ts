@@ -369,6 +369,7 @@ export async function writeSyntheticRun(
       maxPerGroup: null,
       diverse: false,
       recenter: false,
+      evidenceImages: 0,
       device: 'cpu',
       batch: 8,
     },

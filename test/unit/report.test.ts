@@ -111,6 +111,11 @@ describe('layout', () => {
     cluster: 0,
     size: 1,
     median_typicality: 0,
+    auroc: null,
+    auroc_low: null,
+    auroc_high: null,
+    evidence_own: null,
+    evidence_others: null,
     inertia: 0,
     ...values,
   });

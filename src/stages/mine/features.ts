@@ -1,8 +1,8 @@
 // DIFT features of ranked patches: one pass an image (and condition) and noise, all its patches pooled from it.
-import { prefetch, readImage, type ImageList, type SizeOptions } from '../../data/index.js';
+import { prefetch, readImage, type ImageList, type Size, type SizeOptions } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { float32, type Conditions, type Engine } from '../../engine/index.js';
-import type { DiftOptions, Tensor } from '../../engine/types.js';
+import type { DiftOptions, PixelBox, Tensor } from '../../engine/types.js';
 import type { Features } from '../../pipeline/cluster.js';
 import type { Replay } from '../../runs/replay.js';
 import { imageKey } from '../../runs/run.js';
@@ -22,7 +22,7 @@ export interface FeatureContext {
   sizes: SizeOptions;
   dift: DiftOptions;
   replay: Replay | undefined;
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal;
   /** an image's patches are done */
   onImage?: () => void;
 }
@@ -37,13 +37,12 @@ export function unreadableNow(cause: DiffmineError): DiffmineError {
   );
 }
 
-/** @throws IO where an image that was scanned cannot be read any more */
+/** @throws IO if an image that was scanned can no longer be read */
 export async function features(patches: readonly PatchRow[], context: FeatureContext): Promise<Features> {
-  const { engine, conditions, condition, files, sizes, dift, replay, signal } = context;
   const byImage = groupBy([...patches.entries()], ([, patch]) => imageKey({ path: patch.image, label: patch.label }));
   const images = byImage.map((members) => {
     const { image, label } = (members[0] as [number, PatchRow])[1];
-    const file = files.find(image, label)?.file;
+    const file = context.files.find(image, label)?.file;
     if (file === undefined)
       throw new DiffmineError(
         'DATASET_INVALID',
@@ -52,23 +51,49 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
       );
     return { image, file, members };
   });
-
   let found: Features | undefined;
-  const take = (rows: readonly [number, PatchRow][], tensor: Tensor): void => {
-    const width = tensor.shape[1] ?? 0;
-    found ??= { values: new Float32Array(patches.length * width), width };
-    const values = float32(tensor);
-    rows.forEach(([index], i) => found?.values.set(values.subarray(i * width, (i + 1) * width), index * width));
-  };
+  await pooled(
+    images,
+    ({ members }) =>
+      members.map(([, { row, column, patch }]) => ({
+        rowBegin: row,
+        columnBegin: column,
+        rowEnd: row + patch,
+        columnEnd: column + patch,
+      })),
+    ({ members }, tensor) => {
+      const width = tensor.shape[1] ?? 0;
+      found ??= { values: new Float32Array(patches.length * width), width };
+      const values = float32(tensor);
+      members.forEach(([index], i) => found?.values.set(values.subarray(i * width, (i + 1) * width), index * width));
+    },
+    context,
+  );
+  return found ?? { values: new Float32Array(0), width: 0 };
+}
 
+/**
+ * Takes the features of images and pools them over boxes.
+ *
+ * @param boxesOf an image's boxes, in pixels of its scored size
+ * @param take is given the unit vectors F32 [boxes, F] of an image; images may come in another order
+ * @throws IO if an image can no longer be read, unless those are skipped
+ */
+export async function pooled<Item extends { image: string; file: string }>(
+  images: readonly Item[],
+  boxesOf: (item: Item, size: Size) => PixelBox[],
+  take: (item: Item, features: Tensor) => void,
+  context: FeatureContext & { skipUnreadable?: boolean },
+): Promise<void> {
+  const { engine, conditions, condition, sizes, dift, replay, signal } = context;
   const decoded = prefetch(
     images,
     async ({ file }) => readImage(file, sizes),
     ({ pixels }) => pixels.byteLength,
-    { signal },
+    signal ? { signal } : {},
   );
   const perCall = imagesPerCall(dift.batch, dift.ensemble, 1);
-  type Ready = { item: (typeof images)[number]; image: { pixels: Uint8Array; width: number; height: number } };
+  type Ready = { item: Item; image: { pixels: Uint8Array; width: number; height: number } };
   const waiting = new Map<string, Ready[]>();
   let held = 0;
   const flush = async (group: Ready[]): Promise<void> => {
@@ -78,28 +103,24 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
       {
         images: group.map(({ image: { pixels, width, height } }) => ({ pixels, width, height })),
         conditions: group.map(() => condition),
-        boxes: group.map(({ item }) =>
-          item.members.map(([, { row, column, patch }]) => ({
-            rowBegin: row,
-            columnBegin: column,
-            rowEnd: row + patch,
-            columnEnd: column + patch,
-          })),
-        ),
+        boxes: group.map(({ item, image }) => boxesOf(item, image)),
         ...(noises ? { noises } : {}),
       },
       dift,
-      { signal },
+      signal ? { signal } : {},
     );
     group.forEach(({ item }, b) => {
-      take(item.members, result.patches[b] as Tensor);
+      take(item, result.patches[b] as Tensor);
       context.onImage?.();
     });
   };
   try {
     // images come in rank order; those of one shape are gathered until they fill a call
     for await (const next of decoded) {
-      if (next.error) throw unreadableNow(next.error);
+      if (next.error) {
+        if (context.skipUnreadable) continue;
+        throw unreadableNow(next.error);
+      }
       const { width, height } = next.value;
       const shape = `${width}x${height}`;
       const group = [...(waiting.get(shape) ?? []), { item: next.item, image: next.value }];
@@ -118,5 +139,4 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
   } finally {
     await decoded.return(undefined);
   }
-  return found ?? { values: new Float32Array(0), width: 0 };
 }

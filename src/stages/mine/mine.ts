@@ -14,8 +14,9 @@ import { imageKey, Run } from '../../runs/run.js';
 import type { ListName, PatchRow } from '../../runs/schema.js';
 import type { Hooks } from '../../util/hooks.js';
 import { cluster } from '../../pipeline/cluster.js';
+import { evidence, HeldOut } from './evidence.js';
 import { CANDIDATES, diversify } from './diverse.js';
-import { features } from './features.js';
+import { features, type FeatureContext } from './features.js';
 import { effectiveCount, grouping } from './groups.js';
 import { filesOf, openReplay, openRunDataset, openRunModel } from './open.js';
 import { given } from '../../options/check.js';
@@ -123,6 +124,7 @@ async function checkRun(run: Run, path: string, needsMaps: boolean): Promise<voi
 interface Ranked {
   sizes: SizeOptions;
   files: ImageList;
+  heldOut: HeldOut;
   conditions: { condition: string; candidates: Record<ListName, PatchRow[]>; facts: Mined['facts'] }[];
 }
 
@@ -166,7 +168,12 @@ async function rankAll(
     hooks.onProgress?.({ type: 'rank', condition, patches: chosen.length });
   }
   const featured = conditions.flatMap(({ candidates }) => candidates[rank]);
-  return { sizes, files: await filesOf(run, images, featured, hooks), conditions };
+  return {
+    sizes,
+    files: await filesOf(run, images, featured, hooks),
+    heldOut: HeldOut.choose(images, recorded.evidenceImages, run.manifest.options.seed, groupOf),
+    conditions,
+  };
 }
 
 interface ClusterContext extends Ranked {
@@ -178,7 +185,7 @@ interface ClusterContext extends Ranked {
 }
 
 async function clusterAll(
-  { engine, model, manifest, sizes, files, replay, conditions: ranked, recorded }: ClusterContext,
+  { engine, model, manifest, sizes, files, heldOut, replay, conditions: ranked, recorded }: ClusterContext,
   hooks: Hooks<MineEvent>,
 ): Promise<Found> {
   const { signal } = hooks;
@@ -196,11 +203,13 @@ async function clusterAll(
       sum + new Set(candidates[rank].map(({ image, label }) => imageKey({ path: image, label }))).size,
     0,
   );
+  const tested = ranked.reduce((sum, { condition }) => sum + (heldOut.of(condition)?.count ?? 0), 0);
+  const work = total + tested;
   const found: Found = { mined: [], images: total, notes: [] };
   const started = performance.now();
   let images = 0;
   for (const [index, { condition, candidates, facts }] of ranked.entries()) {
-    const taken = await features(candidates[rank], {
+    const context: FeatureContext = {
       engine,
       conditions,
       condition: index,
@@ -218,20 +227,27 @@ async function clusterAll(
       onImage: () => {
         images += 1;
         const rate = images / ((performance.now() - started) / 1000);
-        hooks.onProgress?.({ type: 'features', done: images, total, rate, secondsLeft: (total - images) / rate });
+        hooks.onProgress?.({ type: 'features', done: images, total: work, rate, secondsLeft: (work - images) / rate });
       },
-    });
+    };
+    const taken = await features(candidates[rank], context);
     const scores = candidates[rank].map(({ typicality }) => typicality);
     const patches = candidates[rank].slice(0, top);
     const own = { values: taken.values.subarray(0, patches.length * taken.width), width: taken.width };
     const diverse = recorded.diverse
       ? diversify(taken, scores, top).map((place) => candidates[rank][place] as PatchRow)
       : [];
+    const test = heldOut.of(condition);
+    const learnFrom = [...patches.keys()].filter((place) => {
+      const { image, label } = patches[place] as PatchRow;
+      return !test || heldOut.mayLearn(condition, image, label);
+    });
+    const some = learnFrom.length > 0 && learnFrom.length < patches.length;
     const clustering = await cluster(
       engine,
       own,
       scores.slice(0, top),
-      { clusters: recorded.clusters, restarts: recorded.restarts, seed },
+      { clusters: recorded.clusters, restarts: recorded.restarts, seed, ...(some ? { learnFrom } : {}) },
       call,
     );
     const made = clustering.clusters.length;
@@ -244,6 +260,7 @@ async function clusterAll(
       lists: { ...candidates, [rank]: patches, diverse },
       facts,
       clustering,
+      evidence: test && learnFrom.length > 0 ? await evidence(clustering, test, context) : [],
       features: fromFloat32([patches.length, taken.width], own.values),
     });
     hooks.onProgress?.({

@@ -15,6 +15,7 @@ import {
   type MinedPatchRow,
   type PatchRow,
 } from '../../runs/schema.js';
+import type { Evidence } from './evidence.js';
 import { writeTable } from '../../runs/tables.js';
 
 /** What was found of one condition. */
@@ -24,6 +25,8 @@ export interface Mined {
   /** of the clustered list */
   facts: Pick<MinedCondition, 'images' | 'groups' | 'dropped'>;
   clustering: Clustering;
+  /** by cluster; empty where it was not measured */
+  evidence: Evidence[];
   /** F32 [patches, F] of the clustered list */
   features: Tensor;
 }
@@ -66,13 +69,14 @@ export async function write(folder: string, run: Run, recorded: MineRecord['opti
       }));
     }),
   );
-  const clusters = found.mined.flatMap(({ condition, clustering }) =>
+  const clusters = found.mined.flatMap(({ condition, clustering, evidence }) =>
     clustering.clusters.map(({ size, medianTypicality, inertia }, index): ClusterRow => ({
       condition,
       cluster: index,
       size,
       median_typicality: medianTypicality,
       inertia,
+      ...evidenceRow(evidence[index]),
     })),
   );
   const tensors: Record<string, Tensor> = {};
@@ -86,4 +90,17 @@ export async function write(folder: string, run: Run, recorded: MineRecord['opti
   await writeTable(join(folder, 'clusters.parquet'), clusters, CLUSTER_SCHEMA);
   writeSafetensors(join(folder, 'features.safetensors'), tensors);
   await writeFile(join(folder, 'mine.json'), `${JSON.stringify(recordOf(run, recorded, found), null, 1)}\n`);
+}
+
+function evidenceRow(
+  evidence: Evidence | undefined,
+): Pick<ClusterRow, 'auroc' | 'auroc_low' | 'auroc_high' | 'evidence_own' | 'evidence_others'> {
+  const { value = null, low = null, high = null } = evidence?.auroc ?? {};
+  return {
+    auroc: value,
+    auroc_low: low,
+    auroc_high: high,
+    evidence_own: evidence?.own ?? null,
+    evidence_others: evidence?.others ?? null,
+  };
 }

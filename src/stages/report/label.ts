@@ -179,11 +179,12 @@ function labelData(
     label: view.label,
     prompt,
     scale: precise(scale),
-    clusters: view.clusters.map(({ number, size, median, members }) => ({
+    clusters: view.clusters.map(({ number, size, median, members, evidence }) => ({
       number,
       size,
       median: precise(median),
       members,
+      evidence: evidence && { ...evidence, auroc: evidence.auroc.map((value) => value && hundredths(value)) },
     })),
     words: labelWords(context.contrast, view.label),
     lists: view.lists,

@@ -1,13 +1,20 @@
 // What the report shows of a run, and in which order: the mined tables turned into one view per label.
 // Pure: no files, no images.
-import type { ClusterRow, MinedListName, MinedPatchRow } from '../../runs/schema.js';
+import { separates, type ClusterRow, type MinedListName, type MinedPatchRow } from '../../runs/schema.js';
 
 export interface LabelView {
   label: string;
   /** every patch that has a tile, in tile order: clusters first (members by distance), then the rest of the lists by rank */
   patches: MinedPatchRow[];
   /** by number, as in the tables; `members` index `patches` */
-  clusters: { number: number; size: number; median: number; members: number[] }[];
+  clusters: {
+    number: number;
+    size: number;
+    median: number;
+    members: number[];
+    /** [AUROC, low, high], and whether the cluster tells its label from the others; null where that was not measured */
+    evidence: { auroc: (number | null)[]; separates: boolean | null } | null;
+  }[];
   /** `total` mined, of which `shown` (indices of `patches`, by rank) have a tile */
   lists: Record<MinedListName, { total: number; shown: number[] }>;
 }
@@ -57,6 +64,10 @@ function layOutLabel(label: string, rows: MinedPatchRow[], clusterRows: ClusterR
       number: row.cluster,
       size: row.size,
       median: row.median_typicality,
+      evidence:
+        (row.auroc ?? null) === null
+          ? null
+          : { auroc: [row.auroc, row.auroc_low, row.auroc_high], separates: separates(row) },
       members: (members.get(row.cluster) ?? []).sort(byDistance).map(place),
     }));
 

@@ -312,8 +312,26 @@
         h('p', null, count(cluster.size, 'patch', 'patches')),
         h('p', null, 'median typicality ', h('span', { class: 'value' }, signed(cluster.median))),
         meter(cluster.median / most),
+        ...evidenceOf(cluster),
       ],
     }));
+  }
+
+  /** How well the cluster tells its label on images it was not learned from. */
+  function evidenceOf({ evidence }) {
+    if (!evidence) return [];
+    const [value, low, high] = evidence.auroc.map((figure) => figure.toFixed(2));
+    return [
+      h(
+        'p',
+        { title: 'How often an image of the label matches this cluster better than an image of another label' },
+        'AUROC ',
+        h('span', { class: 'value' }, value),
+        ' ',
+        h('span', { class: 'interval' }, `[${low}, ${high}]`),
+      ),
+      evidence.separates ? null : h('p', { class: 'doubt' }, 'not shown to separate the label'),
+    ].filter((element) => element !== null);
   }
 
   function listGroups(data) {

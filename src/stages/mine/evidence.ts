@@ -1,0 +1,181 @@
+// Evidence for clusters: whether an element's best match in an image tells images of its label from those of other labels, measured on images whose patches
+// the clusters were not learned from. It costs features of these images, and no other UNet calls.
+import type { DatasetImage, ImageList } from '../../data/index.js';
+import type { Clustering } from '../../pipeline/cluster.js';
+import { float32 } from '../../engine/index.js';
+import type { Tensor } from '../../engine/types.js';
+import { auroc } from '../../metrics/auroc.js';
+import type { Figure } from '../../metrics/bootstrap.js';
+import { evenly } from '../../util/evenly.js';
+import { Random } from '../../util/random.js';
+import { discriminants } from './discriminant.js';
+import { pooled, type FeatureContext } from './features.js';
+import type { GroupOf } from './groups.js';
+
+/** Fewer held-out images of a label say nothing. */
+const FEWEST = 5;
+/** At most this fraction of a label's images is held out: clusters are learned from the others. */
+const HELD_OUT = 1 / 4;
+/** Images of other labels for each one of the label, where the label has few. */
+const OTHERS = 3;
+/** Windows that an image is searched in are this fraction of a patch apart. */
+const STRIDE = 1 / 4;
+/** Images whose windows say what windows are like in general. */
+const BACKGROUND = 8;
+const BOOTSTRAP = 1000;
+
+/** The images that a label's clusters are tested on. */
+export interface Test {
+  own: readonly DatasetImage[];
+  others: readonly DatasetImage[];
+  count: number;
+}
+
+/** Images that clusters are not learned from. */
+export class HeldOut {
+  private readonly groups: ReadonlyMap<string, ReadonlySet<string>>;
+
+  private constructor(
+    private readonly images: ReadonlyMap<string, readonly DatasetImage[]>,
+    private readonly groupOf: GroupOf,
+  ) {
+    this.groups = new Map(
+      [...images].map(([label, own]) => [label, new Set(own.map(({ path }) => groupOf(path, label)))]),
+    );
+  }
+
+  /**
+   * Chooses images of each label at random, whole groups first to last.
+   *
+   * @param wanted images of each label, at most
+   */
+  static choose(images: ImageList, wanted: number, seed: number, groupOf: GroupOf): HeldOut {
+    const chosen = new Map<string, DatasetImage[]>();
+    for (const [label, count] of images.countByLabel()) {
+      const size = Math.min(wanted, Math.floor(count * HELD_OUT));
+      if (size >= FEWEST) chosen.set(label, []);
+    }
+    const order = new Map<string, { index: number; key: number; within: number }[]>();
+    for (let index = 0; index < images.length && chosen.size > 0; index++) {
+      const { path, label } = images.at(index);
+      if (!chosen.has(label)) continue;
+      const entry = {
+        index,
+        key: new Random('held out', seed, groupOf(path, label)).next(),
+        within: new Random('held out', seed, path).next(),
+      };
+      const entries = order.get(label);
+      if (entries) entries.push(entry);
+      else order.set(label, [entry]);
+    }
+    for (const [label, entries] of order) {
+      const size = Math.min(wanted, Math.floor(entries.length * HELD_OUT));
+      entries.sort((a, b) => a.key - b.key || a.within - b.within);
+      chosen.set(
+        label,
+        entries.slice(0, size).map(({ index }) => images.at(index)),
+      );
+    }
+    return new HeldOut(chosen, groupOf);
+  }
+
+  /** Whether clusters of `condition` may learn from an image: not if it, or one of its group, is among what they are tested on. */
+  mayLearn(condition: string, path: string, label: string): boolean {
+    return !(this.images.has(condition) && this.groups.get(label)?.has(this.groupOf(path, label)));
+  }
+
+  /** What clusters of `condition` are tested on; undefined where there are too few. */
+  of(condition: string): Test | undefined {
+    const own = this.images.get(condition);
+    if (!own) return undefined;
+    const rivals = [...this.images].filter(([label]) => label !== condition).map(([, images]) => images);
+    const most = Math.max(own.length, Math.min(OTHERS * own.length, 50));
+    const others: DatasetImage[] = [];
+    // by turns, so that every label has its part
+    for (let round = 0; others.length < most && rivals.some((images) => round < images.length); round++)
+      for (const images of rivals)
+        if (round < images.length && others.length < most) others.push(images[round] as DatasetImage);
+    return others.length < FEWEST ? undefined : { own, others, count: own.length + others.length };
+  }
+}
+
+/** By cluster: AUROC of the best match over held-out images, and how many these are. */
+export interface Evidence {
+  auroc: Figure;
+  own: number;
+  others: number;
+}
+
+/** @param context.condition of the clusters, under which other labels' images are seen as well */
+export async function evidence(
+  { clusters, centers }: Clustering,
+  { own, others }: Test,
+  context: FeatureContext,
+): Promise<Evidence[]> {
+  const scores = clusters.map(() => ({ own: [] as number[], others: [] as number[] }));
+  const isOwn = new Set(own);
+  const { patch } = context.sizes;
+  const stride = Math.max(1, Math.round(STRIDE * patch));
+  const starts = (side: number): number[] => [
+    ...Array.from({ length: Math.floor((side - patch) / stride) + 1 }, (_, i) => i * stride),
+    ...((side - patch) % stride === 0 ? [] : [side - patch]),
+  ];
+  type Tested = { image: string; file: string; item: DatasetImage };
+  const look = (items: readonly DatasetImage[], take: (one: Tested, features: Tensor) => void): Promise<void> =>
+    pooled(
+      items.map((item) => ({ image: item.path, file: item.file, item })),
+      (_, { width, height }) =>
+        starts(height).flatMap((row) =>
+          starts(width).map((column) => ({
+            rowBegin: row,
+            columnBegin: column,
+            rowEnd: row + patch,
+            columnEnd: column + patch,
+          })),
+        ),
+      take,
+      // one that cannot be read was not scanned either
+      { ...context, skipUnreadable: true },
+    );
+  // what windows are like in general is learned from some of the images, without their labels
+  const first = evenly([...own, ...others], BACKGROUND);
+  const known = new Set(first);
+  const background: { item: DatasetImage; features: Tensor }[] = [];
+  await look(first, ({ item }, features) => background.push({ item, features }));
+  const width = centers.length / Math.max(1, clusters.length);
+  const directions = discriminants(
+    background.map(({ features }) => features),
+    centers,
+    width,
+  );
+  const take = (item: DatasetImage, features: Tensor): void =>
+    bestMatches(features, directions, clusters.length).forEach((match, cluster) =>
+      scores[cluster]?.[isOwn.has(item) ? 'own' : 'others'].push(match),
+    );
+  for (const { item, features } of background.splice(0)) take(item, features);
+  await look(
+    [...own, ...others].filter((item) => !known.has(item)),
+    ({ item }, features) => take(item, features),
+  );
+  return scores.map((one, cluster) => ({
+    auroc: auroc(one.own, one.others, { bootstrap: BOOTSTRAP, seed: cluster }),
+    own: one.own.length,
+    others: one.others.length,
+  }));
+}
+
+/** By cluster: the largest w . f over an image's windows f [windows, F]. */
+function bestMatches(features: Tensor, directions: Float64Array, clusters: number): number[] {
+  const [windows = 0, width = 0] = features.shape;
+  const values = float32(features);
+  return Array.from({ length: clusters }, (_, cluster) => {
+    let best = -Infinity;
+    for (let window = 0; window < windows; window++) {
+      let sum = 0;
+      for (let f = 0; f < width; f++)
+        sum += (values[window * width + f] as number) * (directions[cluster * width + f] as number);
+      if (sum > best) best = sum;
+    }
+    return best;
+  });
+}
