@@ -1,4 +1,5 @@
 // The settings of the paper's five datasets (Siglidis et al., ECCV 2024), and prompt templates.
+import type { PRESET_NAMES } from '../options/names.js';
 import { DiffmineError } from '../util/errors.js';
 import { spokenLabels } from './labels.js';
 import type { SizeRule } from './read-image.js';
@@ -70,7 +71,7 @@ export const PRESETS = {
     timesteps: [0, 1],
     against: 'null',
   },
-} as const satisfies Record<string, Preset>;
+} as const satisfies Record<(typeof PRESET_NAMES)[number], Preset>;
 
 export type PresetName = keyof typeof PRESETS;
 

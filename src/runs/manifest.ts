@@ -1,14 +1,21 @@
 // manifest.json: what a run is. Written once, at the start; everything that decides the results is in it (docs/reference/formats/run.md).
+import type { z } from 'zod';
 import { PILOT_SHAPE, type Pilot } from './pilot.js';
 import type { DatasetSource, Ignored, LayoutName } from '../data/index.js';
 import type { Dtype, SamplerName } from '../engine/types.js';
+import { DTYPES } from '../options/names.js';
+import { CONTRAST, MAPS, NOISE, SIZE, TIMESTEPS } from '../options/scoring.js';
 import { imageListColumns } from './images.js';
 import type { ListRecord } from './list.js';
 import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded.js';
-import { either, flag, list, members, nullable, oneOf, optional, text, whole, type Shape } from './shape.js';
+import { either, flag, list, members, nullable, oneOf, optional, text, valueOf, whole, type Shape } from './shape.js';
 
 export const RUN_FORMAT = 'diffmine-run-3';
 export { MANIFEST } from './sharded.js';
+
+/** Options that a run records as they were given, with the values that the options of a scan have. */
+const RECORDED = { ...SIZE, ...NOISE, ...TIMESTEPS, ...CONTRAST, maps: MAPS };
+type Recorded = z.output<z.ZodObject<typeof RECORDED>>;
 
 /** All options that change results. Others (workers, --shard, progress) are not recorded. */
 export interface RunOptions {
@@ -17,17 +24,17 @@ export interface RunOptions {
   nullPrompt: string | null;
   /** short side of the scored image in pixels; 'source' keeps the size of the image */
   size: number | 'source';
-  sizeRule: 'floor' | 'ceil';
+  sizeRule: Recorded['sizeRule'];
   /** pixels of the scored image */
   patch: number;
-  samples: number;
-  seed: number;
+  samples: Recorded['samples'];
+  seed: Recorded['seed'];
   /** timesteps [tBegin, tEnd) */
   tBegin: number;
   tEnd: number;
-  sampler: SamplerName;
+  sampler: Recorded['sampler'];
   /** present if samples are weighted by timestep, with the noise of `pilot` */
-  tWeights?: 'sqrt' | 'inverse';
+  tWeights?: Exclude<Recorded['tWeights'], 'none'>;
   /** candidates of each list per image and condition */
   perImage: number;
   /** UNet inputs per forward pass */
@@ -35,12 +42,12 @@ export interface RunOptions {
   dtype: Dtype;
   /** the kind of device: results of two kinds differ by rounding */
   device: 'cpu' | 'cuda';
-  allLabels: boolean;
+  allLabels: Recorded['allLabels'];
   /** 'null', 'others' or a label: what a label's loss is compared with */
-  against: string;
+  against: Recorded['against'];
   /** of 'others': the other labels each sample is contrasted with, in turn; 'all': their mean */
-  othersPerSample?: number | 'all';
-  maps: boolean;
+  othersPerSample?: Recorded['othersPerSample'];
+  maps: Recorded['maps'];
   /** images per shard */
   shardSize: number;
   /** sha256 of the replay file */
@@ -117,7 +124,7 @@ export const MODEL_SHAPE: Shape = members({
   fold: whole(1),
 });
 /** What all options of scans have: those of a run, or of another kind of work. */
-export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: oneOf('floor', 'ceil') } as const;
+export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: valueOf(SIZE.sizeRule) } as const;
 export const WHERE_SHAPES = { device: oneOf('cpu', 'cuda') } as const;
 
 /** What a scan's folder is among the sharded ones. */
@@ -149,17 +156,17 @@ export const RUN: Kind<Manifest> = {
       ...SIZE_SHAPES,
       ...WHERE_SHAPES,
       patch: whole(0),
-      samples: whole(1),
-      seed: whole(0),
+      samples: valueOf(RECORDED.samples),
+      seed: valueOf(RECORDED.seed),
       tBegin: whole(0),
       tEnd: whole(0),
-      sampler: text,
-      tWeights: optional(oneOf('sqrt', 'inverse')),
+      sampler: valueOf(RECORDED.sampler),
+      tWeights: optional(valueOf(RECORDED.tWeights)),
       perImage: whole(0),
-      allLabels: flag,
-      against: text,
-      othersPerSample: optional(either(oneOf('all'), whole(1))),
-      maps: flag,
+      allLabels: valueOf(RECORDED.allLabels),
+      against: valueOf(RECORDED.against),
+      othersPerSample: optional(valueOf(RECORDED.othersPerSample)),
+      maps: valueOf(RECORDED.maps),
       replay: nullable(text),
       untrained: optional(oneOf(true)),
       checksum: optional(oneOf(true)),

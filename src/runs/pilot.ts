@@ -1,5 +1,7 @@
 // A scan's pilot: contrast and noise by timestep, measured on a few images before the run begins. The manifest keeps it, so that
 // every process takes the same timesteps and the same weights, and the report shows it.
+import type { z } from 'zod';
+import type { TIMESTEPS } from '../options/scoring.js';
 import { list, members, number, whole, type Shape } from './shape.js';
 
 export interface Pilot {
@@ -18,7 +20,7 @@ export interface Pilot {
 }
 
 /** How samples are weighted by their timestep: not at all, by 1 / sqrt(noise), or by 1 / noise. */
-export type TimestepWeights = 'none' | 'sqrt' | 'inverse';
+export type TimestepWeights = z.output<typeof TIMESTEPS.tWeights>;
 
 export const PILOT_SHAPE: Shape = members({
   images: whole(1),

@@ -1,6 +1,18 @@
 // Checks that a value from a JSON file has the expected types.
 
+import type { z } from 'zod';
+import { describe } from '../options/option.js';
+
 export type Shape = (value: unknown) => boolean;
+
+/** A value of an option, as a run records it: what the option's own schema takes, and leaves as it is. */
+export function valueOf(option: z.ZodType): Shape {
+  const { field } = describe('', option);
+  return (value) => {
+    const parsed = field.safeParse(value);
+    return parsed.success && parsed.data === value;
+  };
+}
 
 export const text: Shape = (value) => typeof value === 'string';
 export const flag: Shape = (value) => typeof value === 'boolean';

@@ -2,6 +2,7 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
+import { BOX_FORMATS } from '../../options/names.js';
 import type { Size } from '../read-image.js';
 import { cocoBoxes } from './coco.js';
 import { csvBoxes, isNihHeader, nihBoxes, readCsv } from './csv.js';
@@ -11,7 +12,7 @@ import { readMask, readMasks } from './masks.js';
 import { inSource, type BoxFile, type Marked, type TruthBox } from './rows.js';
 import { ImageTable } from './table.js';
 
-export const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
+export { BOX_FORMATS };
 /** `auto`: a folder holds masks, a .json is COCO's, a .csv is NIH's or the project's own by its header. */
 export type BoxFormat = (typeof BOX_FORMATS)[number];
 

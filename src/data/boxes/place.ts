@@ -1,5 +1,6 @@
 // Matches boxes and masks to their images: in source pixels, upright, clipped to the image. Annotations of other sizes are errors, those that cover
 // nothing are counted. Every command that takes boxes uses this.
+import { BOX_FRAMES } from '../../options/names.js';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { imageInput } from '../open.js';
@@ -42,7 +43,7 @@ export interface Placed<Mark extends Marked> {
   notes: string[];
 }
 
-export const BOX_FRAMES = ['auto', 'upright', 'stored'] as const;
+export { BOX_FRAMES };
 /** The image that boxes and masks were drawn on: upright, or stored (before its EXIF orientation is applied). `auto`: decided by their sizes and positions. */
 export type BoxFrame = (typeof BOX_FRAMES)[number];
 
