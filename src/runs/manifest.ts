@@ -2,13 +2,12 @@
 import type { z } from 'zod';
 import { PILOT_SHAPE, type Pilot } from './pilot.js';
 import type { DatasetSource, Ignored, LayoutName } from '../data/index.js';
-import type { Dtype, SamplerName } from '../engine/types.js';
-import { DTYPES } from '../options/names.js';
+import type { Dtype } from '../engine/types.js';
 import { CONTRAST, MAPS, NOISE, SIZE, TIMESTEPS } from '../options/scoring.js';
 import { imageListColumns } from './images.js';
 import type { ListRecord } from './list.js';
 import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded.js';
-import { either, flag, list, members, nullable, oneOf, optional, text, valueOf, whole, type Shape } from './shape.js';
+import { either, list, members, nullable, oneOf, optional, text, valueOf, whole, type Shape } from './shape.js';
 
 export const RUN_FORMAT = 'diffmine-run-3';
 export { MANIFEST } from './sharded.js';

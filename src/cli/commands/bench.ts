@@ -14,7 +14,7 @@ import {
   tera,
   time,
 } from '../../tools/bench/markdown.js';
-import { OPTIMIZATIONS, type BenchOptimization } from '../../tools/bench/optimizations.js';
+import { OPTIMIZATIONS } from '../../tools/bench/optimizations.js';
 import { SAMPLES, type BenchReport, type Cell } from '../../tools/bench/report.js';
 import type { TrainingBench } from '../../tools/bench/training.js';
 import { pick } from '../../util/pick.js';
