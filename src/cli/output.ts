@@ -110,7 +110,7 @@ function bar(fraction: number): string {
 }
 
 export class Output {
-  private running?: Running;
+  private running: Running | undefined;
   private printed = 0;
   private interval = PLAIN_INTERVAL.first;
   private named: Naming = (text) => text;

@@ -11,7 +11,7 @@ export function onScan(output: Output): (event: ScanEvent) => void {
         break;
       case 'plan':
         output.log(
-          `${event.resumed ? 'Resuming' : 'Scanning into'} ${event.run}: ${event.images - event.imagesDone} of ${event.images} images to score, ` +
+          `${event.resumed ? 'Resuming' : 'Scanning into'} ${event.path}: ${event.images - event.imagesDone} of ${event.images} images to score, ` +
             `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
         );
         break;

@@ -21,7 +21,7 @@ import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.j
 
 export interface OpenOptions {
   /** weight variant to read: 'fp16' for diffusion_pytorch_model.fp16.safetensors. Components without it use their default weights */
-  variant?: string;
+  variant?: string | undefined;
 }
 
 /** The option alone; nothing if it was not given. */
@@ -48,7 +48,7 @@ export interface ModelFolder {
   /** absolute */
   path: string;
   /** the weight variant that was requested */
-  variant?: string;
+  variant?: string | undefined;
   /** latent: the UNet denoises a VAE's latents; pixel: the image itself */
   kind: 'latent' | 'pixel';
   /** text: prompts; class: labels the model was trained with */
@@ -79,7 +79,7 @@ export interface ModelFolder {
 
 export interface ModelSummary {
   path: string;
-  variant?: string;
+  variant?: string | undefined;
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';
   prediction: string;

@@ -13,7 +13,8 @@ export type PipelineEvent =
   /** what is to be done, before the first forward pass; of this process's part of the run */
   | {
       type: 'plan';
-      run: string;
+      /** of the folder that is written */
+      path: string;
       resumed: boolean;
       shards: number;
       shardsDone: number;

@@ -39,7 +39,7 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   const device = stage.devices.map(({ id }) => id).join(', ');
   hooks.onProgress?.({
     type: 'plan',
-    run: folder.path,
+    path: folder.path,
     resumed,
     shards: shards.total,
     shardsDone: shards.done,

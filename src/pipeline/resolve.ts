@@ -56,12 +56,12 @@ export async function imagesOf({
 }: {
   dataset: string;
   /** only these, by path */
-  only?: readonly string[];
-  preset?: string;
-  encoding?: string;
-  imageRoot?: string;
-  checksum?: boolean;
-  out?: string;
+  only?: readonly string[] | undefined;
+  preset?: string | undefined;
+  encoding?: string | undefined;
+  imageRoot?: string | undefined;
+  checksum?: boolean | undefined;
+  out?: string | undefined;
 }): Promise<Dataset> {
   const dataset = await openDataset(path, {
     layout: isPreset(preset) ? preset : 'auto',

@@ -96,6 +96,9 @@ export interface MapGrid {
 }
 
 export interface EvaluateSummary {
+  /** of what was written, the run's folder evaluate/; absolute */
+  path: string;
+  /** the run that was evaluated */
   run: string;
   /** what the run's labels were compared with: `null`, `others` or a label */
   against: string;
@@ -120,7 +123,7 @@ export interface EvaluateSummary {
   notes: string[];
 }
 
-export interface EvaluationRecord extends EvaluateSummary {
+export interface EvaluationRecord extends Omit<EvaluateSummary, 'path'> {
   format: typeof EVALUATION_FORMAT;
   version: string;
   /** the run's */

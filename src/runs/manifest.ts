@@ -64,7 +64,7 @@ export interface RunOptions {
 export interface ManifestModel {
   path: string;
   /** the weight variant that was requested */
-  variant?: string;
+  variant?: string | undefined;
   fingerprint: string;
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';

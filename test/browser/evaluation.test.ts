@@ -50,9 +50,10 @@ describeInChromium('the evaluation in Chromium', () => {
         ),
       ].join('\n'),
     );
-    await writeReport(at('run'));
-    await writeReport(at('plain'));
-    summary = await evaluate(at('run'), {
+    await writeReport({ run: at('run') });
+    await writeReport({ run: at('plain') });
+    summary = await evaluate({
+      run: at('run'),
       boxes: at('boxes.csv'),
       bootstrap: 20,
       controlRun: at('other'),

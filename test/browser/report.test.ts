@@ -30,7 +30,7 @@ describeInChromium('the report in Chromium', () => {
       perImage: 6,
       skipped: [{ image: '<b>bad</b>.png', label: 'a/b', reason: 'is <i>no</i> image' }],
     });
-    await writeReport(join(folder, 'run'));
+    await writeReport({ run: join(folder, 'run') });
   });
   afterAll(async () => browser?.close());
 
@@ -116,7 +116,7 @@ describeInChromium('the report in Chromium', () => {
       file,
       JSON.stringify({ ...manifest, pilot: { ...pilot, contrast: [1, 2, 1, 0], noise: [2, 2, 2, 0] } }),
     );
-    await writeReport(join(folder, 'pilot'));
+    await writeReport({ run: join(folder, 'pilot') });
     const { page, wrongs } = await open(url('pilot'));
     await page.click('details.method summary');
     const points = ((await page.getAttribute('.pilot polyline', 'points')) ?? '')
@@ -321,7 +321,7 @@ describeInChromium('the report in Chromium', () => {
     const labels = Array.from({ length: 60 }, (_, i) => `${1900 + i}s, a label with a rather long name`);
     const own = images.slice(0, 2).map((image) => ({ ...image, label: labels[0] as string }));
     await writeSyntheticRun(join(folder, 'many'), join(folder, 'images'), own, { labels, clusters: 2 });
-    await writeReport(join(folder, 'many'));
+    await writeReport({ run: join(folder, 'many') });
     for (const width of [390, 1280]) {
       const { page, wrongs } = await open(url('many'), { width });
       expect((await boxOf(page, '#bar')).height).toBeLessThan(150);
@@ -344,7 +344,7 @@ describeInChromium('the report in Chromium', () => {
     const few = await drawImages(dataset, ['one'], () => ['0.png', '1.png']);
     await writeSyntheticRun(join(folder, 'bare'), dataset, few, { labels: ['one'], maps: false, clusters: 1 });
     rmSync(join(dataset, '1.png'));
-    await writeReport(join(folder, 'bare'));
+    await writeReport({ run: join(folder, 'bare') });
     const { page, wrongs } = await open(url('bare'));
     expect(await page.locator('.top .notice').textContent()).toContain('One image was not found');
     expect(await page.locator('.tile.gone').count()).toBeGreaterThan(0);
@@ -365,7 +365,7 @@ describeInChromium('the report in Chromium', () => {
       rank: 'bottom',
       scan: { against: 'a/b', untrained: true, samples: 1 },
     });
-    await writeReport(join(folder, 'control'));
+    await writeReport({ run: join(folder, 'control') });
     const { page, wrongs } = await open(url('control'));
     expect(await page.title()).toBe('images (untrained control) · diffmine report');
     expect(await page.locator('[role=tab]').allTextContents()).toEqual([labels[0], labels[2]]);

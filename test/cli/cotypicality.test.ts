@@ -77,7 +77,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
       projection: { asked: 'umap', done: 'umap', dimensions: 4 },
     });
     expect(summary.truth?.columns['slot']?.top).toMatchObject({ onElement: 1, purity: 1, chance: 1 });
-    expect(summary.report).toBe(at('run', 'report', 'index.html'));
+    expect(summary.page).toBe(at('run', 'report', 'index.html'));
     const page = readFileSync(at('run', 'report', 'index.html'), 'utf8');
     expect(page).toContain("default-src 'none'");
     for (const [, name] of page.matchAll(/(?:src|href)="([^"#]+)"/g))

@@ -68,7 +68,7 @@ function killedAt(args: string[], out: string, lines: number): Promise<string | 
 }
 
 beforeAll(async () => {
-  await writeWorld(world, { images: 5, size: 32, heldout: 0 });
+  await writeWorld({ out: world, images: 5, size: 32, heldout: 0 });
 });
 
 (hasAddon ? describe : describe.skip)('diffmine train', () => {

@@ -54,7 +54,7 @@ beforeAll(async () => {
     unetCalls: 240,
     shards: { total: 3, done: 3, here: 3 },
   });
-  await mine(out, { clusters: 4, threads: 1 });
+  await mine({ run: out, clusters: 4, threads: 1 });
   run = await Run.open(out);
   patches = await readTable<MinedPatchRow>(run.mineFile('patches.parquet'));
 });

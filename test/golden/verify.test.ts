@@ -48,7 +48,7 @@ function failures({ cases }: VerifySummary): string[] {
 
 describe('the golden numbers of the repository', () => {
   test('in fp32 on the CPU', async () => {
-    const summary = await verify(GOLDEN, { device: 'cpu', dtype: 'fp32' });
+    const summary = await verify({ folder: GOLDEN, device: 'cpu', dtype: 'fp32' });
     expect(failures(summary)).toEqual([]);
     expect(
       summary.ops
@@ -65,7 +65,7 @@ describe('the golden numbers of the repository', () => {
   });
 
   test('in bf16: exact ops exact, tensors by relative L2', async () => {
-    const summary = await verify(GOLDEN, { device: 'cpu', dtype: 'bf16' });
+    const summary = await verify({ folder: GOLDEN, device: 'cpu', dtype: 'bf16' });
     expect(failures(summary)).toEqual([]);
     const unet = summary.ops.find(({ op }) => op === 'unet');
     // bf16 must really have been used: fp32 is a thousand times nearer.
@@ -75,7 +75,7 @@ describe('the golden numbers of the repository', () => {
 
 withShared('all golden numbers', () => {
   test('in fp32 on the CPU', async () => {
-    const summary = await verify(shared ?? '', { device: 'cpu', dtype: 'fp32' });
+    const summary = await verify({ folder: shared ?? '', device: 'cpu', dtype: 'fp32' });
     expect(failures(summary)).toEqual([]);
     expect(summary.manifests).toBe(7);
     expect(summary.ops.filter(({ verdict }) => verdict === 'not checked')).toEqual([]);
@@ -95,7 +95,7 @@ withShared('all golden numbers', () => {
     ).toBe(true);
     writeFileSync(weights, readFileSync(legacy));
     golden(folder, 'tiny-sd15', ({ op }) => op === 'vae_encode' || op === 'vae_decode');
-    const summary = await verify(folder, { device: 'cpu', dtype: 'fp32' });
+    const summary = await verify({ folder, device: 'cpu', dtype: 'fp32' });
     expect(failures(summary)).toEqual([]);
     expect(summary).toMatchObject({ passed: 7, failed: 0, notChecked: 0 });
   });
@@ -139,7 +139,7 @@ describe('verify fails', () => {
     tensors['schedule_linear.out.betas'] = fromFloat32(betas.shape, values);
     tensors['select_0.out.top5'] = fromInt64(picks.shape, [...Array(20).keys()]);
     writeSafetensors(file, tensors);
-    const summary = await verify(folder, { device: 'cpu' });
+    const summary = await verify({ folder, device: 'cpu' });
     expect(summary).toMatchObject({ passed: 1, failed: 2, notChecked: 0 });
     expect(failures(summary)[0]).toContain('betas');
     expect(failures(summary)[1]).toContain('top5');
@@ -160,7 +160,7 @@ describe('verify fails', () => {
         if (one.id === 'schedule_scaled_linear') one.outputs['betas'] = 'no.such.tensor';
       },
     );
-    const summary = await verify(folder, { device: 'cpu' });
+    const summary = await verify({ folder, device: 'cpu' });
     const verdicts = Object.fromEntries(
       summary.cases.map(({ id, verdict, message }) => [id, `${verdict}: ${message ?? ''}`]),
     );
@@ -186,17 +186,17 @@ describe('verify fails', () => {
     tensors['conv_in.bias'] = fromFloat32(bias.shape, values);
     writeSafetensors(weights, tensors);
     golden(folder, 'tiny-fold', ({ op }) => op === 'unet' || op === 'add_noise');
-    const summary = await verify(folder, { device: 'cpu' });
+    const summary = await verify({ folder, device: 'cpu' });
     expect(summary).toMatchObject({ passed: 1, failed: 3 });
   });
 
   test('with an error where there is nothing to verify', async () => {
     const folder = mkdtempSync(path.join(scratch, 'golden-'));
-    await expect(verify(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(verify(path.join(folder, 'absent'))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(verify({ folder })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(verify({ folder: path.join(folder, 'absent') })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     mkdirSync(path.join(folder, 'broken'));
     writeFileSync(path.join(folder, 'broken', 'manifest.json'), '{');
-    await expect(verify(folder)).rejects.toMatchObject({
+    await expect(verify({ folder })).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringContaining('is not valid JSON'),
     });
@@ -205,8 +205,7 @@ describe('verify fails', () => {
   test('when it is cancelled', async () => {
     const controller = new AbortController();
     const running = verify(
-      GOLDEN,
-      { device: 'cpu' },
+      { folder: GOLDEN, device: 'cpu' },
       { signal: controller.signal, onProgress: () => controller.abort() },
     );
     await expect(running).rejects.toMatchObject({ code: 'CANCELLED' });

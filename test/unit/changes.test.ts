@@ -64,7 +64,7 @@ async function again(
 
 test('an image replaced by one of the same size is named; its shard can be repeated', async () => {
   await scan(options());
-  await mine(at('run'), { threads: 1, top: 5, clusters: 2 });
+  await mine({ run: at('run'), threads: 1, top: 5, clusters: 2 });
   await replace('a/2.tif');
   const { error } = await again();
   expect(error).toMatchObject({
@@ -72,7 +72,7 @@ test('an image replaced by one of the same size is named; its shard can be repea
     message: '1 image changed since this run worked on them (a/2.tif).',
   });
   expect(error?.hint).toContain('remove shards/00001, mine');
-  await expect(mine(at('run'), { threads: 1, top: 4, clusters: 2 })).rejects.toMatchObject({
+  await expect(mine({ run: at('run'), threads: 1, top: 4, clusters: 2 })).rejects.toMatchObject({
     code: 'RUN_MISMATCH',
     message: expect.stringContaining('a/2.tif') as string,
   });
@@ -86,7 +86,7 @@ test('an image replaced by one of the same size is named; its shard can be repea
   expect((await again()).summary).toMatchObject({ complete: true, shards: { here: 2 } });
   await scan(options({ out: at('fresh') }));
   expect(resultBytes(at('run'), ['shards'])).toEqual(resultBytes(at('fresh'), ['shards']));
-  await expect(mine(at('run'), { threads: 1, top: 4, clusters: 2 })).resolves.toMatchObject({
+  await expect(mine({ run: at('run'), threads: 1, top: 4, clusters: 2 })).resolves.toMatchObject({
     conditions: expect.anything() as unknown,
   });
 });
@@ -101,7 +101,7 @@ test('touched files and copies of a dataset resume', async () => {
   for (const name of ['a/0.tif', 'a/1.tif', 'a/2.tif', 'b/0.tif', 'b/1.tif'])
     utimesSync(at('copy', name), new Date(), new Date(1.1e12));
   expect((await again({ dataset: at('copy') })).summary).toMatchObject({ complete: true });
-  await expect(mine(at('run'), { threads: 1, top: 5, clusters: 2, dataset: at('copy') })).resolves.toBeDefined();
+  await expect(mine({ run: at('run'), threads: 1, top: 5, clusters: 2, dataset: at('copy') })).resolves.toBeDefined();
 });
 
 test('an image that changes before it is scored is scored as it is', async () => {
@@ -161,14 +161,16 @@ test('images that came, went, changed their size or their label are counted, and
 test('--checksum: content alone decides, and is part of what the run is', async () => {
   await scan(options({ checksum: true }));
   expect((await again({ checksum: true })).summary).toMatchObject({ complete: true, unetCalls: 0 });
-  await expect(mine(at('run'), { threads: 1, top: 5, clusters: 2 })).resolves.toBeDefined();
+  await expect(mine({ run: at('run'), threads: 1, top: 5, clusters: 2 })).resolves.toBeDefined();
   expect((await again()).error?.message).toMatch(/checksum: this run has yes, you asked for none/);
   // of the same size and time
   const { atime, mtime } = statSync(at('data/a/1.tif'));
   await draw('a/1.tif', 222);
   utimesSync(at('data/a/1.tif'), atime, mtime);
   expect((await again({ checksum: true })).error?.message).toContain('dataset: 1 image changed (a/1.tif)');
-  await expect(mine(at('run'), { threads: 1, top: 4, clusters: 2 })).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
+  await expect(mine({ run: at('run'), threads: 1, top: 4, clusters: 2 })).rejects.toMatchObject({
+    code: 'RUN_MISMATCH',
+  });
   // files that differ in nothing but their time
   await draw('a/1.tif', 30);
   expect((await again({ checksum: true })).summary).toMatchObject({ complete: true, unetCalls: 0 });

@@ -67,7 +67,7 @@ describe('sharded work', () => {
       complete: true,
       shards: { total: 3, done: 3, here: 3 },
       seconds: 3,
-      out: '/out',
+      path: '/out',
       page: '/out/index.html',
     } as TranslateSummary;
     expect(translateText(summary)).toBe(
@@ -146,7 +146,7 @@ test('sample tells new images from those that were there', () => {
 
 test('mine names the list that it clustered, and claims no time for what was there', () => {
   const summary: MineSummary = {
-    run: '/run',
+    path: '/run',
     rank: 'bottom',
     conditions: [
       {
@@ -181,7 +181,7 @@ test('train counts in the singular, too', () => {
     images: 1,
     skipped: 0,
     seconds: 61,
-    report: '/m/train-report.html',
+    page: '/m/train-report.html',
   };
   expect(trainText(summary)).toBe(
     'Trained for 1 step on 1 image in 1 min 1 s.\nModel (weights of step 1): /m\nReport: /m/train-report.html',

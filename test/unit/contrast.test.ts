@@ -200,7 +200,7 @@ describe('the files of a report', () => {
         }));
       await writeTable(join(path, 'shards', '00000', 'images.parquet'), rows, imageSchema([]));
     }
-    await writeReport(path);
+    await writeReport({ run: path });
     if (evaluated) {
       const { writeFileSync } = await import('node:fs');
       writeFileSync(
@@ -210,7 +210,7 @@ describe('the files of a report', () => {
           ...images.map(({ path: image, hot: { x, y, width, height } }) => [image, x, y, width, height].join(',')),
         ].join('\n'),
       );
-      await evaluate(path, { boxes: join(folder, 'boxes.csv'), bootstrap: 0 });
+      await evaluate({ run: path, boxes: join(folder, 'boxes.csv'), bootstrap: 0 });
     }
     const found: Partial<Data> = {};
     const context = createContext({

@@ -229,7 +229,7 @@ test('a cluster shows the sequences nearest to its center, each once', () => {
 });
 
 test('the parallel world: sources are those of the world; what is typical of a city is replaced, all else stays', async () => {
-  const { sequences, cities } = await writeParallelWorld(at('world'), { images: 1, size: 32, seed: 5 });
+  const { sequences, cities } = await writeParallelWorld({ out: at('world'), images: 1, size: 32, seed: 5 });
   expect([sequences, cities.length]).toEqual([6, 6]);
   const parallel = await openParallel(at('world'));
   expect(parallel.labels).toEqual([...cities].sort());
@@ -247,7 +247,7 @@ test('the parallel world: sources are those of the world; what is typical of a c
       expect(there.boxes.map(({ kind }) => kind)).toContain(box.kind);
     expect(there.boxes.some(({ city }) => city === label)).toBe(false);
   }
-  await expect(writeParallelWorld(at('world'))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(writeParallelWorld({ out: at('world') })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
 describe('runs', () => {

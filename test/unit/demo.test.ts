@@ -74,7 +74,7 @@ describe('a demo', () => {
       'evaluate',
       'report',
     ]);
-    for (const file of [first.report, first.grid ?? '', first.world.boxes]) expect(existsSync(file)).toBe(true);
+    for (const file of [first.page, first.grid ?? '', first.world.boxes]) expect(existsSync(file)).toBe(true);
     expect(first.scan).toMatchObject({ complete: true, images: 18, scored: 18, labels: [...CITIES], samples: 2 });
     expect(first.control).toMatchObject({ complete: true, scored: 18 });
     expect(first.evaluation.controls).toMatchObject({ run: { untrained: true } });
@@ -105,7 +105,7 @@ describe('a demo', () => {
     const text = demoText(first);
     for (const { city, elements } of first.cities)
       for (const name of [city, ...elements.map(({ kind }) => kind)]) expect(text).toContain(name);
-    expect(text).toContain(first.report);
+    expect(text).toContain(first.page);
     expect(text).toMatch(/\d+ of \d+ planted kinds/);
   });
 
@@ -117,7 +117,7 @@ describe('a demo', () => {
     expect([again.scan.unetCalls, again.control.unetCalls, again.scan.resumed]).toEqual([0, 0, true]);
     expect(again.cities).toEqual(first.cities);
     expect(statSync(join(again.world.path, 'world.json')).mtimeMs).toBe(drawn);
-    expect([again.evaluation.grid !== null, again.out]).toEqual([true, at('moved')]);
+    expect([again.evaluation.grid !== null, again.path]).toEqual([true, at('moved')]);
     renameSync(at('moved'), at('out'));
     renameSync(at('moved model'), at('model'));
   });

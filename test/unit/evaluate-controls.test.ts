@@ -56,7 +56,7 @@ beforeAll(async () => {
   );
   await makeRun('run');
   await makeRun('other');
-  summary = await evaluate(at('run'), { boxes, bootstrap: 20, controlRun: at('other'), gridImages: 2, png: true });
+  summary = await evaluate({ run: at('run'), boxes, bootstrap: 20, controlRun: at('other'), gridImages: 2, png: true });
 });
 
 describe('colors', () => {
@@ -99,7 +99,7 @@ describe('colors', () => {
   });
 
   test('are left out where asked, and with a note where an image is gone; so is the grid', async () => {
-    const without = await evaluate(at('run'), { boxes, bootstrap: 0, colorBaseline: false, gridImages: 0 });
+    const without = await evaluate({ run: at('run'), boxes, bootstrap: 0, colorBaseline: false, gridImages: 0 });
     expect([without.controls.color, without.grid, existsSync(at('run', 'evaluate', 'maps.webp'))]).toEqual([
       null,
       null,
@@ -108,13 +108,13 @@ describe('colors', () => {
     expect(without.notes.join()).not.toContain('colors');
     renameSync(at('data'), at('moved'));
     try {
-      const blind = await evaluate(at('run'), { boxes, bootstrap: 0 });
+      const blind = await evaluate({ run: at('run'), boxes, bootstrap: 0 });
       expect([blind.controls.color, blind.grid]).toEqual([null, null]);
       expect(blind.notes.filter((note) => /^No (color baseline|image grid of maps): .*\.png/.test(note))).toHaveLength(
         2,
       );
       expect(blind.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
-      const found = await evaluate(at('run'), { boxes, bootstrap: 0, dataset: at('moved') });
+      const found = await evaluate({ run: at('run'), boxes, bootstrap: 0, dataset: at('moved') });
       expect(found.controls.color?.mean.averagePrecision.value).toBe(
         summary.controls.color?.mean.averagePrecision.value,
       );
@@ -149,7 +149,8 @@ describe('another run', () => {
       ),
     );
     rmSync(at('untrained', 'mine'), { recursive: true });
-    const found = await evaluate(at('run'), {
+    const found = await evaluate({
+      run: at('run'),
       boxes,
       bootstrap: 0,
       controlRun: at('untrained'),
@@ -163,10 +164,12 @@ describe('another run', () => {
 
   test('of other images is refused', async () => {
     await makeRun('fewer', images.slice(1));
-    await expect(evaluate(at('run'), { boxes, controlRun: at('fewer') })).rejects.toMatchObject({
+    await expect(evaluate({ run: at('run'), boxes, controlRun: at('fewer') })).rejects.toMatchObject({
       code: 'RUN_MISMATCH',
     });
-    await expect(evaluate(at('run'), { boxes, controlRun: at('data') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
+    await expect(evaluate({ run: at('run'), boxes, controlRun: at('data') })).rejects.toMatchObject({
+      code: 'RUN_INVALID',
+    });
   });
 
   test('of random weights is another run: its fingerprint differs, and so it says', () => {
@@ -196,7 +199,14 @@ describe('the grid', () => {
   });
 
   test('has a cell an image, its boxes around the squares, red within on the map', async () => {
-    summary = await evaluate(at('run'), { boxes, bootstrap: 20, controlRun: at('other'), gridImages: 2, png: true });
+    summary = await evaluate({
+      run: at('run'),
+      boxes,
+      bootstrap: 20,
+      controlRun: at('other'),
+      gridImages: 2,
+      png: true,
+    });
     const { grid } = summary;
     if (!grid) throw new Error('there is no grid');
     expect(
@@ -242,7 +252,7 @@ describe('what is kept', () => {
     });
     expect(readdirSync(at('run', 'evaluate')).sort()).toEqual(['evaluation.json', 'maps.png', 'maps.webp']);
     expect(readdirSync(at('run')).filter((name) => name.startsWith('.'))).toEqual([]);
-    await evaluate(at('run'), { boxes, bootstrap: 0, gridImages: 1 });
+    await evaluate({ run: at('run'), boxes, bootstrap: 0, gridImages: 1 });
     expect(readdirSync(at('run', 'evaluate')).sort()).toEqual(['evaluation.json', 'maps.webp']);
     const run = await Run.open(at('run'));
     expect(await readEvaluation(run)).toMatchObject({ options: { bootstrap: 0 } });
@@ -252,19 +262,19 @@ describe('what is kept', () => {
   test('appears in later reports and in an existing one, but not in one of another mining', async () => {
     cpSync(at('run'), at('reported'), { recursive: true });
     const data = (): string => readFileSync(at('reported', 'report', 'data', 'evaluation.js'), 'utf8');
-    await writeReport(at('reported'));
+    await writeReport({ run: at('reported') });
     expect(data()).toContain('"bootstrap":0');
     expect(existsSync(at('reported', 'report', 'maps', 'evaluation.webp'))).toBe(true);
     expect(readFileSync(at('reported', 'report', 'index.html'), 'utf8')).toContain('data/evaluation.js');
 
     const said: string[] = [];
-    await evaluate(at('reported'), { boxes, bootstrap: 3, gridImages: 1 }, { onLog: (line) => said.push(line) });
+    await evaluate({ run: at('reported'), boxes, bootstrap: 3, gridImages: 1 }, { onLog: (line) => said.push(line) });
     expect(data()).toContain('"bootstrap":3');
     expect(said).toEqual([`The report shows the evaluation: ${at('reported', 'report', 'index.html')}`]);
 
     const mine = at('reported', 'mine', 'mine.json');
     writeFileSync(mine, readFileSync(mine, 'utf8').replace('"restarts":10', '"restarts":11'));
-    await writeReport(at('reported'));
+    await writeReport({ run: at('reported') });
     expect(data()).toBe('diffmine.evaluated(null);\n');
   });
 });

@@ -61,7 +61,7 @@ beforeAll(async () => {
 
 let summary: EvaluateSummary;
 test('finds what is there', async () => {
-  summary = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50, ...bare });
+  summary = await evaluate({ run: at('run'), boxes: at('boxes.csv'), bootstrap: 50, ...bare });
   expect(summary.boxes).toMatchObject({ rows: 11, used: 10 });
   expect(summary.labels.map(({ label }) => label)).toEqual(LABELS);
   for (const {
@@ -98,11 +98,11 @@ test('intervals hold the figure, and the seed settles them', async () => {
     expect(high).toBeGreaterThanOrEqual(value as number);
   }
   expect(summary.mean.averagePrecision.high).toBeGreaterThan(summary.mean.averagePrecision.low as number);
-  expect(await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50, ...bare })).toEqual(summary);
-  const other = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 50, seed: 1, ...bare });
+  expect(await evaluate({ run: at('run'), boxes: at('boxes.csv'), bootstrap: 50, ...bare })).toEqual(summary);
+  const other = await evaluate({ run: at('run'), boxes: at('boxes.csv'), bootstrap: 50, seed: 1, ...bare });
   expect(other.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(other.mean.averagePrecision).not.toEqual(summary.mean.averagePrecision);
-  const none = await evaluate(at('run'), { boxes: at('boxes.csv'), bootstrap: 0, ...bare });
+  const none = await evaluate({ run: at('run'), boxes: at('boxes.csv'), bootstrap: 0, ...bare });
   expect(none.mean.averagePrecision).toEqual({ value: summary.mean.averagePrecision.value, low: null, high: null });
 });
 
@@ -125,7 +125,7 @@ test('what is typical of the other label is not a finding', async () => {
     'swapped.csv',
     images.map((image) => hot(image, 'square', image.label === 'one' ? 'two' : 'one')),
   );
-  const { labels, kinds, mean } = await evaluate(at('run'), { boxes: swapped, bootstrap: 0, ...bare });
+  const { labels, kinds, mean } = await evaluate({ run: at('run'), boxes: swapped, bootstrap: 0, ...bare });
   for (const { boxes, averagePrecision, pointing, top, typicality } of labels) {
     expect({
       boxes,
@@ -139,7 +139,7 @@ test('what is typical of the other label is not a finding', async () => {
   expect(kinds).toEqual([]);
   expect(mean.averagePrecision.value).toBeNull();
   // told to go by the image's label, the same file is the truth
-  const again = await evaluate(at('run'), { boxes: swapped, typicalColumn: 'label', bootstrap: 0, ...bare });
+  const again = await evaluate({ run: at('run'), boxes: swapped, typicalColumn: 'label', bootstrap: 0, ...bare });
   expect(again.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
 });
 
@@ -149,7 +149,7 @@ test('without a column for it, a box counts for its image’s label', async () =
     images.map(({ path, hot: { x, y, width, height } }) => [path, x, y, width, height].join(',')),
     'image,x,y,width,height',
   );
-  const { mean, kinds } = await evaluate(at('run'), { boxes: plain, bootstrap: 0, ...bare });
+  const { mean, kinds } = await evaluate({ run: at('run'), boxes: plain, bootstrap: 0, ...bare });
   expect(mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(kinds).toEqual([]);
 });
@@ -160,7 +160,8 @@ test('the column label alone is what a box is typical of; labels that no image h
       [path, label(own), x, y, width, height].join(','),
     );
   const header = 'image,label,x,y,w,h';
-  const own = await evaluate(at('run'), {
+  const own = await evaluate({
+    run: at('run'),
     boxes: boxFile(
       'own.csv',
       rows((label) => label),
@@ -170,7 +171,8 @@ test('the column label alone is what a box is typical of; labels that no image h
     ...bare,
   });
   expect(own.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
-  const others = await evaluate(at('run'), {
+  const others = await evaluate({
+    run: at('run'),
     boxes: boxFile(
       'others.csv',
       rows((label) => (label === 'one' ? 'two' : 'one')),
@@ -186,7 +188,8 @@ test('the column label alone is what a box is typical of; labels that no image h
     [0, null, true],
   ]);
   await expect(
-    evaluate(at('run'), {
+    evaluate({
+      run: at('run'),
       boxes: boxFile(
         'objects.csv',
         rows((label) => (label === 'one' ? 'wheel' : 'door')),
@@ -201,7 +204,8 @@ test('the column label alone is what a box is typical of; labels that no image h
   });
   // beside a column of its own, `label` is the image's: with the wrong one, nothing is left
   await expect(
-    evaluate(at('run'), {
+    evaluate({
+      run: at('run'),
       boxes: boxFile(
         'wrong.csv',
         images.map((image) => hot({ ...image, label: 'three' }, 'k', image.label)),
@@ -218,16 +222,16 @@ test('boxes outside, clipped and too small are counted and told; none that cover
     [`${first},-8,-8,16,16`, `${first},5000,0,20,20`, `${first},3.2,3.2,0.5,0.5`, `${first},0,0,32,32`],
     'image,x,y,w,h',
   );
-  const { boxes, notes } = await evaluate(at('run'), { boxes: some, bootstrap: 0, ...bare });
+  const { boxes, notes } = await evaluate({ run: at('run'), boxes: some, bootstrap: 0, ...bare });
   expect(boxes).toMatchObject({ rows: 4, used: 4, turned: 0, clipped: 1, outside: 1, empty: 1 });
   expect(notes.filter((note) => note.startsWith('1 of 4 boxes'))).toHaveLength(3);
   const none = boxFile('none.csv', [`${first},5000,0,20,20`], 'image,x,y,w,h');
-  await expect(evaluate(at('run'), { boxes: none, ...bare })).rejects.toMatchObject({
+  await expect(evaluate({ run: at('run'), boxes: none, ...bare })).rejects.toMatchObject({
     code: 'DATASET_INVALID',
     message: expect.stringContaining('covers a pixel') as string,
   });
   const yolo = boxFile('yolo.csv', [`${first},0.5,0.5,0.2,0.2`], 'image,x,y,w,h');
-  await expect(evaluate(at('run'), { boxes: yolo, ...bare })).rejects.toMatchObject({
+  await expect(evaluate({ run: at('run'), boxes: yolo, ...bare })).rejects.toMatchObject({
     code: 'DATASET_INVALID',
     message: expect.stringContaining('normalized') as string,
   });
@@ -246,7 +250,8 @@ test('COCO: sizes of other images and names that two images have are refused', a
     return at('c.json');
   };
   const [{ path, width, height }] = images as [SyntheticImage];
-  const half = await evaluate(at('run'), {
+  const half = await evaluate({
+    run: at('run'),
     boxes: coco(path, { width: width / 2, height: height / 2 }),
     bootstrap: 0,
     ...bare,
@@ -256,19 +261,19 @@ test('COCO: sizes of other images and names that two images have are refused', a
     { width: height, height: width },
     { width: 500, height },
   ]) {
-    await expect(evaluate(at('run'), { boxes: coco(path, size), ...bare })).rejects.toMatchObject({
+    await expect(evaluate({ run: at('run'), boxes: coco(path, size), ...bare })).rejects.toMatchObject({
       code: 'DATASET_INVALID',
       message: expect.stringContaining(`the image ${path} has ${width} x ${height}`) as string,
     });
   }
-  await expect(evaluate(at('run'), { boxes: coco('0.png', {}), ...bare })).rejects.toMatchObject({
+  await expect(evaluate({ run: at('run'), boxes: coco('0.png', {}), ...bare })).rejects.toMatchObject({
     message: expect.stringContaining('one/0.png, two/0.png') as string,
   });
 });
 
 test('a run without maps, one that is not mined, and one with neither', async () => {
   await makeRun('no maps', { maps: false });
-  const mapless = await evaluate(at('no maps'), { boxes: at('boxes.csv'), bootstrap: 3, ...bare });
+  const mapless = await evaluate({ run: at('no maps'), boxes: at('boxes.csv'), bootstrap: 3, ...bare });
   expect(mapless.mean).toMatchObject({
     averagePrecision: { value: null },
     pointing: { value: null },
@@ -279,31 +284,33 @@ test('a run without maps, one that is not mined, and one with neither', async ()
 
   cpSync(at('run'), at('not mined'), { recursive: true });
   rmSync(join(at('not mined'), 'mine'), { recursive: true });
-  const unmined = await evaluate(at('not mined'), { boxes: at('boxes.csv'), bootstrap: 0, ...bare });
+  const unmined = await evaluate({ run: at('not mined'), boxes: at('boxes.csv'), bootstrap: 0, ...bare });
   expect(unmined.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(unmined.mean.top[0]?.hit.value).toBeNull();
   expect(unmined.notes[0]).toContain('not mined');
 
   rmSync(join(at('no maps'), 'mine'), { recursive: true });
-  await expect(evaluate(at('no maps'), { boxes: at('boxes.csv') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  await expect(evaluate({ run: at('no maps'), boxes: at('boxes.csv') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
 });
 
 test('what it refuses', async () => {
   const strangers = boxFile('strangers.csv', ['other/0.png,one,1,1,2,2,s,k,one']);
-  await expect(evaluate(at('run'), { boxes: strangers })).rejects.toMatchObject({
+  await expect(evaluate({ run: at('run'), boxes: strangers })).rejects.toMatchObject({
     code: 'DATASET_INVALID',
     hint: expect.stringContaining('one/0.png') as string,
   });
-  await expect(evaluate(at('run'), { boxes: at('boxes.csv'), smooth: 4 })).rejects.toMatchObject({
+  await expect(evaluate({ run: at('run'), boxes: at('boxes.csv'), smooth: 4 })).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
   });
-  await expect(evaluate(at('data'), { boxes: at('boxes.csv') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
-  await expect(evaluate(at('run'), { boxes: at('boxes.csv') }, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+  await expect(evaluate({ run: at('data'), boxes: at('boxes.csv') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  await expect(
+    evaluate({ run: at('run'), boxes: at('boxes.csv') }, { signal: AbortSignal.abort() }),
+  ).rejects.toMatchObject({
     code: 'CANCELLED',
   });
   cpSync(at('run'), at('unfinished'), { recursive: true });
   rmSync(join(at('unfinished'), 'shards', '00001'), { recursive: true });
-  await expect(evaluate(at('unfinished'), { boxes: at('boxes.csv') })).rejects.toMatchObject({
+  await expect(evaluate({ run: at('unfinished'), boxes: at('boxes.csv') })).rejects.toMatchObject({
     code: 'RUN_INVALID',
     message: expect.stringContaining('2 of 3') as string,
   });
@@ -353,7 +360,7 @@ test('boxes are in source pixels, the map in those of the scored image', async (
       ),
     ),
   );
-  const { mean } = await evaluate(at('half'), { boxes: double, bootstrap: 0, ...bare });
+  const { mean } = await evaluate({ run: at('half'), boxes: double, bootstrap: 0, ...bare });
   expect(mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(mean.fraction).toBe(summary.mean.fraction);
 });
@@ -375,17 +382,19 @@ test('boxes of a COCO file, of copies in half the size', async () => {
     })),
   };
   writeFileSync(at('coco.json'), JSON.stringify(root));
-  const found = await evaluate(at('run'), { boxes: at('coco.json'), bootstrap: 0, ...bare });
+  const found = await evaluate({ run: at('run'), boxes: at('coco.json'), bootstrap: 0, ...bare });
   expect(found.boxes).toMatchObject({ rows: 10, used: 10 });
   expect(found.mean).toMatchObject({
     fraction: summary.mean.fraction,
     averagePrecision: { value: summary.mean.averagePrecision.value },
     pointing: { value: 1 },
   });
-  await expect(evaluate(at('run'), { boxes: at('coco.json'), typicalColumn: 'city', ...bare })).rejects.toMatchObject({
+  await expect(
+    evaluate({ run: at('run'), boxes: at('coco.json'), typicalColumn: 'city', ...bare }),
+  ).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
   });
-  await expect(evaluate(at('run'), { boxes: at('data'), ...bare })).rejects.toMatchObject({
+  await expect(evaluate({ run: at('run'), boxes: at('data'), ...bare })).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
     message: expect.stringMatching(/has masks/) as string,
   });

@@ -256,7 +256,7 @@ test('maps, figures and files of a model and its baseline', async () => {
     message: expect.stringContaining('localize') as string,
   });
   await expect(localize(base('run', { against: 'others' }))).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
-  await expect(mine(at('run'), {})).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  await expect(mine({ run: at('run') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
 });
 
 test('against the null condition, another label, or the others: differences of the same losses', async () => {

@@ -46,7 +46,7 @@ const clustersOf = async (): Promise<ClusterRow[]> =>
 test('the chosen list is clustered; the folder is replaced; the same options again do nothing', async () => {
   const events: MineEvent[] = [];
   expect(
-    await mine(run, { threads: 1, clusters: 3, top: 12 }, { onProgress: (event) => void events.push(event) }),
+    await mine({ run, threads: 1, clusters: 3, top: 12 }, { onProgress: (event) => void events.push(event) }),
   ).toMatchObject({
     rank: 'top',
     reused: false,
@@ -59,19 +59,19 @@ test('the chosen list is clustered; the folder is replaced; the same options aga
   expect(top.filter(({ cluster }) => cluster !== null).every(({ list }) => list === 'top')).toBe(true);
   const first = resultBytes(run, ['mine']);
 
-  const again = await mine(run, { threads: 1, clusters: 3, top: 12 });
+  const again = await mine({ run, threads: 1, clusters: 3, top: 12 });
   expect(again).toMatchObject({ reused: true, images: 12 });
   expect(mineText(again)).toContain(
     `Already mined with these options (36 highest-typicality patches of 3 labels): ${run}`,
   );
 
-  await mine(run, { threads: 1, clusters: 3, top: 12, rank: 'bottom' });
+  await mine({ run, threads: 1, clusters: 3, top: 12, rank: 'bottom' });
   const least = await patchesOf();
   expect(least.filter(({ cluster }) => cluster !== null).every(({ list }) => list === 'bottom')).toBe(true);
   const bare = (rows: MinedPatchRow[]): unknown[] => rows.map((row) => ({ ...row, cluster: 0, distance: 0 }));
   expect(bare(least)).toEqual(bare(top)); // all three lists are always there
 
-  await mine(run, { threads: 1, clusters: 3, top: 12 });
+  await mine({ run, threads: 1, clusters: 3, top: 12 });
   expect(resultBytes(run, ['mine'])).toEqual(first);
   expect(readdirSync(run).sort()).toEqual([
     'index.parquet',
@@ -85,7 +85,7 @@ test('the chosen list is clustered; the folder is replaced; the same options aga
 });
 
 test('fewer patches than clusters are handled with a word', async () => {
-  const { notes, conditions } = await mine(run, { threads: 1, clusters: 32, top: 5 });
+  const { notes, conditions } = await mine({ run, threads: 1, clusters: 32, top: 5 });
   expect(conditions.every(({ patches, clusters }) => patches === 5 && clusters <= 5)).toBe(true);
   expect(notes).toHaveLength(3);
   expect(notes[0]).toContain('5 clusters instead of 32, because there are 5 patches');
@@ -94,10 +94,10 @@ test('fewer patches than clusters are handled with a word', async () => {
 });
 
 test('features are unit vectors in rank order, and do not depend on the batch', async () => {
-  await mine(run, { threads: 1, clusters: 2, top: 20, batch: 8 });
+  await mine({ run, threads: 1, clusters: 2, top: 20, batch: 8 });
   const file = (await Run.open(run)).mineFile('features.safetensors');
   const one = readSafetensors(file);
-  await mine(run, { threads: 1, clusters: 2, top: 20, batch: 64 });
+  await mine({ run, threads: 1, clusters: 2, top: 20, batch: 64 });
   const other = readSafetensors(file);
   for (const label of ['1920', '1950', '1980']) {
     const [a, b] = [one[`features.${label}`], other[`features.${label}`]];
@@ -112,9 +112,9 @@ test('features are unit vectors in rank order, and do not depend on the batch', 
 });
 
 test('exports: columns in their order, every format the same rows', async () => {
-  await mine(run, { threads: 1, clusters: 2, top: 7 });
+  await mine({ run, threads: 1, clusters: 2, top: 7 });
   const file = (name: string): string => join(folder, name);
-  expect(await exportTable(run, 'patches', 'json', file('p.json'))).toBe(63);
+  expect(await exportTable({ run, table: 'patches', format: 'json', out: file('p.json') })).toBe(63);
   const rows = JSON.parse(readFileSync(file('p.json'), 'utf8')) as Record<string, unknown>[];
   expect(Object.keys(rows[0] ?? {}).slice(0, 13)).toEqual([
     'image',
@@ -131,9 +131,9 @@ test('exports: columns in their order, every format the same rows', async () => 
     'cluster',
     'list',
   ]);
-  await exportTable(run, 'patches', 'parquet', file('p.parquet'));
+  await exportTable({ run, table: 'patches', format: 'parquet', out: file('p.parquet') });
   expect(await readTable(file('p.parquet'))).toEqual(rows);
-  await exportTable(run, 'patches', 'csv', file('p.csv'));
+  await exportTable({ run, table: 'patches', format: 'csv', out: file('p.csv') });
   const lines = readFileSync(file('p.csv'), 'utf8').trimEnd().split('\r\n');
   expect(lines[0]).toBe(Object.keys(rows[0] ?? {}).join(','));
   expect(lines.slice(1)).toEqual(
@@ -143,18 +143,17 @@ test('exports: columns in their order, every format the same rows', async () => 
         .join(','),
     ),
   );
-  expect(await exportTable(run, 'clusters', 'csv', file('c.csv'))).toBe(6);
-  expect(await exportTable(run, 'images', 'csv', file('i.csv'))).toBe(12);
+  expect(await exportTable({ run, table: 'clusters', format: 'csv', out: file('c.csv') })).toBe(6);
+  expect(await exportTable({ run, table: 'images', format: 'csv', out: file('i.csv') })).toBe(12);
 });
 
 test('a cancel leaves what was mined before', async () => {
-  await mine(run, { threads: 1, clusters: 2, top: 9 });
+  await mine({ run, threads: 1, clusters: 2, top: 9 });
   const before = resultBytes(run, ['mine']);
   const abort = new AbortController();
   await expect(
     mine(
-      run,
-      { threads: 1, clusters: 3, top: 9 },
+      { run, threads: 1, clusters: 3, top: 9 },
       { signal: abort.signal, onProgress: ({ type }) => type === 'features' && abort.abort() },
     ),
   ).rejects.toMatchObject({ code: 'CANCELLED' });
@@ -164,31 +163,34 @@ test('a cancel leaves what was mined before', async () => {
 
 test('where another process mines the run this one waits for it', async () => {
   const options = { threads: 1, clusters: 2, top: 9 };
-  await mine(run, options);
+  await mine({ run, ...options });
   const { locks } = await Run.open(run);
   const lock = await locks.acquire('mine');
   const log: string[] = [];
-  await mine(run, options, {
-    onLog: (line) => {
-      log.push(line);
-      void lock?.release();
+  await mine(
+    { run, ...options },
+    {
+      onLog: (line) => {
+        log.push(line);
+        void lock?.release();
+      },
     },
-  });
+  );
   expect(log).toEqual([`Waiting for process ${process.pid} on ${hostname()}, which mines ${run}.`]);
 
   const again = await locks.acquire('mine');
   const abort = new AbortController();
-  await expect(mine(run, options, { signal: abort.signal, onLog: () => abort.abort() })).rejects.toMatchObject({
+  await expect(mine({ run, ...options }, { signal: abort.signal, onLog: () => abort.abort() })).rejects.toMatchObject({
     code: 'CANCELLED',
   });
   await again?.release();
 });
 
 test('what does not fit is refused', async () => {
-  await expect(mine(run, { threads: 1, clusters: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-  await expect(mine(run, { threads: 1, top: 1_000_000 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-  await expect(mine(join(folder, 'nowhere'))).rejects.toMatchObject({ code: 'RUN_INVALID' });
-  await expect(mine(run, { threads: 1, clusters: 4, model: join(GOLDEN, 'tiny-fold') })).rejects.toMatchObject({
+  await expect(mine({ run, threads: 1, clusters: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(mine({ run, threads: 1, top: 1_000_000 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(mine({ run: join(folder, 'nowhere') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
+  await expect(mine({ run, threads: 1, clusters: 4, model: join(GOLDEN, 'tiny-fold') })).rejects.toMatchObject({
     code: 'RUN_MISMATCH',
   });
 
@@ -196,16 +198,18 @@ test('what does not fit is refused', async () => {
   cpSync(run, unfinished, { recursive: true });
   rmSync(join(unfinished, 'shards', '00001'), { recursive: true });
   rmSync(join(unfinished, 'mine'), { recursive: true });
-  await expect(mine(unfinished)).rejects.toMatchObject({
+  await expect(mine({ run: unfinished })).rejects.toMatchObject({
     code: 'RUN_INVALID',
     message: expect.stringContaining('2 of 3'),
   });
-  await expect(exportTable(unfinished, 'patches', 'json', join(folder, 'x'))).rejects.toMatchObject({
+  await expect(
+    exportTable({ run: unfinished, table: 'patches', format: 'json', out: join(folder, 'x') }),
+  ).rejects.toMatchObject({
     code: 'RUN_INVALID',
   });
 
   writeFileSync(join(data, '1920', 'new.png'), 'x');
-  await expect(mine(run, { threads: 1, clusters: 5 })).rejects.toMatchObject({
+  await expect(mine({ run, threads: 1, clusters: 5 })).rejects.toMatchObject({
     code: 'RUN_MISMATCH',
     message: expect.stringContaining('changed'),
   });

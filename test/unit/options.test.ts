@@ -157,7 +157,7 @@ describe('stages refuse what the command line refuses', () => {
     ['sampels', () => scan({ ...needed, sampels: 5 } as ScanOptions), 'scan has no option `sampels`.'],
     ['blur', () => localize({ ...needed, blur: -1 }), '`blur` is -1; expected a number of at least 0.'],
     ['count', () => sample({ model: 'no', out: 'no', count: 1.5 }), '`count` is 1.5; expected'],
-    ['rank', () => mine('no', { rank: 'tops' as 'top' }), '`rank` is "tops"; expected one of top'],
+    ['rank', () => mine({ run: 'no', rank: 'tops' as 'top' }), '`rank` is "tops"; expected one of top'],
     ['ema', () => train({ dataset: 'no', out: 'no', ema: 1 }), '`ema` is 1; expected a number from 0 to below 1.'],
   ];
   test.each(wrong)('%s', async (option, work, message) => {
@@ -171,7 +171,7 @@ describe('stages refuse what the command line refuses', () => {
     await expect(scan({ ...needed, sampels: 5 } as ScanOptions)).rejects.toMatchObject({
       hint: 'Did you mean `samples`?',
     });
-    await expect(mine('no', { rank: 'tops' as 'top' })).rejects.toMatchObject({ hint: 'Did you mean top?' });
+    await expect(mine({ run: 'no', rank: 'tops' as 'top' })).rejects.toMatchObject({ hint: 'Did you mean top?' });
   });
 });
 

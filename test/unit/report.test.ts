@@ -392,7 +392,7 @@ describe('writeReport', () => {
   test('every patch has its tile, its place and its numbers', async () => {
     const run = await makeRun({ skipped: [{ image: 'x.bmp', label: 'a/b', reason: 'is not an image' }] });
     const events: { type: string; done: number; total: number }[] = [];
-    const summary = await writeReport(run, {}, { onProgress: (event) => events.push(event) });
+    const summary = await writeReport({ run }, { onProgress: (event) => events.push(event) });
     const report = join(run, 'report');
     expect(summary).toMatchObject({ path: join(report, 'index.html'), labels: 4, images: 9, maps: 9, missing: [] });
     expect(events.at(-1)).toEqual({ type: 'report', done: 9, total: 9 });
@@ -441,7 +441,7 @@ describe('writeReport', () => {
 
   test('file names are numbers, and the totals are true', async () => {
     const run = await makeRun();
-    const { bytes } = await writeReport(run);
+    const { bytes } = await writeReport({ run });
     const files = filesOf(join(run, 'report'));
     const names = files.map((file) => file.slice(join(run, 'report').length + 1));
     expect(
@@ -467,15 +467,15 @@ describe('writeReport', () => {
 
   test('an earlier report is replaced whole, and kept when a new one is cancelled', async () => {
     const run = await makeRun();
-    await writeReport(run);
+    await writeReport({ run });
     const before = statSync(join(run, 'report/index.html')).ino;
     mkdirSync(join(run, '.report.tmp-dead'));
     const controller = new AbortController();
     await expect(
-      writeReport(run, {}, { signal: controller.signal, onProgress: ({ done }) => done === 2 && controller.abort() }),
+      writeReport({ run }, { signal: controller.signal, onProgress: ({ done }) => done === 2 && controller.abort() }),
     ).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(statSync(join(run, 'report/index.html')).ino).toBe(before);
-    await writeReport(run, { controlPatches: 1 });
+    await writeReport({ run, controlPatches: 1 });
     expect(statSync(join(run, 'report/index.html')).ino).not.toBe(before);
     expect(load(join(run, 'report')).labels[0]!.lists['bottom']!.shown).toHaveLength(1);
     expect(readdirSync(run).filter((name) => name.startsWith('.'))).toEqual([]);
@@ -489,7 +489,7 @@ describe('writeReport', () => {
     const gone = images[0]!.path;
     unlinkSync(join(moved, gone));
     const lines: string[] = [];
-    const summary = await writeReport(run, { dataset: moved }, { onLog: (line) => lines.push(line) });
+    const summary = await writeReport({ run, dataset: moved }, { onLog: (line) => lines.push(line) });
     expect(summary.missing).toEqual([
       { image: gone, reason: `The image '${gone.split('/').pop()}' cannot be read: there is no such file.` },
     ]);
@@ -501,7 +501,7 @@ describe('writeReport', () => {
         .slice(3),
     ).toEqual([0, 0, 0]);
     rmSync(moved, { recursive: true });
-    await expect(writeReport(run, { dataset: moved })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(writeReport({ run, dataset: moved })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
   test('a file under two labels has its heat map under both, whichever shards they fell in', async () => {
@@ -512,7 +512,7 @@ describe('writeReport', () => {
       clusters: 1,
       shardSize: 1,
     });
-    expect(await writeReport(run)).toMatchObject({ maps: 2, missing: [] });
+    expect(await writeReport({ run })).toMatchObject({ maps: 2, missing: [] });
     const { labels } = load(join(run, 'report'));
     expect(
       [labels[0]!.images, labels[1]!.images].map((shown) =>
@@ -527,7 +527,7 @@ describe('writeReport', () => {
     const jpeg = images.find(({ path }) => path.endsWith('.jpg'))!.path;
     const bytes = readFileSync(join(moved, jpeg));
     writeFileSync(join(moved, jpeg), Buffer.concat([bytes.subarray(0, 2), Buffer.alloc(3), bytes.subarray(2)]));
-    expect(await writeReport(await makeRun(), { dataset: moved })).toMatchObject({ images: 9, missing: [] });
+    expect(await writeReport({ run: await makeRun(), dataset: moved })).toMatchObject({ images: 9, missing: [] });
   });
 
   test('where another process writes the report this one waits for it', async () => {
@@ -535,8 +535,7 @@ describe('writeReport', () => {
     const lock = await (await Run.open(run)).locks.acquire('report');
     const lines: string[] = [];
     await writeReport(
-      run,
-      {},
+      { run },
       {
         onLog: (line) => {
           lines.push(line);
@@ -551,7 +550,7 @@ describe('writeReport', () => {
   test('without maps it shows a message', async () => {
     const run = await makeRun({ maps: false });
     const lines: string[] = [];
-    const summary = await writeReport(run, {}, { onLog: (line) => lines.push(line) });
+    const summary = await writeReport({ run }, { onLog: (line) => lines.push(line) });
     expect(summary).toMatchObject({ maps: 0, bytes: { maps: 0 } });
     expect(lines.join('\n')).toContain('--no-maps');
     expect(load(join(run, 'report')).run.maps).toEqual({ kept: false, shown: 0 });
@@ -560,11 +559,11 @@ describe('writeReport', () => {
   test('a run that was not mined, and a folder that is not a run, are errors with a hint', async () => {
     const run = await makeRun();
     rmSync(join(run, 'mine'), { recursive: true });
-    await expect(writeReport(run)).rejects.toMatchObject({
+    await expect(writeReport({ run })).rejects.toMatchObject({
       code: 'RUN_INVALID',
       hint: expect.stringContaining('diffmine mine'),
     });
-    await expect(writeReport(dataset)).rejects.toMatchObject({ code: 'RUN_INVALID' });
+    await expect(writeReport({ run: dataset })).rejects.toMatchObject({ code: 'RUN_INVALID' });
     expect(existsSync(join(run, 'report'))).toBe(false);
   });
 });
@@ -581,7 +580,7 @@ describe('size', () => {
     const images = await drawImages(dataset, labels, names, { width: 320, height: 128 }, 90);
     const options = { labels, perImage: 25, clusters: 32, shardSize: 64, overlap: true };
     await writeSyntheticRun(run, dataset, images, options);
-    return writeReport(run);
+    return writeReport({ run });
   }
 
   test('a label of 1000 patches: page and sprites weigh at most 3 MB', async () => {

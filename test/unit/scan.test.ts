@@ -362,7 +362,7 @@ test('further columns of a table are carried into the images table', async () =>
   );
   await scan(base('run', { dataset: join(data, 'table.csv') }));
   const target = join(folder, 'images.json');
-  expect(await exportTable(join(folder, 'run'), 'images', 'json', target)).toBe(2);
+  expect(await exportTable({ run: join(folder, 'run'), table: 'images', format: 'json', out: target })).toBe(2);
   const exported = JSON.parse(readFileSync(target, 'utf8')) as Record<string, unknown>[];
   expect(exported[0]).toMatchObject({ image: '1920/0.png', photographer: "O'Neill, J.", input_width: 'wide' });
   expect(typeof exported[0]?.['width']).toBe('number');

@@ -612,7 +612,7 @@ describe('a translation', () => {
       boxes,
       'image,x,y,w,h,city\nclass0/a.png,2,2,10,10,class0\nclass0/a.png,18,18,10,10,class2\nclass1/a.webp,0,0,8,8,class1\n',
     );
-    const quality = await evaluateTranslation(at('all'), { boxes, samples: 2, device: 'cpu', threads: 1 });
+    const quality = await evaluateTranslation({ parallel: at('all'), boxes, samples: 2, device: 'cpu', threads: 1 });
     expect(quality).toMatchObject({
       images: 4,
       translations: 8,
@@ -627,13 +627,13 @@ describe('a translation', () => {
     expect(quality.structure.mean).toBeLessThanOrEqual(1);
     expect(JSON.parse(readFileSync(at('all', 'quality.json'), 'utf8'))).toEqual(quality);
     expect(readFileSync(at('all', 'index.html'), 'utf8')).toContain('Structure similarity');
-    await expect(evaluateTranslation(at('data'))).rejects.toMatchObject({ code: 'RUN_INVALID' });
+    await expect(evaluateTranslation({ parallel: at('data') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
     writeFileSync(boxes, 'image,x,y,w,h,city\nelsewhere.png,2,2,10,10,class0\n');
-    await expect(evaluateTranslation(at('all'), { boxes, device: 'cpu' })).rejects.toMatchObject({
+    await expect(evaluateTranslation({ parallel: at('all'), boxes, device: 'cpu' })).rejects.toMatchObject({
       code: 'DATASET_INVALID',
       message: expect.stringContaining('belongs to a translated image') as string,
     });
-    await expect(evaluateTranslation(at('all'), { samples: 0, device: 'cpu' })).rejects.toMatchObject({
+    await expect(evaluateTranslation({ parallel: at('all'), samples: 0, device: 'cpu' })).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringContaining('`samples`') as string,
     });

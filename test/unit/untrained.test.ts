@@ -68,7 +68,7 @@ test('scan, resume and mine keep to the weights the run began with', async () =>
   expect(await scan(options('untrained', { untrained: true }))).toMatchObject({ resumed: true, unetCalls: 0 });
 
   const mining = { clusters: 2, ensemble: 1, threads: 1, rank: 'random', top: 6 } as const;
-  for (const run of ['trained', 'untrained']) await mine(join(folder, run), mining);
+  for (const run of ['trained', 'untrained']) await mine({ run: join(folder, run), ...mining });
   const features = async (run: string): Promise<Uint8Array | undefined> =>
     Object.values(
       readSafetensors((await Run.open(join(folder, run))).mineFile('features.safetensors'), ['features.1920']),

@@ -22,9 +22,9 @@ describe('on disk', () => {
   const at = (name: string): string => join(folder, name);
 
   test('the same seed gives the same bytes, another gives others', async () => {
-    const first = await writeWorld(at('first'), { images: 5, seed: 3 });
-    await writeWorld(at('second'), { images: 5, seed: 3 });
-    await writeWorld(at('third'), { images: 5, seed: 4 });
+    const first = await writeWorld({ out: at('first'), images: 5, seed: 3 });
+    await writeWorld({ out: at('second'), images: 5, seed: 3 });
+    await writeWorld({ out: at('third'), images: 5, seed: 4 });
     expect(resultBytes(at('second'), PARTS)).toEqual(resultBytes(at('first'), PARTS));
     const [one, other] = [resultBytes(at('first'), PARTS), resultBytes(at('third'), PARTS)];
     expect(Object.keys(other)).toEqual(Object.keys(one));
@@ -65,12 +65,12 @@ describe('on disk', () => {
   });
 
   test('more images leave the first as they are; without held-out images there is one set', async () => {
-    const more = await writeWorld(at('more'), { images: 7, seed: 3, heldout: 0 });
+    const more = await writeWorld({ out: at('more'), images: 7, seed: 3, heldout: 0 });
     expect(more.heldout.images).toBe(0);
     const [few, many] = [resultBytes(at('first'), ['train']), resultBytes(at('more'), ['train'])];
     expect(many).toMatchObject(few);
     // and the other way round: images that are all held out
-    const none = await writeWorld(at('none'), { images: 2, seed: 3, heldout: 1 });
+    const none = await writeWorld({ out: at('none'), images: 2, seed: 3, heldout: 1 });
     expect([none.train.images, none.heldout.images, existsSync(none.train.path)]).toEqual([0, 12, false]);
     expect(readFileSync(join(none.heldout.path, 'oskava', '00000.png'))).toEqual(
       readFileSync(join(at('first'), 'train', 'oskava', '00000.png')),
@@ -79,10 +79,10 @@ describe('on disk', () => {
 
   test('what it refuses', async () => {
     writeFileSync(join(folder, 'file'), '');
-    await expect(writeWorld(folder)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(writeWorld({ out: folder })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     for (const settings of [{ images: 1 }, { size: 8 }, { heldout: 1.5 }])
-      await expect(writeWorld(at('bad'), settings)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    await expect(writeWorld(at('stopped'), {}, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      await expect(writeWorld({ out: at('bad'), ...settings })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(writeWorld({ out: at('stopped') }, { signal: AbortSignal.abort() })).rejects.toMatchObject({
       code: 'CANCELLED',
     });
   });

@@ -10,7 +10,7 @@ import { RESUME_HINT } from './scan.js';
 const fraction = (value: number): string => value.toFixed(2);
 
 export function cotypicalityText(summary: CotypicalitySummary): string {
-  const { scored, sequences, labels, skipped, shards, run } = summary;
+  const { scored, sequences, labels, skipped, shards, path } = summary;
   const head = closing({
     verb: 'Scored',
     noun: 'sequence',
@@ -20,7 +20,7 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
     shards,
     seconds: summary.seconds,
   });
-  if (!summary.complete) return `${head}\n${state('search', false, shards, run)}`;
+  if (!summary.complete) return `${head}\n${state('search', false, shards, path)}`;
   const rows = summary.clusters.map(({ size, sequences: from, medianCotypicality, mostChanged }, index) => [
     String(index),
     String(size),
@@ -59,7 +59,7 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
     ...parts,
     `\n${head}`,
     `${count(summary.places, 'place')} of ${count(labels.length, 'label')} in ${count(summary.clusters.length, 'cluster')}.`,
-    `Consistent changes: ${summary.report ?? run}`,
+    `Consistent changes: ${summary.page ?? path}`,
   ].join('\n');
 }
 
@@ -69,7 +69,7 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
     switch (event.type) {
       case 'plan':
         output.log(
-          `${event.resumed ? 'Resuming' : 'Scoring into'} ${event.run}: ${event.images - event.imagesDone} of ${count(event.images, 'sequence')} to score, ` +
+          `${event.resumed ? 'Resuming' : 'Scoring into'} ${event.path}: ${event.images - event.imagesDone} of ${count(event.images, 'sequence')} to score, ` +
             `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
         );
         break;

@@ -34,7 +34,7 @@ const times = (value: number | null, fraction: number | null): string =>
   value === null || !fraction ? '-' : `${(value / fraction).toFixed(1)} x`;
 
 /** What was found against the truth: a table of cities, a table of what is planted in them, and the upshot in words. */
-export function demoText({ cities, mean, world, report, grid, evaluation, full, seconds }: DemoSummary): string {
+export function demoText({ cities, mean, world, page, grid, evaluation, full, seconds }: DemoSummary): string {
   const figures = (name: string, one: DemoFigures): string[] => [
     name,
     percent(one.fraction),
@@ -96,7 +96,7 @@ export function demoText({ cities, mean, world, report, grid, evaluation, full, 
     ...evaluation.notes,
     '',
     ...(full === null ? [] : [...fullText(full), '']),
-    `Report: ${report}`,
+    `Report: ${page}`,
     ...(full === null ? [] : [`All reports, linked: ${full.page}`]),
     ...(grid === null ? [] : [`Images beside their maps, with the boxes: ${grid}`]),
     `Took ${duration(seconds)}.`,
@@ -202,7 +202,7 @@ async function drawOnly(
   signal: AbortSignal,
 ): Promise<{ text: string; json: object }> {
   const { writeWorld } = await import('../../tools/world/world.js');
-  const world = await writeWorld(folder, settings, { signal, onProgress: output.progress });
+  const world = await writeWorld({ out: folder, ...settings }, { signal, onProgress: output.progress });
   const text = [
     `${world.train.images} images to train on:  ${world.train.path}`,
     `${world.heldout.images} held-out images:    ${world.heldout.path}`,

@@ -175,7 +175,7 @@ export const evaluateCommand = command({
   async handle({ run, ...options }, { output, signal }) {
     const { evaluate } = await import('../../stages/evaluate/evaluate.js');
     const hooks = { signal, onProgress: output.progress, onLog: (line: string) => output.log(line) };
-    const summary = await evaluate(run, options, hooks);
+    const summary = await evaluate({ run, ...options }, hooks);
     return { text: evaluateText(summary), json: summary };
   },
 });

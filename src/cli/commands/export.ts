@@ -33,7 +33,7 @@ export const exportCommand = command({
       );
     }
     const { exportTable } = await import('../../tools/export/export.js');
-    const rows = await exportTable(run, table, format, out ?? output.stream());
+    const rows = await exportTable({ run, table, format, out: out ?? output.stream() });
     return out === undefined
       ? undefined
       : { text: `${rows} ${rows === 1 ? 'row' : 'rows'}: ${out}`, json: { run, table, format, out, rows } };

@@ -19,8 +19,8 @@ export function mineText(summary: MineSummary): string {
   const patches = summary.conditions.reduce((sum, one) => sum + one.patches, 0);
   const what = `${count(patches, `${patchesOf(summary.rank, true)} patch`, `${patchesOf(summary.rank, true)} patches`)} of ${count(summary.conditions.length, 'label')}`;
   const done = summary.reused
-    ? `Already mined with these options (${what}): ${summary.run}`
-    : `Clustered ${what}, from ${count(summary.images, 'image')}, ${took(summary.seconds)}: ${summary.run}`;
+    ? `Already mined with these options (${what}): ${summary.path}`
+    : `Clustered ${what}, from ${count(summary.images, 'image')}, ${took(summary.seconds)}: ${summary.path}`;
   const warnings = summary.conditions.flatMap((one) => {
     const warning = concentration(one);
     return warning === null ? [] : [`${one.condition}: ${warning}`];
@@ -53,11 +53,14 @@ export const mineCommand = command({
   resumeHint: 'The scan is kept. Run the same command to mine it again.',
   async handle({ run, ...options }, { output, signal }) {
     const { mine } = await import('../../stages/mine/mine.js');
-    const summary = await mine(run, options, {
-      signal,
-      onProgress: onMine(output),
-      onLog: (line) => output.log(line),
-    });
+    const summary = await mine(
+      { run, ...options },
+      {
+        signal,
+        onProgress: onMine(output),
+        onLog: (line) => output.log(line),
+      },
+    );
     for (const note of summary.notes) output.log(note);
     return { text: mineText(summary), json: summary };
   },

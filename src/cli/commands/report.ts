@@ -12,11 +12,14 @@ export const reportCommand = command({
   resumeHint: 'Run the same command to write the report again.',
   async handle({ run, ...options }, { output, signal }) {
     const { writeReport } = await import('../../stages/report/report.js');
-    const summary = await writeReport(run, options, {
-      signal,
-      onProgress: output.progress,
-      onLog: (line) => output.log(line),
-    });
+    const summary = await writeReport(
+      { run, ...options },
+      {
+        signal,
+        onProgress: output.progress,
+        onLog: (line) => output.log(line),
+      },
+    );
     return { text: summary.path, json: summary };
   },
 });

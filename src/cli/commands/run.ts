@@ -38,15 +38,17 @@ export const runCommand = command({
     requireScores(scanned);
     const { out, model, variant, dataset, imageRoot, threads, devices, device = 'auto' } = values;
     const mined = await mine(
-      out,
-      { ...mining, model, variant, dataset, imageRoot, device: devices?.[0] ?? device, threads },
+      { run: out, ...mining, model, variant, dataset, imageRoot, device: devices?.[0] ?? device, threads },
       { signal, onProgress: onMine(output), onLog },
     );
     for (const note of mined.notes) output.log(note);
     output.log(mineText(mined));
     const { writeReport } = await import('../../stages/report/report.js');
     const { controlPatches, title } = values;
-    const report = await writeReport(out, { controlPatches, title }, { signal, onProgress: output.progress, onLog });
+    const report = await writeReport(
+      { run: out, controlPatches, title },
+      { signal, onProgress: output.progress, onLog },
+    );
     return { text: report.path, json: { scan: scanned, mine: mined, report } };
   },
 });

@@ -10,17 +10,17 @@ import { onScan } from '../stages.js';
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
 
 export function scanText(summary: ScanSummary): string {
-  const { scored, images, skipped, shards, seconds, complete, run } = summary;
-  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}\n${state('scan', complete, shards, run)}`;
+  const { scored, images, skipped, shards, seconds, complete, path } = summary;
+  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}\n${state('scan', complete, shards, path)}`;
 }
 
 /** A scan that finds every image unusable has succeeded at nothing. */
-export function requireScores({ complete, scored, images, run }: ScanSummary): void {
+export function requireScores({ complete, scored, images, path }: ScanSummary): void {
   if (complete && scored === 0) {
     throw new DiffmineError(
       'IMAGE_UNREADABLE',
       `None of the ${images} images could be scored.`,
-      `The reasons are in ${join(run, 'skipped.jsonl')}.`,
+      `The reasons are in ${join(path, 'skipped.jsonl')}.`,
     );
   }
 }

@@ -34,7 +34,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         break;
       case 'plan':
         output.log(
-          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.folder}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${event.validation} more for validation), ` +
+          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.path}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${event.validation} more for validation), ` +
             `${(event.trained / 1e6).toPrecision(3)} of ${(event.parameters / 1e6).toPrecision(3)} million parameters, ${count(event.steps, 'step')}, ${event.dtype} on ${event.device}.`,
         );
         break;
@@ -60,11 +60,11 @@ function onTrain(output: Output): (event: TrainEvent) => void {
   };
 }
 
-export function trainText({ path, steps, loss, best, step, images, skipped, seconds, report }: TrainSummary): string {
+export function trainText({ path, steps, loss, best, step, images, skipped, seconds, page }: TrainSummary): string {
   return [
     `Trained for ${count(steps, 'step')} on ${count(images, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
     `Model (weights of step ${step}): ${path}`,
-    `Report: ${report}`,
+    `Report: ${page}`,
   ].join('\n');
 }
 

@@ -20,7 +20,7 @@ export function translateText({
   complete,
   shards,
   seconds,
-  out,
+  path,
   page,
 }: TranslateSummary): string {
   return [
@@ -30,7 +30,7 @@ export function translateText({
           `${count(translations, 'translation')}${psnr === null ? '' : `; mean PSNR of the reconstructions ${psnr.toFixed(1)} dB`}.`,
         ]
       : []),
-    state('translation', complete, shards, out),
+    state('translation', complete, shards, path),
     page,
   ].join('\n');
 }
@@ -92,15 +92,14 @@ export const translateCommand = command({
       throw new DiffmineError(
         'IMAGE_UNREADABLE',
         `None of ${count(summary.images, 'image')} could be translated.`,
-        `The reasons are in ${join(summary.out, 'skipped.jsonl')}.`,
+        `The reasons are in ${join(summary.path, 'skipped.jsonl')}.`,
       );
     }
     if (!evaluate) return { text: translateText(summary), json: summary };
     const { evaluateTranslation } = await import('../../stages/translate/quality.js');
     const { device = options.devices?.[0] } = options;
     const quality = await evaluateTranslation(
-      summary.out,
-      { ...partOf(MEASUREMENT, options), boxes, samples, tRange, device },
+      { parallel: summary.path, ...partOf(MEASUREMENT, options), boxes, samples, tRange, device },
       { signal, onProgress: output.progress, onLog },
     );
     return { text: `${translateText(summary)}\n${qualityText(quality)}`, json: { ...summary, quality } };
@@ -113,7 +112,7 @@ function onTranslate(output: Parameters<typeof onScan>[0]): ReturnType<typeof on
   return (event) => {
     if (event.type === 'plan') {
       output.log(
-        `${event.resumed ? 'Resuming' : 'Translating into'} ${event.run}: ${event.images - event.imagesDone} of ${count(event.images, 'image')} to translate, ` +
+        `${event.resumed ? 'Resuming' : 'Translating into'} ${event.path}: ${event.images - event.imagesDone} of ${count(event.images, 'image')} to translate, ` +
           `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
       );
     } else if (event.type === 'unetCalls') {

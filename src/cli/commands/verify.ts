@@ -50,11 +50,10 @@ export const verifyCommand = command({
   places: ['folder'],
   async handle({ folder, ...options }, { output, signal }) {
     const { verify } = await import('../../tools/verify/verify.js');
-    const summary = await verify(folder, options, {
-      signal,
-      onProgress: output.progress,
-      onLog: (line) => output.log(line),
-    });
+    const summary = await verify(
+      { folder, ...options },
+      { signal, onProgress: output.progress, onLog: (line) => output.log(line) },
+    );
     return { text: verifyText(summary), json: summary, exitCode: summary.failed > 0 ? EXIT_CODES.CHECK_FAILED : 0 };
   },
 });

@@ -8,7 +8,7 @@ import { DiffmineError } from '../../util/errors.js';
 
 export interface TextOptions {
   /** any name that the Encoding Standard knows: windows-1252, latin1, shift_jis, gbk, utf-16le, ...; default strict UTF-8 */
-  encoding?: string;
+  encoding?: string | undefined;
 }
 
 /** Bytes read at once. */

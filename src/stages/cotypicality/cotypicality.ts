@@ -37,11 +37,11 @@ export async function cotypicality(
       'All reasons are in skipped.jsonl of the run folder.',
     );
   }
-  const { groups, report } = complete ? await group(stage, resolved(COTYPICALITY, options), hooks) : {};
+  const { groups, page } = complete ? await group(stage, resolved(COTYPICALITY, options), hooks) : {};
   const notes: string[] = [];
   for (const shard of await run.doneShards()) notes.push(...(await run.readShard(shard)).notes);
   return {
-    run: run.path,
+    path: run.path,
     complete,
     resumed,
     labels: plan.labels,
@@ -61,7 +61,7 @@ export async function cotypicality(
     },
     truth: groups?.truth ?? null,
     notes: [...notes, ...(groups?.notes ?? [])],
-    report: report ?? null,
+    page: page ?? null,
   };
 }
 
@@ -70,7 +70,7 @@ async function group(
   { folder: run, resolved: plan }: CotypicalityStage,
   options: z.output<typeof COTYPICALITY>,
   hooks: Hooks<CotypicalityEvent>,
-): Promise<{ groups: GroupRecord; report: string }> {
+): Promise<{ groups: GroupRecord; page: string }> {
   let engine: Engine | undefined; // without a model; groups that are there already need none
   const lazily = (): Engine =>
     (engine ??= new Engine({
@@ -85,7 +85,7 @@ async function group(
   try {
     const groups = await groupPlaces(run, plan.sequences, lazily, plan.grouping, options.boxes, hooks);
     const page = await writeChangesReport(run, groups, plan.sequences, { rows: options.rows }, hooks);
-    return { groups, report: page.path };
+    return { groups, page: page.path };
   } finally {
     await lock.release();
     await engine?.dispose();

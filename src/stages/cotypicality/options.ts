@@ -119,7 +119,8 @@ export interface GroupedCluster {
 }
 
 export interface CotypicalitySummary {
-  run: string;
+  /** of the run, absolute */
+  path: string;
   /** all shards of the run are finished, and its places are grouped */
   complete: boolean;
   resumed: boolean;
@@ -142,5 +143,5 @@ export interface CotypicalitySummary {
   /** things worth knowing, such as fewer places than clusters */
   notes: string[];
   /** of index.html; null until the run is complete */
-  report: string | null;
+  page: string | null;
 }

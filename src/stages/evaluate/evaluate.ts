@@ -44,8 +44,7 @@ import type { Hooks } from '../../util/hooks.js';
  *   rankings; RUN_MISMATCH for a control of other images; INVALID_ARGUMENT; CANCELLED
  */
 export async function evaluate(
-  runPath: string,
-  given: EvaluateOptions,
+  { run: runPath, ...given }: EvaluateOptions,
   hooks: Hooks<EvaluateEvent> = {},
 ): Promise<EvaluateSummary> {
   const options = resolved(EVALUATE, given);
@@ -88,6 +87,7 @@ export async function evaluate(
   const regions = evidence.map(({ typicality }) => typicality);
   const region = (which: keyof RegionTypicality): number | null => mean(regions.map((one) => one[which]));
   const summary: EvaluateSummary = {
+    path: evaluationFolder(run),
     run: run.path,
     against: run.manifest.options.against,
     untrained: run.manifest.options.untrained === true,
@@ -184,14 +184,14 @@ async function keep(
   png: boolean,
   hooks: Hooks<EvaluateEvent>,
 ): Promise<void> {
+  const { path: target, ...kept } = summary;
   const record: EvaluationRecord = {
     format: EVALUATION_FORMAT,
     version: VERSION,
     fingerprint: run.manifest.fingerprint,
     mine: (await readMine(run))?.options ?? null,
-    ...summary,
+    ...kept,
   };
-  const target = evaluationFolder(run);
   const lock = await run.locks.wait('evaluate', {
     signal: hooks.signal,
     onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which writes the evaluation of ${run.path}.`),

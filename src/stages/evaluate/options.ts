@@ -56,7 +56,10 @@ export const EVALUATE = optionsOf('evaluate', {
   }),
 });
 
-export interface EvaluateOptions extends z.input<typeof EVALUATE> {}
+export interface EvaluateOptions extends z.input<typeof EVALUATE> {
+  /** a run that `scan` has finished */
+  run: string;
+}
 
 export type EvaluateEvent = Progress<'evaluate' | 'color' | 'resample' | 'draw'>;
 

@@ -69,13 +69,13 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
   const { signal, onLog, onProgress } = hooks;
   const scanHooks = (of: 'model' | 'baseline'): Parameters<typeof scan>[1] => ({
     signal,
-    ...(onLog ? { onLog } : {}),
+    onLog,
     onProgress: (event) => onProgress?.({ of, ...event }),
   });
   const scanned = await scan(ours, scanHooks('model'));
   const other = theirs ? await scan(theirs, scanHooks('baseline')) : null;
   if (!scanned.complete || other?.complete === false || scanned.scored === 0)
-    return { scan: scanned, baseline: other, result: null, page: null };
+    return { path: scanned.path, scan: scanned, baseline: other, result: null, page: null };
 
   const run = await Run.open(options.out);
   const runs = theirs ? [run, await Run.open(theirs.out)] : [run];
@@ -113,6 +113,7 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
     } = result as Localization;
     for (const note of notes) onLog?.(note);
     return {
+      path: scanned.path,
       scan: scanned,
       baseline: other,
       result: { model, baseline: before, boxes: used, options: settings, labels: found, mean: means, notes },

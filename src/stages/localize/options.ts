@@ -121,6 +121,8 @@ export interface Localization {
 }
 
 export interface LocalizeSummary {
+  /** of the run, absolute */
+  path: string;
   scan: ScanSummary;
   baseline: ScanSummary | null;
   /** null while shards are missing, as with `shard`; the images are in localize.json */

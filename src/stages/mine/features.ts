@@ -22,7 +22,7 @@ export interface FeatureContext {
   sizes: SizeOptions;
   dift: DiftOptions;
   replay: Replay | undefined;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** an image's patches are done */
   onImage?: () => void;
 }
@@ -90,7 +90,7 @@ export async function pooled<Item extends { image: string; file: string }>(
     images,
     async ({ file }) => readImage(file, sizes),
     ({ pixels }) => pixels.byteLength,
-    signal ? { signal } : {},
+    { signal },
   );
   const perCall = imagesPerCall(dift.batch, dift.ensemble, 1);
   type Ready = { item: Item; image: { pixels: Uint8Array; width: number; height: number } };
@@ -107,7 +107,7 @@ export async function pooled<Item extends { image: string; file: string }>(
         ...(noises ? { noises } : {}),
       },
       dift,
-      signal ? { signal } : {},
+      { signal },
     );
     group.forEach(({ item }, b) => {
       take(item, result.patches[b] as Tensor);

@@ -37,8 +37,7 @@ export { checkMining } from './settings.js';
  * CANCELLED after hooks.signal (what was there before stays)
  */
 export async function mine(
-  runPath: string,
-  asked: MineOptions = {},
+  { run: runPath, ...asked }: MineOptions,
   hooks: Hooks<MineEvent> = {},
 ): Promise<MineSummary> {
   const begun = performance.now();
@@ -54,7 +53,7 @@ export async function mine(
   const batch = options.batch === undefined || options.batch === 'auto' ? manifest.options.batch : options.batch;
   const recorded: MineRecord['options'] = { ...wanted, device: device.id.startsWith('cuda') ? 'cuda' : 'cpu', batch };
   const summary = (record: MineRecord, reused: boolean): MineSummary => ({
-    run: run.path,
+    path: run.path,
     rank: wanted.rank,
     conditions: record.conditions,
     images: record.images,
@@ -133,7 +132,7 @@ async function rankAll(
   run: Run,
   model: ModelFolder,
   recorded: MineRecord['options'],
-  options: MineOptions,
+  options: Omit<MineOptions, 'run'>,
   hooks: Hooks<MineEvent>,
 ): Promise<Ranked> {
   const { size, sizeRule, patch } = run.manifest.options;

@@ -36,7 +36,10 @@ export const MINE = optionsOf('mine', {
   threads: DEVICE.threads,
 });
 
-export interface MineOptions extends z.input<typeof MINE> {}
+export interface MineOptions extends z.input<typeof MINE> {
+  /** a run that `scan` has finished */
+  run: string;
+}
 
 export type MineEvent =
   | { type: 'load'; done: number; total: number }
@@ -48,7 +51,8 @@ export type MineEvent =
   | { type: 'cluster'; condition: string; done: number; total: number; clusters: number; inertia: number };
 
 export interface MineSummary {
-  run: string;
+  /** of the run, absolute; its folder mine/ was written */
+  path: string;
   rank: ListName;
   conditions: MinedCondition[];
   /** images whose features were computed */

@@ -175,7 +175,7 @@ class Looks {
       pending,
       async ({ file }) => readImage(file, this.context.sizes),
       ({ pixels }) => pixels.byteLength,
-      signal ? { signal } : {},
+      { signal },
     );
     try {
       for await (const next of decoded) {

@@ -6,7 +6,7 @@ import { DiffmineError } from '../../util/errors.js';
 import type { MineOptions, MineSettings } from './options.js';
 
 /** @throws INVALID_ARGUMENT naming the option */
-export function settings(options: MineOptions): MineSettings {
+export function settings(options: Omit<MineOptions, 'run'>): MineSettings {
   const { groupBy = null, maxPerGroup = null, ...asked } = resolved(MINING, partOf(MINING, options));
   if (asked.diverse && asked.rank !== 'top')
     throw new DiffmineError(
@@ -28,7 +28,10 @@ export function settings(options: MineOptions): MineSettings {
  *
  * @throws INVALID_ARGUMENT naming the option
  */
-export function checkMining(options: MineOptions, { unet, schedule }: Pick<ModelSource, 'unet' | 'schedule'>): void {
+export function checkMining(
+  options: Omit<MineOptions, 'run'>,
+  { unet, schedule }: Pick<ModelSource, 'unet' | 'schedule'>,
+): void {
   const { upBlock, diftT } = settings(options);
   const wrong = (option: string, message: string): DiffmineError =>
     new DiffmineError('INVALID_ARGUMENT', message, undefined, { option });

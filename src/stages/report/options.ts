@@ -17,4 +17,7 @@ export const REPORT = optionsOf('report', {
   }),
 });
 
-export interface ReportOptions extends z.input<typeof REPORT> {}
+export interface ReportOptions extends z.input<typeof REPORT> {
+  /** a run that `mine` has finished */
+  run: string;
+}

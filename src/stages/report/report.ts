@@ -79,12 +79,10 @@ const LEGEND_STOPS = 41;
  * Writes the report of a mined run to `RUN/report`, in place of an earlier one, which stays whole until then. Where another process writes it, this one
  * waits for its turn.
  *
- * @param runPath a run folder that `mine` has finished
  * @throws RUN_INVALID for a run that was not mined or is damaged; CANCELLED on abort; IO where it cannot write
  */
 export async function writeReport(
-  runPath: string,
-  options: ReportOptions = {},
+  { run: runPath, ...options }: ReportOptions,
   hooks: Hooks<ReportEvent> = {},
 ): Promise<ReportSummary> {
   const asked = resolved(REPORT, options);

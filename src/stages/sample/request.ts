@@ -63,7 +63,7 @@ export interface SamplesRecord {
   created: string;
   /** of model and options: equal ones go on in one folder */
   fingerprint: string;
-  model: { path: string; variant?: string; fingerprint: string };
+  model: { path: string; variant?: string | undefined; fingerprint: string };
   options: SampleSettings;
   labels: SampledLabel[];
 }

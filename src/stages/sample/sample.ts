@@ -31,8 +31,8 @@ const SHEET_COLUMNS = 16;
 export type SampleEvent = Progress;
 
 export interface SampleSummary {
-  /** absolute */
-  out: string;
+  /** of the folder of images, absolute */
+  path: string;
   grid: string;
   options: SampleSettings;
   /** in the grid's order */
@@ -81,7 +81,7 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
   await writeGrid(grid, await Promise.all(labels.slice(0, SHEET_ROWS).map(async (label) => gridRow(out, label))));
   if (labels.length > SHEET_ROWS) hooks.onLog?.(`The grid shows the first ${SHEET_ROWS} of ${labels.length} labels.`);
   return {
-    out,
+    path: out,
     grid,
     options: record.options,
     labels: labels.map(({ label, folder, images }) => ({ label, folder: join(out, folder), images })),

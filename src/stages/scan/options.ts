@@ -58,15 +58,16 @@ export interface MapOptions {
    * for heat maps in place of patches: a map (F32) of every image under each of its labels ('A|B' has two), of all labels, or of those named; no patches.
    * `patch`, `perImage`, `maps` and `allLabels` then mean nothing
    */
-  localize?: 'own' | 'all' | readonly string[];
+  localize?: 'own' | 'all' | readonly string[] | undefined;
   /** only these images of the dataset, by path: the run is one of a dataset that has no others */
-  only?: readonly string[];
+  only?: readonly string[] | undefined;
 }
 
 export type ScanEvent = PipelineEvent;
 
 export interface ScanSummary {
-  run: string;
+  /** of the run, absolute */
+  path: string;
   /** all shards of the run are finished, not only this part's */
   complete: boolean;
   resumed: boolean;

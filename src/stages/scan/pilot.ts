@@ -31,7 +31,7 @@ export async function runPilot(
 ): Promise<Pick<Resolved, 'draft'>> {
   const { draft, model, autoRange } = resolved;
   const { tBegin, tEnd, dtype } = draft.options;
-  const call = signal ? { signal } : {};
+  const call = { signal };
   onLog?.(`Measuring contrast and noise by timestep on up to ${IMAGES} images.`);
   const engine = new Engine({ device: resolved.devices[0].id, dtype, threads: resolved.threads });
   let pilot: Pilot;
@@ -50,7 +50,7 @@ export async function runPilot(
   return { draft: { ...draft, options: { ...draft.options, ...range }, pilot } };
 }
 
-async function measure(resolved: Resolved, engine: Engine, call: { signal?: AbortSignal }): Promise<Pilot> {
+async function measure(resolved: Resolved, engine: Engine, call: { signal?: AbortSignal | undefined }): Promise<Pilot> {
   const { images, sizes, draft, planFor } = resolved;
   const { tBegin, tEnd, seed, batch } = draft.options;
   const samples = 2 * BINS;

@@ -25,7 +25,7 @@ export async function scan(options: ScanOptions & MapOptions, hooks: Hooks<ScanE
   const { path, manifest } = stage.folder;
   const { dtype, batch, samples, patch } = manifest.options;
   return {
-    run: path,
+    path,
     complete,
     resumed,
     labels: manifest.dataset.labels,

@@ -201,7 +201,9 @@ export interface TrainOptions extends z.input<typeof TRAIN> {}
 type Subject = 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'encoding' | 'imageRoot' | 'fold';
 type Added = 'variant' | 'encoding' | 'imageRoot';
 type Orders = 'out' | 'resume' | 'device' | 'threads' | 'epochs';
-type Output = Required<z.output<typeof TRAIN>>;
+/** All keys, none undefined. */
+type Definite<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
+type Output = Definite<z.output<typeof TRAIN>>;
 
 /** Every setting, with defaults filled in: what train.json keeps. Paths are absolute. */
 export type TrainSettings = Omit<Output, Subject | Orders | 'prompt' | 'nullPrompt'> & {
@@ -233,7 +235,7 @@ export type TrainEvent =
   | { type: 'prepare'; done: number; total: number }
   | {
       type: 'plan';
-      folder: string;
+      path: string;
       resumed: boolean;
       step: number;
       steps: number;
@@ -263,7 +265,8 @@ export interface TrainSummary {
   images: number;
   skipped: number;
   seconds: number;
-  report: string;
+  /** its index.html */
+  page: string;
 }
 
 /** Refuses settings that make no sense together. */

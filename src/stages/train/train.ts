@@ -306,7 +306,7 @@ class Training {
     await writeRecord(this.folder, record);
     hooks.onProgress?.({
       type: 'plan',
-      folder: this.folder,
+      path: this.folder,
       resumed: this.step > 0,
       step: this.step,
       steps: settings.steps,
@@ -627,7 +627,7 @@ class Training {
       images: data.training.length,
       skipped: data.crops.skipped.length,
       seconds: this.seconds,
-      report,
+      page: report,
     };
   }
 }

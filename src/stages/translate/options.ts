@@ -116,7 +116,10 @@ export const MEASUREMENT = optionsOf('evaluateTranslation', {
   threads: DEVICE.threads,
 });
 
-export interface QualityOptions extends z.input<typeof MEASUREMENT> {}
+export interface QualityOptions extends z.input<typeof MEASUREMENT> {
+  /** a parallel dataset that `translate` wrote */
+  parallel: string;
+}
 
 /** Every option that changes images, as the manifest keeps it. */
 export interface TranslateSettings {
@@ -149,8 +152,8 @@ export interface TranslateSettings {
 export type TranslateEvent = PipelineEvent;
 
 export interface TranslateSummary {
-  /** absolute */
-  out: string;
+  /** of the parallel dataset, absolute */
+  path: string;
   page: string;
   complete: boolean;
   resumed: boolean;

@@ -39,8 +39,7 @@ const GRID = 16;
  * @throws RUN_INVALID for a folder without a translation or a finished shard; MODEL_*; RUN_MISMATCH for another model; DATASET_INVALID; CANCELLED
  */
 export async function evaluateTranslation(
-  out: string,
-  given: QualityOptions = {},
+  { parallel: out, ...given }: QualityOptions,
   hooks: Hooks<Progress> = {},
 ): Promise<Quality> {
   const options = resolved(MEASUREMENT, given);

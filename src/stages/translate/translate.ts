@@ -35,7 +35,7 @@ export async function translate(
   );
   const known = translated.flatMap(({ psnr }) => psnr ?? []);
   return {
-    out: folder.path,
+    path: folder.path,
     page,
     complete,
     resumed,

@@ -25,19 +25,19 @@ export interface BenchOptions extends CellOptions {
   /** 'synthetic:sd15' (or demo, tiny), or a model folder */
   model: string;
   /** weight variant of the model folders, such as 'fp16' */
-  variant?: string;
+  variant?: string | undefined;
   /** a Python with torch and diffusers to compare with, in the same run */
-  diffusers?: string;
+  diffusers?: string | undefined;
   /** also time diffusers compiled, in this mode of torch.compile */
-  diffusersCompile?: string;
+  diffusersCompile?: string | undefined;
   /** to time the training of: sizes of src/stages/train/sizes.ts, and 'model' for that of `model`; batch and checkpointing as in TrainingTask */
-  training?: { what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>;
+  training?: ({ what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>) | undefined;
   /** a model and a dataset for the pipeline's speed; `samples` an image, default 10 */
   pipeline?: { model: string; dataset: string; samples?: number };
   /** time the reference's loop over the pipeline's images too; needs `peer` and `pipeline`. `top`: patches per label whose features are taken; `precision`: its own, where that is not ours */
   reference?: { top: number; dtype?: Dtype };
   /** baseline to compare with; an incomparable one is refused before anything is measured */
-  baseline?: BenchReport;
+  baseline?: BenchReport | undefined;
 }
 
 export type { BenchHooks };
@@ -93,7 +93,7 @@ async function benchPipeline(
       { dataset: paths.dataset, model: paths.model, ...variantOf(options), out: run, samples, dtype, ...where },
       { signal: hooks.signal },
     );
-    await mine(run, where, { signal: hooks.signal });
+    await mine({ run, ...where }, { signal: hooks.signal });
     const seconds = Number(process.hrtime.bigint() - start) / 1e9;
     return { dtype, images, samples, seconds, imagesPerSecond: images / seconds };
   } finally {

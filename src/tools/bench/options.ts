@@ -17,13 +17,13 @@ export interface CellOptions {
   batches: number[];
   /** measured rounds */
   repeats: number;
-  threads?: number;
+  threads?: number | undefined;
   /** optimizations that are disabled in all measurements */
-  disable?: BenchOptimization[];
+  disable?: BenchOptimization[] | undefined;
   /** optimizations to measure one by one; those that do not apply to the device and dtype are skipped */
-  ablate?: BenchOptimization[];
+  ablate?: BenchOptimization[] | undefined;
   /** also time scoring calls and the other stages; default true */
-  stages?: boolean;
+  stages?: boolean | undefined;
 }
 
 /** Of the command: the API takes them by what is timed (BenchOptions). */

@@ -19,7 +19,7 @@ import type { Hooks } from '../../util/hooks.js';
 
 export interface ReferenceOptions {
   model: string;
-  variant?: string;
+  variant?: string | undefined;
   dataset: string;
   /** a Python with torch, diffusers, numpy and Pillow */
   python: string;
@@ -157,7 +157,7 @@ export async function benchReference(
           },
           { signal: hooks.signal },
         );
-        await mine(run, { device, top, ...(threads ? { threads } : {}) }, { signal: hooks.signal });
+        await mine({ run, device, top, ...(threads ? { threads } : {}) }, { signal: hooks.signal });
       });
       const whole = await seconds(
         async () => void (last = await runReference(options.python, request, folder, threads, hooks.signal)),

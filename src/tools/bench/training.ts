@@ -24,17 +24,17 @@ export interface TrainingTask {
   /** a size of src/stages/train/sizes.ts, 'synthetic:sd15', or a model folder */
   what: string;
   /** of a model folder: weights to read where a part has them */
-  variant?: string;
+  variant?: string | undefined;
   device: string;
   dtype: Dtype;
   /** images per step; default the size's; of a model 1 on a CPU, 8 on a GPU */
-  batch?: number;
-  checkpointing?: boolean;
+  batch?: number | undefined;
+  checkpointing?: boolean | undefined;
   /** times taken, of one or more steps each */
   repeats: number;
-  threads?: number;
+  threads?: number | undefined;
   /** optimizations of the engine that are disabled */
-  disable?: Optimization[];
+  disable?: Optimization[] | undefined;
 }
 
 export interface TrainingBench {

@@ -80,7 +80,7 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
   const asked = resolved(DEMO, options);
   const out = resolve(asked.out);
   const model = await openDemoModel(asked.model ?? DEMO_MODEL, asked.seed, variantOf(asked));
-  const mining: MineOptions = {
+  const mining: Omit<MineOptions, 'run'> = {
     clusters: asked.clusters,
     diverse: true,
     recenter: true,
@@ -105,7 +105,7 @@ async function inside(
   out: string,
   model: ModelFolder,
   asked: z.output<typeof DEMO>,
-  mining: MineOptions,
+  mining: Omit<MineOptions, 'run'>,
   hooks: DemoHooks,
   begun: number,
 ): Promise<DemoSummary> {
@@ -124,7 +124,7 @@ async function inside(
   if (!(await isWorld(world, settings))) {
     await removeLeftovers(world);
     await replaceFolder(world, async (folder) => {
-      await writeWorld(folder, settings, { ...pick(hooks, 'signal'), onProgress });
+      await writeWorld({ out: folder, ...settings }, { ...pick(hooks, 'signal'), onProgress });
     });
   }
 
@@ -169,26 +169,27 @@ async function inside(
   const scanned = await scanInto('run');
   begin('mine');
   // Demo and model may have moved since the scan.
-  const placed: MineOptions = { ...mining, model: model.path, ...variantOf(model), dataset: heldout };
-  const mined = await mine(scanned.run, placed, {
-    ...told,
-    onProgress: (event) => hooks.onProgress?.({ type: 'mine', event }),
-  });
+  const placed: Omit<MineOptions, 'run'> = { ...mining, model: model.path, ...variantOf(model), dataset: heldout };
+  const mined = await mine(
+    { run: scanned.path, ...placed },
+    {
+      ...told,
+      onProgress: (event) => hooks.onProgress?.({ type: 'mine', event }),
+    },
+  );
   begin('control');
   const control = await scanInto('control', { untrained: true });
   // Its rankings are wanted; what its patches look like is not.
-  await mine(control.run, { ...placed, diverse: false, clusters: 1, ensemble: 1, restarts: 1 }, told);
+  await mine({ run: control.path, ...placed, diverse: false, clusters: 1, ensemble: 1, restarts: 1 }, told);
 
   begin('evaluate');
   const evaluation = await evaluate(
-    scanned.run,
-    { boxes, controlRun: control.run, dataset: heldout, seed, ...pick(asked, 'bootstrap') },
+    { run: scanned.path, boxes, controlRun: control.path, dataset: heldout, seed, ...pick(asked, 'bootstrap') },
     { ...pick(hooks, 'signal'), onProgress },
   );
   begin('report');
   const report = await writeReport(
-    scanned.run,
-    { dataset: heldout, title: `The demo's synthetic dataset of seed ${seed}` },
+    { run: scanned.path, dataset: heldout, title: `The demo's synthetic dataset of seed ${seed}` },
     { ...told, onProgress },
   );
   const full = asked.full
@@ -211,12 +212,12 @@ async function inside(
       })
     : null;
   const summary: DemoSummary = {
-    out,
+    path: out,
     model: model.path,
     world: { path: world, boxes, images: scanned.images, seed },
     ...digest(evaluation),
-    report: report.path,
-    grid: evaluation.grid ? join(evaluationFolder(await Run.open(scanned.run)), GRID_FILE) : null,
+    page: report.path,
+    grid: evaluation.grid ? join(evaluationFolder(await Run.open(scanned.path)), GRID_FILE) : null,
     scan: scanned,
     mine: mined,
     control,

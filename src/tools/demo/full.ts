@@ -28,7 +28,7 @@ export interface FullContext {
   /** the demo's folder */
   out: string;
   model: string;
-  variant?: string;
+  variant?: string | undefined;
   /** the world's images and their truth */
   images: string;
   boxes: string;
@@ -59,8 +59,14 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
   );
   const scoring = { samples, tRange };
   const quality = await evaluateTranslation(
-    translation.out,
-    { boxes, model, ...pick(context, 'variant'), ...scoring, ...pick(asked, 'device', 'threads') },
+    {
+      parallel: translation.path,
+      boxes,
+      model,
+      ...pick(context, 'variant'),
+      ...scoring,
+      ...pick(asked, 'device', 'threads'),
+    },
     {
       ...told,
       onProgress: (event) => context.onProgress({ type: 'progress', event }),
@@ -71,7 +77,7 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
   const consistent = await anew('cotypicality', (out) =>
     cotypicality(
       {
-        parallel: translation.out,
+        parallel: translation.path,
         model,
         out,
         seed,

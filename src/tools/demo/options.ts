@@ -129,14 +129,14 @@ export interface DemoCity extends DemoFigures {
 }
 
 export interface DemoSummary {
-  /** absolute, as all paths here */
-  out: string;
+  /** of the folder, absolute as all paths here */
+  path: string;
   model: string;
   world: { path: string; boxes: string; images: number; seed: number };
   cities: DemoCity[];
   mean: DemoFigures;
   /** the page to look at; images beside their maps with the boxes, null if none could be drawn */
-  report: string;
+  page: string;
   grid: string | null;
   /** each stage by itself */
   scan: ScanSummary;

@@ -75,7 +75,7 @@ async function partsOf(
               ],
             ],
       caption: `One row per city: images beside their typicality maps. ${MAPS_SAY} Yellow boxes: typical of the city; cyan boxes: typical of another.`,
-      report: { file: demo.report, words: 'Patches and clusters' },
+      report: { file: demo.page, words: 'Patches and clusters' },
     },
     {
       id: 'translation',
@@ -90,7 +90,7 @@ async function partsOf(
         ['To other images', fixed(translation.quality.structure.control, 2)],
         ['Better with target label', percent(translation.quality.label.preferred)],
       ],
-      rows: await translated(translation.out),
+      rows: await translated(translation.path),
       caption: 'Left: the source. Right of it: the same street as every other city.',
       report: { file: translation.page, words: 'All translations' },
     },
@@ -109,7 +109,7 @@ async function partsOf(
       ],
       rows: [],
       caption: '',
-      report: { file: cotypicality.report, words: 'Clusters of sequences' },
+      report: { file: cotypicality.page, words: 'Clusters of sequences' },
     },
     {
       id: 'localization',
@@ -152,7 +152,7 @@ async function heatMaps(folder: string): Promise<Shown[]> {
 }
 
 function page(demo: Omit<DemoSummary, 'full'>, parts: readonly Part[], style: string): Markup {
-  const at = (file: string): string => address(relative(demo.out, file).split(sep).join('/'));
+  const at = (file: string): string => address(relative(demo.path, file).split(sep).join('/'));
   return document(
     { title: 'The demo · diffmine', style },
     html`<header class="top">

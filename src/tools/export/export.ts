@@ -70,25 +70,28 @@ export function toJson(rows: readonly Row[], schema: Schema): string {
   return lines.length === 0 ? '[]\n' : `[\n${lines.join(',\n')}\n]\n`;
 }
 
+export interface ExportOptions {
+  run: string;
+  table: ExportTable;
+  format: ExportFormat;
+  /** a file, or a stream */
+  out: string | Writable;
+}
+
 /**
  * Writes a table of a run to a file or stream. Returns the number of rows.
  *
  * @throws RUN_INVALID if the run has no such table yet
  */
-export async function exportTable(
-  runPath: string,
-  table: ExportTable,
-  format: ExportFormat,
-  target: string | Writable,
-): Promise<number> {
-  const { rows, schema } = await load(await Run.open(runPath), table);
+export async function exportTable({ run, table, format, out }: ExportOptions): Promise<number> {
+  const { rows, schema } = await load(await Run.open(run), table);
   const data =
     format === 'parquet'
       ? await encodeTable(rows, schema)
       : format === 'csv'
         ? toCsv(rows, schema)
         : toJson(rows, schema);
-  if (typeof target === 'string') await writeFileAtomic(target, data);
-  else await new Promise<void>((resolve, reject) => target.write(data, (error) => (error ? reject(error) : resolve())));
+  if (typeof out === 'string') await writeFileAtomic(out, data);
+  else await new Promise<void>((resolve, reject) => out.write(data, (error) => (error ? reject(error) : resolve())));
   return rows.length;
 }

@@ -5,4 +5,7 @@ import { DEVICE } from '../../options/shared.js';
 
 export const VERIFY = optionsOf('verify', DEVICE);
 
-export interface VerifyOptions extends z.input<typeof VERIFY> {}
+export interface VerifyOptions extends z.input<typeof VERIFY> {
+  /** where manifests of reference values are searched */
+  folder: string;
+}

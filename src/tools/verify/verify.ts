@@ -60,8 +60,7 @@ export interface VerifySummary {
  * @throws DiffmineError INVALID_ARGUMENT (no manifest there), SETUP or DEVICE_UNAVAILABLE (no engine), CANCELLED
  */
 export async function verify(
-  folder: string,
-  options: VerifyOptions = {},
+  { folder, ...options }: VerifyOptions,
   hooks: Hooks<VerifyEvent> = {},
 ): Promise<VerifySummary> {
   const goldens = findGoldens(folder);

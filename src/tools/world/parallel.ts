@@ -26,8 +26,7 @@ export interface ParallelWorldSettings {
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
  */
 export async function writeParallelWorld(
-  folder: string,
-  settings: Partial<ParallelWorldSettings> = {},
+  { out: folder, ...settings }: Partial<ParallelWorldSettings> & { out: string },
   hooks: Hooks<WorldEvent> = {},
 ): Promise<{ path: string; boxes: string; sequences: number; cities: string[] }> {
   const { seed, images, first, size } = { seed: 0, images: 4, first: 0, size: 64, ...settings };

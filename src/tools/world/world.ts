@@ -135,8 +135,7 @@ export async function drawImage(
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
  */
 export async function writeWorld(
-  folder: string,
-  settings: Partial<WorldSettings> = {},
+  { out: folder, ...settings }: Partial<WorldSettings> & { out: string },
   hooks: Hooks<WorldEvent> = {},
 ): Promise<WorldSummary> {
   const all: WorldSettings = { ...DEFAULTS, ...settings };
