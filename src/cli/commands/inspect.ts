@@ -1,5 +1,6 @@
 // inspect: describes a model, dataset or run.
 import type { DatasetInspection, Inspection, RunInspection } from '../../tools/inspect/inspect.js';
+import { PROPERTIES, telling } from '../../data/confounds.js';
 import { command } from '../command.js';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
@@ -7,6 +8,9 @@ import { INSPECT } from '../../tools/inspect/options.js';
 import { byteSize, table } from '../output.js';
 import { count } from '../../web/html.js';
 import { ignoredSentence } from '../../data/ignored.js';
+
+/** Pairs of near-duplicates that are listed. */
+const SHOWN = 10;
 
 /** Nested values as `name.inner: value` lines. */
 function lines(value: object, prefix = ''): string[] {
@@ -29,6 +33,7 @@ function datasetText(found: DatasetInspection): string {
     ...measured.unreadable.map(({ image, reason }) => `  ${image}: ${reason}`),
     ...found.warnings,
     ...[ignoredSentence(found.ignoredBy)].filter((line) => line !== undefined),
+    ...confoundText(found.confounds),
     `fingerprint: ${found.fingerprint}`,
     '',
     table(
@@ -37,6 +42,28 @@ function datasetText(found: DatasetInspection): string {
       [1],
     ),
   ].join('\n');
+}
+
+/** What tells labels apart without any element in it. */
+function confoundText(found: DatasetInspection['confounds']): string[] {
+  if (!found) return [];
+  const told = telling(found.confounds);
+  const figure = (value: number | null): string => (value ?? NaN).toFixed(2);
+  const pairs = found.duplicates.slice(0, SHOWN);
+  return [
+    told.length === 0
+      ? `Confounds: none of ${PROPERTIES.join(', ')} alone tells a label from the others (${count(found.images, 'image')} measured).`
+      : `Confounds: labels that a property of the whole image tells from the others (${count(found.images, 'image')} measured):`,
+    ...told.map(
+      ({ label, property, auroc: { value, low, high } }) =>
+        `  ${label}: ${property}, AUROC ${figure(value)} [${figure(low)}, ${figure(high)}]`,
+    ),
+    ...(found.duplicates.length > 0
+      ? [`${count(found.duplicates.length, 'pair')} of near-duplicate images under different labels:`]
+      : []),
+    ...pairs.map(({ image, label, other, otherLabel }) => `  ${image} (${label}) and ${other} (${otherLabel})`),
+    ...(found.duplicates.length > SHOWN ? [`  and ${found.duplicates.length - SHOWN} more; see --json`] : []),
+  ];
 }
 
 function runText(found: RunInspection): string {

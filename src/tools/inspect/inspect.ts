@@ -1,4 +1,4 @@
-// inspect: tells whether a path is a model, a dataset or a run, and describes it without loading a model or decoding an image.
+// inspect: tells whether a path is a model, a dataset or a run, and describes it without loading a model. Of a dataset, some images are decoded.
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -10,6 +10,7 @@ import {
   type Ignored,
   type LayoutName,
 } from '../../data/index.js';
+import { confoundsOf, type Confounds } from '../../data/confounds.js';
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { LORA } from '../../models/folder.js';
 import { resolved } from '../../options/check.js';
@@ -44,6 +45,8 @@ export interface DatasetInspection {
     longSide: [min: number, max: number] | null;
     unreadable: { image: string; reason: string }[];
   };
+  /** properties of whole images that tell labels apart, and near-duplicates across labels; null where that was not asked for, or there is one label */
+  confounds: Confounds | null;
 }
 
 export interface RunInspection {
@@ -97,10 +100,14 @@ export async function inspect(path: string, given: InspectOptions = {}): Promise
       return { kind: 'model', path: model.path, summary: model.summary() };
     }
   }
-  return inspectDataset(path, options);
+  return inspectDataset(path, options, options.imagesPerLabel);
 }
 
-async function inspectDataset(path: string, { encoding, imageRoot }: DatasetSource): Promise<DatasetInspection> {
+async function inspectDataset(
+  path: string,
+  { encoding, imageRoot }: DatasetSource,
+  imagesPerLabel: number,
+): Promise<DatasetInspection> {
   const dataset = await openDataset(path, {
     ...(encoding === undefined ? {} : { encoding }),
     ...(imageRoot === undefined ? {} : { imageRoot }),
@@ -138,6 +145,7 @@ async function inspectDataset(path: string, { encoding, imageRoot }: DatasetSour
     warnings: dataset.warnings,
     ...(dataset.layout ? { layout: dataset.layout } : {}),
     measured: { images: wanted, shortSide: range(short), longSide: range(long), unreadable },
+    confounds: imagesPerLabel > 0 && counts.size > 1 ? await confoundsOf(dataset.images, imagesPerLabel) : null,
   };
 }
 

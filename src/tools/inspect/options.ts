@@ -10,6 +10,10 @@ export const INSPECT = optionsOf('inspect', {
     group: 'What',
     description: 'Weight variant of a model to read where a component has it',
   }),
+  imagesPerLabel: option(fields.whole(0).default(20), {
+    group: 'Images',
+    description: 'Images per label that are decoded to find confounds and near-duplicates across labels; 0 skips it',
+  }),
 });
 
 export interface InspectOptions extends z.input<typeof INSPECT> {}

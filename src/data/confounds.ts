@@ -1,0 +1,104 @@
+// What may tell labels apart without any element: brightness, contrast, blur, size, shape and file format of whole images; and images that stand under two labels.
+import { auroc } from '../metrics/auroc.js';
+import type { Figure } from '../metrics/bootstrap.js';
+import { chunks } from '../util/group.js';
+import { evenly } from '../util/evenly.js';
+import { appearanceOf, areNearDuplicates, type Appearance } from './appearance.js';
+import type { DatasetImage, ImageList } from './images.js';
+
+/** Images measured at once, and in all. */
+const TOGETHER = 8;
+const MOST = 2000;
+const BOOTSTRAP = 1000;
+
+/** What is measured of an image; a format counts by how much more often it occurs in images of the label. */
+export const PROPERTIES = ['brightness', 'contrast', 'sharpness', 'size', 'aspect ratio', 'format'] as const;
+export type Property = (typeof PROPERTIES)[number];
+
+export interface Confound {
+  label: string;
+  property: Property;
+  /** how often an image of the label has more of it than an image of another label */
+  auroc: Figure;
+}
+
+export interface NearDuplicate {
+  image: string;
+  label: string;
+  other: string;
+  otherLabel: string;
+}
+
+export interface Confounds {
+  /** that were measured */
+  images: number;
+  confounds: Confound[];
+  /** across labels */
+  duplicates: NearDuplicate[];
+}
+
+/** @param perLabel images of each label, spread evenly, fewer where that is more than 2,000 in all; images that cannot be read are left out */
+export async function confoundsOf(images: ImageList, perLabel: number): Promise<Confounds> {
+  const byLabel = new Map<string, number[]>();
+  for (let index = 0; index < images.length; index++) {
+    const own = byLabel.get(images.label(index));
+    if (own) own.push(index);
+    else byLabel.set(images.label(index), [index]);
+  }
+  const each = Math.min(perLabel, Math.max(2, Math.floor(MOST / Math.max(1, byLabel.size))));
+  const chosen = [...byLabel.values()].flatMap((own) => evenly(own, each)).map((index) => images.at(index));
+  const seen: { image: DatasetImage; look: Appearance }[] = [];
+  for (const part of chunks(chosen, TOGETHER)) {
+    const looks = await Promise.all(part.map(async ({ file }) => appearanceOf(file).catch(() => undefined)));
+    looks.forEach((look, i) => look && seen.push({ image: part[i] as DatasetImage, look }));
+  }
+  const confounds = [...byLabel.keys()].flatMap((label) => {
+    const [own, others] = [true, false].map((isOwn) =>
+      seen.filter(({ image }) => (image.label === label) === isOwn).map(({ look }) => look),
+    ) as [Appearance[], Appearance[]];
+    if (own.length === 0 || others.length === 0) return [];
+    return PROPERTIES.map((property): Confound => {
+      const value = valueOf(property, own, others);
+      return { label, property, auroc: auroc(own.map(value), others.map(value), { bootstrap: BOOTSTRAP, seed: 0 }) };
+    });
+  });
+  const duplicates = seen.flatMap(({ image, look }, i) =>
+    seen
+      .slice(i + 1)
+      .filter((other) => other.image.label !== image.label && areNearDuplicates(look, other.look))
+      .map(({ image: other }) => ({
+        image: image.path,
+        label: image.label,
+        other: other.path,
+        otherLabel: other.label,
+      })),
+  );
+  return { images: seen.length, confounds, duplicates };
+}
+
+function valueOf(
+  property: Property,
+  own: readonly Appearance[],
+  others: readonly Appearance[],
+): (look: Appearance) => number {
+  switch (property) {
+    case 'size':
+      return ({ width, height }) => width * height;
+    case 'aspect ratio':
+      return ({ width, height }) => width / height;
+    case 'format': {
+      const fraction = (looks: readonly Appearance[], format: string): number =>
+        looks.filter((look) => look.format === format).length / looks.length;
+      return ({ format }) => fraction(own, format) - fraction(others, format);
+    }
+    default:
+      return (look) => look[property];
+  }
+}
+
+/** The confounds that tell a label from the others by themselves: whose interval lies beyond 0.5 by more than `by`. */
+export function telling(confounds: readonly Confound[], by = 0.1): Confound[] {
+  return confounds.filter(
+    ({ auroc: { low, high } }) => low !== null && high !== null && (low > 0.5 + by || high < 0.5 - by),
+  );
+}
