@@ -184,7 +184,7 @@ test.each<[string[], string]>([
   [['--reference'], '--reference needs --diffusers'],
   [['--diffusers-compile', 'default'], '--diffusers-compile needs --diffusers'],
   [['--tolerance', '5%'], '--tolerance needs --compare'],
-  [['--compare', 'x', '--tolerance', '120%'], 'a share such as 5% or 0.05'],
+  [['--compare', 'x', '--tolerance', '120%'], 'a fraction such as 5% or 0.05'],
   [['--summary', 'auto'], 'GITHUB_STEP_SUMMARY'],
   [['--training', 'huge'], '--training is "huge"'],
   [['--train-batch', '2'], 'There is no training to time.'],

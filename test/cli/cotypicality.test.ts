@@ -124,7 +124,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     const mixed = await cli(command('--out', at('refused'), '--devices', 'cpu,cpu'));
     expect(mixed).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('--device cpu say different things') as string,
+      stderr: expect.stringContaining('--device cpu contradict each other') as string,
     });
   },
   300_000,

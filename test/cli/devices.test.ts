@@ -173,7 +173,7 @@ const linux = process.platform === 'linux';
   }, 300_000);
 
   test.each([
-    [['--devices', 'cpu,0', '--device', 'cpu'], 2, /--device cpu say different things/],
+    [['--devices', 'cpu,0', '--device', 'cpu'], 2, /--device cpu contradict each other/],
     [['--devices', 'cpu,cpu', '--workers', '2'], 2, /--devices already sets/],
     [['--devices', 'two'], 2, /--devices is "two"; expected devices with commas/],
     [['--devices', '0,'], 2, /expected devices with commas/],
