@@ -181,7 +181,7 @@ function declare(sub: Argv, one: Command): Argv {
         (option.fallback === undefined ? '' : ` [default: ${option.fallback}]`),
       group: `${option.group}:`,
       ...(option.alias ? { alias: option.alias } : {}),
-      ...(option.flag ? { boolean: true } : { nargs: 1 }),
+      ...(option.flag ? { boolean: true } : option.bare ? { string: true } : { nargs: 1 }),
     });
   }
   for (const [line, what] of one.examples ?? []) sub.example(line, what);

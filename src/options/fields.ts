@@ -24,6 +24,13 @@ export const path = (): z.ZodType<string, string> =>
 export const flag = (): z.ZodType<boolean, boolean> =>
   field(same, z.boolean(), { expected: 'true or false', flag: true });
 
+/** How a scan races: not at all, by its risk, or by halves. '' is what --race without a value is. */
+export const race = (): z.ZodType<boolean | 'half', boolean | 'half'> =>
+  field((raw) => (raw === '' ? true : raw), z.union([z.boolean(), z.literal('half')]), {
+    expected: 'nothing, or half',
+    bare: true,
+  });
+
 /** A whole number from `min` to `max`. */
 export function whole(min: number, max = Number.MAX_SAFE_INTEGER): z.ZodType<number, number> {
   const expected =

@@ -70,6 +70,19 @@ export const CONTRAST = {
   }),
 };
 
+export const RACE = {
+  race: option(fields.race().default(false), {
+    group: 'Scoring',
+    description:
+      'Give all samples only to images that may still hold one of the `top` patches of their label; half keeps the better half in each round',
+  }),
+  raceRisk: option(fields.belowOne().optional(), {
+    group: 'Scoring',
+    description: "Fraction of a label's `top` patches that `race` may miss",
+    shown: '0.01',
+  }),
+};
+
 export const UNTRAINED = option(fields.flag().default(false), {
   group: 'Scoring',
   description: 'Use random UNet weights, as a control for evaluate',
@@ -117,14 +130,16 @@ export const RESTARTS = option(fields.whole(1, 10_000).default(10), {
   description: 'k-means restarts; the best one is kept',
 });
 
+/** Patches of a ranking; up to DuckDB's limit of min(..., K). */
+export const TOP = option(fields.whole(1, 999_999).default(1000), {
+  group: 'Mining',
+  description: 'Patches per label in each ranking; `race` looks for these',
+});
+
 /** How patches are ranked and clustered. */
 export const MINING = optionsOf('mine', {
   clusters: option(fields.whole(1, 100_000).default(32), { group: 'Mining', description: 'Clusters per label' }),
-  // DuckDB's limit of min(..., K)
-  top: option(fields.whole(1, 999_999).default(1000), {
-    group: 'Mining',
-    description: 'Patches per label in each ranking',
-  }),
+  top: TOP,
   rank: option(fields.oneOf(RANKINGS).default('top'), { group: 'Mining', description: 'Ranking to cluster' }),
   ...FEATURES,
   restarts: RESTARTS,

@@ -155,14 +155,14 @@ export async function largestShape(
  * How many images of the same shape go into one call. A forward pass takes floor(batch / fanOut) inputs (an image's sample each), and a call's last one is
  * rarely full: of 1 ... 16 images the fewest that leave at most 2 % of the places empty, or else the fewest of those that leave the least.
  */
-export function imagesPerCall(batch: number, samples: number, fanOut: number): number {
+export function imagesPerCall(batch: number, samples: number, fanOut: number, most = MAX_IMAGES): number {
   const inputs = Math.max(1, Math.floor(batch / fanOut));
   const empty = (images: number): number => {
     const places = Math.ceil((images * samples) / inputs) * inputs;
     return (places - images * samples) / places;
   };
   let best = 1;
-  for (let images = 1; images <= MAX_IMAGES && empty(best) > 0.02; images += 1)
+  for (let images = 1; images <= most && empty(best) > 0.02; images += 1)
     if (empty(images) < empty(best)) best = images;
   return best;
 }

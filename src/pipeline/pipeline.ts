@@ -1,13 +1,14 @@
 // Runs a stage's shards (stage.ts), in this process or in workers (workers.ts), until all of this part are finished, here or by others.
 import { DiffmineError } from '../util/errors.js';
 import { Engine } from '../engine/index.js';
+import { count } from '../web/html.js';
 import { processesOf } from './devices.js';
 import { Meter, type Counter } from './progress.js';
-import { schedule, waitingFor, type Slots } from './schedule.js';
+import { schedule, untilComplete, waitingFor, type Slots } from './schedule.js';
 import { doShard } from './shard.js';
 import { shardsOf } from './shards.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
-import type { OpenStage, PipelineSummary, ShardCounts, ShardedStage } from './stage.js';
+import type { OpenStage, Part, PipelineSummary, Round, Rounds, ShardCounts, ShardedStage } from './stage.js';
 import { startWorkers } from './workers.js';
 import type { Hooks } from '../util/hooks.js';
 
@@ -24,16 +25,16 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   hooks: Hooks<PipelineEvent> = {},
 ): Promise<PipelineSummary & { stage: Stage }> {
   const stage = await open(options, hooks);
-  const { folder } = stage;
+  const { folder, rounds } = stage;
   const { manifest } = folder;
   const part = shardsOf(manifest, options.shard);
   const doneBefore = new Set(await folder.doneShards());
   const todo = part.filter((shard) => !doneBefore.has(shard));
   const finished = part.filter((shard) => doneBefore.has(shard));
-  const resumed = doneBefore.size > 0;
+  const resumed = doneBefore.size > 0 || (rounds !== undefined && (await rounds.begun()));
   await stage.checkFinished?.(finished, hooks);
 
-  const unetCalls = todo.reduce((sum, shard) => sum + stage.unetCalls(shard), 0);
+  const unetCalls = rounds && todo.length > 0 ? await ahead(rounds, options) : callsOf(stage, todo);
   const items = { done: folder.shardLength(...finished), total: folder.shardLength(...part) };
   const shards = { done: finished.length, total: part.length };
   const device = stage.devices.map(({ id }) => id).join(', ');
@@ -51,13 +52,15 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   });
 
   const meter = new Meter(hooks, unetCalls, items, shards);
-  const here =
-    todo.length > 0 ? await meter.interruptible(stage.item, async () => work(stage, options, todo, meter, hooks)) : 0;
+  const here = todo.length > 0 ? await work(stage, options, todo, meter, hooks) : 0;
   meter.finish();
 
   const done = await folder.doneShards();
   const complete = done.length === manifest.shards;
-  if (complete) await folder.writeSkipped();
+  if (complete) {
+    await folder.writeSkipped();
+    await rounds?.finish();
+  }
   const counts: ShardCounts = { done: 0, skipped: 0 };
   // one after the other: there may be more shards than files can be open
   for (const shard of done) {
@@ -76,24 +79,101 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   };
 }
 
-/** @returns how many shards were finished here */
+const callsOf = (part: Part, shards: readonly number[]): number =>
+  shards.reduce((sum, shard) => sum + part.unetCalls(shard), 0);
+
+/** This call's shards of a round that are not finished, and its share of the round. */
+async function todoOf(
+  round: Round,
+  { shard }: SplitOptions,
+): Promise<{ own: number[]; todo: number[]; share: number }> {
+  const own = shardsOf({ shards: round.folder.count }, shard);
+  const done = new Set(await round.folder.doneShards());
+  const all = Array.from({ length: round.folder.count }, (_, id) => id);
+  const share = round.folder.shardLength(...own) / Math.max(1, round.folder.shardLength(...all));
+  return { own, todo: own.filter((id) => !done.has(id)), share };
+}
+
+/** UNet calls of the rounds that are left to this call, if all that is in the current one continues. */
+async function ahead(rounds: Rounds, options: SplitOptions): Promise<number> {
+  const index = await rounds.current();
+  if (index >= rounds.count) return 0;
+  const round = await rounds.open(index);
+  const { todo, share } = await todoOf(round, options);
+  return callsOf(round, todo) + Math.round(share * round.unetCallsAfter);
+}
+
+/** @returns how many shards of the stage's folder were finished here */
 async function work(
   stage: ShardedStage,
   options: SplitOptions,
   todo: readonly number[],
-  meter: Counter,
+  meter: Meter,
   hooks: Hooks<PipelineEvent>,
 ): Promise<number> {
-  const processes = processesOf(options, stage.devices[0], todo.length);
-  const { slots, close } = processes
-    ? await startWorkers(stage.module, options, processes, meter, hooks)
-    : await startHere(stage, options.threads, meter, hooks);
-  const onWaiting = async (shards: number[]): Promise<void> => hooks.onLog?.(await waitingFor(stage.folder, shards));
+  let started: Slots | undefined;
+  const run = async (part: Part, shards: readonly number[], round?: number): Promise<number> => {
+    if (shards.length === 0) return 0;
+    started ??= await start(stage, options, todo.length, meter, hooks);
+    return schedule(shards, started.slots, {
+      signal: hooks.signal,
+      ...(round === undefined ? {} : { round }),
+      onWaiting: async (busy) => hooks.onLog?.(await waitingFor(part.folder, busy)),
+    });
+  };
   try {
-    return await schedule(todo, slots, { signal: hooks.signal, onWaiting });
+    for (let index = (await stage.rounds?.current()) ?? 0; index < (stage.rounds?.count ?? 0); index += 1)
+      await doRound(stage.rounds as Rounds, index, { options, meter, hooks, run });
+    return await meter.interruptible(stage.item, async () => run(stage, todo));
   } finally {
-    await close();
+    await started?.close();
   }
+}
+
+/** One round: this call's shards, then those of others are waited for, then it is closed. */
+async function doRound(
+  rounds: Rounds,
+  index: number,
+  context: {
+    options: SplitOptions;
+    meter: Meter;
+    hooks: Hooks<PipelineEvent>;
+    run: (part: Part, shards: readonly number[], round: number) => Promise<number>;
+  },
+): Promise<void> {
+  const { options, meter, hooks, run } = context;
+  const round = await rounds.open(index);
+  const { own, todo, share } = await todoOf(round, options);
+  const finished = own.filter((shard) => !todo.includes(shard));
+  meter.enter(round.name, {
+    unetCalls: callsOf(round, todo) + Math.round(share * round.unetCallsAfter),
+    items: { done: round.folder.shardLength(...finished), total: round.folder.shardLength(...own) },
+    shards: { done: finished.length, total: own.length },
+  });
+  await meter.interruptible('image', async () => {
+    await run(round, todo, index);
+    await untilComplete(round.folder, {
+      signal: hooks.signal,
+      onWaiting: (left) =>
+        hooks.onLog?.(`Waiting for ${count(left, 'shard')} of ${round.name} that other parts of the work do.`),
+    });
+  });
+  const decided = await rounds.close(index);
+  if (decided !== undefined) hooks.onLog?.(decided);
+  meter.leave();
+}
+
+async function start(
+  stage: ShardedStage,
+  options: SplitOptions,
+  shards: number,
+  meter: Counter,
+  hooks: Hooks<PipelineEvent>,
+): Promise<Slots> {
+  const processes = processesOf(options, stage.devices[0], shards);
+  return processes
+    ? startWorkers(stage.module, options, processes, meter, hooks)
+    : startHere(stage, options.threads, meter, hooks);
 }
 
 /** An engine of this process, as one slot. */
@@ -118,7 +198,7 @@ export async function startHere(
     });
     const workOn = await stage.prepare(engine, call);
     return {
-      slots: [async (shard) => doShard(stage, workOn, shard, counter, hooks)],
+      slots: [async (shard, round) => doShard(stage, workOn, shard, counter, hooks, round)],
       close: async () => engine.dispose(),
     };
   } catch (error) {

@@ -20,12 +20,20 @@ export interface Counter {
   shard(shard: number, images: number, skipped: number): void;
 }
 
+interface Progress {
+  done: number;
+  total: number;
+}
+
 export class Meter implements Counter {
   private unetCalls = 0;
   private begun: number | undefined;
   private sent = 0;
   /** images of finished shards */
   private finished: number;
+  /** ' of round 2 of 5' while a round is counted, whose images and shards take the place of the work's */
+  private where = '';
+  private outside: { images: Progress; shards: Progress } | undefined;
 
   /**
    * @param expected UNet calls to be made
@@ -34,8 +42,8 @@ export class Meter implements Counter {
   constructor(
     private readonly hooks: Hooks<PipelineEvent>,
     private expected: number,
-    private readonly images: { done: number; total: number },
-    private readonly shards: { done: number; total: number },
+    private images: Progress,
+    private shards: Progress,
   ) {
     this.finished = images.done;
   }
@@ -50,6 +58,24 @@ export class Meter implements Counter {
     this.begun ??= now;
     this.unetCalls += unetCalls;
     if (now - this.sent >= INTERVAL) this.tell(now);
+  }
+
+  /**
+   * A round begins: its images and shards are counted until `leave`.
+   *
+   * @param unetCalls that are left, of this round and those after it
+   */
+  enter(name: string, { unetCalls, items, shards }: { unetCalls: number; items: Progress; shards: Progress }): void {
+    this.outside = { images: this.images, shards: this.shards };
+    [this.images, this.shards, this.finished, this.where] = [items, shards, items.done, ` of ${name}`];
+    this.expected = this.unetCalls + unetCalls;
+  }
+
+  leave(): void {
+    if (!this.outside) return;
+    [this.images, this.shards, this.where] = [this.outside.images, this.outside.shards, ''];
+    this.finished = this.images.done;
+    this.outside = undefined;
   }
 
   /** The last event. */
@@ -102,7 +128,7 @@ export class Meter implements Counter {
       throw new DiffmineError(
         'CANCELLED',
         error.message,
-        `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')} (${this.finished} of ${count(this.images.total, noun)}).${again} Run the same command to resume.`,
+        `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')}${this.where} (${this.finished} of ${count(this.images.total, noun)}).${again} Run the same command to resume.`,
         { cause: error },
       );
     }

@@ -2,14 +2,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asDiffmineError, DiffmineError } from '../util/errors.js';
 import { nameOf } from '../runs/locks.js';
-import { shardName, type ShardedFolder, type ShardedManifest } from '../runs/sharded.js';
+import type { Shards } from '../runs/shards.js';
 
 /** How long to wait before looking again at shards that other processes work on, ms. */
 const POLL = 300;
 
 /** Result of trying a shard: done by this slot, already finished by another process, or being worked on by one. */
 export type ShardOutcome = 'done' | 'elsewhere' | 'busy';
-export type Slot = (shard: number) => Promise<ShardOutcome>;
+/** @param round the shard is one of this round */
+export type Slot = (shard: number, round?: number) => Promise<ShardOutcome>;
 
 /** What does shards, until it is closed. */
 export interface Slots {
@@ -34,9 +35,13 @@ export class SlotLost extends Error {
 export async function schedule(
   shards: readonly number[],
   slots: readonly Slot[],
-  options: { signal?: AbortSignal | undefined; onWaiting?: (shards: number[]) => Promise<void> } = {},
+  options: {
+    signal?: AbortSignal | undefined;
+    onWaiting?: (shards: number[]) => Promise<void>;
+    round?: number | undefined;
+  } = {},
 ): Promise<number> {
-  const { signal, onWaiting } = options;
+  const { signal, onWaiting, round } = options;
   let queue = [...shards];
   let busy: number[] = [];
   let done = 0;
@@ -51,7 +56,7 @@ export async function schedule(
   const work = async (slot: Slot, shard: number): Promise<boolean> => {
     working += 1;
     try {
-      const outcome = await slot(shard);
+      const outcome = await slot(shard, round);
       if (outcome === 'busy') busy.push(shard);
       if (outcome === 'done') done += 1;
       return true;
@@ -69,12 +74,7 @@ export async function schedule(
   };
   const serve = async (slot: Slot): Promise<void> => {
     while (!failed) {
-      if (signal?.aborted)
-        throw new DiffmineError(
-          'CANCELLED',
-          'The work was cancelled.',
-          'Finished shards are kept. Run the same command to resume.',
-        );
+      if (signal?.aborted) throw cancelled();
       const shard = queue.shift();
       if (shard !== undefined) {
         if (!(await work(slot, shard))) return;
@@ -110,10 +110,36 @@ export async function schedule(
 }
 
 /** Whom a schedule waits for, told once. */
-export async function waitingFor<M extends ShardedManifest>(
-  folder: ShardedFolder<M>,
-  shards: readonly number[],
-): Promise<string> {
-  const holder = nameOf(await folder.locks.holder(shardName(shards[0] ?? 0)));
+export async function waitingFor(folder: Shards, shards: readonly number[]): Promise<string> {
+  const holder = nameOf(await folder.locks.holder(folder.lockName(shards[0] ?? 0)));
   return `Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${holder} works on.`;
+}
+
+/**
+ * Returns when all shards are finished: this process has done its own, others do the rest.
+ *
+ * @param onWaiting told once, with how many are left
+ * @throws CANCELLED
+ */
+export async function untilComplete(
+  folder: Shards,
+  options: { signal?: AbortSignal | undefined; onWaiting?: (left: number) => void } = {},
+): Promise<void> {
+  const { signal, onWaiting } = options;
+  for (let told = false; ;) {
+    const left = folder.count - (await folder.doneShards()).length;
+    if (left === 0) return;
+    if (signal?.aborted) throw cancelled();
+    if (!told) onWaiting?.(left);
+    told = true;
+    await sleep(POLL, undefined, signal ? { signal } : {}).catch(() => undefined);
+  }
+}
+
+function cancelled(): DiffmineError {
+  return new DiffmineError(
+    'CANCELLED',
+    'The work was cancelled.',
+    'Finished shards are kept. Run the same command to resume.',
+  );
 }

@@ -3,7 +3,7 @@ import { DiffmineError } from '../util/errors.js';
 import { Tally, type Counter } from './progress.js';
 import type { ShardOutcome } from './schedule.js';
 import type { PipelineEvent } from './options.js';
-import type { ShardedStage, WorkOnShard } from './stage.js';
+import type { Part, ShardedStage, WorkOnShard } from './stage.js';
 import type { Hooks } from '../util/hooks.js';
 
 /**
@@ -12,6 +12,7 @@ import type { Hooks } from '../util/hooks.js';
  * Where memory runs out, what was counted is taken back and the shard starts again with half the batch, down to the stage's smallest; the shard records
  * each restart. All of a shard is done with one batch, so that its results follow from what it records.
  *
+ * @param round the shard is one of this round; undefined: of the stage's folder
  * @throws what the work throws; OUT_OF_MEMORY if the smallest batch does not fit
  */
 export async function doShard(
@@ -20,23 +21,32 @@ export async function doShard(
   shard: number,
   counter: Counter,
   hooks: Pick<Hooks<PipelineEvent>, 'signal' | 'onLog'>,
+  round?: number,
 ): Promise<ShardOutcome> {
-  const { folder } = stage;
+  const part = await partOf(stage, round);
+  const { folder } = part;
   const lock = await folder.lockShard(shard);
   if (lock) {
     try {
-      await untilItFits(stage, work, shard, counter, hooks);
+      await untilItFits(stage, work, shard, counter, hooks, round);
     } finally {
       await lock.release();
     }
     return 'done';
   }
   if (!(await folder.isDone(shard))) return 'busy';
-  const { done, skipped } = await stage.countsOf(shard);
-  counter.drop(stage.unetCalls(shard));
+  const { done, skipped } = await part.countsOf(shard);
+  counter.drop(part.unetCalls(shard));
   counter.uncount(-(done + skipped));
   counter.shard(shard, done, skipped);
   return 'elsewhere';
+}
+
+/** The shards of a round, or of the stage's folder. */
+export async function partOf(stage: ShardedStage, round: number | undefined): Promise<Part> {
+  if (round === undefined) return stage;
+  if (!stage.rounds) throw new DiffmineError('INTERNAL', 'The work has no rounds.');
+  return stage.rounds.open(round);
 }
 
 async function untilItFits(
@@ -45,12 +55,13 @@ async function untilItFits(
   shard: number,
   counter: Counter,
   { signal, onLog }: Pick<Hooks<PipelineEvent>, 'signal' | 'onLog'>,
+  round: number | undefined,
 ): Promise<void> {
   const notes: string[] = [];
   for (let { batch } = folder.manifest.options; ;) {
     const meter = new Tally(counter);
     try {
-      const { done, skipped } = await work(shard, { batch, notes, meter, signal });
+      const { done, skipped } = await work(shard, { batch, notes, meter, signal }, round);
       counter.shard(shard, done, skipped);
       return;
     } catch (error) {

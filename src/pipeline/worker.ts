@@ -56,7 +56,7 @@ async function answer(message: ToWorker): Promise<void> {
     if (message.type === 'cancel') abort.abort();
     else if (message.type === 'begin') await begin(message);
     else if (slots?.slots[0]) {
-      const outcome = await slots.slots[0](message.shard);
+      const outcome = await slots.slots[0](message.shard, message.round);
       flush();
       send({ type: 'done', outcome });
     }

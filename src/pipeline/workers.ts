@@ -19,7 +19,9 @@ const PAUSE = 500;
 
 /** From the parent. `module`: of the stage (ShardedStage.module) */
 export type ToWorker =
-  { type: 'begin'; module: string; options: SplitOptions } | { type: 'shard'; shard: number } | { type: 'cancel' };
+  | { type: 'begin'; module: string; options: SplitOptions }
+  | { type: 'shard'; shard: number; round?: number }
+  | { type: 'cancel' };
 
 /** From a worker. `count`: one call of the parent's counter. */
 export type FromWorker =
@@ -134,10 +136,10 @@ class Worker {
     await this.persist(async () => 'elsewhere', 'while it loaded the model');
   }
 
-  readonly slot: Slot = async (shard) => {
+  readonly slot: Slot = async (shard, round) => {
     const outcome = await this.persist(async (process) => {
       this.tally.begin();
-      return process.ask({ type: 'shard', shard });
+      return process.ask({ type: 'shard', shard, ...(round === undefined ? {} : { round }) });
     }, `at shard ${shard}`);
     if (outcome === 'done') this.deaths = 0;
     return outcome;
@@ -243,8 +245,8 @@ export async function startWorkers(
     .filter((_, i) => begun[i]?.status === 'fulfilled')
     .map(
       ({ slot }): Slot =>
-        async (shard) =>
-          slot(shard).catch((error: unknown) => {
+        async (shard, round) =>
+          slot(shard, round).catch((error: unknown) => {
             if (error instanceof SlotLost) hooks.onLog?.(`${error.message} The remaining processes do its part.`);
             else cancel(); // what the others are at would be lost on a user who has to act first
             throw error;

@@ -208,9 +208,16 @@ export function reportMethod(
   contrast: Contrast,
   { rank, diverse, recenter }: { rank: ListName; diverse?: boolean; recenter?: boolean },
   maps: boolean,
+  raced = false,
 ): { lead?: string; text: string }[] {
   const lists = listWords(contrast.untrained === true);
   const about = (sentences: (string | null)[]): string => sentences.filter((one) => one !== null).join(' ');
+  const listed = [
+    `patches with ${lists.top.about}`,
+    ...(diverse ? [`those with ${lists.diverse.about}`] : []),
+    lists.random.about,
+    ...(raced ? [] : [`those with ${lists.bottom.about}`]),
+  ];
   return [
     { text: about([definition(contrast, 'patch'), nullMeaning(contrast), imagesMeaning(contrast)]) },
     {
@@ -223,7 +230,7 @@ export function reportMethod(
     {
       lead: 'Ranking',
       text: about([
-        `shows ${diverse ? 'four' : 'three'} lists: patches with ${lists.top.about}, ${diverse ? `those with ${lists.diverse.about}, ` : ''}${lists.random.about}, and those with ${lists.bottom.about}.`,
+        `shows ${['no', 'one', 'two', 'three', 'four'][listed.length]} lists: ${listed.slice(0, -1).join(', ')}, and ${listed.at(-1)}.`,
         recenter
           ? 'Boxes were moved to where the typicality map is strongest, by at most half a patch; typicality is that of the place where a patch was found.'
           : null,

@@ -7,7 +7,7 @@ import { CONTRAST, MAPS, NOISE, SIZE, TIMESTEPS } from '../options/scoring.js';
 import { imageListColumns } from './images.js';
 import type { ListRecord } from './list.js';
 import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded.js';
-import { either, list, members, nullable, oneOf, optional, text, valueOf, whole, type Shape } from './shape.js';
+import { either, list, members, nullable, number, oneOf, optional, text, valueOf, whole, type Shape } from './shape.js';
 
 export const RUN_FORMAT = 'diffmine-run-3';
 export { MANIFEST } from './sharded.js';
@@ -59,6 +59,22 @@ export interface RunOptions {
   tune?: true;
   /** present in runs of localize: the labels that images are mapped under (own, all, or a list); `patch` and `perImage` are then 0, maps F32 */
   localize?: 'own' | 'all' | string[];
+  /** there where images that cannot win get fewer samples */
+  race?: RaceOptions;
+}
+
+/** What a race is run with: in the manifest. */
+export interface RaceOptions {
+  /** patches of a label that are to be found: K */
+  top: number;
+  /** 'risk': images leave that are unlikely to reach the top K; 'half': the worse half leaves */
+  rule: 'risk' | 'half';
+  /** fraction of a label's top K that may be missed */
+  risk: number;
+  /** samples after each round, ascending; the last one is all */
+  ends: number[];
+  /** fraction of a label's images, chosen at random, that get all samples whatever they score */
+  controls: number;
 }
 
 export interface ManifestModel {
@@ -126,6 +142,14 @@ export const MODEL_SHAPE: Shape = members({
 export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: valueOf(SIZE.sizeRule) } as const;
 export const WHERE_SHAPES = { device: oneOf('cpu', 'cuda') } as const;
 
+const RACE_OPTIONS = members({
+  top: whole(1),
+  rule: oneOf('risk', 'half'),
+  risk: number,
+  ends: list(whole(1)),
+  controls: number,
+});
+
 /** What a scan's folder is among the sharded ones. */
 export const RUN: Kind<Manifest> = {
   format: RUN_FORMAT,
@@ -171,6 +195,7 @@ export const RUN: Kind<Manifest> = {
       checksum: optional(oneOf(true)),
       tune: optional(oneOf(true)),
       localize: optional(either(oneOf('own', 'all'), list(text))),
+      race: optional(RACE_OPTIONS),
     }),
     preset: nullable(text),
     replayFile: nullable(text),

@@ -1,18 +1,20 @@
 // A folder of sharded work, shared by scans, translations and co-typicality: a manifest, fixed at the start, that determines every result; the index of
 // items (list.ts); shards, each written atomically; locks, so that several processes can work on it.
-import { access, mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { removeLeftovers, writeFileAtomic } from './atomic.js';
 import { listChanges } from './changes.js';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint.js';
 import { LIST, LIST_RECORD, ListFile, writeList, type ListRecord, type Rows } from './list.js';
-import { LockFolder, type Lock } from './locks.js';
+import { LockFolder } from './locks.js';
 import { list, members, oneOf, optional, text, whole, type Shape } from './shape.js';
+import { Shards } from './shards.js';
 import type { Row, Schema } from './tables.js';
 import type { Dtype } from '../engine/types.js';
 import type { Hooks } from '../util/hooks.js';
 
+export { shardName } from './shards.js';
 export const MANIFEST = 'manifest.json';
 
 /** What file systems and desktops leave in a folder that is as good as empty. */
@@ -286,74 +288,30 @@ export interface Skipped {
 }
 
 /** The folder of work that has begun. A finished shard is the folder shards/NNNNN, or with a suffix the file. */
-export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = Row> {
-  readonly locks: LockFolder;
+export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = Row> extends Shards {
   readonly manifest: M;
   /** what is cut into shards */
   readonly list: ListFile<R>;
 
   protected constructor(
     /** absolute */
-    readonly path: string,
+    path: string,
     { manifest, list }: Opened<M, R>,
-    private readonly suffix: '' | '.jsonl' = '',
+    suffix: '' | '.jsonl' = '',
   ) {
+    super(path, new LockFolder(join(path, 'locks')), { suffix });
     this.manifest = manifest;
     this.list = list;
-    this.locks = new LockFolder(join(path, 'locks'));
   }
 
-  /** What is there once a shard is finished. */
-  shardPath(shard: number): string {
-    return join(this.path, 'shards', `${shardName(shard)}${this.suffix}`);
-  }
-
-  async isDone(shard: number): Promise<boolean> {
-    return access(this.shardPath(shard)).then(
-      () => true,
-      () => false,
-    );
-  }
-
-  /** Ids of finished shards, ascending. */
-  async doneShards(): Promise<number[]> {
-    return (await readdir(join(this.path, 'shards')))
-      .flatMap((name) => (name.endsWith(this.suffix) ? [[name, Number.parseInt(name, 10)] as const] : []))
-      .filter(([name, shard]) => name === `${shardName(shard)}${this.suffix}` && shard < this.manifest.shards)
-      .map(([, shard]) => shard)
-      .sort((a, b) => a - b);
-  }
-
-  async isComplete(): Promise<boolean> {
-    return (await this.doneShards()).length === this.manifest.shards;
-  }
-
-  /**
-   * Takes a shard to work on; what a dead process left of it is cleared away.
-   *
-   * @returns undefined if it is finished, or a live process works on it
-   */
-  async lockShard(shard: number): Promise<Lock | undefined> {
-    if (await this.isDone(shard)) return undefined;
-    const lock = await this.locks.acquire(shardName(shard));
-    if (!lock) return undefined;
-    if (await this.isDone(shard)) {
-      await lock.release();
-      return undefined;
-    }
-    await removeLeftovers(this.shardPath(shard));
-    return lock;
+  override get count(): number {
+    return this.manifest.shards;
   }
 
   /** Places of a shard in the list, [begin, end). */
-  shardRange(shard: number): [begin: number, end: number] {
+  override shardRange(shard: number): [begin: number, end: number] {
     const { options, index } = this.manifest;
     return [Math.min(index.rows, shard * options.shardSize), Math.min(index.rows, (shard + 1) * options.shardSize)];
-  }
-
-  /** How much is in these shards. */
-  shardLength(...shards: readonly number[]): number {
-    return shards.reduce((sum, shard) => sum + this.shardRange(shard)[1] - this.shardRange(shard)[0], 0);
   }
 
   /** A shard's rows of the list, in order. */
@@ -408,10 +366,6 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
   async writeSkipped(): Promise<void> {
     await writeFileAtomic(join(this.path, 'skipped.jsonl'), jsonLines(await this.skipped()));
   }
-}
-
-export function shardName(shard: number): string {
-  return String(shard).padStart(5, '0');
 }
 
 export function jsonLines(rows: readonly object[]): string {

@@ -17,6 +17,8 @@ function estimateText(found: Estimate): string {
       ? 'time:        unknown without a rate'
       : `time:        ${duration(3600 * found.hours)} at ${found.rate.toPrecision(3)} UNet calls per second`,
   ];
+  if (found.unetCallsAtLeast !== undefined)
+    lines.push(`racing:      from ${found.unetCallsAtLeast} to ${found.unetCalls} UNet calls, which the images decide`);
   if (!memory.fits) lines.push('This does not fit into memory: use a smaller --batch or --size, or fewer --workers.');
   return lines.join('\n');
 }

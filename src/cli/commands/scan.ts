@@ -3,6 +3,8 @@ import { join } from 'node:path';
 
 import { DiffmineError } from '../../util/errors.js';
 import { SCAN, type ScanSummary } from '../../stages/scan/options.js';
+import { percent, spentFraction } from '../../runs/race-words.js';
+import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
 import { onScan } from '../stages.js';
@@ -10,8 +12,8 @@ import { onScan } from '../stages.js';
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
 
 export function scanText(summary: ScanSummary): string {
-  const { scored, images, skipped, shards, seconds, complete, path } = summary;
-  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}\n${state('scan', complete, shards, path)}`;
+  const { scored, images, skipped, shards, seconds, complete, path, race } = summary;
+  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}${race ? `\nRacing made ${race.spent} of ${count(race.spent + race.saved, 'UNet call')} (${percent(spentFraction(race))}).` : ''}\n${state('scan', complete, shards, path)}`;
 }
 
 /** A scan that finds every image unusable has succeeded at nothing. */

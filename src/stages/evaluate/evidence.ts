@@ -21,6 +21,7 @@ import { sharesLabel } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
 import { readMine } from '../../runs/mining.js';
 import { strength } from '../../web/heatmap.js';
+import { raceMaps } from '../../runs/race-words.js';
 import { readMaps } from '../../runs/maps.js';
 import { imageKey, type Run } from '../../runs/run.js';
 import type { ImageRow, MinedPatchRow } from '../../runs/schema.js';
@@ -116,6 +117,8 @@ export async function gather(
   const mined = (await readMine(run)) !== undefined;
   if (!manifest.options.maps)
     notes.push('The run has no maps (--no-maps), so there is no average precision, pointing game or mean typicality.');
+  const { race } = manifest.options;
+  if (race && manifest.options.maps) notes.push(raceMaps(race));
   if (!mined) notes.push('The run is not mined, so there is no P@k or recall. Run: diffmine mine');
   if (!manifest.options.maps && !mined)
     throw new DiffmineError(

@@ -10,7 +10,16 @@ import type { Figure } from '../../metrics/bootstrap.js';
 import type { ScanEvent, ScanSummary } from '../scan/options.js';
 import type { Progress } from '../../util/hooks.js';
 
-const SCORING = SCAN.omit({ patch: true, perImage: true, maps: true, allLabels: true, untrained: true }).shape;
+const SCORING = SCAN.omit({
+  patch: true,
+  perImage: true,
+  maps: true,
+  allLabels: true,
+  untrained: true,
+  race: true,
+  raceRisk: true,
+  top: true,
+}).shape;
 
 export const LOCALIZE = optionsOf('localize', {
   ...SCORING,

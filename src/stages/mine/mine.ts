@@ -9,6 +9,7 @@ import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { chooseDevice } from '../../runs/device.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import type { Manifest } from '../../runs/manifest.js';
+import { raceTooShort } from '../../runs/race-words.js';
 import type { Replay } from '../../runs/replay.js';
 import { imageKey, Run } from '../../runs/run.js';
 import type { ListName, PatchRow } from '../../runs/schema.js';
@@ -46,6 +47,12 @@ export async function mine(
   const run = await Run.open(runPath);
   const { manifest } = run;
   await checkRun(run, runPath, wanted.recenter);
+  if (manifest.options.race && wanted.rank === 'bottom')
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${runPath} has no ranking of the least typical patches: its scan raced, and left out images that score low.`,
+      'Scan without --race into a new folder, or use --rank top or random.',
+    );
   const device = chooseDevice(
     options.device === undefined || options.device === 'auto' ? manifest.options.device : options.device,
     manifest.options.dtype,
@@ -204,7 +211,8 @@ async function clusterAll(
   );
   const tested = ranked.reduce((sum, { condition }) => sum + (heldOut.of(condition)?.count ?? 0), 0);
   const work = total + tested;
-  const found: Found = { mined: [], images: total, notes: [] };
+  const short = manifest.options.race && raceTooShort(manifest.options.race, top);
+  const found: Found = { mined: [], images: total, notes: short === undefined ? [] : [short] };
   const started = performance.now();
   let images = 0;
   for (const [index, { condition, candidates, facts }] of ranked.entries()) {

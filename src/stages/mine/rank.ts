@@ -1,5 +1,6 @@
 // The best K patches of each condition and list, over all shards, found by DuckDB: min_by(row, key, K) keeps K rows per group and never sorts the table.
 import { DiffmineError } from '../../util/errors.js';
+import type { Manifest } from '../../runs/manifest.js';
 import { LISTS, PATCH_SCHEMA, type ListName, type PatchRow } from '../../runs/schema.js';
 import type { Run } from '../../runs/run.js';
 import { sqlFiles, sqlText, withDuckDB } from '../../runs/tables.js';
@@ -18,6 +19,16 @@ function key(list: ListName, seed: number): string {
 }
 
 const COLUMNS = PATCH_SCHEMA.map(([name]) => `"${name}"`).join(', ');
+/**
+ * Rows of a list that can be ranked. Of a race only those of images that got all samples: others have scores of another spread; their lowest would win a
+ * ranking from below, so there is none.
+ */
+function rankable(list: ListName, { race, samples }: Manifest['options']): string {
+  const rows = `list = ${sqlText(list)}`;
+  if (!race) return rows;
+  return list === 'bottom' ? 'false' : `${rows} AND samples = ${samples}`;
+}
+
 /** Tables that one question is asked of: a query that names all of a large run takes minutes to plan. */
 const TOGETHER = 1024;
 
@@ -36,7 +47,7 @@ export async function rank(run: Run, top: number, together = TOGETHER): Promise<
     await connection.run('CREATE TABLE chosen (position BIGINT, s BIGINT, n BIGINT)');
     for (const list of LISTS) {
       for (const first of parts) {
-        const rows = `SELECT condition AS c, ${key(list, options.seed)} AS k, file_index + ${first} AS s, file_row_number AS n FROM ${from(first)} WHERE list = ${sqlText(list)}`;
+        const rows = `SELECT condition AS c, ${key(list, options.seed)} AS k, file_index + ${first} AS s, file_row_number AS n FROM ${from(first)} WHERE ${rankable(list, options)}`;
         // with the best of those before
         const all = first === 0 ? rows : `${rows} UNION ALL SELECT c, b.k, b.s, b.n FROM best`;
         await connection.run(

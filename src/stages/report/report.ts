@@ -25,6 +25,8 @@ import {
 } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
+import { raceLists, raceMeaning } from '../../runs/race-words.js';
+import { readRace, type RaceRecord } from '../../runs/rounds.js';
 import { Run, type Skipped } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
 import type { ClusterRow, MinedPatchRow } from '../../runs/schema.js';
@@ -128,10 +130,11 @@ async function fill(
   hooks: Hooks<ReportEvent>,
 ): Promise<ReportSummary> {
   const { manifest } = run;
-  const [patches, clusters, skipped] = await Promise.all([
+  const [patches, clusters, skipped, race] = await Promise.all([
     readTable<MinedPatchRow>(run.mineFile('patches.parquet')),
     readTable<ClusterRow>(run.mineFile('clusters.parquet')),
     run.skipped(),
+    readRace(run),
   ]);
   const views = layOut(manifest.conditions, patches, clusters, options.controlPatches);
   const total = views.reduce((sum, view) => sum + new Set(view.patches.map((patch) => patch.image)).size, 0);
@@ -163,7 +166,7 @@ async function fill(
   await folder.write(
     'page',
     'data/run.js',
-    scriptOf('diffmine.run', runData(run, mined, views, skipped, missing, maps, options.title)),
+    scriptOf('diffmine.run', runData(run, mined, race, views, skipped, missing, maps, options.title)),
   );
   return {
     path: '',
@@ -185,6 +188,7 @@ function promptOf(run: Run, label: string): string | null {
 function runData(
   run: Run,
   mined: MineRecord,
+  race: RaceRecord | undefined,
   views: LabelView[],
   skipped: Skipped[],
   missing: ReportSummary['missing'],
@@ -206,7 +210,10 @@ function runData(
       ...contrastWords(contrast),
       title: titleOf(title ?? basename(manifest.dataset.path), contrast),
       lede: reportLede(contrast, rank, views.length),
-      method: reportMethod(contrast, mined.options, manifest.options.maps),
+      method: [
+        ...reportMethod(contrast, mined.options, manifest.options.maps, race !== undefined),
+        ...(race ? [{ lead: 'Racing:', text: `${raceMeaning(race)} ${raceLists(race)}` }] : []),
+      ],
       lists: listWords(untrained),
       score: contrast.against === 'null' ? 'Typicality' : `Typicality against ${contrastWords(contrast).rival}`,
     },

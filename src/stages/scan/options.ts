@@ -10,8 +10,10 @@ import {
   NOISE,
   PATCH,
   PER_IMAGE,
+  RACE,
   SIZE,
   TIMESTEPS,
+  TOP,
   TUNE,
   UNTRAINED,
 } from '../../options/scoring.js';
@@ -28,6 +30,8 @@ export const SCAN = optionsOf('scan', {
   ...NOISE,
   ...TIMESTEPS,
   ...CONTRAST,
+  ...RACE,
+  top: TOP,
   replay: option(fields.path().optional(), {
     group: 'Scoring',
     description: 'Safetensors file with noise and timesteps to use instead of drawing them',
@@ -86,4 +90,6 @@ export interface ScanSummary {
   batch: number;
   samples: number;
   patch: number;
+  /** of a finished race: UNet calls of the whole run, and those that it left out */
+  race?: { spent: number; saved: number };
 }

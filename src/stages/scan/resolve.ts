@@ -25,6 +25,7 @@ import { defaultShardSize } from '../../pipeline/shards.js';
 import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
 import { labelsToMap } from './singles.js';
 import { resolved } from '../../options/check.js';
+import { raceOptions } from './race-options.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -188,6 +189,11 @@ export async function resolveOptions(
   const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
   if (replay) for (const { path } of images) replay.check(path, samples);
 
+  const perImage = map ? 0 : options.perImage;
+  const race = map
+    ? undefined
+    : raceOptions(options, { images, scored: contrasts.scored, samples, allLabels }, hooks.onLog);
+
   const devices = chooseDevices(options, dtype, hooks.onLog);
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
 
@@ -227,7 +233,7 @@ export async function resolveOptions(
     ...range,
     sampler,
     ...(tWeights === 'none' ? {} : { tWeights }),
-    perImage: map ? 0 : options.perImage,
+    perImage,
     batch,
     dtype,
     device: kind,
@@ -246,6 +252,7 @@ export async function resolveOptions(
           localize:
             typeof localize === 'string' ? localize : localize.map((label) => findLabel(labels, label) ?? label),
         }),
+    ...(race ? { race } : {}),
   };
   const draft: ManifestDraft = {
     version,

@@ -1,5 +1,6 @@
 // The scan: every image's typicality under its label, shard by shard, into a run folder that can be resumed.
 import { runPipeline } from '../../pipeline/pipeline.js';
+import { readRace } from '../../runs/rounds.js';
 import { given } from '../../options/check.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions, type ScanSummary } from './options.js';
 import { open } from './stage.js';
@@ -23,6 +24,7 @@ export async function scan(options: ScanOptions & MapOptions, hooks: Hooks<ScanE
     hooks,
   );
   const { path, manifest } = stage.folder;
+  const race = complete ? await readRace(stage.folder) : undefined;
   const { dtype, batch, samples, patch } = manifest.options;
   return {
     path,
@@ -40,5 +42,6 @@ export async function scan(options: ScanOptions & MapOptions, hooks: Hooks<ScanE
     batch,
     samples,
     patch,
+    ...(race ? { race: race.unetCalls } : {}),
   };
 }

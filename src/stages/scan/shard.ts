@@ -20,6 +20,7 @@ import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../..
 import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
 import { contentOf } from '../../data/content.js';
 import { imageKey } from '../../runs/fingerprint.js';
+import { listedImage } from '../../runs/images.js';
 import { mapName } from '../../runs/names.js';
 import type { Replay } from '../../runs/replay.js';
 import { jsonLines, type Run, type ShardRecord, type Skipped } from '../../runs/run.js';
@@ -39,6 +40,8 @@ import { conditionsOf, perSample, unetCallsOf, type Contrast, type ContrastPlan 
 
 /** Bytes of decoded pixels that one engine call may hold. */
 const CALL_BYTES = 256 * 2 ** 20;
+/** Images of one engine call that denoises only a few of the samples, as in the first rounds of a race: more fill a forward pass. */
+const ROUND_IMAGES = 64;
 /** Headers read at once. */
 const MEASURING = 8;
 
@@ -56,10 +59,40 @@ export interface Scoring {
   images: ImageList;
 }
 
-type ScoringContext = Scoring & ShardContext;
+export type ScoringContext = Scoring & ShardContext;
 
-interface Item {
-  /** in the shard */
+/** Images that are scored together, and with which of the samples. */
+export interface Task {
+  /** places in the run's list */
+  places: readonly number[];
+  /** [begin, end) of the samples */
+  samples: readonly [begin: number, end: number];
+  /** what the samples before found of images by their index in `places`, for an engine call: F32 [B, begin, M, h', w'] */
+  earlier?: (indexes: readonly number[]) => Tensor;
+  /** keep what each sample finds */
+  keepDifferences?: boolean;
+}
+
+/** What became of the images of a task. */
+export interface Outcome<T> {
+  images: readonly DatasetImage[];
+  /** by index in the task's places */
+  scored: ReadonlyMap<number, T>;
+  /** why an image was skipped */
+  reasons: ReadonlyMap<number, string>;
+  /** sha256 of every image; null where it could not be read */
+  contents: readonly (string | null)[];
+}
+
+/** What the engine found of one image. */
+export interface Found {
+  outputs: TypicalityOutput[];
+  /** F32 [samples of this task, M, h', w'] */
+  differences?: Tensor;
+}
+
+export interface Item {
+  /** in the task's places */
   index: number;
   image: DatasetImage;
   contrast: Contrast;
@@ -68,8 +101,7 @@ interface Item {
 }
 
 /** What scoring one image gave. */
-interface Scored {
-  index: number;
+export interface Scored {
   rows: ImageRow[];
   patches: PatchRow[];
   maps: [name: string, map: Tensor][];
@@ -82,32 +114,70 @@ interface Scored {
  */
 export async function scoreShard(scoring: Scoring, shard: number, context: ShardContext): Promise<ShardCounts> {
   const { batch, notes } = context;
-  const { scored, skipped, files } = await scoreImages({ ...scoring, ...context }, shard);
-  await write(
-    scoring,
-    { id: shard, images: scored.length, skipped: skipped.length, batch, notes: [...notes] },
-    scored,
-    skipped,
-    files,
+  const [begin, end] = scoring.run.shardRange(shard);
+  const task: Task = {
+    places: Array.from({ length: end - begin }, (_, index) => begin + index),
+    samples: [0, scoring.run.manifest.options.samples],
+  };
+  const outcome = await scoreImages({ ...scoring, ...context }, task, (item, decoded, { outputs }) =>
+    collect(scoring, item, decoded, outputs, scoring.run.manifest.options.samples),
   );
+  return writeShard(scoring.run, shard, outcome, { batch, notes });
+}
+
+/** Writes a finished shard of the run. */
+export async function writeShard(
+  run: Run,
+  shard: number,
+  { images, scored: found, reasons, contents }: Outcome<Scored>,
+  { batch, notes }: Pick<ShardRecord, 'batch'> & { notes: readonly string[] },
+): Promise<ShardCounts> {
+  const scored: Scored[] = [];
+  const skipped: Skipped[] = [];
+  const files: ContentRow[] = [];
+  images.forEach(({ path, label }, index) => {
+    const one = found.get(index);
+    if (one) scored.push(one);
+    const reason = reasons.get(index);
+    if (reason !== undefined) skipped.push({ image: path, label, reason });
+    files.push({ image: path, label, sha256: contents[index] ?? null });
+  });
+  const record = { id: shard, images: scored.length, skipped: skipped.length, batch, notes: [...notes] };
+  await write(run, record, scored, skipped, files);
   return { done: scored.length, skipped: skipped.length };
 }
 
-async function scoreImages(
-  context: ScoringContext,
-  shard: number,
-): Promise<{ scored: Scored[]; skipped: Skipped[]; files: ContentRow[] }> {
-  const { run, meter, contrasts, replay, signal, sizes, batch } = context;
-  const { samples } = run.manifest.options;
-  const reasons = new Map<number, string>();
-  const [begin] = run.shardRange(shard);
-  const images = (await run.shardImages(shard)).map(({ path, label, extra }, index): DatasetImage => {
-    const found = context.images.at(begin + index);
+/** The images at these places of the run's list, with the files that they are today. */
+export async function imagesAt(
+  { run, images }: Pick<Scoring, 'run' | 'images'>,
+  places: readonly number[],
+): Promise<DatasetImage[]> {
+  const { columns } = run.manifest.dataset;
+  const all: DatasetImage[] = [];
+  for (const place of places) {
+    const [row] = await run.list.read(place, place + 1);
+    if (!row) throw new DiffmineError('INTERNAL', `The run has no image ${place}.`);
+    const { path, label, extra } = listedImage(row, columns);
+    const found = images.at(place);
     if (found.path !== path || found.label !== label)
       throw new DiffmineError('INTERNAL', `The image ${path} of the run is no longer in the dataset.`);
     delete found.extra; // further columns are those of the run's start
-    return { ...found, ...(extra ? { extra } : {}) };
-  });
+    all.push({ ...found, ...(extra ? { extra } : {}) });
+  }
+  return all;
+}
+
+/** Scores the images of a task; `take` makes of each what is kept until all are scored. */
+export async function scoreImages<T>(
+  context: ScoringContext,
+  task: Task,
+  take: (item: Item, decoded: ReadImage, found: Found) => T,
+): Promise<Outcome<T>> {
+  const { meter, contrasts, replay, signal, sizes, batch } = context;
+  const samples = task.samples[1] - task.samples[0];
+  const most = samples < context.run.manifest.options.samples ? ROUND_IMAGES : undefined;
+  const reasons = new Map<number, string>();
+  const images = await imagesAt(context, task.places);
   const contents = new Map<number, string | null>();
   const skip = (index: number, image: DatasetImage, error: DiffmineError): void => {
     reasons.set(index, error.message);
@@ -137,14 +207,14 @@ async function scoreImages(
     const { width, height, contrast } = group[0] as Item;
     const fitting = Math.max(1, Math.floor(CALL_BYTES / (3 * width * height)));
     const alone = replay !== undefined && group.some(({ image }) => replay.isOwn(image.path));
-    return chunks(group, alone ? 1 : Math.min(fitting, imagesPerCall(batch, samples, contrast.calls)));
+    return chunks(group, alone ? 1 : Math.min(fitting, imagesPerCall(batch, samples, contrast.calls, most)));
   });
 
-  const scored: Scored[] = [];
-  const take = async (ready: { item: Item; decoded: ReadImage }[]): Promise<void> => {
-    const outputs = await score(context, ready);
+  const scored = new Map<number, T>();
+  const scoreCall = async (ready: { item: Item; decoded: ReadImage }[]): Promise<void> => {
+    const found = await score(context, task, ready);
     ready.forEach(({ item, decoded }, b) => {
-      scored.push(collect(context, item, decoded, outputs[b] ?? []));
+      scored.set(item.index, take(item, decoded, found[b] as Found));
       meter.image(item.image.path);
     });
   };
@@ -165,7 +235,7 @@ async function scoreImages(
         else ready.push({ item: next.item, decoded: next.value });
       }
       if (ready.length === 0) continue;
-      const next = take(ready);
+      const next = scoreCall(ready);
       next.catch(() => undefined); // heard below, in its turn
       running.push(next);
       if (running.length > 1) await running.shift();
@@ -175,19 +245,10 @@ async function scoreImages(
     await Promise.allSettled(running);
     await ahead.return(undefined);
   }
-  scored.sort((a, b) => a.index - b.index);
-  const skipped: Skipped[] = [];
-  const files: ContentRow[] = [];
-  for (const [index, { path, label, file }] of images.entries()) {
-    const reason = reasons.get(index);
-    if (reason !== undefined) skipped.push({ image: path, label, reason });
-    files.push({
-      image: path,
-      label,
-      sha256: contents.has(index) ? (contents.get(index) ?? null) : await contentOf(file),
-    });
-  }
-  return { scored, skipped, files };
+  const hashes: (string | null)[] = [];
+  for (const [index, { file }] of images.entries())
+    hashes.push(contents.has(index) ? (contents.get(index) ?? null) : await contentOf(file));
+  return { images, scored, reasons, contents: hashes };
 }
 
 async function measure(index: number, image: DatasetImage, { sizes, contrasts }: Scoring): Promise<Item> {
@@ -198,11 +259,12 @@ async function measure(index: number, image: DatasetImage, { sizes, contrasts }:
   return { index, image, contrast, width, height };
 }
 
-/** One engine call. [B][M] */
+/** One engine call. [B] */
 async function score(
   context: ScoringContext,
+  task: Task,
   ready: { item: Item; decoded: ReadImage }[],
-): Promise<TypicalityOutput[][]> {
+): Promise<Found[]> {
   const { run, engine, conditions, replay, weights, meter, signal, batch } = context;
   const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
   const input: TypicalityInput = {
@@ -212,23 +274,19 @@ async function score(
     weights: ready.map(({ item }) => item.contrast.weights),
     keys: ready.map(({ item }) => imageKey(item.image.path)),
     ...(replay && ready[0] ? replay.scoring(ready[0].item.image.path) : {}),
+    ...(task.earlier ? { earlier: task.earlier(ready.map(({ item }) => item.index)) } : {}),
   };
+  const [begin, end] = task.samples;
   let told = 0;
   try {
-    const { outputs } = await engine.scoreTypicality(
+    const { outputs, differences } = await engine.scoreTypicality(
       conditions,
       input,
       {
-        samples,
-        seed,
-        tBegin,
-        tEnd,
-        sampler,
-        patch,
-        perImage,
-        batch,
-        keepMaps: maps,
+        ...{ samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps },
         ...(weights ? { sampleWeights: weights } : {}),
+        ...(end - begin < samples ? { sampleRange: task.samples } : {}),
+        ...(task.keepDifferences ? { keepDifferences: true } : {}),
       },
       {
         signal,
@@ -240,18 +298,21 @@ async function score(
       },
     );
     meter.add(
-      samples *
+      (end - begin) *
         unetCallsOf(
           context.contrasts,
           ready.map(({ item }) => item.image),
         ) -
         told,
     );
-    return outputs;
+    return outputs.map((of, b) => ({
+      outputs: of,
+      ...(differences ? { differences: row(differences, b) } : {}),
+    }));
   } catch (error) {
     meter.add(-told);
     if (!(error instanceof DiffmineError && error.code === 'NUMERICS')) throw error;
-    if (ready.length > 1) for (const one of ready) await score(context, [one]); // throws at the one that is to blame
+    if (ready.length > 1) for (const one of ready) await score(context, task, [one]); // throws at the one that is to blame
     const names = ready.map(({ item }) => item.image.path).join(', ');
     throw new DiffmineError(
       'NUMERICS',
@@ -262,18 +323,29 @@ async function score(
   }
 }
 
-/** The rows and maps of one image. */
-function collect(
-  { run }: Scoring,
-  { index, image, contrast }: Item,
-  decoded: ReadImage,
+/** Row b of a tensor [B, ...]. */
+function row({ dtype, shape: [count = 1, ...shape], data }: Tensor, b: number): Tensor {
+  const bytes = data.byteLength / count;
+  return { dtype, shape, data: data.subarray(b * bytes, (b + 1) * bytes) };
+}
+
+/**
+ * The rows and maps of one image.
+ *
+ * @param samples that it got
+ */
+export function collect(
+  { run }: Pick<Scoring, 'run'>,
+  { image, contrast }: Pick<Item, 'image' | 'contrast'>,
+  decoded: Pick<ReadImage, 'sourceWidth' | 'sourceHeight' | 'width' | 'height' | 'resized'>,
   outputs: TypicalityOutput[],
+  samples: number,
 ): Scored {
-  const { samples, patch, maps, localize } = run.manifest.options;
+  const { patch, maps, localize } = run.manifest.options;
   const { sourceWidth, sourceHeight, width, height, resized } = decoded;
   const across = sourceWidth / resized.width;
   const down = sourceHeight / resized.height;
-  const scored: Scored = { index, rows: [], patches: [], maps: [] };
+  const scored: Scored = { rows: [], patches: [], maps: [] };
   outputs.forEach((output, m) => {
     const condition = contrast.names[m] as string;
     const names = { image: image.path, label: image.label, condition };
@@ -324,7 +396,7 @@ function carried(run: Run, image: DatasetImage): Row {
 }
 
 async function write(
-  { run }: Scoring,
+  run: Run,
   record: ShardRecord,
   scored: Scored[],
   skipped: Skipped[],

@@ -13,6 +13,7 @@ import { VERSION } from '../../runs/version.js';
 import type { MapOptions, ScanEvent, ScanOptions } from './options.js';
 import { runPilot } from './pilot.js';
 import { promptsOf, resolveOptions, type Resolved } from './resolve.js';
+import { Race } from './rounds.js';
 import { scoreShard } from './shard.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -42,7 +43,8 @@ async function withPilot(resolved: Resolved, out: string, hooks: Hooks<ScanEvent
 
 export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
   const { model, devices, images, contrasts } = resolved;
-  const { samples, tune } = run.manifest.options;
+  const { samples, tune, race: racing } = run.manifest.options;
+  const race = racing && new Race({ run, contrasts, images }, racing);
   return {
     module: import.meta.url,
     item: 'image',
@@ -51,12 +53,14 @@ export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
     devices,
     engine: { tune: tune === true },
     minBatch: contrasts.fanOut,
+    ...(race ? { rounds: race } : {}),
     unetCalls: (shard) => {
+      if (race) return 0; // its rounds have made them
       const counts = [...images.slice(...run.shardRange(shard)).countByLabel()];
       return samples * counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.calls ?? 0), 0);
     },
     checkFinished: async (shards, hooks) => checkContents(run, shards, (place) => images.at(place), ['mine'], hooks),
-    prepare: async (engine, call) => prepare(run, resolved, engine, call),
+    prepare: async (engine, call) => prepare(run, resolved, race, engine, call),
     countsOf: async (shard) => {
       const { images: done, skipped } = await run.readShard(shard);
       return { done, skipped };
@@ -64,11 +68,19 @@ export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
   };
 }
 
-async function prepare(run: Run, resolved: Resolved, engine: Engine, call: CallOptions): Promise<WorkOnShard> {
+async function prepare(
+  run: Run,
+  resolved: Resolved,
+  race: Race | undefined,
+  engine: Engine,
+  call: CallOptions,
+): Promise<WorkOnShard> {
   const { model, images, contrasts, sizes, replay } = resolved;
   const conditions = await prepareConditions(engine, model, promptsOf(resolved), call);
   const { tWeights = 'none', sampler, seed, samples, tBegin, tEnd } = run.manifest.options;
   const weights = sampleWeights(run.manifest.pilot, tWeights, drawTimesteps(sampler, seed, samples, tBegin, tEnd));
   const scoring = { run, engine, conditions, contrasts, sizes, replay, images, weights };
-  return async (shard, context) => scoreShard(scoring, shard, context);
+  if (!race) return async (shard, context) => scoreShard(scoring, shard, context);
+  return async (shard, context, round) =>
+    round === undefined ? race.assemble(shard, context) : race.score(scoring, round, shard, context);
 }

@@ -3,6 +3,8 @@ import { DiffmineError } from '../../util/errors.js';
 import { prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
 import type { Dtype } from '../../engine/types.js';
+import type { ImageList } from '../../data/index.js';
+import type { RaceOptions } from '../../runs/manifest.js';
 import { VERSION } from '../../runs/version.js';
 import { encodeBytes, largestShape, rowBytes, unetShape, weightBytes, type Shape } from '../../pipeline/batch.js';
 import { enginesTogether } from '../../pipeline/devices.js';
@@ -29,8 +31,10 @@ export interface Estimate {
   width: number;
   /** UNet calls per image: samples x conditions */
   unetCallsPerImage: number;
-  /** UNet calls of the scan */
+  /** UNet calls of the scan; of a race at most */
   unetCalls: number;
+  /** of a race: UNet calls if all images but the winners and the controls leave after the first round */
+  unetCallsAtLeast?: number;
   device: string;
   dtype: Dtype;
   batch: number;
@@ -68,6 +72,10 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
   const unetCallsPerImage = samples * contrasts.fanOut;
   const unetCalls = images * unetCallsPerImage;
 
+  const { race } = draft.options;
+  const atLeast =
+    race && fewestSamples(race, resolved.images, contrasts.scored, perImage, allLabels) * contrasts.fanOut;
+
   const engines = enginesTogether(resolved.devices, options);
   const available = Math.min(...resolved.devices.map(({ memoryFree }) => memoryFree));
   const weights = engines * weightBytes(model, dtype);
@@ -95,6 +103,7 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
     width: shape.width,
     unetCallsPerImage,
     unetCalls,
+    ...(atLeast === undefined ? {} : { unetCallsAtLeast: atLeast }),
     device: device.id,
     dtype,
     batch,
@@ -102,6 +111,24 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
     disk: { tables, maps: mapBytes, total: tables + mapBytes },
     ...(rate === undefined ? {} : { rate, hours: unetCalls / rate / 3600 }),
   };
+}
+
+/** Samples of all images, if a race is decided after its first round: the winners are then K / perImage images of each label, or fewer. */
+function fewestSamples(
+  { top, ends, controls }: RaceOptions,
+  images: ImageList,
+  scored: readonly string[],
+  perImage: number,
+  allLabels: boolean,
+): number {
+  const [first = 0, all = first] = [ends[0], ends.at(-1)];
+  const winners = Math.ceil(top / perImage);
+  const counts = allLabels ? [images.length] : [...images.countByLabel().values()];
+  const wanted = allLabels ? winners * scored.length : winners;
+  return counts.reduce((sum, count) => {
+    const survivors = Math.min(count, Math.max(wanted, Math.ceil(controls * count)));
+    return sum + count * first + survivors * (all - first);
+  }, 0);
 }
 
 /** UNet calls a second of one engine, on a grey image of the largest shape (what is in it makes no difference to the time). */

@@ -1,0 +1,234 @@
+// What racing saves and what it misses (docs/results/estimator.md, "Racing"), on losses that `node scripts/estimator-study.mjs collect` has written:
+//
+//     node scripts/race-study.mjs CACHE [--seeds 0,1] [--races 200] [--contrast null|others] [--risk 0.01] [--out FILE]
+//
+// A race is one label's contrast over images drawn from all labels' images: those of its own label are the ones with something to find. Seeds are put
+// one after the other for more samples. The exact result is that of all N samples of the same noise.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Random } from '../dist/util/random.js';
+import { cutLabel } from '../dist/stages/scan/race.js';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seeds: { type: 'string', default: '0' },
+    races: { type: 'string', default: '200' },
+    contrast: { type: 'string', default: 'null' },
+    risk: { type: 'string', default: '0.01' },
+    ends: { type: 'string' },
+    images: { type: 'string', default: '0' },
+    'per-image': { type: 'string', default: '5' },
+    /** scores of best patches are kept here between calls */
+    scores: { type: 'string' },
+    out: { type: 'string' },
+  },
+});
+const [cache] = positionals;
+if (!cache) throw new Error('Give the folder that estimator-study.mjs collect wrote.');
+const seeds = values.seeds.split(',').map(Number);
+const perImage = Number(values['per-image']);
+const { labels, samples, patch, images } = JSON.parse(readFileSync(join(cache, 'images.json'), 'utf8'));
+const N = samples * seeds.length;
+const SIDE = 64;
+const CELLS = SIDE * SIDE;
+const OUT = SIDE - patch + 1;
+
+/** fp16 bits to numbers, by table */
+const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
+  const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+  if (exponent === 0) return sign * 2 ** -24 * fraction;
+  return exponent === 31 ? NaN : sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
+});
+
+/** Samples after each round: doubling up to N. */
+export function roundEnds(total, first = 4) {
+  const ends = [];
+  for (let n = first; n < total / 1.4; n *= 2) ends.push(n);
+  return [...ends, total];
+}
+const ends = values.ends ? values.ends.split(',').map(Number) : roundEnds(N);
+
+/** Q of a polynomial in t for the first n timesteps, as cpp/typicality/spread.cpp */
+function basisOf(timesteps, perSeed) {
+  const n = timesteps.length;
+  const inSeed = Math.min(n, perSeed);
+  const degree = inSeed < 4 ? 0 : inSeed < 8 ? 1 : inSeed < 16 ? 2 : 3;
+  const [low, high] = [Math.min(...timesteps), Math.max(...timesteps)];
+  const basis = [];
+  for (let power = 0; power <= degree; power += 1) {
+    const column = timesteps.map((t) => ((t - (low + high) / 2) / Math.max(0.5, (high - low) / 2)) ** power);
+    for (let turn = 0; turn < 2; turn += 1)
+      for (const q of basis) {
+        const part = q.reduce((sum, x, i) => sum + x * column[i], 0);
+        for (let i = 0; i < n; i += 1) column[i] -= part * q[i];
+      }
+    const length = Math.sqrt(column.reduce((sum, x) => sum + x * x, 0));
+    if (length > 1e-6) basis.push(column.map((x) => x / length));
+  }
+  return basis;
+}
+
+const timesteps = seeds.flatMap((seed) => JSON.parse(readFileSync(join(cache, `seed-${seed}.json`), 'utf8')).timesteps);
+/** Samples that scores are taken after: `--ends` are some of them. */
+const GRID = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64].filter((n) => n <= N);
+const bases = new Map(GRID.map((n) => [n, basisOf(timesteps.slice(0, n), samples)]));
+
+/** Patch scores of one map [64, 64]: means over patch x patch windows. */
+function boxes(map) {
+  const rows = new Float64Array(SIDE * OUT);
+  for (let y = 0; y < SIDE; y += 1) {
+    let sum = 0;
+    for (let x = 0; x < SIDE; x += 1) {
+      sum += map[y * SIDE + x];
+      if (x >= patch) sum -= map[y * SIDE + x - patch];
+      if (x >= patch - 1) rows[y * OUT + x - patch + 1] = sum;
+    }
+  }
+  const scores = new Float64Array(OUT * OUT);
+  for (let x = 0; x < OUT; x += 1) {
+    let sum = 0;
+    for (let y = 0; y < SIDE; y += 1) {
+      sum += rows[y * OUT + x];
+      if (y >= patch) sum -= rows[(y - patch) * OUT + x];
+      if (y >= patch - 1) scores[(y - patch + 1) * OUT + x] = sum / patch ** 2;
+    }
+  }
+  return scores;
+}
+
+/** The best patches that do not overlap, greedily. */
+function best(scores) {
+  const left = Float64Array.from(scores);
+  const chosen = [];
+  for (let i = 0; i < perImage; i += 1) {
+    let at = 0;
+    for (let j = 1; j < left.length; j += 1) if (left[j] > left[at]) at = j;
+    if (left[at] === -Infinity) break;
+    chosen.push(at);
+    const [row, column] = [Math.floor(at / OUT), at % OUT];
+    for (let y = Math.max(0, row - patch); y <= Math.min(OUT - 1, row + patch); y += 1)
+      left.fill(-Infinity, y * OUT + Math.max(0, column - patch), y * OUT + Math.min(OUT - 1, column + patch) + 1);
+  }
+  return chosen;
+}
+
+/** After each round: scores and standard errors of an image's best patches. */
+function prefixes(maps) {
+  const all = maps.map(boxes);
+  const sum = new Float64Array(OUT * OUT);
+  const found = [];
+  let n = 0;
+  for (const end of GRID) {
+    for (; n < end; n += 1) for (let i = 0; i < sum.length; i += 1) sum[i] += all[n][i];
+    const places = best(sum);
+    const basis = bases.get(end);
+    const errors = places.map((at) => {
+      const d = all.slice(0, n).map((of) => of[at]);
+      const e = [...d];
+      const leverage = d.map(() => 0);
+      for (const q of basis) {
+        const part = q.reduce((total, x, i) => total + x * d[i], 0);
+        q.forEach((x, i) => {
+          e[i] -= part * x;
+          leverage[i] += x * x;
+        });
+      }
+      return Math.sqrt(e.reduce((total, x, i) => total + x ** 2 / (1 - leverage[i]), 0)) / n;
+    });
+    found.push({ scores: places.map((at) => sum[at] / n), errors });
+  }
+  return found;
+}
+
+/** [label][image] -> rounds */
+function collect() {
+  const bytes = seeds.map((seed) => readFileSync(join(cache, `seed-${seed}.f16`)));
+  const halves = bytes.map((b) => new Uint16Array(b.buffer, b.byteOffset, b.byteLength / 2));
+  return labels.map((_, label) =>
+    images.map((_, image) =>
+      prefixes(
+        Array.from({ length: N }, (_, n) => {
+          const at = (l) => ((image * samples + (n % samples)) * labels.length + l) * CELLS;
+          const half = halves[Math.floor(n / samples)];
+          const own = half.subarray(at(label), at(label) + CELLS);
+          const rival = (label + 1 + (n % (labels.length - 1))) % labels.length;
+          const other = values.contrast === 'others' ? half.subarray(at(rival), at(rival) + CELLS) : undefined;
+          return Float32Array.from(own, (bits, i) => HALF[bits] - (other ? HALF[other[i]] : 0));
+        }),
+      ),
+    ),
+  );
+}
+
+/** One race: fraction of calls, and of the exact top K that was found. */
+function race(pool, top, rule) {
+  let alive = pool.map((_, i) => i);
+  let [calls, missed] = [0, 0];
+  for (let round = 0; round < ends.length; round += 1) {
+    calls += alive.length * (ends[round] - (ends[round - 1] ?? 0));
+    if (round === ends.length - 1) break;
+    const cut = rule(
+      alive.map((i) => pool[i][round]),
+      top,
+      round,
+    );
+    missed += cut.missed;
+    alive = alive.filter((_, j) => cut.keep[j]);
+  }
+  const patches = pool
+    .flatMap((rounds, i) => rounds[ends.length - 1].scores.map((score) => ({ score, i })))
+    .sort((a, b) => b.score - a.score)
+    .slice(0, top);
+  const survivors = new Set(alive);
+  return {
+    calls: calls / (pool.length * N),
+    recall: patches.filter(({ i }) => survivors.has(i)).length / top,
+    stated: missed / top,
+  };
+}
+
+const mean = (all) => all.reduce((sum, x) => sum + x, 0) / all.length;
+const known = values.scores && existsSync(values.scores);
+const scores = known ? JSON.parse(readFileSync(values.scores, 'utf8')) : collect();
+if (values.scores && !known) writeFileSync(values.scores, JSON.stringify(scores));
+const all = scores.map((of) => of.map((prefixes) => ends.map((end) => prefixes[GRID.indexOf(end)])));
+const rows = [];
+const byRisk = (risk) => (candidates, top, round) => cutLabel(candidates, { top, rule: 'risk', risk, round, ends });
+const rules = {
+  ...Object.fromEntries(values.risk.split(',').map((risk) => [`risk ${risk}`, byRisk(Number(risk))])),
+  half: (candidates, top, round) => cutLabel(candidates, { top, rule: 'half', risk: 0, round, ends }),
+};
+const size = Number(values.images) || images.length;
+for (const part of [24, 10, 5]) {
+  for (const [name, rule] of Object.entries(rules)) {
+    const results = [];
+    for (let r = 0; r < Number(values.races); r += 1) {
+      const random = new Random('race', r, part);
+      const pool = all[r % labels.length]
+        .map((rounds) => ({ rounds, key: random.next() }))
+        .sort((a, b) => a.key - b.key)
+        .slice(0, size)
+        .map(({ rounds }) => rounds);
+      results.push(race(pool, Math.max(1, Math.round(size / part)), rule));
+    }
+    rows.push({
+      part: `1/${part}`,
+      rule: name,
+      calls: mean(results.map(({ calls }) => calls)),
+      recall: mean(results.map(({ recall }) => recall)),
+      stated: mean(results.map(({ stated }) => stated)),
+      measured: 1 - mean(results.map(({ recall }) => recall)),
+    });
+  }
+}
+console.log(
+  `rounds end after ${ends.join(', ')} of ${N} samples; ${values.races} races of ${size} images, contrast ${values.contrast}`,
+);
+console.table(
+  rows.map((row) =>
+    Object.fromEntries(Object.entries(row).map(([k, v]) => [k, typeof v === 'number' ? Number(v.toFixed(4)) : v])),
+  ),
+);
+if (values.out) writeFileSync(values.out, `${JSON.stringify({ ends, rows }, null, 1)}\n`);

@@ -1,0 +1,58 @@
+// --race, --race-risk and --top, as what a run is raced with.
+import type { ImageList } from '../../data/index.js';
+import { check, wholeNumber } from '../../pipeline/resolve.js';
+import type { RaceOptions } from '../../runs/manifest.js';
+import { count } from '../../web/html.js';
+import type { ScanOptions } from './options.js';
+
+/** As in mining. */
+const TOP = 1000;
+const RISK = 0.01;
+/** Samples of the first round: fewer say too little about an image, and about their own spread. */
+const FIRST = 4;
+/** Fraction of a label's images that get all samples: an unbiased part of it, for random patches and other controls. */
+const CONTROLS = 0.05;
+
+/** Samples after each round: they double, so that a round costs no more than all before it. The last round is not a small one. */
+export function roundEnds(samples: number): number[] {
+  const ends: number[] = [];
+  for (let n = FIRST; n < samples / Math.SQRT2; n *= 2) ends.push(n);
+  return [...ends, samples];
+}
+
+/**
+ * How a scan races; undefined where it does not, or where there is nothing to save, which is told.
+ *
+ * @param about `scored`: labels that images are scored under, with `allLabels` every image under each
+ * @throws INVALID_ARGUMENT
+ */
+export function raceOptions(
+  { race, top: asked, raceRisk, replay }: Pick<ScanOptions, 'race' | 'top' | 'raceRisk' | 'replay'>,
+  about: { images: ImageList; scored: readonly string[]; samples: number; allLabels: boolean },
+  log?: (sentence: string) => void,
+): RaceOptions | undefined {
+  if (race === undefined || race === false) {
+    check(raceRisk === undefined, '--race-risk is of a race.', 'Add --race.');
+    return undefined;
+  }
+  check(
+    replay === undefined,
+    '--race and --replay do not go together: replayed noise is for exact comparisons.',
+    'Leave one of them out.',
+  );
+  const top = wholeNumber(asked ?? TOP, 1, '--top');
+  const risk = raceRisk ?? RISK;
+  check(risk > 0 && risk < 1, `--race-risk is ${risk}; expected a fraction above 0 and below 1, such as 0.01.`);
+  const { images, scored, samples, allLabels } = about;
+  const ends = roundEnds(samples);
+  const counts = allLabels ? new Map(scored.map((label) => [label, images.length])) : images.countByLabel();
+  const most = Math.max(0, ...counts.values());
+  const plain = (why: string): undefined => log?.(`Not racing, as nothing can be saved: ${why}.`) as undefined;
+  if (ends.length < 2)
+    return plain(`${count(samples, 'sample')} per image ${samples === 1 ? 'is' : 'are'} too few for rounds`);
+  if (2 * top > most)
+    return plain(
+      `--top ${top} patches are wanted of each label, and no label has more than ${count(most, 'image')}. A race needs at least twice as many images`,
+    );
+  return { top, rule: race === 'half' ? 'half' : 'risk', risk, ends, controls: CONTROLS };
+}
