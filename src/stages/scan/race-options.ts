@@ -47,7 +47,10 @@ export function raceOptions(
   const ends = roundEnds(samples);
   const counts = allLabels ? new Map(scored.map((label) => [label, images.length])) : images.countByLabel();
   const most = Math.max(0, ...counts.values());
-  const plain = (why: string): undefined => log?.(`Not racing, as nothing can be saved: ${why}.`) as undefined;
+  const plain = (why: string): undefined => {
+    log?.(`Not racing, as nothing can be saved: ${why}.`);
+    return undefined;
+  };
   if (ends.length < 2)
     return plain(`${count(samples, 'sample')} per image ${samples === 1 ? 'is' : 'are'} too few for rounds`);
   if (2 * top > most)

@@ -17,7 +17,6 @@ import {
   type RoundFolder,
   type RoundResult,
 } from '../../runs/rounds.js';
-import type { Run } from '../../runs/run.js';
 import { DiffmineError } from '../../util/errors.js';
 import { count } from '../../web/html.js';
 import { unetCallsOf } from './contrasts.js';
