@@ -174,7 +174,6 @@ test('options of a race', () => {
     { raceRisk: 0.1 },
     { race: true, raceRisk: 0 },
     { race: true, replay: 'x' },
-    { race: true, top: 0 },
   ])
     expect(() => raceOptions(bad, about)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
 });

@@ -1,6 +1,6 @@
 // --race, --race-risk and --top, as what a run is raced with.
 import type { ImageList } from '../../data/index.js';
-import { check, wholeNumber } from '../../pipeline/resolve.js';
+import { check } from '../../pipeline/resolve.js';
 import type { RaceOptions } from '../../runs/manifest.js';
 import { count } from '../../web/html.js';
 import type { ScanOptions } from './options.js';
@@ -40,7 +40,7 @@ export function raceOptions(
     '--race and --replay do not go together: replayed noise is for exact comparisons.',
     'Leave one of them out.',
   );
-  const top = wholeNumber(asked ?? TOP, 1, '--top');
+  const top = asked ?? TOP;
   const risk = raceRisk ?? RISK;
   check(risk > 0 && risk < 1, `--race-risk is ${risk}; expected a fraction above 0 and below 1, such as 0.01.`);
   const { images, scored, samples, allLabels } = about;
