@@ -86,7 +86,7 @@ describe('sharded work', () => {
       shards: { total: 3, done: 3, here: 0 },
       seconds: 0.3,
       complete: true,
-      run: '/run',
+      path: '/run',
     } as unknown as ScanSummary;
     expect(scanText(summary)).toBe(
       'Nothing left to do here: 179 of 180 images (1 skipped) were scored before.\nThe scan is complete: /run',
@@ -107,13 +107,13 @@ describe('sharded work', () => {
       labels: ['a', 'b'],
       skipped: 0,
       shards: { total: 1, done: 1, here: 0 },
-      run: '/run',
+      path: '/run',
       seconds: 1,
       complete: true,
       clusters: [cluster, cluster],
       places: 6,
       truth: null,
-      report: '/run/report/index.html',
+      page: '/run/report/index.html',
     } as unknown as CotypicalitySummary;
     const text = cotypicalityText(summary);
     expect(
@@ -200,6 +200,7 @@ test.each([
     skipped: 0,
     seconds: 1,
     complete: true,
+    path: '/run/evaluate',
     run: '/run',
     shards: { total: 1, done: 1, here: 1 },
   };
