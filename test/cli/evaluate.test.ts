@@ -38,7 +38,7 @@ test('demo --data-only draws the world; a full folder is refused, and so are opt
   });
   expect(await cli(['demo', '--data-only', at('other'), '--samples', '4'])).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining('--samples means nothing') as string,
+    stderr: expect.stringContaining('--samples has no effect') as string,
   });
   expect(await cli(['demo', '--holdout', '0.5', '--out', at('other')])).toMatchObject({
     code: 2,
