@@ -200,8 +200,7 @@ test.each([
     skipped: 0,
     seconds: 1,
     complete: true,
-    path: '/run/evaluate',
-    run: '/run',
+    path: '/run',
     shards: { total: 1, done: 1, here: 1 },
   };
   const result = { labels: [], mean: {}, boxes: null, options: { against, blur: 0, bootstrap: 0, seed: 0 } };
