@@ -170,7 +170,7 @@ export const demoCommand = command({
       if (idle !== undefined)
         throw new DiffmineError(
           'INVALID_ARGUMENT',
-          `--${idle} has no effect with --data-only, which only draws images.`,
+          `\`${idle}\` has no effect with \`dataOnly\`, which only draws images.`,
         );
       const { imagesPerLabel: images } = options;
       const settings = { ...pick(options, 'size', 'seed'), ...pick({ images, heldout: holdout }, 'images', 'heldout') };
