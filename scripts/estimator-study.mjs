@@ -1,0 +1,444 @@
+// How well does each contrast rank at the same number of UNet calls? Two steps, so that every contrast is computed from the same forward passes:
+//   node scripts/estimator-study.mjs collect --dataset D --model M --cache DIR [--boxes FILE] [--patch 12] [--t-range 0.05,0.4] [--samples 32] [--seeds 20] [--dtype bf16]
+//   node scripts/estimator-study.mjs figures --cache DIR [--calls 16,32,64] [--json]
+// `collect` scores every image under every label and the null condition with SEEDS x SAMPLES noise and timestep samples, and keeps
+// L_null - L_label of each sample as fp16 (DIR/seed-S.f16: image, sample, label, row, column). Repeated, it goes on where it stopped.
+// `figures` gives AP, P@50, pointing and Spearman as `diffmine evaluate` defines them. The words of its table are explained in docs/results/estimator.md.
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { fail, root, say } from './steps.mjs';
+
+const load = createRequire(import.meta.url);
+const dist = (name) => load(path.join(root, 'dist', `${name}.js`));
+
+/** Images of one engine call. */
+const PER_CALL = 8;
+/** Images whose losses the weights by timestep are estimated from, and the bins of timesteps they are estimated in. */
+const PILOT = 12;
+const BINS = 8;
+/** As the demo evaluates: maps are smoothed by a mean over 5 x 5 pixels; a label's first 50 patches are looked at, five an image at most. */
+const SMOOTH = 5;
+const FIRST = 50;
+const PER_IMAGE = 5;
+
+// --- collect
+
+async function collect(values) {
+  const { openDataset, readImage, readBoxes } = dist('index');
+  const { openModel, prepareConditions } = dist('models/index');
+  const { fillPrompt } = dist('data/index');
+  const { Engine, float32, toFloat16 } = dist('engine/index');
+  const { imageKey } = dist('runs/fingerprint');
+  const cache = values.cache;
+  fs.mkdirSync(cache, { recursive: true });
+  const samples = Number(values.samples);
+  const model = await openModel(values.model);
+  const dataset = await openDataset(values.dataset);
+  const labels = [...dataset.labels];
+  const size = values.size ? Number(values.size) : model.sampleSize;
+  const patch = values.patch ? Number(values.patch) : Math.floor(size / 8);
+  const steps = model.source.schedule.trainTimesteps;
+  const [tBegin, tEnd] = values['t-range'].split(',').map((one) => Math.round(Number(one) * steps));
+  const images = [...dataset.images].slice(0, values.limit ? Number(values.limit) : undefined);
+  const engine = new Engine({ device: 'cpu', dtype: values.dtype, threads: Number(values.threads ?? 0) });
+  await engine.loadModel(model.source, {});
+  const prompt = model.conditioning === 'text' ? (values.prompt ?? '{label}') : null;
+  const names = prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), ''];
+  const conditions = await prepareConditions(engine, model, names, {});
+  const k = names.length;
+  const rows = names.map((_, row) => row);
+  const sizes = { size, rule: 'floor', multiple: model.sizeMultiple, patch };
+  const read = await Promise.all(images.map(async (image) => readImage(image.file, sizes)));
+  const boxes = values.boxes ? (await readBoxes(values.boxes)).boxes : [];
+  const about = {
+    labels,
+    samples,
+    tBegin,
+    tEnd,
+    patch,
+    dtype: values.dtype,
+    processor: os.cpus()[0]?.model,
+    images: images.map(({ path: name, label }, i) => {
+      const { width, height, sourceWidth, sourceHeight, resized } = read[i];
+      return {
+        path: name,
+        label,
+        width,
+        height,
+        scale: [resized.width / sourceWidth, resized.height / sourceHeight],
+        boxes: boxes.filter((box) => box.image === name),
+      };
+    }),
+  };
+  for (let seed = Number(values['first-seed']); seed < Number(values.seeds); seed++) {
+    const file = path.join(cache, `seed-${seed}.f16`);
+    if (fs.existsSync(file)) continue;
+    const begun = Date.now();
+    const out = fs.openSync(`${file}.part`, 'w');
+    let timesteps;
+    for (let begin = 0; begin < images.length; ) {
+      // images of one size to a call, in order
+      let end = begin + 1;
+      while (
+        end < images.length &&
+        end - begin < PER_CALL &&
+        read[end].width === read[begin].width &&
+        read[end].height === read[begin].height
+      )
+        end += 1;
+      const part = read.slice(begin, end);
+      const result = await engine.scoreTypicality(
+        conditions,
+        {
+          images: part.map(({ pixels, width, height }) => ({ pixels, width, height })),
+          conditions: part.map(() => rows),
+          subjects: part.map(() => [0]),
+          weights: part.map(() => [rows.map((row) => (row === k - 1 ? 1 : 0))]),
+          keys: images.slice(begin, end).map(({ path: name }) => imageKey(name)),
+        },
+        {
+          samples,
+          seed,
+          tBegin,
+          tEnd,
+          sampler: values.sampler,
+          patch: 0,
+          perImage: 0,
+          batch: Number(values.batch),
+          keepMaps: false,
+          keepLosses: true,
+        },
+        {},
+      );
+      timesteps = result.timesteps;
+      const losses = float32(result.losses);
+      const [b, n, , height, width] = result.losses.shape;
+      const cells = height * width;
+      const differences = new Float32Array(b * n * (k - 1) * cells);
+      for (let row = 0; row < b * n; row++) {
+        const of = (c) => losses.subarray((row * k + c) * cells, (row * k + c + 1) * cells);
+        const base = of(k - 1);
+        for (let c = 0; c < k - 1; c++) {
+          const own = of(c);
+          const at = (row * (k - 1) + c) * cells;
+          for (let i = 0; i < cells; i++) differences[at + i] = base[i] - own[i];
+        }
+      }
+      const half = toFloat16({ dtype: 'F32', shape: [differences.length], data: new Uint8Array(differences.buffer) });
+      fs.writeSync(out, half.data ?? half);
+      for (let i = begin; i < end; i++) Object.assign(about.images[i], { mapHeight: height, mapWidth: width });
+      begin = end;
+    }
+    fs.closeSync(out);
+    fs.writeFileSync(path.join(cache, 'images.json'), JSON.stringify(about));
+    fs.writeFileSync(path.join(cache, `seed-${seed}.json`), JSON.stringify({ timesteps }));
+    fs.renameSync(`${file}.part`, file);
+    say(
+      `seed ${seed}: ${images.length * samples * k} UNet calls in ${((Date.now() - begun) / 1000).toFixed(0)} s`,
+    );
+  }
+  await engine.dispose();
+}
+
+// --- figures
+
+/** fp16 to fp32 by table. */
+const HALF = (() => {
+  const table = new Float32Array(65536);
+  for (let half = 0; half < 65536; half++) {
+    const sign = half & 0x8000 ? -1 : 1;
+    const exponent = (half >> 10) & 31;
+    const fraction = half & 1023;
+    table[half] =
+      exponent === 31
+        ? NaN
+        : sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
+  }
+  return table;
+})();
+
+function open(cache) {
+  const about = JSON.parse(fs.readFileSync(path.join(cache, 'images.json'), 'utf8'));
+  let at = 0;
+  for (const image of about.images) {
+    image.cells = image.mapHeight * image.mapWidth;
+    image.at = at;
+    at += about.samples * about.labels.length * image.cells;
+  }
+  const seeds = fs
+    .readdirSync(cache)
+    .flatMap((name) => /^seed-(\d+)\.f16$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b)
+    .map((seed) => ({
+      seed,
+      file: path.join(cache, `seed-${seed}.f16`),
+      timesteps: JSON.parse(fs.readFileSync(path.join(cache, `seed-${seed}.json`), 'utf8')).timesteps,
+    }));
+  return { ...about, seeds };
+}
+
+/** L_null - L_label of one image: a function (sample, label) -> map. */
+function readImageOf(study, fd, image) {
+  const length = study.samples * study.labels.length * image.cells;
+  const halves = new Uint16Array(length);
+  fs.readSync(fd, halves, 0, length * 2, image.at * 2);
+  const values = Float32Array.from(halves, (half) => HALF[half]);
+  return (sample, label) => {
+    const begin = (sample * study.labels.length + label) * image.cells;
+    return values.subarray(begin, begin + image.cells);
+  };
+}
+
+/** Which labels sample n contrasts `own` with: their rows, by the scan's own rotation. */
+function rivals(study, contrast, own, seed, samples) {
+  const others = study.labels.map((_, row) => row).filter((row) => row !== own);
+  if (contrast === 'null') return () => [];
+  if (contrast === 'all') return () => others;
+  const { rotation } = dist('stages/scan/contrasts');
+  const order = rotation(study.labels, own, samples, seed);
+  return (n) => [order[n]].flat();
+}
+
+/** The differences of a contrast, one sample's map at a time, into `sum` with weight w. */
+function addSample(differences, n, own, rows, w, sum) {
+  const d = differences(n, own);
+  for (let i = 0; i < sum.length; i++) sum[i] += w * d[i];
+  for (const row of rows) {
+    const r = differences(n, row);
+    const share = w / rows.length;
+    for (let i = 0; i < sum.length; i++) sum[i] -= share * r[i];
+  }
+}
+
+/** Standard deviation of a sample's difference over pixels and images, by bin of timesteps, from the first images of another seed. */
+function spreads(study, contrast) {
+  const { seed, file, timesteps } = study.seeds.at(-1);
+  const fd = fs.openSync(file, 'r');
+  const sums = Array.from({ length: BINS }, () => [0, 0, 0]);
+  const step = Math.max(1, Math.floor(study.images.length / PILOT));
+  for (let i = 0; i < study.images.length; i += step) {
+    const image = study.images[i];
+    const differences = readImageOf(study, fd, image);
+    const own = study.labels.indexOf(image.label);
+    const of = rivals(study, contrast, own, seed, study.samples);
+    for (let n = 0; n < study.samples; n++) {
+      const map = new Float32Array(image.cells);
+      addSample(differences, n, own, of(n), 1, map);
+      const bin = sums[binOf(study, timesteps[n])];
+      for (const value of map) {
+        bin[0] += 1;
+        bin[1] += value;
+        bin[2] += value * value;
+      }
+    }
+  }
+  fs.closeSync(fd);
+  return sums.map(([count, sum, squares]) => Math.sqrt(squares / count - (sum / count) ** 2));
+}
+
+const binOf = ({ tBegin, tEnd }, t) => Math.min(BINS - 1, Math.floor((BINS * (t - tBegin)) / (tEnd - tBegin)));
+
+/** Weights of samples 0 ... count - 1, mean 1. */
+function weightsOf(study, seed, kind, spread, count) {
+  const of = (n) => {
+    const s = spread[binOf(study, seed.timesteps[n])];
+    return kind === 'none' ? 1 : kind === 'sqrt' ? 1 / Math.sqrt(s) : 1 / s;
+  };
+  const raw = Array.from({ length: count }, (_, n) => of(n));
+  const mean = raw.reduce((sum, one) => sum + one, 0) / count;
+  return raw.map((one) => one / mean);
+}
+
+/** Mean maps of every image under its own label. */
+function mapsOf(study, seed, { contrast, weights }, samples, spread) {
+  const fd = fs.openSync(seed.file, 'r');
+  const w = weightsOf(study, seed, weights, spread, samples);
+  const maps = study.images.map((image) => {
+    const differences = readImageOf(study, fd, image);
+    const own = study.labels.indexOf(image.label);
+    const of = rivals(study, contrast, own, seed.seed, study.samples);
+    const sum = new Float32Array(image.cells);
+    for (let n = 0; n < samples; n++) addSample(differences, n, own, of(n), w[n] / samples, sum);
+    return sum;
+  });
+  fs.closeSync(fd);
+  return maps;
+}
+
+/** The five best patches of a map that do not overlap: [score, row, column]. */
+function bestPatches({ values, width, height }, k) {
+  const integral = new Float64Array((width + 1) * (height + 1));
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      integral[(y + 1) * (width + 1) + x + 1] =
+        values[y * width + x] + integral[y * (width + 1) + x + 1] + integral[(y + 1) * (width + 1) + x] - integral[y * (width + 1) + x];
+  const [rows, columns] = [height - k + 1, width - k + 1];
+  const scores = new Float32Array(rows * columns);
+  for (let y = 0; y < rows; y++)
+    for (let x = 0; x < columns; x++) {
+      const at = (v, u) => integral[v * (width + 1) + u];
+      scores[y * columns + x] = (at(y + k, x + k) - at(y, x + k) - at(y + k, x) + at(y, x)) / (k * k);
+    }
+  const found = [];
+  while (found.length < PER_IMAGE) {
+    let best = -1;
+    for (let i = 0; i < scores.length; i++) if (scores[i] > (best < 0 ? -Infinity : scores[best])) best = i;
+    if (best < 0) break;
+    const [y, x] = [Math.floor(best / columns), best % columns];
+    found.push([scores[best], y, x]);
+    for (let v = Math.max(0, y - k + 1); v < Math.min(rows, y + k); v++)
+      scores.fill(-Infinity, v * columns + Math.max(0, x - k + 1), v * columns + Math.min(columns, x + k));
+  }
+  return found;
+}
+
+/** Per image: the best patches, and with boxes the smoothed pixels beside their truth. */
+function look(study, maps) {
+  const { upsample, boxMean } = dist('metrics/maps');
+  const { boxMask, labelOf } = dist('data/boxes/index');
+  const { points } = dist('metrics/pointing');
+  return study.images.map((image, i) => {
+    const map = upsample({ values: maps[i], width: image.mapWidth, height: image.mapHeight }, image.width, image.height);
+    const patches = bestPatches(map, study.patch);
+    if (study.boxless) return { patches };
+    const boxes = image.boxes
+      .filter((box) => labelOf(box, image.label) === image.label)
+      .map((box) => ({
+        x: box.x * image.scale[0],
+        y: box.y * image.scale[1],
+        width: box.width * image.scale[0],
+        height: box.height * image.scale[1],
+      }));
+    const pixels = { scores: boxMean(map, SMOOTH).values, truth: boxMask(boxes, image.width, image.height) };
+    return { patches, boxes, pixels, pointed: points(pixels) };
+  });
+}
+
+const mean = (values) => values.reduce((sum, one) => sum + one, 0) / values.length;
+
+function figuresOf(study, looked, reference) {
+  const { centreIn, iou } = dist('data/boxes/index');
+  const { PrecisionCurve } = dist('metrics/precision');
+  const { spearman } = dist('tools/bench/ranking');
+  const labels = study.labels.map((label) => {
+    const own = study.images.flatMap((image, i) => (image.label === label ? [i] : []));
+    const best = own.map((i) => looked[i].patches[0]?.[0] ?? 0);
+    const rank = spearman(best, own.map((i) => reference[i]));
+    if (study.boxless) return { rank };
+    const ranked = own
+      .flatMap((i) => looked[i].patches.map(([score, y, x]) => ({ i, score, box: { x, y, width: study.patch, height: study.patch } })))
+      .sort((a, b) => b.score - a.score)
+      .slice(0, FIRST);
+    const hit = ({ i, box }) => looked[i].boxes.some((one) => centreIn(box, one) || iou(box, one) > 0.1);
+    const center = ({ i, box }) => looked[i].boxes.some((one) => centreIn(box, one));
+    const pointed = own.map((i) => looked[i].pointed).filter((one) => one !== undefined);
+    return {
+      rank,
+      ap: new PrecisionCurve(own.map((i) => looked[i].pixels)).averagePrecision(),
+      p: mean(ranked.map((one) => Number(hit(one)))),
+      center: mean(ranked.map((one) => Number(center(one)))),
+      pointing: mean(pointed.map(Number)),
+    };
+  });
+  const of = (name) => mean(labels.map((one) => one[name] ?? NaN));
+  return { ap: of('ap'), p: of('p'), center: of('center'), pointing: of('pointing'), rank: of('rank') };
+}
+
+/** The fraction of images whose mean typicality is above zero: the model denoises them better with their label than with what it is compared with. */
+const favored = (maps) => mean(maps.map((map) => Number(mean([...map]) > 0)));
+
+function figures(values) {
+  const study = open(values.cache);
+  study.boxless = study.images.every(({ boxes }) => boxes.length === 0);
+  const labels = study.labels.length;
+  const budgets = values.calls.split(',').map(Number);
+  const contrasts = [
+    { contrast: 'null', weights: 'none', calls: (n) => 2 * n },
+    { contrast: 'null', weights: 'sqrt', calls: (n) => 2 * n },
+    { contrast: 'null', weights: 'inverse', calls: (n) => 2 * n },
+    { contrast: 'rotating', weights: 'none', calls: (n) => 2 * n },
+    { contrast: 'rotating', weights: 'sqrt', calls: (n) => 2 * n },
+    { contrast: 'rotating', weights: 'inverse', calls: (n) => 2 * n },
+    { contrast: 'all', weights: 'none', calls: (n) => labels * n },
+    { contrast: 'all', weights: 'sqrt', calls: (n) => labels * n },
+  ];
+  const first = study.seeds.slice(0, Number(values.seeds ?? study.seeds.length));
+  // what scores tend to: all labels, all samples of all seeds
+  const none = Array(BINS).fill(1);
+  const limit = study.images.map(({ cells }) => new Float32Array(cells));
+  for (const seed of study.seeds)
+    mapsOf(study, seed, { contrast: 'all', weights: 'none' }, study.samples, none).forEach((map, i) => {
+      for (let j = 0; j < map.length; j++) limit[i][j] += map[j] / study.seeds.length;
+    });
+  const reference = look(study, limit).map(({ patches }) => patches[0]?.[0] ?? 0);
+  const rows = [];
+  for (const one of contrasts) {
+    const spread = one.weights === 'none' ? none : spreads(study, one.contrast);
+    for (const budget of budgets) {
+      const samples = Math.floor(budget / one.calls(1));
+      if (samples < 1 || samples > study.samples) continue;
+      const found = first.map((seed) => {
+        const maps = mapsOf(study, seed, one, samples, spread);
+        return { ...figuresOf(study, look(study, maps), reference), favored: favored(maps) };
+      });
+      const of = (name) => {
+        const all = found.map((figure) => figure[name]);
+        const center = mean(all);
+        return { mean: center, sd: Math.sqrt(mean(all.map((value) => (value - center) ** 2)) * (all.length / Math.max(1, all.length - 1))) };
+      };
+      const row = {
+        contrast: one.contrast,
+        weights: one.weights,
+        calls: one.calls(samples),
+        samples,
+        seeds: first.length,
+        ...Object.fromEntries(['ap', 'p', 'center', 'pointing', 'rank', 'favored'].map((name) => [name, of(name)])),
+      };
+      rows.push(row);
+      if (!values.json) {
+        const cell = ({ mean: value, sd }) => `${value.toFixed(3)} ± ${sd.toFixed(3)}`;
+        say(
+          `| ${row.contrast} | ${row.weights} | ${row.calls} | ${row.samples} | ${['ap', 'p', 'center', 'pointing', 'rank', 'favored'].map((name) => cell(row[name])).join(' | ')} |`,
+        );
+      }
+    }
+  }
+  if (values.json) process.stdout.write(`${JSON.stringify(rows)}\n`);
+}
+
+async function main() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      dataset: { type: 'string' },
+      model: { type: 'string' },
+      boxes: { type: 'string' },
+      cache: { type: 'string' },
+      size: { type: 'string' },
+      patch: { type: 'string' },
+      prompt: { type: 'string' },
+      't-range': { type: 'string', default: '0.05,0.4' },
+      samples: { type: 'string', default: '32' },
+      seeds: { type: 'string' },
+      'first-seed': { type: 'string', default: '0' },
+      sampler: { type: 'string', default: 'stratified' },
+      batch: { type: 'string', default: '112' },
+      dtype: { type: 'string', default: 'bf16' },
+      threads: { type: 'string' },
+      limit: { type: 'string' },
+      calls: { type: 'string', default: '16,32,64' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const [step] = positionals;
+  if (!values.cache || !['collect', 'figures'].includes(step)) throw new Error('Usage: node scripts/estimator-study.mjs collect|figures --cache DIR ...');
+  if (step === 'collect') await collect({ ...values, seeds: values.seeds ?? '20' });
+  else figures(values);
+}
+
+main().catch(fail);
