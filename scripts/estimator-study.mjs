@@ -80,7 +80,7 @@ async function collect(values) {
     const begun = Date.now();
     const out = fs.openSync(`${file}.part`, 'w');
     let timesteps;
-    for (let begin = 0; begin < images.length; ) {
+    for (let begin = 0; begin < images.length;) {
       // images of one size to a call, in order
       let end = begin + 1;
       while (
@@ -137,9 +137,7 @@ async function collect(values) {
     fs.writeFileSync(path.join(cache, 'images.json'), JSON.stringify(about));
     fs.writeFileSync(path.join(cache, `seed-${seed}.json`), JSON.stringify({ timesteps }));
     fs.renameSync(`${file}.part`, file);
-    say(
-      `seed ${seed}: ${images.length * samples * k} UNet calls in ${((Date.now() - begun) / 1000).toFixed(0)} s`,
-    );
+    say(`seed ${seed}: ${images.length * samples * k} UNet calls in ${((Date.now() - begun) / 1000).toFixed(0)} s`);
   }
   await engine.dispose();
 }
@@ -154,9 +152,7 @@ const HALF = (() => {
     const exponent = (half >> 10) & 31;
     const fraction = half & 1023;
     table[half] =
-      exponent === 31
-        ? NaN
-        : sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
+      exponent === 31 ? NaN : sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
   }
   return table;
 })();
@@ -276,7 +272,10 @@ function bestPatches({ values, width, height }, k) {
   for (let y = 0; y < height; y++)
     for (let x = 0; x < width; x++)
       integral[(y + 1) * (width + 1) + x + 1] =
-        values[y * width + x] + integral[y * (width + 1) + x + 1] + integral[(y + 1) * (width + 1) + x] - integral[y * (width + 1) + x];
+        values[y * width + x] +
+        integral[y * (width + 1) + x + 1] +
+        integral[(y + 1) * (width + 1) + x] -
+        integral[y * (width + 1) + x];
   const [rows, columns] = [height - k + 1, width - k + 1];
   const scores = new Float32Array(rows * columns);
   for (let y = 0; y < rows; y++)
@@ -303,7 +302,11 @@ function look(study, maps) {
   const { boxMask, labelOf } = dist('data/boxes/index');
   const { points } = dist('metrics/pointing');
   return study.images.map((image, i) => {
-    const map = upsample({ values: maps[i], width: image.mapWidth, height: image.mapHeight }, image.width, image.height);
+    const map = upsample(
+      { values: maps[i], width: image.mapWidth, height: image.mapHeight },
+      image.width,
+      image.height,
+    );
     const patches = bestPatches(map, study.patch);
     if (study.boxless) return { patches };
     const boxes = image.boxes
@@ -328,10 +331,19 @@ function figuresOf(study, looked, reference) {
   const labels = study.labels.map((label) => {
     const own = study.images.flatMap((image, i) => (image.label === label ? [i] : []));
     const best = own.map((i) => looked[i].patches[0]?.[0] ?? 0);
-    const rank = spearman(best, own.map((i) => reference[i]));
+    const rank = spearman(
+      best,
+      own.map((i) => reference[i]),
+    );
     if (study.boxless) return { rank };
     const ranked = own
-      .flatMap((i) => looked[i].patches.map(([score, y, x]) => ({ i, score, box: { x, y, width: study.patch, height: study.patch } })))
+      .flatMap((i) =>
+        looked[i].patches.map(([score, y, x]) => ({
+          i,
+          score,
+          box: { x, y, width: study.patch, height: study.patch },
+        })),
+      )
       .sort((a, b) => b.score - a.score)
       .slice(0, FIRST);
     const hit = ({ i, box }) => looked[i].boxes.some((one) => centreIn(box, one) || iou(box, one) > 0.1);
@@ -389,7 +401,10 @@ function figures(values) {
       const of = (name) => {
         const all = found.map((figure) => figure[name]);
         const center = mean(all);
-        return { mean: center, sd: Math.sqrt(mean(all.map((value) => (value - center) ** 2)) * (all.length / Math.max(1, all.length - 1))) };
+        return {
+          mean: center,
+          sd: Math.sqrt(mean(all.map((value) => (value - center) ** 2)) * (all.length / Math.max(1, all.length - 1))),
+        };
       };
       const row = {
         contrast: one.contrast,
@@ -436,7 +451,8 @@ async function main() {
     },
   });
   const [step] = positionals;
-  if (!values.cache || !['collect', 'figures'].includes(step)) throw new Error('Usage: node scripts/estimator-study.mjs collect|figures --cache DIR ...');
+  if (!values.cache || !['collect', 'figures'].includes(step))
+    throw new Error('Usage: node scripts/estimator-study.mjs collect|figures --cache DIR ...');
   if (step === 'collect') await collect({ ...values, seeds: values.seeds ?? '20' });
   else figures(values);
 }

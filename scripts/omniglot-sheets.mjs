@@ -31,7 +31,8 @@ async function main() {
     options: { 'per-label': { type: 'string', default: '300' }, seed: { type: 'string', default: '0' } },
   });
   const [from, out] = positionals;
-  if (!from || !out) throw new Error('Usage: node scripts/omniglot-sheets.mjs OMNIGLOT OUT [--per-label 300] [--seed 0]');
+  if (!from || !out)
+    throw new Error('Usage: node scripts/omniglot-sheets.mjs OMNIGLOT OUT [--per-label 300] [--seed 0]');
   const random = generator(Number(values.seed));
   const pick = (list) => list[Math.floor(random() * list.length)];
   const files = (alphabet, heldout) =>
@@ -52,10 +53,15 @@ async function main() {
       const count = Math.round(fraction * Number(values['per-label']));
       for (let i = 0; i < count; i++) {
         const cells = [0, 1, 2, 3];
-        const typical = Array.from({ length: 1 + Math.floor(random() * 2) }, () => cells.splice(Math.floor(random() * cells.length), 1)[0]);
+        const typical = Array.from(
+          { length: 1 + Math.floor(random() * 2) },
+          () => cells.splice(Math.floor(random() * cells.length), 1)[0],
+        );
         const parts = await Promise.all(
           [0, 1, 2, 3].map(async (cell) => ({
-            input: await sharp(typical.includes(cell) ? pick(own) : pick(shared)).resize(CELL, CELL).toBuffer(),
+            input: await sharp(typical.includes(cell) ? pick(own) : pick(shared))
+              .resize(CELL, CELL)
+              .toBuffer(),
             left: (cell % 2) * CELL,
             top: Math.floor(cell / 2) * CELL,
           })),
@@ -67,7 +73,9 @@ async function main() {
           .toFile(path.join(out, part, label, name));
         if (heldout)
           for (const cell of typical)
-            boxes.push([`${label}/${name}`, label, (cell % 2) * CELL, Math.floor(cell / 2) * CELL, CELL, CELL].join(','));
+            boxes.push(
+              [`${label}/${name}`, label, (cell % 2) * CELL, Math.floor(cell / 2) * CELL, CELL, CELL].join(','),
+            );
       }
       say(`${part}/${label}: ${count} sheets`);
     }
