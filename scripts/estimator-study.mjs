@@ -183,10 +183,14 @@ function readImageOf(study, fd, image) {
   const length = study.samples * study.labels.length * image.cells;
   const halves = new Uint16Array(length);
   fs.readSync(fd, halves, 0, length * 2, image.at * 2);
-  const values = Float32Array.from(halves, (half) => HALF[half]);
+  const known = new Map();
   return (sample, label) => {
-    const begin = (sample * study.labels.length + label) * image.cells;
-    return values.subarray(begin, begin + image.cells);
+    const row = sample * study.labels.length + label;
+    const found =
+      known.get(row) ??
+      Float32Array.from(halves.subarray(row * image.cells, (row + 1) * image.cells), (half) => HALF[half]);
+    known.set(row, found);
+    return found;
   };
 }
 
@@ -195,9 +199,10 @@ function rivals(study, contrast, own, seed, samples) {
   const others = study.labels.map((_, row) => row).filter((row) => row !== own);
   if (contrast === 'null') return () => [];
   if (contrast === 'all') return () => others;
-  const { rotation } = dist('stages/scan/contrasts');
-  const order = rotation(study.labels, own, samples, seed);
-  return (n) => [order[n]].flat();
+  const { planContrasts } = dist('stages/scan/contrasts');
+  const plan = planContrasts(study.labels, { against: 'others', othersPerSample: 1, samples, seed }, false);
+  const rows = plan.of(study.labels[own]).conditions;
+  return (n) => rows[n].filter((row) => row !== own);
 }
 
 /** The differences of a contrast, one sample's map at a time, into `sum` with weight w. */
@@ -250,18 +255,21 @@ function weightsOf(study, seed, kind, spread, count) {
   return raw.map((one) => one / mean);
 }
 
-/** Mean maps of every image under its own label. */
-function mapsOf(study, seed, { contrast, weights }, samples, spread) {
+/** Mean maps of every image under its own label, for each of the estimators: each image is read once. */
+function mapsOf(study, seed, estimators) {
   const fd = fs.openSync(seed.file, 'r');
-  const w = weightsOf(study, seed, weights, spread, samples);
-  const maps = study.images.map((image) => {
+  const weights = estimators.map((one) => weightsOf(study, seed, one.weights, one.spread, one.samples));
+  const maps = estimators.map(() => []);
+  for (const image of study.images) {
     const differences = readImageOf(study, fd, image);
     const own = study.labels.indexOf(image.label);
-    const of = rivals(study, contrast, own, seed.seed, study.samples);
-    const sum = new Float32Array(image.cells);
-    for (let n = 0; n < samples; n++) addSample(differences, n, own, of(n), w[n] / samples, sum);
-    return sum;
-  });
+    estimators.forEach(({ contrast, samples }, e) => {
+      const of = rivals(study, contrast, own, seed.seed, study.samples);
+      const sum = new Float32Array(image.cells);
+      for (let n = 0; n < samples; n++) addSample(differences, n, own, of(n), weights[e][n] / samples, sum);
+      maps[e].push(sum);
+    });
+  }
   fs.closeSync(fd);
   return maps;
 }
@@ -380,48 +388,51 @@ function figures(values) {
     { contrast: 'all', weights: 'sqrt', calls: (n) => labels * n },
   ];
   const first = study.seeds.slice(0, Number(values.seeds ?? study.seeds.length));
-  // what scores tend to: all labels, all samples of all seeds
   const none = Array(BINS).fill(1);
+  const estimators = contrasts.flatMap((one) => {
+    const spread = one.weights === 'none' ? none : spreads(study, one.contrast);
+    return budgets
+      .map((budget) => ({ ...one, spread, samples: Math.floor(budget / one.calls(1)) }))
+      .filter(({ samples }) => samples >= 1 && samples <= study.samples);
+  });
+  // what scores tend to: all labels, all samples of all seeds
+  const all = [{ contrast: 'all', weights: 'none', spread: none, samples: study.samples }];
   const limit = study.images.map(({ cells }) => new Float32Array(cells));
   for (const seed of study.seeds)
-    mapsOf(study, seed, { contrast: 'all', weights: 'none' }, study.samples, none).forEach((map, i) => {
+    mapsOf(study, seed, all)[0].forEach((map, i) => {
       for (let j = 0; j < map.length; j++) limit[i][j] += map[j] / study.seeds.length;
     });
   const reference = look(study, limit).map(({ patches }) => patches[0]?.[0] ?? 0);
-  const rows = [];
-  for (const one of contrasts) {
-    const spread = one.weights === 'none' ? none : spreads(study, one.contrast);
-    for (const budget of budgets) {
-      const samples = Math.floor(budget / one.calls(1));
-      if (samples < 1 || samples > study.samples) continue;
-      const found = first.map((seed) => {
-        const maps = mapsOf(study, seed, one, samples, spread);
-        return { ...figuresOf(study, look(study, maps), reference), favored: favored(maps) };
-      });
-      const of = (name) => {
-        const all = found.map((figure) => figure[name]);
-        const center = mean(all);
-        return {
-          mean: center,
-          sd: Math.sqrt(mean(all.map((value) => (value - center) ** 2)) * (all.length / Math.max(1, all.length - 1))),
-        };
-      };
-      const row = {
-        contrast: one.contrast,
-        weights: one.weights,
-        calls: one.calls(samples),
-        samples,
-        seeds: first.length,
-        ...Object.fromEntries(['ap', 'p', 'center', 'pointing', 'rank', 'favored'].map((name) => [name, of(name)])),
-      };
-      rows.push(row);
-      if (!values.json) {
-        const cell = ({ mean: value, sd }) => `${value.toFixed(3)} ± ${sd.toFixed(3)}`;
-        say(
-          `| ${row.contrast} | ${row.weights} | ${row.calls} | ${row.samples} | ${['ap', 'p', 'center', 'pointing', 'rank', 'favored'].map((name) => cell(row[name])).join(' | ')} |`,
-        );
-      }
-    }
+  const found = estimators.map(() => []);
+  for (const seed of first)
+    mapsOf(study, seed, estimators).forEach((maps, e) => {
+      found[e].push({ ...figuresOf(study, look(study, maps), reference), favored: favored(maps) });
+    });
+  const rows = estimators.map(({ contrast, weights, calls, samples }, e) => {
+    const of = (name) => {
+      const values = found[e].map((figure) => figure[name]);
+      const center = mean(values);
+      const variance = values.reduce((sum, value) => sum + (value - center) ** 2, 0) / Math.max(1, values.length - 1);
+      return { mean: center, sd: Math.sqrt(variance) };
+    };
+    const names = ['ap', 'p', 'center', 'pointing', 'rank', 'favored'];
+    return {
+      contrast,
+      weights,
+      calls: calls(samples),
+      samples,
+      seeds: first.length,
+      ...Object.fromEntries(names.map((name) => [name, of(name)])),
+    };
+  });
+  if (!values.json) {
+    const cell = ({ mean: value, sd }) => `${value.toFixed(3)} ± ${sd.toFixed(3)}`;
+    say('| contrast | weights | UNet calls | samples | AP | P@50 | center | pointing | Spearman | favored |');
+    say('|---|---|---|---|---|---|---|---|---|---|');
+    for (const row of rows)
+      say(
+        `| ${row.contrast} | ${row.weights} | ${row.calls} | ${row.samples} | ${['ap', 'p', 'center', 'pointing', 'rank', 'favored'].map((name) => cell(row[name])).join(' | ')} |`,
+      );
   }
   if (values.json) process.stdout.write(`${JSON.stringify(rows)}\n`);
 }

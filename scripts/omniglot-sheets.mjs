@@ -4,7 +4,6 @@
 // OMNIGLOT: a folder of alphabets with images whose names end in _DRAWER (01 to 20). Sheets of OUT/heldout have drawers that OUT/train has none of.
 import fs from 'node:fs';
 import path from 'node:path';
-import process from 'node:process';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { fail, say } from './steps.mjs';
