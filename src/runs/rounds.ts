@@ -262,7 +262,7 @@ export class RoundFolder extends Shards {
       throw new DiffmineError(
         'RUN_INVALID',
         `${file} is missing or damaged.`,
-        `Remove ${this.shardPath(shard)} and run the same command again: that shard is done again.`,
+        `Remove ${this.shardPath(shard)} and run the same command again: that shard is repeated.`,
         { cause },
       );
     }

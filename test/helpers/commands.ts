@@ -20,7 +20,8 @@ export function checkCommand([name, ...rest]: readonly string[]): void {
     const option = word.startsWith('--') ? word.slice(2) : (alias ?? places.shift());
     const spec = option === undefined ? undefined : table[option];
     if (option === undefined || !spec) throw new Error(`${name} has no ${word}.`);
-    const value = !word.startsWith('-') ? word : spec.flag ? true : rest[(i += 1)];
+    const bare = spec.bare === true && (rest[i + 1]?.startsWith('-') ?? true);
+    const value = !word.startsWith('-') ? word : spec.flag ? true : bare ? '' : rest[(i += 1)];
     if (value === undefined) throw new Error(`${word} needs a value.`);
     flags[option] = spec.list ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;
   }
