@@ -146,7 +146,7 @@ TEST_CASE("safetensors: damaged files are WEIGHTS_INVALID and name the file and 
   const std::vector<Case> cases = {
       {"empty", "", "0 bytes"},
       {"no header", std::string(8, '\0'), "8 bytes"},
-      {"zero header", std::string(16, '\0'), "no JSON"},
+      {"zero header", std::string(16, '\0'), "not a JSON"},
       {"data cut off", file_of(good, 7), "'w'"},
       {"header cut off", file_of(good, 8).substr(0, 30), "header claims"},
       {"header length over 100 MB", std::string("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10), "100 MB"},

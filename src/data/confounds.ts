@@ -91,7 +91,9 @@ function valueOf(
         looks.filter((look) => look.format === format).length / looks.length;
       return ({ format }) => fraction(own, format) - fraction(others, format);
     }
-    default:
+    case 'brightness':
+    case 'contrast':
+    case 'sharpness':
       return (look) => look[property];
   }
 }

@@ -110,7 +110,7 @@ describe('--dtype auto', () => {
       expect.objectContaining({
         code: 'DEVICE_UNAVAILABLE',
         message: expect.stringMatching(/^This work began in fp16, which Old CPU cannot compute in/) as string,
-        hint: expect.stringContaining("`out`") as string,
+        hint: expect.stringContaining('`out`') as string,
       }) as Error,
     );
   });

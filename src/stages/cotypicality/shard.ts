@@ -6,7 +6,6 @@ import {
   prefetch,
   readImage,
   scoredSize,
-  type Fetched,
   type ReadImage,
   type Size,
   type SizeOptions,
