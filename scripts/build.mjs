@@ -192,7 +192,7 @@ export async function probe(addon) {
   if (status === 0) return JSON.parse(stdout.trim().split('\n').at(-1));
   const reason = /^\s*(?:Error: )(.*)$/m.exec(output)?.[1] ?? lastLines(output, 3);
   throw new SetupError(
-    `The addon ${addon} does not load: ${reason}`,
+    `The addon ${addon} cannot be loaded: ${reason}`,
     'If a library is missing, install it or choose another LibTorch with LIBTORCH=folder; then run the same command again.',
   );
 }

@@ -333,7 +333,7 @@ function look(study, maps) {
 const mean = (values) => values.reduce((sum, one) => sum + one, 0) / values.length;
 
 function figuresOf(study, looked, reference) {
-  const { centreIn, iou } = dist('data/boxes/index');
+  const { centerIn, iou } = dist('data/boxes/index');
   const { PrecisionCurve } = dist('metrics/precision');
   const { spearman } = dist('tools/bench/ranking');
   const labels = study.labels.map((label) => {
@@ -354,8 +354,8 @@ function figuresOf(study, looked, reference) {
       )
       .sort((a, b) => b.score - a.score)
       .slice(0, FIRST);
-    const hit = ({ i, box }) => looked[i].boxes.some((one) => centreIn(box, one) || iou(box, one) > 0.1);
-    const center = ({ i, box }) => looked[i].boxes.some((one) => centreIn(box, one));
+    const hit = ({ i, box }) => looked[i].boxes.some((one) => centerIn(box, one) || iou(box, one) > 0.1);
+    const center = ({ i, box }) => looked[i].boxes.some((one) => centerIn(box, one));
     const pointed = own.map((i) => looked[i].pointed).filter((one) => one !== undefined);
     return {
       rank,

@@ -1,26 +1,15 @@
 // What may tell labels apart without any element: brightness, contrast, blur, size, shape and file format of whole images; and images that stand under two labels.
 import { auroc } from '../metrics/auroc.js';
-import type { Figure } from '../metrics/bootstrap.js';
 import { chunks } from '../util/group.js';
 import { evenly } from '../util/evenly.js';
 import { appearanceOf, areNearDuplicates, type Appearance } from './appearance.js';
 import type { DatasetImage, ImageList } from './images.js';
+import { PROPERTIES, type Confound, type Property } from './properties.js';
 
 /** Images measured at once, and in all. */
 const TOGETHER = 8;
 const MOST = 2000;
 const BOOTSTRAP = 1000;
-
-/** What is measured of an image; a format counts by how much more often it occurs in images of the label. */
-export const PROPERTIES = ['brightness', 'contrast', 'sharpness', 'size', 'aspect ratio', 'format'] as const;
-export type Property = (typeof PROPERTIES)[number];
-
-export interface Confound {
-  label: string;
-  property: Property;
-  /** how often an image of the label has more of it than an image of another label */
-  auroc: Figure;
-}
 
 export interface NearDuplicate {
   image: string;
@@ -96,11 +85,4 @@ function valueOf(
     case 'sharpness':
       return (look) => look[property];
   }
-}
-
-/** The confounds that tell a label from the others by themselves: whose interval lies beyond 0.5 by more than `by`. */
-export function telling(confounds: readonly Confound[], by = 0.1): Confound[] {
-  return confounds.filter(
-    ({ auroc: { low, high } }) => low !== null && high !== null && (low > 0.5 + by || high < 0.5 - by),
-  );
 }

@@ -18,7 +18,7 @@ export const EXIT_CODES = {
   IMAGE_UNREADABLE: 3,
   /** A run folder is damaged or not a run. */
   RUN_INVALID: 3,
-  /** LibTorch or the addon is absent, of a wrong version, or does not load. */
+  /** LibTorch or the addon is absent, of a wrong version, or cannot be loaded. */
   SETUP: 4,
   /** The device asked for is not there, or cannot do the precision; or its process dies again and again. */
   DEVICE_UNAVAILABLE: 4,

@@ -53,7 +53,7 @@ const study = (...args: string[]): Promise<{ stdout: string }> =>
   expect((await study(fp32, bf16)).stdout).toMatch(/^1950 +4 /m);
   const other = await scan('other', '--patch', '4');
   await expect(study(fp32, other)).rejects.toMatchObject({
-    stderr: expect.stringContaining('differ in more than precision') as string,
+    stderr: expect.stringContaining('differ in more than the dtype') as string,
   });
 });
 

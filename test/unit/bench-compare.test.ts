@@ -173,7 +173,7 @@ test('other settings cause a warning', () => {
     machine: { ...before.machine, threads: 2 },
   });
   expect(compare(before, now, 0.05).warnings).toEqual([
-    'The baseline was measured with defaults, this with --disable tune,graphs, 2 threads.',
+    'The baseline was measured with defaults, this with tune,graphs disabled, 2 threads.',
   ]);
 });
 

@@ -2,7 +2,8 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { confoundsOf, telling } from '../../src/data/confounds.js';
+import { confoundsOf } from '../../src/data/confounds.js';
+import { telling } from '../../src/data/properties.js';
 import { openDataset } from '../../src/data/index.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { drawImages } from '../helpers/synthetic-run.js';

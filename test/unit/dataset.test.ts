@@ -137,7 +137,7 @@ describe('a CSV', () => {
   test.each([
     ['photo,label\np/a.jpg,one\n', /set\.csv, line 1: no 'image'; there is 'photo', 'label'/],
     ['a,b\n1,2\n', /no 'image' and no 'label'/],
-    ['image,label,label\np/a.jpg,1,2\n', /'label' comes twice/],
+    ['image,label,label\np/a.jpg,1,2\n', /there are two columns 'label'/],
     ['image,label\np/a.jpg,one\np/none.jpg,one\n', /line 3: there is no file 'p\/none.jpg'/],
     ['image,label\n/nowhere/a.jpg,one\n', /line 2: there is no file '\/nowhere\/a\.jpg'/],
     ['image,label\np\\a.jpg,one\n', /line 2: there is no file 'p\\a\.jpg'/],

@@ -245,10 +245,12 @@ describe('the grid', () => {
 
 describe('what is kept', () => {
   test('is the summary, whole; another evaluation takes its place', async () => {
+    const { path: folder, ...inRecord } = summary;
+    expect(folder).toBe(at('run', 'evaluate'));
     const kept = JSON.parse(readFileSync(at('run', 'evaluate', 'evaluation.json'), 'utf8')) as EvaluationRecord;
     expect(kept).toMatchObject({
       format: EVALUATION_FORMAT,
-      ...(JSON.parse(JSON.stringify(summary)) as EvaluateSummary),
+      ...(JSON.parse(JSON.stringify(inRecord)) as Omit<EvaluateSummary, 'path'>),
     });
     expect(readdirSync(at('run', 'evaluate')).sort()).toEqual(['evaluation.json', 'maps.png', 'maps.webp']);
     expect(readdirSync(at('run')).filter((name) => name.startsWith('.'))).toEqual([]);

@@ -162,8 +162,8 @@ test('groups: a misspelled column and a broken pattern are refused', () => {
   const bySeries = grouping('([a-z]+)_\\d', [], images);
   expect([bySeries('x/tram_1.png', 'a'), bySeries('y/tram_2.png', 'a')]).toEqual(['tram', 'tram']);
   expect(bySeries('a.png', 'a')).not.toBe(bySeries('b.png', 'a'));
-  expect(() => settings({ maxPerGroup: 2 })).toThrow(/needs --group-by/);
-  expect(() => settings({ diverse: true, rank: 'random' })).toThrow(/--diverse/);
+  expect(() => settings({ maxPerGroup: 2 })).toThrow(/`maxPerGroup` needs `groupBy`/);
+  expect(() => settings({ diverse: true, rank: 'random' })).toThrow(/`diverse`/);
 });
 
 test('a ranking from few images or groups is warned of', () => {

@@ -237,7 +237,7 @@ describe('an addon that does not load', () => {
     writeFileSync(damaged, 'not a library at all');
     expect(failure(damaged)).toMatchObject({
       code: 'SETUP',
-      message: expect.stringContaining('does not load') as string,
+      message: expect.stringContaining('cannot be loaded') as string,
       hint: expect.stringContaining('npx diffmine setup') as string,
     });
   });

@@ -50,7 +50,7 @@ describe('a class model of folded pixels', () => {
 
   test('one folder per label, a grid, and the request', async () => {
     expect(summary).toMatchObject({
-      out: at('all'),
+      path: at('all'),
       grid: at('all', 'grid.png'),
       made: 9,
       kept: 0,

@@ -1,6 +1,6 @@
 // inspect: describes a model, dataset or run.
 import type { DatasetInspection, Inspection, RunInspection } from '../../tools/inspect/inspect.js';
-import { PROPERTIES, telling } from '../../data/confounds.js';
+import { PROPERTIES, telling } from '../../data/properties.js';
 import { command } from '../command.js';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';

@@ -149,7 +149,7 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
     warnings.push(`The baseline ran with LibTorch ${baseline.machine.libtorch}, this is ${now.machine.libtorch}.`);
   const settings = ({ machine, settings: { disabled } }: BenchReport): string =>
     [
-      disabled.length === 0 ? '' : `\`disable\` ${disabled.join(',')}`,
+      disabled.length === 0 ? '' : `${disabled.join(',')} disabled`,
       machine.threads > 0 ? `${machine.threads} threads` : '',
     ]
       .filter(Boolean)
