@@ -178,7 +178,7 @@ export interface ListWords {
 export function listWords(untrained: boolean): Record<MinedListName, ListWords> {
   return {
     top: { name: untrained ? 'Highest typicality' : 'Most typical', about: 'the highest typicality' },
-    diverse: { name: 'Diverse', about: 'high typicality, with fewer patches of what fills the ranking' },
+    diverse: { name: 'Diverse', about: 'high typicality, but no element takes most places' },
     random: { name: 'Random', about: 'places drawn at random' },
     bottom: { name: untrained ? 'Lowest typicality' : 'Least typical', about: 'the lowest typicality' },
   };
