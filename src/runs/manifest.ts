@@ -113,8 +113,6 @@ export interface Manifest {
   model: ManifestModel;
   dataset: ManifestDataset;
   options: RunOptions;
-  /** why `--dtype auto` chose the dtype; absent where one was named */
-  autoDtype?: string | undefined;
   /** the preset that options were taken from, if any */
   preset: string | null;
   /** path of the replay file */

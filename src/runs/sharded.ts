@@ -8,7 +8,7 @@ import { listChanges } from './changes.js';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint.js';
 import { LIST, LIST_RECORD, ListFile, writeList, type ListRecord, type Rows } from './list.js';
 import { LockFolder } from './locks.js';
-import { list, members, oneOf, optional, text, whole, type Shape } from './shape.js';
+import { list, members, oneOf, text, whole, type Shape } from './shape.js';
 import { Shards } from './shards.js';
 import type { Row, Schema } from './tables.js';
 import type { Dtype } from '../engine/types.js';
@@ -31,8 +31,6 @@ export interface ShardedManifest {
   fingerprint: string;
   /** everything asked for that changes results */
   options: { shardSize: number; batch: number; dtype: Dtype };
-  /** why `--dtype auto` chose that dtype; absent where one was named */
-  autoDtype?: string | undefined;
   /** of index.parquet */
   index: ListRecord;
   shards: number;
@@ -70,7 +68,6 @@ const ALL_HAVE = members({
   created: text,
   fingerprint: text,
   options: members({ shardSize: whole(1), batch: whole(1), dtype: oneOf('fp32', 'bf16', 'fp16') }),
-  autoDtype: optional(text),
   index: LIST_RECORD,
   shards: whole(0),
 });
@@ -198,8 +195,6 @@ export async function openFolder<M extends ShardedManifest, R extends Row>(
 export interface BeginOptions extends Pick<Hooks, 'signal' | 'onLog'> {
   /** the draft's batch is a proposal: several that begin at once may have seen different amounts of free memory, and the first one's stands */
   anyBatch?: boolean | undefined;
-  /** so is its dtype: `auto` may choose another one on another device */
-  anyDtype?: boolean | undefined;
 }
 
 /**
@@ -218,9 +213,8 @@ export async function beginFolder<M extends ShardedManifest, R extends Row>(
   const folder = resolve(path);
   const manifest = (await readManifestOf(kind, folder)) ?? (await writeFirst(kind, path, draft, rows, options));
   const opened: Opened<M, R> = { manifest, list: await ListFile.open<R>(folder, manifest.index) };
-  const { batch, dtype } = manifest.options;
-  const proposed = { ...(options.anyBatch ? { batch } : {}), ...(options.anyDtype ? { dtype } : {}) };
-  const wanted = { ...draft, options: { ...draft.options, ...proposed } };
+  const { batch } = manifest.options;
+  const wanted = options.anyBatch ? { ...draft, options: { ...draft.options, batch } } : draft;
   const differ = differencesOf(kind, manifest as unknown as Draft<M>, wanted);
   if (differ.length === 0) return opened;
   const { own, deciding } = kind.columns(draft);

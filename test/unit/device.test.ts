@@ -1,8 +1,7 @@
 // Which device a name means, and which dtypes it takes: from lists of devices as the addon gives them.
 import { devices } from '../../src/engine/index.js';
 import type { DeviceInfo } from '../../src/engine/types.js';
-import { autoDtype, type Purpose } from '../../src/engine/dtype.js';
-import { chooseDevice, choosePrecision, chooseTrainingDevice } from '../../src/runs/device.js';
+import { chooseDevice, chooseTrainingDevice } from '../../src/runs/device.js';
 
 jest.mock('../../src/engine/index.js', () => ({
   ...jest.requireActual<object>('../../src/engine/index.js'),
@@ -68,50 +67,4 @@ test('auto chooses the GPU, also for fp16, and an unknown name is refused', () =
     expect.objectContaining({ code: 'DEVICE_UNAVAILABLE' }) as Error,
   );
   expect(() => chooseDevice('tpu', 'fp32')).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error);
-});
-
-describe('--dtype auto', () => {
-  const cpu = device('cpu', ['fp32', 'bf16'], 'CPU with AMX');
-
-  test.each<[string, DeviceInfo, Purpose, string, RegExp]>([
-    ['a CPU that multiplies in bf16', cpu, 'ranking', 'bf16', /multiplies in bf16/],
-    ['a CPU with fp16, too', withHalf, 'ranking', 'bf16', /multiplies in bf16/],
-    ['another CPU', plain, 'ranking', 'fp32', /does not multiply in bf16/],
-    ['a GPU', card, 'ranking', 'fp32', /fp16 on a GPU is not yet measured/],
-    ['training', cpu, 'training', 'fp32', /no study covers .* training/],
-    ['images', cpu, 'images', 'fp32', /no study covers .* images/],
-  ])('on %s', (_, where, purpose, dtype, reason) => {
-    expect(autoDtype(where, purpose)).toEqual({ dtype, reason: expect.stringMatching(reason) as string });
-    const told: string[] = [];
-    const chosen = choosePrecision('auto', where, { purpose, onLog: (sentence) => told.push(sentence) });
-    expect(chosen).toEqual({ dtype, autoDtype: expect.stringMatching(reason) as string });
-    expect(told).toEqual([`Dtype: ${dtype} (${chosen.autoDtype}).`]);
-  });
-
-  test('a dtype that is named is taken, and not recorded as automatic', () => {
-    const onLog = jest.fn();
-    expect(choosePrecision('fp32', cpu, { recorded: 'bf16', onLog })).toEqual({ dtype: 'fp32', autoDtype: undefined });
-    expect(onLog).not.toHaveBeenCalled();
-  });
-
-  test('resumed work keeps its dtype on another device, and says so', () => {
-    const told: string[] = [];
-    const onLog = (sentence: string): void => void told.push(sentence);
-    expect(choosePrecision('auto', plain, { recorded: 'bf16', onLog }).dtype).toBe('bf16');
-    expect(choosePrecision('auto', cpu, { recorded: 'fp32', onLog }).dtype).toBe('fp32');
-    expect(told).toEqual([
-      'Dtype: bf16, as this work began. New work here would use fp32 (this CPU does not multiply in bf16).',
-      'Dtype: fp32, as this work began. New work here would use bf16 (this CPU multiplies in bf16).',
-    ]);
-  });
-
-  test('work that began in a dtype this device lacks is refused', () => {
-    expect(() => choosePrecision('auto', plain, { recorded: 'fp16' })).toThrow(
-      expect.objectContaining({
-        code: 'DEVICE_UNAVAILABLE',
-        message: expect.stringMatching(/^This work began in fp16, which Old CPU cannot compute in/) as string,
-        hint: expect.stringContaining('`out`') as string,
-      }) as Error,
-    );
-  });
 });
