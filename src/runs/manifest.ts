@@ -59,7 +59,7 @@ export interface RunOptions {
   tune?: true;
   /** present in runs of localize: the labels that images are mapped under (own, all, or a list); `patch` and `perImage` are then 0, maps F32 */
   localize?: 'own' | 'all' | string[];
-  /** there where images that cannot win get fewer samples */
+  /** present if images that cannot reach the top K get fewer samples */
   race?: RaceOptions;
 }
 
