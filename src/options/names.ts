@@ -1,5 +1,7 @@
 // Words that options choose from and that floors below the stages know, too.
 export const DTYPES = ['fp32', 'bf16', 'fp16'] as const;
+/** auto: chosen by device and task (runs/dtype.ts). */
+export const DTYPE_CHOICES = ['auto', ...DTYPES] as const;
 export const SAMPLERS = ['stratified', 'reference'] as const;
 /** The paper's five datasets (data/presets.ts). */
 export const PRESET_NAMES = ['cars', 'faces', 'geo', 'places', 'xray'] as const;

@@ -1,6 +1,6 @@
 // Options that several stages have: one name, one meaning, one default.
 import * as fields from './fields.js';
-import { BOX_FRAMES, DTYPES, PRESET_NAMES } from './names.js';
+import { BOX_FRAMES, DTYPE_CHOICES, PRESET_NAMES } from './names.js';
 import { option, type About } from './option.js';
 
 /** How a dataset's tables and lists are read. */
@@ -74,15 +74,22 @@ export const BOOTSTRAP = option(fields.whole(0, 1_000_000).default(1000), {
   description: 'Bootstrap resamples for the confidence intervals; 0 disables them',
 });
 
+/** Of stages that make images. */
+export const IMAGE_DTYPE = option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
+  group: 'Device',
+  description: 'dtype of the UNet; auto is fp32; fp16 on a CPU needs hardware support (see diffmine doctor)',
+});
+
 /** What is computed with. */
 export const DEVICE = {
   device: option(fields.device().default('auto'), {
     group: 'Device',
     description: 'Device to compute on: auto, cpu, cuda or cuda:N',
   }),
-  dtype: option(fields.oneOf(DTYPES).default('fp32'), {
+  dtype: option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
     group: 'Device',
-    description: 'dtype of the UNet; fp16 on a CPU needs hardware support (see diffmine doctor)',
+    description:
+      'dtype of the UNet; auto is bf16 on a CPU that multiplies in bf16, fp32 elsewhere; fp16 on a CPU needs hardware support (see diffmine doctor)',
   }),
   threads: option(fields.whole(1, 1024).optional(), {
     group: 'Device',

@@ -103,8 +103,8 @@ export function autoBatch(options: {
 }
 
 /** Whether the batch is to be sized from memory. */
-export function isAuto(batch: number | 'auto' | undefined): batch is undefined | 'auto' {
-  return batch === undefined || batch === 'auto';
+export function isAuto<T>(option: T | 'auto' | undefined): option is undefined | 'auto' {
+  return option === undefined || option === 'auto';
 }
 
 /** Bytes of a model's weights when loaded in a dtype, whatever the dtype of the file. */

@@ -2,30 +2,37 @@
 import { DiffmineError } from '../util/errors.js';
 import { devices as listDevices } from '../engine/index.js';
 import type { DeviceInfo, Dtype } from '../engine/types.js';
-import { chooseDevice } from '../runs/device.js';
+import { findDevice, withDtype } from '../runs/device.js';
+import { chooseDtype, type DtypeChoice, type DtypeContext } from '../runs/dtype.js';
 import { usableCores } from '../engine/cores.js';
 import type { SplitOptions } from './options.js';
 
 type Asked = Pick<SplitOptions, 'device' | 'devices' | 'workers'>;
 
+type Devices = [DeviceInfo, ...DeviceInfo[]];
+
 /**
- * The devices asked for: one, or those of `devices` in order, a process each.
+ * The devices asked for: one, or those of `devices` in order, a process each; and the dtype that all of them compute in.
  *
- * @param onLog told what `auto` has chosen
- * @throws DEVICE_UNAVAILABLE if one is not there or cannot do the precision; INVALID_ARGUMENT for a mixture of kinds (their results differ by rounding), or
- *   together with `device` or `workers`
+ * @param context its onLog is told what `auto` has chosen
+ * @throws DEVICE_UNAVAILABLE if a device is not there or cannot compute in the dtype; INVALID_ARGUMENT for a mixture of kinds (their results differ by
+ *   rounding), or together with `device` or `workers`
  */
 export function chooseDevices(
-  options: Asked,
-  dtype: Dtype,
-  onLog?: (sentence: string) => void,
-): [DeviceInfo, ...DeviceInfo[]] {
-  const { device = 'auto', devices, workers } = options;
-  if (devices === undefined) {
-    const chosen = chooseDevice(device, dtype);
-    if (device === 'auto') onLog?.(`Device: ${chosen.id} (${chosen.name}).`);
-    return [chosen];
-  }
+  options: Asked & { dtype: DtypeChoice },
+  context: DtypeContext = {},
+): { devices: Devices; dtype: Dtype } {
+  const devices = findDevices(options);
+  const [first] = devices;
+  if (options.devices === undefined && (options.device ?? 'auto') === 'auto')
+    context.onLog?.(`Device: ${first.id} (${first.name}).`);
+  const dtype = chooseDtype(options.dtype, first, context);
+  for (const device of devices) withDtype(device, dtype);
+  return { devices, dtype };
+}
+
+function findDevices({ device = 'auto', devices, workers }: Asked): Devices {
+  if (devices === undefined) return [findDevice(device)];
   if (device !== 'auto')
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -38,7 +45,7 @@ export function chooseDevices(
       '`devices` already sets the number of processes: one per device.',
       'Leave `workers` out. A device named twice gets two processes.',
     );
-  const [first, ...others] = devices.map((name) => chooseDevice(name, dtype));
+  const [first, ...others] = devices.map(findDevice);
   if (!first)
     throw new DiffmineError(
       'INVALID_ARGUMENT',

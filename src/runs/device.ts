@@ -5,9 +5,9 @@ import type { DeviceInfo, Dtype } from '../engine/types.js';
 
 /**
  * @param name 'auto', 'cpu', 'cuda' or 'cuda:N'
- * @throws DEVICE_UNAVAILABLE if it is not there or cannot compute in the dtype; INVALID_ARGUMENT for another name
+ * @throws DEVICE_UNAVAILABLE if it is not there; INVALID_ARGUMENT for another name
  */
-export function chooseDevice(name: string, dtype: Dtype): DeviceInfo {
+export function findDevice(name: string): DeviceInfo {
   if (!/^(auto|cpu|cuda(:\d+)?)$/.test(name)) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -26,6 +26,20 @@ export function chooseDevice(name: string, dtype: Dtype): DeviceInfo {
       : 'This build supports only CPUs; `diffmine setup --cuda` builds one for NVIDIA GPUs.';
     throw new DiffmineError('DEVICE_UNAVAILABLE', `The device ${wanted} is not available.`, hint);
   }
+  return device;
+}
+
+/**
+ * As findDevice.
+ *
+ * @throws DEVICE_UNAVAILABLE also if it cannot compute in the dtype
+ */
+export function chooseDevice(name: string, dtype: Dtype): DeviceInfo {
+  return withDtype(findDevice(name), dtype);
+}
+
+/** @throws DEVICE_UNAVAILABLE if the device cannot compute in the dtype */
+export function withDtype(device: DeviceInfo, dtype: Dtype): DeviceInfo {
   if (!device.dtypes.includes(dtype)) {
     throw new DiffmineError(
       'DEVICE_UNAVAILABLE',

@@ -195,6 +195,8 @@ export async function openFolder<M extends ShardedManifest, R extends Row>(
 export interface BeginOptions extends Pick<Hooks, 'signal' | 'onLog'> {
   /** the draft's batch is a proposal: several that begin at once may have seen different amounts of free memory, and the first one's stands */
   anyBatch?: boolean | undefined;
+  /** so is its dtype: `auto` means another one on another device */
+  anyDtype?: boolean | undefined;
 }
 
 /**
@@ -213,8 +215,9 @@ export async function beginFolder<M extends ShardedManifest, R extends Row>(
   const folder = resolve(path);
   const manifest = (await readManifestOf(kind, folder)) ?? (await writeFirst(kind, path, draft, rows, options));
   const opened: Opened<M, R> = { manifest, list: await ListFile.open<R>(folder, manifest.index) };
-  const { batch } = manifest.options;
-  const wanted = options.anyBatch ? { ...draft, options: { ...draft.options, batch } } : draft;
+  const { batch, dtype } = manifest.options;
+  const proposed = { ...(options.anyBatch ? { batch } : {}), ...(options.anyDtype ? { dtype } : {}) };
+  const wanted = { ...draft, options: { ...draft.options, ...proposed } };
   const differ = differencesOf(kind, manifest as unknown as Draft<M>, wanted);
   if (differ.length === 0) return opened;
   const { own, deciding } = kind.columns(draft);

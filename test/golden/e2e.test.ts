@@ -39,6 +39,7 @@ const options = (folder: string): ScanOptions => ({
   patch: 16,
   replay: REPLAY,
   device: 'cpu',
+  dtype: 'fp32',
   shardSize: 5,
   threads: 1,
 });

@@ -46,6 +46,7 @@ const options = (more: Partial<ScanOptions> = {}): ScanOptions => ({
   samples: 1,
   batch: 4,
   device: 'cpu',
+  dtype: 'fp32',
   threads: 1,
   shardSize: 2,
   ...more,
@@ -196,4 +197,18 @@ test('a translation notices, too', async () => {
     code: 'RUN_MISMATCH',
     message: expect.stringContaining('a/0.tif') as string,
   });
+});
+
+test.each(['fp32', 'bf16'] as const)('auto resumes a run in the dtype that it began with, %s', async (dtype) => {
+  await scan(options({ dtype, shard: { index: 0, count: 3 } }));
+  const { summary } = await again({ dtype: undefined, shard: { index: 1, count: 3 } });
+  expect(summary).toMatchObject({ dtype, complete: false, shards: { done: 2, here: 1 } });
+  const other = dtype === 'fp32' ? 'bf16' : 'fp32';
+  expect((await again({ dtype: other })).error).toMatchObject({
+    code: 'RUN_MISMATCH',
+    message: expect.stringContaining(`dtype: this run has "${dtype}", you asked for "${other}"`) as string,
+  });
+  expect((await again({ dtype: 'auto' })).summary).toMatchObject({ dtype, complete: true });
+  await scan(options({ dtype, out: at('fresh') }));
+  expect(resultBytes(at('run'), ['shards'])).toEqual(resultBytes(at('fresh'), ['shards']));
 });

@@ -55,7 +55,7 @@ async function scanOf(
 ): Promise<{ told: string[]; resolved: Awaited<ReturnType<typeof resolveOptions>> }> {
   const told: string[] = [];
   const resolved = await resolveOptions(
-    { model: TEXT, size: 'source', patch: 16, batch: 8, device: 'cpu', ...options },
+    { model: TEXT, size: 'source', patch: 16, batch: 8, device: 'cpu', dtype: 'fp32', ...options },
     'test',
     { onLog: (sentence) => told.push(sentence) },
   );
@@ -198,6 +198,7 @@ describe('labels are compared after NFC', () => {
       out: path.join(root, 'out'),
       to: [NFC],
       device: 'cpu',
+      dtype: 'fp32',
       batch: 8,
     });
     expect(draft.labels).toEqual([NFD]);
@@ -209,6 +210,7 @@ describe('labels are compared after NFC', () => {
       out: path.join(root, 'out'),
       labels: [NFD, NFC],
       device: 'cpu',
+      dtype: 'fp32',
     });
     expect(record.labels.map(({ label }) => label)).toEqual([NFC]);
   });
@@ -224,6 +226,7 @@ describe('elsewhere', () => {
         labels: ['Paris', 'paris', 'photo'],
         nullPrompt: 'Photo',
         device: 'cpu',
+        dtype: 'fp32',
       },
       (sentence) => told.push(sentence),
     );
@@ -243,6 +246,7 @@ describe('elsewhere', () => {
       nullPrompt: 'Photo',
       negative: 'null',
       device: 'cpu',
+      dtype: 'fp32',
       batch: 8,
     } as const;
     await resolveTranslation(options, { onLog: (sentence) => told.push(sentence) });
@@ -262,7 +266,15 @@ describe('elsewhere', () => {
       mkdirSync(path.join(parallel, own as string, '0'), { recursive: true });
       for (const name of ['source', other]) cpSync(IMAGE, path.join(parallel, own as string, '0', `${name}.png`));
     }
-    const options = { parallel, model: TEXT, out: path.join(root, 'out'), device: 'cpu', batch: 8, patch: 16 } as const;
+    const options = {
+      parallel,
+      model: TEXT,
+      out: path.join(root, 'out'),
+      device: 'cpu',
+      dtype: 'fp32',
+      batch: 8,
+      patch: 16,
+    } as const;
     await expect(resolveCotypicality(options, {})).resolves.toMatchObject({ labels: ['car', 'photo'] });
     await expect(resolveCotypicality({ ...options, nullPrompt: 'Photo' }, {})).rejects.toEqual(
       error(

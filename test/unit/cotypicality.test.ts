@@ -258,6 +258,7 @@ describe('runs', () => {
     model: join(GOLDEN, 'tiny-fold'),
     out: at('run'),
     device: 'cpu',
+    dtype: 'fp32',
     threads: 1,
     samples: 2,
     batch: 12,

@@ -20,6 +20,7 @@ const options = (more: DemoOptions = {}): DemoOptions => ({
   clusters: 2,
   bootstrap: 10,
   device: 'cpu',
+  dtype: 'fp32',
   threads: 1,
   ...more,
 });

@@ -2,6 +2,8 @@
 import { devices } from '../../src/engine/index.js';
 import type { DeviceInfo } from '../../src/engine/types.js';
 import { chooseDevice, chooseTrainingDevice } from '../../src/runs/device.js';
+import { autoDtype, chooseDtype, type Task } from '../../src/runs/dtype.js';
+import { chooseDevices } from '../../src/pipeline/devices.js';
 
 jest.mock('../../src/engine/index.js', () => ({
   ...jest.requireActual<object>('../../src/engine/index.js'),
@@ -67,4 +69,57 @@ test('auto chooses the GPU, also for fp16, and an unknown name is refused', () =
     expect.objectContaining({ code: 'DEVICE_UNAVAILABLE' }) as Error,
   );
   expect(() => chooseDevice('tpu', 'fp32')).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error);
+});
+
+describe('--dtype auto', () => {
+  const cpu = device('cpu', ['fp32', 'bf16'], 'CPU with AMX');
+
+  test.each<[string, DeviceInfo, Task, string, RegExp]>([
+    ['a CPU that multiplies in bf16', cpu, 'ranking', 'bf16', /multiplies in bf16/],
+    ['a CPU with fp16, too', withHalf, 'ranking', 'bf16', /multiplies in bf16/],
+    ['another CPU', plain, 'ranking', 'fp32', /does not multiply in bf16/],
+    ['a GPU', card, 'ranking', 'fp32', /fp16 is not measured on a GPU/],
+    ['images', cpu, 'images', 'fp32', /on images is not measured/],
+  ])('on %s', (_, where, task, dtype, reason) => {
+    expect(autoDtype(where, task)).toEqual({ dtype, reason: expect.stringMatching(reason) as string });
+    const told: string[] = [];
+    expect(chooseDtype('auto', where, { task, onLog: (sentence) => told.push(sentence) })).toBe(dtype);
+    expect(told).toEqual([`Dtype: ${dtype} (${autoDtype(where, task).reason}).`]);
+  });
+
+  test('a dtype that is named is used as it is', () => {
+    const onLog = jest.fn();
+    expect(chooseDtype('fp32', cpu, { recorded: 'bf16', onLog })).toBe('fp32');
+    expect(onLog).not.toHaveBeenCalled();
+  });
+
+  test('a resumed run keeps its dtype on another device, and says so', () => {
+    const told: string[] = [];
+    const onLog = (sentence: string): void => void told.push(sentence);
+    expect(chooseDtype('auto', plain, { recorded: 'bf16', onLog })).toBe('bf16');
+    expect(chooseDtype('auto', cpu, { recorded: 'fp32', onLog })).toBe('fp32');
+    expect(told).toEqual([
+      'Dtype: bf16, as this run began, though Old CPU emulates it and will be slow. ' +
+        'A new run here would use fp32 (this CPU does not multiply in bf16).',
+      'Dtype: fp32, as this run began. A new run here would use bf16 (this CPU multiplies in bf16).',
+    ]);
+  });
+
+  test('a run that began in a dtype this device lacks is not resumed here', () => {
+    listed(plain);
+    expect(() => chooseDevices({ device: 'cpu', dtype: 'auto' }, { recorded: 'fp16' })).toThrow(
+      expect.objectContaining({
+        code: 'DEVICE_UNAVAILABLE',
+        message: expect.stringMatching(/^This run began in fp16, which Old CPU does not support/) as string,
+        hint: expect.stringContaining('`out`') as string,
+      }) as Error,
+    );
+  });
+
+  test('all devices of a run compute in the same dtype', () => {
+    listed(withHalf, card, device('cuda:1', ['fp32', 'fp16']));
+    expect(chooseDevices({ devices: ['cuda:0', 'cuda:1'], dtype: 'auto' }).dtype).toBe('fp32');
+    expect(chooseDevices({ devices: ['cpu', 'cpu'], dtype: 'auto' }).dtype).toBe('bf16');
+    expect(() => chooseDevices({ devices: ['cuda:0', 'cuda:1'], dtype: 'bf16' })).toThrow(/bf16 is not supported/);
+  });
 });

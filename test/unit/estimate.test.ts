@@ -14,6 +14,7 @@ const options = {
   patch: 16,
   samples: 3,
   device: 'cpu',
+  dtype: 'fp32',
   threads: 1,
 } as const;
 

@@ -57,6 +57,7 @@ const base = (out: string, more: Partial<LocalizeOptions> = {}): LocalizeOptions
   samples: 2,
   batch: 8,
   device: 'cpu',
+  dtype: 'fp32',
   shardSize: 2,
   threads: 1,
   bootstrap: 20,

@@ -32,6 +32,7 @@ beforeAll(async () => {
     samples: 2,
     batch: 16,
     device: 'cpu',
+    dtype: 'fp32',
     maps: false,
     shardSize: 4,
   });

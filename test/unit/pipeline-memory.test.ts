@@ -65,7 +65,7 @@ function limitMemory(most: number, free: number): number[] {
   return asked;
 }
 
-const base = { model: MODEL, device: 'cpu', threads: 1, batch: 12, shardSize: 8 } as const;
+const base = { model: MODEL, device: 'cpu', dtype: 'fp32', threads: 1, batch: 12, shardSize: 8 } as const;
 const notes = [12, 6].map((batch) => `Out of memory at batch ${batch}: restarted with batch ${batch / 2}.`);
 
 /** The last totals that were told. */

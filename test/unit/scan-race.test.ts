@@ -32,6 +32,7 @@ const options = (out: string, more: Partial<ScanOptions> = {}): ScanOptions => (
   samples: SAMPLES,
   batch: 8,
   device: 'cpu',
+  dtype: 'fp32',
   shardSize: 2,
   threads: 1,
   race: true,

@@ -48,6 +48,7 @@ const base = (out: string, more: Partial<ScanOptions> = {}): ScanOptions => ({
   samples: 4,
   batch: 8,
   device: 'cpu',
+  dtype: 'fp32',
   shardSize: 5,
   threads: 1,
   ...more,

@@ -25,6 +25,7 @@ test('gives the numbers of a scan with the same options', async () => {
     batch: 8,
     seed: 3,
     device: 'cpu',
+    dtype: 'fp32',
     threads: 1,
   } as const;
   const out = join(folder, 'run');

@@ -27,6 +27,7 @@ const options = (out: string, more: Partial<ScanOptions> = {}): ScanOptions => (
   samples: 2,
   batch: 16,
   device: 'cpu',
+  dtype: 'fp32',
   threads: 1,
   ...more,
 });

@@ -128,7 +128,7 @@ export async function resolveCotypicality(
   hooks: Hooks<PipelineEvent>,
 ): Promise<ResolvedCotypicality> {
   const options = resolved(COTYPICALITY, given, presetOptions(given.preset));
-  const { samples, seed, sampler, places, maps, shardSize, dtype, diftT, upBlock, ensemble } = options;
+  const { samples, seed, sampler, places, maps, shardSize, diftT, upBlock, ensemble } = options;
   const grouping = resolved(GROUPING, partOf(GROUPING, options));
   if (options.boxes !== undefined) await readBoxes(options.boxes);
   const model = await openModel(options.model, variantOf(options));
@@ -157,7 +157,8 @@ export async function resolveCotypicality(
   if (!isText && (given.prompt !== undefined || given.nullPrompt !== undefined))
     hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
 
-  const devices = chooseDevices(options, dtype, hooks.onLog);
+  const existing = await CotypicalityRun.recorded(options.out);
+  const { devices, dtype } = chooseDevices(options, { recorded: existing?.dtype, onLog: hooks.onLog });
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
   if (isAuto(options.batch)) {
@@ -166,7 +167,7 @@ export async function resolveCotypicality(
       .then((measured) => scoredSize(measured, sizes))
       .catch(() => ({ height: model.sampleSize, width: model.sampleSize }));
     batch =
-      (await CotypicalityRun.batchOf(options.out)) ??
+      existing?.batch ??
       batchFor(
         model,
         { shape: unetShape(shape.height, shape.width, model.vaeFactor, model.fold), dtype, fanOut: FAN_OUT },

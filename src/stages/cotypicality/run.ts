@@ -161,9 +161,9 @@ export class CotypicalityRun extends ShardedFolder<CotypicalityManifest, ListedS
     return new CotypicalityRun(resolve(path), await beginFolder(COTYPICALITY, path, draft, sequences, options));
   }
 
-  /** The batch of the run that is in a folder, if one is. */
-  static async batchOf(path: string): Promise<number | undefined> {
-    return (await readManifestOf(COTYPICALITY, path))?.options.batch;
+  /** The options of the run that is in a folder, if one is. */
+  static async recorded(path: string): Promise<CotypicalityRunOptions | undefined> {
+    return (await readManifestOf(COTYPICALITY, path))?.options;
   }
 
   shardFile(

@@ -26,7 +26,7 @@ export async function open(options: CotypicalityOptions, hooks: Hooks<PipelineEv
     options.out,
     resolved.draft,
     resolved.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })),
-    { anyBatch: isAuto(options.batch), ...hooks },
+    { anyBatch: isAuto(options.batch), anyDtype: isAuto(options.dtype), ...hooks },
   );
   const each = unetCallsOf(run.manifest.options.samples, resolved.labels.length);
   return {

@@ -61,6 +61,7 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
           ...both,
           out: baselineFolder(options.out),
           size: draft.options.size,
+          dtype: draft.options.dtype,
           localize: labels === 'own' ? labels : draft.conditions,
           ...(baseline === UNTRAINED ? { ...own, untrained: true } : { ...before, model: baseline }),
         };

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
-import { BATCH, DEVICE, MODEL, PROMPTS } from '../../options/shared.js';
+import { BATCH, DEVICE, IMAGE_DTYPE, MODEL, PROMPTS } from '../../options/shared.js';
 
 export const SAMPLE = optionsOf('sample', {
   ...MODEL,
@@ -41,6 +41,7 @@ export const SAMPLE = optionsOf('sample', {
     description: 'Seed of the noise; image i of every label starts from the same noise',
   }),
   ...DEVICE,
+  dtype: IMAGE_DTYPE,
   batch: BATCH,
 });
 

@@ -16,7 +16,8 @@ import {
 } from '../../models/index.js';
 import type { DeviceInfo, Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import { chooseDevice } from '../../runs/device.js';
+import { findDevice, withDtype } from '../../runs/device.js';
+import { chooseDtype } from '../../runs/dtype.js';
 import { fingerprintOf, type Json } from '../../runs/fingerprint.js';
 import { safeName } from '../../runs/names.js';
 import { VERSION } from '../../runs/version.js';
@@ -125,8 +126,10 @@ export async function resolveRequest(
   const model = await openModel(asked.model, variantOf(asked));
   const text = model.conditioning === 'text';
   const labels = labelsOf(model, asked.labels);
-  const { count, dtype, batch, threads = 0, inferenceSteps, seed, prompt: template } = asked;
-  const device = chooseDevice(asked.device, dtype);
+  const { count, batch, threads = 0, inferenceSteps, seed, prompt: template } = asked;
+  const device = findDevice(asked.device);
+  const dtype = chooseDtype(asked.dtype, device, { task: 'images' });
+  withDtype(device, dtype);
   const settings: SampleSettings = {
     inferenceSteps,
     guidanceScale: asked.guidanceScale ?? GUIDANCE[model.conditioning],

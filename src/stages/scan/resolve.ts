@@ -131,7 +131,7 @@ export async function resolveOptions(
   hooks: Hooks<ScanEvent> = {},
 ): Promise<Resolved> {
   const options = resolved(SCAN.partial({ out: true }), given, presetOptions(given.preset));
-  const { seed, samples, dtype, sampler } = options;
+  const { seed, samples, sampler } = options;
   const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
   const dataset = await imagesOf({ ...options, only });
@@ -194,10 +194,10 @@ export async function resolveOptions(
     ? undefined
     : raceOptions(options, { images, scored: contrasts.scored, samples, allLabels }, hooks.onLog);
 
-  const devices = chooseDevices(options, dtype, hooks.onLog);
+  const existing = options.out === undefined ? undefined : await readManifest(options.out);
+  const { devices, dtype } = chooseDevices(options, { recorded: existing?.options.dtype, onLog: hooks.onLog });
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
 
-  const existing = options.out === undefined ? undefined : await readManifest(options.out);
   const autoRange = options.tRange === 'auto';
   const { tWeights } = options;
   check(

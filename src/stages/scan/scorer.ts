@@ -7,7 +7,8 @@ import { defaultSize, openModel, prepareConditions, variantOf, type ModelFolder 
 import { resolved } from '../../options/check.js';
 import { check, presetOptions, timesteps } from '../../pipeline/resolve.js';
 import { SCORER, type ScorerOptions } from './scorer-options.js';
-import { chooseDevice } from '../../runs/device.js';
+import { findDevice, withDtype } from '../../runs/device.js';
+import { chooseDtype } from '../../runs/dtype.js';
 import { imageKey } from '../../runs/fingerprint.js';
 
 export type { ScorerOptions } from './scorer-options.js';
@@ -78,10 +79,12 @@ export class Scorer {
    */
   static async open(options: ScorerOptions, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Scorer> {
     const asked = resolved(SCORER, options, presetOptions(options.preset));
-    const { dtype, device, threads = 0 } = asked;
+    const { device, threads = 0 } = asked;
     const model = await openModel(asked.model, variantOf(asked));
     const settings = settingsOf(asked, model);
-    const { id } = chooseDevice(device, dtype);
+    const found = findDevice(device);
+    const dtype = chooseDtype(asked.dtype, found);
+    const { id } = withDtype(found, dtype);
     const engine = new Engine({ device: id, dtype, threads });
     try {
       await engine.loadModel(model.source, { signal });

@@ -27,6 +27,7 @@ export async function open(
   if (resolved.needsPilot) resolved = await withPilot(resolved, options.out, hooks);
   const run = await Run.begin(options.out, resolved.draft, resolved.images, {
     anyBatch: isAuto(options.batch),
+    anyDtype: isAuto(options.dtype),
     ...hooks,
   });
   return stageOf(run, resolved);

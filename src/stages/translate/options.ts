@@ -4,7 +4,7 @@ import * as fields from '../../options/fields.js';
 import { PRESET_NAMES } from '../../options/names.js';
 import { option, optionsOf } from '../../options/option.js';
 import { NOISE, SIZE } from '../../options/scoring.js';
-import { BATCH, DATASET, DEVICE, MODEL, PROMPTS, shards, SPLIT } from '../../options/shared.js';
+import { BATCH, DATASET, DEVICE, IMAGE_DTYPE, MODEL, PROMPTS, shards, SPLIT } from '../../options/shared.js';
 import type { Dtype } from '../../engine/types.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 
@@ -85,6 +85,7 @@ export const TRANSLATE = optionsOf('translate', {
   shardSize: option(fields.whole(1, 1_000_000).default(16), shards('Images')),
   ...SPLIT,
   ...DEVICE,
+  dtype: IMAGE_DTYPE,
   batch: BATCH,
 });
 

@@ -73,7 +73,7 @@ export async function resolveTranslation(
 ): Promise<Resolved> {
   const preset = presetOptions(given.preset);
   const options = resolved(TRANSLATE, given, preset);
-  const { inversionSteps, inferenceSteps, guidanceScale, negative, limit = null, dtype, shardSize } = options;
+  const { inversionSteps, inferenceSteps, guidanceScale, negative, limit = null, shardSize } = options;
   const model = await openModel(options.model, variantOf(options));
   const { schedule, unet } = model.source;
   translationTimesteps(schedule, inversionSteps, inferenceSteps);
@@ -128,14 +128,18 @@ export async function resolveTranslation(
   const multiple = Math.max(model.sizeMultiple, model.vaeFactor * model.fold);
   const sizes: SizeOptions = { size, rule: preset.sizeRule ?? 'floor', multiple, patch: multiple };
 
-  const devices = chooseDevices(options, dtype, hooks.onLog);
+  const existing = await readTranslation(resolve(options.out));
+  const { devices, dtype } = chooseDevices(options, {
+    task: 'images',
+    recorded: existing?.options.dtype,
+    onLog: hooks.onLog,
+  });
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
   if (isAuto(options.batch)) {
     const shape =
       (await largestShape(images, sizes, model)) ??
       unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
-    const existing = await readTranslation(resolve(options.out));
     batch = existing?.options.batch ?? batchFor(model, { shape, dtype, fanOut: MIN_BATCH }, devices, options);
   } else {
     batch = options.batch;

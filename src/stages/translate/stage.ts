@@ -24,6 +24,7 @@ export async function open(options: TranslateOptions, hooks: Hooks<TranslateEven
   checkNotCancelled(hooks, 'translation');
   const folder = await TranslationFolder.begin(options.out, resolved.draft, resolved.images, {
     anyBatch: isAuto(options.batch),
+    anyDtype: isAuto(options.dtype),
     ...hooks,
   });
   const { model, images, devices } = resolved;

@@ -178,7 +178,7 @@ async function inside(
     },
   );
   begin('control');
-  const control = await scanInto('control', { untrained: true });
+  const control = await scanInto('control', { untrained: true, dtype: scanned.dtype });
   // Its rankings are wanted; what its patches look like is not.
   await mine({ run: control.path, ...placed, diverse: false, clusters: 1, ensemble: 1, restarts: 1 }, told);
 

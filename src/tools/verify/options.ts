@@ -1,9 +1,18 @@
 // What the check of reference values is asked for.
 import type { z } from 'zod';
-import { optionsOf } from '../../options/option.js';
+import * as fields from '../../options/fields.js';
+import { DTYPES } from '../../options/names.js';
+import { option, optionsOf } from '../../options/option.js';
 import { DEVICE } from '../../options/shared.js';
 
-export const VERIFY = optionsOf('verify', DEVICE);
+export const VERIFY = optionsOf('verify', {
+  ...DEVICE,
+  // of the reference values
+  dtype: option(fields.oneOf(DTYPES).default('fp32'), {
+    group: 'Device',
+    description: 'dtype of the UNet; fp16 on a CPU needs hardware support (see diffmine doctor)',
+  }),
+});
 
 export interface VerifyOptions extends z.input<typeof VERIFY> {
   /** where manifests of reference values are searched */
