@@ -46,7 +46,7 @@ async function optionTables() {
     Object.entries(flagsOf(command)).map(([name, option]) => ({
       flag: option.placed
         ? `\`${name.toUpperCase()}\``
-        : `\`--${name}\`${option.alias ? `, \`-${option.alias}\`` : ''}`,
+        : `\`--${name}\`${option.alias ? `, \`${option.alias.length > 1 ? '--' : '-'}${option.alias}\`` : ''}`,
       what: `${option.help}${option.choices ? ` (${option.choices.join(', ')})` : ''}`,
       fallback: option.required ? 'required' : (option.fallback ?? ''),
     }));

@@ -101,8 +101,11 @@ export {
   EXPORT_TABLES,
   exportTable,
   type ExportFormat,
+  type ExportOptions,
   type ExportTable,
 } from './tools/export/export.js';
+export { exportCrops, type CropsEvent, type CropsSummary } from './tools/export/crops.js';
+export type { CropsOptions } from './tools/export/options.js';
 export { Run, type PatchQuery } from './runs/run.js';
 export type { Manifest, RunOptions } from './runs/manifest.js';
 export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './runs/schema.js';

@@ -24,6 +24,7 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   cluster: ['Clustering', 'labels'],
   project: ['Projecting', 'labels'],
   report: ['Report', 'images'],
+  crops: ['Cropping', 'images'],
   verify: ['Verifying', 'cases'],
   draw: ['Drawing', 'images'],
   maps: ['Heat maps', 'maps'],

@@ -35,3 +35,25 @@ export function safeName(text: string, reserved: readonly string[] = []): string
 export function unsafeName(name: string): string {
   return name.replace(/%([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
 }
+
+/**
+ * Texts as names of files or folders, no two of which are one name on any system: some do not tell A from a, or the two ways to write é.
+ *
+ * @param reserved as for `safeName`
+ */
+export function safeNames(texts: readonly string[], reserved: readonly string[] = []): Map<string, string> {
+  const taken = new Set<string>();
+  const take = (name: string): boolean => {
+    const key = name.normalize('NFC').toLowerCase();
+    return !taken.has(key) && Boolean(taken.add(key));
+  };
+  const names = new Map<string, string>();
+  for (const text of new Set(texts)) {
+    const name = safeName(text, reserved);
+    names.set(text, name);
+    // an ending that depends on the text alone
+    for (let length = 8; !take(names.get(text) as string); length += 8)
+      names.set(text, `${name}-${sha256(text).slice(0, length)}`);
+  }
+  return names;
+}

@@ -70,7 +70,11 @@ const FOREIGN = [
 ];
 
 test.each(PAGES.filter((page) => page !== 'CHANGELOG.md'))('%s names options that exist', (page) => {
-  const known = new Set([{ options: COMMON }, ...COMMANDS].flatMap((command) => Object.keys(flagsOf(command))));
+  const known = new Set(
+    [{ options: COMMON }, ...COMMANDS].flatMap((command) =>
+      Object.entries(flagsOf(command)).flatMap(([name, { alias }]) => [name, ...(alias === undefined ? [] : [alias])]),
+    ),
+  );
   const text = readPage(page).replace(/```[\s\S]*?```/g, '');
   const named = [...text.matchAll(/`([^`\n]*)`/g)].flatMap(
     ([, code]) => (code ?? '').match(/(?<![\w-])--[a-z][\w-]*/g) ?? [],

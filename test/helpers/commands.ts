@@ -16,8 +16,8 @@ export function checkCommand([name, ...rest]: readonly string[]): void {
   const flags: Record<string, unknown> = {};
   for (let i = 0; i < rest.length; i++) {
     const word = rest[i] as string;
-    const alias = Object.keys(table).find((one) => `-${table[one]?.alias}` === word);
-    const option = word.startsWith('--') ? word.slice(2) : (alias ?? places.shift());
+    const alias = Object.keys(table).find((one) => [`-${table[one]?.alias}`, `--${table[one]?.alias}`].includes(word));
+    const option = alias ?? (word.startsWith('--') ? word.slice(2) : places.shift());
     const spec = option === undefined ? undefined : table[option];
     if (option === undefined || !spec) throw new Error(`${name} has no ${word}.`);
     const bare = spec.bare === true && (rest[i + 1]?.startsWith('-') ?? true);

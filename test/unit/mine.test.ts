@@ -8,7 +8,7 @@ import { mine } from '../../src/stages/mine/mine.js';
 import type { MineEvent } from '../../src/stages/mine/options.js';
 import { readSafetensors, toFloat32 } from '../../src/engine/index.js';
 import { Run } from '../../src/runs/run.js';
-import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
+import type { ClusterRow, ImageRow, MinedPatchRow } from '../../src/runs/schema.js';
 import { readTable } from '../../src/runs/tables.js';
 import { scan } from '../../src/stages/scan/scan.js';
 import { resultBytes } from '../helpers/bytes.js';
@@ -146,6 +146,15 @@ test('exports: columns in their order, every format the same rows', async () => 
   );
   expect(await exportTable({ run, table: 'clusters', format: 'csv', out: file('c.csv') })).toBe(6);
   expect(await exportTable({ run, table: 'images', format: 'csv', out: file('i.csv') })).toBe(12);
+  await exportTable({ run, table: 'images', format: 'parquet', out: file('i.parquet') });
+  const images = await readTable<ImageRow>(file('i.parquet'));
+  await exportTable({ run, table: 'images', format: 'parquet', out: file('best.parquet'), top: 1, labels: ['1950'] });
+  expect(await readTable<ImageRow>(file('best.parquet'))).toEqual(
+    images
+      .filter(({ condition }) => condition === '1950')
+      .sort((a, b) => b.typicality - a.typicality)
+      .slice(0, 1),
+  );
 });
 
 test('a cancel leaves what was mined before', async () => {
