@@ -2,7 +2,7 @@
 # Does the CUDA code compile? Needs nvcc and ninja, no GPU and no CUDA LibTorch: the CPU LibTorch ships the CUDA headers.
 # Compiles every cpp/kernels/*.cu, and with DIFFMINE_CUDA every .cpp that knows the word; links nothing. One line a file.
 #
-#   [LIBTORCH=folder] scripts/cuda-compile-check.sh [build folder]     exit code 0: all compile; 1: not all, or nothing could be tried
+#   [LIBTORCH=folder] [ARCHITECTURES='80;90'] scripts/cuda-compile-check.sh [build folder]     exit code 0: all compile; 1: not all, or nothing could be tried
 set -u -o pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build-cuda-check}
@@ -19,7 +19,7 @@ done
 log=$build/check.log
 mkdir -p "$build"
 cmake -G Ninja -S . -B "$build" -DLIBTORCH="$LIBTORCH" -DDIFFMINE_NODE=OFF -DDIFFMINE_TESTS=OFF -DDIFFMINE_CUDA=ON \
-  -DDIFFMINE_CUDA_COMPILE_ONLY=ON "-DDIFFMINE_CUDA_ARCHITECTURES=80;90" -DCMAKE_BUILD_TYPE=Debug > "$log" 2>&1 || { tail -n 20 "$log" >&2; stop 'configuring failed'; }
+  -DDIFFMINE_CUDA_COMPILE_ONLY=ON "-DDIFFMINE_CUDA_ARCHITECTURES=${ARCHITECTURES:-80;90}" -DCMAKE_BUILD_TYPE=Debug > "$log" 2>&1 || { tail -n 20 "$log" >&2; stop 'configuring failed'; }
 cmake --build "$build" --target diffmine_kernels diffmine_cuda_check -- -k 0 > "$log" 2>&1
 status=$?
 

@@ -2,7 +2,7 @@
 //   node scripts/test.mjs [--all] [--only NAME,...] [--skip NAME,...] [-- jest arguments]
 //   node scripts/test.mjs FILE... [jest arguments]      only these test files, with jest's own output
 //   stages: types, lint, format, package, cpp, sanitize, fuzz, cuda, cases, jest
-// --all (npm run test:all) adds the tests that are too slow for every change: docs/contributing/testing.md.
+// --all (npm run test:all) adds what is too slow for every change, the stage sanitize among it: docs/contributing/testing.md.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -45,9 +45,8 @@ async function hasDoctest() {
   return (await run(compiler, ['-E', '-x', 'c++', '-include', 'doctest/doctest.h', '/dev/null'])).code === 0;
 }
 
-/** @param tests a regular expression of the names of CMakeLists.txt */
-async function ctest(folder, env = {}, tests = '.') {
-  const { code, output } = await run('ctest', ['--test-dir', folder, '--verbose', '-R', tests, '-j', String(cores)], {
+async function ctest(folder, env = {}) {
+  const { code, output } = await run('ctest', ['--test-dir', folder, '--verbose', '-j', String(cores)], {
     env: { OMP_NUM_THREADS: '1', ...process.env, ...env },
   });
   const counts = [
@@ -55,7 +54,15 @@ async function ctest(folder, env = {}, tests = '.') {
   ]; // doctest's filters are not counted as skipped: --no-skipped-summary
   const sum = (column) => counts.reduce((total, match) => total + Number(match[column] ?? 0), 0);
   // A crash leaves no count: it is a failure anyway.
-  return outcome(sum(2), Math.max(sum(3), code === 0 && counts.length > 0 ? 0 : 1), { skipped: sum(4), output });
+  const failed = Math.max(sum(3), code === 0 && counts.length > 0 ? 0 : 1);
+  return outcome(sum(2), failed, { skipped: sum(4), output: failedTests(output) });
+}
+
+/** What doctest says of its failures, and ctest's last lines: the log of a passing program may be long. */
+function failedTests(output) {
+  const sections = output.split(/^\d+: =+$/m).filter((section) => section.includes('ERROR'));
+  const lines = sections.flatMap((section) => section.trim().split('\n').slice(0, 25));
+  return [...lines.slice(0, 100), ...output.trimEnd().split('\n').slice(-25)].join('\n');
 }
 
 /** A unity build also on a developer's machine: this stage is seldom repeated after a small change. */
@@ -154,14 +161,14 @@ const stages = {
   },
   sanitize: {
     title: 'C++ tests, ASan + UBSan',
+    nightly: true,
     async work({ libtorch }) {
       if (!(await hasDoctest())) return lacking('doctest is not installed (Debian: apt-get install doctest-dev)');
       const folder = path.join(root, 'build-asan');
       fs.mkdirSync(folder, { recursive: true });
       const built = await compileSanitized(folder, libtorch);
       if (built.code !== 0) return outcome(0, 1, { output: built.output });
-      // Older instruction sets choose other kernels of the same sources: their memory is checked in the nightly run.
-      return ctest(folder, { UBSAN_OPTIONS: 'print_stacktrace=1' }, all ? '.' : '^(core|emulated-kernels)$');
+      return ctest(folder, { UBSAN_OPTIONS: 'print_stacktrace=1' });
     },
   },
   fuzz: {
@@ -185,7 +192,7 @@ const stages = {
       return check(
         await run('bash', ['scripts/cuda-compile-check.sh'], {
           cwd: root,
-          env: { ...process.env, LIBTORCH: libtorch.folder },
+          env: { ...process.env, LIBTORCH: libtorch.folder, ARCHITECTURES: all ? '80;90' : '90' },
           onLine: buildProgress('CUDA'),
         }),
       );
@@ -251,7 +258,8 @@ function parse(argv) {
     if (!(name in stages))
       throw new SetupError(`There is no stage "${name}".`, `Stages: ${Object.keys(stages).join(', ')}`);
   }
-  const chosen = Object.keys(stages).filter((name) => (only?.includes(name) ?? true) && !skip.includes(name));
+  const usual = (name) => all || !stages[name].nightly;
+  const chosen = Object.keys(stages).filter((name) => (only?.includes(name) ?? usual(name)) && !skip.includes(name));
   return { chosen, extra: argv.slice(split + 1) };
 }
 
@@ -269,7 +277,7 @@ async function runStage(name, ready, extra) {
     result = outcome(0, 1, { output: error.message });
   }
   const { passed, failed, skipped, note, output } = result;
-  if (failed) say(output.trimEnd().split('\n').slice(-60).join('\n'));
+  if (failed) say(output.trimEnd().split('\n').slice(-125).join('\n'));
   const counts = [
     `${passed} passed`,
     ...(failed ? [`${failed} FAILED`] : []),
@@ -302,9 +310,12 @@ async function runStages(names, ready, extra) {
 
 async function test(argv) {
   const start = Date.now();
-  const { chosen, extra } = parse(argv);
   all = argv.includes('--all');
-  if (all) process.env.DIFFMINE_TEST_ALL = '1';
+  const { chosen, extra } = parse(argv);
+  if (all) {
+    process.env.DIFFMINE_TEST_ALL = '1';
+    process.env.DIFFMINE_TEST_SEED ??= String(Date.now() % 2 ** 32); // of the C++ tests: a failure names it
+  }
   const ready = await setup();
   const setupLine = `ok    set-up (${seconds(start)})`;
   say(setupLine);

@@ -42,8 +42,6 @@ double worst(const at::Tensor& got, const at::Tensor& want) {
 }  // namespace
 
 TEST_CASE("attention in blocks: odd sizes, packed and shared keys, scores far from zero") {
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   struct Case {
     int64_t batch, heads, queries, keys, size;
   };
@@ -82,8 +80,6 @@ TEST_CASE("attention in blocks: odd sizes, packed and shared keys, scores far fr
 }
 
 TEST_CASE("attention in blocks: scores that rise or fall from block to block") {
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     if (!has_attention_cpu(dtype)) continue;
     CAPTURE(std::string(c10::toString(dtype)));
@@ -103,8 +99,6 @@ TEST_CASE("attention in blocks: scores that rise or fall from block to block") {
 }
 
 TEST_CASE("attention in blocks: the same bits for any number of threads, and whatever lies beside an image") {
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   const int threads = at::get_num_threads();
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     if (!has_attention_cpu(dtype)) continue;
@@ -131,8 +125,6 @@ TEST_CASE("attention in blocks: the same bits for any number of threads, and wha
 }
 
 TEST_CASE("attention of the UNet's heads, to itself and to a text's 77 tokens") {
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   for (const auto& device : test::devices()) {
     CAPTURE(device.str());
     struct Precision {
@@ -163,8 +155,6 @@ TEST_CASE("attention of the UNet's heads, to itself and to a text's 77 tokens") 
 // What models with `upcast_attention` need: scores that fp16 cannot hold (65504), before and after scaling. On every
 // path that attention() may take: in blocks, LibTorch's, few keys, a mask, and FlashAttention by name.
 TEST_CASE("attention with scores of 3e5 is that of fp32 in every dtype") {
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   EngineOptions others;
   others.block_attention = others.cudnn_attention = false;
   for (const auto& device : test::devices()) {

@@ -46,8 +46,6 @@ UNetConfig small_unet() {
 }  // namespace
 
 TEST_CASE("optimizations: disabling one changes results by rounding at most") {
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   const auto x = at::randn({2, 4, 16, 16}), text = at::randn({3, 77, 32});
   const auto t = at::tensor({17, 560}, at::kLong), index = at::tensor({0, 2, 1, 2}, at::kLong);
   for (const auto& device : test::devices()) {
@@ -80,8 +78,6 @@ TEST_CASE("optimizations: disabling one changes results by rounding at most") {
 // Each engine owns its options: neither another engine nor the thread that calls it has a say.
 TEST_CASE(
     "optimizations: engines with other options work beside each other, on any thread, and stay the same to the bit") {
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   const auto x = at::randn({2, 4, 16, 16}), text = at::randn({3, 77, 32});
   const auto t = at::tensor({17, 560}, at::kLong), index = at::tensor({0, 2, 1, 2}, at::kLong);
   EngineOptions none;
@@ -137,8 +133,6 @@ TEST_CASE("optimizations: each has a name of its own; an unknown one is refused 
 }
 
 TEST_CASE("images encoded ahead have the latents, and the scores, of those encoded before") {
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   const auto images = at::randint(0, 256, {3, 34, 40, 3}, at::kByte);
   for (const auto& device : test::devices()) {
     CAPTURE(device.str());

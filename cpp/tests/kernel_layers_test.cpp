@@ -27,7 +27,6 @@
 
 using namespace diffmine;
 using test::devices;
-using test::fresh_seed;
 
 namespace {
 
@@ -55,8 +54,6 @@ void everywhere(F f) {
 }  // namespace
 
 TEST_CASE("kernel group_norm: normalized by group, scaled, shifted, through SiLU, channels_last") {
-  const uint64_t seed = fresh_seed();
-  CAPTURE(seed);
   struct Case {
     int64_t b, c, h, w, groups, scales;
   };  // scales: rows of scale and shift, 0 for none
@@ -110,8 +107,6 @@ TEST_CASE("kernel group_norm: normalized by group, scaled, shifted, through SiLU
 }
 
 TEST_CASE("kernel group_norm: channels of two tensors, and a vector added to them first") {
-  const uint64_t seed = fresh_seed();
-  CAPTURE(seed);
   // Groups that lie across the border, channels that no vector divides, vectors shared by neighboring rows, one row,
   // none.
   struct Case {
@@ -167,8 +162,6 @@ TEST_CASE("kernel group_norm: channels of two tensors, and a vector added to the
 }
 
 TEST_CASE("kernel conv_out: a 3x3 convolution to few channels, in fp32 from any dtype") {
-  const uint64_t seed = fresh_seed();
-  CAPTURE(seed);
   struct Case {
     int64_t b, c, h, w, out;
   };
@@ -204,8 +197,6 @@ TEST_CASE("kernel conv_out: a 3x3 convolution to few channels, in fp32 from any 
 }
 
 TEST_CASE("kernel group_norm: a mean far from zero cancels nothing") {
-  const uint64_t seed = fresh_seed();
-  CAPTURE(seed);
   auto x = at::randn({2, 64, 33, 31}) + 300;
   x[1][5][0][0] = 400;  // an outlier of a hundred deviations, where sums begin
   const auto one = at::empty({64}).fill_(1.0), zero = at::zeros({64});
@@ -234,8 +225,6 @@ TEST_CASE("kernel group_norm: an image of one color, of NaN, of nothing") {
 }
 
 TEST_CASE("kernel layer_norm: each row normalized") {
-  const uint64_t seed = fresh_seed();
-  CAPTURE(seed);
   // A row is as many packs to a lane of the GPU's warp as 4 or 8 x 32 channels go into it, up to 2, 3, 5 and 12; then a
   // block's.
   for (const int64_t c : {1,   3,   31,  40,   77,   128,  256,  264,  320,  384,  392,  512,  520, 640,
@@ -277,8 +266,6 @@ TEST_CASE("kernel layer_norm: each row normalized") {
 }
 
 TEST_CASE("kernel geglu: hidden times the exact GELU of the gate") {
-  const uint64_t seed = fresh_seed();
-  CAPTURE(seed);
   for (const int64_t c : {1, 5, 64, 320, 1024, 1280, 1283, 2560}) {
     CAPTURE(c);
     const auto source = at::randn({3, 7, 2 * c}) * 3;
@@ -298,8 +285,6 @@ TEST_CASE("kernel geglu: hidden times the exact GELU of the gate") {
 }
 
 TEST_CASE("kernel add: vectors over channels and residuals, rows of the batch sharing them") {
-  const uint64_t seed = fresh_seed();
-  CAPTURE(seed);
   struct Case {
     int64_t b, c, h, w, shared;
   };

@@ -48,8 +48,8 @@ std::string error_code(F&& f) {
 
 inline std::string golden(const std::string& name) { return std::string(DIFFMINE_TEST_DATA) + "/golden/" + name; }
 
-// Seeds at::randn with another number every run; a failing test prints it.
-uint64_t fresh_seed();
+// What at::randn is seeded with where a test case begins: DIFFMINE_TEST_SEED, 0 without it.
+uint64_t seed();
 
 // max(|got - want| - (atol + rtol |want|)) <= 0; false for other shapes or NaN.
 bool close(const at::Tensor& got, const at::Tensor& want, double atol, double rtol);

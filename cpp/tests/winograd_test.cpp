@@ -32,8 +32,6 @@ TEST_CASE("winograd: odd sizes, several blocks of tiles and of channels, what is
     MESSAGE("not on this processor");
     return;
   }
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   struct Case {
     int64_t batch, in, out, height, width;
   };
@@ -70,8 +68,6 @@ TEST_CASE("winograd: odd sizes, several blocks of tiles and of channels, what is
 
 TEST_CASE("winograd: fp16 is multiplied in fp32, and rounded once") {
   if (!winograd_pays(64, 48, at::kHalf)) return;
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   const auto half = [](const at::Tensor& t) { return t.to(at::kHalf); };
   const auto x = half(at::randn({2, 64, 9, 6})), weight = half(at::randn({48, 64, 3, 3}) / 24.0),
              bias = half(at::randn({48}));
@@ -86,8 +82,6 @@ TEST_CASE("winograd: fp16 is multiplied in fp32, and rounded once") {
 
 TEST_CASE("winograd: what is not finite shows, and large means cancel no digits") {
   if (!winograd_pays(32, 32, at::kFloat)) return;
-  const uint64_t seed = test::fresh_seed();
-  CAPTURE(seed);
   const auto weight = at::randn({32, 32, 3, 3}) / 17.0, bias = at::zeros({32}), packed = winograd_weight(weight);
   auto x = at::randn({1, 32, 8, 8});
   const auto far = x + 100;

@@ -3,6 +3,7 @@
 // barrier lets it run ahead of the rest.
 //
 // Where a kernel breaks a rule of CUDA the launch fails, and cudaGetErrorString tells where.
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 
 #include <array>
@@ -61,18 +62,18 @@ std::string who(unsigned thread) {
 }
 bool same(const Place& a, const Place& b) { return a.line() == b.line() && a.column() == b.column(); }
 
+std::mt19937_64 random_numbers;
+
 // Orders are part of what a test draws: its seed repeats them.
-std::mt19937_64& random_numbers() {
-  static std::mt19937_64 numbers;
-  static uint64_t seed = 0;
-  const at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
-  if (seed != generator.current_seed()) numbers.seed(seed = generator.current_seed());
-  return numbers;
+void draw_order() {
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  const std::lock_guard lock(generator.mutex());
+  random_numbers.seed(at::check_generator<at::CPUGeneratorImpl>(generator)->random64());
 }
 
 template <class T>
 void shuffle(T& order) {
-  std::shuffle(order.begin(), order.end(), random_numbers());
+  std::shuffle(order.begin(), order.end(), random_numbers);
 }
 
 template <class T>
@@ -257,6 +258,7 @@ cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, const std:
       running->state = State::kReturned;
     }));
   }
+  draw_order();
   auto blocks = range(uint64_t{grid.x} * grid.y * grid.z);
   shuffle(blocks);
   try {
