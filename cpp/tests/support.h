@@ -51,6 +51,9 @@ inline std::string golden(const std::string& name) { return std::string(DIFFMINE
 // What at::randn is seeded with where a test case begins: DIFFMINE_TEST_SEED, 0 without it.
 uint64_t seed();
 
+// Whether this is the nightly run, which has time (npm run test:all).
+bool nightly();
+
 // max(|got - want| - (atol + rtol |want|)) <= 0; false for other shapes or NaN.
 bool close(const at::Tensor& got, const at::Tensor& want, double atol, double rtol);
 
