@@ -10,6 +10,7 @@ import { optionsOf, type Shape } from '../../src/options/option.js';
 import { byteSize, duration, printable, table } from '../../src/cli/output.js';
 import { DiffmineError } from '../../src/util/errors.js';
 import { temporaryFolder } from '../helpers/folders.js';
+import { runs } from '../helpers/nightly.js';
 import { ROOT } from './cli.js';
 
 const OPTIONS: Record<string, { flag: Flag; command: Optioned }> = Object.fromEntries(
@@ -90,11 +91,11 @@ function expectSound(value: unknown): void {
 test.each(NAMES)('%s takes any text and any YAML value', (name) => {
   fc.assert(
     fc.property(typed, (raw) => expectSound(resolved(name, { [name]: raw }, {}))),
-    { numRuns: 150 },
+    { numRuns: runs(150) },
   );
   fc.assert(
     fc.property(yaml, (raw) => expectSound(resolved(name, {}, { [name]: raw }))),
-    { numRuns: 150 },
+    { numRuns: runs(150) },
   );
 });
 
@@ -201,7 +202,7 @@ describe('configuration files', () => {
           for (const [name, raw] of Object.entries(options ?? {})) expectSound(resolved(name, {}, { [name]: raw }));
         },
       ),
-      { numRuns: 400 },
+      { numRuns: runs(400) },
     );
   });
 
@@ -237,7 +238,7 @@ test('any command line ends with a documented exit code, never as a bug', () => 
     const word = fc.oneof(
       text.map((one) => 'x' + one), fc.constantFrom(...names.filter((name) => name !== 'json' && name !== 'config'), '__proto__', 'constructor', 'toString', '', 'a.b', 'no-json').map((name) => '--' + name),
       fc.tuple(fc.constantFrom(...names.filter((name) => name !== 'json')), text).map(([name, one]) => '--' + name + '=' + one), fc.constantFrom('-v', '-q', '-x', '--', '-', '---', '-vq'));
-    fc.assert(fc.asyncProperty(fc.array(word, { maxLength: 5 }), async (words) => (await main(['inspect', 'x-missing', ...words])) === 2), { numRuns: 500 })
+    fc.assert(fc.asyncProperty(fc.array(word, { maxLength: 5 }), async (words) => (await main(['inspect', 'x-missing', ...words])) === 2), { numRuns: ${runs(500)} })
       .then(() => (process.exitCode = 0), (error) => { process.exitCode = 1; console.log(error.message); });`;
   const { status, stdout, stderr } = spawnSync(
     process.execPath,

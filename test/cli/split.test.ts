@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resultBytes } from '../helpers/bytes.js';
+import { isNightly } from '../helpers/nightly.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
@@ -44,7 +45,7 @@ const command = (out: string, ...more: string[]): string[] => [
   }, 300_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  test.each(['2', '3', '8'])(
+  test.each(isNightly ? ['2', '3', '8'] : ['3'])(
     '%s workers',
     async (workers) => {
       const { code, stdout } = await cli([...command(at(`workers-${workers}`), '--workers', workers), '--json']);
