@@ -22,8 +22,8 @@ export interface Command<S extends Schema = Schema> extends Optioned<S> {
   name: string;
   describe: string;
   examples?: [command: string, what: string][];
-  /** computes: the native part is set up first if it is not yet */
-  native?: boolean;
+  /** computes (with these values): the native part is set up first if it is not yet */
+  native?: boolean | ((values: Given<S>) => boolean);
   /** said after Ctrl-C, if there is finished work to go on from */
   resumeHint?: string;
   /** undefined: the handler wrote its result itself */

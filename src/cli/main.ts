@@ -214,7 +214,7 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
   });
   let outcome: Outcome | undefined;
   try {
-    if (one.native) {
+    if (typeof one.native === 'function' ? one.native(values) : one.native) {
       const { ensureSetup } = await import('../tools/setup/setup.js');
       await ensureSetup({ onLog: (line) => output.log(line), signal: cancel.signal });
     }

@@ -95,6 +95,11 @@ export function wordOr<const W extends string, Out, In>(
   return field(same, z.union([z.literal(word), other]), { expected: `${kindOf(other).expected}, or ${word}` });
 }
 
+/** What either field takes; the first that fits. */
+export function either<A, B, InA, InB>(one: z.ZodType<A, InA>, other: z.ZodType<B, InB>): z.ZodType<A | B, InA | InB> {
+  return field(same, z.union([one, other]), { expected: `${kindOf(one).expected}, or ${kindOf(other).expected}` });
+}
+
 /** Labels by name. They may hold commas: where the labels are known, a value that is none of them is split (data/labels.ts, namedLabels). */
 export const labels = (): z.ZodType<string[], readonly string[]> =>
   field(listOf, z.array(text()), { expected: 'labels', list: true });

@@ -2,6 +2,11 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runCommand } from '../../src/cli/commands/run.js';
+import { operations } from '../../src/tools/bench/operations.js';
+import { architecture } from '../../src/tools/estimate/architectures.js';
+import { ESTIMATE } from '../../src/tools/estimate/options.js';
+import { expectedFraction } from '../../src/tools/estimate/racing.js';
 import { estimate } from '../../src/tools/estimate/estimate.js';
 import { Run } from '../../src/runs/run.js';
 import { scan } from '../../src/stages/scan/scan.js';
@@ -72,4 +77,80 @@ test('what a scan would refuse is refused', async () => {
   await expect(estimate({ ...options, samples: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   await expect(estimate({ ...options, rate: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   await expect(estimate({ ...options, model: '/nowhere' })).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+});
+
+describe('without weights or a GPU', () => {
+  test("Stable Diffusion's operations, calls, memory and hours on a card follow from its layers", async () => {
+    const found = await estimate({ like: 'sd15', images: 5000, size: 512, device: 'h100', dtype: 'fp16', perHour: 2 });
+    expect(found).toMatchObject({
+      images: 5000,
+      labels: 10,
+      unetCalls: 1_000_000,
+      rateFrom: 'computed',
+      dtype: 'fp16',
+    });
+    expect(found.operations / 1e9).toBeCloseTo(803.3, 1);
+    // 989 TFLOP/s: 50 % and 30 % of it
+    expect(found.hours).toBeCloseTo((1e6 * found.operations) / 494.5e12 / 3600, 9);
+    expect(found.hoursAtMost).toBeCloseTo((1e6 * found.operations) / 296.7e12 / 3600, 9);
+    expect([found.price, found.priceAtMost]).toEqual([2 * (found.hours ?? NaN), 2 * (found.hoursAtMost ?? NaN)]);
+    // 1.07 billion parameters and 1 GB for CUDA
+    expect(found.memory.least.half).toBeGreaterThan(3.1e9);
+    expect(found.memory.least.fp32).toBeLessThan(8e9);
+    expect(found.memory).toMatchObject({ available: 80e9, fits: true });
+  });
+
+  test('of the architectures, parameters and operations are the published ones', () => {
+    const xl = architecture('sdxl');
+    // 2,567,463,684 of the UNet, 83.7 M of the VAE, 817.8 M of the text encoders
+    expect(xl.parameters / 1e6).toBeCloseTo(2567.46 + 83.7 + 817.8, 0);
+    expect(operations(xl.source.unet.config, 128, 128) / 1e12).toBeCloseTo(6.76, 1);
+    expect(architecture('demo').parameters / 1e6).toBeCloseTo(3.65, 1);
+  });
+
+  test('contrasts and the pilot are counted, and no rate is invented', async () => {
+    const base = { like: 'demo', images: 60, labelCount: 6, samples: 8 } as const;
+    const calls = async (more: object): Promise<number> => (await estimate({ ...base, ...more })).unetCalls;
+    expect(await calls({})).toBe(60 * 8 * 2);
+    expect(await calls({ against: 'others' })).toBe(60 * 8 * 2);
+    expect(await calls({ against: 'others', othersPerSample: 3 })).toBe(60 * 8 * 4);
+    expect(await calls({ against: 'others', othersPerSample: 'all' })).toBe(60 * 8 * 6);
+    expect(await calls({ allLabels: true })).toBe(60 * 8 * 7);
+    const weighted = await estimate({ ...base, tWeights: 'sqrt' });
+    expect(weighted).toMatchObject({ pilotCalls: 16 * 40 * 2, device: null, featurePasses: 60 * 8 });
+    expect(weighted.hours).toBeUndefined();
+    expect((await estimate({ ...base, rate: 10 })).hours).toBeCloseTo((60 * 16) / 10 / 3600, 12);
+  });
+
+  test('a race costs between its bounds: halves exactly, the rule as measured', async () => {
+    const base = { like: 'demo', images: 2400, labelCount: 1, samples: 32, top: 100 } as const;
+    for (const race of [true, 'half'] as const) {
+      const { unetCalls, unetCallsAtLeast, unetCallsExpected } = await estimate({ ...base, race });
+      expect(unetCallsExpected).toBeGreaterThan(unetCallsAtLeast ?? NaN);
+      expect(unetCallsExpected).toBeLessThan(unetCalls);
+    }
+    const race = { top: 100, rule: 'risk', risk: 0.01, ends: [4, 8, 16, 32], controls: 0 } as const;
+    expect(expectedFraction({ ...race, ends: [...race.ends] }, 2400)).toBeCloseTo(0.25, 12);
+    expect(expectedFraction({ ...race, ends: [...race.ends] }, 1000)).toBeCloseTo(0.31, 12);
+    expect(expectedFraction({ ...race, ends: [4, 8, 16] }, 500)).toBeCloseTo(0.55, 12);
+    expect(expectedFraction({ ...race, ends: [...race.ends], rule: 'half' }, 2400)).toBeCloseTo(10 / 32, 12);
+  });
+
+  test('what does not fit together is refused', async () => {
+    await expect(estimate({ like: 'sd15' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(estimate({ images: 5 })).rejects.toMatchObject({
+      message: expect.stringContaining('dataset') as string,
+    });
+    await expect(estimate({ ...options, device: 'h100' })).rejects.toMatchObject({
+      hint: expect.stringContaining('`like`') as string,
+    });
+    await expect(estimate({ like: 'sd15', images: 5, device: 't4', dtype: 'bf16' })).rejects.toMatchObject({
+      message: 'NVIDIA T4 does not multiply in bf16.',
+    });
+  });
+
+  test('every option of run is taken', () => {
+    const known = Object.keys(ESTIMATE.shape);
+    expect(Object.keys(runCommand.options.shape).filter((key) => !known.includes(key))).toEqual([]);
+  });
 });

@@ -14,6 +14,9 @@ const IMAGES = 16;
 /** Bins that the timesteps are divided into, each with two samples of independent noise. */
 const BINS = 20;
 
+/** UNet calls of a pilot, at most. `fanOut`: of a sample */
+export const pilotCalls = (images: number, fanOut: number): number => Math.min(IMAGES, images) * 2 * BINS * fanOut;
+
 /** Center of bin i of [tBegin, tEnd), and its begin. */
 const centerOf = (tBegin: number, tEnd: number, i: number): number =>
   Math.floor(tBegin + ((i + 0.5) * (tEnd - tBegin)) / BINS);

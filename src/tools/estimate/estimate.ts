@@ -1,51 +1,82 @@
-// Predicts the cost of a scan: UNet calls, memory, disk, and hours if a rate is known or can be measured.
+// Predicts the cost of a scan: UNet calls, memory, disk, and hours if a rate is known, can be measured, or can be computed.
 import { DiffmineError } from '../../util/errors.js';
 import { prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
 import type { Dtype } from '../../engine/types.js';
-import type { ImageList } from '../../data/index.js';
 import type { RaceOptions } from '../../runs/manifest.js';
-import { VERSION } from '../../runs/version.js';
-import { encodeBytes, largestShape, rowBytes, unetShape, weightBytes, type Shape } from '../../pipeline/batch.js';
-import { enginesTogether } from '../../pipeline/devices.js';
-import { given } from '../../options/check.js';
+import type { Shape } from '../../pipeline/batch.js';
+import { given, resolved } from '../../options/check.js';
+import { MINING } from '../../options/scoring.js';
 import { ESTIMATE, type EstimateOptions } from './options.js';
 import { perSample } from '../../stages/scan/contrasts.js';
 import type { ScanEvent } from '../../stages/scan/options.js';
-import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
+import { pilotCalls } from '../../stages/scan/pilot.js';
+import type { Resolved } from '../../stages/scan/resolve.js';
+import { operations } from '../bench/operations.js';
 import type { Hooks } from '../../util/hooks.js';
+import { expectedFraction } from './racing.js';
+import { memoryOf, subjectOf, type Asked, type Subject } from './subject.js';
 
 /** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
 const PATCH_BYTES = 30;
 const IMAGE_BYTES = 45;
 /** Forward passes of a calibration, after one to warm up. */
 const CALIBRATION_PASSES = 2;
+/** CUDA's context and its libraries take about this much of a GPU's memory. An assumption. */
+const CONTEXT_BYTES = 1e9;
 
 export type { EstimateOptions } from './options.js';
 
 export interface Estimate {
+  /** the model's path, or the architecture */
+  model: string;
   images: number;
   labels: number;
   /** of the largest of the images looked at */
   height: number;
   width: number;
+  /** of one UNet call, computed from the model's layers */
+  operations: number;
   /** UNet calls per image: samples x conditions */
   unetCallsPerImage: number;
   /** UNet calls of the scan; of a race at most */
   unetCalls: number;
   /** of a race: UNet calls if all images but the winners and the controls leave after the first round */
   unetCallsAtLeast?: number;
-  device: string;
+  /** of a race: as measured on one dataset (docs/results/estimator.md) */
+  unetCallsExpected?: number;
+  /** of the pilot of --t-range auto and --t-weights, before the scan; 0 without one */
+  pilotCalls: number;
+  /** forward passes for the features of mining, at most */
+  featurePasses: number;
+  /** null: none was named */
+  device: string | null;
   dtype: Dtype;
   batch: number;
-  /** bytes */
-  memory: { weights: number; activations: number; total: number; available: number; fits: boolean };
-  /** bytes of the finished scan */
+  /** bytes, computed. `available`, `fits`: null where no device was named. `least`: with the smallest batch, by dtype, with what CUDA takes */
+  memory: {
+    weights: number;
+    activations: number;
+    total: number;
+    available: number | null;
+    fits: boolean | null;
+    least: { fp32: number; half: number };
+  };
+  /** bytes of the finished scan, computed */
   disk: { tables: number; maps: number; total: number };
-  /** UNet calls a second of all workers; undefined if neither given nor measured */
+  /** UNet calls a second of all workers; undefined if neither given, measured nor computed. Of a computed one, the highest */
   rate?: number;
-  /** at that rate */
+  rateFrom?: 'given' | 'measured' | 'computed';
+  /** of pilot and scan at that rate; of a race as expected */
   hours?: number;
+  /** of a computed rate: at the lowest */
+  hoursAtMost?: number;
+  /** what a computed rate follows from */
+  computedFrom?: string;
+  /** of the hours, with --per-hour */
+  price?: number;
+  priceAtMost?: number;
+  notes: string[];
 }
 
 /** Cells of a loss map: the UNet's input, unfolded. */
@@ -55,80 +86,129 @@ function mapCells(shape: Shape, fold: number): number {
 
 /**
  * Estimates a scan. Opens model and dataset as the scan would, so that what is wrong with the options shows here too; loads the model only to calibrate.
+ * With `like` it needs neither.
  *
  * @throws as `scan` before its work begins
  */
 export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> = {}): Promise<Estimate> {
-  const { rate: known, calibrate: measured = true, ...options } = given(ESTIMATE, asked);
-  const resolved = await resolveOptions(options, VERSION, hooks);
-  const { model, dataset, contrasts, sizes, draft } = resolved;
-  const [device] = resolved.devices;
-  const { samples, perImage, maps, batch, dtype, allLabels } = draft.options;
-  const shape =
-    (await largestShape(dataset.images, sizes, model)) ??
-    unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
-  const images = resolved.images.length;
+  const options = given(ESTIMATE, asked);
+  const subject = await subjectOf(options, hooks);
+  const { contrasts, samples, perImage, allLabels, race, shape, source, dtype, batch, available } = subject;
+  const images = subject.images.length;
   const outputs = images * (allLabels ? contrasts.scored.length : 1);
   const unetCallsPerImage = samples * contrasts.fanOut;
   const unetCalls = images * unetCallsPerImage;
+  const pilot = subject.needsPilot ? pilotCalls(images, contrasts.fanOut) : 0;
+  const raced = race && {
+    unetCallsAtLeast: fewestSamples(race, subject) * contrasts.fanOut,
+    unetCallsExpected: Math.round(expectedSamples(race, subject) * contrasts.fanOut),
+  };
 
-  const { race } = draft.options;
-  const atLeast =
-    race && fewestSamples(race, resolved.images, contrasts.scored, perImage, allLabels) * contrasts.fanOut;
-
-  const engines = enginesTogether(resolved.devices, options);
-  const available = Math.min(...resolved.devices.map(({ memoryFree }) => memoryFree));
-  const weights = engines * weightBytes(model, dtype);
-  const activations =
-    engines *
-    (Math.max(batch, contrasts.fanOut) * rowBytes(model.source.unet.config, shape, dtype) +
-      encodeBytes(model.source, shape));
-  const memory = {
-    weights,
-    activations,
-    total: weights + activations,
-    available,
-    fits: weights + activations <= available,
+  const { weights, activations } = memoryOf(subject, dtype, Math.max(batch, contrasts.fanOut));
+  const total = weights + activations;
+  const least = (of: Dtype): number => {
+    const { weights, activations } = memoryOf({ ...subject, engines: 1 }, of, contrasts.fanOut);
+    return weights + activations + CONTEXT_BYTES;
   };
   const tables = outputs * (3 * perImage * PATCH_BYTES + IMAGE_BYTES);
-  const mapBytes = maps ? outputs * mapCells(shape, model.fold) * 2 : 0;
-
-  // CPU processes share the cores that one was timed on; every further GPU adds its own
-  const gpus = device.id === 'cpu' ? 1 : new Set(resolved.devices.map(({ id }) => id)).size;
-  const rate = known ?? (measured ? gpus * (await calibrate(resolved, shape, options, hooks)) : undefined);
+  const maps = subject.maps ? outputs * mapCells(shape, subject.fold) * 2 : 0;
+  const perCall = operations(source.unet.config, shape.rows, shape.columns);
   return {
+    model: subject.title,
     images,
-    labels: dataset.labels.length,
+    labels: subject.labels,
     height: shape.height,
     width: shape.width,
+    operations: perCall,
     unetCallsPerImage,
     unetCalls,
-    ...(atLeast === undefined ? {} : { unetCallsAtLeast: atLeast }),
-    device: device.id,
+    ...raced,
+    pilotCalls: pilot,
+    featurePasses: featurePasses(options, subject),
+    device: subject.device,
     dtype,
     batch,
-    memory,
-    disk: { tables, maps: mapBytes, total: tables + mapBytes },
-    ...(rate === undefined ? {} : { rate, hours: unetCalls / rate / 3600 }),
+    memory: {
+      weights,
+      activations,
+      total,
+      available,
+      fits: available === null ? null : total <= available,
+      least: { fp32: least('fp32'), half: least('fp16') },
+    },
+    disk: { tables, maps, total: tables + maps },
+    ...(await time(options, subject, pilot + (raced?.unetCallsExpected ?? unetCalls), perCall, hooks)),
+    notes: subject.notes,
   };
 }
 
+type Time = Pick<Estimate, 'rate' | 'rateFrom' | 'hours' | 'hoursAtMost' | 'computedFrom' | 'price' | 'priceAtMost'>;
+
+async function time(
+  { rate, calibrate: measured = true, perHour, ...options }: Asked,
+  { scan, shape, speed, speedFrom }: Subject,
+  unetCalls: number,
+  perCall: number,
+  hooks: Hooks<ScanEvent>,
+): Promise<Time> {
+  const hoursAt = (rate: number): number => unetCalls / rate / 3600;
+  const priceOf = (hours: number): number | undefined => (perHour === undefined ? undefined : hours * perHour);
+  const at = (rate: number, rateFrom: NonNullable<Estimate['rateFrom']>): Time => {
+    const price = priceOf(hoursAt(rate));
+    return { rate, rateFrom, hours: hoursAt(rate), ...(price === undefined ? {} : { price }) };
+  };
+  if (rate !== undefined) return at(rate, 'given');
+  if (scan && measured) {
+    // CPU processes share the cores that one was timed on; every further GPU adds its own
+    const gpus = scan.devices[0].id === 'cpu' ? 1 : new Set(scan.devices.map(({ id }) => id)).size;
+    return at(gpus * (await calibrate(scan, shape, options, hooks)), 'measured');
+  }
+  if (!speed) return {};
+  const [low, high] = speed;
+  const hoursAtMost = hoursAt(low / perCall);
+  const priceAtMost = priceOf(hoursAtMost);
+  return {
+    ...at(high / perCall, 'computed'),
+    hoursAtMost,
+    ...(speedFrom === undefined ? {} : { computedFrom: speedFrom }),
+    ...(priceAtMost === undefined ? {} : { priceAtMost }),
+  };
+}
+
+/** Images of each label, as a race counts them. */
+function raceCounts({ images, allLabels }: Subject): number[] {
+  return allLabels ? [images.length] : [...images.countByLabel().values()];
+}
+
 /** Samples of all images, if a race is decided after its first round: the winners are then K / perImage images of each label, or fewer. */
-function fewestSamples(
-  { top, ends, controls }: RaceOptions,
-  images: ImageList,
-  scored: readonly string[],
-  perImage: number,
-  allLabels: boolean,
-): number {
+function fewestSamples({ top, ends, controls }: RaceOptions, subject: Subject): number {
   const [first = 0, all = first] = [ends[0], ends.at(-1)];
-  const winners = Math.ceil(top / perImage);
-  const counts = allLabels ? [images.length] : [...images.countByLabel().values()];
-  const wanted = allLabels ? winners * scored.length : winners;
-  return counts.reduce((sum, count) => {
+  const winners = Math.ceil(top / subject.perImage);
+  const wanted = subject.allLabels ? winners * subject.contrasts.scored.length : winners;
+  return raceCounts(subject).reduce((sum, count) => {
     const survivors = Math.min(count, Math.max(wanted, Math.ceil(controls * count)));
     return sum + count * first + survivors * (all - first);
   }, 0);
+}
+
+/** Samples of all images as measured on one dataset, by K / images of each label. */
+function expectedSamples(race: RaceOptions, subject: Subject): number {
+  const { top } = race;
+  const wanted = subject.allLabels ? top * subject.contrasts.scored.length : top;
+  return raceCounts(subject).reduce(
+    (sum, count) => sum + count * subject.samples * expectedFraction({ ...race, top: wanted }, count),
+    0,
+  );
+}
+
+/** Every image with a ranked patch takes `ensemble` forward passes through part of the UNet. */
+function featurePasses(options: Asked, { images, contrasts, allLabels }: Subject): number {
+  const { top, ensemble } = resolved(MINING.pick({ top: true, ensemble: true }), {
+    top: options.top,
+    ensemble: options.ensemble,
+  });
+  const counts = allLabels ? contrasts.scored.map(() => images.length) : [...images.countByLabel().values()];
+  return ensemble * counts.reduce((sum, count) => sum + Math.min(count, top), 0);
 }
 
 /** UNet calls a second of one engine, on a grey image of the largest shape (what is in it makes no difference to the time). */

@@ -1,15 +1,44 @@
-// What an estimate is asked for.
+// What an estimate is asked for: the options of run, those that do not matter included, and what it is estimated with.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
+import { MINING } from '../../options/scoring.js';
+import { DEVICE } from '../../options/shared.js';
+import { REPORT } from '../../stages/report/options.js';
 import { SCAN } from '../../stages/scan/options.js';
+import { ARCHITECTURES } from './architectures.js';
+import { CARD_NAMES } from './machines.js';
 
 export const ESTIMATE = optionsOf('estimate', {
-  ...SCAN.omit({ out: true, shard: true }).shape,
+  ...SCAN.partial({ dataset: true, model: true, out: true }).shape,
+  ...MINING.shape,
+  ...REPORT.omit({ dataset: true }).shape,
+  like: option(fields.oneOf(ARCHITECTURES).optional(), {
+    group: 'What',
+    description: 'Estimate for this architecture instead of `model`: needs neither weights nor a GPU',
+  }),
+  images: option(fields.whole(1).optional(), {
+    group: 'What',
+    description: 'With `like`: number of images, instead of `dataset`',
+  }),
+  labelCount: option(fields.whole(1, 100_000).optional(), {
+    group: 'What',
+    description: 'With `images`: number of labels that the images are spread over',
+    shown: '10',
+  }),
+  device: option(fields.either(fields.oneOf(CARD_NAMES), fields.device()).default('auto'), {
+    group: 'Device',
+    description: `Device to compute on: auto, cpu, cuda or cuda:N; with \`like\` also a GPU by name: ${CARD_NAMES.join(', ')}`,
+  }),
+  threads: DEVICE.threads,
   rate: option(fields.aboveZero().optional(), {
     group: 'Scoring',
     description: 'UNet calls per second, from an earlier run',
     shown: 'measured',
+  }),
+  perHour: option(fields.aboveZero().optional(), {
+    group: 'Scoring',
+    description: 'Price of an hour on the device; adds the cost of the scan',
   }),
   calibrate: option(fields.flag().default(true), {
     group: 'Scoring',

@@ -1,0 +1,77 @@
+// Known architectures, so that a scan can be estimated without the model's files.
+import type { ModelSource, UNetConfig } from '../../engine/types.js';
+import { parameterCount } from '../bench/parameters.js';
+import { syntheticModel } from '../bench/synthetic.js';
+
+export const ARCHITECTURES = ['sd15', 'sdxl', 'demo'] as const;
+export type ArchitectureName = (typeof ARCHITECTURES)[number];
+
+export interface Architecture {
+  title: string;
+  source: Pick<ModelSource, 'unet' | 'vae'>;
+  /** of all components */
+  parameters: number;
+  /** pixels */
+  sampleSize: number;
+  vaeFactor: number;
+  fold: number;
+  /** what a reader must know */
+  note?: string;
+}
+
+/** Parameters of the published components besides the UNet. */
+const VAE = 83.7e6;
+const CLIP_L = 123.1e6;
+const CLIP_G = 694.7e6;
+/** SDXL's embedding of sizes and pooled text, which the count from the UNet's blocks leaves out. */
+const ADDED_EMBEDDING = 2816 * 1280 + 1280 + 1280 * 1280 + 1280;
+
+function sdxl(sd15: UNetConfig): UNetConfig {
+  return {
+    ...sd15,
+    blockOutChannels: [320, 640, 1280],
+    downBlockTypes: ['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
+    upBlockTypes: ['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
+    attentionHeadDim: [5, 10, 20],
+    transformerLayers: [1, 2, 10],
+    crossAttentionDim: 2048,
+    useLinearProjection: true,
+  };
+}
+
+export function architecture(name: ArchitectureName): Architecture {
+  const source = syntheticModel(name === 'demo' ? 'synthetic:demo' : 'synthetic:sd15');
+  const { config } = source.unet;
+  switch (name) {
+    case 'sd15':
+      return {
+        title: 'Stable Diffusion 1.5',
+        source,
+        parameters: parameterCount(config) + VAE + CLIP_L,
+        sampleSize: 512,
+        vaeFactor: 8,
+        fold: 1,
+      };
+    case 'sdxl': {
+      const unet = sdxl(config);
+      return {
+        title: 'Stable Diffusion XL',
+        source: { ...source, unet: { ...source.unet, config: unet } },
+        parameters: parameterCount(unet) + ADDED_EMBEDDING + VAE + CLIP_L + CLIP_G,
+        sampleSize: 1024,
+        vaeFactor: 8,
+        fold: 1,
+        note: 'diffmine does not read Stable Diffusion XL models yet.',
+      };
+    }
+    case 'demo':
+      return {
+        title: "the demo's model",
+        source,
+        parameters: parameterCount(config),
+        sampleSize: 64,
+        vaeFactor: 1,
+        fold: config.pixelFold,
+      };
+  }
+}

@@ -1,0 +1,226 @@
+// What is estimated: a scan of a model and dataset that are at hand, or of a known architecture.
+import type { ImageList } from '../../data/index.js';
+import { usableCores } from '../../engine/cores.js';
+import { addonPath } from '../../engine/locate.js';
+import type { Dtype, ModelSource } from '../../engine/types.js';
+import { DTYPES } from '../../options/names.js';
+import { partOf, resolved, type Given } from '../../options/check.js';
+import { autoBatch, encodeBytes, largestShape, rowBytes, unetShape, type Shape } from '../../pipeline/batch.js';
+import { enginesTogether } from '../../pipeline/devices.js';
+import { check, imagesOf, presetOptions } from '../../pipeline/resolve.js';
+import { findDevice } from '../../runs/device.js';
+import { chooseDtype } from '../../runs/dtype.js';
+import type { RaceOptions } from '../../runs/manifest.js';
+import { VERSION } from '../../runs/version.js';
+import { planContrasts, type ContrastPlan } from '../../stages/scan/contrasts.js';
+import { SCAN, type ScanEvent, type ScanOptions } from '../../stages/scan/options.js';
+import { raceOptions } from '../../stages/scan/race-options.js';
+import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
+import { DiffmineError } from '../../util/errors.js';
+import type { Hooks } from '../../util/hooks.js';
+import { architecture, type Architecture } from './architectures.js';
+import { CARDS, speedOf, speedOfCpu, type CardName } from './machines.js';
+import type { ESTIMATE } from './options.js';
+
+export type Asked = Given<typeof ESTIMATE>;
+/** As the option's description says. */
+const LABELS = 10;
+
+type Counts = Pick<ImageList, 'length' | 'countByLabel'>;
+
+export interface Subject {
+  title: string;
+  images: Counts;
+  labels: number;
+  contrasts: Pick<ContrastPlan, 'fanOut' | 'scored'>;
+  samples: number;
+  perImage: number;
+  allLabels: boolean;
+  maps: boolean;
+  race: RaceOptions | undefined;
+  needsPilot: boolean;
+  source: Pick<ModelSource, 'unet' | 'vae'>;
+  parameters: number;
+  fold: number;
+  shape: Shape;
+  /** null: none was named, and none is needed */
+  device: string | null;
+  dtype: Dtype;
+  batch: number;
+  /** engines that share the memory of a device */
+  engines: number;
+  /** bytes of the device's memory; null where it is not known */
+  available: number | null;
+  /** operations per second, from and to, of a machine that is not measured but computed; undefined where it is measured, or unknown */
+  speed?: readonly [number, number];
+  /** what `speed` is computed from */
+  speedFrom?: string;
+  notes: string[];
+  /** of a scan at hand */
+  scan?: Resolved;
+}
+
+export const isCard = (name: string | undefined): name is CardName => name !== undefined && Object.hasOwn(CARDS, name);
+
+export async function subjectOf(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
+  return asked.like === undefined ? atHand(asked, hooks) : known(asked, architecture(asked.like), hooks);
+}
+
+async function atHand(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
+  const { device } = asked;
+  for (const key of ['dataset', 'model'] as const)
+    check(asked[key] !== undefined, `\`${key}\` is missing.`, 'Give it, or `like` and `images`.');
+  for (const key of ['images', 'labelCount'] as const)
+    check(asked[key] === undefined, `\`${key}\` does not apply without \`like\`.`, 'Give `like`, or leave it out.');
+  if (isCard(device))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `\`device\` ${device} is not a device of this machine.`,
+      'Estimate for it with `like`, or give auto, cpu, cuda or cuda:N.',
+    );
+  const options = partOf(SCAN.omit({ out: true, shard: true }), asked) as Omit<ScanOptions, 'out'>;
+  const scan = await resolveOptions(options, VERSION, hooks);
+  const { draft, devices, sizes, contrasts } = scan;
+  const { samples, perImage, allLabels, maps, race, dtype, batch } = draft.options;
+  const shape =
+    (await largestShape(scan.dataset.images, sizes, scan.model)) ??
+    unetShape(scan.model.sampleSize, scan.model.sampleSize, scan.model.vaeFactor, scan.model.fold);
+  return {
+    title: scan.model.path,
+    images: scan.images,
+    labels: scan.dataset.labels.length,
+    contrasts,
+    samples,
+    perImage,
+    allLabels,
+    maps,
+    race,
+    needsPilot: scan.needsPilot,
+    source: scan.model.source,
+    parameters: scan.model.summary().parameters,
+    fold: scan.model.fold,
+    shape,
+    device: devices[0].id,
+    dtype,
+    batch,
+    engines: enginesTogether(devices, asked as ScanOptions),
+    available: Math.min(...devices.map(({ memoryFree }) => memoryFree)),
+    notes: [],
+    scan,
+  };
+}
+
+async function known(asked: Asked, like: Architecture, hooks: Hooks<ScanEvent>): Promise<Subject> {
+  const schema = SCAN.omit({ out: true, shard: true, device: true }).partial({ dataset: true, model: true });
+  const options = resolved(schema, partOf(schema, asked), presetOptions(asked.preset));
+  const { samples, perImage, allLabels, maps, against, othersPerSample, seed, tRange, tWeights } = options;
+  const images = await countsOf(asked);
+  const labels = [...images.countByLabel().keys()];
+  const contrasts = planContrasts(labels, { against, othersPerSample, samples, seed }, allLabels);
+  const race = raceOptions(options, { images, scored: contrasts.scored, samples, allLabels }, hooks.onLog);
+  const side = options.size === 'source' || options.size === undefined ? like.sampleSize : options.size;
+  const shape = unetShape(side, side, like.vaeFactor, like.fold);
+  const machine = machineOf(asked, options.dtype);
+  const { dtype, available } = machine;
+  const weights = like.parameters * (dtype === 'fp32' ? 4 : 2);
+  const batch =
+    options.batch !== 'auto'
+      ? options.batch
+      : autoBatch({
+          source: like.source as ModelSource,
+          shape,
+          dtype,
+          device: machine.device === 'cpu' ? 'cpu' : 'cuda',
+          fanOut: contrasts.fanOut,
+          // without a device: as little as there can be
+          available: (available ?? weights) - weights,
+          workers: 1,
+        });
+  return {
+    title: like.title,
+    images,
+    labels: labels.length,
+    contrasts,
+    samples,
+    perImage,
+    allLabels,
+    maps,
+    race,
+    needsPilot: tRange === 'auto' || tWeights !== 'none',
+    source: like.source,
+    parameters: like.parameters,
+    fold: like.fold,
+    shape,
+    batch,
+    engines: 1,
+    ...machine,
+    notes: [like.note, halfNote(asked)].filter((note) => note !== undefined),
+  };
+}
+
+/** The images of a dataset, or as many as are asked for, in equal labels. */
+async function countsOf(asked: Asked): Promise<Counts> {
+  const { dataset, images, labelCount = Math.min(LABELS, images ?? LABELS) } = asked;
+  if (images === undefined) {
+    if (dataset === undefined)
+      throw new DiffmineError('INVALID_ARGUMENT', '`images` is missing.', 'Give the number of images, or a dataset.');
+    return (await imagesOf({ ...asked, dataset })).images;
+  }
+  check(dataset === undefined, '`images` and `dataset` contradict each other.', 'Give one of them.');
+  check(labelCount <= images, `${labelCount} labels are more than ${images} images.`, 'Give a smaller `labelCount`.');
+  const counts = new Map(
+    Array.from({ length: labelCount }, (_, i) => [`label ${i + 1}`, Math.floor((images + i) / labelCount)]),
+  );
+  return { length: images, countByLabel: () => counts };
+}
+
+/** What fp16 would save, where a GPU computes in fp32 only because its ranking in fp16 is not measured. */
+function halfNote({ device, dtype = 'auto' }: Asked): string | undefined {
+  if (!isCard(device) || dtype !== 'auto') return undefined;
+  const { half, fp32 } = CARDS[device].peak;
+  return `\`dtype\` auto is fp32 on a GPU, because the ranking in fp16 is not measured there yet. By the card's peaks fp16 would be ${Math.round(half / fp32)} times faster.`;
+}
+
+/** A machine that need not be at hand. */
+function machineOf(
+  { device = 'auto', threads }: Asked,
+  asked: (typeof DTYPES)[number] | 'auto',
+): Pick<Subject, 'device' | 'dtype' | 'available' | 'speed' | 'speedFrom'> {
+  if (isCard(device)) {
+    const card = CARDS[device];
+    // as chooseDtype on a GPU
+    const dtype = asked === 'auto' ? 'fp32' : asked;
+    check(dtype !== 'bf16' || card.bf16, `${card.title} does not multiply in bf16.`, 'Give `dtype` fp16.');
+    return {
+      device,
+      dtype,
+      available: card.memory,
+      speed: speedOf(card, dtype),
+      speedFrom: `30 to 50 % of the ${dtype} peak of an ${card.title}; not measured`,
+    };
+  }
+  if (device !== 'cpu') return { device: null, dtype: asked === 'auto' ? 'fp32' : asked, available: null };
+  const cpu = addonPath() === undefined ? undefined : findDevice('cpu');
+  const dtype = cpu ? chooseDtype(asked, cpu) : asked === 'auto' ? 'fp32' : asked;
+  const cores = threads ?? usableCores();
+  return {
+    device,
+    dtype,
+    available: cpu?.memoryFree ?? null,
+    speed: speedOfCpu(cores, dtype),
+    speedFrom: `${cores} cores, from the rate of Stable Diffusion 1.5 on an Intel Xeon with AMX`,
+  };
+}
+
+/** Bytes of weights and activations, with a batch. */
+export function memoryOf(
+  { source, shape, parameters, engines }: Subject,
+  dtype: Dtype,
+  batch: number,
+): { weights: number; activations: number } {
+  return {
+    weights: engines * parameters * (dtype === 'fp32' ? 4 : 2),
+    activations:
+      engines * (batch * rowBytes(source.unet.config, shape, dtype) + encodeBytes(source as ModelSource, shape)),
+  };
+}
