@@ -70,7 +70,7 @@ async function train() {
     fs.rmSync(world, { recursive: true, force: true });
     diffmine('demo', '--data-only', world, ...WORLD);
   }
-  if (fs.existsSync(path.join(training, 'train.json'))) diffmine('train', '--resume', '--out', training);
+  if (fs.existsSync(path.join(training, 'train.json'))) diffmine('train', '--out', training);
   else diffmine('train', path.join(world, 'train'), '--out', training, ...RECIPE, ...process.argv.slice(2));
   ship();
 }

@@ -29,6 +29,7 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   draw: ['Drawing', 'images'],
   maps: ['Heat maps', 'maps'],
   prepare: ['Preparing', 'images'],
+  measure: ['Measuring', 'held-out images'],
   train: ['Training', 'steps'],
   sample: ['Sampling', 'steps'],
   translate: ['Translating', 'UNet calls'],

@@ -21,15 +21,18 @@ export const PATCH = option(fields.whole(1, 16384).optional(), {
   shown: 'short side / 8',
 });
 
+const RANGE_SHOWN = 'the range the model was trained on, else 0.1,0.7';
+
 /** How much noise an image is scored with, and which: what decides the numbers. */
 export const NOISE = {
   samples: option(fields.whole(1, 1_000_000).default(100), {
     group: 'Scoring',
     description: 'Noise and timestep samples per image',
   }),
-  tRange: option(fields.range().default([0.1, 0.7]), {
+  tRange: option(fields.range().optional(), {
     group: 'Scoring',
     description: 'Range of timesteps to sample, as fractions of the noise schedule',
+    shown: RANGE_SHOWN,
   }),
   sampler: option(fields.oneOf(SAMPLERS).default('stratified'), {
     group: 'Scoring',
@@ -41,10 +44,11 @@ export const NOISE = {
 
 /** Of scans: measured on a few images before the run begins. */
 export const TIMESTEPS = {
-  tRange: option(fields.wordOr('auto', fields.range()).default([0.1, 0.7]), {
+  tRange: option(fields.wordOr('auto', fields.range()).optional(), {
     group: 'Scoring',
     description:
       'Range of timesteps to sample, as fractions of the noise schedule; auto takes the range with the most contrast for its noise, measured on a few images',
+    shown: RANGE_SHOWN,
   }),
   tWeights: option(fields.oneOf(['none', 'sqrt', 'inverse']).default('none'), {
     group: 'Scoring',

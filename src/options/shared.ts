@@ -25,6 +25,14 @@ export const DATASET = {
   ...TABLES,
 };
 
+/** Of scans; `train` has its own, which decides the split. */
+export const HOLDOUT = option(fields.belowOne().optional(), {
+  group: 'Images',
+  description:
+    'Use only this fraction of the images, by a hash of their names: those that train keeps out with the same value; 0 uses all',
+  shown: "the model's holdout for this dataset, else 0",
+});
+
 /** Of stages on a run, which knows its dataset. */
 export const MOVED_DATASET = option(fields.path().optional(), {
   group: 'What',

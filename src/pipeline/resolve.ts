@@ -1,8 +1,12 @@
 // Shared by stages for resolving options: presets, integers, timesteps, the images of a dataset.
 import { openDataset, PRESETS, restricted, type Dataset, type Preset, type PresetName } from '../data/index.js';
+import { listed } from '../data/labels.js';
+import { heldOut } from '../data/holdout.js';
 import { variantOf, type ModelFolder } from '../models/index.js';
+import { trainingOf, usedDataset } from '../models/training.js';
 import type { ManifestModel } from '../runs/manifest.js';
 import { DiffmineError } from '../util/errors.js';
+import { count } from '../web/html.js';
 
 /** A model as manifests keep it. */
 export function manifestModel({
@@ -71,4 +75,44 @@ export async function imagesOf({
     ...(out === undefined ? {} : { out }),
   });
   return only ? restricted(dataset, new Set(only)) : dataset;
+}
+
+/**
+ * Of a dataset, the images that a model was not trained on.
+ *
+ * @param asked the fraction; undefined: what the model's training held out of this dataset
+ * @returns the images, and the fraction that was used; 0 keeps all images
+ * @throws DATASET_INVALID if no image is left
+ */
+export async function unseen(
+  dataset: Dataset,
+  asked: number | undefined,
+  model: ModelFolder,
+  onLog?: (line: string) => void,
+): Promise<{ dataset: Dataset; holdout: number }> {
+  const training = await trainingOf(model);
+  const seen = training !== undefined && usedDataset(training, dataset);
+  const trained = (seen ? training.settings.holdout : undefined) ?? 0;
+  const holdout = asked ?? trained;
+  if (holdout === 0) {
+    if (trained > 0) onLog?.('Using all images, also those that the model was trained on (`holdout` 0).');
+    return { dataset, holdout };
+  }
+  const found = restricted(dataset, heldOut(dataset.images, holdout));
+  if (found.images.length === 0)
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `None of the ${dataset.images.length} images of '${dataset.path}' is held out: \`holdout\` is ${holdout}.`,
+      'Give a larger `holdout`, or 0 to use all images.',
+    );
+  onLog?.(
+    `Using the ${count(found.images.length, 'image')} of ${dataset.images.length} that the hash of their names holds out (\`holdout\` ${holdout}${asked === undefined ? ', as the model was trained; 0 uses all images' : ''}).`,
+  );
+  const absent = dataset.labels.filter((label) => !found.labels.includes(label));
+  if (absent.length > 0) onLog?.(`No image is held out of ${listed(absent)}.`);
+  if (seen && holdout > trained)
+    onLog?.(
+      `The model was trained with ${trained === 0 ? 'no `holdout`' : `\`holdout\` ${trained}`}: some of these images are among those it was trained on.`,
+    );
+  return { dataset: found, holdout };
 }

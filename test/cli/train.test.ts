@@ -35,7 +35,7 @@ const command = (out: string, ...more: string[]): string[] => [
   '--sample-inference-steps',
   '2',
   '--flips',
-  '--validation',
+  '--holdout',
   '0.2',
   '--device',
   'cpu',
@@ -78,7 +78,7 @@ beforeAll(async () => {
     const ran = await cli(command(whole, '--json'));
     expect(ran).toMatchObject({ code: 0, signal: null });
     const summary = JSON.parse(ran.stdout) as { steps: number; step: number; best: { step: number }; images: number };
-    expect(summary).toMatchObject({ steps: 16, step: 16, images: 24 });
+    expect(summary).toMatchObject({ steps: 16, step: 16, images: 23 }); // 7 of 30 are held out, by their names
     expect(losses(whole)).toHaveLength(16 + 4);
     const kept = readdirSync(path.join(whole, 'checkpoints'))
       .map((name) => Number(/\d+/.exec(name)?.[0]))
@@ -93,13 +93,48 @@ beforeAll(async () => {
     });
   }, 300_000);
 
-  test('kill -9 in the middle, twice, then --resume: the same losses and the same model, bit by bit', async () => {
+  test('the same command again finds the training complete, and changes nothing', async () => {
+    const before = weights(whole);
+    const ran = await cli(command(whole));
+    expect(ran).toMatchObject({ code: 0, stderr: expect.stringContaining('is complete: 16 steps') as string });
+    expect(weights(whole).equals(before)).toBe(true);
+    expect(losses(whole)).toHaveLength(16 + 4);
+  }, 300_000);
+
+  test('a run mines what was held out, at the timesteps of the training; options by name change both', async () => {
+    const model = at('narrow');
+    const prompts = ['--prompt', 'a {label}', '--null-prompt', ''];
+    const trained = await cli(command(model, '--train-t-range', '0.05,0.4', ...prompts));
+    expect(trained).toMatchObject({ code: 0, stderr: expect.stringContaining('prompts are not used') as string });
+    expect(trained.stdout).toMatch(/On 7 held-out images, the loss with their label is [\d.]+, with other labels/);
+    expect(record(model)).toMatchObject({
+      settings: { holdout: 0.2, prompt: null },
+      learned: { images: 7, step: 16, samples: 8, verdict: expect.stringMatching(/^(yes|barely|no)$/) as string },
+    });
+    const cheap = ['--samples', '1', '--patch', '8', '--device', 'cpu', '--threads', '1'];
+    const data = path.join(world, 'train');
+    const mining = ['--clusters', '2', '--ensemble', '1'];
+    const ran = await cli(['run', data, '--model', model, ...cheap, ...mining, '--out', at('narrow-run')]);
+    expect(ran).toMatchObject({ code: 0, stderr: expect.stringContaining('7 images of 30') as string });
+    const manifest = (run: string): { dataset: object; options: object } =>
+      JSON.parse(readFileSync(path.join(at(run), 'manifest.json'), 'utf8')) as { dataset: object; options: object };
+    expect(manifest('narrow-run')).toMatchObject({
+      dataset: { images: 7 },
+      options: { holdout: 0.2, tBegin: 50, tEnd: 400 },
+    });
+    const all = ['--holdout', '0', '--t-range', '0.1,0.7', '--out', at('all-scan')];
+    expect(await cli(['scan', data, '--model', model, ...cheap, ...all])).toMatchObject({ code: 0 });
+    expect(manifest('all-scan')).toMatchObject({ dataset: { images: 30 }, options: { tBegin: 100, tEnd: 700 } });
+    expect(manifest('all-scan').options).not.toHaveProperty('holdout');
+  }, 300_000);
+
+  test('kill -9 in the middle, twice, then again: the same losses and the same model, bit by bit', async () => {
     const out = at('killed');
     expect(await killedAt(command(out), out, 6)).toBe('SIGKILL');
-    expect(await killedAt(command(out, '--resume'), out, 13)).toBe('SIGKILL');
+    expect(await killedAt(command(out), out, 13)).toBe('SIGKILL');
     // As if the kill had come after a checkpoint and before the record: what is best is read from the journal.
     writeFileSync(path.join(out, 'train.json'), JSON.stringify({ ...record(out), best: { step: 4, loss: 1e-9 } }));
-    const ran = await cli(['train', '--resume', '--out', out, '--device', 'cpu', '--threads', '1']);
+    const ran = await cli(['train', '--out', out, '--device', 'cpu', '--threads', '1']);
     expect(ran).toMatchObject({ code: 0, signal: null });
     expect(losses(out)).toEqual(losses(whole));
     expect(weights(out).equals(weights(whole))).toBe(true);
@@ -107,7 +142,7 @@ beforeAll(async () => {
     // As if Ctrl-C had come in the grid of the last step: its checkpoint is there, its grid and validation are not.
     const rows = readMetrics(path.join(out, 'metrics.jsonl')).filter((metric) => metric.step < 16 || 'loss' in metric);
     writeFileSync(path.join(out, 'metrics.jsonl'), rows.map((metric) => `${JSON.stringify(metric)}\n`).join(''));
-    expect(await cli(['train', '--resume', '--out', out, '--device', 'cpu', '--threads', '1'])).toMatchObject({
+    expect(await cli(['train', '--out', out, '--device', 'cpu', '--threads', '1'])).toMatchObject({
       code: 0,
     });
     expect(losses(out)).toEqual(losses(whole));
@@ -128,9 +163,9 @@ beforeAll(async () => {
     expect(ran.code).toBe(130);
     const { step } = record(out) as { step: number };
     expect(ran.stderr).toContain(`Kept: the checkpoint of step ${step} of `);
-    expect(ran.stderr).toContain('no step will be repeated. The same command with --resume');
+    expect(ran.stderr).toContain('no step will be repeated. The same command resumes here');
     expect(existsSync(path.join(out, 'checkpoints', `step-${String(step).padStart(8, '0')}.safetensors`))).toBe(true);
-    expect(await cli(command(out, '--resume'))).toMatchObject({ code: 0 });
+    expect(await cli(command(out))).toMatchObject({ code: 0 });
     expect(losses(out)).toEqual(losses(whole));
   }, 300_000);
 
@@ -140,7 +175,6 @@ beforeAll(async () => {
     const before = losses(out);
     const ran = await cli([
       'train',
-      '--resume',
       '--out',
       out,
       '--steps',
@@ -164,12 +198,11 @@ beforeAll(async () => {
   }, 300_000);
 
   test('refuses another training, a folder in use, and settings that make no sense', async () => {
-    expect(await cli(command(whole))).toMatchObject({ code: 6, stderr: expect.stringContaining('--resume') as string });
-    expect(await cli(['train', '--resume', '--out', whole, '--seed', '5'])).toMatchObject({
+    expect(await cli(['train', '--out', whole, '--seed', '5'])).toMatchObject({
       code: 6,
       stderr: expect.stringMatching(/seed: this training has 0, you asked for 5/) as string,
     });
-    expect(await cli(['train', '--resume', '--out', scratch])).toMatchObject({ code: 2 });
+    expect(await cli(['train', '--out', scratch])).toMatchObject({ code: 2 });
     expect(await cli(['train', world, '--out', at('nothing')])).toMatchObject({
       code: 2,
       stderr: expect.stringContaining('--new SIZE') as string,
@@ -196,7 +229,6 @@ beforeAll(async () => {
     const out = at('diverged');
     const on = (rate: string): string[] => [
       'train',
-      '--resume',
       '--out',
       out,
       '--steps',
@@ -249,7 +281,7 @@ beforeAll(async () => {
       '1',
       '--train-batch',
       '1',
-      '--validation',
+      '--holdout',
       '0',
       '--sample-every',
       '0',
@@ -320,7 +352,7 @@ beforeAll(async () => {
       .toBuffer();
     for (const name of ['x', 'y', 'z'])
       writeFileSync(path.join(data, 'one', `${name}.jpg`), noise.subarray(0, noise.length / 2));
-    const torn = await cli([...args, '--validation', '0.5', '--seed', '1', '--out', at('torn')]);
+    const torn = await cli([...args, '--holdout', '0.5', '--out', at('torn')]);
     expect(torn).toMatchObject({ code: 0, signal: null });
     expect(torn.stderr).toMatch(/It is left out of the validation/);
     rmSync(path.join(data, 'one'), { recursive: true });
@@ -373,7 +405,7 @@ beforeAll(async () => {
         .map((name) => name.replace(/[0-9a-f]{16}/, 'KEY'))
         .sort(),
     ).toEqual(['latents-000000.json', 'latents-000000.safetensors', 'text-KEY.safetensors']);
-    const again = await cli(['train', '--resume', '--out', out, '--steps', '6', '--device', 'cpu', '--threads', '1']);
+    const again = await cli(['train', '--out', out, '--steps', '6', '--device', 'cpu', '--threads', '1']);
     expect(again).toMatchObject({ code: 0 });
     expect(statSync(path.join(out, 'cache', 'latents-000000.safetensors')).mtimeMs).toBe(encoded);
     const inspected = await cli(['inspect', out, '--json']);

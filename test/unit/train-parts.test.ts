@@ -8,7 +8,7 @@ import { readScheduleConfig } from '../../src/models/configs.js';
 import { Journal, LossWatch, readMetrics } from '../../src/stages/train/journal.js';
 import { cropStart, foldedCrop } from '../../src/stages/train/images.js';
 import { PIXEL_SCHEDULE, SIZE_NAMES, SIZES, unetOfSize } from '../../src/stages/train/sizes.js';
-import { Order, validationOf } from '../../src/stages/train/split.js';
+import { Order } from '../../src/stages/train/order.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
@@ -40,20 +40,6 @@ describe('the order of images', () => {
       Array.from({ length: 100 }, (_, k) => plain.view(k)).some(({ unlabeled, mirrored }) => unlabeled || mirrored),
     ).toBe(false);
   });
-});
-
-test('validation takes its fraction of a label, but never all, and always the same', () => {
-  const paths = Array.from({ length: 40 }, (_, i) => `a/${i}.png`);
-  const taken = validationOf(paths, 0.1, 0);
-  expect(taken.size).toBe(4);
-  expect(validationOf(paths, 0.1, 0)).toEqual(taken);
-  expect(validationOf(paths, 0.1, 1)).not.toEqual(taken);
-  // an image more leaves the others where they were, but for the one whose place it takes
-  expect(
-    [...validationOf([...paths, 'a/40.png'], 0.1, 0)].filter((index) => taken.has(index)).length,
-  ).toBeGreaterThanOrEqual(3);
-  expect(validationOf(['a/1.png'], 0.9, 0).size).toBe(0);
-  expect(validationOf(paths, 0.999, 0).size).toBe(39);
 });
 
 test('crops reach every place there is, and none beyond', () => {

@@ -43,7 +43,7 @@ function training({
       dataset: {
         path: '/data/streets',
         fingerprint: 'f00d',
-        labels: labels.map((label, i) => ({ label, training: 1200 + i, validation })),
+        labels: labels.map((label, i) => ({ label, training: 1200 + i, heldOut: validation })),
       },
       model: {
         from: null,

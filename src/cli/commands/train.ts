@@ -1,4 +1,6 @@
 // train: fine-tunes a model, or trains a small one from scratch.
+import { relative } from 'node:path';
+import { learnedSentence, VERDICTS, type Learned } from '../../models/learned.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { duration, table, type Output } from '../output.js';
@@ -32,9 +34,16 @@ function onTrain(output: Output): (event: TrainEvent) => void {
       case 'prepare':
         output.progress({ type: 'prepare', done: event.done, total: event.total });
         break;
+      case 'measure':
+        output.progress({ type: 'measure', done: event.done, total: event.total });
+        break;
       case 'plan':
+        if (event.step >= event.steps) {
+          output.log(`The training in ${event.path} is complete: ${count(event.step, 'step')}.`);
+          break;
+        }
         output.log(
-          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.path}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${event.validation} more for validation), ` +
+          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.path}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${event.heldOut} more held out), ` +
             `${(event.trained / 1e6).toPrecision(3)} of ${(event.parameters / 1e6).toPrecision(3)} million parameters, ${count(event.steps, 'step')}, ${event.dtype} on ${event.device}.`,
         );
         break;
@@ -60,13 +69,74 @@ function onTrain(output: Output): (event: TrainEvent) => void {
   };
 }
 
-export function trainText({ path, steps, loss, best, step, images, skipped, seconds, page }: TrainSummary): string {
+export function trainText(summary: TrainSummary): string {
+  const { path, steps, loss, best, step, images, skipped, seconds, page, learned } = summary;
   return [
     `Trained for ${count(steps, 'step')} on ${count(images, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
     `Model (weights of step ${step}): ${path}`,
     `Report: ${page}`,
+    ...(learned
+      ? ['', ...learnedLines(learned)]
+      : ['', 'No image is held out, or there is one label alone: what the model has learned was not measured.']),
+    '',
+    `Next: ${nextCommand(summary)}`,
   ].join('\n');
 }
+
+/** Labels in the table; those that the model helps least come first. */
+const SHOWN_LABELS = 20;
+
+function learnedLines(learned: Learned): string[] {
+  const rows = [...learned.labels].sort((a, b) => a.helped - b.helped);
+  return [
+    learnedSentence(learned),
+    table(
+      ['label', 'images', 'loss with it', 'with others', 'helps'],
+      rows
+        .slice(0, SHOWN_LABELS)
+        .map(({ label, images, loss, others, helped }) => [
+          label,
+          String(images),
+          loss.toPrecision(4),
+          others.toPrecision(4),
+          `${Math.round(100 * helped)} %`,
+        ]),
+      [1, 2, 3, 4],
+    ),
+    ...(rows.length > SHOWN_LABELS ? [`and ${rows.length - SHOWN_LABELS} more labels: see train.json`] : []),
+    VERDICTS[learned.verdict],
+  ];
+}
+
+/** What to paste next: mine with the model, or train it longer. */
+export function nextCommand({ path, steps, learned, settings }: TrainSummary): string {
+  const named = (location: string): string => {
+    const near = relative('', location);
+    return near !== '' && !near.startsWith('..') ? near : location;
+  };
+  const given = (flag: string, value: string | null | undefined): string[] =>
+    value === null || value === undefined || value === '' ? [] : [flag, value];
+  const words =
+    learned && learned.verdict !== 'yes'
+      ? ['train', '--out', named(path), '--steps', String(2 * steps)]
+      : [
+          'run',
+          named(settings.dataset),
+          '--model',
+          named(path),
+          ...given('--encoding', settings.encoding),
+          ...given('--image-root', settings.imageRoot),
+          ...given('--prompt', settings.prompt),
+          ...given('--null-prompt', settings.nullPrompt),
+          ...(settings.drop > 0 ? [] : ['--against', 'others']),
+          '--out',
+          `${named(path)}-run`,
+        ];
+  return ['npx diffmine', ...words.map(quoted)].join(' ');
+}
+
+/** As a shell reads it back. */
+const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 export const trainCommand = command({
   name: 'train',
@@ -76,7 +146,7 @@ export const trainCommand = command({
     ...TRAIN.shape,
     out: option(TRAIN.shape.out.optional(), {
       group: 'Run folder',
-      description: 'Output directory, which becomes the model folder',
+      description: 'Output directory, which becomes the model folder: new, or one to resume',
     }),
     listSizes: option(fields.flag().default(false), {
       group: 'What',
@@ -89,10 +159,13 @@ export const trainCommand = command({
       'diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."',
       "Fine-tuning, the paper's recipe",
     ],
-    ['diffmine train world/train --new small --flips --dtype bf16 --out model', 'A 64 x 64 pixel model from scratch'],
-    ['diffmine train --resume --out cars', 'Resume an interrupted training'],
+    [
+      'diffmine train photos --new small --holdout 0.2 --out model',
+      'A 64 x 64 pixel model from scratch, to mine a fifth',
+    ],
+    ['diffmine train --out cars', 'Resume an interrupted training; so does the same command'],
   ],
-  resumeHint: 'Add --resume to continue from here; --steps N sets a new end.',
+  resumeHint: 'Run the same command to continue from here; --steps N sets a new end.',
   async handle({ listSizes, out, ...options }, { output, signal }) {
     if (listSizes) return { text: sizesText(), json: SIZES };
     if (out === undefined)

@@ -14,6 +14,7 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
+import { scoredRange } from '../../models/training.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { batchFor, isAuto, unetShape } from '../../pipeline/batch.js';
@@ -192,7 +193,7 @@ export async function resolveCotypicality(
       patch,
       samples,
       seed,
-      ...timesteps(options.tRange, model.source.schedule.trainTimesteps),
+      ...timesteps(await scoredRange(options.tRange, model, hooks.onLog), model.source.schedule.trainTimesteps),
       sampler,
       places,
       ...dift,

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { variantForEach } from '../../models/index.js';
+import { scoredRange } from '../../models/training.js';
 import { Engine } from '../../engine/index.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { chooseDevice } from '../../runs/device.js';
@@ -48,6 +49,8 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
   );
   const both: ScanOptions & MapOptions = {
     ...(partOf(SCAN, options) as ScanOptions),
+    // the model's range for the baseline, too: maps are compared at the same timesteps
+    tRange: options.tRange ?? (await scoredRange(undefined, { path: options.model }, hooks.onLog)),
     localize: labels,
     ...(onlyMarked && marks ? { only: marks.images } : {}),
   };

@@ -11,6 +11,7 @@ import type { ScanEvent, ScanSummary } from '../scan/options.js';
 import type { Progress } from '../../util/hooks.js';
 
 const SCORING = SCAN.omit({
+  holdout: true,
   patch: true,
   perImage: true,
   maps: true,

@@ -1,5 +1,6 @@
 // What mining reads besides the run: its model, its images, its replayed noises; each as the scan had it.
-import { ImageList, openDataset, type Dataset } from '../../data/index.js';
+import { heldOut } from '../../data/holdout.js';
+import { ImageList, openDataset, restricted, type Dataset } from '../../data/index.js';
 import { openModel, untrained, variantOf, type ModelFolder } from '../../models/index.js';
 import { checkContents } from '../../runs/changes.js';
 import type { Manifest } from '../../runs/manifest.js';
@@ -33,12 +34,14 @@ export async function openRunDataset(
   const { dataset: recorded, options } = run.manifest;
   const { encoding, imageRoot: before } = recorded;
   const root = imageRoot ?? before;
-  const dataset = await openDataset(path ?? recorded.path, {
+  const complete = await openDataset(path ?? recorded.path, {
     layout: recorded.layout ?? 'auto',
     checksum: options.checksum === true,
     ...(encoding === undefined ? {} : { encoding }),
     ...(root === undefined ? {} : { imageRoot: root }),
   });
+  const { holdout = 0 } = options;
+  const dataset = holdout > 0 ? restricted(complete, heldOut(complete.images, holdout)) : complete;
   if (dataset.fingerprint === recorded.fingerprint) return dataset;
   throw new DiffmineError(
     'RUN_MISMATCH',

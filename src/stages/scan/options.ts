@@ -17,7 +17,7 @@ import {
   TUNE,
   UNTRAINED,
 } from '../../options/scoring.js';
-import { BATCH, DATASET, DEVICE, MODEL, OUT, PRESET, PROMPTS, shards, SPLIT } from '../../options/shared.js';
+import { BATCH, DATASET, DEVICE, HOLDOUT, MODEL, OUT, PRESET, PROMPTS, shards, SPLIT } from '../../options/shared.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 
 export const SCAN = optionsOf('scan', {
@@ -25,6 +25,7 @@ export const SCAN = optionsOf('scan', {
   ...MODEL,
   preset: PRESET,
   ...PROMPTS,
+  holdout: HOLDOUT,
   ...SIZE,
   patch: PATCH,
   ...NOISE,

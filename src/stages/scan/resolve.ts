@@ -13,11 +13,12 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
+import { scoredRange } from '../../models/training.js';
 import { count } from '../../web/html.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { sha256File } from '../../util/sha256.js';
 import { readManifest, type ManifestDraft, type RunOptions } from '../../runs/manifest.js';
-import { check, imagesOf, manifestModel, presetOptions, timesteps } from '../../pipeline/resolve.js';
+import { check, imagesOf, manifestModel, presetOptions, timesteps, unseen } from '../../pipeline/resolve.js';
 import { Replay } from '../../runs/replay.js';
 import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
@@ -134,8 +135,12 @@ export async function resolveOptions(
   const { seed, samples, sampler } = options;
   const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
-  const dataset = await imagesOf({ ...options, only });
-  for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
+  const complete = await imagesOf({ ...options, only });
+  for (const note of datasetNotes(complete)) hooks.onLog?.(note);
+  const { dataset, holdout } =
+    localize === undefined
+      ? await unseen(complete, options.holdout, opened, hooks.onLog)
+      : { dataset: complete, holdout: 0 };
   const against = rivalOf(options.against, model, dataset);
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.onLog);
   const labels = map ? map.labels : dataset.labels;
@@ -207,7 +212,7 @@ export async function resolveOptions(
   );
   const range =
     options.tRange !== 'auto'
-      ? timesteps(options.tRange, model.source.schedule.trainTimesteps)
+      ? timesteps(await scoredRange(options.tRange, model, hooks.onLog), model.source.schedule.trainTimesteps)
       : existing?.pilot
         ? { tBegin: existing.options.tBegin, tEnd: existing.options.tEnd }
         : timesteps([0, 1], model.source.schedule.trainTimesteps);
@@ -243,6 +248,7 @@ export async function resolveOptions(
     maps: map ? true : options.maps,
     shardSize: options.shardSize ?? defaultShardSize(images.length),
     replay: replay ? await sha256File(replay.file) : null,
+    ...(holdout > 0 ? { holdout } : {}),
     ...(options.untrained ? { untrained: true } : {}),
     ...(options.checksum ? { checksum: true } : {}),
     ...(options.tune && kind === 'cuda' ? { tune: true } : {}),

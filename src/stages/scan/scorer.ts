@@ -4,7 +4,9 @@ import { fillPrompt, readImage, type SizeOptions } from '../../data/index.js';
 import { Engine, float32, type Conditions } from '../../engine/index.js';
 import type { SamplerName, ScoredPatch } from '../../engine/types.js';
 import { defaultSize, openModel, prepareConditions, variantOf, type ModelFolder } from '../../models/index.js';
+import { scoredRange } from '../../models/training.js';
 import { resolved } from '../../options/check.js';
+import type { Range } from '../../options/fields.js';
 import { check, presetOptions, timesteps } from '../../pipeline/resolve.js';
 import { SCORER, type ScorerOptions } from './scorer-options.js';
 import { findDevice, withDtype } from '../../runs/device.js';
@@ -81,7 +83,7 @@ export class Scorer {
     const asked = resolved(SCORER, options, presetOptions(options.preset));
     const { device, threads = 0 } = asked;
     const model = await openModel(asked.model, variantOf(asked));
-    const settings = settingsOf(asked, model);
+    const settings = settingsOf(asked, model, await scoredRange(asked.tRange, model));
     const found = findDevice(device);
     const dtype = chooseDtype(asked.dtype, found);
     const { id } = withDtype(found, dtype);
@@ -155,7 +157,7 @@ export class Scorer {
   }
 }
 
-function settingsOf(options: z.output<typeof SCORER>, model: ModelFolder): Settings {
+function settingsOf(options: z.output<typeof SCORER>, model: ModelFolder, range: Range): Settings {
   const { samples, seed, sampler, perImage, batch, sizeRule, nullPrompt } = options;
   const size = options.size ?? defaultSize(model);
   const patch = options.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8));
@@ -172,7 +174,7 @@ function settingsOf(options: z.output<typeof SCORER>, model: ModelFolder): Setti
     scoring: {
       samples,
       seed,
-      ...timesteps(options.tRange, model.source.schedule.trainTimesteps),
+      ...timesteps(range, model.source.schedule.trainTimesteps),
       sampler,
       patch,
       perImage,

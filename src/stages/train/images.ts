@@ -11,7 +11,7 @@ import type { Image, Tensor } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { sha256 } from '../../util/sha256.js';
 import type { Base } from './base.js';
-import type { View } from './split.js';
+import type { View } from './order.js';
 
 /** A usable training image. */
 export interface Usable {

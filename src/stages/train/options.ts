@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { Dtype } from '../../engine/types.js';
 import * as fields from '../../options/fields.js';
 import { DTYPES } from '../../options/names.js';
+import type { Learned } from '../../models/learned.js';
 import { option, optionsOf } from '../../options/option.js';
 import { DATASET_DESCRIPTION, DEVICE, PROMPTS, TABLES } from '../../options/shared.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -49,9 +50,11 @@ const IMAGES = {
     group: 'Images',
     description: 'Flip half of the images horizontally',
   }),
-  validation: option(fields.belowOne().default(0.05), {
+  holdout: option(fields.belowOne().optional(), {
     group: 'Images',
-    description: "Fraction of each label's images held out for validation",
+    description:
+      'Fraction of the images to keep out of the training, by a hash of their names, for validation; run and scan then use these',
+    shown: '0.05, for validation only',
   }),
 };
 
@@ -177,13 +180,9 @@ export const TRAIN = optionsOf('train', {
   ...TABLES,
   out: option(fields.path(), {
     group: 'Run folder',
-    description: 'Output directory, which becomes the model folder',
+    description: 'Output directory, which becomes the model folder: new, or one to resume',
   }),
   ...SUBJECT,
-  resume: option(fields.flag().default(false), {
-    group: 'Run folder',
-    description: 'Resume the training in `out` exactly',
-  }),
   ...PROMPTS,
   ...IMAGES,
   ...STEPS,
@@ -200,14 +199,15 @@ export interface TrainOptions extends z.input<typeof TRAIN> {}
 
 type Subject = 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'encoding' | 'imageRoot' | 'fold';
 type Added = 'variant' | 'encoding' | 'imageRoot';
-type Orders = 'out' | 'resume' | 'device' | 'threads' | 'epochs';
+type Orders = 'out' | 'device' | 'threads' | 'epochs';
+type Unset = 'prompt' | 'nullPrompt' | 'holdout';
 /** All keys, none undefined. */
 type Definite<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
 type Output = Definite<z.output<typeof TRAIN>>;
 
 /** Every setting, with defaults filled in: what train.json keeps. Paths are absolute. */
-export type TrainSettings = Omit<Output, Subject | Orders | 'prompt' | 'nullPrompt'> & {
-  [Key in Exclude<Subject, Added> | 'prompt' | 'nullPrompt']: Output[Key] | null;
+export type TrainSettings = Omit<Output, Subject | Orders | Unset> & {
+  [Key in Exclude<Subject, Added> | Unset]: Output[Key] | null;
 } & { [Key in Added]?: Output[Key] | null };
 
 /** Settings that a resumed training may change: train.json keeps what they were before, and from which step on they are others. */
@@ -233,6 +233,8 @@ export const FREE: readonly (keyof TrainSettings)[] = [
 export type TrainEvent =
   | { type: 'load'; done: number; total: number }
   | { type: 'prepare'; done: number; total: number }
+  /** what it has learned, at the end */
+  | { type: 'measure'; done: number; total: number }
   | {
       type: 'plan';
       path: string;
@@ -240,7 +242,7 @@ export type TrainEvent =
       step: number;
       steps: number;
       images: number;
-      validation: number;
+      heldOut: number;
       labels: number;
       parameters: number;
       trained: number;
@@ -265,8 +267,11 @@ export interface TrainSummary {
   images: number;
   skipped: number;
   seconds: number;
-  /** its index.html */
+  /** its train-report.html */
   page: string;
+  /** what the model has learned of its labels; null if no image was held out */
+  learned: Learned | null;
+  settings: TrainSettings;
 }
 
 /** Refuses settings that make no sense together. */

@@ -8,14 +8,15 @@ import type { Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { VERSION } from '../../runs/version.js';
+import { RECORD, TRAINING_FORMAT } from '../../models/training.js';
+import type { Learned } from '../../models/learned.js';
 import { openBase, type Base, type Named } from './base.js';
 import { given } from '../../options/check.js';
 import { defaultsOf } from '../../options/option.js';
 import { checkSettings, FREE, TRAIN, type TrainOptions, type TrainSettings } from './options.js';
 import { SIZES } from './sizes.js';
 
-export const TRAINING_FORMAT = 'diffmine-train-2';
-export const RECORD = 'train.json';
+export { RECORD, TRAINING_FORMAT };
 
 export interface TrainRecord {
   format: typeof TRAINING_FORMAT;
@@ -27,7 +28,7 @@ export interface TrainRecord {
   settings: TrainSettings;
   /** free settings that were changed on the way, and from which step on */
   changes: { step: number; settings: Partial<TrainSettings> }[];
-  dataset: { path: string; fingerprint: string; labels: { label: string; training: number; validation: number }[] };
+  dataset: { path: string; fingerprint: string; labels: { label: string; training: number; heldOut: number }[] };
   model: {
     from: string | null;
     size: string | null;
@@ -37,6 +38,8 @@ export interface TrainRecord {
     trained: number;
   };
   best: { step: number; loss: number } | null;
+  /** what the written model has learned of its labels; null until it is written, or if no image is held out */
+  learned: Learned | null;
   device: string;
   dtype: Dtype;
 }
@@ -73,6 +76,7 @@ export const newRecord = (
   settings,
   changes: [],
   best: null,
+  learned: null,
   ...facts,
 });
 
@@ -89,9 +93,9 @@ export interface Opened {
 }
 
 /** Of the settings. */
-const DEFAULTS = defaultsOf(TRAIN.omit({ resume: true, device: true }));
+const DEFAULTS = defaultsOf(TRAIN.omit({ device: true }));
 /** Options that are no settings of the training. */
-const ORDERS: readonly string[] = ['out', 'resume', 'device', 'threads', 'epochs'];
+const ORDERS: readonly string[] = ['out', 'device', 'threads', 'epochs'];
 const PATHS: readonly string[] = ['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'];
 
 /**
@@ -99,17 +103,10 @@ const PATHS: readonly string[] = ['dataset', 'imageRoot', 'from', 'vae', 'textEn
  *
  * @throws RUN_MISMATCH if the folder holds something else, or another training; INVALID_ARGUMENT; what openModel throws
  */
-export async function openTraining(options: TrainOptions): Promise<Opened> {
+export async function openTraining(options: TrainOptions, onLog?: (line: string) => void): Promise<Opened> {
   const orders = given(TRAIN, options);
   const folder = resolve(orders.out);
   const record = await readRecord(folder);
-  if (record && orders.resume !== true) {
-    throw new DiffmineError(
-      'RUN_MISMATCH',
-      `${options.out} already has a training (${record.status}, ${record.step} of ${record.settings.steps} steps).`,
-      'Resume it with `resume`, or give `out` another folder.',
-    );
-  }
   const { epochs } = orders;
   if (epochs !== undefined && orders.steps !== undefined)
     throw new DiffmineError(
@@ -123,6 +120,7 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
       .map(([name, value]) => [name, PATHS.includes(name) ? resolve(value as string) : value]),
   );
   if (record) {
+    if (record.model.conditioning === 'class') dropPrompts(asked, onLog);
     const settings = { ...record.settings, ...asked };
     const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter(
       (name) => !FREE.includes(name) && !same(asked[name], record.settings[name]),
@@ -168,21 +166,25 @@ export async function openTraining(options: TrainOptions): Promise<Opened> {
     ...asked,
   };
   const base = await openBase(named);
+  if (base.conditioning === 'class') dropPrompts(asked, onLog);
   const settings = fillIn(asked, named, base);
   if (epochs === undefined) checkSettings(settings); // before images are looked at
   return { folder, base, settings, epochs, asked, record: undefined };
 }
 
+/** One command line may serve several models: prompts do no harm to a model of classes. */
+function dropPrompts(asked: Partial<TrainSettings>, onLog?: (line: string) => void): void {
+  if ((asked.prompt ?? asked.nullPrompt) !== undefined)
+    onLog?.(
+      'This model is conditioned on classes: prompts are not used. With `new`, `textEncoder` MODEL conditions on them.',
+    );
+  delete asked.prompt;
+  delete asked.nullPrompt;
+}
+
 function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainSettings {
   const size = named.new === null ? undefined : SIZES[named.new];
   const text = base.conditioning === 'text';
-  if (!text && (asked.prompt ?? asked.nullPrompt) !== undefined) {
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      'A class-conditional model does not take prompts.',
-      'Leave out `prompt` and `nullPrompt`, or give `textEncoder` MODEL.',
-    );
-  }
   const steps = asked.steps ?? size?.steps ?? 5000;
   const filled = { ...DEFAULTS, ...asked };
   const { loraRank, prompt, nullPrompt } = filled;
@@ -198,6 +200,7 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
     dataset: asked.dataset as string,
     prompt: text ? prompt : null,
     nullPrompt: text ? nullPrompt : null,
+    holdout: asked.holdout ?? null,
     size: asked.size ?? base.side,
     steps,
     trainBatch: asked.trainBatch ?? size?.batch ?? 8,

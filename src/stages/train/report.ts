@@ -225,14 +225,14 @@ ${newest.length > chosen.length && html`<p class="aside">${whole(shown.length)} 
 }
 
 function labelTable(labels: TrainRecord['dataset']['labels']): Markup {
-  const validated = labels.some(({ validation }) => validation > 0);
-  const sum = (of: 'training' | 'validation'): number => labels.reduce((total, label) => total + label[of], 0);
+  const validated = labels.some(({ heldOut }) => heldOut > 0);
+  const sum = (of: 'training' | 'heldOut'): number => labels.reduce((total, label) => total + label[of], 0);
   return html`<section aria-labelledby="data-title">
 <h2 id="data-title">Dataset</h2>
 <div class="scroll" tabindex="0" role="region" aria-labelledby="data-title"><table>
-<thead><tr><th scope="col">Label</th><th scope="col">Training images</th>${validated && html`<th scope="col">Validation images</th>`}</tr></thead>
-<tbody>${labels.map(({ label, training, validation }) => html`<tr><th scope="row">${label}</th><td>${whole(training)}</td>${validated && html`<td>${whole(validation)}</td>`}</tr>`)}</tbody>
-${labels.length > 1 && html`<tfoot><tr><th scope="row">All</th><td>${whole(sum('training'))}</td>${validated && html`<td>${whole(sum('validation'))}</td>`}</tr></tfoot>`}
+<thead><tr><th scope="col">Label</th><th scope="col">Training images</th>${validated && html`<th scope="col">Held-out images</th>`}</tr></thead>
+<tbody>${labels.map(({ label, training, heldOut }) => html`<tr><th scope="row">${label}</th><td>${whole(training)}</td>${validated && html`<td>${whole(heldOut)}</td>`}</tr>`)}</tbody>
+${labels.length > 1 && html`<tfoot><tr><th scope="row">All</th><td>${whole(sum('training'))}</td>${validated && html`<td>${whole(sum('heldOut'))}</td>`}</tr></tfoot>`}
 </table></div>
 </section>`;
 }
@@ -248,6 +248,7 @@ const NAMES: Record<string, string> = {
   drop: 'Label dropout',
   ema: 'EMA decay',
   flips: 'Horizontal flips',
+  holdout: 'Held-out fraction',
   keep: 'Checkpoints kept',
   loraAlpha: 'LoRA alpha',
   loraRank: 'LoRA rank',
@@ -264,7 +265,6 @@ const NAMES: Record<string, string> = {
   trainTRange: 'Timesteps, fractions of the schedule',
   use: 'Model weights',
   vae: 'VAE',
-  validation: 'Validation fraction',
   warmupSteps: 'Warmup steps',
   wide: 'Fraction of timesteps from the full schedule',
 };

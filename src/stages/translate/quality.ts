@@ -8,6 +8,7 @@ import { sharesLabel } from '../../data/labels.js';
 import { upsample } from '../../metrics/maps.js';
 import { DiffmineError } from '../../util/errors.js';
 import { openModel, prepareConditions, variantOf, type ModelFolder } from '../../models/index.js';
+import { scoredRange } from '../../models/training.js';
 import { Engine, type Conditions } from '../../engine/index.js';
 import { float32 } from '../../engine/tensor.js';
 import type { Image, Tensor, TypicalityOptions } from '../../engine/types.js';
@@ -56,7 +57,7 @@ export async function evaluateTranslation(
       `${model.path} is not the model that translated ${out}.`,
       'Give that model with `model`.',
     );
-  const range = timesteps(options.tRange, model.source.schedule.trainTimesteps);
+  const range = timesteps(await scoredRange(options.tRange, model, hooks.onLog), model.source.schedule.trainTimesteps);
   const marks =
     options.boxes === undefined ? undefined : await marksOf(options.boxes, lines, manifest.dataset.path, hooks);
 

@@ -1,18 +1,6 @@
-// Which images a training uses, in which order, and how each is cropped. All of it is a function of the seed and a position, so that an interrupted
+// In which order a training uses its images, and how each is cropped. All of it is a function of the seed and a position, so that an interrupted
 // training resumes with the next image.
 import { Random } from '../../util/random.js';
-
-/** The images of a label that are kept for validation: round(share x n), but never all. Indices into `paths`. */
-export function validationOf(paths: readonly string[], fraction: number, seed: number): Set<number> {
-  const count = Math.min(paths.length - 1, Math.round(paths.length * fraction));
-  const drawn = paths.map((path, index) => ({ index, key: new Random('validation', seed, path).next() }));
-  return new Set(
-    drawn
-      .sort((a, b) => a.key - b.key || a.index - b.index)
-      .slice(0, count)
-      .map(({ index }) => index),
-  );
-}
 
 /** The k-th training image: which image, and how it is cropped. */
 export interface View {
