@@ -12,7 +12,8 @@ import type { LocalizeSummary } from '../../src/stages/localize/options.js';
 import type { MineSummary } from '../../src/stages/mine/options.js';
 import type { SampleSummary } from '../../src/stages/sample/sample.js';
 import type { ScanSummary } from '../../src/stages/scan/options.js';
-import type { TrainSummary } from '../../src/stages/train/options.js';
+import type { Learned } from '../../src/models/learned.js';
+import type { TrainSettings, TrainSummary } from '../../src/stages/train/options.js';
 import type { TranslateSummary } from '../../src/stages/translate/options.js';
 
 describe('sharded work', () => {
@@ -182,10 +183,26 @@ test('train counts in the singular, too', () => {
     skipped: 0,
     seconds: 61,
     page: '/m/train-report.html',
+    learned: null,
+    settings: { dataset: "/it's here", prompt: 'A {label}.', nullPrompt: '', drop: 0 } as TrainSettings,
   };
   expect(trainText(summary)).toBe(
-    'Trained for 1 step on 1 image in 1 min 1 s.\nModel (weights of step 1): /m\nReport: /m/train-report.html',
+    [
+      'Trained for 1 step on 1 image in 1 min 1 s.',
+      'Model (weights of step 1): /m',
+      'Report: /m/train-report.html',
+      '',
+      'No image is held out, or there is one label alone: what the model has learned was not measured.',
+      '',
+      `Next: npx diffmine run '/it'\\''s here' --model /m --prompt 'A {label}.' --against others --out /m-run`,
+    ].join('\n'),
   );
+  const measured = { images: 4, loss: 0.5, others: 0.6, helped: 0.75 };
+  const learned: Learned = { verdict: 'no', step: 1, samples: 8, ...measured, labels: [{ label: 'a', ...measured }] };
+  const text = trainText({ ...summary, learned });
+  expect(text).toContain('with other labels 0.6000; the label helps 75 % of the images (chance: 50 %).');
+  expect(text).toContain('has not learned its labels');
+  expect(text).toContain('Next: npx diffmine train --out /m --steps 2');
 });
 
 test.each([
