@@ -21,9 +21,8 @@
 #include "kernels/group_norm.h"
 #include "kernels/layer_norm.h"
 #include "kernels/loss_difference.h"
-#include "kernels/loss_moments.h"
-#include "kernels/moments.h"
 #include "kernels/noising.h"
+#include "kernels/running_mean.h"
 #include "kernels/select.h"
 
 namespace diffmine::ops {
@@ -215,30 +214,11 @@ at::Tensor add_noise(const at::Tensor& x, const at::Tensor& noise, const at::Ten
   return out;
 }
 
-at::Tensor loss_difference(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise,
-                           const at::Tensor& target_x, const at::Tensor& target_noise, const at::Tensor& subject,
-                           const at::Tensor& weight, int64_t fold) {
-  const int64_t rows = x.size(0), outputs = weight.size(1), conditions = weight.size(2);
-  const LossShape shape{rows, conditions, outputs, x.size(1), x.size(2), x.size(3), fold};
-  expect(e.numel() == x.numel() * conditions && noise.sizes() == x.sizes() && target_x.numel() == rows &&
-             target_noise.numel() == rows && subject.numel() == rows * outputs && weight.size(0) == rows &&
-             x.size(1) % (fold * fold) == 0,
-         "loss_difference");
-  const auto es = fp32(e), xs = fp32(x), noises = fp32(noise), txs = fp32(target_x), tns = fp32(target_noise),
-             weights = fp32(weight);
-  const auto subjects = subject.to(at::kLong).contiguous();
-  auto out = at::empty({rows, outputs, x.size(2) * fold, x.size(3) * fold}, xs.options());
-  run(DIFFMINE_KERNEL(loss_difference), out, out.data_ptr<float>(), es.const_data_ptr<float>(),
-      xs.const_data_ptr<float>(), noises.const_data_ptr<float>(), txs.const_data_ptr<float>(),
-      tns.const_data_ptr<float>(), subjects.const_data_ptr<int64_t>(), weights.const_data_ptr<float>(), shape);
-  return out;
-}
-
-void update_moments(const at::Tensor& samples, int64_t count, at::Tensor& mean, at::Tensor& m2) {
-  expect(samples.dim() > 0 && samples.sizes().slice(1) == mean.sizes() && mean.sizes() == m2.sizes(), "update_moments");
+void update_mean(const at::Tensor& samples, int64_t count, at::Tensor& mean) {
+  expect(samples.dim() > 0 && samples.sizes().slice(1) == mean.sizes(), "update_mean");
   const auto s = fp32(samples);
-  run(DIFFMINE_KERNEL(update_moments), s, s.const_data_ptr<float>(), s.size(0), mean.numel(), count,
-      mean.data_ptr<float>(), m2.data_ptr<float>());
+  run(DIFFMINE_KERNEL(update_mean), s, s.const_data_ptr<float>(), s.size(0), mean.numel(), count,
+      mean.data_ptr<float>());
 }
 
 std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, const at::Tensor& image,
@@ -259,35 +239,33 @@ std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, 
   return {std::move(out), std::move(noise)};
 }
 
-void loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
-                  const at::Tensor& target_noise, const at::Tensor& scale, const at::Tensor& subject,
-                  const at::Tensor& weight, int64_t fold, int64_t count, at::Tensor& mean, at::Tensor& m2,
-                  at::Tensor differences) {
+void loss_difference(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
+                     const at::Tensor& target_noise, const at::Tensor& scale, const at::Tensor& subject,
+                     const at::Tensor& weight, int64_t fold, int64_t count, at::Tensor& mean, at::Tensor differences) {
   expect(e.dim() == 4 && x.dim() == 3 && noise.dim() == 4 && weight.dim() == 2 && e.sizes().slice(1) == x.sizes() &&
              noise.sizes().slice(1) == x.sizes(),
-         "loss_moments");
+         "loss_difference");
   const int64_t n = noise.size(0), outputs = weight.size(0), conditions = weight.size(1), plane = x.size(1) * x.size(2);
   const int64_t map[] = {outputs, x.size(1) * fold, x.size(2) * fold};
   expect(e.size(0) == n * conditions && target_x.numel() == n && target_noise.numel() == n && scale.numel() == n &&
              subject.numel() == outputs && x.size(0) % (fold * fold) == 0 && mean.sizes() == at::IntArrayRef(map) &&
-             m2.sizes() == mean.sizes() && mean.is_contiguous() && m2.is_contiguous() &&
-             mean.scalar_type() == at::kFloat && m2.scalar_type() == at::kFloat,
-         "loss_moments");
+             mean.is_contiguous() && mean.scalar_type() == at::kFloat,
+         "loss_difference");
   // The UNet's output is channels_last: read as it lies.
   const bool last = e.scalar_type() == at::kFloat && e.is_contiguous(at::MemoryFormat::ChannelsLast);
   const auto es = last ? e : fp32(e), xs = fp32(x), noises = fp32(noise), txs = fp32(target_x),
              tns = fp32(target_noise), scales = fp32(scale), weights = fp32(weight);
   const auto subjects = subject.to(at::kLong).contiguous();
-  const LossMomentsShape shape{n,         conditions, outputs, x.size(0),        x.size(1),
-                               x.size(2), fold,       count,   last ? 1 : plane, last ? x.size(0) : 1};
+  const LossShape shape{n,         conditions, outputs, x.size(0),        x.size(1),
+                        x.size(2), fold,       count,   last ? 1 : plane, last ? x.size(0) : 1};
   if (differences.defined()) {
     expect(differences.sizes() == at::IntArrayRef({n, map[0], map[1], map[2]}) && differences.is_contiguous() &&
                differences.scalar_type() == at::kFloat,
-           "loss_moments");
+           "loss_difference");
   }
-  run(DIFFMINE_KERNEL(loss_moments), mean, differences.defined() ? differences.data_ptr<float>() : nullptr,
-      mean.data_ptr<float>(), m2.data_ptr<float>(), floats(es), floats(xs), floats(noises), floats(txs), floats(tns),
-      floats(scales), subjects.const_data_ptr<int64_t>(), floats(weights), shape);
+  run(DIFFMINE_KERNEL(loss_difference), mean, differences.defined() ? differences.data_ptr<float>() : nullptr,
+      mean.data_ptr<float>(), floats(es), floats(xs), floats(noises), floats(txs), floats(tns), floats(scales),
+      subjects.const_data_ptr<int64_t>(), floats(weights), shape);
 }
 
 namespace {

@@ -58,26 +58,20 @@ std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, 
                                                      const at::Tensor& sample, const at::Tensor& a, const at::Tensor& s,
                                                      uint64_t seed, uint32_t stream_word, at::ScalarType dtype);
 
-// loss_difference of n consecutive samples of one image, times `scale`, and update_moments of the result, in one pass:
-// e [n K, C, H, W] fp32 (any layout), x [C, H, W], noise [n, C, H, W], target_x, target_noise, scale [n], subject [M],
-// weight [M, K]; mean, m2 [M, f H, f W] fp32 after `count` earlier samples. Fills `differences` [n, M, f H, f W] fp32
-// where it is defined.
-void loss_moments(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
-                  const at::Tensor& target_noise, const at::Tensor& scale, const at::Tensor& subject,
-                  const at::Tensor& weight, int64_t fold, int64_t count, at::Tensor& mean, at::Tensor& m2,
-                  at::Tensor differences = {});
+// See kernels/loss_difference.h: n consecutive samples of one image into the mean of `count` earlier ones. e [n K, C,
+// H, W] fp32 (any layout), x [C, H, W], noise [n, C, H, W], target_x, target_noise, scale [n], subject [M], weight [M,
+// K]; mean [M, f H, f W] fp32. Fills `differences` [n, M, f H, f W] fp32 where it is defined.
+void loss_difference(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
+                     const at::Tensor& target_noise, const at::Tensor& scale, const at::Tensor& subject,
+                     const at::Tensor& weight, int64_t fold, int64_t count, at::Tensor& mean,
+                     at::Tensor differences = {});
 
 // x_t = a x + s noise: x, noise [P, C, H, W] fp32, a, s [P] fp32 -> [P, C, H, W] of `dtype`, channels_last.
 at::Tensor add_noise(const at::Tensor& x, const at::Tensor& noise, const at::Tensor& a, const at::Tensor& s,
                      at::ScalarType dtype);
 
-// See kernels/loss_difference.h. e [P * K, C, H, W] fp32 -> [P, M, f H, f W] fp32.
-at::Tensor loss_difference(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise,
-                           const at::Tensor& target_x, const at::Tensor& target_noise, const at::Tensor& subject,
-                           const at::Tensor& weight, int64_t fold);
-
-// samples [n, ...] into mean, m2 [...], after `count` earlier ones.
-void update_moments(const at::Tensor& samples, int64_t count, at::Tensor& mean, at::Tensor& m2);
+// samples [n, ...] into the mean [...] of `count` earlier ones.
+void update_mean(const at::Tensor& samples, int64_t count, at::Tensor& mean);
 
 // The highest and the lowest places in one launch, each as select_patches returns them.
 std::pair<at::Tensor, at::Tensor> select_extremes(const at::Tensor& scores, int64_t patch, int64_t count);

@@ -108,116 +108,79 @@ TEST_CASE("kernel draw_and_add_noise: the noise of draw_noise, added as add_nois
   }
 }
 
-TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_s), unfolded") {
-  struct Case {
-    int64_t rows, conditions, outputs, channels, fold;
-  };
-  for (const Case& c :
-       {Case{3, 2, 1, 4, 1}, Case{2, 5, 4, 3, 1}, Case{3, 3, 2, 12, 2}, Case{1, 2, 2, 9, 3}, Case{5, 4, 3, 32, 4}}) {
-    CAPTURE(c.fold);
-    const int64_t p = c.rows, k = c.conditions, m = c.outputs;
-    const auto e = at::randn({p * k, c.channels, 5, 7}), x = at::randn({p, c.channels, 5, 7}),
-               noise = at::randn({p, c.channels, 5, 7});
-    const auto target_x = at::randn({p}), target_noise = at::randn({p}), weight = at::randn({p, m, k});
-    weight.select(2, 0).zero_();
-    const auto subject = at::randint(k, {p, m}, at::kLong);
-    const auto d = [](const at::Tensor& t) { return t.to(at::kDouble); };
-    const auto by_row = [&](const at::Tensor& v) { return d(v).reshape({-1, 1, 1, 1}); };
-    const auto target = by_row(target_x) * d(x) + by_row(target_noise) * d(noise);
-    auto loss = (d(e).unflatten(0, {p, k}) - target.unsqueeze(1)).square();
-    if (c.fold > 1) loss = at::pixel_shuffle(loss, c.fold);
-    loss = loss.mean(2);  // [P, K, fold 5, fold 7]
-    std::vector<at::Tensor> want;
-    for (int64_t i = 0; i < p * m; ++i) {
-      const auto row = loss[i / m];
-      const auto gaps = row - row[subject.flatten()[i].item<int64_t>()];
-      want.push_back((gaps * d(weight).flatten(0, 1)[i].reshape({-1, 1, 1})).sum(0));
-    }
-    for (const auto& device : devices()) {
-      CAPTURE(device.str());
-      const auto on = [&](const at::Tensor& t) { return t.to(device); };
-      const auto got = ops::loss_difference(on(e).contiguous(at::MemoryFormat::ChannelsLast), on(x), on(noise),
-                                            on(target_x), on(target_noise), on(subject), on(weight), c.fold);
-      CHECK(test::close(got.cpu().flatten(0, 1), at::stack(want), 2e-5, 1e-5));
-    }
-  }
-}
-
-TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree") {
-  const auto e = at::randn({1, 4, 9, 9}), noise = at::randn({1, 4, 9, 9}), zero = at::zeros({1});
-  const auto both = at::stack({e[0], e[0] + at::randn({4, 9, 9}) * 1e-5});
-  const auto d = both.to(at::kDouble), target = noise.to(at::kDouble);
-  const auto want = ((d[1] - target[0]).square() - (d[0] - target[0]).square()).mean(0);
-  for (const auto& device : devices()) {
-    const auto on = [&](const at::Tensor& t) { return t.to(device); };
-    const auto got =
-        ops::loss_difference(on(both), on(at::zeros_like(noise)), on(noise), on(zero), on(zero + 1),
-                             on(at::zeros({1, 1}, at::kLong)), on(at::tensor({0.0f, 1.0f}).reshape({1, 1, 2})), 1);
-    CHECK(test::close(got.cpu()[0][0], want, 1e-11, 1e-5));  // squared losses in fp32 would be wrong by 1e-7
-  }
-}
-
-TEST_CASE("kernel loss_moments: loss differences folded into their moments") {
+TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_s), unfolded, and its running mean") {
   struct Case {
     int64_t samples, conditions, outputs, channels, fold, h, w;
   };
-  for (const Case& c : {Case{7, 2, 1, 4, 1, 5, 7}, Case{5, 4, 3, 12, 2, 5, 7}, Case{1, 2, 2, 9, 3, 5, 7},
-                        Case{3, 3, 1, 3, 1, 8, 8}, Case{2, 2, 2, 4, 1, 33, 2}}) {
+  for (const Case& c :
+       {Case{7, 2, 1, 4, 1, 5, 7}, Case{2, 5, 4, 3, 1, 5, 7}, Case{5, 4, 3, 12, 2, 5, 7}, Case{1, 2, 2, 9, 3, 5, 7},
+        Case{5, 4, 3, 32, 4, 5, 7}, Case{3, 3, 1, 3, 1, 8, 8}, Case{2, 2, 2, 4, 1, 33, 2}}) {
     CAPTURE(c.fold);
     const int64_t n = c.samples, k = c.conditions, m = c.outputs;
     const auto e = at::randn({n * k, c.channels, c.h, c.w}), x = at::randn({c.channels, c.h, c.w}),
                noise = at::randn({n, c.channels, c.h, c.w});
-    const auto target_x = at::randn({n}), target_noise = at::randn({n}), weight = at::randn({m, k}),
-               scale = at::rand({n}) * 2;
+    const auto target_x = at::randn({n}), target_noise = at::randn({n}), scale = at::rand({n}) * 2,
+               weight = at::randn({m, k});
+    weight.select(1, 0).zero_();
     const auto subject = at::randint(k, {m}, at::kLong);
+    const auto d = [](const at::Tensor& t) { return t.to(at::kDouble); };
+    const auto by_sample = [&](const at::Tensor& v) { return d(v).reshape({-1, 1, 1, 1}); };
+    const auto target = by_sample(target_x) * d(x) + by_sample(target_noise) * d(noise);
+    auto loss = (d(e).unflatten(0, {n, k}) - target.unsqueeze(1)).square();
+    if (c.fold > 1) loss = at::pixel_shuffle(loss, c.fold);
+    loss = loss.mean(2);  // [n, K, f h, f w]
+    std::vector<at::Tensor> maps;
+    for (int64_t i = 0; i < m; ++i) {
+      const auto gaps = loss - loss.select(1, subject[i].item<int64_t>()).unsqueeze(1);
+      maps.push_back((gaps * d(weight)[i].reshape({1, -1, 1, 1})).sum(1));
+    }
+    const auto want = at::stack(maps, 1) * by_sample(scale);  // [n, M, f h, f w]
     for (const auto& device : devices()) {
       CAPTURE(device.str());
       const auto on = [&](const at::Tensor& t) { return t.to(device); };
-      const auto rows = [&](const at::Tensor& t) {
-        std::vector<int64_t> shape(t.sizes().begin(), t.sizes().end());
-        shape.insert(shape.begin(), n);
-        return on(t).unsqueeze(0).expand(shape);
-      };
-      const auto apart = ops::loss_difference(on(e), rows(x), on(noise), on(target_x), on(target_noise), rows(subject),
-                                              rows(weight), c.fold) *
-                         on(scale).reshape({n, 1, 1, 1});
-      const int64_t map[] = {m, c.h * c.fold, c.w * c.fold};
-      const auto zeros = [&] { return at::zeros(map, at::TensorOptions(device)); };
-      auto want_mean = zeros(), want_m2 = zeros();
-      ops::update_moments(apart, 0, want_mean, want_m2);
+      at::Tensor first;
       for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
-        auto mean = zeros(), m2 = zeros();
-        const int64_t half = n / 2;  // in two runs, the second after the first
-        const auto run = [&](int64_t begin, int64_t end, bool keep) {
+        auto mean = at::zeros(want.sizes().slice(1), at::TensorOptions(device));
+        const auto run = [&](int64_t begin, int64_t end, at::Tensor differences) {
           const auto of = [&](const at::Tensor& t) { return on(t).slice(0, begin, end); };
-          auto differences =
-              keep ? at::empty({end - begin, map[0], map[1], map[2]}, at::TensorOptions(device)) : at::Tensor();
-          ops::loss_moments(on(e).contiguous(format).slice(0, begin * k, end * k), on(x), of(noise), of(target_x),
-                            of(target_noise), of(scale), on(subject), on(weight), c.fold, begin, mean, m2, differences);
-          return differences;
+          ops::loss_difference(on(e).contiguous(format).slice(0, begin * k, end * k), on(x), of(noise), of(target_x),
+                               of(target_noise), of(scale), on(subject), on(weight), c.fold, begin, mean, differences);
         };
-        run(0, half, false);
-        const auto differences = run(half, n, true);
-        CHECK(test::close(differences, apart.slice(0, half, n), 1e-5, 1e-6));
-        CHECK(test::close(mean, want_mean, 1e-5, 1e-6));
-        CHECK(test::close(m2, want_m2, 1e-4, 1e-5));
-        if (device.is_cpu()) CHECK((at::equal(mean, want_mean) && at::equal(m2, want_m2)));
+        const int64_t half = n / 2;  // in two runs, the second after the first
+        const auto differences = at::empty(want.slice(0, half, n).sizes(), at::TensorOptions(device));
+        run(0, half, {});
+        run(half, n, differences);
+        CHECK(test::close(differences.cpu(), want.slice(0, half, n), 4e-5, 2e-5));
+        CHECK(test::close(mean.cpu(), want.mean(0), 4e-5, 2e-5));
+        if (first.defined()) CHECK(at::equal(mean, first));  // whatever the layout of e
+        first = mean;
       }
     }
   }
 }
 
-TEST_CASE("kernel update_moments: Welford's mean and sum of squares") {
+TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree") {
+  const auto e = at::randn({4, 9, 9}), noise = at::randn({1, 4, 9, 9}), zero = at::zeros({1});
+  const auto both = at::stack({e, e + at::randn({4, 9, 9}) * 1e-5});
+  const auto d = both.to(at::kDouble), target = noise.to(at::kDouble)[0];
+  const auto want = ((d[1] - target).square() - (d[0] - target).square()).mean(0);
+  for (const auto& device : devices()) {
+    const auto on = [&](const at::Tensor& t) { return t.to(device); };
+    auto mean = at::zeros({1, 9, 9}, at::TensorOptions(device));
+    ops::loss_difference(on(both), on(at::zeros_like(e)), on(noise), on(zero), on(zero + 1), on(zero + 1),
+                         on(at::zeros({1}, at::kLong)), on(at::tensor({0.0f, 1.0f}).reshape({1, 2})), 1, 0, mean);
+    CHECK(test::close(mean.cpu()[0], want, 1e-11, 1e-5));  // squared losses in fp32 would be wrong by 1e-7
+  }
+}
+
+TEST_CASE("kernel update_mean: the mean of what came before and comes now") {
   const auto samples = at::randn({23, 9, 577}) + 3;
-  const auto exact = samples.to(at::kDouble);
-  const auto want_m2 = (exact - exact.mean(0, true)).square().sum(0);
   for (const auto& device : devices()) {
     CAPTURE(device.str());
-    auto mean = at::zeros({9, 577}, at::TensorOptions(device)), m2 = at::zeros_like(mean);
-    ops::update_moments(samples.slice(0, 0, 10).to(device), 0, mean, m2);
-    ops::update_moments(samples.slice(0, 10, 23).to(device), 10, mean, m2);
-    CHECK(test::close(mean.cpu(), exact.mean(0), 3e-6, 0));
-    CHECK(test::close(m2.cpu(), want_m2, 1e-5, 2e-5));
+    auto mean = at::zeros({9, 577}, at::TensorOptions(device));
+    ops::update_mean(samples.slice(0, 0, 10).to(device), 0, mean);
+    ops::update_mean(samples.slice(0, 10, 23).to(device), 10, mean);
+    CHECK(test::close(mean.cpu(), samples.to(at::kDouble).mean(0), 3e-6, 0));
   }
 }
 
@@ -285,6 +248,11 @@ TEST_CASE("kernels refuse shapes that do not fit") {
   CHECK(test::error_code([&] { ops::add_noise(x, x, at::zeros({3}), one, at::kFloat); }) == code::kInternal);
   CHECK(test::error_code([&] { ops::add_noise(x, x, one, one, at::kDouble); }) == code::kInternal);
   CHECK(test::error_code([&] {
-          ops::loss_difference(x, x, x, one, one, at::zeros({2, 1}, at::kLong), at::zeros({2, 1, 2}), 1);
+          auto mean = at::zeros({1, 4, 4});  // not as wide as the maps
+          ops::loss_difference(x, x[0], x, one, one, one, at::zeros({1}, at::kLong), at::zeros({1, 1}), 1, 0, mean);
+        }) == code::kInternal);
+  CHECK(test::error_code([&] {
+          auto mean = at::zeros({3, 4, 4});
+          ops::update_mean(x, 0, mean);
         }) == code::kInternal);
 }

@@ -25,7 +25,7 @@
 #include "core/queue.h"
 #include "core/stage.h"
 #include "kernels/ops.h"
-#include "typicality/moments.h"
+#include "typicality/running_mean.h"
 #include "typicality/spread.h"
 
 namespace diffmine {
@@ -254,7 +254,7 @@ Noised noised(const Model& model, const TypicalityInput& input, const Typicality
 // One image from its first sample to its last: the running mean of its maps and, where they are needed, its loss
 // differences.
 struct Running {
-  Moments map;             // [M, h', w']
+  RunningMean map;         // [M, h', w']
   at::Tensor differences;  // [end, M, h', w'], undefined where nothing needs them
 
   void begin(const Plan& plan, int64_t b, at::IntArrayRef shape, bool keep) {
@@ -274,9 +274,9 @@ struct Running {
     const int64_t n = last - first;
     const auto kept = differences.defined() ? differences.slice(0, map.count(), map.count() + n) : at::Tensor();
     map.add(n, {subjects.size(0), x0.size(1) * fold, x0.size(2) * fold}, x0.options(),
-            [&](int64_t count, at::Tensor& mean, at::Tensor& m2) {
-              ops::loss_moments(e, x0, noise, of(plan.target_x), of(plan.target_noise), of(plan.scale), subjects,
-                                weights, fold, count, mean, m2, kept);
+            [&](int64_t count, at::Tensor& mean) {
+              ops::loss_difference(e, x0, noise, of(plan.target_x), of(plan.target_noise), of(plan.scale), subjects,
+                                   weights, fold, count, mean, kept);
             });
   }
 };

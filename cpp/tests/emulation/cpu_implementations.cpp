@@ -8,10 +8,9 @@
 #include "kernels/group_norm.h"
 #include "kernels/layer_norm.h"
 #include "kernels/loss_difference.h"
-#include "kernels/loss_moments.h"
-#include "kernels/moments.h"
 #include "kernels/noise.h"
 #include "kernels/noising.h"
+#include "kernels/running_mean.h"
 #include "kernels/select.h"
 
 namespace diffmine {
@@ -39,22 +38,14 @@ void layer_norm_cpu(void* out, const void* x, Dtype dtype, const float* weight, 
   launch_layer_norm(out, x, dtype, weight, bias, add, rows, channels, eps, stream);
 }
 
-void loss_difference_cpu(float* out, const float* e, const float* x, const float* noise, const float* target_x,
-                         const float* target_noise, const int64_t* subject, const float* weight, LossShape shape,
-                         void* stream) {
-  launch_loss_difference(out, e, x, noise, target_x, target_noise, subject, weight, shape, stream);
+void loss_difference_cpu(float* differences, float* mean, const float* e, const float* x, const float* noise,
+                         const float* target_x, const float* target_noise, const float* scale, const int64_t* subject,
+                         const float* weight, LossShape shape, void* stream) {
+  launch_loss_difference(differences, mean, e, x, noise, target_x, target_noise, scale, subject, weight, shape, stream);
 }
 
-void loss_moments_cpu(float* differences, float* mean, float* m2, const float* e, const float* x, const float* noise,
-                      const float* target_x, const float* target_noise, const float* scale, const int64_t* subject,
-                      const float* weight, LossMomentsShape shape, void* stream) {
-  launch_loss_moments(differences, mean, m2, e, x, noise, target_x, target_noise, scale, subject, weight, shape,
-                      stream);
-}
-
-void update_moments_cpu(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, float* m2,
-                        void* stream) {
-  launch_update_moments(samples, n, elements, count, mean, m2, stream);
+void update_mean_cpu(const float* samples, int64_t n, int64_t elements, int64_t count, float* mean, void* stream) {
+  launch_update_mean(samples, n, elements, count, mean, stream);
 }
 
 void philox_normal_cpu(float* out, int64_t first_sample, int64_t samples, int64_t per_sample, uint64_t seed,
