@@ -1,20 +1,44 @@
 // Converts events of the stages to progress bars.
 import type { MineEvent } from '../stages/mine/options.js';
 import type { ScanEvent } from '../stages/scan/options.js';
+import { count } from '../web/html.js';
 import { duration, type Output } from './output.js';
 
-export function onScan(output: Output): (event: ScanEvent) => void {
+/** How a sharded stage is spoken of. */
+interface Words {
+  /** before the folder that is written */
+  into: string;
+  item: string;
+  /** after the number of items */
+  todo: string;
+  /** of the progress bar */
+  bar: string;
+}
+
+const SCANNING: Words = { into: 'Scanning into', item: 'image', todo: 'to score', bar: 'score' };
+/** Seconds that a rate is measured over before a time is told. */
+const MEASURED = 5;
+/** Times shorter than this, in seconds, are not worth telling. */
+const SHORT = 20;
+
+/** Events of sharded stages. Their cost is told before they begin: UNet calls, and the time as soon as the rate is known. */
+export function onScan(output: Output, { into, item, todo, bar }: Words = SCANNING): (event: ScanEvent) => void {
+  let timeTold = true;
   return (event) => {
     switch (event.type) {
       case 'load':
         output.progress({ type: 'load', done: event.done, total: event.total });
         break;
-      case 'plan':
+      case 'plan': {
+        const { path, resumed, images, imagesDone, unetCalls, atMost, rate, batch, device } = event;
+        timeTold = rate !== undefined;
         output.log(
-          `${event.resumed ? 'Resuming' : 'Scanning into'} ${event.path}: ${event.images - event.imagesDone} of ${event.images} images to score, ` +
-            `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
+          `${resumed ? 'Resuming' : into} ${path}: ${images - imagesDone} of ${count(images, item)} ${todo}, ` +
+            `${atMost ? 'at most ' : ''}${unetCalls} UNet calls in batches of ${batch} on ${device}` +
+            `${rate === undefined || unetCalls === 0 ? '' : `, about ${duration(unetCalls / rate)} at the last rate measured here`}.`,
         );
         break;
+      }
       case 'image':
         if (event.reason !== undefined) output.log(`skipped ${event.image}: ${event.reason}`);
         break;
@@ -24,8 +48,12 @@ export function onScan(output: Output): (event: ScanEvent) => void {
         );
         break;
       case 'unetCalls':
+        if (!timeTold && event.done >= MEASURED * event.rate && event.secondsLeft > SHORT) {
+          timeTold = true;
+          output.log(`About ${duration(event.secondsLeft)} left, at ${perSecond(event.rate)} UNet calls per second.`);
+        }
         output.progress({
-          type: 'score',
+          type: bar,
           done: event.done,
           total: event.total,
           rate: event.rate,
@@ -35,6 +63,8 @@ export function onScan(output: Output): (event: ScanEvent) => void {
     }
   };
 }
+
+const perSecond = (rate: number): string => (rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2));
 
 export function onMine(output: Output): (event: MineEvent) => void {
   return (event) => {

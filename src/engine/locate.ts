@@ -7,7 +7,8 @@ import { join, resolve } from 'node:path';
 /** The package's folder, from dist/engine as from src/engine. */
 const root = resolve(import.meta.dirname, '../..');
 
-function cacheFolder(): string {
+/** Where LibTorch, the addon of read-only packages and measured rates are kept. */
+export function cacheFolder(): string {
   const { DIFFMINE_CACHE: own, XDG_CACHE_HOME: shared } = process.env;
   if (own) return resolve(own);
   if (shared) return join(shared, 'diffmine');

@@ -21,6 +21,10 @@ export type PipelineEvent =
       images: number;
       imagesDone: number;
       unetCalls: number;
+      /** a race may make fewer */
+      atMost: boolean;
+      /** UNet calls per second of an earlier command like this one on this machine; undefined if there was none */
+      rate?: number;
       batch: number;
       device: string;
     }

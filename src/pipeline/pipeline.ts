@@ -4,6 +4,7 @@ import { Engine } from '../engine/index.js';
 import { count } from '../web/html.js';
 import { processesOf } from './devices.js';
 import { Meter, type Counter } from './progress.js';
+import { knownRate, rateKey, rememberRate } from './rates.js';
 import { schedule, untilComplete, waitingFor, type Slots } from './schedule.js';
 import { doShard } from './shard.js';
 import { shardsOf } from './shards.js';
@@ -11,6 +12,9 @@ import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, Part, PipelineSummary, Round, Rounds, ShardCounts, ShardedStage } from './stage.js';
 import { startWorkers } from './workers.js';
 import type { Hooks } from '../util/hooks.js';
+
+/** Seconds that a rate is measured over, at least, to be remembered. */
+const MEASURED = 5;
 
 /**
  * Does the unfinished shards of a stage that belong to this call. Several calls can work on one folder at once: each shard is done by one of them,
@@ -38,6 +42,8 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   const items = { done: folder.shardLength(...finished), total: folder.shardLength(...part) };
   const shards = { done: finished.length, total: part.length };
   const device = stage.devices.map(({ id }) => id).join(', ');
+  const key = rateKey(stage, options);
+  const rate = await knownRate(key);
   hooks.onProgress?.({
     type: 'plan',
     path: folder.path,
@@ -47,12 +53,20 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
     images: items.total,
     imagesDone: items.done,
     unetCalls,
+    atMost: rounds !== undefined,
+    ...(rate === undefined ? {} : { rate }),
     batch: manifest.options.batch,
     device,
   });
 
   const meter = new Meter(hooks, unetCalls, items, shards);
-  const here = todo.length > 0 ? await work(stage, options, todo, meter, hooks) : 0;
+  let here = 0;
+  try {
+    if (todo.length > 0) here = await work(stage, options, todo, meter, hooks);
+  } finally {
+    const measured = meter.rateAfter(MEASURED);
+    if (measured !== undefined) await rememberRate(key, measured);
+  }
   meter.finish();
 
   const done = await folder.doneShards();

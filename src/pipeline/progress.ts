@@ -28,6 +28,9 @@ interface Progress {
 export class Meter implements Counter {
   private unetCalls = 0;
   private begun: number | undefined;
+  /** calls of the first batch, whose beginning is not known; when the last batch ended */
+  private firstCalls = 0;
+  private last = 0;
   private sent = 0;
   /** images of finished shards */
   private finished: number;
@@ -53,9 +56,17 @@ export class Meter implements Counter {
     return this.unetCalls;
   }
 
+  /** UNet calls per second since the first batch; undefined before `seconds` of them. */
+  rateAfter(seconds: number): number | undefined {
+    const passed = (this.last - (this.begun ?? this.last)) / 1000;
+    const rate = (this.unetCalls - this.firstCalls) / passed;
+    return passed >= seconds && rate > 0 ? rate : undefined;
+  }
+
   add(unetCalls: number): void {
     const now = performance.now();
-    this.begun ??= now;
+    if (this.begun === undefined) [this.begun, this.firstCalls] = [now, unetCalls];
+    this.last = now;
     this.unetCalls += unetCalls;
     if (now - this.sent >= INTERVAL) this.tell(now);
   }

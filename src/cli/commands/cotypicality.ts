@@ -64,15 +64,9 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
 }
 
 function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
-  const scanned = onScan(output);
+  const scored = onScan(output, { into: 'Scoring into', item: 'sequence', todo: 'to score', bar: 'score' });
   return (event) => {
     switch (event.type) {
-      case 'plan':
-        output.log(
-          `${event.resumed ? 'Resuming' : 'Scoring into'} ${event.path}: ${event.images - event.imagesDone} of ${count(event.images, 'sequence')} to score, ` +
-            `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
-        );
-        break;
       case 'project':
         output.progress({ type: 'project', done: event.done, total: event.total });
         break;
@@ -80,10 +74,11 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
         output.progress({ type: 'report', done: event.done, total: event.total });
         break;
       case 'load':
+      case 'plan':
       case 'image':
       case 'shard':
       case 'unetCalls':
-        scanned(event);
+        scored(event);
         break;
     }
   };

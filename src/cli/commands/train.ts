@@ -25,7 +25,12 @@ function sizesText(): string {
   return `${table(['size', 'denoises', 'images', 'channels x layers', 'weights', 'steps', 'batch', 'rate', ''], rows, [4, 5, 6, 7])}\n\nConditioned on the labels as classes, or with --text-encoder MODEL on prompts; latent sizes need --vae MODEL. All values can be changed by options.`;
 }
 
+/** Seconds that training is measured over before a time is told, and the shortest time worth telling. */
+const [MEASURED, SHORT] = [10, 20];
+
 function onTrain(output: Output): (event: TrainEvent) => void {
+  let begun: number | undefined;
+  let timeTold = false;
   return (event) => {
     switch (event.type) {
       case 'load':
@@ -48,6 +53,11 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         );
         break;
       case 'step':
+        begun ??= performance.now();
+        if (!timeTold && performance.now() - begun >= 1000 * MEASURED && event.secondsLeft > SHORT) {
+          timeTold = true;
+          output.log(`About ${duration(event.secondsLeft)} left, at ${event.rate.toPrecision(2)} steps per second.`);
+        }
         output.progress({
           type: 'train',
           done: event.step,

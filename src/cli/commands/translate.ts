@@ -11,6 +11,8 @@ import { closing, state } from '../closing.js';
 import { command } from '../command.js';
 import { onScan } from '../stages.js';
 
+const WORDS = { into: 'Translating into', item: 'image', todo: 'to translate', bar: 'translate' };
+
 export function translateText({
   translated,
   translations,
@@ -87,7 +89,7 @@ export const translateCommand = command({
       );
     }
     const onLog = (line: string): void => output.log(line);
-    const summary = await translate(options, { signal, onProgress: onTranslate(output), onLog });
+    const summary = await translate(options, { signal, onProgress: onScan(output, WORDS), onLog });
     if (summary.complete && summary.translated === 0) {
       throw new DiffmineError(
         'IMAGE_UNREADABLE',
@@ -105,26 +107,3 @@ export const translateCommand = command({
     return { text: `${translateText(summary)}\n${qualityText(quality)}`, json: { ...summary, quality } };
   },
 });
-
-/** As a scan's, but for its words. */
-function onTranslate(output: Parameters<typeof onScan>[0]): ReturnType<typeof onScan> {
-  const others = onScan(output);
-  return (event) => {
-    if (event.type === 'plan') {
-      output.log(
-        `${event.resumed ? 'Resuming' : 'Translating into'} ${event.path}: ${event.images - event.imagesDone} of ${count(event.images, 'image')} to translate, ` +
-          `${event.unetCalls} UNet calls in batches of ${event.batch} on ${event.device}.`,
-      );
-    } else if (event.type === 'unetCalls') {
-      output.progress({
-        type: 'translate',
-        done: event.done,
-        total: event.total,
-        rate: event.rate,
-        secondsLeft: event.secondsLeft,
-      });
-    } else {
-      others(event);
-    }
-  };
-}

@@ -213,6 +213,8 @@ async function clusterAll(
   const work = total + tested;
   const short = manifest.options.race && raceTooShort(manifest.options.race, top);
   const found: Found = { mined: [], images: total, notes: short === undefined ? [] : [short] };
+  const each = `${count(recorded.ensemble, 'forward pass', 'forward passes')} each`;
+  if (work > 0) hooks.onLog?.(`Features: ${count(work, 'image')}, ${each} through part of the UNet.`);
   const started = performance.now();
   let images = 0;
   for (const [index, { condition, candidates, facts }] of ranked.entries()) {

@@ -22,6 +22,7 @@ import {
 import type { SampleOptions } from './options.js';
 import { writeGrid } from '../../models/grid.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
+import { count, whole } from '../../web/html.js';
 
 /** The grid shows the first labels and the first images of each: it is there to be looked at. */
 const SHEET_ROWS = 40;
@@ -146,7 +147,7 @@ async function make(
       shape: [model.source.unet.config.inChannels, shape.rows, shape.columns],
     };
     hooks.onLog?.(
-      `Sampling ${todo.length} images of ${size} x ${size} px, ${steps} steps with guidance ${guidance}, on ${device.id}.`,
+      `Sampling ${count(todo.length, 'image')} of ${size} x ${size} px, ${steps} steps with guidance ${guidance}: ${whole(todo.length * steps * perImage)} UNet calls on ${device.id}.`,
     );
     for (let begin = 0; begin < todo.length;) {
       const items = todo.slice(begin, begin + Math.max(1, Math.floor(batch / perImage)));
