@@ -41,7 +41,9 @@ const dist = (file) => import(pathToFileURL(path.join(root, 'dist', file)).href)
 
 /** @returns each command's name, summary, examples and options as rows { flag, what, fallback }; `common` for every command */
 async function optionTables() {
-  const [{ COMMANDS }, { COMMON, flagsOf }] = [await dist('cli/main.js'), await dist('cli/options.js')];
+  const { COMMANDS, loadCommand } = await dist('cli/commands.js');
+  const { COMMON, flagsOf } = await dist('cli/options.js');
+  const commands = await Promise.all(COMMANDS.map(loadCommand));
   const rows = (command) =>
     Object.entries(flagsOf(command)).map(([name, option]) => ({
       flag: option.placed
@@ -52,7 +54,7 @@ async function optionTables() {
     }));
   return {
     common: rows({ options: COMMON }),
-    commands: COMMANDS.map((command) => ({
+    commands: commands.map((command) => ({
       name: command.name,
       summary: command.describe,
       examples: command.examples ?? [],

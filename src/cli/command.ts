@@ -1,8 +1,7 @@
-// What a command is: a name, a table of options, and a handler that loads what it needs only when it runs.
+// What a command is: a line in the list (commands.ts), options, and a handler that loads what it needs only when it runs.
 import type { Output } from './output.js';
 import type { Given } from '../options/check.js';
 import type { Schema } from '../options/option.js';
-import type { Optioned } from './options.js';
 
 export interface CommandContext {
   output: Output;
@@ -18,9 +17,17 @@ export interface Outcome {
   exitCode?: number;
 }
 
-export interface Command<S extends Schema = Schema> extends Optioned<S> {
+/** A command in the list of commands. */
+export interface Listed {
   name: string;
   describe: string;
+  /** keys of options that are given by place, not by name */
+  places?: readonly string[];
+}
+
+/** What a command takes and does. */
+export interface Definition<S extends Schema = Schema> {
+  options: S;
   examples?: [command: string, what: string][];
   /** computes (with these values): the native part is set up first if it is not yet */
   native?: boolean | ((values: Given<S>) => boolean);
@@ -30,7 +37,9 @@ export interface Command<S extends Schema = Schema> extends Optioned<S> {
   handle(values: Given<S>, context: CommandContext): Promise<Outcome | undefined>;
 }
 
+export type Command = Listed & Definition;
+
 /** Ties a handler to the types of its own options, then forgets them, so that commands can stand in one list. */
-export function command<S extends Schema>(definition: Command<S>): Command {
-  return { ...definition, handle: (values, context) => definition.handle(values as Given<S>, context) } as Command;
+export function command<S extends Schema>(definition: Definition<S>): Definition {
+  return { ...definition, handle: (values, context) => definition.handle(values as Given<S>, context) };
 }

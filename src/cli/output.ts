@@ -68,6 +68,12 @@ export function byteSize(bytes: number): string {
   return `${unit === 0 ? Math.round(bytes) : bytes.toFixed(bytes < 10 ? 1 : 0)} ${units[unit]}`;
 }
 
+/** The stack of an error, of another realm too; anything else that was thrown as text. */
+function stackOf(thrown: unknown): string {
+  const isError = thrown instanceof Error || (typeof thrown === 'object' && thrown !== null && 'stack' in thrown);
+  return isError ? String((thrown as Error).stack) : String(thrown);
+}
+
 /** Rows of text with aligned columns; the named columns flush right. */
 export function table(header: string[], rows: string[][], right: number[] = []): string {
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
@@ -120,7 +126,7 @@ export class Output {
 
   constructor(private options: OutputOptions) {
     guardStreams();
-    this.terminal = terminalOf(process.env, Boolean(process.stderr.isTTY));
+    this.terminal = terminalOf(process.env, process.stderr.isTTY);
   }
 
   get json(): boolean {
@@ -177,12 +183,9 @@ export class Output {
     }
     if (!this.options.verbose) return;
     for (let cause: unknown = error, depth = 0; cause !== undefined && depth < 5; depth++) {
-      const stack =
-        cause instanceof Error || (typeof cause === 'object' && cause !== null && 'stack' in cause)
-          ? String((cause as Error).stack)
-          : String(cause);
+      const stack = stackOf(cause);
       this.line(printable(depth === 0 ? stack : `caused by: ${stack}`));
-      cause = (cause as { cause?: unknown }).cause;
+      cause = (cause as { cause?: unknown } | null)?.cause;
     }
   }
 

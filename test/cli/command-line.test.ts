@@ -3,9 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { COMMANDS } from '../../src/cli/main.js';
 import { flagsOf } from '../../src/cli/options.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
+import { COMMANDS } from '../helpers/commands.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 import { cli, ROOT, type Ran } from './cli.js';
 

@@ -3,10 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
-import { COMMANDS } from '../../src/cli/main.js';
 import { COMMON, flagsOf } from '../../src/cli/options.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
-import { checkCommand, words } from '../helpers/commands.js';
+import { COMMANDS, checkCommand, words } from '../helpers/commands.js';
 import { PAGES, readPage, shellLines } from '../helpers/pages.js';
 import { ROOT } from './cli.js';
 

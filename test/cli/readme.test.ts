@@ -1,7 +1,7 @@
 // README: every command is one that works, and what it says of GPUs is what the ledger says.
 import { cpSync, existsSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { COMMANDS } from '../../src/cli/main.js';
+import { COMMANDS } from '../../src/cli/commands.js';
 import { checkCommand, words } from '../helpers/commands.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 import { cli, hasAddon, ROOT } from './cli.js';

@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
-import { COMMANDS } from '../../src/cli/main.js';
 import { COMMON, flagsOf, type Optioned } from '../../src/cli/options.js';
+import { COMMANDS } from '../helpers/commands.js';
 import { PAGES, readPage } from '../helpers/pages.js';
 import { ROOT } from './cli.js';
 

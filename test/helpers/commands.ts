@@ -1,6 +1,13 @@
 // Command lines as documents have them, held against the options of the commands.
-import { COMMANDS } from '../../src/cli/main.js';
+import type { Command, Definition } from '../../src/cli/command.js';
+import { COMMANDS as LISTED } from '../../src/cli/commands.js';
 import { COMMON, flagsOf, readValues } from '../../src/cli/options.js';
+
+/** Every command with its options. The command line loads only the one it runs, by a promise: tests are listed before those are kept. */
+export const COMMANDS: Command[] = LISTED.map(({ load: _load, ...listed }) => {
+  const module = jest.requireActual<Record<string, Definition>>(`../../src/cli/commands/${listed.name}.js`);
+  return { ...listed, ...(module[`${listed.name}Command`] as Definition) };
+});
 
 /** A command line as a shell splits it; a comment at its end is left out. */
 export function words(line: string): string[] {

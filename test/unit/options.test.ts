@@ -1,7 +1,6 @@
 // The schemas of the options: the API and the command line take and refuse the same values, in the same words; defaults in --help are those that the
 // stages use.
 import fc from 'fast-check';
-import { COMMANDS } from '../../src/cli/main.js';
 import { flagsOf, readValues } from '../../src/cli/options.js';
 import { given, resolved } from '../../src/options/check.js';
 import { defaultsOf, describeAll, optionsOf, type Schema, type Shape } from '../../src/options/option.js';
@@ -29,6 +28,7 @@ import { EXPORT } from '../../src/tools/export/options.js';
 import { INSPECT } from '../../src/tools/inspect/options.js';
 import { VERIFY } from '../../src/tools/verify/options.js';
 import { DiffmineError } from '../../src/util/errors.js';
+import { COMMANDS } from '../helpers/commands.js';
 
 const SCHEMAS: Record<string, Schema> = {
   SCAN,

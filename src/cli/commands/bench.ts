@@ -248,9 +248,6 @@ function summaryFile(where: string): { file: string; append: boolean } {
 }
 
 export const benchCommand = command({
-  name: 'bench',
-  describe:
-    'Measure the UNet, the stages, training and the whole pipeline; compare with a baseline, diffusers and the reference implementation',
   native: true,
   options: BENCH,
   examples: [

@@ -85,11 +85,8 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
 }
 
 export const cotypicalityCommand = command({
-  name: 'cotypicality',
-  describe: 'Find what changes consistently between labels, in translated images',
   native: true,
   options: COTYPICALITY,
-  places: ['parallel'],
   examples: [
     ['diffmine cotypicality parallel --model sd15 --out changes --preset geo', "The paper's setting for countries"],
     [

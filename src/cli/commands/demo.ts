@@ -155,8 +155,6 @@ function onDemo(output: Output): (event: DemoEvent) => void {
 }
 
 export const demoCommand = command({
-  name: 'demo',
-  describe: 'Draw a synthetic dataset with ground truth, mine it with the bundled model, and report how much was found',
   options: optionsOf('demo', { ...DEMO.shape, ...DATA_ONLY.shape }),
   examples: [
     ['diffmine demo', 'Writes demo-run/run/report/index.html and prints the results'],

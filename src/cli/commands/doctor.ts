@@ -5,8 +5,6 @@ import { command } from '../command.js';
 import { table } from '../output.js';
 
 export const doctorCommand = command({
-  name: 'doctor',
-  describe: 'Check Node, LibTorch, the native addon, devices, memory and threads',
   options: optionsOf('doctor', {}),
   async handle() {
     const { doctor } = await import('../../tools/setup/doctor.js');

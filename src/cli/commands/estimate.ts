@@ -90,11 +90,8 @@ function estimateText(found: Estimate): string {
 }
 
 export const estimateCommand = command({
-  name: 'estimate',
-  describe: 'Estimate memory, UNet calls, time and disk space of a scan',
   native: ({ like }) => like === undefined,
   options: ESTIMATE,
-  places: ['dataset'],
   examples: [
     ['diffmine estimate photos --model sd15', 'The scan that `run` with these options would do, timed on this machine'],
     [

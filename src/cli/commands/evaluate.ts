@@ -160,10 +160,7 @@ function beside(summary: EvaluateSummary): string[] {
 }
 
 export const evaluateCommand = command({
-  name: 'evaluate',
-  describe: 'Compare a run with boxes: average precision of pixels, pointing game, precision of the top patches',
   options: optionsOf('evaluate', { ...RUN, ...EVALUATE.shape }),
-  places: ['run'],
   examples: [
     ['diffmine evaluate run --boxes world/boxes.csv', 'With 95% intervals; colors and random patches as controls'],
     [

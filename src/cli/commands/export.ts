@@ -11,10 +11,7 @@ const OPTIONS = optionsOf('export', { ...RUN, ...EXPORT.shape, ...CROPS.partial(
 type Values = Given<typeof OPTIONS>;
 
 export const exportCommand = command({
-  name: 'export',
-  describe: 'Export a table of a run as JSON, CSV or Parquet, or its patches as images',
   options: OPTIONS,
-  places: ['run'],
   examples: [
     ['diffmine export run --out patches.csv', 'The ranked patches, boxes in source pixels'],
     ['diffmine export run --table clusters --json', 'The clusters, on stdout'],

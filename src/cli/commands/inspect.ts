@@ -8,6 +8,7 @@ import { INSPECT } from '../../tools/inspect/options.js';
 import { byteSize, table } from '../output.js';
 import { count } from '../../web/html.js';
 import { ignoredSentence } from '../../data/ignored.js';
+import { formatJson } from '../../util/json.js';
 
 /** Pairs of near-duplicates that are listed. */
 const SHOWN = 10;
@@ -17,11 +18,11 @@ function lines(value: object, prefix = ''): string[] {
   return Object.entries(value).flatMap(([key, one]: [string, unknown]) => {
     if (one === null || one === undefined) return [];
     if (typeof one === 'object' && !Array.isArray(one)) return lines(one, `${prefix}${key}.`);
-    return [
-      `${prefix}${key}: ${Array.isArray(one) ? one.map((part) => (typeof part === 'object' ? JSON.stringify(part) : String(part))).join(', ') : String(one as string | number | boolean)}`,
-    ];
+    return [`${prefix}${key}: ${Array.isArray(one) ? one.map(shown).join(', ') : shown(one)}`];
   });
 }
+
+const shown = (value: unknown): string => (typeof value === 'string' ? value : formatJson(value));
 
 function datasetText(found: DatasetInspection): string {
   const { measured } = found;
@@ -98,13 +99,10 @@ function inspectionText(found: Inspection): string {
 }
 
 export const inspectCommand = command({
-  name: 'inspect',
-  describe: 'Describe a model, dataset or run',
   options: optionsOf('inspect', {
     path: option(fields.path(), { group: 'What', description: 'Model folder, dataset or run folder' }),
     ...INSPECT.shape,
   }),
-  places: ['path'],
   async handle({ path, ...options }) {
     const { inspect } = await import('../../tools/inspect/inspect.js');
     const found = await inspect(path, options);

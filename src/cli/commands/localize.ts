@@ -7,7 +7,6 @@ import {
   type LocalizeSummary,
   type MapFigures,
 } from '../../stages/localize/options.js';
-import type { ScanSummary } from '../../stages/scan/options.js';
 import { rivalName } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
@@ -86,11 +85,8 @@ function onLocalize(output: Output): (event: LocalizeEvent) => void {
 }
 
 export const localizeCommand = command({
-  name: 'localize',
-  describe: 'Map where images are typical of their labels, and compare the maps with boxes or masks',
   native: true,
   options: LOCALIZE,
-  places: ['dataset'],
   examples: [
     [
       'diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --only-marked --preset xray --out maps',
@@ -109,7 +105,7 @@ export const localizeCommand = command({
       onProgress: onLocalize(output),
       onLog: (line) => output.log(line),
     });
-    for (const one of [summary.scan, summary.baseline]) if (one) requireScores(one as ScanSummary);
+    for (const one of [summary.scan, summary.baseline]) if (one) requireScores(one);
     return { text: localizeText(summary), json: summary };
   },
 });

@@ -44,11 +44,8 @@ function droppedText(dropped: readonly Dropped[]): string[] {
 }
 
 export const mineCommand = command({
-  name: 'mine',
-  describe: 'Rank the patches of a scanned run and cluster the best ones of each label',
   native: true,
   options: optionsOf('mine', { ...RUN, ...MINE.shape }),
-  places: ['run'],
   examples: [['diffmine mine run --rank random', 'A control: cluster random patches']],
   resumeHint: 'The scan is kept. Run the same command to mine it again.',
   async handle({ run, ...options }, { output, signal }) {

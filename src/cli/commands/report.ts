@@ -5,10 +5,7 @@ import { command } from '../command.js';
 import { RUN } from '../options.js';
 
 export const reportCommand = command({
-  name: 'report',
-  describe: 'Write the report, RUN/report/index.html, which opens from disk',
   options: optionsOf('report', { ...RUN, ...REPORT.shape }),
-  places: ['run'],
   resumeHint: 'Run the same command to write the report again.',
   async handle({ run, ...options }, { output, signal }) {
     const { writeReport } = await import('../../stages/report/report.js');

@@ -10,15 +10,12 @@ import { mineText } from './mine.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
 export const runCommand = command({
-  name: 'run',
-  describe: 'Scan, mine and report in one command',
   native: true,
   options: optionsOf('run', {
     ...SCAN.omit({ shard: true }).shape,
     ...MINING.shape,
     ...REPORT.omit({ dataset: true }).shape,
   }),
-  places: ['dataset'],
   examples: [
     [
       'diffmine run photos --model sd15 --out run --prompt "A car from the {label}s." --null-prompt "A car."',

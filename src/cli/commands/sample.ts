@@ -13,11 +13,8 @@ export function sampleText({ made, kept, labels, seconds, grid }: SampleSummary)
 }
 
 export const sampleCommand = command({
-  name: 'sample',
-  describe: 'Generate images of each label with a model',
   native: true,
   options: SAMPLE,
-  places: ['model'],
   examples: [
     ['diffmine sample trained --out samples', 'Eight images of each label of a class model, and a grid of them'],
     [

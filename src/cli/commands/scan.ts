@@ -28,11 +28,8 @@ export function requireScores({ complete, scored, images, path }: ScanSummary): 
 }
 
 export const scanCommand = command({
-  name: 'scan',
-  describe: 'Score how typical each patch of each image is of its label',
   native: true,
   options: SCAN,
-  places: ['dataset'],
   examples: [
     ['diffmine scan photos --model sd15 --out run --preset cars', "The paper's setting for cars"],
     ['diffmine scan photos --model sd15 --out run --shard 0/8', 'The first of eight machines'],

@@ -4,8 +4,6 @@ import { command } from '../command.js';
 import { SETUP } from '../../tools/setup/options.js';
 
 export const setupCommand = command({
-  name: 'setup',
-  describe: 'Find or download LibTorch and build the native addon; fast when everything is in place',
   options: SETUP,
   resumeHint: 'Run the same command to resume.',
   async handle(values, { output, signal }) {

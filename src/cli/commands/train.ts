@@ -149,8 +149,6 @@ export function nextCommand({ path, steps, learned, settings }: TrainSummary): s
 const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 export const trainCommand = command({
-  name: 'train',
-  describe: 'Fine-tune a model on labeled images, or train a small one from scratch',
   native: true,
   options: optionsOf('train', {
     ...TRAIN.shape,
@@ -163,7 +161,6 @@ export const trainCommand = command({
       description: 'List the sizes for `new` and exit',
     }),
   }),
-  places: ['dataset'],
   examples: [
     [
       'diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."',

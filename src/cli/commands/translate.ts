@@ -54,8 +54,6 @@ function qualityText({ structure, label, places }: Quality): string {
 }
 
 export const translateCommand = command({
-  name: 'translate',
-  describe: 'Translate each image to the other labels, keeping its structure',
   native: true,
   options: optionsOf('translate', {
     ...TRANSLATE.shape,
@@ -67,7 +65,6 @@ export const translateCommand = command({
     samples: inContext(MEASUREMENT.shape.samples, 'With `evaluate`: '),
     tRange: inContext(MEASUREMENT.shape.tRange, 'With `evaluate`: '),
   }),
-  places: ['dataset'],
   examples: [
     [
       'diffmine translate cars --model cars-model --out parallel --preset cars',

@@ -37,8 +37,6 @@ export function verifyText(summary: VerifySummary): string {
 }
 
 export const verifyCommand = command({
-  name: 'verify',
-  describe: 'Recompute reference values and compare; exit code 1 on any difference',
   native: true,
   options: optionsOf('verify', {
     folder: option(fields.path(), {
@@ -47,7 +45,6 @@ export const verifyCommand = command({
     }),
     ...VERIFY.shape,
   }),
-  places: ['folder'],
   async handle({ folder, ...options }, { output, signal }) {
     const { verify } = await import('../../tools/verify/verify.js');
     const summary = await verify(

@@ -1,0 +1,120 @@
+// The commands, as `diffmine --help` lists them. What a command takes and does is in commands/NAME.ts, which is loaded only to run the command or to
+// print its help: building the options of all commands takes longer than all else at start-up.
+import type { Command, Definition, Listed } from './command.js';
+
+interface Entry extends Listed {
+  load(): Promise<Definition>;
+}
+
+export const COMMANDS: readonly Entry[] = [
+  {
+    name: 'setup',
+    describe: 'Find or download LibTorch and build the native addon; fast when everything is in place',
+    load: async () => (await import('./commands/setup.js')).setupCommand,
+  },
+  {
+    name: 'doctor',
+    describe: 'Check Node, LibTorch, the native addon, devices, memory and threads',
+    load: async () => (await import('./commands/doctor.js')).doctorCommand,
+  },
+  {
+    name: 'inspect',
+    describe: 'Describe a model, dataset or run',
+    places: ['path'],
+    load: async () => (await import('./commands/inspect.js')).inspectCommand,
+  },
+  {
+    name: 'estimate',
+    describe: 'Estimate memory, UNet calls, time and disk space of a scan',
+    places: ['dataset'],
+    load: async () => (await import('./commands/estimate.js')).estimateCommand,
+  },
+  {
+    name: 'train',
+    describe: 'Fine-tune a model on labeled images, or train a small one from scratch',
+    places: ['dataset'],
+    load: async () => (await import('./commands/train.js')).trainCommand,
+  },
+  {
+    name: 'run',
+    describe: 'Scan, mine and report in one command',
+    places: ['dataset'],
+    load: async () => (await import('./commands/run.js')).runCommand,
+  },
+  {
+    name: 'scan',
+    describe: 'Score how typical each patch of each image is of its label',
+    places: ['dataset'],
+    load: async () => (await import('./commands/scan.js')).scanCommand,
+  },
+  {
+    name: 'mine',
+    describe: 'Rank the patches of a scanned run and cluster the best ones of each label',
+    places: ['run'],
+    load: async () => (await import('./commands/mine.js')).mineCommand,
+  },
+  {
+    name: 'report',
+    describe: 'Write the report, RUN/report/index.html, which opens from disk',
+    places: ['run'],
+    load: async () => (await import('./commands/report.js')).reportCommand,
+  },
+  {
+    name: 'cotypicality',
+    describe: 'Find what changes consistently between labels, in translated images',
+    places: ['parallel'],
+    load: async () => (await import('./commands/cotypicality.js')).cotypicalityCommand,
+  },
+  {
+    name: 'evaluate',
+    describe: 'Compare a run with boxes: average precision of pixels, pointing game, precision of the top patches',
+    places: ['run'],
+    load: async () => (await import('./commands/evaluate.js')).evaluateCommand,
+  },
+  {
+    name: 'export',
+    describe: 'Export a table of a run as JSON, CSV or Parquet, or its patches as images',
+    places: ['run'],
+    load: async () => (await import('./commands/export.js')).exportCommand,
+  },
+  {
+    name: 'localize',
+    describe: 'Map where images are typical of their labels, and compare the maps with boxes or masks',
+    places: ['dataset'],
+    load: async () => (await import('./commands/localize.js')).localizeCommand,
+  },
+  {
+    name: 'sample',
+    describe: 'Generate images of each label with a model',
+    places: ['model'],
+    load: async () => (await import('./commands/sample.js')).sampleCommand,
+  },
+  {
+    name: 'translate',
+    describe: 'Translate each image to the other labels, keeping its structure',
+    places: ['dataset'],
+    load: async () => (await import('./commands/translate.js')).translateCommand,
+  },
+  {
+    name: 'demo',
+    describe:
+      'Draw a synthetic dataset with ground truth, mine it with the bundled model, and report how much was found',
+    load: async () => (await import('./commands/demo.js')).demoCommand,
+  },
+  {
+    name: 'verify',
+    describe: 'Recompute reference values and compare; exit code 1 on any difference',
+    places: ['folder'],
+    load: async () => (await import('./commands/verify.js')).verifyCommand,
+  },
+  {
+    name: 'bench',
+    describe:
+      'Measure the UNet, the stages, training and the whole pipeline; compare with a baseline, diffusers and the reference implementation',
+    load: async () => (await import('./commands/bench.js')).benchCommand,
+  },
+];
+
+export async function loadCommand({ load, ...listed }: Entry): Promise<Command> {
+  return { ...listed, ...(await load()) };
+}
