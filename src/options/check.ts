@@ -13,7 +13,8 @@ type Bare<Field> = Field extends z.ZodDefault<infer Inner extends z.ZodType> ? z
 function shown(raw: unknown): string {
   if (typeof raw === 'number') return String(raw);
   try {
-    return JSON.stringify(raw) ?? String(raw);
+    // of a function or a symbol there is none, which its type leaves out
+    return (JSON.stringify(raw) as string | undefined) ?? String(raw);
   } catch {
     return 'a value that contains itself';
   }
@@ -68,7 +69,7 @@ export function given<S extends Schema>(schema: S, options: object): Given<S> {
  * @throws INVALID_ARGUMENT as `given`
  */
 export function resolved<S extends Schema>(schema: S, options: object, before: Partial<z.input<S>> = {}): z.output<S> {
-  return schema.parse({ ...partOf(schema, before), ...given(schema, options) }) as z.output<S>;
+  return schema.parse({ ...partOf(schema, before), ...given(schema, options) });
 }
 
 /** Those of `values` that are in `schema`: for commands that pass values to several stages. */

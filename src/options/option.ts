@@ -45,7 +45,7 @@ export type Schema<S extends Shape = Shape> = z.ZodObject<S>;
 
 /** Adds a description to a field. */
 export function option<Field extends z.ZodType>(field: Field, about: About): Field {
-  return field.meta({ ...about }) as Field;
+  return field.meta({ ...about });
 }
 
 /** An option of another command that applies only in a context: 'With `evaluate`: '. */
@@ -57,7 +57,7 @@ export function inContext<Field extends z.ZodType>(field: Field, context: string
 
 /** The options of a stage or tool; others are refused by name. */
 export function optionsOf<const S extends Shape>(title: string, shape: S): z.ZodObject<S, z.core.$strict> {
-  return z.strictObject(shape).meta({ title }) as z.ZodObject<S, z.core.$strict>;
+  return z.strictObject(shape).meta({ title });
 }
 
 /** An option for surfaces that list it. */
@@ -86,7 +86,7 @@ function unwrapped(field: z.ZodType): { field: z.ZodType; required: boolean; val
 function shownDefault(value: unknown): string | undefined {
   if (value === undefined || typeof value === 'boolean') return undefined;
   if (Array.isArray(value)) return value.join(',');
-  return typeof value === 'string' && !/^[\w.:/-]+$/.test(value) ? JSON.stringify(value) : String(value);
+  return typeof value === 'string' && /^[\w.:/-]+$/.test(value) ? value : JSON.stringify(value);
 }
 
 const described = new WeakMap<z.ZodType, Described>();

@@ -112,8 +112,8 @@ async function exists(path: string): Promise<boolean> {
 
 /** Parsed content of a file; undefined where there is none. */
 async function read<T>(file: string, shape: (value: unknown) => boolean): Promise<T | undefined> {
-  const content = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
+  const content = await readFile(file, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   });
   if (content === undefined) return undefined;

@@ -9,7 +9,6 @@
 import { join, resolve } from 'node:path';
 import type { Dtype, SamplerName } from '../../engine/types.js';
 import { writeFolderAtomic } from '../../runs/atomic.js';
-import type { Json } from '../../runs/fingerprint.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
 import type { ListRecord, Rows } from '../../runs/list.js';
 import {
@@ -97,7 +96,7 @@ const COTYPICALITY: Kind<CotypicalityManifest> = {
   subjects: ({ model, parallel }) => ({
     model: { value: model.fingerprint, shown: model.path },
     dataset: { value: parallel.fingerprint, shown: parallel.path },
-    label: { value: parallel.labels as Json },
+    label: { value: parallel.labels },
   }),
   columns: () => ({
     own: [

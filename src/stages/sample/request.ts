@@ -182,8 +182,8 @@ function fingerprintOfRecord(model: string, options: SampleSettings): string {
 
 async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
   const file = join(folder, SAMPLES);
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   });
   if (text === undefined) return undefined;

@@ -47,15 +47,15 @@ export function raceOptions(
   const ends = roundEnds(samples);
   const counts = allLabels ? new Map(scored.map((label) => [label, images.length])) : images.countByLabel();
   const most = Math.max(0, ...counts.values());
-  const plain = (why: string): undefined => {
-    log?.(`Not racing, as nothing can be saved: ${why}.`);
+  const useless =
+    ends.length < 2
+      ? `${count(samples, 'sample')} per image ${samples === 1 ? 'is' : 'are'} too few for rounds`
+      : 2 * top > most
+        ? `--top ${top} patches are wanted of each label, and no label has more than ${count(most, 'image')}. A race needs at least twice as many images`
+        : undefined;
+  if (useless !== undefined) {
+    log?.(`Not racing, as nothing can be saved: ${useless}.`);
     return undefined;
-  };
-  if (ends.length < 2)
-    return plain(`${count(samples, 'sample')} per image ${samples === 1 ? 'is' : 'are'} too few for rounds`);
-  if (2 * top > most)
-    return plain(
-      `--top ${top} patches are wanted of each label, and no label has more than ${count(most, 'image')}. A race needs at least twice as many images`,
-    );
+  }
   return { top, rule: race === 'half' ? 'half' : 'risk', risk, ends, controls: CONTROLS };
 }

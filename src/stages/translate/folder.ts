@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import type { DatasetSource, Ignored } from '../../data/index.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import type { Json } from '../../runs/fingerprint.js';
 import type { ImageList } from '../../data/index.js';
 import { imageListColumns, imageRows, listedImage, type ListedImage, type ListedRow } from '../../runs/images.js';
 import type { ListRecord } from '../../runs/list.js';
@@ -57,7 +56,7 @@ const TRANSLATION: Kind<TranslationManifest> = {
   subjects: ({ model, dataset, labels }) => ({
     model: { value: model.fingerprint, shown: model.path },
     dataset: { value: dataset.fingerprint, shown: dataset.path },
-    to: { value: labels as Json },
+    to: { value: labels },
   }),
   columns: () => imageListColumns([]),
   shape: members({
