@@ -41,5 +41,5 @@ export type Command = Listed & Definition;
 
 /** Ties a handler to the types of its own options, then forgets them, so that commands can stand in one list. */
 export function command<S extends Schema>(definition: Definition<S>): Definition {
-  return { ...definition, handle: (values, context) => definition.handle(values as Given<S>, context) };
+  return { ...definition, handle: (values, context) => definition.handle(values as Given<S>, context) } as Definition;
 }
