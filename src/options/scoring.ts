@@ -142,7 +142,10 @@ export const TOP = option(fields.whole(1, 999_999).default(1000), {
 
 /** How patches are ranked and clustered. */
 export const MINING = optionsOf('mine', {
-  clusters: option(fields.whole(1, 100_000).default(32), { group: 'Mining', description: 'Clusters per label' }),
+  clusters: option(fields.wordOr('auto', fields.whole(1, 100_000)).default('auto'), {
+    group: 'Mining',
+    description: 'Clusters per label; auto makes one per 25 patches, at most 32',
+  }),
   top: TOP,
   rank: option(fields.oneOf(RANKINGS).default('top'), { group: 'Mining', description: 'Ranking to cluster' }),
   ...FEATURES,
