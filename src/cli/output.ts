@@ -19,7 +19,6 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   encode: ['Encoding', 'images'],
   score: ['Scoring', 'UNet calls'],
   rank: ['Ranking', 'patches'],
-  patches: ['Selecting', 'shards'],
   compare: ['Comparing', 'images'],
   features: ['Features', 'images'],
   cluster: ['Clustering', 'labels'],

@@ -73,8 +73,7 @@ export function onMine(output: Output): (event: MineEvent) => void {
         output.progress({ type: 'load', done: event.done, total: event.total });
         break;
       case 'compare':
-      case 'patches':
-        output.progress(event);
+        output.progress({ type: 'compare', done: event.done, total: event.total });
         break;
       case 'rank':
         output.debug(`${event.condition}: ${event.patches} patches ranked.`);

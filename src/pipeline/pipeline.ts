@@ -53,7 +53,7 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
     images: items.total,
     imagesDone: items.done,
     unetCalls,
-    atMost: rounds !== undefined,
+    atMost: rounds !== undefined && unetCalls > 0,
     ...(rate === undefined ? {} : { rate }),
     batch: manifest.options.batch,
     device,

@@ -387,7 +387,7 @@ describeInChromium('the report in Chromium', () => {
     );
     for (const said of [
       'Typicality against “a/b”',
-      'no standard error',
+      'no standard error (one sample)',
       'There is one noise and timestep sample per image',
       'lowest typicality',
       'random weights',

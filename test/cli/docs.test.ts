@@ -63,6 +63,7 @@ const FOREIGN = [
   '--minimize',
   '--no-deps',
   '--test-case',
+  '--min-contrast',
   '--version',
   '--help',
 ];

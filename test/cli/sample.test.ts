@@ -39,7 +39,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     const made = await cli([...command, '--json']);
     expect(made).toMatchObject({
       code: 0,
-      stderr: expect.stringContaining('Sampling 4 images of 32 x 32 px, 2 steps with guidance 3: 16 UNet calls on cpu') as string,
+      stderr: expect.stringContaining(
+        'Sampling 4 images of 32 x 32 px, 2 steps with guidance 3: 16 UNet calls on cpu',
+      ) as string,
     });
     expect(JSON.parse(made.stdout) as SampleSummary).toMatchObject({
       made: 4,

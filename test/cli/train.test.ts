@@ -95,8 +95,9 @@ beforeAll(async () => {
 
   test('the same command again finds the training complete, and changes nothing', async () => {
     const before = weights(whole);
-    const ran = await cli(command(whole));
+    const ran = await cli(command(whole, '--dtype', 'auto'));
     expect(ran).toMatchObject({ code: 0, stderr: expect.stringContaining('is complete: 16 steps') as string });
+    expect(record(whole)).toMatchObject({ settings: { dtype: 'fp32' } });
     expect(weights(whole).equals(before)).toBe(true);
     expect(losses(whole)).toHaveLength(16 + 4);
   }, 300_000);

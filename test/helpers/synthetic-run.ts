@@ -370,7 +370,6 @@ export async function writeSyntheticRun(
       diverse: false,
       recenter: false,
       evidenceImages: 0,
-      patch,
       device: 'cpu',
       batch: 8,
     },

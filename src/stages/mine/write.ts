@@ -33,10 +33,8 @@ export interface Mined {
 
 export interface Found {
   mined: Mined[];
-  /** that the clustered patches come from */
+  /** images features were taken of */
   images: number;
-  /** patches whose features an earlier mining had computed */
-  reusedFeatures: number;
   notes: string[];
 }
 

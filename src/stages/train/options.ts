@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import type { Dtype } from '../../engine/types.js';
 import * as fields from '../../options/fields.js';
-import { DTYPES } from '../../options/names.js';
+import { DTYPE_CHOICES, DTYPES } from '../../options/names.js';
 import type { Learned } from '../../models/learned.js';
 import { option, optionsOf } from '../../options/option.js';
 import { DATASET_DESCRIPTION, DEVICE, PROMPTS, TABLES } from '../../options/shared.js';
@@ -31,8 +31,7 @@ const SUBJECT = {
   }),
   fold: option(fields.numbered([1, 2]).optional(), {
     group: 'What',
-    description:
-      'With `new`: the UNet sees blocks of n x n pixels as channels (pixel unshuffle); larger is faster and coarser',
+    description: 'With `new`: factor of the pixel unshuffle before the UNet',
     shown: '2 for pixels, 1 for latents',
   }),
 };
@@ -132,7 +131,7 @@ const OPTIMIZER = {
   }),
   gradientCheckpointing: option(fields.flag().default(false), {
     group: 'Device',
-    description: 'Recompute activations in the backward pass: takes less memory and more time',
+    description: 'Recompute activations in the backward pass: less memory, a third more time',
   }),
   seed: option(fields.whole(0).default(0), {
     group: 'Training',
@@ -147,7 +146,7 @@ const WRITTEN = {
   }),
   keep: option(fields.whole(1).default(2), {
     group: 'Run folder',
-    description: 'How many of the latest checkpoints to keep; the best is always kept',
+    description: 'Checkpoints to keep besides the best',
   }),
   use: option(fields.oneOf(['last', 'best']).default('last'), {
     group: 'Run folder',
@@ -190,9 +189,9 @@ export const TRAIN = optionsOf('train', {
   ...OPTIMIZER,
   ...WRITTEN,
   ...DEVICE,
-  dtype: option(fields.oneOf(DTYPES).default('fp32'), {
+  dtype: option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
     group: 'Device',
-    description: 'dtype of the activations; weights stay in fp32',
+    description: 'dtype of the activations; auto is fp32; weights stay in fp32',
   }),
 });
 
@@ -207,7 +206,7 @@ type Definite<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
 type Output = Definite<z.output<typeof TRAIN>>;
 
 /** Every setting, with defaults filled in: what train.json keeps. Paths are absolute. */
-export type TrainSettings = Omit<Output, Subject | Orders | Unset> & {
+export type TrainSettings = Omit<Output, Subject | Orders | Unset | 'dtype'> & { dtype: Dtype } & {
   [Key in Exclude<Subject, Added> | Unset]: Output[Key] | null;
 } & { [Key in Added]?: Output[Key] | null };
 

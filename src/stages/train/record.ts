@@ -92,8 +92,10 @@ export interface Opened {
   record: TrainRecord | undefined;
 }
 
+/** `--dtype auto`: no study covers the effect of other dtypes on a training. */
+const AUTO_DTYPE = 'fp32';
 /** Of the settings. */
-const DEFAULTS = defaultsOf(TRAIN.omit({ device: true }));
+const DEFAULTS = { ...defaultsOf(TRAIN.omit({ device: true, dtype: true })), dtype: AUTO_DTYPE } as const;
 /** Options that are no settings of the training. */
 const ORDERS: readonly string[] = ['out', 'device', 'threads', 'epochs'];
 const PATHS: readonly string[] = ['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'];
@@ -116,7 +118,7 @@ export async function openTraining(options: TrainOptions, onLog?: (line: string)
     );
   const asked: Partial<TrainSettings> = Object.fromEntries(
     Object.entries(orders)
-      .filter(([name]) => !ORDERS.includes(name))
+      .filter(([name, value]) => !ORDERS.includes(name) && !(name === 'dtype' && value === 'auto'))
       .map(([name, value]) => [name, PATHS.includes(name) ? resolve(value as string) : value]),
   );
   if (record) {
