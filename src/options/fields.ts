@@ -27,7 +27,7 @@ export const flag = (): z.ZodType<boolean, boolean> =>
 /** How a scan races: not at all, by its risk, or by halves. '' is what --race without a value is. */
 export const race = (): z.ZodType<boolean | 'half', boolean | 'half'> =>
   field((raw) => (raw === '' ? true : raw), z.union([z.boolean(), z.literal('half')]), {
-    expected: 'nothing, or half',
+    expected: 'no value (true in TypeScript and YAML), or half',
     bare: true,
   });
 

@@ -75,6 +75,6 @@ const OPTIONS = [
   test('what --race takes', async () => {
     const ran = await cli(['scan', ...OPTIONS.slice(0, -1), '--race=some', '--out', at('bad')]);
     expect(ran.code).toBe(2);
-    expect(ran.stderr).toMatch(/--race.*expected nothing, or half/i);
+    expect(ran.stderr).toMatch(/--race.*expected no value .*, or half/i);
   });
 });
