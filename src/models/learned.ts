@@ -31,9 +31,9 @@ export interface Pair {
   others: number;
 }
 
-/** Fractions of images that the label helps from which it is learned, and from which it is barely learned (docs/guides/training.md has the evidence). */
-const [LEARNED, BARELY] = [0.75, 0.6];
-/** Standard errors by which the mean gain has to differ from 0. */
+/** Fraction of images that the label helps from which it is learned (docs/guides/training.md has the evidence). */
+const LEARNED = 0.75;
+/** Standard errors by which the mean gain has to be above 0. */
 const ERRORS = 2;
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -47,11 +47,10 @@ function certainty(gains: readonly number[]): number {
   return average / Math.sqrt(Math.max(variance, Number.MIN_VALUE) / n);
 }
 
-/** Judges by the fraction of images that the label helps, if the mean gain is not by chance. */
+/** Not learned: the mean gain may be chance. Learned: the label helps most images, too. */
 export function verdictOf(pairs: readonly Pick<Pair, 'loss' | 'others'>[]): Verdict {
   if (certainty(pairs.map(({ loss, others }) => (others - loss) / loss)) < ERRORS) return 'no';
-  const { helped } = summary(pairs);
-  return helped >= LEARNED ? 'yes' : helped >= BARELY ? 'barely' : 'no';
+  return summary(pairs).helped >= LEARNED ? 'yes' : 'barely';
 }
 
 function summary(pairs: readonly Pick<Pair, 'loss' | 'others'>[]): Omit<LearnedLabel, 'label'> {
@@ -86,12 +85,17 @@ export function learnedSentence({ images, loss, others, helped }: Omit<Learned, 
 export const VERDICTS: Readonly<Record<Verdict, string>> = {
   yes: 'The model has learned its labels: that is enough to mine.',
   barely: 'The model has barely learned its labels: findings will be weak. Train longer, or on more images.',
-  no: 'The model has not learned its labels: findings would be chance. Train longer, or on more images.',
+  no: 'The model has not learned its labels: findings may be chance. Train longer, or on more images.',
 };
 
-/** A warning about a model that has not learned its labels, as its training measured; undefined if it has, or if nothing was measured. */
-export async function barelyTrained(model: { path: string }): Promise<string | undefined> {
+/** Warns about a model that has not learned its labels, as far as its training measured it. */
+export async function warnBarelyTrained(
+  model: { path: string },
+  onLog: ((line: string) => void) | undefined,
+): Promise<void> {
   const learned = (await trainingOf(model))?.learned;
-  if (!learned || learned.verdict === 'yes') return undefined;
-  return `The model ${learned.verdict === 'no' ? 'has not' : 'has barely'} learned its labels (after ${learned.step} steps they help ${percent(learned.helped)} of held-out images, chance is 50 %): expect noise.`;
+  if (!learned || learned.verdict === 'yes') return;
+  onLog?.(
+    `The model ${learned.verdict === 'no' ? 'has not' : 'has barely'} learned its labels: after ${learned.step} steps, they help ${percent(learned.helped)} of held-out images (chance: 50 %). Expect noise, and train it longer.`,
+  );
 }

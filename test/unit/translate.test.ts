@@ -74,6 +74,24 @@ describe('steps', () => {
         '60 sampling steps are 16 timesteps apart, which is not a multiple of the 20 of 50 inversion steps',
       ),
     );
+    for (const [inversion, steps] of [
+      [50, 60],
+      [50, 100],
+      [999, 7],
+    ] as const) {
+      let hint = '';
+      try {
+        translationTimesteps(SCHEDULE, inversion, steps);
+      } catch (error) {
+        hint = (error as { hint: string }).hint;
+      }
+      if (hint === '') continue; // fits
+      const [, fine, , , coarse] = (
+        /Steps` (\d+) with `inferenceSteps` (\d+), or (\d+) with (\d+)/.exec(hint) ?? []
+      ).map(Number);
+      expect(() => translationTimesteps(SCHEDULE, fine as number, steps)).not.toThrow();
+      expect(() => translationTimesteps(SCHEDULE, inversion, coarse as number)).not.toThrow();
+    }
     expect(() => translationTimesteps(SCHEDULE, 50, 100)).toThrow(failure('INVALID_ARGUMENT', 'not a multiple'));
     // timesteps 1, 3, ..., 997 and 1, 999: the last is passed by
     expect(() => translationTimesteps({ ...SCHEDULE, trainTimesteps: 1009 }, 499, 2)).not.toThrow();

@@ -14,6 +14,7 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
+import { warnBarelyTrained } from '../../models/learned.js';
 import { scoredRange } from '../../models/training.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
@@ -133,6 +134,7 @@ export async function resolveCotypicality(
   const grouping = resolved(GROUPING, partOf(GROUPING, options));
   if (options.boxes !== undefined) await readBoxes(options.boxes);
   const model = await openModel(options.model, variantOf(options));
+  await warnBarelyTrained(model, hooks.onLog);
   const parallel = await openParallel(options.parallel);
   const labels = labelsOf(parallel, options.labels);
   checkComplete(parallel, labels);

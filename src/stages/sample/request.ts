@@ -14,6 +14,7 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
+import { warnBarelyTrained } from '../../models/learned.js';
 import type { DeviceInfo, Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { findDevice, withDtype } from '../../runs/device.js';
@@ -124,6 +125,7 @@ export async function resolveRequest(
 ): Promise<SampleRequest> {
   const asked = resolved(SAMPLE, options);
   const model = await openModel(asked.model, variantOf(asked));
+  await warnBarelyTrained(model, onLog);
   const text = model.conditioning === 'text';
   const labels = labelsOf(model, asked.labels);
   const { count, batch, threads = 0, inferenceSteps, seed, prompt: template } = asked;

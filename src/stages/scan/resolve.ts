@@ -13,6 +13,7 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
+import { warnBarelyTrained } from '../../models/learned.js';
 import { scoredRange } from '../../models/training.js';
 import { count } from '../../web/html.js';
 import type { DeviceInfo } from '../../engine/types.js';
@@ -135,6 +136,7 @@ export async function resolveOptions(
   const { seed, samples, sampler } = options;
   const opened = await openModel(options.model, variantOf(options));
   const model = options.untrained ? untrained(opened, seed) : opened;
+  if (!options.untrained) await warnBarelyTrained(opened, hooks.onLog);
   const complete = await imagesOf({ ...options, only });
   for (const note of datasetNotes(complete)) hooks.onLog?.(note);
   const { dataset, holdout } =

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
+import { learnedSentence, VERDICTS, type Learned } from '../../models/learned.js';
 import { parseJson } from '../../util/json.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { drawChart, type ChartData, type ChartOptions } from './page/chart.js';
@@ -46,7 +47,10 @@ export async function writeTrainReport(folder: string): Promise<string> {
   const style = await readStyle(join(import.meta.dirname, 'page', 'page.css'));
   const script = await readFile(join(import.meta.dirname, 'page', 'hover.js'), 'utf8');
   const file = join(folder, REPORT);
-  await writeFileAtomic(file, page(training, metrics, await grids(folder, metrics.grids), style, script).text);
+  await writeFileAtomic(
+    file,
+    page(training, metrics, await grids(folder, metrics.grids, training.learned), style, script).text,
+  );
   return file;
 }
 
@@ -96,6 +100,7 @@ ${header(title, training, metrics)}
 <h2 id="curves-title" tabindex="-1">Curves</h2>
 ${metrics.loss.steps.length > 0 ? charts : html`<p class="sub">No step has been logged yet.</p>`}
 </section>
+${learnedTable(training.learned)}
 ${samples}
 ${labelTable(dataset.labels)}
 </main>
@@ -196,7 +201,7 @@ function curves(metrics: Metrics): { markup: Markup; data: Record<string, ChartD
 }
 
 /** Grids that are there, the newest first. */
-async function grids(folder: string, all: readonly Grid[]): Promise<Markup> {
+async function grids(folder: string, all: readonly Grid[], learned: Learned | null | undefined): Promise<Markup> {
   const newest = [...all].sort((a, b) => b.step - a.step);
   const chosen =
     newest.length <= GRIDS
@@ -219,8 +224,23 @@ async function grids(folder: string, all: readonly Grid[]): Promise<Markup> {
   if (shown.length === 0) return raw('');
   return html`<section aria-labelledby="samples-title">
 <h2 id="samples-title">Sampled images</h2>
+${learned?.verdict !== 'yes' && html`<p class="sub">Noise and blobs are expected until the model has learned its labels: images take shape late in a training.</p>`}
 <div class="grids">${shown}</div>
 ${newest.length > chosen.length && html`<p class="aside">${whole(shown.length)} of ${count(newest.length, 'image grid')} are shown.</p>`}
+</section>`;
+}
+
+/** What the written model has learned of its labels, the least first. */
+function learnedTable(learned: Learned | null | undefined): Markup {
+  if (!learned) return raw('');
+  const rows = [...learned.labels].sort((a, b) => a.helped - b.helped);
+  return html`<section aria-labelledby="learned-title">
+<h2 id="learned-title">Has it learned its labels?</h2>
+<p class="sub">${learnedSentence(learned)} ${VERDICTS[learned.verdict]}</p>
+<div class="scroll" tabindex="0" role="region" aria-labelledby="learned-title"><table>
+<thead><tr><th scope="col">Label</th><th scope="col">Held-out images</th><th scope="col">Loss with it</th><th scope="col">With other labels</th><th scope="col">Helps</th></tr></thead>
+<tbody>${rows.map(({ label, images, loss, others, helped }) => html`<tr><th scope="row">${label}</th><td>${whole(images)}</td><td>${loss.toPrecision(4)}</td><td>${others.toPrecision(4)}</td><td>${whole(Math.round(100 * helped))} %</td></tr>`)}</tbody>
+</table></div>
 </section>`;
 }
 

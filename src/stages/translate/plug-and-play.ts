@@ -88,12 +88,32 @@ export function translationTimesteps(schedule: ScheduleConfig, inversionSteps: n
   throw new DiffmineError(
     'INVALID_ARGUMENT',
     `The inversion skips timesteps that sampling needs: ${why}.`,
-    `${trainTimesteps} // \`inferenceSteps\` must be a multiple of ${trainTimesteps} // \`inversionSteps\`, as for 999 and 50, 200 and 50, 100 and 20.`,
+    `Use ${pairNear(schedule, inversionSteps, steps)}: ${trainTimesteps} // \`inferenceSteps\` must be a multiple of ${trainTimesteps} // \`inversionSteps\`.`,
   );
 }
 
+/** Steps that fit each other: one of the two as it was asked for, the other the nearest that works. The same number of both always does. */
+function pairNear(schedule: ScheduleConfig, inversionSteps: number, steps: number): string {
+  const fit = (fine: number, coarse: number): boolean => {
+    const kept = new Set(samplingTimesteps(schedule, fine));
+    return samplingTimesteps(schedule, coarse).every((t) => kept.has(t));
+  };
+  const all = Array.from({ length: schedule.trainTimesteps }, (_, i) => i + 1);
+  const usable = all.filter((n) => lastTimestep(schedule, n) < schedule.trainTimesteps);
+  const nearest = (to: number, fits: (n: number) => boolean): number =>
+    [...usable].sort((a, b) => Math.abs(a - to) - Math.abs(b - to)).find(fits) ?? to;
+  const [inversion, sampling] = [
+    nearest(inversionSteps, (n) => fit(n, steps)),
+    nearest(steps, (n) => fit(inversionSteps, n)),
+  ];
+  return `\`inversionSteps\` ${inversion} with \`inferenceSteps\` ${steps}, or ${inversionSteps} with ${sampling}`;
+}
+
+const lastTimestep = ({ trainTimesteps, stepsOffset }: ScheduleConfig, steps: number): number =>
+  Math.floor(trainTimesteps / steps) * (steps - 1) + stepsOffset;
+
 function fitting(schedule: ScheduleConfig, steps: number, what: string): number[] {
-  const last = Math.floor(schedule.trainTimesteps / steps) * (steps - 1) + schedule.stepsOffset;
+  const last = lastTimestep(schedule, steps);
   if (
     Number.isSafeInteger(steps) &&
     steps >= 1 &&

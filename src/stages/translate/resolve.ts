@@ -21,6 +21,7 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
+import { warnBarelyTrained } from '../../models/learned.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
 import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
@@ -75,6 +76,7 @@ export async function resolveTranslation(
   const options = resolved(TRANSLATE, given, preset);
   const { inversionSteps, inferenceSteps, guidanceScale, negative, limit = null, shardSize } = options;
   const model = await openModel(options.model, variantOf(options));
+  await warnBarelyTrained(model, hooks.onLog);
   const { schedule, unet } = model.source;
   translationTimesteps(schedule, inversionSteps, inferenceSteps);
   const [from, until] = options.guidanceRange ?? GUIDANCE_RANGE[model.kind];
