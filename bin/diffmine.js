@@ -8,8 +8,6 @@ if (existsSync(compiled)) {
   await main(process.argv.slice(2));
 } else {
   process.stderr.on('error', () => undefined); // a full or closed stderr changes no exit code
-  process.stderr.write(
-    'error: This clone of diffmine is not set up yet.\nhint: Run `npm run demo` once, or `node scripts/setup.mjs`.\n',
-  );
+  process.stderr.write('error: This clone of diffmine is not set up yet.\nhint: Run `npm run setup`.\n');
   process.exitCode = 4;
 }

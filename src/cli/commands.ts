@@ -55,7 +55,7 @@ export const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'report',
-    describe: 'Write the report, RUN/report/index.html, which opens from disk',
+    describe: 'Write the report to RUN/report/index.html, to be opened in a browser',
     places: ['run'],
     load: async () => (await import('./commands/report.js')).reportCommand,
   },

@@ -19,6 +19,7 @@ const STAGES: Record<string, [title: string, unit: string]> = {
   encode: ['Encoding', 'images'],
   score: ['Scoring', 'UNet calls'],
   rank: ['Ranking', 'patches'],
+  patches: ['Selecting', 'shards'],
   compare: ['Comparing', 'images'],
   features: ['Features', 'images'],
   cluster: ['Clustering', 'labels'],

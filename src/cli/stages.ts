@@ -73,7 +73,8 @@ export function onMine(output: Output): (event: MineEvent) => void {
         output.progress({ type: 'load', done: event.done, total: event.total });
         break;
       case 'compare':
-        output.progress({ type: 'compare', done: event.done, total: event.total });
+      case 'patches':
+        output.progress(event);
         break;
       case 'rank':
         output.debug(`${event.condition}: ${event.patches} patches ranked.`);

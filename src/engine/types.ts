@@ -382,7 +382,7 @@ export interface TrainerOptions {
   tEnd?: number;
   /** fraction of timesteps drawn from the whole schedule instead; default 0 */
   wideFraction?: number;
-  /** gradient checkpointing: less memory, a third more time; the same gradients */
+  /** gradient checkpointing: less memory, more time; the same gradients */
   checkpointing?: boolean;
   /** train only LoRA updates alpha / rank B A of the attention projections; weights and averages are then those of A and B */
   lora?: { rank: number; alpha: number };

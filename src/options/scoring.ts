@@ -37,7 +37,7 @@ export const NOISE = {
   sampler: option(fields.oneOf(SAMPLERS).default('stratified'), {
     group: 'Scoring',
     description:
-      'How timesteps are sampled: stratified (golden ratio) or independently as in the reference implementation',
+      'stratified spreads the timesteps evenly over the range; reference draws them independently, as the reference implementation does',
   }),
   seed: option(fields.whole(0).default(0), { group: 'Scoring', description: 'Seed of noise and timesteps' }),
 };
@@ -78,7 +78,7 @@ export const RACE = {
   race: option(fields.race().default(false), {
     group: 'Scoring',
     description:
-      'Give all samples only to images that may still hold one of the `top` patches of their label; half keeps the better half in each round',
+      'Stop scoring images that are unlikely to hold one of the `top` patches of their label; half drops the worse half in each round',
   }),
   raceRisk: option(fields.belowOne().optional(), {
     group: 'Scoring',
@@ -105,12 +105,13 @@ export const MAPS = option(fields.flag().default(true), {
 
 export const CHECKSUM = option(fields.flag().default(false), {
   group: 'Run folder',
-  description: 'Include the content of every file in the dataset fingerprint; reads all files',
+  description: 'Notice changed images by their content, not only by size and time; reads all files',
 });
 
 export const TUNE = option(fields.flag().default(false), {
   group: 'Device',
-  description: 'On a GPU: turn on cuDNN benchmark mode; results may then differ in rounding between shardings',
+  description:
+    'On a GPU: turn on cuDNN benchmark mode; results may then differ by rounding if the work is divided differently',
 });
 
 /** DIFT features. */
@@ -142,7 +143,10 @@ export const TOP = option(fields.whole(1, 999_999).default(1000), {
 
 /** How patches are ranked and clustered. */
 export const MINING = optionsOf('mine', {
-  clusters: option(fields.whole(1, 100_000).default(32), { group: 'Mining', description: 'Clusters per label' }),
+  clusters: option(fields.wordOr('auto', fields.whole(1, 100_000)).default('auto'), {
+    group: 'Mining',
+    description: 'Clusters per label; auto makes one per 25 patches, at most 32',
+  }),
   top: TOP,
   rank: option(fields.oneOf(RANKINGS).default('top'), { group: 'Mining', description: 'Ranking to cluster' }),
   ...FEATURES,
@@ -170,7 +174,8 @@ export const MINING = optionsOf('mine', {
   }),
   evidenceImages: option(fields.whole(0, 10_000).default(50), {
     group: 'Mining',
-    description: 'Images per label that clusters are tested on instead of learned from; 0 skips it',
+    description:
+      'At most so many images per label (never more than a quarter) test the clusters instead of making them; 0 skips the test',
   }),
   keepDuplicates: option(fields.flag().default(false), {
     group: 'Mining',

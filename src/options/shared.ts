@@ -120,7 +120,7 @@ export const RUN_BATCH = option(batch.optional(), { ...BATCH_ABOUT, shown: "the 
 export const SPLIT = {
   shard: option(fields.part().optional(), {
     group: 'Run folder',
-    description: 'Run only part i of n of the shards, i from 0',
+    description: 'Run only part i/n of the shards, such as 0/8 for the first of eight',
   }),
   workers: option(fields.whole(1, 256).optional(), {
     group: 'Device',

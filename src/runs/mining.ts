@@ -5,12 +5,14 @@ import type { z } from 'zod';
 import type { Run } from './run.js';
 import type { MINING } from '../options/scoring.js';
 
-export const MINE_FORMAT = 'diffmine-mine-3';
+export const MINE_FORMAT = 'diffmine-mine-4';
 
 /** What decides the results; recorded in mine.json. */
 export interface MineSettings extends Omit<z.output<typeof MINING>, 'groupBy' | 'maxPerGroup'> {
   groupBy: string | null;
   maxPerGroup: number | null;
+  /** in the scored image, px; other than the scan's: ranked from the maps, without standard errors */
+  patch: number;
 }
 
 /** Candidates that a ranking passed by, by reason. */

@@ -387,7 +387,7 @@ describeInChromium('the report in Chromium', () => {
     );
     for (const said of [
       'Typicality against “a/b”',
-      'no standard error (one sample)',
+      'no standard error',
       'There is one noise and timestep sample per image',
       'lowest typicality',
       'random weights',

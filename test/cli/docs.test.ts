@@ -63,7 +63,6 @@ const FOREIGN = [
   '--minimize',
   '--no-deps',
   '--test-case',
-  '--min-contrast',
   '--version',
   '--help',
 ];

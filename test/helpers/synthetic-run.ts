@@ -370,6 +370,7 @@ export async function writeSyntheticRun(
       diverse: false,
       recenter: false,
       evidenceImages: 0,
+      patch,
       device: 'cpu',
       batch: 8,
     },

@@ -163,6 +163,8 @@ test('mine names the list that it clustered, and claims no time for what was the
     images: 4,
     seconds: 3,
     reused: false,
+    clusters: 32,
+    reusedFeatures: 0,
     notes: [],
   };
   expect(mineText(summary)).toContain('Clustered 20 lowest-typicality patches of 1 label, from 4 images, in 3 s: /run');

@@ -29,6 +29,12 @@ export function mineText(summary: MineSummary): string {
     table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]),
     ...droppedText(summary.conditions.map(({ dropped }) => dropped)),
     ...warnings,
+    ...(summary.clusters === 'auto'
+      ? ['Clusters: one per 25 patches, at most 32. Set their number with --clusters.']
+      : []),
+    ...(summary.reusedFeatures > 0
+      ? [`The scan is complete. Features of ${count(summary.reusedFeatures, 'patch', 'patches')} were reused.`]
+      : []),
     done,
   ].join('\n');
 }

@@ -31,7 +31,10 @@ export const scanCommand = command({
   native: true,
   options: SCAN,
   examples: [
-    ['diffmine scan photos --model sd15 --out run --preset cars', "The paper's setting for cars"],
+    [
+      'diffmine scan photos --model cars --out run --preset cars',
+      "With the paper's prompts, sizes and timesteps for cars",
+    ],
     ['diffmine scan photos --model sd15 --out run --shard 0/8', 'The first of eight machines'],
     ['diffmine scan photos --model sd15 --out run --devices 0,1,2,3', 'Four GPUs'],
   ],

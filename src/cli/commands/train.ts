@@ -164,7 +164,7 @@ export const trainCommand = command({
   examples: [
     [
       'diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."',
-      "Fine-tuning, the paper's recipe",
+      'Fine-tune on decades of cars',
     ],
     [
       'diffmine train photos --new small --holdout 0.2 --out model',

@@ -1,9 +1,10 @@
 // Evidence for clusters: whether an element's best match in an image tells images of its label from those of other labels, measured on images whose patches
 // the clusters were not learned from. It costs features of these images, and no other UNet calls.
-import type { DatasetImage, ImageList } from '../../data/index.js';
+import type { DatasetImage, ImageList, Size } from '../../data/index.js';
 import type { Clustering } from '../../pipeline/cluster.js';
 import { float32 } from '../../engine/index.js';
-import type { Tensor } from '../../engine/types.js';
+import type { PixelBox, Tensor } from '../../engine/types.js';
+import { imageKey } from '../../runs/run.js';
 import { auroc } from '../../metrics/auroc.js';
 import type { Figure } from '../../metrics/bootstrap.js';
 import { evenly } from '../../util/evenly.js';
@@ -106,37 +107,52 @@ export interface Evidence {
   others: number;
 }
 
-/** @param context.condition of the clusters, under which other labels' images are seen as well */
-export async function evidence(
-  { clusters, centers }: Clustering,
-  { own, others }: Test,
-  context: FeatureContext,
-): Promise<Evidence[]> {
-  const scores = clusters.map(() => ({ own: [] as number[], others: [] as number[] }));
-  const isOwn = new Set(own);
-  const { patch } = context.sizes;
+/** The windows of an image in which matches are looked for. */
+export function windowsOf({ width, height }: Size, patch: number): PixelBox[] {
   const stride = Math.max(1, Math.round(STRIDE * patch));
   const starts = (side: number): number[] => [
     ...Array.from({ length: Math.floor((side - patch) / stride) + 1 }, (_, i) => i * stride),
     ...((side - patch) % stride === 0 ? [] : [side - patch]),
   ];
+  return starts(height).flatMap((row) =>
+    starts(width).map((column) => ({
+      rowBegin: row,
+      columnBegin: column,
+      rowEnd: row + patch,
+      columnEnd: column + patch,
+    })),
+  );
+}
+
+/**
+ * @param ready features [windows, F] of images whose forward pass has been made, by imageKey
+ * @param context.condition of the clusters, under which other labels' images are seen as well
+ */
+export async function evidence(
+  { clusters, centers }: Clustering,
+  { own, others }: Test,
+  ready: ReadonlyMap<string, Tensor>,
+  context: FeatureContext,
+): Promise<Evidence[]> {
+  const scores = clusters.map(() => ({ own: [] as number[], others: [] as number[] }));
+  const isOwn = new Set(own);
   type Tested = { image: string; file: string; item: DatasetImage };
-  const look = (items: readonly DatasetImage[], take: (one: Tested, features: Tensor) => void): Promise<void> =>
-    pooled(
-      items.map((item) => ({ image: item.path, file: item.file, item })),
-      (_, { width, height }) =>
-        starts(height).flatMap((row) =>
-          starts(width).map((column) => ({
-            rowBegin: row,
-            columnBegin: column,
-            rowEnd: row + patch,
-            columnEnd: column + patch,
-          })),
-        ),
+  const look = async (items: readonly DatasetImage[], take: (one: Tested, features: Tensor) => void): Promise<void> => {
+    const waiting: Tested[] = [];
+    for (const item of items) {
+      const one = { image: item.path, file: item.file, item };
+      const features = ready.get(imageKey(item));
+      if (features) take(one, features);
+      else waiting.push(one);
+    }
+    await pooled(
+      waiting,
+      (_, size) => windowsOf(size, context.sizes.patch),
       take,
       // one that cannot be read was not scanned either
       { ...context, skipUnreadable: true },
     );
+  };
   // what windows are like in general is learned from some of the images, without their labels
   const first = evenly([...own, ...others], BACKGROUND);
   const known = new Set(first);

@@ -1,7 +1,7 @@
 // DIFT features of ranked patches: one pass an image (and condition) and noise, all its patches pooled from it.
 import { prefetch, readImage, type ImageList, type Size, type SizeOptions } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { float32, type Conditions, type Engine } from '../../engine/index.js';
+import { float32, fromFloat32, type Conditions, type Engine } from '../../engine/index.js';
 import type { DiftOptions, PixelBox, Tensor } from '../../engine/types.js';
 import type { Features } from '../../pipeline/cluster.js';
 import type { Replay } from '../../runs/replay.js';
@@ -9,6 +9,7 @@ import { imageKey } from '../../runs/run.js';
 import type { PatchRow } from '../../runs/schema.js';
 import { imagesPerCall } from '../../pipeline/batch.js';
 import { groupBy } from '../../util/group.js';
+import type { KnownFeatures } from './known.js';
 
 /** Images that may wait for others of their shape. */
 const MOST_WAITING = 64;
@@ -37,9 +38,40 @@ export function unreadableNow(cause: DiffmineError): DiffmineError {
   );
 }
 
+export interface PatchFeatures extends Features {
+  /** patches whose features were known */
+  reused: number;
+  /** F32 [windows, F] of the images that `windowed` names, by imageKey */
+  windows: Map<string, Tensor>;
+}
+
+/** Windows to take along in the forward passes of images that need one anyway. */
+export interface Windowed {
+  /** by imageKey */
+  images: ReadonlySet<string>;
+  windowsOf: (size: Size) => PixelBox[];
+}
+
+/** Bytes of windows that are kept; those of further images are for another pass. */
+const MOST_WINDOWS = 256 * 2 ** 20;
+
+export const keyOf = ({ image, label }: PatchRow): string => imageKey({ path: image, label });
+
+/** The images that features must be computed of. */
+export function unknownImages(patches: readonly PatchRow[], known: KnownFeatures): Set<string> {
+  return new Set(patches.filter((patch) => !known(patch)).map(keyOf));
+}
+
 /** @throws IO if an image that was scanned can no longer be read */
-export async function features(patches: readonly PatchRow[], context: FeatureContext): Promise<Features> {
-  const byImage = groupBy([...patches.entries()], ([, patch]) => imageKey({ path: patch.image, label: patch.label }));
+export async function features(
+  patches: readonly PatchRow[],
+  known: KnownFeatures,
+  windowed: Windowed,
+  context: FeatureContext,
+): Promise<PatchFeatures> {
+  const vectors = patches.map(known);
+  const unknown = [...patches.entries()].filter(([index]) => !vectors[index]);
+  const byImage = groupBy(unknown, ([, patch]) => keyOf(patch));
   const images = byImage.map((members) => {
     const { image, label } = (members[0] as [number, PatchRow])[1];
     const file = context.files.find(image, label)?.file;
@@ -49,27 +81,35 @@ export async function features(patches: readonly PatchRow[], context: FeatureCon
         `The image ${image} is no longer in the dataset.`,
         'Restore it, or scan again into a new folder.',
       );
-    return { image, file, members };
+    return { image, file, members, key: imageKey({ path: image, label }) };
   });
-  let found: Features | undefined;
+  const windows = new Map<string, Tensor>();
+  let kept = 0;
   await pooled(
     images,
-    ({ members }) =>
-      members.map(([, { row, column, patch }]) => ({
+    ({ members, key }, size) => [
+      ...members.map(([, { row, column, patch }]) => ({
         rowBegin: row,
         columnBegin: column,
         rowEnd: row + patch,
         columnEnd: column + patch,
       })),
-    ({ members }, tensor) => {
-      const width = tensor.shape[1] ?? 0;
-      found ??= { values: new Float32Array(patches.length * width), width };
+      ...(windowed.images.has(key) && kept < MOST_WINDOWS ? windowed.windowsOf(size) : []),
+    ],
+    ({ members, key }, tensor) => {
+      const [boxes = 0, width = 0] = tensor.shape;
       const values = float32(tensor);
-      members.forEach(([index], i) => found?.values.set(values.subarray(i * width, (i + 1) * width), index * width));
+      members.forEach(([index], i) => (vectors[index] = values.slice(i * width, (i + 1) * width)));
+      if (boxes === members.length) return;
+      windows.set(key, fromFloat32([boxes - members.length, width], values.slice(members.length * width)));
+      kept += 4 * values.length;
     },
     context,
   );
-  return found ?? { values: new Float32Array(0), width: 0 };
+  const width = vectors[0]?.length ?? 0;
+  const values = new Float32Array(patches.length * width);
+  vectors.forEach((vector, index) => vector && values.set(vector, index * width));
+  return { values, width, reused: patches.length - unknown.length, windows };
 }
 
 /**

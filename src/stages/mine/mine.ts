@@ -15,18 +15,20 @@ import { imageKey, Run } from '../../runs/run.js';
 import type { ListName, PatchRow } from '../../runs/schema.js';
 import type { Hooks } from '../../util/hooks.js';
 import { cluster } from '../../pipeline/cluster.js';
-import { evidence, HeldOut } from './evidence.js';
+import { evidence, HeldOut, windowsOf } from './evidence.js';
 import { CANDIDATES, diversify } from './diverse.js';
-import { features, type FeatureContext } from './features.js';
+import { features, keyOf, unknownImages, type FeatureContext } from './features.js';
 import { effectiveCount, grouping } from './groups.js';
+import { knownFeatures, type KnownFeatures } from './known.js';
 import { filesOf, openReplay, openRunDataset, openRunModel } from './open.js';
 import { given } from '../../options/check.js';
 import { MINE, type MineEvent, type MineOptions, type MineSummary } from './options.js';
+import { candidatesFromMaps } from './patches.js';
 import { recenter } from './recenter.js';
 import { MOST_RANKED, select } from './select.js';
 import { settings } from './settings.js';
 import { recordOf, write, type Found, type Mined } from './write.js';
-import { readMine, type MineRecord } from '../../runs/mining.js';
+import { readMine, type MineRecord, type MineSettings } from '../../runs/mining.js';
 
 export { checkMining } from './settings.js';
 
@@ -43,10 +45,10 @@ export async function mine(
 ): Promise<MineSummary> {
   const begun = performance.now();
   const options = given(MINE, asked);
-  const wanted = settings(options);
   const run = await Run.open(runPath);
   const { manifest } = run;
-  await checkRun(run, runPath, wanted.recenter);
+  const wanted: MineSettings = { ...settings(options), patch: options.patch ?? manifest.options.patch };
+  await checkRun(run, runPath, wanted);
   if (manifest.options.race && wanted.rank === 'bottom')
     throw new DiffmineError(
       'RUN_INVALID',
@@ -59,11 +61,13 @@ export async function mine(
   );
   const batch = options.batch === undefined || options.batch === 'auto' ? manifest.options.batch : options.batch;
   const recorded: MineRecord['options'] = { ...wanted, device: device.id.startsWith('cuda') ? 'cuda' : 'cpu', batch };
-  const summary = (record: MineRecord, reused: boolean): MineSummary => ({
+  const summary = (record: MineRecord, reused: boolean, reusedFeatures = 0): MineSummary => ({
     path: run.path,
     rank: wanted.rank,
     conditions: record.conditions,
     images: record.images,
+    clusters: wanted.clusters,
+    reusedFeatures,
     seconds: (performance.now() - begun) / 1000,
     reused,
     notes: record.notes,
@@ -85,16 +89,17 @@ export async function mine(
     await removeLeftovers(join(run.path, 'mine'));
     const model = await openRunModel(manifest, options);
     const replay = await openReplay(manifest);
-    const ranked = await rankAll(run, model, recorded, options, hooks);
+    const known = await knownFeatures(run, before, recorded);
     const engine = new Engine({
       device: device.id,
       dtype: manifest.options.dtype,
       threads: options.threads ?? 0,
     });
     try {
-      const found = await clusterAll({ engine, model, manifest, replay, recorded, ...ranked }, hooks);
+      const ranked = await rankAll(run, model, engine, recorded, options, hooks);
+      const found = await clusterAll({ engine, model, manifest, replay, recorded, known, ...ranked }, hooks);
       await replaceFolder(join(run.path, 'mine'), async (folder) => write(folder, run, recorded, found));
-      return summary(recordOf(run, recorded, found), false);
+      return summary(recordOf(run, recorded, found), false, found.reusedFeatures);
     } finally {
       await engine.dispose();
     }
@@ -103,7 +108,7 @@ export async function mine(
   }
 }
 
-async function checkRun(run: Run, path: string, needsMaps: boolean): Promise<void> {
+async function checkRun(run: Run, path: string, { recenter, patch }: MineSettings): Promise<void> {
   const { manifest } = run;
   if (manifest.options.localize !== undefined)
     throw new DiffmineError(
@@ -119,15 +124,25 @@ async function checkRun(run: Run, path: string, needsMaps: boolean): Promise<voi
       'Repeat the scan to resume it, then mine.',
     );
   }
-  if (needsMaps && !manifest.options.maps)
+  const { maps, size, patch: scanned } = manifest.options;
+  const why = recenter ? '`recenter`' : patch === scanned ? undefined : 'Another `patch`';
+  if (why !== undefined && !maps)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `--recenter needs typicality maps, and ${path} was scanned with --no-maps.`,
-      'Scan again with maps, or leave --recenter out.',
+      `${why} needs typicality maps, and ${path} was scanned with --no-maps.`,
+      `Scan again with maps, or leave ${recenter ? '`recenter`' : '`patch`'} out.`,
+    );
+  if (size !== 'source' && patch > size)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `A patch of ${patch} px is larger than the images' short side of ${size} px.`,
+      'Give a smaller `patch`.',
+      { option: 'patch' },
     );
 }
 
 interface Ranked {
+  notes: string[];
   sizes: SizeOptions;
   files: ImageList;
   heldOut: HeldOut;
@@ -138,24 +153,35 @@ interface Ranked {
 async function rankAll(
   run: Run,
   model: ModelFolder,
+  engine: Engine,
   recorded: MineRecord['options'],
   options: Omit<MineOptions, 'run'>,
   hooks: Hooks<MineEvent>,
 ): Promise<Ranked> {
-  const { size, sizeRule, patch } = run.manifest.options;
+  const { size, sizeRule } = run.manifest.options;
+  const { patch } = recorded;
   const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch };
   const { top, rank } = recorded;
   const wanted: Record<ListName, number> = { top, bottom: top, random: top };
   if (recorded.diverse) wanted.top = Math.min(MOST_RANKED, CANDIDATES * top);
   const { images } = await openRunDataset(run, options);
   const groupOf = grouping(recorded.groupBy, run.manifest.dataset.columns, images);
+  const fromMaps =
+    patch === run.manifest.options.patch ? undefined : await candidatesFromMaps(run, engine, sizes, hooks);
   const { rankings, dropped } = await select(run, wanted, recorded, {
     images,
     sizes,
     groupOf,
+    files: fromMaps?.files,
     signal: hooks.signal,
     onProgress: (done, total) => hooks.onProgress?.({ type: 'compare', done, total }),
-  });
+  }).finally(() => fromMaps?.remove());
+  const notes = fromMaps
+    ? [
+        `Patches of ${patch} px are ranked from the maps of the scan, whose patches have ${run.manifest.options.patch} px: they have no standard errors.`,
+        ...(fromMaps.tooSmall > 0 ? [`${count(fromMaps.tooSmall, 'image')} smaller than a patch left out.`] : []),
+      ]
+    : [];
   const conditions: Ranked['conditions'] = [];
   for (const [condition, lists] of rankings) {
     const candidates = recorded.recenter
@@ -175,6 +201,7 @@ async function rankAll(
   }
   const featured = conditions.flatMap(({ candidates }) => candidates[rank]);
   return {
+    notes,
     sizes,
     files: await filesOf(run, images, featured, hooks),
     heldOut: HeldOut.choose(images, recorded.evidenceImages, run.manifest.options.seed, groupOf),
@@ -188,10 +215,30 @@ interface ClusterContext extends Ranked {
   manifest: Manifest;
   replay: Replay | undefined;
   recorded: MineRecord['options'];
+  known: KnownFeatures;
+}
+
+/** Patches of a cluster, on average, and how many clusters there are at most, where their number is to be chosen. */
+const CLUSTERED = { patches: 25, most: 32 };
+
+function clustersFor(wanted: number | 'auto', patches: number): number {
+  return wanted === 'auto' ? Math.max(1, Math.min(CLUSTERED.most, Math.round(patches / CLUSTERED.patches))) : wanted;
 }
 
 async function clusterAll(
-  { engine, model, manifest, sizes, files, heldOut, replay, conditions: ranked, recorded }: ClusterContext,
+  {
+    engine,
+    model,
+    manifest,
+    sizes,
+    files,
+    heldOut,
+    replay,
+    conditions: ranked,
+    recorded,
+    known,
+    notes,
+  }: ClusterContext,
   hooks: Hooks<MineEvent>,
 ): Promise<Found> {
   const { signal } = hooks;
@@ -204,15 +251,21 @@ async function clusterAll(
   const { rank, top } = recorded;
   const names = manifest.conditions.map((label) => (prompt === null ? label : fillPrompt(prompt, label)));
   const conditions = await prepareConditions(engine, model, names, call);
-  const total = ranked.reduce(
-    (sum, { candidates }) =>
-      sum + new Set(candidates[rank].map(({ image, label }) => imageKey({ path: image, label }))).size,
+  const tests = ranked.map(({ condition }) => heldOut.of(condition));
+  const tested = tests.map((test) => new Set([...(test?.own ?? []), ...(test?.others ?? [])].map(imageKey)));
+  // an image that is tested and has ranked patches needs one forward pass, as long as memory holds its windows
+  const work = ranked.reduce(
+    (sum, { candidates }, index) =>
+      sum + new Set([...unknownImages(candidates[rank], known), ...(tested[index] as Set<string>)]).size,
     0,
   );
-  const tested = ranked.reduce((sum, { condition }) => sum + (heldOut.of(condition)?.count ?? 0), 0);
-  const work = total + tested;
   const short = manifest.options.race && raceTooShort(manifest.options.race, top);
-  const found: Found = { mined: [], images: total, notes: short === undefined ? [] : [short] };
+  const found: Found = {
+    mined: [],
+    images: ranked.reduce((sum, { candidates }) => sum + new Set(candidates[rank].map(keyOf)).size, 0),
+    reusedFeatures: 0,
+    notes: [...notes, ...(short === undefined ? [] : [short])],
+  };
   const each = `${count(recorded.ensemble, 'forward pass', 'forward passes')} each`;
   if (work > 0) hooks.onLog?.(`Features: ${count(work, 'image')}, ${each} through part of the UNet.`);
   const started = performance.now();
@@ -236,31 +289,39 @@ async function clusterAll(
       onImage: () => {
         images += 1;
         const rate = images / ((performance.now() - started) / 1000);
-        hooks.onProgress?.({ type: 'features', done: images, total: work, rate, secondsLeft: (work - images) / rate });
+        const total = Math.max(work, images);
+        hooks.onProgress?.({ type: 'features', done: images, total, rate, secondsLeft: (total - images) / rate });
       },
     };
-    const taken = await features(candidates[rank], context);
+    const test = tests[index];
+    const taken = await features(
+      candidates[rank],
+      known,
+      { images: tested[index] as Set<string>, windowsOf: (size) => windowsOf(size, sizes.patch) },
+      context,
+    );
+    found.reusedFeatures += taken.reused;
     const scores = candidates[rank].map(({ typicality }) => typicality);
     const patches = candidates[rank].slice(0, top);
     const own = { values: taken.values.subarray(0, patches.length * taken.width), width: taken.width };
     const diverse = recorded.diverse
       ? diversify(taken, scores, top).map((place) => candidates[rank][place] as PatchRow)
       : [];
-    const test = heldOut.of(condition);
     const learnFrom = [...patches.keys()].filter((place) => {
       const { image, label } = patches[place] as PatchRow;
       return !test || heldOut.mayLearn(condition, image, label);
     });
     const some = learnFrom.length > 0 && learnFrom.length < patches.length;
+    const wanted = clustersFor(recorded.clusters, patches.length);
     const clustering = await cluster(
       engine,
       own,
       scores.slice(0, top),
-      { clusters: recorded.clusters, restarts: recorded.restarts, seed, ...(some ? { learnFrom } : {}) },
+      { clusters: wanted, restarts: recorded.restarts, seed, ...(some ? { learnFrom } : {}) },
       call,
     );
     const made = clustering.clusters.length;
-    if (made < recorded.clusters)
+    if (recorded.clusters !== 'auto' && made < recorded.clusters)
       found.notes.push(
         `${condition}: ${count(made, 'cluster')} instead of ${recorded.clusters}, because there ${patches.length === 1 ? 'is' : 'are'} ${count(patches.length, 'patch', 'patches')}${patches.length > made ? ', some of them identical' : ''}.`,
       );
@@ -269,7 +330,7 @@ async function clusterAll(
       lists: { ...candidates, [rank]: patches, diverse },
       facts,
       clustering,
-      evidence: test && learnFrom.length > 0 ? await evidence(clustering, test, context) : [],
+      evidence: test && learnFrom.length > 0 ? await evidence(clustering, test, taken.windows, context) : [],
       features: fromFloat32([patches.length, taken.width], own.values),
     });
     hooks.onProgress?.({

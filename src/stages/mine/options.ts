@@ -11,6 +11,12 @@ export type { MinedCondition, MineSettings };
 
 export const MINE = optionsOf('mine', {
   ...MINING.shape,
+  patch: option(fields.whole(1, 16384).optional(), {
+    group: 'Mining',
+    description:
+      'Side of a patch in the resized image, px; another one than the scan had is ranked from its typicality maps',
+    shown: "the run's",
+  }),
   model: option(fields.path().optional(), {
     group: 'What',
     description: 'Where the model is now, if it has moved',
@@ -45,6 +51,8 @@ export type MineEvent =
   | { type: 'load'; done: number; total: number }
   /** images compared, to count near-duplicates once */
   | { type: 'compare'; done: number; total: number }
+  /** shards whose patches of another size were selected from the maps */
+  | { type: 'patches'; done: number; total: number }
   | { type: 'rank'; condition: string; patches: number }
   /** images whose features were computed */
   | { type: 'features'; done: number; total: number; rate: number; secondsLeft: number }
@@ -55,8 +63,12 @@ export interface MineSummary {
   path: string;
   rank: ListName;
   conditions: MinedCondition[];
-  /** images whose features were computed */
+  /** that the clustered patches come from */
   images: number;
+  /** as asked for: 'auto' chose them by the number of patches */
+  clusters: number | 'auto';
+  /** patches whose features an earlier mining had computed */
+  reusedFeatures: number;
   seconds: number;
   /** whether the run had already been mined with these options, so that nothing was done */
   reused: boolean;

@@ -32,14 +32,22 @@ function rankable(list: ListName, { race, samples }: Manifest['options']): strin
 /** Tables that one question is asked of: a query that names all of a large run takes minutes to plan. */
 const TOGETHER = 1024;
 
+const tablesOf = (run: Run): string[] =>
+  Array.from({ length: run.manifest.shards }, (_, shard) => run.shardFile(shard, 'patches.parquet'));
+
 /**
  * @param top patches per condition and list
+ * @param files tables of candidates, one per shard; default: those of the scan
  * @throws RUN_INVALID where a shard's table is missing or damaged
  */
-export async function rank(run: Run, top: number, together = TOGETHER): Promise<Rankings> {
-  const { conditions, options, shards } = run.manifest;
+export async function rank(
+  run: Run,
+  top: number,
+  together = TOGETHER,
+  files: readonly string[] = tablesOf(run),
+): Promise<Rankings> {
+  const { conditions, options } = run.manifest;
   const rankings: Rankings = new Map(conditions.map((condition) => [condition, { top: [], bottom: [], random: [] }]));
-  const files = Array.from({ length: shards }, (_, shard) => run.shardFile(shard, 'patches.parquet'));
   const parts = Array.from({ length: Math.ceil(files.length / together) }, (_, part) => part * together);
   const from = (first: number): string => sqlFiles(files.slice(first, first + together), ', file_row_number = true');
   const ranked = withDuckDB(async (connection) => {

@@ -10,11 +10,11 @@ import {
   type SizeOptions,
 } from '../../data/index.js';
 import type { Dropped, MineSettings } from '../../runs/mining.js';
-import { imageKey, type Run } from '../../runs/run.js';
+import type { Run } from '../../runs/run.js';
 import { LISTS, type ListName, type PatchRow } from '../../runs/schema.js';
 import { DiffmineError } from '../../util/errors.js';
 import { chunks, groupBy } from '../../util/group.js';
-import { unreadableNow } from './features.js';
+import { keyOf, unreadableNow } from './features.js';
 import type { GroupOf } from './groups.js';
 import { rank, type Rankings } from './rank.js';
 
@@ -32,6 +32,8 @@ export interface SelectContext {
   images: ImageList;
   sizes: SizeOptions;
   groupOf: GroupOf;
+  /** tables of candidates; default: those of the scan */
+  files?: readonly string[] | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: (done: number, total: number) => void;
 }
@@ -54,7 +56,7 @@ export async function select(
   const looks = new Looks(filters, context);
   let pool = Math.min(MOST_RANKED, filtering ? Math.ceil(SPARE * most) : most);
   for (;;) {
-    const candidates = await rank(run, pool);
+    const candidates = await rank(run, pool, undefined, context.files);
     await looks.measure([...candidates.values()].flatMap((lists) => LISTS.flatMap((list) => lists[list])));
     const selected: Selected = { rankings: new Map(), dropped: new Map() };
     let short = false;
@@ -118,7 +120,6 @@ function keep(
   return [kept, dropped];
 }
 
-const keyOf = ({ image, label }: PatchRow): string => imageKey({ path: image, label });
 const placeOf = (patch: PatchRow): string => `${patch.row} ${patch.column} ${keyOf(patch)}`;
 
 /** What the filters need to know of images and patches, measured once each. */

@@ -6,7 +6,7 @@ import { DiffmineError } from '../../util/errors.js';
 import type { MineOptions, MineSettings } from './options.js';
 
 /** @throws INVALID_ARGUMENT naming the option */
-export function settings(options: Omit<MineOptions, 'run'>): MineSettings {
+export function settings(options: Omit<MineOptions, 'run'>): Omit<MineSettings, 'patch'> {
   const { groupBy = null, maxPerGroup = null, ...asked } = resolved(MINING, partOf(MINING, options));
   if (asked.diverse && asked.rank !== 'top')
     throw new DiffmineError(

@@ -33,8 +33,10 @@ export interface Mined {
 
 export interface Found {
   mined: Mined[];
-  /** images features were taken of */
+  /** that the clustered patches come from */
   images: number;
+  /** patches whose features an earlier mining had computed */
+  reusedFeatures: number;
   notes: string[];
 }
 

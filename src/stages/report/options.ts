@@ -8,7 +8,7 @@ export const REPORT = optionsOf('report', {
   dataset: MOVED_DATASET,
   controlPatches: option(fields.whole(0, 10_000).default(100), {
     group: 'Output',
-    description: 'Patches shown of each ranking that was not clustered',
+    description: 'Patches to show of each list that was not clustered',
   }),
   title: option(fields.text().optional(), {
     group: 'Output',

@@ -208,6 +208,7 @@ function runData(
     dataset: { ...manifest.dataset, labels: manifest.dataset.labels.length },
     words: {
       ...contrastWords(contrast),
+      ...(mined.options.patch === manifest.options.patch ? {} : { standardErrors: errorsWithout(mined, manifest) }),
       title: titleOf(title ?? basename(manifest.dataset.path), contrast),
       lede: reportLede(contrast, rank, views.length),
       method: [
@@ -246,6 +247,9 @@ function runData(
     legend: legend(LEGEND_STOPS),
   };
 }
+
+const errorsWithout = ({ options: { patch } }: MineRecord, { options }: Run['manifest']): string =>
+  `Patches of ${patch} px were ranked from the typicality maps of the scan, whose patches have ${options.patch} px, so there are no standard errors.`;
 
 const size = (bytes: number): string =>
   bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;

@@ -31,7 +31,8 @@ const SUBJECT = {
   }),
   fold: option(fields.numbered([1, 2]).optional(), {
     group: 'What',
-    description: 'With `new`: factor of the pixel unshuffle before the UNet',
+    description:
+      'With `new`: the UNet sees blocks of n x n pixels as channels (pixel unshuffle); larger is faster and coarser',
     shown: '2 for pixels, 1 for latents',
   }),
 };
@@ -131,7 +132,7 @@ const OPTIMIZER = {
   }),
   gradientCheckpointing: option(fields.flag().default(false), {
     group: 'Device',
-    description: 'Recompute activations in the backward pass: less memory, a third more time',
+    description: 'Recompute activations in the backward pass: takes less memory and more time',
   }),
   seed: option(fields.whole(0).default(0), {
     group: 'Training',
@@ -146,7 +147,7 @@ const WRITTEN = {
   }),
   keep: option(fields.whole(1).default(2), {
     group: 'Run folder',
-    description: 'Checkpoints to keep besides the best',
+    description: 'How many of the latest checkpoints to keep; the best is always kept',
   }),
   use: option(fields.oneOf(['last', 'best']).default('last'), {
     group: 'Run folder',

@@ -78,7 +78,7 @@ export const BENCH = optionsOf('bench', {
   }),
   gradientCheckpointing: option(fields.flag().default(false), {
     group: 'What',
-    description: 'Recompute activations in the backward pass: less memory, a third more time',
+    description: 'Recompute activations in the backward pass: takes less memory and more time',
   }),
   pipelineModel: option(fields.path().optional(), {
     group: 'What',

@@ -8,11 +8,12 @@ export const INSPECT = optionsOf('inspect', {
   ...TABLES,
   variant: option(fields.variant().optional(), {
     group: 'What',
-    description: 'Weight variant of a model to read where a component has it',
+    description: 'Weight variant of a model to read, such as fp16 or non_ema, for components that have it',
   }),
   imagesPerLabel: option(fields.whole(0).default(20), {
     group: 'Images',
-    description: 'Images per label that are decoded to find confounds and near-duplicates across labels; 0 skips it',
+    description:
+      'Images per label that are decoded to check whether brightness, size or format alone tell labels apart, and to find near-duplicates under different labels; 0 skips it',
   }),
 });
 

@@ -228,7 +228,7 @@ diffmine.patch = (page) => {
           h(
             'p',
             { class: 'error', title: 'Standard error of the mean over the samples' },
-            error === null ? 'no standard error (one sample)' : `± ${plain(error)}`,
+            error === null ? 'no standard error' : `± ${plain(error)}`,
           ),
         ),
       ),
