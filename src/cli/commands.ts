@@ -3,7 +3,7 @@
 import type { Command, Definition, Listed } from './command.js';
 
 interface Entry extends Listed {
-  load(): Promise<Definition>;
+  load: () => Promise<Definition>;
 }
 
 export const COMMANDS: readonly Entry[] = [

@@ -72,8 +72,11 @@ export function byteSize(bytes: number): string {
 /** The stack of an error, of another realm too; anything else that was thrown as text. */
 function stackOf(thrown: unknown): string {
   const isError = thrown instanceof Error || (typeof thrown === 'object' && thrown !== null && 'stack' in thrown);
-  return isError ? String((thrown as Error).stack) : String(thrown);
+  return isError ? String(thrown.stack) : String(thrown);
 }
+
+const causeOf = (thrown: unknown): unknown =>
+  typeof thrown === 'object' && thrown !== null && 'cause' in thrown ? thrown.cause : undefined;
 
 /** Rows of text with aligned columns; the named columns flush right. */
 export function table(header: string[], rows: string[][], right: number[] = []): string {
@@ -186,7 +189,7 @@ export class Output {
     for (let cause: unknown = error, depth = 0; cause !== undefined && depth < 5; depth++) {
       const stack = stackOf(cause);
       this.line(printable(depth === 0 ? stack : `caused by: ${stack}`));
-      cause = (cause as { cause?: unknown } | null)?.cause;
+      cause = causeOf(cause);
     }
   }
 

@@ -13,8 +13,9 @@ type Bare<Field> = Field extends z.ZodDefault<infer Inner extends z.ZodType> ? z
 function shown(raw: unknown): string {
   if (typeof raw === 'number') return String(raw);
   try {
-    // of a function or a symbol there is none, which its type leaves out
-    return (JSON.stringify(raw) as string | undefined) ?? String(raw);
+    // JSON has none of these, though the type of stringify says so
+    const none = raw === undefined || typeof raw === 'function' || typeof raw === 'symbol';
+    return none ? String(raw) : JSON.stringify(raw);
   } catch {
     return 'a value that contains itself';
   }

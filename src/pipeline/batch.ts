@@ -103,7 +103,7 @@ export function autoBatch(options: {
 }
 
 /** Whether the batch is to be sized from memory. */
-export function isAuto<T>(option: T | 'auto' | undefined): option is undefined | 'auto' {
+export function isAuto(option: unknown): option is undefined | 'auto' {
   return option === undefined || option === 'auto';
 }
 

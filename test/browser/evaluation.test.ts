@@ -114,10 +114,9 @@ describeInChromium('the evaluation in Chromium', () => {
         (summary.grid?.cell.width ?? 0) / (summary.grid?.cell.height ?? 1),
         1,
       );
-      const [across, seen] = (await page.evaluate('[document.documentElement.scrollWidth, window.innerWidth]')) as [
-        number,
-        number,
-      ];
+      const [across, seen] = await page.evaluate<[number, number]>(
+        '[document.documentElement.scrollWidth, window.innerWidth]',
+      );
       expect(across).toBeLessThanOrEqual(seen);
       expect(wrongs).toEqual([]);
     }

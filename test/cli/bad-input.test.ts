@@ -379,12 +379,9 @@ describe('labels and tables', () => {
     expect(readdirSync(outer).sort()).toEqual(['inner', 'outside.png']);
 
     const exported = await cli(['export', out, '--table', 'patches', '--format', 'csv']);
-    const patches = parse(exported.stdout, { columns: true }) as {
-      image: string;
-      label: string;
-      cluster: string;
-      list: string;
-    }[];
+    const patches = parse<{ image: string; label: string; cluster: string; list: string }>(exported.stdout, {
+      columns: true,
+    });
     expect(new Set(patches.map(({ image }) => image))).toEqual(new Set(rows.map(([image]) => image)));
     expect(new Set(patches.map(({ label }) => label))).toEqual(new Set(LABELS));
     expect(patches.filter(({ list }) => list === 'top').every(({ cluster }) => /^\d+$/.test(cluster))).toBe(true);

@@ -38,7 +38,8 @@ test.each([...pasted, ...inline].filter((line) => !foreign.test(line)))('%s', (l
   if (program === 'npx') {
     expect(first).toBe('diffmine');
     expect(manifest.bin['diffmine']).toBeDefined(); // npx runs a clone's own bin
-    return checkCommand(rest.slice(1));
+    checkCommand(rest.slice(1));
+    return;
   }
   expect(program).toBe('npm');
   if (first === 'run') expect(Object.keys(manifest.scripts)).toContain(second);

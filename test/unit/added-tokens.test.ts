@@ -92,7 +92,7 @@ describe('where they are listed', () => {
     ['tokenizer_config.json', { added_tokens_decoder: { 694: { content: '<x>', lstrip: 'yes' } } }],
     ['tokenizer.json', { added_tokens: [{ content: '<x>' }] }],
   ])('%s with %j is refused', async (name, content) => {
-    await expect(open({ [name]: content as Record<string, unknown> })).rejects.toMatchObject({
+    await expect(open({ [name]: content })).rejects.toMatchObject({
       code: 'MODEL_INVALID',
       message: expect.stringContaining(`${name}' has an invalid added token`) as unknown,
     });

@@ -85,7 +85,7 @@ test('optimizations are measured against an engine that has them disabled, where
   expect(cell?.measured?.ablations).toEqual(
     ['none', 'winograd', 'cached-keys'].map((optimization) => ({
       optimization,
-      pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) } as unknown,
+      pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) },
     })),
   );
   const whole = { ...only, stages: true, disable: [], ablate: ['shared-prefix'] as BenchOptimization[] };

@@ -220,7 +220,7 @@ const through =
     'pixels' in value ? { ...value, pixels: put(value.pixels) } : { ...value, data: put(value.data) };
 
 describe.each(CALLS)('%s', (name, entry) => {
-  const call = async (): Promise<Call> => (name === 'Trainer' ? (entry as () => Promise<Call>)() : (entry as Call));
+  const call = async (): Promise<Call> => (name === 'Trainer' ? (entry as () => Promise<Call>)() : entry);
   let want: unknown;
   beforeAll(async () => {
     want = await (await call())(asIs);

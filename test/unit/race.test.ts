@@ -115,7 +115,7 @@ test('for any scores: the risk is kept, controls stay, and the decision is the s
         const { keep, missed } = cutLabel(candidates, options);
         expect(keep).toHaveLength(candidates.length);
         candidates.forEach(({ control }, i) => {
-          if (control === true) expect(keep[i]).toBe(true);
+          if (control) expect(keep[i]).toBe(true);
         });
         expect(missed).toBeGreaterThanOrEqual(0);
         if (rule === 'risk') expect(missed).toBeLessThanOrEqual((risk * top) / 3 + 1e-9);

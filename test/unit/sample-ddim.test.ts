@@ -23,7 +23,9 @@ import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const scratch = temporaryFolder();
 const engines: Engine[] = [];
-afterAll(async () => void (await Promise.all(engines.map((engine) => engine.dispose()))));
+afterAll(async () => {
+  await Promise.all(engines.map((engine) => engine.dispose()));
+});
 
 async function loaded(name: string): Promise<{ model: ModelFolder; engine: Engine }> {
   const model = await openModel(path.join(GOLDEN, name));

@@ -56,7 +56,7 @@ describe('a race', () => {
     expect(summary.race?.saved).toBeGreaterThan(0);
     expect(summary.unetCalls).toBe(summary.race?.spent);
     expected = bytesOf('raced');
-    await scan(options('plain', { race: false, raceRisk: undefined } as Partial<ScanOptions>));
+    await scan(options('plain', { race: false, raceRisk: undefined }));
   }, 120_000);
 
   test('survivors have the rows and maps of a scan without racing; the others say how many samples they got', async () => {
@@ -125,7 +125,9 @@ describe('a race', () => {
       await expect(
         scan(options(out), {
           signal: abort.signal,
-          onLog: (line) => void (/^Round \d of/.test(line) && (finished += 1)),
+          onLog: (line) => {
+            if (/^Round \d of/.test(line)) finished += 1;
+          },
           onProgress: (event) => event.type === 'image' && finished === round && abort.abort(),
         }),
       ).rejects.toMatchObject({ code: 'CANCELLED' });
@@ -138,7 +140,7 @@ describe('a race', () => {
   );
 
   test('half keeps the better half in each round', async () => {
-    await scan(options('half', { race: 'half', raceRisk: undefined } as Partial<ScanOptions>));
+    await scan(options('half', { race: 'half', raceRisk: undefined }));
     const race = await readRace(await open('half'));
     expect(race?.rule).toBe('half');
     for (const { images } of race?.labels ?? [])

@@ -88,7 +88,7 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
       width: number(width, 0),
       height: number(height, 0),
       ...Object.fromEntries(Object.entries(more).filter(([, value]) => value !== undefined)),
-    } as TruthBox;
+    };
   });
   return { boxes, naming: 'path' };
 }

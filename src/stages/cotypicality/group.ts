@@ -11,6 +11,7 @@ import type { Tensor } from '../../engine/types.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { sha256File } from '../../util/sha256.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
+import { list, members, oneOf, text, whole } from '../../runs/shape.js';
 import { readTable, writeTable } from '../../runs/tables.js';
 import { groupBy } from '../../util/group.js';
 import type { Sequence } from '../../runs/parallel.js';
@@ -48,6 +49,16 @@ export interface GroupRecord {
   notes: string[];
 }
 
+const GROUP_SHAPE = members({
+  format: oneOf(GROUP_FORMAT),
+  fingerprint: text,
+  options: members({}),
+  places: whole(0),
+  projection: members({}),
+  clusters: list(members({})),
+  notes: list(text),
+});
+
 /** One list of places with their features. */
 interface Listed {
   rows: PlaceRow[];
@@ -57,8 +68,10 @@ interface Listed {
 /** The grouping of a run; undefined if there is none. */
 export async function readGroups(run: CotypicalityRun): Promise<GroupRecord | undefined> {
   try {
-    const record = JSON.parse(await readFile(run.groupFile('clusters.json'), 'utf8')) as GroupRecord;
-    return record?.format === GROUP_FORMAT && record.fingerprint === run.manifest.fingerprint ? record : undefined;
+    const record: unknown = JSON.parse(await readFile(run.groupFile('clusters.json'), 'utf8'));
+    return GROUP_SHAPE(record) && (record as GroupRecord).fingerprint === run.manifest.fingerprint
+      ? (record as GroupRecord)
+      : undefined;
   } catch {
     return undefined;
   }

@@ -20,7 +20,9 @@ import { writeFileAtomic } from '../../runs/atomic.js';
 import { findDevice, withDtype } from '../../runs/device.js';
 import { chooseDtype } from '../../runs/dtype.js';
 import { fingerprintOf, type Json } from '../../runs/fingerprint.js';
+import { WHERE_SHAPES } from '../../runs/manifest.js';
 import { safeName } from '../../runs/names.js';
+import { list, members, nullable, oneOf, optional, text, valueOf, whole } from '../../runs/shape.js';
 import { VERSION } from '../../runs/version.js';
 import { samplingTimesteps } from '../../models/ddim.js';
 import { resolved } from '../../options/check.js';
@@ -69,6 +71,25 @@ export interface SamplesRecord {
   options: SampleSettings;
   labels: SampledLabel[];
 }
+
+const { inferenceSteps, guidanceScale, seed } = SAMPLE.shape;
+
+const SAMPLES_SHAPE = members({
+  format: oneOf(SAMPLES_FORMAT),
+  fingerprint: text,
+  model: members({ path: text, variant: optional(text), fingerprint: text }),
+  options: members({
+    inferenceSteps: valueOf(inferenceSteps),
+    guidanceScale: valueOf(guidanceScale),
+    seed: valueOf(seed),
+    size: whole(1),
+    prompt: nullable(text),
+    nullPrompt: nullable(text),
+    dtype: text,
+    ...WHERE_SHAPES,
+  }),
+  labels: list(members({ label: text, folder: text, prompt: nullable(text), images: whole(0) })),
+});
 
 export interface SampleRequest {
   model: ModelFolder;
@@ -126,7 +147,7 @@ export async function resolveRequest(
   const asked = resolved(SAMPLE, options);
   const model = await openModel(asked.model, variantOf(asked));
   await warnBarelyTrained(model, onLog);
-  const text = model.conditioning === 'text';
+  const prompted = model.conditioning === 'text';
   const labels = labelsOf(model, asked.labels);
   const { count, batch, threads = 0, inferenceSteps, seed, prompt: template } = asked;
   const device = findDevice(asked.device);
@@ -137,8 +158,8 @@ export async function resolveRequest(
     guidanceScale: asked.guidanceScale ?? GUIDANCE[model.conditioning],
     seed,
     size: checkSize(model, asked.size ?? defaultSize(model, onLog)),
-    prompt: text ? template : null,
-    nullPrompt: text ? asked.nullPrompt : null,
+    prompt: prompted ? template : null,
+    nullPrompt: prompted ? asked.nullPrompt : null,
     dtype,
     device: device.id === 'cpu' ? 'cpu' : 'cuda',
   };
@@ -163,7 +184,7 @@ export async function resolveRequest(
     onLog?.(
       `The prompt of ${listed(same)} is the null prompt ${JSON.stringify(nullPrompt)} to this model: guidance has no effect for it.`,
     );
-  if (!text && (options.prompt !== undefined || options.nullPrompt !== undefined))
+  if (!prompted && (options.prompt !== undefined || options.nullPrompt !== undefined))
     onLog?.('This model is conditioned on classes: prompts are not used.');
 
   const record = {
@@ -184,29 +205,26 @@ function fingerprintOfRecord(model: string, options: SampleSettings): string {
 
 async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
   const file = join(folder, SAMPLES);
-  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+  const content = await readFile(file, 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   });
-  if (text === undefined) return undefined;
+  if (content === undefined) return undefined;
   const damaged = (): DiffmineError =>
     new DiffmineError(
       'RUN_INVALID',
       `${file} is damaged or of another format than ${SAMPLES_FORMAT}.`,
       'Give `out` a new or empty folder.',
     );
-  let record: SamplesRecord;
+  let parsed: unknown;
   try {
-    record = parseJson(text) as SamplesRecord;
+    parsed = parseJson(content);
   } catch {
     throw damaged();
   }
-  const sound =
-    record?.format === SAMPLES_FORMAT &&
-    typeof record.model?.fingerprint === 'string' &&
-    typeof record.options === 'object' &&
-    Array.isArray(record.labels);
-  if (!sound || fingerprintOfRecord(record.model.fingerprint, record.options) !== record.fingerprint) throw damaged();
+  if (!SAMPLES_SHAPE(parsed)) throw damaged();
+  const record = parsed as SamplesRecord;
+  if (fingerprintOfRecord(record.model.fingerprint, record.options) !== record.fingerprint) throw damaged();
   return record;
 }
 

@@ -49,8 +49,8 @@ export async function readRecord(folder: string): Promise<TrainRecord | undefine
   const text = await readFile(join(folder, RECORD), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   try {
-    const record = parseJson(text) as TrainRecord;
-    if (record.format === TRAINING_FORMAT) return record;
+    const record = parseJson(text) as Partial<TrainRecord>;
+    if (record.format === TRAINING_FORMAT) return record as TrainRecord;
   } catch {
     // said below
   }

@@ -68,7 +68,7 @@ async function readTraining(folder: string): Promise<TrainRecord> {
     );
   }
   try {
-    const training = parseJson(text) as TrainRecord;
+    const training = parseJson(text) as Omit<TrainRecord, 'format'> & { format: unknown };
     if (
       training.format === TRAINING_FORMAT &&
       Array.isArray(training.dataset.labels) &&
@@ -76,7 +76,7 @@ async function readTraining(folder: string): Promise<TrainRecord> {
       typeof training.model === 'object' &&
       Array.isArray(training.changes)
     )
-      return training;
+      return training as TrainRecord;
   } catch {
     // named below
   }
@@ -298,7 +298,7 @@ function said(value: unknown): string {
   if (typeof value === 'number')
     return Number.isInteger(value) && Math.abs(value) < 1e15 ? whole(value) : String(value);
   if (Array.isArray(value)) return value.map(said).join(', ');
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 const moment = (iso: string): string => iso.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC');

@@ -103,7 +103,7 @@ async function atHand(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
     device: devices[0].id,
     dtype,
     batch,
-    engines: enginesTogether(devices, asked as ScanOptions),
+    engines: enginesTogether(devices, asked),
     available: Math.min(...devices.map(({ memoryFree }) => memoryFree)),
     notes: [],
     scan,

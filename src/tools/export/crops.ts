@@ -135,9 +135,10 @@ export async function exportCrops(
 
 /** Files of an earlier export would pass for those of this one. */
 async function makeEmpty(folder: string, shown: string): Promise<void> {
-  const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    if (error.code === 'ENOTDIR')
+  const entries = await readdir(folder).catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return [];
+    if (code === 'ENOTDIR')
       throw new DiffmineError('INVALID_ARGUMENT', `${shown} is a file.`, 'Name a new folder with `crops`.');
     throw error;
   });
