@@ -21,6 +21,8 @@ export interface Learned extends Omit<LearnedLabel, 'label'> {
   step: number;
   /** noise and timestep samples per image */
   samples: number;
+  /** mean training loss of the last quarter of the steps, over that of the second quarter; null for fewer than 8 steps */
+  lossRatio: number | null;
   labels: LearnedLabel[];
 }
 
@@ -33,6 +35,8 @@ export interface Pair {
 
 /** Fraction of images that the label helps from which it is learned (docs/guides/training.md has the evidence). */
 const LEARNED = 0.75;
+/** Below this ratio, the loss still falls fast: the model is still learning to denoise. */
+const LEVEL = 0.75;
 /** Standard errors by which the mean gain has to be above 0. */
 const ERRORS = 2;
 
@@ -47,10 +51,17 @@ function certainty(gains: readonly number[]): number {
   return average / Math.sqrt(Math.max(variance, Number.MIN_VALUE) / n);
 }
 
-/** Not learned: the mean gain may be chance. Learned: the label helps most images, too. */
-export function verdictOf(pairs: readonly Pick<Pair, 'loss' | 'others'>[]): Verdict {
+/** `lossRatio` of the losses of all steps, in order. */
+export function lossRatioOf(losses: readonly number[]): number | null {
+  const quarter = Math.floor(losses.length / 4);
+  if (quarter < 2) return null;
+  return mean(losses.slice(-quarter)) / mean(losses.slice(quarter, 2 * quarter));
+}
+
+/** Not learned: the mean gain may be chance. Learned: the label helps most images, and the loss has leveled off, too. */
+export function verdictOf(pairs: readonly Pick<Pair, 'loss' | 'others'>[], lossRatio: number | null): Verdict {
   if (certainty(pairs.map(({ loss, others }) => (others - loss) / loss)) < ERRORS) return 'no';
-  return summary(pairs).helped >= LEARNED ? 'yes' : 'barely';
+  return summary(pairs).helped >= LEARNED && lossRatio !== null && lossRatio >= LEVEL ? 'yes' : 'barely';
 }
 
 function summary(pairs: readonly Pick<Pair, 'loss' | 'others'>[]): Omit<LearnedLabel, 'label'> {
@@ -63,9 +74,9 @@ function summary(pairs: readonly Pick<Pair, 'loss' | 'others'>[]): Omit<LearnedL
 }
 
 /** @param pairs at least one */
-export function learnedOf(pairs: readonly Pair[], facts: Pick<Learned, 'step' | 'samples'>): Learned {
+export function learnedOf(pairs: readonly Pair[], facts: Pick<Learned, 'step' | 'samples' | 'lossRatio'>): Learned {
   return {
-    verdict: verdictOf(pairs),
+    verdict: verdictOf(pairs, facts.lossRatio),
     ...facts,
     ...summary(pairs),
     labels: [...new Set(pairs.map(({ label }) => label))].map((label) => ({
@@ -78,8 +89,8 @@ export function learnedOf(pairs: readonly Pair[], facts: Pick<Learned, 'step' | 
 const percent = (fraction: number): string => `${Math.round(100 * fraction)} %`;
 
 /** What was measured, in a sentence. */
-export function learnedSentence({ images, loss, others, helped }: Omit<Learned, 'labels'>): string {
-  return `On ${images} held-out image${images === 1 ? '' : 's'}, the loss with their label is ${loss.toPrecision(4)}, with other labels ${others.toPrecision(4)}; the label helps ${percent(helped)} of the images (chance: 50 %).`;
+export function learnedSentence({ images, loss, others, helped, lossRatio }: Omit<Learned, 'labels'>): string {
+  return `On ${images} held-out image${images === 1 ? '' : 's'}, the loss with their label is ${loss.toPrecision(4)}, with other labels ${others.toPrecision(4)}; the label helps ${percent(helped)} of the images (chance: 50 %).${lossRatio === null || lossRatio >= LEVEL ? '' : ` The training loss is still falling: in the last quarter of the steps it is ${percent(lossRatio)} of what it was in the second.`}`;
 }
 
 export const VERDICTS: Readonly<Record<Verdict, string>> = {

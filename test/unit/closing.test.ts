@@ -200,7 +200,14 @@ test('train counts in the singular, too', () => {
     ].join('\n'),
   );
   const measured = { images: 4, loss: 0.5, others: 0.6, helped: 0.75 };
-  const learned: Learned = { verdict: 'no', step: 1, samples: 8, ...measured, labels: [{ label: 'a', ...measured }] };
+  const learned: Learned = {
+    verdict: 'no',
+    step: 1,
+    samples: 8,
+    lossRatio: 0.9,
+    ...measured,
+    labels: [{ label: 'a', ...measured }],
+  };
   const text = trainText({ ...summary, learned });
   expect(text).toContain('with other labels 0.6000; the label helps 75 % of the images (chance: 50 %).');
   expect(text).toContain('has not learned its labels');

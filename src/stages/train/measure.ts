@@ -1,7 +1,7 @@
 // Measures what a trained model has learned of its labels, on images that it was not trained on.
 import { holdoutKey } from '../../data/holdout.js';
 import type { Trainer } from '../../engine/index.js';
-import { learnedOf, type Learned, type Pair } from '../../models/learned.js';
+import { learnedOf, lossRatioOf, type Learned, type Pair } from '../../models/learned.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { batchOf, heldOutExample } from './batches.js';
@@ -29,6 +29,7 @@ function chosen({ heldOut, rows, crops, labels }: Data): number[] {
  * The losses of held-out images under their label and under other labels, with the same noise, at the timesteps of the training. Other labels, not the
  * null condition: that one is trained on few images, so that early in a training any label is better than it.
  *
+ * @param losses of the steps so far
  * @returns null if no image is held out, or there is one label alone
  */
 export async function measureLearned(
@@ -36,6 +37,7 @@ export async function measureLearned(
   data: Data,
   settings: Pick<TrainSettings, 'ema'>,
   step: number,
+  losses: readonly number[],
   hooks: Hooks<TrainEvent>,
 ): Promise<Learned | null> {
   const count = data.labels.length;
@@ -64,5 +66,5 @@ export async function measureLearned(
     });
   }
   const finite = pairs.filter(({ loss, others }) => Number.isFinite(loss) && Number.isFinite(others));
-  return finite.length > 0 ? learnedOf(finite, { step, samples: SAMPLES }) : null;
+  return finite.length > 0 ? learnedOf(finite, { step, samples: SAMPLES, lossRatio: lossRatioOf(losses) }) : null;
 }

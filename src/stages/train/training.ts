@@ -11,7 +11,7 @@ import { Checkpoints } from './checkpoints.js';
 import type { Data } from './data.js';
 import { measureLearned } from './measure.js';
 import { drawGrid } from './grid.js';
-import { Journal, LossWatch, type Metric } from './journal.js';
+import { Journal, LossWatch, readMetrics, type Metric } from './journal.js';
 import type { TrainEvent, TrainSettings, TrainSummary } from './options.js';
 import { changed, RECORD, writeRecord, type TrainRecord } from './record.js';
 import { writeTrainReport } from './report.js';
@@ -290,8 +290,10 @@ export class Training {
     const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveDtype);
     if (settings.loraRank > 0) await writeLora(folder, settings, weights);
     else await base.write(folder, { labels: data.labels, side: settings.size }, weights);
-    if (record.learned?.step !== chosen)
-      record.learned = await measureLearned(trainer, data, settings, chosen, this.hooks);
+    if (record.learned?.step !== chosen) {
+      const losses = readMetrics(join(folder, 'metrics.jsonl')).flatMap((line) => ('loss' in line ? [line.loss] : []));
+      record.learned = await measureLearned(trainer, data, settings, chosen, losses.slice(0, chosen), this.hooks);
+    }
     Object.assign(record, { status: 'done', step: this.step });
     await writeRecord(folder, record);
     const report = await this.report();
