@@ -121,6 +121,13 @@ export function restricted(dataset: Dataset, paths: ReadonlySet<string>): Datase
   return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprintOf(images) };
 }
 
+/** The same dataset with only the images of these labels. */
+export function ofLabels(dataset: Dataset, labels: readonly string[]): Dataset {
+  const wanted = new Set(labels);
+  const images = dataset.images.filter((index) => wanted.has(dataset.images.label(index)));
+  return { ...dataset, images, labels: labelsOf(images), fingerprint: fingerprintOf(images) };
+}
+
 /** Hashes every file. A file that cannot be read has no checksum; it is skipped or an error later. */
 async function addChecksums(images: ImageList): Promise<void> {
   let next = 0;

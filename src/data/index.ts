@@ -1,6 +1,6 @@
 // Inputs: datasets, their images, and the paper's presets.
 export { appearanceOf, areNearDuplicates, type Appearance } from './appearance.js';
-export { datasetNotes, openDataset, restricted, type Dataset } from './dataset.js';
+export { datasetNotes, ofLabels, openDataset, restricted, type Dataset } from './dataset.js';
 export type { DatasetOptions, DatasetSource } from './options.js';
 export { ignoredSentence, outputFormat, type Ignored, type IgnoreReason } from './ignored.js';
 export { ImageList, ImageListBuilder, type DatasetImage } from './images.js';

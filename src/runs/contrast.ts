@@ -25,11 +25,19 @@ export interface Contrast {
   /** random weights instead of the model's */
   untrained?: boolean;
   allLabels?: boolean;
+  /** labels that the images were restricted to */
+  labels?: readonly string[];
 }
 
 /** Of a run. */
 export function contrastOf({ manifest }: { manifest: Pick<Manifest, 'options' | 'model'> }): Contrast {
   return { ...manifest.options, conditioning: manifest.model.conditioning };
+}
+
+/** The two labels of a run that contrasts them with each other. */
+function pairOf({ against, labels = [] }: Pick<Contrast, 'against' | 'labels'>): [string, string] | undefined {
+  const [a, b] = labels;
+  return against === 'others' && labels.length === 2 && a !== undefined && b !== undefined ? [a, b] : undefined;
 }
 
 export interface ContrastWords {
@@ -62,7 +70,16 @@ function rivalOf({
   othersPerSample = 'all',
   conditioning,
   nullPrompt,
+  labels = [],
 }: Contrast): Pick<ContrastWords, 'than' | 'rivalLoss' | 'rival' | 'comparedWith'> {
+  const pair = pairOf({ against, labels });
+  if (pair)
+    return {
+      than: 'with the other label',
+      rivalLoss: 'with the other label',
+      rival: 'the other label',
+      comparedWith: `each other (${quoted(pair[0])} with ${quoted(pair[1])})`,
+    };
   if (against === 'others') {
     const how =
       othersPerSample === 'all'
@@ -120,6 +137,8 @@ export function contrastWords(contrast: Contrast): ContrastWords {
 export function mapEnds(contrast: Contrast, label?: string): [blue: string, red: string] {
   const own = label === undefined ? 'the label' : quoted(label);
   const { against } = contrast;
+  const other = label === undefined ? undefined : pairOf(contrast)?.find((one) => one !== label);
+  if (other !== undefined) return [`better with ${quoted(other)}`, `better with ${own}`];
   const blue =
     against === 'null'
       ? `better without ${own}`
@@ -142,7 +161,7 @@ export function definition(contrast: Contrast, what: string): string {
 /** What "without the label" is, where labels are compared with that. */
 export function nullMeaning({ against, conditioning, nullPrompt }: Contrast): string | null {
   if (against !== 'null') return null;
-  return `Without the label, the model is given ${conditioning === 'class' ? 'its null class' : nullPrompt ? `the unconditional prompt ${quoted(nullPrompt)}` : 'an empty prompt'}.`;
+  return `Without the label (the null condition), the model is given ${conditioning === 'class' ? 'its null class' : nullPrompt ? `the unconditional prompt ${quoted(nullPrompt)}` : 'an empty prompt'}.`;
 }
 
 /** Which images stand under a label. */
@@ -195,6 +214,12 @@ export const patchesOf = (list: ListName, untrained: boolean): string =>
 /** The first sentences of a report. */
 export function reportLede(contrast: Contrast, rank: ListName, labels: number): string {
   const { than, model } = contrastWords(contrast);
+  const pair = pairOf(contrast);
+  if (pair && rank === 'top' && !contrast.untrained)
+    return (
+      `Patches of ${quoted(pair[0])} that ${model} denoises better with their own label than with ${quoted(pair[1])}, and the other way round, ` +
+      'grouped by appearance. This difference is the contrast of the two labels.'
+    );
   const each = labels === 1 ? 'one label' : `each of ${whole(labels)} labels`;
   const patches = `${patchesOf(rank, contrast.untrained === true)} patches`;
   const measure = `how much better ${model} denoises them with the label than ${than}`;
@@ -240,9 +265,12 @@ export function reportMethod(
   ];
 }
 
-/** What a run is called in a title. */
-export const titleOf = (name: string, { untrained }: Pick<Contrast, 'untrained'>): string =>
-  untrained ? `${name} (untrained control)` : name;
+/** What a run is called in a title. @param name what was asked for; undefined: by the two labels that it contrasts, else the dataset's */
+export function titleOf(name: string | undefined, dataset: string, contrast: Contrast): string {
+  const pair = pairOf(contrast);
+  const title = name ?? (pair ? `What distinguishes ${pair[0]} from ${pair[1]}` : dataset);
+  return contrast.untrained ? `${title} (untrained control)` : title;
+}
 
 /** `36 patches from 6 images in 2 clusters` */
 export function amountsOf(

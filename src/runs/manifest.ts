@@ -51,6 +51,8 @@ export interface RunOptions {
   shardSize: number;
   /** sha256 of the replay file */
   replay: string | null;
+  /** present if only the images of these labels were scanned */
+  labels?: string[];
   /** present if only held-out images were scanned: their fraction (data/holdout.ts) */
   holdout?: number;
   /** present if the UNet's weights were random, drawn with `seed`: a control */
@@ -191,6 +193,7 @@ export const RUN: Kind<Manifest> = {
       othersPerSample: optional(valueOf(RECORDED.othersPerSample)),
       maps: valueOf(RECORDED.maps),
       replay: nullable(text),
+      labels: optional(list(text)),
       holdout: optional(number),
       untrained: optional(oneOf(true)),
       checksum: optional(oneOf(true)),

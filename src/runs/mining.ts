@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { count } from '../web/html.js';
 import type { z } from 'zod';
+import type { Confounds } from '../data/confounds.js';
 import type { Run } from './run.js';
 import type { MINING } from '../options/scoring.js';
 
@@ -62,6 +63,8 @@ export interface MineRecord {
   options: MineSettings & { device: 'cpu' | 'cuda'; batch: number };
   conditions: MinedCondition[];
   images: number;
+  /** properties of whole images that may tell labels apart; null with one label */
+  confounds: Confounds | null;
   notes: string[];
 }
 

@@ -47,6 +47,8 @@ export interface SyntheticOptions {
   scan?: Partial<RunOptions>;
   /** what mining says of how many images each ranking comes from; default: evenly from all */
   spread?: { count: number; effective: number };
+  /** default: none were measured */
+  confounds?: MineRecord['confounds'];
   /** which cluster a patch falls in; default by turns */
   clusterOf?: (patch: { image: string } & Box, index: number) => number;
 }
@@ -384,6 +386,7 @@ export async function writeSyntheticRun(
       dropped: { duplicates: 0, contrast: 0, groups: 0 },
     })),
     images: images.length,
+    confounds: options.confounds ?? null,
     notes: [],
   };
   await writeTable(join(folder, 'mine', 'patches.parquet'), rows, MINED_PATCH_SCHEMA);

@@ -13,6 +13,7 @@ import {
   patchesOf,
   reportLede,
   reportMethod,
+  titleOf,
   type Contrast,
 } from '../../src/runs/contrast.js';
 import { writeReport } from '../../src/stages/report/report.js';
@@ -94,7 +95,7 @@ describe.each(ALL)('%s', (_name, contrast) => {
     expect(/its own images were not scored/.test(text)).toBe(kind === 'label' && !contrast.allLabels);
     expect(/averaged over 100/.test(text)).toBe(contrast.samples > 1);
     expect(/no standard errors/.test(text)).toBe(contrast.samples === 1);
-    expect(text).not.toMatch(/undefined|null(?! class)|NaN|\bknow/);
+    expect(text).not.toMatch(/undefined|null(?! class| condition)|NaN|\bknow/);
   });
 
   test('names the clustered list', () => {
@@ -123,8 +124,21 @@ describe('sentences', () => {
       'The typicality of a pixel for a label is the denoising loss of a diffusion model with the other labels (mean of their losses) minus its loss with the label, for one noise and timestep sample. ' +
         'Above zero, the model denoises the pixel better with the label; below zero, better with the other labels.',
     );
-    expect(nullMeaning(BASE)).toBe('Without the label, the model is given the unconditional prompt “A car.”.');
-    expect(nullMeaning({ ...BASE, nullPrompt: '' })).toBe('Without the label, the model is given an empty prompt.');
+    expect(nullMeaning(BASE)).toBe(
+      'Without the label (the null condition), the model is given the unconditional prompt “A car.”.',
+    );
+    expect(nullMeaning({ ...BASE, nullPrompt: '' })).toBe(
+      'Without the label (the null condition), the model is given an empty prompt.',
+    );
+    const pair = { ...BASE, against: 'others', othersPerSample: 1, labels: ['A', 'B'] };
+    expect(titleOf(undefined, 'photos', pair)).toBe('What distinguishes A from B');
+    expect(titleOf('Mine', 'photos', pair)).toBe('Mine');
+    expect(titleOf(undefined, 'photos', { ...pair, against: 'null' })).toBe('photos');
+    expect(mapEnds(pair, 'A')).toEqual(['better with “B”', 'better with “A”']);
+    expect(contrastWords(pair).comparedWith).toBe('each other (“A” with “B”)');
+    expect(reportLede(pair, 'top', 2)).toMatch(
+      /^Patches of “A” .* with their own label than with “B”, and the other way round/,
+    );
     expect(imagesMeaning({ ...BASE, against: 'A', allLabels: true })).toBe(
       'Every image was scored under every label but “A”, so a patch of one label can come from an image of another.',
     );

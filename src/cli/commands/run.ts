@@ -21,6 +21,10 @@ export const runCommand = command({
       'diffmine run photos --model sd15 --out run --prompt "A car from the {label}s." --null-prompt "A car."',
       'One folder of photos per decade',
     ],
+    [
+      'diffmine run photos --model sd15 --out run --labels 1920,1980',
+      'What distinguishes 1920 from 1980, and the other way round',
+    ],
   ],
   resumeHint: RESUME_HINT,
   async handle(values, { output, signal }) {

@@ -48,7 +48,8 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
     variant,
   );
   const both: ScanOptions & MapOptions = {
-    ...(partOf(SCAN, options) as ScanOptions),
+    // `labels` means another thing there
+    ...(partOf(SCAN.omit({ labels: true }), options) as ScanOptions),
     // the model's range for the baseline, too: maps are compared at the same timesteps
     tRange: options.tRange ?? (await scoredRange(undefined, { path: options.model }, hooks.onLog)),
     localize: labels,

@@ -11,6 +11,7 @@ import type { ScanEvent, ScanSummary } from '../scan/options.js';
 import type { Progress } from '../../util/hooks.js';
 
 const SCORING = SCAN.omit({
+  labels: true,
   holdout: true,
   patch: true,
   perImage: true,

@@ -14,6 +14,7 @@ import type { Replay } from '../../runs/replay.js';
 import { imageKey, Run } from '../../runs/run.js';
 import type { ListName, PatchRow } from '../../runs/schema.js';
 import type { Hooks } from '../../util/hooks.js';
+import { confoundsOf, type Confounds } from '../../data/confounds.js';
 import { cluster } from '../../pipeline/cluster.js';
 import { evidence, HeldOut, windowsOf } from './evidence.js';
 import { CANDIDATES, diversify } from './diverse.js';
@@ -26,7 +27,7 @@ import { MINE, type MineEvent, type MineOptions, type MineSummary } from './opti
 import { candidatesFromMaps } from './patches.js';
 import { recenter } from './recenter.js';
 import { MOST_RANKED, select } from './select.js';
-import { settings } from './settings.js';
+import { clustersFor, settings } from './settings.js';
 import { recordOf, write, type Found, type Mined } from './write.js';
 import { readMine, type MineRecord, type MineSettings } from '../../runs/mining.js';
 
@@ -141,8 +142,12 @@ async function checkRun(run: Run, path: string, { recenter, patch }: MineSetting
     );
 }
 
+/** Images of each label whose properties are measured. */
+const MEASURED = 50;
+
 interface Ranked {
   notes: string[];
+  confounds: Confounds | null;
   sizes: SizeOptions;
   files: ImageList;
   heldOut: HeldOut;
@@ -202,6 +207,7 @@ async function rankAll(
   const featured = conditions.flatMap(({ candidates }) => candidates[rank]);
   return {
     notes,
+    confounds: images.countByLabel().size > 1 ? await confoundsOf(images, MEASURED) : null,
     sizes,
     files: await filesOf(run, images, featured, hooks),
     heldOut: HeldOut.choose(images, recorded.evidenceImages, run.manifest.options.seed, groupOf),
@@ -218,13 +224,6 @@ interface ClusterContext extends Ranked {
   known: KnownFeatures;
 }
 
-/** Patches of a cluster, on average, and how many clusters there are at most, where their number is to be chosen. */
-const CLUSTERED = { patches: 25, most: 32 };
-
-function clustersFor(wanted: number | 'auto', patches: number): number {
-  return wanted === 'auto' ? Math.max(1, Math.min(CLUSTERED.most, Math.round(patches / CLUSTERED.patches))) : wanted;
-}
-
 async function clusterAll(
   {
     engine,
@@ -238,6 +237,7 @@ async function clusterAll(
     recorded,
     known,
     notes,
+    confounds,
   }: ClusterContext,
   hooks: Hooks<MineEvent>,
 ): Promise<Found> {
@@ -264,6 +264,7 @@ async function clusterAll(
     mined: [],
     images: ranked.reduce((sum, { candidates }) => sum + new Set(candidates[rank].map(keyOf)).size, 0),
     reusedFeatures: 0,
+    confounds,
     notes: [...notes, ...(short === undefined ? [] : [short])],
   };
   const each = `${count(recorded.ensemble, 'forward pass', 'forward passes')} each`;

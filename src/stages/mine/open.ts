@@ -1,6 +1,6 @@
 // What mining reads besides the run: its model, its images, its replayed noises; each as the scan had it.
 import { heldOut } from '../../data/holdout.js';
-import { ImageList, openDataset, restricted, type Dataset } from '../../data/index.js';
+import { ImageList, ofLabels, openDataset, restricted, type Dataset } from '../../data/index.js';
 import { openModel, untrained, variantOf, type ModelFolder } from '../../models/index.js';
 import { checkContents } from '../../runs/changes.js';
 import type { Manifest } from '../../runs/manifest.js';
@@ -40,8 +40,9 @@ export async function openRunDataset(
     ...(encoding === undefined ? {} : { encoding }),
     ...(root === undefined ? {} : { imageRoot: root }),
   });
-  const { holdout = 0 } = options;
-  const dataset = holdout > 0 ? restricted(complete, heldOut(complete.images, holdout)) : complete;
+  const { holdout = 0, labels } = options;
+  const held = holdout > 0 ? restricted(complete, heldOut(complete.images, holdout)) : complete;
+  const dataset = labels ? ofLabels(held, labels) : held;
   if (dataset.fingerprint === recorded.fingerprint) return dataset;
   throw new DiffmineError(
     'RUN_MISMATCH',

@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromFloat32, writeSafetensors } from '../../engine/index.js';
+import type { Confounds } from '../../data/confounds.js';
 import type { Tensor } from '../../engine/types.js';
 import type { Clustering } from '../../pipeline/cluster.js';
 import { MINE_FORMAT, type MinedCondition, type MineRecord } from '../../runs/mining.js';
@@ -37,10 +38,15 @@ export interface Found {
   images: number;
   /** patches whose features an earlier mining had computed */
   reusedFeatures: number;
+  confounds: Confounds | null;
   notes: string[];
 }
 
-export function recordOf(run: Run, recorded: MineRecord['options'], { mined, images, notes }: Found): MineRecord {
+export function recordOf(
+  run: Run,
+  recorded: MineRecord['options'],
+  { mined, images, confounds, notes }: Found,
+): MineRecord {
   return {
     format: MINE_FORMAT,
     fingerprint: run.manifest.fingerprint,
@@ -53,6 +59,7 @@ export function recordOf(run: Run, recorded: MineRecord['options'], { mined, ima
       ...facts,
     })),
     images,
+    confounds,
     notes,
   };
 }

@@ -12,6 +12,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { z } from 'zod';
 import { fillPrompt } from '../../data/index.js';
+import { PROPERTIES, telling } from '../../data/properties.js';
 import { DiffmineError } from '../../util/errors.js';
 import { concentration, readMine, type MineRecord } from '../../runs/mining.js';
 import {
@@ -71,6 +72,7 @@ const PAGE_FILES = [
   'patch.js',
   'foot.js',
   'pilot.js',
+  'confounds.js',
   'evaluation.js',
   'page.js',
 ] as const;
@@ -209,7 +211,7 @@ function runData(
     words: {
       ...contrastWords(contrast),
       ...(mined.options.patch === manifest.options.patch ? {} : { standardErrors: errorsWithout(mined, manifest) }),
-      title: titleOf(title ?? basename(manifest.dataset.path), contrast),
+      title: titleOf(title, basename(manifest.dataset.path), contrast),
       lede: reportLede(contrast, rank, views.length),
       method: [
         ...reportMethod(contrast, mined.options, manifest.options.maps, race !== undefined),
@@ -223,6 +225,16 @@ function runData(
     preset: manifest.preset,
     mine: mined.options,
     notes: mined.notes,
+    confounds: mined.confounds && {
+      images: mined.confounds.images,
+      properties: PROPERTIES,
+      told: telling(mined.confounds.confounds).map(({ label, property, auroc: { value, low, high } }) => ({
+        label,
+        property,
+        auroc: [value, low, high],
+      })),
+      duplicates: mined.confounds.duplicates.length,
+    },
     labels: views.map((view) => {
       const clustered = view.clusters.flatMap(({ members }) => members.map((tile) => view.patches[tile]));
       const images = new Set((clustered.length > 0 ? clustered : view.patches).map((patch) => patch?.image)).size;

@@ -25,6 +25,12 @@ export const SCAN = optionsOf('scan', {
   ...MODEL,
   preset: PRESET,
   ...PROMPTS,
+  labels: option(fields.labels().optional(), {
+    group: 'Images',
+    description:
+      'Labels to scan, separated by commas; two labels are contrasted with each other unless `against` is given',
+    shown: 'all',
+  }),
   holdout: HOLDOUT,
   ...SIZE,
   patch: PATCH,

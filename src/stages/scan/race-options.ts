@@ -28,7 +28,12 @@ export function roundEnds(samples: number): number[] {
  */
 export function raceOptions(
   { race, top: asked, raceRisk, replay }: Pick<ScanOptions, 'race' | 'top' | 'raceRisk' | 'replay'>,
-  about: { images: Pick<ImageList, 'length' | 'countByLabel'>; scored: readonly string[]; samples: number; allLabels: boolean },
+  about: {
+    images: Pick<ImageList, 'length' | 'countByLabel'>;
+    scored: readonly string[];
+    samples: number;
+    allLabels: boolean;
+  },
   log?: (sentence: string) => void,
 ): RaceOptions | undefined {
   if (race === undefined || race === false) {

@@ -1,6 +1,13 @@
 // Resolves options: fills in defaults, opens model and dataset, and checks everything that can be checked before work begins.
-import { datasetNotes, fillPrompt, type Dataset, type ImageList, type SizeOptions } from '../../data/index.js';
-import { findLabel, listed, splitLabels } from '../../data/labels.js';
+import {
+  datasetNotes,
+  fillPrompt,
+  ofLabels,
+  type Dataset,
+  type ImageList,
+  type SizeOptions,
+} from '../../data/index.js';
+import { findLabel, listed, namedLabels, splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
 import {
   checkLabels,
@@ -82,6 +89,18 @@ function checkPrompts(
     onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
 }
 
+/** The labels meant, in the order given. */
+function labelsToScan(dataset: Dataset, asked: readonly string[]): string[] {
+  const labels = [...new Set(namedLabels(asked, dataset.labels, true))];
+  const unknown = labels.filter((label) => !dataset.labels.includes(label));
+  check(
+    unknown.length === 0,
+    `The dataset has no images of ${listed(unknown)}.`,
+    `Known labels: ${listed(dataset.labels, 20)}.`,
+  );
+  return labels;
+}
+
 /** What `against` names, as the dataset or the model writes it. */
 function rivalOf(against: string, model: ModelFolder, dataset: Dataset): string {
   if (against === 'null' || against === 'others') return against;
@@ -139,11 +158,14 @@ export async function resolveOptions(
   if (!options.untrained) await warnBarelyTrained(opened, hooks.onLog);
   const complete = await imagesOf({ ...options, only });
   for (const note of datasetNotes(complete)) hooks.onLog?.(note);
-  const { dataset, holdout } =
+  const { dataset: known, holdout } =
     localize === undefined
       ? await unseen(complete, options.holdout, opened, hooks.onLog)
       : { dataset: complete, holdout: 0 };
-  const against = rivalOf(options.against, model, dataset);
+  const chosen = options.labels === undefined ? undefined : labelsToScan(known, options.labels);
+  const dataset = chosen === undefined ? known : ofLabels(known, chosen);
+  const against =
+    chosen?.length === 2 && given.against === undefined ? 'others' : rivalOf(options.against, model, dataset);
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.onLog);
   const labels = map ? map.labels : dataset.labels;
   checkLabels(model, labels, 'the dataset');
@@ -250,6 +272,7 @@ export async function resolveOptions(
     maps: map ? true : options.maps,
     shardSize: options.shardSize ?? defaultShardSize(images.length),
     replay: replay ? await sha256File(replay.file) : null,
+    ...(chosen ? { labels: chosen } : {}),
     ...(holdout > 0 ? { holdout } : {}),
     ...(options.untrained ? { untrained: true } : {}),
     ...(options.checksum ? { checksum: true } : {}),

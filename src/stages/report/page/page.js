@@ -97,6 +97,7 @@
     $('facts').replaceChildren(
       ...facts.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
     );
+    if (run.confounds) $('facts').after(...diffmine.confounds(run.confounds, $('method')));
     if (run.missing.count > 0) {
       $('facts').after(
         h(
