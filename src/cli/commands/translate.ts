@@ -32,7 +32,7 @@ export function translateText({
           `${count(translations, 'translation')}${psnr === null ? '' : `; mean PSNR of the reconstructions ${psnr.toFixed(1)} dB`}.`,
           ...(psnr !== null && psnr < POOR_PSNR
             ? [
-                `Below ${POOR_PSNR} dB, reconstructions differ from their sources by more than 25 of 255 levels: the translations lose the source. More \`inversionSteps\` help, or a model that was trained longer.`,
+                `Below ${POOR_PSNR} dB, reconstructions differ from their sources by more than 25 of 255 levels: the translations lose the source. More --inversion-steps help, or a model that was trained longer.`,
               ]
             : []),
         ]
