@@ -30,8 +30,19 @@ export class CsvParser {
   /** of the first unit of `rest` */
   private line = 1;
 
-  /** @param name of the file, for errors */
-  constructor(private readonly name: string) {}
+  /** UTF-16 unit between fields */
+  private readonly separator: number;
+
+  /**
+   * @param name of the file, for errors
+   * @param delimiter between fields
+   */
+  constructor(
+    private readonly name: string,
+    private readonly delimiter = ',',
+  ) {
+    this.separator = delimiter.charCodeAt(0);
+  }
 
   /** @throws DATASET_INVALID naming the line */
   push(piece: string): CsvRecord[] {
@@ -73,7 +84,7 @@ export class CsvParser {
         continue;
       }
       if (end === carriage && end + 1 === text.length && !final) break; // perhaps CR LF
-      const fields = text.slice(at, end).split(',');
+      const fields = text.slice(at, end).split(this.delimiter);
       for (let i = 0; i < fields.length; ++i) fields[i] = (fields[i] as string).trim();
       if (fields.length > 1 || fields[0] !== '') records.push({ fields, line: this.line });
       at = end === carriage && newline === end + 1 ? end + 2 : end + 1;
@@ -88,7 +99,7 @@ export class CsvParser {
     const fields: string[] = [];
     for (let at = from; ;) {
       let i = at;
-      while (isBlank(text.charCodeAt(i))) ++i;
+      while (this.isPadding(text.charCodeAt(i))) ++i;
       if (text.charCodeAt(i) === 34) {
         let value = '';
         for (let begin = i + 1; ;) {
@@ -103,15 +114,20 @@ export class CsvParser {
             break;
           }
         }
-        while (isBlank(text.charCodeAt(i))) ++i;
+        while (this.isPadding(text.charCodeAt(i))) ++i;
         fields.push(value);
       } else {
-        while (i < text.length && text.charCodeAt(i) !== 44 && text.charCodeAt(i) !== 10 && text.charCodeAt(i) !== 13)
+        while (
+          i < text.length &&
+          text.charCodeAt(i) !== this.separator &&
+          text.charCodeAt(i) !== 10 &&
+          text.charCodeAt(i) !== 13
+        )
           ++i;
         fields.push(text.slice(at, i).trim());
       }
       const unit = text.charCodeAt(i);
-      if (unit === 44) at = i + 1;
+      if (unit === this.separator) at = i + 1;
       else if (unit === 10) return { fields, end: i + 1 };
       else if (unit === 13) {
         if (i + 1 === text.length && !final) return undefined;
@@ -121,16 +137,31 @@ export class CsvParser {
     }
   }
 
+  /** Spaces around a field; a tab that separates fields is none. */
+  private isPadding(unit: number): boolean {
+    return isBlank(unit) && unit !== this.separator;
+  }
+
   private invalid(what: string): DiffmineError {
     return new DiffmineError('DATASET_INVALID', `${this.name}, line ${this.line}: ${what}.`, QUOTES);
   }
 }
 
+/** What separates the fields of a table, by its first line: commas, or else semicolons or tabs, as spreadsheets write in some languages. */
+export function delimiterOf(text: string): ',' | ';' | '\t' {
+  const line = text.slice(0, /[\r\n]/.exec(text)?.index ?? text.length);
+  return line.includes(',') ? ',' : line.includes(';') ? ';' : line.includes('\t') ? '\t' : ',';
+}
+
 /** Records of a CSV file as they are read, some at a time; the first is the header. Throws as decodeFile and CsvParser. */
 export async function* csvRecords(file: string, options: TextOptions = {}): AsyncGenerator<CsvRecord[]> {
-  const parser = new CsvParser(path.basename(file));
-  for await (const piece of decodeFile(file, options)) yield parser.push(piece);
-  yield parser.end();
+  let parser: CsvParser | undefined;
+  for await (const piece of decodeFile(file, options)) {
+    if (piece === '') continue;
+    parser ??= new CsvParser(path.basename(file), delimiterOf(piece));
+    yield parser.push(piece);
+  }
+  if (parser) yield parser.end();
 }
 
 /** A CSV file as a whole. Throws as csvRecords; records may have more or fewer fields than the header. */
