@@ -28,7 +28,8 @@ import {
   type PlugAndPlay,
   type Source,
 } from '../../src/stages/translate/plug-and-play.js';
-import { correlation, evaluateTranslation, selfSimilarity } from '../../src/stages/translate/quality.js';
+import { correlation, selfSimilarity } from '../../src/stages/translate/judge.js';
+import { evaluateTranslation } from '../../src/stages/translate/quality.js';
 import { targetsOf } from '../../src/stages/translate/resolve.js';
 import { allSites, chooseSites, defaultSites, queriesAndKeys } from '../../src/stages/translate/sites.js';
 import { psnr } from '../../src/stages/translate/shard.js';

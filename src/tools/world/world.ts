@@ -5,7 +5,8 @@ import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { CITIES, KINDS, SLOTS, type City, type Slot } from './kinds.js';
 import { Random } from '../../util/random.js';
-import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, SIDE, translateScene } from './scene.js';
+import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, translateScene } from './scene.js';
+import { SIDE } from './scenery.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
 export const WORLD_FORMAT = 'diffmine-world-2';
