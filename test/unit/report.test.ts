@@ -447,7 +447,7 @@ describe('writeReport', () => {
     expect(
       names.filter(
         (name) =>
-          !/^(index\.html|(look|page|evaluation)\.css|(tools|patch|foot|page|pilot|evaluation)\.js|data\/(run|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|images\/\d+\.webp)$/.test(
+          !/^(index\.html|(look|page|evaluation)\.css|(tools|patch|foot|page|pilot|confounds|evaluation)\.js|data\/(run|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|images\/\d+\.webp)$/.test(
             name,
           ),
       ),
