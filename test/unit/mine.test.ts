@@ -163,7 +163,7 @@ test('a cancel leaves what was mined before', async () => {
   const abort = new AbortController();
   await expect(
     mine(
-      { run, threads: 1, clusters: 3, top: 9 },
+      { run, threads: 1, clusters: 3, top: 9, ensemble: 2 },
       { signal: abort.signal, onProgress: ({ type }) => type === 'features' && abort.abort() },
     ),
   ).rejects.toMatchObject({ code: 'CANCELLED' });
