@@ -21,7 +21,7 @@ const blocks = [...readme.matchAll(/```(\w*)\n([\s\S]*?)```/g)].map(([, language
 }));
 const pasted = blocks.filter(({ language }) => language === 'sh').flatMap(({ lines }) => lines);
 /** Debian's packages, the download of a model, a browser: not ours to check. */
-const foreign = /^(sudo|pip|python3|xdg-open) /;
+const foreign = /^(sudo|pip|python3|hub\/bin\/python|xdg-open) /;
 /** In the text, too, but for those with a placeholder. */
 const inline = [...readme.replace(/```[\s\S]*?```/g, '').matchAll(/`((?:npx diffmine|npm|node) [^`]+)`/g)]
   .map(([, text]) => text as string)
