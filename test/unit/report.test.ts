@@ -455,7 +455,7 @@ describe('writeReport', () => {
     const sizeOf = (start: RegExp): number =>
       files.filter((_, i) => start.test(names[i]!)).reduce((sum, file) => sum + statSync(file).size, 0);
     expect(bytes).toEqual({
-      page: sizeOf(/^(index|look|page|pilot|evaluation|tools|patch|foot|data)/),
+      page: sizeOf(/^(index|look|page|pilot|confounds|evaluation|tools|patch|foot|data)/),
       sprites: sizeOf(/^sprites/),
       images: sizeOf(/^images/),
       maps: sizeOf(/^maps/),
