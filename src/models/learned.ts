@@ -1,30 +1,5 @@
 // Whether a model has learned its labels: what `train` measures at its end on held-out images, writes to train.json, and what other commands make of it.
-import { trainingOf } from './training.js';
-
-/** Chance is one half: a label that says nothing helps half of the images. */
-export interface LearnedLabel {
-  label: string;
-  images: number;
-  /** mean loss of its images under the label */
-  loss: number;
-  /** the same under other labels */
-  others: number;
-  /** fraction of its images that the label helps: whose loss is lower with it */
-  helped: number;
-}
-
-export type Verdict = 'yes' | 'barely' | 'no';
-
-export interface Learned extends Omit<LearnedLabel, 'label'> {
-  verdict: Verdict;
-  /** of these weights */
-  step: number;
-  /** noise and timestep samples per image */
-  samples: number;
-  /** mean training loss of the last quarter of the steps, over that of the second quarter; null for fewer than 8 steps */
-  lossRatio: number | null;
-  labels: LearnedLabel[];
-}
+import { trainingOf, type Learned, type LearnedLabel, type Verdict } from './training.js';
 
 /** Losses of an image under its label and under others, with the same noise. */
 export interface Pair {

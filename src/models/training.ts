@@ -3,8 +3,32 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Dataset } from '../data/index.js';
 import type { Range } from '../options/fields.js';
-import type { Learned } from './learned.js';
 import { parseJson } from '../util/json.js';
+
+/** Chance is one half: a label that says nothing helps half of the images. */
+export interface LearnedLabel {
+  label: string;
+  images: number;
+  /** mean loss of its images under the label */
+  loss: number;
+  /** the same under other labels */
+  others: number;
+  /** fraction of its images that the label helps: whose loss is lower with it */
+  helped: number;
+}
+
+export type Verdict = 'yes' | 'barely' | 'no';
+
+export interface Learned extends Omit<LearnedLabel, 'label'> {
+  verdict: Verdict;
+  /** of these weights */
+  step: number;
+  /** noise and timestep samples per image */
+  samples: number;
+  /** mean training loss of the last quarter of the steps, over that of the second quarter; null for fewer than 8 steps */
+  lossRatio: number | null;
+  labels: LearnedLabel[];
+}
 
 export const TRAINING_FORMAT = 'diffmine-train-2';
 export const RECORD = 'train.json';

@@ -1,4 +1,5 @@
 // The closing sentences of commands: true for work that was done, resumed, reused, skipped, or nothing at all.
+import type { Learned } from '../../src/models/training.js';
 import { closing, state } from '../../src/cli/closing.js';
 import { cotypicalityText } from '../../src/cli/commands/cotypicality.js';
 import { localizeText } from '../../src/cli/commands/localize.js';
@@ -12,7 +13,6 @@ import type { LocalizeSummary } from '../../src/stages/localize/options.js';
 import type { MineSummary } from '../../src/stages/mine/options.js';
 import type { SampleSummary } from '../../src/stages/sample/sample.js';
 import type { ScanSummary } from '../../src/stages/scan/options.js';
-import type { Learned } from '../../src/models/learned.js';
 import type { TrainSettings, TrainSummary } from '../../src/stages/train/options.js';
 import type { TranslateSummary } from '../../src/stages/translate/options.js';
 

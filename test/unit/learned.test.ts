@@ -1,7 +1,8 @@
 // Whether a model has learned its labels, from losses.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { learnedOf, lossRatioOf, verdictOf, warnBarelyTrained, type Learned } from '../../src/models/learned.js';
+import { learnedOf, lossRatioOf, verdictOf, warnBarelyTrained } from '../../src/models/learned.js';
+import type { Learned } from '../../src/models/training.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 /** `helped` of 100 images gain `gain`, the others lose a tenth of it. */

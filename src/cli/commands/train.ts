@@ -1,6 +1,7 @@
 // train: fine-tunes a model, or trains a small one from scratch.
 import { relative } from 'node:path';
-import { learnedSentence, VERDICTS, type Learned } from '../../models/learned.js';
+import { learnedSentence, VERDICTS } from '../../models/learned.js';
+import type { Learned } from '../../models/training.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { duration, table, type Output } from '../output.js';

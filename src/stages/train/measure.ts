@@ -1,7 +1,8 @@
 // Measures what a trained model has learned of its labels, on images that it was not trained on.
 import { holdoutKey } from '../../data/holdout.js';
 import type { Trainer } from '../../engine/index.js';
-import { learnedOf, lossRatioOf, type Learned, type Pair } from '../../models/learned.js';
+import { learnedOf, lossRatioOf, type Pair } from '../../models/learned.js';
+import type { Learned } from '../../models/training.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { batchOf, heldOutExample } from './batches.js';

@@ -1,9 +1,9 @@
 // What a training is asked for, what it settles on, and what it says on the way.
+import type { Learned } from '../../models/training.js';
 import type { z } from 'zod';
 import type { Dtype } from '../../engine/types.js';
 import * as fields from '../../options/fields.js';
 import { DTYPE_CHOICES, DTYPES } from '../../options/names.js';
-import type { Learned } from '../../models/learned.js';
 import { option, optionsOf } from '../../options/option.js';
 import { DATASET_DESCRIPTION, DEVICE, PROMPTS, TABLES } from '../../options/shared.js';
 import { DiffmineError } from '../../util/errors.js';
