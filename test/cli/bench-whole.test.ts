@@ -40,7 +40,7 @@ const study = (...args: string[]): Promise<{ stdout: string }> =>
     ).toMatchObject({ code: 0 });
     return out;
   };
-  const [fp32, bf16] = [await scan('fp32'), await scan('bf16', '--dtype', 'bf16')];
+  const [fp32, bf16] = [await scan('fp32', '--dtype', 'fp32'), await scan('bf16', '--dtype', 'bf16')];
   const same = JSON.parse((await study(fp32, fp32, '--top', '5', '--json')).stdout) as RankStudy;
   expect(same).toMatchObject({ dtypes: ['fp32', 'fp32'], samples: 2, overlap: 1, largestFall: 0, unmatched: 0 });
   expect([same.imageCorrelation, same.candidateCorrelation]).toEqual([expect.closeTo(1, 12), expect.closeTo(1, 12)]);
