@@ -94,7 +94,7 @@ const command = [
     expect(again).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(
-        /^Nothing left to do here: 3 of 3 images were translated before\.\n4 translations; mean PSNR of the reconstructions .* dB\.\nThe translation is complete: .*\n.*index\.html\n$/,
+        /^Nothing left to do here: 3 of 3 images were translated before\.\n4 translations; mean PSNR of the reconstructions .* dB\.\nBelow 20 dB, .*\nThe translation is complete: .*\n.*index\.html\n$/,
       ) as string,
     });
     expect(await cli([...line, '--guidance-scale', '3'])).toMatchObject({
