@@ -7,8 +7,8 @@ import os from 'node:os';
 process.env.OMP_NUM_THREADS ??= '1';
 process.env.GOMP_SPINCOUNT ??= '1000';
 
-// A worker takes about 1.5 GB. Jest's own default leaves one core idle.
-const workers = Math.max(1, Math.min(os.availableParallelism(), Math.floor(os.totalmem() / 2e9)));
+// One more than cores, because tests also wait: for processes, signals, browsers. A worker takes about 1.5 GB.
+const workers = Math.max(1, Math.min(os.availableParallelism() + 1, Math.floor(os.totalmem() / 2e9)));
 
 const esmOnly = ['hyparquet', 'hyparquet-writer', 'hyparquet-compressors'];
 
