@@ -28,11 +28,11 @@ diffmine.confounds = (() => {
           null,
           h('th', { scope: 'row' }, label),
           h('td', null, property),
-          h('td', null, `${value > 0.5 ? 'more' : 'less'} than in other labels`),
+          h('td', null, value > 0.5 ? 'more' : 'less'),
           h('td', null, `${figure(value)} [${figure(low)}, ${figure(high)}]`),
         ),
       );
-    const head = ['Label', 'Property', 'Images of the label have', 'AUROC, 95 % interval'];
+    const head = ['Label', 'Property', 'Compared with other labels', 'AUROC, 95 % interval'];
     return [
       h(
         'section',
