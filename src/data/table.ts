@@ -187,7 +187,7 @@ async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<R
         throw new DiffmineError(
           'DATASET_INVALID',
           `${name}, line ${line}: ${fields.length} fields, but the header names ${columns.length}.`,
-          'Put fields that contain a comma in double quotes.',
+          'Put fields that contain the separator (a comma, a semicolon or a tab) in double quotes.',
         );
       } else {
         rows.push({ line, values: fields });

@@ -3,6 +3,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Dataset } from '../data/index.js';
 import type { Range } from '../options/fields.js';
+import { list, members, nullable, number, oneOf, optional, text, type Shape } from '../runs/shape.js';
+import { DiffmineError } from '../util/errors.js';
 import { parseJson } from '../util/json.js';
 
 /** Chance is one half: a label that says nothing helps half of the images. */
@@ -49,16 +51,35 @@ export interface Training {
   learned?: Learned | null;
 }
 
-/** The training of a model folder that `train` wrote; undefined for other models. */
+const isRange: Shape = (value) => list(number)(value) && (value as number[]).length === 2;
+const isTraining = members({
+  settings: members({ dataset: text, holdout: optional(nullable(number)), trainTRange: isRange }),
+  dataset: members({ fingerprint: text }),
+  learned: optional(nullable(members({ verdict: oneOf('yes', 'barely', 'no'), step: number, helped: number }))),
+});
+
+/**
+ * The training of a model folder that `train` wrote; undefined for other models.
+ *
+ * @throws MODEL_INVALID for a record of ours that is damaged: without it, images of the training would be mined and other timesteps scored
+ */
 export async function trainingOf({ path: folder }: { path: string }): Promise<Training | undefined> {
-  const text = await readFile(path.join(folder, RECORD), 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
+  const file = path.join(folder, RECORD);
+  const content = await readFile(file, 'utf8').catch(() => undefined);
+  if (content === undefined) return undefined;
+  let record: unknown;
   try {
-    const record = parseJson(text) as (Training & { format?: unknown }) | null;
-    return record?.format === TRAINING_FORMAT ? record : undefined;
+    record = parseJson(content);
   } catch {
-    return undefined; // not ours: the model is usable without it
+    return undefined; // of another program: the model is usable without it
   }
+  if (!members({ format: oneOf(TRAINING_FORMAT) })(record)) return undefined;
+  if (isTraining(record)) return record as Training;
+  throw new DiffmineError(
+    'MODEL_INVALID',
+    `${file} is not a record of a training.`,
+    'Restore it, or remove it: the model is usable without it, but nothing then says which images it was trained on.',
+  );
 }
 
 /**

@@ -107,6 +107,17 @@ test('images that are gone or changed are reported once; without any there is an
   });
 });
 
+test('an export that is cancelled leaves nothing behind, and the same one can be made again', async () => {
+  const crops = join(folder, 'stopped', 'crops');
+  const stop = new AbortController();
+  const stopped = exportCrops({ run, crops }, { signal: stop.signal, onProgress: () => stop.abort() });
+  await expect(stopped).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect(readdirSync(join(folder, 'stopped'))).toEqual([]);
+  mkdirSync(crops); // an empty folder may be there
+  expect(await exportCrops({ run, crops })).toMatchObject({ labels: 3 });
+  expect(readdirSync(join(folder, 'stopped'))).toEqual(['crops']);
+});
+
 test('tables of one list, of some labels, of the first rows', async () => {
   const out = join(folder, 'table.json');
   const rows = async (options: object): Promise<Record<string, unknown>[]> => {

@@ -20,7 +20,7 @@ export interface CsvTable {
 /** A record longer than this (UTF-16 units) is taken for a quote that is not closed, or for a file that is not text. */
 const LONGEST_RECORD = 16 * 2 ** 20;
 const QUOTES =
-  'Put fields that contain a comma, a quote or a line break in double quotes, and double the quotes inside ("").';
+  'Put fields that contain the separator, a quote or a line break in double quotes, and double the quotes inside ("").';
 
 const isBlank = (unit: number): boolean => unit === 32 || unit === 9;
 

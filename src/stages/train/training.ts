@@ -273,7 +273,7 @@ export class Training {
     const good = record.best?.step ?? this.checkpoints.steps.at(-1);
     const kept =
       good === undefined
-        ? 'There is no checkpoint yet.'
+        ? 'No checkpoint was written before.'
         : `The checkpoint of step ${good} is kept: the same command continues from it, best with a lower \`learningRate\`.`;
     throw new DiffmineError('NUMERICS', error.message, `${error.hint === undefined ? '' : `${error.hint} `}${kept}`, {
       cause: error,
@@ -284,7 +284,7 @@ export class Training {
     const { settings, record, folder, base, trainer, data } = this;
     let chosen = this.step;
     if (settings.use === 'best' && !record.best)
-      this.hooks.onLog?.('There is no validation loss, so `use` best writes the last weights.');
+      this.hooks.onLog?.('No validation loss was measured, so `use` best writes the last weights.');
     if (settings.use === 'best' && record.best && record.best.step !== this.step)
       chosen = await trainer.load(this.checkpoints.file(record.best.step));
     const weights = (file: string): Promise<void> => trainer.exportWeights(file, this.average, settings.saveDtype);

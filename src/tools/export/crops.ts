@@ -5,6 +5,7 @@ import sharp, { type Sharp } from 'sharp';
 import { imageFile, openImage, prefetch } from '../../data/index.js';
 import type { Image } from '../../engine/types.js';
 import { writeGrid } from '../../models/grid.js';
+import { writeFolderAtomic } from '../../runs/atomic.js';
 import { safeNames } from '../../runs/names.js';
 import { Run } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
@@ -60,7 +61,7 @@ interface Region {
 
 /**
  * Writes patches of a mined run as PNG images into a new folder:
- * LABEL/LABEL-LIST-RANK-SCORE.png, LABEL/grid.png (rank by rank, row by row) and index.csv.
+ * LABEL/LABEL-LIST-RANK-SCORE.png, LABEL/grid.png (rank by rank, row by row) and index.csv. The folder appears when it is complete.
  *
  * @throws RUN_INVALID if the run is not mined; INVALID_ARGUMENT for a folder that is not empty, or an unknown label; IMAGE_UNREADABLE if no image can be read
  */
@@ -72,8 +73,8 @@ export async function exportCrops(
   const run = await Run.open(runPath);
   const patches = await patchesOf(run, { list, labels, top });
   const root = imageRoot(run, dataset);
-  const folder = resolve(crops);
-  await makeEmpty(folder, crops);
+  const target = resolve(crops);
+  await checkEmpty(target, crops);
   // of all labels of the run, whatever part is exported: a label has the same name in each export
   const names = safeNames(run.manifest.conditions, [INDEX, GRID]);
   const digits = String(Math.max(1, ...patches.map(({ rank }) => rank))).length;
@@ -83,58 +84,61 @@ export async function exportCrops(
     return `${label}/${label}-${list}-${rank}-${patch.typicality.toPrecision(4)}.png`;
   };
   const wanted = labelsOf(run, labels);
-  for (const label of wanted) await mkdir(join(folder, names.get(label) as string), { recursive: true });
-
   const written = new Map<MinedPatchRow, { region: Region; thumbnail: Image }>();
   const missing: CropsSummary['missing'] = [];
   const images = groupBy(patches, ({ image }) => image);
-  const decoded = prefetch(
-    images,
-    async ([first]) => decodeWhole(imageFile(root, (first as MinedPatchRow).image)),
-    ({ pixels }) => pixels.byteLength,
-    { signal: hooks.signal, ahead: 2 },
-  );
-  let done = 0;
-  for await (const { item, value, error } of decoded) {
-    const { image } = item[0] as MinedPatchRow;
-    const reason = error ? error.message : sizeChanged(value, item);
-    if (value && reason === undefined) {
-      for (const patch of item) {
-        const region = regionOf(patch, margin, value);
-        const crop = raw(value).extract(region);
-        await writeFile(join(folder, nameOf(patch)), await crop.clone().png().toBuffer());
-        written.set(patch, { region, thumbnail: await shrunk(crop) });
-      }
-    } else {
-      missing.push({ image, reason: (reason ?? '').split('\n')[0] as string });
-      hooks.onLog?.(`Cannot cut ${count(item.length, 'patch', 'patches')} from ${image}: ${missing.at(-1)?.reason}`);
-    }
-    hooks.onProgress?.({ type: 'crops', done: ++done, total: images.length });
-  }
-  if (written.size === 0 && patches.length > 0)
-    throw new DiffmineError(
-      'IMAGE_UNREADABLE',
-      `None of the ${count(images.length, 'image')} could be read below ${root}.`,
-      'If the images have moved, name their folder with `dataset`.',
+  let rows: Row[] = [];
+  const fill = async (folder: string): Promise<void> => {
+    for (const label of wanted) await mkdir(join(folder, names.get(label) as string));
+    const decoded = prefetch(
+      images,
+      async ([first]) => decodeWhole(imageFile(root, (first as MinedPatchRow).image)),
+      ({ pixels }) => pixels.byteLength,
+      { signal: hooks.signal, ahead: 2 },
     );
-  for (const label of wanted) {
-    const tiles = patches
-      .filter(({ condition }) => condition === label)
-      .map((patch) => written.get(patch)?.thumbnail ?? BLANK);
-    if (tiles.length > 0) await drawGrid(join(folder, names.get(label) as string, GRID), tiles);
-  }
-  const rows = [...patches].flatMap((patch): Row[] => {
-    const region = written.get(patch)?.region;
-    if (!region) return [];
-    const { left, top: begin, width, height } = region;
-    return [{ ...patch, file: nameOf(patch), crop_x: left, crop_y: begin, crop_width: width, crop_height: height }];
-  });
-  await writeFile(join(folder, INDEX), toCsv(rows, COLUMNS));
-  return { path: folder, labels: wanted.length, crops: rows.length, missing };
+    let done = 0;
+    for await (const { item, value, error } of decoded) {
+      const { image } = item[0] as MinedPatchRow;
+      const reason = error ? error.message : sizeChanged(value, item);
+      if (value && reason === undefined) {
+        for (const patch of item) {
+          const region = regionOf(patch, margin, value);
+          const crop = raw(value).extract(region);
+          await writeFile(join(folder, nameOf(patch)), await crop.clone().png().toBuffer());
+          written.set(patch, { region, thumbnail: await shrunk(crop) });
+        }
+      } else {
+        missing.push({ image, reason: (reason ?? '').split('\n')[0] as string });
+        hooks.onLog?.(`Cannot cut ${count(item.length, 'patch', 'patches')} from ${image}: ${missing.at(-1)?.reason}`);
+      }
+      hooks.onProgress?.({ type: 'crops', done: ++done, total: images.length });
+    }
+    if (written.size === 0 && patches.length > 0)
+      throw new DiffmineError(
+        'IMAGE_UNREADABLE',
+        `None of the ${count(images.length, 'image')} could be read below ${root}.`,
+        'If the images have moved, name their folder with `dataset`.',
+      );
+    for (const label of wanted) {
+      const tiles = patches
+        .filter(({ condition }) => condition === label)
+        .map((patch) => written.get(patch)?.thumbnail ?? BLANK);
+      if (tiles.length > 0) await drawGrid(join(folder, names.get(label) as string, GRID), tiles);
+    }
+    rows = [...patches].flatMap((patch): Row[] => {
+      const region = written.get(patch)?.region;
+      if (!region) return [];
+      const { left, top: begin, width, height } = region;
+      return [{ ...patch, file: nameOf(patch), crop_x: left, crop_y: begin, crop_width: width, crop_height: height }];
+    });
+    await writeFile(join(folder, INDEX), toCsv(rows, COLUMNS));
+  };
+  if (!(await writeFolderAtomic(target, fill))) throw notEmpty(crops);
+  return { path: target, labels: wanted.length, crops: rows.length, missing };
 }
 
 /** Files of an earlier export would pass for those of this one. */
-async function makeEmpty(folder: string, shown: string): Promise<void> {
+async function checkEmpty(folder: string, shown: string): Promise<void> {
   const entries = await readdir(folder).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return [];
@@ -142,14 +146,15 @@ async function makeEmpty(folder: string, shown: string): Promise<void> {
       throw new DiffmineError('INVALID_ARGUMENT', `${shown} is a file.`, 'Name a new folder with `crops`.');
     throw error;
   });
-  if (entries.length > 0)
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `The folder ${shown} is not empty.`,
-      'Remove it, or name another folder with `crops`.',
-    );
-  await mkdir(folder, { recursive: true });
+  if (entries.length > 0) throw notEmpty(shown);
 }
+
+const notEmpty = (shown: string): DiffmineError =>
+  new DiffmineError(
+    'INVALID_ARGUMENT',
+    `The folder ${shown} is not empty.`,
+    'Remove it, or name another folder with `crops`.',
+  );
 
 /** Upright RGB at the size of the source. */
 async function decodeWhole(file: string): Promise<Image> {
