@@ -1,5 +1,8 @@
 // Jest runs tests in a VM context with built-ins of its own, while the addon and Node's core make theirs in the outer
 // one: `instanceof Float32Array` and `instanceof Error` would be false for what they return. The outer ones are put in.
+const { mkdtempSync, rmSync } = require('node:fs');
+const { tmpdir } = require('node:os');
+const { join } = require('node:path');
 const { TestEnvironment } = require('jest-environment-node');
 
 const shared = [
@@ -24,5 +27,14 @@ module.exports = class extends TestEnvironment {
   constructor(config, context) {
     super(config, context);
     for (const name of shared) this.global[name] = globalThis[name];
+    // What a command says may depend on what earlier ones left in the cache, such as measured rates: every test file
+    // begins with an empty one.
+    this.cache = mkdtempSync(join(tmpdir(), 'diffmine-cache-'));
+    this.global.process.env.DIFFMINE_CACHE = this.cache;
+  }
+
+  async teardown() {
+    rmSync(this.cache, { recursive: true, force: true });
+    await super.teardown();
   }
 };
