@@ -243,9 +243,9 @@ test('the parallel world: sources are those of the world; what is typical of a c
     expect(listed).toHaveLength(boxes.length);
     const target = cities.find((city) => city !== label) as 'belmora';
     const there = await drawImage(label as 'belmora', 0, { seed: 5, size: 32 }, target);
-    for (const box of boxes.filter(({ city }) => city !== label && city !== target))
+    for (const box of boxes.filter(({ home }) => home !== label && home !== target))
       expect(there.boxes.map(({ kind }) => kind)).toContain(box.kind);
-    expect(there.boxes.some(({ city }) => city === label)).toBe(false);
+    expect(there.boxes.some(({ home }) => home === label)).toBe(false);
   }
   await expect(writeParallelWorld({ out: at('world') })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });

@@ -5,6 +5,7 @@ import sharp from 'sharp';
 import { openDataset } from '../../src/data/index.js';
 import { Random } from '../../src/util/random.js';
 import { CITIES, KINDS, kindsOf, SLOTS, type City } from '../../src/tools/world/kinds.js';
+import { COURSES, DECADES, drawDecade, peakOf } from '../../src/tools/world/ordered.js';
 import { drawScene, MOST_HIDDEN, type Scene } from '../../src/tools/world/scene.js';
 import { SIDE } from '../../src/tools/world/scenery.js';
 import { drawImage, writeWorld } from '../../src/tools/world/world.js';
@@ -168,4 +169,55 @@ test('random numbers are uniform, and streams of like names unlike', () => {
   const random = new Random('normal');
   const normal = Array.from({ length: 4000 }, () => random.normal());
   expect(Math.abs(normal.reduce((sum, value) => sum + value * value, 0) / normal.length - 1)).toBeLessThan(0.1);
+});
+
+describe('the ordered world', () => {
+  test('kinds come and go: courses rise to one peak and fall, and a slot is filled in nine of ten images of every decade', () => {
+    expect([...COURSES.keys()].map(({ name }) => name).sort()).toEqual(KINDS.map(({ name }) => name).sort());
+    for (const [kind, course] of COURSES) {
+      const peak = DECADES.indexOf(peakOf(kind));
+      expect(course).toHaveLength(DECADES.length);
+      expect(course[peak]).toBeGreaterThan(0.4);
+      for (let decade = 1; decade < course.length; decade++) {
+        const [before, now] = [course[decade - 1] as number, course[decade] as number];
+        if (decade <= peak) expect(now).toBeGreaterThanOrEqual(before);
+        else expect(now).toBeLessThanOrEqual(before);
+      }
+    }
+    for (const slot of SLOTS)
+      for (const decade of DECADES.keys())
+        expect(kindsOf(slot).reduce((sum, kind) => sum + (COURSES.get(kind)?.[decade] ?? 0), 0)).toBeCloseTo(0.9, 3);
+  });
+
+  test('the fraction of a decade’s images that hold a kind follows its course', () => {
+    const images = 60;
+    for (const [at, decade] of DECADES.entries()) {
+      const counts = new Map<string, number>();
+      for (let number = 0; number < images; number++)
+        for (const name of new Set(drawDecade(decade, 1, decade, number).planted.map(({ kind }) => kind.name)))
+          counts.set(name, (counts.get(name) ?? 0) + 1);
+      for (const [kind, course] of COURSES) {
+        const expected = course[at] as number;
+        const error = Math.sqrt((expected * (1 - expected)) / images);
+        expect(Math.abs((counts.get(kind.name) ?? 0) / images - expected)).toBeLessThan(4 * error + 1e-3);
+      }
+    }
+  });
+
+  test('on disk: a folder per decade, boxes that say when their kind is most common, and the courses', async () => {
+    const out = join(folder, 'ordered');
+    const made = await writeWorld({ out, images: 4, seed: 3, ordered: true, heldout: 0.5 });
+    expect(made).toMatchObject({ train: { images: 16 }, heldout: { images: 16 }, labels: [...DECADES] });
+    expect((await openDataset(made.train.path)).labels).toEqual([...DECADES]);
+    const [header, first] = readFileSync(made.boxes.path, 'utf8').split('\r\n');
+    expect(header).toBe('image,label,x,y,w,h,slot,kind,decade');
+    const [image, label, , , , , slot, kind, decade] = (first ?? '').split(',');
+    expect([image, label]).toEqual(['1900s/00000.png', '1900s']);
+    const { courses, labels } = JSON.parse(readFileSync(join(out, 'world.json'), 'utf8')) as {
+      courses: Record<string, Record<string, number[]>>;
+      labels: string[];
+    };
+    const course = courses[slot ?? '']?.[kind ?? ''] ?? [];
+    expect(labels[course.indexOf(Math.max(...course))]).toBe(decade);
+  });
 });

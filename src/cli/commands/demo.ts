@@ -171,9 +171,15 @@ export const demoCommand = command({
           `\`${idle}\` has no effect with \`dataOnly\`, which only draws images.`,
         );
       const { imagesPerLabel: images } = options;
-      const settings = { ...pick(options, 'size', 'seed'), ...pick({ images, heldout: holdout }, 'images', 'heldout') };
+      const settings = {
+        ...pick(options, 'size', 'seed', 'ordered'),
+        ...pick({ images, heldout: holdout }, 'images', 'heldout'),
+      };
       return drawOnly(dataOnly, settings, output, signal);
     }
+    const { ordered, ...whole } = options;
+    if (ordered)
+      throw new DiffmineError('INVALID_ARGUMENT', '`ordered` needs `dataOnly`: the demo itself mines the six cities.');
     if (options.translatedImages !== undefined && !options.full)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
@@ -184,7 +190,7 @@ export const demoCommand = command({
     const { ensureSetup } = await import('../../tools/setup/setup.js');
     await ensureSetup({ onLog: (line) => output.log(line), signal });
     const { demo } = await import('../../tools/demo/demo.js');
-    const summary = await demo(options, {
+    const summary = await demo(whole, {
       signal,
       onProgress: onDemo(output),
       onLog: (line) => output.log(line),

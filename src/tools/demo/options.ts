@@ -51,9 +51,13 @@ export const DATA_ONLY = optionsOf('demo', {
     group: 'What',
     description: 'Only draw the synthetic dataset, into this new folder',
   }),
+  ordered: option(fields.flag().default(false), {
+    group: 'What',
+    description: 'With `dataOnly`: labels are eight decades, over which the planted kinds come and go',
+  }),
   imagesPerLabel: option(DEMO.shape.imagesPerLabel, {
     group: 'Images',
-    description: 'Images per city',
+    description: 'Images per city or decade',
     shown: '40; with `dataOnly` 250, held-out ones included',
   }),
   size: DEMO.shape.size,

@@ -82,7 +82,7 @@ function fill(slot: Slot, city: City, random: Random): Kind | undefined {
 
 /** @param street names the street (seed, number): equal in every city but for what fills the slots */
 export function drawScene(city: City, ...street: (string | number)[]): Scene {
-  return build(kindsIn(city, street), street);
+  return drawStreetOf(kindsIn(city, street), street);
 }
 
 /** The scene of `city` as `target` would have it: what is typical of `city` is `target`'s own in its place, all else stays as it is. */
@@ -90,7 +90,7 @@ export function translateScene(city: City, target: City, ...street: (string | nu
   const kinds = kindsIn(city, street);
   for (const slot of SLOTS)
     if (kinds[slot]?.city === city) kinds[slot] = kindsOf(slot).find((kind) => kind.city === target);
-  return build(kinds, street);
+  return drawStreetOf(kinds, street);
 }
 
 /** What fills the slots of a street in a city. */
@@ -99,7 +99,8 @@ function kindsIn(city: City, street: (string | number)[]): Record<Slot, Kind | u
   return Object.fromEntries(SLOTS.map((slot) => [slot, fill(slot, city, choice)])) as Record<Slot, Kind | undefined>;
 }
 
-function build(kinds: Record<Slot, Kind | undefined>, street: (string | number)[]): Scene {
+/** A street whose slots hold `kinds`. */
+export function drawStreetOf(kinds: Record<Slot, Kind | undefined>, street: (string | number)[]): Scene {
   const random = new Random('street', ...street);
 
   const light = pickLight(random);

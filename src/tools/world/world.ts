@@ -1,11 +1,13 @@
-// The planted world on disk: street scenes of six imaginary cities, as two datasets (train/, heldout/), with a box for every planted element.
+// The planted world on disk: street scenes of six imaginary cities, or of eight decades, as two datasets (train/, heldout/), with a box for every planted
+// element.
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
-import { CITIES, KINDS, SLOTS, type City, type Slot } from './kinds.js';
+import { CITIES, KINDS, SLOTS, type City, type Kind, type Slot } from './kinds.js';
+import { COURSES, DECADES, drawDecade, FILLED, peakOf, type Decade } from './ordered.js';
 import { Random } from '../../util/random.js';
-import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, translateScene } from './scene.js';
+import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, translateScene, type Scene } from './scene.js';
 import { SIDE } from './scenery.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
@@ -21,6 +23,8 @@ export interface WorldSettings {
   size: number;
   /** fraction of the images that go to heldout/, 0 ... 1; default 0.2 */
   heldout: number;
+  /** whether the labels are decades, and the kinds come and go; default false */
+  ordered: boolean;
 }
 
 export type WorldEvent = Progress<'draw'>;
@@ -31,32 +35,54 @@ export interface WorldSummary {
   train: { path: string; images: number };
   heldout: { path: string; images: number };
   boxes: { path: string; rows: number };
-  cities: string[];
+  /** the cities, or the decades in their order */
+  labels: string[];
 }
 
 /** A planted element, in pixels of its image: a row of boxes.csv. */
 export interface PlantedBox {
-  /** CITY/NUMBER.png, unique over both sets */
+  /** LABEL/NUMBER.png, unique over both sets */
   image: string;
-  label: City;
+  label: City | Decade;
   x: number;
   y: number;
   w: number;
   h: number;
   slot: Slot;
   kind: string;
-  /** the city it is typical of */
-  city: City;
+  /** the city it is typical of, or the decade in which it is most common */
+  home: City | Decade;
 }
 
-const DEFAULTS: WorldSettings = { seed: 0, images: 250, size: 64, heldout: 0.2 };
-const COLUMNS = ['image', 'label', 'x', 'y', 'w', 'h', 'slot', 'kind', 'city'] as const;
+const DEFAULTS: WorldSettings = { seed: 0, images: 250, size: 64, heldout: 0.2, ordered: false };
+const COLUMNS = ['image', 'label', 'x', 'y', 'w', 'h', 'slot', 'kind', 'home'] as const;
 /** Images drawn at once. */
 const TOGETHER = 16;
 
 /** world.json: what a world is made from, and what is planted in it; written last, when all else is there. */
 export function worldRecord(settings: Partial<WorldSettings> = {}): object {
-  const { seed, images, size, heldout } = { ...DEFAULTS, ...settings };
+  const { seed, images, size, heldout, ordered } = { ...DEFAULTS, ...settings };
+  if (ordered) {
+    const courses = Object.fromEntries(
+      SLOTS.map((slot) => [
+        slot,
+        Object.fromEntries(
+          [...COURSES].filter(([kind]) => kind.slot === slot).map(([kind, course]) => [kind.name, course]),
+        ),
+      ]),
+    );
+    return {
+      format: WORLD_FORMAT,
+      seed,
+      images,
+      size,
+      heldout,
+      filled: FILLED,
+      slots: SLOTS,
+      labels: DECADES,
+      courses,
+    };
+  }
   const cities = Object.fromEntries(
     CITIES.map((city) => [
       city,
@@ -78,9 +104,9 @@ export function worldRecord(settings: Partial<WorldSettings> = {}): object {
   };
 }
 
-/** The bytes of boxes.csv. */
-export function encodeBoxes(rows: readonly PlantedBox[]): string {
-  return [COLUMNS.join(','), ...rows.map((row) => COLUMNS.map((name) => row[name]).join(','))]
+/** The bytes of boxes.csv. @param home the name of its last column */
+export function encodeBoxes(rows: readonly PlantedBox[], home: 'city' | 'decade' = 'city'): string {
+  return [COLUMNS.join(',').replace(/home$/, home), ...rows.map((row) => COLUMNS.map((name) => row[name]).join(','))]
     .map((line) => `${line}\r\n`)
     .join('');
 }
@@ -96,15 +122,34 @@ export async function drawImage(
   { seed, size }: Pick<WorldSettings, 'seed' | 'size'>,
   target: City = city,
 ): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> {
-  const { svg, planted, exposure } =
-    target === city ? drawScene(city, seed, city, number) : translateScene(city, target, seed, city, number);
+  const street = [seed, city, number];
+  const scene = target === city ? drawScene(city, ...street) : translateScene(city, target, ...street);
+  return expose(scene, city, (kind) => kind.city, { seed, size, number });
+}
+
+/** One image of the ordered world. */
+export async function drawDecadeImage(
+  decade: Decade,
+  number: number,
+  { seed, size }: Pick<WorldSettings, 'seed' | 'size'>,
+): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> {
+  return expose(drawDecade(decade, seed, decade, number), decade, peakOf, { seed, size, number });
+}
+
+/** A scene as pixels, and what is planted in it. */
+async function expose(
+  { svg, planted, exposure }: Scene,
+  label: City | Decade,
+  homeOf: (kind: Kind) => City | Decade,
+  { seed, size, number }: { seed: number; size: number; number: number },
+): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> {
   const document = `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 ${SIDE} ${SIDE}">${svg}</svg>`;
   const pixels = await sharp(Buffer.from(document))
     .flatten({ background: '#000' })
     .toColourspace('srgb')
     .raw()
     .toBuffer();
-  const noise = new Random('noise', seed, city, number);
+  const noise = new Random('noise', seed, label, number);
   for (let i = 0; i < pixels.length; i++) {
     const x = (Math.floor(i / 3) % size) / size;
     const shade = (exposure.gain[i % 3] as number) * (1 + exposure.slope * (x - 0.5));
@@ -117,20 +162,20 @@ export async function drawImage(
   const boxes = planted
     .filter(({ hidden }) => hidden <= MOST_HIDDEN)
     .map(({ x, y, w, h, kind }) => ({
-      label: city,
+      label,
       x: pixel(x),
       y: pixel(y),
       w: pixel(w),
       h: pixel(h),
       slot: kind.slot,
       kind: kind.name,
-      city: kind.city,
+      home: homeOf(kind),
     }));
   return { pixels, boxes };
 }
 
 /**
- * Writes the world into a new or empty folder: train/CITY/NUMBER.png, heldout/CITY/NUMBER.png, boxes.csv, world.json (docs/reference/formats/synthetic-dataset.md).
+ * Writes the world into a new or empty folder: train/LABEL/NUMBER.png, heldout/LABEL/NUMBER.png, boxes.csv, world.json (docs/reference/formats/synthetic-dataset.md).
  * The same settings give the same bytes; more images leave the first ones as they are.
  *
  * @throws INVALID_ARGUMENT for settings out of range, or a folder that has something in it
@@ -140,11 +185,12 @@ export async function writeWorld(
   hooks: Hooks<WorldEvent> = {},
 ): Promise<WorldSummary> {
   const all: WorldSettings = { ...DEFAULTS, ...settings };
-  const { seed, images, size, heldout } = all;
+  const { seed, images, size, heldout, ordered } = all;
+  const labels = ordered ? DECADES : CITIES;
   if (!Number.isInteger(images) || images < 2)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A dataset of ${images} images per city is too small.`,
+      `A dataset of ${images} images per ${ordered ? 'decade' : 'city'} is too small.`,
       'Use at least 2.',
     );
   if (!Number.isInteger(size) || size < 32 || size > 1024)
@@ -167,15 +213,15 @@ export async function writeWorld(
   const path = resolve(folder);
   const training = images - Math.round(images * heldout);
   const sets = (['train', 'heldout'] as const).filter((set) => (set === 'train' ? training > 0 : training < images));
-  const todo = CITIES.flatMap((city) => Array.from({ length: images }, (_, number) => ({ city, number })));
-  for (const set of sets) for (const city of CITIES) await mkdir(join(path, set, city), { recursive: true });
+  const todo = labels.flatMap((label) => Array.from({ length: images }, (_, number) => ({ label, number })));
+  for (const set of sets) for (const label of labels) await mkdir(join(path, set, label), { recursive: true });
   const rows: PlantedBox[] = [];
   for (let start = 0; start < todo.length; start += TOGETHER) {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Drawing was cancelled.');
     const drawn = await Promise.all(
-      todo.slice(start, start + TOGETHER).map(async ({ city, number }) => {
-        const { pixels, boxes } = await drawImage(city, number, { seed, size });
-        const image = `${city}/${String(number).padStart(5, '0')}.png`;
+      todo.slice(start, start + TOGETHER).map(async ({ label, number }) => {
+        const { pixels, boxes } = await drawLabel(label, number, { seed, size });
+        const image = `${label}/${String(number).padStart(5, '0')}.png`;
         const png = await sharp(pixels, { raw: { width: size, height: size, channels: 3 } })
           .png({ compressionLevel: 9 })
           .toBuffer();
@@ -187,13 +233,22 @@ export async function writeWorld(
     hooks.onProgress?.({ type: 'draw', done: Math.min(todo.length, start + TOGETHER), total: todo.length });
   }
   const boxes = join(path, 'boxes.csv');
-  await writeFile(boxes, encodeBoxes(rows));
+  await writeFile(boxes, encodeBoxes(rows, ordered ? 'decade' : 'city'));
   await writeFile(join(path, 'world.json'), `${JSON.stringify(worldRecord(all), null, 1)}\n`);
   return {
     path,
-    train: { path: join(path, 'train'), images: training * CITIES.length },
-    heldout: { path: join(path, 'heldout'), images: (images - training) * CITIES.length },
+    train: { path: join(path, 'train'), images: training * labels.length },
+    heldout: { path: join(path, 'heldout'), images: (images - training) * labels.length },
     boxes: { path: boxes, rows: rows.length },
-    cities: [...CITIES],
+    labels: [...labels],
   };
 }
+
+const isDecade = (label: City | Decade): label is Decade => (DECADES as readonly string[]).includes(label);
+
+const drawLabel = async (
+  label: City | Decade,
+  number: number,
+  settings: Pick<WorldSettings, 'seed' | 'size'>,
+): Promise<{ pixels: Buffer; boxes: Omit<PlantedBox, 'image'>[] }> =>
+  isDecade(label) ? drawDecadeImage(label, number, settings) : drawImage(label, number, settings);
