@@ -172,15 +172,21 @@ export const range = (): z.ZodType<Range, Range> =>
     { expected: 'two fractions of the schedule such as 0.1,0.7, the first below the second' },
   );
 
-/** '3/8' or { index: 3, count: 8 }: part 3 of 8, counted from 0 as Slurm and Kubernetes count their tasks. */
-export const part = (): z.ZodType<Part, Part> =>
+/**
+ * '3/8' or { index: 3, count: 8 }: part 3 of 8, counted from 0 as Slurm and Kubernetes count their tasks. 'auto' or 'auto/8': found from the
+ * environment (pipeline/rank.ts).
+ */
+export const part = (): z.ZodType<Part | AutoPart, Part | AutoPart> =>
   field(
     (raw) => {
       const found = typeof raw === 'string' ? /^(\d+)\/(\d+)$/.exec(raw) : null;
       return found ? { index: Number(found[1]), count: Number(found[2]) } : raw;
     },
-    z.object({ index: z.int().min(0), count: z.int() }).refine(({ index, count }) => index < count),
-    { expected: 'i/n with 0 <= i < n, such as 0/8 for the first of eight' },
+    z.union([
+      z.object({ index: z.int().min(0), count: z.int() }).refine(({ index, count }) => index < count),
+      z.string().regex(/^auto(\/[1-9]\d{0,5})?$/),
+    ]),
+    { expected: 'i/n with 0 <= i < n, such as 0/8 for the first of eight, or auto, or auto/n' },
   );
 
 /** Part `index` of `count`, from 0. */
@@ -188,3 +194,6 @@ export interface Part {
   index: number;
   count: number;
 }
+
+/** The part of this task of a job array, with the number of parts if the scheduler does not say it. */
+export type AutoPart = 'auto' | `auto/${number}`;

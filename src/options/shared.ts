@@ -120,7 +120,8 @@ export const RUN_BATCH = option(batch.optional(), { ...BATCH_ABOUT, shown: "the 
 export const SPLIT = {
   shard: option(fields.part().optional(), {
     group: 'Run folder',
-    description: 'Run only part i/n of the shards, such as 0/8 for the first of eight',
+    description:
+      'Run only part i/n of the shards, such as 0/8 for the first of eight; auto (or auto/n) begins with the part of this task of a job array, then takes what is left',
   }),
   workers: option(fields.whole(1, 256).optional(), {
     group: 'Device',

@@ -5,9 +5,9 @@ import { count } from '../web/html.js';
 import { processesOf } from './devices.js';
 import { Meter, type Counter } from './progress.js';
 import { knownRate, rateKey, rememberRate } from './rates.js';
-import { schedule, untilComplete, waitingFor, type Slots } from './schedule.js';
+import { schedule, untilComplete, waitingFor, whenHeld, type Slots } from './schedule.js';
 import { doShard } from './shard.js';
-import { shardsOf } from './shards.js';
+import { divisionOf, shardsOf, type Division } from './shards.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, Part, PipelineSummary, Round, Rounds, ShardCounts, ShardedStage } from './stage.js';
 import { startWorkers } from './workers.js';
@@ -28,17 +28,21 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   options: Options,
   hooks: Hooks<PipelineEvent> = {},
 ): Promise<PipelineSummary & { stage: Stage }> {
+  const division = divisionOf(options.shard, process.env, hooks.onLog);
   const stage = await open(options, hooks);
   const { folder, rounds } = stage;
   const { manifest } = folder;
-  const part = shardsOf(manifest, options.shard);
+  const part = division.order(manifest.shards);
   const doneBefore = new Set(await folder.doneShards());
   const todo = part.filter((shard) => !doneBefore.has(shard));
   const finished = part.filter((shard) => doneBefore.has(shard));
   const resumed = doneBefore.size > 0 || (rounds !== undefined && (await rounds.begun()));
-  await stage.checkFinished?.(finished, hooks);
+  await stage.checkFinished?.(
+    shardsOf(manifest, division.part).filter((shard) => doneBefore.has(shard)),
+    hooks,
+  );
 
-  const unetCalls = rounds && todo.length > 0 ? await ahead(rounds, options) : callsOf(stage, todo);
+  const unetCalls = rounds && todo.length > 0 ? await ahead(rounds, division) : callsOf(stage, todo);
   const items = { done: folder.shardLength(...finished), total: folder.shardLength(...part) };
   const shards = { done: finished.length, total: part.length };
   const device = stage.devices.map(({ id }) => id).join(', ');
@@ -62,7 +66,7 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   const meter = new Meter(hooks, unetCalls, items, shards);
   let here = 0;
   try {
-    if (todo.length > 0) here = await work(stage, options, todo, meter, hooks);
+    if (todo.length > 0) here = await work(stage, options, division, todo, meter, hooks);
   } finally {
     const measured = meter.rateAfter(MEASURED);
     if (measured !== undefined) await rememberRate(key, measured);
@@ -97,11 +101,8 @@ const callsOf = (part: Part, shards: readonly number[]): number =>
   shards.reduce((sum, shard) => sum + part.unetCalls(shard), 0);
 
 /** This call's shards of a round that are not finished, and its share of the round. */
-async function todoOf(
-  round: Round,
-  { shard }: SplitOptions,
-): Promise<{ own: number[]; todo: number[]; share: number }> {
-  const own = shardsOf({ shards: round.folder.count }, shard);
+async function todoOf(round: Round, division: Division): Promise<{ own: number[]; todo: number[]; share: number }> {
+  const own = division.order(round.folder.count);
   const done = new Set(await round.folder.doneShards());
   const all = Array.from({ length: round.folder.count }, (_, id) => id);
   const share = round.folder.shardLength(...own) / Math.max(1, round.folder.shardLength(...all));
@@ -109,11 +110,11 @@ async function todoOf(
 }
 
 /** UNet calls of the rounds that are left to this call, if all that is in the current one continues. */
-async function ahead(rounds: Rounds, options: SplitOptions): Promise<number> {
+async function ahead(rounds: Rounds, division: Division): Promise<number> {
   const index = await rounds.current();
   if (index >= rounds.count) return 0;
   const round = await rounds.open(index);
-  const { todo, share } = await todoOf(round, options);
+  const { todo, share } = await todoOf(round, division);
   return callsOf(round, todo) + Math.round(share * round.unetCallsAfter);
 }
 
@@ -121,6 +122,7 @@ async function ahead(rounds: Rounds, options: SplitOptions): Promise<number> {
 async function work(
   stage: ShardedStage,
   options: SplitOptions,
+  division: Division,
   todo: readonly number[],
   meter: Meter,
   hooks: Hooks<PipelineEvent>,
@@ -131,13 +133,14 @@ async function work(
     started ??= await start(stage, options, todo.length, meter, hooks);
     return schedule(shards, started.slots, {
       signal: hooks.signal,
-      ...(round === undefined ? {} : { round }),
+      // rounds end together
+      ...(round !== undefined ? { round } : division.auto ? { leave: whenHeld(part.folder, hooks.onLog) } : {}),
       onWaiting: async (busy) => hooks.onLog?.(await waitingFor(part.folder, busy)),
     });
   };
   try {
     for (let index = (await stage.rounds?.current()) ?? 0; index < (stage.rounds?.count ?? 0); index += 1)
-      await doRound(stage.rounds as Rounds, index, { options, meter, hooks, run });
+      await doRound(stage.rounds as Rounds, index, { division, meter, hooks, run });
     return await meter.interruptible(stage.item, async () => run(stage, todo));
   } finally {
     await started?.close();
@@ -149,16 +152,17 @@ async function doRound(
   rounds: Rounds,
   index: number,
   context: {
-    options: SplitOptions;
+    division: Division;
     meter: Meter;
     hooks: Hooks<PipelineEvent>;
     run: (part: Part, shards: readonly number[], round: number) => Promise<number>;
   },
 ): Promise<void> {
-  const { options, meter, hooks, run } = context;
+  const { division, meter, hooks, run } = context;
   const round = await rounds.open(index);
-  const { own, todo, share } = await todoOf(round, options);
-  const finished = own.filter((shard) => !todo.includes(shard));
+  const { own, todo, share } = await todoOf(round, division);
+  const left = new Set(todo);
+  const finished = own.filter((shard) => !left.has(shard));
   meter.enter(round.name, {
     unetCalls: callsOf(round, todo) + Math.round(share * round.unetCallsAfter),
     items: { done: round.folder.shardLength(...finished), total: round.folder.shardLength(...own) },

@@ -2,7 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asDiffmineError, DiffmineError } from '../util/errors.js';
 import { nameOf } from '../runs/locks.js';
+import { count } from '../web/html.js';
 import type { Shards } from '../runs/shards.js';
+import type { Hooks } from '../util/hooks.js';
 
 /** How long to wait before looking again at shards that other processes work on, ms. */
 const POLL = 300;
@@ -30,7 +32,8 @@ export class SlotLost extends Error {
  * Runs until every shard is finished, by a slot or by another process. Returns how many the slots did. After the first error no slot gets
  * another shard, and the error is thrown when all have stopped. A SlotLost is an error only for the last slot.
  *
- * @param onWaiting told once, when only shards of other processes are left
+ * @param options.onWaiting told once, when only shards of other processes are left
+ * @param options.leave asked from then on: whether to leave those shards to the others
  */
 export async function schedule(
   shards: readonly number[],
@@ -38,10 +41,11 @@ export async function schedule(
   options: {
     signal?: AbortSignal | undefined;
     onWaiting?: (shards: number[]) => Promise<void>;
+    leave?: ((shards: readonly number[]) => Promise<boolean>) | undefined;
     round?: number | undefined;
   } = {},
 ): Promise<number> {
-  const { signal, onWaiting, round } = options;
+  const { signal, onWaiting, leave, round } = options;
   let queue = [...shards];
   let busy: number[] = [];
   let done = 0;
@@ -89,6 +93,11 @@ export async function schedule(
         told = true;
         await onWaiting?.([...busy]);
       }
+      const asked = busy;
+      if (await leave?.(asked)) {
+        busy = busy.filter((one) => !asked.includes(one));
+        continue;
+      }
       await sleep(POLL, undefined, { signal }).catch(() => undefined);
       queue = [...queue, ...busy];
       busy = [];
@@ -113,6 +122,28 @@ export async function schedule(
 export async function waitingFor(folder: Shards, shards: readonly number[]): Promise<string> {
   const holder = nameOf(await folder.locks.holder(folder.lockName(shards[0] ?? 0)));
   return `Waiting for ${shards.length === 1 ? 'a shard' : `${shards.length} shards`} that ${holder} works on.`;
+}
+
+/**
+ * For `schedule`: leaves shards when each of their holders was seen to be alive since it was first asked. A holder that died before that is waited for until its
+ * lock is free.
+ */
+export function whenHeld(folder: Shards, onLog?: Hooks['onLog']): (shards: readonly number[]) => Promise<boolean> {
+  const before = new Map<number, number>();
+  let told = false;
+  return async (shards) => {
+    let alive = true;
+    for (const shard of shards) {
+      const sign = await folder.locks.lastSign(folder.lockName(shard));
+      if (sign === undefined) return false; // it can be taken, or is finished
+      const first = before.get(shard);
+      if (first === undefined) before.set(shard, sign);
+      alive &&= sign === Infinity || (first !== undefined && sign > first);
+    }
+    if (alive && !told) onLog?.(`Leaving ${count(shards.length, 'shard')} to the processes that work on them.`);
+    told ||= alive;
+    return alive;
+  };
 }
 
 /**

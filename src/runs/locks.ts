@@ -194,6 +194,20 @@ export class LockFolder {
     return undefined;
   }
 
+  /** When the holder of `name` last showed that it is alive, by the file system's clock: Infinity for a process of this system, undefined without a holder. */
+  async lastSign(name: string): Promise<number | undefined> {
+    for (const { file } of await this.generations(name)) {
+      const owner = await this.aliveOwner(file);
+      if (owner === false) continue;
+      if (owner !== true && lives(owner)) return Infinity;
+      return stat(file).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => undefined,
+      );
+    }
+    return undefined;
+  }
+
   /** Takes lock `name`, or says undefined if a live process (this one too) holds it. Never waits. */
   async acquire(name: string): Promise<Lock | undefined> {
     const found = await this.generations(name);

@@ -51,7 +51,7 @@ test.each(commands)('%s: %s', (_page, _line, line) => {
   expect(() => checkCommand(line.slice(1))).not.toThrow();
 });
 
-/** Options of other programs on the pages: of the project's scripts, npm, cmake. */
+/** Options of other programs on the pages: of the project's scripts, npm, cmake, Slurm. */
 const FOREIGN = [
   '--check',
   '--only',
@@ -64,6 +64,7 @@ const FOREIGN = [
   '--no-deps',
   '--test-case',
   '--version',
+  '--array',
   '--help',
 ];
 
