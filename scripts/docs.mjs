@@ -28,7 +28,7 @@ const GUIDES = {
   report: '../guides/mining.md#the-report',
   evaluate: '../guides/evaluation.md',
   localize: '../guides/localization.md',
-  export: '../guides/mining.md#export-tables',
+  export: '../guides/exporting.md',
   sample: '../guides/sampling.md',
   translate: '../guides/translation.md',
   cotypicality: '../guides/consistent-changes.md',

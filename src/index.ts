@@ -104,6 +104,7 @@ export {
   type ExportOptions,
   type ExportTable,
 } from './tools/export/export.js';
+export { exportAnnotations, type AnnotationOptions, type AnnotationSummary } from './tools/export/annotations.js';
 export { exportCrops, type CropsEvent, type CropsSummary } from './tools/export/crops.js';
 export type { CropsOptions } from './tools/export/options.js';
 export { Run, type PatchQuery } from './runs/run.js';

@@ -73,7 +73,7 @@ export const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'export',
-    describe: 'Export a table of a run as JSON, CSV or Parquet, or its patches as images',
+    describe: 'Export the findings of a run: tables, boxes for annotation tools, heat maps, patches as images',
     places: ['run'],
     load: async () => (await import('./commands/export.js')).exportCommand,
   },

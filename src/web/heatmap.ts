@@ -75,6 +75,21 @@ export function paint(
 ): Buffer {
   const out = Buffer.alloc(3 * width * height, NEUTRAL[0]);
   if (!(scale > 0)) return out;
+  resample(map, width, height, cell).forEach((value, i) => {
+    const t = value / scale;
+    if (!Number.isNaN(t)) out.set(TABLE[STEPS + Math.round(STEPS * Math.max(-1, Math.min(1, t)))] as Rgb, 3 * i);
+  });
+  return out;
+}
+
+/** A map at width x height pixels, NaN where it covers none. @param cell as for `paint` */
+export function resample(
+  map: TypicalityMap,
+  width: number,
+  height: number,
+  cell: { width: number; height: number },
+): Float32Array {
+  const out = new Float32Array(width * height).fill(NaN);
   const across = taps(width, map.width, cell.width);
   const down = taps(height, map.height, cell.height);
   for (let y = 0; y < down.length; y++) {
@@ -84,9 +99,7 @@ export function paint(
       const at = (row: number, column: number): number => map.values[row * map.width + column] as number;
       const upper = at(top, left) * (1 - u) + at(top, right) * u;
       const lower = at(bottom, left) * (1 - u) + at(bottom, right) * u;
-      const t = (upper * (1 - v) + lower * v) / scale;
-      if (Number.isNaN(t)) continue;
-      out.set(TABLE[STEPS + Math.round(STEPS * Math.max(-1, Math.min(1, t)))] as Rgb, 3 * (y * width + x));
+      out[y * width + x] = upper * (1 - v) + lower * v;
     }
   }
   return out;

@@ -9,7 +9,7 @@ import { writeList } from '../../src/runs/list.js';
 import { MANIFEST, RUN, type RunOptions } from '../../src/runs/manifest.js';
 import { mapName } from '../../src/runs/names.js';
 import { completeManifest, shardName } from '../../src/runs/sharded.js';
-import { CLUSTER_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/runs/schema.js';
+import { CLUSTER_SCHEMA, IMAGE_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/runs/schema.js';
 import { writeTable, type Row } from '../../src/runs/tables.js';
 
 export interface Box {
@@ -344,6 +344,16 @@ export async function writeSyntheticRun(
     await writeFile(
       join(path, 'skipped.jsonl'),
       shard === 0 ? skipped.map((row) => `${JSON.stringify(row)}\n`).join('') : '',
+    );
+    await writeTable(
+      join(path, 'images.parquet'),
+      part.map(({ path: image, label, width, height }) => {
+        const values = tensors.get(`${label}/${image}`)?.values ?? new Float32Array();
+        const typicality = values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+        const size = { source_width: width, source_height: height, width, height };
+        return { image, label, condition: label, ...size, typicality, samples };
+      }),
+      IMAGE_SCHEMA,
     );
     if (!maps) continue;
     const own = new Map(

@@ -156,13 +156,13 @@ describe('COCO', () => {
     { id: 2, name: 'king' },
   ];
 
-  test('boxes by category; segmentations are skipped', async () => {
+  test('boxes by category; an outline is read as a mask', async () => {
     const marks = await readMarks(
       coco({
         images,
         categories,
         annotations: [
-          { image_id: 7, category_id: 2, bbox: [1, 2, 3, 4], segmentation: [[1, 2, 3, 4, 5, 6]] },
+          { image_id: 7, category_id: 2, bbox: [1, 2, 3, 4], segmentation: [] },
           { image_id: 'x', category_id: 1, bbox: [0, 0, 1.5, 1] },
         ],
       }),
@@ -174,17 +174,65 @@ describe('COCO', () => {
     expect(marks.get('other/b.jpg')).toBeUndefined();
   });
 
+  test('polygons and runs are drawn as masks; their bounds are the boxes', async () => {
+    const location = coco({
+      images,
+      categories,
+      annotations: [
+        // a triangle and a square
+        {
+          image_id: 7,
+          category_id: 1,
+          segmentation: [
+            [0, 0, 4, 0, 0, 4],
+            [10, 10, 12, 10, 12, 12, 10, 12],
+          ],
+        },
+        // the second column of 20 x 40, as numbers and as text
+        { image_id: 7, category_id: 2, segmentation: { size: [20, 40], counts: [20, 20, 760] } },
+        { image_id: 7, category_id: 2, segmentation: { size: [20, 40], counts: 'd0d0hg0' } },
+      ],
+    });
+    const marks = (await readMarks(location)).get('a.jpg') ?? [];
+    const scored = { width: 40, height: 20, sourceWidth: 40, sourceHeight: 20 };
+    const ace = await maskOf(marks, 'ace', scored);
+    // centers of pixels on the diagonal count as outside
+    const rows = [0, 1, 2, 3].map((y) => [...ace.subarray(40 * y, 40 * y + 5)].join(''));
+    expect(rows).toEqual(['11100', '11000', '10000', '00000']);
+    expect(ace.reduce((sum, value) => sum + value, 0)).toBe(6 + 4);
+    const king = await maskOf(marks.slice(1, 2), 'king', scored);
+    expect([...king].flatMap((value, i) => (value ? [i] : []))).toEqual(
+      Array.from({ length: 20 }, (_, y) => 40 * y + 1),
+    );
+    expect(await maskOf(marks.slice(2), 'king', scored)).toEqual(king);
+    const { boxes } = await readBoxes(location);
+    expect(boxes.map(({ x, y, width, height }) => [x, y, width, height])).toEqual([
+      [0, 0, 12, 12],
+      [1, 0, 1, 20],
+      [1, 0, 1, 20],
+    ]);
+  });
+
   test.each([
     ['no JSON', undefined, /is not JSON/],
     ['another JSON', { images }, /no list 'categories'/],
     [
-      'an outline alone',
+      'runs of another size',
       {
         images,
         categories,
-        annotations: [{ image_id: 7, category_id: 1, segmentation: { counts: 'x', size: [1, 1] } }],
+        annotations: [{ image_id: 7, category_id: 1, segmentation: { counts: [0, 5], size: [2, 2] } }],
       },
-      /annotations\[0\] has a segmentation, but no 'bbox'/,
+      /annotations\[0\]: the counts of its segmentation do not add up to 2 x 2 px/,
+    ],
+    [
+      'polygons of an image without a size',
+      {
+        images,
+        categories,
+        annotations: [{ image_id: 'x', category_id: 1, segmentation: [[1, 1, 3, 1, 3, 3]] }],
+      },
+      /annotations\[0\]: its polygons need the width and height of their image/,
     ],
     [
       'a short box',

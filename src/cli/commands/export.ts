@@ -15,6 +15,8 @@ export const exportCommand = command({
   examples: [
     ['diffmine export run --out patches.csv', 'The ranked patches, boxes in source pixels'],
     ['diffmine export run --table clusters --json', 'The clusters, on stdout'],
+    ['diffmine export run --list top --top 100 --format coco --out findings.json', 'Boxes for annotation tools'],
+    ['diffmine export run --table maps --format png --out maps', 'Heat maps as images'],
     ['diffmine export run --crops findings --top 20 --margin 0.2', 'The best 20 patches per label as images'],
   ],
   async handle({ run, ...values }, context) {
@@ -23,7 +25,7 @@ export const exportCommand = command({
 });
 
 async function crops({ run, ...values }: Values, { output, signal }: CommandContext): Promise<Outcome> {
-  const other = (['table', 'format', 'out'] as const).find((key) => values[key] !== undefined);
+  const other = (['table', 'format', 'out', 'threshold'] as const).find((key) => values[key] !== undefined);
   if (other !== undefined)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -43,11 +45,12 @@ async function crops({ run, ...values }: Values, { output, signal }: CommandCont
 }
 
 async function table({ run, ...values }: Values, { output }: CommandContext): Promise<Outcome | undefined> {
-  const stray = (['margin', 'dataset'] as const).find((key) => values[key] !== undefined);
-  if (stray !== undefined)
-    throw new DiffmineError('INVALID_ARGUMENT', `\`${stray}\` needs \`crops\`: tables have no images.`);
-  const { table, format: asked, out, ...selection } = resolved(EXPORT, partOf(EXPORT, values));
-  const format = asked ?? (output.json ? 'json' : 'csv');
+  if (values.margin !== undefined) throw new DiffmineError('INVALID_ARGUMENT', '`margin` needs `crops`.');
+  const { table, format: asked, out, threshold, dataset, ...selection } = resolved(EXPORT, partOf(EXPORT, values));
+  const format = asked ?? (table === 'maps' ? 'coco' : output.json ? 'json' : 'csv');
+  const isTable = format === 'csv' || format === 'json' || format === 'parquet';
+  if (threshold !== undefined && (table !== 'maps' || format === 'png'))
+    throw new DiffmineError('INVALID_ARGUMENT', '`threshold` applies to maps that are exported as masks.');
   if (out === undefined && output.json && format !== 'json') {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -62,6 +65,31 @@ async function table({ run, ...values }: Values, { output }: CommandContext): Pr
       'Give a file with --out, or redirect stdout.',
     );
   }
+  if (!isTable) {
+    if (table === 'images')
+      throw new DiffmineError(
+        'INVALID_ARGUMENT',
+        `The table images has no boxes for ${format}.`,
+        'Export it as csv, json or parquet.',
+      );
+    const { exportAnnotations } = await import('../../tools/export/annotations.js');
+    const to = out ?? output.stream();
+    const summary = await exportAnnotations({ run, table, format, out: to, threshold, dataset, ...selection });
+    if (out === undefined) return undefined;
+    const what = table === 'maps' ? count(summary.findings, 'map') : count(summary.findings, 'box', 'boxes');
+    return {
+      text: `${what} of ${count(summary.images, 'image')}: ${out}`,
+      json: { run, table, format, out, ...summary },
+    };
+  }
+  if (dataset !== undefined)
+    throw new DiffmineError('INVALID_ARGUMENT', '`dataset` does not apply to tables: they have no images.');
+  if (table === 'maps')
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `Maps are no table: ${format} cannot hold them.`,
+      'Export them as coco, datumaro or png.',
+    );
   const { exportTable } = await import('../../tools/export/export.js');
   const rows = await exportTable({ run, table, format, out: out ?? output.stream(), ...selection });
   return out === undefined

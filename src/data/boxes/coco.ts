@@ -1,19 +1,21 @@
-// Boxes in COCO's JSON: { images: [{ id, file_name, width, height }], annotations: [{ image_id, category_id, bbox: [x, y, w, h] }], categories: [{ id, name }] }.
+// Boxes and outlines in COCO's JSON: { images: [{ id, file_name, width, height }], annotations: [{ image_id, category_id, bbox: [x, y, w, h], segmentation }], categories: [{ id, name }] }.
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { readText } from '../text/index.js';
+import { outlineOf } from './outline.js';
+import { boundsOf } from './rle.js';
 import { coordinate, imageName, shown, utf8, type BoxFile, type TruthBox } from './rows.js';
 
 const SHAPE =
-  'A COCO file has images (id, file_name), annotations (image_id, category_id, bbox as [x, y, w, h]) and categories (id, name).';
+  'A COCO file has images (id, file_name), annotations (image_id, category_id, bbox as [x, y, w, h] or a segmentation) and categories (id, name).';
 
 type Row = Record<string, unknown>;
 
 /**
- * Boxes by `bbox`; outlines beside them are ignored. Categories are what boxes are typical of.
+ * Boxes by `bbox`, else by the bounds of the outline; outlines (polygons, RLE) where masks are wanted. Categories are what boxes are typical of.
  *
- * @throws DATASET_INVALID if the file cannot be read or an entry cannot be used: an annotation that has an outline (polygons or RLE) alone, too
+ * @throws DATASET_INVALID if the file cannot be read or an entry cannot be used
  */
 export async function cocoBoxes(file: string): Promise<BoxFile> {
   const name = path.basename(file);
@@ -77,21 +79,22 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
     if (!row || !image) throw invalid(`${where}: there is no image ${JSON.stringify(row?.['image_id'])}.`);
     const category = categories.get(row['category_id'] as string | number);
     if (category === undefined) throw invalid(`${where}: there is no category ${JSON.stringify(row['category_id'])}.`);
+    const isBoxed = Array.isArray(row['bbox']) && row['bbox'].length > 0;
+    // polygons cannot be drawn without the size of their image: the box is used
+    const isDrawable = !isBoxed || image.frame !== undefined || !Array.isArray(row['segmentation']);
+    const outline = isDrawable ? outlineOf(row['segmentation'], image.frame, where) : undefined;
+    const named = { ...image, typicalOf: category, ...(outline ? { outline } : {}) };
     const box = row['bbox'];
-    if (!Array.isArray(box) || box.length !== 4) {
-      const outline =
-        row['segmentation'] !== undefined && (box === undefined || (Array.isArray(box) && box.length === 0));
-      throw invalid(
-        outline ? `${where} has a segmentation, but no 'bbox'.` : `${where}: 'bbox' is ${JSON.stringify(box ?? null)}.`,
-        outline
-          ? 'Segmentations (polygons, RLE) are not read: add a bbox to each annotation, or give a folder of mask PNGs.'
-          : SHAPE,
-      );
+    if (outline && !isBoxed) {
+      const bounds = boundsOf(outline.draw(), outline);
+      if (!bounds) throw invalid(`${where}: its segmentation covers no pixel.`, 'Remove it.');
+      return { ...named, ...bounds, frame: { width: outline.width, height: outline.height } };
     }
+    if (!Array.isArray(box) || box.length !== 4)
+      throw invalid(`${where}: 'bbox' is ${JSON.stringify(row['bbox'] ?? null)}.`);
     const [x, y, w, h] = box as unknown[];
     return {
-      ...image,
-      typicalOf: category,
+      ...named,
       x: coordinate(x, -Infinity, where, 'x'),
       y: coordinate(y, -Infinity, where, 'y'),
       width: coordinate(w, 0, where, 'w'),

@@ -8,7 +8,8 @@ import { cocoBoxes } from './coco.js';
 import { csvBoxes, isNihHeader, nihBoxes, readCsv } from './csv.js';
 import { otherFrame, readFrame, swapsSides, turnMask, type MaskPixels } from './frame.js';
 import { fillBetween, type Box, type Edges } from './geometry.js';
-import { readMask, readMasks } from './masks.js';
+import { maskName, readMask, readMasks } from './masks.js';
+import type { Drawn } from './outline.js';
 import { inSource, type BoxFile, type Marked, type TruthBox } from './rows.js';
 import { ImageTable } from './table.js';
 
@@ -106,13 +107,12 @@ export function tableOf<T>({ boxes, naming }: BoxFile, item: (box: TruthBox) => 
   return table;
 }
 
-function markOf({ label, typicalOf, x, y, width, height, frame }: TruthBox): Marked {
+function markOf({ label, typicalOf, x, y, width, height, frame, outline }: TruthBox): Marked {
   const shown = typicalOf ?? label;
   return {
     ...(shown === undefined ? {} : { label: shown }),
     ...(typicalOf !== undefined && label !== undefined ? { imageLabel: label } : {}),
-    box: { x, y, width, height },
-    ...(frame ? { frame } : {}),
+    ...(outline ? { mask: outline } : { box: { x, y, width, height }, ...(frame ? { frame } : {}) }),
   };
 }
 
@@ -160,7 +160,7 @@ export async function maskOf(marks: readonly Marked[], label: string, image: Sco
 }
 
 async function uprightMask(
-  file: string,
+  file: string | Drawn,
   turn: number | undefined,
   { sourceWidth, sourceHeight, orientation = 1 }: ScoredImage,
 ): Promise<MaskPixels> {
@@ -169,6 +169,6 @@ async function uprightMask(
   // its orientation was determined earlier: if it is not the stored image's mask, the file has changed since
   const fits =
     turn !== undefined && swapsSides(turn) ? reading === 'stored' || reading === 'square' : reading !== undefined;
-  if (!fits) throw otherFrame(`The mask '${file}' has`, drawn, upright);
+  if (!fits) throw otherFrame(`The mask ${maskName(file)} has`, drawn, upright);
   return turnMask(drawn, turn ?? (reading === 'stored' ? orientation : 1));
 }

@@ -6,6 +6,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { imageInput } from '../open.js';
 import type { Size } from '../read-image.js';
 import type { MaskPixels } from './frame.js';
+import type { Drawn } from './outline.js';
 import type { Marked } from './rows.js';
 import { ambiguous, few, ImageTable } from './table.js';
 import { walk } from './walk.js';
@@ -103,8 +104,12 @@ const unreadable = (file: string, cause: unknown): DiffmineError =>
     { cause },
   );
 
-/** The size of a mask, from its header. @throws DATASET_INVALID */
-export async function measureMask(file: string): Promise<Size> {
+/** A mask as messages name it. */
+export const maskName = (mask: string | Drawn): string => (typeof mask === 'string' ? `'${mask}'` : `of ${mask.name}`);
+
+/** The size of a mask, of a file from its header. @throws DATASET_INVALID */
+export async function measureMask(file: string | Drawn): Promise<Size> {
+  if (typeof file !== 'string') return { width: file.width, height: file.height };
   try {
     const { width, height } = await sharp(await imageInput(file)).metadata();
     return { width, height };
@@ -114,11 +119,12 @@ export async function measureMask(file: string): Promise<Size> {
 }
 
 /**
- * Pixels of a mask file: 1 where any channel but alpha is non-zero.
+ * Pixels of a mask: 1 inside, of a file where any channel but alpha is non-zero.
  *
  * @throws DATASET_INVALID if it cannot be decoded
  */
-export async function readMask(file: string): Promise<MaskPixels> {
+export async function readMask(file: string | Drawn): Promise<MaskPixels> {
+  if (typeof file !== 'string') return { width: file.width, height: file.height, inside: file.draw() };
   try {
     // keeps 16 bits: converted to 8, a mask of zeros and ones would be all zeros
     const input = await imageInput(file);

@@ -10,7 +10,8 @@ import { fits, otherFrame, readFrame, swapped, swapsSides, type Reading } from '
 import { clipped, coversPixel, type Box } from './geometry.js';
 import { scoredEdges, type ScoredImage } from './marks.js';
 
-import { measureMask, readMask } from './masks.js';
+import { maskName, measureMask, readMask } from './masks.js';
+import type { Drawn } from './outline.js';
 import { scaleInto, type Marked } from './rows.js';
 
 /** An image with its annotations. */
@@ -94,7 +95,7 @@ export async function placeMarks<Mark extends Marked>(
   const placed = new Map<string, Mark[]>();
   const examples: Partial<Record<keyof MarkCounts, string>> = {};
   let [total, covering, unsure] = [0, 0, 0];
-  const masks: string[] = [];
+  const masks: (string | Drawn)[] = [];
   for (const { image, scored, marks } of images) {
     const source = { width: scored.sourceWidth, height: scored.sourceHeight };
     const kept: Mark[] = [];
@@ -217,7 +218,7 @@ async function readFrames<Mark extends Marked>(
       const frame = frameOn(drawnOn, given, source, orientation ?? 1, mark.mask === undefined);
       if (frame === null)
         throw otherFrame(
-          mark.mask === undefined ? 'The boxes belong to an image of' : `The mask '${mark.mask}' has`,
+          mark.mask === undefined ? 'The boxes belong to an image of' : `The mask ${maskName(mark.mask)} has`,
           given as Size,
           source,
           image,
@@ -336,7 +337,7 @@ function cornersHint<Mark extends Marked>(
 }
 
 /** Whether some mask is not zero everywhere. */
-async function anyInside(masks: readonly string[]): Promise<boolean> {
+async function anyInside(masks: readonly (string | Drawn)[]): Promise<boolean> {
   for (const mask of masks) if ((await readMask(mask)).inside.includes(1)) return true;
   return false;
 }

@@ -5,6 +5,7 @@ import { sharesLabel } from '../labels.js';
 import type { Size } from '../read-image.js';
 import { otherFrame, readFrame, turnBox } from './frame.js';
 import type { Box } from './geometry.js';
+import type { Drawn } from './outline.js';
 import type { Naming } from './table.js';
 
 /** A box as its file gives it, in pixels of the upright source image (or of its `frame`). */
@@ -19,6 +20,8 @@ export interface TruthBox extends Box {
   slot?: string;
   /** the size of the image the coordinates refer to, where the file says it: copies of a dataset are often smaller */
   frame?: Size;
+  /** its outline, of which the box is the bounds */
+  outline?: Drawn;
 }
 
 export interface BoxFile {
@@ -108,8 +111,8 @@ export interface Marked {
   box?: Box;
   /** the size of the image that the box refers to, where the file says it: copies of a dataset are often smaller */
   frame?: Size;
-  /** absolute; a PNG of the source image's proportions, non-zero where something is */
-  mask?: string;
+  /** a PNG of the source image's proportions, non-zero where something is (absolute path), or an outline */
+  mask?: string | Drawn;
   /** the EXIF orientation by which the mask is turned; undefined: what its size and the image's orientation say */
   turn?: number;
 }

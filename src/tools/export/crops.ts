@@ -1,11 +1,10 @@
 // Exports patches as images: cut from the source at its own resolution, named by label, rank and score, with an index and an image grid per label.
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import { imageFile, openImage, prefetch } from '../../data/index.js';
 import type { Image } from '../../engine/types.js';
 import { writeGrid } from '../../models/grid.js';
-import { writeFolderAtomic } from '../../runs/atomic.js';
 import { safeNames } from '../../runs/names.js';
 import { Run } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
@@ -16,7 +15,8 @@ import { DiffmineError } from '../../util/errors.js';
 import { groupBy } from '../../util/group.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 import { count } from '../../web/html.js';
-import { toCsv } from './export.js';
+import { toCsv } from './csv.js';
+import { checkNewFolder, writeNewFolder } from './folder.js';
 import { CROPS, type CropsOptions } from './options.js';
 import { labelsOf, PATCH_COLUMNS, patchesOf } from './rows.js';
 
@@ -74,7 +74,7 @@ export async function exportCrops(
   const patches = await patchesOf(run, { list, labels, top });
   const root = imageRoot(run, dataset);
   const target = resolve(crops);
-  await checkEmpty(target, crops);
+  await checkNewFolder(crops, 'crops');
   // of all labels of the run, whatever part is exported: a label has the same name in each export
   const names = safeNames(run.manifest.conditions, [INDEX, GRID]);
   const digits = String(Math.max(1, ...patches.map(({ rank }) => rank))).length;
@@ -133,28 +133,9 @@ export async function exportCrops(
     });
     await writeFile(join(folder, INDEX), toCsv(rows, COLUMNS));
   };
-  if (!(await writeFolderAtomic(target, fill))) throw notEmpty(crops);
+  await writeNewFolder(crops, 'crops', fill);
   return { path: target, labels: wanted.length, crops: rows.length, missing };
 }
-
-/** Files of an earlier export would pass for those of this one. */
-async function checkEmpty(folder: string, shown: string): Promise<void> {
-  const entries = await readdir(folder).catch((error: unknown) => {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return [];
-    if (code === 'ENOTDIR')
-      throw new DiffmineError('INVALID_ARGUMENT', `${shown} is a file.`, 'Name a new folder with `crops`.');
-    throw error;
-  });
-  if (entries.length > 0) throw notEmpty(shown);
-}
-
-const notEmpty = (shown: string): DiffmineError =>
-  new DiffmineError(
-    'INVALID_ARGUMENT',
-    `The folder ${shown} is not empty.`,
-    'Remove it, or name another folder with `crops`.',
-  );
 
 /** Upright RGB at the size of the source. */
 async function decodeWhole(file: string): Promise<Image> {

@@ -2,24 +2,13 @@
 import type { Writable } from 'node:stream';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { Run } from '../../runs/run.js';
-import type { ExportFormat, ExportTable } from './options.js';
-import { encodeTable, type Cell, type Row, type Schema } from '../../runs/tables.js';
+import { toCsv } from './csv.js';
+import type { ExportTable, TableFormat } from './options.js';
+import { encodeTable, type Row, type Schema } from '../../runs/tables.js';
 import { load, type Selection } from './rows.js';
 
+export { toCsv } from './csv.js';
 export { EXPORT_FORMATS, EXPORT_TABLES, type ExportFormat, type ExportTable } from './options.js';
-
-/** RFC 4180: a field with a comma, a quote or a line break is quoted, quotes are doubled; null is empty. */
-function csvField(cell: Cell): string {
-  if (cell === null) return '';
-  const text = String(cell);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-/** Rows as CSV with a header line. */
-export function toCsv(rows: readonly Row[], schema: Schema): string {
-  const lines = rows.map((row) => schema.map(([name]) => csvField(row[name] ?? null)).join(','));
-  return [schema.map(([name]) => csvField(name)).join(','), ...lines].map((line) => `${line}\r\n`).join('');
-}
 
 /** Rows as a JSON array, a row per line. */
 export function toJson(rows: readonly Row[], schema: Schema): string {
@@ -32,8 +21,8 @@ export function toJson(rows: readonly Row[], schema: Schema): string {
 /** The rows: of one ranking, of some labels, the first `top` of each. */
 export interface ExportOptions extends Selection {
   run: string;
-  table: ExportTable;
-  format: ExportFormat;
+  table: Exclude<ExportTable, 'maps'>;
+  format: TableFormat;
   /** a file, or a stream */
   out: string | Writable;
 }

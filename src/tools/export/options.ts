@@ -5,9 +5,16 @@ import { option, optionsOf } from '../../options/option.js';
 import { MOVED_DATASET } from '../../options/shared.js';
 import { MINED_LISTS } from '../../runs/schema.js';
 
-export const EXPORT_TABLES = ['patches', 'clusters', 'images'] as const;
-export const EXPORT_FORMATS = ['json', 'csv', 'parquet'] as const;
+export const EXPORT_TABLES = ['patches', 'clusters', 'images', 'maps'] as const;
 export type ExportTable = (typeof EXPORT_TABLES)[number];
+/** Tables that have places in images. */
+export type AnnotationTable = Exclude<ExportTable, 'images'>;
+
+export const TABLE_FORMATS = ['json', 'csv', 'parquet'] as const;
+export const ANNOTATION_FORMATS = ['coco', 'cvat', 'datumaro', 'fiftyone', 'yolo'] as const;
+export const EXPORT_FORMATS = [...TABLE_FORMATS, ...ANNOTATION_FORMATS, 'png'] as const;
+export type TableFormat = (typeof TABLE_FORMATS)[number];
+export type AnnotationFormat = (typeof ANNOTATION_FORMATS)[number];
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 
 /** Which rows are exported. */
@@ -31,14 +38,29 @@ const ROWS = {
 };
 
 export const EXPORT = optionsOf('export', {
-  table: option(fields.oneOf(EXPORT_TABLES).default('patches'), { group: 'What', description: 'Table to export' }),
+  table: option(fields.oneOf(EXPORT_TABLES).default('patches'), {
+    group: 'What',
+    description:
+      'What to export: patches, clusters (in the formats of annotation tools, their patches as boxes), images, or maps (as masks or PNG)',
+  }),
   ...ROWS,
   format: option(fields.oneOf(EXPORT_FORMATS).optional(), {
     group: 'Output',
-    description: 'Format to write',
-    shown: 'csv; with --json, json',
+    description:
+      'Format to write: a table (json, csv, parquet), annotations (coco, cvat; as folders datumaro, fiftyone, yolo), or a folder of heat maps (png)',
+    shown: 'csv; with --json, json; of maps, coco',
   }),
-  out: option(fields.path().optional(), { group: 'Output', description: 'File to write', shown: 'stdout' }),
+  out: option(fields.path().optional(), {
+    group: 'Output',
+    description: 'File to write; of datumaro, fiftyone, yolo and png a folder, new or empty',
+    shown: 'stdout',
+  }),
+  threshold: option(fields.aboveZero().optional(), {
+    group: 'Output',
+    description: 'Of maps as masks: typicality from which on pixels are inside',
+    shown: "half of the label's color scale in the report",
+  }),
+  dataset: MOVED_DATASET,
 });
 
 export const CROPS = optionsOf('exportCrops', {

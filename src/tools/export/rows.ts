@@ -48,7 +48,7 @@ export interface Selection {
 /** @throws RUN_INVALID if the run has no such table yet; INVALID_ARGUMENT for a label or list that it does not have */
 export async function load(
   run: Run,
-  table: ExportTable,
+  table: Exclude<ExportTable, 'maps'>,
   selection: Selection,
 ): Promise<{ rows: Row[]; schema: Schema }> {
   if (table === 'patches') return { rows: await patchesOf(run, selection), schema: PATCH_COLUMNS };
