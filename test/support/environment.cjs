@@ -25,16 +25,22 @@ const shared = [
 
 module.exports = class extends TestEnvironment {
   constructor(config, context) {
+    // What a command says may depend on what earlier ones left in the cache, such as measured rates: every test file begins with an empty one.
+    // Set outside, before the context is made, so that processes that tests start have it too.
+    const cache = mkdtempSync(join(tmpdir(), 'diffmine-cache-'));
+    const before = process.env.DIFFMINE_CACHE;
+    process.env.DIFFMINE_CACHE = cache;
     super(config, context);
+    this.restore = () => {
+      if (before === undefined) delete process.env.DIFFMINE_CACHE;
+      else process.env.DIFFMINE_CACHE = before;
+      rmSync(cache, { recursive: true, force: true });
+    };
     for (const name of shared) this.global[name] = globalThis[name];
-    // What a command says may depend on what earlier ones left in the cache, such as measured rates: every test file
-    // begins with an empty one.
-    this.cache = mkdtempSync(join(tmpdir(), 'diffmine-cache-'));
-    this.global.process.env.DIFFMINE_CACHE = this.cache;
   }
 
   async teardown() {
-    rmSync(this.cache, { recursive: true, force: true });
+    this.restore();
     await super.teardown();
   }
 };
