@@ -14,6 +14,7 @@ export interface OutputOptions {
 
 /** What a stage is called while it runs, and what it counts. */
 const STAGES: Record<string, [title: string, unit: string]> = {
+  download: ['Downloading', 'MB'],
   load: ['Loading', 'tensors'],
   read: ['Reading', 'images'],
   encode: ['Encoding', 'images'],
@@ -59,14 +60,6 @@ export function duration(seconds: number): string {
   const minutes = Math.round(whole / 60);
   if (whole < 600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-/** 1234567 -> '1.2 MB' (powers of ten). */
-export function byteSize(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
-  let unit = 0;
-  for (; Math.round(bytes) >= 1000 && unit < units.length - 1; unit++) bytes /= 1000;
-  return `${unit === 0 ? Math.round(bytes) : bytes.toFixed(bytes < 10 ? 1 : 0)} ${units[unit]}`;
 }
 
 /** The stack of an error, of another realm too; anything else that was thrown as text. */

@@ -26,8 +26,9 @@ export function onScan(output: Output, { into, item, todo, bar }: Words = SCANNI
   let timeTold = true;
   return (event) => {
     switch (event.type) {
+      case 'download':
       case 'load':
-        output.progress({ type: 'load', done: event.done, total: event.total });
+        output.progress({ type: event.type, done: event.done, total: event.total });
         break;
       case 'plan': {
         const { path, resumed, images, imagesDone, unetCalls, atMost, rate, batch, device } = event;
@@ -69,8 +70,9 @@ const perSecond = (rate: number): string => (rate >= 10 ? rate.toFixed(0) : rate
 export function onMine(output: Output): (event: MineEvent) => void {
   return (event) => {
     switch (event.type) {
+      case 'download':
       case 'load':
-        output.progress({ type: 'load', done: event.done, total: event.total });
+        output.progress({ type: event.type, done: event.done, total: event.total });
         break;
       case 'compare':
       case 'patches':

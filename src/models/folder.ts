@@ -16,6 +16,9 @@ import {
 } from './configs.js';
 import { checkFit, type LoadedPart } from './fit.js';
 import { isObject, readJsonObject, type JsonObject } from './json.js';
+import type { HubHooks } from './hub/hub.js';
+import { locate, type HubSource } from './locate.js';
+import { IGNORED, isComponent } from './parts.js';
 import { Tokenizer } from './tokenizer.js';
 import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
 
@@ -32,11 +35,12 @@ export const variantOf = ({ variant }: { variant?: string | null | undefined }):
 export async function variantForEach(
   locations: readonly string[],
   variant: string | null | undefined,
+  hooks: HubHooks = {},
 ): Promise<OpenOptions[]> {
   const asked = variantOf({ variant });
   if (asked.variant === undefined || locations.length < 2) return locations.map(() => asked);
   const has = async (location: string): Promise<boolean> =>
-    openModel(location, asked).then(
+    openModel(location, asked, hooks).then(
       () => true,
       (error: unknown) => !(error instanceof DiffmineError && error.code === 'INVALID_ARGUMENT'),
     );
@@ -47,6 +51,8 @@ export async function variantForEach(
 export interface ModelFolder {
   /** absolute */
   path: string;
+  /** of a model of the Hugging Face hub, whose folder is in the cache */
+  hub?: HubSource;
   /** the weight variant that was requested */
   variant?: string | undefined;
   /** latent: the UNet denoises a VAE's latents; pixel: the image itself */
@@ -79,6 +85,7 @@ export interface ModelFolder {
 
 export interface ModelSummary {
   path: string;
+  hub?: HubSource;
   variant?: string | undefined;
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';
@@ -97,21 +104,32 @@ export interface ModelSummary {
   fingerprint: string;
 }
 
-/** Parts of a pipeline that change nothing here. */
-const IGNORED = new Set(['safety_checker', 'feature_extractor', 'image_encoder']);
 const KNOWN = new Set(['unet', 'vae', 'text_encoder', 'tokenizer', 'scheduler']);
 /** The side of the UNet's input where nothing says it. */
 const DEFAULT_CELLS = 64;
 const COMPLETE = 'Give a complete diffusers model folder.';
 
 /**
- * Opens and checks a diffusers folder: SD 1.x and 2.x, pixel-space models with text or classes, folded pixels.
+ * Opens and checks a model: SD 1.x and 2.x, pixel-space models with text or classes, folded pixels.
  *
+ * @param location a diffusers folder, or the id of a model on the Hugging Face hub, which is fetched if it is not cached
  * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID if something is missing or does not fit together; MODEL_UNSUPPORTED for unsupported models;
  *   WEIGHTS_INVALID for a damaged weights file
  */
-export async function openModel(location: string, options: OpenOptions = {}): Promise<ModelFolder> {
-  if ((await stat(path.join(location, LORA)).catch(() => undefined)) !== undefined) return openLora(location, options);
+export async function openModel(
+  location: string,
+  options: OpenOptions = {},
+  hooks: HubHooks = {},
+): Promise<ModelFolder> {
+  const { path: place, variant, hub } = await locate(location, options, hooks);
+  const model = await openFolder(place, variantOf({ variant }), hooks);
+  if (!hub) return model;
+  return { ...model, hub, summary: () => ({ ...model.summary(), hub }) };
+}
+
+async function openFolder(location: string, options: OpenOptions, hooks: HubHooks): Promise<ModelFolder> {
+  if ((await stat(path.join(location, LORA)).catch(() => undefined)) !== undefined)
+    return openLora(location, options, hooks);
   await checkFolder(location);
   const root = path.resolve(location);
   const index = await readJsonObject(path.join(root, 'model_index.json'));
@@ -266,7 +284,7 @@ export const LORA = 'lora.json';
 export const LORA_FORMAT = 'diffmine-lora-1';
 
 /** A folder that `train --lora-rank` wrote: the model it started from, with the updates added to its UNet's weights when they are loaded. */
-async function openLora(location: string, options: OpenOptions): Promise<ModelFolder> {
+async function openLora(location: string, options: OpenOptions, hooks: HubHooks): Promise<ModelFolder> {
   const root = path.resolve(location);
   const { format, base, scale, variant } = await readJsonObject(path.join(root, LORA));
   if (format !== LORA_FORMAT || typeof base !== 'string' || typeof scale !== 'number' || !Number.isFinite(scale)) {
@@ -276,7 +294,10 @@ async function openLora(location: string, options: OpenOptions): Promise<ModelFo
       `Expected: {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`,
     );
   }
-  const at = path.resolve(root, base);
+  const variantAsked = { ...(typeof variant === 'string' && { variant }), ...options };
+  const resolved = path.resolve(root, base);
+  const there = await stat(resolved).catch(() => undefined);
+  const at = there ? resolved : (await locate(base, variantAsked, hooks)).path;
   if (!(await isFolder(at)))
     throw new DiffmineError(
       'MODEL_INVALID',
@@ -289,7 +310,7 @@ async function openLora(location: string, options: OpenOptions): Promise<ModelFo
       `The base '${at}' of the updates in '${location}' is not a complete model.`,
       'The base must be a model folder.',
     );
-  const model = await openModel(at, { ...(typeof variant === 'string' && { variant }), ...options });
+  const model = await openFolder(at, variantAsked, hooks);
   const file = path.join(root, LORA_WEIGHTS);
   const hash = createHash('sha256').update(JSON.stringify([LORA_FORMAT, model.fingerprint, scale]));
   await hashWeights(hash, 'lora', {
@@ -322,20 +343,9 @@ async function isFolder(location: string): Promise<boolean> {
   return (await stat(location).catch(() => undefined))?.isDirectory() ?? false;
 }
 
-/** An entry of model_index.json that names a class: ["diffusers", "AutoencoderKL"]; [null, null] is a part left out. */
-function isComponent(value: unknown): value is [string, string] {
-  return Array.isArray(value) && value.length === 2 && typeof value[1] === 'string';
-}
-
 async function checkFolder(location: string): Promise<void> {
   const status = await stat(location).catch(() => undefined);
-  if (!status) {
-    const isId = /^[\w.-]+\/[\w.-]+$/.test(location) && !location.startsWith('.');
-    const hint = isId
-      ? `If you mean the Hugging Face model, download it first: hf download ${location} --local-dir ${path.basename(location)}`
-      : COMPLETE;
-    throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, hint);
-  }
+  if (!status) throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, COMPLETE);
   if (!status.isDirectory()) {
     throw new DiffmineError(
       'MODEL_INVALID',

@@ -56,17 +56,17 @@ export async function findWeights(folder: string, variant?: string): Promise<Wei
 }
 
 /** A file of weights, or the index of several. */
-interface Candidate {
+export interface Candidate {
   /** '' for those without one */
   variant: string;
   file: string;
   index: boolean;
 }
 
-const SHARD = /-\d{5}-of-\d{5}(\.[\w-]+)?\.safetensors$/;
+export const SHARD = /-\d{5}-of-\d{5}(\.[\w-]+)?\.safetensors$/;
 
 /** The weights among a folder's files: of each variant in the order in which they are read. */
-function candidates(present: Iterable<string>): Candidate[] {
+export function candidates(present: Iterable<string>): Candidate[] {
   const found: (Candidate & { order: number })[] = [];
   for (const file of present) {
     if (SHARD.test(file)) continue;

@@ -43,7 +43,8 @@ export const MOVED_DATASET = option(fields.path().optional(), {
 export const MODEL = {
   model: option(fields.path(), {
     group: 'What',
-    description: 'Model folder in the diffusers layout, with safetensors weights',
+    description:
+      'Model: a folder in the diffusers layout with safetensors weights, or owner/name[@revision][:variant] of the Hugging Face hub',
   }),
   variant: option(fields.variant().optional(), {
     group: 'What',

@@ -8,6 +8,8 @@ type Split = Pick<typeof DEVICE, 'device' | 'threads'> & typeof SPLIT;
 export interface SplitOptions extends z.input<z.ZodObject<Split>> {}
 
 export type PipelineEvent =
+  /** the model is being fetched from the Hugging Face hub: megabytes */
+  | { type: 'download'; done: number; total: number }
   /** the model is being loaded: tensors */
   | { type: 'load'; done: number; total: number }
   /** what is to be done, before the first forward pass; of this process's part of the run */

@@ -11,6 +11,7 @@ import { count } from '../web/html.js';
 /** A model as manifests keep it. */
 export function manifestModel({
   path,
+  hub,
   variant,
   fingerprint,
   kind,
@@ -18,7 +19,7 @@ export function manifestModel({
   vaeFactor,
   fold,
 }: ModelFolder): ManifestModel {
-  return { path, ...variantOf({ variant }), fingerprint, kind, conditioning, vaeFactor, fold };
+  return { path, ...(hub && { hub }), ...variantOf({ variant }), fingerprint, kind, conditioning, vaeFactor, fold };
 }
 
 export function check(condition: boolean, message: string, hint?: string): void {

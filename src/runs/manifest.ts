@@ -83,6 +83,8 @@ export interface RaceOptions {
 
 export interface ManifestModel {
   path: string;
+  /** present for a model of the Hugging Face hub: owner/name, and the commit */
+  hub?: { id: string; revision: string };
   /** the weight variant that was requested */
   variant?: string | undefined;
   fingerprint: string;
@@ -133,6 +135,7 @@ export type ManifestDraft = Draft<Manifest>;
 
 export const MODEL_SHAPE: Shape = members({
   path: text,
+  hub: optional(members({ id: text, revision: text })),
   variant: optional(text),
   fingerprint: text,
   kind: oneOf('latent', 'pixel'),

@@ -28,12 +28,15 @@ module.exports = class extends TestEnvironment {
     // What a command says may depend on what earlier ones left in the cache, such as measured rates: every test file begins with an empty one.
     // Set outside, before the context is made, so that processes that tests start have it too.
     const cache = mkdtempSync(join(tmpdir(), 'diffmine-cache-'));
-    const before = process.env.DIFFMINE_CACHE;
-    process.env.DIFFMINE_CACHE = cache;
+    // No test asks the hub, or finds models that the user has.
+    const variables = { DIFFMINE_CACHE: cache, HF_HOME: join(cache, 'huggingface'), HF_HUB_OFFLINE: '1' };
+    const before = Object.keys(variables).map((name) => [name, process.env[name]]);
+    Object.assign(process.env, variables);
     super(config, context);
     this.restore = () => {
-      if (before === undefined) delete process.env.DIFFMINE_CACHE;
-      else process.env.DIFFMINE_CACHE = before;
+      for (const [name, value] of before)
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
       rmSync(cache, { recursive: true, force: true });
     };
     for (const name of shared) this.global[name] = globalThis[name];

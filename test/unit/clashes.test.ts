@@ -228,7 +228,7 @@ describe('elsewhere', () => {
         device: 'cpu',
         dtype: 'fp32',
       },
-      (sentence) => told.push(sentence),
+      { onLog: (sentence) => told.push(sentence) },
     );
     expect(told).toEqual(
       expect.arrayContaining([

@@ -202,11 +202,6 @@ describe('the fingerprint', () => {
 describe('a folder that is not a model', () => {
   test.each([
     ['nowhere', /There is no model folder 'nowhere'/, /complete diffusers/],
-    [
-      'stable-diffusion-v1-5/stable-diffusion-v1-5',
-      /There is no model folder/,
-      /hf download stable-diffusion-v1-5\/stable-diffusion-v1-5/,
-    ],
     [path.join(sd15, 'model_index.json'), /is a file, not a diffusers model folder/, /from_single_file/],
     [path.join(sd15, 'unet'), /has no model_index.json/, /unet\//],
   ])('%s', async (location, message, hint) => {

@@ -23,7 +23,8 @@ import { writeFileAtomic } from '../../runs/atomic.js';
 import { resolved } from '../../options/check.js';
 import { BENCH } from '../../tools/bench/options.js';
 import { command } from '../command.js';
-import { byteSize, table } from '../output.js';
+import { table } from '../output.js';
+import { byteSize } from '../../util/bytes.js';
 
 function trainingText(results: TrainingBench[]): string[] {
   const rows = results.map(({ what, dtype, batch, input, checkpointing, measured }) => [

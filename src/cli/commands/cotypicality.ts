@@ -73,6 +73,7 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
       case 'report':
         output.progress({ type: 'report', done: event.done, total: event.total });
         break;
+      case 'download':
       case 'load':
       case 'plan':
       case 'image':

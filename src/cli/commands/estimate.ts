@@ -2,7 +2,8 @@
 import type { Estimate } from '../../tools/estimate/estimate.js';
 import { ESTIMATE } from '../../tools/estimate/options.js';
 import { command } from '../command.js';
-import { byteSize, duration } from '../output.js';
+import { duration } from '../output.js';
+import { byteSize } from '../../util/bytes.js';
 import { count, whole } from '../../web/html.js';
 import { onScan } from '../stages.js';
 

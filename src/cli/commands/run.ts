@@ -32,7 +32,16 @@ export const runCommand = command({
     const { checkMining, mine } = await import('../../stages/mine/mine.js');
     const { openModel, variantOf } = await import('../../models/index.js');
     const mining = partOf(MINING, values);
-    checkMining(mining, (await openModel(values.model, variantOf(values))).source);
+    checkMining(
+      mining,
+      (
+        await openModel(values.model, variantOf(values), {
+          signal,
+          onLog: output.debug.bind(output),
+          onProgress: output.progress,
+        })
+      ).source,
+    );
     const { scan } = await import('../../stages/scan/scan.js');
     const scanned = await scan(given(SCAN, partOf(SCAN, values)), { signal, onProgress: onScan(output), onLog });
     output.log(scanText(scanned));

@@ -34,8 +34,9 @@ function onTrain(output: Output): (event: TrainEvent) => void {
   let timeTold = false;
   return (event) => {
     switch (event.type) {
+      case 'download':
       case 'load':
-        output.progress({ type: 'load', done: event.done, total: event.total });
+        output.progress({ type: event.type, done: event.done, total: event.total });
         break;
       case 'prepare':
         output.progress({ type: 'prepare', done: event.done, total: event.total });

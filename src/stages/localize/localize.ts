@@ -2,7 +2,7 @@
 // Scoring is a scan without patches, and resumes like one; what is computed from its maps is cheap, and repeated by every call.
 import { join } from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
-import { variantForEach } from '../../models/index.js';
+import { locate, variantForEach } from '../../models/index.js';
 import { scoredRange } from '../../models/training.js';
 import { Engine } from '../../engine/index.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
@@ -11,7 +11,7 @@ import type { Lock } from '../../runs/locks.js';
 import { Run } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
 import { VERSION } from '../../runs/version.js';
-import { SCAN, type MapOptions, type ScanOptions } from '../scan/options.js';
+import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from '../scan/options.js';
 import { resolveOptions, scan } from '../scan/scan.js';
 import { imagesOf } from '../../pipeline/resolve.js';
 import { given, partOf, resolved } from '../../options/check.js';
@@ -43,15 +43,24 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
   if (onlyMarked && boxes === undefined)
     throw new DiffmineError('INVALID_ARGUMENT', '`onlyMarked` needs `boxes`.', 'Give `boxes`.');
   const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await imagesOf(options)).images);
+  const { signal, onLog, onProgress } = hooks;
+  const scanHooks = (of: 'model' | 'baseline'): Hooks<ScanEvent> => ({
+    signal,
+    onLog,
+    onProgress: (event) => onProgress?.({ of, ...event }),
+  });
   const [own = {}, before = {}] = await variantForEach(
     [options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])],
     variant,
+    scanHooks('model'),
   );
   const both: ScanOptions & MapOptions = {
     // `labels` means another thing there
     ...(partOf(SCAN.omit({ labels: true }), options) as ScanOptions),
     // the model's range for the baseline, too: maps are compared at the same timesteps
-    tRange: options.tRange ?? (await scoredRange(undefined, { path: options.model }, hooks.onLog)),
+    tRange:
+      options.tRange ??
+      (await scoredRange(undefined, await locate(options.model, own, scanHooks('model')), hooks.onLog)),
     localize: labels,
     ...(onlyMarked && marks ? { only: marks.images } : {}),
   };
@@ -71,12 +80,6 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
         };
   if (theirs) await resolveOptions(theirs, VERSION);
 
-  const { signal, onLog, onProgress } = hooks;
-  const scanHooks = (of: 'model' | 'baseline'): Parameters<typeof scan>[1] => ({
-    signal,
-    onLog,
-    onProgress: (event) => onProgress?.({ of, ...event }),
-  });
   const scanned = await scan(ours, scanHooks('model'));
   const other = theirs ? await scan(theirs, scanHooks('baseline')) : null;
   if (!scanned.complete || other?.complete === false || scanned.scored === 0)

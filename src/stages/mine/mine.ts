@@ -88,7 +88,7 @@ export async function mine(
       return summary(before, true);
     }
     await removeLeftovers(join(run.path, 'mine'));
-    const model = await openRunModel(manifest, options);
+    const model = await openRunModel(manifest, options, hooks);
     const replay = await openReplay(manifest);
     const known = await knownFeatures(run, before, recorded);
     const engine = new Engine({

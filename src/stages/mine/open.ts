@@ -1,7 +1,7 @@
 // What mining reads besides the run: its model, its images, its replayed noises; each as the scan had it.
 import { heldOut } from '../../data/holdout.js';
 import { ImageList, ofLabels, openDataset, restricted, type Dataset } from '../../data/index.js';
-import { openModel, untrained, variantOf, type ModelFolder } from '../../models/index.js';
+import { openModel, recordedModel, untrained, variantOf, type ModelFolder } from '../../models/index.js';
 import { checkContents } from '../../runs/changes.js';
 import type { Manifest } from '../../runs/manifest.js';
 import { Replay } from '../../runs/replay.js';
@@ -15,8 +15,13 @@ import type { MineEvent, MineOptions } from './options.js';
 export async function openRunModel(
   manifest: Manifest,
   options: Pick<MineOptions, 'model' | 'variant'>,
+  hooks: Hooks<MineEvent>,
 ): Promise<ModelFolder> {
-  const model = await openModel(options.model ?? manifest.model.path, variantOf({ ...manifest.model, ...options }));
+  const model = await openModel(
+    options.model ?? (await recordedModel(manifest.model)),
+    variantOf({ ...manifest.model, ...options }),
+    hooks,
+  );
   if (model.fingerprint === manifest.model.fingerprint)
     return manifest.options.untrained ? untrained(model, manifest.options.seed) : model;
   throw new DiffmineError(

@@ -48,6 +48,8 @@ export interface MineOptions extends z.input<typeof MINE> {
 }
 
 export type MineEvent =
+  /** the model is being fetched from the Hugging Face hub: megabytes */
+  | { type: 'download'; done: number; total: number }
   | { type: 'load'; done: number; total: number }
   /** images compared, to count near-duplicates once */
   | { type: 'compare'; done: number; total: number }

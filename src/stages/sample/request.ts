@@ -14,6 +14,7 @@ import {
   variantOf,
   type ModelFolder,
 } from '../../models/index.js';
+import type { HubHooks } from '../../models/hub/hub.js';
 import { warnBarelyTrained } from '../../models/learned.js';
 import type { DeviceInfo, Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
@@ -140,12 +141,10 @@ function checkSize(model: ModelFolder, size: number): number {
  *
  * @throws INVALID_ARGUMENT, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
-export async function resolveRequest(
-  options: SampleOptions,
-  onLog?: (sentence: string) => void,
-): Promise<SampleRequest> {
+export async function resolveRequest(options: SampleOptions, hooks: HubHooks = {}): Promise<SampleRequest> {
+  const { onLog } = hooks;
   const asked = resolved(SAMPLE, options);
-  const model = await openModel(asked.model, variantOf(asked));
+  const model = await openModel(asked.model, variantOf(asked), hooks);
   await warnBarelyTrained(model, onLog);
   const prompted = model.conditioning === 'text';
   const labels = labelsOf(model, asked.labels);

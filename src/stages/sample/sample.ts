@@ -61,7 +61,7 @@ interface Item {
  */
 export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> = {}): Promise<SampleSummary> {
   const begun = performance.now();
-  const request = await resolveRequest(options, hooks.onLog);
+  const request = await resolveRequest(options, hooks);
   const { record, device } = request;
   const { labels } = record;
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Sampling was cancelled before it began.');

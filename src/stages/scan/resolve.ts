@@ -153,7 +153,7 @@ export async function resolveOptions(
 ): Promise<Resolved> {
   const options = resolved(SCAN.partial({ out: true }), given, presetOptions(given.preset));
   const { seed, samples, sampler } = options;
-  const opened = await openModel(options.model, variantOf(options));
+  const opened = await openModel(options.model, variantOf(options), hooks);
   const model = options.untrained ? untrained(opened, seed) : opened;
   if (!options.untrained) await warnBarelyTrained(opened, hooks.onLog);
   const complete = await imagesOf({ ...options, only });

@@ -18,6 +18,8 @@ import {
   type OpenOptions,
 } from '../../models/index.js';
 import { LORA, LORA_FORMAT, LORA_WEIGHTS } from '../../models/folder.js';
+import type { HubHooks } from '../../models/hub/hub.js';
+import { pinned } from '../../models/locate.js';
 import { readJsonObject } from '../../models/json.js';
 import {
   copyPart,
@@ -80,7 +82,7 @@ export interface Base {
 }
 
 /** Opens the models that the settings name, without loading weights. */
-export async function openBase(named: Named): Promise<Base> {
+export async function openBase(named: Named, hooks: HubHooks = {}): Promise<Base> {
   if ((named.from === null) === (named.new === null)) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -95,7 +97,7 @@ export async function openBase(named: Named): Promise<Base> {
         '`vae`, `textEncoder` and `fold` need `new`: fine-tuning keeps those of the model.',
         'Leave them out, or train a new model with `new`.',
       );
-    const model = await openModel(named.from, variantOf(named));
+    const model = await openModel(named.from, variantOf(named), hooks);
     if (model.source.unet.lora)
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
@@ -104,7 +106,7 @@ export async function openBase(named: Named): Promise<Base> {
       );
     return fromModel(model);
   }
-  return newModel(named);
+  return newModel(named, hooks);
 }
 
 /** A minimal UNet, for encoding, which does not need one. */
@@ -220,13 +222,10 @@ async function looksLikePart(folder: string): Promise<boolean> {
   ].some((name) => names.has(name));
 }
 
-async function newModel({
-  new: name,
-  vae: vaePath,
-  textEncoder: textPath,
-  variant,
-  fold: wanted,
-}: Named): Promise<Base> {
+async function newModel(
+  { new: name, vae: vaePath, textEncoder: textPath, variant, fold: wanted }: Named,
+  hooks: HubHooks,
+): Promise<Base> {
   if (name === null || !Object.hasOwn(SIZES, name))
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -243,9 +242,9 @@ async function newModel({
     );
   const variants = new Map<string | null, OpenOptions>();
   const models = [vaePath, textPath].filter((location) => location !== null);
-  (await variantForEach(models, variant)).forEach((options, i) => variants.set(models[i] as string, options));
-  const vaeModel = vaePath === null ? undefined : await openModel(vaePath, variants.get(vaePath));
-  const textModel = textPath === null ? undefined : await openModel(textPath, variants.get(textPath));
+  (await variantForEach(models, variant, hooks)).forEach((options, i) => variants.set(models[i] as string, options));
+  const vaeModel = vaePath === null ? undefined : await openModel(vaePath, variants.get(vaePath), hooks);
+  const textModel = textPath === null ? undefined : await openModel(textPath, variants.get(textPath), hooks);
   const vae = vaeModel?.source.vae;
   const textEncoder = textModel?.source.textEncoder;
   if (vaeModel && !vae)
@@ -331,7 +330,7 @@ export async function writeLora(
   await weights(path.join(folder, LORA_WEIGHTS));
   await writeJson(path.join(folder, LORA), {
     format: LORA_FORMAT,
-    base: settings.from,
+    base: settings.from === null ? null : await pinned(settings.from, variantOf(settings)),
     ...variantOf(settings),
     scale: 1,
   });

@@ -232,6 +232,8 @@ export const FREE: readonly (keyof TrainSettings)[] = [
 ];
 
 export type TrainEvent =
+  /** a model is being fetched from the Hugging Face hub: megabytes */
+  | { type: 'download'; done: number; total: number }
   | { type: 'load'; done: number; total: number }
   | { type: 'prepare'; done: number; total: number }
   /** what it has learned, at the end */

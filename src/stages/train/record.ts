@@ -8,6 +8,8 @@ import type { Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { VERSION } from '../../runs/version.js';
+import type { HubHooks } from '../../models/hub/hub.js';
+import { absolutePlace } from '../../models/locate.js';
 import { RECORD, TRAINING_FORMAT, type Learned } from '../../models/training.js';
 import { openBase, type Base, type Named } from './base.js';
 import { given } from '../../options/check.js';
@@ -104,7 +106,8 @@ const PATHS: readonly string[] = ['dataset', 'imageRoot', 'from', 'vae', 'textEn
  *
  * @throws RUN_MISMATCH if the folder holds something else, or another training; INVALID_ARGUMENT; what openModel throws
  */
-export async function openTraining(options: TrainOptions, onLog?: (line: string) => void): Promise<Opened> {
+export async function openTraining(options: TrainOptions, hooks: HubHooks = {}): Promise<Opened> {
+  const { onLog } = hooks;
   const orders = given(TRAIN, options);
   const folder = resolve(orders.out);
   const record = await readRecord(folder);
@@ -118,7 +121,7 @@ export async function openTraining(options: TrainOptions, onLog?: (line: string)
   const asked: Partial<TrainSettings> = Object.fromEntries(
     Object.entries(orders)
       .filter(([name, value]) => !ORDERS.includes(name) && !(name === 'dtype' && value === 'auto'))
-      .map(([name, value]) => [name, PATHS.includes(name) ? resolve(value as string) : value]),
+      .map(([name, value]) => [name, PATHS.includes(name) ? absolutePlace(value as string) : value]),
   );
   if (record) {
     if (record.model.conditioning === 'class') dropPrompts(asked, onLog);
@@ -137,7 +140,7 @@ export async function openTraining(options: TrainOptions, onLog?: (line: string)
         'Leave these options out to resume it, or give `out` another folder.',
       );
     }
-    return { folder, base: await openBase(settings), settings, epochs, asked, record };
+    return { folder, base: await openBase(settings, hooks), settings, epochs, asked, record };
   }
   if (asked.dataset === undefined)
     throw new DiffmineError(
@@ -166,7 +169,7 @@ export async function openTraining(options: TrainOptions, onLog?: (line: string)
     fold: null,
     ...asked,
   };
-  const base = await openBase(named);
+  const base = await openBase(named, hooks);
   if (base.conditioning === 'class') dropPrompts(asked, onLog);
   const settings = fillIn(asked, named, base);
   if (epochs === undefined) checkSettings(settings); // before images are looked at

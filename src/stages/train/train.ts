@@ -26,7 +26,7 @@ import { Training } from './training.js';
  *   CANCELLED after hooks.signal, once the current step is saved
  */
 export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}): Promise<TrainSummary> {
-  const opened = await openTraining(options, hooks.onLog);
+  const opened = await openTraining(options, hooks);
   const { folder, base } = opened;
   await mkdir(join(folder, 'locks'), { recursive: true });
   const locks = new LockFolder(join(folder, 'locks'));

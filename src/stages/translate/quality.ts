@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { imageFile } from '../../data/index.js';
 import { placeMarks, readMarks, type Marked } from '../../data/boxes/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { openModel, prepareConditions, variantOf } from '../../models/index.js';
+import { openModel, prepareConditions, recordedModel, variantOf } from '../../models/index.js';
 import { scoredRange } from '../../models/training.js';
 import { Engine } from '../../engine/index.js';
 import { chooseDevice } from '../../runs/device.js';
@@ -44,7 +44,11 @@ export async function evaluateTranslation(
   const { translated: lines, skipped } = await folder.readShards(await folder.doneShards());
   if (lines.length === 0)
     throw new DiffmineError('RUN_INVALID', `${out} has no translated image yet.`, 'Run translate again to resume it.');
-  const model = await openModel(options.model ?? manifest.model.path, variantOf({ ...manifest.model, ...options }));
+  const model = await openModel(
+    options.model ?? (await recordedModel(manifest.model)),
+    variantOf({ ...manifest.model, ...options }),
+    hooks,
+  );
   if (model.fingerprint !== manifest.model.fingerprint)
     throw new DiffmineError(
       'RUN_MISMATCH',

@@ -75,7 +75,7 @@ export async function resolveTranslation(
   const preset = presetOptions(given.preset);
   const options = resolved(TRANSLATE, given, preset);
   const { inversionSteps, inferenceSteps, guidanceScale, negative, limit = null, shardSize } = options;
-  const model = await openModel(options.model, variantOf(options));
+  const model = await openModel(options.model, variantOf(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
   const { schedule, unet } = model.source;
   translationTimesteps(schedule, inversionSteps, inferenceSteps);

@@ -101,7 +101,7 @@ export async function benchReference(
   hooks: Pick<Hooks, 'signal' | 'onLog'> = {},
 ): Promise<ReferenceBench> {
   const { dtype, theirDtype, samples, top, device, threads = 0 } = options;
-  const model = await openModel(options.model, variantOf(options));
+  const model = await openModel(options.model, variantOf(options), { signal: hooks.signal, onLog: hooks.onLog });
   if (model.conditioning !== 'text' || model.kind !== 'latent')
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',

@@ -1,0 +1,65 @@
+// Where a model is: a path on this machine, or a model of the Hugging Face hub, in the cache after this.
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { DiffmineError } from '../util/errors.js';
+import { snapshotOf, type HubHooks } from './hub/hub.js';
+import { formatHubId, parseHubId } from './hub/id.js';
+
+/** What a model of the hub is known by, wherever its files are. */
+export interface HubSource {
+  /** owner/name */
+  id: string;
+  /** the commit: 40 hex digits */
+  revision: string;
+}
+
+export interface Place {
+  path: string;
+  variant?: string | undefined;
+  hub?: HubSource;
+}
+
+/**
+ * @param location a path, or owner/name[@revision][:variant]. A path that exists always wins
+ * @throws INVALID_ARGUMENT for two variants; what fetching a model throws
+ */
+export async function locate(
+  location: string,
+  { variant }: { variant?: string | undefined },
+  hooks: HubHooks = {},
+): Promise<Place> {
+  const there = await stat(location).catch(() => undefined);
+  const id = parseHubId(location);
+  if (there || !id) {
+    if (there && id)
+      hooks.onLog?.(`Using the local path '${location}', not a model of this name on the Hugging Face hub.`);
+    return { path: location, variant };
+  }
+  if (id.variant !== undefined && variant !== undefined && id.variant !== variant)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `'${location}' names the variant ${id.variant}, and \`variant\` is ${variant}.`,
+      'Give one of them.',
+    );
+  const chosen = id.variant ?? variant;
+  const { commit, path } = await snapshotOf({ ...id, ...(chosen === undefined ? {} : { variant: chosen }) }, {}, hooks);
+  hooks.onLog?.(`Using ${id.name} at ${commit.slice(0, 8)} of the Hugging Face hub: ${path}`);
+  return { path, variant: chosen, hub: { id: id.name, revision: commit } };
+}
+
+/** A recorded model as it is opened again: where it was, or else its commit of the hub. */
+export async function recordedModel({ path, hub }: Pick<Place, 'path' | 'hub'>): Promise<string> {
+  if (!hub || (await stat(path).catch(() => undefined))) return path;
+  return formatHubId({ name: hub.id, revision: hub.revision });
+}
+
+/** A place that means the same from any folder. */
+export const absolutePlace = (location: string): string =>
+  parseHubId(location) && !existsSync(location) ? location : resolve(location);
+
+/** A place that stays the same model: of the hub, the commit that is cached. */
+export async function pinned(location: string, options: { variant?: string | undefined }): Promise<string> {
+  const { path, hub } = await locate(location, options);
+  return hub ? formatHubId({ name: hub.id, revision: hub.revision }) : path;
+}
