@@ -156,7 +156,7 @@ void Engine::deliver(Napi::Env env, Napi::Function, Engine*, Message* letter) {
 }
 
 const Model& Engine::model() const {
-  if (!model_.unet) throw Error(code::kInvalidArgument, "The engine has no model yet.", "Call loadModel first.");
+  if (!model_.denoiser) throw Error(code::kInvalidArgument, "The engine has no model yet.", "Call loadModel first.");
   return model_;
 }
 

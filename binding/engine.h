@@ -60,7 +60,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const Model& model() const;  // INVALID_ARGUMENT before a model is loaded
   void set_model(Model model);
   void release_memory() noexcept { model_.release_memory(settings_.device); }  // memory ran out
-  bool has_model() const { return model_.unet != nullptr; }
+  bool has_model() const { return model_.denoiser != nullptr; }
 
  private:
   struct Message {

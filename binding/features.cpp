@@ -14,7 +14,7 @@ namespace {
 DiftOptions options_argument(const Arg& arg) {
   DiftOptions o;
   o.timestep = arg["timestep"].integer(0);
-  o.up_block = arg["upBlock"].integer(0);
+  o.block = arg["upBlock"].integer(0);
   o.ensemble = arg["ensemble"].integer(1, UINT32_MAX);
   o.seed = arg["seed"].uint64();
   o.batch = arg["batch"].integer(1, INT32_MAX);
@@ -55,8 +55,10 @@ Napi::Value dift(Info info) {
   return Task::start(info, 4, {info[1]}, [=](Engine& engine, const Context& context) -> Task::Result {
     ImageBatch images = batch;
     images.encode(engine.model(), context);
+    DiftOptions sized = options;
+    sized.size = {images.height, images.width};
     at::Tensor features = dift_features(engine.model(), *handle.conditions, images.latents, at::tensor(rows, at::kLong),
-                                        options, noises, context);
+                                        sized, noises, context);
     std::vector<at::Tensor> patches;
     for (int64_t b = 0; b < images.count; ++b) {
       patches.push_back(own(pool_boxes(features.select(0, b), boxes[b], images.height, images.width)));

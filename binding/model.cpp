@@ -14,8 +14,6 @@ namespace {
 constexpr int64_t kManyThreads = 4096;
 constexpr double kLongIdle = 86400;
 
-}  // namespace
-
 UNetConfig unet_config(const Arg& arg) {
   UNetConfig c;
   c.in_channels = arg["inChannels"].integer(1);
@@ -39,8 +37,6 @@ UNetConfig unet_config(const Arg& arg) {
   c.pixel_fold = arg["pixelFold"].integer(1);
   return c;
 }
-
-namespace {
 
 VaeConfig vae_config(const Arg& arg) {
   VaeConfig c;
@@ -70,8 +66,17 @@ TextEncoderConfig text_encoder_config(const Arg& arg) {
   return c;
 }
 
+}  // namespace
+
+ModelPart<DenoiserConfig> denoiser_argument(const Arg& source) {
+  return part_argument<DenoiserConfig>(source["unet"],
+                                       [](const Arg& config) -> DenoiserConfig { return unet_config(config); });
+}
+
+namespace {
+
 ModelSource source_argument(const Arg& arg) {
-  ModelSource source{part_argument(arg["unet"], unet_config), {}, {}, schedule_argument(arg["schedule"])};
+  ModelSource source{denoiser_argument(arg), {}, {}, schedule_argument(arg["schedule"])};
   if (arg["vae"].present()) source.vae = part_argument(arg["vae"], vae_config);
   if (arg["textEncoder"].present()) source.text_encoder = part_argument(arg["textEncoder"], text_encoder_config);
   return source;

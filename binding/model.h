@@ -17,6 +17,7 @@ ModelPart<Config> part_argument(const Arg& arg, Config (*config)(const Arg&)) {
   return part;
 }
 
-UNetConfig unet_config(const Arg& arg);
+// Of a model's source.
+ModelPart<DenoiserConfig> denoiser_argument(const Arg& source);
 
 }  // namespace diffmine::binding

@@ -97,8 +97,8 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
   return o;
 }
 
-UNetOptions unet_options(const Arg& arg) {
-  UNetOptions o;
+DenoiserOptions denoiser_options(const Arg& arg) {
+  DenoiserOptions o;
   o.trainable = true;
   o.checkpointing = arg["checkpointing"].boolean(false);
   if (const Arg lora = arg["lora"]; lora.present()) {
@@ -130,19 +130,18 @@ Napi::Value create_trainer(Info info) {
                 "Use bf16 or fp32.");
   }
   const Arg source(info[1], "source");
-  const auto unet = part_argument(source["unet"], unet_config);
+  const auto denoiser = denoiser_argument(source);
   const ScheduleConfig schedule = schedule_argument(source["schedule"]);
   const at::Tensor conditions = Arg(info[2], "conditions").tensor();
   const TrainerOptions options = trainer_options(Arg(info[3], "options"), schedule.train_timesteps);
-  const UNetOptions training = unet_options(Arg(info[3], "options"));
+  const DenoiserOptions training = denoiser_options(Arg(info[3], "options"));
   return Task::start(info, 4, {}, [=](Engine& engine, const Context& context) -> Task::Result {
     const CpuCachingAllocator::Bypass
         no_cache;  // weights and moments, and what making them frees, have sizes that come no more
-    UNetOptions with_engine = training;
+    DenoiserOptions with_engine = training;
     with_engine.engine = engine.options();
-    WeightStore weights = unet.weights.open();
-    const auto made =
-        std::make_shared<UNet>(unet.config, weights, engine.device(), engine.dtype(), context, with_engine);
+    WeightStore weights = denoiser.weights.open();
+    const auto made = load_denoiser(denoiser.config, weights, engine.device(), engine.dtype(), context, with_engine);
     TrainerOptions scaled = options;
     if (engine.dtype() == at::kHalf) scaled.loss_scale = LossScale::kStart;
     auto trainer = std::make_unique<Trainer>(made, std::make_shared<Schedule>(schedule), conditions, scaled);
@@ -202,7 +201,7 @@ Napi::Value train_predict(Info info) {
 
 Napi::Value trainer_parameters(Info info) {
   return with_trainer(info, 2, [](Trainer& trainer) -> Task::Result {
-    return [all = trainer.unet().weight_count(), trained = trainer.trained()](Napi::Env env) {
+    return [all = trainer.denoiser().weight_count(), trained = trainer.trained()](Napi::Env env) {
       Napi::Object result = Napi::Object::New(env);
       result["all"] = Napi::Number::New(env, static_cast<double>(all));
       result["trained"] = Napi::Number::New(env, static_cast<double>(trained));

@@ -47,8 +47,8 @@ Napi::Value prepare_conditions(Info info) {
   const bool labels = conditions.scalar_type() == at::kLong && conditions.dim() == 1;
   if (!text && !labels) arg.fail("embeddings F32 [M, tokens, D] or class labels I64 [M]");
   return Task::start(info, 2, {}, [conditions](Engine& engine, const Context&) -> Task::Result {
-    auto prepared = engine.model().unet->prepare(conditions.to(engine.device()));
-    const int64_t bytes = condition_bytes(*prepared);
+    auto prepared = engine.model().denoiser->prepare(conditions.to(engine.device()));
+    const int64_t bytes = prepared->bytes();
     const ConditionsHandle content{engine.weak_from_this(), std::move(prepared), conditions.size(0), bytes};
     return [content](Napi::Env env) { return ConditionsHandle::create(env, content); };
   });

@@ -1,7 +1,7 @@
 // The handle of prepared conditions.
 #pragma once
 #include "engine.h"
-#include "models/unet.h"
+#include "models/denoiser.h"
 
 namespace diffmine::binding {
 

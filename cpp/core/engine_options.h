@@ -10,7 +10,7 @@ namespace diffmine {
 
 struct EngineOptions {
   // Optimizations. All are on; to measure one, disable it (`diffmine bench --ablate`, `--disable`).
-  bool graphs = true;             // CUDA: small forward passes are launched as graphs (models/unet_graph.h)
+  bool graphs = true;             // CUDA: small forward passes are launched as graphs (models/denoiser_graph.h)
   bool prepacked_weights = true;  // CPU: weights in oneDNN's layouts; otherwise they are reordered in every call
   bool winograd = true;           // CPU, fp32 and fp16: kernels/winograd_cpu.h; otherwise oneDNN's direct convolution
   bool group_norm = true;         // GroupNorm with SiLU by kernels/ops.h; otherwise ATen's operators

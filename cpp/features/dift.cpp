@@ -37,8 +37,8 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
                          const at::Tensor& condition_index, const DiftOptions& options,
                          const std::optional<at::Tensor>& noises, const Context& context) {
   const Stage stage("features");
-  const UNet& unet = *model.unet;
-  const auto device = unet.device();
+  const Denoiser& denoiser = *model.denoiser;
+  const auto device = denoiser.device();
   if (latents.dim() != 4 || latents.size(0) == 0) {
     throw Error(code::kInvalidArgument, "Features need latents [B, C, h, w] with B > 0.");
   }
@@ -46,18 +46,17 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   const auto chw = latents.sizes().slice(1);
   if (condition_index.numel() != images)
     throw Error(code::kInvalidArgument, "Features need one condition for each image.");
-  if (condition_index.min().item<int64_t>() < 0 ||
-      condition_index.max().item<int64_t>() >= condition_rows(conditions)) {
+  if (condition_index.min().item<int64_t>() < 0 || condition_index.max().item<int64_t>() >= conditions.rows) {
     throw Error(code::kInvalidArgument,
-                "A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
+                "A condition must be one of the " + std::to_string(conditions.rows) + " prepared ones.");
   }
   if (options.timestep < 0 || options.timestep >= steps) {
     throw Error(code::kInvalidArgument, "The features' timestep must lie in 0 ... " + std::to_string(steps - 1) + ".");
   }
-  const int64_t up_blocks = unet.config().up_block_types.size();
-  if (options.up_block < 0 || options.up_block >= up_blocks) {
-    throw Error(code::kInvalidArgument, "The model has up blocks 0 ... " + std::to_string(up_blocks - 1) + ", not " +
-                                            std::to_string(options.up_block) + ".");
+  const int64_t blocks = denoiser.feature_blocks();
+  if (options.block < 0 || options.block >= blocks) {
+    throw Error(code::kInvalidArgument, "The model has up blocks 0 ... " + std::to_string(blocks - 1) + ", not " +
+                                            std::to_string(options.block) + ".");
   }
 
   // [B * E or E, C, h, w], and whether each image has its own.
@@ -88,7 +87,8 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
              s = at::full({rows}, std::sqrt(1 - alpha_bar), x0.options());
   const auto t = at::full({rows}, options.timestep, row.options());
 
-  const std::string wanted = "up_blocks." + std::to_string(options.up_block);
+  const std::string wanted = denoiser.feature_path(options.block);
+  const PixelSize size = options.size == PixelSize{} ? model.pixels(x0) : options.size;
   at::Tensor feature, sum;
   const Observer observer = [&](std::string_view path, const at::Tensor& output) {
     Observation answer;
@@ -102,10 +102,10 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
     context.check_cancelled();
     const int64_t end = std::min(begin + options.batch, rows);
     const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
-    const auto x =
-        ops::add_noise(x0.index_select(0, of(image)), noise.index_select(0, of(sample)), of(a), of(s), unet.dtype());
-    unet.forward(x, of(t), conditions, of(condition), 1, &observer);
-    if (!feature.defined()) throw Error(code::kInternal, "The UNet did not output its " + wanted + ".");
+    const auto x = ops::add_noise(x0.index_select(0, of(image)), noise.index_select(0, of(sample)), of(a), of(s),
+                                  denoiser.dtype());
+    denoiser.forward(x, of(t), conditions, of(condition), 1, &observer, size);
+    if (!feature.defined()) throw Error(code::kInternal, "The model did not output its " + wanted + ".");
     if (!sum.defined()) sum = at::zeros({images, feature.size(1), feature.size(2), feature.size(3)}, feature.options());
     for (int64_t b = begin / ensemble; b * ensemble < end; ++b) {
       const int64_t first = std::max(b * ensemble, begin) - begin, last = std::min((b + 1) * ensemble, end) - begin;

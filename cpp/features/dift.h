@@ -1,4 +1,4 @@
-// DIFT features (Tang et al., NeurIPS 2023) of patches: one UNet pass an image and noise, left after the up block.
+// DIFT features (Tang et al., NeurIPS 2023) of patches: one forward pass an image and noise, left after the block.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -13,10 +13,11 @@ namespace diffmine {
 
 struct DiftOptions {
   int64_t timestep = 161;
-  int64_t up_block = 1;
+  int64_t block = 1;     // of the denoiser's feature blocks
   int64_t ensemble = 8;  // noises averaged
   uint64_t seed = 0;
-  int64_t batch = 8;  // UNet rows a forward pass
+  int64_t batch = 8;  // rows a forward pass
+  PixelSize size;     // of the images; by default that of the latents
 };
 
 struct PixelBox {
@@ -24,7 +25,7 @@ struct PixelBox {
 };  // half-open, pixels of the scored image
 
 // latents [B, C, h, w]; conditions_index [B] rows of `conditions`; noises optional [E, ...] or [B, E, C, h, w].
-// Returns the ensemble means of the up block's output [B, F, fh, fw] fp32.
+// Returns the ensemble means of the block's output [B, F, fh, fw] fp32.
 at::Tensor dift_features(const Model& model, const Conditions& conditions, const at::Tensor& latents,
                          const at::Tensor& condition_index, const DiftOptions& options,
                          const std::optional<at::Tensor>& noises = {}, const Context& context = {});

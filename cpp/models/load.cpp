@@ -1,7 +1,7 @@
 #include "models/load.h"
 
 #include "core/cpu_allocator.h"
-#include "models/unet_graph.h"
+#include "models/denoiser_graph.h"
 #include "weights/lora.h"
 #include "weights/random.h"
 
@@ -15,18 +15,27 @@ WeightStore WeightSource::open() const {
   return store;
 }
 
+std::shared_ptr<Denoiser> load_denoiser(const DenoiserConfig& config, WeightStore& weights, const at::Device& device,
+                                        at::ScalarType dtype, const Context& context, const DenoiserOptions& options) {
+  return std::visit(
+      [&](const auto& of_kind) -> std::shared_ptr<Denoiser> {
+        return std::make_shared<UNet>(of_kind, weights, device, dtype, context, options);
+      },
+      config);
+}
+
 Model load_model(const ModelSource& source, const at::Device& device, at::ScalarType dtype,
                  const EngineOptions& options, const Context& context) {
   const CpuCachingAllocator::Bypass no_cache;  // weights, and what making them frees, have sizes that do not come again
   Model model;
   model.options = options;
   model.schedule = std::make_shared<Schedule>(source.schedule);
-  WeightStore unet = source.unet.weights.open();
+  WeightStore denoiser = source.denoiser.weights.open();
   std::optional<WeightStore> vae, text_encoder;
   if (source.vae) vae = source.vae->weights.open();
   if (source.text_encoder) text_encoder = source.text_encoder->weights.open();
   const auto count = [](const WeightStore& store) { return static_cast<int64_t>(store.names().size()); };
-  const int64_t total = count(unet) + (vae ? count(*vae) : 0) + (text_encoder ? count(*text_encoder) : 0);
+  const int64_t total = count(denoiser) + (vae ? count(*vae) : 0) + (text_encoder ? count(*text_encoder) : 0);
   int64_t done = 0;
   const auto loaded = [&](const WeightStore& store, int64_t held) {
     model.weight_bytes += held;
@@ -34,10 +43,10 @@ Model load_model(const ModelSource& source, const at::Device& device, at::Scalar
     context.check_cancelled();
   };
   context.report("load", 0, total);
-  UNetOptions unet_options;
-  unet_options.engine = options;
-  model.unet = std::make_shared<UNet>(source.unet.config, unet, device, dtype, context, unet_options);
-  loaded(unet, model.unet->weight_bytes());
+  DenoiserOptions denoiser_options;
+  denoiser_options.engine = options;
+  model.denoiser = load_denoiser(source.denoiser.config, denoiser, device, dtype, context, denoiser_options);
+  loaded(denoiser, model.denoiser->weight_bytes());
   if (vae) {
     model.vae = std::make_shared<Vae>(source.vae->config, *vae, device, context, options, dtype);
     loaded(*vae, static_cast<int64_t>(vae->bytes()));
@@ -47,7 +56,7 @@ Model load_model(const ModelSource& source, const at::Device& device, at::Scalar
         std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, device, context, options);
     loaded(*text_encoder, static_cast<int64_t>(text_encoder->bytes()));
   }
-  if (device.is_cuda() && options.graphs) model.graphs = std::make_shared<UNetGraphs>(model.unet);
+  if (device.is_cuda() && options.graphs) model.graphs = std::make_shared<DenoiserGraphs>(model.denoiser);
   return model;
 }
 

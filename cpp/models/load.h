@@ -3,14 +3,17 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/context.h"
 #include "core/engine_options.h"
 #include "models/model.h"
+#include "models/unet.h"
 #include "weights/weight_store.h"
 
 namespace diffmine {
@@ -30,12 +33,19 @@ struct ModelPart {
   WeightSource weights;
 };
 
+// One for each kind of denoiser.
+using DenoiserConfig = std::variant<UNetConfig>;
+
 struct ModelSource {
-  ModelPart<UNetConfig> unet;
+  ModelPart<DenoiserConfig> denoiser;
   std::optional<ModelPart<VaeConfig>> vae;
   std::optional<ModelPart<TextEncoderConfig>> text_encoder;
   ScheduleConfig schedule;
 };
+
+// As the constructor of the config's kind.
+std::shared_ptr<Denoiser> load_denoiser(const DenoiserConfig& config, WeightStore& weights, const at::Device& device,
+                                        at::ScalarType dtype, const Context& context, const DenoiserOptions& options);
 
 // Reads the headers of all parts before it copies any weights, so that damaged files are found first. Reports tensors
 // as stage "load".

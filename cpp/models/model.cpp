@@ -12,7 +12,7 @@
 #include "core/device_memory.h"
 #include "core/error.h"
 #include "core/graph_lock.h"
-#include "models/unet_graph.h"
+#include "models/denoiser_graph.h"
 
 namespace diffmine {
 namespace {
@@ -23,9 +23,16 @@ constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 4 * 512 * 512;
 }  // namespace
 
 at::Tensor Model::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
-                          const at::Tensor& condition_index, int64_t fan_out, const Observer* observer) const {
-  if (graphs && !observer) return graphs->forward(x, t, conditions, condition_index, fan_out);
-  return unet->forward(x, t, *conditions, condition_index, fan_out, observer);
+                          const at::Tensor& condition_index, int64_t fan_out, const Observer* observer,
+                          PixelSize size) const {
+  if (size == PixelSize{}) size = pixels(x);
+  if (graphs && !observer) return graphs->forward(x, t, conditions, condition_index, fan_out, size);
+  return denoiser->forward(x, t, *conditions, condition_index, fan_out, observer, size);
+}
+
+PixelSize Model::pixels(const at::Tensor& x) const {
+  const int64_t cell = vae ? vae->factor() : denoiser->pixel_fold();
+  return {x.size(-2) * cell, x.size(-1) * cell};
 }
 
 void Model::release_memory(const at::Device& device) const noexcept try {
@@ -42,8 +49,8 @@ at::Tensor Model::encode_images(const at::Tensor& images, const Context& context
   if (images.dim() != 4 || images.size(3) != 3 || images.scalar_type() != at::kByte) {
     throw Error(code::kInvalidArgument, "Images must be bytes [B, height, width, 3].");
   }
-  const int64_t fold = unet->config().pixel_fold, multiple = unet->size_multiple();
-  // Only what the UNet cannot take is cut: a VAE rounds odd sizes down by itself.
+  const int64_t fold = denoiser->pixel_fold(), multiple = denoiser->size_multiple();
+  // Only what the denoiser cannot take is cut: a VAE rounds odd sizes down by itself.
   const int64_t step = vae ? (multiple > 1 ? multiple * vae->factor() : 1) : multiple * fold;
   const int64_t height = images.size(1) / step * step, width = images.size(2) / step * step;
   if (height == 0 || width == 0) {
@@ -53,13 +60,13 @@ at::Tensor Model::encode_images(const at::Tensor& images, const Context& context
   }
   const auto cut = images.slice(1, 0, height).slice(2, 0, width);
   const auto to_input = [&](const at::Tensor& bytes) {  // [B, 3, H, W] in [-1, 1]
-    return bytes.to(unet->device()).permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0);
+    return bytes.to(denoiser->device()).permute({0, 3, 1, 2}).to(at::kFloat).div_(127.5).sub_(1.0);
   };
   if (!vae) {
     const auto x = to_input(cut).contiguous();
     return fold > 1 ? at::pixel_unshuffle(x, fold) : x;
   }
-  const int64_t pixels = unet->device().is_cpu() ? kVaePixelsCpu : kVaePixelsGpu;
+  const int64_t pixels = denoiser->device().is_cpu() ? kVaePixelsCpu : kVaePixelsGpu;
   const int64_t at_once = std::max<int64_t>(1, pixels / (height * width));
   std::vector<at::Tensor> latents;
   for (int64_t b = 0; b < cut.size(0); b += at_once) {
@@ -72,7 +79,7 @@ at::Tensor Model::encode_images(const at::Tensor& images, const Context& context
 }
 
 at::Tensor Model::channel_mean(const at::Tensor& loss) const {
-  const int64_t fold = unet->config().pixel_fold;
+  const int64_t fold = denoiser->pixel_fold();
   return (fold > 1 ? at::pixel_shuffle(loss, fold) : loss).mean(-3);
 }
 

@@ -29,13 +29,10 @@
 
 namespace diffmine {
 
-int64_t condition_rows(const Conditions& conditions) { return conditions.rows; }
-
-int64_t condition_bytes(const Conditions& conditions) {
+int64_t UNetConditions::bytes() const {
   int64_t bytes = 0;
-  for (const auto& held : {conditions.class_embeddings, conditions.text})
-    bytes += held.defined() ? static_cast<int64_t>(held.nbytes()) : 0;
-  for (const auto& [keys, values] : conditions.keys_values) bytes += keys.nbytes() + values.nbytes();
+  for (const auto& held : {class_embeddings, text}) bytes += held.defined() ? static_cast<int64_t>(held.nbytes()) : 0;
+  for (const auto& [keys, values] : keys_values) bytes += keys.nbytes() + values.nbytes();
   return bytes;
 }
 
@@ -94,7 +91,7 @@ struct Block {
     return checkpoint(
         [this, i, count = x.size(), index = pass.index, rows = pass.inputs,
          fan_out = pass.fan_out](const std::vector<at::Tensor>& inputs) {
-          Conditions conditions;
+          UNetConditions conditions;
           size_t next = count;
           const at::Tensor time = inputs[next++];
           if (i < transformers.size()) {
@@ -294,7 +291,7 @@ struct UNet::Impl {
 };
 
 UNet::UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype,
-           const Context& context, const UNetOptions& options)
+           const Context& context, const DenoiserOptions& options)
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->device = device;
@@ -318,6 +315,10 @@ UNet::UNet(UNet&&) noexcept = default;
 const UNetConfig& UNet::config() const { return impl_->config; }
 at::Device UNet::device() const { return impl_->device; }
 at::ScalarType UNet::dtype() const { return impl_->dtype; }
+int64_t UNet::channels() const { return impl_->config.in_channels; }
+int64_t UNet::pixel_fold() const { return impl_->config.pixel_fold; }
+int64_t UNet::feature_blocks() const { return static_cast<int64_t>(impl_->up.size()); }
+std::string UNet::feature_path(int64_t block) const { return "up_blocks." + number(block); }
 int64_t UNet::weight_bytes() const { return impl_->bytes; }
 int64_t UNet::weight_count() const { return impl_->count; }
 const Parameters& UNet::parameters() const { return impl_->parameters; }
@@ -330,28 +331,29 @@ int64_t UNet::size_multiple() const {
   return 1;
 }
 
-std::shared_ptr<const Conditions> UNet::prepare(const at::Tensor& conditions) const {
-  auto made = std::make_shared<Conditions>();
+std::shared_ptr<const Conditions> UNet::prepare(const ConditionInput& input) const {
+  auto made = std::make_shared<UNetConditions>();
   made->owner = impl_.get();
-  made->rows = conditions.size(0);
+  made->rows = input.rows();
   if (impl_->class_embedding.defined()) {
-    if (conditions.dim() != 1 || conditions.scalar_type() != at::kLong)
+    const auto& labels = input.labels;
+    if (!labels.defined() || labels.dim() != 1 || labels.scalar_type() != at::kLong)
       throw Error(code::kInvalidArgument, "A class-conditional model takes class labels [M] int64.");
-    if (conditions.numel() &&
-        (conditions.min().item<int64_t>() < 0 || conditions.max().item<int64_t>() >= impl_->config.num_class_embeds)) {
+    if (labels.numel() &&
+        (labels.min().item<int64_t>() < 0 || labels.max().item<int64_t>() >= impl_->config.num_class_embeds)) {
       throw Error(code::kInvalidArgument,
                   "A class label is outside 0 ... " + number(impl_->config.num_class_embeds - 1) + ".");
     }
-    made->class_embeddings = at::embedding(impl_->class_embedding, conditions.to(impl_->device));
+    made->class_embeddings = at::embedding(impl_->class_embedding, labels.to(impl_->device));
   }
   if (impl_->cross_count) {
-    if (conditions.dim() != 3 || conditions.size(2) != impl_->config.cross_attention_dim) {
+    if (!input.text.defined() || input.text.dim() != 3 || input.text.size(2) != impl_->config.cross_attention_dim) {
       throw Error(
           code::kInvalidArgument,
           "A text-conditional model takes embeddings [M, tokens, " + number(impl_->config.cross_attention_dim) + "].",
           "Does the text encoder belong to this UNet?");
     }
-    const auto text = conditions.to(impl_->device, impl_->dtype);
+    const auto text = input.text.to(impl_->device, impl_->dtype);
     if (!impl_->options.cached_keys) {
       made->text = text;
       return made;
@@ -368,7 +370,8 @@ std::shared_ptr<const Conditions> UNet::prepare(const at::Tensor& conditions) co
 }
 
 at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditions& conditions,
-                         const at::Tensor& condition_index, int64_t fan_out, const Observer* observer) const {
+                         const at::Tensor& condition_index, int64_t fan_out, const Observer* observer,
+                         PixelSize size) const {
   const auto& c = impl_->config;
   if (conditions.owner != impl_.get())
     throw Error(code::kInvalidArgument, "These conditions were prepared for another model.");
@@ -394,7 +397,12 @@ at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditi
     return shared ? one.to(impl_->device) : one.to(impl_->device).repeat_interleave(fan_out, 0);
   };
   const auto inputs = each(x), times = each(t);
-  Pass pass{conditions,   condition_index.to(impl_->device), inputs.size(0), shared ? fan_out : 1, {}, observer,
+  Pass pass{static_cast<const UNetConditions&>(conditions),
+            condition_index.to(impl_->device),
+            inputs.size(0),
+            shared ? fan_out : 1,
+            {},
+            observer,
             checkpointing};
   try {
     return impl_->forward(inputs, times, pass);

@@ -4,15 +4,12 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/context.h"
 #include "core/engine_options.h"
-#include "models/loader.h"
-#include "models/observer.h"
+#include "models/denoiser.h"
 #include "weights/weight_store.h"
 
 namespace diffmine {
@@ -40,53 +37,36 @@ struct UNetConfig {
   int64_t pixel_fold = 1;  // 2: pixels folded into channels (torch.pixel_unshuffle)
 };
 
-// Conditions made ready for one UNet: text keys and values of every cross-attention, or class labels. Immutable.
-struct Conditions;
-int64_t condition_rows(const Conditions& conditions);   // M
-int64_t condition_bytes(const Conditions& conditions);  // bytes held
-
-struct UNetOptions {
-  // Weights are fp32 leaves of autograd's graph (parameters()); `dtype` is what activations are computed in.
-  bool trainable = false;
-  // Of a trainable UNet: only low-rank updates are leaves; the weights stay as they are, in `dtype`.
-  std::optional<LoraOptions> lora;
-  EngineOptions engine;
-  // The graph keeps only the inputs of residual blocks with their attention and computes these again for the gradient.
-  bool checkpointing = false;
-};
-
-class UNet {
+class UNet final : public Denoiser {
  public:
   // Takes every tensor of `weights`; the result holds copies in `dtype` on `device` (prepacked on a CPU).
   // Throws MODEL_INVALID / MODEL_UNSUPPORTED naming the tensor or option, WEIGHTS_INVALID for NaN or infinite weights.
   UNet(const UNetConfig& config, WeightStore& weights, const at::Device& device, at::ScalarType dtype,
-       const Context& context = {}, const UNetOptions& options = {});
-  ~UNet();
+       const Context& context = {}, const DenoiserOptions& options = {});
+  ~UNet() override;
   UNet(UNet&&) noexcept;
 
   const UNetConfig& config() const;
-  at::Device device() const;
-  at::ScalarType dtype() const;
+  at::Device device() const override;
+  at::ScalarType dtype() const override;
+  int64_t channels() const override;
+  int64_t pixel_fold() const override;
+  int64_t size_multiple() const override;  // 1 unless attention up blocks need more
+  int64_t weight_bytes() const override;
+  int64_t weight_count() const override;
+  int64_t feature_blocks() const override;  // up blocks
+  std::string feature_path(int64_t block) const override;
 
-  // text: embeddings [M, tokens, cross_attention_dim]; class models: labels [M] int64.
-  std::shared_ptr<const Conditions> prepare(const at::Tensor& conditions) const;
+  // text: [M, tokens, cross_attention_dim], or class labels.
+  std::shared_ptr<const Conditions> prepare(const ConditionInput& input) const override;
 
-  // x [P, C, H, W], t [P] int64; each of the P inputs is denoised under `fan_out` conditions: row p * fan_out + k uses
-  // conditions row condition_index[p * fan_out + k], checked where it lies on the CPU. What does not see the condition
-  // is computed once per input. Returns [P * fan_out, C, H, W] fp32.
+  // What does not see the condition is computed once per input.
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const Conditions& conditions,
-                     const at::Tensor& condition_index, int64_t fan_out = 1, const Observer* observer = nullptr) const;
+                     const at::Tensor& condition_index, int64_t fan_out = 1, const Observer* observer = nullptr,
+                     PixelSize size = {}) const override;
 
-  int64_t size_multiple()
-      const;  // H and W must be multiples of it (1 unless attention up blocks need more), in x's layout
-  int64_t weight_bytes() const;  // bytes held
-  int64_t weight_count() const;  // elements, without low-rank updates
-
-  // Of a trainable UNet: every tensor by its stored name and in its stored shape, in a fixed order (of low-rank
-  // updates: lora_down_name, lora_up_name); else empty. Conditions hold keys and values of the weights they were
-  // prepared with: to train, prepare them in each step, inside the graph.
-  const Parameters& parameters() const;
-  const std::optional<LoraOptions>& lora() const;
+  const Parameters& parameters() const override;
+  const std::optional<LoraOptions>& lora() const override;
 
  private:
   struct Impl;

@@ -7,21 +7,20 @@
 #include <utility>
 #include <vector>
 
-#include "models/observer.h"
+#include "models/denoiser.h"
 
 namespace diffmine {
 
-struct Conditions {
-  const void* owner = nullptr;  // the UNet::Impl they were made for
-  int64_t rows = 0;
+struct UNetConditions final : Conditions {
   std::vector<std::pair<at::Tensor, at::Tensor>> keys_values;  // per cross-attention [M, heads, tokens, d], or
   at::Tensor text;                                             // [M, tokens, D], of which they are made in every pass
   at::Tensor class_embeddings;                                 // [M, time_channels] fp32
+  int64_t bytes() const override;
 };
 
 // What travels through one forward pass. Activations have `inputs` rows until a condition enters, then `rows`.
 struct Pass {
-  const Conditions& conditions;
+  const UNetConditions& conditions;
   at::Tensor index;  // [rows] rows of the conditions, on the device
   int64_t inputs, fan_out;
   at::Tensor time;  // SiLU(time embedding) [inputs or rows, T], every resnet starts from it

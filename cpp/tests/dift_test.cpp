@@ -21,7 +21,7 @@ namespace {
 
 Model tiny_sd15() {
   Model model;
-  model.unet = std::make_shared<UNet>(load_tiny_unet("tiny-sd15", tiny_sd15_unet()));
+  model.denoiser = std::make_shared<UNet>(load_tiny_unet("tiny-sd15", tiny_sd15_unet()));
   WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
   model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, at::kCPU);
   model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
@@ -33,7 +33,7 @@ Model tiny_sd15() {
 TEST_CASE("features of patches equal the reference's") {
   const auto golden = SafetensorsFile::open(golden_path("tiny-sd15-golden/golden.safetensors"));
   const auto model = tiny_sd15();
-  const auto conditions = model.unet->prepare(golden->tensor("dift.in.cond"));
+  const auto conditions = model.denoiser->prepare(golden->tensor("dift.in.cond"));
   const auto latents =
       model.encode_images(golden->tensor("dift.in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
   DiftOptions options;
@@ -48,7 +48,7 @@ TEST_CASE("features of patches equal the reference's") {
 TEST_CASE("features do not depend on the batch, and each image keeps its own noise and condition") {
   const auto golden = SafetensorsFile::open(golden_path("tiny-sd15-golden/golden.safetensors"));
   const auto model = tiny_sd15();
-  const auto conditions = model.unet->prepare(golden->tensor("cond.out.last_hidden_state"));
+  const auto conditions = model.denoiser->prepare(golden->tensor("cond.out.last_hidden_state"));
   const auto latents = at::randn({3, 4, 8, 12});
   const auto index = at::arange(3);
   DiftOptions options;
@@ -75,7 +75,7 @@ TEST_CASE("features do not depend on the batch, and each image keeps its own noi
 TEST_CASE("what features cannot be made of is refused") {
   const auto golden = SafetensorsFile::open(golden_path("tiny-sd15-golden/golden.safetensors"));
   const auto model = tiny_sd15();
-  const auto conditions = model.unet->prepare(golden->tensor("cond.out.last_hidden_state"));
+  const auto conditions = model.denoiser->prepare(golden->tensor("cond.out.last_hidden_state"));
   const auto latents = at::zeros({1, 4, 8, 8}), index = at::zeros({1}, at::kLong);
   const auto code_of = [&](auto change) {
     DiftOptions options;
@@ -84,7 +84,7 @@ TEST_CASE("what features cannot be made of is refused") {
     return test::error_code([&] { dift_features(model, *conditions, latents, index, options); });
   };
   CHECK(code_of([](DiftOptions&) {}) == "");
-  CHECK(code_of([](DiftOptions& o) { o.up_block = 4; }) == code::kInvalidArgument);
+  CHECK(code_of([](DiftOptions& o) { o.block = 4; }) == code::kInvalidArgument);
   CHECK(code_of([](DiftOptions& o) { o.timestep = 1000; }) == code::kInvalidArgument);
   CHECK(code_of([](DiftOptions& o) { o.ensemble = 0; }) == code::kInvalidArgument);
   CHECK(test::error_code([&] {

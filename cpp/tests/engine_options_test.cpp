@@ -102,7 +102,7 @@ TEST_CASE(
     for (Side& side : sides) {
       WeightStore weights = synthetic_weights(5);
       side.unet = std::make_unique<UNet>(small_unet(), weights, device, side.dtype, Context{},
-                                         UNetOptions{.engine = side.options});
+                                         DenoiserOptions{.engine = side.options});
       side.alone = forward(side);
     }
     CHECK_FALSE(sides[0].alone.equal(sides[1].alone));
@@ -139,7 +139,7 @@ TEST_CASE("images encoded ahead have the latents, and the scores, of those encod
     Model model;
     WeightStore unet({golden_path("tiny-sd15/unet/diffusion_pytorch_model.safetensors")}),
         vae({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
-    model.unet = std::make_shared<UNet>(tiny_sd15_unet(), unet, device, at::kFloat);
+    model.denoiser = std::make_shared<UNet>(tiny_sd15_unet(), unet, device, at::kFloat);
     model.vae = std::make_shared<Vae>(tiny_sd15_vae(), vae, device);
     model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
     const auto there = images.to(device);
@@ -154,7 +154,7 @@ TEST_CASE("images encoded ahead have the latents, and the scores, of those encod
     TypicalityOptions options;
     options.samples = 5, options.patch = 8, options.keep_scores = true;
     options.batch = 6;  // three inputs a pass: some have samples of two images
-    const auto conditions = model.unet->prepare(at::randn({2, 77, 32}));
+    const auto conditions = model.denoiser->prepare(at::randn({2, 77, 32}));
     input.latents = at::cat(one_by_one);
     const auto want = score_typicality(model, conditions, input, options);
 

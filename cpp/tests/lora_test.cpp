@@ -50,7 +50,7 @@ TEST_CASE("low-rank updates begin as the base, learn alone, and merged at load t
     auto options = fast(1e-2);
     options.ema_decay = 0.9;
     Trainer trainer = lora_trainer(variant, options);
-    for (const auto& [name, tensor] : trainer.unet().parameters())
+    for (const auto& [name, tensor] : trainer.denoiser().parameters())
       CHECK((name.find(".lora_") != std::string::npos && name.find(".to_") != std::string::npos));
     const auto batch = golden_batch(variant, "train");
     const UNet base = load_tiny_unet(variant, config_of(variant));
@@ -80,7 +80,7 @@ TEST_CASE("low-rank updates begin as the base, learn alone, and merged at load t
     WeightStore merged = base_of(variant);
     merge_lora(merged, folder.file(variant), 1);
     const auto next = std::make_shared<UNet>(config_of(variant), merged, at::kCPU, at::kFloat, Context{},
-                                             UNetOptions{.trainable = true});
+                                             DenoiserOptions{.trainable = true});
     Trainer continued(next, schedule_of(variant), golden_conditions(variant), fast());
     CHECK(continued.evaluate(batch, 0) == doctest::Approx(trainer.evaluate(batch, 0)).epsilon(1e-4));
   }
@@ -111,7 +111,7 @@ TEST_CASE(
     whole.accumulate(batch, batch.x0.size(0));
     checkpointed.accumulate(batch, batch.x0.size(0));
     double worst = 0, largest = 0;
-    for (const auto& [name, tensor] : whole.unet().parameters()) {
+    for (const auto& [name, tensor] : whole.denoiser().parameters()) {
       const auto gradient = whole.tensor(Trainer::Which::kGradients, name);
       largest = std::max(largest, gradient.abs().max().item<double>());
       worst = std::max(worst,

@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/machine.h"
 #include "core/queue.h"
-#include "models/unet_graph.h"
+#include "models/denoiser_graph.h"
 #include "tests/devices.h"
 #include "tests/support.h"
 
@@ -96,8 +96,8 @@ TEST_CASE("the machine's rates are those of work that was done") {
 
 TEST_CASE("graphs are for passes whose launches are seen") {
   constexpr int64_t kStableDiffusion = 859'520'964, kSmall = 20'000'000;
-  CHECK(UNetGraphs::pays(2, 64, 64, kStableDiffusion));
-  CHECK(UNetGraphs::pays(32, 32, 32, kStableDiffusion));
-  CHECK_FALSE(UNetGraphs::pays(64, 64, 64, kStableDiffusion));
-  CHECK(UNetGraphs::pays(512, 32, 32, kSmall));
+  CHECK(DenoiserGraphs::pays(2, 64, 64, kStableDiffusion));
+  CHECK(DenoiserGraphs::pays(32, 32, 32, kStableDiffusion));
+  CHECK_FALSE(DenoiserGraphs::pays(64, 64, 64, kStableDiffusion));
+  CHECK(DenoiserGraphs::pays(512, 32, 32, kSmall));
 }

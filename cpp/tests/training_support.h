@@ -11,7 +11,7 @@
 namespace diffmine::testing {
 
 inline std::shared_ptr<UNet> trainable(const std::string& variant, at::ScalarType dtype = at::kFloat,
-                                       const UNetOptions& options = {.trainable = true}) {
+                                       const DenoiserOptions& options = {.trainable = true}) {
   WeightStore weights({golden_path(variant + "/unet/diffusion_pytorch_model.safetensors")});
   return std::make_shared<UNet>(variant == "tiny-fold" ? tiny_fold_unet() : tiny_sd15_unet(), weights, at::kCPU, dtype,
                                 Context{}, options);
@@ -65,7 +65,7 @@ inline TrainingBatch rows(const TrainingBatch& batch, int64_t begin, int64_t end
 }
 
 inline bool same(const Trainer& a, const Trainer& b, Trainer::Which which) {
-  for (const auto& [name, tensor] : a.unet().parameters()) {
+  for (const auto& [name, tensor] : a.denoiser().parameters()) {
     const auto one = a.tensor(which, name), other = b.tensor(which, name);
     if (one.defined() != other.defined() || (one.defined() && !at::equal(one, other))) return false;
   }

@@ -142,7 +142,7 @@ TEST_CASE("the gradient along itself is the loss's slope") {
     const auto batch = rows(golden_batch(variant, "train"), 0, 2);
     trainer.accumulate(batch, 2);
     int checked = 0, large = 0;
-    for (const auto& [name, parameter] : trainer.unet().parameters()) {
+    for (const auto& [name, parameter] : trainer.denoiser().parameters()) {
       const auto gradient = trainer.tensor(Trainer::Which::kGradients, name);
       REQUIRE(gradient.defined());
       const double norm = gradient.norm().item<double>();
@@ -295,7 +295,7 @@ TEST_CASE("with gradient checkpointing losses and gradients are the same, in fp3
       plain.accumulate(batch, 4);
       checkpointed.accumulate(batch, 4);
       double worst = 0;
-      for (const auto& [name, tensor] : plain.unet().parameters()) {
+      for (const auto& [name, tensor] : plain.denoiser().parameters()) {
         const auto want = plain.tensor(Trainer::Which::kGradients, name),
                    got = checkpointed.tensor(Trainer::Which::kGradients, name);
         REQUIRE(want.defined() == got.defined());
@@ -378,7 +378,7 @@ TEST_CASE("the loss falls when four images are learnt by heart, in fp32 and in b
       for (int i = 0; i < 15; ++i) trainer.step(batch);
       const double after = trainer.evaluate(batch, 0);
       CHECK(after < 0.85 * before);
-      CHECK((trainer.unet().parameters().front().second.scalar_type() == at::kFloat));  // the master weights
+      CHECK((trainer.denoiser().parameters().front().second.scalar_type() == at::kFloat));  // the master weights
     }
   }
 }

@@ -20,7 +20,7 @@
 #include <limits>
 
 #include "devices.h"
-#include "models/unet_graph.h"
+#include "models/denoiser_graph.h"
 #include "support.h"
 #include "tiny_models.h"
 #include "typicality/typicality.h"
@@ -44,14 +44,14 @@ UNet load_unet(const std::string& variant, const UNetConfig& config, const at::D
 
 Model tiny_fold(const at::Device& device = at::kCPU, at::ScalarType dtype = at::kFloat) {
   Model model;
-  model.unet = std::make_shared<UNet>(load_unet("tiny-fold", tiny_fold_unet(), device, dtype));
+  model.denoiser = std::make_shared<UNet>(load_unet("tiny-fold", tiny_fold_unet(), device, dtype));
   model.schedule = std::make_shared<Schedule>(linear_schedule());
   return model;
 }
 
 Model tiny_sd15(const at::Device& device = at::kCPU, at::ScalarType dtype = at::kFloat) {
   Model model;
-  model.unet = std::make_shared<UNet>(load_unet("tiny-sd15", tiny_sd15_unet(), device, dtype));
+  model.denoiser = std::make_shared<UNet>(load_unet("tiny-sd15", tiny_sd15_unet(), device, dtype));
   WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
   model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, device);
   model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
@@ -100,7 +100,7 @@ struct GoldenRun {
 GoldenRun run_golden(const Model& model, const std::string& variant, const std::string& condition_tensor,
                      const Golden& c) {
   GoldenRun run{SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors")), c.id, {}, {}, {}};
-  const auto conditions = model.unet->prepare(run.file->tensor(condition_tensor));
+  const auto conditions = model.denoiser->prepare(run.file->tensor(condition_tensor));
   auto in = labels_against_null(1, c.height, c.width);
   in.latents = run.latents =
       model.encode_images(run.tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
@@ -154,8 +154,8 @@ void check_reduced(const Model& model, const std::string& variant, const std::st
   for (const auto& output : run.got.outputs[0]) maps.push_back(output.map);
   const double losses = relative_l2(run.got.losses[0], run.losses),
                map = relative_l2(at::stack(maps), run.tensor(".out.T_map"));
-  MESSAGE(std::string(c10::toString(model.unet->dtype()))
-          << " on " << model.unet->device().str() << ", " << run.id << ": relative L2 error of losses " << losses
+  MESSAGE(std::string(c10::toString(model.denoiser->dtype()))
+          << " on " << model.denoiser->device().str() << ", " << run.id << ": relative L2 error of losses " << losses
           << ", of maps " << map);
   CHECK(losses <= bound);
   CHECK(map <= bound);
@@ -197,7 +197,7 @@ TEST_CASE("typicality in reduced precision is near the reference") {
 
 TEST_CASE("results do not depend on the batch") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   const auto in = labels_against_null(3, 16, 24);
   const auto reference = score_typicality(model, conditions, in, small(5, 4));  // one row a pass
   for (const int64_t batch : {1, 13, 28, 1000}) {  // 1, 3 and 7 rows a pass (across images), all at once
@@ -217,7 +217,7 @@ TEST_CASE("results do not depend on the batch") {
 
 TEST_CASE("an image scores the same alone and among others, with its own conditions") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   auto in = labels_against_null(3, 16, 24);
   in.conditions = at::stack({at::arange(4), (at::arange(4) + 1) % 4, (at::arange(4) + 2) % 4});
   const auto all = score_typicality(model, conditions, in, small(4, 24));
@@ -238,7 +238,7 @@ TEST_CASE("an image scores the same alone and among others, with its own conditi
 
 TEST_CASE("rivals that take turns average to the contrast with all of them") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   // Every sample's noise and timestep three times, each time against another of the labels 1 ... 3.
   auto turns = labels_against_null(2, 16, 24), all = turns;
   const auto noises = at::randn({4, 12, 8, 12});
@@ -262,7 +262,7 @@ TEST_CASE("rivals that take turns average to the contrast with all of them") {
 
 TEST_CASE("stated standard errors of a model are its spread over 50 seeds, also where rivals take turns") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   for (const auto sampler : {Sampler::kStratified, Sampler::kReference}) {
     for (const bool turns : {false, true}) {
       if (!test::nightly() && (sampler != Sampler::kStratified || !turns)) continue;
@@ -300,7 +300,7 @@ TEST_CASE("stated standard errors of a model are its spread over 50 seeds, also 
 
 TEST_CASE("sample weights multiply the differences; weights of one change no bit") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   const auto in = labels_against_null(2, 16, 24);
   auto options = small(4, 8);
   options.keep_differences = true;
@@ -328,7 +328,7 @@ TEST_CASE("a range of samples after earlier ones gives what one call over all gi
   for (const auto& device : test::devices()) {
     CAPTURE(device.str());
     const auto model = tiny_fold(device);
-    const auto conditions = model.unet->prepare(at::arange(4));
+    const auto conditions = model.denoiser->prepare(at::arange(4));
     auto in = labels_against_null(2, 16, 24);
     in.latents = in.latents.to(device);
     in.weights = at::tensor({0.0, 1.0, 1.0, 0.0}, at::kFloat).view({2, 1, 2});
@@ -373,7 +373,7 @@ TEST_CASE("a range of samples after earlier ones gives what one call over all gi
 
 TEST_CASE("maps, scores and standard errors follow from the losses, for any contrast") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   auto in = labels_against_null(2, 16, 24);
   in.subjects = at::stack({at::arange(3), at::arange(3) + 1});
   in.weights = at::full({2, 3, 4}, 1.0 / 3);  // against the mean of the other conditions
@@ -414,11 +414,11 @@ TEST_CASE("passes launched as graphs score as those launched op by op, whatever 
       CAPTURE(std::string(c10::toString(dtype)));
       const auto plain = tiny_fold(device, dtype);
       auto model = plain;
-      model.graphs = std::make_shared<UNetGraphs>(model.unet);
+      model.graphs = std::make_shared<DenoiserGraphs>(model.denoiser);
       for (const int64_t shift : {0, 1}) {
         CAPTURE(shift);
         const auto conditions =
-            model.unet->prepare((at::arange(4) + shift) % 4);  // the graphs of the first are dropped with them
+            model.denoiser->prepare((at::arange(4) + shift) % 4);  // the graphs of the first are dropped with them
         for (const int64_t width : {24, 16}) {
           auto in = labels_against_null(3, 16, width);
           in.latents = in.latents.to(device);
@@ -445,13 +445,13 @@ TEST_CASE("a v-prediction model is scored by its velocity") {
   auto config = linear_schedule();
   config.prediction = Prediction::kVelocity;
   model.schedule = std::make_shared<Schedule>(config);
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   auto in = labels_against_null(1, 16, 16);
   in.noises = at::randn({1, 2, 12, 8, 8}), in.timesteps = at::tensor({120, 640}, at::kLong);
   const auto got = score_typicality(model, conditions, in, small(2, 8));
   const auto x0 = in.latents.expand({2, 12, 8, 8}), noise = (*in.noises)[0];
-  const auto e = model.unet->forward(model.schedule->add_noise(x0, noise, *in.timesteps), *in.timesteps, *conditions,
-                                     at::arange(8) % 4, 4);
+  const auto e = model.denoiser->forward(model.schedule->add_noise(x0, noise, *in.timesteps), *in.timesteps,
+                                         *conditions, at::arange(8) % 4, 4);
   const auto target = model.schedule->velocity(x0, noise, *in.timesteps);
   const auto losses = model.channel_mean((e.unflatten(0, {2, 4}) - target.unsqueeze(1)).square());
   CHECK(excess(got.losses[0], losses, 1e-5, 1e-5) <= 1);
@@ -460,7 +460,7 @@ TEST_CASE("a v-prediction model is scored by its velocity") {
 
 TEST_CASE("one sample has no standard error, and patch 0 makes maps alone") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   const auto in = labels_against_null(1, 16, 16);
   const auto one = score_typicality(model, conditions, in, small(1, 8));
   CHECK(std::isnan(one.outputs[0][0].top[0].standard_error));
@@ -475,7 +475,7 @@ TEST_CASE("one sample has no standard error, and patch 0 makes maps alone") {
 
 TEST_CASE("progress counts UNet calls; cancelling stops before the next pass") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   const auto in = labels_against_null(2, 16, 16);
   CancelToken token;
   std::vector<int64_t> done;
@@ -492,7 +492,7 @@ TEST_CASE("progress counts UNet calls; cancelling stops before the next pass") {
 
 TEST_CASE("NaN names its image, and what does not fit is refused") {
   const auto model = tiny_fold();
-  const auto conditions = model.unet->prepare(at::arange(4));
+  const auto conditions = model.denoiser->prepare(at::arange(4));
   const auto in = labels_against_null(2, 16, 16);
   auto bad = in;
   bad.latents = in.latents.clone();
@@ -528,7 +528,7 @@ TEST_CASE("NaN names its image, and what does not fit is refused") {
 TEST_CASE("images become what the UNet denoises, cut where it cannot take their sides") {
   const auto model = tiny_fold();
   const auto images = at::randint(256, {2, 19, 30, 3}, at::kByte);
-  const int64_t step = 2 * model.unet->size_multiple();
+  const int64_t step = 2 * model.denoiser->size_multiple();
   const auto x = model.encode_images(images);
   const int64_t height = 19 / step * step, width = 30 / step * step;
   const auto want = at::pixel_unshuffle(

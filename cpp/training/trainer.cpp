@@ -28,9 +28,9 @@ uint64_t step_seed(uint64_t seed, int64_t step) {
   return static_cast<uint64_t>(r.x) << 32 | r.y;
 }
 
-std::vector<at::Tensor> leaves(const UNet& unet) {
+std::vector<at::Tensor> leaves(const Denoiser& denoiser) {
   std::vector<at::Tensor> tensors;
-  for (const auto& [name, tensor] : unet.parameters()) tensors.push_back(tensor);
+  for (const auto& [name, tensor] : denoiser.parameters()) tensors.push_back(tensor);
   return tensors;
 }
 
@@ -38,7 +38,7 @@ at::Tensor stored(const at::Tensor& tensor, at::ScalarType dtype = at::kFloat) {
   return tensor.detach().to(at::kCPU, dtype).contiguous();
 }
 
-// The UNet computes with other values of its parameters while this lives: storages change hands, nothing is copied.
+// The denoiser computes with other values of its parameters while this lives: storages change hands, nothing is copied.
 class Substitute {
  public:
   Substitute(const std::vector<at::Tensor>& parameters, const std::vector<at::Tensor>& values)
@@ -58,13 +58,13 @@ class Substitute {
   std::vector<at::Tensor> own_;
 };
 
-void check(const UNet& unet, const Schedule& schedule, const TrainerOptions& o) {
+void check(const Denoiser& denoiser, const Schedule& schedule, const TrainerOptions& o) {
   const auto refuse = [](const std::string& what, const std::string& hint) {
     throw Error(code::kInvalidArgument, what, hint);
   };
-  if (unet.parameters().empty())
-    refuse("The UNet was not loaded for training.", "Load it with UNetOptions::trainable.");
-  if (unet.dtype() == at::kHalf && o.loss_scale == 0)
+  if (denoiser.parameters().empty())
+    refuse("The model was not loaded for training.", "Load it with DenoiserOptions::trainable.");
+  if (denoiser.dtype() == at::kHalf && o.loss_scale == 0)
     refuse("Training in fp16 would lose small gradients.", "Scale the loss, or use bf16 or fp32.");
   const auto within = [&](bool good, const char* name, double value) {
     if (!good) refuse(std::string("The training option ") + name + " cannot be " + std::to_string(value) + ".", "");
@@ -99,25 +99,26 @@ constexpr const char* kDivergedHint = "Lower the learning rate, clip gradients, 
 
 }  // namespace
 
-Trainer::Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions,
-                 const TrainerOptions& options)
-    : unet_((check(*unet, *schedule, options), std::move(unet))),
+Trainer::Trainer(std::shared_ptr<Denoiser> denoiser, std::shared_ptr<const Schedule> schedule,
+                 const ConditionInput& conditions, const TrainerOptions& options)
+    : denoiser_((check(*denoiser, *schedule, options), std::move(denoiser))),
       schedule_(std::move(schedule)),
       options_(options),
-      parameters_(leaves(*unet_)),
+      parameters_(leaves(*denoiser_)),
       optimizer_([this] {
         const c10::InferenceMode differentiable(
             false);  // moments made in inference mode could not be updated outside it
         return AdamW(parameters_, options_.adamw);
       }()) {
   const c10::InferenceMode differentiable(false);
-  conditions_ = conditions.to(unet_->device(), conditions.scalar_type(), false, /*copy=*/true);
+  conditions_ = conditions.each(
+      [&](const at::Tensor& part) { return part.to(denoiser_->device(), part.scalar_type(), false, /*copy=*/true); });
   if (options_.ema_decay > 0) ema_.emplace(parameters_, options_.ema_decay);
   if (options_.loss_scale > 0) scale_ = LossScale{options_.loss_scale};
 }
 
 at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t first) const {
-  const auto device = unet_->device();
+  const auto device = denoiser_->device();
   const int64_t count = batch.x0.dim() == 4 ? batch.x0.size(0) : 0;
   if (count == 0 || batch.conditions.dim() != 1 || batch.conditions.size(0) != count) {
     throw Error(code::kInvalidArgument,
@@ -142,15 +143,16 @@ at::Tensor Trainer::losses(const TrainingBatch& batch, uint64_t key, int64_t fir
 
 at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows) const {
   const at::Tensor named = rows.to(at::kCPU);
-  if (named.min().item<int64_t>() < 0 || named.max().item<int64_t>() >= conditions_.size(0)) {
+  if (named.min().item<int64_t>() < 0 || named.max().item<int64_t>() >= conditions_.rows()) {
     throw Error(code::kInvalidArgument, "A condition index of the training batch is outside 0 ... " +
-                                            std::to_string(conditions_.size(0) - 1) + ".");
+                                            std::to_string(conditions_.rows() - 1) + ".");
   }
   // Only the conditions of this batch are prepared, inside the graph: keys and values are projections that are trained
   // too.
   const auto [used, index, counts] = at::_unique2(named, /*sorted=*/true, /*return_inverse=*/true);
-  const auto prepared = unet_->prepare(conditions_.index_select(0, used.to(unet_->device())));
-  return unet_->forward(x, t, *prepared, index);
+  const auto prepared = denoiser_->prepare(
+      conditions_.each([&](const at::Tensor& part) { return part.index_select(0, used.to(denoiser_->device())); }));
+  return denoiser_->forward(x, t, *prepared, index);
 }
 
 void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {
@@ -220,7 +222,7 @@ at::Tensor Trainer::predict(const at::Tensor& x, const at::Tensor& t, const at::
   const at::NoGradGuard no_graph;
   std::optional<Substitute> averaged;
   if (average) averaged.emplace(parameters_, averages());
-  return forward(x.to(unet_->device(), at::kFloat), t, rows);
+  return forward(x.to(denoiser_->device(), at::kFloat), t, rows);
 }
 
 const std::vector<at::Tensor>& Trainer::averages() const {
@@ -251,7 +253,7 @@ int64_t Trainer::trained() const {
 }
 
 int64_t Trainer::bytes() const {
-  int64_t bytes = unet_->lora() ? unet_->weight_bytes() : 0;
+  int64_t bytes = denoiser_->lora() ? denoiser_->weight_bytes() : 0;
   for (const auto& [name, tensor] : state()) bytes += static_cast<int64_t>(tensor.nbytes());
   return bytes;
 }
@@ -260,7 +262,7 @@ int64_t Trainer::bytes() const {
 
 Trainer::Named Trainer::state() const {
   Named tensors;
-  const auto& named = unet_->parameters();
+  const auto& named = denoiser_->parameters();
   for (size_t i = 0; i < named.size(); ++i) {
     const auto& name = named[i].first;
     tensors.emplace_back("weight." + name, parameters_[i]);
@@ -276,7 +278,7 @@ void Trainer::save(const std::string& path) const {
   Named tensors = state();
   for (auto& [name, tensor] : tensors) tensor = tensor.detach();
   std::map<std::string, std::string> metadata{{"format", kFormat}, {"step", std::to_string(steps())}};
-  if (unet_->lora()) metadata["alpha"] = std::to_string(unet_->lora()->alpha);
+  if (denoiser_->lora()) metadata["alpha"] = std::to_string(denoiser_->lora()->alpha);
   if (scale_) {
     metadata["loss_scale"] = std::to_string(std::ilogb(scale_->value));  // its power of two
     metadata["good_steps"] = std::to_string(scale_->good);
@@ -304,7 +306,7 @@ void Trainer::load(const std::string& path) {
   };
   const int64_t steps = number("step", 0, UINT32_MAX);
   const auto alpha = metadata.find("alpha");
-  if (unet_->lora() && (alpha == metadata.end() || alpha->second != std::to_string(unet_->lora()->alpha)))
+  if (denoiser_->lora() && (alpha == metadata.end() || alpha->second != std::to_string(denoiser_->lora()->alpha)))
     refuse("has low-rank updates of another alpha");
   auto scale = scale_;
   if (scale && metadata.count("loss_scale") && metadata.count("good_steps")) {
@@ -329,9 +331,9 @@ void Trainer::load(const std::string& path) {
 
 void Trainer::export_weights(const std::string& path, bool average, at::ScalarType dtype) const {
   Named tensors;
-  const auto& named = unet_->parameters();
+  const auto& named = denoiser_->parameters();
   const auto& values = average ? averages() : parameters_;
-  const auto& lora = unet_->lora();
+  const auto& lora = denoiser_->lora();
   for (size_t i = 0; i < named.size(); ++i) {
     const auto& name = named[i].first;
     // Without a word on alpha readers take alpha = rank.
@@ -343,7 +345,7 @@ void Trainer::export_weights(const std::string& path, bool average, at::ScalarTy
 }
 
 at::Tensor Trainer::tensor(Which which, const std::string& name) const {
-  const auto& named = unet_->parameters();
+  const auto& named = denoiser_->parameters();
   const auto found = std::find_if(named.begin(), named.end(), [&](const auto& one) { return one.first == name; });
   if (found == named.end()) throw Error(code::kInvalidArgument, "The model has no tensor \"" + name + "\".");
   const auto i = static_cast<size_t>(found - named.begin());

@@ -1,5 +1,5 @@
-// Training steps of a UNet: loss, gradients, AdamW, moving average; and the state of all that, saved so that a training
-// goes on exactly.
+// Training steps of a denoiser: loss, gradients, AdamW, moving average; and the state of all that, saved so that a
+// training goes on exactly.
 //
 // A step is any number of accumulate() and one update(). Noise and timesteps are pure functions of (seed, step,
 // position in the step's batch), so that neither the split into parts nor an interruption changes them.
@@ -14,7 +14,7 @@
 
 #include "core/context.h"
 #include "diffusion/schedule.h"
-#include "models/unet.h"
+#include "models/denoiser.h"
 #include "training/ema.h"
 #include "training/loss_scale.h"
 #include "training/optimizer.h"
@@ -35,7 +35,7 @@ struct TrainerOptions {
 
 // A part of a step's batch.
 struct TrainingBatch {
-  at::Tensor x0;  // [B, C, H, W] what the UNet denoises
+  at::Tensor x0;  // [B, C, H, W] what the denoiser denoises
   at::Tensor
       conditions;  // [B] int64 rows of the trainer's conditions (the caller drops labels by choosing the null row)
   at::Tensor noise, timesteps;  // replay: [B, C, H, W] and [B]; drawn where undefined
@@ -51,9 +51,9 @@ struct TrainingStep {
 
 class Trainer {
  public:
-  // conditions: text embeddings [M, tokens, D] or class labels [M], of which batches name rows.
-  Trainer(std::shared_ptr<UNet> unet, std::shared_ptr<const Schedule> schedule, const at::Tensor& conditions,
-          const TrainerOptions& options);
+  // conditions: of which batches name rows.
+  Trainer(std::shared_ptr<Denoiser> denoiser, std::shared_ptr<const Schedule> schedule,
+          const ConditionInput& conditions, const TrainerOptions& options);
 
   // Adds the gradients of one part of a step's batch of `total` images. NUMERICS for a loss that is not finite: nothing
   // is changed then but that the step's gradients are dropped.
@@ -67,11 +67,11 @@ class Trainer {
   // Without training, of the weights or of their average:
   // mean loss with the noise and timesteps of `key` instead of a step's;
   double evaluate(const TrainingBatch& batch, uint64_t key, bool average = false) const;
-  // the UNet's output [B, C, H, W] fp32 for x [B, C, H, W] at timesteps t [B] under the rows [B] of the conditions.
+  // the denoiser's output [B, C, H, W] fp32 for x [B, C, H, W] at timesteps t [B] under the rows [B] of the conditions.
   at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const at::Tensor& rows, bool average = false) const;
 
   int64_t steps() const { return optimizer_.steps(); }
-  const UNet& unet() const { return *unet_; }
+  const Denoiser& denoiser() const { return *denoiser_; }
   int64_t bytes() const;    // weights, moments and average
   int64_t trained() const;  // trained parameters: all weights, or low-rank updates
 
@@ -79,8 +79,8 @@ class Trainer {
   // model.
   void save(const std::string& path) const;
   void load(const std::string& path);
-  // The weights as a UNet's safetensors file in `dtype`, of the average if requested; low-rank updates as the file
-  // that diffusers calls pytorch_lora_weights.safetensors, alpha / rank multiplied into B.
+  // The weights as a safetensors file of their part in `dtype`, of the average if requested; low-rank updates as the
+  // file that diffusers calls pytorch_lora_weights.safetensors, alpha / rank multiplied into B.
   void export_weights(const std::string& path, bool average, at::ScalarType dtype) const;
 
   enum class Which { kWeights, kAverages, kGradients };
@@ -97,10 +97,10 @@ class Trainer {
   using Named = std::vector<std::pair<std::string, at::Tensor>>;
   Named state() const;
 
-  std::shared_ptr<UNet> unet_;
+  std::shared_ptr<Denoiser> denoiser_;
   std::shared_ptr<const Schedule> schedule_;
   TrainerOptions options_;
-  at::Tensor conditions_;
+  ConditionInput conditions_;
   std::vector<at::Tensor> parameters_;
   AdamW optimizer_;
   std::optional<Ema> ema_;

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "models/unet.h"
+#include "models/observer.h"
 
 namespace diffmine {
 

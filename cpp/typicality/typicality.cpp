@@ -47,9 +47,9 @@ struct Sizes {
 
 at::Tensor predict(const Model& model, const at::Tensor& x, const at::Tensor& t,
                    const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
-                   int64_t fan_out) {
+                   int64_t fan_out, PixelSize size) {
   const Stage stage("unet");
-  return model.forward(x, t, conditions, condition_index, fan_out);
+  return model.forward(x, t, conditions, condition_index, fan_out, nullptr, size);
 }
 
 [[noreturn]] void refuse(const std::string& what, const std::string& hint = {}) {
@@ -59,8 +59,8 @@ at::Tensor predict(const Model& model, const at::Tensor& x, const at::Tensor& t,
 Sizes check(const Model& model, const Conditions& conditions, const TypicalityInput& input,
             const TypicalityOptions& options) {
   const auto& latents = input.latents;
-  if (latents.dim() != 4 || latents.size(1) != model.unet->config().in_channels) {
-    refuse("Typicality is computed on latents [B, " + std::to_string(model.unet->config().in_channels) + ", h, w].");
+  if (latents.dim() != 4 || latents.size(1) != model.denoiser->channels()) {
+    refuse("Typicality is computed on latents [B, " + std::to_string(model.denoiser->channels()) + ", h, w].");
   }
   if (options.samples < 1 || options.batch < 1 || options.patch < 0 || options.per_image < 0) {
     refuse("Samples and batch must be positive; patch and patches per image must not be negative.");
@@ -89,9 +89,9 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
     refuse("Conditions, subjects, weights and keys do not fit " + std::to_string(s.images) + " images.");
   }
   if (s.rows() > 0 && s.conditions * s.outputs == 0) refuse("Every image needs a condition to be scored.");
-  if (input.conditions.numel() > 0 && (input.conditions.min().item<int64_t>() < 0 ||
-                                       input.conditions.max().item<int64_t>() >= condition_rows(conditions))) {
-    refuse("A condition must be one of the " + std::to_string(condition_rows(conditions)) + " prepared ones.");
+  if (input.conditions.numel() > 0 &&
+      (input.conditions.min().item<int64_t>() < 0 || input.conditions.max().item<int64_t>() >= conditions.rows)) {
+    refuse("A condition must be one of the " + std::to_string(conditions.rows) + " prepared ones.");
   }
   if (s.images > 0 && s.outputs > 0 &&
       (input.subjects.min().item<int64_t>() < 0 || input.subjects.max().item<int64_t>() >= s.conditions)) {
@@ -99,7 +99,7 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
   }
   if (input.height < 1 || input.width < 1) refuse("The image's size in pixels is missing.");
   const auto chw = latents.sizes().slice(1);
-  const int64_t fold = model.unet->config().pixel_fold;
+  const int64_t fold = model.denoiser->pixel_fold();
   const std::vector<int64_t> earlier{s.images, s.begin, s.outputs, latents.size(2) * fold, latents.size(3) * fold};
   if (s.begin > 0 && (!input.earlier || input.earlier->sizes() != earlier)) {
     refuse("The differences of the " + std::to_string(s.begin) +
@@ -174,7 +174,7 @@ Spread spread_of_output(const TypicalityInput& input, const TypicalityOptions& o
 
 Plan make_plan(const Model& model, const TypicalityInput& input, const TypicalityOptions& options,
                const at::Tensor& timesteps, const Sizes& sizes) {
-  const auto device = model.unet->device();
+  const auto device = model.denoiser->device();
   const auto row = at::arange(sizes.rows(), at::TensorOptions(at::kLong));
   const auto image = row.div(sizes.samples(), "floor"), sample = row.remainder(sizes.samples()) + sizes.begin;
   const auto of_image = image * sizes.all + sample;  // where each image has samples of its own
@@ -215,7 +215,7 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
       spreads.push_back({place(basis), place(scale), place(trend)});
     }
   }
-  const int64_t fold = model.unet->config().pixel_fold;
+  const int64_t fold = model.denoiser->pixel_fold();
   plan.a_h = place(patch_operator(input.latents.size(2) * fold, input.height, options.patch));
   plan.a_w = place(patch_operator(input.latents.size(3) * fold, input.width, options.patch));
   const int64_t rows = plan.a_h.size(0), columns = plan.a_w.size(0);
@@ -232,7 +232,7 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
 
 struct Noised {
   at::Tensor x, noise;
-};  // [P, C, h, w]: what the UNet sees, and the noise in it (fp32)
+};  // [P, C, h, w]: what the denoiser sees, and the noise in it (fp32)
 
 // Rows [begin, end), with replayed noises or those drawn by their keys.
 Noised noised(const Model& model, const TypicalityInput& input, const TypicalityOptions& options, const Plan& plan,
@@ -240,15 +240,16 @@ Noised noised(const Model& model, const TypicalityInput& input, const Typicality
   const Stage stage("noise");
   const auto of = [&](const at::Tensor& all) { return all.slice(0, begin, end); };
   if (!input.noises) {
-    auto [x, noise] = ops::draw_and_add_noise(plan.latents, of(plan.image), of(plan.sample), of(plan.a), of(plan.s),
-                                              options.seed, static_cast<uint32_t>(Stream::kScan), model.unet->dtype());
+    auto [x, noise] =
+        ops::draw_and_add_noise(plan.latents, of(plan.image), of(plan.sample), of(plan.a), of(plan.s), options.seed,
+                                static_cast<uint32_t>(Stream::kScan), model.denoiser->dtype());
     return {std::move(x), std::move(noise)};
   }
   const auto all = input.noises->reshape({-1, plan.latents.size(1), plan.latents.size(2), plan.latents.size(3)});
   const auto noise = all.index_select(0, of(plan.sample).to(all.device())).to(plan.latents.device(), at::kFloat);
-  return {
-      ops::add_noise(plan.latents.index_select(0, of(plan.image)), noise, of(plan.a), of(plan.s), model.unet->dtype()),
-      noise};
+  return {ops::add_noise(plan.latents.index_select(0, of(plan.image)), noise, of(plan.a), of(plan.s),
+                         model.denoiser->dtype()),
+          noise};
 }
 
 // One image from its first sample to its last: the running mean of its maps and, where they are needed, its loss
@@ -394,7 +395,7 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
   result.timesteps.assign(timesteps.const_data_ptr<int64_t>(), timesteps.const_data_ptr<int64_t>() + timesteps.numel());
   if (sizes.images == 0) return result;
 
-  const int64_t fold = model.unet->config().pixel_fold;
+  const int64_t fold = model.denoiser->pixel_fold();
   const int64_t n = sizes.samples(), k = sizes.conditions;
   const int64_t map_height = input.latents.size(2) * fold, map_width = input.latents.size(3) * fold;
   if (options.keep_losses) result.losses = at::empty({sizes.images, n, k, map_height, map_width}, at::kFloat);
@@ -405,7 +406,7 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
   Running running;
   std::vector<Finished> finished;
   std::vector<at::Tensor> differences;
-  DeviceQueue queue(model.unet->device(), kPassesAhead);
+  DeviceQueue queue(model.denoiser->device(), kPassesAhead);
   for (int64_t begin = 0; begin < sizes.rows(); begin += a_pass) {
     queue.wait_for_room();
     context.check_cancelled();
@@ -415,8 +416,8 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
       for (int64_t b = begin / n; b * n < end; ++b) input.ready(b);
     }
     const auto [x, noise] = noised(model, input, options, plan, begin, end);
-    const auto e =
-        predict(model, x, of(plan.t), conditions, plan.conditions.slice(0, begin * k, end * k), k);  // [P K, C, h, w]
+    const auto e = predict(model, x, of(plan.t), conditions, plan.conditions.slice(0, begin * k, end * k), k,
+                           {input.height, input.width});  // [P K, C, h, w]
     if (options.keep_losses) {
       const auto by_row = [](const at::Tensor& v) { return v.reshape({-1, 1, 1, 1}); };
       const auto x0 = plan.latents.index_select(0, of(plan.image));

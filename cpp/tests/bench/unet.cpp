@@ -128,7 +128,7 @@ bool bench_unet(const Options& o) {
     const auto described = line_of(o, "unet").text("model", o.model).text("dtype", dtype).add("tuned", tuned);
     complete &= attempt(described, [&, dtype = dtype, tuned = tuned] {
       WeightStore weights = synthetic_weights(1);
-      UNetOptions options;
+      DenoiserOptions options;
       options.engine.tune = tuned;
       const UNet unet(model_config(o.model), weights, o.device, parse_dtype(dtype, o.device), {}, options);
       const auto conditions =

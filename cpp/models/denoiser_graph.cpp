@@ -1,4 +1,4 @@
-#include "models/unet_graph.h"
+#include "models/denoiser_graph.h"
 
 #ifdef DIFFMINE_CUDA
 #include <ATen/cuda/CUDAGraph.h>
@@ -16,7 +16,7 @@
 
 namespace diffmine {
 
-bool UNetGraphs::pays(int64_t rows, int64_t height, int64_t width, int64_t parameters) {
+bool DenoiserGraphs::pays(int64_t rows, int64_t height, int64_t width, int64_t parameters) {
   // Stable Diffusion's UNet does 0.23 operations a cell and parameter (803 G at 64 x 64), at 4e14 a second on a Hopper
   // card; its launches take some 8 ms of the host. Up to 2^45 cells x parameters (20 ms there) a pass is launched as a
   // graph: 10 rows of 64 x 64, 40 of 32 x 32; of a model of 20 million parameters every batch there is.
@@ -48,17 +48,18 @@ void abandon(at::cuda::CUDAGraph& graph, const c10::cuda::CUDAStream& stream) no
 
 }  // namespace
 
-struct UNetGraphs::Capture {
+struct DenoiserGraphs::Capture {
   std::weak_ptr<const Conditions> conditions;
   const Conditions* key;  // keys and values are captured by address: a graph belongs to its conditions
   int64_t fan_out;
+  PixelSize size;
   at::Tensor x, t, index;  // where the graph reads; as long as there is no graph, shapes alone matter
   at::Tensor out;          // where it writes
   int sights = 0;
   std::unique_ptr<at::cuda::CUDAGraph> graph;
 };
 
-struct UNetGraphs::State {
+struct DenoiserGraphs::State {
   explicit State(const at::Device& device)
       : side(c10::cuda::getStreamFromPool(false, device.index())), pool(at::cuda::graph_pool_handle()) {}
   // Capturing needs a stream other than the default one; libraries keep one workspace for it.
@@ -69,10 +70,10 @@ struct UNetGraphs::State {
   bool failed = false;
 };
 
-UNetGraphs::UNetGraphs(std::shared_ptr<const UNet> unet) : unet_(std::move(unet)) {
-  if (unet_->device().is_cuda()) state_ = std::make_unique<State>(unet_->device());
+DenoiserGraphs::DenoiserGraphs(std::shared_ptr<const Denoiser> denoiser) : denoiser_(std::move(denoiser)) {
+  if (denoiser_->device().is_cuda()) state_ = std::make_unique<State>(denoiser_->device());
 }
-UNetGraphs::~UNetGraphs() {
+DenoiserGraphs::~DenoiserGraphs() {
   try {
     clear();
   } catch (const std::exception&) {
@@ -80,24 +81,24 @@ UNetGraphs::~UNetGraphs() {
   }
 }
 
-at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t,
-                               const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
-                               int64_t fan_out) {
-  const auto launch = [&] { return unet_->forward(x, t, *conditions, condition_index, fan_out); };
-  const bool usable = state_ && !state_->failed && x.dim() == 4 && x.device() == unet_->device() &&
+at::Tensor DenoiserGraphs::forward(const at::Tensor& x, const at::Tensor& t,
+                                   const std::shared_ptr<const Conditions>& conditions,
+                                   const at::Tensor& condition_index, int64_t fan_out, PixelSize size) {
+  const auto launch = [&] { return denoiser_->forward(x, t, *conditions, condition_index, fan_out, nullptr, size); };
+  const bool usable = state_ && !state_->failed && x.dim() == 4 && x.device() == denoiser_->device() &&
                       t.device() == x.device() && condition_index.device() == x.device();
-  if (!usable || !pays(x.size(0) * fan_out, x.size(2), x.size(3), unet_->weight_count())) return launch();
+  if (!usable || !pays(x.size(0) * fan_out, x.size(2), x.size(3), denoiser_->weight_count())) return launch();
 
   discard([](const Capture& c) { return c.conditions.expired(); });
   auto found = captures_.begin();
   for (; found != captures_.end(); ++found) {
-    if (found->key == conditions.get() && found->fan_out == fan_out && found->x.sizes() == x.sizes() &&
-        found->x.scalar_type() == x.scalar_type())
+    if (found->key == conditions.get() && found->fan_out == fan_out && found->size == size &&
+        found->x.sizes() == x.sizes() && found->x.scalar_type() == x.scalar_type())
       break;
   }
   if (found == captures_.end()) {
     if (captures_.size() == kMaxCaptures) discard([&](const Capture& c) { return &c == &captures_.back(); });
-    captures_.push_front({conditions, conditions.get(), fan_out, x, t, condition_index, {}, 0, nullptr});
+    captures_.push_front({conditions, conditions.get(), fan_out, size, x, t, condition_index, {}, 0, nullptr});
   } else {
     captures_.splice(captures_.begin(), captures_, found);
   }
@@ -105,9 +106,11 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t,
   if (!capture.graph) {
     if (capture.sights++ < kSightsBefore) return launch();
     try {
-      // Buffers of its own, in the layout the UNet is given.
+      // Buffers of its own, in the layout the denoiser is given.
       capture.x = x.clone(), capture.t = t.clone(), capture.index = condition_index.clone();
-      const auto again = [&] { return unet_->forward(capture.x, capture.t, *conditions, capture.index, fan_out); };
+      const auto again = [&] {
+        return denoiser_->forward(capture.x, capture.t, *conditions, capture.index, fan_out, nullptr, size);
+      };
       c10::cuda::getCurrentCUDAStream(x.device().index()).synchronize();
       const c10::cuda::CUDAStreamGuard side(state_->side);
       again();  // what is set up at first use (workspaces, cuDNN's measurements) must not be captured
@@ -145,33 +148,33 @@ at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t,
   return capture.out;
 }
 
-void UNetGraphs::discard(const std::function<bool(const Capture&)>& which) {
+void DenoiserGraphs::discard(const std::function<bool(const Capture&)>& which) {
   if (std::none_of(captures_.begin(), captures_.end(), which)) return;
-  synchronize(unet_->device());  // none of them is running
+  synchronize(denoiser_->device());  // none of them is running
   captures_.remove_if(which);
 }
 
-void UNetGraphs::clear() {
+void DenoiserGraphs::clear() {
   discard([](const Capture&) { return true; });
 }
 
-int64_t UNetGraphs::captured() const {
+int64_t DenoiserGraphs::captured() const {
   return std::count_if(captures_.begin(), captures_.end(), [](const Capture& c) { return c.graph != nullptr; });
 }
 
 #else
 
-struct UNetGraphs::Capture {};
-struct UNetGraphs::State {};
-UNetGraphs::UNetGraphs(std::shared_ptr<const UNet> unet) : unet_(std::move(unet)) {}
-UNetGraphs::~UNetGraphs() = default;
-void UNetGraphs::clear() {}
-int64_t UNetGraphs::captured() const { return 0; }
+struct DenoiserGraphs::Capture {};
+struct DenoiserGraphs::State {};
+DenoiserGraphs::DenoiserGraphs(std::shared_ptr<const Denoiser> denoiser) : denoiser_(std::move(denoiser)) {}
+DenoiserGraphs::~DenoiserGraphs() = default;
+void DenoiserGraphs::clear() {}
+int64_t DenoiserGraphs::captured() const { return 0; }
 
-at::Tensor UNetGraphs::forward(const at::Tensor& x, const at::Tensor& t,
-                               const std::shared_ptr<const Conditions>& conditions, const at::Tensor& condition_index,
-                               int64_t fan_out) {
-  return unet_->forward(x, t, *conditions, condition_index, fan_out);
+at::Tensor DenoiserGraphs::forward(const at::Tensor& x, const at::Tensor& t,
+                                   const std::shared_ptr<const Conditions>& conditions,
+                                   const at::Tensor& condition_index, int64_t fan_out, PixelSize size) {
+  return denoiser_->forward(x, t, *conditions, condition_index, fan_out, nullptr, size);
 }
 
 #endif
