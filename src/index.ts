@@ -36,11 +36,13 @@ export {
   inspect,
   type Inspection,
   type DatasetInspection,
+  type HubInspection,
   type ModelInspection,
   type RunInspection,
 } from './tools/inspect/inspect.js';
 
 // the stages
+export { pullModel, type HubModelFiles, type PullOptions, type PullSummary } from './tools/pull/pull.js';
 export { estimate, type Estimate, type EstimateOptions } from './tools/estimate/estimate.js';
 export { scan } from './stages/scan/scan.js';
 export type { Hooks, Progress } from './util/hooks.js';

@@ -24,6 +24,12 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./commands/inspect.js')).inspectCommand,
   },
   {
+    name: 'pull',
+    describe: 'Download a model from the Hugging Face hub, or list its files and sizes',
+    places: ['model'],
+    load: async () => (await import('./commands/pull.js')).pullCommand,
+  },
+  {
     name: 'estimate',
     describe: 'Estimate memory, UNet calls, time and disk space of a scan',
     places: ['dataset'],

@@ -11,6 +11,6 @@ export {
   type ModelSummary,
   type OpenOptions,
 } from './folder.js';
-export { locate, recordedModel, type HubSource } from './locate.js';
+export { hubIdOf, locate, recordedModel, type HubSource } from './locate.js';
 export type { HubHooks } from './hub/hub.js';
 export { Tokenizer, TOKENS } from './tokenizer.js';

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { snapshotOf, type HubHooks } from './hub/hub.js';
-import { formatHubId, parseHubId } from './hub/id.js';
+import { formatHubId, parseHubId, type HubId } from './hub/id.js';
 
 /** What a model of the hub is known by, wherever its files are. */
 export interface HubSource {
@@ -21,7 +21,24 @@ export interface Place {
 }
 
 /**
- * @param location a path, or owner/name[@revision][:variant]. A path that exists always wins
+ * The model of the hub that a location names: owner/name[@revision][:variant]. undefined for a path; one that exists always wins.
+ *
+ * @throws INVALID_ARGUMENT for two variants
+ */
+export function hubIdOf(location: string, { variant }: { variant?: string | undefined } = {}): HubId | undefined {
+  const id = existsSync(location) ? undefined : parseHubId(location);
+  if (id?.variant !== undefined && variant !== undefined && id.variant !== variant)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `'${location}' names the variant ${id.variant}, and \`variant\` is ${variant}.`,
+      'Give one of them.',
+    );
+  return id && { ...id, ...(variant === undefined ? {} : { variant }) };
+}
+
+/**
+ * Finds a model, and fetches it if it is one of the hub that is not cached.
+ *
  * @throws INVALID_ARGUMENT for two variants; what fetching a model throws
  */
 export async function locate(
@@ -29,23 +46,15 @@ export async function locate(
   { variant }: { variant?: string | undefined },
   hooks: HubHooks = {},
 ): Promise<Place> {
-  const there = await stat(location).catch(() => undefined);
-  const id = parseHubId(location);
-  if (there || !id) {
-    if (there && id)
+  const id = hubIdOf(location, { variant });
+  if (!id) {
+    if (parseHubId(location) && existsSync(location))
       hooks.onLog?.(`Using the local path '${location}', not a model of this name on the Hugging Face hub.`);
     return { path: location, variant };
   }
-  if (id.variant !== undefined && variant !== undefined && id.variant !== variant)
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `'${location}' names the variant ${id.variant}, and \`variant\` is ${variant}.`,
-      'Give one of them.',
-    );
-  const chosen = id.variant ?? variant;
-  const { commit, path } = await snapshotOf({ ...id, ...(chosen === undefined ? {} : { variant: chosen }) }, {}, hooks);
+  const { commit, path } = await snapshotOf(id, {}, hooks);
   hooks.onLog?.(`Using ${id.name} at ${commit.slice(0, 8)} of the Hugging Face hub: ${path}`);
-  return { path, variant: chosen, hub: { id: id.name, revision: commit } };
+  return { path, variant: id.variant, hub: { id: id.name, revision: commit } };
 }
 
 /** A recorded model as it is opened again: where it was, or else its commit of the hub. */

@@ -15,6 +15,9 @@ import { cached, plan, pull } from '../../src/models/hub/hub.js';
 import { hubEnvironment } from '../../src/models/hub/environment.js';
 import { neededFiles } from '../../src/models/hub/files.js';
 import { formatHubId, parseHubId, type HubId } from '../../src/models/hub/id.js';
+import { estimate } from '../../src/tools/estimate/estimate.js';
+import { inspect } from '../../src/tools/inspect/inspect.js';
+import { pullModel } from '../../src/tools/pull/pull.js';
 import { openModel } from '../../src/models/index.js';
 import { recordedModel } from '../../src/models/locate.js';
 import { filesOf, gitHash, lfsHash, startHub, type HubRepository, type HubServer } from '../helpers/hub-server.js';
@@ -284,6 +287,31 @@ describe('a model that is fetched', () => {
     expect(told).toContainEqual(
       expect.stringMatching(/^Waiting for process \d+ on .*, which is downloading tiny\/sd15/),
     );
+  });
+});
+
+describe('commands', () => {
+  test('pull --dry-run and inspect list files and fetch none; pull fetches, and says how much', async () => {
+    const listed = await pullModel('tiny/sd15', { dryRun: true });
+    expect(listed).toMatchObject({ model: 'tiny/sd15', revision: COMMIT, fetched: 0, missing: listed.bytes });
+    expect(listed.files).toContainEqual({ path: UNET, size: 2_483_856, cached: 0 });
+    await expect(inspect('tiny/sd15')).resolves.toMatchObject({ kind: 'hub', files: listed.files });
+    await expect(
+      estimate({ dataset: path.join(GOLDEN, 'mini-dataset'), model: 'tiny/sd15', calibrate: false }),
+    ).rejects.toEqual(
+      error('MODEL_INVALID', /not in the cache: 12 files, 3\.\d MB to download/, /diffmine pull tiny\/sd15/),
+    );
+    expect(existsSync(folder())).toBe(false);
+    await expect(pullModel('tiny/sd15', { variant: 'fp16' })).resolves.toMatchObject({
+      fetched: listed.bytes,
+      missing: listed.bytes,
+    });
+    await expect(pullModel('tiny/sd15:fp16')).resolves.toMatchObject({ fetched: 0, missing: 0 });
+    await expect(inspect('tiny/sd15:fp16')).resolves.toMatchObject({
+      kind: 'model',
+      summary: { hub: { revision: COMMIT } },
+    });
+    await expect(pullModel('./tiny')).rejects.toEqual(error('INVALID_ARGUMENT', /not a model of the Hugging Face hub/));
   });
 });
 

@@ -9,6 +9,7 @@ import { table } from '../output.js';
 import { byteSize } from '../../util/bytes.js';
 import { count } from '../../web/html.js';
 import { ignoredSentence } from '../../data/ignored.js';
+import { hubFilesText } from './pull.js';
 import { formatJson } from '../../util/json.js';
 
 /** Pairs of near-duplicates that are listed. */
@@ -92,6 +93,8 @@ function inspectionText(found: Inspection): string {
   switch (found.kind) {
     case 'model':
       return [`Model ${found.path}`, ...lines(found.summary)].join('\n');
+    case 'hub':
+      return hubFilesText(found);
     case 'dataset':
       return datasetText(found);
     case 'run':
@@ -101,12 +104,12 @@ function inspectionText(found: Inspection): string {
 
 export const inspectCommand = command({
   options: optionsOf('inspect', {
-    path: option(fields.path(), { group: 'What', description: 'Model folder, dataset or run folder' }),
+    path: option(fields.path(), { group: 'What', description: 'Model, dataset or run directory' }),
     ...INSPECT.shape,
   }),
-  async handle({ path, ...options }) {
+  async handle({ path, ...options }, { signal }) {
     const { inspect } = await import('../../tools/inspect/inspect.js');
-    const found = await inspect(path, options);
+    const found = await inspect(path, options, { signal });
     return { text: inspectionText(found), json: found };
   },
 });

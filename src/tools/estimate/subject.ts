@@ -16,6 +16,11 @@ import { planContrasts, type ContrastPlan } from '../../stages/scan/contrasts.js
 import { SCAN, type ScanEvent, type ScanOptions } from '../../stages/scan/options.js';
 import { raceOptions } from '../../stages/scan/race-options.js';
 import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
+import { cached } from '../../models/hub/hub.js';
+import { hubIdOf } from '../../models/index.js';
+import { byteSize } from '../../util/bytes.js';
+import { count } from '../../web/html.js';
+import { planModel } from '../pull/pull.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { architecture, type Architecture } from './architectures.js';
@@ -78,6 +83,15 @@ async function atHand(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
       `\`device\` ${device} is not a device of this machine.`,
       'Estimate for it with `like`, or give auto, cpu, cuda or cuda:N.',
     );
+  const id = hubIdOf(asked.model ?? '', asked);
+  if (id && !(await cached(id))) {
+    const { model, files, missing } = await planModel(id, { signal: hooks.signal });
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model ${model} is not in the cache: ${count(files.length, 'file')}, ${byteSize(missing)} to download.`,
+      `Download it first with diffmine pull ${model}, or estimate with \`like\`, which needs no model.`,
+    );
+  }
   const options = partOf(SCAN.omit({ out: true, shard: true }), asked) as Omit<ScanOptions, 'out'>;
   const scan = await resolveOptions(options, VERSION, hooks);
   const { draft, devices, sizes, contrasts } = scan;

@@ -15,7 +15,10 @@ import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { LORA } from '../../models/folder.js';
 import { resolved } from '../../options/check.js';
 import { INSPECT, type InspectOptions } from './options.js';
-import { openModel, variantOf } from '../../models/index.js';
+import { hubIdOf, openModel, variantOf } from '../../models/index.js';
+import { cached } from '../../models/hub/hub.js';
+import type { Hooks } from '../../util/hooks.js';
+import { planModel, type HubModelFiles } from '../pull/pull.js';
 import { MANIFEST, type Manifest } from '../../runs/manifest.js';
 import { Run } from '../../runs/run.js';
 
@@ -65,19 +68,31 @@ export interface RunInspection {
   report: string | null;
 }
 
-export type Inspection = ModelInspection | DatasetInspection | RunInspection;
+/** A model of the Hugging Face hub that is not cached: what would be downloaded. */
+export interface HubInspection extends HubModelFiles {
+  kind: 'hub';
+}
+
+export type Inspection = ModelInspection | HubInspection | DatasetInspection | RunInspection;
 
 /** Images whose headers are read. */
 const MEASURED = 64;
 
 /**
- * Describes a model folder, a dataset (folder of label folders, CSV, JSONL) or a run folder.
+ * Describes a model folder, a model of the Hugging Face hub (which is not downloaded), a dataset (folder of label folders, CSV, JSONL) or a run folder.
  * @param options of a model folder, or of a dataset
  * @throws DiffmineError INVALID_ARGUMENT when nothing is there; else what opening it throws (MODEL_*, DATASET_INVALID, RUN_INVALID)
  */
-export async function inspect(path: string, given: InspectOptions = {}): Promise<Inspection> {
+export async function inspect(
+  path: string,
+  given: InspectOptions = {},
+  hooks: Pick<Hooks, 'signal'> = {},
+): Promise<Inspection> {
   const options = resolved(INSPECT, given);
   const status = statSync(path, { throwIfNoEntry: false });
+  const id = hubIdOf(path, options);
+  if (id && !(await cached(id))) return { kind: 'hub', ...(await planModel(id, hooks)) };
+  if (id) return inspectModel(path, options);
   if (!status)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -96,11 +111,15 @@ export async function inspect(path: string, given: InspectOptions = {}): Promise
       existsSync(join(path, LORA)) ||
       existsSync(join(path, 'unet', 'config.json'))
     ) {
-      const model = await openModel(path, variantOf(options));
-      return { kind: 'model', path: model.path, summary: model.summary() };
+      return inspectModel(path, options);
     }
   }
   return inspectDataset(path, options, options.imagesPerLabel);
+}
+
+async function inspectModel(path: string, options: InspectOptions): Promise<ModelInspection> {
+  const model = await openModel(path, variantOf(options));
+  return { kind: 'model', path: model.path, summary: model.summary() };
 }
 
 async function inspectDataset(
