@@ -25,8 +25,8 @@ export const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'pull',
-    describe: 'Download a model from the Hugging Face hub, or list its files and sizes',
-    places: ['model'],
+    describe: 'Download a model from the Hugging Face hub, or copy a run from a bucket',
+    places: ['source', 'folder'],
     load: async () => (await import('./commands/pull.js')).pullCommand,
   },
   {
@@ -82,6 +82,12 @@ export const COMMANDS: readonly Entry[] = [
     describe: 'Export the findings of a run: tables, boxes for annotation tools, heat maps, patches as images',
     places: ['run'],
     load: async () => (await import('./commands/export.js')).exportCommand,
+  },
+  {
+    name: 'push',
+    describe: 'Copy a run from a directory to a bucket',
+    places: ['folder', 'run'],
+    load: async () => (await import('./commands/push.js')).pushCommand,
   },
   {
     name: 'localize',

@@ -29,7 +29,7 @@ export const COMMON = optionsOf('diffmine', {
 
 /** Of commands on a run. */
 export const RUN = {
-  run: option(fields.path(), { group: 'What', description: 'Run directory written by scan' }),
+  run: option(fields.path(), { group: 'What', description: 'Run written by scan: a directory, or s3://BUCKET/PREFIX' }),
 };
 
 /** What has options: a command, or the options of every command. */

@@ -1,4 +1,5 @@
 // Runs a stage's shards (stage.ts), in this process or in workers (workers.ts), until all of this part are finished, here or by others.
+import { together } from '../util/bucket.js';
 import { DiffmineError } from '../util/errors.js';
 import { Engine } from '../engine/index.js';
 import { count } from '../web/html.js';
@@ -20,7 +21,7 @@ const MEASURED = 5;
  * Does the unfinished shards of a stage that belong to this call. Several calls can work on one folder at once: each shard is done by one of them,
  * and all return when none is left.
  *
- * @returns the summary, and the stage that `open` made
+ * @returns the summary, and the stage that `open` made: whoever calls closes its store
  * @throws what `open` and the stage's work throw; CANCELLED after hooks.signal (finished shards are kept)
  */
 export async function runPipeline<Options extends SplitOptions, Stage extends ShardedStage>(
@@ -30,6 +31,20 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
 ): Promise<PipelineSummary & { stage: Stage }> {
   const division = divisionOf(options.shard, process.env, hooks.onLog);
   const stage = await open(options, hooks);
+  try {
+    return await run(stage, division, options, hooks);
+  } catch (error) {
+    await stage.folder.store.close();
+    throw error;
+  }
+}
+
+async function run<Stage extends ShardedStage>(
+  stage: Stage,
+  division: Division,
+  options: SplitOptions,
+  hooks: Hooks<PipelineEvent>,
+): Promise<PipelineSummary & { stage: Stage }> {
   const { folder, rounds } = stage;
   const { manifest } = folder;
   const part = division.order(manifest.shards);
@@ -50,7 +65,7 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   const rate = await knownRate(key);
   hooks.onProgress?.({
     type: 'plan',
-    path: folder.path,
+    path: folder.place,
     resumed,
     shards: shards.total,
     shardsDone: shards.done,
@@ -80,12 +95,11 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
     await rounds?.finish();
   }
   const counts: ShardCounts = { done: 0, skipped: 0 };
-  // one after the other: there may be more shards than files can be open
-  for (const shard of done) {
+  await together(done, async (shard) => {
     const found = await stage.countsOf(shard);
     counts.done += found.done;
     counts.skipped += found.skipped;
-  }
+  });
   return {
     stage,
     complete,
@@ -128,7 +142,7 @@ async function work(
   hooks: Hooks<PipelineEvent>,
 ): Promise<number> {
   let started: Slots | undefined;
-  const run = async (part: Part, shards: readonly number[], round?: number): Promise<number> => {
+  const runShards = async (part: Part, shards: readonly number[], round?: number): Promise<number> => {
     if (shards.length === 0) return 0;
     started ??= await start(stage, options, todo.length, meter, hooks);
     return schedule(shards, started.slots, {
@@ -140,8 +154,8 @@ async function work(
   };
   try {
     for (let index = (await stage.rounds?.current()) ?? 0; index < (stage.rounds?.count ?? 0); index += 1)
-      await doRound(stage.rounds as Rounds, index, { division, meter, hooks, run });
-    return await meter.interruptible(stage.item, async () => run(stage, todo));
+      await doRound(stage.rounds as Rounds, index, { division, meter, hooks, run: runShards });
+    return await meter.interruptible(stage.item, async () => runShards(stage, todo));
   } finally {
     await started?.close();
   }

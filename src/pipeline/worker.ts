@@ -11,6 +11,7 @@ import type { Hooks } from '../util/hooks.js';
 
 const abort = new AbortController();
 let slots: Slots | undefined;
+let stage: ShardedStage | undefined;
 let unsent = 0;
 let lastSent = 0;
 
@@ -46,7 +47,7 @@ const counter: Counter = {
 async function begin({ module, options }: Extract<ToWorker, { type: 'begin' }>): Promise<void> {
   const hooks: Hooks<PipelineEvent> = { signal: abort.signal, onLog: (sentence) => send({ type: 'log', sentence }) };
   const { open } = (await import(module)) as { open: OpenStage<SplitOptions, ShardedStage> };
-  const stage = await open(options, { signal: abort.signal }); // the parent has logged what there is to say
+  stage = await open(options, { signal: abort.signal }); // the parent has logged what there is to say
   slots = await startHere(stage, options.threads, counter, hooks);
   send({ type: 'ready' });
 }
@@ -70,7 +71,7 @@ async function answer(message: ToWorker): Promise<void> {
 process.on('message', (message: ToWorker) => void answer(message));
 process.once('disconnect', () => {
   abort.abort();
-  void (slots?.close() ?? Promise.resolve()).finally(() => process.exit(0));
+  void Promise.allSettled([slots?.close(), stage?.folder.store.close()]).finally(() => process.exit(0));
 });
 // Ctrl-C reaches the whole process group; the parent decides what to do
 process.on('SIGINT', () => undefined);

@@ -1,19 +1,16 @@
-// Locks of a run folder: who works on a shard now. A lock dies with its process.
+// Locks of a run: who works on a shard now. A lock dies with its process.
 //
-// A lock is a file that only one can make (a hard link to its content) and that names its owner: host, pid, and what tells this pid from a later one (the process's start time, the boot
-// id, the pid namespace). A dead owner's lock is never deleted to make room, which two processes could do to each other; it is outbid: the first
+// A lock is a file (lock-folder.ts) or an object in a bucket (store/bucket-locks.ts) that only one can make and that names its owner: host, pid, and what
+// tells this pid from a later one (the process's start time, the boot id, the pid namespace). A dead owner's lock is never deleted to make room, which two processes could do to each other; it is outbid: the first
 // lock of a name is NAME.lock, the next NAME.lock.1, and so on, and only one process can make the next one. Who made one then looks again, and steps
 // back if any other lives. As everybody makes a lock before looking, of two that believe they hold a name at least one sees the other.
 //
 // Owners on another machine (or in another container) cannot be asked whether they live: they touch their lock every HEARTBEAT ms, and count as
-// dead STALE ms after the last touch, by the clock of the file system.
+// dead STALE ms after the last touch, by the clock of the file system or store.
 import { readFileSync, readlinkSync } from 'node:fs';
-import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiffmineError } from '../util/errors.js';
-import { discard, linkNew, removeLeftovers, temporaryName } from './atomic.js';
 
 const HEARTBEAT = 10_000;
 const STALE = 90_000;
@@ -98,91 +95,53 @@ export function nameOf(holder: LockOwner | true | undefined): string {
   return holder && holder !== true ? `process ${holder.pid} on ${holder.host}` : 'another process';
 }
 
-/** Sets a lock's modification time to the file system's now (utimes would set it to this machine's), unless it is gone. */
-async function touch(file: string): Promise<void> {
-  const handle = await open(file, 'r+');
-  try {
-    await handle.write('{', 0);
-  } finally {
-    await handle.close();
-  }
+/** A lock as it is found. */
+export interface FoundLock {
+  content: string;
+  /** when it was last touched, ms since 1970 by the clock of where it is kept; undefined if it is gone */
+  touched(): Promise<number | undefined>;
+  /** ms since then; Infinity if it is gone */
+  age(): Promise<number>;
 }
 
-/**
- * Makes a lock file of this process, whole at once: who dies in the act leaves no lock of nobody, which would hold for STALE ms.
- *
- * @param first the name of the lock's first generation, beside which the temporary file lies
- * @returns false where the file is there already
- */
-async function make(file: string, first: string): Promise<boolean> {
-  const temporary = temporaryName(first);
-  const content = `${JSON.stringify(self())}\n`;
-  try {
-    await writeFile(temporary, content);
-    const made = await linkNew(temporary, file);
-    if (made !== 'refused') return made === 'made';
-  } finally {
-    await discard(temporary);
-  }
-  // no hard links here (or somebody took the lock and cleared away what he took for a dead one's): two steps
-  try {
-    await writeFile(file, content, { flag: 'wx' });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    await discard(file);
-    throw error;
-  }
-}
-
-/** All locks of one run folder. */
-export class LockFolder {
+/** All locks of one run. */
+export abstract class Locks {
   private readonly held = new Set<string>();
   private heartbeat: NodeJS.Timeout | undefined;
 
-  constructor(readonly folder: string) {}
+  /** Names of lock files there are, of this lock at least. */
+  protected abstract names(name: string): Promise<string[]>;
+  /** Makes a lock file, whole at once. @param first the name of the lock's first generation. @returns false where it is there already */
+  protected abstract make(file: string, content: string, first: string): Promise<boolean>;
+  /** @returns undefined where it is gone */
+  protected abstract look(file: string): Promise<FoundLock | undefined>;
+  /** Sets the time of a lock file to now, unless it is gone. */
+  protected abstract touch(file: string): Promise<void>;
+  protected abstract discard(file: string): Promise<void>;
+  /** Removes what makers of this lock that died have left. */
+  protected abstract clear(first: string): Promise<void>;
 
   /** The files of one lock, by generation. */
   private async generations(name: string): Promise<{ file: string; generation: number }[]> {
     const first = `${name}.lock`;
     const found: { file: string; generation: number }[] = [];
-    for (const entry of await readdir(this.folder)) {
-      if (entry === first) found.push({ file: join(this.folder, entry), generation: 0 });
-      else if (entry.startsWith(`${first}.`) && /^\d+$/.test(entry.slice(first.length + 1))) {
-        found.push({ file: join(this.folder, entry), generation: Number(entry.slice(first.length + 1)) });
-      }
+    for (const file of await this.names(name)) {
+      if (file === first) found.push({ file, generation: 0 });
+      else if (file.startsWith(`${first}.`) && /^\d+$/.test(file.slice(first.length + 1)))
+        found.push({ file, generation: Number(file.slice(first.length + 1)) });
     }
     return found.sort((a, b) => a.generation - b.generation);
   }
 
   /** The owner of a lock file if it is alive, `true` where that cannot be told, false if it is dead or gone. */
   private async aliveOwner(file: string): Promise<LockOwner | boolean> {
-    let owner: LockOwner | undefined;
-    let age: number;
-    try {
-      owner = parseOwner(await readFile(file, 'utf8'));
-      const alive = owner && lives(owner);
-      if (alive !== undefined) return alive && owner ? owner : false;
-      age = (await this.now()) - (await stat(file)).mtimeMs;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-      throw error;
-    }
+    const found = await this.look(file);
+    if (!found) return false;
+    const owner = parseOwner(found.content);
+    const alive = owner && lives(owner);
+    if (owner && alive !== undefined) return alive && owner;
     // a lock without a readable owner is being written this moment, or its writer died in the act
-    return age < STALE ? (owner ?? true) : false;
-  }
-
-  /** The file system's clock. */
-  private async now(): Promise<number> {
-    const file = join(this.folder, `.clock-${hostname()}-${process.pid}`);
-    const handle = await open(file, 'w');
-    try {
-      await handle.write('.');
-      return (await handle.stat()).mtimeMs;
-    } finally {
-      await handle.close();
-      await discard(file);
-    }
+    return (await found.age()) < STALE ? (owner ?? true) : false;
   }
 
   /** Who holds `name`: an owner, `true` for somebody unknown, undefined for nobody alive. */
@@ -200,30 +159,28 @@ export class LockFolder {
       const owner = await this.aliveOwner(file);
       if (owner === false) continue;
       if (owner !== true && lives(owner)) return Infinity;
-      return stat(file).then(
-        ({ mtimeMs }) => mtimeMs,
-        () => undefined,
-      );
+      return (await this.look(file))?.touched();
     }
     return undefined;
   }
 
   /** Takes lock `name`, or says undefined if a live process (this one too) holds it. Never waits. */
   async acquire(name: string): Promise<Lock | undefined> {
+    const first = `${name}.lock`;
     const found = await this.generations(name);
     for (const { file } of found) if ((await this.aliveOwner(file)) !== false) return undefined;
     const last = found.at(-1);
-    const mine = join(this.folder, last ? `${name}.lock.${last.generation + 1}` : `${name}.lock`);
-    if (!(await make(mine, join(this.folder, `${name}.lock`)))) return undefined;
+    const mine = last ? `${first}.${last.generation + 1}` : first;
+    if (!(await this.make(mine, `${JSON.stringify(self())}\n`, first))) return undefined;
     for (const { file } of await this.generations(name)) {
       if (file === mine) continue;
       if ((await this.aliveOwner(file)) !== false) {
-        await discard(mine);
+        await this.discard(mine);
         return undefined;
       }
     }
-    for (const { file } of found) await discard(file);
-    await removeLeftovers(join(this.folder, `${name}.lock`));
+    for (const { file } of found) await this.discard(file);
+    await this.clear(first);
     this.keep(mine);
     return {
       release: async () => {
@@ -232,7 +189,7 @@ export class LockFolder {
           clearInterval(this.heartbeat);
           this.heartbeat = undefined;
         }
-        await discard(mine);
+        await this.discard(mine);
       },
     };
   }
@@ -259,7 +216,7 @@ export class LockFolder {
   private keep(file: string): void {
     this.held.add(file);
     this.heartbeat ??= setInterval(() => {
-      for (const held of this.held) touch(held).catch(() => undefined);
+      for (const held of this.held) this.touch(held).catch(() => undefined);
     }, HEARTBEAT).unref();
   }
 }

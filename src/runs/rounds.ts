@@ -1,14 +1,15 @@
 // The rounds of a race (docs/reference/formats/run.md): RUN/rounds/NN holds what its shards found and what was decided from that. It lasts until the run
 // is complete; race.json is what is kept.
-import { access, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ScoredPatch } from '../engine/types.js';
 import { DiffmineError } from '../util/errors.js';
-import { discard, writeFileAtomic, writeFolderAtomic } from './atomic.js';
+import { discard, writeFolderAtomic } from './atomic.js';
 import type { RaceOptions } from './manifest.js';
 import type { Run, ShardRecord } from './run.js';
 import { list, members, number, oneOf, text, whole } from './shape.js';
-import { Shards } from './shards.js';
+import { Shards, shardName } from './shards.js';
+import type { RunStore, ShardStore } from './store/store.js';
 
 /** An image after a round, under each of the labels that it is scored under. */
 export interface RoundOutput {
@@ -101,21 +102,13 @@ const RACE_SHAPE = members({
   unetCalls: members({ spent: whole(0), saved: whole(0) }),
 });
 
+const ROUNDS = 'rounds';
 const roundName = (round: number): string => String(round + 1).padStart(2, '0');
+const folderOf = (round: number): string => `${ROUNDS}/${roundName(round)}`;
 
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-/** Parsed content of a file; undefined where there is none. */
-async function read<T>(file: string, shape: (value: unknown) => boolean): Promise<T | undefined> {
-  const content = await readFile(file, 'utf8').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  });
+/** Parsed content of a file of the run; undefined where there is none. */
+async function read<T>(store: RunStore, name: string, shape: (value: unknown) => boolean): Promise<T | undefined> {
+  const content = (await store.read(name))?.toString();
   if (content === undefined) return undefined;
   let value: unknown;
   try {
@@ -124,55 +117,61 @@ async function read<T>(file: string, shape: (value: unknown) => boolean): Promis
     value = undefined;
   }
   if (!shape(value))
-    throw new DiffmineError('RUN_INVALID', `${file} is damaged.`, 'Remove it and run the same command again.');
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${store.place}/${name} is damaged.`,
+      'Remove it and run the same command again.',
+    );
   return value as T;
 }
 
 /** race.json of a run; undefined where the run did not race, or is not finished. */
-export async function readRace(run: { path: string }): Promise<RaceRecord | undefined> {
-  return read<RaceRecord>(join(run.path, RACE), RACE_SHAPE);
+export async function readRace({ store }: { store: RunStore }): Promise<RaceRecord | undefined> {
+  return read<RaceRecord>(store, RACE, RACE_SHAPE);
 }
 
 /** The rounds of a run. */
 export class RoundsFolder {
-  readonly path: string;
+  private over = false;
 
-  constructor(readonly run: Run) {
-    this.path = join(run.path, 'rounds');
+  constructor(readonly run: Run) {}
+
+  private get store(): RunStore {
+    return this.run.store;
   }
 
   /** The race is over, and its rounds are removed, or about to be. */
   async isOver(): Promise<boolean> {
-    return exists(join(this.run.path, RACE));
+    this.over ||= await this.store.exists(RACE);
+    return this.over;
   }
 
   async hasBegun(): Promise<boolean> {
-    return exists(this.path);
+    return (await this.cut(0)) !== undefined || (await this.roundShards(0).done()).length > 0;
   }
 
-  private folder(round: number): string {
-    return join(this.path, roundName(round));
+  private roundShards(round: number): ShardStore {
+    return this.store.shards(folderOf(round), '');
   }
 
   async cut(round: number): Promise<Cut | undefined> {
-    return read<Cut>(join(this.folder(round), CUT), CUT_SHAPE);
+    return read<Cut>(this.store, `${folderOf(round)}/${CUT}`, CUT_SHAPE);
   }
 
   async writeCut(cut: Cut): Promise<void> {
-    await writeFileAtomic(join(this.folder(cut.round), CUT), `${JSON.stringify(cut)}\n`);
+    await this.store.write(`${folderOf(cut.round)}/${CUT}`, `${JSON.stringify(cut)}\n`);
   }
 
   /** @param places of the images that are in it, ascending */
   async open(round: number, places: readonly number[]): Promise<RoundFolder> {
-    const path = this.folder(round);
-    if (!(await this.isOver())) await mkdir(join(path, 'shards'), { recursive: true });
-    return new RoundFolder(this, round, path, places);
+    if (!(await this.isOver())) await mkdir(join(this.store.path, folderOf(round), 'shards'), { recursive: true });
+    return new RoundFolder(this, round, places);
   }
 
   /** Writes race.json, then removes the rounds. */
   async finish(record: RaceRecord): Promise<void> {
-    await writeFileAtomic(join(this.run.path, RACE), `${JSON.stringify(record, null, 1)}\n`);
-    await discard(this.path);
+    await this.store.write(RACE, `${JSON.stringify(record, null, 1)}\n`);
+    await this.store.remove(ROUNDS);
   }
 }
 
@@ -181,10 +180,9 @@ export class RoundFolder extends Shards {
   constructor(
     private readonly rounds: RoundsFolder,
     readonly round: number,
-    path: string,
     readonly places: readonly number[],
   ) {
-    super(path, rounds.run.locks, { prefix: `round-${roundName(round)}-` });
+    super(rounds.run.store, { folder: folderOf(round), prefix: `round-${roundName(round)}-` });
   }
 
   override get count(): number {
@@ -222,12 +220,9 @@ export class RoundFolder extends Shards {
   }
 
   override async doneShards(): Promise<number[]> {
-    try {
-      return await super.doneShards();
-    } catch (error) {
-      if (!(await this.rounds.isOver())) throw error;
-      return Array.from({ length: this.count }, (_, shard) => shard);
-    }
+    const found = await super.doneShards();
+    if (found.length === this.count || !(await this.rounds.isOver())) return found;
+    return Array.from({ length: this.count }, (_, shard) => shard);
   }
 
   async writeShard(
@@ -241,6 +236,7 @@ export class RoundFolder extends Shards {
       await fill(folder);
       await writeFile(join(folder, 'shard.json'), `${JSON.stringify(record)}\n`);
     });
+    await this.kept.commit(shardName(shard));
   }
 
   async readRecord(shard: number): Promise<ShardRecord> {
@@ -257,6 +253,7 @@ export class RoundFolder extends Shards {
   private async readFile<T>(shard: number, name: string, parse: (content: string) => T): Promise<T> {
     const file = join(this.shardPath(shard), name);
     try {
+      await this.fetchShard(shard, [name]);
       return parse(await readFile(file, 'utf8'));
     } catch (cause) {
       throw new DiffmineError(

@@ -1,11 +1,11 @@
 // The run directory: its images, shards and tables, and the results of mining.
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { ImageList } from '../data/index.js';
 import { writeFolderAtomic } from './atomic.js';
 import { imageRows, listedImage, type ListedImage, type ListedRow } from './images.js';
 import { RUN, type Manifest, type ManifestDraft } from './manifest.js';
-import { beginFolder, openFolder, ShardedFolder, type BeginOptions } from './sharded.js';
+import { beginFolder, openFolder, ShardedFolder, shardName, type BeginOptions } from './sharded.js';
 import {
   MINED_LISTS,
   type ClusterRow,
@@ -50,18 +50,18 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
    * @throws RUN_INVALID if there is none, or a damaged one
    */
   static async open(path: string): Promise<Run> {
-    return new Run(resolve(path), await openFolder(RUN, path));
+    return new Run(await openFolder(RUN, path));
   }
 
   /**
-   * Begins a run in `path`, or resumes the one that is there if it is the same run. Several processes can do this at once.
+   * Begins a run in `place`, a path or s3://bucket/prefix, or resumes the one that is there if it is the same run. Several processes can do this at once.
    *
    * @param images of the run, in order
    * @throws RUN_MISMATCH if another run, or anything else, is in the folder
    */
-  static async begin(path: string, draft: ManifestDraft, images: ImageList, options: BeginOptions = {}): Promise<Run> {
+  static async begin(place: string, draft: ManifestDraft, images: ImageList, options: BeginOptions = {}): Promise<Run> {
     const rows = imageRows(images, draft.dataset.columns, draft.options.checksum === true);
-    return new Run(resolve(path), await beginFolder(RUN, path, draft, rows, options));
+    return new Run(await beginFolder(RUN, place, draft, rows, options));
   }
 
   /** The images of a shard, in order. */
@@ -90,6 +90,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   /** sha256 of the files that a finished shard was scored from, by place in the list; null if one could not be read. */
   async shardContents(shard: number): Promise<Map<number, string | null>> {
     const [begin] = this.shardRange(shard);
+    await this.fetchShard(shard, ['files.parquet']);
     const rows = await readTable<ContentRow>(this.shardFile(shard, 'files.parquet'), ['sha256']);
     return new Map(rows.map(({ sha256 }, i) => [begin + i, sha256]));
   }
@@ -138,9 +139,11 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
    */
   async *images({ label }: { label?: string } = {}): AsyncGenerator<ImageRow, void, undefined> {
     this.checkLabel(label);
-    for (const shard of await this.doneShards())
+    for (const shard of await this.doneShards()) {
+      await this.fetchShard(shard, ['images.parquet']);
       for (const row of await readTable<ImageRow>(this.shardFile(shard, 'images.parquet')))
         if (label === undefined || row.condition === label) yield row;
+    }
   }
 
   private checkLabel(label: string | undefined): void {
@@ -172,6 +175,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   /** Writes a finished shard, all of it at once. `fill` writes its files into the folder it is given. */
   async writeShard(shard: number, fill: (folder: string) => Promise<void>): Promise<void> {
     await writeFolderAtomic(this.shardPath(shard), fill);
+    await this.kept.commit(shardName(shard));
   }
 
   async readShard(shard: number): Promise<ShardRecord> {

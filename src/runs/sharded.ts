@@ -1,15 +1,18 @@
-// A folder of sharded work, shared by scans, translations and co-typicality: a manifest, fixed at the start, that determines every result; the index of
-// items (list.ts); shards, each written atomically; locks, so that several processes can work on it.
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+// Sharded work in a directory or a bucket (store/), shared by scans, translations and co-typicality: a manifest, fixed at the start, that determines every
+// result; the index of items (list.ts); shards, each written once; locks, so that several processes can work on it.
+import { mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
-import { removeLeftovers, writeFileAtomic } from './atomic.js';
+import { removeLeftovers } from './atomic.js';
+import { isBucket } from '../util/bucket.js';
 import { listChanges } from './changes.js';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint.js';
 import { LIST, LIST_RECORD, ListFile, writeList, type ListRecord, type Rows } from './list.js';
-import { LockFolder } from './locks.js';
 import { list, members, oneOf, text, whole, type Shape } from './shape.js';
 import { Shards } from './shards.js';
+import { DirectoryStore } from './store/directory.js';
+import { openStore } from './store/open.js';
+import type { RunStore } from './store/store.js';
 import type { Row, Schema } from './tables.js';
 import type { Dtype } from '../engine/types.js';
 import type { Hooks } from '../util/hooks.js';
@@ -134,25 +137,32 @@ export function differencesOf<M extends ShardedManifest>(
 }
 
 /**
- * Reads and checks the manifest in a folder.
+ * Reads and checks the manifest of a place, or of an open store.
  *
  * @returns undefined if there is none
  * @throws RUN_INVALID for one that is damaged or of another format
  */
-export async function readManifestOf<M extends ShardedManifest>(kind: Kind<M>, folder: string): Promise<M | undefined> {
-  const file = join(folder, MANIFEST);
+export async function readManifestOf<M extends ShardedManifest>(
+  kind: Kind<M>,
+  place: string | RunStore,
+): Promise<M | undefined> {
+  const store = typeof place === 'string' ? await openStore(place) : place;
+  try {
+    const content = await store.read(MANIFEST);
+    return content && parseManifest(kind, content.toString(), join(store.place, MANIFEST));
+  } finally {
+    if (store !== place) await store.close();
+  }
+}
+
+/** @param file its name, for errors */
+function parseManifest<M extends ShardedManifest>(kind: Kind<M>, content: string, file: string): M {
   const invalid = (why: string): DiffmineError =>
     new DiffmineError(
       'RUN_INVALID',
       `${file} ${why}.`,
       `Give a folder that ${kind.maker} made, or start again in an empty one.`,
     );
-  const content = await readFile(file, 'utf8').catch((error: unknown) => {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw error;
-  });
-  if (content === undefined) return undefined;
   let parsed: Partial<M> | null;
   try {
     parsed = JSON.parse(content) as Partial<M> | null;
@@ -173,6 +183,7 @@ export async function readManifestOf<M extends ShardedManifest>(kind: Kind<M>, f
 
 /** A manifest and its list. */
 export interface Opened<M extends ShardedManifest, R extends Row> {
+  store: RunStore;
   manifest: M;
   list: ListFile<R>;
 }
@@ -182,14 +193,15 @@ export async function openFolder<M extends ShardedManifest, R extends Row>(
   kind: Kind<M>,
   path: string,
 ): Promise<Opened<M, R>> {
-  const manifest = await readManifestOf(kind, path);
+  const store = new DirectoryStore(resolve(path));
+  const manifest = await readManifestOf(kind, store);
   if (!manifest)
     throw new DiffmineError(
       'RUN_INVALID',
       `${path} is not a ${kind.noun} folder: it has no ${MANIFEST}.`,
       `Give a folder that ${kind.maker} made.`,
     );
-  return { manifest, list: await ListFile.open<R>(path, manifest.index) };
+  return { store, manifest, list: await ListFile.open<R>(path, manifest.index) };
 }
 
 export interface BeginOptions extends Pick<Hooks, 'signal' | 'onLog'> {
@@ -200,21 +212,40 @@ export interface BeginOptions extends Pick<Hooks, 'signal' | 'onLog'> {
 }
 
 /**
- * Begins work in `path`, or resumes what is there if it is the same. Several processes may do so at once.
+ * Begins work in a directory or bucket, or resumes what is there if it is the same. Several processes may do so at once.
  *
+ * @param place a path, or s3://bucket/prefix
  * @param rows what is worked on, in order
  * @throws RUN_MISMATCH if other work, or anything else, is in the folder; CANCELLED
  */
 export async function beginFolder<M extends ShardedManifest, R extends Row>(
   kind: Kind<M>,
-  path: string,
+  place: string,
   draft: Draft<M>,
   rows: Rows,
   options: BeginOptions = {},
 ): Promise<Opened<M, R>> {
-  const folder = resolve(path);
-  const manifest = (await readManifestOf(kind, folder)) ?? (await writeFirst(kind, path, draft, rows, options));
-  const opened: Opened<M, R> = { manifest, list: await ListFile.open<R>(folder, manifest.index) };
+  const store = await openStore(place, options.onLog);
+  try {
+    return await begin(kind, store, place, draft, rows, options);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** @param place as it was given, for errors */
+async function begin<M extends ShardedManifest, R extends Row>(
+  kind: Kind<M>,
+  store: RunStore,
+  place: string,
+  draft: Draft<M>,
+  rows: Rows,
+  options: BeginOptions,
+): Promise<Opened<M, R>> {
+  const manifest = (await readManifestOf(kind, store)) ?? (await writeFirst(kind, store, place, draft, rows, options));
+  await store.fetch(LIST);
+  const opened: Opened<M, R> = { store, manifest, list: await ListFile.open<R>(store.path, manifest.index) };
   const { batch, dtype } = manifest.options;
   const proposed = { ...(options.anyBatch ? { batch } : {}), ...(options.anyDtype ? { dtype } : {}) };
   const wanted = { ...draft, options: { ...draft.options, ...proposed } };
@@ -232,7 +263,7 @@ export async function beginFolder<M extends ShardedManifest, R extends Row>(
   const input = differ.every(({ name }) => name in kind.subjects(draft));
   throw new DiffmineError(
     'RUN_MISMATCH',
-    `${path} holds another ${kind.noun}. ${told.join('; ')}.`,
+    `${place} holds another ${kind.noun}. ${told.join('; ')}.`,
     input
       ? `Restore what it began with to resume it, or give \`out\` another folder.`
       : `Use its options to resume it, or give \`out\` another folder.`,
@@ -242,36 +273,41 @@ export async function beginFolder<M extends ShardedManifest, R extends Row>(
 /** Writes list and manifest unless another process was first; returns what stands. */
 async function writeFirst<M extends ShardedManifest>(
   kind: Kind<M>,
-  path: string,
+  store: RunStore,
+  place: string,
   draft: Draft<M>,
   rows: Rows,
   { signal, onLog }: BeginOptions,
 ): Promise<M> {
-  const folder = resolve(path);
-  await mkdir(folder, { recursive: true });
+  const folder = store.path;
+  const own = ['shards', 'locks', 'index', MANIFEST, LIST];
   const ours = (name: string): boolean =>
-    ['shards', 'locks', MANIFEST, LIST].includes(name) ||
+    own.includes(name) ||
+    (isBucket(store.place) && name.startsWith('.probe-')) ||
     [MANIFEST, LIST].some((file) => name.startsWith(`.${file}.tmp-`));
-  const foreign = (await readdir(folder)).find((name) => !ours(name) && !LITTER.test(name));
+  const foreign = (await store.entries()).find((name) => !ours(name) && !LITTER.test(name));
   if (foreign !== undefined) {
     throw new DiffmineError(
       'RUN_MISMATCH',
-      `${path} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`,
+      `${place} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`,
       'Give `out` a new or empty folder.',
     );
   }
   for (const name of ['shards', 'locks']) await mkdir(join(folder, name), { recursive: true });
-  const lock = await new LockFolder(join(folder, 'locks')).wait('begin', {
+  const lock = await store.locks.wait('begin', {
     signal,
-    onWaiting: (holder) => onLog?.(`Waiting for ${holder}, which begins ${path}.`),
+    onWaiting: (holder) => onLog?.(`Waiting for ${holder}, which begins ${place}.`),
   });
   try {
-    const first = await readManifestOf(kind, folder);
+    const first = await readManifestOf(kind, store);
     if (first) return first;
     for (const name of [MANIFEST, LIST]) await removeLeftovers(join(folder, name));
     const manifest = completeManifest(kind, draft, await writeList(folder, kind.columns(draft).own, rows));
-    await writeFileAtomic(join(folder, MANIFEST), `${JSON.stringify(manifest, null, 1)}\n`);
-    return manifest;
+    if (await store.writeManifest(`${JSON.stringify(manifest, null, 1)}\n`)) return manifest;
+    const other = await readManifestOf(kind, store);
+    if (!other)
+      throw new DiffmineError('IO', `${place} was removed while it was begun.`, 'Run the same command again.');
+    return other;
   } finally {
     await lock.release();
   }
@@ -290,13 +326,8 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
   /** what is cut into shards */
   readonly list: ListFile<R>;
 
-  protected constructor(
-    /** absolute */
-    path: string,
-    { manifest, list }: Opened<M, R>,
-    suffix: '' | '.jsonl' = '',
-  ) {
-    super(path, new LockFolder(join(path, 'locks')), { suffix });
+  protected constructor({ store, manifest, list }: Opened<M, R>, suffix: '' | '.jsonl' = '') {
+    super(store, { suffix });
     this.manifest = manifest;
     this.list = list;
   }
@@ -318,6 +349,7 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
 
   /** @throws RUN_INVALID for a file of a finished shard that is missing or damaged */
   protected async readShardJson<T>(shard: number, name: string, shape: Shape): Promise<T> {
+    await this.fetchShard(shard, [name]);
     const file = join(this.shardPath(shard), name);
     const invalid = (why: string, cause?: unknown): DiffmineError =>
       new DiffmineError(
@@ -361,7 +393,7 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
 
   /** Gathers all shards' skipped into skipped.jsonl, once every shard is finished. */
   async writeSkipped(): Promise<void> {
-    await writeFileAtomic(join(this.path, 'skipped.jsonl'), jsonLines(await this.skipped()));
+    await this.store.write('skipped.jsonl', jsonLines(await this.skipped()));
   }
 }
 

@@ -1,29 +1,44 @@
-// Shards of work in a folder: each is there whole or not at all, and one process works on it at a time.
-import { access, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+// Shards of work in a run: each is there whole or not at all, and one process works on it at a time.
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { removeLeftovers } from './atomic.js';
-import type { Lock, LockFolder } from './locks.js';
+import type { Lock, Locks } from './locks.js';
+import type { RunStore, ShardStore } from './store/store.js';
 
 export function shardName(shard: number): string {
   return String(shard).padStart(5, '0');
 }
 
-/** A finished shard is the folder shards/NNNNN in `path`, or with a suffix the file. */
+/** A finished shard is the folder shards/NNNNN in `path`, or with a suffix the file; in a bucket, its commit record. */
 export abstract class Shards {
+  /** local, absolute: where shards are made */
+  readonly path: string;
   private readonly suffix: string;
   private readonly prefix: string;
+  protected readonly kept: ShardStore;
 
   /**
-   * @param path absolute
-   * @param options.prefix of the names of locks, which other shards may share the folder of
+   * @param options.folder of the shards, in the run's folder; default: that one
+   * @param options.suffix of a shard that is a file
+   * @param options.prefix of the names of locks, which other shards may share
    */
   protected constructor(
-    readonly path: string,
-    readonly locks: LockFolder,
-    { suffix = '', prefix = '' }: { suffix?: string; prefix?: string } = {},
+    readonly store: RunStore,
+    { folder = '', suffix = '', prefix = '' }: { folder?: string; suffix?: string; prefix?: string } = {},
   ) {
+    this.path = join(store.path, folder);
     this.suffix = suffix;
     this.prefix = prefix;
+    this.kept = store.shards(folder, suffix);
+  }
+
+  /** where the run is kept, as people write it */
+  get place(): string {
+    return this.store.place;
+  }
+
+  get locks(): Locks {
+    return this.store.locks;
   }
 
   /** shards there are */
@@ -47,19 +62,21 @@ export abstract class Shards {
   }
 
   async isDone(shard: number): Promise<boolean> {
-    return access(this.shardPath(shard)).then(
-      () => true,
-      () => false,
-    );
+    return this.kept.isDone(shardName(shard));
   }
 
   /** Ids of finished shards, ascending. */
   async doneShards(): Promise<number[]> {
-    return (await readdir(join(this.path, 'shards')))
-      .flatMap((name) => (name.endsWith(this.suffix) ? [[name, Number.parseInt(name, 10)] as const] : []))
-      .filter(([name, shard]) => name === `${shardName(shard)}${this.suffix}` && shard < this.count)
+    return (await this.kept.done())
+      .map((name) => [name, Number.parseInt(name, 10)] as const)
+      .filter(([name, shard]) => name === shardName(shard) && shard < this.count)
       .map(([, shard]) => shard)
       .sort((a, b) => a - b);
+  }
+
+  /** Makes files of a finished shard available in the local folder. @param files default: all of it */
+  async fetchShard(shard: number, files?: readonly string[]): Promise<void> {
+    await this.kept.fetch(shardName(shard), files);
   }
 
   async isComplete(): Promise<boolean> {
@@ -79,6 +96,7 @@ export abstract class Shards {
       await lock.release();
       return undefined;
     }
+    await mkdir(dirname(this.shardPath(shard)), { recursive: true });
     await removeLeftovers(this.shardPath(shard));
     return lock;
   }

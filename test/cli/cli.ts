@@ -90,7 +90,8 @@ async function hosted(args: string[], { env = {}, cwd = ROOT }: RunOptions): Pro
     const onClose = (status: number | null, signal: NodeJS.Signals | null): void => finish({ code: status, signal });
     const release = [take('stdout', ended), take('stderr', ended)];
     child.on('message', onMessage).on('close', onClose).on('error', reject);
-    child.send({ args, cwd, env, end: END });
+    // what this test file has set counts for every command
+    child.send({ args, cwd, env: { ...process.env, ...env }, end: END });
     const finish = (how: Pick<Ran, 'code' | 'signal'>): void => {
       child.off('message', onMessage).off('close', onClose).off('error', reject);
       release.forEach((off) => off());

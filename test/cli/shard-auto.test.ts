@@ -1,7 +1,8 @@
 // --shard auto: a call begins with its own part, takes what is left, and leaves what live processes work on.
 import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { LockFolder, self } from '../../src/runs/locks.js';
+import { LockFolder } from '../../src/runs/lock-folder.js';
+import { self } from '../../src/runs/locks.js';
 import { resultBytes } from '../helpers/bytes.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { cli, hasAddon, ROOT, type Ran } from './cli.js';

@@ -14,7 +14,7 @@ import {
   writeFileAtomic,
   writeFolderAtomic,
 } from '../../src/runs/atomic.js';
-import { LockFolder } from '../../src/runs/locks.js';
+import { LockFolder } from '../../src/runs/lock-folder.js';
 
 let folder: string;
 beforeEach(() => {

@@ -3,7 +3,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LockFolder, lives, self } from '../../src/runs/locks.js';
+import { LockFolder } from '../../src/runs/lock-folder.js';
+import { lives, self } from '../../src/runs/locks.js';
 
 let folder: string;
 beforeEach(() => {

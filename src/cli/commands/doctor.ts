@@ -1,14 +1,20 @@
 // doctor: checks whether this machine has everything that diffmine needs.
 import { EXIT_CODES } from '../../util/errors.js';
-import { optionsOf } from '../../options/option.js';
+import * as fields from '../../options/fields.js';
+import { option, optionsOf } from '../../options/option.js';
 import { command } from '../command.js';
 import { table } from '../output.js';
 
 export const doctorCommand = command({
-  options: optionsOf('doctor', {}),
-  async handle() {
+  options: optionsOf('doctor', {
+    store: option(fields.path().optional(), {
+      group: 'What',
+      description: 'Also check whether runs can be kept at this place in a bucket: s3://BUCKET/PREFIX',
+    }),
+  }),
+  async handle({ store }) {
     const { doctor } = await import('../../tools/setup/doctor.js');
-    const report = await doctor();
+    const report = await doctor(store);
     const hints = report.rows.flatMap(({ name, status, hint }) =>
       hint && status !== 'ok' ? [`${name}: ${hint}`] : [],
     );

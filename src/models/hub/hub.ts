@@ -1,7 +1,7 @@
 // Models of the Hugging Face hub: found in the cache, or fetched into it. A model that is cached needs no network; `pull` asks the hub for a newer one.
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { LockFolder } from '../../runs/locks.js';
+import { LockFolder } from '../../runs/lock-folder.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 import { byteSize } from '../../util/bytes.js';

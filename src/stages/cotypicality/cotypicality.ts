@@ -9,6 +9,7 @@ import { given, resolved } from '../../options/check.js';
 import { COTYPICALITY, type CotypicalityEvent, type CotypicalityOptions, type CotypicalitySummary } from './options.js';
 import { writeChangesReport } from './report.js';
 import { open, type CotypicalityStage } from './stage.js';
+import { withLocalRun } from '../../runs/store/copy.js';
 import type { Hooks } from '../../util/hooks.js';
 
 /**
@@ -21,6 +22,15 @@ import type { Hooks } from '../../util/hooks.js';
 export async function cotypicality(
   options: CotypicalityOptions,
   hooks: Hooks<CotypicalityEvent> = {},
+): Promise<CotypicalitySummary> {
+  return withLocalRun(options.parallel, hooks, { makes: [], lock: '' }, async (parallel, local) =>
+    scoreAndGroup({ ...options, parallel }, local),
+  );
+}
+
+async function scoreAndGroup(
+  options: CotypicalityOptions,
+  hooks: Hooks<CotypicalityEvent>,
 ): Promise<CotypicalitySummary> {
   const begun = performance.now();
   const { stage, complete, resumed, done, skipped, shards, unetCalls, device } = await runPipeline(
@@ -40,8 +50,9 @@ export async function cotypicality(
   const { groups, page } = complete ? await group(stage, resolved(COTYPICALITY, options), hooks) : {};
   const notes: string[] = [];
   for (const shard of await run.doneShards()) notes.push(...(await run.readShard(shard)).notes);
+  await run.store.close();
   return {
-    path: run.path,
+    path: run.place,
     complete,
     resumed,
     labels: plan.labels,
@@ -83,9 +94,11 @@ async function group(
     onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which groups the places of ${options.out}.`),
   });
   try {
+    for (const shard of await run.doneShards()) await run.fetchShard(shard);
     const groups = await groupPlaces(run, plan.sequences, lazily, plan.grouping, options.boxes, hooks);
     const page = await writeChangesReport(run, groups, plan.sequences, { rows: options.rows }, hooks);
-    return { groups, page: page.path };
+    for (const made of ['clusters', 'report']) await run.store.keep(made);
+    return { groups, page: page.path.replace(run.path, run.place) };
   } finally {
     await lock.release();
     await engine?.dispose();

@@ -6,7 +6,7 @@
 //     RUN/clusters/                  places grouped, replaced as a whole: clusters.json, places.parquet, scores.parquet, clusters.parquet,
 //                                    changes.parquet, features.safetensors
 //     RUN/report/index.html, RUN/skipped.jsonl, RUN/locks/
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Dtype, SamplerName } from '../../engine/types.js';
 import { writeFolderAtomic } from '../../runs/atomic.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
@@ -15,6 +15,7 @@ import {
   beginFolder,
   readManifestOf,
   ShardedFolder,
+  shardName,
   type BeginOptions,
   type Draft,
   type Kind,
@@ -146,18 +147,18 @@ const SHARD_RECORD = members({
 /** A run; what it skipped are sequences: `image` is the sequence's key. */
 export class CotypicalityRun extends ShardedFolder<CotypicalityManifest, ListedSequence> {
   /**
-   * Begins a run in `path`, or resumes the one that is there if it is the same. Several processes may do so at once.
+   * Begins a run in `place`, a path or s3://bucket/prefix, or resumes the one that is there if it is the same. Several processes may do so at once.
    *
    * @param sequences in order
    * @throws RUN_MISMATCH if another run, or anything else, is in the folder
    */
   static async begin(
-    path: string,
+    place: string,
     draft: CotypicalityDraft,
     sequences: Rows,
     options: BeginOptions,
   ): Promise<CotypicalityRun> {
-    return new CotypicalityRun(resolve(path), await beginFolder(COTYPICALITY, path, draft, sequences, options));
+    return new CotypicalityRun(await beginFolder(COTYPICALITY, place, draft, sequences, options));
   }
 
   /** The options of the run that is in a folder, if one is. */
@@ -194,6 +195,7 @@ export class CotypicalityRun extends ShardedFolder<CotypicalityManifest, ListedS
   /** Writes a finished shard, all of it at once. */
   async writeShard(shard: number, fill: (folder: string) => Promise<void>): Promise<void> {
     await writeFolderAtomic(this.shardPath(shard), fill);
+    await this.kept.commit(shardName(shard));
   }
 
   async readShard(shard: number): Promise<ShardRecord> {

@@ -34,6 +34,7 @@ import {
   GRID_FILE,
   type EvaluationRecord,
 } from '../../runs/evaluation.js';
+import { withLocalRun } from '../../runs/store/copy.js';
 import { drawGrid } from './grid.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -43,9 +44,20 @@ import type { Hooks } from '../../util/hooks.js';
  * @throws DATASET_INVALID for boxes that cannot be read, do not fit the images of the run or meet none of them; RUN_INVALID for a run that is not finished, or has neither maps nor
  *   rankings; RUN_MISMATCH for a control of other images; INVALID_ARGUMENT; CANCELLED
  */
-export async function evaluate(
+export async function evaluate(options: EvaluateOptions, hooks: Hooks<EvaluateEvent> = {}): Promise<EvaluateSummary> {
+  const { controlRun } = options;
+  return withLocalRun(options.run, hooks, { makes: ['evaluate', 'report'], lock: 'evaluate' }, async (run, local) =>
+    controlRun === undefined
+      ? evaluateFolder({ ...options, run }, local)
+      : withLocalRun(controlRun, local, { makes: [], lock: '' }, async (control, both) =>
+          evaluateFolder({ ...options, run, controlRun: control }, both),
+        ),
+  );
+}
+
+async function evaluateFolder(
   { run: runPath, ...given }: EvaluateOptions,
-  hooks: Hooks<EvaluateEvent> = {},
+  hooks: Hooks<EvaluateEvent>,
 ): Promise<EvaluateSummary> {
   const options = resolved(EVALUATE, given);
   const { smooth, bootstrap, seed, gridImages: perLabel } = options;

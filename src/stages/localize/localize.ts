@@ -7,8 +7,8 @@ import { scoredRange } from '../../models/training.js';
 import { Engine } from '../../engine/index.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { chooseDevice } from '../../runs/device.js';
-import type { Lock } from '../../runs/locks.js';
 import { Run } from '../../runs/run.js';
+import { withLocalRun } from '../../runs/store/copy.js';
 import { imageRoot } from '../../runs/scored.js';
 import { VERSION } from '../../runs/version.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from '../scan/options.js';
@@ -85,50 +85,57 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
   if (!scanned.complete || other?.complete === false || scanned.scored === 0)
     return { path: scanned.path, scan: scanned, baseline: other, result: null, page: null };
 
-  const run = await Run.open(options.out);
-  const runs = theirs ? [run, await Run.open(theirs.out)] : [run];
+  const { out } = options;
+  const settings = { blur, bootstrap, overlays, root: options.imageRoot ?? options.dataset };
   const engine = new Engine({
     device: chooseDevice(options.device ?? 'auto', 'fp32').id,
     dtype: 'fp32',
     threads: options.threads ?? 0,
   });
-  let lock: Lock | undefined;
+  const draw = async (folders: string[], local: typeof hooks): Promise<Drawn> =>
+    drawMaps(engine, folders, marks, settings, local);
   try {
-    lock = await run.locks.wait('localize', {
-      signal,
-      onWaiting: (holder) => onLog?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`),
-    });
+    const drawn = await withLocalRun(out, hooks, { makes: ['localize'], lock: 'localize' }, async (folder, local) =>
+      theirs
+        ? withLocalRun(theirs.out, local, { makes: [], lock: '' }, async (beside, both) => draw([folder, beside], both))
+        : draw([folder], local),
+    );
+    return { path: scanned.path, scan: scanned, baseline: other, ...drawn };
+  } finally {
+    await engine.dispose();
+  }
+}
+
+type Drawn = Pick<LocalizeSummary, 'result' | 'page'>;
+
+/** @param folders of the run and of the baseline's */
+async function drawMaps(
+  engine: Engine,
+  folders: readonly string[],
+  marks: Marks | undefined,
+  { root, ...settings }: { blur: number; bootstrap: number; overlays: number | 'all'; root: string },
+  hooks: Hooks<LocalizeEvent>,
+): Promise<Drawn> {
+  const runs = await Promise.all(folders.map(async (folder) => Run.open(folder)));
+  const [run] = runs as [Run, ...Run[]];
+  const { onLog, signal } = hooks;
+  const lock = await run.locks.wait('localize', {
+    signal,
+    onWaiting: (holder) => onLog?.(`Waiting for ${holder}, which writes the maps of ${run.path}.`),
+  });
+  try {
     const target = localizationFolder(run);
     await removeLeftovers(target);
     let result: Localization | undefined;
     await replaceFolder(target, async (folder) => {
-      result = await new Localizer(
-        engine,
-        runs,
-        marks,
-        { blur, bootstrap, overlays, root: imageRoot(run, options.imageRoot ?? options.dataset) },
-        hooks,
-      ).fill(folder);
+      result = await new Localizer(engine, runs, marks, { ...settings, root: imageRoot(run, root) }, hooks).fill(
+        folder,
+      );
     });
-    const {
-      model,
-      baseline: before,
-      boxes: used,
-      options: settings,
-      labels: found,
-      mean: means,
-      notes,
-    } = result as Localization;
+    const { model, baseline, boxes, options, labels, mean, notes } = result as Localization;
     for (const note of notes) onLog?.(note);
-    return {
-      path: scanned.path,
-      scan: scanned,
-      baseline: other,
-      result: { model, baseline: before, boxes: used, options: settings, labels: found, mean: means, notes },
-      page: join(target, 'index.html'),
-    };
+    return { result: { model, baseline, boxes, options, labels, mean, notes }, page: join(target, 'index.html') };
   } finally {
-    await engine.dispose();
-    await lock?.release();
+    await lock.release();
   }
 }

@@ -7,6 +7,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Run } from '../../runs/run.js';
+import { BASELINE } from '../../runs/store/copy.js';
+import { placeIn } from '../../util/bucket.js';
 import type { Localization } from './options.js';
 
 export const LOCALIZATION_FORMAT = 'diffmine-localization-2';
@@ -22,7 +24,7 @@ export interface LocalizationRecord extends Localization {
 
 export const localizationFolder = (run: Run): string => join(run.path, 'localize');
 /** The baseline's own run. */
-export const baselineFolder = (out: string): string => join(out, 'baseline');
+export const baselineFolder = (out: string): string => placeIn(out, BASELINE);
 
 /** What a run of heat maps was found to say; undefined if it is not finished, or was made by another run. */
 export async function readLocalization(run: Run): Promise<LocalizationRecord | undefined> {

@@ -30,6 +30,7 @@ import { MOST_RANKED, select } from './select.js';
 import { clustersFor, settings } from './settings.js';
 import { recordOf, write, type Found, type Mined } from './write.js';
 import { readMine, type MineRecord, type MineSettings } from '../../runs/mining.js';
+import { withLocalRun } from '../../runs/store/copy.js';
 
 export { checkMining } from './settings.js';
 
@@ -37,13 +38,18 @@ export { checkMining } from './settings.js';
  * Mines a finished scan: the best patches of each condition, their features, their clusters. A run that was mined with these options already is left as
  * it is; mining with others takes the place of what was there. Where another process mines the run, this one waits for its turn.
  *
+ * The run is in a directory or a bucket.
+ *
  * @throws RUN_INVALID where the folder is not a finished scan; RUN_MISMATCH where model or data are not the scan's;
  * CANCELLED after hooks.signal (what was there before stays)
  */
-export async function mine(
-  { run: runPath, ...asked }: MineOptions,
-  hooks: Hooks<MineEvent> = {},
-): Promise<MineSummary> {
+export async function mine(options: MineOptions, hooks: Hooks<MineEvent> = {}): Promise<MineSummary> {
+  return withLocalRun(options.run, hooks, { makes: ['mine'], lock: 'mine' }, async (run, local) =>
+    mineFolder({ ...options, run }, local),
+  );
+}
+
+async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<MineEvent>): Promise<MineSummary> {
   const begun = performance.now();
   const options = given(MINE, asked);
   const run = await Run.open(runPath);

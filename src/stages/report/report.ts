@@ -28,6 +28,7 @@ import { count } from '../../web/html.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { raceLists, raceMeaning } from '../../runs/race-words.js';
 import { readRace, type RaceRecord } from '../../runs/rounds.js';
+import { withLocalRun } from '../../runs/store/copy.js';
 import { Run, type Skipped } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
 import type { ClusterRow, MinedPatchRow } from '../../runs/schema.js';
@@ -85,9 +86,15 @@ const LEGEND_STOPS = 41;
  *
  * @throws RUN_INVALID for a run that was not mined or is damaged; CANCELLED on abort; IO where it cannot write
  */
-export async function writeReport(
+export async function writeReport(options: ReportOptions, hooks: Hooks<ReportEvent> = {}): Promise<ReportSummary> {
+  return withLocalRun(options.run, hooks, { makes: ['report'], lock: 'report' }, async (run, local) =>
+    reportFolder({ ...options, run }, local),
+  );
+}
+
+async function reportFolder(
   { run: runPath, ...options }: ReportOptions,
-  hooks: Hooks<ReportEvent> = {},
+  hooks: Hooks<ReportEvent>,
 ): Promise<ReportSummary> {
   const asked = resolved(REPORT, options);
   const run = await Run.open(runPath);

@@ -86,7 +86,7 @@ export class Race implements Rounds {
     const cut = await this.folder.cut(round - 1);
     if (cut) return cut.places;
     if (await this.folder.isOver()) return [];
-    throw new DiffmineError('INTERNAL', `Round ${round + 1} of ${this.known.run.path} has not begun.`);
+    throw new DiffmineError('INTERNAL', `Round ${round + 1} of ${this.known.run.place} has not begun.`);
   }
 
   async open(index: number): Promise<Round> {
@@ -186,6 +186,7 @@ export class Race implements Rounds {
     const contents = new Map<number, string | null>();
     for (const shard of new Set(places.map((place) => round.shardOf(place) as number))) {
       const own = places.filter((place) => round.shardOf(place) === shard);
+      await round.fetchShard(shard, [DIFFERENCES]);
       const tensors = readSafetensors(join(round.shardPath(shard), DIFFERENCES), own.map(String));
       for (const place of own) differences.set(place, tensors[place] as Tensor);
       for (const { place, sha256 } of await round.readResults(shard)) contents.set(place, sha256);
@@ -262,6 +263,7 @@ export class Race implements Rounds {
       let reading = read.get(path);
       if (!reading) {
         const record = await round.readRecord(of);
+        if (run.manifest.options.maps) await round.fetchShard(of, [ROUND_MAPS]);
         told.batch = Math.min(told.batch, record.batch);
         for (const note of record.notes) told.notes.add(note);
         reading = round.readResults(of).then((all) => new Map(all.map((result) => [result.place, result])));
@@ -270,7 +272,7 @@ export class Race implements Rounds {
       const result = (await reading).get(place);
       const image = images[index];
       const contrast = image && contrasts.of(image.label);
-      if (!result || !contrast) throw new DiffmineError('INTERNAL', `The rounds of ${run.path} lack image ${place}.`);
+      if (!result || !contrast) throw new DiffmineError('INTERNAL', `The rounds of ${run.place} lack image ${place}.`);
       contents.push(result.sha256);
       meter.image(image.path);
       if (!('outputs' in result)) {

@@ -23,8 +23,9 @@ export async function scan(options: ScanOptions & MapOptions, hooks: Hooks<ScanE
     { ...given(SCAN, asked), localize, only },
     hooks,
   );
-  const { path, manifest } = stage.folder;
+  const { place: path, manifest, store } = stage.folder;
   const race = complete ? await readRace(stage.folder) : undefined;
+  await store.close();
   const { dtype, batch, samples, patch } = manifest.options;
   return {
     path,

@@ -1,5 +1,4 @@
 // The folder of a translation: its manifest, and the lines of its finished shards (shards/NNNNN.jsonl).
-import { resolve } from 'node:path';
 import type { DatasetSource, Ignored } from '../../data/index.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { ImageList } from '../../data/index.js';
@@ -12,6 +11,7 @@ import {
   openFolder,
   readManifestOf,
   ShardedFolder,
+  shardName,
   type BeginOptions,
   type Draft,
   type Kind,
@@ -21,7 +21,15 @@ import {
 import { list, members, nullable, number, oneOf, text, whole } from '../../runs/shape.js';
 import type { TranslateSettings } from './options.js';
 import { imageKey } from '../../runs/run.js';
-import { readShardLines, sequenceFolders, TRANSLATION_FORMAT, type ShardLines } from '../../runs/parallel.js';
+import {
+  readShardLines,
+  reconstructionFile,
+  sequenceFolders,
+  sourceFile,
+  targetFile,
+  TRANSLATION_FORMAT,
+  type ShardLines,
+} from '../../runs/parallel.js';
 
 export interface TranslationManifest {
   format: typeof TRANSLATION_FORMAT;
@@ -94,20 +102,19 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
   readonly folders: readonly string[];
 
   private constructor(
-    path: string,
     opened: Opened<TranslationManifest, ListedRow>,
     /** all of the list */
     readonly images: readonly ListedImage[],
   ) {
-    super(resolve(path), opened, '.jsonl');
+    super(opened, '.jsonl');
     this.folders = sequenceFolders(images);
   }
 
-  private static async of(path: string, opened: Opened<TranslationManifest, ListedRow>): Promise<TranslationFolder> {
+  private static async of(opened: Opened<TranslationManifest, ListedRow>): Promise<TranslationFolder> {
     const images: ListedImage[] = [];
     for await (const group of opened.list.groups(['path', 'label']))
       for (const row of group) images.push(listedImage(row, []));
-    return new TranslationFolder(path, opened, images);
+    return new TranslationFolder(opened, images);
   }
 
   /**
@@ -116,22 +123,22 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
    * @throws RUN_INVALID if there is none, or a damaged one
    */
   static async open(path: string): Promise<TranslationFolder> {
-    return TranslationFolder.of(path, await openFolder(TRANSLATION, path));
+    return TranslationFolder.of(await openFolder(TRANSLATION, path));
   }
 
   /**
-   * Begins a translation in `path`, or resumes the one that is there if it is the same. Several processes may do so at once.
+   * Begins a translation in `place`, a path or s3://bucket/prefix, or resumes the one that is there if it is the same. Several processes may do so at once.
    *
    * @param images that are translated, in order
    * @throws RUN_MISMATCH if another translation, or anything else, is in the folder
    */
   static async begin(
-    path: string,
+    place: string,
     draft: TranslationDraft,
     images: ImageList,
     options: BeginOptions = {},
   ): Promise<TranslationFolder> {
-    return TranslationFolder.of(path, await beginFolder(TRANSLATION, path, draft, imageRows(images, []), options));
+    return TranslationFolder.of(await beginFolder(TRANSLATION, place, draft, imageRows(images, []), options));
   }
 
   /** The places of a shard's images in the list. */
@@ -157,10 +164,15 @@ export class TranslationFolder extends ShardedFolder<TranslationManifest, Listed
   /** Records that a shard is finished, once all its images are written. */
   async finishShard(shard: number, { record, translated, skipped }: ShardLines): Promise<void> {
     await writeFileAtomic(this.shardPath(shard), jsonLines([record, ...translated, ...skipped]));
+    const images = translated.flatMap(({ folder, targets }) =>
+      [sourceFile, reconstructionFile, ...targets.map(targetFile)].map((file) => `${folder}/${file}`),
+    );
+    await this.kept.commit(shardName(shard), images);
   }
 
   /** @throws RUN_INVALID for a damaged one */
   async readShard(shard: number): Promise<ShardLines> {
+    await this.fetchShard(shard, []);
     return readShardLines(this.shardPath(shard));
   }
 

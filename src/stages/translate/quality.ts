@@ -18,7 +18,8 @@ import { MEASUREMENT, type Quality, type QualityOptions } from './options.js';
 export type { QualityOptions } from './options.js';
 import { Judge } from './judge.js';
 import { writeTranslationPage } from './page.js';
-import type { TranslatedLine } from '../../runs/parallel.js';
+import { PAGE, type TranslatedLine } from '../../runs/parallel.js';
+import { withLocalRun } from '../../runs/store/copy.js';
 import { conditionOf } from './resolve.js';
 import { Tally } from './tally.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
@@ -33,10 +34,14 @@ export const QUALITY = 'quality.json';
  *
  * @throws RUN_INVALID for a folder without a translation or a finished shard; MODEL_*; RUN_MISMATCH for another model; DATASET_INVALID; CANCELLED
  */
-export async function evaluateTranslation(
-  { parallel: out, ...given }: QualityOptions,
-  hooks: Hooks<Progress> = {},
-): Promise<Quality> {
+export async function evaluateTranslation(options: QualityOptions, hooks: Hooks<Progress> = {}): Promise<Quality> {
+  const kept = { makes: [PAGE, QUALITY], lock: 'quality' };
+  return withLocalRun(options.parallel, hooks, kept, async (parallel, local) =>
+    evaluateFolder({ ...options, parallel }, local),
+  );
+}
+
+async function evaluateFolder({ parallel: out, ...given }: QualityOptions, hooks: Hooks<Progress>): Promise<Quality> {
   const options = resolved(MEASUREMENT, given);
   const { samples, threads = 0 } = options;
   const folder = await TranslationFolder.open(out);

@@ -1,4 +1,5 @@
 // translate: each image under every other label, shard by shard, into a folder that can be resumed.
+import { basename } from 'node:path';
 import { runPipeline } from '../../pipeline/pipeline.js';
 import { given } from '../../options/check.js';
 import { TRANSLATE, type TranslateEvent, type TranslateOptions, type TranslateSummary } from './options.js';
@@ -27,15 +28,18 @@ export async function translate(
   const { folder } = stage;
   const { manifest } = folder;
   const { translated, skipped } = await folder.readShards(await folder.doneShards());
-  const page = await writeTranslationPage(
+  const file = await writeTranslationPage(
     folder,
     translated,
     skipped,
     await readQuality(folder.path, translated.length),
   );
+  await folder.store.keep(basename(file));
+  const page = file.replace(folder.path, folder.place);
+  await folder.store.close();
   const known = translated.flatMap(({ psnr }) => psnr ?? []);
   return {
-    path: folder.path,
+    path: folder.place,
     page,
     complete,
     resumed,

@@ -20,7 +20,7 @@ import { openModel, variantOf, type ModelFolder, type OpenOptions } from '../../
 import { writeReport } from '../../stages/report/report.js';
 import { discard, removeLeftovers, replaceFolder, writeFileAtomic } from '../../runs/atomic.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
-import { LockFolder } from '../../runs/locks.js';
+import { LockFolder } from '../../runs/lock-folder.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import type { ScanOptions, ScanSummary } from '../../stages/scan/options.js';

@@ -6,6 +6,7 @@ import sharp from 'sharp';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { safeNames } from '../../runs/names.js';
 import { Run } from '../../runs/run.js';
+import { withLocalRun } from '../../runs/store/copy.js';
 import type { Row } from '../../runs/tables.js';
 import { DiffmineError } from '../../util/errors.js';
 import { toCsv } from './csv.js';
@@ -41,6 +42,10 @@ export interface AnnotationSummary {
  * that is not empty
  */
 export async function exportAnnotations(options: AnnotationOptions): Promise<AnnotationSummary> {
+  return withLocalRun(options.run, {}, { makes: [], lock: '' }, async (run) => exportFrom({ ...options, run }));
+}
+
+async function exportFrom(options: AnnotationOptions): Promise<AnnotationSummary> {
   const { run: path, table, format, out, threshold, dataset, ...selection } = options;
   if (table === 'maps' && selection.list !== undefined)
     throw new DiffmineError('INVALID_ARGUMENT', '`list` does not apply to the table maps.', 'Leave it out.');

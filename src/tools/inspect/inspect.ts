@@ -21,6 +21,8 @@ import type { Hooks } from '../../util/hooks.js';
 import { planModel, type HubModelFiles } from '../pull/pull.js';
 import { MANIFEST, type Manifest } from '../../runs/manifest.js';
 import { Run } from '../../runs/run.js';
+import { withLocalRun } from '../../runs/store/copy.js';
+import { isBucket } from '../../util/bucket.js';
 
 export interface ModelInspection {
   kind: 'model';
@@ -89,6 +91,13 @@ export async function inspect(
   hooks: Pick<Hooks, 'signal'> = {},
 ): Promise<Inspection> {
   const options = resolved(INSPECT, given);
+  if (isBucket(path))
+    return withLocalRun(
+      path,
+      {},
+      { reads: (name) => /(^|\/)(shard\.json|mine\.json|index\.html)$/.test(name), makes: [], lock: '' },
+      inspectRun,
+    );
   const status = statSync(path, { throwIfNoEntry: false });
   const id = hubIdOf(path, options);
   if (id && !(await cached(id))) return { kind: 'hub', ...(await planModel(id, hooks)) };

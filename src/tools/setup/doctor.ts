@@ -4,6 +4,7 @@ import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 
+import { Bucket } from '../../util/bucket.js';
 import { asDiffmineError } from '../../util/errors.js';
 import { defaultThreads, withThreads } from '../../engine/cores.js';
 import { addonPath } from '../../engine/locate.js';
@@ -101,8 +102,25 @@ function toolRow(name: string, found: string | undefined, purpose: string, hint:
     : { name, status: 'warn', detail: `not found; ${purpose}`, hint };
 }
 
-/** Looks at everything; never throws for what it finds. */
-export async function doctor(): Promise<DoctorReport> {
+/** Writes, lists, reads and removes an object, and checks that of two conditional puts one wins. */
+async function storeRow(place: string): Promise<DoctorRow> {
+  try {
+    const bucket = await Bucket.open(place);
+    await bucket.check();
+    await bucket.list('').next();
+    return { name: 'Store', status: 'ok', detail: `${place} can be written; of two conditional puts one wins` };
+  } catch (thrown) {
+    const { message, hint } = asDiffmineError(thrown);
+    return { name: 'Store', status: 'fail', detail: message, ...(hint === undefined ? {} : { hint }) };
+  }
+}
+
+/**
+ * Looks at everything; never throws for what it finds.
+ *
+ * @param store a place in a bucket, where runs are to be kept
+ */
+export async function doctor(store?: string): Promise<DoctorReport> {
   const scripts = await import('../../../scripts/setup.mjs');
   const built = scripts.builtAddon();
   const file = addonPath();
@@ -161,6 +179,7 @@ export async function doctor(): Promise<DoctorReport> {
   });
   rows.push({ name: 'Memory', status: 'ok', detail: `${gigabytes(freemem())} of ${gigabytes(totalmem())} free` });
   rows.push(cacheRow(scripts.cacheFolder()));
+  if (store !== undefined) rows.push(await storeRow(store));
 
   rows.push(
     toolRow('cmake', scripts.which('cmake'), 'set-up compiles with it', 'Debian, Ubuntu: sudo apt-get install cmake'),

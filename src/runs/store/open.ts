@@ -1,0 +1,16 @@
+// Opens the store of a place.
+import { resolve } from 'node:path';
+import { isBucket } from '../../util/bucket.js';
+import { BucketStore } from './bucket.js';
+import { DirectoryStore } from './directory.js';
+import type { RunStore } from './store.js';
+
+/**
+ * The store of a run. Nothing is made or read yet.
+ *
+ * @param place a path, or s3://bucket/prefix
+ * @throws INVALID_ARGUMENT for a place that is none; SETUP where the package for buckets is not installed
+ */
+export async function openStore(place: string, onLog?: (line: string) => void): Promise<RunStore> {
+  return isBucket(place) ? BucketStore.open(place, onLog) : new DirectoryStore(resolve(place));
+}
