@@ -29,6 +29,8 @@ const GUIDES = {
   evaluate: '../guides/evaluation.md',
   localize: '../guides/localization.md',
   export: '../guides/exporting.md',
+  pull: '../guides/buckets.md',
+  push: '../guides/buckets.md',
   sample: '../guides/sampling.md',
   translate: '../guides/translation.md',
   cotypicality: '../guides/consistent-changes.md',
