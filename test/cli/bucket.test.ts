@@ -1,11 +1,14 @@
 // Runs in a bucket: the same bytes as in a directory, by one process or several, whatever the store or the network does. With a real S3 server.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resultBytes } from '../helpers/bytes.js';
 import { nightlyTest } from '../helpers/nightly.js';
 import { FaultyProxy, hasS3, S3Server, type Fate } from '../helpers/s3.js';
 import { cli, hasAddon, ownProcess, ROOT, type Ran } from './cli.js';
+
+const hasFaketime = existsSync('/usr/bin/faketime');
+if (!hasFaketime && process.env['CI'] === 'true') throw new Error('CI needs faketime.');
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 
@@ -171,6 +174,11 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     await ok(running);
     expect(killed).toBe(true);
     expect(await bytesOf('restart', ['shards', 'skipped.jsonl'])).toEqual(reference['scan']);
+  });
+
+  (hasFaketime ? test : test.skip)('a clock that is an hour off', async () => {
+    await ok(ownProcess(scan('s3://runs/late'), { with: ['faketime', '-f', '+1h'] }));
+    expect(await bytesOf('late', ['shards', 'skipped.jsonl'])).toEqual(reference['scan']);
   });
 
   test('kill -9 in mid-shard: the next one takes its lock over, and no half shard is seen', async () => {

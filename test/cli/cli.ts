@@ -18,6 +18,8 @@ export interface Ran {
 export interface RunOptions {
   env?: Record<string, string>;
   cwd?: string;
+  /** a command that runs the process, with its arguments */
+  with?: string[];
   /** called with each piece of stderr; may send signals. The command has a process of its own. */
   onStderr?: (text: string, kill: (signal: NodeJS.Signals) => void) => void;
 }
@@ -32,7 +34,8 @@ export function cli(args: string[], options: RunOptions = {}): Promise<Ran> {
 /** Runs `node bin/diffmine.js ...args`: for what the start and the end of a process do. */
 export function ownProcess(args: string[], options: RunOptions = {}): Promise<Ran> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [BIN, ...args], {
+    const [program = '', ...rest] = [...(options.with ?? []), process.execPath, BIN, ...args];
+    const child = spawn(program, rest, {
       cwd: options.cwd ?? ROOT,
       env: { ...process.env, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
