@@ -7,6 +7,8 @@ export interface CommandContext {
   output: Output;
   /** aborted by the first Ctrl-C or SIGTERM */
   signal: AbortSignal;
+  /** the words after --, of a command that takes a command line */
+  line: readonly string[];
 }
 
 /** What a command has to say: the same result for people and, with --json, for programs. */
@@ -23,6 +25,8 @@ export interface Listed {
   describe: string;
   /** keys of options that are given by place, not by name */
   places?: readonly string[];
+  /** takes another command line after -- */
+  line?: true;
 }
 
 /** What a command takes and does. */

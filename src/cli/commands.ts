@@ -108,6 +108,13 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./commands/translate.js')).translateCommand,
   },
   {
+    name: 'submit',
+    describe: 'Run a command as a job array of Slurm, Kubernetes or AWS Batch',
+    places: ['system'],
+    line: true,
+    load: async () => (await import('./commands/submit.js')).submitCommand,
+  },
+  {
     name: 'demo',
     describe:
       'Draw a synthetic dataset with ground truth, mine it with the bundled model, and report how much was found',

@@ -5,18 +5,11 @@ import { DiffmineError, EXIT_CODES, asDiffmineError } from '../util/errors.js';
 import { COMMANDS, loadCommand } from './commands.js';
 import { nearest } from '../util/nearest.js';
 import { Output } from './output.js';
+import { PARSING } from './parsing.js';
 import type { Runnable } from './run-command.js';
 
 // Its ESM build breaks help texts in the middle of words.
 const yargs = createRequire(import.meta.url)('yargs') as typeof import('yargs').default;
-
-const PARSING = {
-  'boolean-negation': false,
-  'camel-case-expansion': false,
-  'dot-notation': false,
-  'parse-numbers': false,
-  'parse-positional-numbers': false,
-};
 
 /**
  * Runs one command line.
@@ -72,7 +65,10 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
     .epilogue(
       `Exit codes: 0 done, ${EXIT_CODES.CHECK_FAILED} check failed, ${EXIT_CODES.INVALID_ARGUMENT} wrong option, ${EXIT_CODES.MODEL_INVALID} unusable input, ${EXIT_CODES.SETUP} set-up or device, ${EXIT_CODES.IO} reading or writing, ${EXIT_CODES.RUN_MISMATCH} another run's folder, ${EXIT_CODES.NUMERICS} results not finite, ${EXIT_CODES.INTERNAL} bug, ${EXIT_CODES.CANCELLED} interrupted.`,
     );
-  const named = await loadNamed(argv);
+  const takesLine = argv.length > flags.length && COMMANDS.some(({ name, line }) => line && flags.includes(name));
+  const own = takesLine ? flags : argv;
+  const line = takesLine ? argv.slice(flags.length + 1) : undefined;
+  const named = await loadNamed(own);
   for (const { name, describe, places = [] } of COMMANDS) {
     const command = named.get(name);
     parser.command(
@@ -80,7 +76,7 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
       describe,
       (sub) => command?.declare(sub),
       (parsed) => {
-        chosen = command?.run(parsed, output).then((code) => void (exitCode = code));
+        chosen = command?.run(parsed, output, line).then((code) => void (exitCode = code));
       },
     );
   }
@@ -100,7 +96,7 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
       'See: diffmine --help',
     );
   let help = '';
-  await parser.parseAsync(argv, {}, (_error, _parsed, printed) => {
+  await parser.parseAsync(own, {}, (_error, _parsed, printed) => {
     help = printed;
   });
   if (help !== '') await output.raw(`${help}\n`);

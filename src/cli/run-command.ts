@@ -12,8 +12,11 @@ import type { Output } from './output.js';
 /** A command that is loaded. */
 export interface Runnable {
   declare(sub: Argv): Argv;
-  /** @returns the exit code */
-  run(parsed: Record<string, unknown>, output: Output): Promise<number>;
+  /**
+   * @param line the words after --, if there is a command that takes them
+   * @returns the exit code
+   */
+  run(parsed: Record<string, unknown>, output: Output, line?: readonly string[]): Promise<number>;
 }
 
 const COMMON_FLAGS = flagsOf({ options: COMMON });
@@ -21,14 +24,14 @@ const COMMON_FLAGS = flagsOf({ options: COMMON });
 export function runnable(command: Command): Runnable {
   return {
     declare: (sub) => declare(sub, command),
-    run: (parsed, output) => run(command, parsed, output),
+    run: (parsed, output, line) => run(command, parsed, output, line),
   };
 }
 
 /** The options of a command for yargs: names, help and groups only; values are checked by readValues. */
-function declare(sub: Argv, one: Command): Argv {
+export function declare(sub: Argv, one: Command): Argv {
   sub.usage(
-    `diffmine ${one.name} ${(one.places ?? []).map((name) => name.toUpperCase()).join(' ')} [options]\n\n${one.describe}`,
+    `diffmine ${one.name} ${(one.places ?? []).map((name) => name.toUpperCase()).join(' ')} [options]${one.line ? ' -- COMMAND ...' : ''}\n\n${one.describe}`,
   );
   for (const [name, option] of Object.entries({ ...flagsOf(one), ...COMMON_FLAGS })) {
     if (option.placed) {
@@ -50,8 +53,11 @@ function declare(sub: Argv, one: Command): Argv {
   return sub;
 }
 
-async function run(one: Command, parsed: Record<string, unknown>, output: Output): Promise<number> {
-  output.nameOptions(namingFor(one));
+/** What was typed for a command's options and those of every command, and what the configuration file sets, by name. */
+export async function rawOf(
+  one: Command,
+  parsed: Record<string, unknown>,
+): Promise<Record<'flags' | 'file', Record<string, unknown>>> {
   const table = { ...flagsOf(one), ...COMMON_FLAGS };
   refuseUnknown(one, table, parsed);
   const flags = Object.fromEntries(
@@ -63,6 +69,18 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
     const known = new Set(all.flatMap((other) => Object.keys(flagsOf(other))));
     file = await readConfig(flags['config'], new Set(Object.keys(table)), known);
   }
+  return { flags, file };
+}
+
+async function run(
+  one: Command,
+  parsed: Record<string, unknown>,
+  output: Output,
+  line: readonly string[] | undefined,
+): Promise<number> {
+  output.nameOptions(namingFor(one));
+  if (line && !one.line) refuseSurplus(one, line);
+  const { flags, file } = await rawOf(one, parsed);
   const { json = false, quiet = false, verbose = false } = readValues({ options: COMMON }, flags, file, one.name);
   output.configure({ json, quiet, verbose });
   const values = readValues(one, flags, file, one.name);
@@ -81,7 +99,7 @@ async function run(one: Command, parsed: Record<string, unknown>, output: Output
       const { ensureSetup } = await import('../tools/setup/setup.js');
       await ensureSetup({ onLog: (line) => output.log(line), signal: cancel.signal });
     }
-    outcome = await one.handle(values, { output, signal: cancel.signal });
+    outcome = await one.handle(values, { output, signal: cancel.signal, line: line ?? [] });
   } catch (thrown) {
     const error = asDiffmineError(thrown);
     if (error.code !== 'CANCELLED' && !cancel.signal.aborted) throw error;
@@ -129,7 +147,10 @@ function refuseUnknown(one: Command, table: Record<string, Flag>, parsed: Record
       `${guess ? `Did you mean --${guess}? ` : ''}See: diffmine ${one.name} --help`,
     );
   }
-  const surplus = (parsed['_'] as unknown[]).slice(1);
+  refuseSurplus(one, (parsed['_'] as unknown[]).slice(1));
+}
+
+function refuseSurplus(one: Command, surplus: readonly unknown[]): void {
   if (surplus.length > 0) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',

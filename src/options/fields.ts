@@ -128,6 +128,29 @@ export function list<Out, In>(item: z.ZodType<Out, In>, named?: string): z.ZodTy
   );
 }
 
+/** Texts that may hold commas. */
+export const texts = (expected: string): z.ZodType<string[], readonly string[]> =>
+  field(listOf, z.array(text()).min(1), { expected, list: true });
+
+/** A name that Kubernetes takes, short enough for a suffix. */
+export const dnsLabel = (): z.ZodType<string, string> =>
+  field(same, z.string().regex(/^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$/), {
+    expected: 'at most 40 lower-case letters, digits and hyphens, beginning with a letter',
+  });
+
+/** '4:00:00' or '2-00:00:00', in seconds. */
+export const duration = (): z.ZodType<number, number | string> =>
+  field(
+    (raw) => {
+      const found = typeof raw === 'string' ? /^(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)$/.exec(raw) : null;
+      if (!found) return raw;
+      const [days, hours, minutes, seconds] = found.slice(1).map((one: string | undefined) => Number(one ?? 0));
+      return (((days ?? 0) * 24 + (hours ?? 0)) * 60 + (minutes ?? 0)) * 60 + (seconds ?? 0);
+    },
+    z.int().min(60),
+    { expected: 'hours:minutes:seconds of at least a minute, such as 4:00:00, with days 2-00:00:00' },
+  );
+
 export const encoding = (): z.ZodType<string, string> =>
   field(textOf, z.string().refine(isEncoding), {
     expected: 'the name of an encoding such as windows-1252, shift_jis or gbk',

@@ -13,6 +13,7 @@ export type Group =
   | 'Comparison'
   | 'Device'
   | 'Run folder'
+  | 'Cluster'
   | 'Output'
   | 'Set-up';
 

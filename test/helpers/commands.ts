@@ -15,9 +15,13 @@ export function words(line: string): string[] {
 }
 
 /** Checks the words after `diffmine` as the command line would: the command, its options and their values. @throws if it would refuse them */
-export function checkCommand([name, ...rest]: readonly string[]): void {
+export function checkCommand([name, ...all]: readonly string[]): void {
   const command = COMMANDS.find((one) => one.name === name);
   if (!command) throw new Error(`There is no command ${name}.`);
+  const end = command.line ? all.indexOf('--') : -1;
+  if (command.line && end < 0) throw new Error(`${name} needs a command after --.`);
+  if (end >= 0) checkCommand(all.slice(end + 1));
+  const rest = end < 0 ? all : all.slice(0, end);
   const table = { ...flagsOf({ options: COMMON }), ...flagsOf(command) };
   const places = [...(command.places ?? [])];
   const flags: Record<string, unknown> = {};
