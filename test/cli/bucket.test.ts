@@ -115,6 +115,37 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     expect((await server.keys('race/')).filter((key) => key.includes('/rounds/'))).toEqual([]);
   });
 
+  nightlyTest('translate, cotypicality and localize give the bytes of a directory', async () => {
+    const data = join(GOLDEN, 'mini-dataset');
+    const common = [
+      '--model',
+      join(GOLDEN, 'tiny-sd15'),
+      '--preset',
+      'cars',
+      '--size',
+      '32',
+      '--device',
+      'cpu',
+      '--dtype',
+      'fp32',
+    ];
+    const both = async (
+      name: string,
+      args: (place: (name: string) => string) => string[],
+      parts: string[],
+    ): Promise<void> => {
+      for (const place of [at, (one: string) => `s3://runs/${one}`])
+        await ok(cli([...args(place), ...common, '--threads', '1', '--out', place(name)]));
+      expect(await bytesOf(name, parts)).toEqual(resultBytes(at(name), parts));
+    };
+    const steps = ['--inversion-steps', '4', '--inference-steps', '2', '--limit', '2', '--shard-size', '2'];
+    await both('translation', () => ['translate', data, ...steps], ['shards', '1920', 'index.html']);
+    const scores = ['--samples', '2', '--ensemble', '2', '--patch', '8', '--clusters', '2'];
+    await both('changes', (place) => ['cotypicality', place('translation'), ...scores], ['shards', 'clusters']);
+    const maps = ['--samples', '1', '--bootstrap', '10', '--overlays', '2', '--baseline', 'untrained'];
+    await both('maps', () => ['localize', data, ...maps], ['shards', 'baseline/shards', 'localize/overlays']);
+  });
+
   const through = async (
     fate: (count: number, method: string, conditional: boolean) => Fate,
     name: string,

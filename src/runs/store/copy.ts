@@ -1,7 +1,7 @@
 // Copies runs between buckets and directories, and lets a stage that reads a whole run work on one in a bucket.
 import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { Bucket, isBucket, together } from '../../util/bucket.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
@@ -179,7 +179,8 @@ export async function withLocalRun<Result, H extends Pick<Hooks<never>, 'signal'
   if (!isBucket(place)) return work(place, hooks);
   const { onLog, signal } = hooks;
   const bucket = await Bucket.open(place, onLog);
-  const folder = await mkdtemp(join(tmpdir(), 'diffmine-run-'));
+  const temporary = await mkdtemp(join(tmpdir(), 'diffmine-run-'));
+  const folder = join(temporary, basename(bucket.place)); // pages show its name
   const shown = (text: string): string => text.replaceAll(folder, bucket.place);
   const lock =
     makes.length === 0
@@ -201,7 +202,7 @@ export async function withLocalRun<Result, H extends Pick<Hooks<never>, 'signal'
     throw error;
   } finally {
     await lock?.release();
-    await rm(folder, { recursive: true, force: true });
+    await rm(temporary, { recursive: true, force: true });
   }
 }
 

@@ -44,9 +44,9 @@ export { checkMining } from './settings.js';
  * CANCELLED after hooks.signal (what was there before stays)
  */
 export async function mine(options: MineOptions, hooks: Hooks<MineEvent> = {}): Promise<MineSummary> {
-  return withLocalRun(options.run, hooks, { makes: ['mine'], lock: 'mine' }, async (run, local) =>
-    mineFolder({ ...options, run }, local),
-  );
+  const pages = /^(report|evaluate|localize)\//;
+  const local = { reads: (name: string) => !pages.test(name), makes: ['mine'], lock: 'mine' };
+  return withLocalRun(options.run, hooks, local, async (run, hooks) => mineFolder({ ...options, run }, hooks));
 }
 
 async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<MineEvent>): Promise<MineSummary> {
