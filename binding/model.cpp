@@ -32,6 +32,10 @@ UNetConfig unet_config(const Arg& arg) {
   c.upcast_attention = arg["upcastAttention"].boolean(false);
   c.scale_shift = arg["scaleShift"].boolean(false);
   c.num_class_embeds = arg["numClassEmbeds"].integer(0);
+  if (const Arg added = arg["addedEmbedding"]; added.present()) {
+    c.pooled_dim = added["pooled"].integer(1);
+    c.size_embed_dim = added["size"].integer(1);
+  }
   c.flip_sin_to_cos = arg["flipSinToCos"].boolean(true);
   c.freq_shift = arg["freqShift"].number();
   c.pixel_fold = arg["pixelFold"].integer(1);
@@ -63,6 +67,11 @@ TextEncoderConfig text_encoder_config(const Arg& arg) {
   c.max_position_embeddings = arg["maxPositionEmbeddings"].integer(1);
   c.layer_norm_eps = arg["layerNormEps"].number();
   c.hidden_act = arg["hiddenAct"].string();
+  c.penultimate = arg["penultimate"].boolean(false);
+  if (const Arg projection = arg["projection"]; projection.present()) {
+    c.projection_dim = projection["dim"].integer(1);
+    c.eos_token_id = projection["eosTokenId"].integer(0);
+  }
   return c;
 }
 
@@ -78,7 +87,9 @@ namespace {
 ModelSource source_argument(const Arg& arg) {
   ModelSource source{denoiser_argument(arg), {}, {}, schedule_argument(arg["schedule"])};
   if (arg["vae"].present()) source.vae = part_argument(arg["vae"], vae_config);
-  if (arg["textEncoder"].present()) source.text_encoder = part_argument(arg["textEncoder"], text_encoder_config);
+  if (const Arg encoders = arg["textEncoders"]; encoders.present())
+    for (const Arg& encoder : encoders.items())
+      source.text_encoders.push_back(part_argument(encoder, text_encoder_config));
   return source;
 }
 

@@ -1,4 +1,4 @@
-// The text encoder.
+// The text encoders.
 #include "models/text_encoder.h"
 
 #include "calls.h"
@@ -8,13 +8,18 @@
 namespace diffmine::binding {
 
 Napi::Value encode_text(Info info) {
-  const at::Tensor ids = Arg(info[1], "ids").tensor(at::kLong, 2);
+  std::vector<at::Tensor> ids;
+  for (const Arg& of_encoder : Arg(info[1], "ids").items()) ids.push_back(of_encoder.tensor(at::kLong, 2));
   return Task::start(info, 2, {}, [ids](Engine& engine, const Context&) -> Task::Result {
-    const auto& encoder = engine.model().text_encoder;
-    if (!encoder)
-      throw Error(code::kInvalidArgument, "The model has no text encoder: its conditions are class labels.");
-    const auto states = own(encoder->forward(ids.to(engine.device())));
-    return [states](Napi::Env env) { return to_js(env, states); };
+    auto embeddings = engine.model().encode_text(ids);
+    const auto text = own(std::move(embeddings.text));
+    const auto pooled = embeddings.pooled.defined() ? own(std::move(embeddings.pooled)) : at::Tensor();
+    return [text, pooled](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env);
+      result["text"] = to_js(env, text);
+      if (pooled.defined()) result["pooled"] = to_js(env, pooled);
+      return result;
+    };
   });
 }
 

@@ -13,6 +13,7 @@
 #include "model.h"
 #include "sampling.h"
 #include "task.h"
+#include "unet.h"
 
 namespace diffmine::binding {
 namespace {
@@ -91,6 +92,7 @@ TrainerOptions trainer_options(const Arg& arg, int64_t timesteps) {
   number("emaDecay", o.ema_decay);
   number("minSnr", o.min_snr);
   o.t_end = timesteps;
+  if (arg["cell"].present()) o.cell = arg["cell"].integer(1, INT32_MAX);
   count("tBegin", o.t_begin, timesteps);
   count("tEnd", o.t_end, timesteps);
   number("wideFraction", o.wide_fraction);
@@ -132,7 +134,7 @@ Napi::Value create_trainer(Info info) {
   const Arg source(info[1], "source");
   const auto denoiser = denoiser_argument(source);
   const ScheduleConfig schedule = schedule_argument(source["schedule"]);
-  const at::Tensor conditions = Arg(info[2], "conditions").tensor();
+  const ConditionInput conditions = conditions_argument({info[2], "conditions"});
   const TrainerOptions options = trainer_options(Arg(info[3], "options"), schedule.train_timesteps);
   const DenoiserOptions training = denoiser_options(Arg(info[3], "options"));
   return Task::start(info, 4, {}, [=](Engine& engine, const Context& context) -> Task::Result {

@@ -40,16 +40,30 @@ ConditionsHandle ConditionsHandle::from(const Arg& handle, const std::shared_ptr
   handle.fail("conditions (from prepareConditions)");
 }
 
-Napi::Value prepare_conditions(Info info) {
-  const Arg arg(info[1], "conditions");
+ConditionInput conditions_argument(const Arg& arg) {
+  if (const Arg text = arg["text"]; text.present()) {
+    ConditionInput input;
+    input.text = text.tensor(at::kFloat, 3);
+    if (const Arg pooled = arg["pooled"]; pooled.present()) input.pooled = pooled.tensor(at::kFloat, 2);
+    if (const Arg ids = arg["timeIds"]; ids.present()) input.time_ids = ids.tensor(at::kFloat, 2);
+    for (const auto& part : {input.pooled, input.time_ids})
+      if (part.defined() && part.size(0) != input.rows()) arg.fail("as many rows of each tensor");
+    return input;
+  }
   const at::Tensor conditions = arg.tensor();
   const bool text = conditions.scalar_type() == at::kFloat && conditions.dim() == 3;
   const bool labels = conditions.scalar_type() == at::kLong && conditions.dim() == 1;
   if (!text && !labels) arg.fail("embeddings F32 [M, tokens, D] or class labels I64 [M]");
+  return conditions;
+}
+
+Napi::Value prepare_conditions(Info info) {
+  const ConditionInput conditions = conditions_argument({info[1], "conditions"});
   return Task::start(info, 2, {}, [conditions](Engine& engine, const Context&) -> Task::Result {
-    auto prepared = engine.model().denoiser->prepare(conditions.to(engine.device()));
-    const int64_t bytes = prepared->bytes();
-    const ConditionsHandle content{engine.weak_from_this(), std::move(prepared), conditions.size(0), bytes};
+    auto prepared = engine.model().denoiser->prepare(
+        conditions.each([&](const at::Tensor& part) { return part.to(engine.device()); }));
+    const int64_t rows = prepared->rows, bytes = prepared->bytes();
+    const ConditionsHandle content{engine.weak_from_this(), std::move(prepared), rows, bytes};
     return [content](Napi::Env env) { return ConditionsHandle::create(env, content); };
   });
 }
@@ -67,6 +81,8 @@ Napi::Value unet_forward(Info info) {
   if (static_cast<int64_t>(index.size()) != count * fan_out) {
     input["conditionIndex"].fail(std::to_string(count * fan_out) + " condition rows (inputs x fanOut)");
   }
+  PixelSize size;
+  if (input["height"].present()) size = {input["height"].integer(1, INT32_MAX), input["width"].integer(1, INT32_MAX)};
   std::vector<std::string> paths;
   if (input["observe"].present()) paths = input["observe"].strings();
   std::vector<std::string> injected;
@@ -93,7 +109,7 @@ Napi::Value unet_forward(Info info) {
     const auto options = at::TensorOptions(at::kLong).device(engine.device());
     const Model& model = engine.model();
     const auto input = x.to(engine.device()), t = at::tensor(timesteps, options), rows = at::tensor(index, options);
-    auto sample = own(model.forward(input, t, handle.conditions, rows, fan_out, watched ? &observer : nullptr));
+    auto sample = own(model.forward(input, t, handle.conditions, rows, fan_out, watched ? &observer : nullptr, size));
     for (const std::string& path : paths) {
       if (!observed.count(path))
         throw Error(code::kInvalidArgument, "The UNet has no module '" + path + "' to observe.");

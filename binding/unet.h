@@ -16,4 +16,7 @@ struct ConditionsHandle {
   static ConditionsHandle from(const Arg& handle, const std::shared_ptr<Engine>& engine);
 };
 
+// Embeddings F32 [M, tokens, D] or class labels I64 [M]; or { text, pooled, timeIds? }.
+ConditionInput conditions_argument(const Arg& arg);
+
 }  // namespace diffmine::binding

@@ -31,11 +31,13 @@ Model load_model(const ModelSource& source, const at::Device& device, at::Scalar
   model.options = options;
   model.schedule = std::make_shared<Schedule>(source.schedule);
   WeightStore denoiser = source.denoiser.weights.open();
-  std::optional<WeightStore> vae, text_encoder;
+  std::optional<WeightStore> vae;
   if (source.vae) vae = source.vae->weights.open();
-  if (source.text_encoder) text_encoder = source.text_encoder->weights.open();
+  std::vector<WeightStore> text_encoders;
+  for (const auto& part : source.text_encoders) text_encoders.push_back(part.weights.open());
   const auto count = [](const WeightStore& store) { return static_cast<int64_t>(store.names().size()); };
-  const int64_t total = count(denoiser) + (vae ? count(*vae) : 0) + (text_encoder ? count(*text_encoder) : 0);
+  int64_t total = count(denoiser) + (vae ? count(*vae) : 0);
+  for (const auto& store : text_encoders) total += count(store);
   int64_t done = 0;
   const auto loaded = [&](const WeightStore& store, int64_t held) {
     model.weight_bytes += held;
@@ -51,10 +53,10 @@ Model load_model(const ModelSource& source, const at::Device& device, at::Scalar
     model.vae = std::make_shared<Vae>(source.vae->config, *vae, device, context, options, dtype);
     loaded(*vae, static_cast<int64_t>(vae->bytes()));
   }
-  if (text_encoder) {
-    model.text_encoder =
-        std::make_shared<TextEncoder>(source.text_encoder->config, *text_encoder, device, context, options);
-    loaded(*text_encoder, static_cast<int64_t>(text_encoder->bytes()));
+  for (size_t i = 0; i < text_encoders.size(); ++i) {
+    const auto& made = model.text_encoders.emplace_back(
+        std::make_shared<TextEncoder>(source.text_encoders[i].config, text_encoders[i], device, context, options));
+    loaded(text_encoders[i], made->weight_bytes());
   }
   if (device.is_cuda() && options.graphs) model.graphs = std::make_shared<DenoiserGraphs>(model.denoiser);
   return model;

@@ -39,7 +39,7 @@ using DenoiserConfig = std::variant<UNetConfig>;
 struct ModelSource {
   ModelPart<DenoiserConfig> denoiser;
   std::optional<ModelPart<VaeConfig>> vae;
-  std::optional<ModelPart<TextEncoderConfig>> text_encoder;
+  std::vector<ModelPart<TextEncoderConfig>> text_encoders;
   ScheduleConfig schedule;
 };
 

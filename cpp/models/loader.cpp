@@ -13,7 +13,8 @@
 
 namespace diffmine {
 
-at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype) {
+// As it is stored.
+at::Tensor Loader::checked(const std::string& name, at::IntArrayRef shape) {
   if (++taken_ % 16 == 0) context_.check_cancelled();
   const at::Tensor stored = weights_.take(name, shape);
   if (!stored.is_floating_point()) {
@@ -28,6 +29,19 @@ at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::opt
     throw Error(code::kWeightsInvalid, "Tensor \"" + name + "\" has NaN or infinite weights.",
                 "The file is damaged or the training that wrote it diverged.");
   }
+  return stored;
+}
+
+at::Tensor Loader::take_stored(const std::string& name, at::IntArrayRef shape) {
+  const at::Tensor stored = checked(name, shape);
+  const auto taken = stored.to(device_, stored.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  bytes_ += static_cast<int64_t>(taken.nbytes());
+  count_ += taken.numel();
+  return taken;
+}
+
+at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype) {
+  const at::Tensor stored = checked(name, shape);
   const bool leaf = parameters_ && !lora_;
   if (leaf) dtype = at::kFloat;
   at::Tensor taken = stored.to(device_, dtype.value_or(dtype_), /*non_blocking=*/false, /*copy=*/true);

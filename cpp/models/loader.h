@@ -48,6 +48,8 @@ class Loader {
 
   // A copy in the loader's precision (or `dtype`), checked for shape and for NaN and infinity (WEIGHTS_INVALID).
   at::Tensor take(const std::string& name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {});
+  // The same in the dtype it is stored in.
+  at::Tensor take_stored(const std::string& name, at::IntArrayRef shape);
   // The update to train of a Linear [out, in]; none if it is not a projection of an attention, or its weights
   // themselves are trained or fixed.
   std::optional<LoraUpdate> update(const std::string& name, int64_t in, int64_t out);
@@ -66,6 +68,7 @@ class Loader {
   int64_t count() const { return count_; }  // elements taken so far, updates left out
 
  private:
+  at::Tensor checked(const std::string& name, at::IntArrayRef shape);
   WeightStore& weights_;
   at::Device device_;
   at::ScalarType dtype_;

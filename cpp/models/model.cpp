@@ -30,6 +30,24 @@ at::Tensor Model::forward(const at::Tensor& x, const at::Tensor& t, const std::s
   return denoiser->forward(x, t, *conditions, condition_index, fan_out, observer, size);
 }
 
+TextEmbeddings Model::encode_text(const std::vector<at::Tensor>& ids) const {
+  if (text_encoders.empty())
+    throw Error(code::kInvalidArgument, "The model has no text encoder: its conditions are class labels.");
+  if (ids.size() != text_encoders.size()) {
+    throw Error(code::kInvalidArgument, "The model takes token ids for each of its " +
+                                            std::to_string(text_encoders.size()) + " text encoders.");
+  }
+  std::vector<at::Tensor> text, pooled;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i].sizes() != ids[0].sizes())
+      throw Error(code::kInvalidArgument, "The text encoders' token ids must have one shape.");
+    auto embeddings = text_encoders[i]->forward(ids[i]);
+    text.push_back(std::move(embeddings.text));
+    if (embeddings.pooled.defined()) pooled.push_back(std::move(embeddings.pooled));
+  }
+  return {at::cat(text, -1), pooled.empty() ? at::Tensor() : at::cat(pooled, -1)};
+}
+
 PixelSize Model::pixels(const at::Tensor& x) const {
   const int64_t cell = vae ? vae->factor() : denoiser->pixel_fold();
   return {x.size(-2) * cell, x.size(-1) * cell};

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "core/engine_options.h"
 #include "diffusion/schedule.h"
@@ -15,8 +16,8 @@ class DenoiserGraphs;
 
 struct Model {
   std::shared_ptr<const Denoiser> denoiser;
-  std::shared_ptr<const Vae> vae;                   // null: pixel space
-  std::shared_ptr<const TextEncoder> text_encoder;  // null: class-conditional
+  std::shared_ptr<const Vae> vae;                                 // null: pixel space
+  std::vector<std::shared_ptr<const TextEncoder>> text_encoders;  // none: class-conditional
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<DenoiserGraphs> graphs;  // of `denoiser`; null: every pass is launched op by op
   EngineOptions options;                   // of the engine that holds it
@@ -27,6 +28,10 @@ struct Model {
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
                      const at::Tensor& condition_index, int64_t fan_out = 1, const Observer* observer = nullptr,
                      PixelSize size = {}) const;
+
+  // Token ids [M, 77] int64 for each text encoder -> their embeddings side by side: text [M, 77, D], and pooled [M, P]
+  // of those that have a projection.
+  TextEmbeddings encode_text(const std::vector<at::Tensor>& ids) const;
 
   // Of images whose latents or pixels x are, [.., h, w].
   PixelSize pixels(const at::Tensor& x) const;

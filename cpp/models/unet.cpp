@@ -9,6 +9,7 @@
 #include <ATen/ops/cos.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/exp.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
@@ -17,6 +18,8 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cmath>
+#include <tuple>
+#include <utility>
 
 #include "core/backends.h"
 #include "core/error.h"
@@ -31,7 +34,7 @@ namespace diffmine {
 
 int64_t UNetConditions::bytes() const {
   int64_t bytes = 0;
-  for (const auto& held : {class_embeddings, text}) bytes += held.defined() ? static_cast<int64_t>(held.nbytes()) : 0;
+  for (const auto& held : {embeddings, pooled, text}) bytes += held.defined() ? static_cast<int64_t>(held.nbytes()) : 0;
   for (const auto& [keys, values] : keys_values) bytes += keys.nbytes() + values.nbytes();
   return bytes;
 }
@@ -110,6 +113,8 @@ struct Block {
 
 std::string number(int64_t n) { return std::to_string(n); }
 
+constexpr int64_t kTimeIds = 6;  // heights first: original size, corner of the crop, target size
+
 }  // namespace
 
 struct UNet::Impl {
@@ -120,7 +125,7 @@ struct UNet::Impl {
   bool checkpointing = false;
   std::optional<LoraOptions> lora;
   Conv2d conv_in, conv_out;
-  Linear time1, time2;
+  Linear time1, time2, add1, add2;
   at::Tensor class_embedding;  // [classes, T] fp32
   std::vector<Block> down, up;
   Block mid;
@@ -178,6 +183,11 @@ struct UNet::Impl {
       throw Error(code::kModelUnsupported, "The UNet's mid_block_type \"" + c.mid_block_type + "\" is not supported.",
                   "Supported: UNetMidBlock2DCrossAttn, UNetMidBlock2D.");
     }
+    if ((c.pooled_dim > 0) != (c.size_embed_dim > 0) || c.size_embed_dim % 2) {
+      throw Error(code::kModelUnsupported, "The UNet's addition_time_embed_dim " + number(c.size_embed_dim) +
+                                               " beside pooled embeddings of " + number(c.pooled_dim) +
+                                               " is not supported.");
+    }
     if (c.pixel_fold != 1 && c.pixel_fold != 2)
       throw Error(code::kModelUnsupported, "pixel_fold " + number(c.pixel_fold) + " is not supported.",
                   "Supported: 1 and 2.");
@@ -196,6 +206,11 @@ struct UNet::Impl {
     conv_in = Conv2d::load(loader, "conv_in", config.in_channels, channels[0], 3);
     time1 = Linear::load(exact, "time_embedding.linear_1", channels[0], time_channels());
     time2 = Linear::load(exact, "time_embedding.linear_2", time_channels(), time_channels());
+    if (config.pooled_dim) {
+      add1 = Linear::load(exact, "add_embedding.linear_1", config.pooled_dim + kTimeIds * config.size_embed_dim,
+                          time_channels());
+      add2 = Linear::load(exact, "add_embedding.linear_2", time_channels(), time_channels());
+    }
     if (config.num_class_embeds)
       class_embedding = exact.take("class_embedding.weight", {config.num_class_embeds, time_channels()});
 
@@ -243,23 +258,47 @@ struct UNet::Impl {
     count = loader.count() + exact.count();
   }
 
-  // Sinusoids [inputs, channels] fp32 of the timesteps, then the two Linears.
-  at::Tensor time_embedding(const at::Tensor& t, const Pass& pass) const {
-    const int64_t half = config.block_out_channels[0] / 2;
+  // Sinusoids [n, channels] fp32 of values [n].
+  at::Tensor sinusoids(const at::Tensor& values, int64_t channels) const {
+    const int64_t half = channels / 2;
     const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
     const auto frequency =
         at::exp(at::arange(half, options) * (-std::log(10000.0) / (static_cast<double>(half) - config.freq_shift)));
-    const auto angle = t.to(options).unsqueeze(1) * frequency.unsqueeze(0);
-    auto waves = config.flip_sin_to_cos ? at::cat(std::vector<at::Tensor>{at::cos(angle), at::sin(angle)}, 1)
-                                        : at::cat(std::vector<at::Tensor>{at::sin(angle), at::cos(angle)}, 1);
+    const auto angle = values.to(options).unsqueeze(1) * frequency.unsqueeze(0);
+    const auto cosines = at::cos(angle), sines = at::sin(angle);
+    return at::cat(
+        config.flip_sin_to_cos ? std::vector<at::Tensor>{cosines, sines} : std::vector<at::Tensor>{sines, cosines}, 1);
+  }
+
+  // Pooled text [n, P] beside time ids [n or 1, 6] -> [n, time_channels] fp32.
+  at::Tensor added_embedding(const at::Tensor& pooled, const at::Tensor& time_ids) const {
+    const auto sizes = sinusoids(time_ids.flatten(), config.size_embed_dim).view({time_ids.size(0), -1});
+    return add2(at::silu(add1(at::cat({pooled, sizes.expand({pooled.size(0), -1})}, 1))));
+  }
+
+  // [1, 6] on the device, made there: a pass may not wait for a copy. Images are seen whole: their original size is
+  // their own, from the corner 0, 0.
+  at::Tensor time_ids(const PixelSize& size) const {
+    if (size == PixelSize{})
+      throw Error(code::kInvalidArgument, "This model is conditioned on the image's size: give height and width.");
+    std::vector<at::Tensor> ids;
+    for (const int64_t id : {size.height, size.width, int64_t{0}, int64_t{0}, size.height, size.width})
+      ids.push_back(at::full({1}, id, at::TensorOptions().dtype(at::kFloat).device(device)));
+    return at::cat(ids).unsqueeze(0);
+  }
+
+  at::Tensor time_embedding(const at::Tensor& t, const Pass& pass) const {
+    auto waves = sinusoids(t, config.block_out_channels[0]);
     waves = pass.see("time_proj", std::move(waves));
     return pass.see("time_embedding", time2(at::silu(time1(waves))));
   }
 
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, Pass& pass) const {
     auto time = time_embedding(t, pass);
-    if (class_embedding.defined())
-      time = pass.expand(time) + pass.conditions.class_embeddings.index_select(0, pass.index);
+    const auto& [embeddings, pooled] = std::tie(pass.conditions.embeddings, pass.conditions.pooled);
+    if (embeddings.defined()) time = pass.expand(time) + embeddings.index_select(0, pass.index);
+    if (pooled.defined())
+      time = pass.expand(time) + added_embedding(pooled.index_select(0, pass.index), time_ids(pass.size));
     pass.time = at::silu(time).to(dtype);
 
     auto h = pass.see("conv_in", conv_in(x.to(dtype)));
@@ -344,7 +383,23 @@ std::shared_ptr<const Conditions> UNet::prepare(const ConditionInput& input) con
       throw Error(code::kInvalidArgument,
                   "A class label is outside 0 ... " + number(impl_->config.num_class_embeds - 1) + ".");
     }
-    made->class_embeddings = at::embedding(impl_->class_embedding, labels.to(impl_->device));
+    made->embeddings = at::embedding(impl_->class_embedding, labels.to(impl_->device));
+  }
+  if (const int64_t width = impl_->config.pooled_dim) {
+    const auto fits = [&](const at::Tensor& part, int64_t columns) {
+      return part.dim() == 2 && part.size(0) == made->rows && part.size(1) == columns;
+    };
+    if (!input.pooled.defined() || !fits(input.pooled, width)) {
+      throw Error(code::kInvalidArgument, "The model takes pooled embeddings [M, " + number(width) + "] beside text.",
+                  "Does the second text encoder belong to this UNet?");
+    }
+    if (input.time_ids.defined() && !fits(input.time_ids, kTimeIds))
+      throw Error(code::kInvalidArgument, "The model takes time ids [M, " + number(kTimeIds) + "].");
+    made->pooled = input.pooled.to(impl_->device, at::kFloat);
+    if (input.time_ids.defined()) {
+      made->embeddings =
+          impl_->added_embedding(std::exchange(made->pooled, {}), input.time_ids.to(impl_->device, at::kFloat));
+    }
   }
   if (impl_->cross_count) {
     if (!input.text.defined() || input.text.dim() != 3 || input.text.size(2) != impl_->config.cross_attention_dim) {
@@ -403,7 +458,8 @@ at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& t, const Conditi
             shared ? fan_out : 1,
             {},
             observer,
-            checkpointing};
+            checkpointing,
+            size};
   try {
     return impl_->forward(inputs, times, pass);
   } catch (const PassStopped&) {

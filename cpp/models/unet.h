@@ -32,6 +32,9 @@ struct UNetConfig {
   bool upcast_attention = false;  // asks for scores in fp32, which attention() makes in any case
   bool scale_shift = false;       // resnet_time_scale_shift == "scale_shift"
   int64_t num_class_embeds = 0;   // 0: text-conditional or unconditional
+  // SDXL ("text_time"): pooled embeddings [pooled_dim] and six time ids of size_embed_dim each are embedded beside the
+  // timestep; 0: without.
+  int64_t pooled_dim = 0, size_embed_dim = 0;
   bool flip_sin_to_cos = true;
   double freq_shift = 0;
   int64_t pixel_fold = 1;  // 2: pixels folded into channels (torch.pixel_unshuffle)
@@ -57,7 +60,7 @@ class UNet final : public Denoiser {
   int64_t feature_blocks() const override;  // up blocks
   std::string feature_path(int64_t block) const override;
 
-  // text: [M, tokens, cross_attention_dim], or class labels.
+  // text [M, tokens, cross_attention_dim], with pooled [M, pooled_dim] where the model takes it, or class labels.
   std::shared_ptr<const Conditions> prepare(const ConditionInput& input) const override;
 
   // What does not see the condition is computed once per input.

@@ -14,7 +14,9 @@ namespace diffmine {
 struct UNetConditions final : Conditions {
   std::vector<std::pair<at::Tensor, at::Tensor>> keys_values;  // per cross-attention [M, heads, tokens, d], or
   at::Tensor text;                                             // [M, tokens, D], of which they are made in every pass
-  at::Tensor class_embeddings;                                 // [M, time_channels] fp32
+  at::Tensor
+      embeddings;     // [M, time_channels] fp32, added to the timestep's: of a class, or of pooled text with time ids
+  at::Tensor pooled;  // [M, P] fp32, embedded in every pass with the time ids of its image size
   int64_t bytes() const override;
 };
 
@@ -26,6 +28,7 @@ struct Pass {
   at::Tensor time;  // SiLU(time embedding) [inputs or rows, T], every resnet starts from it
   const Observer* observer;
   bool checkpointing = false;
+  PixelSize size;
 
   // [inputs, ...] -> [inputs * fan_out, ...], each row repeated; channels_last stays.
   at::Tensor expand(const at::Tensor& x) const {

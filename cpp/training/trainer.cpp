@@ -152,7 +152,8 @@ at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::
   const auto [used, index, counts] = at::_unique2(named, /*sorted=*/true, /*return_inverse=*/true);
   const auto prepared = denoiser_->prepare(
       conditions_.each([&](const at::Tensor& part) { return part.index_select(0, used.to(denoiser_->device())); }));
-  return denoiser_->forward(x, t, *prepared, index);
+  const PixelSize size{x.size(2) * options_.cell, x.size(3) * options_.cell};
+  return denoiser_->forward(x, t, *prepared, index, 1, nullptr, size);
 }
 
 void Trainer::accumulate(const TrainingBatch& batch, int64_t total) {

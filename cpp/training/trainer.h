@@ -30,6 +30,7 @@ struct TrainerOptions {
   double min_snr = 0;                 // gamma of the Min-SNR weights; 0: unweighted
   int64_t t_begin = 0, t_end = 1000;  // timesteps drawn from [begin, end)
   double wide_fraction = 0;           // except for this fraction, drawn from the whole schedule
+  int64_t cell = 1;  // pixels of a cell of x0 in each direction, for models that are conditioned on the image's size
   double loss_scale = 0;  // a power of two that dynamic loss scaling starts with (fp16 needs it); 0: without
 };
 

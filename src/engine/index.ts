@@ -11,6 +11,7 @@ import type {
   BuildInfo,
   CallOptions,
   DeviceInfo,
+  ConditionInput,
   DiftInput,
   DiftOptions,
   DiftResult,
@@ -30,6 +31,7 @@ import type {
   SamplerName,
   ScheduleConfig,
   Tensor,
+  TextEmbeddings,
   TrainerOptions,
   TrainerTensors,
   TrainingBatch,
@@ -169,15 +171,14 @@ export class Engine {
     return callAsync((addon) => addon.loadModel(this.#native, source, options));
   }
 
-  /** Token ids I64 [M, 77] -> the text encoder's last hidden state F32 [M, 77, D]. */
-  encodeText(ids: Tensor, options?: CallOptions): Promise<Tensor> {
+  /** Token ids I64 [M, 77] for each text encoder -> their embeddings. */
+  encodeText(ids: readonly Tensor[], options?: CallOptions): Promise<TextEmbeddings> {
     return callAsync((addon) => addon.encodeText(this.#native, ids, options));
   }
 
-  /** Embeddings F32 [M, tokens, D], or class labels I64 [M]. */
-  async prepareConditions(conditions: Tensor, options?: CallOptions): Promise<Conditions> {
+  async prepareConditions(conditions: ConditionInput, options?: CallOptions): Promise<Conditions> {
     const native = await callAsync((addon) => addon.prepareConditions(this.#native, conditions, options));
-    return new Conditions(native, conditions.shape[0] ?? 0);
+    return new Conditions(native, ('text' in conditions ? conditions.text : conditions).shape[0] ?? 0);
   }
 
   /** One forward pass: F32 [inputs * fanOut, C, H, W], and the outputs of the observed modules. */
@@ -247,7 +248,7 @@ export class Engine {
    */
   async createTrainer(
     source: Pick<ModelSource, 'unet' | 'schedule'>,
-    conditions: Tensor,
+    conditions: ConditionInput,
     settings: TrainerOptions,
     options?: CallOptions,
   ): Promise<Trainer> {

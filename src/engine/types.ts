@@ -65,6 +65,8 @@ export interface UNetConfig {
   upcastAttention: boolean;
   scaleShift: boolean;
   numClassEmbeds: number;
+  /** SDXL: widths of the pooled text and of each of six time ids, which are embedded beside the timestep */
+  addedEmbedding?: { pooled: number; size: number };
   flipSinToCos: boolean;
   freqShift: number;
   pixelFold: number;
@@ -92,6 +94,10 @@ export interface TextEncoderConfig {
   maxPositionEmbeddings: number;
   layerNormEps: number;
   hiddenAct: 'quick_gelu' | 'gelu';
+  /** the embeddings are what enters the last layer; default: the last state after the final LayerNorm */
+  penultimate?: boolean;
+  /** of one embedding for the whole prompt: its width, and the token whose state it is made of */
+  projection?: { dim: number; eosTokenId: number };
 }
 
 export interface ScheduleConfig {
@@ -122,9 +128,26 @@ export interface ModelPart<Config> {
 export interface ModelSource {
   unet: ModelPart<UNetConfig>;
   vae?: ModelPart<VaeConfig>;
-  textEncoder?: ModelPart<TextEncoderConfig>;
+  /** embeddings of several are put side by side */
+  textEncoders?: ModelPart<TextEncoderConfig>[];
   schedule: ScheduleConfig;
 }
+
+/** What text encoders make of M prompts. */
+export interface TextEmbeddings {
+  /** F32 [M, tokens, D] */
+  text: Tensor;
+  /** F32 [M, P], if an encoder has a projection */
+  pooled?: Tensor;
+}
+
+/** M conditions: class labels I64 [M], embeddings F32 [M, tokens, D], or those with what a model takes beside them. */
+export type ConditionInput =
+  | Tensor
+  | (TextEmbeddings & {
+      /** F32 [M, 6], SDXL: original height and width, top and left of the crop, target height and width; default: those of the image, seen whole */
+      timeIds?: Tensor;
+    });
 
 /** An optimization of the engine. Optimizations change results only by rounding; cpp/core/engine_options.h describes them. */
 export type Optimization =
@@ -336,6 +359,9 @@ export interface UNetForwardInput {
   /** [P * fanOut] rows of the prepared conditions */
   conditionIndex: number[];
   fanOut?: number;
+  /** pixels of the images, for models that are conditioned on it; default: those of x */
+  height?: number;
+  width?: number;
   /** module paths whose outputs to return ("conv_in", "up_blocks.1", ...) */
   observe?: string[];
   /** without fanOut: at each module path the output of row r becomes that of row source[r] ([P]; source[r] = r leaves it) */
@@ -382,6 +408,8 @@ export interface TrainerOptions {
   tEnd?: number;
   /** fraction of timesteps drawn from the whole schedule instead; default 0 */
   wideFraction?: number;
+  /** pixels of a cell of x0 in each direction, for models that are conditioned on the image's size; default 1 */
+  cell?: number;
   /** gradient checkpointing: less memory, more time; the same gradients */
   checkpointing?: boolean;
   /** train only LoRA updates alpha / rank B A of the attention projections; weights and averages are then those of A and B */
@@ -458,11 +486,11 @@ export interface Addon {
   loadModel(engine: NativeEngine, source: ModelSource, call?: CallOptions): Promise<void>;
 
   // text encoder
-  encodeText(engine: NativeEngine, ids: Tensor, call?: CallOptions): Promise<Tensor>;
+  /** I64 [M, 77] for each text encoder */
+  encodeText(engine: NativeEngine, ids: readonly Tensor[], call?: CallOptions): Promise<TextEmbeddings>;
 
   // unet
-  /** F32 [M, tokens, D] embeddings, or I64 [M] class labels */
-  prepareConditions(engine: NativeEngine, conditions: Tensor, call?: CallOptions): Promise<NativeConditions>;
+  prepareConditions(engine: NativeEngine, conditions: ConditionInput, call?: CallOptions): Promise<NativeConditions>;
   unetForward(
     engine: NativeEngine,
     conditions: NativeConditions,
@@ -539,7 +567,7 @@ export interface Addon {
   createTrainer(
     engine: NativeEngine,
     source: Pick<ModelSource, 'unet' | 'schedule'>,
-    conditions: Tensor,
+    conditions: ConditionInput,
     options: TrainerOptions,
     call?: CallOptions,
   ): Promise<NativeTrainer>;

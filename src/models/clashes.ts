@@ -6,13 +6,13 @@ import { classIds } from './conditions.js';
 import type { ModelFolder } from './folder.js';
 import { normalize, TOKENS } from './tokenizer.js';
 
-type Model = Pick<ModelFolder, 'path' | 'labels' | 'tokenizer'>;
+type Model = Pick<ModelFolder, 'path' | 'labels' | 'tokenizers'>;
 
 /** One key for each prompt (of a class model: label, '' is null), equal where the model sees the same condition. */
 export function conditionKeys(model: Model, names: readonly string[]): string[] {
-  const { tokenizer } = model;
-  if (!tokenizer) return int64Numbers(classIds(model, names)).map(String);
-  return names.map((name) => int64Numbers(tokenizer.encode([name])).join());
+  const { tokenizers } = model;
+  if (!tokenizers) return int64Numbers(classIds(model, names)).map(String);
+  return names.map((name) => tokenizers.map((tokenizer) => int64Numbers(tokenizer.encode([name])).join()).join(';'));
 }
 
 /**
@@ -21,7 +21,7 @@ export function conditionKeys(model: Model, names: readonly string[]): string[] 
  * @param names the labels' prompts, in order; of a class model the labels
  */
 export function clashes(model: Model, labels: readonly string[], names: readonly string[]): string[] {
-  if (new Set(names).size === 1 && new Set(labels).size > 1 && model.tokenizer) return [];
+  if (new Set(names).size === 1 && new Set(labels).size > 1 && model.tokenizers) return [];
   const groups = new Map<string, number[]>();
   conditionKeys(model, names).forEach((key, i) => {
     const group = groups.get(key);
@@ -31,7 +31,7 @@ export function clashes(model: Model, labels: readonly string[], names: readonly
   const sentences = [...groups.values()].flatMap((group) => {
     const own = [...new Set(group.map((i) => labels[i] as string))];
     if (own.length < 2) return [];
-    const what = model.tokenizer ? 'one prompt' : 'one class';
+    const what = model.tokenizers ? 'one prompt' : 'one class';
     return [
       `The labels ${listed(own)} are ${what} to this model: ${difference(
         model,
@@ -50,7 +50,7 @@ export function clashes(model: Model, labels: readonly string[], names: readonly
 const MOST_TOLD = 5;
 
 /** What the texts differ in, though the model does not see it. */
-export function difference({ tokenizer }: Pick<Model, 'tokenizer'>, texts: readonly string[]): string {
+export function difference({ tokenizers }: Pick<Model, 'tokenizers'>, texts: readonly string[]): string {
   const same = (form: (text: string) => string): boolean => new Set(texts.map(form)).size === 1;
   const spaces = (text: string): string => text.replace(/\p{White_Space}+/gu, ' ').trim();
   if (same((text) => text)) return 'their texts are the same';
@@ -58,7 +58,7 @@ export function difference({ tokenizer }: Pick<Model, 'tokenizer'>, texts: reado
   if (same((text) => spaces(text.normalize('NFC')))) return 'they differ only in white space';
   if (same((text) => text.normalize('NFC').toLowerCase())) return 'they differ only in upper and lower case';
   if (same((text) => spaces(normalize(text)))) return 'they differ only in case, white space or Unicode normalization';
-  const cut = new Set(tokenizer?.truncated(texts));
+  const cut = new Set(tokenizers?.[0]?.truncated(texts));
   if (texts.every((text) => cut.has(text)))
     return `they differ only after the first ${TOKENS - 2} tokens, which are all that it reads`;
   return 'they have the same tokens';

@@ -12,8 +12,7 @@ export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { s
   reader.only({
     _class_name: ['UNet2DConditionModel'],
     act_fn: ['silu', 'swish'],
-    addition_embed_type: [],
-    addition_time_embed_dim: [],
+    addition_embed_type: ['text_time'],
     attention_type: ['default'],
     center_input_sample: [false],
     class_embed_type: [],
@@ -28,7 +27,6 @@ export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { s
     mid_block_only_cross_attention: [false],
     mid_block_scale_factor: [1],
     num_attention_heads: [],
-    projection_class_embeddings_input_dim: [],
     resnet_out_scale_factor: [1],
     resnet_skip_time_act: [false],
     reverse_transformer_layers_per_block: [],
@@ -83,6 +81,7 @@ export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { s
     flipSinToCos: reader.boolean('flip_sin_to_cos', true),
     freqShift: reader.number('freq_shift', 0),
     pixelFold: reader.count('pixel_fold', 1),
+    ...(reader.has('addition_embed_type') && { addedEmbedding: readAddedEmbedding(reader) }),
     sampleSize: readSampleSize(file, json),
   };
   const timeWidth = 4 * (blockOutChannels[0] as number);
@@ -100,6 +99,24 @@ export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { s
     );
   checkDivisions(reader, config);
   return config;
+}
+
+/** Original size, corner of the crop, and target size, each height and width. */
+const TIME_IDS = 6;
+
+/** SDXL's: the pooled text with the time ids, in one Linear. */
+function readAddedEmbedding(reader: ConfigReader): { pooled: number; size: number } {
+  const size = reader.count('addition_time_embed_dim');
+  const input = reader.count('projection_class_embeddings_input_dim');
+  const pooled = input - TIME_IDS * size;
+  if (size % 2 !== 0) throw reader.unsupported('addition_time_embed_dim', size, 'even numbers');
+  if (pooled < 1)
+    throw reader.unsupported(
+      'projection_class_embeddings_input_dim',
+      input,
+      `more than ${TIME_IDS} x addition_time_embed_dim (${TIME_IDS * size})`,
+    );
+  return { pooled, size };
 }
 
 /** Channels must split evenly into norm groups and attention heads. */
@@ -183,7 +200,11 @@ export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
 }
 
 /** transformers' CLIPTextModel, or the text half of a full CLIP configuration (whose text_config leaves out defaults). */
-export function readTextEncoderConfig(file: string, json: JsonObject): TextEncoderConfig {
+export function readTextEncoderConfig(
+  file: string,
+  json: JsonObject,
+  use: { penultimate: boolean; projection: boolean } = { penultimate: false, projection: false },
+): TextEncoderConfig {
   const nested = isObject(json.text_config) ? json.text_config : undefined;
   const reader = new ConfigReader(file, nested ?? json);
   new ConfigReader(file, json).only({ model_type: ['clip_text_model', 'clip'] });
@@ -198,6 +219,10 @@ export function readTextEncoderConfig(file: string, json: JsonObject): TextEncod
     maxPositionEmbeddings: reader.count('max_position_embeddings', 77),
     layerNormEps: reader.number('layer_norm_eps', 1e-5),
     hiddenAct: reader.choice('hidden_act', ['quick_gelu', 'gelu'], 'quick_gelu'),
+    ...(use.penultimate && { penultimate: true }),
+    ...(use.projection && {
+      projection: { dim: reader.count('projection_dim', 512), eosTokenId: reader.integer('eos_token_id', 49407) },
+    }),
   };
   if (config.maxPositionEmbeddings < 77)
     throw reader.unsupported('max_position_embeddings', config.maxPositionEmbeddings, '77 or more');
@@ -252,7 +277,11 @@ export function readScheduleConfig(file: string, json: JsonObject): ScheduleConf
     prediction: reader.choice('prediction_type', ['epsilon', 'v_prediction'], 'epsilon'),
     setAlphaToOne: reader.boolean('set_alpha_to_one', true),
     stepsOffset: reader.integer('steps_offset', 0),
-    clipSample: reader.boolean('clip_sample', true),
+    // Of the schedulers that clip, whose default it is.
+    clipSample: reader.boolean(
+      'clip_sample',
+      /^DD[IP]M/.test(reader.choice('_class_name', SCHEDULERS, 'DDIMScheduler')),
+    ),
     clipSampleRange: reader.number('clip_sample_range', 1),
     timestepSpacing: typeof spacing === 'string' ? spacing : JSON.stringify(spacing),
   };

@@ -1,7 +1,7 @@
 // Checks that the components of a model fit each other, from their configs and headers.
 import { DiffmineError } from '../util/errors.js';
-import type { ModelPart, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
-import type { Tokenizer } from './tokenizer.js';
+import type { ModelPart, UNetConfig, VaeConfig } from '../engine/types.js';
+import type { TextParts } from './text.js';
 import { shapeOf, type Weights } from './weights.js';
 
 export interface LoadedPart<Config> extends ModelPart<Config> {
@@ -11,13 +11,8 @@ export interface LoadedPart<Config> extends ModelPart<Config> {
 }
 
 /** Whether the parts fit each other, and the weights their configurations, as far as headers tell. */
-export function checkFit(
-  unet: LoadedPart<UNetConfig>,
-  vae?: LoadedPart<VaeConfig>,
-  text?: LoadedPart<TextEncoderConfig>,
-  tokenizer?: Tokenizer,
-): void {
-  const { inChannels, blockOutChannels, crossAttentionDim, numClassEmbeds, pixelFold } = unet.config;
+export function checkFit(unet: LoadedPart<UNetConfig>, vae?: LoadedPart<VaeConfig>, text?: TextParts): void {
+  const { inChannels, blockOutChannels, crossAttentionDim, numClassEmbeds, pixelFold, addedEmbedding } = unet.config;
   const width = blockOutChannels[0] as number;
   const mismatch = (what: string): DiffmineError =>
     new DiffmineError(
@@ -54,12 +49,17 @@ export function checkFit(
     expect(vae, [vae.config.blockOutChannels[0] as number, vae.config.inChannels, 3, 3], 'encoder.conv_in.weight');
     expect(vae, [last, vae.config.latentChannels, 3, 3], 'decoder.conv_in.weight');
   }
-  if (text && tokenizer) {
-    const { hiddenSize, vocabSize } = text.config;
-    if (hiddenSize !== crossAttentionDim)
-      throw mismatch(
-        `The text encoder's hidden_size = ${hiddenSize} is not the UNet's cross_attention_dim = ${crossAttentionDim}`,
-      );
+  if (!text) return;
+  const textWidth = text.encoders.reduce((sum, { config }) => sum + config.hiddenSize, 0);
+  if (textWidth !== crossAttentionDim)
+    throw mismatch(
+      text.encoders.length > 1
+        ? `The text encoders' hidden_size add up to ${textWidth}, which is not the UNet's cross_attention_dim = ${crossAttentionDim}`
+        : `The text encoder's hidden_size = ${textWidth} is not the UNet's cross_attention_dim = ${crossAttentionDim}`,
+    );
+  for (const [i, encoder] of text.encoders.entries()) {
+    const { hiddenSize, vocabSize, projection } = encoder.config;
+    const tokenizer = text.tokenizers[i] as TextParts['tokenizers'][number];
     if (tokenizer.vocabSize > vocabSize)
       throw mismatch(
         `The tokenizer has ids up to ${tokenizer.vocabSize - 1}, but the text encoder's vocab_size is ${vocabSize}`,
@@ -73,10 +73,16 @@ export function checkFit(
       );
     }
     expect(
-      text,
+      encoder,
       [vocabSize, hiddenSize],
       'text_model.embeddings.token_embedding.weight',
       'embeddings.token_embedding.weight',
     );
+    if (projection && addedEmbedding && projection.dim !== addedEmbedding.pooled)
+      throw mismatch(
+        `The second text encoder's projection_dim = ${projection.dim} beside six time ids does not fit the UNet's projection_class_embeddings_input_dim`,
+      );
   }
+  if (addedEmbedding)
+    expect(unet, [4 * width, addedEmbedding.pooled + 6 * addedEmbedding.size], 'add_embedding.linear_1.weight');
 }

@@ -4,13 +4,12 @@ import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { readSafetensorsHeader } from '../engine/index.js';
-import type { ModelPart, ModelSource, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import type { ModelPart, ModelSource, UNetConfig, VaeConfig } from '../engine/types.js';
 import {
   hasAttentionUpBlocks,
   hasCrossAttention,
   readSampleSize,
   readScheduleConfig,
-  readTextEncoderConfig,
   readUNetConfig,
   readVaeConfig,
 } from './configs.js';
@@ -19,7 +18,8 @@ import { isObject, readJsonObject, type JsonObject } from './json.js';
 import type { HubHooks } from './hub/hub.js';
 import { locate, type HubSource } from './locate.js';
 import { IGNORED, isComponent } from './parts.js';
-import { Tokenizer } from './tokenizer.js';
+import { openText, type TextParts } from './text.js';
+import type { Tokenizer } from './tokenizer.js';
 import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
 
 export interface OpenOptions {
@@ -63,8 +63,10 @@ export interface ModelFolder {
   source: ModelSource;
   /** class models: names in the order of ids, without the null class, which is the last id */
   labels?: string[];
-  /** text models */
-  tokenizer?: Tokenizer;
+  /** text models: one for each text encoder */
+  tokenizers?: Tokenizer[];
+  /** the condition of no prompt is zeros, not the encoded empty prompt (SDXL) */
+  zeroNull: boolean;
   /** default short side in pixels */
   sampleSize: number;
   /** where that size comes from: 'default' if neither the UNet nor the VAE has one */
@@ -104,13 +106,13 @@ export interface ModelSummary {
   fingerprint: string;
 }
 
-const KNOWN = new Set(['unet', 'vae', 'text_encoder', 'tokenizer', 'scheduler']);
+const KNOWN = new Set(['unet', 'vae', 'text_encoder', 'tokenizer', 'text_encoder_2', 'tokenizer_2', 'scheduler']);
 /** The side of the UNet's input where nothing says it. */
 const DEFAULT_CELLS = 64;
 const COMPLETE = 'Give a complete diffusers model folder.';
 
 /**
- * Opens and checks a model: SD 1.x and 2.x, pixel-space models with text or classes, folded pixels.
+ * Opens and checks a model: SD 1.x, 2.x and XL, pixel-space models with text or classes, folded pixels.
  *
  * @param location a diffusers folder, or the id of a model on the Hugging Face hub, which is fetched if it is not cached
  * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID if something is missing or does not fit together; MODEL_UNSUPPORTED for unsupported models;
@@ -139,7 +141,7 @@ async function openFolder(location: string, options: OpenOptions, hooks: HubHook
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
         `The model '${location}' has a component '${name}' (${value[1]}), which is not supported.`,
-        'Supported components: unet, vae, text_encoder, tokenizer and scheduler, as in Stable Diffusion 1.x and 2.x.',
+        'Supported components: unet, vae, text_encoder, tokenizer and scheduler, as in Stable Diffusion 1.x, 2.x and XL.',
       );
     }
   }
@@ -173,34 +175,14 @@ async function openFolder(location: string, options: OpenOptions, hooks: HubHook
   }
   const kind = vae ? 'latent' : 'pixel';
 
-  let textEncoder: LoadedPart<TextEncoderConfig> | undefined;
-  let tokenizer: Tokenizer | undefined;
+  let text: TextParts | undefined;
   let labels: string[] | undefined;
   if (conditioning === 'text') {
-    for (const name of ['text_encoder', 'tokenizer'])
-      if (!(await isFolder(path.join(root, name)))) throw absent(name, 'its UNet is conditioned on text');
-    textEncoder = await part(
-      root,
-      'text_encoder',
-      readTextEncoderConfig(...(await config('text_encoder', 'config.json'))),
-      variant,
-    );
-    tokenizer = await Tokenizer.open(path.join(root, 'tokenizer'));
-    for (const name of [
-      'vocab.json',
-      'merges.txt',
-      'tokenizer.json',
-      'tokenizer_config.json',
-      'special_tokens_map.json',
-      'added_tokens.json',
-    ]) {
-      const text = await readFile(path.join(root, 'tokenizer', name), 'utf8').catch(() => undefined);
-      if (text !== undefined) hash.update(JSON.stringify([`tokenizer/${name}`, text]));
-    }
-    // Versions that did not know them gave other results.
-    const own = tokenizer;
-    const beyond = own.added.filter(({ id }) => id >= own.vocabSize);
-    if (beyond.length > 0) hash.update(JSON.stringify(['added tokens', beyond]));
+    const need = async (name: string, why: string): Promise<void> => {
+      if (!(await isFolder(path.join(root, name)))) throw absent(name, why);
+    };
+    const opening = { root, hash, config, need, part: <C>(name: string, own: C) => part(root, name, own, variant) };
+    text = await openText(opening, unetConfig);
   } else {
     labels = readLabels(location, index, unetConfig.numClassEmbeds);
   }
@@ -208,9 +190,10 @@ async function openFolder(location: string, options: OpenOptions, hooks: HubHook
     throw absent('scheduler', 'every model needs its noise schedule');
   const { timestepSpacing, ...schedule } = readScheduleConfig(...(await config('scheduler', 'scheduler_config.json')));
 
-  if (variant !== undefined) checkVariant(location, variant, [unet, vae, textEncoder]);
-  checkFit(unet, vae, textEncoder, tokenizer);
-  for (const [name, loaded] of Object.entries({ unet, vae, textEncoder }))
+  const [textEncoder, textEncoder2] = text?.encoders ?? [];
+  if (variant !== undefined) checkVariant(location, variant, [unet, vae, textEncoder, textEncoder2]);
+  checkFit(unet, vae, text);
+  for (const [name, loaded] of Object.entries({ unet, vae, textEncoder, textEncoder2 }))
     if (loaded) await hashWeights(hash, name, loaded.weights);
 
   const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
@@ -220,7 +203,7 @@ async function openFolder(location: string, options: OpenOptions, hooks: HubHook
   const source: ModelSource = {
     unet: strip(unet),
     ...(vae && { vae: strip(vae) }),
-    ...(textEncoder && { textEncoder: strip(textEncoder) }),
+    ...(text && { textEncoders: text.encoders.map(strip) }),
     schedule,
   };
   const model = {
@@ -230,7 +213,9 @@ async function openFolder(location: string, options: OpenOptions, hooks: HubHook
     conditioning,
     source,
     ...(labels && { labels }),
-    ...(tokenizer && { tokenizer }),
+    ...(text && { tokenizers: text.tokenizers }),
+    // Of pipelines of SDXL, whose default is true.
+    zeroNull: unetConfig.addedEmbedding !== undefined && index.force_zeros_for_empty_prompt !== false,
     ...sampleSizeOf(ofUNet, ofVae, perCell),
     vaeFactor,
     fold,
@@ -239,7 +224,7 @@ async function openFolder(location: string, options: OpenOptions, hooks: HubHook
     timestepSpacing,
     fingerprint: hash.digest('hex'),
   } as const;
-  return { ...model, summary: () => summarize(model, { unet, vae, textEncoder }) };
+  return { ...model, summary: () => summarize(model, { unet, vae, textEncoder, textEncoder2 }) };
 }
 
 async function part<Config>(

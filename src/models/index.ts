@@ -1,6 +1,6 @@
 // Model folders, and conditions from labels and prompts.
 export { clashes, conditionKeys, difference } from './clashes.js';
-export { checkLabels, classIds, encodePrompts, prepareConditions } from './conditions.js';
+export { checkLabels, classIds, encodePrompts, nullCondition, prepareConditions } from './conditions.js';
 export {
   defaultSize,
   openModel,

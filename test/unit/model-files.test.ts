@@ -57,7 +57,7 @@ describe('JSON files', () => {
     ]) {
       const model = await openModel(changed((place) => rewrite(path.join(place, name), bytes)));
       expect(model.source.schedule).toEqual(plain.source.schedule);
-      expect(model.tokenizer?.encode(['A car!'])).toEqual(plain.tokenizer?.encode(['A car!']));
+      expect(model.tokenizers?.[0]?.encode(['A car!'])).toEqual(plain.tokenizers?.[0]?.encode(['A car!']));
     }
   });
 
@@ -154,7 +154,7 @@ describe('variants of weights', () => {
     });
     await expect(openModel(folder)).rejects.toEqual(error('MODEL_INVALID', /vae' has its weights only as a variant/));
     expect(
-      (await openModel(folder, { variant: 'bf16' })).source.textEncoder?.files.map((file) => path.basename(file)),
+      (await openModel(folder, { variant: 'bf16' })).source.textEncoders?.[0]?.files.map((file) => path.basename(file)),
     ).toEqual(['model.bf16.safetensors']);
   });
 

@@ -79,7 +79,7 @@ describe('golden models', () => {
       usePostQuantConv: true,
       midBlockAddAttention: true,
     });
-    expect(model.source.textEncoder?.config).toEqual({
+    expect(model.source.textEncoders?.[0]?.config).toEqual({
       vocabSize: 694,
       hiddenSize: 32,
       intermediateSize: 64,
@@ -101,7 +101,7 @@ describe('golden models', () => {
       clipSampleRange: 1,
     });
     expect(model.source.unet.files).toEqual([path.join(sd15, 'unet', 'diffusion_pytorch_model.safetensors')]);
-    expect(model.tokenizer?.encode(['A car.']).shape).toEqual([1, 77]);
+    expect(model.tokenizers?.[0]?.encode(['A car.']).shape).toEqual([1, 77]);
     const summary = model.summary();
     expect(summary).toEqual(JSON.parse(JSON.stringify(summary)));
     expect(summary).toMatchObject({
@@ -126,9 +126,9 @@ describe('golden models', () => {
       fold: 2,
       sizeMultiple: 8,
     });
-    expect(model.tokenizer).toBeUndefined();
+    expect(model.tokenizers).toBeUndefined();
     expect(model.source.vae).toBeUndefined();
-    expect(model.source.textEncoder).toBeUndefined();
+    expect(model.source.textEncoders).toBeUndefined();
     expect(model.source.unet.config).toMatchObject({
       inChannels: 12,
       numClassEmbeds: 4,
@@ -159,7 +159,7 @@ describe('golden models', () => {
       upcastAttention: true,
     });
     expect(sd21.source.schedule.prediction).toBe('v_prediction');
-    expect(sd21.source.textEncoder?.config.hiddenAct).toBe('gelu');
+    expect(sd21.source.textEncoders?.[0]?.config.hiddenAct).toBe('gelu');
     expect(sd21.summary().parts.unet?.dtypes).toEqual(['F16']);
     expect(await openModel(path.join(shared as string, 'tiny-pixel'))).toMatchObject({
       kind: 'pixel',

@@ -117,14 +117,14 @@ const CALLS: [string, Call | (() => Promise<Call>)][] = [
   [
     'encodeText',
     (put) =>
-      engine.encodeText(
+      engine.encodeText([
         put(
           fromInt64(
             [1, 77],
             Array.from({ length: 77 }, (_, i) => i * 7),
           ),
         ),
-      ),
+      ]),
   ],
   [
     'prepareConditions',

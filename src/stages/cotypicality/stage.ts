@@ -2,7 +2,7 @@
 import { fillPrompt } from '../../data/index.js';
 import type { Engine } from '../../engine/index.js';
 import type { CallOptions } from '../../engine/types.js';
-import { prepareConditions } from '../../models/index.js';
+import { nullCondition, prepareConditions } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
@@ -54,7 +54,9 @@ async function prepare(
 ): Promise<WorkOnShard> {
   const { prompt, nullPrompt } = run.manifest.options;
   const names =
-    prompt === null ? [...labels, ''] : [...labels.map((label) => fillPrompt(prompt, label)), nullPrompt ?? ''];
+    prompt === null
+      ? [...labels, '']
+      : [...labels.map((label) => fillPrompt(prompt, label)), nullCondition(nullPrompt)];
   const conditions = await prepareConditions(engine, model, names, call);
   const scoring = { run, engine, conditions, labels, sizes, sequences };
   return async (shard, context) => scoreSequences(scoring, shard, context);

@@ -173,7 +173,8 @@ export async function resolveRequest(options: SampleOptions, hooks: HubHooks = {
   }));
   if (prompt !== null && labels.length > 1 && new Set(sampled.map((one) => one.prompt)).size === 1)
     onLog?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
-  for (const cut of model.tokenizer?.truncated([...sampled.map((one) => one.prompt ?? ''), nullPrompt ?? '']) ?? [])
+  for (const cut of model.tokenizers?.[0]?.truncated([...sampled.map((one) => one.prompt ?? ''), nullPrompt ?? '']) ??
+    [])
     onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
   const names = sampled.map((one) => one.prompt ?? one.label);
   for (const sentence of clashes(model, labels, names)) onLog?.(sentence);

@@ -3,7 +3,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
-import { prepareConditions } from '../../models/index.js';
+import { nullCondition, prepareConditions } from '../../models/index.js';
 import { Engine } from '../../engine/index.js';
 import type { Image } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
@@ -120,7 +120,7 @@ async function make(
     const conditions = await prepareConditions(
       engine,
       model,
-      [...record.labels.map(({ label, prompt }) => prompt ?? label), nullPrompt ?? ''],
+      [...record.labels.map(({ label, prompt }) => prompt ?? label), nullCondition(nullPrompt)],
       call,
     );
     const denoise: Denoise = async (x, timesteps, conditionIndex) =>

@@ -10,6 +10,7 @@ import {
 import { findLabel, listed, namedLabels, splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
 import {
+  nullCondition,
   checkLabels,
   clashes,
   conditionKeys,
@@ -62,16 +63,16 @@ export interface Resolved {
 }
 
 /** What conditions are prepared of: each label, then the null condition where labels are compared with it. */
-export function promptsOf({ labels, draft }: Pick<Resolved, 'labels' | 'draft'>): string[] {
+export function promptsOf({ labels, draft }: Pick<Resolved, 'labels' | 'draft'>): (string | null)[] {
   const { prompt, nullPrompt, against } = draft.options;
   const names = prompt === null ? [...labels] : labels.map((label) => fillPrompt(prompt, label));
   // Only this contrast needs the null condition: a model trained without label dropout has none.
-  return against === 'null' ? [...names, nullPrompt ?? ''] : names;
+  return against === 'null' ? [...names, nullCondition(nullPrompt)] : names;
 }
 
 /** Prompts that cannot be meant stop a scan before it begins; those that may not be are told. */
 function checkPrompts(
-  { tokenizer }: ModelFolder,
+  { tokenizers }: ModelFolder,
   prompt: string,
   nullPrompt: string,
   labels: string[],
@@ -85,7 +86,7 @@ function checkPrompts(
   );
   if (labels.length > 1 && new Set(prompts).size === 1)
     onLog?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
-  for (const text of tokenizer?.truncated([...prompts, nullPrompt]) ?? [])
+  for (const text of tokenizers?.[0]?.truncated([...prompts, nullPrompt]) ?? [])
     onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
 }
 

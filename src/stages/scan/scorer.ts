@@ -3,7 +3,14 @@ import type { z } from 'zod';
 import { fillPrompt, readImage, type SizeOptions } from '../../data/index.js';
 import { Engine, float32, type Conditions } from '../../engine/index.js';
 import type { SamplerName, ScoredPatch } from '../../engine/types.js';
-import { defaultSize, openModel, prepareConditions, variantOf, type ModelFolder } from '../../models/index.js';
+import {
+  defaultSize,
+  openModel,
+  nullCondition,
+  prepareConditions,
+  variantOf,
+  type ModelFolder,
+} from '../../models/index.js';
 import { scoredRange } from '../../models/training.js';
 import { resolved } from '../../options/check.js';
 import type { Range } from '../../options/fields.js';
@@ -149,7 +156,7 @@ export class Scorer {
     const known = this.conditions.get(label);
     if (known) return known;
     const { prompt, nullPrompt } = this.settings;
-    const names = prompt === null ? [label, ''] : [fillPrompt(prompt, label), nullPrompt];
+    const names = prompt === null ? [label, ''] : [fillPrompt(prompt, label), nullCondition(nullPrompt)];
     const prepared = prepareConditions(this.engine, this.model, names);
     this.conditions.set(label, prepared);
     prepared.catch(() => this.conditions.delete(label)); // so that the next call tries again

@@ -11,6 +11,7 @@ import {
   conditionKeys,
   defaultSize,
   encodePrompts,
+  nullCondition,
   openModel,
   variantForEach,
   variantOf,
@@ -32,7 +33,7 @@ import {
 } from '../../models/write.js';
 import type { Engine } from '../../engine/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
-import type { CallOptions, ModelSource, Tensor, UNetConfig } from '../../engine/types.js';
+import type { CallOptions, ConditionInput, ModelSource, UNetConfig } from '../../engine/types.js';
 import { PIXEL_SCHEDULE, SIZES, unetOfSize } from './sizes.js';
 import type { TrainSettings } from './options.js';
 
@@ -62,7 +63,7 @@ export interface Base {
     labels: readonly string[],
     settings: Pick<TrainSettings, 'prompt' | 'nullPrompt'>,
     call?: CallOptions,
-  ): Promise<Tensor>;
+  ): Promise<ConditionInput>;
   /**
    * Warns about labels that the model cannot distinguish.
    *
@@ -140,19 +141,19 @@ function textConditions(model: ModelFolder): Base['conditions'] {
     encodePrompts(
       engine,
       model,
-      [...labels.map((label) => fillPrompt(prompt ?? '{label}', label)), nullPrompt ?? ''],
+      [...labels.map((label) => fillPrompt(prompt ?? '{label}', label)), nullCondition(nullPrompt)],
       call,
     );
 }
 
 /** Labels that are trained under the same condition, and labels that are trained as if they were the null condition. */
 function tellClashes(
-  model: Pick<ModelFolder, 'path' | 'labels' | 'tokenizer'>,
+  model: Pick<ModelFolder, 'path' | 'labels' | 'tokenizers'>,
   labels: readonly string[],
   { prompt, nullPrompt }: Pick<TrainSettings, 'prompt' | 'nullPrompt'>,
   onLog?: (sentence: string) => void,
 ): void {
-  const names = model.tokenizer ? labels.map((label) => fillPrompt(prompt ?? '{label}', label)) : labels;
+  const names = model.tokenizers ? labels.map((label) => fillPrompt(prompt ?? '{label}', label)) : labels;
   for (const sentence of clashes(model, labels, names)) onLog?.(sentence);
   const keys = conditionKeys(model, [...names, nullPrompt ?? '']);
   const same = labels.filter((_, i) => keys[i] === keys[labels.length]);
@@ -164,7 +165,7 @@ function tellClashes(
 
 function fromModel(model: ModelFolder): Base {
   const { source, conditioning, kind, vaeFactor, fold, sizeMultiple } = model;
-  const { vae, textEncoder, schedule } = source;
+  const { vae, textEncoders, schedule } = source;
   return {
     kind,
     conditioning,
@@ -176,11 +177,11 @@ function fromModel(model: ModelFolder): Base {
     multiple: Math.max(sizeMultiple, vaeFactor * fold),
     start: () => ({ unet: source.unet, schedule }),
     encoder:
-      vae || textEncoder
+      vae || textEncoders
         ? {
             unet: placeholder(source.unet.config.inChannels),
             ...(vae && { vae }),
-            ...(textEncoder && { textEncoder }),
+            ...(textEncoders && { textEncoders }),
             schedule,
           }
         : undefined,
@@ -197,7 +198,7 @@ function fromModel(model: ModelFolder): Base {
       for (const name of await readdir(model.path)) {
         const isFolder = (await stat(path.join(model.path, name))).isDirectory();
         if (name.startsWith('.') || name === 'unet' || !isFolder) continue;
-        const weights = { vae, text_encoder: textEncoder }[name]?.files;
+        const weights = { vae, text_encoder: textEncoders?.[0], text_encoder_2: textEncoders?.[1] }[name]?.files;
         if (await looksLikePart(path.join(model.path, name))) await copyPart(model.path, folder, name, weights);
       }
       const unet = path.join(folder, 'unet');
@@ -246,7 +247,8 @@ async function newModel(
   const vaeModel = vaePath === null ? undefined : await openModel(vaePath, variants.get(vaePath), hooks);
   const textModel = textPath === null ? undefined : await openModel(textPath, variants.get(textPath), hooks);
   const vae = vaeModel?.source.vae;
-  const textEncoder = textModel?.source.textEncoder;
+  const textEncoders = textModel?.source.textEncoders;
+  const textEncoder = textEncoders?.[0];
   if (vaeModel && !vae)
     throw new DiffmineError(
       'MODEL_INVALID',
@@ -258,6 +260,12 @@ async function newModel(
       'MODEL_INVALID',
       `The model '${textPath}' has no text encoder.`,
       'Give a text-conditional model, such as Stable Diffusion.',
+    );
+  if (textEncoders && textEncoders.length > 1)
+    throw new DiffmineError(
+      'MODEL_UNSUPPORTED',
+      `The model '${textPath}' has ${textEncoders.length} text encoders; a new model takes one.`,
+      'Give Stable Diffusion 1.x or 2.x for `textEncoder`.',
     );
   const shape = (labels: readonly string[]): UNetConfig =>
     unetOfSize(name, {
@@ -283,7 +291,7 @@ async function newModel(
         ? {
             unet: placeholder(vae?.config.latentChannels ?? 3),
             ...(vae && { vae }),
-            ...(textEncoder && { textEncoder }),
+            ...(textEncoders && { textEncoders }),
             schedule,
           }
         : undefined,

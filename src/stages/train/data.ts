@@ -6,7 +6,7 @@ import { heldOut, holdoutKey } from '../../data/holdout.js';
 import { datasetNotes, openDataset } from '../../data/index.js';
 import { distinctLabels } from '../../data/labels.js';
 import { readSafetensors, writeSafetensors, type Engine } from '../../engine/index.js';
-import type { Tensor } from '../../engine/types.js';
+import type { ConditionInput, Tensor, TextEmbeddings } from '../../engine/types.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { sha256 } from '../../util/sha256.js';
@@ -110,7 +110,7 @@ export async function conditionsOf(
   labels: string[],
   settings: TrainSettings,
   folder: string,
-): Promise<Tensor> {
+): Promise<ConditionInput> {
   if (base.conditioning === 'class') return base.conditions(engine, labels, settings);
   const key = sha256(
     JSON.stringify([base.encoderFingerprint, settings.dtype, labels, settings.prompt, settings.nullPrompt]),
@@ -118,7 +118,8 @@ export async function conditionsOf(
   const file = join(folder, 'cache', `text-${key}.safetensors`);
   if (!existsSync(file)) {
     await mkdir(join(folder, 'cache'), { recursive: true });
-    writeSafetensors(file, { conditions: await base.conditions(engine, labels, settings) });
+    writeSafetensors(file, { ...((await base.conditions(engine, labels, settings)) as TextEmbeddings) });
   }
-  return readSafetensors(file, ['conditions']).conditions as Tensor;
+  const { text, pooled } = readSafetensors(file) as { text: Tensor; pooled?: Tensor };
+  return pooled ? { text, pooled } : text;
 }

@@ -73,6 +73,7 @@ export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}
           tEnd: Math.round(settings.trainTRange[1] * trainTimesteps),
           wideFraction: settings.wide,
           checkpointing: settings.gradientCheckpointing,
+          cell: base.vaeFactor * base.fold,
           ...(settings.maxGradNorm > 0 && { maxGradientNorm: settings.maxGradNorm }),
           ...(settings.ema > 0 && { emaDecay: settings.ema }),
           ...(settings.minSnr > 0 && { minSnr: settings.minSnr }),

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { imageFile } from '../../data/index.js';
 import { placeMarks, readMarks, type Marked } from '../../data/boxes/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { openModel, prepareConditions, recordedModel, variantOf } from '../../models/index.js';
+import { openModel, nullCondition, prepareConditions, recordedModel, variantOf } from '../../models/index.js';
 import { scoredRange } from '../../models/training.js';
 import { Engine } from '../../engine/index.js';
 import { chooseDevice } from '../../runs/device.js';
@@ -78,7 +78,7 @@ async function evaluateFolder({ parallel: out, ...given }: QualityOptions, hooks
     const conditions = await prepareConditions(
       engine,
       model,
-      [...labels.map((label) => conditionOf(prompt, label)), nullPrompt ?? ''],
+      [...labels.map((label) => conditionOf(prompt, label)), nullCondition(nullPrompt)],
       call,
     );
     const judge = new Judge(

@@ -111,7 +111,7 @@ export async function resolveTranslation(
       `The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`,
       'Write it with {label} or {words}.',
     );
-    for (const cut of model.tokenizer?.truncated([...new Set([...prompts, nullPrompt ?? ''])]) ?? [])
+    for (const cut of model.tokenizers?.[0]?.truncated([...new Set([...prompts, nullPrompt ?? ''])]) ?? [])
       hooks.onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(cut)}.`);
   } else if (given.prompt !== undefined || given.nullPrompt !== undefined) {
     hooks.onLog?.('This model is conditioned on classes: prompts are not used.');

@@ -1,7 +1,7 @@
 // The translation as sharded work: its images, their UNet calls, and how a shard of them is translated.
 import type { Engine } from '../../engine/index.js';
 import type { CallOptions } from '../../engine/types.js';
-import { prepareConditions, type ModelFolder } from '../../models/index.js';
+import { nullCondition, prepareConditions, type ModelFolder } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
@@ -58,7 +58,7 @@ async function prepare(
   const conditions = await prepareConditions(
     engine,
     model,
-    [...labels.map((label) => conditionOf(options.prompt, label)), options.nullPrompt ?? ''],
+    [...labels.map((label) => conditionOf(options.prompt, label)), nullCondition(options.nullPrompt)],
     call,
   );
   const denoise: InjectedDenoise = async (x, timesteps, conditionIndex, inject) =>

@@ -22,7 +22,7 @@ import { openSubject } from './subject.js';
 import { timeTrainingApart, type TrainingBench, type TrainingTask } from './training.js';
 
 export interface BenchOptions extends CellOptions {
-  /** 'synthetic:sd15' (or demo, tiny), or a model folder */
+  /** 'synthetic:sd15' (or sdxl, demo, tiny), or a model folder */
   model: string;
   /** weight variant of the model folders, such as 'fp16' */
   variant?: string | undefined;

@@ -4,6 +4,7 @@
 // even if an engine reuses results (keys and values of the prompts, layers that do not depend on the condition). So rates of different engines,
 // and of one engine before and after such an optimization, are comparable. Norms, activations and additions are left out: below 0.1 % of the arithmetic.
 import type { UNetConfig } from '../../engine/types.js';
+import { addedWidth } from './parameters.js';
 
 /** Tokens of a prompt. */
 const TOKENS = 77;
@@ -27,7 +28,7 @@ export interface OperationCounts {
   crossAttention: number;
   /** 1 x 1 convolutions beside ResNets that change the channels */
   shortcuts: number;
-  /** of the timestep */
+  /** of the timestep, and of what is embedded beside it */
   embeddings: number;
 }
 
@@ -85,6 +86,8 @@ export function operationCounts(config: UNetConfig, height: number, width: numbe
 
   convolution(config.inChannels, first, cells(0));
   counts.embeddings += linear(first, time, 1) + linear(time, time, 1);
+  if (config.addedEmbedding)
+    counts.embeddings += linear(addedWidth(config.addedEmbedding), time, 1) + linear(time, time, 1);
   const skips = [first];
   let now = first;
   channels.forEach((to, level) => {

@@ -31,7 +31,8 @@ export const BENCH = optionsOf('bench', {
   out: option(fields.path().optional(), { group: 'Output', description: 'JSON file to write the report to' }),
   model: option(fields.path().default('synthetic:sd15'), {
     group: 'What',
-    description: 'Model folder, or synthetic:sd15, synthetic:demo or synthetic:tiny (random weights, no download)',
+    description:
+      'Model folder, or synthetic:sd15, synthetic:sdxl, synthetic:demo or synthetic:tiny (random weights, no download)',
   }),
   variant: MODEL.variant,
   latents: option(fields.list(fields.whole(1, 1024)).optional(), {

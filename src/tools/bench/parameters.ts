@@ -17,6 +17,9 @@ function transformer(channels: number, layers: number, text: number): number {
   return norm(channels) + 2 * linear(channels, channels) + layers * layer;
 }
 
+/** Numbers that SDXL embeds beside the timestep: the pooled text and six time ids. */
+export const addedWidth = ({ pooled, size }: NonNullable<UNetConfig['addedEmbedding']>): number => pooled + 6 * size;
+
 /** The parameters of the UNet that `config` describes. */
 export function parameterCount(config: UNetConfig): number {
   const channels = config.blockOutChannels;
@@ -37,6 +40,7 @@ export function parameterCount(config: UNetConfig): number {
   };
   let sum =
     convolution(config.inChannels, first) + linear(first, time) + linear(time, time) + config.numClassEmbeds * time;
+  if (config.addedEmbedding) sum += linear(addedWidth(config.addedEmbedding), time) + linear(time, time);
   const skips = [first];
   let now = first;
   channels.forEach((to, level) => {

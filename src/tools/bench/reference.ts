@@ -102,10 +102,10 @@ export async function benchReference(
 ): Promise<ReferenceBench> {
   const { dtype, theirDtype, samples, top, device, threads = 0 } = options;
   const model = await openModel(options.model, variantOf(options), { signal: hooks.signal, onLog: hooks.onLog });
-  if (model.conditioning !== 'text' || model.kind !== 'latent')
+  if (model.conditioning !== 'text' || model.kind !== 'latent' || model.tokenizers?.length !== 1)
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
-      `The reference implementation needs a text-conditional latent model, which ${options.model} is not.`,
+      `The reference implementation needs a latent model with one text encoder, which ${options.model} is not.`,
     );
   const dataset = await openDataset(options.dataset);
   const patch = Math.max(1, Math.floor(model.sampleSize / 8));
@@ -115,8 +115,8 @@ export async function benchReference(
     const engine = new Engine({ device, dtype: 'fp32', threads });
     try {
       await engine.loadModel(model.source);
-      const prompts = [...dataset.labels.map((label) => fillPrompt('{label}', label)), ''];
-      writeSafetensors(embeddings, { embeddings: await encodePrompts(engine, model, prompts) });
+      const prompts = [...dataset.labels.map((label) => fillPrompt('{label}', label)), null];
+      writeSafetensors(embeddings, { embeddings: (await encodePrompts(engine, model, prompts)).text });
     } finally {
       await engine.dispose();
     }

@@ -2,7 +2,7 @@
 import { openModel } from '../../models/index.js';
 import type { ModelFolder, OpenOptions } from '../../models/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
-import type { ModelSource, Tensor } from '../../engine/types.js';
+import type { ConditionInput, ModelSource, Tensor } from '../../engine/types.js';
 import { noise } from './figures.js';
 import { parameterCount } from './parameters.js';
 import { syntheticModel } from './synthetic.js';
@@ -37,7 +37,9 @@ export async function openSubject(name: string, options: OpenOptions = {}): Prom
 }
 
 /** Two conditions, as a scan has them: a label's and the null one. Embeddings F32 [2, 77, D], or classes I64 [2]. */
-export function twoConditions({ source }: Subject): Tensor {
-  const { numClassEmbeds, crossAttentionDim } = source.unet.config;
-  return numClassEmbeds > 0 ? fromInt64([2], [0, numClassEmbeds - 1]) : noise([2, 77, crossAttentionDim]);
+export function twoConditions({ source }: Subject): ConditionInput {
+  const { numClassEmbeds, crossAttentionDim, addedEmbedding } = source.unet.config;
+  if (numClassEmbeds > 0) return fromInt64([2], [0, numClassEmbeds - 1]);
+  const text = noise([2, 77, crossAttentionDim]);
+  return addedEmbedding ? { text, pooled: noise([2, addedEmbedding.pooled]) } : text;
 }

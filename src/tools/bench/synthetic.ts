@@ -42,6 +42,17 @@ function textUNet(channels: number[], groups: number, textWidth: number): UNetCo
   };
 }
 
+/** Stable Diffusion XL's */
+const SDXL_UNET: UNetConfig = {
+  ...textUNet([320, 640, 1280], 32, 2048),
+  downBlockTypes: ['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
+  upBlockTypes: ['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
+  attentionHeadDim: [5, 10, 20],
+  transformerLayers: [1, 2, 10],
+  useLinearProjection: true,
+  addedEmbedding: { pooled: 1280, size: 256 },
+};
+
 function vae(channels: number[], groups: number): VaeConfig {
   return {
     inChannels: 3,
@@ -68,6 +79,12 @@ const SYNTHETIC: Record<string, () => ModelSource> = {
   sd15: () => ({
     unet: part(textUNet([320, 640, 1280, 1280], 32, 768)),
     vae: part(vae([128, 256, 512, 512], 32)),
+    schedule: SCHEDULE,
+  }),
+  /** Stable Diffusion XL's UNet (2.57 G parameters), VAE and schedule */
+  sdxl: () => ({
+    unet: part(SDXL_UNET),
+    vae: part({ ...vae([128, 256, 512, 512], 32), scalingFactor: 0.13025 }),
     schedule: SCHEDULE,
   }),
   /** of the demo's shape: classes, folded pixels, no VAE */

@@ -1,5 +1,5 @@
 // Known architectures, so that a scan can be estimated without the model's files.
-import type { ModelSource, UNetConfig } from '../../engine/types.js';
+import type { ModelSource } from '../../engine/types.js';
 import { parameterCount } from '../bench/parameters.js';
 import { syntheticModel } from '../bench/synthetic.js';
 
@@ -23,24 +23,8 @@ export interface Architecture {
 const VAE = 83.7e6;
 const CLIP_L = 123.1e6;
 const CLIP_G = 694.7e6;
-/** SDXL's embedding of sizes and pooled text, which the count from the UNet's blocks leaves out. */
-const ADDED_EMBEDDING = 2816 * 1280 + 1280 + 1280 * 1280 + 1280;
-
-function sdxl(sd15: UNetConfig): UNetConfig {
-  return {
-    ...sd15,
-    blockOutChannels: [320, 640, 1280],
-    downBlockTypes: ['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
-    upBlockTypes: ['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
-    attentionHeadDim: [5, 10, 20],
-    transformerLayers: [1, 2, 10],
-    crossAttentionDim: 2048,
-    useLinearProjection: true,
-  };
-}
-
 export function architecture(name: ArchitectureName): Architecture {
-  const source = syntheticModel(name === 'demo' ? 'synthetic:demo' : 'synthetic:sd15');
+  const source = syntheticModel(`synthetic:${name}`);
   const { config } = source.unet;
   switch (name) {
     case 'sd15':
@@ -52,18 +36,15 @@ export function architecture(name: ArchitectureName): Architecture {
         vaeFactor: 8,
         fold: 1,
       };
-    case 'sdxl': {
-      const unet = sdxl(config);
+    case 'sdxl':
       return {
         title: 'Stable Diffusion XL',
-        source: { ...source, unet: { ...source.unet, config: unet } },
-        parameters: parameterCount(unet) + ADDED_EMBEDDING + VAE + CLIP_L + CLIP_G,
+        source,
+        parameters: parameterCount(config) + VAE + CLIP_L + CLIP_G,
         sampleSize: 1024,
         vaeFactor: 8,
         fold: 1,
-        note: 'diffmine does not read Stable Diffusion XL models yet.',
       };
-    }
     case 'demo':
       return {
         title: "the demo's model",

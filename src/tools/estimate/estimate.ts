@@ -224,7 +224,7 @@ async function calibrate(
   try {
     await engine.loadModel(model.source, call);
     const label = images.label(0);
-    const conditions = await prepareConditions(engine, model, [...dataset.labels, ''], call);
+    const conditions = await prepareConditions(engine, model, [...dataset.labels, null], call);
     const contrast = contrasts.of(label);
     if (!contrast) throw new DiffmineError('DATASET_INVALID', 'There is no image to calibrate with.');
     const { height, width } = shape;

@@ -4,6 +4,7 @@ import { cotypicalityOp, diftSequenceOp } from './ops/cotypicality.js';
 import { addNoiseOp, ddimInvertOp, ddimSampleOp, ddimStepOp, ddimTimestepsOp, scheduleOp } from './ops/diffusion.js';
 import { aucprOp, blurOp } from './ops/localization.js';
 import { classLabelsOp, clipTextOp, clipTokenizeOp, unetOp, vaeDecodeOp, vaeEncodeOp } from './ops/models.js';
+import { sdxlTextOp, sdxlTypicalityOp, sdxlUnetOp } from './ops/sdxl.js';
 import { lanczosResizeOp } from './ops/images.js';
 import { trainOp } from './ops/training.js';
 import { pnpTimestepsOp, pnpTranslateOp } from './ops/translation.js';
@@ -34,6 +35,9 @@ export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([
   ['train', trainOp],
   ['pnp_timesteps', pnpTimestepsOp],
   ['pnp_translate', pnpTranslateOp],
+  ['sdxl_text', sdxlTextOp],
+  ['sdxl_unet', sdxlUnetOp],
+  ['sdxl_typicality', sdxlTypicalityOp],
   ['aucpr', aucprOp],
   ['blur', blurOp],
 ]);

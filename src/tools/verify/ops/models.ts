@@ -1,12 +1,15 @@
 // Text encoder, VAE and UNet against their references.
 import { DiffmineError } from '../../../util/errors.js';
 import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
+import type { Conditions, Engine } from '../../../engine/index.js';
+import type { CallOptions, Tensor, UNetForwardInput } from '../../../engine/types.js';
 import type { Op } from './op.js';
 import { number, imageOf, texts } from '../params.js';
 
 export const clipTokenizeOp: Op = {
   async run({ model, params }) {
-    const { tokenizer, path } = await model();
+    const { tokenizers, path } = await model();
+    const [tokenizer] = tokenizers ?? [];
     if (!tokenizer) throw new DiffmineError('CHECK_FAILED', `${path} has no tokenizer.`);
     return { outputs: { input_ids: tokenizer.encode(texts(params, 'prompts')) } };
   },
@@ -15,7 +18,7 @@ export const clipTokenizeOp: Op = {
 /** The text encoder computes in fp32 whatever the precision of the rest. */
 export const clipTextOp: Op = {
   async run({ engine, input, call }) {
-    return { outputs: { last_hidden_state: await (await engine()).encodeText(input('input_ids'), call) } };
+    return { outputs: { last_hidden_state: (await (await engine()).encodeText([input('input_ids')], call)).text } };
   },
 };
 
@@ -57,26 +60,37 @@ function modulePath(name: string): string {
   return `${way}_blocks.${block}${inner}`;
 }
 
+/** A forward pass: its sample, and the modules that the case's other outputs name. */
+export async function observedBlocks(
+  engine: Engine,
+  conditions: Conditions,
+  pass: UNetForwardInput,
+  outputs: readonly string[],
+  call: CallOptions,
+): Promise<Record<string, Tensor>> {
+  const watched = outputs.filter((name) => name !== 'sample');
+  const { sample, observed } = await engine.unetForward(
+    conditions,
+    { ...pass, observe: watched.map(modulePath) },
+    call,
+  );
+  const seen = watched.flatMap((name) => {
+    const tensor = observed[modulePath(name)];
+    return tensor ? [[name, tensor] as const] : [];
+  });
+  return { sample, ...Object.fromEntries(seen) };
+}
+
 export const unetOp: Op = {
   reducible: true,
   async run({ engine, input, outputs, call }) {
     const running = await engine();
     const conditions = await running.prepareConditions(input('cond'), call);
-    const watched = outputs.filter((name) => name !== 'sample');
-    const { sample, observed } = await running.unetForward(
-      conditions,
-      {
-        x: input('x'),
-        timesteps: int64Numbers(input('t')),
-        conditionIndex: int64Numbers(input('cond_index')),
-        observe: watched.map(modulePath),
-      },
-      call,
-    );
-    const seen = watched.flatMap((name) => {
-      const tensor = observed[modulePath(name)];
-      return tensor ? [[name, tensor] as const] : [];
-    });
-    return { outputs: { sample, ...Object.fromEntries(seen) } };
+    const pass = {
+      x: input('x'),
+      timesteps: int64Numbers(input('t')),
+      conditionIndex: int64Numbers(input('cond_index')),
+    };
+    return { outputs: await observedBlocks(running, conditions, pass, outputs, call) };
   },
 };

@@ -1,13 +1,13 @@
 // Typicality, patch selection and DIFT features against the reference implementation.
 import { addNoise, type Conditions, type Engine } from '../../../engine/index.js';
 import { float32, fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
-import type { ScoredPatch, Tensor } from '../../../engine/types.js';
+import type { ScoredPatch, Tensor, TypicalityOutput } from '../../../engine/types.js';
 import { compareTensors, type Comparison } from '../compare.js';
 import type { Op, OpContext } from './op.js';
 import { boxes, number, numbers, imageOf, side } from '../params.js';
 
 /** UNet rows per forward pass: small enough for any machine, large enough to mix samples and conditions. */
-const BATCH = 16;
+export const BATCH = 16;
 
 /** Picks as rows (row, column, row end, column end). */
 function boxTensor(picks: { row: number; column: number }[], patch: number): Tensor {
@@ -98,6 +98,15 @@ function imageMean(losses: Tensor): Tensor {
   );
 }
 
+/** The maps of an image's outputs, F32 [M, h, w]. */
+export function stackMaps(outputs: readonly TypicalityOutput[]): Tensor | undefined {
+  const maps = outputs.flatMap(({ map }) => (map ? [map] : []));
+  if (!maps[0]) return undefined;
+  const stacked = new Float32Array(maps.length * float32(maps[0]).length);
+  maps.forEach((map, i) => stacked.set(float32(map), i * float32(map).length));
+  return fromFloat32([maps.length, ...maps[0].shape], stacked);
+}
+
 export const typicalityOp: Op = {
   reducible: true,
   compound: true,
@@ -151,12 +160,8 @@ export const typicalityOp: Op = {
       }
     }
     const results = scored[0] ?? [];
-    const maps = results.flatMap(({ map }) => (map ? [map] : []));
-    if (maps[0]) {
-      const stacked = new Float32Array(maps.length * float32(maps[0]).length);
-      maps.forEach((map, i) => stacked.set(float32(map), i * float32(map).length));
-      outputs['T_map'] = fromFloat32([maps.length, ...maps[0].shape], stacked);
-    }
+    const maps = stackMaps(results);
+    if (maps) outputs['T_map'] = maps;
     for (const [c, { scores, top }] of results.entries()) {
       if (!scores) continue;
       outputs[`scores_${c}`] = scores;

@@ -1,0 +1,67 @@
+// The text encoders of a model folder with their tokenizers: one in Stable Diffusion 1.x and 2.x, two in SDXL.
+import type { Hash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { TextEncoderConfig, UNetConfig } from '../engine/types.js';
+import { readTextEncoderConfig } from './configs.js';
+import type { LoadedPart } from './fit.js';
+import type { JsonObject } from './json.js';
+import { Tokenizer } from './tokenizer.js';
+
+export interface TextParts {
+  encoders: LoadedPart<TextEncoderConfig>[];
+  /** one for each encoder */
+  tokenizers: Tokenizer[];
+}
+
+/** What opening a folder provides: its files, which take part in its fingerprint. */
+export interface Opening {
+  root: string;
+  hash: Hash;
+  config: (...names: string[]) => Promise<[file: string, json: JsonObject]>;
+  part: <Config>(name: string, config: Config) => Promise<LoadedPart<Config>>;
+  /** @throws MODEL_INVALID where there is no such folder */
+  need: (folder: string, why: string) => Promise<void>;
+}
+
+const TOKENIZER_FILES = [
+  'vocab.json',
+  'merges.txt',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+];
+
+/** @throws MODEL_INVALID if a part is missing or damaged, MODEL_UNSUPPORTED for another kind of encoder */
+export async function openText(opening: Opening, unet: UNetConfig): Promise<TextParts> {
+  const parts: TextParts = { encoders: [], tokenizers: [] };
+  const xl = unet.addedEmbedding !== undefined;
+  for (const suffix of xl ? ['', '_2'] : ['']) {
+    const [encoder, tokenizer] = [`text_encoder${suffix}`, `tokenizer${suffix}`];
+    for (const name of [encoder, tokenizer])
+      await opening.need(
+        name,
+        xl ? 'a UNet with text_time embeddings needs two of them' : 'its UNet is conditioned on text',
+      );
+    const config = readTextEncoderConfig(...(await opening.config(encoder, 'config.json')), {
+      penultimate: xl,
+      projection: suffix === '_2',
+    });
+    parts.encoders.push(await opening.part(encoder, config));
+    parts.tokenizers.push(await openTokenizer(opening, tokenizer));
+  }
+  return parts;
+}
+
+async function openTokenizer({ root, hash }: Opening, folder: string): Promise<Tokenizer> {
+  const tokenizer = await Tokenizer.open(path.join(root, folder));
+  for (const name of TOKENIZER_FILES) {
+    const text = await readFile(path.join(root, folder, name), 'utf8').catch(() => undefined);
+    if (text !== undefined) hash.update(JSON.stringify([`${folder}/${name}`, text]));
+  }
+  // Versions that did not know them gave other results.
+  const beyond = tokenizer.added.filter(({ id }) => id >= tokenizer.vocabSize);
+  if (beyond.length > 0) hash.update(JSON.stringify(['added tokens', beyond]));
+  return tokenizer;
+}

@@ -1,0 +1,102 @@
+// Stable Diffusion XL, from its folder to findings: two text encoders, pooled text, image sizes, and the null condition.
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { Engine, readSafetensors, toFloat32 } from '../../src/engine/index.js';
+import type { Tensor } from '../../src/engine/types.js';
+import { encodePrompts, openModel, type ModelFolder } from '../../src/models/index.js';
+import { parameterCount } from '../../src/tools/bench/parameters.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+
+const XL = path.join(GOLDEN, 'tiny-sdxl');
+const scratch = temporaryFolder();
+
+/** A copy of the model with other keys in a JSON file. */
+function changed(name: string, file: string, keys: Record<string, unknown>): string {
+  const folder = path.join(scratch, name);
+  cpSync(XL, folder, { recursive: true });
+  const at = path.join(folder, file);
+  writeFileSync(at, JSON.stringify({ ...(JSON.parse(readFileSync(at, 'utf8')) as object), ...keys }));
+  return folder;
+}
+
+test('a folder is opened with both encoders, and its parameters are counted', async () => {
+  const model = await openModel(XL);
+  const [first, second] = model.source.textEncoders ?? [];
+  expect(first?.config).toMatchObject({ hiddenSize: 16, hiddenAct: 'quick_gelu', penultimate: true });
+  expect(first?.config.projection).toBeUndefined();
+  expect(second?.config).toMatchObject({ hiddenSize: 24, hiddenAct: 'gelu', projection: { dim: 20, eosTokenId: 2 } });
+  expect(model.source.unet.config.addedEmbedding).toEqual({ pooled: 20, size: 8 });
+  expect(model.source.vae?.config.scalingFactor).toBe(0.13025);
+  expect(model.source.schedule.clipSample).toBe(false); // Euler steps clip nothing
+  expect(model.zeroNull).toBe(true);
+  const { parts } = model.summary();
+  expect(Object.keys(parts)).toEqual(['unet', 'vae', 'textEncoder', 'textEncoder2']);
+  expect(parameterCount(model.source.unet.config)).toBe(parts.unet?.parameters);
+  // padded with the end token, and with "!"
+  expect(model.tokenizers?.map((one) => one.encode(['A car.']).data.at(-8))).toEqual([
+    model.tokenizers?.[0]?.encode(['']).data.at(-8),
+    0,
+  ]);
+});
+
+test.each([
+  ['another width of pooled text', 'text_encoder_2/config.json', { projection_dim: 24 }, /projection_dim = 24/],
+  [
+    'five time ids, as the refiner has',
+    'unet/config.json',
+    { projection_class_embeddings_input_dim: 60 },
+    /projection_dim/,
+  ],
+  [
+    'no width of time ids',
+    'unet/config.json',
+    { addition_time_embed_dim: null },
+    /addition_time_embed_dim' is missing/,
+  ],
+  ['another embedding', 'unet/config.json', { addition_embed_type: 'image' }, /addition_embed_type/],
+  ['hidden sizes that do not add up', 'unet/config.json', { cross_attention_dim: 32 }, /add up to 40/],
+])('refused: %s', async (name, file, keys, message) => {
+  await expect(openModel(changed(name.replaceAll(/\W/g, '-'), file, keys))).rejects.toThrow(message);
+});
+
+test('refused: a part is missing', async () => {
+  const folder = changed('missing', 'model_index.json', {});
+  rmSync(path.join(folder, 'tokenizer_2'), { recursive: true });
+  await expect(openModel(folder)).rejects.toThrow(/no tokenizer_2\/ folder/);
+});
+
+test('no prompt is zeros where the pipeline says so, a written prompt never', async () => {
+  const rows = async (model: ModelFolder, prompts: (string | null)[]): Promise<Float32Array[]> => {
+    const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
+    try {
+      await engine.loadModel(model.source);
+      const { text, pooled } = await encodePrompts(engine, model, prompts);
+      expect([text.shape, pooled?.shape]).toEqual([
+        [prompts.length, 77, 40],
+        [prompts.length, 20],
+      ]);
+      const parts = [text, ...(pooled ? [pooled] : [])].map(toFloat32);
+      return prompts.map((_, row) =>
+        Float32Array.from(
+          parts.flatMap((part) => {
+            const size = part.length / prompts.length;
+            return [...part.subarray(row * size, (row + 1) * size)];
+          }),
+        ),
+      );
+    } finally {
+      await engine.dispose();
+    }
+  };
+  const [car, none, empty] = await rows(await openModel(XL), ['A car.', null, '']);
+  expect(car?.some((value) => value !== 0)).toBe(true);
+  expect(none?.every((value) => value === 0)).toBe(true);
+  const [golden] = [readSafetensors(path.join(GOLDEN, 'tiny-sdxl-golden', 'golden.safetensors'))];
+  const reference = golden['cond_empty.out.pooled'] as Tensor;
+  expect([...(empty ?? [])].slice(-20)).toEqual(
+    [...toFloat32(reference)].map((value) => expect.closeTo(value, 4) as number),
+  );
+  const encoded = await openModel(changed('encoded', 'model_index.json', { force_zeros_for_empty_prompt: false }));
+  const [given, spelled] = await rows(encoded, [null, '']);
+  expect(given).toEqual(spelled);
+});
