@@ -1,16 +1,22 @@
-// Opens a dataset (label folders, a CSV or JSONL table, or a known layout) as one sorted list of images with labels. Labels are opaque strings.
+// Opens a dataset (label folders, a table, containers, a pattern, or a known layout) as one sorted list of images with labels. Labels are opaque strings.
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { contentOf } from './content.js';
-import { errorCode, openingError } from './files.js';
+import { containersIn, hasImageBytes, imageFolderTable } from './folders.js';
+import { isContainer, readContainers } from './containers.js';
+import { errorCode, isImage, openingError } from './files.js';
 import { readFolder } from './folder.js';
 import { ignoredSentence, totalIgnored, type Ignored } from './ignored.js';
 import type { ImageList } from './images.js';
+import { changesLabels, labelRule, relabelled } from './labelling.js';
 import { readLayout, type LayoutName } from './layouts/index.js';
+import type { Listing } from './listing.js';
+import { imagesBelow, readLoose } from './loose.js';
 import { nameOfText } from './names.js';
-import type { DatasetOptions, DatasetSource } from './options.js';
+import { sourceOf, type DatasetOptions, type DatasetSource } from './options.js';
+import { filesOf, isPattern, rootOf } from './patterns.js';
 import { readTable } from './table.js';
 import { encodingName } from './text/index.js';
 
@@ -41,60 +47,43 @@ export interface Dataset {
 }
 
 /**
- * Opens a folder of label folders, a .csv or .jsonl table, or one of the paper's datasets in its own layout (docs/guides/datasets), and lists its images
- * without decoding them.
+ * Opens a folder of label folders, a table (.csv, .jsonl, .parquet), WebDataset's .tar shards, Parquet files with image bytes, the files of a pattern, or one of
+ * the paper's datasets in its own layout (docs/guides/datasets), and lists its images without decoding them.
  *
  * @throws DATASET_INVALID if there is no such dataset, it has no labeled images, or a table's row cannot be used (the line is named);
  * INVALID_ARGUMENT for an unknown encoding
  */
 export async function openDataset(location: string, options: DatasetOptions = {}): Promise<Dataset> {
   if (options.encoding !== undefined) encodingName(options.encoding);
-  const status = await stat(location).catch((error: unknown) => {
-    if (errorCode(error) !== 'ENOENT' && errorCode(error) !== 'ENOTDIR')
-      throw new DiffmineError(
-        'DATASET_INVALID',
-        `The dataset '${location}' cannot be read: ${openingError(error)}.`,
-        undefined,
-        { cause: error },
-      );
-    return undefined;
-  });
-  if (!status) {
-    throw new DiffmineError(
-      'DATASET_INVALID',
-      `There is no dataset '${location}'.`,
-      'Give a folder with one folder per label, or a .csv or .jsonl table with the columns image and label.',
-    );
-  }
-  const absolute = path.resolve(location);
-  const isFolder = status.isDirectory();
+  const place = await placeOf(location);
   const source: DatasetSource = {
-    ...(options.encoding === undefined ? {} : { encoding: options.encoding }),
+    ...sourceOf(options),
     ...(options.imageRoot === undefined ? {} : { imageRoot: path.resolve(options.imageRoot) }),
+    ...(options.map === undefined ? {} : { map: path.resolve(options.map) }),
   };
-  if (isFolder && source.imageRoot !== undefined) {
+  if (place.kind !== 'file' && source.imageRoot !== undefined) {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `\`imageRoot\` applies to tables, but '${location}' is a folder.`,
+      `\`imageRoot\` applies to tables, but '${location}' is a ${place.kind}.`,
       'Leave it out, or give the table (.csv, .jsonl).',
     );
   }
-  const root = nameOfText(source.imageRoot ?? (isFolder ? absolute : path.dirname(absolute)));
-  const exclude = options.out === undefined ? [] : [path.resolve(options.out)];
-  const known = await readLayout(nameOfText(absolute), isFolder, options.layout ?? 'auto', { ...source, exclude });
-  const found =
-    known?.found ??
-    (isFolder ? await readFolder(root, { exclude }) : await readTable(absolute, root, { ...options, ...source }));
+  const absolute = path.resolve(location);
+  const root = nameOfText(source.imageRoot ?? rootOf(location, place.kind === 'file'));
+  const { found, layout } = await read(place, root, { ...options, ...source });
 
-  const { images, repeated } = found.images.build();
+  const { images: listed, repeated } = found.images.build();
+  const { images, notes } = changesLabels(source) ? await relabelled(listed, source) : { images: listed, notes: [] };
   if (options.checksum) await addChecksums(images);
-  const warnings =
-    repeated === 0
-      ? found.warnings
+  const warnings = [
+    ...found.warnings,
+    ...(repeated === 0
+      ? []
       : [
-          ...found.warnings,
           `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label; only the first of each is kept.`,
-        ];
+        ]),
+    ...notes,
+  ];
   return {
     path: absolute,
     root,
@@ -105,8 +94,96 @@ export async function openDataset(location: string, options: DatasetOptions = {}
     fingerprint: fingerprintOf(images),
     warnings,
     source,
-    ...(known ? { layout: known.layout } : {}),
+    ...(layout ? { layout } : {}),
   };
+}
+
+type Place =
+  ({ kind: 'folder' | 'file' } & { location: string }) | { kind: 'pattern'; files: string[]; location: string };
+
+/** @throws DATASET_INVALID if there is nothing */
+async function placeOf(location: string): Promise<Place> {
+  const status = await stat(location).catch((error: unknown) => {
+    if (errorCode(error) !== 'ENOENT' && errorCode(error) !== 'ENOTDIR')
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `The dataset '${location}' cannot be read: ${openingError(error)}.`,
+        undefined,
+        { cause: error },
+      );
+    return undefined;
+  });
+  if (status) return { kind: status.isDirectory() ? 'folder' : 'file', location };
+  if (await isPattern(location)) return { kind: 'pattern', files: await filesOf(location), location };
+  throw new DiffmineError(
+    'DATASET_INVALID',
+    `There is no dataset '${location}'.`,
+    'Give a folder with one folder per label, a .csv, .jsonl or .parquet table with the columns image and label, or .tar shards.',
+  );
+}
+
+/** Reads it as what it is. */
+async function read(
+  place: Place,
+  root: string,
+  options: DatasetOptions,
+): Promise<{ found: Listing; layout?: LayoutName }> {
+  const { location } = place;
+  const absolute = path.resolve(location);
+  const rule = labelRule(options);
+  if (place.kind === 'pattern') return { found: await readPattern(place.files, root, location, options) };
+  const exclude = options.out === undefined ? [] : [path.resolve(options.out)];
+  const isFolder = place.kind === 'folder';
+  const known = await readLayout(nameOfText(absolute), isFolder, options.layout ?? 'auto', { ...options, exclude });
+  if (known) return known;
+  if (!isFolder) {
+    const name = nameOfText(absolute);
+    const isBytes =
+      isContainer(name) && (!/\.parquet$/i.test(name) || (await hasImageBytes(name, options.imageColumn)));
+    return { found: isBytes ? await readContainers([name], root, options) : await readTable(absolute, root, options) };
+  }
+  const table = await imageFolderTable(root);
+  if (table) return { found: await readTable(table.file, root, { ...options, ...table.options(options) }) };
+  const { files, warnings } = await containersIn(root, options.imageColumn);
+  if (files.length > 0) {
+    const found = await readContainers(files, root, options);
+    found.warnings.unshift(...warnings);
+    return { found };
+  }
+  if (rule && 'column' in rule)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `'${location}' is a folder of images, which have no column '${rule.column}'.`,
+      'Take labels from the folder (the default), or from the path: `labelFrom` with a regular expression that has one group.',
+    );
+  if (rule && options.labelFrom !== 'folder')
+    return { found: await readLoose(root, await imagesBelow(root, exclude), rule) };
+  return { found: await readFolder(root, { exclude }) };
+}
+
+async function readPattern(
+  files: readonly string[],
+  root: string,
+  location: string,
+  options: DatasetOptions,
+): Promise<Listing> {
+  const containers = files.filter(isContainer);
+  if (containers.length === files.length) return readContainers(files, root, options);
+  const images = files.filter(isImage);
+  const rule = labelRule({ labelFrom: 'folder', ...options });
+  if (containers.length > 0 || images.length === 0 || !rule || 'column' in rule)
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `'${location}' matches ${files.length} files that are not all images, or all .tar or .parquet files, such as '${files.find((file) => !isImage(file)) ?? files[0]}'.`,
+      'Make the pattern narrower. Labels of images come from their folder or a regular expression on their path.',
+    );
+  const found = await readLoose(
+    root,
+    images.map((file) => file.slice(root.length + 1)),
+    rule,
+  );
+  found.ignore('notImages', files.length - images.length);
+  return found;
 }
 
 /** Notes about opening it: its warnings, then one line about ignored entries. */

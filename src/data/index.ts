@@ -1,7 +1,7 @@
 // Inputs: datasets, their images, and the paper's presets.
 export { appearanceOf, areNearDuplicates, type Appearance } from './appearance.js';
 export { datasetNotes, ofLabels, openDataset, restricted, type Dataset } from './dataset.js';
-export type { DatasetOptions, DatasetSource } from './options.js';
+export { SOURCE_KEYS, sourceOf, type DatasetOptions, type DatasetSource } from './options.js';
 export { ignoredSentence, outputFormat, type Ignored, type IgnoreReason } from './ignored.js';
 export { ImageList, ImageListBuilder, type DatasetImage } from './images.js';
 export { imageFile, nameOfText } from './names.js';
@@ -19,5 +19,6 @@ export {
   type SizeOptions,
   type SizeRule,
 } from './read-image.js';
+export { rootOf } from './patterns.js';
 export { prefetch, type Fetched, type PrefetchOptions } from './prefetch.js';
 export { fillPrompt, PRESETS, type Preset, type PresetName } from './presets.js';

@@ -2,13 +2,18 @@
 // %xHH. Different files then have different names, and each name can be printed, stored, and turned back into the bytes that open the file.
 import { isUtf8 } from 'node:buffer';
 import path from 'node:path';
+import { PLACE } from './bytes/names.js';
 
-/** What stands for a byte: %x80 ... %xFF, and %x25 for a percent sign that would otherwise read as one of these. */
-const ESCAPE = /%x(25|[89A-F][0-9A-F])/g;
+/**
+ * What stands for a byte: %x80 ... %xFF, %x25 for a percent sign that would otherwise read as one of these, and %x23 for a # that would read as a place in a
+ * container.
+ */
+const ESCAPE = /%x(2[35]|[89A-F][0-9A-F])/g;
 
-/** Text as a name: only a percent sign that would read as an escape changes. */
+/** Text as a name: only a percent sign or # that would read as something else changes. */
 export function nameOfText(text: string): string {
-  return text.includes('%x') ? text.replace(ESCAPE, (_, hex: string) => `%x25x${hex}`) : text;
+  const escaped = text.includes('%x') ? text.replace(ESCAPE, (_, hex: string) => `%x25x${hex}`) : text;
+  return escaped.includes('#') ? escaped.replace(PLACE, (place) => place.replace('#', '%x23')) : escaped;
 }
 
 /** The name of a file's bytes. */

@@ -3,6 +3,8 @@ import { constants } from 'node:fs';
 import { lstat, open, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
+import { readMember } from './bytes/member.js';
+import { memberOf } from './bytes/names.js';
 import { errorCode, EXHAUSTED, openingError } from './files.js';
 import { systemPath } from './names.js';
 
@@ -24,7 +26,13 @@ const kindOf = (status: Kind): string =>
 
 /** The bytes of an image's file. @throws IMAGE_UNREADABLE with the reason; IO if the machine's resources are exhausted */
 export async function readImageFile(file: string): Promise<Buffer> {
+  const member = memberOf(file);
   try {
+    if (member) {
+      const bytes = await readMember(file, member);
+      if (bytes.length === 0) throw new Error('it is empty');
+      return bytes;
+    }
     // opening a pipe to read it would wait for a writer
     const handle = await open(systemPath(file), constants.O_RDONLY | constants.O_NONBLOCK);
     try {
@@ -37,14 +45,14 @@ export async function readImageFile(file: string): Promise<Buffer> {
       await handle.close();
     }
   } catch (error) {
-    throw await unopened(file, error);
+    throw member ? unreadable(file, error) : await unopened(file, error);
   }
 }
 
-/** What opens the image in a decoder: its path, or its bytes where the path is not UTF-8. Throws as readImageFile. */
+/** What opens the image in a decoder: its path, or its bytes where it lies in a container or its path is not UTF-8. Throws as readImageFile. */
 export async function imageInput(file: string): Promise<string | Buffer> {
   const place = systemPath(file);
-  if (typeof place !== 'string') return readImageFile(file);
+  if (typeof place !== 'string' || memberOf(file)) return readImageFile(file);
   const status = await stat(place).catch(async (error: unknown) => Promise.reject(await unopened(file, error)));
   if (!status.isFile()) throw unreadable(file, new Error(kindOf(status)));
   return place;
@@ -62,6 +70,7 @@ async function unopened(file: string, error: unknown): Promise<DiffmineError> {
 /** A decoder's failure: where the file itself cannot be opened, that is the reason. */
 export async function undecodable(file: string, cause: unknown): Promise<DiffmineError> {
   if (cause instanceof DiffmineError) return cause;
+  if (memberOf(file)) return unreadable(file, cause);
   try {
     const handle = await open(systemPath(file), constants.O_RDONLY | constants.O_NONBLOCK);
     const { size } = await handle.stat();

@@ -39,3 +39,15 @@ export function labelProblem(label: string): string | undefined {
   if (label.includes('\0')) return 'a NUL character';
   return /\p{Surrogate}/u.test(label) ? 'half of a surrogate pair' : undefined;
 }
+
+/** A plain value as text, a list of labels as A|B; undefined for anything else. */
+export function cellText(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') return String(value);
+  if (value instanceof Date) return value.toISOString();
+  if (!Array.isArray(value)) return undefined;
+  const parts = value.map(cellText);
+  return parts.length > 0 && parts.every((part) => part !== undefined && !part.includes(SEPARATOR))
+    ? parts.join(SEPARATOR)
+    : undefined;
+}

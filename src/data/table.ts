@@ -6,8 +6,11 @@ import { DiffmineError } from '../util/errors.js';
 import type { DatasetOptions } from './options.js';
 import { factsOfAll } from './files.js';
 import { Listing } from './listing.js';
-import { imageFile, systemPath } from './names.js';
-import { labelProblem, listedLabel } from './table-labels.js';
+import { byPath, labelRule, unlabeledWarning } from './labelling.js';
+import { imageFile, nameOfText, systemPath } from './names.js';
+import { ParquetFile } from './bytes/parquet.js';
+import { openSource } from './bytes/source.js';
+import { cellText, labelProblem, listedLabel } from './table-labels.js';
 import { csvRecords, textLines } from './text/index.js';
 
 /** A row as text: `values` by column, and the line it begins on (from 1). */
@@ -22,20 +25,22 @@ interface Rows {
   rows: Row[];
 }
 
-const COLUMNS = 'A table needs the columns image (or path) and label; other columns are copied to the results.';
+const COLUMNS =
+  'A table needs the columns image (or path, file_name) and label; `imageColumn` and `labelColumn` name others. Other columns are copied to the results.';
 
 interface Places {
   image: number;
-  label: number;
+  /** undefined: labels are parts of paths */
+  label: number | undefined;
   /** the other columns */
   extra: [name: string, place: number][];
 }
 
 /** Positions of the needed columns; DATASET_INVALID names missing ones. */
 function placesOf(columns: readonly string[], options: DatasetOptions, where: string): Places {
-  const image = options.imageColumn ?? (columns.includes('image') || !columns.includes('path') ? 'image' : 'path');
-  const label = options.labelColumn ?? 'label';
-  const missing = [image, label].filter((name) => !columns.includes(name));
+  const image = imageColumnOf(columns, options);
+  const label = labelColumnOf(options);
+  const missing = [image, label].filter((name) => name !== undefined && !columns.includes(name));
   if (missing.length > 0) {
     const listed = columns.map((name) => `'${name}'`).join(', ') || 'nothing';
     const [only] = columns;
@@ -50,9 +55,18 @@ function placesOf(columns: readonly string[], options: DatasetOptions, where: st
   }
   return {
     image: columns.indexOf(image),
-    label: columns.indexOf(label),
+    label: label === undefined ? undefined : columns.indexOf(label),
     extra: columns.flatMap((name, i): [string, number][] => (name === image || name === label ? [] : [[name, i]])),
   };
+}
+
+const imageColumnOf = (columns: readonly string[], { imageColumn }: DatasetOptions): string =>
+  imageColumn ?? ['image', 'path', 'file_name'].find((name) => columns.includes(name)) ?? 'image';
+
+/** Undefined: labels are parts of paths. */
+function labelColumnOf(options: DatasetOptions): string | undefined {
+  const rule = labelRule(options) ?? { column: 'label' };
+  return 'column' in rule ? rule.column : undefined;
 }
 
 /**
@@ -69,9 +83,17 @@ export async function readTable(file: string, root: string, options: DatasetOpti
       ? csvRows(file, options)
       : extension === '.jsonl' || extension === '.ndjson'
         ? jsonRows(file, options)
-        : undefined;
+        : extension === '.parquet'
+          ? parquetRows(file)
+          : undefined;
   if (!tables)
-    throw new DiffmineError('DATASET_INVALID', `'${file}' is neither a folder nor a .csv or .jsonl table.`, COLUMNS);
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `'${file}' is neither a folder nor a .csv, .jsonl or .parquet table nor a .tar archive.`,
+      COLUMNS,
+    );
+  const rule = labelRule(options);
+  const unlabeled: string[] = [];
   const name = path.basename(file);
   const found = new Listing();
   for await (const { columns, rows } of tables) {
@@ -91,10 +113,15 @@ export async function readTable(file: string, root: string, options: DatasetOpti
       const file = facts[i];
       if (typeof file !== 'object')
         throw unfound(values[places.image] as string, file === 'folder', root, options, failure(line));
-      const label = (values[places.label] ?? '').trim();
+      const given = places.label === undefined ? byPath(rule, image) : values[places.label];
+      const label = (given ?? '').trim();
+      if (label === '' && places.label === undefined) {
+        unlabeled.push(image);
+        return;
+      }
       if (label === '')
         throw failure(line)(
-          `'${columns[places.label]}' is empty`,
+          `'${columns[places.label as number]}' is empty`,
           'Every image needs a label; leave out rows without one.',
         );
       const problem = labelProblem(label);
@@ -115,6 +142,7 @@ export async function readTable(file: string, root: string, options: DatasetOpti
       });
     });
   }
+  if (unlabeled.length > 0) found.warnings.push(unlabeledWarning(unlabeled, rule));
   if (found.count === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
   return found;
 }
@@ -197,6 +225,28 @@ async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<R
   }
 }
 
+/** The rows of a Parquet table of paths, one row group at a time. */
+async function* parquetRows(name: string): AsyncGenerator<Rows> {
+  const source = await openSource(nameOfText(name));
+  try {
+    const file = await ParquetFile.open(source);
+    const leaves = file.leaves.filter(({ isBinary }) => !isBinary);
+    for (const group of file.groups) {
+      const columns: ArrayLike<unknown>[] = [];
+      for (const leaf of leaves) columns.push(await file.values(group, leaf));
+      yield {
+        columns: leaves.map(({ path: column }) => column),
+        rows: Array.from({ length: group.rows }, (_, row) => ({
+          line: group.row + row + 1,
+          values: columns.map((values) => cellText(values[row])),
+        })),
+      };
+    }
+  } finally {
+    await source.close();
+  }
+}
+
 const OBJECT = 'JSONL has one object per line: {"image": "a.jpg", "label": "1920"}';
 
 async function* jsonRows(file: string, options: DatasetOptions): AsyncGenerator<Rows> {
@@ -231,8 +281,8 @@ function jsonEntries(text: string, where: string, options: DatasetOptions): [col
   }
   if (typeof row !== 'object' || row === null || Array.isArray(row))
     throw new DiffmineError('DATASET_INVALID', `${where}: not an object.`, OBJECT);
-  const labelColumn = options.labelColumn ?? 'label';
-  const imageColumn = options.imageColumn ?? ('image' in row ? 'image' : 'path');
+  const labelColumn = labelColumnOf(options);
+  const imageColumn = imageColumnOf(Object.keys(row), options);
   return Object.entries(row as Record<string, unknown>)
     .filter(([, value]) => value !== null)
     .map(([column, value]) => {

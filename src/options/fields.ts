@@ -151,6 +151,21 @@ export const duration = (): z.ZodType<number, number | string> =>
     { expected: 'hours:minutes:seconds of at least a minute, such as 4:00:00, with days 2-00:00:00' },
   );
 
+/** '1920:2000:10' or 'q4'. */
+export const bin = (): z.ZodType<string, string> =>
+  field(
+    textOf,
+    z.string().refine((text) => {
+      const quantiles = /^q(\d+)$/.exec(text)?.[1];
+      if (quantiles !== undefined) return Number(quantiles) >= 2 && Number(quantiles) <= 1000;
+      const [start = NaN, stop = NaN, step = NaN, more] = text
+        .split(':')
+        .map((part) => (part.trim() === '' ? NaN : Number(part)));
+      return more === undefined && start < stop && step > 0 && (stop - start) / step <= 100_000;
+    }),
+    { expected: 'START:STOP:STEP such as 1920:2000:10, or q2 to q1000 for quantiles' },
+  );
+
 export const encoding = (): z.ZodType<string, string> =>
   field(textOf, z.string().refine(isEncoding), {
     expected: 'the name of an encoding such as windows-1252, shift_jis or gbk',

@@ -73,7 +73,8 @@ export interface Described extends About, Kind {
   field: z.ZodType;
 }
 
-const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+/** An option's name on the command line. */
+export const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /** A field without its default; whether it must be given, and the default. */
 function unwrapped(field: z.ZodType): { field: z.ZodType; required: boolean; value?: unknown } {

@@ -15,10 +15,48 @@ export const TABLES = {
     description: "Folder that a table's relative image paths start from",
     shown: "the table's folder",
   }),
+  imageColumn: option(fields.text().optional(), {
+    group: 'What',
+    description: "Column of a table with the image's path, or its bytes in Parquet",
+    shown: 'image, else path or file_name',
+  }),
+  labelColumn: option(fields.text().optional(), {
+    group: 'What',
+    description: 'Column of a table with the label',
+    shown: 'label',
+  }),
+  labelFrom: option(fields.text().optional(), {
+    group: 'What',
+    description:
+      "Where labels come from: folder, a regular expression on the image's path whose group is the label, or a column (in tar shards an ending such as cls, or a field of the .json)",
+    shown: 'folders or the label column',
+  }),
+  bin: option(fields.bin().optional(), {
+    group: 'What',
+    description: 'Numbers as labels become bins: START:STOP:STEP such as 1920:2000:10, or q4 for quartiles',
+  }),
+  map: option(fields.path().optional(), {
+    group: 'What',
+    description:
+      'File of new names of labels: YAML or JSON {old: new}, or a CSV of two columns; an empty name leaves a label out',
+  }),
+  sample: option(fields.whole(1).optional(), {
+    group: 'What',
+    description: 'Use only this many images of each label, chosen at random',
+  }),
+  sampleSeed: option(fields.whole(0).optional(), {
+    group: 'What',
+    description: 'Seed of the choice of `sample`',
+    shown: '0',
+  }),
+  limit: option(fields.whole(1).optional(), {
+    group: 'What',
+    description: 'Use only this many images, spread evenly over the dataset',
+  }),
 };
 
 export const DATASET_DESCRIPTION =
-  'Folder with one folder of images per label, or a .csv or .jsonl table with the columns path (or image) and label';
+  'Folder with one folder of images per label, a table (.csv, .jsonl, .parquet) with the columns path (or image) and label, WebDataset .tar shards, Parquet with image bytes, or a pattern of such files';
 
 export const DATASET = {
   dataset: option(fields.path(), { group: 'What', description: DATASET_DESCRIPTION }),

@@ -1,5 +1,14 @@
 // Shared by stages for resolving options: presets, integers, timesteps, the images of a dataset.
-import { openDataset, PRESETS, restricted, type Dataset, type Preset, type PresetName } from '../data/index.js';
+import {
+  openDataset,
+  PRESETS,
+  restricted,
+  sourceOf,
+  type Dataset,
+  type DatasetSource,
+  type Preset,
+  type PresetName,
+} from '../data/index.js';
 import { listed } from '../data/labels.js';
 import { heldOut } from '../data/holdout.js';
 import { variantOf, type ModelFolder } from '../models/index.js';
@@ -54,25 +63,21 @@ export async function imagesOf({
   dataset: path,
   only,
   preset,
-  encoding,
-  imageRoot,
   out,
   checksum = false,
-}: {
+  ...options
+}: DatasetSource & {
   dataset: string;
   /** only these, by path */
   only?: readonly string[] | undefined;
   preset?: string | undefined;
-  encoding?: string | undefined;
-  imageRoot?: string | undefined;
   checksum?: boolean | undefined;
   out?: string | undefined;
 }): Promise<Dataset> {
   const dataset = await openDataset(path, {
     layout: isPreset(preset) ? preset : 'auto',
     checksum,
-    ...(encoding === undefined ? {} : { encoding }),
-    ...(imageRoot === undefined ? {} : { imageRoot }),
+    ...sourceOf(options),
     ...(out === undefined ? {} : { out }),
   });
   return only ? restricted(dataset, new Set(only)) : dataset;

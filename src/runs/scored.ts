@@ -1,16 +1,17 @@
 // Reads images of a run again, with the size they were scored at.
 import { existsSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { imageFile, nameOfText, readImage } from '../data/index.js';
+import { resolve } from 'node:path';
+import { imageFile, nameOfText, readImage, rootOf } from '../data/index.js';
 import { DiffmineError } from '../util/errors.js';
 import type { Run } from './run.js';
 
 /** What image paths start at, as a name (data/names.ts): the folder asked for, or the dataset's (of a table, its image root or the folder it lies in). */
 export function imageRoot(run: Run, asked: string | undefined): string {
   const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
-  if (asked !== undefined && !existsSync(path))
+  const isThere = existsSync(path);
+  if (asked !== undefined && !isThere && rootOf(path, false) === path)
     throw new DiffmineError('INVALID_ARGUMENT', `There is no image folder ${path}.`);
-  return nameOfText(existsSync(path) && statSync(path).isFile() ? dirname(path) : path);
+  return nameOfText(isThere && !statSync(path).isFile() ? path : rootOf(path, isThere));
 }
 
 /**

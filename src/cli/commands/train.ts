@@ -1,12 +1,13 @@
 // train: fine-tunes a model, or trains a small one from scratch.
 import { relative } from 'node:path';
+import { sourceOf } from '../../data/options.js';
 import { learnedSentence, VERDICTS } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { duration, table, type Output } from '../output.js';
 import * as fields from '../../options/fields.js';
-import { option, optionsOf } from '../../options/option.js';
+import { kebab, option, optionsOf } from '../../options/option.js';
 import { TRAIN, type TrainEvent, type TrainSummary } from '../../stages/train/options.js';
 import { DiffmineError } from '../../util/errors.js';
 import { SIZES, type Size } from '../../stages/train/sizes.js';
@@ -136,8 +137,7 @@ export function nextCommand({ path, steps, learned, settings }: TrainSummary): s
           named(settings.dataset),
           '--model',
           named(path),
-          ...given('--encoding', settings.encoding),
-          ...given('--image-root', settings.imageRoot),
+          ...Object.entries(sourceOf(settings)).flatMap(([key, value]) => given(`--${kebab(key)}`, String(value))),
           ...given('--prompt', settings.prompt),
           ...given('--null-prompt', settings.nullPrompt),
           ...(settings.drop > 0 ? [] : ['--against', 'others']),

@@ -1,6 +1,6 @@
 // What mining reads besides the run: its model, its images, its replayed noises; each as the scan had it.
 import { heldOut } from '../../data/holdout.js';
-import { ImageList, ofLabels, openDataset, restricted, type Dataset } from '../../data/index.js';
+import { ImageList, ofLabels, openDataset, restricted, sourceOf, type Dataset } from '../../data/index.js';
 import { openModel, recordedModel, untrained, variantOf, type ModelFolder } from '../../models/index.js';
 import { checkContents } from '../../runs/changes.js';
 import type { Manifest } from '../../runs/manifest.js';
@@ -37,13 +37,11 @@ export async function openRunDataset(
   { dataset: path, imageRoot }: Pick<MineOptions, 'dataset' | 'imageRoot'>,
 ): Promise<Dataset> {
   const { dataset: recorded, options } = run.manifest;
-  const { encoding, imageRoot: before } = recorded;
-  const root = imageRoot ?? before;
   const complete = await openDataset(path ?? recorded.path, {
     layout: recorded.layout ?? 'auto',
     checksum: options.checksum === true,
-    ...(encoding === undefined ? {} : { encoding }),
-    ...(root === undefined ? {} : { imageRoot: root }),
+    ...sourceOf(recorded),
+    ...(imageRoot === undefined ? {} : { imageRoot }),
   });
   const { holdout = 0, labels } = options;
   const held = holdout > 0 ? restricted(complete, heldOut(complete.images, holdout)) : complete;

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { heldOut, holdoutKey } from '../../data/holdout.js';
-import { datasetNotes, openDataset } from '../../data/index.js';
+import { datasetNotes, openDataset, sourceOf } from '../../data/index.js';
 import { distinctLabels } from '../../data/labels.js';
 import { readSafetensors, writeSafetensors, type Engine } from '../../engine/index.js';
 import type { ConditionInput, Tensor, TextEmbeddings } from '../../engine/types.js';
@@ -46,8 +46,7 @@ export async function openData(
 ): Promise<Data> {
   const dataset = await openDataset(settings.dataset, {
     out: folder,
-    ...(typeof settings.encoding === 'string' ? { encoding: settings.encoding } : {}),
-    ...(typeof settings.imageRoot === 'string' ? { imageRoot: settings.imageRoot } : {}),
+    ...sourceOf(settings),
   });
   for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
   if (record && record.dataset.fingerprint !== dataset.fingerprint) {

@@ -1,6 +1,7 @@
 // What a training is asked for, what it settles on, and what it says on the way.
 import type { Learned } from '../../models/training.js';
 import type { z } from 'zod';
+import { SOURCE_KEYS, type DatasetSource } from '../../data/options.js';
 import type { Dtype } from '../../engine/types.js';
 import * as fields from '../../options/fields.js';
 import { DTYPE_CHOICES, DTYPES } from '../../options/names.js';
@@ -198,8 +199,9 @@ export const TRAIN = optionsOf('train', {
 
 export interface TrainOptions extends z.input<typeof TRAIN> {}
 
-type Subject = 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'encoding' | 'imageRoot' | 'fold';
-type Added = 'variant' | 'encoding' | 'imageRoot';
+type Subject = 'from' | 'new' | 'vae' | 'textEncoder' | 'fold' | Added;
+/** Absent where they are not given. */
+type Added = 'variant' | keyof DatasetSource;
 type Orders = 'out' | 'device' | 'threads' | 'epochs';
 type Unset = 'prompt' | 'nullPrompt' | 'holdout';
 /** All keys, none undefined. */
@@ -214,8 +216,7 @@ export type TrainSettings = Omit<Output, Subject | Orders | Unset | 'dtype'> & {
 /** Settings that a resumed training may change: train.json keeps what they were before, and from which step on they are others. */
 export const FREE: readonly (keyof TrainSettings)[] = [
   'dataset',
-  'encoding',
-  'imageRoot',
+  ...SOURCE_KEYS,
   'steps',
   'learningRate',
   'lrSchedule',

@@ -99,7 +99,7 @@ const AUTO_DTYPE = 'fp32';
 const DEFAULTS = { ...defaultsOf(TRAIN.omit({ device: true, dtype: true })), dtype: AUTO_DTYPE } as const;
 /** Options that are no settings of the training. */
 const ORDERS: readonly string[] = ['out', 'device', 'threads', 'epochs'];
-const PATHS: readonly string[] = ['dataset', 'imageRoot', 'from', 'vae', 'textEncoder'];
+const PATHS: readonly string[] = ['dataset', 'imageRoot', 'map', 'from', 'vae', 'textEncoder'];
 
 /**
  * Resolves what is trained.

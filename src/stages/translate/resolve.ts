@@ -8,6 +8,7 @@ import {
   type Dataset,
   type ImageList,
   type SizeOptions,
+  sourceOf,
 } from '../../data/index.js';
 import { listed, namedLabels, spokenLabels, splitLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -83,12 +84,11 @@ export async function resolveTranslation(
   const known = allSites(unet.config);
   const places = defaultSites(unet.config);
 
-  const { encoding, imageRoot, out } = options;
+  const { out } = options;
   const dataset = await openDataset(options.dataset, {
     layout: options.preset ?? 'auto',
     out,
-    ...(encoding === undefined ? {} : { encoding }),
-    ...(imageRoot === undefined ? {} : { imageRoot }),
+    ...sourceOf({ ...options, limit: undefined }), // `limit` of a translation counts its images
   });
   for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
   const labels = targetLabels(options.to, dataset, model, hooks.onLog);

@@ -6,6 +6,7 @@ import {
   measureImage,
   openDataset,
   outputFormat,
+  sourceOf,
   type DatasetSource,
   type Ignored,
   type LayoutName,
@@ -133,13 +134,10 @@ async function inspectModel(path: string, options: InspectOptions): Promise<Mode
 
 async function inspectDataset(
   path: string,
-  { encoding, imageRoot }: DatasetSource,
+  options: DatasetSource,
   imagesPerLabel: number,
 ): Promise<DatasetInspection> {
-  const dataset = await openDataset(path, {
-    ...(encoding === undefined ? {} : { encoding }),
-    ...(imageRoot === undefined ? {} : { imageRoot }),
-  });
+  const dataset = await openDataset(path, sourceOf(options));
   const counts = dataset.images.countByLabel();
   let bytes = 0;
   for (let i = 0; i < dataset.images.length; i++) bytes += dataset.images.bytes(i);

@@ -1,0 +1,288 @@
+// Parquet files with image bytes: columns of plain values, and the bytes of one row, of which only its page is read. Pages are found by the file's offset
+// index, or by walking the page headers of one row group.
+import * as zlib from 'node:zlib';
+import type { AsyncBuffer, ColumnChunk, CompressionCodec, FileMetaData, SchemaTree } from 'hyparquet' with {
+  'resolution-mode': 'import',
+};
+import { DiffmineError } from '../../util/errors.js';
+import { Kept } from '../../util/kept.js';
+import type { ByteSource } from './source.js';
+
+/** Rows of one page of a column. */
+interface Page {
+  /** in its row group */
+  row: number;
+  begin: number;
+  end: number;
+}
+
+interface Group {
+  /** first row in the file */
+  row: number;
+  rows: number;
+  chunks: Map<string, ColumnChunk>;
+}
+
+/** A column of plain values: not a list, not a map. */
+export interface Leaf {
+  /** with dots between a struct and its field */
+  path: string;
+  tree: SchemaTree[];
+  /** of bytes, not text */
+  isBinary: boolean;
+}
+
+/** Pages that are kept decoded, bytes. */
+const KEPT = 64 * 2 ** 20;
+/** Pages whose places are kept. */
+const MOST_PAGES = 2 ** 20;
+/** A page header is read with this many bytes; statistics may make it longer. */
+const HEADER = 2 ** 16;
+
+type Compressors = Partial<Record<CompressionCodec, (input: Uint8Array, size: number) => Uint8Array>>;
+
+const arrayOf = (bytes: Buffer): ArrayBuffer =>
+  bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+
+/** What the library does not decompress itself. */
+function compressors(file: string): Compressors {
+  const { zstdDecompressSync } = zlib as { zstdDecompressSync?: (bytes: Uint8Array) => Buffer };
+  return {
+    GZIP: (bytes) => zlib.gunzipSync(bytes),
+    BROTLI: (bytes) => zlib.brotliDecompressSync(bytes),
+    ZSTD: (bytes) => {
+      if (zstdDecompressSync) return zstdDecompressSync(bytes);
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `'${file}' is compressed with Zstandard, which Node.js ${process.versions.node} cannot read.`,
+        'Use Node.js 22.15 or later, or write the file with snappy.',
+      );
+    },
+  };
+}
+
+export class ParquetFile {
+  /** decoded pages, by their first byte */
+  private readonly pages = new Kept<number, { values: ArrayLike<unknown>; bytes: number }>(KEPT, ({ bytes }) => bytes);
+  /** pages of a column in a row group, and its dictionary, by both */
+  private readonly layouts = new Kept<string, Page[]>(MOST_PAGES, ({ length }) => length + 1);
+  private readonly dictionaries = new Kept<string, Buffer>(KEPT, ({ length }) => length);
+
+  private constructor(
+    readonly source: ByteSource,
+    readonly metadata: FileMetaData,
+    readonly leaves: Leaf[],
+    readonly groups: Group[],
+    private readonly codecs: Compressors,
+  ) {}
+
+  /** @throws DATASET_INVALID if it is not a Parquet file */
+  static async open(source: ByteSource): Promise<ParquetFile> {
+    const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
+    const file: AsyncBuffer = {
+      byteLength: source.size,
+      slice: async (begin, end = source.size) => arrayOf(await source.read(begin, end)),
+    };
+    const metadata = await parquetMetadataAsync(file).catch((cause: unknown) => {
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `'${source.name}' is not a Parquet file: ${(cause as Error).message}.`,
+        undefined,
+        { cause },
+      );
+    });
+    let row = 0;
+    const groups = metadata.row_groups.map((group): Group => {
+      const rows = Number(group.num_rows);
+      const chunks = new Map(
+        group.columns.flatMap((chunk) => (chunk.meta_data ? [[chunk.meta_data.path_in_schema.join('.'), chunk]] : [])),
+      );
+      row += rows;
+      return { row: row - rows, rows, chunks };
+    });
+    return new ParquetFile(source, metadata, leavesOf(parquetSchema(metadata)), groups, compressors(source.name));
+  }
+
+  get rows(): number {
+    return Number(this.metadata.num_rows);
+  }
+
+  /** The value of the file's key-value metadata. */
+  note(key: string): string | undefined {
+    return this.metadata.key_value_metadata?.find((one) => one.key === key)?.value;
+  }
+
+  /** Compressed bytes per row of a column, on average over a row group. */
+  bytesPerRow(group: Group, leaf: Leaf): number {
+    const size = Number(group.chunks.get(leaf.path)?.meta_data?.total_compressed_size ?? 0);
+    return group.rows === 0 ? 0 : Math.floor(size / group.rows);
+  }
+
+  /** All values of a column of plain values in a row group; its chunk is in memory. */
+  async values(group: Group, leaf: Leaf): Promise<ArrayLike<unknown>> {
+    const chunk = this.chunk(group, leaf);
+    const begin = Number(chunk.dictionary_page_offset ?? chunk.data_page_offset);
+    const bytes = await this.source.read(begin, begin + Number(chunk.total_compressed_size));
+    return this.decode(bytes, leaf, chunk);
+  }
+
+  /** The value of a row; one page is read, and kept for the rows beside it. */
+  async value(row: number, leaf: Leaf): Promise<unknown> {
+    const group = this.groups.find((one) => row >= one.row && row < one.row + one.rows);
+    if (!group) throw new DiffmineError('DATASET_INVALID', `'${this.source.name}' has no row ${row}.`);
+    const chunk = this.chunk(group, leaf);
+    const layout = await this.layouts.get(`${group.row} ${leaf.path}`, async () => this.layout(group, leaf));
+    const place = layout.findLastIndex((page) => page.row <= row - group.row);
+    const page = layout[place];
+    if (!page) throw new DiffmineError('DATASET_INVALID', `'${this.source.name}' has no page of row ${row}.`);
+    const { values } = await this.pages.get(page.begin, async () => this.page(page, group, leaf, chunk));
+    return values[row - group.row - page.row];
+  }
+
+  private chunk(group: Group, leaf: Leaf): NonNullable<ColumnChunk['meta_data']> {
+    const chunk = group.chunks.get(leaf.path)?.meta_data;
+    if (!chunk) throw new DiffmineError('DATASET_INVALID', `'${this.source.name}' has no column '${leaf.path}'.`);
+    return chunk;
+  }
+
+  private async page(
+    page: Page,
+    group: Group,
+    leaf: Leaf,
+    chunk: NonNullable<ColumnChunk['meta_data']>,
+  ): Promise<{ values: ArrayLike<unknown>; bytes: number }> {
+    const first = Number(chunk.data_page_offset);
+    const begin = Number(chunk.dictionary_page_offset ?? first);
+    const dictionary = await this.dictionaries.get(`${group.row} ${leaf.path}`, async () =>
+      this.source.read(begin, Math.max(begin, first)),
+    );
+    const bytes = Buffer.concat([dictionary, await this.source.read(page.begin, page.end)]);
+    return { values: await this.decode(bytes, leaf, chunk), bytes: bytes.length };
+  }
+
+  /** Values of whole pages, the dictionary's first. */
+  private async decode(
+    bytes: Buffer,
+    leaf: Leaf,
+    chunk: NonNullable<ColumnChunk['meta_data']>,
+  ): Promise<ArrayLike<unknown>> {
+    const { readColumn } = await import('hyparquet/src/column.js');
+    const { DEFAULT_PARSERS } = await import('hyparquet/src/convert.js');
+    const element = leaf.tree.at(-1)?.element;
+    if (!element) throw new DiffmineError('INTERNAL', `The column ${leaf.path} has no schema.`);
+    const decoder = {
+      pathInSchema: chunk.path_in_schema,
+      type: chunk.type,
+      codec: chunk.codec,
+      element,
+      schemaPath: leaf.tree,
+      parsers: DEFAULT_PARSERS,
+      compressors: this.codecs,
+      utf8: !leaf.isBinary,
+    };
+    const view = new DataView(arrayOf(bytes));
+    try {
+      const { data } = readColumn(
+        { view, offset: 0 },
+        { groupStart: 0, selectStart: 0, selectEnd: Infinity, groupRows: Infinity },
+        decoder,
+      );
+      const values =
+        data.length === 1 ? (data[0] as ArrayLike<unknown>) : data.flatMap((part) => Array.from<unknown>(part));
+      // each optional struct around the column is a list of one value, or of none
+      const depth = leaf.tree
+        .slice(1, -1)
+        .filter(({ element: { repetition_type: type } }) => type === 'OPTIONAL').length;
+      if (depth === 0) return values;
+      return Array.from(values, (value) => {
+        let inner = value;
+        for (let level = 0; level < depth; level++) inner = (inner as unknown[] | undefined)?.[0];
+        return inner;
+      });
+    } catch (cause) {
+      if (cause instanceof DiffmineError) throw cause;
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `'${this.source.name}': the column '${leaf.path}' cannot be read: ${(cause as Error).message}.`,
+        undefined,
+        { cause },
+      );
+    }
+  }
+
+  /** The pages of a column in a row group. */
+  private async layout(group: Group, leaf: Leaf): Promise<Page[]> {
+    const {
+      meta_data: chunk,
+      offset_index_offset: index,
+      offset_index_length: length,
+    } = group.chunks.get(leaf.path) as ColumnChunk;
+    if (!chunk) return [];
+    const first = Number(chunk.data_page_offset);
+    const begin = Math.min(first, Number(chunk.dictionary_page_offset ?? first));
+    const end = begin + Number(chunk.total_compressed_size);
+    if (index && length) {
+      const { readOffsetIndex } = await import('hyparquet');
+      const bytes = arrayOf(await this.source.read(Number(index), Number(index) + length));
+      const { page_locations: places } = readOffsetIndex({ view: new DataView(bytes), offset: 0 });
+      return places.map(({ first_row_index: row, offset, compressed_page_size: size }) => ({
+        row: Number(row),
+        begin: Number(offset),
+        end: Number(offset) + size,
+      }));
+    }
+    const { parquetHeader } = await import('hyparquet/src/column.js');
+    const pages: Page[] = [];
+    let row = 0;
+    for (let at = first; at < end && row < group.rows;) {
+      let bytes = HEADER;
+      let reader = { view: new DataView(arrayOf(await this.source.read(at, Math.min(end, at + bytes)))), offset: 0 };
+      let header = headerOf(parquetHeader, reader);
+      while (!header && at + bytes < end && bytes < 2 ** 26) {
+        bytes *= 16;
+        reader = { view: new DataView(arrayOf(await this.source.read(at, Math.min(end, at + bytes)))), offset: 0 };
+        header = headerOf(parquetHeader, reader);
+      }
+      if (!header) throw new DiffmineError('DATASET_INVALID', `'${this.source.name}' is damaged at byte ${at}.`);
+      const next = at + reader.offset + header.compressed_page_size;
+      const rows = header.data_page_header?.num_values ?? header.data_page_header_v2?.num_rows;
+      if (rows !== undefined) {
+        pages.push({ row, begin: at, end: next });
+        row += rows;
+      }
+      at = next;
+    }
+    return pages;
+  }
+}
+
+interface Reader {
+  view: DataView<ArrayBuffer>;
+  offset: number;
+}
+
+/** A page's header; undefined where it ends beyond what was read. */
+function headerOf<Header>(parse: (reader: Reader) => Header, reader: Reader): Header | undefined {
+  try {
+    return parse(reader);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+/** The columns of plain values, also those of structs. */
+function leavesOf(root: SchemaTree): Leaf[] {
+  const leaves: Leaf[] = [];
+  const visit = (tree: SchemaTree[]): void => {
+    const node = tree.at(-1) as SchemaTree;
+    if (node.element.repetition_type === 'REPEATED') return;
+    for (const child of node.children) visit([...tree, child]);
+    if (node.children.length > 0 || tree.length === 1) return;
+    const { type, converted_type: converted, logical_type: logical } = node.element;
+    const isText = converted === 'UTF8' || logical?.type === 'STRING' || converted === 'JSON' || converted === 'ENUM';
+    leaves.push({ path: node.path.join('.'), tree, isBinary: type === 'BYTE_ARRAY' && !isText });
+  };
+  visit([root]);
+  return leaves;
+}

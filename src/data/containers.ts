@@ -1,0 +1,261 @@
+// Datasets in containers: WebDataset's tar shards, and Parquet files with image bytes as Hugging Face datasets have them. Only headers, labels and other
+// small columns are read; images are named by their place (bytes/names.ts) and read when they are needed.
+import path from 'node:path';
+import { DiffmineError } from '../util/errors.js';
+import { imageLeaf } from './bytes/member.js';
+import { parquetName, tarName } from './bytes/names.js';
+import { ParquetFile, type Leaf } from './bytes/parquet.js';
+import { openSource, type ByteSource } from './bytes/source.js';
+import { tarMembers } from './bytes/tar.js';
+import { isImage } from './files.js';
+import { labelRule, type LabelRule } from './labelling.js';
+import { Listing } from './listing.js';
+import { imageFile } from './names.js';
+import type { DatasetSource } from './options.js';
+import { cellText, labelProblem } from './table-labels.js';
+
+/** Of a sample in a tar archive: files that are texts, by their endings in WebDataset. */
+const TEXTS = new Set([
+  'cls',
+  'cls2',
+  'id',
+  'index',
+  'inx',
+  'txt',
+  'text',
+  'transcript',
+  'caption',
+  'label',
+  'json',
+  'jsn',
+]);
+/** Longer texts are no labels, and are not carried. */
+const MOST_TEXT = 2 ** 16;
+const MOST_CARRIED = 1000;
+
+/** What an image is listed with. */
+interface Candidate {
+  /** the container, relative to the root */
+  path: string;
+  bytes: number;
+  /** texts beside it, or the other columns of its row */
+  fields: Record<string, string>;
+}
+
+/** Whether a file is a container by its name. */
+export const isContainer = (name: string): boolean => /\.(tar|parquet)$/i.test(name);
+
+/**
+ * Lists the images of containers, one after the other.
+ *
+ * @param files names (names.ts), in order
+ * @param root that names of images start at
+ * @throws DATASET_INVALID for a container that cannot be read, an image without a label, or a label that is not there
+ */
+export async function readContainers(files: readonly string[], root: string, options: DatasetSource): Promise<Listing> {
+  const found = new Listing();
+  const labels = new Labels(found, options);
+  for (const file of files) {
+    const name = file.startsWith(`${root}/`) ? file.slice(root.length + 1) : file;
+    const source = await openSource(file);
+    try {
+      const read = /\.parquet$/i.test(file)
+        ? parquetImages(source, name, options, labels)
+        : tarImages(source, name, found);
+      for await (const { path: image, bytes, fields } of read)
+        labels.add(image, fields, { file: imageFile(root, image), bytes, mtime: source.mtime ?? 0 });
+    } finally {
+      await source.close();
+    }
+  }
+  labels.check(files);
+  return found;
+}
+
+/** Gives images their labels. */
+class Labels {
+  private readonly rule: LabelRule | undefined;
+  /** the column that was found without being named */
+  private column: string | undefined;
+  /** ClassLabel names of the latest file, by column */
+  names = new Map<string, string[]>();
+  private unmatched = 0;
+  private example = '';
+
+  constructor(
+    private readonly found: Listing,
+    options: DatasetSource,
+  ) {
+    this.rule = labelRule(options);
+  }
+
+  /** The column that labels are in, of these; undefined: they are in paths. */
+  columnAmong(columns: readonly string[], where: string): string | undefined {
+    if (this.rule) return 'column' in this.rule ? this.rule.column : undefined;
+    this.column ??= ['label', 'cls', 'labels', 'class'].find((name) => columns.includes(name));
+    if (this.column !== undefined) return this.column;
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `${where} has no label: there ${columns.length === 0 ? 'is nothing beside the image' : `is ${columns.map((one) => `'${one}'`).join(', ')}`}.`,
+      'Name what has it with `labelFrom`: a column or ending, folder, or a regular expression on the path with one group.',
+    );
+  }
+
+  add(image: string, fields: Record<string, string>, file: { file: string; bytes: number; mtime: number }): void {
+    const column = this.columnAmong(Object.keys(fields), image);
+    const given = column === undefined ? this.byPath(image) : fields[column];
+    if (column !== undefined && given === undefined)
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `${image} has no '${column}'; it has ${
+          Object.keys(fields)
+            .map((one) => `'${one}'`)
+            .join(', ') || 'nothing beside the image'
+        }.`,
+        'Name what every image has with `labelFrom`.',
+      );
+    const label = given?.trim() ?? '';
+    if (label === '') {
+      this.unmatched += 1;
+      this.example ||= image;
+      return;
+    }
+    const problem = labelProblem(label);
+    if (problem !== undefined)
+      throw new DiffmineError('DATASET_INVALID', `The label ${JSON.stringify(label)} of ${image} has ${problem}.`);
+    const extra = Object.fromEntries(
+      Object.entries(fields).filter(([name, value]) => name !== column && value.length <= MOST_CARRIED),
+    );
+    this.found.add({ path: image, label, ...file, ...(Object.keys(extra).length > 0 ? { extra } : {}) });
+  }
+
+  private byPath(image: string): string | undefined {
+    return this.rule && 'path' in this.rule ? this.rule.path(image) : undefined;
+  }
+
+  check(files: readonly string[]): void {
+    const from =
+      this.rule && 'path' in this.rule
+        ? this.rule.shown
+        : `'${this.column ?? (this.rule as { column?: string } | undefined)?.column ?? ''}'`;
+    if (this.found.count === 0)
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        this.unmatched > 0
+          ? `None of the ${this.unmatched} images has a label by ${from}, such as ${this.example}.`
+          : `There is no image in ${files.length === 1 ? `'${files[0]}'` : `the ${files.length} files`}.`,
+        this.unmatched > 0 ? 'Name what has the label with `labelFrom`.' : undefined,
+      );
+    if (this.unmatched > 0)
+      this.found.warnings.push(
+        `${this.unmatched} ${this.unmatched === 1 ? 'image has' : 'images have'} no label by ${from} and ${this.unmatched === 1 ? 'is' : 'are'} left out, such as ${this.example}.`,
+      );
+  }
+}
+
+/** Images of a tar archive. Files that differ only after the first dot of their names are one sample: the others say what is known of its images. */
+async function* tarImages(source: ByteSource, container: string, found: Listing): AsyncGenerator<Candidate> {
+  let sample: string | undefined;
+  let images: { name: string; begin: number; size: number }[] = [];
+  let fields: Record<string, string> = {};
+  const flush = function* (): Generator<Candidate> {
+    for (const image of images) yield { path: tarName(container, image, source.size), bytes: image.size, fields };
+    [images, fields] = [[], {}];
+  };
+  for await (const member of tarMembers(source)) {
+    const base = path.posix.basename(member.name);
+    if (base.startsWith('.')) continue;
+    const dot = base.indexOf('.');
+    const key = dot < 0 ? member.name : member.name.slice(0, member.name.length - base.length + dot);
+    const ending = dot < 0 ? '' : base.slice(dot + 1).toLowerCase();
+    if (key !== sample) yield* flush();
+    sample = key;
+    if (isImage(base)) images.push(member);
+    else if (TEXTS.has(ending) && member.size <= MOST_TEXT) {
+      const text = (await source.read(member.begin, member.begin + member.size)).toString('utf8');
+      if (ending === 'json' || ending === 'jsn')
+        Object.assign(fields, jsonFields(text, `'${source.name}', ${member.name}`));
+      else fields[ending] = text.trim();
+    } else found.ignore('notImages');
+  }
+  yield* flush();
+}
+
+/** Texts, numbers and lists of them in a JSON object, by name. */
+function jsonFields(text: string, where: string): Record<string, string> {
+  let root: unknown;
+  try {
+    root = JSON.parse(text);
+  } catch (cause) {
+    throw new DiffmineError('DATASET_INVALID', `${where} is not JSON (${(cause as Error).message}).`, undefined, {
+      cause,
+    });
+  }
+  if (typeof root !== 'object' || root === null || Array.isArray(root)) return {};
+  return Object.fromEntries(
+    Object.entries(root).flatMap(([name, value]: [string, unknown]): [string, string][] => {
+      const one = cellText(value);
+      return one === undefined ? [] : [[name, one]];
+    }),
+  );
+}
+
+/** Class names by column, as Hugging Face datasets write them into the schema's metadata. */
+function classNames(file: ParquetFile): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  try {
+    const { info } = JSON.parse(file.note('huggingface') ?? '{}') as {
+      info?: { features?: Record<string, { _type?: string; names?: unknown } | null> };
+    };
+    for (const [column, feature] of Object.entries(info?.features ?? {}))
+      if (feature?._type === 'ClassLabel' && Array.isArray(feature.names)) found.set(column, feature.names.map(String));
+  } catch {
+    // metadata of some other tool
+  }
+  return found;
+}
+
+async function* parquetImages(
+  source: ByteSource,
+  container: string,
+  { imageColumn }: DatasetSource,
+  labels: Labels,
+): AsyncGenerator<Candidate> {
+  const file = await ParquetFile.open(source);
+  const image = imageLeaf(file, imageColumn);
+  const columns = file.leaves.map(({ path: name }) => name);
+  if (!image)
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `'${source.name}' has no ${imageColumn === undefined ? 'column of image bytes' : `image bytes in a column '${imageColumn}'`}; there is ${columns.map((one) => `'${one}'`).join(', ')}.`,
+      'Images are a column of bytes, or a struct of bytes and path as Hugging Face datasets write it; `imageColumn` names it.',
+    );
+  const names = classNames(file);
+  const own = image.path.replace(/\.bytes$/, '');
+  const named = imageLeaf(file)?.path === image.path ? undefined : own;
+  const plain = file.leaves.filter((leaf) => !leaf.isBinary && !leaf.path.startsWith(`${own}.`));
+  const place = file.leaves.find((leaf) => leaf.path === `${own}.path`);
+  const label = labels.columnAmong(
+    plain.map((leaf) => leaf.path),
+    `'${source.name}'`,
+  );
+  for (const group of file.groups) {
+    const paths = place ? await file.values(group, place) : [];
+    const values: [Leaf, ArrayLike<unknown>][] = [];
+    for (const leaf of plain) values.push([leaf, await file.values(group, leaf)]);
+    const bytes = file.bytesPerRow(group, image);
+    for (let row = 0; row < group.rows; row++) {
+      const given = paths[row];
+      const name = typeof given === 'string' && given !== '' ? given.replace(/^\/+/, '') : 'image';
+      const fields: Record<string, string> = {};
+      for (const [leaf, column] of values) {
+        const classes = names.get(leaf.path);
+        const text = cellText(column[row]);
+        // -1 is a class that is not known
+        if (text !== undefined) fields[leaf.path] = classes ? (classes[Number(text)] ?? '') : text;
+        else if (leaf.path === label) fields[leaf.path] = ''; // null
+      }
+      yield { path: parquetName(container, group.row + row, file.rows, name, named), bytes, fields };
+    }
+  }
+}
