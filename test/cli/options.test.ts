@@ -144,9 +144,9 @@ describe('configuration files', () => {
   });
 
   test('name the key nearest to an unknown one', async () => {
-    await expect(read('sampless: 20\n')).rejects.toMatchObject({
+    await expect(read('sampels: 20\n')).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
-      message: expect.stringContaining('"sampless"'),
+      message: expect.stringContaining('"sampels"'),
       hint: expect.stringContaining('"samples"'),
     });
     await expect(read('json: true\n')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
